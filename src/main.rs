@@ -1,0 +1,3 @@
+//! The command line of s1-forwarder.
+
+fn main() {}

@@ -1,0 +1,24 @@
+//! The customer's file: composes the rooms' own settings; loading, errors with place, watching.
+
+use std::path::PathBuf;
+
+use crate::{console, sink, source, transform};
+
+/// One customer's file, valid and with its defaults file merged in.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pipeline {
+    /// `name`, else the file's stem.
+    pub name: String,
+    /// The file it came from; relative `{ file }` secrets were resolved against its directory.
+    pub path: PathBuf,
+    /// False pauses it and keeps its checkpoints.
+    pub enabled: bool,
+    /// `console:`.
+    pub console: console::Settings,
+    /// `streams:`.
+    pub streams: source::Settings,
+    /// `transform:`.
+    pub transform: transform::Settings,
+    /// `sinks:`, names unique.
+    pub sinks: Vec<sink::Settings>,
+}

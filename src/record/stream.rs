@@ -1,0 +1,66 @@
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// One kind of record, pulled from one endpoint (`design.md` section 7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Stream {
+    /// Threats, by `threatInfo.updatedAt`.
+    Threats,
+    /// The activity log, by `createdAt`; append-only.
+    Activities,
+    /// Agents (endpoints), by `updatedAt`.
+    Agents,
+    /// STAR custom alerts, by `alertInfo.createdAt`.
+    Alerts,
+    /// Endpoint groups, by `updatedAt`.
+    Groups,
+}
+
+impl Stream {
+    /// Every stream, in the order in which they are documented.
+    pub const ALL: [Self; 5] = [Self::Threats, Self::Activities, Self::Agents, Self::Alerts, Self::Groups];
+
+    /// The name in pipeline files, metrics, topics and state.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Threats => "threats",
+            Self::Activities => "activities",
+            Self::Agents => "agents",
+            Self::Alerts => "alerts",
+            Self::Groups => "groups",
+        }
+    }
+
+    /// The singular word that mapped events use (`sentinel_one.threat`, `event.dataset`).
+    pub const fn singular(self) -> &'static str {
+        match self {
+            Self::Threats => "threat",
+            Self::Activities => "activity",
+            Self::Agents => "agent",
+            Self::Alerts => "alert",
+            Self::Groups => "group",
+        }
+    }
+}
+
+impl fmt::Display for Stream {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())
+    }
+}
+
+/// The word is not the name of a stream.
+#[derive(Debug, thiserror::Error)]
+#[error("unknown stream `{0}`; the streams are threats, activities, agents, alerts, groups")]
+pub struct UnknownStream(String);
+
+impl FromStr for Stream {
+    type Err = UnknownStream;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        Self::ALL.into_iter().find(|stream| stream.name() == name).ok_or_else(|| UnknownStream(name.to_owned()))
+    }
+}

@@ -1,0 +1,123 @@
+use std::ops::Range;
+
+use crate::record::{Identity, Stream, Timestamp};
+
+/// Events on their way to a sink: one buffer of bytes, and what is known of each event beside it.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    stream: Stream,
+    buffer: Vec<u8>,
+    entries: Vec<Entry>,
+}
+
+#[derive(Debug, Clone)]
+struct Entry {
+    body: Range<usize>,
+    record_id: Range<usize>,
+    identity: Identity,
+    time: Option<Timestamp>,
+    error: Option<Box<str>>,
+}
+
+/// One event of a batch.
+#[derive(Debug, Clone, Copy)]
+pub struct Event<'a> {
+    /// The event as JSON without line breaks; for `raw`, the record's own bytes.
+    pub body: &'a [u8],
+    /// The record's id as the console gave it ("" where it has none).
+    pub record_id: &'a str,
+    /// See [`Identity`]; printed as 32 hex digits.
+    pub identity: Identity,
+    /// The event's own time, where it has one.
+    pub time: Option<Timestamp>,
+    /// Why the record could not be mapped, when the body is an error event (or, for `raw`, a record not understood).
+    pub error: Option<&'a str>,
+}
+
+impl Batch {
+    /// An empty batch for events of `stream`.
+    pub fn new(stream: Stream) -> Self {
+        Self { stream, buffer: Vec::new(), entries: Vec::new() }
+    }
+
+    /// The stream that the events came from.
+    pub fn stream(&self) -> Stream {
+        self.stream
+    }
+
+    /// Number of events.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// True when there are no events.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Bytes of all bodies together.
+    pub fn body_bytes(&self) -> usize {
+        self.entries.iter().map(|entry| entry.body.len()).sum()
+    }
+
+    /// Bytes of memory held by the events.
+    pub fn held_bytes(&self) -> usize {
+        self.buffer.capacity() + self.entries.capacity() * size_of::<Entry>()
+    }
+
+    /// Appends an event whose body is written by `write` straight into the batch's buffer.
+    pub fn push_with(
+        &mut self,
+        record_id: &str,
+        identity: Identity,
+        time: Option<Timestamp>,
+        write: impl FnOnce(&mut Vec<u8>) -> Option<Box<str>>,
+    ) {
+        let id_start = self.buffer.len();
+        self.buffer.extend_from_slice(record_id.as_bytes());
+        let body_start = self.buffer.len();
+        let error = write(&mut self.buffer);
+        self.entries.push(Entry {
+            body: body_start..self.buffer.len(),
+            record_id: id_start..body_start,
+            identity,
+            time,
+            error,
+        });
+    }
+
+    /// Appends a copy of `event`.
+    pub fn push(&mut self, event: Event<'_>) {
+        self.push_with(event.record_id, event.identity, event.time, |buffer| {
+            buffer.extend_from_slice(event.body);
+            event.error.map(Into::into)
+        });
+    }
+
+    /// The events in order.
+    pub fn events(&self) -> impl ExactSizeIterator<Item = Event<'_>> + DoubleEndedIterator {
+        self.entries.iter().map(|entry| self.view(entry))
+    }
+
+    /// The event at `index`.
+    pub fn event(&self, index: usize) -> Option<Event<'_>> {
+        self.entries.get(index).map(|entry| self.view(entry))
+    }
+
+    /// A new batch of the events at `indices`, in that order; indices out of range are left out.
+    pub fn select(&self, indices: impl IntoIterator<Item = usize>) -> Self {
+        let mut selected = Self::new(self.stream);
+        indices.into_iter().filter_map(|index| self.event(index)).for_each(|event| selected.push(event));
+        selected
+    }
+
+    fn view<'a>(&'a self, entry: &'a Entry) -> Event<'a> {
+        Event {
+            body: &self.buffer[entry.body.clone()],
+            record_id: std::str::from_utf8(&self.buffer[entry.record_id.clone()]).unwrap_or_default(),
+            identity: entry.identity,
+            time: entry.time,
+            error: entry.error.as_deref(),
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! What follows from an outcome: waiting, sending again, splitting, dead letters, stopping.

@@ -1,0 +1,104 @@
+//! Destinations: what they take, how an answer reads, and what is common to all of them.
+//!
+//! A sink makes **one** attempt to hand over a batch and reduces whatever came back to an [`Outcome`]. Everything that
+//! follows from an outcome (waiting, sending again, splitting, dead letters, stopping) is said once, in [`deliver`].
+
+pub mod batch;
+pub mod dead_letters;
+pub mod deliver;
+pub mod file;
+pub mod http;
+#[cfg(feature = "kafka")]
+pub mod kafka;
+pub mod settings;
+pub mod stdout;
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+
+pub use batch::{Batch, Event};
+pub use settings::Settings;
+
+/// A destination, shared by all lanes that lead to it.
+pub trait Sink: Send + Sync + Debug {
+    /// What one batch may hold.
+    fn limits(&self) -> Limits;
+
+    /// One attempt. The future may be dropped at any moment (the lane is shut down or gives its bytes back); what was
+    /// on the wire then may or may not have arrived.
+    fn send<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Attempt>;
+
+    /// Tells wrong address, wrong credentials and missing rights apart, as far as that can be told without delivering.
+    fn probe(&self) -> BoxFuture<'_, Probe>;
+}
+
+/// What one batch may hold, in bytes of events before compression.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Most events in a batch.
+    pub events: usize,
+    /// Most bytes in a batch, framing included.
+    pub bytes: usize,
+    /// Most bytes of a single event; a larger one goes to the dead letters.
+    pub event_bytes: usize,
+    /// How many times the bytes of a batch are held while it is sent (2 where a library copies them).
+    pub copies: usize,
+}
+
+/// What came of one attempt.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Attempt {
+    /// What it means for the batch.
+    pub outcome: Outcome,
+    /// Bytes sent: a request's body after compression; for Kafka, keys and values.
+    pub bytes: u64,
+    /// The label of `sink_requests_total`: an HTTP status, a Kafka error name, `ok`, `timeout`, `connect`, …
+    pub status: String,
+}
+
+/// What an answer means, decided where the knowledge is. Indices count the events of the batch from zero.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The destination took responsibility for every event.
+    Delivered,
+    /// The same, with advice that deserves a log line.
+    DeliveredWithWarning(String),
+    /// Some events were settled: those in `rejected` will never be accepted, those in `retry` (ascending) are to be sent
+    /// again, and all others were delivered.
+    Partial {
+        /// Events refused for good, with the destination's reason.
+        rejected: Vec<(usize, String)>,
+        /// Events to send again.
+        retry: Vec<usize>,
+        /// How long to wait before that, where the destination said so.
+        after: Option<Duration>,
+    },
+    /// Nothing was taken, the same bytes may be taken later (throttled, unavailable, time-out, connection lost).
+    RetryLater {
+        /// For the operator: status and the first words of the answer, no secrets.
+        reason: String,
+        /// `Retry-After`, where the destination said so.
+        after: Option<Duration>,
+    },
+    /// The batch is too large for the destination: halve it; an event that alone is too large is refused for good.
+    TooLarge(String),
+    /// Nothing was taken and something in the batch is why: halve it to find out what; an event refused alone is refused for good.
+    Refused(String),
+    /// Credentials were refused, after they were read again. The lane pauses, loses nothing, and tries slowly.
+    Unauthorized(String),
+    /// The configuration is wrong (index, topic, address): the lane stops with an alarm, loses nothing, and tries slowly.
+    Misconfigured(String),
+}
+
+/// What a probe found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Probe {
+    /// Address and credentials are good.
+    Verified(String),
+    /// The destination answers, but does not let its credentials be tested without delivering.
+    Reached(String),
+    /// What is wrong, and what to do about it.
+    Failed(String),
+}

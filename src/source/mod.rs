@@ -1,0 +1,5 @@
+//! Pulling: streams, positions and their encoding, the polling stage.
+
+mod settings;
+
+pub use settings::{Activities, Pull, Settings, Since, Threats};

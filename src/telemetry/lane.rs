@@ -1,0 +1,199 @@
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use crate::record::{Stream, Timestamp};
+
+/// Why an event was dropped (label `reason` of `events_dropped_total`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DropReason {
+    /// The stream's own filter (`exclude_types`).
+    Filtered,
+    /// Read again in the overlap; delivered before.
+    Duplicate,
+    /// Only volatile fields of an agent changed.
+    Unchanged,
+    /// `abort` in the pipeline's remap program.
+    Remap,
+    /// Dropped unsent, to be pulled again.
+    GivenBack,
+}
+
+impl DropReason {
+    /// Every reason.
+    pub const ALL: [Self; 5] = [Self::Filtered, Self::Duplicate, Self::Unchanged, Self::Remap, Self::GivenBack];
+
+    /// The label's value.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Filtered => "filtered",
+            Self::Duplicate => "duplicate",
+            Self::Unchanged => "unchanged",
+            Self::Remap => "remap",
+            Self::GivenBack => "given_back",
+        }
+    }
+}
+
+/// Requests by status; few different ones, so a small map behind a lock that is held for nanoseconds.
+#[derive(Debug, Default)]
+pub struct StatusCounts(Mutex<BTreeMap<String, u64>>);
+
+impl StatusCounts {
+    /// Counts one request.
+    pub fn count(&self, status: &str) {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match counts.get_mut(status) {
+            Some(count) => *count += 1,
+            None => {
+                counts.insert(status.to_owned(), 1);
+            }
+        }
+    }
+
+    /// What was counted so far.
+    pub fn snapshot(&self) -> BTreeMap<String, u64> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// What a lane is doing, for the status page and `lane_up`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LaneState {
+    /// Waiting for its first poll.
+    Starting,
+    /// Pulling or delivering without error.
+    Running,
+    /// The console fails; tried again soon.
+    ConsoleFailing(String),
+    /// The console refuses (401, 403, 404); probed slowly.
+    ConsoleRefused(String),
+    /// The sink fails for now; tried again soon.
+    SinkFailing(String),
+    /// The sink refuses for good (credentials, configuration); probed slowly.
+    SinkRefused(String),
+    /// The lane cannot go on by itself (state or dead letters cannot be written).
+    Stopped(String),
+    /// Ended: drained at shutdown, removed, or complete in `run --once`.
+    Done,
+}
+
+impl LaneState {
+    /// True while the lane does what it is there for.
+    pub fn is_up(&self) -> bool {
+        matches!(self, Self::Starting | Self::Running | Self::Done)
+    }
+}
+
+/// The counters and the state of one lane. All methods may be called from any task.
+#[derive(Debug)]
+pub struct LaneMetrics {
+    /// Label `pipeline`.
+    pub pipeline: String,
+    /// Label `stream`.
+    pub stream: Stream,
+    /// Label `sink`.
+    pub sink: String,
+    /// `records_pulled_total`.
+    pub pulled: AtomicU64,
+    /// `events_delivered_total`.
+    pub delivered: AtomicU64,
+    /// `dead_letters_total`.
+    pub dead_letters: AtomicU64,
+    /// `map_errors_total`.
+    pub map_errors: AtomicU64,
+    /// `delivered_bytes_total`.
+    pub delivered_bytes: AtomicU64,
+    /// `console_requests_total` by status.
+    pub console_requests: StatusCounts,
+    /// `sink_requests_total` by status.
+    pub sink_requests: StatusCounts,
+    dropped: [AtomicU64; 5],
+    complete_until: AtomicI64,
+    last_success: AtomicI64,
+    state: Mutex<LaneState>,
+    last_error: Mutex<Option<(Timestamp, String)>>,
+}
+
+impl LaneMetrics {
+    /// All zero, state `Starting`.
+    pub fn new(pipeline: &str, stream: Stream, sink: &str) -> Self {
+        Self {
+            pipeline: pipeline.to_owned(),
+            stream,
+            sink: sink.to_owned(),
+            pulled: AtomicU64::new(0),
+            delivered: AtomicU64::new(0),
+            dead_letters: AtomicU64::new(0),
+            map_errors: AtomicU64::new(0),
+            delivered_bytes: AtomicU64::new(0),
+            console_requests: StatusCounts::default(),
+            sink_requests: StatusCounts::default(),
+            dropped: Default::default(),
+            complete_until: AtomicI64::new(i64::MIN),
+            last_success: AtomicI64::new(i64::MIN),
+            state: Mutex::new(LaneState::Starting),
+            last_error: Mutex::new(None),
+        }
+    }
+
+    /// Adds to `events_dropped_total`.
+    pub fn drop_events(&self, reason: DropReason, count: u64) {
+        self.dropped[reason as usize].fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// `events_dropped_total` of one reason.
+    pub fn dropped(&self, reason: DropReason) -> u64 {
+        self.dropped[reason as usize].load(Ordering::Relaxed)
+    }
+
+    /// The lane is complete up to `time` (start of the last poll that reached its end, all delivered; else the watermark).
+    pub fn set_complete_until(&self, time: Timestamp) {
+        self.complete_until.store(time.micros(), Ordering::Relaxed);
+    }
+
+    /// See [`Self::set_complete_until`]; none before the first checkpoint is known.
+    pub fn complete_until(&self) -> Option<Timestamp> {
+        some_time(self.complete_until.load(Ordering::Relaxed))
+    }
+
+    /// A poll or a delivery ended without error at `now`.
+    pub fn succeeded(&self, now: Timestamp) {
+        self.last_success.store(now.micros(), Ordering::Relaxed);
+    }
+
+    /// See [`Self::succeeded`].
+    pub fn last_success(&self) -> Option<Timestamp> {
+        some_time(self.last_success.load(Ordering::Relaxed))
+    }
+
+    /// Changes the state; true when it is another kind of state than before (worth a log line).
+    pub fn set_state(&self, now: Timestamp, state: LaneState) -> bool {
+        if let LaneState::ConsoleFailing(error)
+        | LaneState::ConsoleRefused(error)
+        | LaneState::SinkFailing(error)
+        | LaneState::SinkRefused(error)
+        | LaneState::Stopped(error) = &state
+        {
+            *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, error.clone()));
+        }
+        let mut current = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = std::mem::discriminant(&*current) != std::mem::discriminant(&state);
+        *current = state;
+        changed
+    }
+
+    /// What the lane is doing.
+    pub fn state(&self) -> LaneState {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The last error and when it was seen.
+    pub fn last_error(&self) -> Option<(Timestamp, String)> {
+        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+fn some_time(micros: i64) -> Option<Timestamp> {
+    (micros != i64::MIN).then(|| Timestamp::from_micros(micros))
+}

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use super::{BuildError, Context, Limits, Sink};
 use crate::record::Stream;
-use crate::settings::{ByteSize, Period, Schema, Tls};
+use crate::settings::{ByteSize, Period, Proxy, Schema, Tls};
 
 /// One entry of `sinks:`: what all sinks have, and what the named type has besides.
 #[derive(Debug, Clone, PartialEq)]
@@ -218,7 +218,7 @@ pub struct Common {
     /// Time-out of one request (30s).
     pub timeout: Option<Period>,
     /// Proxy for this sink; default: the environment's.
-    pub proxy: Option<String>,
+    pub proxy: Option<Proxy>,
     /// See [`Tls`].
     pub tls: Tls,
 }

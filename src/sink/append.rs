@@ -11,7 +11,8 @@ use std::path::Path;
 /// lanes and processes that share it do not tear each other's lines.
 pub(crate) fn append_lines(path: &Path, lines: &[u8]) -> io::Result<()> {
     let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if !path.exists() {
+    let made: Vec<_> = directory.ancestors().take_while(|ancestor| !ancestor.exists()).collect();
+    if !made.is_empty() {
         std::fs::create_dir_all(directory)?;
     }
     let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
@@ -23,8 +24,11 @@ pub(crate) fn append_lines(path: &Path, lines: &[u8]) -> io::Result<()> {
         return Err(error);
     }
     if end == 0 {
-        // A new file's name is durable only once its directory is.
-        File::open(directory)?.sync_all()?;
+        // A new name is durable only once the directory that holds it is.
+        let holders = made.iter().filter_map(|made| made.parent()).filter(|holder| !holder.as_os_str().is_empty());
+        for holder in holders.chain([directory]) {
+            File::open(holder)?.sync_all()?;
+        }
     }
     Ok(())
 }

@@ -157,20 +157,24 @@ fn sensitive(name: &HeaderName, text: &str) -> Result<HeaderValue, AuthError> {
 }
 
 impl Used {
+    /// One secret.
+    pub(crate) fn of(secret: SecretString) -> Self {
+        Self { secrets: vec![secret], token: None }
+    }
+
     /// Remembers a secret that was used in another way than in a header.
     pub(crate) fn push(&mut self, secret: SecretString) {
         self.secrets.push(secret);
     }
 
-    /// `text` without the secrets: a server may repeat them in its answer.
-    pub(crate) fn scrub(&self, text: String) -> String {
+    /// Takes the secrets out of an answer, before anything of it is told: a server may repeat them.
+    pub(crate) fn scrub(&self, answer: &mut Vec<u8>) {
         // Shorter ones are in every text and protect nothing.
         const SHORTEST: usize = 4;
-        self.secrets
-            .iter()
-            .chain(&self.token)
-            .map(ExposeSecret::expose_secret)
-            .filter(|secret| secret.len() >= SHORTEST)
-            .fold(text, |text, secret| if text.contains(secret) { text.replace(secret, "***") } else { text })
+        for secret in self.secrets.iter().chain(&self.token).map(ExposeSecret::expose_secret) {
+            if secret.len() >= SHORTEST && memchr::memmem::find(answer, secret.as_bytes()).is_some() {
+                *answer = String::from_utf8_lossy(answer).replace(secret, "***").into_bytes();
+            }
+        }
     }
 }

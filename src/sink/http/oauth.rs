@@ -13,6 +13,7 @@ use schemars::JsonSchema;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
+use super::auth::Used;
 use super::request::{Failure, exchange};
 use super::{Answer, Endpoint};
 use crate::settings::{Credential, HttpSettings, Secret};
@@ -180,13 +181,13 @@ impl TokenSource {
         let (headers, form) = self.request(&secret);
         let url = self.settings.token_url.url();
         let answer = exchange(&self.client, Method::POST, url, headers, form.into(), 64 * 1024).await;
-        let reply = answer.map_err(|Failure { outcome, .. }| TokenError { outcome: self.named(outcome) })?;
-        let scrub = |reason: String| reason.replace(secret.expose_secret(), "***");
+        let mut reply = answer.map_err(|Failure { outcome, .. }| TokenError { outcome: self.named(outcome) })?;
+        Used::of(secret).scrub(&mut reply.body);
         let answer = Answer { status: reply.status, headers: &reply.headers, body: &reply.body, events: 0 };
         if !answer.status.is_success() {
             let outcome = match answer.by_status() {
                 // `invalid_client` and its like come with 400 as well as with 401.
-                Outcome::Refused(reason) | Outcome::Unauthorized(reason) => Outcome::Unauthorized(scrub(reason)),
+                Outcome::Refused(reason) | Outcome::Unauthorized(reason) => Outcome::Unauthorized(reason),
                 other => other,
             };
             return Err(TokenError { outcome: self.named(outcome) });

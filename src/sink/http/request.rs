@@ -110,9 +110,11 @@ impl Requests {
         headers.extend(self.headers.clone());
         self.auth.apply(&mut headers, used).await?;
         let client = self.client.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let reply = exchange(&client, method, url, headers, body, answer_bytes).await;
-        if reply.as_ref().is_err_and(|failure| failure.unreached) {
-            self.renew_client();
+        let mut reply = exchange(&client, method, url, headers, body, answer_bytes).await;
+        match &mut reply {
+            Ok(reply) => used.scrub(&mut reply.body),
+            Err(failure) if failure.unreached => self.renew_client(),
+            Err(_) => {}
         }
         reply
     }
@@ -250,7 +252,7 @@ impl<D: Destination> HttpSink<D> {
             }
             Err(failure) => (self.after_failure(&failure, batch), failure.label),
         };
-        Attempt { outcome: scrub(outcome, used), bytes, status }
+        Attempt { outcome, bytes, status }
     }
 
     /// A server or proxy that finds a body too large may close the connection before its answer can be read.
@@ -306,22 +308,6 @@ fn batch_id(batch: &Batch) -> String {
         hash.update(event.identity.to_string().as_bytes());
     }
     hash.finalize()[..16].iter().fold("msg_".to_owned(), |id, byte| format!("{id}{byte:02x}"))
-}
-
-fn scrub(outcome: Outcome, used: &Used) -> Outcome {
-    match outcome {
-        Outcome::Delivered => Outcome::Delivered,
-        Outcome::DeliveredWithWarning(reason) => Outcome::DeliveredWithWarning(used.scrub(reason)),
-        Outcome::Partial { rejected, retry, after } => {
-            let rejected = rejected.into_iter().map(|(index, reason)| (index, used.scrub(reason))).collect();
-            Outcome::Partial { rejected, retry, after }
-        }
-        Outcome::RetryLater { reason, after } => Outcome::RetryLater { reason: used.scrub(reason), after },
-        Outcome::TooLarge(reason) => Outcome::TooLarge(used.scrub(reason)),
-        Outcome::Refused(reason) => Outcome::Refused(used.scrub(reason)),
-        Outcome::Unauthorized(reason) => Outcome::Unauthorized(used.scrub(reason)),
-        Outcome::Misconfigured(reason) => Outcome::Misconfigured(used.scrub(reason)),
-    }
 }
 
 impl<D: Destination> Sink for HttpSink<D> {

@@ -1,7 +1,13 @@
 //! The SentinelOne management console: requests, pages and cursors, errors, rate limit.
 
+mod error;
+mod limiter;
 mod settings;
+mod transport;
 mod url;
 
+pub use error::ConsoleError;
+pub use limiter::{DEFAULT_REQUESTS_PER_SECOND, Limiter, LimiterKey, Limiters};
 pub use settings::Settings;
+pub use transport::{HttpTransport, Request, Response, Transport, TransportError};
 pub use url::{ConsoleUrl, ConsoleUrlError};

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::record::Stream;
-use crate::settings::{ByteSize, Period, Tls};
+use crate::settings::{ByteSize, Period, Proxy, Tls};
 
 /// One entry of `sinks:`: what all sinks have, and what the named type has besides.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,7 +43,7 @@ pub struct Common {
     /// Time-out of one request (30s).
     pub timeout: Option<Period>,
     /// Proxy for this sink; default: the environment's.
-    pub proxy: Option<String>,
+    pub proxy: Option<Proxy>,
     /// See [`Tls`].
     pub tls: Tls,
 }

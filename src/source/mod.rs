@@ -1,5 +1,9 @@
 //! Pulling: streams, positions and their encoding, the polling stage.
 
+mod checkpoint;
+mod position;
 mod settings;
 
+pub use checkpoint::{Checkpoint, CheckpointError};
+pub use position::Position;
 pub use settings::{Activities, Pull, Settings, Since, Threats};

@@ -1,0 +1,52 @@
+use std::time::Duration;
+
+/// Exponential back-off with full jitter: wait n is evenly distributed between nothing and min(max, initial × 2ⁿ).
+/// It never ends: whoever retries decides for what. As an iterator it is what `backoff` (backon) takes for a strategy, whose
+/// own jitter only adds to the delay.
+///
+/// Source: "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
+#[derive(Debug, Clone)]
+pub struct FullJitter {
+    bound: Duration,
+    max: Duration,
+    random: fastrand::Rng,
+}
+
+impl FullJitter {
+    /// `initial` bounds the first wait, `max` every wait; `random` decides.
+    pub fn new(initial: Duration, max: Duration, random: fastrand::Rng) -> Self {
+        Self { bound: initial.min(max), max, random }
+    }
+}
+
+impl Iterator for FullJitter {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let wait = self.bound.mul_f64(self.random.f64());
+        self.bound = self.bound.saturating_mul(2).min(self.max);
+        Some(wait)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_spread_over_the_whole_window_and_stay_within_it() {
+        let (initial, max) = (Duration::from_millis(500), Duration::from_secs(4));
+        let mut longest = [Duration::ZERO; 6];
+        let mut shortest = [Duration::MAX; 6];
+        for seed in 0..500 {
+            for (n, wait) in FullJitter::new(initial, max, fastrand::Rng::with_seed(seed)).take(6).enumerate() {
+                longest[n] = longest[n].max(wait);
+                shortest[n] = shortest[n].min(wait);
+            }
+        }
+        for (n, bound) in [500, 1_000, 2_000, 4_000, 4_000, 4_000].map(Duration::from_millis).into_iter().enumerate() {
+            assert!(longest[n] <= bound && longest[n] > bound.mul_f64(0.95), "{n}: {:?}", longest[n]);
+            assert!(shortest[n] < bound.mul_f64(0.05), "{n}: {:?}", shortest[n]);
+        }
+    }
+}

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{HeaderMap, StatusCode, header};
 
 use super::transport::TransportError;
-use crate::record::Timestamp;
+use crate::record::{Timestamp, parse_page};
 
 /// Longest `Retry-After` that is honoured in full.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(600);
@@ -44,7 +44,8 @@ pub enum ConsoleError {
 }
 
 impl ConsoleError {
-    pub(super) fn transient(reason: impl Into<String>) -> Self {
+    /// A failure that carries no hint when to try again.
+    pub fn transient(reason: impl Into<String>) -> Self {
         Self::Transient { reason: reason.into(), after: None, timed_out: false }
     }
 
@@ -85,25 +86,11 @@ impl From<TransportError> for ConsoleError {
 
 /// The status, and what the console said about it where it said so in JSON.
 fn describe(status: StatusCode, body: &[u8]) -> String {
-    #[derive(serde::Deserialize)]
-    struct Answer {
-        #[serde(default)]
-        errors: Vec<Entry>,
+    let page = parse_page(body).ok();
+    match page.as_ref().and_then(|page| page.errors.first()) {
+        Some(error) => format!("the console answered {status}: {error}"),
+        None => format!("the console answered {status}"),
     }
-    #[derive(serde::Deserialize)]
-    struct Entry {
-        code: Option<serde_json::Number>,
-        title: Option<String>,
-        detail: Option<String>,
-    }
-    let answer: Option<Answer> = serde_json::from_slice(body).ok();
-    let Some(first) = answer.and_then(|answer| answer.errors.into_iter().next()) else {
-        return format!("the console answered {status}");
-    };
-    let words =
-        [first.code.map(|code| code.to_string()), first.title, first.detail.filter(|detail| !detail.is_empty())];
-    let words: Vec<_> = words.into_iter().flatten().collect();
-    format!("the console answered {status}: {}", words.join(", "))
 }
 
 /// `Retry-After` in either form, capped.
@@ -149,7 +136,7 @@ mod tests {
         let ConsoleError::Forbidden(reason) = judge(403, None, json, false) else { panic!("403") };
         assert_eq!(
             reason,
-            "the console answered 403 Forbidden: 4030010, Insufficient permissions, User does not have required permissions."
+            "the console answered 403 Forbidden: 4030010: Insufficient permissions: User does not have required permissions."
         );
     }
 

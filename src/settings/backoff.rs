@@ -1,13 +1,15 @@
 use std::time::Duration;
 
+use backoff::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+
 /// Exponential back-off with full jitter: wait n is evenly distributed between nothing and min(max, initial × 2ⁿ).
-/// It never ends: whoever retries decides for what. As an iterator it is what `backoff` (backon) takes for a strategy, whose
-/// own jitter only adds to the delay.
+/// It never ends: whoever retries decides for what.
 ///
-/// Source: "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
-#[derive(Debug, Clone)]
+/// The library's own jitter only adds to a delay, so that a thousand lanes which lost one sink would still come back
+/// together after the first delay. Source: "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
+#[derive(Debug)]
 pub struct FullJitter {
-    bound: Duration,
+    bounds: ExponentialBackoff,
     max: Duration,
     random: fastrand::Rng,
 }
@@ -15,7 +17,13 @@ pub struct FullJitter {
 impl FullJitter {
     /// `initial` bounds the first wait, `max` every wait; `random` decides.
     pub fn new(initial: Duration, max: Duration, random: fastrand::Rng) -> Self {
-        Self { bound: initial.min(max), max, random }
+        let bounds = ExponentialBuilder::new().with_min_delay(initial.min(max)).with_max_delay(max);
+        Self { bounds: bounds.with_factor(2.0).without_max_times().build(), max, random }
+    }
+
+    /// The next wait.
+    pub fn wait(&mut self) -> Duration {
+        self.bounds.next().unwrap_or(self.max).mul_f64(self.random.f64())
     }
 }
 
@@ -23,9 +31,7 @@ impl Iterator for FullJitter {
     type Item = Duration;
 
     fn next(&mut self) -> Option<Duration> {
-        let wait = self.bound.mul_f64(self.random.f64());
-        self.bound = self.bound.saturating_mul(2).min(self.max);
-        Some(wait)
+        Some(self.wait())
     }
 }
 

@@ -67,9 +67,9 @@ impl Position {
         self.keys.values().map(Vec::len).sum()
     }
 
-    /// Number of keys whose record's time lies in the seconds from the bound's on: what a poll will show again.
-    pub fn keys_from_bound(&self) -> usize {
-        self.keys.range(self.bound.seconds()..).map(|(_, keys)| keys.len()).sum()
+    /// Number of keys whose record's time lies at or after `from`, a whole second.
+    pub fn keys_from(&self, from: Timestamp) -> usize {
+        self.keys.range(from.seconds()..).map(|(_, keys)| keys.len()).sum()
     }
 
     /// True when the record of this time and key was taken before.

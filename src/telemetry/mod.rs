@@ -9,11 +9,13 @@ mod exposition;
 mod health;
 mod lane;
 mod logs;
+mod meter;
 mod process;
 mod registry;
 
 pub use health::Health;
 pub use lane::{DropReason, LaneMetrics, LaneState, StatusCounts};
 pub use logs::{LogError, LogFormat, Repeats, init_logs};
+pub use meter::Meter;
 pub use process::Process;
 pub use registry::{Activity, FileStatus, LaneView, Snapshot, Telemetry};

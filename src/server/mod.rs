@@ -1,8 +1,7 @@
 //! The HTTP endpoints of a worker (`design.md` section 5): metrics, health, the status page and its JSON.
 //!
-//! All it knows comes from [`Telemetry`] and [`Health`], which hold no settings: no secret can get here.
+//! All it knows comes from [`Telemetry`], which holds no settings: no secret can get here.
 
-mod health;
 mod lanes;
 mod page;
 
@@ -24,7 +23,6 @@ use serde::Deserialize;
 use tokio::net::TcpListener;
 use tokio::time::sleep;
 
-pub use health::Health;
 pub use lanes::Status;
 
 use crate::record::Timestamp;
@@ -66,14 +64,12 @@ impl Server {
     pub async fn serve(
         self,
         telemetry: Arc<Telemetry>,
-        health: Arc<Health>,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> io::Result<()> {
         let shutdown = shutdown.shared();
-        let beats = beat(telemetry.clone(), health.clone());
-        let serving = axum::serve(self.listener, router(telemetry, health))
-            .with_graceful_shutdown(shutdown.clone())
-            .into_future();
+        let beats = beat(telemetry.clone());
+        let serving =
+            axum::serve(self.listener, router(telemetry)).with_graceful_shutdown(shutdown.clone()).into_future();
         tokio::select! {
             served = serving => served,
             never = beats => match never {},
@@ -83,17 +79,17 @@ impl Server {
     }
 }
 
-async fn beat(telemetry: Arc<Telemetry>, health: Arc<Health>) -> Infallible {
+async fn beat(telemetry: Arc<Telemetry>) -> Infallible {
     loop {
-        health.beat();
+        telemetry.health().beat();
         telemetry.sample_rates(Timestamp::now());
         sleep(BEAT).await;
     }
 }
 
-type Shared = (Arc<Telemetry>, Arc<Health>);
+type Shared = State<Arc<Telemetry>>;
 
-fn router(telemetry: Arc<Telemetry>, health: Arc<Health>) -> Router {
+fn router(telemetry: Arc<Telemetry>) -> Router {
     Router::new()
         .route("/", get(page))
         .route("/metrics", get(metrics))
@@ -102,21 +98,21 @@ fn router(telemetry: Arc<Telemetry>, health: Arc<Health>) -> Router {
         .route("/api/v1/lanes", get(lanes))
         .fallback(async || (StatusCode::NOT_FOUND, "not found\n"))
         .layer(map_response(harmless))
-        .with_state((telemetry, health))
+        .with_state(telemetry)
 }
 
-async fn metrics(State((telemetry, _)): State<Shared>) -> impl IntoResponse {
+async fn metrics(State(telemetry): Shared) -> impl IntoResponse {
     let pieces = telemetry.exposition(Timestamp::now()).map(Ok::<_, Infallible>);
     let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
     (kind, Body::from_stream(stream::iter(pieces)))
 }
 
-async fn livez(State((_, health)): State<Shared>) -> impl IntoResponse {
-    problems(health.stuck().into_iter().collect())
+async fn livez(State(telemetry): Shared) -> impl IntoResponse {
+    problems(telemetry.health().stuck().into_iter().collect())
 }
 
-async fn readyz(State((_, health)): State<Shared>) -> impl IntoResponse {
-    problems(health.not_ready())
+async fn readyz(State(telemetry): Shared) -> impl IntoResponse {
+    problems(telemetry.health().not_ready())
 }
 
 fn problems(problems: Vec<String>) -> (StatusCode, String) {
@@ -126,7 +122,7 @@ fn problems(problems: Vec<String>) -> (StatusCode, String) {
     (StatusCode::SERVICE_UNAVAILABLE, problems.join("\n") + "\n")
 }
 
-async fn lanes(State((telemetry, _)): State<Shared>) -> impl IntoResponse {
+async fn lanes(State(telemetry): Shared) -> impl IntoResponse {
     Json(Status::of(&telemetry.snapshot(), Timestamp::now()))
 }
 
@@ -136,9 +132,9 @@ struct PageQuery {
     refresh: Option<u16>,
 }
 
-async fn page(State((telemetry, health)): State<Shared>, Query(query): Query<PageQuery>) -> impl IntoResponse {
+async fn page(State(telemetry): Shared, Query(query): Query<PageQuery>) -> impl IntoResponse {
     let now = Timestamp::now();
-    Html(page::render(&Status::of(&telemetry.snapshot(), now), &health.not_ready(), query.refresh, now))
+    Html(page::render(&Status::of(&telemetry.snapshot(), now), &telemetry.health().not_ready(), query.refresh, now))
 }
 
 /// The page runs no script, loads nothing and is never framed or kept, whatever text gets into it.

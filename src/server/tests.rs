@@ -7,13 +7,12 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::record::Stream;
-use crate::telemetry::{Activity, FileStatus, LaneState};
+use crate::telemetry::{Activity, FileStatus, Health, LaneState};
 
 struct Running {
     base: String,
     client: reqwest::Client,
     telemetry: Arc<Telemetry>,
-    health: Arc<Health>,
     stop: oneshot::Sender<()>,
     served: JoinHandle<io::Result<()>>,
 }
@@ -24,12 +23,12 @@ impl Running {
         let server = Server::bind("127.0.0.1:0").await.unwrap();
         assert_ne!(server.address().port(), 0);
         let base = format!("http://{}", server.address());
-        let (telemetry, health) = (Arc::new(Telemetry::new()), Arc::new(Health::new()));
+        let telemetry = Arc::new(Telemetry::new());
         let (stop, stopped) = oneshot::channel::<()>();
-        let served = tokio::spawn(server.serve(telemetry.clone(), health.clone(), async {
+        let served = tokio::spawn(server.serve(telemetry.clone(), async {
             let _ = stopped.await;
         }));
-        Self { base, client: reqwest::Client::builder().no_proxy().build().unwrap(), telemetry, health, stop, served }
+        Self { base, client: reqwest::Client::builder().no_proxy().build().unwrap(), telemetry, stop, served }
     }
 
     async fn get(&self, path: &str) -> (u16, String) {
@@ -50,8 +49,8 @@ async fn ready_when_files_and_state_are_and_not_while_draining() {
     assert_eq!(status, 503);
     assert!(why.contains("files were not read yet") && why.contains("state store: not opened yet"), "{why}");
 
-    running.health.files_read();
-    running.health.state_store(Ok(()));
+    running.telemetry.health().files_read();
+    running.telemetry.health().state_store(Ok(()));
     assert_eq!(running.get("/readyz").await, (200, "ok\n".to_owned()));
 
     // A dead console and a dead sink do not make a worker unready.
@@ -59,10 +58,10 @@ async fn ready_when_files_and_state_are_and_not_while_draining() {
     lane.set_state(Timestamp::now(), LaneState::SinkFailing("connection refused".to_owned()));
     assert_eq!(running.get("/readyz").await.0, 200);
 
-    running.health.state_store(Err("disk full".to_owned()));
+    running.telemetry.health().state_store(Err("disk full".to_owned()));
     assert_eq!(running.get("/readyz").await, (503, "state store: disk full\n".to_owned()));
-    running.health.state_store(Ok(()));
-    running.health.draining();
+    running.telemetry.health().state_store(Ok(()));
+    running.telemetry.health().draining();
     assert_eq!(running.get("/readyz").await.0, 503);
     assert_eq!(running.get("/livez").await.0, 200);
 }

@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
-use super::{LaneMetrics, LaneState, Process};
+use super::{Health, LaneMetrics, LaneState, Process};
 use crate::record::{Stream, Timestamp};
 
 /// What a pipeline file's pipeline is doing (label `state` of `pipelines`).
@@ -61,10 +61,11 @@ pub struct Snapshot {
     pub lanes: Vec<LaneView>,
 }
 
-/// All that the process tells about itself: its lanes, its pipeline files, and what exists once a process.
+/// All that the process tells about itself: its lanes, its pipeline files, its health, and what exists once a process.
 #[derive(Debug, Default)]
 pub struct Telemetry {
     process: Process,
+    health: Health,
     files: RwLock<BTreeMap<PathBuf, FileStatus>>,
     /// By name, since one pipeline's lanes are summed in `console_requests_total` and `sink_requests_total`.
     pipelines: RwLock<BTreeMap<String, Pipeline>>,
@@ -110,6 +111,11 @@ impl Telemetry {
     /// What exists once a process.
     pub fn process(&self) -> &Process {
         &self.process
+    }
+
+    /// What `/livez` and `/readyz` answer from.
+    pub fn health(&self) -> &Health {
+        &self.health
     }
 
     /// The counters of the lane of this name, in state `Starting`. A lane that was there before goes on counting where

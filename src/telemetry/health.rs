@@ -50,18 +50,18 @@ impl Health {
     }
 
     /// The runtime turns.
-    pub(super) fn beat(&self) {
+    pub fn beat(&self) {
         *self.last_beat.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
     /// Why the process should be restarted, if it should.
-    pub(super) fn stuck(&self) -> Option<String> {
+    pub fn stuck(&self) -> Option<String> {
         let silent = self.last_beat.lock().unwrap_or_else(PoisonError::into_inner).elapsed();
         (silent > STUCK).then(|| format!("the runtime has not turned for {} s", silent.as_secs()))
     }
 
     /// What the process is not ready for yet, or no more.
-    pub(super) fn not_ready(&self) -> Vec<String> {
+    pub fn not_ready(&self) -> Vec<String> {
         let mut reasons = Vec::new();
         if !self.files_read.load(Ordering::Relaxed) {
             reasons.push("the pipeline files were not read yet".to_owned());

@@ -13,7 +13,7 @@ use serde::de::{
 };
 
 use super::problem::{Place, Problem, Severity};
-use super::yaml::{Entry, Node, Value};
+use super::yaml::{Entry, Node, Value, join};
 use crate::settings::Secret;
 
 /// More would only bury the first.
@@ -21,19 +21,22 @@ const MOST_PROBLEMS: usize = 100;
 
 /// Reads `node`, which stands under `key`, as a `T`. Nothing comes back when there was a problem in it.
 pub(super) fn read<'de, T: Deserialize<'de>>(node: &'de Node, key: &str, problems: &mut Vec<Problem>) -> Option<T> {
-    read_with(node, key, problems, T::deserialize)
+    read_with(node, key, &[], Vec::new, problems, |reader| T::deserialize(reader))
 }
 
-/// As [`read`], with the way to read given.
+/// As [`read`], with the way to read given, with keys beside the type's own that may have been meant, and with the keys that
+/// may not be missing: a type names only the first of those.
 pub(super) fn read_with<'de, T>(
     node: &'de Node,
     key: &str,
+    beside: &[&str],
+    required: impl FnOnce() -> Vec<String>,
     problems: &mut Vec<Problem>,
     mut deserialize: impl FnMut(Reader<'de, '_>) -> Result<T, Error>,
 ) -> Option<T> {
     let found = RefCell::new(Vec::new());
     let value = loop {
-        let reader = Reader { node, key, found: &found };
+        let reader = Reader { node, key, beside, found: &found };
         match reader.attempt(&mut deserialize) {
             Ok(value) => break Some(value),
             // Reported and marked where it happened; what is marked is skipped next time.
@@ -41,6 +44,10 @@ pub(super) fn read_with<'de, T>(
             Err(_) => {}
         }
     };
+    if value.is_none() {
+        let reader = Reader { node, key, beside, found: &found };
+        required().iter().filter(|required| !reader.has(required)).for_each(|required| reader.report_missing(required));
+    }
     let mut found = found.into_inner();
     let failed = found.iter().any(Problem::is_error);
     problems.append(&mut found);
@@ -162,7 +169,7 @@ impl de::Error for Error {
     }
 
     fn missing_field(field: &'static str) -> Self {
-        Self { message: format!("the key `{field}` is missing"), missing: Some(field), ..Self::default() }
+        Self { missing: Some(field), ..Self::default() }
     }
 }
 
@@ -174,6 +181,7 @@ fn in_words(expected: &str) -> String {
         "a sequence" => "a list",
         "u8" | "u16" | "u32" | "u64" | "usize" | "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number",
         "f32" | "f64" => "a number",
+        _ if expected.starts_with("a nonzero ") => "a whole number above 0",
         "a map" => "a mapping (`key: value`)",
         _ if expected.starts_with("struct ") => "a mapping (`key: value`)",
         _ => expected,
@@ -194,6 +202,7 @@ fn is_secretive(key: &str) -> bool {
 pub(super) struct Reader<'de, 'a> {
     node: &'de Node,
     key: &'a str,
+    beside: &'a [&'a str],
     found: &'a RefCell<Vec<Problem>>,
 }
 
@@ -225,36 +234,45 @@ impl<'de> Reader<'de, '_> {
             return;
         }
         self.node.broken.set(true);
-        if error.missing.is_some_and(|key| self.explains_missing(key)) {
+        if let Some(key) = error.missing {
+            self.report_missing(key);
             return;
         }
         let message = match error.value {
-            Some(value) if !is_secretive(self.key) => error.message.replacen("found a number", &format!("found {value}"), 1),
+            Some(value) if !is_secretive(self.key) => {
+                error.message.replacen("found a number", &format!("found {value}"), 1)
+            }
             _ => error.message,
         };
         self.report(&self.node.place, self.key, Severity::Error, message);
     }
 
-    /// True when `key` is only missing because it was refused or misspelt, which was said already.
-    fn explains_missing(&self, key: &str) -> bool {
+    fn has(&self, key: &str) -> bool {
+        self.node.get(key).is_some_and(|node| !matches!(node.value, Value::Null))
+    }
+
+    /// Unless `key` is only missing because it was refused or misspelt, which was said already.
+    fn report_missing(&self, key: &str) {
         let misspelt = did_you_mean(key);
-        self.node.get(key).is_some_and(|node| node.broken.get())
+        let said = self.node.get(key).is_some_and(|node| node.broken.get())
             || self.found.borrow().iter().any(|problem| {
                 problem.message == misspelt
                     && self.node.entries().iter().any(|entry| join(self.key, &entry.key) == problem.key)
-            })
+            });
+        if !said {
+            let place = self.node.get(key).map_or(&self.node.place, |empty| &empty.place);
+            self.report(place, self.key, Severity::Error, format!("the key `{key}` is missing"));
+        }
     }
 
     fn entries<V: Visitor<'de>>(self, fields: Option<&'static [&'static str]>, visitor: V) -> Result<V::Value, Error> {
         match &self.node.value {
-            Value::Map(entries) => visitor.visit_map(Entries { reader: self, entries: entries.iter(), fields, current: None }),
+            Value::Map(entries) => {
+                visitor.visit_map(Entries { reader: self, entries: entries.iter(), fields, current: None })
+            }
             _ => self.deserialize_any(visitor),
         }
     }
-}
-
-fn join(key: &str, inner: &str) -> String {
-    if key.is_empty() { inner.to_owned() } else { format!("{key}.{inner}") }
 }
 
 impl<'de> Deserializer<'de> for Reader<'de, '_> {
@@ -347,7 +365,8 @@ impl<'de> MapAccess<'de> for Entries<'de, '_> {
             if let Some(fields) = self.fields {
                 if !fields.contains(&entry.key.as_str()) {
                     let key = join(self.reader.key, &entry.key);
-                    self.reader.report(&entry.place, &key, Severity::Error, unknown_key(&entry.key, fields));
+                    let known = [fields, self.reader.beside].concat();
+                    self.reader.report(&entry.place, &key, Severity::Error, unknown_key(&entry.key, &known));
                     continue;
                 }
                 if matches!(entry.node.value, Value::Null) {
@@ -363,7 +382,8 @@ impl<'de> MapAccess<'de> for Entries<'de, '_> {
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Error> {
         let Some(entry) = self.current.take() else { return Err(de::Error::custom("a value without a key")) };
         let key = join(self.reader.key, &entry.key);
-        Reader { node: &entry.node, key: &key, found: self.reader.found }.attempt(|reader| seed.deserialize(reader))
+        Reader { node: &entry.node, key: &key, beside: &[], found: self.reader.found }
+            .attempt(|reader| seed.deserialize(reader))
     }
 }
 
@@ -382,7 +402,7 @@ impl<'de> SeqAccess<'de> for Elements<'de, '_> {
             let key = format!("{}[{}]", self.reader.key, self.next);
             self.next += 1;
             if !node.broken.get() {
-                let reader = Reader { node, key: &key, found: self.reader.found };
+                let reader = Reader { node, key: &key, beside: &[], found: self.reader.found };
                 return reader.attempt(|reader| seed.deserialize(reader)).map(Some);
             }
         }

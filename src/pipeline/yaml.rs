@@ -88,13 +88,6 @@ impl Node {
         }
     }
 
-    /// True when this node or one below it was reported.
-    pub fn has_broken(&self) -> bool {
-        self.broken.get()
-            || self.entries().iter().any(|entry| entry.node.has_broken())
-            || self.list().iter().any(Node::has_broken)
-    }
-
     /// What it is, in words that do not repeat it.
     pub fn kind(&self) -> &'static str {
         match &self.value {
@@ -121,6 +114,7 @@ pub(super) fn parse(text: &str, file: &Arc<Path>) -> (Option<Node>, Vec<Problem>
         file: Arc::clone(file),
         anchors: HashMap::new(),
         nodes: 0,
+        path: String::new(),
         problems: Vec::new(),
     };
     let root = match builder.document() {
@@ -138,6 +132,8 @@ struct Builder<'a> {
     file: Arc<Path>,
     anchors: HashMap<usize, Node>,
     nodes: usize,
+    /// The keys down to where the parser stands.
+    path: String,
     problems: Vec<Problem>,
 }
 
@@ -213,7 +209,12 @@ impl<'a> Builder<'a> {
         loop {
             match self.next()? {
                 (Event::SequenceEnd, _) => return Ok(Value::List(elements)),
-                (event, place) => elements.push(self.node(event, place, depth + 1)?),
+                (event, place) => {
+                    let above = self.path.len();
+                    self.path.push_str(&format!("[{}]", elements.len()));
+                    elements.push(self.node(event, place, depth + 1)?);
+                    self.path.truncate(above);
+                }
             }
         }
     }
@@ -227,20 +228,29 @@ impl<'a> Builder<'a> {
                 (_, place) => return Err(self.error(&place, "a key must be a plain word")),
             };
             let (event, value_place) = self.next()?;
+            let above = self.path.len();
+            self.path = join(&self.path, &key);
             let node = self.node(event, value_place, depth + 1)?;
             match entries.iter().find(|entry| entry.key == key) {
                 Some(first) => {
                     let message = format!("this key is given twice; the first is on line {}", first.place.line);
-                    self.problems.push(Problem::at(&place, &key, Severity::Error, message));
+                    self.problems.push(Problem::at(&place, &self.path, Severity::Error, message));
                 }
                 None => entries.push(Entry { key, place, node }),
             }
+            self.path.truncate(above);
         }
     }
 }
 
+/// `key.inner`, as problems name keys.
+pub(super) fn join(key: &str, inner: &str) -> String {
+    if key.is_empty() { inner.to_owned() } else { format!("{key}.{inner}") }
+}
+
 fn count(node: &Node) -> usize {
-    1 + node.entries().iter().map(|entry| count(&entry.node)).sum::<usize>() + node.list().iter().map(count).sum::<usize>()
+    1 + node.entries().iter().map(|entry| count(&entry.node)).sum::<usize>()
+        + node.list().iter().map(count).sum::<usize>()
 }
 
 /// The parser's words, with the usual cause where there is one.
@@ -298,13 +308,25 @@ mod tests {
 
     #[test]
     fn words_without_quotes_have_the_types_of_yaml_1_2() {
-        let root = tree("a: 1\nb: -1\nc: 1.5\nd: yes\ne: true\nf:\ng: '1'\nh: 225494730938493804\ni: 99999999999999999999\nj: 2.5e3\nk: 1.2.3\nl: 0x1f\n");
+        let root = tree(
+            "a: 1\nb: -1\nc: 1.5\nd: yes\ne: true\nf:\ng: '1'\nh: 225494730938493804\ni: 99999999999999999999\nj: 2.5e3\nk: 1.2.3\nl: 0x1f\n",
+        );
         let kinds: Vec<_> = root.entries().iter().map(|entry| entry.node.kind()).collect();
         assert_eq!(
             kinds,
             [
-                "a number", "a number", "a number", "a text", "true or false", "nothing", "a text", "a number", "a text",
-                "a number", "a text", "a number"
+                "a number",
+                "a number",
+                "a number",
+                "a text",
+                "true or false",
+                "nothing",
+                "a text",
+                "a number",
+                "a text",
+                "a number",
+                "a text",
+                "a number"
             ]
         );
         assert!(matches!(root.get("h").unwrap().value, Value::Unsigned(225_494_730_938_493_804)));
@@ -334,7 +356,9 @@ mod tests {
 
     #[test]
     fn any_text_is_read_or_refused_without_panic() {
-        for text in ["", "\u{0}", "a: [", "a: \"", "- - - -", "{{", "a: *b", "? [a]\n: b", "---\na: 1\n---\nb: 2\n", "\ta: 1"] {
+        for text in
+            ["", "\u{0}", "a: [", "a: \"", "- - - -", "{{", "a: *b", "? [a]\n: b", "---\na: 1\n---\nb: 2\n", "\ta: 1"]
+        {
             let (_, problems) = parse(text, &Path::new("test.yaml").into());
             assert!(text.is_empty() || text == "- - - -" || !problems.is_empty(), "{text:?}");
         }

@@ -35,6 +35,8 @@ struct Account {
     /// Requests under way and reservations held: the lane is active while there are any.
     claims: AtomicUsize,
     paused: AtomicBool,
+    /// The sink has taken something since it last failed for long: until then the lane holds one reservation at a time.
+    proven: AtomicBool,
     /// Signalled when the lane holds less or may reserve again. One task of a lane reserves at a time.
     changed: Notify,
 }
@@ -92,7 +94,7 @@ impl LaneBudget {
         let claim = Claim::new(self.clone());
         loop {
             let held = self.held();
-            let within_cap = held == 0 || held + bytes <= 2 * self.share();
+            let within_cap = held == 0 || self.is_proven() && held + bytes <= 2 * self.share();
             if within_cap && !self.account.paused.load(Ordering::Acquire) {
                 break;
             }
@@ -102,6 +104,23 @@ impl LaneBudget {
         // The semaphore is never closed, so this always yields a permit.
         let permit = self.budget.room.clone().acquire_many_owned(units(wanted)).await.ok();
         Reservation::new(bytes, permit, claim)
+    }
+
+    /// Whether the sink has taken something since it last failed for long.
+    pub fn is_proven(&self) -> bool {
+        self.account.proven.load(Ordering::Acquire)
+    }
+
+    /// A lane whose sink has not proven itself holds one reservation at a time, so that ninety dead sinks of a hundred do
+    /// not hold the budget before it shows that they are dead.
+    pub fn set_proven(&self, proven: bool) {
+        self.account.proven.store(proven, Ordering::Release);
+        self.account.changed.notify_one();
+    }
+
+    /// Largest reservation that can ever be had.
+    pub fn total(&self) -> usize {
+        self.budget.total
     }
 
     /// While paused, nothing new is reserved: set from the sink's first refusal until it takes something again.
@@ -211,6 +230,8 @@ mod tests {
             held.push(lane.reserve(KIB).await);
         }
         assert_eq!(lanes[0].share(), 10 * KIB);
+        assert!(timeout(MOMENT, lanes[0].reserve(KIB)).await.is_err(), "its sink has not proven itself");
+        lanes[0].set_proven(true);
         let more = lanes[0].reserve(19 * KIB).await;
         assert!(timeout(MOMENT, lanes[0].reserve(KIB)).await.is_err(), "over twice the share");
         drop(more);
@@ -230,6 +251,7 @@ mod tests {
     async fn parts_of_a_reservation_add_up() {
         let budget = Budget::new(100 * KIB);
         let lane = budget.lane();
+        lane.set_proven(true);
         let mut page = lane.reserve(40 * KIB).await;
         let mut batch = page.split(30 * KIB);
         drop(page);

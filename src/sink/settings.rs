@@ -57,7 +57,7 @@ macro_rules! types {
         /// The types of sinks (`type:`), each with its own keys.
         #[derive(Debug, Clone, PartialEq)]
         pub enum Kind {
-            $($(#[$attribute])* #[doc = concat!("`type: ", $name, "`")] $variant($settings),)*
+            $($(#[$attribute])* #[doc = concat!("`type: ", $name, "`")] $variant(Box<$settings>),)*
         }
 
         const TYPES: &[&str] = &[$($(#[$attribute])* $name,)*];
@@ -86,7 +86,7 @@ macro_rules! types {
 
             fn as_type(&self) -> &dyn SinkType {
                 match self {
-                    $($(#[$attribute])* Self::$variant(settings) => settings,)*
+                    $($(#[$attribute])* Self::$variant(settings) => settings.as_ref(),)*
                 }
             }
         }
@@ -94,6 +94,7 @@ macro_rules! types {
 }
 
 types! {
+    "http" => Http(super::http::generic::Settings),
     "file" => File(super::file::Settings),
     "stdout" => Stdout(super::stdout::Settings),
 }
@@ -131,8 +132,8 @@ fn unknown_type(type_name: &str) -> serde_json::Error {
     serde_json::Error::custom(format!("unknown sink type `{type_name}`; the types are {}", TYPES.join(", ")))
 }
 
-fn own_keys<T: DeserializeOwned>(keys: Value) -> Result<T, serde_json::Error> {
-    serde_json::from_value(keys)
+fn own_keys<T: DeserializeOwned>(keys: Value) -> Result<Box<T>, serde_json::Error> {
+    serde_json::from_value(keys).map(Box::new)
 }
 
 static COMMON_KEYS: LazyLock<Vec<String>> = LazyLock::new(|| {

@@ -60,6 +60,8 @@ pub struct Page {
     pub records: Vec<Record>,
     /// Whether the order can be relied on: only then does reading a record mean that all before it were read.
     pub ordered: bool,
+    /// Start of the poll by the console's clock.
+    pub start: Timestamp,
     /// Number of records in the answer, those dropped included.
     pub shown: usize,
     /// The poll reached its end with this answer.
@@ -101,16 +103,6 @@ impl Poll {
         }
     }
 
-    /// S: when the poll started, by the console's clock.
-    pub fn start(&self) -> Timestamp {
-        self.start
-    }
-
-    /// Largest page that the endpoint allows.
-    pub fn max_limit(&self) -> usize {
-        self.endpoint.max_limit
-    }
-
     /// One request for the next page of at most `limit` records, its answer at most `max_bytes` long.
     ///
     /// # Errors
@@ -135,7 +127,7 @@ impl Poll {
         let records = self.take(&body, &page.records);
         self.pass.found_new |= !records.is_empty();
         let last = self.follow(page.next_cursor.as_deref(), shown);
-        Ok(Page { records, ordered: self.ordered, shown, last, body: body.clone() })
+        Ok(Page { records, ordered: self.ordered, start: self.start, shown, last, body: body.clone() })
     }
 
     /// `data: null` may mean that there is nothing, or that something is wrong: the console's own count decides.
@@ -153,7 +145,7 @@ impl Poll {
         let count = parse_page(&answer).ok().and_then(|page| page.total_items);
         match count {
             Some(count) if count <= self.position.keys_from(self.pass.from) as u64 => {
-                Ok(Page { body, records: Vec::new(), ordered: self.ordered, shown: 0, last: true })
+                Ok(Page { body, records: Vec::new(), ordered: self.ordered, start: self.start, shown: 0, last: true })
             }
             Some(count) => {
                 Err(ConsoleError::transient(format!("the console answered `data: null`, but counts {count} records")))

@@ -174,6 +174,15 @@ impl LaneMetrics {
         self.dropped[reason as usize].load(Ordering::Relaxed)
     }
 
+    /// Records pulled and not yet accounted for in another way. When the lane holds none any more, they were dropped unsent
+    /// to be pulled again.
+    pub fn give_back_open(&self) {
+        let settled = [&self.delivered, &self.dead_letters].map(|counter| counter.load(Ordering::Relaxed));
+        let dropped: u64 = DropReason::ALL.into_iter().map(|reason| self.dropped(reason)).sum();
+        let open = self.pulled.load(Ordering::Relaxed).saturating_sub(settled.iter().sum::<u64>() + dropped);
+        self.drop_events(DropReason::GivenBack, open);
+    }
+
     /// The lane is complete up to `time` (start of the last poll that reached its end, all delivered; else the watermark).
     pub fn set_complete_until(&self, time: Timestamp) {
         self.complete_until.store(time.micros(), Ordering::Relaxed);

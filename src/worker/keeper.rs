@@ -92,7 +92,8 @@ impl Keeper {
 
     async fn no_progress(&self, lane: &LaneMetrics) {
         let Some(patience) = self.once else { return std::future::pending().await };
-        let progress = || [&lane.pulled, &lane.delivered, &lane.dead_letters].map(|counter| counter.load(Ordering::Relaxed));
+        let progress =
+            || [&lane.pulled, &lane.delivered, &lane.dead_letters].map(|counter| counter.load(Ordering::Relaxed));
         let (mut last, mut at) = (progress(), Instant::now());
         loop {
             sleep(GLANCE.min(patience)).await;

@@ -8,8 +8,8 @@ use super::{Options, StartError};
 use crate::console::{Client, DEFAULT_REQUESTS_PER_SECOND, HttpTransport, LimiterKey, Limiters, Transport};
 use crate::lane::{Budget, Lane};
 use crate::settings::{ClientError, HttpSettings, Period};
-use crate::sink::deliver::{Delivery, Health};
 use crate::sink::dead_letters::DeadLetters;
+use crate::sink::deliver::{Delivery, Health};
 use crate::sink::{self, BuildError};
 use crate::state::{FileStore, Store};
 use crate::telemetry::{Meter, Telemetry};
@@ -81,7 +81,13 @@ impl Shared {
     ///
     /// # Errors
     /// When settings name what is not there, such as a CA file.
-    pub fn compose(&self, spec: &LaneSpec, meter: &Meter, first_poll_after: Duration, once: bool) -> Result<Lane, ComposeError> {
+    pub fn compose(
+        &self,
+        spec: &LaneSpec,
+        meter: &Meter,
+        first_poll_after: Duration,
+        once: bool,
+    ) -> Result<Lane, ComposeError> {
         let client = self.client(&spec.id.pipeline, &spec.console)?;
         let schema = spec.sink.common.schema.unwrap_or(spec.transform.schema);
         let origin = Origin {
@@ -130,7 +136,8 @@ impl Shared {
 
     /// When each of `lanes` lanes that start now polls first.
     pub fn first_poll_after(&self, lanes: usize, interval: Duration) -> Duration {
-        let span = SPREAD_PER_LANE.saturating_mul(u32::try_from(lanes.saturating_sub(1)).unwrap_or(u32::MAX)).min(interval);
+        let span =
+            SPREAD_PER_LANE.saturating_mul(u32::try_from(lanes.saturating_sub(1)).unwrap_or(u32::MAX)).min(interval);
         span.mul_f64(self.fork_random().f64())
     }
 

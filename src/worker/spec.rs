@@ -36,8 +36,10 @@ impl LaneSpec {
                 sink: sink.clone(),
             })
         };
-        let pulls = pipeline.streams.pulls();
-        let sinks = |pull| pipeline.sinks.iter().filter(move |sink| sink.takes(Pull::stream(pull))).map(move |sink| lane(pull, sink));
-        pulls.iter().flat_map(sinks).collect()
+        let mut lanes = Vec::new();
+        for pull in pipeline.streams.pulls() {
+            lanes.extend(pipeline.sinks.iter().filter(|sink| sink.takes(pull.stream)).map(|sink| lane(&pull, sink)));
+        }
+        lanes
     }
 }

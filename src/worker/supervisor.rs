@@ -123,7 +123,9 @@ impl Supervisor {
             log_problems(&broken.problems);
             let file = broken.path.display();
             match &broken.kept {
-                Some(name) => error!(pipeline = %name, %file, "the last good version keeps running; a restart would not start it"),
+                Some(name) => {
+                    error!(pipeline = %name, %file, "the last good version keeps running; a restart would not start it")
+                }
                 None => error!(%file, "not started"),
             }
         }

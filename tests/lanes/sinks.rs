@@ -191,3 +191,38 @@ async fn what_is_too_large_is_halved() {
     assert_eq!(sink.total(), 400 - oversized);
     assert_eq!(running.metrics.dead_letters.load(Ordering::Relaxed), oversized as u64);
 }
+
+/// A write that waits for `--checkpoint-interval` says what is true when it is made, not when it became due.
+#[tokio::test(start_paused = true)]
+async fn a_checkpoint_that_waited_holds_everything_settled_meanwhile() {
+    let world = World::new(|setup| setup.activities = 2_000);
+    let sink = MemorySink::new(world.clock, |_, _| None);
+    let mut lane = world.lane(world.pull(Stream::Activities), "siem", sink.clone());
+    lane.checkpoint_interval = Duration::from_secs(5);
+    let running = world.start(lane);
+    sleep(Duration::from_millis(6_000)).await;
+    running.task.abort();
+    let _ = running.task.await;
+    assert_eq!(sink.total(), 2_000);
+    let running = world.start(world.lane(world.pull(Stream::Activities), "siem", sink.clone()));
+    sleep(Duration::from_secs(10)).await;
+    running.drain().await;
+    assert_eq!(sink.total(), 2_000, "the second write was made after the last batch");
+}
+
+/// Batches that were taken while another one stopped the lane are stored before the lane's rest is over.
+#[tokio::test(start_paused = true)]
+async fn what_is_settled_when_a_lane_stops_is_stored_while_it_rests() {
+    let world = World::new(|setup| setup.activities = 1_000);
+    let sink =
+        MemorySink::new(world.clock, |attempt, _| (attempt == 4).then(|| Outcome::Unauthorized("401".to_owned())));
+    let running = world.start(world.lane(world.pull(Stream::Activities), "siem", sink.clone()));
+    sleep(Duration::from_secs(20)).await;
+    assert!(matches!(running.metrics.state(), LaneState::SinkRefused(_)));
+    running.task.abort();
+    let _ = running.task.await;
+    let running = world.start(world.lane(world.pull(Stream::Activities), "siem", sink.clone()));
+    sleep(Duration::from_secs(20)).await;
+    running.drain().await;
+    assert_eq!((sink.total(), sink.counts().len()), (1_000, 1_000));
+}

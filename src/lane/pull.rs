@@ -83,7 +83,10 @@ impl PullStage {
             let reservation = self.budget.reserve(plan.reserve).await;
             match poll.next(plan.limit, plan.max_body).await {
                 Ok(page) => {
-                    patience = Patience::new(&mut self.random);
+                    patience.timeouts = 0;
+                    if !page.records.is_empty() {
+                        patience = Patience::new(&mut self.random);
+                    }
                     sizing.learn(page.shown, page.body.len());
                     self.meter.console_trouble(None);
                     let last = page.last;
@@ -181,7 +184,7 @@ impl PullStage {
     }
 }
 
-/// Failures since the last page.
+/// Failures since there was something new: pages of known records may come for ever between refused cursors.
 struct Patience {
     waits: FullJitter,
     timeouts: u32,

@@ -201,3 +201,24 @@ async fn news_arrive_behind_null_data(errors: u32) {
     world.start(lane).task.await.unwrap();
     assert_eq!((sink.total(), sink.counts().len()), (53, 53));
 }
+
+/// The first page is good and its cursor is refused, again and again: asked again at once, but only once.
+#[tokio::test(start_paused = true)]
+async fn a_console_that_refuses_every_cursor_is_not_asked_in_a_hot_loop() {
+    let world = World::new(|setup| setup.activities = 2_500);
+    let mut faults = Faults::default().with(Mishap::RefusedCursor, 1.0);
+    faults.at_most_in_a_row = u32::MAX;
+    world.console.set_faults(faults);
+    let sink = MemorySink::new(world.clock, |_, _| None);
+    let mut pull = world.pull(Stream::Activities);
+    // So long that no pass begins later than the one before it.
+    pull.overlap = Duration::from_secs(2 * 86_400);
+    let running = world.start(world.lane(pull, "siem", sink.clone()));
+    sleep(Duration::from_secs(20)).await;
+    let asked = world.console.seen().len();
+    assert!(asked < 60, "{asked} requests in twenty seconds");
+    world.console.set_faults(Faults::default());
+    sleep(Duration::from_secs(120)).await;
+    running.drain().await;
+    assert_eq!((sink.total(), sink.counts().len()), (2_500, 2_500));
+}

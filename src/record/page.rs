@@ -80,7 +80,7 @@ pub fn parse_page(body: &[u8]) -> Result<Page<'_>, PageError> {
         let key = match body.get(at) {
             Some(b'}') if entries == 0 => break at += 1,
             Some(b'"') => {
-                let end = json::skip_string(body, at).ok_or(PageError::Truncated(body.len()))?;
+                let end = json::string_end(body, at).ok_or(PageError::Truncated(body.len()))?;
                 let key = &body[at + 1..end - 1];
                 at = json::skip_space(body, end);
                 key
@@ -135,7 +135,7 @@ fn refusal(body: &[u8], at: usize) -> PageError {
 }
 
 fn value_end(body: &[u8], start: usize) -> Result<usize, PageError> {
-    match json::skip(body, start) {
+    match json::value_end(body, start) {
         None => Err(PageError::Truncated(body.len())),
         Some(end) if end == start => Err(refusal(body, start)),
         Some(end) => Ok(end),

@@ -44,8 +44,11 @@ pub(super) fn host<'a>(
     if let Some(name) = event.keyword("name", &mut data.computer_name) {
         event.related.hosts.add(name);
     }
-    let of_agent = if of_agent { data.ip_address } else { Value::default() };
-    endpoint::addresses(event, Value::default(), &[data.agentipv4, data.ip_addresses, of_agent, data.external_ip]);
+    // The address of a console user was taken, or is no address.
+    let ip_address = if of_agent { &mut data.ip_address } else { &mut Value::default() };
+    let values = [&mut data.agentipv4, &mut data.ip_addresses, ip_address, &mut data.external_ip];
+    endpoint::addresses(event, Value::default(), &values.each_ref().map(|value| **value));
+    values.into_iter().for_each(Event::take_address);
     let kind = [activity.os_family, data.os_family, data.os_type];
     let os = event.open("os");
     if let Some(kind) = kind.into_iter().find_map(endpoint::os_type) {

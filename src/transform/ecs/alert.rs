@@ -27,7 +27,7 @@ pub(super) fn map(event: &mut Event<'_>, frame: &Frame<'_>, alert: &mut Alert<'_
         ],
     );
     event_object(event, frame, alert, severity);
-    detection::write(event, &mut detection(alert));
+    detection::write(event, &mut detection(alert, &mut [Value::default(); 2]));
     organization::write(event, [&mut alert.agent_detection_info.account_id], [&mut Value::default()]);
     event.tail();
 
@@ -66,8 +66,8 @@ fn event_object(event: &mut Event<'_>, frame: &Frame<'_>, alert: &mut Alert<'_>,
     event.close(open);
 }
 
-/// Where an alert has the fields of a detection.
-fn detection<'v, 'a>(alert: &'v mut Alert<'a>) -> Detection<'v, 'a> {
+/// Where an alert has the fields of a detection; `none` are the addresses that it does not have.
+fn detection<'v, 'a>(alert: &'v mut Alert<'a>, none: &'v mut [Value<'a>; 2]) -> Detection<'v, 'a> {
     let (info, rule, target) = (&mut alert.alert_info, &mut alert.rule_info, &mut alert.target_process_info);
     let (now, then) = (&mut alert.agent_realtime_info, &mut alert.agent_detection_info);
     let (container, pod) = (&mut alert.container_info, &mut alert.kubernetes_info);
@@ -82,7 +82,7 @@ fn detection<'v, 'a>(alert: &'v mut Alert<'a>) -> Detection<'v, 'a> {
         source: End { ip: &mut info.src_ip, port: &mut info.src_port },
         destination: End { ip: &mut info.dst_ip, port: &mut info.dst_port },
         direction: info.net_event_direction,
-        machine_ip: info.src_machine_ip,
+        machine_ip: &mut info.src_machine_ip,
         dns_request: &mut info.dns_request,
         dns_response: &mut info.dns_response,
         login: Login {
@@ -117,7 +117,7 @@ fn detection<'v, 'a>(alert: &'v mut Alert<'a>) -> Detection<'v, 'a> {
                 name: if then.os_name.is_empty() { &mut now.os } else { &mut then.os_name },
                 version: &mut then.os_revision,
             },
-            addresses: [Value::default(); 2],
+            addresses: none.each_mut(),
         },
         container: Container { id: &mut container.id, name: &mut container.name, image: &mut container.image },
         pod: Pod {

@@ -13,7 +13,7 @@ pub(super) struct Detection<'v, 'a> {
     pub source: End<'v, 'a>,
     pub destination: End<'v, 'a>,
     pub direction: Value<'a>,
-    pub machine_ip: Value<'a>,
+    pub machine_ip: &'v mut Value<'a>,
     pub dns_request: &'v mut Value<'a>,
     pub dns_response: &'v mut Value<'a>,
     pub login: Login<'v, 'a>,
@@ -85,7 +85,7 @@ pub(super) struct Host<'v, 'a> {
     pub id: &'v mut Value<'a>,
     pub kind: &'v mut Value<'a>,
     pub os: Os<'v, 'a>,
-    pub addresses: [Value<'a>; 2],
+    pub addresses: [&'v mut Value<'a>; 2],
 }
 
 /// The container.
@@ -112,8 +112,6 @@ pub(super) fn write(event: &mut Event<'_>, detection: &mut Detection<'_, '_>) {
     dns(event, detection);
     login_user(event, &mut detection.login);
     registry(event, detection);
-    dll(event, detection);
-    indicator(event, detection);
     let open = event.open("process");
     process_fields(event, &mut detection.process);
     let parent = event.open("parent");
@@ -121,6 +119,8 @@ pub(super) fn write(event: &mut Event<'_>, detection: &mut Detection<'_, '_>) {
     event.close(parent);
     event.close(open);
     file(event, &mut detection.file);
+    dll(event, detection);
+    indicator(event, detection);
     host(event, detection, is_login);
     let container = &mut detection.container;
     // Their labels are one text, which stays in the record.
@@ -201,8 +201,8 @@ fn rule(event: &mut Event<'_>, rule: &mut Rule<'_, '_>) {
 fn connection(event: &mut Event<'_>, detection: &mut Detection<'_, '_>, is_login: bool) {
     let open = event.open("source");
     if detection.source.ip.escaped().is_none() && is_login {
-        // A login comes from there; the value stays in the record.
-        event.ip("ip", &mut { detection.machine_ip });
+        // That is where a login comes from.
+        event.ip("ip", detection.machine_ip);
     } else {
         event.ip("ip", detection.source.ip);
     }
@@ -368,8 +368,11 @@ fn host(event: &mut Event<'_>, detection: &mut Detection<'_, '_>, is_login: bool
     event.keyword("type", host.kind);
     endpoint::os(event, &mut host.os);
     // The address of a login's source is not the host's.
-    let machine = if is_login { Value::default() } else { detection.machine_ip };
-    endpoint::addresses(event, Value::default(), &[machine, host.addresses[0], host.addresses[1]]);
+    let machine = if is_login { &mut Value::default() } else { &mut *detection.machine_ip };
+    let [first, second] = &mut host.addresses;
+    let values = [machine, &mut **first, &mut **second];
+    endpoint::addresses(event, Value::default(), &values.each_ref().map(|value| **value));
+    values.into_iter().for_each(Event::take_address);
     event.close(open);
 }
 

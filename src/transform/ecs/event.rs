@@ -180,6 +180,13 @@ impl<'o> Event<'o> {
         }
     }
 
+    /// Takes a value that is one address and nothing else: it is whole in a list of addresses.
+    pub fn take_address(value: &mut Value<'_>) {
+        if value.escaped().is_some_and(|text| address(text) == Some(text)) {
+            value.take();
+        }
+    }
+
     /// The addresses of a list, or of a text in which they are separated by commas; all of them go to `related.ip` too.
     /// The value stays in the record.
     pub fn addresses<'a>(&mut self, name: &str, value: Value<'a>, mut take: impl FnMut(&mut Self, Escaped<'a>)) {

@@ -18,7 +18,7 @@ pub(super) fn detection<'v, 'a>(hit: &'v mut RuleHit<'a>, activity: &'v mut Acti
         source: End { ip: &mut hit.srcip, port: &mut hit.srcport },
         destination: End { ip: &mut hit.dstip, port: &mut hit.dstport },
         direction: hit.neteventdirection,
-        machine_ip: hit.srcmachineip,
+        machine_ip: &mut hit.srcmachineip,
         dns_request: &mut hit.dnsrequest,
         dns_response: &mut hit.dnsresponse,
         login: Login {
@@ -77,7 +77,7 @@ pub(super) fn detection<'v, 'a>(hit: &'v mut RuleHit<'a>, activity: &'v mut Acti
                 name: &mut hit.origagentosname,
                 version: &mut hit.origagentosrevision,
             },
-            addresses: [hit.agentipv4, hit.externalip],
+            addresses: [&mut hit.agentipv4, &mut hit.externalip],
         },
         container: Container {
             id: &mut hit.k8scontainerid,

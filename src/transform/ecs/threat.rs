@@ -25,7 +25,7 @@ pub(super) fn map(event: &mut Event<'_>, frame: &Frame<'_>, threat: &mut Threat<
         ("identified_at", info.identified_at),
     ];
     let agent_id = threat.agent_realtime_info.agent_id;
-    let severity = severity(info);
+    let severity = severity(threat);
 
     head(event, frame, threat);
     message(event, threat);
@@ -147,12 +147,20 @@ fn outcome(mitigation: Option<&str>, failed: Option<bool>) -> &'static str {
     }
 }
 
-fn severity(info: &ThreatInfo<'_>) -> Severity {
+/// Malicious is high, and critical when it is ransomware or still at work on an infected endpoint.
+fn severity(threat: &Threat<'_>) -> Severity {
+    let info = &threat.threat_info;
     let is = |value: Value<'_>, word: &str| value.text().is_some_and(|text| normal(&text) == word);
-    if is(info.analyst_verdict, "false_positive") || is(info.classification, "benign") {
+    let at_work = || {
+        is(info.mitigation_status, "not_mitigated") && boolean(threat.agent_realtime_info.agent_infected) == Some(true)
+    };
+    if is(info.analyst_verdict, "false_positive")
+        || is(info.classification, "benign")
+        || is(info.mitigation_status, "marked_as_benign")
+    {
         Severity::Informational
     } else if is(info.confidence_level, "malicious") {
-        if is(info.classification, "ransomware") { Severity::Critical } else { Severity::High }
+        if is(info.classification, "ransomware") || at_work() { Severity::Critical } else { Severity::High }
     } else if is(info.confidence_level, "suspicious") {
         Severity::Medium
     } else {

@@ -286,6 +286,12 @@ mod tests {
         let outer = read(r#"{"innerInfo":"text","innerInfo":{"name":"n"},"innerInfo":{"name":"m"}}"#).unwrap();
         assert_eq!(outer.inner.name.raw(), "\"n\"");
         assert_eq!(outer.rest.len(), 2);
+        assert!(
+            read("{}").unwrap().is_empty() && read(r#"{"id":true,"innerInfo":{"name":false}}"#).unwrap().is_empty()
+        );
+        assert!(
+            !outer.is_empty() && Inner::read(&mut Reader::new(r#"{"name":1}"#)).is_ok_and(|inner| !inner.is_empty())
+        );
         assert!(read("{}").is_ok() && read(r#"{"filePath":[],"":1}"#).is_ok());
         for text in [
             "",

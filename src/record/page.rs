@@ -8,6 +8,8 @@ use super::value::{Kind, Value};
 pub struct Page<'a> {
     /// The bytes of each element of `data`, in order; none for `null`. A `data` object is a single record.
     pub records: Vec<&'a [u8]>,
+    /// `data` is `null`: the console has nothing, or something is wrong with it.
+    pub null_data: bool,
     /// Where the next page begins. `None` for `null`, an absent key, `""` and the string `"null"`.
     pub next_cursor: Option<Cow<'a, str>>,
     /// `pagination.totalItems`, where it is a number.
@@ -104,7 +106,7 @@ pub fn parse_page(body: &[u8]) -> Result<Page<'_>, PageError> {
                         has_data = true;
                         page.records = vec![value];
                     }
-                    Some(b'n') => has_data = true,
+                    Some(b'n') => (has_data, page.null_data) = (true, true),
                     _ => return Err(PageError::Shape("`data` is neither a list nor an object")),
                 },
                 b"pagination" => read_pagination(value, &mut page),
@@ -222,7 +224,8 @@ mod tests {
 
     #[test]
     fn null_data_is_an_empty_page_and_an_object_is_one_record() {
-        assert_eq!(parse_page(br#"{"data":null,"errors":null}"#).unwrap(), Page::default());
+        let expected = Page { null_data: true, ..Page::default() };
+        assert_eq!(parse_page(br#"{"data":null,"errors":null}"#).unwrap(), expected);
         assert_eq!(texts(&parse_page(br#"{"data":{"id":"1"}}"#).unwrap()), [r#"{"id":"1"}"#]);
     }
 

@@ -1,6 +1,7 @@
 //! Record → event: ECS, or the record's own bytes, with labels; straight into the output buffer.
 
 mod copy;
+pub mod coverage;
 mod ecs;
 mod json;
 
@@ -11,17 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use self::ecs::Ecs;
 use crate::record::{Stream, compact};
-
-/// The event schema that records are mapped into.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Schema {
-    /// Elastic Common Schema 9.4.
-    #[default]
-    Ecs,
-    /// The record's own bytes, line breaks between tokens aside.
-    Raw,
-}
+pub use crate::settings::Schema;
 
 /// `transform:` of a pipeline file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -59,12 +50,12 @@ pub struct Mapped {
 }
 
 /// Maps the records of one lane.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Mapper {
     kind: Kind,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Kind {
     Ecs(Box<Ecs>),
     Raw,

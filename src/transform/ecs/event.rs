@@ -10,7 +10,7 @@ use crate::transform::copy::Sibling;
 use crate::transform::json::{Json, Open};
 
 /// What is kept from event to event, so that mapping does not allocate.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Scratch {
     pub related: Related,
     pub faults: String,
@@ -93,21 +93,25 @@ impl<'o> Event<'o> {
     pub fn long(&mut self, name: &str, value: &mut Value<'_>) {
         let Some(text) = self.scalar(name, value, "a whole number") else { return };
         match text.trim().raw().parse::<i64>() {
-            Ok(number) => {
-                self.json.number(name, itoa::Buffer::new().format(number));
-                value.take();
-            }
+            Ok(number) => self.whole_number(name, value, text, number),
             Err(_) => self.unfit(name, value, "a whole number"),
+        }
+    }
+
+    /// Written otherwise than it came (`007`), it stays in the record as well.
+    fn whole_number(&mut self, name: &str, value: &mut Value<'_>, text: Escaped<'_>, number: i64) {
+        let mut buffer = itoa::Buffer::new();
+        let digits = buffer.format(number);
+        self.json.number(name, digits);
+        if digits == text.raw() {
+            value.take();
         }
     }
 
     pub fn port(&mut self, name: &str, value: &mut Value<'_>) {
         let Some(text) = self.scalar(name, value, "a port") else { return };
         match text.trim().raw().parse::<u16>() {
-            Ok(number) => {
-                self.json.number(name, itoa::Buffer::new().format(number));
-                value.take();
-            }
+            Ok(number) => self.whole_number(name, value, text, number.into()),
             Err(_) => self.unfit(name, value, "a port"),
         }
     }
@@ -120,7 +124,9 @@ impl<'o> Event<'o> {
         match boolean(*value) {
             Some(truth) => {
                 self.json.boolean(name, truth);
-                value.take();
+                if value.escaped().is_some_and(|text| text.raw() == if truth { "true" } else { "false" }) {
+                    value.take();
+                }
             }
             None => self.unfit(name, value, "a boolean"),
         }

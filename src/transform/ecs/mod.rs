@@ -40,7 +40,7 @@ use crate::record::{JsonError, Reader, Stream, Timestamp, Value};
 pub(super) const NAME: &str = "ecs-9.4.0";
 
 /// Maps the records of one lane into ECS.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Ecs {
     stream: Stream,
     console_host: String,

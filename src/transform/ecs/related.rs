@@ -2,7 +2,7 @@ use crate::record::Escaped;
 use crate::transform::json::Json;
 
 /// `related.*`: everything an analyst pivots on, without doubles, in order of first appearance.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Related {
     pub ip: Set,
     pub hash: Set,
@@ -27,7 +27,7 @@ impl Related {
 }
 
 /// Texts without doubles, kept in one buffer that serves event after event.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Set {
     text: String,
     entries: Vec<(u64, usize)>,

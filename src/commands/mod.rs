@@ -1,3 +1,4 @@
 //! commands
 
 pub mod emulate;
+pub mod map;

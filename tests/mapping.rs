@@ -1,5 +1,7 @@
 //! Mapping, seen from outside: records in, events out.
 
+#![recursion_limit = "512"]
+
 mod mapping {
     mod activities;
     mod elastic;

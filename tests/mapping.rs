@@ -4,6 +4,7 @@
 
 mod mapping {
     mod activities;
+    mod docs;
     mod elastic;
     mod generated;
     mod properties;

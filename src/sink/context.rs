@@ -1,5 +1,7 @@
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use super::http::Tokens;
 use super::settings::Compression;
 use crate::record::Stream;
 use crate::settings::{ClientError, Schema};
@@ -25,7 +27,9 @@ pub struct Context {
 
 /// What all sinks of a process share. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct Shared {}
+pub struct Shared {
+    pub(crate) tokens: Arc<Tokens>,
+}
 
 /// Settings that name or say what cannot be.
 #[derive(Debug, thiserror::Error)]

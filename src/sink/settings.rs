@@ -57,7 +57,7 @@ macro_rules! types {
         /// The types of sinks (`type:`), each with its own keys.
         #[derive(Debug, Clone, PartialEq)]
         pub enum Kind {
-            $($(#[$attribute])* #[doc = concat!("`type: ", $name, "`")] $variant($settings),)*
+            $($(#[$attribute])* #[doc = concat!("`type: ", $name, "`")] $variant(Box<$settings>),)*
         }
 
         const TYPES: &[&str] = &[$($(#[$attribute])* $name,)*];
@@ -69,7 +69,7 @@ macro_rules! types {
             /// When the type is unknown or its keys are refused.
             pub fn read<'de, D: Deserializer<'de>>(type_name: &str, own_keys: D) -> Result<Self, D::Error> {
                 match type_name {
-                    $($(#[$attribute])* $name => Deserialize::deserialize(own_keys).map(Self::$variant),)*
+                    $($(#[$attribute])* $name => Deserialize::deserialize(own_keys).map(Box::new).map(Self::$variant),)*
                     _ => Err(D::Error::custom(unknown_type(type_name))),
                 }
             }
@@ -90,7 +90,7 @@ macro_rules! types {
 
             fn as_type(&self) -> &dyn SinkType {
                 match self {
-                    $($(#[$attribute])* Self::$variant(settings) => settings,)*
+                    $($(#[$attribute])* Self::$variant(settings) => settings.as_ref(),)*
                 }
             }
         }
@@ -98,6 +98,7 @@ macro_rules! types {
 }
 
 types! {
+    "http" => Http(super::http::generic::Settings),
     "file" => File(super::file::Settings),
     "stdout" => Stdout(super::stdout::Settings),
 }

@@ -247,6 +247,14 @@ impl<'de> Reader<'de, '_> {
         self.report(&self.node.place, self.key, Severity::Error, message);
     }
 
+    /// Most headers hold no secret, and their values may be one: only names that sound like it are worth a warning.
+    fn is_plain_header(&self) -> bool {
+        match self.key.rsplit_once(".headers.") {
+            Some((_, name)) => !is_secretive(name),
+            None => false,
+        }
+    }
+
     fn has(&self, key: &str) -> bool {
         self.node.get(key).is_some_and(|node| !matches!(node.value, Value::Null))
     }
@@ -309,7 +317,9 @@ impl<'de> Deserializer<'de> for Reader<'de, '_> {
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, Error> {
         if name == Secret::TYPE_NAME && self.node.text().is_some_and(|text| !text.trim().is_empty()) {
-            self.report(&self.node.place, self.key, Severity::Warning, LITERAL_SECRET);
+            if !self.is_plain_header() {
+                self.report(&self.node.place, self.key, Severity::Warning, LITERAL_SECRET);
+            }
         }
         visitor.visit_newtype_struct(self)
     }
@@ -341,6 +351,22 @@ impl<'de> Deserializer<'de> for Reader<'de, '_> {
     serde::forward_to_deserialize_any! {
         bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct seq tuple
         tuple_struct map identifier
+    }
+}
+
+/// Warns of secrets that stand in the file below `node` where only their key tells that they are one: types that are chosen by
+/// a key of theirs are handed over as a whole, and not value by value.
+pub(super) fn warn_of_literals(node: &Node, key: &str, problems: &mut Vec<Problem>) {
+    for entry in node.entries() {
+        let inner = join(key, &entry.key);
+        let named = ["password", "secret", "token"].iter().any(|word| entry.key.ends_with(word));
+        if named && entry.node.text().is_some() {
+            let warning = Problem::at(&entry.node.place, &inner, Severity::Warning, LITERAL_SECRET);
+            if !problems.contains(&warning) {
+                problems.push(warning);
+            }
+        }
+        warn_of_literals(&entry.node, &inner, problems);
     }
 }
 

@@ -44,14 +44,8 @@ pub struct LogArgs {
     pub log_format: Option<LogFormat>,
 
     /// What is logged: error, warn, info, debug, trace, or parts such as info,s1_forwarder=debug [default: info for run]
-    #[arg(
-        long = "log-level",
-        value_name = "LEVEL",
-        global = true,
-        env = "S1_FORWARDER_LOG_LEVEL",
-        help_heading = "Logs"
-    )]
-    pub level: Option<String>,
+    #[arg(long, value_name = "LEVEL", global = true, env = "S1_FORWARDER_LOG_LEVEL", help_heading = "Logs")]
+    pub log_level: Option<String>,
 }
 
 /// Settings of a worker as a whole; what belongs to one customer stands in the pipeline file.

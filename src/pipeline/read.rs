@@ -116,8 +116,8 @@ pub(super) fn unknown_key(key: &str, known: &[&str]) -> String {
 #[derive(Debug, Default)]
 pub(super) struct Error {
     message: String,
-    /// The value itself, kept apart from the message because it is left out where it could be a secret.
-    value: Option<String>,
+    /// The message with the value in it, unless that could be a secret.
+    shown: Option<String>,
     /// The key that is missing.
     missing: Option<&'static str>,
     /// The key that is not known, where a type found that out by itself.
@@ -153,7 +153,9 @@ impl de::Error for Error {
         };
         let wanted = in_words(&expected.to_string());
         let hint = if wanted == "a text" && value.is_some() { " (put it in quotes)" } else { "" };
-        Self { message: format!("expected {wanted}, found {kind}{hint}"), value, ..Self::default() }
+        let message = |found: &str| format!("expected {wanted}, found {found}{hint}");
+        let shown = value.filter(|value| value.len() <= LONGEST_SHOWN).map(|value| message(&value));
+        Self { message: message(kind), shown, ..Self::default() }
     }
 
     fn invalid_value(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
@@ -161,7 +163,8 @@ impl de::Error for Error {
     }
 
     fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
-        Self::custom(not_one_of(variant, expected))
+        let message = format!("not one of {}", expected.join(", "));
+        Self { message, shown: Some(not_one_of(variant, expected)), ..Self::default() }
     }
 
     fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
@@ -189,12 +192,15 @@ fn in_words(expected: &str) -> String {
     .to_owned()
 }
 
+/// A number of more digits is no typing error of somebody who meant a count, and may be a secret at the wrong place.
+const LONGEST_SHOWN: usize = 9;
+
 /// Words in a key that say that its value may not be shown.
 const SECRETIVE: [&str; 7] = ["token", "secret", "password", "credential", "auth", "header", "options"];
 
 fn is_secretive(key: &str) -> bool {
     let key = key.to_lowercase();
-    SECRETIVE.iter().any(|word| key.contains(word)) || key.ends_with("key")
+    !key.ends_with(".type") && (SECRETIVE.iter().any(|word| key.contains(word)) || key.ends_with("key"))
 }
 
 /// Reads one node.
@@ -238,12 +244,7 @@ impl<'de> Reader<'de, '_> {
             self.report_missing(key);
             return;
         }
-        let message = match error.value {
-            Some(value) if !is_secretive(self.key) => {
-                error.message.replacen("found a number", &format!("found {value}"), 1)
-            }
-            _ => error.message,
-        };
+        let message = error.shown.filter(|_| !is_secretive(self.key)).unwrap_or(error.message);
         self.report(&self.node.place, self.key, Severity::Error, message);
     }
 

@@ -47,7 +47,7 @@ struct Customer {
 }
 
 const CUSTOMERS: [Customer; 2] =
-    [Customer { name: "acme", schema: "ecs", seed: 1 }, Customer { name: "globex", schema: "raw", seed: 2 }];
+    [Customer { name: "north", schema: "ecs", seed: 1 }, Customer { name: "south", schema: "raw", seed: 2 }];
 
 /// Runs the demo until its time is up or Ctrl-C is pressed.
 ///
@@ -75,7 +75,7 @@ pub async fn run(demo: Demo) -> anyhow::Result<ExitCode> {
 
     let mut screen = Screen::new();
     screen.print(&format!(
-        "Two consoles, two pipelines (acme: ECS, globex: raw), one HTTP sink, all in this process.\n\
+        "Two consoles, two pipelines (north: ECS, south: raw), one HTTP sink, all in this process.\n\
          \n  status page  {base}/\n  metrics      {base}/metrics\n"
     ))?;
     let lanes = watch(&mut screen, &telemetry, &receiver, demo.duration).await?;

@@ -12,7 +12,6 @@ use crate::settings::{Credential, Id};
 use crate::telemetry::Meter;
 
 const ROOT: &str = "/web/api/v2.1/";
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 /// What is read of answers that are no pages of records.
 const SMALL_ANSWER: usize = 1024 * 1024;
 /// Everything but what RFC 3986 never wants escaped: cursors hold `%`, `=` and `+`, which must arrive as they are.
@@ -39,6 +38,9 @@ struct Heard {
 }
 
 impl Client {
+    /// Time-out of one request where the pipeline file gives none.
+    pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
+
     /// `limiter` is the share of the limiter for this console and token.
     pub fn new(settings: &Settings, transport: Arc<dyn Transport>, limiter: Limiter, clock: Clock) -> Self {
         let csv = |ids: &[Id]| ids.iter().map(Id::as_str).collect::<Vec<_>>().join(",");
@@ -53,7 +55,7 @@ impl Client {
             credential: Credential::new(settings.token.clone()),
             scope: scope.into_iter().filter(|(_, ids)| !ids.is_empty()).collect(),
             limiter,
-            timeout: settings.timeout.map_or(DEFAULT_TIMEOUT, |timeout| timeout.0),
+            timeout: settings.timeout.map_or(Self::DEFAULT_TIMEOUT, |timeout| timeout.0),
             clock,
             heard: Mutex::new(None),
         }

@@ -36,7 +36,8 @@ pub struct Parcel {
     pub watermark: Option<Timestamp>,
     /// Start of the poll by the console's clock.
     pub start: Timestamp,
-    /// The bytes that hold it.
+    /// The bytes that hold it, until it is dropped.
+    #[expect(dead_code, reason = "what counts is how long it lives")]
     pub reservation: Option<Reservation>,
 }
 

@@ -90,6 +90,7 @@ struct Lane {
 /// How fast a lane's counters moved lately.
 #[derive(Debug, Clone, Copy, Default)]
 struct Rates {
+    begun: Option<Timestamp>,
     sampled: Option<Sample>,
     pulled_per_second: f64,
     delivered_per_second: f64,
@@ -221,13 +222,19 @@ impl Rates {
     fn sample(&mut self, lane: &LaneMetrics, now: Timestamp) {
         use std::sync::atomic::Ordering::Relaxed;
         let sample = Sample { time: now, pulled: lane.pulled.load(Relaxed), delivered: lane.delivered.load(Relaxed) };
-        let Some(last) = self.sampled.replace(sample) else { return };
+        let begun = *self.begun.get_or_insert(now);
+        let Some(last) = self.sampled else {
+            self.sampled = Some(sample);
+            return;
+        };
         let seconds = now.since(last.time).as_secs_f64();
         if seconds == 0.0 {
-            self.sampled = Some(last);
             return;
         }
-        let weight = 1.0 - (-seconds / Self::MEMORY.as_secs_f64()).exp();
+        self.sampled = Some(sample);
+        // In its first minute the plain mean, or a lane would seem to start slowly.
+        let forgets = 1.0 - (-seconds / Self::MEMORY.as_secs_f64()).exp();
+        let weight = forgets.max(seconds / now.since(begun).as_secs_f64());
         let moved = |rate: &mut f64, new: u64, old: u64| {
             *rate += weight * (new.saturating_sub(old) as f64 / seconds - *rate);
         };

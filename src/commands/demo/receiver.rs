@@ -75,9 +75,11 @@ impl Receiver {
         Ok(Self { address, received, serving })
     }
 
-    /// First events that were not handed out yet.
+    /// First events that were not handed out yet, by pipeline and stream.
     pub(super) fn first_events(&self) -> Vec<First> {
-        std::mem::take(&mut self.received.lock().unwrap_or_else(PoisonError::into_inner).first)
+        let mut first = std::mem::take(&mut self.received.lock().unwrap_or_else(PoisonError::into_inner).first);
+        first.sort_by(|one, other| (&one.pipeline, &one.stream).cmp(&(&other.pipeline, &other.stream)));
+        first
     }
 
     /// Events taken, and how many of them were different.

@@ -14,6 +14,7 @@ use crate::telemetry::{DropReason, LaneMetrics};
 const MOST_LINES: usize = 36;
 const MOST_LETTERS: usize = 90;
 const MOST_ITEMS: usize = 3;
+const MOST_FIELDS: usize = 6;
 
 /// Standard output.
 #[derive(Debug)]
@@ -140,10 +141,13 @@ impl Sums {
     }
 }
 
-/// An event for reading: indented, long texts, lists and objects cut.
+/// An event for reading: indented, long texts, lists and inner objects cut.
 pub(super) fn shortened(event: &str) -> String {
     let Ok(mut value) = serde_json::from_str::<Value>(event) else { return cut(event) };
-    shorten(&mut value);
+    match &mut value {
+        Value::Object(fields) => fields.values_mut().for_each(shorten),
+        other => shorten(other),
+    }
     let text = format!("{value:#}");
     let lines: Vec<&str> = text.lines().collect();
     match lines.get(..MOST_LINES) {
@@ -165,7 +169,16 @@ fn shorten(value: &mut Value) {
                 items.push(Value::String(format!("… {more} more")));
             }
         }
-        Value::Object(fields) => fields.values_mut().for_each(shorten),
+        Value::Object(fields) => {
+            let more: Vec<_> = fields.keys().skip(MOST_FIELDS).cloned().collect();
+            for field in &more {
+                fields.remove(field);
+            }
+            fields.values_mut().for_each(shorten);
+            if !more.is_empty() {
+                fields.insert("…".to_owned(), Value::String(format!("{} more", more.len())));
+            }
+        }
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
@@ -195,6 +208,8 @@ mod tests {
         );
         assert_eq!(shortened("{\"a\":{\"b\":null}}"), "{\n  \"a\": {\n    \"b\": null\n  }\n}");
         assert_eq!(shortened("no JSON"), "no JSON");
+        let nested = shortened("{\"z\":{\"a\":1,\"b\":2,\"c\":3,\"d\":4,\"e\":5,\"f\":6,\"g\":7,\"h\":8}}");
+        assert!(nested.ends_with("\"f\": 6,\n    \"…\": \"2 more\"\n  }\n}"), "{nested}");
     }
 
     #[test]

@@ -239,13 +239,18 @@ fn rates_follow_the_counters() {
     let lane = telemetry.start_lane("acme", Stream::Threats, "bus");
     let mut now = Timestamp::now();
     telemetry.sample_rates(now);
-    for _ in 0..60 {
-        lane.pulled.fetch_add(500, Relaxed);
-        lane.delivered.fetch_add(100, Relaxed);
-        now = now.plus(Duration::from_secs(5));
-        telemetry.sample_rates(now);
-    }
-    let view = telemetry.snapshot().lanes.remove(0);
-    assert!((view.pulled_per_second - 100.0).abs() < 2.0, "{view:?}");
-    assert!((view.delivered_per_second - 20.0).abs() < 0.5, "{view:?}");
+    let mut rates_after = |intervals, pulled, delivered| {
+        for _ in 0..intervals {
+            lane.pulled.fetch_add(pulled, Relaxed);
+            lane.delivered.fetch_add(delivered, Relaxed);
+            now = now.plus(Duration::from_secs(5));
+            telemetry.sample_rates(now);
+        }
+        let view = telemetry.snapshot().lanes.remove(0);
+        (view.pulled_per_second.round(), view.delivered_per_second.round())
+    };
+    assert_eq!(rates_after(1, 500, 100), (100.0, 20.0), "from the first interval on");
+    assert_eq!(rates_after(60, 500, 100), (100.0, 20.0));
+    let (pulled, delivered) = rates_after(12, 0, 100);
+    assert!((30.0..45.0).contains(&pulled) && delivered == 20.0, "a minute later: {pulled}");
 }

@@ -9,7 +9,7 @@ mod reports;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
@@ -118,6 +118,7 @@ impl SinkType for Settings {
             producers: context.shared.producers.clone(),
             turn: tokio::sync::Mutex::default(),
             fatal: AtomicU32::new(0),
+            refused: AtomicBool::new(false),
         }))
     }
 }
@@ -138,6 +139,8 @@ struct Kafka {
     turn: tokio::sync::Mutex<()>,
     /// Producers in a row that failed for good.
     fatal: AtomicU32,
+    /// The last batch was refused by the cluster.
+    refused: AtomicBool,
 }
 
 /// The headers that all messages of a lane have.
@@ -168,8 +171,12 @@ impl Kafka {
             Ok(producer) => producer,
             Err((outcome, status)) => return Attempt { outcome, bytes: 0, status: status.to_owned() },
         };
+        if self.refused.swap(false, Ordering::Relaxed) {
+            // librdkafka holds on to what it was told about a topic until it asks again, which may be minutes later.
+            let _ = self.partitions(&producer).await;
+        }
         let (reports, bytes) = self.produce(&producer, batch).await;
-        if reports.iter().any(|report| *report == Report::Delivered) {
+        if reports.contains(&Report::Delivered) {
             producer.events().forget();
             self.tolerance.forget();
             self.fatal.store(0, Ordering::Relaxed);
@@ -187,6 +194,7 @@ impl Kafka {
                 outcome = stop;
             }
         }
+        self.refused.store(matches!(outcome, Outcome::Misconfigured(_)), Ordering::Relaxed);
         Attempt { outcome, bytes, status }
     }
 
@@ -265,16 +273,17 @@ impl Kafka {
             Err((Outcome::Unauthorized(reason) | Outcome::Misconfigured(reason), _)) => return Probe::Failed(reason),
             Err((outcome, _)) => return Probe::Failed(format!("{outcome:?}")),
         };
-        let topic = self.topic.clone();
-        let found = {
-            let producer = producer.clone();
-            tokio::task::spawn_blocking(move || producer.partitions(&topic, PROBE_TIMEOUT)).await
-        };
-        match found {
-            Ok(Ok(partitions)) => Probe::Verified(format!("topic `{}` with {partitions} partitions", self.topic)),
-            Ok(Err(error)) => reports::probe(&self.topic, &error, producer.events().recent().as_ref()),
-            Err(_) => Probe::Failed("the probing task ended early".to_owned()),
+        match self.partitions(&producer).await {
+            Ok(partitions) => Probe::Verified(format!("topic `{}` with {partitions} partitions", self.topic)),
+            Err(error) => reports::probe(&self.topic, error, producer.events().recent().as_ref()),
         }
+    }
+
+    /// Asks the brokers about the topic, on a thread that may block.
+    async fn partitions(&self, producer: &Arc<Producer>) -> Result<usize, RDKafkaErrorCode> {
+        let (producer, topic) = (producer.clone(), self.topic.clone());
+        let found = tokio::task::spawn_blocking(move || producer.partitions(&topic, PROBE_TIMEOUT)).await;
+        found.unwrap_or(Err(RDKafkaErrorCode::Unknown))
     }
 }
 

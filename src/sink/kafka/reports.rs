@@ -216,8 +216,8 @@ fn advice(report: Report) -> String {
 }
 
 /// What the brokers' silence or refusal means for a probe.
-pub(crate) fn probe(topic: &str, code: &Code, broker_error: Option<&BrokerError>) -> Probe {
-    let failed = match (class(Report::Failed(*code)), broker_error) {
+pub(crate) fn probe(topic: &str, code: Code, broker_error: Option<&BrokerError>) -> Probe {
+    let failed = match (class(Report::Failed(code)), broker_error) {
         (
             Some(Class::Passing),
             Some(BrokerError { code: Code::Authentication | Code::SaslAuthenticationFailed, reason }),
@@ -226,7 +226,102 @@ pub(crate) fn probe(topic: &str, code: &Code, broker_error: Option<&BrokerError>
         }
         (Some(Class::Passing), Some(error)) => format!("no answer from the brokers: {}", error.reason),
         (Some(Class::Passing), None) => format!("no answer from the brokers: {code}"),
-        _ => format!("topic `{topic}`: {}", advice(Report::Failed(*code))),
+        _ => format!("topic `{topic}`: {}", advice(Report::Failed(code))),
     };
     Probe::Failed(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{Identity, Stream};
+
+    fn batch(record_ids: &[&str]) -> Batch {
+        let mut batch = Batch::new(Stream::Threats);
+        for (index, id) in record_ids.iter().enumerate() {
+            let identity = Identity::of("host", Stream::Threats, id, &index.to_string());
+            batch.push_with(id, identity, None, |out| {
+                out.extend_from_slice(b"{}");
+                None
+            });
+        }
+        batch
+    }
+
+    /// The first word of the outcome, and for a partial one what is in it.
+    fn judged(reports: &[Report], broker_error: Option<(Code, &str)>) -> String {
+        let ids: Vec<String> = (0..reports.len()).map(|id| id.to_string()).collect();
+        let batch = batch(&ids.iter().map(String::as_str).collect::<Vec<_>>());
+        let broker_error = broker_error.map(|(code, reason)| BrokerError { code, reason: reason.to_owned() });
+        let tolerance = Tolerance::new(Duration::from_secs(30));
+        match outcome(&batch, reports, broker_error.as_ref(), &tolerance, Instant::now()) {
+            Outcome::Partial { rejected, retry, after: None } => {
+                let rejected: Vec<usize> = rejected.into_iter().map(|(index, _)| index).collect();
+                format!("rejected {rejected:?} retry {retry:?}")
+            }
+            other => format!("{other:?}").split([' ', '(']).next().unwrap_or_default().to_owned(),
+        }
+    }
+
+    #[test]
+    fn each_error_class_has_its_outcome() {
+        use Report::{Delivered, Failed, RefusedLocally};
+        let table: [(&[Report], Option<(Code, &str)>, &str); 22] = [
+            (&[Delivered, Delivered], None, "Delivered"),
+            (&[Delivered, RefusedLocally(Code::MessageSizeTooLarge)], None, "rejected [1] retry []"),
+            (&[RefusedLocally(Code::MessageSizeTooLarge)], None, "rejected [0] retry []"),
+            (&[Failed(Code::InvalidRecord), Delivered], None, "rejected [0] retry []"),
+            (&[Failed(Code::InvalidTimestamp), Failed(Code::MessageTimedOut)], None, "rejected [0] retry [1]"),
+            (&[Delivered, Failed(Code::MessageTimedOut)], None, "rejected [] retry [1]"),
+            (&[Delivered, Failed(Code::TopicAuthorizationFailed)], None, "rejected [] retry [1]"),
+            (&[Failed(Code::MessageSizeTooLarge); 2], None, "TooLarge"),
+            (&[Failed(Code::MessageTimedOut); 2], None, "RetryLater"),
+            (&[Failed(Code::MessageTimedOut)], Some((Code::BrokerTransportFailure, "refused")), "RetryLater"),
+            (&[Failed(Code::MessageTimedOut)], Some((Code::Authentication, "SASL")), "Unauthorized"),
+            (&[Failed(Code::MessageTimedOut)], Some((Code::SSL, "unknown CA")), "Misconfigured"),
+            (&[Failed(Code::SaslAuthenticationFailed)], None, "Unauthorized"),
+            (&[Failed(Code::TopicAuthorizationFailed)], None, "Misconfigured"),
+            (&[RefusedLocally(Code::Fatal), Failed(Code::ClusterAuthorizationFailed)], None, "Misconfigured"),
+            (&[Failed(Code::UnsupportedForMessageFormat)], None, "Misconfigured"),
+            (&[Failed(Code::UnknownTopicOrPartition)], None, "RetryLater"),
+            (&[RefusedLocally(Code::UnknownTopic)], None, "RetryLater"),
+            (&[Failed(Code::PolicyViolation)], None, "RetryLater"),
+            (&[Failed(Code::NotEnoughReplicas)], None, "RetryLater"),
+            (&[Failed(Code::PurgeInflight)], None, "RetryLater"),
+            (&[RefusedLocally(Code::Fatal)], None, "RetryLater"),
+        ];
+        for (reports, broker_error, expected) in table {
+            assert_eq!(judged(reports, broker_error), expected, "{reports:?} {broker_error:?}");
+        }
+    }
+
+    #[test]
+    fn what_may_pass_is_tolerated_for_its_time_after_the_last_delivery() {
+        let (start, tolerance) = (Instant::now(), Tolerance::new(Duration::from_secs(30)));
+        let at = |code: Code, seconds: u64| {
+            let now = start + Duration::from_secs(seconds);
+            matches!(outcome(&batch(&["1"]), &[Report::Failed(code)], None, &tolerance, now), Outcome::Misconfigured(_))
+        };
+        assert!(!at(Code::UnknownTopic, 0) && !at(Code::UnknownTopic, 29) && at(Code::UnknownTopic, 30));
+        assert!(!at(Code::PolicyViolation, 299) && at(Code::PolicyViolation, 300));
+        tolerance.forget();
+        assert!(!at(Code::UnknownTopic, 301));
+    }
+
+    #[test]
+    fn the_newest_version_of_a_record_is_sent_last() {
+        let batch = batch(&["a", "b", "a", "", ""]);
+        let failed = Report::Failed(Code::MessageTimedOut);
+        let reports = [failed, Report::Delivered, Report::Delivered, failed, Report::Delivered];
+        let outcome = outcome(&batch, &reports, None, &Tolerance::new(Duration::ZERO), Instant::now());
+        assert_eq!(outcome, Outcome::Partial { rejected: Vec::new(), retry: vec![0, 2, 3], after: None });
+    }
+
+    #[test]
+    fn a_fatal_error_stops_the_lane_only_when_it_will_come_again() {
+        let fatal = |code, too_often| fatal_outcome(code, "why", too_often);
+        assert_eq!(fatal(Code::OutOfOrderSequenceNumber, false), None);
+        assert!(matches!(fatal(Code::OutOfOrderSequenceNumber, true), Some(Outcome::Misconfigured(_))));
+        assert!(matches!(fatal(Code::ClusterAuthorizationFailed, false), Some(Outcome::Misconfigured(_))));
+    }
 }

@@ -1,5 +1,6 @@
 //! What settings are made of: secrets, sizes, periods, ids, schemas, TLS. The rooms above compose their own settings from these.
 
+mod backoff;
 mod http;
 mod id;
 mod period;
@@ -9,6 +10,7 @@ mod secret;
 mod size;
 mod tls;
 
+pub use backoff::FullJitter;
 pub use http::{ClientError, HttpSettings, Role, install_crypto_provider};
 pub use id::{Id, IdError};
 pub use period::{Period, PeriodError};

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
-use serde::de::{DeserializeOwned, Error as _};
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -63,10 +63,14 @@ macro_rules! types {
         const TYPES: &[&str] = &[$($(#[$attribute])* $name,)*];
 
         impl Kind {
-            fn from_keys(type_name: &str, keys: Value) -> Result<Self, serde_json::Error> {
+            /// Reads the type's own keys, from any source: pipeline files are read by one that knows the place of each.
+            ///
+            /// # Errors
+            /// When the type is unknown or its keys are refused.
+            pub fn read<'de, D: Deserializer<'de>>(type_name: &str, own_keys: D) -> Result<Self, D::Error> {
                 match type_name {
-                    $($(#[$attribute])* $name => own_keys(keys).map(Self::$variant),)*
-                    _ => Err(unknown_type(type_name)),
+                    $($(#[$attribute])* $name => Deserialize::deserialize(own_keys).map(Self::$variant),)*
+                    _ => Err(D::Error::custom(unknown_type(type_name))),
                 }
             }
 
@@ -130,12 +134,8 @@ pub fn schema(type_name: &str) -> Option<Value> {
     Some(entry)
 }
 
-fn unknown_type(type_name: &str) -> serde_json::Error {
-    serde_json::Error::custom(format!("unknown sink type `{type_name}`; the types are {}", TYPES.join(", ")))
-}
-
-fn own_keys<T: DeserializeOwned>(keys: Value) -> Result<Box<T>, serde_json::Error> {
-    serde_json::from_value(keys).map(Box::new)
+fn unknown_type(type_name: &str) -> String {
+    format!("unknown sink type `{type_name}`; the types are {}", TYPES.join(", "))
 }
 
 static COMMON_KEYS: LazyLock<Vec<String>> = LazyLock::new(|| {
@@ -155,7 +155,7 @@ impl<'de> Deserialize<'de> for Settings {
         };
         let common: Map<_, _> = COMMON_KEYS.iter().filter_map(|key| own.remove_entry(key)).collect();
         let common = serde_json::from_value(Value::Object(common)).map_err(D::Error::custom)?;
-        let kind = Kind::from_keys(&type_name, Value::Object(own)).map_err(D::Error::custom)?;
+        let kind = Kind::read(&type_name, Value::Object(own)).map_err(D::Error::custom)?;
         Ok(Self { common, kind })
     }
 }

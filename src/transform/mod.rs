@@ -37,7 +37,7 @@ pub struct Origin {
 pub struct MapError(pub String);
 
 /// Maps the records of one lane.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Mapper {
     _private: (),
 }

@@ -1,0 +1,452 @@
+//! Activities: the console's log of everything, each type with the `data` keys of its kind.
+
+use serde_json::{Map, Value, json};
+
+use super::content::{self, MALWARE, RULES};
+use super::world::{Endpoint, User};
+use super::{Draft, Generator, Random, World, or_null, perhaps};
+use crate::emulator::kind::Kind;
+use crate::emulator::time::{self, SECOND};
+
+/// What an activity is about; the weights are those of a console where most is people logging in.
+#[derive(Debug, Clone, Copy)]
+enum Topic {
+    Login(u32),
+    Account(u32),
+    Threat(u32),
+    Mitigation(u32),
+    Status(u32),
+    Enrolled,
+    Command(u32),
+    Scan(u32),
+    Moved(u32),
+    Policy(u32),
+    Exclusion(u32),
+    Device(u32),
+    Firewall,
+    Rule(u32),
+    Fetch(u32),
+    Scope(u32),
+    Tag(u32),
+}
+
+const TOPICS: &[(u32, Topic)] = &[
+    (310, Topic::Login(27)),
+    (60, Topic::Login(33)),
+    (70, Topic::Login(133)),
+    (12, Topic::Login(134)),
+    (5, Topic::Login(139)),
+    (3, Topic::Login(3629)),
+    (4, Topic::Account(23)),
+    (5, Topic::Account(24)),
+    (2, Topic::Account(25)),
+    (3, Topic::Account(37)),
+    (2, Topic::Account(67)),
+    (2, Topic::Account(107)),
+    (4, Topic::Account(112)),
+    (2, Topic::Account(140)),
+    (2, Topic::Account(147)),
+    (18, Topic::Threat(18)),
+    (22, Topic::Threat(19)),
+    (4, Topic::Threat(20)),
+    (10, Topic::Threat(4003)),
+    (2, Topic::Threat(4108)),
+    (20, Topic::Mitigation(2001)),
+    (4, Topic::Mitigation(2002)),
+    (18, Topic::Mitigation(2004)),
+    (3, Topic::Mitigation(2009)),
+    (2, Topic::Mitigation(2022)),
+    (14, Topic::Status(4008)),
+    (8, Topic::Status(2028)),
+    (2, Topic::Status(2029)),
+    (8, Topic::Status(2030)),
+    (3, Topic::Status(2036)),
+    (12, Topic::Enrolled),
+    (20, Topic::Command(43)),
+    (12, Topic::Command(120)),
+    (12, Topic::Command(121)),
+    (12, Topic::Command(122)),
+    (14, Topic::Command(123)),
+    (12, Topic::Command(125)),
+    (12, Topic::Command(128)),
+    (40, Topic::Scan(90)),
+    (12, Topic::Scan(91)),
+    (38, Topic::Scan(92)),
+    (4, Topic::Moved(47)),
+    (2, Topic::Moved(51)),
+    (2, Topic::Moved(54)),
+    (3, Topic::Moved(61)),
+    (3, Topic::Moved(62)),
+    (4, Topic::Moved(95)),
+    (3, Topic::Policy(56)),
+    (4, Topic::Policy(68)),
+    (3, Topic::Policy(69)),
+    (3, Topic::Policy(76)),
+    (3, Topic::Policy(84)),
+    (2, Topic::Policy(150)),
+    (4, Topic::Exclusion(3001)),
+    (2, Topic::Exclusion(3006)),
+    (2, Topic::Exclusion(3016)),
+    (2, Topic::Exclusion(3021)),
+    (22, Topic::Device(5125)),
+    (36, Topic::Device(5126)),
+    (38, Topic::Firewall),
+    (2, Topic::Rule(3600)),
+    (2, Topic::Rule(3601)),
+    (30, Topic::Rule(3608)),
+    (4, Topic::Fetch(81)),
+    (3, Topic::Fetch(86)),
+    (2, Topic::Scope(5008)),
+    (2, Topic::Scope(5020)),
+    (1, Topic::Scope(5040)),
+    (4, Topic::Tag(3651)),
+];
+
+/// An activity before its envelope.
+struct Content {
+    primary: String,
+    secondary: Value,
+    data: Map<String, Value>,
+    /// Set by activities of an endpoint.
+    endpoint: Option<usize>,
+    user: Option<usize>,
+    hash: Option<String>,
+    threat: bool,
+    description: Value,
+    comments: Value,
+}
+
+impl Content {
+    fn new(primary: String) -> Self {
+        Self {
+            primary,
+            secondary: Value::Null,
+            data: Map::new(),
+            endpoint: None,
+            user: None,
+            hash: None,
+            threat: false,
+            description: Value::Null,
+            comments: Value::Null,
+        }
+    }
+
+    fn with(mut self, data: Value) -> Self {
+        if let Value::Object(data) = data {
+            self.data.extend(data);
+        }
+        self
+    }
+}
+
+pub(super) fn make(generator: &mut Generator, at: i64) -> Draft {
+    let (id, threat) = (generator.id(at), generator.id(at));
+    let Generator { world, random, older, .. } = generator;
+    let topic = *random.weigh(TOPICS);
+    let (kind, mut content) = of(topic, world, random, at);
+    let level = match content.endpoint {
+        Some(_) => 3,
+        None => *random.weigh(&[(55, 1_usize), (25, 2), (15, 3), (5, 0)]),
+    };
+    let group_place = match content.endpoint {
+        Some(place) => world.agents[place].group,
+        None => random.below(world.groups.len() as u64) as usize,
+    };
+    let (account, site, group) = world.group(group_place);
+    let at_level = |needed: usize, text: &str| if level >= needed { Value::from(text) } else { Value::Null };
+    let (scope, name) =
+        [("Global", ""), ("Account", &*account.name), ("Site", &*site.name), ("Group", &*group.name)][level];
+    let path = ["Global", &account.name, &site.name, &group.name][..=level].join(" / ");
+    let mut common = object! {
+        "accountName": at_level(1, &account.name), "siteName": at_level(2, &site.name), "groupName": at_level(3, &group.name),
+        "scopeLevel": scope, "scopeName": if level == 0 { Value::Null } else { Value::from(name) },
+        "fullScopeDetails": format!("{scope} {name}").trim_end(), "fullScopeDetailsPath": path,
+        "username": content.user.map(|place| world.users[place].name.clone()),
+    };
+    if let Value::Object(common) = &mut common {
+        // What a kind says itself wins over the common keys.
+        common.append(&mut content.data);
+    }
+    if *older && random.chance(0.01) {
+        common = json!({});
+    }
+    let endpoint = content.endpoint.map(|place| &world.agents[place]);
+    let mut body = object! {
+        "id": id.to_string(), "activityType": kind, "createdAt": time::print(at),
+        "updatedAt": time::print(at + random.within(-6_000..6_000)), "primaryDescription": content.primary,
+        "secondaryDescription": content.secondary, "description": content.description, "comments": content.comments,
+        "accountId": at_level(1, &account.id.to_string()), "accountName": at_level(1, &account.name),
+        "siteId": at_level(2, &site.id.to_string()), "siteName": at_level(2, &site.name),
+        "groupId": at_level(3, &group.id.to_string()), "groupName": at_level(3, &group.name),
+        "agentId": endpoint.map(|endpoint| endpoint.id.to_string()),
+        "agentUpdatedVersion": (kind == 43).then_some("24.1.5.277"), "osFamily": endpoint.map(|endpoint| endpoint.os.kind),
+        "threatId": if content.threat { Value::from(threat.to_string()) } else if random.chance(0.1) { Value::from("") } else { Value::Null },
+        "userId": content.user.map(|place| world.users[place].id.to_string()), "hash": content.hash, "data": common,
+    };
+    if !*older {
+        body["activityUuid"] = Value::from(random.uuid());
+    }
+    let hidden = matches!(topic, Topic::Command(125)) && random.chance(0.3);
+    Draft { kind: Kind::Activities, body, account: account.id, group: if level == 3 { group.id } else { 0 }, hidden }
+}
+
+fn of(topic: Topic, world: &World, random: &mut Random, at: i64) -> (u32, Content) {
+    let place = content::agent(random, world);
+    let user = random.below(world.users.len() as u64) as usize;
+    let (endpoint, person) = (&world.agents[place], &world.users[user]);
+    let on_endpoint = |content: Content| Content { endpoint: Some(place), ..content };
+    let by_user = |content: Content| Content { user: Some(user), ..content };
+    match topic {
+        Topic::Login(kind) => (kind, by_user(login(random, kind, person))),
+        Topic::Account(kind) => (kind, by_user(account(random, kind, person, &world.users[0]))),
+        Topic::Threat(kind) => (kind, on_endpoint(threat(random, kind, endpoint))),
+        Topic::Mitigation(kind) => (kind, on_endpoint(mitigation(random, kind, endpoint))),
+        Topic::Status(kind) => (kind, on_endpoint(by_user(status(random, kind, endpoint, person)))),
+        Topic::Enrolled => (17, on_endpoint(enrolled(random, endpoint))),
+        Topic::Command(kind) | Topic::Scan(kind) => (kind, on_endpoint(command(random, kind, endpoint, at))),
+        Topic::Moved(kind) => (kind, on_endpoint(by_user(moved(random, endpoint, person)))),
+        Topic::Policy(kind) => (kind, by_user(policy(random, person))),
+        Topic::Exclusion(kind) => (kind, by_user(exclusion(random, person))),
+        Topic::Device(kind) => (kind, on_endpoint(device(random, kind, endpoint, at))),
+        Topic::Firewall => (5232, on_endpoint(firewall(random, endpoint))),
+        Topic::Rule(kind) => match kind {
+            3608 => (kind, on_endpoint(rule(random, person, at, endpoint))),
+            _ => (kind, by_user(rule(random, person, at, endpoint))),
+        },
+        Topic::Fetch(kind) => (kind, on_endpoint(by_user(fetch(endpoint, person, at)))),
+        Topic::Scope(kind) => (kind, by_user(scope(world, person))),
+        Topic::Tag(kind) => (kind, by_user(tag(person))),
+    }
+}
+
+fn login(random: &mut Random, kind: u32, user: &User) -> Content {
+    let (name, address) = (&user.name, &user.address);
+    let (primary, reason) = match kind {
+        27 => {
+            (format!("The management user {name} logged in to the management console with IP Address {address}."), None)
+        }
+        33 => (format!("The management user {name} logged out of the management console."), None),
+        134 => (
+            format!("An unknown user failed to log in to the management console from {address}."),
+            Some("unknown user"),
+        ),
+        _ => (
+            format!("The management user {name} failed to log in to the management console."),
+            Some(*random.pick(&["invalid 2FA code", "wrong password", "account locked"])),
+        ),
+    };
+    let dump = format!("<ManagementUser at 0x7f{} with id={}, email='{}'>", random.hex(10), user.id, user.email);
+    Content {
+        comments: reason.map_or(Value::Null, Value::from),
+        description: or_null(random, 0.05, || dump),
+        ..Content::new(primary).with(object! {
+            "ipAddress": address.as_str(), "role": user.role, "userScope": user.scope, "source": "mgmt",
+            "sourceType": *random.pick(&["UI", "API"]), "reason": reason,
+        })
+    }
+}
+
+fn account(random: &mut Random, kind: u32, user: &User, admin: &User) -> Content {
+    let value = match kind {
+        67 => json!(random.chance(0.5)),
+        37 => json!({ "email": user.email, "twoFa": true }),
+        _ => json!(user.email),
+    };
+    let primary = format!("The management user {} changed the user {}.", admin.name, user.name);
+    Content {
+        comments: if kind == 67 { json!("True") } else { Value::Null },
+        description: json!(user.name),
+        ..Content::new(primary).with(object! {
+            "byUser": admin.name.as_str(), "role": user.role, "roleName": user.role, "oldRole": "Viewer",
+            "userScope": user.scope, "scopeLevelName": "Account", "newValue": value, "email": user.email.as_str(),
+            "description": or_null(random, 0.3, || "Joined the SOC".into()), "oldDescription": "",
+            "modifiedFields": "email, role", "recoveryEmail": user.email.as_str(), "globalTwoFaEnabled": true,
+            "deactivationPeriodInDays": 90, "source": "mgmt",
+        })
+    }
+}
+
+/// The keys that everything about a threat has.
+fn about_threat(random: &mut Random, endpoint: &Endpoint, primary: impl FnOnce(&str) -> String) -> Content {
+    let (file, classification, confidence, _) = *random.pick(MALWARE);
+    let path = content::path(random, endpoint.os.kind, &endpoint.user, file);
+    let hash = random.hex(40);
+    let arguments = or_null(random, 0.3, || "-nop -w hidden -enc ZQBjAGgAbwA=".into());
+    Content {
+        secondary: if random.chance(0.5) { json!(path) } else { json!(hash) },
+        threat: true,
+        ..Content::new(primary(file)).with(object! {
+            "computerName": endpoint.name.as_str(), "confidenceLevel": confidence, "fileContentHash": hash.as_str(),
+            "fileDisplayName": file, "filePath": path, "threatClassification": classification,
+            "threatClassificationSource": *random.pick(&["Cloud", "Behavioral", "Static", "Engine"]),
+            "escapedMaliciousProcessArguments": arguments, "username": Value::Null,
+        })
+    }
+    .hashed(hash)
+}
+
+impl Content {
+    fn hashed(mut self, hash: String) -> Self {
+        self.hash = Some(hash);
+        self
+    }
+}
+
+fn threat(random: &mut Random, kind: u32, endpoint: &Endpoint) -> Content {
+    let confidence = if kind == 4003 { "suspicious" } else { "malicious" };
+    let mut content =
+        about_threat(random, endpoint, |file| format!("Threat with confidence level {confidence} detected: {file}"));
+    content.data.insert("confidenceLevel".into(), json!(confidence));
+    content
+}
+
+fn mitigation(random: &mut Random, kind: u32, endpoint: &Endpoint) -> Content {
+    let done = match kind {
+        2001 => "killed",
+        2002 => "remediated",
+        2004 => "quarantined",
+        2009 => "rolled back",
+        _ => "handled",
+    };
+    let agent = &endpoint.name;
+    let content =
+        about_threat(random, endpoint, |file| format!("The agent {agent} successfully {done} the threat: {file}."));
+    content.with(object! {
+        "globalStatus": or_null(random, 0.7, || "success".into()),
+        "downloadUrl": or_null(random, 0.6, || "/threats/mitigation-report/1234567890123456789".into()),
+    })
+}
+
+fn status(random: &mut Random, kind: u32, endpoint: &Endpoint, user: &User) -> Content {
+    let name = &user.name;
+    let content =
+        about_threat(random, endpoint, |file| format!("The management user {name} changed the threat {file}."));
+    content.with(match kind {
+        4008 => json!({ "originalStatus": "not_mitigated", "newStatus": "mitigated" }),
+        2028 => json!({ "oldIncidentStatusTitle": "Unresolved", "newIncidentStatusTitle": "In progress" }),
+        2029 => json!({ "oldTicketId": "", "newTicketId": "SEC-1024" }),
+        2030 => json!({ "oldAnalystVerdictTitle": "Undefined", "newAnalystVerdictTitle": "True positive" }),
+        _ => json!({ "oldConfidenceLevel": "suspicious", "newConfidenceLevel": "malicious" }),
+    })
+}
+
+fn enrolled(random: &mut Random, endpoint: &Endpoint) -> Content {
+    Content::new(format!("{} subscribed and joined the group Default Group.", endpoint.name)).with(object! {
+        "computerName": endpoint.name.as_str(), "group": "Default Group", "groupName": "Default Group",
+        "optionalGroups": json!([]), "externalIp": or_null(random, 0.8, || endpoint.external.clone()),
+        "uuid": endpoint.uuid.as_str(),
+    })
+}
+
+fn command(random: &mut Random, kind: u32, endpoint: &Endpoint, at: i64) -> Content {
+    let (name, word) = match kind {
+        90 => ("Agent started a full disk scan", "started"),
+        91 => ("Agent aborted a full disk scan", "aborted"),
+        92 => ("Agent completed a full disk scan", "finished"),
+        43 => ("Agent was updated", "success"),
+        _ => ("A command was sent to the agent", "sent"),
+    };
+    Content::new(format!("{name}: {}.", endpoint.name)).with(object! {
+        "computerName": endpoint.name.as_str(), "uuid": endpoint.uuid.as_str(), "externalIp": endpoint.external.as_str(),
+        "ipAddress": endpoint.addresses[0].as_str(), "system": random.chance(0.8), "status": word,
+        "createdAt": time::print(at - random.within(0..SECOND)),
+    })
+}
+
+fn moved(random: &mut Random, endpoint: &Endpoint, user: &User) -> Content {
+    let primary = format!("The management user {} acted on the agent {}.", user.name, endpoint.name);
+    Content::new(primary).with(object! {
+        "computerName": endpoint.name.as_str(), "groupName": "Default Group", "targetGroupName": "Servers",
+        "externalId": perhaps(random, 0.2, || "asset-4711".into()),
+    })
+}
+
+fn policy(random: &mut Random, user: &User) -> Content {
+    let values = [json!(true), json!("protect"), json!({ "engines": { "preExecution": "on" } }), json!(false)];
+    Content::new(format!("The management user {} changed the policy.", user.name)).with(object! {
+        "policy": json!({ "id": "225494730938498001" }), "policyName": "Default policy", "newValue": random.pick(&values).clone(),
+        "oldValue": random.pick(&values).clone(), "attr": *random.pick(&["antiTampering", "mitigationMode", "engines"]),
+        "changedKeys": json!(["engines.preExecution", "autoMitigate"]), "policyEnabled": true,
+    })
+}
+
+fn exclusion(random: &mut Random, user: &User) -> Content {
+    let hash = random.hex(40);
+    Content {
+        secondary: json!(hash),
+        description: perhaps(random, 0.5, || "whitelist".into()),
+        ..Content::new(format!("The management user {} changed an exclusion.", user.name)).with(object! {
+            "fileContentHash": hash.as_str(), "osFamily": "windows", "value": hash.as_str(),
+            "description": or_null(random, 0.6, || "whitelist".into()),
+        })
+    }
+    .hashed(hash)
+}
+
+fn device(random: &mut Random, kind: u32, endpoint: &Endpoint, at: i64) -> Content {
+    let (event, word) = if kind == 5125 {
+        ("blocked", "blocked")
+    } else {
+        *random.pick(&[("connected", "connected to"), ("disconnected", "disconnected from")])
+    };
+    Content {
+        secondary: json!(""),
+        ..Content::new(format!("A USB device was {word} {}.", endpoint.name)).with(object! {
+            "eventId": random.uuid(), "eventType": event, "eventTime": time::print(at - SECOND).replace('Z', "+00:00"),
+            "deviceClass": "08h", "deviceName": "Cruzer Blade", "interface": "USB", "vendorId": "781", "productId": "5567",
+            "version": "1.0", "lastLoggedInUserName": endpoint.user.as_str(), "ruleId": 1_234_567_u32 + random.below(5) as u32,
+            "ruleName": or_null(random, 0.8, || "Block storage".into()), "ruleType": "productId",
+            "computerName": endpoint.name.as_str(), "osType": endpoint.os.kind, "uuid": endpoint.uuid.as_str(),
+        })
+    }
+}
+
+fn firewall(random: &mut Random, endpoint: &Endpoint) -> Content {
+    Content::new(format!("Firewall Control blocked a connection on {}.", endpoint.name)).with(object! {
+        "ruleId": (1_411_000_000_000_000_000_u64 + random.below(9)).to_string(), "ruleName": "Block SMB out",
+        "direction": *random.pick(&["outbound", "inbound"]), "protocol": *random.pick(&["TCP", "UDP"]),
+        "localHost": endpoint.addresses[0].as_str(), "remoteHost": format!("192.0.2.{}", random.below(255)),
+        "port": 445, "application": "C:\\Windows\\System32\\svchost.exe", "processName": "svchost.exe",
+        "computerName": endpoint.name.as_str(),
+    })
+}
+
+fn rule(random: &mut Random, user: &User, at: i64, endpoint: &Endpoint) -> Content {
+    let place = random.below(RULES.len() as u64) as usize;
+    let (name, severity, query) = RULES[place];
+    Content {
+        secondary: json!(name),
+        ..Content::new(format!("Alert created for {} from the custom rule {name}.", endpoint.name)).with(object! {
+            "ruleId": content::rule_id(place), "ruleName": name, "ruleDescription": "", "ruleSeverity": severity,
+            "ruleQueryType": "events", "ruleQueryDetails": query, "ruleExpirationMode": "Permanent",
+            "ruleCreationTime": at.div_euclid(1_000) - 86_400_000, "expiryDateStr": Value::Null, "expiryTime": Value::Null,
+            "treatasthreat": "UNDEFINED", "networkquarantine": false, "status": "Active", "systemUser": 0,
+            "userId": user.id, "userName": user.name.as_str(), "scopeId": "225494730938493804",
+            "computerName": endpoint.name.as_str(), "alertId": random.below(1 << 60).to_string(),
+        })
+    }
+}
+
+fn fetch(endpoint: &Endpoint, user: &User, at: i64) -> Content {
+    Content::new(format!("The management user {} fetched files from {}.", user.name, endpoint.name)).with(object! {
+        "createdAt": time::print(at), "downloadUrl": "/agents/1234567890123456789/uploads/1234567890123456789",
+        "filePath": "C:\\Windows\\Temp\\collected.zip", "filename": "collected.zip", "uploadedFilename": "collected.zip",
+        "computerName": endpoint.name.as_str(),
+    })
+}
+
+fn scope(world: &World, user: &User) -> Content {
+    Content::new(format!("The management user {} changed a site.", user.name)).with(object! {
+        // A JSON number beyond 2^53: parsers that use floating point lose its last digits.
+        "accountId": world.accounts[0].id, "siteId": world.sites[1].id.to_string(), "oldSiteName": "Porto",
+        "name": "Lisbon", "groupType": "static",
+    })
+}
+
+fn tag(user: &User) -> Content {
+    Content::new(format!("The management user {} changed tags.", user.name)).with(object! {
+        "oldTagName": "owner", "newTagName": "team", "tagsAdded": json!(["finance"]), "tagsRemoved": json!([]),
+        "rulesAdded": 1, "rulesRemoved": 0, "policyId": "225494730938498001", "featureName": "tags", "featureValue": true,
+        "affectedDevices": 12,
+    })
+}

@@ -1,0 +1,127 @@
+//! STAR alerts: hits of custom rules. Ports, pids and booleans are texts here.
+
+use serde_json::{Value, json};
+
+use super::content::{self, RULES};
+use super::{Draft, Generator, Random, perhaps};
+use crate::emulator::kind::Kind;
+use crate::emulator::time::{self, SECOND};
+
+pub(super) fn make(generator: &mut Generator, at: i64) -> Draft {
+    let id = generator.id(at).to_string();
+    let Generator { world, random, older, .. } = generator;
+    let endpoint = &world.agents[content::agent(random, world)];
+    let (account, site, group) = world.group(endpoint.group);
+    let place = random.below(RULES.len() as u64) as usize;
+    let (rule, severity, query) = RULES[place];
+    let event = *random.weigh(&[
+        (40, "PROCESSCREATION"),
+        (15, "TCPV4"),
+        (15, "DNS"),
+        (10, "REGVALUEMODIFIED"),
+        (10, "LOGIN"),
+        (10, "FILECREATION"),
+    ]);
+    let text = |there: bool, value: &str| if there { Value::from(value) } else { Value::Null };
+    let (network, dns, registry) = (event == "TCPV4", event == "DNS", event == "REGVALUEMODIFIED");
+    let (login, file) = (event == "LOGIN", event == "FILECREATION");
+    let indicator = random.chance(0.1);
+    let intelligence = random.chance(0.05);
+    let reported = at + random.within(SECOND..30 * SECOND);
+    let run = "MACHINE\\SOFTWARE\\Microsoft\\Windows\\CurrentVersion\\Run";
+    let status = *random.weigh(&[(60, "Unresolved"), (20, "UNRESOLVED"), (20, "unresolved")]);
+    let mut alert_info = object! {
+        "alertId": id, "createdAt": time::print(at), "reportedAt": time::print(reported), "updatedAt": time::print(reported),
+        "dvEventId": format!("01H{}", random.hex(23).to_uppercase()), "eventType": event,
+        "hitType": *random.weigh(&[(80, "Events"), (15, "Processes"), (5, "AdvancedDetection")]), "source": "STAR",
+        "incidentStatus": status, "analystVerdict": *random.pick(&["Undefined", "UNDEFINED"]), "isEdr": true,
+        "srcIp": text(network || login, &endpoint.addresses[0]), "srcPort": text(network, "51234"),
+        "dstIp": text(network, "192.0.2.77"), "dstPort": text(network, "443"), "netEventDirection": text(network, "OUTGOING"),
+        "srcMachineIp": text(login, "10.0.0.17"), "dnsRequest": text(dns, "c2.dyn.example"),
+        "dnsResponse": text(dns, "type: 1 192.0.2.77;"), "registryKeyPath": text(registry, run),
+        "registryPath": text(registry, run), "registryValue": text(registry, "C:\\Users\\Public\\u.exe"),
+        "registryOldValue": text(registry, ""), "registryOldValueType": text(registry, "SZ"),
+        "modulePath": text(file, "C:\\Windows\\System32\\amsi.dll"), "moduleSha1": text(file, "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b"),
+        "indicatorName": text(indicator, "SuspiciousScript"), "indicatorCategory": text(indicator, "Evasion"),
+        "indicatorDescription": text(indicator, "A script hid its window"), "loginType": text(login, "NETWORK"),
+        "loginIsSuccessful": text(login, "true"), "loginIsAdministratorEquivalent": text(login, "false"),
+        "loginAccountDomain": text(login, endpoint.domain), "loginAccountSid": text(login, "S-1-5-21-1004336348-1177238915-682003330-512"),
+        "loginsUserName": text(login, "svc_backup"), "tiIndicatorType": text(intelligence, "IPV4"),
+        "tiIndicatorValue": text(intelligence, "192.0.2.77"), "tiIndicatorSource": text(intelligence, "Example feed"),
+        "tiIndicatorComparisonMethod": text(intelligence, "EQUALS"),
+    };
+    let mut rule_info = object! {
+        "id": content::rule_id(place), "name": rule, "description": perhaps(random, 0.7, || format!("Watches for: {rule}")),
+        "severity": severity, "scopeLevel": *random.pick(&["account", "site"]),
+        "treatAsThreat": *random.weigh(&[(70, "UNDEFINED"), (20, "Suspicious"), (10, "Malicious")]), "queryType": "events",
+        "queryLang": "1.0", "s1ql": query,
+    };
+    if *older {
+        for (block, keys) in
+            [(&mut alert_info, &["isEdr"][..]), (&mut rule_info, &["queryType", "queryLang", "s1ql"][..])]
+        {
+            let block = block.as_object_mut();
+            block.into_iter().for_each(|block| keys.iter().for_each(|key| drop(block.remove(*key))));
+        }
+    }
+    let body = object! {
+        "alertInfo": alert_info, "ruleInfo": rule_info,
+        "sourceProcessInfo": process(random, "powershell.exe", &endpoint.user, at),
+        "sourceParentProcessInfo": process(random, "explorer.exe", &endpoint.user, at - 60 * SECOND),
+        "targetProcessInfo": target(random, at, event == "PROCESSCREATION", file),
+        "agentDetectionInfo": object! {
+            "accountId": account.id.to_string(), "siteId": site.id.to_string(), "uuid": endpoint.uuid.as_str(),
+            "name": endpoint.name.as_str(), "osName": endpoint.os.name, "osFamily": endpoint.os.kind,
+            "osRevision": endpoint.os.revision, "machineType": endpoint.machine, "version": endpoint.version,
+        },
+        "containerInfo": object! {
+            "id": text(endpoint.kubernetes, "3f4e1c"), "name": text(endpoint.kubernetes, "web"),
+            "image": text(endpoint.kubernetes, "registry.acme.example/web:1.14"),
+            "labels": text(endpoint.kubernetes, "app=web,tier=front"),
+        },
+        "kubernetesInfo": object! {
+            "cluster": text(endpoint.kubernetes, "prod-eu"), "node": text(endpoint.kubernetes, &endpoint.name),
+            "namespace": text(endpoint.kubernetes, "shop"), "namespaceLabels": text(endpoint.kubernetes, "team=shop"),
+            "pod": text(endpoint.kubernetes, "web-7d4b9c6f5-x2x8q"), "podLabels": text(endpoint.kubernetes, "app=web"),
+            "controllerName": text(endpoint.kubernetes, "web"), "controllerKind": text(endpoint.kubernetes, "Deployment"),
+            "controllerLabels": text(endpoint.kubernetes, "app=web"),
+        },
+    };
+    Draft { kind: Kind::Alerts, body, account: account.id, group: group.id, hidden: false }
+}
+
+/// An analyst looks at the alert.
+pub(super) fn change(random: &mut Random, record: &mut Value) {
+    let info = &mut record["alertInfo"];
+    if random.chance(0.5) {
+        info["analystVerdict"] = json!(random.pick(&["TRUE_POSITIVE", "False positive", "suspicious"]));
+    } else {
+        info["incidentStatus"] = json!(random.pick(&["IN_PROGRESS", "Resolved", "resolved"]));
+    }
+}
+
+fn process(random: &mut Random, name: &str, user: &str, at: i64) -> Value {
+    object! {
+        "name": name, "commandline": content::arguments(random), "filePath": format!("C:\\Windows\\System32\\{name}"),
+        "user": user, "pid": (400 + random.below(30_000)).to_string(), "pidStarttime": time::print(at - 5 * SECOND),
+        "uniqueId": random.hex(16).to_uppercase(), "storyline": random.hex(16).to_uppercase(),
+        "integrityLevel": *random.pick(&["unknown", "medium", "high", "system"]), "subsystem": "sys_win32",
+        "fileHashMd5": random.hex(32), "fileHashSha1": random.hex(40), "fileHashSha256": random.hex(64),
+        "fileSignerIdentity": perhaps(random, 0.6, || "MICROSOFT WINDOWS".into()),
+    }
+}
+
+fn target(random: &mut Random, at: i64, process: bool, file: bool) -> Value {
+    let text = |there: bool, value: String| if there { Value::from(value) } else { Value::Null };
+    object! {
+        "tgtProcName": text(process, "rundll32.exe".into()), "tgtProcCmdLine": text(process, content::arguments(random)),
+        "tgtProcPid": text(process, (400 + random.below(30_000)).to_string()), "tgtProcUid": text(process, random.hex(16)),
+        "tgtProcImagePath": text(process, "C:\\Windows\\System32\\rundll32.exe".into()),
+        "tgtProcStorylineId": text(process, random.hex(16)), "tgtProcIntegrityLevel": if process { "high" } else { "unknown" },
+        "tgtProcSignedStatus": text(process, "signed".into()), "tgtProcessStartTime": time::print(at),
+        "tgtFilePath": text(file, "C:\\Users\\Public\\u.exe".into()), "tgtFileOldPath": text(file, "C:\\Users\\Public\\u.tmp".into()),
+        "tgtFileId": text(file, random.hex(16)), "tgtFileHashSha1": text(file, random.hex(40)),
+        "tgtFileHashSha256": text(file, random.hex(64)), "tgtFileIsSigned": if file { "unsigned" } else { "signed" },
+        "tgtFileCreatedAt": time::print(at), "tgtFileModifiedAt": time::print(at),
+    }
+}

@@ -1,0 +1,125 @@
+//! Requests and answers without sockets.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+
+/// What a client asks.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// GET or POST; everything else is answered with 404.
+    pub method: Method,
+    /// The path, `/web/api/v2.1/…`.
+    pub path: String,
+    /// The query as it stands in the URL, without `?`.
+    pub query: String,
+    /// The headers; `authorization` and `accept-encoding` are looked at.
+    pub headers: HeaderMap,
+    /// The body of a POST.
+    pub body: Bytes,
+}
+
+impl Request {
+    /// A GET with a token. `target` is path and query below `/web/api/v2.1`, such as `/threats?limit=10`.
+    pub fn get(target: &str, token: &str) -> Self {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let mut headers = HeaderMap::new();
+        if let Ok(value) = HeaderValue::from_str(&format!("ApiToken {token}")) {
+            headers.insert(http::header::AUTHORIZATION, value);
+        }
+        Self {
+            method: Method::GET,
+            path: format!("{}{path}", super::BASE),
+            query: query.to_owned(),
+            headers,
+            body: Bytes::new(),
+        }
+    }
+
+    pub(super) fn header(&self, name: HeaderName) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+}
+
+/// What the console answers, and how the answer travels.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The whole body, even where `travel` says that only a part of it arrives.
+    pub body: Bytes,
+    /// What happens on the way.
+    pub travel: Travel,
+}
+
+/// How an answer travels. The default is: at once and whole.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Travel {
+    /// Waited before the first byte.
+    pub delay: Duration,
+    /// The body takes this long from its first to its last byte.
+    pub body_takes: Duration,
+    /// The connection ends after so many bytes of the body, though more were announced.
+    pub cut_after: Option<usize>,
+    /// The connection ends without an answer.
+    pub dropped: bool,
+    /// The console does not compress this answer.
+    pub(super) never_compressed: bool,
+}
+
+impl Answer {
+    pub(super) fn of(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Self {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        Self { status, headers, body: body.into(), travel: Travel::default() }
+    }
+
+    pub(super) fn json(status: StatusCode, body: &Value) -> Self {
+        Self::of(status, "application/json", body.to_string())
+    }
+
+    pub(super) fn object(data: Value) -> Self {
+        Self::json(StatusCode::OK, &json!({ "data": data, "errors": null }))
+    }
+
+    pub(super) fn error(status: StatusCode, code: u32, title: &str, detail: Option<&str>) -> Self {
+        Self::json(status, &json!({ "errors": [{ "code": code, "detail": detail, "title": title }] }))
+    }
+
+    pub(super) fn invalid(detail: &str) -> Self {
+        Self::error(StatusCode::BAD_REQUEST, 4_000_010, "Validation Error", Some(detail))
+    }
+
+    pub(super) fn unauthorized() -> Self {
+        Self::error(StatusCode::UNAUTHORIZED, 4_010_010, "Authentication Failed", None)
+    }
+
+    pub(super) fn forbidden(detail: Option<&str>) -> Self {
+        Self::error(StatusCode::FORBIDDEN, 4_030_010, "Insufficient permissions", detail)
+    }
+
+    pub(super) fn not_found() -> Self {
+        Self::error(StatusCode::NOT_FOUND, 4_040_010, "Requested resource was not found", Some(""))
+    }
+
+    /// The proxy in front of the console speaks HTML.
+    pub(super) fn html(status: StatusCode) -> Self {
+        let title = format!("{} {}", status.as_u16(), status.canonical_reason().unwrap_or_default());
+        let body = format!(
+            "<html>\r\n<head><title>{title}</title></head>\r\n<body>\r\n<center><h1>{title}</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n"
+        );
+        Self::of(status, "text/html", body)
+    }
+
+    pub(super) fn with(mut self, name: HeaderName, value: &str) -> Self {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            self.headers.insert(name, value);
+        }
+        self
+    }
+}

@@ -1,0 +1,236 @@
+//! Finds the records of a page and writes the answer around their bytes.
+
+use serde_json::Value;
+
+use super::cursor::Cursor;
+use super::kind::{Column, Kind};
+use super::query::{Query, at, parse};
+use super::quirks::{LastPage, Quirks};
+use super::store::{Entry, Indexed, Row, Table, id_value};
+use super::time;
+
+/// The records of a page, in order.
+#[derive(Default)]
+pub(super) struct Page<'t> {
+    pub rows: Vec<&'t Row>,
+    /// What a cursor to the next page holds: the last record's sort value.
+    last: Value,
+    /// Records follow after these.
+    more: bool,
+}
+
+/// A list request over one table, through the eyes of one token.
+pub(super) struct Search<'t> {
+    pub kind: Kind,
+    pub table: &'t Table,
+    pub query: &'t Query,
+    pub visible: &'t dyn Fn(&Row) -> bool,
+}
+
+impl<'t> Search<'t> {
+    fn matches(&self, row: &Row) -> bool {
+        (self.visible)(row) && self.query.conditions.hold(self.kind, row, &self.query.sort)
+    }
+
+    /// At most `limit` records behind the cursor.
+    pub fn page(&self, limit: usize) -> Page<'t> {
+        match indexed(&self.query.sort) {
+            Some(column) => self.indexed_page(column, limit),
+            None => self.sorted_page(limit),
+        }
+    }
+
+    fn indexed_page(&self, column: Indexed, limit: usize) -> Page<'t> {
+        let mut entries = self.bounded(column);
+        if let Some(cursor) = &self.query.cursor {
+            let value = match column {
+                Indexed::Id => id_value(cursor.id),
+                Indexed::Created | Indexed::Updated => cursor.value.as_str().and_then(time::parse).unwrap_or(i64::MIN),
+            };
+            let key = (value, cursor.id);
+            entries = if cursor.descending {
+                &entries[..entries.partition_point(|entry| (entry.value, entry.id) < key)]
+            } else {
+                &entries[entries.partition_point(|entry| (entry.value, entry.id) <= key)..]
+            };
+        }
+        let mut skip = self.query.skip;
+        let mut page = Page::default();
+        let mut take = |entry: &Entry| {
+            let row = self.table.row(entry);
+            if !self.matches(row) {
+                return true;
+            }
+            if skip > 0 {
+                skip -= 1;
+                return true;
+            }
+            if page.rows.len() == limit {
+                page.more = true;
+                return false;
+            }
+            page.last = match column {
+                Indexed::Id => Value::from(row.id),
+                Indexed::Created | Indexed::Updated => Value::from(entry.value),
+            };
+            page.rows.push(row);
+            true
+        };
+        if self.query.descending {
+            entries.iter().rev().all(&mut take);
+        } else {
+            entries.iter().all(&mut take);
+        }
+        if column != Indexed::Id
+            && let Some(micros) = page.last.as_i64()
+        {
+            page.last = Value::from(time::print(micros));
+        }
+        page
+    }
+
+    /// The entries within the bounds over the column itself.
+    fn bounded(&self, column: Indexed) -> &'t [Entry] {
+        let index = self.table.index(column);
+        let (mut low, mut high) = (i64::MIN, i64::MAX);
+        for (_, from, to) in self.query.conditions.times.iter().filter(|(bounded, ..)| *bounded == self.query.sort) {
+            low = low.max(*from);
+            high = high.min(*to);
+        }
+        let start = index.partition_point(|entry| entry.value < low);
+        let end = index.partition_point(|entry| entry.value <= high);
+        index.get(start..end).unwrap_or_default()
+    }
+
+    /// A page in the order of a column without index: everything is sorted for it. Nobody pages a large table so.
+    fn sorted_page(&self, limit: usize) -> Page<'t> {
+        let mut found: Vec<(SortValue, u64, &Row)> = self
+            .table
+            .rows()
+            .filter(|row| self.matches(row))
+            .map(|row| (SortValue::of(&self.query.sort, row), row.id, row))
+            .collect();
+        found.sort_by(|left, right| (&left.0, left.1).cmp(&(&right.0, right.1)));
+        if self.query.descending {
+            found.reverse();
+        }
+        if let Some(cursor) = &self.query.cursor {
+            let key = (SortValue::from_cursor(&self.query.sort, &cursor.value), cursor.id);
+            found.retain(|(value, id, _)| match cursor.descending {
+                true => (value, id) < (&key.0, &key.1),
+                false => (value, id) > (&key.0, &key.1),
+            });
+        }
+        let more = found.len() > self.query.skip + limit;
+        let shown: Vec<_> = found.into_iter().skip(self.query.skip).take(limit).collect();
+        let last = shown.last().map(|(value, ..)| value.to_json()).unwrap_or_default();
+        Page { rows: shown.into_iter().map(|(.., row)| row).collect(), last, more }
+    }
+
+    /// How many records there are, from the first page on.
+    pub fn count(&self, everything_visible: bool) -> u64 {
+        let counted = match indexed(&self.query.sort) {
+            Some(column) => {
+                let entries = self.bounded(column);
+                if everything_visible && self.query.conditions.only_bounds_over(self.kind, &self.query.sort) {
+                    entries.len()
+                } else {
+                    entries.iter().filter(|entry| self.matches(self.table.row(entry))).count()
+                }
+            }
+            None => self.table.rows().filter(|row| self.matches(row)).count(),
+        };
+        counted as u64
+    }
+
+    /// The page's `nextCursor`: None leaves the key out.
+    pub fn next_cursor(&self, page: &Page<'_>, quirks: &Quirks) -> Option<Value> {
+        match page.rows.last() {
+            Some(row) if page.more || quirks.last_page == LastPage::OneMore => Some(Value::from(
+                Cursor {
+                    id_column: format!("{}.id", self.kind.table()),
+                    id: row.id,
+                    sort_column: self.query.sort_column_name(self.kind),
+                    value: page.last.clone(),
+                    descending: self.query.descending,
+                }
+                .encode(),
+            )),
+            _ => match quirks.last_page {
+                LastPage::Null | LastPage::OneMore => Some(Value::Null),
+                LastPage::Absent => None,
+                LastPage::Empty => Some(Value::from("")),
+                LastPage::NullText => Some(Value::from("null")),
+            },
+        }
+    }
+}
+
+/// The answer's body. Sites are the exception: their `data` is an object.
+pub(super) fn write(kind: Kind, rows: &[&Row], pagination: &Value, errors_null: bool) -> Vec<u8> {
+    let mut body = Vec::with_capacity(rows.iter().map(|row| row.body.len() + 1).sum::<usize>() + 512);
+    body.extend_from_slice(if kind == Kind::Sites { br#"{"data":{"sites":["# } else { br#"{"data":["# });
+    for (place, row) in rows.iter().enumerate() {
+        if place > 0 {
+            body.push(b',');
+        }
+        body.extend_from_slice(&row.body);
+    }
+    body.push(b']');
+    if kind == Kind::Sites {
+        body.extend_from_slice(br#","allSites":{"activeLicenses":0,"totalLicenses":0}}"#);
+    }
+    if errors_null {
+        body.extend_from_slice(br#","errors":null"#);
+    }
+    body.extend_from_slice(format!(r#","pagination":{pagination}}}"#).as_bytes());
+    body
+}
+
+fn indexed(column: &Column) -> Option<Indexed> {
+    match column {
+        Column::Id => Some(Indexed::Id),
+        Column::Created => Some(Indexed::Created),
+        Column::Updated => Some(Indexed::Updated),
+        Column::Time(_) | Column::Text(_) => None,
+    }
+}
+
+/// The value of a column without index.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum SortValue {
+    Nothing,
+    Number(i64),
+    Text(String),
+}
+
+impl SortValue {
+    fn of(column: &Column, row: &Row) -> Self {
+        match column {
+            Column::Time(path) | Column::Text(path) => {
+                at(&parse(row), path).map_or(Self::Nothing, |value| Self::from_cursor(column, value))
+            }
+            Column::Id | Column::Created | Column::Updated => Self::Nothing,
+        }
+    }
+
+    fn from_cursor(column: &Column, value: &Value) -> Self {
+        match value {
+            Value::Null => Self::Nothing,
+            Value::Number(number) => Self::Number(number.as_i64().unwrap_or(i64::MAX)),
+            Value::String(text) if matches!(column, Column::Time(_)) => {
+                time::parse(text).map_or(Self::Nothing, Self::Number)
+            }
+            Value::String(text) => Self::Text(text.clone()),
+            other => Self::Text(other.to_string()),
+        }
+    }
+
+    fn to_json(&self) -> Value {
+        match self {
+            Self::Nothing => Value::Null,
+            Self::Number(number) => Value::from(*number),
+            Self::Text(text) => Value::from(text.as_str()),
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! Reads a list request's parameters, and refuses what the console refuses.
+
+use std::collections::HashSet;
+
+use serde_json::Value;
+
+use super::cursor::Cursor;
+use super::http::Answer;
+use super::kind::{Column, Filter, Kind};
+use super::quirks::{Quirks, UnknownParameters};
+use super::store::{IdColumn, Row};
+use super::time;
+
+/// Ids below this are refused by every filter.
+const SMALLEST_ID: u64 = 100_000_000_000_000_000;
+
+/// A list request that the console takes.
+#[derive(Debug)]
+pub(super) struct Query {
+    pub limit: usize,
+    pub skip: usize,
+    pub cursor: Option<Cursor>,
+    pub count_only: bool,
+    pub skip_count: bool,
+    pub sort: Column,
+    pub sort_name: String,
+    pub descending: bool,
+    pub conditions: Conditions,
+}
+
+/// Which records a request is about.
+#[derive(Debug, Default)]
+pub(super) struct Conditions {
+    /// Bounds with both ends included, in microseconds.
+    pub times: Vec<(Column, i64, i64)>,
+    pub ids: Vec<(IdColumn, HashSet<u64>)>,
+    pub types: Option<HashSet<u32>>,
+    pub texts: Vec<(Filter, Vec<String>)>,
+    pub include_hidden: bool,
+    /// Which values of `isDecommissioned` are shown: false, true.
+    pub decommissioned: [bool; 2],
+}
+
+impl Query {
+    pub fn read(kind: Kind, query: &str, quirks: &Quirks) -> Result<Self, Box<Answer>> {
+        let mut read = Self {
+            limit: 10,
+            skip: 0,
+            cursor: None,
+            count_only: false,
+            skip_count: false,
+            sort: Column::Id,
+            sort_name: "id".to_owned(),
+            descending: false,
+            conditions: Conditions { decommissioned: [true, false], ..Conditions::default() },
+        };
+        let mut cursor = None;
+        let mut unknown = Vec::new();
+        for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
+            match &*name {
+                "limit" => read.limit = number(&name, &value, 1, kind.max_limit())?,
+                "skip" => read.skip = number(&name, &value, 0, 1000)?,
+                "cursor" => cursor = Some(value.into_owned()).filter(|value| !value.is_empty()),
+                "countOnly" => read.count_only = boolean(&name, &value)?,
+                "skipCount" => read.skip_count = boolean(&name, &value)?,
+                "sortOrder" => match &*value {
+                    "asc" => read.descending = false,
+                    "desc" => read.descending = true,
+                    _ => return Err(invalid(&format!("sortOrder: \"{value}\" is not a valid choice."))),
+                },
+                "sortBy" => {
+                    read.sort = kind
+                        .sort_column(&value)
+                        .ok_or_else(|| invalid(&format!("sortBy: \"{value}\" is not a valid choice.")))?;
+                    read.sort_name = value.into_owned();
+                }
+                _ => {
+                    if !read.conditions.add(kind, &name, &value, quirks)? {
+                        unknown.push(name.into_owned());
+                    }
+                }
+            }
+        }
+        if !unknown.is_empty() && quirks.unknown_parameters == UnknownParameters::Refused {
+            let names: Vec<String> = unknown.iter().map(|name| format!("'{name}'")).collect();
+            return Err(invalid(&format!("dict_values([{}]): Unknown field", names.join(", "))));
+        }
+        if let Some(text) = cursor {
+            if read.skip > 0 {
+                return Err(invalid("skip: Cannot be used together with cursor."));
+            }
+            read.cursor = Some(read.checked(kind, &text).ok_or_else(|| invalid("Invalid cursor value received"))?);
+        }
+        Ok(read)
+    }
+
+    /// The console's name of the column sorted by.
+    pub fn sort_column_name(&self, kind: Kind) -> String {
+        format!("{}.{}", kind.table(), self.sort_name)
+    }
+
+    /// A cursor of another table or another order is as foreign as one that cannot be decoded.
+    fn checked(&self, kind: Kind, text: &str) -> Option<Cursor> {
+        let cursor = Cursor::decode(text)?;
+        let own = cursor.id_column == format!("{}.id", kind.table())
+            && cursor.sort_column == self.sort_column_name(kind)
+            && cursor.descending == self.descending;
+        own.then_some(cursor)
+    }
+}
+
+impl Conditions {
+    /// Adds a filter parameter; false when this endpoint has none of the name.
+    fn add(&mut self, kind: Kind, name: &str, value: &str, quirks: &Quirks) -> Result<bool, Box<Answer>> {
+        if let Some((field, operator)) = name.rsplit_once("__")
+            && let Some(column) = kind.time_column(field, operator)
+        {
+            let (low, high) = bounds(name, operator, value, quirks)?;
+            self.times.push((column, low, high));
+            return Ok(true);
+        }
+        let Some(filter) = kind.filter(name) else { return Ok(false) };
+        match filter {
+            Filter::Ids(column) => {
+                let most =
+                    if matches!(column, IdColumn::Account | IdColumn::Site | IdColumn::Group) { 500 } else { 5000 };
+                self.ids.push((column, ids(name, value, most)?));
+            }
+            Filter::Types => {
+                let types =
+                    csv(value).map(|item| item.parse().map_err(|_| invalid(&format!("{name}: Not a valid integer."))));
+                self.types = Some(types.collect::<Result<_, _>>()?);
+            }
+            Filter::AnyOf(_) | Filter::NoneOf(_) => {
+                self.texts.push((filter, csv(value).map(str::to_lowercase).collect()));
+            }
+            Filter::Like(_) => self.texts.push((filter, vec![value.to_lowercase()])),
+            Filter::Is(_) => self.texts.push((filter, vec![boolean(name, value)?.to_string()])),
+            Filter::Decommissioned => {
+                self.decommissioned = [false, false];
+                for item in csv(value) {
+                    self.decommissioned[usize::from(boolean(name, item)?)] = true;
+                }
+            }
+            Filter::IncludeHidden => self.include_hidden = boolean(name, value)?,
+            Filter::Ignored => {}
+        }
+        Ok(true)
+    }
+
+    /// Whether a record's indexed columns and contents fulfil everything but the bounds over `sorted`, which its index
+    /// has cut already.
+    pub fn hold(&self, kind: Kind, row: &Row, sorted: &Column) -> bool {
+        if (row.hidden && !self.include_hidden)
+            || (kind == Kind::Agents && !self.decommissioned[usize::from(row.decommissioned)])
+            || self.types.as_ref().is_some_and(|types| !types.contains(&row.activity_type))
+            || self.ids.iter().any(|(column, ids)| !ids.contains(&row.id_of(*column)))
+        {
+            return false;
+        }
+        let parsed = std::cell::OnceCell::new();
+        let contents = || parsed.get_or_init(|| parse(row));
+        self.times.iter().filter(|(column, ..)| column != sorted).all(|(column, low, high)| {
+            let moment = match column {
+                Column::Id => None,
+                Column::Created => Some(row.created),
+                Column::Updated => Some(row.updated),
+                Column::Time(path) | Column::Text(path) => {
+                    at(contents(), path).and_then(Value::as_str).and_then(time::parse)
+                }
+            };
+            moment.is_some_and(|moment| *low <= moment && moment <= *high)
+        }) && self.texts.iter().all(|(filter, values)| text_holds(*filter, values, contents()))
+    }
+
+    /// Whether no record can be left out by anything but the bounds over one indexed column: then counting is cheap.
+    pub fn only_bounds_over(&self, kind: Kind, sorted: &Column) -> bool {
+        kind != Kind::Agents
+            && kind != Kind::Activities
+            && self.ids.is_empty()
+            && self.types.is_none()
+            && self.texts.is_empty()
+            && self.times.iter().all(|(column, ..)| column == sorted)
+    }
+}
+
+fn text_holds(filter: Filter, values: &[String], contents: &Value) -> bool {
+    let text = |path: &str| match at(contents, path) {
+        None | Some(Value::Null) => None,
+        Some(Value::String(text)) => Some(text.to_lowercase()),
+        Some(other) => Some(other.to_string()),
+    };
+    match filter {
+        Filter::AnyOf(path) | Filter::Is(path) => text(path).is_some_and(|text| values.contains(&text)),
+        Filter::NoneOf(path) => text(path).is_none_or(|text| !values.contains(&text)),
+        Filter::Like(path) => text(path).is_some_and(|text| values.iter().all(|value| text.contains(value))),
+        Filter::Ids(_) | Filter::Types | Filter::Decommissioned | Filter::IncludeHidden | Filter::Ignored => true,
+    }
+}
+
+/// The record as a tree; an unreadable one is null and matches nothing.
+pub(super) fn parse(row: &Row) -> Value {
+    serde_json::from_slice(&row.body).unwrap_or(Value::Null)
+}
+
+/// The value at a dotted path.
+pub(super) fn at<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
+    path.split('.').try_fold(value, |value, key| value.get(key))
+}
+
+fn invalid(detail: &str) -> Box<Answer> {
+    Box::new(Answer::invalid(detail))
+}
+
+fn csv(value: &str) -> impl Iterator<Item = &str> {
+    value.split(',').map(str::trim).filter(|item| !item.is_empty())
+}
+
+fn number(name: &str, value: &str, low: usize, high: usize) -> Result<usize, Box<Answer>> {
+    let number: i64 = value.parse().map_err(|_| invalid(&format!("{name}: Not a valid integer.")))?;
+    match usize::try_from(number) {
+        Ok(number) if number > high => Err(invalid(&format!("{name}: Must be less than or equal to {high}."))),
+        Ok(number) if number >= low => Ok(number),
+        _ => Err(invalid(&format!("{name}: Must be greater than or equal to {low}."))),
+    }
+}
+
+fn boolean(name: &str, value: &str) -> Result<bool, Box<Answer>> {
+    match value {
+        "true" | "True" => Ok(true),
+        "false" | "False" => Ok(false),
+        _ => Err(invalid(&format!("{name}: Not a valid boolean."))),
+    }
+}
+
+fn ids(name: &str, value: &str, most: usize) -> Result<HashSet<u64>, Box<Answer>> {
+    let mut ids = HashSet::new();
+    for (place, item) in csv(value).enumerate() {
+        let id: u64 = item.parse().map_err(|_| invalid(&format!("{name}: {place}: Not a valid integer.")))?;
+        if id < SMALLEST_ID {
+            return Err(invalid(&format!("{name}: {place}: Must be greater than or equal to {SMALLEST_ID}.")));
+        }
+        ids.insert(id);
+    }
+    if ids.len() > most {
+        return Err(invalid(&format!("{name}: Longer than maximum length {most}.")));
+    }
+    Ok(ids)
+}
+
+/// The bounds that a time filter sets, both ends included.
+fn bounds(name: &str, operator: &str, value: &str, quirks: &Quirks) -> Result<(i64, i64), Box<Answer>> {
+    let read = |text: &str| {
+        let moment = time::parse_parameter(text).ok_or_else(|| invalid(&format!("{name}: Not a valid datetime.")))?;
+        Ok::<_, Box<Answer>>(quirks.compared(moment))
+    };
+    Ok(match operator {
+        "gt" => (read(value)?.saturating_add(1), i64::MAX),
+        "gte" => (read(value)?, i64::MAX),
+        "lt" => (i64::MIN, read(value)?.saturating_sub(1)),
+        "lte" => (i64::MIN, read(value)?),
+        _ => {
+            let (from, to) = value.split_once('-').ok_or_else(|| invalid(&format!("{name}: Not a valid range.")))?;
+            (read(from)?, read(to)?)
+        }
+    })
+}

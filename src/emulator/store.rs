@@ -1,0 +1,293 @@
+//! One table per kind of record: the records' bytes, beside them the columns that requests sort and filter by.
+
+use serde::{Deserialize, Deserializer};
+
+use super::kind::Kind;
+use super::time;
+
+/// A column of ids that lists of ids filter by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum IdColumn {
+    Record,
+    Account,
+    Site,
+    Group,
+    Agent,
+    Threat,
+}
+
+/// A record: its bytes as served, and what is read from them once. An id that it does not have is 0.
+#[derive(Debug, Clone)]
+pub(super) struct Row {
+    pub id: u64,
+    pub created: i64,
+    pub updated: i64,
+    pub account: u64,
+    pub site: u64,
+    pub group: u64,
+    pub agent: u64,
+    pub threat: u64,
+    pub activity_type: u32,
+    /// An activity that only `includeHidden` shows.
+    pub hidden: bool,
+    /// An agent that is shown only when asked for.
+    pub decommissioned: bool,
+    pub body: Box<[u8]>,
+}
+
+/// The body is not a record of this kind.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// Not JSON, or a field has a type that no console sends.
+    #[error("not a record: {0}")]
+    Malformed(#[from] serde_json::Error),
+    /// Without id or creation time it has no place in the table.
+    #[error("a record needs `{0}`")]
+    Missing(&'static str),
+}
+
+impl Row {
+    pub fn read(kind: Kind, body: &[u8]) -> Result<Self, RecordError> {
+        let head: Head<'_> = serde_json::from_slice(body)?;
+        let times = match kind {
+            Kind::Threats => head.threat_info,
+            Kind::Alerts => head.alert_info,
+            _ => Times { created_at: head.created_at, updated_at: head.updated_at, alert_id: 0 },
+        };
+        let id = if kind == Kind::Alerts { times.alert_id } else { head.id };
+        if id == 0 {
+            return Err(RecordError::Missing("id"));
+        }
+        let created = times.created_at.as_deref().and_then(time::parse).ok_or(RecordError::Missing("createdAt"))?;
+        let updated = times.updated_at.as_deref().and_then(time::parse).unwrap_or(created);
+        let places = head.agent_detection_info;
+        Ok(Self {
+            id,
+            created,
+            updated,
+            account: if kind == Kind::Accounts { id } else { head.account_id.max(places.account_id) },
+            site: if kind == Kind::Sites { id } else { head.site_id.max(places.site_id) },
+            group: if kind == Kind::Groups { id } else { head.group_id.max(places.group_id) },
+            agent: if kind == Kind::Agents { id } else { head.agent_id.max(head.agent_realtime_info.agent_id) },
+            threat: if kind == Kind::Threats { id } else { head.threat_id },
+            activity_type: head.activity_type,
+            hidden: false,
+            decommissioned: head.is_decommissioned,
+            body: body.into(),
+        })
+    }
+
+    pub fn id_of(&self, column: IdColumn) -> u64 {
+        match column {
+            IdColumn::Record => self.id,
+            IdColumn::Account => self.account,
+            IdColumn::Site => self.site,
+            IdColumn::Group => self.group,
+            IdColumn::Agent => self.agent,
+            IdColumn::Threat => self.threat,
+        }
+    }
+}
+
+/// A place in an index: sorted by value, then by id, as the cursors are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Entry {
+    pub value: i64,
+    pub id: u64,
+    slot: u32,
+}
+
+/// The records of one kind with their indexes. Records that arrive in order cost next to nothing; one in the middle of
+/// a million moves a few megabytes.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    rows: Vec<Row>,
+    free: Vec<u32>,
+    ids: Vec<Entry>,
+    created: Vec<Entry>,
+    updated: Vec<Entry>,
+    /// Moves with every change.
+    pub version: u64,
+}
+
+/// The columns that have an index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Indexed {
+    Id,
+    Created,
+    Updated,
+}
+
+impl Table {
+    pub fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    pub fn index(&self, column: Indexed) -> &[Entry] {
+        match column {
+            Indexed::Id => &self.ids,
+            Indexed::Created => &self.created,
+            Indexed::Updated => &self.updated,
+        }
+    }
+
+    pub fn row(&self, entry: &Entry) -> &Row {
+        &self.rows[entry.slot as usize]
+    }
+
+    pub fn rows(&self) -> impl Iterator<Item = &Row> {
+        self.ids.iter().map(|entry| self.row(entry))
+    }
+
+    pub fn find(&self, id: u64) -> Option<&Row> {
+        self.slot(id).map(|slot| &self.rows[slot as usize])
+    }
+
+    /// Inserts a record, or replaces the one of this id.
+    pub fn put(&mut self, row: Row) {
+        self.remove(row.id);
+        self.version += 1;
+        let slot = self.free.pop().unwrap_or_else(|| {
+            // More than four thousand million records fit no memory.
+            u32::try_from(self.rows.len()).unwrap_or(u32::MAX)
+        });
+        for (index, value) in
+            [(&mut self.ids, id_value(row.id)), (&mut self.created, row.created), (&mut self.updated, row.updated)]
+        {
+            let entry = Entry { value, id: row.id, slot };
+            if index.last().is_none_or(|last| *last < entry) {
+                index.push(entry);
+            } else {
+                let place = index.partition_point(|other| *other < entry);
+                index.insert(place, entry);
+            }
+        }
+        if slot as usize == self.rows.len() {
+            self.rows.push(row);
+        } else {
+            self.rows[slot as usize] = row;
+        }
+    }
+
+    /// Takes a record out of the console.
+    pub fn remove(&mut self, id: u64) -> bool {
+        let Some(slot) = self.slot(id) else { return false };
+        self.version += 1;
+        let row = &self.rows[slot as usize];
+        for (index, value) in
+            [(&mut self.ids, id_value(row.id)), (&mut self.created, row.created), (&mut self.updated, row.updated)]
+        {
+            if let Ok(place) = index.binary_search(&Entry { value, id, slot }) {
+                index.remove(place);
+            }
+        }
+        self.rows[slot as usize].body = Box::default();
+        self.free.push(slot);
+        true
+    }
+
+    fn slot(&self, id: u64) -> Option<u32> {
+        let place = self.ids.binary_search_by_key(&id, |entry| entry.id).ok()?;
+        Some(self.ids[place].slot)
+    }
+}
+
+/// Ids as sort values: 19 digits fit.
+pub(super) fn id_value(id: u64) -> i64 {
+    i64::try_from(id).unwrap_or(i64::MAX)
+}
+
+/// What is read from a record of any kind.
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct Head<'a> {
+    #[serde(deserialize_with = "loose_id")]
+    id: u64,
+    #[serde(borrow)]
+    created_at: Option<std::borrow::Cow<'a, str>>,
+    #[serde(borrow)]
+    updated_at: Option<std::borrow::Cow<'a, str>>,
+    #[serde(deserialize_with = "loose_id")]
+    account_id: u64,
+    #[serde(deserialize_with = "loose_id")]
+    site_id: u64,
+    #[serde(deserialize_with = "loose_id")]
+    group_id: u64,
+    #[serde(deserialize_with = "loose_id")]
+    agent_id: u64,
+    #[serde(deserialize_with = "loose_id")]
+    threat_id: u64,
+    #[serde(deserialize_with = "loose_type")]
+    activity_type: u32,
+    is_decommissioned: bool,
+    #[serde(borrow)]
+    threat_info: Times<'a>,
+    #[serde(borrow)]
+    alert_info: Times<'a>,
+    agent_detection_info: Places,
+    #[serde(deserialize_with = "loose_realtime")]
+    agent_realtime_info: Realtime,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct Times<'a> {
+    #[serde(borrow)]
+    created_at: Option<std::borrow::Cow<'a, str>>,
+    #[serde(borrow)]
+    updated_at: Option<std::borrow::Cow<'a, str>>,
+    #[serde(deserialize_with = "loose_id")]
+    alert_id: u64,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct Places {
+    #[serde(deserialize_with = "loose_id")]
+    account_id: u64,
+    #[serde(deserialize_with = "loose_id")]
+    site_id: u64,
+    #[serde(deserialize_with = "loose_id")]
+    group_id: u64,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct Realtime {
+    #[serde(deserialize_with = "loose_id")]
+    agent_id: u64,
+}
+
+/// Ids are texts, sometimes numbers, "" or null.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Loose<'a> {
+    Number(u64),
+    Borrowed(&'a str),
+    Owned(String),
+    Null(()),
+}
+
+impl Loose<'_> {
+    fn number(&self) -> u64 {
+        match self {
+            Self::Number(number) => *number,
+            Self::Borrowed(text) => text.parse().unwrap_or(0),
+            Self::Owned(text) => text.parse().unwrap_or(0),
+            Self::Null(()) => 0,
+        }
+    }
+}
+
+fn loose_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    Ok(Loose::deserialize(deserializer)?.number())
+}
+
+fn loose_type<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    Ok(u32::try_from(Loose::deserialize(deserializer)?.number()).unwrap_or(0))
+}
+
+/// Null for an agent that is gone.
+fn loose_realtime<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Realtime, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}

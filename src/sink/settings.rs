@@ -98,6 +98,8 @@ macro_rules! types {
 }
 
 types! {
+    #[cfg(feature = "kafka")]
+    "kafka" => Kafka(super::kafka::Settings),
     "http" => Http(super::http::generic::Settings),
     "file" => File(super::file::Settings),
     "stdout" => Stdout(super::stdout::Settings),

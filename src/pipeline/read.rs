@@ -317,10 +317,9 @@ impl<'de> Deserializer<'de> for Reader<'de, '_> {
     }
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, Error> {
-        if name == Secret::TYPE_NAME && self.node.text().is_some_and(|text| !text.trim().is_empty()) {
-            if !self.is_plain_header() {
-                self.report(&self.node.place, self.key, Severity::Warning, LITERAL_SECRET);
-            }
+        let literal = name == Secret::TYPE_NAME && self.node.text().is_some_and(|text| !text.trim().is_empty());
+        if literal && !self.is_plain_header() {
+            self.report(&self.node.place, self.key, Severity::Warning, LITERAL_SECRET);
         }
         visitor.visit_newtype_struct(self)
     }

@@ -63,7 +63,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         ..Setup::new(system_clock())
     });
     console.set_faults(faults);
-    console.set_token(Token::new(&args.token));
+    console.set_tokens(vec![Token::new(&args.token)]);
     let server = Server::start(Arc::new(console), args.listen)
         .await
         .with_context(|| format!("cannot listen on {} (another address can be given with --listen)", args.listen))?;

@@ -18,7 +18,7 @@ use super::token::{Scope, Token};
 use super::truth::{Seen, Version};
 
 /// How many requests are remembered.
-const REMEMBERED: usize = 100_000;
+const REMEMBERED: usize = 10_000;
 
 /// A management console: its records, tokens and faults. It can be shared between threads.
 pub struct Console {
@@ -107,6 +107,11 @@ impl Console {
         state.tokens.push(token);
     }
 
+    /// Takes these tokens, and no others.
+    pub fn set_tokens(&self, tokens: Vec<Token>) {
+        self.lock().tokens = tokens;
+    }
+
     /// Inserts a record as it is, or replaces the one of the same id. Any times will do: one with an old `createdAt`
     /// is a late arrival.
     ///
@@ -121,7 +126,8 @@ impl Console {
         Ok(id)
     }
 
-    /// Makes and inserts a record created at `at`; its id is returned.
+    /// Makes and inserts a record created at `at`; its id is returned. Agents and scopes are made after one that is
+    /// there; where there is none, 0 is returned and nothing made.
     pub fn generate(&self, kind: Kind, at: i64) -> u64 {
         self.lock().appear(kind, at, at)
     }
@@ -157,8 +163,12 @@ impl Console {
     pub fn truth(&self, kind: Kind, scope: &Scope) -> Vec<Version> {
         let state = self.lock();
         let shown = |row: &&Row| !row.hidden && !row.decommissioned && scope.covers(kind, row.account, row.site);
-        let version = |row: &Row| Version { id: row.id, created: row.created, updated: row.updated };
-        state.table(kind).rows().filter(shown).map(version).collect()
+        state.table(kind).rows().filter(shown).map(Row::version).collect()
+    }
+
+    /// The versions of records of a kind that newer ones have replaced: what was true once.
+    pub fn past(&self, kind: Kind) -> Vec<Version> {
+        self.lock().table(kind).past().to_vec()
     }
 
     /// How many records there are of a kind, hidden and decommissioned ones included.
@@ -171,7 +181,7 @@ impl Console {
         self.lock().table(kind).rows().map(|row| row.id).collect()
     }
 
-    /// The requests answered so far, the oldest first; the last hundred thousand are kept.
+    /// The requests answered so far, the oldest first; the last ten thousand are kept.
     pub fn seen(&self) -> Vec<Seen> {
         self.lock().seen.iter().cloned().collect()
     }
@@ -214,12 +224,12 @@ impl State {
     }
 
     pub fn advance(&mut self, now: i64) {
-        while let Some((at, event)) = self.live.next(now) {
+        while let Some(event) = self.live.next(now) {
             match event {
                 Event::Appears(kind, created) => {
                     self.appear(kind, created, created);
                 }
-                Event::Changes(kind, _) => self.change_any(kind, at),
+                Event::Changes(kind, changed) => self.change_any(kind, changed),
             }
         }
     }
@@ -240,8 +250,11 @@ impl State {
         let draft = match kind {
             Kind::Threats => self.generator.threat(at, now),
             Kind::Alerts => self.generator.alert(at),
-            Kind::Agents => self.generator.oversized(Kind::Agents, at, 0),
-            _ => self.generator.activity(at),
+            Kind::Activities => self.generator.activity(at),
+            Kind::Agents | Kind::Groups | Kind::Sites | Kind::Accounts | Kind::Users => {
+                let Some(row) = self.table(kind).rows().next().cloned() else { return 0 };
+                self.generator.alike(kind, &row, at)
+            }
         };
         self.put(draft).unwrap_or(0)
     }
@@ -261,7 +274,8 @@ impl State {
         let Some(old) = self.table(kind).find(id).cloned() else { return false };
         let Ok(mut record) = serde_json::from_slice(&old.body) else { return false };
         change(&mut self.generator, &mut record);
-        generate::set_time(kind, &mut record, at);
+        // A console's clock tells versions of one record apart, however fast they follow each other.
+        generate::set_time(kind, &mut record, at.max(old.updated + 1));
         let Ok(mut row) =
             serde_json::to_vec(&record).map_err(RecordError::from).and_then(|body| Row::read(kind, &body))
         else {

@@ -13,7 +13,7 @@ use super::time::SECOND;
 pub(super) enum Event {
     /// A record of this kind appears, created at this moment (earlier than now when it is late).
     Appears(Kind, i64),
-    /// Some record of this kind changes at this moment.
+    /// Some record of this kind changes, at this moment by its own time.
     Changes(Kind, i64),
 }
 
@@ -52,21 +52,19 @@ impl Live {
         self.schedule();
     }
 
-    /// The next event that is due by `now`, and when it happens.
-    pub fn next(&mut self, now: i64) -> Option<(i64, Event)> {
+    /// The next event that is due by `now`.
+    pub fn next(&mut self, now: i64) -> Option<Event> {
         if self.rate <= 0.0 || self.due > now {
             return None;
         }
         let at = self.due;
+        let late = if self.random.chance(self.late.0) { self.random.within(0..self.late.1.max(1)) } else { 0 };
         let event = match *self.random.weigh(EVENTS) {
-            Event::Appears(kind, _) if self.random.chance(self.late.0) => {
-                Event::Appears(kind, at - self.random.within(0..self.late.1.max(1)))
-            }
-            Event::Appears(kind, _) => Event::Appears(kind, at),
-            Event::Changes(kind, _) => Event::Changes(kind, at),
+            Event::Appears(kind, _) => Event::Appears(kind, at - late),
+            Event::Changes(kind, _) => Event::Changes(kind, at - late),
         };
         self.schedule();
-        Some((at, event))
+        Some(event)
     }
 
     /// Events come at exponentially distributed distances, as independent ones do.

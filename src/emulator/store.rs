@@ -1,9 +1,12 @@
 //! One table per kind of record: the records' bytes, beside them the columns that requests sort and filter by.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Deserializer};
 
 use super::kind::Kind;
 use super::time;
+use super::truth::Version;
 
 /// A column of ids that lists of ids filter by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +80,10 @@ impl Row {
         })
     }
 
+    pub fn version(&self) -> Version {
+        Version { id: self.id, created: self.created, updated: self.updated }
+    }
+
     pub fn id_of(&self, column: IdColumn) -> u64 {
         match column {
             IdColumn::Record => self.id,
@@ -106,8 +113,10 @@ pub(super) struct Table {
     ids: Vec<Entry>,
     created: Vec<Entry>,
     updated: Vec<Entry>,
-    /// Moves with every change.
-    pub version: u64,
+    /// The slots of records that are not always shown: hidden activities, decommissioned agents.
+    aside: BTreeSet<u32>,
+    /// The versions that newer ones have replaced.
+    past: Vec<Version>,
 }
 
 /// The columns that have an index.
@@ -143,10 +152,32 @@ impl Table {
         self.slot(id).map(|slot| &self.rows[slot as usize])
     }
 
+    /// The records that are not always shown.
+    pub fn aside(&self) -> impl Iterator<Item = &Row> {
+        self.aside.iter().map(|slot| &self.rows[*slot as usize])
+    }
+
+    /// Where a record of this table stands in an index.
+    pub fn entry(&self, column: Indexed, row: &Row) -> Entry {
+        let value = match column {
+            Indexed::Id => id_value(row.id),
+            Indexed::Created => row.created,
+            Indexed::Updated => row.updated,
+        };
+        Entry { value, id: row.id, slot: self.slot(row.id).unwrap_or(u32::MAX) }
+    }
+
+    /// The versions that newer ones have replaced, the oldest first.
+    pub fn past(&self) -> &[Version] {
+        &self.past
+    }
+
     /// Inserts a record, or replaces the one of this id.
     pub fn put(&mut self, row: Row) {
-        self.remove(row.id);
-        self.version += 1;
+        if let Some(old) = self.find(row.id).map(Row::version) {
+            self.remove(row.id);
+            self.past.push(old);
+        }
         let slot = self.free.pop().unwrap_or_else(|| {
             // More than four thousand million records fit no memory.
             u32::try_from(self.rows.len()).unwrap_or(u32::MAX)
@@ -162,6 +193,9 @@ impl Table {
                 index.insert(place, entry);
             }
         }
+        if row.hidden || row.decommissioned {
+            self.aside.insert(slot);
+        }
         if slot as usize == self.rows.len() {
             self.rows.push(row);
         } else {
@@ -172,7 +206,7 @@ impl Table {
     /// Takes a record out of the console.
     pub fn remove(&mut self, id: u64) -> bool {
         let Some(slot) = self.slot(id) else { return false };
-        self.version += 1;
+        self.aside.remove(&slot);
         let row = &self.rows[slot as usize];
         for (index, value) in
             [(&mut self.ids, id_value(row.id)), (&mut self.created, row.created), (&mut self.updated, row.updated)]

@@ -24,6 +24,7 @@ use serde_json::{Value, json};
 
 use super::kind::Kind;
 use super::random::Random;
+use super::store::Row;
 use super::time::{self, SECOND};
 pub use world::FIRST_USER;
 pub(super) use world::World;
@@ -103,6 +104,16 @@ impl Generator {
             Kind::Groups | Kind::Sites | Kind::Accounts | Kind::Users | Kind::Activities => {}
         }
         set_time(kind, record, at);
+    }
+
+    /// A new record like one that is there.
+    pub fn alike(&mut self, kind: Kind, row: &Row, at: i64) -> Draft {
+        let mut body: Value = serde_json::from_slice(&row.body).unwrap_or_default();
+        body["id"] = Value::from(self.id(at).to_string());
+        body["createdAt"] = Value::from(time::print(at));
+        set_time(kind, &mut body, at);
+        let group = if kind == Kind::Agents { row.group } else { 0 };
+        Draft { kind, body, account: row.account, group, hidden: false }
     }
 
     /// A record made so large that its body has at least this many bytes.

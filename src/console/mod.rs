@@ -1,7 +1,17 @@
 //! The SentinelOne management console: requests, pages and cursors, errors, rate limit.
 
+mod client;
+mod endpoint;
+mod error;
+mod limiter;
 mod settings;
+mod transport;
 mod url;
 
+pub use client::Client;
+pub use endpoint::Endpoint;
+pub use error::ConsoleError;
+pub use limiter::{DEFAULT_REQUESTS_PER_SECOND, Limiter, LimiterKey, Limiters};
 pub use settings::Settings;
+pub use transport::{HttpTransport, Request, Response, Transport, TransportError};
 pub use url::{ConsoleUrl, ConsoleUrlError};

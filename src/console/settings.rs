@@ -2,7 +2,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::ConsoleUrl;
-use crate::settings::{Id, Period, Secret, Tls};
+use crate::settings::{Id, Period, Proxy, Secret, Tls};
 
 /// `console:` of a pipeline file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -26,7 +26,7 @@ pub struct Settings {
     /// Time-out of one request; default 30s.
     pub timeout: Option<Period>,
     /// Proxy for the console; default: the environment's.
-    pub proxy: Option<String>,
+    pub proxy: Option<Proxy>,
     /// See [`Tls`].
     #[serde(default)]
     pub tls: Tls,

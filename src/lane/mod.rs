@@ -1,1 +1,16 @@
-//! lane
+//! Joins the stages: source → transform → sink → state.
+//!
+//! A lane sleeps between polls as one small future. A poll runs the three stages as tasks over bounded channels: the sink
+//! stage is behind, the channels fill, and the source stops asking the console. What the sink has settled moves the
+//! position, and the position goes to the store.
+
+mod budget;
+mod map;
+mod pull;
+mod run;
+mod saver;
+mod send;
+mod sizing;
+
+pub use budget::{Budget, LaneBudget, Reservation};
+pub use run::{Lane, LaneEnd};

@@ -34,6 +34,11 @@ impl Timestamp {
         self.0.div_euclid(1_000_000)
     }
 
+    /// The whole second it lies in.
+    pub const fn whole_second(self) -> Self {
+        Self(self.0.div_euclid(1_000_000) * 1_000_000)
+    }
+
     /// The system clock.
     pub fn now() -> Self {
         Self::from(std::time::SystemTime::now())

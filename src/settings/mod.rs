@@ -1,13 +1,21 @@
-//! What settings are made of: secrets, sizes, periods, ids, TLS. The rooms above compose their own settings from these.
+//! What settings are made of: secrets, sizes, periods, ids, schemas, TLS. The rooms above compose their own settings from these.
 
+mod backoff;
+mod http;
 mod id;
 mod period;
+mod proxy;
+mod schema;
 mod secret;
 mod size;
 mod tls;
 
-pub use id::Id;
-pub use period::Period;
+pub use backoff::FullJitter;
+pub use http::{ClientError, HttpSettings, Role, install_crypto_provider};
+pub use id::{Id, IdError};
+pub use period::{Period, PeriodError};
+pub use proxy::{Proxy, ProxyError};
+pub use schema::Schema;
 pub use secret::{Credential, Secret, SecretError};
-pub use size::ByteSize;
-pub use tls::{ClientError, HttpSettings, Tls};
+pub use size::{ByteSize, ByteSizeError};
+pub use tls::Tls;

@@ -1,11 +1,18 @@
-use std::path::PathBuf;
+use std::borrow::Cow;
+use std::fmt;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
-use schemars::JsonSchema;
-use secrecy::SecretString;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use secrecy::{ExposeSecret, SecretString};
+use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 /// Where a secret comes from: `{ file: PATH }`, `{ env: NAME }`, or the text itself. Its Debug and Serialize output never show a literal.
-#[derive(Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub enum Secret {
     /// Read from a file, again when the other side answers 401 or 403.
     File(PathBuf),
@@ -15,41 +22,385 @@ pub enum Secret {
     Literal(String),
 }
 
-/// A secret that could not be read.
+/// A secret that could not be read. No variant holds anything of its text.
 #[derive(Debug, thiserror::Error)]
-pub enum SecretError {}
+pub enum SecretError {
+    /// The file cannot be opened or read.
+    #[error("cannot read the secret file {}: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// There is no such variable.
+    #[error("the environment variable {0}, which should hold a secret, is not set")]
+    NotSet(String),
+    /// Nothing but blanks and line ends.
+    #[error("the secret from {0} is empty")]
+    Empty(String),
+    /// Not a token or password but something else, such as a log file.
+    #[error("the secret from {0} is larger than {MAX_BYTES} bytes")]
+    TooLarge(String),
+    /// Bytes that are not UTF-8.
+    #[error("the secret from {0} is not UTF-8 text")]
+    NotText(String),
+    /// A line break or another control character inside.
+    #[error("the secret from {0} holds a line break or another control character, which no HTTP header can carry")]
+    ControlCharacter(String),
+}
+
+/// More than any token or password.
+const MAX_BYTES: usize = 64 * 1024;
+
+impl Secret {
+    /// Says where the secret comes from without telling it: `file:/run/secrets/token`, `env:TOKEN`, `literal:` and a short hash.
+    /// Equal references mean equal secrets, so that what is shared by secret (rate limiters) can be found by it.
+    pub fn reference(&self) -> String {
+        match self {
+            Self::File(path) => format!("file:{}", absolute(path).display()),
+            Self::Env(name) => format!("env:{name}"),
+            Self::Literal(text) => {
+                let digest = Sha256::digest(text.trim().as_bytes());
+                digest[..6].iter().fold("literal:".to_owned(), |reference, byte| format!("{reference}{byte:02x}"))
+            }
+        }
+    }
+
+    /// Reads it now, blanks and line ends around it stripped.
+    ///
+    /// # Errors
+    /// When it cannot be read, is empty, or could not stand in an HTTP header.
+    pub fn read(&self) -> Result<SecretString, SecretError> {
+        let raw = match self {
+            Self::File(path) => self.utf8(read_file(path)?)?,
+            Self::Env(name) => match std::env::var(name) {
+                Ok(text) => text,
+                Err(std::env::VarError::NotPresent) => return Err(SecretError::NotSet(name.clone())),
+                Err(std::env::VarError::NotUnicode(_)) => return Err(SecretError::NotText(self.place())),
+            },
+            Self::Literal(text) => text.clone(),
+        };
+        if raw.len() > MAX_BYTES {
+            return Err(SecretError::TooLarge(self.place()));
+        }
+        // Editors on Windows begin files with a byte order mark.
+        let text = raw.trim_start_matches('\u{feff}').trim();
+        if text.is_empty() {
+            return Err(SecretError::Empty(self.place()));
+        }
+        if text.chars().any(char::is_control) {
+            return Err(SecretError::ControlCharacter(self.place()));
+        }
+        Ok(SecretString::from(text))
+    }
+
+    fn utf8(&self, bytes: Vec<u8>) -> Result<String, SecretError> {
+        String::from_utf8(bytes).map_err(|_| SecretError::NotText(self.place()))
+    }
+
+    fn place(&self) -> String {
+        match self {
+            Self::File(path) => format!("the file {}", path.display()),
+            Self::Env(name) => format!("the environment variable {name}"),
+            Self::Literal(_) => "the pipeline file".to_owned(),
+        }
+    }
+}
+
+fn read_file(path: &Path) -> Result<Vec<u8>, SecretError> {
+    let unreadable = |source| SecretError::Unreadable { path: path.to_owned(), source };
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    // One byte more than allowed tells the caller that there is too much, without reading a disk full of it.
+    file.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    Ok(bytes)
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => formatter.debug_tuple("File").field(path).finish(),
+            Self::Env(name) => formatter.debug_tuple("Env").field(name).finish(),
+            Self::Literal(_) => formatter.write_str("Literal(***)"),
+        }
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = match self {
+            Self::Literal(_) => return serializer.serialize_str("***"),
+            _ => serializer.serialize_map(Some(1))?,
+        };
+        match self {
+            Self::File(path) => map.serialize_entry("file", path)?,
+            Self::Env(name) => map.serialize_entry("env", name)?,
+            Self::Literal(_) => {}
+        }
+        map.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // The name tells the reader of pipeline files that what is inside must not be shown.
+        deserializer.deserialize_newtype_struct(Self::TYPE_NAME, SecretVisitor)
+    }
+}
+
+impl Secret {
+    /// The name under which a secret asks a deserializer for its value.
+    pub const TYPE_NAME: &'static str = "Secret";
+}
+
+/// Every kind of value is handled here: serde's own messages would show it.
+struct SecretVisitor;
+
+impl SecretVisitor {
+    fn refuse<T, E: de::Error>(self, found: &str) -> Result<T, E> {
+        Err(E::custom(format!("expected {{ file: PATH }}, {{ env: NAME }} or a text, found {found}")))
+    }
+}
+
+impl<'de> Visitor<'de> for SecretVisitor {
+    type Value = Secret;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("{ file: PATH }, { env: NAME } or a text")
+    }
+
+    fn visit_newtype_struct<D: Deserializer<'de>>(self, deserializer: D) -> Result<Secret, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Secret, E> {
+        if text.trim().is_empty() {
+            return self.refuse("an empty text");
+        }
+        Ok(Secret::Literal(text.to_owned()))
+    }
+
+    fn visit_bool<E: de::Error>(self, _: bool) -> Result<Secret, E> {
+        self.refuse("true or false")
+    }
+
+    fn visit_i64<E: de::Error>(self, _: i64) -> Result<Secret, E> {
+        self.refuse("a number (put it in quotes)")
+    }
+
+    fn visit_u64<E: de::Error>(self, _: u64) -> Result<Secret, E> {
+        self.refuse("a number (put it in quotes)")
+    }
+
+    fn visit_f64<E: de::Error>(self, _: f64) -> Result<Secret, E> {
+        self.refuse("a number (put it in quotes)")
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<Secret, E> {
+        self.refuse("nothing")
+    }
+
+    fn visit_none<E: de::Error>(self) -> Result<Secret, E> {
+        self.refuse("nothing")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, _: A) -> Result<Secret, A::Error> {
+        self.refuse("a list")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Secret, A::Error> {
+        let mut found = None;
+        // Keys are not repeated either: in `{ s3cret: }` the secret itself is the key.
+        while let Some(key) = map.next_key::<String>()? {
+            let secret = match key.as_str() {
+                "file" => Secret::File(map.next_value::<Name>()?.0.into()),
+                "env" => Secret::Env(map.next_value::<Name>()?.0),
+                _ => return self.refuse("another key"),
+            };
+            if found.replace(secret).is_some() {
+                return self.refuse("more than one key");
+            }
+        }
+        found.map_or_else(|| self.refuse("nothing in the braces"), Ok)
+    }
+}
+
+/// The path or variable name of a secret: text that is not empty.
+struct Name(String);
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Option::<serde_json::Value>::deserialize(deserializer)? {
+            Some(serde_json::Value::String(text)) if !text.trim().is_empty() => Ok(Self(text)),
+            _ => Err(de::Error::custom("expected the path of a file or the name of an environment variable")),
+        }
+    }
+}
+
+impl JsonSchema for Secret {
+    fn schema_name() -> Cow<'static, str> {
+        "Secret".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let source = |key: &str| {
+            serde_json::json!({
+                "type": "object",
+                "properties": { key: { "type": "string", "minLength": 1 } },
+                "required": [key],
+                "additionalProperties": false,
+            })
+        };
+        json_schema!({
+            "description": "A secret: { file: PATH }, { env: NAME }, or the text itself (works, but warns).",
+            "oneOf": [source("file"), source("env"), { "type": "string", "minLength": 1 }],
+        })
+    }
+}
 
 /// A secret in use: read once, kept, and read again when the other side refuses it.
-#[derive(Debug)]
 pub struct Credential {
-    _secret: Secret,
+    secret: Secret,
+    kept: Mutex<Option<SecretString>>,
 }
 
 impl Credential {
     /// Nothing is read yet.
     pub fn new(secret: Secret) -> Self {
-        Self { _secret: secret }
+        Self { secret, kept: Mutex::new(None) }
+    }
+
+    /// See [`Secret::reference`].
+    pub fn reference(&self) -> String {
+        self.secret.reference()
     }
 
     /// The secret, blanks and line ends around it stripped; read on first use.
+    ///
+    /// # Errors
+    /// See [`Secret::read`]. Nothing is kept then: the next use tries again.
     pub fn get(&self) -> Result<SecretString, SecretError> {
-        unimplemented!()
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(secret) = kept.as_ref() {
+            return Ok(secret.clone());
+        }
+        let secret = self.secret.read()?;
+        *kept = Some(secret.clone());
+        Ok(secret)
     }
 
     /// Reads it again; true when it changed.
+    ///
+    /// # Errors
+    /// See [`Secret::read`]. What was kept stays: a file that is being replaced may be gone for a moment.
     pub fn reload(&self) -> Result<bool, SecretError> {
-        unimplemented!()
+        let secret = self.secret.read()?;
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = kept.as_ref().is_none_or(|kept| kept.expose_secret() != secret.expose_secret());
+        *kept = Some(secret);
+        Ok(changed)
     }
 }
 
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, _formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        unimplemented!()
+impl fmt::Debug for Credential {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Credential").field("secret", &self.secret).finish_non_exhaustive()
     }
 }
 
-impl Serialize for Secret {
-    fn serialize<S: serde::Serializer>(&self, _serializer: S) -> Result<S::Ok, S::Error> {
-        unimplemented!()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CANARY: &str = "canary-8d1f2c";
+
+    fn from_file(contents: &[u8]) -> Result<SecretString, SecretError> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("token");
+        std::fs::write(&path, contents).unwrap();
+        Secret::File(path).read()
+    }
+
+    #[test]
+    fn blanks_line_ends_and_a_byte_order_mark_are_stripped() {
+        for contents in ["abc", "abc\n", "  abc\r\n\r\n", "\u{feff}abc\n"] {
+            assert_eq!(from_file(contents.as_bytes()).unwrap().expose_secret(), "abc", "{contents:?}");
+        }
+    }
+
+    #[test]
+    fn errors_name_the_place_and_never_the_text() {
+        let long = format!("{CANARY}{}", "x".repeat(MAX_BYTES));
+        for (contents, part) in [
+            (b" \n".to_vec(), "is empty"),
+            (format!("{CANARY}\nsecond line").into_bytes(), "control character"),
+            ([CANARY.as_bytes(), &[0xff]].concat(), "not UTF-8"),
+            (long.into_bytes(), "larger than 65536 bytes"),
+        ] {
+            let error = from_file(&contents).unwrap_err();
+            let text = format!("{error} {error:?}");
+            assert!(error.to_string().contains(part) && text.contains("token") && !text.contains(CANARY), "{text}");
+        }
+        let missing = Secret::File("/nonexistent/token".into()).read().unwrap_err().to_string();
+        assert!(missing.contains("/nonexistent/token"), "{missing}");
+        let unset = Secret::Env("S1_TEST_NOT_SET".into()).read().unwrap_err().to_string();
+        assert!(unset.contains("S1_TEST_NOT_SET"), "{unset}");
+    }
+
+    #[test]
+    fn nothing_prints_a_literal() {
+        let secret = Secret::Literal(CANARY.into());
+        let credential = Credential::new(secret.clone());
+        assert_eq!(credential.get().unwrap().expose_secret(), CANARY);
+        let printed = format!(
+            "{secret:?} {:#?} {credential:?} {} {:?}",
+            secret,
+            serde_json::to_string(&secret).unwrap(),
+            secret.reference()
+        );
+        assert!(!printed.contains(CANARY), "{printed}");
+        for wrong in [
+            format!("[\"{CANARY}\"]"),
+            format!("{{\"{CANARY}\": 1}}"),
+            format!("{{\"value\": \"{CANARY}\"}}"),
+            format!("{{\"file\": [\"{CANARY}\"]}}"),
+            "8141592653589793".to_owned(),
+            "8.141592653589793".to_owned(),
+            "{\"env\": 8141592653589793}".to_owned(),
+        ] {
+            let error = serde_json::from_str::<Secret>(&wrong).unwrap_err().to_string();
+            assert!(!error.contains(CANARY) && !error.contains("1415926"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_rotated_file_is_seen_on_reload_and_a_vanished_one_keeps_the_old() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("token");
+        std::fs::write(&path, "one").unwrap();
+        let credential = Credential::new(Secret::File(path.clone()));
+        assert_eq!(credential.get().unwrap().expose_secret(), "one");
+        assert!(!credential.reload().unwrap());
+        std::fs::write(&path, "two").unwrap();
+        assert_eq!(credential.get().unwrap().expose_secret(), "one");
+        assert!(credential.reload().unwrap());
+        assert_eq!(credential.get().unwrap().expose_secret(), "two");
+        std::fs::remove_file(&path).unwrap();
+        assert!(credential.reload().is_err());
+        assert_eq!(credential.get().unwrap().expose_secret(), "two");
+    }
+
+    #[test]
+    fn references_tell_secrets_apart_without_telling_them() {
+        assert_eq!(Secret::Env("A".into()).reference(), "env:A");
+        assert_eq!(Secret::File("/a/b".into()).reference(), "file:/a/b");
+        let literal = Secret::Literal(CANARY.into()).reference();
+        assert_eq!(literal, Secret::Literal(CANARY.into()).reference());
+        assert_ne!(literal, Secret::Literal("other".into()).reference());
     }
 }

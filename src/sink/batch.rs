@@ -60,6 +60,11 @@ impl Batch {
         self.entries.iter().map(|entry| entry.body.len()).sum()
     }
 
+    /// Bytes of all events, their ids included; known without counting.
+    pub fn size(&self) -> usize {
+        self.buffer.len()
+    }
+
     /// Bytes of memory held by the events.
     pub fn held_bytes(&self) -> usize {
         self.buffer.capacity() + self.entries.capacity() * size_of::<Entry>()
@@ -92,6 +97,15 @@ impl Batch {
             buffer.extend_from_slice(event.body);
             event.error.map(Into::into)
         });
+    }
+
+    /// Moves the last event into a batch of its own.
+    pub fn split_last(&mut self) -> Self {
+        let last = self.select(self.len().checked_sub(1));
+        if let Some(entry) = self.entries.pop() {
+            self.buffer.truncate(entry.record_id.start);
+        }
+        last
     }
 
     /// The events in order.

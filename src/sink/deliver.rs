@@ -1,1 +1,342 @@
 //! What follows from an outcome: waiting, sending again, splitting, dead letters, stopping.
+//!
+//! One call delivers one batch and returns when every event of it is settled: taken by the sink, or kept as a dead
+//! letter. Nothing is given up before; only the lane ends a delivery early, by dropping it.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::dead_letters::{DeadLetter, DeadLetters};
+use super::settings::RetrySettings;
+use super::{Attempt, Batch, Outcome, Sink};
+use crate::record::Clock;
+use crate::settings::FullJitter;
+use crate::telemetry::{LaneState, Meter};
+
+/// A batch of this many events, or this many events in a row over smaller batches, of which none is accepted: not the
+/// events are wrong but the configuration.
+const MISCONFIGURED_FROM: usize = 10;
+
+/// What the deliveries of one lane share.
+#[derive(Debug)]
+pub struct Delivery {
+    /// Where to.
+    pub sink: Arc<dyn Sink>,
+    /// How long to wait between tries.
+    pub retry: RetrySettings,
+    /// Where refused events are kept.
+    pub dead_letters: Arc<DeadLetters>,
+    /// What is counted and reported.
+    pub meter: Meter,
+    /// For the time of dead letters.
+    pub clock: Clock,
+    /// Whether the sink takes anything.
+    pub health: Health,
+}
+
+/// Whether a lane's sink takes anything.
+#[derive(Debug)]
+pub struct Health {
+    refusing_since: watch::Sender<Option<Instant>>,
+    refused_in_a_row: AtomicUsize,
+}
+
+/// Which events of a batch are settled: delivered, or kept as dead letters. Outlives a delivery that is dropped.
+#[derive(Debug)]
+pub struct Settled(Mutex<Vec<bool>>);
+
+/// Why a lane cannot go on by itself. Nothing of the batch that was not settled before is lost or dead-lettered.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Halt {
+    /// The lane asked for it.
+    #[error("the delivery was stopped")]
+    Stopped,
+    /// The sink refuses the credentials.
+    #[error("{0}")]
+    Unauthorized(String),
+    /// The sink refuses everything: wrong index, topic, address, format.
+    #[error("{0}")]
+    Misconfigured(String),
+    /// Refused events cannot be kept.
+    #[error("{0}")]
+    DeadLetters(String),
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self { refusing_since: watch::Sender::new(None), refused_in_a_row: AtomicUsize::new(0) }
+    }
+}
+
+impl Health {
+    /// Since when the sink has taken nothing, and changes of that.
+    pub fn watch(&self) -> watch::Receiver<Option<Instant>> {
+        self.refusing_since.subscribe()
+    }
+
+    fn refuses(&self) {
+        self.refusing_since.send_if_modified(|since| since.is_none().then(|| *since = Some(Instant::now())).is_some());
+    }
+
+    fn answers(&self) {
+        self.refusing_since.send_if_modified(|since| since.take().is_some());
+    }
+}
+
+impl Settled {
+    /// Nothing of `events` is settled.
+    pub fn none_of(events: usize) -> Self {
+        Self(Mutex::new(vec![false; events]))
+    }
+
+    /// Indices of the events that are settled, or of those that are not.
+    pub fn indices(&self, settled: bool) -> Vec<usize> {
+        let flags = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        flags.iter().enumerate().filter(|(_, is)| **is == settled).map(|(index, _)| index).collect()
+    }
+
+    fn settle(&self, indices: impl IntoIterator<Item = usize>) {
+        let mut flags = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for index in indices {
+            if let Some(flag) = flags.get_mut(index) {
+                *flag = true;
+            }
+        }
+    }
+}
+
+/// One batch under way.
+struct Work<'a> {
+    delivery: &'a Delivery,
+    batch: &'a Batch,
+    settled: &'a Settled,
+    /// Parts still to be sent, as indices of the batch, in order.
+    parts: VecDeque<Vec<usize>>,
+    accepted: usize,
+    refused: Vec<Refusal>,
+    random: fastrand::Rng,
+    waits: FullJitter,
+    stop: &'a CancellationToken,
+}
+
+struct Refusal {
+    index: usize,
+    status: String,
+    reason: String,
+}
+
+impl Delivery {
+    /// Delivers `batch`, however long it takes; `random` decides over the waits between tries. `stop` ends it between two
+    /// attempts, never within one: what is on the wire is waited for, so that nothing is sent twice for having been stopped.
+    ///
+    /// # Errors
+    /// When it was stopped, or trying again by itself would not help; see [`Halt`].
+    pub async fn deliver(
+        &self,
+        batch: &Batch,
+        settled: &Settled,
+        mut random: fastrand::Rng,
+        stop: &CancellationToken,
+    ) -> Result<(), Halt> {
+        let waits = self.waits(&mut random);
+        let parts = VecDeque::new();
+        let mut work =
+            Work { delivery: self, batch, settled, parts, accepted: 0, refused: Vec::new(), random, waits, stop };
+        let oversized = work.sort_by_size();
+        while let Some(part) = work.parts.pop_front() {
+            if stop.is_cancelled() {
+                return Err(Halt::Stopped);
+            }
+            let attempt = work.send(&part).await;
+            work.follow(part, attempt).await?;
+        }
+        work.judge_refusals()?;
+        work.refused.extend(oversized);
+        work.keep_refused().await
+    }
+
+    fn waits(&self, random: &mut fastrand::Rng) -> FullJitter {
+        FullJitter::new(self.retry.initial.0, self.retry.max.0, random.fork())
+    }
+}
+
+impl Work<'_> {
+    /// What is larger than the sink takes is refused without being sent; the rest is the first part.
+    fn sort_by_size(&mut self) -> Vec<Refusal> {
+        let limit = self.delivery.sink.limits().event_bytes;
+        let (mut part, mut oversized) = (Vec::new(), Vec::new());
+        for (index, event) in self.batch.events().enumerate() {
+            if event.body.len() <= limit {
+                part.push(index);
+            } else {
+                let reason = format!("the event has {} bytes, the sink takes {limit} at most", event.body.len());
+                oversized.push(Refusal { index, status: "too_large".to_owned(), reason });
+            }
+        }
+        if !part.is_empty() {
+            self.parts.push_back(part);
+        }
+        oversized
+    }
+
+    async fn send(&self, part: &[usize]) -> Attempt {
+        let begun = Instant::now();
+        let sink = &self.delivery.sink;
+        let attempt = if part.len() == self.batch.len() {
+            sink.send(self.batch).await
+        } else {
+            sink.send(&self.batch.select(part.iter().copied())).await
+        };
+        self.delivery.meter.sink_request(&attempt.status, begun.elapsed());
+        attempt
+    }
+
+    async fn follow(&mut self, part: Vec<usize>, attempt: Attempt) -> Result<(), Halt> {
+        let Attempt { outcome, bytes, status } = attempt;
+        match outcome {
+            Outcome::Delivered => self.accept(part, bytes),
+            Outcome::DeliveredWithWarning(warning) => {
+                tracing::debug!(%warning, "sink took a batch with a warning");
+                self.accept(part, bytes);
+            }
+            Outcome::Partial { rejected, retry, after } => {
+                self.split_up(part, bytes, &status, rejected, retry, after).await
+            }
+            Outcome::RetryLater { reason, after } => {
+                self.parts.push_front(part);
+                self.wait(reason, after).await;
+            }
+            Outcome::TooLarge(reason) | Outcome::Refused(reason) => self.halve(part, status, reason),
+            Outcome::Unauthorized(reason) => return Err(Halt::Unauthorized(reason)),
+            Outcome::Misconfigured(reason) => return Err(Halt::Misconfigured(reason)),
+        }
+        Ok(())
+    }
+
+    fn accept(&mut self, part: Vec<usize>, bytes: u64) {
+        let Delivery { meter, health, .. } = self.delivery;
+        self.accepted += part.len();
+        meter.lane.delivered.fetch_add(part.len() as u64, Ordering::Relaxed);
+        meter.lane.delivered_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.settled.settle(part);
+        health.refused_in_a_row.store(0, Ordering::Relaxed);
+        self.waits = self.delivery.waits(&mut self.random);
+        self.answered();
+    }
+
+    /// The sink is there, whatever it said.
+    fn answered(&self) {
+        self.delivery.health.answers();
+        self.delivery.meter.sink_trouble(None);
+    }
+
+    /// Some of `part` were settled by the answer; the indices in it count within the part.
+    async fn split_up(
+        &mut self,
+        part: Vec<usize>,
+        bytes: u64,
+        status: &str,
+        rejected: Vec<(usize, String)>,
+        retry: Vec<usize>,
+        after: Option<Duration>,
+    ) {
+        let mut open = vec![true; part.len()];
+        for (index, reason) in rejected {
+            if let Some(open) = open.get_mut(index) {
+                *open = false;
+                self.refused.push(Refusal { index: part[index], status: status.to_owned(), reason });
+            }
+        }
+        let again: Vec<usize> = retry.into_iter().filter(|index| open.get(*index).copied().unwrap_or(false)).collect();
+        again.iter().for_each(|index| open[*index] = false);
+        let accepted: Vec<usize> = part.iter().zip(&open).filter(|(_, open)| **open).map(|(index, _)| *index).collect();
+        let again: Vec<usize> = again.into_iter().map(|index| part[index]).collect();
+        let progress = !accepted.is_empty() || again.len() < part.len();
+        if accepted.is_empty() {
+            self.answered();
+        } else {
+            self.accept(accepted, bytes);
+        }
+        if again.is_empty() {
+            return;
+        }
+        let count = again.len();
+        self.parts.push_front(again);
+        if !progress || after.is_some() {
+            self.wait(format!("the sink took none of {count} events for now ({status})"), after).await;
+        }
+    }
+
+    fn halve(&mut self, mut part: Vec<usize>, status: String, reason: String) {
+        self.answered();
+        if part.len() > 1 {
+            let second = part.split_off(part.len() / 2);
+            self.parts.push_front(second);
+            self.parts.push_front(part);
+        } else {
+            self.refused.extend(part.into_iter().map(|index| Refusal {
+                index,
+                status: status.clone(),
+                reason: reason.clone(),
+            }));
+        }
+    }
+
+    async fn wait(&mut self, reason: String, after: Option<Duration>) {
+        self.delivery.health.refuses();
+        self.delivery.meter.sink_trouble(Some(LaneState::SinkFailing(reason)));
+        let wait = self.waits.wait();
+        // Whether it was stopped is looked at before the next attempt.
+        self.stop.run_until_cancelled(sleep(after.unwrap_or(wait))).await;
+    }
+
+    /// A wrong index must not turn a customer's history into dead letters.
+    fn judge_refusals(&self) -> Result<(), Halt> {
+        let Some(first) = self.refused.first().filter(|_| self.accepted == 0) else { return Ok(()) };
+        let refused = self.refused.len();
+        let in_a_row = self.delivery.health.refused_in_a_row.fetch_add(refused, Ordering::Relaxed) + refused;
+        if in_a_row < MISCONFIGURED_FROM {
+            return Ok(());
+        }
+        Err(Halt::Misconfigured(format!(
+            "the sink refused {in_a_row} events in a row and accepted none: {}; nothing of this batch was given up",
+            first.reason
+        )))
+    }
+
+    async fn keep_refused(&self) -> Result<(), Halt> {
+        let Delivery { meter, clock, dead_letters, .. } = self.delivery;
+        if self.refused.is_empty() {
+            return Ok(());
+        }
+        let time = clock.now();
+        let letters: Vec<_> = self
+            .refused
+            .iter()
+            .filter_map(|refusal| {
+                let event = self.batch.event(refusal.index)?;
+                Some(DeadLetter {
+                    time,
+                    pipeline: &meter.lane.pipeline,
+                    stream: meter.lane.stream,
+                    sink: &meter.lane.sink,
+                    identity: event.identity,
+                    record_id: event.record_id,
+                    status: &refusal.status,
+                    reason: &refusal.reason,
+                    event: event.body,
+                })
+            })
+            .collect();
+        dead_letters.keep(&letters).await.map_err(|error| Halt::DeadLetters(error.to_string()))?;
+        meter.lane.dead_letters.fetch_add(letters.len() as u64, Ordering::Relaxed);
+        self.settled.settle(self.refused.iter().map(|refusal| refusal.index));
+        Ok(())
+    }
+}

@@ -1,1 +1,85 @@
-//! file sink
+//! One event a line in a file.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::append::append_lines;
+use super::line::Line;
+use super::settings::{Common, Defaults, SinkType};
+use super::stdout::{LOCAL_DEFAULTS, write_lines};
+use super::{Attempt, Batch, BuildError, Context, Limits, Probe, Sink};
+
+/// `type: file`: one event a line, on the disk before the checkpoint moves. The file may be rotated by renaming it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// The file; `{pipeline}`, `{stream}` and `{label.NAME}` are filled in. Directories are made as needed.
+    pub path: String,
+    /// Write `{id, pipeline, stream, labels, record}` instead of the event alone.
+    #[serde(default)]
+    pub envelope: bool,
+}
+
+impl SinkType for Settings {
+    fn defaults(&self) -> Defaults {
+        LOCAL_DEFAULTS
+    }
+
+    fn build(&self, common: &Common, context: &Context) -> Result<Arc<dyn Sink>, BuildError> {
+        let path = PathBuf::from(context.fill("path", &self.path)?);
+        if path.file_name().is_none() {
+            return Err(BuildError::value("path", format!("`{}` names no file", self.path)));
+        }
+        Ok(Arc::new(File { path, limits: common.limits(&LOCAL_DEFAULTS), line: Line::new(self.envelope, context) }))
+    }
+}
+
+#[derive(Debug)]
+struct File {
+    path: PathBuf,
+    limits: Limits,
+    line: Line,
+}
+
+impl Sink for File {
+    fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    fn send<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Attempt> {
+        let path = self.path.clone();
+        write_lines(&self.line, batch, move |lines| append_lines(&path, lines)).boxed()
+    }
+
+    fn probe(&self) -> BoxFuture<'_, Probe> {
+        let path = self.path.clone();
+        async move {
+            match tokio::task::spawn_blocking(move || writable(&path)).await {
+                Ok(probe) => probe,
+                Err(_) => Probe::Failed("the probing task ended early".to_owned()),
+            }
+        }
+        .boxed()
+    }
+}
+
+/// Looks without making anything: the file itself, or the nearest directory that exists.
+fn writable(path: &Path) -> Probe {
+    let existing = path.ancestors().skip(1).find(|ancestor| ancestor.exists()).unwrap_or(Path::new("."));
+    let writable = match std::fs::metadata(path) {
+        Ok(_) => std::fs::OpenOptions::new().append(true).open(path).map(|_| ()),
+        Err(_) => std::fs::metadata(existing).and_then(|metadata| match metadata.permissions().readonly() {
+            true => Err(std::io::ErrorKind::PermissionDenied.into()),
+            false => Ok(()),
+        }),
+    };
+    match writable {
+        Ok(()) => Probe::Verified(path.display().to_string()),
+        Err(error) => Probe::Failed(format!("{}: {error}", path.display())),
+    }
+}

@@ -3,13 +3,17 @@
 //! A sink makes **one** attempt to hand over a batch and reduces whatever came back to an [`Outcome`]. Everything that
 //! follows from an outcome (waiting, sending again, splitting, dead letters, stopping) is said once, in [`deliver`].
 
+mod append;
+/// Events on their way to a sink.
 pub mod batch;
+mod context;
 pub mod dead_letters;
 pub mod deliver;
 pub mod file;
 pub mod http;
 #[cfg(feature = "kafka")]
 pub mod kafka;
+mod line;
 pub mod settings;
 pub mod stdout;
 
@@ -19,6 +23,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 
 pub use batch::{Batch, Event};
+pub use context::{BuildError, Context, Shared};
 pub use settings::Settings;
 
 /// A destination, shared by all lanes that lead to it.

@@ -1,3 +1,4 @@
+use std::fmt;
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -119,14 +120,21 @@ fn sorted(types: &[u32]) -> Vec<u32> {
     types
 }
 
+/// As settings write it.
+impl fmt::Display for Since {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ago(period) => period.fmt(formatter),
+            Self::At(time) => time.fmt(formatter),
+            Self::Now => formatter.write_str("now"),
+            Self::Beginning => formatter.write_str("beginning"),
+        }
+    }
+}
+
 impl Serialize for Since {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Ago(period) => period.serialize(serializer),
-            Self::At(time) => serializer.collect_str(time),
-            Self::Now => serializer.serialize_str("now"),
-            Self::Beginning => serializer.serialize_str("beginning"),
-        }
+        serializer.collect_str(self)
     }
 }
 

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use crate::record::{Stream, Timestamp};
 
@@ -83,6 +84,32 @@ impl LaneState {
     pub fn is_up(&self) -> bool {
         matches!(self, Self::Starting | Self::Running | Self::Done)
     }
+
+    /// The word for it on the status page and in `/api/v1/lanes`.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::ConsoleFailing(_) => "console_failing",
+            Self::ConsoleRefused(_) => "console_refused",
+            Self::SinkFailing(_) => "sink_failing",
+            Self::SinkRefused(_) => "sink_refused",
+            Self::Stopped(_) => "stopped",
+            Self::Done => "done",
+        }
+    }
+
+    /// What is wrong, while something is.
+    pub fn error(&self) -> Option<&str> {
+        match self {
+            Self::ConsoleFailing(error)
+            | Self::ConsoleRefused(error)
+            | Self::SinkFailing(error)
+            | Self::SinkRefused(error)
+            | Self::Stopped(error) => Some(error),
+            Self::Starting | Self::Running | Self::Done => None,
+        }
+    }
 }
 
 /// The counters and the state of one lane. All methods may be called from any task.
@@ -147,6 +174,15 @@ impl LaneMetrics {
         self.dropped[reason as usize].load(Ordering::Relaxed)
     }
 
+    /// Records pulled and not yet accounted for in another way. When the lane holds none any more, they were dropped unsent
+    /// to be pulled again.
+    pub fn give_back_open(&self) {
+        let settled = [&self.delivered, &self.dead_letters].map(|counter| counter.load(Ordering::Relaxed));
+        let dropped: u64 = DropReason::ALL.into_iter().map(|reason| self.dropped(reason)).sum();
+        let open = self.pulled.load(Ordering::Relaxed).saturating_sub(settled.iter().sum::<u64>() + dropped);
+        self.drop_events(DropReason::GivenBack, open);
+    }
+
     /// The lane is complete up to `time` (start of the last poll that reached its end, all delivered; else the watermark).
     pub fn set_complete_until(&self, time: Timestamp) {
         self.complete_until.store(time.micros(), Ordering::Relaxed);
@@ -155,6 +191,12 @@ impl LaneMetrics {
     /// See [`Self::set_complete_until`]; none before the first checkpoint is known.
     pub fn complete_until(&self) -> Option<Timestamp> {
         some_time(self.complete_until.load(Ordering::Relaxed))
+    }
+
+    /// `lag_seconds` at `now`; none before the first checkpoint is known. It is worked out when it is asked for: a value
+    /// that was stored would stand still while a lane does.
+    pub fn lag(&self, now: Timestamp) -> Option<Duration> {
+        self.complete_until().map(|time| now.since(time))
     }
 
     /// A poll or a delivery ended without error at `now`.
@@ -169,13 +211,8 @@ impl LaneMetrics {
 
     /// Changes the state; true when it is another kind of state than before (worth a log line).
     pub fn set_state(&self, now: Timestamp, state: LaneState) -> bool {
-        if let LaneState::ConsoleFailing(error)
-        | LaneState::ConsoleRefused(error)
-        | LaneState::SinkFailing(error)
-        | LaneState::SinkRefused(error)
-        | LaneState::Stopped(error) = &state
-        {
-            *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, error.clone()));
+        if let Some(error) = state.error() {
+            *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, error.to_owned()));
         }
         let mut current = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let changed = std::mem::discriminant(&*current) != std::mem::discriminant(&state);

@@ -6,17 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::record::Stream;
-
-/// The event schema that records are mapped into.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Schema {
-    /// Elastic Common Schema 9.4.
-    #[default]
-    Ecs,
-    /// The record's own bytes, line breaks between tokens aside.
-    Raw,
-}
+pub use crate::settings::Schema;
 
 /// `transform:` of a pipeline file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -47,7 +37,7 @@ pub struct Origin {
 pub struct MapError(pub String);
 
 /// Maps the records of one lane.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Mapper {
     _private: (),
 }

@@ -1,2 +1,55 @@
 //! Destinations that speak HTTP. One differs from another only in endpoint, authentication, framing, limits, and how its
-//! answer reads; compressing, sending and the classes of transport errors exist once, here.
+//! answer reads: that is a [`Destination`]. Encoding, signing, sending and the classes of transport errors exist once, here.
+//!
+//! A new destination is a file of this folder and a line in the list of `sink/settings.rs`.
+
+mod answer;
+mod auth;
+mod body;
+mod endpoint;
+pub mod generic;
+mod oauth;
+mod request;
+mod signature;
+
+use std::fmt::Debug;
+
+use futures_util::future::BoxFuture;
+
+pub use answer::Answer;
+pub use auth::Auth;
+pub use endpoint::Endpoint;
+pub use oauth::{ClientCredentials, CredentialsIn};
+pub use signature::{Form, Hmac, Signed};
+
+pub(crate) use auth::Authenticator;
+pub(crate) use oauth::Tokens;
+pub(crate) use request::{HttpSink, Requests};
+
+use super::{Event, Outcome, Probe};
+
+/// What makes one HTTP destination differ from another.
+pub(crate) trait Destination: Send + Sync + Debug + 'static {
+    /// Content type of its bodies.
+    fn content_type(&self) -> &'static str;
+
+    /// Begins a body.
+    fn open(&self, _out: &mut Vec<u8>) {}
+
+    /// Appends one event, the separator before or after it included.
+    fn event(&self, index: usize, event: Event<'_>, out: &mut Vec<u8>);
+
+    /// Ends a body.
+    fn close(&self, _out: &mut Vec<u8>) {}
+
+    /// Most bytes of an answer that are read; what follows is not looked at.
+    fn answer_bytes(&self) -> usize {
+        64 * 1024
+    }
+
+    /// What an answer means. Pure, so that each row of the destination's contract is a row of a test.
+    fn judge(&self, answer: &Answer<'_>) -> Outcome;
+
+    /// See [`Sink::probe`](super::Sink::probe).
+    fn probe<'a>(&'a self, requests: &'a Requests) -> BoxFuture<'a, Probe>;
+}

@@ -1,0 +1,195 @@
+//! `demo`: emulated consoles, pipelines, a worker, a local HTTP sink and the status page in one process.
+
+mod receiver;
+mod screen;
+
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tempfile::TempDir;
+use tokio::signal::ctrl_c;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::emulator::{self, Setup};
+use crate::record::Timestamp;
+use crate::server::Server;
+use crate::settings::Period;
+use crate::telemetry::{LaneMetrics, Telemetry};
+use crate::worker::{self, Worker};
+
+use receiver::Receiver;
+use screen::{Screen, Sums, shortened};
+
+/// Show the whole program at work: emulated consoles, two pipelines, a local HTTP sink and the status page.
+#[derive(Debug, clap::Args)]
+pub struct Demo {
+    /// End after this time with a summary (10s, 5m); without it, the demo goes on until Ctrl-C.
+    #[arg(long = "for", value_name = "DURATION")]
+    duration: Option<Period>,
+    /// Address of status page and metrics; port 0 takes a free one.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:0")]
+    listen: String,
+}
+
+/// How often the sink is asked for first events.
+const GLANCE: Duration = Duration::from_millis(250);
+
+/// A customer of the demo: a console of its own, and a pipeline that reads it.
+struct Customer {
+    name: &'static str,
+    schema: &'static str,
+    seed: u64,
+}
+
+const CUSTOMERS: [Customer; 2] =
+    [Customer { name: "north", schema: "ecs", seed: 1 }, Customer { name: "south", schema: "raw", seed: 2 }];
+
+/// Runs the demo until its time is up or Ctrl-C is pressed.
+///
+/// # Errors
+/// When a port cannot be bound, the temporary directory cannot be written, or the worker does not start.
+pub async fn run(demo: Demo) -> anyhow::Result<ExitCode> {
+    let directory = tempfile::tempdir().context("no temporary directory")?;
+    let receiver = Receiver::start().await.context("no port for the local HTTP sink")?;
+    let mut consoles = Vec::new();
+    for customer in CUSTOMERS {
+        let console = start_console(&customer).await?;
+        write_pipeline(directory.path(), &customer, &console, &receiver)?;
+        consoles.push(console);
+    }
+
+    let telemetry = Arc::new(Telemetry::new());
+    let server = Server::bind(&demo.listen).await.with_context(|| format!("cannot listen on {}", demo.listen))?;
+    let base = format!("http://{}", server.address());
+    let (end_server, server_ends) = oneshot::channel::<()>();
+    let serving = tokio::spawn(server.serve(telemetry.clone(), async {
+        // A dropped sender ends the server as well.
+        let _ = server_ends.await;
+    }));
+    let worker = start_worker(&directory, telemetry.clone()).await?;
+
+    let mut screen = Screen::new();
+    screen.print(&format!(
+        "Two consoles, two pipelines (north: ECS, south: raw), one HTTP sink, all in this process.\n\
+         \n  status page  {base}/\n  metrics      {base}/metrics\n"
+    ))?;
+    let lanes = watch(&mut screen, &telemetry, &receiver, demo.duration).await?;
+    worker.shutdown().await.context("the worker did not end well")?;
+    screen.draw(&lanes, Timestamp::now())?;
+    screen.keep();
+    drop(end_server);
+    serving.await.context("the status page's task")?.context("the status page")?;
+    summarise(&mut screen, &lanes, &receiver)
+}
+
+/// A console with a day of history, where something happens all the time.
+async fn start_console(customer: &Customer) -> anyhow::Result<emulator::Server> {
+    let setup = Setup {
+        seed: customer.seed,
+        activities: 400,
+        threats: 60,
+        agents: 40,
+        rate: 20.0,
+        ..Setup::new(emulator::system_clock())
+    };
+    let console = Arc::new(emulator::Console::new(&setup));
+    emulator::Server::start(console, ([127, 0, 0, 1], 0).into()).await.context("no port for an emulated console")
+}
+
+async fn start_worker(directory: &TempDir, telemetry: Arc<Telemetry>) -> anyhow::Result<Worker> {
+    let options = worker::Options {
+        pipelines: vec![directory.path().join("pipelines")],
+        state: directory.path().join("state"),
+        ..worker::Options::default()
+    };
+    Worker::start(options, telemetry).await.context("the worker does not start")
+}
+
+/// The pipeline file that a user would write, with the token in a file of its own.
+fn write_pipeline(
+    directory: &Path,
+    customer: &Customer,
+    console: &emulator::Server,
+    receiver: &Receiver,
+) -> anyhow::Result<()> {
+    let pipelines = directory.join("pipelines");
+    fs::create_dir_all(&pipelines)?;
+    let Customer { name, schema, .. } = customer;
+    fs::write(directory.join(format!("{name}.token")), Setup::TOKEN)?;
+    let yaml = format!(
+        "console:\n  url: {url}\n  token: {{ file: ../{name}.token }}\n  requests_per_second: 20\n\
+         streams:\n  threats: {{ interval: 1s, since: 2d }}\n  activities: {{ interval: 1s, since: 2d }}\n\
+         transform:\n  schema: {schema}\n  labels: {{ customer: {name} }}\n\
+         sinks:\n  - name: siem\n    type: http\n    url: http://{sink}/{name}\n    batch: {{ timeout: 200ms }}\n",
+        url = console.url(),
+        sink = receiver.address,
+    );
+    fs::write(pipelines.join(format!("{name}.yaml")), yaml).context("cannot write the pipeline files")
+}
+
+/// Shows what happens until the time is up or Ctrl-C is pressed. Returns every lane that was seen.
+async fn watch(
+    screen: &mut Screen,
+    telemetry: &Telemetry,
+    receiver: &Receiver,
+    duration: Option<Period>,
+) -> anyhow::Result<Vec<Arc<LaneMetrics>>> {
+    let end = duration.map(|period| Instant::now() + period.0);
+    let over = async {
+        match end {
+            Some(end) => sleep_until(end).await,
+            None => std::future::pending().await,
+        }
+    };
+    let interrupted = ctrl_c();
+    tokio::pin!(over, interrupted);
+    let mut drawn = None;
+    loop {
+        tokio::select! {
+            () = &mut over => break,
+            pressed = &mut interrupted => {
+                pressed.context("cannot wait for Ctrl-C")?;
+                break;
+            }
+            () = sleep(GLANCE) => {}
+        }
+        for first in receiver.first_events() {
+            let title = format!("First event of {}, stream {}:", first.pipeline, first.stream);
+            screen.print(&format!("{title}\n{}\n", shortened(&first.event)))?;
+        }
+        if drawn.is_none_or(|drawn: Instant| drawn.elapsed() >= screen.period()) {
+            drawn = Some(Instant::now());
+            screen.draw(&lanes(telemetry), Timestamp::now())?;
+        }
+    }
+    Ok(lanes(telemetry))
+}
+
+fn lanes(telemetry: &Telemetry) -> Vec<Arc<LaneMetrics>> {
+    telemetry.snapshot().lanes.into_iter().map(|lane| lane.metrics).collect()
+}
+
+/// The books of the whole demo. They must balance with what the sink saw.
+fn summarise(screen: &mut Screen, lanes: &[Arc<LaneMetrics>], receiver: &Receiver) -> anyhow::Result<ExitCode> {
+    let sums = Sums::of(lanes);
+    let (events, distinct) = receiver.counts();
+    screen.print(&format!(
+        "\nSummary\n  pulled        {}\n  delivered     {}\n  dropped       {}\n  dead letters  {}\n\
+         \x20 at the sink   {events}\n  distinct      {distinct}\n  repeated      {}",
+        sums.pulled,
+        sums.delivered,
+        sums.dropped,
+        sums.dead_letters,
+        events - distinct,
+    ))?;
+    if sums.delivered == distinct && sums.pulled == sums.delivered + sums.dropped + sums.dead_letters {
+        return Ok(ExitCode::SUCCESS);
+    }
+    screen.print("The books do not balance.")?;
+    Ok(ExitCode::FAILURE)
+}

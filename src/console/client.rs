@@ -1,0 +1,220 @@
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode, header};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use tokio::time::Instant;
+
+use super::{ConsoleError, ConsoleUrl, Limiter, Request, Settings, Transport, TransportError};
+use crate::record::{Clock, Timestamp};
+use crate::settings::{Credential, Id};
+use crate::telemetry::Meter;
+
+const ROOT: &str = "/web/api/v2.1/";
+/// What is read of answers that are no pages of records.
+const SMALL_ANSWER: usize = 1024 * 1024;
+/// Everything but what RFC 3986 never wants escaped: cursors hold `%`, `=` and `+`, which must arrive as they are.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// One pipeline's access to its console.
+#[derive(Debug)]
+pub struct Client {
+    transport: Arc<dyn Transport>,
+    url: ConsoleUrl,
+    credential: Credential,
+    scope: Vec<(&'static str, String)>,
+    limiter: Limiter,
+    timeout: Duration,
+    clock: Clock,
+    heard: Mutex<Option<Heard>>,
+}
+
+/// The console's clock, as its last answer told it.
+#[derive(Debug, Clone, Copy)]
+struct Heard {
+    date: Timestamp,
+    at: Instant,
+}
+
+impl Client {
+    /// Time-out of one request where the pipeline file gives none.
+    pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
+
+    /// `limiter` is the share of the limiter for this console and token.
+    pub fn new(settings: &Settings, transport: Arc<dyn Transport>, limiter: Limiter, clock: Clock) -> Self {
+        let csv = |ids: &[Id]| ids.iter().map(Id::as_str).collect::<Vec<_>>().join(",");
+        let scope = [
+            ("accountIds", csv(&settings.accounts)),
+            ("siteIds", csv(&settings.sites)),
+            ("groupIds", csv(&settings.groups)),
+        ];
+        Self {
+            transport,
+            url: settings.url.clone(),
+            credential: Credential::new(settings.token.clone()),
+            scope: scope.into_iter().filter(|(_, ids)| !ids.is_empty()).collect(),
+            limiter,
+            timeout: settings.timeout.map_or(Self::DEFAULT_TIMEOUT, |timeout| timeout.0),
+            clock,
+            heard: Mutex::new(None),
+        }
+    }
+
+    /// The host that identities are made of.
+    pub fn host(&self) -> &str {
+        self.url.host()
+    }
+
+    /// Accounts, sites and groups that are asked for, as text for checkpoints.
+    pub fn scope(&self) -> String {
+        self.scope.iter().map(|(name, ids)| format!("{name}={ids}")).collect::<Vec<_>>().join("&")
+    }
+
+    /// The time by the console's clock, never later than it: the last `Date` (whole seconds, cut) and the time since.
+    /// None before the first answer.
+    pub fn time(&self) -> Option<Timestamp> {
+        let heard = *self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.map(|heard| heard.date.plus(heard.at.elapsed()))
+    }
+
+    /// Our own clock.
+    pub fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// One request for a list, narrowed to the pipeline's scope: one attempt, after waiting for its turn. Gives the body of
+    /// a 200.
+    ///
+    /// # Errors
+    /// See [`ConsoleError`]; a refused token is read again first, and tried again if it changed.
+    pub async fn list(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+        max_bytes: usize,
+        meter: Option<&Meter>,
+    ) -> Result<Bytes, ConsoleError> {
+        let scope = self.scope.iter().map(|(name, ids)| (*name, ids.as_str()));
+        let url = self.address(path, query.iter().copied().chain(scope));
+        let with_cursor = query.iter().any(|(name, _)| *name == "cursor");
+        self.request(&url, None, max_bytes, with_cursor, meter).await
+    }
+
+    /// One request for a single object, such as `system/status` or `user`.
+    ///
+    /// # Errors
+    /// As [`Self::list`].
+    pub async fn object(&self, path: &str) -> Result<Bytes, ConsoleError> {
+        self.request(&self.address(path, std::iter::empty()), None, SMALL_ANSWER, false, None).await
+    }
+
+    /// When the token expires, as the console says it. None where it does not say.
+    ///
+    /// # Errors
+    /// As [`Self::list`].
+    pub async fn token_expiry(&self) -> Result<Option<Timestamp>, ConsoleError> {
+        #[derive(serde::Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Details {
+            expires_at: Option<String>,
+        }
+        #[derive(serde::Deserialize)]
+        struct Envelope {
+            data: Option<Details>,
+        }
+        let token = self.token()?;
+        let body = serde_json::json!({ "data": { "apiToken": secrecy::ExposeSecret::expose_secret(&token) } });
+        let url = self.address("users/api-token-details", std::iter::empty());
+        let answer = self.request(&url, Some(body.to_string().into_bytes()), SMALL_ANSWER, false, None).await?;
+        let envelope: Envelope = serde_json::from_slice(&answer)
+            .map_err(|_| ConsoleError::transient("the answer about the token is not what it should be"))?;
+        Ok(envelope.data.and_then(|details| Timestamp::parse(&details.expires_at?).ok()))
+    }
+
+    fn address<'a>(&self, path: &str, query: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+        let mut url = format!("{}{ROOT}{path}", self.url.base());
+        for (index, (name, value)) in query.enumerate() {
+            url.push(if index == 0 { '?' } else { '&' });
+            url.push_str(name);
+            url.push('=');
+            url.extend(utf8_percent_encode(value, ESCAPED));
+        }
+        url
+    }
+
+    fn token(&self) -> Result<secrecy::SecretString, ConsoleError> {
+        self.credential.get().map_err(|error| ConsoleError::Unauthorized(error.to_string()))
+    }
+
+    async fn request(
+        &self,
+        url: &str,
+        body: Option<Vec<u8>>,
+        max_bytes: usize,
+        with_cursor: bool,
+        meter: Option<&Meter>,
+    ) -> Result<Bytes, ConsoleError> {
+        let first = self.attempt(url, body.clone(), max_bytes, with_cursor, meter).await;
+        if !matches!(first, Err(ConsoleError::Unauthorized(_) | ConsoleError::Forbidden(_))) {
+            return first;
+        }
+        match self.credential.reload() {
+            Ok(true) => self.attempt(url, body, max_bytes, with_cursor, meter).await,
+            Ok(false) => first,
+            Err(error) => Err(ConsoleError::Unauthorized(error.to_string())),
+        }
+    }
+
+    async fn attempt(
+        &self,
+        url: &str,
+        body: Option<Vec<u8>>,
+        max_bytes: usize,
+        with_cursor: bool,
+        meter: Option<&Meter>,
+    ) -> Result<Bytes, ConsoleError> {
+        let token = self.token()?;
+        self.limiter.ready().await;
+        let begun = Instant::now();
+        let request = Request { url: url.to_owned(), token, body, timeout: self.timeout, max_bytes };
+        // The transport keeps the time-out too; this one also holds where there is no socket.
+        let outcome = tokio::time::timeout(self.timeout, self.transport.send(request)).await;
+        let outcome = outcome.unwrap_or(Err(TransportError::Timeout(self.timeout)));
+        if let Some(meter) = meter {
+            meter.console_request(&label(&outcome.as_ref().map(|response| response.status)), begun.elapsed());
+        }
+        let response = outcome?;
+        self.hear(&response.headers);
+        if response.status != StatusCode::OK {
+            let now = self.clock.now();
+            return Err(ConsoleError::from_status(
+                response.status,
+                &response.headers,
+                &response.body,
+                now,
+                with_cursor,
+            ));
+        }
+        Ok(response.body)
+    }
+
+    fn hear(&self, headers: &HeaderMap) {
+        let date = headers.get(header::DATE).and_then(|value| value.to_str().ok());
+        if let Some(date) = date.and_then(|text| httpdate::parse_http_date(text).ok()) {
+            let heard = Heard { date: date.into(), at: Instant::now() };
+            *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(heard);
+        }
+    }
+}
+
+/// The label `status` of `console_requests_total`.
+fn label(outcome: &Result<StatusCode, &TransportError>) -> String {
+    match outcome {
+        Ok(status) => status.as_str().to_owned(),
+        Err(TransportError::Connect(_)) => "connect".to_owned(),
+        Err(TransportError::Timeout(_)) => "timeout".to_owned(),
+        Err(TransportError::Broken(_)) => "broken".to_owned(),
+        Err(TransportError::TooLarge(_)) => "too_large".to_owned(),
+    }
+}

@@ -1,0 +1,28 @@
+use crate::record::Stream;
+
+/// How one stream is asked for (`sentinelone/api.md` section 4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Path below the API's root.
+    pub path: &'static str,
+    /// `sortBy`.
+    pub sort_by: &'static str,
+    /// Prefix of the time filters: `createdAt` of `createdAt__gte`.
+    pub time_filter: &'static str,
+    /// Largest `limit`; one more is a 400.
+    pub max_limit: usize,
+}
+
+impl Endpoint {
+    /// The endpoint of `stream`.
+    pub const fn of(stream: Stream) -> Self {
+        let (path, sort_by, time_filter, max_limit) = match stream {
+            Stream::Threats => ("threats", "updatedAt", "updatedAt", 1000),
+            Stream::Activities => ("activities", "createdAt", "createdAt", 1000),
+            Stream::Agents => ("agents", "updatedAt", "updatedAt", 1000),
+            Stream::Alerts => ("cloud-detection/alerts", "alertInfoCreatedAt", "createdAt", 1000),
+            Stream::Groups => ("groups", "updatedAt", "updatedAt", 300),
+        };
+        Self { path, sort_by, time_filter, max_limit }
+    }
+}

@@ -1,0 +1,195 @@
+//! The transform stage: records become events, straight into the batch that will carry them.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+
+use super::pull::{PullEnd, Pulled};
+use super::{LaneBudget, Reservation};
+use crate::record::{Stream, Timestamp};
+use crate::sink::{Batch, Limits};
+use crate::source::{Page, Record};
+use crate::telemetry::Meter;
+use crate::transform::Mapper;
+
+/// What the transform stage hands on.
+#[derive(Debug)]
+pub enum Mapped {
+    /// Events to deliver.
+    Batch(Parcel),
+    /// The last word of a poll; all its batches came before.
+    End(PullEnd),
+}
+
+/// A batch, and what it means for the position when its events are settled.
+#[derive(Debug)]
+pub struct Parcel {
+    /// The events.
+    pub batch: Arc<Batch>,
+    /// For each event, the place and the key that the position remembers.
+    pub keys: Vec<(Timestamp, u64)>,
+    /// Everything up to here was read, when the batches before this one are settled too; none where the order of the
+    /// console's answers cannot be relied on.
+    pub watermark: Option<Timestamp>,
+    /// Start of the poll by the console's clock.
+    pub start: Timestamp,
+    /// The bytes that hold it, until it is dropped.
+    #[expect(dead_code, reason = "what counts is how long it lives")]
+    pub reservation: Option<Reservation>,
+}
+
+/// The transform stage of one lane.
+#[derive(Debug)]
+pub struct MapStage {
+    /// Maps records.
+    pub mapper: Mapper,
+    /// The stream of the records.
+    pub stream: Stream,
+    /// What a batch may hold.
+    pub limits: Limits,
+    /// How long an event may wait for its batch to fill.
+    pub flush: Duration,
+    /// What is counted.
+    pub meter: Meter,
+    /// Tells whether the sink has proven itself.
+    pub budget: LaneBudget,
+}
+
+/// The batch that is being filled.
+#[derive(Debug)]
+struct Open {
+    batch: Batch,
+    keys: Vec<(Timestamp, u64)>,
+    ordered: bool,
+    start: Timestamp,
+    reservation: Option<Reservation>,
+    since: Instant,
+}
+
+impl MapStage {
+    /// Maps what comes until the poll's last word, and hands that on.
+    pub async fn run(mut self, mut pages: mpsc::Receiver<Pulled>, parcels: mpsc::Sender<Mapped>) {
+        let mut open = Open::new(self.stream);
+        loop {
+            let pulled = tokio::select! {
+                pulled = pages.recv() => pulled,
+                () = sleep_until(open.since + self.flush), if !open.batch.is_empty() => {
+                    if self.hand_on(&mut open, &parcels).await.is_err() { return }
+                    continue;
+                }
+            };
+            let handed_on = match pulled {
+                Some(Pulled::Page(page, reservation)) => self.page(page, reservation, &mut open, &parcels).await,
+                Some(Pulled::End(end)) => {
+                    if self.hand_on(&mut open, &parcels).await.is_ok() {
+                        let _ = parcels.send(Mapped::End(end)).await;
+                    }
+                    return;
+                }
+                None => return,
+            };
+            if handed_on.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn page(
+        &mut self,
+        page: Page,
+        mut reservation: Reservation,
+        open: &mut Open,
+        parcels: &mpsc::Sender<Mapped>,
+    ) -> Result<(), Gone> {
+        for record in &page.records {
+            open.ordered &= page.ordered;
+            open.start = page.start;
+            self.record(record, &page.body[record.range.clone()], open);
+            if self.is_over(open) {
+                let last = open.split_last();
+                open.hold(&mut reservation, self.limits.copies);
+                self.hand_on(open, parcels).await?;
+                *open = last;
+            }
+            if self.is_full(open) {
+                open.hold(&mut reservation, self.limits.copies);
+                self.hand_on(open, parcels).await?;
+            }
+        }
+        open.hold(&mut reservation, self.limits.copies);
+        drop(reservation);
+        // Before its sink has taken something, and when the batch takes up most of what the lane may hold, the source can
+        // ask for nothing more until this is sent: waiting for the batch to fill would be in vain.
+        let crowded = open.reservation.as_ref().is_some_and(|held| held.bytes() > self.budget.share() / 2);
+        if crowded || !self.budget.is_proven() {
+            self.hand_on(open, parcels).await?;
+        }
+        Ok(())
+    }
+
+    fn record(&mut self, record: &Record, bytes: &[u8], open: &mut Open) {
+        let Self { mapper, meter, .. } = self;
+        if open.batch.is_empty() {
+            open.since = Instant::now();
+        }
+        open.keys.push((record.place, record.key));
+        open.batch.push_with(&record.id, record.identity, record.time, |buffer| match mapper.map(bytes, buffer) {
+            Ok(_) => None,
+            Err(error) => {
+                meter.lane.map_errors.fetch_add(1, Ordering::Relaxed);
+                Some(error.to_string().into())
+            }
+        });
+    }
+
+    fn is_over(&self, open: &Open) -> bool {
+        open.batch.len() > 1 && open.batch.size() > self.limits.bytes
+    }
+
+    fn is_full(&self, open: &Open) -> bool {
+        open.batch.len() >= self.limits.events || open.batch.size() >= self.limits.bytes
+    }
+
+    async fn hand_on(&self, open: &mut Open, parcels: &mpsc::Sender<Mapped>) -> Result<(), Gone> {
+        let full = std::mem::replace(open, Open::new(self.stream));
+        let Some(parcel) = full.into_parcel() else { return Ok(()) };
+        parcels.send(Mapped::Batch(parcel)).await.map_err(|_| Gone)
+    }
+}
+
+/// The stage after this one is gone.
+struct Gone;
+
+impl Open {
+    fn new(stream: Stream) -> Self {
+        let (batch, start) = (Batch::new(stream), Timestamp::default());
+        Self { batch, keys: Vec::new(), ordered: true, start, reservation: None, since: Instant::now() }
+    }
+
+    /// The event that was one too many begins the next batch.
+    fn split_last(&mut self) -> Self {
+        let keys = self.keys.pop().into_iter().collect();
+        let batch = self.batch.split_last();
+        Self { batch, keys, ordered: self.ordered, start: self.start, reservation: None, since: Instant::now() }
+    }
+
+    /// Takes over from the page's bytes what the events need.
+    fn hold(&mut self, page: &mut Reservation, copies: usize) {
+        let have = self.reservation.as_ref().map_or(0, Reservation::bytes);
+        let need = (self.batch.held_bytes() + self.keys.capacity() * size_of::<(Timestamp, u64)>()) * copies;
+        let more = page.split(need.saturating_sub(have));
+        match &mut self.reservation {
+            Some(mine) => mine.merge(more),
+            None => self.reservation = Some(more),
+        }
+    }
+
+    fn into_parcel(self) -> Option<Parcel> {
+        let watermark = self.keys.last().map(|(place, _)| *place).filter(|_| self.ordered);
+        let Self { batch, keys, start, reservation, .. } = self;
+        (!batch.is_empty()).then(|| Parcel { batch: Arc::new(batch), keys, watermark, start, reservation })
+    }
+}

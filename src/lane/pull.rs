@@ -1,0 +1,195 @@
+//! The source stage: one poll, page by page, each within bytes that were reserved for it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::sizing::{Plan, Sizing};
+use super::{LaneBudget, Reservation};
+use crate::console::{Client, ConsoleError, Endpoint};
+use crate::record::Timestamp;
+use crate::settings::FullJitter;
+use crate::source::{Page, Poll, Position, Pull};
+use crate::telemetry::{LaneState, Meter};
+
+/// Back-off for a console that fails (`sentinelone/api.md` section 5).
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// Time-outs in a row after which pages get smaller.
+const TIMEOUTS_BEFORE_SMALLER: u32 = 2;
+/// A body of a single record, for the console's time.
+const FIRST_ANSWER: usize = 1024 * 1024;
+
+/// What the source stage hands on.
+#[derive(Debug)]
+pub enum Pulled {
+    /// New records, with the bytes that hold them.
+    Page(Page, Reservation),
+    /// The last word of a poll.
+    End(PullEnd),
+}
+
+/// How a poll ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PullEnd {
+    /// Everything in [bound, S] was handed on; S is inside.
+    Complete(Timestamp),
+    /// The lane was asked to stop.
+    Stopped,
+    /// The console refuses: trying again soon would not help.
+    Refused(ConsoleError),
+}
+
+/// The source stage of one lane.
+#[derive(Debug)]
+pub struct PullStage {
+    /// Access to the console.
+    pub client: Arc<Client>,
+    /// What is pulled.
+    pub pull: Arc<Pull>,
+    /// What is counted and reported.
+    pub meter: Meter,
+    /// Where bytes are reserved.
+    pub budget: LaneBudget,
+    /// Ends the poll.
+    pub stop: CancellationToken,
+    /// Decides over waits.
+    pub random: fastrand::Rng,
+}
+
+impl PullStage {
+    /// Polls once from `position` on; the last word is always sent.
+    pub async fn run(mut self, position: Position, pages: mpsc::Sender<Pulled>) {
+        let stop = self.stop.clone();
+        let end = stop.run_until_cancelled(self.poll(position, &pages)).await.unwrap_or(PullEnd::Stopped);
+        // Nobody listens any more when the lane gives up its session: then nobody needs the word either.
+        let _ = pages.send(Pulled::End(end)).await;
+    }
+
+    async fn poll(&mut self, position: Position, pages: &mpsc::Sender<Pulled>) -> PullEnd {
+        let start = match self.start_time().await {
+            Ok(start) => start,
+            Err(refusal) => return PullEnd::Refused(refusal),
+        };
+        let mut sizing = Sizing::new(Endpoint::of(self.pull.stream).max_limit);
+        let mut patience = Patience::new(&mut self.random);
+        let mut poll = Poll::new(self.client.clone(), self.meter.clone(), self.pull.clone(), position, start);
+        loop {
+            let plan = sizing.plan(self.budget.share(), self.budget.is_proven());
+            let reservation = self.budget.reserve(plan.reserve).await;
+            match poll.next(plan.limit, plan.max_body).await {
+                Ok(page) => {
+                    patience = Patience::new(&mut self.random);
+                    sizing.learn(page.shown, page.body.len());
+                    self.meter.console_trouble(None);
+                    let last = page.last;
+                    if !page.records.is_empty() && pages.send(Pulled::Page(page, reservation)).await.is_err() {
+                        return PullEnd::Stopped;
+                    }
+                    if last {
+                        return PullEnd::Complete(start);
+                    }
+                }
+                Err(error) => {
+                    drop(reservation);
+                    if let Some(refusal) = self.failed(error, plan, &mut sizing, &mut patience).await {
+                        return PullEnd::Refused(refusal);
+                    }
+                }
+            }
+        }
+    }
+
+    /// S: the console's time, or ours where the two are further apart than `overlap` and ours is earlier.
+    async fn start_time(&mut self) -> Result<Timestamp, ConsoleError> {
+        let mut patience = Patience::new(&mut self.random);
+        let mut sizing = Sizing::new(1);
+        let plan = Plan { limit: 1, reserve: FIRST_ANSWER, max_body: FIRST_ANSWER };
+        while self.client.time().is_none() {
+            match self
+                .client
+                .list(Endpoint::of(self.pull.stream).path, &[("limit", "1")], FIRST_ANSWER, Some(&self.meter))
+                .await
+            {
+                // An answer without `Date` leaves only our own clock.
+                Ok(_) => break,
+                Err(ConsoleError::TooLarge(_)) => break,
+                Err(error) => {
+                    if let Some(refusal) = self.failed(error, plan, &mut sizing, &mut patience).await {
+                        return Err(refusal);
+                    }
+                }
+            }
+        }
+        let ours = self.client.clock().now();
+        let Some(theirs) = self.client.time() else { return Ok(ours) };
+        let apart = theirs.since(ours).max(ours.since(theirs));
+        if apart <= self.pull.overlap {
+            return Ok(theirs);
+        }
+        let meter = &self.meter.lane;
+        warn!(
+            pipeline = %meter.pipeline, stream = %meter.stream, sink = %meter.sink, console = %theirs, own = %ours,
+            "the console's clock and this machine's differ by more than `overlap`: the earlier one is used"
+        );
+        Ok(theirs.min(ours))
+    }
+
+    /// What follows from a failure: a refusal to hand on, or a wait before the next attempt.
+    async fn failed(
+        &mut self,
+        error: ConsoleError,
+        plan: Plan,
+        sizing: &mut Sizing,
+        patience: &mut Patience,
+    ) -> Option<ConsoleError> {
+        let (reason, after) = match error {
+            ConsoleError::Transient { reason, after, timed_out } => {
+                patience.timeouts = if timed_out { patience.timeouts + 1 } else { 0 };
+                if patience.timeouts >= TIMEOUTS_BEFORE_SMALLER {
+                    sizing.too_slow();
+                }
+                (reason, after)
+            }
+            ConsoleError::TooLarge(bytes) => {
+                if sizing.too_large(plan, self.budget.total()) {
+                    return None;
+                }
+                (format!("a single record is larger than {bytes} bytes; raise --memory-budget to take it"), None)
+            }
+            ConsoleError::BadCursor(reason) => {
+                let meter = &self.meter.lane;
+                info!(
+                    pipeline = %meter.pipeline, stream = %meter.stream, sink = %meter.sink, %reason,
+                    "the console refused its cursor: the poll goes on from the position"
+                );
+                patience.cursors += 1;
+                if patience.cursors == 1 {
+                    return None;
+                }
+                (reason, None)
+            }
+            refusal => return Some(refusal),
+        };
+        self.meter.console_trouble(Some(LaneState::ConsoleFailing(reason)));
+        sleep(after.unwrap_or_else(|| patience.waits.wait())).await;
+        None
+    }
+}
+
+/// Failures since the last page.
+struct Patience {
+    waits: FullJitter,
+    timeouts: u32,
+    cursors: u32,
+}
+
+impl Patience {
+    fn new(random: &mut fastrand::Rng) -> Self {
+        Self { waits: FullJitter::new(FIRST_WAIT, LONGEST_WAIT, random.fork()), timeouts: 0, cursors: 0 }
+    }
+}

@@ -1,0 +1,284 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::LaneBudget;
+use super::map::MapStage;
+use super::pull::{PullEnd, PullStage};
+use super::saver::Saver;
+use super::send::{SendEnd, SendStage};
+use crate::console::{Client, ConsoleError};
+use crate::record::{Clock, Timestamp};
+use crate::settings::FullJitter;
+use crate::sink::Limits;
+use crate::sink::deliver::{Delivery, Halt};
+use crate::source::{Checkpoint, Position, Pull, Since};
+use crate::state::{LaneId, Store};
+use crate::telemetry::LaneState;
+use crate::transform::Mapper;
+
+/// Pages that wait between source and transform.
+const PAGES: usize = 2;
+/// Batches that wait between transform and sink.
+const BATCHES: usize = 1;
+
+/// How long a lane rests before it tries again what was refused, in the words of `sentinelone/api.md` section 5.
+const AFTER_UNAUTHORIZED: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(300));
+const AFTER_FORBIDDEN: (Duration, Duration) = (Duration::from_secs(3600), Duration::from_secs(3600));
+const AFTER_HALT: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(300));
+const STATE_WAITS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// One stream of one pipeline going to one sink, with all that it needs.
+#[derive(Debug)]
+pub struct Lane {
+    /// Its name.
+    pub id: LaneId,
+    /// Access to the console.
+    pub client: Arc<Client>,
+    /// What is pulled, and how often.
+    pub pull: Arc<Pull>,
+    /// `since` as the pipeline file has it.
+    pub since_text: String,
+    /// Maps records.
+    pub mapper: Mapper,
+    /// Delivers batches, counts and reports.
+    pub delivery: Arc<Delivery>,
+    /// What a batch may hold.
+    pub limits: Limits,
+    /// How long an event may wait for its batch to fill.
+    pub flush: Duration,
+    /// Batches sent beyond the acknowledged prefix.
+    pub concurrency: usize,
+    /// Where checkpoints are kept.
+    pub store: Arc<dyn Store>,
+    /// `--checkpoint-interval`.
+    pub checkpoint_interval: Duration,
+    /// Where bytes are reserved.
+    pub budget: LaneBudget,
+    /// The time of day.
+    pub clock: Clock,
+    /// Decides over waits.
+    pub random: fastrand::Rng,
+    /// Wait before the first poll.
+    pub first_poll_after: Duration,
+    /// End when everything up to the start is delivered.
+    pub once: bool,
+}
+
+/// Why a lane ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LaneEnd {
+    /// It was asked to stop, and what was in flight is delivered and stored.
+    Drained,
+    /// `once`: everything up to the start is delivered and stored.
+    Complete,
+}
+
+/// What follows a session.
+enum Next {
+    End(LaneEnd),
+    Rest(Duration),
+    Poll,
+}
+
+impl Lane {
+    /// Runs until it is asked to stop, or, with `once`, has caught up.
+    pub async fn run(mut self, stop: CancellationToken) -> LaneEnd {
+        let meter = self.delivery.meter.clone();
+        let end = stop.run_until_cancelled(self.open()).await;
+        let end = match end {
+            Some(checkpoint) => self.poll_for_ever(checkpoint, &stop).await,
+            None => LaneEnd::Drained,
+        };
+        meter.done();
+        end
+    }
+
+    async fn poll_for_ever(&mut self, mut checkpoint: Checkpoint, stop: &CancellationToken) -> LaneEnd {
+        let (store, meter, random) = (self.store.clone(), self.delivery.meter.clone(), self.random.fork());
+        let mut saver = Saver::new(store, self.id.clone(), meter, self.checkpoint_interval, random);
+        let mut rests = Rests::default();
+        let mut next_poll = Instant::now() + self.first_poll_after;
+        loop {
+            if stop.run_until_cancelled(sleep_until(next_poll)).await.is_none() {
+                saver.flush(&checkpoint).await;
+                return LaneEnd::Drained;
+            }
+            let begun = Instant::now();
+            let end = Box::pin(self.session(&mut checkpoint, &mut saver, stop)).await;
+            self.delivery.meter.lane.give_back_open();
+            match self.after(end, &mut rests).await {
+                Next::End(end) => {
+                    saver.flush(&checkpoint).await;
+                    return end;
+                }
+                Next::Rest(rest) => next_poll = Instant::now() + rest,
+                Next::Poll => next_poll = (begun + self.pull.interval).max(Instant::now()),
+            }
+        }
+    }
+
+    /// One poll, delivered.
+    async fn session(&mut self, checkpoint: &mut Checkpoint, saver: &mut Saver, stop: &CancellationToken) -> SendEnd {
+        let meter = self.delivery.meter.clone();
+        let (pages, pages_out) = mpsc::channel(PAGES);
+        let (batches, batches_out) = mpsc::channel(BATCHES);
+        let pull = PullStage {
+            client: self.client.clone(),
+            pull: self.pull.clone(),
+            meter: meter.clone(),
+            budget: self.budget.clone(),
+            stop: stop.child_token(),
+            random: self.random.fork(),
+        };
+        let map = MapStage {
+            mapper: self.mapper.clone(),
+            stream: self.id.stream,
+            limits: self.limits,
+            flush: self.flush,
+            meter,
+            budget: self.budget.clone(),
+        };
+        let position = checkpoint.position.clone();
+        let send = SendStage {
+            delivery: &self.delivery,
+            concurrency: self.concurrency,
+            overlap: self.pull.overlap,
+            budget: &self.budget,
+            checkpoint,
+            saver,
+            random: &mut self.random,
+        };
+        let mut stages = JoinSet::new();
+        stages.spawn(pull.run(position, pages));
+        stages.spawn(map.run(pages_out, batches));
+        let end = send.run(batches_out).await;
+        // Both have ended, or nobody is there to hear them. Their counters must stand still before the books are closed.
+        stages.shutdown().await;
+        end
+    }
+
+    async fn after(&mut self, end: SendEnd, rests: &mut Rests) -> Next {
+        match end {
+            SendEnd::Settled(PullEnd::Complete(_)) => {
+                *rests = Rests::default();
+                if self.once { Next::End(LaneEnd::Complete) } else { Next::Poll }
+            }
+            SendEnd::Settled(PullEnd::Stopped) => Next::End(LaneEnd::Drained),
+            SendEnd::Settled(PullEnd::Refused(error)) => {
+                let window =
+                    if matches!(error, ConsoleError::Unauthorized(_)) { AFTER_UNAUTHORIZED } else { AFTER_FORBIDDEN };
+                let reason = self.explain(error).await;
+                self.delivery.meter.console_trouble(Some(LaneState::ConsoleRefused(reason)));
+                Next::Rest(rests.console.next(window, &mut self.random))
+            }
+            SendEnd::Refusing => {
+                self.budget.set_proven(false);
+                let retry = self.delivery.retry;
+                Next::Rest(rests.sink.next((retry.initial.0, retry.max.0), &mut self.random))
+            }
+            SendEnd::Halted(halt) => {
+                self.budget.set_proven(false);
+                let state = match halt {
+                    Halt::DeadLetters(reason) => LaneState::Stopped(reason),
+                    other => LaneState::SinkRefused(other.to_string()),
+                };
+                self.delivery.meter.sink_trouble(Some(state));
+                Next::Rest(rests.sink.next(AFTER_HALT, &mut self.random))
+            }
+            SendEnd::Broken => {
+                let LaneId { pipeline, stream, sink } = &self.id;
+                warn!(%pipeline, %stream, %sink, "a stage of the lane ended early; the lane goes on from its checkpoint");
+                Next::Rest(rests.sink.next(STATE_WAITS, &mut self.random))
+            }
+        }
+    }
+
+    /// A refused token may have expired or have been revoked; the console can tell.
+    async fn explain(&self, error: ConsoleError) -> String {
+        let ConsoleError::Unauthorized(reason) = &error else { return error.to_string() };
+        match self.client.token_expiry().await {
+            Ok(Some(expiry)) if expiry <= self.clock.now() => format!("{reason}; the token expired at {expiry}"),
+            _ => format!("{reason}; the token is wrong, revoked or expired"),
+        }
+    }
+
+    /// The lane's checkpoint, or a new one that begins at `since`; in the store before anything is pulled.
+    async fn open(&mut self) -> Checkpoint {
+        let mut waits = FullJitter::new(STATE_WAITS.0, STATE_WAITS.1, self.random.fork());
+        loop {
+            match self.try_open().await {
+                Ok(checkpoint) => {
+                    self.delivery.meter.sink_trouble(None);
+                    self.delivery.meter.lane.set_complete_until(checkpoint.position.complete_until());
+                    return checkpoint;
+                }
+                Err(reason) => {
+                    self.delivery.meter.sink_trouble(Some(LaneState::Stopped(reason)));
+                    sleep(waits.wait()).await;
+                }
+            }
+        }
+    }
+
+    async fn try_open(&self) -> Result<Checkpoint, String> {
+        let stored = self.store.load(&self.id).await.map_err(|error| error.to_string())?;
+        let (host, scope) = (self.client.host().to_owned(), self.client.scope());
+        let LaneId { pipeline, stream, sink } = &self.id;
+        let Some(bytes) = stored else {
+            let since_resolved = resolve(self.pull.since, self.clock.now());
+            let position = Position::starting_at(since_resolved);
+            let checkpoint = Checkpoint { host, scope, since: self.since_text.clone(), since_resolved, position };
+            self.store.save(&self.id, checkpoint.encode()).await.map_err(|error| error.to_string())?;
+            info!(%pipeline, %stream, %sink, since = %since_resolved, "a new lane begins at `since`");
+            return Ok(checkpoint);
+        };
+        let mut checkpoint = Checkpoint::decode(&bytes).map_err(|error| error.to_string())?;
+        if checkpoint.host != host {
+            info!(%pipeline, %stream, %sink, was = %checkpoint.host, is = %host, "another console: the time is kept, the keys are forgotten");
+            checkpoint.position.forget_keys();
+            checkpoint.host = host;
+        }
+        if checkpoint.scope != scope {
+            info!(%pipeline, %stream, %sink, was = %checkpoint.scope, is = %scope, "another scope: what it adds is not fetched back; `backfill` does that");
+            checkpoint.scope = scope;
+        }
+        if checkpoint.since != self.since_text {
+            info!(%pipeline, %stream, %sink, was = %checkpoint.since, is = %self.since_text, "`since` was resolved at the first start; the edit is ignored");
+        }
+        Ok(checkpoint)
+    }
+}
+
+fn resolve(since: Since, now: Timestamp) -> Timestamp {
+    match since {
+        Since::Ago(period) => now.minus(period.0),
+        Since::At(time) => time,
+        Since::Now => now,
+        Since::Beginning => Timestamp::default(),
+    }
+}
+
+/// Rests between sessions, longer while the same end refuses.
+#[derive(Default)]
+struct Rests {
+    console: Rest,
+    sink: Rest,
+}
+
+#[derive(Default)]
+struct Rest(u32);
+
+impl Rest {
+    /// Doubles from the first to the last of `window`; the later half of each is random, so that lanes come apart.
+    fn next(&mut self, (first, last): (Duration, Duration), random: &mut fastrand::Rng) -> Duration {
+        let rest = first.saturating_mul(1 << self.0.min(16)).min(last);
+        self.0 += 1;
+        rest.mul_f64(0.5 + random.f64() / 2.0)
+    }
+}

@@ -1,0 +1,191 @@
+//! The sink stage: batches go out in parallel, and the checkpoint follows the acknowledged prefix.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::LaneBudget;
+use super::map::{Mapped, Parcel};
+use super::pull::PullEnd;
+use super::saver::Saver;
+use crate::record::Timestamp;
+use crate::sink::deliver::{Delivery, Halt, Settled};
+use crate::source::Checkpoint;
+
+/// A lane whose sink has taken nothing for this long gives its bytes back and goes back to its checkpoint.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How a session of the sink stage ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SendEnd {
+    /// Everything that the source handed on is settled and stored; and the source's last word.
+    Settled(PullEnd),
+    /// The sink has taken nothing for a while: what was not settled is given back.
+    Refusing,
+    /// The lane cannot go on by itself; what was not settled is given back.
+    Halted(Halt),
+    /// The stages before this one ended without a word.
+    Broken,
+}
+
+/// The sink stage of one lane.
+pub struct SendStage<'a> {
+    /// Delivers batches.
+    pub delivery: &'a Arc<Delivery>,
+    /// Batches sent beyond the acknowledged prefix.
+    pub concurrency: usize,
+    /// `overlap` of the stream.
+    pub overlap: Duration,
+    /// Paused while the sink refuses.
+    pub budget: &'a LaneBudget,
+    /// What is stored when events are settled.
+    pub checkpoint: &'a mut Checkpoint,
+    /// Stores it.
+    pub saver: &'a mut Saver,
+    /// Decides over waits.
+    pub random: &'a mut fastrand::Rng,
+}
+
+/// What is under way, oldest first.
+#[derive(Default)]
+struct Flight {
+    batches: VecDeque<InFlight>,
+    deliveries: JoinSet<(u64, Result<(), Halt>)>,
+    next: u64,
+    stop: CancellationToken,
+}
+
+struct InFlight {
+    number: u64,
+    start: Timestamp,
+    watermark: Option<Timestamp>,
+    /// Until it is delivered.
+    open: Option<Open>,
+}
+
+struct Open {
+    parcel: Parcel,
+    settled: Arc<Settled>,
+}
+
+impl SendStage<'_> {
+    /// Delivers what comes until the poll's last word.
+    pub async fn run(mut self, mut mapped: mpsc::Receiver<Mapped>) -> SendEnd {
+        let mut flight = Flight::default();
+        let mut health = self.delivery.health.watch();
+        let mut last_word = None;
+        let mut finished = false;
+        let end = loop {
+            if let Some(end) = &last_word
+                && flight.batches.is_empty()
+            {
+                if !std::mem::replace(&mut finished, true) {
+                    self.finish(end);
+                }
+                if self.saver.is_settled() {
+                    break SendEnd::Settled(last_word.take().unwrap_or(PullEnd::Stopped));
+                }
+            }
+            self.saver.start(self.checkpoint);
+            let refusing_since = *health.borrow_and_update();
+            self.budget.pause(refusing_since.is_some());
+            let give_up_at = refusing_since.map(|since| since + PATIENCE);
+            let has_room = last_word.is_none() && flight.batches.len() < self.concurrency && !self.saver.is_failing();
+            tokio::select! {
+                next = mapped.recv(), if has_room => match next {
+                    Some(Mapped::Batch(parcel)) => self.launch(parcel, &mut flight),
+                    Some(Mapped::End(end)) => last_word = Some(end),
+                    None => break SendEnd::Broken,
+                },
+                Some(done) = flight.deliveries.join_next() => {
+                    if let Err(halt) = self.landed(done, &mut flight) {
+                        break SendEnd::Halted(halt);
+                    }
+                }
+                () = self.saver.written() => {}
+                _ = health.changed() => {}
+                () = sleep_until(give_up_at.unwrap_or_else(Instant::now)), if give_up_at.is_some() => {
+                    break SendEnd::Refusing;
+                }
+            }
+        };
+        self.land_all(flight).await;
+        self.budget.pause(false);
+        end
+    }
+
+    fn launch(&mut self, parcel: Parcel, flight: &mut Flight) {
+        let number = flight.next;
+        flight.next += 1;
+        let settled = Arc::new(Settled::none_of(parcel.batch.len()));
+        let (delivery, batch, progress) = (self.delivery.clone(), parcel.batch.clone(), settled.clone());
+        let (random, stop) = (self.random.fork(), flight.stop.clone());
+        flight.deliveries.spawn(async move { (number, delivery.deliver(&batch, &progress, random, &stop).await) });
+        let (start, watermark) = (parcel.start, parcel.watermark);
+        flight.batches.push_back(InFlight { number, start, watermark, open: Some(Open { parcel, settled }) });
+    }
+
+    /// A delivery ended: its events are remembered at once, the watermark moves when everything before them is settled.
+    fn landed(&mut self, done: Result<(u64, Result<(), Halt>), JoinError>, flight: &mut Flight) -> Result<(), Halt> {
+        let (number, result) = match done {
+            Ok(done) => done,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => return Ok(()),
+        };
+        result?;
+        self.budget.set_proven(true);
+        if let Some(batch) = flight.batches.iter_mut().find(|batch| batch.number == number)
+            && let Some(open) = batch.open.take()
+        {
+            self.remember(&open);
+        }
+        while let Some(batch) = flight.batches.pop_front_if(|batch| batch.open.is_none()) {
+            if let Some(watermark) = batch.watermark {
+                self.checkpoint.position.advance(watermark, batch.start, self.overlap);
+            }
+        }
+        self.report();
+        Ok(())
+    }
+
+    /// Lets what is on the wire come to its end, and remembers what was settled.
+    async fn land_all(&mut self, mut flight: Flight) {
+        flight.stop.cancel();
+        while let Some(done) = flight.deliveries.join_next().await {
+            // Another reason to stop adds nothing to the one that there is.
+            let _ = self.landed(done, &mut flight);
+        }
+        for batch in flight.batches {
+            if let Some(open) = batch.open {
+                self.remember(&open);
+            }
+        }
+    }
+
+    fn remember(&mut self, open: &Open) {
+        for index in open.settled.indices(true) {
+            if let Some((place, key)) = open.parcel.keys.get(index) {
+                self.checkpoint.position.take(*place, *key);
+                self.saver.events_settled();
+            }
+        }
+    }
+
+    /// Everything that the poll showed is settled.
+    fn finish(&mut self, end: &PullEnd) {
+        if let PullEnd::Complete(start) = end {
+            self.checkpoint.position.finish(*start, self.overlap);
+            self.saver.time_passed();
+            self.report();
+        }
+    }
+
+    fn report(&self) {
+        self.delivery.meter.lane.set_complete_until(self.checkpoint.position.complete_until());
+    }
+}

@@ -1,0 +1,139 @@
+/// Bytes reserved for a page: its body, and the events that are made of it (a mapped event with its original is a good
+/// two and a half times the record).
+const EXPANSION: usize = 4;
+/// Room for records that are larger than those seen so far.
+const HEADROOM: f64 = 1.5;
+/// Assumed of a record before the first was seen.
+const FIRST_GUESS: f64 = 4096.0;
+/// Smallest body that is worth a request.
+const MIN_BODY: usize = 64 * 1024;
+/// Records of the first pages, until the sink has taken something.
+const FIRST_LIMIT: usize = 100;
+/// Full pages after which a limit that was halved is doubled again.
+const CALM_PAGES: u32 = 10;
+
+/// How much to ask for: pages as large as console, budget and past answers allow.
+#[derive(Debug)]
+pub struct Sizing {
+    max_limit: usize,
+    limit: usize,
+    bytes_per_record: f64,
+    calm_pages: u32,
+    /// The whole reservation for a single record that was too large for a share.
+    boost: Option<usize>,
+}
+
+/// What to ask for next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Plan {
+    /// Records in the page.
+    pub limit: usize,
+    /// Bytes to reserve before asking.
+    pub reserve: usize,
+    /// Largest body to read.
+    pub max_body: usize,
+}
+
+impl Sizing {
+    /// `max_limit` is the endpoint's.
+    pub fn new(max_limit: usize) -> Self {
+        Self { max_limit, limit: max_limit, bytes_per_record: FIRST_GUESS, calm_pages: 0, boost: None }
+    }
+
+    /// The next page, for a lane whose fair share is `share` bytes.
+    pub fn plan(&self, share: usize, proven: bool) -> Plan {
+        if let Some(reserve) = self.boost {
+            return Plan { limit: 1, reserve, max_body: reserve / EXPANSION };
+        }
+        let limit = if proven { self.limit } else { self.limit.min(FIRST_LIMIT) };
+        let record = self.bytes_per_record * HEADROOM;
+        let largest_body = (share / EXPANSION).max(1);
+        let limit = limit.min((largest_body as f64 / record) as usize).max(1);
+        let max_body = ((limit as f64 * record) as usize).max(MIN_BODY).min(largest_body);
+        Plan { limit, reserve: max_body * EXPANSION, max_body }
+    }
+
+    /// A page of `records` came in `bytes`.
+    pub fn learn(&mut self, records: usize, bytes: usize) {
+        self.boost = None;
+        if records == 0 {
+            return;
+        }
+        let seen = bytes as f64 / records as f64;
+        // Up at once, down slowly: an answer that is cut off costs more than a page that is smaller than it could be.
+        self.bytes_per_record =
+            if seen > self.bytes_per_record { seen } else { self.bytes_per_record * 0.8 + seen * 0.2 };
+        self.calm_pages += 1;
+        if self.calm_pages >= CALM_PAGES && self.limit < self.max_limit {
+            self.limit = (self.limit * 2).min(self.max_limit);
+            self.calm_pages = 0;
+        }
+    }
+
+    /// A page took too long.
+    pub fn too_slow(&mut self) {
+        self.limit = (self.limit / 2).max(1);
+        self.calm_pages = 0;
+    }
+
+    /// The answer to `plan` outgrew its reservation. False when a single record does not fit into `total` bytes.
+    pub fn too_large(&mut self, plan: Plan, total: usize) -> bool {
+        self.calm_pages = 0;
+        if plan.limit > 1 {
+            self.limit = plan.limit / 2;
+            return true;
+        }
+        if plan.reserve >= total {
+            return false;
+        }
+        self.boost = Some((plan.reserve * 2).min(total));
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: usize = 1 << 20;
+
+    #[test]
+    fn the_first_page_is_small_and_later_ones_fill_the_limit() {
+        let mut sizing = Sizing::new(1000);
+        assert_eq!(sizing.plan(512 * MIB, false).limit, 100);
+        sizing.learn(100, 100_000);
+        let plan = sizing.plan(512 * MIB, true);
+        assert_eq!(plan.limit, 1000);
+        assert!(plan.max_body > 1_000_000 && plan.reserve == plan.max_body * 4, "{plan:?}");
+    }
+
+    #[test]
+    fn a_small_share_means_small_pages() {
+        let sizing = Sizing::new(1000);
+        let plan = sizing.plan(MIB, true);
+        assert!(plan.reserve <= MIB && plan.limit < 100 && plan.limit > 10, "{plan:?}");
+        assert_eq!(sizing.plan(1024, true).limit, 1);
+    }
+
+    #[test]
+    fn what_is_cut_off_is_asked_for_in_smaller_pages_down_to_one_record_alone() {
+        let mut sizing = Sizing::new(1000);
+        let mut limits = Vec::new();
+        loop {
+            let plan = sizing.plan(40 * MIB, true);
+            limits.push(plan.limit);
+            if !sizing.too_large(plan, 512 * MIB) {
+                break;
+            }
+        }
+        assert!(limits.is_sorted_by(|a, b| a >= b), "{limits:?}");
+        assert_eq!(sizing.plan(40 * MIB, true).reserve, 512 * MIB);
+        sizing.learn(1, 30 * MIB);
+        assert_eq!(sizing.plan(40 * MIB, true).limit, 1, "the next may be as large");
+        assert!(sizing.plan(40 * MIB, true).reserve <= 40 * MIB);
+        for _ in 0..200 {
+            sizing.learn(1, 1000);
+        }
+        assert_eq!(sizing.plan(512 * MIB, true).limit, 1000);
+    }
+}

@@ -1,0 +1,251 @@
+//! What no single value shows: contradictions, values that make no sense, and what somebody should be told.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::problem::{Place, Problem, Severity};
+use super::yaml::Node;
+use super::{Name, Pipeline};
+use crate::record::{Stream, Timestamp};
+use crate::settings::{Id, Tls};
+use crate::sink::{BuildError, Context, Shared};
+use crate::{console, sink, source, transform};
+
+/// The console takes no more ids in one filter.
+const MOST_SCOPE_IDS: usize = 500;
+/// The keys of all records within the overlap are remembered by each lane.
+const LONG_OVERLAP: Duration = Duration::from_secs(86_400);
+
+/// Collects problems of one part of the tree.
+struct Report<'a> {
+    root: &'a Node,
+    problems: &'a mut Vec<Problem>,
+}
+
+impl Report<'_> {
+    /// At the node under `keys`, or as near to it as the file has something.
+    fn push(&mut self, keys: &[&str], severity: Severity, message: impl Into<String>) {
+        self.at(&self.root.nearest(keys).place.clone(), &keys.join("."), severity, message);
+    }
+
+    fn error(&mut self, keys: &[&str], message: impl Into<String>) {
+        self.push(keys, Severity::Error, message);
+    }
+
+    fn at(&mut self, place: &Place, key: &str, severity: Severity, message: impl Into<String>) {
+        self.problems.push(Problem::at(place, key, severity, message));
+    }
+}
+
+pub(super) fn console(root: &Node, console: &console::Settings, problems: &mut Vec<Problem>) {
+    let mut report = Report { root, problems };
+    let mut seen: BTreeMap<&Id, &str> = BTreeMap::new();
+    for (key, ids) in [("accounts", &console.accounts), ("sites", &console.sites), ("groups", &console.groups)] {
+        if ids.len() > MOST_SCOPE_IDS {
+            report.error(&["console", key], format!("{} ids; the console takes {MOST_SCOPE_IDS} at most", ids.len()));
+        }
+        for (index, id) in ids.iter().enumerate() {
+            if let Some(before) = seen.insert(id, key) {
+                let message = if before == key {
+                    format!("{id} is given twice")
+                } else {
+                    format!("{id} cannot be the id of something in `{before}` and in `{key}`")
+                };
+                let list = root.nearest(&["console", key]);
+                let place = list.list().get(index).unwrap_or(list).place.clone();
+                report.at(&place, &format!("console.{key}[{index}]"), Severity::Error, message);
+            }
+        }
+    }
+    if let Some(rate) = console.requests_per_second
+        && !(rate.is_finite() && rate > 0.0 && rate <= 1_000.0)
+    {
+        report.error(&["console", "requests_per_second"], format!("expected a number above 0, found {rate}"));
+    }
+    if console.timeout.is_some_and(|timeout| timeout.0.is_zero()) {
+        report.error(&["console", "timeout"], "a time-out of 0 would let no request succeed");
+    }
+    if console.url.base().starts_with("http://") && !is_loopback(console.url.host()) {
+        let message = "the API token travels unencrypted; write https:// unless this is a test";
+        report.push(&["console", "url"], Severity::Warning, message);
+    }
+    tls(&mut report, &["console", "tls"], &console.tls);
+}
+
+fn is_loopback(host: &str) -> bool {
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    name == "localhost" || name.starts_with("127.") || name == "[::1]"
+}
+
+fn tls(report: &mut Report<'_>, keys: &[&str], tls: &Tls) {
+    let (given, missing) = match (&tls.cert_file, &tls.key_file) {
+        (Some(_), None) => ("cert_file", "key_file"),
+        (None, Some(_)) => ("key_file", "cert_file"),
+        _ => return,
+    };
+    report.error(&[keys, &[given]].concat(), format!("`{given}` needs `{missing}` beside it"));
+}
+
+pub(super) fn streams(root: &Node, streams: &source::Settings, problems: &mut Vec<Problem>) {
+    let mut report = Report { root, problems };
+    let pulls = streams.pulls();
+    if pulls.is_empty() {
+        report.error(&["streams"], "no stream is named, so nothing would be pulled; for example `threats: {}`");
+    }
+    for pull in pulls {
+        let stream = pull.stream.name();
+        if pull.interval.is_zero() {
+            report.error(&["streams", stream, "interval"], "an interval of 0 would ask the console without a pause");
+        }
+        if pull.overlap > LONG_OVERLAP {
+            let message = "every lane remembers all records of its overlap; minutes are usual, a day is the most that makes sense";
+            report.push(&["streams", stream, "overlap"], Severity::Warning, message);
+        }
+        if let source::Since::At(time) = pull.since
+            && time > Timestamp::now()
+        {
+            report.push(&["streams", stream, "since"], Severity::Warning, "this time lies in the future");
+        }
+        let excluded: BTreeSet<_> = pull.exclude_types.iter().collect();
+        for both in pull.types.iter().filter(|activity_type| excluded.contains(activity_type)) {
+            let message = format!("activity type {both} stands in `types` and in `exclude_types`");
+            report.error(&["streams", stream, "exclude_types"], message);
+        }
+    }
+}
+
+pub(super) fn transform(root: &Node, transform: &transform::Settings, problems: &mut Vec<Problem>) {
+    let mut report = Report { root, problems };
+    for name in transform.labels.keys() {
+        if name == "pipeline" {
+            let message = "the label `pipeline` is always there and holds the pipeline's name";
+            report.error(&["transform", "labels", name], message);
+        } else if !is_label(name) {
+            let message = format!("`{name}` is not a label's name: letters, digits, `_`, `-` and `.`, at most 63");
+            report.error(&["transform", "labels", name], message);
+        }
+    }
+    if transform.schema == transform::Schema::Raw && transform.keep_original.is_some() {
+        let message = "without effect: with `schema: raw` the event is the record itself";
+        report.push(&["transform", "keep_original"], Severity::Warning, message);
+    }
+}
+
+fn is_label(name: &str) -> bool {
+    let valid = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+    !name.is_empty() && name.len() <= 63 && name.bytes().all(valid)
+}
+
+/// `sinks` has an element for each of the file's, absent where it could not be read: names and streams are therefore taken
+/// from the tree.
+pub(super) fn sinks(root: &Node, sinks: &[Option<sink::Settings>], problems: &mut Vec<Problem>) {
+    let nodes = root.get("sinks").map_or(&[][..], Node::list);
+    let pulled: Vec<&str> = root.nearest(&["streams"]).entries().iter().map(|entry| entry.key.as_str()).collect();
+    let mut names: BTreeMap<&str, u32> = BTreeMap::new();
+    for (index, (node, sink)) in nodes.iter().zip(sinks).enumerate() {
+        let prefix = format!("sinks[{index}]");
+        let mut report = Report { root: node, problems };
+        if let Some(sink) = sink {
+            sink_itself(&mut report, &prefix, sink);
+        }
+        let given = node.get("name").and_then(Node::text);
+        let name = given.or_else(|| node.get("type").and_then(Node::text)).unwrap_or_default();
+        match names.get(name) {
+            Some(line) if !name.is_empty() => {
+                let message = match given {
+                    Some(_) => format!("the name `{name}` is taken by the sink on line {line}"),
+                    None => format!("the sink on line {line} is called `{name}` too: give one of them a `name`"),
+                };
+                report.at(&node.nearest(&["name"]).place, &format!("{prefix}.name"), Severity::Error, message);
+            }
+            _ => {
+                names.insert(name, node.place.line);
+            }
+        }
+        let listed = node.get("streams").map_or(&[][..], Node::list);
+        for (position, element) in listed.iter().enumerate() {
+            let Some(stream) = element.text().filter(|stream| stream.parse::<Stream>().is_ok()) else { continue };
+            let key = format!("{prefix}.streams[{position}]");
+            if !pulled.contains(&stream) {
+                let message =
+                    format!("the pipeline does not pull `{stream}`: name it in `streams`, or leave it out here");
+                report.at(&element.place, &key, Severity::Error, message);
+            } else if listed.iter().take(position).any(|before| before.text() == Some(stream)) {
+                report.at(&element.place, &key, Severity::Error, format!("`{stream}` is given twice"));
+            }
+        }
+    }
+    let Some(sinks) = sinks.iter().map(Option::as_ref).collect::<Option<Vec<_>>>().filter(|sinks| !sinks.is_empty())
+    else {
+        return;
+    };
+    for stream in pulled.iter().filter_map(|stream| stream.parse::<Stream>().ok()) {
+        if !sinks.iter().any(|sink| sink.takes(stream)) {
+            let message = "no sink takes this stream, so it is not pulled";
+            Report { root, problems }.push(&["streams", stream.name()], Severity::Warning, message);
+        }
+    }
+}
+
+fn sink_itself(report: &mut Report<'_>, prefix: &str, sink: &sink::Settings) {
+    let common = &sink.common;
+    let mut error = |keys: &[&str], message: String| {
+        let place = report.root.nearest(keys).place.clone();
+        report.at(&place, &format!("{prefix}.{}", keys.join(".")), Severity::Error, message);
+    };
+    if let Some(Err(refused)) = common.name.as_deref().map(Name::check) {
+        error(&["name"], refused.to_string());
+    }
+    if common.streams.as_ref().is_some_and(Vec::is_empty) {
+        error(&["streams"], "no stream is named, so nothing would be sent; leave the key out to send all".to_owned());
+    }
+    if common.batch.bytes.is_some_and(|bytes| bytes.0 == 0) {
+        error(&["batch", "bytes"], "a batch of 0 bytes holds no event".to_owned());
+    }
+    if common.retry.initial > common.retry.max {
+        let message =
+            format!("the first wait ({}) is longer than the longest ({})", common.retry.initial, common.retry.max);
+        error(&["retry", "initial"], message);
+    }
+    if common.retry.max.0.is_zero() {
+        error(
+            &["retry", "max"],
+            "without a wait between tries, a sink that is down would be asked without pause".to_owned(),
+        );
+    }
+    if common.timeout.is_some_and(|timeout| timeout.0.is_zero()) {
+        error(&["timeout"], "a time-out of 0 would let no request succeed".to_owned());
+    }
+    match (&common.tls.cert_file, &common.tls.key_file) {
+        (Some(_), None) => error(&["tls", "cert_file"], "`cert_file` needs `key_file` beside it".to_owned()),
+        (None, Some(_)) => error(&["tls", "key_file"], "`key_file` needs `cert_file` beside it".to_owned()),
+        _ => {}
+    }
+}
+
+/// What each type of sink says about its own settings once it knows its lane: placeholders in topics and the like.
+pub(super) fn builds(root: &Node, pipeline: &Pipeline, problems: &mut Vec<Problem>) {
+    let nodes = root.get("sinks").map_or(&[][..], Node::list);
+    for (index, (node, sink)) in nodes.iter().zip(&pipeline.sinks).enumerate() {
+        let Some(pull) = pipeline.streams.pulls().into_iter().find(|pull| sink.takes(pull.stream)) else { continue };
+        let context = Context {
+            pipeline: pipeline.name.clone(),
+            stream: pull.stream,
+            console_host: pipeline.console.url.host().to_owned(),
+            labels: pipeline.transform.labels.clone(),
+            schema: sink.common.schema.unwrap_or(pipeline.transform.schema),
+            schema_name: "",
+            shared: Shared::default(),
+        };
+        let Err(error) = sink.build(&context) else { continue };
+        let key = match &error {
+            BuildError::Compression { .. } => "compression",
+            BuildError::Placeholder { key, .. } => key,
+            BuildError::Value { key, .. } => key,
+            // The files of `tls:` may appear later, without a change of this one: the lane says so and tries again.
+            BuildError::Client(_) => continue,
+        };
+        let place = &node.nearest(&key.split('.').collect::<Vec<_>>()).place;
+        problems.push(Problem::at(place, &format!("sinks[{index}]"), Severity::Error, error.to_string()));
+    }
+}

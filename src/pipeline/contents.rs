@@ -1,0 +1,86 @@
+//! Whether a file changed, at the least cost: its times and size first, then its bytes.
+
+use std::fs::Metadata;
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use sha2::{Digest, Sha256};
+
+use super::yaml::MAX_BYTES;
+
+/// What is remembered of a file that was read.
+#[derive(Debug, Clone)]
+pub(super) struct Version {
+    stamp: Stamp,
+    /// False when the file was written so shortly before it was read that a later write could bear the same times.
+    settled: bool,
+    hash: [u8; 32],
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Stamp {
+    inode: (u64, u64),
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+/// What a look at a file found.
+pub(super) enum Contents {
+    /// No file there.
+    Gone,
+    /// What was read before.
+    Same(Version),
+    /// Something else than was read before.
+    New(String, Version),
+    /// It is there but cannot be read, or is no text.
+    Unreadable(String),
+}
+
+/// Coarser than the clock of any file system in use.
+const SETTLES_IN: Duration = Duration::from_secs(2);
+
+pub(super) fn read_contents(path: &Path, known: Option<&Version>) -> Contents {
+    let metadata = match std::fs::metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Contents::Gone,
+        Err(error) => return Contents::Unreadable(format!("cannot be read: {error}")),
+    };
+    let stamp = stamp(&metadata);
+    if let Some(known) = known.filter(|known| known.settled && known.stamp == stamp) {
+        return Contents::Same(known.clone());
+    }
+    let age = metadata.modified().ok().and_then(|modified| SystemTime::now().duration_since(modified).ok());
+    let mut bytes = Vec::new();
+    let read = std::fs::File::open(path).and_then(|file| file.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes));
+    match read {
+        Ok(_) if bytes.len() > MAX_BYTES => return Contents::Unreadable("larger than 1 MiB".to_owned()),
+        Ok(_) => {}
+        Err(error) if error.kind() == ErrorKind::NotFound => return Contents::Gone,
+        Err(error) => return Contents::Unreadable(format!("cannot be read: {error}")),
+    }
+    let hash: [u8; 32] = Sha256::digest(&bytes).into();
+    let version = Version { stamp, settled: age.is_some_and(|age| age > SETTLES_IN), hash };
+    if known.is_some_and(|known| known.hash == hash) {
+        return Contents::Same(version);
+    }
+    match String::from_utf8(bytes) {
+        Ok(text) => Contents::New(text, version),
+        Err(error) => {
+            let valid = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
+            let line = 1 + valid.iter().filter(|byte| **byte == b'\n').count();
+            Contents::Unreadable(format!("line {line} is not UTF-8 text"))
+        }
+    }
+}
+
+fn stamp(metadata: &Metadata) -> Stamp {
+    Stamp {
+        inode: (metadata.dev(), metadata.ino()),
+        size: metadata.size(),
+        modified: (metadata.mtime(), metadata.mtime_nsec()),
+        changed: (metadata.ctime(), metadata.ctime_nsec()),
+    }
+}

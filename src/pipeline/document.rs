@@ -1,0 +1,234 @@
+//! From the tree of one file to a [`Pipeline`], section by section, so that a problem in one does not hide those in another.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use super::check;
+use super::problem::{Problem, Severity};
+use super::read::{keys_of, not_one_of, read, read_with, unknown_key};
+use super::yaml::{self, Entry, Node, Value};
+use super::{Name, Pipeline};
+use crate::{console, sink};
+
+/// The keys of a pipeline file.
+const KEYS: [&str; 6] = ["name", "enabled", "console", "streams", "transform", "sinks"];
+
+/// The tree of a file, with relative paths resolved against the file's directory.
+pub(super) fn tree(text: &str, file: &Arc<Path>, problems: &mut Vec<Problem>) -> Option<Node> {
+    let (root, mut found) = yaml::parse(text, file);
+    problems.append(&mut found);
+    let Some(mut root) = root else {
+        if problems.is_empty() {
+            problems.push(Problem::file(file, "the file is empty"));
+        }
+        return None;
+    };
+    if !matches!(root.value, Value::Map(_)) {
+        let message = format!("expected the keys {}, found {}", KEYS.join(", "), root.kind());
+        problems.push(Problem::at(&root.place, "", Severity::Error, message));
+        return None;
+    }
+    resolve_paths(&mut root, file.parent().unwrap_or(Path::new("")), "");
+    name_streams(&mut root);
+    Some(root)
+}
+
+/// Makes `{ file: PATH }` and the files of `tls:` relative to `directory`. Done on the tree, before a defaults file is merged
+/// in: what that says is relative to itself.
+fn resolve_paths(node: &mut Node, directory: &Path, key: &str) {
+    let is_secret = !matches!(key, "" | "labels" | "headers" | "options");
+    match &mut node.value {
+        Value::Map(entries) => {
+            let alone = entries.len() == 1;
+            for entry in entries {
+                let is_path =
+                    (alone && is_secret && entry.key == "file") || (key == "tls" && entry.key.ends_with("_file"));
+                match &mut entry.node.value {
+                    Value::Text(path) if is_path => {
+                        *path = directory.join(path.as_str()).to_string_lossy().into_owned()
+                    }
+                    _ => resolve_paths(&mut entry.node, directory, &entry.key),
+                }
+            }
+        }
+        Value::List(elements) => elements.iter_mut().for_each(|element| resolve_paths(element, directory, key)),
+        _ => {}
+    }
+}
+
+/// A stream that is named without a value is pulled with its defaults: `threats:` means `threats: {}`.
+fn name_streams(root: &mut Node) {
+    let Value::Map(entries) = &mut root.value else { return };
+    let streams = entries.iter_mut().find(|entry| entry.key == "streams");
+    if let Some(Value::Map(streams)) = streams.map(|entry| &mut entry.node.value) {
+        for stream in streams.iter_mut().filter(|stream| matches!(stream.node.value, Value::Null)) {
+            stream.node.value = Value::Map(Vec::new());
+        }
+    }
+}
+
+/// What a pipeline file does not say comes from the defaults file: mappings are merged key by key, of everything else (lists
+/// such as `sinks` included) the pipeline's own wins as a whole.
+pub(super) fn inherit(own: &mut Node, defaults: &Node) {
+    let (Value::Map(own), Value::Map(defaults)) = (&mut own.value, &defaults.value) else { return };
+    for default in defaults {
+        match own.iter_mut().find(|entry| entry.key == default.key) {
+            // Two ways to name one secret do not add up.
+            Some(entry) if is_source(&entry.node) || is_source(&default.node) => {}
+            Some(entry) if matches!(entry.node.value, Value::Null) => entry.node = default.node.clone(),
+            Some(entry) => inherit(&mut entry.node, &default.node),
+            None => own.push(default.clone()),
+        }
+    }
+}
+
+fn is_source(node: &Node) -> bool {
+    matches!(node.entries(), [Entry { key, .. }] if key == "file" || key == "env")
+}
+
+/// Reads the keys of a defaults file as far as that can be done without a pipeline: what is missing may stand in the pipelines.
+pub(super) fn check_defaults(root: &Node, problems: &mut Vec<Problem>) {
+    for entry in root.entries() {
+        if entry.key == "name" {
+            let message = "a name belongs to one pipeline and cannot be a default";
+            problems.push(Problem::at(&entry.place, "name", Severity::Error, message));
+        }
+    }
+    unknown_keys(root, problems);
+}
+
+fn unknown_keys(root: &Node, problems: &mut Vec<Problem>) {
+    for entry in root.entries().iter().filter(|entry| !KEYS.contains(&entry.key.as_str())) {
+        problems.push(Problem::at(&entry.place, &entry.key, Severity::Error, unknown_key(&entry.key, &KEYS)));
+    }
+}
+
+/// The pipeline that `root` describes; nothing when a problem keeps it from running.
+pub(super) fn pipeline(root: &Node, file: &Path, problems: &mut Vec<Problem>) -> Option<Pipeline> {
+    let before = problems.len();
+    unknown_keys(root, problems);
+    let name = name(root, file, problems);
+    let enabled = root.get("enabled").map_or(Some(true), |node| read(node, "enabled", problems));
+    let console = required(root, "console", problems).and_then(|node| {
+        let required = || required_by(schemars::schema_for!(console::Settings).as_value());
+        read_with(node, "console", &[], required, problems, |reader| console::Settings::deserialize(reader))
+    });
+    let streams = required(root, "streams", problems).and_then(|node| read(node, "streams", problems));
+    let empty = Node::new(Value::Map(Vec::new()), root.place.clone());
+    let transform = read(given(root, "transform").unwrap_or(&empty), "transform", problems);
+    let sinks: Vec<_> = required(root, "sinks", problems).map_or_else(Vec::new, |node| sinks(node, problems));
+
+    if let Some(console) = &console {
+        check::console(root, console, problems);
+    }
+    if let Some(streams) = &streams {
+        check::streams(root, streams, problems);
+    }
+    if let Some(transform) = &transform {
+        check::transform(root, transform, problems);
+    }
+    check::sinks(root, &sinks, problems);
+    let pipeline = match (name, enabled, console, streams, transform) {
+        (Some(name), Some(enabled), Some(console), Some(streams), Some(transform)) => {
+            let sinks = sinks.into_iter().flatten().collect();
+            Pipeline { name, path: file.to_owned(), enabled, console, streams, transform, sinks }
+        }
+        _ => return None,
+    };
+    if !problems[before..].iter().any(Problem::is_error) {
+        check::builds(root, &pipeline, problems);
+    }
+    (!problems[before..].iter().any(Problem::is_error)).then_some(pipeline)
+}
+
+/// The value under `key`, unless it is left empty.
+fn given<'a>(root: &'a Node, key: &str) -> Option<&'a Node> {
+    root.get(key).filter(|node| !matches!(node.value, Value::Null))
+}
+
+fn required<'a>(root: &'a Node, key: &str, problems: &mut Vec<Problem>) -> Option<&'a Node> {
+    let node = given(root, key);
+    if node.is_none() && !misspelt(root, key) {
+        let place = root.get(key).map_or(&root.place, |empty| &empty.place);
+        problems.push(Problem::at(place, "", Severity::Error, format!("the key `{key}` is missing")));
+    }
+    node
+}
+
+/// True when an unknown key was taken for `key`, which was said already.
+fn misspelt(root: &Node, key: &str) -> bool {
+    let unknown = root.entries().iter().filter(|entry| !KEYS.contains(&entry.key.as_str()));
+    unknown.into_iter().any(|entry| super::read::likely(&entry.key, KEYS) == Some(key))
+}
+
+/// The keys that the schema of a struct requires; `type` of a sink is not among the keys that are read with it.
+fn required_by(schema: &serde_json::Value) -> Vec<String> {
+    let required = schema.get("required").and_then(serde_json::Value::as_array);
+    let keys = required.into_iter().flatten().filter_map(serde_json::Value::as_str);
+    keys.filter(|key| *key != "type").map(str::to_owned).collect()
+}
+
+fn name(root: &Node, file: &Path, problems: &mut Vec<Problem>) -> Option<String> {
+    let (name, node, hint) = match given(root, "name") {
+        Some(node) => (read(node, "name", problems)?, node, ""),
+        None => {
+            let stem = file.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+            (stem.unwrap_or_default(), root, " (the file's name, since there is no key `name`)")
+        }
+    };
+    match Name::check(&name) {
+        Ok(()) => Some(name),
+        Err(error) => {
+            problems.push(Problem::at(&node.place, "name", Severity::Error, format!("{error}{hint}")));
+            None
+        }
+    }
+}
+
+/// One element for each sink, absent where there was a problem in it.
+fn sinks(list: &Node, problems: &mut Vec<Problem>) -> Vec<Option<sink::Settings>> {
+    let Value::List(elements) = &list.value else {
+        let message = format!("expected a list (each sink begins with `- type: …`), found {}", list.kind());
+        problems.push(Problem::at(&list.place, "sinks", Severity::Error, message));
+        return Vec::new();
+    };
+    if elements.is_empty() {
+        problems.push(Problem::at(&list.place, "sinks", Severity::Error, "a pipeline needs at least one sink"));
+    }
+    elements.iter().enumerate().map(|(index, node)| sink(node, &format!("sinks[{index}]"), problems)).collect()
+}
+
+/// The keys that every sink has are read apart from those of its type, since neither reader knows the other's.
+fn sink(node: &Node, key: &str, problems: &mut Vec<Problem>) -> Option<sink::Settings> {
+    let mut refuse = |place, key: &str, message: String| {
+        problems.push(Problem::at(place, key, Severity::Error, message));
+        None
+    };
+    let types = sink::settings::types();
+    let Value::Map(entries) = &node.value else {
+        return refuse(&node.place, key, format!("expected a mapping with `type` and its keys, found {}", node.kind()));
+    };
+    let Some(type_node) = given(node, "type") else {
+        return refuse(&node.place, key, format!("the key `type` is missing; the types are {}", types.join(", ")));
+    };
+    let type_key = format!("{key}.type");
+    let Some(type_name) = type_node.text() else {
+        return refuse(&type_node.place, &type_key, format!("expected a text, found {}", type_node.kind()));
+    };
+    if !types.contains(&type_name) {
+        return refuse(&type_node.place, &type_key, not_one_of(type_name, types));
+    }
+    let common_keys = keys_of::<sink::settings::Common>();
+    let part = |common: bool| {
+        let wanted = |entry: &&Entry| entry.key != "type" && common_keys.contains(&entry.key.as_str()) == common;
+        Node::new(Value::Map(entries.iter().filter(wanted).cloned().collect()), node.place.clone())
+    };
+    let (common, own) = (part(true), part(false));
+    let common = read(&common, key, problems);
+    let required = || sink::settings::schema(type_name).as_ref().map(required_by).unwrap_or_default();
+    let kind =
+        read_with(&own, key, common_keys, required, problems, |reader| sink::settings::Kind::read(type_name, reader));
+    Some(sink::Settings { common: common?, kind: kind? })
+}

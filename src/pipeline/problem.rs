@@ -1,0 +1,90 @@
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::Serialize;
+
+/// Where something is written.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Place {
+    /// A merged tree has nodes of the pipeline's file and of the defaults file.
+    pub file: Arc<Path>,
+    /// From 1.
+    pub line: u32,
+    /// From 1, in characters.
+    pub column: u32,
+}
+
+/// How bad a problem is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// The file cannot be run.
+    Error,
+    /// The file runs, but somebody should look at it.
+    Warning,
+}
+
+/// Something wrong in a pipeline file. Printed as `FILE:LINE:COLUMN: KEY: what is wrong`, which editors and terminals can jump to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub struct Problem {
+    /// The file that has to be edited.
+    pub file: PathBuf,
+    /// From 1; 0 when it is about the file as a whole.
+    pub line: u32,
+    /// From 1, in characters; 0 when it is about the file as a whole.
+    pub column: u32,
+    /// The key, as `streams.threats.interval` or `sinks[0].topic`; empty at the top.
+    pub key: String,
+    /// What is wrong, and what to do about it.
+    pub message: String,
+    /// How bad it is.
+    pub severity: Severity,
+}
+
+impl Problem {
+    pub(super) fn at(place: &Place, key: &str, severity: Severity, message: impl Into<String>) -> Self {
+        Self {
+            file: place.file.to_path_buf(),
+            line: place.line,
+            column: place.column,
+            key: key.to_owned(),
+            message: message.into(),
+            severity,
+        }
+    }
+
+    /// An error about the file as a whole.
+    pub(super) fn file(file: &Path, message: impl Into<String>) -> Self {
+        Self {
+            file: file.to_owned(),
+            line: 0,
+            column: 0,
+            key: String::new(),
+            message: message.into(),
+            severity: Severity::Error,
+        }
+    }
+
+    /// True for what keeps the file from running.
+    pub fn is_error(&self) -> bool {
+        self.severity == Severity::Error
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}", self.file.display())?;
+        if self.line > 0 {
+            write!(formatter, ":{}:{}", self.line, self.column)?;
+        }
+        formatter.write_str(": ")?;
+        if self.severity == Severity::Warning {
+            formatter.write_str("warning: ")?;
+        }
+        if !self.key.is_empty() {
+            write!(formatter, "{}: ", self.key)?;
+        }
+        formatter.write_str(&self.message)
+    }
+}

@@ -1,0 +1,411 @@
+//! From a tree to settings, finding every problem on the way.
+//!
+//! The settings types say themselves what they accept (serde); this deserializer adds where. It reports unknown keys on its
+//! own, and goes on. When a value is refused, it is marked and skipped, and the tree is read again: so the next refusal is
+//! found, and so on until nothing new is. What is reported therefore never disagrees with what the program accepts.
+
+use std::cell::RefCell;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{
+    self, DeserializeSeed, Deserializer, Expected, IntoDeserializer, MapAccess, SeqAccess, Unexpected, Visitor,
+};
+
+use super::problem::{Place, Problem, Severity};
+use super::yaml::{Entry, Node, Value, join};
+use crate::settings::Secret;
+
+/// More would only bury the first.
+const MOST_PROBLEMS: usize = 100;
+
+/// Reads `node`, which stands under `key`, as a `T`. Nothing comes back when there was a problem in it.
+pub(super) fn read<'de, T: Deserialize<'de>>(node: &'de Node, key: &str, problems: &mut Vec<Problem>) -> Option<T> {
+    read_with(node, key, &[], Vec::new, problems, |reader| T::deserialize(reader))
+}
+
+/// As [`read`], with the way to read given, with keys beside the type's own that may have been meant, and with the keys that
+/// may not be missing: a type names only the first of those.
+pub(super) fn read_with<'de, T>(
+    node: &'de Node,
+    key: &str,
+    beside: &[&str],
+    required: impl FnOnce() -> Vec<String>,
+    problems: &mut Vec<Problem>,
+    mut deserialize: impl FnMut(Reader<'de, '_>) -> Result<T, Error>,
+) -> Option<T> {
+    let found = RefCell::new(Vec::new());
+    let value = loop {
+        let reader = Reader { node, key, beside, found: &found };
+        match reader.attempt(&mut deserialize) {
+            Ok(value) => break Some(value),
+            // Reported and marked where it happened; what is marked is skipped next time.
+            Err(_) if node.broken.get() || found.borrow().len() >= MOST_PROBLEMS => break None,
+            Err(_) => {}
+        }
+    };
+    if value.is_none() {
+        let reader = Reader { node, key, beside, found: &found };
+        required().iter().filter(|required| !reader.has(required)).for_each(|required| reader.report_missing(required));
+    }
+    let mut found = found.into_inner();
+    let failed = found.iter().any(Problem::is_error);
+    problems.append(&mut found);
+    value.filter(|_| !failed)
+}
+
+/// The keys that a struct accepts, as its derived implementation tells them.
+pub(super) fn keys_of<'de, T: Deserialize<'de>>() -> &'static [&'static str] {
+    struct Ask<'a>(&'a mut &'static [&'static str]);
+    impl<'de> Deserializer<'de> for Ask<'_> {
+        type Error = de::value::Error;
+        fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Self::Error> {
+            Err(de::Error::custom("only structs have keys"))
+        }
+        fn deserialize_struct<V: Visitor<'de>>(
+            self,
+            _: &'static str,
+            fields: &'static [&'static str],
+            visitor: V,
+        ) -> Result<V::Value, Self::Error> {
+            *self.0 = fields;
+            self.deserialize_any(visitor)
+        }
+        serde::forward_to_deserialize_any! {
+            bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
+            newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+        }
+    }
+    let mut keys: &'static [&'static str] = &[];
+    let _ = T::deserialize(Ask(&mut keys));
+    keys
+}
+
+/// The likely intended word among those that are known.
+pub(super) fn likely<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let lower = word.to_lowercase().replace('-', "_");
+    let scored = known.into_iter().map(|candidate| (strsim::damerau_levenshtein(&lower, candidate), candidate));
+    let (distance, candidate) = scored.min_by_key(|(distance, _)| *distance)?;
+    let close = distance <= 2.max(candidate.len() / 3) && distance < candidate.len();
+    close.then_some(candidate)
+}
+
+fn did_you_mean(key: &str) -> String {
+    format!("unknown key; did you mean `{key}`?")
+}
+
+/// "not one of these", with the likely one.
+pub(super) fn not_one_of(word: &str, known: &[&str]) -> String {
+    let all = known.join(", ");
+    match likely(word, known.iter().copied()) {
+        Some(candidate) => format!("`{word}` is not one of {all}; did you mean `{candidate}`?"),
+        None => format!("`{word}` is not one of {all}"),
+    }
+}
+
+/// "unknown key", with the way out.
+pub(super) fn unknown_key(key: &str, known: &[&str]) -> String {
+    match likely(key, known.iter().copied()) {
+        Some(candidate) => did_you_mean(candidate),
+        None if known.is_empty() => "unknown key; there are none here".to_owned(),
+        None => format!("unknown key; the keys here are {}", known.join(", ")),
+    }
+}
+
+/// Why a value was refused.
+#[derive(Debug, Default)]
+pub(super) struct Error {
+    message: String,
+    /// The value itself, kept apart from the message because it is left out where it could be a secret.
+    value: Option<String>,
+    /// The key that is missing.
+    missing: Option<&'static str>,
+    /// The key that is not known, where a type found that out by itself.
+    unknown: Option<String>,
+    /// Already turned into a problem further down.
+    reported: bool,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl de::Error for Error {
+    fn custom<T: fmt::Display>(message: T) -> Self {
+        Self { message: message.to_string(), ..Self::default() }
+    }
+
+    fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        let (kind, value) = match found {
+            Unexpected::Bool(value) => ("true or false", Some(value.to_string())),
+            Unexpected::Unsigned(number) => ("a number", Some(number.to_string())),
+            Unexpected::Signed(number) => ("a number", Some(number.to_string())),
+            Unexpected::Float(number) => ("a number", Some(number.to_string())),
+            Unexpected::Str(_) | Unexpected::Char(_) | Unexpected::Bytes(_) => ("a text", None),
+            Unexpected::Unit | Unexpected::Option => ("nothing", None),
+            Unexpected::Seq => ("a list", None),
+            Unexpected::Map | Unexpected::StructVariant => ("a mapping", None),
+            _ => ("something else", None),
+        };
+        let wanted = in_words(&expected.to_string());
+        let hint = if wanted == "a text" && value.is_some() { " (put it in quotes)" } else { "" };
+        Self { message: format!("expected {wanted}, found {kind}{hint}"), value, ..Self::default() }
+    }
+
+    fn invalid_value(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        Self::invalid_type(found, expected)
+    }
+
+    fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
+        Self::custom(not_one_of(variant, expected))
+    }
+
+    fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
+        Self { message: unknown_key(field, expected), unknown: Some(field.to_owned()), ..Self::default() }
+    }
+
+    fn missing_field(field: &'static str) -> Self {
+        Self { missing: Some(field), ..Self::default() }
+    }
+}
+
+/// serde's names of types, in words for those who do not program.
+fn in_words(expected: &str) -> String {
+    match expected {
+        "a string" | "string" | "a borrowed string" | "path string" => "a text",
+        "a boolean" => "true or false",
+        "a sequence" => "a list",
+        "u8" | "u16" | "u32" | "u64" | "usize" | "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number",
+        "f32" | "f64" => "a number",
+        _ if expected.starts_with("a nonzero ") => "a whole number above 0",
+        "a map" => "a mapping (`key: value`)",
+        _ if expected.starts_with("struct ") => "a mapping (`key: value`)",
+        _ => expected,
+    }
+    .to_owned()
+}
+
+/// Words in a key that say that its value may not be shown.
+const SECRETIVE: [&str; 7] = ["token", "secret", "password", "credential", "auth", "header", "options"];
+
+fn is_secretive(key: &str) -> bool {
+    let key = key.to_lowercase();
+    SECRETIVE.iter().any(|word| key.contains(word)) || key.ends_with("key")
+}
+
+/// Reads one node.
+#[derive(Clone, Copy)]
+pub(super) struct Reader<'de, 'a> {
+    node: &'de Node,
+    key: &'a str,
+    beside: &'a [&'a str],
+    found: &'a RefCell<Vec<Problem>>,
+}
+
+impl<'de> Reader<'de, '_> {
+    /// Reading again finds the same again: it is kept once.
+    fn report(&self, place: &Place, key: &str, severity: Severity, message: impl Into<String>) {
+        let problem = Problem::at(place, key, severity, message);
+        let mut found = self.found.borrow_mut();
+        if !found.contains(&problem) {
+            found.push(problem);
+        }
+    }
+
+    /// Runs `read` over this node; a refusal that was not reported further down becomes a problem here.
+    fn attempt<T>(self, read: impl FnOnce(Self) -> Result<T, Error>) -> Result<T, Error> {
+        read(self).map_err(|error| {
+            if !error.reported {
+                self.refuse(error);
+            }
+            Error { reported: true, ..Error::default() }
+        })
+    }
+
+    fn refuse(&self, error: Error) {
+        let entry = error.unknown.as_ref().and_then(|key| self.node.entries().iter().find(|entry| entry.key == *key));
+        if let Some(entry) = entry {
+            entry.node.broken.set(true);
+            self.report(&entry.place, &join(self.key, &entry.key), Severity::Error, error.message);
+            return;
+        }
+        self.node.broken.set(true);
+        if let Some(key) = error.missing {
+            self.report_missing(key);
+            return;
+        }
+        let message = match error.value {
+            Some(value) if !is_secretive(self.key) => {
+                error.message.replacen("found a number", &format!("found {value}"), 1)
+            }
+            _ => error.message,
+        };
+        self.report(&self.node.place, self.key, Severity::Error, message);
+    }
+
+    fn has(&self, key: &str) -> bool {
+        self.node.get(key).is_some_and(|node| !matches!(node.value, Value::Null))
+    }
+
+    /// Unless `key` is only missing because it was refused or misspelt, which was said already.
+    fn report_missing(&self, key: &str) {
+        let misspelt = did_you_mean(key);
+        let said = self.node.get(key).is_some_and(|node| node.broken.get())
+            || self.found.borrow().iter().any(|problem| {
+                problem.message == misspelt
+                    && self.node.entries().iter().any(|entry| join(self.key, &entry.key) == problem.key)
+            });
+        if !said {
+            let place = self.node.get(key).map_or(&self.node.place, |empty| &empty.place);
+            self.report(place, self.key, Severity::Error, format!("the key `{key}` is missing"));
+        }
+    }
+
+    fn entries<V: Visitor<'de>>(self, fields: Option<&'static [&'static str]>, visitor: V) -> Result<V::Value, Error> {
+        match &self.node.value {
+            Value::Map(entries) => {
+                visitor.visit_map(Entries { reader: self, entries: entries.iter(), fields, current: None })
+            }
+            _ => self.deserialize_any(visitor),
+        }
+    }
+}
+
+impl<'de> Deserializer<'de> for Reader<'de, '_> {
+    type Error = Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        match &self.node.value {
+            Value::Null => visitor.visit_unit(),
+            Value::Bool(value) => visitor.visit_bool(*value),
+            Value::Unsigned(number) => visitor.visit_u64(*number),
+            Value::Negative(number) => visitor.visit_i64(*number),
+            Value::Float(number) => visitor.visit_f64(*number),
+            Value::Text(text) => visitor.visit_borrowed_str(text),
+            Value::List(elements) => visitor.visit_seq(Elements { reader: self, elements, next: 0 }),
+            Value::Map(_) => self.entries(None, visitor),
+        }
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        match &self.node.value {
+            Value::Null => visitor.visit_none(),
+            _ => visitor.visit_some(self),
+        }
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        self.entries(Some(fields), visitor)
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, Error> {
+        if name == Secret::TYPE_NAME && self.node.text().is_some_and(|text| !text.trim().is_empty()) {
+            self.report(&self.node.place, self.key, Severity::Warning, LITERAL_SECRET);
+        }
+        visitor.visit_newtype_struct(self)
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        match &self.node.value {
+            Value::Text(name) => visitor.visit_enum(name.as_str().into_deserializer()),
+            Value::Map(entries) if entries.len() == 1 => {
+                visitor.visit_enum(de::value::MapAccessDeserializer::new(Entries {
+                    reader: self,
+                    entries: entries.iter(),
+                    fields: None,
+                    current: None,
+                }))
+            }
+            _ => Err(de::Error::custom(format!("expected one of {}, found {}", variants.join(", "), self.node.kind()))),
+        }
+    }
+
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        visitor.visit_unit()
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct seq tuple
+        tuple_struct map identifier
+    }
+}
+
+/// What is said of a secret that stands in the file.
+const LITERAL_SECRET: &str = "the secret stands in the file itself, for everybody to read who may read the file; \
+                              { file: PATH } or { env: NAME } keeps it elsewhere";
+
+/// The entries of a mapping, without those that were refused before.
+struct Entries<'de, 'a> {
+    reader: Reader<'de, 'a>,
+    entries: std::slice::Iter<'de, Entry>,
+    /// The keys of a struct, which has no others, and takes its default for one without a value.
+    fields: Option<&'static [&'static str]>,
+    current: Option<&'de Entry>,
+}
+
+impl<'de> MapAccess<'de> for Entries<'de, '_> {
+    type Error = Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Error> {
+        for entry in self.entries.by_ref().filter(|entry| !entry.node.broken.get()) {
+            if let Some(fields) = self.fields {
+                if !fields.contains(&entry.key.as_str()) {
+                    let key = join(self.reader.key, &entry.key);
+                    let known = [fields, self.reader.beside].concat();
+                    self.reader.report(&entry.place, &key, Severity::Error, unknown_key(&entry.key, &known));
+                    continue;
+                }
+                if matches!(entry.node.value, Value::Null) {
+                    continue;
+                }
+            }
+            self.current = Some(entry);
+            return seed.deserialize(de::value::BorrowedStrDeserializer::new(&entry.key)).map(Some);
+        }
+        Ok(None)
+    }
+
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Error> {
+        let Some(entry) = self.current.take() else { return Err(de::Error::custom("a value without a key")) };
+        let key = join(self.reader.key, &entry.key);
+        Reader { node: &entry.node, key: &key, beside: &[], found: self.reader.found }
+            .attempt(|reader| seed.deserialize(reader))
+    }
+}
+
+/// The elements of a list, without those that were refused before.
+struct Elements<'de, 'a> {
+    reader: Reader<'de, 'a>,
+    elements: &'de [Node],
+    next: usize,
+}
+
+impl<'de> SeqAccess<'de> for Elements<'de, '_> {
+    type Error = Error;
+
+    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Error> {
+        while let Some(node) = self.elements.get(self.next) {
+            let key = format!("{}[{}]", self.reader.key, self.next);
+            self.next += 1;
+            if !node.broken.get() {
+                let reader = Reader { node, key: &key, beside: &[], found: self.reader.found };
+                return reader.attempt(|reader| seed.deserialize(reader)).map(Some);
+            }
+        }
+        Ok(None)
+    }
+}

@@ -1,0 +1,83 @@
+//! `--pipelines PATH`: a file, or a directory one level deep.
+
+use std::ffi::OsStr;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use super::problem::Problem;
+
+/// One path of `--pipelines`.
+#[derive(Debug)]
+pub(super) struct Source {
+    path: PathBuf,
+    seen: Seen,
+}
+
+/// What was last found there. A file that is gone was removed; a directory that is gone is not mounted, which removes nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    Nothing,
+    File,
+    Directory,
+}
+
+/// What is at a path.
+pub(super) enum Listing {
+    /// The pipeline files, perhaps none.
+    Files(Vec<PathBuf>),
+    /// Nothing is known.
+    Failed(Problem),
+}
+
+/// True for the names that are read in a directory.
+pub(super) fn is_pipeline_file(name: &OsStr) -> bool {
+    let path = Path::new(name);
+    let hidden = name.as_encoded_bytes().first() == Some(&b'.');
+    !hidden && path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml")
+}
+
+impl Source {
+    pub fn new(path: &Path) -> Self {
+        Self { path: path.to_owned(), seen: Seen::Nothing }
+    }
+
+    /// True when `path` is this one, or lies in it.
+    pub fn holds(&self, path: &Path) -> bool {
+        path == self.path || path.parent() == Some(&self.path)
+    }
+
+    pub fn list(&mut self) -> Listing {
+        let failed = |error: &std::io::Error| {
+            let message = match error.kind() {
+                ErrorKind::NotFound => "there is no such file or directory".to_owned(),
+                _ => format!("cannot be read: {error}"),
+            };
+            Listing::Failed(Problem::file(&self.path, message))
+        };
+        match std::fs::metadata(&self.path) {
+            Ok(metadata) if metadata.is_dir() => self.seen = Seen::Directory,
+            Ok(_) => {
+                self.seen = Seen::File;
+                return Listing::Files(vec![self.path.clone()]);
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound && self.seen == Seen::File => {
+                return Listing::Files(vec![self.path.clone()]);
+            }
+            Err(error) => return failed(&error),
+        }
+        match std::fs::read_dir(&self.path).and_then(Iterator::collect::<Result<Vec<_>, _>>) {
+            Ok(entries) => Listing::Files(entries.iter().filter(is_file).map(std::fs::DirEntry::path).collect()),
+            Err(error) => failed(&error),
+        }
+    }
+}
+
+/// A symlink counts as what it leads to.
+fn is_file(entry: &&std::fs::DirEntry) -> bool {
+    is_pipeline_file(&entry.file_name())
+        && match entry.file_type() {
+            Ok(kind) if kind.is_symlink() => !entry.path().is_dir(),
+            Ok(kind) => !kind.is_dir(),
+            Err(_) => true,
+        }
+}

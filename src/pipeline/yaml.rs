@@ -1,0 +1,366 @@
+//! A YAML file as a tree whose every node knows its line and column.
+//!
+//! It is built from the parser's events and not from a ready-made tree, because those drop repeated keys without a word and
+//! read large ids as floating point numbers.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use saphyr_parser::{Event, Marker, Parser, ScalarStyle, StrInput};
+
+use super::problem::{Place, Problem, Severity};
+
+/// A value with its place.
+#[derive(Debug, Clone)]
+pub(super) struct Node {
+    pub value: Value,
+    pub place: Place,
+    /// Already reported: skipped when the tree is read again in search of further problems.
+    pub broken: Cell<bool>,
+}
+
+/// What stands there, by the rules of YAML 1.2.
+#[derive(Debug, Clone)]
+pub(super) enum Value {
+    Null,
+    Bool(bool),
+    Unsigned(u64),
+    Negative(i64),
+    Float(f64),
+    Text(String),
+    List(Vec<Node>),
+    Map(Vec<Entry>),
+}
+
+/// A key and its value.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    pub key: String,
+    pub place: Place,
+    pub node: Node,
+}
+
+impl Node {
+    pub fn new(value: Value, place: Place) -> Self {
+        Self { value, place, broken: Cell::new(false) }
+    }
+
+    /// The entries of a mapping; nothing of anything else.
+    pub fn entries(&self) -> &[Entry] {
+        match &self.value {
+            Value::Map(entries) => entries,
+            _ => &[],
+        }
+    }
+
+    /// The value under `key`.
+    pub fn get(&self, key: &str) -> Option<&Node> {
+        self.entries().iter().find(|entry| entry.key == key).map(|entry| &entry.node)
+    }
+
+    /// The node under `keys`, as far down as there are any: where to point when a key is left to its default.
+    pub fn nearest(&self, keys: &[&str]) -> &Node {
+        let mut node = self;
+        for key in keys {
+            match node.get(key) {
+                Some(inner) => node = inner,
+                None => return node,
+            }
+        }
+        node
+    }
+
+    /// The text, of text.
+    pub fn text(&self) -> Option<&str> {
+        match &self.value {
+            Value::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The elements of a list; nothing of anything else.
+    pub fn list(&self) -> &[Node] {
+        match &self.value {
+            Value::List(elements) => elements,
+            _ => &[],
+        }
+    }
+
+    /// What it is, in words that do not repeat it.
+    pub fn kind(&self) -> &'static str {
+        match &self.value {
+            Value::Null => "nothing",
+            Value::Bool(_) => "true or false",
+            Value::Unsigned(_) | Value::Negative(_) | Value::Float(_) => "a number",
+            Value::Text(_) => "a text",
+            Value::List(_) => "a list",
+            Value::Map(_) => "a mapping",
+        }
+    }
+}
+
+/// Far more than a pipeline file needs; a file that is larger is something else.
+pub(super) const MAX_BYTES: usize = 1024 * 1024;
+const MAX_DEPTH: usize = 32;
+/// An alias may repeat a large part, an alias of aliases exponentially more.
+const MAX_NODES: usize = 100_000;
+
+/// Reads one document. The tree is absent when the text is no YAML; with repeated keys there are both a tree and problems.
+pub(super) fn parse(text: &str, file: &Arc<Path>) -> (Option<Node>, Vec<Problem>) {
+    let mut builder = Builder {
+        parser: Parser::new_from_str(text),
+        file: Arc::clone(file),
+        anchors: HashMap::new(),
+        nodes: 0,
+        path: String::new(),
+        problems: Vec::new(),
+    };
+    let root = match builder.document() {
+        Ok(root) => root,
+        Err(problem) => {
+            builder.problems.push(*problem);
+            None
+        }
+    };
+    (root, builder.problems)
+}
+
+struct Builder<'a> {
+    parser: Parser<'a, StrInput<'a>>,
+    file: Arc<Path>,
+    anchors: HashMap<usize, Node>,
+    nodes: usize,
+    /// The keys down to where the parser stands.
+    path: String,
+    problems: Vec<Problem>,
+}
+
+type Fallible<T> = Result<T, Box<Problem>>;
+
+impl<'a> Builder<'a> {
+    fn document(&mut self) -> Fallible<Option<Node>> {
+        let mut root = None;
+        loop {
+            let (event, place) = self.next()?;
+            match event {
+                Event::StreamEnd => return Ok(root),
+                Event::StreamStart | Event::DocumentStart(_) | Event::DocumentEnd | Event::Nothing => {}
+                _ if root.is_some() => {
+                    return Err(self.error(&place, "a second YAML document; one file describes one pipeline"));
+                }
+                event => root = Some(self.node(event, place, 0)?),
+            }
+        }
+    }
+
+    fn next(&mut self) -> Fallible<(Event<'a>, Place)> {
+        match self.parser.next_event() {
+            Some(Ok((event, span))) => Ok((event, self.place(&span.start))),
+            Some(Err(error)) => {
+                let message = format!("not valid YAML: {}", explain(error.info()));
+                Err(self.error(&self.place(error.marker()), &message))
+            }
+            None => Ok((Event::StreamEnd, self.place(&Marker::default()))),
+        }
+    }
+
+    fn place(&self, marker: &Marker) -> Place {
+        let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        Place { file: Arc::clone(&self.file), line: number(marker.line()).max(1), column: number(marker.col() + 1) }
+    }
+
+    fn error(&self, place: &Place, message: &str) -> Box<Problem> {
+        Box::new(Problem::at(place, "", Severity::Error, message))
+    }
+
+    fn node(&mut self, event: Event<'a>, place: Place, depth: usize) -> Fallible<Node> {
+        self.nodes += 1;
+        if depth > MAX_DEPTH || self.nodes > MAX_NODES {
+            return Err(self.error(&place, "nested too deeply, or too large for a pipeline file"));
+        }
+        let (value, anchor) = match event {
+            Event::Scalar(text, style, anchor, tag) => {
+                let as_text = style != ScalarStyle::Plain
+                    || tag.is_some_and(|tag| tag.is_yaml_core_schema() && tag.suffix == "str");
+                (if as_text { Value::Text(text.into_owned()) } else { plain(&text) }, anchor)
+            }
+            Event::SequenceStart(anchor, _) => (self.list(depth)?, anchor),
+            Event::MappingStart(anchor, _) => (self.map(depth)?, anchor),
+            Event::Alias(anchor) => {
+                let Some(target) = self.anchors.get(&anchor).cloned() else {
+                    return Err(self.error(&place, "an alias of something that is not complete yet"));
+                };
+                self.nodes += count(&target);
+                return Ok(Node { place, ..target });
+            }
+            _ => return Err(self.error(&place, "not valid YAML")),
+        };
+        let node = Node::new(value, place);
+        if anchor != 0 {
+            self.anchors.insert(anchor, node.clone());
+        }
+        Ok(node)
+    }
+
+    fn list(&mut self, depth: usize) -> Fallible<Value> {
+        let mut elements = Vec::new();
+        loop {
+            match self.next()? {
+                (Event::SequenceEnd, _) => return Ok(Value::List(elements)),
+                (event, place) => {
+                    let above = self.path.len();
+                    self.path.push_str(&format!("[{}]", elements.len()));
+                    elements.push(self.node(event, place, depth + 1)?);
+                    self.path.truncate(above);
+                }
+            }
+        }
+    }
+
+    fn map(&mut self, depth: usize) -> Fallible<Value> {
+        let mut entries: Vec<Entry> = Vec::new();
+        loop {
+            let (key, place) = match self.next()? {
+                (Event::MappingEnd, _) => return Ok(Value::Map(entries)),
+                (Event::Scalar(key, ..), place) => (key.into_owned(), place),
+                (_, place) => return Err(self.error(&place, "a key must be a plain word")),
+            };
+            let (event, value_place) = self.next()?;
+            let above = self.path.len();
+            self.path = join(&self.path, &key);
+            let node = self.node(event, value_place, depth + 1)?;
+            match entries.iter().find(|entry| entry.key == key) {
+                Some(first) => {
+                    let message = format!("this key is given twice; the first is on line {}", first.place.line);
+                    self.problems.push(Problem::at(&place, &self.path, Severity::Error, message));
+                }
+                None => entries.push(Entry { key, place, node }),
+            }
+            self.path.truncate(above);
+        }
+    }
+}
+
+/// `key.inner`, as problems name keys.
+pub(super) fn join(key: &str, inner: &str) -> String {
+    if key.is_empty() { inner.to_owned() } else { format!("{key}.{inner}") }
+}
+
+fn count(node: &Node) -> usize {
+    1 + node.entries().iter().map(|entry| count(&entry.node)).sum::<usize>()
+        + node.list().iter().map(count).sum::<usize>()
+}
+
+/// The parser's words, with the usual cause where there is one.
+fn explain(info: &str) -> String {
+    if info.contains("mapping values are not allowed") {
+        return format!("{info} (a text that holds `: ` needs quotes; or the line is indented too far)");
+    }
+    if info.contains("tab") {
+        return format!("{info} (indent with blanks)");
+    }
+    info.to_owned()
+}
+
+/// A word without quotes, by the core schema of YAML 1.2. Numbers that no integer holds stay text, so that they stay exact.
+fn plain(text: &str) -> Value {
+    match text {
+        "" | "~" | "null" | "Null" | "NULL" => return Value::Null,
+        "true" | "True" | "TRUE" => return Value::Bool(true),
+        "false" | "False" | "FALSE" => return Value::Bool(false),
+        _ => {}
+    }
+    let unsigned = text.strip_prefix('+').unwrap_or(text);
+    if !unsigned.is_empty() && unsigned.bytes().all(|byte| byte.is_ascii_digit()) {
+        return unsigned.parse().map_or_else(|_| Value::Text(text.to_owned()), Value::Unsigned);
+    }
+    if let Some(number) = text.strip_prefix("0x").and_then(|digits| u64::from_str_radix(digits, 16).ok()) {
+        return Value::Unsigned(number);
+    }
+    if let Some(number) = text.strip_prefix("0o").and_then(|digits| u64::from_str_radix(digits, 8).ok()) {
+        return Value::Unsigned(number);
+    }
+    if let Some(digits) = text.strip_prefix('-')
+        && digits.bytes().all(|byte| byte.is_ascii_digit())
+        && let Ok(number) = text.parse()
+    {
+        return Value::Negative(number);
+    }
+    let like_a_number = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E'))
+        && text.bytes().any(|byte| byte.is_ascii_digit());
+    match text.parse() {
+        Ok(number) if like_a_number => Value::Float(number),
+        _ => Value::Text(text.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tree(text: &str) -> Node {
+        let (root, problems) = parse(text, &Path::new("test.yaml").into());
+        assert!(problems.is_empty(), "{problems:?}");
+        root.unwrap()
+    }
+
+    #[test]
+    fn words_without_quotes_have_the_types_of_yaml_1_2() {
+        let root = tree(
+            "a: 1\nb: -1\nc: 1.5\nd: yes\ne: true\nf:\ng: '1'\nh: 225494730938493804\ni: 99999999999999999999\nj: 2.5e3\nk: 1.2.3\nl: 0x1f\n",
+        );
+        let kinds: Vec<_> = root.entries().iter().map(|entry| entry.node.kind()).collect();
+        assert_eq!(
+            kinds,
+            [
+                "a number",
+                "a number",
+                "a number",
+                "a text",
+                "true or false",
+                "nothing",
+                "a text",
+                "a number",
+                "a text",
+                "a number",
+                "a text",
+                "a number"
+            ]
+        );
+        assert!(matches!(root.get("h").unwrap().value, Value::Unsigned(225_494_730_938_493_804)));
+        assert_eq!(root.get("i").unwrap().text(), Some("99999999999999999999"));
+    }
+
+    #[test]
+    fn places_count_lines_and_columns_from_one() {
+        let root = tree("# comment\nä: { b: [x, y] }\n");
+        let list = root.get("ä").unwrap().get("b").unwrap();
+        assert_eq!((list.place.line, list.place.column), (2, 9));
+        assert_eq!((list.list()[1].place.line, list.list()[1].place.column), (2, 13));
+    }
+
+    #[test]
+    fn anchors_are_followed_but_not_into_explosion() {
+        let root = tree("a: &x { k: 1 }\nb: *x\n");
+        assert!(root.get("b").unwrap().get("k").is_some());
+        let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
+        for level in 1..12 {
+            let previous = format!("*a{}", level - 1);
+            bomb += &format!("a{level}: &a{level} [{}]\n", vec![previous.as_str(); 9].join(", "));
+        }
+        let (root, problems) = parse(&bomb, &Path::new("test.yaml").into());
+        assert!(root.is_none() && problems[0].message.contains("too large"), "{problems:?}");
+    }
+
+    #[test]
+    fn any_text_is_read_or_refused_without_panic() {
+        for text in
+            ["", "\u{0}", "a: [", "a: \"", "- - - -", "{{", "a: *b", "? [a]\n: b", "---\na: 1\n---\nb: 2\n", "\ta: 1"]
+        {
+            let (_, problems) = parse(text, &Path::new("test.yaml").into());
+            assert!(text.is_empty() || text == "- - - -" || !problems.is_empty(), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,255 @@
+use std::borrow::Cow;
+
+use sha2::{Digest, Sha256};
+
+use super::value::Value;
+use super::{Identity, Stream, Timestamp, json};
+
+/// What a lane must know of a record before it is mapped: by what it is ordered, named and told from its other versions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts<'a> {
+    /// The stream it came from.
+    pub stream: Stream,
+    /// The console's id of the record; "" when it has none.
+    pub id: Cow<'a, str>,
+    /// The time that its stream is ordered by.
+    pub time: Option<Timestamp>,
+    /// What tells the versions of one record apart (`design.md` section 4.4); "" in append-only streams.
+    pub version: Cow<'a, str>,
+    /// When the source made the record.
+    pub created: Option<Timestamp>,
+    /// The number of an activity's type.
+    pub activity_type: Option<u32>,
+}
+
+/// Reads the facts of one record in one partial pass. Whatever is missing or of another type is left out; of repeated
+/// keys the first counts, as it does in mapping.
+pub fn facts(stream: Stream, record: &[u8]) -> Facts<'_> {
+    let mut seen = Seen::default();
+    for_each_entry(record, |key, value| {
+        let keep = match (stream, key) {
+            (_, b"id") => &mut seen.id,
+            (Stream::Activities, b"createdAt") => &mut seen.created,
+            (Stream::Activities, b"activityType") => &mut seen.activity_type,
+            (Stream::Agents | Stream::Groups, b"createdAt") => &mut seen.created,
+            (Stream::Agents | Stream::Groups, b"updatedAt") => &mut seen.updated,
+            (Stream::Threats, b"threatInfo") | (Stream::Alerts, b"alertInfo") => return seen.block(stream, value),
+            _ => return,
+        };
+        keep.get_or_insert(value);
+    });
+    let updated = || text(seen.updated);
+    Facts {
+        stream,
+        id: [seen.id, seen.inner_id].into_iter().map(text).find(|id| !id.is_empty()).unwrap_or_default(),
+        time: match stream {
+            Stream::Activities | Stream::Alerts => time(seen.created),
+            Stream::Threats | Stream::Agents | Stream::Groups => time(seen.updated),
+        },
+        version: match stream {
+            Stream::Activities => Cow::Borrowed(""),
+            Stream::Threats | Stream::Agents | Stream::Groups => updated(),
+            Stream::Alerts => Cow::Owned(format!("{} {} {}", updated(), text(seen.status), text(seen.verdict))),
+        },
+        created: time(seen.created),
+        activity_type: text(seen.activity_type).parse().ok(),
+    }
+}
+
+impl Facts<'_> {
+    /// The identity of this version of the record; `record` is what the facts were read from. A record without id is
+    /// named by its content.
+    pub fn identity(&self, host: &str, record: &[u8]) -> Identity {
+        if self.id.is_empty() {
+            return Identity::of(host, self.stream, &content_id(record), "");
+        }
+        Identity::of(host, self.stream, &self.id, &self.version)
+    }
+
+    /// The console's id, else the content's: the record part of a Kafka key.
+    pub fn record_id(&self, record: &[u8]) -> Cow<'_, str> {
+        if self.id.is_empty() { Cow::Owned(content_id(record)) } else { Cow::Borrowed(&self.id) }
+    }
+}
+
+/// Hex sha256 of the record's bytes without line breaks between tokens.
+fn content_id(record: &[u8]) -> String {
+    Sha256::digest(compact(record)).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The record's own bytes, line breaks between tokens aside: what `schema: raw` sends, and what names a record that has
+/// no id.
+pub fn compact(record: &[u8]) -> Cow<'_, [u8]> {
+    if memchr::memchr2(b'\n', b'\r', record).is_none() {
+        return Cow::Borrowed(record);
+    }
+    let mut bytes = Vec::with_capacity(record.len());
+    let mut at = 0;
+    while let Some(&byte) = record.get(at) {
+        let end = match byte {
+            b'"' => json::skip_string(record, at).unwrap_or(record.len()),
+            _ => at + 1,
+        };
+        // A line break inside a string is not JSON; it still must not cut the event in two.
+        bytes.extend(record[at..end].iter().filter(|byte| !matches!(byte, b'\n' | b'\r')));
+        at = end;
+    }
+    Cow::Owned(bytes)
+}
+
+#[derive(Default)]
+struct Seen<'a> {
+    id: Option<&'a [u8]>,
+    inner_id: Option<&'a [u8]>,
+    created: Option<&'a [u8]>,
+    updated: Option<&'a [u8]>,
+    status: Option<&'a [u8]>,
+    verdict: Option<&'a [u8]>,
+    activity_type: Option<&'a [u8]>,
+}
+
+impl<'a> Seen<'a> {
+    fn block(&mut self, stream: Stream, block: &'a [u8]) {
+        for_each_entry(block, |key, value| {
+            let keep = match (stream, key) {
+                (Stream::Threats, b"threatId") | (Stream::Alerts, b"alertId") => &mut self.inner_id,
+                (_, b"createdAt") => &mut self.created,
+                (_, b"updatedAt") => &mut self.updated,
+                (Stream::Alerts, b"incidentStatus") => &mut self.status,
+                (Stream::Alerts, b"analystVerdict") => &mut self.verdict,
+                _ => return,
+            };
+            keep.get_or_insert(value);
+        });
+    }
+}
+
+/// Over bytes and not over text: a record that is not UTF-8 throughout still has an id and a time.
+fn for_each_entry<'a>(object: &'a [u8], mut visit: impl FnMut(&'a [u8], &'a [u8])) {
+    let mut at = json::skip_space(object, 0);
+    if object.get(at) != Some(&b'{') {
+        return;
+    }
+    at += 1;
+    loop {
+        let key = json::skip_space(object, at);
+        if object.get(key) != Some(&b'"') {
+            return;
+        }
+        let Some(key_end) = json::skip_string(object, key) else { return };
+        let colon = json::skip_space(object, key_end);
+        if object.get(colon) != Some(&b':') {
+            return;
+        }
+        let start = json::skip_space(object, colon + 1);
+        let Some(end) = json::skip(object, start) else { return };
+        visit(&object[key + 1..key_end - 1], &object[start..end]);
+        at = json::skip_space(object, end);
+        if object.get(at) != Some(&b',') {
+            return;
+        }
+        at += 1;
+    }
+}
+
+fn text(value: Option<&[u8]>) -> Cow<'_, str> {
+    let text = value.and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default();
+    Value::new(text).text().unwrap_or_default()
+}
+
+fn time(value: Option<&[u8]>) -> Option<Timestamp> {
+    Timestamp::parse(&text(value)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_stream_is_ordered_named_and_versioned_by_its_own_fields() {
+        let time = |text: &str| Some(Timestamp::parse(text).unwrap());
+        let cases = [
+            (
+                Stream::Threats,
+                r#"{"agentRealtimeInfo":{"id":"no"},"threatInfo":{"createdAt":"2022-04-06T08:45:54.519988Z",
+                    "threatId":"7","updatedAt":"2022-04-06T08:54:17.194122Z"},"id":"1234567890123456789"}"#,
+                (
+                    "1234567890123456789",
+                    "2022-04-06T08:54:17.194122Z",
+                    "2022-04-06T08:54:17.194122Z",
+                    "2022-04-06T08:45:54.519988Z",
+                ),
+            ),
+            (
+                Stream::Threats,
+                r#"{"id":"","threatInfo":{"threatId":"7","createdAt":"2022-04-06T08:45:54Z","updatedAt":"2022-04-06T08:54:17.19Z"}}"#,
+                ("7", "2022-04-06T08:54:17.19Z", "2022-04-06T08:54:17.19Z", "2022-04-06T08:45:54Z"),
+            ),
+            (
+                Stream::Agents,
+                r#"{"updatedAt":"2022-04-07T08:31:47.481227Z","id":13491234512345,"createdAt":"2022-03-18T09:12:00.519500Z"}"#,
+                (
+                    "13491234512345",
+                    "2022-04-07T08:31:47.481227Z",
+                    "2022-04-07T08:31:47.481227Z",
+                    "2022-03-18T09:12:00.519500Z",
+                ),
+            ),
+            (
+                Stream::Alerts,
+                r#"{"alertInfo":{"alertId":"12","createdAt":"2018-02-27T04:49:26.257525Z","updatedAt":"2018-02-28T00:00:00Z",
+                    "incidentStatus":"Unresolved","analystVerdict":null}}"#,
+                (
+                    "12",
+                    "2018-02-27T04:49:26.257525Z",
+                    "2018-02-28T00:00:00Z Unresolved ",
+                    "2018-02-27T04:49:26.257525Z",
+                ),
+            ),
+            (
+                Stream::Activities,
+                r#"{"activityType":27,"id":"5","id":"6","updatedAt":"2022-01-01T00:00:00Z","createdAt":"2022-04-05T16:01:56.928383Z"}"#,
+                ("5", "2022-04-05T16:01:56.928383Z", "", "2022-04-05T16:01:56.928383Z"),
+            ),
+        ];
+        for (stream, record, (id, at, version, created)) in cases {
+            let facts = facts(stream, record.as_bytes());
+            assert_eq!((facts.id.as_ref(), facts.version.as_ref()), (id, version), "{record}");
+            assert_eq!((facts.time, facts.created), (time(at), time(created)), "{record}");
+        }
+    }
+
+    #[test]
+    fn the_activity_type_may_be_text() {
+        for record in [r#"{"activityType":27}"#, r#"{"activityType":"27"}"#] {
+            assert_eq!(facts(Stream::Activities, record.as_bytes()).activity_type, Some(27));
+        }
+        assert_eq!(facts(Stream::Activities, br#"{"activityType":"many"}"#).activity_type, None);
+    }
+
+    #[test]
+    fn odd_input_has_no_facts_and_does_no_harm() {
+        for record in
+            [&b""[..], b"7", b"[1]", b"{", b"{\"id\"", b"{\"id\":", b"{\"id\":}", b"{\"threatInfo\":7}", b"{\"id\":{}}"]
+        {
+            for stream in Stream::ALL {
+                let facts = facts(stream, record);
+                assert_eq!((facts.id.as_ref(), facts.time), ("", None), "{}", String::from_utf8_lossy(record));
+            }
+        }
+        let broken = facts(Stream::Activities, b"{\"id\":\"1\",\"x\":\"\xff\",\"createdAt\":\"2022-04-05T16:01:56Z\"}");
+        assert!(broken.id == "1" && broken.time.is_some());
+    }
+
+    #[test]
+    fn line_breaks_between_tokens_do_not_change_a_records_name() {
+        let (one, two) = (&b"{\"a\":\"x y\",\"b\":1}"[..], &b"{\"a\":\"x y\",\r\n\"b\":1\n}"[..]);
+        let of = |record| facts(Stream::Groups, record).identity("h", record);
+        assert_eq!(of(one), of(two));
+        assert_eq!(compact(two), one);
+        assert_eq!(compact(one), one);
+        assert_ne!(of(one), of(b"{\"a\":\"xy\",\"b\":1}"));
+        assert_eq!(compact(b"{\"a\":\"x\ny"), &b"{\"a\":\"xy"[..]);
+        assert_eq!(facts(Stream::Groups, one).record_id(one).len(), 64);
+    }
+}

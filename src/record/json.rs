@@ -1,0 +1,458 @@
+//! The grammar of JSON over borrowed bytes: what the views of this room are built on.
+//!
+//! Two ways of passing over a value: [`skip`] finds its end by strings and brackets alone and is used where a page is
+//! cut into records and where records are looked into; [`Reader`] checks the whole grammar, once per record, before
+//! anything of it is copied into an event.
+
+/// Deeper values are refused: a record of the console has eight levels.
+pub const MAX_DEPTH: u32 = 127;
+
+/// Why a text is not JSON; the offset counts bytes from its start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum JsonError {
+    /// The text ends inside a value.
+    #[error("the JSON ends too early, after {0} bytes")]
+    Truncated(usize),
+    /// A byte that the grammar does not allow there.
+    #[error("not JSON at byte {0}")]
+    Unexpected(usize),
+    /// Nested deeper than [`MAX_DEPTH`].
+    #[error("nested deeper than {MAX_DEPTH} levels at byte {0}")]
+    TooDeep(usize),
+}
+
+const ONES: u64 = 0x0101_0101_0101_0101;
+const HIGHS: u64 = 0x8080_8080_8080_8080;
+
+const fn zero_bytes(word: u64) -> u64 {
+    word.wrapping_sub(ONES) & !word & HIGHS
+}
+
+/// The first byte at or after `at` that is a quote, a backslash or a control character, else the length.
+#[inline]
+pub(super) fn string_stop(bytes: &[u8], mut at: usize) -> usize {
+    while let Some(chunk) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+        // Eight bytes at a time: a stop sets the high bit of its byte, and nothing below the first stop is set wrongly.
+        let word = u64::from_le_bytes(*chunk);
+        let quotes = zero_bytes(word ^ (ONES * b'"' as u64));
+        let escapes = zero_bytes(word ^ (ONES * b'\\' as u64));
+        let controls = word.wrapping_sub(ONES * 0x20) & !word & HIGHS;
+        let stops = quotes | escapes | controls;
+        if stops != 0 {
+            return at + (stops.trailing_zeros() / 8) as usize;
+        }
+        at += 8;
+    }
+    while let Some(&byte) = bytes.get(at) {
+        if byte == b'"' || byte == b'\\' || byte < 0x20 {
+            return at;
+        }
+        at += 1;
+    }
+    at
+}
+
+/// The position behind the string whose opening quote is at `at`; `None` when it does not end.
+#[inline]
+pub(super) fn skip_string(bytes: &[u8], at: usize) -> Option<usize> {
+    let mut at = at + 1;
+    loop {
+        at = string_stop(bytes, at);
+        match bytes.get(at)? {
+            b'"' => return Some(at + 1),
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
+}
+
+/// The position of the first byte at or after `at` that is not white space.
+#[inline]
+pub(super) fn skip_space(bytes: &[u8], mut at: usize) -> usize {
+    while let Some(b' ' | b'\n' | b'\t' | b'\r') = bytes.get(at) {
+        at += 1;
+    }
+    at
+}
+
+/// The position behind the value that begins at `at`, by strings and brackets alone; `None` when it does not end.
+pub(super) fn skip(bytes: &[u8], at: usize) -> Option<usize> {
+    match bytes.get(at)? {
+        b'"' => return skip_string(bytes, at),
+        b'{' | b'[' => {}
+        _ => {
+            let rest = bytes.get(at..)?;
+            let end =
+                rest.iter().position(|byte| matches!(byte, b',' | b'}' | b']' | b':' | b' ' | b'\n' | b'\t' | b'\r'));
+            return Some(at + end.unwrap_or(rest.len()));
+        }
+    }
+    let mut at = at;
+    let mut depth = 0_usize;
+    loop {
+        match bytes.get(at)? {
+            b'"' => {
+                at = skip_string(bytes, at)?;
+                continue;
+            }
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => {
+                depth -= 1;
+                if depth == 0 {
+                    return Some(at + 1);
+                }
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+}
+
+/// Reads a text strictly, value by value.
+#[derive(Debug)]
+pub struct Reader<'a> {
+    text: &'a str,
+    bytes: &'a [u8],
+    at: usize,
+    spaced: bool,
+}
+
+impl<'a> Reader<'a> {
+    /// At the start of `text`.
+    pub fn new(text: &'a str) -> Self {
+        Self { text, bytes: text.as_bytes(), at: 0, spaced: false }
+    }
+
+    /// Whether white space between tokens was passed so far.
+    pub fn spaced(&self) -> bool {
+        self.spaced
+    }
+
+    /// The next byte that is not white space, without passing it.
+    #[inline]
+    pub fn peek(&mut self) -> Option<u8> {
+        let byte = *self.bytes.get(self.at)?;
+        if byte > b' ' {
+            return Some(byte);
+        }
+        let behind = skip_space(self.bytes, self.at);
+        self.spaced |= behind != self.at;
+        self.at = behind;
+        self.bytes.get(behind).copied()
+    }
+
+    /// Passes `byte` when it comes next.
+    #[inline]
+    pub fn pass(&mut self, byte: u8) -> bool {
+        let comes = self.peek() == Some(byte);
+        self.at += usize::from(comes);
+        comes
+    }
+
+    /// What is wrong at the present position.
+    pub fn refusal(&self) -> JsonError {
+        if self.at >= self.bytes.len() { JsonError::Truncated(self.at) } else { JsonError::Unexpected(self.at) }
+    }
+
+    /// Nothing but white space may follow.
+    ///
+    /// # Errors
+    /// When something does.
+    pub fn end(&mut self) -> Result<(), JsonError> {
+        match self.peek() {
+            None => Ok(()),
+            Some(_) => Err(JsonError::Unexpected(self.at)),
+        }
+    }
+
+    /// Passes a key and its colon; gives the key between its quotes, escapes as they are.
+    ///
+    /// # Errors
+    /// When no string and colon come next.
+    #[inline]
+    pub fn key(&mut self) -> Result<&'a str, JsonError> {
+        if self.peek() != Some(b'"') {
+            return Err(self.refusal());
+        }
+        let start = self.at + 1;
+        self.string()?;
+        let key = &self.text[start..self.at - 1];
+        if self.pass(b':') { Ok(key) } else { Err(self.refusal()) }
+    }
+
+    /// Passes one value of any kind and gives its bytes.
+    ///
+    /// # Errors
+    /// When what comes next is not a value.
+    #[inline]
+    pub fn value(&mut self) -> Result<&'a str, JsonError> {
+        self.peek();
+        let start = self.at;
+        match self.bytes.get(self.at) {
+            Some(b'{' | b'[') => self.container()?,
+            _ => self.scalar()?,
+        }
+        Ok(&self.text[start..self.at])
+    }
+
+    fn container(&mut self) -> Result<(), JsonError> {
+        // One bit per open level: set for an object. The depth limit is what fits.
+        let mut objects: u128 = 0;
+        let mut depth = 0;
+        loop {
+            let is_object = match self.peek() {
+                Some(b'{') => true,
+                Some(b'[') => false,
+                _ => {
+                    self.scalar()?;
+                    if !self.next_member(&mut objects, &mut depth)? {
+                        return Ok(());
+                    }
+                    continue;
+                }
+            };
+            if depth >= MAX_DEPTH {
+                return Err(JsonError::TooDeep(self.at));
+            }
+            self.at += 1;
+            depth += 1;
+            objects = objects << 1 | u128::from(is_object);
+            if self.pass(if is_object { b'}' } else { b']' }) {
+                objects >>= 1;
+                depth -= 1;
+                if depth == 0 {
+                    return Ok(());
+                }
+                if !self.next_member(&mut objects, &mut depth)? {
+                    return Ok(());
+                }
+            } else if is_object {
+                self.key()?;
+            }
+        }
+    }
+
+    /// Behind a value: closes what closes, then passes the comma (and key) before the next one. False when the
+    /// outermost container is closed.
+    #[inline]
+    fn next_member(&mut self, objects: &mut u128, depth: &mut u32) -> Result<bool, JsonError> {
+        loop {
+            let in_object = *objects & 1 == 1;
+            match self.peek() {
+                Some(b',') => {
+                    self.at += 1;
+                    if in_object {
+                        self.key()?;
+                    }
+                    return Ok(true);
+                }
+                Some(b'}') if in_object => {}
+                Some(b']') if !in_object => {}
+                _ => return Err(self.refusal()),
+            }
+            self.at += 1;
+            *objects >>= 1;
+            *depth -= 1;
+            if *depth == 0 {
+                return Ok(false);
+            }
+        }
+    }
+
+    #[inline]
+    fn scalar(&mut self) -> Result<(), JsonError> {
+        match self.bytes.get(self.at) {
+            Some(b'"') => self.string(),
+            Some(b'-' | b'0'..=b'9') => self.number(),
+            Some(b't') => self.word(b"true"),
+            Some(b'f') => self.word(b"false"),
+            Some(b'n') => self.word(b"null"),
+            _ => Err(self.refusal()),
+        }
+    }
+
+    fn word(&mut self, word: &[u8]) -> Result<(), JsonError> {
+        let rest = &self.bytes[self.at..];
+        if rest.starts_with(word) {
+            self.at += word.len();
+            return Ok(());
+        }
+        Err(if word.starts_with(rest) { JsonError::Truncated(self.bytes.len()) } else { self.refusal() })
+    }
+
+    fn number(&mut self) -> Result<(), JsonError> {
+        self.at += usize::from(self.bytes[self.at] == b'-');
+        let first = self.bytes.get(self.at).copied();
+        let digits = self.digits()?;
+        if first == Some(b'0') && digits > 1 {
+            return Err(JsonError::Unexpected(self.at - digits + 1));
+        }
+        if self.bytes.get(self.at) == Some(&b'.') {
+            self.at += 1;
+            self.digits()?;
+        }
+        if let Some(b'e' | b'E') = self.bytes.get(self.at) {
+            self.at += 1;
+            if let Some(b'+' | b'-') = self.bytes.get(self.at) {
+                self.at += 1;
+            }
+            self.digits()?;
+        }
+        Ok(())
+    }
+
+    fn digits(&mut self) -> Result<usize, JsonError> {
+        let start = self.at;
+        while let Some(b'0'..=b'9') = self.bytes.get(self.at) {
+            self.at += 1;
+        }
+        if self.at == start { Err(self.refusal()) } else { Ok(self.at - start) }
+    }
+
+    #[inline]
+    fn string(&mut self) -> Result<(), JsonError> {
+        self.at += 1;
+        loop {
+            self.at = string_stop(self.bytes, self.at);
+            match self.bytes.get(self.at) {
+                Some(b'"') => {
+                    self.at += 1;
+                    return Ok(());
+                }
+                Some(b'\\') => self.escape()?,
+                _ => return Err(self.refusal()),
+            }
+        }
+    }
+
+    fn escape(&mut self) -> Result<(), JsonError> {
+        match self.bytes.get(self.at + 1) {
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => {
+                self.at += 2;
+                Ok(())
+            }
+            Some(b'u') => {
+                let start = self.at;
+                let unit = self.unit(start)?;
+                self.at += 6;
+                // A half of a surrogate pair is no character: a destination may refuse it, or the whole batch with it.
+                let paired = match unit {
+                    0xd800..=0xdbff if self.bytes.get(self.at..self.at + 2) == Some(br"\u") => {
+                        let low = self.unit(self.at)?;
+                        self.at += 6;
+                        (0xdc00..=0xdfff).contains(&low)
+                    }
+                    0xd800..=0xdfff => false,
+                    _ => true,
+                };
+                if paired { Ok(()) } else { Err(JsonError::Unexpected(start)) }
+            }
+            None => Err(JsonError::Truncated(self.bytes.len())),
+            Some(_) => Err(JsonError::Unexpected(self.at)),
+        }
+    }
+
+    fn unit(&self, at: usize) -> Result<u32, JsonError> {
+        let digits = self.bytes.get(at + 2..at + 6).ok_or(JsonError::Truncated(self.bytes.len()))?;
+        digits.iter().try_fold(0, |unit, &byte| {
+            let digit = char::from(byte).to_digit(16).ok_or(JsonError::Unexpected(at))?;
+            Ok(unit << 4 | digit)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn accepts(text: &str) -> bool {
+        let mut reader = Reader::new(text);
+        reader.value().and_then(|_| reader.end()).is_ok()
+    }
+
+    #[test]
+    fn the_grammar_is_that_of_serde_json() {
+        for text in [
+            "",
+            " ",
+            "1",
+            "-0",
+            "-",
+            "01",
+            "1.",
+            "1.5e3",
+            "1e",
+            "1E+2",
+            ".5",
+            "true",
+            "tru",
+            "nul",
+            "nullx",
+            "\"",
+            "\"a\"",
+            "\"\\",
+            "\"\\x\"",
+            "\"\\u12\"",
+            "\"\\u00e9\"",
+            "\"\\ud83d\\ude00\"",
+            "\"\\ud83d\"",
+            "\"\\ud83dx\"",
+            "\"\\ude00\"",
+            "\"\\ud83d\\u0041\"",
+            "\"\n\"",
+            "[]",
+            "[",
+            "[1,]",
+            "[1 2]",
+            "[1]]",
+            "{}",
+            "{\"a\"}",
+            "{\"a\":}",
+            "{\"a\":1,}",
+            "{\"a\":1 \"b\":2}",
+            "{a:1}",
+            "{\"a\":[}]",
+            "[{]}",
+            " {\"a\" : [ 1 , {} ] } ",
+            "[[],[[]],{}]",
+            "[[[]],1]",
+            "{\"a\":{},\"b\":[{}]}",
+            "abc",
+            "<html>",
+        ] {
+            let expected = serde_json::from_str::<serde_json::Value>(text).is_ok();
+            assert_eq!(accepts(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn depth_is_limited_and_costs_no_stack() {
+        let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
+        assert!(accepts(&nested(MAX_DEPTH as usize)));
+        let mut reader = Reader::new("");
+        let deep = nested(1_000_000);
+        reader.text = &deep;
+        reader.bytes = deep.as_bytes();
+        assert_eq!(reader.value(), Err(JsonError::TooDeep(MAX_DEPTH as usize)));
+        assert_eq!(skip(deep.as_bytes(), 0), Some(deep.len()));
+    }
+
+    #[test]
+    fn truncation_is_told_from_other_faults() {
+        for text in ["{\"a\":\"b", "[1", "tr", "\"\\u00", "{\"a\"", "-"] {
+            let error = Reader::new(text).value().unwrap_err();
+            assert!(matches!(error, JsonError::Truncated(_)), "{text}: {error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_judged_as_serde_json_does(text in r#"[\[\]{}",:\\u0-9a-e\. -]{0,24}"#) {
+            let expected = serde_json::from_str::<serde_json::Value>(&text).is_ok();
+            // serde_json refuses numbers beyond f64; they are valid JSON and stay as they are here.
+            prop_assert!(accepts(&text) == expected || text.contains('e'), "{}", text);
+        }
+    }
+}

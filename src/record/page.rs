@@ -1,0 +1,270 @@
+use std::borrow::Cow;
+
+use super::json;
+use super::value::{Kind, Value};
+
+/// One answer of a list endpoint: `{"data":[…],"pagination":{…},"errors":…}`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Page<'a> {
+    /// The bytes of each element of `data`, in order; none for `null`. A `data` object is a single record.
+    pub records: Vec<&'a [u8]>,
+    /// `data` is `null`: the console has nothing, or something is wrong with it.
+    pub null_data: bool,
+    /// Where the next page begins. `None` for `null`, an absent key, `""` and the string `"null"`.
+    pub next_cursor: Option<Cow<'a, str>>,
+    /// `pagination.totalItems`, where it is a number.
+    pub total_items: Option<u64>,
+    /// The entries of `errors` that say something.
+    pub errors: Vec<ApiError>,
+}
+
+/// An entry of `errors` with at least one of its three parts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ApiError {
+    /// For example 4010010.
+    pub code: Option<u64>,
+    /// For example `Authentication Failed`.
+    pub title: Option<String>,
+    /// What exactly, where the console says it.
+    pub detail: Option<String>,
+}
+
+impl std::fmt::Display for ApiError {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let code = self.code.map(|code| code.to_string());
+        let parts = [code.as_deref(), self.title.as_deref(), self.detail.as_deref()];
+        for (index, part) in parts.into_iter().flatten().enumerate() {
+            formatter.write_str(if index > 0 { ": " } else { "" })?;
+            formatter.write_str(part)?;
+        }
+        Ok(())
+    }
+}
+
+/// The body is not a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PageError {
+    /// Markup where JSON is expected: a proxy's or a login page.
+    #[error("the answer is HTML, not JSON")]
+    Html,
+    /// Neither JSON nor HTML.
+    #[error("the answer is not JSON (at byte {0})")]
+    NotJson(usize),
+    /// The connection ended inside the body, or the body is empty.
+    #[error("the answer is cut off after {0} bytes")]
+    Truncated(usize),
+    /// JSON, but neither `data` nor `errors` in it, or not an object.
+    #[error("the answer is JSON, but not a page of records: {0}")]
+    Shape(&'static str),
+}
+
+/// Cuts the console's answer into records in one pass over its bytes. The grammar inside a record is not looked at: a
+/// record that is not JSON must become an error event of its own and not cost the page.
+///
+/// # Errors
+/// When the body is not a page.
+pub fn parse_page(body: &[u8]) -> Result<Page<'_>, PageError> {
+    let mut page = Page::default();
+    let mut has_data = false;
+    let mut at = json::skip_space(body, 0);
+    match body.get(at) {
+        None => return Err(PageError::Truncated(body.len())),
+        Some(b'{') => at += 1,
+        Some(b'<') => return Err(PageError::Html),
+        Some(b'[' | b'"' | b'-' | b'0'..=b'9' | b't' | b'f' | b'n') => {
+            return Err(PageError::Shape("it is not an object"));
+        }
+        Some(_) => return Err(PageError::NotJson(at)),
+    }
+    let mut entries = 0;
+    loop {
+        at = json::skip_space(body, at);
+        let key = match body.get(at) {
+            Some(b'}') if entries == 0 => break at += 1,
+            Some(b'"') => {
+                let end = json::skip_string(body, at).ok_or(PageError::Truncated(body.len()))?;
+                let key = &body[at + 1..end - 1];
+                at = json::skip_space(body, end);
+                key
+            }
+            _ => return Err(refusal(body, at)),
+        };
+        if body.get(at) != Some(&b':') {
+            return Err(refusal(body, at));
+        }
+        at = json::skip_space(body, at + 1);
+        let start = at;
+        if key == b"data" && body.get(at) == Some(&b'[') {
+            has_data = true;
+            at = split_array(body, at, &mut page.records)?;
+        } else {
+            at = value_end(body, at)?;
+            let value = &body[start..at];
+            match key {
+                b"data" => match value.first() {
+                    Some(b'{') => {
+                        has_data = true;
+                        page.records = vec![value];
+                    }
+                    Some(b'n') => (has_data, page.null_data) = (true, true),
+                    _ => return Err(PageError::Shape("`data` is neither a list nor an object")),
+                },
+                b"pagination" => read_pagination(value, &mut page),
+                b"errors" => read_errors(value, &mut page.errors),
+                _ => {}
+            }
+        }
+        entries += 1;
+        at = json::skip_space(body, at);
+        match body.get(at) {
+            Some(b',') => at += 1,
+            Some(b'}') => break at += 1,
+            _ => return Err(refusal(body, at)),
+        }
+    }
+    at = json::skip_space(body, at);
+    if at < body.len() {
+        return Err(PageError::NotJson(at));
+    }
+    if !has_data && page.errors.is_empty() {
+        return Err(PageError::Shape("it has no `data`"));
+    }
+    Ok(page)
+}
+
+fn refusal(body: &[u8], at: usize) -> PageError {
+    if at >= body.len() { PageError::Truncated(body.len()) } else { PageError::NotJson(at) }
+}
+
+fn value_end(body: &[u8], start: usize) -> Result<usize, PageError> {
+    match json::skip(body, start) {
+        None => Err(PageError::Truncated(body.len())),
+        Some(end) if end == start => Err(refusal(body, start)),
+        Some(end) => Ok(end),
+    }
+}
+
+fn split_array<'a>(body: &'a [u8], open: usize, records: &mut Vec<&'a [u8]>) -> Result<usize, PageError> {
+    let mut at = json::skip_space(body, open + 1);
+    if body.get(at) == Some(&b']') {
+        return Ok(at + 1);
+    }
+    loop {
+        let end = value_end(body, at)?;
+        records.push(&body[at..end]);
+        at = json::skip_space(body, end);
+        match body.get(at) {
+            Some(b',') => at = json::skip_space(body, at + 1),
+            Some(b']') => return Ok(at + 1),
+            _ => return Err(refusal(body, at)),
+        }
+    }
+}
+
+fn read_pagination<'a>(value: &'a [u8], page: &mut Page<'a>) {
+    let Ok(text) = std::str::from_utf8(value) else { return };
+    for (key, value) in Value::new(text).entries() {
+        match key.as_ref() {
+            "nextCursor" => page.next_cursor = value.text().filter(|cursor| cursor != "null"),
+            "totalItems" => page.total_items = value.text().and_then(|total| total.parse().ok()),
+            _ => {}
+        }
+    }
+}
+
+fn read_errors(value: &[u8], errors: &mut Vec<ApiError>) {
+    let text = String::from_utf8_lossy(value);
+    let value = Value::new(&text);
+    let mut read = |entry: Value<'_>| {
+        let part = |name| entry.get(name).text().map(Cow::into_owned);
+        let error = ApiError {
+            code: part("code").and_then(|code| code.parse().ok()),
+            title: part("title"),
+            detail: part("detail"),
+        };
+        if error != ApiError::default() {
+            errors.push(error);
+        }
+    };
+    match value.kind() {
+        Kind::Array => value.elements().for_each(read),
+        _ => read(value),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts<'a>(page: &Page<'a>) -> Vec<&'a str> {
+        page.records.iter().map(|record| std::str::from_utf8(record).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_page_is_cut_into_its_records() {
+        let body = br#" {"pagination":{"totalItems":3,"nextCursor":"abc%3D"}, "data":[{"a":"]}"},
+            {"b":[1,{"c":"\"}"}]} ,{}, 7 ],"errors":null} "#;
+        let page = parse_page(body).unwrap();
+        assert_eq!(texts(&page), [r#"{"a":"]}"}"#, r#"{"b":[1,{"c":"\"}"}]}"#, "{}", "7"]);
+        assert_eq!(page.next_cursor.as_deref(), Some("abc%3D"));
+        assert_eq!(page.total_items, Some(3));
+        assert_eq!(page.errors, []);
+    }
+
+    #[test]
+    fn the_last_page_is_told_in_four_ways() {
+        for pagination in
+            [r#"{"nextCursor":null}"#, r#"{}"#, r#"{"nextCursor":""}"#, r#"{"nextCursor":"null"}"#, "null"]
+        {
+            let body = format!(r#"{{"data":[],"pagination":{pagination}}}"#);
+            assert_eq!(parse_page(body.as_bytes()).unwrap().next_cursor, None, "{pagination}");
+        }
+        assert_eq!(parse_page(br#"{"data":[]}"#).unwrap().next_cursor, None);
+    }
+
+    #[test]
+    fn null_data_is_an_empty_page_and_an_object_is_one_record() {
+        assert_eq!(parse_page(br#"{"data":null,"errors":null}"#).unwrap(), Page::default());
+        assert_eq!(texts(&parse_page(br#"{"data":{"id":"1"}}"#).unwrap()), [r#"{"id":"1"}"#]);
+    }
+
+    #[test]
+    fn only_errors_that_say_something_count() {
+        let silent = parse_page(br#"{"data":[],"errors":[{},{"type":"object"},null,{"code":null}]}"#).unwrap();
+        assert_eq!(silent.errors, []);
+        let loud =
+            parse_page(br#"{"errors":[{"code":4010010,"title":"Authentication Failed","detail":null}]}"#).unwrap();
+        assert_eq!(loud.errors.len(), 1);
+        assert_eq!(loud.errors[0].to_string(), "4010010: Authentication Failed");
+    }
+
+    #[test]
+    fn what_is_no_page_is_told_apart() {
+        for (body, expected) in [
+            (&b"<html><title>429 Too Many Requests</title>"[..], PageError::Html),
+            (b"", PageError::Truncated(0)),
+            (b"Bad Gateway", PageError::NotJson(0)),
+            (br#"{"data":[{"id":"1"#, PageError::Truncated(17)),
+            (br#"{"data":[{"id":"1"}"#, PageError::Truncated(19)),
+            (br#"{"data":[{"id":"1"},"#, PageError::Truncated(20)),
+            (br#"{"data":"#, PageError::Truncated(8)),
+            (br#"{"data""#, PageError::Truncated(7)),
+            (br#"{"data":[]} trailing"#, PageError::NotJson(12)),
+            (br#"{"data":[1 2]}"#, PageError::NotJson(11)),
+            (br#"{"data":[],}"#, PageError::NotJson(11)),
+            (br#"{"data":5}"#, PageError::Shape("`data` is neither a list nor an object")),
+            (br#"[1]"#, PageError::Shape("it is not an object")),
+            (br#"{"records":[]}"#, PageError::Shape("it has no `data`")),
+            (br#"{}"#, PageError::Shape("it has no `data`")),
+        ] {
+            assert_eq!(parse_page(body), Err(expected), "{}", String::from_utf8_lossy(body));
+        }
+    }
+
+    /// Broken inside, but its end is clear: it becomes an error event, its neighbours go on.
+    #[test]
+    fn a_broken_record_does_not_cost_its_page() {
+        let page = parse_page(b"{\"data\":[{\"a\":NaN},{\"b\":\"\xff\"},{\"c\":1}]}").unwrap();
+        assert_eq!(page.records, [&b"{\"a\":NaN}"[..], b"{\"b\":\"\xff\"}", b"{\"c\":1}"]);
+    }
+}

@@ -1,0 +1,195 @@
+use std::path::Path;
+
+use reqwest::Method;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use super::*;
+use crate::record::Stream;
+use crate::telemetry::{Activity, FileStatus, Health, LaneState};
+
+struct Running {
+    base: String,
+    client: reqwest::Client,
+    telemetry: Arc<Telemetry>,
+    stop: oneshot::Sender<()>,
+    served: JoinHandle<io::Result<()>>,
+}
+
+impl Running {
+    async fn start() -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let server = Server::bind("127.0.0.1:0").await.unwrap();
+        assert_ne!(server.address().port(), 0);
+        let base = format!("http://{}", server.address());
+        let telemetry = Arc::new(Telemetry::new());
+        let (stop, stopped) = oneshot::channel::<()>();
+        let served = tokio::spawn(server.serve(telemetry.clone(), async {
+            let _ = stopped.await;
+        }));
+        Self { base, client: reqwest::Client::builder().no_proxy().build().unwrap(), telemetry, stop, served }
+    }
+
+    async fn get(&self, path: &str) -> (u16, String) {
+        let answer = self.client.get(format!("{}{path}", self.base)).send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    }
+}
+
+fn file(pipeline: &str, activity: Activity, problem: Option<&str>) -> FileStatus {
+    FileStatus { pipeline: pipeline.to_owned(), activity, problem: problem.map(str::to_owned) }
+}
+
+#[tokio::test]
+async fn ready_when_files_and_state_are_and_not_while_draining() {
+    let running = Running::start().await;
+    assert_eq!(running.get("/livez").await, (200, "ok\n".to_owned()));
+    let (status, why) = running.get("/readyz").await;
+    assert_eq!(status, 503);
+    assert!(why.contains("files were not read yet") && why.contains("state store: not opened yet"), "{why}");
+
+    running.telemetry.health().files_read();
+    running.telemetry.health().state_store(Ok(()));
+    assert_eq!(running.get("/readyz").await, (200, "ok\n".to_owned()));
+
+    // A dead console and a dead sink do not make a worker unready.
+    let lane = running.telemetry.start_lane("acme", Stream::Threats, "bus");
+    lane.set_state(Timestamp::now(), LaneState::SinkFailing("connection refused".to_owned()));
+    assert_eq!(running.get("/readyz").await.0, 200);
+
+    running.telemetry.health().state_store(Err("disk full".to_owned()));
+    assert_eq!(running.get("/readyz").await, (503, "state store: disk full\n".to_owned()));
+    running.telemetry.health().state_store(Ok(()));
+    running.telemetry.health().draining();
+    assert_eq!(running.get("/readyz").await.0, 503);
+    assert_eq!(running.get("/livez").await.0, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_runtime_that_does_not_turn_is_reported() {
+    let health = Health::new();
+    assert_eq!(health.stuck(), None);
+    tokio::time::advance(Duration::from_secs(31)).await;
+    assert!(health.stuck().is_some());
+    health.beat();
+    assert_eq!(health.stuck(), None);
+}
+
+#[tokio::test]
+async fn metrics_are_prometheus_text() {
+    let running = Running::start().await;
+    running.telemetry.start_lane("acme", Stream::Threats, "bus");
+    let answer = running.client.get(format!("{}/metrics", running.base)).send().await.unwrap();
+    assert_eq!(answer.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+    let text = answer.text().await.unwrap();
+    assert!(text.contains("\ns1_forwarder_lane_up{pipeline=\"acme\",stream=\"threats\",sink=\"bus\"} 1\n"), "{text}");
+    assert!(text.contains("s1_forwarder_build_info{"), "{text}");
+    assert!(text.ends_with('\n'));
+}
+
+#[tokio::test]
+async fn unknown_paths_and_other_methods_are_refused() {
+    let running = Running::start().await;
+    for path in ["/metric", "/api/v1", "/api/v1/lanes/x", "/../etc/passwd", "//"] {
+        assert_eq!(running.get(path).await.0, 404, "{path}");
+    }
+    for path in ["/", "/metrics", "/livez", "/readyz", "/api/v1/lanes"] {
+        let status = async |method: Method| {
+            running.client.request(method, format!("{}{path}", running.base)).send().await.unwrap().status().as_u16()
+        };
+        assert_eq!(status(Method::POST).await, 405, "{path}");
+        assert_eq!(status(Method::DELETE).await, 405, "{path}");
+        assert_eq!(status(Method::HEAD).await, running.get(path).await.0, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn lanes_as_json() {
+    let running = Running::start().await;
+    let lane = running.telemetry.start_lane("acme", Stream::Threats, "bus");
+    running.telemetry.set_file(Path::new("dir/acme.yaml"), file("acme", Activity::Running, None));
+    running.telemetry.set_token_expiry("acme", Some(Timestamp::parse("2030-01-31T00:00:00Z").unwrap()));
+    let now = Timestamp::now();
+    lane.pulled.fetch_add(12, std::sync::atomic::Ordering::Relaxed);
+    lane.drop_events(crate::telemetry::DropReason::Duplicate, 5);
+    lane.set_complete_until(now.minus(Duration::from_secs(60)));
+    lane.set_state(now, LaneState::ConsoleRefused("401 Unauthorized".to_owned()));
+
+    let (status, text) = running.get("/api/v1/lanes").await;
+    assert_eq!(status, 200);
+    let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(json["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(json["files"][0]["file"], "dir/acme.yaml");
+    assert_eq!(json["files"][0]["state"], "running");
+    assert_eq!(json["files"][0]["problem"], serde_json::Value::Null);
+    let lane = &json["lanes"][0];
+    assert_eq!((&lane["pipeline"], &lane["stream"], &lane["sink"]), (&"acme".into(), &"threats".into(), &"bus".into()));
+    assert_eq!((&lane["state"], &lane["up"]), (&"console_refused".into(), &false.into()));
+    assert_eq!(lane["error"], "401 Unauthorized");
+    assert_eq!(lane["last_error"]["text"], "401 Unauthorized");
+    assert_eq!(lane["last_success"], serde_json::Value::Null);
+    assert_eq!((&lane["pulled"], &lane["dropped"]["duplicate"]), (&12.into(), &5.into()));
+    assert!(lane["lag_seconds"].as_f64().unwrap() >= 60.0, "{lane}");
+    assert_eq!(lane["token_expires"], "2030-01-31T00:00:00.000000Z");
+}
+
+#[tokio::test]
+async fn the_page_shows_lanes_and_what_is_wrong_with_files() {
+    let running = Running::start().await;
+    let telemetry = &running.telemetry;
+    telemetry.start_lane("acme", Stream::Threats, "bus");
+    let failing = telemetry.start_lane("bolt", Stream::Activities, "siem");
+    failing.set_state(Timestamp::now(), LaneState::SinkFailing("503 Service Unavailable".to_owned()));
+    telemetry.set_file(Path::new("acme.yaml"), file("acme", Activity::Running, None));
+    telemetry.set_file(Path::new("bolt.yaml"), file("bolt", Activity::Running, Some("line 3: unknown key `stream`")));
+    telemetry.set_file(Path::new("cold.yaml"), file("cold", Activity::Paused, None));
+    telemetry.set_file(Path::new("dead.yaml"), file("dead", Activity::NotStarted, Some("empty file")));
+
+    let (status, page) = running.get("/?refresh=5").await;
+    assert_eq!(status, 200);
+    for part in [
+        "1 lanes up, 1 failing",
+        "503 Service Unavailable",
+        "sink failing",
+        "line 3: unknown key `stream` — The last good version keeps running; a restart would not start this pipeline.",
+        "Paused by its file; its checkpoints are kept.",
+        "empty file — Not running; a restart would not start this pipeline.",
+        "http-equiv=\"refresh\" content=\"5\"",
+        "not ready: the pipeline files were not read yet",
+    ] {
+        assert!(page.contains(part), "{part} is missing in {page}");
+    }
+    assert!(!page.contains("acme.yaml"), "a file without problems is not listed");
+    assert!(!page.contains("<script") && !page.contains("src="), "{page}");
+    assert!(!running.get("/").await.1.contains("http-equiv"));
+}
+
+#[tokio::test]
+async fn nothing_that_comes_from_outside_is_markup() {
+    let running = Running::start().await;
+    let hostile = "<script>alert('x')</script>\" onload=\"&";
+    let lane = running.telemetry.start_lane(hostile, Stream::Threats, hostile);
+    lane.set_state(Timestamp::now(), LaneState::Stopped(hostile.to_owned()));
+    running.telemetry.set_file(Path::new(hostile), file(hostile, Activity::NotStarted, Some(hostile)));
+    let answer = running.client.get(&running.base).send().await.unwrap();
+    assert!(answer.headers()["content-security-policy"].to_str().unwrap().starts_with("default-src 'none'"));
+    let page = answer.text().await.unwrap();
+    let escaped = "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;&quot; onload=&quot;&amp;";
+    assert!(!page.contains("<script") && !page.contains("onload=\""), "{page}");
+    assert_eq!(page.matches(escaped).count(), 6, "{page}");
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_does_not_keep_the_process() {
+    let running = Running::start().await;
+    for lane in 0..2_000 {
+        running.telemetry.start_lane(&format!("pipeline-{lane}"), Stream::Threats, "bus");
+    }
+    let slow = running.client.get(format!("{}/metrics", running.base)).send().await.unwrap();
+    running.stop.send(()).unwrap();
+    let begun = Instant::now();
+    running.served.await.unwrap().unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(20));
+    drop(slow);
+}

@@ -1,0 +1,58 @@
+use std::time::Duration;
+
+use backoff::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+
+/// Exponential back-off with full jitter: wait n is evenly distributed between nothing and min(max, initial × 2ⁿ).
+/// It never ends: whoever retries decides for what.
+///
+/// The library's own jitter only adds to a delay, so that a thousand lanes which lost one sink would still come back
+/// together after the first delay. Source: "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
+#[derive(Debug)]
+pub struct FullJitter {
+    bounds: ExponentialBackoff,
+    max: Duration,
+    random: fastrand::Rng,
+}
+
+impl FullJitter {
+    /// `initial` bounds the first wait, `max` every wait; `random` decides.
+    pub fn new(initial: Duration, max: Duration, random: fastrand::Rng) -> Self {
+        let bounds = ExponentialBuilder::new().with_min_delay(initial.min(max)).with_max_delay(max);
+        Self { bounds: bounds.with_factor(2.0).without_max_times().build(), max, random }
+    }
+
+    /// The next wait.
+    pub fn wait(&mut self) -> Duration {
+        self.bounds.next().unwrap_or(self.max).mul_f64(self.random.f64())
+    }
+}
+
+impl Iterator for FullJitter {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        Some(self.wait())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_spread_over_the_whole_window_and_stay_within_it() {
+        let (initial, max) = (Duration::from_millis(500), Duration::from_secs(4));
+        let mut longest = [Duration::ZERO; 6];
+        let mut shortest = [Duration::MAX; 6];
+        for seed in 0..500 {
+            for (n, wait) in FullJitter::new(initial, max, fastrand::Rng::with_seed(seed)).take(6).enumerate() {
+                longest[n] = longest[n].max(wait);
+                shortest[n] = shortest[n].min(wait);
+            }
+        }
+        for (n, bound) in [500, 1_000, 2_000, 4_000, 4_000, 4_000].map(Duration::from_millis).into_iter().enumerate() {
+            assert!(longest[n] <= bound && longest[n] > bound.mul_f64(0.95), "{n}: {:?}", longest[n]);
+            assert!(shortest[n] < bound.mul_f64(0.05), "{n}: {:?}", shortest[n]);
+        }
+    }
+}

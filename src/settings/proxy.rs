@@ -1,0 +1,85 @@
+use std::borrow::Cow;
+use std::fmt;
+use std::str::FromStr;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// The address of a proxy: `http://HOST:PORT` or `https://…`, a user name and password allowed. What is printed holds neither.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Proxy(url::Url);
+
+/// The text names no proxy. Holds nothing of it, since there may be a password in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not the address of a proxy; write it as http://HOST:PORT or https://HOST:PORT")]
+pub struct ProxyError;
+
+impl Proxy {
+    /// The whole address, password included: for the HTTP client only.
+    pub(super) fn url(&self) -> &url::Url {
+        &self.0
+    }
+}
+
+impl FromStr for Proxy {
+    type Err = ProxyError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let text = text.trim();
+        let with_scheme = if text.contains("://") { Cow::Borrowed(text) } else { Cow::Owned(format!("http://{text}")) };
+        let url = url::Url::parse(&with_scheme).map_err(|_| ProxyError)?;
+        let usable = matches!(url.scheme(), "http" | "https") && url.host_str().is_some_and(|host| !host.is_empty());
+        if usable { Ok(Self(url)) } else { Err(ProxyError) }
+    }
+}
+
+/// Without user name and password.
+impl fmt::Display for Proxy {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}://{}", self.0.scheme(), self.0.host_str().unwrap_or_default())?;
+        self.0.port().map_or(Ok(()), |port| write!(formatter, ":{port}"))
+    }
+}
+
+impl fmt::Debug for Proxy {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Proxy({self})")
+    }
+}
+
+impl Serialize for Proxy {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Proxy {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+impl JsonSchema for Proxy {
+    fn schema_name() -> Cow<'static, str> {
+        "Proxy".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "description": "Address of a proxy: http://HOST:PORT." })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_in_the_address_is_used_but_never_printed() {
+        let proxy: Proxy = "http://user:canary@proxy.example:3128".parse().unwrap();
+        assert_eq!(proxy.url().password(), Some("canary"));
+        let printed = format!("{proxy} {proxy:?} {}", serde_json::to_string(&proxy).unwrap());
+        assert!(printed.contains("http://proxy.example:3128") && !printed.contains("canary"), "{printed}");
+        let error = serde_json::from_str::<Proxy>("\"ftp://user:canary@h\"").unwrap_err().to_string();
+        assert!(!error.contains("canary"), "{error}");
+    }
+}

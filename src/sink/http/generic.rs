@@ -1,0 +1,134 @@
+//! `type: http`: any receiver of JSON over HTTP.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use http::{HeaderMap, Method};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::request::http_settings;
+use super::{Answer, Auth, Authenticator, Destination, Endpoint, HttpSink, Requests};
+use crate::settings::Secret;
+use crate::sink::line::Line;
+use crate::sink::settings::{Common, Compression, Defaults, SinkType};
+use crate::sink::{BuildError, Context, Event, Limits, Outcome, Probe, Sink};
+
+/// `type: http`: JSON to any receiver. A 2xx means that it has taken the whole request.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Where requests are posted.
+    pub url: Endpoint,
+    /// How events are framed.
+    #[serde(default)]
+    pub format: Format,
+    /// Send `{id, pipeline, stream, labels, record}` instead of the event alone.
+    #[serde(default)]
+    pub envelope: bool,
+    /// Headers of every request; each value may be a secret.
+    #[serde(default)]
+    pub headers: BTreeMap<String, Secret>,
+    /// Credentials.
+    #[serde(default)]
+    pub auth: Auth,
+}
+
+/// How events become a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    /// One event a line (`application/x-ndjson`).
+    #[default]
+    Ndjson,
+    /// One JSON array (`application/json`).
+    JsonArray,
+}
+
+const DEFAULTS: Defaults = Defaults {
+    limits: Limits { events: 1_000, bytes: 5 << 20, event_bytes: usize::MAX, copies: 1 },
+    flush: Duration::from_secs(1),
+    concurrency: 4,
+    concurrency_max: usize::MAX,
+    compressions: &[Compression::Gzip, Compression::Zstd, Compression::None],
+};
+
+impl SinkType for Settings {
+    fn defaults(&self) -> Defaults {
+        DEFAULTS
+    }
+
+    fn build(&self, common: &Common, context: &Context) -> Result<Arc<dyn Sink>, BuildError> {
+        let http = http_settings(common);
+        let auth = Authenticator::new(&self.headers, &self.auth, &context.shared.tokens, &http)?;
+        let requests = Requests::new(http, auth, HeaderMap::new(), context)?;
+        let destination =
+            Generic { endpoint: self.url.clone(), format: self.format, line: Line::new(self.envelope, context) };
+        Ok(Arc::new(HttpSink::new(destination, self.url.clone(), requests, common, &DEFAULTS)))
+    }
+}
+
+#[derive(Debug)]
+struct Generic {
+    endpoint: Endpoint,
+    format: Format,
+    line: Line,
+}
+
+impl Destination for Generic {
+    fn content_type(&self) -> &'static str {
+        match self.format {
+            Format::Ndjson => "application/x-ndjson",
+            Format::JsonArray => "application/json",
+        }
+    }
+
+    fn open(&self, out: &mut Vec<u8>) {
+        if self.format == Format::JsonArray {
+            out.push(b'[');
+        }
+    }
+
+    fn event(&self, index: usize, event: Event<'_>, out: &mut Vec<u8>) {
+        if self.format == Format::JsonArray && index > 0 {
+            out.push(b',');
+        }
+        self.line.write(event, out);
+        if self.format == Format::Ndjson {
+            out.push(b'\n');
+        }
+    }
+
+    fn close(&self, out: &mut Vec<u8>) {
+        if self.format == Format::JsonArray {
+            out.push(b']');
+        }
+    }
+
+    fn judge(&self, answer: &Answer<'_>) -> Outcome {
+        answer.by_status()
+    }
+
+    /// OPTIONS delivers nothing and is answered by every server, though few ask for credentials then.
+    fn probe<'a>(&'a self, requests: &'a Requests) -> BoxFuture<'a, Probe> {
+        async move {
+            let reply = match requests.ask(Method::OPTIONS, self.endpoint.url(), HeaderMap::new()).await {
+                Ok(reply) => reply,
+                Err(failure) => return failure.into_probe(),
+            };
+            let answer = Answer { status: reply.status, headers: &reply.headers, body: b"", events: 0 };
+            match answer.by_status() {
+                Outcome::Unauthorized(reason) => {
+                    Probe::Failed(format!("{}: credentials refused: {reason}", self.endpoint))
+                }
+                Outcome::Misconfigured(reason) if answer.status.is_redirection() => Probe::Failed(reason),
+                Outcome::RetryLater { reason, .. } => Probe::Failed(format!("{}: {reason}", self.endpoint)),
+                _ => Probe::Reached(format!("{} answers {} to OPTIONS", self.endpoint, answer.status.as_u16())),
+            }
+        }
+        .boxed()
+    }
+}

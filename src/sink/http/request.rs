@@ -1,0 +1,325 @@
+//! Sending, once for all destinations.
+
+use std::error::Error;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use hmac::Mac;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, StatusCode};
+use sha2::{Digest, Sha256};
+use url::Url;
+
+use super::auth::{AuthError, Authenticator, Used};
+use super::body::{Body, content_encoding, encode};
+use super::oauth::TokenError;
+use super::signature::Signed;
+use super::{Answer, Destination, Endpoint};
+use crate::record::Timestamp;
+use crate::settings::HttpSettings;
+use crate::sink::settings::{Common, Compression, Defaults};
+use crate::sink::{Attempt, Batch, BuildError, Context, Limits, Outcome, Probe, Sink};
+
+/// A destination and what it takes to talk to it: the sink of one lane.
+#[derive(Debug)]
+pub(crate) struct HttpSink<D> {
+    destination: D,
+    endpoint: Endpoint,
+    requests: Requests,
+    limits: Limits,
+    compression: Compression,
+    /// Requests in a row whose connection was lost while they were sent.
+    cut: AtomicU32,
+}
+
+/// Requests with the sink's credentials and headers.
+#[derive(Debug)]
+pub(crate) struct Requests {
+    settings: HttpSettings,
+    client: Mutex<reqwest::Client>,
+    headers: HeaderMap,
+    auth: Authenticator,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Vec<u8>,
+}
+
+/// Why nothing came back, or not the whole.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) outcome: Outcome,
+    pub(crate) label: String,
+    /// The connection was lost after it had been made.
+    cut: bool,
+    /// No connection could be made.
+    unreached: bool,
+}
+
+/// The HTTP client's settings of a sink.
+pub(crate) fn http_settings(common: &Common) -> HttpSettings {
+    HttpSettings { tls: common.tls.clone(), proxy: common.proxy.clone(), timeout: common.timeout() }
+}
+
+impl Requests {
+    /// `headers` are sent with every request, those that name the lane are added.
+    pub(crate) fn new(
+        settings: HttpSettings,
+        auth: Authenticator,
+        mut headers: HeaderMap,
+        context: &Context,
+    ) -> Result<Self, BuildError> {
+        let client = Mutex::new(settings.client()?);
+        for (name, text) in
+            [("x-s1-forwarder-pipeline", context.pipeline.as_str()), ("x-s1-forwarder-stream", context.stream.name())]
+        {
+            let value = HeaderValue::from_str(text)
+                .map_err(|_| BuildError::value("name", "not a pipeline name that a header can carry"))?;
+            headers.insert(HeaderName::from_static(name), value);
+        }
+        Ok(Self { settings, client, headers, auth })
+    }
+
+    /// One request with credentials, for probes. A refusal for want of credentials is tried once more with newer ones.
+    pub(crate) async fn ask(&self, method: Method, url: &Url, headers: HeaderMap) -> Result<Reply, Failure> {
+        let mut used = Used::default();
+        let first = self.exchange(method.clone(), url, headers.clone(), Bytes::new(), 64 * 1024, &mut used).await;
+        let refused = first.as_ref().is_ok_and(|reply| matches!(reply.status.as_u16(), 401 | 403));
+        if refused && self.auth.renew(&used).await {
+            return self.exchange(method, url, headers, Bytes::new(), 64 * 1024, &mut Used::default()).await;
+        }
+        first
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        url: &Url,
+        mut headers: HeaderMap,
+        body: Bytes,
+        answer_bytes: usize,
+        used: &mut Used,
+    ) -> Result<Reply, Failure> {
+        headers.extend(self.headers.clone());
+        self.auth.apply(&mut headers, used).await?;
+        let client = self.client.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut reply = exchange(&client, method, url, headers, body, answer_bytes).await;
+        match &mut reply {
+            Ok(reply) => used.scrub(&mut reply.body),
+            Err(failure) if failure.unreached => self.renew_client(),
+            Err(_) => {}
+        }
+        reply
+    }
+
+    /// Certificates are renewed on disk; a client keeps those that it was made with.
+    fn renew_client(&self) {
+        if let Ok(client) = self.settings.client() {
+            *self.client.lock().unwrap_or_else(PoisonError::into_inner) = client;
+        }
+    }
+}
+
+/// One request. Reads the answer up to `answer_bytes`; an answer of success that breaks off before is no answer.
+pub(crate) async fn exchange(
+    client: &reqwest::Client,
+    method: Method,
+    url: &Url,
+    headers: HeaderMap,
+    body: Bytes,
+    answer_bytes: usize,
+) -> Result<Reply, Failure> {
+    let mut response = client.request(method, url.clone()).headers(headers).body(body).send().await?;
+    let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
+    let mut body = Vec::new();
+    while body.len() < answer_bytes {
+        match response.chunk().await {
+            Ok(Some(chunk)) => body.extend_from_slice(&chunk[..chunk.len().min(answer_bytes - body.len())]),
+            Ok(None) => break,
+            // The status alone says what a refusal means.
+            Err(_) if !status.is_success() => break,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(Reply { status, headers, body })
+}
+
+impl From<reqwest::Error> for Failure {
+    fn from(error: reqwest::Error) -> Self {
+        let label = match &error {
+            error if error.is_timeout() => "timeout",
+            error if error.is_connect() => "connect",
+            _ => "connection",
+        };
+        let (cut, unreached) = (label == "connection", error.is_connect());
+        // The URL may hold secrets, and the causes below it say what happened.
+        let error = error.without_url();
+        let mut reason = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            let text = error.to_string();
+            // Some errors repeat their cause in their own text.
+            if !reason.contains(&text) {
+                reason = format!("{reason}: {text}");
+            }
+            cause = error.source();
+        }
+        Self { outcome: Outcome::RetryLater { reason, after: None }, label: label.to_owned(), cut, unreached }
+    }
+}
+
+impl From<AuthError> for Failure {
+    fn from(error: AuthError) -> Self {
+        let (outcome, label) = match error {
+            AuthError::Secret(error) => (Outcome::Unauthorized(error.to_string()), "secret"),
+            AuthError::Unfit(name) => {
+                (Outcome::Unauthorized(format!("the secret for `{name}` holds what no header can carry")), "secret")
+            }
+            AuthError::Token(TokenError { outcome }) => (outcome, "token"),
+        };
+        Self { outcome, label: label.to_owned(), cut: false, unreached: false }
+    }
+}
+
+impl Failure {
+    /// What is wrong, as a probe tells it.
+    pub(crate) fn into_probe(self) -> Probe {
+        Probe::Failed(match self.outcome {
+            Outcome::RetryLater { reason, .. }
+            | Outcome::Unauthorized(reason)
+            | Outcome::Misconfigured(reason)
+            | Outcome::TooLarge(reason)
+            | Outcome::Refused(reason) => reason,
+            Outcome::Delivered | Outcome::DeliveredWithWarning(_) | Outcome::Partial { .. } => self.label,
+        })
+    }
+}
+
+impl<D: Destination> HttpSink<D> {
+    pub(crate) fn new(
+        destination: D,
+        endpoint: Endpoint,
+        requests: Requests,
+        common: &Common,
+        defaults: &Defaults,
+    ) -> Self {
+        Self {
+            destination,
+            endpoint,
+            requests,
+            limits: common.limits(defaults),
+            compression: common.compression(defaults),
+            cut: AtomicU32::new(0),
+        }
+    }
+
+    async fn attempt(&self, batch: &Batch) -> Attempt {
+        let mut used = Used::default();
+        let first = self.once(batch, &mut used).await;
+        if matches!(first.outcome, Outcome::Unauthorized(_)) && self.requests.auth.renew(&used).await {
+            return self.once(batch, &mut Used::default()).await;
+        }
+        first
+    }
+
+    async fn once(&self, batch: &Batch, used: &mut Used) -> Attempt {
+        let (body, headers) = match self.request(batch, used).await {
+            Ok(request) => request,
+            Err(failure) => return Attempt { outcome: failure.outcome, bytes: 0, status: failure.label },
+        };
+        if body.plain > self.limits.bytes && batch.len() > 1 {
+            // Framing and escaping count as well, and only now it is known how much they add.
+            let reason = format!("{} bytes with framing, more than {}", body.plain, self.limits.bytes);
+            return Attempt { outcome: Outcome::TooLarge(reason), bytes: 0, status: "too_large".to_owned() };
+        }
+        let bytes = body.bytes.len() as u64;
+        let url = self.endpoint.url();
+        let limit = self.destination.answer_bytes();
+        let reply = self.requests.exchange(Method::POST, url, headers, body.bytes.into(), limit, used).await;
+        let (outcome, status) = match reply {
+            Ok(reply) => {
+                self.cut.store(0, Ordering::Relaxed);
+                let answer =
+                    Answer { status: reply.status, headers: &reply.headers, body: &reply.body, events: batch.len() };
+                (self.destination.judge(&answer), reply.status.as_u16().to_string())
+            }
+            Err(failure) => (self.after_failure(&failure, batch), failure.label),
+        };
+        Attempt { outcome, bytes, status }
+    }
+
+    /// A server or proxy that finds a body too large may close the connection before its answer can be read.
+    fn after_failure(&self, failure: &Failure, batch: &Batch) -> Outcome {
+        let cut = if failure.cut { self.cut.fetch_add(1, Ordering::Relaxed) + 1 } else { 0 };
+        match &failure.outcome {
+            Outcome::RetryLater { reason, .. } if cut > 2 && batch.len() > 1 => Outcome::TooLarge(reason.clone()),
+            outcome => outcome.clone(),
+        }
+    }
+
+    async fn request(&self, batch: &Batch, used: &mut Used) -> Result<(Body, HeaderMap), Failure> {
+        let id = batch_id(batch);
+        let seconds = Timestamp::now().seconds();
+        let signer = self.requests.auth.signer();
+        let mut signature = None;
+        if let Some(signer) = signer {
+            let (begun, secret) = signer.begin(&id, seconds).map_err(AuthError::Secret)?;
+            used.push(secret);
+            signature = Some(begun);
+        }
+        let over_plain = signer.is_some_and(|signer| signer.signed == Signed::Body);
+        let plain = signature.as_mut().filter(|_| over_plain);
+        let body = encode(&self.destination, batch, self.compression, plain).await.map_err(|error| Failure {
+            outcome: Outcome::RetryLater { reason: format!("cannot compress: {error}"), after: None },
+            label: "compress".to_owned(),
+            cut: false,
+            unreached: false,
+        })?;
+
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.destination.content_type()));
+        if let Some(encoding) = content_encoding(self.compression) {
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static(encoding));
+        }
+        if let Ok(value) = HeaderValue::from_str(&id) {
+            headers.insert(HeaderName::from_static("idempotency-key"), value);
+        }
+        if let (Some(signer), Some(mut signature)) = (signer, signature) {
+            if !over_plain {
+                signature.update(&body.bytes);
+            }
+            signer.finish(signature, &id, seconds, &mut headers);
+        }
+        Ok((body, headers))
+    }
+}
+
+/// Names a batch by what is in it, so that a receiver knows it again when it is sent again.
+fn batch_id(batch: &Batch) -> String {
+    let mut hash = Sha256::new();
+    for event in batch.events() {
+        hash.update(event.identity.to_string().as_bytes());
+    }
+    hash.finalize()[..16].iter().fold("msg_".to_owned(), |id, byte| format!("{id}{byte:02x}"))
+}
+
+impl<D: Destination> Sink for HttpSink<D> {
+    fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    fn send<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Attempt> {
+        self.attempt(batch).boxed()
+    }
+
+    fn probe(&self) -> BoxFuture<'_, Probe> {
+        self.destination.probe(&self.requests)
+    }
+}

@@ -1,0 +1,222 @@
+//! A lane's checkpoint as bytes: its position, and what it was made under.
+//!
+//! Layout, all numbers as LEB128 varints unless said otherwise (signed ones zigzag): version; console host and scope as
+//! length and UTF-8; `since` as configured, likewise; since as resolved; bound; watermark; 0 or 1 and the start of the last
+//! complete poll; number of seconds; per second: difference to the second before, number of keys, the first key, and the
+//! differences between the keys.
+
+use std::collections::BTreeMap;
+
+use crate::record::Timestamp;
+
+use super::Position;
+
+const VERSION: u64 = 1;
+
+/// What a lane stores after each acknowledgement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// Console that the keys belong to.
+    pub host: String,
+    /// Accounts, sites and groups that were asked for, as text.
+    pub scope: String,
+    /// `since` as the pipeline file had it at the first start.
+    pub since: String,
+    /// `since` as it was resolved then: the lane owes nothing before it.
+    pub since_resolved: Timestamp,
+    /// How far the lane has come.
+    pub position: Position,
+}
+
+/// The bytes are no checkpoint that this release understands.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CheckpointError {
+    /// Cut or altered.
+    #[error("the checkpoint is damaged; delete it to start this lane at `since` (s1-forwarder state delete)")]
+    Damaged,
+    /// Written by a newer release.
+    #[error("the checkpoint was written by a newer release (layout {0}, this one reads {VERSION}); use that release")]
+    Newer(u64),
+}
+
+impl Checkpoint {
+    /// As bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(256 + self.position.key_count() * 9);
+        put(&mut out, VERSION);
+        for text in [&self.host, &self.scope, &self.since] {
+            put(&mut out, text.len() as u64);
+            out.extend_from_slice(text.as_bytes());
+        }
+        for time in [self.since_resolved, self.position.bound(), self.position.watermark()] {
+            put_signed(&mut out, time.micros());
+        }
+        put(&mut out, u64::from(self.position.complete().is_some()));
+        if let Some(complete) = self.position.complete() {
+            put_signed(&mut out, complete.micros());
+        }
+        put(&mut out, self.position.keys().count() as u64);
+        let mut previous_second = 0;
+        for (second, keys) in self.position.keys() {
+            put_signed(&mut out, second - previous_second);
+            previous_second = second;
+            put(&mut out, keys.len() as u64);
+            let mut previous_key = 0;
+            for key in keys {
+                put(&mut out, key - previous_key);
+                previous_key = *key;
+            }
+        }
+        out
+    }
+
+    /// From bytes.
+    ///
+    /// # Errors
+    /// When they are cut, altered, or of a newer layout.
+    pub fn decode(bytes: &[u8]) -> Result<Self, CheckpointError> {
+        let mut reader = Reader(bytes);
+        match reader.number()? {
+            VERSION => {}
+            newer if newer > VERSION => return Err(CheckpointError::Newer(newer)),
+            _ => return Err(CheckpointError::Damaged),
+        }
+        let (host, scope, since) = (reader.text()?, reader.text()?, reader.text()?);
+        let (since_resolved, bound, watermark) = (reader.time()?, reader.time()?, reader.time()?);
+        let complete = if reader.number()? == 0 { None } else { Some(reader.time()?) };
+        let keys = reader.keys()?;
+        if !reader.0.is_empty() {
+            return Err(CheckpointError::Damaged);
+        }
+        Ok(Self {
+            host,
+            scope,
+            since,
+            since_resolved,
+            position: Position::from_parts(bound, watermark, complete, keys),
+        })
+    }
+}
+
+fn put(out: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        out.push((number & 0x7f) as u8 | 0x80);
+        number >>= 7;
+    }
+    out.push(number as u8);
+}
+
+fn put_signed(out: &mut Vec<u8>, number: i64) {
+    put(out, ((number << 1) ^ (number >> 63)) as u64);
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl Reader<'_> {
+    fn number(&mut self) -> Result<u64, CheckpointError> {
+        let mut number = 0_u64;
+        for shift in (0..64).step_by(7) {
+            let (byte, rest) = self.0.split_first().ok_or(CheckpointError::Damaged)?;
+            self.0 = rest;
+            let bits = u64::from(byte & 0x7f);
+            if bits << shift >> shift != bits {
+                return Err(CheckpointError::Damaged);
+            }
+            number |= bits << shift;
+            if byte & 0x80 == 0 {
+                return Ok(number);
+            }
+        }
+        Err(CheckpointError::Damaged)
+    }
+
+    fn signed(&mut self) -> Result<i64, CheckpointError> {
+        let number = self.number()?;
+        Ok((number >> 1) as i64 ^ -((number & 1) as i64))
+    }
+
+    fn time(&mut self) -> Result<Timestamp, CheckpointError> {
+        self.signed().map(Timestamp::from_micros)
+    }
+
+    fn text(&mut self) -> Result<String, CheckpointError> {
+        let length = usize::try_from(self.number()?).map_err(|_| CheckpointError::Damaged)?;
+        let (text, rest) = self.0.split_at_checked(length).ok_or(CheckpointError::Damaged)?;
+        self.0 = rest;
+        String::from_utf8(text.to_vec()).map_err(|_| CheckpointError::Damaged)
+    }
+
+    fn keys(&mut self) -> Result<BTreeMap<i64, Vec<u64>>, CheckpointError> {
+        let mut seconds = BTreeMap::new();
+        let mut second = 0_i64;
+        for _ in 0..self.number()? {
+            second = second.checked_add(self.signed()?).ok_or(CheckpointError::Damaged)?;
+            let mut keys = Vec::new();
+            let mut key = 0_u64;
+            for _ in 0..self.number()? {
+                key = key.checked_add(self.number()?).ok_or(CheckpointError::Damaged)?;
+                keys.push(key);
+            }
+            seconds.insert(second, keys);
+        }
+        Ok(seconds)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn checkpoint(keys: &[(i64, u64)], complete: bool) -> Checkpoint {
+        let start = Timestamp::from_micros(1_700_000_000_000_000);
+        let mut position = Position::starting_at(start.minus(Duration::from_secs(86_400)));
+        for (offset, key) in keys {
+            position.take(start.plus(Duration::from_micros(offset.unsigned_abs())), *key);
+        }
+        if complete {
+            position.finish(start, Duration::from_secs(300));
+        }
+        Checkpoint {
+            host: "usea1-acme.sentinelone.net".to_owned(),
+            scope: "accounts=225494730938493804".to_owned(),
+            since: "30d".to_owned(),
+            since_resolved: start.minus(Duration::from_secs(86_400)),
+            position,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_encoded_is_decoded(
+            keys in prop::collection::vec((0..100_000_000_i64, any::<u64>()), 0..200),
+            complete in any::<bool>(),
+        ) {
+            let checkpoint = checkpoint(&keys, complete);
+            prop_assert_eq!(Checkpoint::decode(&checkpoint.encode()), Ok(checkpoint));
+        }
+
+        #[test]
+        fn cut_bytes_are_refused(cut in 0..100_usize) {
+            let bytes = checkpoint(&[(1, 1), (2, u64::MAX)], true).encode();
+            if cut < bytes.len() {
+                prop_assert_eq!(Checkpoint::decode(&bytes[..cut]), Err(CheckpointError::Damaged));
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_read_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
+            let _ = Checkpoint::decode(&bytes);
+        }
+    }
+
+    #[test]
+    fn a_newer_layout_is_refused() {
+        let mut bytes = checkpoint(&[], false).encode();
+        bytes[0] = 2;
+        assert_eq!(Checkpoint::decode(&bytes), Err(CheckpointError::Newer(2)));
+    }
+}

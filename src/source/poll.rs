@@ -1,0 +1,269 @@
+use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use compact_str::{CompactString, ToCompactString};
+
+use super::{Position, Pull};
+use crate::console::{Client, ConsoleError, Endpoint};
+use crate::record::{Identity, Stream, Timestamp, facts, parse_page};
+use crate::telemetry::{DropReason, Meter};
+
+/// After this many empty pages in a row that each name a next one, the list is taken to be at its end.
+const MAX_EMPTY_PAGES: usize = 5;
+/// How often `data: null` is asked for again before the console's count decides whether there is nothing.
+const NULL_TRIES: usize = 3;
+/// How far behind the newest record of a poll another may come without the order being in doubt.
+const TOLERANCE: Duration = Duration::from_secs(1);
+/// A body of a count.
+const COUNT_BYTES: usize = 64 * 1024;
+
+/// One poll: everything in [bound, S] that the position has not seen, page by page.
+///
+/// Its own copy of the position remembers what this poll has handed out; the lane's checkpoint follows the sink.
+#[derive(Debug)]
+pub struct Poll {
+    client: Arc<Client>,
+    meter: Meter,
+    pull: Arc<Pull>,
+    endpoint: Endpoint,
+    position: Position,
+    start: Timestamp,
+    pass: Pass,
+    /// Every page so far was in ascending order, so that what was read says up to where everything was read.
+    ordered: bool,
+    newest: Timestamp,
+    null_answers: usize,
+}
+
+/// One walk along the console's cursors. A refused or repeated cursor ends it, and the next begins where this one got to.
+#[derive(Debug)]
+struct Pass {
+    from: Timestamp,
+    cursor: Option<String>,
+    /// Hashes of the cursors followed.
+    seen: HashSet<u64>,
+    empty_pages: usize,
+    found_new: bool,
+}
+
+/// The new records of one answer.
+#[derive(Debug)]
+pub struct Page {
+    /// The answer; records are slices of it.
+    pub body: Bytes,
+    /// In the console's order.
+    pub records: Vec<Record>,
+    /// Whether the order can be relied on: only then does reading a record mean that all before it were read.
+    pub ordered: bool,
+    /// Start of the poll by the console's clock.
+    pub start: Timestamp,
+    /// Number of records in the answer, those dropped included.
+    pub shown: usize,
+    /// The poll reached its end with this answer.
+    pub last: bool,
+}
+
+/// One record, with what a lane must know of it.
+#[derive(Debug, Clone)]
+pub struct Record {
+    /// Place in [`Page::body`].
+    pub range: Range<usize>,
+    /// The console's id, or the content's where there is none.
+    pub id: CompactString,
+    /// See [`Identity`].
+    pub identity: Identity,
+    /// The record's own time, where it has one.
+    pub time: Option<Timestamp>,
+    /// Where the position keeps it: its own time, or that of the record before it.
+    pub place: Timestamp,
+    /// What the position remembers.
+    pub key: u64,
+}
+
+impl Poll {
+    /// A poll that starts at `start` by the console's clock and continues `position`.
+    pub fn new(client: Arc<Client>, meter: Meter, pull: Arc<Pull>, position: Position, start: Timestamp) -> Self {
+        let from = position.bound().whole_second();
+        Self {
+            endpoint: Endpoint::of(pull.stream),
+            newest: from,
+            client,
+            meter,
+            pull,
+            position,
+            start,
+            pass: Pass::from(from),
+            ordered: true,
+            null_answers: 0,
+        }
+    }
+
+    /// One request for the next page of at most `limit` records, its answer at most `max_bytes` long.
+    ///
+    /// # Errors
+    /// See [`ConsoleError`]. Nothing was taken then, and the same call may be made again.
+    pub async fn next(&mut self, limit: usize, max_bytes: usize) -> Result<Page, ConsoleError> {
+        let body = match self.ask(limit, max_bytes).await {
+            Err(ConsoleError::BadCursor(reason)) => {
+                self.restart();
+                return Err(ConsoleError::BadCursor(reason));
+            }
+            answer => answer?,
+        };
+        let page = parse_page(&body).map_err(|error| ConsoleError::transient(error.to_string()))?;
+        if let Some(error) = page.errors.first() {
+            return Err(ConsoleError::transient(format!("the console answered 200 with an error: {error}")));
+        }
+        if page.null_data {
+            return self.null_answer(body.clone()).await;
+        }
+        self.null_answers = 0;
+        let shown = page.records.len();
+        let records = self.take(&body, &page.records);
+        self.pass.found_new |= !records.is_empty();
+        let last = self.follow(page.next_cursor.as_deref(), shown);
+        Ok(Page { records, ordered: self.ordered, start: self.start, shown, last, body: body.clone() })
+    }
+
+    /// `data: null` may mean that there is nothing, or that something is wrong: the console's own count decides.
+    async fn null_answer(&mut self, body: Bytes) -> Result<Page, ConsoleError> {
+        self.null_answers += 1;
+        if self.null_answers <= NULL_TRIES {
+            return Err(ConsoleError::transient("the console answered 200 with `data: null`"));
+        }
+        if self.pass.cursor.is_some() {
+            self.null_answers = 0;
+            self.restart();
+            return Err(ConsoleError::transient("the console answered a cursor with `data: null`"));
+        }
+        let answer = self.request(vec![("countOnly", "true")], COUNT_BYTES).await?;
+        let count = parse_page(&answer).ok().and_then(|page| page.total_items);
+        match count {
+            Some(count) if count <= self.position.keys_from(self.pass.from) as u64 => {
+                Ok(Page { body, records: Vec::new(), ordered: self.ordered, start: self.start, shown: 0, last: true })
+            }
+            Some(count) => {
+                Err(ConsoleError::transient(format!("the console answered `data: null`, but counts {count} records")))
+            }
+            None => Err(ConsoleError::transient("the console answered `data: null`, and its count cannot be read")),
+        }
+    }
+
+    async fn ask(&self, limit: usize, max_bytes: usize) -> Result<Bytes, ConsoleError> {
+        let limit = limit.clamp(1, self.endpoint.max_limit).to_string();
+        let mut query = vec![
+            ("limit", limit.as_str()),
+            ("sortBy", self.endpoint.sort_by),
+            ("sortOrder", "asc"),
+            ("skipCount", "true"),
+        ];
+        if let Some(cursor) = &self.pass.cursor {
+            query.push(("cursor", cursor));
+        }
+        self.request(query, max_bytes).await
+    }
+
+    /// The poll's window and filters, and `query` before them.
+    async fn request(&self, mut query: Vec<(&str, &str)>, max_bytes: usize) -> Result<Bytes, ConsoleError> {
+        let (from_name, to_name) =
+            (format!("{}__gte", self.endpoint.time_filter), format!("{}__lte", self.endpoint.time_filter));
+        let (from, to) = (self.pass.from.to_string(), self.start.to_string());
+        let types = comma_list(&self.pull.types);
+        query.extend([(from_name.as_str(), from.as_str()), (to_name.as_str(), to.as_str())]);
+        if !types.is_empty() {
+            query.push(("activityTypes", &types));
+        }
+        if self.pull.include_hidden {
+            query.push(("includeHidden", "true"));
+        }
+        self.client.list(self.endpoint.path, &query, max_bytes, Some(&self.meter)).await
+    }
+
+    /// Takes what the position has not seen.
+    fn take(&mut self, body: &Bytes, shown: &[&[u8]]) -> Vec<Record> {
+        let begin = body.as_ptr() as usize;
+        let mut records = Vec::with_capacity(shown.len());
+        let (mut duplicates, mut filtered) = (0, 0);
+        for bytes in shown {
+            let facts = facts(self.pull.stream, bytes);
+            let place = facts.time.unwrap_or(self.newest);
+            // The console compares, and may sort, at about 10 ms.
+            self.ordered &= place.plus(TOLERANCE) >= self.newest;
+            self.newest = self.newest.max(place);
+            if facts.activity_type.is_some_and(|kind| self.pull.exclude_types.binary_search(&kind).is_ok()) {
+                filtered += 1;
+                continue;
+            }
+            let identity = facts.identity(self.client.host(), bytes);
+            let key = match self.pull.stream {
+                Stream::Activities => facts.id.parse().unwrap_or_else(|_| identity.key()),
+                _ => identity.key(),
+            };
+            let earlier = self.position.complete().is_some_and(|complete| place <= complete);
+            if !self.position.take(place, key) {
+                duplicates += 1;
+                continue;
+            }
+            if earlier {
+                self.meter.arrived_late(self.start.since(place));
+            }
+            let offset = bytes.as_ptr() as usize - begin;
+            let id = facts.record_id(bytes).to_compact_string();
+            records.push(Record { range: offset..offset + bytes.len(), id, identity, time: facts.time, place, key });
+        }
+        self.meter.lane.pulled.fetch_add(shown.len() as u64, Ordering::Relaxed);
+        self.meter.lane.drop_events(DropReason::Duplicate, duplicates);
+        self.meter.lane.drop_events(DropReason::Filtered, filtered);
+        records
+    }
+
+    /// Moves to the next page; true when there is none.
+    fn follow(&mut self, next_cursor: Option<&str>, shown: usize) -> bool {
+        self.pass.empty_pages = if shown == 0 { self.pass.empty_pages + 1 } else { 0 };
+        let Some(cursor) = next_cursor.filter(|_| self.pass.empty_pages < MAX_EMPTY_PAGES) else {
+            return true;
+        };
+        if self.pass.seen.insert(hash(cursor)) {
+            self.pass.cursor = Some(cursor.to_owned());
+            return false;
+        }
+        // The cursor came before (B3). If this pass found anything there may be more behind: another pass from where it
+        // got to settles that, and one that finds nothing is the end.
+        if !self.pass.found_new {
+            return true;
+        }
+        self.restart();
+        false
+    }
+
+    /// Begins another pass: where the order can be relied on, from what was read so far.
+    fn restart(&mut self) {
+        let mut from = self.pass.from;
+        if self.ordered {
+            from = from.max(self.newest.minus(TOLERANCE).min(self.start.minus(self.pull.overlap)).whole_second());
+        }
+        self.pass = Pass::from(from);
+        self.newest = from;
+    }
+}
+
+impl Pass {
+    fn from(from: Timestamp) -> Self {
+        Self { from, cursor: None, seen: HashSet::new(), empty_pages: 0, found_new: false }
+    }
+}
+
+fn hash(cursor: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    cursor.hash(&mut hasher);
+    hasher.finish()
+}
+
+fn comma_list(types: &[u32]) -> String {
+    types.iter().map(u32::to_string).collect::<Vec<_>>().join(",")
+}

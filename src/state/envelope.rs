@@ -1,0 +1,40 @@
+//! The frame around a checkpoint on disk: magic, format, checksum.
+
+use std::path::Path;
+
+use super::StateError;
+
+/// The newest format that this release reads and the one it writes.
+pub const VERSION: u16 = 1;
+
+const MAGIC: &[u8; 8] = b"S1FWSTAT";
+const HEADER: usize = MAGIC.len() + 2 + 4;
+
+/// `payload` in its frame.
+pub fn seal(payload: &[u8]) -> Vec<u8> {
+    let mut sealed = Vec::with_capacity(HEADER + payload.len());
+    sealed.extend_from_slice(MAGIC);
+    sealed.extend_from_slice(&VERSION.to_be_bytes());
+    sealed.extend_from_slice(&crc32fast::hash(payload).to_be_bytes());
+    sealed.extend_from_slice(payload);
+    sealed
+}
+
+/// The payload of a frame read from `path`.
+pub fn open(sealed: &[u8], path: &Path) -> Result<Vec<u8>, StateError> {
+    let damaged = |reason| StateError::Damaged { path: path.to_owned(), reason };
+    let (magic, rest) = sealed.split_first_chunk::<8>().ok_or_else(|| damaged("it is too short"))?;
+    if magic != MAGIC {
+        return Err(damaged("it does not begin as a checkpoint does"));
+    }
+    let (version, rest) = rest.split_first_chunk::<2>().ok_or_else(|| damaged("it is too short"))?;
+    let version = u16::from_be_bytes(*version);
+    if version > VERSION {
+        return Err(StateError::Newer { path: path.to_owned(), version });
+    }
+    let (checksum, payload) = rest.split_first_chunk::<4>().ok_or_else(|| damaged("it is too short"))?;
+    if u32::from_be_bytes(*checksum) != crc32fast::hash(payload) {
+        return Err(damaged("its checksum is wrong"));
+    }
+    Ok(payload.to_vec())
+}

@@ -1,0 +1,215 @@
+use std::fs::{self, File, TryLockError};
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use futures_util::future::BoxFuture;
+
+use super::{LaneId, StateError, Store, envelope};
+use crate::record::Stream;
+
+const LOCK: &str = "lock";
+const LANES: &str = "lanes";
+const SUFFIX: &str = ".checkpoint";
+
+/// `--state file:DIR`: `DIR/lanes/PIPELINE/STREAM/SINK.checkpoint`, and a lock that one process holds.
+///
+/// A checkpoint is written to a new file, synced, renamed over the old one, and the directory is synced: after a crash
+/// either the old or the new one is there, whole.
+#[derive(Debug)]
+pub struct FileStore {
+    lanes: PathBuf,
+    /// Held for as long as the store lives.
+    _lock: File,
+}
+
+impl FileStore {
+    /// Creates the directory if need be and takes its lock.
+    ///
+    /// # Errors
+    /// When the directory cannot be used, or another process holds the lock.
+    pub fn open(directory: &Path) -> Result<Self, StateError> {
+        let lanes = directory.join(LANES);
+        fs::create_dir_all(&lanes).map_err(io("create", &lanes))?;
+        let path = directory.join(LOCK);
+        let lock = File::options().create(true).append(true).open(&path).map_err(io("open", &path))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { lanes, _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(StateError::Locked(directory.to_owned())),
+            Err(TryLockError::Error(source)) => Err(io("lock", &path)(source)),
+        }
+    }
+
+    fn path(&self, lane: &LaneId) -> PathBuf {
+        self.lanes.join(&lane.pipeline).join(lane.stream.name()).join(format!("{}{SUFFIX}", lane.sink))
+    }
+}
+
+impl Store for FileStore {
+    fn load<'a>(&'a self, lane: &'a LaneId) -> BoxFuture<'a, Result<Option<Vec<u8>>, StateError>> {
+        let path = self.path(lane);
+        blocking(move || match fs::read(&path) {
+            Ok(sealed) => envelope::open(&sealed, &path).map(Some),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(io("read", &path)(error)),
+        })
+    }
+
+    fn save<'a>(&'a self, lane: &'a LaneId, checkpoint: Vec<u8>) -> BoxFuture<'a, Result<(), StateError>> {
+        let path = self.path(lane);
+        blocking(move || write_durably(&path, &envelope::seal(&checkpoint)))
+    }
+
+    fn list(&self) -> BoxFuture<'_, Result<Vec<LaneId>, StateError>> {
+        let root = self.lanes.clone();
+        blocking(move || list(&root))
+    }
+
+    fn rename<'a>(&'a self, from: &'a LaneId, to: &'a LaneId) -> BoxFuture<'a, Result<(), StateError>> {
+        let (old, new, from, to) = (self.path(from), self.path(to), from.clone(), to.clone());
+        blocking(move || {
+            if !old.exists() {
+                return Err(StateError::Unknown(from));
+            }
+            if new.exists() {
+                return Err(StateError::Exists(to));
+            }
+            let parent = create_parent(&new)?;
+            fs::rename(&old, &new).map_err(io("rename", &old))?;
+            sync_directory(&parent)?;
+            old.parent().map_or(Ok(()), sync_directory)
+        })
+    }
+
+    fn delete<'a>(&'a self, lane: &'a LaneId) -> BoxFuture<'a, Result<(), StateError>> {
+        let (path, lane) = (self.path(lane), lane.clone());
+        blocking(move || match fs::remove_file(&path) {
+            Ok(()) => path.parent().map_or(Ok(()), sync_directory),
+            Err(error) if error.kind() == ErrorKind::NotFound => Err(StateError::Unknown(lane)),
+            Err(error) => Err(io("remove", &path)(error)),
+        })
+    }
+}
+
+/// File calls block, so they run beside the tasks.
+fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StateError> + Send + 'static,
+) -> BoxFuture<'static, Result<T, StateError>> {
+    Box::pin(async move {
+        match tokio::task::spawn_blocking(work).await {
+            Ok(result) => result,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    })
+}
+
+fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), StateError> {
+    let parent = create_parent(path)?;
+    let new = path.with_extension("new");
+    let mut file = File::create(&new).map_err(io("create", &new))?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(io("write", &new))?;
+    fs::rename(&new, path).map_err(io("replace", path))?;
+    sync_directory(&parent)
+}
+
+fn create_parent(path: &Path) -> Result<PathBuf, StateError> {
+    let parent = path.parent().unwrap_or(Path::new(".")).to_owned();
+    if !parent.is_dir() {
+        fs::create_dir_all(&parent).map_err(io("create", &parent))?;
+        // The new directory's own entry must survive a crash too.
+        parent.ancestors().skip(1).take(2).try_for_each(sync_directory)?;
+    }
+    Ok(parent)
+}
+
+fn sync_directory(directory: &Path) -> Result<(), StateError> {
+    File::open(directory).and_then(|opened| opened.sync_all()).map_err(io("sync", directory))
+}
+
+fn list(root: &Path) -> Result<Vec<LaneId>, StateError> {
+    let mut lanes = Vec::new();
+    for (pipeline, directory) in entries(root)? {
+        for (stream, directory) in entries(&directory)? {
+            let Ok(stream) = stream.parse::<Stream>() else { continue };
+            for (file, _) in entries(&directory)? {
+                if let Some(sink) = file.strip_suffix(SUFFIX) {
+                    lanes.push(LaneId { pipeline: pipeline.clone(), stream, sink: sink.to_owned() });
+                }
+            }
+        }
+    }
+    lanes.sort();
+    Ok(lanes)
+}
+
+fn entries(directory: &Path) -> Result<Vec<(String, PathBuf)>, StateError> {
+    let read = fs::read_dir(directory).map_err(io("read", directory))?;
+    read.map(|entry| {
+        let entry = entry.map_err(io("read", directory))?;
+        Ok((entry.file_name().to_string_lossy().into_owned(), entry.path()))
+    })
+    .collect()
+}
+
+fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> StateError + use<> {
+    let path = path.to_owned();
+    move |source| StateError::Io { action, path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lane(sink: &str) -> LaneId {
+        LaneId { pipeline: "acme".to_owned(), stream: Stream::Threats, sink: sink.to_owned() }
+    }
+
+    #[tokio::test]
+    async fn a_checkpoint_comes_back_as_it_was_saved() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = FileStore::open(directory.path()).unwrap();
+        assert_eq!(store.load(&lane("bus")).await.unwrap(), None);
+        store.save(&lane("bus"), b"first".to_vec()).await.unwrap();
+        store.save(&lane("bus"), b"second".to_vec()).await.unwrap();
+        assert_eq!(store.load(&lane("bus")).await.unwrap().as_deref(), Some(&b"second"[..]));
+        assert_eq!(store.list().await.unwrap(), [lane("bus")]);
+
+        store.rename(&lane("bus"), &lane("siem")).await.unwrap();
+        assert_eq!(store.load(&lane("siem")).await.unwrap().as_deref(), Some(&b"second"[..]));
+        assert!(matches!(store.rename(&lane("bus"), &lane("x")).await, Err(StateError::Unknown(_))));
+        store.delete(&lane("siem")).await.unwrap();
+        assert!(store.list().await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_damaged_or_newer_checkpoint_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = FileStore::open(directory.path()).unwrap();
+        store.save(&lane("bus"), b"payload".to_vec()).await.unwrap();
+        let path = store.path(&lane("bus"));
+        let whole = fs::read(&path).unwrap();
+
+        for cut in 0..whole.len() {
+            fs::write(&path, &whole[..cut]).unwrap();
+            let error = store.load(&lane("bus")).await.unwrap_err();
+            assert!(matches!(error, StateError::Damaged { .. }), "cut at {cut}: {error}");
+        }
+        let mut flipped = whole.clone();
+        *flipped.last_mut().unwrap() ^= 1;
+        fs::write(&path, &flipped).unwrap();
+        assert!(matches!(store.load(&lane("bus")).await, Err(StateError::Damaged { .. })));
+
+        let mut newer = whole;
+        newer[9] = 2;
+        fs::write(&path, &newer).unwrap();
+        assert!(matches!(store.load(&lane("bus")).await, Err(StateError::Newer { version: 2, .. })));
+    }
+
+    #[test]
+    fn one_process_owns_the_state() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = FileStore::open(directory.path()).unwrap();
+        assert!(matches!(FileStore::open(directory.path()), Err(StateError::Locked(_))));
+        drop(first);
+        FileStore::open(directory.path()).unwrap();
+    }
+}

@@ -1,0 +1,54 @@
+use std::fmt;
+use std::str::FromStr;
+
+use crate::record::Stream;
+
+/// A lane's name: one stream of one pipeline going to one sink. Written `pipeline/stream/sink`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LaneId {
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// The stream.
+    pub stream: Stream,
+    /// The sink's name.
+    pub sink: String,
+}
+
+/// The text does not name a lane.
+#[derive(Debug, thiserror::Error)]
+#[error("`{0}` does not name a lane; write PIPELINE/STREAM/SINK, for example acme/threats/siem")]
+pub struct LaneIdError(String);
+
+impl fmt::Display for LaneId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}/{}/{}", self.pipeline, self.stream, self.sink)
+    }
+}
+
+impl FromStr for LaneId {
+    type Err = LaneIdError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parse = || {
+            let mut parts = text.split('/');
+            let (pipeline, stream, sink) = (parts.next()?, parts.next()?, parts.next()?);
+            let complete = parts.next().is_none() && is_name(pipeline) && is_name(sink);
+            complete.then_some(Self {
+                pipeline: pipeline.to_owned(),
+                stream: stream.parse().ok()?,
+                sink: sink.to_owned(),
+            })
+        };
+        parse().ok_or_else(|| LaneIdError(text.to_owned()))
+    }
+}
+
+/// Names are what `design.md` section 3 allows, so that they are safe as parts of a path.
+fn is_name(text: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte);
+    let outer = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    (1..=63).contains(&text.len())
+        && text.bytes().all(inner)
+        && text.as_bytes().first().is_some_and(outer)
+        && text.as_bytes().last().is_some_and(outer)
+}

@@ -1,0 +1,256 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::*;
+use crate::record::Stream;
+use crate::telemetry::{FileStatus, LaneState};
+
+/// Section 6 of the design: name, type, labels.
+const CONTRACT: &[(&str, &str, &[&str])] = &[
+    ("records_pulled_total", "counter", &["pipeline", "stream", "sink"]),
+    ("events_delivered_total", "counter", &["pipeline", "stream", "sink"]),
+    ("events_dropped_total", "counter", &["pipeline", "stream", "sink", "reason"]),
+    ("dead_letters_total", "counter", &["pipeline", "stream", "sink"]),
+    ("map_errors_total", "counter", &["pipeline", "stream", "sink"]),
+    ("delivered_bytes_total", "counter", &["pipeline", "stream", "sink"]),
+    ("lag_seconds", "gauge", &["pipeline", "stream", "sink"]),
+    ("last_success_timestamp_seconds", "gauge", &["pipeline", "stream", "sink"]),
+    ("lane_up", "gauge", &["pipeline", "stream", "sink"]),
+    ("arrival_delay_seconds", "histogram", &["stream"]),
+    ("console_requests_total", "counter", &["pipeline", "stream", "status"]),
+    ("console_request_duration_seconds", "histogram", &["stream"]),
+    ("sink_requests_total", "counter", &["pipeline", "sink", "status"]),
+    ("sink_request_duration_seconds", "histogram", &["type"]),
+    ("token_expiry_timestamp_seconds", "gauge", &["pipeline"]),
+    ("in_flight_bytes", "gauge", &[]),
+    ("kafka_clients", "gauge", &[]),
+    ("pipelines", "gauge", &["state"]),
+    ("build_info", "gauge", &["version", "revision"]),
+];
+
+/// A scrape read back: the text format as Prometheus documents it.
+#[derive(Default)]
+struct Scrape {
+    help: BTreeMap<String, String>,
+    types: BTreeMap<String, String>,
+    samples: BTreeMap<(String, BTreeMap<String, String>), f64>,
+}
+
+impl Scrape {
+    fn of(telemetry: &Arc<Telemetry>, now: Timestamp) -> Self {
+        let text: String = telemetry.clone().exposition(now).collect();
+        let mut scrape = Self::default();
+        for line in text.lines() {
+            if let Some(help) = line.strip_prefix("# HELP ") {
+                let (name, help) = help.split_once(' ').unwrap();
+                assert!(scrape.help.insert(name.to_owned(), help.to_owned()).is_none(), "HELP twice: {name}");
+            } else if let Some(kind) = line.strip_prefix("# TYPE ") {
+                let (name, kind) = kind.split_once(' ').unwrap();
+                assert!(scrape.types.insert(name.to_owned(), kind.to_owned()).is_none(), "TYPE twice: {name}");
+            } else {
+                let (series, value) = line.rsplit_once(' ').unwrap();
+                let (name, labels) = match series.split_once('{') {
+                    Some((name, labels)) => (name, read_labels(labels.strip_suffix('}').unwrap())),
+                    None => (series, BTreeMap::new()),
+                };
+                let value = value.parse().unwrap();
+                let again = scrape.samples.insert((name.to_owned(), labels), value);
+                assert!(again.is_none(), "sample twice: {line}");
+            }
+        }
+        scrape
+    }
+
+    fn get(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
+        let labels = labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        self.samples.get(&(format!("{PREFIX}{name}"), labels)).copied()
+    }
+}
+
+fn read_labels(text: &str) -> BTreeMap<String, String> {
+    let mut labels = BTreeMap::new();
+    let mut rest = text;
+    while let Some((name, after)) = rest.split_once("=\"") {
+        let mut value = String::new();
+        let mut characters = after.chars();
+        loop {
+            match characters.next().unwrap() {
+                '"' => break,
+                '\\' => value.push(match characters.next().unwrap() {
+                    'n' => '\n',
+                    other => other,
+                }),
+                other => value.push(other),
+            }
+        }
+        labels.insert(name.to_owned(), value);
+        rest = characters.as_str().trim_start_matches(',');
+    }
+    labels
+}
+
+fn file(pipeline: &str, activity: Activity, problem: Option<&str>) -> FileStatus {
+    FileStatus { pipeline: pipeline.to_owned(), activity, problem: problem.map(str::to_owned) }
+}
+
+#[test]
+fn a_scrape_has_exactly_the_metrics_of_the_contract() {
+    let telemetry = Arc::new(Telemetry::new());
+    let now = Timestamp::now();
+    let lane = telemetry.start_lane("acme", Stream::Threats, "bus");
+    lane.set_complete_until(now);
+    lane.succeeded(now);
+    lane.console_requests.count("200");
+    lane.sink_requests.count("ok");
+    telemetry.set_token_expiry("acme", Some(now));
+    telemetry.set_file(Path::new("acme.yaml"), file("acme", Activity::Running, None));
+    telemetry.process().arrived_late(Stream::Threats, Duration::from_secs(2));
+    telemetry.process().console_request_took(Stream::Threats, Duration::from_millis(20));
+    telemetry.process().sink_request_took("kafka", Duration::from_millis(20));
+
+    let scrape = Scrape::of(&telemetry, now);
+    let names = |names: &mut dyn Iterator<Item = String>| names.collect::<BTreeSet<_>>();
+    let wanted = names(&mut CONTRACT.iter().map(|(name, ..)| format!("{PREFIX}{name}")));
+    assert_eq!(names(&mut scrape.types.keys().cloned()), wanted);
+    assert_eq!(names(&mut scrape.help.keys().cloned()), wanted);
+    for (name, kind, labels) in CONTRACT {
+        let name = format!("{PREFIX}{name}");
+        assert_eq!(scrape.types[&name], *kind, "{name}");
+        let suffix = if *kind == "histogram" { "_count" } else { "" };
+        let mut samples = scrape.samples.keys().filter(|(sample, _)| *sample == format!("{name}{suffix}")).peekable();
+        assert!(samples.peek().is_some(), "{name} has no sample");
+        let wanted: BTreeSet<&str> = labels.iter().copied().collect();
+        for (_, labels) in samples {
+            assert_eq!(labels.keys().map(String::as_str).collect::<BTreeSet<_>>(), wanted, "{name}");
+        }
+    }
+}
+
+#[test]
+fn requests_are_summed_over_the_lanes_of_a_stream_and_of_a_sink() {
+    let telemetry = Arc::new(Telemetry::new());
+    let bus = telemetry.start_lane("acme", Stream::Threats, "bus");
+    let siem = telemetry.start_lane("acme", Stream::Threats, "siem");
+    let activities = telemetry.start_lane("acme", Stream::Activities, "siem");
+    let other = telemetry.start_lane("other", Stream::Threats, "bus");
+    for (lane, console, sink) in [(&bus, 1, 2), (&siem, 4, 8), (&activities, 16, 32), (&other, 64, 128)] {
+        (0..console).for_each(|_| lane.console_requests.count("200"));
+        (0..sink).for_each(|_| lane.sink_requests.count("ok"));
+    }
+    let sums = |telemetry| {
+        let scrape = Scrape::of(telemetry, Timestamp::now());
+        let console = |pipeline, stream| {
+            scrape.get("console_requests_total", &[("pipeline", pipeline), ("stream", stream), ("status", "200")])
+        };
+        let sink = |pipeline, sink| {
+            scrape.get("sink_requests_total", &[("pipeline", pipeline), ("sink", sink), ("status", "ok")])
+        };
+        [
+            console("acme", "threats"),
+            console("acme", "activities"),
+            console("other", "threats"),
+            sink("acme", "bus"),
+            sink("acme", "siem"),
+            sink("other", "bus"),
+        ]
+    };
+    let before = [Some(5.0), Some(16.0), Some(64.0), Some(2.0), Some(40.0), Some(128.0)];
+    assert_eq!(sums(&telemetry), before);
+
+    // A sink less: the sums stay, or Prometheus would take the fall for a restart and count everything twice.
+    telemetry.end_lane(&bus);
+    assert_eq!(sums(&telemetry), before);
+    telemetry.end_lane(&other);
+    assert_eq!(sums(&telemetry), [Some(5.0), Some(16.0), None, Some(2.0), Some(40.0), None]);
+}
+
+#[test]
+fn a_restarted_lane_counts_on_and_an_ended_one_is_not_shown() {
+    let telemetry = Arc::new(Telemetry::new());
+    let labels = [("pipeline", "acme"), ("stream", "threats"), ("sink", "bus")];
+    let pulled = |telemetry| Scrape::of(telemetry, Timestamp::now()).get("records_pulled_total", &labels);
+
+    let lane = telemetry.start_lane("acme", Stream::Threats, "bus");
+    lane.pulled.fetch_add(7, Relaxed);
+    lane.set_state(Timestamp::now(), LaneState::Done);
+    assert_eq!(pulled(&telemetry), Some(7.0));
+    telemetry.end_lane(&lane);
+    assert_eq!(pulled(&telemetry), None);
+    assert!(telemetry.snapshot().lanes.is_empty());
+
+    let lane = telemetry.start_lane("acme", Stream::Threats, "bus");
+    assert_eq!(lane.state(), LaneState::Starting);
+    lane.pulled.fetch_add(1, Relaxed);
+    assert_eq!(pulled(&telemetry), Some(8.0));
+}
+
+/// B28: a lag that was stored kept its last value while nothing moved.
+#[test]
+fn b28_lag_grows_while_a_lane_stands_still_and_is_absent_before_anything_is_known() {
+    let telemetry = Arc::new(Telemetry::new());
+    let lane = telemetry.start_lane("acme", Stream::Threats, "bus");
+    let labels = [("pipeline", "acme"), ("stream", "threats"), ("sink", "bus")];
+    let start = Timestamp::now();
+    let lag = |seconds| Scrape::of(&telemetry, start.plus(Duration::from_secs(seconds))).get("lag_seconds", &labels);
+    assert_eq!(lag(0), None);
+    lane.set_complete_until(start);
+    assert_eq!([lag(0), lag(30), lag(90)], [Some(0.0), Some(30.0), Some(90.0)]);
+    // The console's clock may be ahead of ours.
+    lane.set_complete_until(start.plus(Duration::from_secs(5)));
+    assert_eq!(lag(0), Some(0.0));
+}
+
+#[test]
+fn files_count_by_state_and_an_invalid_edit_counts_beside_the_version_that_runs() {
+    let telemetry = Arc::new(Telemetry::new());
+    telemetry.set_file(Path::new("a.yaml"), file("a", Activity::Running, None));
+    telemetry.set_file(Path::new("b.yaml"), file("b", Activity::Running, Some("line 3: unknown key `stream`")));
+    telemetry.set_file(Path::new("c.yaml"), file("c", Activity::Paused, None));
+    telemetry.set_file(Path::new("d.yaml"), file("d", Activity::NotStarted, Some("empty file")));
+    let count = |state| Scrape::of(&telemetry, Timestamp::now()).get("pipelines", &[("state", state)]);
+    assert_eq!([count("running"), count("paused"), count("invalid")], [Some(2.0), Some(1.0), Some(2.0)]);
+    telemetry.remove_file(Path::new("d.yaml"));
+    assert_eq!(count("invalid"), Some(1.0));
+}
+
+#[test]
+fn label_values_are_escaped() {
+    let telemetry = Arc::new(Telemetry::new());
+    telemetry.start_lane("acme", Stream::Threats, "bus").sink_requests.count("a \"b\" \\ c\nd, e=\"f\"");
+    let status = "a \"b\" \\ c\nd, e=\"f\"";
+    let scrape = Scrape::of(&telemetry, Timestamp::now());
+    assert_eq!(
+        scrape.get("sink_requests_total", &[("pipeline", "acme"), ("sink", "bus"), ("status", status)]),
+        Some(1.0)
+    );
+}
+
+/// Ten thousand idle lanes must not cost more than a few tens of megabytes, the metrics of each well under a kilobyte.
+#[test]
+fn an_idle_lane_is_small() {
+    assert!(size_of::<LaneMetrics>() <= 512, "{} bytes", size_of::<LaneMetrics>());
+}
+
+#[test]
+fn rates_follow_the_counters() {
+    let telemetry = Telemetry::new();
+    let lane = telemetry.start_lane("acme", Stream::Threats, "bus");
+    let mut now = Timestamp::now();
+    telemetry.sample_rates(now);
+    let mut rates_after = |intervals, pulled, delivered| {
+        for _ in 0..intervals {
+            lane.pulled.fetch_add(pulled, Relaxed);
+            lane.delivered.fetch_add(delivered, Relaxed);
+            now = now.plus(Duration::from_secs(5));
+            telemetry.sample_rates(now);
+        }
+        let view = telemetry.snapshot().lanes.remove(0);
+        (view.pulled_per_second.round(), view.delivered_per_second.round())
+    };
+    assert_eq!(rates_after(1, 500, 100), (100.0, 20.0), "from the first interval on");
+    assert_eq!(rates_after(60, 500, 100), (100.0, 20.0));
+    let (pulled, delivered) = rates_after(12, 0, 100);
+    assert!((30.0..45.0).contains(&pulled) && delivered == 20.0, "a minute later: {pulled}");
+}

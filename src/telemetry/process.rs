@@ -1,0 +1,115 @@
+use std::time::Duration;
+
+use prometheus::{Encoder, HistogramOpts, HistogramVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+
+use crate::record::Stream;
+
+/// The commit that the program was built from, where the build said so.
+const REVISION: Option<&str> = option_env!("S1_FORWARDER_REVISION");
+
+const REQUEST_SECONDS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+
+/// Around the default `overlap` of five minutes, which these delays are there to tune.
+const ARRIVAL_SECONDS: &[f64] =
+    &[1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 180.0, 240.0, 300.0, 450.0, 600.0, 1800.0, 3600.0, 21600.0, 86400.0];
+
+/// Metrics that exist once a process, or once for each of a few fixed words.
+#[derive(Debug)]
+pub struct Process {
+    registry: Registry,
+    in_flight_bytes: IntGauge,
+    kafka_clients: IntGauge,
+    arrival_delay: HistogramVec,
+    console_requests: HistogramVec,
+    sink_requests: HistogramVec,
+}
+
+impl Default for Process {
+    #[expect(clippy::expect_used, reason = "every name and label is a constant of this function, and tests run it")]
+    fn default() -> Self {
+        fn name(name: &str) -> String {
+            format!("{}{name}", super::exposition::PREFIX)
+        }
+        fn gauge(text: &str, help: &str) -> IntGauge {
+            IntGauge::new(name(text), help).expect("valid gauge")
+        }
+        fn histogram(text: &str, help: &str, label: &str, buckets: &[f64]) -> HistogramVec {
+            let options = HistogramOpts::new(name(text), help).buckets(buckets.to_vec());
+            HistogramVec::new(options, &[label]).expect("valid histogram")
+        }
+        let build = Opts::new(name("build_info"), "Version and revision of the program; always 1.");
+        let build = IntGaugeVec::new(build, &["version", "revision"]).expect("valid gauge");
+        build.with_label_values(&[env!("CARGO_PKG_VERSION"), REVISION.unwrap_or("unknown")]).set(1);
+        let process = Self {
+            registry: Registry::new(),
+            in_flight_bytes: gauge("in_flight_bytes", "Bytes of records and events in memory over all lanes."),
+            kafka_clients: gauge("kafka_clients", "Open Kafka clients."),
+            arrival_delay: histogram(
+                "arrival_delay_seconds",
+                "Poll start minus timestamp of records that an earlier complete poll over their time did not show.",
+                "stream",
+                ARRIVAL_SECONDS,
+            ),
+            console_requests: histogram(
+                "console_request_duration_seconds",
+                "Time from a console request to the end of its answer.",
+                "stream",
+                REQUEST_SECONDS,
+            ),
+            sink_requests: histogram(
+                "sink_request_duration_seconds",
+                "Time from a sink request to the end of its answer.",
+                "type",
+                REQUEST_SECONDS,
+            ),
+        };
+        let collectors: [Box<dyn prometheus::core::Collector>; 6] = [
+            Box::new(build),
+            Box::new(process.in_flight_bytes.clone()),
+            Box::new(process.kafka_clients.clone()),
+            Box::new(process.arrival_delay.clone()),
+            Box::new(process.console_requests.clone()),
+            Box::new(process.sink_requests.clone()),
+        ];
+        for collector in collectors {
+            process.registry.register(collector).expect("each name is registered once");
+        }
+        process
+    }
+}
+
+impl Process {
+    /// `in_flight_bytes`.
+    pub fn in_flight_bytes(&self) -> &IntGauge {
+        &self.in_flight_bytes
+    }
+
+    /// `kafka_clients`.
+    pub fn kafka_clients(&self) -> &IntGauge {
+        &self.kafka_clients
+    }
+
+    /// A record came to light this long after its own timestamp, though an earlier complete poll had covered its time.
+    pub fn arrived_late(&self, stream: Stream, delay: Duration) {
+        self.arrival_delay.with_label_values(&[stream.name()]).observe(delay.as_secs_f64());
+    }
+
+    /// A request to a console took this long.
+    pub fn console_request_took(&self, stream: Stream, time: Duration) {
+        self.console_requests.with_label_values(&[stream.name()]).observe(time.as_secs_f64());
+    }
+
+    /// A request to a sink of this type (`type:` of the pipeline file) took this long.
+    pub fn sink_request_took(&self, sink_type: &str, time: Duration) {
+        self.sink_requests.with_label_values(&[sink_type]).observe(time.as_secs_f64());
+    }
+
+    /// These metrics as Prometheus text.
+    pub(super) fn text(&self) -> String {
+        let mut text = Vec::new();
+        if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
+            tracing::error!(%error, "process metrics cannot be written");
+        }
+        String::from_utf8(text).unwrap_or_default()
+    }
+}

@@ -1,0 +1,108 @@
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::error;
+
+use super::shared::Shared;
+use super::spec::LaneSpec;
+use crate::lane::LaneEnd;
+use crate::telemetry::{LaneMetrics, LaneState, Meter};
+
+/// Rest before a lane that could not be put together, or broke, is tried again.
+const REST: Duration = Duration::from_secs(10);
+/// How often the progress of a lane of `run --once` is looked at.
+const GLANCE: Duration = Duration::from_secs(1);
+
+/// Keeps one lane running until it is asked to stop.
+#[derive(Debug)]
+pub struct Keeper {
+    /// What the lane is made from.
+    pub spec: Arc<LaneSpec>,
+    /// What lanes share.
+    pub shared: Arc<Shared>,
+    /// Asks the lane to stop: it drains, and is cut off after the shutdown time-out.
+    pub stop: CancellationToken,
+    /// Wait before the first poll.
+    pub first_poll_after: Duration,
+    /// End when caught up, and when there was no progress for this long.
+    pub once: Option<Duration>,
+}
+
+/// How a lane was kept to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// It ended by itself.
+    Ended(LaneEnd),
+    /// It did not drain in time; what was in flight is sent again by the next start.
+    CutOff,
+    /// `once`: it made no progress.
+    GivenUp,
+}
+
+impl Keeper {
+    /// `before` is the lane of the same name that has to end first.
+    pub async fn run(self, before: Option<JoinHandle<Kept>>) -> Kept {
+        if let Some(before) = before {
+            // However it ended, it is over.
+            let _ = before.await;
+        }
+        let meter = self.shared.meter(&self.spec);
+        let kept = tokio::select! {
+            kept = self.keep(&meter) => kept,
+            () = self.too_long_after_stop() => Kept::CutOff,
+            () = self.no_progress(&meter.lane) => Kept::GivenUp,
+        };
+        meter.lane.give_back_open();
+        if self.once.is_none() {
+            meter.end();
+        }
+        kept
+    }
+
+    async fn keep(&self, meter: &Meter) -> Kept {
+        loop {
+            match self.shared.compose(&self.spec, meter, self.first_poll_after, self.once.is_some()) {
+                Ok(lane) => match AbortOnDropHandle::new(tokio::spawn(lane.run(self.stop.clone()))).await {
+                    Ok(end) => return Kept::Ended(end),
+                    Err(panic) => {
+                        let id = &self.spec.id;
+                        error!(pipeline = %id.pipeline, stream = %id.stream, sink = %id.sink, %panic, "the lane broke");
+                        meter.lane.give_back_open();
+                        meter.sink_trouble(Some(LaneState::Stopped(format!("an error of this program: {panic}"))));
+                    }
+                },
+                Err(error) => meter.sink_trouble(Some(LaneState::Stopped(error.to_string()))),
+            }
+            if self.stop.run_until_cancelled(sleep(REST)).await.is_none() {
+                return Kept::Ended(LaneEnd::Drained);
+            }
+            meter.sink_trouble(None);
+        }
+    }
+
+    async fn too_long_after_stop(&self) {
+        self.stop.cancelled().await;
+        sleep(self.shared.options.shutdown_timeout).await;
+    }
+
+    async fn no_progress(&self, lane: &LaneMetrics) {
+        let Some(patience) = self.once else { return std::future::pending().await };
+        let progress =
+            || [&lane.pulled, &lane.delivered, &lane.dead_letters].map(|counter| counter.load(Ordering::Relaxed));
+        let (mut last, mut at) = (progress(), Instant::now());
+        loop {
+            sleep(GLANCE.min(patience)).await;
+            let now = progress();
+            if now != last {
+                (last, at) = (now, Instant::now());
+            } else if at.elapsed() >= patience {
+                return;
+            }
+        }
+    }
+}

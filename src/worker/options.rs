@@ -1,0 +1,52 @@
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::console::Transport;
+use crate::record::Clock;
+use crate::sink::dead_letters::DeadLetters;
+
+/// What a worker is told on the command line.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Pipeline files, and directories of them.
+    pub pipelines: Vec<PathBuf>,
+    /// `--defaults`.
+    pub defaults: Option<PathBuf>,
+    /// Directory of `--state file:DIR`.
+    pub state: PathBuf,
+    /// Bytes in flight over all lanes.
+    pub memory_budget: usize,
+    /// Checkpoints of one lane are written at most this often.
+    pub checkpoint_interval: Duration,
+    /// Directory of `--dead-letters file:DIR`; default: `dead-letters` in the state directory.
+    pub dead_letters: Option<PathBuf>,
+    /// Most bytes of dead letters.
+    pub dead_letters_max: u64,
+    /// How long what is in flight may take to be delivered at the end.
+    pub shutdown_timeout: Duration,
+    /// The time of day.
+    pub clock: Clock,
+    /// Decides over waits.
+    pub seed: u64,
+    /// In the place of HTTP, for tests and the simulation.
+    pub transport: Option<Arc<dyn Transport>>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            pipelines: Vec::new(),
+            defaults: None,
+            state: PathBuf::from("state"),
+            memory_budget: 512 << 20,
+            checkpoint_interval: Duration::ZERO,
+            dead_letters: None,
+            dead_letters_max: DeadLetters::DEFAULT_MAX,
+            shutdown_timeout: Duration::from_secs(25),
+            clock: Clock::System,
+            seed: fastrand::u64(..),
+            transport: None,
+        }
+    }
+}

@@ -1,0 +1,180 @@
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use super::spec::LaneSpec;
+use super::{Options, StartError};
+use crate::console::{Client, DEFAULT_REQUESTS_PER_SECOND, HttpTransport, LimiterKey, Limiters, Transport};
+use crate::lane::{Budget, Lane};
+use crate::settings::{ClientError, HttpSettings, Period};
+use crate::sink::dead_letters::DeadLetters;
+use crate::sink::deliver::{Delivery, Health};
+use crate::sink::{self, BuildError};
+use crate::state::{FileStore, Store};
+use crate::telemetry::{Meter, Telemetry};
+use crate::transform::{Mapper, Origin};
+use crate::{console, record::Clock};
+
+/// Lanes that start together poll first over a span of this much for each of them, at most over their interval.
+const SPREAD_PER_LANE: Duration = Duration::from_millis(5);
+
+/// What the lanes of a process share.
+#[derive(Debug)]
+pub struct Shared {
+    /// What the worker was told.
+    pub options: Options,
+    /// What the process tells about itself.
+    pub telemetry: Arc<Telemetry>,
+    /// Bytes in flight.
+    pub budget: Arc<Budget>,
+    store: Arc<dyn Store>,
+    dead_letters: Arc<DeadLetters>,
+    sinks: sink::Shared,
+    limiters: Limiters,
+    /// One client for each pipeline's console settings, so that its lanes hear the same clock and share a token.
+    clients: Mutex<HashMap<String, (console::Settings, Weak<Client>)>>,
+    random: Mutex<fastrand::Rng>,
+}
+
+/// A lane that cannot be put together: its settings name what is not there.
+#[derive(Debug, thiserror::Error)]
+pub enum ComposeError {
+    /// TLS files of the console.
+    #[error("console: {0}")]
+    Console(#[from] ClientError),
+    /// The sink's settings.
+    #[error("sink: {0}")]
+    Sink(#[from] BuildError),
+}
+
+impl Shared {
+    /// Opens the state directory and takes its lock.
+    pub fn open(options: Options, telemetry: Arc<Telemetry>) -> Result<Arc<Self>, StartError> {
+        let store = Arc::new(FileStore::open(&options.state)?);
+        let dead_letters = options.dead_letters.clone().unwrap_or_else(|| default_dead_letters(&options.state));
+        Ok(Arc::new(Self {
+            budget: Budget::new(options.memory_budget),
+            store,
+            dead_letters: Arc::new(DeadLetters::directory(dead_letters, options.dead_letters_max)),
+            sinks: sink::Shared::default(),
+            limiters: Limiters::default(),
+            clients: Mutex::default(),
+            random: Mutex::new(fastrand::Rng::with_seed(options.seed)),
+            options,
+            telemetry,
+        }))
+    }
+
+    /// The time of day.
+    pub fn clock(&self) -> Clock {
+        self.options.clock
+    }
+
+    /// What a lane of this spec counts and reports with.
+    pub fn meter(&self, spec: &LaneSpec) -> Meter {
+        let sink_type = spec.sink.kind.name();
+        Meter::start(&self.telemetry, &spec.id.pipeline, spec.id.stream, &spec.id.sink, sink_type, self.clock())
+    }
+
+    /// Puts a lane together. `first_poll_after` spreads the first polls; `once` ends it when it has caught up.
+    ///
+    /// # Errors
+    /// When settings name what is not there, such as a CA file.
+    pub fn compose(
+        &self,
+        spec: &LaneSpec,
+        meter: &Meter,
+        first_poll_after: Duration,
+        once: bool,
+    ) -> Result<Lane, ComposeError> {
+        let client = self.client(&spec.id.pipeline, &spec.console)?;
+        let schema = spec.sink.common.schema.unwrap_or(spec.transform.schema);
+        let origin = Origin {
+            pipeline: spec.id.pipeline.clone(),
+            console_host: client.host().to_owned(),
+            stream: spec.id.stream,
+        };
+        let mapper = Mapper::new(&spec.transform, schema, origin);
+        let sink = spec.sink.build(&sink::Context {
+            pipeline: spec.id.pipeline.clone(),
+            stream: spec.id.stream,
+            console_host: client.host().to_owned(),
+            labels: spec.transform.labels.clone(),
+            schema,
+            schema_name: mapper.schema_name(),
+            shared: self.sinks.clone(),
+        })?;
+        let limits = sink.limits();
+        let delivery = Arc::new(Delivery {
+            sink,
+            retry: spec.sink.common.retry,
+            dead_letters: self.dead_letters.clone(),
+            meter: meter.clone(),
+            clock: self.clock(),
+            health: Health::default(),
+        });
+        Ok(Lane {
+            id: spec.id.clone(),
+            client,
+            since_text: spec.pull.since.to_string(),
+            pull: Arc::new(spec.pull.clone()),
+            mapper,
+            delivery,
+            limits,
+            flush: spec.sink.batch_timeout(),
+            concurrency: spec.sink.concurrency(),
+            store: self.store.clone(),
+            checkpoint_interval: self.options.checkpoint_interval,
+            budget: self.budget.lane(),
+            clock: self.clock(),
+            random: self.fork_random(),
+            first_poll_after,
+            once,
+        })
+    }
+
+    /// When each of `lanes` lanes that start now polls first.
+    pub fn first_poll_after(&self, lanes: usize, interval: Duration) -> Duration {
+        let span =
+            SPREAD_PER_LANE.saturating_mul(u32::try_from(lanes.saturating_sub(1)).unwrap_or(u32::MAX)).min(interval);
+        span.mul_f64(self.fork_random().f64())
+    }
+
+    /// The pipeline's access to its console, the same for all its lanes.
+    pub fn client(&self, pipeline: &str, settings: &console::Settings) -> Result<Arc<Client>, ClientError> {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((made_from, client)) = clients.get(pipeline)
+            && made_from == settings
+            && let Some(client) = client.upgrade()
+        {
+            return Ok(client);
+        }
+        let transport = match &self.options.transport {
+            Some(transport) => transport.clone(),
+            None => http_transport(settings)?,
+        };
+        let key = LimiterKey { host: settings.url.host().to_owned(), token: settings.token.reference() };
+        let limiter = self.limiters.join(key, settings.requests_per_second.unwrap_or(DEFAULT_REQUESTS_PER_SECOND));
+        let client = Arc::new(Client::new(settings, transport, limiter, self.clock()));
+        clients.retain(|_, (_, client)| client.strong_count() > 0);
+        clients.insert(pipeline.to_owned(), (settings.clone(), Arc::downgrade(&client)));
+        Ok(client)
+    }
+
+    /// A generator for one lane, from the worker's seed.
+    pub fn fork_random(&self) -> fastrand::Rng {
+        self.random.lock().unwrap_or_else(PoisonError::into_inner).fork()
+    }
+}
+
+/// Where dead letters are kept beside the state in `directory`.
+pub fn default_dead_letters(directory: &Path) -> std::path::PathBuf {
+    directory.join("dead-letters")
+}
+
+fn http_transport(settings: &console::Settings) -> Result<Arc<dyn Transport>, ClientError> {
+    let timeout = settings.timeout.unwrap_or(Period(Client::DEFAULT_TIMEOUT));
+    let http = HttpSettings { tls: settings.tls.clone(), proxy: settings.proxy.clone(), timeout };
+    Ok(Arc::new(HttpTransport::new(http.client()?)))
+}

@@ -1,0 +1,221 @@
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+
+use super::expiry::watch_expiry;
+use super::keeper::{Keeper, Kept};
+use super::log_problems;
+use super::shared::Shared;
+use super::spec::LaneSpec;
+use crate::pipeline::{Changes, Files, Pipeline, Scan, Watch};
+use crate::state::LaneId;
+use crate::telemetry::{Activity, FileStatus};
+
+/// How often the process's own figures are refreshed.
+const TICK: Duration = Duration::from_secs(5);
+
+/// Follows the pipeline files, and starts, restarts and stops lanes as they say.
+#[derive(Debug)]
+pub struct Supervisor {
+    shared: Arc<Shared>,
+    files: Files,
+    watch: Watch,
+    stop: CancellationToken,
+    pipelines: HashMap<String, Running>,
+    /// Files that the pages know of.
+    told: HashSet<PathBuf>,
+}
+
+/// One pipeline's lanes.
+#[derive(Debug, Default)]
+struct Running {
+    lanes: HashMap<LaneId, Slot>,
+    /// Ends with the pipeline; asks the console now and then when the token expires.
+    expiry: CancellationToken,
+}
+
+#[derive(Debug)]
+struct Slot {
+    spec: Arc<LaneSpec>,
+    stop: CancellationToken,
+    keeper: JoinHandle<Kept>,
+}
+
+impl Supervisor {
+    /// Nothing runs yet.
+    pub fn new(shared: Arc<Shared>, stop: CancellationToken) -> Self {
+        let (paths, defaults) = (&shared.options.pipelines, shared.options.defaults.as_deref());
+        // Watching begins before the first look, so that no change falls between the two.
+        let watch = Watch::new(paths, defaults);
+        let files = Files::new(paths, defaults);
+        Self { shared, files, watch, stop, pipelines: HashMap::new(), told: HashSet::new() }
+    }
+
+    /// Reads the files and starts their lanes.
+    pub async fn begin(mut self) -> Self {
+        self.rescan(Scan::All).await;
+        self.shared.telemetry.health().files_read();
+        self
+    }
+
+    /// Follows the files until the worker is stopped, then lets the lanes drain.
+    pub async fn run(mut self) {
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let stop = self.stop.clone();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                scan = self.watch.changed() => self.rescan(scan).await,
+                _ = tick.tick() => self.refresh(),
+            }
+        }
+        self.shared.telemetry.health().draining();
+        let names: Vec<String> = self.pipelines.keys().cloned().collect();
+        let ending: Vec<_> = names.iter().flat_map(|name| self.stop_pipeline(name)).collect();
+        info!(lanes = ending.len(), "draining");
+        let mut cut_off = 0;
+        for keeper in ending {
+            cut_off += usize::from(matches!(keeper.await, Ok(Kept::CutOff)));
+        }
+        info!(cut_off, "drained");
+    }
+
+    fn refresh(&self) {
+        let in_flight = i64::try_from(self.shared.budget.used()).unwrap_or(i64::MAX);
+        self.shared.telemetry.process().in_flight_bytes().set(in_flight);
+    }
+
+    async fn rescan(&mut self, scan: Scan) {
+        // Reading files blocks; the set goes there and back.
+        let mut files = std::mem::replace(&mut self.files, Files::new(&[], None));
+        let looked = tokio::task::spawn_blocking(move || {
+            let changes = files.rescan(&scan);
+            (files, changes)
+        });
+        let changes = match looked.await {
+            Ok((files, changes)) => {
+                self.files = files;
+                changes
+            }
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        };
+        self.apply(changes);
+    }
+
+    fn apply(&mut self, changes: Changes) {
+        for name in &changes.stopped {
+            info!(pipeline = %name, "pipeline removed");
+            self.stop_pipeline(name);
+        }
+        let starting = changes.started.iter().map(|pipeline| LaneSpec::of(pipeline).len()).sum();
+        for pipeline in changes.started.iter().chain(&changes.changed) {
+            info!(pipeline = %pipeline.name, enabled = pipeline.enabled, "pipeline loaded");
+            self.run_pipeline(pipeline, starting);
+        }
+        for broken in &changes.broken {
+            log_problems(&broken.problems);
+            let file = broken.path.display();
+            match &broken.kept {
+                Some(name) => {
+                    error!(pipeline = %name, %file, "the last good version keeps running; a restart would not start it")
+                }
+                None => error!(%file, "not started"),
+            }
+        }
+        for path in &changes.mended {
+            info!(file = %path.display(), "the file is valid again");
+        }
+        if !(changes.is_empty() && changes.broken.is_empty() && changes.mended.is_empty()) {
+            self.tell_files();
+        }
+    }
+
+    /// Brings the lanes of `pipeline` in line with it: those whose settings are as before go on undisturbed.
+    fn run_pipeline(&mut self, pipeline: &Arc<Pipeline>, starting: usize) {
+        let specs = LaneSpec::of(pipeline);
+        let running = self.pipelines.entry(pipeline.name.clone()).or_default();
+        let gone: Vec<LaneId> =
+            running.lanes.keys().filter(|id| specs.iter().all(|spec| spec.id != **id)).cloned().collect();
+        for id in gone {
+            if let Some(slot) = running.lanes.remove(&id) {
+                slot.stop.cancel();
+            }
+        }
+        for spec in specs {
+            let before = match running.lanes.remove(&spec.id) {
+                Some(slot) if slot.spec == spec && !slot.keeper.is_finished() => {
+                    running.lanes.insert(spec.id.clone(), slot);
+                    continue;
+                }
+                Some(slot) => {
+                    slot.stop.cancel();
+                    Some(slot.keeper)
+                }
+                None => None,
+            };
+            let stop = CancellationToken::new();
+            let keeper = Keeper {
+                first_poll_after: self.shared.first_poll_after(starting, spec.pull.interval),
+                spec: spec.clone(),
+                shared: self.shared.clone(),
+                stop: stop.clone(),
+                once: None,
+            };
+            let id = spec.id.clone();
+            running.lanes.insert(id, Slot { spec, stop, keeper: tokio::spawn(keeper.run(before)) });
+        }
+        running.expiry.cancel();
+        running.expiry = CancellationToken::new();
+        if !running.lanes.is_empty() {
+            tokio::spawn(watch_expiry(self.shared.clone(), pipeline.clone(), running.expiry.clone()));
+        }
+    }
+
+    fn stop_pipeline(&mut self, name: &str) -> Vec<JoinHandle<Kept>> {
+        let Some(running) = self.pipelines.remove(name) else { return Vec::new() };
+        running.expiry.cancel();
+        let stop = |slot: Slot| {
+            slot.stop.cancel();
+            slot.keeper
+        };
+        running.lanes.into_values().map(stop).collect()
+    }
+
+    /// What the status page and the metric `pipelines` say of each file.
+    fn tell_files(&mut self) {
+        let telemetry = &self.shared.telemetry;
+        let runs: HashMap<&Path, &Arc<Pipeline>> =
+            self.files.running().map(|pipeline| (pipeline.path.as_path(), pipeline)).collect();
+        let mut told = HashSet::new();
+        for report in self.files.reports() {
+            let errors = report.problems.iter().filter(|problem| problem.is_error());
+            let errors: Vec<String> = errors.map(ToString::to_string).collect();
+            let running = runs.get(report.path.as_path()).copied();
+            let activity = match running {
+                Some(pipeline) if pipeline.enabled => Activity::Running,
+                Some(_) => Activity::Paused,
+                None => Activity::NotStarted,
+            };
+            let pipeline = running.or(report.pipeline.as_ref());
+            let pipeline = pipeline.map_or_else(|| stem(&report.path), |pipeline| pipeline.name.clone());
+            let problem = (!errors.is_empty()).then(|| errors.join("\n"));
+            telemetry.set_file(&report.path, FileStatus { pipeline, activity, problem });
+            told.insert(report.path);
+        }
+        for path in self.told.difference(&told) {
+            telemetry.remove_file(path);
+        }
+        self.told = told;
+    }
+}
+
+fn stem(path: &Path) -> String {
+    path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default()
+}

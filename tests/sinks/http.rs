@@ -1,0 +1,348 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use s1_forwarder::record::Stream;
+use s1_forwarder::sink::{Attempt, Outcome, Probe};
+use serde_json::{Value, json};
+
+use crate::support::batches::{batch, context, push, sink, sink_in};
+use crate::support::oauth::TokenEndpoint;
+use crate::support::receiver::{Fault, Receiver, Rules, Signed};
+
+fn keys(receiver: &Receiver, more: Value) -> Value {
+    let mut keys = json!({ "type": "http", "url": receiver.url() });
+    keys.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    keys
+}
+
+fn once(ids: std::ops::Range<u32>) -> BTreeMap<String, u32> {
+    ids.map(|id| (id.to_string(), 1)).collect()
+}
+
+async fn send(receiver: &Receiver, more: Value) -> Attempt {
+    sink(keys(receiver, more)).send(&batch(0..10)).await
+}
+
+#[tokio::test]
+async fn every_framing_and_compression_arrives_whole() {
+    for format in ["ndjson", "json_array"] {
+        for compression in ["none", "gzip", "zstd"] {
+            for envelope in [false, true] {
+                let receiver = Receiver::start(Rules::default()).await;
+                let more = json!({ "format": format, "compression": compression, "envelope": envelope });
+                let attempt = sink(keys(&receiver, more.clone())).send(&batch(0..2_000)).await;
+                assert_eq!((attempt.outcome, attempt.status.as_str()), (Outcome::Delivered, "200"), "{more}");
+                let seen = &receiver.seen()[0];
+                assert_eq!(attempt.bytes as usize, seen.wire_bytes, "{more}");
+                if envelope {
+                    assert!(receiver.ledger().counts().len() == 2_000, "{more}");
+                } else {
+                    assert_eq!(receiver.ledger().counts(), once(0..2_000), "{more}");
+                }
+                if compression != "none" {
+                    assert!(seen.wire_bytes * 2 < seen.body.len(), "{more}");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn requests_say_where_they_come_from() {
+    let receiver = Receiver::start(Rules::default()).await;
+    let lane = sink_in(keys(&receiver, json!({ "headers": { "X-Source": "s1" } })), &context(Stream::Threats));
+    lane.send(&batch(0..2)).await;
+    lane.send(&batch(0..2)).await;
+    lane.send(&batch(0..3)).await;
+    let seen = receiver.seen();
+    assert_eq!(seen[0].header("x-s1-forwarder-pipeline"), "acme");
+    assert_eq!(seen[0].header("x-s1-forwarder-stream"), "threats");
+    assert_eq!(seen[0].header("x-source"), "s1");
+    let keys: Vec<&str> = seen.iter().map(|seen| seen.header("idempotency-key")).collect();
+    assert!(keys[0].len() > 30 && keys[0] == keys[1] && keys[1] != keys[2], "{keys:?}");
+}
+
+#[tokio::test]
+async fn each_kind_of_credentials_is_accepted() {
+    let basic = format!("Basic {}", BASE64_STANDARD.encode("user:pass word"));
+    let authorization = |value: &str| Rules { authorization: [value.to_owned()].into(), ..Rules::default() };
+    let signature = |signed| Rules { signature: Some((signed, b"secret")), ..Rules::default() };
+    for (rules, more) in [
+        (authorization(&basic), json!({ "auth": { "type": "basic", "user": "user", "password": "pass word" } })),
+        (authorization("Bearer t0ken"), json!({ "auth": { "type": "bearer", "token": "t0ken" } })),
+        (authorization("Splunk t0ken"), json!({ "headers": { "Authorization": "Splunk t0ken" } })),
+        (
+            Rules { header: Some(("x-key", "k".to_owned())), ..Rules::default() },
+            json!({ "headers": { "X-Key": "k" }, "auth": { "type": "none" } }),
+        ),
+        (signature(Signed::StandardWebhooks), json!({ "auth": { "type": "hmac", "secret": "secret" } })),
+        (signature(Signed::StandardWebhooks), json!({ "auth": { "type": "hmac", "secret": "whsec_c2VjcmV0" } })),
+        (
+            signature(Signed::GithubOverPlain),
+            json!({ "auth": { "type": "hmac", "secret": "secret", "form": "github" } }),
+        ),
+        (
+            signature(Signed::GithubOverWire),
+            json!({ "auth": { "type": "hmac", "secret": "secret", "form": "github", "sign": "compressed" } }),
+        ),
+    ] {
+        let receiver = Receiver::start(rules).await;
+        assert_eq!(send(&receiver, more.clone()).await.outcome, Outcome::Delivered, "{more}");
+        assert_eq!(receiver.ledger().counts(), once(0..10));
+        let wrong =
+            serde_json::from_str(&more.to_string().replace("t0ken", "other").replace("secret\":\"", "secret\":\"x"));
+        let wrong: Value = wrong.unwrap();
+        if wrong != more {
+            let attempt = send(&receiver, wrong).await;
+            assert!(matches!(attempt.outcome, Outcome::Unauthorized(_)), "{attempt:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_rotated_secret_is_read_again_and_nothing_is_lost() {
+    let directory = tempfile::tempdir().unwrap();
+    let token = directory.path().join("token");
+    std::fs::write(&token, "first\n").unwrap();
+    let receiver =
+        Receiver::start(Rules { authorization: ["Bearer first".to_owned()].into(), ..Rules::default() }).await;
+    let lane = sink(keys(&receiver, json!({ "auth": { "type": "bearer", "token": { "file": token } } })));
+    assert_eq!(lane.send(&batch(0..1)).await.outcome, Outcome::Delivered);
+
+    receiver.rule(|rules| rules.authorization = ["Bearer second".to_owned()].into());
+    let attempt = lane.send(&batch(1..2)).await;
+    assert!(matches!(attempt.outcome, Outcome::Unauthorized(_)), "the file has not changed yet: {attempt:?}");
+    assert_eq!(receiver.seen().len(), 2, "the same credentials are not tried twice");
+
+    std::fs::write(&token, "second\n").unwrap();
+    assert_eq!(lane.send(&batch(1..2)).await.outcome, Outcome::Delivered);
+    assert_eq!(receiver.seen().len(), 4);
+    assert_eq!(receiver.ledger().counts(), once(0..2));
+
+    std::fs::remove_file(&token).unwrap();
+    assert_eq!(lane.send(&batch(2..3)).await.outcome, Outcome::Delivered, "what was read stays");
+}
+
+#[tokio::test]
+async fn a_missing_secret_pauses_the_lane() {
+    let receiver = Receiver::start(Rules::default()).await;
+    let attempt = send(&receiver, json!({ "auth": { "type": "bearer", "token": { "file": "/nowhere/token" } } })).await;
+    assert!(
+        matches!(&attempt.outcome, Outcome::Unauthorized(reason) if reason.contains("/nowhere/token")),
+        "{attempt:?}"
+    );
+    assert_eq!((attempt.status.as_str(), receiver.seen().len()), ("secret", 0));
+}
+
+fn oauth(endpoint: &TokenEndpoint, secret: Value) -> Value {
+    json!({ "auth": {
+        "type": "oauth2", "token_url": endpoint.url(), "client_id": "client", "client_secret": secret, "scope": "logs write",
+        "params": { "audience": "siem" },
+    } })
+}
+
+fn bearers(tokens: &[&str]) -> BTreeSet<String> {
+    tokens.iter().map(|token| format!("Bearer {token}")).collect()
+}
+
+#[tokio::test]
+async fn a_token_is_fetched_once_for_all_sinks_of_a_client() {
+    let endpoint = TokenEndpoint::start("s3cret", 3_600).await;
+    let receiver = Receiver::start(Rules { authorization: bearers(&["token-1"]), ..Rules::default() }).await;
+    let context = context(Stream::Activities);
+    let sinks: Vec<_> =
+        (0..20).map(|_| sink_in(keys(&receiver, oauth(&endpoint, json!("s3cret"))), &context)).collect();
+    let batches: Vec<_> = (0..20).map(|first| batch(first * 10..first * 10 + 10)).collect();
+    let sent = sinks.iter().zip(&batches).map(|(sink, batch)| sink.send(batch));
+    for attempt in futures_util::future::join_all(sent).await {
+        assert_eq!(attempt.outcome, Outcome::Delivered);
+    }
+    assert_eq!((endpoint.issued(), receiver.ledger().counts()), (1, once(0..200)));
+    let form = &endpoint.forms()[0];
+    assert_eq!((form["scope"].as_str(), form["audience"].as_str()), ("logs write", "siem"));
+}
+
+#[tokio::test]
+async fn a_refused_token_is_given_up_once() {
+    let endpoint = TokenEndpoint::start("s3cret", 3_600).await;
+    let receiver = Receiver::start(Rules { authorization: bearers(&["token-1"]), ..Rules::default() }).await;
+    let lane = sink(keys(&receiver, oauth(&endpoint, json!("s3cret"))));
+    assert_eq!(lane.send(&batch(0..1)).await.outcome, Outcome::Delivered);
+    receiver.rule(|rules| rules.authorization = bearers(&["token-2"]));
+    let (one, two) = (batch(1..2), batch(2..3));
+    let (one, two) = tokio::join!(lane.send(&one), lane.send(&two));
+    assert_eq!((one.outcome, two.outcome), (Outcome::Delivered, Outcome::Delivered));
+    assert_eq!(endpoint.issued(), 2, "both gave up the same token");
+
+    receiver.rule(|rules| rules.authorization = bearers(&["none"]));
+    let attempt = lane.send(&batch(3..4)).await;
+    assert!(matches!(attempt.outcome, Outcome::Unauthorized(_)), "{attempt:?}");
+    assert_eq!(endpoint.issued(), 3, "one new token a try");
+}
+
+#[tokio::test]
+async fn a_rotated_client_secret_is_read_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let secret = directory.path().join("secret");
+    std::fs::write(&secret, "old").unwrap();
+    // Tokens that are never fresh: each request fetches its own.
+    let endpoint = TokenEndpoint::start("old", 0).await;
+    let receiver = Receiver::start(Rules { authorization: bearers(&["token-1", "token-2"]), ..Rules::default() }).await;
+    let lane = sink(keys(&receiver, oauth(&endpoint, json!({ "file": secret }))));
+    assert_eq!(lane.send(&batch(0..1)).await.outcome, Outcome::Delivered);
+    endpoint.rotate("new");
+    let attempt = lane.send(&batch(1..2)).await;
+    assert!(
+        matches!(&attempt.outcome, Outcome::Unauthorized(reason) if reason.contains("AADSTS7000215")),
+        "{attempt:?}"
+    );
+    std::fs::write(&secret, "new").unwrap();
+    assert_eq!(lane.send(&batch(1..2)).await.outcome, Outcome::Delivered);
+    assert_eq!(receiver.ledger().counts(), once(0..2));
+}
+
+#[tokio::test]
+async fn the_answers_of_a_token_endpoint_have_their_classes() {
+    let endpoint = TokenEndpoint::start("s3cret", 3_600).await;
+    let receiver = Receiver::start(Rules::default()).await;
+    let lane = sink(keys(&receiver, oauth(&endpoint, json!("s3cret"))));
+    endpoint.script(429, vec![("retry-after", "17".to_owned())], "slow down");
+    endpoint.script(503, vec![], "<html>");
+    endpoint.script(400, vec![], r#"{"error":"invalid_scope"}"#);
+    endpoint.script(200, vec![], "<html>a login page</html>");
+    endpoint.script(404, vec![], "");
+    let mut outcomes = Vec::new();
+    for _ in 0..5 {
+        let attempt = lane.send(&batch(0..1)).await;
+        assert_eq!(attempt.status, "token");
+        outcomes.push(attempt.outcome);
+    }
+    let seventeen = Some(Duration::from_secs(17));
+    assert!(matches!(&outcomes[0], Outcome::RetryLater { after, .. } if *after == seventeen), "{outcomes:?}");
+    assert!(matches!(&outcomes[1], Outcome::RetryLater { after: None, .. }), "{outcomes:?}");
+    assert!(matches!(&outcomes[2], Outcome::Unauthorized(reason) if reason.contains("invalid_scope")), "{outcomes:?}");
+    assert!(matches!(&outcomes[3], Outcome::Misconfigured(reason) if reason.contains("access_token")), "{outcomes:?}");
+    assert!(
+        matches!(&outcomes[4], Outcome::Misconfigured(reason) if reason.contains("token endpoint")),
+        "{outcomes:?}"
+    );
+    assert_eq!(lane.send(&batch(0..1)).await.outcome, Outcome::Delivered);
+}
+
+#[tokio::test]
+async fn a_signature_is_made_anew_for_each_try_under_the_same_id() {
+    let receiver =
+        Receiver::start(Rules { signature: Some((Signed::StandardWebhooks, b"secret")), ..Rules::default() }).await;
+    let lane = sink(keys(&receiver, json!({ "auth": { "type": "hmac", "secret": "secret" } })));
+    receiver.script([Fault::Answer { status: 503, headers: vec![], body: "" }]);
+    assert!(matches!(lane.send(&batch(0..3)).await.outcome, Outcome::RetryLater { .. }));
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    assert_eq!(lane.send(&batch(0..3)).await.outcome, Outcome::Delivered);
+    let seen = receiver.seen();
+    assert_eq!(seen[0].header("webhook-id"), seen[1].header("webhook-id"));
+    assert_ne!(seen[0].header("webhook-timestamp"), seen[1].header("webhook-timestamp"));
+    assert_ne!(seen[0].header("webhook-signature"), seen[1].header("webhook-signature"));
+}
+
+#[tokio::test]
+async fn each_fault_has_its_class() {
+    let answer = |status, headers: &[(&'static str, &str)], body| Fault::Answer {
+        status,
+        headers: headers.iter().map(|(name, value)| (*name, (*value).to_owned())).collect(),
+        body,
+    };
+    for (fault, status, expected) in [
+        (answer(429, &[("retry-after", "30")], ""), "429", "RetryLater 30"),
+        (answer(503, &[("retry-after", "Fri, 20 Nov 2099 06:30:00 GMT")], ""), "503", "RetryLater 600"),
+        (answer(502, &[("content-type", "text/html")], "<html><h1>Bad Gateway</h1></html>"), "502", "RetryLater"),
+        (answer(408, &[], ""), "408", "RetryLater"),
+        (answer(400, &[], "field x"), "400", "Refused"),
+        (answer(422, &[], ""), "422", "Refused"),
+        (answer(403, &[], ""), "403", "Unauthorized"),
+        (answer(404, &[], ""), "404", "Misconfigured"),
+        (answer(302, &[("location", "https://login.example/?token=canary")], ""), "302", "Misconfigured"),
+        (Fault::EarlyTooLarge, "413", "TooLarge"),
+        (Fault::TakeAndAnswer { status: 200, body: r#"{"error":"no"}"# }, "200", "Delivered"),
+        (Fault::TakeAndAnswer { status: 204, body: "" }, "204", "Delivered"),
+        (Fault::TakeAndReset, "connection", "RetryLater"),
+        (Fault::Reset, "connection", "RetryLater"),
+        (Fault::TakeAndCutAnswer, "connection", "RetryLater"),
+        (Fault::TakeAndHang, "timeout", "RetryLater"),
+    ] {
+        let receiver = Receiver::start(Rules::default()).await;
+        receiver.script([fault.clone()]);
+        let attempt = send(&receiver, json!({ "timeout": "300ms" })).await;
+        let class = match &attempt.outcome {
+            Outcome::RetryLater { after: Some(after), .. } => format!("RetryLater {}", after.as_secs()),
+            outcome => format!("{outcome:?}").split([' ', '(']).next().unwrap().to_owned(),
+        };
+        assert_eq!((attempt.status.as_str(), class.as_str()), (status, expected), "{fault:?} → {attempt:?}");
+        assert!(!format!("{attempt:?}").contains("canary"));
+    }
+}
+
+#[tokio::test]
+async fn nobody_listening_is_for_now() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/canary", listener.local_addr().unwrap());
+    drop(listener);
+    let lane = sink(json!({ "type": "http", "url": url }));
+    let attempt = lane.send(&batch(0..1)).await;
+    assert!(matches!(attempt.outcome, Outcome::RetryLater { .. }), "{attempt:?}");
+    assert_eq!(attempt.status, "connect");
+    assert!(matches!(lane.probe().await, Probe::Failed(_)));
+    assert!(!format!("{attempt:?}").contains("canary"), "{attempt:?}");
+}
+
+/// A server that closes the connection on large bodies gets smaller ones; one event alone is never given up for that.
+#[tokio::test]
+async fn connections_lost_again_and_again_split_the_batch() {
+    let receiver = Receiver::start(Rules::default()).await;
+    let lane = sink(keys(&receiver, json!({})));
+    receiver.script(vec![Fault::Reset; 4]);
+    assert!(matches!(lane.send(&batch(0..10)).await.outcome, Outcome::RetryLater { .. }));
+    assert!(matches!(lane.send(&batch(0..10)).await.outcome, Outcome::RetryLater { .. }));
+    assert!(matches!(lane.send(&batch(0..10)).await.outcome, Outcome::TooLarge(_)));
+    assert!(matches!(lane.send(&batch(0..1)).await.outcome, Outcome::RetryLater { .. }));
+    assert_eq!(lane.send(&batch(0..10)).await.outcome, Outcome::Delivered);
+}
+
+#[tokio::test]
+async fn what_framing_makes_too_large_is_not_sent() {
+    let receiver = Receiver::start(Rules::default()).await;
+    let lane = sink(keys(&receiver, json!({ "batch": { "bytes": 1_000 }, "envelope": true })));
+    assert!(matches!(lane.send(&batch(0..10)).await.outcome, Outcome::TooLarge(_)));
+    let mut large = batch(0..0);
+    push(&mut large, "1", &"x".repeat(5_000));
+    assert_eq!(lane.send(&large).await.outcome, Outcome::Delivered, "the receiver decides about one event alone");
+    assert_eq!(receiver.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn secrets_that_a_server_repeats_are_not_passed_on() {
+    let endpoint = TokenEndpoint::start("s3cret", 3_600).await;
+    for more in [
+        json!({ "auth": { "type": "bearer", "token": "canary-1" } }),
+        json!({ "auth": { "type": "basic", "user": "user", "password": "canary-2" } }),
+        json!({ "headers": { "X-Key": "canary-3" } }),
+        oauth(&endpoint, json!("s3cret")),
+    ] {
+        let receiver = Receiver::start(Rules::default()).await;
+        receiver.script(vec![Fault::EchoCredentials; 2]);
+        let told = format!("{:?}", send(&receiver, more).await);
+        assert!(told.contains("***"), "{told}");
+        let basic = BASE64_STANDARD.encode("user:canary-2");
+        assert!(!told.contains("canary") && !told.contains(&basic) && !told.contains("token-"), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn a_probe_tells_credentials_from_addresses() {
+    let receiver = Receiver::start(Rules { authorization: bearers(&["good"]), ..Rules::default() }).await;
+    let lane = |token: &str| sink(keys(&receiver, json!({ "auth": { "type": "bearer", "token": token } })));
+    assert!(matches!(lane("good").probe().await, Probe::Reached(_)));
+    assert!(matches!(lane("bad").probe().await, Probe::Failed(reason) if reason.contains("credentials")));
+    assert!(receiver.ledger().counts().is_empty(), "nothing is delivered");
+}

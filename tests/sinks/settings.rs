@@ -1,0 +1,104 @@
+use std::time::Duration;
+
+use s1_forwarder::sink::Settings;
+use s1_forwarder::sink::settings::{schema, types};
+use serde_json::{Value, json};
+
+use crate::support::batches::settings;
+
+fn refused(keys: Value) -> String {
+    serde_json::from_value::<Settings>(keys).unwrap_err().to_string()
+}
+
+#[test]
+fn common_keys_and_own_keys_live_side_by_side() {
+    let settings = settings(json!({
+        "type": "http", "name": "siem", "url": "https://siem.example/in", "streams": ["threats"], "schema": "raw",
+        "batch": { "events": 10, "bytes": "1MiB", "timeout": "2s" }, "compression": "zstd",
+        "retry": { "initial": "1s", "max": "5s" }, "concurrency": 9, "timeout": "3s", "format": "json_array",
+    }));
+    assert_eq!((settings.name(), settings.concurrency()), ("siem", 9));
+    assert_eq!(settings.batch_timeout(), Duration::from_secs(2));
+    assert_eq!(settings.common.retry.max.0, Duration::from_secs(5));
+    let limits = settings.build(&crate::support::batches::context(s1_forwarder::record::Stream::Threats)).unwrap();
+    assert_eq!((limits.limits().events, limits.limits().bytes), (10, 1 << 20));
+}
+
+#[test]
+fn what_is_silent_has_the_defaults_of_its_type() {
+    let http = settings(json!({ "type": "http", "url": "https://siem.example/in" }));
+    assert_eq!((http.name(), http.concurrency(), http.batch_timeout()), ("http", 4, Duration::from_secs(1)));
+    let stdout = settings(json!({ "type": "stdout", "concurrency": 4 }));
+    assert_eq!((stdout.name(), stdout.concurrency()), ("stdout", 1), "lines of one stream stay in order");
+}
+
+#[test]
+fn mistakes_are_named() {
+    for (keys, part) in [
+        (json!({ "url": "https://x" }), "a sink needs a `type`"),
+        (json!({ "type": "slunk" }), "unknown sink type `slunk`; the types are"),
+        (json!({ "type": "http", "url": "https://x", "fromat": "ndjson" }), "unknown field `fromat`"),
+        (json!({ "type": "http" }), "missing field `url`"),
+        (json!({ "type": "http", "url": "ftp://x" }), "begins with https://"),
+        (json!({ "type": "http", "url": "https://user:canary@x" }), "do not belong into the URL"),
+        (json!({ "type": "http", "url": "https://x", "batch": { "event": 1 } }), "unknown field `event`"),
+        (json!({ "type": "http", "url": "https://x", "concurrency": 0 }), "nonzero"),
+        (json!({ "type": "http", "url": "https://x", "auth": { "type": "basic", "user": "u" } }), "password"),
+        (json!({ "type": "file" }), "missing field `path`"),
+    ] {
+        let message = refused(keys.clone());
+        assert!(message.contains(part) && !message.contains("canary"), "{keys} → {message}");
+    }
+}
+
+#[test]
+fn what_contradicts_itself_is_refused_when_it_is_built() {
+    let context = crate::support::batches::context(s1_forwarder::record::Stream::Threats);
+    for (keys, part) in [
+        (json!({ "type": "stdout", "compression": "gzip" }), "`compression: Gzip`"),
+        (json!({ "type": "file", "path": "{nobody}.ndjson" }), "`{nobody}` stands for nothing"),
+        (json!({ "type": "http", "url": "https://x", "headers": { "a b": "c" } }), "`headers.a b`"),
+        (json!({ "type": "http", "url": "https://x", "headers": { "Host": "c" } }), "sets this header itself"),
+        (json!({ "type": "http", "url": "https://x", "tls": { "cert_file": "/nowhere" } }), "key_file"),
+    ] {
+        let message = settings(keys.clone()).build(&context).unwrap_err().to_string();
+        assert!(message.contains(part), "{keys} → {message}");
+    }
+}
+
+/// Literals, in the file or from it, never come out of Debug.
+#[test]
+fn secrets_do_not_show() {
+    let settings = settings(json!({
+        "type": "http", "url": "https://siem.example/canary/in?key=canary", "headers": { "x-key": "canary" },
+        "auth": { "type": "oauth2", "token_url": "https://id.example/canary", "client_id": "c", "client_secret": "canary" },
+    }));
+    let context = crate::support::batches::context(s1_forwarder::record::Stream::Threats);
+    let shown = format!("{settings:?} {:?}", settings.build(&context).unwrap());
+    assert!(!shown.contains("canary"), "{shown}");
+}
+
+#[test]
+fn each_type_has_a_schema_that_accepts_what_serde_accepts() {
+    for type_name in types() {
+        let schema = schema(type_name).unwrap();
+        assert_eq!(schema["additionalProperties"], false, "{type_name}");
+        assert!(!schema.to_string().contains("$ref"), "{type_name}");
+        assert!(jsonschema::validator_for(&schema).is_ok(), "{type_name}");
+    }
+    let http = jsonschema::validator_for(&schema("http").unwrap()).unwrap();
+    let good = json!({
+        "type": "http", "name": "siem", "url": "https://siem.example/in", "headers": { "x": { "env": "X" } },
+        "auth": { "type": "hmac", "secret": { "file": "key" }, "form": "github" }, "batch": { "bytes": "5MiB" },
+    });
+    assert!(http.is_valid(&good), "{:?}", http.iter_errors(&good).map(|error| error.to_string()).collect::<Vec<_>>());
+    settings(good);
+    for bad in [
+        json!({ "type": "http" }),
+        json!({ "type": "http", "url": "https://x", "more": 1 }),
+        json!({ "type": "file", "url": "https://x" }),
+        json!({ "type": "http", "url": "https://x", "auth": { "type": "basic", "token": "t" } }),
+    ] {
+        assert!(!http.is_valid(&bad), "{bad}");
+    }
+}

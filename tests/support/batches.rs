@@ -1,0 +1,54 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use s1_forwarder::record::{Identity, Stream, Timestamp};
+use s1_forwarder::settings::Schema;
+use s1_forwarder::sink::{Batch, Context, Settings, Shared, Sink};
+
+/// The context of a lane of the pipeline `acme`.
+pub fn context(stream: Stream) -> Context {
+    Context {
+        pipeline: "acme".to_owned(),
+        stream,
+        console_host: "usea1-acme.sentinelone.net".to_owned(),
+        labels: BTreeMap::from([("customer".to_owned(), "acme-eu".to_owned())]),
+        schema: Schema::Ecs,
+        schema_name: "ecs-9.4.0",
+        shared: Shared::default(),
+    }
+}
+
+/// A sink from its keys, for the stream `activities`.
+pub fn sink(keys: serde_json::Value) -> Arc<dyn Sink> {
+    sink_in(keys, &context(Stream::Activities))
+}
+
+/// A sink from its keys.
+pub fn sink_in(keys: serde_json::Value, context: &Context) -> Arc<dyn Sink> {
+    settings(keys).build(context).unwrap()
+}
+
+/// Settings from keys.
+pub fn settings(keys: serde_json::Value) -> Settings {
+    serde_json::from_value(keys).unwrap()
+}
+
+/// Activities with these ids and a body of some hundred bytes.
+pub fn batch(ids: std::ops::Range<u32>) -> Batch {
+    let mut batch = Batch::new(Stream::Activities);
+    for id in ids {
+        push(&mut batch, &id.to_string(), "the quick brown fox jumps over the lazy dog");
+    }
+    batch
+}
+
+/// Adds an event with this id and text.
+pub fn push(batch: &mut Batch, id: &str, text: &str) {
+    let identity = Identity::of("usea1-acme.sentinelone.net", batch.stream(), id, "");
+    let time = Some(Timestamp::from_micros(1_789_547_400_123_456));
+    let body = serde_json::json!({ "id": id, "primaryDescription": text }).to_string();
+    batch.push_with(id, identity, time, |out| {
+        out.extend_from_slice(body.as_bytes());
+        None
+    });
+}

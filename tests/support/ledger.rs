@@ -1,0 +1,36 @@
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use serde_json::Value;
+
+/// Counts how often each event arrived.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    counts: Mutex<BTreeMap<String, u32>>,
+    order: Mutex<Vec<String>>,
+}
+
+impl Ledger {
+    /// Enters the id of one event: its `id`, or `event.id`, or that of the record in an envelope.
+    pub fn enter(&self, event: &Value) {
+        let id = ["/id", "/event/id", "/record/id"].iter().find_map(|pointer| event.pointer(pointer)?.as_str());
+        let id = id.unwrap_or("(without id)").to_owned();
+        *self.counts.lock().unwrap().entry(id.clone()).or_default() += 1;
+        self.order.lock().unwrap().push(id);
+    }
+
+    /// Every id with its count.
+    pub fn counts(&self) -> BTreeMap<String, u32> {
+        self.counts.lock().unwrap().clone()
+    }
+
+    /// Ids in the order in which they came.
+    pub fn order(&self) -> Vec<String> {
+        self.order.lock().unwrap().clone()
+    }
+
+    /// How many arrived more often than once.
+    pub fn repeated(&self) -> usize {
+        self.counts().values().filter(|count| **count > 1).count()
+    }
+}

@@ -13,7 +13,7 @@ use super::live::{Event, Live};
 use super::quirks::Quirks;
 use super::random::Random;
 use super::setup::Setup;
-use super::store::{RecordError, Row, Table};
+use super::store::{Indexed, RecordError, Row, Table};
 use super::token::{Scope, Token};
 use super::truth::{Seen, Version};
 
@@ -210,7 +210,7 @@ impl State {
         }
         let span = i64::try_from(setup.span.as_micros()).unwrap_or(i64::MAX).max(1);
         for (kind, count) in
-            [(Kind::Activities, setup.activities), (Kind::Threats, setup.threats), (Kind::Alerts, setup.alerts)]
+            [(Kind::Threats, setup.threats), (Kind::Alerts, setup.alerts), (Kind::Activities, setup.activities)]
         {
             for at in moments(&mut Random::new(setup.seed, 10 + kind as u64), count, setup.now - span, setup.now) {
                 self.appear(kind, at, setup.now);
@@ -229,20 +229,25 @@ impl State {
                 Event::Appears(kind, created) => {
                     self.appear(kind, created, created);
                 }
-                Event::Changes(kind, changed) => self.change_any(kind, changed),
+                Event::Changes(kind, changed) => {
+                    let place = self.live.pick(self.table(kind).len());
+                    self.change(kind, place, changed);
+                }
             }
         }
     }
 
-    /// Some record of this kind changes.
+    /// Some record of this kind changes, as chance wants it.
     pub fn change_any(&mut self, kind: Kind, at: i64) {
-        let entries = self.table(kind).index(super::store::Indexed::Id);
-        if entries.is_empty() {
-            return;
+        let place = self.random.below(self.table(kind).len() as u64) as usize;
+        self.change(kind, place, at);
+    }
+
+    /// The record at a place among the ids changes.
+    fn change(&mut self, kind: Kind, place: usize, at: i64) {
+        if let Some(id) = self.table(kind).index(Indexed::Id).get(place).map(|entry| entry.id) {
+            self.update(kind, id, at, |generator, record| generator.change(kind, record, at));
         }
-        let place = self.random.below(entries.len() as u64) as usize;
-        let id = self.table(kind).index(super::store::Indexed::Id)[place].id;
-        self.update(kind, id, at, |generator, record| generator.change(kind, record, at));
     }
 
     /// A record created at `at` in the state that it has at `now`.
@@ -260,8 +265,7 @@ impl State {
     }
 
     fn put(&mut self, draft: Draft) -> Option<u64> {
-        let body = serde_json::to_vec(&draft.body).ok()?;
-        let mut row = Row::read(draft.kind, &body).ok()?;
+        let mut row = Row::of(draft.kind, &draft.body, bytes(&draft.body)).ok()?;
         row.account = row.account.max(draft.account);
         row.group = row.group.max(draft.group);
         row.hidden = draft.hidden;
@@ -276,11 +280,7 @@ impl State {
         change(&mut self.generator, &mut record);
         // A console's clock tells versions of one record apart, however fast they follow each other.
         generate::set_time(kind, &mut record, at.max(old.updated + 1));
-        let Ok(mut row) =
-            serde_json::to_vec(&record).map_err(RecordError::from).and_then(|body| Row::read(kind, &body))
-        else {
-            return false;
-        };
+        let Ok(mut row) = Row::of(kind, &record, bytes(&record)) else { return false };
         (row.account, row.group, row.hidden) = (old.account, old.group, old.hidden);
         self.table_mut(kind).put(row);
         true
@@ -295,6 +295,11 @@ impl State {
             row.account = site.account;
         }
     }
+}
+
+/// The record as it is served.
+fn bytes(record: &Value) -> Box<[u8]> {
+    record.to_string().into_bytes().into()
 }
 
 /// When the records of history were created: rising, several on one moment now and then, and in a long history one

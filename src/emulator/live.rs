@@ -67,6 +67,11 @@ impl Live {
         Some(event)
     }
 
+    /// Which of so many records changes.
+    pub fn pick(&mut self, count: usize) -> usize {
+        self.random.below(count as u64) as usize
+    }
+
     /// Events come at exponentially distributed distances, as independent ones do.
     fn schedule(&mut self) {
         if self.rate > 0.0 {

@@ -186,15 +186,21 @@ impl Conditions {
 }
 
 fn text_holds(filter: Filter, values: &[String], contents: &Value) -> bool {
-    let text = |path: &str| match at(contents, path) {
-        None | Some(Value::Null) => None,
-        Some(Value::String(text)) => Some(text.to_lowercase()),
-        Some(other) => Some(other.to_string()),
+    let text = |value: &Value| match value {
+        Value::String(text) => text.to_lowercase(),
+        // Engines are objects of key and title.
+        Value::Object(keys) => keys.get("key").and_then(Value::as_str).unwrap_or_default().to_lowercase(),
+        other => other.to_string(),
+    };
+    let found = |path: &str| match at(contents, path) {
+        None | Some(Value::Null) => Vec::new(),
+        Some(Value::Array(items)) => items.iter().map(text).collect(),
+        Some(one) => vec![text(one)],
     };
     match filter {
-        Filter::AnyOf(path) | Filter::Is(path) => text(path).is_some_and(|text| values.contains(&text)),
-        Filter::NoneOf(path) => text(path).is_none_or(|text| !values.contains(&text)),
-        Filter::Like(path) => text(path).is_some_and(|text| values.iter().all(|value| text.contains(value))),
+        Filter::AnyOf(path) | Filter::Is(path) => found(path).iter().any(|text| values.contains(text)),
+        Filter::NoneOf(path) => !found(path).iter().any(|text| values.contains(text)),
+        Filter::Like(path) => found(path).iter().any(|text| values.iter().all(|value| text.contains(value))),
         _ => true,
     }
 }

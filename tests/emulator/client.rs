@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use reqwest::header::HeaderMap;
 use s1_forwarder::emulator::{Console, Server, Setup};
+use s1_forwarder::settings::install_crypto_provider;
 use serde_json::Value;
 
 /// 2026-01-01T00:00:00Z
@@ -26,7 +27,7 @@ pub struct Got {
 
 impl Client {
     pub async fn new(setup: &Setup) -> Self {
-        rustls::crypto::ring::default_provider().install_default().ok();
+        install_crypto_provider();
         let console = Arc::new(Console::new(setup));
         let clock = Arc::new(AtomicI64::new(setup.now));
         let told = Arc::clone(&clock);

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::io::Read;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use s1_forwarder::emulator::{Faults, Kind, Mishap, RetryAfter, Scope, Setup};
+
+use tokio::time::Instant;
 
 use crate::client::{Client, Got, NOW, SECOND, distinct, ids_of};
 

@@ -100,6 +100,12 @@ async fn each_endpoint_has_its_own_filters_and_sorts() {
     let open = client.page("/threats?limit=1000&incidentStatuses=unresolved").await;
     let other = client.page("/threats?limit=1000&incidentStatusesNin=unresolved").await;
     assert_eq!(ids_of(&open).len() + ids_of(&other).len(), 40);
+    let engine = client.page("/threats?limit=1000&detectionEngines=executables,pre_execution").await;
+    let others = client.page("/threats?limit=1000&detectionEnginesNin=executables,pre_execution").await;
+    assert!(!ids_of(&engine).is_empty() && ids_of(&engine).len() + ids_of(&others).len() == 40);
+    let threats: Vec<String> = ids_of(&open).into_iter().chain(ids_of(&other)).collect();
+    let about = client.page(&format!("/activities?limit=1000&threatIds={}", threats.join(","))).await;
+    assert!(!ids_of(&about).is_empty(), "activities are about threats that there are");
     let upper = client.page("/cloud-detection/alerts?limit=1000&incidentStatus=UNRESOLVED").await;
     assert_eq!(ids_of(&upper).len(), 60, "statuses compare without case");
     let named = client.page("/agents?computerName__like=ws-&isDecommissioned=True,False").await;

@@ -8,7 +8,9 @@ use crate::emulator::kind::Kind;
 use crate::emulator::time::{self, SECOND};
 
 pub(super) fn make(generator: &mut Generator, at: i64) -> Draft {
-    let id = generator.id(at).to_string();
+    let id = generator.id(at);
+    generator.alerts.remember(id);
+    let id = id.to_string();
     let Generator { world, random, older, .. } = generator;
     let endpoint = &world.agents[content::agent(random, world)];
     let (account, site, group) = world.group(endpoint.group);

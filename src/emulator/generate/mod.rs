@@ -46,6 +46,9 @@ pub(super) struct Generator {
     random: Random,
     /// Keeps ids of one millisecond apart.
     made: u64,
+    /// The last threats and alerts made: what activities are about.
+    threats: Recent,
+    alerts: Recent,
     /// Leaves out what consoles before the newest ones do not send.
     older: bool,
 }
@@ -54,7 +57,7 @@ impl Generator {
     pub fn new(seed: u64, agents: usize, now: i64, older: bool) -> Self {
         let mut random = Random::new(seed, 1);
         let world = World::new(&mut random, agents, now);
-        Self { world, random, made: 0, older }
+        Self { world, random, made: 0, threats: Recent::default(), alerts: Recent::default(), older }
     }
 
     /// 17 to 19 digits that rise roughly with time: milliseconds, then a counter.
@@ -142,6 +145,29 @@ impl Generator {
         let argument = "--include \"C:\\\\Program Files\\\\Vendor\\\\module.dll\" ";
         *block = Value::from(argument.repeat(bytes / argument.len() + 1));
         draft
+    }
+}
+
+/// The ids of the last records of a kind.
+#[derive(Debug, Default)]
+struct Recent {
+    ids: Vec<u64>,
+    next: usize,
+}
+
+impl Recent {
+    fn remember(&mut self, id: u64) {
+        const MOST: usize = 1_000;
+        match self.ids.get_mut(self.next % MOST) {
+            Some(old) => *old = id,
+            None => self.ids.push(id),
+        }
+        self.next += 1;
+    }
+
+    /// One of them, or `otherwise` when there is none.
+    fn pick(&self, random: &mut Random, otherwise: u64) -> u64 {
+        if self.ids.is_empty() { otherwise } else { *random.pick(&self.ids) }
     }
 }
 

@@ -229,11 +229,20 @@ impl State {
                 Event::Appears(kind, created) => {
                     self.appear(kind, created, created);
                 }
-                Event::Changes(kind, changed) => {
-                    let place = self.live.pick(self.table(kind).len());
-                    self.change(kind, place, changed);
+                Event::Changes(kind, changed) => self.changes(kind, 1, changed),
+                Event::ChangesTogether(kind, changed) => {
+                    let several = 2 + self.live.pick(30);
+                    self.changes(kind, several, changed);
                 }
             }
+        }
+    }
+
+    /// So many records of this kind change at one moment.
+    fn changes(&mut self, kind: Kind, count: usize, at: i64) {
+        for _ in 0..count {
+            let place = self.live.pick(self.table(kind).len());
+            self.change(kind, place, at);
         }
     }
 

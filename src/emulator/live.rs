@@ -15,6 +15,8 @@ pub(super) enum Event {
     Appears(Kind, i64),
     /// Some record of this kind changes, at this moment by its own time.
     Changes(Kind, i64),
+    /// Several records of this kind change at one moment.
+    ChangesTogether(Kind, i64),
 }
 
 /// The schedule of live events.
@@ -31,7 +33,9 @@ const EVENTS: &[(u32, Event)] = &[
     (820, Event::Appears(Kind::Activities, 0)),
     (12, Event::Appears(Kind::Threats, 0)),
     (24, Event::Changes(Kind::Threats, 0)),
+    (4, Event::ChangesTogether(Kind::Threats, 0)),
     (110, Event::Changes(Kind::Agents, 0)),
+    (4, Event::ChangesTogether(Kind::Agents, 0)),
     (24, Event::Appears(Kind::Alerts, 0)),
     (10, Event::Changes(Kind::Alerts, 0)),
 ];
@@ -62,6 +66,7 @@ impl Live {
         let event = match *self.random.weigh(EVENTS) {
             Event::Appears(kind, _) => Event::Appears(kind, at - late),
             Event::Changes(kind, _) => Event::Changes(kind, at - late),
+            Event::ChangesTogether(kind, _) => Event::ChangesTogether(kind, at - late),
         };
         self.schedule();
         Some(event)

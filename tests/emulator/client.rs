@@ -37,6 +37,10 @@ impl Client {
         Self { console, server, clock, http: reqwest::Client::builder().no_proxy().build().unwrap() }
     }
 
+    pub fn address(&self) -> std::net::SocketAddr {
+        self.server.address()
+    }
+
     pub fn set_clock(&self, now: i64) {
         self.clock.store(now, Ordering::Relaxed);
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io::Read;
 use std::time::Duration;
 
-use s1_forwarder::emulator::{Faults, Kind, Mishap, RetryAfter, Scope, Setup};
+use s1_forwarder::emulator::{Faults, Kind, Mishap, RetryAfter, Scope, Server, Setup};
 
 use tokio::time::Instant;
 
@@ -187,4 +187,22 @@ fn every_preset_is_known_by_its_name() {
     }
     let unknown = Faults::preset("gremlins").unwrap_err().to_string();
     assert!(unknown.contains("gremlins") && unknown.contains("rate-limit"), "{unknown}");
+}
+
+#[tokio::test]
+async fn a_console_goes_away_and_comes_back() {
+    let client = Client::new(&Setup { threats: 5, ..Setup::new(NOW) }).await;
+    let (console, address, http) = (client.console.clone(), client.address(), reqwest::Client::new());
+    let status = format!("http://{address}/web/api/v2.1/system/status");
+    assert_eq!(http.get(&status).send().await.unwrap().status(), 200);
+    client.stop().await;
+    assert!(http.get(&status).send().await.is_err());
+    let again = Server::start(console, address).await.unwrap();
+    assert_eq!(http.get(&status).send().await.unwrap().status(), 200);
+    drop(again);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while http.get(&status).send().await.is_ok() {
+        assert!(Instant::now() < deadline, "a dropped server goes on listening");
+        tokio::task::yield_now().await;
+    }
 }

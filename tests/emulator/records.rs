@@ -141,6 +141,20 @@ fn the_traps_of_the_contract_are_there() {
 }
 
 #[test]
+fn many_records_share_the_moment_of_their_last_change() {
+    let console = mixed();
+    for kind in [Kind::Activities, Kind::Threats, Kind::Agents] {
+        let mut moments: BTreeMap<i64, usize> = BTreeMap::new();
+        for version in console.truth(kind, &Default::default()) {
+            let moment = if kind == Kind::Activities { version.created } else { version.updated };
+            *moments.entry(moment).or_default() += 1;
+            assert!(version.updated <= NOW + 6_000, "{kind:?} changed in the future");
+        }
+        assert!(moments.values().filter(|tied| **tied > 8).count() > 2, "{kind:?}: {:?}", moments.values().max());
+    }
+}
+
+#[test]
 fn older_consoles_know_fewer_keys() {
     let setup = Setup { activities: 500, threats: 20, agents: 20, alerts: 20, older: true, ..Setup::new(NOW) };
     let console = Console::new(&setup);

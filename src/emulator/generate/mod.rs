@@ -87,9 +87,13 @@ impl Generator {
         let mut draft = threat::make(self, at);
         let mut changed = at + self.random.within(SECOND..120 * SECOND);
         while changed < now && self.random.chance(0.7) {
-            threat::change(&mut self.random, &mut draft.body, changed);
-            set_time(Kind::Threats, &mut draft.body, changed);
+            self.change(Kind::Threats, &mut draft.body, changed);
             changed += self.random.within(SECOND..8 * time::HOUR);
+        }
+        // Many threats are changed in one go: they share a moment, here a whole second.
+        let together = changed - changed.rem_euclid(time::HOUR) + time::HOUR;
+        if together < now && self.random.chance(0.2) {
+            self.change(Kind::Threats, &mut draft.body, together);
         }
         draft
     }

@@ -5,28 +5,10 @@
 mod process;
 
 pub mod check;
+pub mod demo;
 pub mod emulate;
+pub mod run;
 pub mod state;
-
-/// `run`.
-pub mod run {
-    /// Run pipelines.
-    #[derive(Debug, clap::Args)]
-    pub struct Args {
-        #[command(flatten)]
-        files: super::FileArgs,
-        #[command(flatten)]
-        process: super::ProcessArgs,
-    }
-
-    /// Runs pipelines.
-    ///
-    /// # Errors
-    /// Always.
-    pub async fn run(_: Args) -> anyhow::Result<std::process::ExitCode> {
-        anyhow::bail!("not there yet")
-    }
-}
 
 use std::process::ExitCode;
 
@@ -74,6 +56,7 @@ enum Command {
     Check(check::Args),
     State(state::Args),
     Emulate(emulate::Args),
+    Demo(demo::Demo),
 }
 
 impl Command {
@@ -128,6 +111,7 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Check(args) => check::run(args).await,
         Command::State(args) => state::run(args).await,
         Command::Emulate(args) => emulate::run(args).await,
+        Command::Demo(args) => demo::run(args).await,
     }
 }
 

@@ -54,9 +54,11 @@ pub struct ProcessArgs {
     #[command(flatten)]
     state: StateArgs,
 
-    /// Address of /metrics, /livez, /readyz and the status page; port 0 takes a free one
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9598", env = "S1_FORWARDER_LISTEN")]
-    pub listen: String,
+    /// Address of /metrics, /livez, /readyz and the status page; port 0 takes a free one [default: 127.0.0.1:9598]
+    ///
+    /// With --once there is none unless it is given, so that a job can run beside a worker.
+    #[arg(long, value_name = "HOST:PORT", env = "S1_FORWARDER_LISTEN")]
+    pub listen: Option<String>,
 
     /// Most bytes in flight over all lanes, librdkafka's queue included
     #[arg(long, value_name = "SIZE", default_value = "512MiB", value_parser = budget, env = "S1_FORWARDER_MEMORY_BUDGET")]

@@ -6,17 +6,13 @@ use std::time::Duration;
 use futures_util::{StreamExt, stream};
 
 use super::{Check, Finding};
-use crate::console::{
-    Client, ConsoleError, DEFAULT_REQUESTS_PER_SECOND, Endpoint, HttpTransport, LimiterKey, Limiters,
-};
+use crate::console::{Client, ConsoleError, Endpoint, Limiters};
 use crate::pipeline::Pipeline;
 use crate::record::{Clock, Timestamp};
-use crate::settings::{HttpSettings, Period};
 use crate::sink::{Context, Probe, Shared};
 
 /// Consoles and sinks that are asked at the same time.
 const AT_ONCE: usize = 16;
-const DEFAULT_TIMEOUT: Period = Period(Duration::from_secs(30));
 /// A token that expires sooner deserves a word.
 const SOON: Duration = Duration::from_secs(14 * 86_400);
 /// One record of any stream.
@@ -101,17 +97,8 @@ async fn console(pipeline: &Pipeline, limiters: &Limiters) -> Vec<Finding> {
 }
 
 fn client(pipeline: &Pipeline, limiters: &Limiters) -> Result<Client, String> {
-    let console = &pipeline.console;
-    console.token.read().map_err(|error| error.to_string())?;
-    let http = HttpSettings {
-        tls: console.tls.clone(),
-        proxy: console.proxy.clone(),
-        timeout: console.timeout.unwrap_or(DEFAULT_TIMEOUT),
-    };
-    let transport = HttpTransport::new(http.client().map_err(|error| error.to_string())?);
-    let key = LimiterKey { host: console.url.host().to_owned(), token: console.token.reference() };
-    let limiter = limiters.join(key, console.requests_per_second.unwrap_or(DEFAULT_REQUESTS_PER_SECOND));
-    Ok(Client::new(console, Arc::new(transport), limiter, Clock::System))
+    pipeline.console.token.read().map_err(|error| error.to_string())?;
+    Client::connect(&pipeline.console, limiters, Clock::System).map_err(|error| error.to_string())
 }
 
 fn expires(expiry: Option<Timestamp>) -> Finding {

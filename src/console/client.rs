@@ -6,11 +6,13 @@ use http::{HeaderMap, StatusCode, header};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::time::Instant;
 
-use super::{ConsoleError, ConsoleUrl, Limiter, Request, Settings, Transport, TransportError};
+use super::{ConsoleError, ConsoleUrl, HttpTransport, Limiter, Limiters, Request, Settings, Transport, TransportError};
 use crate::record::{Clock, Timestamp};
-use crate::settings::{Credential, Id};
+use crate::settings::{ClientError, Credential, HttpSettings, Id, Period};
 use crate::telemetry::Meter;
 
+/// Time-out of one request where the pipeline file gives none.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 const ROOT: &str = "/web/api/v2.1/";
 /// What is read of answers that are no pages of records.
 const SMALL_ANSWER: usize = 1024 * 1024;
@@ -38,8 +40,15 @@ struct Heard {
 }
 
 impl Client {
-    /// Time-out of one request where the pipeline file gives none.
-    pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
+    /// Access over HTTP, at most as fast as `limiters` allow for this console and token.
+    ///
+    /// # Errors
+    /// When the TLS files of the settings cannot be used.
+    pub fn connect(settings: &Settings, limiters: &Limiters, clock: Clock) -> Result<Self, ClientError> {
+        let (tls, proxy) = (settings.tls.clone(), settings.proxy.clone());
+        let http = HttpSettings { tls, proxy, timeout: settings.timeout.unwrap_or(Period(DEFAULT_TIMEOUT)) };
+        Ok(Self::new(settings, Arc::new(HttpTransport::new(http.client()?)), limiters.join_as(settings), clock))
+    }
 
     /// `limiter` is the share of the limiter for this console and token.
     pub fn new(settings: &Settings, transport: Arc<dyn Transport>, limiter: Limiter, clock: Clock) -> Self {
@@ -55,7 +64,7 @@ impl Client {
             credential: Credential::new(settings.token.clone()),
             scope: scope.into_iter().filter(|(_, ids)| !ids.is_empty()).collect(),
             limiter,
-            timeout: settings.timeout.map_or(Self::DEFAULT_TIMEOUT, |timeout| timeout.0),
+            timeout: settings.timeout.map_or(DEFAULT_TIMEOUT, |timeout| timeout.0),
             clock,
             heard: Mutex::new(None),
         }

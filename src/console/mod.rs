@@ -11,7 +11,7 @@ mod url;
 pub use client::Client;
 pub use endpoint::Endpoint;
 pub use error::ConsoleError;
-pub use limiter::{DEFAULT_REQUESTS_PER_SECOND, Limiter, LimiterKey, Limiters};
+pub use limiter::{Limiter, LimiterKey, Limiters};
 pub use settings::Settings;
 pub use transport::{HttpTransport, Request, Response, Transport, TransportError};
 pub use url::{ConsoleUrl, ConsoleUrlError};

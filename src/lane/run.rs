@@ -110,7 +110,8 @@ impl Lane {
                 return LaneEnd::Drained;
             }
             let begun = Instant::now();
-            let end = Box::pin(self.session(&mut checkpoint, &mut saver, stop)).await;
+            let probing = rests.sink != Rest::default();
+            let end = Box::pin(self.session(&mut checkpoint, &mut saver, probing, stop)).await;
             self.delivery.meter.lane.give_back_open();
             match self.after(end, &mut rests).await {
                 Next::End(end) => {
@@ -124,7 +125,13 @@ impl Lane {
     }
 
     /// One poll, delivered.
-    async fn session(&mut self, checkpoint: &mut Checkpoint, saver: &mut Saver, stop: &CancellationToken) -> SendEnd {
+    async fn session(
+        &mut self,
+        checkpoint: &mut Checkpoint,
+        saver: &mut Saver,
+        probing: bool,
+        stop: &CancellationToken,
+    ) -> SendEnd {
         let meter = self.delivery.meter.clone();
         let (pages, pages_out) = mpsc::channel(PAGES);
         let (batches, batches_out) = mpsc::channel(BATCHES);
@@ -149,6 +156,7 @@ impl Lane {
             delivery: &self.delivery,
             concurrency: self.concurrency,
             overlap: self.pull.overlap,
+            probing,
             budget: &self.budget,
             checkpoint,
             saver,
@@ -178,6 +186,9 @@ impl Lane {
                 Next::Rest(rests.console.next(window, &mut self.random))
             }
             SendEnd::Refusing => {
+                if self.budget.is_proven() {
+                    rests.sink = Rest::default();
+                }
                 self.budget.set_proven(false);
                 let retry = self.delivery.retry;
                 Next::Rest(rests.sink.next((retry.initial.0, retry.max.0), &mut self.random))
@@ -271,7 +282,7 @@ struct Rests {
     sink: Rest,
 }
 
-#[derive(Default)]
+#[derive(Default, PartialEq, Eq)]
 struct Rest(u32);
 
 impl Rest {

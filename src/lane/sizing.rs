@@ -8,7 +8,7 @@ const FIRST_GUESS: f64 = 4096.0;
 /// Smallest body that is worth a request.
 const MIN_BODY: usize = 64 * 1024;
 /// Records of the first pages, until the sink has taken something.
-const FIRST_LIMIT: usize = 100;
+const FIRST_LIMIT: usize = 50;
 /// Full pages after which a limit that was halved is doubled again.
 const CALM_PAGES: u32 = 10;
 
@@ -100,8 +100,8 @@ mod tests {
     #[test]
     fn the_first_page_is_small_and_later_ones_fill_the_limit() {
         let mut sizing = Sizing::new(1000);
-        assert_eq!(sizing.plan(512 * MIB, false).limit, 100);
-        sizing.learn(100, 100_000);
+        assert_eq!(sizing.plan(512 * MIB, false).limit, FIRST_LIMIT);
+        sizing.learn(FIRST_LIMIT, FIRST_LIMIT * 1000);
         let plan = sizing.plan(512 * MIB, true);
         assert_eq!(plan.limit, 1000);
         assert!(plan.max_body > 1_000_000 && plan.reserve == plan.max_body * 4, "{plan:?}");

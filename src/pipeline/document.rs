@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::check;
 use super::problem::{Problem, Severity};
-use super::read::{keys_of, not_one_of, read, read_with, unknown_key};
+use super::read::{keys_of, not_one_of, read, read_with, unknown_key, warn_of_literals};
 use super::yaml::{self, Entry, Node, Value};
 use super::{Name, Pipeline};
 use crate::{console, sink};
@@ -230,5 +230,6 @@ fn sink(node: &Node, key: &str, problems: &mut Vec<Problem>) -> Option<sink::Set
     let required = || sink::settings::schema(type_name).as_ref().map(required_by).unwrap_or_default();
     let kind =
         read_with(&own, key, common_keys, required, problems, |reader| sink::settings::Kind::read(type_name, reader));
+    warn_of_literals(node, key, problems);
     Some(sink::Settings { common: common?, kind: kind? })
 }

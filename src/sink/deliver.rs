@@ -80,6 +80,11 @@ impl Health {
         self.refusing_since.subscribe()
     }
 
+    /// A lane that comes back after a rest tries with fresh patience.
+    pub fn forget(&self) {
+        self.answers();
+    }
+
     fn refuses(&self) {
         self.refusing_since.send_if_modified(|since| since.is_none().then(|| *since = Some(Instant::now())).is_some());
     }

@@ -69,7 +69,7 @@ macro_rules! types {
             /// When the type is unknown or its keys are refused.
             pub fn read<'de, D: Deserializer<'de>>(type_name: &str, own_keys: D) -> Result<Self, D::Error> {
                 match type_name {
-                    $($(#[$attribute])* $name => Deserialize::deserialize(own_keys).map(Self::$variant),)*
+                    $($(#[$attribute])* $name => Deserialize::deserialize(own_keys).map(Box::new).map(Self::$variant),)*
                     _ => Err(D::Error::custom(unknown_type(type_name))),
                 }
             }

@@ -1,0 +1,5 @@
+//! Mapping, seen from outside: records in, events out.
+
+mod mapping {
+    mod quick;
+}

@@ -1,5 +1,7 @@
 //! Each sink against a double of its destination or the real server.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may end in a panic")]
+
 mod support;
 
 mod sinks {
@@ -8,4 +10,5 @@ mod sinks {
     #[cfg(feature = "kafka")]
     mod kafka;
     mod settings;
+    mod siems;
 }

@@ -95,6 +95,16 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Prints on standard output. A reader that has seen enough (`| head`) is no error.
+fn say(text: impl std::fmt::Display) -> std::io::Result<()> {
+    use std::io::{ErrorKind, Write};
+    let mut out = std::io::stdout().lock();
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        printed => printed,
+    }
+}
+
 async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Run(args) => run::run(*args).await,

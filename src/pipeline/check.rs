@@ -245,7 +245,16 @@ pub(super) fn builds(root: &Node, pipeline: &Pipeline, problems: &mut Vec<Proble
             // The files of `tls:` may appear later, without a change of this one: the lane says so and tries again.
             BuildError::Client(_) => continue,
         };
-        let place = &node.nearest(&key.split('.').collect::<Vec<_>>()).place;
+        let place = &follow(node, key).place;
         problems.push(Problem::at(place, &format!("sinks[{index}]"), Severity::Error, error.to_string()));
     }
+}
+
+/// The node under a dotted key whose parts may hold dots themselves, as `options.sasl.password` does.
+fn follow<'a>(node: &'a Node, key: &str) -> &'a Node {
+    if let Some(inner) = node.get(key) {
+        return inner;
+    }
+    let split = key.split_once('.').and_then(|(first, rest)| Some((node.get(first)?, rest)));
+    split.map_or(node, |(inner, rest)| follow(inner, rest))
 }

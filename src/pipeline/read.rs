@@ -215,7 +215,10 @@ pub(super) struct Reader<'de, 'a> {
 impl<'de> Reader<'de, '_> {
     /// Reading again finds the same again: it is kept once.
     fn report(&self, place: &Place, key: &str, severity: Severity, message: impl Into<String>) {
-        let problem = Problem::at(place, key, severity, message);
+        self.push(Problem::at(place, key, severity, message));
+    }
+
+    fn push(&self, problem: Problem) {
         let mut found = self.found.borrow_mut();
         if !found.contains(&problem) {
             found.push(problem);
@@ -270,7 +273,7 @@ impl<'de> Reader<'de, '_> {
             });
         if !said {
             let place = self.node.get(key).map_or(&self.node.place, |empty| &empty.place);
-            self.report(place, self.key, Severity::Error, format!("the key `{key}` is missing"));
+            self.push(Problem::missing_key(place, self.key, key));
         }
     }
 
@@ -317,10 +320,9 @@ impl<'de> Deserializer<'de> for Reader<'de, '_> {
     }
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, Error> {
-        if name == Secret::TYPE_NAME && self.node.text().is_some_and(|text| !text.trim().is_empty()) {
-            if !self.is_plain_header() {
-                self.report(&self.node.place, self.key, Severity::Warning, LITERAL_SECRET);
-            }
+        let literal = name == Secret::TYPE_NAME && self.node.text().is_some_and(|text| !text.trim().is_empty());
+        if literal && !self.is_plain_header() {
+            self.report(&self.node.place, self.key, Severity::Warning, LITERAL_SECRET);
         }
         visitor.visit_newtype_struct(self)
     }

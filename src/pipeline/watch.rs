@@ -50,7 +50,7 @@ impl Watch {
     pub fn new(paths: &[PathBuf], defaults: Option<&Path>) -> Self {
         let pending = Arc::new(Pending::default());
         let mut directories: Vec<PathBuf> = paths.iter().map(|path| directory_of(path)).collect();
-        directories.extend(defaults.map(|path| directory_of(path)));
+        directories.extend(defaults.map(directory_of));
         directories.sort();
         directories.dedup();
         let mut rescan = tokio::time::interval_at(Instant::now() + RESCAN, RESCAN);

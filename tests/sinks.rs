@@ -10,4 +10,5 @@ mod sinks {
     #[cfg(feature = "kafka")]
     mod kafka;
     mod settings;
+    mod siems;
 }

@@ -1,4 +1,4 @@
-//! `state`: looks at checkpoints and manages them, while no worker uses them.
+//! `state`: looks at checkpoints, and manages them while no worker uses them.
 
 use std::process::ExitCode;
 
@@ -14,7 +14,7 @@ use crate::state::{FileStore, LaneId, Store};
 /// Look at checkpoints and manage them
 ///
 /// A checkpoint says how far a lane has come: one stream of one pipeline going to one sink, written PIPELINE/STREAM/SINK.
-/// The worker that uses this state must be stopped first.
+/// `list` and `show` work beside a running worker; to change something, the worker that uses this state must be stopped first.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -71,7 +71,11 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         ))
         .into());
     }
-    let store = FileStore::open(&directory)?;
+    // Looking needs no lock, so that it works beside a running worker.
+    let store = match args.command {
+        Command::List | Command::Show { .. } => FileStore::look_at(&directory),
+        _ => FileStore::open(&directory)?,
+    };
     match args.command {
         Command::List => list(&store).await?,
         Command::Show { lane } => show(&lane, &load(&store, &lane).await?)?,

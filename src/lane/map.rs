@@ -137,7 +137,10 @@ impl MapStage {
         }
         open.keys.push((record.place, record.key));
         open.batch.push_with(&record.id, record.identity, record.time, |buffer| match mapper.map(bytes, buffer) {
-            Ok(_) => None,
+            Ok(mapped) => {
+                meter.lane.unknown_activities.fetch_add(u64::from(mapped.unknown_activity), Ordering::Relaxed);
+                None
+            }
             Err(error) => {
                 meter.lane.map_errors.fetch_add(1, Ordering::Relaxed);
                 Some(error.to_string().into())

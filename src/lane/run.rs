@@ -222,14 +222,18 @@ impl Lane {
     /// The lane's checkpoint, or a new one that begins at `since`; in the store before anything is pulled.
     async fn open(&mut self) -> Checkpoint {
         let mut waits = FullJitter::new(STATE_WAITS.0, STATE_WAITS.1, self.random.fork());
+        let mut failed = false;
         loop {
             match self.try_open().await {
                 Ok(checkpoint) => {
-                    self.delivery.meter.sink_trouble(None);
+                    if failed {
+                        self.delivery.meter.sink_trouble(None);
+                    }
                     self.delivery.meter.lane.set_complete_until(checkpoint.position.complete_until());
                     return checkpoint;
                 }
                 Err(reason) => {
+                    failed = true;
                     self.delivery.meter.sink_trouble(Some(LaneState::Stopped(reason)));
                     sleep(waits.wait()).await;
                 }

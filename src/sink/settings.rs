@@ -101,6 +101,8 @@ types! {
     #[cfg(feature = "kafka")]
     "kafka" => Kafka(super::kafka::Settings),
     "http" => Http(super::http::generic::Settings),
+    "splunk_hec" => SplunkHec(super::http::splunk_hec::Settings),
+    "elasticsearch" => Elasticsearch(super::http::elasticsearch::Settings),
     "file" => File(super::file::Settings),
     "stdout" => Stdout(super::stdout::Settings),
 }

@@ -129,6 +129,8 @@ pub struct LaneMetrics {
     pub dead_letters: AtomicU64,
     /// `map_errors_total`.
     pub map_errors: AtomicU64,
+    /// `unknown_activities_total`: activities of a type that the mapping's table does not know.
+    pub unknown_activities: AtomicU64,
     /// `delivered_bytes_total`.
     pub delivered_bytes: AtomicU64,
     /// `console_requests_total` by status.
@@ -153,6 +155,7 @@ impl LaneMetrics {
             delivered: AtomicU64::new(0),
             dead_letters: AtomicU64::new(0),
             map_errors: AtomicU64::new(0),
+            unknown_activities: AtomicU64::new(0),
             delivered_bytes: AtomicU64::new(0),
             console_requests: StatusCounts::default(),
             sink_requests: StatusCounts::default(),

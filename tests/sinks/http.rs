@@ -7,7 +7,7 @@ use s1_forwarder::record::Stream;
 use s1_forwarder::sink::{Attempt, Outcome, Probe};
 use serde_json::{Value, json};
 
-use crate::support::batches::{batch, context, push, sink, sink_in};
+use crate::support::batches::{batch, context, sink, sink_in};
 use crate::support::oauth::TokenEndpoint;
 use crate::support::receiver::{Fault, Receiver, Rules, Signed};
 
@@ -307,17 +307,6 @@ async fn connections_lost_again_and_again_split_the_batch() {
     assert!(matches!(lane.send(&batch(0..10)).await.outcome, Outcome::TooLarge(_)));
     assert!(matches!(lane.send(&batch(0..1)).await.outcome, Outcome::RetryLater { .. }));
     assert_eq!(lane.send(&batch(0..10)).await.outcome, Outcome::Delivered);
-}
-
-#[tokio::test]
-async fn what_framing_makes_too_large_is_not_sent() {
-    let receiver = Receiver::start(Rules::default()).await;
-    let lane = sink(keys(&receiver, json!({ "batch": { "bytes": 1_000 }, "envelope": true })));
-    assert!(matches!(lane.send(&batch(0..10)).await.outcome, Outcome::TooLarge(_)));
-    let mut large = batch(0..0);
-    push(&mut large, "1", &"x".repeat(5_000));
-    assert_eq!(lane.send(&large).await.outcome, Outcome::Delivered, "the receiver decides about one event alone");
-    assert_eq!(receiver.seen().len(), 1);
 }
 
 #[tokio::test]

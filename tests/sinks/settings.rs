@@ -79,26 +79,16 @@ fn secrets_do_not_show() {
 }
 
 #[test]
-fn each_type_has_a_schema_that_accepts_what_serde_accepts() {
+fn each_type_has_a_schema_of_its_own_that_needs_no_other() {
     for type_name in types() {
         let schema = schema(type_name).unwrap();
         assert_eq!(schema["additionalProperties"], false, "{type_name}");
+        assert_eq!(schema["properties"]["type"], json!({ "const": type_name }));
+        assert!(schema["properties"]["batch"]["properties"]["events"].is_object(), "{type_name} has the common keys");
         assert!(!schema.to_string().contains("$ref"), "{type_name}");
-        assert!(jsonschema::validator_for(&schema).is_ok(), "{type_name}");
     }
-    let http = jsonschema::validator_for(&schema("http").unwrap()).unwrap();
-    let good = json!({
-        "type": "http", "name": "siem", "url": "https://siem.example/in", "headers": { "x": { "env": "X" } },
-        "auth": { "type": "hmac", "secret": { "file": "key" }, "form": "github" }, "batch": { "bytes": "5MiB" },
-    });
-    assert!(http.is_valid(&good), "{:?}", http.iter_errors(&good).map(|error| error.to_string()).collect::<Vec<_>>());
-    settings(good);
-    for bad in [
-        json!({ "type": "http" }),
-        json!({ "type": "http", "url": "https://x", "more": 1 }),
-        json!({ "type": "file", "url": "https://x" }),
-        json!({ "type": "http", "url": "https://x", "auth": { "type": "basic", "token": "t" } }),
-    ] {
-        assert!(!http.is_valid(&bad), "{bad}");
-    }
+    let http = schema("http").unwrap();
+    assert_eq!(http["required"], json!(["type", "url"]));
+    assert!(http["properties"]["format"].is_object() && http["properties"]["path"].is_null());
+    assert_eq!(schema("slunk"), None);
 }

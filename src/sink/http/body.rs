@@ -13,28 +13,17 @@ use crate::sink::settings::Compression;
 /// What is framed before it goes through the compressor, and how often others get their turn on the thread.
 const CHUNK: usize = 64 * 1024;
 
-/// An encoded batch.
-#[derive(Debug)]
-pub(crate) struct Body {
-    /// As they go on the wire.
-    pub(crate) bytes: Vec<u8>,
-    /// How many there were before compression.
-    pub(crate) plain: usize,
-}
-
-/// Frames, signs (`plain` sees the bytes before compression) and compresses in one pass, so that a batch is not held
+/// Frames, signs (`signature` sees the bytes before compression) and compresses in one pass, so that a batch is not held
 /// once more in its framed form.
 pub(crate) async fn encode(
     destination: &impl Destination,
     batch: &Batch,
     compression: Compression,
     mut signature: Option<&mut Signature>,
-) -> io::Result<Body> {
+) -> io::Result<Vec<u8>> {
     let mut encoder = Encoder::new(compression, batch)?;
     let mut chunk = Vec::with_capacity(CHUNK * 2);
-    let mut plain = 0;
     let mut drain = |chunk: &mut Vec<u8>, encoder: &mut Encoder| {
-        plain += chunk.len();
         if let Some(signature) = signature.as_mut() {
             signature.update(chunk);
         }
@@ -52,7 +41,7 @@ pub(crate) async fn encode(
     }
     destination.close(&mut chunk);
     drain(&mut chunk, &mut encoder)?;
-    Ok(Body { bytes: encoder.finish()?, plain })
+    encoder.finish()
 }
 
 enum Encoder {

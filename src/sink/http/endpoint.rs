@@ -22,6 +22,12 @@ impl Endpoint {
         url.set_path(&joined);
         Self(url)
     }
+
+    /// The address with one more parameter.
+    pub fn with_query(mut self, name: &str, value: &str) -> Self {
+        self.0.query_pairs_mut().append_pair(name, value);
+        self
+    }
 }
 
 impl fmt::Display for Endpoint {

@@ -6,11 +6,13 @@
 mod answer;
 mod auth;
 mod body;
+pub mod elasticsearch;
 mod endpoint;
 pub mod generic;
 mod oauth;
 mod request;
 mod signature;
+pub mod splunk_hec;
 
 use std::fmt::Debug;
 

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use url::Url;
 
 use super::auth::{AuthError, Authenticator, Used};
-use super::body::{Body, content_encoding, encode};
+use super::body::{content_encoding, encode};
 use super::oauth::TokenError;
 use super::signature::Signed;
 use super::{Answer, Destination, Endpoint};
@@ -234,15 +234,10 @@ impl<D: Destination> HttpSink<D> {
             Ok(request) => request,
             Err(failure) => return Attempt { outcome: failure.outcome, bytes: 0, status: failure.label },
         };
-        if body.plain > self.limits.bytes && batch.len() > 1 {
-            // Framing and escaping count as well, and only now it is known how much they add.
-            let reason = format!("{} bytes with framing, more than {}", body.plain, self.limits.bytes);
-            return Attempt { outcome: Outcome::TooLarge(reason), bytes: 0, status: "too_large".to_owned() };
-        }
-        let bytes = body.bytes.len() as u64;
+        let bytes = body.len() as u64;
         let url = self.endpoint.url();
         let limit = self.destination.answer_bytes();
-        let reply = self.requests.exchange(Method::POST, url, headers, body.bytes.into(), limit, used).await;
+        let reply = self.requests.exchange(Method::POST, url, headers, body.into(), limit, used).await;
         let (outcome, status) = match reply {
             Ok(reply) => {
                 self.cut.store(0, Ordering::Relaxed);
@@ -264,7 +259,7 @@ impl<D: Destination> HttpSink<D> {
         }
     }
 
-    async fn request(&self, batch: &Batch, used: &mut Used) -> Result<(Body, HeaderMap), Failure> {
+    async fn request(&self, batch: &Batch, used: &mut Used) -> Result<(Vec<u8>, HeaderMap), Failure> {
         let id = batch_id(batch);
         let seconds = Timestamp::now().seconds();
         let signer = self.requests.auth.signer();
@@ -293,7 +288,7 @@ impl<D: Destination> HttpSink<D> {
         }
         if let (Some(signer), Some(mut signature)) = (signer, signature) {
             if !over_plain {
-                signature.update(&body.bytes);
+                signature.update(&body);
             }
             signer.finish(signature, &id, seconds, &mut headers);
         }

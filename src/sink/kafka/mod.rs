@@ -10,7 +10,7 @@ mod reports;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -19,11 +19,12 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::FutureRecord;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use tokio::time::Instant;
 
-pub use options::OptionValue;
 pub(crate) use producer::Producers;
 
 use super::settings::{Common, Compression, Defaults, SinkType};
+use super::text::Text;
 use super::{Attempt, Batch, BuildError, Context, Event, Limits, Outcome, Probe, Sink};
 use crate::settings::Schema;
 use options::Options;
@@ -49,7 +50,7 @@ pub struct Settings {
     pub timestamp: MessageTime,
     /// Handed to librdkafka under its own names; each value may be a secret.
     #[serde(default)]
-    pub options: BTreeMap<String, OptionValue>,
+    pub options: BTreeMap<String, Text>,
 }
 
 /// `delivery`.

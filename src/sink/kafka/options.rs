@@ -1,43 +1,16 @@
 //! librdkafka's settings: ours, and above them what the user gives.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer, de};
-use serde_json::Value;
 
 use super::Settings;
 use crate::settings::{Credential, Secret, SecretError};
 use crate::sink::BuildError;
 use crate::sink::settings::{Common, Compression};
-
-/// A value of `options`: text, a number, true or false, or a secret.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OptionValue(Secret);
-
-impl<'de> Deserialize<'de> for OptionValue {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match Value::deserialize(deserializer)? {
-            Value::Bool(value) => Ok(Self(Secret::Literal(value.to_string()))),
-            Value::Number(value) => Ok(Self(Secret::Literal(value.to_string()))),
-            other => Secret::deserialize(other).map(Self).map_err(de::Error::custom),
-        }
-    }
-}
-
-impl JsonSchema for OptionValue {
-    fn schema_name() -> Cow<'static, str> {
-        "OptionValue".into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "anyOf": [{ "type": ["number", "boolean"] }, generator.subschema_for::<Secret>()] })
-    }
-}
+use crate::sink::text::Text;
 
 /// What the settings of a sink amount to.
 #[derive(Debug)]
@@ -69,7 +42,7 @@ impl Options {
             return Err(BuildError::value("proxy", "Kafka has no proxies"));
         }
         let literal = |key: &str| match settings.options.get(key) {
-            Some(OptionValue(Secret::Literal(text))) => Some(text.as_str()),
+            Some(Text(Secret::Literal(text))) => Some(text.as_str()),
             _ => None,
         };
         for (key, advice) in REFUSED {
@@ -87,7 +60,7 @@ impl Options {
         let given = settings.options.iter().filter(|(key, _)| *key != PROPAGATION_KEY);
         let options = Self {
             ours: ours(settings, common, compression, propagation),
-            given: given.map(|(key, OptionValue(secret))| (key.clone(), Credential::new(secret.clone()))).collect(),
+            given: given.map(|(key, Text(secret))| (key.clone(), Credential::new(secret.clone()))).collect(),
             propagation: propagation.unwrap_or(Duration::from_secs(30)),
         };
         options.check(settings)?;
@@ -100,7 +73,7 @@ impl Options {
         for (key, value) in &self.ours {
             config.set(*key, value);
         }
-        for (key, OptionValue(secret)) in &settings.options {
+        for (key, Text(secret)) in &settings.options {
             if let Secret::Literal(text) = secret {
                 config.set(key, text.trim());
             }
@@ -165,8 +138,7 @@ fn ours(
         ("socket.keepalive.enable", "true".to_owned()),
         (PROPAGATION_KEY, propagation.unwrap_or(PROPAGATION).min(PROPAGATION).as_millis().to_string()),
     ]);
-    let off =
-        |value: Option<&OptionValue>| matches!(value, Some(OptionValue(Secret::Literal(text))) if text == "false");
+    let off = |value: Option<&Text>| matches!(value, Some(Text(Secret::Literal(text))) if text == "false");
     if off(settings.options.get("enable.idempotence")) {
         // Without it, a retry may overtake what is in flight.
         ours.insert("max.in.flight.requests.per.connection", "1".to_owned());

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
@@ -13,6 +13,7 @@ use rdkafka::producer::future_producer::DeliveryFuture;
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 use sha2::{Digest, Sha256};
 use tokio::sync::OnceCell;
+use tokio::time::Instant;
 
 /// A producer that nobody has used for so long is closed: it holds threads and connections.
 const IDLE: Duration = Duration::from_secs(300);

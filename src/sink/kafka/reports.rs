@@ -2,9 +2,10 @@
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use tokio::time::Instant;
 
 use super::producer::BrokerError;
 use crate::sink::{Batch, Outcome, Probe};
@@ -266,7 +267,8 @@ mod tests {
     #[test]
     fn each_error_class_has_its_outcome() {
         use Report::{Delivered, Failed, RefusedLocally};
-        let table: [(&[Report], Option<(Code, &str)>, &str); 22] = [
+        type Row<'a> = (&'a [Report], Option<(Code, &'a str)>, &'a str);
+        let table: [Row<'_>; 22] = [
             (&[Delivered, Delivered], None, "Delivered"),
             (&[Delivered, RefusedLocally(Code::MessageSizeTooLarge)], None, "rejected [1] retry []"),
             (&[RefusedLocally(Code::MessageSizeTooLarge)], None, "rejected [0] retry []"),

@@ -362,7 +362,8 @@ impl<'de> Deserializer<'de> for Reader<'de, '_> {
 pub(super) fn warn_of_literals(node: &Node, key: &str, problems: &mut Vec<Problem>) {
     for entry in node.entries() {
         let inner = join(key, &entry.key);
-        let named = ["password", "secret", "token"].iter().any(|word| entry.key.ends_with(word));
+        let named = ["password", "secret", "token"].iter().any(|word| entry.key.ends_with(word))
+            || (key.ends_with(".headers") && is_secretive(&entry.key));
         if named && entry.node.text().is_some() {
             let warning = Problem::at(&entry.node.place, &inner, Severity::Warning, LITERAL_SECRET);
             if !problems.contains(&warning) {

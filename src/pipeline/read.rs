@@ -251,9 +251,10 @@ impl<'de> Reader<'de, '_> {
         self.report(&self.node.place, self.key, Severity::Error, message);
     }
 
-    /// Most headers hold no secret, and their values may be one: only names that sound like it are worth a warning.
-    fn is_plain_header(&self) -> bool {
-        match self.key.rsplit_once(".headers.") {
+    /// Most headers and librdkafka options hold no secret, and their values may be one: only names that sound like it are
+    /// worth a warning.
+    fn is_plain_value(&self) -> bool {
+        match self.key.rsplit_once(".headers.").or_else(|| self.key.rsplit_once(".options.")) {
             Some((_, name)) => !is_secretive(name),
             None => false,
         }
@@ -321,7 +322,7 @@ impl<'de> Deserializer<'de> for Reader<'de, '_> {
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, Error> {
         let literal = name == Secret::TYPE_NAME && self.node.text().is_some_and(|text| !text.trim().is_empty());
-        if literal && !self.is_plain_header() {
+        if literal && !self.is_plain_value() {
             self.report(&self.node.place, self.key, Severity::Warning, LITERAL_SECRET);
         }
         visitor.visit_newtype_struct(self)

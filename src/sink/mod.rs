@@ -16,7 +16,6 @@ pub mod kafka;
 mod line;
 pub mod settings;
 pub mod stdout;
-mod text;
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -26,7 +25,6 @@ use futures_util::future::BoxFuture;
 pub use batch::{Batch, Event};
 pub use context::{BuildError, Context, Shared};
 pub use settings::Settings;
-pub use text::Text;
 
 /// A destination, shared by all lanes that lead to it.
 pub trait Sink: Send + Sync + Debug {

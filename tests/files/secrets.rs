@@ -36,7 +36,7 @@ sinks:
   - { name: c, type: http, url: "https://siem.example/", auth: { type: bearer, token: CANARY } }
   - { name: d, type: http, url: "https://siem.example/", auth: { type: hmac, secret: CANARY } }
   - { name: e, type: http, url: "https://siem.example/", proxy: "http://u:CANARY@p.example", auth: { type: oauth2, token_url: "https://login.example/", client_id: i, client_secret: CANARY } }
-  - { name: f, type: kafka, brokers: ["b:9092"], topic: t, options: { sasl.password: CANARY, client.id: CANARY } }
+  - { name: f, type: kafka, brokers: ["kafka:9092"], topic: t, options: { linger.ms: 5, enable.idempotence: true, client.id: CANARY, sasl.password: CANARY } }
 "#;
 
 #[test]
@@ -93,6 +93,8 @@ fn errors_do_not_print_secrets() {
         "sinks: [{ type: http, url: 'https://x.example', auth: { type: bearer, tokn: % } }]\n",
         "sinks: [{ type: http, url: 'https://x.example', headers: { Authorization: % } }]\n",
         "sinks: [{ type: http, url: 'https://x.example', headers: % }]\n",
+        "sinks: [{ type: kafka, brokers: [b], topic: t, options: { sasl.password: % } }]\n",
+        "sinks: [{ type: splunk_hec, url: 'https://x.example', token: % }]\n",
     ];
     for place in places {
         for shape in shapes {

@@ -87,8 +87,25 @@ fn each_type_has_a_schema_of_its_own_that_needs_no_other() {
         assert!(schema["properties"]["batch"]["properties"]["events"].is_object(), "{type_name} has the common keys");
         assert!(!schema.to_string().contains("$ref"), "{type_name}");
     }
-    let http = schema("http").unwrap();
-    assert_eq!(http["required"], json!(["type", "url"]));
-    assert!(http["properties"]["format"].is_object() && http["properties"]["path"].is_null());
     assert_eq!(schema("slunk"), None);
+}
+
+#[test]
+fn a_schema_accepts_what_is_accepted_and_refuses_what_is_refused() {
+    let http = jsonschema::validator_for(&schema("http").unwrap()).unwrap();
+    let good = json!({
+        "type": "http", "name": "siem", "url": "https://siem.example/in", "headers": { "x": { "env": "X" } },
+        "auth": { "type": "hmac", "secret": { "file": "key" }, "form": "github" }, "batch": { "bytes": "5MiB" },
+    });
+    assert!(http.is_valid(&good), "{:?}", http.iter_errors(&good).map(|error| error.to_string()).collect::<Vec<_>>());
+    settings(good);
+    for bad in [
+        json!({ "type": "http" }),
+        json!({ "type": "http", "url": "https://x", "more": 1 }),
+        json!({ "type": "file", "url": "https://x" }),
+        json!({ "type": "http", "url": "https://x", "auth": { "type": "basic", "token": "t" } }),
+    ] {
+        assert!(!http.is_valid(&bad), "{bad}");
+        refused(bad);
+    }
 }

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use super::oauth::{ClientCredentials, TokenError, TokenSource, Tokens};
 use super::signature::{Hmac, Signer};
 use crate::settings::{Credential, HttpSettings, Secret, SecretError};
-use crate::sink::{BuildError, Text};
+use crate::sink::BuildError;
 
 /// `auth:` of a sink that leaves the choice to the user.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -78,13 +78,13 @@ pub(crate) enum AuthError {
 impl Authenticator {
     /// `headers` and `auth` as the user wrote them.
     pub(crate) fn new(
-        headers: &BTreeMap<String, Text>,
+        headers: &BTreeMap<String, Secret>,
         auth: &Auth,
         tokens: &Tokens,
         http: &HttpSettings,
     ) -> Result<Self, BuildError> {
         let mut this = Self { headers: Vec::new(), basic: None, oauth: None, signer: None };
-        for (name, Text(value)) in headers {
+        for (name, value) in headers {
             let key = || format!("headers.{name}");
             let parsed: HeaderName =
                 name.parse().map_err(|_| BuildError::value(key(), "not the name of an HTTP header"))?;

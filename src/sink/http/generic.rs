@@ -12,9 +12,10 @@ use serde::Deserialize;
 
 use super::request::http_settings;
 use super::{Answer, Auth, Authenticator, Destination, Endpoint, HttpSink, Requests};
+use crate::settings::Secret;
 use crate::sink::line::Line;
 use crate::sink::settings::{Common, Compression, Defaults, SinkType};
-use crate::sink::{BuildError, Context, Event, Limits, Outcome, Probe, Sink, Text};
+use crate::sink::{BuildError, Context, Event, Limits, Outcome, Probe, Sink};
 
 /// `type: http`: JSON to any receiver. A 2xx means that it has taken the whole request.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -30,7 +31,7 @@ pub struct Settings {
     pub envelope: bool,
     /// Headers of every request; each value may be a secret.
     #[serde(default)]
-    pub headers: BTreeMap<String, Text>,
+    pub headers: BTreeMap<String, Secret>,
     /// Credentials.
     #[serde(default)]
     pub auth: Auth,

@@ -6,6 +6,7 @@
 mod options;
 mod producer;
 mod reports;
+mod text;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,12 +25,12 @@ use tokio::time::Instant;
 pub(crate) use producer::Producers;
 
 use super::settings::{Common, Compression, Defaults, SinkType};
-use super::text::Text;
 use super::{Attempt, Batch, BuildError, Context, Event, Limits, Outcome, Probe, Sink};
 use crate::settings::Schema;
 use options::Options;
 use producer::Producer;
 use reports::{Report, Tolerance};
+pub use text::Text;
 
 /// `type: kafka`: one message an event, keyed by the record, so that versions of one record stay in order.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]

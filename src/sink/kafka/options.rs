@@ -6,11 +6,10 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 
-use super::Settings;
+use super::{Settings, Text};
 use crate::settings::{Credential, Secret, SecretError};
 use crate::sink::BuildError;
 use crate::sink::settings::{Common, Compression};
-use crate::sink::text::Text;
 
 /// What the settings of a sink amount to.
 #[derive(Debug)]

@@ -7,6 +7,7 @@ mod process;
 pub mod check;
 pub mod demo;
 pub mod emulate;
+pub mod map;
 pub mod run;
 pub mod state;
 
@@ -56,6 +57,7 @@ enum Command {
     Check(check::Args),
     State(state::Args),
     Emulate(emulate::Args),
+    Map(map::Args),
     Demo(demo::Demo),
 }
 
@@ -111,6 +113,7 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Check(args) => check::run(args).await,
         Command::State(args) => state::run(args).await,
         Command::Emulate(args) => emulate::run(args).await,
+        Command::Map(args) => tokio::task::block_in_place(|| map::run(&args)),
         Command::Demo(args) => demo::run(args).await,
     }
 }

@@ -72,7 +72,7 @@ pub(super) fn of(number: Option<u32>, activity: &Activity<'_>, data: &ActivityDa
         class.severity = row.severity;
     } else {
         class.is_unknown = true;
-        guess(&mut class, number, activity);
+        guess(&mut class, number, activity, data);
     }
     refine(&mut class, number, activity, data);
     class
@@ -116,11 +116,15 @@ fn login_outcome(activity: &Activity<'_>) -> &'static str {
     }
 }
 
-/// A type without a row: by its group, else by the words of its description, else by whom it is about.
-fn guess(class: &mut Class, number: Option<u32>, activity: &Activity<'_>) {
+/// A type without a row: by its group, else by the threat it is about, the words of its description, else by whom it is about.
+fn guess(class: &mut Class, number: Option<u32>, activity: &Activity<'_>, data: &ActivityData<'_>) {
     if let Some(group) = number.and_then(activity_types::group_default) {
         class.set_categories(&group.categories);
         class.types = &group.types;
+        return;
+    }
+    if data.threat_classification.escaped().is_some() {
+        class.set_categories(&["malware"]);
         return;
     }
     let description = activity.primary_description.text().unwrap_or_default().to_lowercase();

@@ -95,8 +95,12 @@ fn host(event: &mut Event<'_>, agent: &mut Agent<'_>) {
     if let Some(architecture) = architecture(agent) {
         event.json.word("architecture", architecture);
     }
-    let mut os =
-        Os { kind: [agent.os_type, Value::default()], name: &mut agent.os_name, version: &mut agent.os_revision };
+    let mut os = Os {
+        kind: [agent.os_type, Value::default()],
+        family: Value::default(),
+        name: &mut agent.os_name,
+        version: &mut agent.os_revision,
+    };
     endpoint::os(event, &mut os);
     endpoint::addresses(event, agent.network_interfaces, &[agent.last_ip_to_mgmt, agent.external_ip]);
     for interface in agent.network_interfaces.elements() {

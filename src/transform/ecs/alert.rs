@@ -114,6 +114,7 @@ fn detection<'v, 'a>(alert: &'v mut Alert<'a>, none: &'v mut [Value<'a>; 2]) -> 
             kind: if now.machine_type.is_empty() { &mut then.machine_type } else { &mut now.machine_type },
             os: Os {
                 kind: [then.os_family, now.os],
+                family: then.os_family,
                 name: if then.os_name.is_empty() { &mut now.os } else { &mut then.os_name },
                 version: &mut then.os_revision,
             },

@@ -38,14 +38,18 @@ pub(super) struct Os<'v, 'a> {
     pub version: &'v mut Value<'a>,
     /// Where its type may be; the first that ECS knows counts.
     pub kind: [Value<'a>; 2],
+    /// Its family, where the record has one beside the type.
+    pub family: Value<'a>,
 }
 
-/// `host.os.*`. The type stays in the record: the console's words are not all of ECS's.
+/// `host.os.*`. Type and family stay in the record: the console's words are not all
+/// of ECS's.
 pub(super) fn os(event: &mut Event<'_>, os: &mut Os<'_, '_>) {
     let open = event.open("os");
     if let Some(kind) = os.kind.into_iter().find_map(os_type) {
         event.json.word("type", kind);
     }
+    event.optional("family", os.family.escaped());
     let name = event.keyword("name", os.name);
     let version = event.keyword("version", os.version);
     if name.is_some() {

@@ -334,6 +334,7 @@ fn host(event: &mut Event<'_>, threat: &mut Threat<'_>) {
             &mut now.agent_os_revision
         },
         kind: [now.agent_os_type, Value::default()],
+        family: Value::default(),
     };
     endpoint::os(event, &mut os);
     endpoint::addresses(event, now.network_interfaces, &[then.agent_ip_v4, then.agent_ip_v6, then.external_ip]);

@@ -12,6 +12,7 @@ pub mod run;
 pub mod state;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
@@ -24,6 +25,9 @@ pub use process::{DeadLetters, FileArgs, LogArgs, ProcessArgs, StateArgs, StateL
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct UsageError(pub String);
+
+/// How long blocking calls under way may take at the end.
+const LAST_WRITES: Duration = Duration::from_secs(1);
 
 /// The exit code of wrong usage and of pipeline files of which none could be run.
 pub const USAGE: u8 = 2;
@@ -88,7 +92,10 @@ pub fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(dispatch(command)) {
+    let result = runtime.block_on(dispatch(command));
+    // A write that a stuck pipe holds up must not hold up the end.
+    runtime.shutdown_timeout(LAST_WRITES);
+    match result {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");

@@ -74,12 +74,14 @@ impl MapStage {
     pub async fn run(mut self, mut pages: mpsc::Receiver<Pulled>, parcels: mpsc::Sender<Mapped>) {
         let mut open = Open::new(self.stream);
         loop {
+            // Not by chance, so that a simulated schedule replays.
             let pulled = tokio::select! {
-                pulled = pages.recv() => pulled,
+                biased;
                 () = sleep_until(open.since + self.flush), if !open.batch.is_empty() => {
                     if self.hand_on(&mut open, &parcels).await.is_err() { return }
                     continue;
                 }
+                pulled = pages.recv() => pulled,
             };
             let handed_on = match pulled {
                 Some(Pulled::Page(page, reservation)) => self.page(page, reservation, &mut open, &parcels).await,

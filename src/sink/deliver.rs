@@ -44,6 +44,8 @@ pub struct Delivery {
 #[derive(Debug)]
 pub struct Health {
     refusing_since: watch::Sender<Option<Instant>>,
+    /// The latest moment before which the sink asked not to be asked again.
+    retry_at: Mutex<Option<Instant>>,
     refused_in_a_row: AtomicUsize,
 }
 
@@ -70,7 +72,8 @@ pub enum Halt {
 
 impl Default for Health {
     fn default() -> Self {
-        Self { refusing_since: watch::Sender::new(None), refused_in_a_row: AtomicUsize::new(0) }
+        let refusing_since = watch::Sender::new(None);
+        Self { refusing_since, retry_at: Mutex::default(), refused_in_a_row: AtomicUsize::new(0) }
     }
 }
 
@@ -78,6 +81,17 @@ impl Health {
     /// Since when the sink has taken nothing, and changes of that.
     pub fn watch(&self) -> watch::Receiver<Option<Instant>> {
         self.refusing_since.subscribe()
+    }
+
+    /// How long the sink wants to be left alone (`Retry-After`).
+    pub fn asked_to_wait(&self) -> Duration {
+        let retry_at = *self.retry_at.lock().unwrap_or_else(PoisonError::into_inner);
+        retry_at.map_or(Duration::ZERO, |retry_at| retry_at.saturating_duration_since(Instant::now()))
+    }
+
+    fn ask_to_wait(&self, after: Duration) {
+        let mut retry_at = self.retry_at.lock().unwrap_or_else(PoisonError::into_inner);
+        *retry_at = (*retry_at).max(Some(Instant::now() + after));
     }
 
     /// A lane that comes back after a rest tries with fresh patience.
@@ -232,13 +246,8 @@ impl Work<'_> {
         self.settled.settle(part);
         health.refused_in_a_row.store(0, Ordering::Relaxed);
         self.waits = self.delivery.waits(&mut self.random);
-        self.answered();
-    }
-
-    /// The sink is there, whatever it said.
-    fn answered(&self) {
-        self.delivery.health.answers();
-        self.delivery.meter.sink_trouble(None);
+        health.answers();
+        meter.sink_trouble(None);
     }
 
     /// Some of `part` were settled by the answer; the indices in it count within the part.
@@ -262,11 +271,11 @@ impl Work<'_> {
         again.iter().for_each(|index| open[*index] = false);
         let accepted: Vec<usize> = part.iter().zip(&open).filter(|(_, open)| **open).map(|(index, _)| *index).collect();
         let again: Vec<usize> = again.into_iter().map(|index| part[index]).collect();
-        let progress = !accepted.is_empty() || again.len() < part.len();
-        if accepted.is_empty() {
-            self.answered();
-        } else {
+        let progress = again.len() < part.len();
+        if !accepted.is_empty() {
             self.accept(accepted, bytes);
+        } else if progress {
+            self.delivery.health.answers();
         }
         if again.is_empty() {
             return;
@@ -279,7 +288,8 @@ impl Work<'_> {
     }
 
     fn halve(&mut self, mut part: Vec<usize>, status: String, reason: String) {
-        self.answered();
+        // The sink is there; whether it is in order shows when it takes something.
+        self.delivery.health.answers();
         if part.len() > 1 {
             let second = part.split_off(part.len() / 2);
             self.parts.push_front(second);
@@ -296,9 +306,12 @@ impl Work<'_> {
     async fn wait(&mut self, reason: String, after: Option<Duration>) {
         self.delivery.health.refuses();
         self.delivery.meter.sink_trouble(Some(LaneState::SinkFailing(reason)));
-        let wait = self.waits.wait();
+        let after = after.unwrap_or_default();
+        self.delivery.health.ask_to_wait(after);
+        // A hint may lengthen the wait, but not do away with it.
+        let wait = after.max(self.waits.wait());
         // Whether it was stopped is looked at before the next attempt.
-        self.stop.run_until_cancelled(sleep(after.unwrap_or(wait))).await;
+        self.stop.run_until_cancelled(sleep(wait)).await;
     }
 
     /// A wrong index must not turn a customer's history into dead letters.

@@ -1,12 +1,12 @@
 //! `run --once` between a console and a receiver that both fail now and then.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use s1_forwarder::emulator::{Faults, Kind};
 use serde_json::{Value, json};
 
-use super::world::{Destination, World, difference, setting};
+use super::world::{Destination, World, setting};
 use crate::support::receiver::{Fault, Receiver, Rules};
 
 fn answer(status: u16, headers: Vec<(&'static str, String)>) -> Fault {
@@ -40,7 +40,6 @@ async fn everything_arrives_at_an_http_sink_and_only_what_was_not_answered_twice
 
 /// Runs `run --once` twice: first while records arrive late and change as they are read, then over what that left.
 async fn everything_arrives(world: &World, destination: &impl Destination) {
-    let kinds = [Kind::Activities, Kind::Threats];
     let streams = json!({ "activities": { "since": "30d" }, "threats": { "since": "beginning" } });
     let mut sink = destination.settings();
     sink["batch"] = json!({ "events": 100, "timeout": "200ms" });
@@ -67,16 +66,12 @@ async fn everything_arrives(world: &World, destination: &impl Destination) {
     assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
 
     let arrived = destination.arrived().await;
-    let ids: BTreeSet<String> = arrived.keys().cloned().collect();
-    let now: BTreeSet<String> = kinds.iter().flat_map(|kind| world.owed(*kind)).collect();
-    let once: BTreeSet<String> = kinds.iter().flat_map(|kind| world.past(*kind)).collect();
-    let owed: BTreeSet<String> = &now | &(&once & &ids);
-    assert!(ids == owed, "{}", difference(&ids, &owed));
+    world.assert_all_arrived(&[Kind::Activities, Kind::Threats], &arrived);
     let repeated = assert_repeats(&arrived, &destination.unanswered().await);
     println!(
         "{} activities and {} versions of threats arrived, {repeated} events again after a lost answer",
         world.owed(Kind::Activities).len(),
-        ids.len() - world.owed(Kind::Activities).len(),
+        arrived.len() - world.owed(Kind::Activities).len(),
     );
     assert!(repeated > 0, "no answer was lost: the test shows nothing");
 }

@@ -130,6 +130,16 @@ impl World {
         self.identities(kind, &self.console().past(kind))
     }
 
+    /// What arrived is all that is owed now, and beside it only what was owed once.
+    pub fn assert_all_arrived(&self, kinds: &[Kind], arrived: &BTreeMap<String, u32>) {
+        let all = |of: fn(&Self, Kind) -> BTreeSet<String>| kinds.iter().flat_map(|kind| of(self, *kind)).collect();
+        let (owed, past): (BTreeSet<String>, BTreeSet<String>) = (all(Self::owed), all(Self::past));
+        let missing: Vec<_> = owed.iter().filter(|id| !arrived.contains_key(*id)).collect();
+        let strange: Vec<_> = arrived.keys().filter(|id| !owed.contains(*id) && !past.contains(*id)).collect();
+        assert!(missing.is_empty(), "{} of {} are missing: {:?} …", missing.len(), owed.len(), missing[0]);
+        assert!(strange.is_empty(), "{} were never there: {:?} …", strange.len(), strange[0]);
+    }
+
     fn identities(&self, kind: Kind, versions: &[Version]) -> BTreeSet<String> {
         let host = self.server.address().to_string();
         versions.iter().map(|version| identity(&host, kind, version)).collect()
@@ -182,13 +192,4 @@ pub fn merge(into: &mut Value, changes: Value) {
 /// `name` from the environment, for a run that does more.
 pub fn setting(name: &str, default: usize) -> usize {
     std::env::var(name).ok().map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text}")))
-}
-
-/// The difference of two sets in words, for messages.
-pub fn difference(arrived: &BTreeSet<String>, owed: &BTreeSet<String>) -> String {
-    let some = |one: &BTreeSet<String>, other: &BTreeSet<String>| {
-        let missing: Vec<_> = one.difference(other).collect();
-        format!("{} {:?}", missing.len(), &missing[..missing.len().min(3)])
-    };
-    format!("missing: {}; not owed: {}", some(owed, arrived), some(arrived, owed))
 }

@@ -118,7 +118,11 @@ impl Lane {
                     saver.flush(&checkpoint).await;
                     return end;
                 }
-                Next::Rest(rest) => next_poll = Instant::now() + rest,
+                Next::Rest(rest) => {
+                    next_poll = Instant::now() + rest;
+                    // The rest may be long, and what was settled before it must not be sent again if it ends in a kill.
+                    stop.run_until_cancelled(saver.flush(&checkpoint)).await;
+                }
                 Next::Poll => next_poll = (begun + self.pull.interval).max(Instant::now()),
             }
         }

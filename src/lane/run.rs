@@ -133,7 +133,7 @@ impl Lane {
                 Next::Rest(rest) => {
                     next_poll = Instant::now() + rest;
                     // The rest may be long, and what was settled before it must not be sent again if it ends in a kill.
-                    stop.run_until_cancelled(saver.flush(&checkpoint)).await;
+                    stop.run_until_cancelled(course.saver.flush(&course.checkpoint)).await;
                 }
                 Next::Poll => next_poll = (begun + self.pull.interval).max(Instant::now()),
             }

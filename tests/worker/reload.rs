@@ -182,7 +182,10 @@ async fn a_renamed_pipeline_goes_on_after_state_rename() {
     assert_eq!(world.once(&[]).await.code, Some(0));
     fs::rename(world.path("pipelines/acme.yaml"), world.path("pipelines/globex.yaml")).unwrap();
     let renamed = world.command(&["state", "rename", "acme", "globex"]).await;
-    assert_eq!((renamed.code, renamed.stdout.as_str()), (Some(0), "acme/activities/siem is now globex/activities/siem\n"));
+    assert_eq!(
+        (renamed.code, renamed.stdout.as_str()),
+        (Some(0), "acme/activities/siem is now globex/activities/siem\n")
+    );
     world.console().generate(Kind::Activities, system_clock() - 3_000_000);
     let before = world.sink.seen().len();
     assert_eq!(world.once(&[]).await.code, Some(0));

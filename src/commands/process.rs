@@ -32,7 +32,13 @@ pub struct StateArgs {
     /// Where checkpoints are kept: file:DIR
     ///
     /// A relative DIR is relative to the working directory. One process owns it at a time.
-    #[arg(long = "state", value_name = "STORE", default_value = "file:state", env = "S1_FORWARDER_STATE")]
+    #[arg(
+        long = "state",
+        value_name = "STORE",
+        default_value = "file:state",
+        env = "S1_FORWARDER_STATE",
+        global = true
+    )]
     pub state: StateLocation,
 }
 

@@ -84,7 +84,7 @@ impl Supervisor {
             tokio::select! {
                 () = stop.cancelled() => break,
                 scan = self.watch.changed() => self.rescan(scan).await,
-                _ = tick.tick() => self.refresh(),
+                _ = tick.tick() => self.shared.refresh_gauges(),
             }
         }
         self.shared.telemetry.health().draining();
@@ -96,11 +96,6 @@ impl Supervisor {
             cut_off += usize::from(matches!(keeper.await, Ok(Kept::CutOff)));
         }
         info!(cut_off, "drained");
-    }
-
-    fn refresh(&self) {
-        let in_flight = i64::try_from(self.shared.budget.used()).unwrap_or(i64::MAX);
-        self.shared.telemetry.process().in_flight_bytes().set(in_flight);
     }
 
     async fn rescan(&mut self, scan: Scan) {

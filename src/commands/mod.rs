@@ -4,6 +4,7 @@
 
 mod process;
 
+pub mod activity_types;
 pub mod check;
 pub mod demo;
 pub mod emulate;
@@ -62,6 +63,7 @@ enum Command {
     State(state::Args),
     Emulate(emulate::Args),
     Map(map::Args),
+    ActivityTypes(activity_types::Args),
     Demo(demo::Demo),
 }
 
@@ -120,6 +122,7 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Check(args) => check::run(args).await,
         Command::State(args) => state::run(args).await,
         Command::Emulate(args) => emulate::run(args).await,
+        Command::ActivityTypes(args) => activity_types::run(args).await,
         Command::Map(args) => tokio::task::block_in_place(|| map::run(&args)),
         Command::Demo(args) => demo::run(args).await,
     }

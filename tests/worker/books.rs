@@ -72,7 +72,10 @@ async fn the_books_balance_when_everything_is_quiet() {
         let count = |name: &str| metrics.sum(name, &lane);
         assert_balance(&metrics, &lane);
         assert!(count("events_dropped_total") > 0, "the overlap was never read again");
-        assert_eq!(metrics.samples("lane_up").filter(|(labels, _)| labels.contains(stream)).map(|s| s.1).sum::<f64>(), 1.0);
+        assert_eq!(
+            metrics.samples("lane_up").filter(|(labels, _)| labels.contains(stream)).map(|s| s.1).sum::<f64>(),
+            1.0
+        );
         // What was taken without an answer is counted once, by the answer that came.
         let owed_or_past = &world.owed(kind) | &world.past(kind);
         let arrived = world.sink.ledger().counts().into_keys().filter(|id| owed_or_past.contains(id)).count();
@@ -80,14 +83,20 @@ async fn the_books_balance_when_everything_is_quiet() {
     }
     let wire: usize = world.sink.seen().iter().filter(|seen| seen.status == 200).map(|seen| seen.wire_bytes).sum();
     let lost = world.sink.ledger().unanswered().len();
-    assert!(lost > 0 && metrics.sum("delivered_bytes_total", &[]) <= wire as u64, "bytes are counted when they are acknowledged");
+    assert!(
+        lost > 0 && metrics.sum("delivered_bytes_total", &[]) <= wire as u64,
+        "bytes are counted when they are acknowledged"
+    );
     assert_eq!(metrics.sum("dead_letters_total", &[]), 1);
     assert!(metrics.sum("events_dropped_total", &[("reason", "filtered")]) > 0);
     assert_eq!(metrics.sum("pipelines", &[("state", "running")]), 1);
     let asked = metrics.sum("console_requests_total", &[("pipeline", "acme")]);
     assert!(asked > metrics.sum("console_requests_total", &[("status", "200")]), "the console never failed");
     assert_eq!(asked, metrics.sum("console_request_duration_seconds_count", &[]));
-    assert_eq!(metrics.sum("sink_requests_total", &[]), metrics.sum("sink_request_duration_seconds_count", &[("type", "http")]));
+    assert_eq!(
+        metrics.sum("sink_requests_total", &[]),
+        metrics.sum("sink_request_duration_seconds_count", &[("type", "http")])
+    );
 }
 
 /// pulled = delivered + dropped + dead letters: nothing is in flight.

@@ -125,7 +125,8 @@ async fn a_token_that_comes_later_is_taken_without_a_restart() {
         arrived.iter().all(|arrived| owed.iter().all(|id| arrived.contains_key(id))).then_some(())
     })
     .await;
-    until("the lanes say so", async || worker.lanes().await.values().all(|lane| lane["up"] == true).then_some(())).await;
+    until("the lanes say so", async || worker.lanes().await.values().all(|lane| lane["up"] == true).then_some(()))
+        .await;
     for counts in [world.sink.ledger().counts(), late.ledger().counts()] {
         assert!(counts.values().all(|count| *count == 1), "something came twice");
     }

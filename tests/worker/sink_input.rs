@@ -41,7 +41,9 @@ async fn a_rotated_token_is_read_again_when_the_old_one_is_refused() {
 async fn a_wrong_address_stops_the_lane_until_the_file_is_corrected() {
     let world = World::new(|setup| setup.activities = 300).await;
     let wrong = super::world::receiver().await;
-    for (status, told) in [(404, "404 Not Found: no such index"), (302, "redirects"), (400, "in a row and accepted none")] {
+    for (status, told) in
+        [(404, "404 Not Found: no such index"), (302, "redirects"), (400, "in a row and accepted none")]
+    {
         wrong.misbehave(1, refusal(status));
         let mut pipeline = world.pipeline(json!({}));
         pipeline["sinks"][0]["url"] = json!(format!("{}?{status}", wrong.url()));

@@ -16,7 +16,9 @@ async fn a_place_that_cannot_be_written_ends_the_start_with_1() {
     let world = World::new(|setup| setup.activities = 10).await;
     world.put_changed("acme", json!({}));
     // Below a file, and where nobody may make a directory: also root cannot.
-    for (state, told) in [("file:token/state", "Not a directory"), ("file:/proc/s1-forwarder", "cannot create /proc/s1-forwarder")] {
+    for (state, told) in
+        [("file:token/state", "Not a directory"), ("file:/proc/s1-forwarder", "cannot create /proc/s1-forwarder")]
+    {
         let exit = world.once(&["--state", state]).await;
         assert_eq!(exit.code, Some(1), "{}", exit.stderr);
         assert!(exit.stderr.contains(told), "{}", exit.stderr);
@@ -34,7 +36,11 @@ async fn a_second_process_on_the_same_state_is_refused() {
     world.put_changed("acme", json!({}));
     let mut first = world.worker();
     world.delivered(&[Kind::Activities]).await;
-    for arguments in [&["run", "--pipelines", "pipelines", "--listen", "127.0.0.1:0"][..], &["run", "--once", "--pipelines", "pipelines"], &["state", "list"]] {
+    for arguments in [
+        &["run", "--pipelines", "pipelines", "--listen", "127.0.0.1:0"][..],
+        &["run", "--once", "--pipelines", "pipelines"],
+        &["state", "list"],
+    ] {
         let second = world.command(arguments).await;
         assert_eq!(second.code, Some(1), "{arguments:?}: {}{}", second.stdout, second.stderr);
         assert!(second.stderr.contains("is in use by another process"), "{}", second.stderr);
@@ -60,7 +66,9 @@ async fn a_damaged_or_newer_checkpoint_stops_its_lane_alone() {
     *damaged.last_mut().unwrap() ^= 0xff;
     let mut newer = good.clone();
     newer[9] = 77;
-    for (bytes, told) in [(&damaged, "is damaged (its checksum is wrong)"), (&newer, "written by a newer release (format 77")] {
+    for (bytes, told) in
+        [(&damaged, "is damaged (its checksum is wrong)"), (&newer, "written by a newer release (format 77")]
+    {
         fs::write(world.path(CHECKPOINT), bytes).unwrap();
         let mut worker = world.worker();
         let lane = worker.lane("acme/activities/siem", |lane| lane["state"] == "stopped").await;

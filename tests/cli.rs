@@ -64,7 +64,6 @@ fn every_process_wide_flag_is_an_environment_variable_too() {
         "--defaults",
         "--log-format",
         "--log-level",
-        "--instance",
     ] {
         let variable = format!("S1_FORWARDER_{}", flag.trim_start_matches('-').to_uppercase().replace('-', "_"));
         assert!(help.contains(&format!("{flag} <")) && help.contains(&format!("[env: {variable}=]")), "{flag}\n{help}");

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::{ConsoleError, ConsoleUrl, HttpTransport, Limiter, Limiters, Request, Settings, Transport, TransportError};
 use crate::record::{Clock, Timestamp};
-use crate::settings::{ClientError, Credential, HttpSettings, Id, Period};
+use crate::settings::{ClientError, Credential, HttpSettings, Id, Period, Proxy, scrub};
 use crate::telemetry::Meter;
 
 /// Time-out of one request where the pipeline file gives none.
@@ -27,6 +27,8 @@ pub struct Client {
     transport: Arc<dyn Transport>,
     url: ConsoleUrl,
     credential: Credential,
+    /// What answers may repeat besides the token.
+    proxy_secrets: Vec<SecretString>,
     scope: Vec<(&'static str, String)>,
     limiter: Limiter,
     timeout: Duration,
@@ -69,6 +71,7 @@ impl Client {
             transport,
             url: settings.url.clone(),
             credential: Credential::new(settings.token.clone()),
+            proxy_secrets: settings.proxy.as_ref().map(Proxy::secrets).unwrap_or_default(),
             scope: scope.into_iter().filter(|(_, ids)| !ids.is_empty()).collect(),
             limiter,
             timeout: settings.timeout.map_or(DEFAULT_TIMEOUT, |timeout| timeout.0),
@@ -163,6 +166,13 @@ impl Client {
         Ok(envelope.data.and_then(|details| Timestamp::parse(&details.expires_at?).ok()))
     }
 
+    /// What the console said, without the secrets that it may have repeated: for errors that somebody reads.
+    pub fn scrubbed(&self, text: &str) -> String {
+        let mut text = text.as_bytes().to_vec();
+        scrub(&mut text, self.token().iter().chain(&self.proxy_secrets));
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
     fn address<'a>(&self, path: &str, query: impl Iterator<Item = (&'a str, &'a str)>) -> String {
         let mut url = format!("{}{ROOT}{path}", self.url.base());
         for (index, (name, value)) in query.enumerate() {
@@ -214,7 +224,7 @@ impl Client {
         meter: Option<&Meter>,
     ) -> Result<Bytes, ConsoleError> {
         let begun = Instant::now();
-        let request = Request { url: url.to_owned(), token, body, timeout: self.timeout, max_bytes };
+        let request = Request { url: url.to_owned(), token: token.clone(), body, timeout: self.timeout, max_bytes };
         // The transport keeps the time-out too; this one also holds where there is no socket.
         let outcome = tokio::time::timeout(self.timeout, self.transport.send(request)).await;
         let outcome = outcome.unwrap_or(Err(TransportError::Timeout(self.timeout)));
@@ -224,14 +234,10 @@ impl Client {
         let response = outcome?;
         self.hear(&response.headers);
         if response.status != StatusCode::OK {
+            let mut body = response.body.to_vec();
+            scrub(&mut body, std::iter::once(&token).chain(&self.proxy_secrets));
             let now = self.clock.now();
-            return Err(ConsoleError::from_status(
-                response.status,
-                &response.headers,
-                &response.body,
-                now,
-                with_cursor,
-            ));
+            return Err(ConsoleError::from_status(response.status, &response.headers, &body, now, with_cursor));
         }
         Ok(response.body)
     }

@@ -18,6 +18,6 @@ pub use name::{NameError, check_name};
 pub use period::{Period, PeriodError};
 pub use proxy::{Proxy, ProxyError};
 pub use schema::Schema;
-pub use secret::{Credential, Secret, SecretError};
+pub use secret::{Credential, Secret, SecretError, scrub};
 pub use size::{ByteSize, ByteSizeError};
 pub use tls::Tls;

@@ -117,6 +117,7 @@ impl Poll {
         };
         let page = parse_page(&body).map_err(|error| ConsoleError::transient(error.to_string()))?;
         if let Some(error) = page.errors.first() {
+            let error = self.client.scrubbed(&error.to_string());
             return Err(ConsoleError::transient(format!("the console answered 200 with an error: {error}")));
         }
         if page.null_data {

@@ -276,7 +276,7 @@ fn decoded(authorization: &str) -> String {
     basic.map(|basic| format!(", that is {}", String::from_utf8_lossy(&basic))).unwrap_or_default()
 }
 
-pub(super) fn answer(status: u16, headers: &[(&'static str, String)], body: &str) -> Response {
+pub fn answer(status: u16, headers: &[(&'static str, String)], body: &str) -> Response {
     let mut response = Response::new(Body::from(body.to_owned()));
     *response.status_mut() = StatusCode::from_u16(status).unwrap();
     for (name, value) in headers {

@@ -127,6 +127,21 @@ async fn of_two_files_of_one_name_neither_runs_at_start_and_the_others_do() {
     worker.lane("twice/activities/siem", |lane| lane["state"] == "running").await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_without_a_valid_file_waits_and_is_ready() {
+    let world = World::new(|setup| setup.activities = 20).await;
+    let mut worker = world.worker();
+    assert_eq!(
+        until("it is ready", async || Some(worker.get("/readyz").await).filter(|(status, _)| *status == 200)).await.1,
+        "ok\n"
+    );
+    world.write("pipelines/acme.yaml", "console: [\n");
+    worker.logged(&["acme.yaml", "not started"]).await;
+    assert_eq!(worker.get("/readyz").await.0, 200);
+    world.put_changed("acme", json!({}));
+    world.delivered(&[Kind::Activities]).await;
+}
+
 /// Kubernetes mounts a ConfigMap as a directory behind a symlink that is replaced.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_config_map_that_is_swapped_is_read_again() {

@@ -206,7 +206,7 @@ impl Lane {
                 self.budget.set_proven(false);
                 let retry = self.delivery.retry;
                 let rest = rests.sink.next((retry.initial.0, retry.max.0), &mut self.random);
-                Next::Rest(rest.max(self.delivery.health.asked_to_wait()))
+                Next::Rest(rest.max(self.delivery.throttle.held_for()))
             }
             SendEnd::Halted(halt) => {
                 self.budget.set_proven(false);

@@ -14,7 +14,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::dead_letters::{DeadLetter, DeadLetters};
 use super::settings::RetrySettings;
-use super::{Attempt, Batch, Outcome, Sink};
+use super::throttle::Throttle;
+use super::{Attempt, Batch, Outcome, Sink, TOO_LARGE};
 use crate::record::Clock;
 use crate::settings::FullJitter;
 use crate::telemetry::{LaneState, Meter};
@@ -38,14 +39,14 @@ pub struct Delivery {
     pub clock: Clock,
     /// Whether the sink takes anything.
     pub health: Health,
+    /// How many attempts the sink bears at a time.
+    pub throttle: Throttle,
 }
 
 /// Whether a lane's sink takes anything.
 #[derive(Debug)]
 pub struct Health {
     refusing_since: watch::Sender<Option<Instant>>,
-    /// The latest moment before which the sink asked not to be asked again.
-    retry_at: Mutex<Option<Instant>>,
     refused_in_a_row: AtomicUsize,
 }
 
@@ -73,7 +74,7 @@ pub enum Halt {
 impl Default for Health {
     fn default() -> Self {
         let refusing_since = watch::Sender::new(None);
-        Self { refusing_since, retry_at: Mutex::default(), refused_in_a_row: AtomicUsize::new(0) }
+        Self { refusing_since, refused_in_a_row: AtomicUsize::new(0) }
     }
 }
 
@@ -81,17 +82,6 @@ impl Health {
     /// Since when the sink has taken nothing, and changes of that.
     pub fn watch(&self) -> watch::Receiver<Option<Instant>> {
         self.refusing_since.subscribe()
-    }
-
-    /// How long the sink wants to be left alone (`Retry-After`).
-    pub fn asked_to_wait(&self) -> Duration {
-        let retry_at = *self.retry_at.lock().unwrap_or_else(PoisonError::into_inner);
-        retry_at.map_or(Duration::ZERO, |retry_at| retry_at.saturating_duration_since(Instant::now()))
-    }
-
-    fn ask_to_wait(&self, after: Duration) {
-        let mut retry_at = self.retry_at.lock().unwrap_or_else(PoisonError::into_inner);
-        *retry_at = (*retry_at).max(Some(Instant::now() + after));
     }
 
     /// A lane that comes back after a rest tries with fresh patience.
@@ -139,6 +129,8 @@ struct Work<'a> {
     parts: VecDeque<Vec<usize>>,
     accepted: usize,
     refused: Vec<Refusal>,
+    /// Refused without being sent, which says nothing about the destination.
+    oversized: Vec<Refusal>,
     random: fastrand::Rng,
     waits: FullJitter,
     stop: &'a CancellationToken,
@@ -164,19 +156,22 @@ impl Delivery {
         stop: &CancellationToken,
     ) -> Result<(), Halt> {
         let waits = self.waits(&mut random);
-        let parts = VecDeque::new();
+        let (parts, refused, oversized) = (VecDeque::new(), Vec::new(), Vec::new());
         let mut work =
-            Work { delivery: self, batch, settled, parts, accepted: 0, refused: Vec::new(), random, waits, stop };
-        let oversized = work.sort_by_size();
+            Work { delivery: self, batch, settled, parts, accepted: 0, refused, oversized, random, waits, stop };
+        work.sort_by_size();
         while let Some(part) = work.parts.pop_front() {
-            if stop.is_cancelled() {
-                return Err(Halt::Stopped);
+            if !self.throttle.held_for().is_zero() {
+                self.health.refuses();
             }
+            let leave = stop.run_until_cancelled(self.throttle.leave()).await.ok_or(Halt::Stopped)?;
             let attempt = work.send(&part).await;
+            leave.learn(&attempt);
+            drop(leave);
             work.follow(part, attempt).await?;
         }
         work.judge_refusals()?;
-        work.refused.extend(oversized);
+        work.refused.append(&mut work.oversized);
         work.keep_refused().await
     }
 
@@ -187,21 +182,20 @@ impl Delivery {
 
 impl Work<'_> {
     /// What is larger than the sink takes is refused without being sent; the rest is the first part.
-    fn sort_by_size(&mut self) -> Vec<Refusal> {
+    fn sort_by_size(&mut self) {
         let limit = self.delivery.sink.limits().event_bytes;
-        let (mut part, mut oversized) = (Vec::new(), Vec::new());
+        let mut part = Vec::new();
         for (index, event) in self.batch.events().enumerate() {
             if event.body.len() <= limit {
                 part.push(index);
             } else {
                 let reason = format!("the event has {} bytes, the sink takes {limit} at most", event.body.len());
-                oversized.push(Refusal { index, status: "too_large".to_owned(), reason });
+                self.oversized.push(Refusal { index, status: TOO_LARGE.to_owned(), reason });
             }
         }
         if !part.is_empty() {
             self.parts.push_back(part);
         }
-        oversized
     }
 
     async fn send(&self, part: &[usize]) -> Attempt {
@@ -220,7 +214,7 @@ impl Work<'_> {
         let Attempt { outcome, bytes, status } = attempt;
         match outcome {
             Outcome::Delivered => self.accept(part, bytes),
-            Outcome::DeliveredWithWarning(warning) => {
+            Outcome::DeliveredWithWarning(warning) | Outcome::SlowDown(warning) => {
                 tracing::debug!(%warning, "sink took a batch with a warning");
                 self.accept(part, bytes);
             }
@@ -288,28 +282,26 @@ impl Work<'_> {
     }
 
     fn halve(&mut self, mut part: Vec<usize>, status: String, reason: String) {
-        // The sink is there; whether it is in order shows when it takes something.
-        self.delivery.health.answers();
+        let unsent = status == TOO_LARGE;
+        if !unsent {
+            // The sink is there; whether it is in order shows when it takes something.
+            self.delivery.health.answers();
+        }
         if part.len() > 1 {
             let second = part.split_off(part.len() / 2);
             self.parts.push_front(second);
             self.parts.push_front(part);
-        } else {
-            self.refused.extend(part.into_iter().map(|index| Refusal {
-                index,
-                status: status.clone(),
-                reason: reason.clone(),
-            }));
+            return;
         }
+        let refused = part.into_iter().map(|index| Refusal { index, status: status.clone(), reason: reason.clone() });
+        if unsent { self.oversized.extend(refused) } else { self.refused.extend(refused) }
     }
 
     async fn wait(&mut self, reason: String, after: Option<Duration>) {
         self.delivery.health.refuses();
         self.delivery.meter.sink_trouble(Some(LaneState::SinkFailing(reason)));
-        let after = after.unwrap_or_default();
-        self.delivery.health.ask_to_wait(after);
         // A hint may lengthen the wait, but not do away with it.
-        let wait = after.max(self.waits.wait());
+        let wait = after.unwrap_or_default().max(self.waits.wait());
         // Whether it was stopped is looked at before the next attempt.
         self.stop.run_until_cancelled(sleep(wait)).await;
     }

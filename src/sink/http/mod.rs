@@ -6,10 +6,13 @@
 mod answer;
 mod auth;
 mod body;
+pub mod datadog;
 pub mod elasticsearch;
 mod endpoint;
 pub mod generic;
+pub mod loki;
 mod oauth;
+pub mod otlp;
 mod request;
 mod signature;
 pub mod splunk_hec;
@@ -20,7 +23,7 @@ use futures_util::future::BoxFuture;
 
 pub use answer::Answer;
 pub use auth::Auth;
-pub use endpoint::Endpoint;
+pub use endpoint::{Endpoint, EndpointError};
 pub use oauth::{ClientCredentials, CredentialsIn};
 pub use signature::{Form, Hmac, Signed};
 

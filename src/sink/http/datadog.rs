@@ -16,7 +16,7 @@ use super::request::http_settings;
 use super::{Answer, Auth, Authenticator, Destination, Endpoint, HttpSink, Requests};
 use crate::settings::Secret;
 use crate::sink::settings::{Common, Compression, Defaults, SinkType};
-use crate::sink::{BuildError, Context, Event, Limits, Outcome, Probe, Sink};
+use crate::sink::{Batch, BuildError, Context, Event, Limits, Outcome, Probe, Sink};
 
 /// `type: datadog`: Datadog's logs intake. It cannot tell an event that it has seen before: the attribute `event_id` can.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -53,7 +53,14 @@ fn default_source() -> String {
 /// Datadog takes 5 MB and 1,000 logs a request. It cuts a log of more than 1 MB and says nothing of it.
 /// <https://docs.datadoghq.com/api/latest/logs/#send-logs>
 const DEFAULTS: Defaults = Defaults {
-    limits: Limits { events: 1_000, bytes: 4_800_000, event_bytes: 1_000_000, copies: 1 },
+    limits: Limits {
+        events: 1_000,
+        bytes: 4_800_000,
+        event_bytes: 1_000_000,
+        most_events: 1_000,
+        most_bytes: 5_000_000,
+        ..Limits::NONE
+    },
     flush: Duration::from_secs(2),
     concurrency: 4,
     concurrency_max: usize::MAX,
@@ -126,7 +133,7 @@ impl Destination for Datadog {
         "application/json"
     }
 
-    fn open(&self, out: &mut Vec<u8>) {
+    fn open(&self, _batch: &Batch, out: &mut Vec<u8>) {
         out.push(b'[');
     }
 
@@ -211,7 +218,10 @@ mod tests {
     fn the_address_is_the_sites_or_the_given_one() {
         for (keys, url) in [
             (json!({ "api_key": "k" }), "https://http-intake.logs.datadoghq.com/api/v2/logs"),
-            (json!({ "api_key": "k", "site": "us5.datadoghq.com" }), "https://http-intake.logs.us5.datadoghq.com/api/v2/logs"),
+            (
+                json!({ "api_key": "k", "site": "us5.datadoghq.com" }),
+                "https://http-intake.logs.us5.datadoghq.com/api/v2/logs",
+            ),
             (json!({ "api_key": "k", "url": "https://proxy/dd/" }), "https://proxy/dd/api/v2/logs"),
             (json!({ "api_key": "k", "url": "https://proxy/api/v2/logs" }), "https://proxy/api/v2/logs"),
         ] {

@@ -17,7 +17,7 @@ use super::{Answer, Auth, Authenticator, Destination, Endpoint, HttpSink, Reques
 use crate::record::Timestamp;
 use crate::settings::Secret;
 use crate::sink::settings::{Common, Compression, Defaults, SinkType};
-use crate::sink::{BuildError, Context, Event, Limits, Outcome, Probe, Sink};
+use crate::sink::{Batch, BuildError, Context, Event, Limits, Outcome, Probe, Sink};
 
 /// `type: loki`: Grafana Loki. A lane is one stream there; what is sent again under the same time is kept once.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -62,7 +62,7 @@ fn yes() -> bool {
 /// Loki refuses lines above 256 KB. One batch at a time: a lane is one stream, and older versions want a stream in order.
 /// <https://grafana.com/docs/loki/latest/configure/#limits_config>
 const DEFAULTS: Defaults = Defaults {
-    limits: Limits { events: 1_000, bytes: 1_000_000, event_bytes: 256_000, copies: 1 },
+    limits: Limits { events: 1_000, bytes: 1_000_000, event_bytes: 256_000, ..Limits::NONE },
     flush: Duration::from_secs(1),
     concurrency: 1,
     concurrency_max: usize::MAX,
@@ -143,7 +143,7 @@ impl Destination for Loki {
         "application/json"
     }
 
-    fn open(&self, out: &mut Vec<u8>) {
+    fn open(&self, _batch: &Batch, out: &mut Vec<u8>) {
         // Writing into a Vec cannot fail.
         let _ = write!(out, r#"{{"streams":[{{"stream":{},"values":["#, self.labels);
     }
@@ -245,9 +245,13 @@ mod tests {
 
     #[test]
     fn names_become_what_loki_takes() {
-        for (name, label) in
-            [("customer", "customer"), ("cost-center.eu", "cost_center_eu"), ("__own", "own"), ("7up", "_7up"), ("", "_")]
-        {
+        for (name, label) in [
+            ("customer", "customer"),
+            ("cost-center.eu", "cost_center_eu"),
+            ("__own", "own"),
+            ("7up", "_7up"),
+            ("", "_"),
+        ] {
             assert_eq!(label_name(name), label);
         }
     }

@@ -224,7 +224,10 @@ impl Failure {
             | Outcome::Misconfigured(reason)
             | Outcome::TooLarge(reason)
             | Outcome::Refused(reason) => reason,
-            Outcome::Delivered | Outcome::DeliveredWithWarning(_) | Outcome::Partial { .. } => self.label,
+            Outcome::Delivered
+            | Outcome::DeliveredWithWarning(_)
+            | Outcome::Partial { .. }
+            | Outcome::RefusedSome { .. } => self.label,
         })
     }
 }

@@ -125,7 +125,9 @@ mod tests {
 
     #[test]
     fn what_is_no_message_is_not_read() {
-        for wrong in [&b"<html>"[..], b"\x0a\x05abc", b"\x08", b"\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", b"\x0b"] {
+        for wrong in
+            [&b"<html>"[..], b"\x0a\x05abc", b"\x08", b"\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", b"\x0b"]
+        {
             assert_eq!(fields(wrong), None, "{wrong:?}");
         }
         assert_eq!(fields(b""), Some(vec![]));

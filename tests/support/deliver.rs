@@ -5,6 +5,7 @@ use s1_forwarder::record::{Clock, Stream};
 use s1_forwarder::sink::dead_letters::{DeadLetters, files};
 use s1_forwarder::sink::deliver::{Delivery, Halt, Health, Settled};
 use s1_forwarder::sink::settings::RetrySettings;
+use s1_forwarder::sink::throttle::Throttle;
 use s1_forwarder::sink::{Batch, Sink};
 use s1_forwarder::telemetry::{Meter, Telemetry};
 use serde_json::Value;
@@ -35,6 +36,7 @@ pub async fn deliver(sink: Arc<dyn Sink>, batch: &Batch) -> Delivered {
         meter,
         clock,
         health: Health::default(),
+        throttle: Throttle::new(1),
     };
     let settled = Settled::none_of(batch.len());
     let random = fastrand::Rng::with_seed(7);

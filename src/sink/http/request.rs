@@ -226,6 +226,7 @@ impl Failure {
             | Outcome::Refused(reason) => reason,
             Outcome::Delivered
             | Outcome::DeliveredWithWarning(_)
+            | Outcome::SlowDown(_)
             | Outcome::Partial { .. }
             | Outcome::RefusedSome { .. } => self.label,
         })

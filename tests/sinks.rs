@@ -5,10 +5,14 @@
 mod support;
 
 mod sinks {
+    mod collector;
+    mod datadog;
     mod file;
     mod http;
     #[cfg(feature = "kafka")]
     mod kafka;
+    mod loki;
+    mod otlp;
     mod settings;
     mod siems;
 }

@@ -103,6 +103,9 @@ types! {
     "http" => Http(super::http::generic::Settings),
     "splunk_hec" => SplunkHec(super::http::splunk_hec::Settings),
     "elasticsearch" => Elasticsearch(super::http::elasticsearch::Settings),
+    "datadog" => Datadog(super::http::datadog::Settings),
+    "otlp" => Otlp(super::http::otlp::Settings),
+    "loki" => Loki(super::http::loki::Settings),
     "file" => File(super::file::Settings),
     "stdout" => Stdout(super::stdout::Settings),
 }

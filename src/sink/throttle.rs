@@ -31,7 +31,7 @@ impl Signal {
             Outcome::Partial { rejected, retry, after } if rejected.is_empty() && !retry.is_empty() => {
                 Self::Less(*after)
             }
-            Outcome::Partial { .. } => Self::Taken,
+            Outcome::Partial { .. } | Outcome::RefusedSome { .. } => Self::Taken,
             Outcome::TooLarge(_) | Outcome::Refused(_) | Outcome::Unauthorized(_) | Outcome::Misconfigured(_) => {
                 Self::Neither
             }

@@ -89,6 +89,8 @@ async fn the_books_balance_when_everything_is_quiet() {
     );
     assert_eq!(metrics.sum("dead_letters_total", &[]), 1);
     assert!(metrics.sum("events_dropped_total", &[("reason", "filtered")]) > 0);
+    // Nobody refused for long and nobody was stopped: what is given back here would be what nobody can account for.
+    assert_eq!(metrics.sum("events_dropped_total", &[("reason", "given_back")]), 0);
     assert_eq!(metrics.sum("pipelines", &[("state", "running")]), 1);
     let asked = metrics.sum("console_requests_total", &[("pipeline", "acme")]);
     assert!(asked > metrics.sum("console_requests_total", &[("status", "200")]), "the console never failed");

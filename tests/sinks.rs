@@ -6,6 +6,7 @@ mod support;
 
 mod sinks {
     mod file;
+    mod hec;
     mod http;
     #[cfg(feature = "kafka")]
     mod kafka;

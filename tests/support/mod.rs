@@ -5,6 +5,7 @@
 #![allow(dead_code)]
 
 pub mod batches;
+pub mod hec;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod ledger;

@@ -89,11 +89,22 @@ impl Requests {
 
     /// One request with credentials, for probes. A refusal for want of credentials is tried once more with newer ones.
     pub(crate) async fn ask(&self, method: Method, url: &Url, headers: HeaderMap) -> Result<Reply, Failure> {
+        self.ask_with(method, url, headers, Bytes::new()).await
+    }
+
+    /// The same with a body that delivers nothing.
+    pub(crate) async fn ask_with(
+        &self,
+        method: Method,
+        url: &Url,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Reply, Failure> {
         let mut used = Used::default();
-        let first = self.exchange(method.clone(), url, headers.clone(), Bytes::new(), 64 * 1024, &mut used).await;
+        let first = self.exchange(method.clone(), url, headers.clone(), body.clone(), 64 * 1024, &mut used).await;
         let refused = first.as_ref().is_ok_and(|reply| matches!(reply.status.as_u16(), 401 | 403));
         if refused && self.auth.renew(&used).await {
-            return self.exchange(method, url, headers, Bytes::new(), 64 * 1024, &mut Used::default()).await;
+            return self.exchange(method, url, headers, body, 64 * 1024, &mut Used::default()).await;
         }
         first
     }
@@ -257,7 +268,9 @@ impl<D: Destination> HttpSink<D> {
                 self.cut.store(0, Ordering::Relaxed);
                 let answer =
                     Answer { status: reply.status, headers: &reply.headers, body: &reply.body, events: batch.len() };
-                (self.destination.judge(&answer), reply.status.as_u16().to_string())
+                let outcome = self.destination.judge(&answer);
+                let outcome = self.destination.confirm(outcome, answer, &self.requests).await;
+                (outcome, reply.status.as_u16().to_string())
             }
             Err(failure) => (self.after_failure(&failure, batch), failure.label),
         };

@@ -19,7 +19,7 @@ const FAULTS_SHOWN: u64 = 20;
 /// Map records on stdin into events on stdout
 ///
 /// The records may be NDJSON, a JSON array, or pages as the console sends them; the events are NDJSON. A record that
-/// cannot be mapped becomes an error event and is told on stderr with its line and byte; the exit code is then 1.
+/// cannot be mapped becomes an error event and is told on stderr with its line and byte.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
     /// ecs or raw; the pipeline's own without it, else ecs
@@ -67,7 +67,6 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     if run.faults > 0 {
         eprintln!("{} of {} records could not be mapped and became error events", run.faults, run.records);
-        return Ok(ExitCode::FAILURE);
     }
     Ok(ExitCode::SUCCESS)
 }

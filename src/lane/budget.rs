@@ -1,10 +1,10 @@
 //! The process-wide byte budget: every byte between a console's answer and a sink's acknowledgement is reserved here first.
 //!
-//! Who waits is served in turn. No lane holds more than twice its fair share (the budget divided by the lanes that hold or
-//! want something); one that holds nothing may always take up to one share, so that nobody waits for himself.
+//! Who waits is served in turn. A lane is *live* when its sink has taken something and is not refusing; the others are
+//! *quiet*: they hold one small reservation at a time, and from the sink's first refusal on they take nothing new. Live
+//! lanes share what the quiet ones leave, and none holds more than twice its fair share.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
@@ -16,10 +16,18 @@ const UNIT: usize = 1024;
 pub struct Budget {
     total: usize,
     room: Arc<Semaphore>,
+    sums: Mutex<Sums>,
+}
+
+#[derive(Debug, Default)]
+struct Sums {
     /// Bytes held, those included that had no room (see [`Reservation::split`]).
-    used: AtomicUsize,
-    /// Lanes that hold or want bytes.
-    active: AtomicUsize,
+    used: usize,
+    /// Those of them that quiet lanes hold.
+    quiet_bytes: usize,
+    /// Live lanes, and all lanes, that hold or want bytes.
+    live: usize,
+    active: usize,
 }
 
 /// One lane's way to the budget; clones are the same lane.
@@ -31,14 +39,19 @@ pub struct LaneBudget {
 
 #[derive(Debug, Default)]
 struct Account {
-    held: AtomicUsize,
-    /// Requests under way and reservations held: the lane is active while there are any.
-    claims: AtomicUsize,
-    paused: AtomicBool,
-    /// The sink has taken something since it last failed for long: until then the lane holds one reservation at a time.
-    proven: AtomicBool,
+    /// Changed only while the sums are locked, so that they stay the sums of this.
+    entry: Mutex<Entry>,
     /// Signalled when the lane holds less or may reserve again. One task of a lane reserves at a time.
     changed: Notify,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Entry {
+    held: usize,
+    /// Requests under way and reservations held: the lane is active while there are any.
+    claims: usize,
+    paused: bool,
+    proven: bool,
 }
 
 /// Bytes taken from the budget; given back when dropped.
@@ -46,10 +59,10 @@ struct Account {
 pub struct Reservation {
     bytes: usize,
     permit: Option<OwnedSemaphorePermit>,
-    claim: Claim,
+    lane: LaneBudget,
 }
 
-/// Makes its lane count as active for as long as it lives.
+/// Makes its lane count as active while it waits.
 #[derive(Debug)]
 struct Claim(LaneBudget);
 
@@ -57,65 +70,63 @@ impl Budget {
     /// A budget of `total` bytes.
     pub fn new(total: usize) -> Arc<Self> {
         let units = (total / UNIT).clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize));
-        Arc::new(Self {
-            total: units * UNIT,
-            room: Arc::new(Semaphore::new(units)),
-            used: AtomicUsize::new(0),
-            active: AtomicUsize::new(0),
-        })
+        Arc::new(Self { total: units * UNIT, room: Arc::new(Semaphore::new(units)), sums: Mutex::default() })
     }
 
     /// Bytes held now (`in_flight_bytes`).
     pub fn used(&self) -> usize {
-        self.used.load(Ordering::Relaxed)
+        self.lock().used
     }
 
     /// An account for a lane.
     pub fn lane(self: &Arc<Self>) -> LaneBudget {
         LaneBudget { budget: self.clone(), account: Arc::default() }
     }
+
+    fn lock(&self) -> MutexGuard<'_, Sums> {
+        self.sums.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entry {
+    fn is_live(self) -> bool {
+        self.proven && !self.paused
+    }
+}
+
+impl Sums {
+    fn add(&mut self, entry: Entry) {
+        self.used += entry.held;
+        self.active += usize::from(entry.claims > 0);
+        if entry.is_live() {
+            self.live += usize::from(entry.claims > 0);
+        } else {
+            self.quiet_bytes += entry.held;
+        }
+    }
+
+    fn remove(&mut self, entry: Entry) {
+        self.used -= entry.held;
+        self.active -= usize::from(entry.claims > 0);
+        if entry.is_live() {
+            self.live -= usize::from(entry.claims > 0);
+        } else {
+            self.quiet_bytes -= entry.held;
+        }
+    }
 }
 
 impl LaneBudget {
     /// The lane's fair share in bytes, with itself counted as active.
     pub fn share(&self) -> usize {
-        let others = self.budget.active.load(Ordering::Relaxed);
-        let itself = usize::from(self.account.claims.load(Ordering::Relaxed) == 0);
-        self.budget.total / (others + itself).max(1)
-    }
-
-    /// Bytes that the lane holds.
-    pub fn held(&self) -> usize {
-        self.account.held.load(Ordering::Relaxed)
-    }
-
-    /// Waits until `bytes` (at most one share) may be held.
-    pub async fn reserve(&self, bytes: usize) -> Reservation {
-        let claim = Claim::new(self.clone());
-        loop {
-            let held = self.held();
-            let within_cap = held == 0 || self.is_proven() && held + bytes <= 2 * self.share();
-            if within_cap && !self.account.paused.load(Ordering::Acquire) {
-                break;
-            }
-            self.account.changed.notified().await;
+        let entry = self.entry();
+        let itself = usize::from(entry.claims == 0);
+        let sums = self.budget.lock();
+        if entry.is_live() {
+            self.budget.total.saturating_sub(sums.quiet_bytes) / (sums.live + itself).max(1)
+        } else {
+            self.budget.total / (sums.active + itself).max(1)
         }
-        let wanted = bytes.min(self.budget.total);
-        // The semaphore is never closed, so this always yields a permit.
-        let permit = self.budget.room.clone().acquire_many_owned(units(wanted)).await.ok();
-        Reservation::new(bytes, permit, claim)
-    }
-
-    /// Whether the sink has taken something since it last failed for long.
-    pub fn is_proven(&self) -> bool {
-        self.account.proven.load(Ordering::Acquire)
-    }
-
-    /// A lane whose sink has not proven itself holds one reservation at a time, so that ninety dead sinks of a hundred do
-    /// not hold the budget before it shows that they are dead.
-    pub fn set_proven(&self, proven: bool) {
-        self.account.proven.store(proven, Ordering::Release);
-        self.account.changed.notify_one();
     }
 
     /// Largest reservation that can ever be had.
@@ -123,18 +134,62 @@ impl LaneBudget {
         self.budget.total
     }
 
+    /// Waits until `bytes` may be held. What a lane that holds nothing asks for is never held back by its own cap.
+    pub async fn reserve(&self, bytes: usize) -> Reservation {
+        let _claim = Claim::new(self.clone());
+        loop {
+            let Entry { held, paused, proven, .. } = self.entry();
+            let within_cap = held == 0 || proven && held + bytes <= 2 * self.share();
+            if within_cap && !paused {
+                // The semaphore is never closed, so this always yields a permit.
+                let wanted = units(bytes.min(self.budget.total));
+                let permit = self.budget.room.clone().acquire_many_owned(wanted).await.ok();
+                // The sink may have begun to refuse while the lane waited for room.
+                if !self.entry().paused {
+                    return Reservation::new(self.clone(), bytes, permit);
+                }
+            }
+            self.account.changed.notified().await;
+        }
+    }
+
     /// While paused, nothing new is reserved: set from the sink's first refusal until it takes something again.
     pub fn pause(&self, paused: bool) {
-        self.account.paused.store(paused, Ordering::Release);
+        self.change(|entry| entry.paused = paused);
+    }
+
+    /// Whether the sink has taken something since it last failed for long.
+    pub fn is_proven(&self) -> bool {
+        self.entry().proven
+    }
+
+    /// A lane whose sink has not proven itself holds one reservation at a time, so that ninety dead sinks of a hundred do
+    /// not hold the budget before it shows that they are dead.
+    pub fn set_proven(&self, proven: bool) {
+        self.change(|entry| entry.proven = proven);
+    }
+
+    fn entry(&self) -> Entry {
+        *self.account.entry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Entry)) {
+        let mut sums = self.budget.lock();
+        let mut entry = self.account.entry.lock().unwrap_or_else(PoisonError::into_inner);
+        sums.remove(*entry);
+        change(&mut entry);
+        sums.add(*entry);
         self.account.changed.notify_one();
     }
 }
 
 impl Reservation {
-    fn new(bytes: usize, permit: Option<OwnedSemaphorePermit>, claim: Claim) -> Self {
-        claim.0.budget.used.fetch_add(bytes, Ordering::Relaxed);
-        claim.0.account.held.fetch_add(bytes, Ordering::Relaxed);
-        Self { bytes, permit, claim }
+    fn new(lane: LaneBudget, bytes: usize, permit: Option<OwnedSemaphorePermit>) -> Self {
+        lane.change(|entry| {
+            entry.held += bytes;
+            entry.claims += 1;
+        });
+        Self { bytes, permit, lane }
     }
 
     /// Bytes held.
@@ -151,15 +206,14 @@ impl Reservation {
             permit.split((units(moved) as usize).min(have))
         });
         self.bytes -= moved;
-        let claim = Claim::new(self.claim.0.clone());
-        claim.0.budget.used.fetch_sub(moved, Ordering::Relaxed);
-        claim.0.account.held.fetch_sub(moved, Ordering::Relaxed);
-        Self::new(bytes, permit, claim)
+        self.lane.change(|entry| entry.held -= moved);
+        Self::new(self.lane.clone(), bytes, permit)
     }
 
     /// Takes `other`, of the same lane, into this one.
     pub fn merge(&mut self, mut other: Self) {
-        self.bytes += std::mem::take(&mut other.bytes);
+        let bytes = std::mem::take(&mut other.bytes);
+        self.bytes += bytes;
         match (&mut self.permit, other.permit.take()) {
             (Some(mine), Some(permit)) => mine.merge(permit),
             (mine @ None, permit) => *mine = permit,
@@ -170,27 +224,26 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        let lane = &self.claim.0;
-        lane.budget.used.fetch_sub(self.bytes, Ordering::Relaxed);
-        lane.account.held.fetch_sub(self.bytes, Ordering::Relaxed);
-        lane.account.changed.notify_one();
+        // The room first: who is woken by the change must find it.
+        self.permit = None;
+        let bytes = self.bytes;
+        self.lane.change(|entry| {
+            entry.held -= bytes;
+            entry.claims -= 1;
+        });
     }
 }
 
 impl Claim {
     fn new(lane: LaneBudget) -> Self {
-        if lane.account.claims.fetch_add(1, Ordering::Relaxed) == 0 {
-            lane.budget.active.fetch_add(1, Ordering::Relaxed);
-        }
+        lane.change(|entry| entry.claims += 1);
         Self(lane)
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        if self.0.account.claims.fetch_sub(1, Ordering::Relaxed) == 1 {
-            self.0.budget.active.fetch_sub(1, Ordering::Relaxed);
-        }
+        self.0.change(|entry| entry.claims -= 1);
     }
 }
 
@@ -227,15 +280,42 @@ mod tests {
         let lanes: Vec<_> = (0..10).map(|_| budget.lane()).collect();
         let mut held = Vec::new();
         for lane in &lanes {
+            lane.set_proven(true);
             held.push(lane.reserve(KIB).await);
         }
         assert_eq!(lanes[0].share(), 10 * KIB);
-        assert!(timeout(MOMENT, lanes[0].reserve(KIB)).await.is_err(), "its sink has not proven itself");
-        lanes[0].set_proven(true);
         let more = lanes[0].reserve(19 * KIB).await;
         assert!(timeout(MOMENT, lanes[0].reserve(KIB)).await.is_err(), "over twice the share");
         drop(more);
         let _more = lanes[0].reserve(KIB).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lane_whose_sink_has_taken_nothing_holds_one_reservation() {
+        let lane = Budget::new(100 * KIB).lane();
+        let held = lane.reserve(KIB).await;
+        assert!(timeout(MOMENT, lane.reserve(KIB)).await.is_err());
+        drop(held);
+        let _held = lane.reserve(KIB).await;
+        lane.set_proven(true);
+        let _more = lane.reserve(KIB).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn live_lanes_share_what_the_quiet_ones_leave() {
+        let budget = Budget::new(100 * KIB);
+        let quiet: Vec<_> = (0..8).map(|_| budget.lane()).collect();
+        let mut held = Vec::new();
+        for lane in &quiet {
+            held.push(lane.reserve(KIB).await);
+        }
+        let live = budget.lane();
+        live.set_proven(true);
+        assert_eq!(live.share(), 92 * KIB);
+        quiet[0].set_proven(true);
+        assert_eq!(live.share(), 93 * KIB / 2);
+        quiet[0].pause(true);
+        assert_eq!(live.share(), 92 * KIB, "a refusing sink makes its lane quiet");
     }
 
     #[tokio::test(start_paused = true)]
@@ -259,9 +339,9 @@ mod tests {
         let mut next = lane.reserve(10 * KIB).await;
         batch.merge(next.split(15 * KIB));
         drop(next);
-        assert_eq!((budget.used(), batch.bytes(), lane.held()), (45 * KIB, 45 * KIB, 45 * KIB));
+        assert_eq!((budget.used(), batch.bytes()), (45 * KIB, 45 * KIB));
         drop(batch);
-        assert_eq!((budget.used(), lane.held()), (0, 0));
+        assert_eq!(budget.used(), 0);
         let _all = lane.reserve(100 * KIB).await;
     }
 }

@@ -17,7 +17,8 @@ use crate::record::Timestamp;
 use crate::sink::deliver::{Delivery, Halt, Settled};
 use crate::source::Checkpoint;
 
-/// A lane whose sink has taken nothing for this long gives its bytes back and goes back to its checkpoint.
+/// A lane whose sink has taken nothing for this long gives its bytes back and goes back to its checkpoint. When it comes
+/// to see whether the sink is there again, the first refusal is enough.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How a session of the sink stage ended.
@@ -41,6 +42,8 @@ pub struct SendStage<'a> {
     pub concurrency: usize,
     /// `overlap` of the stream.
     pub overlap: Duration,
+    /// The sink refused for long; this session is to see whether it is there again.
+    pub probing: bool,
     /// Paused while the sink refuses.
     pub budget: &'a LaneBudget,
     /// What is stored when events are settled.
@@ -77,6 +80,7 @@ impl SendStage<'_> {
     /// Delivers what comes until the poll's last word.
     pub async fn run(mut self, mut mapped: mpsc::Receiver<Mapped>) -> SendEnd {
         let mut flight = Flight::default();
+        self.delivery.health.forget();
         let mut health = self.delivery.health.watch();
         let mut last_word = None;
         let mut finished = false;
@@ -91,27 +95,29 @@ impl SendStage<'_> {
                     break SendEnd::Settled(last_word.take().unwrap_or(PullEnd::Stopped));
                 }
             }
-            self.saver.start(self.checkpoint);
             let refusing_since = *health.borrow_and_update();
             self.budget.pause(refusing_since.is_some());
-            let give_up_at = refusing_since.map(|since| since + PATIENCE);
+            let patience = if self.probing && !self.budget.is_proven() { Duration::ZERO } else { PATIENCE };
+            let give_up_at = refusing_since.map(|since| since + patience);
             let has_room = last_word.is_none() && flight.batches.len() < self.concurrency && !self.saver.is_failing();
+            // In this order and not by chance, so that a simulated schedule replays: what is done first, new work last.
             tokio::select! {
-                next = mapped.recv(), if has_room => match next {
-                    Some(Mapped::Batch(parcel)) => self.launch(parcel, &mut flight),
-                    Some(Mapped::End(end)) => last_word = Some(end),
-                    None => break SendEnd::Broken,
-                },
+                biased;
                 Some(done) = flight.deliveries.join_next() => {
                     if let Err(halt) = self.landed(done, &mut flight) {
                         break SendEnd::Halted(halt);
                     }
                 }
-                () = self.saver.written() => {}
+                () = self.saver.work(self.checkpoint) => {}
                 _ = health.changed() => {}
                 () = sleep_until(give_up_at.unwrap_or_else(Instant::now)), if give_up_at.is_some() => {
                     break SendEnd::Refusing;
                 }
+                next = mapped.recv(), if has_room => match next {
+                    Some(Mapped::Batch(parcel)) => self.launch(parcel, &mut flight),
+                    Some(Mapped::End(end)) => last_word = Some(end),
+                    None => break SendEnd::Broken,
+                },
             }
         };
         self.land_all(flight).await;

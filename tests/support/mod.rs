@@ -5,8 +5,12 @@
 #![allow(dead_code)]
 
 pub mod batches;
+pub mod collector;
+pub mod deliver;
+pub mod hec;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod ledger;
+pub mod logs;
 pub mod oauth;
 pub mod receiver;

@@ -14,14 +14,14 @@ use sha2::{Digest, Sha256};
 use url::Url;
 
 use super::auth::{AuthError, Authenticator, Used};
-use super::body::{Body, content_encoding, encode};
+use super::body::{EncodeError, content_encoding, encode, framing};
 use super::oauth::TokenError;
 use super::signature::Signed;
 use super::{Answer, Destination, Endpoint};
 use crate::record::Timestamp;
-use crate::settings::HttpSettings;
+use crate::settings::{HttpSettings, Proxy};
 use crate::sink::settings::{Common, Compression, Defaults};
-use crate::sink::{Attempt, Batch, BuildError, Context, Limits, Outcome, Probe, Sink};
+use crate::sink::{Attempt, Batch, BuildError, Context, Limits, Outcome, Probe, Sink, TOO_LARGE};
 
 /// A destination and what it takes to talk to it: the sink of one lane.
 #[derive(Debug)]
@@ -87,13 +87,35 @@ impl Requests {
         Ok(Self { settings, client, headers, auth })
     }
 
-    /// One request with credentials, for probes. A refusal for want of credentials is tried once more with newer ones.
+    /// A request without a body, for probes; see [`ask_with`](Self::ask_with).
     pub(crate) async fn ask(&self, method: Method, url: &Url, headers: HeaderMap) -> Result<Reply, Failure> {
+        self.ask_with(method, url, headers, Bytes::new()).await
+    }
+
+    /// A POST that delivers nothing, for probes; see [`ask_with`](Self::ask_with).
+    pub(crate) async fn post(
+        &self,
+        url: &Url,
+        content_type: &'static str,
+        body: &'static [u8],
+    ) -> Result<Reply, Failure> {
+        let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(content_type))]);
+        self.ask_with(Method::POST, url, headers, Bytes::from_static(body)).await
+    }
+
+    /// One request with credentials. A refusal for want of credentials is tried once more with newer ones.
+    pub(crate) async fn ask_with(
+        &self,
+        method: Method,
+        url: &Url,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Reply, Failure> {
         let mut used = Used::default();
-        let first = self.exchange(method.clone(), url, headers.clone(), Bytes::new(), 64 * 1024, &mut used).await;
+        let first = self.exchange(method.clone(), url, headers.clone(), body.clone(), 64 * 1024, &mut used).await;
         let refused = first.as_ref().is_ok_and(|reply| matches!(reply.status.as_u16(), 401 | 403));
         if refused && self.auth.renew(&used).await {
-            return self.exchange(method, url, headers, Bytes::new(), 64 * 1024, &mut Used::default()).await;
+            return self.exchange(method, url, headers, body, 64 * 1024, &mut Used::default()).await;
         }
         first
     }
@@ -109,6 +131,7 @@ impl Requests {
     ) -> Result<Reply, Failure> {
         headers.extend(self.headers.clone());
         self.auth.apply(&mut headers, used).await?;
+        self.settings.proxy.iter().flat_map(Proxy::secrets).for_each(|secret| used.push(secret));
         let client = self.client.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut reply = exchange(&client, method, url, headers, body, answer_bytes).await;
         match &mut reply {
@@ -188,6 +211,17 @@ impl From<AuthError> for Failure {
     }
 }
 
+impl From<EncodeError> for Failure {
+    fn from(error: EncodeError) -> Self {
+        let reason = error.to_string();
+        let (outcome, label) = match error {
+            EncodeError::Compress(_) => (Outcome::RetryLater { reason, after: None }, "compress"),
+            EncodeError::TooLarge { .. } => (Outcome::TooLarge(reason), TOO_LARGE),
+        };
+        Self { outcome, label: label.to_owned(), cut: false, unreached: false }
+    }
+}
+
 impl Failure {
     /// What is wrong, as a probe tells it.
     pub(crate) fn into_probe(self) -> Probe {
@@ -197,7 +231,11 @@ impl Failure {
             | Outcome::Misconfigured(reason)
             | Outcome::TooLarge(reason)
             | Outcome::Refused(reason) => reason,
-            Outcome::Delivered | Outcome::DeliveredWithWarning(_) | Outcome::Partial { .. } => self.label,
+            Outcome::Delivered
+            | Outcome::DeliveredWithWarning(_)
+            | Outcome::SlowDown(_)
+            | Outcome::Partial { .. }
+            | Outcome::RefusedSome { .. } => self.label,
         })
     }
 }
@@ -210,11 +248,12 @@ impl<D: Destination> HttpSink<D> {
         common: &Common,
         defaults: &Defaults,
     ) -> Self {
+        let limits = Limits { framing: framing(&destination), ..common.limits(defaults) };
         Self {
             destination,
             endpoint,
             requests,
-            limits: common.limits(defaults),
+            limits,
             compression: common.compression(defaults),
             cut: AtomicU32::new(0),
         }
@@ -234,21 +273,18 @@ impl<D: Destination> HttpSink<D> {
             Ok(request) => request,
             Err(failure) => return Attempt { outcome: failure.outcome, bytes: 0, status: failure.label },
         };
-        if body.plain > self.limits.bytes && batch.len() > 1 {
-            // Framing and escaping count as well, and only now it is known how much they add.
-            let reason = format!("{} bytes with framing, more than {}", body.plain, self.limits.bytes);
-            return Attempt { outcome: Outcome::TooLarge(reason), bytes: 0, status: "too_large".to_owned() };
-        }
-        let bytes = body.bytes.len() as u64;
+        let bytes = body.len() as u64;
         let url = self.endpoint.url();
         let limit = self.destination.answer_bytes();
-        let reply = self.requests.exchange(Method::POST, url, headers, body.bytes.into(), limit, used).await;
+        let reply = self.requests.exchange(Method::POST, url, headers, body.into(), limit, used).await;
         let (outcome, status) = match reply {
             Ok(reply) => {
                 self.cut.store(0, Ordering::Relaxed);
                 let answer =
                     Answer { status: reply.status, headers: &reply.headers, body: &reply.body, events: batch.len() };
-                (self.destination.judge(&answer), reply.status.as_u16().to_string())
+                let outcome = self.destination.judge(&answer);
+                let outcome = self.destination.confirm(outcome, answer, &self.requests).await;
+                (outcome, reply.status.as_u16().to_string())
             }
             Err(failure) => (self.after_failure(&failure, batch), failure.label),
         };
@@ -264,7 +300,7 @@ impl<D: Destination> HttpSink<D> {
         }
     }
 
-    async fn request(&self, batch: &Batch, used: &mut Used) -> Result<(Body, HeaderMap), Failure> {
+    async fn request(&self, batch: &Batch, used: &mut Used) -> Result<(Vec<u8>, HeaderMap), Failure> {
         let id = batch_id(batch);
         let seconds = Timestamp::now().seconds();
         let signer = self.requests.auth.signer();
@@ -276,12 +312,7 @@ impl<D: Destination> HttpSink<D> {
         }
         let over_plain = signer.is_some_and(|signer| signer.signed == Signed::Body);
         let plain = signature.as_mut().filter(|_| over_plain);
-        let body = encode(&self.destination, batch, self.compression, plain).await.map_err(|error| Failure {
-            outcome: Outcome::RetryLater { reason: format!("cannot compress: {error}"), after: None },
-            label: "compress".to_owned(),
-            cut: false,
-            unreached: false,
-        })?;
+        let body = encode(&self.destination, batch, self.compression, &self.limits, plain).await?;
 
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.destination.content_type()));
@@ -293,7 +324,7 @@ impl<D: Destination> HttpSink<D> {
         }
         if let (Some(signer), Some(mut signature)) = (signer, signature) {
             if !over_plain {
-                signature.update(&body.bytes);
+                signature.update(&body);
             }
             signer.finish(signature, &id, seconds, &mut headers);
         }

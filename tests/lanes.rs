@@ -1,0 +1,12 @@
+//! Lanes over the emulated console and in-memory sinks, under paused time: what they deliver, and when.
+
+#![allow(clippy::unwrap_used)]
+
+#[path = "lanes/isolation.rs"]
+mod isolation;
+#[path = "lanes/polling.rs"]
+mod polling;
+#[path = "lanes/sinks.rs"]
+mod sinks;
+#[path = "lanes/world.rs"]
+mod world;

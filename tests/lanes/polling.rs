@@ -1,0 +1,188 @@
+//! The console's side: pages, ties, late records, refused cursors, answers that are none.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use s1_forwarder::emulator::{Faults, Kind, Mishap};
+use s1_forwarder::record::Stream;
+use s1_forwarder::telemetry::DropReason;
+use tokio::time::sleep;
+
+use crate::world::{MemorySink, World, assert_books_balance};
+
+async fn everything_arrives_once(kind: Kind, stream: Stream, faults: Faults) {
+    let world = World::new(|setup| {
+        setup.activities = 3_000;
+        setup.threats = 1_500;
+    });
+    world.console.set_faults(faults);
+    let sink = MemorySink::new(world.clock, |_, _| None);
+    let mut lane = world.lane(world.pull(stream), "siem", sink.clone());
+    lane.once = true;
+    let metrics = lane.delivery.meter.lane.clone();
+    world.start(lane).task.await.unwrap();
+    let owed = world.owed(kind);
+    assert!(owed.len() >= 1_500);
+    let counts = sink.counts();
+    assert_eq!(counts.keys().collect::<Vec<_>>(), owed.keys().collect::<Vec<_>>());
+    assert!(counts.values().all(|count| *count == 1));
+    assert_books_balance(&metrics);
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_records_arrive_once_from_a_good_console() {
+    everything_arrives_once(Kind::Activities, Stream::Activities, Faults::default()).await;
+    everything_arrives_once(Kind::Threats, Stream::Threats, Faults::default()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_records_arrive_once_from_a_console_with_every_fault() {
+    for name in Faults::PRESETS.iter().filter(|name| **name != "none") {
+        let mut faults = Faults::preset(name).unwrap();
+        // Faults that never end are the business of other tests.
+        faults.forbidden.clear();
+        faults.missing.clear();
+        faults.faults.retain(|fault| {
+            !matches!(
+                fault.mishap,
+                Mishap::LateArrival(_)
+                    | Mishap::ChangedWhilePaged
+                    | Mishap::Unauthorized
+                    | Mishap::Forbidden
+                    | Mishap::NotFound
+                    | Mishap::NotSupported
+            )
+        });
+        println!("{name}");
+        everything_arrives_once(Kind::Activities, Stream::Activities, faults).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_that_appear_late_within_the_overlap_arrive_once() {
+    let world = World::new(|setup| setup.activities = 50);
+    let sink = MemorySink::new(world.clock, |_, _| None);
+    let running = world.start(world.lane(world.pull(Stream::Activities), "siem", sink.clone()));
+    for minute in 0..20 {
+        sleep(Duration::from_secs(60)).await;
+        let now = world.clock.now();
+        world.console.generate(Kind::Activities, now.micros());
+        world.console.generate(Kind::Activities, now.minus(Duration::from_secs(10 * minute)).micros());
+    }
+    sleep(Duration::from_secs(120)).await;
+    let metrics = running.drain().await;
+    let counts = sink.counts();
+    assert_eq!(counts.len(), world.owed(Kind::Activities).len());
+    assert!(counts.values().all(|count| *count == 1));
+    assert!(metrics.dropped(DropReason::Duplicate) > 0, "the overlap is read again");
+    assert_books_balance(&metrics);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_change_of_a_threat_that_a_poll_can_see_arrives_once() {
+    let world = World::new(|setup| setup.threats = 40);
+    let sink = MemorySink::new(world.clock, |_, _| None);
+    let running = world.start(world.lane(world.pull(Stream::Threats), "siem", sink.clone()));
+    let threat = world.console.ids(Kind::Threats)[7];
+    for _ in 0..5 {
+        sleep(Duration::from_secs(90)).await;
+        world.console.age(Kind::Threats, threat, world.clock.now().micros());
+    }
+    sleep(Duration::from_secs(90)).await;
+    let metrics = running.drain().await;
+    let of_threat = sink.taken.lock().unwrap().iter().filter(|(_, id, _)| *id == threat.to_string()).count();
+    assert_eq!(of_threat, 6);
+    assert_eq!(sink.total(), 45);
+    assert_books_balance(&metrics);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_repeats_nothing_and_loses_nothing() {
+    let world = World::new(|setup| setup.activities = 500);
+    let sink = MemorySink::new(world.clock, |_, _| None);
+    for _ in 0..3 {
+        let running = world.start(world.lane(world.pull(Stream::Activities), "siem", sink.clone()));
+        sleep(Duration::from_secs(45)).await;
+        running.drain().await;
+        world.console.generate(Kind::Activities, world.clock.now().micros());
+        sleep(Duration::from_secs(3600)).await;
+    }
+    let running = world.start(world.lane(world.pull(Stream::Activities), "siem", sink.clone()));
+    sleep(Duration::from_secs(45)).await;
+    running.drain().await;
+    assert_eq!(sink.total(), 503);
+    assert_eq!(sink.counts().len(), 503);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_is_forbidden_rests_and_comes_back() {
+    let world = World::new(|setup| {
+        setup.activities = 20;
+        setup.threats = 20;
+    });
+    world.console.set_faults(Faults { forbidden: vec![Kind::Threats], ..Faults::default() });
+    let (threats, activities) = (MemorySink::new(world.clock, |_, _| None), MemorySink::new(world.clock, |_, _| None));
+    let forbidden = world.start(world.lane(world.pull(Stream::Threats), "siem", threats.clone()));
+    let allowed = world.start(world.lane(world.pull(Stream::Activities), "siem", activities.clone()));
+    sleep(Duration::from_secs(1800)).await;
+    assert_eq!((threats.total(), activities.total()), (0, 20));
+    assert!(!forbidden.metrics.state().is_up() && allowed.metrics.state().is_up());
+    let asked = forbidden.metrics.console_requests.snapshot();
+    assert!(asked.values().sum::<u64>() <= 2, "no hot loop: {asked:?}");
+    world.console.set_faults(Faults::default());
+    sleep(Duration::from_secs(3600)).await;
+    assert_eq!(threats.total(), 20);
+    forbidden.drain().await;
+    allowed.drain().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn excluded_types_are_dropped_and_counted() {
+    let world = World::new(|setup| setup.activities = 500);
+    let sink = MemorySink::new(world.clock, |_, _| None);
+    let mut pull = world.pull(Stream::Activities);
+    pull.exclude_types = vec![27];
+    let mut lane = world.lane(pull, "siem", sink.clone());
+    lane.once = true;
+    let running = world.start(lane);
+    running.task.await.unwrap();
+    let filtered = running.metrics.dropped(DropReason::Filtered);
+    assert!(filtered > 0 && filtered < 500);
+    assert_eq!(sink.total() as u64 + filtered, 500);
+    assert_eq!(running.metrics.pulled.load(Ordering::Relaxed), 500);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_with_a_clock_an_hour_ahead_loses_nothing() {
+    let world = World::new(|setup| setup.activities = 10);
+    world.console.set_faults(Faults::default().with(Mishap::WrongDate(3600), 0.5));
+    let sink = MemorySink::new(world.clock, |_, _| None);
+    let running = world.start(world.lane(world.pull(Stream::Activities), "siem", sink.clone()));
+    for _ in 0..120 {
+        sleep(Duration::from_secs(30)).await;
+        world.console.generate(Kind::Activities, world.clock.now().minus(Duration::from_secs(100)).micros());
+    }
+    sleep(Duration::from_secs(120)).await;
+    running.drain().await;
+    assert_eq!(sink.counts().len(), 130);
+    assert_eq!(sink.total(), 130);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_console_that_refuses_every_cursor_is_failing_and_not_hammered() {
+    let world = World::new(|setup| setup.activities = 200);
+    world
+        .console
+        .set_faults(Faults { at_most_in_a_row: u32::MAX, ..Faults::default() }.with(Mishap::RefusedCursor, 1.0));
+    for _ in 0..300 {
+        world.console.generate(Kind::Activities, world.clock.now().minus(Duration::from_secs(30)).micros());
+    }
+    let mut sink = MemorySink::new(world.clock, |_, _| None);
+    // The sink takes nothing, so that pages stay small and the overlap holds several.
+    std::sync::Arc::get_mut(&mut sink).unwrap().delay = Duration::from_secs(3600);
+    let running = world.start(world.lane(world.pull(Stream::Activities), "siem", sink));
+    sleep(Duration::from_secs(600)).await;
+    let asked: u64 = running.metrics.console_requests.snapshot().values().sum();
+    assert!(asked < 100, "{asked} requests");
+    running.task.abort();
+}

@@ -8,6 +8,7 @@ mod sinks {
     mod collector;
     mod datadog;
     mod file;
+    mod hec;
     mod http;
     #[cfg(feature = "kafka")]
     mod kafka;

@@ -7,6 +7,7 @@
 pub mod batches;
 pub mod collector;
 pub mod deliver;
+pub mod hec;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod ledger;

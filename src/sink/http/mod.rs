@@ -19,6 +19,7 @@ pub mod splunk_hec;
 
 use std::fmt::Debug;
 
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 pub use answer::Answer;
@@ -54,6 +55,11 @@ pub(crate) trait Destination: Send + Sync + Debug + 'static {
 
     /// What an answer means. Pure, so that each row of the destination's contract is a row of a test.
     fn judge(&self, answer: &Answer<'_>) -> Outcome;
+
+    /// Waits for what the destination tells later than it answers; most have nothing to add to `outcome`.
+    fn confirm<'a>(&'a self, outcome: Outcome, _answer: Answer<'a>, _requests: &'a Requests) -> BoxFuture<'a, Outcome> {
+        std::future::ready(outcome).boxed()
+    }
 
     /// See [`Sink::probe`](super::Sink::probe).
     fn probe<'a>(&'a self, requests: &'a Requests) -> BoxFuture<'a, Probe>;

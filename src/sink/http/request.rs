@@ -88,12 +88,12 @@ impl Requests {
         Ok(Self { settings, client, headers, auth })
     }
 
-    /// A request without a body, for probes; see [`probe`](Self::probe).
+    /// A request without a body, for probes; see [`ask_with`](Self::ask_with).
     pub(crate) async fn ask(&self, method: Method, url: &Url, headers: HeaderMap) -> Result<Reply, Failure> {
-        self.probe(method, url, headers, Bytes::new()).await
+        self.ask_with(method, url, headers, Bytes::new()).await
     }
 
-    /// A body that delivers nothing, for probes; see [`probe`](Self::probe).
+    /// A body that delivers nothing, for probes; see [`ask_with`](Self::ask_with).
     pub(crate) async fn post(
         &self,
         url: &Url,
@@ -101,11 +101,17 @@ impl Requests {
         body: &'static [u8],
     ) -> Result<Reply, Failure> {
         let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(content_type))]);
-        self.probe(Method::POST, url, headers, Bytes::from_static(body)).await
+        self.ask_with(Method::POST, url, headers, Bytes::from_static(body)).await
     }
 
     /// One request with credentials. A refusal for want of credentials is tried once more with newer ones.
-    async fn probe(&self, method: Method, url: &Url, headers: HeaderMap, body: Bytes) -> Result<Reply, Failure> {
+    pub(crate) async fn ask_with(
+        &self,
+        method: Method,
+        url: &Url,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Reply, Failure> {
         let mut used = Used::default();
         let first = self.exchange(method.clone(), url, headers.clone(), body.clone(), 64 * 1024, &mut used).await;
         let refused = first.as_ref().is_ok_and(|reply| matches!(reply.status.as_u16(), 401 | 403));
@@ -274,7 +280,9 @@ impl<D: Destination> HttpSink<D> {
                 self.cut.store(0, Ordering::Relaxed);
                 let answer =
                     Answer { status: reply.status, headers: &reply.headers, body: &reply.body, events: batch.len() };
-                (self.destination.judge(&answer), reply.status.as_u16().to_string())
+                let outcome = self.destination.judge(&answer);
+                let outcome = self.destination.confirm(outcome, answer, &self.requests).await;
+                (outcome, reply.status.as_u16().to_string())
             }
             Err(failure) => (self.after_failure(&failure, batch), failure.label),
         };

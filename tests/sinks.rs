@@ -12,8 +12,11 @@ mod sinks {
     mod http;
     #[cfg(feature = "kafka")]
     mod kafka;
+    #[cfg(feature = "kafka")]
+    mod kafka_security;
     mod loki;
     mod otlp;
     mod settings;
     mod siems;
+    mod tls;
 }

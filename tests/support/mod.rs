@@ -13,4 +13,6 @@ pub mod kafka;
 pub mod ledger;
 pub mod logs;
 pub mod oauth;
+pub mod proxy;
 pub mod receiver;
+pub mod tls;

@@ -1,6 +1,7 @@
 //! Sending, once for all destinations.
 
 use std::error::Error;
+use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -59,7 +60,7 @@ pub(crate) struct Failure {
     pub(crate) label: String,
     /// The connection was lost after it had been made.
     cut: bool,
-    /// No connection could be made.
+    /// No connection could be made, or the two ends did not trust each other.
     unreached: bool,
 }
 
@@ -178,10 +179,12 @@ impl From<reqwest::Error> for Failure {
     fn from(error: reqwest::Error) -> Self {
         let label = match &error {
             error if error.is_timeout() => "timeout",
+            // A client certificate may be refused when the request is on its way already.
+            error if is_tls(error) => "tls",
             error if error.is_connect() => "connect",
             _ => "connection",
         };
-        let (cut, unreached) = (label == "connection", error.is_connect());
+        let (cut, unreached) = (label == "connection", label == "tls" || error.is_connect());
         // The URL may hold secrets, and the causes below it say what happened.
         let error = error.without_url();
         let mut reason = error.to_string();
@@ -196,6 +199,13 @@ impl From<reqwest::Error> for Failure {
         }
         Self { outcome: Outcome::RetryLater { reason, after: None }, label: label.to_owned(), cut, unreached }
     }
+}
+
+/// True when TLS is among the causes of an error.
+fn is_tls(error: &(dyn Error + 'static)) -> bool {
+    // What an I/O error wraps is not its source.
+    let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    error.is::<rustls::Error>() || wrapped.is_some_and(|error| is_tls(error)) || error.source().is_some_and(is_tls)
 }
 
 impl From<AuthError> for Failure {
@@ -225,18 +235,7 @@ impl From<EncodeError> for Failure {
 impl Failure {
     /// What is wrong, as a probe tells it.
     pub(crate) fn into_probe(self) -> Probe {
-        Probe::Failed(match self.outcome {
-            Outcome::RetryLater { reason, .. }
-            | Outcome::Unauthorized(reason)
-            | Outcome::Misconfigured(reason)
-            | Outcome::TooLarge(reason)
-            | Outcome::Refused(reason) => reason,
-            Outcome::Delivered
-            | Outcome::DeliveredWithWarning(_)
-            | Outcome::SlowDown(_)
-            | Outcome::Partial { .. }
-            | Outcome::RefusedSome { .. } => self.label,
-        })
+        Probe::Failed(self.outcome.reason().map_or(self.label, str::to_owned))
     }
 }
 

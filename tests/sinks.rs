@@ -8,6 +8,7 @@ mod sinks {
     mod file;
     mod hec;
     mod http;
+    mod intakes;
     #[cfg(feature = "kafka")]
     mod kafka;
     mod settings;

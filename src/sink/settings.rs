@@ -103,6 +103,9 @@ types! {
     "http" => Http(super::http::generic::Settings),
     "splunk_hec" => SplunkHec(super::http::splunk_hec::Settings),
     "elasticsearch" => Elasticsearch(super::http::elasticsearch::Settings),
+    "sumo" => Sumo(super::http::sumo::Settings),
+    "logscale" => Logscale(super::http::logscale::Settings),
+    "panther" => Panther(super::http::panther::Settings),
     "file" => File(super::file::Settings),
     "stdout" => Stdout(super::stdout::Settings),
 }

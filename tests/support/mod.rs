@@ -6,8 +6,12 @@
 
 pub mod batches;
 pub mod hec;
+pub mod intake;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod ledger;
+pub mod logscale;
 pub mod oauth;
+pub mod panther;
 pub mod receiver;
+pub mod sumo;

@@ -9,10 +9,13 @@ mod body;
 pub mod elasticsearch;
 mod endpoint;
 pub mod generic;
+pub mod logscale;
 mod oauth;
+pub mod panther;
 mod request;
 mod signature;
 pub mod splunk_hec;
+pub mod sumo;
 
 use std::fmt::Debug;
 

@@ -5,6 +5,7 @@
 #![allow(dead_code)]
 
 pub mod batches;
+pub mod delivery;
 pub mod hec;
 pub mod intake;
 #[cfg(feature = "kafka")]

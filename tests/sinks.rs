@@ -5,12 +5,19 @@
 mod support;
 
 mod sinks {
+    mod collector;
+    mod datadog;
     mod file;
     mod hec;
     mod http;
     mod intakes;
     #[cfg(feature = "kafka")]
     mod kafka;
+    #[cfg(feature = "kafka")]
+    mod kafka_security;
+    mod loki;
+    mod otlp;
     mod settings;
     mod siems;
+    mod tls;
 }

@@ -10,7 +10,7 @@ use s1_forwarder::sink::{Batch, Context, Outcome, Probe, Sink};
 use serde_json::{Value, json};
 
 use crate::support::batches::{batch, context, push, settings, sink, sink_in};
-use crate::support::delivery::{deliver, delivery, letters};
+use crate::support::deliver::deliver;
 use crate::support::intake::Intake;
 use crate::support::panther::Guard;
 use crate::support::{logscale, panther, sumo};
@@ -308,24 +308,24 @@ async fn panther_tells_the_wrong_address() {
 #[tokio::test]
 async fn events_too_large_to_send_do_not_stop_the_lane() {
     let intake = Intake::start(sumo::contract("c0de", None)).await;
-    let directory = tempfile::tempdir().unwrap();
-    let delivery = delivery(sink(sumo_keys(&intake, json!({ "envelope": true }))), 1, directory.path());
+    let lane = sink(sumo_keys(&intake, json!({ "envelope": true })));
     let mut sent = Batch::new(Stream::Activities);
     (0..30).for_each(|id| push(&mut sent, &id.to_string(), &"x".repeat(63_900)));
     assert!(sent.events().all(|event| event.body.len() <= 64_000));
-    deliver(&delivery, &sent).await;
-    let letters = letters(directory.path());
-    assert_eq!((letters.lines().count(), intake.seen().len()), (30, 0));
-    assert!(letters.contains("too_large") && letters.contains("64000 at most"), "{}", &letters[..500]);
+    let delivered = deliver(lane, &sent).await;
+    delivered.result.unwrap();
+    assert_eq!((delivered.letters.len(), intake.seen().len()), (30, 0));
+    let letter = &delivered.letters[29];
+    assert_eq!(letter["status"], "too_large");
+    assert!(letter["reason"].as_str().unwrap().contains("64000 at most"), "{}", letter["reason"]);
 }
 
 /// Twenty events that compress to twice what Panther takes: halved until they fit, each once.
 #[tokio::test]
 async fn what_compresses_badly_is_halved_until_it_fits() {
     let intake = Intake::start(panther::contract(Guard::Header("x-panther", "s"))).await;
-    let directory = tempfile::tempdir().unwrap();
     let lane = sink(panther_keys(&intake, json!({ "headers": { "X-Panther": "s" } })));
-    deliver(&delivery(lane, 1, directory.path()), &random_batch(20)).await;
+    deliver(lane, &random_batch(20)).await.result.unwrap();
     assert_eq!(intake.ledger().counts(), once(0..20));
     assert_eq!(intake.seen().len(), 4, "quarters fit");
 }

@@ -19,7 +19,7 @@ use super::{Answer, Auth, Authenticator, Destination, Endpoint, HttpSink, Reques
 use crate::record::Timestamp;
 use crate::settings::{Schema, Secret};
 use crate::sink::settings::{Common, Compression, Defaults, SinkType};
-use crate::sink::{BuildError, Context, Event, Limits, Outcome, Probe, Sink};
+use crate::sink::{Batch, BuildError, Context, Event, Limits, Outcome, Probe, Sink};
 
 /// `type: logscale`: a repository of Falcon LogScale, or an NG-SIEM connector.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -175,7 +175,7 @@ impl Destination for Logscale {
         "application/json"
     }
 
-    fn open(&self, out: &mut Vec<u8>) {
+    fn open(&self, _batch: &Batch, out: &mut Vec<u8>) {
         if let Framing::Structured(structured) = &self.framing {
             out.extend_from_slice(structured.open.as_bytes());
         }

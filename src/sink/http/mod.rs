@@ -6,11 +6,14 @@
 mod answer;
 mod auth;
 mod body;
+pub mod datadog;
 pub mod elasticsearch;
 mod endpoint;
 pub mod generic;
 pub mod logscale;
+pub mod loki;
 mod oauth;
+pub mod otlp;
 pub mod panther;
 mod request;
 mod signature;
@@ -24,23 +27,23 @@ use futures_util::future::BoxFuture;
 
 pub use answer::Answer;
 pub use auth::Auth;
-pub use endpoint::Endpoint;
+pub use endpoint::{Endpoint, EndpointError};
 pub use oauth::{ClientCredentials, CredentialsIn};
 pub use signature::{Form, Hmac, Signed};
 
 pub(crate) use auth::Authenticator;
-pub(crate) use oauth::Tokens;
+pub(crate) use oauth::{TokenSource, Tokens};
 pub(crate) use request::{HttpSink, Requests};
 
-use super::{Event, Outcome, Probe};
+use super::{Batch, Event, Outcome, Probe};
 
 /// What makes one HTTP destination differ from another.
 pub(crate) trait Destination: Send + Sync + Debug + 'static {
     /// Content type of its bodies.
     fn content_type(&self) -> &'static str;
 
-    /// Begins a body.
-    fn open(&self, _out: &mut Vec<u8>) {}
+    /// Begins the body of `batch`.
+    fn open(&self, _batch: &Batch, _out: &mut Vec<u8>) {}
 
     /// Appends one event, the separator before or after it included.
     fn event(&self, index: usize, event: Event<'_>, out: &mut Vec<u8>);

@@ -16,7 +16,7 @@ use super::{Answer, Auth, Authenticator, Destination, Endpoint, HttpSink, Reques
 use crate::settings::Secret;
 use crate::sink::line::Line;
 use crate::sink::settings::{Common, Compression, Defaults, SinkType};
-use crate::sink::{BuildError, Context, Event, Limits, Outcome, Probe, Sink};
+use crate::sink::{Batch, BuildError, Context, Event, Limits, Outcome, Probe, Sink};
 
 /// `type: panther`: an HTTP source of Panther.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -72,8 +72,8 @@ impl Destination for Panther {
         self.0.content_type()
     }
 
-    fn open(&self, out: &mut Vec<u8>) {
-        self.0.open(out);
+    fn open(&self, batch: &Batch, out: &mut Vec<u8>) {
+        self.0.open(batch, out);
     }
 
     fn event(&self, index: usize, event: Event<'_>, out: &mut Vec<u8>) {

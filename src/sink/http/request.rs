@@ -1,6 +1,7 @@
 //! Sending, once for all destinations.
 
 use std::error::Error;
+use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -19,7 +20,7 @@ use super::oauth::TokenError;
 use super::signature::Signed;
 use super::{Answer, Destination, Endpoint};
 use crate::record::Timestamp;
-use crate::settings::HttpSettings;
+use crate::settings::{HttpSettings, Proxy};
 use crate::sink::settings::{Common, Compression, Defaults};
 use crate::sink::{Attempt, Batch, BuildError, Context, Limits, Outcome, Probe, Sink, TOO_LARGE};
 
@@ -59,7 +60,7 @@ pub(crate) struct Failure {
     pub(crate) label: String,
     /// The connection was lost after it had been made.
     cut: bool,
-    /// No connection could be made.
+    /// No connection could be made, or the two ends did not trust each other.
     unreached: bool,
 }
 
@@ -87,12 +88,23 @@ impl Requests {
         Ok(Self { settings, client, headers, auth })
     }
 
-    /// One request with credentials, for probes. A refusal for want of credentials is tried once more with newer ones.
+    /// A request without a body, for probes; see [`ask_with`](Self::ask_with).
     pub(crate) async fn ask(&self, method: Method, url: &Url, headers: HeaderMap) -> Result<Reply, Failure> {
         self.ask_with(method, url, headers, Bytes::new()).await
     }
 
-    /// The same with a body that delivers nothing.
+    /// A POST that delivers nothing, for probes; see [`ask_with`](Self::ask_with).
+    pub(crate) async fn post(
+        &self,
+        url: &Url,
+        content_type: &'static str,
+        body: &'static [u8],
+    ) -> Result<Reply, Failure> {
+        let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(content_type))]);
+        self.ask_with(Method::POST, url, headers, Bytes::from_static(body)).await
+    }
+
+    /// One request with credentials. A refusal for want of credentials is tried once more with newer ones.
     pub(crate) async fn ask_with(
         &self,
         method: Method,
@@ -141,6 +153,7 @@ impl Requests {
     ) -> Result<Reply, Failure> {
         headers.extend(self.headers.clone());
         self.auth.apply(&mut headers, used).await?;
+        self.settings.proxy.iter().flat_map(Proxy::secrets).for_each(|secret| used.push(secret));
         let url = self.auth.address(url, used)?;
         let client = self.client.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut reply = exchange(&client, method, &url, headers, body, answer_bytes).await;
@@ -188,10 +201,12 @@ impl From<reqwest::Error> for Failure {
     fn from(error: reqwest::Error) -> Self {
         let label = match &error {
             error if error.is_timeout() => "timeout",
+            // A client certificate may be refused when the request is on its way already.
+            error if is_tls(error) => "tls",
             error if error.is_connect() => "connect",
             _ => "connection",
         };
-        let (cut, unreached) = (label == "connection", error.is_connect());
+        let (cut, unreached) = (label == "connection", label == "tls" || error.is_connect());
         // The URL may hold secrets, and the causes below it say what happened.
         let error = error.without_url();
         let mut reason = error.to_string();
@@ -206,6 +221,13 @@ impl From<reqwest::Error> for Failure {
         }
         Self { outcome: Outcome::RetryLater { reason, after: None }, label: label.to_owned(), cut, unreached }
     }
+}
+
+/// True when TLS is among the causes of an error.
+fn is_tls(error: &(dyn Error + 'static)) -> bool {
+    // What an I/O error wraps is not its source.
+    let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    error.is::<rustls::Error>() || wrapped.is_some_and(|error| is_tls(error)) || error.source().is_some_and(is_tls)
 }
 
 impl From<AuthError> for Failure {
@@ -235,16 +257,7 @@ impl From<EncodeError> for Failure {
 impl Failure {
     /// What is wrong, as a probe tells it.
     pub(crate) fn into_probe(self) -> Probe {
-        Probe::Failed(match self.outcome {
-            Outcome::RetryLater { reason, .. }
-            | Outcome::Unauthorized(reason)
-            | Outcome::Misconfigured(reason)
-            | Outcome::TooLarge(reason)
-            | Outcome::Refused(reason) => reason,
-            Outcome::Delivered | Outcome::DeliveredWithWarning(_) | Outcome::SlowDown(_) | Outcome::Partial { .. } => {
-                self.label
-            }
-        })
+        Probe::Failed(self.outcome.reason().map_or(self.label, str::to_owned))
     }
 }
 

@@ -18,11 +18,14 @@ pub struct TokenEndpoint {
     task: tokio::task::JoinHandle<()>,
 }
 
+/// Status, headers and body of an answer.
+type Scripted = (u16, Vec<(&'static str, String)>, &'static str);
+
 struct Inner {
     secrets: BTreeSet<String>,
     lifetime: u64,
     issued: u32,
-    faults: VecDeque<(u16, Vec<(&'static str, String)>, &'static str)>,
+    faults: VecDeque<Scripted>,
     forms: Vec<BTreeMap<String, String>>,
 }
 

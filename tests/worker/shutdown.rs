@@ -1,9 +1,10 @@
 //! SIGTERM: what is in flight is delivered, and the rest is left for the next start.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use s1_forwarder::emulator::{Faults, Kind, Mishap, system_clock};
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::process::until;
 use super::world::World;

@@ -1,9 +1,10 @@
 //! Receivers that refuse: the lane says why, nothing is lost, and only what is really poison becomes a dead letter.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use s1_forwarder::emulator::{Kind, system_clock};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::process::until;
 use super::world::World;
@@ -48,7 +49,9 @@ async fn a_wrong_address_stops_the_lane_until_the_file_is_corrected() {
         [(404, "404 Not Found: no such index"), (302, "redirects"), (400, "in a row and accepted none")]
     {
         if status == 400 {
-            (0..30).for_each(|_| drop(world.console().generate(Kind::Activities, system_clock() - 10_000_000)));
+            for _ in 0..30 {
+                world.console().generate(Kind::Activities, system_clock() - 10_000_000);
+            }
         }
         wrong.misbehave(1, refusal(status));
         let mut pipeline = world.pipeline(json!({}));

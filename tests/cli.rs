@@ -1,7 +1,10 @@
 //! The command line as a user sees it: exit codes, flags and their environment variables, what `check` prints.
 
+#![allow(clippy::unwrap_used, reason = "a test may end in a panic")]
+
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use assert_cmd::Command;
 
@@ -61,7 +64,6 @@ fn every_process_wide_flag_is_an_environment_variable_too() {
         "--defaults",
         "--log-format",
         "--log-level",
-        "--instance",
     ] {
         let variable = format!("S1_FORWARDER_{}", flag.trim_start_matches('-').to_uppercase().replace('-', "_"));
         assert!(help.contains(&format!("{flag} <")) && help.contains(&format!("[env: {variable}=]")), "{flag}\n{help}");
@@ -137,6 +139,72 @@ fn check_tells_failed_connections_with_1() {
     // Without a token nobody is asked.
     let (code, findings, all) = check(None);
     assert!(code == 1 && findings[0]["detail"].as_str().unwrap().contains("S1_CLI_TEST_TOKEN"), "{all}");
+}
+
+/// Against an emulated console: what each finding says, for a good token, one with fewer rights, and a refused one.
+#[tokio::test(flavor = "multi_thread")]
+async fn check_finds_what_a_token_may_do() {
+    use s1_forwarder::emulator::{Console, Kind, Server, Setup, Token, system_clock};
+    let setup = Setup { activities: 5, threats: 5, agents: 5, alerts: 5, ..Setup::new(system_clock()) };
+    let console = Arc::new(Console::new(&setup));
+    let server = Server::start(console.clone(), ([127, 0, 0, 1], 0).into()).await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), "acme.yaml", &GOOD.replace("https://127.0.0.1:1", &server.url()));
+    let check = async |token: &'static str| {
+        let path = directory.path().to_owned();
+        let program = move || {
+            let mut command = program();
+            command.args(["check", "--format", "json", "--pipelines"]).arg(path).env("S1_CLI_TEST_TOKEN", token);
+            run(&mut command)
+        };
+        let (code, out, errors) = tokio::task::spawn_blocking(program).await.unwrap();
+        let report: serde_json::Value = serde_json::from_str(&out).unwrap_or_else(|_| panic!("{out}{errors}"));
+        let findings = report["pipelines"][0]["findings"].as_array().unwrap().clone();
+        let words = findings
+            .iter()
+            .map(|finding| format!("{}={}", finding["subject"].as_str().unwrap(), finding["check"].as_str().unwrap()));
+        (code, words.collect::<Vec<_>>().join(" "), out)
+    };
+    console.set_token(Token::new("canary-good"));
+    let (code, words, out) = check("canary-good").await;
+    let all = "console=verified token=verified scope=verified stream threats=verified stream activities=verified \
+               sink stdout=verified";
+    assert_eq!((code, words.as_str()), (0, all), "{out}");
+    assert!(out.contains("valid until") && !out.contains("canary"), "{out}");
+
+    console.set_token(Token::new("canary-less").without(Kind::Threats));
+    let (code, words, out) = check("canary-less").await;
+    assert!(code == 1 && words.contains("stream threats=failed stream activities=verified"), "{out}");
+
+    let (code, words, out) = check("canary-wrong").await;
+    assert!(code == 1 && words.starts_with("console=verified token=failed scope=skipped"), "{out}");
+    assert!(!out.contains("canary"), "{out}");
+    server.stop().await;
+}
+
+/// What the console knows and the table does not: neither more nor less.
+#[tokio::test(flavor = "multi_thread")]
+async fn activity_types_lists_what_the_mapping_has_no_row_for() {
+    use s1_forwarder::emulator::{Console, Server, Setup, system_clock};
+    let console = Arc::new(Console::new(&Setup::new(system_clock())));
+    let server = Server::start(console, ([127, 0, 0, 1], 0).into()).await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), "acme.yaml", &GOOD.replace("https://127.0.0.1:1", &server.url()));
+    let file = directory.path().join("acme.yaml");
+    let program = move || {
+        let mut command = program();
+        run(command.arg("activity-types").arg(file).env("S1_CLI_TEST_TOKEN", Setup::TOKEN))
+    };
+    let (code, out, errors) = tokio::task::spawn_blocking(program).await.unwrap();
+    assert_eq!(code, 0, "{errors}");
+    let listed: Vec<u32> = out.lines().filter_map(|line| line.split_whitespace().next()?.parse().ok()).collect();
+    let table = include_str!("../src/transform/ecs/data/activity-categories.csv");
+    let known: Vec<u32> = table.lines().filter_map(|line| line.split(',').next()?.parse().ok()).collect();
+    let (total, listed) = (listed.last().copied().unwrap(), &listed[..listed.len() - 1]);
+    assert_eq!(total as usize, listed.len(), "{out}");
+    assert!(!listed.is_empty() && listed.iter().all(|kind| !known.contains(kind)), "{out}");
+    assert!(known.contains(&27) && !listed.contains(&27));
+    server.stop().await;
 }
 
 #[test]

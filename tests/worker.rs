@@ -13,6 +13,8 @@ mod worker {
     mod changes;
     mod check;
     mod console_input;
+    #[cfg(feature = "kafka")]
+    mod kafka;
     mod kill;
     mod once;
     mod process;

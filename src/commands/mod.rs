@@ -4,13 +4,16 @@
 
 mod process;
 
+pub mod activity_types;
 pub mod check;
 pub mod demo;
 pub mod emulate;
+pub mod map;
 pub mod run;
 pub mod state;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
@@ -23,6 +26,9 @@ pub use process::{DeadLetters, FileArgs, LogArgs, ProcessArgs, StateArgs, StateL
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct UsageError(pub String);
+
+/// How long blocking calls under way may take at the end.
+const LAST_WRITES: Duration = Duration::from_secs(1);
 
 /// The exit code of wrong usage and of pipeline files of which none could be run.
 pub const USAGE: u8 = 2;
@@ -56,6 +62,8 @@ enum Command {
     Check(check::Args),
     State(state::Args),
     Emulate(emulate::Args),
+    Map(map::Args),
+    ActivityTypes(activity_types::Args),
     Demo(demo::Demo),
 }
 
@@ -86,12 +94,25 @@ pub fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(dispatch(command)) {
+    let result = runtime.block_on(dispatch(command));
+    // A write that a stuck pipe holds up must not hold up the end.
+    runtime.shutdown_timeout(LAST_WRITES);
+    match result {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
             if error.is::<UsageError>() { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
         }
+    }
+}
+
+/// Prints on standard output. A reader that has seen enough (`| head`) is no error.
+fn say(text: impl std::fmt::Display) -> std::io::Result<()> {
+    use std::io::{ErrorKind, Write};
+    let mut out = std::io::stdout().lock();
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        printed => printed,
     }
 }
 
@@ -101,6 +122,8 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Check(args) => check::run(args).await,
         Command::State(args) => state::run(args).await,
         Command::Emulate(args) => emulate::run(args).await,
+        Command::ActivityTypes(args) => activity_types::run(args).await,
+        Command::Map(args) => tokio::task::block_in_place(|| map::run(&args)),
         Command::Demo(args) => demo::run(args).await,
     }
 }

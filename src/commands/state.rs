@@ -1,4 +1,4 @@
-//! `state`: looks at checkpoints and manages them, while no worker uses them.
+//! `state`: looks at checkpoints, and manages them while no worker uses them.
 
 use std::process::ExitCode;
 
@@ -6,7 +6,7 @@ use anyhow::Context;
 use clap::Subcommand;
 use comfy_table::{Table, presets};
 
-use super::{StateArgs, UsageError};
+use super::{StateArgs, UsageError, say};
 use crate::record::Timestamp;
 use crate::source::{Checkpoint, Position};
 use crate::state::{FileStore, LaneId, Store};
@@ -14,7 +14,7 @@ use crate::state::{FileStore, LaneId, Store};
 /// Look at checkpoints and manage them
 ///
 /// A checkpoint says how far a lane has come: one stream of one pipeline going to one sink, written PIPELINE/STREAM/SINK.
-/// The worker that uses this state must be stopped first.
+/// `list` and `show` work beside a running worker; to change something, the worker that uses this state must be stopped first.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -71,22 +71,26 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         ))
         .into());
     }
-    let store = FileStore::open(&directory)?;
+    // Looking needs no lock, so that it works beside a running worker.
+    let store = match args.command {
+        Command::List | Command::Show { .. } => FileStore::look_at(&directory),
+        _ => FileStore::open(&directory)?,
+    };
     match args.command {
         Command::List => list(&store).await?,
-        Command::Show { lane } => show(&lane, &load(&store, &lane).await?),
+        Command::Show { lane } => show(&lane, &load(&store, &lane).await?)?,
         Command::Set { lane, to } => {
             let before = load(&store, &lane).await?;
             // Going back behind the first start's `since` moves that too: nothing before it is pulled.
             let since_resolved = before.since_resolved.min(to);
             let checkpoint = Checkpoint { position: Position::starting_at(to), since_resolved, ..before };
             store.save(&lane, checkpoint.encode()).await?;
-            println!("{lane} goes on from {to}");
+            say(format!("{lane} goes on from {to}"))?;
         }
         Command::Rename { from, to } => rename(&store, &from, &to).await?,
         Command::Delete { lane } => {
             store.delete(&lane).await?;
-            println!("{lane} begins at its `since` again");
+            say(format!("{lane} begins at its `since` again"))?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -111,27 +115,28 @@ async fn list(store: &FileStore) -> anyhow::Result<()> {
         });
     }
     if table.is_empty() {
-        println!("no checkpoints");
+        say("no checkpoints")?;
     } else {
-        println!("{table}");
+        say(table)?;
     }
     Ok(())
 }
 
-fn show(lane: &LaneId, checkpoint: &Checkpoint) {
+fn show(lane: &LaneId, checkpoint: &Checkpoint) -> anyhow::Result<()> {
     let Checkpoint { host, scope, since, since_resolved, position } = checkpoint;
     let scope = if scope.is_empty() { "all that the token sees" } else { scope };
-    println!("lane:            {lane}");
-    println!("console:         {host}");
-    println!("scope:           {scope}");
-    println!("since:           {since} (resolved at the first start: {since_resolved})");
-    println!("next poll from:  {}", position.bound());
-    println!("watermark:       {}", position.watermark());
+    say(format!("lane:            {lane}"))?;
+    say(format!("console:         {host}"))?;
+    say(format!("scope:           {scope}"))?;
+    say(format!("since:           {since} (resolved at the first start: {since_resolved})"))?;
+    say(format!("next poll from:  {}", position.bound()))?;
+    say(format!("watermark:       {}", position.watermark()))?;
     match position.complete() {
-        Some(complete) => println!("complete until:  {complete}"),
-        None => println!("complete until:  no poll has reached its end yet"),
+        Some(complete) => say(format!("complete until:  {complete}"))?,
+        None => say("complete until:  no poll has reached its end yet")?,
     }
-    println!("keys remembered: {}", position.key_count());
+    say(format!("keys remembered: {}", position.key_count()))?;
+    Ok(())
 }
 
 async fn rename(store: &FileStore, from: &str, to: &str) -> anyhow::Result<()> {
@@ -156,7 +161,7 @@ async fn rename(store: &FileStore, from: &str, to: &str) -> anyhow::Result<()> {
             .into());
         }
         store.rename(&from, &to).await?;
-        println!("{from} is now {to}");
+        say(format!("{from} is now {to}"))?;
     }
     Ok(())
 }

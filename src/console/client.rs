@@ -1,3 +1,4 @@
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -33,7 +34,12 @@ pub struct Client {
     timeout: Duration,
     clock: Clock,
     heard: Mutex<Option<Heard>>,
+    skewed: AtomicBool,
 }
+
+/// A request's turn at the console's rate limiter.
+#[derive(Debug)]
+pub struct Turn(());
 
 /// The console's clock, as its last answer told it.
 #[derive(Debug, Clone, Copy)]
@@ -71,6 +77,7 @@ impl Client {
             timeout: settings.timeout.map_or(DEFAULT_TIMEOUT, |timeout| timeout.0),
             clock,
             heard: Mutex::new(None),
+            skewed: AtomicBool::new(false),
         }
     }
 
@@ -91,18 +98,30 @@ impl Client {
         heard.map(|heard| heard.date.plus(heard.at.elapsed()))
     }
 
+    /// Notes whether the console's clock and ours are too far apart; true when that is news.
+    pub fn note_skew(&self, skewed: bool) -> bool {
+        self.skewed.swap(skewed, Ordering::Relaxed) != skewed
+    }
+
     /// Our own clock.
     pub fn clock(&self) -> Clock {
         self.clock
     }
 
-    /// One request for a list, narrowed to the pipeline's scope: one attempt, after waiting for its turn. Gives the body of
+    /// Waits for this request's turn. Bytes are reserved after that, so that nothing is held while waiting for others.
+    pub async fn turn(&self) -> Turn {
+        self.limiter.ready().await;
+        Turn(())
+    }
+
+    /// One request for a list, narrowed to the pipeline's scope: one attempt, in its turn. Gives the body of
     /// a 200.
     ///
     /// # Errors
     /// See [`ConsoleError`]; a refused token is read again first, and tried again if it changed.
     pub async fn list(
         &self,
+        turn: Turn,
         path: &str,
         query: &[(&str, &str)],
         max_bytes: usize,
@@ -111,7 +130,7 @@ impl Client {
         let scope = self.scope.iter().map(|(name, ids)| (*name, ids.as_str()));
         let url = self.address(path, query.iter().copied().chain(scope));
         let with_cursor = query.iter().any(|(name, _)| *name == "cursor");
-        self.request(&url, None, max_bytes, with_cursor, meter).await
+        self.request(turn, &url, None, max_bytes, with_cursor, meter).await
     }
 
     /// One request for a single object, such as `system/status` or `user`.
@@ -119,7 +138,8 @@ impl Client {
     /// # Errors
     /// As [`Self::list`].
     pub async fn object(&self, path: &str) -> Result<Bytes, ConsoleError> {
-        self.request(&self.address(path, std::iter::empty()), None, SMALL_ANSWER, false, None).await
+        let turn = self.turn().await;
+        self.request(turn, &self.address(path, std::iter::empty()), None, SMALL_ANSWER, false, None).await
     }
 
     /// When the token expires, as the console says it. None where it does not say.
@@ -139,7 +159,8 @@ impl Client {
         let token = self.token()?;
         let body = serde_json::json!({ "data": { "apiToken": token.expose_secret() } });
         let url = self.address("users/api-token-details", std::iter::empty());
-        let answer = self.request(&url, Some(body.to_string().into_bytes()), SMALL_ANSWER, false, None).await?;
+        let (turn, body) = (self.turn().await, Some(body.to_string().into_bytes()));
+        let answer = self.request(turn, &url, body, SMALL_ANSWER, false, None).await?;
         let envelope: Envelope = serde_json::from_slice(&answer)
             .map_err(|_| ConsoleError::transient("the answer about the token is not what it should be"))?;
         Ok(envelope.data.and_then(|details| Timestamp::parse(&details.expires_at?).ok()))
@@ -169,33 +190,39 @@ impl Client {
 
     async fn request(
         &self,
+        _turn: Turn,
         url: &str,
         body: Option<Vec<u8>>,
         max_bytes: usize,
         with_cursor: bool,
         meter: Option<&Meter>,
     ) -> Result<Bytes, ConsoleError> {
-        let first = self.attempt(url, body.clone(), max_bytes, with_cursor, meter).await;
+        let used = self.token()?;
+        let first = self.attempt(used.clone(), url, body.clone(), max_bytes, with_cursor, meter).await;
         if !matches!(first, Err(ConsoleError::Unauthorized(_) | ConsoleError::Forbidden(_))) {
             return first;
         }
-        match self.credential.reload() {
-            Ok(true) => self.attempt(url, body, max_bytes, with_cursor, meter).await,
-            Ok(false) => first,
-            Err(error) => Err(ConsoleError::Unauthorized(error.to_string())),
+        if let Err(error) = self.credential.reload() {
+            return Err(ConsoleError::Unauthorized(error.to_string()));
         }
+        // Another lane of the pipeline may have read the new token already: what counts is what this request used.
+        let token = self.token()?;
+        if token.expose_secret() == used.expose_secret() {
+            return first;
+        }
+        self.limiter.ready().await;
+        self.attempt(token, url, body, max_bytes, with_cursor, meter).await
     }
 
     async fn attempt(
         &self,
+        token: SecretString,
         url: &str,
         body: Option<Vec<u8>>,
         max_bytes: usize,
         with_cursor: bool,
         meter: Option<&Meter>,
     ) -> Result<Bytes, ConsoleError> {
-        let token = self.token()?;
-        self.limiter.ready().await;
         let begun = Instant::now();
         let request = Request { url: url.to_owned(), token: token.clone(), body, timeout: self.timeout, max_bytes };
         // The transport keeps the time-out too; this one also holds where there is no socket.

@@ -409,7 +409,7 @@ impl Defaults {
                 self.problems.clear();
                 let tree = document::tree(&text, &shared, &mut self.problems);
                 if let Some(tree) = &tree {
-                    document::check_defaults(tree, &mut self.problems);
+                    document::check_defaults(&tree.clone(), &mut self.problems);
                 }
                 let valid = tree.filter(|_| !self.problems.iter().any(Problem::is_error));
                 let usable = valid.is_some();

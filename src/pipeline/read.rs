@@ -215,7 +215,10 @@ pub(super) struct Reader<'de, 'a> {
 impl<'de> Reader<'de, '_> {
     /// Reading again finds the same again: it is kept once.
     fn report(&self, place: &Place, key: &str, severity: Severity, message: impl Into<String>) {
-        let problem = Problem::at(place, key, severity, message);
+        self.push(Problem::at(place, key, severity, message));
+    }
+
+    fn push(&self, problem: Problem) {
         let mut found = self.found.borrow_mut();
         if !found.contains(&problem) {
             found.push(problem);
@@ -248,9 +251,10 @@ impl<'de> Reader<'de, '_> {
         self.report(&self.node.place, self.key, Severity::Error, message);
     }
 
-    /// Most headers hold no secret, and their values may be one: only names that sound like it are worth a warning.
-    fn is_plain_header(&self) -> bool {
-        match self.key.rsplit_once(".headers.") {
+    /// Most headers and librdkafka options hold no secret, and their values may be one: only names that sound like it are
+    /// worth a warning.
+    fn is_plain_value(&self) -> bool {
+        match self.key.rsplit_once(".headers.").or_else(|| self.key.rsplit_once(".options.")) {
             Some((_, name)) => !is_secretive(name),
             None => false,
         }
@@ -270,7 +274,7 @@ impl<'de> Reader<'de, '_> {
             });
         if !said {
             let place = self.node.get(key).map_or(&self.node.place, |empty| &empty.place);
-            self.report(place, self.key, Severity::Error, format!("the key `{key}` is missing"));
+            self.push(Problem::missing_key(place, self.key, key));
         }
     }
 
@@ -317,10 +321,9 @@ impl<'de> Deserializer<'de> for Reader<'de, '_> {
     }
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, Error> {
-        if name == Secret::TYPE_NAME && self.node.text().is_some_and(|text| !text.trim().is_empty()) {
-            if !self.is_plain_header() {
-                self.report(&self.node.place, self.key, Severity::Warning, LITERAL_SECRET);
-            }
+        let literal = name == Secret::TYPE_NAME && self.node.text().is_some_and(|text| !text.trim().is_empty());
+        if literal && !self.is_plain_value() {
+            self.report(&self.node.place, self.key, Severity::Warning, LITERAL_SECRET);
         }
         visitor.visit_newtype_struct(self)
     }
@@ -360,7 +363,8 @@ impl<'de> Deserializer<'de> for Reader<'de, '_> {
 pub(super) fn warn_of_literals(node: &Node, key: &str, problems: &mut Vec<Problem>) {
     for entry in node.entries() {
         let inner = join(key, &entry.key);
-        let named = ["password", "secret", "token"].iter().any(|word| entry.key.ends_with(word));
+        let named = ["password", "secret", "token"].iter().any(|word| entry.key.ends_with(word))
+            || (key.ends_with(".headers") && is_secretive(&entry.key));
         if named && entry.node.text().is_some() {
             let warning = Problem::at(&entry.node.place, &inner, Severity::Warning, LITERAL_SECRET);
             if !problems.contains(&warning) {

@@ -3,6 +3,7 @@
 mod backoff;
 mod http;
 mod id;
+mod name;
 mod period;
 mod proxy;
 mod schema;
@@ -13,6 +14,7 @@ mod tls;
 pub use backoff::FullJitter;
 pub use http::{ClientError, HttpSettings, Role, install_crypto_provider};
 pub use id::{Id, IdError};
+pub use name::{NameError, check_name};
 pub use period::{Period, PeriodError};
 pub use proxy::{Proxy, ProxyError};
 pub use schema::Schema;

@@ -10,6 +10,7 @@ use crate::lane::{Budget, Lane};
 use crate::settings::ClientError;
 use crate::sink::dead_letters::DeadLetters;
 use crate::sink::deliver::{Delivery, Health};
+use crate::sink::throttle::Throttle;
 use crate::sink::{self, BuildError};
 use crate::state::{FileStore, Store};
 use crate::telemetry::{Meter, Telemetry};
@@ -66,6 +67,13 @@ impl Shared {
         }))
     }
 
+    /// Brings the process's own gauges up to date.
+    pub fn refresh_gauges(&self) {
+        let gauge = |count| i64::try_from(count).unwrap_or(i64::MAX);
+        self.telemetry.process().in_flight_bytes().set(gauge(self.budget.used()));
+        self.telemetry.process().kafka_clients().set(gauge(self.sinks.kafka_clients()));
+    }
+
     /// The time of day.
     pub fn clock(&self) -> Clock {
         self.options.clock
@@ -113,6 +121,7 @@ impl Shared {
             meter: meter.clone(),
             clock: self.clock(),
             health: Health::default(),
+            throttle: Throttle::new(spec.sink.concurrency()),
         });
         Ok(Lane {
             id: spec.id.clone(),

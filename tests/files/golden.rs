@@ -5,6 +5,7 @@ use std::path::Path;
 use s1_forwarder::pipeline;
 
 /// `UPDATE_GOLDEN=1 cargo test --test files` writes the expected texts anew; read the difference before committing it.
+#[cfg(feature = "kafka")]
 #[test]
 fn every_wrong_file_is_told_in_the_expected_words() {
     let directory = Path::new("tests/files/errors");

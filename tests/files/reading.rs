@@ -82,7 +82,7 @@ fn what_is_not_there_or_no_text_is_told() {
 #[test]
 fn every_example_is_valid() {
     let loaded = load(&["pipelines".into()], None);
-    assert!(loaded.files.len() >= 3, "{:?}", loaded.files.len());
+    assert!(loaded.files.len() >= 4, "{:?}", loaded.files.len());
     assert!(loaded.problems.is_empty(), "{:?}", loaded.problems);
 }
 

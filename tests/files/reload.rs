@@ -246,9 +246,9 @@ fn defaults_are_inherited_and_their_change_reaches_every_pipeline() {
 
     write("50s");
     assert_eq!(summary(&files.rescan(&Scan::All), scene.directory.path()), "~acme ~globex");
-    fs::write(&defaults, "consol: {}\nname: all\n").unwrap();
+    fs::write(&defaults, "consol: {}\nname: all\nstreams: { threats: { intervall: 5s } }\n").unwrap();
     let changes = files.rescan(&Scan::All);
-    assert!(changes.is_empty() && changes.broken.len() == 1 && changes.broken[0].problems.len() == 2, "{changes:?}");
+    assert!(changes.is_empty() && changes.broken.len() == 1 && changes.broken[0].problems.len() == 3, "{changes:?}");
     assert!(files.rescan(&Scan::All).broken.is_empty(), "what was told is not told again");
     assert_eq!(files.running().count(), 2);
 

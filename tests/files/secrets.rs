@@ -36,6 +36,7 @@ sinks:
   - { name: c, type: http, url: "https://siem.example/", auth: { type: bearer, token: CANARY } }
   - { name: d, type: http, url: "https://siem.example/", auth: { type: hmac, secret: CANARY } }
   - { name: e, type: http, url: "https://siem.example/", proxy: "http://u:CANARY@p.example", auth: { type: oauth2, token_url: "https://login.example/", client_id: i, client_secret: CANARY } }
+  - { name: f, type: kafka, brokers: ["kafka:9092"], topic: t, options: { linger.ms: 5, enable.idempotence: true, client.id: CANARY, sasl.password: CANARY } }
 "#;
 
 #[test]
@@ -54,7 +55,8 @@ fn valid_files_do_not_print_their_secrets() {
             "sinks[1].auth.password",
             "sinks[2].auth.token",
             "sinks[3].auth.secret",
-            "sinks[4].auth.client_secret"
+            "sinks[4].auth.client_secret",
+            "sinks[5].options.sasl.password"
         ]
     );
 }
@@ -84,11 +86,15 @@ fn errors_do_not_print_secrets() {
         "console: { url: 'https://:%@', token: { env: T } }\n",
         "console: { url: c.example, token: { env: T }, proxy: % }\n",
         "sinks: [{ type: http, url: % }]\n",
+        "sinks: [{ type: kafka, brokers: [b], topic: t, options: { sasl.password: % } }]\n",
+        "sinks: [{ type: kafka, brokers: [b], topic: t, options: % }]\n",
         "sinks: [{ type: http, url: 'https://x.example', auth: % }]\n",
         "sinks: [{ type: http, url: 'https://x.example', auth: { type: basic, user: u, password: % } }]\n",
         "sinks: [{ type: http, url: 'https://x.example', auth: { type: bearer, tokn: % } }]\n",
         "sinks: [{ type: http, url: 'https://x.example', headers: { Authorization: % } }]\n",
         "sinks: [{ type: http, url: 'https://x.example', headers: % }]\n",
+        "sinks: [{ type: kafka, brokers: [b], topic: t, options: { sasl.password: % } }]\n",
+        "sinks: [{ type: splunk_hec, url: 'https://x.example', token: % }]\n",
     ];
     for place in places {
         for shape in shapes {

@@ -67,6 +67,17 @@ pub struct Rules {
     pub event_bytes: Option<usize>,
     /// Does not remember bodies: for tests with more events than fit into memory.
     pub forgets_bodies: bool,
+    /// What the receiver is, when it is not just any receiver of JSON.
+    pub contract: Option<Contract>,
+}
+
+/// How one kind of destination reads a request.
+#[derive(Debug, Clone, Copy)]
+pub struct Contract {
+    /// The events of a decompressed body that are taken, and the refusal where not all are.
+    pub read: fn(&Seen, &[u8]) -> (Vec<Value>, Result<(), Refusal>),
+    /// Status and body when all are taken.
+    pub taken: (u16, &'static str),
 }
 
 /// Which signature is expected, and over what.
@@ -144,6 +155,15 @@ impl Receiver {
         Self { address, inner, task }
     }
 
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its address without a path.
+    pub fn base(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
     /// Its address with a path.
     pub fn url(&self) -> String {
         format!("http://{}/in", self.address)
@@ -210,26 +230,28 @@ async fn receive(
     let wire = axum::body::to_bytes(body, 64 << 20).await.unwrap();
     seen.wire_bytes = wire.len();
     let rules = inner.rules.lock().unwrap().clone();
-    let taken = check(&mut seen, &wire, &rules);
+    let (events, taken) = match check(&mut seen, &wire, &rules) {
+        Ok(taken) => taken,
+        Err(refusal) => (Vec::new(), Err(refusal)),
+    };
     let mut take = |status: u16| {
         seen.status = status;
-        if let Ok(events) = &taken {
-            events.iter().for_each(|event| inner.ledger.enter(event));
-        }
+        events.iter().for_each(|event| inner.ledger.enter(event));
         if rules.forgets_bodies {
             seen.body.clear();
         }
         inner.seen.lock().unwrap().push(seen.clone());
     };
-    let unanswered = || taken.iter().flatten().for_each(|event| inner.ledger.leave_unanswered(event));
+    let unanswered = || events.iter().for_each(|event| inner.ledger.leave_unanswered(event));
     match fault {
         None | Some(Fault::EarlyTooLarge | Fault::Reset | Fault::Slow(_) | Fault::Late(_)) => match &taken {
-            Ok(_) => {
-                take(200);
+            Ok(()) => {
+                let (status, body) = rules.contract.map_or((200, "{}"), |contract| contract.taken);
+                take(status);
                 if let Some(Fault::Slow(pause)) = fault {
                     tokio::time::sleep(pause).await;
                 }
-                answer(200, &[], "{}")
+                answer(status, &[], body)
             }
             Err((status, reason)) => {
                 take(*status);
@@ -290,10 +312,10 @@ pub fn answer(status: u16, headers: &[(&'static str, String)], body: &str) -> Re
     response
 }
 
-type Refusal = (u16, &'static str);
+pub type Refusal = (u16, &'static str);
 
 /// Everything a strict receiver looks at, in the order in which it does.
-fn check(seen: &mut Seen, wire: &[u8], rules: &Rules) -> Result<Vec<Value>, Refusal> {
+fn check(seen: &mut Seen, wire: &[u8], rules: &Rules) -> Result<(Vec<Value>, Result<(), Refusal>), Refusal> {
     if !rules.authorization.is_empty() && !rules.authorization.contains(seen.header("authorization")) {
         return Err((401, "bad credentials"));
     }
@@ -324,6 +346,10 @@ fn check(seen: &mut Seen, wire: &[u8], rules: &Rules) -> Result<Vec<Value>, Refu
     if let Some((signed, key)) = rules.signature {
         check_signature(seen, signed, key, wire, &plain)?;
     }
+    if let Some(contract) = rules.contract {
+        seen.body = String::from_utf8_lossy(&plain).into_owned();
+        return Ok((contract.read)(seen, &plain));
+    }
     seen.body = String::from_utf8(plain).map_err(|_| (400, "not UTF-8"))?;
     let events = match seen.header("content-type") {
         "application/x-ndjson" => lines(&seen.body)?,
@@ -336,7 +362,7 @@ fn check(seen: &mut Seen, wire: &[u8], rules: &Rules) -> Result<Vec<Value>, Refu
     if rules.event_bytes.is_some_and(|limit| events.iter().any(|event| event.to_string().len() > limit)) {
         return Err((400, "an event is too long"));
     }
-    Ok(events)
+    Ok((events, Ok(())))
 }
 
 fn lines(body: &str) -> Result<Vec<Value>, Refusal> {

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::ValueEnum;
 
-use super::{FileArgs, USAGE};
+use super::{FileArgs, USAGE, say};
 use crate::pipeline;
 
 pub use report::{Check, Finding, PipelineReport, Report};
@@ -51,8 +51,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let findings = if args.offline { Vec::new() } else { online::check_all(&loaded.pipelines).await };
     let report = Report::new(&loaded, findings, args.offline);
     match args.format {
-        Format::Table => print!("{}", report.table()),
-        Format::Json => println!("{}", serde_json::to_string_pretty(&report)?),
+        Format::Table => say(report.table())?,
+        Format::Json => say(serde_json::to_string_pretty(&report)?)?,
     }
     Ok(if report.has_invalid_file() {
         ExitCode::from(USAGE)

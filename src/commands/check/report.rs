@@ -147,7 +147,7 @@ impl Report {
         if !findings.is_empty() {
             let _ = writeln!(out, "{findings}\n");
         }
-        let _ = writeln!(out, "{}", self.summary());
+        out.push_str(&self.summary());
         out
     }
 

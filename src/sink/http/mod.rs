@@ -6,35 +6,44 @@
 mod answer;
 mod auth;
 mod body;
+pub mod datadog;
+pub mod elasticsearch;
 mod endpoint;
 pub mod generic;
+pub mod logscale;
+pub mod loki;
 mod oauth;
+pub mod otlp;
+pub mod panther;
 mod request;
 mod signature;
+pub mod splunk_hec;
+pub mod sumo;
 
 use std::fmt::Debug;
 
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 pub use answer::Answer;
 pub use auth::Auth;
-pub use endpoint::Endpoint;
+pub use endpoint::{Endpoint, EndpointError};
 pub use oauth::{ClientCredentials, CredentialsIn};
 pub use signature::{Form, Hmac, Signed};
 
 pub(crate) use auth::Authenticator;
-pub(crate) use oauth::Tokens;
+pub(crate) use oauth::{TokenSource, Tokens};
 pub(crate) use request::{HttpSink, Requests};
 
-use super::{Event, Outcome, Probe};
+use super::{Batch, Event, Outcome, Probe};
 
 /// What makes one HTTP destination differ from another.
 pub(crate) trait Destination: Send + Sync + Debug + 'static {
     /// Content type of its bodies.
     fn content_type(&self) -> &'static str;
 
-    /// Begins a body.
-    fn open(&self, _out: &mut Vec<u8>) {}
+    /// Begins the body of `batch`.
+    fn open(&self, _batch: &Batch, _out: &mut Vec<u8>) {}
 
     /// Appends one event, the separator before or after it included.
     fn event(&self, index: usize, event: Event<'_>, out: &mut Vec<u8>);
@@ -49,6 +58,11 @@ pub(crate) trait Destination: Send + Sync + Debug + 'static {
 
     /// What an answer means. Pure, so that each row of the destination's contract is a row of a test.
     fn judge(&self, answer: &Answer<'_>) -> Outcome;
+
+    /// Waits for what the destination tells later than it answers; most have nothing to add to `outcome`.
+    fn confirm<'a>(&'a self, outcome: Outcome, _answer: Answer<'a>, _requests: &'a Requests) -> BoxFuture<'a, Outcome> {
+        std::future::ready(outcome).boxed()
+    }
 
     /// See [`Sink::probe`](super::Sink::probe).
     fn probe<'a>(&'a self, requests: &'a Requests) -> BoxFuture<'a, Probe>;

@@ -1,7 +1,7 @@
 //! What an activity is: from the table by its number, else by what little is known of it.
 
 use super::activity_types;
-use super::classification::{categories, normal};
+use super::classification::{Word, categories};
 use super::event::boolean;
 use super::severity::Severity;
 use crate::record::activity::{Activity, ActivityData};
@@ -72,7 +72,7 @@ pub(super) fn of(number: Option<u32>, activity: &Activity<'_>, data: &ActivityDa
         class.severity = row.severity;
     } else {
         class.is_unknown = true;
-        guess(&mut class, number, activity);
+        guess(&mut class, number, activity, data);
     }
     refine(&mut class, number, activity, data);
     class
@@ -81,18 +81,18 @@ pub(super) fn of(number: Option<u32>, activity: &Activity<'_>, data: &ActivityDa
 /// What the number alone does not tell.
 fn refine(class: &mut Class, number: Option<u32>, activity: &Activity<'_>, data: &ActivityData<'_>) {
     if class.is("malware") {
-        let refined = categories(data.threat_classification.escaped());
+        let refined = categories(data.threat_classification);
         for category in refined {
-            if !class.is(category) {
-                if let Some(place) = class.categories.iter_mut().find(|place| place.is_empty()) {
-                    *place = category;
-                }
+            if !class.is(category)
+                && let Some(place) = class.categories.iter_mut().find(|place| place.is_empty())
+            {
+                *place = category;
             }
         }
     }
-    match data.confidence_level.text().map(|level| normal(&level)).as_deref() {
-        Some("malicious") => class.severity = Severity::High,
-        Some("suspicious") => class.severity = Severity::Medium,
+    match Word::in_value(data.confidence_level).as_str() {
+        "malicious" => class.severity = Severity::High,
+        "suspicious" => class.severity = Severity::Medium,
         _ => {}
     }
     match number {
@@ -116,11 +116,15 @@ fn login_outcome(activity: &Activity<'_>) -> &'static str {
     }
 }
 
-/// A type without a row: by its group, else by the words of its description, else by whom it is about.
-fn guess(class: &mut Class, number: Option<u32>, activity: &Activity<'_>) {
+/// A type without a row: by its group, else by the threat it is about, the words of its description, else by whom it is about.
+fn guess(class: &mut Class, number: Option<u32>, activity: &Activity<'_>, data: &ActivityData<'_>) {
     if let Some(group) = number.and_then(activity_types::group_default) {
         class.set_categories(&group.categories);
         class.types = &group.types;
+        return;
+    }
+    if data.threat_classification.escaped().is_some() {
+        class.set_categories(&["malware"]);
         return;
     }
     let description = activity.primary_description.text().unwrap_or_default().to_lowercase();

@@ -50,14 +50,14 @@ fn event_object(event: &mut Event<'_>, frame: &Frame<'_>, alert: &mut Alert<'_>,
     event.json.word("kind", "alert");
     event.words("category", ["intrusion_detection"].into_iter().chain(category));
     event.words("type", ["info"].into_iter().chain(kind_of_type.filter(|word| *word != "info")));
-    match info.event_type.text() {
-        Some(event_type) => event.json.text("action", &format!("alert-{}", event_type.to_lowercase())),
+    match info.event_type.escaped() {
+        Some(event_type) => event.json.text("action", &format!("alert-{}", event_type.decode().to_lowercase())),
         None => event.json.word("action", "alert-raised"),
     }
-    if matches!(kind, Some(Kind::Login | Kind::Logout)) {
-        if let Some(outcome) = detection::login_outcome(info.login_is_successful) {
-            event.json.word("outcome", outcome);
-        }
+    if matches!(kind, Some(Kind::Login | Kind::Logout))
+        && let Some(outcome) = detection::login_outcome(info.login_is_successful)
+    {
+        event.json.word("outcome", outcome);
     }
     event.severity(severity);
     event.keyword("id", &mut info.alert_id);
@@ -114,6 +114,7 @@ fn detection<'v, 'a>(alert: &'v mut Alert<'a>, none: &'v mut [Value<'a>; 2]) -> 
             kind: if now.machine_type.is_empty() { &mut then.machine_type } else { &mut now.machine_type },
             os: Os {
                 kind: [then.os_family, now.os],
+                family: then.os_family,
                 name: if then.os_name.is_empty() { &mut now.os } else { &mut then.os_name },
                 version: &mut then.os_revision,
             },

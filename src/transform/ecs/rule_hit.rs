@@ -74,6 +74,7 @@ pub(super) fn detection<'v, 'a>(hit: &'v mut RuleHit<'a>, activity: &'v mut Acti
             kind: &mut hit.origagentmachinetype,
             os: Os {
                 kind: [hit.origagentosfamily, activity.os_family],
+                family: hit.origagentosfamily,
                 name: &mut hit.origagentosname,
                 version: &mut hit.origagentosrevision,
             },

@@ -2,7 +2,7 @@
 //! code with the program.
 
 // Each test binary uses its own part of this.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used)]
 
 pub mod batches;
 pub mod collector;

@@ -46,6 +46,8 @@ pub enum Fault {
     EchoCredentials(u16),
     /// Takes the events and answers after a while.
     Slow(Duration),
+    /// Takes the events after a while, if the sender is there still.
+    Late(Duration),
 }
 
 /// What the receiver insists on.
@@ -222,6 +224,9 @@ async fn receive(
         }
         _ => {}
     }
+    if let Some(Fault::Late(pause)) = fault {
+        tokio::time::sleep(pause).await;
+    }
     let wire = axum::body::to_bytes(body, 64 << 20).await.unwrap();
     seen.wire_bytes = wire.len();
     let rules = inner.rules.lock().unwrap().clone();
@@ -239,7 +244,7 @@ async fn receive(
     };
     let unanswered = || events.iter().for_each(|event| inner.ledger.leave_unanswered(event));
     match fault {
-        None | Some(Fault::EarlyTooLarge | Fault::Reset | Fault::Slow(_)) => match &taken {
+        None | Some(Fault::EarlyTooLarge | Fault::Reset | Fault::Slow(_) | Fault::Late(_)) => match &taken {
             Ok(()) => {
                 let (status, body) = rules.contract.map_or((200, "{}"), |contract| contract.taken);
                 take(status);

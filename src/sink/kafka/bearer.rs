@@ -17,6 +17,8 @@ use crate::sink::{BuildError, Context};
 #[derive(Debug, Clone)]
 pub(crate) struct Bearer {
     source: Arc<TokenSource>,
+    /// The client, whom librdkafka names in its logs.
+    client_id: String,
     /// The token that a producer was given last.
     given: Arc<Mutex<Option<SecretString>>>,
 }
@@ -30,7 +32,8 @@ impl Bearer {
     pub(crate) fn new(settings: &ClientCredentials, common: &Common, context: &Context) -> Result<Self, BuildError> {
         // `tls` is about the brokers; the token endpoint is somebody else, mostly with a public certificate.
         let http = HttpSettings { tls: Default::default(), proxy: None, timeout: common.timeout() };
-        Ok(Self { source: context.shared.tokens.source(settings, &http)?, given: Arc::default() })
+        let source = context.shared.tokens.source(settings, &http)?;
+        Ok(Self { source, client_id: settings.client_id.clone(), given: Arc::default() })
     }
 
     /// Tells sources apart for as long as one is held.
@@ -59,7 +62,7 @@ impl Bearer {
         *self.given.lock().unwrap_or_else(PoisonError::into_inner) = Some(token.clone());
         Ok(OAuthToken {
             token: token.expose_secret().to_owned(),
-            principal_name: self.source.client_id().to_owned(),
+            principal_name: self.client_id.clone(),
             lifetime_ms: wall_clock(expires_at),
         })
     }

@@ -66,7 +66,8 @@ pub fn read_block<'a>(block: &mut impl Block<'a>, reader: &mut Reader<'a>) -> Re
         return Ok(());
     }
     loop {
-        let key = unescape(reader.key()?);
+        let (key, is_escaped) = reader.key()?;
+        let key = if is_escaped { unescape(key) } else { Cow::Borrowed(key) };
         let is_object = reader.peek() == Some(b'{');
         match block.slot(&key) {
             Slot::Field(field) if field.raw().is_empty() => {
@@ -207,10 +208,10 @@ macro_rules! block {
                 }
 
                 fn holds_key(&self, key: &str) -> bool {
-                    match key {
-                        $($key => !self.$field.is_empty(),)*
-                        $($($inner_key => self.$inner.present,)*)?
-                        _ => false,
+                    let Some(index) = KEYS.find(key) else { return false };
+                    match MEMBERS[index] {
+                        $(Member::$field => !self.$field.is_empty(),)*
+                        $($(Member::$inner => self.$inner.present,)*)?
                     }
                 }
             }

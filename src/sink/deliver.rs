@@ -73,7 +73,8 @@ pub enum Halt {
 
 impl Default for Health {
     fn default() -> Self {
-        Self { refusing_since: watch::Sender::new(None), refused_in_a_row: AtomicUsize::new(0) }
+        let refusing_since = watch::Sender::new(None);
+        Self { refusing_since, refused_in_a_row: AtomicUsize::new(0) }
     }
 }
 
@@ -173,7 +174,7 @@ impl Delivery {
         };
         work.sort_by_size();
         while let Some(part) = work.parts.pop_front() {
-            if self.throttle.is_held() {
+            if !self.throttle.held_for().is_zero() {
                 self.health.refuses();
             }
             let leave = stop.run_until_cancelled(self.throttle.leave()).await.ok_or(Halt::Stopped)?;
@@ -253,7 +254,8 @@ impl Work<'_> {
         self.settled.settle(part);
         health.refused_in_a_row.store(0, Ordering::Relaxed);
         self.waits = self.delivery.waits(&mut self.random);
-        self.answered();
+        health.answers();
+        meter.sink_trouble(None);
     }
 
     /// `count` of `part` were refused and nobody knows which.
@@ -267,12 +269,6 @@ impl Work<'_> {
         self.taken_unnamed += all.saturating_sub(count);
         let refusal = |index| Refusal { index, status: status.to_owned(), reason: reason.clone() };
         self.refused.extend(part.into_iter().map(refusal));
-    }
-
-    /// The sink is there, whatever it said.
-    fn answered(&self) {
-        self.delivery.health.answers();
-        self.delivery.meter.sink_trouble(None);
     }
 
     /// Some of `part` were settled by the answer; the indices in it count within the part.
@@ -296,11 +292,11 @@ impl Work<'_> {
         again.iter().for_each(|index| open[*index] = false);
         let accepted: Vec<usize> = part.iter().zip(&open).filter(|(_, open)| **open).map(|(index, _)| *index).collect();
         let again: Vec<usize> = again.into_iter().map(|index| part[index]).collect();
-        let progress = !accepted.is_empty() || again.len() < part.len();
-        if accepted.is_empty() {
-            self.answered();
-        } else {
+        let progress = again.len() < part.len();
+        if !accepted.is_empty() {
             self.accept(accepted, bytes);
+        } else if progress {
+            self.delivery.health.answers();
         }
         if again.is_empty() {
             return;
@@ -315,7 +311,8 @@ impl Work<'_> {
     fn halve(&mut self, mut part: Vec<usize>, status: String, reason: String) {
         let unsent = status == TOO_LARGE;
         if !unsent {
-            self.answered();
+            // The sink is there; whether it is in order shows when it takes something.
+            self.delivery.health.answers();
         }
         if part.len() > 1 {
             let second = part.split_off(part.len() / 2);
@@ -330,9 +327,10 @@ impl Work<'_> {
     async fn wait(&mut self, reason: String, after: Option<Duration>) {
         self.delivery.health.refuses();
         self.delivery.meter.sink_trouble(Some(LaneState::SinkFailing(reason)));
-        let wait = self.waits.wait();
+        // A hint may lengthen the wait, but not do away with it.
+        let wait = after.unwrap_or_default().max(self.waits.wait());
         // Whether it was stopped is looked at before the next attempt.
-        self.stop.run_until_cancelled(sleep(after.unwrap_or(wait))).await;
+        self.stop.run_until_cancelled(sleep(wait)).await;
     }
 
     /// A wrong index must not turn a customer's history into dead letters.

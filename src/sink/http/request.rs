@@ -20,7 +20,7 @@ use super::oauth::TokenError;
 use super::signature::Signed;
 use super::{Answer, Destination, Endpoint};
 use crate::record::Timestamp;
-use crate::settings::HttpSettings;
+use crate::settings::{HttpSettings, Proxy};
 use crate::sink::settings::{Common, Compression, Defaults};
 use crate::sink::{Attempt, Batch, BuildError, Context, Limits, Outcome, Probe, Sink, TOO_LARGE};
 
@@ -93,7 +93,7 @@ impl Requests {
         self.ask_with(method, url, headers, Bytes::new()).await
     }
 
-    /// A body that delivers nothing, for probes; see [`ask_with`](Self::ask_with).
+    /// A POST that delivers nothing, for probes; see [`ask_with`](Self::ask_with).
     pub(crate) async fn post(
         &self,
         url: &Url,
@@ -132,6 +132,7 @@ impl Requests {
     ) -> Result<Reply, Failure> {
         headers.extend(self.headers.clone());
         self.auth.apply(&mut headers, used).await?;
+        self.settings.proxy.iter().flat_map(Proxy::secrets).for_each(|secret| used.push(secret));
         let client = self.client.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut reply = exchange(&client, method, url, headers, body, answer_bytes).await;
         match &mut reply {

@@ -3,7 +3,8 @@
 
 use std::net::IpAddr;
 
-use super::related::Related;
+use super::mitre::Techniques;
+use super::related::{Related, Set};
 use super::severity::Severity;
 use crate::record::{Escaped, Kind, Timestamp, Value};
 use crate::transform::copy::Sibling;
@@ -15,6 +16,9 @@ pub(super) struct Scratch {
     pub related: Related,
     pub faults: String,
     pub siblings: Vec<Sibling>,
+    path: Vec<&'static str>,
+    lists: [Set; 2],
+    pub techniques: Techniques,
 }
 
 /// The event that is being written.
@@ -23,7 +27,9 @@ pub(super) struct Event<'o> {
     pub json: Json<'o>,
     pub related: &'o mut Related,
     faults: &'o mut String,
-    path: Vec<&'static str>,
+    path: &'o mut Vec<&'static str>,
+    lists: &'o mut [Set; 2],
+    pub techniques: &'o mut Techniques,
 }
 
 /// An object of the event that is being written.
@@ -34,22 +40,38 @@ impl<'o> Event<'o> {
     pub fn new(out: &'o mut Vec<u8>, scratch: &'o mut Scratch) -> Self {
         scratch.related.clear();
         scratch.faults.clear();
+        scratch.path.clear();
         Self {
             json: Json::new(out, &mut scratch.siblings),
             related: &mut scratch.related,
             faults: &mut scratch.faults,
-            path: Vec::new(),
+            path: &mut scratch.path,
+            lists: &mut scratch.lists,
+            techniques: &mut scratch.techniques,
         }
     }
 
+    #[inline]
     pub fn open(&mut self, name: &'static str) -> Object {
         self.path.push(name);
         Object(self.json.open(name))
     }
 
+    #[inline]
     pub fn close(&mut self, object: Object) {
         self.path.pop();
         self.json.close(object.0);
+    }
+
+    /// Two empty lists of texts, which are to be given back.
+    pub fn take_lists(&mut self) -> [Set; 2] {
+        let mut lists = std::mem::take(self.lists);
+        lists.iter_mut().for_each(Set::clear);
+        lists
+    }
+
+    pub fn give_back_lists(&mut self, lists: [Set; 2]) {
+        *self.lists = lists;
     }
 
     /// A value that does not fit stays in the record, as text, and `error.message` says so.
@@ -82,6 +104,7 @@ impl<'o> Event<'o> {
     }
 
     /// Text as it is; digits and booleans as text.
+    #[inline]
     pub fn keyword<'a>(&mut self, name: &str, value: &mut Value<'a>) -> Option<Escaped<'a>> {
         let text = value.escaped()?;
         value.take();
@@ -134,6 +157,7 @@ impl<'o> Event<'o> {
 
     /// An ISO 8601 date in UTC with the digits that the source gave, or a moment in seconds or milliseconds since 1970.
     /// A date that had to be rewritten stays in the record. True when a date was written.
+    #[inline]
     pub fn date(&mut self, name: &str, value: &mut Value<'_>) -> bool {
         let Some(text) = self.scalar(name, value, "a date") else { return false };
         if says_nothing(text) {
@@ -169,6 +193,7 @@ impl<'o> Event<'o> {
     }
 
     /// One address.
+    #[inline]
     pub fn ip<'a>(&mut self, name: &str, value: &mut Value<'a>) {
         let Some(text) = self.scalar(name, value, "an IP address") else { return };
         if says_nothing(text) {
@@ -195,7 +220,7 @@ impl<'o> Event<'o> {
 
     /// The addresses of a list, or of a text in which they are separated by commas; all of them go to `related.ip` too.
     /// The value stays in the record.
-    pub fn addresses<'a>(&mut self, name: &str, value: Value<'a>, mut take: impl FnMut(&mut Self, Escaped<'a>)) {
+    pub fn addresses<'a>(&mut self, name: &str, value: Value<'a>, mut take: impl FnMut(Escaped<'a>)) {
         let mut one = |event: &mut Self, value: Value<'a>| {
             let Some(text) = value.escaped() else { return !value.is_empty() };
             let mut bad = false;
@@ -203,7 +228,7 @@ impl<'o> Event<'o> {
                 match address(part) {
                     Some(address) => {
                         event.related.ip.add(address);
-                        take(event, address);
+                        take(address);
                     }
                     None => bad = true,
                 }
@@ -242,6 +267,7 @@ impl<'o> Event<'o> {
     }
 
     /// Text that stays in the record, where there is any.
+    #[inline]
     pub fn optional<'a>(&mut self, name: &str, text: Option<Escaped<'a>>) -> Option<Escaped<'a>> {
         if let Some(text) = text {
             self.json.escaped(name, text);
@@ -249,14 +275,15 @@ impl<'o> Event<'o> {
         text
     }
 
-    /// Texts in one, with something between them.
-    pub fn joined(&mut self, name: &str, between: &str, texts: &[Escaped<'_>]) {
-        let Some((first, rest)) = texts.split_first() else { return };
-        self.json.name(name);
+    /// `event.reason`: the descriptions of the indicators that have been read.
+    pub fn reasons(&mut self) {
+        let mut descriptions = self.techniques.descriptions.iter();
+        let Some(first) = descriptions.next() else { return };
+        self.json.name("reason");
         self.json.raw(b"\"");
         self.json.raw(first.raw().as_bytes());
-        for text in rest {
-            self.json.raw(between.as_bytes());
+        for text in descriptions {
+            self.json.raw(b"; ");
             self.json.raw(text.raw().as_bytes());
         }
         self.json.raw(b"\"");

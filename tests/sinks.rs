@@ -10,6 +10,7 @@ mod sinks {
     mod file;
     mod hec;
     mod http;
+    mod intakes;
     #[cfg(feature = "kafka")]
     mod kafka;
     #[cfg(feature = "kafka")]

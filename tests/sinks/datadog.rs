@@ -6,7 +6,7 @@ use s1_forwarder::sink::{Batch, Context, Outcome, Probe};
 use serde_json::{Value, json};
 
 use crate::support::batches::{batch, context, push, sink, sink_in};
-use crate::support::deliver::deliver;
+use crate::support::delivery::deliver_to;
 use crate::support::logs::DATADOG;
 use crate::support::receiver::{Fault, Receiver, Rules};
 
@@ -69,7 +69,7 @@ async fn what_datadog_would_cut_becomes_a_dead_letter() {
     // Shorter than the limit, and longer once its quotes are escaped.
     push(&mut batch, "escaped", &"\"".repeat(350_000));
     (0..8).for_each(|id| push(&mut batch, &format!("large-{id}"), &"y".repeat(900_000)));
-    let delivered = deliver(sink(keys(&receiver, json!({ "batch": { "bytes": "100MB" } }))), &batch).await;
+    let delivered = deliver_to(sink(keys(&receiver, json!({ "batch": { "bytes": "100MB" } }))), &batch).await;
     assert_eq!(delivered.result, Ok(()));
     let letters: Vec<_> = delivered.letters.iter().map(|letter| letter["record_id"].as_str().unwrap()).collect();
     assert_eq!(letters, ["long", "escaped"]);

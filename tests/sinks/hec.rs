@@ -4,18 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use s1_forwarder::record::{Clock, Stream};
-use s1_forwarder::settings::{Period, Schema};
-use s1_forwarder::sink::dead_letters::DeadLetters;
-use s1_forwarder::sink::deliver::{Delivery, Health, Settled};
-use s1_forwarder::sink::settings::RetrySettings;
-use s1_forwarder::sink::throttle::Throttle;
+use s1_forwarder::record::Stream;
+use s1_forwarder::settings::Schema;
 use s1_forwarder::sink::{Batch, Context, Outcome, Probe, Sink};
-use s1_forwarder::telemetry::{Meter, Telemetry};
 use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
 
 use crate::support::batches::{batch, context, push, settings, sink, sink_in};
+use crate::support::delivery::{deliver, delivery, letters};
 use crate::support::hec::{Collector, Hec};
 
 fn keys(collector: &Collector, more: Value) -> Value {
@@ -36,27 +31,6 @@ fn acknowledged(more: Value) -> Value {
     let mut settings = json!({ "interval": "10ms" });
     settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     json!({ "acknowledgement": settings })
-}
-
-/// Deliveries as a lane makes them, with short waits.
-fn delivery(sink: Arc<dyn Sink>, concurrency: usize, directory: &std::path::Path) -> Arc<Delivery> {
-    let clock = Clock::System;
-    Arc::new(Delivery {
-        sink,
-        retry: RetrySettings { initial: Period(Duration::from_millis(5)), max: Period(Duration::from_millis(20)) },
-        dead_letters: Arc::new(DeadLetters::directory(directory, 1 << 30)),
-        meter: Meter::start(&Arc::new(Telemetry::new()), "acme", Stream::Activities, "siem", "splunk_hec", clock),
-        clock,
-        health: Health::default(),
-        throttle: Throttle::new(concurrency),
-    })
-}
-
-async fn deliver(delivery: &Delivery, batch: &Batch) {
-    let settled = Settled::none_of(batch.len());
-    let random = fastrand::Rng::with_seed(7);
-    delivery.deliver(batch, &settled, random, &CancellationToken::new()).await.unwrap();
-    assert_eq!(settled.indices(false), Vec::<usize>::new());
 }
 
 #[tokio::test]
@@ -130,8 +104,7 @@ async fn a_bad_event_costs_itself_alone() {
         (600..1_000).for_each(|id| push(&mut sent, &id.to_string(), "text"));
         deliver(&delivery, &sent).await;
         assert_eq!(collector.ledger().counts(), counts(0..1_000, 1), "{bad}");
-        let files = s1_forwarder::sink::dead_letters::files(directory.path()).unwrap();
-        let letters: String = files.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
+        let letters = letters(directory.path());
         assert!(letters.contains(r#""bad""#) && letters.contains(status), "{letters}");
         assert_eq!(letters.lines().count(), 1, "{letters}");
     }

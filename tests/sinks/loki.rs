@@ -6,7 +6,7 @@ use s1_forwarder::sink::{Batch, Context, Outcome, Probe};
 use serde_json::{Value, json};
 
 use crate::support::batches::{batch, context, settings, sink, sink_in};
-use crate::support::deliver::deliver;
+use crate::support::delivery::deliver_to;
 use crate::support::logs::LOKI;
 use crate::support::receiver::{Fault, Receiver, Rules};
 
@@ -91,7 +91,7 @@ async fn entries_that_are_too_old_become_dead_letters_and_all_others_arrive() {
     let mut batch = batch(0..30);
     push_at(&mut batch, "old", "2020-01-01T00:00:00Z");
     (30..60).for_each(|id| push_at(&mut batch, &id.to_string(), "2026-09-20T00:00:00Z"));
-    let delivered = deliver(sink(keys(&receiver, json!({}))), &batch).await;
+    let delivered = deliver_to(sink(keys(&receiver, json!({}))), &batch).await;
     assert_eq!((delivered.result, delivered.delivered, delivered.dead_letters), (Ok(()), 60, 1));
     assert!(delivered.letters[0].to_string().contains("too old"), "{:?}", delivered.letters);
     let counts = receiver.ledger().counts();

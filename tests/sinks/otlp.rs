@@ -5,7 +5,7 @@ use s1_forwarder::sink::{Outcome, Probe};
 use serde_json::{Value, json};
 
 use crate::support::batches::{batch, sink};
-use crate::support::deliver::deliver;
+use crate::support::delivery::deliver_to;
 use crate::support::logs::OTLP;
 use crate::support::receiver::{Fault, Receiver, Rules};
 
@@ -72,7 +72,7 @@ async fn a_partial_success_is_never_sent_again() {
     let receiver = receiver().await;
     let said = r#"{"partialSuccess":{"rejectedLogRecords":"2","errorMessage":"too old"}}"#;
     receiver.script([Fault::TakeAndAnswer { status: 200, body: said }]);
-    let delivered = deliver(sink(keys(&receiver, "json", json!({}))), &batch(0..20)).await;
+    let delivered = deliver_to(sink(keys(&receiver, "json", json!({}))), &batch(0..20)).await;
     assert_eq!((delivered.result, delivered.delivered, delivered.dead_letters), (Ok(()), 18, 2));
     assert_eq!((delivered.letters.len(), receiver.seen().len()), (20, 1), "sent once, kept whole");
     let letter = delivered.letters[0].to_string();
@@ -80,7 +80,7 @@ async fn a_partial_success_is_never_sent_again() {
 
     let all = r#"{"partialSuccess":{"rejectedLogRecords":"20"}}"#;
     receiver.script([Fault::TakeAndAnswer { status: 200, body: all }]);
-    let delivered = deliver(sink(keys(&receiver, "json", json!({}))), &batch(0..20)).await;
+    let delivered = deliver_to(sink(keys(&receiver, "json", json!({}))), &batch(0..20)).await;
     assert!(matches!(delivered.result, Err(Halt::Misconfigured(_))), "{delivered:?}");
     assert_eq!((delivered.letters.len(), receiver.seen().len()), (0, 2));
 }

@@ -6,13 +6,17 @@
 
 pub mod batches;
 pub mod collector;
-pub mod deliver;
+pub mod delivery;
 pub mod hec;
+pub mod intake;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod ledger;
 pub mod logs;
+pub mod logscale;
 pub mod oauth;
+pub mod panther;
 pub mod proxy;
 pub mod receiver;
+pub mod sumo;
 pub mod tls;

@@ -10,12 +10,15 @@ pub mod datadog;
 pub mod elasticsearch;
 mod endpoint;
 pub mod generic;
+pub mod logscale;
 pub mod loki;
 mod oauth;
 pub mod otlp;
+pub mod panther;
 mod request;
 mod signature;
 pub mod splunk_hec;
+pub mod sumo;
 
 use std::fmt::Debug;
 

@@ -121,6 +121,27 @@ impl Requests {
         first
     }
 
+    /// Posts nothing, to those that look at credentials before they look for events.
+    pub(crate) async fn probe_by_nothing(&self, endpoint: &Endpoint) -> Probe {
+        let reply = match self.ask(Method::POST, endpoint.url(), HeaderMap::new()).await {
+            Ok(reply) => reply,
+            Err(failure) => return failure.into_probe(),
+        };
+        let answer = Answer { status: reply.status, headers: &reply.headers, body: &reply.body, events: 0 };
+        match answer.by_status() {
+            Outcome::Unauthorized(_) if self.auth.signer().is_some() => {
+                Probe::Reached(format!("{endpoint} asks for a signature, which only events have"))
+            }
+            Outcome::Unauthorized(reason) => Probe::Failed(format!("{endpoint}: credentials refused: {reason}")),
+            Outcome::Misconfigured(reason) => Probe::Failed(format!("{endpoint}: {reason}; check `url`")),
+            Outcome::RetryLater { reason, .. } => Probe::Failed(format!("{endpoint}: not now: {reason}")),
+            _ if answer.is_page() => {
+                Probe::Failed(format!("{endpoint}: answers with a page ({}); check `url`", answer.reason()))
+            }
+            _ => Probe::Verified(format!("{endpoint} takes the credentials")),
+        }
+    }
+
     async fn exchange(
         &self,
         method: Method,
@@ -133,8 +154,9 @@ impl Requests {
         headers.extend(self.headers.clone());
         self.auth.apply(&mut headers, used).await?;
         self.settings.proxy.iter().flat_map(Proxy::secrets).for_each(|secret| used.push(secret));
+        let url = self.auth.address(url, used)?;
         let client = self.client.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let mut reply = exchange(&client, method, url, headers, body, answer_bytes).await;
+        let mut reply = exchange(&client, method, &url, headers, body, answer_bytes).await;
         match &mut reply {
             Ok(reply) => used.scrub(&mut reply.body),
             Err(failure) if failure.unreached => self.renew_client(),

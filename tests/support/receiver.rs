@@ -75,7 +75,7 @@ pub struct Rules {
 #[derive(Debug, Clone, Copy)]
 pub struct Contract {
     /// The events of a decompressed body that are taken, and the refusal where not all are.
-    pub read: fn(&Seen, &[u8]) -> (Vec<Value>, Result<(), Refusal>),
+    pub read: fn(&Seen, &[u8]) -> Taken,
     /// Status and body when all are taken.
     pub taken: (u16, &'static str),
 }
@@ -313,9 +313,11 @@ pub fn answer(status: u16, headers: &[(&'static str, String)], body: &str) -> Re
 }
 
 pub type Refusal = (u16, &'static str);
+/// The events that are taken, and the refusal where those are not all.
+pub type Taken = (Vec<Value>, Result<(), Refusal>);
 
 /// Everything a strict receiver looks at, in the order in which it does.
-fn check(seen: &mut Seen, wire: &[u8], rules: &Rules) -> Result<(Vec<Value>, Result<(), Refusal>), Refusal> {
+fn check(seen: &mut Seen, wire: &[u8], rules: &Rules) -> Result<Taken, Refusal> {
     if !rules.authorization.is_empty() && !rules.authorization.contains(seen.header("authorization")) {
         return Err((401, "bad credentials"));
     }

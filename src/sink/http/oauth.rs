@@ -170,11 +170,6 @@ impl TokenSource {
         }
     }
 
-    /// The client's name, for logs.
-    pub(crate) fn client_id(&self) -> &str {
-        &self.settings.client_id
-    }
-
     async fn fetch(&self) -> Result<Token, TokenError> {
         let first = self.ask().await;
         match first {

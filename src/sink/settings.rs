@@ -103,6 +103,9 @@ types! {
     "http" => Http(super::http::generic::Settings),
     "splunk_hec" => SplunkHec(super::http::splunk_hec::Settings),
     "elasticsearch" => Elasticsearch(super::http::elasticsearch::Settings),
+    "azure_logs" => AzureLogs(super::http::azure_logs::Settings),
+    "google_secops" => GoogleSecops(super::http::google_secops::Settings),
+    "sekoia" => Sekoia(super::http::sekoia::Settings),
     "file" => File(super::file::Settings),
     "stdout" => Stdout(super::stdout::Settings),
 }

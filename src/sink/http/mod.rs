@@ -5,12 +5,16 @@
 
 mod answer;
 mod auth;
+pub mod azure_logs;
 mod body;
 pub mod elasticsearch;
 mod endpoint;
 pub mod generic;
+pub mod google_secops;
 mod oauth;
 mod request;
+pub mod sekoia;
+mod service_account;
 mod signature;
 pub mod splunk_hec;
 
@@ -20,12 +24,12 @@ use futures_util::future::BoxFuture;
 
 pub use answer::Answer;
 pub use auth::Auth;
-pub use endpoint::Endpoint;
+pub use endpoint::{Endpoint, EndpointError};
 pub use oauth::{ClientCredentials, CredentialsIn};
 pub use signature::{Form, Hmac, Signed};
 
 pub(crate) use auth::Authenticator;
-pub(crate) use oauth::Tokens;
+pub(crate) use oauth::{Grant, Tokens};
 pub(crate) use request::{HttpSink, Requests};
 
 use super::{Event, Outcome, Probe};

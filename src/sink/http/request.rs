@@ -87,13 +87,29 @@ impl Requests {
         Ok(Self { settings, client, headers, auth })
     }
 
-    /// One request with credentials, for probes. A refusal for want of credentials is tried once more with newer ones.
+    /// A request without a body, for probes; see [`probe`](Self::probe).
     pub(crate) async fn ask(&self, method: Method, url: &Url, headers: HeaderMap) -> Result<Reply, Failure> {
+        self.probe(method, url, headers, Bytes::new()).await
+    }
+
+    /// A body that delivers nothing, for probes; see [`probe`](Self::probe).
+    pub(crate) async fn post(
+        &self,
+        url: &Url,
+        content_type: &'static str,
+        body: &'static [u8],
+    ) -> Result<Reply, Failure> {
+        let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(content_type))]);
+        self.probe(Method::POST, url, headers, Bytes::from_static(body)).await
+    }
+
+    /// One request with credentials. A refusal for want of credentials is tried once more with newer ones.
+    async fn probe(&self, method: Method, url: &Url, headers: HeaderMap, body: Bytes) -> Result<Reply, Failure> {
         let mut used = Used::default();
-        let first = self.exchange(method.clone(), url, headers.clone(), Bytes::new(), 64 * 1024, &mut used).await;
+        let first = self.exchange(method.clone(), url, headers.clone(), body.clone(), 64 * 1024, &mut used).await;
         let refused = first.as_ref().is_ok_and(|reply| matches!(reply.status.as_u16(), 401 | 403));
         if refused && self.auth.renew(&used).await {
-            return self.exchange(method, url, headers, Bytes::new(), 64 * 1024, &mut Used::default()).await;
+            return self.exchange(method, url, headers, body, 64 * 1024, &mut Used::default()).await;
         }
         first
     }

@@ -149,11 +149,16 @@ impl MapStage {
     }
 
     fn is_over(&self, open: &Open) -> bool {
-        open.batch.len() > 1 && open.batch.size() > self.limits.bytes
+        open.batch.len() > 1 && self.size(open) > self.limits.bytes
     }
 
     fn is_full(&self, open: &Open) -> bool {
-        open.batch.len() >= self.limits.events || open.batch.size() >= self.limits.bytes
+        open.batch.len() >= self.limits.events || self.size(open) >= self.limits.bytes
+    }
+
+    /// Bytes of the batch as it will be framed.
+    fn size(&self, open: &Open) -> usize {
+        open.batch.size() + open.batch.len() * self.limits.framing
     }
 
     async fn hand_on(&self, open: &mut Open, parcels: &mpsc::Sender<Mapped>) -> Result<(), Gone> {

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::dead_letters::{DeadLetter, DeadLetters};
 use super::settings::RetrySettings;
-use super::{Attempt, Batch, Outcome, Sink};
+use super::{Attempt, Batch, Outcome, Sink, TOO_LARGE};
 use crate::record::Clock;
 use crate::settings::FullJitter;
 use crate::telemetry::{LaneState, Meter};
@@ -125,6 +125,8 @@ struct Work<'a> {
     parts: VecDeque<Vec<usize>>,
     accepted: usize,
     refused: Vec<Refusal>,
+    /// Refused without being sent, which says nothing about the destination.
+    oversized: Vec<Refusal>,
     random: fastrand::Rng,
     waits: FullJitter,
     stop: &'a CancellationToken,
@@ -150,10 +152,10 @@ impl Delivery {
         stop: &CancellationToken,
     ) -> Result<(), Halt> {
         let waits = self.waits(&mut random);
-        let parts = VecDeque::new();
+        let (parts, refused, oversized) = (VecDeque::new(), Vec::new(), Vec::new());
         let mut work =
-            Work { delivery: self, batch, settled, parts, accepted: 0, refused: Vec::new(), random, waits, stop };
-        let oversized = work.sort_by_size();
+            Work { delivery: self, batch, settled, parts, accepted: 0, refused, oversized, random, waits, stop };
+        work.sort_by_size();
         while let Some(part) = work.parts.pop_front() {
             if stop.is_cancelled() {
                 return Err(Halt::Stopped);
@@ -162,7 +164,7 @@ impl Delivery {
             work.follow(part, attempt).await?;
         }
         work.judge_refusals()?;
-        work.refused.extend(oversized);
+        work.refused.append(&mut work.oversized);
         work.keep_refused().await
     }
 
@@ -173,21 +175,20 @@ impl Delivery {
 
 impl Work<'_> {
     /// What is larger than the sink takes is refused without being sent; the rest is the first part.
-    fn sort_by_size(&mut self) -> Vec<Refusal> {
+    fn sort_by_size(&mut self) {
         let limit = self.delivery.sink.limits().event_bytes;
-        let (mut part, mut oversized) = (Vec::new(), Vec::new());
+        let mut part = Vec::new();
         for (index, event) in self.batch.events().enumerate() {
             if event.body.len() <= limit {
                 part.push(index);
             } else {
                 let reason = format!("the event has {} bytes, the sink takes {limit} at most", event.body.len());
-                oversized.push(Refusal { index, status: "too_large".to_owned(), reason });
+                self.oversized.push(Refusal { index, status: TOO_LARGE.to_owned(), reason });
             }
         }
         if !part.is_empty() {
             self.parts.push_back(part);
         }
-        oversized
     }
 
     async fn send(&self, part: &[usize]) -> Attempt {
@@ -279,18 +280,18 @@ impl Work<'_> {
     }
 
     fn halve(&mut self, mut part: Vec<usize>, status: String, reason: String) {
-        self.answered();
+        let unsent = status == TOO_LARGE;
+        if !unsent {
+            self.answered();
+        }
         if part.len() > 1 {
             let second = part.split_off(part.len() / 2);
             self.parts.push_front(second);
             self.parts.push_front(part);
-        } else {
-            self.refused.extend(part.into_iter().map(|index| Refusal {
-                index,
-                status: status.clone(),
-                reason: reason.clone(),
-            }));
+            return;
         }
+        let refused = part.into_iter().map(|index| Refusal { index, status: status.clone(), reason: reason.clone() });
+        if unsent { self.oversized.extend(refused) } else { self.refused.extend(refused) }
     }
 
     async fn wait(&mut self, reason: String, after: Option<Duration>) {

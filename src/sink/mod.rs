@@ -39,18 +39,44 @@ pub trait Sink: Send + Sync + Debug {
     fn probe(&self) -> BoxFuture<'_, Probe>;
 }
 
-/// What one batch may hold, in bytes of events before compression.
+/// What one batch may hold. Bytes are counted as they are sent, framing and escapes included; before compression, save
+/// for `wire_bytes`. They are checked once more on the encoded body: what escapes and compression do cannot be foretold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Most events in a batch.
+    /// Most events in a batch; `batch.events` sets it.
     pub events: usize,
-    /// Most bytes in a batch, framing included.
+    /// Most bytes in a batch of several events; `batch.bytes` sets it.
     pub bytes: usize,
     /// Most bytes of a single event; a larger one goes to the dead letters.
     pub event_bytes: usize,
+    /// Most events that the destination takes, whatever `batch` says.
+    pub most_events: usize,
+    /// Most bytes that the destination takes, whatever `batch` says, be it a single event.
+    pub most_bytes: usize,
+    /// Most bytes that the destination takes after compression.
+    pub wire_bytes: usize,
+    /// What framing adds to each event.
+    pub framing: usize,
     /// How many times the bytes of a batch are held while it is sent (2 where a library copies them).
     pub copies: usize,
 }
+
+impl Limits {
+    /// No limit at all: what a destination does not state.
+    pub const NONE: Self = Self {
+        events: usize::MAX,
+        bytes: usize::MAX,
+        event_bytes: usize::MAX,
+        most_events: usize::MAX,
+        most_bytes: usize::MAX,
+        wire_bytes: usize::MAX,
+        framing: 0,
+        copies: 1,
+    };
+}
+
+/// The status of an attempt that ended before anything was sent: the destination would not take as much.
+pub(crate) const TOO_LARGE: &str = "too_large";
 
 /// What came of one attempt.
 #[derive(Debug, Clone, PartialEq)]

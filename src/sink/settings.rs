@@ -239,10 +239,12 @@ impl Common {
 
     /// The type's limits, with what `batch` says in their place.
     pub fn limits(&self, defaults: &Defaults) -> Limits {
-        let bytes = self.batch.bytes.map(|size| usize::try_from(size.0).unwrap_or(usize::MAX).max(1));
+        let Limits { events, bytes, most_events, most_bytes, wire_bytes, .. } = defaults.limits;
+        let asked = self.batch.bytes.map(|size| usize::try_from(size.0).unwrap_or(usize::MAX).max(1));
+        let bytes = asked.unwrap_or(bytes).min(most_bytes);
         Limits {
-            events: self.batch.events.map_or(defaults.limits.events, count),
-            bytes: bytes.unwrap_or(defaults.limits.bytes),
+            events: self.batch.events.map_or(events, count).min(most_events),
+            bytes: if self.compression(defaults) == Compression::None { bytes.min(wire_bytes) } else { bytes },
             ..defaults.limits
         }
     }

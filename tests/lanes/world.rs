@@ -273,7 +273,7 @@ impl MemorySink {
         Arc::new(Self {
             taken: Mutex::default(),
             attempts: AtomicUsize::new(0),
-            limits: Limits { events: 100, bytes: 1 << 20, event_bytes: 1 << 20, copies: 1 },
+            limits: Limits { events: 100, bytes: 1 << 20, event_bytes: 1 << 20, ..Limits::NONE },
             delay: Duration::from_millis(20),
             clock,
             judge: Mutex::new(Box::new(judge)),

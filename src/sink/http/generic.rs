@@ -49,7 +49,7 @@ pub enum Format {
 }
 
 const DEFAULTS: Defaults = Defaults {
-    limits: Limits { events: 1_000, bytes: 5 << 20, event_bytes: usize::MAX, copies: 1 },
+    limits: Limits { events: 1_000, bytes: 5 << 20, ..Limits::NONE },
     flush: Duration::from_secs(1),
     concurrency: 4,
     concurrency_max: usize::MAX,

@@ -14,14 +14,14 @@ use sha2::{Digest, Sha256};
 use url::Url;
 
 use super::auth::{AuthError, Authenticator, Used};
-use super::body::{content_encoding, encode};
+use super::body::{EncodeError, content_encoding, encode, framing};
 use super::oauth::TokenError;
 use super::signature::Signed;
 use super::{Answer, Destination, Endpoint};
 use crate::record::Timestamp;
 use crate::settings::HttpSettings;
 use crate::sink::settings::{Common, Compression, Defaults};
-use crate::sink::{Attempt, Batch, BuildError, Context, Limits, Outcome, Probe, Sink};
+use crate::sink::{Attempt, Batch, BuildError, Context, Limits, Outcome, Probe, Sink, TOO_LARGE};
 
 /// A destination and what it takes to talk to it: the sink of one lane.
 #[derive(Debug)]
@@ -204,6 +204,17 @@ impl From<AuthError> for Failure {
     }
 }
 
+impl From<EncodeError> for Failure {
+    fn from(error: EncodeError) -> Self {
+        let reason = error.to_string();
+        let (outcome, label) = match error {
+            EncodeError::Compress(_) => (Outcome::RetryLater { reason, after: None }, "compress"),
+            EncodeError::TooLarge { .. } => (Outcome::TooLarge(reason), TOO_LARGE),
+        };
+        Self { outcome, label: label.to_owned(), cut: false, unreached: false }
+    }
+}
+
 impl Failure {
     /// What is wrong, as a probe tells it.
     pub(crate) fn into_probe(self) -> Probe {
@@ -226,11 +237,12 @@ impl<D: Destination> HttpSink<D> {
         common: &Common,
         defaults: &Defaults,
     ) -> Self {
+        let limits = Limits { framing: framing(&destination), ..common.limits(defaults) };
         Self {
             destination,
             endpoint,
             requests,
-            limits: common.limits(defaults),
+            limits,
             compression: common.compression(defaults),
             cut: AtomicU32::new(0),
         }
@@ -287,12 +299,7 @@ impl<D: Destination> HttpSink<D> {
         }
         let over_plain = signer.is_some_and(|signer| signer.signed == Signed::Body);
         let plain = signature.as_mut().filter(|_| over_plain);
-        let body = encode(&self.destination, batch, self.compression, plain).await.map_err(|error| Failure {
-            outcome: Outcome::RetryLater { reason: format!("cannot compress: {error}"), after: None },
-            label: "compress".to_owned(),
-            cut: false,
-            unreached: false,
-        })?;
+        let body = encode(&self.destination, batch, self.compression, &self.limits, plain).await?;
 
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.destination.content_type()));

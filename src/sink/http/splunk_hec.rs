@@ -39,7 +39,7 @@ pub struct Settings {
 
 /// Splunk Cloud advises requests of 1 MB at most.
 const DEFAULTS: Defaults = Defaults {
-    limits: Limits { events: 1_000, bytes: 1_000_000, event_bytes: 900_000, copies: 1 },
+    limits: Limits { events: 1_000, bytes: 1_000_000, event_bytes: 900_000, ..Limits::NONE },
     flush: Duration::from_secs(1),
     concurrency: 4,
     concurrency_max: usize::MAX,

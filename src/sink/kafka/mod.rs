@@ -77,7 +77,7 @@ pub enum MessageTime {
 }
 
 const DEFAULTS: Defaults = Defaults {
-    limits: Limits { events: 1_000, bytes: 5 << 20, event_bytes: usize::MAX, copies: 2 },
+    limits: Limits { events: 1_000, bytes: 5 << 20, copies: 2, ..Limits::NONE },
     flush: Duration::from_secs(1),
     // librdkafka keeps several requests in flight by itself. Of two batches of ours, the second could arrive while the
     // first fails and is sent again: versions of one record would change places.

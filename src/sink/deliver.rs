@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::dead_letters::{DeadLetter, DeadLetters};
 use super::settings::RetrySettings;
+use super::throttle::Throttle;
 use super::{Attempt, Batch, Outcome, Sink, TOO_LARGE};
 use crate::record::Clock;
 use crate::settings::FullJitter;
@@ -38,6 +39,8 @@ pub struct Delivery {
     pub clock: Clock,
     /// Whether the sink takes anything.
     pub health: Health,
+    /// How many attempts the sink bears at a time.
+    pub throttle: Throttle,
 }
 
 /// Whether a lane's sink takes anything.
@@ -157,10 +160,13 @@ impl Delivery {
             Work { delivery: self, batch, settled, parts, accepted: 0, refused, oversized, random, waits, stop };
         work.sort_by_size();
         while let Some(part) = work.parts.pop_front() {
-            if stop.is_cancelled() {
-                return Err(Halt::Stopped);
+            if self.throttle.is_held() {
+                self.health.refuses();
             }
+            let leave = stop.run_until_cancelled(self.throttle.leave()).await.ok_or(Halt::Stopped)?;
             let attempt = work.send(&part).await;
+            leave.learn(&attempt);
+            drop(leave);
             work.follow(part, attempt).await?;
         }
         work.judge_refusals()?;
@@ -207,7 +213,7 @@ impl Work<'_> {
         let Attempt { outcome, bytes, status } = attempt;
         match outcome {
             Outcome::Delivered => self.accept(part, bytes),
-            Outcome::DeliveredWithWarning(warning) => {
+            Outcome::DeliveredWithWarning(warning) | Outcome::SlowDown(warning) => {
                 tracing::debug!(%warning, "sink took a batch with a warning");
                 self.accept(part, bytes);
             }

@@ -16,6 +16,7 @@ pub mod kafka;
 mod line;
 pub mod settings;
 pub mod stdout;
+pub mod throttle;
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -96,6 +97,8 @@ pub enum Outcome {
     Delivered,
     /// The same, with advice that deserves a log line.
     DeliveredWithWarning(String),
+    /// The same, and the destination asks for fewer requests.
+    SlowDown(String),
     /// Some events were settled: those in `rejected` will never be accepted, those in `retry` (ascending) are to be sent
     /// again, and all others were delivered.
     Partial {

@@ -10,6 +10,7 @@ use crate::lane::{Budget, Lane};
 use crate::settings::ClientError;
 use crate::sink::dead_letters::DeadLetters;
 use crate::sink::deliver::{Delivery, Health};
+use crate::sink::throttle::Throttle;
 use crate::sink::{self, BuildError};
 use crate::state::{FileStore, Store};
 use crate::telemetry::{Meter, Telemetry};
@@ -113,6 +114,7 @@ impl Shared {
             meter: meter.clone(),
             clock: self.clock(),
             health: Health::default(),
+            throttle: Throttle::new(spec.sink.concurrency()),
         });
         Ok(Lane {
             id: spec.id.clone(),

@@ -1,7 +1,7 @@
 //! The sink's side: refusals for now and for good, partial acceptance, dead for a while, checkpoints in order.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use s1_forwarder::emulator::Kind;
@@ -190,4 +190,63 @@ async fn what_is_too_large_is_halved() {
     running.task.await.unwrap();
     assert_eq!(sink.total(), 400 - oversized);
     assert_eq!(running.metrics.dead_letters.load(Ordering::Relaxed), oversized as u64);
+}
+
+/// A sink that bears two requests at a time and refuses the others gets two, after it got four; when it bears four again it
+/// gets them.
+#[tokio::test(start_paused = true)]
+async fn a_sink_that_throttles_gets_fewer_requests_and_slowly_more_again() {
+    let world = World::new(|setup| setup.activities = 60_000);
+    let bears = Arc::new(AtomicUsize::new(4));
+    let told = bears.clone();
+    let sink = MemorySink::new(world.clock, |_, _| None);
+    let seen = Arc::downgrade(&sink);
+    sink.judge_by(move |_, _| {
+        let parallel = seen.upgrade().unwrap().parallel_now();
+        let busy = parallel > told.load(Ordering::Relaxed);
+        busy.then(|| Outcome::RetryLater { reason: "429".to_owned(), after: Some(Duration::from_secs(1)) })
+    });
+    let mut lane = world.lane(world.pull(Stream::Activities), "siem", sink.clone());
+    lane.once = true;
+    let running = world.start(lane);
+    let phase = async |until: usize| {
+        sink.parallel.lock().unwrap().clear();
+        while sink.total() < until {
+            sleep(Duration::from_millis(10)).await;
+        }
+        sink.parallel.lock().unwrap().clone()
+    };
+    let of = |parallel: &[usize], many: usize| parallel.iter().filter(|now| **now >= many).count();
+    let free = phase(15_000).await;
+    assert!(of(&free, 4) > free.len() / 5, "{free:?}");
+    bears.store(1, Ordering::Relaxed);
+    let throttled = phase(30_000).await;
+    assert!(of(&throttled, 3) < throttled.len() / 10, "{throttled:?}");
+    bears.store(4, Ordering::Relaxed);
+    let freed = phase(45_000).await;
+    assert!(of(&freed, 4) > freed.len() / 5, "{freed:?}");
+    running.task.await.unwrap();
+    assert_eq!((sink.total(), sink.counts().len()), (60_000, 60_000));
+    assert_books_balance(&running.metrics);
+}
+
+/// One batch of four is told to wait half an hour: the others wait as well, over all the times that the lane looks after it.
+#[tokio::test(start_paused = true)]
+async fn retry_after_holds_the_whole_lane() {
+    let world = World::new(|setup| setup.activities = 2_000);
+    let begun = Instant::now();
+    let half_an_hour = Duration::from_secs(1_800);
+    let sink = MemorySink::new(world.clock, move |attempt, _| {
+        (attempt == 7).then(|| Outcome::RetryLater { reason: "429".to_owned(), after: Some(half_an_hour) })
+    });
+    let mut lane = world.lane(world.pull(Stream::Activities), "siem", sink.clone());
+    lane.once = true;
+    let running = world.start(lane);
+    sleep(Duration::from_secs(1_500)).await;
+    assert!(sink.attempts.load(Ordering::Relaxed) <= 7 + 4, "only what was on the wire already");
+    assert_eq!(world.budget.used(), 0);
+    running.task.await.unwrap();
+    assert!(begun.elapsed() >= half_an_hour);
+    assert_eq!((sink.total(), sink.counts().len()), (2_000, 2_000));
+    assert_books_balance(&running.metrics);
 }

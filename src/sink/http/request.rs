@@ -233,7 +233,9 @@ impl Failure {
             | Outcome::Misconfigured(reason)
             | Outcome::TooLarge(reason)
             | Outcome::Refused(reason) => reason,
-            Outcome::Delivered | Outcome::DeliveredWithWarning(_) | Outcome::Partial { .. } => self.label,
+            Outcome::Delivered | Outcome::DeliveredWithWarning(_) | Outcome::SlowDown(_) | Outcome::Partial { .. } => {
+                self.label
+            }
         })
     }
 }

@@ -5,10 +5,15 @@
 mod support;
 
 mod sinks {
+    mod azure_logs;
+    mod elasticsearch;
     mod file;
+    mod google_secops;
     mod http;
     #[cfg(feature = "kafka")]
     mod kafka;
+    mod opensearch;
+    mod sekoia;
     mod settings;
     mod siems;
 }

@@ -4,9 +4,17 @@
 // Each test binary uses its own part of this.
 #![allow(dead_code)]
 
+pub mod azure;
 pub mod batches;
+pub mod deliver;
+pub mod double;
+pub mod elastic;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod ledger;
+pub mod maven;
 pub mod oauth;
+pub mod opensearch;
 pub mod receiver;
+pub mod secops;
+pub mod sekoia;

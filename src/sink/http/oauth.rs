@@ -86,7 +86,7 @@ impl Tokens {
             return Ok(source);
         }
         let source = Arc::new(TokenSource {
-            secret: Credential::new(grant.secret().clone()),
+            secret: grant.credential(),
             grant,
             http: http.clone(),
             client: http.client()?,
@@ -228,10 +228,10 @@ fn named(url: &Endpoint, outcome: Outcome) -> Outcome {
 }
 
 impl Grant {
-    fn secret(&self) -> &Secret {
+    fn credential(&self) -> Credential {
         match self {
-            Self::Client(client) => &client.client_secret,
-            Self::ServiceAccount(account) => &account.key,
+            Self::Client(client) => Credential::new(client.client_secret.clone()),
+            Self::ServiceAccount(account) => Credential::document(account.key.clone()),
         }
     }
 

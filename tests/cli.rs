@@ -64,7 +64,6 @@ fn every_process_wide_flag_is_an_environment_variable_too() {
         "--defaults",
         "--log-format",
         "--log-level",
-        "--instance",
     ] {
         let variable = format!("S1_FORWARDER_{}", flag.trim_start_matches('-').to_uppercase().replace('-', "_"));
         assert!(help.contains(&format!("{flag} <")) && help.contains(&format!("[env: {variable}=]")), "{flag}\n{help}");
@@ -180,6 +179,31 @@ async fn check_finds_what_a_token_may_do() {
     let (code, words, out) = check("canary-wrong").await;
     assert!(code == 1 && words.starts_with("console=verified token=failed scope=skipped"), "{out}");
     assert!(!out.contains("canary"), "{out}");
+    server.stop().await;
+}
+
+/// What the console knows and the table does not: neither more nor less.
+#[tokio::test(flavor = "multi_thread")]
+async fn activity_types_lists_what_the_mapping_has_no_row_for() {
+    use s1_forwarder::emulator::{Console, Server, Setup, system_clock};
+    let console = Arc::new(Console::new(&Setup::new(system_clock())));
+    let server = Server::start(console, ([127, 0, 0, 1], 0).into()).await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), "acme.yaml", &GOOD.replace("https://127.0.0.1:1", &server.url()));
+    let file = directory.path().join("acme.yaml");
+    let program = move || {
+        let mut command = program();
+        run(command.arg("activity-types").arg(file).env("S1_CLI_TEST_TOKEN", Setup::TOKEN))
+    };
+    let (code, out, errors) = tokio::task::spawn_blocking(program).await.unwrap();
+    assert_eq!(code, 0, "{errors}");
+    let listed: Vec<u32> = out.lines().filter_map(|line| line.split_whitespace().next()?.parse().ok()).collect();
+    let table = include_str!("../src/transform/ecs/data/activity-categories.csv");
+    let known: Vec<u32> = table.lines().filter_map(|line| line.split(',').next()?.parse().ok()).collect();
+    let (total, listed) = (listed.last().copied().unwrap(), &listed[..listed.len() - 1]);
+    assert_eq!(total as usize, listed.len(), "{out}");
+    assert!(!listed.is_empty() && listed.iter().all(|kind| !known.contains(kind)), "{out}");
+    assert!(known.contains(&27) && !listed.contains(&27));
     server.stop().await;
 }
 

@@ -6,13 +6,18 @@ mod support;
 
 mod sinks {
     mod azure_logs;
+    mod collector;
+    mod datadog;
     mod elasticsearch;
     mod file;
     mod google_secops;
+    mod hec;
     mod http;
     #[cfg(feature = "kafka")]
     mod kafka;
+    mod loki;
     mod opensearch;
+    mod otlp;
     mod sekoia;
     mod settings;
     mod siems;

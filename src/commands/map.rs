@@ -154,3 +154,56 @@ fn table(stream: Stream, records: u64, coverage: &Coverage) -> Table {
     }
     table
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(schema: Schema, stream: Stream, input: &str) -> (String, u64, Option<String>, Coverage) {
+        let origin = Origin { pipeline: "p".to_owned(), console_host: "h".to_owned(), stream };
+        let settings = Settings { keep_original: Some(false), ..Settings::default() };
+        let mapper = Mapper::new(&settings, schema, origin);
+        let coverage = (schema == Schema::Ecs).then(Coverage::default);
+        let mut run = Run { mapper, output: Vec::new(), coverage, records: 0, faults: 0 };
+        let error = run.map(stream, input.as_bytes()).err().map(|error| error.to_string());
+        (String::from_utf8(run.output).unwrap(), run.faults, error, run.coverage.unwrap_or_default())
+    }
+
+    #[test]
+    fn lines_lists_and_pages_give_the_same_events() {
+        let records =
+            [r#"{"id":"1","createdAt":"2026-01-01T00:00:00Z"}"#, r#"{"id":"2","createdAt":"2026-01-01T00:00:00Z"}"#];
+        let lines = run(Schema::Ecs, Stream::Activities, &records.join("\n"));
+        assert_eq!((lines.0.lines().count(), lines.1), (2, 0));
+        assert_eq!((lines.3.leaves, lines.3.lost.len()), (4, 0));
+        assert!(lines.0.ends_with("}\n"));
+        let list = format!("[{}]", records.join(", "));
+        let page = format!("{{\"pagination\":{{}},\n\"data\":{list},\"errors\":null}}");
+        assert_eq!(run(Schema::Ecs, Stream::Activities, &list).0, lines.0);
+        assert_eq!(run(Schema::Ecs, Stream::Activities, &page).0, lines.0);
+        assert_eq!(run(Schema::Raw, Stream::Activities, &page).0, records.join("\n") + "\n");
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_mapped_comes_out_as_an_error_event() {
+        let (output, faults, error, _) =
+            run(Schema::Ecs, Stream::Threats, "{\"id\":\"1\"}\nnonsense\n\"text\"\n{\"id\":\"2\n{\"id\":\"3\"}");
+        assert_eq!((output.lines().count(), faults, error), (5, 3, None));
+        assert_eq!(output.matches("pipeline_error").count(), 3);
+        assert!(output.contains(r#""original":"\"text\"""#));
+    }
+
+    #[test]
+    fn a_broken_list_ends_with_its_place_and_keeps_what_came_before() {
+        let (output, faults, error, _) = run(Schema::Ecs, Stream::Threats, "[{\"id\":\"1\"},\n{\"id\":");
+        assert_eq!((output.lines().count(), faults), (1, 0));
+        assert!(error.unwrap().contains("line 2, byte 13"));
+    }
+
+    #[test]
+    fn schemas_are_named_and_missing_ones_are_told() {
+        assert_eq!(schema("ecs"), Ok(Schema::Ecs));
+        assert!(schema("ocsf").unwrap_err().contains("not in this build"));
+        assert!(schema("cef").is_err());
+    }
+}

@@ -4,6 +4,7 @@
 
 mod process;
 
+pub mod activity_types;
 pub mod check;
 pub mod demo;
 pub mod emulate;
@@ -12,6 +13,7 @@ pub mod run;
 pub mod state;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
@@ -24,6 +26,9 @@ pub use process::{DeadLetters, FileArgs, LogArgs, ProcessArgs, StateArgs, StateL
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct UsageError(pub String);
+
+/// How long blocking calls under way may take at the end.
+const LAST_WRITES: Duration = Duration::from_secs(1);
 
 /// The exit code of wrong usage and of pipeline files of which none could be run.
 pub const USAGE: u8 = 2;
@@ -58,6 +63,7 @@ enum Command {
     State(state::Args),
     Emulate(emulate::Args),
     Map(map::Args),
+    ActivityTypes(activity_types::Args),
     Demo(demo::Demo),
 }
 
@@ -88,7 +94,10 @@ pub fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(dispatch(command)) {
+    let result = runtime.block_on(dispatch(command));
+    // A write that a stuck pipe holds up must not hold up the end.
+    runtime.shutdown_timeout(LAST_WRITES);
+    match result {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -113,6 +122,7 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Check(args) => check::run(args).await,
         Command::State(args) => state::run(args).await,
         Command::Emulate(args) => emulate::run(args).await,
+        Command::ActivityTypes(args) => activity_types::run(args).await,
         Command::Map(args) => tokio::task::block_in_place(|| map::run(&args)),
         Command::Demo(args) => demo::run(args).await,
     }

@@ -32,7 +32,13 @@ pub struct StateArgs {
     /// Where checkpoints are kept: file:DIR
     ///
     /// A relative DIR is relative to the working directory. One process owns it at a time.
-    #[arg(long = "state", value_name = "STORE", default_value = "file:state", env = "S1_FORWARDER_STATE")]
+    #[arg(
+        long = "state",
+        value_name = "STORE",
+        default_value = "file:state",
+        env = "S1_FORWARDER_STATE",
+        global = true
+    )]
     pub state: StateLocation,
 }
 
@@ -81,10 +87,6 @@ pub struct ProcessArgs {
     /// How long after SIGTERM what is in flight may take to be delivered; the rest is sent again by the next start
     #[arg(long, value_name = "PERIOD", default_value = "25s", env = "S1_FORWARDER_SHUTDOWN_TIMEOUT")]
     pub shutdown_timeout: Period,
-
-    /// Prefix of transactional ids: two installations on one Kafka cluster differ here
-    #[arg(long, value_name = "NAME", default_value = "s1-forwarder", env = "S1_FORWARDER_INSTANCE")]
-    pub instance: String,
 }
 
 /// Where dead letters are kept and how many.

@@ -8,7 +8,7 @@ mod settings;
 mod transport;
 mod url;
 
-pub use client::Client;
+pub use client::{Client, Turn};
 pub use endpoint::Endpoint;
 pub use error::ConsoleError;
 pub use limiter::{Limiter, LimiterKey, Limiters};

@@ -63,6 +63,8 @@ pub struct MapStage {
 struct Open {
     batch: Batch,
     keys: Vec<(Timestamp, u64)>,
+    /// Time of the newest record in it.
+    reached: Option<Timestamp>,
     ordered: bool,
     start: Timestamp,
     reservation: Option<Reservation>,
@@ -74,12 +76,14 @@ impl MapStage {
     pub async fn run(mut self, mut pages: mpsc::Receiver<Pulled>, parcels: mpsc::Sender<Mapped>) {
         let mut open = Open::new(self.stream);
         loop {
+            // Not by chance, so that a simulated schedule replays.
             let pulled = tokio::select! {
-                pulled = pages.recv() => pulled,
+                biased;
                 () = sleep_until(open.since + self.flush), if !open.batch.is_empty() => {
                     if self.hand_on(&mut open, &parcels).await.is_err() { return }
                     continue;
                 }
+                pulled = pages.recv() => pulled,
             };
             let handed_on = match pulled {
                 Some(Pulled::Page(page, reservation)) => self.page(page, reservation, &mut open, &parcels).await,
@@ -136,6 +140,8 @@ impl MapStage {
             open.since = Instant::now();
         }
         open.keys.push((record.place, record.key));
+        // After `split_last` the batch before has the time of the first record of this one, which the bound stays behind.
+        open.reached = open.reached.max(record.time);
         open.batch.push_with(&record.id, record.identity, record.time, |buffer| match mapper.map(bytes, buffer) {
             Ok(mapped) => {
                 meter.lane.unknown_activities.fetch_add(u64::from(mapped.unknown_activity), Ordering::Relaxed);
@@ -174,14 +180,22 @@ struct Gone;
 impl Open {
     fn new(stream: Stream) -> Self {
         let (batch, start) = (Batch::new(stream), Timestamp::default());
-        Self { batch, keys: Vec::new(), ordered: true, start, reservation: None, since: Instant::now() }
+        Self { batch, keys: Vec::new(), reached: None, ordered: true, start, reservation: None, since: Instant::now() }
     }
 
     /// The event that was one too many begins the next batch.
     fn split_last(&mut self) -> Self {
         let keys = self.keys.pop().into_iter().collect();
         let batch = self.batch.split_last();
-        Self { batch, keys, ordered: self.ordered, start: self.start, reservation: None, since: Instant::now() }
+        Self {
+            batch,
+            keys,
+            reached: self.reached,
+            ordered: self.ordered,
+            start: self.start,
+            reservation: None,
+            since: Instant::now(),
+        }
     }
 
     /// Takes over from the page's bytes what the events need.
@@ -196,7 +210,7 @@ impl Open {
     }
 
     fn into_parcel(self) -> Option<Parcel> {
-        let watermark = self.keys.last().map(|(place, _)| *place).filter(|_| self.ordered);
+        let watermark = self.reached.filter(|_| self.ordered);
         let Self { batch, keys, start, reservation, .. } = self;
         (!batch.is_empty()).then(|| Parcel { batch: Arc::new(batch), keys, watermark, start, reservation })
     }

@@ -95,28 +95,29 @@ impl SendStage<'_> {
                     break SendEnd::Settled(last_word.take().unwrap_or(PullEnd::Stopped));
                 }
             }
-            self.saver.start(self.checkpoint);
             let refusing_since = *health.borrow_and_update();
             self.budget.pause(refusing_since.is_some());
             let patience = if self.probing && !self.budget.is_proven() { Duration::ZERO } else { PATIENCE };
             let give_up_at = refusing_since.map(|since| since + patience);
             let has_room = last_word.is_none() && flight.batches.len() < self.concurrency && !self.saver.is_failing();
+            // In this order and not by chance, so that a simulated schedule replays: what is done first, new work last.
             tokio::select! {
-                next = mapped.recv(), if has_room => match next {
-                    Some(Mapped::Batch(parcel)) => self.launch(parcel, &mut flight),
-                    Some(Mapped::End(end)) => last_word = Some(end),
-                    None => break SendEnd::Broken,
-                },
+                biased;
                 Some(done) = flight.deliveries.join_next() => {
                     if let Err(halt) = self.landed(done, &mut flight) {
                         break SendEnd::Halted(halt);
                     }
                 }
-                () = self.saver.written() => {}
+                () = self.saver.work(self.checkpoint) => {}
                 _ = health.changed() => {}
                 () = sleep_until(give_up_at.unwrap_or_else(Instant::now)), if give_up_at.is_some() => {
                     break SendEnd::Refusing;
                 }
+                next = mapped.recv(), if has_room => match next {
+                    Some(Mapped::Batch(parcel)) => self.launch(parcel, &mut flight),
+                    Some(Mapped::End(end)) => last_word = Some(end),
+                    None => break SendEnd::Broken,
+                },
             }
         };
         self.land_all(flight).await;

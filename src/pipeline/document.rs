@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
+use super::Pipeline;
 use super::check;
 use super::problem::{Problem, Severity};
 use super::read::{keys_of, not_one_of, read, read_with, unknown_key, warn_of_literals};
 use super::yaml::{self, Entry, Node, Value};
-use super::{Name, Pipeline};
+use crate::settings::check_name;
 use crate::{console, sink, source, transform};
 
 /// The keys of a pipeline file.
@@ -184,7 +185,7 @@ fn name(root: &Node, file: &Path, problems: &mut Vec<Problem>) -> Option<String>
             (stem.unwrap_or_default(), root, " (the file's name, since there is no key `name`)")
         }
     };
-    match Name::check(&name) {
+    match check_name(&name) {
         Ok(()) => Some(name),
         Err(error) => {
             problems.push(Problem::at(&node.place, "name", Severity::Error, format!("{error}{hint}")));

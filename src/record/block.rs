@@ -66,7 +66,8 @@ pub fn read_block<'a>(block: &mut impl Block<'a>, reader: &mut Reader<'a>) -> Re
         return Ok(());
     }
     loop {
-        let key = unescape(reader.key()?);
+        let (key, is_escaped) = reader.key()?;
+        let key = if is_escaped { unescape(key) } else { Cow::Borrowed(key) };
         let is_object = reader.peek() == Some(b'{');
         match block.slot(&key) {
             Slot::Field(field) if field.raw().is_empty() => {

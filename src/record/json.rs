@@ -165,19 +165,19 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Passes a key and its colon; gives the key between its quotes, escapes as they are.
+    /// Passes a key and its colon; gives the key between its quotes, escapes as they are, and whether it has any.
     ///
     /// # Errors
     /// When no string and colon come next.
     #[inline]
-    pub fn key(&mut self) -> Result<&'a str, JsonError> {
+    pub fn key(&mut self) -> Result<(&'a str, bool), JsonError> {
         if self.peek() != Some(b'"') {
             return Err(self.refusal());
         }
         let start = self.at + 1;
-        self.string()?;
+        let is_escaped = self.string()?;
         let key = &self.text[start..self.at - 1];
-        if self.pass(b':') { Ok(key) } else { Err(self.refusal()) }
+        if self.pass(b':') { Ok((key, is_escaped)) } else { Err(self.refusal()) }
     }
 
     /// Passes one value of any kind and gives its bytes.
@@ -262,7 +262,7 @@ impl<'a> Reader<'a> {
     #[inline]
     fn scalar(&mut self) -> Result<(), JsonError> {
         match self.bytes.get(self.at) {
-            Some(b'"') => self.string(),
+            Some(b'"') => self.string().map(drop),
             Some(b'-' | b'0'..=b'9') => self.number(),
             Some(b't') => self.word(b"true"),
             Some(b'f') => self.word(b"false"),
@@ -310,16 +310,20 @@ impl<'a> Reader<'a> {
     }
 
     #[inline]
-    fn string(&mut self) -> Result<(), JsonError> {
+    fn string(&mut self) -> Result<bool, JsonError> {
         self.at += 1;
+        let mut is_escaped = false;
         loop {
             self.at = string_stop(self.bytes, self.at);
             match self.bytes.get(self.at) {
                 Some(b'"') => {
                     self.at += 1;
-                    return Ok(());
+                    return Ok(is_escaped);
                 }
-                Some(b'\\') => self.escape()?,
+                Some(b'\\') => {
+                    self.escape()?;
+                    is_escaped = true;
+                }
                 _ => return Err(self.refusal()),
             }
         }

@@ -8,6 +8,7 @@ pub mod agent;
 pub mod alert;
 pub mod block;
 mod clock;
+mod cursor;
 mod facts;
 pub mod group;
 mod identity;
@@ -21,6 +22,7 @@ mod value;
 pub mod workload;
 
 pub use clock::Clock;
+pub use cursor::Cursor;
 pub use facts::{Facts, compact, facts};
 pub use identity::Identity;
 pub use json::{JsonError, MAX_DEPTH, Reader, string_end, value_end};

@@ -163,6 +163,9 @@ impl<R: BufRead> Split<R> {
     /// A value among others. One that is cut off must not swallow what follows: a line break inside a string, or one
     /// with a new object behind it where none can stand, ends it.
     fn free_piece(&mut self) -> Result<Piece, SplitError> {
+        if let Some(end) = self.whole_line() {
+            return Ok(self.take(end, true));
+        }
         let mut depth = 0_usize;
         let mut at = 0;
         let mut before = b' ';
@@ -206,6 +209,15 @@ impl<R: BufRead> Split<R> {
             }
             at += 1;
         }
+    }
+
+    /// The end of a value that is alone on its line, as in NDJSON, where the whole line has been read: a way past looking
+    /// at it byte by byte.
+    fn whole_line(&self) -> Option<usize> {
+        let rest = &self.buffer[self.start..];
+        let line = &rest[..memchr::memchr(b'\n', rest)?];
+        let end = json::value_end(line, 0)?;
+        line[end..].iter().all(u8::is_ascii_whitespace).then_some(end)
     }
 
     /// The position behind the string at `at`; `None` when a line ends inside it.
@@ -394,6 +406,21 @@ mod tests {
         assert!(error.unwrap().contains("line 2, byte 10"));
         assert!(pieces_error("{\"data\":[{\"a\":1}").contains("closing bracket"));
         assert!(pieces_error("{\"data\":[{\"a\":1}]").contains("page ends too early"));
+    }
+
+    #[test]
+    fn no_more_than_a_record_is_held() {
+        let line = format!("{{\"a\":\"{}\"}}\n", "x".repeat(1_000));
+        for (before, between, after) in [("", "", ""), ("[", ",", "{}]"), ("{\"data\":[", ",", "{}]}")] {
+            let input = format!("{before}{}{after}", (line.clone() + between).repeat(5_000));
+            let mut split = Split::new(io::BufReader::with_capacity(4_096, input.as_bytes()));
+            let mut count = 0;
+            while split.next_piece().unwrap().is_some() {
+                count += 1;
+                assert!(split.buffer.capacity() < 20_000, "{}", split.buffer.capacity());
+            }
+            assert_eq!(count, 5_000 + usize::from(!after.is_empty()));
+        }
     }
 
     fn pieces_error(input: &str) -> String {

@@ -50,6 +50,17 @@ pub enum SecretError {
     ControlCharacter(String),
 }
 
+/// Takes secrets out of what another side said, before anything of it is told: servers and proxies may repeat them.
+pub fn scrub<'a>(text: &mut Vec<u8>, secrets: impl IntoIterator<Item = &'a SecretString>) {
+    // Shorter ones are in every text and protect nothing.
+    const SHORTEST: usize = 4;
+    for secret in secrets.into_iter().map(ExposeSecret::expose_secret) {
+        if secret.len() >= SHORTEST && memchr::memmem::find(text, secret.as_bytes()).is_some() {
+            *text = String::from_utf8_lossy(text).replace(secret, "***").into_bytes();
+        }
+    }
+}
+
 /// More than any token or password.
 const MAX_BYTES: usize = 64 * 1024;
 

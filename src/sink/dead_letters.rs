@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -70,7 +71,13 @@ pub enum DeadLetterError {
 /// Where dead letters are kept. Shared by all lanes.
 #[derive(Debug)]
 pub struct DeadLetters {
-    directory: Option<Arc<Directory>>,
+    store: Option<Arc<dyn LetterStore>>,
+}
+
+/// A store of dead letters.
+pub trait LetterStore: Send + Sync + std::fmt::Debug {
+    /// Keeps all of `letters` durably, or none of them counts as kept.
+    fn keep<'a>(&'a self, letters: &'a [DeadLetter<'a>]) -> BoxFuture<'a, Result<(), DeadLetterError>>;
 }
 
 impl DeadLetters {
@@ -79,45 +86,62 @@ impl DeadLetters {
 
     /// Keeps them in `path`, up to `max` bytes together. The directory is made when the first one comes.
     pub fn directory(path: impl Into<PathBuf>, max: u64) -> Self {
-        Self { directory: Some(Arc::new(Directory { path: path.into(), max, used: Mutex::new(None) })) }
+        Self::in_store(Directory(Arc::new(Files { path: path.into(), max, used: Mutex::new(None) })))
+    }
+
+    /// Keeps them in `store`.
+    pub fn in_store(store: impl LetterStore + 'static) -> Self {
+        Self { store: Some(Arc::new(store)) }
     }
 
     /// No store: whatever is refused stops its lane.
     pub fn disabled() -> Self {
-        Self { directory: None }
+        Self { store: None }
     }
 
-    /// Keeps all of `letters` durably (on disk and synced when this returns), or none of them counts as kept.
+    /// Keeps all of `letters` durably, or none of them counts as kept.
     ///
     /// # Errors
-    /// When there is no store, when it is full, or when the disk does not take them.
+    /// When there is no store, when it is full, or when it does not take them.
     pub async fn keep(&self, letters: &[DeadLetter<'_>]) -> Result<(), DeadLetterError> {
-        let directory = self.directory.clone().ok_or(DeadLetterError::Disabled)?;
-        let mut files: BTreeMap<PathBuf, Vec<u8>> = BTreeMap::new();
-        for letter in letters {
-            let name = PathBuf::from(letter.pipeline).join(format!("{}.{}.ndjson", letter.stream, letter.sink));
-            write_line(letter, files.entry(name).or_default());
-        }
-        let path = directory.path.clone();
-        match tokio::task::spawn_blocking(move || directory.append(files)).await {
-            Ok(kept) => kept,
-            Err(_) => {
-                let source = io::Error::other("the writing task ended early");
-                Err(DeadLetterError::Io { directory: path, source })
-            }
-        }
+        self.store.as_ref().ok_or(DeadLetterError::Disabled)?.keep(letters).await
     }
 }
 
+/// Files in a directory: on disk and synced when they are kept.
 #[derive(Debug)]
-struct Directory {
+struct Directory(Arc<Files>);
+
+#[derive(Debug)]
+struct Files {
     path: PathBuf,
     max: u64,
     /// Bytes of all files, once counted. Others may take letters out, so it is counted again before it is called full.
     used: Mutex<Option<u64>>,
 }
 
-impl Directory {
+impl LetterStore for Directory {
+    fn keep<'a>(&'a self, letters: &'a [DeadLetter<'a>]) -> BoxFuture<'a, Result<(), DeadLetterError>> {
+        let mut files: BTreeMap<PathBuf, Vec<u8>> = BTreeMap::new();
+        for letter in letters {
+            let name = PathBuf::from(letter.pipeline).join(format!("{}.{}.ndjson", letter.stream, letter.sink));
+            write_line(letter, files.entry(name).or_default());
+        }
+        let directory = self.0.clone();
+        Box::pin(async move {
+            let path = directory.path.clone();
+            match tokio::task::spawn_blocking(move || directory.append(files)).await {
+                Ok(kept) => kept,
+                Err(_) => {
+                    let source = io::Error::other("the writing task ended early");
+                    Err(DeadLetterError::Io { directory: path, source })
+                }
+            }
+        })
+    }
+}
+
+impl Files {
     fn append(&self, files: BTreeMap<PathBuf, Vec<u8>>) -> Result<(), DeadLetterError> {
         let io = |source| DeadLetterError::Io { directory: self.path.clone(), source };
         let more: u64 = files.values().map(|lines| lines.len() as u64).sum();

@@ -73,7 +73,8 @@ pub enum Halt {
 
 impl Default for Health {
     fn default() -> Self {
-        Self { refusing_since: watch::Sender::new(None), refused_in_a_row: AtomicUsize::new(0) }
+        let refusing_since = watch::Sender::new(None);
+        Self { refusing_since, refused_in_a_row: AtomicUsize::new(0) }
     }
 }
 
@@ -128,6 +129,8 @@ struct Work<'a> {
     parts: VecDeque<Vec<usize>>,
     accepted: usize,
     refused: Vec<Refusal>,
+    /// How many of those are only kept because it is not told which the others are: they count as delivered.
+    taken_unnamed: usize,
     /// Refused without being sent, which says nothing about the destination.
     oversized: Vec<Refusal>,
     random: fastrand::Rng,
@@ -156,11 +159,22 @@ impl Delivery {
     ) -> Result<(), Halt> {
         let waits = self.waits(&mut random);
         let (parts, refused, oversized) = (VecDeque::new(), Vec::new(), Vec::new());
-        let mut work =
-            Work { delivery: self, batch, settled, parts, accepted: 0, refused, oversized, random, waits, stop };
+        let mut work = Work {
+            delivery: self,
+            batch,
+            settled,
+            parts,
+            accepted: 0,
+            refused,
+            taken_unnamed: 0,
+            oversized,
+            random,
+            waits,
+            stop,
+        };
         work.sort_by_size();
         while let Some(part) = work.parts.pop_front() {
-            if self.throttle.is_held() {
+            if !self.throttle.held_for().is_zero() {
                 self.health.refuses();
             }
             let leave = stop.run_until_cancelled(self.throttle.leave()).await.ok_or(Halt::Stopped)?;
@@ -220,6 +234,7 @@ impl Work<'_> {
             Outcome::Partial { rejected, retry, after } => {
                 self.split_up(part, bytes, &status, rejected, retry, after).await
             }
+            Outcome::RefusedSome { count, reason } => self.keep_all(part, bytes, &status, count, &reason),
             Outcome::RetryLater { reason, after } => {
                 self.parts.push_front(part);
                 self.wait(reason, after).await;
@@ -233,19 +248,27 @@ impl Work<'_> {
 
     fn accept(&mut self, part: Vec<usize>, bytes: u64) {
         let Delivery { meter, health, .. } = self.delivery;
-        self.accepted += part.len();
         meter.lane.delivered.fetch_add(part.len() as u64, Ordering::Relaxed);
         meter.lane.delivered_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.accepted += part.len();
         self.settled.settle(part);
         health.refused_in_a_row.store(0, Ordering::Relaxed);
         self.waits = self.delivery.waits(&mut self.random);
-        self.answered();
+        health.answers();
+        meter.sink_trouble(None);
     }
 
-    /// The sink is there, whatever it said.
-    fn answered(&self) {
-        self.delivery.health.answers();
-        self.delivery.meter.sink_trouble(None);
+    /// `count` of `part` were refused and nobody knows which.
+    fn keep_all(&mut self, part: Vec<usize>, bytes: u64, status: &str, count: usize, reason: &str) {
+        let all = part.len();
+        let reason = format!("{count} of {all} events sent together were refused, and not told which: {reason}");
+        tracing::warn!(reason, "the sink took a part of a batch; all of it is kept as dead letters");
+        // Not accepted as the others are: settled, and counted, once the dead letters have them.
+        self.accept(Vec::new(), bytes);
+        self.accepted += all.saturating_sub(count);
+        self.taken_unnamed += all.saturating_sub(count);
+        let refusal = |index| Refusal { index, status: status.to_owned(), reason: reason.clone() };
+        self.refused.extend(part.into_iter().map(refusal));
     }
 
     /// Some of `part` were settled by the answer; the indices in it count within the part.
@@ -269,11 +292,11 @@ impl Work<'_> {
         again.iter().for_each(|index| open[*index] = false);
         let accepted: Vec<usize> = part.iter().zip(&open).filter(|(_, open)| **open).map(|(index, _)| *index).collect();
         let again: Vec<usize> = again.into_iter().map(|index| part[index]).collect();
-        let progress = !accepted.is_empty() || again.len() < part.len();
-        if accepted.is_empty() {
-            self.answered();
-        } else {
+        let progress = again.len() < part.len();
+        if !accepted.is_empty() {
             self.accept(accepted, bytes);
+        } else if progress {
+            self.delivery.health.answers();
         }
         if again.is_empty() {
             return;
@@ -288,7 +311,8 @@ impl Work<'_> {
     fn halve(&mut self, mut part: Vec<usize>, status: String, reason: String) {
         let unsent = status == TOO_LARGE;
         if !unsent {
-            self.answered();
+            // The sink is there; whether it is in order shows when it takes something.
+            self.delivery.health.answers();
         }
         if part.len() > 1 {
             let second = part.split_off(part.len() / 2);
@@ -303,9 +327,10 @@ impl Work<'_> {
     async fn wait(&mut self, reason: String, after: Option<Duration>) {
         self.delivery.health.refuses();
         self.delivery.meter.sink_trouble(Some(LaneState::SinkFailing(reason)));
-        let wait = self.waits.wait();
+        // A hint may lengthen the wait, but not do away with it.
+        let wait = after.unwrap_or_default().max(self.waits.wait());
         // Whether it was stopped is looked at before the next attempt.
-        self.stop.run_until_cancelled(sleep(after.unwrap_or(wait))).await;
+        self.stop.run_until_cancelled(sleep(wait)).await;
     }
 
     /// A wrong index must not turn a customer's history into dead letters.
@@ -347,7 +372,9 @@ impl Work<'_> {
             })
             .collect();
         dead_letters.keep(&letters).await.map_err(|error| Halt::DeadLetters(error.to_string()))?;
-        meter.lane.dead_letters.fetch_add(letters.len() as u64, Ordering::Relaxed);
+        let taken = self.taken_unnamed.min(letters.len());
+        meter.lane.delivered.fetch_add(taken as u64, Ordering::Relaxed);
+        meter.lane.dead_letters.fetch_add((letters.len() - taken) as u64, Ordering::Relaxed);
         self.settled.settle(self.refused.iter().map(|refusal| refusal.index));
         Ok(())
     }

@@ -109,6 +109,14 @@ pub enum Outcome {
         /// How long to wait before that, where the destination said so.
         after: Option<Duration>,
     },
+    /// Some events were refused for good, all others were delivered, and which is which is not told. Nothing is sent
+    /// again; all of the batch is kept as dead letters, since what was refused is among them.
+    RefusedSome {
+        /// How many were refused: fewer than the batch has.
+        count: usize,
+        /// For the operator.
+        reason: String,
+    },
     /// Nothing was taken, the same bytes may be taken later (throttled, unavailable, time-out, connection lost).
     RetryLater {
         /// For the operator: status and the first words of the answer, no secrets.

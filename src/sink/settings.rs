@@ -106,6 +106,9 @@ types! {
     "azure_logs" => AzureLogs(super::http::azure_logs::Settings),
     "google_secops" => GoogleSecops(super::http::google_secops::Settings),
     "sekoia" => Sekoia(super::http::sekoia::Settings),
+    "datadog" => Datadog(super::http::datadog::Settings),
+    "otlp" => Otlp(super::http::otlp::Settings),
+    "loki" => Loki(super::http::loki::Settings),
     "file" => File(super::file::Settings),
     "stdout" => Stdout(super::stdout::Settings),
 }

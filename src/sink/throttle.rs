@@ -31,7 +31,7 @@ impl Signal {
             Outcome::Partial { rejected, retry, after } if rejected.is_empty() && !retry.is_empty() => {
                 Self::Less(*after)
             }
-            Outcome::Partial { .. } => Self::Taken,
+            Outcome::Partial { .. } | Outcome::RefusedSome { .. } => Self::Taken,
             Outcome::TooLarge(_) | Outcome::Refused(_) | Outcome::Unauthorized(_) | Outcome::Misconfigured(_) => {
                 Self::Neither
             }
@@ -117,9 +117,10 @@ impl Throttle {
         Self(watch::Sender::new(State { window: Window::new(most), held_until: None }))
     }
 
-    /// True while the destination has asked to be left alone.
-    pub(crate) fn is_held(&self) -> bool {
-        self.0.borrow().held_until.is_some_and(|until| until > Instant::now())
+    /// How long the destination wants to be left alone (`Retry-After`).
+    pub fn held_for(&self) -> Duration {
+        let held_until = self.0.borrow().held_until;
+        held_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()))
     }
 
     /// Waits until there is room for one more attempt.
@@ -244,7 +245,7 @@ mod tests {
         let begun = Instant::now();
         let busy = Outcome::RetryLater { reason: String::new(), after: Some(Duration::from_secs(30)) };
         throttle.leave().await.learn(&attempt(busy));
-        assert!(throttle.is_held());
+        assert!(!throttle.held_for().is_zero());
         let (first, second) = tokio::join!(throttle.leave(), throttle.leave());
         assert_eq!(begun.elapsed().as_secs(), 30);
         let third = tokio::time::timeout(Duration::from_secs(60), throttle.leave()).await;

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use compact_str::{CompactString, ToCompactString};
 
 use super::{Position, Pull};
-use crate::console::{Client, ConsoleError, Endpoint};
+use crate::console::{Client, ConsoleError, Endpoint, Turn};
 use crate::record::{Identity, Stream, Timestamp, facts, parse_page};
 use crate::telemetry::{DropReason, Meter};
 
@@ -79,7 +79,7 @@ pub struct Record {
     pub identity: Identity,
     /// The record's own time, where it has one.
     pub time: Option<Timestamp>,
-    /// Where the position keeps it: its own time, or that of the record before it.
+    /// Where the position keeps it: its own time, or the start of the poll.
     pub place: Timestamp,
     /// What the position remembers.
     pub key: u64,
@@ -107,8 +107,8 @@ impl Poll {
     ///
     /// # Errors
     /// See [`ConsoleError`]. Nothing was taken then, and the same call may be made again.
-    pub async fn next(&mut self, limit: usize, max_bytes: usize) -> Result<Page, ConsoleError> {
-        let body = match self.ask(limit, max_bytes).await {
+    pub async fn next(&mut self, turn: Turn, limit: usize, max_bytes: usize) -> Result<Page, ConsoleError> {
+        let body = match self.ask(turn, limit, max_bytes).await {
             Err(ConsoleError::BadCursor(reason)) => {
                 self.restart();
                 return Err(ConsoleError::BadCursor(reason));
@@ -117,6 +117,7 @@ impl Poll {
         };
         let page = parse_page(&body).map_err(|error| ConsoleError::transient(error.to_string()))?;
         if let Some(error) = page.errors.first() {
+            let error = self.client.scrubbed(&error.to_string());
             return Err(ConsoleError::transient(format!("the console answered 200 with an error: {error}")));
         }
         if page.null_data {
@@ -126,6 +127,10 @@ impl Poll {
         let shown = page.records.len();
         let records = self.take(&body, &page.records);
         self.pass.found_new |= !records.is_empty();
+        if self.ordered {
+            // What lies behind is not asked for again: its keys need not be kept while a long history is read.
+            self.position.advance(self.newest, self.start, self.pull.overlap);
+        }
         let last = self.follow(page.next_cursor.as_deref(), shown);
         Ok(Page { records, ordered: self.ordered, start: self.start, shown, last, body: body.clone() })
     }
@@ -141,7 +146,8 @@ impl Poll {
             self.restart();
             return Err(ConsoleError::transient("the console answered a cursor with `data: null`"));
         }
-        let answer = self.request(vec![("countOnly", "true")], COUNT_BYTES).await?;
+        let turn = self.client.turn().await;
+        let answer = self.request(turn, vec![("countOnly", "true")], COUNT_BYTES).await?;
         let count = parse_page(&answer).ok().and_then(|page| page.total_items);
         match count {
             Some(count) if count <= self.position.keys_from(self.pass.from) as u64 => {
@@ -154,7 +160,7 @@ impl Poll {
         }
     }
 
-    async fn ask(&self, limit: usize, max_bytes: usize) -> Result<Bytes, ConsoleError> {
+    async fn ask(&self, turn: Turn, limit: usize, max_bytes: usize) -> Result<Bytes, ConsoleError> {
         let limit = limit.clamp(1, self.endpoint.max_limit).to_string();
         let mut query = vec![
             ("limit", limit.as_str()),
@@ -165,11 +171,11 @@ impl Poll {
         if let Some(cursor) = &self.pass.cursor {
             query.push(("cursor", cursor));
         }
-        self.request(query, max_bytes).await
+        self.request(turn, query, max_bytes).await
     }
 
     /// The poll's window and filters, and `query` before them.
-    async fn request(&self, mut query: Vec<(&str, &str)>, max_bytes: usize) -> Result<Bytes, ConsoleError> {
+    async fn request(&self, turn: Turn, mut query: Vec<(&str, &str)>, max_bytes: usize) -> Result<Bytes, ConsoleError> {
         let (from_name, to_name) =
             (format!("{}__gte", self.endpoint.time_filter), format!("{}__lte", self.endpoint.time_filter));
         let (from, to) = (self.pass.from.to_string(), self.start.to_string());
@@ -181,7 +187,7 @@ impl Poll {
         if self.pull.include_hidden {
             query.push(("includeHidden", "true"));
         }
-        self.client.list(self.endpoint.path, &query, max_bytes, Some(&self.meter)).await
+        self.client.list(turn, self.endpoint.path, &query, max_bytes, Some(&self.meter)).await
     }
 
     /// Takes what the position has not seen.
@@ -191,10 +197,11 @@ impl Poll {
         let (mut duplicates, mut filtered) = (0, 0);
         for bytes in shown {
             let facts = facts(self.pull.stream, bytes);
-            let place = facts.time.unwrap_or(self.newest);
-            // The console compares, and may sort, at about 10 ms.
-            self.ordered &= place.plus(TOLERANCE) >= self.newest;
-            self.newest = self.newest.max(place);
+            if let Some(time) = facts.time {
+                // The console compares, and may sort, at about 10 ms.
+                self.ordered &= time.plus(TOLERANCE) >= self.newest;
+                self.newest = self.newest.max(time);
+            }
             if facts.activity_type.is_some_and(|kind| self.pull.exclude_types.binary_search(&kind).is_ok()) {
                 filtered += 1;
                 continue;
@@ -204,12 +211,14 @@ impl Poll {
                 Stream::Activities => facts.id.parse().unwrap_or_else(|_| identity.key()),
                 _ => identity.key(),
             };
-            let earlier = self.position.complete().is_some_and(|complete| place <= complete);
-            if !self.position.take(place, key) {
+            // Without a time of its own a record is kept as long as can be, and looked for everywhere.
+            let place = facts.time.unwrap_or(self.start);
+            let known = facts.time.is_none() && self.position.has_anywhere(key);
+            if known || !self.position.take(place, key) {
                 duplicates += 1;
                 continue;
             }
-            if earlier {
+            if facts.time.is_some_and(|time| self.position.complete().is_some_and(|complete| time <= complete)) {
                 self.meter.arrived_late(self.start.since(place));
             }
             let offset = bytes.as_ptr() as usize - begin;
@@ -243,10 +252,8 @@ impl Poll {
 
     /// Begins another pass: where the order can be relied on, from what was read so far.
     fn restart(&mut self) {
-        let mut from = self.pass.from;
-        if self.ordered {
-            from = from.max(self.newest.minus(TOLERANCE).min(self.start.minus(self.pull.overlap)).whole_second());
-        }
+        // The position moved with what was read in order; where order broke, it stayed.
+        let from = self.pass.from.max(self.position.bound().whole_second());
         self.pass = Pass::from(from);
         self.newest = from;
     }

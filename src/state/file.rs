@@ -30,6 +30,7 @@ impl FileStore {
     pub fn open(directory: &Path) -> Result<Self, StateError> {
         let lanes = directory.join(LANES);
         fs::create_dir_all(&lanes).map_err(io("create", &lanes))?;
+        sync_directory(directory)?;
         let path = directory.join(LOCK);
         let lock = File::options().create(true).append(true).open(&path).map_err(io("open", &path))?;
         match lock.try_lock() {

@@ -214,10 +214,10 @@ impl LaneMetrics {
 
     /// Changes the state; true when it is another kind of state than before (worth a log line).
     pub fn set_state(&self, now: Timestamp, state: LaneState) -> bool {
-        if let Some(error) = state.error() {
+        let mut current = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(error) = state.error().filter(|_| *current != state) {
             *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, error.to_owned()));
         }
-        let mut current = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let changed = std::mem::discriminant(&*current) != std::mem::discriminant(&state);
         *current = state;
         changed

@@ -108,6 +108,19 @@ impl<'o> Json<'o> {
         self.text(&escape(name), text);
     }
 
+    /// Text in lower case.
+    pub fn lower_case(&mut self, name: &str, text: Escaped<'_>) {
+        if text.raw().is_ascii() {
+            // Also with its escapes: they are in lower case, or hexadecimal digits.
+            self.name(name);
+            self.out.push(b'"');
+            self.out.extend(text.raw().bytes().map(|byte| byte.to_ascii_lowercase()));
+            self.out.push(b'"');
+        } else {
+            self.text(name, &text.decode().to_lowercase());
+        }
+    }
+
     /// A JSON text (valid) as a string, white space between its tokens left out.
     pub fn quoted_json(&mut self, name: &str, json: &str, spaced: bool) {
         self.name(name);

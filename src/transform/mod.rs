@@ -26,6 +26,11 @@ pub struct Settings {
     pub labels: BTreeMap<String, String>,
 }
 
+/// Whether the mapping has a row for activities of this type; without one they go by the rule for unknown types.
+pub fn knows_activity_type(id: u32) -> bool {
+    ecs::knows_activity_type(id)
+}
+
 /// Where the records of a mapper come from.
 #[derive(Debug, Clone)]
 pub struct Origin {

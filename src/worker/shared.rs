@@ -67,6 +67,13 @@ impl Shared {
         }))
     }
 
+    /// Brings the process's own gauges up to date.
+    pub fn refresh_gauges(&self) {
+        let gauge = |count| i64::try_from(count).unwrap_or(i64::MAX);
+        self.telemetry.process().in_flight_bytes().set(gauge(self.budget.used()));
+        self.telemetry.process().kafka_clients().set(gauge(self.sinks.kafka_clients()));
+    }
+
     /// The time of day.
     pub fn clock(&self) -> Clock {
         self.options.clock

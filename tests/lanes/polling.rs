@@ -167,3 +167,22 @@ async fn a_node_with_a_clock_an_hour_ahead_loses_nothing() {
     assert_eq!(sink.counts().len(), 130);
     assert_eq!(sink.total(), 130);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_console_that_refuses_every_cursor_is_failing_and_not_hammered() {
+    let world = World::new(|setup| setup.activities = 200);
+    world
+        .console
+        .set_faults(Faults { at_most_in_a_row: u32::MAX, ..Faults::default() }.with(Mishap::RefusedCursor, 1.0));
+    for _ in 0..300 {
+        world.console.generate(Kind::Activities, world.clock.now().minus(Duration::from_secs(30)).micros());
+    }
+    let mut sink = MemorySink::new(world.clock, |_, _| None);
+    // The sink takes nothing, so that pages stay small and the overlap holds several.
+    std::sync::Arc::get_mut(&mut sink).unwrap().delay = Duration::from_secs(3600);
+    let running = world.start(world.lane(world.pull(Stream::Activities), "siem", sink));
+    sleep(Duration::from_secs(600)).await;
+    let asked: u64 = running.metrics.console_requests.snapshot().values().sum();
+    assert!(asked < 100, "{asked} requests");
+    running.task.abort();
+}

@@ -192,6 +192,51 @@ async fn what_is_too_large_is_halved() {
     assert_eq!(running.metrics.dead_letters.load(Ordering::Relaxed), oversized as u64);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_retry_after_is_honoured_even_when_it_is_longer_than_the_patience() {
+    let world = World::new(|setup| setup.activities = 100);
+    let sink = MemorySink::new(world.clock, |attempt, _| {
+        let after = Some(Duration::from_secs(300));
+        (attempt == 0).then(|| Outcome::RetryLater { reason: "429".to_owned(), after })
+    });
+    let running = world.start(world.lane(world.pull(Stream::Activities), "siem", sink.clone()));
+    sleep(Duration::from_secs(290)).await;
+    assert_eq!(sink.attempts.load(Ordering::Relaxed), 1);
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(sink.total(), 100);
+    running.drain().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_after_of_nothing_is_no_invitation_to_hammer() {
+    let world = World::new(|setup| setup.activities = 100);
+    let sink = MemorySink::new(world.clock, |_, _| {
+        Some(Outcome::RetryLater { reason: "503".to_owned(), after: Some(Duration::ZERO) })
+    });
+    let running = world.start(world.lane(world.pull(Stream::Activities), "siem", sink.clone()));
+    sleep(Duration::from_secs(300)).await;
+    let attempts = sink.attempts.load(Ordering::Relaxed);
+    assert!(attempts < 60, "{attempts} attempts in five minutes");
+    running.task.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn checkpoints_may_be_collected_and_are_written_at_the_end() {
+    let world = World::new(|setup| setup.activities = 3_000);
+    let sink = MemorySink::new(world.clock, |_, _| None);
+    let mut lane = world.lane(world.pull(Stream::Activities), "siem", sink.clone());
+    lane.checkpoint_interval = Duration::from_secs(3600);
+    let running = world.start(lane);
+    sleep(Duration::from_secs(120)).await;
+    assert_eq!(sink.total(), 3_000, "polling does not wait for the store");
+    assert_eq!(world.checkpoint(Stream::Activities, "siem").unwrap().position.key_count(), 0, "not written yet");
+    running.drain().await;
+    let mut again = world.lane(world.pull(Stream::Activities), "siem", sink.clone());
+    again.once = true;
+    world.start(again).task.await.unwrap();
+    assert_eq!(sink.total(), 3_000, "written at the end");
+}
+
 /// A sink that bears two requests at a time and refuses the others gets two, after it got four; when it bears four again it
 /// gets them.
 #[tokio::test(start_paused = true)]

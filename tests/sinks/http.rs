@@ -319,7 +319,7 @@ async fn secrets_that_a_server_repeats_are_not_passed_on() {
         oauth(&endpoint, json!("s3cret")),
     ] {
         let receiver = Receiver::start(Rules::default()).await;
-        receiver.script(vec![Fault::EchoCredentials; 2]);
+        receiver.script(vec![Fault::EchoCredentials(403); 2]);
         let told = format!("{:?}", send(&receiver, more).await);
         assert!(told.contains("***"), "{told}");
         let basic = BASE64_STANDARD.encode("user:canary-2");

@@ -6,12 +6,15 @@
 
 pub mod azure;
 pub mod batches;
+pub mod collector;
 pub mod deliver;
 pub mod double;
 pub mod elastic;
+pub mod hec;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod ledger;
+pub mod logs;
 pub mod maven;
 pub mod oauth;
 pub mod opensearch;

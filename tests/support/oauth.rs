@@ -88,8 +88,10 @@ async fn issue(State(inner): State<Arc<Mutex<Inner>>>, headers: HeaderMap, body:
         return answer(400, &[], r#"{"error":"unsupported_grant_type"}"#);
     }
     if get("client_id") != "client" || !inner.secrets.contains(get("client_secret")) {
-        let refusal = r#"{"error":"invalid_client","error_description":"AADSTS7000215: invalid client secret"}"#;
-        return answer(401, &[], refusal);
+        // Too talkative, as some are.
+        let words = format!("AADSTS7000215: invalid client secret {}", get("client_secret"));
+        let refusal = serde_json::json!({ "error": "invalid_client", "error_description": words });
+        return answer(401, &[], &refusal.to_string());
     }
     inner.issued += 1;
     let token =

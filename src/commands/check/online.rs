@@ -92,7 +92,7 @@ async fn console(pipeline: &Pipeline, limiters: &Limiters) -> Vec<Finding> {
     for pull in pulls {
         let subject = format!("stream {}", pull.stream);
         let path = Endpoint::of(pull.stream).path;
-        findings.push(match client.list(path, &[("limit", "1")], ONE_RECORD, None).await {
+        findings.push(match client.list(client.turn().await, path, &[("limit", "1")], ONE_RECORD, None).await {
             Ok(_) => verified(&subject, "may be read".to_owned()),
             Err(error) => failed(&subject, error.to_string()),
         });

@@ -41,11 +41,16 @@ impl Answer<'_> {
 
     /// Status and first words, for the operator. Never trusted: control characters and line breaks become blanks.
     pub fn reason(&self) -> String {
+        self.quote(self.body)
+    }
+
+    /// The status and the first words of `said`, which was found in the answer; as [`reason`](Self::reason).
+    pub fn quote(&self, said: &[u8]) -> String {
         let status = match self.status.canonical_reason() {
             Some(reason) => format!("{} {reason}", self.status.as_u16()),
             None => self.status.as_u16().to_string(),
         };
-        let text = String::from_utf8_lossy(self.body);
+        let text = String::from_utf8_lossy(said);
         let words: Vec<&str> =
             text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()).collect();
         if words.is_empty() {
@@ -73,7 +78,10 @@ impl Answer<'_> {
     pub fn taken_by(&self, destination: &str) -> Outcome {
         match self.by_status() {
             Outcome::Delivered if !self.body.is_empty() && serde_json::from_slice::<IgnoredAny>(self.body).is_err() => {
-                Outcome::Misconfigured(format!("does not answer as {destination} does ({}); check `url`", self.reason()))
+                Outcome::Misconfigured(format!(
+                    "does not answer as {destination} does ({}); check `url`",
+                    self.reason()
+                ))
             }
             outcome => outcome,
         }

@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::oauth::{ClientCredentials, Grant, TokenError, TokenSource, Tokens};
 use super::signature::{Hmac, Signer};
-use crate::settings::{Credential, HttpSettings, Secret, SecretError};
+use crate::settings::{Credential, HttpSettings, Secret, SecretError, scrub};
 use crate::sink::BuildError;
 
 /// `auth:` of a sink that leaves the choice to the user.
@@ -178,14 +178,8 @@ impl Used {
         self.secrets.push(secret);
     }
 
-    /// Takes the secrets out of an answer, before anything of it is told: a server may repeat them.
+    /// Takes the secrets out of an answer, before anything of it is told.
     pub(crate) fn scrub(&self, answer: &mut Vec<u8>) {
-        // Shorter ones are in every text and protect nothing.
-        const SHORTEST: usize = 4;
-        for secret in self.secrets.iter().chain(&self.token).map(ExposeSecret::expose_secret) {
-            if secret.len() >= SHORTEST && memchr::memmem::find(answer, secret.as_bytes()).is_some() {
-                *answer = String::from_utf8_lossy(answer).replace(secret, "***").into_bytes();
-            }
-        }
+        scrub(answer, self.secrets.iter().chain(&self.token));
     }
 }

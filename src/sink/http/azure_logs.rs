@@ -20,7 +20,7 @@ use super::{
 use crate::record::Timestamp;
 use crate::settings::{Schema, Secret};
 use crate::sink::settings::{Common, Compression, Defaults, SinkType};
-use crate::sink::{BuildError, Context, Event, Limits, Outcome, Probe, Sink};
+use crate::sink::{Batch, BuildError, Context, Event, Limits, Outcome, Probe, Sink};
 
 /// `type: azure_logs`: a table of Microsoft Sentinel, through a data collection rule. Nothing there tells a row that it
 /// has seen before: the column `EventId` does.
@@ -227,7 +227,7 @@ impl Destination for AzureLogs {
         "application/json"
     }
 
-    fn open(&self, out: &mut Vec<u8>) {
+    fn open(&self, _batch: &Batch, out: &mut Vec<u8>) {
         out.push(b'[');
     }
 

@@ -46,7 +46,7 @@ pub(crate) async fn encode(
         chunk.clear();
         Ok::<_, EncodeError>(())
     };
-    destination.open(&mut chunk);
+    destination.open(batch, &mut chunk);
     for (index, event) in batch.events().enumerate() {
         let begin = chunk.len();
         destination.event(index, event, &mut chunk);
@@ -143,7 +143,7 @@ mod tests {
             "application/json"
         }
 
-        fn open(&self, out: &mut Vec<u8>) {
+        fn open(&self, _batch: &Batch, out: &mut Vec<u8>) {
             out.push(b'[');
         }
 

@@ -26,6 +26,16 @@ impl Endpoint {
         Self(url)
     }
 
+    /// The address without `part` of its path and what follows it, where it has it: users paste either.
+    pub fn up_to(&self, part: &str) -> Self {
+        let mut url = self.0.clone();
+        if let Some((before, _)) = self.0.path().split_once(part) {
+            url.set_path(before);
+            url.set_query(None);
+        }
+        Self(url)
+    }
+
     /// The address with one more parameter.
     pub fn with_query(mut self, name: &str, value: &str) -> Self {
         self.0.query_pairs_mut().append_pair(name, value);

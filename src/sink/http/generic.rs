@@ -15,7 +15,7 @@ use super::{Answer, Auth, Authenticator, Destination, Endpoint, HttpSink, Reques
 use crate::settings::Secret;
 use crate::sink::line::Line;
 use crate::sink::settings::{Common, Compression, Defaults, SinkType};
-use crate::sink::{BuildError, Context, Event, Limits, Outcome, Probe, Sink};
+use crate::sink::{Batch, BuildError, Context, Event, Limits, Outcome, Probe, Sink};
 
 /// `type: http`: JSON to any receiver. A 2xx means that it has taken the whole request.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -86,7 +86,7 @@ impl Destination for Generic {
         }
     }
 
-    fn open(&self, out: &mut Vec<u8>) {
+    fn open(&self, _batch: &Batch, out: &mut Vec<u8>) {
         if self.format == Format::JsonArray {
             out.push(b'[');
         }

@@ -21,7 +21,7 @@ use super::{Answer, Auth, Authenticator, Destination, Endpoint, Grant, HttpSink,
 use crate::record::Timestamp;
 use crate::settings::Secret;
 use crate::sink::settings::{Common, Compression, Defaults, SinkType};
-use crate::sink::{BuildError, Context, Event, Limits, Outcome, Probe, Sink};
+use crate::sink::{Batch, BuildError, Context, Event, Limits, Outcome, Probe, Sink};
 
 /// `type: google_secops`: Google Security Operations (Chronicle). Its parsers read the console's own records: `schema: raw`.
 /// The label `event_id` tells an event that arrived twice.
@@ -164,7 +164,7 @@ impl Destination for GoogleSecops {
         "application/json"
     }
 
-    fn open(&self, out: &mut Vec<u8>) {
+    fn open(&self, _batch: &Batch, out: &mut Vec<u8>) {
         out.extend_from_slice(self.before.as_bytes());
     }
 

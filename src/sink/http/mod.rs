@@ -7,11 +7,14 @@ mod answer;
 mod auth;
 pub mod azure_logs;
 mod body;
+pub mod datadog;
 pub mod elasticsearch;
 mod endpoint;
 pub mod generic;
 pub mod google_secops;
+pub mod loki;
 mod oauth;
+pub mod otlp;
 mod request;
 pub mod sekoia;
 mod service_account;
@@ -20,6 +23,7 @@ pub mod splunk_hec;
 
 use std::fmt::Debug;
 
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 pub use answer::Answer;
@@ -32,15 +36,15 @@ pub(crate) use auth::Authenticator;
 pub(crate) use oauth::{Grant, Tokens};
 pub(crate) use request::{HttpSink, Requests};
 
-use super::{Event, Outcome, Probe};
+use super::{Batch, Event, Outcome, Probe};
 
 /// What makes one HTTP destination differ from another.
 pub(crate) trait Destination: Send + Sync + Debug + 'static {
     /// Content type of its bodies.
     fn content_type(&self) -> &'static str;
 
-    /// Begins a body.
-    fn open(&self, _out: &mut Vec<u8>) {}
+    /// Begins the body of `batch`.
+    fn open(&self, _batch: &Batch, _out: &mut Vec<u8>) {}
 
     /// Appends one event, the separator before or after it included.
     fn event(&self, index: usize, event: Event<'_>, out: &mut Vec<u8>);
@@ -55,6 +59,11 @@ pub(crate) trait Destination: Send + Sync + Debug + 'static {
 
     /// What an answer means. Pure, so that each row of the destination's contract is a row of a test.
     fn judge(&self, answer: &Answer<'_>) -> Outcome;
+
+    /// Waits for what the destination tells later than it answers; most have nothing to add to `outcome`.
+    fn confirm<'a>(&'a self, outcome: Outcome, _answer: Answer<'a>, _requests: &'a Requests) -> BoxFuture<'a, Outcome> {
+        std::future::ready(outcome).boxed()
+    }
 
     /// See [`Sink::probe`](super::Sink::probe).
     fn probe<'a>(&'a self, requests: &'a Requests) -> BoxFuture<'a, Probe>;

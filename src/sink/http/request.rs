@@ -19,7 +19,7 @@ use super::oauth::TokenError;
 use super::signature::Signed;
 use super::{Answer, Destination, Endpoint};
 use crate::record::Timestamp;
-use crate::settings::HttpSettings;
+use crate::settings::{HttpSettings, Proxy};
 use crate::sink::settings::{Common, Compression, Defaults};
 use crate::sink::{Attempt, Batch, BuildError, Context, Limits, Outcome, Probe, Sink, TOO_LARGE};
 
@@ -90,12 +90,12 @@ impl Requests {
         Ok(Self { settings, client, headers, auth })
     }
 
-    /// A request without a body, for probes; see [`probe`](Self::probe).
+    /// A request without a body, for probes; see [`ask_with`](Self::ask_with).
     pub(crate) async fn ask(&self, method: Method, url: &Url, headers: HeaderMap) -> Result<Reply, Failure> {
-        self.probe(method, url, headers, Bytes::new()).await
+        self.ask_with(method, url, headers, Bytes::new()).await
     }
 
-    /// A body that delivers nothing, for probes; see [`probe`](Self::probe).
+    /// A POST that delivers nothing, for probes; see [`ask_with`](Self::ask_with).
     pub(crate) async fn post(
         &self,
         url: &Url,
@@ -103,11 +103,11 @@ impl Requests {
         body: &'static [u8],
     ) -> Result<Reply, Failure> {
         let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(content_type))]);
-        self.probe(Method::POST, url, headers, Bytes::from_static(body)).await
+        self.ask_with(Method::POST, url, headers, Bytes::from_static(body)).await
     }
 
     /// One request with credentials. A refusal for want of credentials is tried once more with newer ones.
-    pub(crate) async fn probe(
+    pub(crate) async fn ask_with(
         &self,
         method: Method,
         url: &Url,
@@ -134,6 +134,7 @@ impl Requests {
     ) -> Result<Reply, Failure> {
         headers.extend(self.headers.clone());
         self.auth.apply(&mut headers, used).await?;
+        self.settings.proxy.iter().flat_map(Proxy::secrets).for_each(|secret| used.push(secret));
         let client = self.client.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut reply = exchange(&client, method, url, headers, body, answer_bytes).await;
         match &mut reply {
@@ -233,9 +234,11 @@ impl Failure {
             | Outcome::Misconfigured(reason)
             | Outcome::TooLarge(reason)
             | Outcome::Refused(reason) => reason,
-            Outcome::Delivered | Outcome::DeliveredWithWarning(_) | Outcome::SlowDown(_) | Outcome::Partial { .. } => {
-                self.label
-            }
+            Outcome::Delivered
+            | Outcome::DeliveredWithWarning(_)
+            | Outcome::SlowDown(_)
+            | Outcome::Partial { .. }
+            | Outcome::RefusedSome { .. } => self.label,
         })
     }
 }
@@ -282,7 +285,9 @@ impl<D: Destination> HttpSink<D> {
                 self.cut.store(0, Ordering::Relaxed);
                 let answer =
                     Answer { status: reply.status, headers: &reply.headers, body: &reply.body, events: batch.len() };
-                (self.destination.judge(&answer), reply.status.as_u16().to_string())
+                let outcome = self.destination.judge(&answer);
+                let outcome = self.destination.confirm(outcome, answer, &self.requests).await;
+                (outcome, reply.status.as_u16().to_string())
             }
             Err(failure) => (self.after_failure(&failure, batch), failure.label),
         };

@@ -17,7 +17,7 @@ use super::{Answer, Auth, Authenticator, Destination, Endpoint, HttpSink, Reques
 use crate::record::Timestamp;
 use crate::settings::{Credential, Secret};
 use crate::sink::settings::{Common, Compression, Defaults, SinkType};
-use crate::sink::{BuildError, Context, Event, Limits, Outcome, Probe, Sink};
+use crate::sink::{Batch, BuildError, Context, Event, Limits, Outcome, Probe, Sink};
 
 /// `type: sekoia`: an intake of Sekoia.io. Its format for SentinelOne reads the console's own records: `schema: raw`.
 /// Nothing there tells an event that it has seen before.
@@ -119,7 +119,7 @@ impl Destination for Sekoia {
         "application/json"
     }
 
-    fn open(&self, out: &mut Vec<u8>) {
+    fn open(&self, _batch: &Batch, out: &mut Vec<u8>) {
         match self.format {
             Format::Array => out.push(b'['),
             Format::Batch => {
@@ -213,7 +213,6 @@ mod tests {
     use super::super::answer::judged;
     use super::*;
     use crate::record::{Identity, Stream};
-    use crate::sink::Batch;
 
     fn destination(format: Format) -> Sekoia {
         let key = Arc::new(Credential::new(serde_json::from_value(json!("k\"1")).unwrap()));
@@ -258,7 +257,7 @@ mod tests {
             });
         }
         let (sekoia, mut out) = (destination(format), Vec::new());
-        sekoia.open(&mut out);
+        sekoia.open(&batch, &mut out);
         batch.events().enumerate().for_each(|(index, event)| sekoia.event(index, event, &mut out));
         sekoia.close(&mut out);
         serde_json::from_slice(&out).unwrap()

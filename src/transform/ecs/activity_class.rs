@@ -1,7 +1,7 @@
 //! What an activity is: from the table by its number, else by what little is known of it.
 
 use super::activity_types;
-use super::classification::{categories, normal};
+use super::classification::{Word, categories};
 use super::event::boolean;
 use super::severity::Severity;
 use crate::record::activity::{Activity, ActivityData};
@@ -81,7 +81,7 @@ pub(super) fn of(number: Option<u32>, activity: &Activity<'_>, data: &ActivityDa
 /// What the number alone does not tell.
 fn refine(class: &mut Class, number: Option<u32>, activity: &Activity<'_>, data: &ActivityData<'_>) {
     if class.is("malware") {
-        let refined = categories(data.threat_classification.escaped());
+        let refined = categories(data.threat_classification);
         for category in refined {
             if !class.is(category) {
                 if let Some(place) = class.categories.iter_mut().find(|place| place.is_empty()) {
@@ -90,9 +90,9 @@ fn refine(class: &mut Class, number: Option<u32>, activity: &Activity<'_>, data:
             }
         }
     }
-    match data.confidence_level.text().map(|level| normal(&level)).as_deref() {
-        Some("malicious") => class.severity = Severity::High,
-        Some("suspicious") => class.severity = Severity::Medium,
+    match Word::in_value(data.confidence_level).as_str() {
+        "malicious" => class.severity = Severity::High,
+        "suspicious" => class.severity = Severity::Medium,
         _ => {}
     }
     match number {

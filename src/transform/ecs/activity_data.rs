@@ -145,8 +145,8 @@ pub(super) fn connection(event: &mut Event<'_>, data: &mut ActivityData<'_>) {
         [&mut data.reported_remote_port, ports],
     );
     let open = event.open("network");
-    if let Some(transport) = first([data.reported_protocol, data.protocol]).text() {
-        event.json.text("transport", &transport.to_lowercase());
+    if let Some(transport) = first([data.reported_protocol, data.protocol]).escaped() {
+        event.json.lower_case("transport", transport);
     }
     if inbound || outbound {
         event.json.word("direction", if inbound { "ingress" } else { "egress" });

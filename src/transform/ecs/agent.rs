@@ -1,8 +1,8 @@
 //! `/agents` → ECS: the state of an endpoint, a new point in time with every change.
 
-use super::classification::normal;
+use super::classification::Word;
 use super::endpoint::{self, Os};
-use super::event::{Event, address, boolean};
+use super::event::{Event, boolean};
 use super::severity::Severity;
 use super::vendor::write_rest;
 use super::{Frame, cloud, organization, user};
@@ -103,18 +103,11 @@ fn host(event: &mut Event<'_>, agent: &mut Agent<'_>) {
     };
     endpoint::os(event, &mut os);
     endpoint::addresses(event, agent.network_interfaces, &[agent.last_ip_to_mgmt, agent.external_ip]);
-    for interface in agent.network_interfaces.elements() {
-        if let Some(gateway) = interface.get("gatewayIp").escaped().and_then(address) {
-            event.related.ip.add(gateway);
-        }
-    }
-    endpoint::macs(event, agent.network_interfaces);
     event.close(open);
 }
 
 /// `host.architecture`; a "64 bit" system is an ARM one when its name or its processor says so.
 fn architecture(agent: &Agent<'_>) -> Option<&'static str> {
-    let word = normal(&agent.os_arch.text()?);
     let says_arm = || {
         let says = |value: Value<'_>| {
             value.text().is_some_and(|text| {
@@ -125,7 +118,7 @@ fn architecture(agent: &Agent<'_>) -> Option<&'static str> {
         };
         says(agent.os_name) || says(agent.cpu_id)
     };
-    match word.as_str() {
+    match Word::in_value(agent.os_arch).as_str() {
         "64_bit" if says_arm() => Some("arm64"),
         "64_bit" | "x86_64" | "amd64" => Some("x86_64"),
         "arm64" | "aarch64" => Some("arm64"),

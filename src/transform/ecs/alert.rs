@@ -50,8 +50,8 @@ fn event_object(event: &mut Event<'_>, frame: &Frame<'_>, alert: &mut Alert<'_>,
     event.json.word("kind", "alert");
     event.words("category", ["intrusion_detection"].into_iter().chain(category));
     event.words("type", ["info"].into_iter().chain(kind_of_type.filter(|word| *word != "info")));
-    match info.event_type.text() {
-        Some(event_type) => event.json.text("action", &format!("alert-{}", event_type.to_lowercase())),
+    match info.event_type.escaped() {
+        Some(event_type) => event.json.text("action", &format!("alert-{}", event_type.decode().to_lowercase())),
         None => event.json.word("action", "alert-raised"),
     }
     if matches!(kind, Some(Kind::Login | Kind::Logout)) {

@@ -1,5 +1,6 @@
 //! What alerts and the hits of custom rules in the activity log have in common, whatever the spelling of their keys.
 
+use super::classification::Word;
 use super::endpoint::{self, Os};
 use super::event::{Event, address, boolean};
 use super::user;
@@ -164,8 +165,9 @@ impl Kind {
 
 /// By the prefix of the type's name: consoles spell the rest of it in several ways.
 pub(super) fn kind(event_type: Value<'_>) -> Option<Kind> {
-    let text = event_type.text()?.to_uppercase();
-    let word: String = text.chars().filter(char::is_ascii_alphanumeric).collect();
+    let text = event_type.escaped()?;
+    let word: String =
+        text.raw().chars().filter(char::is_ascii_alphanumeric).map(|letter| letter.to_ascii_uppercase()).collect();
     let change = if word.contains("CREAT") {
         "creation"
     } else if word.contains("DELET") {
@@ -213,9 +215,9 @@ fn connection(event: &mut Event<'_>, detection: &mut Detection<'_, '_>, is_login
     event.port("port", detection.destination.port);
     event.close(open);
     let open = event.open("network");
-    match detection.direction.text().map(|text| text.to_lowercase()).as_deref() {
-        Some("outgoing" | "outbound") => event.json.word("direction", "egress"),
-        Some("incoming" | "inbound") => event.json.word("direction", "ingress"),
+    match Word::in_value(detection.direction).as_str() {
+        "outgoing" | "outbound" => event.json.word("direction", "egress"),
+        "incoming" | "inbound" => event.json.word("direction", "ingress"),
         _ => {}
     }
     event.close(open);
@@ -293,15 +295,15 @@ fn dll(event: &mut Event<'_>, detection: &mut Detection<'_, '_>) {
 fn indicator(event: &mut Event<'_>, detection: &mut Detection<'_, '_>) {
     let threat = event.open("threat");
     let open = event.open("indicator");
-    let kind = detection.indicator_type.text().unwrap_or_default().to_lowercase();
+    let kind = Word::in_value(detection.indicator_type);
     let value = &mut *detection.indicator_value;
     match kind.as_str() {
-        "ip" | "ipv4" | "ipv6" | "ipv4-addr" | "ipv6-addr" => {
+        "ip" | "ipv4" | "ipv6" | "ipv4_addr" | "ipv6_addr" => {
             let is_v6 = value.escaped().is_some_and(|text| text.raw().contains(':'));
             event.json.word("type", if is_v6 { "ipv6-addr" } else { "ipv4-addr" });
             event.ip("ip", value);
         }
-        "md5" | "sha1" | "sha256" | "sha-1" | "sha-256" | "hash" | "file" => {
+        "md5" | "sha1" | "sha256" | "sha_1" | "sha_256" | "hash" | "file" => {
             event.json.word("type", "file");
             let file = event.open("file");
             event.hashes([value]);
@@ -313,7 +315,7 @@ fn indicator(event: &mut Event<'_>, detection: &mut Detection<'_, '_>) {
             event.keyword("original", value);
             event.close(url);
         }
-        "dns" | "domain" | "domain-name" => {
+        "dns" | "domain" | "domain_name" => {
             event.json.word("type", "domain-name");
             event.keyword("name", value);
         }
@@ -346,9 +348,9 @@ fn file(event: &mut Event<'_>, file: &mut File<'_, '_>) {
     event.hashes([&mut *file.sha1, &mut *file.sha256]);
     event.date("created", file.created);
     event.date("mtime", file.mtime);
-    let signed = match file.is_signed.text().map(|text| text.to_lowercase()).as_deref() {
-        Some("signed" | "true") => Some(true),
-        Some("unsigned" | "notsigned" | "not signed" | "not_signed" | "false") => Some(false),
+    let signed = match Word::in_value(file.is_signed).as_str() {
+        "signed" | "true" => Some(true),
+        "unsigned" | "notsigned" | "not_signed" | "false" => Some(false),
         _ => None,
     };
     if let Some(signed) = signed {

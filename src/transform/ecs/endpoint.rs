@@ -1,8 +1,8 @@
 //! `host.*`: the parts that all streams about endpoints share.
 
-use super::classification::normal;
-use super::event::{Event, says_nothing};
-use crate::record::{Escaped, Value};
+use super::classification::Word;
+use super::event::{Event, address, says_nothing};
+use crate::record::{Cursor, Escaped, Value};
 
 /// The first value that says something, else an absent one.
 pub(super) fn first<'a, const N: usize>(values: [Value<'a>; N]) -> Value<'a> {
@@ -60,7 +60,7 @@ pub(super) fn os(event: &mut Event<'_>, os: &mut Os<'_, '_>) {
 
 /// The types of `host.os.type`.
 pub(super) fn os_type(value: Value<'_>) -> Option<&'static str> {
-    match normal(&value.text()?).as_str() {
+    match Word::in_value(value).as_str() {
         "windows" | "windows_legacy" => Some("windows"),
         "macos" => Some("macos"),
         "linux" => Some("linux"),
@@ -71,52 +71,60 @@ pub(super) fn os_type(value: Value<'_>) -> Option<&'static str> {
     }
 }
 
-/// `host.ip`: the addresses of the interfaces, then the others. All of them stay in the record too.
+/// `host.ip`: the addresses of the interfaces, then the others; `host.mac`. All of them stay in the record too.
 pub(super) fn addresses(event: &mut Event<'_>, interfaces: Value<'_>, others: &[Value<'_>]) {
-    let list = event.json.open_list("ip");
-    let mut seen: Vec<Escaped<'_>> = Vec::new();
-    let values = || {
-        let of_interfaces = interfaces.elements().flat_map(|interface| [interface.get("inet"), interface.get("inet6")]);
-        of_interfaces.chain(others.iter().copied())
-    };
-    for value in values() {
-        event.addresses("ip", value, |event, address| {
-            if !seen.contains(&address) {
-                seen.push(address);
-                event.json.element(address);
+    let [mut ips, mut macs] = event.take_lists();
+    Cursor::new(interfaces).each_element(|cursor| {
+        cursor.each_entry(|cursor, key| {
+            let value = cursor.value();
+            match key {
+                "inet" | "inet6" => event.addresses("ip", value, |address| ips.insert(address)),
+                "gatewayIp" => {
+                    if let Some(gateway) = value.escaped().and_then(address) {
+                        event.related.ip.add(gateway);
+                    }
+                }
+                "physical" => {
+                    if let Some(mac) = value.escaped().and_then(Mac::of) {
+                        macs.insert(Escaped::plain(mac.as_str()));
+                    }
+                }
+                _ => {}
             }
         });
+    });
+    for value in others {
+        event.addresses("ip", *value, |address| ips.insert(address));
     }
-    event.json.close(list);
-}
-
-/// `host.mac` in the form of ECS.
-pub(super) fn macs(event: &mut Event<'_>, interfaces: Value<'_>) {
-    let list = event.json.open_list("mac");
-    let mut seen: Vec<String> = Vec::new();
-    for interface in interfaces.elements() {
-        let Some(mac) = interface.get("physical").text().and_then(|text| mac(&text)) else { continue };
-        if !seen.contains(&mac) {
-            event.json.element(Escaped::plain(&mac));
-            seen.push(mac);
-        }
-    }
-    event.json.close(list);
+    ips.write(&mut event.json, "ip");
+    macs.write(&mut event.json, "mac");
+    event.give_back_lists([ips, macs]);
 }
 
 /// `00:25:96:ff:fe:12` and its other spellings as `00-25-96-FF-FE-12`; 6 or 8 bytes.
-fn mac(text: &str) -> Option<String> {
-    let digits: Vec<u8> = text
-        .trim()
-        .bytes()
-        .filter(|byte| !matches!(byte, b':' | b'-' | b'.'))
-        .map(|byte| byte.to_ascii_uppercase())
-        .collect();
-    if !matches!(digits.len(), 12 | 16) || !digits.iter().all(u8::is_ascii_hexdigit) {
-        return None;
+struct Mac {
+    text: [u8; 23],
+    length: usize,
+}
+
+impl Mac {
+    fn of(text: Escaped<'_>) -> Option<Self> {
+        let mut mac = Self { text: [b'-'; 23], length: 0 };
+        let mut digits = 0;
+        for byte in text.trim().raw().bytes().filter(|byte| !matches!(byte, b':' | b'-' | b'.')) {
+            if !byte.is_ascii_hexdigit() || digits == 16 {
+                return None;
+            }
+            mac.text[digits + digits / 2] = byte.to_ascii_uppercase();
+            digits += 1;
+        }
+        mac.length = digits + digits / 2 - 1.min(digits);
+        matches!(digits, 12 | 16).then_some(mac)
     }
-    let pairs: Vec<&str> = digits.chunks(2).filter_map(|pair| std::str::from_utf8(pair).ok()).collect();
-    Some(pairs.join("-"))
+
+    fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.text[..self.length]).unwrap_or_default()
+    }
 }
 
 #[cfg(test)]
@@ -125,11 +133,12 @@ mod tests {
 
     #[test]
     fn mac_addresses_take_the_form_of_ecs() {
+        let mac = |text| Mac::of(Escaped::plain(text)).map(|mac| mac.as_str().to_owned());
         for text in ["00:00:5e:00:53:00", "00-00-5E-00-53-00", "0000.5e00.5300", "00005e005300"] {
             assert_eq!(mac(text).as_deref(), Some("00-00-5E-00-53-00"), "{text}");
         }
         assert_eq!(mac("00:25:96:FF:FE:12:34:56").as_deref(), Some("00-25-96-FF-FE-12-34-56"));
-        for text in ["", "x", "00:00", "zz:zz:zz:zz:zz:zz"] {
+        for text in ["", "x", "00:00", "zz:zz:zz:zz:zz:zz", "00:25:96:FF:FE:12:34:56:78"] {
             assert_eq!(mac(text), None);
         }
     }

@@ -3,7 +3,8 @@
 
 use std::net::IpAddr;
 
-use super::related::Related;
+use super::mitre::Techniques;
+use super::related::{Related, Set};
 use super::severity::Severity;
 use crate::record::{Escaped, Kind, Timestamp, Value};
 use crate::transform::copy::Sibling;
@@ -15,6 +16,9 @@ pub(super) struct Scratch {
     pub related: Related,
     pub faults: String,
     pub siblings: Vec<Sibling>,
+    path: Vec<&'static str>,
+    lists: [Set; 2],
+    pub techniques: Techniques,
 }
 
 /// The event that is being written.
@@ -23,7 +27,9 @@ pub(super) struct Event<'o> {
     pub json: Json<'o>,
     pub related: &'o mut Related,
     faults: &'o mut String,
-    path: Vec<&'static str>,
+    path: &'o mut Vec<&'static str>,
+    lists: &'o mut [Set; 2],
+    pub techniques: &'o mut Techniques,
 }
 
 /// An object of the event that is being written.
@@ -34,11 +40,14 @@ impl<'o> Event<'o> {
     pub fn new(out: &'o mut Vec<u8>, scratch: &'o mut Scratch) -> Self {
         scratch.related.clear();
         scratch.faults.clear();
+        scratch.path.clear();
         Self {
             json: Json::new(out, &mut scratch.siblings),
             related: &mut scratch.related,
             faults: &mut scratch.faults,
-            path: Vec::new(),
+            path: &mut scratch.path,
+            lists: &mut scratch.lists,
+            techniques: &mut scratch.techniques,
         }
     }
 
@@ -50,6 +59,17 @@ impl<'o> Event<'o> {
     pub fn close(&mut self, object: Object) {
         self.path.pop();
         self.json.close(object.0);
+    }
+
+    /// Two empty lists of texts, which are to be given back.
+    pub fn take_lists(&mut self) -> [Set; 2] {
+        let mut lists = std::mem::take(self.lists);
+        lists.iter_mut().for_each(Set::clear);
+        lists
+    }
+
+    pub fn give_back_lists(&mut self, lists: [Set; 2]) {
+        *self.lists = lists;
     }
 
     /// A value that does not fit stays in the record, as text, and `error.message` says so.
@@ -195,7 +215,7 @@ impl<'o> Event<'o> {
 
     /// The addresses of a list, or of a text in which they are separated by commas; all of them go to `related.ip` too.
     /// The value stays in the record.
-    pub fn addresses<'a>(&mut self, name: &str, value: Value<'a>, mut take: impl FnMut(&mut Self, Escaped<'a>)) {
+    pub fn addresses<'a>(&mut self, name: &str, value: Value<'a>, mut take: impl FnMut(Escaped<'a>)) {
         let mut one = |event: &mut Self, value: Value<'a>| {
             let Some(text) = value.escaped() else { return !value.is_empty() };
             let mut bad = false;
@@ -203,7 +223,7 @@ impl<'o> Event<'o> {
                 match address(part) {
                     Some(address) => {
                         event.related.ip.add(address);
-                        take(event, address);
+                        take(address);
                     }
                     None => bad = true,
                 }
@@ -249,14 +269,15 @@ impl<'o> Event<'o> {
         text
     }
 
-    /// Texts in one, with something between them.
-    pub fn joined(&mut self, name: &str, between: &str, texts: &[Escaped<'_>]) {
-        let Some((first, rest)) = texts.split_first() else { return };
-        self.json.name(name);
+    /// `event.reason`: the descriptions of the indicators that have been read.
+    pub fn reasons(&mut self) {
+        let mut descriptions = self.techniques.descriptions.iter();
+        let Some(first) = descriptions.next() else { return };
+        self.json.name("reason");
         self.json.raw(b"\"");
         self.json.raw(first.raw().as_bytes());
-        for text in rest {
-            self.json.raw(between.as_bytes());
+        for text in descriptions {
+            self.json.raw(b"; ");
             self.json.raw(text.raw().as_bytes());
         }
         self.json.raw(b"\"");

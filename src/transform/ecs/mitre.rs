@@ -1,82 +1,109 @@
-//! `threat.tactic`, `threat.technique` and their kin from the indicators of a threat.
+//! `threat.tactic`, `threat.technique` and their kin, and `event.reason`, from the indicators of a threat.
 
-use super::classification::normal;
+use super::classification::Word;
 use super::event::Event;
-use crate::record::{Escaped, Value};
+use super::related::Set;
+use crate::record::{Cursor, Escaped, Value};
 
-/// Writes the tactics and techniques into the `threat` object that is open. Lists run in parallel: the reference of a
-/// technique is the link of its first mention.
-pub(super) fn write(event: &mut Event<'_>, indicators: Value<'_>) {
-    let mut tactics = List::default();
-    let mut techniques = List::default();
-    let mut subtechniques = List::default();
-    let mut names = List::default();
-    for tactic in indicators.elements().flat_map(|indicator| indicator.get("tactics").elements()) {
-        if let Some(name) = tactic.get("name").escaped() {
-            tactics.add(name, None);
-        }
-        for technique in tactic.get("techniques").elements() {
-            let Some(name) = technique.get("name").escaped() else { continue };
-            let link = technique.get("link").escaped();
-            match technique_ids(name) {
-                Some((parent, None)) => techniques.add(parent, link),
-                Some((parent, Some(full))) => {
-                    techniques.add(parent, link);
-                    subtechniques.add(full, link);
-                }
-                None => names.add(name, link),
-            }
+/// What the indicators say, each thing once, in order of appearance.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Techniques {
+    pub descriptions: Set,
+    tactics: Set,
+    tactic_ids: Set,
+    ids: Set,
+    /// What techniques are called that have no id.
+    names: Set,
+    /// One for each technique: the link of its first mention.
+    references: Set,
+    sub_ids: Set,
+    sub_references: Set,
+}
+
+impl Techniques {
+    /// Reads the indicators in one pass.
+    pub fn read(&mut self, indicators: Value<'_>) {
+        self.clear();
+        Cursor::new(indicators).each_element(|cursor| {
+            cursor.each_entry(|cursor, key| match key {
+                "description" => self.descriptions.add_value(cursor.value()),
+                "tactics" => cursor.each_element(|cursor| self.read_tactic(cursor)),
+                _ => drop(cursor.value()),
+            });
+        });
+    }
+
+    fn clear(&mut self) {
+        let Self { descriptions, tactics, tactic_ids, ids, names, references, sub_ids, sub_references } = self;
+        for set in [descriptions, tactics, tactic_ids, ids, names, references, sub_ids, sub_references] {
+            set.clear();
         }
     }
-    if tactics.0.is_empty() && techniques.0.is_empty() && names.0.is_empty() {
+
+    fn read_tactic(&mut self, cursor: &mut Cursor<'_>) {
+        cursor.each_entry(|cursor, key| match key {
+            "name" => {
+                let Some(name) = cursor.value().escaped() else { return };
+                self.tactics.add(name);
+                if let Some(id) = tactic_id(Word::of(name).as_str()) {
+                    self.tactic_ids.add(Escaped::plain(id));
+                }
+            }
+            "techniques" => cursor.each_element(|cursor| {
+                let (mut name, mut link) = (None, None);
+                cursor.each_entry(|cursor, key| {
+                    let value = cursor.value();
+                    match key {
+                        "name" => name = value.escaped(),
+                        "link" => link = value.escaped(),
+                        _ => {}
+                    }
+                });
+                if let Some(name) = name {
+                    self.add(name, link.unwrap_or(Escaped::plain("")));
+                }
+            }),
+            _ => drop(cursor.value()),
+        });
+    }
+
+    fn add(&mut self, name: Escaped<'_>, link: Escaped<'_>) {
+        let Some((id, sub_id)) = technique_ids(name) else {
+            if self.names.add(name) {
+                self.references.add(link);
+            }
+            return;
+        };
+        if self.ids.add(id) {
+            self.references.add(link);
+        }
+        if sub_id.is_some_and(|sub_id| self.sub_ids.add(sub_id)) {
+            self.sub_references.add(link);
+        }
+    }
+}
+
+/// Writes the tactics and techniques that have been read into the `threat` object that is open.
+pub(super) fn write(event: &mut Event<'_>) {
+    let techniques = &*event.techniques;
+    if techniques.tactics.is_empty() && techniques.ids.is_empty() && techniques.names.is_empty() {
         return;
     }
-    event.json.word("framework", "MITRE ATT&CK");
-    let open = event.open("tactic");
-    list(event, "name", tactics.texts());
-    list(event, "id", tactics.texts().filter_map(|name| tactic_id(&normal(&name.decode()))).map(Escaped::plain));
-    event.close(open);
-    let open = event.open("technique");
-    list(event, "id", techniques.texts());
-    list(event, "name", names.texts());
-    list(event, "reference", techniques.links().chain(names.links()));
-    let sub = event.open("subtechnique");
-    list(event, "id", subtechniques.texts());
-    list(event, "reference", subtechniques.links());
-    event.close(sub);
-    event.close(open);
-}
-
-/// Texts without doubles, each with the link of its first mention.
-#[derive(Default)]
-struct List<'a>(Vec<(Escaped<'a>, Option<Escaped<'a>>)>);
-
-impl<'a> List<'a> {
-    fn add(&mut self, text: Escaped<'a>, link: Option<Escaped<'a>>) {
-        if !self.0.iter().any(|(known, _)| *known == text) {
-            self.0.push((text, link));
-        }
-    }
-
-    fn texts(&self) -> impl Iterator<Item = Escaped<'a>> {
-        self.0.iter().map(|(text, _)| *text)
-    }
-
-    fn links(&self) -> impl Iterator<Item = Escaped<'a>> {
-        self.0.iter().filter_map(|(_, link)| *link)
-    }
-}
-
-fn list<'a>(event: &mut Event<'_>, name: &str, texts: impl Iterator<Item = Escaped<'a>>) {
-    let list = event.json.open_list(name);
-    let mut seen = Vec::new();
-    for text in texts {
-        if !seen.contains(&text) {
-            seen.push(text);
-            event.json.element(text);
-        }
-    }
-    event.json.close(list);
+    let json = &mut event.json;
+    json.word("framework", "MITRE ATT&CK");
+    let open = json.open("tactic");
+    techniques.tactics.write(json, "name");
+    techniques.tactic_ids.write(json, "id");
+    json.close(open);
+    let open = json.open("technique");
+    techniques.ids.write(json, "id");
+    techniques.names.write(json, "name");
+    techniques.references.write(json, "reference");
+    let sub = json.open("subtechnique");
+    techniques.sub_ids.write(json, "id");
+    techniques.sub_references.write(json, "reference");
+    json.close(sub);
+    json.close(open);
 }
 
 /// `T1059` and `T1059.001`: the technique's id, and the whole of a sub-technique's.

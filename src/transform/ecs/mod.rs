@@ -39,6 +39,11 @@ use crate::record::{JsonError, Reader, Stream, Timestamp, Value};
 /// The schema's name with its version, for the Kafka header.
 pub(super) const NAME: &str = "ecs-9.4.0";
 
+/// Whether the table of activity types has a row for it.
+pub(super) fn knows_activity_type(id: u32) -> bool {
+    activity_types::find(id).is_some()
+}
+
 /// Maps the records of one lane into ECS.
 #[derive(Debug, Clone)]
 pub(super) struct Ecs {

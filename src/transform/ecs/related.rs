@@ -1,4 +1,4 @@
-use crate::record::Escaped;
+use crate::record::{Escaped, Value};
 use crate::transform::json::Json;
 
 /// `related.*`: everything an analyst pivots on, without doubles, in order of first appearance.
@@ -18,9 +18,7 @@ impl Related {
     pub fn write(&self, json: &mut Json<'_>) {
         let related = json.open("related");
         for (name, set) in [("ip", &self.ip), ("hash", &self.hash), ("user", &self.user), ("hosts", &self.hosts)] {
-            let list = json.open_list(name);
-            set.iter().for_each(|text| json.element(text));
-            json.close(list);
+            set.write(json, name);
         }
         json.close(related);
     }
@@ -39,10 +37,11 @@ impl Set {
         self.entries.clear();
     }
 
-    pub fn add(&mut self, text: Escaped<'_>) {
+    /// True when the text is new.
+    pub fn add(&mut self, text: Escaped<'_>) -> bool {
         let text = text.raw();
         if text.is_empty() {
-            return;
+            return false;
         }
         let fingerprint = fingerprint(text.as_bytes());
         let known =
@@ -50,6 +49,19 @@ impl Set {
         if !known {
             self.text.push_str(text);
             self.entries.push((fingerprint, self.text.len()));
+        }
+        !known
+    }
+
+    /// As [`Set::add`], new or not.
+    pub fn insert(&mut self, text: Escaped<'_>) {
+        self.add(text);
+    }
+
+    /// The text of a scalar.
+    pub fn add_value(&mut self, value: Value<'_>) {
+        if let Some(text) = value.escaped() {
+            self.add(text);
         }
     }
 
@@ -60,6 +72,17 @@ impl Set {
         } else {
             self.add(text);
         }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// As a list, unless it is empty.
+    pub fn write(&self, json: &mut Json<'_>, name: &str) {
+        let list = json.open_list(name);
+        self.iter().for_each(|text| json.element(text));
+        json.close(list);
     }
 
     pub fn iter(&self) -> impl Iterator<Item = Escaped<'_>> {

@@ -1,6 +1,6 @@
 //! `/threats` → ECS.
 
-use super::classification::{self, normal};
+use super::classification::{self, Word};
 use super::endpoint::{self, first};
 use super::event::{Event, boolean};
 use super::severity::Severity;
@@ -104,16 +104,19 @@ fn computer_name<'a>(threat: &Threat<'a>) -> Value<'a> {
 
 fn event_object(event: &mut Event<'_>, frame: &Frame<'_>, threat: &mut Threat<'_>, id: Value<'_>, severity: Severity) {
     let info = &mut threat.threat_info;
-    let mitigation = info.mitigation_status.text().map(|status| normal(&status));
+    let mitigation = Word::in_value(info.mitigation_status);
     let open = event.open("event");
     event.json.word("kind", "alert");
-    let class = classification::categories(info.classification.escaped());
+    let class = classification::categories(info.classification);
     event.words("category", class.iter().copied().chain(names_process(info).then_some("process")));
     event.words("type", ["info"]);
-    if let Some(status) = &mitigation {
-        event.json.text("action", &format!("threat-{}", status.replace('_', "-")));
+    if !mitigation.as_str().is_empty() {
+        event.json.name("action");
+        event.json.raw(b"\"threat-");
+        event.json.raw(mitigation.hyphenated().as_str().as_bytes());
+        event.json.raw(b"\"");
     }
-    event.json.word("outcome", outcome(mitigation.as_deref(), boolean(info.failed_actions)));
+    event.json.word("outcome", outcome(mitigation.as_str(), boolean(info.failed_actions)));
     event.severity(severity);
     if let Some(id) = id.escaped() {
         event.json.escaped("id", id);
@@ -128,21 +131,16 @@ fn event_object(event: &mut Event<'_>, frame: &Frame<'_>, threat: &mut Threat<'_
     }
     event.date("created", &mut info.created_at);
     event.date("start", &mut info.identified_at);
-    let mut descriptions: Vec<Escaped<'_>> = Vec::new();
-    for description in threat.indicators.elements().filter_map(|indicator| indicator.get("description").escaped()) {
-        if !descriptions.contains(&description) {
-            descriptions.push(description);
-        }
-    }
-    event.joined("reason", "; ", &descriptions);
+    event.techniques.read(threat.indicators);
+    event.reasons();
     event.provenance(frame);
     event.close(open);
 }
 
-fn outcome(mitigation: Option<&str>, failed: Option<bool>) -> &'static str {
+fn outcome(mitigation: &str, failed: Option<bool>) -> &'static str {
     match mitigation {
-        Some("mitigated" | "marked_as_benign" | "blocked") => "success",
-        Some("not_mitigated" | "active") if failed == Some(true) => "failure",
+        "mitigated" | "marked_as_benign" | "blocked" => "success",
+        "not_mitigated" | "active" if failed == Some(true) => "failure",
         _ => "unknown",
     }
 }
@@ -150,18 +148,18 @@ fn outcome(mitigation: Option<&str>, failed: Option<bool>) -> &'static str {
 /// Malicious is high, and critical when it is ransomware or still at work on an infected endpoint.
 fn severity(threat: &Threat<'_>) -> Severity {
     let info = &threat.threat_info;
-    let is = |value: Value<'_>, word: &str| value.text().is_some_and(|text| normal(&text) == word);
     let at_work = || {
-        is(info.mitigation_status, "not_mitigated") && boolean(threat.agent_realtime_info.agent_infected) == Some(true)
+        Word::is(info.mitigation_status, "not_mitigated")
+            && boolean(threat.agent_realtime_info.agent_infected) == Some(true)
     };
-    if is(info.analyst_verdict, "false_positive")
-        || is(info.classification, "benign")
-        || is(info.mitigation_status, "marked_as_benign")
+    if Word::is(info.analyst_verdict, "false_positive")
+        || Word::is(info.classification, "benign")
+        || Word::is(info.mitigation_status, "marked_as_benign")
     {
         Severity::Informational
-    } else if is(info.confidence_level, "malicious") {
-        if is(info.classification, "ransomware") || at_work() { Severity::Critical } else { Severity::High }
-    } else if is(info.confidence_level, "suspicious") {
+    } else if Word::is(info.confidence_level, "malicious") {
+        if Word::is(info.classification, "ransomware") || at_work() { Severity::Critical } else { Severity::High }
+    } else if Word::is(info.confidence_level, "suspicious") {
         Severity::Medium
     } else {
         Severity::Informational
@@ -195,19 +193,16 @@ fn engines(event: &mut Event<'_>, info: &ThreatInfo<'_>) {
 fn threat_object(event: &mut Event<'_>, threat: &Threat<'_>) {
     let info = &threat.threat_info;
     let open = event.open("threat");
-    mitre::write(event, threat.indicators);
+    mitre::write(event);
     let indicator = event.open("indicator");
     if boolean(info.is_fileless) != Some(true) {
         event.json.word("type", "file");
     }
-    let confidence = info.confidence_level.text().map(|level| normal(&level));
-    if let Some(confidence) = confidence.and_then(|level| match level.as_str() {
-        "malicious" => Some("High"),
-        "suspicious" => Some("Medium"),
-        "n/a" => Some("Not Specified"),
-        _ => None,
-    }) {
-        event.json.word("confidence", confidence);
+    match Word::in_value(info.confidence_level).as_str() {
+        "malicious" => event.json.word("confidence", "High"),
+        "suspicious" => event.json.word("confidence", "Medium"),
+        "n/a" => event.json.word("confidence", "Not Specified"),
+        _ => {}
     }
     // The same fields are written into `file` from the record itself; these are copies.
     let open_file = event.open("file");
@@ -229,12 +224,13 @@ fn file_fields<'a>(
     let of_path = path.escaped().map(Escaped::last_segment).filter(|name| !name.raw().is_empty());
     event.optional("name", of_path.or_else(|| first([info.file_display_name, info.threat_name]).escaped()));
     event.keyword("path", path);
-    if let Some(text) = extension.text() {
-        let plain = text.trim_start_matches('.').to_lowercase();
-        if !plain.is_empty() {
-            event.json.text("extension", &plain);
+    if let Some(text) = extension.escaped() {
+        let plain = Escaped::plain(text.raw().trim_start_matches('.'));
+        if !plain.raw().is_empty() {
+            event.json.lower_case("extension", plain);
         }
-        if plain == text {
+        let is_lower_case = plain.raw().bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase());
+        if plain == text && is_lower_case {
             extension.take();
         }
     }
@@ -277,10 +273,9 @@ fn file(event: &mut Event<'_>, info: &mut ThreatInfo<'_>) {
 
 /// A file that is not signed has no valid signature either: then only that it has none is said.
 fn signature(event: &mut Event<'_>, info: &mut ThreatInfo<'_>) {
-    let verification = info.file_verification_type.text().map(|text| text.to_ascii_lowercase());
-    let exists = match verification.as_deref() {
-        Some(text) if text.starts_with("signed") => Some(true),
-        Some("notsigned" | "not signed" | "not_signed" | "unsigned") => Some(false),
+    let exists = match Word::in_value(info.file_verification_type).as_str() {
+        word if word.starts_with("signed") => Some(true),
+        "notsigned" | "not_signed" | "unsigned" => Some(false),
         _ => None,
     };
     let open = event.open("code_signature");
@@ -338,6 +333,5 @@ fn host(event: &mut Event<'_>, threat: &mut Threat<'_>) {
     };
     endpoint::os(event, &mut os);
     endpoint::addresses(event, now.network_interfaces, &[then.agent_ip_v4, then.agent_ip_v6, then.external_ip]);
-    endpoint::macs(event, now.network_interfaces);
     event.close(open);
 }

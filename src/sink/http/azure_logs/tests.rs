@@ -3,7 +3,7 @@ use http::StatusCode;
 use super::super::answer::judged;
 use super::*;
 use crate::record::{Identity, Stream};
-use crate::sink::{Batch, Shared};
+use crate::sink::Shared;
 
 fn context(schema: Schema) -> Context {
     Context {
@@ -71,7 +71,7 @@ fn row(azure: &AzureLogs, body: &str, error: Option<&str>) -> serde_json::Value 
         error.map(Into::into)
     });
     let mut out = Vec::new();
-    azure.open(&mut out);
+    azure.open(&batch, &mut out);
     azure.event(0, batch.event(0).unwrap(), &mut out);
     azure.event(1, batch.event(0).unwrap(), &mut out);
     azure.close(&mut out);

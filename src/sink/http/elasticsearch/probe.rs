@@ -110,7 +110,7 @@ impl Asks<'_> {
         let body = json!({ "index": [{ "names": [self.name], "privileges": ["create_doc", "auto_configure"] }] });
         let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
         let url = self.base.join("_security/user/_has_privileges");
-        let reply = self.requests.probe(Method::POST, url.url(), headers, Bytes::from(body.to_string())).await;
+        let reply = self.requests.ask_with(Method::POST, url.url(), headers, Bytes::from(body.to_string())).await;
         let reply = reply.map_err(|failure| failure.into_probe())?;
         let Some(answer) = (reply.status.as_u16() == 200).then(|| read::<Value>(&reply)).flatten() else {
             return Ok(Rights::default());

@@ -2,7 +2,7 @@ use super::super::answer::judged;
 use super::*;
 use crate::record::{Identity, Stream};
 use crate::settings::Schema;
-use crate::sink::{Batch, Shared};
+use crate::sink::Shared;
 
 fn context() -> Context {
     Context {
@@ -93,7 +93,7 @@ fn logs_are_base64_with_their_times_and_labels() {
     }
     let secops = destination(json!({ "forwarder": "f", "namespace": "n" }));
     let mut out = Vec::new();
-    secops.open(&mut out);
+    secops.open(&batch, &mut out);
     batch.events().enumerate().for_each(|(index, event)| secops.event(index, event, &mut out));
     secops.close(&mut out);
     let body: serde_json::Value = serde_json::from_slice(&out).unwrap();

@@ -1,0 +1,135 @@
+//! The way to the emulated console: what may happen to a request and to its answer.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use s1_forwarder::console::{self, Transport, TransportError};
+use s1_forwarder::emulator;
+use secrecy::ExposeSecret;
+use tokio::time::sleep;
+
+use crate::world::{Point, World, about};
+
+/// The client takes the list to be at its end after five.
+const MOST_EMPTY_PAGES: u32 = 3;
+
+pub struct Wire {
+    pub world: Arc<World>,
+    pub random: std::sync::Mutex<fastrand::Rng>,
+    pub empty_pages: AtomicU32,
+}
+
+impl std::fmt::Debug for Wire {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Wire")
+    }
+}
+
+impl Wire {
+    /// The answer to a query of a list.
+    fn list(&self, asked: &mut emulator::Request, random: &mut fastrand::Rng) -> emulator::Answer {
+        let world = &self.world;
+        let plan = &world.plan.console;
+        let unrest = |chance| !world.is_calm() && world.nature.chance(chance);
+        asked.query = capped(&asked.query, plan.page_cap);
+        if unrest(plan.unrest) {
+            world.nature.happen(world.now());
+        }
+        let mut answer = world.nature.console.answer(asked, world.now().micros());
+        if unrest(plan.unrest) {
+            world.nature.happen(world.now());
+        }
+        let paged = answer.status == 200 && asked.query.contains("sortBy=") && !asked.query.contains("countOnly");
+        let may_be_empty = !world.is_calm() && paged && self.empty_pages.load(Ordering::Relaxed) < MOST_EMPTY_PAGES;
+        if may_be_empty && random.f64() < plan.empty_pages {
+            self.empty_pages.fetch_add(1, Ordering::Relaxed);
+            let cursor = same_place(asked, random.u32(..));
+            answer.body = format!(r#"{{"data":[],"pagination":{{"nextCursor":"{cursor}","totalItems":0}}}}"#).into();
+        } else if paged {
+            self.empty_pages.store(0, Ordering::Relaxed);
+        }
+        answer
+    }
+
+    async fn exchange(&self, request: console::Request) -> Result<console::Response, TransportError> {
+        let world = &self.world;
+        let mut random = crate::world::lock(&self.random).fork();
+        let uri: http::Uri = request.url.parse().unwrap();
+        sleep(about(&mut random, world.plan.console.latency)).await;
+        let mut headers = HeaderMap::new();
+        let token = format!("ApiToken {}", request.token.expose_secret());
+        headers.insert(AUTHORIZATION, HeaderValue::from_str(&token).unwrap());
+        let mut asked = emulator::Request {
+            method: if request.body.is_some() { http::Method::POST } else { http::Method::GET },
+            path: uri.path().to_owned(),
+            query: uri.query().unwrap_or_default().to_owned(),
+            headers,
+            body: request.body.map(Bytes::from).unwrap_or_default(),
+        };
+        let answer = self.list(&mut asked, &mut random);
+        world.note(format_args!(
+            "{} {}: {} {} bytes {:?}",
+            asked.path,
+            asked.query,
+            answer.status,
+            answer.body.len(),
+            answer.travel
+        ));
+        let travel = answer.travel;
+        sleep(travel.delay + travel.body_takes + about(&mut random, world.plan.console.latency)).await;
+        world.reach(Point::ConsoleAnswered).await;
+        if travel.dropped {
+            return Err(TransportError::Connect("reset".to_owned()));
+        }
+        if answer.body.len() > request.max_bytes {
+            world.note(format_args!("larger than {}", request.max_bytes));
+            return Err(TransportError::TooLarge(request.max_bytes));
+        }
+        let body = match travel.cut_after.filter(|cut| *cut < answer.body.len()) {
+            // Some proxies end a body that was cut off as if it were whole.
+            Some(cut) if random.bool() => answer.body.slice(..cut),
+            Some(_) => return Err(TransportError::Broken("cut".to_owned())),
+            None => answer.body,
+        };
+        Ok(console::Response { status: answer.status, headers: answer.headers, body })
+    }
+}
+
+impl Transport for Wire {
+    fn send(&self, request: console::Request) -> BoxFuture<'_, Result<console::Response, TransportError>> {
+        Box::pin(self.exchange(request))
+    }
+}
+
+fn capped(query: &str, cap: usize) -> String {
+    let capped = |pair: &str| match pair.strip_prefix("limit=").and_then(|limit| limit.parse::<usize>().ok()) {
+        Some(limit) => format!("limit={}", limit.min(cap)),
+        None => pair.to_owned(),
+    };
+    query.split('&').map(capped).collect::<Vec<_>>().join("&")
+}
+
+/// Another cursor to the place that was asked for.
+fn same_place(asked: &emulator::Request, nonce: u32) -> String {
+    let given = url::form_urlencoded::parse(asked.query.as_bytes()).find(|(name, _)| name == "cursor");
+    let cursor = given.and_then(|(_, text)| {
+        let text = text.replace("%3D", "=");
+        serde_json::from_slice::<serde_json::Value>(&BASE64_STANDARD.decode(text).ok()?).ok()
+    });
+    let (table, column) =
+        if asked.path.ends_with("threats") { ("ThreatView", "updatedAt") } else { ("Activity", "createdAt") };
+    let mut cursor = cursor.unwrap_or_else(|| {
+        serde_json::json!({
+            "id_column": format!("{table}.id"), "id_value": 0, "id_sort_order": "asc",
+            "sort_by_column": format!("{table}.{column}"), "sort_by_value": "1970-01-01T00:00:00.000000Z",
+            "sort_order": "asc",
+        })
+    });
+    cursor["nonce"] = nonce.into();
+    BASE64_STANDARD.encode(cursor.to_string()).replace('=', "%3D")
+}

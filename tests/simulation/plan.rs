@@ -1,0 +1,334 @@
+//! What one seed decides before anything runs: settings, and which things go wrong how often.
+
+use std::time::Duration;
+
+use fastrand::Rng;
+use s1_forwarder::emulator::{Faults, Kind, LastPage, Mishap, Quirks, RetryAfter};
+use s1_forwarder::record::{Stream, Timestamp};
+use s1_forwarder::settings::Period;
+use s1_forwarder::source::Since;
+
+/// Decides which things a seed is about: each with its own probability, so that most schedules have few troubles at once.
+fn with(random: &mut Rng, chance: f64) -> bool {
+    random.f64() < chance
+}
+
+fn pick<T: Copy>(random: &mut Rng, choices: &[T]) -> T {
+    choices[random.usize(..choices.len())]
+}
+
+fn share(random: &mut Rng, whole: Duration, from: f64, to: f64) -> Duration {
+    whole.mul_f64(from + random.f64() * (to - from))
+}
+
+/// A stretch of the schedule, counted from its begin.
+#[derive(Debug, Clone)]
+pub struct Window<T> {
+    pub from: Duration,
+    pub to: Duration,
+    pub what: T,
+}
+
+/// The value whose window is open.
+pub fn open<T>(windows: &[Window<T>], at: Duration) -> Option<&T> {
+    windows.iter().find(|window| (window.from..window.to).contains(&at)).map(|window| &window.what)
+}
+
+#[derive(Debug)]
+pub struct Plan {
+    /// Moment of the begin by the console's clock.
+    pub start: Timestamp,
+    /// How far this machine's clock is ahead of the console's, in seconds.
+    pub skew: i64,
+    /// How long things happen and go wrong.
+    pub active: Duration,
+    pub overlap: Duration,
+    pub since: Since,
+    pub history: usize,
+    pub births: usize,
+    pub span: Duration,
+    pub console: ConsolePlan,
+    pub lanes: Vec<LanePlan>,
+    pub store: StorePlan,
+    pub budget: usize,
+    pub checkpoint_interval: Duration,
+    /// Kills and stops.
+    pub blows: usize,
+    /// Time between polls.
+    pub interval: Duration,
+    pub gentle: bool,
+    pub random: Rng,
+}
+
+#[derive(Debug)]
+pub struct ConsolePlan {
+    pub rate: f64,
+    pub timeout: Duration,
+    pub latency: Duration,
+    pub quirks: Quirks,
+    pub faults: Faults,
+    pub weather: Vec<Window<Faults>>,
+    /// Pages are never longer, whatever is asked for.
+    pub page_cap: usize,
+    /// How often a page comes empty, with a cursor to go on.
+    pub empty_pages: f64,
+    /// How often something happens just before and just after a page is read.
+    pub unrest: f64,
+    /// How often a record becomes visible later than `overlap`.
+    pub too_late: f64,
+    pub fat: f64,
+}
+
+/// What the sink does to everything for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mood {
+    Dead,
+    Silent,
+    Throttled(Duration),
+    Unauthorized,
+    Misconfigured,
+    RefusesAll,
+}
+
+#[derive(Debug, Clone)]
+pub struct LanePlan {
+    pub stream: Stream,
+    pub sink: String,
+    pub interval: Duration,
+    pub exclude: Vec<u32>,
+    pub events: usize,
+    pub bytes: usize,
+    pub event_bytes: usize,
+    pub copies: usize,
+    pub flush: Duration,
+    pub concurrency: usize,
+    pub retry: (Duration, Duration),
+    pub latency: Duration,
+    /// Chances of one attempt.
+    pub refuse: f64,
+    pub lose: f64,
+    pub partial: f64,
+    pub warn: f64,
+    /// Refuses single events of a batch by name, and not the batch.
+    pub itemised: bool,
+    pub poison: f64,
+    pub most_events: usize,
+    pub moods: Vec<Window<Mood>>,
+    /// Never takes anything, from begin to end.
+    pub dead_for_ever: bool,
+}
+
+#[derive(Debug)]
+pub struct StorePlan {
+    pub latency: Duration,
+    pub fail: f64,
+    pub fails: Vec<Window<()>>,
+    /// Of the writes that fail or are cut off, this share is applied all the same.
+    pub applied: f64,
+    pub letters_fail: f64,
+}
+
+impl Plan {
+    pub fn of(seed: u64) -> Self {
+        let mut random = Rng::with_seed(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5eed);
+        let r = &mut random;
+        let interval = Duration::from_secs(pick(r, &[10, 30, 60, 60, 300, 900]));
+        let polls = r.u32(8..40);
+        let active = interval * polls;
+        let overlap = Duration::from_secs(pick(r, &[10, 60, 300, 300, 1800]));
+        let calm_clock = !with(r, 0.15);
+        let skew = if with(r, 0.12) { pick(r, &[-7_000, -400, -45, 45, 400, 7_000]) } else { 0 };
+        let span = Duration::from_secs(pick(r, &[600, 7_200, 86_400]));
+        let since = match r.u32(..8) {
+            0 => Since::Now,
+            1 => Since::Ago(Period(span / 2)),
+            2 => Since::At(Timestamp::from_micros(1_790_000_000_000_000 - 300_000_000)),
+            _ => Since::Beginning,
+        };
+        let console = ConsolePlan::of(r, active, overlap, skew == 0 && !calm_clock);
+        let lane_count = pick(r, &[1, 1, 2, 3, 4]);
+        let mut lanes: Vec<_> = (0..lane_count).map(|index| LanePlan::of(r, index, interval, active)).collect();
+        if lane_count > 1 && with(r, 0.1) {
+            lanes[0].dead_for_ever = true;
+        }
+        let records: usize = pick(r, &[30, 60, 120, 250]) / lane_count.min(3);
+        Self {
+            start: Timestamp::from_micros(1_790_000_000_000_000 + r.i64(0..5_000_000)),
+            skew,
+            active,
+            overlap,
+            since,
+            history: r.usize(0..=records),
+            births: r.usize(5..=records.max(6)),
+            span,
+            console,
+            lanes,
+            store: StorePlan::of(r, active),
+            budget: pick(r, &[96 << 10, 256 << 10, 1 << 20, 64 << 20]),
+            checkpoint_interval: Duration::from_secs(if with(r, 0.25) { 5 } else { 0 }),
+            blows: if with(r, 0.35) { 0 } else { r.usize(1..8) },
+            gentle: with(r, 0.2),
+            interval,
+            random: r.fork(),
+        }
+    }
+}
+
+impl ConsolePlan {
+    fn of(r: &mut Rng, active: Duration, overlap: Duration, wrong_clock: bool) -> Self {
+        let mut faults = Faults::default();
+        let mut add = |r: &mut Rng, chance: f64, mishap: Mishap, most: f64| {
+            if with(r, chance) {
+                let share = r.f64() * most;
+                faults = std::mem::take(&mut faults).with(mishap, share);
+            }
+        };
+        for mishap in [
+            Mishap::TooManyRequests(RetryAfter::Absent),
+            Mishap::TooManyRequests(RetryAfter::Seconds(2)),
+            Mishap::TooManyRequests(RetryAfter::Date(5)),
+            Mishap::InternalError,
+            Mishap::BadGateway,
+            Mishap::Unavailable,
+            Mishap::GatewayTimeout,
+            Mishap::ErrorsInside,
+            Mishap::HarmlessErrors,
+            Mishap::NullData,
+            Mishap::HtmlPage,
+            Mishap::Truncated,
+            Mishap::Dropped,
+            Mishap::SlowBody(Duration::from_secs(2)),
+            Mishap::SlowAnswer(Duration::from_secs(40)),
+        ] {
+            add(r, 0.1, mishap, 0.3);
+        }
+        for mishap in [Mishap::Unauthorized, Mishap::Forbidden] {
+            add(r, 0.04, mishap, 0.05);
+        }
+        for mishap in [Mishap::RefusedCursor, Mishap::RepeatedCursor, Mishap::ShortPage] {
+            add(r, 0.25, mishap, 0.5);
+        }
+        if wrong_clock {
+            let ahead = i64::try_from(overlap.as_secs()).unwrap_or(0) + r.i64(60..7_200);
+            let off = pick(r, &[ahead, ahead, -3_600, -30]);
+            add(r, 1.0, Mishap::WrongDate(off), 0.7);
+        }
+        faults.at_most_in_a_row = pick(r, &[1, 3, 6, 30]);
+        let mut weather = Vec::new();
+        for _ in 0..if with(r, 0.35) { r.usize(1..4) } else { 0 } {
+            let mishap = pick(
+                r,
+                &[
+                    Mishap::Unauthorized,
+                    Mishap::Forbidden,
+                    Mishap::NotFound,
+                    Mishap::TooManyRequests(RetryAfter::Seconds(30)),
+                    Mishap::Unavailable,
+                    Mishap::ErrorsInside,
+                    Mishap::NullData,
+                    Mishap::NullData,
+                    Mishap::HtmlPage,
+                    Mishap::Truncated,
+                    Mishap::Dropped,
+                    Mishap::RefusedCursor,
+                    Mishap::RepeatedCursor,
+                    Mishap::SlowAnswer(Duration::from_secs(50)),
+                ],
+            );
+            let from = share(r, active, 0.0, 0.8);
+            let to = from + share(r, active, 0.02, 0.3);
+            let mut what = Faults::default();
+            if with(r, 0.3) {
+                let kind = pick(r, &[Kind::Threats, Kind::Activities]);
+                what = what.with_on(kind, mishap, 1.0);
+            } else {
+                what = what.with(mishap, 1.0);
+            }
+            what.at_most_in_a_row = u32::MAX;
+            weather.push(Window { from, to, what });
+        }
+        let last_pages = [LastPage::Null, LastPage::Absent, LastPage::Empty, LastPage::NullText, LastPage::OneMore];
+        let quirks = Quirks {
+            last_page: pick(r, &last_pages),
+            compares_at_10_ms: with(r, 0.4),
+            errors_null: with(r, 0.5),
+            ..Quirks::default()
+        };
+        Self {
+            rate: pick(r, &[1.0, 5.0, 100.0]),
+            timeout: Duration::from_secs(pick(r, &[5, 30])),
+            latency: Duration::from_millis(pick(r, &[1, 50, 500])),
+            quirks,
+            faults,
+            weather,
+            page_cap: pick(r, &[1, 3, 10, 50, 1000, 1000]),
+            empty_pages: if with(r, 0.2) { 0.4 } else { 0.0 },
+            unrest: if with(r, 0.4) { r.f64() * 0.5 } else { 0.0 },
+            too_late: if with(r, 0.2) { 0.1 } else { 0.0 },
+            fat: if with(r, 0.2) { 0.1 } else { 0.0 },
+        }
+    }
+}
+
+impl LanePlan {
+    fn of(r: &mut Rng, index: usize, interval: Duration, active: Duration) -> Self {
+        let stream = pick(r, &[Stream::Threats, Stream::Activities]);
+        let mut moods = Vec::new();
+        for _ in 0..if with(r, 0.35) { r.usize(1..4) } else { 0 } {
+            let what = match r.u32(..8) {
+                0 => Mood::Unauthorized,
+                1 => Mood::Misconfigured,
+                2 => Mood::RefusesAll,
+                3 => Mood::Silent,
+                4 => Mood::Throttled(Duration::from_secs(r.u64(1..90))),
+                _ => Mood::Dead,
+            };
+            let from = share(r, active, 0.0, 0.8);
+            moods.push(Window { from, to: from + share(r, active, 0.02, 0.4), what });
+        }
+        let trouble = with(r, 0.6);
+        let chance = |r: &mut Rng, often: f64, most: f64| {
+            if trouble && with(r, often) { r.f64() * most } else { 0.0 }
+        };
+        Self {
+            stream,
+            sink: format!("sink-{index}"),
+            interval,
+            exclude: if with(r, 0.2) { vec![27] } else { Vec::new() },
+            events: pick(r, &[1, 3, 10, 50]),
+            bytes: pick(r, &[1_000, 8_000, 1 << 20]),
+            event_bytes: pick(r, &[1_500, 1 << 20]),
+            copies: pick(r, &[1, 2]),
+            flush: Duration::from_millis(pick(r, &[0, 100, 1_000, 5_000])),
+            concurrency: pick(r, &[1, 1, 2, 4, 8]),
+            retry: (Duration::from_millis(500), Duration::from_secs(pick(r, &[1, 60]))),
+            latency: Duration::from_millis(pick(r, &[1, 30, 700, 6_000])),
+            refuse: chance(r, 0.4, 0.5),
+            lose: chance(r, 0.4, 0.4),
+            partial: chance(r, 0.3, 0.6),
+            warn: chance(r, 0.3, 0.5),
+            itemised: with(r, 0.5),
+            poison: chance(r, 0.4, 0.04),
+            most_events: if with(r, 0.2) { 2 } else { usize::MAX },
+            moods,
+            dead_for_ever: false,
+        }
+    }
+}
+
+impl StorePlan {
+    fn of(r: &mut Rng, active: Duration) -> Self {
+        let mut fails = Vec::new();
+        if with(r, 0.2) {
+            let from = share(r, active, 0.0, 0.8);
+            fails.push(Window { from, to: from + share(r, active, 0.02, 0.2), what: () });
+        }
+        Self {
+            latency: Duration::from_millis(pick(r, &[0, 1, 20, 900])),
+            fail: if with(r, 0.25) { r.f64() * 0.4 } else { 0.0 },
+            fails,
+            applied: pick(r, &[0.0, 0.5, 1.0]),
+            letters_fail: if with(r, 0.2) { 0.3 } else { 0.0 },
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! One schedule from its seed to its verdict.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use fastrand::Rng;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::plan::{Plan, open};
+use crate::process::Process;
+use crate::world::{Armed, Point, World, about, lock};
+
+/// Longest time that calm may need to settle everything: a stream that was forbidden is tried again after an hour.
+const SETTLES_WITHIN: Duration = Duration::from_secs(4 * 3600);
+/// In calm weather something still happens now and then.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(600);
+/// Bytes over the budget that may be held for each lane: an event that outgrew its record is counted when it is there.
+const SLACK: usize = 64 << 10;
+
+/// What came of a schedule.
+#[derive(Debug)]
+pub struct Verdict {
+    pub hash: u64,
+    pub violations: Vec<String>,
+    pub records: usize,
+    pub repeats: usize,
+    pub over_budget: usize,
+}
+
+/// Runs the schedule of `seed` under paused time.
+pub fn run(seed: u64, print: bool) -> Verdict {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = builder.enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let world = World::new(Plan::of(seed), print);
+        if print {
+            println!("{:#?}\n{:#?}", world.plan, world.lanes.iter().map(|lane| &lane.plan).collect::<Vec<_>>());
+        }
+        play(&world).await;
+        let (hash, violations) = world.result();
+        let sum =
+            |of: fn(&crate::ledger::Ledger) -> usize| world.lanes.iter().map(|lane| of(&lock(&lane.ledger))).sum();
+        let over_budget = world.most_used.load(Ordering::Relaxed).saturating_sub(world.plan.budget);
+        Verdict {
+            hash,
+            violations,
+            records: sum(|ledger| ledger.taken),
+            repeats: sum(|ledger| ledger.repeats),
+            over_budget,
+        }
+    })
+}
+
+async fn play(world: &Arc<World>) {
+    let mut random = world.plan.random.clone();
+    let nature = tokio::spawn(unfold(world.clone(), random.fork()));
+    let weather = tokio::spawn(change_weather(world.clone()));
+    let mut process = Process::start(world);
+    let active = world.plan.active;
+    let mut blows: Vec<_> = (0..world.plan.blows).map(|_| active.mul_f64(random.f64())).collect();
+    blows.sort_unstable();
+    for blow in blows {
+        sleep(blow.saturating_sub(world.at())).await;
+        process = strike(world, process, &mut random).await;
+    }
+    sleep(active.saturating_sub(world.at())).await;
+    nature.abort();
+    weather.abort();
+    world.nature.console.set_faults(s1_forwarder::emulator::Faults::default());
+    world.calm.store(true, Ordering::Relaxed);
+    world.note(format_args!("calm from here on"));
+
+    settle(world, &process).await;
+    for _ in 0..2 {
+        // Time for repeats to come.
+        sleep(world.plan.interval * 2).await;
+        process.stop().await;
+        process = Process::start(world);
+    }
+    process.kill().await;
+    check_end(world);
+}
+
+/// Things happen to the console's records.
+async fn unfold(world: Arc<World>, mut random: Rng) {
+    let typical = world.plan.active / u32::try_from(world.plan.births).unwrap_or(1);
+    loop {
+        sleep(about(&mut random, typical)).await;
+        world.nature.happen(world.now());
+    }
+}
+
+/// The console's faults come and go.
+async fn change_weather(world: Arc<World>) {
+    let plan = &world.plan.console;
+    let mut changes: Vec<_> = plan.weather.iter().flat_map(|window| [window.from, window.to]).collect();
+    changes.push(Duration::ZERO);
+    changes.sort_unstable();
+    for change in changes {
+        sleep(change.saturating_sub(world.at())).await;
+        let faults = open(&plan.weather, world.at()).unwrap_or(&plan.faults);
+        world.note(format_args!("the console's faults: {:?}", faults.faults));
+        world.nature.console.set_faults(faults.clone());
+    }
+}
+
+/// A kill or a stop, of one lane or of all, and a new start.
+async fn strike(world: &Arc<World>, mut process: Process, random: &mut Rng) -> Process {
+    let lane = random.usize(..world.lanes.len());
+    let all = random.bool();
+    let choice = if world.plan.gentle { 3 } else { random.u32(..5) };
+    match choice {
+        0 => {}
+        1 => {
+            if let Some(switch) = process.switch(lane) {
+                switch.after(random.u64(1..200));
+            }
+        }
+        2 | 4 => {
+            if let Some(switch) = process.switch(lane) {
+                let point = Point::ALL[random.usize(..Point::ALL.len())];
+                *lock(&world.armed) = Some(Armed { point, left: random.u32(1..8), switch });
+            }
+        }
+        _ if all => process.stop().await,
+        _ => process.stop_lane(lane).await,
+    }
+    if choice != 3 {
+        let patience = about(random, world.plan.interval);
+        let _ = timeout(patience, async {
+            while choice != 0 && !process.has_dead() {
+                sleep(Duration::from_millis(200)).await;
+            }
+        })
+        .await;
+        // The armed lane alone dies where it was told to; whatever else dies, dies now.
+        let victim = (0..world.lanes.len()).find(|lane| process.is_dead(*lane)).unwrap_or(lane);
+        if all {
+            process.kill().await
+        } else {
+            process.kill_lane(victim).await
+        }
+        *lock(&world.armed) = None;
+    }
+    if random.bool() {
+        let downtime = world.plan.interval.mul_f64(random.f64() * 3.0);
+        sleep(downtime.min(world.plan.active.saturating_sub(world.at()))).await;
+    }
+    if all {
+        return Process::start(world);
+    }
+    process.start_missing();
+    process
+}
+
+/// Waits until everything owed has arrived.
+async fn settle(world: &Arc<World>, process: &Process) {
+    let begun = Instant::now();
+    let skew = Duration::from_secs(world.plan.skew.unsigned_abs());
+    let mut sign = SIGN_OF_LIFE;
+    while begun.elapsed() < SETTLES_WITHIN + skew * 2 {
+        if process.has_dead() {
+            world.violation("a lane ended by itself".to_owned());
+            return;
+        }
+        if missing(world).is_empty() {
+            return;
+        }
+        sleep(world.plan.interval.min(Duration::from_secs(60))).await;
+        if begun.elapsed() > sign {
+            sign += SIGN_OF_LIFE;
+            world.nature.greet(world.now());
+        }
+    }
+}
+
+/// What is owed and has not arrived, lane by lane.
+fn missing(world: &World) -> Vec<String> {
+    let mut missing = Vec::new();
+    for lane in world.lanes.iter().filter(|lane| !lane.plan.dead_for_ever) {
+        let ledger = lock(&lane.ledger);
+        let Some(since) = ledger.since() else {
+            missing.push(format!("lane {} has no checkpoint", lane.index));
+            continue;
+        };
+        for version in world.nature.owed(&lane.plan, since, world.now()) {
+            if !ledger.is_settled(version.key) {
+                missing.push(format!("lane {} owes {version:?}", lane.index));
+            }
+        }
+    }
+    missing
+}
+
+fn check_end(world: &World) {
+    let missing = missing(world);
+    if let Some(first) = missing.first() {
+        world.violation(format!("{} events did not arrive; {first}", missing.len()));
+    }
+    for lane in world.lanes.iter().filter(|lane| !lane.plan.dead_for_ever) {
+        let ledger = lock(&lane.ledger);
+        let refused = world.nature.owed(&lane.plan, ledger.since().unwrap_or_default(), world.now());
+        let refused = refused.into_iter().filter(|version| version.is_poison(&lane.plan));
+        let lost: Vec<_> = refused.filter(|version| !ledger.is_letter(version.key)).collect();
+        drop(ledger);
+        if !lost.is_empty() {
+            world.violation(format!("lane {}: refused, but not among the dead letters: {lost:?}", lane.index));
+        }
+    }
+    let (most, allowed) = (world.most_used.load(Ordering::Relaxed), world.plan.budget + SLACK * world.lanes.len());
+    if most > allowed {
+        world.violation(format!("{most} bytes were held of a budget of {}", world.plan.budget));
+    }
+}

@@ -1,0 +1,58 @@
+//! `run --once` from a console that fails now and then to a real Kafka that goes away in the middle.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::once::everything_arrives;
+use super::world::{Destination, World, setting};
+use crate::support::kafka::Broker;
+
+/// One topic for each stream on a broker.
+struct Topics(Arc<Broker>);
+
+const TOPICS: [&str; 2] = ["s1.activities", "s1.threats"];
+
+impl Destination for Topics {
+    fn settings(&self) -> Value {
+        json!({ "name": "siem", "type": "kafka", "brokers": [self.0.address()], "topic": "s1.{stream}" })
+    }
+
+    async fn arrived(&self) -> BTreeMap<String, u32> {
+        let mut counts = BTreeMap::new();
+        for message in TOPICS.iter().flat_map(|topic| self.0.read(topic)) {
+            *counts.entry(message.header("id").to_owned()).or_default() += 1;
+        }
+        counts
+    }
+
+    /// Within one session of the idempotent producer, what is sent twice is stored once.
+    async fn unanswered(&self) -> BTreeMap<String, u32> {
+        BTreeMap::new()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everything_arrives_in_kafka_once_though_the_broker_goes_away() {
+    let Some(broker) = Broker::start() else { return };
+    let broker = Arc::new(broker);
+    for topic in TOPICS {
+        broker.create_topic(topic, 3, &[]).await;
+    }
+    let (activities, threats) =
+        (setting("S1_FORWARDER_E2E_ACTIVITIES", 5_000), setting("S1_FORWARDER_E2E_THREATS", 1_000));
+    let world = World::new(|setup| (setup.activities, setup.threats) = (activities, threats)).await;
+    let away = tokio::task::spawn_blocking({
+        let broker = broker.clone();
+        move || {
+            std::thread::sleep(Duration::from_millis(1_500));
+            broker.stop();
+            std::thread::sleep(Duration::from_secs(3));
+            broker.run();
+        }
+    });
+    everything_arrives(&world, &Topics(broker)).await;
+    away.await.unwrap();
+}

@@ -27,7 +27,10 @@ async fn documents_that_are_busy_come_again_and_the_others_do_not() {
     let delivered = deliver(sink(keys(&elastic, json!({}))), &sent).await;
     assert_eq!((delivered.result, delivered.delivered, count(&elastic)), (Ok(()), 20, 20));
     let document = elastic.contract(|elastic| elastic.documents.values().next().unwrap().clone());
-    assert_eq!(document["data_stream"], json!({ "type": "logs", "dataset": "sentinel_one.activities", "namespace": "default" }));
+    assert_eq!(
+        document["data_stream"],
+        json!({ "type": "logs", "dataset": "sentinel_one.activities", "namespace": "default" })
+    );
 }
 
 #[tokio::test]
@@ -50,7 +53,10 @@ async fn blocked_documents_stop_the_lane_and_are_no_dead_letters() {
         let mut sent = batch(0..20);
         push(&mut sent, "blocked", "poison");
         let delivered = deliver(sink(keys(&elastic, json!({}))), &sent).await;
-        assert!(matches!(&delivered.result, Err(Halt::Misconfigured(reason)) if reason.contains(poison.1)), "{delivered:?}");
+        assert!(
+            matches!(&delivered.result, Err(Halt::Misconfigured(reason)) if reason.contains(poison.1)),
+            "{delivered:?}"
+        );
         assert_eq!((delivered.delivered, delivered.dead_letters, count(&elastic)), (20, 0, 20));
     }
 }
@@ -61,7 +67,10 @@ async fn documents_in_the_failure_store_are_told_of() {
     let mut sent = batch(0..2);
     push(&mut sent, "bad", "poison");
     let attempt = sink(keys(&elastic, json!({}))).send(&sent).await;
-    assert!(matches!(&attempt.outcome, Outcome::DeliveredWithWarning(warning) if warning.contains("failure store")), "{attempt:?}");
+    assert!(
+        matches!(&attempt.outcome, Outcome::DeliveredWithWarning(warning) if warning.contains("failure store")),
+        "{attempt:?}"
+    );
     assert_eq!((count(&elastic), elastic.contract(|elastic| elastic.failures.len())), (2, 1));
 }
 
@@ -90,7 +99,12 @@ async fn a_probe_tells_what_is_wrong() {
         elastic
     };
     for (elastic, more, expected, part) in [
-        (Elastic::new(), json!({}), "Verified", "and may write; data stream `logs-sentinel_one.activities-default` exists"),
+        (
+            Elastic::new(),
+            json!({}),
+            "Verified",
+            "and may write; data stream `logs-sentinel_one.activities-default` exists",
+        ),
         (Elastic::new(), json!({ "api_key": "b3RoZXI=" }), "Failed", "credentials are refused"),
         (with(|e| e.tells_privileges = false), json!({}), "Verified", "takes the credentials; data stream"),
         (with(|e| e.privileges.clear()), json!({}), "Failed", "lack the privilege `create_doc`"),

@@ -18,7 +18,8 @@ const TEMPLATE: &str = include_str!("../../deploy/opensearch/index-template.json
 
 async fn with_template() -> Option<Arc<OpenSearch>> {
     let node = OpenSearch::shared().await?;
-    let shipped = [("_component_template/s1-forwarder-free-form", FREE_FORM), ("_index_template/s1-forwarder", TEMPLATE)];
+    let shipped =
+        [("_component_template/s1-forwarder-free-form", FREE_FORM), ("_index_template/s1-forwarder", TEMPLATE)];
     for (path, template) in shipped {
         let (status, answer) = node.ask("PUT", path, &serde_json::from_str(template).unwrap()).await;
         assert_eq!(status, 200, "{answer}");
@@ -54,7 +55,10 @@ async fn what_is_sent_again_is_known_again() {
     let name = "logs-sentinel_one.again-test";
     let (lane, sent) = (lane(&node, Stream::Activities, name), events(&["1", "2", "3"]));
     let found = lane.probe().await;
-    assert!(matches!(&found, Probe::Verified(what) if what.contains("by the index template `s1-forwarder`")), "{found:?}");
+    assert!(
+        matches!(&found, Probe::Verified(what) if what.contains("by the index template `s1-forwarder`")),
+        "{found:?}"
+    );
     for _ in 0..2 {
         assert_eq!(lane.send(&sent).await.outcome, Outcome::Delivered);
         assert_eq!(node.count(name).await, 3);
@@ -69,7 +73,10 @@ async fn what_is_sent_again_is_known_again() {
     let query = json!({ "query": { "ids": { "values": [identity.to_string()] } } });
     let (_, answer) = node.ask("POST", &format!("{name}/_search"), &query).await;
     let document = &answer["hits"]["hits"][0]["_source"];
-    assert_eq!(document["data_stream"], json!({ "type": "logs", "dataset": "sentinel_one.again", "namespace": "test" }));
+    assert_eq!(
+        document["data_stream"],
+        json!({ "type": "logs", "dataset": "sentinel_one.again", "namespace": "test" })
+    );
 }
 
 #[tokio::test]

@@ -23,7 +23,8 @@ async fn events_arrive_as_texts_by_either_address() {
         let sent = batch(0..3);
         let lane = sink(keys(&intake, json!({ "format": format })));
         assert_eq!(lane.send(&sent).await.outcome, Outcome::Delivered);
-        let expected: Vec<_> = sent.events().map(|event| (String::from_utf8(event.body.to_vec()).unwrap(), time.clone())).collect();
+        let expected: Vec<_> =
+            sent.events().map(|event| (String::from_utf8(event.body.to_vec()).unwrap(), time.clone())).collect();
         assert_eq!(intake.contract(|intake| intake.events.clone()), expected, "{format}");
     }
 }

@@ -98,7 +98,8 @@ impl SecOps {
         let body = asked.json().unwrap_or_default();
         let source = &body["inlineSource"];
         let forwarder = source.get("forwarder").map(|forwarder| forwarder.as_str().unwrap_or_default());
-        if forwarder.is_some_and(|forwarder| !forwarder.starts_with("projects/p/locations/eu/instances/i/forwarders/")) {
+        if forwarder.is_some_and(|forwarder| !forwarder.starts_with("projects/p/locations/eu/instances/i/forwarders/"))
+        {
             return refusal(400, "INVALID_ARGUMENT", "forwarder");
         }
         let logs: Option<Vec<_>> = source["logs"].as_array().and_then(|logs| logs.iter().map(log).collect());

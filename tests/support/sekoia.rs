@@ -31,7 +31,8 @@ impl Contract for Sekoia {
     }
 
     fn answer(&mut self, asked: &Asked) -> Reply {
-        self.take(asked).unwrap_or_else(|(status, message)| Reply::new(status, json!({ "message": message }).to_string()))
+        self.take(asked)
+            .unwrap_or_else(|(status, message)| Reply::new(status, json!({ "message": message }).to_string()))
     }
 }
 

@@ -14,9 +14,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::request::http_settings;
-use super::{
-    Answer, Auth, Authenticator, ClientCredentials, CredentialsIn, Destination, Endpoint, HttpSink, Requests,
-};
+use super::{Answer, Auth, Authenticator, ClientCredentials, CredentialsIn, Destination, Endpoint, HttpSink, Requests};
 use crate::record::Timestamp;
 use crate::settings::{Schema, Secret};
 use crate::sink::settings::{Common, Compression, Defaults, SinkType};
@@ -81,13 +79,7 @@ const API_VERSION: &str = "2023-01-01";
 
 /// 1 MB a call both before and after compression; a batch keeps away from it.
 const DEFAULTS: Defaults = Defaults {
-    limits: Limits {
-        bytes: 950_000,
-        event_bytes: 900_000,
-        most_bytes: 1_000_000,
-        wire_bytes: 950_000,
-        ..Limits::NONE
-    },
+    limits: Limits { bytes: 950_000, event_bytes: 900_000, most_bytes: 1_000_000, wire_bytes: 950_000, ..Limits::NONE },
     flush: Duration::from_secs(2),
     concurrency: 5,
     concurrency_max: usize::MAX,

@@ -134,7 +134,8 @@ impl Settings {
         let own = context.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let own = own.filter(|(name, _)| !matches!(*name, "event_id" | "pipeline" | "stream"));
         let labels = labels.into_iter().chain(own);
-        let labels: String = labels.map(|(name, value)| format!(r#",{}:{{"value":{}}}"#, json!(name), json!(value))).collect();
+        let labels: String =
+            labels.map(|(name, value)| format!(r#",{}:{{"value":{}}}"#, json!(name), json!(value))).collect();
         let namespace = self.namespace.as_ref().map(|name| format!(r#","environmentNamespace":{}"#, json!(name)));
         format!(r#""}}{labels}}}{}}}"#, namespace.unwrap_or_default())
     }

@@ -52,13 +52,7 @@ pub enum Format {
 
 /// 10 MiB a request and 250 KB an event, counted with every quote of an event escaped.
 const DEFAULTS: Defaults = Defaults {
-    limits: Limits {
-        events: 1_000,
-        bytes: 9_500_000,
-        event_bytes: 250_000,
-        most_bytes: 10 << 20,
-        ..Limits::NONE
-    },
+    limits: Limits { events: 1_000, bytes: 9_500_000, event_bytes: 250_000, most_bytes: 10 << 20, ..Limits::NONE },
     flush: Duration::from_secs(2),
     concurrency: 2,
     concurrency_max: usize::MAX,

@@ -51,13 +51,13 @@ impl ServiceAccount {
         })?;
         let url = match &self.token_url {
             Some(url) => url.clone(),
-            None => key.token_uri.parse().map_err(|error| format!("`token_uri` of the service account's key: {error}"))?,
+            None => {
+                key.token_uri.parse().map_err(|error| format!("`token_uri` of the service account's key: {error}"))?
+            }
         };
         let assertion = SecretString::from(key.assertion(self.scope, Timestamp::now().seconds())?);
-        let params = [
-            ("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer"),
-            ("assertion", assertion.expose_secret()),
-        ];
+        let params =
+            [("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer"), ("assertion", assertion.expose_secret())];
         Ok(TokenRequest::new(url, params, [key.private_key.into(), assertion.clone()]))
     }
 }
@@ -113,7 +113,11 @@ mod tests {
         for (token_url, expected) in [(None, "https://oauth2.googleapis.com"), (Some("http://h:1/t"), "http://h:1")] {
             let request = account(token_url).request(&secret).unwrap();
             assert_eq!(request.url.to_string(), expected);
-            assert!(request.form.starts_with("grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion=ey"));
+            assert!(
+                request
+                    .form
+                    .starts_with("grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion=ey")
+            );
         }
     }
 

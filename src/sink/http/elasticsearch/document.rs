@@ -107,10 +107,7 @@ mod tests {
     fn names_of_the_scheme_are_told_in_the_document() {
         let document = |name| document(name, Schema::Ecs, None);
         let expected = json!({ "type": "logs", "dataset": "sentinel_one.threats", "namespace": "acme" });
-        assert_eq!(
-            document("logs-sentinel_one.threats-acme"),
-            json!({ "data_stream": expected, "@timestamp": "x" })
-        );
+        assert_eq!(document("logs-sentinel_one.threats-acme"), json!({ "data_stream": expected, "@timestamp": "x" }));
         for name in ["s1", "logs-s1", "logs-s1-", "logs-s1-acme-eu"] {
             assert_eq!(document(name), json!({ "@timestamp": "x" }), "{name}");
         }

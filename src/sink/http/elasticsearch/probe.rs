@@ -140,7 +140,8 @@ impl Asks<'_> {
             return Err(self.failed(format!("neither data stream `{name}` nor an index template for it exists")));
         };
         if index_template.data_stream.is_none() {
-            let problem = format!("the index template `{template}` would make `{name}` an index instead of a data stream");
+            let problem =
+                format!("the index template `{template}` would make `{name}` an index instead of a data stream");
             return Err(self.failed(problem));
         }
         if rights.may_make_stream == Some(false) {
@@ -148,7 +149,8 @@ impl Asks<'_> {
                 format!("data stream `{name}` does not exist, and the credentials lack `auto_configure` to make it");
             return Err(self.failed(problem));
         }
-        Ok(self.good(format!("the first document makes data stream `{name}` by the index template `{template}`"), rights))
+        Ok(self
+            .good(format!("the first document makes data stream `{name}` by the index template `{template}`"), rights))
     }
 
     async fn get(&self, url: &Endpoint) -> Result<Reply, Probe> {

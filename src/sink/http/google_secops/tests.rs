@@ -101,7 +101,10 @@ fn logs_are_base64_with_their_times_and_labels() {
     assert_eq!(source["forwarder"], "projects/p/locations/europe-west2/instances/i/forwarders/f");
     let log = &source["logs"][0];
     assert_eq!(BASE64_STANDARD.decode(log["data"].as_str().unwrap()).unwrap(), b"{\"id\": 1}");
-    assert_eq!((&log["logEntryTime"], &log["environmentNamespace"]), (&json!("2026-09-16T08:30:00.123456Z"), &json!("n")));
+    assert_eq!(
+        (&log["logEntryTime"], &log["environmentNamespace"]),
+        (&json!("2026-09-16T08:30:00.123456Z"), &json!("n"))
+    );
     let labels = json!({
         "event_id": { "value": identity.to_string() }, "pipeline": { "value": "acme" }, "stream": { "value": "threats" },
         "customer": { "value": "acme" },

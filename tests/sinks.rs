@@ -13,12 +13,16 @@ mod sinks {
     mod google_secops;
     mod hec;
     mod http;
+    mod intakes;
     #[cfg(feature = "kafka")]
     mod kafka;
+    #[cfg(feature = "kafka")]
+    mod kafka_security;
     mod loki;
     mod opensearch;
     mod otlp;
     mod sekoia;
     mod settings;
     mod siems;
+    mod tls;
 }

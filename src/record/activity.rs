@@ -29,8 +29,21 @@ block! {
         user_id = "userId",
     }
 
-    /// `data` of an activity: the keys that mean the same in every type, then those of device control and firewall.
+    /// `data` of an activity: the keys that are common, those that mean the same in every type, then those of device
+    /// control and firewall.
     ActivityData {
+        scope_level = "scopeLevel",
+        scope_name = "scopeName",
+        full_scope_details = "fullScopeDetails",
+        full_scope_details_path = "fullScopeDetailsPath",
+        user_scope = "userScope",
+        source = "source",
+        policy = "policy",
+        policy_name = "policyName",
+        old_value = "oldValue",
+        status = "status",
+        global_status = "globalStatus",
+        threat_classification_source = "threatClassificationSource",
         account_name = "accountName",
         attr = "attr",
         by_user = "byUser",

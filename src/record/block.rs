@@ -208,10 +208,10 @@ macro_rules! block {
                 }
 
                 fn holds_key(&self, key: &str) -> bool {
-                    match key {
-                        $($key => !self.$field.is_empty(),)*
-                        $($($inner_key => self.$inner.present,)*)?
-                        _ => false,
+                    let Some(index) = KEYS.find(key) else { return false };
+                    match MEMBERS[index] {
+                        $(Member::$field => !self.$field.is_empty(),)*
+                        $($(Member::$inner => self.$inner.present,)*)?
                     }
                 }
             }

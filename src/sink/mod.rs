@@ -134,6 +134,21 @@ pub enum Outcome {
     Misconfigured(String),
 }
 
+impl Outcome {
+    /// The destination's reason; nothing where all went well.
+    pub(crate) fn reason(&self) -> Option<&str> {
+        match self {
+            Self::RetryLater { reason, .. }
+            | Self::RefusedSome { reason, .. }
+            | Self::TooLarge(reason)
+            | Self::Refused(reason)
+            | Self::Unauthorized(reason)
+            | Self::Misconfigured(reason) => Some(reason),
+            Self::Delivered | Self::DeliveredWithWarning(_) | Self::SlowDown(_) | Self::Partial { .. } => None,
+        }
+    }
+}
+
 /// What a probe found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Probe {

@@ -109,6 +109,9 @@ types! {
     "datadog" => Datadog(super::http::datadog::Settings),
     "otlp" => Otlp(super::http::otlp::Settings),
     "loki" => Loki(super::http::loki::Settings),
+    "sumo" => Sumo(super::http::sumo::Settings),
+    "logscale" => Logscale(super::http::logscale::Settings),
+    "panther" => Panther(super::http::panther::Settings),
     "file" => File(super::file::Settings),
     "stdout" => Stdout(super::stdout::Settings),
 }

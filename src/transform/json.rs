@@ -1,7 +1,7 @@
 use std::borrow::Cow;
 
 use super::copy::{self, Sibling};
-use crate::record::{Escaped, Kind, Value};
+use crate::record::{Escaped, Kind, Value, string_end};
 
 /// Writes JSON into the output buffer, front to back. Objects and arrays in which nothing was written vanish.
 #[derive(Debug)]
@@ -34,10 +34,12 @@ impl<'o> Json<'o> {
     }
 
     /// Bytes that are JSON already.
+    #[inline]
     pub fn raw(&mut self, bytes: &[u8]) {
         self.out.extend_from_slice(bytes);
     }
 
+    #[inline]
     fn comma(&mut self) {
         if !matches!(self.out.last(), None | Some(b'{' | b'[' | b'\n')) {
             self.out.push(b',');
@@ -45,6 +47,7 @@ impl<'o> Json<'o> {
     }
 
     /// The name of what is written next; `name` needs no escapes.
+    #[inline]
     pub fn name(&mut self, name: &str) {
         self.out.reserve(name.len() + 4);
         self.comma();
@@ -53,6 +56,7 @@ impl<'o> Json<'o> {
         self.out.extend_from_slice(b"\":");
     }
 
+    #[inline]
     pub fn open(&mut self, name: &str) -> Open {
         let start = self.out.len();
         self.name(name);
@@ -60,6 +64,7 @@ impl<'o> Json<'o> {
         Open { start, inside: self.out.len() }
     }
 
+    #[inline]
     pub fn open_list(&mut self, name: &str) -> Open {
         let start = self.out.len();
         self.name(name);
@@ -76,20 +81,24 @@ impl<'o> Json<'o> {
     }
 
     /// Whether nothing was written inside.
+    #[inline]
     pub fn is_empty(&self, open: Open) -> bool {
         self.out.len() == open.inside
     }
 
+    #[inline]
     pub fn close(&mut self, open: Open) {
         let close = if self.out[open.inside - 1] == b'{' { b'}' } else { b']' };
         if self.is_empty(open) { self.out.truncate(open.start) } else { self.out.push(close) }
     }
 
     /// Text that needs no escapes.
+    #[inline]
     pub fn word(&mut self, name: &str, word: &str) {
         self.escaped(name, Escaped::plain(word));
     }
 
+    #[inline]
     pub fn escaped(&mut self, name: &str, text: Escaped<'_>) {
         self.name(name);
         self.string(text);
@@ -129,21 +138,25 @@ impl<'o> Json<'o> {
         self.out.push(b'"');
     }
 
+    #[inline]
     pub fn number(&mut self, name: &str, digits: &str) {
         self.name(name);
         self.raw(digits.as_bytes());
     }
 
+    #[inline]
     pub fn boolean(&mut self, name: &str, value: bool) {
         self.number(name, if value { "true" } else { "false" });
     }
 
     /// A string as an element of a list.
+    #[inline]
     pub fn element(&mut self, text: Escaped<'_>) {
         self.comma();
         self.string(text);
     }
 
+    #[inline]
     fn string(&mut self, text: Escaped<'_>) {
         let text = text.raw().as_bytes();
         self.out.reserve(text.len() + 2);
@@ -224,33 +237,94 @@ fn escape(key: &str) -> Cow<'_, str> {
 /// Appends a JSON text that is known to be valid as the inside of a JSON string, white space between its tokens left
 /// out: what `event.original` holds. Its strings hold no control characters, so only quotes and backslashes count.
 pub(super) fn quote_json_into(out: &mut Vec<u8>, json: &[u8], spaced: bool) {
-    let start = out.len();
-    out.resize(start + json.len() * 2, 0);
-    let mut at = start;
     if spaced {
-        let mut in_string = false;
-        let mut escaped = false;
-        for &byte in json {
-            if !in_string && byte.is_ascii_whitespace() {
-                continue;
+        let mut compact = Vec::with_capacity(json.len());
+        let mut at = 0;
+        while let Some(&byte) = json.get(at) {
+            let end = if byte == b'"' { string_end(json, at).unwrap_or(json.len()) } else { at + 1 };
+            if !byte.is_ascii_whitespace() {
+                compact.extend_from_slice(&json[at..end]);
             }
-            if byte == b'"' && !escaped {
-                in_string = !in_string;
-            }
-            escaped = byte == b'\\' && !escaped;
-            out[at] = b'\\';
-            at += usize::from(byte == b'"' || byte == b'\\');
-            out[at] = byte;
-            at += 1;
+            at = end;
         }
-    } else {
-        // Without a branch: the backslash is written in any case, and overwritten where none belongs.
-        for &byte in json {
-            out[at] = b'\\';
-            at += usize::from(byte == b'"' || byte == b'\\');
-            out[at] = byte;
-            at += 1;
+        return quote_json_into(out, &compact, false);
+    }
+    let start = out.len();
+    // Room for the worst case and for the eight bytes that are written at once.
+    out.resize(start + json.len() * 2 + 8, 0);
+    let room = &mut out[start..];
+    let (mut from, mut to) = (0, 0);
+    while let Some(chunk) = json.get(from..).and_then(|rest| rest.first_chunk::<8>()) {
+        // All eight are written; what is behind the first quote or backslash is written again from there.
+        room[to..to + 8].copy_from_slice(chunk);
+        let clean = leading_plain_bytes(*chunk);
+        (from, to) = (from + clean, to + clean);
+        if clean < 8 {
+            room[to] = b'\\';
+            room[to + 1] = json[from];
+            (from, to) = (from + 1, to + 2);
         }
     }
-    out.truncate(at);
+    for &byte in &json[from..] {
+        if byte == b'"' || byte == b'\\' {
+            room[to] = b'\\';
+            to += 1;
+        }
+        room[to] = byte;
+        to += 1;
+    }
+    out.truncate(start + to);
+}
+
+/// How many bytes come before the first quote or backslash.
+fn leading_plain_bytes(chunk: [u8; 8]) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let word = u64::from_le_bytes(chunk);
+    let zeros = |word: u64| word.wrapping_sub(ONES) & !word & (ONES * 0x80);
+    let stops = zeros(word ^ (ONES * b'"' as u64)) | zeros(word ^ (ONES * b'\\' as u64));
+    (stops.trailing_zeros() / 8) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_quoted_json_text_reads_back_as_itself(texts in prop::collection::vec("[a-c\"\\\\ é]{0,20}", 0..6), pretty in any::<bool>()) {
+            let value = Value::from(texts);
+            let json = if pretty { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) }.unwrap();
+            let mut out = b"\"".to_vec();
+            quote_json_into(&mut out, json.as_bytes(), pretty);
+            out.push(b'"');
+            prop_assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), value.to_string());
+        }
+
+        #[test]
+        fn escaped_text_reads_back_as_itself(text in any::<String>()) {
+            let mut out = b"\"".to_vec();
+            escape_into(&mut out, text.as_bytes());
+            out.push(b'"');
+            prop_assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn what_is_empty_vanishes() {
+        let (mut out, mut siblings) = (Vec::new(), Vec::new());
+        let mut json = Json::new(&mut out, &mut siblings);
+        json.raw(b"{");
+        let (outer, inner) = (json.open("a"), json.open_list("b"));
+        json.close(inner);
+        json.close(outer);
+        json.word("c", "d");
+        let outer = json.open("e");
+        json.boolean("f", false);
+        json.close(outer);
+        json.raw(b"}");
+        assert_eq!(String::from_utf8(out).unwrap(), r#"{"c":"d","e":{"f":false}}"#);
+    }
 }

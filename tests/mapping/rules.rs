@@ -356,7 +356,7 @@ fn the_fields_of_an_agent() {
             ("host.architecture", json!("arm64")),
             ("host.ip", json!(["10.0.0.1", "203.0.113.9"])),
             ("host.mac", Value::Null),
-            ("related.ip", json!(["10.0.0.1", "203.0.113.9", "10.0.0.254"])),
+            ("related.ip", json!(["10.0.0.254", "10.0.0.1", "203.0.113.9"])),
             ("related.hosts", json!(["web-1"])),
             ("user", json!({"name": "root", "email": "root@acme.example"})),
             ("device", json!({"serial_number": "SN", "model": {"name": "M"}})),

@@ -15,10 +15,13 @@ use rdkafka::message::{Headers, Message};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::maven;
+use super::tls::Authority;
 
 /// A running broker; it ends when it is dropped.
 pub struct Broker {
     port: u16,
+    /// Ports of the listeners SASL_SSL and SSL, where it has them.
+    secure: Option<(u16, u16)>,
     directory: tempfile::TempDir,
     jars: PathBuf,
     process: Mutex<Option<Child>>,
@@ -31,6 +34,7 @@ pub struct Consumed {
     pub value: String,
     pub headers: Vec<(String, String)>,
     pub timestamp: i64,
+    pub partition: i32,
 }
 
 impl Consumed {
@@ -49,6 +53,16 @@ impl Drop for Broker {
 impl Broker {
     /// A broker of its own, or none where Java or Maven are missing.
     pub fn start() -> Option<Self> {
+        Self::start_with(None)
+    }
+
+    /// One that has, beside its open listener, one with TLS and SASL (users `alice` with SCRAM-SHA-512 and `bob` with
+    /// PLAIN, password `s3cret pass`; unsigned OAUTHBEARER tokens) and one that wants a client certificate.
+    pub fn start_secure(authority: &Authority) -> Option<Self> {
+        Self::start_with(Some(authority))
+    }
+
+    fn start_with(authority: Option<&Authority>) -> Option<Self> {
         let jars = match jars() {
             Ok(jars) => jars,
             Err(reason) => {
@@ -59,18 +73,31 @@ impl Broker {
         };
         let directory = tempfile::tempdir().unwrap();
         let (port, controller) = (free_port(), free_port());
+        let secure = authority.map(|authority| {
+            let server = authority.issue(&["127.0.0.1"]);
+            std::fs::write(directory.path().join("server.pem"), format!("{}{}", server.key, server.certificate))
+                .unwrap();
+            std::fs::write(directory.path().join("ca.pem"), authority.certificate()).unwrap();
+            (free_port(), free_port())
+        });
+        let (more_listeners, more_properties) = secure.map(more_listeners).unwrap_or_default();
         let properties = format!(
             "process.roles=broker,controller\nnode.id=1\ncontroller.quorum.voters=1@127.0.0.1:{controller}\n\
-             listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
-             advertised.listeners=PLAINTEXT://127.0.0.1:{port}\ncontroller.listener.names=CONTROLLER\n\
-             listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT\nlog.dirs={}\n\
+             listeners=PLAINTEXT://127.0.0.1:{port}{more_listeners},CONTROLLER://127.0.0.1:{controller}\n\
+             advertised.listeners=PLAINTEXT://127.0.0.1:{port}{more_listeners}\ncontroller.listener.names=CONTROLLER\n\
+             listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL,SSL:SSL\nlog.dirs={}\n\
              offsets.topic.replication.factor=1\ntransaction.state.log.replication.factor=1\n\
-             transaction.state.log.min.isr=1\ngroup.initial.rebalance.delay.ms=0\nauto.create.topics.enable=false\n",
+             transaction.state.log.min.isr=1\ngroup.initial.rebalance.delay.ms=0\nauto.create.topics.enable=false\n\
+             {more_properties}",
             directory.path().join("data").display()
         );
         std::fs::write(directory.path().join("server.properties"), properties).unwrap();
-        let broker = Self { port, directory, jars, process: Mutex::new(None) };
-        let format = ["kafka.tools.StorageTool", "format", "-t", "MkU3OEVBNTcwNTJENDM2Qk", "-c", "server.properties"];
+        let broker = Self { port, secure, directory, jars, process: Mutex::new(None) };
+        let mut format =
+            vec!["kafka.tools.StorageTool", "format", "-t", "MkU3OEVBNTcwNTJENDM2Qk", "-c", "server.properties"];
+        if secure.is_some() {
+            format.extend(["--add-scram", "SCRAM-SHA-512=[name=alice,password=s3cret pass]"]);
+        }
         let formatted = broker.java(&format).status().unwrap();
         assert!(formatted.success(), "{}", broker.log());
         broker.run();
@@ -92,6 +119,16 @@ impl Broker {
     /// `HOST:PORT`.
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    /// `HOST:PORT` of the listener with TLS and SASL.
+    pub fn sasl_address(&self) -> String {
+        format!("127.0.0.1:{}", self.secure.unwrap().0)
+    }
+
+    /// `HOST:PORT` of the listener that wants a client certificate.
+    pub fn ssl_address(&self) -> String {
+        format!("127.0.0.1:{}", self.secure.unwrap().1)
     }
 
     /// Ends it without warning.
@@ -161,6 +198,25 @@ impl Broker {
     }
 }
 
+/// Two more listeners and their settings.
+fn more_listeners((sasl, ssl): (u16, u16)) -> (String, String) {
+    let listeners = format!(",SASL_SSL://127.0.0.1:{sasl},SSL://127.0.0.1:{ssl}");
+    let login = |mechanism: &str, module: &str, options: &str| {
+        format!(
+            "listener.name.sasl_ssl.{mechanism}.sasl.jaas.config=org.apache.kafka.common.security.{module} required {options};\n"
+        )
+    };
+    let properties = [
+        "ssl.keystore.type=PEM\nssl.keystore.location=server.pem\nssl.truststore.type=PEM\n\
+         ssl.truststore.location=ca.pem\nlistener.name.ssl.ssl.client.auth=required\n\
+         sasl.enabled.mechanisms=SCRAM-SHA-512,PLAIN,OAUTHBEARER\n",
+        &login("scram-sha-512", "scram.ScramLoginModule", ""),
+        &login("plain", "plain.PlainLoginModule", "user_bob=\"s3cret pass\""),
+        &login("oauthbearer", "oauthbearer.OAuthBearerLoginModule", "unsecuredLoginStringClaim_sub=\"broker\""),
+    ];
+    (listeners, properties.concat())
+}
+
 /// Everything that is in a topic now.
 pub fn read(brokers: &str, topic: &str) -> Vec<Consumed> {
     let mut config = ClientConfig::new();
@@ -188,6 +244,7 @@ pub fn read(brokers: &str, topic: &str) -> Vec<Consumed> {
             value: text(message.payload()),
             headers: headers.unwrap_or_default(),
             timestamp: message.timestamp().to_millis().unwrap_or_default(),
+            partition: message.partition(),
         });
         left -= 1;
     }

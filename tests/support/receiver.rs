@@ -153,6 +153,10 @@ impl Receiver {
         Self { address, inner, task }
     }
 
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Its address without a path.
     pub fn base(&self) -> String {
         format!("http://{}", self.address)

@@ -39,6 +39,11 @@ impl Answer<'_> {
         Some(wait.min(RETRY_AFTER_MAX))
     }
 
+    /// True for HTML: it comes from a proxy or a login, never from what takes events.
+    pub fn is_page(&self) -> bool {
+        self.body.trim_ascii_start().starts_with(b"<")
+    }
+
     /// Status and first words, for the operator. Never trusted: control characters and line breaks become blanks.
     pub fn reason(&self) -> String {
         self.quote(self.body)

@@ -9,6 +9,7 @@ use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use schemars::JsonSchema;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
+use url::Url;
 
 use super::oauth::{ClientCredentials, Grant, TokenError, TokenSource, Tokens};
 use super::signature::{Hmac, Signer};
@@ -50,6 +51,8 @@ pub(crate) struct Authenticator {
     basic: Option<(String, Credential)>,
     oauth: Option<Arc<TokenSource>>,
     signer: Option<Signer>,
+    /// The last part of the address.
+    path: Option<Credential>,
 }
 
 #[derive(Debug)]
@@ -83,7 +86,7 @@ impl Authenticator {
         tokens: &Tokens,
         http: &HttpSettings,
     ) -> Result<Self, BuildError> {
-        let mut this = Self { headers: Vec::new(), basic: None, oauth: None, signer: None };
+        let mut this = Self { headers: Vec::new(), basic: None, oauth: None, signer: None, path: None };
         for (name, value) in headers {
             let key = || format!("headers.{name}");
             let parsed: HeaderName =
@@ -125,6 +128,24 @@ impl Authenticator {
         Ok(self)
     }
 
+    /// Appends a secret to the path of the address.
+    pub(crate) fn with_path(mut self, secret: &Secret) -> Self {
+        self.path = Some(Credential::new(secret.clone()));
+        self
+    }
+
+    /// The address of a request, the secret in its path included.
+    pub(crate) fn address(&self, url: &Url, used: &mut Used) -> Result<Url, AuthError> {
+        let mut url = url.clone();
+        if let Some(path) = &self.path {
+            let secret = path.get().map_err(AuthError::Secret)?;
+            let whole = format!("{}/{}", url.path().trim_end_matches('/'), secret.expose_secret());
+            url.set_path(&whole);
+            used.secrets.push(secret);
+        }
+        Ok(url)
+    }
+
     /// Signs bodies, where that was asked for.
     pub(crate) fn signer(&self) -> Option<&Signer> {
         self.signer.as_ref()
@@ -155,7 +176,7 @@ impl Authenticator {
     pub(crate) async fn renew(&self, used: &Used) -> bool {
         let credentials = self.headers.iter().map(|header| header.credential.as_ref());
         let credentials = credentials.chain(self.basic.iter().map(|(_, password)| password));
-        let credentials = credentials.chain(self.signer.iter().map(|signer| &signer.key));
+        let credentials = credentials.chain(self.signer.iter().map(|signer| &signer.key)).chain(&self.path);
         // Not `any`: all of them are to be read. One that cannot be read now is as if it had not changed.
         let mut changed = credentials.filter(|credential| credential.reload().unwrap_or(false)).count() > 0;
         if let (Some(oauth), Some(token)) = (&self.oauth, &used.token) {

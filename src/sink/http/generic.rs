@@ -72,10 +72,10 @@ impl SinkType for Settings {
 }
 
 #[derive(Debug)]
-struct Generic {
-    endpoint: Endpoint,
-    format: Format,
-    line: Line,
+pub(super) struct Generic {
+    pub(super) endpoint: Endpoint,
+    pub(super) format: Format,
+    pub(super) line: Line,
 }
 
 impl Destination for Generic {

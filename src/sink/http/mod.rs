@@ -12,14 +12,17 @@ pub mod elasticsearch;
 mod endpoint;
 pub mod generic;
 pub mod google_secops;
+pub mod logscale;
 pub mod loki;
 mod oauth;
 pub mod otlp;
+pub mod panther;
 mod request;
 pub mod sekoia;
 mod service_account;
 mod signature;
 pub mod splunk_hec;
+pub mod sumo;
 
 use std::fmt::Debug;
 
@@ -33,7 +36,7 @@ pub use oauth::{ClientCredentials, CredentialsIn};
 pub use signature::{Form, Hmac, Signed};
 
 pub(crate) use auth::Authenticator;
-pub(crate) use oauth::{Grant, Tokens};
+pub(crate) use oauth::{Grant, TokenSource, Tokens};
 pub(crate) use request::{HttpSink, Requests};
 
 use super::{Batch, Event, Outcome, Probe};

@@ -148,26 +148,31 @@ const UNKNOWN_LIFE: f64 = 300.0;
 impl TokenSource {
     /// A token that is good now.
     pub(crate) async fn token(&self) -> Result<SecretString, TokenError> {
+        Ok(self.living_token().await?.0)
+    }
+
+    /// A token that is good now, and when it ends.
+    pub(crate) async fn living_token(&self) -> Result<(SecretString, Instant), TokenError> {
         let asked_at = Instant::now();
         let mut kept = self.kept.lock().await;
         let now = Instant::now();
         if let Some(token) = kept.token.as_ref().filter(|token| now < token.renew_at) {
-            return Ok(token.text.clone());
+            return Ok((token.text.clone(), token.expires_at));
         }
         if let Some((_, error)) = kept.failure.as_ref().filter(|(failed_at, _)| asked_at < *failed_at) {
             return Err(error.clone());
         }
         match self.fetch().await {
             Ok(token) => {
-                let text = token.text.clone();
+                let living = (token.text.clone(), token.expires_at);
                 *kept = Kept { token: Some(token), failure: None };
-                Ok(text)
+                Ok(living)
             }
             Err(error) => {
                 kept.failure = Some((Instant::now(), error.clone()));
                 // A token endpoint that fails for now does no harm while the old token lives.
                 let old = kept.token.as_ref().filter(|token| now < token.expires_at);
-                old.map(|token| token.text.clone()).ok_or(error)
+                old.map(|token| (token.text.clone(), token.expires_at)).ok_or(error)
             }
         }
     }

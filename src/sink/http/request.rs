@@ -1,6 +1,7 @@
 //! Sending, once for all destinations.
 
 use std::error::Error;
+use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -62,7 +63,7 @@ pub(crate) struct Failure {
     pub(crate) label: String,
     /// The connection was lost after it had been made.
     cut: bool,
-    /// No connection could be made.
+    /// No connection could be made, or the two ends did not trust each other.
     unreached: bool,
 }
 
@@ -123,6 +124,27 @@ impl Requests {
         first
     }
 
+    /// Posts nothing, to those that look at credentials before they look for events.
+    pub(crate) async fn probe_by_nothing(&self, endpoint: &Endpoint) -> Probe {
+        let reply = match self.ask(Method::POST, endpoint.url(), HeaderMap::new()).await {
+            Ok(reply) => reply,
+            Err(failure) => return failure.into_probe(),
+        };
+        let answer = Answer { status: reply.status, headers: &reply.headers, body: &reply.body, events: 0 };
+        match answer.by_status() {
+            Outcome::Unauthorized(_) if self.auth.signer().is_some() => {
+                Probe::Reached(format!("{endpoint} asks for a signature, which only events have"))
+            }
+            Outcome::Unauthorized(reason) => Probe::Failed(format!("{endpoint}: credentials refused: {reason}")),
+            Outcome::Misconfigured(reason) => Probe::Failed(format!("{endpoint}: {reason}; check `url`")),
+            Outcome::RetryLater { reason, .. } => Probe::Failed(format!("{endpoint}: not now: {reason}")),
+            _ if answer.is_page() => {
+                Probe::Failed(format!("{endpoint}: answers with a page ({}); check `url`", answer.reason()))
+            }
+            _ => Probe::Verified(format!("{endpoint} takes the credentials")),
+        }
+    }
+
     async fn exchange(
         &self,
         method: Method,
@@ -135,8 +157,9 @@ impl Requests {
         headers.extend(self.headers.clone());
         self.auth.apply(&mut headers, used).await?;
         self.settings.proxy.iter().flat_map(Proxy::secrets).for_each(|secret| used.push(secret));
+        let url = self.auth.address(url, used)?;
         let client = self.client.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let mut reply = exchange(&client, method, url, headers, body, answer_bytes).await;
+        let mut reply = exchange(&client, method, &url, headers, body, answer_bytes).await;
         match &mut reply {
             Ok(reply) => used.scrub(&mut reply.body),
             Err(failure) if failure.unreached => self.renew_client(),
@@ -181,10 +204,12 @@ impl From<reqwest::Error> for Failure {
     fn from(error: reqwest::Error) -> Self {
         let label = match &error {
             error if error.is_timeout() => "timeout",
+            // A client certificate may be refused when the request is on its way already.
+            error if is_tls(error) => "tls",
             error if error.is_connect() => "connect",
             _ => "connection",
         };
-        let (cut, unreached) = (label == "connection", error.is_connect());
+        let (cut, unreached) = (label == "connection", label == "tls" || error.is_connect());
         // The URL may hold secrets, and the causes below it say what happened.
         let error = error.without_url();
         let mut reason = error.to_string();
@@ -199,6 +224,13 @@ impl From<reqwest::Error> for Failure {
         }
         Self { outcome: Outcome::RetryLater { reason, after: None }, label: label.to_owned(), cut, unreached }
     }
+}
+
+/// True when TLS is among the causes of an error.
+fn is_tls(error: &(dyn Error + 'static)) -> bool {
+    // What an I/O error wraps is not its source.
+    let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    error.is::<rustls::Error>() || wrapped.is_some_and(|error| is_tls(error)) || error.source().is_some_and(is_tls)
 }
 
 impl From<AuthError> for Failure {
@@ -228,18 +260,7 @@ impl From<EncodeError> for Failure {
 impl Failure {
     /// What is wrong, as a probe tells it.
     pub(crate) fn into_probe(self) -> Probe {
-        Probe::Failed(match self.outcome {
-            Outcome::RetryLater { reason, .. }
-            | Outcome::Unauthorized(reason)
-            | Outcome::Misconfigured(reason)
-            | Outcome::TooLarge(reason)
-            | Outcome::Refused(reason) => reason,
-            Outcome::Delivered
-            | Outcome::DeliveredWithWarning(_)
-            | Outcome::SlowDown(_)
-            | Outcome::Partial { .. }
-            | Outcome::RefusedSome { .. } => self.label,
-        })
+        Probe::Failed(self.outcome.reason().map_or(self.label, str::to_owned))
     }
 }
 

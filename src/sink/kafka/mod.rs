@@ -3,6 +3,7 @@
 //! Lanes share producers: one per set of broker settings in the process, closed when nobody uses it. librdkafka does the
 //! batching, compressing and sending; what its reports mean is decided in [`reports`].
 
+mod bearer;
 mod options;
 mod producer;
 mod reports;
@@ -24,9 +25,11 @@ use tokio::time::Instant;
 
 pub(crate) use producer::Producers;
 
+use super::http::ClientCredentials;
 use super::settings::{Common, Compression, Defaults, SinkType};
 use super::{Attempt, Batch, BuildError, Context, Event, Limits, Outcome, Probe, Sink};
 use crate::settings::Schema;
+use bearer::Bearer;
 use options::Options;
 use producer::Producer;
 use reports::{Report, Tolerance};
@@ -49,6 +52,9 @@ pub struct Settings {
     /// Time stamp of the messages.
     #[serde(default)]
     pub timestamp: MessageTime,
+    /// OAUTHBEARER with tokens from OAuth 2.0 client credentials. librdkafka cannot fetch them here: its `sasl.oauthbearer.*`
+    /// options do nothing.
+    pub oauth: Option<ClientCredentials>,
     /// Handed to librdkafka under its own names; each value may be a secret.
     #[serde(default)]
     pub options: BTreeMap<String, Text>,
@@ -108,11 +114,13 @@ impl SinkType for Settings {
             return Err(BuildError::value("topic", problem));
         }
         let options = Options::new(self, common, common.compression(&DEFAULTS))?;
+        let bearer = self.oauth.as_ref().map(|oauth| Bearer::new(oauth, common, context)).transpose()?;
         Ok(Arc::new(Kafka {
             headers: fixed_headers(context),
             key_prefix: format!("{}/{}/", context.console_host, context.stream),
             tolerance: Tolerance::new(options.propagation()),
             options,
+            bearer,
             topic,
             timestamp: self.timestamp,
             raw: context.schema == Schema::Raw,
@@ -129,6 +137,8 @@ impl SinkType for Settings {
 #[derive(Debug)]
 struct Kafka {
     options: Options,
+    /// Where tokens for the brokers come from.
+    bearer: Option<Bearer>,
     topic: String,
     timestamp: MessageTime,
     raw: bool,
@@ -161,11 +171,22 @@ fn fixed_headers(context: &Context) -> Vec<(String, String)> {
 impl Kafka {
     async fn attempt(&self, batch: &Batch) -> Attempt {
         let first = self.once(batch).await;
-        // Credentials may have been rotated; with other ones it is another producer.
-        if matches!(first.outcome, Outcome::Unauthorized(_)) && self.options.reload() {
+        if matches!(first.outcome, Outcome::Unauthorized(_)) && self.renew().await {
             return self.once(batch).await;
         }
         first
+    }
+
+    /// Credentials may have been rotated; with other ones it is another producer. True when there are other ones.
+    async fn renew(&self) -> bool {
+        let reloaded = self.options.reload();
+        let Ok(producer) = self.producer().await else { return reloaded };
+        // A producer keeps a token until it is old, so with one that was refused it makes way for a new one.
+        let refused = producer.events().give_up_token().await;
+        if refused {
+            self.producers.close(&producer);
+        }
+        reloaded || refused
     }
 
     async fn once(&self, batch: &Batch) -> Attempt {
@@ -202,7 +223,7 @@ impl Kafka {
 
     async fn producer(&self) -> Result<Arc<Producer>, (Outcome, &'static str)> {
         let config = self.options.resolve().map_err(|error| (Outcome::Unauthorized(error.to_string()), "secret"))?;
-        let made = self.producers.get(config).await;
+        let made = self.producers.get(config, self.bearer.clone()).await;
         made.map_err(|reason| {
             (Outcome::Misconfigured(format!("no Kafka producer with these options: {reason}")), "options")
         })

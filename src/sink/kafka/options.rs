@@ -22,15 +22,20 @@ pub(crate) struct Options {
 /// librdkafka's own patience with a topic that it does not find. The longer one that the user may set is ours, so that
 /// the lane says early what it is waiting for.
 const PROPAGATION: Duration = Duration::from_secs(5);
+const OAUTHBEARER: &str = "OAUTHBEARER";
 const PROPAGATION_KEY: &str = "topic.metadata.propagation.max.ms";
 
 /// Keys that would take away what the sink promises, and what to do instead.
-const REFUSED: [(&str, &str); 4] = [
+const REFUSED: [(&str, &str); 5] = [
     ("bootstrap.servers", "name the brokers in `brokers`"),
     ("metadata.broker.list", "name the brokers in `brokers`"),
     ("transactional.id", "transactions come with `delivery: exactly_once`"),
     ("delivery.report.only.error", "the forwarder waits for every report"),
+    ("sasl.oauthbearer.method", "tokens come with `oauth`"),
 ];
+/// Keys that would let anybody answer as the broker, with their only value.
+const VERIFIED: [(&str, &str); 2] =
+    [("enable.ssl.certificate.verification", "true"), ("ssl.endpoint.identification.algorithm", "https")];
 
 impl Options {
     pub(crate) fn new(settings: &Settings, common: &Common, compression: Compression) -> Result<Self, BuildError> {
@@ -54,6 +59,22 @@ impl Options {
                 let problem = "an event counts as delivered once all replicas have it; leave it away";
                 return Err(BuildError::value(format!("options.{key}"), problem));
             }
+        }
+        for (key, only) in VERIFIED {
+            if settings.options.contains_key(key) && literal(key) != Some(only) {
+                let problem = "brokers are always verified; name a private authority in `tls: { ca_file: … }`";
+                return Err(BuildError::value(format!("options.{key}"), problem));
+            }
+        }
+        let mechanism = literal("sasl.mechanism").or(literal("sasl.mechanisms"));
+        if settings.oauth.is_some() && mechanism.is_some_and(|mechanism| mechanism != OAUTHBEARER) {
+            return Err(BuildError::value("oauth", "excludes another `sasl.mechanism`"));
+        }
+        if settings.oauth.is_none() && mechanism == Some(OAUTHBEARER) {
+            return Err(BuildError::value(
+                "options.sasl.mechanism",
+                "OAUTHBEARER wants `oauth`, where tokens come from",
+            ));
         }
         let propagation = literal(PROPAGATION_KEY).and_then(|text| text.parse().ok()).map(Duration::from_millis);
         let given = settings.options.iter().filter(|(key, _)| *key != PROPAGATION_KEY);
@@ -133,6 +154,8 @@ fn ours(
         // The memory budget bounds what lanes hand over; this is for what they gave up waiting for.
         ("queue.buffering.max.messages", "1000000".to_owned()),
         ("queue.buffering.max.kbytes", (256 * 1024).to_string()),
+        // The system's authorities, wherever this system has them.
+        ("ssl.ca.location", "probe".to_owned()),
         // Load balancers of clouds drop connections that are silent.
         ("socket.keepalive.enable", "true".to_owned()),
         (PROPAGATION_KEY, propagation.unwrap_or(PROPAGATION).min(PROPAGATION).as_millis().to_string()),
@@ -152,8 +175,12 @@ fn ours(
     for (key, file) in tls {
         ours.extend(file.iter().map(|file| (key, file.display().to_string())));
     }
-    if common.tls != crate::settings::Tls::default() {
-        let sasl = settings.options.keys().any(|key| key.starts_with("sasl."));
+    if settings.oauth.is_some() {
+        ours.insert("sasl.mechanism", OAUTHBEARER.to_owned());
+    }
+    // A token is for whoever has it: never in the clear, unless the user says so.
+    if common.tls != crate::settings::Tls::default() || settings.oauth.is_some() {
+        let sasl = settings.oauth.is_some() || settings.options.keys().any(|key| key.starts_with("sasl."));
         ours.insert("security.protocol", if sasl { "sasl_ssl" } else { "ssl" }.to_owned());
     }
     ours

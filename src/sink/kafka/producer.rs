@@ -6,14 +6,17 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
-use rdkafka::client::ClientContext;
+use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::future_producer::DeliveryFuture;
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 use sha2::{Digest, Sha256};
+use tokio::runtime::Handle;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
+
+use super::bearer::Bearer;
 
 /// A producer that nobody has used for so long is closed: it holds threads and connections.
 const IDLE: Duration = Duration::from_secs(300);
@@ -34,15 +37,20 @@ pub(crate) struct Producers {
 
 impl Producers {
     /// The producer with these settings.
-    pub(crate) async fn get(self: &Arc<Self>, config: BTreeMap<String, String>) -> Result<Arc<Producer>, String> {
+    pub(crate) async fn get(
+        self: &Arc<Self>,
+        config: BTreeMap<String, String>,
+        bearer: Option<Bearer>,
+    ) -> Result<Arc<Producer>, String> {
         let mut hash = Sha256::new();
         for (key, value) in &config {
             hash.update(format!("{}:{key}{}:{value}", key.len(), value.len()));
         }
+        hash.update(bearer.as_ref().map(Bearer::key).unwrap_or_default());
         let key: Key = hash.finalize().into();
         let slot = self.lock().entry(key).or_default().clone();
         let producer = slot.get_or_try_init(|| async {
-            let made = tokio::task::spawn_blocking(move || Producer::new(key, config)).await;
+            let made = tokio::task::spawn_blocking(move || Producer::new(key, config, bearer)).await;
             let producer = Arc::new(made.map_err(|_| "the task that makes it ended early".to_owned())??);
             tokio::spawn(close_when_idle(Arc::downgrade(self), Arc::downgrade(&producer)));
             Ok::<_, String>(producer)
@@ -108,9 +116,9 @@ impl Drop for Producer {
 }
 
 impl Producer {
-    fn new(key: Key, config: BTreeMap<String, String>) -> Result<Self, String> {
+    fn new(key: Key, config: BTreeMap<String, String>, bearer: Option<Bearer>) -> Result<Self, String> {
         let brokers = config.get("bootstrap.servers").cloned().unwrap_or_default();
-        let events = Events { brokers: brokers.into(), recent: Arc::default() };
+        let events = Events { brokers: brokers.into(), bearer, runtime: Handle::current(), recent: Arc::default() };
         let client_config: ClientConfig = config.into_iter().collect();
         let inner = client_config.create_with_context(events.clone()).map_err(|error| match error {
             // The value may be a secret.
@@ -159,10 +167,13 @@ impl Producer {
 /// A message on its way into the queue.
 pub(crate) type Record<'a> = FutureRecord<'a, String, [u8]>;
 
-/// Listens to what librdkafka tells about brokers.
+/// Listens to what librdkafka tells about brokers, and fetches tokens when it asks for them.
 #[derive(Debug, Clone)]
 pub(crate) struct Events {
     brokers: Arc<str>,
+    bearer: Option<Bearer>,
+    /// Where tokens are fetched.
+    runtime: Handle,
     recent: Arc<Mutex<Recent>>,
 }
 
@@ -186,6 +197,14 @@ impl Events {
         recent.error.as_ref().filter(|(at, _)| at.elapsed() < RECENT).map(|(_, error)| error.clone())
     }
 
+    /// Brokers refused the token that they were given. True when there was one.
+    pub(crate) async fn give_up_token(&self) -> bool {
+        match &self.bearer {
+            Some(bearer) => bearer.give_up().await,
+            None => false,
+        }
+    }
+
     /// Something was delivered: what was before is over.
     pub(crate) fn forget(&self) {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner).error = None;
@@ -193,6 +212,15 @@ impl Events {
 }
 
 impl ClientContext for Events {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, _config: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
+        match &self.bearer {
+            Some(bearer) => Ok(bearer.token(&self.runtime)?),
+            None => Err("OAUTHBEARER wants `oauth`, where tokens come from".into()),
+        }
+    }
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         // What matters comes as an error event or a report; this is for those who look closer.
         tracing::debug!(target: "librdkafka", brokers = %self.brokers, ?level, facility, "{message}");

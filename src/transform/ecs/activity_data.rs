@@ -50,18 +50,20 @@ pub(super) fn host<'a>(
     endpoint::addresses(event, Value::default(), &values.each_ref().map(|value| **value));
     values.into_iter().for_each(Event::take_address);
     let kind = [activity.os_family, data.os_family, data.os_type];
-    let os = event.open("os");
-    if let Some(kind) = kind.into_iter().find_map(endpoint::os_type) {
-        event.json.word("type", kind);
-    }
     let family = first(kind);
-    event.optional("family", family.escaped());
-    for value in [&mut activity.os_family, &mut data.os_family, &mut data.os_type] {
-        if *value == family {
-            value.take();
+    if let Some(text) = family.escaped() {
+        let os = event.open("os");
+        if let Some(kind) = kind.into_iter().find_map(endpoint::os_type) {
+            event.json.word("type", kind);
         }
+        event.json.escaped("family", text);
+        for value in [&mut activity.os_family, &mut data.os_family, &mut data.os_type] {
+            if *value == family {
+                value.take();
+            }
+        }
+        event.close(os);
     }
-    event.close(os);
     event.close(open);
 }
 
@@ -72,13 +74,10 @@ pub(super) fn file<'a>(event: &mut Event<'_>, activity: &mut Activity<'a>, data:
     if event.keyword("name", &mut data.file_display_name).is_none() {
         event.optional("name", path.map(Escaped::last_segment).filter(|name| !name.raw().is_empty()));
     }
-    if activity.hash == data.file_content_hash {
-        event.hashes([&mut activity.hash]);
-        if activity.hash.is_empty() {
-            data.file_content_hash.take();
-        }
-    } else {
-        event.hashes([&mut activity.hash, &mut data.file_content_hash]);
+    let repeated = activity.hash;
+    event.hashes([&mut activity.hash, &mut data.file_content_hash]);
+    if activity.hash.is_empty() && data.file_content_hash == repeated {
+        data.file_content_hash.take();
     }
     event.close(open);
 }

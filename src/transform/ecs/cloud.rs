@@ -1,12 +1,17 @@
 //! `cloud.*` from the open object that the console calls `cloudProviders`.
 
+use std::borrow::Cow;
+
 use super::event::Event;
-use crate::record::{Escaped, Value};
+use crate::record::{Escaped, Kind, Value};
 
 /// The first provider that says something. The whole object stays in the record: it holds more than ECS has fields for.
 /// A task of Amazon ECS runs at AWS, whatever the agent knows.
 pub(super) fn write(event: &mut Event<'_>, providers: Value<'_>, is_ecs_task: bool) {
-    let named = providers.entries().find(|(_, provider)| !provider.is_empty());
+    let says = |(name, provider): &(Cow<'_, str>, Value<'_>)| {
+        !name.is_empty() && provider.kind() == Kind::Object && !provider.is_empty()
+    };
+    let named = providers.entries().find(says);
     let open = event.open("cloud");
     if let Some((name, provider)) = named {
         event.json.text("provider", &name.to_lowercase());

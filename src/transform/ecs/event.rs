@@ -51,11 +51,13 @@ impl<'o> Event<'o> {
         }
     }
 
+    #[inline]
     pub fn open(&mut self, name: &'static str) -> Object {
         self.path.push(name);
         Object(self.json.open(name))
     }
 
+    #[inline]
     pub fn close(&mut self, object: Object) {
         self.path.pop();
         self.json.close(object.0);
@@ -102,6 +104,7 @@ impl<'o> Event<'o> {
     }
 
     /// Text as it is; digits and booleans as text.
+    #[inline]
     pub fn keyword<'a>(&mut self, name: &str, value: &mut Value<'a>) -> Option<Escaped<'a>> {
         let text = value.escaped()?;
         value.take();
@@ -154,6 +157,7 @@ impl<'o> Event<'o> {
 
     /// An ISO 8601 date in UTC with the digits that the source gave, or a moment in seconds or milliseconds since 1970.
     /// A date that had to be rewritten stays in the record. True when a date was written.
+    #[inline]
     pub fn date(&mut self, name: &str, value: &mut Value<'_>) -> bool {
         let Some(text) = self.scalar(name, value, "a date") else { return false };
         if says_nothing(text) {
@@ -189,6 +193,7 @@ impl<'o> Event<'o> {
     }
 
     /// One address.
+    #[inline]
     pub fn ip<'a>(&mut self, name: &str, value: &mut Value<'a>) {
         let Some(text) = self.scalar(name, value, "an IP address") else { return };
         if says_nothing(text) {
@@ -262,6 +267,7 @@ impl<'o> Event<'o> {
     }
 
     /// Text that stays in the record, where there is any.
+    #[inline]
     pub fn optional<'a>(&mut self, name: &str, text: Option<Escaped<'a>>) -> Option<Escaped<'a>> {
         if let Some(text) = text {
             self.json.escaped(name, text);

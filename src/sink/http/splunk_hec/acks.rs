@@ -130,10 +130,8 @@ impl Acks {
         let (tell, told) = oneshot::channel();
         let mut waiting = self.waiting();
         waiting.retain(|_, tell| !tell.is_closed());
-        if waiting.contains_key(&id) {
+        if waiting.insert(id, tell).is_some() {
             waiting.clear();
-        } else {
-            waiting.insert(id, tell);
         }
         told
     }

@@ -19,6 +19,10 @@ pub(in super::super) struct Metadata<'a> {
 pub(in super::super) type Filled = Vec<(&'static str, String)>;
 
 impl Metadata<'_> {
+    pub(in super::super) fn is_empty(&self) -> bool {
+        [self.index, self.source, self.sourcetype, self.host] == [None; 4]
+    }
+
     pub(in super::super) fn fill(&self, context: &Context) -> Result<Filled, BuildError> {
         let default_type = format!("sentinelone:{}", context.stream.singular());
         let host = self.host.map(|host| context.fill("host", host)).transpose()?;

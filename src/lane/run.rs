@@ -124,7 +124,9 @@ impl Lane {
             }
             let begun = Instant::now();
             let end = Box::pin(self.session(&mut course, stop)).await;
-            self.delivery.meter.lane.give_back_open();
+            if !matches!(end, SendEnd::Settled(PullEnd::Complete(_))) {
+                self.delivery.meter.lane.give_back_open();
+            }
             match self.after(end, &mut course.rests, stop).await {
                 Next::End(end) => {
                     course.saver.flush(&course.checkpoint).await;

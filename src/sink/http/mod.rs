@@ -5,17 +5,21 @@
 
 mod answer;
 mod auth;
+pub mod azure_logs;
 mod body;
 pub mod datadog;
 pub mod elasticsearch;
 mod endpoint;
 pub mod generic;
+pub mod google_secops;
 pub mod logscale;
 pub mod loki;
 mod oauth;
 pub mod otlp;
 pub mod panther;
 mod request;
+pub mod sekoia;
+mod service_account;
 mod signature;
 pub mod splunk_hec;
 pub mod sumo;
@@ -34,7 +38,7 @@ pub use signature::{Form, Hmac, Signed};
 pub(crate) use auth::Authenticator;
 #[cfg(feature = "kafka")]
 pub(crate) use oauth::TokenSource;
-pub(crate) use oauth::Tokens;
+pub(crate) use oauth::{Grant, Tokens};
 pub(crate) use request::{HttpSink, Requests};
 
 use super::{Batch, Event, Outcome, Probe};

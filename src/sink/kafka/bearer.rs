@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::settings::HttpSettings;
-use crate::sink::http::{ClientCredentials, TokenSource};
+use crate::sink::http::{ClientCredentials, Grant, TokenSource};
 use crate::sink::settings::Common;
 use crate::sink::{BuildError, Context};
 
@@ -33,8 +33,8 @@ impl Bearer {
     pub(crate) fn new(settings: &ClientCredentials, common: &Common, context: &Context) -> Result<Self, BuildError> {
         // `tls` is about the brokers; the token endpoint is somebody else, mostly with a public certificate.
         let http = HttpSettings { tls: Default::default(), proxy: None, timeout: common.timeout() };
-        let source = context.shared.tokens.source(settings, &http)?;
-        Ok(Self { source, client_id: settings.client_id.clone(), given: Arc::default() })
+        let source = context.shared.tokens.source(Grant::Client(settings.clone()), &http)?;
+        Ok(Self { client_id: settings.client_id.clone(), source, given: Arc::default() })
     }
 
     /// Tells sources apart for as long as one is held.

@@ -5,9 +5,12 @@
 mod support;
 
 mod sinks {
+    mod azure_logs;
     mod collector;
     mod datadog;
+    mod elasticsearch;
     mod file;
+    mod google_secops;
     mod hec;
     mod http;
     mod intakes;
@@ -16,7 +19,9 @@ mod sinks {
     #[cfg(feature = "kafka")]
     mod kafka_security;
     mod loki;
+    mod opensearch;
     mod otlp;
+    mod sekoia;
     mod settings;
     mod siems;
     mod tls;

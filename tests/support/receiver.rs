@@ -400,7 +400,7 @@ pub fn hmac_sha256(key: &[u8], text: &[u8]) -> Vec<u8> {
 
 /// Set to break the connection that a request came on.
 #[derive(Clone)]
-struct Connection(Arc<AtomicBool>);
+pub struct Connection(pub Arc<AtomicBool>);
 
 impl Connected<IncomingStream<'_, Breakable>> for Connection {
     fn connect_info(stream: IncomingStream<'_, Breakable>) -> Self {
@@ -409,9 +409,9 @@ impl Connected<IncomingStream<'_, Breakable>> for Connection {
 }
 
 /// A listener whose connections can be broken from within a handler.
-struct Breakable(TcpListener);
+pub struct Breakable(pub TcpListener);
 
-struct BreakableStream {
+pub struct BreakableStream {
     stream: TcpStream,
     broken: Arc<AtomicBool>,
 }

@@ -11,7 +11,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use url::Url;
 
-use super::oauth::{ClientCredentials, TokenError, TokenSource, Tokens};
+use super::oauth::{ClientCredentials, Grant, TokenError, TokenSource, Tokens};
 use super::signature::{Hmac, Signer};
 use crate::settings::{Credential, HttpSettings, Secret, SecretError, scrub};
 use crate::sink::BuildError;
@@ -59,7 +59,7 @@ pub(crate) struct Authenticator {
 struct SecretHeader {
     name: HeaderName,
     prefix: &'static str,
-    credential: Credential,
+    credential: Arc<Credential>,
 }
 
 /// The secrets that one request carried, to keep them out of what is told about it.
@@ -94,22 +94,38 @@ impl Authenticator {
             if RESERVED.contains(&parsed.as_str()) {
                 return Err(BuildError::value(key(), "the forwarder sets this header itself"));
             }
-            this.headers.push(SecretHeader { name: parsed, prefix: "", credential: Credential::new(value.clone()) });
+            this = this.with_header(parsed, "", value);
         }
         match auth {
             Auth::None => {}
             Auth::Basic { user, password } => this.basic = Some((user.clone(), Credential::new(password.clone()))),
             Auth::Bearer { token } => this = this.with_header(AUTHORIZATION, "Bearer ", token),
-            Auth::Oauth2(settings) => this.oauth = Some(tokens.source(settings, http)?),
+            Auth::Oauth2(settings) => this.oauth = Some(tokens.source(Grant::Client(settings.clone()), http)?),
             Auth::Hmac(settings) => this.signer = Some(Signer::new(settings)?),
         }
         Ok(this)
     }
 
     /// Adds a header made of `prefix` and a secret.
-    pub(crate) fn with_header(mut self, name: HeaderName, prefix: &'static str, secret: &Secret) -> Self {
-        self.headers.push(SecretHeader { name, prefix, credential: Credential::new(secret.clone()) });
+    pub(crate) fn with_header(self, name: HeaderName, prefix: &'static str, secret: &Secret) -> Self {
+        self.with_credential(name, prefix, Arc::new(Credential::new(secret.clone())))
+    }
+
+    /// Adds a header made of `prefix` and a secret that the destination writes into its bodies as well.
+    pub(crate) fn with_credential(
+        mut self,
+        name: HeaderName,
+        prefix: &'static str,
+        credential: Arc<Credential>,
+    ) -> Self {
+        self.headers.push(SecretHeader { name, prefix, credential });
         self
+    }
+
+    /// Adds tokens that are fetched as `grant` says.
+    pub(crate) fn with_token(mut self, grant: Grant, tokens: &Tokens, http: &HttpSettings) -> Result<Self, BuildError> {
+        self.oauth = Some(tokens.source(grant, http)?);
+        Ok(self)
     }
 
     /// Appends a secret to the path of the address.
@@ -158,7 +174,7 @@ impl Authenticator {
 
     /// After a refusal: reads the secrets again and gives up the token. True when another try has other credentials.
     pub(crate) async fn renew(&self, used: &Used) -> bool {
-        let credentials = self.headers.iter().map(|header| &header.credential);
+        let credentials = self.headers.iter().map(|header| header.credential.as_ref());
         let credentials = credentials.chain(self.basic.iter().map(|(_, password)| password));
         let credentials = credentials.chain(self.signer.iter().map(|signer| &signer.key)).chain(&self.path);
         // Not `any`: all of them are to be read. One that cannot be read now is as if it had not changed.
@@ -178,11 +194,6 @@ fn sensitive(name: &HeaderName, text: &str) -> Result<HeaderValue, AuthError> {
 }
 
 impl Used {
-    /// One secret.
-    pub(crate) fn of(secret: SecretString) -> Self {
-        Self { secrets: vec![secret], token: None }
-    }
-
     /// Remembers a secret that was used in another way than in a header.
     pub(crate) fn push(&mut self, secret: SecretString) {
         self.secrets.push(secret);

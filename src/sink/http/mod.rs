@@ -5,17 +5,21 @@
 
 mod answer;
 mod auth;
+pub mod azure_logs;
 mod body;
 pub mod datadog;
 pub mod elasticsearch;
 mod endpoint;
 pub mod generic;
+pub mod google_secops;
 pub mod logscale;
 pub mod loki;
 mod oauth;
 pub mod otlp;
 pub mod panther;
 mod request;
+pub mod sekoia;
+mod service_account;
 mod signature;
 pub mod splunk_hec;
 pub mod sumo;
@@ -32,7 +36,7 @@ pub use oauth::{ClientCredentials, CredentialsIn};
 pub use signature::{Form, Hmac, Signed};
 
 pub(crate) use auth::Authenticator;
-pub(crate) use oauth::{TokenSource, Tokens};
+pub(crate) use oauth::{Grant, TokenSource, Tokens};
 pub(crate) use request::{HttpSink, Requests};
 
 use super::{Batch, Event, Outcome, Probe};

@@ -1,4 +1,4 @@
-//! OAuth 2.0 client credentials: one token for all sinks with the same client, fetched by one of them at a time.
+//! OAuth 2.0 tokens: one for all sinks with the same client, fetched by one of them at a time.
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use super::auth::Used;
 use super::request::{Failure, exchange};
+use super::service_account::ServiceAccount;
 use super::{Answer, Endpoint};
 use crate::settings::{Credential, HttpSettings, Secret};
 use crate::sink::{BuildError, Outcome};
@@ -49,6 +50,24 @@ pub enum CredentialsIn {
     Body,
     /// As user name and password.
     Basic,
+    /// The secret is a signed assertion (RFC 7523), such as the service account token that Kubernetes renews in a file.
+    Assertion,
+}
+
+/// How a token is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Grant {
+    Client(ClientCredentials),
+    ServiceAccount(ServiceAccount),
+}
+
+/// What is posted to a token endpoint.
+pub(crate) struct TokenRequest {
+    pub(crate) url: Endpoint,
+    pub(crate) headers: HeaderMap,
+    pub(crate) form: String,
+    /// What the request proves itself with, to keep it out of what is told about it.
+    pub(crate) used: Used,
 }
 
 /// The tokens of the process, shared by endpoint, client and scope.
@@ -59,22 +78,18 @@ pub(crate) struct Tokens {
 
 impl Tokens {
     /// The source for these settings; it lives as long as a sink holds it.
-    pub(crate) fn source(
-        &self,
-        settings: &ClientCredentials,
-        http: &HttpSettings,
-    ) -> Result<Arc<TokenSource>, BuildError> {
+    pub(crate) fn source(&self, grant: Grant, http: &HttpSettings) -> Result<Arc<TokenSource>, BuildError> {
         let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         sources.retain(|source| source.strong_count() > 0);
-        let equal = |source: &Arc<TokenSource>| source.settings == *settings && source.http == *http;
+        let equal = |source: &Arc<TokenSource>| source.grant == grant && source.http == *http;
         if let Some(source) = sources.iter().filter_map(Weak::upgrade).find(equal) {
             return Ok(source);
         }
         let source = Arc::new(TokenSource {
-            settings: settings.clone(),
+            secret: grant.credential(),
+            grant,
             http: http.clone(),
             client: http.client()?,
-            secret: Credential::new(settings.client_secret.clone()),
             kept: tokio::sync::Mutex::default(),
         });
         sources.push(Arc::downgrade(&source));
@@ -85,7 +100,7 @@ impl Tokens {
 /// One client at one token endpoint.
 #[derive(Debug)]
 pub(crate) struct TokenSource {
-    settings: ClientCredentials,
+    grant: Grant,
     http: HttpSettings,
     client: reqwest::Client,
     secret: Credential,
@@ -170,11 +185,6 @@ impl TokenSource {
         }
     }
 
-    /// The client's name, for logs.
-    pub(crate) fn client_id(&self) -> &str {
-        &self.settings.client_id
-    }
-
     async fn fetch(&self) -> Result<Token, TokenError> {
         let first = self.ask().await;
         match first {
@@ -189,65 +199,98 @@ impl TokenSource {
     async fn ask(&self) -> Result<Token, TokenError> {
         let refused = |reason: String| TokenError { outcome: Outcome::Unauthorized(reason) };
         let secret = self.secret.get().map_err(|error| refused(error.to_string()))?;
-        let (headers, form) = self.request(&secret);
-        let url = self.settings.token_url.url();
-        let answer = exchange(&self.client, Method::POST, url, headers, form.into(), 64 * 1024).await;
-        let mut reply = answer.map_err(|Failure { outcome, .. }| TokenError { outcome: self.named(outcome) })?;
-        Used::of(secret).scrub(&mut reply.body);
+        let TokenRequest { url, headers, form, used } = self.grant.request(&secret).map_err(refused)?;
+        let told = |outcome| TokenError { outcome: named(&url, outcome) };
+        let answer = exchange(&self.client, Method::POST, url.url(), headers, form.into(), 64 * 1024).await;
+        let mut reply = answer.map_err(|Failure { outcome, .. }| told(outcome))?;
+        used.scrub(&mut reply.body);
         let answer = Answer { status: reply.status, headers: &reply.headers, body: &reply.body, events: 0 };
         if !answer.status.is_success() {
-            let outcome = match answer.by_status() {
+            return Err(told(match answer.by_status() {
                 // `invalid_client` and its like come with 400 as well as with 401.
                 Outcome::Refused(reason) | Outcome::Unauthorized(reason) => Outcome::Unauthorized(reason),
                 other => other,
-            };
-            return Err(TokenError { outcome: self.named(outcome) });
+            }));
         }
-        match serde_json::from_slice::<TokenAnswer>(&reply.body) {
-            Ok(answer) => Ok(Token::new(answer)),
-            // The body may hold a token, so nothing of it is shown.
-            Err(_) => Err(TokenError {
-                outcome: self.named(Outcome::Misconfigured("answers without an `access_token`".to_owned())),
-            }),
+        // The body may hold a token, so nothing of it is shown.
+        let answer = serde_json::from_slice::<TokenAnswer>(&reply.body)
+            .map_err(|_| told(Outcome::Misconfigured("answers without an `access_token`".to_owned())))?;
+        Ok(Token::new(answer))
+    }
+}
+
+/// Says whose answer it was: the operator looks at the sink's address first.
+fn named(url: &Endpoint, outcome: Outcome) -> Outcome {
+    let from = format!("token endpoint {url}: ");
+    match outcome {
+        Outcome::RetryLater { reason, after } => Outcome::RetryLater { reason: from + &reason, after },
+        Outcome::Unauthorized(reason) => Outcome::Unauthorized(from + &reason),
+        Outcome::Misconfigured(reason) | Outcome::TooLarge(reason) | Outcome::Refused(reason) => {
+            Outcome::Misconfigured(from + &reason)
+        }
+        settled => settled,
+    }
+}
+
+impl Grant {
+    fn credential(&self) -> Credential {
+        match self {
+            Self::Client(client) => Credential::new(client.client_secret.clone()),
+            Self::ServiceAccount(account) => Credential::document(account.key.clone()),
         }
     }
 
-    fn request(&self, secret: &SecretString) -> (HeaderMap, String) {
-        let ClientCredentials { client_id, scope, params, credentials, .. } = &self.settings;
+    fn request(&self, secret: &SecretString) -> Result<TokenRequest, String> {
+        match self {
+            Self::Client(client) => Ok(client.request(secret)),
+            Self::ServiceAccount(account) => account.request(secret),
+        }
+    }
+}
+
+impl TokenRequest {
+    /// A form of these parameters.
+    pub(crate) fn new<'a>(
+        url: Endpoint,
+        params: impl IntoIterator<Item = (&'a str, &'a str)>,
+        used: impl IntoIterator<Item = SecretString>,
+    ) -> Self {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        let mut form = url::form_urlencoded::Serializer::new(String::new());
-        form.append_pair("grant_type", "client_credentials");
-        match credentials {
-            CredentialsIn::Body => {
-                form.append_pair("client_id", client_id).append_pair("client_secret", secret.expose_secret());
-            }
-            CredentialsIn::Basic => {
-                let encode = |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
-                let pair = format!("{}:{}", encode(client_id), encode(secret.expose_secret()));
-                let value = HeaderValue::from_str(&format!("Basic {}", BASE64_STANDARD.encode(pair)));
-                headers.extend(value.ok().map(|mut value| {
-                    value.set_sensitive(true);
-                    (AUTHORIZATION, value)
-                }));
-            }
-        }
-        form.extend_pairs(scope.iter().map(|scope| ("scope", scope))).extend_pairs(params);
-        (headers, form.finish())
+        let form = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(params).finish();
+        let mut secrets = Used::default();
+        used.into_iter().for_each(|secret| secrets.push(secret));
+        Self { url, headers, form, used: secrets }
     }
+}
 
-    /// Says whose answer it was: the operator looks at the sink's address first.
-    fn named(&self, outcome: Outcome) -> Outcome {
-        let from = format!("token endpoint {}: ", self.settings.token_url);
-        match outcome {
-            Outcome::RetryLater { reason, after } => Outcome::RetryLater { reason: from + &reason, after },
-            Outcome::Unauthorized(reason) => Outcome::Unauthorized(from + &reason),
-            Outcome::Misconfigured(reason) | Outcome::TooLarge(reason) | Outcome::Refused(reason) => {
-                Outcome::Misconfigured(from + &reason)
+impl ClientCredentials {
+    fn request(&self, secret: &SecretString) -> TokenRequest {
+        const ASSERTION: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+        let text = secret.expose_secret();
+        let id = ("client_id", self.client_id.as_str());
+        let mut params = vec![("grant_type", "client_credentials")];
+        match self.credentials {
+            CredentialsIn::Body => params.extend([id, ("client_secret", text)]),
+            CredentialsIn::Assertion => {
+                params.extend([id, ("client_assertion_type", ASSERTION), ("client_assertion", text)]);
             }
-            settled => settled,
+            CredentialsIn::Basic => {}
         }
+        params.extend(self.scope.iter().map(|scope| ("scope", scope.as_str())));
+        params.extend(self.params.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+        let mut request = TokenRequest::new(self.token_url.clone(), params, [secret.clone()]);
+        if self.credentials == CredentialsIn::Basic {
+            let encode = |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+            let pair = BASE64_STANDARD.encode(format!("{}:{}", encode(&self.client_id), encode(text)));
+            if let Ok(mut value) = HeaderValue::from_str(&format!("Basic {pair}")) {
+                value.set_sensitive(true);
+                request.headers.insert(AUTHORIZATION, value);
+            }
+            request.used.push(pair.into());
+        }
+        request
     }
 }
 

@@ -24,6 +24,9 @@ use crate::settings::{HttpSettings, Proxy};
 use crate::sink::settings::{Common, Compression, Defaults};
 use crate::sink::{Attempt, Batch, BuildError, Context, Limits, Outcome, Probe, Sink, TOO_LARGE};
 
+/// Most bytes that are read of an answer to a probe: some list hundreds of things.
+const PROBE_BYTES: usize = 1 << 20;
+
 /// A destination and what it takes to talk to it: the sink of one lane.
 #[derive(Debug)]
 pub(crate) struct HttpSink<D> {
@@ -113,10 +116,10 @@ impl Requests {
         body: Bytes,
     ) -> Result<Reply, Failure> {
         let mut used = Used::default();
-        let first = self.exchange(method.clone(), url, headers.clone(), body.clone(), 64 * 1024, &mut used).await;
+        let first = self.exchange(method.clone(), url, headers.clone(), body.clone(), PROBE_BYTES, &mut used).await;
         let refused = first.as_ref().is_ok_and(|reply| matches!(reply.status.as_u16(), 401 | 403));
         if refused && self.auth.renew(&used).await {
-            return self.exchange(method, url, headers, body, 64 * 1024, &mut Used::default()).await;
+            return self.exchange(method, url, headers, body, PROBE_BYTES, &mut Used::default()).await;
         }
         first
     }

@@ -9,13 +9,15 @@ use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use crate::settings::HttpSettings;
-use crate::sink::http::{ClientCredentials, TokenSource};
+use crate::sink::http::{ClientCredentials, Grant, TokenSource};
 use crate::sink::settings::Common;
 use crate::sink::{BuildError, Context};
 
 /// Where the tokens for one sink's brokers come from.
 #[derive(Debug, Clone)]
 pub(crate) struct Bearer {
+    /// The client's name, for the brokers' logs.
+    client_id: String,
     source: Arc<TokenSource>,
     /// The token that a producer was given last.
     given: Arc<Mutex<Option<SecretString>>>,
@@ -30,7 +32,8 @@ impl Bearer {
     pub(crate) fn new(settings: &ClientCredentials, common: &Common, context: &Context) -> Result<Self, BuildError> {
         // `tls` is about the brokers; the token endpoint is somebody else, mostly with a public certificate.
         let http = HttpSettings { tls: Default::default(), proxy: None, timeout: common.timeout() };
-        Ok(Self { source: context.shared.tokens.source(settings, &http)?, given: Arc::default() })
+        let source = context.shared.tokens.source(Grant::Client(settings.clone()), &http)?;
+        Ok(Self { client_id: settings.client_id.clone(), source, given: Arc::default() })
     }
 
     /// Tells sources apart for as long as one is held.
@@ -59,7 +62,7 @@ impl Bearer {
         *self.given.lock().unwrap_or_else(PoisonError::into_inner) = Some(token.clone());
         Ok(OAuthToken {
             token: token.expose_secret().to_owned(),
-            principal_name: self.source.client_id().to_owned(),
+            principal_name: self.client_id.clone(),
             lifetime_ms: wall_clock(expires_at),
         })
     }

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
@@ -14,24 +14,8 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Headers, Message};
 use rdkafka::{Offset, TopicPartitionList};
 
+use super::maven;
 use super::tls::Authority;
-
-const VERSION: &str = "4.1.0";
-const POM: &str = r#"<project xmlns="http://maven.apache.org/POM/4.0.0">
-  <modelVersion>4.0.0</modelVersion>
-  <groupId>s1-forwarder-test</groupId>
-  <artifactId>kafka</artifactId>
-  <version>1</version>
-  <packaging>pom</packaging>
-  <dependencies>
-    <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>4.1.0</version></dependency>
-    <dependency><groupId>org.apache.logging.log4j</groupId><artifactId>log4j-core</artifactId><version>2.24.3</version></dependency>
-    <dependency>
-      <groupId>org.apache.logging.log4j</groupId><artifactId>log4j-slf4j-impl</artifactId><version>2.24.3</version>
-    </dependency>
-  </dependencies>
-</project>
-"#;
 
 /// A running broker; it ends when it is dropped.
 pub struct Broker {
@@ -271,33 +255,12 @@ fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// The directory with Kafka's jars, fetched once and kept outside the clone.
+/// The directory with Kafka's jars in `lib`.
 fn jars() -> Result<PathBuf, String> {
-    for tool in ["java", "mvn"] {
-        let found = Command::new(tool).arg("-version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-        if !found.is_ok_and(|status| status.success()) {
-            return Err(format!("`{tool}` is not installed"));
-        }
-    }
-    let cache = match std::env::var_os("S1_FORWARDER_TEST_CACHE") {
-        Some(cache) => PathBuf::from(cache),
-        None => Path::new(&std::env::var_os("HOME").ok_or("no HOME")?).join(".cache/s1-forwarder-test"),
-    };
-    let directory = cache.join(format!("kafka-{VERSION}"));
-    std::fs::create_dir_all(&directory).map_err(|error| error.to_string())?;
-    // Test binaries that run side by side fetch once.
-    let lock = File::create(directory.join("lock")).map_err(|error| error.to_string())?;
-    lock.lock().map_err(|error| error.to_string())?;
-    let complete = directory.join("complete");
-    if !complete.exists() {
-        std::fs::write(directory.join("pom.xml"), POM).map_err(|error| error.to_string())?;
-        let mut maven = Command::new("mvn");
-        maven.args(["-q", "-B", "dependency:copy-dependencies", "-DoutputDirectory=lib"]).current_dir(&directory);
-        let output = maven.output().map_err(|error| error.to_string())?;
-        if !output.status.success() {
-            return Err(format!("Maven cannot fetch it: {}", String::from_utf8_lossy(&output.stdout)));
-        }
-        std::fs::write(complete, VERSION).map_err(|error| error.to_string())?;
-    }
-    Ok(directory)
+    let artifacts = [
+        "org.apache.kafka:kafka_2.13:4.1.0",
+        "org.apache.logging.log4j:log4j-core:2.24.3",
+        "org.apache.logging.log4j:log4j-slf4j-impl:2.24.3",
+    ];
+    maven::fetched("kafka-4.1.0", &artifacts)
 }

@@ -2,7 +2,8 @@
 //! code with the program.
 
 // Each test binary uses its own part of this.
-#![allow(dead_code, clippy::unwrap_used)]
+#![allow(dead_code)]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may end in a panic")]
 
 pub mod azure;
 pub mod batches;

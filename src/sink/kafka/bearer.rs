@@ -17,8 +17,6 @@ use crate::sink::{BuildError, Context};
 /// Where the tokens for one sink's brokers come from.
 #[derive(Debug, Clone)]
 pub(crate) struct Bearer {
-    /// The client's name, for the brokers' logs.
-    client_id: String,
     source: Arc<TokenSource>,
     /// The client, whom librdkafka names in its logs.
     client_id: String,

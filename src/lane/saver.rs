@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
 use crate::settings::FullJitter;
 use crate::source::Checkpoint;
@@ -22,9 +22,12 @@ pub struct Saver {
     /// `--checkpoint-interval`.
     interval: Duration,
     saved_at: Option<Instant>,
+    /// The next write waits until then.
+    not_before: Option<Instant>,
     changed: Changed,
     writing: Option<BoxFuture<'static, Result<(), StateError>>>,
     waits: FullJitter,
+    random: fastrand::Rng,
     failing: bool,
 }
 
@@ -40,10 +43,17 @@ enum Changed {
 
 impl Saver {
     /// Nothing is to be saved yet.
-    pub fn new(store: Arc<dyn Store>, lane: LaneId, meter: Meter, interval: Duration, random: fastrand::Rng) -> Self {
-        let waits = FullJitter::new(FIRST_WAIT, LONGEST_WAIT, random);
-        let (changed, writing, failing) = (Changed::Nothing, None, false);
-        Self { store, lane, meter, interval, saved_at: None, changed, writing, waits, failing }
+    pub fn new(
+        store: Arc<dyn Store>,
+        lane: LaneId,
+        meter: Meter,
+        interval: Duration,
+        mut random: fastrand::Rng,
+    ) -> Self {
+        let waits = waits(&mut random);
+        let (saved_at, not_before, changed, writing) = (None, None, Changed::Nothing, None);
+        let failing = false;
+        Self { store, lane, meter, interval, saved_at, not_before, changed, writing, waits, random, failing }
     }
 
     /// The position moved over time that held nothing.
@@ -66,27 +76,37 @@ impl Saver {
         self.writing.is_none() && !self.is_due()
     }
 
-    /// Starts to write `checkpoint` if something is due and nothing is being written.
+    /// Starts to write `checkpoint` if something is due, its time has come, and nothing is being written.
     pub fn start(&mut self, checkpoint: &Checkpoint) {
-        if self.writing.is_none() && self.is_due() {
-            self.write(checkpoint, self.saved_at.map(|saved_at| saved_at + self.interval));
+        let has_come = self.not_before.is_none_or(|not_before| Instant::now() >= not_before);
+        if self.writing.is_none() && self.is_due() && has_come {
+            self.write(checkpoint);
         }
     }
 
-    /// Waits until what is being written is written, or could not be.
+    /// Waits until what is being written is written, or could not be; or until the next write may start.
     pub async fn written(&mut self) {
-        let Some(writing) = &mut self.writing else { return std::future::pending().await };
+        let Some(writing) = &mut self.writing else {
+            match self.not_before.filter(|_| self.is_due()) {
+                Some(not_before) => return sleep_until(not_before).await,
+                None => return std::future::pending().await,
+            }
+        };
         let result = writing.await;
+        let now = Instant::now();
         self.writing = None;
         match result {
             Ok(()) => {
-                self.saved_at = Some(Instant::now());
+                self.saved_at = Some(now);
+                self.not_before = Some(now + self.interval);
                 if std::mem::take(&mut self.failing) {
+                    self.waits = waits(&mut self.random);
                     self.meter.sink_trouble(None);
                 }
             }
             Err(error) => {
                 self.failing = true;
+                self.not_before = Some(now + self.waits.wait());
                 self.changed = Changed::Events;
                 self.meter.sink_trouble(Some(LaneState::Stopped(error.to_string())));
             }
@@ -101,7 +121,10 @@ impl Saver {
             } else if self.changed == Changed::Nothing {
                 return;
             } else {
-                self.write(checkpoint, None);
+                if let Some(not_before) = self.not_before.filter(|_| self.failing) {
+                    sleep_until(not_before).await;
+                }
+                self.write(checkpoint);
             }
         }
     }
@@ -114,16 +137,13 @@ impl Saver {
         }
     }
 
-    fn write(&mut self, checkpoint: &Checkpoint, not_before: Option<Instant>) {
+    fn write(&mut self, checkpoint: &Checkpoint) {
         let (store, lane, bytes) = (self.store.clone(), self.lane.clone(), checkpoint.encode());
-        let pause = if self.failing { self.waits.wait() } else { Duration::ZERO };
         self.changed = Changed::Nothing;
-        self.writing = Some(Box::pin(async move {
-            if let Some(not_before) = not_before {
-                sleep_until(not_before).await;
-            }
-            sleep(pause).await;
-            store.save(&lane, bytes).await
-        }));
+        self.writing = Some(Box::pin(async move { store.save(&lane, bytes).await }));
     }
+}
+
+fn waits(random: &mut fastrand::Rng) -> FullJitter {
+    FullJitter::new(FIRST_WAIT, LONGEST_WAIT, random.fork())
 }

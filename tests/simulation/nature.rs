@@ -1,6 +1,6 @@
 //! The console's records: what appears and changes, when, and what of it is owed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -27,15 +27,14 @@ pub struct Nature {
 struct State {
     random: Rng,
     /// Every version that ever stood, by key.
-    versions: BTreeMap<u64, Version>,
-    /// The key of the version that stands now.
-    standing: BTreeMap<(Kind, u64), u64>,
+    versions: HashMap<u64, Version>,
+    /// The version that stands now.
+    standing: BTreeMap<(Kind, u64), Version>,
     latest: i64,
 }
 
 #[derive(Debug, Clone)]
 pub struct Version {
-    pub kind: Kind,
     pub id: u64,
     pub key: u64,
     /// What the stream is ordered by, in microseconds.
@@ -60,7 +59,7 @@ impl Nature {
         console.set_quirks(plan.console.quirks.clone());
         let ConsolePlan { too_late, fat, .. } = plan.console;
         let has = |stream| plan.lanes.iter().any(|lane| lane.stream == stream);
-        let state = State { random, versions: BTreeMap::new(), standing: BTreeMap::new(), latest: 0 };
+        let state = State { random, versions: HashMap::new(), standing: BTreeMap::new(), latest: 0 };
         let nature = Self {
             console,
             state: Mutex::new(state),
@@ -114,9 +113,10 @@ impl Nature {
             let mut state = lock(&self.state);
             let id = 2_000_000_000_000_000_000 + state.random.u64(..1 << 40);
             self.put(&mut state, kind, id, now.micros(), now.micros());
-            let key = state.standing[&(kind, id)];
-            if let Some(version) = state.versions.get_mut(&key) {
+            let State { versions, standing, .. } = &mut *state;
+            if let Some(version) = standing.get_mut(&(kind, id)) {
                 version.lot = 1.0;
+                versions.insert(version.key, version.clone());
             }
         }
     }
@@ -146,8 +146,8 @@ impl Nature {
             return;
         }
         let place = state.random.usize(..count);
-        let Some((&(_, id), key)) = state.standing.range(threats).nth(place) else { return };
-        let before = state.versions[key].time;
+        let Some((&(_, id), version)) = state.standing.range(threats).nth(place) else { return };
+        let before = version.time;
         self.put(&mut state, Kind::Threats, id, time.max(before + 1), visible.max(before + 1));
     }
 
@@ -172,8 +172,9 @@ impl Nature {
             _ => id,
         };
         let lot = state.random.f64();
-        state.standing.insert((kind, id), key);
-        state.versions.insert(key, Version { kind, id, key, time, visible, excluded, bytes: body.len(), lot });
+        let version = Version { id, key, time, visible, excluded, bytes: body.len(), lot };
+        state.standing.insert((kind, id), version.clone());
+        state.versions.insert(key, version);
     }
 
     pub fn chance(&self, chance: f64) -> bool {
@@ -188,7 +189,7 @@ impl Nature {
     pub fn owed(&self, lane: &LanePlan, since: Timestamp, before: Timestamp) -> Vec<Version> {
         let kind = if lane.stream == Stream::Threats { Kind::Threats } else { Kind::Activities };
         let state = lock(&self.state);
-        let standing = state.standing.range((kind, 0)..=(kind, u64::MAX)).map(|(_, key)| &state.versions[key]);
+        let standing = state.standing.range((kind, 0)..=(kind, u64::MAX)).map(|(_, version)| version);
         let owed = standing.filter(|version| {
             version.time >= since.micros()
                 && version.time < before.micros()

@@ -35,15 +35,11 @@ impl Wire {
     fn list(&self, asked: &mut emulator::Request, random: &mut fastrand::Rng) -> emulator::Answer {
         let world = &self.world;
         let plan = &world.plan.console;
-        let unrest = |chance| !world.is_calm() && world.nature.chance(chance);
+        let unrest = if world.is_calm() { 0.0 } else { plan.unrest };
         asked.query = capped(&asked.query, plan.page_cap);
-        if unrest(plan.unrest) {
-            world.nature.happen(world.now());
-        }
+        world.nature.happen_by_chance(unrest, world.now());
         let mut answer = world.nature.console.answer(asked, world.now().micros());
-        if unrest(plan.unrest) {
-            world.nature.happen(world.now());
-        }
+        world.nature.happen_by_chance(unrest, world.now());
         let paged = answer.status == 200 && asked.query.contains("sortBy=") && !asked.query.contains("countOnly");
         let window: Vec<_> = asked.query.split('&').filter(|pair| pair.contains("__")).collect();
         let mut in_a_row = crate::world::lock(&self.empty_pages);

@@ -13,6 +13,7 @@ use crate::world::lock;
 
 pub const HOST: &str = "console.example";
 pub const EXCLUDED: u32 = 27;
+const MOST_UNREST: u32 = 40;
 
 pub struct Nature {
     pub console: Console,
@@ -31,6 +32,7 @@ struct State {
     /// The version that stands now.
     standing: BTreeMap<(Kind, u64), Version>,
     latest: i64,
+    unrest: u32,
 }
 
 #[derive(Debug, Clone)]
@@ -59,7 +61,7 @@ impl Nature {
         console.set_quirks(plan.console.quirks.clone());
         let ConsolePlan { too_late, fat, .. } = plan.console;
         let has = |stream| plan.lanes.iter().any(|lane| lane.stream == stream);
-        let state = State { random, versions: HashMap::new(), standing: BTreeMap::new(), latest: 0 };
+        let state = State { random, versions: HashMap::new(), standing: BTreeMap::new(), latest: 0, unrest: 0 };
         let nature = Self {
             console,
             state: Mutex::new(state),
@@ -177,8 +179,17 @@ impl Nature {
         state.versions.insert(key, version);
     }
 
-    pub fn chance(&self, chance: f64) -> bool {
-        chance > 0.0 && lock(&self.state).random.f64() < chance
+    /// While a page is read something may happen too, though not for ever: each record makes more pages.
+    pub fn happen_by_chance(&self, chance: f64, now: Timestamp) {
+        let happens = {
+            let mut state = lock(&self.state);
+            let happens = state.unrest < MOST_UNREST && state.random.f64() < chance;
+            state.unrest += u32::from(happens);
+            happens
+        };
+        if happens {
+            self.happen(now);
+        }
     }
 
     pub fn version(&self, key: u64) -> Option<Version> {

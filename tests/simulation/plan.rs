@@ -304,7 +304,7 @@ impl LanePlan {
             copies: pick(r, &[1, 2]),
             flush: Duration::from_millis(pick(r, &[0, 100, 1_000, 5_000])),
             concurrency: pick(r, &[1, 1, 2, 4, 8]),
-            retry: (Duration::from_millis(500), Duration::from_secs(pick(r, &[1, 60]))),
+            retry: (Duration::from_millis(500), Duration::from_secs(pick(r, &[10, 60]))),
             latency: Duration::from_millis(pick(r, &[1, 30, 700, 6_000])),
             refuse: chance(r, 0.4, 0.5),
             lose: chance(r, 0.4, 0.4),

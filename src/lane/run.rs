@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -105,7 +105,7 @@ impl Lane {
         let mut rests = Rests::default();
         let mut next_poll = Instant::now() + self.first_poll_after;
         loop {
-            if stop.run_until_cancelled(sleep_until(next_poll)).await.is_none() {
+            if stop.run_until_cancelled(saver.keep_up(&checkpoint, next_poll)).await.is_none() {
                 saver.flush(&checkpoint).await;
                 return LaneEnd::Drained;
             }

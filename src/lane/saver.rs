@@ -113,6 +113,18 @@ impl Saver {
         }
     }
 
+    /// Writes what is due while the lane rests until `then`: a kill must not repeat what was settled before the rest.
+    pub async fn keep_up(&mut self, checkpoint: &Checkpoint, then: Instant) {
+        loop {
+            self.start(checkpoint);
+            tokio::select! {
+                biased;
+                () = sleep_until(then) => return,
+                () = self.written() => {}
+            }
+        }
+    }
+
     /// Writes what is not in the store yet, at once and until it is there.
     pub async fn flush(&mut self, checkpoint: &Checkpoint) {
         loop {

@@ -80,7 +80,7 @@ impl Wire {
         ));
         let travel = answer.travel;
         sleep(travel.delay + travel.body_takes + about(&mut random, world.plan.console.latency)).await;
-        world.reach(Point::ConsoleAnswered).await;
+        world.reach(Point::ConsoleAnswered, None).await;
         if travel.dropped {
             return Err(TransportError::Connect("reset".to_owned()));
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use s1_forwarder::emulator::{Console, Kind, Setup};
 use s1_forwarder::record::{Identity, Stream, Timestamp};
+use s1_forwarder::source::Since;
 
 use crate::plan::{ConsolePlan, LanePlan, Plan};
 use crate::world::lock;
@@ -72,6 +73,10 @@ impl Nature {
             activities: has(Stream::Activities),
         };
         let start = plan.start.micros();
+        if let Since::At(since) = plan.since {
+            // On the very edge of what is owed.
+            (0..3).for_each(|_| nature.appear(since.micros(), start - micros(plan.span)));
+        }
         for _ in 0..plan.history {
             let time = {
                 let mut state = lock(&nature.state);

@@ -122,7 +122,7 @@ async fn strike(world: &Arc<World>, mut process: Process, random: &mut Rng) -> P
         2 | 4 => {
             if let Some(switch) = process.switch(lane) {
                 let point = Point::ALL[random.usize(..Point::ALL.len())];
-                *lock(&world.armed) = Some(Armed { point, left: random.u32(1..8), switch });
+                *lock(&world.armed) = Some(Armed { point, lane, left: random.u32(1..8), switch });
             }
         }
         _ if all => process.stop().await,

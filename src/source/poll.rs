@@ -10,10 +10,10 @@ use compact_str::{CompactString, ToCompactString};
 
 use super::{Position, Pull};
 use crate::console::{Client, ConsoleError, Endpoint, Turn};
-use crate::record::{Identity, Stream, Timestamp, facts, parse_page};
+use crate::record::{self, Identity, Stream, Timestamp, facts, parse_page};
 use crate::telemetry::{DropReason, Meter};
 
-/// After this many empty pages in a row that each name a next one, the list is taken to be at its end.
+/// After this many empty pages in a row that each name a next one, the list may be at its end.
 const MAX_EMPTY_PAGES: usize = 5;
 /// How often `data: null` is asked for again before the console's count decides whether there is nothing.
 const NULL_TRIES: usize = 3;
@@ -48,7 +48,11 @@ struct Pass {
     /// Hashes of the cursors followed.
     seen: HashSet<u64>,
     empty_pages: usize,
+    /// Records shown, known ones included.
+    shown: u64,
     found_new: bool,
+    /// Whether this was the end is to be found out.
+    in_doubt: bool,
 }
 
 /// The new records of one answer.
@@ -108,6 +112,9 @@ impl Poll {
     /// # Errors
     /// See [`ConsoleError`]. Nothing was taken then, and the same call may be made again.
     pub async fn next(&mut self, turn: Turn, limit: usize, max_bytes: usize) -> Result<Page, ConsoleError> {
+        if self.pass.in_doubt {
+            return self.count(turn).await;
+        }
         let body = match self.ask(turn, limit, max_bytes).await {
             Err(ConsoleError::BadCursor(reason)) => {
                 self.restart();
@@ -115,17 +122,14 @@ impl Poll {
             }
             answer => answer?,
         };
-        let page = parse_page(&body).map_err(|error| ConsoleError::transient(error.to_string()))?;
-        if let Some(error) = page.errors.first() {
-            let error = self.client.scrubbed(&error.to_string());
-            return Err(ConsoleError::transient(format!("the console answered 200 with an error: {error}")));
-        }
+        let page = self.read(&body)?;
         if page.null_data {
-            return self.null_answer(body.clone()).await;
+            return self.null_answer();
         }
         self.null_answers = 0;
         let shown = page.records.len();
         let records = self.take(&body, &page.records);
+        self.pass.shown += shown as u64;
         self.pass.found_new |= !records.is_empty();
         if self.ordered {
             // What lies behind is not asked for again: its keys need not be kept while a long history is read.
@@ -135,29 +139,43 @@ impl Poll {
         Ok(Page { records, ordered: self.ordered, start: self.start, shown, last, body: body.clone() })
     }
 
-    /// `data: null` may mean that there is nothing, or that something is wrong: the console's own count decides.
-    async fn null_answer(&mut self, body: Bytes) -> Result<Page, ConsoleError> {
+    /// A page without errors in it.
+    fn read<'a>(&self, body: &'a [u8]) -> Result<record::Page<'a>, ConsoleError> {
+        let page = parse_page(body).map_err(|error| ConsoleError::transient(error.to_string()))?;
+        let Some(error) = page.errors.first() else { return Ok(page) };
+        let error = self.client.scrubbed(&error.to_string());
+        Err(ConsoleError::transient(format!("the console answered 200 with an error: {error}")))
+    }
+
+    /// `data: null` may mean that there is nothing, or that something is wrong.
+    fn null_answer(&mut self) -> Result<Page, ConsoleError> {
         self.null_answers += 1;
-        if self.null_answers <= NULL_TRIES {
-            return Err(ConsoleError::transient("the console answered 200 with `data: null`"));
-        }
-        if self.pass.cursor.is_some() {
+        if self.null_answers > NULL_TRIES {
             self.null_answers = 0;
-            self.restart();
-            return Err(ConsoleError::transient("the console answered a cursor with `data: null`"));
+            self.doubt();
         }
-        let turn = self.client.turn().await;
-        let answer = self.request(turn, vec![("countOnly", "true")], COUNT_BYTES).await?;
-        let count = parse_page(&answer).ok().and_then(|page| page.total_items);
-        match count {
-            Some(count) if count <= self.position.keys_from(self.pass.from) as u64 => {
-                Ok(Page { body, records: Vec::new(), ordered: self.ordered, start: self.start, shown: 0, last: true })
-            }
-            Some(count) => {
-                Err(ConsoleError::transient(format!("the console answered `data: null`, but counts {count} records")))
-            }
-            None => Err(ConsoleError::transient("the console answered `data: null`, and its count cannot be read")),
+        Err(ConsoleError::transient("the console answered 200 with `data: null`"))
+    }
+
+    /// Whether this pass has come to the end of the list, which the console did not say clearly: its own count decides.
+    async fn count(&mut self, turn: Turn) -> Result<Page, ConsoleError> {
+        let body = self.request(turn, vec![("countOnly", "true")], COUNT_BYTES).await?;
+        let page = self.read(&body)?;
+        let shown = self.pass.shown;
+        let is_end = match page.total_items {
+            Some(count) => count <= shown,
+            // A console that cannot count, and says once more that there is nothing.
+            None => page.null_data && shown == 0,
+        };
+        if is_end {
+            let (records, start) = (Vec::new(), self.start);
+            return Ok(Page { records, ordered: self.ordered, start, shown: 0, last: true, body: body.clone() });
         }
+        let Some(count) = page.total_items else {
+            return Err(ConsoleError::transient("the console showed no clear end, and its count cannot be read"));
+        };
+        self.restart();
+        Err(ConsoleError::transient(format!("the console counts {count} records, but showed only {shown}")))
     }
 
     async fn ask(&self, turn: Turn, limit: usize, max_bytes: usize) -> Result<Bytes, ConsoleError> {
@@ -233,21 +251,25 @@ impl Poll {
 
     /// Moves to the next page; true when there is none.
     fn follow(&mut self, next_cursor: Option<&str>, shown: usize) -> bool {
+        let Some(cursor) = next_cursor else { return true };
         self.pass.empty_pages = if shown == 0 { self.pass.empty_pages + 1 } else { 0 };
-        let Some(cursor) = next_cursor.filter(|_| self.pass.empty_pages < MAX_EMPTY_PAGES) else {
-            return true;
-        };
-        if self.pass.seen.insert(hash(cursor)) {
+        if self.pass.empty_pages < MAX_EMPTY_PAGES && self.pass.seen.insert(hash(cursor)) {
             self.pass.cursor = Some(cursor.to_owned());
-            return false;
+        } else {
+            // The cursor came before (B3), or leads nowhere.
+            self.doubt();
         }
-        // The cursor came before (B3). If this pass found anything there may be more behind: another pass from where it
-        // got to settles that, and one that finds nothing is the end.
-        if !self.pass.found_new {
-            return true;
-        }
-        self.restart();
         false
+    }
+
+    /// This may be the end, or not. If this pass found anything there may be more behind, and another pass from where it got
+    /// to shows that. After one that found nothing the console is asked how many records there are.
+    fn doubt(&mut self) {
+        if self.pass.found_new {
+            self.restart();
+        } else {
+            self.pass.in_doubt = true;
+        }
     }
 
     /// Begins another pass: where the order can be relied on, from what was read so far.
@@ -261,7 +283,8 @@ impl Poll {
 
 impl Pass {
     fn from(from: Timestamp) -> Self {
-        Self { from, cursor: None, seen: HashSet::new(), empty_pages: 0, found_new: false }
+        let (cursor, seen) = (None, HashSet::new());
+        Self { from, cursor, seen, empty_pages: 0, shown: 0, found_new: false, in_doubt: false }
     }
 }
 

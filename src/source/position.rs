@@ -67,11 +67,6 @@ impl Position {
         self.keys.values().map(Vec::len).sum()
     }
 
-    /// Number of keys whose record's time lies at or after `from`, a whole second.
-    pub fn keys_from(&self, from: Timestamp) -> usize {
-        self.keys.range(from.seconds()..).map(|(_, keys)| keys.len()).sum()
-    }
-
     /// True when the record of this time and key was taken before.
     pub fn has(&self, time: Timestamp, key: u64) -> bool {
         self.keys.get(&time.seconds()).is_some_and(|keys| keys.binary_search(&key).is_ok())

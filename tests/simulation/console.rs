@@ -1,7 +1,6 @@
 //! The way to the emulated console: what may happen to a request and to its answer.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -21,7 +20,8 @@ const MOST_EMPTY_PAGES: u32 = 3;
 pub struct Wire {
     pub world: Arc<World>,
     pub random: std::sync::Mutex<fastrand::Rng>,
-    pub empty_pages: AtomicU32,
+    /// In a row, window by window.
+    pub empty_pages: std::sync::Mutex<std::collections::BTreeMap<String, u32>>,
 }
 
 impl std::fmt::Debug for Wire {
@@ -35,23 +35,21 @@ impl Wire {
     fn list(&self, asked: &mut emulator::Request, random: &mut fastrand::Rng) -> emulator::Answer {
         let world = &self.world;
         let plan = &world.plan.console;
-        let unrest = |chance| !world.is_calm() && world.nature.chance(chance);
+        let unrest = if world.is_calm() { 0.0 } else { plan.unrest };
         asked.query = capped(&asked.query, plan.page_cap);
-        if unrest(plan.unrest) {
-            world.nature.happen(world.now());
-        }
+        world.nature.happen_by_chance(unrest, world.now());
         let mut answer = world.nature.console.answer(asked, world.now().micros());
-        if unrest(plan.unrest) {
-            world.nature.happen(world.now());
-        }
+        world.nature.happen_by_chance(unrest, world.now());
         let paged = answer.status == 200 && asked.query.contains("sortBy=") && !asked.query.contains("countOnly");
-        let may_be_empty = !world.is_calm() && paged && self.empty_pages.load(Ordering::Relaxed) < MOST_EMPTY_PAGES;
-        if may_be_empty && random.f64() < plan.empty_pages {
-            self.empty_pages.fetch_add(1, Ordering::Relaxed);
+        let window: Vec<_> = asked.query.split('&').filter(|pair| pair.contains("__")).collect();
+        let mut in_a_row = crate::world::lock(&self.empty_pages);
+        let in_a_row = in_a_row.entry(format!("{}{window:?}", asked.path)).or_default();
+        if paged && !world.is_calm() && *in_a_row < MOST_EMPTY_PAGES && random.f64() < plan.empty_pages {
+            *in_a_row += 1;
             let cursor = same_place(asked, random.u32(..));
             answer.body = format!(r#"{{"data":[],"pagination":{{"nextCursor":"{cursor}","totalItems":0}}}}"#).into();
         } else if paged {
-            self.empty_pages.store(0, Ordering::Relaxed);
+            *in_a_row = 0;
         }
         answer
     }
@@ -82,7 +80,7 @@ impl Wire {
         ));
         let travel = answer.travel;
         sleep(travel.delay + travel.body_takes + about(&mut random, world.plan.console.latency)).await;
-        world.reach(Point::ConsoleAnswered).await;
+        world.reach(Point::ConsoleAnswered, None).await;
         if travel.dropped {
             return Err(TransportError::Connect("reset".to_owned()));
         }

@@ -1,6 +1,6 @@
 //! What one lane's sink, dead letters and store saw, and whether the promises allow it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use s1_forwarder::record::Timestamp;
@@ -14,12 +14,12 @@ use crate::nature::Version;
 pub struct Life {
     end: Option<End>,
     /// Start of the last write that is in the store, and whether the last attempt failed.
-    saved: Option<Instant>,
+    saved: Option<Duration>,
     save_failed: bool,
     /// What later lives repeated of this one though its checkpoint should have covered it, batches in flight aside.
     repeated: usize,
     /// Acknowledged versions of each record, to see their order.
-    newest: BTreeMap<u64, i64>,
+    newest: HashMap<u64, i64>,
     pub acknowledged: u64,
     pub letters: u64,
 }
@@ -28,7 +28,7 @@ pub struct Life {
 enum End {
     /// What was acknowledged before the moment must be in the checkpoint.
     Killed {
-        covered_until: Option<Instant>,
+        covered_until: Option<Duration>,
     },
     Orderly,
 }
@@ -39,9 +39,9 @@ enum Fate {
     /// On the wire.
     Sent,
     /// Taken, and the lane was told.
-    Acknowledged(Instant),
+    Acknowledged(Duration),
     /// Kept as a dead letter.
-    Kept(Instant),
+    Kept(Duration),
     /// Taken (or kept), and the lane was told otherwise.
     Lost,
     /// Taken, and the lane died before it was told.
@@ -51,13 +51,14 @@ enum Fate {
 #[derive(Debug)]
 pub struct Ledger {
     pub lives: Vec<Life>,
-    last: BTreeMap<u64, (usize, Fate)>,
-    settled: BTreeSet<u64>,
-    refused: BTreeSet<u64>,
-    letters: BTreeSet<u64>,
+    last: HashMap<u64, (usize, Fate)>,
+    settled: HashSet<u64>,
+    refused: HashSet<u64>,
+    letters: HashSet<u64>,
     pub stored: Option<Vec<u8>>,
     checkpoint: Option<Checkpoint>,
     in_flight: usize,
+    begun: Instant,
     pub taken: usize,
     pub repeats: usize,
 }
@@ -67,13 +68,14 @@ impl Ledger {
     pub fn new(in_flight: usize) -> Self {
         Self {
             lives: Vec::new(),
-            last: BTreeMap::new(),
-            settled: BTreeSet::new(),
-            refused: BTreeSet::new(),
-            letters: BTreeSet::new(),
+            last: HashMap::new(),
+            settled: HashSet::new(),
+            refused: HashSet::new(),
+            letters: HashSet::new(),
             stored: None,
             checkpoint: None,
             in_flight,
+            begun: Instant::now(),
             taken: 0,
             repeats: 0,
         }
@@ -85,7 +87,7 @@ impl Ledger {
             saved: None,
             save_failed: false,
             repeated: 0,
-            newest: BTreeMap::new(),
+            newest: HashMap::new(),
             acknowledged: 0,
             letters: 0,
         });
@@ -99,10 +101,11 @@ impl Ledger {
 
     /// The lane was killed now. `freshness`: a store that works has everything that is older.
     pub fn end_killed(&mut self, life: usize, freshness: Duration) {
+        let now = self.begun.elapsed();
         let life = &mut self.lives[life];
         let covered_until = match (life.saved, life.save_failed) {
             (saved, true) => saved,
-            (saved, false) => saved.max(Instant::now().checked_sub(freshness)),
+            (saved, false) => saved.max(Some(now.saturating_sub(freshness))),
         };
         life.end = Some(End::Killed { covered_until });
     }
@@ -116,7 +119,7 @@ impl Ledger {
 
     /// A dead letter is kept.
     pub fn keep(&mut self, life: usize, version: &Version) -> Result<(), String> {
-        let before = self.last.insert(version.key, (life, Fate::Kept(Instant::now())));
+        let before = self.last.insert(version.key, (life, Fate::Kept(self.begun.elapsed())));
         self.settled.insert(version.key);
         self.letters.insert(version.key);
         self.lives[life].letters += 1;
@@ -162,7 +165,7 @@ impl Ledger {
 
     /// The lane is told that the sink has taken the event. `in_order`: versions must not overtake each other.
     pub fn acknowledge(&mut self, life: usize, version: &Version, in_order: bool) -> Result<(), String> {
-        self.last.insert(version.key, (life, Fate::Acknowledged(Instant::now())));
+        self.last.insert(version.key, (life, Fate::Acknowledged(self.begun.elapsed())));
         self.settled.insert(version.key);
         let life = &mut self.lives[life];
         life.acknowledged += 1;
@@ -196,7 +199,7 @@ impl Ledger {
         bytes: &[u8],
         owed: impl FnOnce(Timestamp, Timestamp) -> Vec<Version>,
     ) -> Result<(), String> {
-        self.lives[life].saved = Some(begun);
+        self.lives[life].saved = Some(begun.duration_since(self.begun));
         self.lives[life].save_failed = false;
         let checkpoint = Checkpoint::decode(bytes).map_err(|error| error.to_string())?;
         let before = self.checkpoint.replace(checkpoint.clone());

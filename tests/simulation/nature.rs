@@ -1,18 +1,20 @@
 //! The console's records: what appears and changes, when, and what of it is owed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Mutex;
 use std::time::Duration;
 
 use fastrand::Rng;
 use s1_forwarder::emulator::{Console, Kind, Setup};
 use s1_forwarder::record::{Identity, Stream, Timestamp};
+use s1_forwarder::source::Since;
 
 use crate::plan::{ConsolePlan, LanePlan, Plan};
 use crate::world::lock;
 
 pub const HOST: &str = "console.example";
 pub const EXCLUDED: u32 = 27;
+const MOST_UNREST: u32 = 40;
 
 pub struct Nature {
     pub console: Console,
@@ -27,15 +29,15 @@ pub struct Nature {
 struct State {
     random: Rng,
     /// Every version that ever stood, by key.
-    versions: BTreeMap<u64, Version>,
-    /// The key of the version that stands now.
-    standing: BTreeMap<(Kind, u64), u64>,
+    versions: HashMap<u64, Version>,
+    /// The version that stands now.
+    standing: BTreeMap<(Kind, u64), Version>,
     latest: i64,
+    unrest: u32,
 }
 
 #[derive(Debug, Clone)]
 pub struct Version {
-    pub kind: Kind,
     pub id: u64,
     pub key: u64,
     /// What the stream is ordered by, in microseconds.
@@ -60,7 +62,7 @@ impl Nature {
         console.set_quirks(plan.console.quirks.clone());
         let ConsolePlan { too_late, fat, .. } = plan.console;
         let has = |stream| plan.lanes.iter().any(|lane| lane.stream == stream);
-        let state = State { random, versions: BTreeMap::new(), standing: BTreeMap::new(), latest: 0 };
+        let state = State { random, versions: HashMap::new(), standing: BTreeMap::new(), latest: 0, unrest: 0 };
         let nature = Self {
             console,
             state: Mutex::new(state),
@@ -71,6 +73,10 @@ impl Nature {
             activities: has(Stream::Activities),
         };
         let start = plan.start.micros();
+        if let Since::At(since) = plan.since {
+            // On the very edge of what is owed.
+            (0..3).for_each(|_| nature.appear(since.micros(), start - micros(plan.span)));
+        }
         for _ in 0..plan.history {
             let time = {
                 let mut state = lock(&nature.state);
@@ -114,9 +120,10 @@ impl Nature {
             let mut state = lock(&self.state);
             let id = 2_000_000_000_000_000_000 + state.random.u64(..1 << 40);
             self.put(&mut state, kind, id, now.micros(), now.micros());
-            let key = state.standing[&(kind, id)];
-            if let Some(version) = state.versions.get_mut(&key) {
+            let State { versions, standing, .. } = &mut *state;
+            if let Some(version) = standing.get_mut(&(kind, id)) {
                 version.lot = 1.0;
+                versions.insert(version.key, version.clone());
             }
         }
     }
@@ -146,8 +153,8 @@ impl Nature {
             return;
         }
         let place = state.random.usize(..count);
-        let Some((&(_, id), key)) = state.standing.range(threats).nth(place) else { return };
-        let before = state.versions[key].time;
+        let Some((&(_, id), version)) = state.standing.range(threats).nth(place) else { return };
+        let before = version.time;
         self.put(&mut state, Kind::Threats, id, time.max(before + 1), visible.max(before + 1));
     }
 
@@ -172,12 +179,22 @@ impl Nature {
             _ => id,
         };
         let lot = state.random.f64();
-        state.standing.insert((kind, id), key);
-        state.versions.insert(key, Version { kind, id, key, time, visible, excluded, bytes: body.len(), lot });
+        let version = Version { id, key, time, visible, excluded, bytes: body.len(), lot };
+        state.standing.insert((kind, id), version.clone());
+        state.versions.insert(key, version);
     }
 
-    pub fn chance(&self, chance: f64) -> bool {
-        chance > 0.0 && lock(&self.state).random.f64() < chance
+    /// While a page is read something may happen too, though not for ever: each record makes more pages.
+    pub fn happen_by_chance(&self, chance: f64, now: Timestamp) {
+        let happens = {
+            let mut state = lock(&self.state);
+            let happens = state.unrest < MOST_UNREST && state.random.f64() < chance;
+            state.unrest += u32::from(happens);
+            happens
+        };
+        if happens {
+            self.happen(now);
+        }
     }
 
     pub fn version(&self, key: u64) -> Option<Version> {
@@ -188,7 +205,7 @@ impl Nature {
     pub fn owed(&self, lane: &LanePlan, since: Timestamp, before: Timestamp) -> Vec<Version> {
         let kind = if lane.stream == Stream::Threats { Kind::Threats } else { Kind::Activities };
         let state = lock(&self.state);
-        let standing = state.standing.range((kind, 0)..=(kind, u64::MAX)).map(|(_, key)| &state.versions[key]);
+        let standing = state.standing.range((kind, 0)..=(kind, u64::MAX)).map(|(_, version)| version);
         let owed = standing.filter(|version| {
             version.time >= since.micros()
                 && version.time < before.micros()

@@ -132,12 +132,15 @@ impl Plan {
     pub fn of(seed: u64) -> Self {
         let mut random = Rng::with_seed(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5eed);
         let r = &mut random;
-        let interval = Duration::from_secs(pick(r, &[10, 30, 60, 60, 300, 900]));
-        let polls = r.u32(8..40);
+        let interval = Duration::from_secs(pick(r, &[30, 60, 120, 300, 900]));
+        let polls = r.u32(4..18);
         let active = interval * polls;
-        let overlap = Duration::from_secs(pick(r, &[10, 60, 300, 300, 1800]));
+        // In polls: a long overlap is read again and again, which takes time and shows nothing new.
+        let overlap = interval.mul_f64(pick(r, &[0.5, 1.0, 3.0, 5.0, 8.0]));
         let calm_clock = !with(r, 0.15);
-        let skew = if with(r, 0.12) { pick(r, &[-7_000, -400, -45, 45, 400, 7_000]) } else { 0 };
+        // In polls: a clock that is far behind takes that long to settle.
+        let skew = if with(r, 0.12) { pick(r, &[-20.0, -4.0, -0.3, 0.3, 4.0, 20.0]) } else { 0.0 };
+        let skew = (interval.as_secs_f64() * skew) as i64;
         let span = Duration::from_secs(pick(r, &[600, 7_200, 86_400]));
         let since = match r.u32(..8) {
             0 => Since::Now,
@@ -151,7 +154,7 @@ impl Plan {
         if lane_count > 1 && with(r, 0.1) {
             lanes[0].dead_for_ever = true;
         }
-        let records: usize = pick(r, &[30, 60, 120, 250]) / lane_count.min(3);
+        let records: usize = pick(r, &[15, 30, 60, 120]) / lane_count.min(3);
         Self {
             start: Timestamp::from_micros(1_790_000_000_000_000 + r.i64(0..5_000_000)),
             skew,
@@ -301,7 +304,7 @@ impl LanePlan {
             copies: pick(r, &[1, 2]),
             flush: Duration::from_millis(pick(r, &[0, 100, 1_000, 5_000])),
             concurrency: pick(r, &[1, 1, 2, 4, 8]),
-            retry: (Duration::from_millis(500), Duration::from_secs(pick(r, &[1, 60]))),
+            retry: (Duration::from_millis(500), Duration::from_secs(pick(r, &[10, 60]))),
             latency: Duration::from_millis(pick(r, &[1, 30, 700, 6_000])),
             refuse: chance(r, 0.4, 0.5),
             lose: chance(r, 0.4, 0.4),

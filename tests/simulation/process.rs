@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -94,7 +94,7 @@ impl Process {
         }))
         .unwrap();
         let random = std::sync::Mutex::new(world.lanes[0].fork_random());
-        let wire = Wire { world: world.clone(), random, empty_pages: AtomicU32::new(0) };
+        let wire = Wire { world: world.clone(), random, empty_pages: Default::default() };
         let limiter =
             Limiters::default().join(LimiterKey { host: HOST.to_owned(), token: String::new() }, plan.console.rate);
         let client = Arc::new(Client::new(&settings, Arc::new(wire), limiter, clock));

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use fastrand::Rng;
+use s1_forwarder::record::Timestamp;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::plan::{Plan, open};
@@ -69,9 +70,10 @@ async fn play(world: &Arc<World>) {
     weather.abort();
     world.nature.console.set_faults(s1_forwarder::emulator::Faults::default());
     world.calm.store(true, Ordering::Relaxed);
+    let calm_since = world.now();
     world.note(format_args!("calm from here on"));
 
-    settle(world, &process).await;
+    settle(world, &process, calm_since).await;
     for _ in 0..2 {
         // Time for repeats to come.
         sleep(world.plan.interval * 2).await;
@@ -79,7 +81,7 @@ async fn play(world: &Arc<World>) {
         process = Process::start(world);
     }
     process.kill().await;
-    check_end(world);
+    check_end(world, calm_since);
 }
 
 /// Things happen to the console's records.
@@ -120,7 +122,7 @@ async fn strike(world: &Arc<World>, mut process: Process, random: &mut Rng) -> P
         2 | 4 => {
             if let Some(switch) = process.switch(lane) {
                 let point = Point::ALL[random.usize(..Point::ALL.len())];
-                *lock(&world.armed) = Some(Armed { point, left: random.u32(1..8), switch });
+                *lock(&world.armed) = Some(Armed { point, lane, left: random.u32(1..8), switch });
             }
         }
         _ if all => process.stop().await,
@@ -155,7 +157,7 @@ async fn strike(world: &Arc<World>, mut process: Process, random: &mut Rng) -> P
 }
 
 /// Waits until everything owed has arrived.
-async fn settle(world: &Arc<World>, process: &Process) {
+async fn settle(world: &Arc<World>, process: &Process, calm_since: Timestamp) {
     let begun = Instant::now();
     let skew = Duration::from_secs(world.plan.skew.unsigned_abs());
     let mut sign = SIGN_OF_LIFE;
@@ -164,7 +166,7 @@ async fn settle(world: &Arc<World>, process: &Process) {
             world.violation("a lane ended by itself".to_owned());
             return;
         }
-        if missing(world).is_empty() {
+        if missing(world, calm_since).is_empty() {
             return;
         }
         sleep(world.plan.interval.min(Duration::from_secs(60))).await;
@@ -175,8 +177,8 @@ async fn settle(world: &Arc<World>, process: &Process) {
     }
 }
 
-/// What is owed and has not arrived, lane by lane.
-fn missing(world: &World) -> Vec<String> {
+/// What is owed of the time before calm and has not arrived, lane by lane.
+fn missing(world: &World, calm_since: Timestamp) -> Vec<String> {
     let mut missing = Vec::new();
     for lane in world.lanes.iter().filter(|lane| !lane.plan.dead_for_ever) {
         let ledger = lock(&lane.ledger);
@@ -184,7 +186,7 @@ fn missing(world: &World) -> Vec<String> {
             missing.push(format!("lane {} has no checkpoint", lane.index));
             continue;
         };
-        for version in world.nature.owed(&lane.plan, since, world.now()) {
+        for version in world.nature.owed(&lane.plan, since, calm_since) {
             if !ledger.is_settled(version.key) {
                 missing.push(format!("lane {} owes {version:?}", lane.index));
             }
@@ -193,14 +195,14 @@ fn missing(world: &World) -> Vec<String> {
     missing
 }
 
-fn check_end(world: &World) {
-    let missing = missing(world);
+fn check_end(world: &World, calm_since: Timestamp) {
+    let missing = missing(world, calm_since);
     if let Some(first) = missing.first() {
         world.violation(format!("{} events did not arrive; {first}", missing.len()));
     }
     for lane in world.lanes.iter().filter(|lane| !lane.plan.dead_for_ever) {
         let ledger = lock(&lane.ledger);
-        let refused = world.nature.owed(&lane.plan, ledger.since().unwrap_or_default(), world.now());
+        let refused = world.nature.owed(&lane.plan, ledger.since().unwrap_or_default(), calm_since);
         let refused = refused.into_iter().filter(|version| version.is_poison(&lane.plan));
         let lost: Vec<_> = refused.filter(|version| !ledger.is_letter(version.key)).collect();
         drop(ledger);

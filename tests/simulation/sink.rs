@@ -216,7 +216,7 @@ impl Sink for Destination {
             let mut random = self.lane.fork_random();
             let versions = self.versions(batch);
             self.world.note(format_args!("{self:?}: {} events sent", versions.len()));
-            self.world.reach(Point::SendBegins).await;
+            self.world.reach(Point::SendBegins, Some(self.lane.index)).await;
             let verdict = self.judge(&versions, &mut random);
             let taken: Vec<_> = verdict.taken.iter().map(|place| versions[*place].clone()).collect();
             let coin = random.bool();
@@ -228,9 +228,9 @@ impl Sink for Destination {
                 self.take(&version);
                 wire.arrived.push(version);
             }
-            self.world.reach(Point::SinkTook).await;
+            self.world.reach(Point::SinkTook, Some(self.lane.index)).await;
             sleep(back).await;
-            self.world.reach(Point::SinkAnswers).await;
+            self.world.reach(Point::SinkAnswers, Some(self.lane.index)).await;
             self.tell(&versions, &verdict);
             wire.done = true;
             let (taken, told, outcome) = (verdict.taken.len(), verdict.told, verdict.outcome);
@@ -306,7 +306,7 @@ impl LetterStore for Destination {
             if applied {
                 keeping.keep();
             }
-            self.world.reach(Point::LetterKept).await;
+            self.world.reach(Point::LetterKept, Some(self.lane.index)).await;
             keeping.done = true;
             if fails {
                 if applied {

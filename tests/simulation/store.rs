@@ -68,7 +68,7 @@ impl Store for Shelf {
         Box::pin(async move {
             let mut random = self.lane.fork_random();
             sleep(about(&mut random, self.world.plan.store.latency)).await;
-            self.world.reach(Point::Loaded).await;
+            self.world.reach(Point::Loaded, Some(self.lane.index)).await;
             if self.is_failing(&mut random) { Err(Self::error()) } else { Ok(lock(&self.lane.ledger).stored.clone()) }
         })
     }
@@ -80,7 +80,7 @@ impl Store for Shelf {
             self.world.note(format_args!("{self:?}: {} bytes", checkpoint.len()));
             let mut writing =
                 Writing { shelf: self, begun: Instant::now(), bytes: Some(checkpoint), coin: random.bool() };
-            self.world.reach(Point::SaveBegins).await;
+            self.world.reach(Point::SaveBegins, Some(self.lane.index)).await;
             sleep(about(&mut random, self.world.plan.store.latency)).await;
             if self.is_failing(&mut random) {
                 if applied {
@@ -92,7 +92,7 @@ impl Store for Shelf {
                 return Err(Self::error());
             }
             writing.apply();
-            self.world.reach(Point::SaveApplied).await;
+            self.world.reach(Point::SaveApplied, Some(self.lane.index)).await;
             Ok(())
         })
     }

@@ -74,6 +74,7 @@ impl Point {
 #[derive(Debug)]
 pub struct Armed {
     pub point: Point,
+    pub lane: usize,
     pub left: u32,
     pub switch: Arc<Switch>,
 }
@@ -194,23 +195,27 @@ impl World {
         (log.hash, log.violations.clone())
     }
 
-    /// A step at which a kill may be due: then nothing of what called it goes on.
-    pub async fn reach(&self, point: Point) {
+    /// A step at which a kill of `lane` may be due: then nothing of what called it goes on. Which lane asks the console
+    /// cannot be told there, and what it asked goes on until the lane is dead.
+    pub async fn reach(&self, point: Point, lane: Option<usize>) {
         let kill = {
             let mut armed = lock(&self.armed);
-            match &mut *armed {
-                Some(waiting) if waiting.point == point && waiting.left <= 1 => armed.take(),
-                Some(waiting) if waiting.point == point => {
+            let is_due = |armed: &Armed| armed.point == point && lane.is_none_or(|lane| lane == armed.lane);
+            match armed.as_mut().filter(|armed| is_due(armed)) {
+                Some(waiting) if waiting.left <= 1 => armed.take(),
+                Some(waiting) => {
                     waiting.left -= 1;
                     None
                 }
-                _ => None,
+                None => None,
             }
         };
         if let Some(armed) = kill {
-            self.note(format_args!("killed at {point:?}"));
+            self.note(format_args!("lane {} is killed at {point:?}", armed.lane));
             armed.switch.after(0);
-            pending::<()>().await;
+            if lane.is_some() {
+                pending::<()>().await;
+            }
         }
     }
 }

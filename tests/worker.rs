@@ -4,6 +4,8 @@
 //! How much is done can be set: `S1_FORWARDER_E2E_ACTIVITIES` and `S1_FORWARDER_E2E_THREATS` (records that `run --once`
 //! delivers), `S1_FORWARDER_KILLS` (how often the worker is killed).
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod support;
 
 mod worker {

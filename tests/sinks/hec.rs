@@ -4,18 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use s1_forwarder::record::{Clock, Stream};
-use s1_forwarder::settings::{Period, Schema};
-use s1_forwarder::sink::dead_letters::DeadLetters;
-use s1_forwarder::sink::deliver::{Delivery, Health, Settled};
-use s1_forwarder::sink::settings::RetrySettings;
-use s1_forwarder::sink::throttle::Throttle;
+use s1_forwarder::record::Stream;
+use s1_forwarder::settings::Schema;
 use s1_forwarder::sink::{Batch, Context, Outcome, Probe, Sink};
-use s1_forwarder::telemetry::{Meter, Telemetry};
 use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
 
 use crate::support::batches::{batch, context, push, settings, sink, sink_in};
+use crate::support::deliver::{deliver, delivery, settle};
 use crate::support::hec::{Collector, Hec};
 
 fn keys(collector: &Collector, more: Value) -> Value {
@@ -36,27 +31,6 @@ fn acknowledged(more: Value) -> Value {
     let mut settings = json!({ "interval": "10ms" });
     settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     json!({ "acknowledgement": settings })
-}
-
-/// Deliveries as a lane makes them, with short waits.
-fn delivery(sink: Arc<dyn Sink>, concurrency: usize, directory: &std::path::Path) -> Arc<Delivery> {
-    let clock = Clock::System;
-    Arc::new(Delivery {
-        sink,
-        retry: RetrySettings { initial: Period(Duration::from_millis(5)), max: Period(Duration::from_millis(20)) },
-        dead_letters: Arc::new(DeadLetters::directory(directory, 1 << 30)),
-        meter: Meter::start(&Arc::new(Telemetry::new()), "acme", Stream::Activities, "siem", "splunk_hec", clock),
-        clock,
-        health: Health::default(),
-        throttle: Throttle::new(concurrency),
-    })
-}
-
-async fn deliver(delivery: &Delivery, batch: &Batch) {
-    let settled = Settled::none_of(batch.len());
-    let random = fastrand::Rng::with_seed(7);
-    delivery.deliver(batch, &settled, random, &CancellationToken::new()).await.unwrap();
-    assert_eq!(settled.indices(false), Vec::<usize>::new());
 }
 
 #[tokio::test]
@@ -119,8 +93,7 @@ async fn the_path_is_added_once() {
 async fn a_bad_event_costs_itself_alone() {
     for (bad, status) in [(r#""""#, "400"), ("null", "400"), (r#"{"broken":"#, "400")] {
         let collector = Collector::start(Hec::default()).await;
-        let directory = tempfile::tempdir().unwrap();
-        let delivery = delivery(lane(&collector, json!({})), 1, directory.path());
+        let lane = lane(&collector, json!({}));
         let mut sent = batch(0..600);
         let identity = s1_forwarder::record::Identity::of("h", Stream::Activities, "bad", "");
         sent.push_with("bad", identity, None, |out| {
@@ -128,21 +101,19 @@ async fn a_bad_event_costs_itself_alone() {
             None
         });
         (600..1_000).for_each(|id| push(&mut sent, &id.to_string(), "text"));
-        deliver(&delivery, &sent).await;
+        let delivered = deliver(lane, &sent).await;
         assert_eq!(collector.ledger().counts(), counts(0..1_000, 1), "{bad}");
-        let files = s1_forwarder::sink::dead_letters::files(directory.path()).unwrap();
-        let letters: String = files.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
-        assert!(letters.contains(r#""bad""#) && letters.contains(status), "{letters}");
-        assert_eq!(letters.lines().count(), 1, "{letters}");
+        let letters = delivered.letters;
+        assert!(letters.len() == 1 && letters[0]["status"] == status, "{letters:?}");
+        assert_eq!(letters[0]["identity"], identity.to_string());
     }
 }
 
 #[tokio::test]
 async fn what_a_busy_collector_took_before_is_not_sent_again() {
     let collector = Collector::start(Hec { busy_after: [0, 7, 0, 2].into(), ..Hec::default() }).await;
-    let directory = tempfile::tempdir().unwrap();
-    let delivery = delivery(lane(&collector, json!({})), 1, directory.path());
-    deliver(&delivery, &batch(0..20)).await;
+    let lane = lane(&collector, json!({}));
+    assert!(deliver(lane, &batch(0..20)).await.letters.is_empty());
     assert_eq!(collector.ledger().counts(), counts(0..20, 1));
 }
 
@@ -191,9 +162,8 @@ async fn a_wrong_index_stops_the_lane() {
 #[tokio::test]
 async fn batches_that_the_collector_finds_too_large_are_halved() {
     let collector = Collector::start(Hec { max_content_length: 2_000, ..Hec::default() }).await;
-    let directory = tempfile::tempdir().unwrap();
-    let delivery = delivery(lane(&collector, json!({})), 1, directory.path());
-    deliver(&delivery, &batch(0..50)).await;
+    let lane = lane(&collector, json!({}));
+    assert!(deliver(lane, &batch(0..50)).await.letters.is_empty());
     assert_eq!(collector.ledger().counts(), counts(0..50, 1));
 }
 
@@ -212,9 +182,8 @@ async fn delivered_means_acknowledged() {
 #[tokio::test]
 async fn what_is_never_acknowledged_is_sent_again() {
     let collector = Collector::start(Hec { acks: true, lose_acks: 1, ..Hec::default() }).await;
-    let directory = tempfile::tempdir().unwrap();
-    let delivery = delivery(lane(&collector, acknowledged(json!({ "timeout": "200ms" }))), 1, directory.path());
-    deliver(&delivery, &batch(0..3)).await;
+    let lane = lane(&collector, acknowledged(json!({ "timeout": "200ms" })));
+    assert!(deliver(lane, &batch(0..3)).await.letters.is_empty());
     assert_eq!(collector.ledger().counts(), counts(0..3, 2));
 }
 
@@ -223,8 +192,7 @@ async fn what_is_never_acknowledged_is_sent_again() {
 async fn a_prefix_waits_for_its_acknowledgement_too() {
     for (lose_acks, times) in [(0, 1), (1, 2)] {
         let collector = Collector::start(Hec { acks: true, lose_acks, ..Hec::default() }).await;
-        let directory = tempfile::tempdir().unwrap();
-        let delivery = delivery(lane(&collector, acknowledged(json!({ "timeout": "200ms" }))), 1, directory.path());
+        let lane = lane(&collector, acknowledged(json!({ "timeout": "200ms" })));
         let mut sent = batch(0..5);
         let identity = s1_forwarder::record::Identity::of("h", Stream::Activities, "bad", "");
         sent.push_with("bad", identity, None, |out| {
@@ -232,7 +200,7 @@ async fn a_prefix_waits_for_its_acknowledgement_too() {
             None
         });
         push(&mut sent, "5", "text");
-        deliver(&delivery, &sent).await;
+        assert_eq!(deliver(lane, &sent).await.letters.len(), 1);
         let mut expected = counts(0..5, times);
         expected.insert("5".to_owned(), 1);
         assert_eq!(collector.ledger().counts(), expected);
@@ -290,14 +258,14 @@ fn a_channel_is_a_uuid() {
 async fn a_collector_that_throttles_gets_fewer_requests() {
     let collector = Collector::start(Hec { bears: 2, takes: Duration::from_millis(5), ..Hec::default() }).await;
     let directory = tempfile::tempdir().unwrap();
-    let delivery = delivery(lane(&collector, json!({})), 8, directory.path());
+    let delivery = Arc::new(delivery(lane(&collector, json!({})), 8, directory.path()));
     let window = Arc::new(tokio::sync::Semaphore::new(8));
     let mut deliveries = tokio::task::JoinSet::new();
     for number in 0..200 {
         let (delivery, window) = (delivery.clone(), window.clone());
         deliveries.spawn(async move {
             let _leave = window.acquire().await.unwrap();
-            deliver(&delivery, &batch(number * 2..number * 2 + 2)).await;
+            settle(&delivery, &batch(number * 2..number * 2 + 2)).await.unwrap();
         });
     }
     while let Some(done) = deliveries.join_next().await {
@@ -319,7 +287,7 @@ async fn a_warning_is_heeded() {
     let directory = tempfile::tempdir().unwrap();
     let delivery = delivery(lane(&collector, json!({})), 8, directory.path());
     let batches: Vec<Batch> = (0..40).map(|id| batch(id..id + 1)).collect();
-    futures_util::future::join_all(batches.iter().map(|batch| deliver(&delivery, batch))).await;
+    futures_util::future::join_all(batches.iter().map(|batch| settle(&delivery, batch))).await;
     assert_eq!(collector.ledger().counts(), counts(0..40, 1));
     let last = &collector.parallel()[20..];
     assert!(last.iter().all(|now| *now == 1), "{:?}", collector.parallel());

@@ -10,6 +10,7 @@ use s1_forwarder::sink::{Batch, Context, Outcome, Probe, Sink};
 use serde_json::{Value, json};
 
 use crate::support::batches::{batch, context, push, settings, sink, sink_in};
+use crate::support::deliver::deliver;
 use crate::support::intake::Intake;
 use crate::support::panther::Guard;
 use crate::support::{logscale, panther, sumo};
@@ -261,6 +262,17 @@ async fn panther_gets_each_framing_under_each_guard() {
     }
 }
 
+/// `events` of 100 kB that hardly compress.
+fn random_batch(events: u32) -> Batch {
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut batch = Batch::new(Stream::Activities);
+    for id in 0..events {
+        let text: String = (0..100_000).map(|_| random.alphanumeric()).collect();
+        push(&mut batch, &id.to_string(), &text);
+    }
+    batch
+}
+
 /// The limit is on the wire: what compresses well goes in one request, what does not is split until it fits.
 #[tokio::test]
 async fn panther_gets_as_much_as_fits_after_compression() {
@@ -271,12 +283,7 @@ async fn panther_gets_as_much_as_fits_after_compression() {
     assert!(good.body_bytes() > 2_000_000);
     assert_eq!(lane.send(&good).await.outcome, Outcome::Delivered);
 
-    let mut random = fastrand::Rng::with_seed(7);
-    let mut bad = Batch::new(Stream::Activities);
-    for id in 0..20 {
-        let text: String = (0..100_000).map(|_| random.alphanumeric()).collect();
-        push(&mut bad, &id.to_string(), &text);
-    }
+    let bad = random_batch(20);
     let before = intake.seen().len();
     let attempt = lane.send(&bad).await;
     assert_eq!((word(&attempt.outcome).as_str(), attempt.status.as_str()), ("TooLarge", "too_large"));
@@ -295,4 +302,30 @@ async fn panther_tells_the_wrong_address() {
     let lane = sink(panther_keys(&intake, json!({ "url": format!("{}/http/other", intake.url()) })));
     assert_eq!(word(&lane.send(&batch(0..1)).await.outcome), "Misconfigured");
     assert!(matches!(lane.probe().await, Probe::Failed(reason) if reason.contains("404")));
+}
+
+/// Dozens of events that only their escapes or envelopes make too large are kept, one by one, and stop nothing.
+#[tokio::test]
+async fn events_too_large_to_send_do_not_stop_the_lane() {
+    let intake = Intake::start(sumo::contract("c0de", None)).await;
+    let lane = sink(sumo_keys(&intake, json!({ "envelope": true })));
+    let mut sent = Batch::new(Stream::Activities);
+    (0..30).for_each(|id| push(&mut sent, &id.to_string(), &"x".repeat(63_900)));
+    assert!(sent.events().all(|event| event.body.len() <= 64_000));
+    let delivered = deliver(lane, &sent).await;
+    delivered.result.unwrap();
+    assert_eq!((delivered.letters.len(), intake.seen().len()), (30, 0));
+    let letter = &delivered.letters[29];
+    assert_eq!(letter["status"], "too_large");
+    assert!(letter["reason"].as_str().unwrap().contains("64000 at most"), "{}", letter["reason"]);
+}
+
+/// Twenty events that compress to twice what Panther takes: halved until they fit, each once.
+#[tokio::test]
+async fn what_compresses_badly_is_halved_until_it_fits() {
+    let intake = Intake::start(panther::contract(Guard::Header("x-panther", "s"))).await;
+    let lane = sink(panther_keys(&intake, json!({ "headers": { "X-Panther": "s" } })));
+    deliver(lane, &random_batch(20)).await.result.unwrap();
+    assert_eq!(intake.ledger().counts(), once(0..20));
+    assert_eq!(intake.seen().len(), 4, "quarters fit");
 }

@@ -76,6 +76,51 @@ fn secrets_do_not_show() {
     let context = crate::support::batches::context(s1_forwarder::record::Stream::Threats);
     let shown = format!("{settings:?} {:?}", settings.build(&context).unwrap());
     assert!(!shown.contains("canary"), "{shown}");
+    for keys in [
+        json!({ "type": "splunk_hec", "url": "https://h", "token": "canary" }),
+        json!({ "type": "sumo", "url": "https://h/receiver/v1/http/canary" }),
+        json!({ "type": "sumo", "url": "https://h/receiver/v1/http", "code": "canary", "token": "canary" }),
+        json!({ "type": "logscale", "url": "https://h", "token": "canary" }),
+        json!({ "type": "panther", "url": "https://h/http/canary", "headers": { "x": "canary" } }),
+    ] {
+        let settings = crate::support::batches::settings(keys);
+        let shown = format!("{settings:?} {:?}", settings.build(&context).unwrap());
+        assert!(!shown.contains("canary"), "{shown}");
+    }
+}
+
+#[test]
+fn the_destinations_own_limits_hold_whatever_batch_says() {
+    let context = crate::support::batches::context(s1_forwarder::record::Stream::Threats);
+    let much = json!({ "events": 1_000_000, "bytes": "1GiB" });
+    for (keys, bytes) in [
+        (json!({ "type": "splunk_hec", "url": "https://h", "token": "t" }), 838_860_800),
+        (json!({ "type": "sumo", "url": "https://h/x" }), 1_000_000),
+        (json!({ "type": "logscale", "url": "https://h", "token": "t" }), 5_000_000),
+        (json!({ "type": "panther", "url": "https://h/x", "compression": "none" }), 900_000),
+    ] {
+        let mut keys = keys;
+        keys["batch"] = much.clone();
+        assert_eq!(settings(keys.clone()).build(&context).unwrap().limits().bytes, bytes, "{keys}");
+    }
+}
+
+#[test]
+fn each_page_is_in_the_index_and_each_type_with_a_page_has_its_example() {
+    let index = std::fs::read_to_string("docs/sinks/README.md").unwrap();
+    for file in std::fs::read_dir("docs/sinks").unwrap() {
+        let path = file.unwrap().path();
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        if name == "README" {
+            continue;
+        }
+        assert!(index.contains(&format!("({name}.md)")), "{name} is not in the index");
+        if types().contains(&name) {
+            let page = std::fs::read_to_string(&path).unwrap();
+            let example = format!("pipelines/{name}.yaml");
+            assert!(page.contains(&example) && std::path::Path::new(&example).exists(), "{name} has no example");
+        }
+    }
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! A real Apache Kafka, one broker without ZooKeeper, started from its jars.
 
+#![allow(clippy::disallowed_methods, reason = "a real process keeps real time, and nobody else is on its thread")]
+
 use std::fs::File;
 use std::net::TcpListener;
 use std::path::PathBuf;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::receiver::{Contract, Refusal, Seen};
+use super::receiver::{Contract, Refusal, Seen, Taken};
 
 /// Datadog's logs intake, version 2.
 pub const DATADOG: Contract = Contract { read: |seen, body| all_or_nothing(datadog(seen, body)), taken: (202, "{}") };
@@ -14,7 +14,7 @@ pub const OTLP: Contract = Contract { read: |seen, body| all_or_nothing(otlp(see
 /// 2026-09-09T08:30:00Z in nanoseconds: a week before the events of the tests.
 pub const OLDEST: u64 = 1_788_942_600_000_000_000;
 
-fn all_or_nothing(read: Result<Vec<Value>, Refusal>) -> (Vec<Value>, Result<(), Refusal>) {
+fn all_or_nothing(read: Result<Vec<Value>, Refusal>) -> Taken {
     match read {
         Ok(events) => (events, Ok(())),
         Err(refusal) => (Vec::new(), Err(refusal)),
@@ -54,7 +54,7 @@ fn datadog(seen: &Seen, body: &[u8]) -> Result<Vec<Value>, Refusal> {
     Ok(events)
 }
 
-fn loki(seen: &Seen, body: &[u8]) -> (Vec<Value>, Result<(), Refusal>) {
+fn loki(seen: &Seen, body: &[u8]) -> Taken {
     if seen.path != "/loki/api/v1/push" {
         return (vec![], Err((404, "404 page not found")));
     }

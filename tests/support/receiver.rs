@@ -46,6 +46,8 @@ pub enum Fault {
     EchoCredentials(u16),
     /// Takes the events and answers after a while.
     Slow(Duration),
+    /// Takes the events after a while, if the sender is there still.
+    Late(Duration),
 }
 
 /// What the receiver insists on.
@@ -73,7 +75,7 @@ pub struct Rules {
 #[derive(Debug, Clone, Copy)]
 pub struct Contract {
     /// The events of a decompressed body that are taken, and the refusal where not all are.
-    pub read: fn(&Seen, &[u8]) -> (Vec<Value>, Result<(), Refusal>),
+    pub read: fn(&Seen, &[u8]) -> Taken,
     /// Status and body when all are taken.
     pub taken: (u16, &'static str),
 }
@@ -222,6 +224,9 @@ async fn receive(
         }
         _ => {}
     }
+    if let Some(Fault::Late(pause)) = fault {
+        tokio::time::sleep(pause).await;
+    }
     let wire = axum::body::to_bytes(body, 64 << 20).await.unwrap();
     seen.wire_bytes = wire.len();
     let rules = inner.rules.lock().unwrap().clone();
@@ -239,7 +244,7 @@ async fn receive(
     };
     let unanswered = || events.iter().for_each(|event| inner.ledger.leave_unanswered(event));
     match fault {
-        None | Some(Fault::EarlyTooLarge | Fault::Reset | Fault::Slow(_)) => match &taken {
+        None | Some(Fault::EarlyTooLarge | Fault::Reset | Fault::Slow(_) | Fault::Late(_)) => match &taken {
             Ok(()) => {
                 let (status, body) = rules.contract.map_or((200, "{}"), |contract| contract.taken);
                 take(status);
@@ -308,9 +313,11 @@ pub fn answer(status: u16, headers: &[(&'static str, String)], body: &str) -> Re
 }
 
 pub type Refusal = (u16, &'static str);
+/// The events that are taken, and the refusal where those are not all.
+pub type Taken = (Vec<Value>, Result<(), Refusal>);
 
 /// Everything a strict receiver looks at, in the order in which it does.
-fn check(seen: &mut Seen, wire: &[u8], rules: &Rules) -> Result<(Vec<Value>, Result<(), Refusal>), Refusal> {
+fn check(seen: &mut Seen, wire: &[u8], rules: &Rules) -> Result<Taken, Refusal> {
     if !rules.authorization.is_empty() && !rules.authorization.contains(seen.header("authorization")) {
         return Err((401, "bad credentials"));
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::time::sleep;
 
 use super::once::everything_arrives;
 use super::world::{Destination, World, setting};
@@ -44,13 +45,13 @@ async fn everything_arrives_in_kafka_once_though_the_broker_goes_away() {
     let (activities, threats) =
         (setting("S1_FORWARDER_E2E_ACTIVITIES", 5_000), setting("S1_FORWARDER_E2E_THREATS", 1_000));
     let world = World::new(|setup| (setup.activities, setup.threats) = (activities, threats)).await;
-    let away = tokio::task::spawn_blocking({
+    let away = tokio::spawn({
         let broker = broker.clone();
-        move || {
-            std::thread::sleep(Duration::from_millis(1_500));
+        async move {
+            sleep(Duration::from_millis(1_500)).await;
             broker.stop();
-            std::thread::sleep(Duration::from_secs(3));
-            broker.run();
+            sleep(Duration::from_secs(3)).await;
+            tokio::task::spawn_blocking(move || broker.run()).await.unwrap();
         }
     });
     everything_arrives(&world, &Topics(broker)).await;

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::once::failing;
 use super::world::{Destination, World, setting};
+use crate::support::receiver::Fault;
 
 const CONCURRENCY: usize = 3;
 const BATCH: usize = 40;
@@ -15,7 +16,9 @@ const LANES: usize = 2;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_that_is_killed_again_and_again_loses_nothing() {
     let kills = setting("S1_FORWARDER_KILLS", 6);
-    let world = World::new(|setup| (setup.activities, setup.threats, setup.rate) = (3_000, 500, 100.0)).await;
+    // More than the killed workers can deliver: a checkpoint that ran ahead would leave out what lies before the overlap.
+    let (activities, threats) = (1_000 + 400 * kills, 200 + 100 * kills);
+    let world = World::new(|setup| (setup.activities, setup.threats, setup.rate) = (activities, threats, 100.0)).await;
     let mut sink = world.sink.settings();
     sink["batch"] = json!({ "events": BATCH, "timeout": "50ms" });
     sink["concurrency"] = json!(CONCURRENCY);
@@ -23,9 +26,10 @@ async fn a_worker_that_is_killed_again_and_again_loses_nothing() {
         json!({ "activities": { "interval": "200ms" }, "threats": { "interval": "200ms", "since": "beginning" } });
     world.put_changed("acme", json!({ "streams": streams, "sinks": [sink] }));
     world.console().set_faults(Faults::preset("all").unwrap());
-    // Slow enough for a kill to hit something under way.
-    let slow = (0.5, crate::support::receiver::Fault::Slow(Duration::from_millis(60)));
-    world.sink.misbehave(3, failing().into_iter().chain([slow]).collect());
+    // Slow enough for a kill to hit something under way, before it is taken or after.
+    let pause = Duration::from_millis(150);
+    let slow = [(0.5, Fault::Late(pause)), (1.0, Fault::Slow(pause))];
+    world.sink.misbehave(3, failing().into_iter().chain(slow).collect());
 
     let mut random = fastrand::Rng::with_seed(11);
     let mut shown = 0;
@@ -37,6 +41,7 @@ async fn a_worker_that_is_killed_again_and_again_loses_nothing() {
     }
     assert!(shown > 0, "no worker lived long enough to send anything");
 
+    world.sink.misbehave(4, failing());
     world.console().set_rate(0.0, system_clock());
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     let last = world.once(&[]).await;

@@ -5,13 +5,14 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 /// How long something may take that takes a moment: generous, since machines are busy.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -78,10 +79,6 @@ impl Process {
         let status = status.unwrap_or_else(|_| panic!("the process does not end\n{}", self.log_text())).unwrap();
         let (stdout, stderr) = (self.stdout.end().await, self.stderr.end().await);
         Exit { code: status.code(), stdout, stderr }
-    }
-
-    pub fn has_ended(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_some()
     }
 
     /// Sends a signal by its name, such as TERM.

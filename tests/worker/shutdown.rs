@@ -1,9 +1,10 @@
 //! SIGTERM: what is in flight is delivered, and the rest is left for the next start.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use s1_forwarder::emulator::{Faults, Kind, Mishap, system_clock};
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::process::until;
 use super::world::World;
@@ -18,7 +19,7 @@ async fn a_busy_worker_drains_and_nothing_is_lost_or_repeated() {
     world.put_changed("acme", json!({ "streams": streams }));
     world.sink.misbehave(1, vec![(1.0, Fault::Slow(Duration::from_millis(700)))]);
     let mut worker = world.worker();
-    assert_eq!(worker.get("/readyz").await.0, 200);
+    until("it is ready", async || (worker.get("/readyz").await.0 == 200).then_some(())).await;
     until("a few requests are under way", async || (world.sink.seen().len() > 3).then_some(())).await;
     worker.signal("TERM").await;
     let (status, reason) = until("it is not ready any more", async || {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use s1_forwarder::emulator::{Kind, system_clock};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::process::until;
 use super::world::World;
@@ -26,6 +27,7 @@ async fn a_rotated_token_is_read_again_when_the_old_one_is_refused() {
     world.write("hec", "second\n");
     world.sink.rule(|rules| rules.authorization = ["Bearer second".to_owned()].into());
     world.console().generate(Kind::Activities, system_clock());
+    let rotated = Instant::now();
     world.delivered(&[Kind::Activities]).await;
     assert_eq!(world.sink.seen().iter().filter(|seen| seen.status == 401).count(), 1, "one refusal is enough");
     // The same at the console's end.
@@ -34,16 +36,23 @@ async fn a_rotated_token_is_read_again_when_the_old_one_is_refused() {
     world.console().generate(Kind::Activities, system_clock());
     world.delivered(&[Kind::Activities]).await;
     worker.lane("acme/activities/siem", |lane| lane["up"] == true).await;
+    assert!(rotated.elapsed() < Duration::from_secs(25), "a lane that rested would have taken half a minute");
     assert!(world.sink.ledger().counts().values().all(|count| *count == 1));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wrong_address_stops_the_lane_until_the_file_is_corrected() {
-    let world = World::new(|setup| setup.activities = 300).await;
+    // So few that ten refusals never come together, until it is the events that are refused.
+    let world = World::new(|setup| setup.activities = 5).await;
     let wrong = super::world::receiver().await;
     for (status, told) in
         [(404, "404 Not Found: no such index"), (302, "redirects"), (400, "in a row and accepted none")]
     {
+        if status == 400 {
+            for _ in 0..30 {
+                world.console().generate(Kind::Activities, system_clock() - 10_000_000);
+            }
+        }
         wrong.misbehave(1, refusal(status));
         let mut pipeline = world.pipeline(json!({}));
         pipeline["sinks"][0]["url"] = json!(format!("{}?{status}", wrong.url()));

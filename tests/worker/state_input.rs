@@ -39,7 +39,7 @@ async fn a_second_process_on_the_same_state_is_refused() {
     for arguments in [
         &["run", "--pipelines", "pipelines", "--listen", "127.0.0.1:0"][..],
         &["run", "--once", "--pipelines", "pipelines"],
-        &["state", "list"],
+        &["state", "delete", "acme/activities/siem"],
     ] {
         let second = world.command(arguments).await;
         assert_eq!(second.code, Some(1), "{arguments:?}: {}{}", second.stdout, second.stderr);
@@ -50,7 +50,7 @@ async fn a_second_process_on_the_same_state_is_refused() {
     assert_eq!(first.get("/readyz").await.0, 200);
     first.signal("TERM").await;
     assert_eq!(first.exit().await.code, Some(0));
-    let listed = world.command(&["state", "list"]).await;
+    let listed = world.command(&["state", "delete", "acme/activities/siem"]).await;
     assert!(listed.code == Some(0) && listed.stdout.contains("acme/activities/siem"), "{}", listed.stdout);
     assert!(world.sink.ledger().counts().values().all(|count| *count == 1));
 }

@@ -36,7 +36,9 @@ pub use oauth::{ClientCredentials, CredentialsIn};
 pub use signature::{Form, Hmac, Signed};
 
 pub(crate) use auth::Authenticator;
-pub(crate) use oauth::{Grant, TokenSource, Tokens};
+#[cfg(feature = "kafka")]
+pub(crate) use oauth::TokenSource;
+pub(crate) use oauth::{Grant, Tokens};
 pub(crate) use request::{HttpSink, Requests};
 
 use super::{Batch, Event, Outcome, Probe};

@@ -1,11 +1,12 @@
 //! Tokens for OAUTHBEARER: librdkafka asks for one when it needs one, on a thread of its own.
 
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rdkafka::client::OAuthToken;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::settings::HttpSettings;
@@ -16,9 +17,9 @@ use crate::sink::{BuildError, Context};
 /// Where the tokens for one sink's brokers come from.
 #[derive(Debug, Clone)]
 pub(crate) struct Bearer {
-    /// The client's name, for the brokers' logs.
-    client_id: String,
     source: Arc<TokenSource>,
+    /// The client, whom librdkafka names in its logs.
+    client_id: String,
     /// The token that a producer was given last.
     given: Arc<Mutex<Option<SecretString>>>,
 }
@@ -52,11 +53,11 @@ impl Bearer {
 
     /// A token, from a thread that may block; `runtime` does the fetching.
     pub(crate) fn token(&self, runtime: &Handle) -> Result<OAuthToken, NoToken> {
-        let (sender, receiver) = mpsc::channel();
+        let (sender, receiver) = oneshot::channel();
         let source = self.source.clone();
         // Not waited for in place: a runtime that ends takes the task along, and the channel says so.
         runtime.spawn(async move { sender.send(source.living_token().await) });
-        let fetched = receiver.recv().map_err(|_| NoToken("the worker is ending".to_owned()))?;
+        let fetched = receiver.blocking_recv().map_err(|_| NoToken("the worker is ending".to_owned()))?;
         let (token, expires_at) =
             fetched.map_err(|error| NoToken(error.outcome.reason().unwrap_or("no token").to_owned()))?;
         *self.given.lock().unwrap_or_else(PoisonError::into_inner) = Some(token.clone());

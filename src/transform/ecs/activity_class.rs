@@ -83,10 +83,10 @@ fn refine(class: &mut Class, number: Option<u32>, activity: &Activity<'_>, data:
     if class.is("malware") {
         let refined = categories(data.threat_classification);
         for category in refined {
-            if !class.is(category) {
-                if let Some(place) = class.categories.iter_mut().find(|place| place.is_empty()) {
-                    *place = category;
-                }
+            if !class.is(category)
+                && let Some(place) = class.categories.iter_mut().find(|place| place.is_empty())
+            {
+                *place = category;
             }
         }
     }

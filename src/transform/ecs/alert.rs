@@ -54,10 +54,10 @@ fn event_object(event: &mut Event<'_>, frame: &Frame<'_>, alert: &mut Alert<'_>,
         Some(event_type) => event.json.text("action", &format!("alert-{}", event_type.decode().to_lowercase())),
         None => event.json.word("action", "alert-raised"),
     }
-    if matches!(kind, Some(Kind::Login | Kind::Logout)) {
-        if let Some(outcome) = detection::login_outcome(info.login_is_successful) {
-            event.json.word("outcome", outcome);
-        }
+    if matches!(kind, Some(Kind::Login | Kind::Logout))
+        && let Some(outcome) = detection::login_outcome(info.login_is_successful)
+    {
+        event.json.word("outcome", outcome);
     }
     event.severity(severity);
     event.keyword("id", &mut info.alert_id);

@@ -1,8 +1,9 @@
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use s1_forwarder::record::Timestamp;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::double::{Asked, Contract, Reply};
 

@@ -2,8 +2,7 @@
 //! code with the program.
 
 // Each test binary uses its own part of this.
-#![allow(dead_code)]
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may end in a panic")]
+#![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
 pub mod azure;
 pub mod batches;

@@ -3,10 +3,11 @@
 //! Additive increase, multiplicative decrease, between 1 and `concurrency`. The numbers are in [`Window`], which knows
 //! nothing of tasks and clocks.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep};
 
 use super::{Attempt, Outcome};
 
@@ -102,7 +103,11 @@ impl State {
 
 /// Lets attempts begin. One for all deliveries of a lane.
 #[derive(Debug)]
-pub struct Throttle(watch::Sender<State>);
+pub struct Throttle {
+    state: Mutex<State>,
+    /// Wakes those who wait in the order in which they came, so that simulated schedules replay.
+    changed: Notify,
+}
 
 /// Leave for one attempt, given back when it is dropped.
 #[derive(Debug)]
@@ -114,35 +119,42 @@ pub(crate) struct Leave<'a> {
 impl Throttle {
     /// At most `most` attempts under way.
     pub fn new(most: usize) -> Self {
-        Self(watch::Sender::new(State { window: Window::new(most), held_until: None }))
+        let state = State { window: Window::new(most), held_until: None };
+        Self { state: Mutex::new(state), changed: Notify::new() }
     }
 
     /// How long the destination wants to be left alone (`Retry-After`).
     pub fn held_for(&self) -> Duration {
-        let held_until = self.0.borrow().held_until;
+        let held_until = self.lock().held_until;
         held_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()))
     }
 
     /// Waits until there is room for one more attempt.
     pub(crate) async fn leave(&self) -> Leave<'_> {
-        let mut changes = self.0.subscribe();
         loop {
             // Before trying, so that what changes after it is not missed.
-            let held_until = changes.borrow_and_update().held_until;
-            let mut begun = None;
-            self.0.send_if_modified(|state| {
-                begun = state.begin();
-                false
-            });
-            if let Some(begun) = begun {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if let Some(begun) = self.lock().begin() {
                 return Leave { throttle: self, begun };
             }
+            let held_for = self.held_for();
             tokio::select! {
-                // The sender lives in `self`: it is never gone.
-                _ = changes.changed() => {}
-                () = sleep_until(held_until.unwrap_or_else(Instant::now)), if held_until.is_some_and(|until| until > Instant::now()) => {}
+                biased;
+                () = &mut changed => {}
+                () = sleep(held_for), if !held_for.is_zero() => {}
             }
         }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.lock());
+        self.changed.notify_waiters();
     }
 }
 
@@ -150,7 +162,7 @@ impl Leave<'_> {
     /// What came of the attempt decides over those after it.
     pub(crate) fn learn(&self, attempt: &Attempt) {
         let signal = Signal::of(&attempt.outcome);
-        self.throttle.0.send_modify(|state| match signal {
+        self.throttle.change(|state| match signal {
             Signal::Taken => state.window.grow(),
             Signal::Less(after) => {
                 state.window.shrink(self.begun);
@@ -164,7 +176,7 @@ impl Leave<'_> {
 
 impl Drop for Leave<'_> {
     fn drop(&mut self) {
-        self.throttle.0.send_modify(|state| state.window.end());
+        self.throttle.change(|state| state.window.end());
     }
 }
 

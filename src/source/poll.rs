@@ -19,6 +19,8 @@ const MAX_EMPTY_PAGES: usize = 5;
 const NULL_TRIES: usize = 3;
 /// How far behind the newest record of a poll another may come without the order being in doubt.
 const TOLERANCE: Duration = Duration::from_secs(1);
+/// Keys that a poll keeps of its own reading before it forgets those that it should not meet again.
+const MANY_KEYS: usize = 100_000;
 /// A body of a count.
 const COUNT_BYTES: usize = 64 * 1024;
 
@@ -37,6 +39,8 @@ pub struct Poll {
     /// Every page so far was in ascending order, so that what was read says up to where everything was read.
     ordered: bool,
     newest: Timestamp,
+    /// Where another pass may begin: everything before it was read, in order, and is not too young to come late.
+    reached: Timestamp,
     null_answers: usize,
 }
 
@@ -96,6 +100,7 @@ impl Poll {
         Self {
             endpoint: Endpoint::of(pull.stream),
             newest: from,
+            reached: from,
             client,
             meter,
             pull,
@@ -132,8 +137,11 @@ impl Poll {
         self.pass.shown += shown as u64;
         self.pass.found_new |= !records.is_empty();
         if self.ordered {
-            // What lies behind is not asked for again: its keys need not be kept while a long history is read.
-            self.position.advance(self.newest, self.start, self.pull.overlap);
+            self.reached = self.newest.minus(TOLERANCE).min(self.start.minus(self.pull.overlap)).max(self.reached);
+            if self.position.key_count() > MANY_KEYS {
+                // A pass that goes back in its list is told by these keys; but a long history must not fill the memory.
+                self.position.advance(self.newest, self.start, self.pull.overlap);
+            }
         }
         let last = self.follow(page.next_cursor.as_deref(), shown);
         Ok(Page { records, ordered: self.ordered, start: self.start, shown, last, body: body.clone() })
@@ -274,8 +282,7 @@ impl Poll {
 
     /// Begins another pass: where the order can be relied on, from what was read so far.
     fn restart(&mut self) {
-        // The position moved with what was read in order; where order broke, it stayed.
-        let from = self.pass.from.max(self.position.bound().whole_second());
+        let from = self.pass.from.max(self.reached.whole_second());
         self.pass = Pass::from(from);
         self.newest = from;
     }

@@ -1,6 +1,6 @@
 //! How many requests a lane has under way: fewer for a destination that is slow to take them, and slowly more again.
 //!
-//! Additive increase, multiplicative decrease, between 1 and `concurrency`. The numbers are in [`Window`], which knows
+//! Additive increase, multiplicative decrease, between 1 and `concurrency`. The numbers are in `Window`, which knows
 //! nothing of tasks and clocks.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

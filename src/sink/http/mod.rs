@@ -1,5 +1,5 @@
 //! Destinations that speak HTTP. One differs from another only in endpoint, authentication, framing, limits, and how its
-//! answer reads: that is a [`Destination`]. Encoding, signing, sending and the classes of transport errors exist once, here.
+//! answer reads: that is a `Destination`. Encoding, signing, sending and the classes of transport errors exist once, here.
 //!
 //! A new destination is a file of this folder and a line in the list of `sink/settings.rs`.
 

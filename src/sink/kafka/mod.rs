@@ -1,7 +1,7 @@
 //! `type: kafka`: one message an event.
 //!
 //! Lanes share producers: one per set of broker settings in the process, closed when nobody uses it. librdkafka does the
-//! batching, compressing and sending; what its reports mean is decided in [`reports`].
+//! batching, compressing and sending; what its reports mean is decided in `reports`.
 
 mod bearer;
 mod options;

@@ -35,7 +35,7 @@ use schedule::Verdict;
 
 const DEFAULT_SEEDS: u64 = 300;
 /// After so many failing seeds there is enough to look at.
-const ENOUGH: usize = 40;
+const ENOUGH: usize = 5;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is not a number: {text}")))

@@ -117,7 +117,6 @@ impl Saver {
         }
         let Some(writing) = &mut self.writing else { return };
         let result = writing.await;
-        let now = Instant::now();
         self.writing = None;
         match result {
             Ok(()) => {
@@ -138,8 +137,4 @@ impl Saver {
     fn waits(random: &mut fastrand::Rng) -> FullJitter {
         FullJitter::new(FIRST_WAIT, LONGEST_WAIT, random.fork())
     }
-}
-
-fn waits(random: &mut fastrand::Rng) -> FullJitter {
-    FullJitter::new(FIRST_WAIT, LONGEST_WAIT, random.fork())
 }

@@ -1,3 +1,7 @@
 //! The command line of s1-forwarder.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    s1_forwarder::commands::main()
+}

@@ -79,7 +79,7 @@ pub async fn run(demo: Demo) -> anyhow::Result<ExitCode> {
          \n  status page  {base}/\n  metrics      {base}/metrics\n"
     ))?;
     let lanes = watch(&mut screen, &telemetry, &receiver, demo.duration).await?;
-    worker.shutdown().await.context("the worker did not end well")?;
+    worker.shutdown().await;
     screen.draw(&lanes, Timestamp::now())?;
     screen.keep();
     drop(end_server);

@@ -3,11 +3,12 @@
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context;
+use clap::builder::PossibleValuesParser;
 
 use crate::emulator::{Console, Faults, Server, Setup, Token, system_clock};
+use crate::settings::Period;
 
 /// Serves an emulated SentinelOne console with generated records
 #[derive(Debug, Clone, clap::Args)]
@@ -31,17 +32,16 @@ pub struct Args {
     #[arg(long, default_value_t = 100)]
     pub alerts: usize,
     /// How far the history reaches back
-    #[arg(long, default_value = "1d", value_parser = span)]
-    pub span: Duration,
+    #[arg(long, default_value = "1d")]
+    pub span: Period,
     /// Records a second that appear or change from now on
     #[arg(long, default_value_t = 1.0)]
     pub rate: f64,
     /// The API token that is accepted
     #[arg(long, default_value = Setup::TOKEN)]
     pub token: String,
-    /// Faults to show: none, all, or some of unauthorized, rate-limit, server-errors, bodies, slow, dropped, cursors,
-    /// short-pages, clock, late, changes
-    #[arg(long, value_delimiter = ',', default_value = "none")]
+    /// Faults to show, joined by commas
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',', default_value = "none", value_parser = PossibleValuesParser::new(Faults::PRESETS))]
     pub faults: Vec<String>,
 }
 
@@ -54,7 +54,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         args.faults.iter().try_fold(Faults::default(), |all, name| anyhow::Ok(all.and(Faults::preset(name)?)))?;
     let console = Console::new(&Setup {
         seed: args.seed,
-        span: args.span,
+        span: args.span.0,
         activities: args.activities,
         threats: args.threats,
         agents: args.agents,
@@ -63,7 +63,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         ..Setup::new(system_clock())
     });
     console.set_faults(faults);
-    console.set_token(Token::new(&args.token));
+    console.set_tokens(vec![Token::new(&args.token)]);
     let server = Server::start(Arc::new(console), args.listen)
         .await
         .with_context(|| format!("cannot listen on {} (another address can be given with --listen)", args.listen))?;
@@ -83,21 +83,25 @@ async fn stopped() -> std::io::Result<()> {
     }
 }
 
-/// `30m`, `12h`, `1d`, `2w`.
-fn span(text: &str) -> Result<Duration, String> {
-    let refused = || format!("`{text}` is not a span; write it as 30m, 12h or 1d");
-    let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(refused)?;
-    let seconds = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3_600,
-        "d" => 86_400,
-        "w" => 604_800,
-        _ => return Err(refused()),
-    };
-    let number: u64 = number.parse().map_err(|_| refused())?;
-    match number.checked_mul(seconds) {
-        Some(seconds) if (1..=3_650 * 86_400).contains(&seconds) => Ok(Duration::from_secs(seconds)),
-        _ => Err(refused()),
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    #[test]
+    fn faults_are_named_and_spans_have_units() {
+        let line =
+            Line::try_parse_from(["emulate", "--faults", "late,slow", "--span", "2h", "--listen", "127.0.0.1:0"]);
+        let args = line.unwrap().args;
+        assert_eq!(args.faults, ["late", "slow"]);
+        assert_eq!(args.span.0.as_secs(), 7_200);
+        assert!(Line::try_parse_from(["emulate", "--faults", "gremlins"]).is_err());
+        assert!(Line::try_parse_from(["emulate", "--span", "2"]).is_err());
     }
 }

@@ -1,16 +1,20 @@
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 
-use super::{ConsoleError, ConsoleUrl, Limiter, Request, Settings, Transport, TransportError};
+use super::{ConsoleError, ConsoleUrl, HttpTransport, Limiter, Limiters, Request, Settings, Transport, TransportError};
 use crate::record::{Clock, Timestamp};
-use crate::settings::{Credential, Id};
+use crate::settings::{ClientError, Credential, HttpSettings, Id, Period, Proxy, scrub};
 use crate::telemetry::Meter;
 
+/// Time-out of one request where the pipeline file gives none.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 const ROOT: &str = "/web/api/v2.1/";
 /// What is read of answers that are no pages of records.
 const SMALL_ANSWER: usize = 1024 * 1024;
@@ -23,12 +27,19 @@ pub struct Client {
     transport: Arc<dyn Transport>,
     url: ConsoleUrl,
     credential: Credential,
+    /// What answers may repeat besides the token.
+    proxy_secrets: Vec<SecretString>,
     scope: Vec<(&'static str, String)>,
     limiter: Limiter,
     timeout: Duration,
     clock: Clock,
     heard: Mutex<Option<Heard>>,
+    skewed: AtomicBool,
 }
+
+/// A request's turn at the console's rate limiter.
+#[derive(Debug)]
+pub struct Turn(());
 
 /// The console's clock, as its last answer told it.
 #[derive(Debug, Clone, Copy)]
@@ -38,8 +49,15 @@ struct Heard {
 }
 
 impl Client {
-    /// Time-out of one request where the pipeline file gives none.
-    pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
+    /// Access over HTTP, at most as fast as `limiters` allow for this console and token.
+    ///
+    /// # Errors
+    /// When the TLS files of the settings cannot be used.
+    pub fn connect(settings: &Settings, limiters: &Limiters, clock: Clock) -> Result<Self, ClientError> {
+        let (tls, proxy) = (settings.tls.clone(), settings.proxy.clone());
+        let http = HttpSettings { tls, proxy, timeout: settings.timeout.unwrap_or(Period(DEFAULT_TIMEOUT)) };
+        Ok(Self::new(settings, Arc::new(HttpTransport::new(http.client()?)), limiters.join_as(settings), clock))
+    }
 
     /// `limiter` is the share of the limiter for this console and token.
     pub fn new(settings: &Settings, transport: Arc<dyn Transport>, limiter: Limiter, clock: Clock) -> Self {
@@ -53,11 +71,13 @@ impl Client {
             transport,
             url: settings.url.clone(),
             credential: Credential::new(settings.token.clone()),
+            proxy_secrets: settings.proxy.as_ref().map(Proxy::secrets).unwrap_or_default(),
             scope: scope.into_iter().filter(|(_, ids)| !ids.is_empty()).collect(),
             limiter,
-            timeout: settings.timeout.map_or(Self::DEFAULT_TIMEOUT, |timeout| timeout.0),
+            timeout: settings.timeout.map_or(DEFAULT_TIMEOUT, |timeout| timeout.0),
             clock,
             heard: Mutex::new(None),
+            skewed: AtomicBool::new(false),
         }
     }
 
@@ -78,18 +98,30 @@ impl Client {
         heard.map(|heard| heard.date.plus(heard.at.elapsed()))
     }
 
+    /// Notes whether the console's clock and ours are too far apart; true when that is news.
+    pub fn note_skew(&self, skewed: bool) -> bool {
+        self.skewed.swap(skewed, Ordering::Relaxed) != skewed
+    }
+
     /// Our own clock.
     pub fn clock(&self) -> Clock {
         self.clock
     }
 
-    /// One request for a list, narrowed to the pipeline's scope: one attempt, after waiting for its turn. Gives the body of
+    /// Waits for this request's turn. Bytes are reserved after that, so that nothing is held while waiting for others.
+    pub async fn turn(&self) -> Turn {
+        self.limiter.ready().await;
+        Turn(())
+    }
+
+    /// One request for a list, narrowed to the pipeline's scope: one attempt, in its turn. Gives the body of
     /// a 200.
     ///
     /// # Errors
     /// See [`ConsoleError`]; a refused token is read again first, and tried again if it changed.
     pub async fn list(
         &self,
+        turn: Turn,
         path: &str,
         query: &[(&str, &str)],
         max_bytes: usize,
@@ -98,7 +130,7 @@ impl Client {
         let scope = self.scope.iter().map(|(name, ids)| (*name, ids.as_str()));
         let url = self.address(path, query.iter().copied().chain(scope));
         let with_cursor = query.iter().any(|(name, _)| *name == "cursor");
-        self.request(&url, None, max_bytes, with_cursor, meter).await
+        self.request(turn, &url, None, max_bytes, with_cursor, meter).await
     }
 
     /// One request for a single object, such as `system/status` or `user`.
@@ -106,7 +138,8 @@ impl Client {
     /// # Errors
     /// As [`Self::list`].
     pub async fn object(&self, path: &str) -> Result<Bytes, ConsoleError> {
-        self.request(&self.address(path, std::iter::empty()), None, SMALL_ANSWER, false, None).await
+        let turn = self.turn().await;
+        self.request(turn, &self.address(path, std::iter::empty()), None, SMALL_ANSWER, false, None).await
     }
 
     /// When the token expires, as the console says it. None where it does not say.
@@ -124,12 +157,20 @@ impl Client {
             data: Option<Details>,
         }
         let token = self.token()?;
-        let body = serde_json::json!({ "data": { "apiToken": secrecy::ExposeSecret::expose_secret(&token) } });
+        let body = serde_json::json!({ "data": { "apiToken": token.expose_secret() } });
         let url = self.address("users/api-token-details", std::iter::empty());
-        let answer = self.request(&url, Some(body.to_string().into_bytes()), SMALL_ANSWER, false, None).await?;
+        let (turn, body) = (self.turn().await, Some(body.to_string().into_bytes()));
+        let answer = self.request(turn, &url, body, SMALL_ANSWER, false, None).await?;
         let envelope: Envelope = serde_json::from_slice(&answer)
             .map_err(|_| ConsoleError::transient("the answer about the token is not what it should be"))?;
         Ok(envelope.data.and_then(|details| Timestamp::parse(&details.expires_at?).ok()))
+    }
+
+    /// What the console said, without the secrets that it may have repeated: for errors that somebody reads.
+    pub fn scrubbed(&self, text: &str) -> String {
+        let mut text = text.as_bytes().to_vec();
+        scrub(&mut text, self.token().iter().chain(&self.proxy_secrets));
+        String::from_utf8_lossy(&text).into_owned()
     }
 
     fn address<'a>(&self, path: &str, query: impl Iterator<Item = (&'a str, &'a str)>) -> String {
@@ -143,41 +184,47 @@ impl Client {
         url
     }
 
-    fn token(&self) -> Result<secrecy::SecretString, ConsoleError> {
+    fn token(&self) -> Result<SecretString, ConsoleError> {
         self.credential.get().map_err(|error| ConsoleError::Unauthorized(error.to_string()))
     }
 
     async fn request(
         &self,
+        _turn: Turn,
         url: &str,
         body: Option<Vec<u8>>,
         max_bytes: usize,
         with_cursor: bool,
         meter: Option<&Meter>,
     ) -> Result<Bytes, ConsoleError> {
-        let first = self.attempt(url, body.clone(), max_bytes, with_cursor, meter).await;
+        let used = self.token()?;
+        let first = self.attempt(used.clone(), url, body.clone(), max_bytes, with_cursor, meter).await;
         if !matches!(first, Err(ConsoleError::Unauthorized(_) | ConsoleError::Forbidden(_))) {
             return first;
         }
-        match self.credential.reload() {
-            Ok(true) => self.attempt(url, body, max_bytes, with_cursor, meter).await,
-            Ok(false) => first,
-            Err(error) => Err(ConsoleError::Unauthorized(error.to_string())),
+        if let Err(error) = self.credential.reload() {
+            return Err(ConsoleError::Unauthorized(error.to_string()));
         }
+        // Another lane of the pipeline may have read the new token already: what counts is what this request used.
+        let token = self.token()?;
+        if token.expose_secret() == used.expose_secret() {
+            return first;
+        }
+        self.limiter.ready().await;
+        self.attempt(token, url, body, max_bytes, with_cursor, meter).await
     }
 
     async fn attempt(
         &self,
+        token: SecretString,
         url: &str,
         body: Option<Vec<u8>>,
         max_bytes: usize,
         with_cursor: bool,
         meter: Option<&Meter>,
     ) -> Result<Bytes, ConsoleError> {
-        let token = self.token()?;
-        self.limiter.ready().await;
         let begun = Instant::now();
-        let request = Request { url: url.to_owned(), token, body, timeout: self.timeout, max_bytes };
+        let request = Request { url: url.to_owned(), token: token.clone(), body, timeout: self.timeout, max_bytes };
         // The transport keeps the time-out too; this one also holds where there is no socket.
         let outcome = tokio::time::timeout(self.timeout, self.transport.send(request)).await;
         let outcome = outcome.unwrap_or(Err(TransportError::Timeout(self.timeout)));
@@ -187,14 +234,10 @@ impl Client {
         let response = outcome?;
         self.hear(&response.headers);
         if response.status != StatusCode::OK {
+            let mut body = response.body.to_vec();
+            scrub(&mut body, std::iter::once(&token).chain(&self.proxy_secrets));
             let now = self.clock.now();
-            return Err(ConsoleError::from_status(
-                response.status,
-                &response.headers,
-                &response.body,
-                now,
-                with_cursor,
-            ));
+            return Err(ConsoleError::from_status(response.status, &response.headers, &body, now, with_cursor));
         }
         Ok(response.body)
     }

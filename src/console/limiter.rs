@@ -12,8 +12,10 @@ use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 use tokio::time::{Instant, sleep};
 
+use super::Settings;
+
 /// Requests a second where the pipeline file gives none.
-pub const DEFAULT_REQUESTS_PER_SECOND: f64 = 5.0;
+const DEFAULT_REQUESTS_PER_SECOND: f64 = 5.0;
 
 /// Every limiter of the process.
 #[derive(Debug, Default)]
@@ -51,6 +53,12 @@ struct Rates {
 }
 
 impl Limiters {
+    /// The limiter for the console and the token of `settings`.
+    pub fn join_as(&self, settings: &Settings) -> Limiter {
+        let key = LimiterKey { host: settings.url.host().to_owned(), token: settings.token.reference() };
+        self.join(key, settings.requests_per_second.unwrap_or(DEFAULT_REQUESTS_PER_SECOND))
+    }
+
     /// The limiter for `key`, which from now on allows at most `rate` requests a second.
     pub fn join(&self, key: LimiterKey, rate: f64) -> Limiter {
         let mut limiters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -74,7 +82,7 @@ impl Limiter {
             let governor = self.shared.lock().governor.clone();
             match governor.check() {
                 Ok(()) => return,
-                Err(not_until) => sleep(not_until.wait_time_from(TokioClock::default().now())).await,
+                Err(not_until) => sleep(not_until.wait_time_from(TokioClock.now())).await,
             }
         }
     }
@@ -113,7 +121,7 @@ fn governor(rate: f64) -> Arc<Governor> {
     let period = Duration::try_from_secs_f64(1.0 / rate).unwrap_or(Duration::from_secs(1)).max(Duration::from_nanos(1));
     let one = Quota::per_second(NonZeroU32::MIN);
     let quota = Quota::with_period(period).unwrap_or(one).allow_burst(NonZeroU32::MIN);
-    Arc::new(RateLimiter::direct_with_clock(quota, TokioClock::default()))
+    Arc::new(RateLimiter::direct_with_clock(quota, TokioClock))
 }
 
 /// Tokio's clock, which tests and the simulation can pause.

@@ -8,10 +8,10 @@ mod settings;
 mod transport;
 mod url;
 
-pub use client::Client;
+pub use client::{Client, Turn};
 pub use endpoint::Endpoint;
 pub use error::ConsoleError;
-pub use limiter::{DEFAULT_REQUESTS_PER_SECOND, Limiter, LimiterKey, Limiters};
+pub use limiter::{Limiter, LimiterKey, Limiters};
 pub use settings::Settings;
 pub use transport::{HttpTransport, Request, Response, Transport, TransportError};
 pub use url::{ConsoleUrl, ConsoleUrlError};

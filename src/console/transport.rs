@@ -7,8 +7,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use flate2::write::MultiGzDecoder;
 use futures_util::future::BoxFuture;
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use secrecy::{ExposeSecret, SecretString};
+
+/// What is read of an answer that is a refusal.
+const REFUSAL_BYTES: usize = 64 * 1024;
 
 /// One request to a console.
 #[derive(Debug)]
@@ -71,17 +74,25 @@ impl HttpTransport {
 
     async fn exchange(&self, request: Request) -> Result<Response, TransportError> {
         let fail = |error: reqwest::Error| classify(&error, request.timeout);
+        let mut authorization = HeaderValue::try_from(format!("ApiToken {}", request.token.expose_secret()))
+            .map_err(|_| TransportError::Connect("the token holds what cannot stand in a header".to_owned()))?;
+        authorization.set_sensitive(true);
         let mut builder = match request.body {
             Some(body) => self.0.post(&request.url).header(header::CONTENT_TYPE, "application/json").body(body),
             None => self.0.get(&request.url),
         };
         builder = builder
-            .header(header::AUTHORIZATION, format!("ApiToken {}", request.token.expose_secret()))
+            .header(header::AUTHORIZATION, authorization)
             .header(header::ACCEPT, "application/json")
             .header(header::ACCEPT_ENCODING, "gzip")
             .timeout(request.timeout);
         let mut answer = builder.send().await.map_err(fail)?;
         let (status, headers) = (answer.status(), answer.headers().clone());
+        if status != StatusCode::OK {
+            // The status is what counts, and must not be lost over a page of HTML or a connection that breaks.
+            let body = beginning(&mut answer, &headers).await;
+            return Ok(Response { status, headers, body });
+        }
         let mut body = Body::new(&headers, request.max_bytes);
         while let Some(chunk) = answer.chunk().await.map_err(fail)? {
             body.push(&chunk)?;
@@ -94,6 +105,17 @@ impl Transport for HttpTransport {
     fn send(&self, request: Request) -> BoxFuture<'_, Result<Response, TransportError>> {
         Box::pin(self.exchange(request))
     }
+}
+
+/// What arrives of a refusal's body, as far as it is worth reading.
+async fn beginning(answer: &mut reqwest::Response, headers: &HeaderMap) -> Bytes {
+    let mut body = Body::new(headers, REFUSAL_BYTES);
+    while let Ok(Some(chunk)) = answer.chunk().await {
+        if body.push(&chunk).is_err() {
+            return Bytes::new();
+        }
+    }
+    body.finish().unwrap_or_default()
 }
 
 fn classify(error: &reqwest::Error, timeout: Duration) -> TransportError {
@@ -192,7 +214,7 @@ mod tests {
     fn read(gzipped: bool, max_bytes: usize, sent: &[u8]) -> Result<Bytes, TransportError> {
         let mut headers = HeaderMap::new();
         if gzipped {
-            headers.insert(header::CONTENT_ENCODING, header::HeaderValue::from_static("gzip"));
+            headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
         let mut body = Body::new(&headers, max_bytes);
         sent.chunks(7).try_for_each(|chunk| body.push(chunk))?;

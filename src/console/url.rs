@@ -30,7 +30,11 @@ impl ConsoleUrl {
     /// # Errors
     /// When there is no host in it, or credentials are.
     pub fn parse(text: &str) -> Result<Self, ConsoleUrlError> {
-        let refused = || ConsoleUrlError::NotAConsole(text.to_owned());
+        // What stands before an `@` may be a password, and the message repeats the text.
+        let refused = || match text.contains('@') {
+            true => ConsoleUrlError::Credentials,
+            false => ConsoleUrlError::NotAConsole(text.to_owned()),
+        };
         let trimmed = text.trim();
         let with_scheme = if trimmed.contains("://") { trimmed.to_owned() } else { format!("https://{trimmed}") };
         let url = url::Url::parse(&with_scheme).map_err(|_| refused())?;

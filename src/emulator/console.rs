@@ -13,12 +13,12 @@ use super::live::{Event, Live};
 use super::quirks::Quirks;
 use super::random::Random;
 use super::setup::Setup;
-use super::store::{RecordError, Row, Table};
+use super::store::{Indexed, RecordError, Row, Table};
 use super::token::{Scope, Token};
 use super::truth::{Seen, Version};
 
 /// How many requests are remembered.
-const REMEMBERED: usize = 100_000;
+const REMEMBERED: usize = 10_000;
 
 /// A management console: its records, tokens and faults. It can be shared between threads.
 pub struct Console {
@@ -107,6 +107,11 @@ impl Console {
         state.tokens.push(token);
     }
 
+    /// Takes these tokens, and no others.
+    pub fn set_tokens(&self, tokens: Vec<Token>) {
+        self.lock().tokens = tokens;
+    }
+
     /// Inserts a record as it is, or replaces the one of the same id. Any times will do: one with an old `createdAt`
     /// is a late arrival.
     ///
@@ -121,7 +126,8 @@ impl Console {
         Ok(id)
     }
 
-    /// Makes and inserts a record created at `at`; its id is returned.
+    /// Makes and inserts a record created at `at`; its id is returned. Agents and scopes are made after one that is
+    /// there; where there is none, 0 is returned and nothing made.
     pub fn generate(&self, kind: Kind, at: i64) -> u64 {
         self.lock().appear(kind, at, at)
     }
@@ -157,8 +163,12 @@ impl Console {
     pub fn truth(&self, kind: Kind, scope: &Scope) -> Vec<Version> {
         let state = self.lock();
         let shown = |row: &&Row| !row.hidden && !row.decommissioned && scope.covers(kind, row.account, row.site);
-        let version = |row: &Row| Version { id: row.id, created: row.created, updated: row.updated };
-        state.table(kind).rows().filter(shown).map(version).collect()
+        state.table(kind).rows().filter(shown).map(Row::version).collect()
+    }
+
+    /// The versions of records of a kind that newer ones have replaced: what was true once.
+    pub fn past(&self, kind: Kind) -> Vec<Version> {
+        self.lock().table(kind).past().to_vec()
     }
 
     /// How many records there are of a kind, hidden and decommissioned ones included.
@@ -171,7 +181,7 @@ impl Console {
         self.lock().table(kind).rows().map(|row| row.id).collect()
     }
 
-    /// The requests answered so far, the oldest first; the last hundred thousand are kept.
+    /// The requests answered so far, the oldest first; the last ten thousand are kept.
     pub fn seen(&self) -> Vec<Seen> {
         self.lock().seen.iter().cloned().collect()
     }
@@ -200,7 +210,7 @@ impl State {
         }
         let span = i64::try_from(setup.span.as_micros()).unwrap_or(i64::MAX).max(1);
         for (kind, count) in
-            [(Kind::Activities, setup.activities), (Kind::Threats, setup.threats), (Kind::Alerts, setup.alerts)]
+            [(Kind::Threats, setup.threats), (Kind::Alerts, setup.alerts), (Kind::Activities, setup.activities)]
         {
             for at in moments(&mut Random::new(setup.seed, 10 + kind as u64), count, setup.now - span, setup.now) {
                 self.appear(kind, at, setup.now);
@@ -214,25 +224,39 @@ impl State {
     }
 
     pub fn advance(&mut self, now: i64) {
-        while let Some((at, event)) = self.live.next(now) {
+        while let Some(event) = self.live.next(now) {
             match event {
                 Event::Appears(kind, created) => {
                     self.appear(kind, created, created);
                 }
-                Event::Changes(kind, _) => self.change_any(kind, at),
+                Event::Changes(kind, changed) => self.changes(kind, 1, changed),
+                Event::ChangesTogether(kind, changed) => {
+                    let several = 2 + self.live.pick(30);
+                    self.changes(kind, several, changed);
+                }
             }
         }
     }
 
-    /// Some record of this kind changes.
-    pub fn change_any(&mut self, kind: Kind, at: i64) {
-        let entries = self.table(kind).index(super::store::Indexed::Id);
-        if entries.is_empty() {
-            return;
+    /// So many records of this kind change at one moment.
+    fn changes(&mut self, kind: Kind, count: usize, at: i64) {
+        for _ in 0..count {
+            let place = self.live.pick(self.table(kind).len());
+            self.change(kind, place, at);
         }
-        let place = self.random.below(entries.len() as u64) as usize;
-        let id = self.table(kind).index(super::store::Indexed::Id)[place].id;
-        self.update(kind, id, at, |generator, record| generator.change(kind, record, at));
+    }
+
+    /// Some record of this kind changes, as chance wants it.
+    pub fn change_any(&mut self, kind: Kind, at: i64) {
+        let place = self.random.below(self.table(kind).len() as u64) as usize;
+        self.change(kind, place, at);
+    }
+
+    /// The record at a place among the ids changes.
+    fn change(&mut self, kind: Kind, place: usize, at: i64) {
+        if let Some(id) = self.table(kind).index(Indexed::Id).get(place).map(|entry| entry.id) {
+            self.update(kind, id, at, |generator, record| generator.change(kind, record, at));
+        }
     }
 
     /// A record created at `at` in the state that it has at `now`.
@@ -240,15 +264,17 @@ impl State {
         let draft = match kind {
             Kind::Threats => self.generator.threat(at, now),
             Kind::Alerts => self.generator.alert(at),
-            Kind::Agents => self.generator.oversized(Kind::Agents, at, 0),
-            _ => self.generator.activity(at),
+            Kind::Activities => self.generator.activity(at),
+            Kind::Agents | Kind::Groups | Kind::Sites | Kind::Accounts | Kind::Users => {
+                let Some(row) = self.table(kind).rows().next().cloned() else { return 0 };
+                self.generator.alike(kind, &row, at)
+            }
         };
         self.put(draft).unwrap_or(0)
     }
 
     fn put(&mut self, draft: Draft) -> Option<u64> {
-        let body = serde_json::to_vec(&draft.body).ok()?;
-        let mut row = Row::read(draft.kind, &body).ok()?;
+        let mut row = Row::of(draft.kind, &draft.body, bytes(&draft.body)).ok()?;
         row.account = row.account.max(draft.account);
         row.group = row.group.max(draft.group);
         row.hidden = draft.hidden;
@@ -261,12 +287,9 @@ impl State {
         let Some(old) = self.table(kind).find(id).cloned() else { return false };
         let Ok(mut record) = serde_json::from_slice(&old.body) else { return false };
         change(&mut self.generator, &mut record);
-        generate::set_time(kind, &mut record, at);
-        let Ok(mut row) =
-            serde_json::to_vec(&record).map_err(RecordError::from).and_then(|body| Row::read(kind, &body))
-        else {
-            return false;
-        };
+        // A console's clock tells versions of one record apart, however fast they follow each other.
+        generate::set_time(kind, &mut record, at.max(old.updated + 1));
+        let Ok(mut row) = Row::of(kind, &record, bytes(&record)) else { return false };
         (row.account, row.group, row.hidden) = (old.account, old.group, old.hidden);
         self.table_mut(kind).put(row);
         true
@@ -281,6 +304,11 @@ impl State {
             row.account = site.account;
         }
     }
+}
+
+/// The record as it is served.
+fn bytes(record: &Value) -> Box<[u8]> {
+    record.to_string().into_bytes().into()
 }
 
 /// When the records of history were created: rising, several on one moment now and then, and in a long history one

@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// Where a page ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,15 +23,15 @@ impl Cursor {
     /// The form of `pagination.nextCursor`: the padding is percent-encoded already.
     pub fn encode(&self) -> String {
         let order = if self.descending { "desc" } else { "asc" };
-        let object = json!({
-            "id_column": self.id_column,
-            "id_value": self.id,
-            "id_sort_order": order,
-            "sort_by_column": self.sort_column,
-            "sort_by_value": self.value,
-            "sort_order": order,
-        });
-        STANDARD.encode(object.to_string()).replace('=', "%3D")
+        let mut text = format!(
+            r#"{{"id_column": "{}", "id_value": {}, "id_sort_order": "{order}", "sort_by_column": "{}", "sort_by_value": {}, "sort_order": "{order}"}}"#,
+            self.id_column, self.id, self.sort_column, self.value
+        );
+        if text.len() % 3 == 0 {
+            // Every cursor has padding, so that a client that mishandles it fails at once and not once in a while.
+            text.push(' ');
+        }
+        STANDARD.encode(text).replace('=', "%3D")
     }
 
     /// Reads a `cursor` parameter after query decoding. Clients send the value verbatim (`%3D` in the URL) or encode it
@@ -65,7 +65,7 @@ mod tests {
                 descending: false,
             };
             let text = cursor.encode();
-            assert!(!text.contains('='));
+            assert!(text.ends_with("%3D") && !text.contains('='));
             assert_eq!(Cursor::decode(&text).as_ref(), Some(&cursor));
             assert_eq!(Cursor::decode(&text.replace("%3D", "=")), Some(cursor));
         }

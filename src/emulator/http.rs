@@ -1,9 +1,12 @@
 //! Requests and answers without sockets.
 
+use std::io::Write;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -119,6 +122,26 @@ impl Answer {
     pub(super) fn with(mut self, name: HeaderName, value: &str) -> Self {
         if let Ok(value) = HeaderValue::from_str(value) {
             self.headers.insert(name, value);
+        }
+        self
+    }
+
+    /// The answer as the client wants it: gzip when asked for and worth it.
+    pub(super) fn compressed(mut self, request: &Request) -> Self {
+        let asked = request
+            .header(ACCEPT_ENCODING)
+            .is_some_and(|accepted| accepted.split(',').any(|coding| coding.trim().split(';').next() == Some("gzip")));
+        if !asked || self.travel.never_compressed || self.body.len() < 1024 {
+            return self;
+        }
+        let mut encoder = GzEncoder::new(Vec::with_capacity(self.body.len() / 4), Compression::fast());
+        if let Ok(body) = encoder.write_all(&self.body).and_then(|()| encoder.finish()) {
+            if let Some(cut) = &mut self.travel.cut_after {
+                // Cut at the same share of the body.
+                *cut = *cut * body.len() / self.body.len();
+            }
+            self.body = Bytes::from(body);
+            self = self.with(CONTENT_ENCODING, "gzip");
         }
         self
     }

@@ -55,6 +55,8 @@ pub(super) enum Filter {
     Decommissioned,
     /// Shows hidden activities too.
     IncludeHidden,
+    /// Asks for the whole tenant, which only global users may.
+    Tenant,
     /// Known to the console, and of no effect here.
     Ignored,
 }
@@ -152,7 +154,12 @@ impl Kind {
             Self::Activities | Self::Agents | Self::Users => true,
             Self::Threats | Self::Alerts | Self::Groups | Self::Sites | Self::Accounts => false,
         };
-        if !matches!(operator, "gt" | "gte" | "lt" | "lte") && !(operator == "between" && between) {
+        let takes = match operator {
+            "gt" | "gte" | "lt" | "lte" => true,
+            "between" => between,
+            _ => false,
+        };
+        if !takes {
             return None;
         }
         match (self, name) {
@@ -299,7 +306,7 @@ const ACTIVITY_FILTERS: &[(&str, Filter)] = &[
 const THREAT_FILTERS: &[(&str, Filter)] = &[
     ("ids", Filter::Ids(IdColumn::Record)),
     ("agentIds", Filter::Ids(IdColumn::Agent)),
-    ("tenant", Filter::Ignored),
+    ("tenant", Filter::Tenant),
     ("countsFor", Filter::Ignored),
     ("incidentStatuses", Filter::AnyOf("threatInfo.incidentStatus")),
     ("incidentStatusesNin", Filter::NoneOf("threatInfo.incidentStatus")),
@@ -311,6 +318,11 @@ const THREAT_FILTERS: &[(&str, Filter)] = &[
     ("confidenceLevelsNin", Filter::NoneOf("threatInfo.confidenceLevel")),
     ("classifications", Filter::AnyOf("threatInfo.classification")),
     ("classificationsNin", Filter::NoneOf("threatInfo.classification")),
+    ("detectionEngines", Filter::AnyOf("threatInfo.detectionEngines")),
+    ("detectionEnginesNin", Filter::NoneOf("threatInfo.detectionEngines")),
+    ("engines", Filter::AnyOf("threatInfo.engines")),
+    ("noteExists", Filter::Ignored),
+    ("resolved", Filter::Ignored),
     ("initiatedBy", Filter::AnyOf("threatInfo.initiatedBy")),
     ("initiatedByNin", Filter::NoneOf("threatInfo.initiatedBy")),
     ("contentHashes", Filter::AnyOf("threatInfo.sha1")),
@@ -352,7 +364,7 @@ const AGENT_FILTERS: &[(&str, Filter)] = &[
 
 const ALERT_FILTERS: &[(&str, Filter)] = &[
     ("ids", Filter::Ids(IdColumn::Record)),
-    ("tenant", Filter::Ignored),
+    ("tenant", Filter::Tenant),
     ("scopes", Filter::Ignored),
     ("disablePagination", Filter::Ignored),
     ("incidentStatus", Filter::AnyOf("alertInfo.incidentStatus")),
@@ -395,5 +407,7 @@ const USER_FILTERS: &[(&str, Filter)] = &[
     ("ids", Filter::Ids(IdColumn::Record)),
     ("email", Filter::AnyOf("email")),
     ("source", Filter::AnyOf("source")),
+    ("roleIds", Filter::Ignored),
+    ("hasValidApiToken", Filter::Ignored),
     ("query", Filter::Like("fullName")),
 ];

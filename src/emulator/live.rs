@@ -13,8 +13,10 @@ use super::time::SECOND;
 pub(super) enum Event {
     /// A record of this kind appears, created at this moment (earlier than now when it is late).
     Appears(Kind, i64),
-    /// Some record of this kind changes at this moment.
+    /// Some record of this kind changes, at this moment by its own time.
     Changes(Kind, i64),
+    /// Several records of this kind change at one moment.
+    ChangesTogether(Kind, i64),
 }
 
 /// The schedule of live events.
@@ -31,7 +33,9 @@ const EVENTS: &[(u32, Event)] = &[
     (820, Event::Appears(Kind::Activities, 0)),
     (12, Event::Appears(Kind::Threats, 0)),
     (24, Event::Changes(Kind::Threats, 0)),
+    (4, Event::ChangesTogether(Kind::Threats, 0)),
     (110, Event::Changes(Kind::Agents, 0)),
+    (4, Event::ChangesTogether(Kind::Agents, 0)),
     (24, Event::Appears(Kind::Alerts, 0)),
     (10, Event::Changes(Kind::Alerts, 0)),
 ];
@@ -52,21 +56,25 @@ impl Live {
         self.schedule();
     }
 
-    /// The next event that is due by `now`, and when it happens.
-    pub fn next(&mut self, now: i64) -> Option<(i64, Event)> {
+    /// The next event that is due by `now`.
+    pub fn next(&mut self, now: i64) -> Option<Event> {
         if self.rate <= 0.0 || self.due > now {
             return None;
         }
         let at = self.due;
+        let late = if self.random.chance(self.late.0) { self.random.within(0..self.late.1.max(1)) } else { 0 };
         let event = match *self.random.weigh(EVENTS) {
-            Event::Appears(kind, _) if self.random.chance(self.late.0) => {
-                Event::Appears(kind, at - self.random.within(0..self.late.1.max(1)))
-            }
-            Event::Appears(kind, _) => Event::Appears(kind, at),
-            Event::Changes(kind, _) => Event::Changes(kind, at),
+            Event::Appears(kind, _) => Event::Appears(kind, at - late),
+            Event::Changes(kind, _) => Event::Changes(kind, at - late),
+            Event::ChangesTogether(kind, _) => Event::ChangesTogether(kind, at - late),
         };
         self.schedule();
-        Some((at, event))
+        Some(event)
+    }
+
+    /// Which of so many records changes.
+    pub fn pick(&mut self, count: usize) -> usize {
+        self.random.below(count as u64) as usize
     }
 
     /// Events come at exponentially distributed distances, as independent ones do.

@@ -25,6 +25,7 @@ mod faults;
 mod generate;
 mod http;
 mod kind;
+mod list;
 mod live;
 mod page;
 mod query;
@@ -34,8 +35,10 @@ mod server;
 mod setup;
 mod store;
 mod time;
+mod timeline;
 mod token;
 mod truth;
+mod users;
 
 pub use console::Console;
 pub use faults::{Fault, Faults, Mishap, RetryAfter, UnknownPreset};

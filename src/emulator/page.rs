@@ -132,10 +132,13 @@ impl<'t> Search<'t> {
         let counted = match indexed(&self.query.sort) {
             Some(column) => {
                 let entries = self.bounded(column);
-                if everything_visible && self.query.conditions.only_bounds_over(self.kind, &self.query.sort) {
-                    entries.len()
+                let matching = |rows: &mut dyn Iterator<Item = &Row>| rows.filter(|row| self.matches(row)).count();
+                if everything_visible && self.query.conditions.only_bounds_over(&self.query.sort) {
+                    let within = |row: &&Row| entries.binary_search(&self.table.entry(column, row)).is_ok();
+                    let aside = || self.table.aside().filter(within);
+                    entries.len() - aside().count() + matching(&mut aside())
                 } else {
-                    entries.iter().filter(|entry| self.matches(self.table.row(entry))).count()
+                    matching(&mut entries.iter().map(|entry| self.table.row(entry)))
                 }
             }
             None => self.table.rows().filter(|row| self.matches(row)).count(),

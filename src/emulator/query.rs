@@ -37,6 +37,7 @@ pub(super) struct Conditions {
     pub types: Option<HashSet<u32>>,
     pub texts: Vec<(Filter, Vec<String>)>,
     pub include_hidden: bool,
+    pub tenant: bool,
     /// Which values of `isDecommissioned` are shown: false, true.
     pub decommissioned: [bool; 2],
 }
@@ -143,6 +144,7 @@ impl Conditions {
                 }
             }
             Filter::IncludeHidden => self.include_hidden = boolean(name, value)?,
+            Filter::Tenant => self.tenant = boolean(name, value)?,
             Filter::Ignored => {}
         }
         Ok(true)
@@ -154,7 +156,7 @@ impl Conditions {
         if (row.hidden && !self.include_hidden)
             || (kind == Kind::Agents && !self.decommissioned[usize::from(row.decommissioned)])
             || self.types.as_ref().is_some_and(|types| !types.contains(&row.activity_type))
-            || self.ids.iter().any(|(column, ids)| !ids.contains(&row.id_of(*column)))
+            || self.ids.iter().any(|(column, ids)| !ids.contains(&row.id_of(*column)) && !of_all_scopes(kind, *column))
         {
             return false;
         }
@@ -173,10 +175,9 @@ impl Conditions {
         }) && self.texts.iter().all(|(filter, values)| text_holds(*filter, values, contents()))
     }
 
-    /// Whether no record can be left out by anything but the bounds over one indexed column: then counting is cheap.
-    pub fn only_bounds_over(&self, kind: Kind, sorted: &Column) -> bool {
-        kind != Kind::Agents
-            && kind != Kind::Activities
+    /// Whether nothing but the bounds over one indexed column leaves out ordinary records: then counting is cheap.
+    pub fn only_bounds_over(&self, sorted: &Column) -> bool {
+        self.decommissioned[0]
             && self.ids.is_empty()
             && self.types.is_none()
             && self.texts.is_empty()
@@ -185,17 +186,28 @@ impl Conditions {
 }
 
 fn text_holds(filter: Filter, values: &[String], contents: &Value) -> bool {
-    let text = |path: &str| match at(contents, path) {
-        None | Some(Value::Null) => None,
-        Some(Value::String(text)) => Some(text.to_lowercase()),
-        Some(other) => Some(other.to_string()),
+    let text = |value: &Value| match value {
+        Value::String(text) => text.to_lowercase(),
+        // Engines are objects of key and title.
+        Value::Object(keys) => keys.get("key").and_then(Value::as_str).unwrap_or_default().to_lowercase(),
+        other => other.to_string(),
+    };
+    let found = |path: &str| match at(contents, path) {
+        None | Some(Value::Null) => Vec::new(),
+        Some(Value::Array(items)) => items.iter().map(text).collect(),
+        Some(one) => vec![text(one)],
     };
     match filter {
-        Filter::AnyOf(path) | Filter::Is(path) => text(path).is_some_and(|text| values.contains(&text)),
-        Filter::NoneOf(path) => text(path).is_none_or(|text| !values.contains(&text)),
-        Filter::Like(path) => text(path).is_some_and(|text| values.iter().all(|value| text.contains(value))),
-        Filter::Ids(_) | Filter::Types | Filter::Decommissioned | Filter::IncludeHidden | Filter::Ignored => true,
+        Filter::AnyOf(path) | Filter::Is(path) => found(path).iter().any(|text| values.contains(text)),
+        Filter::NoneOf(path) => !found(path).iter().any(|text| values.contains(text)),
+        Filter::Like(path) => found(path).iter().any(|text| values.iter().all(|value| text.contains(value))),
+        _ => true,
     }
+}
+
+/// Users are people of the tenant: scope filters do not part them here.
+fn of_all_scopes(kind: Kind, column: IdColumn) -> bool {
+    kind == Kind::Users && matches!(column, IdColumn::Account | IdColumn::Site | IdColumn::Group)
 }
 
 /// The record as a tree; an unreadable one is null and matches nothing.

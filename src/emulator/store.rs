@@ -1,9 +1,12 @@
 //! One table per kind of record: the records' bytes, beside them the columns that requests sort and filter by.
 
-use serde::{Deserialize, Deserializer};
+use std::collections::BTreeSet;
+
+use serde_json::Value;
 
 use super::kind::Kind;
 use super::time;
+use super::truth::Version;
 
 /// A column of ids that lists of ids filter by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +41,7 @@ pub(super) struct Row {
 /// The body is not a record of this kind.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
-    /// Not JSON, or a field has a type that no console sends.
+    /// Not JSON.
     #[error("not a record: {0}")]
     Malformed(#[from] serde_json::Error),
     /// Without id or creation time it has no place in the table.
@@ -47,34 +50,45 @@ pub enum RecordError {
 }
 
 impl Row {
+    /// Reads a record from outside: its bytes stay as they are.
     pub fn read(kind: Kind, body: &[u8]) -> Result<Self, RecordError> {
-        let head: Head<'_> = serde_json::from_slice(body)?;
-        let times = match kind {
-            Kind::Threats => head.threat_info,
-            Kind::Alerts => head.alert_info,
-            _ => Times { created_at: head.created_at, updated_at: head.updated_at, alert_id: 0 },
+        Self::of(kind, &serde_json::from_slice(body)?, body.into())
+    }
+
+    /// Takes what is sorted and filtered by out of a record.
+    pub fn of(kind: Kind, record: &Value, body: Box<[u8]>) -> Result<Self, RecordError> {
+        let (times, id) = match kind {
+            Kind::Threats => (&record["threatInfo"], &record["id"]),
+            Kind::Alerts => (&record["alertInfo"], &record["alertInfo"]["alertId"]),
+            _ => (record, &record["id"]),
         };
-        let id = if kind == Kind::Alerts { times.alert_id } else { head.id };
+        let id = number(id);
         if id == 0 {
             return Err(RecordError::Missing("id"));
         }
-        let created = times.created_at.as_deref().and_then(time::parse).ok_or(RecordError::Missing("createdAt"))?;
-        let updated = times.updated_at.as_deref().and_then(time::parse).unwrap_or(created);
-        let places = head.agent_detection_info;
+        let moment = |key: &str| times[key].as_str().and_then(time::parse);
+        let created = moment("createdAt").ok_or(RecordError::Missing("createdAt"))?;
+        let places = if matches!(kind, Kind::Threats | Kind::Alerts) { &record["agentDetectionInfo"] } else { record };
+        let own = |own: Kind, place: &Value| if kind == own { id } else { number(place) };
+        let agent = if kind == Kind::Threats { &record["agentRealtimeInfo"] } else { record };
         Ok(Self {
             id,
             created,
-            updated,
-            account: if kind == Kind::Accounts { id } else { head.account_id.max(places.account_id) },
-            site: if kind == Kind::Sites { id } else { head.site_id.max(places.site_id) },
-            group: if kind == Kind::Groups { id } else { head.group_id.max(places.group_id) },
-            agent: if kind == Kind::Agents { id } else { head.agent_id.max(head.agent_realtime_info.agent_id) },
-            threat: if kind == Kind::Threats { id } else { head.threat_id },
-            activity_type: head.activity_type,
+            updated: moment("updatedAt").unwrap_or(created),
+            account: own(Kind::Accounts, &places["accountId"]),
+            site: own(Kind::Sites, &places["siteId"]),
+            group: own(Kind::Groups, &places["groupId"]),
+            agent: own(Kind::Agents, &agent["agentId"]),
+            threat: own(Kind::Threats, &record["threatId"]),
+            activity_type: u32::try_from(number(&record["activityType"])).unwrap_or(0),
             hidden: false,
-            decommissioned: head.is_decommissioned,
-            body: body.into(),
+            decommissioned: record["isDecommissioned"] == true,
+            body,
         })
+    }
+
+    pub fn version(&self) -> Version {
+        Version { id: self.id, created: self.created, updated: self.updated }
     }
 
     pub fn id_of(&self, column: IdColumn) -> u64 {
@@ -106,8 +120,10 @@ pub(super) struct Table {
     ids: Vec<Entry>,
     created: Vec<Entry>,
     updated: Vec<Entry>,
-    /// Moves with every change.
-    pub version: u64,
+    /// The slots of records that are not always shown: hidden activities, decommissioned agents.
+    aside: BTreeSet<u32>,
+    /// The versions that newer ones have replaced.
+    past: Vec<Version>,
 }
 
 /// The columns that have an index.
@@ -143,10 +159,32 @@ impl Table {
         self.slot(id).map(|slot| &self.rows[slot as usize])
     }
 
+    /// The records that are not always shown.
+    pub fn aside(&self) -> impl Iterator<Item = &Row> {
+        self.aside.iter().map(|slot| &self.rows[*slot as usize])
+    }
+
+    /// Where a record of this table stands in an index.
+    pub fn entry(&self, column: Indexed, row: &Row) -> Entry {
+        let value = match column {
+            Indexed::Id => id_value(row.id),
+            Indexed::Created => row.created,
+            Indexed::Updated => row.updated,
+        };
+        Entry { value, id: row.id, slot: self.slot(row.id).unwrap_or(u32::MAX) }
+    }
+
+    /// The versions that newer ones have replaced, the oldest first.
+    pub fn past(&self) -> &[Version] {
+        &self.past
+    }
+
     /// Inserts a record, or replaces the one of this id.
     pub fn put(&mut self, row: Row) {
-        self.remove(row.id);
-        self.version += 1;
+        if let Some(old) = self.find(row.id).map(Row::version) {
+            self.remove(row.id);
+            self.past.push(old);
+        }
         let slot = self.free.pop().unwrap_or_else(|| {
             // More than four thousand million records fit no memory.
             u32::try_from(self.rows.len()).unwrap_or(u32::MAX)
@@ -162,6 +200,9 @@ impl Table {
                 index.insert(place, entry);
             }
         }
+        if row.hidden || row.decommissioned {
+            self.aside.insert(slot);
+        }
         if slot as usize == self.rows.len() {
             self.rows.push(row);
         } else {
@@ -172,7 +213,7 @@ impl Table {
     /// Takes a record out of the console.
     pub fn remove(&mut self, id: u64) -> bool {
         let Some(slot) = self.slot(id) else { return false };
-        self.version += 1;
+        self.aside.remove(&slot);
         let row = &self.rows[slot as usize];
         for (index, value) in
             [(&mut self.ids, id_value(row.id)), (&mut self.created, row.created), (&mut self.updated, row.updated)]
@@ -197,97 +238,7 @@ pub(super) fn id_value(id: u64) -> i64 {
     i64::try_from(id).unwrap_or(i64::MAX)
 }
 
-/// What is read from a record of any kind.
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
-struct Head<'a> {
-    #[serde(deserialize_with = "loose_id")]
-    id: u64,
-    #[serde(borrow)]
-    created_at: Option<std::borrow::Cow<'a, str>>,
-    #[serde(borrow)]
-    updated_at: Option<std::borrow::Cow<'a, str>>,
-    #[serde(deserialize_with = "loose_id")]
-    account_id: u64,
-    #[serde(deserialize_with = "loose_id")]
-    site_id: u64,
-    #[serde(deserialize_with = "loose_id")]
-    group_id: u64,
-    #[serde(deserialize_with = "loose_id")]
-    agent_id: u64,
-    #[serde(deserialize_with = "loose_id")]
-    threat_id: u64,
-    #[serde(deserialize_with = "loose_type")]
-    activity_type: u32,
-    is_decommissioned: bool,
-    #[serde(borrow)]
-    threat_info: Times<'a>,
-    #[serde(borrow)]
-    alert_info: Times<'a>,
-    agent_detection_info: Places,
-    #[serde(deserialize_with = "loose_realtime")]
-    agent_realtime_info: Realtime,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
-struct Times<'a> {
-    #[serde(borrow)]
-    created_at: Option<std::borrow::Cow<'a, str>>,
-    #[serde(borrow)]
-    updated_at: Option<std::borrow::Cow<'a, str>>,
-    #[serde(deserialize_with = "loose_id")]
-    alert_id: u64,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
-struct Places {
-    #[serde(deserialize_with = "loose_id")]
-    account_id: u64,
-    #[serde(deserialize_with = "loose_id")]
-    site_id: u64,
-    #[serde(deserialize_with = "loose_id")]
-    group_id: u64,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
-struct Realtime {
-    #[serde(deserialize_with = "loose_id")]
-    agent_id: u64,
-}
-
 /// Ids are texts, sometimes numbers, "" or null.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Loose<'a> {
-    Number(u64),
-    Borrowed(&'a str),
-    Owned(String),
-    Null(()),
-}
-
-impl Loose<'_> {
-    fn number(&self) -> u64 {
-        match self {
-            Self::Number(number) => *number,
-            Self::Borrowed(text) => text.parse().unwrap_or(0),
-            Self::Owned(text) => text.parse().unwrap_or(0),
-            Self::Null(()) => 0,
-        }
-    }
-}
-
-fn loose_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    Ok(Loose::deserialize(deserializer)?.number())
-}
-
-fn loose_type<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
-    Ok(u32::try_from(Loose::deserialize(deserializer)?.number()).unwrap_or(0))
-}
-
-/// Null for an agent that is gone.
-fn loose_realtime<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Realtime, D::Error> {
-    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+fn number(value: &Value) -> u64 {
+    value.as_u64().or_else(|| value.as_str()?.parse().ok()).unwrap_or(0)
 }

@@ -141,14 +141,16 @@ impl LaneBudget {
             let Entry { held, paused, proven, .. } = self.entry();
             let within_cap = held == 0 || proven && held + bytes <= 2 * self.share();
             if within_cap && !paused {
-                break;
+                // The semaphore is never closed, so this always yields a permit.
+                let wanted = units(bytes.min(self.budget.total));
+                let permit = self.budget.room.clone().acquire_many_owned(wanted).await.ok();
+                // The sink may have begun to refuse while the lane waited for room.
+                if !self.entry().paused {
+                    return Reservation::new(self.clone(), bytes, permit);
+                }
             }
             self.account.changed.notified().await;
         }
-        // The semaphore is never closed, so this always yields a permit.
-        let wanted = units(bytes.min(self.budget.total));
-        let permit = self.budget.room.clone().acquire_many_owned(wanted).await.ok();
-        Reservation::new(self.clone(), bytes, permit)
     }
 
     /// While paused, nothing new is reserved: set from the sink's first refusal until it takes something again.

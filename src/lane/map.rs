@@ -63,6 +63,8 @@ pub struct MapStage {
 struct Open {
     batch: Batch,
     keys: Vec<(Timestamp, u64)>,
+    /// Time of the newest record in it.
+    reached: Option<Timestamp>,
     ordered: bool,
     start: Timestamp,
     reservation: Option<Reservation>,
@@ -138,8 +140,13 @@ impl MapStage {
             open.since = Instant::now();
         }
         open.keys.push((record.place, record.key));
+        // After `split_last` the batch before has the time of the first record of this one, which the bound stays behind.
+        open.reached = open.reached.max(record.time);
         open.batch.push_with(&record.id, record.identity, record.time, |buffer| match mapper.map(bytes, buffer) {
-            Ok(_) => None,
+            Ok(mapped) => {
+                meter.lane.unknown_activities.fetch_add(u64::from(mapped.unknown_activity), Ordering::Relaxed);
+                None
+            }
             Err(error) => {
                 meter.lane.map_errors.fetch_add(1, Ordering::Relaxed);
                 Some(error.to_string().into())
@@ -148,11 +155,16 @@ impl MapStage {
     }
 
     fn is_over(&self, open: &Open) -> bool {
-        open.batch.len() > 1 && open.batch.size() > self.limits.bytes
+        open.batch.len() > 1 && self.size(open) > self.limits.bytes
     }
 
     fn is_full(&self, open: &Open) -> bool {
-        open.batch.len() >= self.limits.events || open.batch.size() >= self.limits.bytes
+        open.batch.len() >= self.limits.events || self.size(open) >= self.limits.bytes
+    }
+
+    /// Bytes of the batch as it will be framed.
+    fn size(&self, open: &Open) -> usize {
+        open.batch.size() + open.batch.len() * self.limits.framing
     }
 
     async fn hand_on(&self, open: &mut Open, parcels: &mpsc::Sender<Mapped>) -> Result<(), Gone> {
@@ -168,14 +180,22 @@ struct Gone;
 impl Open {
     fn new(stream: Stream) -> Self {
         let (batch, start) = (Batch::new(stream), Timestamp::default());
-        Self { batch, keys: Vec::new(), ordered: true, start, reservation: None, since: Instant::now() }
+        Self { batch, keys: Vec::new(), reached: None, ordered: true, start, reservation: None, since: Instant::now() }
     }
 
     /// The event that was one too many begins the next batch.
     fn split_last(&mut self) -> Self {
         let keys = self.keys.pop().into_iter().collect();
         let batch = self.batch.split_last();
-        Self { batch, keys, ordered: self.ordered, start: self.start, reservation: None, since: Instant::now() }
+        Self {
+            batch,
+            keys,
+            reached: self.reached,
+            ordered: self.ordered,
+            start: self.start,
+            reservation: None,
+            since: Instant::now(),
+        }
     }
 
     /// Takes over from the page's bytes what the events need.
@@ -190,7 +210,7 @@ impl Open {
     }
 
     fn into_parcel(self) -> Option<Parcel> {
-        let watermark = self.keys.last().map(|(place, _)| *place).filter(|_| self.ordered);
+        let watermark = self.reached.filter(|_| self.ordered);
         let Self { batch, keys, start, reservation, .. } = self;
         (!batch.is_empty()).then(|| Parcel { batch: Arc::new(batch), keys, watermark, start, reservation })
     }

@@ -1,6 +1,6 @@
 //! The source stage: one poll, page by page, each within bytes that were reserved for it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -21,6 +21,8 @@ const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// Time-outs in a row after which pages get smaller.
 const TIMEOUTS_BEFORE_SMALLER: u32 = 2;
+/// `Date` is cut to seconds, and an answer takes its time: less apart is not skewed, however short the overlap.
+const LEAST_SKEW: Duration = Duration::from_secs(5);
 /// A body of a single record, for the console's time.
 const FIRST_ANSWER: usize = 1024 * 1024;
 
@@ -59,6 +61,8 @@ pub struct PullStage {
     pub stop: CancellationToken,
     /// Decides over waits.
     pub random: fastrand::Rng,
+    /// What the lane has learnt about the size of its records.
+    pub sizing: Arc<Mutex<Sizing>>,
 }
 
 impl PullStage {
@@ -75,22 +79,23 @@ impl PullStage {
             Ok(start) => start,
             Err(refusal) => return PullEnd::Refused(refusal),
         };
-        let mut sizing = Sizing::new(Endpoint::of(self.pull.stream).max_limit);
         let mut patience = Patience::new(&mut self.random);
+        // A page that brings nothing new costs the sink nothing, so the next need not be small for its sake.
+        let mut found_new = true;
         let mut poll = Poll::new(self.client.clone(), self.meter.clone(), self.pull.clone(), position, start);
         loop {
-            let plan = sizing.plan(self.budget.share(), self.budget.is_proven());
+            let turn = self.client.turn().await;
+            let (share, total) = (self.budget.share(), self.budget.total());
+            let plan = self.sizing().plan(share, total, self.budget.is_proven() || !found_new);
             let reservation = self.budget.reserve(plan.reserve).await;
-            match poll.next(plan.limit, plan.max_body).await {
+            match poll.next(turn, plan.limit, plan.max_body).await {
                 Ok(page) => {
-                    patience.timeouts = 0;
-                    if !page.records.is_empty() {
-                        patience = Patience::new(&mut self.random);
-                    }
-                    sizing.learn(page.shown, page.body.len());
+                    found_new = !page.records.is_empty();
+                    patience.calm(found_new, &mut self.random);
+                    self.sizing().learn(page.shown, page.body.len());
                     self.meter.console_trouble(None);
                     let last = page.last;
-                    if !page.records.is_empty() && pages.send(Pulled::Page(page, reservation)).await.is_err() {
+                    if found_new && pages.send(Pulled::Page(page, reservation)).await.is_err() {
                         return PullEnd::Stopped;
                     }
                     if last {
@@ -99,7 +104,7 @@ impl PullStage {
                 }
                 Err(error) => {
                     drop(reservation);
-                    if let Some(refusal) = self.failed(error, plan, &mut sizing, &mut patience).await {
+                    if let Some(refusal) = self.failed(error, plan, &mut patience).await {
                         return PullEnd::Refused(refusal);
                     }
                 }
@@ -107,22 +112,31 @@ impl PullStage {
         }
     }
 
+    fn sizing(&self) -> MutexGuard<'_, Sizing> {
+        self.sizing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// S: the console's time, or ours where the two are further apart than `overlap` and ours is earlier.
     async fn start_time(&mut self) -> Result<Timestamp, ConsoleError> {
         let mut patience = Patience::new(&mut self.random);
-        let mut sizing = Sizing::new(1);
         let plan = Plan { limit: 1, reserve: FIRST_ANSWER, max_body: FIRST_ANSWER };
         while self.client.time().is_none() {
             match self
                 .client
-                .list(Endpoint::of(self.pull.stream).path, &[("limit", "1")], FIRST_ANSWER, Some(&self.meter))
+                .list(
+                    self.client.turn().await,
+                    Endpoint::of(self.pull.stream).path,
+                    &[("limit", "1")],
+                    FIRST_ANSWER,
+                    Some(&self.meter),
+                )
                 .await
             {
                 // An answer without `Date` leaves only our own clock.
                 Ok(_) => break,
                 Err(ConsoleError::TooLarge(_)) => break,
                 Err(error) => {
-                    if let Some(refusal) = self.failed(error, plan, &mut sizing, &mut patience).await {
+                    if let Some(refusal) = self.failed(error, plan, &mut patience).await {
                         return Err(refusal);
                     }
                 }
@@ -130,36 +144,33 @@ impl PullStage {
         }
         let ours = self.client.clock().now();
         let Some(theirs) = self.client.time() else { return Ok(ours) };
-        let apart = theirs.since(ours).max(ours.since(theirs));
-        if apart <= self.pull.overlap {
-            return Ok(theirs);
+        let skewed = theirs.since(ours).max(ours.since(theirs)) > self.pull.overlap.max(LEAST_SKEW);
+        if self.client.note_skew(skewed) {
+            let pipeline = &self.meter.lane.pipeline;
+            if skewed {
+                warn!(
+                    %pipeline, console = %theirs, own = %ours,
+                    "the console's clock and this machine's differ by more than `overlap`: the earlier one is used"
+                );
+            } else {
+                info!(%pipeline, "the console's clock and this machine's agree again");
+            }
         }
-        let meter = &self.meter.lane;
-        warn!(
-            pipeline = %meter.pipeline, stream = %meter.stream, sink = %meter.sink, console = %theirs, own = %ours,
-            "the console's clock and this machine's differ by more than `overlap`: the earlier one is used"
-        );
-        Ok(theirs.min(ours))
+        Ok(if skewed { theirs.min(ours) } else { theirs })
     }
 
     /// What follows from a failure: a refusal to hand on, or a wait before the next attempt.
-    async fn failed(
-        &mut self,
-        error: ConsoleError,
-        plan: Plan,
-        sizing: &mut Sizing,
-        patience: &mut Patience,
-    ) -> Option<ConsoleError> {
+    async fn failed(&mut self, error: ConsoleError, plan: Plan, patience: &mut Patience) -> Option<ConsoleError> {
         let (reason, after) = match error {
             ConsoleError::Transient { reason, after, timed_out } => {
                 patience.timeouts = if timed_out { patience.timeouts + 1 } else { 0 };
                 if patience.timeouts >= TIMEOUTS_BEFORE_SMALLER {
-                    sizing.too_slow();
+                    self.sizing().too_slow();
                 }
                 (reason, after)
             }
             ConsoleError::TooLarge(bytes) => {
-                if sizing.too_large(plan, self.budget.total()) {
+                if self.sizing().too_large(plan, self.budget.total()) {
                     return None;
                 }
                 (format!("a single record is larger than {bytes} bytes; raise --memory-budget to take it"), None)
@@ -179,12 +190,13 @@ impl PullStage {
             refusal => return Some(refusal),
         };
         self.meter.console_trouble(Some(LaneState::ConsoleFailing(reason)));
-        sleep(after.unwrap_or_else(|| patience.waits.wait())).await;
+        // A hint may lengthen the wait, but not do away with it.
+        sleep(after.unwrap_or_default().max(patience.waits.wait())).await;
         None
     }
 }
 
-/// Failures since there was something new: pages of known records may come for ever between refused cursors.
+/// Failures since the last page.
 struct Patience {
     waits: FullJitter,
     timeouts: u32,
@@ -194,5 +206,11 @@ struct Patience {
 impl Patience {
     fn new(random: &mut fastrand::Rng) -> Self {
         Self { waits: FullJitter::new(FIRST_WAIT, LONGEST_WAIT, random.fork()), timeouts: 0, cursors: 0 }
+    }
+
+    /// A page came. One that holds nothing new does not excuse refused cursors: the poll may be going in circles.
+    fn calm(&mut self, found_new: bool, random: &mut fastrand::Rng) {
+        let cursors = if found_new { 0 } else { self.cursors };
+        *self = Self { cursors, ..Self::new(random) };
     }
 }

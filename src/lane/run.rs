@@ -1,18 +1,19 @@
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::info;
 
 use super::LaneBudget;
 use super::map::MapStage;
 use super::pull::{PullEnd, PullStage};
 use super::saver::Saver;
 use super::send::{SendEnd, SendStage};
-use crate::console::{Client, ConsoleError};
+use super::sizing::Sizing;
+use crate::console::{Client, ConsoleError, Endpoint};
 use crate::record::{Clock, Timestamp};
 use crate::settings::FullJitter;
 use crate::sink::Limits;
@@ -70,6 +71,14 @@ pub struct Lane {
     pub once: bool,
 }
 
+/// What a lane keeps from poll to poll.
+struct Course {
+    checkpoint: Checkpoint,
+    saver: Saver,
+    sizing: Arc<Mutex<Sizing>>,
+    rests: Rests,
+}
+
 /// Why a lane ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LaneEnd {
@@ -99,39 +108,42 @@ impl Lane {
         end
     }
 
-    async fn poll_for_ever(&mut self, mut checkpoint: Checkpoint, stop: &CancellationToken) -> LaneEnd {
+    async fn poll_for_ever(&mut self, checkpoint: Checkpoint, stop: &CancellationToken) -> LaneEnd {
         let (store, meter, random) = (self.store.clone(), self.delivery.meter.clone(), self.random.fork());
-        let mut saver = Saver::new(store, self.id.clone(), meter, self.checkpoint_interval, random);
-        let mut rests = Rests::default();
+        let mut course = Course {
+            checkpoint,
+            saver: Saver::new(store, self.id.clone(), meter, self.checkpoint_interval, random),
+            sizing: Arc::new(Mutex::new(Sizing::new(Endpoint::of(self.id.stream).max_limit))),
+            rests: Rests::default(),
+        };
         let mut next_poll = Instant::now() + self.first_poll_after;
         loop {
-            if stop.run_until_cancelled(saver.keep_up(&checkpoint, next_poll)).await.is_none() {
-                saver.flush(&checkpoint).await;
+            if stop.run_until_cancelled(course.rest_until(next_poll)).await.is_none() {
+                course.saver.flush(&course.checkpoint).await;
                 return LaneEnd::Drained;
             }
             let begun = Instant::now();
-            let probing = rests.sink != Rest::default();
-            let end = Box::pin(self.session(&mut checkpoint, &mut saver, probing, stop)).await;
-            self.delivery.meter.lane.give_back_open();
-            match self.after(end, &mut rests).await {
+            let end = Box::pin(self.session(&mut course, stop)).await;
+            if !matches!(end, SendEnd::Settled(PullEnd::Complete(_))) {
+                self.delivery.meter.lane.give_back_open();
+            }
+            match self.after(end, &mut course.rests, stop).await {
                 Next::End(end) => {
-                    saver.flush(&checkpoint).await;
+                    course.saver.flush(&course.checkpoint).await;
                     return end;
                 }
-                Next::Rest(rest) => next_poll = Instant::now() + rest,
+                Next::Rest(rest) => {
+                    next_poll = Instant::now() + rest;
+                    // The rest may be long, and what was settled before it must not be sent again if it ends in a kill.
+                    stop.run_until_cancelled(course.saver.flush(&course.checkpoint)).await;
+                }
                 Next::Poll => next_poll = (begun + self.pull.interval).max(Instant::now()),
             }
         }
     }
 
     /// One poll, delivered.
-    async fn session(
-        &mut self,
-        checkpoint: &mut Checkpoint,
-        saver: &mut Saver,
-        probing: bool,
-        stop: &CancellationToken,
-    ) -> SendEnd {
+    async fn session(&mut self, course: &mut Course, stop: &CancellationToken) -> SendEnd {
         let meter = self.delivery.meter.clone();
         let (pages, pages_out) = mpsc::channel(PAGES);
         let (batches, batches_out) = mpsc::channel(BATCHES);
@@ -142,6 +154,7 @@ impl Lane {
             budget: self.budget.clone(),
             stop: stop.child_token(),
             random: self.random.fork(),
+            sizing: course.sizing.clone(),
         };
         let map = MapStage {
             mapper: self.mapper.clone(),
@@ -151,15 +164,15 @@ impl Lane {
             meter,
             budget: self.budget.clone(),
         };
-        let position = checkpoint.position.clone();
+        let position = course.checkpoint.position.clone();
         let send = SendStage {
             delivery: &self.delivery,
             concurrency: self.concurrency,
             overlap: self.pull.overlap,
-            probing,
+            probing: course.rests.sink != Rest::default(),
             budget: &self.budget,
-            checkpoint,
-            saver,
+            checkpoint: &mut course.checkpoint,
+            saver: &mut course.saver,
             random: &mut self.random,
         };
         let mut stages = JoinSet::new();
@@ -171,17 +184,20 @@ impl Lane {
         end
     }
 
-    async fn after(&mut self, end: SendEnd, rests: &mut Rests) -> Next {
+    async fn after(&mut self, end: SendEnd, rests: &mut Rests, stop: &CancellationToken) -> Next {
         match end {
             SendEnd::Settled(PullEnd::Complete(_)) => {
                 *rests = Rests::default();
+                self.delivery.meter.sink_trouble(None);
                 if self.once { Next::End(LaneEnd::Complete) } else { Next::Poll }
             }
             SendEnd::Settled(PullEnd::Stopped) => Next::End(LaneEnd::Drained),
             SendEnd::Settled(PullEnd::Refused(error)) => {
                 let window =
                     if matches!(error, ConsoleError::Unauthorized(_)) { AFTER_UNAUTHORIZED } else { AFTER_FORBIDDEN };
-                let reason = self.explain(error).await;
+                let Some(reason) = stop.run_until_cancelled(self.explain(error)).await else {
+                    return Next::Rest(Duration::ZERO);
+                };
                 self.delivery.meter.console_trouble(Some(LaneState::ConsoleRefused(reason)));
                 Next::Rest(rests.console.next(window, &mut self.random))
             }
@@ -191,7 +207,8 @@ impl Lane {
                 }
                 self.budget.set_proven(false);
                 let retry = self.delivery.retry;
-                Next::Rest(rests.sink.next((retry.initial.0, retry.max.0), &mut self.random))
+                let rest = rests.sink.next((retry.initial.0, retry.max.0), &mut self.random);
+                Next::Rest(rest.max(self.delivery.throttle.held_for()))
             }
             SendEnd::Halted(halt) => {
                 self.budget.set_proven(false);
@@ -203,8 +220,8 @@ impl Lane {
                 Next::Rest(rests.sink.next(AFTER_HALT, &mut self.random))
             }
             SendEnd::Broken => {
-                let LaneId { pipeline, stream, sink } = &self.id;
-                warn!(%pipeline, %stream, %sink, "a stage of the lane ended early; the lane goes on from its checkpoint");
+                let reason = "an error of this program: a stage of the lane broke; it goes on from the checkpoint";
+                self.delivery.meter.sink_trouble(Some(LaneState::Stopped(reason.to_owned())));
                 Next::Rest(rests.sink.next(STATE_WAITS, &mut self.random))
             }
         }
@@ -222,15 +239,19 @@ impl Lane {
     /// The lane's checkpoint, or a new one that begins at `since`; in the store before anything is pulled.
     async fn open(&mut self) -> Checkpoint {
         let mut waits = FullJitter::new(STATE_WAITS.0, STATE_WAITS.1, self.random.fork());
+        let mut failed = false;
         loop {
             match self.try_open().await {
                 Ok(checkpoint) => {
-                    self.delivery.meter.sink_trouble(None);
+                    if failed {
+                        self.delivery.meter.store_trouble(None);
+                    }
                     self.delivery.meter.lane.set_complete_until(checkpoint.position.complete_until());
                     return checkpoint;
                 }
                 Err(reason) => {
-                    self.delivery.meter.sink_trouble(Some(LaneState::Stopped(reason)));
+                    failed = true;
+                    self.delivery.meter.store_trouble(Some(LaneState::Stopped(reason)));
                     sleep(waits.wait()).await;
                 }
             }
@@ -272,6 +293,19 @@ fn resolve(since: Since, now: Timestamp) -> Timestamp {
         Since::At(time) => time,
         Since::Now => now,
         Since::Beginning => Timestamp::default(),
+    }
+}
+
+impl Course {
+    /// Sleeps until the next poll, while checkpoints that are due are written.
+    async fn rest_until(&mut self, next_poll: Instant) {
+        loop {
+            tokio::select! {
+                biased;
+                () = sleep_until(next_poll) => return,
+                () = self.saver.work(&self.checkpoint) => {}
+            }
+        }
     }
 }
 

@@ -21,14 +21,13 @@ pub struct Saver {
     meter: Meter,
     /// `--checkpoint-interval`.
     interval: Duration,
-    saved_at: Option<Instant>,
-    /// The next write waits until then.
-    not_before: Option<Instant>,
+    saved_at: Instant,
     changed: Changed,
     writing: Option<BoxFuture<'static, Result<(), StateError>>>,
+    /// Set while the store takes nothing.
+    retry_at: Option<Instant>,
     waits: FullJitter,
     random: fastrand::Rng,
-    failing: bool,
 }
 
 /// What the store does not know yet.
@@ -50,10 +49,10 @@ impl Saver {
         interval: Duration,
         mut random: fastrand::Rng,
     ) -> Self {
-        let waits = waits(&mut random);
-        let (saved_at, not_before, changed, writing) = (None, None, Changed::Nothing, None);
-        let failing = false;
-        Self { store, lane, meter, interval, saved_at, not_before, changed, writing, waits, random, failing }
+        let waits = Self::waits(&mut random);
+        // Whoever opened the lane has read or written its checkpoint just now.
+        let (saved_at, changed) = (Instant::now(), Changed::Nothing);
+        Self { store, lane, meter, interval, saved_at, changed, writing: None, retry_at: None, waits, random }
     }
 
     /// The position moved over time that held nothing.
@@ -68,94 +67,74 @@ impl Saver {
 
     /// True while the store takes nothing: the lane sends nothing more, since a kill would repeat all of it.
     pub fn is_failing(&self) -> bool {
-        self.failing
+        self.retry_at.is_some()
     }
 
-    /// True when all that must be in the store now is there.
+    /// True when nothing is being written and nothing is due by now.
     pub fn is_settled(&self) -> bool {
-        self.writing.is_none() && !self.is_due()
+        self.writing.is_none() && self.due().is_none_or(|due| due > Instant::now())
     }
 
-    /// Starts to write `checkpoint` if something is due, its time has come, and nothing is being written.
-    pub fn start(&mut self, checkpoint: &Checkpoint) {
-        let has_come = self.not_before.is_none_or(|not_before| Instant::now() >= not_before);
-        if self.writing.is_none() && self.is_due() && has_come {
-            self.write(checkpoint);
+    /// Writes `checkpoint` when it is due, and waits until it is written or could not be; for ever when nothing is to be
+    /// written. Dropping it loses nothing: what has begun goes on with the next call.
+    pub async fn work(&mut self, checkpoint: &Checkpoint) {
+        if self.writing.is_none() {
+            match self.due() {
+                Some(due) => sleep_until(due).await,
+                None => return std::future::pending().await,
+            }
+        }
+        self.write(checkpoint).await;
+    }
+
+    /// Writes what is not in the store yet, without waiting for the interval, until it is there.
+    pub async fn flush(&mut self, checkpoint: &Checkpoint) {
+        while self.writing.is_some() || self.changed != Changed::Nothing {
+            if self.writing.is_none()
+                && let Some(retry_at) = self.retry_at
+            {
+                sleep_until(retry_at).await;
+            }
+            self.write(checkpoint).await;
         }
     }
 
-    /// Waits until what is being written is written, or could not be; or until the next write may start.
-    pub async fn written(&mut self) {
-        let Some(writing) = &mut self.writing else {
-            match self.not_before.filter(|_| self.is_due()) {
-                Some(not_before) => return sleep_until(not_before).await,
-                None => return std::future::pending().await,
-            }
+    /// When what has changed is to be written.
+    fn due(&self) -> Option<Instant> {
+        let due = match self.changed {
+            Changed::Nothing => return None,
+            Changed::Time => self.saved_at + IDLE_INTERVAL,
+            Changed::Events => self.saved_at + self.interval,
         };
+        Some(self.retry_at.map_or(due, |retry_at| retry_at.max(due)))
+    }
+
+    async fn write(&mut self, checkpoint: &Checkpoint) {
+        if self.writing.is_none() {
+            let (store, lane, bytes) = (self.store.clone(), self.lane.clone(), checkpoint.encode());
+            self.changed = Changed::Nothing;
+            self.writing = Some(Box::pin(async move { store.save(&lane, bytes).await }));
+        }
+        let Some(writing) = &mut self.writing else { return };
         let result = writing.await;
-        let now = Instant::now();
         self.writing = None;
         match result {
             Ok(()) => {
-                self.saved_at = Some(now);
-                self.not_before = Some(now + self.interval);
-                if std::mem::take(&mut self.failing) {
-                    self.waits = waits(&mut self.random);
-                    self.meter.sink_trouble(None);
+                self.saved_at = Instant::now();
+                if self.retry_at.take().is_some() {
+                    self.waits = Self::waits(&mut self.random);
+                    self.meter.store_trouble(None);
                 }
             }
             Err(error) => {
-                self.failing = true;
-                self.not_before = Some(now + self.waits.wait());
                 self.changed = Changed::Events;
-                self.meter.sink_trouble(Some(LaneState::Stopped(error.to_string())));
+                self.retry_at = Some(Instant::now() + self.waits.wait());
+                self.meter.store_trouble(Some(LaneState::Stopped(error.to_string())));
             }
         }
     }
 
-    /// Writes what is due while the lane rests until `then`: a kill must not repeat what was settled before the rest.
-    pub async fn keep_up(&mut self, checkpoint: &Checkpoint, then: Instant) {
-        loop {
-            self.start(checkpoint);
-            tokio::select! {
-                biased;
-                () = sleep_until(then) => return,
-                () = self.written() => {}
-            }
-        }
+    fn waits(random: &mut fastrand::Rng) -> FullJitter {
+        FullJitter::new(FIRST_WAIT, LONGEST_WAIT, random.fork())
     }
-
-    /// Writes what is not in the store yet, at once and until it is there.
-    pub async fn flush(&mut self, checkpoint: &Checkpoint) {
-        loop {
-            if self.writing.is_some() {
-                self.written().await;
-            } else if self.changed == Changed::Nothing {
-                return;
-            } else {
-                if let Some(not_before) = self.not_before.filter(|_| self.failing) {
-                    sleep_until(not_before).await;
-                }
-                self.write(checkpoint);
-            }
-        }
-    }
-
-    fn is_due(&self) -> bool {
-        match self.changed {
-            Changed::Nothing => false,
-            Changed::Time => self.saved_at.is_none_or(|saved_at| saved_at.elapsed() >= IDLE_INTERVAL),
-            Changed::Events => true,
-        }
-    }
-
-    fn write(&mut self, checkpoint: &Checkpoint) {
-        let (store, lane, bytes) = (self.store.clone(), self.lane.clone(), checkpoint.encode());
-        self.changed = Changed::Nothing;
-        self.writing = Some(Box::pin(async move { store.save(&lane, bytes).await }));
-    }
-}
-
-fn waits(random: &mut fastrand::Rng) -> FullJitter {
-    FullJitter::new(FIRST_WAIT, LONGEST_WAIT, random.fork())
 }

@@ -95,7 +95,6 @@ impl SendStage<'_> {
                     break SendEnd::Settled(last_word.take().unwrap_or(PullEnd::Stopped));
                 }
             }
-            self.saver.start(self.checkpoint);
             let refusing_since = *health.borrow_and_update();
             self.budget.pause(refusing_since.is_some());
             let patience = if self.probing && !self.budget.is_proven() { Duration::ZERO } else { PATIENCE };
@@ -109,7 +108,7 @@ impl SendStage<'_> {
                         break SendEnd::Halted(halt);
                     }
                 }
-                () = self.saver.written() => {}
+                () = self.saver.work(self.checkpoint) => {}
                 _ = health.changed() => {}
                 () = sleep_until(give_up_at.unwrap_or_else(Instant::now)), if give_up_at.is_some() => {
                     break SendEnd::Refusing;

@@ -40,14 +40,16 @@ impl Sizing {
         Self { max_limit, limit: max_limit, bytes_per_record: FIRST_GUESS, calm_pages: 0, boost: None }
     }
 
-    /// The next page, for a lane whose fair share is `share` bytes.
-    pub fn plan(&self, share: usize, proven: bool) -> Plan {
+    /// The next page, for a lane whose fair share of `total` bytes is `share`.
+    pub fn plan(&self, share: usize, total: usize, proven: bool) -> Plan {
         if let Some(reserve) = self.boost {
-            return Plan { limit: 1, reserve, max_body: reserve / EXPANSION };
+            return Plan { limit: 1, reserve, max_body: reserve / 2 };
         }
         let limit = if proven { self.limit } else { self.limit.min(FIRST_LIMIT) };
         let record = self.bytes_per_record * HEADROOM;
-        let largest_body = (share / EXPANSION).max(1);
+        // Half a share leaves room for the batches before it. However small the share, a page that is worth a request
+        // must fit: lanes then take turns at the budget.
+        let largest_body = (share / 2 / EXPANSION).max(MIN_BODY).min(total / EXPANSION).max(1);
         let limit = limit.min((largest_body as f64 / record) as usize).max(1);
         let max_body = ((limit as f64 * record) as usize).max(MIN_BODY).min(largest_body);
         Plan { limit, reserve: max_body * EXPANSION, max_body }
@@ -83,10 +85,11 @@ impl Sizing {
             self.limit = plan.limit / 2;
             return true;
         }
-        if plan.reserve >= total {
+        // Not the whole budget: everybody would wait for everybody.
+        if plan.reserve >= total / 2 {
             return false;
         }
-        self.boost = Some((plan.reserve * 2).min(total));
+        self.boost = Some((plan.reserve * 2).min(total / 2));
         true
     }
 }
@@ -96,23 +99,26 @@ mod tests {
     use super::*;
 
     const MIB: usize = 1 << 20;
+    const TOTAL: usize = 512 * MIB;
 
     #[test]
     fn the_first_page_is_small_and_later_ones_fill_the_limit() {
         let mut sizing = Sizing::new(1000);
-        assert_eq!(sizing.plan(512 * MIB, false).limit, FIRST_LIMIT);
+        assert_eq!(sizing.plan(TOTAL, TOTAL, false).limit, FIRST_LIMIT);
         sizing.learn(FIRST_LIMIT, FIRST_LIMIT * 1000);
-        let plan = sizing.plan(512 * MIB, true);
+        let plan = sizing.plan(TOTAL, TOTAL, true);
         assert_eq!(plan.limit, 1000);
         assert!(plan.max_body > 1_000_000 && plan.reserve == plan.max_body * 4, "{plan:?}");
     }
 
     #[test]
-    fn a_small_share_means_small_pages() {
+    fn a_small_share_means_small_pages_but_not_absurd_ones() {
         let sizing = Sizing::new(1000);
-        let plan = sizing.plan(MIB, true);
+        let plan = sizing.plan(2 * MIB, TOTAL, true);
         assert!(plan.reserve <= MIB && plan.limit < 100 && plan.limit > 10, "{plan:?}");
-        assert_eq!(sizing.plan(1024, true).limit, 1);
+        let plan = sizing.plan(0, TOTAL, true);
+        assert!(plan.max_body == MIN_BODY && plan.limit >= 10, "{plan:?}");
+        assert!(sizing.plan(0, 1024, true).reserve <= 1024);
     }
 
     #[test]
@@ -120,20 +126,20 @@ mod tests {
         let mut sizing = Sizing::new(1000);
         let mut limits = Vec::new();
         loop {
-            let plan = sizing.plan(40 * MIB, true);
+            let plan = sizing.plan(40 * MIB, TOTAL, true);
             limits.push(plan.limit);
-            if !sizing.too_large(plan, 512 * MIB) {
+            if !sizing.too_large(plan, TOTAL) {
                 break;
             }
         }
         assert!(limits.is_sorted_by(|a, b| a >= b), "{limits:?}");
-        assert_eq!(sizing.plan(40 * MIB, true).reserve, 512 * MIB);
+        assert_eq!(sizing.plan(40 * MIB, TOTAL, true).reserve, TOTAL / 2);
         sizing.learn(1, 30 * MIB);
-        assert_eq!(sizing.plan(40 * MIB, true).limit, 1, "the next may be as large");
-        assert!(sizing.plan(40 * MIB, true).reserve <= 40 * MIB);
+        let plan = sizing.plan(40 * MIB, TOTAL, true);
+        assert!(plan.limit == 1 && plan.reserve <= 40 * MIB, "the next may be as large: {plan:?}");
         for _ in 0..200 {
             sizing.learn(1, 1000);
         }
-        assert_eq!(sizing.plan(512 * MIB, true).limit, 1000);
+        assert_eq!(sizing.plan(TOTAL, TOTAL, true).limit, 1000);
     }
 }

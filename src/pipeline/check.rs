@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::Pipeline;
 use super::problem::{Place, Problem, Severity};
 use super::yaml::Node;
-use super::{Name, Pipeline};
 use crate::record::{Stream, Timestamp};
+use crate::settings::check_name;
 use crate::settings::{Id, Tls};
 use crate::sink::{BuildError, Context, Shared};
 use crate::{console, sink, source, transform};
@@ -193,7 +194,7 @@ fn sink_itself(report: &mut Report<'_>, prefix: &str, sink: &sink::Settings) {
         let place = report.root.nearest(keys).place.clone();
         report.at(&place, &format!("{prefix}.{}", keys.join(".")), Severity::Error, message);
     };
-    if let Some(Err(refused)) = common.name.as_deref().map(Name::check) {
+    if let Some(Err(refused)) = common.name.as_deref().map(check_name) {
         error(&["name"], refused.to_string());
     }
     if common.streams.as_ref().is_some_and(Vec::is_empty) {
@@ -245,7 +246,16 @@ pub(super) fn builds(root: &Node, pipeline: &Pipeline, problems: &mut Vec<Proble
             // The files of `tls:` may appear later, without a change of this one: the lane says so and tries again.
             BuildError::Client(_) => continue,
         };
-        let place = &node.nearest(&key.split('.').collect::<Vec<_>>()).place;
+        let place = &follow(node, key).place;
         problems.push(Problem::at(place, &format!("sinks[{index}]"), Severity::Error, error.to_string()));
     }
+}
+
+/// The node under a dotted key whose parts may hold dots themselves, as `options.sasl.password` does.
+fn follow<'a>(node: &'a Node, key: &str) -> &'a Node {
+    if let Some(inner) = node.get(key) {
+        return inner;
+    }
+    let split = key.split_once('.').and_then(|(first, rest)| Some((node.get(first)?, rest)));
+    split.map_or(node, |(inner, rest)| follow(inner, rest))
 }

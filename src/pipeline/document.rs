@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
+use super::Pipeline;
 use super::check;
 use super::problem::{Problem, Severity};
-use super::read::{keys_of, not_one_of, read, read_with, unknown_key};
+use super::read::{keys_of, not_one_of, read, read_with, unknown_key, warn_of_literals};
 use super::yaml::{self, Entry, Node, Value};
-use super::{Name, Pipeline};
-use crate::{console, sink};
+use crate::settings::check_name;
+use crate::{console, sink, source, transform};
 
 /// The keys of a pipeline file.
 const KEYS: [&str; 6] = ["name", "enabled", "console", "streams", "transform", "sinks"];
@@ -88,15 +89,21 @@ fn is_source(node: &Node) -> bool {
     matches!(node.entries(), [Entry { key, .. }] if key == "file" || key == "env")
 }
 
-/// Reads the keys of a defaults file as far as that can be done without a pipeline: what is missing may stand in the pipelines.
+/// Looks at a defaults file as far as that can be done without a pipeline: what is missing in it may stand in the pipelines.
+/// Marks what it reports, so it wants a tree of its own.
 pub(super) fn check_defaults(root: &Node, problems: &mut Vec<Problem>) {
-    for entry in root.entries() {
-        if entry.key == "name" {
-            let message = "a name belongs to one pipeline and cannot be a default";
-            problems.push(Problem::at(&entry.place, "name", Severity::Error, message));
-        }
+    if let Some(entry) = root.entries().iter().find(|entry| entry.key == "name") {
+        let message = "a name belongs to one pipeline and cannot be a default";
+        problems.push(Problem::at(&entry.place, "name", Severity::Error, message));
     }
     unknown_keys(root, problems);
+    let mut found = Vec::new();
+    given(root, "enabled").map(|node| read::<bool>(node, "enabled", &mut found));
+    given(root, "console").map(|node| read::<console::Settings>(node, "console", &mut found));
+    given(root, "streams").map(|node| read::<source::Settings>(node, "streams", &mut found));
+    given(root, "transform").map(|node| read::<transform::Settings>(node, "transform", &mut found));
+    problems.extend(found.into_iter().filter(|problem| !problem.is_about_missing_key()));
+    given(root, "sinks").map(|node| sinks(node, problems));
 }
 
 fn unknown_keys(root: &Node, problems: &mut Vec<Problem>) {
@@ -152,7 +159,7 @@ fn required<'a>(root: &'a Node, key: &str, problems: &mut Vec<Problem>) -> Optio
     let node = given(root, key);
     if node.is_none() && !misspelt(root, key) {
         let place = root.get(key).map_or(&root.place, |empty| &empty.place);
-        problems.push(Problem::at(place, "", Severity::Error, format!("the key `{key}` is missing")));
+        problems.push(Problem::missing_key(place, "", key));
     }
     node
 }
@@ -178,7 +185,7 @@ fn name(root: &Node, file: &Path, problems: &mut Vec<Problem>) -> Option<String>
             (stem.unwrap_or_default(), root, " (the file's name, since there is no key `name`)")
         }
     };
-    match Name::check(&name) {
+    match check_name(&name) {
         Ok(()) => Some(name),
         Err(error) => {
             problems.push(Problem::at(&node.place, "name", Severity::Error, format!("{error}{hint}")));
@@ -211,7 +218,7 @@ fn sink(node: &Node, key: &str, problems: &mut Vec<Problem>) -> Option<sink::Set
         return refuse(&node.place, key, format!("expected a mapping with `type` and its keys, found {}", node.kind()));
     };
     let Some(type_node) = given(node, "type") else {
-        return refuse(&node.place, key, format!("the key `type` is missing; the types are {}", types.join(", ")));
+        return refuse(&node.place, key, format!("missing key `type`; the types are {}", types.join(", ")));
     };
     let type_key = format!("{key}.type");
     let Some(type_name) = type_node.text() else {
@@ -230,5 +237,6 @@ fn sink(node: &Node, key: &str, problems: &mut Vec<Problem>) -> Option<sink::Set
     let required = || sink::settings::schema(type_name).as_ref().map(required_by).unwrap_or_default();
     let kind =
         read_with(&own, key, common_keys, required, problems, |reader| sink::settings::Kind::read(type_name, reader));
+    warn_of_literals(node, key, problems);
     Some(sink::Settings { common: common?, kind: kind? })
 }

@@ -31,6 +31,8 @@ pub struct Files {
     running: BTreeMap<String, Arc<Pipeline>>,
     /// The name that each file runs.
     runs: HashMap<PathBuf, String>,
+    /// Files that were told to be broken and are not mended yet.
+    broken: BTreeSet<PathBuf>,
     /// Paths that could not be listed.
     unlisted: Vec<Problem>,
 }
@@ -128,6 +130,7 @@ impl Files {
             claims: HashMap::new(),
             running: BTreeMap::new(),
             runs: HashMap::new(),
+            broken: BTreeSet::new(),
             unlisted: Vec::new(),
         }
     }
@@ -141,12 +144,15 @@ impl Files {
             _ => self.list(),
         };
         let mut touched = BTreeSet::new();
+        let mut names = BTreeSet::new();
         for path in paths {
+            let claimed = self.claimed(&path);
             if self.refresh(&path, defaults_changed) {
+                names.extend([claimed, self.claimed(&path), self.runs.get(&path).cloned()].into_iter().flatten());
                 touched.insert(path);
             }
         }
-        let mut changes = self.settle(touched);
+        let mut changes = self.settle(&touched, &names);
         let outside = self.outside_problems();
         for (path, problems) in &outside {
             if outside_before.get(path) != Some(problems) {
@@ -281,18 +287,16 @@ impl Files {
         }
     }
 
-    /// Decides anew who runs the names that the files in `touched` have, had, or ran.
-    fn settle(&mut self, touched: BTreeSet<PathBuf>) -> Changes {
+    /// The name that the file says it has.
+    fn claimed(&self, path: &Path) -> Option<String> {
+        Some(self.files.get(path)?.valid.as_ref()?.name.clone())
+    }
+
+    /// Decides anew who runs `names`: those that the files in `touched` have, had, or run.
+    fn settle(&mut self, touched: &BTreeSet<PathBuf>, names: &BTreeSet<String>) -> Changes {
         let mut changes = Changes::default();
-        if touched.is_empty() {
-            return changes;
-        }
-        let mut names: BTreeSet<String> = BTreeSet::new();
-        names.extend(touched.iter().filter_map(|path| Some(self.files.get(path)?.valid.as_ref()?.name.clone())));
-        names.extend(touched.iter().filter_map(|path| self.runs.get(path).cloned()));
         let before: BTreeMap<&String, Option<Arc<Pipeline>>> =
             names.iter().map(|name| (name, self.running.get(name).cloned())).collect();
-        let broken_before = self.rivals(&names);
         // A file that gets its new name frees its old one, for which another may have waited: so until nothing moves.
         while names.iter().filter(|name| self.settle_name(name)).count() > 0 {}
         for (name, before) in before {
@@ -303,14 +307,19 @@ impl Files {
                 _ => {}
             }
         }
-        let rivals = self.rivals(&names);
-        for path in touched.iter().chain(broken_before.union(&rivals)).collect::<BTreeSet<_>>() {
-            let Some(file) = self.files.get(path) else { continue };
-            if self.is_broken(path, file) {
-                let kept = self.runs.get(path).cloned();
-                changes.broken.push(Broken { path: path.clone(), kept, problems: self.problems_of(path, file) });
-            } else if broken_before.contains(path) {
-                changes.mended.push(path.clone());
+        let rivals = names.iter().filter_map(|name| self.claims.get(name)).flatten().cloned();
+        for path in rivals.chain(touched.iter().cloned()).collect::<BTreeSet<_>>() {
+            let broken = self.files.get(&path).filter(|file| self.is_broken(&path, file));
+            let Some(file) = broken else {
+                if self.broken.remove(&path) && self.files.contains_key(&path) {
+                    changes.mended.push(path);
+                }
+                continue;
+            };
+            let (kept, problems) = (self.runs.get(&path).cloned(), self.problems_of(&path, file));
+            // A rival that did not change itself was told before.
+            if self.broken.insert(path.clone()) || touched.contains(&path) {
+                changes.broken.push(Broken { path, kept, problems });
             }
         }
         changes
@@ -361,13 +370,6 @@ impl Files {
         }
     }
 
-    /// Files that have one of `names` but do not run it.
-    fn rivals(&self, names: &BTreeSet<String>) -> BTreeSet<PathBuf> {
-        let claims = names.iter().filter_map(|name| self.claims.get(name)).flatten();
-        let broken = |path: &&PathBuf| self.files.get(*path).is_some_and(|file| self.is_broken(path, file));
-        claims.filter(broken).cloned().collect()
-    }
-
     fn is_broken(&self, path: &Path, file: &File) -> bool {
         match &file.valid {
             None => true,
@@ -407,7 +409,7 @@ impl Defaults {
                 self.problems.clear();
                 let tree = document::tree(&text, &shared, &mut self.problems);
                 if let Some(tree) = &tree {
-                    document::check_defaults(tree, &mut self.problems);
+                    document::check_defaults(&tree.clone(), &mut self.problems);
                 }
                 let valid = tree.filter(|_| !self.problems.iter().any(Problem::is_error));
                 let usable = valid.is_some();

@@ -42,6 +42,8 @@ pub struct Problem {
     pub severity: Severity,
 }
 
+const MISSING: &str = "missing key ";
+
 impl Problem {
     pub(super) fn at(place: &Place, key: &str, severity: Severity, message: impl Into<String>) -> Self {
         Self {
@@ -64,6 +66,16 @@ impl Problem {
             message: message.into(),
             severity: Severity::Error,
         }
+    }
+
+    /// A key that has to be there is not.
+    pub(super) fn missing_key(place: &Place, key: &str, missing: &str) -> Self {
+        Self::at(place, key, Severity::Error, format!("{MISSING}`{missing}`"))
+    }
+
+    /// True for those that [`Self::missing_key`] makes.
+    pub(super) fn is_about_missing_key(&self) -> bool {
+        self.message.starts_with(MISSING)
     }
 
     /// True for what keeps the file from running.

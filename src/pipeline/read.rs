@@ -116,8 +116,8 @@ pub(super) fn unknown_key(key: &str, known: &[&str]) -> String {
 #[derive(Debug, Default)]
 pub(super) struct Error {
     message: String,
-    /// The value itself, kept apart from the message because it is left out where it could be a secret.
-    value: Option<String>,
+    /// The message with the value in it, unless that could be a secret.
+    shown: Option<String>,
     /// The key that is missing.
     missing: Option<&'static str>,
     /// The key that is not known, where a type found that out by itself.
@@ -153,7 +153,9 @@ impl de::Error for Error {
         };
         let wanted = in_words(&expected.to_string());
         let hint = if wanted == "a text" && value.is_some() { " (put it in quotes)" } else { "" };
-        Self { message: format!("expected {wanted}, found {kind}{hint}"), value, ..Self::default() }
+        let message = |found: &str| format!("expected {wanted}, found {found}{hint}");
+        let shown = value.filter(|value| value.len() <= LONGEST_SHOWN).map(|value| message(&value));
+        Self { message: message(kind), shown, ..Self::default() }
     }
 
     fn invalid_value(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
@@ -161,7 +163,8 @@ impl de::Error for Error {
     }
 
     fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
-        Self::custom(not_one_of(variant, expected))
+        let message = format!("not one of {}", expected.join(", "));
+        Self { message, shown: Some(not_one_of(variant, expected)), ..Self::default() }
     }
 
     fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
@@ -189,12 +192,15 @@ fn in_words(expected: &str) -> String {
     .to_owned()
 }
 
+/// A number of more digits is no typing error of somebody who meant a count, and may be a secret at the wrong place.
+const LONGEST_SHOWN: usize = 9;
+
 /// Words in a key that say that its value may not be shown.
 const SECRETIVE: [&str; 7] = ["token", "secret", "password", "credential", "auth", "header", "options"];
 
 fn is_secretive(key: &str) -> bool {
     let key = key.to_lowercase();
-    SECRETIVE.iter().any(|word| key.contains(word)) || key.ends_with("key")
+    !key.ends_with(".type") && (SECRETIVE.iter().any(|word| key.contains(word)) || key.ends_with("key"))
 }
 
 /// Reads one node.
@@ -209,7 +215,10 @@ pub(super) struct Reader<'de, 'a> {
 impl<'de> Reader<'de, '_> {
     /// Reading again finds the same again: it is kept once.
     fn report(&self, place: &Place, key: &str, severity: Severity, message: impl Into<String>) {
-        let problem = Problem::at(place, key, severity, message);
+        self.push(Problem::at(place, key, severity, message));
+    }
+
+    fn push(&self, problem: Problem) {
         let mut found = self.found.borrow_mut();
         if !found.contains(&problem) {
             found.push(problem);
@@ -238,13 +247,17 @@ impl<'de> Reader<'de, '_> {
             self.report_missing(key);
             return;
         }
-        let message = match error.value {
-            Some(value) if !is_secretive(self.key) => {
-                error.message.replacen("found a number", &format!("found {value}"), 1)
-            }
-            _ => error.message,
-        };
+        let message = error.shown.filter(|_| !is_secretive(self.key)).unwrap_or(error.message);
         self.report(&self.node.place, self.key, Severity::Error, message);
+    }
+
+    /// Most headers and librdkafka options hold no secret, and their values may be one: only names that sound like it are
+    /// worth a warning.
+    fn is_plain_value(&self) -> bool {
+        match self.key.rsplit_once(".headers.").or_else(|| self.key.rsplit_once(".options.")) {
+            Some((_, name)) => !is_secretive(name),
+            None => false,
+        }
     }
 
     fn has(&self, key: &str) -> bool {
@@ -261,7 +274,7 @@ impl<'de> Reader<'de, '_> {
             });
         if !said {
             let place = self.node.get(key).map_or(&self.node.place, |empty| &empty.place);
-            self.report(place, self.key, Severity::Error, format!("the key `{key}` is missing"));
+            self.push(Problem::missing_key(place, self.key, key));
         }
     }
 
@@ -308,7 +321,8 @@ impl<'de> Deserializer<'de> for Reader<'de, '_> {
     }
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, Error> {
-        if name == Secret::TYPE_NAME && self.node.text().is_some_and(|text| !text.trim().is_empty()) {
+        let literal = name == Secret::TYPE_NAME && self.node.text().is_some_and(|text| !text.trim().is_empty());
+        if literal && !self.is_plain_value() {
             self.report(&self.node.place, self.key, Severity::Warning, LITERAL_SECRET);
         }
         visitor.visit_newtype_struct(self)
@@ -341,6 +355,23 @@ impl<'de> Deserializer<'de> for Reader<'de, '_> {
     serde::forward_to_deserialize_any! {
         bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct seq tuple
         tuple_struct map identifier
+    }
+}
+
+/// Warns of secrets that stand in the file below `node` where only their key tells that they are one: types that are chosen by
+/// a key of theirs are handed over as a whole, and not value by value.
+pub(super) fn warn_of_literals(node: &Node, key: &str, problems: &mut Vec<Problem>) {
+    for entry in node.entries() {
+        let inner = join(key, &entry.key);
+        let named = ["password", "secret", "token"].iter().any(|word| entry.key.ends_with(word))
+            || (key.ends_with(".headers") && is_secretive(&entry.key));
+        if named && entry.node.text().is_some() {
+            let warning = Problem::at(&entry.node.place, &inner, Severity::Warning, LITERAL_SECRET);
+            if !problems.contains(&warning) {
+                problems.push(warning);
+            }
+        }
+        warn_of_literals(&entry.node, &inner, problems);
     }
 }
 

@@ -50,7 +50,7 @@ impl Watch {
     pub fn new(paths: &[PathBuf], defaults: Option<&Path>) -> Self {
         let pending = Arc::new(Pending::default());
         let mut directories: Vec<PathBuf> = paths.iter().map(|path| directory_of(path)).collect();
-        directories.extend(defaults.map(|path| directory_of(path)));
+        directories.extend(defaults.map(directory_of));
         directories.sort();
         directories.dedup();
         let mut rescan = tokio::time::interval_at(Instant::now() + RESCAN, RESCAN);
@@ -70,6 +70,10 @@ impl Watch {
     /// Waits until something may have changed, and a moment longer until it has settled. What is returned says only where
     /// to look: whether contents changed is for [`Files::rescan`](super::Files::rescan) to find out. Cancel-safe.
     pub async fn changed(&mut self) -> Scan {
+        if self.pending.is_waiting() {
+            // Somebody began to wait for it to settle, and left.
+            return self.pending.settled().await;
+        }
         tokio::select! {
             () = self.pending.arrived.notified() => self.pending.settled().await,
             _ = self.rescan.tick() => {
@@ -135,6 +139,10 @@ impl Pending {
         });
         drop(scan);
         self.arrived.notify_one();
+    }
+
+    fn is_waiting(&self) -> bool {
+        self.scan.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
     async fn settled(&self) -> Scan {

@@ -36,7 +36,7 @@ pub fn facts(stream: Stream, record: &[u8]) -> Facts<'_> {
             (Stream::Threats, b"threatInfo") | (Stream::Alerts, b"alertInfo") => return seen.block(stream, value),
             _ => return,
         };
-        keep.get_or_insert(value);
+        keep_first(keep, value);
     });
     let updated = || text(seen.updated);
     Facts {
@@ -87,7 +87,7 @@ pub fn compact(record: &[u8]) -> Cow<'_, [u8]> {
     let mut at = 0;
     while let Some(&byte) = record.get(at) {
         let end = match byte {
-            b'"' => json::skip_string(record, at).unwrap_or(record.len()),
+            b'"' => json::string_end(record, at).unwrap_or(record.len()),
             _ => at + 1,
         };
         // A line break inside a string is not JSON; it still must not cut the event in two.
@@ -119,8 +119,14 @@ impl<'a> Seen<'a> {
                 (Stream::Alerts, b"analystVerdict") => &mut self.verdict,
                 _ => return,
             };
-            keep.get_or_insert(value);
+            keep_first(keep, value);
         });
+    }
+}
+
+fn keep_first<'a>(keep: &mut Option<&'a [u8]>, value: &'a [u8]) {
+    if value != b"null" && value != b"\"\"" {
+        keep.get_or_insert(value);
     }
 }
 
@@ -136,13 +142,13 @@ fn for_each_entry<'a>(object: &'a [u8], mut visit: impl FnMut(&'a [u8], &'a [u8]
         if object.get(key) != Some(&b'"') {
             return;
         }
-        let Some(key_end) = json::skip_string(object, key) else { return };
+        let Some(key_end) = json::string_end(object, key) else { return };
         let colon = json::skip_space(object, key_end);
         if object.get(colon) != Some(&b':') {
             return;
         }
         let start = json::skip_space(object, colon + 1);
-        let Some(end) = json::skip(object, start) else { return };
+        let Some(end) = json::value_end(object, start) else { return };
         visit(&object[key + 1..key_end - 1], &object[start..end]);
         at = json::skip_space(object, end);
         if object.get(at) != Some(&b',') {

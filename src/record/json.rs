@@ -1,6 +1,6 @@
 //! The grammar of JSON over borrowed bytes: what the views of this room are built on.
 //!
-//! Two ways of passing over a value: [`skip`] finds its end by strings and brackets alone and is used where a page is
+//! Two ways of passing over a value: [`value_end`] finds its end by strings and brackets alone and is used where a page is
 //! cut into records and where records are looked into; [`Reader`] checks the whole grammar, once per record, before
 //! anything of it is copied into an event.
 
@@ -54,7 +54,7 @@ pub(super) fn string_stop(bytes: &[u8], mut at: usize) -> usize {
 
 /// The position behind the string whose opening quote is at `at`; `None` when it does not end.
 #[inline]
-pub(super) fn skip_string(bytes: &[u8], at: usize) -> Option<usize> {
+pub fn string_end(bytes: &[u8], at: usize) -> Option<usize> {
     let mut at = at + 1;
     loop {
         at = string_stop(bytes, at);
@@ -76,9 +76,9 @@ pub(super) fn skip_space(bytes: &[u8], mut at: usize) -> usize {
 }
 
 /// The position behind the value that begins at `at`, by strings and brackets alone; `None` when it does not end.
-pub(super) fn skip(bytes: &[u8], at: usize) -> Option<usize> {
+pub fn value_end(bytes: &[u8], at: usize) -> Option<usize> {
     match bytes.get(at)? {
-        b'"' => return skip_string(bytes, at),
+        b'"' => return string_end(bytes, at),
         b'{' | b'[' => {}
         _ => {
             let rest = bytes.get(at..)?;
@@ -92,7 +92,7 @@ pub(super) fn skip(bytes: &[u8], at: usize) -> Option<usize> {
     loop {
         match bytes.get(at)? {
             b'"' => {
-                at = skip_string(bytes, at)?;
+                at = string_end(bytes, at)?;
                 continue;
             }
             b'{' | b'[' => depth += 1,
@@ -165,19 +165,19 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Passes a key and its colon; gives the key between its quotes, escapes as they are.
+    /// Passes a key and its colon; gives the key between its quotes, escapes as they are, and whether it has any.
     ///
     /// # Errors
     /// When no string and colon come next.
     #[inline]
-    pub fn key(&mut self) -> Result<&'a str, JsonError> {
+    pub fn key(&mut self) -> Result<(&'a str, bool), JsonError> {
         if self.peek() != Some(b'"') {
             return Err(self.refusal());
         }
         let start = self.at + 1;
-        self.string()?;
+        let is_escaped = self.string()?;
         let key = &self.text[start..self.at - 1];
-        if self.pass(b':') { Ok(key) } else { Err(self.refusal()) }
+        if self.pass(b':') { Ok((key, is_escaped)) } else { Err(self.refusal()) }
     }
 
     /// Passes one value of any kind and gives its bytes.
@@ -262,7 +262,7 @@ impl<'a> Reader<'a> {
     #[inline]
     fn scalar(&mut self) -> Result<(), JsonError> {
         match self.bytes.get(self.at) {
-            Some(b'"') => self.string(),
+            Some(b'"') => self.string().map(drop),
             Some(b'-' | b'0'..=b'9') => self.number(),
             Some(b't') => self.word(b"true"),
             Some(b'f') => self.word(b"false"),
@@ -310,16 +310,20 @@ impl<'a> Reader<'a> {
     }
 
     #[inline]
-    fn string(&mut self) -> Result<(), JsonError> {
+    fn string(&mut self) -> Result<bool, JsonError> {
         self.at += 1;
+        let mut is_escaped = false;
         loop {
             self.at = string_stop(self.bytes, self.at);
             match self.bytes.get(self.at) {
                 Some(b'"') => {
                     self.at += 1;
-                    return Ok(());
+                    return Ok(is_escaped);
                 }
-                Some(b'\\') => self.escape()?,
+                Some(b'\\') => {
+                    self.escape()?;
+                    is_escaped = true;
+                }
                 _ => return Err(self.refusal()),
             }
         }
@@ -436,7 +440,7 @@ mod tests {
         reader.text = &deep;
         reader.bytes = deep.as_bytes();
         assert_eq!(reader.value(), Err(JsonError::TooDeep(MAX_DEPTH as usize)));
-        assert_eq!(skip(deep.as_bytes(), 0), Some(deep.len()));
+        assert_eq!(value_end(deep.as_bytes(), 0), Some(deep.len()));
     }
 
     #[test]

@@ -3,20 +3,31 @@
 //! A record is the console's own JSON object. It is never turned into a tree of owned values: the rooms above read it
 //! through the borrowed views of this room.
 
+pub mod activity;
+pub mod agent;
+pub mod alert;
+pub mod block;
 mod clock;
+mod cursor;
 mod facts;
+pub mod group;
 mod identity;
 mod json;
 mod page;
+mod split;
 mod stream;
+pub mod threat;
 mod time;
 mod value;
+pub mod workload;
 
 pub use clock::Clock;
+pub use cursor::Cursor;
 pub use facts::{Facts, compact, facts};
 pub use identity::Identity;
-pub use json::{JsonError, MAX_DEPTH, Reader};
+pub use json::{JsonError, MAX_DEPTH, Reader, string_end, value_end};
 pub use page::{ApiError, Page, PageError, parse_page};
+pub use split::{Piece, Split, SplitError};
 pub use stream::Stream;
 pub use time::{Timestamp, TimestampError};
-pub use value::{Elements, Entries, Kind, Value};
+pub use value::{Elements, Entries, Escaped, Kind, Value};

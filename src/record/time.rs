@@ -65,9 +65,53 @@ impl Timestamp {
     /// # Errors
     /// When the text has another form, or names a moment that does not exist.
     pub fn parse(text: &str) -> Result<Self, TimestampError> {
+        if let Some(micros) = parse_plain(text.as_bytes()) {
+            return Ok(Self(micros));
+        }
         let moment: jiff::Timestamp = text.parse().map_err(|_| TimestampError)?;
         Ok(Self(moment.as_microsecond()))
     }
+}
+
+/// The console's own form, `2018-02-27T04:49:26.257525Z` with 0 to 9 digits of fraction, which every record holds
+/// several times; anything else is left to the general parser.
+fn parse_plain(text: &[u8]) -> Option<i64> {
+    let number = |from: usize, to: usize| {
+        text.get(from..to)?.iter().try_fold(0_i64, |number, byte| {
+            if byte.is_ascii_digit() { Some(number * 10 + i64::from(byte - b'0')) } else { None }
+        })
+    };
+    let is = |at: usize, byte: u8| text.get(at) == Some(&byte);
+    if !(is(4, b'-') && is(7, b'-') && is(10, b'T') && is(13, b':') && is(16, b':') && text.ends_with(b"Z")) {
+        return None;
+    }
+    let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
+    let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
+    let digits = text.len().checked_sub(21).filter(|digits| *digits <= 9 && is(19, b'.'));
+    let micros = match digits {
+        None if text.len() == 20 => 0,
+        None | Some(0) => return None,
+        Some(digits @ ..6) => number(20, 20 + digits)? * 10_i64.pow(6 - digits as u32),
+        Some(digits) => {
+            number(26, 20 + digits)?;
+            number(20, 26)?
+        }
+    };
+    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let days = match month {
+        2 => 28 + i64::from(leap),
+        4 | 6 | 9 | 11 => 30,
+        1..=12 => 31,
+        _ => return None,
+    };
+    if year == 0 || day < 1 || day > days || hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    // Days since 1970 of a date in the Gregorian calendar, counted in years that begin in March.
+    let (march_year, march_month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let day_of_year = (153 * march_month + 2) / 5 + day - 1;
+    let days = march_year * 365 + march_year / 4 - march_year / 100 + march_year / 400 + day_of_year - 719_468;
+    Some((((days * 24 + hour) * 60 + minute) * 60 + second) * 1_000_000 + micros)
 }
 
 impl From<std::time::SystemTime> for Timestamp {
@@ -92,5 +136,42 @@ impl fmt::Display for Timestamp {
 impl fmt::Debug for Timestamp {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, formatter)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn any_number_of_digits_and_offsets_are_read() {
+        let at = |text: &str| Timestamp::parse(text).map(Timestamp::micros);
+        assert_eq!(at("1970-01-01T00:00:01Z"), Ok(1_000_000));
+        assert_eq!(at("2018-02-27T04:49:26.25Z"), Ok(1_519_706_966_250_000));
+        assert_eq!(at("2018-02-27T04:49:26.257525999Z"), Ok(1_519_706_966_257_525));
+        assert_eq!(at("2018-02-27T06:49:26.257525+02:00"), at("2018-02-27T04:49:26.257525Z"));
+        for text in [
+            "",
+            "2018-02-27",
+            "2018-02-30T00:00:00Z",
+            "2018-02-27T24:00:00Z",
+            "2018-02-27T04:49:26.Z",
+            "n/a",
+            "2018-02-27T04:49:26",
+        ] {
+            assert_eq!(at(text), Err(TimestampError), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_plain_form_is_read_as_the_general_parser_does(micros in -62_000_000_000_000_000_i64..250_000_000_000_000_000) {
+            let text = Timestamp::from_micros(micros).to_string();
+            prop_assert_eq!(parse_plain(text.as_bytes()), Some(micros));
+            let general: jiff::Timestamp = text.parse().unwrap();
+            prop_assert_eq!(general.as_microsecond(), micros);
+        }
     }
 }

@@ -25,12 +25,29 @@ pub enum Kind {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Value<'a> {
     raw: &'a str,
+    unfit: bool,
 }
 
 impl<'a> Value<'a> {
     /// `raw` is one JSON value without space around it; "" is an absent one.
     pub const fn new(raw: &'a str) -> Self {
-        Self { raw }
+        Self { raw, unfit: false }
+    }
+
+    /// The value, leaving an absent one behind: what is taken has found its place in the event, what is left goes to the
+    /// vendor namespace.
+    pub fn take(&mut self) -> Self {
+        std::mem::take(self)
+    }
+
+    /// Marks a value that did not fit the type of its place in the event.
+    pub fn mark_unfit(&mut self) {
+        self.unfit = true;
+    }
+
+    /// Whether it was marked; an unfit scalar is kept as text.
+    pub const fn is_unfit(self) -> bool {
+        self.unfit
     }
 
     /// The JSON as received.
@@ -60,20 +77,22 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// What a scalar says: a string without its quotes and escapes, or the digits of a number, or `true`, `false`.
-    /// `None` for everything empty and for arrays and objects.
-    pub fn text(self) -> Option<Cow<'a, str>> {
+    /// What a scalar says, escaped as received; `None` as for [`Value::text`].
+    pub fn escaped(self) -> Option<Escaped<'a>> {
         match self.kind() {
-            Kind::String => self.string(),
-            Kind::Number | Kind::Bool => Some(Cow::Borrowed(self.raw)),
+            Kind::String => {
+                let inner = self.raw.get(1..self.raw.len().checked_sub(1)?)?;
+                if inner.is_empty() { None } else { Some(Escaped(inner)) }
+            }
+            Kind::Number | Kind::Bool => Some(Escaped(self.raw)),
             _ => None,
         }
     }
 
-    /// What a string that is not empty says.
-    pub fn string(self) -> Option<Cow<'a, str>> {
-        let inner = self.raw.strip_prefix('"')?.strip_suffix('"')?;
-        if inner.is_empty() { None } else { Some(unescape(inner)) }
+    /// What a scalar says: a string without its quotes and escapes, or the digits of a number, or `true`, `false`.
+    /// `None` for everything empty and for arrays and objects.
+    pub fn text(self) -> Option<Cow<'a, str>> {
+        self.escaped().map(Escaped::decode)
     }
 
     /// The elements of an array; of anything else none.
@@ -94,15 +113,115 @@ impl<'a> Value<'a> {
     }
 }
 
+/// The text of a scalar with its JSON escapes as received, so that it can be copied into the event without undoing and
+/// redoing them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Escaped<'a>(&'a str);
+
+impl<'a> Escaped<'a> {
+    /// Text that needs no escapes: digits, words, addresses.
+    pub const fn plain(text: &'a str) -> Self {
+        Self(text)
+    }
+
+    /// The text between the quotes.
+    pub const fn raw(self) -> &'a str {
+        self.0
+    }
+
+    /// The text itself.
+    pub fn decode(self) -> Cow<'a, str> {
+        unescape(self.0)
+    }
+
+    /// Whether the text is `word` in any case; `word` is lower-case ASCII without escapes.
+    pub fn is(self, word: &str) -> bool {
+        self.0.eq_ignore_ascii_case(word)
+    }
+
+    /// Splits `DOMAIN\name` and `a\b\c` at the first backslash: what is before it and what is behind it.
+    pub fn split_backslash(self) -> Option<(Self, Self)> {
+        let at = separators(self.0).find(|&(at, _)| self.0.as_bytes()[at] == b'\\')?.0;
+        Some((Self(&self.0[..at]), Self(&self.0[at + 2..])))
+    }
+
+    /// What is behind the last `\` or `/`: the file's name in a path.
+    pub fn last_segment(self) -> Self {
+        separators(self.0).last().map_or(self, |(_, behind)| Self(&self.0[behind..]))
+    }
+
+    /// The parts of a list separated by `separator` (no quote, backslash or escape), without blanks around them.
+    pub fn split(self, separator: char) -> impl Iterator<Item = Self> {
+        self.0.split(separator).map(|part| Self(part.trim())).filter(|part| !part.0.is_empty())
+    }
+
+    /// Without blanks around it.
+    pub fn trim(self) -> Self {
+        Self(self.0.trim())
+    }
+}
+
+/// Where the separators of a path are in escaped text, and where each ends.
+fn separators(escaped: &str) -> impl Iterator<Item = (usize, usize)> {
+    let bytes = escaped.as_bytes();
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        loop {
+            let start = at;
+            match bytes.get(at)? {
+                b'/' => {
+                    at += 1;
+                    return Some((start, at));
+                }
+                b'\\' => {
+                    at += 2;
+                    if bytes.get(start + 1) == Some(&b'\\') {
+                        return Some((start, at));
+                    }
+                }
+                _ => at += 1,
+            }
+        }
+    })
+}
+
 /// Undoes the escapes of a JSON string; what is no valid escape stays as it is.
 pub(super) fn unescape(inner: &str) -> Cow<'_, str> {
-    if memchr::memchr(b'\\', inner.as_bytes()).is_none() {
-        return Cow::Borrowed(inner);
+    let Some(first) = memchr::memchr(b'\\', inner.as_bytes()) else { return Cow::Borrowed(inner) };
+    let mut text = String::with_capacity(inner.len());
+    let mut rest = inner;
+    let mut at = Some(first);
+    while let Some(escape) = at {
+        text.push_str(&rest[..escape]);
+        let (character, length) = unescape_one(&rest[escape..]);
+        text.push(character);
+        rest = rest.get(escape + length..).unwrap_or_default();
+        at = memchr::memchr(b'\\', rest.as_bytes());
     }
-    match serde_json::from_str::<String>(&format!("\"{inner}\"")) {
-        Ok(text) => Cow::Owned(text),
-        Err(_) => Cow::Borrowed(inner),
-    }
+    text.push_str(rest);
+    Cow::Owned(text)
+}
+
+/// The character at the start of `escape`, and how many bytes say it.
+fn unescape_one(escape: &str) -> (char, usize) {
+    let character = match escape.as_bytes().get(1) {
+        Some(byte @ (b'"' | b'\\' | b'/')) => char::from(*byte),
+        Some(b'b') => '\u{8}',
+        Some(b'f') => '\u{c}',
+        Some(b'n') => '\n',
+        Some(b'r') => '\r',
+        Some(b't') => '\t',
+        Some(b'u') => {
+            let unit = |at: usize| escape.get(at..at + 4).and_then(|digits| u16::from_str_radix(digits, 16).ok());
+            let pair = [unit(2), if escape.get(6..8) == Some("\\u") { unit(8) } else { None }];
+            return match char::decode_utf16(pair.into_iter().flatten()).next() {
+                Some(Ok(character)) => (character, if character.len_utf16() == 2 { 12 } else { 6 }),
+                _ => ('\\', 1),
+            };
+        }
+        _ => return ('\\', 1),
+    };
+    (character, 2)
 }
 
 /// The elements of an array.
@@ -121,7 +240,7 @@ impl<'a> Iterator for Elements<'a> {
         if matches!(bytes.get(start)?, b']' | b'}' | b',' | b':') {
             return None;
         }
-        let end = json::skip(bytes, start)?;
+        let end = json::value_end(bytes, start)?;
         self.at = behind_comma(bytes, end);
         self.raw.get(start..end).map(Value::new)
     }
@@ -143,13 +262,13 @@ impl<'a> Iterator for Entries<'a> {
         if *bytes.get(key)? != b'"' {
             return None;
         }
-        let key_end = json::skip_string(bytes, key)?;
+        let key_end = json::string_end(bytes, key)?;
         let colon = json::skip_space(bytes, key_end);
         if *bytes.get(colon)? != b':' {
             return None;
         }
         let start = json::skip_space(bytes, colon + 1);
-        let end = json::skip(bytes, start)?;
+        let end = json::value_end(bytes, start)?;
         self.at = behind_comma(bytes, end);
         Some((unescape(self.raw.get(key + 1..key_end - 1)?), Value::new(self.raw.get(start..end)?)))
     }
@@ -178,6 +297,24 @@ mod tests {
             assert_eq!(said(raw), None);
         }
         assert!(!Value::new("0").is_empty() && !Value::new("false").is_empty() && !Value::new("[null]").is_empty());
+    }
+
+    #[test]
+    fn escapes_are_undone_and_paths_split_without_undoing_them() {
+        let said = |raw| Value::new(raw).text().unwrap().into_owned();
+        for raw in [r#""\"\\\/\b\f\n\r\t\u00e9\ud83d\ude00x""#, r#""plain""#, r#""\u0041""#] {
+            assert_eq!(said(raw), serde_json::from_str::<String>(raw).unwrap());
+        }
+        assert_eq!(said(r#""\ud83d\u0041 \x \u12""#), "\\ud83dA \\x \\u12");
+        let escaped = |raw| Value::new(raw).escaped().unwrap();
+        assert_eq!(escaped(r#""C:\\new\\a\"b.exe""#).last_segment().raw(), r#"a\"b.exe"#);
+        assert_eq!(escaped(r#""/usr/bin/x""#).last_segment().raw(), "x");
+        assert_eq!(escaped(r#""x\n""#).last_segment().raw(), r"x\n");
+        let (domain, name) = escaped(r#""NT AUTHORITY\\SYSTEM""#).split_backslash().unwrap();
+        assert_eq!((domain.raw(), name.raw()), ("NT AUTHORITY", "SYSTEM"));
+        assert_eq!(escaped(r#""a/b\n""#).split_backslash(), None);
+        let parts: Vec<_> = escaped(r#""10.0.0.1, 10.0.0.2,,""#).split(',').map(Escaped::raw).collect();
+        assert_eq!(parts, ["10.0.0.1", "10.0.0.2"]);
     }
 
     #[test]

@@ -2,7 +2,11 @@ use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use percent_encoding::percent_decode_str;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use secrecy::SecretString;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// The address of a proxy: `http://HOST:PORT` or `https://…`, a user name and password allowed. What is printed holds neither.
@@ -18,6 +22,15 @@ impl Proxy {
     /// The whole address, password included: for the HTTP client only.
     pub(super) fn url(&self) -> &url::Url {
         &self.0
+    }
+
+    /// The password, and the form in which a header carries it: a proxy that refuses them may repeat either.
+    pub fn secrets(&self) -> Vec<SecretString> {
+        let Some(password) = self.0.password() else { return Vec::new() };
+        let decoded = |text| percent_decode_str(text).decode_utf8_lossy().into_owned();
+        let (user, password) = (decoded(self.0.username()), decoded(password));
+        let header = BASE64_STANDARD.encode(format!("{user}:{password}"));
+        vec![SecretString::from(password), SecretString::from(header)]
     }
 }
 

@@ -50,6 +50,17 @@ pub enum SecretError {
     ControlCharacter(String),
 }
 
+/// Takes secrets out of what another side said, before anything of it is told: servers and proxies may repeat them.
+pub fn scrub<'a>(text: &mut Vec<u8>, secrets: impl IntoIterator<Item = &'a SecretString>) {
+    // Shorter ones are in every text and protect nothing.
+    const SHORTEST: usize = 4;
+    for secret in secrets.into_iter().map(ExposeSecret::expose_secret) {
+        if secret.len() >= SHORTEST && memchr::memmem::find(text, secret.as_bytes()).is_some() {
+            *text = String::from_utf8_lossy(text).replace(secret, "***").into_bytes();
+        }
+    }
+}
+
 /// More than any token or password.
 const MAX_BYTES: usize = 64 * 1024;
 
@@ -72,6 +83,18 @@ impl Secret {
     /// # Errors
     /// When it cannot be read, is empty, or could not stand in an HTTP header.
     pub fn read(&self) -> Result<SecretString, SecretError> {
+        let secret = self.read_document()?;
+        if secret.expose_secret().chars().any(char::is_control) {
+            return Err(SecretError::ControlCharacter(self.place()));
+        }
+        Ok(secret)
+    }
+
+    /// Reads it now as a text that may have several lines, such as a key in JSON.
+    ///
+    /// # Errors
+    /// When it cannot be read or is empty.
+    pub fn read_document(&self) -> Result<SecretString, SecretError> {
         let raw = match self {
             Self::File(path) => self.utf8(read_file(path)?)?,
             Self::Env(name) => match std::env::var(name) {
@@ -88,9 +111,6 @@ impl Secret {
         let text = raw.trim_start_matches('\u{feff}').trim();
         if text.is_empty() {
             return Err(SecretError::Empty(self.place()));
-        }
-        if text.chars().any(char::is_control) {
-            return Err(SecretError::ControlCharacter(self.place()));
         }
         Ok(SecretString::from(text))
     }
@@ -266,13 +286,19 @@ impl JsonSchema for Secret {
 /// A secret in use: read once, kept, and read again when the other side refuses it.
 pub struct Credential {
     secret: Secret,
+    is_document: bool,
     kept: Mutex<Option<SecretString>>,
 }
 
 impl Credential {
     /// Nothing is read yet.
     pub fn new(secret: Secret) -> Self {
-        Self { secret, kept: Mutex::new(None) }
+        Self { secret, is_document: false, kept: Mutex::new(None) }
+    }
+
+    /// One that may have several lines; see [`Secret::read_document`].
+    pub fn document(secret: Secret) -> Self {
+        Self { is_document: true, ..Self::new(secret) }
     }
 
     /// See [`Secret::reference`].
@@ -289,7 +315,7 @@ impl Credential {
         if let Some(secret) = kept.as_ref() {
             return Ok(secret.clone());
         }
-        let secret = self.secret.read()?;
+        let secret = self.read()?;
         *kept = Some(secret.clone());
         Ok(secret)
     }
@@ -299,11 +325,15 @@ impl Credential {
     /// # Errors
     /// See [`Secret::read`]. What was kept stays: a file that is being replaced may be gone for a moment.
     pub fn reload(&self) -> Result<bool, SecretError> {
-        let secret = self.secret.read()?;
+        let secret = self.read()?;
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let changed = kept.as_ref().is_none_or(|kept| kept.expose_secret() != secret.expose_secret());
         *kept = Some(secret);
         Ok(changed)
+    }
+
+    fn read(&self) -> Result<SecretString, SecretError> {
+        if self.is_document { self.secret.read_document() } else { self.secret.read() }
     }
 }
 
@@ -331,6 +361,13 @@ mod tests {
         for contents in ["abc", "abc\n", "  abc\r\n\r\n", "\u{feff}abc\n"] {
             assert_eq!(from_file(contents.as_bytes()).unwrap().expose_secret(), "abc", "{contents:?}");
         }
+    }
+
+    #[test]
+    fn only_documents_have_several_lines() {
+        let secret = Secret::Literal("{\n}\n".to_owned());
+        assert_eq!(Credential::document(secret.clone()).get().unwrap().expose_secret(), "{\n}");
+        assert!(matches!(Credential::new(secret).get(), Err(SecretError::ControlCharacter(_))));
     }
 
     #[test]

@@ -29,6 +29,18 @@ pub struct Context {
 #[derive(Debug, Clone, Default)]
 pub struct Shared {
     pub(crate) tokens: Arc<Tokens>,
+    #[cfg(feature = "kafka")]
+    pub(crate) producers: Arc<super::kafka::Producers>,
+}
+
+impl Shared {
+    /// Kafka clients that are open now.
+    pub fn kafka_clients(&self) -> usize {
+        #[cfg(feature = "kafka")]
+        return self.producers.count();
+        #[cfg(not(feature = "kafka"))]
+        0
+    }
 }
 
 /// Settings that name or say what cannot be.

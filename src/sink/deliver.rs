@@ -14,7 +14,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::dead_letters::{DeadLetter, DeadLetters};
 use super::settings::RetrySettings;
-use super::{Attempt, Batch, Outcome, Sink};
+use super::throttle::Throttle;
+use super::{Attempt, Batch, Outcome, Sink, TOO_LARGE};
 use crate::record::Clock;
 use crate::settings::FullJitter;
 use crate::telemetry::{LaneState, Meter};
@@ -38,6 +39,8 @@ pub struct Delivery {
     pub clock: Clock,
     /// Whether the sink takes anything.
     pub health: Health,
+    /// How many attempts the sink bears at a time.
+    pub throttle: Throttle,
 }
 
 /// Whether a lane's sink takes anything.
@@ -70,7 +73,8 @@ pub enum Halt {
 
 impl Default for Health {
     fn default() -> Self {
-        Self { refusing_since: watch::Sender::new(None), refused_in_a_row: AtomicUsize::new(0) }
+        let refusing_since = watch::Sender::new(None);
+        Self { refusing_since, refused_in_a_row: AtomicUsize::new(0) }
     }
 }
 
@@ -125,6 +129,10 @@ struct Work<'a> {
     parts: VecDeque<Vec<usize>>,
     accepted: usize,
     refused: Vec<Refusal>,
+    /// How many of those are only kept because it is not told which the others are: they count as delivered.
+    taken_unnamed: usize,
+    /// Refused without being sent, which says nothing about the destination.
+    oversized: Vec<Refusal>,
     random: fastrand::Rng,
     waits: FullJitter,
     stop: &'a CancellationToken,
@@ -150,19 +158,33 @@ impl Delivery {
         stop: &CancellationToken,
     ) -> Result<(), Halt> {
         let waits = self.waits(&mut random);
-        let parts = VecDeque::new();
-        let mut work =
-            Work { delivery: self, batch, settled, parts, accepted: 0, refused: Vec::new(), random, waits, stop };
-        let oversized = work.sort_by_size();
+        let (parts, refused, oversized) = (VecDeque::new(), Vec::new(), Vec::new());
+        let mut work = Work {
+            delivery: self,
+            batch,
+            settled,
+            parts,
+            accepted: 0,
+            refused,
+            taken_unnamed: 0,
+            oversized,
+            random,
+            waits,
+            stop,
+        };
+        work.sort_by_size();
         while let Some(part) = work.parts.pop_front() {
-            if stop.is_cancelled() {
-                return Err(Halt::Stopped);
+            if !self.throttle.held_for().is_zero() {
+                self.health.refuses();
             }
+            let leave = stop.run_until_cancelled(self.throttle.leave()).await.ok_or(Halt::Stopped)?;
             let attempt = work.send(&part).await;
+            leave.learn(&attempt);
+            drop(leave);
             work.follow(part, attempt).await?;
         }
         work.judge_refusals()?;
-        work.refused.extend(oversized);
+        work.refused.append(&mut work.oversized);
         work.keep_refused().await
     }
 
@@ -173,21 +195,20 @@ impl Delivery {
 
 impl Work<'_> {
     /// What is larger than the sink takes is refused without being sent; the rest is the first part.
-    fn sort_by_size(&mut self) -> Vec<Refusal> {
+    fn sort_by_size(&mut self) {
         let limit = self.delivery.sink.limits().event_bytes;
-        let (mut part, mut oversized) = (Vec::new(), Vec::new());
+        let mut part = Vec::new();
         for (index, event) in self.batch.events().enumerate() {
             if event.body.len() <= limit {
                 part.push(index);
             } else {
                 let reason = format!("the event has {} bytes, the sink takes {limit} at most", event.body.len());
-                oversized.push(Refusal { index, status: "too_large".to_owned(), reason });
+                self.oversized.push(Refusal { index, status: TOO_LARGE.to_owned(), reason });
             }
         }
         if !part.is_empty() {
             self.parts.push_back(part);
         }
-        oversized
     }
 
     async fn send(&self, part: &[usize]) -> Attempt {
@@ -206,13 +227,14 @@ impl Work<'_> {
         let Attempt { outcome, bytes, status } = attempt;
         match outcome {
             Outcome::Delivered => self.accept(part, bytes),
-            Outcome::DeliveredWithWarning(warning) => {
+            Outcome::DeliveredWithWarning(warning) | Outcome::SlowDown(warning) => {
                 tracing::debug!(%warning, "sink took a batch with a warning");
                 self.accept(part, bytes);
             }
             Outcome::Partial { rejected, retry, after } => {
                 self.split_up(part, bytes, &status, rejected, retry, after).await
             }
+            Outcome::RefusedSome { count, reason } => self.keep_all(part, bytes, &status, count, &reason),
             Outcome::RetryLater { reason, after } => {
                 self.parts.push_front(part);
                 self.wait(reason, after).await;
@@ -226,19 +248,27 @@ impl Work<'_> {
 
     fn accept(&mut self, part: Vec<usize>, bytes: u64) {
         let Delivery { meter, health, .. } = self.delivery;
-        self.accepted += part.len();
         meter.lane.delivered.fetch_add(part.len() as u64, Ordering::Relaxed);
         meter.lane.delivered_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.accepted += part.len();
         self.settled.settle(part);
         health.refused_in_a_row.store(0, Ordering::Relaxed);
         self.waits = self.delivery.waits(&mut self.random);
-        self.answered();
+        health.answers();
+        meter.sink_trouble(None);
     }
 
-    /// The sink is there, whatever it said.
-    fn answered(&self) {
-        self.delivery.health.answers();
-        self.delivery.meter.sink_trouble(None);
+    /// `count` of `part` were refused and nobody knows which.
+    fn keep_all(&mut self, part: Vec<usize>, bytes: u64, status: &str, count: usize, reason: &str) {
+        let all = part.len();
+        let reason = format!("{count} of {all} events sent together were refused, and not told which: {reason}");
+        tracing::warn!(reason, "the sink took a part of a batch; all of it is kept as dead letters");
+        // Not accepted as the others are: settled, and counted, once the dead letters have them.
+        self.accept(Vec::new(), bytes);
+        self.accepted += all.saturating_sub(count);
+        self.taken_unnamed += all.saturating_sub(count);
+        let refusal = |index| Refusal { index, status: status.to_owned(), reason: reason.clone() };
+        self.refused.extend(part.into_iter().map(refusal));
     }
 
     /// Some of `part` were settled by the answer; the indices in it count within the part.
@@ -262,11 +292,11 @@ impl Work<'_> {
         again.iter().for_each(|index| open[*index] = false);
         let accepted: Vec<usize> = part.iter().zip(&open).filter(|(_, open)| **open).map(|(index, _)| *index).collect();
         let again: Vec<usize> = again.into_iter().map(|index| part[index]).collect();
-        let progress = !accepted.is_empty() || again.len() < part.len();
-        if accepted.is_empty() {
-            self.answered();
-        } else {
+        let progress = again.len() < part.len();
+        if !accepted.is_empty() {
             self.accept(accepted, bytes);
+        } else if progress {
+            self.delivery.health.answers();
         }
         if again.is_empty() {
             return;
@@ -279,26 +309,28 @@ impl Work<'_> {
     }
 
     fn halve(&mut self, mut part: Vec<usize>, status: String, reason: String) {
-        self.answered();
+        let unsent = status == TOO_LARGE;
+        if !unsent {
+            // The sink is there; whether it is in order shows when it takes something.
+            self.delivery.health.answers();
+        }
         if part.len() > 1 {
             let second = part.split_off(part.len() / 2);
             self.parts.push_front(second);
             self.parts.push_front(part);
-        } else {
-            self.refused.extend(part.into_iter().map(|index| Refusal {
-                index,
-                status: status.clone(),
-                reason: reason.clone(),
-            }));
+            return;
         }
+        let refused = part.into_iter().map(|index| Refusal { index, status: status.clone(), reason: reason.clone() });
+        if unsent { self.oversized.extend(refused) } else { self.refused.extend(refused) }
     }
 
     async fn wait(&mut self, reason: String, after: Option<Duration>) {
         self.delivery.health.refuses();
         self.delivery.meter.sink_trouble(Some(LaneState::SinkFailing(reason)));
-        let wait = self.waits.wait();
+        // A hint may lengthen the wait, but not do away with it.
+        let wait = after.unwrap_or_default().max(self.waits.wait());
         // Whether it was stopped is looked at before the next attempt.
-        self.stop.run_until_cancelled(sleep(after.unwrap_or(wait))).await;
+        self.stop.run_until_cancelled(sleep(wait)).await;
     }
 
     /// A wrong index must not turn a customer's history into dead letters.
@@ -340,7 +372,9 @@ impl Work<'_> {
             })
             .collect();
         dead_letters.keep(&letters).await.map_err(|error| Halt::DeadLetters(error.to_string()))?;
-        meter.lane.dead_letters.fetch_add(letters.len() as u64, Ordering::Relaxed);
+        let taken = self.taken_unnamed.min(letters.len());
+        meter.lane.delivered.fetch_add(taken as u64, Ordering::Relaxed);
+        meter.lane.dead_letters.fetch_add((letters.len() - taken) as u64, Ordering::Relaxed);
         self.settled.settle(self.refused.iter().map(|refusal| refusal.index));
         Ok(())
     }

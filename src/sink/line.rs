@@ -12,6 +12,12 @@ pub(crate) struct Line {
 }
 
 impl Line {
+    /// Plain lines.
+    #[cfg(test)]
+    pub(crate) fn plain() -> Self {
+        Self { envelope: None }
+    }
+
     /// Plain lines, or `{id, pipeline, stream, labels, record}`.
     pub(crate) fn new(envelope: bool, context: &Context) -> Self {
         let origin = || {

@@ -16,6 +16,7 @@ pub mod kafka;
 mod line;
 pub mod settings;
 pub mod stdout;
+pub mod throttle;
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -39,18 +40,44 @@ pub trait Sink: Send + Sync + Debug {
     fn probe(&self) -> BoxFuture<'_, Probe>;
 }
 
-/// What one batch may hold, in bytes of events before compression.
+/// What one batch may hold. Bytes are counted as they are sent, framing and escapes included; before compression, save
+/// for `wire_bytes`. They are checked once more on the encoded body: what escapes and compression do cannot be foretold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Most events in a batch.
+    /// Most events in a batch; `batch.events` sets it.
     pub events: usize,
-    /// Most bytes in a batch, framing included.
+    /// Most bytes in a batch of several events; `batch.bytes` sets it.
     pub bytes: usize,
     /// Most bytes of a single event; a larger one goes to the dead letters.
     pub event_bytes: usize,
+    /// Most events that the destination takes, whatever `batch` says.
+    pub most_events: usize,
+    /// Most bytes that the destination takes, whatever `batch` says, be it a single event.
+    pub most_bytes: usize,
+    /// Most bytes that the destination takes after compression.
+    pub wire_bytes: usize,
+    /// What framing adds to each event.
+    pub framing: usize,
     /// How many times the bytes of a batch are held while it is sent (2 where a library copies them).
     pub copies: usize,
 }
+
+impl Limits {
+    /// No limit at all: what a destination does not state.
+    pub const NONE: Self = Self {
+        events: usize::MAX,
+        bytes: usize::MAX,
+        event_bytes: usize::MAX,
+        most_events: usize::MAX,
+        most_bytes: usize::MAX,
+        wire_bytes: usize::MAX,
+        framing: 0,
+        copies: 1,
+    };
+}
+
+/// The status of an attempt that ended before anything was sent: the destination would not take as much.
+pub(crate) const TOO_LARGE: &str = "too_large";
 
 /// What came of one attempt.
 #[derive(Debug, Clone, PartialEq)]
@@ -70,6 +97,8 @@ pub enum Outcome {
     Delivered,
     /// The same, with advice that deserves a log line.
     DeliveredWithWarning(String),
+    /// The same, and the destination asks for fewer requests.
+    SlowDown(String),
     /// Some events were settled: those in `rejected` will never be accepted, those in `retry` (ascending) are to be sent
     /// again, and all others were delivered.
     Partial {
@@ -79,6 +108,14 @@ pub enum Outcome {
         retry: Vec<usize>,
         /// How long to wait before that, where the destination said so.
         after: Option<Duration>,
+    },
+    /// Some events were refused for good, all others were delivered, and which is which is not told. Nothing is sent
+    /// again; all of the batch is kept as dead letters, since what was refused is among them.
+    RefusedSome {
+        /// How many were refused: fewer than the batch has.
+        count: usize,
+        /// For the operator.
+        reason: String,
     },
     /// Nothing was taken, the same bytes may be taken later (throttled, unavailable, time-out, connection lost).
     RetryLater {
@@ -95,6 +132,21 @@ pub enum Outcome {
     Unauthorized(String),
     /// The configuration is wrong (index, topic, address): the lane stops with an alarm, loses nothing, and tries slowly.
     Misconfigured(String),
+}
+
+impl Outcome {
+    /// The destination's reason; nothing where all went well.
+    pub(crate) fn reason(&self) -> Option<&str> {
+        match self {
+            Self::RetryLater { reason, .. }
+            | Self::RefusedSome { reason, .. }
+            | Self::TooLarge(reason)
+            | Self::Refused(reason)
+            | Self::Unauthorized(reason)
+            | Self::Misconfigured(reason) => Some(reason),
+            Self::Delivered | Self::DeliveredWithWarning(_) | Self::SlowDown(_) | Self::Partial { .. } => None,
+        }
+    }
 }
 
 /// What a probe found.

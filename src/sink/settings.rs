@@ -69,7 +69,7 @@ macro_rules! types {
             /// When the type is unknown or its keys are refused.
             pub fn read<'de, D: Deserializer<'de>>(type_name: &str, own_keys: D) -> Result<Self, D::Error> {
                 match type_name {
-                    $($(#[$attribute])* $name => Deserialize::deserialize(own_keys).map(Self::$variant),)*
+                    $($(#[$attribute])* $name => Deserialize::deserialize(own_keys).map(Box::new).map(Self::$variant),)*
                     _ => Err(D::Error::custom(unknown_type(type_name))),
                 }
             }
@@ -98,7 +98,20 @@ macro_rules! types {
 }
 
 types! {
+    #[cfg(feature = "kafka")]
+    "kafka" => Kafka(super::kafka::Settings),
     "http" => Http(super::http::generic::Settings),
+    "splunk_hec" => SplunkHec(super::http::splunk_hec::Settings),
+    "elasticsearch" => Elasticsearch(super::http::elasticsearch::Settings),
+    "azure_logs" => AzureLogs(super::http::azure_logs::Settings),
+    "google_secops" => GoogleSecops(super::http::google_secops::Settings),
+    "sekoia" => Sekoia(super::http::sekoia::Settings),
+    "datadog" => Datadog(super::http::datadog::Settings),
+    "otlp" => Otlp(super::http::otlp::Settings),
+    "loki" => Loki(super::http::loki::Settings),
+    "sumo" => Sumo(super::http::sumo::Settings),
+    "logscale" => Logscale(super::http::logscale::Settings),
+    "panther" => Panther(super::http::panther::Settings),
     "file" => File(super::file::Settings),
     "stdout" => Stdout(super::stdout::Settings),
 }
@@ -232,10 +245,12 @@ impl Common {
 
     /// The type's limits, with what `batch` says in their place.
     pub fn limits(&self, defaults: &Defaults) -> Limits {
-        let bytes = self.batch.bytes.map(|size| usize::try_from(size.0).unwrap_or(usize::MAX).max(1));
+        let Limits { events, bytes, most_events, most_bytes, wire_bytes, .. } = defaults.limits;
+        let asked = self.batch.bytes.map(|size| usize::try_from(size.0).unwrap_or(usize::MAX).max(1));
+        let bytes = asked.unwrap_or(bytes).min(most_bytes);
         Limits {
-            events: self.batch.events.map_or(defaults.limits.events, count),
-            bytes: bytes.unwrap_or(defaults.limits.bytes),
+            events: self.batch.events.map_or(events, count).min(most_events),
+            bytes: if self.compression(defaults) == Compression::None { bytes.min(wire_bytes) } else { bytes },
             ..defaults.limits
         }
     }

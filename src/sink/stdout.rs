@@ -15,7 +15,7 @@ use super::{Attempt, Batch, BuildError, Context, Limits, Outcome, Probe, Sink};
 
 /// What local sinks have in common: nothing limits them but memory.
 pub(crate) const LOCAL_DEFAULTS: Defaults = Defaults {
-    limits: Limits { events: 1_000, bytes: 5 << 20, event_bytes: usize::MAX, copies: 2 },
+    limits: Limits { events: 1_000, bytes: 5 << 20, copies: 2, ..Limits::NONE },
     flush: Duration::from_secs(1),
     concurrency: 1,
     concurrency_max: 1,

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use compact_str::{CompactString, ToCompactString};
 
 use super::{Position, Pull};
-use crate::console::{Client, ConsoleError, Endpoint};
+use crate::console::{Client, ConsoleError, Endpoint, Turn};
 use crate::record::{self, Identity, Stream, Timestamp, facts, parse_page};
 use crate::telemetry::{DropReason, Meter};
 
@@ -19,6 +19,8 @@ const MAX_EMPTY_PAGES: usize = 5;
 const NULL_TRIES: usize = 3;
 /// How far behind the newest record of a poll another may come without the order being in doubt.
 const TOLERANCE: Duration = Duration::from_secs(1);
+/// Keys that a poll keeps of its own reading before it forgets those that it should not meet again.
+const MANY_KEYS: usize = 100_000;
 /// A body of a count.
 const COUNT_BYTES: usize = 64 * 1024;
 
@@ -37,6 +39,8 @@ pub struct Poll {
     /// Every page so far was in ascending order, so that what was read says up to where everything was read.
     ordered: bool,
     newest: Timestamp,
+    /// Where another pass may begin: everything before it was read, in order, and is not too young to come late.
+    reached: Timestamp,
     null_answers: usize,
 }
 
@@ -83,7 +87,7 @@ pub struct Record {
     pub identity: Identity,
     /// The record's own time, where it has one.
     pub time: Option<Timestamp>,
-    /// Where the position keeps it: its own time, or that of the record before it.
+    /// Where the position keeps it: its own time, or the start of the poll.
     pub place: Timestamp,
     /// What the position remembers.
     pub key: u64,
@@ -96,6 +100,7 @@ impl Poll {
         Self {
             endpoint: Endpoint::of(pull.stream),
             newest: from,
+            reached: from,
             client,
             meter,
             pull,
@@ -111,18 +116,18 @@ impl Poll {
     ///
     /// # Errors
     /// See [`ConsoleError`]. Nothing was taken then, and the same call may be made again.
-    pub async fn next(&mut self, limit: usize, max_bytes: usize) -> Result<Page, ConsoleError> {
+    pub async fn next(&mut self, turn: Turn, limit: usize, max_bytes: usize) -> Result<Page, ConsoleError> {
         if self.pass.in_doubt {
-            return self.count().await;
+            return self.count(turn).await;
         }
-        let body = match self.ask(limit, max_bytes).await {
+        let body = match self.ask(turn, limit, max_bytes).await {
             Err(ConsoleError::BadCursor(reason)) => {
                 self.restart();
                 return Err(ConsoleError::BadCursor(reason));
             }
             answer => answer?,
         };
-        let page = read(&body)?;
+        let page = self.read(&body)?;
         if page.null_data {
             return self.null_answer();
         }
@@ -131,8 +136,23 @@ impl Poll {
         let records = self.take(&body, &page.records);
         self.pass.shown += shown as u64;
         self.pass.found_new |= !records.is_empty();
+        if self.ordered {
+            self.reached = self.newest.minus(TOLERANCE).min(self.start.minus(self.pull.overlap)).max(self.reached);
+            if self.position.key_count() > MANY_KEYS {
+                // A pass that goes back in its list is told by these keys; but a long history must not fill the memory.
+                self.position.advance(self.newest, self.start, self.pull.overlap);
+            }
+        }
         let last = self.follow(page.next_cursor.as_deref(), shown);
         Ok(Page { records, ordered: self.ordered, start: self.start, shown, last, body: body.clone() })
+    }
+
+    /// A page without errors in it.
+    fn read<'a>(&self, body: &'a [u8]) -> Result<record::Page<'a>, ConsoleError> {
+        let page = parse_page(body).map_err(|error| ConsoleError::transient(error.to_string()))?;
+        let Some(error) = page.errors.first() else { return Ok(page) };
+        let error = self.client.scrubbed(&error.to_string());
+        Err(ConsoleError::transient(format!("the console answered 200 with an error: {error}")))
     }
 
     /// `data: null` may mean that there is nothing, or that something is wrong.
@@ -146,24 +166,27 @@ impl Poll {
     }
 
     /// Whether this pass has come to the end of the list, which the console did not say clearly: its own count decides.
-    async fn count(&mut self) -> Result<Page, ConsoleError> {
-        let body = self.request(vec![("countOnly", "true")], COUNT_BYTES).await?;
-        let page = read(&body)?;
+    async fn count(&mut self, turn: Turn) -> Result<Page, ConsoleError> {
+        let body = self.request(turn, vec![("countOnly", "true")], COUNT_BYTES).await?;
+        let page = self.read(&body)?;
         let shown = self.pass.shown;
-        match page.total_items {
-            Some(count) if count <= shown => {
-                let (records, start) = (Vec::new(), self.start);
-                Ok(Page { records, ordered: self.ordered, start, shown: 0, last: true, body: body.clone() })
-            }
-            Some(count) => {
-                self.restart();
-                Err(ConsoleError::transient(format!("the console counts {count} records, but showed only {shown}")))
-            }
-            None => Err(ConsoleError::transient("the console showed no clear end, and its count cannot be read")),
+        let is_end = match page.total_items {
+            Some(count) => count <= shown,
+            // A console that cannot count, and says once more that there is nothing.
+            None => page.null_data && shown == 0,
+        };
+        if is_end {
+            let (records, start) = (Vec::new(), self.start);
+            return Ok(Page { records, ordered: self.ordered, start, shown: 0, last: true, body: body.clone() });
         }
+        let Some(count) = page.total_items else {
+            return Err(ConsoleError::transient("the console showed no clear end, and its count cannot be read"));
+        };
+        self.restart();
+        Err(ConsoleError::transient(format!("the console counts {count} records, but showed only {shown}")))
     }
 
-    async fn ask(&self, limit: usize, max_bytes: usize) -> Result<Bytes, ConsoleError> {
+    async fn ask(&self, turn: Turn, limit: usize, max_bytes: usize) -> Result<Bytes, ConsoleError> {
         let limit = limit.clamp(1, self.endpoint.max_limit).to_string();
         let mut query = vec![
             ("limit", limit.as_str()),
@@ -174,11 +197,11 @@ impl Poll {
         if let Some(cursor) = &self.pass.cursor {
             query.push(("cursor", cursor));
         }
-        self.request(query, max_bytes).await
+        self.request(turn, query, max_bytes).await
     }
 
     /// The poll's window and filters, and `query` before them.
-    async fn request(&self, mut query: Vec<(&str, &str)>, max_bytes: usize) -> Result<Bytes, ConsoleError> {
+    async fn request(&self, turn: Turn, mut query: Vec<(&str, &str)>, max_bytes: usize) -> Result<Bytes, ConsoleError> {
         let (from_name, to_name) =
             (format!("{}__gte", self.endpoint.time_filter), format!("{}__lte", self.endpoint.time_filter));
         let (from, to) = (self.pass.from.to_string(), self.start.to_string());
@@ -190,7 +213,7 @@ impl Poll {
         if self.pull.include_hidden {
             query.push(("includeHidden", "true"));
         }
-        self.client.list(self.endpoint.path, &query, max_bytes, Some(&self.meter)).await
+        self.client.list(turn, self.endpoint.path, &query, max_bytes, Some(&self.meter)).await
     }
 
     /// Takes what the position has not seen.
@@ -200,10 +223,11 @@ impl Poll {
         let (mut duplicates, mut filtered) = (0, 0);
         for bytes in shown {
             let facts = facts(self.pull.stream, bytes);
-            let place = facts.time.unwrap_or(self.newest);
-            // The console compares, and may sort, at about 10 ms.
-            self.ordered &= place.plus(TOLERANCE) >= self.newest;
-            self.newest = self.newest.max(place);
+            if let Some(time) = facts.time {
+                // The console compares, and may sort, at about 10 ms.
+                self.ordered &= time.plus(TOLERANCE) >= self.newest;
+                self.newest = self.newest.max(time);
+            }
             if facts.activity_type.is_some_and(|kind| self.pull.exclude_types.binary_search(&kind).is_ok()) {
                 filtered += 1;
                 continue;
@@ -213,12 +237,14 @@ impl Poll {
                 Stream::Activities => facts.id.parse().unwrap_or_else(|_| identity.key()),
                 _ => identity.key(),
             };
-            let earlier = self.position.complete().is_some_and(|complete| place <= complete);
-            if !self.position.take(place, key) {
+            // Without a time of its own a record is kept as long as can be, and looked for everywhere.
+            let place = facts.time.unwrap_or(self.start);
+            let known = facts.time.is_none() && self.position.has_anywhere(key);
+            if known || !self.position.take(place, key) {
                 duplicates += 1;
                 continue;
             }
-            if earlier {
+            if facts.time.is_some_and(|time| self.position.complete().is_some_and(|complete| time <= complete)) {
                 self.meter.arrived_late(self.start.since(place));
             }
             let offset = bytes.as_ptr() as usize - begin;
@@ -256,10 +282,7 @@ impl Poll {
 
     /// Begins another pass: where the order can be relied on, from what was read so far.
     fn restart(&mut self) {
-        let mut from = self.pass.from;
-        if self.ordered {
-            from = from.max(self.newest.minus(TOLERANCE).min(self.start.minus(self.pull.overlap)).whole_second());
-        }
+        let from = self.pass.from.max(self.reached.whole_second());
         self.pass = Pass::from(from);
         self.newest = from;
     }
@@ -269,15 +292,6 @@ impl Pass {
     fn from(from: Timestamp) -> Self {
         let (cursor, seen) = (None, HashSet::new());
         Self { from, cursor, seen, empty_pages: 0, shown: 0, found_new: false, in_doubt: false }
-    }
-}
-
-/// A page without errors in it.
-fn read(body: &[u8]) -> Result<record::Page<'_>, ConsoleError> {
-    let page = parse_page(body).map_err(|error| ConsoleError::transient(error.to_string()))?;
-    match page.errors.first() {
-        Some(error) => Err(ConsoleError::transient(format!("the console answered 200 with an error: {error}"))),
-        None => Ok(page),
     }
 }
 

@@ -72,6 +72,11 @@ impl Position {
         self.keys.get(&time.seconds()).is_some_and(|keys| keys.binary_search(&key).is_ok())
     }
 
+    /// True when a record of this key was taken at any time that is remembered.
+    pub fn has_anywhere(&self, key: u64) -> bool {
+        self.keys.values().any(|keys| keys.binary_search(&key).is_ok())
+    }
+
     /// Remembers a record; false when it was taken before.
     pub fn take(&mut self, time: Timestamp, key: u64) -> bool {
         let keys = self.keys.entry(time.seconds()).or_default();
@@ -178,5 +183,17 @@ mod tests {
         assert!(position.bound() < minute(-30), "another record of that moment may be unread");
         assert!(!position.take(minute(-30), 1));
         assert!(position.take(minute(-30), 2));
+    }
+
+    /// A record without a time of its own is remembered at the start of its poll, which the bound reaches last.
+    #[test]
+    fn a_key_is_found_wherever_it_is_kept() {
+        let mut position = Position::starting_at(minute(-60));
+        position.take(minute(0), 7);
+        assert!(position.has_anywhere(7) && !position.has_anywhere(8));
+        position.finish(minute(4), OVERLAP);
+        assert!(position.has_anywhere(7));
+        position.finish(minute(10), OVERLAP);
+        assert!(!position.has_anywhere(7));
     }
 }

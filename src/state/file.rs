@@ -18,8 +18,8 @@ const SUFFIX: &str = ".checkpoint";
 #[derive(Debug)]
 pub struct FileStore {
     lanes: PathBuf,
-    /// Held for as long as the store lives.
-    _lock: File,
+    /// Held for as long as the store lives; none for one that only looks.
+    _lock: Option<File>,
 }
 
 impl FileStore {
@@ -30,13 +30,20 @@ impl FileStore {
     pub fn open(directory: &Path) -> Result<Self, StateError> {
         let lanes = directory.join(LANES);
         fs::create_dir_all(&lanes).map_err(io("create", &lanes))?;
+        sync_directory(directory)?;
         let path = directory.join(LOCK);
         let lock = File::options().create(true).append(true).open(&path).map_err(io("open", &path))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { lanes, _lock: lock }),
+            Ok(()) => Ok(Self { lanes, _lock: Some(lock) }),
             Err(TryLockError::WouldBlock) => Err(StateError::Locked(directory.to_owned())),
             Err(TryLockError::Error(source)) => Err(io("lock", &path)(source)),
         }
+    }
+
+    /// For looking only, beside a process that owns the state: takes no lock and creates nothing. What it reads is whole,
+    /// since checkpoints are replaced and never written in place.
+    pub fn look_at(directory: &Path) -> Self {
+        Self { lanes: directory.join(LANES), _lock: None }
     }
 
     fn path(&self, lane: &LaneId) -> PathBuf {
@@ -127,6 +134,9 @@ fn sync_directory(directory: &Path) -> Result<(), StateError> {
 
 fn list(root: &Path) -> Result<Vec<LaneId>, StateError> {
     let mut lanes = Vec::new();
+    if !root.exists() {
+        return Ok(lanes);
+    }
     for (pipeline, directory) in entries(root)? {
         for (stream, directory) in entries(&directory)? {
             let Ok(stream) = stream.parse::<Stream>() else { continue };

@@ -2,6 +2,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::record::Stream;
+use crate::settings::check_name;
 
 /// A lane's name: one stream of one pipeline going to one sink. Written `pipeline/stream/sink`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -32,7 +33,7 @@ impl FromStr for LaneId {
         let parse = || {
             let mut parts = text.split('/');
             let (pipeline, stream, sink) = (parts.next()?, parts.next()?, parts.next()?);
-            let complete = parts.next().is_none() && is_name(pipeline) && is_name(sink);
+            let complete = parts.next().is_none() && check_name(pipeline).is_ok() && check_name(sink).is_ok();
             complete.then_some(Self {
                 pipeline: pipeline.to_owned(),
                 stream: stream.parse().ok()?,
@@ -41,14 +42,4 @@ impl FromStr for LaneId {
         };
         parse().ok_or_else(|| LaneIdError(text.to_owned()))
     }
-}
-
-/// Names are what `design.md` section 3 allows, so that they are safe as parts of a path.
-fn is_name(text: &str) -> bool {
-    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte);
-    let outer = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    (1..=63).contains(&text.len())
-        && text.bytes().all(inner)
-        && text.as_bytes().first().is_some_and(outer)
-        && text.as_bytes().last().is_some_and(outer)
 }

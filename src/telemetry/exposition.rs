@@ -56,6 +56,11 @@ const FAMILIES: &[Family] = &[
         samples: Samples::Counter(|lane| lane.map_errors.load(Relaxed)),
     },
     Family {
+        name: "unknown_activities_total",
+        help: "Activities of a type that the mapping's table does not know (see docs/mapping-ecs.md).",
+        samples: Samples::Counter(|lane| lane.unknown_activities.load(Relaxed)),
+    },
+    Family {
         name: "delivered_bytes_total",
         help: "Bytes sent to the sink: request bodies after compression; for Kafka, keys and values.",
         samples: Samples::Counter(|lane| lane.delivered_bytes.load(Relaxed)),

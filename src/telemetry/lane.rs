@@ -129,6 +129,8 @@ pub struct LaneMetrics {
     pub dead_letters: AtomicU64,
     /// `map_errors_total`.
     pub map_errors: AtomicU64,
+    /// `unknown_activities_total`: activities of a type that the mapping's table does not know.
+    pub unknown_activities: AtomicU64,
     /// `delivered_bytes_total`.
     pub delivered_bytes: AtomicU64,
     /// `console_requests_total` by status.
@@ -153,6 +155,7 @@ impl LaneMetrics {
             delivered: AtomicU64::new(0),
             dead_letters: AtomicU64::new(0),
             map_errors: AtomicU64::new(0),
+            unknown_activities: AtomicU64::new(0),
             delivered_bytes: AtomicU64::new(0),
             console_requests: StatusCounts::default(),
             sink_requests: StatusCounts::default(),
@@ -211,10 +214,10 @@ impl LaneMetrics {
 
     /// Changes the state; true when it is another kind of state than before (worth a log line).
     pub fn set_state(&self, now: Timestamp, state: LaneState) -> bool {
-        if let Some(error) = state.error() {
+        let mut current = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(error) = state.error().filter(|_| *current != state) {
             *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, error.to_owned()));
         }
-        let mut current = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let changed = std::mem::discriminant(&*current) != std::mem::discriminant(&state);
         *current = state;
         changed

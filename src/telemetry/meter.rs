@@ -17,11 +17,12 @@ pub struct Meter {
     troubles: Arc<Mutex<Troubles>>,
 }
 
-/// The two ends of a lane fail and recover by themselves; the lane's state is the graver of both.
+/// The parts of a lane fail and recover by themselves; the lane's state is the gravest of theirs.
 #[derive(Debug, Default)]
 struct Troubles {
     console: Option<LaneState>,
     sink: Option<LaneState>,
+    store: Option<LaneState>,
 }
 
 impl Meter {
@@ -65,7 +66,12 @@ impl Meter {
         self.update(|troubles| troubles.console = trouble);
     }
 
-    /// What is wrong at the sink's end (dead letters and checkpoints included), or nothing any more.
+    /// What is wrong with the lane's checkpoints, or nothing any more.
+    pub fn store_trouble(&self, trouble: Option<LaneState>) {
+        self.update(|troubles| troubles.store = trouble);
+    }
+
+    /// What is wrong at the sink's end, dead letters included, or nothing any more.
     pub fn sink_trouble(&self, trouble: Option<LaneState>) {
         self.update(|troubles| troubles.sink = trouble);
     }
@@ -84,10 +90,10 @@ impl Meter {
         let now = self.clock.now();
         let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut troubles);
-        let state = match (&troubles.sink, &troubles.console) {
-            (Some(sink), _) => sink.clone(),
-            (None, Some(console)) => console.clone(),
-            (None, None) => {
+        let Troubles { console, sink, store } = &*troubles;
+        let state = match store.as_ref().or(sink.as_ref()).or(console.as_ref()) {
+            Some(trouble) => trouble.clone(),
+            None => {
                 self.lane.succeeded(now);
                 LaneState::Running
             }

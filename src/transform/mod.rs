@@ -1,11 +1,17 @@
 //! Record → event: ECS, or the record's own bytes, with labels; straight into the output buffer.
 
+mod copy;
+pub mod coverage;
+mod ecs;
+mod json;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::record::Stream;
+use self::ecs::Ecs;
+use crate::record::{Stream, compact};
 pub use crate::settings::Schema;
 
 /// `transform:` of a pipeline file.
@@ -18,6 +24,11 @@ pub struct Settings {
     pub keep_original: Option<bool>,
     /// Written to every event as `labels.NAME`.
     pub labels: BTreeMap<String, String>,
+}
+
+/// Whether the mapping has a row for activities of this type; without one they go by the rule for unknown types.
+pub fn knows_activity_type(id: u32) -> bool {
+    ecs::knows_activity_type(id)
 }
 
 /// Where the records of a mapper come from.
@@ -36,29 +47,73 @@ pub struct Origin {
 #[error("{0}")]
 pub struct MapError(pub String);
 
+/// What a mapper found in a record beside its event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Mapped {
+    /// An activity of a type that the table of activity types does not know: a metric counts them.
+    pub unknown_activity: bool,
+}
+
 /// Maps the records of one lane.
 #[derive(Debug, Clone)]
 pub struct Mapper {
-    _private: (),
+    kind: Kind,
+}
+
+#[derive(Debug, Clone)]
+enum Kind {
+    Ecs(Box<Ecs>),
+    Raw,
 }
 
 impl Mapper {
     /// `schema` is the sink's own, or that of `settings`.
-    pub fn new(_settings: &Settings, _schema: Schema, _origin: Origin) -> Self {
-        Self { _private: () }
+    pub fn new(settings: &Settings, schema: Schema, origin: Origin) -> Self {
+        let kind = match schema {
+            Schema::Ecs => {
+                Kind::Ecs(Box::new(Ecs::new(&origin, &settings.labels, settings.keep_original.unwrap_or(true))))
+            }
+            Schema::Raw => Kind::Raw,
+        };
+        Self { kind }
     }
 
     /// The value of the Kafka header `schema`: `ecs-9.4.0`, `raw`.
     pub fn schema_name(&self) -> &'static str {
-        "raw"
+        match self.kind {
+            Kind::Ecs(_) => ecs::NAME,
+            Kind::Raw => "raw",
+        }
     }
 
     /// Appends exactly one event to `out`, without a line break in or after it.
     ///
     /// # Errors
     /// When the record could not be mapped: what was appended is then an error event that holds the record.
-    pub fn map(&mut self, record: &[u8], out: &mut Vec<u8>) -> Result<(), MapError> {
-        out.extend_from_slice(record);
-        Ok(())
+    pub fn map(&mut self, record: &[u8], out: &mut Vec<u8>) -> Result<Mapped, MapError> {
+        match &mut self.kind {
+            Kind::Ecs(ecs) => {
+                let start = out.len();
+                ecs.map(record, out).map_err(|reason| {
+                    out.truncate(start);
+                    ecs.map_error(record, &reason, out);
+                    MapError(reason)
+                })
+            }
+            Kind::Raw => {
+                out.extend_from_slice(&compact(record));
+                check(record).map(|_| Mapped::default()).map_err(MapError)
+            }
+        }
+    }
+}
+
+/// The record as text, if it is an object in JSON as far as its first byte and its encoding tell.
+fn check(record: &[u8]) -> Result<&str, String> {
+    let text = std::str::from_utf8(record).map_err(|error| format!("the record is not UTF-8: {error}"))?;
+    match text.trim_start().as_bytes().first() {
+        Some(b'{') => Ok(text),
+        Some(_) => Err("the record is not a JSON object".to_owned()),
+        None => Err("the record is empty".to_owned()),
     }
 }

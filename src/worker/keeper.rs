@@ -1,5 +1,5 @@
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
@@ -11,6 +11,7 @@ use tracing::error;
 use super::shared::Shared;
 use super::spec::LaneSpec;
 use crate::lane::LaneEnd;
+use crate::record::Timestamp;
 use crate::telemetry::{LaneMetrics, LaneState, Meter};
 
 /// Rest before a lane that could not be put together, or broke, is tried again.
@@ -52,11 +53,7 @@ impl Keeper {
             let _ = before.await;
         }
         let meter = self.shared.meter(&self.spec);
-        let kept = tokio::select! {
-            kept = self.keep(&meter) => kept,
-            () = self.too_long_after_stop() => Kept::CutOff,
-            () = self.no_progress(&meter.lane) => Kept::GivenUp,
-        };
+        let kept = self.keep(&meter).await;
         meter.lane.give_back_open();
         if self.once.is_none() {
             meter.end();
@@ -65,23 +62,51 @@ impl Keeper {
     }
 
     async fn keep(&self, meter: &Meter) -> Kept {
+        let over = self.over(&meter.lane);
+        tokio::pin!(over);
+        let mut broken = false;
         loop {
             match self.shared.compose(&self.spec, meter, self.first_poll_after, self.once.is_some()) {
-                Ok(lane) => match AbortOnDropHandle::new(tokio::spawn(lane.run(self.stop.clone()))).await {
-                    Ok(end) => return Kept::Ended(end),
-                    Err(panic) => {
-                        let id = &self.spec.id;
-                        error!(pipeline = %id.pipeline, stream = %id.stream, sink = %id.sink, %panic, "the lane broke");
-                        meter.lane.give_back_open();
-                        meter.sink_trouble(Some(LaneState::Stopped(format!("an error of this program: {panic}"))));
+                Ok(lane) => {
+                    if std::mem::take(&mut broken) {
+                        meter.sink_trouble(None);
                     }
-                },
+                    let mut running = AbortOnDropHandle::new(tokio::spawn(lane.run(self.stop.clone())));
+                    let ended = tokio::select! {
+                        ended = &mut running => ended,
+                        kept = &mut over => {
+                            // Another lane of this name may start when this one is gone, and not before.
+                            running.abort();
+                            let _ = running.await;
+                            return kept;
+                        }
+                    };
+                    match ended {
+                        Ok(end) => return Kept::Ended(end),
+                        Err(panic) => {
+                            let id = &self.spec.id;
+                            error!(pipeline = %id.pipeline, stream = %id.stream, sink = %id.sink, %panic, "the lane broke");
+                            meter.lane.give_back_open();
+                            meter.sink_trouble(Some(LaneState::Stopped(format!("an error of this program: {panic}"))));
+                        }
+                    }
+                }
                 Err(error) => meter.sink_trouble(Some(LaneState::Stopped(error.to_string()))),
             }
-            if self.stop.run_until_cancelled(sleep(REST)).await.is_none() {
-                return Kept::Ended(LaneEnd::Drained);
+            broken = true;
+            tokio::select! {
+                () = sleep(REST) => {}
+                () = self.stop.cancelled() => return Kept::Ended(LaneEnd::Drained),
+                kept = &mut over => return kept,
             }
-            meter.sink_trouble(None);
+        }
+    }
+
+    /// Resolves when the lane has to be cut off.
+    async fn over(&self, lane: &LaneMetrics) -> Kept {
+        tokio::select! {
+            () = self.too_long_after_stop() => Kept::CutOff,
+            () = self.no_progress(lane) => Kept::GivenUp,
         }
     }
 
@@ -92,17 +117,35 @@ impl Keeper {
 
     async fn no_progress(&self, lane: &LaneMetrics) {
         let Some(patience) = self.once else { return std::future::pending().await };
-        let progress =
-            || [&lane.pulled, &lane.delivered, &lane.dead_letters].map(|counter| counter.load(Ordering::Relaxed));
-        let (mut last, mut at) = (progress(), Instant::now());
+        let (mut last, mut at) = (Progress::default(), Instant::now());
         loop {
             sleep(GLANCE.min(patience)).await;
-            let now = progress();
+            let now = last.after(lane);
             if now != last {
                 (last, at) = (now, Instant::now());
             } else if at.elapsed() >= patience {
                 return;
             }
+        }
+    }
+}
+
+/// How far a lane has come, for whoever waits for it.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+struct Progress {
+    pulled: u64,
+    settled: u64,
+    complete_until: Option<Timestamp>,
+}
+
+impl Progress {
+    /// Pulling is progress only while nothing fails: a lane that sees whether its sink is there again pulls each time.
+    fn after(&self, lane: &LaneMetrics) -> Self {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Self {
+            pulled: if lane.state().is_up() { count(&lane.pulled) } else { self.pulled },
+            settled: count(&lane.delivered) + count(&lane.dead_letters),
+            complete_until: lane.complete_until(),
         }
     }
 }

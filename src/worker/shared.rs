@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use super::spec::LaneSpec;
 use super::{Options, StartError};
-use crate::console::{Client, DEFAULT_REQUESTS_PER_SECOND, HttpTransport, LimiterKey, Limiters, Transport};
+use crate::console::{Client, Limiters};
 use crate::lane::{Budget, Lane};
-use crate::settings::{ClientError, HttpSettings, Period};
+use crate::settings::ClientError;
 use crate::sink::dead_letters::DeadLetters;
 use crate::sink::deliver::{Delivery, Health};
+use crate::sink::throttle::Throttle;
 use crate::sink::{self, BuildError};
 use crate::state::{FileStore, Store};
 use crate::telemetry::{Meter, Telemetry};
@@ -66,6 +67,13 @@ impl Shared {
         }))
     }
 
+    /// Brings the process's own gauges up to date.
+    pub fn refresh_gauges(&self) {
+        let gauge = |count| i64::try_from(count).unwrap_or(i64::MAX);
+        self.telemetry.process().in_flight_bytes().set(gauge(self.budget.used()));
+        self.telemetry.process().kafka_clients().set(gauge(self.sinks.kafka_clients()));
+    }
+
     /// The time of day.
     pub fn clock(&self) -> Clock {
         self.options.clock
@@ -113,6 +121,7 @@ impl Shared {
             meter: meter.clone(),
             clock: self.clock(),
             health: Health::default(),
+            throttle: Throttle::new(spec.sink.concurrency()),
         });
         Ok(Lane {
             id: spec.id.clone(),
@@ -150,13 +159,10 @@ impl Shared {
         {
             return Ok(client);
         }
-        let transport = match &self.options.transport {
-            Some(transport) => transport.clone(),
-            None => http_transport(settings)?,
-        };
-        let key = LimiterKey { host: settings.url.host().to_owned(), token: settings.token.reference() };
-        let limiter = self.limiters.join(key, settings.requests_per_second.unwrap_or(DEFAULT_REQUESTS_PER_SECOND));
-        let client = Arc::new(Client::new(settings, transport, limiter, self.clock()));
+        let client = Arc::new(match &self.options.transport {
+            Some(transport) => Client::new(settings, transport.clone(), self.limiters.join_as(settings), self.clock()),
+            None => Client::connect(settings, &self.limiters, self.clock())?,
+        });
         clients.retain(|_, (_, client)| client.strong_count() > 0);
         clients.insert(pipeline.to_owned(), (settings.clone(), Arc::downgrade(&client)));
         Ok(client)
@@ -171,10 +177,4 @@ impl Shared {
 /// Where dead letters are kept beside the state in `directory`.
 pub fn default_dead_letters(directory: &Path) -> std::path::PathBuf {
     directory.join("dead-letters")
-}
-
-fn http_transport(settings: &console::Settings) -> Result<Arc<dyn Transport>, ClientError> {
-    let timeout = settings.timeout.unwrap_or(Period(Client::DEFAULT_TIMEOUT));
-    let http = HttpSettings { tls: settings.tls.clone(), proxy: settings.proxy.clone(), timeout };
-    Ok(Arc::new(HttpTransport::new(http.client()?)))
 }

@@ -28,6 +28,8 @@ pub struct Supervisor {
     watch: Watch,
     stop: CancellationToken,
     pipelines: HashMap<String, Running>,
+    /// Lanes that were told to stop and may not have ended: the next lane of their name waits for them.
+    ending: HashMap<LaneId, JoinHandle<Kept>>,
     /// Files that the pages know of.
     told: HashSet<PathBuf>,
 }
@@ -47,6 +49,14 @@ struct Slot {
     keeper: JoinHandle<Kept>,
 }
 
+impl Slot {
+    /// Asks the lane to stop; it drains by itself.
+    fn retire(self) -> JoinHandle<Kept> {
+        self.stop.cancel();
+        self.keeper
+    }
+}
+
 impl Supervisor {
     /// Nothing runs yet.
     pub fn new(shared: Arc<Shared>, stop: CancellationToken) -> Self {
@@ -54,7 +64,8 @@ impl Supervisor {
         // Watching begins before the first look, so that no change falls between the two.
         let watch = Watch::new(paths, defaults);
         let files = Files::new(paths, defaults);
-        Self { shared, files, watch, stop, pipelines: HashMap::new(), told: HashSet::new() }
+        let (pipelines, ending, told) = (HashMap::new(), HashMap::new(), HashSet::new());
+        Self { shared, files, watch, stop, pipelines, ending, told }
     }
 
     /// Reads the files and starts their lanes.
@@ -73,23 +84,18 @@ impl Supervisor {
             tokio::select! {
                 () = stop.cancelled() => break,
                 scan = self.watch.changed() => self.rescan(scan).await,
-                _ = tick.tick() => self.refresh(),
+                _ = tick.tick() => self.shared.refresh_gauges(),
             }
         }
         self.shared.telemetry.health().draining();
         let names: Vec<String> = self.pipelines.keys().cloned().collect();
-        let ending: Vec<_> = names.iter().flat_map(|name| self.stop_pipeline(name)).collect();
-        info!(lanes = ending.len(), "draining");
+        names.iter().for_each(|name| self.stop_pipeline(name));
+        info!(lanes = self.ending.len(), "draining");
         let mut cut_off = 0;
-        for keeper in ending {
+        for keeper in std::mem::take(&mut self.ending).into_values() {
             cut_off += usize::from(matches!(keeper.await, Ok(Kept::CutOff)));
         }
         info!(cut_off, "drained");
-    }
-
-    fn refresh(&self) {
-        let in_flight = i64::try_from(self.shared.budget.used()).unwrap_or(i64::MAX);
-        self.shared.telemetry.process().in_flight_bytes().set(in_flight);
     }
 
     async fn rescan(&mut self, scan: Scan) {
@@ -110,14 +116,16 @@ impl Supervisor {
     }
 
     fn apply(&mut self, changes: Changes) {
+        self.ending.retain(|_, keeper| !keeper.is_finished());
         for name in &changes.stopped {
             info!(pipeline = %name, "pipeline removed");
             self.stop_pipeline(name);
         }
-        let starting = changes.started.iter().map(|pipeline| LaneSpec::of(pipeline).len()).sum();
-        for pipeline in changes.started.iter().chain(&changes.changed) {
+        let starting = changes.started.iter().chain(&changes.changed);
+        let lanes = starting.clone().map(|pipeline| LaneSpec::of(pipeline).len()).sum();
+        for pipeline in starting {
             info!(pipeline = %pipeline.name, enabled = pipeline.enabled, "pipeline loaded");
-            self.run_pipeline(pipeline, starting);
+            self.run_pipeline(pipeline, lanes);
         }
         for broken in &changes.broken {
             log_problems(&broken.problems);
@@ -138,6 +146,7 @@ impl Supervisor {
     }
 
     /// Brings the lanes of `pipeline` in line with it: those whose settings are as before go on undisturbed.
+    /// `starting` lanes in all may start now.
     fn run_pipeline(&mut self, pipeline: &Arc<Pipeline>, starting: usize) {
         let specs = LaneSpec::of(pipeline);
         let running = self.pipelines.entry(pipeline.name.clone()).or_default();
@@ -145,21 +154,18 @@ impl Supervisor {
             running.lanes.keys().filter(|id| specs.iter().all(|spec| spec.id != **id)).cloned().collect();
         for id in gone {
             if let Some(slot) = running.lanes.remove(&id) {
-                slot.stop.cancel();
+                self.ending.insert(id, slot.retire());
             }
         }
         for spec in specs {
-            let before = match running.lanes.remove(&spec.id) {
-                Some(slot) if slot.spec == spec && !slot.keeper.is_finished() => {
+            if let Some(slot) = running.lanes.remove(&spec.id) {
+                if slot.spec == spec && !slot.keeper.is_finished() {
                     running.lanes.insert(spec.id.clone(), slot);
                     continue;
                 }
-                Some(slot) => {
-                    slot.stop.cancel();
-                    Some(slot.keeper)
-                }
-                None => None,
-            };
+                self.ending.insert(spec.id.clone(), slot.retire());
+            }
+            let before = self.ending.remove(&spec.id);
             let stop = CancellationToken::new();
             let keeper = Keeper {
                 first_poll_after: self.shared.first_poll_after(starting, spec.pull.interval),
@@ -178,14 +184,10 @@ impl Supervisor {
         }
     }
 
-    fn stop_pipeline(&mut self, name: &str) -> Vec<JoinHandle<Kept>> {
-        let Some(running) = self.pipelines.remove(name) else { return Vec::new() };
+    fn stop_pipeline(&mut self, name: &str) {
+        let Some(running) = self.pipelines.remove(name) else { return };
         running.expiry.cancel();
-        let stop = |slot: Slot| {
-            slot.stop.cancel();
-            slot.keeper
-        };
-        running.lanes.into_values().map(stop).collect()
+        self.ending.extend(running.lanes.into_iter().map(|(id, slot)| (id, slot.retire())));
     }
 
     /// What the status page and the metric `pipelines` say of each file.

@@ -1,1 +1,304 @@
-//! x
+//! What a change of files means for what runs.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use s1_forwarder::pipeline::{Changes, Files, Scan, Watch, load};
+
+/// A directory of pipeline files and what is known of it.
+struct Scene {
+    directory: tempfile::TempDir,
+    files: Files,
+}
+
+impl Scene {
+    fn new(files: &[(&str, &str)]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            fs::write(directory.path().join(name), text).unwrap();
+        }
+        let scanned = Files::new(&[directory.path().to_owned()], None);
+        Self { directory, files: scanned }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.path(name), text).unwrap();
+    }
+
+    fn scan(&mut self) -> String {
+        summary(&self.files.rescan(&Scan::All), self.directory.path())
+    }
+
+    fn running(&self) -> Vec<&str> {
+        self.files.running().map(|pipeline| pipeline.name.as_str()).collect()
+    }
+}
+
+/// `+started ~changed -stopped !broken(kept) ^mended`, in that order.
+fn summary(changes: &Changes, root: &Path) -> String {
+    let short = |path: &Path| path.strip_prefix(root).unwrap_or(path).display().to_string();
+    let mut words: Vec<String> = Vec::new();
+    words.extend(changes.started.iter().map(|pipeline| format!("+{}", pipeline.name)));
+    words.extend(changes.changed.iter().map(|pipeline| format!("~{}", pipeline.name)));
+    words.extend(changes.stopped.iter().map(|name| format!("-{name}")));
+    words.extend(changes.broken.iter().map(|broken| {
+        assert!(!broken.problems.is_empty(), "{broken:?}");
+        format!("!{}({})", short(&broken.path), broken.kept.as_deref().unwrap_or(""))
+    }));
+    words.extend(changes.mended.iter().map(|path| format!("^{}", short(path))));
+    words.join(" ")
+}
+
+fn pipeline(interval: &str) -> String {
+    format!(
+        "console: {{ url: https://console.example, token: {{ env: TOKEN }} }}\n\
+         streams: {{ threats: {{ interval: {interval} }} }}\nsinks: [{{ type: stdout }}]\n"
+    )
+}
+
+fn named(name: &str, interval: &str) -> String {
+    format!("name: {name}\n{}", pipeline(interval))
+}
+
+#[test]
+fn a_file_added_changed_broken_mended_and_removed() {
+    let mut scene = Scene::new(&[("acme.yaml", &pipeline("60s")), ("globex.yml", &pipeline("60s"))]);
+    assert_eq!(scene.scan(), "+acme +globex");
+    assert_eq!(scene.scan(), "");
+    scene.write("initech.yaml", &pipeline("60s"));
+    assert_eq!(scene.scan(), "+initech");
+    scene.write("acme.yaml", &pipeline("30s"));
+    assert_eq!(scene.scan(), "~acme");
+    scene.write("acme.yaml", &format!("# a comment changes nothing\n{}", pipeline("30s")));
+    assert_eq!(scene.scan(), "");
+    scene.write("acme.yaml", "console: [\n");
+    assert_eq!(scene.scan(), "!acme.yaml(acme)");
+    assert_eq!((scene.scan().as_str(), scene.files.invalid()), ("", 1));
+    assert_eq!(scene.running(), ["acme", "globex", "initech"]);
+    scene.write("acme.yaml", &pipeline("30s"));
+    assert_eq!(scene.scan(), "^acme.yaml");
+    scene.write("acme.yaml", &pipeline("20s"));
+    assert_eq!(scene.scan(), "~acme");
+    fs::remove_file(scene.path("acme.yaml")).unwrap();
+    assert_eq!(scene.scan(), "-acme");
+}
+
+#[test]
+fn a_broken_file_that_is_removed_stops_what_it_kept_running() {
+    let mut scene = Scene::new(&[("acme.yaml", &pipeline("60s"))]);
+    scene.scan();
+    scene.write("acme.yaml", "nonsense");
+    assert_eq!(scene.scan(), "!acme.yaml(acme)");
+    fs::remove_file(scene.path("acme.yaml")).unwrap();
+    assert_eq!(scene.scan(), "-acme");
+}
+
+#[test]
+fn at_start_an_invalid_file_is_not_run_and_the_others_are() {
+    let mut scene = Scene::new(&[("acme.yaml", "nonsense"), ("globex.yaml", &pipeline("60s"))]);
+    assert_eq!(scene.scan(), "+globex !acme.yaml()");
+    scene.write("acme.yaml", &pipeline("60s"));
+    assert_eq!(scene.scan(), "+acme ^acme.yaml");
+}
+
+#[test]
+fn of_two_files_of_one_name_neither_runs_at_start() {
+    let mut scene = Scene::new(&[("a.yaml", &named("acme", "60s")), ("b.yaml", &named("acme", "60s"))]);
+    assert_eq!(scene.scan(), "!a.yaml() !b.yaml()");
+    let problems = scene.files.problems();
+    assert_eq!(problems.len(), 2, "{problems:?}");
+    assert!(problems[0].to_string().contains("a.yaml:1:7: name: the pipeline's name `acme` is also that of"));
+    fs::remove_file(scene.path("b.yaml")).unwrap();
+    assert_eq!(scene.scan(), "+acme ^a.yaml");
+}
+
+#[test]
+fn of_two_files_of_one_name_the_running_one_stays() {
+    let mut scene = Scene::new(&[("a.yaml", &named("acme", "60s"))]);
+    assert_eq!(scene.scan(), "+acme");
+    scene.write("0.yaml", &named("acme", "30s"));
+    assert_eq!(scene.scan(), "!0.yaml()");
+    // It may still change while the other is there, and even be broken.
+    scene.write("a.yaml", &named("acme", "20s"));
+    assert_eq!(scene.scan(), "~acme");
+    scene.write("a.yaml", "nonsense");
+    assert_eq!(scene.scan(), "!a.yaml(acme)");
+    fs::remove_file(scene.path("a.yaml")).unwrap();
+    assert_eq!(scene.scan(), "~acme ^0.yaml");
+}
+
+#[test]
+fn a_file_gives_up_its_name_only_for_one_that_it_gets() {
+    let mut scene = Scene::new(&[("a.yaml", &named("acme", "60s")), ("b.yaml", &named("globex", "60s"))]);
+    assert_eq!(scene.scan(), "+acme +globex");
+    scene.write("a.yaml", &named("globex", "60s"));
+    assert_eq!(scene.scan(), "!a.yaml(acme)");
+    assert_eq!(scene.running(), ["acme", "globex"]);
+    scene.write("a.yaml", &named("initech", "60s"));
+    assert_eq!(scene.scan(), "+initech -acme ^a.yaml");
+    // A name that was freed can be taken in the same breath.
+    scene.write("a.yaml", &named("umbrella", "60s"));
+    scene.write("b.yaml", &named("initech", "60s"));
+    scene.scan();
+    assert_eq!(scene.running(), ["initech", "umbrella"]);
+}
+
+#[test]
+fn a_renamed_file_with_a_fixed_name_goes_on() {
+    let mut scene = Scene::new(&[("a.yaml", &named("acme", "60s"))]);
+    scene.scan();
+    fs::rename(scene.path("a.yaml"), scene.path("z.yaml")).unwrap();
+    assert_eq!(scene.scan(), "~acme");
+    assert_eq!(scene.files.running().next().unwrap().path, scene.path("z.yaml"));
+}
+
+#[test]
+fn a_directory_that_vanishes_stops_nothing() {
+    let mut scene = Scene::new(&[("acme.yaml", &pipeline("60s"))]);
+    scene.scan();
+    let away = scene.directory.path().with_extension("away");
+    fs::rename(scene.directory.path(), &away).unwrap();
+    let found = scene.scan();
+    assert!(found.starts_with('!') && !found.contains("-acme"), "{found}");
+    assert_eq!(scene.running(), ["acme"]);
+    fs::rename(&away, scene.directory.path()).unwrap();
+    assert!(scene.scan().starts_with('^'));
+}
+
+#[test]
+fn a_single_file_that_is_removed_stops_its_pipeline() {
+    let scene = Scene::new(&[("acme.yaml", &pipeline("60s"))]);
+    let mut files = Files::new(&[scene.path("acme.yaml")], None);
+    assert_eq!(files.rescan(&Scan::All).started.len(), 1);
+    fs::remove_file(scene.path("acme.yaml")).unwrap();
+    assert_eq!(files.rescan(&Scan::All).stopped, ["acme"]);
+    scene.write("acme.yaml", &pipeline("60s"));
+    assert_eq!(files.rescan(&Scan::All).started.len(), 1);
+}
+
+#[test]
+fn a_change_of_the_same_size_within_a_moment_is_seen() {
+    let mut scene = Scene::new(&[("acme.yaml", &pipeline("60s"))]);
+    scene.scan();
+    for interval in ["61s", "62s", "63s"] {
+        scene.write("acme.yaml", &pipeline(interval));
+        assert_eq!(scene.scan(), "~acme", "{interval}");
+    }
+}
+
+/// A ConfigMap's files are symlinks into a directory that is swapped as a whole.
+#[test]
+fn a_config_map_is_followed_through_its_swap() {
+    let root = tempfile::tempdir().unwrap();
+    let version = |name: &str, interval: &str| {
+        fs::create_dir(root.path().join(name)).unwrap();
+        fs::write(root.path().join(name).join("acme.yaml"), pipeline(interval)).unwrap();
+    };
+    version("..2026_01", "60s");
+    symlink("..2026_01", root.path().join("..data")).unwrap();
+    symlink("..data/acme.yaml", root.path().join("acme.yaml")).unwrap();
+    let mut files = Files::new(&[root.path().to_owned()], None);
+    assert_eq!(summary(&files.rescan(&Scan::All), root.path()), "+acme");
+    version("..2026_02", "30s");
+    symlink("..2026_02", root.path().join("..data_tmp")).unwrap();
+    fs::rename(root.path().join("..data_tmp"), root.path().join("..data")).unwrap();
+    assert_eq!(summary(&files.rescan(&Scan::All), root.path()), "~acme");
+    assert_eq!(files.running().count(), 1);
+}
+
+#[test]
+fn defaults_are_inherited_and_their_change_reaches_every_pipeline() {
+    let scene = Scene::new(&[
+        (
+            "acme.yaml",
+            "console: { url: https://acme.example, token: { file: acme.token } }\nstreams: { threats: { since: 7d } }\n",
+        ),
+        ("globex.yaml", "console: { url: https://globex.example }\nsinks: [{ type: file, path: out }]\n"),
+    ]);
+    let elsewhere = tempfile::tempdir().unwrap();
+    let defaults = elsewhere.path().join("defaults.yaml");
+    let write = |interval: &str| {
+        let text = format!(
+            "console: {{ token: {{ file: shared.token }}, requests_per_second: 2 }}\n\
+             streams: {{ threats: {{ interval: {interval}, since: 1d }} }}\nsinks: [{{ type: stdout }}]\n"
+        );
+        fs::write(&defaults, text).unwrap();
+    };
+    write("45s");
+    let mut files = Files::new(&[scene.directory.path().to_owned()], Some(&defaults));
+    let changes = files.rescan(&Scan::All);
+    assert_eq!(summary(&changes, scene.directory.path()), "+acme +globex", "{:?}", files.problems());
+    let (acme, globex) = (&changes.started[0], &changes.started[1]);
+    let reference = |token: &s1_forwarder::settings::Secret| token.reference();
+    assert_eq!(reference(&acme.console.token), format!("file:{}", scene.path("acme.token").display()));
+    assert_eq!(reference(&globex.console.token), format!("file:{}", elsewhere.path().join("shared.token").display()));
+    assert_eq!(acme.console.requests_per_second, Some(2.0));
+    let threats = acme.streams.threats.as_ref().unwrap();
+    assert_eq!(threats.interval.unwrap().to_string(), "45s");
+    assert_eq!(threats.since.map(|since| serde_json::to_string(&since).unwrap()), Some("\"7d\"".to_owned()));
+    assert_eq!((acme.sinks[0].name(), globex.sinks[0].name()), ("stdout", "file"));
+
+    write("50s");
+    assert_eq!(summary(&files.rescan(&Scan::All), scene.directory.path()), "~acme ~globex");
+    fs::write(&defaults, "consol: {}\nname: all\nstreams: { threats: { intervall: 5s } }\n").unwrap();
+    let changes = files.rescan(&Scan::All);
+    assert!(changes.is_empty() && changes.broken.len() == 1 && changes.broken[0].problems.len() == 3, "{changes:?}");
+    assert!(files.rescan(&Scan::All).broken.is_empty(), "what was told is not told again");
+    assert_eq!(files.running().count(), 2);
+
+    let at_start = load(&[scene.directory.path().to_owned()], Some(&defaults));
+    assert!(
+        at_start.pipelines.is_empty(),
+        "without the defaults they would be something else than they are meant to be"
+    );
+}
+
+/// Reloading one file looks at no other.
+#[test]
+fn a_change_is_found_by_its_path_alone() {
+    let mut scene = Scene::new(&[("acme.yaml", &pipeline("60s")), ("globex.yaml", &pipeline("60s"))]);
+    scene.scan();
+    scene.write("acme.yaml", &pipeline("30s"));
+    scene.write("globex.yaml", &pipeline("30s"));
+    let only = Scan::Paths([scene.path("acme.yaml")].into());
+    let changes = scene.files.rescan(&only);
+    assert_eq!(summary(&changes, scene.directory.path()), "~acme");
+    assert_eq!(scene.scan(), "~globex");
+}
+
+#[tokio::test]
+async fn the_watch_tells_of_changes_and_of_nothing_else() {
+    let scene = Scene::new(&[("acme.yaml", &pipeline("60s"))]);
+    let paths = [scene.directory.path().to_owned()];
+    let mut watch = Watch::new(&paths, None);
+    // Reading is no change.
+    let mut files = Files::new(&paths, None);
+    files.rescan(&Scan::All);
+    let quiet = tokio::time::timeout(Duration::from_secs(1), watch.changed()).await;
+    assert!(quiet.is_err(), "{quiet:?}");
+
+    scene.write("acme.yaml", &pipeline("30s"));
+    let scan = tokio::time::timeout(Duration::from_secs(8), watch.changed()).await.unwrap();
+    assert_eq!(scan, Scan::Paths([scene.path("acme.yaml")].into()));
+    assert_eq!(files.rescan(&scan).changed.len(), 1);
+
+    // A swapped directory may mean anything.
+    fs::create_dir(scene.path("..data")).unwrap();
+    let scan = tokio::time::timeout(Duration::from_secs(8), watch.changed()).await.unwrap();
+    assert_eq!(scan, Scan::All);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_notifies_nobody_is_looked_at_every_ten_seconds() {
+    let mut watch = Watch::new(&["/nonexistent/pipelines".into()], None);
+    let start = tokio::time::Instant::now();
+    assert_eq!(watch.changed().await, Scan::All);
+    assert_eq!(watch.changed().await, Scan::All);
+    assert_eq!(start.elapsed().as_secs(), 20);
+}

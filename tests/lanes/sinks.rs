@@ -1,7 +1,7 @@
 //! The sink's side: refusals for now and for good, partial acceptance, dead for a while, checkpoints in order.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use s1_forwarder::emulator::Kind;
@@ -192,37 +192,106 @@ async fn what_is_too_large_is_halved() {
     assert_eq!(running.metrics.dead_letters.load(Ordering::Relaxed), oversized as u64);
 }
 
-/// A write that waits for `--checkpoint-interval` says what is true when it is made, not when it became due.
 #[tokio::test(start_paused = true)]
-async fn a_checkpoint_that_waited_holds_everything_settled_meanwhile() {
-    let world = World::new(|setup| setup.activities = 2_000);
-    let sink = MemorySink::new(world.clock, |_, _| None);
-    let mut lane = world.lane(world.pull(Stream::Activities), "siem", sink.clone());
-    lane.checkpoint_interval = Duration::from_secs(5);
-    let running = world.start(lane);
-    sleep(Duration::from_millis(6_000)).await;
-    running.task.abort();
-    let _ = running.task.await;
-    assert_eq!(sink.total(), 2_000);
+async fn a_retry_after_is_honoured_even_when_it_is_longer_than_the_patience() {
+    let world = World::new(|setup| setup.activities = 100);
+    let sink = MemorySink::new(world.clock, |attempt, _| {
+        let after = Some(Duration::from_secs(300));
+        (attempt == 0).then(|| Outcome::RetryLater { reason: "429".to_owned(), after })
+    });
     let running = world.start(world.lane(world.pull(Stream::Activities), "siem", sink.clone()));
-    sleep(Duration::from_secs(10)).await;
+    sleep(Duration::from_secs(290)).await;
+    assert_eq!(sink.attempts.load(Ordering::Relaxed), 1);
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(sink.total(), 100);
     running.drain().await;
-    assert_eq!(sink.total(), 2_000, "the second write was made after the last batch");
 }
 
-/// Batches that were taken while another one stopped the lane are stored before the lane's rest is over.
 #[tokio::test(start_paused = true)]
-async fn what_is_settled_when_a_lane_stops_is_stored_while_it_rests() {
-    let world = World::new(|setup| setup.activities = 1_000);
-    let sink =
-        MemorySink::new(world.clock, |attempt, _| (attempt == 4).then(|| Outcome::Unauthorized("401".to_owned())));
+async fn a_retry_after_of_nothing_is_no_invitation_to_hammer() {
+    let world = World::new(|setup| setup.activities = 100);
+    let sink = MemorySink::new(world.clock, |_, _| {
+        Some(Outcome::RetryLater { reason: "503".to_owned(), after: Some(Duration::ZERO) })
+    });
     let running = world.start(world.lane(world.pull(Stream::Activities), "siem", sink.clone()));
-    sleep(Duration::from_secs(20)).await;
-    assert!(matches!(running.metrics.state(), LaneState::SinkRefused(_)));
+    sleep(Duration::from_secs(300)).await;
+    let attempts = sink.attempts.load(Ordering::Relaxed);
+    assert!(attempts < 60, "{attempts} attempts in five minutes");
     running.task.abort();
-    let _ = running.task.await;
-    let running = world.start(world.lane(world.pull(Stream::Activities), "siem", sink.clone()));
-    sleep(Duration::from_secs(20)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn checkpoints_may_be_collected_and_are_written_at_the_end() {
+    let world = World::new(|setup| setup.activities = 3_000);
+    let sink = MemorySink::new(world.clock, |_, _| None);
+    let mut lane = world.lane(world.pull(Stream::Activities), "siem", sink.clone());
+    lane.checkpoint_interval = Duration::from_secs(3600);
+    let running = world.start(lane);
+    sleep(Duration::from_secs(120)).await;
+    assert_eq!(sink.total(), 3_000, "polling does not wait for the store");
+    assert_eq!(world.checkpoint(Stream::Activities, "siem").unwrap().position.key_count(), 0, "not written yet");
     running.drain().await;
-    assert_eq!((sink.total(), sink.counts().len()), (1_000, 1_000));
+    let mut again = world.lane(world.pull(Stream::Activities), "siem", sink.clone());
+    again.once = true;
+    world.start(again).task.await.unwrap();
+    assert_eq!(sink.total(), 3_000, "written at the end");
+}
+
+/// A sink that bears two requests at a time and refuses the others gets two, after it got four; when it bears four again it
+/// gets them.
+#[tokio::test(start_paused = true)]
+async fn a_sink_that_throttles_gets_fewer_requests_and_slowly_more_again() {
+    let world = World::new(|setup| setup.activities = 60_000);
+    let bears = Arc::new(AtomicUsize::new(4));
+    let told = bears.clone();
+    let sink = MemorySink::new(world.clock, |_, _| None);
+    let seen = Arc::downgrade(&sink);
+    sink.judge_by(move |_, _| {
+        let parallel = seen.upgrade().unwrap().parallel_now();
+        let busy = parallel > told.load(Ordering::Relaxed);
+        busy.then(|| Outcome::RetryLater { reason: "429".to_owned(), after: Some(Duration::from_secs(1)) })
+    });
+    let mut lane = world.lane(world.pull(Stream::Activities), "siem", sink.clone());
+    lane.once = true;
+    let running = world.start(lane);
+    let phase = async |until: usize| {
+        sink.parallel.lock().unwrap().clear();
+        while sink.total() < until {
+            sleep(Duration::from_millis(10)).await;
+        }
+        sink.parallel.lock().unwrap().clone()
+    };
+    let of = |parallel: &[usize], many: usize| parallel.iter().filter(|now| **now >= many).count();
+    let free = phase(15_000).await;
+    assert!(of(&free, 4) > free.len() / 5, "{free:?}");
+    bears.store(1, Ordering::Relaxed);
+    let throttled = phase(30_000).await;
+    assert!(of(&throttled, 3) < throttled.len() / 10, "{throttled:?}");
+    bears.store(4, Ordering::Relaxed);
+    let freed = phase(45_000).await;
+    assert!(of(&freed, 4) > freed.len() / 5, "{freed:?}");
+    running.task.await.unwrap();
+    assert_eq!((sink.total(), sink.counts().len()), (60_000, 60_000));
+    assert_books_balance(&running.metrics);
+}
+
+/// One batch of four is told to wait half an hour: the others wait as well, over all the times that the lane looks after it.
+#[tokio::test(start_paused = true)]
+async fn retry_after_holds_the_whole_lane() {
+    let world = World::new(|setup| setup.activities = 2_000);
+    let begun = Instant::now();
+    let half_an_hour = Duration::from_secs(1_800);
+    let sink = MemorySink::new(world.clock, move |attempt, _| {
+        (attempt == 7).then(|| Outcome::RetryLater { reason: "429".to_owned(), after: Some(half_an_hour) })
+    });
+    let mut lane = world.lane(world.pull(Stream::Activities), "siem", sink.clone());
+    lane.once = true;
+    let running = world.start(lane);
+    sleep(Duration::from_secs(1_500)).await;
+    assert!(sink.attempts.load(Ordering::Relaxed) <= 7 + 4, "only what was on the wire already");
+    assert_eq!(world.budget.used(), 0);
+    running.task.await.unwrap();
+    assert!(begun.elapsed() >= half_an_hour);
+    assert_eq!((sink.total(), sink.counts().len()), (2_000, 2_000));
+    assert_books_balance(&running.metrics);
 }

@@ -16,6 +16,7 @@ use s1_forwarder::settings::Schema;
 use s1_forwarder::sink::dead_letters::DeadLetters;
 use s1_forwarder::sink::deliver::{Delivery, Health};
 use s1_forwarder::sink::settings::RetrySettings;
+use s1_forwarder::sink::throttle::Throttle;
 use s1_forwarder::sink::{Attempt, Batch, Limits, Outcome, Probe, Sink};
 use s1_forwarder::source::{Checkpoint, Pull, Since};
 use s1_forwarder::state::{LaneId, StateError, Store};
@@ -113,6 +114,7 @@ impl World {
                 meter,
                 clock: self.clock,
                 health: Health::default(),
+                throttle: Throttle::new(4),
             }),
             limits,
             flush: Duration::from_secs(1),
@@ -258,6 +260,9 @@ pub struct MemorySink {
     pub attempts: AtomicUsize,
     pub limits: Limits,
     pub delay: Duration,
+    /// Attempts under way when each one begins, itself included.
+    pub parallel: Mutex<Vec<usize>>,
+    under_way: AtomicUsize,
     clock: Clock,
     judge: Mutex<Judge>,
 }
@@ -273,11 +278,23 @@ impl MemorySink {
         Arc::new(Self {
             taken: Mutex::default(),
             attempts: AtomicUsize::new(0),
-            limits: Limits { events: 100, bytes: 1 << 20, event_bytes: 1 << 20, copies: 1 },
+            limits: Limits { events: 100, bytes: 1 << 20, event_bytes: 1 << 20, ..Limits::NONE },
             delay: Duration::from_millis(20),
+            parallel: Mutex::default(),
+            under_way: AtomicUsize::new(0),
             clock,
             judge: Mutex::new(Box::new(judge)),
         })
+    }
+
+    /// Replaces the judge.
+    pub fn judge_by(&self, judge: impl FnMut(usize, &Batch) -> Option<Outcome> + Send + 'static) {
+        *self.judge.lock().unwrap() = Box::new(judge);
+    }
+
+    /// Attempts under way now.
+    pub fn parallel_now(&self) -> usize {
+        self.under_way.load(Ordering::Relaxed)
     }
 
     /// How often each identity was taken.
@@ -301,8 +318,11 @@ impl Sink for MemorySink {
 
     fn send<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Attempt> {
         Box::pin(async move {
+            let parallel = self.under_way.fetch_add(1, Ordering::Relaxed) + 1;
+            self.parallel.lock().unwrap().push(parallel);
             sleep(self.delay).await;
             let outcome = (self.judge.lock().unwrap())(self.attempts.fetch_add(1, Ordering::Relaxed), batch);
+            self.under_way.fetch_sub(1, Ordering::Relaxed);
             let spared: Vec<usize> = match &outcome {
                 None | Some(Outcome::Delivered) => Vec::new(),
                 Some(Outcome::Partial { rejected, retry, .. }) => {

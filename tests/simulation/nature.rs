@@ -210,7 +210,7 @@ impl Nature {
             version.time >= since.micros()
                 && version.time < before.micros()
                 && version.visible - version.time <= micros(self.overlap)
-                && (lane.exclude.is_empty() || !version.excluded)
+                && (!version.excluded || lane.exclude.is_empty())
         });
         owed.cloned().collect()
     }

@@ -15,6 +15,7 @@ use s1_forwarder::sink::Sink;
 use s1_forwarder::sink::dead_letters::DeadLetters;
 use s1_forwarder::sink::deliver::{Delivery, Health};
 use s1_forwarder::sink::settings::RetrySettings;
+use s1_forwarder::sink::throttle::Throttle;
 use s1_forwarder::source::Pull;
 use s1_forwarder::state::LaneId;
 use s1_forwarder::telemetry::{DropReason, LaneMetrics, Meter, Telemetry};
@@ -143,6 +144,7 @@ impl Process {
                 meter,
                 clock: self.clock,
                 health: Health::default(),
+                throttle: Throttle::new(plan.concurrency),
             }),
             limits,
             flush: plan.flush,

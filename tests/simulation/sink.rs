@@ -202,7 +202,13 @@ impl Destination {
 impl Sink for Destination {
     fn limits(&self) -> Limits {
         let plan = &self.lane.plan;
-        Limits { events: plan.events, bytes: plan.bytes, event_bytes: plan.event_bytes, copies: plan.copies }
+        Limits {
+            events: plan.events,
+            bytes: plan.bytes,
+            event_bytes: plan.event_bytes,
+            copies: plan.copies,
+            ..Limits::NONE
+        }
     }
 
     fn send<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Attempt> {

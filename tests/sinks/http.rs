@@ -4,7 +4,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use s1_forwarder::record::Stream;
-use s1_forwarder::sink::{Attempt, Outcome, Probe};
+use s1_forwarder::sink::{Attempt, Batch, Outcome, Probe};
 use serde_json::{Value, json};
 
 use crate::support::batches::{batch, context, push, sink, sink_in};
@@ -310,17 +310,6 @@ async fn connections_lost_again_and_again_split_the_batch() {
 }
 
 #[tokio::test]
-async fn what_framing_makes_too_large_is_not_sent() {
-    let receiver = Receiver::start(Rules::default()).await;
-    let lane = sink(keys(&receiver, json!({ "batch": { "bytes": 1_000 }, "envelope": true })));
-    assert!(matches!(lane.send(&batch(0..10)).await.outcome, Outcome::TooLarge(_)));
-    let mut large = batch(0..0);
-    push(&mut large, "1", &"x".repeat(5_000));
-    assert_eq!(lane.send(&large).await.outcome, Outcome::Delivered, "the receiver decides about one event alone");
-    assert_eq!(receiver.seen().len(), 1);
-}
-
-#[tokio::test]
 async fn secrets_that_a_server_repeats_are_not_passed_on() {
     let endpoint = TokenEndpoint::start("s3cret", 3_600).await;
     for more in [
@@ -330,7 +319,7 @@ async fn secrets_that_a_server_repeats_are_not_passed_on() {
         oauth(&endpoint, json!("s3cret")),
     ] {
         let receiver = Receiver::start(Rules::default()).await;
-        receiver.script(vec![Fault::EchoCredentials; 2]);
+        receiver.script(vec![Fault::EchoCredentials(403); 2]);
         let told = format!("{:?}", send(&receiver, more).await);
         assert!(told.contains("***"), "{told}");
         let basic = BASE64_STANDARD.encode("user:canary-2");
@@ -345,4 +334,33 @@ async fn a_probe_tells_credentials_from_addresses() {
     assert!(matches!(lane("good").probe().await, Probe::Reached(_)));
     assert!(matches!(lane("bad").probe().await, Probe::Failed(reason) if reason.contains("credentials")));
     assert!(receiver.ledger().counts().is_empty(), "nothing is delivered");
+}
+
+fn reason(attempt: &Attempt) -> &str {
+    match &attempt.outcome {
+        Outcome::TooLarge(reason) => reason,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What framing and escapes make of a batch is known before anything is sent.
+#[tokio::test]
+async fn a_body_larger_than_the_limit_is_not_sent() {
+    let receiver = Receiver::start(Rules::default()).await;
+    let more = json!({ "envelope": true, "batch": { "bytes": "10KB" } });
+    let lane = sink(keys(&receiver, more));
+    let limits = lane.limits();
+    let one = batch(100..101).body_bytes();
+    assert!(limits.framing > 100, "the envelope counts: {limits:?}");
+    let fits = u32::try_from(10_000 / (one + limits.framing)).unwrap();
+    assert_eq!(lane.send(&batch(100..100 + fits)).await.outcome, Outcome::Delivered);
+    assert!(receiver.seen()[0].body.len() <= 10_000 && receiver.seen()[0].body.len() > 9_000);
+
+    let attempt = lane.send(&batch(100..100 + fits + 2)).await;
+    assert_eq!((attempt.status.as_str(), attempt.bytes, receiver.seen().len()), ("too_large", 0, 1));
+    assert!(reason(&attempt).contains("10000 at most"), "{attempt:?}");
+
+    let mut large = Batch::new(Stream::Activities);
+    push(&mut large, "1", &"x".repeat(20_000));
+    assert_eq!(lane.send(&large).await.outcome, Outcome::Delivered, "`batch` says nothing of an event alone");
 }

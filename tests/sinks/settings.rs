@@ -76,16 +76,67 @@ fn secrets_do_not_show() {
     let context = crate::support::batches::context(s1_forwarder::record::Stream::Threats);
     let shown = format!("{settings:?} {:?}", settings.build(&context).unwrap());
     assert!(!shown.contains("canary"), "{shown}");
+    for keys in [
+        json!({ "type": "splunk_hec", "url": "https://h", "token": "canary" }),
+        json!({ "type": "sumo", "url": "https://h/receiver/v1/http/canary" }),
+        json!({ "type": "sumo", "url": "https://h/receiver/v1/http", "code": "canary", "token": "canary" }),
+        json!({ "type": "logscale", "url": "https://h", "token": "canary" }),
+        json!({ "type": "panther", "url": "https://h/http/canary", "headers": { "x": "canary" } }),
+    ] {
+        let settings = crate::support::batches::settings(keys);
+        let shown = format!("{settings:?} {:?}", settings.build(&context).unwrap());
+        assert!(!shown.contains("canary"), "{shown}");
+    }
 }
 
 #[test]
-fn each_type_has_a_schema_that_accepts_what_serde_accepts() {
+fn the_destinations_own_limits_hold_whatever_batch_says() {
+    let context = crate::support::batches::context(s1_forwarder::record::Stream::Threats);
+    let much = json!({ "events": 1_000_000, "bytes": "1GiB" });
+    for (keys, bytes) in [
+        (json!({ "type": "splunk_hec", "url": "https://h", "token": "t" }), 838_860_800),
+        (json!({ "type": "sumo", "url": "https://h/x" }), 1_000_000),
+        (json!({ "type": "logscale", "url": "https://h", "token": "t" }), 5_000_000),
+        (json!({ "type": "panther", "url": "https://h/x", "compression": "none" }), 900_000),
+    ] {
+        let mut keys = keys;
+        keys["batch"] = much.clone();
+        assert_eq!(settings(keys.clone()).build(&context).unwrap().limits().bytes, bytes, "{keys}");
+    }
+}
+
+#[test]
+fn each_page_is_in_the_index_and_each_type_with_a_page_has_its_example() {
+    let index = std::fs::read_to_string("docs/sinks/README.md").unwrap();
+    for file in std::fs::read_dir("docs/sinks").unwrap() {
+        let path = file.unwrap().path();
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        if name == "README" {
+            continue;
+        }
+        assert!(index.contains(&format!("({name}.md)")), "{name} is not in the index");
+        if types().contains(&name) {
+            let page = std::fs::read_to_string(&path).unwrap();
+            let example = format!("pipelines/{name}.yaml");
+            assert!(page.contains(&example) && std::path::Path::new(&example).exists(), "{name} has no example");
+        }
+    }
+}
+
+#[test]
+fn each_type_has_a_schema_of_its_own_that_needs_no_other() {
     for type_name in types() {
         let schema = schema(type_name).unwrap();
         assert_eq!(schema["additionalProperties"], false, "{type_name}");
+        assert_eq!(schema["properties"]["type"], json!({ "const": type_name }));
+        assert!(schema["properties"]["batch"]["properties"]["events"].is_object(), "{type_name} has the common keys");
         assert!(!schema.to_string().contains("$ref"), "{type_name}");
-        assert!(jsonschema::validator_for(&schema).is_ok(), "{type_name}");
     }
+    assert_eq!(schema("slunk"), None);
+}
+
+#[test]
+fn a_schema_accepts_what_is_accepted_and_refuses_what_is_refused() {
     let http = jsonschema::validator_for(&schema("http").unwrap()).unwrap();
     let good = json!({
         "type": "http", "name": "siem", "url": "https://siem.example/in", "headers": { "x": { "env": "X" } },
@@ -100,5 +151,6 @@ fn each_type_has_a_schema_that_accepts_what_serde_accepts() {
         json!({ "type": "http", "url": "https://x", "auth": { "type": "basic", "token": "t" } }),
     ] {
         assert!(!http.is_valid(&bad), "{bad}");
+        refused(bad);
     }
 }

@@ -1,1 +1,268 @@
+//! A real Apache Kafka, one broker without ZooKeeper, started from its jars.
 
+#![allow(clippy::disallowed_methods, reason = "a real process keeps real time, and nobody else is on its thread")]
+
+use std::fs::File;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::{Duration, Instant};
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::{Headers, Message};
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::maven;
+use super::tls::Authority;
+
+/// A running broker; it ends when it is dropped.
+pub struct Broker {
+    port: u16,
+    /// Ports of the listeners SASL_SSL and SSL, where it has them.
+    secure: Option<(u16, u16)>,
+    directory: tempfile::TempDir,
+    jars: PathBuf,
+    process: Mutex<Option<Child>>,
+}
+
+/// A message as a consumer sees it.
+#[derive(Debug, Clone)]
+pub struct Consumed {
+    pub key: String,
+    pub value: String,
+    pub headers: Vec<(String, String)>,
+    pub timestamp: i64,
+    pub partition: i32,
+}
+
+impl Consumed {
+    /// A header's text, "" where there is none.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value)
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Broker {
+    /// A broker of its own, or none where Java or Maven are missing.
+    pub fn start() -> Option<Self> {
+        Self::start_with(None)
+    }
+
+    /// One that has, beside its open listener, one with TLS and SASL (users `alice` with SCRAM-SHA-512 and `bob` with
+    /// PLAIN, password `s3cret pass`; unsigned OAUTHBEARER tokens) and one that wants a client certificate.
+    pub fn start_secure(authority: &Authority) -> Option<Self> {
+        Self::start_with(Some(authority))
+    }
+
+    fn start_with(authority: Option<&Authority>) -> Option<Self> {
+        let jars = match jars() {
+            Ok(jars) => jars,
+            Err(reason) => {
+                assert!(std::env::var("CI").as_deref() != Ok("true"), "Kafka is not optional in CI: {reason}");
+                eprintln!("skipped, no Apache Kafka: {reason}");
+                return None;
+            }
+        };
+        let directory = tempfile::tempdir().unwrap();
+        let (port, controller) = (free_port(), free_port());
+        let secure = authority.map(|authority| {
+            let server = authority.issue(&["127.0.0.1"]);
+            std::fs::write(directory.path().join("server.pem"), format!("{}{}", server.key, server.certificate))
+                .unwrap();
+            std::fs::write(directory.path().join("ca.pem"), authority.certificate()).unwrap();
+            (free_port(), free_port())
+        });
+        let (more_listeners, more_properties) = secure.map(more_listeners).unwrap_or_default();
+        let properties = format!(
+            "process.roles=broker,controller\nnode.id=1\ncontroller.quorum.voters=1@127.0.0.1:{controller}\n\
+             listeners=PLAINTEXT://127.0.0.1:{port}{more_listeners},CONTROLLER://127.0.0.1:{controller}\n\
+             advertised.listeners=PLAINTEXT://127.0.0.1:{port}{more_listeners}\ncontroller.listener.names=CONTROLLER\n\
+             listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL,SSL:SSL\nlog.dirs={}\n\
+             offsets.topic.replication.factor=1\ntransaction.state.log.replication.factor=1\n\
+             transaction.state.log.min.isr=1\ngroup.initial.rebalance.delay.ms=0\nauto.create.topics.enable=false\n\
+             {more_properties}",
+            directory.path().join("data").display()
+        );
+        std::fs::write(directory.path().join("server.properties"), properties).unwrap();
+        let broker = Self { port, secure, directory, jars, process: Mutex::new(None) };
+        let mut format =
+            vec!["kafka.tools.StorageTool", "format", "-t", "MkU3OEVBNTcwNTJENDM2Qk", "-c", "server.properties"];
+        if secure.is_some() {
+            format.extend(["--add-scram", "SCRAM-SHA-512=[name=alice,password=s3cret pass]"]);
+        }
+        let formatted = broker.java(&format).status().unwrap();
+        assert!(formatted.success(), "{}", broker.log());
+        broker.run();
+        Some(broker)
+    }
+
+    /// One for all tests that run at the same time.
+    pub fn shared() -> Option<Arc<Self>> {
+        static SHARED: Mutex<Weak<Broker>> = Mutex::new(Weak::new());
+        let mut shared = SHARED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(broker) = shared.upgrade() {
+            return Some(broker);
+        }
+        let broker = Arc::new(Self::start()?);
+        *shared = Arc::downgrade(&broker);
+        Some(broker)
+    }
+
+    /// `HOST:PORT`.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// `HOST:PORT` of the listener with TLS and SASL.
+    pub fn sasl_address(&self) -> String {
+        format!("127.0.0.1:{}", self.secure.unwrap().0)
+    }
+
+    /// `HOST:PORT` of the listener that wants a client certificate.
+    pub fn ssl_address(&self) -> String {
+        format!("127.0.0.1:{}", self.secure.unwrap().1)
+    }
+
+    /// Ends it without warning.
+    pub fn stop(&self) {
+        if let Some(mut process) = self.process.lock().unwrap().take() {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+
+    /// Starts it (again, on the same port and data) and waits until it answers.
+    pub fn run(&self) {
+        let child = self.java(&["kafka.Kafka", "server.properties"]).spawn().unwrap();
+        *self.process.lock().unwrap() = Some(child);
+        let client: BaseConsumer = self.config().create().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(120);
+        while client.fetch_metadata(None, Duration::from_secs(1)).is_err() {
+            let ended = self.process.lock().unwrap().as_mut().is_none_or(|child| child.try_wait().unwrap().is_some());
+            assert!(!ended && Instant::now() < deadline, "Kafka does not start: {}", self.log());
+        }
+    }
+
+    /// Makes a topic.
+    pub async fn create_topic(&self, name: &str, partitions: i32, settings: &[(&str, &str)]) {
+        let admin: AdminClient<DefaultClientContext> = self.config().create().unwrap();
+        let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+        for (key, value) in settings {
+            topic = topic.set(key, value);
+        }
+        for made in admin.create_topics(&[topic], &AdminOptions::new()).await.unwrap() {
+            made.unwrap();
+        }
+        // The controller knows it a moment before the broker does.
+        let visible = || {
+            let metadata = admin.inner().fetch_metadata(Some(name), Duration::from_secs(10)).unwrap();
+            let topic = &metadata.topics()[0];
+            topic.error().is_none() && topic.partitions().iter().all(|partition| partition.leader() > 0)
+        };
+        while !visible() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Everything that is in a topic now.
+    pub fn read(&self, topic: &str) -> Vec<Consumed> {
+        read(&self.address(), topic)
+    }
+
+    fn config(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", self.address()).set("group.id", "test").set("log_level", "0");
+        config.set("reconnect.backoff.max.ms", "200");
+        config
+    }
+
+    fn java(&self, arguments: &[&str]) -> Command {
+        let log = File::options().create(true).append(true).open(self.directory.path().join("log")).unwrap();
+        let mut command = Command::new("java");
+        command.args(["-Xmx512m", "-XX:TieredStopAtLevel=1", "-cp"]).arg(self.jars.join("lib/*")).args(arguments);
+        command.current_dir(self.directory.path()).stdin(Stdio::null());
+        command.stdout(log.try_clone().unwrap()).stderr(log);
+        command
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
+    }
+}
+
+/// Two more listeners and their settings.
+fn more_listeners((sasl, ssl): (u16, u16)) -> (String, String) {
+    let listeners = format!(",SASL_SSL://127.0.0.1:{sasl},SSL://127.0.0.1:{ssl}");
+    let login = |mechanism: &str, module: &str, options: &str| {
+        format!(
+            "listener.name.sasl_ssl.{mechanism}.sasl.jaas.config=org.apache.kafka.common.security.{module} required {options};\n"
+        )
+    };
+    let properties = [
+        "ssl.keystore.type=PEM\nssl.keystore.location=server.pem\nssl.truststore.type=PEM\n\
+         ssl.truststore.location=ca.pem\nlistener.name.ssl.ssl.client.auth=required\n\
+         sasl.enabled.mechanisms=SCRAM-SHA-512,PLAIN,OAUTHBEARER\n",
+        &login("scram-sha-512", "scram.ScramLoginModule", ""),
+        &login("plain", "plain.PlainLoginModule", "user_bob=\"s3cret pass\""),
+        &login("oauthbearer", "oauthbearer.OAuthBearerLoginModule", "unsecuredLoginStringClaim_sub=\"broker\""),
+    ];
+    (listeners, properties.concat())
+}
+
+/// Everything that is in a topic now.
+pub fn read(brokers: &str, topic: &str) -> Vec<Consumed> {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", brokers).set("group.id", "test").set("enable.auto.commit", "false");
+    let consumer: BaseConsumer = config.create().unwrap();
+    let timeout = Duration::from_secs(20);
+    let metadata = consumer.fetch_metadata(Some(topic), timeout).unwrap();
+    let mut left = 0;
+    let mut assignment = TopicPartitionList::new();
+    for partition in metadata.topics()[0].partitions() {
+        let (low, high) = consumer.fetch_watermarks(topic, partition.id(), timeout).unwrap();
+        left += high - low;
+        assignment.add_partition_offset(topic, partition.id(), Offset::Beginning).unwrap();
+    }
+    consumer.assign(&assignment).unwrap();
+    let mut consumed = Vec::new();
+    while left > 0 {
+        let message = consumer.poll(timeout).expect("a message that the watermark promised").unwrap();
+        let text = |bytes: Option<&[u8]>| String::from_utf8(bytes.unwrap_or_default().to_vec()).unwrap();
+        let headers = message
+            .headers()
+            .map(|headers| headers.iter().map(|header| (header.key.to_owned(), text(header.value))).collect());
+        consumed.push(Consumed {
+            key: text(message.key()),
+            value: text(message.payload()),
+            headers: headers.unwrap_or_default(),
+            timestamp: message.timestamp().to_millis().unwrap_or_default(),
+            partition: message.partition(),
+        });
+        left -= 1;
+    }
+    consumed
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// The directory with Kafka's jars in `lib`.
+fn jars() -> Result<PathBuf, String> {
+    let artifacts = [
+        "org.apache.kafka:kafka_2.13:4.1.0",
+        "org.apache.logging.log4j:log4j-core:2.24.3",
+        "org.apache.logging.log4j:log4j-slf4j-impl:2.24.3",
+    ];
+    maven::fetched("kafka-4.1.0", &artifacts)
+}

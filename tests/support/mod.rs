@@ -2,11 +2,28 @@
 //! code with the program.
 
 // Each test binary uses its own part of this.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
+pub mod azure;
 pub mod batches;
+pub mod collector;
+pub mod deliver;
+pub mod double;
+pub mod elastic;
+pub mod hec;
+pub mod intake;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod ledger;
+pub mod logs;
+pub mod logscale;
+pub mod maven;
 pub mod oauth;
+pub mod opensearch;
+pub mod panther;
+pub mod proxy;
 pub mod receiver;
+pub mod secops;
+pub mod sekoia;
+pub mod sumo;
+pub mod tls;

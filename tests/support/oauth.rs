@@ -18,11 +18,15 @@ pub struct TokenEndpoint {
     task: tokio::task::JoinHandle<()>,
 }
 
+/// Status, headers, body.
+type Scripted = (u16, Vec<(&'static str, String)>, &'static str);
+
 struct Inner {
     secrets: BTreeSet<String>,
+    token: fn(u32) -> String,
     lifetime: u64,
     issued: u32,
-    faults: VecDeque<(u16, Vec<(&'static str, String)>, &'static str)>,
+    faults: VecDeque<Scripted>,
     forms: Vec<BTreeMap<String, String>>,
 }
 
@@ -35,11 +39,22 @@ impl Drop for TokenEndpoint {
 impl TokenEndpoint {
     /// Issues `token-1`, `token-2`, … to the client `client` with this secret, each for `lifetime` seconds.
     pub async fn start(secret: &str, lifetime: u64) -> Self {
+        Self::start_with(secret, lifetime, |number| format!("token-{number}")).await
+    }
+
+    /// Issues what `token` makes of the numbers from 1.
+    pub async fn start_with(secret: &str, lifetime: u64, token: fn(u32) -> String) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let secrets = BTreeSet::from([secret.to_owned()]);
-        let inner =
-            Arc::new(Mutex::new(Inner { secrets, lifetime, issued: 0, faults: VecDeque::new(), forms: Vec::new() }));
+        let inner = Arc::new(Mutex::new(Inner {
+            secrets,
+            token,
+            lifetime,
+            issued: 0,
+            faults: VecDeque::new(),
+            forms: Vec::new(),
+        }));
         let app = axum::Router::new().route("/token", axum::routing::post(issue)).with_state(inner.clone());
         let task = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
         Self { address, inner, task }
@@ -85,11 +100,16 @@ async fn issue(State(inner): State<Arc<Mutex<Inner>>>, headers: HeaderMap, body:
         return answer(400, &[], r#"{"error":"unsupported_grant_type"}"#);
     }
     if get("client_id") != "client" || !inner.secrets.contains(get("client_secret")) {
-        let refusal = r#"{"error":"invalid_client","error_description":"AADSTS7000215: invalid client secret"}"#;
-        return answer(401, &[], refusal);
+        // Too talkative, as some are.
+        let words = format!("AADSTS7000215: invalid client secret {}", get("client_secret"));
+        let refusal = serde_json::json!({ "error": "invalid_client", "error_description": words });
+        return answer(401, &[], &refusal.to_string());
     }
     inner.issued += 1;
-    let token =
-        format!(r#"{{"token_type":"Bearer","expires_in":{},"access_token":"token-{}"}}"#, inner.lifetime, inner.issued);
+    let token = format!(
+        r#"{{"token_type":"Bearer","expires_in":{},"access_token":"{}"}}"#,
+        inner.lifetime,
+        (inner.token)(inner.issued)
+    );
     answer(200, &[("content-type", "application/json".to_owned())], &token)
 }

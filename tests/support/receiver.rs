@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::connect_info::Connected;
@@ -41,8 +42,12 @@ pub enum Fault {
     EarlyTooLarge,
     /// Takes the events; the answer's body breaks off in the middle.
     TakeAndCutAnswer,
-    /// Repeats the credentials it got in a refusal, as some proxies do.
-    EchoCredentials,
+    /// Repeats the credentials it got in a refusal with this status, as some proxies do.
+    EchoCredentials(u16),
+    /// Takes the events and answers after a while.
+    Slow(Duration),
+    /// Takes the events after a while, if the sender is there still.
+    Late(Duration),
 }
 
 /// What the receiver insists on.
@@ -60,6 +65,19 @@ pub struct Rules {
     pub plain_bytes: Option<usize>,
     /// Most bytes of an event.
     pub event_bytes: Option<usize>,
+    /// Does not remember bodies: for tests with more events than fit into memory.
+    pub forgets_bodies: bool,
+    /// What the receiver is, when it is not just any receiver of JSON.
+    pub contract: Option<Contract>,
+}
+
+/// How one kind of destination reads a request.
+#[derive(Debug, Clone, Copy)]
+pub struct Contract {
+    /// The events of a decompressed body that are taken, and the refusal where not all are.
+    pub read: fn(&Seen, &[u8]) -> Taken,
+    /// Status and body when all are taken.
+    pub taken: (u16, &'static str),
 }
 
 /// Which signature is expected, and over what.
@@ -93,8 +111,23 @@ impl Seen {
 struct Inner {
     rules: Mutex<Rules>,
     faults: Mutex<VecDeque<Fault>>,
+    moods: Mutex<Moods>,
     seen: Mutex<Vec<Seen>>,
     ledger: Ledger,
+}
+
+/// Faults that happen by chance, decided by a seed.
+#[derive(Default)]
+struct Moods {
+    random: fastrand::Rng,
+    faults: Vec<(f64, Fault)>,
+}
+
+impl Moods {
+    fn strike(&mut self) -> Option<Fault> {
+        let Self { random, faults } = self;
+        faults.iter().find(|(chance, _)| random.f64() < *chance).map(|(_, fault)| fault.clone())
+    }
 }
 
 /// A running receiver; it ends when it is dropped.
@@ -122,6 +155,15 @@ impl Receiver {
         Self { address, inner, task }
     }
 
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its address without a path.
+    pub fn base(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
     /// Its address with a path.
     pub fn url(&self) -> String {
         format!("http://{}/in", self.address)
@@ -130,6 +172,11 @@ impl Receiver {
     /// What happens to the next requests, one each.
     pub fn script(&self, faults: impl IntoIterator<Item = Fault>) {
         self.inner.faults.lock().unwrap().extend(faults);
+    }
+
+    /// What happens from now on to requests that nothing was scripted for, each with its chance; nothing when empty.
+    pub fn misbehave(&self, seed: u64, faults: Vec<(f64, Fault)>) {
+        *self.inner.moods.lock().unwrap() = Moods { random: fastrand::Rng::with_seed(seed), faults };
     }
 
     /// Changes the rules.
@@ -153,7 +200,8 @@ async fn receive(
     ConnectInfo(connection): ConnectInfo<Connection>,
     request: Request,
 ) -> Response {
-    let fault = inner.faults.lock().unwrap().pop_front();
+    let scripted = inner.faults.lock().unwrap().pop_front();
+    let fault = scripted.or_else(|| inner.moods.lock().unwrap().strike());
     let (parts, body) = request.into_parts();
     let mut seen = Seen {
         method: parts.method.to_string(),
@@ -176,22 +224,34 @@ async fn receive(
         }
         _ => {}
     }
+    if let Some(Fault::Late(pause)) = fault {
+        tokio::time::sleep(pause).await;
+    }
     let wire = axum::body::to_bytes(body, 64 << 20).await.unwrap();
     seen.wire_bytes = wire.len();
     let rules = inner.rules.lock().unwrap().clone();
-    let taken = check(&mut seen, &wire, &rules);
+    let (events, taken) = match check(&mut seen, &wire, &rules) {
+        Ok(taken) => taken,
+        Err(refusal) => (Vec::new(), Err(refusal)),
+    };
     let mut take = |status: u16| {
         seen.status = status;
-        if let Ok(events) = &taken {
-            events.iter().for_each(|event| inner.ledger.enter(event));
+        events.iter().for_each(|event| inner.ledger.enter(event));
+        if rules.forgets_bodies {
+            seen.body.clear();
         }
         inner.seen.lock().unwrap().push(seen.clone());
     };
+    let unanswered = || events.iter().for_each(|event| inner.ledger.leave_unanswered(event));
     match fault {
-        None | Some(Fault::EarlyTooLarge | Fault::Reset) => match &taken {
-            Ok(_) => {
-                take(200);
-                answer(200, &[], "{}")
+        None | Some(Fault::EarlyTooLarge | Fault::Reset | Fault::Slow(_) | Fault::Late(_)) => match &taken {
+            Ok(()) => {
+                let (status, body) = rules.contract.map_or((200, "{}"), |contract| contract.taken);
+                take(status);
+                if let Some(Fault::Slow(pause)) = fault {
+                    tokio::time::sleep(pause).await;
+                }
+                answer(status, &[], body)
             }
             Err((status, reason)) => {
                 take(*status);
@@ -205,34 +265,45 @@ async fn receive(
         }
         Some(Fault::TakeAndAnswer { status, body }) => {
             take(status);
+            if status >= 300 {
+                unanswered();
+            }
             answer(status, &[], body)
         }
         Some(Fault::TakeAndReset) => {
             take(0);
+            unanswered();
             connection.0.store(true, Ordering::SeqCst);
             answer(200, &[], "")
         }
         Some(Fault::TakeAndHang) => {
             take(0);
+            unanswered();
             std::future::pending().await
         }
         Some(Fault::TakeAndCutAnswer) => {
             take(200);
+            unanswered();
             let chunks = [Ok(Bytes::from_static(b"{\"half\":")), Err(io::Error::other("cut"))];
             Response::new(Body::from_stream(futures_util::stream::iter(chunks)))
         }
-        Some(Fault::EchoCredentials) => {
-            seen.status = 403;
-            let sent = ["authorization", "x-key"].map(|name| seen.header(name).to_owned()).concat();
+        Some(Fault::EchoCredentials(status)) => {
+            seen.status = status;
+            let sent = ["authorization", "x-key", "proxy-authorization"].map(|name| seen.header(name)).join(" ");
+            let echo = format!("you sent {sent}{}", decoded(seen.header("authorization")));
             inner.seen.lock().unwrap().push(seen);
-            let mut response = Response::new(Body::from(format!("you sent {sent}")));
-            *response.status_mut() = StatusCode::FORBIDDEN;
-            response
+            answer(status, &[], &echo)
         }
     }
 }
 
-pub(super) fn answer(status: u16, headers: &[(&'static str, String)], body: &str) -> Response {
+/// User and password, as a server sees them that is too talkative.
+fn decoded(authorization: &str) -> String {
+    let basic = authorization.strip_prefix("Basic ").and_then(|encoded| BASE64_STANDARD.decode(encoded).ok());
+    basic.map(|basic| format!(", that is {}", String::from_utf8_lossy(&basic))).unwrap_or_default()
+}
+
+pub fn answer(status: u16, headers: &[(&'static str, String)], body: &str) -> Response {
     let mut response = Response::new(Body::from(body.to_owned()));
     *response.status_mut() = StatusCode::from_u16(status).unwrap();
     for (name, value) in headers {
@@ -241,10 +312,12 @@ pub(super) fn answer(status: u16, headers: &[(&'static str, String)], body: &str
     response
 }
 
-type Refusal = (u16, &'static str);
+pub type Refusal = (u16, &'static str);
+/// The events that are taken, and the refusal where those are not all.
+pub type Taken = (Vec<Value>, Result<(), Refusal>);
 
 /// Everything a strict receiver looks at, in the order in which it does.
-fn check(seen: &mut Seen, wire: &[u8], rules: &Rules) -> Result<Vec<Value>, Refusal> {
+fn check(seen: &mut Seen, wire: &[u8], rules: &Rules) -> Result<Taken, Refusal> {
     if !rules.authorization.is_empty() && !rules.authorization.contains(seen.header("authorization")) {
         return Err((401, "bad credentials"));
     }
@@ -275,6 +348,10 @@ fn check(seen: &mut Seen, wire: &[u8], rules: &Rules) -> Result<Vec<Value>, Refu
     if let Some((signed, key)) = rules.signature {
         check_signature(seen, signed, key, wire, &plain)?;
     }
+    if let Some(contract) = rules.contract {
+        seen.body = String::from_utf8_lossy(&plain).into_owned();
+        return Ok((contract.read)(seen, &plain));
+    }
     seen.body = String::from_utf8(plain).map_err(|_| (400, "not UTF-8"))?;
     let events = match seen.header("content-type") {
         "application/x-ndjson" => lines(&seen.body)?,
@@ -287,7 +364,7 @@ fn check(seen: &mut Seen, wire: &[u8], rules: &Rules) -> Result<Vec<Value>, Refu
     if rules.event_bytes.is_some_and(|limit| events.iter().any(|event| event.to_string().len() > limit)) {
         return Err((400, "an event is too long"));
     }
-    Ok(events)
+    Ok((events, Ok(())))
 }
 
 fn lines(body: &str) -> Result<Vec<Value>, Refusal> {
@@ -330,7 +407,7 @@ pub fn hmac_sha256(key: &[u8], text: &[u8]) -> Vec<u8> {
 
 /// Set to break the connection that a request came on.
 #[derive(Clone)]
-struct Connection(Arc<AtomicBool>);
+pub struct Connection(pub Arc<AtomicBool>);
 
 impl Connected<IncomingStream<'_, Breakable>> for Connection {
     fn connect_info(stream: IncomingStream<'_, Breakable>) -> Self {
@@ -339,9 +416,9 @@ impl Connected<IncomingStream<'_, Breakable>> for Connection {
 }
 
 /// A listener whose connections can be broken from within a handler.
-struct Breakable(TcpListener);
+pub struct Breakable(pub TcpListener);
 
-struct BreakableStream {
+pub struct BreakableStream {
     stream: TcpStream,
     broken: Arc<AtomicBool>,
 }

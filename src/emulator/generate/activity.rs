@@ -140,8 +140,9 @@ impl Content {
 }
 
 pub(super) fn make(generator: &mut Generator, at: i64) -> Draft {
-    let (id, threat) = (generator.id(at), generator.id(at));
-    let Generator { world, random, older, .. } = generator;
+    let (id, other) = (generator.id(at), generator.id(at));
+    let Generator { world, random, older, threats, alerts, .. } = generator;
+    let (threat, alert) = (threats.pick(random, other), alerts.pick(random, other));
     let topic = *random.weigh(TOPICS);
     let (kind, mut content) = of(topic, world, random, at);
     let level = match content.endpoint {
@@ -163,6 +164,9 @@ pub(super) fn make(generator: &mut Generator, at: i64) -> Draft {
         "fullScopeDetails": format!("{scope} {name}").trim_end(), "fullScopeDetailsPath": path,
         "username": content.user.map(|place| world.users[place].name.clone()),
     };
+    if kind == 3608 {
+        content.data.insert("alertId".into(), json!(alert.to_string()));
+    }
     if let Value::Object(common) = &mut common {
         // What a kind says itself wins over the common keys.
         common.append(&mut content.data);
@@ -422,7 +426,7 @@ fn rule(random: &mut Random, user: &User, at: i64, endpoint: &Endpoint) -> Conte
             "ruleCreationTime": at.div_euclid(1_000) - 86_400_000, "expiryDateStr": Value::Null, "expiryTime": Value::Null,
             "treatasthreat": "UNDEFINED", "networkquarantine": false, "status": "Active", "systemUser": 0,
             "userId": user.id, "userName": user.name.as_str(), "scopeId": "225494730938493804",
-            "computerName": endpoint.name.as_str(), "alertId": random.below(1 << 60).to_string(),
+            "computerName": endpoint.name.as_str(),
         })
     }
 }

@@ -49,7 +49,7 @@ pub(super) fn make(generator: &mut Generator, place: usize, now: i64) -> Draft {
         "inRemoteShellSession": false, "installerType": endpoint.os.installer, "licenseKey": "",
         "externalId": perhaps(random, 0.1, || "asset-4711".into()),
         "lastLoggedInUserName": perhaps(random, 0.8, || endpoint.user.clone()), "createdAt": registered.as_str(),
-        "updatedAt": time::print(seen + random.within(0..MINUTE)), "registeredAt": registered,
+        "updatedAt": time::print((seen + random.within(0..MINUTE)).min(now)), "registeredAt": registered,
         "lastActiveDate": time::print(seen), "locationEnabled": true, "locationType": "fallback",
         "locations": locations(random), "cloudProviders": cloud(endpoint),
         "tags": object! { "sentinelone": tags(random, user.id, &user.name, seen) },
@@ -64,6 +64,10 @@ pub(super) fn make(generator: &mut Generator, place: usize, now: i64) -> Draft {
         "groupUpdatedAt": or_null(random, 0.4, || time::print(seen - 5 * DAY)),
         "policyUpdatedAt": or_null(random, 0.4, || time::print(seen - 6 * DAY)),
     };
+    if random.chance(0.2) {
+        // A changed policy touches many agents at one moment.
+        body["updatedAt"] = json!(time::print(now - now.rem_euclid(HOUR) - HOUR * random.within(1..4) + 123_456));
+    }
     if *older && let Some(keys) = body.as_object_mut() {
         for newer in ["serialNumber", "proxyStates", "containerizedWorkloadCounts", "showAlertIcon", "tags"] {
             keys.remove(newer);

@@ -8,7 +8,9 @@ use crate::emulator::kind::Kind;
 use crate::emulator::time::{self, SECOND};
 
 pub(super) fn make(generator: &mut Generator, at: i64) -> Draft {
-    let id = generator.id(at).to_string();
+    let id = generator.id(at);
+    generator.alerts.remember(id);
+    let id = id.to_string();
     let Generator { world, random, older, .. } = generator;
     let endpoint = &world.agents[content::agent(random, world)];
     let (account, site, group) = world.group(endpoint.group);
@@ -27,7 +29,7 @@ pub(super) fn make(generator: &mut Generator, at: i64) -> Draft {
     let (login, file) = (event == "LOGIN", event == "FILECREATION");
     let indicator = random.chance(0.1);
     let intelligence = random.chance(0.05);
-    let reported = at + random.within(SECOND..30 * SECOND);
+    let reported = at + random.within(20_000..200_000);
     let run = "MACHINE\\SOFTWARE\\Microsoft\\Windows\\CurrentVersion\\Run";
     let status = *random.weigh(&[(60, "Unresolved"), (20, "UNRESOLVED"), (20, "unresolved")]);
     let mut alert_info = object! {

@@ -24,6 +24,7 @@ use serde_json::{Value, json};
 
 use super::kind::Kind;
 use super::random::Random;
+use super::store::Row;
 use super::time::{self, SECOND};
 pub use world::FIRST_USER;
 pub(super) use world::World;
@@ -45,6 +46,9 @@ pub(super) struct Generator {
     random: Random,
     /// Keeps ids of one millisecond apart.
     made: u64,
+    /// The last threats and alerts made: what activities are about.
+    threats: Recent,
+    alerts: Recent,
     /// Leaves out what consoles before the newest ones do not send.
     older: bool,
 }
@@ -53,7 +57,7 @@ impl Generator {
     pub fn new(seed: u64, agents: usize, now: i64, older: bool) -> Self {
         let mut random = Random::new(seed, 1);
         let world = World::new(&mut random, agents, now);
-        Self { world, random, made: 0, older }
+        Self { world, random, made: 0, threats: Recent::default(), alerts: Recent::default(), older }
     }
 
     /// 17 to 19 digits that rise roughly with time: milliseconds, then a counter.
@@ -83,9 +87,13 @@ impl Generator {
         let mut draft = threat::make(self, at);
         let mut changed = at + self.random.within(SECOND..120 * SECOND);
         while changed < now && self.random.chance(0.7) {
-            threat::change(&mut self.random, &mut draft.body, changed);
-            set_time(Kind::Threats, &mut draft.body, changed);
+            self.change(Kind::Threats, &mut draft.body, changed);
             changed += self.random.within(SECOND..8 * time::HOUR);
+        }
+        // Many threats are changed in one go: they share a moment, here a whole second.
+        let together = changed - changed.rem_euclid(time::HOUR) + time::HOUR;
+        if together < now && self.random.chance(0.2) {
+            self.change(Kind::Threats, &mut draft.body, together);
         }
         draft
     }
@@ -103,6 +111,16 @@ impl Generator {
             Kind::Groups | Kind::Sites | Kind::Accounts | Kind::Users | Kind::Activities => {}
         }
         set_time(kind, record, at);
+    }
+
+    /// A new record like one that is there.
+    pub fn alike(&mut self, kind: Kind, row: &Row, at: i64) -> Draft {
+        let mut body: Value = serde_json::from_slice(&row.body).unwrap_or_default();
+        body["id"] = Value::from(self.id(at).to_string());
+        body["createdAt"] = Value::from(time::print(at));
+        set_time(kind, &mut body, at);
+        let group = if kind == Kind::Agents { row.group } else { 0 };
+        Draft { kind, body, account: row.account, group, hidden: false }
     }
 
     /// A record made so large that its body has at least this many bytes.
@@ -131,6 +149,29 @@ impl Generator {
         let argument = "--include \"C:\\\\Program Files\\\\Vendor\\\\module.dll\" ";
         *block = Value::from(argument.repeat(bytes / argument.len() + 1));
         draft
+    }
+}
+
+/// The ids of the last records of a kind.
+#[derive(Debug, Default)]
+struct Recent {
+    ids: Vec<u64>,
+    next: usize,
+}
+
+impl Recent {
+    fn remember(&mut self, id: u64) {
+        const MOST: usize = 1_000;
+        match self.ids.get_mut(self.next % MOST) {
+            Some(old) => *old = id,
+            None => self.ids.push(id),
+        }
+        self.next += 1;
+    }
+
+    /// One of them, or `otherwise` when there is none.
+    fn pick(&self, random: &mut Random, otherwise: u64) -> u64 {
+        if self.ids.is_empty() { otherwise } else { *random.pick(&self.ids) }
     }
 }
 

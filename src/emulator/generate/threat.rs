@@ -9,7 +9,9 @@ use crate::emulator::kind::Kind;
 use crate::emulator::time::{self, HOUR, SECOND};
 
 pub(super) fn make(generator: &mut Generator, at: i64) -> Draft {
-    let id = generator.id(at).to_string();
+    let id = generator.id(at);
+    generator.threats.remember(id);
+    let id = id.to_string();
     let collection = generator.id(at).to_string();
     let Generator { world, random, older, .. } = generator;
     let endpoint = &world.agents[content::agent(random, world)];

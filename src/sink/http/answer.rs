@@ -2,6 +2,7 @@ use std::time::{Duration, SystemTime};
 
 use http::header::{DATE, HeaderMap, LOCATION, RETRY_AFTER};
 use http::{HeaderName, StatusCode};
+use serde::de::IgnoredAny;
 
 use crate::sink::Outcome;
 
@@ -38,13 +39,23 @@ impl Answer<'_> {
         Some(wait.min(RETRY_AFTER_MAX))
     }
 
+    /// True for HTML: it comes from a proxy or a login, never from what takes events.
+    pub fn is_page(&self) -> bool {
+        self.body.trim_ascii_start().starts_with(b"<")
+    }
+
     /// Status and first words, for the operator. Never trusted: control characters and line breaks become blanks.
     pub fn reason(&self) -> String {
+        self.quote(self.body)
+    }
+
+    /// The status and the first words of `said`, which was found in the answer; as [`reason`](Self::reason).
+    pub fn quote(&self, said: &[u8]) -> String {
         let status = match self.status.canonical_reason() {
             Some(reason) => format!("{} {reason}", self.status.as_u16()),
             None => self.status.as_u16().to_string(),
         };
-        let text = String::from_utf8_lossy(self.body);
+        let text = String::from_utf8_lossy(said);
         let words: Vec<&str> =
             text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()).collect();
         if words.is_empty() {
@@ -67,6 +78,20 @@ impl Answer<'_> {
         }
     }
 
+    /// [`by_status`](Self::by_status) of a destination that answers success without words or in JSON: a page for people is
+    /// none of its answers.
+    pub fn taken_by(&self, destination: &str) -> Outcome {
+        match self.by_status() {
+            Outcome::Delivered if !self.body.is_empty() && serde_json::from_slice::<IgnoredAny>(self.body).is_err() => {
+                Outcome::Misconfigured(format!(
+                    "does not answer as {destination} does ({}); check `url`",
+                    self.reason()
+                ))
+            }
+            outcome => outcome,
+        }
+    }
+
     /// The same bytes later, not before the server's own time.
     pub fn retry_later(&self) -> Outcome {
         Outcome::RetryLater { reason: self.reason(), after: self.retry_after() }
@@ -81,6 +106,19 @@ impl Answer<'_> {
 
     fn header(&self, name: &HeaderName) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
+    }
+}
+
+/// The first word of what a destination makes of an answer to four events; for a partial one what is in it.
+#[cfg(test)]
+pub(super) fn judged(destination: &impl super::Destination, status: u16, body: impl AsRef<[u8]>) -> String {
+    let (status, headers) = (StatusCode::from_u16(status).unwrap_or_default(), HeaderMap::new());
+    match destination.judge(&Answer { status, headers: &headers, body: body.as_ref(), events: 4 }) {
+        Outcome::Partial { rejected, retry, after: None } => {
+            let rejected: Vec<usize> = rejected.into_iter().map(|(index, _)| index).collect();
+            format!("rejected {rejected:?} retry {retry:?}")
+        }
+        other => format!("{other:?}").split([' ', '(']).next().unwrap_or_default().to_owned(),
     }
 }
 

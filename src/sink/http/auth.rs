@@ -9,10 +9,11 @@ use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use schemars::JsonSchema;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
+use url::Url;
 
-use super::oauth::{ClientCredentials, TokenError, TokenSource, Tokens};
+use super::oauth::{ClientCredentials, Grant, TokenError, TokenSource, Tokens};
 use super::signature::{Hmac, Signer};
-use crate::settings::{Credential, HttpSettings, Secret, SecretError};
+use crate::settings::{Credential, HttpSettings, Secret, SecretError, scrub};
 use crate::sink::BuildError;
 
 /// `auth:` of a sink that leaves the choice to the user.
@@ -50,13 +51,15 @@ pub(crate) struct Authenticator {
     basic: Option<(String, Credential)>,
     oauth: Option<Arc<TokenSource>>,
     signer: Option<Signer>,
+    /// The last part of the address.
+    path: Option<Credential>,
 }
 
 #[derive(Debug)]
 struct SecretHeader {
     name: HeaderName,
     prefix: &'static str,
-    credential: Credential,
+    credential: Arc<Credential>,
 }
 
 /// The secrets that one request carried, to keep them out of what is told about it.
@@ -83,7 +86,7 @@ impl Authenticator {
         tokens: &Tokens,
         http: &HttpSettings,
     ) -> Result<Self, BuildError> {
-        let mut this = Self { headers: Vec::new(), basic: None, oauth: None, signer: None };
+        let mut this = Self { headers: Vec::new(), basic: None, oauth: None, signer: None, path: None };
         for (name, value) in headers {
             let key = || format!("headers.{name}");
             let parsed: HeaderName =
@@ -91,22 +94,56 @@ impl Authenticator {
             if RESERVED.contains(&parsed.as_str()) {
                 return Err(BuildError::value(key(), "the forwarder sets this header itself"));
             }
-            this.headers.push(SecretHeader { name: parsed, prefix: "", credential: Credential::new(value.clone()) });
+            this = this.with_header(parsed, "", value);
         }
         match auth {
             Auth::None => {}
             Auth::Basic { user, password } => this.basic = Some((user.clone(), Credential::new(password.clone()))),
             Auth::Bearer { token } => this = this.with_header(AUTHORIZATION, "Bearer ", token),
-            Auth::Oauth2(settings) => this.oauth = Some(tokens.source(settings, http)?),
+            Auth::Oauth2(settings) => this.oauth = Some(tokens.source(Grant::Client(settings.clone()), http)?),
             Auth::Hmac(settings) => this.signer = Some(Signer::new(settings)?),
         }
         Ok(this)
     }
 
     /// Adds a header made of `prefix` and a secret.
-    pub(crate) fn with_header(mut self, name: HeaderName, prefix: &'static str, secret: &Secret) -> Self {
-        self.headers.push(SecretHeader { name, prefix, credential: Credential::new(secret.clone()) });
+    pub(crate) fn with_header(self, name: HeaderName, prefix: &'static str, secret: &Secret) -> Self {
+        self.with_credential(name, prefix, Arc::new(Credential::new(secret.clone())))
+    }
+
+    /// Adds a header made of `prefix` and a secret that the destination writes into its bodies as well.
+    pub(crate) fn with_credential(
+        mut self,
+        name: HeaderName,
+        prefix: &'static str,
+        credential: Arc<Credential>,
+    ) -> Self {
+        self.headers.push(SecretHeader { name, prefix, credential });
         self
+    }
+
+    /// Adds tokens that are fetched as `grant` says.
+    pub(crate) fn with_token(mut self, grant: Grant, tokens: &Tokens, http: &HttpSettings) -> Result<Self, BuildError> {
+        self.oauth = Some(tokens.source(grant, http)?);
+        Ok(self)
+    }
+
+    /// Appends a secret to the path of the address.
+    pub(crate) fn with_path(mut self, secret: &Secret) -> Self {
+        self.path = Some(Credential::new(secret.clone()));
+        self
+    }
+
+    /// The address of a request, the secret in its path included.
+    pub(crate) fn address(&self, url: &Url, used: &mut Used) -> Result<Url, AuthError> {
+        let mut url = url.clone();
+        if let Some(path) = &self.path {
+            let secret = path.get().map_err(AuthError::Secret)?;
+            let whole = format!("{}/{}", url.path().trim_end_matches('/'), secret.expose_secret());
+            url.set_path(&whole);
+            used.secrets.push(secret);
+        }
+        Ok(url)
     }
 
     /// Signs bodies, where that was asked for.
@@ -137,9 +174,9 @@ impl Authenticator {
 
     /// After a refusal: reads the secrets again and gives up the token. True when another try has other credentials.
     pub(crate) async fn renew(&self, used: &Used) -> bool {
-        let credentials = self.headers.iter().map(|header| &header.credential);
+        let credentials = self.headers.iter().map(|header| header.credential.as_ref());
         let credentials = credentials.chain(self.basic.iter().map(|(_, password)| password));
-        let credentials = credentials.chain(self.signer.iter().map(|signer| &signer.key));
+        let credentials = credentials.chain(self.signer.iter().map(|signer| &signer.key)).chain(&self.path);
         // Not `any`: all of them are to be read. One that cannot be read now is as if it had not changed.
         let mut changed = credentials.filter(|credential| credential.reload().unwrap_or(false)).count() > 0;
         if let (Some(oauth), Some(token)) = (&self.oauth, &used.token) {
@@ -157,24 +194,13 @@ fn sensitive(name: &HeaderName, text: &str) -> Result<HeaderValue, AuthError> {
 }
 
 impl Used {
-    /// One secret.
-    pub(crate) fn of(secret: SecretString) -> Self {
-        Self { secrets: vec![secret], token: None }
-    }
-
     /// Remembers a secret that was used in another way than in a header.
     pub(crate) fn push(&mut self, secret: SecretString) {
         self.secrets.push(secret);
     }
 
-    /// Takes the secrets out of an answer, before anything of it is told: a server may repeat them.
+    /// Takes the secrets out of an answer, before anything of it is told.
     pub(crate) fn scrub(&self, answer: &mut Vec<u8>) {
-        // Shorter ones are in every text and protect nothing.
-        const SHORTEST: usize = 4;
-        for secret in self.secrets.iter().chain(&self.token).map(ExposeSecret::expose_secret) {
-            if secret.len() >= SHORTEST && memchr::memmem::find(answer, secret.as_bytes()).is_some() {
-                *answer = String::from_utf8_lossy(answer).replace(secret, "***").into_bytes();
-            }
-        }
+        scrub(answer, self.secrets.iter().chain(&self.token));
     }
 }

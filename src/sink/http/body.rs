@@ -7,44 +7,50 @@ use hmac::Mac;
 
 use super::Destination;
 use super::signature::Signature;
-use crate::sink::Batch;
+use crate::record::{Identity, Stream, Timestamp};
 use crate::sink::settings::Compression;
+use crate::sink::{Batch, Event, Limits};
 
 /// What is framed before it goes through the compressor, and how often others get their turn on the thread.
 const CHUNK: usize = 64 * 1024;
 
-/// An encoded batch.
-#[derive(Debug)]
-pub(crate) struct Body {
-    /// As they go on the wire.
-    pub(crate) bytes: Vec<u8>,
-    /// How many there were before compression.
-    pub(crate) plain: usize,
+/// Why a batch has no body.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum EncodeError {
+    #[error("cannot compress: {0}")]
+    Compress(#[from] io::Error),
+    #[error("{what} would have {bytes} bytes, the sink takes {limit} at most")]
+    TooLarge { what: &'static str, bytes: usize, limit: usize },
 }
 
-/// Frames, signs (`plain` sees the bytes before compression) and compresses in one pass, so that a batch is not held
-/// once more in its framed form.
+/// Frames, signs (`signature` sees the bytes before compression) and compresses in one pass, so that a batch is not held
+/// once more in its framed form. What would be too large for the destination is given up on the way.
 pub(crate) async fn encode(
     destination: &impl Destination,
     batch: &Batch,
     compression: Compression,
+    limits: &Limits,
     mut signature: Option<&mut Signature>,
-) -> io::Result<Body> {
+) -> Result<Vec<u8>, EncodeError> {
+    let most_bytes = if batch.len() > 1 { limits.bytes } else { limits.most_bytes };
     let mut encoder = Encoder::new(compression, batch)?;
     let mut chunk = Vec::with_capacity(CHUNK * 2);
-    let mut plain = 0;
+    let mut written = 0;
     let mut drain = |chunk: &mut Vec<u8>, encoder: &mut Encoder| {
-        plain += chunk.len();
+        written += chunk.len();
+        check("the request before compression", written, most_bytes)?;
         if let Some(signature) = signature.as_mut() {
             signature.update(chunk);
         }
         encoder.write(chunk)?;
         chunk.clear();
-        io::Result::Ok(())
+        Ok::<_, EncodeError>(())
     };
-    destination.open(&mut chunk);
+    destination.open(batch, &mut chunk);
     for (index, event) in batch.events().enumerate() {
+        let begin = chunk.len();
         destination.event(index, event, &mut chunk);
+        check("the event", chunk.len() - begin, limits.event_bytes)?;
         if chunk.len() >= CHUNK {
             drain(&mut chunk, &mut encoder)?;
             tokio::task::yield_now().await;
@@ -52,7 +58,28 @@ pub(crate) async fn encode(
     }
     destination.close(&mut chunk);
     drain(&mut chunk, &mut encoder)?;
-    Ok(Body { bytes: encoder.finish()?, plain })
+    let body = encoder.finish()?;
+    check("the request", body.len(), limits.wire_bytes)?;
+    Ok(body)
+}
+
+fn check(what: &'static str, bytes: usize, limit: usize) -> Result<(), EncodeError> {
+    if bytes <= limit { Ok(()) } else { Err(EncodeError::TooLarge { what, bytes, limit }) }
+}
+
+/// What framing adds to an event: its own bytes may grow by escapes besides.
+pub(crate) fn framing(destination: &impl Destination) -> usize {
+    const EMPTY: &[u8] = b"{}";
+    let event = Event {
+        body: EMPTY,
+        record_id: "",
+        identity: Identity::of("", Stream::Activities, "", ""),
+        time: Some(Timestamp::now()),
+        error: None,
+    };
+    let mut out = Vec::new();
+    destination.event(1, event, &mut out);
+    out.len().saturating_sub(EMPTY.len())
 }
 
 enum Encoder {
@@ -95,5 +122,96 @@ pub(crate) fn content_encoding(compression: Compression) -> Option<&'static str>
         Compression::None => None,
         Compression::Gzip => Some("gzip"),
         Compression::Zstd => Some("zstd"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use futures_util::future::BoxFuture;
+
+    use super::*;
+    use crate::sink::http::{Answer, Requests};
+    use crate::sink::{Outcome, Probe};
+
+    /// Events as JSON texts in an array: everything that makes a body longer than its events.
+    #[derive(Debug)]
+    struct Texts;
+
+    impl Destination for Texts {
+        fn content_type(&self) -> &'static str {
+            "application/json"
+        }
+
+        fn open(&self, _batch: &Batch, out: &mut Vec<u8>) {
+            out.push(b'[');
+        }
+
+        fn event(&self, index: usize, event: Event<'_>, out: &mut Vec<u8>) {
+            if index > 0 {
+                out.push(b',');
+            }
+            let text = serde_json::json!(String::from_utf8_lossy(event.body));
+            let _ = write!(out, "{text}");
+        }
+
+        fn close(&self, out: &mut Vec<u8>) {
+            out.push(b']');
+        }
+
+        fn judge(&self, answer: &Answer<'_>) -> Outcome {
+            answer.by_status()
+        }
+
+        fn probe<'a>(&'a self, _: &'a Requests) -> BoxFuture<'a, Probe> {
+            async { Probe::Verified(String::new()) }.boxed()
+        }
+    }
+
+    /// `events` times the text `quote` and 100 random letters.
+    fn batch(events: usize) -> Batch {
+        let (mut batch, mut random) = (Batch::new(Stream::Activities), fastrand::Rng::with_seed(7));
+        for id in 0..events {
+            let id = id.to_string();
+            batch.push_with(&id, Identity::of("h", Stream::Activities, &id, ""), None, |out| {
+                out.push(b'"');
+                out.extend((0..100).map(|_| random.alphanumeric() as u8));
+                None
+            });
+        }
+        batch
+    }
+
+    async fn outcome(events: usize, compression: Compression, limits: Limits) -> String {
+        match encode(&Texts, &batch(events), compression, &limits, None).await {
+            Ok(body) => format!("{} bytes", body.len()),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    /// An event of 101 bytes makes 104 in quotes and with its escape, and a comma or bracket; another bracket ends them.
+    #[tokio::test]
+    async fn each_limit_is_held_by_the_encoded_bytes() {
+        let none = Compression::None;
+        let bytes = |bytes| Limits { bytes, ..Limits::NONE };
+        assert_eq!(outcome(1_000, none, bytes(105_001)).await, "105001 bytes");
+        let said = outcome(1_000, none, bytes(105_000)).await;
+        assert_eq!(said, "the request before compression would have 105001 bytes, the sink takes 105000 at most");
+        assert_eq!(outcome(1, none, bytes(10)).await, "106 bytes", "one event alone is the destination's business");
+        let said = outcome(1, none, Limits { most_bytes: 105, ..Limits::NONE }).await;
+        assert_eq!(said, "the request before compression would have 106 bytes, the sink takes 105 at most");
+        let event_bytes = |event_bytes| Limits { event_bytes, ..Limits::NONE };
+        assert_eq!(outcome(2, none, event_bytes(105)).await, "211 bytes");
+        let said = outcome(2, none, event_bytes(104)).await;
+        assert_eq!(said, "the event would have 105 bytes, the sink takes 104 at most", "escapes count");
+        for compression in [Compression::Gzip, Compression::Zstd] {
+            let size: usize = outcome(1_000, compression, Limits::NONE).await.replace(" bytes", "").parse().unwrap();
+            assert!((60_000..105_000).contains(&size), "{size}");
+            let wire = |wire_bytes| Limits { wire_bytes, ..Limits::NONE };
+            assert_eq!(outcome(1_000, compression, wire(size)).await, format!("{size} bytes"));
+            let said = outcome(1_000, compression, wire(size - 1)).await;
+            assert!(said.starts_with(&format!("the request would have {size} bytes")), "{said}");
+        }
+        assert_eq!(framing(&Texts), 3);
     }
 }

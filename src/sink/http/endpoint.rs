@@ -1,5 +1,6 @@
 use std::borrow::Cow;
 use std::fmt;
+use std::str::FromStr;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
@@ -15,12 +16,30 @@ impl Endpoint {
         &self.0
     }
 
-    /// The address with `path` (without a slash before it) appended to its own.
+    /// The address with `path` (without a slash before it) appended to its own, unless it ends so already.
     pub fn join(&self, path: &str) -> Self {
         let mut url = self.0.clone();
-        let joined = format!("{}/{path}", url.path().trim_end_matches('/'));
+        let own = url.path().trim_end_matches('/');
+        let base = own.strip_suffix(path).and_then(|base| base.strip_suffix('/')).unwrap_or(own);
+        let joined = format!("{base}/{path}");
         url.set_path(&joined);
         Self(url)
+    }
+
+    /// The address without `part` of its path and what follows it, where it has it: users paste either.
+    pub fn up_to(&self, part: &str) -> Self {
+        let mut url = self.0.clone();
+        if let Some((before, _)) = self.0.path().split_once(part) {
+            url.set_path(before);
+            url.set_query(None);
+        }
+        Self(url)
+    }
+
+    /// The address with one more parameter.
+    pub fn with_query(mut self, name: &str, value: &str) -> Self {
+        self.0.query_pairs_mut().append_pair(name, value);
+        self
     }
 }
 
@@ -37,20 +56,38 @@ impl fmt::Debug for Endpoint {
     }
 }
 
-impl<'de> Deserialize<'de> for Endpoint {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        // No message repeats the text: there may be a secret in it.
-        let url = Url::parse(text.trim()).map_err(|_| de::Error::custom("expected a URL such as https://HOST/PATH"))?;
+/// Why a text is no [`Endpoint`]. Repeats nothing of it: there may be a secret in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum EndpointError {
+    /// Not a URL.
+    #[error("expected a URL such as https://HOST/PATH")]
+    NotUrl,
+    /// Neither http nor https, or without a host.
+    #[error("expected a URL that begins with https:// or http://")]
+    Scheme,
+    /// Credentials where they would be printed.
+    #[error("user name and password do not belong into the URL but into the sink's credentials")]
+    Credentials,
+}
+
+impl FromStr for Endpoint {
+    type Err = EndpointError;
+
+    fn from_str(text: &str) -> Result<Self, EndpointError> {
+        let url = Url::parse(text.trim()).map_err(|_| EndpointError::NotUrl)?;
         if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none_or(str::is_empty) {
-            return Err(de::Error::custom("expected a URL that begins with https:// or http://"));
+            return Err(EndpointError::Scheme);
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return Err(de::Error::custom(
-                "user name and password do not belong into the URL but into the sink's credentials",
-            ));
+            return Err(EndpointError::Credentials);
         }
         Ok(Self(url))
+    }
+}
+
+impl<'de> Deserialize<'de> for Endpoint {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
 }
 

@@ -15,7 +15,7 @@ use super::{Answer, Auth, Authenticator, Destination, Endpoint, HttpSink, Reques
 use crate::settings::Secret;
 use crate::sink::line::Line;
 use crate::sink::settings::{Common, Compression, Defaults, SinkType};
-use crate::sink::{BuildError, Context, Event, Limits, Outcome, Probe, Sink};
+use crate::sink::{Batch, BuildError, Context, Event, Limits, Outcome, Probe, Sink};
 
 /// `type: http`: JSON to any receiver. A 2xx means that it has taken the whole request.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -49,7 +49,7 @@ pub enum Format {
 }
 
 const DEFAULTS: Defaults = Defaults {
-    limits: Limits { events: 1_000, bytes: 5 << 20, event_bytes: usize::MAX, copies: 1 },
+    limits: Limits { events: 1_000, bytes: 5 << 20, ..Limits::NONE },
     flush: Duration::from_secs(1),
     concurrency: 4,
     concurrency_max: usize::MAX,
@@ -72,10 +72,10 @@ impl SinkType for Settings {
 }
 
 #[derive(Debug)]
-struct Generic {
-    endpoint: Endpoint,
-    format: Format,
-    line: Line,
+pub(super) struct Generic {
+    pub(super) endpoint: Endpoint,
+    pub(super) format: Format,
+    pub(super) line: Line,
 }
 
 impl Destination for Generic {
@@ -86,7 +86,7 @@ impl Destination for Generic {
         }
     }
 
-    fn open(&self, out: &mut Vec<u8>) {
+    fn open(&self, _batch: &Batch, out: &mut Vec<u8>) {
         if self.format == Format::JsonArray {
             out.push(b'[');
         }
@@ -130,5 +130,47 @@ impl Destination for Generic {
             }
         }
         .boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+
+    use super::*;
+
+    #[test]
+    fn each_status_has_its_outcome() {
+        let said = |status: &str| format!("{status}: why");
+        let later = |status| Outcome::RetryLater { reason: said(status), after: None };
+        let redirect = "redirects, which is not followed; put the final address into `url`";
+        for (status, expected) in [
+            (200, Outcome::Delivered),
+            (202, Outcome::Delivered),
+            (204, Outcome::Delivered),
+            (302, Outcome::Misconfigured(format!("302: {redirect}"))),
+            (307, Outcome::Misconfigured(format!("307: {redirect}"))),
+            (400, Outcome::Refused(said("400 Bad Request"))),
+            (401, Outcome::Unauthorized(said("401 Unauthorized"))),
+            (403, Outcome::Unauthorized(said("403 Forbidden"))),
+            (404, Outcome::Misconfigured(said("404 Not Found"))),
+            (405, Outcome::Misconfigured(said("405 Method Not Allowed"))),
+            (408, later("408 Request Timeout")),
+            (413, Outcome::TooLarge(said("413 Payload Too Large"))),
+            (415, Outcome::Misconfigured(said("415 Unsupported Media Type"))),
+            (422, Outcome::Refused(said("422 Unprocessable Entity"))),
+            (425, later("425 Too Early")),
+            (429, later("429 Too Many Requests")),
+            (500, later("500 Internal Server Error")),
+            (502, later("502 Bad Gateway")),
+            (503, later("503 Service Unavailable")),
+            (504, later("504 Gateway Timeout")),
+            (520, later("520")),
+        ] {
+            let headers = HeaderMap::new();
+            let status = StatusCode::from_u16(status).unwrap();
+            let answer = Answer { status, headers: &headers, body: b"why", events: 3 };
+            assert_eq!(answer.by_status(), expected);
+        }
     }
 }

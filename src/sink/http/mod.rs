@@ -1,40 +1,55 @@
 //! Destinations that speak HTTP. One differs from another only in endpoint, authentication, framing, limits, and how its
-//! answer reads: that is a [`Destination`]. Encoding, signing, sending and the classes of transport errors exist once, here.
+//! answer reads: that is a `Destination`. Encoding, signing, sending and the classes of transport errors exist once, here.
 //!
 //! A new destination is a file of this folder and a line in the list of `sink/settings.rs`.
 
 mod answer;
 mod auth;
+pub mod azure_logs;
 mod body;
+pub mod datadog;
+pub mod elasticsearch;
 mod endpoint;
 pub mod generic;
+pub mod google_secops;
+pub mod logscale;
+pub mod loki;
 mod oauth;
+pub mod otlp;
+pub mod panther;
 mod request;
+pub mod sekoia;
+mod service_account;
 mod signature;
+pub mod splunk_hec;
+pub mod sumo;
 
 use std::fmt::Debug;
 
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 pub use answer::Answer;
 pub use auth::Auth;
-pub use endpoint::Endpoint;
+pub use endpoint::{Endpoint, EndpointError};
 pub use oauth::{ClientCredentials, CredentialsIn};
 pub use signature::{Form, Hmac, Signed};
 
 pub(crate) use auth::Authenticator;
-pub(crate) use oauth::Tokens;
+#[cfg(feature = "kafka")]
+pub(crate) use oauth::TokenSource;
+pub(crate) use oauth::{Grant, Tokens};
 pub(crate) use request::{HttpSink, Requests};
 
-use super::{Event, Outcome, Probe};
+use super::{Batch, Event, Outcome, Probe};
 
 /// What makes one HTTP destination differ from another.
 pub(crate) trait Destination: Send + Sync + Debug + 'static {
     /// Content type of its bodies.
     fn content_type(&self) -> &'static str;
 
-    /// Begins a body.
-    fn open(&self, _out: &mut Vec<u8>) {}
+    /// Begins the body of `batch`.
+    fn open(&self, _batch: &Batch, _out: &mut Vec<u8>) {}
 
     /// Appends one event, the separator before or after it included.
     fn event(&self, index: usize, event: Event<'_>, out: &mut Vec<u8>);
@@ -49,6 +64,11 @@ pub(crate) trait Destination: Send + Sync + Debug + 'static {
 
     /// What an answer means. Pure, so that each row of the destination's contract is a row of a test.
     fn judge(&self, answer: &Answer<'_>) -> Outcome;
+
+    /// Waits for what the destination tells later than it answers; most have nothing to add to `outcome`.
+    fn confirm<'a>(&'a self, outcome: Outcome, _answer: Answer<'a>, _requests: &'a Requests) -> BoxFuture<'a, Outcome> {
+        std::future::ready(outcome).boxed()
+    }
 
     /// See [`Sink::probe`](super::Sink::probe).
     fn probe<'a>(&'a self, requests: &'a Requests) -> BoxFuture<'a, Probe>;

@@ -1,9 +1,9 @@
-//! OAuth 2.0 client credentials: one token for all sinks with the same client, fetched by one of them at a time.
+//! OAuth 2.0 tokens: one for all sinks with the same client, fetched by one of them at a time.
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -12,9 +12,11 @@ use http::{HeaderMap, HeaderValue, Method};
 use schemars::JsonSchema;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
+use tokio::time::Instant;
 
 use super::auth::Used;
 use super::request::{Failure, exchange};
+use super::service_account::ServiceAccount;
 use super::{Answer, Endpoint};
 use crate::settings::{Credential, HttpSettings, Secret};
 use crate::sink::{BuildError, Outcome};
@@ -48,6 +50,24 @@ pub enum CredentialsIn {
     Body,
     /// As user name and password.
     Basic,
+    /// The secret is a signed assertion (RFC 7523), such as the service account token that Kubernetes renews in a file.
+    Assertion,
+}
+
+/// How a token is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Grant {
+    Client(ClientCredentials),
+    ServiceAccount(ServiceAccount),
+}
+
+/// What is posted to a token endpoint.
+pub(crate) struct TokenRequest {
+    pub(crate) url: Endpoint,
+    pub(crate) headers: HeaderMap,
+    pub(crate) form: String,
+    /// What the request proves itself with, to keep it out of what is told about it.
+    pub(crate) used: Used,
 }
 
 /// The tokens of the process, shared by endpoint, client and scope.
@@ -58,22 +78,18 @@ pub(crate) struct Tokens {
 
 impl Tokens {
     /// The source for these settings; it lives as long as a sink holds it.
-    pub(crate) fn source(
-        &self,
-        settings: &ClientCredentials,
-        http: &HttpSettings,
-    ) -> Result<Arc<TokenSource>, BuildError> {
+    pub(crate) fn source(&self, grant: Grant, http: &HttpSettings) -> Result<Arc<TokenSource>, BuildError> {
         let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         sources.retain(|source| source.strong_count() > 0);
-        let equal = |source: &Arc<TokenSource>| source.settings == *settings && source.http == *http;
+        let equal = |source: &Arc<TokenSource>| source.grant == grant && source.http == *http;
         if let Some(source) = sources.iter().filter_map(Weak::upgrade).find(equal) {
             return Ok(source);
         }
         let source = Arc::new(TokenSource {
-            settings: settings.clone(),
+            secret: grant.credential(),
+            grant,
             http: http.clone(),
             client: http.client()?,
-            secret: Credential::new(settings.client_secret.clone()),
             kept: tokio::sync::Mutex::default(),
         });
         sources.push(Arc::downgrade(&source));
@@ -84,7 +100,7 @@ impl Tokens {
 /// One client at one token endpoint.
 #[derive(Debug)]
 pub(crate) struct TokenSource {
-    settings: ClientCredentials,
+    grant: Grant,
     http: HttpSettings,
     client: reqwest::Client,
     secret: Credential,
@@ -132,26 +148,31 @@ const UNKNOWN_LIFE: f64 = 300.0;
 impl TokenSource {
     /// A token that is good now.
     pub(crate) async fn token(&self) -> Result<SecretString, TokenError> {
+        Ok(self.living_token().await?.0)
+    }
+
+    /// A token that is good now, and when it ends.
+    pub(crate) async fn living_token(&self) -> Result<(SecretString, Instant), TokenError> {
         let asked_at = Instant::now();
         let mut kept = self.kept.lock().await;
         let now = Instant::now();
         if let Some(token) = kept.token.as_ref().filter(|token| now < token.renew_at) {
-            return Ok(token.text.clone());
+            return Ok((token.text.clone(), token.expires_at));
         }
         if let Some((_, error)) = kept.failure.as_ref().filter(|(failed_at, _)| asked_at < *failed_at) {
             return Err(error.clone());
         }
         match self.fetch().await {
             Ok(token) => {
-                let text = token.text.clone();
+                let living = (token.text.clone(), token.expires_at);
                 *kept = Kept { token: Some(token), failure: None };
-                Ok(text)
+                Ok(living)
             }
             Err(error) => {
                 kept.failure = Some((Instant::now(), error.clone()));
                 // A token endpoint that fails for now does no harm while the old token lives.
                 let old = kept.token.as_ref().filter(|token| now < token.expires_at);
-                old.map(|token| token.text.clone()).ok_or(error)
+                old.map(|token| (token.text.clone(), token.expires_at)).ok_or(error)
             }
         }
     }
@@ -178,65 +199,98 @@ impl TokenSource {
     async fn ask(&self) -> Result<Token, TokenError> {
         let refused = |reason: String| TokenError { outcome: Outcome::Unauthorized(reason) };
         let secret = self.secret.get().map_err(|error| refused(error.to_string()))?;
-        let (headers, form) = self.request(&secret);
-        let url = self.settings.token_url.url();
-        let answer = exchange(&self.client, Method::POST, url, headers, form.into(), 64 * 1024).await;
-        let mut reply = answer.map_err(|Failure { outcome, .. }| TokenError { outcome: self.named(outcome) })?;
-        Used::of(secret).scrub(&mut reply.body);
+        let TokenRequest { url, headers, form, used } = self.grant.request(&secret).map_err(refused)?;
+        let told = |outcome| TokenError { outcome: named(&url, outcome) };
+        let answer = exchange(&self.client, Method::POST, url.url(), headers, form.into(), 64 * 1024).await;
+        let mut reply = answer.map_err(|Failure { outcome, .. }| told(outcome))?;
+        used.scrub(&mut reply.body);
         let answer = Answer { status: reply.status, headers: &reply.headers, body: &reply.body, events: 0 };
         if !answer.status.is_success() {
-            let outcome = match answer.by_status() {
+            return Err(told(match answer.by_status() {
                 // `invalid_client` and its like come with 400 as well as with 401.
                 Outcome::Refused(reason) | Outcome::Unauthorized(reason) => Outcome::Unauthorized(reason),
                 other => other,
-            };
-            return Err(TokenError { outcome: self.named(outcome) });
+            }));
         }
-        match serde_json::from_slice::<TokenAnswer>(&reply.body) {
-            Ok(answer) => Ok(Token::new(answer)),
-            // The body may hold a token, so nothing of it is shown.
-            Err(_) => Err(TokenError {
-                outcome: self.named(Outcome::Misconfigured("answers without an `access_token`".to_owned())),
-            }),
+        // The body may hold a token, so nothing of it is shown.
+        let answer = serde_json::from_slice::<TokenAnswer>(&reply.body)
+            .map_err(|_| told(Outcome::Misconfigured("answers without an `access_token`".to_owned())))?;
+        Ok(Token::new(answer))
+    }
+}
+
+/// Says whose answer it was: the operator looks at the sink's address first.
+fn named(url: &Endpoint, outcome: Outcome) -> Outcome {
+    let from = format!("token endpoint {url}: ");
+    match outcome {
+        Outcome::RetryLater { reason, after } => Outcome::RetryLater { reason: from + &reason, after },
+        Outcome::Unauthorized(reason) => Outcome::Unauthorized(from + &reason),
+        Outcome::Misconfigured(reason) | Outcome::TooLarge(reason) | Outcome::Refused(reason) => {
+            Outcome::Misconfigured(from + &reason)
+        }
+        settled => settled,
+    }
+}
+
+impl Grant {
+    fn credential(&self) -> Credential {
+        match self {
+            Self::Client(client) => Credential::new(client.client_secret.clone()),
+            Self::ServiceAccount(account) => Credential::document(account.key.clone()),
         }
     }
 
-    fn request(&self, secret: &SecretString) -> (HeaderMap, String) {
-        let ClientCredentials { client_id, scope, params, credentials, .. } = &self.settings;
+    fn request(&self, secret: &SecretString) -> Result<TokenRequest, String> {
+        match self {
+            Self::Client(client) => Ok(client.request(secret)),
+            Self::ServiceAccount(account) => account.request(secret),
+        }
+    }
+}
+
+impl TokenRequest {
+    /// A form of these parameters.
+    pub(crate) fn new<'a>(
+        url: Endpoint,
+        params: impl IntoIterator<Item = (&'a str, &'a str)>,
+        used: impl IntoIterator<Item = SecretString>,
+    ) -> Self {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        let mut form = url::form_urlencoded::Serializer::new(String::new());
-        form.append_pair("grant_type", "client_credentials");
-        match credentials {
-            CredentialsIn::Body => {
-                form.append_pair("client_id", client_id).append_pair("client_secret", secret.expose_secret());
-            }
-            CredentialsIn::Basic => {
-                let encode = |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
-                let pair = format!("{}:{}", encode(client_id), encode(secret.expose_secret()));
-                let value = HeaderValue::from_str(&format!("Basic {}", BASE64_STANDARD.encode(pair)));
-                headers.extend(value.ok().map(|mut value| {
-                    value.set_sensitive(true);
-                    (AUTHORIZATION, value)
-                }));
-            }
-        }
-        form.extend_pairs(scope.iter().map(|scope| ("scope", scope))).extend_pairs(params);
-        (headers, form.finish())
+        let form = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(params).finish();
+        let mut secrets = Used::default();
+        used.into_iter().for_each(|secret| secrets.push(secret));
+        Self { url, headers, form, used: secrets }
     }
+}
 
-    /// Says whose answer it was: the operator looks at the sink's address first.
-    fn named(&self, outcome: Outcome) -> Outcome {
-        let from = format!("token endpoint {}: ", self.settings.token_url);
-        match outcome {
-            Outcome::RetryLater { reason, after } => Outcome::RetryLater { reason: from + &reason, after },
-            Outcome::Unauthorized(reason) => Outcome::Unauthorized(from + &reason),
-            Outcome::Misconfigured(reason) | Outcome::TooLarge(reason) | Outcome::Refused(reason) => {
-                Outcome::Misconfigured(from + &reason)
+impl ClientCredentials {
+    fn request(&self, secret: &SecretString) -> TokenRequest {
+        const ASSERTION: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+        let text = secret.expose_secret();
+        let id = ("client_id", self.client_id.as_str());
+        let mut params = vec![("grant_type", "client_credentials")];
+        match self.credentials {
+            CredentialsIn::Body => params.extend([id, ("client_secret", text)]),
+            CredentialsIn::Assertion => {
+                params.extend([id, ("client_assertion_type", ASSERTION), ("client_assertion", text)]);
             }
-            settled => settled,
+            CredentialsIn::Basic => {}
         }
+        params.extend(self.scope.iter().map(|scope| ("scope", scope.as_str())));
+        params.extend(self.params.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+        let mut request = TokenRequest::new(self.token_url.clone(), params, [secret.clone()]);
+        if self.credentials == CredentialsIn::Basic {
+            let encode = |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+            let pair = BASE64_STANDARD.encode(format!("{}:{}", encode(&self.client_id), encode(text)));
+            if let Ok(mut value) = HeaderValue::from_str(&format!("Basic {pair}")) {
+                value.set_sensitive(true);
+                request.headers.insert(AUTHORIZATION, value);
+            }
+            request.used.push(pair.into());
+        }
+        request
     }
 }
 

@@ -1,6 +1,7 @@
 //! Sending, once for all destinations.
 
 use std::error::Error;
+use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -14,14 +15,17 @@ use sha2::{Digest, Sha256};
 use url::Url;
 
 use super::auth::{AuthError, Authenticator, Used};
-use super::body::{Body, content_encoding, encode};
+use super::body::{EncodeError, content_encoding, encode, framing};
 use super::oauth::TokenError;
 use super::signature::Signed;
 use super::{Answer, Destination, Endpoint};
 use crate::record::Timestamp;
-use crate::settings::HttpSettings;
+use crate::settings::{HttpSettings, Proxy};
 use crate::sink::settings::{Common, Compression, Defaults};
-use crate::sink::{Attempt, Batch, BuildError, Context, Limits, Outcome, Probe, Sink};
+use crate::sink::{Attempt, Batch, BuildError, Context, Limits, Outcome, Probe, Sink, TOO_LARGE};
+
+/// Most bytes that are read of an answer to a probe: some list hundreds of things.
+const PROBE_BYTES: usize = 1 << 20;
 
 /// A destination and what it takes to talk to it: the sink of one lane.
 #[derive(Debug)]
@@ -59,7 +63,7 @@ pub(crate) struct Failure {
     pub(crate) label: String,
     /// The connection was lost after it had been made.
     cut: bool,
-    /// No connection could be made.
+    /// No connection could be made, or the two ends did not trust each other.
     unreached: bool,
 }
 
@@ -87,15 +91,58 @@ impl Requests {
         Ok(Self { settings, client, headers, auth })
     }
 
-    /// One request with credentials, for probes. A refusal for want of credentials is tried once more with newer ones.
+    /// A request without a body, for probes; see [`ask_with`](Self::ask_with).
     pub(crate) async fn ask(&self, method: Method, url: &Url, headers: HeaderMap) -> Result<Reply, Failure> {
+        self.ask_with(method, url, headers, Bytes::new()).await
+    }
+
+    /// A POST that delivers nothing, for probes; see [`ask_with`](Self::ask_with).
+    pub(crate) async fn post(
+        &self,
+        url: &Url,
+        content_type: &'static str,
+        body: &'static [u8],
+    ) -> Result<Reply, Failure> {
+        let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(content_type))]);
+        self.ask_with(Method::POST, url, headers, Bytes::from_static(body)).await
+    }
+
+    /// One request with credentials. A refusal for want of credentials is tried once more with newer ones.
+    pub(crate) async fn ask_with(
+        &self,
+        method: Method,
+        url: &Url,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Reply, Failure> {
         let mut used = Used::default();
-        let first = self.exchange(method.clone(), url, headers.clone(), Bytes::new(), 64 * 1024, &mut used).await;
+        let first = self.exchange(method.clone(), url, headers.clone(), body.clone(), PROBE_BYTES, &mut used).await;
         let refused = first.as_ref().is_ok_and(|reply| matches!(reply.status.as_u16(), 401 | 403));
         if refused && self.auth.renew(&used).await {
-            return self.exchange(method, url, headers, Bytes::new(), 64 * 1024, &mut Used::default()).await;
+            return self.exchange(method, url, headers, body, PROBE_BYTES, &mut Used::default()).await;
         }
         first
+    }
+
+    /// Posts nothing, to those that look at credentials before they look for events.
+    pub(crate) async fn probe_by_nothing(&self, endpoint: &Endpoint) -> Probe {
+        let reply = match self.ask(Method::POST, endpoint.url(), HeaderMap::new()).await {
+            Ok(reply) => reply,
+            Err(failure) => return failure.into_probe(),
+        };
+        let answer = Answer { status: reply.status, headers: &reply.headers, body: &reply.body, events: 0 };
+        match answer.by_status() {
+            Outcome::Unauthorized(_) if self.auth.signer().is_some() => {
+                Probe::Reached(format!("{endpoint} asks for a signature, which only events have"))
+            }
+            Outcome::Unauthorized(reason) => Probe::Failed(format!("{endpoint}: credentials refused: {reason}")),
+            Outcome::Misconfigured(reason) => Probe::Failed(format!("{endpoint}: {reason}; check `url`")),
+            Outcome::RetryLater { reason, .. } => Probe::Failed(format!("{endpoint}: not now: {reason}")),
+            _ if answer.is_page() => {
+                Probe::Failed(format!("{endpoint}: answers with a page ({}); check `url`", answer.reason()))
+            }
+            _ => Probe::Verified(format!("{endpoint} takes the credentials")),
+        }
     }
 
     async fn exchange(
@@ -109,8 +156,10 @@ impl Requests {
     ) -> Result<Reply, Failure> {
         headers.extend(self.headers.clone());
         self.auth.apply(&mut headers, used).await?;
+        self.settings.proxy.iter().flat_map(Proxy::secrets).for_each(|secret| used.push(secret));
+        let url = self.auth.address(url, used)?;
         let client = self.client.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let mut reply = exchange(&client, method, url, headers, body, answer_bytes).await;
+        let mut reply = exchange(&client, method, &url, headers, body, answer_bytes).await;
         match &mut reply {
             Ok(reply) => used.scrub(&mut reply.body),
             Err(failure) if failure.unreached => self.renew_client(),
@@ -155,10 +204,12 @@ impl From<reqwest::Error> for Failure {
     fn from(error: reqwest::Error) -> Self {
         let label = match &error {
             error if error.is_timeout() => "timeout",
+            // A client certificate may be refused when the request is on its way already.
+            error if is_tls(error) => "tls",
             error if error.is_connect() => "connect",
             _ => "connection",
         };
-        let (cut, unreached) = (label == "connection", error.is_connect());
+        let (cut, unreached) = (label == "connection", label == "tls" || error.is_connect());
         // The URL may hold secrets, and the causes below it say what happened.
         let error = error.without_url();
         let mut reason = error.to_string();
@@ -175,6 +226,13 @@ impl From<reqwest::Error> for Failure {
     }
 }
 
+/// True when TLS is among the causes of an error.
+fn is_tls(error: &(dyn Error + 'static)) -> bool {
+    // What an I/O error wraps is not its source.
+    let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    error.is::<rustls::Error>() || wrapped.is_some_and(|error| is_tls(error)) || error.source().is_some_and(is_tls)
+}
+
 impl From<AuthError> for Failure {
     fn from(error: AuthError) -> Self {
         let (outcome, label) = match error {
@@ -188,17 +246,21 @@ impl From<AuthError> for Failure {
     }
 }
 
+impl From<EncodeError> for Failure {
+    fn from(error: EncodeError) -> Self {
+        let reason = error.to_string();
+        let (outcome, label) = match error {
+            EncodeError::Compress(_) => (Outcome::RetryLater { reason, after: None }, "compress"),
+            EncodeError::TooLarge { .. } => (Outcome::TooLarge(reason), TOO_LARGE),
+        };
+        Self { outcome, label: label.to_owned(), cut: false, unreached: false }
+    }
+}
+
 impl Failure {
     /// What is wrong, as a probe tells it.
     pub(crate) fn into_probe(self) -> Probe {
-        Probe::Failed(match self.outcome {
-            Outcome::RetryLater { reason, .. }
-            | Outcome::Unauthorized(reason)
-            | Outcome::Misconfigured(reason)
-            | Outcome::TooLarge(reason)
-            | Outcome::Refused(reason) => reason,
-            Outcome::Delivered | Outcome::DeliveredWithWarning(_) | Outcome::Partial { .. } => self.label,
-        })
+        Probe::Failed(self.outcome.reason().map_or(self.label, str::to_owned))
     }
 }
 
@@ -210,11 +272,12 @@ impl<D: Destination> HttpSink<D> {
         common: &Common,
         defaults: &Defaults,
     ) -> Self {
+        let limits = Limits { framing: framing(&destination), ..common.limits(defaults) };
         Self {
             destination,
             endpoint,
             requests,
-            limits: common.limits(defaults),
+            limits,
             compression: common.compression(defaults),
             cut: AtomicU32::new(0),
         }
@@ -234,21 +297,18 @@ impl<D: Destination> HttpSink<D> {
             Ok(request) => request,
             Err(failure) => return Attempt { outcome: failure.outcome, bytes: 0, status: failure.label },
         };
-        if body.plain > self.limits.bytes && batch.len() > 1 {
-            // Framing and escaping count as well, and only now it is known how much they add.
-            let reason = format!("{} bytes with framing, more than {}", body.plain, self.limits.bytes);
-            return Attempt { outcome: Outcome::TooLarge(reason), bytes: 0, status: "too_large".to_owned() };
-        }
-        let bytes = body.bytes.len() as u64;
+        let bytes = body.len() as u64;
         let url = self.endpoint.url();
         let limit = self.destination.answer_bytes();
-        let reply = self.requests.exchange(Method::POST, url, headers, body.bytes.into(), limit, used).await;
+        let reply = self.requests.exchange(Method::POST, url, headers, body.into(), limit, used).await;
         let (outcome, status) = match reply {
             Ok(reply) => {
                 self.cut.store(0, Ordering::Relaxed);
                 let answer =
                     Answer { status: reply.status, headers: &reply.headers, body: &reply.body, events: batch.len() };
-                (self.destination.judge(&answer), reply.status.as_u16().to_string())
+                let outcome = self.destination.judge(&answer);
+                let outcome = self.destination.confirm(outcome, answer, &self.requests).await;
+                (outcome, reply.status.as_u16().to_string())
             }
             Err(failure) => (self.after_failure(&failure, batch), failure.label),
         };
@@ -264,7 +324,7 @@ impl<D: Destination> HttpSink<D> {
         }
     }
 
-    async fn request(&self, batch: &Batch, used: &mut Used) -> Result<(Body, HeaderMap), Failure> {
+    async fn request(&self, batch: &Batch, used: &mut Used) -> Result<(Vec<u8>, HeaderMap), Failure> {
         let id = batch_id(batch);
         let seconds = Timestamp::now().seconds();
         let signer = self.requests.auth.signer();
@@ -276,12 +336,7 @@ impl<D: Destination> HttpSink<D> {
         }
         let over_plain = signer.is_some_and(|signer| signer.signed == Signed::Body);
         let plain = signature.as_mut().filter(|_| over_plain);
-        let body = encode(&self.destination, batch, self.compression, plain).await.map_err(|error| Failure {
-            outcome: Outcome::RetryLater { reason: format!("cannot compress: {error}"), after: None },
-            label: "compress".to_owned(),
-            cut: false,
-            unreached: false,
-        })?;
+        let body = encode(&self.destination, batch, self.compression, &self.limits, plain).await?;
 
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.destination.content_type()));
@@ -293,7 +348,7 @@ impl<D: Destination> HttpSink<D> {
         }
         if let (Some(signer), Some(mut signature)) = (signer, signature) {
             if !over_plain {
-                signature.update(&body.bytes);
+                signature.update(&body);
             }
             signer.finish(signature, &id, seconds, &mut headers);
         }

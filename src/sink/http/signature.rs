@@ -1,4 +1,4 @@
-//! Signed requests: HMAC-SHA256 over the body, in the form of Standard Webhooks or of GitHub.
+//! Signed requests: HMAC-SHA256 over the body, in the form of Standard Webhooks, of GitHub, or bare.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -21,7 +21,7 @@ pub struct Hmac {
     /// How the signature is written.
     #[serde(default)]
     pub form: Form,
-    /// Header of the signature; default `webhook-signature` or `X-Hub-Signature-256`, by form.
+    /// Header of the signature; default `webhook-signature`, `X-Hub-Signature-256` or `X-Signature`, by form.
     pub header: Option<String>,
     /// What is signed.
     #[serde(default)]
@@ -37,6 +37,10 @@ pub enum Form {
     Standard,
     /// `sha256=HEX` over the body.
     Github,
+    /// Hex digits over the body, and nothing else.
+    Hex,
+    /// Base64 over the body, and nothing else.
+    Base64,
 }
 
 /// What a signature covers.
@@ -67,6 +71,7 @@ impl Signer {
         let default = match settings.form {
             Form::Standard => "webhook-signature",
             Form::Github => "x-hub-signature-256",
+            Form::Hex | Form::Base64 => "x-signature",
         };
         let name = settings.header.as_deref().unwrap_or(default);
         let header = name
@@ -94,7 +99,9 @@ impl Signer {
         let digest = signature.finalize().into_bytes();
         let text = match self.form {
             Form::Standard => format!("v1,{}", BASE64_STANDARD.encode(digest)),
-            Form::Github => digest.iter().fold("sha256=".to_owned(), |hex, byte| format!("{hex}{byte:02x}")),
+            Form::Github => hex("sha256=", &digest),
+            Form::Hex => hex("", &digest),
+            Form::Base64 => BASE64_STANDARD.encode(digest),
         };
         let mut insert = |name: HeaderName, text: &str| {
             if let Ok(value) = HeaderValue::from_str(text) {
@@ -107,6 +114,10 @@ impl Signer {
         }
         insert(self.header.clone(), &text);
     }
+}
+
+fn hex(prefix: &str, digest: &[u8]) -> String {
+    digest.iter().fold(prefix.to_owned(), |hex, byte| format!("{hex}{byte:02x}"))
 }
 
 #[cfg(test)]
@@ -125,12 +136,15 @@ mod tests {
 
     /// Expected values computed with `openssl dgst -sha256 -hmac`.
     #[test]
-    fn both_forms_sign_what_their_receivers_check() {
+    fn each_form_signs_what_its_receivers_check() {
         let body = b"{\"a\":1}\n";
         assert_eq!(
             signed(Form::Github, "secret", body),
             "sha256=5dbe6cf6e344c4bbc2f47f8673aa3a3b4ff615d881c24b0ce0645b4f02bd0025"
         );
+        let hex = "5dbe6cf6e344c4bbc2f47f8673aa3a3b4ff615d881c24b0ce0645b4f02bd0025";
+        assert_eq!(signed(Form::Hex, "secret", body), hex);
+        assert_eq!(signed(Form::Base64, "secret", body), "Xb5s9uNExLvC9H+Gc6o6O0/2FdiBwksM4GRbTwK9ACU=");
         assert_eq!(signed(Form::Standard, "secret", body), "v1,ec5ictFgKDEjBnQa2LpKP7F/6oHRvrmTpTXYj3I0ma8=");
         assert_eq!(signed(Form::Standard, "whsec_c2VjcmV0", body), "v1,ec5ictFgKDEjBnQa2LpKP7F/6oHRvrmTpTXYj3I0ma8=");
     }

@@ -14,6 +14,7 @@ const CONTRACT: &[(&str, &str, &[&str])] = &[
     ("events_dropped_total", "counter", &["pipeline", "stream", "sink", "reason"]),
     ("dead_letters_total", "counter", &["pipeline", "stream", "sink"]),
     ("map_errors_total", "counter", &["pipeline", "stream", "sink"]),
+    ("unknown_activities_total", "counter", &["pipeline", "stream", "sink"]),
     ("delivered_bytes_total", "counter", &["pipeline", "stream", "sink"]),
     ("lag_seconds", "gauge", &["pipeline", "stream", "sink"]),
     ("last_success_timestamp_seconds", "gauge", &["pipeline", "stream", "sink"]),

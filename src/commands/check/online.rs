@@ -1,0 +1,150 @@
+//! The connections of valid pipelines, tested without delivering anything.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{StreamExt, stream};
+
+use super::{Check, Finding};
+use crate::console::{Client, ConsoleError, Endpoint, Limiters};
+use crate::pipeline::Pipeline;
+use crate::record::{Clock, Timestamp};
+use crate::sink::{Context, Probe, Shared};
+
+/// Consoles and sinks that are asked at the same time.
+const AT_ONCE: usize = 16;
+/// A token that expires sooner deserves a word.
+const SOON: Duration = Duration::from_secs(14 * 86_400);
+/// One record of any stream.
+const ONE_RECORD: usize = 4 * 1024 * 1024;
+
+/// Tests the connections of each pipeline, in the order given. A paused one is tested too: it is meant to run one day.
+pub async fn check_all(pipelines: &[Arc<Pipeline>]) -> Vec<Vec<Finding>> {
+    let limiters = Limiters::default();
+    let shared = Shared::default();
+    let checks = pipelines.iter().map(|pipeline| check(pipeline, &limiters, &shared));
+    stream::iter(checks).buffered(AT_ONCE).collect().await
+}
+
+async fn check(pipeline: &Pipeline, limiters: &Limiters, shared: &Shared) -> Vec<Finding> {
+    let mut findings = console(pipeline, limiters).await;
+    for sink in &pipeline.sinks {
+        let subject = format!("sink {}", sink.name());
+        let Some(pull) = pipeline.streams.pulls().into_iter().find(|pull| sink.takes(pull.stream)) else { continue };
+        let context = Context {
+            pipeline: pipeline.name.clone(),
+            stream: pull.stream,
+            console_host: pipeline.console.url.host().to_owned(),
+            labels: pipeline.transform.labels.clone(),
+            schema: sink.common.schema.unwrap_or(pipeline.transform.schema),
+            schema_name: "",
+            shared: shared.clone(),
+        };
+        let (check, detail) = match sink.build(&context) {
+            Ok(sink) => match sink.probe().await {
+                Probe::Verified(detail) => (Check::Verified, detail),
+                Probe::Reached(detail) => (Check::Reached, detail),
+                Probe::Failed(detail) => (Check::Failed, detail),
+            },
+            Err(error) => (Check::Failed, error.to_string()),
+        };
+        findings.push(Finding { subject, check, detail });
+    }
+    findings
+}
+
+/// The order works for every role: what needs no right comes first, and no right is asked for that the pipeline does not need.
+async fn console(pipeline: &Pipeline, limiters: &Limiters) -> Vec<Finding> {
+    let pulls = pipeline.streams.pulls();
+    let rest = ["token".to_owned(), "scope".to_owned()].into_iter();
+    let rest: Vec<String> = rest.chain(pulls.iter().map(|pull| format!("stream {}", pull.stream))).collect();
+    let client = match client(pipeline, limiters) {
+        Ok(client) => client,
+        Err(detail) => return stopped("console", detail, rest),
+    };
+    let mut findings = Vec::new();
+    match client.object("system/status").await {
+        Ok(_) => findings.push(verified("console", format!("{} answers", pipeline.console.url))),
+        // Some deployments hide this address from outside; whoever answers at all is reachable.
+        Err(error @ (ConsoleError::Forbidden(_) | ConsoleError::Missing(_) | ConsoleError::Unauthorized(_))) => {
+            findings.push(verified("console", format!("{} answers ({error})", pipeline.console.url)));
+        }
+        Err(error) => return stopped("console", error.to_string(), rest),
+    }
+    match client.token_expiry().await {
+        Ok(expiry) => findings.push(expires(expiry)),
+        // Consoles differ in whether a token that they do not know is a 400 or a 401.
+        Err(error @ (ConsoleError::Unauthorized(_) | ConsoleError::BadRequest(_))) => {
+            let skipped = rest.into_iter().skip(1).collect();
+            findings.extend(stopped("token", error.to_string(), skipped));
+            return findings;
+        }
+        Err(error @ (ConsoleError::Forbidden(_) | ConsoleError::Missing(_))) => {
+            findings.push(reached("token", format!("the console does not tell: {error}")));
+        }
+        Err(error) => findings.push(failed("token", error.to_string())),
+    }
+    match client.object("user").await {
+        Ok(body) => findings.push(scope(&body)),
+        // A role without the right to read itself can pull all the same.
+        Err(error) => findings.push(reached("scope", format!("the console does not tell: {error}"))),
+    }
+    for pull in pulls {
+        let subject = format!("stream {}", pull.stream);
+        let path = Endpoint::of(pull.stream).path;
+        findings.push(match client.list(client.turn().await, path, &[("limit", "1")], ONE_RECORD, None).await {
+            Ok(_) => verified(&subject, "may be read".to_owned()),
+            Err(error) => failed(&subject, error.to_string()),
+        });
+    }
+    findings
+}
+
+fn client(pipeline: &Pipeline, limiters: &Limiters) -> Result<Client, String> {
+    pipeline.console.token.read().map_err(|error| error.to_string())?;
+    Client::connect(&pipeline.console, limiters, Clock::System).map_err(|error| error.to_string())
+}
+
+fn expires(expiry: Option<Timestamp>) -> Finding {
+    let now = Timestamp::now();
+    match expiry {
+        None => verified("token", "valid; the console does not say until when".to_owned()),
+        Some(expiry) if expiry <= now => failed("token", format!("expired at {expiry}")),
+        Some(expiry) => {
+            let left = expiry.since(now);
+            let soon = if left < SOON { " (soon: make a new one)" } else { "" };
+            verified("token", format!("valid until {expiry}, {} days{soon}", left.as_secs() / 86_400))
+        }
+    }
+}
+
+/// What `/user` says about how far the token reaches.
+fn scope(body: &[u8]) -> Finding {
+    let user: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+    let text = |pointer: &str| user.pointer(pointer).and_then(serde_json::Value::as_str).map(str::to_owned);
+    let Some(scope) = text("/data/scope") else {
+        return reached("scope", "the console does not tell".to_owned());
+    };
+    let roles = user.pointer("/data/scopeRoles").and_then(serde_json::Value::as_array);
+    let names: Vec<_> =
+        roles.into_iter().flatten().filter_map(|role| role.get("name").and_then(serde_json::Value::as_str)).collect();
+    let names = if names.is_empty() { String::new() } else { format!(": {}", names.join(", ")) };
+    verified("scope", format!("{scope}{names}"))
+}
+
+fn stopped(subject: &str, detail: String, rest: Vec<String>) -> Vec<Finding> {
+    let skipped = |subject| Finding { subject, check: Check::Skipped, detail: String::new() };
+    std::iter::once(failed(subject, detail)).chain(rest.into_iter().map(skipped)).collect()
+}
+
+fn verified(subject: &str, detail: String) -> Finding {
+    Finding { subject: subject.to_owned(), check: Check::Verified, detail }
+}
+
+fn reached(subject: &str, detail: String) -> Finding {
+    Finding { subject: subject.to_owned(), check: Check::Reached, detail }
+}
+
+fn failed(subject: &str, detail: String) -> Finding {
+    Finding { subject: subject.to_owned(), check: Check::Failed, detail }
+}

@@ -1,0 +1,220 @@
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use comfy_table::{ContentArrangement, Table, presets};
+use serde::Serialize;
+
+use crate::pipeline::{FileReport, Loaded, Pipeline, Problem};
+
+/// What `check --format json` prints:
+///
+/// ```json
+/// {
+///   "ok": false,
+///   "offline": false,
+///   "pipelines": [
+///     {
+///       "name": "acme", "file": "pipelines/acme.yaml", "valid": true, "enabled": true,
+///       "streams": ["threats"], "sinks": [{ "name": "siem", "type": "http" }],
+///       "findings": [
+///         { "subject": "console", "check": "verified", "detail": "https://usea1-acme.sentinelone.net answers" },
+///         { "subject": "sink siem", "check": "failed", "detail": "…" }
+///       ]
+///     }
+///   ],
+///   "problems": [
+///     { "file": "pipelines/globex.yaml", "line": 3, "column": 5, "key": "console.toekn",
+///       "message": "unknown key; did you mean `token`?", "severity": "error" }
+///   ]
+/// }
+/// ```
+///
+/// `name`, `enabled`, `streams` and `sinks` are null for a file that could not be read so far; `check` is `verified`,
+/// `reached` (credentials not testable), `failed` or, for what a failure before made pointless, `skipped`.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    ok: bool,
+    offline: bool,
+    /// One for each file, by path.
+    pub pipelines: Vec<PipelineReport>,
+    /// Errors and warnings of all files, by place.
+    pub problems: Vec<Problem>,
+}
+
+/// One file.
+#[derive(Debug, Serialize)]
+pub struct PipelineReport {
+    name: Option<String>,
+    file: PathBuf,
+    valid: bool,
+    enabled: Option<bool>,
+    streams: Option<Vec<&'static str>>,
+    sinks: Option<Vec<SinkReport>>,
+    /// What its connections told.
+    pub findings: Vec<Finding>,
+}
+
+#[derive(Debug, Serialize)]
+struct SinkReport {
+    name: String,
+    #[serde(rename = "type")]
+    type_name: &'static str,
+}
+
+/// One connection, or one right, that was tested.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// `console`, `token`, `scope`, `stream NAME`, `sink NAME`.
+    pub subject: String,
+    /// What came of it.
+    pub check: Check,
+    /// In words.
+    pub detail: String,
+}
+
+/// What came of a test.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Check {
+    /// It works.
+    Verified,
+    /// The other side answers, but does not let credentials be tested without delivering.
+    Reached,
+    /// It does not work.
+    Failed,
+    /// Not tried, since something that it needs failed.
+    Skipped,
+}
+
+impl Check {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Verified => "verified",
+            Self::Reached => "reached, credentials not testable",
+            Self::Failed => "failed",
+            Self::Skipped => "skipped",
+        }
+    }
+}
+
+impl Report {
+    /// `findings` has those of each pipeline in the order of `loaded.pipelines`; it is empty for an offline check.
+    pub fn new(loaded: &Loaded, findings: Vec<Vec<Finding>>, offline: bool) -> Self {
+        let mut found: Vec<_> = loaded.pipelines.iter().zip(findings).collect();
+        let pipelines = loaded.files.iter().map(|file| {
+            let position = found.iter().position(|(pipeline, _)| pipeline.path == file.path);
+            let findings = position.map(|position| found.swap_remove(position).1).unwrap_or_default();
+            PipelineReport::new(file, findings)
+        });
+        let mut report = Self { ok: false, offline, pipelines: pipelines.collect(), problems: loaded.problems.clone() };
+        report.ok = !report.has_invalid_file() && !report.has_failed_connection();
+        report
+    }
+
+    /// True when a file, or what stands for files, is not what it should be.
+    pub fn has_invalid_file(&self) -> bool {
+        self.problems.iter().any(Problem::is_error)
+    }
+
+    /// True when a test failed.
+    pub fn has_failed_connection(&self) -> bool {
+        let mut findings = self.pipelines.iter().flat_map(|pipeline| &pipeline.findings);
+        findings.any(|finding| finding.check == Check::Failed)
+    }
+
+    /// For people: the problems, a row per file, a row per finding, and a line that sums up.
+    pub fn table(&self) -> String {
+        let mut out = String::new();
+        for problem in &self.problems {
+            let _ = writeln!(out, "{problem}");
+        }
+        if !self.problems.is_empty() {
+            out.push('\n');
+        }
+        let mut files = table(&["PIPELINE", "FILE", "STATUS", "STREAMS", "SINKS"]);
+        for pipeline in &self.pipelines {
+            files.add_row(pipeline.row());
+        }
+        if !self.pipelines.is_empty() {
+            let _ = writeln!(out, "{files}\n");
+        }
+        let mut findings = table(&["PIPELINE", "WHAT", "RESULT", "DETAIL"]);
+        for pipeline in &self.pipelines {
+            for Finding { subject, check, detail } in &pipeline.findings {
+                findings.add_row([pipeline.name.as_deref().unwrap_or_default(), subject, check.words(), detail]);
+            }
+        }
+        if !findings.is_empty() {
+            let _ = writeln!(out, "{findings}\n");
+        }
+        out.push_str(&self.summary());
+        out
+    }
+
+    fn summary(&self) -> String {
+        let invalid = self.pipelines.iter().filter(|pipeline| !pipeline.valid).count();
+        let valid = self.pipelines.len() - invalid;
+        let findings = || self.pipelines.iter().flat_map(|pipeline| &pipeline.findings);
+        let failed = findings().filter(|finding| finding.check == Check::Failed).count();
+        let files = match (valid, invalid) {
+            (0, 0) => "no pipeline files there".to_owned(),
+            (valid, 0) => format!("{valid} valid"),
+            (valid, invalid) => format!("{valid} valid, {invalid} invalid"),
+        };
+        match (self.offline, failed) {
+            (true, _) => format!("{files}; connections not tested (--offline)"),
+            (false, 0) if findings().next().is_none() => files,
+            (false, 0) => format!("{files}; all connections work"),
+            (false, failed) => format!("{files}; {failed} of {} tests of connections failed", findings().count()),
+        }
+    }
+}
+
+fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    // On a terminal lines are folded to its width, elsewhere they stay whole for grep.
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_header(header);
+    table
+}
+
+impl PipelineReport {
+    fn new(file: &FileReport, findings: Vec<Finding>) -> Self {
+        let pipeline = file.pipeline.as_deref();
+        Self {
+            name: pipeline.map(|pipeline| pipeline.name.clone()),
+            file: file.path.clone(),
+            valid: pipeline.is_some() && !file.problems.iter().any(Problem::is_error),
+            enabled: pipeline.map(|pipeline| pipeline.enabled),
+            streams: pipeline.map(streams),
+            sinks: pipeline.map(sinks),
+            findings,
+        }
+    }
+
+    fn row(&self) -> [String; 5] {
+        let status = match (self.valid, self.enabled) {
+            (false, _) => "invalid",
+            (true, Some(false)) => "valid, paused",
+            (true, _) => "valid",
+        };
+        let sinks = self.sinks.iter().flatten().map(|sink| {
+            if sink.name == sink.type_name { sink.name.clone() } else { format!("{} ({})", sink.name, sink.type_name) }
+        });
+        [
+            self.name.clone().unwrap_or_else(|| "-".to_owned()),
+            self.file.display().to_string(),
+            status.to_owned(),
+            self.streams.as_deref().unwrap_or_default().join(", "),
+            sinks.collect::<Vec<_>>().join(", "),
+        ]
+    }
+}
+
+fn streams(pipeline: &Pipeline) -> Vec<&'static str> {
+    pipeline.streams.pulls().iter().map(|pull| pull.stream.name()).collect()
+}
+
+fn sinks(pipeline: &Pipeline) -> Vec<SinkReport> {
+    let sinks = pipeline.sinks.iter();
+    sinks.map(|sink| SinkReport { name: sink.name().to_owned(), type_name: sink.kind.name() }).collect()
+}

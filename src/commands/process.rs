@@ -1,0 +1,155 @@
+//! Flags that several commands share (`design.md` section 2), each also an environment variable `S1_FORWARDER_…`.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::Args;
+
+use crate::settings::{ByteSize, Period};
+use crate::telemetry::LogFormat;
+
+/// Which pipeline files.
+#[derive(Debug, Clone, Args)]
+pub struct FileArgs {
+    /// Pipeline files, or directories of them
+    ///
+    /// A directory is read one level deep: *.yaml and *.yml, names beginning with a dot skipped, symlinks followed.
+    #[arg(long, required = true, num_args = 1.., value_name = "PATH", env = "S1_FORWARDER_PIPELINES")]
+    pub pipelines: Vec<PathBuf>,
+
+    /// A YAML file with the keys that all pipelines inherit
+    ///
+    /// It has the keys of a pipeline file, save `name`. Mappings are merged key by key, and what a pipeline says itself wins;
+    /// lists (`sinks` among them) are not merged: a pipeline that has its own gets none of the defaults'. Relative
+    /// `{ file }` paths in it are relative to it.
+    #[arg(long, value_name = "FILE", env = "S1_FORWARDER_DEFAULTS")]
+    pub defaults: Option<PathBuf>,
+}
+
+/// Where checkpoints are.
+#[derive(Debug, Clone, Args)]
+pub struct StateArgs {
+    /// Where checkpoints are kept: file:DIR
+    ///
+    /// A relative DIR is relative to the working directory. One process owns it at a time.
+    #[arg(
+        long = "state",
+        value_name = "STORE",
+        default_value = "file:state",
+        env = "S1_FORWARDER_STATE",
+        global = true
+    )]
+    pub state: StateLocation,
+}
+
+/// How the process logs.
+#[derive(Debug, Clone, Args)]
+pub struct LogArgs {
+    /// How logs are written to standard error [default: text on a terminal, else json]
+    #[arg(long, value_name = "FORMAT", global = true, env = "S1_FORWARDER_LOG_FORMAT", help_heading = "Logs")]
+    pub log_format: Option<LogFormat>,
+
+    /// What is logged: error, warn, info, debug, trace, or parts such as info,s1_forwarder=debug [default: info for run]
+    #[arg(long, value_name = "LEVEL", global = true, env = "S1_FORWARDER_LOG_LEVEL", help_heading = "Logs")]
+    pub log_level: Option<String>,
+}
+
+/// Settings of a worker as a whole; what belongs to one customer stands in the pipeline file.
+#[derive(Debug, Clone, Args)]
+pub struct ProcessArgs {
+    #[command(flatten)]
+    state: StateArgs,
+
+    /// Address of /metrics, /livez, /readyz and the status page; port 0 takes a free one [default: 127.0.0.1:9598]
+    ///
+    /// With --once there is none unless it is given, so that a job can run beside a worker.
+    #[arg(long, value_name = "HOST:PORT", env = "S1_FORWARDER_LISTEN")]
+    pub listen: Option<String>,
+
+    /// Most bytes in flight over all lanes, librdkafka's queue included
+    #[arg(long, value_name = "SIZE", default_value = "512MiB", value_parser = budget, env = "S1_FORWARDER_MEMORY_BUDGET")]
+    pub memory_budget: ByteSize,
+
+    /// How long checkpoints may be collected before they are written; 0 writes each at once
+    ///
+    /// After a kill, what was delivered since the last write is delivered again.
+    #[arg(long, value_name = "PERIOD", default_value = "0s", env = "S1_FORWARDER_CHECKPOINT_INTERVAL")]
+    pub checkpoint_interval: Period,
+
+    /// Where events are kept that a sink refuses for good: file:DIR [default: dead-letters in the state's directory]
+    #[arg(long, value_name = "STORE", env = "S1_FORWARDER_DEAD_LETTERS")]
+    dead_letters: Option<StateLocation>,
+
+    /// Most bytes of dead letters; when they are full, a lane that needs one stops rather than lose it
+    #[arg(long, value_name = "SIZE", default_value = "1GiB", env = "S1_FORWARDER_DEAD_LETTERS_MAX")]
+    pub dead_letters_max: ByteSize,
+
+    /// How long after SIGTERM what is in flight may take to be delivered; the rest is sent again by the next start
+    #[arg(long, value_name = "PERIOD", default_value = "25s", env = "S1_FORWARDER_SHUTDOWN_TIMEOUT")]
+    pub shutdown_timeout: Period,
+}
+
+/// Where dead letters are kept and how many.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetters {
+    /// The directory.
+    pub directory: PathBuf,
+    /// Most bytes in it.
+    pub max: ByteSize,
+}
+
+impl ProcessArgs {
+    /// Directory of the state store.
+    pub fn state_directory(&self) -> PathBuf {
+        self.state.directory()
+    }
+
+    /// Beside the state unless the user says otherwise.
+    pub fn dead_letters(&self) -> DeadLetters {
+        let directory = match &self.dead_letters {
+            Some(StateLocation::File(directory)) => directory.clone(),
+            None => self.state_directory().join("dead-letters"),
+        };
+        DeadLetters { directory, max: self.dead_letters_max }
+    }
+}
+
+impl StateArgs {
+    /// Directory of the state store.
+    pub fn directory(&self) -> PathBuf {
+        let StateLocation::File(directory) = &self.state;
+        directory.clone()
+    }
+}
+
+/// A store as flags name it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StateLocation {
+    /// `file:DIR`.
+    File(PathBuf),
+}
+
+/// The text names no store.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("write it as file:DIR, for example file:/var/lib/s1-forwarder")]
+pub struct StateLocationError;
+
+impl FromStr for StateLocation {
+    type Err = StateLocationError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let directory = text.strip_prefix("file:").filter(|directory| !directory.is_empty());
+        directory.map(|directory| Self::File(directory.into())).ok_or(StateLocationError)
+    }
+}
+
+/// Less would not hold one answer of a console and one batch.
+const SMALLEST_BUDGET: u64 = 16 << 20;
+
+fn budget(text: &str) -> Result<ByteSize, String> {
+    let size: ByteSize = text.parse().map_err(|error: crate::settings::ByteSizeError| error.to_string())?;
+    if size.0 < SMALLEST_BUDGET {
+        return Err(format!("at least {} are needed", ByteSize(SMALLEST_BUDGET)));
+    }
+    Ok(size)
+}

@@ -1,0 +1,183 @@
+//! `run`: the worker.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use anyhow::Context;
+use comfy_table::{CellAlignment, Table, presets};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use super::{FileArgs, ProcessArgs, USAGE};
+use crate::server::Server;
+use crate::settings::Period;
+use crate::telemetry::{DropReason, Telemetry};
+use crate::worker::{LaneReport, OnceReport, Options, Worker, run_once};
+
+const DEFAULT_LISTEN: &str = "127.0.0.1:9598";
+
+/// Run pipelines, and follow their files as they change
+///
+/// Files that are invalid are told in the log and do not keep the others from running. SIGTERM (or Ctrl-C) stops pulling,
+/// delivers what is in flight and ends with 0; a second one ends at once with 1.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    files: FileArgs,
+
+    #[command(flatten)]
+    process: ProcessArgs,
+
+    /// Catch up to the moment of start (by each console's clock), print a summary, and end: for cron and Jobs
+    #[arg(long)]
+    once: bool,
+
+    /// With --once: give a lane up that has made no progress for so long
+    #[arg(long, value_name = "PERIOD", default_value = "5m", env = "S1_FORWARDER_ONCE_TIMEOUT")]
+    once_timeout: Period,
+}
+
+/// Runs until it is told to end, or, with `--once`, until every lane has caught up.
+///
+/// # Errors
+/// When the state cannot be used, or the address cannot be bound.
+pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let telemetry = Arc::new(Telemetry::new());
+    let signals = Signals::new()?;
+    let listen = args.process.listen.as_deref().or((!args.once).then_some(DEFAULT_LISTEN));
+    let server = match listen {
+        Some(listen) => Some(Serving::start(listen, &telemetry).await?),
+        None => None,
+    };
+    let code = if args.once { once(args, telemetry, signals).await? } else { serve(&args, telemetry, signals).await? };
+    if let Some(server) = server {
+        server.end().await?;
+    }
+    Ok(code)
+}
+
+async fn serve(args: &Args, telemetry: Arc<Telemetry>, mut signals: Signals) -> anyhow::Result<ExitCode> {
+    let worker = Worker::start(options(args), telemetry).await?;
+    signals.next().await;
+    tokio::select! {
+        () = worker.shutdown() => Ok(ExitCode::SUCCESS),
+        () = signals.next() => Ok(ExitCode::FAILURE),
+    }
+}
+
+async fn once(args: Args, telemetry: Arc<Telemetry>, mut signals: Signals) -> anyhow::Result<ExitCode> {
+    let stop = CancellationToken::new();
+    let mut running = tokio::spawn(run_once(options(&args), telemetry, args.once_timeout.0, stop.clone()));
+    let mut asked = 0;
+    let report = loop {
+        tokio::select! {
+            report = &mut running => break report.context("the worker broke")??,
+            () = signals.next() => {
+                asked += 1;
+                stop.cancel();
+            }
+        }
+        if asked > 1 {
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    report.problems.iter().for_each(|problem| eprintln!("{problem}"));
+    println!("{}", summary(&report.lanes));
+    Ok(exit_code(&report))
+}
+
+fn exit_code(report: &OnceReport) -> ExitCode {
+    let invalid = report.problems.iter().any(crate::pipeline::Problem::is_error);
+    if invalid && report.pipelines == 0 {
+        ExitCode::from(USAGE)
+    } else if invalid || report.lanes.iter().any(|lane| !lane.complete) {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    }
+}
+
+fn options(args: &Args) -> Options {
+    let Args { files, process, .. } = args;
+    let dead_letters = process.dead_letters();
+    Options {
+        pipelines: files.pipelines.clone(),
+        defaults: files.defaults.clone(),
+        state: process.state_directory(),
+        memory_budget: usize::try_from(process.memory_budget.0).unwrap_or(usize::MAX),
+        checkpoint_interval: process.checkpoint_interval.0,
+        dead_letters: Some(dead_letters.directory),
+        dead_letters_max: dead_letters.max.0,
+        shutdown_timeout: process.shutdown_timeout.0,
+        ..Options::default()
+    }
+}
+
+fn summary(lanes: &[LaneReport]) -> Table {
+    let mut table = Table::new();
+    let header = ["LANE", "PULLED", "DELIVERED", "DROPPED", "DEAD LETTERS", "RESULT"];
+    table.load_style(presets::NOTHING).set_header(header);
+    for lane in lanes {
+        let metrics = &lane.metrics;
+        let dropped: u64 = DropReason::ALL.into_iter().map(|reason| metrics.dropped(reason)).sum();
+        let counts = [&metrics.pulled, &metrics.delivered].map(|counter| counter.load(Ordering::Relaxed).to_string());
+        let [pulled, delivered] = counts;
+        let dead = metrics.dead_letters.load(Ordering::Relaxed).to_string();
+        let result = match (lane.complete, metrics.last_error()) {
+            (true, _) => "complete".to_owned(),
+            (false, Some((_, error))) => format!("given up: {error}"),
+            (false, None) => "stopped".to_owned(),
+        };
+        table.add_row([lane.id.to_string(), pulled, delivered, dropped.to_string(), dead, result]);
+    }
+    for column in table.column_iter_mut().skip(1).take(4) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+/// What asks the process to end.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Self> {
+        let listen = |kind| signal(kind).context("cannot listen for signals");
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// The HTTP endpoints, which stay until everything else has ended.
+struct Serving {
+    end: oneshot::Sender<()>,
+    task: tokio::task::JoinHandle<std::io::Result<()>>,
+}
+
+impl Serving {
+    async fn start(listen: &str, telemetry: &Arc<Telemetry>) -> anyhow::Result<Self> {
+        let server = Server::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
+        tracing::info!(address = %server.address(), "listening");
+        let (end, ended) = oneshot::channel();
+        let task = tokio::spawn(server.serve(telemetry.clone(), async {
+            // A dropped sender ends the server as well.
+            let _ = ended.await;
+        }));
+        Ok(Self { end, task })
+    }
+
+    async fn end(self) -> anyhow::Result<()> {
+        let _ = self.end.send(());
+        self.task.await.context("the server broke")?.context("the server")
+    }
+}

@@ -1,0 +1,167 @@
+//! `state`: looks at checkpoints, and manages them while no worker uses them.
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Subcommand;
+use comfy_table::{Table, presets};
+
+use super::{StateArgs, UsageError, say};
+use crate::record::Timestamp;
+use crate::source::{Checkpoint, Position};
+use crate::state::{FileStore, LaneId, Store};
+
+/// Look at checkpoints and manage them
+///
+/// A checkpoint says how far a lane has come: one stream of one pipeline going to one sink, written PIPELINE/STREAM/SINK.
+/// `list` and `show` work beside a running worker; to change something, the worker that uses this state must be stopped first.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    state: StateArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Every lane that has a checkpoint, and how far it has come
+    List,
+    /// All that one checkpoint says
+    Show {
+        /// The lane: PIPELINE/STREAM/SINK
+        lane: LaneId,
+    },
+    /// Set a lane to a time: it pulls everything from there again, or leaves out what lies before
+    Set {
+        /// The lane: PIPELINE/STREAM/SINK
+        lane: LaneId,
+        /// The time with its zone, such as 2026-01-31T00:00:00Z
+        #[arg(long, value_name = "TIME", value_parser = time)]
+        to: Timestamp,
+    },
+    /// Move a checkpoint to another name, after a pipeline or a sink was renamed
+    Rename {
+        /// The lane as it was: PIPELINE/STREAM/SINK, or a pipeline with all its lanes
+        from: String,
+        /// Its new name, of the same form
+        to: String,
+    },
+    /// Remove a checkpoint: the lane begins at `since` again
+    Delete {
+        /// The lane: PIPELINE/STREAM/SINK
+        lane: LaneId,
+    },
+}
+
+fn time(text: &str) -> Result<Timestamp, String> {
+    Timestamp::parse(text).map_err(|_| "write a time with its zone, such as 2026-01-31T00:00:00Z".to_owned())
+}
+
+/// Does it, and prints what was done on standard output.
+///
+/// # Errors
+/// When the state is in use or damaged, or the lane has no checkpoint.
+pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let directory = args.state.directory();
+    if !directory.is_dir() {
+        return Err(UsageError(format!(
+            "there is no directory {} (another can be given with --state file:DIR)",
+            directory.display()
+        ))
+        .into());
+    }
+    // Looking needs no lock, so that it works beside a running worker.
+    let store = match args.command {
+        Command::List | Command::Show { .. } => FileStore::look_at(&directory),
+        _ => FileStore::open(&directory)?,
+    };
+    match args.command {
+        Command::List => list(&store).await?,
+        Command::Show { lane } => show(&lane, &load(&store, &lane).await?)?,
+        Command::Set { lane, to } => {
+            let before = load(&store, &lane).await?;
+            // Going back behind the first start's `since` moves that too: nothing before it is pulled.
+            let since_resolved = before.since_resolved.min(to);
+            let checkpoint = Checkpoint { position: Position::starting_at(to), since_resolved, ..before };
+            store.save(&lane, checkpoint.encode()).await?;
+            say(format!("{lane} goes on from {to}"))?;
+        }
+        Command::Rename { from, to } => rename(&store, &from, &to).await?,
+        Command::Delete { lane } => {
+            store.delete(&lane).await?;
+            say(format!("{lane} begins at its `since` again"))?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn load(store: &FileStore, lane: &LaneId) -> anyhow::Result<Checkpoint> {
+    let bytes = store.load(lane).await?.with_context(|| format!("lane {lane} has no checkpoint"))?;
+    Checkpoint::decode(&bytes).with_context(|| format!("lane {lane}"))
+}
+
+async fn list(store: &FileStore) -> anyhow::Result<()> {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(["LANE", "NEXT POLL FROM", "COMPLETE UNTIL", "CONSOLE"]);
+    for lane in store.list().await? {
+        let name = lane.to_string();
+        // One damaged checkpoint must not hide the others.
+        table.add_row(match load(store, &lane).await {
+            Ok(Checkpoint { host, position, .. }) => {
+                [name, position.bound().to_string(), position.complete_until().to_string(), host]
+            }
+            Err(error) => [name, format!("{error:#}"), String::new(), String::new()],
+        });
+    }
+    if table.is_empty() {
+        say("no checkpoints")?;
+    } else {
+        say(table)?;
+    }
+    Ok(())
+}
+
+fn show(lane: &LaneId, checkpoint: &Checkpoint) -> anyhow::Result<()> {
+    let Checkpoint { host, scope, since, since_resolved, position } = checkpoint;
+    let scope = if scope.is_empty() { "all that the token sees" } else { scope };
+    say(format!("lane:            {lane}"))?;
+    say(format!("console:         {host}"))?;
+    say(format!("scope:           {scope}"))?;
+    say(format!("since:           {since} (resolved at the first start: {since_resolved})"))?;
+    say(format!("next poll from:  {}", position.bound()))?;
+    say(format!("watermark:       {}", position.watermark()))?;
+    match position.complete() {
+        Some(complete) => say(format!("complete until:  {complete}"))?,
+        None => say("complete until:  no poll has reached its end yet")?,
+    }
+    say(format!("keys remembered: {}", position.key_count()))?;
+    Ok(())
+}
+
+async fn rename(store: &FileStore, from: &str, to: &str) -> anyhow::Result<()> {
+    let pairs: Vec<(LaneId, LaneId)> = if from.contains('/') {
+        vec![(from.parse()?, to.parse()?)]
+    } else {
+        let lanes = store.list().await?.into_iter().filter(|lane| lane.pipeline == from);
+        let renamed = |lane: LaneId| {
+            let target: LaneId = format!("{to}/{}/{}", lane.stream, lane.sink).parse()?;
+            anyhow::Ok((lane, target))
+        };
+        lanes.map(renamed).collect::<Result<_, _>>()?
+    };
+    if pairs.is_empty() {
+        anyhow::bail!("no lane of a pipeline `{from}` has a checkpoint");
+    }
+    for (from, to) in pairs {
+        if from.stream != to.stream {
+            return Err(UsageError(
+                "a checkpoint cannot go to another stream: its times mean something else there".to_owned(),
+            )
+            .into());
+        }
+        store.rename(&from, &to).await?;
+        say(format!("{from} is now {to}"))?;
+    }
+    Ok(())
+}

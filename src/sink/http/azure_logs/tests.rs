@@ -1,0 +1,129 @@
+use http::StatusCode;
+
+use super::super::answer::judged;
+use super::*;
+use crate::record::{Identity, Stream};
+use crate::sink::Shared;
+
+fn context(schema: Schema) -> Context {
+    Context {
+        pipeline: "acme".to_owned(),
+        stream: Stream::Threats,
+        console_host: "acme.sentinelone.net".to_owned(),
+        labels: BTreeMap::from([("customer".to_owned(), "acme".to_owned())]),
+        schema,
+        schema_name: if schema == Schema::Raw { "raw" } else { "ecs-9.4.0" },
+        shared: Shared::default(),
+    }
+}
+
+fn destination(schema: Schema) -> AzureLogs {
+    AzureLogs { endpoint: "https://dce.example".parse().unwrap(), row: Row::new(&context(schema)) }
+}
+
+#[test]
+fn each_answer_has_its_outcome() {
+    let azure = destination(Schema::Ecs);
+    for (status, body, expected) in [
+        (204, "", "Delivered"),
+        (200, "", "Delivered"),
+        (200, "<html>a login page</html>", "Misconfigured"),
+        (400, r#"{"error":{"code":"InvalidStream","message":"Stream is not found"}}"#, "Misconfigured"),
+        (400, r#"{"error":{"code":"UnsupportedApiVersion","message":"x"}}"#, "Misconfigured"),
+        (400, r#"{"error":{"code":"InvalidPayload","message":"not JSON"}}"#, "Refused"),
+        (400, "<html>Bad Request</html>", "Refused"),
+        (401, r#"{"error":{"code":"InvalidToken","message":"expired"}}"#, "Unauthorized"),
+        (403, r#"{"error":{"code":"OperationFailed","message":"no role"}}"#, "Unauthorized"),
+        (404, r#"{"error":{"code":"NotFound","message":"rule"}}"#, "Misconfigured"),
+        (413, "", "TooLarge"),
+        (429, r#"{"error":{"code":"TooManyRequests","message":"x"}}"#, "RetryLater"),
+        (500, "", "RetryLater"),
+        (502, "<html>Bad Gateway</html>", "RetryLater"),
+        (503, r#"{"error":{"code":"ServiceUnavailable","message":"x"}}"#, "RetryLater"),
+        (302, "", "Misconfigured"),
+    ] {
+        assert_eq!(judged(&azure, status, body), expected, "{status} {body}");
+    }
+}
+
+#[test]
+fn the_error_code_is_read_from_the_header_and_retry_after_is_kept() {
+    let azure = destination(Schema::Ecs);
+    let headers = HeaderMap::from_iter([
+        (http::HeaderName::from_static("x-ms-error-code"), http::HeaderValue::from_static("InvalidStream")),
+        (http::header::RETRY_AFTER, http::HeaderValue::from_static("42")),
+    ]);
+    let answer = |status| Answer { status, headers: &headers, body: b"", events: 1 };
+    assert!(matches!(azure.judge(&answer(StatusCode::BAD_REQUEST)), Outcome::Misconfigured(_)));
+    let throttled = azure.judge(&answer(StatusCode::TOO_MANY_REQUESTS));
+    let waits = Some(Duration::from_secs(42));
+    assert!(matches!(&throttled, Outcome::RetryLater { after, .. } if *after == waits), "{throttled:?}");
+    assert!(
+        matches!(azure.judge(&answer(StatusCode::FORBIDDEN)), Outcome::Unauthorized(reason) if reason.contains("30 minutes"))
+    );
+}
+
+fn row(azure: &AzureLogs, body: &str, error: Option<&str>) -> serde_json::Value {
+    let mut batch = Batch::new(Stream::Threats);
+    let identity = Identity::of("h", Stream::Threats, "1", "");
+    batch.push_with("1", identity, Some(Timestamp::from_micros(1_789_547_400_123_456)), |out| {
+        out.extend_from_slice(body.as_bytes());
+        error.map(Into::into)
+    });
+    let mut out = Vec::new();
+    azure.open(&batch, &mut out);
+    azure.event(0, batch.event(0).unwrap(), &mut out);
+    azure.event(1, batch.event(0).unwrap(), &mut out);
+    azure.close(&mut out);
+    let mut rows: Vec<serde_json::Value> = serde_json::from_slice(&out).unwrap();
+    assert_eq!((rows.len(), &rows[0]["EventId"]), (2, &json!(identity.to_string())));
+    rows.remove(0)
+}
+
+#[test]
+fn mapped_events_are_objects_and_raw_ones_text() {
+    let mapped = row(&destination(Schema::Ecs), r#"{"id":1}"#, None);
+    assert_eq!(mapped["TimeGenerated"], "2026-09-16T08:30:00.123456Z");
+    assert_eq!(mapped["EventTime"], mapped["TimeGenerated"]);
+    assert_eq!((&mapped["Event"], &mapped["Labels"]), (&json!({ "id": 1 }), &json!({ "customer": "acme" })));
+    assert_eq!(
+        (&mapped["Pipeline"], &mapped["Stream"], &mapped["Schema"]),
+        (&json!("acme"), &json!("threats"), &json!("ecs-9.4.0"))
+    );
+    assert_eq!(mapped.get("RawEvent"), None);
+
+    let raw = row(&destination(Schema::Raw), r#"{"id": 1.0}"#, Some("not a threat"));
+    assert_eq!((&raw["RawEvent"], &raw["Error"]), (&json!(r#"{"id": 1.0}"#), &json!("not a threat")));
+    assert_eq!(raw.get("Event"), None);
+}
+
+/// What would be cut goes on in the next column.
+#[test]
+fn no_column_is_longer_than_what_the_table_keeps() {
+    let body = json!({ "text": "ä".repeat(70_000) }).to_string();
+    for schema in [Schema::Ecs, Schema::Raw] {
+        let row = row(&destination(schema), &body, None);
+        let columns = ["RawEvent", "RawEvent2", "RawEvent3"].map(|name| row[name].as_str().unwrap().to_owned());
+        assert!(columns.iter().all(|column| column.len() <= COLUMN_BYTES) && row.get("RawEvent4").is_none());
+        assert_eq!(columns.concat(), body);
+        assert_eq!(row.get("Event"), None);
+    }
+}
+
+#[test]
+fn each_cloud_has_its_login_service_and_scope() {
+    for (cloud, login, scope) in [
+        ("public", "https://login.microsoftonline.com", "https://monitor.azure.com//.default"),
+        ("us_government", "https://login.microsoftonline.us", "https://monitor.azure.us//.default"),
+        ("china", "https://login.chinacloudapi.cn", "https://monitor.azure.cn//.default"),
+    ] {
+        let keys = json!({
+            "url": "https://dce.example", "dcr_immutable_id": "dcr-1", "tenant_id": "t/1", "client_id": "c",
+            "client_secret": "s", "cloud": cloud,
+        });
+        let settings: Settings = serde_json::from_value(keys).unwrap();
+        let credentials = settings.credentials().unwrap();
+        assert_eq!(credentials.token_url.url().as_str(), format!("{login}/t%2F1/oauth2/v2.0/token"));
+        assert_eq!(credentials.scope.as_deref(), Some(scope));
+    }
+}

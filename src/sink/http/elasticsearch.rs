@@ -1,0 +1,120 @@
+//! `type: elasticsearch`: data streams of Elasticsearch and OpenSearch.
+
+mod bulk;
+mod document;
+mod probe;
+
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use self::document::Documents;
+use super::request::http_settings;
+use super::{Answer, Auth, Authenticator, Destination, Endpoint, HttpSink, Requests};
+use crate::settings::Secret;
+use crate::sink::settings::{Common, Compression, Defaults, SinkType};
+use crate::sink::{BuildError, Context, Event, Limits, Outcome, Probe, Sink};
+
+/// `type: elasticsearch`: a data stream of Elasticsearch or OpenSearch. Documents are created under the event's identity,
+/// so that what is sent again is known again (until the stream rolls over).
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// The cluster, such as `https://elastic.example:9200`.
+    pub url: Endpoint,
+    /// Data stream; `{pipeline}`, `{stream}` and `{label.NAME}` are filled in.
+    #[serde(default = "default_data_stream")]
+    pub data_stream: String,
+    /// Ingest pipeline that the documents go through; default: the data stream's own.
+    pub ingest_pipeline: Option<String>,
+    /// API key as the cluster shows it, `id:key` in base64.
+    pub api_key: Option<Secret>,
+    /// Other credentials.
+    #[serde(default)]
+    pub auth: Auth,
+}
+
+fn default_data_stream() -> String {
+    "logs-sentinel_one.{stream}-default".to_owned()
+}
+
+/// Clusters take up to 100 MB, some hosted ones 10 MiB.
+const DEFAULTS: Defaults = Defaults {
+    limits: Limits { events: 2_000, bytes: 8_000_000, event_bytes: 5_000_000, ..Limits::NONE },
+    flush: Duration::from_secs(1),
+    concurrency: 2,
+    concurrency_max: usize::MAX,
+    compressions: &[Compression::Gzip, Compression::None],
+};
+
+/// Only what is looked at: an answer names every document.
+const FILTER: &str = "took,errors,items.*.status,items.*.error.type,items.*.error.reason,items.*.failure_store";
+
+impl SinkType for Settings {
+    fn defaults(&self) -> Defaults {
+        DEFAULTS
+    }
+
+    fn build(&self, common: &Common, context: &Context) -> Result<Arc<dyn Sink>, BuildError> {
+        let http = http_settings(common);
+        let mut auth = Authenticator::new(&Default::default(), &self.auth, &context.shared.tokens, &http)?;
+        if let Some(key) = &self.api_key {
+            if self.auth != Auth::None {
+                return Err(BuildError::value("api_key", "excludes `auth`: a request has one kind of credentials"));
+            }
+            auth = auth.with_header(AUTHORIZATION, "ApiKey ", key);
+        }
+        let name = context.fill("data_stream", &self.data_stream)?;
+        let illegal = |c: char| c.is_ascii_uppercase() || c.is_whitespace() || r#"\/*?"<>|,#:"#.contains(c);
+        if name.is_empty() || name.starts_with(['-', '_', '+', '.']) || name.contains(illegal) {
+            return Err(BuildError::value("data_stream", format!("`{name}` cannot be the name of a data stream")));
+        }
+        let requests = Requests::new(http, auth, HeaderMap::new(), context)?;
+        let mut endpoint = self.url.join(&format!("{name}/_bulk")).with_query("filter_path", FILTER);
+        if let Some(pipeline) = &self.ingest_pipeline {
+            endpoint = endpoint.with_query("pipeline", pipeline);
+        }
+        let destination = Elasticsearch { base: self.url.clone(), documents: Documents::new(&name, context), name };
+        Ok(Arc::new(HttpSink::new(destination, endpoint, requests, common, &DEFAULTS)))
+    }
+}
+
+#[derive(Debug)]
+struct Elasticsearch {
+    base: Endpoint,
+    /// The data stream.
+    name: String,
+    documents: Documents,
+}
+
+impl Destination for Elasticsearch {
+    fn content_type(&self) -> &'static str {
+        "application/x-ndjson"
+    }
+
+    fn event(&self, _index: usize, event: Event<'_>, out: &mut Vec<u8>) {
+        // Writing into a Vec cannot fail.
+        let _ = writeln!(out, r#"{{"create":{{"_id":"{}"}}}}"#, event.identity);
+        self.documents.write(event, out);
+        out.push(b'\n');
+    }
+
+    fn answer_bytes(&self) -> usize {
+        32 << 20
+    }
+
+    fn judge(&self, answer: &Answer<'_>) -> Outcome {
+        bulk::judge(answer)
+    }
+
+    fn probe<'a>(&'a self, requests: &'a Requests) -> BoxFuture<'a, Probe> {
+        probe::probe(&self.base, &self.name, requests).boxed()
+    }
+}

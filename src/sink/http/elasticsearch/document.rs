@@ -1,0 +1,125 @@
+//! How an event becomes a document.
+
+use std::io::Write;
+
+use serde_json::json;
+
+use crate::record::Timestamp;
+use crate::settings::Schema;
+use crate::sink::{Context, Event};
+
+/// What the documents of one lane have beside their events.
+#[derive(Debug)]
+pub(super) struct Documents {
+    /// `data_stream` with a comma behind it, where the name says what is in it.
+    head: String,
+    /// What a raw record has between its identity and its text.
+    raw: Option<String>,
+}
+
+impl Documents {
+    pub(super) fn new(data_stream: &str, context: &Context) -> Self {
+        let raw = match context.schema {
+            // An event is a document already, with its `@timestamp`.
+            Schema::Ecs => None,
+            Schema::Raw => Some(format!(
+                r#","module":"sentinel_one","dataset":"sentinel_one.{}"}},"observer":{{"vendor":"SentinelOne","hostname":{}}},"labels":{},"message":"#,
+                context.stream.singular(),
+                json!(context.console_host),
+                json!(context.labels)
+            )),
+        };
+        Self { head: head(data_stream), raw }
+    }
+
+    pub(super) fn write(&self, event: Event<'_>, out: &mut Vec<u8>) {
+        out.push(b'{');
+        out.extend_from_slice(self.head.as_bytes());
+        match &self.raw {
+            Some(origin) => {
+                write_raw(origin, event, out);
+                out.push(b'}');
+            }
+            None => out.extend_from_slice(event.body.strip_prefix(b"{").unwrap_or(event.body)),
+        }
+    }
+}
+
+/// The record as text, beside it what says where it came from.
+fn write_raw(origin: &str, event: Event<'_>, out: &mut Vec<u8>) {
+    let time = event.time.unwrap_or_else(Timestamp::now);
+    // Writing into a Vec cannot fail.
+    let _ = write!(out, r#""@timestamp":"{time}","#);
+    if let Some(error) = event.error {
+        let _ = write!(out, r#""error":{{"message":{}}},"#, json!(error));
+    }
+    let kind = if event.error.is_some() { r#","kind":"pipeline_error""# } else { "" };
+    let _ = write!(out, r#""event":{{"id":"{}"{kind}"#, event.identity);
+    out.extend_from_slice(origin.as_bytes());
+    let _ = serde_json::to_writer(out, &String::from_utf8_lossy(event.body));
+}
+
+/// Names such as `logs-sentinel_one.threats-default` are type, dataset and namespace. Templates of that scheme have a
+/// constant in each of the three fields.
+fn head(data_stream: &str) -> String {
+    let parts: Vec<&str> = data_stream.split('-').collect();
+    match parts.as_slice() {
+        [kind, dataset, namespace] if parts.iter().all(|part| !part.is_empty()) => {
+            let fields = json!({ "type": kind, "dataset": dataset, "namespace": namespace });
+            format!(r#""data_stream":{fields},"#)
+        }
+        _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde_json::Value;
+
+    use super::*;
+    use crate::record::{Identity, Stream};
+    use crate::sink::{Batch, Shared};
+
+    fn document(data_stream: &str, schema: Schema, error: Option<&str>) -> Value {
+        let context = Context {
+            pipeline: "acme".to_owned(),
+            stream: Stream::Threats,
+            console_host: "acme.sentinelone.net".to_owned(),
+            labels: BTreeMap::new(),
+            schema,
+            schema_name: "",
+            shared: Shared::default(),
+        };
+        let mut batch = Batch::new(Stream::Threats);
+        let time = Some(Timestamp::from_micros(1_789_547_400_123_456));
+        batch.push_with("1", Identity::of("h", Stream::Threats, "1", ""), time, |out| {
+            out.extend_from_slice(br#"{"@timestamp": "x"}"#);
+            error.map(Into::into)
+        });
+        let mut out = Vec::new();
+        Documents::new(data_stream, &context).write(batch.event(0).unwrap(), &mut out);
+        serde_json::from_slice(&out).unwrap()
+    }
+
+    #[test]
+    fn names_of_the_scheme_are_told_in_the_document() {
+        let document = |name| document(name, Schema::Ecs, None);
+        let expected = json!({ "type": "logs", "dataset": "sentinel_one.threats", "namespace": "acme" });
+        assert_eq!(document("logs-sentinel_one.threats-acme"), json!({ "data_stream": expected, "@timestamp": "x" }));
+        for name in ["s1", "logs-s1", "logs-s1-", "logs-s1-acme-eu"] {
+            assert_eq!(document(name), json!({ "@timestamp": "x" }), "{name}");
+        }
+    }
+
+    #[test]
+    fn raw_records_are_text_with_a_time_of_their_own() {
+        let good = document("s1", Schema::Raw, None);
+        assert_eq!(good["@timestamp"], "2026-09-16T08:30:00.123456Z");
+        assert_eq!(good["message"], r#"{"@timestamp": "x"}"#);
+        assert_eq!((good["event"].get("kind"), good.get("error")), (None, None));
+        let bad = document("s1", Schema::Raw, Some("no threat"));
+        assert_eq!((&bad["event"]["kind"], &bad["error"]["message"]), (&json!("pipeline_error"), &json!("no threat")));
+    }
+}

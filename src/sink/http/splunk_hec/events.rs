@@ -1,0 +1,120 @@
+//! How events become the objects of a HEC body. Others speak the same format.
+
+use std::io::Write;
+
+use serde_json::json;
+
+use crate::sink::{BuildError, Context, Event};
+
+/// What stands beside each event.
+#[derive(Debug, Default, Clone, Copy)]
+pub(in super::super) struct Metadata<'a> {
+    pub(in super::super) index: Option<&'a str>,
+    pub(in super::super) source: Option<&'a str>,
+    pub(in super::super) sourcetype: Option<&'a str>,
+    pub(in super::super) host: Option<&'a str>,
+}
+
+/// The same with its defaults and placeholders filled in, in the order in which it is written.
+pub(in super::super) type Filled = Vec<(&'static str, String)>;
+
+impl Metadata<'_> {
+    pub(in super::super) fn is_empty(&self) -> bool {
+        [self.index, self.source, self.sourcetype, self.host] == [None; 4]
+    }
+
+    pub(in super::super) fn fill(&self, context: &Context) -> Result<Filled, BuildError> {
+        let default_type = format!("sentinelone:{}", context.stream.singular());
+        let host = self.host.map(|host| context.fill("host", host)).transpose()?;
+        let mut filled = vec![
+            ("host", host.unwrap_or_else(|| context.console_host.clone())),
+            ("source", context.fill("source", self.source.unwrap_or("s1:{stream}"))?),
+            ("sourcetype", context.fill("sourcetype", self.sourcetype.unwrap_or(&default_type))?),
+        ];
+        if let Some(index) = self.index {
+            filled.push(("index", context.fill("index", index)?));
+        }
+        Ok(filled)
+    }
+}
+
+/// Writes objects one after another.
+#[derive(Debug)]
+pub(in super::super) struct Events {
+    /// What stands between an event's time and the event.
+    before: String,
+    /// The indexed fields after the event's own.
+    after: String,
+}
+
+impl Events {
+    pub(in super::super) fn new(metadata: &Filled, context: &Context) -> Self {
+        let keys = metadata.iter().map(|(key, value)| format!(r#""{key}":{},"#, json!(value)));
+        let labels =
+            context.labels.iter().map(|(name, value)| format!(",{}:{}", json!(format!("label.{name}")), json!(value)));
+        let labels: String = labels.collect();
+        Self {
+            before: format!(r#"{}"event":"#, keys.collect::<String>()),
+            after: format!(r#","pipeline":{},"stream":"{}"{labels}}}}}"#, json!(context.pipeline), context.stream),
+        }
+    }
+
+    pub(in super::super) fn write(&self, event: Event<'_>, out: &mut Vec<u8>) {
+        // Writing into a Vec cannot fail.
+        let _ = out.write_all(b"{");
+        if let Some(time) = event.time {
+            let millis = time.millis();
+            let _ = write!(out, r#""time":{}.{:03},"#, millis.div_euclid(1_000), millis.rem_euclid(1_000));
+        }
+        out.extend_from_slice(self.before.as_bytes());
+        out.extend_from_slice(event.body);
+        let _ = write!(out, r#","fields":{{"event_id":"{}""#, event.identity);
+        if let Some(error) = event.error {
+            let _ = write!(out, r#","error":{}"#, json!(error));
+        }
+        out.extend_from_slice(self.after.as_bytes());
+        out.push(b'\n');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::record::{Identity, Stream, Timestamp};
+    use crate::settings::Schema;
+    use crate::sink::{Batch, Shared};
+
+    #[test]
+    fn events_are_objects_one_after_another() {
+        let context = Context {
+            pipeline: "acme".to_owned(),
+            stream: Stream::Threats,
+            console_host: "acme.sentinelone.net".to_owned(),
+            labels: BTreeMap::from([("customer".to_owned(), "acme".to_owned())]),
+            schema: Schema::Ecs,
+            schema_name: "ecs-9.4.0",
+            shared: Shared::default(),
+        };
+        let mut batch = Batch::new(Stream::Threats);
+        for (time, error) in [(Some(Timestamp::from_micros(1_789_547_400_123_456)), None), (None, Some("why \"so\""))] {
+            batch.push_with("1", Identity::of("h", Stream::Threats, "1", ""), time, |out| {
+                out.extend_from_slice(br#"{"id":"1"}"#);
+                error.map(Into::into)
+            });
+        }
+        let metadata = Metadata { index: Some("edr"), source: Some("s-{stream}"), ..Metadata::default() };
+        let hec = Events::new(&metadata.fill(&context).unwrap(), &context);
+        let mut out = Vec::new();
+        batch.events().for_each(|event| hec.write(event, &mut out));
+        let id = batch.event(0).unwrap().identity;
+        let object = |error: &str| {
+            format!(
+                r#""host":"acme.sentinelone.net","source":"s-threats","sourcetype":"sentinelone:threat","index":"edr","event":{{"id":"1"}},"fields":{{"event_id":"{id}",{error}"pipeline":"acme","stream":"threats","label.customer":"acme"}}}}"#
+            )
+        };
+        let second = object(r#""error":"why \"so\"","#);
+        assert_eq!(String::from_utf8(out).unwrap(), format!("{{\"time\":1789547400.123,{}\n{{{second}\n", object("")));
+    }
+}

@@ -1,0 +1,168 @@
+//! What a HEC's answers mean. The number decides, not the text, which differs between versions.
+
+use serde::Deserialize;
+
+use super::super::Answer;
+use crate::sink::Outcome;
+
+/// What the collector says.
+#[derive(Deserialize)]
+pub(super) struct Said {
+    pub(super) code: u16,
+    /// Counted from zero; the events before it were indexed.
+    #[serde(rename = "invalid-event-number")]
+    invalid: Option<usize>,
+    /// Under this number the collector tells later whether the events are safe.
+    #[serde(rename = "ackId")]
+    pub(super) ack_id: Option<u64>,
+}
+
+impl Said {
+    pub(super) fn of(answer: &Answer<'_>) -> Option<Self> {
+        serde_json::from_slice(answer.body).ok()
+    }
+}
+
+pub(super) fn judge(answer: &Answer<'_>) -> Outcome {
+    let Some(Said { code, invalid, .. }) = Said::of(answer) else {
+        return match answer.by_status() {
+            Outcome::Delivered => {
+                Outcome::Misconfigured(format!("does not answer as a HEC does ({}); check `url`", answer.reason()))
+            }
+            other => other,
+        };
+    };
+    let invalid = invalid.filter(|index| *index < answer.events);
+    match (code, invalid) {
+        (0, _) => Outcome::Delivered,
+        (24 | 25, _) => Outcome::SlowDown(answer.reason()),
+        (1..=4 | 21 | 22, _) => Outcome::Unauthorized(answer.reason()),
+        (6 | 12 | 13 | 15, Some(index)) => Outcome::Partial {
+            rejected: vec![(index, answer.reason())],
+            retry: (index + 1..answer.events).collect(),
+            after: None,
+        },
+        (6 | 12 | 13 | 15, None) => Outcome::Refused(answer.reason()),
+        (8 | 9 | 18..=20 | 23 | 26 | 27, Some(index)) if index > 0 => Outcome::Partial {
+            rejected: Vec::new(),
+            retry: (index..answer.events).collect(),
+            after: answer.retry_after(),
+        },
+        (8 | 9 | 18..=20 | 23 | 26 | 27, _) => answer.retry_later(),
+        (5 | 7 | 10 | 11 | 14 | 16 | 28, _) => Outcome::Misconfigured(advised(code, answer.reason())),
+        // The status stands for the code, or the code is newer than this.
+        _ => match answer.by_status() {
+            Outcome::Delivered => Outcome::DeliveredWithWarning(answer.reason()),
+            other => other,
+        },
+    }
+}
+
+/// What the collector said, and what to do about it.
+pub(super) fn advised(code: u16, reason: String) -> String {
+    let advice = match code {
+        1..=4 | 21 | 22 => "check `token`, and that it is enabled",
+        7 => "check that the index exists and that the token may write to it",
+        10 | 28 => "the token wants indexer acknowledgement: add `acknowledgement: {}`, or turn it off for the token",
+        11 => "`acknowledgement.channel` is not a channel that it takes",
+        14 => "the token does without indexer acknowledgement: remove `acknowledgement`",
+        404 => "no HEC under this address: check `url`, and that HEC is enabled there",
+        _ => return reason,
+    };
+    format!("{reason}; {advice}")
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, StatusCode};
+
+    use super::*;
+
+    /// The first word of the outcome, and for a partial one what is in it; four events were sent.
+    fn judged(status: u16, body: &str) -> String {
+        let headers = HeaderMap::new();
+        let answer = Answer {
+            status: StatusCode::from_u16(status).unwrap(),
+            headers: &headers,
+            body: body.as_bytes(),
+            events: 4,
+        };
+        match judge(&answer) {
+            Outcome::Partial { rejected, retry, after: None } => {
+                let rejected: Vec<usize> = rejected.into_iter().map(|(index, _)| index).collect();
+                format!("rejected {rejected:?} retry {retry:?}")
+            }
+            other => format!("{other:?}").split([' ', '(']).next().unwrap_or_default().to_owned(),
+        }
+    }
+
+    #[test]
+    fn each_code_has_its_outcome() {
+        for (status, body, expected) in [
+            (200, r#"{"text":"Success","code":0}"#, "Delivered"),
+            (200, r#"{"text":"Success","code":0,"ackId":7}"#, "Delivered"),
+            (403, r#"{"text":"Token disabled","code":1}"#, "Unauthorized"),
+            (401, r#"{"text":"Token is required","code":2}"#, "Unauthorized"),
+            (401, r#"{"text":"Invalid authorization","code":3}"#, "Unauthorized"),
+            (403, r#"{"text":"Invalid token","code":4}"#, "Unauthorized"),
+            (400, r#"{"text":"No data","code":5}"#, "Misconfigured"),
+            (400, r#"{"text":"Invalid data format","code":6,"invalid-event-number":1}"#, "rejected [1] retry [2, 3]"),
+            (400, r#"{"text":"Invalid data format","code":6,"invalid-event-number":3}"#, "rejected [3] retry []"),
+            (400, r#"{"text":"Invalid data format","code":6,"invalid-event-number":4}"#, "Refused"),
+            (400, r#"{"text":"Invalid data format","code":6}"#, "Refused"),
+            (400, r#"{"text":"Incorrect index","code":7,"invalid-event-number":0}"#, "Misconfigured"),
+            (500, r#"{"text":"Internal server error","code":8}"#, "RetryLater"),
+            (503, r#"{"text":"Server is busy","code":9}"#, "RetryLater"),
+            (503, r#"{"text":"Server is busy","code":9,"invalid-event-number":0}"#, "RetryLater"),
+            (503, r#"{"text":"Server is busy","code":9,"invalid-event-number":2}"#, "rejected [] retry [2, 3]"),
+            (400, r#"{"text":"Data channel is missing","code":10}"#, "Misconfigured"),
+            (400, r#"{"text":"Invalid data channel","code":11}"#, "Misconfigured"),
+            (
+                400,
+                r#"{"text":"Event field is required","code":12,"invalid-event-number":0}"#,
+                "rejected [0] retry [1, 2, 3]",
+            ),
+            (
+                400,
+                r#"{"text":"Event field cannot be blank","code":13,"invalid-event-number":2}"#,
+                "rejected [2] retry [3]",
+            ),
+            (400, r#"{"text":"ACK is disabled","code":14}"#, "Misconfigured"),
+            (
+                400,
+                r#"{"text":"Error in handling indexed fields","code":15,"invalid-event-number":0}"#,
+                "rejected [0] retry [1, 2, 3]",
+            ),
+            (400, r#"{"text":"Query string authorization is not enabled","code":16}"#, "Misconfigured"),
+            (200, r#"{"text":"HEC is healthy","code":17}"#, "DeliveredWithWarning"),
+            (503, r#"{"text":"HEC is unhealthy, queues are full","code":18}"#, "RetryLater"),
+            (503, r#"{"text":"HEC is unhealthy, ack service unavailable","code":19}"#, "RetryLater"),
+            (503, r#"{"text":"HEC is unhealthy, queues are full, ack service unavailable","code":20}"#, "RetryLater"),
+            (400, r#"{"text":"Invalid token","code":21}"#, "Unauthorized"),
+            (400, r#"{"text":"Token disabled","code":22}"#, "Unauthorized"),
+            (503, r#"{"text":"Server is shutting down","code":23}"#, "RetryLater"),
+            (200, r#"{"text":"HEC queue is approaching its capacity limit","code":24}"#, "SlowDown"),
+            (200, r#"{"text":"HEC ACK is approaching its capacity limit","code":25}"#, "SlowDown"),
+            (429, r#"{"text":"HEC queue is at capacity","code":26}"#, "RetryLater"),
+            (429, r#"{"text":"HEC ACK channel is at capacity","code":27}"#, "RetryLater"),
+            (400, r#"{"text":"Data channel is missing","code":28}"#, "Misconfigured"),
+            (404, r#"{"text":"Not Found","code":404}"#, "Misconfigured"),
+            (405, r#"{"text":"Method Not Allowed","code":405}"#, "Misconfigured"),
+            (413, r#"{"text":"Content Too Large","code":413}"#, "TooLarge"),
+            (415, r#"{"text":"Unsupported Media Type","code":415}"#, "Misconfigured"),
+            (200, r#"{"text":"newer than this","code":99}"#, "DeliveredWithWarning"),
+            (400, r#"{"text":"newer than this","code":99}"#, "Refused"),
+            (504, "<html>Gateway Timeout</html>", "RetryLater"),
+            (401, "", "Unauthorized"),
+            (413, "<html>too large, says the proxy</html>", "TooLarge"),
+            (502, "<html>Bad Gateway</html>", "RetryLater"),
+            (503, "", "RetryLater"),
+            (403, "", "Unauthorized"),
+            (302, "", "Misconfigured"),
+            (200, "<html>a login page</html>", "Misconfigured"),
+            (200, "", "Misconfigured"),
+        ] {
+            assert_eq!(judged(status, body), expected, "{status} {body}");
+        }
+    }
+}

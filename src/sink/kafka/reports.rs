@@ -1,0 +1,329 @@
+//! What librdkafka's reports mean for a batch.
+
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use tokio::time::Instant;
+
+use super::producer::BrokerError;
+use crate::sink::{Batch, Outcome, Probe};
+
+/// What became of one message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Report {
+    /// All replicas have it.
+    Delivered,
+    /// librdkafka did not even queue it: it alone is why.
+    RefusedLocally(Code),
+    /// It was queued and did not arrive, as far as is known.
+    Failed(Code),
+}
+
+impl Report {
+    /// From the error of handing it over.
+    pub(crate) fn of_call(error: &KafkaError) -> Self {
+        Self::RefusedLocally(error.rdkafka_error_code().unwrap_or(Code::Unknown))
+    }
+
+    /// From a delivery report.
+    pub(crate) fn of_delivery(error: &KafkaError) -> Self {
+        Self::Failed(error.rdkafka_error_code().unwrap_or(Code::Unknown))
+    }
+
+    fn code(self) -> Option<Code> {
+        match self {
+            Self::Delivered => None,
+            Self::RefusedLocally(code) | Self::Failed(code) => Some(code),
+        }
+    }
+}
+
+/// What an error says, and about what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Class {
+    /// This message will never be taken.
+    Message,
+    /// It, or those that were sent with it, are too large for the broker.
+    TooLarge,
+    /// A topic that may be on its way.
+    Topic,
+    /// A broker's rule, which may be about the moment.
+    Policy,
+    /// The cluster does not allow it, or is not what it was taken for.
+    Configuration,
+    Credentials,
+    /// For now.
+    Passing,
+}
+
+fn class(report: Report) -> Option<Class> {
+    Some(match (report, report.code()?) {
+        (Report::RefusedLocally(_), Code::MessageSizeTooLarge) => Class::Message,
+        (
+            _,
+            Code::InvalidMessage
+            | Code::InvalidMessageSize
+            | Code::InvalidTimestamp
+            | Code::InvalidRecord
+            | Code::BadMessage,
+        ) => Class::Message,
+        (_, Code::MessageSizeTooLarge | Code::MessageBatchTooLarge) => Class::TooLarge,
+        (_, Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition) => Class::Topic,
+        (_, Code::PolicyViolation) => Class::Policy,
+        (
+            _,
+            Code::TopicAuthorizationFailed
+            | Code::ClusterAuthorizationFailed
+            | Code::TransactionalIdAuthorizationFailed
+            | Code::UnsupportedForMessageFormat
+            | Code::InvalidTopic
+            | Code::InvalidArgument
+            | Code::InvalidRequiredAcks
+            | Code::UnsupportedVersion
+            | Code::UnsupportedCompressionType,
+        ) => Class::Configuration,
+        (_, Code::Authentication | Code::SaslAuthenticationFailed) => Class::Credentials,
+        _ => Class::Passing,
+    })
+}
+
+/// How long what may pass has been going on without anything delivered.
+#[derive(Debug)]
+pub(crate) struct Tolerance {
+    topic: Duration,
+    since: Mutex<Option<Instant>>,
+}
+
+/// Brokers throttle by policy for minutes at most.
+const POLICY_TOLERANCE: Duration = Duration::from_secs(300);
+
+impl Tolerance {
+    pub(crate) fn new(topic: Duration) -> Self {
+        Self { topic, since: Mutex::new(None) }
+    }
+
+    /// Something was delivered.
+    pub(crate) fn forget(&self) {
+        *self.since.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn exceeded(&self, class: Class, now: Instant) -> bool {
+        let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
+        let lasted = now.saturating_duration_since(*since.get_or_insert(now));
+        lasted >= if class == Class::Policy { POLICY_TOLERANCE } else { self.topic }
+    }
+}
+
+/// The label of `sink_requests_total`: `ok`, or librdkafka's name of the first error.
+pub(crate) fn status(reports: &[Report]) -> String {
+    reports.iter().find_map(|report| report.code()).map_or("ok".to_owned(), |code| format!("{code:?}"))
+}
+
+/// What the reports of a batch amount to.
+pub(crate) fn outcome(
+    batch: &Batch,
+    reports: &[Report],
+    broker_error: Option<&BrokerError>,
+    tolerance: &Tolerance,
+    now: Instant,
+) -> Outcome {
+    let classes: Vec<Option<Class>> = reports.iter().map(|report| class(*report)).collect();
+    if classes.iter().all(Option::is_none) {
+        return Outcome::Delivered;
+    }
+    if classes.iter().any(|class| matches!(class, None | Some(Class::Message))) {
+        return partial(batch, reports, &classes);
+    }
+    let first = |wanted: Class| {
+        classes.iter().zip(reports).find(|(class, _)| **class == Some(wanted)).map(|(_, report)| *report)
+    };
+    if let Some(report) = first(Class::Configuration) {
+        return Outcome::Misconfigured(advice(report));
+    }
+    for class in [Class::Topic, Class::Policy] {
+        if let Some(report) = first(class) {
+            return match tolerance.exceeded(class, now) {
+                true => Outcome::Misconfigured(advice(report)),
+                false => Outcome::RetryLater { reason: advice(report), after: None },
+            };
+        }
+    }
+    if let Some(report) = first(Class::Credentials) {
+        return Outcome::Unauthorized(advice(report));
+    }
+    if let Some(report) = first(Class::TooLarge) {
+        return Outcome::TooLarge(advice(report));
+    }
+    let reason = reports.first().map(|report| advice(*report)).unwrap_or_default();
+    match broker_error {
+        // Messages only time out meanwhile: why is told beside them.
+        Some(BrokerError { code: Code::Authentication | Code::SaslAuthenticationFailed, reason }) => {
+            Outcome::Unauthorized(reason.clone())
+        }
+        Some(BrokerError { code: Code::SSL, reason }) => Outcome::Misconfigured(reason.clone()),
+        Some(error) => Outcome::RetryLater { reason: format!("{reason}: {}", error.reason), after: None },
+        None => Outcome::RetryLater { reason, after: None },
+    }
+}
+
+/// Some messages are settled. Of a record whose older version is sent again, the newer ones are too: it must arrive last.
+fn partial(batch: &Batch, reports: &[Report], classes: &[Option<Class>]) -> Outcome {
+    let mut rejected = Vec::new();
+    let mut retry = Vec::new();
+    let mut again = HashSet::new();
+    for ((index, event), (report, class)) in batch.events().enumerate().zip(reports.iter().zip(classes)) {
+        match class {
+            Some(Class::Message) => rejected.push((index, advice(*report))),
+            None if !again.contains(event.record_id) => {}
+            _ => {
+                retry.push(index);
+                if !event.record_id.is_empty() {
+                    again.insert(event.record_id);
+                }
+            }
+        }
+    }
+    Outcome::Partial { rejected, retry, after: None }
+}
+
+/// The outcome after a fatal error, where trying again with a new producer does not help.
+pub(crate) fn fatal_outcome(code: Code, reason: &str, too_often: bool) -> Option<Outcome> {
+    match class(Report::Failed(code)) {
+        Some(Class::Configuration) => Some(Outcome::Misconfigured(advice(Report::Failed(code)))),
+        _ if too_often => {
+            Some(Outcome::Misconfigured(format!("one producer after the other fails for good: {reason}")))
+        }
+        _ => None,
+    }
+}
+
+/// The error in librdkafka's words, and what to do where that is known.
+fn advice(report: Report) -> String {
+    let Some(code) = report.code() else { return String::new() };
+    let advice = match code {
+        Code::UnknownTopic | Code::UnknownTopicOrPartition => "; create the topic, or correct `topic`",
+        Code::TopicAuthorizationFailed => "; the user needs the right to write to the topic",
+        Code::ClusterAuthorizationFailed => {
+            "; the user needs the right IdempotentWrite, or `options: { enable.idempotence: false }`"
+        }
+        Code::UnsupportedForMessageFormat | Code::UnsupportedCompressionType => "; try `compression: none`",
+        Code::MessageSizeTooLarge => "; see `message.max.bytes` here and `max.message.bytes` of the topic",
+        Code::InvalidTimestamp => "; the topic refuses this age, `timestamp: now` avoids that",
+        _ => "",
+    };
+    format!("{code}{advice}")
+}
+
+/// What the brokers' silence or refusal means for a probe.
+pub(crate) fn probe(topic: &str, code: Code, broker_error: Option<&BrokerError>) -> Probe {
+    let failed = match (class(Report::Failed(code)), broker_error) {
+        (
+            Some(Class::Passing),
+            Some(BrokerError { code: Code::Authentication | Code::SaslAuthenticationFailed, reason }),
+        ) => {
+            format!("credentials refused: {reason}")
+        }
+        (Some(Class::Passing), Some(error)) => format!("no answer from the brokers: {}", error.reason),
+        (Some(Class::Passing), None) => format!("no answer from the brokers: {code}"),
+        _ => format!("topic `{topic}`: {}", advice(Report::Failed(code))),
+    };
+    Probe::Failed(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{Identity, Stream};
+
+    fn batch(record_ids: &[&str]) -> Batch {
+        let mut batch = Batch::new(Stream::Threats);
+        for (index, id) in record_ids.iter().enumerate() {
+            let identity = Identity::of("host", Stream::Threats, id, &index.to_string());
+            batch.push_with(id, identity, None, |out| {
+                out.extend_from_slice(b"{}");
+                None
+            });
+        }
+        batch
+    }
+
+    /// The first word of the outcome, and for a partial one what is in it.
+    fn judged(reports: &[Report], broker_error: Option<(Code, &str)>) -> String {
+        let ids: Vec<String> = (0..reports.len()).map(|id| id.to_string()).collect();
+        let batch = batch(&ids.iter().map(String::as_str).collect::<Vec<_>>());
+        let broker_error = broker_error.map(|(code, reason)| BrokerError { code, reason: reason.to_owned() });
+        let tolerance = Tolerance::new(Duration::from_secs(30));
+        match outcome(&batch, reports, broker_error.as_ref(), &tolerance, Instant::now()) {
+            Outcome::Partial { rejected, retry, after: None } => {
+                let rejected: Vec<usize> = rejected.into_iter().map(|(index, _)| index).collect();
+                format!("rejected {rejected:?} retry {retry:?}")
+            }
+            other => format!("{other:?}").split([' ', '(']).next().unwrap_or_default().to_owned(),
+        }
+    }
+
+    #[test]
+    fn each_error_class_has_its_outcome() {
+        use Report::{Delivered, Failed, RefusedLocally};
+        type Row<'a> = (&'a [Report], Option<(Code, &'a str)>, &'a str);
+        let table: [Row<'_>; 22] = [
+            (&[Delivered, Delivered], None, "Delivered"),
+            (&[Delivered, RefusedLocally(Code::MessageSizeTooLarge)], None, "rejected [1] retry []"),
+            (&[RefusedLocally(Code::MessageSizeTooLarge)], None, "rejected [0] retry []"),
+            (&[Failed(Code::InvalidRecord), Delivered], None, "rejected [0] retry []"),
+            (&[Failed(Code::InvalidTimestamp), Failed(Code::MessageTimedOut)], None, "rejected [0] retry [1]"),
+            (&[Delivered, Failed(Code::MessageTimedOut)], None, "rejected [] retry [1]"),
+            (&[Delivered, Failed(Code::TopicAuthorizationFailed)], None, "rejected [] retry [1]"),
+            (&[Failed(Code::MessageSizeTooLarge); 2], None, "TooLarge"),
+            (&[Failed(Code::MessageTimedOut); 2], None, "RetryLater"),
+            (&[Failed(Code::MessageTimedOut)], Some((Code::BrokerTransportFailure, "refused")), "RetryLater"),
+            (&[Failed(Code::MessageTimedOut)], Some((Code::Authentication, "SASL")), "Unauthorized"),
+            (&[Failed(Code::MessageTimedOut)], Some((Code::SSL, "unknown CA")), "Misconfigured"),
+            (&[Failed(Code::SaslAuthenticationFailed)], None, "Unauthorized"),
+            (&[Failed(Code::TopicAuthorizationFailed)], None, "Misconfigured"),
+            (&[RefusedLocally(Code::Fatal), Failed(Code::ClusterAuthorizationFailed)], None, "Misconfigured"),
+            (&[Failed(Code::UnsupportedForMessageFormat)], None, "Misconfigured"),
+            (&[Failed(Code::UnknownTopicOrPartition)], None, "RetryLater"),
+            (&[RefusedLocally(Code::UnknownTopic)], None, "RetryLater"),
+            (&[Failed(Code::PolicyViolation)], None, "RetryLater"),
+            (&[Failed(Code::NotEnoughReplicas)], None, "RetryLater"),
+            (&[Failed(Code::PurgeInflight)], None, "RetryLater"),
+            (&[RefusedLocally(Code::Fatal)], None, "RetryLater"),
+        ];
+        for (reports, broker_error, expected) in table {
+            assert_eq!(judged(reports, broker_error), expected, "{reports:?} {broker_error:?}");
+        }
+    }
+
+    #[test]
+    fn what_may_pass_is_tolerated_for_its_time_after_the_last_delivery() {
+        let (start, tolerance) = (Instant::now(), Tolerance::new(Duration::from_secs(30)));
+        let at = |code: Code, seconds: u64| {
+            let now = start + Duration::from_secs(seconds);
+            matches!(outcome(&batch(&["1"]), &[Report::Failed(code)], None, &tolerance, now), Outcome::Misconfigured(_))
+        };
+        assert!(!at(Code::UnknownTopic, 0) && !at(Code::UnknownTopic, 29) && at(Code::UnknownTopic, 30));
+        assert!(!at(Code::PolicyViolation, 299) && at(Code::PolicyViolation, 300));
+        tolerance.forget();
+        assert!(!at(Code::UnknownTopic, 301));
+    }
+
+    #[test]
+    fn the_newest_version_of_a_record_is_sent_last() {
+        let batch = batch(&["a", "b", "a", "", ""]);
+        let failed = Report::Failed(Code::MessageTimedOut);
+        let reports = [failed, Report::Delivered, Report::Delivered, failed, Report::Delivered];
+        let outcome = outcome(&batch, &reports, None, &Tolerance::new(Duration::ZERO), Instant::now());
+        assert_eq!(outcome, Outcome::Partial { rejected: Vec::new(), retry: vec![0, 2, 3], after: None });
+    }
+
+    #[test]
+    fn a_fatal_error_stops_the_lane_only_when_it_will_come_again() {
+        let fatal = |code, too_often| fatal_outcome(code, "why", too_often);
+        assert_eq!(fatal(Code::OutOfOrderSequenceNumber, false), None);
+        assert!(matches!(fatal(Code::OutOfOrderSequenceNumber, true), Some(Outcome::Misconfigured(_))));
+        assert!(matches!(fatal(Code::ClusterAuthorizationFailed, false), Some(Outcome::Misconfigured(_))));
+    }
+}

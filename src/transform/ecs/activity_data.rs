@@ -1,0 +1,171 @@
+//! The parts of an activity's event that come from its `data`.
+
+use super::endpoint::{self, first};
+use super::event::{Event, address, says_nothing};
+use crate::record::activity::{Activity, ActivityData};
+use crate::record::{Escaped, Value};
+
+/// The version that an activity about a package names.
+pub(super) fn version<'a>(activity: &mut Activity<'a>, data: &mut ActivityData<'a>) -> Value<'a> {
+    for value in [&mut data.new_agent_version, &mut activity.agent_updated_version, &mut data.version] {
+        if value.escaped().is_some() {
+            return value.take();
+        }
+    }
+    Value::default()
+}
+
+/// `package.*`; with `is_console` the console itself was updated.
+pub(super) fn package(event: &mut Event<'_>, mut version: Value<'_>, is_console: bool) {
+    if version.is_empty() {
+        return;
+    }
+    let open = event.open("package");
+    event.json.word("name", if is_console { "SentinelOne Management Console" } else { "SentinelOne Agent" });
+    event.keyword("version", &mut version);
+    event.close(open);
+}
+
+/// `source.ip` of a console user and `host.*` of an endpoint. The address that belongs to an action of the console is the
+/// user's, not the host's; `of_agent` says that no user acted.
+pub(super) fn host<'a>(
+    event: &mut Event<'_>,
+    activity: &mut Activity<'a>,
+    data: &mut ActivityData<'a>,
+    of_agent: bool,
+) {
+    if !of_agent {
+        let open = event.open("source");
+        event.ip("ip", &mut data.ip_address);
+        event.close(open);
+    }
+    let open = event.open("host");
+    event.keyword("id", &mut activity.agent_id);
+    if let Some(name) = event.keyword("name", &mut data.computer_name) {
+        event.related.hosts.add(name);
+    }
+    // The address of a console user was taken, or is no address.
+    let ip_address = if of_agent { &mut data.ip_address } else { &mut Value::default() };
+    let values = [&mut data.agentipv4, &mut data.ip_addresses, ip_address, &mut data.external_ip];
+    endpoint::addresses(event, Value::default(), &values.each_ref().map(|value| **value));
+    values.into_iter().for_each(Event::take_address);
+    let kind = [activity.os_family, data.os_family, data.os_type];
+    let family = first(kind);
+    if let Some(text) = family.escaped() {
+        let os = event.open("os");
+        if let Some(kind) = kind.into_iter().find_map(endpoint::os_type) {
+            event.json.word("type", kind);
+        }
+        event.json.escaped("family", text);
+        for value in [&mut activity.os_family, &mut data.os_family, &mut data.os_type] {
+            if *value == family {
+                value.take();
+            }
+        }
+        event.close(os);
+    }
+    event.close(open);
+}
+
+/// `file.*`: what was found, fetched, blocked or excluded.
+pub(super) fn file<'a>(event: &mut Event<'_>, activity: &mut Activity<'a>, data: &mut ActivityData<'a>) {
+    let open = event.open("file");
+    let path = event.keyword("path", &mut data.file_path);
+    if event.keyword("name", &mut data.file_display_name).is_none() {
+        event.optional("name", path.map(Escaped::last_segment).filter(|name| !name.raw().is_empty()));
+    }
+    let repeated = activity.hash;
+    event.hashes([&mut activity.hash, &mut data.file_content_hash]);
+    if activity.hash.is_empty() && data.file_content_hash == repeated {
+        data.file_content_hash.take();
+    }
+    event.close(open);
+}
+
+/// `process.*`; only a firewall's event names the process itself.
+pub(super) fn process(event: &mut Event<'_>, data: &mut ActivityData<'_>, is_firewall: bool) {
+    let open = event.open("process");
+    if is_firewall {
+        let application = data.application.escaped();
+        event.keyword("executable", &mut data.application);
+        if event.keyword("name", &mut data.process_name).is_none() {
+            event.optional("name", application.map(Escaped::last_segment).filter(|name| !name.raw().is_empty()));
+        }
+        event.long("pid", &mut data.process_id);
+    }
+    event.keyword("command_line", &mut data.escaped_malicious_process_arguments);
+    event.close(open);
+}
+
+/// `device.*` of device control. ECS has fields for the numbers of vendor and product of a USB device as well.
+pub(super) fn device(event: &mut Event<'_>, data: &mut ActivityData<'_>) {
+    let open = event.open("device");
+    event.keyword("id", &mut data.u_id);
+    event.keyword("serial_number", &mut data.serial);
+    let vendor = event.keyword("manufacturer", &mut data.vendor_id);
+    let object = event.open("vendor");
+    event.optional("id", vendor);
+    event.close(object);
+    let object = event.open("product");
+    event.keyword("id", &mut data.product_id);
+    event.close(object);
+    let object = event.open("model");
+    event.keyword("name", &mut data.device_name);
+    event.close(object);
+    event.close(open);
+}
+
+/// The rule of device control or firewall.
+pub(super) fn rule(event: &mut Event<'_>, data: &mut ActivityData<'_>) {
+    let open = event.open("rule");
+    event.keyword("id", &mut data.rule_id);
+    event.keyword("name", &mut data.rule_name);
+    event.close(open);
+}
+
+/// `source`, `destination` and `network` of a firewall's event: inbound, the remote end is the source.
+pub(super) fn connection(event: &mut Event<'_>, data: &mut ActivityData<'_>) {
+    let direction = first([data.reported_direction, data.direction]);
+    let inbound = direction.escaped().is_some_and(|text| text.is("inbound") || text.is("incoming"));
+    let outbound = direction.escaped().is_some_and(|text| text.is("outbound") || text.is("outgoing"));
+    let local = if inbound { "destination" } else { "source" };
+    let remote = if inbound { "source" } else { "destination" };
+    end(
+        event,
+        local,
+        [&mut data.reported_local_host, &mut data.local_host],
+        [&mut data.reported_local_port, &mut data.local_port],
+    );
+    let ports = if data.remote_port.is_empty() { &mut data.port } else { &mut data.remote_port };
+    end(
+        event,
+        remote,
+        [&mut data.reported_remote_host, &mut data.remote_host],
+        [&mut data.reported_remote_port, ports],
+    );
+    let open = event.open("network");
+    if let Some(transport) = first([data.reported_protocol, data.protocol]).escaped() {
+        event.json.lower_case("transport", transport);
+    }
+    if inbound || outbound {
+        event.json.word("direction", if inbound { "ingress" } else { "egress" });
+    }
+    event.close(open);
+}
+
+fn end(event: &mut Event<'_>, name: &'static str, hosts: [&mut Value<'_>; 2], ports: [&mut Value<'_>; 2]) {
+    let open = event.open(name);
+    let [first_host, second_host] = hosts;
+    let host = if first_host.escaped().is_some() { first_host } else { second_host };
+    if let Some(text) = host.escaped().filter(|text| !says_nothing(*text)) {
+        if address(text).is_some() {
+            event.ip("ip", host);
+        } else {
+            event.keyword("domain", host);
+            event.related.hosts.add(text);
+        }
+    }
+    let [first_port, second_port] = ports;
+    event.port("port", if first_port.escaped().is_some() { first_port } else { second_port });
+    event.close(open);
+}

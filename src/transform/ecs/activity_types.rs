@@ -1,0 +1,130 @@
+//! What each type of activity is in ECS: the table `data/activity-categories.csv`, compiled into the program.
+
+use std::sync::LazyLock;
+
+use super::severity::Severity;
+
+/// What the table says of one type.
+#[derive(Debug, Clone)]
+pub(super) struct ActivityType {
+    pub id: u32,
+    pub kind: &'static str,
+    pub categories: Vec<&'static str>,
+    pub types: Vec<&'static str>,
+    /// "" in the defaults of a group.
+    pub action: &'static str,
+    /// "" where the type says nothing of success.
+    pub outcome: &'static str,
+    pub severity: Severity,
+}
+
+/// The row of a type.
+pub(super) fn find(id: u32) -> Option<&'static ActivityType> {
+    static TYPES: LazyLock<Vec<ActivityType>> = LazyLock::new(types);
+    lookup(&TYPES, id)
+}
+
+/// The defaults for a type without a row, where the group it belongs to is known.
+pub(super) fn group_default(id: u32) -> Option<&'static ActivityType> {
+    static GROUPS: LazyLock<Vec<ActivityType>> = LazyLock::new(groups);
+    lookup(&GROUPS, id)
+}
+
+fn lookup(types: &'static [ActivityType], id: u32) -> Option<&'static ActivityType> {
+    types.binary_search_by_key(&id, |row| row.id).ok().map(|index| &types[index])
+}
+
+fn types() -> Vec<ActivityType> {
+    rows(include_str!("data/activity-categories.csv"), |cell| ActivityType {
+        id: 0,
+        kind: cell("ecs_event_kind"),
+        categories: words(cell("ecs_event_category")),
+        types: words(cell("ecs_event_type")),
+        action: cell("ecs_event_action"),
+        outcome: cell("ecs_event_outcome"),
+        severity: Severity::of_id(cell("severity_id").parse().unwrap_or(0)),
+    })
+}
+
+fn groups() -> Vec<ActivityType> {
+    rows(include_str!("data/activity-groups.csv"), |cell| ActivityType {
+        id: 0,
+        kind: "event",
+        categories: words(cell("ecs_event_category")),
+        types: words(cell("ecs_event_type")),
+        action: "",
+        outcome: "",
+        severity: Severity::Informational,
+    })
+}
+
+fn rows(table: &'static str, read: impl Fn(&dyn Fn(&str) -> &'static str) -> ActivityType) -> Vec<ActivityType> {
+    let mut lines = table.lines().map(cells);
+    let names = lines.next().unwrap_or_default();
+    let mut rows: Vec<ActivityType> = lines
+        .filter_map(|cells| {
+            let cell = |name: &str| {
+                names.iter().position(|known| *known == name).and_then(|index| cells.get(index)).copied().unwrap_or("")
+            };
+            let id = cell("activity_type_id").parse().ok()?;
+            Some(ActivityType { id, ..read(&cell) })
+        })
+        .collect();
+    rows.sort_by_key(|row| row.id);
+    rows
+}
+
+fn words(cell: &'static str) -> Vec<&'static str> {
+    cell.split('|').filter(|word| !word.is_empty()).collect()
+}
+
+/// The cells of a line; a cell in quotes may hold commas.
+fn cells(line: &'static str) -> Vec<&'static str> {
+    let mut cells = Vec::new();
+    let mut rest = line;
+    loop {
+        let (cell, behind) = match rest.strip_prefix('"').and_then(|quoted| quoted.split_once('"')) {
+            Some((cell, behind)) => (cell, behind.strip_prefix(',')),
+            None => match rest.split_once(',') {
+                Some((cell, behind)) => (cell, Some(behind)),
+                None => (rest, None),
+            },
+        };
+        cells.push(cell);
+        match behind {
+            Some(behind) => rest = behind,
+            None => return cells,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_whole() {
+        let types = types();
+        assert_eq!(types.len(), 412);
+        for row in &types {
+            assert!(["event", "alert"].contains(&row.kind), "{row:?}");
+            assert!(!row.categories.is_empty() && !row.types.is_empty() && !row.action.is_empty(), "{row:?}");
+            assert!(["", "success", "failure", "unknown"].contains(&row.outcome), "{row:?}");
+        }
+        assert!(types.windows(2).all(|pair| pair[0].id < pair[1].id));
+        let groups = groups();
+        assert!(!groups.is_empty());
+        assert!(groups.iter().all(|row| find(row.id).is_none() && !row.categories.is_empty() && !row.types.is_empty()));
+    }
+
+    #[test]
+    fn rows_are_found_by_number() {
+        let login = find(27).unwrap();
+        assert_eq!((login.kind, login.action, login.outcome), ("event", "user-logged-in", "success"));
+        assert_eq!((&login.categories[..], &login.types[..]), (&["authentication", "session"][..], &["start"][..]));
+        // Its note is in quotes and holds commas.
+        let hit = find(3608).unwrap();
+        assert_eq!((hit.kind, hit.severity), ("alert", Severity::Medium));
+        assert!(find(1234).is_none() && find(u32::MAX).is_none());
+    }
+}

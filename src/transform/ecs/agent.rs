@@ -1,0 +1,128 @@
+//! `/agents` → ECS: the state of an endpoint, a new point in time with every change.
+
+use super::classification::Word;
+use super::endpoint::{self, Os};
+use super::event::{Event, boolean};
+use super::severity::Severity;
+use super::vendor::write_rest;
+use super::{Frame, cloud, organization, user};
+use crate::record::Value;
+use crate::record::agent::Agent;
+use crate::transform::json::Names;
+
+pub(super) fn map(event: &mut Event<'_>, frame: &Frame<'_>, agent: &mut Agent<'_>) {
+    let severity = if boolean(agent.infected) == Some(true) { Severity::Medium } else { Severity::Informational };
+    // The date of the change is part of `event.id`, so it is looked up before it is taken.
+    let updated = agent.updated_at;
+    event.head(frame, [&mut agent.updated_at, &mut { agent.created_at }], [&mut { agent.agent_version }]);
+    event.sentence(
+        "message",
+        &[
+            ("", agent.computer_name.escaped()),
+            (": agent ", agent.agent_version.escaped()),
+            (", ", agent.network_status.escaped()),
+        ],
+    );
+    agent.agent_version.take();
+    event_object(event, frame, agent, updated, severity);
+    user_object(event, agent);
+    host(event, agent);
+    organization::write(event, [&mut agent.account_id], [&mut agent.account_name]);
+    organization::group(event, [&mut agent.group_id], [&mut agent.group_name]);
+    cloud::write(event, agent.cloud_providers, false);
+    let device = event.open("device");
+    event.keyword("serial_number", &mut agent.serial_number);
+    let model = event.open("model");
+    event.keyword("name", &mut agent.model_name);
+    event.close(model);
+    event.close(device);
+    event.tail();
+
+    let vendor = event.json.open("sentinel_one");
+    let own = event.json.open("agent");
+    event.json.word("severity", severity.word());
+    organization::agent_and_site(event, Value::default(), [agent.site_id], [agent.site_name]);
+    write_rest(&mut event.json, agent, Names::Snake, &["severity", "site"]);
+    event.json.close(own);
+    event.json.close(vendor);
+    event.json.raw(b"}");
+}
+
+/// An agent's id alone would make all its states one event, so its id is followed by the time of the change.
+fn event_object(
+    event: &mut Event<'_>,
+    frame: &Frame<'_>,
+    agent: &mut Agent<'_>,
+    updated: Value<'_>,
+    severity: Severity,
+) {
+    let open = event.open("event");
+    event.json.word("kind", "state");
+    event.words("category", ["host"]);
+    event.words("type", ["info"]);
+    event.json.word("action", "agent-inventory");
+    event.severity(severity);
+    if agent.id.escaped().is_some() {
+        event.sentence("id", &[("", agent.id.escaped()), (":", updated.escaped())]);
+    }
+    event.date("created", &mut agent.created_at);
+    event.provenance(frame);
+    event.close(open);
+}
+
+fn user_object(event: &mut Event<'_>, agent: &mut Agent<'_>) {
+    let open = event.open("user");
+    if user::name_and_domain(event, &mut agent.last_logged_in_user_name) {
+        user::related(event, agent.os_username);
+    } else {
+        user::name_and_domain(event, &mut agent.os_username);
+    }
+    let directory = &mut agent.active_directory;
+    if user::email(event, &mut directory.mail) {
+        user::related(event, directory.user_principal_name);
+    } else {
+        user::email(event, &mut directory.user_principal_name);
+    }
+    event.close(open);
+}
+
+fn host(event: &mut Event<'_>, agent: &mut Agent<'_>) {
+    let open = event.open("host");
+    endpoint::names(event, [&mut agent.computer_name]);
+    event.keyword("id", &mut agent.id);
+    endpoint::domain(event, [&mut agent.domain]);
+    event.keyword("type", &mut agent.machine_type);
+    if let Some(architecture) = architecture(agent) {
+        event.json.word("architecture", architecture);
+    }
+    let mut os = Os {
+        kind: [agent.os_type, Value::default()],
+        family: Value::default(),
+        name: &mut agent.os_name,
+        version: &mut agent.os_revision,
+    };
+    endpoint::os(event, &mut os);
+    endpoint::addresses(event, agent.network_interfaces, &[agent.last_ip_to_mgmt, agent.external_ip]);
+    event.close(open);
+}
+
+/// `host.architecture`; a "64 bit" system is an ARM one when its name or its processor says so.
+fn architecture(agent: &Agent<'_>) -> Option<&'static str> {
+    let says_arm = || {
+        let says = |value: Value<'_>| {
+            value.text().is_some_and(|text| {
+                let text = text.to_lowercase();
+                text.contains("aarch64")
+                    || text.split(|c: char| !c.is_alphanumeric()).any(|word| word.starts_with("arm"))
+            })
+        };
+        says(agent.os_name) || says(agent.cpu_id)
+    };
+    match Word::in_value(agent.os_arch).as_str() {
+        "64_bit" if says_arm() => Some("arm64"),
+        "64_bit" | "x86_64" | "amd64" => Some("x86_64"),
+        "arm64" | "aarch64" => Some("arm64"),
+        "32_bit" | "x86" => Some("x86"),
+        _ => None,
+    }
+}

@@ -1,0 +1,145 @@
+//! `host.*`: the parts that all streams about endpoints share.
+
+use super::classification::Word;
+use super::event::{Event, address, says_nothing};
+use crate::record::{Cursor, Escaped, Value};
+
+/// The first value that says something, else an absent one.
+pub(super) fn first<'a, const N: usize>(values: [Value<'a>; N]) -> Value<'a> {
+    values.into_iter().find(|value| value.escaped().is_some()).unwrap_or_default()
+}
+
+/// `host.name` and `host.hostname`.
+pub(super) fn names<const N: usize>(event: &mut Event<'_>, names: [&mut Value<'_>; N]) {
+    for value in names {
+        if let Some(name) = event.keyword("name", value) {
+            event.json.escaped("hostname", name);
+            event.related.hosts.add(name);
+            return;
+        }
+    }
+}
+
+/// `host.domain`; a workgroup is no domain to pivot on.
+pub(super) fn domain<const N: usize>(event: &mut Event<'_>, domains: [&mut Value<'_>; N]) {
+    for value in domains {
+        if let Some(domain) = event.keyword("domain", value) {
+            if !domain.is("workgroup") && !says_nothing(domain) {
+                event.related.hosts.add(domain);
+            }
+            return;
+        }
+    }
+}
+
+/// What is known of an operating system.
+pub(super) struct Os<'v, 'a> {
+    pub name: &'v mut Value<'a>,
+    pub version: &'v mut Value<'a>,
+    /// Where its type may be; the first that ECS knows counts.
+    pub kind: [Value<'a>; 2],
+    /// Its family, where the record has one beside the type.
+    pub family: Value<'a>,
+}
+
+/// `host.os.*`. Type and family stay in the record: the console's words are not all
+/// of ECS's.
+pub(super) fn os(event: &mut Event<'_>, os: &mut Os<'_, '_>) {
+    let open = event.open("os");
+    if let Some(kind) = os.kind.into_iter().find_map(os_type) {
+        event.json.word("type", kind);
+    }
+    event.optional("family", os.family.escaped());
+    let name = event.keyword("name", os.name);
+    let version = event.keyword("version", os.version);
+    if name.is_some() {
+        event.sentence("full", &[("", name), (" ", version)]);
+    }
+    event.close(open);
+}
+
+/// The types of `host.os.type`.
+pub(super) fn os_type(value: Value<'_>) -> Option<&'static str> {
+    match Word::in_value(value).as_str() {
+        "windows" | "windows_legacy" => Some("windows"),
+        "macos" => Some("macos"),
+        "linux" => Some("linux"),
+        "ios" => Some("ios"),
+        "android" => Some("android"),
+        "unix" => Some("unix"),
+        _ => None,
+    }
+}
+
+/// `host.ip`: the addresses of the interfaces, then the others; `host.mac`. All of them stay in the record too.
+pub(super) fn addresses(event: &mut Event<'_>, interfaces: Value<'_>, others: &[Value<'_>]) {
+    let [mut ips, mut macs] = event.take_lists();
+    Cursor::new(interfaces).each_element(|cursor| {
+        cursor.each_entry(|cursor, key| {
+            let value = cursor.value();
+            match key {
+                "inet" | "inet6" => event.addresses("ip", value, |address| ips.insert(address)),
+                "gatewayIp" => {
+                    if let Some(gateway) = value.escaped().and_then(address) {
+                        event.related.ip.add(gateway);
+                    }
+                }
+                "physical" => {
+                    if let Some(mac) = value.escaped().and_then(Mac::of) {
+                        macs.insert(Escaped::plain(mac.as_str()));
+                    }
+                }
+                _ => {}
+            }
+        });
+    });
+    for value in others {
+        event.addresses("ip", *value, |address| ips.insert(address));
+    }
+    ips.write(&mut event.json, "ip");
+    macs.write(&mut event.json, "mac");
+    event.give_back_lists([ips, macs]);
+}
+
+/// `00:25:96:ff:fe:12` and its other spellings as `00-25-96-FF-FE-12`; 6 or 8 bytes.
+struct Mac {
+    text: [u8; 23],
+    length: usize,
+}
+
+impl Mac {
+    fn of(text: Escaped<'_>) -> Option<Self> {
+        let mut mac = Self { text: [b'-'; 23], length: 0 };
+        let mut digits = 0;
+        for byte in text.trim().raw().bytes().filter(|byte| !matches!(byte, b':' | b'-' | b'.')) {
+            if !byte.is_ascii_hexdigit() || digits == 16 {
+                return None;
+            }
+            mac.text[digits + digits / 2] = byte.to_ascii_uppercase();
+            digits += 1;
+        }
+        mac.length = digits + digits / 2 - 1.min(digits);
+        matches!(digits, 12 | 16).then_some(mac)
+    }
+
+    fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.text[..self.length]).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mac_addresses_take_the_form_of_ecs() {
+        let mac = |text| Mac::of(Escaped::plain(text)).map(|mac| mac.as_str().to_owned());
+        for text in ["00:00:5e:00:53:00", "00-00-5E-00-53-00", "0000.5e00.5300", "00005e005300"] {
+            assert_eq!(mac(text).as_deref(), Some("00-00-5E-00-53-00"), "{text}");
+        }
+        assert_eq!(mac("00:25:96:FF:FE:12:34:56").as_deref(), Some("00-25-96-FF-FE-12-34-56"));
+        for text in ["", "x", "00:00", "zz:zz:zz:zz:zz:zz", "00:25:96:FF:FE:12:34:56:78"] {
+            assert_eq!(mac(text), None);
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! `threat.tactic`, `threat.technique` and their kin, and `event.reason`, from the indicators of a threat.
+
+use super::classification::Word;
+use super::event::Event;
+use super::related::Set;
+use crate::record::{Cursor, Escaped, Value};
+
+/// What the indicators say, each thing once, in order of appearance.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Techniques {
+    pub descriptions: Set,
+    tactics: Set,
+    tactic_ids: Set,
+    ids: Set,
+    /// What techniques are called that have no id.
+    names: Set,
+    /// One for each technique: the link of its first mention.
+    references: Set,
+    sub_ids: Set,
+    sub_references: Set,
+}
+
+impl Techniques {
+    /// Reads the indicators in one pass.
+    pub fn read(&mut self, indicators: Value<'_>) {
+        self.clear();
+        Cursor::new(indicators).each_element(|cursor| {
+            cursor.each_entry(|cursor, key| match key {
+                "description" => self.descriptions.add_value(cursor.value()),
+                "tactics" => cursor.each_element(|cursor| self.read_tactic(cursor)),
+                _ => drop(cursor.value()),
+            });
+        });
+    }
+
+    fn clear(&mut self) {
+        let Self { descriptions, tactics, tactic_ids, ids, names, references, sub_ids, sub_references } = self;
+        for set in [descriptions, tactics, tactic_ids, ids, names, references, sub_ids, sub_references] {
+            set.clear();
+        }
+    }
+
+    fn read_tactic(&mut self, cursor: &mut Cursor<'_>) {
+        cursor.each_entry(|cursor, key| match key {
+            "name" => {
+                let Some(name) = cursor.value().escaped() else { return };
+                self.tactics.add(name);
+                if let Some(id) = tactic_id(Word::of(name).as_str()) {
+                    self.tactic_ids.add(Escaped::plain(id));
+                }
+            }
+            "techniques" => cursor.each_element(|cursor| {
+                let (mut name, mut link) = (None, None);
+                cursor.each_entry(|cursor, key| {
+                    let value = cursor.value();
+                    match key {
+                        "name" => name = value.escaped(),
+                        "link" => link = value.escaped(),
+                        _ => {}
+                    }
+                });
+                if let Some(name) = name {
+                    self.add(name, link.unwrap_or(Escaped::plain("")));
+                }
+            }),
+            _ => drop(cursor.value()),
+        });
+    }
+
+    fn add(&mut self, name: Escaped<'_>, link: Escaped<'_>) {
+        let Some((id, sub_id)) = technique_ids(name) else {
+            if self.names.add(name) {
+                self.references.add(link);
+            }
+            return;
+        };
+        if self.ids.add(id) {
+            self.references.add(link);
+        }
+        if sub_id.is_some_and(|sub_id| self.sub_ids.add(sub_id)) {
+            self.sub_references.add(link);
+        }
+    }
+}
+
+/// Writes the tactics and techniques that have been read into the `threat` object that is open.
+pub(super) fn write(event: &mut Event<'_>) {
+    let techniques = &*event.techniques;
+    if techniques.tactics.is_empty() && techniques.ids.is_empty() && techniques.names.is_empty() {
+        return;
+    }
+    let json = &mut event.json;
+    json.word("framework", "MITRE ATT&CK");
+    let open = json.open("tactic");
+    techniques.tactics.write(json, "name");
+    techniques.tactic_ids.write(json, "id");
+    json.close(open);
+    let open = json.open("technique");
+    techniques.ids.write(json, "id");
+    techniques.names.write(json, "name");
+    techniques.references.write(json, "reference");
+    let sub = json.open("subtechnique");
+    techniques.sub_ids.write(json, "id");
+    techniques.sub_references.write(json, "reference");
+    json.close(sub);
+    json.close(open);
+}
+
+/// `T1059` and `T1059.001`: the technique's id, and the whole of a sub-technique's.
+fn technique_ids(name: Escaped<'_>) -> Option<(Escaped<'_>, Option<Escaped<'_>>)> {
+    let text = name.trim().raw();
+    let digits = |text: &str, length| text.len() == length && text.bytes().all(|byte| byte.is_ascii_digit());
+    let (parent, sub) = text.split_once('.').map_or((text, None), |(parent, sub)| (parent, Some(sub)));
+    if !parent.starts_with('T') || !digits(&parent[1..], 4) || !sub.is_none_or(|sub| digits(sub, 3)) {
+        return None;
+    }
+    Some((Escaped::plain(parent), sub.map(|_| Escaped::plain(text))))
+}
+
+/// Also the two that ATT&CK 19 made of defence evasion.
+fn tactic_id(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "reconnaissance" => "TA0043",
+        "resource_development" => "TA0042",
+        "initial_access" => "TA0001",
+        "execution" => "TA0002",
+        "persistence" => "TA0003",
+        "privilege_escalation" => "TA0004",
+        "defense_evasion" | "defence_evasion" | "stealth" => "TA0005",
+        "defense_impairment" | "defence_impairment" => "TA0112",
+        "credential_access" => "TA0006",
+        "discovery" => "TA0007",
+        "lateral_movement" => "TA0008",
+        "collection" => "TA0009",
+        "exfiltration" => "TA0010",
+        "command_and_control" => "TA0011",
+        "impact" => "TA0040",
+        _ => return None,
+    })
+}

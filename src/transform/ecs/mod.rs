@@ -1,0 +1,210 @@
+//! Records into the Elastic Common Schema 9.4.0: one module per stream, each in the order of the table of
+//! `docs/mapping-ecs.md`, and one per part that several streams have.
+
+mod activity;
+mod activity_class;
+mod activity_data;
+mod activity_types;
+mod activity_user;
+mod agent;
+mod alert;
+mod classification;
+mod cloud;
+mod detection;
+mod endpoint;
+mod event;
+mod group;
+mod mitre;
+mod organization;
+mod related;
+mod rule_hit;
+mod severity;
+mod threat;
+mod user;
+mod vendor;
+mod workload;
+
+use std::collections::BTreeMap;
+
+use self::event::{Event, Scratch};
+use super::json::Json;
+use super::{Mapped, Origin, check};
+use crate::record::activity::Activity;
+use crate::record::agent::Agent;
+use crate::record::alert::Alert;
+use crate::record::group::Group;
+use crate::record::threat::Threat;
+use crate::record::{JsonError, Reader, Stream, Timestamp, Value};
+
+/// The schema's name with its version, for the Kafka header.
+pub(super) const NAME: &str = "ecs-9.4.0";
+
+/// Whether the table of activity types has a row for it.
+pub(super) fn knows_activity_type(id: u32) -> bool {
+    activity_types::find(id).is_some()
+}
+
+/// Maps the records of one lane into ECS.
+#[derive(Debug, Clone)]
+pub(super) struct Ecs {
+    stream: Stream,
+    console_host: String,
+    keep_original: bool,
+    /// `ecs`, `labels`, `tags` and the beginning of `observer`: the same in every event.
+    head: Vec<u8>,
+    /// `event.module` to `event.timezone`.
+    provenance: Vec<u8>,
+    scratch: Scratch,
+}
+
+/// What an event has beside the record's own fields.
+#[derive(Debug, Clone, Copy)]
+struct Frame<'f> {
+    head: &'f [u8],
+    provenance: &'f [u8],
+    console_host: &'f str,
+    /// The record and whether it has white space between its tokens.
+    original: Option<(&'f str, bool)>,
+}
+
+impl Ecs {
+    pub fn new(origin: &Origin, labels: &BTreeMap<String, String>, keep_original: bool) -> Self {
+        Self {
+            stream: origin.stream,
+            console_host: origin.console_host.clone(),
+            keep_original,
+            head: head(origin, labels),
+            provenance: provenance(origin.stream),
+            scratch: Scratch::default(),
+        }
+    }
+
+    /// Appends the event of one record.
+    ///
+    /// # Errors
+    /// With the reason, when the record is not an object in JSON; what was appended then is to be thrown away.
+    pub fn map(&mut self, record: &[u8], out: &mut Vec<u8>) -> Result<Mapped, String> {
+        let record = check(record)?;
+        self.map_object(record, out).map_err(|error| format!("the record cannot be read: {error}"))
+    }
+
+    fn map_object(&mut self, record: &str, out: &mut Vec<u8>) -> Result<Mapped, JsonError> {
+        let mut reader = Reader::new(record);
+        let mut event = Event::new(out, &mut self.scratch);
+        let mut frame =
+            Frame { head: &self.head, provenance: &self.provenance, console_host: &self.console_host, original: None };
+        let mut whole = |reader: &mut Reader<'_>| {
+            reader.end()?;
+            frame.original = self.keep_original.then(|| (record, reader.spaced()));
+            Ok(frame)
+        };
+        let mut mapped = Mapped::default();
+        match self.stream {
+            Stream::Threats => {
+                let mut threat = Threat::read(&mut reader)?;
+                threat::map(&mut event, &whole(&mut reader)?, &mut threat);
+            }
+            Stream::Activities => {
+                let mut activity = Activity::read(&mut reader)?;
+                mapped.unknown_activity = activity::map(&mut event, &whole(&mut reader)?, &mut activity);
+            }
+            Stream::Agents => {
+                let mut agent = Agent::read(&mut reader)?;
+                agent::map(&mut event, &whole(&mut reader)?, &mut agent);
+            }
+            Stream::Alerts => {
+                let mut alert = Alert::read(&mut reader)?;
+                alert::map(&mut event, &whole(&mut reader)?, &mut alert);
+            }
+            Stream::Groups => {
+                let mut group = Group::read(&mut reader)?;
+                group::map(&mut event, &whole(&mut reader)?, &mut group);
+            }
+        }
+        Ok(mapped)
+    }
+
+    /// The event of a record that cannot be mapped: what ECS needs, the record, and why.
+    pub fn map_error(&mut self, record: &[u8], reason: &str, out: &mut Vec<u8>) {
+        let mut json = Json::new(out, &mut self.scratch.siblings);
+        json.raw(b"{");
+        json.word("@timestamp", &Timestamp::now().to_string());
+        json.raw(b",");
+        json.raw(&self.head);
+        json.raw(b"},\"event\":{\"kind\":\"pipeline_error\",");
+        json.raw(&self.provenance);
+        json.text("original", &String::from_utf8_lossy(record));
+        json.raw(b"}");
+        let error = json.open("error");
+        json.text("message", reason);
+        json.close(error);
+        json.raw(b"}");
+    }
+}
+
+impl Event<'_> {
+    /// Everything before the event's own objects: the first of `times` that is a date is `@timestamp`, the first of
+    /// `versions` the observer's. ECS demands a time, so a record without any has that of its mapping.
+    fn head<const T: usize, const V: usize>(
+        &mut self,
+        frame: &Frame<'_>,
+        times: [&mut Value<'_>; T],
+        versions: [&mut Value<'_>; V],
+    ) {
+        self.json.raw(b"{");
+        if !times.into_iter().any(|time| self.date("@timestamp", time)) {
+            self.json.word("@timestamp", &Timestamp::now().to_string());
+        }
+        self.json.raw(b",");
+        self.json.raw(frame.head);
+        for version in versions {
+            if self.keyword("version", version).is_some() {
+                break;
+            }
+        }
+        self.json.raw(b"}");
+    }
+
+    /// The part of `event` that says where the event comes from, and the record itself.
+    fn provenance(&mut self, frame: &Frame<'_>) {
+        self.json.raw(b",");
+        self.json.raw(frame.provenance);
+        if let Some((record, spaced)) = frame.original {
+            self.json.quoted_json("original", record, spaced);
+        }
+    }
+
+    /// Everything behind the event's own objects but for the vendor namespace, which the caller writes last.
+    fn tail(&mut self) {
+        self.related.write(&mut self.json);
+        self.close_faults();
+    }
+}
+
+fn head(origin: &Origin, labels: &BTreeMap<String, String>) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut siblings = Vec::new();
+    let mut json = Json::new(&mut out, &mut siblings);
+    json.raw(b"\"ecs\":{\"version\":\"9.4.0\"}");
+    let open = json.open("labels");
+    json.text("pipeline", &origin.pipeline);
+    for (name, label) in labels.iter().filter(|(name, _)| *name != "pipeline") {
+        json.text_named(name, label);
+    }
+    json.close(open);
+    json.raw(b",\"tags\":[\"sentinel_one\",\"sentinel_one-");
+    json.raw(origin.stream.singular().as_bytes());
+    json.raw(
+        b"\",\"forwarded\"],\"observer\":{\"vendor\":\"SentinelOne\",\"product\":\"Singularity\",\"type\":\"edr\"",
+    );
+    json.text("hostname", &origin.console_host);
+    out
+}
+
+fn provenance(stream: Stream) -> Vec<u8> {
+    format!(
+        r#""module":"sentinel_one","dataset":"sentinel_one.{}","provider":"SentinelOne","timezone":"UTC""#,
+        stream.singular()
+    )
+    .into_bytes()
+}

@@ -1,0 +1,117 @@
+use crate::record::{Escaped, Value};
+use crate::transform::json::Json;
+
+/// `related.*`: everything an analyst pivots on, without doubles, in order of first appearance.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Related {
+    pub ip: Set,
+    pub hash: Set,
+    pub user: Set,
+    pub hosts: Set,
+}
+
+impl Related {
+    pub fn clear(&mut self) {
+        [&mut self.ip, &mut self.hash, &mut self.user, &mut self.hosts].into_iter().for_each(Set::clear);
+    }
+
+    pub fn write(&self, json: &mut Json<'_>) {
+        let related = json.open("related");
+        for (name, set) in [("ip", &self.ip), ("hash", &self.hash), ("user", &self.user), ("hosts", &self.hosts)] {
+            set.write(json, name);
+        }
+        json.close(related);
+    }
+}
+
+/// Texts without doubles, kept in one buffer that serves event after event.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Set {
+    text: String,
+    entries: Vec<(u64, usize)>,
+}
+
+impl Set {
+    pub fn clear(&mut self) {
+        self.text.clear();
+        self.entries.clear();
+    }
+
+    /// True when the text is new.
+    pub fn add(&mut self, text: Escaped<'_>) -> bool {
+        let text = text.raw();
+        if text.is_empty() {
+            return false;
+        }
+        let fingerprint = fingerprint(text.as_bytes());
+        let known =
+            self.entries.iter().enumerate().any(|(index, entry)| entry.0 == fingerprint && self.at(index) == text);
+        if !known {
+            self.text.push_str(text);
+            self.entries.push((fingerprint, self.text.len()));
+        }
+        !known
+    }
+
+    /// As [`Set::add`], new or not.
+    pub fn insert(&mut self, text: Escaped<'_>) {
+        self.add(text);
+    }
+
+    /// The text of a scalar.
+    pub fn add_value(&mut self, value: Value<'_>) {
+        if let Some(text) = value.escaped() {
+            self.add(text);
+        }
+    }
+
+    /// Hashes are compared in lower case.
+    pub fn add_lower_case(&mut self, text: Escaped<'_>) {
+        if text.raw().bytes().any(|byte| byte.is_ascii_uppercase()) {
+            self.add(Escaped::plain(&text.raw().to_ascii_lowercase()));
+        } else {
+            self.add(text);
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// As a list, unless it is empty.
+    pub fn write(&self, json: &mut Json<'_>, name: &str) {
+        let list = json.open_list(name);
+        self.iter().for_each(|text| json.element(text));
+        json.close(list);
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = Escaped<'_>> {
+        (0..self.entries.len()).map(|index| Escaped::plain(self.at(index)))
+    }
+
+    fn at(&self, index: usize) -> &str {
+        let start = index.checked_sub(1).map_or(0, |before| self.entries[before].1);
+        &self.text[start..self.entries[index].1]
+    }
+}
+
+fn fingerprint(text: &[u8]) -> u64 {
+    text.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn doubles_are_left_out_and_the_order_is_kept() {
+        let mut set = Set::default();
+        for text in ["b", "a", "b", "", "ab", "a"] {
+            set.add(Escaped::plain(text));
+        }
+        set.add_lower_case(Escaped::plain("AB"));
+        assert_eq!(set.iter().map(Escaped::raw).collect::<Vec<_>>(), ["b", "a", "ab"]);
+        set.clear();
+        assert_eq!(set.iter().count(), 0);
+    }
+}

@@ -1,0 +1,337 @@
+//! `/threats` → ECS.
+
+use super::classification::{self, Word};
+use super::endpoint::{self, first};
+use super::event::{Event, boolean};
+use super::severity::Severity;
+use super::vendor::write_rest;
+use super::{Frame, cloud, mitre, organization, user, workload};
+use crate::record::threat::{Threat, ThreatInfo};
+use crate::record::{Escaped, Timestamp, Value};
+use crate::transform::json::Names;
+
+/// Names that the vendor object has beside the record's own.
+const RESERVED: &[&str] =
+    &["severity", "id", "name", "created_at", "identified_at", "engines", "detection", "agent", "site"];
+
+pub(super) fn map(event: &mut Event<'_>, frame: &Frame<'_>, threat: &mut Threat<'_>) {
+    // What the vendor namespace repeats under a name of its own is looked up before it is taken.
+    let id = first([threat.id, threat.threat_info.threat_id]);
+    let info = &threat.threat_info;
+    let repeated = [
+        ("id", id),
+        ("name", info.threat_name),
+        ("created_at", info.created_at),
+        ("identified_at", info.identified_at),
+    ];
+    let agent_id = threat.agent_realtime_info.agent_id;
+    let severity = severity(threat);
+
+    head(event, frame, threat);
+    message(event, threat);
+    event_object(event, frame, threat, id, severity);
+    rule(event, &threat.threat_info);
+    threat_object(event, threat);
+    file(event, &mut threat.threat_info);
+    user_object(event, threat);
+    host(event, threat);
+    let (now, then) = (&mut threat.agent_realtime_info, &mut threat.agent_detection_info);
+    organization::write(
+        event,
+        [&mut now.account_id, &mut then.account_id],
+        [&mut now.account_name, &mut then.account_name],
+    );
+    organization::group(event, [&mut now.group_id, &mut then.group_id], [&mut now.group_name, &mut then.group_name]);
+    let on_ecs = threat.kubernetes_info.is_empty() && !threat.ecs_info.is_empty();
+    cloud::write(event, threat.agent_detection_info.cloud_providers, on_ecs);
+    workload::container(event, &mut threat.container_info);
+    if on_ecs {
+        workload::ecs_task(event, &mut threat.ecs_info);
+    } else {
+        workload::kubernetes(event, &mut threat.kubernetes_info);
+    }
+    event.tail();
+
+    let vendor = event.json.open("sentinel_one");
+    let own = event.json.open("threat");
+    event.json.word("severity", severity.word());
+    for (name, value) in repeated {
+        event.json.value(name, value, Names::Snake);
+    }
+    engines(event, &threat.threat_info);
+    let (now, then) = (&threat.agent_realtime_info, &threat.agent_detection_info);
+    organization::agent_and_site(event, agent_id, [now.site_id, then.site_id], [now.site_name, then.site_name]);
+    write_rest(&mut event.json, threat, Names::Snake, RESERVED);
+    event.json.close(own);
+    event.json.close(vendor);
+    event.json.raw(b"}");
+}
+
+/// Seen for the first time (created = updated within a minute), a threat is dated by its detection, later by its change.
+fn head(event: &mut Event<'_>, frame: &Frame<'_>, threat: &mut Threat<'_>) {
+    let info = &mut threat.threat_info;
+    let time = |value: Value<'_>| value.escaped().and_then(|text| Timestamp::parse(text.raw()).ok());
+    let is_new = match (time(info.created_at), time(info.updated_at)) {
+        (Some(created), Some(updated)) => created.since(updated).max(updated.since(created)).as_secs_f64() <= 60.0,
+        (_, updated) => updated.is_none(),
+    };
+    // These two have places of their own in the event, so copies of them date it.
+    let (mut identified, mut created) = (info.identified_at, info.created_at);
+    let versions = [&mut threat.agent_realtime_info.agent_version, &mut threat.agent_detection_info.agent_version];
+    if is_new && time(identified).is_some() {
+        event.head(frame, [&mut identified], versions);
+    } else {
+        event.head(frame, [&mut info.updated_at, &mut identified, &mut created], versions);
+    }
+}
+
+fn message(event: &mut Event<'_>, threat: &Threat<'_>) {
+    let info = &threat.threat_info;
+    event.sentence(
+        "message",
+        &[
+            ("", info.classification.escaped()),
+            (" ", info.threat_name.escaped()),
+            (" on ", computer_name(threat).escaped()),
+            (": ", info.mitigation_status_description.escaped()),
+        ],
+    );
+}
+
+fn computer_name<'a>(threat: &Threat<'a>) -> Value<'a> {
+    first([threat.agent_realtime_info.agent_computer_name, threat.agent_detection_info.agent_computer_name])
+}
+
+fn event_object(event: &mut Event<'_>, frame: &Frame<'_>, threat: &mut Threat<'_>, id: Value<'_>, severity: Severity) {
+    let info = &mut threat.threat_info;
+    let mitigation = Word::in_value(info.mitigation_status);
+    let open = event.open("event");
+    event.json.word("kind", "alert");
+    let class = classification::categories(info.classification);
+    event.words("category", class.iter().copied().chain(names_process(info).then_some("process")));
+    event.words("type", ["info"]);
+    if !mitigation.as_str().is_empty() {
+        event.json.name("action");
+        event.json.raw(b"\"threat-");
+        event.json.raw(mitigation.hyphenated().as_str().as_bytes());
+        event.json.raw(b"\"");
+    }
+    event.json.word("outcome", outcome(mitigation.as_str(), boolean(info.failed_actions)));
+    event.severity(severity);
+    if let Some(id) = id.escaped() {
+        event.json.escaped("id", id);
+        event.json.name("url");
+        for part in ["\"https://", frame.console_host, "/incidents/threats/", id.raw(), "/overview\""] {
+            event.json.raw(part.as_bytes());
+        }
+    }
+    let taken = if threat.id == id { &mut threat.id } else { &mut info.threat_id };
+    if taken.escaped().is_some() {
+        taken.take();
+    }
+    event.date("created", &mut info.created_at);
+    event.date("start", &mut info.identified_at);
+    event.techniques.read(threat.indicators);
+    event.reasons();
+    event.provenance(frame);
+    event.close(open);
+}
+
+fn outcome(mitigation: &str, failed: Option<bool>) -> &'static str {
+    match mitigation {
+        "mitigated" | "marked_as_benign" | "blocked" => "success",
+        "not_mitigated" | "active" if failed == Some(true) => "failure",
+        _ => "unknown",
+    }
+}
+
+/// Malicious is high, and critical when it is ransomware or still at work on an infected endpoint.
+fn severity(threat: &Threat<'_>) -> Severity {
+    let info = &threat.threat_info;
+    let at_work = || {
+        Word::is(info.mitigation_status, "not_mitigated")
+            && boolean(threat.agent_realtime_info.agent_infected) == Some(true)
+    };
+    if Word::is(info.analyst_verdict, "false_positive")
+        || Word::is(info.classification, "benign")
+        || Word::is(info.mitigation_status, "marked_as_benign")
+    {
+        Severity::Informational
+    } else if Word::is(info.confidence_level, "malicious") {
+        if Word::is(info.classification, "ransomware") || at_work() { Severity::Critical } else { Severity::High }
+    } else if Word::is(info.confidence_level, "suspicious") {
+        Severity::Medium
+    } else {
+        Severity::Informational
+    }
+}
+
+fn rule(event: &mut Event<'_>, info: &ThreatInfo<'_>) {
+    let engine = info.detection_engines.elements().next().unwrap_or_default();
+    let title = first([engine.get("title"), info.engines.elements().next().unwrap_or_default()]);
+    let open = event.open("rule");
+    event.optional("name", title.escaped());
+    event.optional("ruleset", first([engine.get("key"), engine]).escaped());
+    event.close(open);
+}
+
+/// `engines` (titles) and `detection.engines` (keys) of the vendor namespace.
+fn engines(event: &mut Event<'_>, info: &ThreatInfo<'_>) {
+    event.json.value("engines", info.engines, Names::Snake);
+    let open = event.json.open("detection");
+    let list = event.json.open_list("engines");
+    for engine in info.detection_engines.elements() {
+        if let Some(key) = first([engine.get("key"), engine]).escaped() {
+            event.json.element(key);
+        }
+    }
+    event.json.close(list);
+    event.json.close(open);
+}
+
+/// The techniques, and the file as the indicator that was found.
+fn threat_object(event: &mut Event<'_>, threat: &Threat<'_>) {
+    let info = &threat.threat_info;
+    let open = event.open("threat");
+    mitre::write(event);
+    let indicator = event.open("indicator");
+    if boolean(info.is_fileless) != Some(true) {
+        event.json.word("type", "file");
+    }
+    match Word::in_value(info.confidence_level).as_str() {
+        "malicious" => event.json.word("confidence", "High"),
+        "suspicious" => event.json.word("confidence", "Medium"),
+        "n/a" => event.json.word("confidence", "Not Specified"),
+        _ => {}
+    }
+    // The same fields are written into `file` from the record itself; these are copies.
+    let open_file = event.open("file");
+    let hashes = [&mut { info.md5 }, &mut { info.sha1 }, &mut { info.sha256 }];
+    file_fields(event, info, &mut { info.file_path }, &mut { info.file_extension }, &mut { info.file_size }, hashes);
+    event.close(open_file);
+    event.close(indicator);
+    event.close(open);
+}
+
+fn file_fields<'a>(
+    event: &mut Event<'_>,
+    info: &ThreatInfo<'a>,
+    path: &mut Value<'a>,
+    extension: &mut Value<'a>,
+    size: &mut Value<'a>,
+    hashes: [&mut Value<'a>; 3],
+) {
+    let of_path = path.escaped().map(Escaped::last_segment).filter(|name| !name.raw().is_empty());
+    event.optional("name", of_path.or_else(|| first([info.file_display_name, info.threat_name]).escaped()));
+    event.keyword("path", path);
+    if let Some(text) = extension.escaped() {
+        let plain = Escaped::plain(text.raw().trim_start_matches('.'));
+        if !plain.raw().is_empty() {
+            event.json.lower_case("extension", plain);
+        }
+        let is_lower_case = plain.raw().bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase());
+        if plain == text && is_lower_case {
+            extension.take();
+        }
+    }
+    event.long("size", size);
+    event.hashes(hashes);
+}
+
+/// `file` and `process`: the file is the process when the behaviour of an executable was detected, not a file at rest.
+fn file(event: &mut Event<'_>, info: &mut ThreatInfo<'_>) {
+    let is = |value: Value<'_>, word: &str| value.escaped().is_some_and(|text| text.is(word));
+    let executable = info.file_path.escaped().filter(|_| {
+        is(info.detection_type, "dynamic")
+            && is(info.file_extension_type, "executable")
+            && boolean(info.is_fileless) != Some(true)
+    });
+
+    let open = event.open("file");
+    let (mut path, mut extension, mut size) = (info.file_path, info.file_extension, info.file_size);
+    let (mut md5, mut sha1, mut sha256) = (info.md5, info.sha1, info.sha256);
+    file_fields(event, info, &mut path, &mut extension, &mut size, [&mut md5, &mut sha1, &mut sha256]);
+    (info.file_path, info.file_extension, info.file_size) = (path, extension, size);
+    (info.md5, info.sha1, info.sha256) = (md5, sha1, sha256);
+    signature(event, info);
+    event.close(open);
+
+    let open = event.open("process");
+    if let Some(executable) = executable {
+        event.json.escaped("name", executable.last_segment());
+        event.json.escaped("executable", executable);
+        let parent = event.open("parent");
+        event.keyword("name", &mut info.originator_process);
+        event.close(parent);
+    } else {
+        event.keyword("name", &mut info.originator_process);
+    }
+    event.keyword("command_line", &mut info.malicious_process_arguments);
+    user::process_user(event, info.process_user);
+    event.close(open);
+}
+
+/// A file that is not signed has no valid signature either: then only that it has none is said.
+fn signature(event: &mut Event<'_>, info: &mut ThreatInfo<'_>) {
+    let exists = match Word::in_value(info.file_verification_type).as_str() {
+        word if word.starts_with("signed") => Some(true),
+        "notsigned" | "not_signed" | "unsigned" => Some(false),
+        _ => None,
+    };
+    let open = event.open("code_signature");
+    if let Some(exists) = exists {
+        event.json.boolean("exists", exists);
+    }
+    let has_certificate = first([info.publisher_name, info.certificate_id]).escaped().is_some();
+    if exists == Some(true) || (exists.is_none() && has_certificate) {
+        event.boolean("valid", &mut info.is_valid_certificate);
+    }
+    event.keyword("subject_name", &mut info.publisher_name);
+    event.close(open);
+}
+
+/// Whether the detection names a process: fileless, or with an originator, and a `process.*` field will be there.
+fn names_process(info: &ThreatInfo<'_>) -> bool {
+    let is_set = |value: Value<'_>| value.escaped().is_some();
+    let is_fileless = boolean(info.is_fileless) == Some(true);
+    is_set(info.originator_process)
+        || (is_fileless && (is_set(info.malicious_process_arguments) || is_set(info.process_user)))
+}
+
+fn user_object(event: &mut Event<'_>, threat: &mut Threat<'_>) {
+    let then = &mut threat.agent_detection_info;
+    let open = event.open("user");
+    if !user::name_and_domain(event, &mut then.agent_last_logged_in_user_name) {
+        // The whole text stays under `process_user`, so the user is written from a copy.
+        user::name_and_domain(event, &mut { threat.threat_info.process_user });
+    }
+    user::email(event, &mut then.agent_last_logged_in_user_mail);
+    event.close(open);
+    for named in
+        [then.agent_last_logged_in_upn, threat.threat_info.initiating_username, threat.threat_info.root_process_upn]
+    {
+        user::related(event, named);
+    }
+}
+
+fn host(event: &mut Event<'_>, threat: &mut Threat<'_>) {
+    let (now, then) = (&mut threat.agent_realtime_info, &mut threat.agent_detection_info);
+    let open = event.open("host");
+    endpoint::names(event, [&mut now.agent_computer_name, &mut then.agent_computer_name]);
+    event.keyword("id", &mut now.agent_id);
+    endpoint::domain(event, [&mut now.agent_domain, &mut then.agent_domain]);
+    event.keyword("type", &mut now.agent_machine_type);
+    let mut os = endpoint::Os {
+        name: if now.agent_os_name.is_empty() { &mut then.agent_os_name } else { &mut now.agent_os_name },
+        version: if now.agent_os_revision.is_empty() {
+            &mut then.agent_os_revision
+        } else {
+            &mut now.agent_os_revision
+        },
+        kind: [now.agent_os_type, Value::default()],
+        family: Value::default(),
+    };
+    endpoint::os(event, &mut os);
+    endpoint::addresses(event, now.network_interfaces, &[then.agent_ip_v4, then.agent_ip_v6, then.external_ip]);
+    event.close(open);
+}

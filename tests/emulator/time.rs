@@ -1,0 +1,49 @@
+//! Records that appear and change as time goes.
+
+use std::time::Duration;
+
+use s1_forwarder::emulator::{Console, Faults, Kind, Mishap, Request, Scope, Setup, Version};
+
+use crate::client::{NOW, SECOND};
+
+fn versions(console: &Console) -> Vec<Vec<Version>> {
+    Kind::ALL.into_iter().map(|kind| console.truth(kind, &Scope::Global)).collect()
+}
+
+#[test]
+fn what_a_console_holds_at_a_moment_does_not_depend_on_who_asked_before() {
+    let late = (0.2, Duration::from_secs(60));
+    let setup = Setup { activities: 100, threats: 20, agents: 20, alerts: 20, rate: 5.0, late, ..Setup::new(NOW) };
+    let (once, often) = (Console::new(&setup), Console::new(&setup));
+    let before = versions(&once);
+    once.advance(NOW + 600 * SECOND);
+    for second in 0..=600 {
+        // A request takes random numbers too: they are not those of the records.
+        often.answer(&Request::get("/threats?limit=3", Setup::TOKEN), NOW + second * SECOND);
+    }
+    assert_eq!(versions(&once), versions(&often));
+    let new = once.count(Kind::Activities) - 100;
+    assert!((1_800..3_200).contains(&new), "{new} new activities in ten minutes at five events a second");
+    let known = &before[Kind::Threats as usize];
+    let changed = once.truth(Kind::Threats, &Scope::Global).iter().filter(|version| !known.contains(version)).count();
+    assert!(changed > 10, "threats appear and change: {changed}");
+    assert!(once.past(Kind::Agents).len() > 100, "agents check in");
+    assert!(versions(&once).concat().iter().all(|version| version.created <= NOW + 600 * SECOND));
+}
+
+#[test]
+fn everything_follows_from_the_seed() {
+    let setup = Setup { activities: 300, threats: 50, agents: 20, alerts: 20, rate: 2.0, ..Setup::new(NOW) };
+    let faulty = |seed| {
+        let console = Console::new(&Setup { seed, ..setup.clone() });
+        console.set_faults(Faults::preset("all").unwrap().and(Faults::default().with(Mishap::WrongDate(9), 0.1)));
+        let answers = (0..200).map(|n| {
+            let target = format!("/threats?limit=50&sortBy=updatedAt&skip={}", n % 7);
+            let answer = console.answer(&Request::get(&target, Setup::TOKEN), NOW + n * SECOND);
+            (answer.status, answer.headers, answer.body, answer.travel)
+        });
+        answers.collect::<Vec<_>>()
+    };
+    assert!(faulty(3) == faulty(3));
+    assert!(faulty(3) != faulty(4));
+}

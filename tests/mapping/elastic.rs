@@ -1,0 +1,155 @@
+//! Elastic's own package as a reference: every ECS field that it makes of a record must be in our event with the same
+//! value, save where `docs/mapping-ecs.md` says that we do better. Its test data carries the Elastic License, so it is
+//! not in this repository: `S1_FORWARDER_ELASTIC_FIXTURES` names the directory that holds it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use s1_forwarder::record::{Stream, Timestamp};
+use s1_forwarder::transform::coverage::Coverage;
+use serde_json::Value;
+
+use super::schema;
+use super::support::{at, map};
+
+/// What differs on purpose: stream, field or its beginning, reason.
+const DIFFERENCES: &[(&str, &str, &str)] = &[
+    (
+        "activity",
+        "event.kind",
+        "alert is what the type is, not what has a confidence: reports about threats are events",
+    ),
+    ("activity", "event.type", "a failed login is a start too"),
+    (
+        "activity",
+        "message",
+        "the primary description is the text for people; `description` may be the dump of an object",
+    ),
+    ("activity", "user.full_name", "`username` is the name; `user.full_name` is `data.fullName`"),
+    ("activity", "user.group", "an endpoint group is `group.*`: no user is in it"),
+    ("activity", "observer.os.family", "the family is the endpoint's: `host.os.family`"),
+    ("activity", "process.hash", "the hash of a block-list entry is a file's: `file.hash.*`"),
+    ("activity", "file.hash.sha1", "no hash: not 32, 40 or 64 hexadecimal digits"),
+    ("activity", "related.hash", "no hash: not 32, 40 or 64 hexadecimal digits"),
+    ("activity", "related.user", "`unknown` is no user"),
+    ("activity", "host.ip", "the address of a console user is `source.ip`, not the host's"),
+    ("agent", "event.kind", "an inventory is a state"),
+    ("agent", "related.hosts", "WORKGROUP is no host to pivot on"),
+    ("alert", "event.kind", "a detection is an alert"),
+    ("alert", "event.category", "by the type of the event that was hit, not malware whatever it is"),
+    ("alert", "observer.serial_number", "the uuid is the agent's, not the observer's: vendor namespace"),
+    ("alert", "process.code_signature.signing_id", "it is a signer's name: `subject_name`"),
+    ("alert", "process.parent.code_signature.signing_id", "it is a signer's name: `subject_name`"),
+    ("alert", "process.user.name", "without the domain; the whole text is in the vendor namespace"),
+    ("alert", "process.parent.user.name", "without the domain; the whole text is in the vendor namespace"),
+    ("group", "event.kind", "an inventory is a state"),
+    ("group", "event.category", "an endpoint group holds machines: configuration, not identity management"),
+    ("group", "user.full_name", "`creator` is a name: `user.name`"),
+    ("threat", "@timestamp", "a threat seen for the first time is dated by its detection"),
+    ("threat", "event.action", "what became of the threat; the engines are `rule.*` and vendor"),
+    ("threat", "event.category", "a detection on a host is malware; `threat` is for indicator feeds"),
+    ("threat", "event.type", "a detection on a host is malware; `indicator` is for indicator feeds"),
+    ("threat", "threat.tactic.id", "ATT&CK's ids, not SentinelOne's own numbers of indicators"),
+    ("threat", "threat.framework", "MITRE ATT&CK, not the source of the indicator"),
+    ("threat", "threat.technique.reference", "one reference for each technique: the link of its first mention"),
+    ("threat", "threat.indicator.file.extension", "in lower case"),
+];
+
+fn fixtures() -> Option<PathBuf> {
+    let directory = std::env::var_os("S1_FORWARDER_ELASTIC_FIXTURES").map(PathBuf::from).filter(|path| path.is_dir());
+    if directory.is_none() {
+        let message = "skipped: S1_FORWARDER_ELASTIC_FIXTURES names no directory with Elastic's fixtures";
+        assert!(std::env::var("CI").as_deref() != Ok("true"), "{message}");
+        println!("{message}");
+    }
+    directory
+}
+
+fn pairs(directory: &Path, stream: Stream) -> Vec<(String, Value, Value)> {
+    let mut files: Vec<PathBuf> = fs::read_dir(directory.join(stream.singular()).join("pairs"))
+        .unwrap()
+        .map(|file| file.unwrap().path())
+        .collect();
+    files.sort();
+    files
+        .into_iter()
+        .map(|file| {
+            let pair: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+            (file.display().to_string(), pair["input"].clone(), pair["expected"].clone())
+        })
+        .collect()
+}
+
+#[test]
+fn what_elastic_maps_is_mapped_alike_or_better() {
+    let Some(directory) = fixtures() else { return };
+    let mut used = BTreeSet::new();
+    let mut wrong = Vec::new();
+    for stream in Stream::ALL {
+        let mut coverage = Coverage::default();
+        let pairs = pairs(&directory, stream);
+        assert!(!pairs.is_empty());
+        for (name, input, expected) in pairs {
+            let event = map(stream, &input);
+            assert_eq!(schema::faults(&event), Vec::<String>::new(), "{name}");
+            coverage.add(stream, &input, &event);
+            let mut leaves = BTreeMap::new();
+            flatten(&expected, "", &mut leaves);
+            for (field, theirs) in leaves.into_iter().filter(|(field, _)| is_compared(field)) {
+                if agrees(at(&event, &field), &theirs) {
+                    continue;
+                }
+                let difference =
+                    DIFFERENCES.iter().position(|(of, at, _)| *of == stream.singular() && field.starts_with(at));
+                match difference {
+                    Some(index) => drop(used.insert(index)),
+                    None => wrong.push(format!("{name}: {field}: {theirs} there, {} here", at(&event, &field))),
+                }
+            }
+        }
+        println!(
+            "{stream}: {} leaves, {} to ECS, {} to sentinel_one.*, {} dropped on purpose, {} lost",
+            coverage.leaves,
+            coverage.ecs,
+            coverage.vendor,
+            coverage.dropped,
+            coverage.lost.len()
+        );
+        assert!(coverage.lost.is_empty(), "{:?}", coverage.lost);
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let unused: Vec<_> =
+        (0..DIFFERENCES.len()).filter(|index| !used.contains(index)).map(|index| DIFFERENCES[index]).collect();
+    assert!(unused.is_empty(), "differences that no longer exist: {unused:?}");
+}
+
+/// Not what the test harness sets, what a GeoIP database adds, or what has a name of its own in the vendor namespace.
+fn is_compared(field: &str) -> bool {
+    let left_out = ["sentinel_one.", "ecs.version", "tags", "event.original", "host.geo"];
+    !left_out.iter().any(|prefix| field.starts_with(prefix))
+}
+
+/// Theirs are cut to milliseconds; of lists, ours may hold more.
+fn agrees(ours: &Value, theirs: &Value) -> bool {
+    match (ours, theirs) {
+        (Value::Array(ours), Value::Array(theirs)) => theirs.iter().all(|element| ours.contains(element)),
+        (Value::String(one), Value::String(other)) if one != other => {
+            let millis = |text: &str| Timestamp::parse(text).map(Timestamp::millis);
+            matches!((millis(one), millis(other)), (Ok(one), Ok(other)) if one == other)
+        }
+        _ => ours == theirs,
+    }
+}
+
+fn flatten(value: &Value, path: &str, leaves: &mut BTreeMap<String, Value>) {
+    match value {
+        Value::Object(entries) => {
+            for (name, value) in entries {
+                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                flatten(value, &path, leaves);
+            }
+        }
+        _ => drop(leaves.insert(path.to_owned(), value.clone())),
+    }
+}

@@ -1,0 +1,66 @@
+//! The emulator's records: every field of the console's record types, distributed as on a real console.
+
+use s1_forwarder::emulator::{Console, Kind, Setup};
+use s1_forwarder::record::Stream;
+use s1_forwarder::transform::coverage::Coverage;
+use serde_json::Value;
+
+use super::schema;
+use super::support::mapper;
+
+const STREAMS: [(Stream, Kind); 5] = [
+    (Stream::Threats, Kind::Threats),
+    (Stream::Activities, Kind::Activities),
+    (Stream::Agents, Kind::Agents),
+    (Stream::Alerts, Kind::Alerts),
+    (Stream::Groups, Kind::Groups),
+];
+
+/// Each record is valid ECS and keeps its leaves. `S1_FORWARDER_GENERATED_RECORDS` says how many are made of each kind.
+#[test]
+fn generated_records_are_valid_ecs_and_keep_every_leaf() {
+    let count = std::env::var("S1_FORWARDER_GENERATED_RECORDS").map_or(500, |count| count.parse().unwrap());
+    let console = Console::new(&Setup {
+        activities: count,
+        threats: count,
+        agents: count,
+        alerts: count,
+        ..Setup::new(1_767_225_600_000_000)
+    });
+    println!(
+        "{:<12}{:>9}{:>9}{:>9}{:>18}{:>9}{:>6}",
+        "stream", "records", "leaves", "to ECS", "to sentinel_one.*", "dropped", "lost"
+    );
+    for (stream, kind) in STREAMS {
+        let mut mapper = mapper(stream, true);
+        let mut coverage = Coverage::default();
+        let mut unknown = 0;
+        let ids = console.ids(kind);
+        assert!(!ids.is_empty(), "{stream}");
+        for id in &ids {
+            let record = console.record(kind, *id).unwrap();
+            let mut out = Vec::new();
+            unknown += usize::from(mapper.map(&record, &mut out).unwrap().unknown_activity);
+            let event: Value = serde_json::from_slice(&out).unwrap();
+            let faults = schema::faults(&event);
+            assert!(faults.is_empty(), "{faults:#?}\n{}\n{event:#}", String::from_utf8_lossy(&record));
+            assert!(event.get("error").is_none(), "{event:#}");
+            let record: Value = serde_json::from_slice(&record).unwrap();
+            let original: Value = serde_json::from_str(event["event"]["original"].as_str().unwrap()).unwrap();
+            assert_eq!(original, record);
+            coverage.add(stream, &record, &event);
+        }
+        println!(
+            "{stream:<12}{:>9}{:>9}{:>9}{:>18}{:>9}{:>6}",
+            ids.len(),
+            coverage.leaves,
+            coverage.ecs,
+            coverage.vendor,
+            coverage.dropped,
+            coverage.lost.len()
+        );
+        assert!(coverage.lost.is_empty(), "{:?}", &coverage.lost[..coverage.lost.len().min(10)]);
+        assert!(coverage.ecs > 0 && coverage.vendor > 0);
+        assert!(unknown < ids.len() / 2, "{unknown} activities of {} are of unknown types", ids.len());
+    }
+}

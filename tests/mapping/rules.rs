@@ -1,0 +1,434 @@
+//! The rows of `docs/mapping-ecs.md`, by records that the fixtures do not have.
+
+use s1_forwarder::record::Stream;
+use serde_json::{Value, json};
+
+use super::support::{assert_fields, at, map};
+
+fn threat(info: Value) -> Value {
+    map(Stream::Threats, &json!({"id": "1", "threatInfo": info}))
+}
+
+#[test]
+fn a_threat_is_dated_by_its_detection_until_it_changes() {
+    let dated = |created: &str, updated: &str| {
+        let event =
+            threat(json!({"createdAt": created, "updatedAt": updated, "identifiedAt": "2026-01-01T00:00:00.1Z"}));
+        at(&event, "@timestamp").as_str().unwrap().to_owned()
+    };
+    assert_eq!(dated("2026-01-01T00:00:10Z", "2026-01-01T00:01:10Z"), "2026-01-01T00:00:00.1Z");
+    assert_eq!(dated("2026-01-01T00:00:10Z", "2026-01-01T00:01:10.000001Z"), "2026-01-01T00:01:10.000001Z");
+    let event = threat(json!({"updatedAt": "2026-01-01T02:00:00+01:00"}));
+    assert_fields(
+        &event,
+        &[
+            ("@timestamp", json!("2026-01-01T01:00:00.000000Z")),
+            ("sentinel_one.threat.threat_info.updated_at", json!("2026-01-01T02:00:00+01:00")),
+        ],
+    );
+}
+
+#[test]
+fn severity_and_outcome_of_a_threat() {
+    let severity = |info: Value| at(&threat(info), "event.severity").as_i64().unwrap();
+    assert_eq!(severity(json!({"confidenceLevel": "malicious"})), 73);
+    assert_eq!(severity(json!({"confidenceLevel": "MALICIOUS", "classification": "ransomware"})), 99);
+    assert_eq!(severity(json!({"confidenceLevel": "suspicious", "classification": "Ransomware"})), 47);
+    assert_eq!(severity(json!({"confidenceLevel": "n/a"})), 21);
+    assert_eq!(severity(json!({"confidenceLevel": "malicious", "analystVerdict": "false_positive"})), 21);
+    assert_eq!(severity(json!({"confidenceLevel": "malicious", "classification": "Benign"})), 21);
+    let outcome = |info: Value| at(&threat(info), "event.outcome").as_str().unwrap().to_owned();
+    assert_eq!(outcome(json!({"mitigationStatus": "mitigated"})), "success");
+    assert_eq!(outcome(json!({"mitigationStatus": "marked_as_benign"})), "success");
+    assert_eq!(outcome(json!({"mitigationStatus": "not_mitigated", "failedActions": true})), "failure");
+    assert_eq!(outcome(json!({"mitigationStatus": "not_mitigated", "failedActions": false})), "unknown");
+    assert_eq!(outcome(json!({"mitigationStatus": "something new"})), "unknown");
+}
+
+#[test]
+fn each_class_of_threat_has_a_category() {
+    let categories = |class: Value| at(&threat(json!({"classification": class})), "event.category").clone();
+    for class in ["Malware", "worm", "PUP", "Hack tool", "Malicious Office Document", "Benign", "new class"] {
+        assert_eq!(categories(json!(class)), json!(["malware"]), "{class}");
+    }
+    assert_eq!(categories(Value::Null), json!(["malware"]));
+    for class in ["Exploit", "Lateral Movement", "NETWORK", "lateral-movement"] {
+        assert_eq!(categories(json!(class)), json!(["malware", "intrusion_detection"]), "{class}");
+    }
+    let with_process = threat(json!({"isFileless": true, "processUser": "jane"}));
+    assert_fields(
+        &with_process,
+        &[("event.category", json!(["malware", "process"])), ("threat.indicator.type", Value::Null)],
+    );
+}
+
+#[test]
+fn the_file_of_a_threat() {
+    let event = threat(json!({
+        "filePath": "C:\\Users\\jane\\a \"b\".EXE", "fileExtension": ".EXE", "fileSize": "1234", "threatName": "a.EXE",
+        "sha1": "AAF4C61DDCC5E8A2DABEDE0F3B482CD9AEA9434D", "md5": "5d41402abc4b2a76b9719d911017c592", "sha256": "N/A",
+        "fileVerificationType": "SignedVerified", "isValidCertificate": "true", "publisherName": "ACME", "confidenceLevel": "suspicious",
+    }));
+    let expected = [
+        ("path", json!("C:\\Users\\jane\\a \"b\".EXE")),
+        ("name", json!("a \"b\".EXE")),
+        ("extension", json!("exe")),
+        ("size", json!(1234)),
+        (
+            "hash",
+            json!({"sha1": "AAF4C61DDCC5E8A2DABEDE0F3B482CD9AEA9434D", "md5": "5d41402abc4b2a76b9719d911017c592"}),
+        ),
+    ];
+    for (field, value) in expected {
+        for object in ["file", "threat.indicator.file"] {
+            assert_eq!(at(&event, &format!("{object}.{field}")), &value, "{object}.{field}");
+        }
+    }
+    assert_fields(
+        &event,
+        &[
+            ("file.code_signature", json!({"exists": true, "valid": true, "subject_name": "ACME"})),
+            ("threat.indicator.confidence", json!("Medium")),
+            ("related.hash", json!(["5d41402abc4b2a76b9719d911017c592", "aaf4c61ddcc5e8a2dabede0f3b482cd9aea9434d"])),
+            ("error", Value::Null),
+        ],
+    );
+    let unsigned = threat(json!({"fileVerificationType": "NotSigned", "isValidCertificate": false}));
+    assert_eq!(at(&unsigned, "file.code_signature"), &json!({"exists": false}));
+}
+
+#[test]
+fn the_process_of_a_threat() {
+    let info = |kind: &str| {
+        json!({"detectionType": kind, "fileExtensionType": "Executable", "filePath": "/opt/bad", "originatorProcess": "bash",
+            "maliciousProcessArguments": "bad -x", "processUser": "ACME\\jane"})
+    };
+    assert_fields(
+        &threat(info("dynamic")),
+        &[
+            (
+                "process",
+                json!({"name": "bad", "executable": "/opt/bad", "parent": {"name": "bash"}, "command_line": "bad -x",
+                    "user": {"name": "jane"}}),
+            ),
+            ("user", json!({"name": "jane", "domain": "ACME"})),
+            ("sentinel_one.threat.threat_info.process_user", json!("ACME\\jane")),
+        ],
+    );
+    assert_fields(&threat(info("static")), &[("process.name", json!("bash")), ("process.executable", Value::Null)]);
+}
+
+#[test]
+fn tactics_and_techniques() {
+    let event = map(
+        Stream::Threats,
+        &json!({"indicators": [
+            {"category": "Evasion", "description": "one", "ids": [43], "tactics": [
+                {"name": "Defense-Evasion", "source": "MITRE", "techniques": [
+                    {"name": "T1027", "link": "https://a.example/"}, {"name": "T1059.001", "link": "https://b.example/"},
+                    {"name": "T1027", "link": "https://other.example/"}]},
+                {"name": "defense impairment", "techniques": null}]},
+            {"description": "one", "tactics": [{"name": "Brand New", "techniques": [{"name": "Named", "link": ""}]}]},
+            {"description": "two", "tactics": "text"}, "odd"]}),
+    );
+    assert_fields(
+        &event,
+        &[
+            ("threat.framework", json!("MITRE ATT&CK")),
+            ("threat.tactic.name", json!(["Defense-Evasion", "defense impairment", "Brand New"])),
+            ("threat.tactic.id", json!(["TA0005", "TA0112"])),
+            ("threat.technique.id", json!(["T1027", "T1059"])),
+            ("threat.technique.name", json!(["Named"])),
+            ("threat.technique.reference", json!(["https://a.example/", "https://b.example/"])),
+            ("threat.technique.subtechnique.id", json!(["T1059.001"])),
+            ("event.reason", json!("one; two")),
+        ],
+    );
+}
+
+#[test]
+fn the_endpoint_of_a_threat() {
+    let event = map(
+        Stream::Threats,
+        &json!({
+            "agentDetectionInfo": {"agentIpV4": "10.0.0.1,10.0.0.2, 300.1.1.1", "agentIpV6": "", "externalIp": "203.0.113.9",
+                "agentLastLoggedInUserName": "ACME\\jane", "agentLastLoggedInUserMail": "jane@acme.example",
+                "agentLastLoggedInUpn": "jane@acme.local", "accountId": 225494730938493804_i64, "siteId": "5", "siteName": "Site",
+                "cloudProviders": {"AWS": {"cloudInstanceId": "i-1", "cloudAccount": "42", "cloudLocation": "us-east-1a",
+                    "cloudInstanceSize": "t3", "cloudImage": "ami"}}},
+            "agentRealtimeInfo": {"agentComputerName": "web-1", "agentDomain": "ACME", "agentOsType": "windows_legacy",
+                "agentOsName": "Windows 7", "agentOsRevision": "7601", "agentMachineType": "kubernetes node", "agentId": "9",
+                "networkInterfaces": [{"inet": ["10.0.0.1"], "inet6": ["fe80::1%eth0"], "physical": "00:00:5e:00:53:00"},
+                    {"physical": "00-00-5E-00-53-00", "inet": "10.0.0.3"}]},
+            "containerInfo": {"image": "registry:5000/app:v1", "id": "abc", "labels": ["app.name=shop", "odd"]},
+            "kubernetesInfo": {"pod": "app-1", "controllerKind": "Deployment", "controllerName": "app", "isContainerQuarantine": false}
+        }),
+    );
+    assert_fields(
+        &event,
+        &[
+            ("host.name", json!("web-1")),
+            ("host.hostname", json!("web-1")),
+            ("host.id", json!("9")),
+            ("host.domain", json!("ACME")),
+            ("host.type", json!("kubernetes node")),
+            ("host.os", json!({"type": "windows", "name": "Windows 7", "version": "7601", "full": "Windows 7 7601"})),
+            ("host.ip", json!(["10.0.0.1", "fe80::1", "10.0.0.3", "10.0.0.2", "203.0.113.9"])),
+            ("host.mac", json!(["00-00-5E-00-53-00"])),
+            ("related.ip", json!(["10.0.0.1", "fe80::1", "10.0.0.3", "10.0.0.2", "203.0.113.9"])),
+            ("related.hosts", json!(["web-1", "ACME"])),
+            ("related.user", json!(["jane", "jane@acme.example", "jane@acme.local"])),
+            ("user", json!({"name": "jane", "domain": "ACME", "email": "jane@acme.example"})),
+            ("organization.id", json!("225494730938493804")),
+            (
+                "cloud",
+                json!({"provider": "aws", "instance": {"id": "i-1"}, "account": {"id": "42"}, "machine": {"type": "t3"},
+                    "region": "us-east-1", "availability_zone": "us-east-1a"}),
+            ),
+            (
+                "container",
+                json!({"id": "abc", "image": {"name": "registry:5000/app", "tag": ["v1"]}, "labels": {"app_name": "shop"}}),
+            ),
+            (
+                "orchestrator",
+                json!({"type": "kubernetes", "resource": {"name": "app-1", "type": "pod", "parent": {"type": "Deployment"}}}),
+            ),
+            ("error.message", json!("host.ip: not an IP address")),
+            ("sentinel_one.threat.agent_detection_info.agent_ip_v4", json!("10.0.0.1,10.0.0.2, 300.1.1.1")),
+            ("sentinel_one.threat.agent_detection_info.external_ip", json!("203.0.113.9")),
+            ("sentinel_one.threat.site", json!({"id": "5", "name": "Site"})),
+            ("sentinel_one.threat.agent.id", json!("9")),
+        ],
+    );
+    let ecs = map(
+        Stream::Threats,
+        &json!({"ecsInfo": {"clusterName": "c", "serviceName": "s", "taskArn": "arn", "type": "t"}}),
+    );
+    assert_fields(
+        &ecs,
+        &[
+            ("orchestrator", json!({"type": "ecs", "cluster": {"name": "c"}, "resource": {"name": "s"}})),
+            ("cloud.provider", json!("aws")),
+            ("sentinel_one.threat.ecs_info", json!({"task_arn": "arn", "type": "t"})),
+        ],
+    );
+}
+
+#[test]
+fn values_of_other_types_never_fail_a_record() {
+    let event = map(
+        Stream::Alerts,
+        &json!({"alertInfo": {"alertId": 7, "srcPort": 70000, "dstPort": "http", "srcIp": "x", "dstIp": "N/A", "createdAt": "soon",
+                "isEdr": true},
+            "sourceProcessInfo": {"pid": "abc", "name": true, "pidStarttime": {"a": 1}, "fileHashMd5": "xyz", "user": ["a"]},
+            "ruleInfo": "text", "newBlock": {"aB": {"cD": [1, null]}}}),
+    );
+    assert_fields(
+        &event,
+        &[
+            ("event.id", json!("7")),
+            ("source", Value::Null),
+            ("destination", Value::Null),
+            ("process", json!({"name": "true"})),
+            ("sentinel_one.alert.alert_info.src_port", json!("70000")),
+            ("sentinel_one.alert.alert_info.dst_port", json!("http")),
+            ("sentinel_one.alert.alert_info.dst_ip", json!("N/A")),
+            ("sentinel_one.alert.source_process_info.pid_starttime", json!({"a": 1})),
+            ("sentinel_one.alert.source_process_info.user", json!(["a"])),
+            ("sentinel_one.alert.rule_info", json!("text")),
+            ("sentinel_one.alert.new_block", json!({"a_b": {"c_d": [1]}})),
+            (
+                "error.message",
+                json!(
+                    "@timestamp: not a date; event.created: not a date; source.ip: not an IP address; source.port: not a port; \
+                     destination.port: not a port; process.pid: not a whole number; process.start: not a date"
+                ),
+            ),
+        ],
+    );
+}
+
+#[test]
+fn an_alert_is_of_the_kind_of_the_event_that_was_hit() {
+    let class = |event_type: Value| {
+        let event = map(Stream::Alerts, &json!({"alertInfo": {"eventType": event_type, "loginIsSuccessful": "false"}}));
+        let words =
+            |name| at(&event, name).as_array().unwrap().iter().map(|word| word.as_str().unwrap().to_owned()).collect();
+        let (categories, types): (Vec<String>, Vec<String>) = (words("event.category"), words("event.type"));
+        (categories[1..].join(" "), types[1..].join(" "), at(&event, "event.outcome").clone())
+    };
+    for (event_type, category, kind) in [
+        ("PROCESSCREATION", "process", "start"),
+        ("FILECREATION", "file", "creation"),
+        ("FILEMODIFICATION", "file", "change"),
+        ("FILEDELETION", "file", "deletion"),
+        ("FILERENAME", "file", "change"),
+        ("TCPV4", "network", "connection"),
+        ("TCPV6LISTEN", "network", "connection"),
+        ("Network Connection", "network", "connection"),
+        ("dns", "network", "protocol"),
+        ("REGISTRYKEYCREATE", "registry", "creation"),
+        ("REGISTRYVALUEMODIFIED", "registry", "change"),
+        ("REGKEYDELETE", "registry", "deletion"),
+        ("MODULELOAD", "library", "start"),
+        ("BEHAVIORALINDICATORS", "malware", ""),
+        ("something else", "", ""),
+    ] {
+        assert_eq!(class(json!(event_type)), (category.to_owned(), kind.to_owned(), Value::Null), "{event_type}");
+    }
+    assert_eq!(class(json!("LOGIN")), ("authentication".to_owned(), "start".to_owned(), json!("failure")));
+    assert_eq!(class(json!("LOGOUT")), ("authentication".to_owned(), "end".to_owned(), json!("failure")));
+}
+
+#[test]
+fn the_fields_of_an_alert() {
+    let event = map(
+        Stream::Alerts,
+        &json!({
+            "alertInfo": {"alertId": "3", "createdAt": "2026-01-01T00:00:00Z", "updatedAt": "2026-01-02T00:00:00Z", "eventType": "LOGIN",
+                "loginIsSuccessful": "true", "loginsUserName": "ACME\\jane", "loginAccountDomain": "ACME", "loginAccountSid": "S-1-5",
+                "srcMachineIp": "192.0.2.1", "netEventDirection": "INCOMING", "dnsResponse": "192.0.2.9; x.example",
+                "registryKeyPath": "HKLM\\a", "registryValue": "v", "modulePath": "c:\\m.dll",
+                "moduleSha1": "aaf4c61ddcc5e8a2dabede0f3b482cd9aea9434d", "tiIndicatorType": "IPV4", "tiIndicatorValue": "192.0.2.8",
+                "tiIndicatorSource": "feed"},
+            "ruleInfo": {"id": "5", "name": "logins", "severity": "Critical", "queryType": "events", "s1ql": "q", "queryLang": "2.0"},
+            "agentDetectionInfo": {"accountId": "4", "siteId": "6", "osFamily": "linux", "osName": "Ubuntu", "osRevision": "22",
+                "version": "23.1", "name": "old", "uuid": "u"},
+            "agentRealtimeInfo": {"id": "9", "name": "web-1", "machineType": "server"},
+            "targetProcessInfo": {"tgtFilePath": "c:\\t\\x.txt", "tgtFileIsSigned": "unsigned", "tgtFileCreatedAt": "2026-01-01T00:00:00Z",
+                "tgtProcName": "t.exe", "tgtFileOldPath": "c:\\o"},
+            "containerInfo": {"labels": "a=b"}
+        }),
+    );
+    assert_fields(
+        &event,
+        &[
+            ("@timestamp", json!("2026-01-01T00:00:00Z")),
+            ("event.created", json!("2026-01-01T00:00:00Z")),
+            ("event.kind", json!("alert")),
+            ("event.action", json!("alert-login")),
+            ("event.outcome", json!("success")),
+            ("event.severity", json!(99)),
+            ("message", json!("logins on web-1")),
+            ("rule", json!({"id": "5", "name": "logins", "category": "events", "ruleset": "STAR"})),
+            ("source.ip", json!("192.0.2.1")),
+            ("host.ip", Value::Null),
+            ("network.direction", json!("ingress")),
+            ("dns", json!({"answers": [{"data": "192.0.2.9"}, {"data": "x.example"}], "resolved_ip": ["192.0.2.9"]})),
+            ("user", json!({"name": "jane", "domain": "ACME", "id": "S-1-5"})),
+            ("registry", json!({"key": "HKLM\\a", "value": "v", "data": {"strings": ["v"]}})),
+            ("dll.hash.sha1", json!("aaf4c61ddcc5e8a2dabede0f3b482cd9aea9434d")),
+            ("threat.indicator", json!({"type": "ipv4-addr", "ip": "192.0.2.8", "provider": "feed"})),
+            ("file.name", json!("x.txt")),
+            ("file.code_signature.exists", json!(false)),
+            ("host.name", json!("web-1")),
+            ("host.id", json!("9")),
+            ("organization.id", json!("4")),
+            ("observer.version", json!("23.1")),
+            ("container", Value::Null),
+            ("sentinel_one.alert.severity", json!("critical")),
+            ("sentinel_one.alert.rule_info.s1ql", json!("q")),
+            ("sentinel_one.alert.target_process_info.tgt_proc_name", json!("t.exe")),
+            ("sentinel_one.alert.container_info.labels", json!("a=b")),
+        ],
+    );
+}
+
+#[test]
+fn the_fields_of_an_agent() {
+    let record = json!({"id": "9", "uuid": "u", "computerName": "web-1", "domain": "WORKGROUP", "updatedAt": "2026-01-02T00:00:00.5Z",
+        "createdAt": "2026-01-01T00:00:00Z", "osArch": "64 bit", "cpuId": "ARM Cortex", "osName": "Linux", "osType": "linux",
+        "infected": true, "licenseKey": "secret", "lastLoggedInUserName": "", "osUsername": "root", "serialNumber": "SN", "modelName": "M",
+        "groupIp": "81.2.69.x", "lastIpToMgmt": "10.0.0.1", "externalIp": "203.0.113.9",
+        "networkInterfaces": [{"gatewayIp": "10.0.0.254", "inet": [], "physical": "n/a"}],
+        "activeDirectory": {"userPrincipalName": "root@acme.example", "mail": null, "computerMemberOf": "CN=x"},
+        "tags": {"sentinelone": [{"key": "k", "value": "v"}]}, "totalMemory": 4096});
+    let event = map(Stream::Agents, &record);
+    assert_fields(
+        &event,
+        &[
+            ("event.id", json!("9:2026-01-02T00:00:00.5Z")),
+            ("event.kind", json!("state")),
+            ("event.action", json!("agent-inventory")),
+            ("event.outcome", Value::Null),
+            ("event.severity", json!(47)),
+            ("event.created", json!("2026-01-01T00:00:00Z")),
+            ("host.architecture", json!("arm64")),
+            ("host.ip", json!(["10.0.0.1", "203.0.113.9"])),
+            ("host.mac", Value::Null),
+            ("related.ip", json!(["10.0.0.254", "10.0.0.1", "203.0.113.9"])),
+            ("related.hosts", json!(["web-1"])),
+            ("user", json!({"name": "root", "email": "root@acme.example"})),
+            ("device", json!({"serial_number": "SN", "model": {"name": "M"}})),
+            ("sentinel_one.agent.group_ip", json!("81.2.69.x")),
+            ("sentinel_one.agent.active_directory.computer_member_of", json!("CN=x")),
+            ("sentinel_one.agent.total_memory", json!(4096)),
+            ("sentinel_one.agent.tags.sentinelone", json!([{"key": "k", "value": "v"}])),
+            ("sentinel_one.agent.infected", json!(true)),
+            ("sentinel_one.agent.license_key", Value::Null),
+        ],
+    );
+    assert!(!event.to_string().contains("secret"));
+    let architecture = |fields: Value| at(&map(Stream::Agents, &fields), "host.architecture").clone();
+    assert_eq!(architecture(json!({"osArch": "64 bit", "cpuId": "Charm CPU"})), "x86_64");
+    assert_eq!(architecture(json!({"osArch": "ARM64"})), "arm64");
+    assert_eq!(architecture(json!({"osArch": "32 bit", "cpuId": "ARM"})), "x86");
+}
+
+#[test]
+fn the_fields_of_a_group() {
+    let record = json!({"id": "1", "name": "g", "type": "static", "updatedAt": "2026-01-02T00:00:00Z", "createdAt": "2026-01-01T00:00:00Z",
+        "creator": "Jane Doe", "creatorId": "7", "siteId": "5", "registrationToken": "secret", "totalAgents": 0, "isDefault": false});
+    let event = map(Stream::Groups, &record);
+    assert_fields(
+        &event,
+        &[
+            ("@timestamp", json!("2026-01-02T00:00:00Z")),
+            ("event.kind", json!("state")),
+            ("event.category", json!(["configuration"])),
+            ("event.type", json!(["info"])),
+            ("event.id", json!("1")),
+            ("group", json!({"id": "1", "name": "g"})),
+            ("user", json!({"name": "Jane Doe", "id": "7"})),
+            ("related.user", json!(["Jane Doe"])),
+            (
+                "sentinel_one.group",
+                json!({"severity": "informational", "site": {"id": "5"}, "site_id": "5", "type": "static", "total_agents": 0,
+                    "is_default": false}),
+            ),
+        ],
+    );
+    assert!(!event.to_string().contains("secret"));
+}
+
+#[test]
+fn what_all_events_have() {
+    let event = map(Stream::Threats, &json!({"id": "225494730938493804"}));
+    assert_fields(
+        &event,
+        &[
+            ("ecs.version", json!("9.4.0")),
+            ("labels", json!({"pipeline": "acme-eu", "customer": "acme"})),
+            ("tags", json!(["sentinel_one", "sentinel_one-threat", "forwarded"])),
+            (
+                "observer",
+                json!({"vendor": "SentinelOne", "product": "Singularity", "type": "edr", "hostname": "console.example.com"}),
+            ),
+            ("event.module", json!("sentinel_one")),
+            ("event.dataset", json!("sentinel_one.threat")),
+            ("event.provider", json!("SentinelOne")),
+            ("event.timezone", json!("UTC")),
+            ("event.url", json!("https://console.example.com/incidents/threats/225494730938493804/overview")),
+        ],
+    );
+}
+
+/// The record as it came, white space between tokens aside; its numbers are not read as numbers.
+#[test]
+fn the_original_is_the_record() {
+    let record = "{ \"b\" : 1.50e+3 ,\n\t\"a\":[ 12345678901234567890, \"x \\\" \\\\ y\\u00e9\" ] }";
+    let mut out = Vec::new();
+    super::support::mapper(Stream::Groups, true).map(record.as_bytes(), &mut out).unwrap();
+    let event: Value = serde_json::from_slice(&out).unwrap();
+    assert_eq!(event["event"]["original"], "{\"b\":1.50e+3,\"a\":[12345678901234567890,\"x \\\" \\\\ y\\u00e9\"]}");
+}

@@ -1,0 +1,120 @@
+//! `google_secops` against a double of Google's token service and the Chronicle API.
+
+use s1_forwarder::record::Stream;
+use s1_forwarder::settings::Schema;
+use s1_forwarder::sink::deliver::Halt;
+use s1_forwarder::sink::{Batch, Context, Outcome, Probe};
+use serde_json::{Value, json};
+
+use crate::support::batches::{batch, context, push, sink, sink_in};
+use crate::support::deliver::deliver;
+use crate::support::double::{Double, Fault, Reply};
+use crate::support::secops::{KEY, SecOps};
+
+fn keys(secops: &Double<SecOps>, more: Value) -> Value {
+    let mut keys = json!({
+        "type": "google_secops", "url": secops.url(), "token_url": format!("{}/token", secops.url()), "project": "p",
+        "location": "eu", "instance": "i", "service_account": KEY,
+    });
+    keys.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    keys
+}
+
+#[tokio::test]
+async fn raw_records_arrive_as_they_are_under_one_token() {
+    let secops = Double::start(SecOps::default()).await;
+    let raw = Context { schema: Schema::Raw, schema_name: "raw", ..context(Stream::Activities) };
+    let lane = sink_in(keys(&secops, json!({ "forwarder": "f", "namespace": "acme" })), &raw);
+    let sent = batch(0..3);
+    assert_eq!(lane.send(&sent).await.outcome, Outcome::Delivered);
+    assert_eq!(lane.send(&batch(3..5)).await.outcome, Outcome::Delivered);
+    let (logs, issued) = secops.contract(|secops| (secops.logs.clone(), secops.issued));
+    assert_eq!((logs.len(), issued), (5, 1));
+    for ((data, log), event) in logs.iter().zip(sent.events()) {
+        assert_eq!(data.as_bytes(), event.body);
+        assert_eq!(log["labels"]["event_id"]["value"], event.identity.to_string());
+        assert_eq!(log["labels"]["customer"]["value"], "acme-eu");
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_ended_is_replaced() {
+    let secops = Double::start(SecOps::default()).await;
+    let lane = sink(keys(&secops, json!({})));
+    assert_eq!(lane.send(&batch(0..1)).await.outcome, Outcome::Delivered);
+    secops.contract(|secops| secops.ended.insert("google-token-1".to_owned()));
+    assert_eq!(lane.send(&batch(1..2)).await.outcome, Outcome::Delivered);
+    assert_eq!(secops.contract(|secops| secops.issued), 2);
+}
+
+/// Base64 makes a third more of it: requests are cut by what they are then.
+#[tokio::test]
+async fn large_batches_are_cut_before_they_are_sent() {
+    let secops = Double::start(SecOps::default()).await;
+    let mut sent = Batch::new(Stream::Activities);
+    (0..60).for_each(|id| push(&mut sent, &id.to_string(), &"x".repeat(100_000)));
+    push(&mut sent, "large", &"x".repeat(1_000_000));
+    let delivered = deliver(sink(keys(&secops, json!({}))), &sent).await;
+    assert_eq!((delivered.result, delivered.delivered, delivered.dead_letters), (Ok(()), 60, 1));
+    assert_eq!(delivered.letters[0]["record_id"], "large");
+    assert!(secops.deliveries().iter().all(|(asked, status)| *status == 200 && asked.body.len() <= 3_500_000));
+    assert!(secops.contract(|secops| secops.counts()).values().all(|count| *count == 1));
+}
+
+#[tokio::test]
+async fn one_bad_log_is_found_and_the_rest_arrives_once() {
+    let secops = Double::start(SecOps { throttled: 2, ..SecOps::default() }).await;
+    let mut sent = batch(0..40);
+    push(&mut sent, "bad", "poison");
+    let delivered = deliver(sink(keys(&secops, json!({}))), &sent).await;
+    assert_eq!((delivered.result, delivered.delivered, delivered.dead_letters), (Ok(()), 40, 1));
+    assert_eq!(delivered.letters[0]["record_id"], "bad");
+    let counts = secops.contract(|secops| secops.counts());
+    assert!(counts.len() == 40 && counts.values().all(|count| *count == 1), "{counts:?}");
+}
+
+#[tokio::test]
+async fn lost_answers_lose_nothing() {
+    let secops = Double::start(SecOps::default()).await;
+    secops.script([Fault::TakeAndReset, Fault::Reset, Fault::Answer(Reply::new(503, ""))]);
+    let delivered = deliver(sink(keys(&secops, json!({}))), &batch(0..10)).await;
+    assert_eq!((delivered.result, delivered.delivered), (Ok(()), 10));
+    assert!(secops.contract(|secops| secops.counts()).values().all(|count| *count == 2));
+}
+
+#[tokio::test]
+async fn what_is_wrong_stops_the_lane_and_loses_nothing() {
+    let other: Value = serde_json::from_str(KEY).unwrap();
+    let mut stranger = other.clone();
+    stranger["client_email"] = json!("stranger@example.iam.gserviceaccount.com");
+    for (more, may_not_import, expected, probe) in [
+        (json!({ "service_account": "canary" }), false, "no JSON object", "no JSON object"),
+        (json!({ "service_account": stranger.to_string() }), false, "wrong claims", "wrong claims"),
+        (json!({ "instance": "other" }), false, "no such instance", "no such instance"),
+        (json!({ "log_type": "SENTINELONE" }), false, "Unknown log type", "log type"),
+        (json!({}), true, "PERMISSION_DENIED", ""),
+    ] {
+        let secops = Double::start(SecOps { may_not_import, ..SecOps::default() }).await;
+        let lane = sink(keys(&secops, more));
+        match lane.probe().await {
+            Probe::Failed(reason) => assert!(!probe.is_empty() && reason.contains(probe), "{reason}"),
+            other => assert!(probe.is_empty() && matches!(other, Probe::Verified(_)), "{other:?}"),
+        }
+        let delivered = deliver(lane, &batch(0..20)).await;
+        assert!(
+            matches!(&delivered.result, Err(Halt::Unauthorized(reason) | Halt::Misconfigured(reason)) if reason.contains(expected)),
+            "{delivered:?}"
+        );
+        assert!(delivered.dead_letters == 0 && !format!("{delivered:?}").contains("canary"));
+    }
+}
+
+#[tokio::test]
+async fn an_account_that_may_only_import_is_not_called_wrong() {
+    let secops = Double::start(SecOps { may_not_look: true, ..SecOps::default() }).await;
+    let lane = sink(keys(&secops, json!({})));
+    let found = lane.probe().await;
+    assert!(matches!(&found, Probe::Reached(reason) if reason.contains("chronicle.logs.import")), "{found:?}");
+    assert_eq!(lane.send(&batch(0..1)).await.outcome, Outcome::Delivered);
+    assert_eq!(secops.deliveries().len(), 1, "a probe delivers nothing");
+}

@@ -1,0 +1,188 @@
+//! Kafka with TLS from a private authority, SASL, client certificates and tokens, against a real broker.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use s1_forwarder::record::Stream;
+use s1_forwarder::sink::{Batch, Outcome, Probe};
+use serde_json::{Value, json};
+
+use crate::support::batches::{batch, context, push, settings, sink};
+use crate::support::kafka::Broker;
+use crate::support::oauth::TokenEndpoint;
+use crate::support::tls::Authority;
+
+/// A broker, its authority and a directory with the authority's certificate in `ca.pem`.
+struct Cluster {
+    broker: Broker,
+    authority: Authority,
+    directory: tempfile::TempDir,
+}
+
+impl Cluster {
+    async fn start(topics: &[&str]) -> Option<Arc<Self>> {
+        let cluster = tokio::task::spawn_blocking(|| {
+            let (authority, directory) = (Authority::new(), tempfile::tempdir().unwrap());
+            std::fs::write(directory.path().join("ca.pem"), authority.certificate()).unwrap();
+            Some(Arc::new(Self { broker: Broker::start_secure(&authority)?, authority, directory }))
+        });
+        let cluster = cluster.await.unwrap()?;
+        for topic in topics {
+            cluster.broker.create_topic(topic, 3, &[]).await;
+        }
+        Some(cluster)
+    }
+
+    fn keys(&self, brokers: String, topic: &str, more: Value) -> Value {
+        let mut keys = json!({
+            "type": "kafka", "brokers": [brokers], "topic": topic, "timeout": "5s",
+            "tls": { "ca_file": self.directory.path().join("ca.pem") },
+        });
+        keys.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        keys
+    }
+
+    fn sasl(&self, topic: &str, mechanism: &str, user: &str, password: Value) -> Value {
+        let options = json!({ "sasl.mechanism": mechanism, "sasl.username": user, "sasl.password": password });
+        self.keys(self.broker.sasl_address(), topic, json!({ "options": options }))
+    }
+
+    fn oauth(&self, topic: &str, endpoint: &TokenEndpoint) -> Value {
+        let oauth =
+            json!({ "token_url": endpoint.url(), "client_id": "client", "client_secret": "s3cret", "scope": "kafka" });
+        self.keys(self.broker.sasl_address(), topic, json!({ "oauth": oauth }))
+    }
+
+    async fn ids(self: &Arc<Self>, topic: &'static str) -> BTreeMap<String, u32> {
+        let cluster = self.clone();
+        let consumed = tokio::task::spawn_blocking(move || cluster.broker.read(topic)).await.unwrap();
+        let mut ids = BTreeMap::new();
+        consumed
+            .iter()
+            .for_each(|message| *ids.entry(message.key.rsplit('/').next().unwrap().to_owned()).or_default() += 1);
+        ids
+    }
+}
+
+fn once(ids: std::ops::Range<u32>) -> BTreeMap<String, u32> {
+    ids.map(|id| (id.to_string(), 1)).collect()
+}
+
+#[tokio::test]
+async fn real_passwords_over_tls_from_a_private_authority() {
+    let Some(cluster) = Cluster::start(&["scram", "plain"]).await else { return };
+    let secret = cluster.directory.path().join("password");
+    std::fs::write(&secret, "canary\n").unwrap();
+    let lane = sink(cluster.sasl("scram", "SCRAM-SHA-512", "alice", json!({ "file": secret })));
+    let probe = lane.probe().await;
+    assert!(matches!(&probe, Probe::Failed(reason) if reason.contains("credentials refused")), "{probe:?}");
+    let refused = lane.send(&batch(0..10)).await;
+    assert!(matches!(&refused.outcome, Outcome::Unauthorized(_)), "{refused:?}");
+    assert!(!format!("{refused:?}{probe:?}").contains("canary"));
+
+    std::fs::write(&secret, "s3cret pass\n").unwrap();
+    assert_eq!(lane.send(&batch(0..10)).await.outcome, Outcome::Delivered, "the password is read again");
+    assert_eq!(lane.probe().await, Probe::Verified("topic `scram` with 3 partitions".to_owned()));
+    assert_eq!(cluster.ids("scram").await, once(0..10));
+
+    let plain = sink(cluster.sasl("plain", "PLAIN", "bob", json!("s3cret pass")));
+    assert_eq!(plain.send(&batch(0..10)).await.outcome, Outcome::Delivered);
+    assert_eq!(cluster.ids("plain").await, once(0..10));
+
+    // Another authority has issued nothing here.
+    std::fs::write(cluster.directory.path().join("ca.pem"), Authority::new().certificate()).unwrap();
+    let mut keys = cluster.sasl("plain", "PLAIN", "bob", json!("s3cret pass"));
+    keys["options"]["client.id"] = json!("stranger");
+    let untrusted = sink(keys).send(&batch(0..1)).await;
+    assert!(
+        matches!(&untrusted.outcome, Outcome::Misconfigured(reason) if reason.contains("certificate")),
+        "{untrusted:?}"
+    );
+}
+
+#[tokio::test]
+async fn real_client_certificates() {
+    let Some(cluster) = Cluster::start(&["mtls"]).await else { return };
+    let (cert_file, key_file) = cluster.authority.issue(&["forwarder"]).write(cluster.directory.path(), "client");
+    let address = cluster.broker.ssl_address();
+    let without = sink(cluster.keys(address.clone(), "mtls", json!({}))).send(&batch(0..1)).await;
+    assert!(!matches!(without.outcome, Outcome::Delivered), "{without:?}");
+    let ca_file = cluster.directory.path().join("ca.pem");
+    let tls = json!({ "tls": { "ca_file": ca_file, "cert_file": cert_file, "key_file": key_file } });
+    let lane = sink(cluster.keys(address, "mtls", tls));
+    assert_eq!(lane.send(&batch(0..10)).await.outcome, Outcome::Delivered);
+    assert_eq!(cluster.ids("mtls").await, once(0..10));
+}
+
+/// A token that the broker's development validator takes: claims without a signature. It ends in an hour, the first one
+/// has ended already.
+fn unsigned(number: u32) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let ends = if number == 1 { now - 3_600 } else { now + 3_600 };
+    let part = |value: Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
+    let claims = json!({ "sub": "forwarder", "iat": now - 7_200, "exp": ends, "jti": number });
+    format!("{}.{}.", part(json!({ "alg": "none" })), part(claims))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn real_tokens_of_client_credentials() {
+    let Some(cluster) = Cluster::start(&["tokens"]).await else { return };
+    let endpoint = TokenEndpoint::start_with("s3cret", 3_600, unsigned).await;
+    let lane = sink(cluster.oauth("tokens", &endpoint));
+    let attempt = lane.send(&batch(0..10)).await;
+    assert_eq!(attempt.outcome, Outcome::Delivered, "a token that brokers refuse is given up once: {attempt:?}");
+    assert_eq!((endpoint.issued(), cluster.ids("tokens").await), (2, once(0..10)));
+    let form = &endpoint.forms()[0];
+    assert_eq!((form["grant_type"].as_str(), form["scope"].as_str()), ("client_credentials", "kafka"));
+
+    endpoint.rotate("another");
+    let mut keys = cluster.oauth("tokens", &endpoint);
+    keys["oauth"]["client_secret"] = json!("canary");
+    let attempt = sink(keys).send(&batch(0..1)).await;
+    assert!(
+        matches!(&attempt.outcome, Outcome::Unauthorized(reason) if reason.contains("AADSTS7000215")),
+        "{attempt:?}"
+    );
+    assert!(!format!("{attempt:?}").contains("canary"));
+}
+
+#[tokio::test]
+async fn real_versions_of_a_record_share_a_partition() {
+    let Some(broker) = tokio::task::spawn_blocking(Broker::shared).await.unwrap() else { return };
+    broker.create_topic("partitioned", 12, &[]).await;
+    let mut batch = Batch::new(Stream::Threats);
+    (0..400).for_each(|number| push(&mut batch, &(number % 40).to_string(), &number.to_string()));
+    let options = json!({ "partitioner": "murmur2_random" });
+    let lane =
+        sink(json!({ "type": "kafka", "brokers": [broker.address()], "topic": "partitioned", "options": options }));
+    assert_eq!(lane.send(&batch).await.outcome, Outcome::Delivered);
+    let consumed = tokio::task::spawn_blocking(move || broker.read("partitioned")).await.unwrap();
+    let mut partitions: BTreeMap<String, i32> = BTreeMap::new();
+    for message in &consumed {
+        assert_eq!(*partitions.entry(message.key.clone()).or_insert(message.partition), message.partition);
+    }
+    assert_eq!((consumed.len(), partitions.len()), (400, 40));
+    let used: std::collections::BTreeSet<_> = partitions.values().collect();
+    assert!(used.len() > 6, "keys are spread: {used:?}");
+}
+
+#[test]
+fn brokers_are_always_verified_and_mechanisms_agree() {
+    let oauth = json!({ "token_url": "https://id.example/t", "client_id": "c", "client_secret": "canary" });
+    for (more, part) in [
+        (json!({ "options": { "enable.ssl.certificate.verification": false } }), "always verified"),
+        (json!({ "options": { "ssl.endpoint.identification.algorithm": "none" } }), "always verified"),
+        (json!({ "options": { "enable.ssl.certificate.verification": { "env": "X" } } }), "always verified"),
+        (json!({ "options": { "sasl.oauthbearer.method": "oidc" } }), "tokens come with `oauth`"),
+        (json!({ "options": { "sasl.mechanism": "OAUTHBEARER" } }), "wants `oauth`"),
+        (json!({ "oauth": oauth, "options": { "sasl.mechanism": "PLAIN" } }), "excludes"),
+    ] {
+        let mut keys = json!({ "type": "kafka", "brokers": ["h:1"], "topic": "t" });
+        keys.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let error = settings(keys).build(&context(Stream::Threats)).unwrap_err().to_string();
+        assert!(error.contains(part) && !error.contains("canary"), "{more} → {error}");
+    }
+}

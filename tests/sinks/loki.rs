@@ -1,0 +1,142 @@
+use std::collections::BTreeMap;
+
+use s1_forwarder::record::{Identity, Stream, Timestamp};
+use s1_forwarder::settings::Schema;
+use s1_forwarder::sink::{Batch, Context, Outcome, Probe};
+use serde_json::{Value, json};
+
+use crate::support::batches::{batch, context, settings, sink, sink_in};
+use crate::support::deliver::deliver;
+use crate::support::logs::LOKI;
+use crate::support::receiver::{Fault, Receiver, Rules};
+
+async fn loki() -> Receiver {
+    let header = Some(("x-scope-orgid", "acme".to_owned()));
+    Receiver::start(Rules { header, contract: Some(LOKI), ..Rules::default() }).await
+}
+
+fn keys(receiver: &Receiver, more: Value) -> Value {
+    let mut keys = json!({ "type": "loki", "url": receiver.base(), "tenant": "{pipeline}" });
+    keys.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    keys
+}
+
+fn stream(receiver: &Receiver) -> Value {
+    serde_json::from_str::<Value>(&receiver.seen()[0].body).unwrap()["streams"][0].clone()
+}
+
+/// Adds an event of this moment.
+fn push_at(batch: &mut Batch, id: &str, time: &str) {
+    let identity = Identity::of("h", batch.stream(), id, "");
+    batch.push_with(id, identity, Some(Timestamp::parse(time).unwrap()), |out| {
+        out.extend_from_slice(json!({ "id": id }).to_string().as_bytes());
+        None
+    });
+}
+
+#[tokio::test]
+async fn a_lane_is_one_stream_whose_entries_have_their_time_and_identity() {
+    let receiver = loki().await;
+    let lane = sink(keys(&receiver, json!({ "labels": { "env": "prod", "stream": "{stream}-{label.customer}" } })));
+    let sent = batch(0..300);
+    assert_eq!(lane.send(&sent).await.outcome, Outcome::Delivered);
+    assert_eq!(receiver.ledger().counts().len(), 300);
+    let seen = &receiver.seen()[0];
+    assert_eq!((seen.header("x-scope-orgid"), seen.header("content-encoding")), ("acme", "gzip"));
+    let stream = stream(&receiver);
+    let labels = json!({ "pipeline": "acme", "stream": "activities-acme-eu", "customer": "acme-eu", "env": "prod" });
+    assert_eq!(stream["stream"], labels);
+    let event = sent.event(299).unwrap();
+    let metadata = json!({ "event_id": event.identity.to_string(), "record_id": "299" });
+    let line = std::str::from_utf8(event.body).unwrap();
+    assert_eq!(stream["values"][299], json!(["1789547400123456000", line, metadata]));
+}
+
+#[tokio::test]
+async fn raw_records_are_lines_and_metadata_can_be_left_out() {
+    let receiver = loki().await;
+    let mut context = Context { schema: Schema::Raw, schema_name: "raw", ..context(Stream::Threats) };
+    context.labels = BTreeMap::from([("cost-center".to_owned(), "7".to_owned()), ("empty".to_owned(), String::new())]);
+    let mut batch = Batch::new(Stream::Threats);
+    batch.push_with("1", Identity::of("h", Stream::Threats, "1", ""), None, |out| {
+        out.extend_from_slice(b"{\"id\":\"1\", \"n\": 1.0}");
+        Some("no threatInfo".into())
+    });
+    let before = Timestamp::now().micros() as u64;
+    let lane = sink_in(keys(&receiver, json!({ "structured_metadata": false })), &context);
+    assert_eq!(lane.send(&batch).await.outcome, Outcome::Delivered);
+    let stream = stream(&receiver);
+    assert_eq!(stream["stream"], json!({ "pipeline": "acme", "stream": "threats", "cost_center": "7" }));
+    let entry = stream["values"][0].as_array().unwrap();
+    assert_eq!((entry.len(), entry[1].as_str()), (2, Some("{\"id\":\"1\", \"n\": 1.0}")));
+    let time: u64 = entry[0].as_str().unwrap().parse().unwrap();
+    assert!(time / 1_000 >= before, "an event without a time is of now");
+}
+
+#[test]
+fn labels_that_loki_would_refuse_are_refused_when_they_are_read() {
+    for (labels, part) in
+        [(json!({ "a-b": "x" }), "cannot be a label"), (json!({ "a": "{record}" }), "stands for nothing")]
+    {
+        let keys = json!({ "type": "loki", "url": "https://h", "labels": labels });
+        let error = settings(keys).build(&context(Stream::Threats)).unwrap_err().to_string();
+        assert!(error.starts_with("`labels`") && error.contains(part), "{error}");
+    }
+}
+
+/// The answer tells in words only what was refused and what was stored; asking for less at a time finds out.
+#[tokio::test]
+async fn entries_that_are_too_old_become_dead_letters_and_all_others_arrive() {
+    let receiver = loki().await;
+    let mut batch = batch(0..30);
+    push_at(&mut batch, "old", "2020-01-01T00:00:00Z");
+    (30..60).for_each(|id| push_at(&mut batch, &id.to_string(), "2026-09-20T00:00:00Z"));
+    let delivered = deliver(sink(keys(&receiver, json!({}))), &batch).await;
+    assert_eq!((delivered.result, delivered.delivered, delivered.dead_letters), (Ok(()), 60, 1));
+    assert!(delivered.letters[0].to_string().contains("too old"), "{:?}", delivered.letters);
+    let counts = receiver.ledger().counts();
+    assert!((0..60).all(|id| counts.contains_key(&id.to_string())) && !counts.contains_key("old"), "{counts:?}");
+
+    let mut old = Batch::new(Stream::Activities);
+    push_at(&mut old, "old", "2020-01-01T00:00:00Z");
+    let now = sink(keys(&receiver, json!({ "timestamp": "now" })));
+    assert_eq!(now.send(&old).await.outcome, Outcome::Delivered);
+}
+
+#[tokio::test]
+async fn too_many_labels_stop_the_lane_before_anything_is_given_up() {
+    let receiver = loki().await;
+    let labels: BTreeMap<_, _> = (0..14).map(|number| (format!("label{number}"), "x")).collect();
+    let outcome = sink(keys(&receiver, json!({ "labels": labels }))).send(&batch(0..3)).await.outcome;
+    assert!(matches!(&outcome, Outcome::Misconfigured(reason) if reason.contains("limit 15")), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn each_misbehaviour_has_its_class() {
+    let answer = |status, body| Fault::Answer { status, headers: vec![], body };
+    for (fault, expected) in [
+        (answer(429, "Ingestion rate limit exceeded for user acme"), "RetryLater"),
+        (answer(503, "<html>"), "RetryLater"),
+        (answer(200, "<html>a login page</html>"), "Misconfigured"),
+        (answer(401, "no org id"), "Unauthorized"),
+        (Fault::EarlyTooLarge, "TooLarge"),
+        (Fault::TakeAndReset, "RetryLater"),
+        (Fault::TakeAndAnswer { status: 200, body: "" }, "Delivered"),
+    ] {
+        let receiver = loki().await;
+        receiver.script([fault.clone()]);
+        let attempt = sink(keys(&receiver, json!({}))).send(&batch(0..3)).await;
+        assert!(format!("{:?}", attempt.outcome).starts_with(expected), "{fault:?} → {attempt:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_probe_tests_the_tenant_and_stores_nothing() {
+    let receiver = loki().await;
+    assert!(matches!(sink(keys(&receiver, json!({}))).probe().await, Probe::Verified(_)));
+    let bad = sink(keys(&receiver, json!({ "tenant": "other" }))).probe().await;
+    assert!(matches!(&bad, Probe::Failed(reason) if reason.contains("403")), "{bad:?}");
+    let elsewhere = sink(keys(&receiver, json!({ "url": format!("{}/x", receiver.base()) }))).probe().await;
+    assert!(matches!(&elsewhere, Probe::Failed(reason) if reason.contains("404")), "{elsewhere:?}");
+    assert_eq!(receiver.ledger().counts(), BTreeMap::new());
+}

@@ -1,0 +1,119 @@
+use std::collections::BTreeMap;
+
+use s1_forwarder::sink::deliver::Halt;
+use s1_forwarder::sink::{Outcome, Probe};
+use serde_json::{Value, json};
+
+use crate::support::batches::{batch, sink};
+use crate::support::deliver::deliver;
+use crate::support::logs::OTLP;
+use crate::support::receiver::{Fault, Receiver, Rules};
+
+async fn receiver() -> Receiver {
+    let authorization = ["Bearer t0ken".to_owned()].into();
+    Receiver::start(Rules { authorization, contract: Some(OTLP), ..Rules::default() }).await
+}
+
+fn keys(receiver: &Receiver, encoding: &str, more: Value) -> Value {
+    let auth = json!({ "type": "bearer", "token": "t0ken" });
+    let mut keys = json!({ "type": "otlp", "url": receiver.base(), "encoding": encoding, "auth": auth });
+    keys.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    keys
+}
+
+#[tokio::test]
+async fn both_encodings_arrive_whole_under_every_compression() {
+    for encoding in ["protobuf", "json"] {
+        for compression in ["none", "gzip", "zstd"] {
+            let receiver = receiver().await;
+            let keys = keys(&receiver, encoding, json!({ "compression": compression }));
+            let attempt = sink(keys).send(&batch(0..2_000)).await;
+            assert_eq!(attempt.outcome, Outcome::Delivered, "{encoding} {compression}");
+            let counts = receiver.ledger().counts();
+            assert_eq!((counts.len(), counts.values().all(|count| *count == 1)), (2_000, true));
+            assert_eq!(
+                receiver.seen()[0].header("content-encoding"),
+                if compression == "none" { "" } else { compression }
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn json_follows_the_rules_of_the_protocol() {
+    let receiver = receiver().await;
+    let sent = batch(0..2);
+    let lane = sink(keys(&receiver, "json", json!({ "resource": { "deployment.environment": "{label.customer}" } })));
+    assert_eq!(lane.send(&sent).await.outcome, Outcome::Delivered);
+    let body: Value = serde_json::from_str(&receiver.seen()[0].body).unwrap();
+    let resource = &body["resourceLogs"][0]["resource"]["attributes"];
+    let text = |key: &str, value: &str| json!({ "key": key, "value": { "stringValue": value } });
+    assert_eq!(
+        *resource,
+        json!([
+            text("deployment.environment", "acme-eu"),
+            text("host.name", "usea1-acme.sentinelone.net"),
+            text("label.customer", "acme-eu"),
+            text("pipeline", "acme"),
+            text("service.name", "sentinelone"),
+            text("stream", "activities"),
+        ])
+    );
+    let record = &body["resourceLogs"][0]["scopeLogs"][0]["logRecords"][1];
+    let event = sent.event(1).unwrap();
+    assert_eq!(record["timeUnixNano"], json!("1789547400123456000"));
+    assert_eq!(record["body"]["stringValue"].as_str().unwrap().as_bytes(), event.body);
+    assert_eq!(record["attributes"], json!([text("event.id", &event.identity.to_string()), text("record.id", "1")]));
+}
+
+/// What was refused must not be sent again, and the server does not say what it was: nothing of the batch is lost.
+#[tokio::test]
+async fn a_partial_success_is_never_sent_again() {
+    let receiver = receiver().await;
+    let said = r#"{"partialSuccess":{"rejectedLogRecords":"2","errorMessage":"too old"}}"#;
+    receiver.script([Fault::TakeAndAnswer { status: 200, body: said }]);
+    let delivered = deliver(sink(keys(&receiver, "json", json!({}))), &batch(0..20)).await;
+    assert_eq!((delivered.result, delivered.delivered, delivered.dead_letters), (Ok(()), 18, 2));
+    assert_eq!((delivered.letters.len(), receiver.seen().len()), (20, 1), "sent once, kept whole");
+    let letter = delivered.letters[0].to_string();
+    assert!(letter.contains("2 of 20 events") && letter.contains("too old"), "{letter}");
+
+    let all = r#"{"partialSuccess":{"rejectedLogRecords":"20"}}"#;
+    receiver.script([Fault::TakeAndAnswer { status: 200, body: all }]);
+    let delivered = deliver(sink(keys(&receiver, "json", json!({}))), &batch(0..20)).await;
+    assert!(matches!(delivered.result, Err(Halt::Misconfigured(_))), "{delivered:?}");
+    assert_eq!((delivered.letters.len(), receiver.seen().len()), (0, 2));
+}
+
+#[tokio::test]
+async fn only_four_statuses_are_tried_again() {
+    for (status, expected) in
+        [(429, "RetryLater"), (502, "RetryLater"), (503, "RetryLater"), (504, "RetryLater"), (500, "Misconfigured")]
+    {
+        let receiver = receiver().await;
+        let headers = vec![("retry-after", "7".to_owned())];
+        receiver.script([Fault::Answer { status, headers, body: "" }]);
+        let outcome = sink(keys(&receiver, "protobuf", json!({}))).send(&batch(0..3)).await.outcome;
+        let said = format!("{outcome:?}");
+        assert!(said.starts_with(expected) && (status == 500 || said.contains("7s")), "{said}");
+    }
+    let receiver = receiver().await;
+    receiver.script([Fault::Answer { status: 500, headers: vec![], body: "" }]);
+    let lane = sink(keys(&receiver, "protobuf", json!({ "retry_server_errors": true })));
+    assert!(matches!(lane.send(&batch(0..3)).await.outcome, Outcome::RetryLater { .. }));
+}
+
+#[tokio::test]
+async fn a_probe_tests_the_credentials_and_delivers_nothing() {
+    for encoding in ["protobuf", "json"] {
+        let receiver = receiver().await;
+        assert!(matches!(sink(keys(&receiver, encoding, json!({}))).probe().await, Probe::Verified(_)));
+        let bad = json!({ "auth": { "type": "bearer", "token": "canary" } });
+        let bad = sink(keys(&receiver, encoding, bad)).probe().await;
+        assert!(matches!(&bad, Probe::Failed(reason) if reason.contains("401")), "{bad:?}");
+        let elsewhere = json!({ "url": format!("{}/x", receiver.base()) });
+        let elsewhere = sink(keys(&receiver, encoding, elsewhere)).probe().await;
+        assert!(matches!(&elsewhere, Probe::Failed(reason) if reason.contains("404")), "{elsewhere:?}");
+        assert_eq!(receiver.ledger().counts(), BTreeMap::new());
+    }
+}

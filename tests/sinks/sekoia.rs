@@ -1,0 +1,106 @@
+//! `sekoia` against a double of an intake.
+
+use s1_forwarder::record::Stream;
+use s1_forwarder::sink::deliver::Halt;
+use s1_forwarder::sink::{Batch, Outcome, Probe};
+use serde_json::{Value, json};
+
+use crate::support::batches::{batch, push, sink};
+use crate::support::deliver::deliver;
+use crate::support::double::{Double, Fault, Reply};
+use crate::support::sekoia::Sekoia;
+
+fn keys(intake: &Double<Sekoia>, more: Value) -> Value {
+    let mut keys = json!({ "type": "sekoia", "url": intake.url(), "intake_key": "in\"take" });
+    keys.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    keys
+}
+
+#[tokio::test]
+async fn events_arrive_as_texts_by_either_address() {
+    for (format, time) in [("array", Some("2026-09-16T08:30:00.123456Z".to_owned())), ("batch", None)] {
+        let intake = Double::start(Sekoia::default()).await;
+        let sent = batch(0..3);
+        let lane = sink(keys(&intake, json!({ "format": format })));
+        assert_eq!(lane.send(&sent).await.outcome, Outcome::Delivered);
+        let expected: Vec<_> =
+            sent.events().map(|event| (String::from_utf8(event.body.to_vec()).unwrap(), time.clone())).collect();
+        assert_eq!(intake.contract(|intake| intake.events.clone()), expected, "{format}");
+    }
+}
+
+/// Each quote of an event is escaped: requests are cut by what they are then.
+#[tokio::test]
+async fn sizes_are_those_of_the_escaped_text() {
+    let intake = Double::start(Sekoia::default()).await;
+    let mut sent = Batch::new(Stream::Activities);
+    // 100 KB of JSON that are 130 KB as a text within JSON.
+    (0..120).for_each(|id| push(&mut sent, &id.to_string(), &"\"".repeat(30_000)));
+    push(&mut sent, "large", &"\"".repeat(70_000));
+    let delivered = deliver(sink(keys(&intake, json!({}))), &sent).await;
+    assert_eq!((delivered.result, delivered.delivered, delivered.dead_letters), (Ok(()), 120, 1));
+    assert_eq!(delivered.letters[0]["record_id"], "large");
+    assert!(intake.deliveries().len() > 1);
+    assert!(intake.deliveries().iter().all(|(_, status)| *status == 200), "nothing was sent that was too large");
+}
+
+/// The answer has an id less than events were sent: nobody knows whose, until each is sent alone.
+#[tokio::test]
+async fn an_event_without_an_id_is_found_and_kept() {
+    let intake = Double::start(Sekoia { swallows: Some("poison"), ..Sekoia::default() }).await;
+    let mut sent = batch(0..16);
+    push(&mut sent, "bad", "poison");
+    let delivered = deliver(sink(keys(&intake, json!({}))), &sent).await;
+    assert_eq!((delivered.result, delivered.delivered, delivered.dead_letters), (Ok(()), 16, 1));
+    assert_eq!(delivered.letters[0]["record_id"], "bad");
+    assert!(delivered.letters[0]["reason"].as_str().unwrap().contains("0 event ids for 1 events"));
+    assert_eq!(intake.contract(|intake| intake.counts()).len(), 16);
+}
+
+#[tokio::test]
+async fn throttling_and_lost_answers_lose_nothing() {
+    let intake = Double::start(Sekoia { throttled: 3, ..Sekoia::default() }).await;
+    intake.script([Fault::TakeAndReset, Fault::Answer(Reply::new(503, "<html>"))]);
+    let delivered = deliver(sink(keys(&intake, json!({}))), &batch(0..10)).await;
+    assert_eq!((delivered.result, delivered.delivered), (Ok(()), 10));
+    let counts = intake.contract(|intake| intake.counts());
+    assert!(counts.len() == 10 && counts.values().all(|count| *count <= 2), "{counts:?}");
+}
+
+#[tokio::test]
+async fn a_wrong_key_or_address_stops_the_lane() {
+    let intake = Double::start(Sekoia::default()).await;
+    for (more, part) in [
+        (json!({ "intake_key": "canary" }), "The intake key is invalid"),
+        (json!({ "url": format!("{}/v1", intake.url()) }), "no such address"),
+    ] {
+        let lane = sink(keys(&intake, more));
+        let found = lane.probe().await;
+        assert!(matches!(&found, Probe::Failed(reason) if reason.contains(part)), "{found:?}");
+        let delivered = deliver(lane, &batch(0..20)).await;
+        assert!(
+            matches!(&delivered.result, Err(Halt::Unauthorized(reason) | Halt::Misconfigured(reason)) if reason.contains(part)),
+            "{delivered:?}"
+        );
+        assert_eq!(delivered.dead_letters, 0);
+    }
+    let found = sink(keys(&intake, json!({}))).probe().await;
+    assert!(matches!(found, Probe::Reached(_)), "{found:?}");
+    assert!(intake.contract(|intake| intake.events.is_empty()));
+}
+
+#[tokio::test]
+async fn a_rotated_key_is_read_again_for_header_and_body() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("key");
+    std::fs::write(&file, "in\"take").unwrap();
+    let intake = Double::start(Sekoia::default()).await;
+    let lane = sink(keys(&intake, json!({ "intake_key": { "file": file } })));
+    assert_eq!(lane.send(&batch(0..1)).await.outcome, Outcome::Delivered);
+    intake.contract(|intake| intake.key = "canary".to_owned());
+    std::fs::write(&file, "canary").unwrap();
+    assert_eq!(lane.send(&batch(1..2)).await.outcome, Outcome::Delivered);
+    intake.script([Fault::Answer(Reply::new(400, r#"{"message":"you sent canary"}"#))]);
+    let told = format!("{:?}", lane.send(&batch(2..3)).await);
+    assert!(told.contains("***") && !told.contains("canary"), "{told}");
+}

@@ -1,0 +1,211 @@
+//! TLS and proxies of HTTP sinks and consoles: private authorities, client certificates, what is asked of a proxy.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+
+use s1_forwarder::emulator::{Console, Server, Setup, Token, system_clock};
+use s1_forwarder::sink::{Outcome, Probe};
+use serde_json::{Value, json};
+
+use crate::support::batches::{batch, sink};
+use crate::support::proxy::Proxy;
+use crate::support::receiver::{Receiver, Rules};
+use crate::support::tls::{Authority, TlsFront};
+
+/// The authority's certificate in a file.
+fn trust(authority: &Authority, directory: &Path) -> Value {
+    let path = directory.join("ca.pem");
+    std::fs::write(&path, authority.certificate()).unwrap();
+    json!({ "ca_file": path })
+}
+
+fn keys(address: SocketAddr, tls: &Value) -> Value {
+    json!({ "type": "http", "url": format!("https://{address}/in"), "tls": tls, "timeout": "5s" })
+}
+
+#[tokio::test]
+async fn a_private_authority_is_trusted_where_it_is_named_and_nowhere_else() {
+    let (authority, directory) = (Authority::new(), tempfile::tempdir().unwrap());
+    let receiver = Receiver::start(Rules::default()).await;
+    let front = TlsFront::start(receiver.address(), &authority.issue(&["127.0.0.1"]), None).await;
+    let trusting = trust(&authority, directory.path());
+    assert_eq!(sink(keys(front.address(), &trusting)).send(&batch(0..3)).await.outcome, Outcome::Delivered);
+
+    let elsewhere = TlsFront::start(receiver.address(), &authority.issue(&["siem.example"]), None).await;
+    let stranger = tempfile::tempdir().unwrap();
+    for (address, tls) in [
+        (front.address(), json!({})),
+        (front.address(), trust(&Authority::new(), stranger.path())),
+        // A good certificate for another name.
+        (elsewhere.address(), trusting),
+    ] {
+        let lane = sink(keys(address, &tls));
+        let attempt = lane.send(&batch(0..3)).await;
+        assert!(
+            matches!(&attempt.outcome, Outcome::RetryLater { reason, .. } if reason.contains("certificate")),
+            "{tls} → {attempt:?}"
+        );
+        assert_eq!(attempt.status, "tls");
+        assert!(matches!(lane.probe().await, Probe::Failed(reason) if reason.contains("certificate")));
+    }
+    assert_eq!(receiver.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn a_client_certificate_is_shown_and_may_be_renewed_on_disk() {
+    let (servers, clients) = (Authority::new(), Authority::new());
+    let directory = tempfile::tempdir().unwrap();
+    let receiver = Receiver::start(Rules::default()).await;
+    let front = TlsFront::start(receiver.address(), &servers.issue(&["127.0.0.1"]), Some(&clients)).await;
+    let mut tls = trust(&servers, directory.path());
+    let without = sink(keys(front.address(), &tls)).send(&batch(0..3)).await;
+    assert!(matches!(without.outcome, Outcome::RetryLater { .. }), "{without:?}");
+
+    // One of another authority at first.
+    let (cert_file, key_file) = servers.issue(&["forwarder"]).write(directory.path(), "client");
+    tls["cert_file"] = json!(cert_file);
+    tls["key_file"] = json!(key_file);
+    let lane = sink(keys(front.address(), &tls));
+    for _ in 0..4 {
+        let refused = lane.send(&batch(0..3)).await;
+        assert!(matches!(refused.outcome, Outcome::RetryLater { .. }), "not for its size: {refused:?}");
+    }
+    assert_eq!(receiver.seen().len(), 0);
+    clients.issue(&["forwarder"]).write(directory.path(), "client");
+    // The first try is made with the old one.
+    assert!(matches!(lane.send(&batch(0..3)).await.outcome, Outcome::RetryLater { .. }));
+    assert_eq!(lane.send(&batch(0..3)).await.outcome, Outcome::Delivered);
+}
+
+#[tokio::test]
+async fn a_sink_goes_through_its_own_proxy_with_its_password() {
+    let (authority, directory) = (Authority::new(), tempfile::tempdir().unwrap());
+    let receiver = Receiver::start(Rules::default()).await;
+    let front = TlsFront::start(receiver.address(), &authority.issue(&["siem.example"]), None).await;
+    // "user:canary"
+    let proxy = Proxy::start(front.address(), Some("Basic dXNlcjpjYW5hcnk=")).await;
+    let through = |proxy: String| {
+        sink(json!({
+            "type": "http", "url": "https://siem.example/in", "proxy": proxy, "tls": trust(&authority, directory.path()),
+        }))
+    };
+    let lane = through(format!("http://user:canary@{}", proxy.address()));
+    assert_eq!(lane.send(&batch(0..3)).await.outcome, Outcome::Delivered);
+    assert_eq!(proxy.asked(), ["CONNECT siem.example:443"]);
+    let refused = through(format!("http://{}", proxy.address())).send(&batch(0..3)).await;
+    assert!(matches!(refused.outcome, Outcome::RetryLater { .. }), "{refused:?}");
+    assert!(!format!("{lane:?}").contains("canary"));
+
+    let plain = Proxy::start(receiver.address(), None).await;
+    let lane = sink(
+        json!({ "type": "http", "url": "http://siem.example/in", "proxy": format!("http://{}", plain.address()) }),
+    );
+    assert_eq!(lane.send(&batch(0..3)).await.outcome, Outcome::Delivered);
+    assert_eq!(plain.asked(), ["POST http://siem.example/in"]);
+}
+
+/// An emulated console behind TLS, under the name of a real one.
+struct Tenant {
+    authority: Authority,
+    front: TlsFront,
+    server: Server,
+    directory: tempfile::TempDir,
+}
+
+impl Tenant {
+    async fn start(clients: Option<&Authority>) -> Self {
+        let console = Arc::new(Console::new(&Setup { threats: 5, activities: 5, ..Setup::new(system_clock()) }));
+        console.set_token(Token::new("t0ken"));
+        let server = Server::start(console, ([127, 0, 0, 1], 0).into()).await.unwrap();
+        let authority = Authority::new();
+        let inner = server.url().trim_start_matches("http://").parse().unwrap();
+        let issued = authority.issue(&["usea1-acme.sentinelone.net", "siem.example", "127.0.0.1"]);
+        let front = TlsFront::start(inner, &issued, clients).await;
+        Self { authority, front, server, directory: tempfile::tempdir().unwrap() }
+    }
+
+    /// Runs `check` over one pipeline: the words of its findings, and all that was printed.
+    async fn check(&self, console: Value, sink: Value, environment: &[(&str, String)]) -> (String, String) {
+        let trusted = trust(&self.authority, self.directory.path());
+        let with_tls = |mut settings: Value| {
+            let mut tls = trusted.clone();
+            tls.as_object_mut().unwrap().extend(settings["tls"].as_object().cloned().unwrap_or_default());
+            settings["tls"] = tls;
+            settings
+        };
+        let mut console = with_tls(console);
+        console["token"] = json!("t0ken");
+        let file = json!({ "console": console, "streams": { "threats": {} }, "sinks": [with_tls(sink)] });
+        let path = self.directory.path().join("acme.yaml");
+        // JSON is YAML.
+        std::fs::write(&path, file.to_string()).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_s1-forwarder"));
+        command.args(["check", "--format", "json", "--pipelines"]).arg(&path);
+        for name in
+            ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy"]
+        {
+            command.env_remove(name);
+        }
+        command.envs(environment.iter().map(|(name, value)| (*name, value)));
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        let told = String::from_utf8_lossy(&[output.stdout.clone(), output.stderr].concat()).into_owned();
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{told}"));
+        let findings = report["pipelines"][0]["findings"].as_array().unwrap().clone();
+        let words = findings
+            .iter()
+            .map(|finding| format!("{}={}", finding["subject"].as_str().unwrap(), finding["check"].as_str().unwrap()));
+        (words.collect::<Vec<_>>().join(" "), told)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn consoles_and_sinks_take_the_proxy_of_the_environment() {
+    let tenant = Tenant::start(None).await;
+    let proxy = Proxy::start(tenant.front.address(), None).await;
+    let console = json!({ "url": "https://usea1-acme.sentinelone.net" });
+    let http = json!({ "type": "http", "url": "https://siem.example/in" });
+    let environment = [("HTTPS_PROXY", format!("http://{}", proxy.address()))];
+    let (words, told) = tenant.check(console.clone(), http.clone(), &environment).await;
+    assert!(words.starts_with("console=verified token=verified") && words.ends_with("sink http=reached"), "{told}");
+    let asked = proxy.asked();
+    assert!(asked.contains(&"CONNECT usea1-acme.sentinelone.net:443".to_owned()), "{asked:?}");
+    assert!(asked.contains(&"CONNECT siem.example:443".to_owned()), "{asked:?}");
+
+    // What is excepted is asked directly.
+    let direct = json!({ "type": "http", "url": format!("https://{}/in", tenant.front.address()) });
+    let environment = [environment[0].clone(), ("NO_PROXY", "127.0.0.1".to_owned())];
+    let (words, told) = tenant.check(console.clone(), direct, &environment).await;
+    assert!(words.ends_with("sink http=reached"), "{told}");
+    assert_eq!(proxy.asked().iter().filter(|asked| !asked.contains("sentinelone")).count(), 1, "{:?}", proxy.asked());
+
+    // One of their own comes before that of the environment.
+    let own = Proxy::start(tenant.front.address(), None).await;
+    let with_own = |mut settings: Value| {
+        settings["proxy"] = json!(format!("http://{}", own.address()));
+        settings
+    };
+    let before = proxy.asked().len();
+    let (words, told) = tenant.check(with_own(console), with_own(http), &environment).await;
+    assert!(words.starts_with("console=verified token=verified") && words.ends_with("sink http=reached"), "{told}");
+    assert_eq!(proxy.asked().len(), before);
+    assert!(own.asked().len() >= 2);
+    tenant.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_console_may_want_a_client_certificate() {
+    let clients = Authority::new();
+    let tenant = Tenant::start(Some(&clients)).await;
+    let console = json!({ "url": format!("https://{}", tenant.front.address()) });
+    let stdout = json!({ "type": "stdout" });
+    let (words, told) = tenant.check(console.clone(), stdout.clone(), &[]).await;
+    assert!(words.starts_with("console=failed"), "{told}");
+    let (cert_file, key_file) = clients.issue(&["forwarder"]).write(tenant.directory.path(), "client");
+    let mut with = console;
+    with["tls"] = json!({ "cert_file": cert_file, "key_file": key_file });
+    let (words, told) = tenant.check(with, stdout, &[]).await;
+    assert!(words.starts_with("console=verified token=verified"), "{told}");
+    tenant.server.stop().await;
+}

@@ -1,0 +1,178 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use s1_forwarder::record::Timestamp;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::double::{Asked, Contract, Reply};
+
+pub const TENANT: &str = "11111111-2222-3333-4444-555555555555";
+pub const RULE: &str = "dcr-0123456789abcdef0123456789abcdef";
+pub const STREAM: &str = "Custom-SentinelOne";
+/// Of a request, both before and after compression.
+const REQUEST_BYTES: usize = 1_000_000;
+/// Of a column; what is longer is cut, and nobody is told.
+const COLUMN_BYTES: usize = 64_000;
+
+/// Entra ID and the Logs Ingestion API.
+pub struct Azure {
+    /// The application's secret.
+    pub secret: String,
+    /// The token of a federated identity that is good.
+    pub federated: Option<String>,
+    pub token_lifetime: Duration,
+    /// Whether the application has the role on the rule.
+    pub has_role: bool,
+    /// Requests that are answered with 429 from now on.
+    pub throttled: u32,
+    /// Columns that the table has: others vanish.
+    pub columns: BTreeSet<&'static str>,
+    pub issued: u32,
+    /// Tokens that were issued, each with its end.
+    pub tokens: BTreeMap<String, Instant>,
+    /// The table, in the order of arrival.
+    pub rows: Vec<Value>,
+    /// Columns that were cut.
+    pub cut: u32,
+}
+
+impl Default for Azure {
+    fn default() -> Self {
+        let columns = [
+            "TimeGenerated",
+            "EventTime",
+            "EventId",
+            "Pipeline",
+            "Stream",
+            "Console",
+            "Schema",
+            "Labels",
+            "Error",
+            "Event",
+            "RawEvent",
+            "RawEvent2",
+            "RawEvent3",
+            "RawEvent4",
+        ];
+        Self {
+            secret: "s3cret".to_owned(),
+            federated: None,
+            token_lifetime: Duration::from_secs(3_599),
+            has_role: true,
+            throttled: 0,
+            columns: columns.into(),
+            issued: 0,
+            tokens: BTreeMap::new(),
+            rows: Vec::new(),
+            cut: 0,
+        }
+    }
+}
+
+fn refusal(status: u16, code: &'static str) -> Reply {
+    let body = format!(r#"{{"error":{{"code":"{code}","message":"refused"}}}}"#);
+    Reply::new(status, body).with("x-ms-error-code", code)
+}
+
+impl Contract for Azure {
+    fn delivers(&self, asked: &Asked) -> bool {
+        asked.path.starts_with("/dataCollectionRules/") && asked.body != b"[]"
+    }
+
+    fn answer(&mut self, asked: &Asked) -> Reply {
+        if asked.path == format!("/{TENANT}/oauth2/v2.0/token") {
+            return self.token(asked);
+        }
+        match self.rows_of(asked) {
+            Ok(rows) => {
+                for row in rows {
+                    self.take(row);
+                }
+                Reply::new(204, "")
+            }
+            Err(reply) => reply,
+        }
+    }
+}
+
+impl Azure {
+    /// How often each event is in the table.
+    pub fn counts(&self) -> BTreeMap<String, u32> {
+        let mut counts = BTreeMap::new();
+        for row in &self.rows {
+            *counts.entry(row["EventId"].as_str().unwrap().to_owned()).or_default() += 1;
+        }
+        counts
+    }
+
+    fn token(&mut self, asked: &Asked) -> Reply {
+        let form: BTreeMap<String, String> = url::form_urlencoded::parse(&asked.body).into_owned().collect();
+        let is = |key: &str, value: &str| form.get(key).is_some_and(|is| is == value);
+        if asked.method != "POST" || asked.header("content-type") != "application/x-www-form-urlencoded" {
+            return Reply::new(400, r#"{"error":"invalid_request"}"#);
+        }
+        if !is("grant_type", "client_credentials") || !is("scope", "https://monitor.azure.com//.default") {
+            return Reply::new(400, r#"{"error":"invalid_scope","error_description":"AADSTS1002012"}"#);
+        }
+        let federated = is("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer")
+            && self.federated.as_ref().is_some_and(|token| is("client_assertion", token));
+        if !is("client_id", "app") || !(federated || is("client_secret", &self.secret)) {
+            let body = r#"{"error":"invalid_client","error_description":"AADSTS7000215: Invalid client secret provided","error_codes":[7000215]}"#;
+            return Reply::new(401, body);
+        }
+        self.issued += 1;
+        let token = format!("azure-token-{}", self.issued);
+        let seconds = self.token_lifetime.as_secs();
+        self.tokens.insert(token.clone(), Instant::now() + self.token_lifetime);
+        Reply::new(200, format!(r#"{{"token_type":"Bearer","expires_in":{seconds},"access_token":"{token}"}}"#))
+    }
+
+    fn rows_of(&mut self, asked: &Asked) -> Result<Vec<Value>, Reply> {
+        let token = asked.header("authorization").strip_prefix("Bearer ").and_then(|token| self.tokens.get(token));
+        if token.is_none_or(|expires| *expires <= Instant::now()) {
+            return Err(refusal(401, "InvalidToken"));
+        }
+        if self.throttled > 0 {
+            self.throttled -= 1;
+            return Err(refusal(429, "TooManyRequests").with("retry-after", "0"));
+        }
+        let segments: Vec<&str> = asked.path.split('/').collect();
+        let ["", "dataCollectionRules", rule, "streams", stream] = segments[..] else {
+            return Err(refusal(404, "NotFound"));
+        };
+        if rule != RULE || asked.method != "POST" {
+            return Err(refusal(404, "NotFound"));
+        }
+        if !self.has_role {
+            return Err(refusal(403, "OperationFailed"));
+        }
+        if asked.query != "api-version=2023-01-01" {
+            return Err(refusal(400, "UnsupportedApiVersion"));
+        }
+        if stream != STREAM {
+            return Err(refusal(400, "InvalidStream"));
+        }
+        if asked.wire_bytes > REQUEST_BYTES || asked.body.len() > REQUEST_BYTES {
+            return Err(refusal(413, "ContentLengthLimitExceeded"));
+        }
+        let rows = match asked.json() {
+            Some(Value::Array(rows)) if asked.header("content-type") == "application/json" => rows,
+            _ => return Err(refusal(400, "InvalidPayload")),
+        };
+        let good = |row: &Value| row["TimeGenerated"].as_str().is_some_and(|time| Timestamp::parse(time).is_ok());
+        if rows.iter().all(good) { Ok(rows) } else { Err(refusal(400, "InvalidPayload")) }
+    }
+
+    fn take(&mut self, mut row: Value) {
+        for (name, value) in row.as_object_mut().unwrap() {
+            assert!(self.columns.contains(name.as_str()), "the table has no column {name}");
+            let length = value.as_str().map_or_else(|| value.to_string().len(), str::len);
+            if length > COLUMN_BYTES {
+                self.cut += 1;
+                *value = Value::Null;
+            }
+        }
+        self.rows.push(row);
+    }
+}

@@ -1,0 +1,225 @@
+//! A real OpenTelemetry collector with receivers for Splunk HEC, OTLP, Loki and Datadog; what they got is read from files.
+
+#![allow(clippy::disallowed_methods, reason = "a real process keeps real time, and nobody else is on its thread")]
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+const VERSION: &str = "0.145.0";
+/// Version of the modules that have their own counting.
+const PROVIDERS: &str = "1.51.0";
+const RECEIVERS: [&str; 4] = ["splunk_hec", "otlp", "loki", "datadog"];
+
+/// A running collector; it ends when it is dropped.
+pub struct Collector {
+    ports: BTreeMap<&'static str, u16>,
+    directory: tempfile::TempDir,
+    process: Child,
+}
+
+/// A log record as the collector understood it.
+#[derive(Debug, Clone)]
+pub struct Record {
+    pub resource: BTreeMap<String, Value>,
+    pub attributes: BTreeMap<String, Value>,
+    pub body: Value,
+    pub severity: u64,
+    /// Nanoseconds since 1970.
+    pub time: u64,
+}
+
+impl Record {
+    /// The text of an attribute, "" where there is none.
+    pub fn attribute(&self, name: &str) -> &str {
+        self.attributes.get(name).and_then(Value::as_str).unwrap_or_default()
+    }
+}
+
+impl Drop for Collector {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Collector {
+    /// One for all tests that run at the same time, or none where Go is missing.
+    pub fn shared() -> Option<Arc<Self>> {
+        static SHARED: Mutex<Weak<Collector>> = Mutex::new(Weak::new());
+        let mut shared = SHARED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(collector) = shared.upgrade() {
+            return Some(collector);
+        }
+        let collector = Arc::new(Self::start()?);
+        *shared = Arc::downgrade(&collector);
+        Some(collector)
+    }
+
+    fn start() -> Option<Self> {
+        let program = match program() {
+            Ok(program) => program,
+            Err(reason) => {
+                assert!(std::env::var("CI").as_deref() != Ok("true"), "the collector is not optional in CI: {reason}");
+                eprintln!("skipped, no OpenTelemetry collector: {reason}");
+                return None;
+            }
+        };
+        let directory = tempfile::tempdir().unwrap();
+        let ports: BTreeMap<_, _> = RECEIVERS.into_iter().map(|receiver| (receiver, free_port())).collect();
+        std::fs::write(directory.path().join("config.yaml"), config(&ports, directory.path())).unwrap();
+        let log = File::create(directory.path().join("log")).unwrap();
+        let mut command = Command::new(program);
+        command.args(["--config", "file:config.yaml"]).current_dir(directory.path()).stdin(Stdio::null());
+        let process = command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+        let mut collector = Self { ports, directory, process };
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while collector.ports.values().any(|port| TcpStream::connect(("127.0.0.1", *port)).is_err()) {
+            let ended = collector.process.try_wait().unwrap().is_some();
+            assert!(!ended && Instant::now() < deadline, "the collector does not start: {}", collector.log());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Some(collector)
+    }
+
+    /// The address of a receiver, without a path.
+    pub fn url(&self, receiver: &str) -> String {
+        format!("http://127.0.0.1:{}", self.ports[receiver])
+    }
+
+    /// The records of a receiver whose body contains `mark`, once there are `count` of them.
+    pub fn records(&self, receiver: &str, mark: &str, count: usize) -> Vec<Record> {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let text = std::fs::read_to_string(out(self.directory.path(), receiver)).unwrap_or_default();
+            // The last line may be half written.
+            let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+            let mut records: Vec<Record> = whole.lines().flat_map(read).collect();
+            records.retain(|record| record.body.to_string().contains(mark));
+            if records.len() >= count {
+                return records;
+            }
+            assert!(Instant::now() < deadline, "{} of {count} records: {}", records.len(), self.log());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
+    }
+}
+
+fn out(directory: &Path, receiver: &str) -> PathBuf {
+    directory.join(format!("{receiver}.ndjson"))
+}
+
+fn config(ports: &BTreeMap<&str, u16>, directory: &Path) -> String {
+    let endpoint = |receiver| format!("endpoint: 127.0.0.1:{}", ports[receiver]);
+    let mut config = format!(
+        "receivers:\n  splunk_hec: {{ {} }}\n  otlp: {{ protocols: {{ http: {{ {} }} }} }}\n  \
+         loki: {{ protocols: {{ http: {{ {} }} }}, use_incoming_timestamp: true }}\n  datadog: {{ {} }}\nexporters:\n",
+        endpoint("splunk_hec"),
+        endpoint("otlp"),
+        endpoint("loki"),
+        endpoint("datadog"),
+    );
+    for receiver in RECEIVERS {
+        config += &format!("  file/{receiver}: {{ path: {:?}, flush_interval: 100ms }}\n", out(directory, receiver));
+    }
+    config += "service:\n  telemetry: { metrics: { level: none } }\n  pipelines:\n";
+    for receiver in RECEIVERS {
+        config += &format!("    logs/{receiver}: {{ receivers: [{receiver}], exporters: [file/{receiver}] }}\n");
+    }
+    config
+}
+
+/// The records of one line, which is one export in OTLP's JSON.
+fn read(line: &str) -> Vec<Record> {
+    let export: Value = serde_json::from_str(line).unwrap();
+    let mut records = Vec::new();
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    for resource_logs in list(&export["resourceLogs"]) {
+        let resource = attributes(&resource_logs["resource"]["attributes"]);
+        for record in list(&resource_logs["scopeLogs"]).iter().flat_map(|scope| list(&scope["logRecords"])) {
+            records.push(Record {
+                resource: resource.clone(),
+                attributes: attributes(&record["attributes"]),
+                body: value(&record["body"]),
+                severity: record["severityNumber"].as_u64().unwrap_or_default(),
+                time: record["timeUnixNano"].as_str().map_or(0, |text| text.parse().unwrap()),
+            });
+        }
+    }
+    records
+}
+
+fn attributes(list: &Value) -> BTreeMap<String, Value> {
+    let pairs = list.as_array().into_iter().flatten();
+    pairs.map(|pair| (pair["key"].as_str().unwrap().to_owned(), value(&pair["value"]))).collect()
+}
+
+/// An `AnyValue` as plain JSON.
+fn value(any: &Value) -> Value {
+    let Some((kind, inner)) = any.as_object().and_then(|any| any.iter().next()) else { return Value::Null };
+    match kind.as_str() {
+        "kvlistValue" => attributes(&inner["values"]).into_iter().collect(),
+        "arrayValue" => inner["values"].as_array().into_iter().flatten().map(value).collect(),
+        "intValue" => inner.as_str().map_or(inner.clone(), |text| text.parse::<i64>().unwrap().into()),
+        _ => inner.clone(),
+    }
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn manifest() -> String {
+    let contrib = "github.com/open-telemetry/opentelemetry-collector-contrib";
+    let own = "go.opentelemetry.io/collector";
+    format!(
+        "dist: {{ name: otelcol, output_path: ./build }}\nreceivers:\n  - gomod: {contrib}/receiver/splunkhecreceiver \
+         v{VERSION}\n  - gomod: {contrib}/receiver/lokireceiver v{VERSION}\n  - gomod: {contrib}/receiver/datadogreceiver \
+         v{VERSION}\n  - gomod: {own}/receiver/otlpreceiver v{VERSION}\nexporters:\n  - gomod: \
+         {contrib}/exporter/fileexporter v{VERSION}\nproviders:\n  - gomod: {own}/confmap/provider/envprovider \
+         v{PROVIDERS}\n  - gomod: {own}/confmap/provider/fileprovider v{PROVIDERS}\n"
+    )
+}
+
+/// The collector's program, built once (for some minutes) and kept outside the clone.
+fn program() -> Result<PathBuf, String> {
+    let found = Command::new("go").arg("version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if !found.is_ok_and(|status| status.success()) {
+        return Err("`go` is not installed".to_owned());
+    }
+    let cache = match std::env::var_os("S1_FORWARDER_TEST_CACHE") {
+        Some(cache) => PathBuf::from(cache),
+        None => Path::new(&std::env::var_os("HOME").ok_or("no HOME")?).join(".cache/s1-forwarder-test"),
+    };
+    let directory = cache.join(format!("otelcol-{VERSION}"));
+    std::fs::create_dir_all(&directory).map_err(|error| error.to_string())?;
+    // Test binaries that run side by side build once.
+    let lock = File::create(directory.join("lock")).map_err(|error| error.to_string())?;
+    lock.lock().map_err(|error| error.to_string())?;
+    let (program, complete) = (directory.join("build/otelcol"), directory.join("complete"));
+    if !complete.exists() {
+        std::fs::write(directory.join("builder.yaml"), manifest()).map_err(|error| error.to_string())?;
+        let builder = format!("go.opentelemetry.io/collector/cmd/builder@v{VERSION}");
+        let mut install = Command::new("go");
+        run(install.args(["install", &builder]).env("GOBIN", &directory), &directory)?;
+        run(Command::new(directory.join("builder")).args(["--config", "builder.yaml"]), &directory)?;
+        std::fs::write(complete, VERSION).map_err(|error| error.to_string())?;
+    }
+    Ok(program)
+}
+
+fn run(command: &mut Command, directory: &Path) -> Result<(), String> {
+    let output = command.current_dir(directory).output().map_err(|error| error.to_string())?;
+    let said = || String::from_utf8_lossy(&output.stderr).into_owned();
+    if output.status.success() { Ok(()) } else { Err(format!("{:?} failed: {}", command.get_program(), said())) }
+}

@@ -1,0 +1,66 @@
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use s1_forwarder::record::{Clock, Stream};
+use s1_forwarder::sink::dead_letters::{DeadLetters, files};
+use s1_forwarder::sink::deliver::{Delivery, Halt, Health, Settled};
+use s1_forwarder::sink::settings::RetrySettings;
+use s1_forwarder::sink::throttle::Throttle;
+use s1_forwarder::sink::{Batch, Sink};
+use s1_forwarder::telemetry::{Meter, Telemetry};
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+/// What became of a batch that a lane delivered.
+#[derive(Debug)]
+pub struct Delivered {
+    pub result: Result<(), Halt>,
+    /// What the metrics say.
+    pub delivered: u64,
+    pub dead_letters: u64,
+    /// The lines of the dead letters' file.
+    pub letters: Vec<Value>,
+}
+
+/// What the deliveries of a lane share, with waits of a few milliseconds; dead letters are kept in `directory`.
+pub fn delivery(sink: Arc<dyn Sink>, concurrency: usize, directory: &Path) -> Delivery {
+    let clock = Clock::System;
+    let short = |text: &str| serde_json::from_value(serde_json::json!(text)).unwrap();
+    Delivery {
+        sink,
+        retry: RetrySettings { initial: short("2ms"), max: short("5ms") },
+        dead_letters: Arc::new(DeadLetters::directory(directory, 1 << 30)),
+        meter: Meter::start(&Arc::new(Telemetry::new()), "acme", Stream::Activities, "siem", "test", clock),
+        clock,
+        health: Health::default(),
+        throttle: Throttle::new(concurrency),
+    }
+}
+
+/// Delivers one of several batches: every event of it is settled.
+pub async fn settle(delivery: &Delivery, batch: &Batch) -> Result<(), Halt> {
+    let settled = Settled::none_of(batch.len());
+    let random = fastrand::Rng::with_seed(7);
+    let result = delivery.deliver(batch, &settled, random, &CancellationToken::new()).await;
+    assert!(result.is_err() || settled.indices(false).is_empty());
+    result
+}
+
+/// Delivers a batch as a lane does.
+pub async fn deliver(sink: Arc<dyn Sink>, batch: &Batch) -> Delivered {
+    let directory = tempfile::tempdir().unwrap();
+    let delivery = delivery(sink, 1, directory.path());
+    let lane = delivery.meter.lane.clone();
+    let result = settle(&delivery, batch).await;
+    let letters = files(directory.path()).unwrap().into_iter().flat_map(|file| {
+        let text = std::fs::read_to_string(file).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<Value>>()
+    });
+    Delivered {
+        result,
+        delivered: lane.delivered.load(Ordering::Relaxed),
+        dead_letters: lane.dead_letters.load(Ordering::Relaxed),
+        letters: letters.collect(),
+    }
+}

@@ -1,0 +1,168 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+
+use super::double::{Asked, Contract, Reply};
+
+pub const STREAM: &str = "logs-sentinel_one.activities-default";
+
+/// What Elasticsearch has and OpenSearch does not: API keys, the answer to what one may do, the failure store. And what a
+/// real cluster does not do on demand.
+pub struct Elastic {
+    /// The good value of `Authorization`.
+    pub authorization: String,
+    /// Whether `GET /` is allowed.
+    pub may_monitor: bool,
+    /// Privileges on the data stream.
+    pub privileges: BTreeSet<&'static str>,
+    /// Whether it can say what one may do.
+    pub tells_privileges: bool,
+    pub stream_exists: bool,
+    /// Name, pattern, whether it makes data streams.
+    pub template: Option<(&'static str, &'static str, bool)>,
+    pub content_length: usize,
+    /// Documents that are told to come again later: each that many times, 429.
+    pub busy: u32,
+    /// The status and type that documents with `poison` in them are answered with.
+    pub poison: (u16, &'static str),
+    /// Whether refused documents go into the failure store.
+    pub failure_store: bool,
+    /// By their ids.
+    pub documents: BTreeMap<String, Value>,
+    pub failures: Vec<Value>,
+    /// How often each document came.
+    pub seen: BTreeMap<String, u32>,
+}
+
+impl Elastic {
+    pub fn new() -> Self {
+        Self {
+            authorization: "ApiKey aWQ6a2V5".to_owned(),
+            may_monitor: true,
+            privileges: ["create_doc", "auto_configure"].into(),
+            tells_privileges: true,
+            stream_exists: true,
+            template: Some(("logs", "logs-*-*", true)),
+            content_length: 100 << 20,
+            busy: 0,
+            poison: (400, "document_parsing_exception"),
+            failure_store: false,
+            documents: BTreeMap::new(),
+            failures: Vec::new(),
+            seen: BTreeMap::new(),
+        }
+    }
+}
+
+fn refusal(status: u16, kind: &str, reason: &str) -> Reply {
+    Reply::new(status, json!({ "error": { "type": kind, "reason": reason }, "status": status }).to_string())
+}
+
+impl Contract for Elastic {
+    fn delivers(&self, asked: &Asked) -> bool {
+        asked.path.ends_with("/_bulk")
+    }
+
+    fn answer(&mut self, asked: &Asked) -> Reply {
+        if asked.header("authorization") != self.authorization {
+            return refusal(401, "security_exception", "unable to authenticate");
+        }
+        if asked.body.len() > self.content_length {
+            return Reply::new(413, "");
+        }
+        let may = |privilege| self.privileges.contains(privilege);
+        match (asked.method.as_str(), asked.path.as_str()) {
+            ("GET", "/") if self.may_monitor => Reply::new(200, r#"{"version":{"number":"9.2.0"}}"#),
+            ("GET", "/") => refusal(403, "security_exception", "cluster:monitor/main"),
+            ("POST", "/_security/user/_has_privileges") if self.tells_privileges => self.told_privileges(asked),
+            ("GET", path) if path.starts_with("/_data_stream/") && !may("view_index_metadata") && !self.may_monitor => {
+                refusal(403, "security_exception", "indices:admin/data_stream/get")
+            }
+            ("GET", path) if path == format!("/_data_stream/{STREAM}") && self.stream_exists => {
+                Reply::new(200, json!({ "data_streams": [{ "name": STREAM }] }).to_string())
+            }
+            ("GET", path) if path.starts_with("/_data_stream/") => {
+                refusal(404, "index_not_found_exception", "no such index")
+            }
+            ("GET", "/_index_template") => self.told_templates(),
+            ("POST", path) if path == format!("/{STREAM}/_bulk") => {
+                if !may("create_doc") {
+                    return refusal(403, "security_exception", "action [indices:data/write/bulk] is unauthorized");
+                }
+                self.bulk(asked)
+            }
+            _ => Reply::new(400, r#"{"error":"no handler found for uri"}"#),
+        }
+    }
+}
+
+impl Elastic {
+    fn told_privileges(&self, asked: &Asked) -> Reply {
+        let asked = asked.json().unwrap();
+        let asked = &asked["index"][0];
+        let rights: BTreeMap<&str, bool> = asked["privileges"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|right| (right.as_str().unwrap(), self.privileges.contains(right.as_str().unwrap())))
+            .collect();
+        let all = rights.values().all(|has| *has);
+        let index = json!({ asked["names"][0].as_str().unwrap(): rights });
+        Reply::new(200, json!({ "has_all_requested": all, "index": index }).to_string())
+    }
+
+    fn told_templates(&self) -> Reply {
+        let templates: Vec<Value> = self
+            .template
+            .iter()
+            .map(|(name, pattern, makes_streams)| {
+                let mut template = json!({ "index_patterns": [pattern], "priority": 100 });
+                if *makes_streams {
+                    template["data_stream"] = json!({ "hidden": false });
+                }
+                json!({ "name": name, "index_template": template })
+            })
+            .collect();
+        Reply::new(200, json!({ "index_templates": templates }).to_string())
+    }
+
+    fn bulk(&mut self, asked: &Asked) -> Reply {
+        let text = String::from_utf8(asked.body.clone()).unwrap();
+        if asked.header("content-type") != "application/x-ndjson" || !text.ends_with('\n') {
+            return refusal(400, "illegal_argument_exception", "must be terminated by a newline [\\n]");
+        }
+        let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let mut items = Vec::new();
+        for pair in lines.chunks(2) {
+            let [action, document] = pair else { return refusal(400, "illegal_argument_exception", "odd") };
+            let id = action["create"]["_id"].as_str().expect("an action of the kind `create` with an id");
+            items.push(json!({ "create": self.create(id, document) }));
+        }
+        let errors = items.iter().any(|item| item["create"].get("error").is_some());
+        // As `pretty` writes it: who looks for `"errors":true` in the text finds nothing.
+        let answer = json!({ "took": 1, "errors": errors, "items": items });
+        Reply::new(200, serde_json::to_string_pretty(&answer).unwrap())
+    }
+
+    fn create(&mut self, id: &str, document: &Value) -> Value {
+        let failed =
+            |status: u16, kind: &str| json!({ "status": status, "error": { "type": kind, "reason": "because" } });
+        let seen = self.seen.entry(id.to_owned()).or_default();
+        *seen += 1;
+        if self.documents.contains_key(id) {
+            return failed(409, "version_conflict_engine_exception");
+        }
+        if *seen <= self.busy {
+            return failed(429, "es_rejected_execution_exception");
+        }
+        if document.to_string().contains("poison") {
+            if self.failure_store {
+                self.failures.push(document.clone());
+                return json!({ "status": 201, "failure_store": "used" });
+            }
+            return failed(self.poison.0, self.poison.1);
+        }
+        self.documents.insert(id.to_owned(), document.clone());
+        json!({ "status": 201 })
+    }
+}

@@ -1,0 +1,27 @@
+//! The program as its user runs it: the real binary, driven by its command line, pipeline files, signals and HTTP
+//! endpoints, between an emulated console and a receiver that is as strict as a real one.
+//!
+//! How much is done can be set: `S1_FORWARDER_E2E_ACTIVITIES` and `S1_FORWARDER_E2E_THREATS` (records that `run --once`
+//! delivers), `S1_FORWARDER_KILLS` (how often the worker is killed).
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+mod worker {
+    mod books;
+    mod changes;
+    mod check;
+    mod console_input;
+    #[cfg(feature = "kafka")]
+    mod kafka;
+    mod kill;
+    mod once;
+    mod process;
+    mod reload;
+    mod secrets;
+    mod shutdown;
+    mod sink_input;
+    mod state_input;
+    mod world;
+}

@@ -1,0 +1,181 @@
+//! No secret leaves the process but to the one who is to have it, whatever goes wrong on either side.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use s1_forwarder::emulator::{Kind, Token, system_clock};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use super::process::{Process, program, until};
+use super::world::{World, receiver};
+use crate::support::oauth::TokenEndpoint;
+use crate::support::receiver::{Fault, Receiver, answer};
+
+/// Every secret holds this.
+const CANARY: &str = "c4nary";
+
+/// A console that repeats the token it got in each of its errors, one kind of error after the other.
+async fn talkative_console() -> String {
+    async fn echo(State(asked): State<Arc<AtomicUsize>>, headers: HeaderMap, body: String) -> Response {
+        let status = [500, 401, 403, 400, 200][asked.fetch_add(1, Ordering::SeqCst) % 5];
+        let token = headers.get("authorization").map_or("", |value| value.to_str().unwrap());
+        let proxy = headers.get("proxy-authorization").map_or("", |value| value.to_str().unwrap());
+        let detail = format!("you sent {token}, {proxy} and {body}");
+        let errors = json!({ "errors": [{ "code": 4_010_010, "title": token, "detail": detail }], "data": null });
+        answer(status, &[("content-type", "application/json".to_owned())], &errors.to_string())
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let app = axum::Router::new().fallback(echo).with_state(Arc::new(AtomicUsize::new(0)));
+    tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+    url
+}
+
+/// One secret in one of the three forms.
+struct Forms<'a> {
+    world: &'a World,
+    variables: Vec<(String, String)>,
+}
+
+impl Forms<'_> {
+    fn secret(&mut self, form: &str, text: &str) -> Value {
+        let name = format!("SECRET_{}", self.variables.len());
+        match form {
+            "file" => {
+                let path = format!("secret-{text}");
+                self.world.write(&path, &format!("{text}\n"));
+                // The name of the file may be told: it must not be the secret itself.
+                let renamed = self.world.path(&name);
+                fs::rename(self.world.path(&path), &renamed).unwrap();
+                self.variables.push((name, "unused".to_owned()));
+                json!({ "file": renamed })
+            }
+            "env" => {
+                self.variables.push((name.clone(), text.to_owned()));
+                json!({ "env": name })
+            }
+            _ => json!(text),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_secret_is_told_by_log_metric_page_state_or_dead_letter() {
+    let world = World::new(|setup| setup.activities = 40).await;
+    world.console().generate_oversized(Kind::Activities, system_clock() - 60_000_000, 150_000);
+    let talkative = talkative_console().await;
+    let tokens = TokenEndpoint::start("c4nary-oauth-of-nobody", 3_600).await;
+    let mut forms = Forms { world: &world, variables: Vec::new() };
+    let mut receivers: Vec<Receiver> = Vec::new();
+
+    for form in ["literal", "file", "env"] {
+        for (kind, status) in
+            [("basic", 401), ("bearer", 403), ("oauth", 401), ("hmac", 500), ("header", 500), ("proxy", 403)]
+        {
+            let secret = format!("{CANARY}-{kind}-{form}");
+            let sink = receiver().await;
+            // First it repeats what it got, then it takes everything but one event.
+            sink.script(vec![Fault::EchoCredentials(status); 2]);
+            sink.rule(|rules| rules.event_bytes = Some(100_000));
+            let token = format!("{CANARY}-token-{kind}-{form}");
+            world.console().set_token(Token::new(&token));
+            let mut pipeline = world.pipeline(json!({}));
+            pipeline["console"]["token"] = forms.secret(form, &token);
+            let entry = &mut pipeline["sinks"][0];
+            entry["url"] = json!(sink.url());
+            match kind {
+                "basic" => {
+                    entry["auth"] = json!({ "type": "basic", "user": "user", "password": forms.secret(form, &secret) })
+                }
+                "bearer" => entry["auth"] = json!({ "type": "bearer", "token": forms.secret(form, &secret) }),
+                "hmac" => entry["auth"] = json!({ "type": "hmac", "secret": forms.secret(form, &secret) }),
+                "header" => entry["headers"] = json!({ "X-Key": forms.secret(form, &secret) }),
+                "oauth" => {
+                    let secret = forms.secret(form, &secret);
+                    entry["auth"] = json!({ "type": "oauth2", "token_url": tokens.url(), "client_id": "client", "client_secret": secret });
+                }
+                _ => {
+                    let proxy = sink.url().replace("http://", &format!("http://user:{secret}@"));
+                    entry["proxy"] = json!(proxy.trim_end_matches("/in"));
+                    entry["url"] = json!("http://siem.example/in");
+                }
+            }
+            world.put(&format!("{kind}-{form}"), &pipeline);
+            // The same credentials at a console that repeats them.
+            pipeline["console"]["url"] = json!(talkative);
+            if kind == "proxy" {
+                let proxy = talkative.replace("http://", &format!("http://user:{secret}@"));
+                pipeline["console"]["proxy"] = json!(proxy);
+            }
+            world.put(&format!("{kind}-{form}-refused"), &pipeline);
+            receivers.push(sink);
+        }
+    }
+
+    let run = |arguments: &[&str]| {
+        let mut command = program(world.root(), arguments);
+        command.envs(forms.variables.clone());
+        Process::spawn(command)
+    };
+    let mut worker = run(&["run", "--pipelines", "pipelines", "--listen", "127.0.0.1:0", "--log-level", "trace"]);
+    until("each kind of error came, and something was delivered and kept", async || {
+        let lanes = worker.lanes().await;
+        let text = |lane: &Value| lane["last_error"]["text"].as_str().unwrap_or_default().to_owned();
+        let told = |word: &str| lanes.values().filter(|lane| text(lane).contains(word)).count();
+        let kept = lanes.values().filter(|lane| lane["dead_letters"] == 1).count();
+        let sinks = told(": you sent") >= 15 && told("invalid client secret") >= 3;
+        (sinks && told("the console answered") >= 18 && kept >= 6).then_some(())
+    })
+    .await;
+    for page in ["/metrics", "/", "/api/v1/lanes", "/readyz", "/livez"] {
+        assert_silent(page, &worker.get(page).await.1);
+    }
+    worker.signal("TERM").await;
+    let exit = worker.exit().await;
+    assert!(exit.stderr.contains("TRACE"), "the log is not as talkative as it could be");
+    assert_silent("standard error", &exit.stderr);
+    assert_silent("standard output", &exit.stdout);
+    for format in ["table", "json"] {
+        let flags = ["--format", format, "--log-level", "trace", "--log-format", "text"];
+        let check = run(&[&["check", "--pipelines", "pipelines"], &flags[..]].concat()).exit().await;
+        assert_eq!(check.code, Some(1), "{}", check.stdout);
+        assert_silent("check", &check.stdout);
+        assert_silent("check's log", &check.stderr);
+    }
+    let mut files = 0;
+    assert_silent_files(&world.path("state"), &mut files);
+    assert!(files > 20 && world.path("state/dead-letters").exists(), "{files} files");
+}
+
+/// The text holds no secret, neither plainly nor as a header carries it.
+fn assert_silent(place: &str, text: &str) {
+    let basics = ["literal", "file", "env"]
+        .into_iter()
+        .flat_map(|form| ["basic", "proxy"].map(|kind| BASE64_STANDARD.encode(format!("user:{CANARY}-{kind}-{form}"))));
+    for secret in basics.chain([CANARY.to_owned(), "token-1".to_owned()]) {
+        if let Some(at) = text.find(&secret) {
+            let line = text[..at].rfind('\n').map_or(0, |at| at + 1);
+            panic!("{place} tells {secret}: {}", text[line..].lines().next().unwrap());
+        }
+    }
+}
+
+fn assert_silent_files(directory: &Path, files: &mut usize) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            assert_silent_files(&path, files);
+        } else {
+            *files += 1;
+            assert_silent(&path.display().to_string(), &String::from_utf8_lossy(&fs::read(&path).unwrap()));
+        }
+    }
+}

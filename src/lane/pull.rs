@@ -210,7 +210,9 @@ impl Patience {
 
     /// A page came. One that holds nothing new does not excuse refused cursors: the poll may be going in circles.
     fn calm(&mut self, found_new: bool, random: &mut fastrand::Rng) {
-        let cursors = if found_new { 0 } else { self.cursors };
-        *self = Self { cursors, ..Self::new(random) };
+        if found_new || self.cursors == 0 {
+            *self = Self::new(random);
+        }
+        self.timeouts = 0;
     }
 }

@@ -52,8 +52,8 @@ struct Pass {
     /// Hashes of the cursors followed.
     seen: HashSet<u64>,
     empty_pages: usize,
-    /// Records shown, known ones included.
-    shown: u64,
+    /// Keys of the records shown, known and filtered ones included: pages may come twice under different cursors.
+    shown: HashSet<u64>,
     found_new: bool,
     /// Whether this was the end is to be found out.
     in_doubt: bool,
@@ -134,7 +134,6 @@ impl Poll {
         self.null_answers = 0;
         let shown = page.records.len();
         let records = self.take(&body, &page.records);
-        self.pass.shown += shown as u64;
         self.pass.found_new |= !records.is_empty();
         if self.ordered {
             self.reached = self.newest.minus(TOLERANCE).min(self.start.minus(self.pull.overlap)).max(self.reached);
@@ -169,7 +168,7 @@ impl Poll {
     async fn count(&mut self, turn: Turn) -> Result<Page, ConsoleError> {
         let body = self.request(turn, vec![("countOnly", "true")], COUNT_BYTES).await?;
         let page = self.read(&body)?;
-        let shown = self.pass.shown;
+        let shown = self.pass.shown.len() as u64;
         let is_end = match page.total_items {
             Some(count) => count <= shown,
             // A console that cannot count, and says once more that there is nothing.
@@ -228,15 +227,18 @@ impl Poll {
                 self.ordered &= time.plus(TOLERANCE) >= self.newest;
                 self.newest = self.newest.max(time);
             }
-            if facts.activity_type.is_some_and(|kind| self.pull.exclude_types.binary_search(&kind).is_ok()) {
-                filtered += 1;
-                continue;
-            }
             let identity = facts.identity(self.client.host(), bytes);
             let key = match self.pull.stream {
                 Stream::Activities => facts.id.parse().unwrap_or_else(|_| identity.key()),
                 _ => identity.key(),
             };
+            if self.pass.shown.len() < MANY_KEYS {
+                self.pass.shown.insert(key);
+            }
+            if facts.activity_type.is_some_and(|kind| self.pull.exclude_types.binary_search(&kind).is_ok()) {
+                filtered += 1;
+                continue;
+            }
             // Without a time of its own a record is kept as long as can be, and looked for everywhere.
             let place = facts.time.unwrap_or(self.start);
             let known = facts.time.is_none() && self.position.has_anywhere(key);
@@ -273,7 +275,7 @@ impl Poll {
     /// This may be the end, or not. If this pass found anything there may be more behind, and another pass from where it got
     /// to shows that. After one that found nothing the console is asked how many records there are.
     fn doubt(&mut self) {
-        if self.pass.found_new {
+        if self.pass.found_new || self.pass.shown.len() >= MANY_KEYS {
             self.restart();
         } else {
             self.pass.in_doubt = true;
@@ -290,8 +292,8 @@ impl Poll {
 
 impl Pass {
     fn from(from: Timestamp) -> Self {
-        let (cursor, seen) = (None, HashSet::new());
-        Self { from, cursor, seen, empty_pages: 0, shown: 0, found_new: false, in_doubt: false }
+        let (cursor, seen, shown) = (None, HashSet::new(), HashSet::new());
+        Self { from, cursor, seen, empty_pages: 0, shown, found_new: false, in_doubt: false }
     }
 }
 

@@ -89,28 +89,16 @@ pub struct ProcessArgs {
     pub shutdown_timeout: Period,
 }
 
-/// Where dead letters are kept and how many.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeadLetters {
-    /// The directory.
-    pub directory: PathBuf,
-    /// Most bytes in it.
-    pub max: ByteSize,
-}
-
 impl ProcessArgs {
     /// Directory of the state store.
     pub fn state_directory(&self) -> PathBuf {
         self.state.directory()
     }
 
-    /// Beside the state unless the user says otherwise.
-    pub fn dead_letters(&self) -> DeadLetters {
-        let directory = match &self.dead_letters {
-            Some(StateLocation::File(directory)) => directory.clone(),
-            None => self.state_directory().join("dead-letters"),
-        };
-        DeadLetters { directory, max: self.dead_letters_max }
+    /// Directory of the dead letters, where the user names one.
+    pub fn dead_letters_directory(&self) -> Option<PathBuf> {
+        let StateLocation::File(directory) = self.dead_letters.as_ref()?;
+        Some(directory.clone())
     }
 }
 

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::{FileArgs, ProcessArgs, USAGE};
 use crate::server::Server;
 use crate::settings::Period;
-use crate::telemetry::{DropReason, Telemetry};
+use crate::telemetry::Telemetry;
 use crate::worker::{LaneReport, OnceReport, Options, Worker, run_once};
 
 const DEFAULT_LISTEN: &str = "127.0.0.1:9598";
@@ -101,15 +101,14 @@ fn exit_code(report: &OnceReport) -> ExitCode {
 
 fn options(args: &Args) -> Options {
     let Args { files, process, .. } = args;
-    let dead_letters = process.dead_letters();
     Options {
         pipelines: files.pipelines.clone(),
         defaults: files.defaults.clone(),
         state: process.state_directory(),
         memory_budget: usize::try_from(process.memory_budget.0).unwrap_or(usize::MAX),
         checkpoint_interval: process.checkpoint_interval.0,
-        dead_letters: Some(dead_letters.directory),
-        dead_letters_max: dead_letters.max.0,
+        dead_letters: process.dead_letters_directory(),
+        dead_letters_max: process.dead_letters_max.0,
         shutdown_timeout: process.shutdown_timeout.0,
         ..Options::default()
     }
@@ -121,7 +120,7 @@ fn summary(lanes: &[LaneReport]) -> Table {
     table.load_style(presets::NOTHING).set_header(header);
     for lane in lanes {
         let metrics = &lane.metrics;
-        let dropped: u64 = DropReason::ALL.into_iter().map(|reason| metrics.dropped(reason)).sum();
+        let dropped = metrics.dropped_in_all();
         let counts = [&metrics.pulled, &metrics.delivered].map(|counter| counter.load(Ordering::Relaxed).to_string());
         let [pulled, delivered] = counts;
         let dead = metrics.dead_letters.load(Ordering::Relaxed).to_string();

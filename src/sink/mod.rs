@@ -159,3 +159,15 @@ pub enum Probe {
     /// What is wrong, and what to do about it.
     Failed(String),
 }
+
+/// For the tables that test judges: the first word of an outcome, and for a partial one what is in it.
+#[cfg(test)]
+pub(crate) fn in_words(outcome: Outcome) -> String {
+    match outcome {
+        Outcome::Partial { rejected, retry, after: None } => {
+            let rejected: Vec<usize> = rejected.into_iter().map(|(index, _)| index).collect();
+            format!("rejected {rejected:?} retry {retry:?}")
+        }
+        other => format!("{other:?}").split([' ', '(']).next().unwrap_or_default().to_owned(),
+    }
+}

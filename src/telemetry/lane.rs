@@ -172,6 +172,11 @@ impl LaneMetrics {
         self.dropped[reason as usize].fetch_add(count, Ordering::Relaxed);
     }
 
+    /// `events_dropped_total` over all reasons.
+    pub fn dropped_in_all(&self) -> u64 {
+        DropReason::ALL.into_iter().map(|reason| self.dropped(reason)).sum()
+    }
+
     /// `events_dropped_total` of one reason.
     pub fn dropped(&self, reason: DropReason) -> u64 {
         self.dropped[reason as usize].load(Ordering::Relaxed)
@@ -181,7 +186,7 @@ impl LaneMetrics {
     /// to be pulled again.
     pub fn give_back_open(&self) {
         let settled = [&self.delivered, &self.dead_letters].map(|counter| counter.load(Ordering::Relaxed));
-        let dropped: u64 = DropReason::ALL.into_iter().map(|reason| self.dropped(reason)).sum();
+        let dropped = self.dropped_in_all();
         let open = self.pulled.load(Ordering::Relaxed).saturating_sub(settled.iter().sum::<u64>() + dropped);
         self.drop_events(DropReason::GivenBack, open);
     }

@@ -19,7 +19,7 @@ use crate::telemetry::Telemetry;
 
 pub use once::{LaneReport, OnceReport, run_once};
 pub use options::Options;
-pub use shared::{ComposeError, Shared, default_dead_letters};
+pub use shared::{ComposeError, Shared};
 pub use spec::LaneSpec;
 
 use supervisor::Supervisor;

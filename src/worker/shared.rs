@@ -1,5 +1,4 @@
 use std::collections::HashMap;
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -19,6 +18,9 @@ use crate::{console, record::Clock};
 
 /// Lanes that start together poll first over a span of this much for each of them, at most over their interval.
 const SPREAD_PER_LANE: Duration = Duration::from_millis(5);
+
+/// Where dead letters are kept in the state directory, unless another place is named.
+const DEAD_LETTERS: &str = "dead-letters";
 
 /// What the lanes of a process share.
 #[derive(Debug)]
@@ -53,7 +55,7 @@ impl Shared {
     /// Opens the state directory and takes its lock.
     pub fn open(options: Options, telemetry: Arc<Telemetry>) -> Result<Arc<Self>, StartError> {
         let store = Arc::new(FileStore::open(&options.state)?);
-        let dead_letters = options.dead_letters.clone().unwrap_or_else(|| default_dead_letters(&options.state));
+        let dead_letters = options.dead_letters.clone().unwrap_or_else(|| options.state.join(DEAD_LETTERS));
         Ok(Arc::new(Self {
             budget: Budget::new(options.memory_budget),
             store,
@@ -172,9 +174,4 @@ impl Shared {
     pub fn fork_random(&self) -> fastrand::Rng {
         self.random.lock().unwrap_or_else(PoisonError::into_inner).fork()
     }
-}
-
-/// Where dead letters are kept beside the state in `directory`.
-pub fn default_dead_letters(directory: &Path) -> std::path::PathBuf {
-    directory.join("dead-letters")
 }

@@ -9,7 +9,7 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde_json::Value;
 
 use crate::record::Timestamp;
-use crate::telemetry::{DropReason, LaneMetrics};
+use crate::telemetry::LaneMetrics;
 
 const MOST_LINES: usize = 36;
 const MOST_LETTERS: usize = 90;
@@ -75,10 +75,6 @@ fn lag(lane: &LaneMetrics, now: Timestamp) -> String {
     lane.lag(now).map_or_else(|| "-".to_owned(), |lag| format!("{} s", lag.as_secs()))
 }
 
-fn dropped(lane: &LaneMetrics) -> u64 {
-    DropReason::ALL.into_iter().map(|reason| lane.dropped(reason)).sum()
-}
-
 fn table(lanes: &[Arc<LaneMetrics>], now: Timestamp) -> Table {
     let mut table = Table::new();
     if table.width() == Some(0) {
@@ -95,7 +91,7 @@ fn table(lanes: &[Arc<LaneMetrics>], now: Timestamp) -> Table {
             lane.state().name().replace('_', " "),
             lane.pulled.load(Relaxed).to_string(),
             lane.delivered.load(Relaxed).to_string(),
-            dropped(lane).to_string(),
+            lane.dropped_in_all().to_string(),
             lane.dead_letters.load(Relaxed).to_string(),
             lag(lane, now),
         ]);
@@ -115,7 +111,7 @@ fn line(lane: &LaneMetrics, now: Timestamp) -> String {
         lane.state().name().replace('_', " "),
         lane.pulled.load(Relaxed),
         lane.delivered.load(Relaxed),
-        dropped(lane),
+        lane.dropped_in_all(),
         lane.dead_letters.load(Relaxed),
         lag(lane, now),
     )
@@ -135,7 +131,7 @@ impl Sums {
         lanes.iter().fold(Self::default(), |sums, lane| Self {
             pulled: sums.pulled + lane.pulled.load(Relaxed),
             delivered: sums.delivered + lane.delivered.load(Relaxed),
-            dropped: sums.dropped + dropped(lane),
+            dropped: sums.dropped + lane.dropped_in_all(),
             dead_letters: sums.dead_letters + lane.dead_letters.load(Relaxed),
         })
     }
@@ -194,6 +190,7 @@ fn cut(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::record::Stream;
+    use crate::telemetry::DropReason;
 
     #[test]
     fn long_parts_of_an_event_are_cut() {

@@ -113,13 +113,7 @@ impl Answer<'_> {
 #[cfg(test)]
 pub(super) fn judged(destination: &impl super::Destination, status: u16, body: impl AsRef<[u8]>) -> String {
     let (status, headers) = (StatusCode::from_u16(status).unwrap_or_default(), HeaderMap::new());
-    match destination.judge(&Answer { status, headers: &headers, body: body.as_ref(), events: 4 }) {
-        Outcome::Partial { rejected, retry, after: None } => {
-            let rejected: Vec<usize> = rejected.into_iter().map(|(index, _)| index).collect();
-            format!("rejected {rejected:?} retry {retry:?}")
-        }
-        other => format!("{other:?}").split([' ', '(']).next().unwrap_or_default().to_owned(),
-    }
+    crate::sink::in_words(destination.judge(&Answer { status, headers: &headers, body: body.as_ref(), events: 4 }))
 }
 
 #[cfg(test)]

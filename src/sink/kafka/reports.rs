@@ -255,13 +255,7 @@ mod tests {
         let batch = batch(&ids.iter().map(String::as_str).collect::<Vec<_>>());
         let broker_error = broker_error.map(|(code, reason)| BrokerError { code, reason: reason.to_owned() });
         let tolerance = Tolerance::new(Duration::from_secs(30));
-        match outcome(&batch, reports, broker_error.as_ref(), &tolerance, Instant::now()) {
-            Outcome::Partial { rejected, retry, after: None } => {
-                let rejected: Vec<usize> = rejected.into_iter().map(|(index, _)| index).collect();
-                format!("rejected {rejected:?} retry {retry:?}")
-            }
-            other => format!("{other:?}").split([' ', '(']).next().unwrap_or_default().to_owned(),
-        }
+        crate::sink::in_words(outcome(&batch, reports, broker_error.as_ref(), &tolerance, Instant::now()))
     }
 
     #[test]

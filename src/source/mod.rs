@@ -6,6 +6,6 @@ mod position;
 mod settings;
 
 pub use checkpoint::{Checkpoint, CheckpointError};
-pub use poll::{Page, Poll, Record};
+pub use poll::{Dropped, Mark, Page, Poll, Record};
 pub use position::Position;
 pub use settings::{Activities, Pull, Settings, Since, Threats};

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
+use s1_forwarder::lane::Standing;
 use s1_forwarder::record::Timestamp;
 use s1_forwarder::source::Checkpoint;
 use tokio::time::Instant;
@@ -201,7 +202,7 @@ impl Ledger {
     ) -> Result<(), String> {
         self.lives[life].saved = Some(begun.duration_since(self.begun));
         self.lives[life].save_failed = false;
-        let checkpoint = Checkpoint::decode(bytes).map_err(|error| error.to_string())?;
+        let checkpoint = Standing::decode(bytes).map_err(|error| error.to_string())?.checkpoint;
         let before = self.checkpoint.replace(checkpoint.clone());
         self.stored = Some(bytes.to_vec());
         let bound = checkpoint.position.bound();

@@ -189,6 +189,7 @@ impl SendStage<'_> {
         for index in open.settled.indices(true) {
             if let (Some(mark), Some(event)) = (open.parcel.marks.get(index), open.parcel.batch.event(index)) {
                 self.standing.settle(self.lane, *mark, event.identity, event.record_id, now);
+                self.standing.checkpoint.settled += 1;
                 self.saver.events_settled();
             }
         }

@@ -4,9 +4,9 @@ use crate::source::{Checkpoint, CheckpointError, Mark};
 use crate::state::LaneId;
 use crate::state::ledger::{Accounting, Ledger, LedgerError};
 
-/// The layout of a checkpoint without a ledger; it begins with this number.
-const BARE: u64 = 1;
-const VERSION: u64 = 2;
+/// The newest layout of a checkpoint that was stored without a ledger; it begins with its number.
+const LAST_BARE: u64 = 2;
+const VERSION: u64 = 3;
 
 /// What a lane stores in one write: how far it has come, and what it has accounted for on the way.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,7 +72,7 @@ impl Standing {
     pub fn decode(bytes: &[u8]) -> Result<Self, StandingError> {
         let mut reader = Reader(bytes);
         match reader.number()? {
-            BARE => {
+            1..=LAST_BARE => {
                 let checkpoint = Checkpoint::decode(bytes)?;
                 let ledger = Ledger::begin(checkpoint.position.newest(), String::new(), false);
                 Ok(Self { checkpoint, ledger })
@@ -100,6 +100,7 @@ mod tests {
             since: "1d".to_owned(),
             since_resolved: since,
             position: Position::starting_at(since),
+            settled: 0,
         }
     }
 
@@ -113,7 +114,7 @@ mod tests {
         for cut in 0..bytes.len() {
             Standing::decode(&bytes[..cut]).unwrap_err();
         }
-        assert_eq!(Standing::decode(&[&[3], &bytes[1..]].concat()), Err(StandingError::Newer(3)));
+        assert_eq!(Standing::decode(&[&[4], &bytes[1..]].concat()), Err(StandingError::Newer(4)));
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! Layout, all numbers as LEB128 varints unless said otherwise (signed ones zigzag): version; console host and scope as
 //! length and UTF-8; `since` as configured, likewise; since as resolved; bound; watermark; 0 or 1 and the start of the last
 //! complete poll; number of seconds; per second: difference to the second before, number of keys, the first key, and the
-//! differences between the keys.
+//! differences between the keys. From layout 2 on, sections follow to the end, each as its number, its length and its bytes:
+//! 1 is the number of records settled. A section that this release does not know was written by a newer one.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +13,9 @@ use crate::record::varint::{Malformed, Reader, put, put_bytes, put_signed};
 
 use super::Position;
 
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
+/// Sections.
+const SETTLED: u64 = 1;
 
 /// What a lane stores after each acknowledgement.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +30,8 @@ pub struct Checkpoint {
     pub since_resolved: Timestamp,
     /// How far the lane has come.
     pub position: Position,
+    /// Records that the sink has taken, or the dead letters, since the checkpoint was made; each counts once, over kills.
+    pub settled: u64,
 }
 
 /// The bytes are no checkpoint that this release understands.
@@ -38,6 +43,9 @@ pub enum CheckpointError {
     /// Written by a newer release.
     #[error("the checkpoint was written by a newer release (layout {0}, this one reads {VERSION}); use that release")]
     Newer(u64),
+    /// Holds a part that a newer release added.
+    #[error("the checkpoint was written by a newer release (part {0} is not known to this one); use that release")]
+    Unknown(u64),
 }
 
 impl Checkpoint {
@@ -67,6 +75,9 @@ impl Checkpoint {
                 previous_key = *key;
             }
         }
+        let mut settled = Vec::new();
+        put(&mut settled, self.settled);
+        put_section(&mut out, SETTLED, &settled);
         out
     }
 
@@ -77,7 +88,7 @@ impl Checkpoint {
     pub fn decode(bytes: &[u8]) -> Result<Self, CheckpointError> {
         let mut reader = Reader(bytes);
         match reader.number()? {
-            VERSION => {}
+            1..=VERSION => {}
             newer if newer > VERSION => return Err(CheckpointError::Newer(newer)),
             _ => return Err(CheckpointError::Damaged),
         }
@@ -85,13 +96,21 @@ impl Checkpoint {
         let (since_resolved, bound, watermark) = (time(&mut reader)?, time(&mut reader)?, time(&mut reader)?);
         let complete = if reader.number()? == 0 { None } else { Some(time(&mut reader)?) };
         let keys = keys(&mut reader)?;
-        reader.end()?;
+        let mut settled = 0;
+        while !reader.0.is_empty() {
+            let (section, mut content) = (reader.number()?, Reader(reader.bytes()?));
+            match section {
+                SETTLED => settled = content.number()?,
+                unknown => return Err(CheckpointError::Unknown(unknown)),
+            }
+        }
         Ok(Self {
             host,
             scope,
             since,
             since_resolved,
             position: Position::from_parts(bound, watermark, complete, keys),
+            settled,
         })
     }
 }
@@ -110,6 +129,11 @@ fn keys(reader: &mut Reader<'_>) -> Result<BTreeMap<i64, Vec<u64>>, Malformed> {
         seconds.insert(second, keys);
     }
     Ok(seconds)
+}
+
+fn put_section(out: &mut Vec<u8>, number: u64, content: &[u8]) {
+    put(out, number);
+    put_bytes(out, content);
 }
 
 fn time(reader: &mut Reader<'_>) -> Result<Timestamp, Malformed> {
@@ -145,6 +169,7 @@ mod tests {
             since: "30d".to_owned(),
             since_resolved: start.minus(Duration::from_secs(86_400)),
             position,
+            settled: keys.len() as u64,
         }
     }
 
@@ -175,7 +200,19 @@ mod tests {
     #[test]
     fn a_newer_layout_is_refused() {
         let mut bytes = checkpoint(&[], false).encode();
+        bytes[0] = 3;
+        assert_eq!(Checkpoint::decode(&bytes), Err(CheckpointError::Newer(3)));
         bytes[0] = 2;
-        assert_eq!(Checkpoint::decode(&bytes), Err(CheckpointError::Newer(2)));
+        put_section(&mut bytes, 77, b"news");
+        assert_eq!(Checkpoint::decode(&bytes), Err(CheckpointError::Unknown(77)));
+    }
+
+    #[test]
+    fn the_first_layout_is_read_still() {
+        let now = Checkpoint { settled: 0, ..checkpoint(&[(1, 1), (2, u64::MAX)], true) };
+        let mut bytes = now.encode();
+        bytes[0] = 1;
+        bytes.truncate(bytes.len() - 3);
+        assert_eq!(Checkpoint::decode(&bytes), Ok(now));
     }
 }

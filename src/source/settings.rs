@@ -4,6 +4,8 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::Window;
+use super::window::comma_list;
 use crate::record::{Stream, Timestamp};
 use crate::settings::Period;
 
@@ -78,6 +80,8 @@ pub struct Pull {
     pub types: Vec<u32>,
     /// Also pull hidden activities.
     pub include_hidden: bool,
+    /// Pulled once instead of polled for ever.
+    pub window: Option<Window>,
 }
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -86,7 +90,7 @@ const DEFAULT_OVERLAP: Duration = Duration::from_secs(300);
 impl Pull {
     /// What narrows down the records that the console is asked for, besides its scope, as text for ledgers.
     pub fn narrowed_by(&self) -> String {
-        let types = self.types.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
+        let types = comma_list(&self.types);
         let hidden = if self.include_hidden { "&includeHidden=true" } else { "" };
         if types.is_empty() { hidden.to_owned() } else { format!("&activityTypes={types}{hidden}") }
     }
@@ -119,6 +123,7 @@ fn pull(stream: Stream, since: Option<Since>, overlap: Option<Period>) -> Pull {
         exclude_types: Vec::new(),
         types: Vec::new(),
         include_hidden: false,
+        window: None,
     }
 }
 

@@ -54,7 +54,19 @@ impl Saver {
         let waits = Self::waits(&mut random);
         // Whoever opened the lane has read or written its checkpoint just now.
         let (saved_at, changed) = (Instant::now(), Changed::Nothing);
-        Self { store, lane, meter, interval, saved_at, changed, writing: None, retry_at: None, superseded: false, waits, random }
+        Self {
+            store,
+            lane,
+            meter,
+            interval,
+            saved_at,
+            changed,
+            writing: None,
+            retry_at: None,
+            superseded: false,
+            waits,
+            random,
+        }
     }
 
     /// The position moved over time that held nothing.

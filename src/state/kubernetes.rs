@@ -274,8 +274,7 @@ impl Store for KubernetesStore {
 
     fn list(&self) -> BoxFuture<'_, Result<Vec<LaneId>, StateError>> {
         Box::pin(async move {
-            let mut parameters =
-                ListParams::default().labels(&selector(&self.instance, CHECKPOINT)).limit(PAGE);
+            let mut parameters = ListParams::default().labels(&selector(&self.instance, CHECKPOINT)).limit(PAGE);
             let mut lanes = Vec::new();
             loop {
                 let page = KubernetesError::of(self.maps.list_metadata(&parameters)).await;

@@ -71,7 +71,10 @@ pub enum StateError {
         reason: &'static str,
     },
     /// A newer release wrote it.
-    #[error("{place} was written by a newer release (format {version}, this one reads up to {}); use that release", envelope::VERSION)]
+    #[error(
+        "{place} was written by a newer release (format {version}, this one reads up to {}); use that release",
+        envelope::VERSION
+    )]
     Newer {
         /// The file or object.
         place: String,

@@ -88,6 +88,8 @@ pub enum LaneEnd {
     Drained,
     /// `once`: everything up to the start is delivered and stored.
     Complete,
+    /// Another process writes the lane's checkpoint now; this one wrote nothing more.
+    Superseded,
 }
 
 /// What follows a session.
@@ -106,7 +108,9 @@ impl Lane {
             Some(standing) => self.poll_for_ever(standing, &stop).await,
             None => LaneEnd::Drained,
         };
-        meter.done();
+        if end != LaneEnd::Superseded {
+            meter.done();
+        }
         end
     }
 
@@ -120,7 +124,11 @@ impl Lane {
         };
         let mut next_poll = Instant::now() + self.first_poll_after;
         loop {
-            if stop.run_until_cancelled(course.rest_until(next_poll)).await.is_none() {
+            let rested = stop.run_until_cancelled(course.rest_until(next_poll)).await;
+            if course.saver.is_superseded() {
+                return LaneEnd::Superseded;
+            }
+            if rested.is_none() {
                 course.saver.flush(&mut course.standing).await;
                 return LaneEnd::Drained;
             }
@@ -222,6 +230,7 @@ impl Lane {
                 self.delivery.meter.sink_trouble(Some(state));
                 Next::Rest(rests.sink.next(AFTER_HALT, &mut self.random))
             }
+            SendEnd::Superseded => Next::End(LaneEnd::Superseded),
             SendEnd::Broken => {
                 let reason = "an error of this program: a stage of the lane broke; it goes on from the checkpoint";
                 self.delivery.meter.sink_trouble(Some(LaneState::Stopped(reason.to_owned())));
@@ -263,7 +272,7 @@ impl Lane {
     }
 
     async fn try_open(&self) -> Result<Standing, String> {
-        let stored = self.store.load(&self.id).await.map_err(|error| error.to_string())?;
+        let stored = self.store.claim(&self.id).await.map_err(|error| error.to_string())?;
         let (host, scope) = (self.client.host().to_owned(), self.client.scope());
         let (asked, journals) = (format!("{scope}{}", self.pull.narrowed_by()), self.store.keeps_journals());
         let LaneId { pipeline, stream, sink } = &self.id;
@@ -310,9 +319,9 @@ fn resolve(since: Since, now: Timestamp) -> Timestamp {
 }
 
 impl Course {
-    /// Sleeps until the next poll, while checkpoints that are due are written.
+    /// Sleeps until the next poll, while checkpoints that are due are written; or until the lane is another process's.
     async fn rest_until(&mut self, next_poll: Instant) {
-        loop {
+        while !self.saver.is_superseded() {
             tokio::select! {
                 biased;
                 () = sleep_until(next_poll) => return,

@@ -11,7 +11,7 @@ use super::pull::{PullEnd, Pulled};
 use super::{LaneBudget, Reservation};
 use crate::record::{Stream, Timestamp};
 use crate::sink::{Batch, Limits};
-use crate::source::{Page, Record};
+use crate::source::{Mark, Page, Record, Round};
 use crate::telemetry::Meter;
 use crate::transform::Mapper;
 
@@ -29,13 +29,13 @@ pub enum Mapped {
 pub struct Parcel {
     /// The events.
     pub batch: Arc<Batch>,
-    /// For each event, the place and the key that the position remembers.
-    pub keys: Vec<(Timestamp, u64)>,
+    /// For each event, what the position remembers of it.
+    pub marks: Vec<Mark>,
     /// Everything up to here was read, when the batches before this one are settled too; none where the order of the
     /// console's answers cannot be relied on.
     pub watermark: Option<Timestamp>,
-    /// Start of the poll by the console's clock.
-    pub start: Timestamp,
+    /// The poll.
+    pub round: Round,
     /// The bytes that hold it, until it is dropped.
     #[expect(dead_code, reason = "what counts is how long it lives")]
     pub reservation: Option<Reservation>,
@@ -62,11 +62,11 @@ pub struct MapStage {
 #[derive(Debug)]
 struct Open {
     batch: Batch,
-    keys: Vec<(Timestamp, u64)>,
-    /// Time of the newest record in it.
+    marks: Vec<Mark>,
+    /// Place of the newest record in it.
     reached: Option<Timestamp>,
     ordered: bool,
-    start: Timestamp,
+    round: Round,
     reservation: Option<Reservation>,
     since: Instant,
 }
@@ -110,7 +110,7 @@ impl MapStage {
     ) -> Result<(), Gone> {
         for record in &page.records {
             open.ordered &= page.ordered;
-            open.start = page.start;
+            open.round = page.round;
             self.record(record, &page.body[record.range.clone()], open);
             if self.is_over(open) {
                 let last = open.split_last();
@@ -139,9 +139,9 @@ impl MapStage {
         if open.batch.is_empty() {
             open.since = Instant::now();
         }
-        open.keys.push((record.place, record.key));
+        open.marks.push(record.mark);
         // After `split_last` the batch before has the time of the first record of this one, which the bound stays behind.
-        open.reached = open.reached.max(record.time);
+        open.reached = open.reached.max(record.place);
         open.batch.push_with(&record.id, record.identity, record.time, |buffer| match mapper.map(bytes, buffer) {
             Ok(mapped) => {
                 meter.lane.unknown_activities.fetch_add(u64::from(mapped.unknown_activity), Ordering::Relaxed);
@@ -179,20 +179,20 @@ struct Gone;
 
 impl Open {
     fn new(stream: Stream) -> Self {
-        let (batch, start) = (Batch::new(stream), Timestamp::default());
-        Self { batch, keys: Vec::new(), reached: None, ordered: true, start, reservation: None, since: Instant::now() }
+        let (batch, round) = (Batch::new(stream), Round::default());
+        Self { batch, marks: Vec::new(), reached: None, ordered: true, round, reservation: None, since: Instant::now() }
     }
 
     /// The event that was one too many begins the next batch.
     fn split_last(&mut self) -> Self {
-        let keys = self.keys.pop().into_iter().collect();
+        let marks = self.marks.pop().into_iter().collect();
         let batch = self.batch.split_last();
         Self {
             batch,
-            keys,
+            marks,
             reached: self.reached,
             ordered: self.ordered,
-            start: self.start,
+            round: self.round,
             reservation: None,
             since: Instant::now(),
         }
@@ -201,7 +201,7 @@ impl Open {
     /// Takes over from the page's bytes what the events need.
     fn hold(&mut self, page: &mut Reservation, copies: usize) {
         let have = self.reservation.as_ref().map_or(0, Reservation::bytes);
-        let need = (self.batch.held_bytes() + self.keys.capacity() * size_of::<(Timestamp, u64)>()) * copies;
+        let need = (self.batch.held_bytes() + self.marks.capacity() * size_of::<Mark>()) * copies;
         let more = page.split(need.saturating_sub(have));
         match &mut self.reservation {
             Some(mine) => mine.merge(more),
@@ -211,7 +211,7 @@ impl Open {
 
     fn into_parcel(self) -> Option<Parcel> {
         let watermark = self.reached.filter(|_| self.ordered);
-        let Self { batch, keys, start, reservation, .. } = self;
-        (!batch.is_empty()).then(|| Parcel { batch: Arc::new(batch), keys, watermark, start, reservation })
+        let Self { batch, marks, round, reservation, .. } = self;
+        (!batch.is_empty()).then(|| Parcel { batch: Arc::new(batch), marks, watermark, round, reservation })
     }
 }

@@ -15,7 +15,7 @@ use super::pull::PullEnd;
 use super::saver::Saver;
 use crate::record::Timestamp;
 use crate::sink::deliver::{Delivery, Halt, Settled};
-use crate::source::Checkpoint;
+use crate::source::{Checkpoint, Pass, Pull, Round};
 
 /// A lane whose sink has taken nothing for this long gives its bytes back and goes back to its checkpoint. When it comes
 /// to see whether the sink is there again, the first refusal is enough.
@@ -40,8 +40,10 @@ pub struct SendStage<'a> {
     pub delivery: &'a Arc<Delivery>,
     /// Batches sent beyond the acknowledged prefix.
     pub concurrency: usize,
-    /// `overlap` of the stream.
-    pub overlap: Duration,
+    /// What is pulled.
+    pub pull: &'a Pull,
+    /// The passes over the stream.
+    pub passes: Vec<Pass>,
     /// The sink refused for long; this session is to see whether it is there again.
     pub probing: bool,
     /// Paused while the sink refuses.
@@ -65,7 +67,7 @@ struct Flight {
 
 struct InFlight {
     number: u64,
-    start: Timestamp,
+    round: Round,
     watermark: Option<Timestamp>,
     /// Until it is delivered.
     open: Option<Open>,
@@ -132,8 +134,8 @@ impl SendStage<'_> {
         let (delivery, batch, progress) = (self.delivery.clone(), parcel.batch.clone(), settled.clone());
         let (random, stop) = (self.random.fork(), flight.stop.clone());
         flight.deliveries.spawn(async move { (number, delivery.deliver(&batch, &progress, random, &stop).await) });
-        let (start, watermark) = (parcel.start, parcel.watermark);
-        flight.batches.push_back(InFlight { number, start, watermark, open: Some(Open { parcel, settled }) });
+        let (round, watermark) = (parcel.round, parcel.watermark);
+        flight.batches.push_back(InFlight { number, round, watermark, open: Some(Open { parcel, settled }) });
     }
 
     /// A delivery ended: its events are remembered at once, the watermark moves when everything before them is settled.
@@ -152,7 +154,7 @@ impl SendStage<'_> {
         }
         while let Some(batch) = flight.batches.pop_front_if(|batch| batch.open.is_none()) {
             if let Some(watermark) = batch.watermark {
-                self.checkpoint.position.advance(watermark, batch.start, self.overlap);
+                self.checkpoint.position.advance(&self.passes, batch.round, watermark);
             }
         }
         self.report();
@@ -175,8 +177,8 @@ impl SendStage<'_> {
 
     fn remember(&mut self, open: &Open) {
         for index in open.settled.indices(true) {
-            if let Some((place, key)) = open.parcel.keys.get(index) {
-                self.checkpoint.position.take(*place, *key);
+            if let Some(mark) = open.parcel.marks.get(index) {
+                self.checkpoint.position.take(&self.passes, open.parcel.round, mark);
                 self.saver.events_settled();
             }
         }
@@ -184,8 +186,8 @@ impl SendStage<'_> {
 
     /// Everything that the poll showed is settled.
     fn finish(&mut self, end: &PullEnd) {
-        if let PullEnd::Complete(start) = end {
-            self.checkpoint.position.finish(*start, self.overlap);
+        if let PullEnd::Complete(round) = end {
+            self.checkpoint.position.finish(&self.passes, *round, self.pull.marker);
             self.saver.time_passed();
             self.report();
         }

@@ -1,17 +1,28 @@
 //! A lane's checkpoint as bytes: its position, and what it was made under.
 //!
-//! Layout, all numbers as LEB128 varints unless said otherwise (signed ones zigzag): version; console host and scope as
-//! length and UTF-8; `since` as configured, likewise; since as resolved; bound; watermark; 0 or 1 and the start of the last
-//! complete poll; number of seconds; per second: difference to the second before, number of keys, the first key, and the
-//! differences between the keys.
+//! Layout 2, all numbers as LEB128 varints unless said otherwise (signed ones zigzag): version; console host and scope as
+//! length and UTF-8; `since` as configured, likewise; since as resolved; where passes without a track begin; number of
+//! tracks. Per track: its pass's name as length and UTF-8; bound; watermark; 0 or 1 and the start of the last complete poll;
+//! 0 or 1 and the snapshot's time, events taken and stage; the keys. Then the contents: their number and, sorted by key,
+//! the difference to the key before and the hash in 8 bytes, little end first.
+//!
+//! Keys: number of seconds; per second: difference to the second before, number of keys, the first key, and the
+//! differences between the keys; then 0, or 1 and a version beside each key in 8 bytes, little end first.
+//!
+//! Layout 1 had the one track `main` instead of a list: bound; watermark; 0 or 1 and the start of the last complete poll;
+//! the keys without versions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
+use compact_str::CompactString;
+
+use super::position::MAIN;
+use super::track::Second;
+use super::{Position, Snapshot, Stage, Track};
 use crate::record::Timestamp;
 
-use super::Position;
-
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
 
 /// What a lane stores after each acknowledgement.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,30 +53,27 @@ pub enum CheckpointError {
 impl Checkpoint {
     /// As bytes.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(256 + self.position.key_count() * 9);
+        let Position { since, tracks, contents } = &self.position;
+        let mut out = Vec::with_capacity(256 + (self.position.key_count() + contents.len()) * 16);
         put(&mut out, VERSION);
         for text in [&self.host, &self.scope, &self.since] {
-            put(&mut out, text.len() as u64);
-            out.extend_from_slice(text.as_bytes());
+            put_text(&mut out, text);
         }
-        for time in [self.since_resolved, self.position.bound(), self.position.watermark()] {
-            put_signed(&mut out, time.micros());
+        put_time(&mut out, self.since_resolved);
+        put_time(&mut out, *since);
+        put(&mut out, tracks.len() as u64);
+        for (name, track) in tracks {
+            put_text(&mut out, name);
+            put_track(&mut out, track);
         }
-        put(&mut out, u64::from(self.position.complete().is_some()));
-        if let Some(complete) = self.position.complete() {
-            put_signed(&mut out, complete.micros());
-        }
-        put(&mut out, self.position.keys().count() as u64);
-        let mut previous_second = 0;
-        for (second, keys) in self.position.keys() {
-            put_signed(&mut out, second - previous_second);
-            previous_second = second;
-            put(&mut out, keys.len() as u64);
-            let mut previous_key = 0;
-            for key in keys {
-                put(&mut out, key - previous_key);
-                previous_key = *key;
-            }
+        let mut contents: Vec<_> = contents.iter().collect();
+        contents.sort_unstable();
+        put(&mut out, contents.len() as u64);
+        let mut previous = 0;
+        for (key, content) in contents {
+            put(&mut out, key - previous);
+            previous = *key;
+            out.extend_from_slice(&content.to_le_bytes());
         }
         out
     }
@@ -76,26 +84,63 @@ impl Checkpoint {
     /// When they are cut, altered, or of a newer layout.
     pub fn decode(bytes: &[u8]) -> Result<Self, CheckpointError> {
         let mut reader = Reader(bytes);
-        match reader.number()? {
-            VERSION => {}
+        let version = reader.number()?;
+        match version {
+            1 | VERSION => {}
             newer if newer > VERSION => return Err(CheckpointError::Newer(newer)),
             _ => return Err(CheckpointError::Damaged),
         }
         let (host, scope, since) = (reader.text()?, reader.text()?, reader.text()?);
-        let (since_resolved, bound, watermark) = (reader.time()?, reader.time()?, reader.time()?);
-        let complete = if reader.number()? == 0 { None } else { Some(reader.time()?) };
-        let keys = reader.keys()?;
+        let since_resolved = reader.time()?;
+        let position = if version == 1 {
+            let tracks = vec![(MAIN.into(), Arc::new(reader.track(false)?))];
+            Position { since: since_resolved, tracks, contents: Arc::default() }
+        } else {
+            reader.position()?
+        };
         if !reader.0.is_empty() {
             return Err(CheckpointError::Damaged);
         }
-        Ok(Self {
-            host,
-            scope,
-            since,
-            since_resolved,
-            position: Position::from_parts(bound, watermark, complete, keys),
-        })
+        Ok(Self { host, scope, since, since_resolved, position })
     }
+}
+
+fn put_track(out: &mut Vec<u8>, track: &Track) {
+    put_time(out, track.bound);
+    put_time(out, track.watermark);
+    put(out, u64::from(track.complete.is_some()));
+    if let Some(complete) = track.complete {
+        put_time(out, complete);
+    }
+    put(out, u64::from(track.snapshot.is_some()));
+    if let Some(Snapshot { time, taken, stage }) = track.snapshot {
+        put_time(out, time);
+        put(out, taken);
+        put(out, stage as u64);
+    }
+    put(out, track.seconds.len() as u64);
+    let mut previous_second = 0;
+    for (second, Second { keys, versions }) in &track.seconds {
+        put_signed(out, second - previous_second);
+        previous_second = *second;
+        put(out, keys.len() as u64);
+        let mut previous_key = 0;
+        for key in keys {
+            put(out, key - previous_key);
+            previous_key = *key;
+        }
+        put(out, u64::from(!versions.is_empty()));
+        versions.iter().for_each(|version| out.extend_from_slice(&version.to_le_bytes()));
+    }
+}
+
+fn put_text(out: &mut Vec<u8>, text: &str) {
+    put(out, text.len() as u64);
+    out.extend_from_slice(text.as_bytes());
+}
+
+fn put_time(out: &mut Vec<u8>, time: Timestamp) {
+    put_signed(out, time.micros());
 }
 
 fn put(out: &mut Vec<u8>, mut number: u64) {
@@ -146,18 +191,68 @@ impl Reader<'_> {
         String::from_utf8(text.to_vec()).map_err(|_| CheckpointError::Damaged)
     }
 
-    fn keys(&mut self) -> Result<BTreeMap<i64, Vec<u64>>, CheckpointError> {
+    fn flag(&mut self) -> Result<bool, CheckpointError> {
+        match self.number()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(CheckpointError::Damaged),
+        }
+    }
+
+    fn hash(&mut self) -> Result<u64, CheckpointError> {
+        let (bytes, rest) = self.0.split_first_chunk().ok_or(CheckpointError::Damaged)?;
+        self.0 = rest;
+        Ok(u64::from_le_bytes(*bytes))
+    }
+
+    fn position(&mut self) -> Result<Position, CheckpointError> {
+        let since = self.time()?;
+        let mut tracks = Vec::new();
+        for _ in 0..self.number()? {
+            let name = CompactString::from(self.text()?);
+            tracks.push((name, Arc::new(self.track(true)?)));
+        }
+        let mut contents = HashMap::new();
+        let mut key = 0_u64;
+        for _ in 0..self.number()? {
+            key = key.checked_add(self.number()?).ok_or(CheckpointError::Damaged)?;
+            contents.insert(key, self.hash()?);
+        }
+        Ok(Position { since, tracks, contents: Arc::new(contents) })
+    }
+
+    /// Of layout 2, or of layout 1, which knew neither snapshots nor versions.
+    fn track(&mut self, is_new: bool) -> Result<Track, CheckpointError> {
+        let (bound, watermark) = (self.time()?, self.time()?);
+        let complete = if self.flag()? { Some(self.time()?) } else { None };
+        let snapshot = if is_new && self.flag()? { Some(self.snapshot()?) } else { None };
+        Ok(Track { bound, watermark, complete, seconds: self.seconds(is_new)?, snapshot })
+    }
+
+    fn snapshot(&mut self) -> Result<Snapshot, CheckpointError> {
+        let (time, taken) = (self.time()?, self.number()?);
+        let stages = [Stage::Reading, Stage::Marking, Stage::Done];
+        let stage = usize::try_from(self.number()?).ok().and_then(|stage| stages.get(stage).copied());
+        Ok(Snapshot { time, taken, stage: stage.ok_or(CheckpointError::Damaged)? })
+    }
+
+    fn seconds(&mut self, is_new: bool) -> Result<BTreeMap<i64, Second>, CheckpointError> {
         let mut seconds = BTreeMap::new();
         let mut second = 0_i64;
         for _ in 0..self.number()? {
             second = second.checked_add(self.signed()?).ok_or(CheckpointError::Damaged)?;
-            let mut keys = Vec::new();
+            let mut records = Second::default();
             let mut key = 0_u64;
             for _ in 0..self.number()? {
                 key = key.checked_add(self.number()?).ok_or(CheckpointError::Damaged)?;
-                keys.push(key);
+                records.keys.push(key);
             }
-            seconds.insert(second, keys);
+            if is_new && self.flag()? {
+                for _ in 0..records.keys.len() {
+                    records.versions.push(self.hash()?);
+                }
+            }
+            seconds.insert(second, records);
         }
         Ok(seconds)
     }
@@ -169,22 +264,45 @@ mod tests {
 
     use proptest::prelude::*;
 
+    use super::super::{By, Keys, Mark, Pass, Round};
     use super::*;
 
+    fn start() -> Timestamp {
+        Timestamp::from_micros(1_700_000_000_000_000)
+    }
+
+    /// Two passes: the first remembers versions, the second the last version of each record.
     fn checkpoint(keys: &[(i64, u64)], complete: bool) -> Checkpoint {
-        let start = Timestamp::from_micros(1_700_000_000_000_000);
-        let mut position = Position::starting_at(start.minus(Duration::from_secs(86_400)));
+        let pass = |name: &str, keys| Pass {
+            name: name.into(),
+            sort_by: "",
+            time_filter: "",
+            by: By::Time,
+            every: Duration::from_secs(60),
+            reach: Duration::from_secs(86_400),
+            keys,
+            snapshot: false,
+        };
+        let mut passes = [pass(MAIN, Keys::Versions), pass("again", Keys::Latest), pass("all", Keys::Versions)];
+        passes[2].snapshot = true;
+        let since = start().minus(Duration::from_secs(86_400));
+        let mut position = Position::starting_at(since);
+        position.align(&passes);
         for (offset, key) in keys {
-            position.take(start.plus(Duration::from_micros(offset.unsigned_abs())), *key);
+            let time = start().plus(Duration::from_micros(offset.unsigned_abs()));
+            let (id, version, content) = (*key, key.rotate_left(7), Some(key ^ 77));
+            let mark = Mark { id, version, content, time, created: time };
+            position.take(&passes, Round { start: start(), ..Round::default() }, &mark);
         }
         if complete {
-            position.finish(start, Duration::from_secs(300));
+            position.finish(&passes, Round { start: start(), ..Round::default() }, false);
+            position.finish(&passes, Round { pass: 2, start: start(), snapshot: Some(start()) }, true);
         }
         Checkpoint {
             host: "usea1-acme.sentinelone.net".to_owned(),
             scope: "accounts=225494730938493804".to_owned(),
             since: "30d".to_owned(),
-            since_resolved: start.minus(Duration::from_secs(86_400)),
+            since_resolved: since,
             position,
         }
     }
@@ -200,7 +318,7 @@ mod tests {
         }
 
         #[test]
-        fn cut_bytes_are_refused(cut in 0..100_usize) {
+        fn cut_bytes_are_refused(cut in 0..200_usize) {
             let bytes = checkpoint(&[(1, 1), (2, u64::MAX)], true).encode();
             if cut < bytes.len() {
                 prop_assert_eq!(Checkpoint::decode(&bytes[..cut]), Err(CheckpointError::Damaged));
@@ -216,7 +334,33 @@ mod tests {
     #[test]
     fn a_newer_layout_is_refused() {
         let mut bytes = checkpoint(&[], false).encode();
-        bytes[0] = 2;
-        assert_eq!(Checkpoint::decode(&bytes), Err(CheckpointError::Newer(2)));
+        bytes[0] = 3;
+        assert_eq!(Checkpoint::decode(&bytes), Err(CheckpointError::Newer(3)));
+    }
+
+    /// What release 0.1 wrote: one track without a name. Worked out by hand from the layout.
+    #[test]
+    fn checkpoints_of_layout_1_are_read() {
+        let mut bytes = vec![1];
+        for text in ["h", "", "1d"] {
+            put_text(&mut bytes, text);
+        }
+        let (bound, complete) = (start().plus(Duration::from_secs(5)), start().plus(Duration::from_secs(305)));
+        for time in [start(), bound, complete] {
+            put_time(&mut bytes, time);
+        }
+        put(&mut bytes, 1);
+        put_time(&mut bytes, complete);
+        put(&mut bytes, 1);
+        put_signed(&mut bytes, 1_700_000_010);
+        for number in [2, 40, 2] {
+            put(&mut bytes, number);
+        }
+        let read = Checkpoint::decode(&bytes).unwrap();
+        let Position { since, tracks, contents } = &read.position;
+        assert_eq!((*since, tracks.len(), contents.len()), (start(), 1, 0));
+        assert_eq!((tracks[0].0.as_str(), tracks[0].1.bound(), tracks[0].1.complete()), (MAIN, bound, Some(complete)));
+        assert_eq!(tracks[0].1.keys().collect::<Vec<_>>(), [(1_700_000_010, &[40, 42][..])]);
+        assert_eq!(Checkpoint::decode(&read.encode()), Ok(read));
     }
 }

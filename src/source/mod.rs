@@ -1,11 +1,15 @@
-//! Pulling: streams, positions and their encoding, the polling stage.
+//! Pulling: streams, their passes, positions and their encoding, the polling stage.
 
 mod checkpoint;
+mod pass;
 mod poll;
 mod position;
 mod settings;
+mod track;
 
 pub use checkpoint::{Checkpoint, CheckpointError};
+pub use pass::{By, Keys, Mark, Pass, Round};
 pub use poll::{Page, Poll, Record};
-pub use position::Position;
+pub use position::{MAIN, Position};
 pub use settings::{Activities, Pull, Settings, Since, Threats};
+pub use track::{Known, Snapshot, Stage, Track};

@@ -4,6 +4,8 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::{By, Keys, MAIN, Pass};
+use crate::console::Endpoint;
 use crate::record::{Stream, Timestamp};
 use crate::settings::Period;
 
@@ -78,6 +80,8 @@ pub struct Pull {
     pub types: Vec<u32>,
     /// Also pull hidden activities.
     pub include_hidden: bool,
+    /// A complete snapshot is followed by an event that says so.
+    pub marker: bool,
 }
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -101,6 +105,28 @@ impl Settings {
     }
 }
 
+impl Pull {
+    /// A stream with nothing but defaults.
+    pub fn of(stream: Stream) -> Self {
+        pull(stream, None, None)
+    }
+
+    /// The passes over the stream, the one that brings what is new first.
+    pub fn passes(&self) -> Vec<Pass> {
+        let Endpoint { sort_by, time_filter, .. } = Endpoint::of(self.stream);
+        vec![Pass {
+            name: MAIN.into(),
+            sort_by,
+            time_filter,
+            by: By::Time,
+            every: self.interval,
+            reach: self.overlap,
+            keys: Keys::Versions,
+            snapshot: false,
+        }]
+    }
+}
+
 fn pull(stream: Stream, since: Option<Since>, overlap: Option<Period>) -> Pull {
     Pull {
         stream,
@@ -110,6 +136,7 @@ fn pull(stream: Stream, since: Option<Since>, overlap: Option<Period>) -> Pull {
         exclude_types: Vec::new(),
         types: Vec::new(),
         include_hidden: false,
+        marker: false,
     }
 }
 

@@ -88,11 +88,13 @@ pub enum LaneEnd {
     Drained,
     /// `once`: everything up to the start is delivered and stored.
     Complete,
+    /// Another process writes the lane's checkpoint now; this one wrote nothing more.
+    Superseded,
 }
 
 /// What follows a session.
 enum Next {
-    Drained,
+    End(LaneEnd),
     Rest(Duration),
     Poll,
     NotDue,
@@ -107,7 +109,9 @@ impl Lane {
             Some(checkpoint) => self.poll_for_ever(checkpoint, &stop).await,
             None => LaneEnd::Drained,
         };
-        meter.done();
+        if end != LaneEnd::Superseded {
+            meter.done();
+        }
         end
     }
 
@@ -126,7 +130,11 @@ impl Lane {
                 course.saver.flush(&course.checkpoint).await;
                 return LaneEnd::Complete;
             };
-            if stop.run_until_cancelled(course.rest_until(next_poll)).await.is_none() {
+            let rested = stop.run_until_cancelled(course.rest_until(next_poll)).await;
+            if course.saver.is_superseded() {
+                return LaneEnd::Superseded;
+            }
+            if rested.is_none() {
                 course.saver.flush(&course.checkpoint).await;
                 return LaneEnd::Drained;
             }
@@ -136,9 +144,9 @@ impl Lane {
                 self.delivery.meter.lane.give_back_open();
             }
             match self.after(end, &mut course.rests, stop).await {
-                Next::Drained => {
+                Next::End(end) => {
                     course.saver.flush(&course.checkpoint).await;
-                    return LaneEnd::Drained;
+                    return end;
                 }
                 Next::Rest(rest) => {
                     course.agenda.rest(rest);
@@ -201,7 +209,7 @@ impl Lane {
                 self.delivery.meter.sink_trouble(None);
                 if end == PullEnd::NotDue { Next::NotDue } else { Next::Poll }
             }
-            SendEnd::Settled(PullEnd::Stopped) => Next::Drained,
+            SendEnd::Settled(PullEnd::Stopped) => Next::End(LaneEnd::Drained),
             SendEnd::Settled(PullEnd::Refused(error)) => {
                 let window =
                     if matches!(error, ConsoleError::Unauthorized(_)) { AFTER_UNAUTHORIZED } else { AFTER_FORBIDDEN };
@@ -229,6 +237,7 @@ impl Lane {
                 self.delivery.meter.sink_trouble(Some(state));
                 Next::Rest(rests.sink.next(AFTER_HALT, &mut self.random))
             }
+            SendEnd::Superseded => Next::End(LaneEnd::Superseded),
             SendEnd::Broken => {
                 let reason = "an error of this program: a stage of the lane broke; it goes on from the checkpoint";
                 self.delivery.meter.sink_trouble(Some(LaneState::Stopped(reason.to_owned())));
@@ -282,14 +291,15 @@ impl Lane {
     }
 
     async fn try_open(&self) -> Result<Checkpoint, String> {
-        let stored = self.store.load(&self.id).await.map_err(|error| error.to_string())?;
+        let stored = self.store.claim(&self.id).await.map_err(|error| error.to_string())?;
         let (host, scope) = (self.client.host().to_owned(), self.client.scope());
         let LaneId { pipeline, stream, sink } = &self.id;
         let Some(bytes) = stored else {
             let since_resolved = resolve(self.pull.since, self.clock.now());
             let mut position = Position::starting_at(since_resolved);
             position.align(&self.pull.passes());
-            let checkpoint = Checkpoint { host, scope, since: self.since_text.clone(), since_resolved, position };
+            let checkpoint =
+                Checkpoint { host, scope, since: self.since_text.clone(), since_resolved, position, settled: 0 };
             self.store.save(&self.id, checkpoint.encode()).await.map_err(|error| error.to_string())?;
             info!(%pipeline, %stream, %sink, since = %since_resolved, "a new lane begins at `since`");
             return Ok(checkpoint);
@@ -322,9 +332,9 @@ fn resolve(since: Since, now: Timestamp) -> Timestamp {
 }
 
 impl Course {
-    /// Sleeps until the next poll, while checkpoints that are due are written.
+    /// Sleeps until the next poll, while checkpoints that are due are written; or until the lane is another process's.
     async fn rest_until(&mut self, next_poll: Instant) {
-        loop {
+        while !self.saver.is_superseded() {
             tokio::select! {
                 biased;
                 () = sleep_until(next_poll) => return,

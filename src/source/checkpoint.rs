@@ -1,15 +1,19 @@
 //! A lane's checkpoint as bytes: its position, and what it was made under.
 //!
 //! Layout 2, all numbers as LEB128 varints unless said otherwise (signed ones zigzag): version; console host and scope as
-//! length and UTF-8; `since` as configured, likewise; since as resolved; where passes without a track begin; number of
-//! tracks. Per track: its pass's name as length and UTF-8; bound; watermark; 0 or 1 and the start of the last complete poll;
-//! 0 or 1 and the snapshot's time, events taken and stage; the keys. Then the contents: their number and, sorted by key,
-//! the difference to the key before and the hash in 8 bytes, little end first.
+//! length and UTF-8; `since` as configured, likewise; since as resolved; number of sections; the sections, each as its number,
+//! its length and its bytes. A section that this release does not know was written by a newer one.
+//!
+//! | section | holds |
+//! | --- | --- |
+//! | 1 | number of records settled |
+//! | 2 | where passes without a track begin; number of tracks; per track: its pass's name as length and UTF-8; bound; watermark; 0 or 1 and the start of the last complete poll; 0 or 1 and the snapshot's time, events taken and stage; the keys |
+//! | 3 | contents: their number and, sorted by key, the difference to the key before and the hash in 8 bytes, little end first |
 //!
 //! Keys: number of seconds; per second: difference to the second before, number of keys, the first key, and the
 //! differences between the keys; then 0, or 1 and a version beside each key in 8 bytes, little end first.
 //!
-//! Layout 1 had the one track `main` instead of a list: bound; watermark; 0 or 1 and the start of the last complete poll;
+//! Layout 1 had one track, `main`, instead of sections: bound; watermark; 0 or 1 and the start of the last complete poll;
 //! the keys without versions.
 
 use std::collections::{BTreeMap, HashMap};
@@ -23,6 +27,10 @@ use super::{Position, Snapshot, Stage, Track};
 use crate::record::Timestamp;
 
 const VERSION: u64 = 2;
+/// Sections.
+const SETTLED: u64 = 1;
+const TRACKS: u64 = 2;
+const CONTENTS: u64 = 3;
 
 /// What a lane stores after each acknowledgement.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +45,8 @@ pub struct Checkpoint {
     pub since_resolved: Timestamp,
     /// How far the lane has come.
     pub position: Position,
+    /// Records that the sink has taken, or the dead letters, since the checkpoint was made; each counts once, over kills.
+    pub settled: u64,
 }
 
 /// The bytes are no checkpoint that this release understands.
@@ -48,6 +58,9 @@ pub enum CheckpointError {
     /// Written by a newer release.
     #[error("the checkpoint was written by a newer release (layout {0}, this one reads {VERSION}); use that release")]
     Newer(u64),
+    /// Holds a part that a newer release added.
+    #[error("the checkpoint was written by a newer release (part {0} is not known to this one); use that release")]
+    Unknown(u64),
 }
 
 impl Checkpoint {
@@ -60,20 +73,18 @@ impl Checkpoint {
             put_text(&mut out, text);
         }
         put_time(&mut out, self.since_resolved);
-        put_time(&mut out, *since);
-        put(&mut out, tracks.len() as u64);
-        for (name, track) in tracks {
-            put_text(&mut out, name);
-            put_track(&mut out, track);
-        }
-        let mut contents: Vec<_> = contents.iter().collect();
-        contents.sort_unstable();
-        put(&mut out, contents.len() as u64);
-        let mut previous = 0;
-        for (key, content) in contents {
-            put(&mut out, key - previous);
-            previous = *key;
-            out.extend_from_slice(&content.to_le_bytes());
+        put(&mut out, 2 + u64::from(!contents.is_empty()));
+        put_section(&mut out, SETTLED, |out| put(out, self.settled));
+        put_section(&mut out, TRACKS, |out| {
+            put_time(out, *since);
+            put(out, tracks.len() as u64);
+            for (name, track) in tracks {
+                put_text(out, name);
+                put_track(out, track);
+            }
+        });
+        if !contents.is_empty() {
+            put_section(&mut out, CONTENTS, |out| put_contents(out, contents));
         }
         out
     }
@@ -92,16 +103,35 @@ impl Checkpoint {
         }
         let (host, scope, since) = (reader.text()?, reader.text()?, reader.text()?);
         let since_resolved = reader.time()?;
-        let position = if version == 1 {
-            let tracks = vec![(MAIN.into(), Arc::new(reader.track(false)?))];
-            Position { since: since_resolved, tracks, contents: Arc::default() }
-        } else {
-            reader.position()?
-        };
-        if !reader.0.is_empty() {
-            return Err(CheckpointError::Damaged);
+        let (mut position, mut settled) = (Position::starting_at(since_resolved), 0);
+        if version == 1 {
+            position.tracks.push((MAIN.into(), Arc::new(reader.track(false)?)));
         }
-        Ok(Self { host, scope, since, since_resolved, position })
+        let sections = if version == 1 { 0 } else { reader.number()? };
+        for _ in 0..sections {
+            let (section, mut content) = (reader.number()?, Reader(reader.bytes()?));
+            match section {
+                SETTLED => settled = content.number()?,
+                TRACKS => (position.since, position.tracks) = (content.time()?, content.tracks()?),
+                CONTENTS => position.contents = Arc::new(content.contents()?),
+                unknown => return Err(CheckpointError::Unknown(unknown)),
+            }
+            content.end()?;
+        }
+        reader.end()?;
+        Ok(Self { host, scope, since, since_resolved, position, settled })
+    }
+}
+
+fn put_contents(out: &mut Vec<u8>, contents: &HashMap<u64, u64>) {
+    let mut contents: Vec<_> = contents.iter().collect();
+    contents.sort_unstable();
+    put(out, contents.len() as u64);
+    let mut previous = 0;
+    for (key, content) in contents {
+        put(out, key - previous);
+        previous = *key;
+        out.extend_from_slice(&content.to_le_bytes());
     }
 }
 
@@ -134,6 +164,14 @@ fn put_track(out: &mut Vec<u8>, track: &Track) {
     }
 }
 
+fn put_section(out: &mut Vec<u8>, number: u64, write: impl FnOnce(&mut Vec<u8>)) {
+    let mut content = Vec::new();
+    write(&mut content);
+    put(out, number);
+    put(out, content.len() as u64);
+    out.extend_from_slice(&content);
+}
+
 fn put_text(out: &mut Vec<u8>, text: &str) {
     put(out, text.len() as u64);
     out.extend_from_slice(text.as_bytes());
@@ -157,7 +195,19 @@ fn put_signed(out: &mut Vec<u8>, number: i64) {
 
 struct Reader<'a>(&'a [u8]);
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    /// A length, and so many bytes.
+    fn bytes(&mut self) -> Result<&'a [u8], CheckpointError> {
+        let length = usize::try_from(self.number()?).map_err(|_| CheckpointError::Damaged)?;
+        let (bytes, rest) = self.0.split_at_checked(length).ok_or(CheckpointError::Damaged)?;
+        self.0 = rest;
+        Ok(bytes)
+    }
+
+    fn end(&self) -> Result<(), CheckpointError> {
+        if self.0.is_empty() { Ok(()) } else { Err(CheckpointError::Damaged) }
+    }
+
     fn number(&mut self) -> Result<u64, CheckpointError> {
         let mut number = 0_u64;
         for shift in (0..64).step_by(7) {
@@ -185,10 +235,7 @@ impl Reader<'_> {
     }
 
     fn text(&mut self) -> Result<String, CheckpointError> {
-        let length = usize::try_from(self.number()?).map_err(|_| CheckpointError::Damaged)?;
-        let (text, rest) = self.0.split_at_checked(length).ok_or(CheckpointError::Damaged)?;
-        self.0 = rest;
-        String::from_utf8(text.to_vec()).map_err(|_| CheckpointError::Damaged)
+        String::from_utf8(self.bytes()?.to_vec()).map_err(|_| CheckpointError::Damaged)
     }
 
     fn flag(&mut self) -> Result<bool, CheckpointError> {
@@ -205,20 +252,23 @@ impl Reader<'_> {
         Ok(u64::from_le_bytes(*bytes))
     }
 
-    fn position(&mut self) -> Result<Position, CheckpointError> {
-        let since = self.time()?;
+    fn tracks(&mut self) -> Result<Vec<(CompactString, Arc<Track>)>, CheckpointError> {
         let mut tracks = Vec::new();
         for _ in 0..self.number()? {
             let name = CompactString::from(self.text()?);
             tracks.push((name, Arc::new(self.track(true)?)));
         }
+        Ok(tracks)
+    }
+
+    fn contents(&mut self) -> Result<HashMap<u64, u64>, CheckpointError> {
         let mut contents = HashMap::new();
         let mut key = 0_u64;
         for _ in 0..self.number()? {
             key = key.checked_add(self.number()?).ok_or(CheckpointError::Damaged)?;
             contents.insert(key, self.hash()?);
         }
-        Ok(Position { since, tracks, contents: Arc::new(contents) })
+        Ok(contents)
     }
 
     /// Of layout 2, or of layout 1, which knew neither snapshots nor versions.
@@ -277,7 +327,7 @@ mod tests {
             name: name.into(),
             sort_by: "",
             time_filter: "",
-            by: By::Time,
+            by: By::Order,
             every: Duration::from_secs(60),
             reach: Duration::from_secs(86_400),
             keys,
@@ -304,6 +354,7 @@ mod tests {
             since: "30d".to_owned(),
             since_resolved: since,
             position,
+            settled: keys.len() as u64,
         }
     }
 
@@ -333,7 +384,9 @@ mod tests {
 
     #[test]
     fn a_newer_layout_is_refused() {
-        let mut bytes = checkpoint(&[], false).encode();
+        let mut bytes = vec![2, 0, 0, 0, 0, 1];
+        put_section(&mut bytes, 77, |out| out.extend_from_slice(b"news"));
+        assert_eq!(Checkpoint::decode(&bytes), Err(CheckpointError::Unknown(77)));
         bytes[0] = 3;
         assert_eq!(Checkpoint::decode(&bytes), Err(CheckpointError::Newer(3)));
     }

@@ -6,10 +6,12 @@ mod poll;
 mod position;
 mod settings;
 mod track;
+mod window;
 
 pub use checkpoint::{Checkpoint, CheckpointError};
-pub use pass::{By, Keys, Mark, Pass, Round};
+pub use pass::{Keys, Mark, Pass, Round};
 pub use poll::{Page, Poll, Record};
 pub use position::{MAIN, Position};
 pub use settings::{Activities, Pull, Settings, Since, Threats};
 pub use track::{Known, Snapshot, Stage, Track};
+pub use window::{By, Window};

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use compact_str::CompactString;
 
+use super::By;
 use crate::record::Timestamp;
 
 /// One way in which a stream is read. The first pass of a stream is the one that brings what is new; others come back for
@@ -24,15 +25,6 @@ pub struct Pass {
     pub keys: Keys,
     /// Each poll is a full inventory under a time of its own.
     pub snapshot: bool,
-}
-
-/// Which time of a record a pass is ordered by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum By {
-    /// The stream's own order.
-    Time,
-    /// When the source made the record.
-    Created,
 }
 
 /// What a pass remembers of the records that were taken.
@@ -74,8 +66,8 @@ impl Pass {
     /// Where a record stands in this pass.
     pub fn place(&self, mark: &Mark) -> Timestamp {
         match self.by {
-            By::Time => mark.time,
-            By::Created => mark.created,
+            By::Order => mark.time,
+            By::Creation => mark.created,
         }
     }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use compact_str::{CompactString, ToCompactString};
 
+use super::window::comma_list;
 use super::{By, Keys, Known, Mark, Pass, Position, Pull, Round, Track};
 use crate::console::{Client, ConsoleError, Endpoint, Turn};
 use crate::record::{self, Facts, Identity, Stream, Timestamp, facts, parse_page};
@@ -94,8 +95,8 @@ pub struct Record {
     pub time: Option<Timestamp>,
     /// What the position remembers.
     pub mark: Mark,
-    /// Where it stands in the order of its pass, where it has a time.
-    pub place: Option<Timestamp>,
+    /// Its time in the order of the poll.
+    pub order: Option<Timestamp>,
 }
 
 impl Poll {
@@ -112,7 +113,9 @@ impl Poll {
         let passes = pull.passes();
         position.align(&passes);
         let snapshot = match passes.get(pass)? {
-            pass_settings if pass_settings.snapshot => Some(position.next_snapshot(pass, start, pass_settings.every)?),
+            pass_settings if pass_settings.snapshot => {
+                Some(position.next_snapshot(pass, start, pass_settings.every)?)
+            }
             _ => None,
         };
         let round = Round { pass, start, snapshot };
@@ -240,12 +243,7 @@ impl Poll {
         let (from, to) = (self.walk.from.to_string(), self.round.start.to_string());
         let types = comma_list(&self.pull.types);
         query.extend([(from_name.as_str(), from.as_str()), (to_name.as_str(), to.as_str())]);
-        if !types.is_empty() {
-            query.push(("activityTypes", &types));
-        }
-        if self.pull.include_hidden {
-            query.push(("includeHidden", "true"));
-        }
+        self.pull.narrow(&types, &mut query);
         self.client.list(turn, self.endpoint.path, &query, max_bytes, Some(&self.meter)).await
     }
 
@@ -259,8 +257,8 @@ impl Poll {
         for bytes in shown {
             let mut facts = facts(self.pull.stream, bytes);
             let time = match pass.by {
-                By::Time => facts.time,
-                By::Created => facts.created,
+                By::Order => facts.time,
+                By::Creation => facts.created,
             };
             if let Some(time) = time {
                 // The console compares, and may sort, at about 10 ms.
@@ -275,7 +273,8 @@ impl Poll {
             if self.walk.shown.len() < MANY_KEYS {
                 self.walk.shown.insert(mark.version);
             }
-            if facts.activity_type.is_some_and(|kind| self.pull.exclude_types.binary_search(&kind).is_ok()) {
+            let excluded = facts.activity_type.is_some_and(|kind| self.pull.exclude_types.binary_search(&kind).is_ok());
+            if excluded || self.pull.window.is_some_and(|window| !window.holds(time)) {
                 filtered += 1;
                 continue;
             }
@@ -307,7 +306,7 @@ impl Poll {
             let offset = bytes.as_ptr() as usize - begin;
             let id = facts.record_id(bytes).to_compact_string();
             let range = offset..offset + bytes.len();
-            records.push(Record { range, id, identity, time: facts.time, mark, place: time });
+            records.push(Record { range, id, identity, time: facts.time, mark, order: time });
         }
         self.meter.lane.pulled.fetch_add(shown.len() as u64, Ordering::Relaxed);
         self.meter.lane.drop_events(DropReason::Duplicate, duplicates);
@@ -371,8 +370,4 @@ fn hash(cursor: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     cursor.hash(&mut hasher);
     hasher.finish()
-}
-
-fn comma_list(types: &[u32]) -> String {
-    types.iter().map(u32::to_string).collect::<Vec<_>>().join(",")
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{By, Keys, MAIN, Pass};
+use super::{Keys, MAIN, Pass, Window};
 use crate::console::Endpoint;
 use crate::record::{Stream, Timestamp};
 use crate::settings::Period;
@@ -80,6 +80,8 @@ pub struct Pull {
     pub types: Vec<u32>,
     /// Also pull hidden activities.
     pub include_hidden: bool,
+    /// Pulled once instead of polled for ever.
+    pub window: Option<Window>,
     /// A complete snapshot is followed by an event that says so.
     pub marker: bool,
 }
@@ -113,12 +115,12 @@ impl Pull {
 
     /// The passes over the stream, the one that brings what is new first.
     pub fn passes(&self) -> Vec<Pass> {
-        let Endpoint { sort_by, time_filter, .. } = Endpoint::of(self.stream);
+        let Endpoint { sort_by, time_filter, .. } = self.endpoint();
         vec![Pass {
             name: MAIN.into(),
             sort_by,
             time_filter,
-            by: By::Time,
+            by: self.by(),
             every: self.interval,
             reach: self.overlap,
             keys: Keys::Versions,
@@ -136,6 +138,7 @@ fn pull(stream: Stream, since: Option<Since>, overlap: Option<Period>) -> Pull {
         exclude_types: Vec::new(),
         types: Vec::new(),
         include_hidden: false,
+        window: None,
         marker: false,
     }
 }

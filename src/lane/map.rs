@@ -11,7 +11,7 @@ use super::pull::{PullEnd, Pulled};
 use super::{LaneBudget, Reservation};
 use crate::record::{Stream, Timestamp};
 use crate::sink::{Batch, Limits};
-use crate::source::{Mark, Page, Record, Round};
+use crate::source::{Dropped, Mark, Page, Record, Round};
 use crate::telemetry::Meter;
 use crate::transform::Mapper;
 
@@ -29,8 +29,10 @@ pub enum Mapped {
 pub struct Parcel {
     /// The events.
     pub batch: Arc<Batch>,
-    /// For each event, what the position remembers of it.
+    /// For each event, what the position and the ledger remember of it.
     pub marks: Vec<Mark>,
+    /// What is not delivered and yet accounted for.
+    pub dropped: Vec<Dropped>,
     /// Everything up to here was read, when the batches before this one are settled too; none where the order of the
     /// console's answers cannot be relied on.
     pub watermark: Option<Timestamp>,
@@ -63,7 +65,8 @@ pub struct MapStage {
 struct Open {
     batch: Batch,
     marks: Vec<Mark>,
-    /// Place of the newest record in it.
+    dropped: Vec<Dropped>,
+    /// Time of the newest record in it.
     reached: Option<Timestamp>,
     ordered: bool,
     round: Round,
@@ -103,11 +106,13 @@ impl MapStage {
 
     async fn page(
         &mut self,
-        page: Page,
+        mut page: Page,
         mut reservation: Reservation,
         open: &mut Open,
         parcels: &mpsc::Sender<Mapped>,
     ) -> Result<(), Gone> {
+        open.round = page.round;
+        open.dropped.append(&mut page.dropped);
         for record in &page.records {
             open.ordered &= page.ordered;
             open.round = page.round;
@@ -128,7 +133,8 @@ impl MapStage {
         // Before its sink has taken something, and when the batch takes up most of what the lane may hold, the source can
         // ask for nothing more until this is sent: waiting for the batch to fill would be in vain.
         let crowded = open.reservation.as_ref().is_some_and(|held| held.bytes() > self.budget.share() / 2);
-        if crowded || !self.budget.is_proven() {
+        // What is not delivered waits for nothing.
+        if crowded || !self.budget.is_proven() || open.batch.is_empty() {
             self.hand_on(open, parcels).await?;
         }
         Ok(())
@@ -179,8 +185,16 @@ struct Gone;
 
 impl Open {
     fn new(stream: Stream) -> Self {
-        let (batch, round) = (Batch::new(stream), Round::default());
-        Self { batch, marks: Vec::new(), reached: None, ordered: true, round, reservation: None, since: Instant::now() }
+        Self {
+            batch: Batch::new(stream),
+            marks: Vec::new(),
+            dropped: Vec::new(),
+            reached: None,
+            ordered: true,
+            round: Round::default(),
+            reservation: None,
+            since: Instant::now(),
+        }
     }
 
     /// The event that was one too many begins the next batch.
@@ -190,6 +204,7 @@ impl Open {
         Self {
             batch,
             marks,
+            dropped: Vec::new(),
             reached: self.reached,
             ordered: self.ordered,
             round: self.round,
@@ -211,7 +226,8 @@ impl Open {
 
     fn into_parcel(self) -> Option<Parcel> {
         let watermark = self.reached.filter(|_| self.ordered);
-        let Self { batch, marks, round, reservation, .. } = self;
-        (!batch.is_empty()).then(|| Parcel { batch: Arc::new(batch), marks, watermark, round, reservation })
+        let Self { batch, marks, dropped, round, reservation, .. } = self;
+        let is_empty = batch.is_empty() && dropped.is_empty();
+        (!is_empty).then(|| Parcel { batch: Arc::new(batch), marks, dropped, watermark, round, reservation })
     }
 }

@@ -13,9 +13,11 @@ use super::LaneBudget;
 use super::map::{Mapped, Parcel};
 use super::pull::PullEnd;
 use super::saver::Saver;
+use super::standing::{Settling, Standing};
 use crate::record::Timestamp;
 use crate::sink::deliver::{Delivery, Halt, Settled};
-use crate::source::{Checkpoint, Pass, Pull, Round};
+use crate::source::{Pass, Pull, Round};
+use crate::state::LaneId;
 
 /// A lane whose sink has taken nothing for this long gives its bytes back and goes back to its checkpoint. When it comes
 /// to see whether the sink is there again, the first refusal is enough.
@@ -38,6 +40,8 @@ pub enum SendEnd {
 
 /// The sink stage of one lane.
 pub struct SendStage<'a> {
+    /// The lane.
+    pub lane: &'a LaneId,
     /// Delivers batches.
     pub delivery: &'a Arc<Delivery>,
     /// Batches sent beyond the acknowledged prefix.
@@ -51,7 +55,7 @@ pub struct SendStage<'a> {
     /// Paused while the sink refuses.
     pub budget: &'a LaneBudget,
     /// What is stored when events are settled.
-    pub checkpoint: &'a mut Checkpoint,
+    pub standing: &'a mut Standing,
     /// Stores it.
     pub saver: &'a mut Saver,
     /// Decides over waits.
@@ -115,7 +119,7 @@ impl SendStage<'_> {
                         break SendEnd::Halted(halt);
                     }
                 }
-                () = self.saver.work(self.checkpoint) => {}
+                () = self.saver.work(self.standing) => {}
                 _ = health.changed() => {}
                 () = sleep_until(give_up_at.unwrap_or_else(Instant::now)), if give_up_at.is_some() => {
                     break SendEnd::Refusing;
@@ -133,6 +137,15 @@ impl SendStage<'_> {
     }
 
     fn launch(&mut self, parcel: Parcel, flight: &mut Flight) {
+        let (now, lane, passes) = (self.delivery.clock.now(), self.lane, &self.passes);
+        let settling = Settling { lane, passes, round: parcel.round, now };
+        for dropped in &parcel.dropped {
+            self.standing.settle(&settling, &dropped.mark, dropped.identity, &dropped.id);
+            self.saver.time_passed();
+        }
+        if parcel.batch.is_empty() {
+            return;
+        }
         let number = flight.next;
         flight.next += 1;
         let settled = Arc::new(Settled::none_of(parcel.batch.len()));
@@ -159,7 +172,7 @@ impl SendStage<'_> {
         }
         while let Some(batch) = flight.batches.pop_front_if(|batch| batch.open.is_none()) {
             if let Some(watermark) = batch.watermark {
-                self.checkpoint.position.advance(&self.passes, batch.round, watermark);
+                self.standing.checkpoint.position.advance(&self.passes, batch.round, watermark);
             }
         }
         self.report();
@@ -181,10 +194,12 @@ impl SendStage<'_> {
     }
 
     fn remember(&mut self, open: &Open) {
+        let (now, lane, passes) = (self.delivery.clock.now(), self.lane, &self.passes);
+        let settling = Settling { lane, passes, round: open.parcel.round, now };
         for index in open.settled.indices(true) {
-            if let Some(mark) = open.parcel.marks.get(index) {
-                self.checkpoint.position.take(&self.passes, open.parcel.round, mark);
-                self.checkpoint.settled += 1;
+            if let (Some(mark), Some(event)) = (open.parcel.marks.get(index), open.parcel.batch.event(index)) {
+                self.standing.settle(&settling, mark, event.identity, event.record_id);
+                self.standing.checkpoint.settled += 1;
                 self.saver.events_settled();
             }
         }
@@ -193,13 +208,13 @@ impl SendStage<'_> {
     /// Everything that the poll showed is settled.
     fn finish(&mut self, end: &PullEnd) {
         if let PullEnd::Complete(round) = end {
-            self.checkpoint.position.finish(&self.passes, *round, self.pull.marker);
+            self.standing.checkpoint.position.finish(&self.passes, *round, self.pull.marker);
             self.saver.time_passed();
             self.report();
         }
     }
 
     fn report(&self) {
-        self.delivery.meter.lane.set_complete_until(self.checkpoint.position.complete_until());
+        self.delivery.meter.lane.set_complete_until(self.standing.checkpoint.position.complete_until());
     }
 }

@@ -25,6 +25,7 @@ use super::position::MAIN;
 use super::track::Second;
 use super::{Position, Snapshot, Stage, Track};
 use crate::record::Timestamp;
+use crate::record::varint::{Malformed, Reader, put, put_bytes, put_signed};
 
 const VERSION: u64 = 2;
 /// Sections.
@@ -70,7 +71,7 @@ impl Checkpoint {
         let mut out = Vec::with_capacity(256 + (self.position.key_count() + contents.len()) * 16);
         put(&mut out, VERSION);
         for text in [&self.host, &self.scope, &self.since] {
-            put_text(&mut out, text);
+            put_bytes(&mut out, text.as_bytes());
         }
         put_time(&mut out, self.since_resolved);
         put(&mut out, 2 + u64::from(!contents.is_empty()));
@@ -79,7 +80,7 @@ impl Checkpoint {
             put_time(out, *since);
             put(out, tracks.len() as u64);
             for (name, track) in tracks {
-                put_text(out, name);
+                put_bytes(out, name.as_bytes());
                 put_track(out, track);
             }
         });
@@ -102,23 +103,23 @@ impl Checkpoint {
             _ => return Err(CheckpointError::Damaged),
         }
         let (host, scope, since) = (reader.text()?, reader.text()?, reader.text()?);
-        let since_resolved = reader.time()?;
+        let since_resolved = time(&mut reader)?;
         let (mut position, mut settled) = (Position::starting_at(since_resolved), 0);
         if version == 1 {
-            position.tracks.push((MAIN.into(), Arc::new(reader.track(false)?)));
+            position.tracks.push((MAIN.into(), Arc::new(track(&mut reader, false)?)));
         }
         let sections = if version == 1 { 0 } else { reader.number()? };
         for _ in 0..sections {
             let (section, mut content) = (reader.number()?, Reader(reader.bytes()?));
             match section {
                 SETTLED => settled = content.number()?,
-                TRACKS => (position.since, position.tracks) = (content.time()?, content.tracks()?),
-                CONTENTS => position.contents = Arc::new(content.contents()?),
+                TRACKS => (position.since, position.tracks) = (time(&mut content)?, tracks(&mut content)?),
+                CONTENTS => position.contents = Arc::new(contents(&mut content)?),
                 unknown => return Err(CheckpointError::Unknown(unknown)),
             }
-            content.end()?;
+            end(&content)?;
         }
-        reader.end()?;
+        end(&reader)?;
         Ok(Self { host, scope, since, since_resolved, position, settled })
     }
 }
@@ -168,143 +169,91 @@ fn put_section(out: &mut Vec<u8>, number: u64, write: impl FnOnce(&mut Vec<u8>))
     let mut content = Vec::new();
     write(&mut content);
     put(out, number);
-    put(out, content.len() as u64);
-    out.extend_from_slice(&content);
-}
-
-fn put_text(out: &mut Vec<u8>, text: &str) {
-    put(out, text.len() as u64);
-    out.extend_from_slice(text.as_bytes());
+    put_bytes(out, &content);
 }
 
 fn put_time(out: &mut Vec<u8>, time: Timestamp) {
     put_signed(out, time.micros());
 }
 
-fn put(out: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        out.push((number & 0x7f) as u8 | 0x80);
-        number >>= 7;
-    }
-    out.push(number as u8);
+fn end(reader: &Reader<'_>) -> Result<(), Malformed> {
+    if reader.0.is_empty() { Ok(()) } else { Err(Malformed) }
 }
 
-fn put_signed(out: &mut Vec<u8>, number: i64) {
-    put(out, ((number << 1) ^ (number >> 63)) as u64);
+fn flag(reader: &mut Reader<'_>) -> Result<bool, Malformed> {
+    match reader.number()? {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(Malformed),
+    }
 }
 
-struct Reader<'a>(&'a [u8]);
+fn time(reader: &mut Reader<'_>) -> Result<Timestamp, Malformed> {
+    reader.signed().map(Timestamp::from_micros)
+}
 
-impl<'a> Reader<'a> {
-    /// A length, and so many bytes.
-    fn bytes(&mut self) -> Result<&'a [u8], CheckpointError> {
-        let length = usize::try_from(self.number()?).map_err(|_| CheckpointError::Damaged)?;
-        let (bytes, rest) = self.0.split_at_checked(length).ok_or(CheckpointError::Damaged)?;
-        self.0 = rest;
-        Ok(bytes)
+fn hash(reader: &mut Reader<'_>) -> Result<u64, Malformed> {
+    reader.array().map(|bytes| u64::from_le_bytes(*bytes))
+}
+
+fn tracks(reader: &mut Reader<'_>) -> Result<Vec<(CompactString, Arc<Track>)>, Malformed> {
+    let mut tracks = Vec::new();
+    for _ in 0..reader.number()? {
+        let name = CompactString::from(reader.text()?);
+        tracks.push((name, Arc::new(track(reader, true)?)));
     }
+    Ok(tracks)
+}
 
-    fn end(&self) -> Result<(), CheckpointError> {
-        if self.0.is_empty() { Ok(()) } else { Err(CheckpointError::Damaged) }
+fn contents(reader: &mut Reader<'_>) -> Result<HashMap<u64, u64>, Malformed> {
+    let mut contents = HashMap::new();
+    let mut key = 0_u64;
+    for _ in 0..reader.number()? {
+        key = key.checked_add(reader.number()?).ok_or(Malformed)?;
+        contents.insert(key, hash(reader)?);
     }
+    Ok(contents)
+}
 
-    fn number(&mut self) -> Result<u64, CheckpointError> {
-        let mut number = 0_u64;
-        for shift in (0..64).step_by(7) {
-            let (byte, rest) = self.0.split_first().ok_or(CheckpointError::Damaged)?;
-            self.0 = rest;
-            let bits = u64::from(byte & 0x7f);
-            if bits << shift >> shift != bits {
-                return Err(CheckpointError::Damaged);
-            }
-            number |= bits << shift;
-            if byte & 0x80 == 0 {
-                return Ok(number);
-            }
-        }
-        Err(CheckpointError::Damaged)
-    }
+/// Of layout 2, or of layout 1, which knew neither snapshots nor versions.
+fn track(reader: &mut Reader<'_>, is_new: bool) -> Result<Track, Malformed> {
+    let (bound, watermark) = (time(reader)?, time(reader)?);
+    let complete = if flag(reader)? { Some(time(reader)?) } else { None };
+    let snapshot = if is_new && flag(reader)? { Some(snapshot(reader)?) } else { None };
+    Ok(Track { bound, watermark, complete, seconds: seconds(reader, is_new)?, snapshot })
+}
 
-    fn signed(&mut self) -> Result<i64, CheckpointError> {
-        let number = self.number()?;
-        Ok((number >> 1) as i64 ^ -((number & 1) as i64))
-    }
+fn snapshot(reader: &mut Reader<'_>) -> Result<Snapshot, Malformed> {
+    let (time, taken) = (time(reader)?, reader.number()?);
+    let stages = [Stage::Reading, Stage::Marking, Stage::Done];
+    let stage = usize::try_from(reader.number()?).ok().and_then(|stage| stages.get(stage).copied());
+    Ok(Snapshot { time, taken, stage: stage.ok_or(Malformed)? })
+}
 
-    fn time(&mut self) -> Result<Timestamp, CheckpointError> {
-        self.signed().map(Timestamp::from_micros)
-    }
-
-    fn text(&mut self) -> Result<String, CheckpointError> {
-        String::from_utf8(self.bytes()?.to_vec()).map_err(|_| CheckpointError::Damaged)
-    }
-
-    fn flag(&mut self) -> Result<bool, CheckpointError> {
-        match self.number()? {
-            0 => Ok(false),
-            1 => Ok(true),
-            _ => Err(CheckpointError::Damaged),
-        }
-    }
-
-    fn hash(&mut self) -> Result<u64, CheckpointError> {
-        let (bytes, rest) = self.0.split_first_chunk().ok_or(CheckpointError::Damaged)?;
-        self.0 = rest;
-        Ok(u64::from_le_bytes(*bytes))
-    }
-
-    fn tracks(&mut self) -> Result<Vec<(CompactString, Arc<Track>)>, CheckpointError> {
-        let mut tracks = Vec::new();
-        for _ in 0..self.number()? {
-            let name = CompactString::from(self.text()?);
-            tracks.push((name, Arc::new(self.track(true)?)));
-        }
-        Ok(tracks)
-    }
-
-    fn contents(&mut self) -> Result<HashMap<u64, u64>, CheckpointError> {
-        let mut contents = HashMap::new();
+fn seconds(reader: &mut Reader<'_>, is_new: bool) -> Result<BTreeMap<i64, Second>, Malformed> {
+    let mut seconds = BTreeMap::new();
+    let mut second = 0_i64;
+    for _ in 0..reader.number()? {
+        second = second.checked_add(reader.signed()?).ok_or(Malformed)?;
+        let mut records = Second::default();
         let mut key = 0_u64;
-        for _ in 0..self.number()? {
-            key = key.checked_add(self.number()?).ok_or(CheckpointError::Damaged)?;
-            contents.insert(key, self.hash()?);
+        for _ in 0..reader.number()? {
+            key = key.checked_add(reader.number()?).ok_or(Malformed)?;
+            records.keys.push(key);
         }
-        Ok(contents)
-    }
-
-    /// Of layout 2, or of layout 1, which knew neither snapshots nor versions.
-    fn track(&mut self, is_new: bool) -> Result<Track, CheckpointError> {
-        let (bound, watermark) = (self.time()?, self.time()?);
-        let complete = if self.flag()? { Some(self.time()?) } else { None };
-        let snapshot = if is_new && self.flag()? { Some(self.snapshot()?) } else { None };
-        Ok(Track { bound, watermark, complete, seconds: self.seconds(is_new)?, snapshot })
-    }
-
-    fn snapshot(&mut self) -> Result<Snapshot, CheckpointError> {
-        let (time, taken) = (self.time()?, self.number()?);
-        let stages = [Stage::Reading, Stage::Marking, Stage::Done];
-        let stage = usize::try_from(self.number()?).ok().and_then(|stage| stages.get(stage).copied());
-        Ok(Snapshot { time, taken, stage: stage.ok_or(CheckpointError::Damaged)? })
-    }
-
-    fn seconds(&mut self, is_new: bool) -> Result<BTreeMap<i64, Second>, CheckpointError> {
-        let mut seconds = BTreeMap::new();
-        let mut second = 0_i64;
-        for _ in 0..self.number()? {
-            second = second.checked_add(self.signed()?).ok_or(CheckpointError::Damaged)?;
-            let mut records = Second::default();
-            let mut key = 0_u64;
-            for _ in 0..self.number()? {
-                key = key.checked_add(self.number()?).ok_or(CheckpointError::Damaged)?;
-                records.keys.push(key);
+        if is_new && flag(reader)? {
+            for _ in 0..records.keys.len() {
+                records.versions.push(hash(reader)?);
             }
-            if is_new && self.flag()? {
-                for _ in 0..records.keys.len() {
-                    records.versions.push(self.hash()?);
-                }
-            }
-            seconds.insert(second, records);
         }
-        Ok(seconds)
+        seconds.insert(second, records);
+    }
+    Ok(seconds)
+}
+
+impl From<Malformed> for CheckpointError {
+    fn from(_: Malformed) -> Self {
+        Self::Damaged
     }
 }
 
@@ -341,7 +290,7 @@ mod tests {
         for (offset, key) in keys {
             let time = start().plus(Duration::from_micros(offset.unsigned_abs()));
             let (id, version, content) = (*key, key.rotate_left(7), Some(key ^ 77));
-            let mark = Mark { id, version, content, time, created: time };
+            let mark = Mark { id, version, content, time, created: Some(time) };
             position.take(&passes, Round { start: start(), ..Round::default() }, &mark);
         }
         if complete {
@@ -396,7 +345,7 @@ mod tests {
     fn checkpoints_of_layout_1_are_read() {
         let mut bytes = vec![1];
         for text in ["h", "", "1d"] {
-            put_text(&mut bytes, text);
+            put_bytes(&mut bytes, text.as_bytes());
         }
         let (bound, complete) = (start().plus(Duration::from_secs(5)), start().plus(Duration::from_secs(305)));
         for time in [start(), bound, complete] {

@@ -10,7 +10,7 @@ mod window;
 
 pub use checkpoint::{Checkpoint, CheckpointError};
 pub use pass::{Keys, Mark, Pass, Round};
-pub use poll::{Page, Poll, Record};
+pub use poll::{Dropped, Page, Poll, Record};
 pub use position::{MAIN, Position};
 pub use settings::{Activities, Pull, Settings, Since, Threats};
 pub use track::{Known, Snapshot, Stage, Track};

@@ -47,7 +47,7 @@ pub struct Round {
     pub snapshot: Option<Timestamp>,
 }
 
-/// What a position remembers of a record.
+/// What a position and a ledger remember of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mark {
     /// Names the record.
@@ -56,10 +56,10 @@ pub struct Mark {
     pub version: u64,
     /// Names its content, where versions may differ in nothing of interest.
     pub content: Option<u64>,
-    /// Where it stands in the stream's own order, or the start of the poll.
+    /// Its time in the stream's own order, or the start of the poll.
     pub time: Timestamp,
-    /// When the source made it, or the start of the poll.
-    pub created: Timestamp,
+    /// When the source made it.
+    pub created: Option<Timestamp>,
 }
 
 impl Pass {
@@ -67,7 +67,7 @@ impl Pass {
     pub fn place(&self, mark: &Mark) -> Timestamp {
         match self.by {
             By::Order => mark.time,
-            By::Creation => mark.created,
+            By::Creation => mark.created.unwrap_or(mark.time),
         }
     }
 

@@ -72,6 +72,8 @@ pub struct Page {
     pub body: Bytes,
     /// In the console's order.
     pub records: Vec<Record>,
+    /// New ones that the settings leave out: to be accounted for, and not to be delivered.
+    pub dropped: Vec<Dropped>,
     /// Whether the order can be relied on: only then does reading a record mean that all before it were read.
     pub ordered: bool,
     /// The poll.
@@ -93,10 +95,21 @@ pub struct Record {
     pub identity: Identity,
     /// The record's own time, where it has one.
     pub time: Option<Timestamp>,
-    /// What the position remembers.
-    pub mark: Mark,
     /// Its time in the order of the poll.
     pub order: Option<Timestamp>,
+    /// What the position and the ledger remember of it.
+    pub mark: Mark,
+}
+
+/// A record that is not delivered and yet accounted for.
+#[derive(Debug, Clone)]
+pub struct Dropped {
+    /// As [`Record::id`].
+    pub id: CompactString,
+    /// See [`Identity`].
+    pub identity: Identity,
+    /// What the position and the ledger remember of it.
+    pub mark: Mark,
 }
 
 impl Poll {
@@ -169,7 +182,7 @@ impl Poll {
         }
         self.null_answers = 0;
         let shown = page.records.len();
-        let records = self.take(&body, &page.records);
+        let (records, dropped) = self.take(&body, &page.records);
         self.walk.found_new |= !records.is_empty();
         if self.ordered {
             let settled = self.round.start.minus(self.pass().reach);
@@ -180,7 +193,7 @@ impl Poll {
             }
         }
         let last = self.follow(page.next_cursor.as_deref(), shown);
-        Ok(Page { records, ordered: self.ordered, round: self.round, shown, last, body: body.clone() })
+        Ok(Page { records, dropped, ordered: self.ordered, round: self.round, shown, last, body: body.clone() })
     }
 
     /// A page without errors in it.
@@ -212,8 +225,8 @@ impl Poll {
             None => page.null_data && shown == 0,
         };
         if is_end {
-            let (records, round) = (Vec::new(), self.round);
-            return Ok(Page { records, ordered: self.ordered, round, shown: 0, last: true, body: body.clone() });
+            let (records, dropped, ordered, round) = (Vec::new(), Vec::new(), self.ordered, self.round);
+            return Ok(Page { records, dropped, ordered, round, shown: 0, last: true, body: body.clone() });
         }
         let Some(count) = page.total_items else {
             return Err(ConsoleError::transient("the console showed no clear end, and its count cannot be read"));
@@ -248,9 +261,9 @@ impl Poll {
     }
 
     /// Takes what the position has not seen.
-    fn take(&mut self, body: &Bytes, shown: &[&[u8]]) -> Vec<Record> {
+    fn take(&mut self, body: &Bytes, shown: &[&[u8]]) -> (Vec<Record>, Vec<Dropped>) {
         let begin = body.as_ptr() as usize;
-        let mut records = Vec::with_capacity(shown.len());
+        let (mut records, mut dropped) = (Vec::with_capacity(shown.len()), Vec::new());
         let (mut duplicates, mut filtered, mut given_back) = (0, 0, 0);
         let pass = self.passes[self.round.pass].clone();
         let complete = self.position.track(self.round.pass).and_then(Track::complete);
@@ -273,8 +286,7 @@ impl Poll {
             if self.walk.shown.len() < MANY_KEYS {
                 self.walk.shown.insert(mark.version);
             }
-            let excluded = facts.activity_type.is_some_and(|kind| self.pull.exclude_types.binary_search(&kind).is_ok());
-            if excluded || self.pull.window.is_some_and(|window| !window.holds(time)) {
+            if self.pull.window.is_some_and(|window| !window.holds(time)) {
                 filtered += 1;
                 continue;
             }
@@ -298,21 +310,27 @@ impl Poll {
                 }
             }
             self.position.take(&self.passes, self.round, &mark);
+            let id = facts.record_id(bytes).to_compact_string();
+            // Remembered as the others are, so that it is accounted for once.
+            if facts.activity_type.is_some_and(|kind| self.pull.exclude_types.binary_search(&kind).is_ok()) {
+                filtered += 1;
+                dropped.push(Dropped { id, identity, mark });
+                continue;
+            }
             // Where passes look for changes, a record that comes again is not late.
             let is_late = |time| self.round.pass == 0 && known == Known::New && complete.is_some_and(|end| time <= end);
             if let Some(time) = time.filter(|time| is_late(*time)) {
                 self.meter.arrived_late(self.round.start.since(time));
             }
             let offset = bytes.as_ptr() as usize - begin;
-            let id = facts.record_id(bytes).to_compact_string();
             let range = offset..offset + bytes.len();
-            records.push(Record { range, id, identity, time: facts.time, mark, order: time });
+            records.push(Record { range, id, identity, time: facts.time, order: time, mark });
         }
         self.meter.lane.pulled.fetch_add(shown.len() as u64, Ordering::Relaxed);
         self.meter.lane.drop_events(DropReason::Duplicate, duplicates);
         self.meter.lane.drop_events(DropReason::Filtered, filtered);
         self.meter.lane.drop_events(DropReason::GivenBack, given_back);
-        records
+        (records, dropped)
     }
 
     /// What the position would remember of a record. Without a time of its own it is kept as long as can be.
@@ -320,7 +338,7 @@ impl Poll {
         let id = facts.id.parse().unwrap_or_else(|_| self.named(&facts.id, identity).key());
         let version = if self.pull.stream == Stream::Activities { id } else { identity.key() };
         let start = self.round.start;
-        Mark { id, version, content: None, time: facts.time.unwrap_or(start), created: facts.created.unwrap_or(start) }
+        Mark { id, version, content: None, time: facts.time.unwrap_or(start), created: facts.created }
     }
 
     /// A record whose id is no number, whatever its version.

@@ -67,6 +67,14 @@ impl Position {
         self.track(0).map_or(self.since, Track::complete_until)
     }
 
+    /// The newest time of which the first pass took anything.
+    pub fn newest(&self) -> Timestamp {
+        let after = |second: i64| Timestamp::from_micros(second.saturating_add(1).saturating_mul(1_000_000));
+        let after_keys =
+            self.track(0).and_then(|track| track.seconds.last_key_value()).map(|(second, _)| after(*second));
+        self.complete_until().max(after_keys.unwrap_or_default())
+    }
+
     /// Number of keys remembered, over all passes.
     pub fn key_count(&self) -> usize {
         self.tracks().map(|(_, track)| track.key_count()).sum()
@@ -110,19 +118,22 @@ impl Position {
         }
     }
 
-    /// Remembers a record in every pass.
-    pub fn take(&mut self, passes: &[Pass], round: Round, mark: &Mark) {
+    /// Remembers a record in every pass; false when the pass that brought it had taken it before.
+    pub fn take(&mut self, passes: &[Pass], round: Round, mark: &Mark) -> bool {
         self.enter(round);
+        let mut is_new = false;
         for (index, (pass, (_, track))) in passes.iter().zip(&mut self.tracks).enumerate() {
             // What another pass delivers is no part of a snapshot.
             if !pass.snapshot || index == round.pass {
                 let (key, version) = pass.key(mark);
-                Arc::make_mut(track).take(pass.place(mark), key, version);
+                let taken = Arc::make_mut(track).take(pass.place(mark), key, version);
+                is_new |= taken && index == round.pass;
             }
         }
         if let Some(content) = mark.content {
             Arc::make_mut(&mut self.contents).insert(mark.id, content);
         }
+        is_new
     }
 
     /// A round has taken everything up to `watermark`, and has not reached its end.

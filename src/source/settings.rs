@@ -4,6 +4,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::window::comma_list;
 use super::{Keys, MAIN, Pass, Window};
 use crate::console::Endpoint;
 use crate::record::{Stream, Timestamp};
@@ -111,6 +112,13 @@ impl Pull {
     /// A stream with nothing but defaults.
     pub fn of(stream: Stream) -> Self {
         pull(stream, None, None)
+    }
+
+    /// What narrows down the records that the console is asked for, besides its scope, as text for ledgers.
+    pub fn narrowed_by(&self) -> String {
+        let types = comma_list(&self.types);
+        let hidden = if self.include_hidden { "&includeHidden=true" } else { "" };
+        if types.is_empty() { hidden.to_owned() } else { format!("&activityTypes={types}{hidden}") }
     }
 
     /// The passes over the stream, the one that brings what is new first.

@@ -268,7 +268,9 @@ impl Lane {
             let checkpoint =
                 Checkpoint { host, scope, since: self.since_text.clone(), since_resolved, position, settled: 0 };
             self.store.save(&self.id, checkpoint.encode()).await.map_err(|error| error.to_string())?;
-            info!(%pipeline, %stream, %sink, since = %since_resolved, "a new lane begins at `since`");
+            if self.pull.window.is_none() {
+                info!(%pipeline, %stream, %sink, since = %since_resolved, "a new lane begins at `since`");
+            }
             return Ok(checkpoint);
         };
         let mut checkpoint = Checkpoint::decode(&bytes).map_err(|error| error.to_string())?;

@@ -55,8 +55,17 @@ impl Shared {
     /// Opens the state directory and takes its lock.
     pub fn open(options: Options, telemetry: Arc<Telemetry>) -> Result<Arc<Self>, StartError> {
         let store = Arc::new(FileStore::open(&options.state)?);
+        Ok(Self::over(store, options, telemetry))
+    }
+
+    /// Beside a worker: the live lanes' checkpoints can be read, and their lock is left alone.
+    pub fn apart(options: Options, telemetry: Arc<Telemetry>) -> Arc<Self> {
+        Self::over(Arc::new(FileStore::look_at(&options.state)), options, telemetry)
+    }
+
+    fn over(store: Arc<dyn Store>, options: Options, telemetry: Arc<Telemetry>) -> Arc<Self> {
         let dead_letters = options.dead_letters.clone().unwrap_or_else(|| options.state.join(DEAD_LETTERS));
-        Ok(Arc::new(Self {
+        Arc::new(Self {
             budget: Budget::new(options.memory_budget),
             store,
             dead_letters: Arc::new(DeadLetters::directory(dead_letters, options.dead_letters_max)),
@@ -66,7 +75,7 @@ impl Shared {
             random: Mutex::new(fastrand::Rng::with_seed(options.seed)),
             options,
             telemetry,
-        }))
+        })
     }
 
     /// Brings the process's own gauges up to date.

@@ -96,7 +96,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     let quiet = backfill.pipeline.sinks.iter().any(printed);
     let (books, stop) = (Arc::new(Books::default()), CancellationToken::new());
-    let running = run_backfill(backfill, args.delivery.options(), books.clone(), stop.clone());
+    let running = run_backfill(backfill, args.delivery.options()?, books.clone(), stop.clone());
     tokio::pin!(running);
     let mut screen = Screen::new();
     let mut tick = interval(DRAW_EVERY);

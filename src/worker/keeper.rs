@@ -12,11 +12,14 @@ use super::shared::Shared;
 use super::spec::LaneSpec;
 use crate::lane::LaneEnd;
 use crate::record::Timestamp;
-use crate::state::{LaneId, Store};
+use crate::state::LaneId;
 use crate::telemetry::{LaneMetrics, LaneState, Meter};
 
 /// Rest before a lane that could not be put together, or broke, is tried again.
 const REST: Duration = Duration::from_secs(10);
+/// Rest of a lane whose checkpoint another process has taken over. Usually this one is told meanwhile that the lane is not
+/// its own any more; where the other is gone, or was a hand at `state set`, the lane goes on from there.
+const AFTER_LOSS: Duration = Duration::from_secs(30);
 /// How often the progress of a lane of `run --once` is looked at.
 const GLANCE: Duration = Duration::from_secs(1);
 
@@ -42,8 +45,6 @@ pub struct Keeper {
 pub struct Apart {
     /// Under which its checkpoint is kept.
     pub id: LaneId,
-    /// Where.
-    pub store: Arc<dyn Store>,
     /// What it counts.
     pub meter: Meter,
 }
@@ -81,15 +82,16 @@ impl Keeper {
     async fn keep(&self, meter: &Meter) -> Kept {
         let over = self.over(&meter.lane);
         tokio::pin!(over);
-        let mut broken = false;
+        let mut rest = None;
         loop {
             match self.shared.compose(&self.spec, meter, self.first_poll_after, self.once.is_some()) {
                 Ok(mut lane) => {
-                    if let Some(Apart { id, store, .. }) = &self.apart {
-                        (lane.id, lane.store) = (id.clone(), store.clone());
+                    if let Some(Apart { id, .. }) = &self.apart {
+                        lane.id = id.clone();
                     }
-                    if std::mem::take(&mut broken) {
+                    if rest.take().is_some() {
                         meter.sink_trouble(None);
+                        meter.store_trouble(None);
                     }
                     let mut running = AbortOnDropHandle::new(tokio::spawn(lane.run(self.stop.clone())));
                     let ended = tokio::select! {
@@ -102,6 +104,10 @@ impl Keeper {
                         }
                     };
                     match ended {
+                        Ok(LaneEnd::Superseded) if self.apart.is_none() => {
+                            meter.lane.give_back_open();
+                            rest = Some(AFTER_LOSS);
+                        }
                         Ok(end) => return Kept::Ended(end),
                         Err(panic) => {
                             let id = &self.spec.id;
@@ -113,9 +119,8 @@ impl Keeper {
                 }
                 Err(error) => meter.sink_trouble(Some(LaneState::Stopped(error.to_string()))),
             }
-            broken = true;
             tokio::select! {
-                () = sleep(REST) => {}
+                () = sleep(*rest.get_or_insert(REST)) => {}
                 () = self.stop.cancelled() => return Kept::Ended(LaneEnd::Drained),
                 kept = &mut over => return kept,
             }

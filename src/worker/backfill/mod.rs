@@ -20,12 +20,12 @@ use super::keeper::{Apart, Keeper, Kept};
 use super::shared::Shared;
 use super::{LaneSpec, Options, StartError};
 use crate::console::{Client, ConsoleError, Endpoint};
-use crate::lane::LaneEnd;
+use crate::lane::{LaneEnd, Standing, StandingError};
 use crate::pipeline::Pipeline;
 use crate::record::{Stream, Timestamp};
 use crate::settings::{ClientError, FullJitter};
-use crate::source::{By, Checkpoint, CheckpointError, Window};
-use crate::state::{FileStore, LaneId, StateError, Store};
+use crate::source::{By, Checkpoint, Window};
+use crate::state::{LaneId, StateError, Store};
 use crate::telemetry::{Meter, Telemetry};
 
 pub use books::{Books, Progress};
@@ -102,7 +102,7 @@ pub enum BackfillError {
     State(#[from] StateError),
     /// A slice's checkpoint.
     #[error(transparent)]
-    Checkpoint(#[from] CheckpointError),
+    Checkpoint(#[from] StandingError),
     /// TLS files of the console.
     #[error("console: {0}")]
     Client(#[from] ClientError),
@@ -113,8 +113,8 @@ pub enum BackfillError {
     #[error("{0}")]
     NoLane(String),
     /// The plan in the state is not what this release writes.
-    #[error("the plan of this backfill cannot be read ({0}); remove {1} to begin anew")]
-    Plan(serde_json::Error, PathBuf),
+    #[error("the plan of this backfill cannot be read: {0}")]
+    Plan(serde_json::Error),
     /// The window lies in the future.
     #[error("the window begins at {0}, which is in the future by the console's clock")]
     Future(Timestamp),
@@ -131,30 +131,39 @@ pub async fn run_backfill(
     stop: CancellationToken,
 ) -> Result<Vec<BackfillReport>, BackfillError> {
     let specs = specs(&backfill)?;
-    let root = options.state.join(AREA);
-    let mut jobs = Vec::new();
-    for spec in specs {
-        let Backfill { from, to, .. } = &backfill;
-        let directory = root.join(area_name(&spec.id, *from, *to));
-        jobs.push((spec, FileStore::open(&directory)?, directory));
-    }
-    let mut running = Vec::new();
+    let area = backfill.area();
+    // Nothing of the state is shared with the worker but its place: the area has names and a lock of its own.
+    let store = options.state.open_area(&area, &options.instance, &options.identity).await?;
     let telemetry = Arc::new(Telemetry::new());
-    let shared = Shared::apart(options, telemetry.clone());
-    for (spec, store, directory) in jobs {
+    let shared = Shared::over(store.clone(), options, telemetry.clone());
+    let jobs = specs.into_iter().map(|spec| {
         let job = Job {
             backfill: backfill.clone(),
             spec,
             shared: shared.clone(),
-            store: Arc::new(store),
-            directory,
+            store: store.clone(),
             books: books.clone(),
             stop: stop.child_token(),
             telemetry: telemetry.clone(),
         };
-        running.push(job.run());
+        job.run()
+    });
+    let reports = join_all(jobs).await.into_iter().collect::<Result<Vec<_>, _>>()?;
+    if reports.iter().all(|report| matches!(report.end, BackfillEnd::Complete { .. })) {
+        // Nothing is left of a backfill that is complete: the same command pulls the window once more.
+        shared.options.state.remove_area(&area, &*store).await?;
     }
-    join_all(running).await.into_iter().collect()
+    Ok(reports)
+}
+
+impl Backfill {
+    /// Where its plans and checkpoints are: the same command finds the same place.
+    fn area(&self) -> PathBuf {
+        let plain = |time: Timestamp| time.to_string().replace([':', '-'], "");
+        let window = format!("{}-{}", plain(self.from), plain(self.to));
+        let name = self.sink.as_ref().map_or_else(|| window.clone(), |sink| format!("{window}-{sink}"));
+        Path::new(AREA).join(&self.pipeline.name).join(self.stream.name()).join(name)
+    }
 }
 
 /// The lanes that the window is pulled for; a paused pipeline's too.
@@ -176,19 +185,12 @@ fn specs(backfill: &Backfill) -> Result<Vec<Arc<LaneSpec>>, BackfillError> {
     Ok(specs)
 }
 
-/// Where a backfill keeps its plan and checkpoints: the same command finds the same place.
-fn area_name(lane: &LaneId, from: Timestamp, to: Timestamp) -> PathBuf {
-    let plain = |time: Timestamp| time.to_string().replace([':', '-'], "");
-    Path::new(&lane.pipeline).join(lane.stream.name()).join(&lane.sink).join(format!("{}-{}", plain(from), plain(to)))
-}
-
 /// The backfill to one sink.
 struct Job {
     backfill: Backfill,
     spec: Arc<LaneSpec>,
     shared: Arc<Shared>,
     store: Arc<dyn Store>,
-    directory: PathBuf,
     books: Arc<Books>,
     stop: CancellationToken,
     telemetry: Arc<Telemetry>,
@@ -233,11 +235,7 @@ impl Job {
                 None => BackfillEnd::Stopped,
             },
         };
-        let report = self.report(window, sum, dead_letters, end);
-        if matches!(report.end, BackfillEnd::Complete { .. }) {
-            self.clear_up();
-        }
-        Ok(report)
+        Ok(self.report(window, sum, dead_letters, end))
     }
 
     fn report(&self, window: Window, settled: u64, dead_letters: u64, end: BackfillEnd) -> BackfillReport {
@@ -251,16 +249,16 @@ impl Job {
     /// The plan of the run before, or a new one, in the store before anything is pulled.
     async fn plan(&self, client: &Client) -> Result<Plan, BackfillError> {
         let made_under = made_under(&self.spec, client);
-        let id = self.id("plan".to_owned());
+        let id = self.id("plan");
         if let Some(bytes) = self.store.load(&id).await? {
-            let plan: Plan =
-                serde_json::from_slice(&bytes).map_err(|error| BackfillError::Plan(error, self.directory.clone()))?;
+            let plan: Plan = serde_json::from_slice(&bytes).map_err(BackfillError::Plan)?;
             if plan.made_under == made_under {
                 return Ok(plan);
             }
             info!(was = %plan.made_under, is = %made_under, "console, scope or filters are others: the backfill begins anew");
-            for lane in self.store.list().await? {
-                self.store.delete(&lane).await?;
+            let prefix = format!("{}+", self.spec.id.sink);
+            for lane in self.store.list().await?.iter().filter(|lane| lane.sink.starts_with(&prefix)) {
+                self.store.delete(lane).await?;
             }
         }
         let mut window = self.asked();
@@ -277,7 +275,7 @@ impl Job {
         let count = |window| self.count(client, window);
         let page = Endpoint::of(self.spec.id.stream).max_limit;
         let plan = Plan { made_under, slices: cut(window, total, self.backfill.parallel, page, count).await? };
-        let bytes = serde_json::to_vec(&plan).map_err(|error| BackfillError::Plan(error, self.directory.clone()))?;
+        let bytes = serde_json::to_vec(&plan).map_err(BackfillError::Plan)?;
         self.store.save(&id, bytes).await?;
         Ok(plan)
     }
@@ -311,11 +309,12 @@ impl Job {
             stop: self.stop.child_token(),
             first_poll_after: Duration::ZERO,
             once: Some(self.backfill.patience),
-            apart: Some(Apart { id: self.slice_id(number), store: self.store.clone(), meter: meter.clone() }),
+            apart: Some(Apart { id: self.slice_id(number), meter: meter.clone() }),
         };
         let kept = tokio::spawn(keeper.run(None)).await;
         let failed = match kept {
             Ok(Kept::Ended(LaneEnd::Complete | LaneEnd::Drained) | Kept::CutOff) => None,
+            Ok(Kept::Ended(LaneEnd::Superseded)) => Some("another process pulls this window".to_owned()),
             Ok(Kept::GivenUp) => {
                 let (_, error) = meter.lane.last_error().unwrap_or_default();
                 Some(if error.is_empty() { "no progress".to_owned() } else { error })
@@ -378,22 +377,17 @@ impl Job {
 
     async fn checkpoint(&self, slice: usize) -> Result<Option<Checkpoint>, BackfillError> {
         let bytes = self.store.load(&self.slice_id(slice)).await?;
-        Ok(bytes.map(|bytes| Checkpoint::decode(&bytes)).transpose()?)
+        let standing = bytes.map(|bytes| Standing::decode(&bytes)).transpose()?;
+        Ok(standing.map(|standing| standing.checkpoint))
     }
 
     fn slice_id(&self, number: usize) -> LaneId {
-        self.id(format!("slice-{number:06}"))
+        self.id(&format!("slice-{number:06}"))
     }
 
-    fn id(&self, name: String) -> LaneId {
-        LaneId { sink: name, ..self.spec.id.clone() }
-    }
-
-    /// Nothing is left of a backfill that is complete: the same command pulls the window once more.
-    fn clear_up(&self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.directory) {
-            warn!(directory = %self.directory.display(), %error, "the finished backfill's area cannot be removed");
-        }
+    /// Names in the area; no sink's name holds a `+`.
+    fn id(&self, name: &str) -> LaneId {
+        LaneId { sink: format!("{}+{name}", self.spec.id.sink), ..self.spec.id.clone() }
     }
 }
 

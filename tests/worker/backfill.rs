@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use s1_forwarder::emulator::{Console, Kind, Scope, print_time, system_clock};
+use s1_forwarder::emulator::{Console, Kind, Scope, Version, print_time, system_clock};
 use serde_json::json;
 
 use super::process::{Exit, Process, program, until};
@@ -22,9 +22,9 @@ struct Window {
 
 impl Window {
     fn of(console: &Console) -> Self {
-        let created = |version: &s1_forwarder::emulator::Version| version.created;
-        let last = console.truth(Kind::Activities, &Scope::Global).iter().map(created).max().unwrap();
-        Self { from: last - 2 * DAY, to: last + 1 }
+        let created = |version: &Version| version.created;
+        let first = console.truth(Kind::Activities, &Scope::Global).iter().map(created).min().unwrap();
+        Self { from: first - DAY, to: system_clock() }
     }
 
     fn flags(&self) -> [String; 4] {
@@ -57,11 +57,18 @@ async fn a_backfill_that_is_killed_three_times_ends_with_every_record() {
     let activities = setting("S1_FORWARDER_BACKFILL", 6_000);
     let world = World::new(|setup| setup.activities = activities).await;
     let window = Window::of(world.console());
+    // Hidden ones are asked for here, so that nothing of what the console has is left out.
+    let version = |id| Version { id, created: 0, updated: 0 };
+    let history: Vec<_> = world.console().ids(Kind::Activities).into_iter().map(version).collect();
+    let history = world.identities(Kind::Activities, &history);
+    assert_eq!(history.len(), activities);
     let (batch, concurrency, kills) = (activities.div_ceil(60), 2, 3);
     let mut sink = world.sink.settings();
     (sink["batch"], sink["concurrency"]) = (json!({ "events": batch, "timeout": "50ms" }), json!(concurrency));
-    let streams = json!({ "activities": { "interval": "200ms", "since": "now" } });
+    let streams = json!({ "activities": { "interval": "200ms", "since": "now", "include_hidden": true } });
     world.put_changed("acme", json!({ "streams": streams, "sinks": [sink] }));
+    // As in tests/worker/kill.rs: a disk that is slower than the sink would leave more unwritten than is in flight.
+    world.sink.misbehave(5, vec![(1.0, Fault::Slow(Duration::from_millis(150)))]);
     let live = world.worker();
     live.logged(&["a new lane begins"]).await;
     world.console().set_rate(20.0, system_clock());
@@ -76,19 +83,16 @@ async fn a_backfill_that_is_killed_three_times_ends_with_every_record() {
     assert!(settled() < activities, "the kills came too late to mean anything");
     let done = backfill(&world, &window, &[]).exit().await;
     assert_eq!(done.code, Some(0), "{}{}", done.stdout, done.stderr);
-    // Hidden ones are not asked for.
-    let history = owed(&world, &window);
-    let there = history.len();
-    assert!(there > activities * 9 / 10);
-    let expected = format!("{there} delivered; complete: the console counts {there}");
+    let expected = format!("{activities} delivered; complete: the console counts {activities}");
     assert!(done.stdout.contains(&expected), "{}", done.stdout);
     assert!(!world.path("state/backfill/acme/activities").read_dir().unwrap().any(|_| true), "nothing is left");
 
     let arrived = world.sink.ledger().counts();
     assert!(history.iter().all(|id| arrived.contains_key(id)));
     let repeated: u32 = history.iter().map(|id| arrived[id] - 1).sum();
-    let bound = kills * 4 * concurrency * batch;
-    println!("{there} records, {kills} kills, {repeated} came again (at most {bound})");
+    // In flight, and acknowledged while the checkpoint before was being written.
+    let bound = kills * 4 * 2 * concurrency * batch;
+    println!("{activities} records, {kills} kills, {repeated} came again (at most {bound})");
     assert!(repeated as usize <= bound, "{repeated} came again, more than {bound}");
 
     // The worker beside it went on with its own.
@@ -148,7 +152,7 @@ async fn a_record_that_came_late_is_missed_by_the_count_and_pulled_by_the_next_r
     let running = backfill(&world, &window, &["--parallel", "1"]);
     until("the first slices are done", async || (world.sink.ledger().counts().len() > 4_500).then_some(())).await;
     terminate(running).await;
-    let created = |version: &s1_forwarder::emulator::Version| version.created;
+    let created = |version: &Version| version.created;
     let first = world.console().truth(Kind::Activities, &Scope::Global).iter().map(created).min().unwrap();
     world.console().generate(Kind::Activities, first + 1_000);
 

@@ -10,7 +10,7 @@ use super::process::time;
 use super::{StateArgs, UsageError, say};
 use crate::lane::Standing;
 use crate::record::Timestamp;
-use crate::source::{Checkpoint, Position};
+use crate::source::{Checkpoint, MAIN, Position, Stage};
 use crate::state::{LaneId, Store, process_identity};
 
 /// Look at checkpoints and manage them
@@ -136,12 +136,27 @@ fn show(lane: &LaneId, standing: &Standing) -> anyhow::Result<()> {
     say(format!("scope:           {scope}"))?;
     say(format!("since:           {since} (resolved at the first start: {since_resolved})"))?;
     say(format!("next poll from:  {}", position.bound()))?;
-    say(format!("watermark:       {}", position.watermark()))?;
-    match position.complete() {
-        Some(complete) => say(format!("complete until:  {complete}"))?,
-        None => say("complete until:  no poll has reached its end yet")?,
+    for (name, track) in position.tracks() {
+        // The pass that brings what is new needs no name.
+        let of = if name == MAIN { String::new() } else { format!(" ({name})") };
+        say(format!("watermark:       {}{of}", track.watermark()))?;
+        match track.complete() {
+            Some(complete) => say(format!("complete until:  {complete}{of}"))?,
+            None => say(format!("complete until:  no poll has reached its end yet{of}"))?,
+        }
+        if let Some(snapshot) = track.snapshot() {
+            let stage = match snapshot.stage {
+                Stage::Reading => "being read",
+                Stage::Marking => "read",
+                Stage::Done => "complete",
+            };
+            say(format!("snapshot:        {} {stage}, {} records", snapshot.time, snapshot.taken))?;
+        }
     }
     say(format!("keys remembered: {}", position.key_count()))?;
+    if position.content_count() > 0 {
+        say(format!("contents known:  {}", position.content_count()))?;
+    }
     say(format!("ledger:          all that was created since {}", standing.ledger.since()))?;
     Ok(())
 }

@@ -17,7 +17,7 @@ use crate::record::{Stream, Timestamp};
 use crate::sink::dead_letters::{self, Kept};
 use crate::sink::deliver::{Delivery, Settled};
 use crate::sink::{Batch, Event};
-use crate::state::LaneId;
+use crate::state::{LaneId, StateError};
 use crate::telemetry::{Meter, Telemetry};
 
 /// Settled letters are taken out of their file when they make up so much, and at the end: what a kill repeats is bounded, and
@@ -58,6 +58,17 @@ impl Filter {
     }
 }
 
+/// A replay cannot be done.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// The store of dead letters.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The state that the sinks' settings may refer to.
+    #[error(transparent)]
+    State(#[from] StateError),
+}
+
 /// What came of a replay.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct ReplayReport {
@@ -83,10 +94,11 @@ pub async fn replay(
     options: Options,
     patience: Duration,
     stop: CancellationToken,
-) -> io::Result<ReplayReport> {
+) -> Result<ReplayReport, ReplayError> {
     let _lock = dead_letters::lock(directory)?;
     let telemetry = Arc::new(Telemetry::new());
-    let shared = Shared::apart(options, telemetry.clone());
+    let store = options.state.look_at(&options.instance).await?;
+    let shared = Shared::over(store, options, telemetry.clone());
     let mut replay = Replay {
         shared,
         telemetry,
@@ -201,7 +213,13 @@ impl Replay<'_> {
     }
 
     /// Delivers what is in `parcel`. False when its lane cannot go on.
-    async fn send(&mut self, lane: &LaneId, delivery: &Delivery, parcel: Parcel, taken: &mut Taken) -> io::Result<bool> {
+    async fn send(
+        &mut self,
+        lane: &LaneId,
+        delivery: &Delivery,
+        parcel: Parcel,
+        taken: &mut Taken,
+    ) -> io::Result<bool> {
         let Parcel { batch, lines } = parcel;
         let (settled, stop) = (Settled::none_of(batch.len()), self.stop.child_token());
         let dead = || delivery.meter.lane.dead_letters.load(std::sync::atomic::Ordering::Relaxed);

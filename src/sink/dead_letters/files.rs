@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, TryLockError};
-use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -125,13 +125,15 @@ pub fn lock(directory: &Path) -> io::Result<File> {
     }
 }
 
-/// The letters of one file in order, each with the number of its line. A line that a crash cut short was never
+/// The letters of one file as it is now, in order, each with the number of its line. A line that a crash cut short was never
 /// acknowledged, and is left out.
 ///
 /// # Errors
 /// When the file cannot be read; each item, when its line is damaged or of a newer version.
 pub fn read(path: &Path) -> io::Result<impl Iterator<Item = io::Result<(u64, Kept)>>> {
-    let mut lines = BufReader::new(File::open(path)?);
+    let file = File::open(path)?;
+    let length = file.metadata()?.len();
+    let mut lines = BufReader::new(file).take(length);
     let mut next = 0_u64;
     let place = path.display().to_string();
     Ok(std::iter::from_fn(move || {

@@ -70,6 +70,33 @@ struct Line<'a> {
     event_base64: Option<Cow<'a, str>>,
 }
 
+impl Kept {
+    /// As the line that it was kept as, without its line feed.
+    pub fn to_json(&self) -> String {
+        let mut line = Vec::new();
+        write_line(&self.letter(), &mut line);
+        String::from_utf8_lossy(line.trim_ascii_end()).into_owned()
+    }
+
+    /// As a lane hands it over.
+    pub fn letter(&self) -> DeadLetter<'_> {
+        DeadLetter {
+            time: self.time,
+            pipeline: &self.pipeline,
+            stream: self.stream,
+            sink: &self.sink,
+            identity: self.identity,
+            record_id: &self.record_id,
+            status: &self.status,
+            reason: &self.reason,
+            event_time: self.event_time,
+            error: self.error.as_deref(),
+            cut: self.cut,
+            event: &self.event,
+        }
+    }
+}
+
 /// Appends the line of `letter`, with its line feed.
 pub fn write_line(letter: &DeadLetter<'_>, out: &mut Vec<u8>) {
     let text = std::str::from_utf8(letter.event).ok();

@@ -209,7 +209,7 @@ impl Job {
         for (number, slice) in plan.slices.iter().enumerate() {
             let checkpoint = self.checkpoint(number).await?;
             before += checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.settled);
-            if !checkpoint.is_some_and(|checkpoint| checkpoint.position.complete() == Some(slice.window().to)) {
+            if checkpoint.is_none_or(|checkpoint| checkpoint.position.complete() != Some(slice.window().to)) {
                 open.push((number, *slice));
             }
         }

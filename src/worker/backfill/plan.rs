@@ -140,7 +140,7 @@ mod tests {
             asked.fetch_add(1, Ordering::Relaxed);
             Ok::<_, Infallible>(within(window))
         };
-        let slices = cut(window(0, 10_000), 10_000, 4, 100, |window| count(window)).await.unwrap();
+        let slices = cut(window(0, 10_000), 10_000, 4, 100, count).await.unwrap();
         assert!(slices.iter().all(|slice| slice.count <= 625), "{slices:?}");
         assert!(slices.iter().all(|slice| slice.count == within(slice.window())));
         assert!(slices.windows(2).all(|pair| pair[0].to == pair[1].from));

@@ -235,14 +235,20 @@ async fn a_snapshot_is_every_agent_under_one_time_and_a_restart_continues_it() {
     let hour = 60 * MINUTE;
     let pull = Pull { snapshot: true, marker: true, interval: hour, ..world.pull(Stream::Agents) };
     let first = START.aligned_to(hour);
-    let running = start(&world, pull.clone(), &sink);
+    let one_at_a_time = || {
+        let mut lane = world.lane(pull.clone(), "siem", sink.clone());
+        lane.concurrency = 1;
+        world.start(lane)
+    };
+    let killed = one_at_a_time();
     sleep(70 * Duration::from_secs(1)).await;
-    running.drain().await;
+    killed.task.abort();
+    let _ = killed.task.await;
     let before = sink.total();
     assert!(before > 0 && before < 900, "{before}");
     // The next hour has begun, and still it is the same snapshot.
     sleep(hour).await;
-    let running = start(&world, pull.clone(), &sink);
+    let running = one_at_a_time();
     sleep(20 * MINUTE).await;
     let listed: Vec<u64> = world.owed(Kind::Agents).into_values().collect();
     let counts = sink.counts();

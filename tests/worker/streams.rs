@@ -182,7 +182,7 @@ async fn a_missing_endpoint_ends_its_own_lane_and_no_other() {
     let world = world().await;
     world.console().set_faults(Faults { missing: vec![Kind::Alerts], ..Faults::default() });
     world.put_changed("acme", json!({ "streams": streams(&json!({})) }));
-    let begun = std::time::Instant::now();
+    let begun = tokio::time::Instant::now();
     let exit = world.once(&[]).await;
     assert_eq!(exit.code, Some(1), "{}", exit.stderr);
     assert!(begun.elapsed().as_secs() < 120, "nothing waits for the time-out");

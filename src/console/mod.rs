@@ -13,5 +13,5 @@ pub use endpoint::Endpoint;
 pub use error::ConsoleError;
 pub use limiter::{Limiter, LimiterKey, Limiters};
 pub use settings::Settings;
-pub use transport::{HttpTransport, Request, Response, Transport, TransportError};
+pub use transport::{Cut, HttpTransport, Request, Response, Transport, TransportError};
 pub use url::{ConsoleUrl, ConsoleUrlError};

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use compact_str::{CompactString, ToCompactString};
 
+use super::step::Skip;
 use super::{By, Keys, Known, Mark, Pass, Position, Pull, Round, Snapshot, Stage, Track};
 use crate::console::{Client, ConsoleError, Endpoint, Turn};
 use crate::record::{self, Facts, Identity, Stream, Timestamp, content_hash, facts, parse_page};
@@ -31,40 +32,42 @@ const COUNT_BYTES: usize = 64 * 1024;
 /// Its own copy of the position remembers what this poll has handed out; the lane's checkpoint follows the sink.
 #[derive(Debug)]
 pub struct Poll {
-    client: Arc<Client>,
-    meter: Meter,
-    pull: Arc<Pull>,
-    endpoint: Endpoint,
-    passes: Vec<Pass>,
-    round: Round,
-    position: Position,
+    pub(super) client: Arc<Client>,
+    pub(super) meter: Meter,
+    pub(super) pull: Arc<Pull>,
+    pub(super) endpoint: Endpoint,
+    pub(super) passes: Vec<Pass>,
+    pub(super) round: Round,
+    pub(super) position: Position,
     /// The version of each record that was handed out, where the last one taken is remembered: batches may be settled in
     /// any order, so a poll hands out one version of a record.
-    handed_out: HashMap<u64, u64>,
+    pub(super) handed_out: HashMap<u64, u64>,
     /// Identities that are accounted for, of a version or of an id.
-    left_out: Option<Arc<HashSet<Identity>>>,
-    walk: Walk,
+    pub(super) left_out: Option<Arc<HashSet<Identity>>>,
+    pub(super) walk: Walk,
     /// Every page so far was in ascending order, so that what was read says up to where everything was read.
-    ordered: bool,
-    newest: Timestamp,
+    pub(super) ordered: bool,
+    pub(super) newest: Timestamp,
     /// Where another walk may begin: everything before it was read, in order, and is not too young to come late.
-    reached: Timestamp,
-    null_answers: usize,
+    pub(super) reached: Timestamp,
+    pub(super) null_answers: usize,
 }
 
 /// One walk along the console's cursors. A refused or repeated cursor ends it, and the next begins where this one got to.
 #[derive(Debug)]
-struct Walk {
-    from: Timestamp,
-    cursor: Option<String>,
+pub(super) struct Walk {
+    pub(super) from: Timestamp,
+    pub(super) cursor: Option<String>,
     /// Hashes of the cursors followed.
-    seen: HashSet<u64>,
-    empty_pages: usize,
+    pub(super) seen: HashSet<u64>,
+    pub(super) empty_pages: usize,
     /// Keys of the records shown, known and filtered ones included: pages may come twice under different cursors.
-    shown: HashSet<u64>,
-    found_new: bool,
+    pub(super) shown: HashSet<u64>,
+    pub(super) found_new: bool,
+    /// Set while it goes without cursors, to get past a record that is too large.
+    pub(super) skip: Option<Skip>,
     /// Whether this was the end is to be found out.
-    in_doubt: bool,
+    pub(super) in_doubt: bool,
 }
 
 /// The new records of one answer.
@@ -78,6 +81,8 @@ pub struct Page {
     pub dropped: Vec<Dropped>,
     /// No page of the console's: its one record says that this snapshot is complete.
     pub marker: Option<Snapshot>,
+    /// There is but the beginning of one record, which was too large to be pulled.
+    pub cut: bool,
     /// Whether the order can be relied on: only then does reading a record mean that all before it were read.
     pub ordered: bool,
     /// The poll.
@@ -195,6 +200,7 @@ impl Poll {
         }
         self.null_answers = 0;
         let shown = page.records.len();
+        let passed = self.has_passed(shown, page.next_cursor.is_none()).await?;
         let (records, dropped) = self.take(&body, &page.records);
         self.walk.found_new |= !records.is_empty();
         if self.ordered {
@@ -205,9 +211,9 @@ impl Poll {
                 self.position.advance(&self.passes, self.round, self.newest);
             }
         }
-        let last = self.follow(page.next_cursor.as_deref(), shown);
+        let last = passed && self.follow(page.next_cursor.as_deref(), shown);
         let (round, ordered, marker) = (self.round, self.ordered, None);
-        Ok(Page { records, dropped, marker, ordered, round, shown, last, body: body.clone() })
+        Ok(Page { records, dropped, marker, cut: false, ordered, round, shown, last, body: body.clone() })
     }
 
     /// The snapshot of which nothing is left to do but to say that it is complete.
@@ -230,6 +236,7 @@ impl Poll {
             records,
             dropped,
             marker: Some(snapshot),
+            cut: false,
             ordered: false,
             round,
             shown: 1,
@@ -271,6 +278,7 @@ impl Poll {
                 records,
                 dropped,
                 marker: None,
+                cut: false,
                 ordered,
                 round,
                 shown: 0,
@@ -286,14 +294,29 @@ impl Poll {
     }
 
     async fn ask(&self, turn: Turn, limit: usize, max_bytes: usize) -> Result<Bytes, ConsoleError> {
-        let limit = limit.clamp(1, self.endpoint.max_limit).to_string();
+        let (skip, limit) = match &self.walk.skip {
+            Some(skip) => skip.asks(limit),
+            None => (0, limit),
+        };
+        self.list(turn, skip, limit, max_bytes).await
+    }
+
+    /// The record at a place of the list.
+    pub(super) async fn ask_at(&self, place: usize, max_bytes: usize) -> Result<Bytes, ConsoleError> {
+        self.list(self.client.turn().await, place, 1, max_bytes).await
+    }
+
+    async fn list(&self, turn: Turn, skip: usize, limit: usize, max_bytes: usize) -> Result<Bytes, ConsoleError> {
+        let (skip, limit) = (skip.to_string(), limit.clamp(1, self.endpoint.max_limit).to_string());
         let mut query = vec![
             ("limit", limit.as_str()),
             ("sortBy", self.pass().sort_by),
             ("sortOrder", "asc"),
             ("skipCount", "true"),
         ];
-        if let Some(cursor) = &self.walk.cursor {
+        if self.walk.skip.is_some() {
+            query.push(("skip", &skip));
+        } else if let Some(cursor) = &self.walk.cursor {
             query.push(("cursor", cursor));
         }
         self.request(turn, query, max_bytes).await
@@ -392,7 +415,7 @@ impl Poll {
     }
 
     /// What the position would remember of a record. Without a time of its own it is kept as long as can be.
-    fn mark(&self, facts: &Facts<'_>, identity: Identity) -> Mark {
+    pub(super) fn mark(&self, facts: &Facts<'_>, identity: Identity) -> Mark {
         let id = facts.id.parse().unwrap_or_else(|_| self.named(&facts.id, identity).key());
         let version = if self.pull.stream == Stream::Activities { id } else { identity.key() };
         let start = self.round.start;
@@ -434,7 +457,7 @@ impl Poll {
     }
 
     /// Begins another walk: where the order can be relied on, from what was read so far.
-    fn restart(&mut self) {
+    pub(super) fn restart(&mut self) {
         let from = self.walk.from.max(self.reached.whole_second());
         self.walk = Walk::from(from);
         self.newest = from;
@@ -442,9 +465,9 @@ impl Poll {
 }
 
 impl Walk {
-    fn from(from: Timestamp) -> Self {
+    pub(super) fn from(from: Timestamp) -> Self {
         let (cursor, seen, shown) = (None, HashSet::new(), HashSet::new());
-        Self { from, cursor, seen, empty_pages: 0, shown, found_new: false, in_doubt: false }
+        Self { from, cursor, seen, empty_pages: 0, shown, found_new: false, skip: None, in_doubt: false }
     }
 }
 

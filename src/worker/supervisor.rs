@@ -13,6 +13,7 @@ use super::keeper::{Keeper, Kept};
 use super::log_problems;
 use super::shared::Shared;
 use super::spec::LaneSpec;
+use super::watch_ledgers;
 use crate::pipeline::{Changes, Files, Pipeline, Scan, Watch};
 use crate::state::LaneId;
 use crate::telemetry::{Activity, FileStatus};
@@ -182,6 +183,7 @@ impl Supervisor {
         running.expiry = CancellationToken::new();
         if !running.lanes.is_empty() {
             tokio::spawn(watch_expiry(self.shared.clone(), pipeline.clone(), running.expiry.clone()));
+            tokio::spawn(watch_ledgers(self.shared.clone(), pipeline.clone(), running.expiry.clone()));
         }
     }
 

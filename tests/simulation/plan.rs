@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fastrand::Rng;
-use s1_forwarder::emulator::{Faults, Kind, LastPage, Mishap, Quirks, RetryAfter};
+use s1_forwarder::emulator::{Faults, LastPage, Mishap, Quirks, RetryAfter};
 use s1_forwarder::record::{Stream, Timestamp};
 use s1_forwarder::settings::Period;
 use s1_forwarder::source::Since;

@@ -1,9 +1,11 @@
 //! Which lanes run here: starting, reloading, stopping.
 
+mod backfill;
 mod expiry;
 mod keeper;
 mod once;
 mod options;
+mod replay;
 mod shared;
 mod spec;
 mod supervisor;
@@ -17,8 +19,10 @@ use crate::pipeline::Problem;
 use crate::state::StateError;
 use crate::telemetry::Telemetry;
 
+pub use backfill::{Backfill, BackfillEnd, BackfillError, BackfillReport, Books, Progress, run_backfill};
 pub use once::{LaneReport, OnceReport, run_once};
 pub use options::Options;
+pub use replay::{Filter, ReplayError, ReplayReport, replay};
 pub use shared::{ComposeError, Shared};
 pub use spec::LaneSpec;
 

@@ -123,7 +123,7 @@ async fn list(store: &FileStore) -> anyhow::Result<()> {
 }
 
 fn show(lane: &LaneId, checkpoint: &Checkpoint) -> anyhow::Result<()> {
-    let Checkpoint { host, scope, since, since_resolved, position } = checkpoint;
+    let Checkpoint { host, scope, since, since_resolved, position, .. } = checkpoint;
     let scope = if scope.is_empty() { "all that the token sees" } else { scope };
     say(format!("lane:            {lane}"))?;
     say(format!("console:         {host}"))?;

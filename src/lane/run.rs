@@ -265,7 +265,8 @@ impl Lane {
         let Some(bytes) = stored else {
             let since_resolved = resolve(self.pull.since, self.clock.now());
             let position = Position::starting_at(since_resolved);
-            let checkpoint = Checkpoint { host, scope, since: self.since_text.clone(), since_resolved, position };
+            let checkpoint =
+                Checkpoint { host, scope, since: self.since_text.clone(), since_resolved, position, settled: 0 };
             self.store.save(&self.id, checkpoint.encode()).await.map_err(|error| error.to_string())?;
             info!(%pipeline, %stream, %sink, since = %since_resolved, "a new lane begins at `since`");
             return Ok(checkpoint);

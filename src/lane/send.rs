@@ -177,6 +177,7 @@ impl SendStage<'_> {
         for index in open.settled.indices(true) {
             if let Some((place, key)) = open.parcel.keys.get(index) {
                 self.checkpoint.position.take(*place, *key);
+                self.checkpoint.settled += 1;
                 self.saver.events_settled();
             }
         }

@@ -153,7 +153,7 @@ impl Test {
             Self::AnyOf(wanted) if values.is_empty() => wanted.contains(&Value::Null),
             Self::AnyOf(wanted) => values.iter().any(|value| wanted.contains(value)),
             Self::Exists(wanted) => {
-                let there = values.iter().any(|value| *value != Value::Bool(false) && *value != Value::from(""));
+                let there = values.iter().any(|value| *value != Value::Bool(false) && value.as_str() != Some(""));
                 there == *wanted
             }
             Self::Match(operator, wanted) => values.iter().filter_map(Value::as_str).any(|text| {

@@ -96,7 +96,7 @@ async fn large_pages_time_out_and_answers_may_be_slow() {
     assert_eq!(client.get(&format!("{PATH}?limit=500")).await.status, 504);
     assert_eq!(client.get(&format!("{PATH}?limit=250")).await.status, 200);
     client.console.set_faults(Faults::default().next_times(1, Mishap::SlowAnswer(Duration::from_millis(200))));
-    let begun = std::time::Instant::now();
+    let begun = tokio::time::Instant::now();
     client.page(PATH).await;
     assert!(begun.elapsed() >= Duration::from_millis(200));
     client.stop().await;

@@ -4,6 +4,7 @@
 //! stage is behind, the channels fill, and the source stops asking the console. What the sink has settled moves the
 //! position, and the position goes to the store.
 
+mod agenda;
 mod budget;
 mod map;
 mod pull;
@@ -11,6 +12,8 @@ mod run;
 mod saver;
 mod send;
 mod sizing;
+mod standing;
 
 pub use budget::{Budget, LaneBudget, Reservation};
 pub use run::{Lane, LaneEnd};
+pub use standing::{Standing, StandingError};

@@ -22,6 +22,7 @@ pub mod threat;
 mod time;
 pub mod unified_alert;
 mod value;
+pub mod varint;
 pub mod vulnerability;
 pub mod workload;
 

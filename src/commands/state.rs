@@ -6,6 +6,7 @@ use anyhow::Context;
 use clap::Subcommand;
 use comfy_table::{Table, presets};
 
+use super::process::time;
 use super::{StateArgs, UsageError, say};
 use crate::lane::Standing;
 use crate::record::Timestamp;
@@ -54,10 +55,6 @@ enum Command {
         /// The lane: PIPELINE/STREAM/SINK
         lane: LaneId,
     },
-}
-
-fn time(text: &str) -> Result<Timestamp, String> {
-    Timestamp::parse(text).map_err(|_| "write a time with its zone, such as 2026-01-31T00:00:00Z".to_owned())
 }
 
 /// Does it, and prints what was done on standard output.

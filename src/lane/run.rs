@@ -300,7 +300,9 @@ impl Lane {
     async fn try_open(&self) -> Result<Standing, String> {
         let stored = self.store.claim(&self.id).await.map_err(|error| error.to_string())?;
         let (host, scope) = (self.client.host().to_owned(), self.client.scope());
-        let (asked, journals) = (format!("{scope}{}", self.pull.narrowed_by()), self.store.keeps_journals());
+        let asked = format!("{scope}{}", self.pull.narrowed_by());
+        // A window is checked by its count alone.
+        let journals = self.store.keeps_journals() && self.pull.window.is_none();
         let LaneId { pipeline, stream, sink } = &self.id;
         let Some(bytes) = stored else {
             let since_resolved = resolve(self.pull.since, self.clock.now());
@@ -310,7 +312,9 @@ impl Lane {
                 Checkpoint { host, scope, since: self.since_text.clone(), since_resolved, position, settled: 0 };
             let standing = Standing { checkpoint, ledger: Ledger::begin(since_resolved, asked, journals) };
             self.store.save(&self.id, standing.encode()).await.map_err(|error| error.to_string())?;
-            info!(%pipeline, %stream, %sink, since = %since_resolved, "a new lane begins at `since`");
+            if self.pull.window.is_none() {
+                info!(%pipeline, %stream, %sink, since = %since_resolved, "a new lane begins at `since`");
+            }
             return Ok(standing);
         };
         let Standing { mut checkpoint, mut ledger } = Standing::decode(&bytes).map_err(|error| error.to_string())?;

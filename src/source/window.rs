@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::Pull;
+use super::{Pull, Since};
 use crate::console::{Client, ConsoleError, Endpoint};
 use crate::record::{Stream, Timestamp, parse_page};
 use crate::telemetry::Meter;
@@ -42,7 +42,7 @@ impl Pull {
     /// The same records, but those of `window` alone and once. Nothing comes late into a window that is closed, so there
     /// is no overlap, and a position keeps few keys however much lies in it.
     pub fn within(&self, window: Window) -> Self {
-        Self { window: Some(window), overlap: Duration::ZERO, ..self.clone() }
+        Self { window: Some(window), since: Since::At(window.from), overlap: Duration::ZERO, ..self.clone() }
     }
 
     /// How many records the console counts in `window`, those that the pull leaves out itself (`exclude_types`) not among

@@ -90,6 +90,7 @@ impl PullStage {
         let poll = Poll::new(self.client.clone(), self.meter.clone(), self.pull.clone(), position, pass, start);
         let Some(mut poll) = poll else { return PullEnd::NotDue };
         loop {
+            sleep(poll.pause()).await;
             let turn = self.client.turn().await;
             let (share, total) = (self.budget.share(), self.budget.total());
             let plan = self.sizing().plan(share, total, self.budget.is_proven() || !found_new);

@@ -1,13 +1,15 @@
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::chain::track_name;
 use super::window::comma_list;
-use super::{Keys, MAIN, Pass, Window};
+use super::{By, Findings, Keys, MAIN, Pass, Vulnerabilities, Window};
 use crate::console::Endpoint;
-use crate::record::{Stream, Timestamp};
+use crate::record::{Scope, Stream, Timestamp};
 use crate::settings::Period;
 
 /// `streams:` of a pipeline file; only the streams named are pulled.
@@ -18,6 +20,10 @@ pub struct Settings {
     pub threats: Option<Threats>,
     /// The activity log.
     pub activities: Option<Activities>,
+    /// Unified alerts: the detections of all products in one list.
+    pub unified_alerts: Option<UnifiedAlerts>,
+    /// Application findings.
+    pub vulnerabilities: Option<Vulnerabilities>,
 }
 
 /// `streams.threats`.
@@ -48,6 +54,58 @@ pub struct Activities {
     pub types: Vec<u32>,
     /// Also pull activities that the console's own list hides.
     pub include_hidden: bool,
+}
+
+/// `streams.unified_alerts`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct UnifiedAlerts {
+    /// Time between polls; default 60s.
+    pub interval: Option<Period>,
+    /// Where the first run begins; default 1d.
+    pub since: Option<Since>,
+    /// How late an alert may become visible and still be caught; default 5m.
+    pub overlap: Option<Period>,
+    /// Products that detect, as the console spells them (EDR, CWS, STAR, Identity, …); default all.
+    pub products: Vec<String>,
+    /// The console's view to pull; default all.
+    pub view: AlertView,
+}
+
+/// A view of the console's list of unified alerts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AlertView {
+    /// Everything that the token may see.
+    #[default]
+    All,
+    /// Endpoints.
+    Endpoint,
+    /// Identities.
+    Identity,
+    /// Cloud workloads and posture.
+    Cloud,
+    /// Custom rules (STAR).
+    CustomAlerts,
+    /// Other makers' products.
+    ThirdParty,
+    /// Data loss prevention; newer consoles.
+    Dlp,
+}
+
+impl AlertView {
+    /// The console's word, where it is not everything.
+    const fn word(self) -> Option<&'static str> {
+        match self {
+            Self::All => None,
+            Self::Endpoint => Some("ENDPOINT"),
+            Self::Identity => Some("IDENTITY"),
+            Self::Cloud => Some("CLOUD"),
+            Self::CustomAlerts => Some("CUSTOM_ALERTS"),
+            Self::ThirdParty => Some("THIRD_PARTY"),
+            Self::Dlp => Some("DLP"),
+        }
+    }
 }
 
 /// `since`: where the first run of a lane begins.
@@ -85,8 +143,16 @@ pub struct Pull {
     pub window: Option<Window>,
     /// A complete snapshot is followed by an event that says so.
     pub marker: bool,
+    /// Products of unified alerts; all when empty.
+    pub products: Vec<String>,
+    /// The console's view of unified alerts, where not all.
+    pub view: Option<&'static str>,
+    /// How findings are read.
+    pub findings: Option<Findings>,
 }
 
+/// How often unified alerts are looked for by their detection.
+const NET_EVERY: Duration = Duration::from_secs(15 * 60);
 const DAY: Duration = Duration::from_secs(86_400);
 const DEFAULT_OVERLAP: Duration = Duration::from_secs(300);
 
@@ -104,7 +170,15 @@ impl Settings {
             include_hidden: activities.include_hidden,
             ..pull(Stream::Activities, activities.since, activities.overlap)
         });
-        threats.into_iter().chain(activities).collect()
+        let unified_alerts = self.unified_alerts.as_ref().map(|alerts| Pull {
+            interval: alerts.interval.map_or(Duration::from_secs(60), |period| period.0),
+            products: alerts.products.clone(),
+            view: alerts.view.word(),
+            ..pull(Stream::UnifiedAlerts, alerts.since, alerts.overlap)
+        });
+        let base = || pull(Stream::Vulnerabilities, None, None);
+        let vulnerabilities = self.vulnerabilities.as_ref().map(|findings| findings.pull(base()));
+        threats.into_iter().chain(activities).chain(unified_alerts).chain(vulnerabilities).collect()
     }
 }
 
@@ -118,13 +192,20 @@ impl Pull {
     pub fn narrowed_by(&self) -> String {
         let types = comma_list(&self.types);
         let hidden = if self.include_hidden { "&includeHidden=true" } else { "" };
-        if types.is_empty() { hidden.to_owned() } else { format!("&activityTypes={types}{hidden}") }
+        let findings = self.findings.as_ref().map(Findings::narrowed_by).unwrap_or_default();
+        let view = self.view.map(|view| format!("&viewType={view}")).unwrap_or_default();
+        let products = match self.products.is_empty() {
+            true => String::new(),
+            false => format!("&products={}", self.products.join(",")),
+        };
+        let types = if types.is_empty() { types } else { format!("&activityTypes={types}") };
+        format!("{types}{hidden}{products}{view}{findings}")
     }
 
     /// The passes over the stream, the one that brings what is new first.
     pub fn passes(&self) -> Vec<Pass> {
         let Endpoint { sort_by, time_filter, .. } = self.endpoint();
-        vec![Pass {
+        let main = Pass {
             name: MAIN.into(),
             sort_by,
             time_filter,
@@ -133,7 +214,29 @@ impl Pull {
             reach: self.overlap,
             keys: Keys::Versions,
             snapshot: false,
-        }]
+            chain: None,
+        };
+        match (&self.findings, self.stream) {
+            _ if self.window.is_some() => vec![main],
+            (_, Stream::UnifiedAlerts) => {
+                let Endpoint { sort_by, time_filter, .. } = Endpoint::by_creation(self.stream);
+                // What was never updated, or became visible too late for the first pass.
+                let (every, reach) = (self.interval.max(NET_EVERY), self.overlap.max(DAY));
+                let net =
+                    Pass { name: "net".into(), sort_by, time_filter, by: By::Creation, every, reach, ..main.clone() };
+                vec![main, net]
+            }
+            (Some(findings), _) => {
+                let chain = |scope: Option<Arc<Scope>>| Pass {
+                    name: scope.as_deref().map_or(MAIN.into(), track_name),
+                    keys: Keys::Latest,
+                    chain: Some(scope),
+                    ..main.clone()
+                };
+                findings.chains().into_iter().map(chain).collect()
+            }
+            _ => vec![main],
+        }
     }
 }
 
@@ -148,6 +251,9 @@ fn pull(stream: Stream, since: Option<Since>, overlap: Option<Period>) -> Pull {
         include_hidden: false,
         window: None,
         marker: false,
+        products: Vec::new(),
+        view: None,
+        findings: None,
     }
 }
 

@@ -103,6 +103,7 @@ impl Pull {
     /// How the console is asked for these records.
     pub(super) fn endpoint(&self) -> Endpoint {
         match self.window {
+            Some(_) if self.stream == Stream::Vulnerabilities => Endpoint::by_creation(self.stream),
             Some(Window { by: By::Creation, .. }) => Endpoint::by_creation(self.stream),
             _ => Endpoint::of(self.stream),
         }
@@ -111,6 +112,7 @@ impl Pull {
     /// By which of a record's times the console is asked for these records.
     pub(super) fn by(&self) -> By {
         match self.window {
+            Some(_) if self.stream == Stream::Vulnerabilities => By::Creation,
             // Groups can be asked for by their last change alone.
             Some(Window { by: By::Creation, .. }) if self.stream != Stream::Groups => By::Creation,
             _ => By::Order,

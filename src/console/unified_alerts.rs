@@ -122,7 +122,9 @@ impl Unknown {
             named.extend(selected);
         }
         let mut unknown = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        named.iter().fold(false, |learnt, index| unknown.insert(*index) || learnt)
+        let before = unknown.len();
+        unknown.extend(named);
+        unknown.len() > before
     }
 }
 

@@ -304,9 +304,12 @@ mod tests {
             reach: Duration::from_secs(86_400),
             keys,
             snapshot: false,
+            chain: None,
         };
-        let mut passes = [pass(MAIN, Keys::Versions), pass("again", Keys::Latest), pass("all", Keys::Versions)];
+        let (last, versions) = (Keys::Latest, Keys::Versions);
+        let mut passes = [pass(MAIN, versions), pass("again", last), pass("all", versions), pass("chain", last)];
         passes[2].snapshot = true;
+        passes[3].chain = Some(None);
         let since = start().minus(Duration::from_secs(86_400));
         let mut position = Position::starting_at(since);
         position.align(&passes);
@@ -318,7 +321,8 @@ mod tests {
         }
         if complete {
             position.finish(&passes, Round { start: start(), ..Round::default() }, false);
-            position.finish(&passes, Round { pass: 2, start: start(), snapshot: Some(start()) }, true);
+            position.finish(&passes, Round { pass: 2, start: start(), snapshot: Some(start()), sweep: false }, true);
+            position.finish(&passes, Round { pass: 3, start: start(), snapshot: None, sweep: true }, false);
         }
         Checkpoint {
             host: "usea1-acme.sentinelone.net".to_owned(),

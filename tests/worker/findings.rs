@@ -73,7 +73,7 @@ async fn every_finding_arrives_scope_by_scope() {
     let mapped: Vec<Value> = events(&world, "account").iter().map(|event| event["record"].clone()).collect();
     assert_eq!(mapped.len(), open(&world, &Scope::Accounts(vec![account])).len());
     assert!(
-        mapped.iter().all(|event| event["organization"]["id"] == account.to_string()),
+        mapped.iter().all(|event| event["organization"]["id"] == json!(account.to_string())),
         "the scope tells whose it is"
     );
     for query in queries(&world, 0) {

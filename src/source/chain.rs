@@ -269,7 +269,7 @@ mod tests {
         let pull = Vulnerabilities { severities: vec![FindingSeverity::High], ..Vulnerabilities::default() };
         let findings = pull.pull(Pull::of(crate::record::Stream::Vulnerabilities)).findings.unwrap();
         let time = |text: &str| Timestamp::parse(text).unwrap();
-        let (since, from, to) = (Timestamp::default(), time("2026-01-01T00:00:00Z"), time("2026-01-02T00:00:00Z"));
+        let (since, from, to) = (Timestamp::default(), time("2026-01-01T00:00:00.000000Z"), time("2026-01-02T00:00:00.000000Z"));
         let scope = Arc::new(Scope { level: Level::Site, id: "7".into(), name: None });
         let mut delta = Chain::new(findings.clone(), Some(scope), false);
         let texts = |chain: &Chain| {
@@ -278,14 +278,14 @@ mod tests {
         };
         assert_eq!(
             texts(&delta),
-            "riskUpdatedDate__gte=2026-01-01T00:00:00Z&riskUpdatedDate__lte=2026-01-02T00:00:00Z&includeRemovals=true&severities=HIGH&siteIds=7"
+            "riskUpdatedDate__gte=2026-01-01T00:00:00.000000Z&riskUpdatedDate__lte=2026-01-02T00:00:00.000000Z&includeRemovals=true&severities=HIGH&siteIds=7"
         );
         assert!(delta.advance());
-        assert!(texts(&delta).starts_with("detectionDate__gte=2026-01-01T00:00:00Z&detectionDate__lte"));
+        assert!(texts(&delta).starts_with("detectionDate__gte=2026-01-01T00:00:00.000000Z&detectionDate__lte"));
         assert!(!delta.advance());
         let mut sweep = Chain::new(findings, None, true);
         assert_eq!(texts(&sweep), "includeRemovals=false&severities=HIGH");
-        assert_eq!(sweep.query(from, to, to)[0], ("detectionDate__gte", "2026-01-01T00:00:00Z".to_owned()));
+        assert_eq!(sweep.query(from, to, to)[0], ("detectionDate__gte", "2026-01-01T00:00:00.000000Z".to_owned()));
         assert!(!sweep.advance());
     }
 }

@@ -27,6 +27,7 @@ mod worker {
     mod shutdown;
     mod sink_input;
     mod state_input;
+    mod streams;
     mod unified;
     mod world;
 }

@@ -68,7 +68,7 @@ impl State {
                     answer.travel.cut_after = Some(self.random.below(answer.body.len() as u64) as usize)
                 }
                 Mishap::ChangedWhilePaged
-                    if matches!(kind, Kind::Threats | Kind::Agents | Kind::Alerts | Kind::Vulnerabilities) =>
+                    if !matches!(kind, Kind::Activities | Kind::Sites | Kind::Accounts | Kind::Users) =>
                 {
                     self.change_any(kind, now);
                 }

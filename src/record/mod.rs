@@ -9,6 +9,7 @@ pub mod alert;
 pub mod block;
 mod clock;
 mod connection;
+mod content;
 mod cursor;
 mod facts;
 pub mod group;
@@ -28,6 +29,7 @@ pub mod workload;
 
 pub use clock::Clock;
 pub use connection::{Connection, parse_connection};
+pub use content::content_hash;
 pub use cursor::Cursor;
 pub use facts::{Facts, compact, facts};
 pub use identity::{Identity, IdentityError};

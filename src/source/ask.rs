@@ -3,7 +3,6 @@
 use bytes::Bytes;
 
 use super::poll::Poll;
-use super::window::comma_list;
 use crate::console::{AlertsQuery, ConsoleError, Turn};
 use crate::record::{self, Stream, parse_connection, parse_page};
 
@@ -63,9 +62,9 @@ impl Poll {
         let filter = self.pass().time_filter;
         let (from_name, to_name) = (format!("{filter}__gte"), format!("{filter}__lte"));
         let (from, to) = (self.walk.from.to_string(), self.round.start.to_string());
-        let types = comma_list(&self.pull.types);
+        let filters = self.pull.filters(&self.pull.types);
         query.extend([(from_name.as_str(), from.as_str()), (to_name.as_str(), to.as_str())]);
-        self.pull.narrow(&types, &mut query);
+        query.extend(filters.iter().map(|(name, value)| (*name, value.as_str())));
         self.client.list(turn, self.endpoint.path, &query, max_bytes, Some(&self.meter)).await
     }
 

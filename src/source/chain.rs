@@ -21,8 +21,6 @@ pub(super) const BEFORE_SWEEP: Duration = Duration::from_secs(24 * 3600);
 /// A list of accounts or sites.
 const SCOPES_BYTES: usize = 16 * 1024 * 1024;
 const DEFAULT_RESYNC: Duration = Duration::from_secs(7 * 86_400);
-/// An hour for what is indexed late, and ten minutes in which the console is still at it.
-const DEFAULT_OVERLAP: Duration = Duration::from_secs(70 * 60);
 
 /// `streams.vulnerabilities`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -73,34 +71,27 @@ pub struct Findings {
 }
 
 impl Vulnerabilities {
-    /// The pull with its defaults filled in.
-    pub(super) fn pull(&self, base: Pull) -> Pull {
+    /// With its defaults filled in.
+    pub(super) fn findings(&self) -> Findings {
         let word = |severity: &FindingSeverity| match severity {
             FindingSeverity::Critical => "CRITICAL",
             FindingSeverity::High => "HIGH",
             FindingSeverity::Medium => "MEDIUM",
             FindingSeverity::Low => "LOW",
         };
-        let findings = Findings {
+        Findings {
             severities: self.severities.iter().map(word).collect::<Vec<_>>().join(","),
             include_removed: self.include_removed.unwrap_or(true),
             resync: self.resync.map_or(DEFAULT_RESYNC, |period| period.0),
             scopes: Vec::new(),
-        };
-        Pull {
-            interval: self.interval.map_or(Duration::from_secs(6 * 3600), |period| period.0),
-            since: self.since.unwrap_or(Since::Beginning),
-            overlap: self.overlap.map_or(DEFAULT_OVERLAP, |period| period.0),
-            findings: Some(findings),
-            ..base
         }
     }
 }
 
 impl Findings {
-    /// What narrows down the records, as text for ledgers.
-    pub(super) fn narrowed_by(&self) -> String {
-        format!("&severities={}&includeRemovals={}", self.severities, self.include_removed)
+    /// What narrows down every list of them.
+    pub(super) fn filters(&self) -> Option<(&'static str, String)> {
+        (!self.severities.is_empty()).then(|| ("severities", self.severities.clone()))
     }
 
     /// The scopes that are read one after the other, each with a position of its own.
@@ -157,6 +148,12 @@ impl Chain {
         Self { findings, scopes: vec![scope], scope: 0, filters, filter: 0 }
     }
 
+    /// What was detected in a window, through all scopes.
+    pub fn detected(findings: Findings) -> Self {
+        let scopes = findings.chains();
+        Self { findings, scopes, scope: 0, filters: &[Filter::Detected], filter: 0 }
+    }
+
     /// The scope of the list that is read.
     pub fn scope(&self) -> Option<&Arc<Scope>> {
         self.scopes.get(self.scope)?.as_ref()
@@ -194,9 +191,7 @@ impl Chain {
         }
         let removals = self.findings.include_removed && !matches!(filter, Filter::All);
         query.push(("includeRemovals", removals.to_string()));
-        if !self.findings.severities.is_empty() {
-            query.push(("severities", self.findings.severities.clone()));
-        }
+        query.extend(self.findings.filters());
         if let Some(scope) = self.scope() {
             query.push((scope.level.parameter(), scope.id.to_string()));
         }
@@ -267,9 +262,10 @@ mod tests {
     #[test]
     fn a_window_asks_twice_and_a_sweep_once() {
         let pull = Vulnerabilities { severities: vec![FindingSeverity::High], ..Vulnerabilities::default() };
-        let findings = pull.pull(Pull::of(crate::record::Stream::Vulnerabilities)).findings.unwrap();
+        let findings = pull.findings();
         let time = |text: &str| Timestamp::parse(text).unwrap();
-        let (since, from, to) = (Timestamp::default(), time("2026-01-01T00:00:00.000000Z"), time("2026-01-02T00:00:00.000000Z"));
+        let (since, from, to) =
+            (Timestamp::default(), time("2026-01-01T00:00:00.000000Z"), time("2026-01-02T00:00:00.000000Z"));
         let scope = Arc::new(Scope { level: Level::Site, id: "7".into(), name: None });
         let mut delta = Chain::new(findings.clone(), Some(scope), false);
         let texts = |chain: &Chain| {

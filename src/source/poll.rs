@@ -1,5 +1,4 @@
 use std::borrow::Cow;
-use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
@@ -11,9 +10,9 @@ use bytes::Bytes;
 use compact_str::{CompactString, ToCompactString};
 
 use super::chain::{After, Chain, PAUSE};
-use super::{By, Keys, Known, Mark, Pass, Position, Pull, Round, Track};
+use super::{By, Keys, Known, Mark, Pass, Position, Pull, Round, Snapshot, Stage, Track};
 use crate::console::{Client, ConsoleError, Endpoint, Turn};
-use crate::record::{Facts, Identity, Scope, Stream, Timestamp, facts};
+use crate::record::{Facts, Identity, Scope, Stream, Timestamp, content_hash, facts};
 use crate::telemetry::{DropReason, Meter};
 
 /// After this many empty pages in a row that each name a next one, the list may be at its end.
@@ -24,6 +23,8 @@ const NULL_TRIES: usize = 3;
 const TOLERANCE: Duration = Duration::from_secs(1);
 /// Keys that a poll keeps of its own reading before it forgets those that it should not meet again.
 const MANY_KEYS: usize = 100_000;
+/// In place of the record's id, in the event that says that a snapshot is complete.
+const MARKER_ID: &str = "snapshot";
 
 /// One poll of one pass: everything in [bound, S] that the position has not seen, page by page.
 ///
@@ -76,6 +77,8 @@ pub struct Page {
     pub records: Vec<Record>,
     /// New ones that the settings leave out: to be accounted for, and not to be delivered.
     pub dropped: Vec<Dropped>,
+    /// No page of the console's: its one record says that this snapshot is complete.
+    pub marker: Option<Snapshot>,
     /// Whether the order can be relied on: only then does reading a record mean that all before it were read.
     pub ordered: bool,
     /// The poll.
@@ -140,6 +143,8 @@ impl Poll {
                 let sweep = position.is_sweep_due(pass, start, findings.resync);
                 Some((Chain::new(findings.clone(), scope.clone(), sweep), sweep))
             }
+            // A closed window that is pulled once: all its lists are one, and nothing is remembered of it.
+            (None, Some(findings)) => Some((Chain::detected(findings.clone()), true)),
             _ => None,
         };
         let sweep = chain.as_ref().is_some_and(|(_, sweep)| *sweep);
@@ -186,6 +191,9 @@ impl Poll {
     /// # Errors
     /// See [`ConsoleError`]. Nothing was taken then, and the same call may be made again.
     pub async fn next(&mut self, turn: Turn, limit: usize, max_bytes: usize) -> Result<Page, ConsoleError> {
+        if let Some(snapshot) = self.marking() {
+            return Ok(self.marker(snapshot));
+        }
         if self.walk.in_doubt {
             return self.count(turn).await;
         }
@@ -216,7 +224,25 @@ impl Poll {
         let next_cursor = page.next_cursor.map(Cow::into_owned);
         let scope = self.chain.as_ref().and_then(|chain| chain.scope().cloned());
         let last = self.follow(next_cursor.as_deref(), shown) && !self.next_list();
-        Ok(Page { records, dropped, scope, ordered: self.ordered, round: self.round, shown, last, body: body.clone() })
+        Ok(Page { records, dropped, scope, shown, ..self.empty_page(body.clone(), last) })
+    }
+
+    /// The snapshot of which nothing is left to do but to say that it is complete.
+    fn marking(&self) -> Option<Snapshot> {
+        let snapshot = self.position.track(self.round.pass)?.snapshot()?;
+        (snapshot.stage == Stage::Marking).then_some(snapshot)
+    }
+
+    /// The page of the event that says that a snapshot is complete.
+    fn marker(&self, snapshot: Snapshot) -> Page {
+        self.meter.lane.pulled.fetch_add(1, Ordering::Relaxed);
+        let (id, version) = (MARKER_ID.to_compact_string(), snapshot.time.seconds().to_string());
+        let identity = Identity::of(self.client.host(), self.pull.stream, &id, &version);
+        let time = snapshot.time;
+        let mark = Mark { id: identity.key(), version: identity.key(), content: None, time, created: None };
+        let record = Record { range: 0..0, id, identity, time: Some(time), order: None, mark };
+        let (records, marker) = (vec![record], Some(snapshot));
+        Page { records, marker, ordered: false, shown: 1, ..self.empty_page(Bytes::new(), true) }
     }
 
     /// Goes on to the next list of a window of findings; false when there is none.
@@ -239,8 +265,8 @@ impl Poll {
     }
 
     fn empty_page(&self, body: Bytes, last: bool) -> Page {
-        let (records, dropped, scope) = (Vec::new(), Vec::new(), None);
-        Page { body, records, dropped, scope, ordered: self.ordered, round: self.round, shown: 0, last }
+        let (records, dropped, ordered, round) = (Vec::new(), Vec::new(), self.ordered, self.round);
+        Page { body, records, dropped, marker: None, ordered, round, scope: None, shown: 0, last }
     }
 
     /// `data: null` may mean that there is nothing, or that something is wrong.
@@ -278,9 +304,11 @@ impl Poll {
     fn take(&mut self, body: &Bytes, shown: &[&[u8]]) -> (Vec<Record>, Vec<Dropped>) {
         let begin = body.as_ptr() as usize;
         let (mut records, mut dropped) = (Vec::with_capacity(shown.len()), Vec::new());
-        let (mut duplicates, mut filtered, mut given_back) = (0, 0, 0);
+        let (mut duplicates, mut filtered, mut given_back, mut unchanged) = (0, 0, 0, 0);
         let pass = self.passes[self.round.pass].clone();
         let complete = self.position.track(self.round.pass).and_then(Track::complete);
+        let pull = self.pull.clone();
+        let volatile = pull.drops_unchanged().then_some(&pull.volatile);
         for bytes in shown {
             let mut facts = facts(self.pull.stream, bytes);
             let time = match pass.by {
@@ -298,7 +326,7 @@ impl Poll {
                 facts.version = snapshot.seconds().to_string().into();
             }
             let identity = facts.identity(self.client.host(), bytes);
-            let mark = self.mark(&facts, identity);
+            let mut mark = self.mark(&facts, identity);
             if self.walk.shown.len() < MANY_KEYS {
                 self.walk.shown.insert(mark.version);
             }
@@ -311,18 +339,23 @@ impl Poll {
                 duplicates += 1;
                 continue;
             }
-            if pass.keys == Keys::Latest || self.chain.is_some() {
-                match self.handed_out.entry(mark.id) {
-                    Entry::Vacant(entry) => _ = entry.insert(mark.version),
-                    Entry::Occupied(entry) if *entry.get() == mark.version => {
+            mark.content = volatile.map(|volatile| content_hash(bytes, volatile));
+            if pass.keys == Keys::Latest || mark.content.is_some() || self.chain.is_some() {
+                match self.handed_out.get(&mark.id) {
+                    Some(version) if *version == mark.version => {
                         duplicates += 1;
                         continue;
                     }
                     // Its turn comes with the next poll.
-                    Entry::Occupied(_) => {
+                    Some(_) => {
                         given_back += 1;
                         continue;
                     }
+                    None if self.position.has_content(&mark) => {
+                        unchanged += 1;
+                        continue;
+                    }
+                    None => _ = self.handed_out.insert(mark.id, mark.version),
                 }
             }
             self.position.take(&self.passes, self.round, &mark);
@@ -346,6 +379,7 @@ impl Poll {
         self.meter.lane.drop_events(DropReason::Duplicate, duplicates);
         self.meter.lane.drop_events(DropReason::Filtered, filtered);
         self.meter.lane.drop_events(DropReason::GivenBack, given_back);
+        self.meter.lane.drop_events(DropReason::Unchanged, unchanged);
         (records, dropped)
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use compact_str::CompactString;
 
 use super::chain::BEFORE_SWEEP;
-use super::{Known, Mark, Pass, Round, Stage, Track};
+use super::{Known, Mark, Pass, Round, Snapshot, Stage, Track};
 use crate::record::Timestamp;
 
 /// Findings of one window that are remembered; more are delivered twice where windows overlap.
@@ -183,6 +183,11 @@ impl Position {
         } else {
             Arc::make_mut(track).finish(round.start, pass.reach);
         }
+    }
+
+    /// The last snapshot of a pass, when all its records are settled.
+    pub fn read_snapshot(&self, pass: usize) -> Option<Snapshot> {
+        self.track(pass)?.snapshot().filter(|snapshot| snapshot.stage != Stage::Reading)
     }
 
     /// True while a snapshot waits for nothing but its last event.

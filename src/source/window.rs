@@ -1,8 +1,8 @@
 use std::time::Duration;
 
 use super::{Pull, Since};
-use crate::console::{Client, ConsoleError, Endpoint};
-use crate::record::{Stream, Timestamp, parse_page};
+use crate::console::{AlertsQuery, Client, ConsoleError, Endpoint};
+use crate::record::{Stream, Timestamp, parse_connection, parse_page};
 use crate::telemetry::Meter;
 
 /// A body of a count.
@@ -71,16 +71,19 @@ impl Pull {
         types: &[u32],
         meter: &Meter,
     ) -> Result<u64, ConsoleError> {
+        if self.stream == Stream::UnifiedAlerts {
+            return self.count_alerts(client, window, meter).await;
+        }
         let endpoint = self.within(window).endpoint();
         let (from_name, to_name) = (format!("{}__gte", endpoint.time_filter), format!("{}__lt", endpoint.time_filter));
-        let (from, to, types) = (window.from.to_string(), window.to.to_string(), comma_list(types));
+        let (from, to, filters) = (window.from.to_string(), window.to.to_string(), self.filters(types));
         let mut query = vec![
             ("countOnly", "true"),
             ("sortBy", endpoint.sort_by),
             (from_name.as_str(), from.as_str()),
             (&to_name, &to),
         ];
-        self.narrow(&types, &mut query);
+        query.extend(filters.iter().map(|(name, value)| (*name, value.as_str())));
         let body = client.list(client.turn().await, endpoint.path, &query, COUNT_BYTES, Some(meter)).await?;
         let page = parse_page(&body).map_err(|error| ConsoleError::transient(error.to_string()))?;
         if let Some(error) = page.errors.first() {
@@ -90,14 +93,21 @@ impl Pull {
         page.total_items.ok_or_else(|| ConsoleError::transient("the console's count cannot be read"))
     }
 
-    /// The parameters that leave records out of a list; `types` is the comma-joined list of activity types.
-    pub(super) fn narrow<'a>(&self, types: &'a str, query: &mut Vec<(&'a str, &'a str)>) {
-        if !types.is_empty() {
-            query.push(("activityTypes", types));
-        }
-        if self.include_hidden {
-            query.push(("includeHidden", "true"));
-        }
+    async fn count_alerts(&self, client: &Client, window: Window, meter: &Meter) -> Result<u64, ConsoleError> {
+        let query = AlertsQuery {
+            first: 1,
+            by: self.within(window).endpoint().time_filter,
+            from: Some(window.from),
+            // Times are told in milliseconds, and both ends are included.
+            to: Some(window.to.minus(Duration::from_millis(1))),
+            products: &self.products,
+            view: self.view,
+            ..AlertsQuery::default()
+        };
+        let body = client.unified_alerts(client.turn().await, &query, COUNT_BYTES, Some(meter)).await?;
+        let connection =
+            parse_connection(&body, "alerts").map_err(|error| ConsoleError::transient(error.to_string()))?;
+        connection.page.total_items.ok_or_else(|| ConsoleError::transient("the console's count cannot be read"))
     }
 
     /// How the console is asked for these records.
@@ -118,9 +128,4 @@ impl Pull {
             _ => By::Order,
         }
     }
-}
-
-/// As lists stand in queries.
-pub(super) fn comma_list(types: &[u32]) -> String {
-    types.iter().map(u32::to_string).collect::<Vec<_>>().join(",")
 }

@@ -41,6 +41,8 @@ pub struct Poll {
     /// The version of each record that was handed out, where the last one taken is remembered: batches may be settled in
     /// any order, so a poll hands out one version of a record.
     handed_out: HashMap<u64, u64>,
+    /// Identities that are accounted for, of a version or of an id.
+    left_out: Option<Arc<HashSet<Identity>>>,
     pub(super) walk: Walk,
     /// The lists of a window of findings, one after the other.
     pub(super) chain: Option<Chain>,
@@ -161,6 +163,7 @@ impl Poll {
             round,
             position,
             handed_out: HashMap::new(),
+            left_out: None,
             walk: Walk::from(from),
             chain: chain.map(|(chain, _)| chain),
             // Findings are listed by their ids, which say nothing of their times.
@@ -169,6 +172,11 @@ impl Poll {
             partial_answers: 0,
             pull,
         })
+    }
+
+    /// Records with these identities, of this version or (with an empty version) of any, are accounted for.
+    pub fn leave_out(&mut self, accounted: Arc<HashSet<Identity>>) {
+        self.left_out = Some(accounted);
     }
 
     /// What this poll is.
@@ -335,7 +343,7 @@ impl Poll {
                 continue;
             }
             let known = self.position.knows(&pass, self.round, &mark, time.is_some());
-            if known == Known::Taken {
+            if known == Known::Taken || self.is_left_out(&facts, identity, bytes) {
                 duplicates += 1;
                 continue;
             }
@@ -392,6 +400,12 @@ impl Poll {
             return Mark { id, version, content: None, time: start, created: facts.created };
         }
         Mark { id, version, content: None, time: facts.time.unwrap_or(start), created: facts.created }
+    }
+
+    fn is_left_out(&self, facts: &Facts<'_>, identity: Identity, record: &[u8]) -> bool {
+        let Some(accounted) = &self.left_out else { return false };
+        let any_version = || Identity::of(self.client.host(), self.pull.stream, &facts.record_id(record), "");
+        accounted.contains(&identity) || accounted.contains(&any_version())
     }
 
     /// A record whose id is no number, whatever its version.

@@ -30,7 +30,7 @@ pub struct Vulnerabilities {
     pub interval: Option<Period>,
     /// Where the first run begins; default `beginning`, which is everything open.
     pub since: Option<Since>,
-    /// How far each window reaches back into the one before it; default 1h 10m.
+    /// How far each window reaches back into the one before it; default 70m.
     pub overlap: Option<Period>,
     /// Severities to pull; default all.
     pub severities: Vec<FindingSeverity>,

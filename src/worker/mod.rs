@@ -1,5 +1,6 @@
 //! Which lanes run here: starting, reloading, stopping.
 
+pub mod cluster;
 mod expiry;
 mod keeper;
 mod once;

@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 done; 1 something failed at run time; 2 wrong usage, or pipeline files of which none could be run.
 
+mod cluster;
 mod process;
 
 pub mod activity_types;
@@ -11,6 +12,7 @@ pub mod emulate;
 pub mod map;
 pub mod run;
 pub mod state;
+pub mod status;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -20,6 +22,7 @@ use clap::{Parser, Subcommand};
 use crate::settings::install_crypto_provider;
 use crate::telemetry::init_logs;
 
+pub use cluster::ClusterArgs;
 pub use process::{FileArgs, LogArgs, ProcessArgs, StateArgs};
 
 /// Wrong usage that the parser of flags cannot see: ends the process with 2 instead of 1.
@@ -61,6 +64,7 @@ enum Command {
     Run(Box<run::Args>),
     Check(check::Args),
     State(state::Args),
+    Status(status::Args),
     Emulate(emulate::Args),
     Map(map::Args),
     ActivityTypes(activity_types::Args),
@@ -121,6 +125,7 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Run(args) => run::run(*args).await,
         Command::Check(args) => check::run(args).await,
         Command::State(args) => state::run(args).await,
+        Command::Status(args) => status::run(args).await,
         Command::Emulate(args) => emulate::run(args).await,
         Command::ActivityTypes(args) => activity_types::run(args).await,
         Command::Map(args) => tokio::task::block_in_place(|| map::run(&args)),

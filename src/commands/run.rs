@@ -10,7 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::{FileArgs, ProcessArgs, USAGE, UsageError};
+use super::{ClusterArgs, FileArgs, ProcessArgs, USAGE, UsageError};
 use crate::server::Server;
 use crate::settings::Period;
 use crate::telemetry::Telemetry;
@@ -29,6 +29,9 @@ pub struct Args {
 
     #[command(flatten)]
     process: ProcessArgs,
+
+    #[command(flatten)]
+    cluster: ClusterArgs,
 
     /// Catch up to the moment of start (by each console's clock), print a summary, and end: for cron and Jobs
     #[arg(long)]
@@ -106,6 +109,7 @@ fn options(args: &Args) -> Result<Options, UsageError> {
         defaults: files.defaults.clone(),
         state: process.state().state.clone(),
         instance: process.state().instance.clone(),
+        cluster: args.cluster.settings(&process.state().state, args.once)?,
         memory_budget: usize::try_from(process.memory_budget.0).unwrap_or(usize::MAX),
         checkpoint_interval: process.checkpoint_interval(),
         dead_letters: process.dead_letters_directory()?,

@@ -12,6 +12,7 @@ use super::shared::Shared;
 use super::spec::LaneSpec;
 use crate::lane::LaneEnd;
 use crate::record::Timestamp;
+use crate::sink::Deadline;
 use crate::telemetry::{LaneMetrics, LaneState, Meter};
 
 /// Rest before a lane that could not be put together, or broke, is tried again.
@@ -31,6 +32,10 @@ pub struct Keeper {
     pub shared: Arc<Shared>,
     /// Asks the lane to stop: it drains, and is cut off after the shutdown time-out.
     pub stop: CancellationToken,
+    /// Ends the lane at once: another worker has it.
+    pub cut: CancellationToken,
+    /// Until when it may deliver.
+    pub deadline: Deadline,
     /// Wait before the first poll.
     pub first_poll_after: Duration,
     /// End when caught up, and when there was no progress for this long.
@@ -69,7 +74,7 @@ impl Keeper {
         tokio::pin!(over);
         let mut rest = None;
         loop {
-            match self.shared.compose(&self.spec, meter, self.first_poll_after, self.once.is_some()) {
+            match self.shared.compose(self, meter) {
                 Ok(lane) => {
                     if rest.take().is_some() {
                         meter.sink_trouble(None);
@@ -112,6 +117,7 @@ impl Keeper {
     /// Resolves when the lane has to be cut off.
     async fn over(&self, lane: &LaneMetrics) -> Kept {
         tokio::select! {
+            () = self.cut.cancelled() => Kept::CutOff,
             () = self.too_long_after_stop() => Kept::CutOff,
             () = self.no_progress(lane) => Kept::GivenUp,
         }

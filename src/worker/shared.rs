@@ -2,6 +2,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use super::keeper::Keeper;
 use super::spec::LaneSpec;
 use super::{Options, StartError};
 use crate::console::{Client, Limiters};
@@ -91,17 +92,12 @@ impl Shared {
         Meter::start(&self.telemetry, &spec.id.pipeline, spec.id.stream, &spec.id.sink, sink_type, self.clock())
     }
 
-    /// Puts a lane together. `first_poll_after` spreads the first polls; `once` ends it when it has caught up.
+    /// Puts the keeper's lane together.
     ///
     /// # Errors
     /// When settings name what is not there, such as a CA file.
-    pub fn compose(
-        &self,
-        spec: &LaneSpec,
-        meter: &Meter,
-        first_poll_after: Duration,
-        once: bool,
-    ) -> Result<Lane, ComposeError> {
+    pub fn compose(&self, keeper: &Keeper, meter: &Meter) -> Result<Lane, ComposeError> {
+        let spec = &keeper.spec;
         let client = self.client(&spec.id.pipeline, &spec.console)?;
         let schema = spec.sink.common.schema.unwrap_or(spec.transform.schema);
         let origin = Origin {
@@ -128,6 +124,7 @@ impl Shared {
             clock: self.clock(),
             health: Health::default(),
             throttle: Throttle::new(spec.sink.concurrency()),
+            deadline: keeper.deadline.clone(),
         });
         Ok(Lane {
             id: spec.id.clone(),
@@ -144,8 +141,8 @@ impl Shared {
             budget: self.budget.lane(),
             clock: self.clock(),
             random: self.fork_random(),
-            first_poll_after,
-            once,
+            first_poll_after: keeper.first_poll_after,
+            once: keeper.once.is_some(),
         })
     }
 

@@ -93,7 +93,7 @@ fn read_labels(text: &str) -> BTreeMap<String, String> {
 }
 
 fn file(pipeline: &str, activity: Activity, problem: Option<&str>) -> FileStatus {
-    FileStatus { pipeline: pipeline.to_owned(), activity, problem: problem.map(str::to_owned) }
+    FileStatus { pipeline: pipeline.to_owned(), activity, shard: None, problem: problem.map(str::to_owned) }
 }
 
 #[test]

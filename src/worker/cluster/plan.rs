@@ -251,8 +251,10 @@ impl Plan {
     }
 
     /// Who holds which shard, as far as was seen; of its own shards a worker knows for certain.
-    pub fn holders(&self) -> BTreeMap<u32, &str> {
-        let seen = self.seen_shards.iter().filter_map(|(shard, watched)| {
+    pub fn holders(&self, now: Moment) -> BTreeMap<u32, &str> {
+        // One that has expired may be of a living worker, whose call to take it came through and the answer did not.
+        let valid = self.seen_shards.iter().filter(|(_, watched)| !watched.has_expired(now));
+        let seen = valid.filter_map(|(shard, watched)| {
             let holder = watched.seen.holder.as_deref().filter(|holder| *holder != self.me)?;
             Some((*shard, holder))
         });
@@ -367,7 +369,7 @@ impl Plan {
     /// How many shards are this worker's part.
     fn quota(&self, now: Moment) -> usize {
         let members = self.members(now);
-        let holders = self.holders();
+        let holders = self.holders(now);
         let has = |name: &str| holders.values().filter(|holder| **holder == name).count();
         let mine = (has(&self.me), self.me.as_str());
         let before = members.iter().map(|name| (has(name), *name));

@@ -6,6 +6,7 @@ mod cluster;
 mod process;
 
 pub mod activity_types;
+pub mod backfill;
 pub mod check;
 pub mod demo;
 pub mod emulate;
@@ -14,6 +15,7 @@ pub mod run;
 pub mod state;
 pub mod status;
 
+use std::io::{IsTerminal, stderr};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -23,7 +25,7 @@ use crate::settings::install_crypto_provider;
 use crate::telemetry::init_logs;
 
 pub use cluster::ClusterArgs;
-pub use process::{FileArgs, LogArgs, ProcessArgs, StateArgs};
+pub use process::{DeliveryArgs, FileArgs, LogArgs, ProcessArgs, RateArgs, StateArgs};
 
 /// Wrong usage that the parser of flags cannot see: ends the process with 2 instead of 1.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +65,7 @@ struct Cli {
 enum Command {
     Run(Box<run::Args>),
     Check(check::Args),
+    Backfill(backfill::Args),
     State(state::Args),
     Status(status::Args),
     Emulate(emulate::Args),
@@ -76,6 +79,8 @@ impl Command {
     fn log_level(&self) -> &'static str {
         match self {
             Self::Run(_) => "info",
+            // A terminal shows a bar instead.
+            Self::Backfill(_) if !stderr().is_terminal() => "info",
             _ => "warn",
         }
     }
@@ -124,6 +129,7 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Run(args) => run::run(*args).await,
         Command::Check(args) => check::run(args).await,
+        Command::Backfill(args) => backfill::run(args).await,
         Command::State(args) => state::run(args).await,
         Command::Status(args) => status::run(args).await,
         Command::Emulate(args) => emulate::run(args).await,

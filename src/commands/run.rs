@@ -103,19 +103,14 @@ fn exit_code(report: &OnceReport) -> ExitCode {
 }
 
 fn options(args: &Args) -> Result<Options, UsageError> {
-    let Args { files, process, .. } = args;
+    let Args { files, process, cluster, .. } = args;
+    let delivery = process.delivery.options()?;
     Ok(Options {
         pipelines: files.pipelines.clone(),
         defaults: files.defaults.clone(),
-        state: process.state().state.clone(),
-        instance: process.state().instance.clone(),
-        cluster: args.cluster.settings(&process.state().state, args.once)?,
-        memory_budget: usize::try_from(process.memory_budget.0).unwrap_or(usize::MAX),
+        cluster: cluster.settings(&delivery.state, args.once)?,
         checkpoint_interval: process.checkpoint_interval(),
-        dead_letters: process.dead_letters_directory()?,
-        dead_letters_max: process.dead_letters_max.0,
-        shutdown_timeout: process.shutdown_timeout.0,
-        ..Options::default()
+        ..delivery
     })
 }
 
@@ -143,18 +138,18 @@ fn summary(lanes: &[LaneReport]) -> Table {
 }
 
 /// What asks the process to end.
-struct Signals {
+pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Signals {
-    fn new() -> anyhow::Result<Self> {
+    pub fn new() -> anyhow::Result<Self> {
         let listen = |kind| signal(kind).context("cannot listen for signals");
         Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
     }
 
-    async fn next(&mut self) {
+    pub async fn next(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}

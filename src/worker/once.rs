@@ -66,6 +66,7 @@ pub async fn run_once(
                 deadline: Deadline::default(),
                 first_poll_after: Duration::ZERO,
                 once: Some(patience),
+                apart: None,
             };
             let kept = tokio::spawn(keeper.run(None)).await;
             LaneReport { id, complete: matches!(kept, Ok(Kept::Ended(LaneEnd::Complete))), metrics }

@@ -285,6 +285,7 @@ impl Supervisor {
                 cut: held.cut.clone(),
                 deadline: held.deadline.clone(),
                 once: None,
+                apart: None,
             };
             let id = spec.id.clone();
             running.lanes.insert(id, Slot { spec, stop, keeper: held.lanes.spawn(keeper.run(before)) });

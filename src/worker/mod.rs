@@ -6,6 +6,7 @@ mod expiry;
 mod keeper;
 mod once;
 mod options;
+mod replay;
 mod shared;
 mod spec;
 mod supervisor;
@@ -22,6 +23,7 @@ use crate::telemetry::Telemetry;
 pub use backfill::{Backfill, BackfillEnd, BackfillError, BackfillReport, Books, Progress, run_backfill};
 pub use once::{LaneReport, OnceReport, run_once};
 pub use options::Options;
+pub use replay::{Filter, ReplayError, ReplayReport, replay};
 pub use shared::{ComposeError, Shared};
 pub use spec::LaneSpec;
 

@@ -318,7 +318,7 @@ impl Job {
         let failed = match kept {
             Ok(Kept::Ended(LaneEnd::Complete | LaneEnd::Drained) | Kept::CutOff) => None,
             Ok(Kept::Ended(LaneEnd::Superseded)) => Some("another process pulls this window".to_owned()),
-            Ok(Kept::GivenUp) => {
+            Ok(Kept::GivenUp | Kept::Ended(LaneEnd::Refused)) => {
                 let (_, error) = meter.lane.last_error().unwrap_or_default();
                 Some(if error.is_empty() { "no progress".to_owned() } else { error })
             }

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::error;
 
-use super::shared::Shared;
+use super::shared::{Shared, Way};
 use super::spec::LaneSpec;
 use crate::lane::LaneEnd;
 use crate::record::Timestamp;
@@ -89,7 +89,12 @@ impl Keeper {
         tokio::pin!(over);
         let mut rest = None;
         loop {
-            match self.shared.compose(self, meter) {
+            let way = Way {
+                first_poll_after: self.first_poll_after,
+                once: self.once.is_some(),
+                deadline: self.deadline.clone(),
+            };
+            match self.shared.compose(&self.spec, meter, way) {
                 Ok(mut lane) => {
                     if let Some(Apart { id, .. }) = &self.apart {
                         lane.id = id.clone();

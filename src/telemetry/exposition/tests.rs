@@ -31,7 +31,7 @@ const CONTRACT: &[(&str, &str, &[&str])] = &[
     ("kafka_clients", "gauge", &[]),
     ("pipelines", "gauge", &["state"]),
     ("build_info", "gauge", &["version", "revision"]),
-    ("checkpoint_conflicts_total", "counter", &[]),
+    ("checkpoint_conflicts_total", "shards_held", "lease_losses_total", "counter", &[]),
 ];
 
 /// A scrape read back: the text format as Prometheus documents it.

@@ -27,5 +27,6 @@ mod worker {
     mod sink_input;
     mod state_input;
     mod streams;
+    mod verify;
     mod world;
 }

@@ -15,6 +15,7 @@ pub mod map;
 pub mod run;
 pub mod state;
 pub mod status;
+pub mod verify;
 
 use std::io::{IsTerminal, stderr};
 use std::process::ExitCode;
@@ -71,6 +72,7 @@ enum Command {
     DeadLetters(Box<dead_letters::Args>),
     State(state::Args),
     Status(status::Args),
+    Verify(Box<verify::Args>),
     Emulate(emulate::Args),
     Map(map::Args),
     ActivityTypes(activity_types::Args),
@@ -83,7 +85,7 @@ impl Command {
         match self {
             Self::Run(_) => "info",
             // A terminal shows a bar instead.
-            Self::Backfill(_) if !stderr().is_terminal() => "info",
+            Self::Backfill(_) | Self::Verify(_) if !stderr().is_terminal() => "info",
             _ => "warn",
         }
     }
@@ -136,6 +138,7 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::DeadLetters(args) => dead_letters::run(*args).await,
         Command::State(args) => state::run(args).await,
         Command::Status(args) => status::run(args).await,
+        Command::Verify(args) => verify::run(*args).await,
         Command::Emulate(args) => emulate::run(args).await,
         Command::ActivityTypes(args) => activity_types::run(args).await,
         Command::Map(args) => tokio::task::block_in_place(|| map::run(&args)),

@@ -1,3 +1,4 @@
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -11,7 +12,7 @@ use tracing::error;
 use super::shared::{Shared, Way};
 use super::spec::LaneSpec;
 use crate::lane::LaneEnd;
-use crate::record::Timestamp;
+use crate::record::{Identity, Timestamp};
 use crate::sink::Deadline;
 use crate::state::LaneId;
 use crate::telemetry::{LaneMetrics, LaneState, Meter};
@@ -52,6 +53,8 @@ pub struct Apart {
     pub id: LaneId,
     /// What it counts.
     pub meter: Meter,
+    /// Records that need not be delivered, as a ledger has them.
+    pub known: Option<Arc<HashSet<Identity>>>,
 }
 
 /// How a lane was kept to its end.
@@ -96,8 +99,9 @@ impl Keeper {
             };
             match self.shared.compose(&self.spec, meter, way) {
                 Ok(mut lane) => {
-                    if let Some(Apart { id, .. }) = &self.apart {
+                    if let Some(Apart { id, known, .. }) = &self.apart {
                         lane.id = id.clone();
+                        lane.known = known.clone();
                     }
                     if rest.take().is_some() {
                         meter.sink_trouble(None);

@@ -153,6 +153,7 @@ impl Shared {
             random: self.fork_random(),
             first_poll_after: way.first_poll_after,
             once: way.once,
+            known: None,
         })
     }
 

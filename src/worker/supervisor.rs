@@ -15,7 +15,7 @@ use super::keeper::{Keeper, Kept};
 use super::log_problems;
 use super::shared::Shared;
 use super::spec::LaneSpec;
-use crate::pipeline::{Changes, Files, Pipeline, Scan, Watch};
+use crate::pipeline::{self, Changes, Files, Pipeline, Scan, Watch};
 use crate::sink::Deadline;
 use crate::state::LaneId;
 use crate::telemetry::{Activity, FileStatus};
@@ -79,10 +79,7 @@ impl Slot {
 impl Supervisor {
     /// Nothing runs yet.
     pub fn new(shared: Arc<Shared>, cluster: Option<Cluster>, stop: CancellationToken) -> Self {
-        let (paths, defaults) = (&shared.options.pipelines, shared.options.defaults.as_deref());
-        // Watching begins before the first look, so that no change falls between the two.
-        let watch = Watch::new(paths, defaults);
-        let files = Files::new(paths, defaults);
+        let (files, watch) = pipeline::open(&shared.options.pipelines, shared.options.defaults.as_deref());
         let (pipelines, ending, told) = (HashMap::new(), HashMap::new(), HashSet::new());
         let alone = cluster.is_none().then(|| (0, Held::default()));
         let shards = alone.into_iter().collect();
@@ -91,6 +88,7 @@ impl Supervisor {
 
     /// Reads the files and starts their lanes.
     pub async fn begin(mut self) -> Self {
+        self.watch.answered().await;
         self.rescan(Scan::All).await;
         self.shared.telemetry.health().files_read();
         self
@@ -322,7 +320,7 @@ impl Supervisor {
             let shard =
                 self.cluster.as_ref().zip(running).map(|(cluster, pipeline)| cluster.shard_of(&pipeline.console));
             let pipeline = running.or(report.pipeline.as_ref());
-            let pipeline = pipeline.map_or_else(|| stem(&report.path), |pipeline| pipeline.name.clone());
+            let pipeline = pipeline.map_or_else(|| pipeline::stem(&report.path), |pipeline| pipeline.name.clone());
             let problem = (!errors.is_empty()).then(|| errors.join("\n"));
             telemetry.set_file(&report.path, FileStatus { pipeline, activity, shard, problem });
             told.insert(report.path);
@@ -342,8 +340,4 @@ async fn next(cluster: &mut Option<Cluster>) -> Change {
         return change;
     }
     std::future::pending().await
-}
-
-fn stem(path: &Path) -> String {
-    path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default()
 }

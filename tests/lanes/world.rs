@@ -137,6 +137,7 @@ impl World {
             random: fastrand::Rng::with_seed(7),
             first_poll_after: Duration::ZERO,
             once: false,
+            known: None,
         }
     }
 

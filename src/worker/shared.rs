@@ -109,6 +109,8 @@ impl Shared {
         let sink = spec.sink.build(&sink::Context {
             pipeline: spec.id.pipeline.clone(),
             stream: spec.id.stream,
+            sink: spec.id.sink.clone(),
+            shard: 0,
             console_host: client.host().to_owned(),
             labels: spec.transform.labels.clone(),
             schema,

@@ -5,6 +5,7 @@
 //! position, and the position goes to the store.
 
 mod budget;
+mod checkpoints;
 mod map;
 mod pull;
 mod run;

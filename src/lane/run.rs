@@ -10,7 +10,7 @@ use tracing::info;
 use super::LaneBudget;
 use super::map::MapStage;
 use super::pull::{PullEnd, PullStage};
-use super::saver::Saver;
+use super::checkpoints::{self, Checkpoints, Keeping};
 use super::send::{SendEnd, SendStage};
 use super::sizing::Sizing;
 use crate::console::{Client, ConsoleError, Endpoint};
@@ -74,7 +74,7 @@ pub struct Lane {
 /// What a lane keeps from poll to poll.
 struct Course {
     checkpoint: Checkpoint,
-    saver: Saver,
+    saver: Checkpoints,
     sizing: Arc<Mutex<Sizing>>,
     rests: Rests,
 }
@@ -101,10 +101,17 @@ impl Lane {
     /// Runs until it is asked to stop, or, with `once`, has caught up.
     pub async fn run(mut self, stop: CancellationToken) -> LaneEnd {
         let meter = self.delivery.meter.clone();
-        let end = stop.run_until_cancelled(self.open()).await;
-        let end = match end {
-            Some(checkpoint) => self.poll_for_ever(checkpoint, &stop).await,
-            None => LaneEnd::Drained,
+        let mut again = false;
+        let end = loop {
+            let Some(checkpoint) = stop.run_until_cancelled(self.open(again)).await else { break LaneEnd::Drained };
+            match self.poll_for_ever(checkpoint, &stop).await {
+                // Whoever keeps the checkpoint with the events tells when it may go on, and from where.
+                LaneEnd::Superseded if self.delivery.sink.commits().is_some() => {
+                    meter.lane.give_back_open();
+                    (self.first_poll_after, again) = (Duration::ZERO, true);
+                }
+                end => break end,
+            }
         };
         if end != LaneEnd::Superseded {
             meter.done();
@@ -116,7 +123,7 @@ impl Lane {
         let (store, meter, random) = (self.store.clone(), self.delivery.meter.clone(), self.random.fork());
         let mut course = Course {
             checkpoint,
-            saver: Saver::new(store, self.id.clone(), meter, self.checkpoint_interval, random),
+            saver: Checkpoints::new(&self.delivery.sink, store, &self.id, &meter, self.checkpoint_interval, random),
             sizing: Arc::new(Mutex::new(Sizing::new(Endpoint::of(self.id.stream).max_limit))),
             rests: Rests::default(),
         };
@@ -136,6 +143,7 @@ impl Lane {
                 self.delivery.meter.lane.give_back_open();
             }
             match self.after(end, &mut course.rests, stop).await {
+                Next::End(LaneEnd::Superseded) => return LaneEnd::Superseded,
                 Next::End(end) => {
                     course.saver.flush(&course.checkpoint).await;
                     return end;
@@ -221,6 +229,10 @@ impl Lane {
             SendEnd::Halted(halt) => {
                 self.budget.set_proven(false);
                 let state = match halt {
+                    Halt::Superseded(reason) => {
+                        self.delivery.meter.superseded(&reason);
+                        return Next::End(LaneEnd::Superseded);
+                    }
                     Halt::DeadLetters(reason) => LaneState::Stopped(reason),
                     other => LaneState::SinkRefused(other.to_string()),
                 };
@@ -246,9 +258,8 @@ impl Lane {
     }
 
     /// The lane's checkpoint, or a new one that begins at `since`; in the store before anything is pulled.
-    async fn open(&mut self) -> Checkpoint {
+    async fn open(&mut self, mut failed: bool) -> Checkpoint {
         let mut waits = FullJitter::new(STATE_WAITS.0, STATE_WAITS.1, self.random.fork());
-        let mut failed = false;
         loop {
             match self.try_open().await {
                 Ok(checkpoint) => {
@@ -267,8 +278,15 @@ impl Lane {
         }
     }
 
+    fn keeping(&self) -> Keeping {
+        match self.delivery.sink.commits() {
+            Some(_) => Keeping::Sink(self.delivery.sink.clone()),
+            None => Keeping::Store(self.store.clone()),
+        }
+    }
+
     async fn try_open(&self) -> Result<Checkpoint, String> {
-        let stored = self.store.claim(&self.id).await.map_err(|error| error.to_string())?;
+        let stored = checkpoints::open(&self.delivery.sink, &self.store, &self.id).await?;
         let (host, scope) = (self.client.host().to_owned(), self.client.scope());
         let LaneId { pipeline, stream, sink } = &self.id;
         let Some(bytes) = stored else {
@@ -276,7 +294,7 @@ impl Lane {
             let position = Position::starting_at(since_resolved);
             let checkpoint =
                 Checkpoint { host, scope, since: self.since_text.clone(), since_resolved, position, settled: 0 };
-            self.store.save(&self.id, checkpoint.encode()).await.map_err(|error| error.to_string())?;
+            self.keeping().save(&self.id, &checkpoint).await.map_err(|error| error.to_string())?;
             info!(%pipeline, %stream, %sink, since = %since_resolved, "a new lane begins at `since`");
             return Ok(checkpoint);
         };
@@ -313,7 +331,7 @@ impl Course {
             tokio::select! {
                 biased;
                 () = sleep_until(next_poll) => return,
-                () = self.saver.work(&self.checkpoint) => {}
+                () = self.saver.work(&self.checkpoint, false) => {}
             }
         }
     }

@@ -1,12 +1,14 @@
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep_until};
+use tracing::warn;
 
+use super::checkpoints::Keeping;
 use crate::settings::FullJitter;
+use crate::sink::Unsaved;
 use crate::source::Checkpoint;
-use crate::state::{LaneId, StateError, Store};
+use crate::state::LaneId;
 use crate::telemetry::{LaneState, Meter};
 
 /// Empty polls move the position in the store at most this often.
@@ -16,14 +18,14 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// Writes a lane's checkpoints, one at a time: what changes while one is being written goes into the next.
 pub struct Saver {
-    store: Arc<dyn Store>,
+    keeping: Keeping,
     lane: LaneId,
     meter: Meter,
     /// `--checkpoint-interval`.
     interval: Duration,
     saved_at: Instant,
     changed: Changed,
-    writing: Option<BoxFuture<'static, Result<(), StateError>>>,
+    writing: Option<BoxFuture<'static, Result<(), Unsaved>>>,
     /// Set while the store takes nothing.
     retry_at: Option<Instant>,
     /// Another process writes this checkpoint now: nothing is written any more.
@@ -45,7 +47,7 @@ enum Changed {
 impl Saver {
     /// Nothing is to be saved yet.
     pub fn new(
-        store: Arc<dyn Store>,
+        keeping: Keeping,
         lane: LaneId,
         meter: Meter,
         interval: Duration,
@@ -55,7 +57,7 @@ impl Saver {
         // Whoever opened the lane has read or written its checkpoint just now.
         let (saved_at, changed) = (Instant::now(), Changed::Nothing);
         Self {
-            store,
+            keeping,
             lane,
             meter,
             interval,
@@ -77,6 +79,17 @@ impl Saver {
     /// Events were settled.
     pub fn events_settled(&mut self) {
         self.changed = Changed::Events;
+    }
+
+    /// What is known was stored without this.
+    pub fn saved_elsewhere(&mut self) {
+        self.changed = Changed::Nothing;
+        self.saved_at = Instant::now();
+    }
+
+    /// True while a checkpoint is on its way.
+    pub fn is_writing(&self) -> bool {
+        self.writing.is_some()
     }
 
     /// True while the store takes nothing: the lane sends nothing more, since a kill would repeat all of it.
@@ -118,6 +131,13 @@ impl Saver {
         }
     }
 
+    /// The same without trying again.
+    pub async fn flush_once(&mut self, checkpoint: &Checkpoint) {
+        if self.writing.is_some() || self.changed != Changed::Nothing {
+            self.write(checkpoint).await;
+        }
+    }
+
     /// When what has changed is to be written.
     fn due(&self) -> Option<Instant> {
         let due = match self.changed {
@@ -131,9 +151,8 @@ impl Saver {
 
     async fn write(&mut self, checkpoint: &Checkpoint) {
         if self.writing.is_none() {
-            let (store, lane, bytes) = (self.store.clone(), self.lane.clone(), checkpoint.encode());
             self.changed = Changed::Nothing;
-            self.writing = Some(Box::pin(async move { store.save(&lane, bytes).await }));
+            self.writing = Some(self.keeping.save(&self.lane, checkpoint));
         }
         let Some(writing) = &mut self.writing else { return };
         let result = writing.await;
@@ -146,14 +165,20 @@ impl Saver {
                     self.meter.store_trouble(None);
                 }
             }
-            Err(error @ StateError::Conflict { .. }) => {
-                self.superseded = true;
-                self.meter.superseded(&error);
-            }
-            Err(error) => {
+            // The lane does not depend on its copy.
+            Err(error) if matches!(self.keeping, Keeping::Copy(_)) => {
                 self.changed = Changed::Events;
                 self.retry_at = Some(Instant::now() + self.waits.wait());
-                self.meter.store_trouble(Some(LaneState::Stopped(error.to_string())));
+                warn!(lane = %self.lane, %error, "the copy of the checkpoint was not written");
+            }
+            Err(Unsaved::Superseded(reason)) => {
+                self.superseded = true;
+                self.meter.superseded(&reason);
+            }
+            Err(Unsaved::Later(reason)) => {
+                self.changed = Changed::Events;
+                self.retry_at = Some(Instant::now() + self.waits.wait());
+                self.meter.store_trouble(Some(LaneState::Stopped(reason)));
             }
         }
     }

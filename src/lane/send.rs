@@ -12,9 +12,10 @@ use tokio_util::sync::CancellationToken;
 use super::LaneBudget;
 use super::map::{Mapped, Parcel};
 use super::pull::PullEnd;
-use super::saver::Saver;
+use super::checkpoints::Checkpoints;
 use crate::record::Timestamp;
-use crate::sink::deliver::{Delivery, Halt, Settled};
+use crate::sink::Commits;
+use crate::sink::deliver::{Companion, Delivery, Halt, Settled};
 use crate::source::Checkpoint;
 
 /// A lane whose sink has taken nothing for this long gives its bytes back and goes back to its checkpoint. When it comes
@@ -51,7 +52,7 @@ pub struct SendStage<'a> {
     /// What is stored when events are settled.
     pub checkpoint: &'a mut Checkpoint,
     /// Stores it.
-    pub saver: &'a mut Saver,
+    pub saver: &'a mut Checkpoints,
     /// Decides over waits.
     pub random: &'a mut fastrand::Rng,
 }
@@ -74,14 +75,34 @@ struct InFlight {
 }
 
 struct Open {
-    parcel: Parcel,
+    parcel: Arc<Parcel>,
     settled: Arc<Settled>,
+}
+
+impl Parcel {
+    /// Takes note that the events at these indices are settled.
+    fn remember(&self, checkpoint: &mut Checkpoint, settled: &[usize]) {
+        for (place, key) in settled.iter().filter_map(|index| self.keys.get(*index)) {
+            checkpoint.position.take(*place, *key);
+            checkpoint.settled += 1;
+        }
+    }
+
+    /// The bytes of the checkpoint when everything before this parcel is settled, and of it the events at these indices.
+    fn checkpoint_after(&self, mut checkpoint: Checkpoint, settled: &[usize], overlap: Duration) -> Vec<u8> {
+        self.remember(&mut checkpoint, settled);
+        if let Some(watermark) = self.watermark.filter(|_| settled.len() == self.keys.len()) {
+            checkpoint.position.advance(watermark, self.start, overlap);
+        }
+        checkpoint.encode()
+    }
 }
 
 impl SendStage<'_> {
     /// Delivers what comes until the poll's last word.
     pub async fn run(mut self, mut mapped: mpsc::Receiver<Mapped>) -> SendEnd {
         let mut flight = Flight::default();
+        let _present = self.delivery.sink.commits().map(Commits::enter);
         self.delivery.health.forget();
         let mut health = self.delivery.health.watch();
         let mut last_word = None;
@@ -104,7 +125,8 @@ impl SendStage<'_> {
             self.budget.pause(refusing_since.is_some());
             let patience = if self.probing && !self.budget.is_proven() { Duration::ZERO } else { PATIENCE };
             let give_up_at = refusing_since.map(|since| since + patience);
-            let has_room = last_word.is_none() && flight.batches.len() < self.concurrency && !self.saver.is_failing();
+            let has_room = last_word.is_none() && flight.batches.len() < self.concurrency && self.saver.let_send();
+            let sending = !flight.batches.is_empty();
             // In this order and not by chance, so that a simulated schedule replays: what is done first, new work last.
             tokio::select! {
                 biased;
@@ -113,7 +135,7 @@ impl SendStage<'_> {
                         break SendEnd::Halted(halt);
                     }
                 }
-                () = self.saver.work(self.checkpoint) => {}
+                () = self.saver.work(self.checkpoint, sending) => {}
                 _ = health.changed() => {}
                 () = sleep_until(give_up_at.unwrap_or_else(Instant::now)), if give_up_at.is_some() => {
                     break SendEnd::Refusing;
@@ -134,10 +156,20 @@ impl SendStage<'_> {
         let number = flight.next;
         flight.next += 1;
         let settled = Arc::new(Settled::none_of(parcel.batch.len()));
-        let (delivery, batch, progress) = (self.delivery.clone(), parcel.batch.clone(), settled.clone());
-        let (random, stop) = (self.random.fork(), flight.stop.clone());
-        flight.deliveries.spawn(async move { (number, delivery.deliver(&batch, &progress, random, &stop).await) });
         let (start, watermark) = (parcel.start, parcel.watermark);
+        let parcel = Arc::new(parcel);
+        let (delivery, sent, progress) = (self.delivery.clone(), parcel.clone(), settled.clone());
+        let (random, stop) = (self.random.fork(), flight.stop.clone());
+        // Nothing else is on its way to a sink that commits checkpoints: what is known now is what this batch adds to.
+        let before = delivery.sink.commits().map(|_| (self.checkpoint.clone(), self.overlap));
+        flight.deliveries.spawn(async move {
+            let after = before.map(|(before, overlap)| {
+                let parcel = sent.clone();
+                move |settled: &[usize]| parcel.checkpoint_after(before.clone(), settled, overlap)
+            });
+            let companion = after.as_ref().map(|after| after as Companion<'_>);
+            (number, delivery.deliver(&sent.batch, &progress, random, companion, &stop).await)
+        });
         flight.batches.push_back(InFlight { number, start, watermark, open: Some(Open { parcel, settled }) });
     }
 
@@ -179,12 +211,10 @@ impl SendStage<'_> {
     }
 
     fn remember(&mut self, open: &Open) {
-        for index in open.settled.indices(true) {
-            if let Some((place, key)) = open.parcel.keys.get(index) {
-                self.checkpoint.position.take(*place, *key);
-                self.checkpoint.settled += 1;
-                self.saver.events_settled();
-            }
+        let settled = open.settled.indices(true);
+        open.parcel.remember(self.checkpoint, &settled);
+        if !settled.is_empty() {
+            self.saver.events_settled();
         }
     }
 

@@ -13,6 +13,8 @@ use crate::record::Timestamp;
 use super::Position;
 
 const VERSION: u64 = 2;
+/// Where the version would stand in a copy.
+const COPY: u8 = 0;
 /// Sections.
 const SETTLED: u64 = 1;
 
@@ -81,12 +83,31 @@ impl Checkpoint {
         out
     }
 
-    /// From bytes.
+    /// The bytes of a checkpoint, marked as a copy of one that is kept elsewhere.
+    pub fn copied(mut bytes: Vec<u8>) -> Vec<u8> {
+        bytes.insert(0, COPY);
+        bytes
+    }
+
+    /// True when the bytes are a copy.
+    pub fn is_copy(bytes: &[u8]) -> bool {
+        bytes.first() == Some(&COPY)
+    }
+
+    /// The bytes without the mark of a copy.
+    pub fn original(mut bytes: Vec<u8>) -> Vec<u8> {
+        if Self::is_copy(&bytes) {
+            bytes.remove(0);
+        }
+        bytes
+    }
+
+    /// From bytes, those of a copy included.
     ///
     /// # Errors
     /// When they are cut, altered, or of a newer layout.
     pub fn decode(bytes: &[u8]) -> Result<Self, CheckpointError> {
-        let mut reader = Reader(bytes);
+        let mut reader = Reader(bytes.strip_prefix(&[COPY]).unwrap_or(bytes));
         match reader.number()? {
             1..=VERSION => {}
             newer if newer > VERSION => return Err(CheckpointError::Newer(newer)),

@@ -64,13 +64,18 @@ impl Shared {
             budget: Budget::new(options.memory_budget),
             store,
             dead_letters: Arc::new(dead_letters),
-            sinks: sink::Shared::default(),
+            sinks: sink::Shared::new(&options.instance),
             limiters: Limiters::default(),
             clients: Mutex::default(),
             random: Mutex::new(fastrand::Rng::with_seed(options.seed)),
             options,
             telemetry,
         }))
+    }
+
+    /// Gives up what sinks hold; all lanes have ended.
+    pub async fn close(&self) {
+        self.sinks.close().await;
     }
 
     /// Brings the process's own gauges up to date.

@@ -95,6 +95,7 @@ impl Supervisor {
         for keeper in std::mem::take(&mut self.ending).into_values() {
             cut_off += usize::from(matches!(keeper.await, Ok(Kept::CutOff)));
         }
+        self.shared.close().await;
         info!(cut_off, "drained");
     }
 

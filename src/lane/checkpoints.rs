@@ -3,15 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, TryFutureExt};
 use tracing::info;
 
 use super::saver::Saver;
+use super::standing::Standing;
 use crate::sink::{Sink, Unsaved};
-use crate::source::Checkpoint;
+use crate::sink::deliver::Delivery;
+use crate::state::ledger::Append;
 use crate::state::{LaneId, StateError, Store};
-use crate::telemetry::Meter;
 
 /// The copy of a checkpoint that a sink keeps is written at most this often: where it is needed, the sink's is gone.
 const COPY_INTERVAL: Duration = Duration::from_secs(5);
@@ -28,13 +29,18 @@ pub enum Keeping {
 }
 
 impl Keeping {
-    /// Stores `checkpoint`; durable when it returns.
-    pub fn save(&self, lane: &LaneId, checkpoint: &Checkpoint) -> BoxFuture<'static, Result<(), Unsaved>> {
-        let (lane, bytes) = (lane.clone(), checkpoint.encode());
+    /// Whether what the ledger remembers beside the checkpoint is kept.
+    pub fn keeps_journals(&self) -> bool {
+        matches!(self, Self::Store(store) if store.keeps_journals())
+    }
+
+    /// Stores `standing`; durable when it returns.
+    pub fn save(&self, lane: &LaneId, standing: &Standing) -> BoxFuture<'static, Result<(), Unsaved>> {
+        let (lane, bytes) = (lane.clone(), standing.encode());
         match self.clone() {
             Self::Store(store) => async move { store.save(&lane, bytes).await.map_err(unsaved) }.boxed(),
             Self::Copy(store) => {
-                async move { store.save(&lane, Checkpoint::copied(bytes)).await.map_err(unsaved) }.boxed()
+                async move { store.save(&lane, Standing::copied(bytes)).await.map_err(unsaved) }.boxed()
             }
             Self::Sink(sink) => async move {
                 match sink.commits() {
@@ -44,6 +50,28 @@ impl Keeping {
             }
             .boxed(),
         }
+    }
+
+    /// The same, with what goes into the lane's journal before. Gives the segments of the journal that were removed.
+    pub fn save_with(
+        &self,
+        lane: &LaneId,
+        standing: &Standing,
+        appends: Vec<Append>,
+    ) -> BoxFuture<'static, Result<Vec<u64>, Unsaved>> {
+        let saved = self.save(lane, standing);
+        let Self::Store(store) = self.clone() else { return saved.map_ok(|()| Vec::new()).boxed() };
+        let (lane, released) = (lane.clone(), standing.ledger.released().to_vec());
+        async move {
+            for append in &appends {
+                store.write_journal(&lane, append).await.map_err(unsaved)?;
+            }
+            saved.await?;
+            // What cannot be removed now is tried again with the next checkpoint.
+            let removed = released.is_empty() || store.drop_journal(&lane, &released).await.is_ok();
+            Ok(if removed { released } else { Vec::new() })
+        }
+        .boxed()
     }
 }
 
@@ -64,17 +92,17 @@ pub async fn open(sink: &Arc<dyn Sink>, store: &Arc<dyn Store>, lane: &LaneId) -
     let Some(commits) = sink.commits() else { return Ok(stored) };
     let (own, from) = match (commits.open().await?, stored) {
         // Written by this lane while its sink kept no checkpoint, or by hand: it is newer than what the sink has.
-        (_, Some(stored)) if !Checkpoint::is_copy(&stored) => (stored, "the state store"),
+        (_, Some(stored)) if !Standing::is_copy(&stored) => (stored, "the state store"),
         (Some(own), _) => return Ok(Some(own)),
         (None, Some(copy)) => (copy, "the copy in the state store"),
         (None, None) => return Ok(None),
     };
-    let own = Checkpoint::original(own);
+    let own = Standing::original(own);
     let LaneId { pipeline, stream, sink } = lane;
     info!(%pipeline, %stream, %sink, from, "the sink takes the lane's checkpoint over");
     commits.save(&own).await.map_err(|error| error.to_string())?;
     // Before anything is delivered: from now on the sink's counts.
-    store.save(lane, Checkpoint::copied(own.clone())).await.map_err(|error| error.to_string())?;
+    store.save(lane, Standing::copied(own.clone())).await.map_err(|error| error.to_string())?;
     Ok(Some(own))
 }
 
@@ -88,14 +116,15 @@ pub struct Checkpoints {
 impl Checkpoints {
     /// Nothing is to be saved yet. `interval` is `--checkpoint-interval`.
     pub fn new(
-        sink: &Arc<dyn Sink>,
+        delivery: &Delivery,
         store: Arc<dyn Store>,
         lane: &LaneId,
-        meter: &Meter,
         interval: Duration,
         mut random: fastrand::Rng,
     ) -> Self {
-        let mut saver = |keeping, interval| Saver::new(keeping, lane.clone(), meter.clone(), interval, random.fork());
+        let Delivery { sink, meter, clock, .. } = delivery;
+        let mut saver =
+            |keeping, interval| Saver::new(keeping, lane.clone(), meter.clone(), *clock, interval, random.fork());
         match sink.commits() {
             None => Self { main: saver(Keeping::Store(store), interval), copy: None },
             Some(_) => Self {
@@ -137,21 +166,22 @@ impl Checkpoints {
         self.main.is_settled()
     }
 
-    /// Writes `checkpoint` when it is due; see [`Saver::work`]. `sending`: events are on their way.
-    pub async fn work(&mut self, checkpoint: &Checkpoint, sending: bool) {
-        let Some(copy) = &mut self.copy else { return self.main.work(checkpoint).await };
-        tokio::select! {
+    /// Writes `standing` when it is due; see [`Saver::work`]. `sending`: events are on their way.
+    pub async fn work(&mut self, standing: &mut Standing, sending: bool) {
+        let Some(copy) = &mut self.copy else { return self.main.work(standing).await };
+        let due = tokio::select! {
             biased;
-            () = self.main.work(checkpoint), if !sending => {}
-            () = copy.work(checkpoint) => {}
-        }
+            () = self.main.ready(), if !sending => &mut self.main,
+            () = copy.ready() => copy,
+        };
+        due.write(standing).await;
     }
 
     /// Writes what is not stored yet, without waiting for the interval, until it is there. A copy is tried once.
-    pub async fn flush(&mut self, checkpoint: &Checkpoint) {
-        self.main.flush(checkpoint).await;
+    pub async fn flush(&mut self, standing: &mut Standing) {
+        self.main.flush(standing).await;
         if let Some(copy) = &mut self.copy {
-            copy.flush_once(checkpoint).await;
+            copy.flush_once(standing).await;
         }
     }
 }

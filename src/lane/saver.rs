@@ -5,10 +5,12 @@ use tokio::time::{Instant, sleep_until};
 use tracing::warn;
 
 use super::checkpoints::Keeping;
+use super::standing::Standing;
+use crate::record::Clock;
 use crate::settings::FullJitter;
 use crate::sink::Unsaved;
-use crate::source::Checkpoint;
 use crate::state::LaneId;
+use crate::state::ledger::Append;
 use crate::telemetry::{LaneState, Meter};
 
 /// Empty polls move the position in the store at most this often.
@@ -21,11 +23,15 @@ pub struct Saver {
     keeping: Keeping,
     lane: LaneId,
     meter: Meter,
+    clock: Clock,
     /// `--checkpoint-interval`.
     interval: Duration,
     saved_at: Instant,
     changed: Changed,
-    writing: Option<BoxFuture<'static, Result<(), Unsaved>>>,
+    /// What the ledger wants in the journal before its next checkpoint.
+    appends: Vec<Append>,
+    /// Gives the segments of the journal that were removed.
+    writing: Option<BoxFuture<'static, Result<Vec<u64>, Unsaved>>>,
     /// Set while the store takes nothing.
     retry_at: Option<Instant>,
     /// Another process writes this checkpoint now: nothing is written any more.
@@ -50,6 +56,7 @@ impl Saver {
         keeping: Keeping,
         lane: LaneId,
         meter: Meter,
+        clock: Clock,
         interval: Duration,
         mut random: fastrand::Rng,
     ) -> Self {
@@ -60,9 +67,11 @@ impl Saver {
             keeping,
             lane,
             meter,
+            clock,
             interval,
             saved_at,
             changed,
+            appends: Vec::new(),
             writing: None,
             retry_at: None,
             superseded: false,
@@ -107,34 +116,40 @@ impl Saver {
         self.writing.is_none() && self.due().is_none_or(|due| due > Instant::now())
     }
 
-    /// Writes `checkpoint` when it is due, and waits until it is written or could not be; for ever when nothing is to be
+    /// Writes `standing` when it is due, and waits until it is written or could not be; for ever when nothing is to be
     /// written. Dropping it loses nothing: what has begun goes on with the next call.
-    pub async fn work(&mut self, checkpoint: &Checkpoint) {
-        if self.writing.is_none() {
-            match self.due() {
+    pub async fn work(&mut self, standing: &mut Standing) {
+        self.ready().await;
+        self.write(standing).await;
+    }
+
+    /// Waits until there is something to write.
+    pub fn ready(&self) -> impl Future<Output = ()> + use<> {
+        let due = if self.writing.is_some() { Some(Instant::now()) } else { self.due() };
+        async move {
+            match due {
                 Some(due) => sleep_until(due).await,
-                None => return std::future::pending().await,
+                None => std::future::pending().await,
             }
         }
-        self.write(checkpoint).await;
     }
 
     /// Writes what is not in the store yet, without waiting for the interval, until it is there.
-    pub async fn flush(&mut self, checkpoint: &Checkpoint) {
+    pub async fn flush(&mut self, standing: &mut Standing) {
         while !self.superseded && (self.writing.is_some() || self.changed != Changed::Nothing) {
             if self.writing.is_none()
                 && let Some(retry_at) = self.retry_at
             {
                 sleep_until(retry_at).await;
             }
-            self.write(checkpoint).await;
+            self.write(standing).await;
         }
     }
 
     /// The same without trying again.
-    pub async fn flush_once(&mut self, checkpoint: &Checkpoint) {
+    pub async fn flush_once(&mut self, standing: &mut Standing) {
         if self.writing.is_some() || self.changed != Changed::Nothing {
-            self.write(checkpoint).await;
+            self.write(standing).await;
         }
     }
 
@@ -149,16 +164,20 @@ impl Saver {
         Some(self.retry_at.map_or(due, |retry_at| retry_at.max(due)))
     }
 
-    async fn write(&mut self, checkpoint: &Checkpoint) {
+    /// Begins to write, or goes on with it, and waits until it is written or could not be.
+    pub async fn write(&mut self, standing: &mut Standing) {
         if self.writing.is_none() {
+            self.appends.append(&mut standing.ledger.spill(self.clock.now()));
             self.changed = Changed::Nothing;
-            self.writing = Some(self.keeping.save(&self.lane, checkpoint));
+            self.writing = Some(self.keeping.save_with(&self.lane, standing, self.appends.clone()));
         }
         let Some(writing) = &mut self.writing else { return };
         let result = writing.await;
         self.writing = None;
         match result {
-            Ok(()) => {
+            Ok(removed) => {
+                self.appends.clear();
+                standing.ledger.forget_released(&removed);
                 self.saved_at = Instant::now();
                 if self.retry_at.take().is_some() {
                     self.waits = Self::waits(&mut self.random);

@@ -13,10 +13,11 @@ use super::LaneBudget;
 use super::map::{Mapped, Parcel};
 use super::pull::PullEnd;
 use super::checkpoints::Checkpoints;
-use crate::record::Timestamp;
+use super::standing::Standing;
+use crate::record::{Clock, Timestamp};
 use crate::sink::Commits;
 use crate::sink::deliver::{Companion, Delivery, Halt, Settled};
-use crate::source::Checkpoint;
+use crate::state::LaneId;
 
 /// A lane whose sink has taken nothing for this long gives its bytes back and goes back to its checkpoint. When it comes
 /// to see whether the sink is there again, the first refusal is enough.
@@ -39,6 +40,8 @@ pub enum SendEnd {
 
 /// The sink stage of one lane.
 pub struct SendStage<'a> {
+    /// The lane.
+    pub lane: &'a LaneId,
     /// Delivers batches.
     pub delivery: &'a Arc<Delivery>,
     /// Batches sent beyond the acknowledged prefix.
@@ -50,7 +53,7 @@ pub struct SendStage<'a> {
     /// Paused while the sink refuses.
     pub budget: &'a LaneBudget,
     /// What is stored when events are settled.
-    pub checkpoint: &'a mut Checkpoint,
+    pub standing: &'a mut Standing,
     /// Stores it.
     pub saver: &'a mut Checkpoints,
     /// Decides over waits.
@@ -81,20 +84,36 @@ struct Open {
 
 impl Parcel {
     /// Takes note that the events at these indices are settled.
-    fn remember(&self, checkpoint: &mut Checkpoint, settled: &[usize]) {
-        for (place, key) in settled.iter().filter_map(|index| self.keys.get(*index)) {
-            checkpoint.position.take(*place, *key);
-            checkpoint.settled += 1;
+    fn remember(&self, standing: &mut Standing, lane: &LaneId, settled: &[usize], clock: Clock) {
+        let now = clock.now();
+        for index in settled {
+            if let (Some(mark), Some(event)) = (self.marks.get(*index), self.batch.event(*index)) {
+                standing.settle(lane, *mark, event.identity, event.record_id, now);
+                standing.checkpoint.settled += 1;
+            }
         }
     }
+}
 
-    /// The bytes of the checkpoint when everything before this parcel is settled, and of it the events at these indices.
-    fn checkpoint_after(&self, mut checkpoint: Checkpoint, settled: &[usize], overlap: Duration) -> Vec<u8> {
-        self.remember(&mut checkpoint, settled);
-        if let Some(watermark) = self.watermark.filter(|_| settled.len() == self.keys.len()) {
-            checkpoint.position.advance(watermark, self.start, overlap);
+/// What a sink commits with the events of a parcel: it is the only one on its way, and what is known adds to what was known
+/// before it.
+struct Following {
+    parcel: Arc<Parcel>,
+    lane: LaneId,
+    before: Standing,
+    overlap: Duration,
+    clock: Clock,
+}
+
+impl Following {
+    /// What the lane stores when the events at these indices are settled.
+    fn bytes(&self, settled: &[usize]) -> Vec<u8> {
+        let mut standing = self.before.clone();
+        self.parcel.remember(&mut standing, &self.lane, settled, self.clock);
+        if let Some(watermark) = self.parcel.watermark.filter(|_| settled.len() == self.parcel.batch.len()) {
+            standing.checkpoint.position.advance(watermark, self.parcel.start, self.overlap);
         }
-        checkpoint.encode()
+        standing.encode()
     }
 }
 
@@ -135,7 +154,7 @@ impl SendStage<'_> {
                         break SendEnd::Halted(halt);
                     }
                 }
-                () = self.saver.work(self.checkpoint, sending) => {}
+                () = self.saver.work(self.standing, sending) => {}
                 _ = health.changed() => {}
                 () = sleep_until(give_up_at.unwrap_or_else(Instant::now)), if give_up_at.is_some() => {
                     break SendEnd::Refusing;
@@ -153,6 +172,14 @@ impl SendStage<'_> {
     }
 
     fn launch(&mut self, parcel: Parcel, flight: &mut Flight) {
+        let now = self.delivery.clock.now();
+        for dropped in &parcel.dropped {
+            self.standing.settle(self.lane, dropped.mark, dropped.identity, &dropped.id, now);
+            self.saver.time_passed();
+        }
+        if parcel.batch.is_empty() {
+            return;
+        }
         let number = flight.next;
         flight.next += 1;
         let settled = Arc::new(Settled::none_of(parcel.batch.len()));
@@ -160,14 +187,16 @@ impl SendStage<'_> {
         let parcel = Arc::new(parcel);
         let (delivery, sent, progress) = (self.delivery.clone(), parcel.clone(), settled.clone());
         let (random, stop) = (self.random.fork(), flight.stop.clone());
-        // Nothing else is on its way to a sink that commits checkpoints: what is known now is what this batch adds to.
-        let before = delivery.sink.commits().map(|_| (self.checkpoint.clone(), self.overlap));
+        let following = delivery.sink.commits().map(|_| Following {
+            parcel: parcel.clone(),
+            lane: self.lane.clone(),
+            before: self.standing.clone(),
+            overlap: self.overlap,
+            clock: delivery.clock,
+        });
         flight.deliveries.spawn(async move {
-            let after = before.map(|(before, overlap)| {
-                let parcel = sent.clone();
-                move |settled: &[usize]| parcel.checkpoint_after(before.clone(), settled, overlap)
-            });
-            let companion = after.as_ref().map(|after| after as Companion<'_>);
+            let bytes = following.as_ref().map(|following| |settled: &[usize]| following.bytes(settled));
+            let companion = bytes.as_ref().map(|bytes| bytes as Companion<'_>);
             (number, delivery.deliver(&sent.batch, &progress, random, companion, &stop).await)
         });
         flight.batches.push_back(InFlight { number, start, watermark, open: Some(Open { parcel, settled }) });
@@ -189,7 +218,7 @@ impl SendStage<'_> {
         }
         while let Some(batch) = flight.batches.pop_front_if(|batch| batch.open.is_none()) {
             if let Some(watermark) = batch.watermark {
-                self.checkpoint.position.advance(watermark, batch.start, self.overlap);
+                self.standing.checkpoint.position.advance(watermark, batch.start, self.overlap);
             }
         }
         self.report();
@@ -212,7 +241,7 @@ impl SendStage<'_> {
 
     fn remember(&mut self, open: &Open) {
         let settled = open.settled.indices(true);
-        open.parcel.remember(self.checkpoint, &settled);
+        open.parcel.remember(self.standing, self.lane, &settled, self.delivery.clock);
         if !settled.is_empty() {
             self.saver.events_settled();
         }
@@ -221,13 +250,13 @@ impl SendStage<'_> {
     /// Everything that the poll showed is settled.
     fn finish(&mut self, end: &PullEnd) {
         if let PullEnd::Complete(start) = end {
-            self.checkpoint.position.finish(*start, self.overlap);
+            self.standing.checkpoint.position.finish(*start, self.overlap);
             self.saver.time_passed();
             self.report();
         }
     }
 
     fn report(&self) {
-        self.delivery.meter.lane.set_complete_until(self.checkpoint.position.complete_until());
+        self.delivery.meter.lane.set_complete_until(self.standing.checkpoint.position.complete_until());
     }
 }

@@ -14,6 +14,7 @@ mod exactly_once {
     mod owners;
     #[path = "../worker/process.rs"]
     mod process;
+    mod quarantine;
     mod reader;
     #[path = "../worker/world.rs"]
     mod world;

@@ -83,6 +83,10 @@ impl ClientContext for Events {
 
     fn error(&self, error: KafkaError, reason: &str) {
         let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
+        if code == RDKafkaErrorCode::PartitionEOF {
+            // Who reads hears of it where it is waited for.
+            return;
+        }
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         // "All brokers are down" follows the cause and says less.
         let covered = code == RDKafkaErrorCode::AllBrokersDown && recent.error.is_some();

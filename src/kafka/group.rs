@@ -3,8 +3,8 @@
 //! Who wants to send takes a [`Seat`] in the open transaction, hands its messages to the producer by itself, and then says
 //! that it is ready, with the checkpoint that covers them. Then all of it is committed, or none.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -164,7 +164,7 @@ impl Door {
 }
 
 /// One transactional producer that was initialised.
-pub(super) struct Group {
+pub(super) struct Settings {
     /// The transactional id.
     pub(super) id: String,
     pub(super) producer: Arc<Transactional>,
@@ -174,6 +174,13 @@ pub(super) struct Group {
     pub(super) alone: bool,
     /// How long to wait for the end of a transaction: after this the brokers have given it up.
     pub(super) patience: Duration,
+    /// Why it ended; shared with the twin. The first end is the one that counts.
+    pub(super) end: Arc<OnceLock<Trouble>>,
+}
+
+/// Commits what comes through its door.
+pub(super) struct Group {
+    settings: Settings,
     requests: mpsc::UnboundedReceiver<oneshot::Sender<Seat>>,
 }
 
@@ -189,17 +196,14 @@ enum End {
 }
 
 impl Group {
-    pub(super) fn new(
-        id: &str,
-        producer: Transactional,
-        events: &Events,
-        presence: Presence,
-        alone: bool,
-        patience: Duration,
-    ) -> (Self, Door) {
+    pub(super) fn new(settings: Settings) -> (Self, Door) {
         let (door, requests) = mpsc::unbounded_channel();
-        let (id, events) = (id.to_owned(), events.clone());
-        (Self { id, producer: Arc::new(producer), events, presence, alone, patience, requests }, Door(door))
+        (Self { settings, requests }, Door(door))
+    }
+
+    /// True when it, or its twin, has failed for good.
+    pub(super) fn has_ended(&self) -> bool {
+        self.settings.end.get().is_some()
     }
 
     /// Commits what comes until nobody can come any more, or the producer fails for good: then why.
@@ -212,18 +216,18 @@ impl Group {
 
     /// One last transaction of `message` alone; where it fails, others find out by themselves.
     pub(super) async fn release(&mut self, message: Message) {
-        let producer = self.producer.clone();
+        let producer = self.settings.producer.clone();
         if !matches!(on_thread(move || producer.begin_transaction()).await, Ok(Ok(()))) {
             return;
         }
         if self.enqueue(&message).await.is_ok() {
-            let producer = self.producer.clone();
+            let producer = self.settings.producer.clone();
             let _ = on_thread(move || producer.commit_transaction(CALL)).await;
         }
     }
 
     async fn transaction(&mut self, first: oneshot::Sender<Seat>) -> Result<(), Trouble> {
-        let producer = self.producer.clone();
+        let producer = self.settings.producer.clone();
         let begun = on_thread(move || producer.begin_transaction()).await?;
         begun.map_err(|error| self.over(&error))?;
         let (mut parts, torn) = self.gather(first).await;
@@ -249,14 +253,14 @@ impl Group {
             while let Some(asked) = next.take().or_else(|| admitting.then(|| self.requests.try_recv().ok()).flatten()) {
                 let ((ready, is_ready), (verdict, tells)) = (oneshot::channel(), oneshot::channel());
                 // Whoever asked may be gone already.
-                if asked.send(Seat { producer: self.producer.clone(), ready, verdict: tells }).is_ok() {
+                if asked.send(Seat { producer: self.settings.producer.clone(), ready, verdict: tells }).is_ok() {
                     seats += 1;
                     seated.push(async move { is_ready.await.ok().map(|part| Waiting { part, verdict }) });
                 }
-                admitting = !self.alone;
+                admitting = !self.settings.alone;
             }
             // Every lane that is about to send waits for this transaction.
-            if self.alone || seats >= self.presence.count() && seated.is_empty() {
+            if self.settings.alone || seats >= self.settings.presence.count() && seated.is_empty() {
                 admitting = false;
             }
             if !admitting && seated.is_empty() {
@@ -291,10 +295,11 @@ impl Group {
 
     async fn enqueue(&self, message: &Message) -> Result<DeliveryFuture, Code> {
         loop {
-            let mut record = FutureRecord::<str, [u8]>::to(&message.topic).partition(message.partition).key(&message.key);
+            let mut record =
+                FutureRecord::<str, [u8]>::to(&message.topic).partition(message.partition).key(&message.key);
             record.payload = message.value.as_deref();
             record.headers = message.headers.clone();
-            match self.producer.send_result(record) {
+            match self.settings.producer.send_result(record) {
                 Ok(report) => return Ok(report),
                 Err((KafkaError::MessageProduction(Code::QueueFull), _)) => sleep(QUEUE_FULL_WAIT).await,
                 Err((error, _)) => return Err(error.rdkafka_error_code().unwrap_or(Code::Unknown)),
@@ -310,14 +315,14 @@ impl Group {
         }
         let begun = Instant::now();
         loop {
-            let producer = self.producer.clone();
+            let producer = self.settings.producer.clone();
             let Err(error) = on_thread(move || producer.commit_transaction(CALL)).await? else {
                 return Ok(End::Committed);
             };
             match &error {
                 KafkaError::Transaction(inner) if inner.is_fatal() => return Err(self.over(&error)),
                 KafkaError::Transaction(inner) if inner.txn_requires_abort() => return self.abort(inner.code()).await,
-                KafkaError::Transaction(inner) if inner.is_retriable() && begun.elapsed() < self.patience => {}
+                KafkaError::Transaction(inner) if inner.is_retriable() && begun.elapsed() < self.settings.patience => {}
                 _ => return Err(self.over(&error)),
             }
         }
@@ -326,33 +331,33 @@ impl Group {
     async fn abort(&self, code: Code) -> Result<End, Trouble> {
         let begun = Instant::now();
         loop {
-            let producer = self.producer.clone();
+            let producer = self.settings.producer.clone();
             let Err(error) = on_thread(move || producer.abort_transaction(CALL)).await? else {
                 return Ok(End::Aborted(code));
             };
             match &error {
                 KafkaError::Transaction(inner)
-                    if !inner.is_fatal() && inner.is_retriable() && begun.elapsed() < self.patience => {}
+                    if !inner.is_fatal() && inner.is_retriable() && begun.elapsed() < self.settings.patience => {}
                 _ => return Err(self.over(&error)),
             }
         }
     }
 
-    /// The producer is of no use any more.
+    /// The producer is of no use any more; said before those who have a seat find out.
     fn over(&self, error: &KafkaError) -> Trouble {
-        let fatal = self.producer.client().fatal_error();
+        let Settings { id, producer, events, end, .. } = &self.settings;
+        let fatal = producer.client().fatal_error();
         let code = fatal.as_ref().map(|(code, _)| *code).or(error.rdkafka_error_code()).unwrap_or(Code::Unknown);
-        if is_fenced(code) {
-            let id = &self.id;
-            return Trouble::Superseded(format!("the transactional id {id} was initialised by another producer"));
-        }
-        match Trouble::of(error, &format!("transactional id {}", self.id), &self.events) {
-            Trouble::Passing(reason) => Trouble::Superseded(match fatal {
-                Some((_, fatal)) => fatal,
-                None => reason,
-            }),
+        let trouble = match Trouble::of(error, &format!("transactional id {id}"), events) {
+            _ if is_fenced(code) => {
+                Trouble::Superseded(format!("transactional id {id} was initialised by another producer"))
+            }
+            Trouble::Passing(reason) => Trouble::Superseded(fatal.map_or(reason, |(_, fatal)| fatal)),
             grave => grave,
-        }
+        };
+        tracing::warn!(id, reason = %trouble, "the transactional producer is at its end");
+        let _ = end.set(trouble.clone());
+        trouble
     }
 
     /// Tells each what became of it, and whose fault it was.
@@ -380,14 +385,15 @@ impl Group {
             }
             told.push((reports, verdict));
         }
-        let some_arrived = told.iter().any(|(reports, _)| !reports.is_empty() && reports.iter().all(|(_, code)| code.is_none()));
+        let some_arrived =
+            told.iter().any(|(reports, _)| !reports.is_empty() && reports.iter().all(|(_, code)| code.is_none()));
         let guilty = |reports: &[(usize, Option<Code>)]| {
             let codes = reports.iter().filter_map(|(_, code)| *code);
             codes.into_iter().any(|code| is_refusal(code) || some_arrived && code == Code::MessageTimedOut)
         };
         let known = torn || told.iter().any(|(reports, _)| guilty(reports));
         let alone = told.len() == 1 && !torn;
-        tracing::warn!(id = self.id, lanes = told.len(), error = ?code, "a Kafka transaction was aborted");
+        tracing::warn!(id = self.settings.id, lanes = told.len(), error = ?code, "a Kafka transaction was aborted");
         for (reports, verdict) in told {
             let blame = match () {
                 () if guilty(&reports) || alone && is_refusal(code) => Blame::Own,

@@ -27,7 +27,7 @@ use tokio::sync::oneshot;
 pub(crate) use events::{BrokerError, Events, Tokens};
 pub(crate) use group::{Abort, Blame, CHECKPOINT, Sent, Verdict};
 pub(crate) use owner::{Lane, Owner};
-pub(crate) use registry::Owners;
+pub(crate) use registry::{Owners, PROCESS};
 pub(crate) use topic::probe;
 pub(crate) use trouble::{Trouble, is_refusal};
 
@@ -51,7 +51,11 @@ impl fmt::Debug for Connect {
 
 impl Connect {
     /// A client of the kind that is asked for, with `more` settings; a consumer passes over what is only for producers.
-    fn client<T: FromClientConfigAndContext<Events>>(&self, events: &Events, more: &[(&str, &str)]) -> Result<T, Trouble> {
+    fn client<T: FromClientConfigAndContext<Events>>(
+        &self,
+        events: &Events,
+        more: &[(&str, &str)],
+    ) -> Result<T, Trouble> {
         let mut config: ClientConfig = self.config.clone().into_iter().collect();
         for (key, value) in more {
             config.set(*key, *value);

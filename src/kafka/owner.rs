@@ -57,6 +57,8 @@ pub(crate) struct Lane {
     owner: Arc<Owner>,
     session: Arc<Session>,
     name: String,
+    /// The process that wrote the record that was found.
+    writer: Option<String>,
     last: Mutex<Last>,
 }
 
@@ -68,6 +70,9 @@ struct Last {
     /// It names this owner: no other process may write the next one.
     ours: bool,
 }
+
+/// What is last where there is nothing.
+const NOTHING: Last = Last { sequence: 0, chunks: 0, ours: false };
 
 impl Owner {
     pub(super) fn new(owners: Arc<Owners>, id: String, topic: String) -> Self {
@@ -83,11 +88,6 @@ impl Owner {
         }
     }
 
-    /// The transactional id.
-    pub(crate) fn id(&self) -> &str {
-        &self.id
-    }
-
     /// Counts a lane that is about to send for as long as the guard is held.
     pub(crate) fn enter(&self) -> Present {
         self.presence.enter()
@@ -101,17 +101,22 @@ impl Owner {
     ///
     /// # Errors
     /// When brokers do not let it happen, or another process holds the lane: then by whom.
-    pub(crate) async fn open(self: &Arc<Self>, connect: &Connect, lane: &str) -> Result<(Lane, Option<Vec<u8>>), Trouble> {
+    pub(crate) async fn open(
+        self: &Arc<Self>,
+        connect: &Connect,
+        lane: &str,
+    ) -> Result<(Lane, Option<Vec<u8>>), Trouble> {
         let session = self.session(connect).await?;
         let mut found = self.read(connect, &[lane], &[]).await?.lane(lane)?;
         loop {
-            let last = |entry: &Entry| Last { sequence: entry.sequence, chunks: entry.chunks, ours: entry.owner == self.id };
-            let none = Last { sequence: 0, chunks: 0, ours: false };
+            let last =
+                |entry: &Entry| Last { sequence: entry.sequence, chunks: entry.chunks, ours: entry.owner == self.id };
             let lane_now = Lane {
                 owner: self.clone(),
                 session: session.clone(),
                 name: lane.to_owned(),
-                last: Mutex::new(found.as_ref().map_or(none, last)),
+                writer: found.as_ref().map(|entry| entry.process.clone()),
+                last: Mutex::new(found.as_ref().map_or(NOTHING, last)),
             };
             let Some(entry) = found else { return Ok((lane_now, None)) };
             if entry.owner == self.id {
@@ -165,13 +170,19 @@ impl Owner {
         Ok(true)
     }
 
-    /// Every lane that has a checkpoint, with it.
-    pub(crate) async fn all(&self, connect: &Connect) -> Result<Vec<(String, Result<Vec<u8>, Trouble>)>, Trouble> {
-        let found = self.ask(connect, Wanted::All).await?;
-        let lanes = found.lanes.iter().map(|(lane, entry)| {
-            (lane.clone(), entry.as_ref().map(|entry| entry.checkpoint.clone()).map_err(Clone::clone))
-        });
-        Ok(lanes.collect())
+    /// The names of all lanes that have a checkpoint.
+    pub(crate) async fn all(&self, connect: &Connect) -> Result<Vec<String>, Trouble> {
+        Ok(self.ask(connect, Wanted::All).await?.lanes.keys().cloned().collect())
+    }
+
+    /// A lane's checkpoint, for looking only.
+    pub(crate) async fn look_at(&self, connect: &Connect, lane: &str) -> Result<Option<Vec<u8>>, Trouble> {
+        Ok(self.read(connect, &[lane], &[]).await?.lane(lane)?.map(|entry| entry.checkpoint))
+    }
+
+    /// Gives the id up, unless lanes still hold it.
+    pub(crate) fn close(&self) {
+        *self.lock_open() = None;
     }
 
     /// The session that is open, or a new one.
@@ -185,7 +196,9 @@ impl Owner {
             },
             None => None,
         };
-        if let Some((began, trouble)) = current.failed.clone().filter(|(began, _)| *began >= asked || began.elapsed() < TOO_SOON) {
+        if let Some((began, trouble)) =
+            current.failed.clone().filter(|(began, _)| *began >= asked || began.elapsed() < TOO_SOON)
+        {
             tracing::debug!(id = self.id, ?began, "somebody else has just tried");
             return Err(trouble);
         }
@@ -285,13 +298,20 @@ async fn read_for_all(topic: String, mut asked: mpsc::UnboundedReceiver<Ask>) {
 }
 
 fn fenced(what: &str, process: &str) -> Trouble {
-    Trouble::Passing(format!("{what} was taken over by another process, {process}: this one waits until that has ended"))
+    Trouble::Passing(format!(
+        "{what} was taken over by another process, {process}: this one waits until that has ended"
+    ))
 }
 
 impl Lane {
     /// Why what is known of this lane no longer counts, if it does not.
     pub(crate) fn superseded(&self) -> Option<Trouble> {
         self.session.end()
+    }
+
+    /// The process that wrote the checkpoint that was found when the lane was taken over.
+    pub(crate) fn writer(&self) -> Option<String> {
+        self.writer.clone()
     }
 
     /// A place in the next transaction, beside other lanes, or alone in one.

@@ -129,7 +129,9 @@ impl Wanted {
     /// This, and what `other` asks for.
     pub(super) fn and(self, other: &Self) -> Self {
         match (self, other) {
-            (Self::Keys(mine), Self::Keys(others)) => Self::Keys(mine.into_iter().chain(others.iter().cloned()).collect()),
+            (Self::Keys(mine), Self::Keys(others)) => {
+                Self::Keys(mine.into_iter().chain(others.iter().cloned()).collect())
+            }
             _ => Self::All,
         }
     }
@@ -187,7 +189,8 @@ impl Gathered {
         let given = Given::of(message.headers());
         if key.starts_with('@') {
             let released = given.text("state") != "held";
-            self.claims.insert(key.to_owned(), Claim { process: given.text("process"), beat: given.number("beat"), released });
+            self.claims
+                .insert(key.to_owned(), Claim { process: given.text("process"), beat: given.number("beat"), released });
             return;
         }
         let sequence = given.number("sequence");
@@ -291,7 +294,15 @@ mod tests {
         let mut gathered = Gathered::new(Wanted::Keys(HashSet::from(["a/threats/b".to_owned()])));
         for message in messages {
             let (key, value, headers) = (Some(message.key.into_bytes()), message.value, message.headers);
-            gathered.take(&OwnedMessage::new(value, key, message.topic, Timestamp::NotAvailable, message.partition, 0, headers));
+            gathered.take(&OwnedMessage::new(
+                value,
+                key,
+                message.topic,
+                Timestamp::NotAvailable,
+                message.partition,
+                0,
+                headers,
+            ));
         }
         gathered.finish()
     }
@@ -310,7 +321,8 @@ mod tests {
         assert_eq!(found.checkpoint, large.checkpoint);
 
         let after = entry(3, 10).messages("t", 7, "a/threats/b", (2, 3));
-        let removed: Vec<_> = after.iter().filter(|message| message.value.is_none()).map(|message| &message.key).collect();
+        let removed: Vec<_> =
+            after.iter().filter(|message| message.value.is_none()).map(|message| &message.key).collect();
         assert_eq!(removed, ["a/threats/b#2#0", "a/threats/b#2#1", "a/threats/b#2#2"]);
     }
 

@@ -17,7 +17,7 @@ const FAREWELL: Duration = Duration::from_secs(5);
 
 /// Names the process in what others read. The number at the end tells apart those of containers, which all have the same
 /// process id.
-pub(super) static PROCESS: LazyLock<String> = LazyLock::new(|| {
+pub(crate) static PROCESS: LazyLock<String> = LazyLock::new(|| {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     format!("{} process {} ({:08x})", host.trim(), std::process::id(), fastrand::u32(..))
 });

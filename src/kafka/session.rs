@@ -7,7 +7,7 @@ use rdkafka::producer::Producer;
 use tokio::time::sleep;
 use tokio_util::task::TaskTracker;
 
-use super::group::{Door, Group, Message, Presence, Sent};
+use super::group::{Door, Group, Message, Presence, Sent, Settings, WeakDoor};
 use super::record::Claim;
 use super::{Connect, Events, Transactional, Trouble, Verdict, on_thread};
 
@@ -84,15 +84,19 @@ impl Session {
         let twin = initialise(connect, events, &quarantine_of(id)).await?;
         let limit = connect.config.get("transaction.timeout.ms").and_then(|text| text.parse().ok());
         let patience = limit.map_or(PATIENCE, Duration::from_millis);
-        let (group, main) = Group::new(id, first, events, presence.clone(), false, patience);
-        let (twin, quarantine) = Group::new(&quarantine_of(id), twin, events, Presence::default(), true, patience);
         let end = Arc::new(OnceLock::new());
+        let group = |id: &str, producer, presence, alone| {
+            let (id, producer) = (id.to_owned(), Arc::new(producer));
+            Group::new(Settings { id, producer, events: events.clone(), presence, alone, patience, end: end.clone() })
+        };
+        let (first, main) = group(id, first, presence.clone(), false);
+        let (twin, quarantine) = group(&quarantine_of(id), twin, Presence::default(), true);
         let claims = Claims { id: id.to_owned(), topic: topic.to_owned(), process: process.to_owned(), partitions };
-        tasks.spawn(keep(group, end.clone(), Some(claims.clone())));
-        tasks.spawn(keep(twin, end.clone(), None));
+        tasks.spawn(keep(first, Some(claims.clone())));
+        tasks.spawn(keep(twin, None));
         let session = Self { main, quarantine, partitions, end };
         session.claim(&claims, 0).await?;
-        tasks.spawn(beat(session.main.clone(), claims, session.end.clone()));
+        tokio::spawn(beat(session.main.downgrade(), claims, session.end.clone()));
         tracing::info!(id, topic, process, "transactional id initialised");
         Ok(session)
     }
@@ -140,8 +144,7 @@ async fn say(door: &Door, claims: &Claims, beat: u64, released: bool) -> Verdict
 }
 
 /// Says now and then that the id is held. Holds the door only for that moment: the session ends with its last lane.
-async fn beat(door: Door, claims: Claims, end: Arc<OnceLock<Trouble>>) {
-    let door = door.downgrade();
+async fn beat(door: WeakDoor, claims: Claims, end: Arc<OnceLock<Trouble>>) {
     for number in 1.. {
         sleep(BEAT).await;
         let Some(door) = door.upgrade() else { return };
@@ -154,18 +157,10 @@ async fn beat(door: Door, claims: Claims, end: Arc<OnceLock<Trouble>>) {
 }
 
 /// Runs a group to its end. One that ends because nobody uses it any more gives its id up with a word.
-async fn keep(mut group: Group, end: Arc<OnceLock<Trouble>>, claims: Option<Claims>) {
-    match group.run().await {
-        Ok(()) => {
-            if let (Some(claims), None) = (claims, end.get()) {
-                group.release(claims.message(u64::MAX, true)).await;
-            }
-        }
-        Err(trouble) => {
-            tracing::warn!(id = group.id, reason = %trouble, "the transactional producer is at its end");
-            // The first end is the one that counts.
-            let _ = end.set(trouble);
-        }
+async fn keep(mut group: Group, claims: Option<Claims>) {
+    let lasted = group.run().await;
+    if let (Ok(()), Some(claims), false) = (lasted, claims, group.has_ended()) {
+        group.release(claims.message(u64::MAX, true)).await;
     }
     close(group).await;
 }

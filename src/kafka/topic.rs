@@ -55,10 +55,9 @@ pub(super) async fn ensure(connect: &Connect, events: &Events, topic: &str) -> R
         compacted(&admin, topic).await?;
         return Ok(count);
     }
-    let new = SETTINGS.iter().fold(
-        NewTopic::new(topic, PARTITIONS, TopicReplication::Fixed(-1)),
-        |new, (key, value)| new.set(key, value),
-    );
+    let new = SETTINGS
+        .iter()
+        .fold(NewTopic::new(topic, PARTITIONS, TopicReplication::Fixed(-1)), |new, (key, value)| new.set(key, value));
     let options = AdminOptions::new().operation_timeout(Some(ANSWER));
     let made = admin.create_topics(&[new], &options).await;
     let refused = match made.map(|results| results.into_iter().next()) {
@@ -136,7 +135,8 @@ pub(super) fn read(connect: &Connect, events: &Events, topic: &str, wanted: Want
     let with = |more: &[(&str, &str)]| connect.client::<BaseConsumer<Events>>(events, &[&group, more].concat());
     // The high watermark counts open transactions, the last stable offset does not.
     let all = with(&[("isolation.level", "read_uncommitted")])?;
-    let stable = with(&[("isolation.level", "read_committed"), ("enable.partition.eof", "true")])?;
+    let stable =
+        with(&[("isolation.level", "read_committed"), ("enable.partition.eof", "true"), ("fetch.wait.max.ms", "10")])?;
     let count = partitions(all.client(), topic, events)?
         .ok_or_else(|| Trouble::Passing(format!("{what} does not exist any more")))?;
     let mut open = HashSet::new();

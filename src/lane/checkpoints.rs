@@ -9,8 +9,8 @@ use tracing::info;
 
 use super::saver::Saver;
 use super::standing::Standing;
-use crate::sink::{Sink, Unsaved};
 use crate::sink::deliver::Delivery;
+use crate::sink::{Sink, Unsaved};
 use crate::state::ledger::Append;
 use crate::state::{LaneId, StateError, Store};
 

@@ -8,9 +8,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::LaneBudget;
+use super::checkpoints::{self, Checkpoints, Keeping};
 use super::map::MapStage;
 use super::pull::{PullEnd, PullStage};
-use super::checkpoints::{self, Checkpoints, Keeping};
 use super::send::{SendEnd, SendStage};
 use super::sizing::Sizing;
 use super::standing::Standing;

@@ -10,9 +10,9 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::LaneBudget;
+use super::checkpoints::Checkpoints;
 use super::map::{Mapped, Parcel};
 use super::pull::PullEnd;
-use super::checkpoints::Checkpoints;
 use super::standing::Standing;
 use crate::record::{Clock, Timestamp};
 use crate::sink::Commits;

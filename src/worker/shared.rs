@@ -76,6 +76,7 @@ impl Shared {
     /// Gives up what sinks hold; all lanes have ended.
     pub async fn close(&self) {
         self.sinks.close().await;
+        self.store.close().await;
     }
 
     /// Brings the process's own gauges up to date.

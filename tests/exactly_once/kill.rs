@@ -22,7 +22,9 @@ async fn a_worker_that_is_killed_again_and_again_delivers_everything_once() {
     for _ in 0..kills {
         let worker = world.worker();
         tokio::time::sleep(Duration::from_millis(random.u64(500..4_000))).await;
-        if std::env::var_os("SHOW").is_some() { eprintln!("{}", worker.log_text()); }
+        if std::env::var_os("SHOW").is_some() {
+            eprintln!("{}", worker.log_text());
+        }
         worker.kill().await;
         shown += usize::from(!bus.arrived().is_empty());
     }

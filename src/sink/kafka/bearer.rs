@@ -51,7 +51,6 @@ impl Bearer {
         }
         given.is_some()
     }
-
 }
 
 impl Tokens for Bearer {

@@ -111,7 +111,10 @@ impl SinkType for Settings {
         check_topic("topic", &topic)?;
         let checkpoint_topic = transactions::checkpoint_topic(self)?;
         if checkpoint_topic == Some(topic.as_str()) {
-            return Err(BuildError::value("checkpoint_topic", "events go to this topic, and it keeps but the last of each key"));
+            return Err(BuildError::value(
+                "checkpoint_topic",
+                "events go to this topic, and it keeps but the last of each key",
+            ));
         }
         let options = Options::new(self, common, common.compression(&DEFAULTS))?;
         let bearer = self.oauth.as_ref().map(|oauth| Bearer::new(oauth, common, context)).transpose()?;

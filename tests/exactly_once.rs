@@ -17,5 +17,6 @@ mod exactly_once {
     mod quarantine;
     mod reader;
     #[path = "../worker/world.rs"]
+    #[allow(dead_code, reason = "the tests of the worker use the rest")]
     mod world;
 }

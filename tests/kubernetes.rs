@@ -6,5 +6,6 @@
 mod support;
 
 mod kubernetes {
+    mod chart;
     mod rights;
 }

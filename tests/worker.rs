@@ -2,13 +2,15 @@
 //! endpoints, between an emulated console and a receiver that is as strict as a real one.
 //!
 //! How much is done can be set: `S1_FORWARDER_E2E_ACTIVITIES` and `S1_FORWARDER_E2E_THREATS` (records that `run --once`
-//! delivers), `S1_FORWARDER_KILLS` (how often the worker is killed).
+//! delivers), `S1_FORWARDER_KILLS` (how often the worker is killed), `S1_FORWARDER_BACKFILL` (activities that a backfill
+//! delivers).
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod support;
 
 mod worker {
+    mod backfill;
     mod books;
     mod changes;
     mod check;

@@ -5,6 +5,7 @@
 mod process;
 
 pub mod activity_types;
+pub mod backfill;
 pub mod check;
 pub mod demo;
 pub mod emulate;
@@ -12,6 +13,7 @@ pub mod map;
 pub mod run;
 pub mod state;
 
+use std::io::{IsTerminal, stderr};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -20,7 +22,7 @@ use clap::{Parser, Subcommand};
 use crate::settings::install_crypto_provider;
 use crate::telemetry::init_logs;
 
-pub use process::{FileArgs, LogArgs, ProcessArgs, StateArgs};
+pub use process::{DeliveryArgs, FileArgs, LogArgs, ProcessArgs, RateArgs, StateArgs};
 
 /// Wrong usage that the parser of flags cannot see: ends the process with 2 instead of 1.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +62,7 @@ struct Cli {
 enum Command {
     Run(Box<run::Args>),
     Check(check::Args),
+    Backfill(backfill::Args),
     State(state::Args),
     Emulate(emulate::Args),
     Map(map::Args),
@@ -72,6 +75,8 @@ impl Command {
     fn log_level(&self) -> &'static str {
         match self {
             Self::Run(_) => "info",
+            // A terminal shows a bar instead.
+            Self::Backfill(_) if !stderr().is_terminal() => "info",
             _ => "warn",
         }
     }
@@ -120,6 +125,7 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Run(args) => run::run(*args).await,
         Command::Check(args) => check::run(args).await,
+        Command::Backfill(args) => backfill::run(args).await,
         Command::State(args) => state::run(args).await,
         Command::Emulate(args) => emulate::run(args).await,
         Command::ActivityTypes(args) => activity_types::run(args).await,

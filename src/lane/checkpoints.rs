@@ -10,7 +10,7 @@ use tracing::info;
 use super::saver::Saver;
 use super::standing::Standing;
 use crate::sink::deliver::Delivery;
-use crate::sink::{Sink, Unsaved};
+use crate::sink::{Commits, Sink, Unsaved};
 use crate::state::ledger::Append;
 use crate::state::{LaneId, StateError, Store};
 
@@ -29,6 +29,14 @@ pub enum Keeping {
 }
 
 impl Keeping {
+    /// The sink that commits checkpoints with the events.
+    fn commits(&self) -> Option<&dyn Commits> {
+        match self {
+            Self::Sink(sink) => sink.commits(),
+            _ => None,
+        }
+    }
+
     /// Whether what the ledger remembers beside the checkpoint is kept.
     pub fn keeps_journals(&self) -> bool {
         matches!(self, Self::Store(store) if store.keeps_journals())
@@ -42,8 +50,8 @@ impl Keeping {
             Self::Copy(store) => {
                 async move { store.save(&lane, Standing::copied(bytes)).await.map_err(unsaved) }.boxed()
             }
-            Self::Sink(sink) => async move {
-                match sink.commits() {
+            keeping @ Self::Sink(_) => async move {
+                match keeping.commits() {
                     Some(commits) => commits.save(&bytes).await,
                     None => Ok(()),
                 }
@@ -87,9 +95,9 @@ fn unsaved(error: StateError) -> Unsaved {
 ///
 /// # Errors
 /// When it cannot be had for now, and why.
-pub async fn open(sink: &Arc<dyn Sink>, store: &Arc<dyn Store>, lane: &LaneId) -> Result<Option<Vec<u8>>, String> {
+pub async fn open(keeping: &Keeping, store: &Arc<dyn Store>, lane: &LaneId) -> Result<Option<Vec<u8>>, String> {
     let stored = store.claim(lane).await.map_err(|error| error.to_string())?;
-    let Some(commits) = sink.commits() else { return Ok(stored) };
+    let Some(commits) = keeping.commits() else { return Ok(stored) };
     let (own, from) = match (commits.open().await?, stored) {
         // Written by this lane while its sink kept no checkpoint, or by hand: it is newer than what the sink has.
         (_, Some(stored)) if !Standing::is_copy(&stored) => (stored, "the state store"),
@@ -116,22 +124,24 @@ pub struct Checkpoints {
 impl Checkpoints {
     /// Nothing is to be saved yet. `interval` is `--checkpoint-interval`.
     pub fn new(
-        delivery: &Delivery,
-        store: Arc<dyn Store>,
+        keeping: Keeping,
+        store: &Arc<dyn Store>,
         lane: &LaneId,
+        delivery: &Delivery,
         interval: Duration,
         mut random: fastrand::Rng,
     ) -> Self {
-        let Delivery { sink, meter, clock, .. } = delivery;
+        let Delivery { meter, clock, .. } = delivery;
         let mut saver =
             |keeping, interval| Saver::new(keeping, lane.clone(), meter.clone(), *clock, interval, random.fork());
-        match sink.commits() {
-            None => Self { main: saver(Keeping::Store(store), interval), copy: None },
-            Some(_) => Self {
-                main: saver(Keeping::Sink(sink.clone()), interval),
-                copy: Some(saver(Keeping::Copy(store), interval.max(COPY_INTERVAL))),
-            },
-        }
+        let copy = keeping.commits().is_some();
+        let copy = copy.then(|| saver(Keeping::Copy(store.clone()), interval.max(COPY_INTERVAL)));
+        Self { main: saver(keeping, interval), copy }
+    }
+
+    /// True when the sink commits them with the events.
+    pub fn go_along(&self) -> bool {
+        self.copy.is_some()
     }
 
     /// The position moved over time that held nothing.

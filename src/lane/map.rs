@@ -11,7 +11,7 @@ use super::pull::{PullEnd, Pulled};
 use super::{LaneBudget, Reservation};
 use crate::record::{Stream, Timestamp};
 use crate::sink::{Batch, Limits};
-use crate::source::{Dropped, Mark, Page, Record};
+use crate::source::{Dropped, Mark, Page, Record, Round};
 use crate::telemetry::Meter;
 use crate::transform::Mapper;
 
@@ -36,8 +36,8 @@ pub struct Parcel {
     /// Everything up to here was read, when the batches before this one are settled too; none where the order of the
     /// console's answers cannot be relied on.
     pub watermark: Option<Timestamp>,
-    /// Start of the poll by the console's clock.
-    pub start: Timestamp,
+    /// The poll.
+    pub round: Round,
     /// The bytes that hold it, until it is dropped.
     #[expect(dead_code, reason = "what counts is how long it lives")]
     pub reservation: Option<Reservation>,
@@ -69,7 +69,7 @@ struct Open {
     /// Time of the newest record in it.
     reached: Option<Timestamp>,
     ordered: bool,
-    start: Timestamp,
+    round: Round,
     reservation: Option<Reservation>,
     since: Instant,
 }
@@ -111,10 +111,11 @@ impl MapStage {
         open: &mut Open,
         parcels: &mpsc::Sender<Mapped>,
     ) -> Result<(), Gone> {
+        open.round = page.round;
         open.dropped.append(&mut page.dropped);
         for record in &page.records {
             open.ordered &= page.ordered;
-            open.start = page.start;
+            open.round = page.round;
             self.record(record, &page.body[record.range.clone()], open);
             if self.is_over(open) {
                 let last = open.split_last();
@@ -190,7 +191,7 @@ impl Open {
             dropped: Vec::new(),
             reached: None,
             ordered: true,
-            start: Timestamp::default(),
+            round: Round::default(),
             reservation: None,
             since: Instant::now(),
         }
@@ -206,7 +207,7 @@ impl Open {
             dropped: Vec::new(),
             reached: self.reached,
             ordered: self.ordered,
-            start: self.start,
+            round: self.round,
             reservation: None,
             since: Instant::now(),
         }
@@ -225,8 +226,8 @@ impl Open {
 
     fn into_parcel(self) -> Option<Parcel> {
         let watermark = self.reached.filter(|_| self.ordered);
-        let Self { batch, marks, dropped, start, reservation, .. } = self;
+        let Self { batch, marks, dropped, round, reservation, .. } = self;
         let is_empty = batch.is_empty() && dropped.is_empty();
-        (!is_empty).then(|| Parcel { batch: Arc::new(batch), marks, dropped, watermark, start, reservation })
+        (!is_empty).then(|| Parcel { batch: Arc::new(batch), marks, dropped, watermark, round, reservation })
     }
 }

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::LaneBudget;
+use super::agenda::Agenda;
 use super::checkpoints::{self, Checkpoints, Keeping};
 use super::map::MapStage;
 use super::pull::{PullEnd, PullStage};
@@ -19,7 +20,7 @@ use crate::record::{Clock, Timestamp};
 use crate::settings::FullJitter;
 use crate::sink::Limits;
 use crate::sink::deliver::{Delivery, Halt};
-use crate::source::{Checkpoint, Position, Pull, Since};
+use crate::source::{Checkpoint, Pass, Position, Pull, Since, Track};
 use crate::state::ledger::Ledger;
 use crate::state::{LaneId, Store};
 use crate::telemetry::LaneState;
@@ -79,6 +80,7 @@ struct Course {
     saver: Checkpoints,
     sizing: Arc<Mutex<Sizing>>,
     rests: Rests,
+    agenda: Agenda,
 }
 
 /// Why a lane ended.
@@ -97,6 +99,7 @@ enum Next {
     End(LaneEnd),
     Rest(Duration),
     Poll,
+    NotDue,
 }
 
 impl Lane {
@@ -108,7 +111,7 @@ impl Lane {
             let Some(standing) = stop.run_until_cancelled(self.open(again)).await else { break LaneEnd::Drained };
             match self.poll_for_ever(standing, &stop).await {
                 // Whoever keeps the standing with the events tells when it may go on, and from where.
-                LaneEnd::Superseded if self.delivery.sink.commits().is_some() => {
+                LaneEnd::Superseded if matches!(self.keeping(), Keeping::Sink(_)) => {
                     meter.lane.give_back_open();
                     (self.first_poll_after, again) = (Duration::ZERO, true);
                 }
@@ -122,15 +125,20 @@ impl Lane {
     }
 
     async fn poll_for_ever(&mut self, standing: Standing, stop: &CancellationToken) -> LaneEnd {
-        let (store, random) = (self.store.clone(), self.random.fork());
+        let (keeping, random) = (self.keeping(), self.random.fork());
+        let agenda = self.agenda(&standing.checkpoint.position);
         let mut course = Course {
+            agenda,
             standing,
-            saver: Checkpoints::new(&self.delivery, store, &self.id, self.checkpoint_interval, random),
+            saver: Checkpoints::new(keeping, &self.store, &self.id, &self.delivery, self.checkpoint_interval, random),
             sizing: Arc::new(Mutex::new(Sizing::new(Endpoint::of(self.id.stream).max_limit))),
             rests: Rests::default(),
         };
-        let mut next_poll = Instant::now() + self.first_poll_after;
         loop {
+            let Some((pass, next_poll)) = course.agenda.next() else {
+                course.saver.flush(&mut course.standing).await;
+                return LaneEnd::Complete;
+            };
             let rested = stop.run_until_cancelled(course.rest_until(next_poll)).await;
             if course.saver.is_superseded() {
                 return LaneEnd::Superseded;
@@ -140,8 +148,8 @@ impl Lane {
                 return LaneEnd::Drained;
             }
             let begun = Instant::now();
-            let end = Box::pin(self.session(&mut course, stop)).await;
-            if !matches!(end, SendEnd::Settled(PullEnd::Complete(_))) {
+            let end = Box::pin(self.session(&mut course, pass, stop)).await;
+            if !matches!(end, SendEnd::Settled(PullEnd::Complete(_) | PullEnd::NotDue)) {
                 self.delivery.meter.lane.give_back_open();
             }
             match self.after(end, &mut course.rests, stop).await {
@@ -151,17 +159,21 @@ impl Lane {
                     return end;
                 }
                 Next::Rest(rest) => {
-                    next_poll = Instant::now() + rest;
+                    course.agenda.rest(rest);
                     // The rest may be long, and what was settled before it must not be sent again if it ends in a kill.
                     stop.run_until_cancelled(course.saver.flush(&mut course.standing)).await;
                 }
-                Next::Poll => next_poll = (begun + self.pull.interval).max(Instant::now()),
+                Next::Poll => course.agenda.done(pass, begun, &course.standing.checkpoint.position, self.once),
+                Next::NotDue => {
+                    let position = &course.standing.checkpoint.position;
+                    course.agenda.not_due(pass, self.clock.now(), position, self.once);
+                }
             }
         }
     }
 
-    /// One poll, delivered.
-    async fn session(&mut self, course: &mut Course, stop: &CancellationToken) -> SendEnd {
+    /// One poll of one pass, delivered.
+    async fn session(&mut self, course: &mut Course, pass: usize, stop: &CancellationToken) -> SendEnd {
         let meter = self.delivery.meter.clone();
         let (pages, pages_out) = mpsc::channel(PAGES);
         let (batches, batches_out) = mpsc::channel(BATCHES);
@@ -187,7 +199,8 @@ impl Lane {
             lane: &self.id,
             delivery: &self.delivery,
             concurrency: self.concurrency,
-            overlap: self.pull.overlap,
+            pull: &self.pull,
+            passes: self.pull.passes(),
             probing: course.rests.sink != Rest::default(),
             budget: &self.budget,
             standing: &mut course.standing,
@@ -195,7 +208,7 @@ impl Lane {
             random: &mut self.random,
         };
         let mut stages = JoinSet::new();
-        stages.spawn(pull.run(position, pages));
+        stages.spawn(pull.run(position, pass, pages));
         stages.spawn(map.run(pages_out, batches));
         let end = send.run(batches_out).await;
         // Both have ended, or nobody is there to hear them. Their counters must stand still before the books are closed.
@@ -205,10 +218,10 @@ impl Lane {
 
     async fn after(&mut self, end: SendEnd, rests: &mut Rests, stop: &CancellationToken) -> Next {
         match end {
-            SendEnd::Settled(PullEnd::Complete(_)) => {
+            SendEnd::Settled(end @ (PullEnd::Complete(_) | PullEnd::NotDue)) => {
                 *rests = Rests::default();
                 self.delivery.meter.sink_trouble(None);
-                if self.once { Next::End(LaneEnd::Complete) } else { Next::Poll }
+                if end == PullEnd::NotDue { Next::NotDue } else { Next::Poll }
             }
             SendEnd::Settled(PullEnd::Stopped) => Next::End(LaneEnd::Drained),
             SendEnd::Settled(PullEnd::Refused(error)) => {
@@ -251,6 +264,19 @@ impl Lane {
         }
     }
 
+    /// When each pass is polled first: the one that brings what is new as told, others when their last poll is as old as
+    /// it may be.
+    fn agenda(&self, position: &Position) -> Agenda {
+        let now = self.clock.now();
+        let wait = |(index, pass): (usize, &Pass)| {
+            let complete = position.track(index).and_then(Track::complete);
+            let due = complete.map_or(pass.every, |complete| pass.every.saturating_sub(now.since(complete)));
+            if index == 0 || self.once { self.first_poll_after } else { due.max(self.first_poll_after) }
+        };
+        let passes = self.pull.passes();
+        Agenda::new(passes.iter().enumerate().map(|pass| (pass.1.every, wait(pass))))
+    }
+
     /// A refused token may have expired or have been revoked; the console can tell.
     async fn explain(&self, error: ConsoleError) -> String {
         let ConsoleError::Unauthorized(reason) = &error else { return error.to_string() };
@@ -282,29 +308,36 @@ impl Lane {
         }
     }
 
+    /// A pull beside the lane that a worker runs leaves that one's checkpoint alone, and delivers at least once.
     fn keeping(&self) -> Keeping {
         match self.delivery.sink.commits() {
-            Some(_) => Keeping::Sink(self.delivery.sink.clone()),
-            None => Keeping::Store(self.store.clone()),
+            Some(_) if self.pull.window.is_none() => Keeping::Sink(self.delivery.sink.clone()),
+            _ => Keeping::Store(self.store.clone()),
         }
     }
 
     async fn try_open(&self) -> Result<Standing, String> {
-        let stored = checkpoints::open(&self.delivery.sink, &self.store, &self.id).await?;
+        let stored = checkpoints::open(&self.keeping(), &self.store, &self.id).await?;
         let (host, scope) = (self.client.host().to_owned(), self.client.scope());
-        let (asked, journals) = (format!("{scope}{}", self.pull.narrowed_by()), self.keeping().keeps_journals());
+        let asked = format!("{scope}{}", self.pull.narrowed_by());
+        // A window is checked by its count alone.
+        let journals = self.keeping().keeps_journals() && self.pull.window.is_none();
         let LaneId { pipeline, stream, sink } = &self.id;
         let Some(bytes) = stored else {
             let since_resolved = resolve(self.pull.since, self.clock.now());
-            let position = Position::starting_at(since_resolved);
+            let mut position = Position::starting_at(since_resolved);
+            position.align(&self.pull.passes());
             let checkpoint =
                 Checkpoint { host, scope, since: self.since_text.clone(), since_resolved, position, settled: 0 };
             let standing = Standing { checkpoint, ledger: Ledger::begin(since_resolved, asked, journals) };
             self.keeping().save(&self.id, &standing).await.map_err(|error| error.to_string())?;
-            info!(%pipeline, %stream, %sink, since = %since_resolved, "a new lane begins at `since`");
+            if self.pull.window.is_none() {
+                info!(%pipeline, %stream, %sink, since = %since_resolved, "a new lane begins at `since`");
+            }
             return Ok(standing);
         };
         let Standing { mut checkpoint, mut ledger } = Standing::decode(&bytes).map_err(|error| error.to_string())?;
+        checkpoint.position.align(&self.pull.passes());
         if checkpoint.host != host {
             info!(%pipeline, %stream, %sink, was = %checkpoint.host, is = %host, "another console: the time is kept, the keys are forgotten");
             checkpoint.position.forget_keys();

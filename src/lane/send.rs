@@ -13,10 +13,11 @@ use super::LaneBudget;
 use super::checkpoints::Checkpoints;
 use super::map::{Mapped, Parcel};
 use super::pull::PullEnd;
-use super::standing::Standing;
+use super::standing::{Settling, Standing};
 use crate::record::{Clock, Timestamp};
 use crate::sink::Commits;
 use crate::sink::deliver::{Companion, Delivery, Halt, Settled};
+use crate::source::{Pass, Pull, Round};
 use crate::state::LaneId;
 
 /// A lane whose sink has taken nothing for this long gives its bytes back and goes back to its checkpoint. When it comes
@@ -46,8 +47,10 @@ pub struct SendStage<'a> {
     pub delivery: &'a Arc<Delivery>,
     /// Batches sent beyond the acknowledged prefix.
     pub concurrency: usize,
-    /// `overlap` of the stream.
-    pub overlap: Duration,
+    /// What is pulled.
+    pub pull: &'a Pull,
+    /// The passes over the stream.
+    pub passes: Vec<Pass>,
     /// The sink refused for long; this session is to see whether it is there again.
     pub probing: bool,
     /// Paused while the sink refuses.
@@ -71,7 +74,7 @@ struct Flight {
 
 struct InFlight {
     number: u64,
-    start: Timestamp,
+    round: Round,
     watermark: Option<Timestamp>,
     /// Until it is delivered.
     open: Option<Open>,
@@ -84,11 +87,11 @@ struct Open {
 
 impl Parcel {
     /// Takes note that the events at these indices are settled.
-    fn remember(&self, standing: &mut Standing, lane: &LaneId, settled: &[usize], clock: Clock) {
-        let now = clock.now();
+    fn remember(&self, standing: &mut Standing, lane: &LaneId, passes: &[Pass], settled: &[usize], now: Timestamp) {
+        let settling = Settling { lane, passes, round: self.round, now };
         for index in settled {
             if let (Some(mark), Some(event)) = (self.marks.get(*index), self.batch.event(*index)) {
-                standing.settle(lane, *mark, event.identity, event.record_id, now);
+                standing.settle(&settling, mark, event.identity, event.record_id);
                 standing.checkpoint.settled += 1;
             }
         }
@@ -101,17 +104,18 @@ struct Following {
     parcel: Arc<Parcel>,
     lane: LaneId,
     before: Standing,
-    overlap: Duration,
+    passes: Vec<Pass>,
     clock: Clock,
 }
 
 impl Following {
     /// What the lane stores when the events at these indices are settled.
     fn bytes(&self, settled: &[usize]) -> Vec<u8> {
-        let mut standing = self.before.clone();
-        self.parcel.remember(&mut standing, &self.lane, settled, self.clock);
-        if let Some(watermark) = self.parcel.watermark.filter(|_| settled.len() == self.parcel.batch.len()) {
-            standing.checkpoint.position.advance(watermark, self.parcel.start, self.overlap);
+        let Self { parcel, lane, before, passes, clock } = self;
+        let mut standing = before.clone();
+        parcel.remember(&mut standing, lane, passes, settled, clock.now());
+        if let Some(watermark) = parcel.watermark.filter(|_| settled.len() == parcel.batch.len()) {
+            standing.checkpoint.position.advance(passes, parcel.round, watermark);
         }
         standing.encode()
     }
@@ -121,7 +125,7 @@ impl SendStage<'_> {
     /// Delivers what comes until the poll's last word.
     pub async fn run(mut self, mut mapped: mpsc::Receiver<Mapped>) -> SendEnd {
         let mut flight = Flight::default();
-        let _present = self.delivery.sink.commits().map(Commits::enter);
+        let _present = self.delivery.sink.commits().filter(|_| self.saver.go_along()).map(Commits::enter);
         self.delivery.health.forget();
         let mut health = self.delivery.health.watch();
         let mut last_word = None;
@@ -172,9 +176,10 @@ impl SendStage<'_> {
     }
 
     fn launch(&mut self, parcel: Parcel, flight: &mut Flight) {
-        let now = self.delivery.clock.now();
+        let (now, lane, passes) = (self.delivery.clock.now(), self.lane, &self.passes);
+        let settling = Settling { lane, passes, round: parcel.round, now };
         for dropped in &parcel.dropped {
-            self.standing.settle(self.lane, dropped.mark, dropped.identity, &dropped.id, now);
+            self.standing.settle(&settling, &dropped.mark, dropped.identity, &dropped.id);
             self.saver.time_passed();
         }
         if parcel.batch.is_empty() {
@@ -183,15 +188,15 @@ impl SendStage<'_> {
         let number = flight.next;
         flight.next += 1;
         let settled = Arc::new(Settled::none_of(parcel.batch.len()));
-        let (start, watermark) = (parcel.start, parcel.watermark);
+        let (round, watermark) = (parcel.round, parcel.watermark);
         let parcel = Arc::new(parcel);
         let (delivery, sent, progress) = (self.delivery.clone(), parcel.clone(), settled.clone());
         let (random, stop) = (self.random.fork(), flight.stop.clone());
-        let following = delivery.sink.commits().map(|_| Following {
+        let following = self.saver.go_along().then(|| Following {
             parcel: parcel.clone(),
             lane: self.lane.clone(),
             before: self.standing.clone(),
-            overlap: self.overlap,
+            passes: self.passes.clone(),
             clock: delivery.clock,
         });
         flight.deliveries.spawn(async move {
@@ -199,7 +204,7 @@ impl SendStage<'_> {
             let companion = bytes.as_ref().map(|bytes| bytes as Companion<'_>);
             (number, delivery.deliver(&sent.batch, &progress, random, companion, &stop).await)
         });
-        flight.batches.push_back(InFlight { number, start, watermark, open: Some(Open { parcel, settled }) });
+        flight.batches.push_back(InFlight { number, round, watermark, open: Some(Open { parcel, settled }) });
     }
 
     /// A delivery ended: its events are remembered at once, the watermark moves when everything before them is settled.
@@ -218,7 +223,7 @@ impl SendStage<'_> {
         }
         while let Some(batch) = flight.batches.pop_front_if(|batch| batch.open.is_none()) {
             if let Some(watermark) = batch.watermark {
-                self.standing.checkpoint.position.advance(watermark, batch.start, self.overlap);
+                self.standing.checkpoint.position.advance(&self.passes, batch.round, watermark);
             }
         }
         self.report();
@@ -241,7 +246,7 @@ impl SendStage<'_> {
 
     fn remember(&mut self, open: &Open) {
         let settled = open.settled.indices(true);
-        open.parcel.remember(self.standing, self.lane, &settled, self.delivery.clock);
+        open.parcel.remember(self.standing, self.lane, &self.passes, &settled, self.delivery.clock.now());
         if !settled.is_empty() {
             self.saver.events_settled();
         }
@@ -249,8 +254,8 @@ impl SendStage<'_> {
 
     /// Everything that the poll showed is settled.
     fn finish(&mut self, end: &PullEnd) {
-        if let PullEnd::Complete(start) = end {
-            self.standing.checkpoint.position.finish(*start, self.overlap);
+        if let PullEnd::Complete(round) = end {
+            self.standing.checkpoint.position.finish(&self.passes, *round, self.pull.marker);
             self.saver.time_passed();
             self.report();
         }

@@ -4,8 +4,9 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::Window;
 use super::window::comma_list;
+use super::{Keys, MAIN, Pass, Window};
+use crate::console::Endpoint;
 use crate::record::{Stream, Timestamp};
 use crate::settings::Period;
 
@@ -82,19 +83,12 @@ pub struct Pull {
     pub include_hidden: bool,
     /// Pulled once instead of polled for ever.
     pub window: Option<Window>,
+    /// A complete snapshot is followed by an event that says so.
+    pub marker: bool,
 }
 
 const DAY: Duration = Duration::from_secs(86_400);
 const DEFAULT_OVERLAP: Duration = Duration::from_secs(300);
-
-impl Pull {
-    /// What narrows down the records that the console is asked for, besides its scope, as text for ledgers.
-    pub fn narrowed_by(&self) -> String {
-        let types = comma_list(&self.types);
-        let hidden = if self.include_hidden { "&includeHidden=true" } else { "" };
-        if types.is_empty() { hidden.to_owned() } else { format!("&activityTypes={types}{hidden}") }
-    }
-}
 
 impl Settings {
     /// The streams named, defaults filled in.
@@ -114,6 +108,35 @@ impl Settings {
     }
 }
 
+impl Pull {
+    /// A stream with nothing but defaults.
+    pub fn of(stream: Stream) -> Self {
+        pull(stream, None, None)
+    }
+
+    /// What narrows down the records that the console is asked for, besides its scope, as text for ledgers.
+    pub fn narrowed_by(&self) -> String {
+        let types = comma_list(&self.types);
+        let hidden = if self.include_hidden { "&includeHidden=true" } else { "" };
+        if types.is_empty() { hidden.to_owned() } else { format!("&activityTypes={types}{hidden}") }
+    }
+
+    /// The passes over the stream, the one that brings what is new first.
+    pub fn passes(&self) -> Vec<Pass> {
+        let Endpoint { sort_by, time_filter, .. } = self.endpoint();
+        vec![Pass {
+            name: MAIN.into(),
+            sort_by,
+            time_filter,
+            by: self.by(),
+            every: self.interval,
+            reach: self.overlap,
+            keys: Keys::Versions,
+            snapshot: false,
+        }]
+    }
+}
+
 fn pull(stream: Stream, since: Option<Since>, overlap: Option<Period>) -> Pull {
     Pull {
         stream,
@@ -124,6 +147,7 @@ fn pull(stream: Stream, since: Option<Since>, overlap: Option<Period>) -> Pull {
         types: Vec::new(),
         include_hidden: false,
         window: None,
+        marker: false,
     }
 }
 

@@ -1,8 +1,8 @@
 use std::time::Duration;
 
-use super::Pull;
+use super::{Pull, Since};
 use crate::console::{Client, ConsoleError, Endpoint};
-use crate::record::{Facts, Stream, Timestamp, parse_page};
+use crate::record::{Stream, Timestamp, parse_page};
 use crate::telemetry::Meter;
 
 /// A body of a count.
@@ -22,7 +22,7 @@ pub struct Window {
     pub by: By,
 }
 
-/// Which of a record's times a window is about.
+/// By which of a record's times it is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum By {
     /// The time that the stream is ordered by: what a lane would have seen change in the window.
@@ -42,7 +42,7 @@ impl Pull {
     /// The same records, but those of `window` alone and once. Nothing comes late into a window that is closed, so there
     /// is no overlap, and a position keeps few keys however much lies in it.
     pub fn within(&self, window: Window) -> Self {
-        Self { window: Some(window), overlap: Duration::ZERO, ..self.clone() }
+        Self { window: Some(window), since: Since::At(window.from), overlap: Duration::ZERO, ..self.clone() }
     }
 
     /// How many records the console counts in `window`, those that the pull leaves out itself (`exclude_types`) not among
@@ -108,12 +108,12 @@ impl Pull {
         }
     }
 
-    /// A record's time in the order in which the console is asked for these records.
-    pub(super) fn order(&self, facts: &Facts<'_>) -> Option<Timestamp> {
+    /// By which of a record's times the console is asked for these records.
+    pub(super) fn by(&self) -> By {
         match self.window {
             // Groups can be asked for by their last change alone.
-            Some(Window { by: By::Creation, .. }) if self.stream != Stream::Groups => facts.created,
-            _ => facts.time,
+            Some(Window { by: By::Creation, .. }) if self.stream != Stream::Groups => By::Creation,
+            _ => By::Order,
         }
     }
 }

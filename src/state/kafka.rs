@@ -108,6 +108,8 @@ pub struct KafkaStore {
     location: KafkaLocation,
     owners: Arc<Owners>,
     owner: Arc<Owner>,
+    /// What keys begin with; nothing for the worker's own.
+    prefix: String,
     lanes: Mutex<HashMap<LaneId, Arc<Lane>>>,
 }
 
@@ -116,7 +118,16 @@ impl KafkaStore {
     pub fn new(location: KafkaLocation, instance: &str) -> Self {
         let owners = Owners::new(instance);
         let owner = owners.get(&location.fingerprint(), 0, &location.topic);
-        Self { location, owners, owner, lanes: Mutex::default() }
+        Self { location, owners, owner, prefix: String::new(), lanes: Mutex::default() }
+    }
+
+    /// A part of the topic for a command beside the worker: another transactional id, and keys that name it.
+    pub fn area(location: KafkaLocation, instance: &str) -> Self {
+        Self { prefix: format!("{instance}!"), ..Self::new(location, instance) }
+    }
+
+    fn key(&self, lane: &LaneId) -> String {
+        format!("{}{lane}", self.prefix)
     }
 
     fn failed(&self, trouble: &Trouble) -> StateError {
@@ -134,7 +145,7 @@ impl KafkaStore {
     }
 
     async fn open(&self, lane: &LaneId) -> Result<(Lane, Option<Vec<u8>>), StateError> {
-        let opened = async { self.owner.open(&self.location.connect()?, &lane.to_string()).await };
+        let opened = async { self.owner.open(&self.location.connect()?, &self.key(lane)).await };
         opened.await.map_err(|trouble| self.failed(&trouble))
     }
 
@@ -164,12 +175,12 @@ impl KafkaStore {
     }
 
     async fn read(&self, lane: &LaneId) -> Result<Option<Vec<u8>>, StateError> {
-        let read = async { self.owner.look_at(&self.location.connect()?, &lane.to_string()).await };
+        let read = async { self.owner.look_at(&self.location.connect()?, &self.key(lane)).await };
         read.await.map_err(|trouble| self.failed(&trouble))
     }
 
     async fn remove(&self, lane: &LaneId) -> Result<(), StateError> {
-        let remove = async { self.owner.remove(&self.location.connect()?, &lane.to_string()).await };
+        let remove = async { self.owner.remove(&self.location.connect()?, &self.key(lane)).await };
         match remove.await.map_err(|trouble| self.failed(&trouble))? {
             true => Ok(()),
             false => Err(StateError::Unknown(lane.clone())),
@@ -199,7 +210,8 @@ impl Store for KafkaStore {
         async {
             let all = async { self.owner.all(&self.location.connect()?).await };
             let names = all.await.map_err(|trouble| self.failed(&trouble))?;
-            let mut lanes: Vec<LaneId> = names.iter().filter_map(|name| name.parse().ok()).collect();
+            let own = names.iter().filter_map(|name| name.strip_prefix(&self.prefix));
+            let mut lanes: Vec<LaneId> = own.filter_map(|name| name.parse().ok()).collect();
             lanes.sort();
             Ok(lanes)
         }

@@ -1,5 +1,6 @@
 //! Which lanes run here: starting, reloading, stopping.
 
+mod backfill;
 mod expiry;
 mod keeper;
 mod once;
@@ -17,6 +18,7 @@ use crate::pipeline::Problem;
 use crate::state::StateError;
 use crate::telemetry::Telemetry;
 
+pub use backfill::{Backfill, BackfillEnd, BackfillError, BackfillReport, Books, Progress, run_backfill};
 pub use once::{LaneReport, OnceReport, run_once};
 pub use options::Options;
 pub use shared::{ComposeError, Shared};

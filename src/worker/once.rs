@@ -57,7 +57,8 @@ pub async fn run_once(
         let (shared, stop) = (shared.clone(), stop.child_token());
         async move {
             let (id, metrics) = (spec.id.clone(), shared.meter(&spec).lane);
-            let keeper = Keeper { spec, shared, stop, first_poll_after: Duration::ZERO, once: Some(patience) };
+            let keeper =
+                Keeper { spec, shared, stop, first_poll_after: Duration::ZERO, once: Some(patience), apart: None };
             let kept = tokio::spawn(keeper.run(None)).await;
             LaneReport { id, complete: matches!(kept, Ok(Kept::Ended(LaneEnd::Complete))), metrics }
         }

@@ -55,12 +55,17 @@ impl Shared {
     /// Opens the state, and takes its lock where it has one.
     pub async fn open(options: Options, telemetry: Arc<Telemetry>) -> Result<Arc<Self>, StartError> {
         let store = options.state.open(&options.instance, &options.identity).await?;
+        Ok(Self::over(store, options, telemetry))
+    }
+
+    /// The same over a store that is open.
+    pub fn over(store: Arc<dyn Store>, options: Options, telemetry: Arc<Telemetry>) -> Arc<Self> {
         let beside = || options.state.directory().map(|directory| directory.join(DEAD_LETTERS));
         let dead_letters = match options.dead_letters.clone().or_else(beside) {
             Some(directory) => DeadLetters::directory(directory, options.dead_letters_max),
             None => DeadLetters::disabled(),
         };
-        Ok(Arc::new(Self {
+        Arc::new(Self {
             budget: Budget::new(options.memory_budget),
             store,
             dead_letters: Arc::new(dead_letters),
@@ -70,7 +75,7 @@ impl Shared {
             random: Mutex::new(fastrand::Rng::with_seed(options.seed)),
             options,
             telemetry,
-        }))
+        })
     }
 
     /// Gives up what sinks hold; all lanes have ended.

@@ -174,6 +174,7 @@ impl Supervisor {
                 shared: self.shared.clone(),
                 stop: stop.clone(),
                 once: None,
+                apart: None,
             };
             let id = spec.id.clone();
             running.lanes.insert(id, Slot { spec, stop, keeper: tokio::spawn(keeper.run(before)) });

@@ -77,14 +77,11 @@ impl World {
 
     pub fn pull(&self, stream: Stream) -> Pull {
         Pull {
-            stream,
             interval: Duration::from_secs(30),
             since: Since::Beginning,
             overlap: Duration::from_secs(300),
-            exclude_types: Vec::new(),
-            types: Vec::new(),
             include_hidden: true,
-            window: None,
+            ..Pull::of(stream)
         }
     }
 

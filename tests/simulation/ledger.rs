@@ -215,7 +215,7 @@ impl Ledger {
                 return Err(format!("the bound moved back from {} to {bound}", before.position.bound()));
             }
         }
-        for (_, keys) in checkpoint.position.keys() {
+        for (_, keys) in checkpoint.position.tracks().flat_map(|(_, track)| track.keys()) {
             if let Some(key) = keys.iter().find(|key| !self.settled.contains(key) && !left_out(**key)) {
                 return Err(format!("key {key} is in the store, but its event is not settled"));
             }

@@ -110,13 +110,13 @@ async fn a_user_without_the_rights_is_told_which() {
     assert_eq!(check.code, Some(1));
     assert!(check.stdout.contains("--instance"), "{}{}", check.stdout, check.stderr);
 
-    // Another installation may; but not write the checkpoints.
-    if bus.deny("Write", ["--topic", CHECKPOINTS]).await.is_none() {
-        return;
-    }
-    bus.broker.create_topic(CHECKPOINTS, 2, &[("cleanup.policy", "delete")]).await;
+    // Another installation may; but its topic would forget checkpoints.
+    bus.broker.create_topic("forgetful", 2, &[("cleanup.policy", "delete")]).await;
+    let mut sink = bus.sink();
+    sink["checkpoint_topic"] = json!("forgetful");
+    world.put_changed("acme", json!({ "sinks": [sink] }));
     let mut worker = world.worker_with(&["--instance", "other"]);
-    let forgets = worker.lane("acme/threats/bus", |lane| lane["state"] == "stopped").await;
+    let forgets = worker.lane("acme/activities/bus", |lane| lane["state"] == "stopped").await;
     assert!(forgets["error"].as_str().unwrap().contains("set it to compact"), "{forgets}");
     let log = worker.log_text();
     assert!(!log.contains("s3cret"), "{log}");

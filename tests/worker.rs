@@ -15,6 +15,7 @@ mod worker {
     mod changes;
     mod check;
     mod console_input;
+    mod dead_letters;
     #[cfg(feature = "kafka")]
     mod kafka;
     mod kill;

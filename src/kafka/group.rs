@@ -23,6 +23,8 @@ use super::{Events, Transactional, Trouble, is_refusal, on_thread};
 const WINDOW: Duration = Duration::from_millis(200);
 /// How long to wait for room in librdkafka's queue.
 const QUEUE_FULL_WAIT: Duration = Duration::from_millis(20);
+/// Who wants a seat and is not heard yet; the others wait before the door.
+const WAITING: usize = 1_024;
 /// How long one call may block before it is made again.
 const CALL: Duration = Duration::from_secs(10);
 
@@ -138,11 +140,11 @@ impl Seat {
 
 /// The way to a group's next transaction.
 #[derive(Debug, Clone)]
-pub(super) struct Door(mpsc::UnboundedSender<oneshot::Sender<Seat>>);
+pub(super) struct Door(mpsc::Sender<oneshot::Sender<Seat>>);
 
 /// A door that keeps nothing open.
 #[derive(Debug)]
-pub(super) struct WeakDoor(mpsc::WeakUnboundedSender<oneshot::Sender<Seat>>);
+pub(super) struct WeakDoor(mpsc::WeakSender<oneshot::Sender<Seat>>);
 
 impl WeakDoor {
     pub(super) fn upgrade(&self) -> Option<Door> {
@@ -158,7 +160,7 @@ impl Door {
     /// Waits for a place in the next transaction. None when the group is at its end.
     pub(super) async fn seat(&self) -> Option<Seat> {
         let (sender, receiver) = oneshot::channel();
-        self.0.send(sender).ok()?;
+        self.0.send(sender).await.ok()?;
         receiver.await.ok()
     }
 }
@@ -181,7 +183,7 @@ pub(super) struct Settings {
 /// Commits what comes through its door.
 pub(super) struct Group {
     settings: Settings,
-    requests: mpsc::UnboundedReceiver<oneshot::Sender<Seat>>,
+    requests: mpsc::Receiver<oneshot::Sender<Seat>>,
 }
 
 struct Waiting {
@@ -197,7 +199,7 @@ enum End {
 
 impl Group {
     pub(super) fn new(settings: Settings) -> (Self, Door) {
-        let (door, requests) = mpsc::unbounded_channel();
+        let (door, requests) = mpsc::channel(WAITING);
         (Self { settings, requests }, Door(door))
     }
 

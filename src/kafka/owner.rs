@@ -15,6 +15,8 @@ use super::{Connect, Trouble, on_thread};
 
 /// Lanes that start together read the topic together.
 const TOGETHER: Duration = Duration::from_millis(20);
+/// Questions to one pass over the topic; more wait.
+const QUESTIONS: usize = 1_024;
 /// After this process lost an id, whoever took it has this long to say so.
 const AFTER_LOSS: Duration = Duration::from_secs(3);
 
@@ -33,7 +35,7 @@ pub(crate) struct Owner {
     current: tokio::sync::Mutex<Current>,
     /// The same for whoever cannot wait.
     open: Mutex<Option<Arc<Session>>>,
-    reads: OnceCell<mpsc::UnboundedSender<Ask>>,
+    reads: OnceCell<mpsc::Sender<Ask>>,
     fences: tokio::sync::Mutex<Option<(String, Instant)>>,
 }
 
@@ -267,18 +269,18 @@ impl Owner {
     async fn ask(&self, connect: &Connect, wanted: Wanted) -> Result<Arc<Found>, Trouble> {
         let (reply, answer) = oneshot::channel();
         let reads = self.reads.get_or_init(|| async {
-            let (reads, asked) = mpsc::unbounded_channel();
+            let (reads, asked) = mpsc::channel(QUESTIONS);
             tokio::spawn(read_for_all(self.topic.clone(), asked));
             reads
         });
         let broke = || Trouble::Passing("reading checkpoints broke".to_owned());
-        reads.await.send(Ask { wanted, connect: connect.clone(), reply }).map_err(|_| broke())?;
+        reads.await.send(Ask { wanted, connect: connect.clone(), reply }).await.map_err(|_| broke())?;
         answer.await.map_err(|_| broke())?
     }
 }
 
 /// Who asks while a pass is under way is answered by the next: what is read must be newer than the question.
-async fn read_for_all(topic: String, mut asked: mpsc::UnboundedReceiver<Ask>) {
+async fn read_for_all(topic: String, mut asked: mpsc::Receiver<Ask>) {
     while let Some(first) = asked.recv().await {
         sleep(TOGETHER).await;
         let mut asks = vec![first];

@@ -1,12 +1,13 @@
 //! The checkpoint topic: making it, and reading it to its end.
 
 use std::collections::{HashMap, HashSet};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
+use tokio::time::Instant;
 
 use super::record::{Found, Gathered, Wanted};
 use super::{Connect, Events, Trouble};
@@ -24,6 +25,11 @@ const SETTINGS: [(&str, &str); 4] = [
     ("segment.ms", "3600000"),
     ("min.cleanable.dirty.ratio", "0.1"),
 ];
+
+#[expect(clippy::disallowed_methods, reason = "on a thread of its own, which waits for real brokers")]
+fn pause(pause: Duration) {
+    std::thread::sleep(pause);
+}
 
 /// The number of partitions of `topic`, none where it does not exist. Blocks.
 fn partitions<C: rdkafka::ClientContext>(
@@ -81,7 +87,7 @@ pub(super) async fn ensure(connect: &Connect, events: &Events, topic: &str) -> R
                 None if begun.elapsed() > ANSWER => {
                     return Err(Trouble::Passing(format!("checkpoint topic `{name}`: created, and not there yet")));
                 }
-                None => std::thread::sleep(Duration::from_millis(100)),
+                None => pause(Duration::from_millis(100)),
             }
         }
     };
@@ -98,12 +104,12 @@ async fn compacted(admin: &AdminClient<Events>, topic: &str) -> Result<(), Troub
         config.entries.iter().find(|entry| entry.name == "cleanup.policy").and_then(|entry| entry.value.clone())
     };
     let policies = answers.iter().flatten().filter_map(policy);
-    for policy in policies.filter(|policy| policy.split(',').any(|word| word.trim() == "delete")) {
-        return Err(Trouble::Forbidden(format!(
+    let mut forgetful = policies.filter(|policy| policy.split(',').any(|word| word.trim() == "delete"));
+    forgetful.next().map_or(Ok(()), |policy| {
+        Err(Trouble::Forbidden(format!(
             "the checkpoint topic `{topic}` has cleanup.policy={policy} and would forget checkpoints; set it to compact"
-        )));
-    }
-    Ok(())
+        )))
+    })
 }
 
 /// What can be told of the topic and of the right to transactions without making the one or taking an id from a worker:
@@ -158,7 +164,7 @@ pub(super) fn read(connect: &Connect, events: &Events, topic: &str, wanted: Want
     for (partition, high) in wait_for {
         while stable.fetch_watermarks(topic, partition, ANSWER).map_err(failed)?.1 < high {
             patient()?;
-            std::thread::sleep(Duration::from_millis(50));
+            pause(Duration::from_millis(50));
         }
     }
     let mut gathered = Gathered::new(wanted);

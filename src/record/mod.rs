@@ -25,7 +25,7 @@ pub mod workload;
 pub use clock::Clock;
 pub use cursor::Cursor;
 pub use facts::{Facts, compact, facts};
-pub use identity::Identity;
+pub use identity::{Identity, IdentityError};
 pub use json::{JsonError, MAX_DEPTH, Reader, string_end, value_end};
 pub use page::{ApiError, Page, PageError, parse_page};
 pub use split::{Piece, Split, SplitError};

@@ -280,6 +280,7 @@ impl Kafka {
     async fn produce(&self, producer: &Producer, batch: &Batch) -> (Vec<Report>, u64) {
         let mut reports = vec![Report::Failed(RDKafkaErrorCode::PurgeQueue); batch.len()];
         let turn = self.turn.lock().await;
+        #[expect(clippy::result_large_err, reason = "the record is given back to be sent again")]
         let (sent, bytes) = self.hand_over(batch, |record| producer.send(record)).await;
         drop(turn);
         for (index, code) in sent.refused {

@@ -139,6 +139,7 @@ impl Kafka {
                 Ok(seated) => seated,
                 Err(trouble) => return attempt(outcome_of(trouble), "superseded"),
             };
+            #[expect(clippy::result_large_err, reason = "the record is given back to be sent again")]
             let (sent, bytes) = self.hand_over(batch, |record| seat.producer().send_result(record)).await;
             match lane.commit(seat, sent, checkpoint.to_vec()).await {
                 Verdict::Committed => {

@@ -26,5 +26,7 @@ mod worker {
     mod shutdown;
     mod sink_input;
     mod state_input;
+    mod streams;
+    mod verify;
     mod world;
 }

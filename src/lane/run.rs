@@ -1,3 +1,4 @@
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,15 +13,15 @@ use super::agenda::Agenda;
 use super::checkpoints::{self, Checkpoints, Keeping};
 use super::map::MapStage;
 use super::pull::{PullEnd, PullStage};
-use super::send::{SendEnd, SendStage};
+use super::send::{SendEnd, SendStage, report};
 use super::sizing::Sizing;
 use super::standing::Standing;
 use crate::console::{Client, ConsoleError, Endpoint};
-use crate::record::{Clock, Timestamp};
+use crate::record::{Clock, Identity, Timestamp};
 use crate::settings::FullJitter;
 use crate::sink::Limits;
 use crate::sink::deliver::{Delivery, Halt};
-use crate::source::{Checkpoint, Pass, Position, Pull, Since, Track};
+use crate::source::{By, Checkpoint, Pass, Position, Pull, Since, Track};
 use crate::state::ledger::Ledger;
 use crate::state::{LaneId, Store};
 use crate::telemetry::LaneState;
@@ -72,6 +73,8 @@ pub struct Lane {
     pub first_poll_after: Duration,
     /// End when everything up to the start is delivered.
     pub once: bool,
+    /// Records that need not be delivered, as a ledger has them: only a repair has them.
+    pub known: Option<Arc<HashSet<Identity>>>,
 }
 
 /// What a lane keeps from poll to poll.
@@ -90,6 +93,8 @@ pub enum LaneEnd {
     Drained,
     /// `once`: everything up to the start is delivered and stored.
     Complete,
+    /// `once`: the console refuses, and trying again soon would not help.
+    Refused,
     /// Another process writes the lane's checkpoint now; this one wrote nothing more.
     Superseded,
 }
@@ -118,7 +123,7 @@ impl Lane {
                 end => break end,
             }
         };
-        if end != LaneEnd::Superseded {
+        if !matches!(end, LaneEnd::Superseded | LaneEnd::Refused) {
             meter.done();
         }
         end
@@ -185,6 +190,7 @@ impl Lane {
             stop: stop.child_token(),
             random: self.random.fork(),
             sizing: course.sizing.clone(),
+            known: self.known.clone(),
         };
         let map = MapStage {
             mapper: self.mapper.clone(),
@@ -231,6 +237,9 @@ impl Lane {
                     return Next::Rest(Duration::ZERO);
                 };
                 self.delivery.meter.console_trouble(Some(LaneState::ConsoleRefused(reason)));
+                if self.once && window == AFTER_FORBIDDEN {
+                    return Next::End(LaneEnd::Refused);
+                }
                 Next::Rest(rests.console.next(window, &mut self.random))
             }
             SendEnd::Refusing => {
@@ -295,8 +304,7 @@ impl Lane {
                     if failed {
                         self.delivery.meter.store_trouble(None);
                     }
-                    let position = &standing.checkpoint.position;
-                    self.delivery.meter.lane.set_complete_until(position.complete_until());
+                    report(&self.delivery.meter.lane, &standing.checkpoint.position);
                     return standing;
                 }
                 Err(reason) => {
@@ -320,8 +328,9 @@ impl Lane {
         let stored = checkpoints::open(&self.keeping(), &self.store, &self.id).await?;
         let (host, scope) = (self.client.host().to_owned(), self.client.scope());
         let asked = format!("{scope}{}", self.pull.narrowed_by());
-        // A window is checked by its count alone.
-        let journals = self.keeping().keeps_journals() && self.pull.window.is_none();
+        // A backfill is checked by its count; what a repair delivers is told by identity.
+        let is_backfill = self.pull.window.is_some_and(|window| window.by == By::Order);
+        let journals = self.keeping().keeps_journals() && !is_backfill;
         let LaneId { pipeline, stream, sink } = &self.id;
         let Some(bytes) = stored else {
             let since_resolved = resolve(self.pull.since, self.clock.now());

@@ -8,6 +8,7 @@ pub mod agent;
 pub mod alert;
 pub mod block;
 mod clock;
+mod content;
 mod cursor;
 mod facts;
 pub mod group;
@@ -23,6 +24,7 @@ pub mod varint;
 pub mod workload;
 
 pub use clock::Clock;
+pub use content::content_hash;
 pub use cursor::Cursor;
 pub use facts::{Facts, compact, facts};
 pub use identity::{Identity, IdentityError};

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::console::Transport;
+use crate::pipeline;
 use crate::record::Clock;
 use crate::sink::dead_letters::DeadLetters;
 use crate::state::{Location, process_identity};
@@ -10,8 +11,8 @@ use crate::state::{Location, process_identity};
 /// What a worker is told on the command line.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Pipeline files, and directories of them.
-    pub pipelines: Vec<PathBuf>,
+    /// Where pipeline files are.
+    pub pipelines: Vec<pipeline::Location>,
     /// `--defaults`.
     pub defaults: Option<PathBuf>,
     /// `--state`.

@@ -13,7 +13,7 @@ use super::keeper::{Keeper, Kept};
 use super::log_problems;
 use super::shared::Shared;
 use super::spec::LaneSpec;
-use crate::pipeline::{Changes, Files, Pipeline, Scan, Watch};
+use crate::pipeline::{self, Changes, Files, Pipeline, Scan, Watch};
 use crate::state::LaneId;
 use crate::telemetry::{Activity, FileStatus};
 
@@ -60,16 +60,14 @@ impl Slot {
 impl Supervisor {
     /// Nothing runs yet.
     pub fn new(shared: Arc<Shared>, stop: CancellationToken) -> Self {
-        let (paths, defaults) = (&shared.options.pipelines, shared.options.defaults.as_deref());
-        // Watching begins before the first look, so that no change falls between the two.
-        let watch = Watch::new(paths, defaults);
-        let files = Files::new(paths, defaults);
+        let (files, watch) = pipeline::open(&shared.options.pipelines, shared.options.defaults.as_deref());
         let (pipelines, ending, told) = (HashMap::new(), HashMap::new(), HashSet::new());
         Self { shared, files, watch, stop, pipelines, ending, told }
     }
 
     /// Reads the files and starts their lanes.
     pub async fn begin(mut self) -> Self {
+        self.watch.answered().await;
         self.rescan(Scan::All).await;
         self.shared.telemetry.health().files_read();
         self
@@ -208,7 +206,7 @@ impl Supervisor {
                 None => Activity::NotStarted,
             };
             let pipeline = running.or(report.pipeline.as_ref());
-            let pipeline = pipeline.map_or_else(|| stem(&report.path), |pipeline| pipeline.name.clone());
+            let pipeline = pipeline.map_or_else(|| pipeline::stem(&report.path), |pipeline| pipeline.name.clone());
             let problem = (!errors.is_empty()).then(|| errors.join("\n"));
             telemetry.set_file(&report.path, FileStatus { pipeline, activity, problem });
             told.insert(report.path);
@@ -218,8 +216,4 @@ impl Supervisor {
         }
         self.told = told;
     }
-}
-
-fn stem(path: &Path) -> String {
-    path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default()
 }

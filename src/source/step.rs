@@ -15,7 +15,7 @@ use tracing::warn;
 use super::poll::{Page, Poll, Record, Walk};
 use super::{By, Known};
 use crate::console::{ConsoleError, Cut};
-use crate::record::facts;
+use crate::record::{Stream, facts};
 use crate::telemetry::DropReason;
 
 /// The console takes no larger `skip`.
@@ -40,6 +40,11 @@ impl Skip {
 }
 
 impl Poll {
+    /// Whether the list can be read without cursors: those of unified alerts and findings cannot.
+    pub fn can_step(&self) -> bool {
+        self.chain.is_none() && self.pull.stream != Stream::UnifiedAlerts
+    }
+
     /// A single record was larger than may be held. Gives what is known of it, when this was the first time that it came in
     /// its place; else the next calls of [`Poll::next`] look for its place.
     pub fn step_over(&mut self, cut: &Cut) -> Option<Page> {
@@ -123,8 +128,7 @@ impl Poll {
             self.position.take(&self.passes, self.round, &record.mark);
             records.push(record);
         }
-        let (dropped, marker, round, ordered) = (Vec::new(), None, self.round, self.ordered);
-        Page { body, records, dropped, marker, cut: true, ordered, round, shown: 1, last: false }
+        Page { records, cut: true, shown: 1, ..self.empty_page(body, false) }
     }
 }
 

@@ -109,7 +109,7 @@ impl Auditor {
                     continue;
                 }
                 // What is too large to be pulled is read as far as its beginning goes.
-                Err(ConsoleError::TooLarge(cut)) => match poll.step_over(&cut) {
+                Err(ConsoleError::TooLarge(cut)) if poll.can_step() => match poll.step_over(&cut) {
                     Some(page) => page,
                     None => continue,
                 },

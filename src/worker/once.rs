@@ -62,6 +62,7 @@ pub async fn run_once(
                 stop,
                 cut: CancellationToken::new(),
                 deadline: Deadline::default(),
+                start_after: Duration::ZERO,
                 first_poll_after: Duration::ZERO,
                 once: Some(patience),
                 apart: None,

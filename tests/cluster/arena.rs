@@ -44,7 +44,7 @@ pub struct Arena<'a> {
 
 impl<'a> Arena<'a> {
     pub async fn new(kubernetes: &'a Kubernetes, pipelines: usize) -> Self {
-        let setup = Setup { activities: 20, rate: 1.5, ..Setup::new(system_clock()) };
+        let setup = Setup { activities: 20, rate: 1.0, ..Setup::new(system_clock()) };
         let console = tokio::task::spawn_blocking(move || Arc::new(Console::new(&setup))).await.unwrap();
         let server = Server::start(console, ([127, 0, 0, 1], 0).into()).await.unwrap();
         let receiver = Receiver::start().await;
@@ -63,7 +63,7 @@ impl<'a> Arena<'a> {
         }
         let defaults = json!({
             "console": { "url": self.server.url(), "requests_per_second": 100 },
-            "streams": { "activities": { "interval": "2s", "since": "30d" } },
+            "streams": { "activities": { "interval": "3s", "since": "30d" } },
             "transform": { "schema": "raw" },
         });
         fs::write(self.path("defaults.yaml"), defaults.to_string()).unwrap();

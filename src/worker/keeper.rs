@@ -38,6 +38,8 @@ pub struct Keeper {
     pub cut: CancellationToken,
     /// Until when it may deliver.
     pub deadline: Deadline,
+    /// The shard of its pipeline.
+    pub shard: u32,
     /// Wait before anything else: another worker may still drain this lane.
     pub start_after: Duration,
     /// Wait before the first poll.
@@ -104,6 +106,7 @@ impl Keeper {
                 first_poll_after: self.first_poll_after,
                 once: self.once.is_some(),
                 deadline: self.deadline.clone(),
+                shard: self.shard,
             };
             match self.shared.compose(&self.spec, meter, way) {
                 Ok(mut lane) => {

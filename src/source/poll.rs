@@ -216,15 +216,20 @@ impl Poll {
         (snapshot.stage == Stage::Marking).then_some(snapshot)
     }
 
-    /// The page of the event that says that a snapshot is complete.
+    /// The page of the event that says that a snapshot is complete; empty when that was delivered before a kill.
     fn marker(&self, snapshot: Snapshot) -> Page {
         self.meter.lane.pulled.fetch_add(1, Ordering::Relaxed);
         let (id, version) = (MARKER_ID.to_compact_string(), snapshot.time.seconds().to_string());
         let identity = Identity::of(self.client.host(), self.pull.stream, &id, &version);
         let time = snapshot.time;
-        let mark = Mark { id: identity.key(), version: identity.key(), content: None, time, created: None };
-        let record = Record { range: 0..0, id, identity, time: Some(time), order: None, mark };
-        let (records, dropped, round) = (vec![record], Vec::new(), self.round);
+        let (key, start) = (identity.key(), self.round.start);
+        let mark = Mark { id: key, version: key, content: None, time: start, created: None };
+        let mut records = vec![Record { range: 0..0, id, identity, time: Some(time), order: None, mark }];
+        if self.position.knows(self.pass(), self.round, &mark, false) == Known::Taken {
+            self.meter.lane.drop_events(DropReason::Duplicate, 1);
+            records.clear();
+        }
+        let (dropped, round) = (Vec::new(), self.round);
         Page {
             body: Bytes::new(),
             records,

@@ -90,6 +90,11 @@ impl Shared {
         })
     }
 
+    /// A lease gave this worker the shard.
+    pub fn acquired(&self, shard: u32) {
+        self.sinks.acquired(shard);
+    }
+
     /// Gives up what sinks hold; all lanes have ended.
     pub async fn close(&self) {
         self.sinks.close().await;

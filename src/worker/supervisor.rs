@@ -174,6 +174,7 @@ impl Supervisor {
 
     fn acquire(&mut self, shard: u32, deadline: Deadline) {
         self.shards.insert(shard, Held { deadline, ..Held::default() });
+        self.shared.acquired(shard);
         if self.stop.is_cancelled() {
             return;
         }

@@ -152,7 +152,8 @@ async fn a_full_disk_stops_the_lane_rather_than_lose_a_letter() {
     let lane = worker.lane("acme/activities/siem", |lane| lane["state"] == "stopped").await;
     assert!(lane["error"].as_str().unwrap().contains("cannot keep dead letters in"), "{lane}");
     assert_eq!(lane["dead_letters"], 0, "{lane}");
-    worker.kill().await;
+    worker.signal("TERM").await;
+    assert_eq!(worker.exit().await.code, Some(0));
     assert!(listed(&world, &[]).await.is_empty(), "half a letter is none");
 
     assert_eq!(world.once(&[]).await.code, Some(0));

@@ -19,6 +19,7 @@ mod worker {
     mod kafka;
     mod kill;
     mod once;
+    mod preview;
     mod process;
     mod reload;
     mod secrets;

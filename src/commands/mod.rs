@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 done; 1 something failed at run time; 2 wrong usage, or pipeline files of which none could be run.
 
+mod pretty;
 mod process;
 
 pub mod activity_types;
@@ -10,6 +11,7 @@ pub mod check;
 pub mod demo;
 pub mod emulate;
 pub mod map;
+pub mod preview;
 pub mod run;
 pub mod state;
 
@@ -66,6 +68,7 @@ enum Command {
     State(state::Args),
     Emulate(emulate::Args),
     Map(map::Args),
+    Preview(preview::Args),
     ActivityTypes(activity_types::Args),
     Demo(demo::Demo),
 }
@@ -126,6 +129,7 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Run(args) => run::run(*args).await,
         Command::Check(args) => check::run(args).await,
         Command::Backfill(args) => backfill::run(args).await,
+        Command::Preview(args) => preview::run(args).await,
         Command::State(args) => state::run(args).await,
         Command::Emulate(args) => emulate::run(args).await,
         Command::ActivityTypes(args) => activity_types::run(args).await,

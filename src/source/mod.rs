@@ -1,6 +1,7 @@
 //! Pulling: streams, their passes, positions and their encoding, the polling stage.
 
 mod checkpoint;
+mod newest;
 mod pass;
 mod poll;
 mod position;
@@ -9,6 +10,7 @@ mod track;
 mod window;
 
 pub use checkpoint::{Checkpoint, CheckpointError};
+pub use newest::Newest;
 pub use pass::{Keys, Mark, Pass, Round};
 pub use poll::{Dropped, Page, Poll, Record};
 pub use position::{MAIN, Position};

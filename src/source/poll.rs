@@ -176,7 +176,7 @@ impl Poll {
             }
             answer => answer?,
         };
-        let page = self.read(&body)?;
+        let page = read(&self.client, &body)?;
         if page.null_data {
             return self.null_answer();
         }
@@ -196,14 +196,6 @@ impl Poll {
         Ok(Page { records, dropped, ordered: self.ordered, round: self.round, shown, last, body: body.clone() })
     }
 
-    /// A page without errors in it.
-    fn read<'a>(&self, body: &'a [u8]) -> Result<record::Page<'a>, ConsoleError> {
-        let page = parse_page(body).map_err(|error| ConsoleError::transient(error.to_string()))?;
-        let Some(error) = page.errors.first() else { return Ok(page) };
-        let error = self.client.scrubbed(&error.to_string());
-        Err(ConsoleError::transient(format!("the console answered 200 with an error: {error}")))
-    }
-
     /// `data: null` may mean that there is nothing, or that something is wrong.
     fn null_answer(&mut self) -> Result<Page, ConsoleError> {
         self.null_answers += 1;
@@ -217,7 +209,7 @@ impl Poll {
     /// Whether this walk has come to the end of the list, which the console did not say clearly: its own count decides.
     async fn count(&mut self, turn: Turn) -> Result<Page, ConsoleError> {
         let body = self.request(turn, vec![("countOnly", "true")], COUNT_BYTES).await?;
-        let page = self.read(&body)?;
+        let page = read(&self.client, &body)?;
         let shown = self.walk.shown.len() as u64;
         let is_end = match page.total_items {
             Some(count) => count <= shown,
@@ -382,6 +374,14 @@ impl Walk {
         let (cursor, seen, shown) = (None, HashSet::new(), HashSet::new());
         Self { from, cursor, seen, empty_pages: 0, shown, found_new: false, in_doubt: false }
     }
+}
+
+/// A page without errors in it.
+pub(super) fn read<'a>(client: &Client, body: &'a [u8]) -> Result<record::Page<'a>, ConsoleError> {
+    let page = parse_page(body).map_err(|error| ConsoleError::transient(error.to_string()))?;
+    let Some(error) = page.errors.first() else { return Ok(page) };
+    let error = client.scrubbed(&error.to_string());
+    Err(ConsoleError::transient(format!("the console answered 200 with an error: {error}")))
 }
 
 fn hash(cursor: &str) -> u64 {

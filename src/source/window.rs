@@ -1,8 +1,9 @@
 use std::time::Duration;
 
+use super::poll::read;
 use super::{Pull, Since};
 use crate::console::{Client, ConsoleError, Endpoint};
-use crate::record::{Stream, Timestamp, parse_page};
+use crate::record::{Stream, Timestamp};
 use crate::telemetry::Meter;
 
 /// A body of a count.
@@ -82,11 +83,7 @@ impl Pull {
         ];
         self.narrow(&types, &mut query);
         let body = client.list(client.turn().await, endpoint.path, &query, COUNT_BYTES, Some(meter)).await?;
-        let page = parse_page(&body).map_err(|error| ConsoleError::transient(error.to_string()))?;
-        if let Some(error) = page.errors.first() {
-            let error = client.scrubbed(&error.to_string());
-            return Err(ConsoleError::transient(format!("the console answered 200 with an error: {error}")));
-        }
+        let page = read(client, &body)?;
         page.total_items.ok_or_else(|| ConsoleError::transient("the console's count cannot be read"))
     }
 

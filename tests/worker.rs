@@ -26,5 +26,6 @@ mod worker {
     mod shutdown;
     mod sink_input;
     mod state_input;
+    mod tokens;
     mod world;
 }

@@ -6,11 +6,13 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::tokens::Tokens;
 use super::{ConsoleError, ConsoleUrl, HttpTransport, Limiter, Limiters, Request, Settings, Transport, TransportError};
 use crate::record::{Clock, Timestamp};
-use crate::settings::{ClientError, Credential, HttpSettings, Id, Period, Proxy, scrub};
+use crate::settings::{ClientError, HttpSettings, Id, Period, Proxy, SecretError, scrub};
 use crate::telemetry::Meter;
 
 /// Time-out of one request where the pipeline file gives none.
@@ -26,7 +28,7 @@ const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 pub struct Client {
     transport: Arc<dyn Transport>,
     url: ConsoleUrl,
-    credential: Credential,
+    tokens: Tokens,
     /// What answers may repeat besides the token.
     proxy_secrets: Vec<SecretString>,
     scope: Vec<(&'static str, String)>,
@@ -40,6 +42,19 @@ pub struct Client {
 /// A request's turn at the console's rate limiter.
 #[derive(Debug)]
 pub struct Turn(());
+
+/// One request, whoever's turn it is, and with whatever token.
+#[derive(Debug, Clone)]
+pub(super) struct Ask<'a> {
+    pub url: &'a str,
+    /// JSON: the request is a POST.
+    pub body: Option<Vec<u8>>,
+    /// The body is the token's own text: the question is what the console knows of it.
+    pub about_token: bool,
+    pub max_bytes: usize,
+    pub with_cursor: bool,
+    pub timeout: Duration,
+}
 
 /// The console's clock, as its last answer told it.
 #[derive(Debug, Clone, Copy)]
@@ -70,7 +85,7 @@ impl Client {
         Self {
             transport,
             url: settings.url.clone(),
-            credential: Credential::new(settings.token.clone()),
+            tokens: Tokens::new(&settings.token),
             proxy_secrets: settings.proxy.as_ref().map(Proxy::secrets).unwrap_or_default(),
             scope: scope.into_iter().filter(|(_, ids)| !ids.is_empty()).collect(),
             limiter,
@@ -118,7 +133,8 @@ impl Client {
     /// a 200.
     ///
     /// # Errors
-    /// See [`ConsoleError`]; a refused token is read again first, and tried again if it changed.
+    /// See [`ConsoleError`]; a refused token is read again first, and tried again if it changed; then the other, if two are
+    /// given.
     pub async fn list(
         &self,
         turn: Turn,
@@ -130,7 +146,7 @@ impl Client {
         let scope = self.scope.iter().map(|(name, ids)| (*name, ids.as_str()));
         let url = self.address(path, query.iter().copied().chain(scope));
         let with_cursor = query.iter().any(|(name, _)| *name == "cursor");
-        self.request(turn, &url, None, max_bytes, with_cursor, meter).await
+        self.request(turn, Ask { max_bytes, with_cursor, ..self.ask(&url) }, meter).await
     }
 
     /// One request for a single object, such as `system/status` or `user`.
@@ -138,8 +154,8 @@ impl Client {
     /// # Errors
     /// As [`Self::list`].
     pub async fn object(&self, path: &str) -> Result<Bytes, ConsoleError> {
-        let turn = self.turn().await;
-        self.request(turn, &self.address(path, std::iter::empty()), None, SMALL_ANSWER, false, None).await
+        let (turn, url) = (self.turn().await, self.address(path, std::iter::empty()));
+        self.request(turn, self.ask(&url), None).await
     }
 
     /// When the token expires, as the console says it. None where it does not say.
@@ -156,11 +172,9 @@ impl Client {
         struct Envelope {
             data: Option<Details>,
         }
-        let token = self.token()?;
-        let body = serde_json::json!({ "data": { "apiToken": token.expose_secret() } });
         let url = self.address("users/api-token-details", std::iter::empty());
-        let (turn, body) = (self.turn().await, Some(body.to_string().into_bytes()));
-        let answer = self.request(turn, &url, body, SMALL_ANSWER, false, None).await?;
+        let ask = Ask { about_token: true, ..self.ask(&url) };
+        let answer = self.request(self.turn().await, ask, None).await?;
         let envelope: Envelope = serde_json::from_slice(&answer)
             .map_err(|_| ConsoleError::transient("the answer about the token is not what it should be"))?;
         Ok(envelope.data.and_then(|details| Timestamp::parse(&details.expires_at?).ok()))
@@ -169,8 +183,14 @@ impl Client {
     /// What the console said, without the secrets that it may have repeated: for errors that somebody reads.
     pub fn scrubbed(&self, text: &str) -> String {
         let mut text = text.as_bytes().to_vec();
-        scrub(&mut text, self.token().iter().chain(&self.proxy_secrets));
+        scrub(&mut text, self.tokens.known().iter().chain(&self.proxy_secrets));
         String::from_utf8_lossy(&text).into_owned()
+    }
+
+    /// A request for a small answer.
+    pub(super) fn ask<'a>(&self, url: &'a str) -> Ask<'a> {
+        let (body, about_token, with_cursor) = (None, false, false);
+        Ask { url, body, about_token, max_bytes: SMALL_ANSWER, with_cursor, timeout: self.timeout }
     }
 
     fn address<'a>(&self, path: &str, query: impl Iterator<Item = (&'a str, &'a str)>) -> String {
@@ -184,50 +204,70 @@ impl Client {
         url
     }
 
-    fn token(&self) -> Result<SecretString, ConsoleError> {
-        self.credential.get().map_err(|error| ConsoleError::Unauthorized(error.to_string()))
+    /// Where the token in use stands among those given, from 0.
+    pub fn token_in_use(&self) -> usize {
+        self.tokens.in_use()
     }
 
-    async fn request(
+    /// Sees every time that requests begin to carry another token.
+    pub fn token_changes(&self) -> watch::Receiver<u64> {
+        self.tokens.changes()
+    }
+
+    pub(super) async fn request(
         &self,
         _turn: Turn,
-        url: &str,
-        body: Option<Vec<u8>>,
-        max_bytes: usize,
-        with_cursor: bool,
+        ask: Ask<'_>,
         meter: Option<&Meter>,
     ) -> Result<Bytes, ConsoleError> {
-        let used = self.token()?;
-        let first = self.attempt(used.clone(), url, body.clone(), max_bytes, with_cursor, meter).await;
+        let mut refused = None;
+        for place in self.tokens.places() {
+            if refused.is_some() {
+                self.limiter.ready().await;
+            }
+            match self.attempt_with(place, &ask, meter).await {
+                Err(ConsoleError::Unauthorized(reason)) => {
+                    refused.get_or_insert(reason);
+                }
+                // Whether the console would have taken the token is not known.
+                unclear @ Err(ConsoleError::Transient { .. }) => return unclear,
+                answer => {
+                    if refused.is_some() {
+                        self.tokens.switch_to(place, self.host());
+                    }
+                    return answer;
+                }
+            }
+        }
+        Err(ConsoleError::Unauthorized(refused.unwrap_or_default()))
+    }
+
+    /// One attempt with the token at `place`, and another where it is refused and has been replaced in its file.
+    async fn attempt_with(&self, place: usize, ask: &Ask<'_>, meter: Option<&Meter>) -> Result<Bytes, ConsoleError> {
+        let unreadable = |error: SecretError| ConsoleError::Unauthorized(error.to_string());
+        let used = self.tokens.get(place).map_err(unreadable)?;
+        let first = self.attempt(&used, ask, meter).await;
         if !matches!(first, Err(ConsoleError::Unauthorized(_) | ConsoleError::Forbidden(_))) {
             return first;
         }
-        if let Err(error) = self.credential.reload() {
-            return Err(ConsoleError::Unauthorized(error.to_string()));
-        }
         // Another lane of the pipeline may have read the new token already: what counts is what this request used.
-        let token = self.token()?;
+        let token = self.tokens.reload(place).map_err(unreadable)?;
         if token.expose_secret() == used.expose_secret() {
             return first;
         }
         self.limiter.ready().await;
-        self.attempt(token, url, body, max_bytes, with_cursor, meter).await
+        self.attempt(&token, ask, meter).await
     }
 
-    async fn attempt(
-        &self,
-        token: SecretString,
-        url: &str,
-        body: Option<Vec<u8>>,
-        max_bytes: usize,
-        with_cursor: bool,
-        meter: Option<&Meter>,
-    ) -> Result<Bytes, ConsoleError> {
+    async fn attempt(&self, token: &SecretString, ask: &Ask<'_>, meter: Option<&Meter>) -> Result<Bytes, ConsoleError> {
+        let details = || serde_json::json!({ "data": { "apiToken": token.expose_secret() } }).to_string().into_bytes();
+        let body = if ask.about_token { Some(details()) } else { ask.body.clone() };
         let begun = Instant::now();
-        let request = Request { url: url.to_owned(), token: token.clone(), body, timeout: self.timeout, max_bytes };
+        let Ask { max_bytes, with_cursor, timeout, .. } = *ask;
+        let request = Request { url: ask.url.to_owned(), token: token.clone(), body, timeout, max_bytes };
         // The transport keeps the time-out too; this one also holds where there is no socket.
-        let outcome = tokio::time::timeout(self.timeout, self.transport.send(request)).await;
-        let outcome = outcome.unwrap_or(Err(TransportError::Timeout(self.timeout)));
+        let outcome = tokio::time::timeout(timeout, self.transport.send(request)).await;
+        let outcome = outcome.unwrap_or(Err(TransportError::Timeout(timeout)));
         if let Some(meter) = meter {
             meter.console_request(&label(&outcome.as_ref().map(|response| response.status)), begun.elapsed());
         }
@@ -235,9 +275,14 @@ impl Client {
         self.hear(&response.headers);
         if response.status != StatusCode::OK {
             let mut body = response.body.to_vec();
-            scrub(&mut body, std::iter::once(&token).chain(&self.proxy_secrets));
+            scrub(&mut body, std::iter::once(token).chain(&self.proxy_secrets));
             let now = self.clock.now();
-            return Err(ConsoleError::from_status(response.status, &response.headers, &body, now, with_cursor));
+            let error = ConsoleError::from_status(response.status, &response.headers, &body, now, with_cursor);
+            return Err(match error {
+                // Consoles differ in how they say that they do not know a token.
+                ConsoleError::BadRequest(reason) if ask.about_token => ConsoleError::Unauthorized(reason),
+                error => error,
+            });
         }
         Ok(response.body)
     }

@@ -15,6 +15,7 @@ mod worker {
     mod changes;
     mod check;
     mod console_input;
+    mod dead_letters;
     #[cfg(feature = "kafka")]
     mod kafka;
     mod kill;
@@ -26,6 +27,7 @@ mod worker {
     mod shutdown;
     mod sink_input;
     mod state_input;
+    mod streams;
     mod tokens;
     mod world;
 }

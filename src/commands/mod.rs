@@ -8,6 +8,7 @@ mod process;
 pub mod activity_types;
 pub mod backfill;
 pub mod check;
+pub mod dead_letters;
 pub mod demo;
 pub mod emulate;
 pub mod map;
@@ -65,6 +66,8 @@ enum Command {
     Run(Box<run::Args>),
     Check(check::Args),
     Backfill(backfill::Args),
+    #[command(name = "dead-letters")]
+    DeadLetters(Box<dead_letters::Args>),
     State(state::Args),
     Emulate(emulate::Args),
     Map(map::Args),
@@ -129,6 +132,7 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Run(args) => run::run(*args).await,
         Command::Check(args) => check::run(args).await,
         Command::Backfill(args) => backfill::run(args).await,
+        Command::DeadLetters(args) => dead_letters::run(*args).await,
         Command::Preview(args) => preview::run(args).await,
         Command::State(args) => state::run(args).await,
         Command::Emulate(args) => emulate::run(args).await,

@@ -11,9 +11,9 @@ use super::pull::{PullEnd, Pulled};
 use super::{LaneBudget, Reservation};
 use crate::record::{Stream, Timestamp};
 use crate::sink::{Batch, Limits};
-use crate::source::{Dropped, Mark, Page, Record, Round};
+use crate::source::{self, Dropped, Mark, Page, Record, Round};
 use crate::telemetry::Meter;
-use crate::transform::Mapper;
+use crate::transform::{Mapper, Snapshot};
 
 /// What the transform stage hands on.
 #[derive(Debug)]
@@ -116,7 +116,7 @@ impl MapStage {
         for record in &page.records {
             open.ordered &= page.ordered;
             open.round = page.round;
-            self.record(record, &page.body[record.range.clone()], open);
+            self.record(record, &page, open);
             if self.is_over(open) {
                 let last = open.split_last();
                 open.hold(&mut reservation, self.limits.copies);
@@ -140,7 +140,7 @@ impl MapStage {
         Ok(())
     }
 
-    fn record(&mut self, record: &Record, bytes: &[u8], open: &mut Open) {
+    fn record(&mut self, record: &Record, page: &Page, open: &mut Open) {
         let Self { mapper, meter, .. } = self;
         if open.batch.is_empty() {
             open.since = Instant::now();
@@ -148,6 +148,13 @@ impl MapStage {
         open.marks.push(record.mark);
         // After `split_last` the batch before has the time of the first record of this one, which the bound stays behind.
         open.reached = open.reached.max(record.order);
+        if let Some(source::Snapshot { time, taken: records, .. }) = page.marker {
+            return open.batch.push_with(&record.id, record.identity, record.time, |buffer| {
+                mapper.map_snapshot(Snapshot { time, records }, buffer);
+                None
+            });
+        }
+        let bytes = &page.body[record.range.clone()];
         open.batch.push_with(&record.id, record.identity, record.time, |buffer| match mapper.map(bytes, buffer) {
             Ok(mapped) => {
                 meter.lane.unknown_activities.fetch_add(u64::from(mapped.unknown_activity), Ordering::Relaxed);

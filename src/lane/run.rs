@@ -12,7 +12,7 @@ use super::agenda::Agenda;
 use super::map::MapStage;
 use super::pull::{PullEnd, PullStage};
 use super::saver::Saver;
-use super::send::{SendEnd, SendStage};
+use super::send::{SendEnd, SendStage, report};
 use super::sizing::Sizing;
 use super::standing::Standing;
 use crate::console::{Client, ConsoleError, Endpoint};
@@ -90,6 +90,8 @@ pub enum LaneEnd {
     Drained,
     /// `once`: everything up to the start is delivered and stored.
     Complete,
+    /// `once`: the console refuses, and trying again soon would not help.
+    Refused,
     /// Another process writes the lane's checkpoint now; this one wrote nothing more.
     Superseded,
 }
@@ -111,7 +113,7 @@ impl Lane {
             Some(standing) => self.poll_for_ever(standing, &stop).await,
             None => LaneEnd::Drained,
         };
-        if end != LaneEnd::Superseded {
+        if !matches!(end, LaneEnd::Superseded | LaneEnd::Refused) {
             meter.done();
         }
         end
@@ -223,6 +225,9 @@ impl Lane {
                     return Next::Rest(Duration::ZERO);
                 };
                 self.delivery.meter.console_trouble(Some(LaneState::ConsoleRefused(reason)));
+                if self.once && window == AFTER_FORBIDDEN {
+                    return Next::End(LaneEnd::Refused);
+                }
                 Next::Rest(rests.console.next(window, &mut self.random))
             }
             SendEnd::Refusing => {
@@ -284,8 +289,7 @@ impl Lane {
                     if failed {
                         self.delivery.meter.store_trouble(None);
                     }
-                    let position = &standing.checkpoint.position;
-                    self.delivery.meter.lane.set_complete_until(position.complete_until());
+                    report(&self.delivery.meter.lane, &standing.checkpoint.position);
                     return standing;
                 }
                 Err(reason) => {

@@ -16,8 +16,9 @@ use super::saver::Saver;
 use super::standing::{Settling, Standing};
 use crate::record::Timestamp;
 use crate::sink::deliver::{Delivery, Halt, Settled};
-use crate::source::{Pass, Pull, Round};
+use crate::source::{Pass, Position, Pull, Round};
 use crate::state::LaneId;
+use crate::telemetry::LaneMetrics;
 
 /// A lane whose sink has taken nothing for this long gives its bytes back and goes back to its checkpoint. When it comes
 /// to see whether the sink is there again, the first refusal is enough.
@@ -215,6 +216,14 @@ impl SendStage<'_> {
     }
 
     fn report(&self) {
-        self.delivery.meter.lane.set_complete_until(self.standing.checkpoint.position.complete_until());
+        report(&self.delivery.meter.lane, &self.standing.checkpoint.position);
+    }
+}
+
+/// Shows in the lane's metrics how far it is.
+pub fn report(lane: &LaneMetrics, position: &Position) {
+    lane.set_complete_until(position.complete_until());
+    if let Some(snapshot) = position.read_snapshot(0) {
+        lane.set_snapshot(snapshot.time, snapshot.taken);
     }
 }

@@ -38,10 +38,10 @@ impl Newest {
         let endpoint = self.pull.endpoint();
         let excluding = !self.pull.exclude_types.is_empty();
         let limit = if excluding { self.left.max(SPARE) } else { self.left }.clamp(1, endpoint.max_limit).to_string();
-        let types = super::window::comma_list(&self.pull.types);
+        let filters = self.pull.filters(&self.pull.types);
         let mut query =
             vec![("limit", limit.as_str()), ("sortBy", endpoint.sort_by), ("sortOrder", "desc"), ("skipCount", "true")];
-        self.pull.narrow(&types, &mut query);
+        query.extend(filters.iter().map(|(name, value)| (*name, value.as_str())));
         if let Some(cursor) = &self.cursor {
             query.push(("cursor", cursor));
         }

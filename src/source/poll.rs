@@ -1,4 +1,3 @@
-use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
@@ -9,10 +8,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use compact_str::{CompactString, ToCompactString};
 
-use super::window::comma_list;
-use super::{By, Keys, Known, Mark, Pass, Position, Pull, Round, Track};
+use super::{By, Keys, Known, Mark, Pass, Position, Pull, Round, Snapshot, Stage, Track};
 use crate::console::{Client, ConsoleError, Endpoint, Turn};
-use crate::record::{self, Facts, Identity, Stream, Timestamp, facts, parse_page};
+use crate::record::{self, Facts, Identity, Stream, Timestamp, content_hash, facts, parse_page};
 use crate::telemetry::{DropReason, Meter};
 
 /// After this many empty pages in a row that each name a next one, the list may be at its end.
@@ -23,6 +21,8 @@ const NULL_TRIES: usize = 3;
 const TOLERANCE: Duration = Duration::from_secs(1);
 /// Keys that a poll keeps of its own reading before it forgets those that it should not meet again.
 const MANY_KEYS: usize = 100_000;
+/// In place of the record's id, in the event that says that a snapshot is complete.
+const MARKER_ID: &str = "snapshot";
 /// A body of a count.
 const COUNT_BYTES: usize = 64 * 1024;
 
@@ -74,6 +74,8 @@ pub struct Page {
     pub records: Vec<Record>,
     /// New ones that the settings leave out: to be accounted for, and not to be delivered.
     pub dropped: Vec<Dropped>,
+    /// No page of the console's: its one record says that this snapshot is complete.
+    pub marker: Option<Snapshot>,
     /// Whether the order can be relied on: only then does reading a record mean that all before it were read.
     pub ordered: bool,
     /// The poll.
@@ -166,6 +168,9 @@ impl Poll {
     /// # Errors
     /// See [`ConsoleError`]. Nothing was taken then, and the same call may be made again.
     pub async fn next(&mut self, turn: Turn, limit: usize, max_bytes: usize) -> Result<Page, ConsoleError> {
+        if let Some(snapshot) = self.marking() {
+            return Ok(self.marker(snapshot));
+        }
         if self.walk.in_doubt {
             return self.count(turn).await;
         }
@@ -193,7 +198,35 @@ impl Poll {
             }
         }
         let last = self.follow(page.next_cursor.as_deref(), shown);
-        Ok(Page { records, dropped, ordered: self.ordered, round: self.round, shown, last, body: body.clone() })
+        let (round, ordered, marker) = (self.round, self.ordered, None);
+        Ok(Page { records, dropped, marker, ordered, round, shown, last, body: body.clone() })
+    }
+
+    /// The snapshot of which nothing is left to do but to say that it is complete.
+    fn marking(&self) -> Option<Snapshot> {
+        let snapshot = self.position.track(self.round.pass)?.snapshot()?;
+        (snapshot.stage == Stage::Marking).then_some(snapshot)
+    }
+
+    /// The page of the event that says that a snapshot is complete.
+    fn marker(&self, snapshot: Snapshot) -> Page {
+        self.meter.lane.pulled.fetch_add(1, Ordering::Relaxed);
+        let (id, version) = (MARKER_ID.to_compact_string(), snapshot.time.seconds().to_string());
+        let identity = Identity::of(self.client.host(), self.pull.stream, &id, &version);
+        let time = snapshot.time;
+        let mark = Mark { id: identity.key(), version: identity.key(), content: None, time, created: None };
+        let record = Record { range: 0..0, id, identity, time: Some(time), order: None, mark };
+        let (records, dropped, round) = (vec![record], Vec::new(), self.round);
+        Page {
+            body: Bytes::new(),
+            records,
+            dropped,
+            marker: Some(snapshot),
+            ordered: false,
+            round,
+            shown: 1,
+            last: true,
+        }
     }
 
     /// `data: null` may mean that there is nothing, or that something is wrong.
@@ -218,7 +251,16 @@ impl Poll {
         };
         if is_end {
             let (records, dropped, ordered, round) = (Vec::new(), Vec::new(), self.ordered, self.round);
-            return Ok(Page { records, dropped, ordered, round, shown: 0, last: true, body: body.clone() });
+            return Ok(Page {
+                records,
+                dropped,
+                marker: None,
+                ordered,
+                round,
+                shown: 0,
+                last: true,
+                body: body.clone(),
+            });
         }
         let Some(count) = page.total_items else {
             return Err(ConsoleError::transient("the console showed no clear end, and its count cannot be read"));
@@ -246,9 +288,9 @@ impl Poll {
         let filter = self.pass().time_filter;
         let (from_name, to_name) = (format!("{filter}__gte"), format!("{filter}__lte"));
         let (from, to) = (self.walk.from.to_string(), self.round.start.to_string());
-        let types = comma_list(&self.pull.types);
+        let filters = self.pull.filters(&self.pull.types);
         query.extend([(from_name.as_str(), from.as_str()), (to_name.as_str(), to.as_str())]);
-        self.pull.narrow(&types, &mut query);
+        query.extend(filters.iter().map(|(name, value)| (*name, value.as_str())));
         self.client.list(turn, self.endpoint.path, &query, max_bytes, Some(&self.meter)).await
     }
 
@@ -256,9 +298,11 @@ impl Poll {
     fn take(&mut self, body: &Bytes, shown: &[&[u8]]) -> (Vec<Record>, Vec<Dropped>) {
         let begin = body.as_ptr() as usize;
         let (mut records, mut dropped) = (Vec::with_capacity(shown.len()), Vec::new());
-        let (mut duplicates, mut filtered, mut given_back) = (0, 0, 0);
+        let (mut duplicates, mut filtered, mut given_back, mut unchanged) = (0, 0, 0, 0);
         let pass = self.passes[self.round.pass].clone();
         let complete = self.position.track(self.round.pass).and_then(Track::complete);
+        let pull = self.pull.clone();
+        let volatile = pull.drops_unchanged().then_some(&pull.volatile);
         for bytes in shown {
             let mut facts = facts(self.pull.stream, bytes);
             let time = match pass.by {
@@ -274,7 +318,7 @@ impl Poll {
                 facts.version = snapshot.seconds().to_string().into();
             }
             let identity = facts.identity(self.client.host(), bytes);
-            let mark = self.mark(&facts, identity);
+            let mut mark = self.mark(&facts, identity);
             if self.walk.shown.len() < MANY_KEYS {
                 self.walk.shown.insert(mark.version);
             }
@@ -287,18 +331,23 @@ impl Poll {
                 duplicates += 1;
                 continue;
             }
-            if pass.keys == Keys::Latest {
-                match self.handed_out.entry(mark.id) {
-                    Entry::Vacant(entry) => _ = entry.insert(mark.version),
-                    Entry::Occupied(entry) if *entry.get() == mark.version => {
+            mark.content = volatile.map(|volatile| content_hash(bytes, volatile));
+            if pass.keys == Keys::Latest || mark.content.is_some() {
+                match self.handed_out.get(&mark.id) {
+                    Some(version) if *version == mark.version => {
                         duplicates += 1;
                         continue;
                     }
                     // Its turn comes with the next poll.
-                    Entry::Occupied(_) => {
+                    Some(_) => {
                         given_back += 1;
                         continue;
                     }
+                    None if self.position.has_content(&mark) => {
+                        unchanged += 1;
+                        continue;
+                    }
+                    None => _ = self.handed_out.insert(mark.id, mark.version),
                 }
             }
             self.position.take(&self.passes, self.round, &mark);
@@ -322,6 +371,7 @@ impl Poll {
         self.meter.lane.drop_events(DropReason::Duplicate, duplicates);
         self.meter.lane.drop_events(DropReason::Filtered, filtered);
         self.meter.lane.drop_events(DropReason::GivenBack, given_back);
+        self.meter.lane.drop_events(DropReason::Unchanged, unchanged);
         (records, dropped)
     }
 

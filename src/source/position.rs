@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use compact_str::CompactString;
 
-use super::{Known, Mark, Pass, Round, Stage, Track};
+use super::{Known, Mark, Pass, Round, Snapshot, Stage, Track};
 use crate::record::Timestamp;
 
 /// The name of the track of a stream's first pass.
@@ -152,6 +152,11 @@ impl Position {
         } else {
             Arc::make_mut(track).finish(round.start, pass.reach);
         }
+    }
+
+    /// The last snapshot of a pass, when all its records are settled.
+    pub fn read_snapshot(&self, pass: usize) -> Option<Snapshot> {
+        self.track(pass)?.snapshot().filter(|snapshot| snapshot.stage != Stage::Reading)
     }
 
     /// True while a snapshot waits for nothing but its last event.

@@ -128,7 +128,10 @@ impl Track {
             return true;
         }
         let taken = self.seconds.entry(second).or_default().take(key, version);
-        if taken && let Some(snapshot) = &mut self.snapshot {
+        if taken
+            && let Some(snapshot) = &mut self.snapshot
+            && snapshot.stage == Stage::Reading
+        {
             snapshot.taken += 1;
         }
         taken

@@ -74,27 +74,17 @@ impl Pull {
     ) -> Result<u64, ConsoleError> {
         let endpoint = self.within(window).endpoint();
         let (from_name, to_name) = (format!("{}__gte", endpoint.time_filter), format!("{}__lt", endpoint.time_filter));
-        let (from, to, types) = (window.from.to_string(), window.to.to_string(), comma_list(types));
+        let (from, to, filters) = (window.from.to_string(), window.to.to_string(), self.filters(types));
         let mut query = vec![
             ("countOnly", "true"),
             ("sortBy", endpoint.sort_by),
             (from_name.as_str(), from.as_str()),
             (&to_name, &to),
         ];
-        self.narrow(&types, &mut query);
+        query.extend(filters.iter().map(|(name, value)| (*name, value.as_str())));
         let body = client.list(client.turn().await, endpoint.path, &query, COUNT_BYTES, Some(meter)).await?;
         let page = read(client, &body)?;
         page.total_items.ok_or_else(|| ConsoleError::transient("the console's count cannot be read"))
-    }
-
-    /// The parameters that leave records out of a list; `types` is the comma-joined list of activity types.
-    pub(super) fn narrow<'a>(&self, types: &'a str, query: &mut Vec<(&'a str, &'a str)>) {
-        if !types.is_empty() {
-            query.push(("activityTypes", types));
-        }
-        if self.include_hidden {
-            query.push(("includeHidden", "true"));
-        }
     }
 
     /// How the console is asked for these records.
@@ -113,9 +103,4 @@ impl Pull {
             _ => By::Order,
         }
     }
-}
-
-/// As lists stand in queries.
-pub(super) fn comma_list(types: &[u32]) -> String {
-    types.iter().map(u32::to_string).collect::<Vec<_>>().join(",")
 }

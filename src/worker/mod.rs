@@ -5,6 +5,7 @@ mod expiry;
 mod keeper;
 mod once;
 mod options;
+mod replay;
 mod shared;
 mod spec;
 mod supervisor;
@@ -21,6 +22,7 @@ use crate::telemetry::Telemetry;
 pub use backfill::{Backfill, BackfillEnd, BackfillError, BackfillReport, Books, Progress, run_backfill};
 pub use once::{LaneReport, OnceReport, run_once};
 pub use options::Options;
+pub use replay::{Filter, ReplayError, ReplayReport, replay};
 pub use shared::{ComposeError, Shared};
 pub use spec::LaneSpec;
 

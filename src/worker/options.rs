@@ -38,6 +38,17 @@ pub struct Options {
     pub transport: Option<Arc<dyn Transport>>,
 }
 
+/// Where dead letters are kept in the state directory, unless another place is named.
+const DEAD_LETTERS: &str = "dead-letters";
+
+impl Options {
+    /// Directory of the dead letters: the one that is named, else one beside a file state.
+    pub fn dead_letters_directory(&self) -> Option<PathBuf> {
+        let beside = || self.state.directory().map(|directory| directory.join(DEAD_LETTERS));
+        self.dead_letters.clone().or_else(beside)
+    }
+}
+
 impl Default for Options {
     fn default() -> Self {
         Self {

@@ -19,9 +19,6 @@ use crate::{console, record::Clock};
 /// Lanes that start together poll first over a span of this much for each of them, at most over their interval.
 const SPREAD_PER_LANE: Duration = Duration::from_millis(5);
 
-/// Where dead letters are kept in the state directory, unless another place is named.
-const DEAD_LETTERS: &str = "dead-letters";
-
 /// What the lanes of a process share.
 #[derive(Debug)]
 pub struct Shared {
@@ -60,8 +57,7 @@ impl Shared {
 
     /// The same over a store that is open.
     pub fn over(store: Arc<dyn Store>, options: Options, telemetry: Arc<Telemetry>) -> Arc<Self> {
-        let beside = || options.state.directory().map(|directory| directory.join(DEAD_LETTERS));
-        let dead_letters = match options.dead_letters.clone().or_else(beside) {
+        let dead_letters = match options.dead_letters_directory() {
             Some(directory) => DeadLetters::directory(directory, options.dead_letters_max),
             None => DeadLetters::disabled(),
         };

@@ -315,7 +315,7 @@ impl Job {
         let failed = match kept {
             Ok(Kept::Ended(LaneEnd::Complete | LaneEnd::Drained) | Kept::CutOff) => None,
             Ok(Kept::Ended(LaneEnd::Superseded)) => Some("another process pulls this window".to_owned()),
-            Ok(Kept::GivenUp) => {
+            Ok(Kept::GivenUp | Kept::Ended(LaneEnd::Refused)) => {
                 let (_, error) = meter.lane.last_error().unwrap_or_default();
                 Some(if error.is_empty() { "no progress".to_owned() } else { error })
             }
@@ -401,12 +401,5 @@ impl Plan {
 
 fn made_under(spec: &LaneSpec, client: &Client) -> String {
     let pull = &spec.pull;
-    format!(
-        "host={} {} types={:?} exclude_types={:?} include_hidden={}",
-        client.host(),
-        client.scope(),
-        pull.types,
-        pull.exclude_types,
-        pull.include_hidden
-    )
+    format!("host={} {}{} exclude_types={:?}", client.host(), client.scope(), pull.narrowed_by(), pull.exclude_types)
 }

@@ -29,5 +29,6 @@ mod worker {
     mod state_input;
     mod streams;
     mod tokens;
+    mod verify;
     mod world;
 }

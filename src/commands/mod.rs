@@ -15,6 +15,7 @@ pub mod map;
 pub mod preview;
 pub mod run;
 pub mod state;
+pub mod verify;
 
 use std::io::{IsTerminal, stderr};
 use std::process::ExitCode;
@@ -69,6 +70,7 @@ enum Command {
     #[command(name = "dead-letters")]
     DeadLetters(Box<dead_letters::Args>),
     State(state::Args),
+    Verify(Box<verify::Args>),
     Emulate(emulate::Args),
     Map(map::Args),
     Preview(preview::Args),
@@ -82,7 +84,7 @@ impl Command {
         match self {
             Self::Run(_) => "info",
             // A terminal shows a bar instead.
-            Self::Backfill(_) if !stderr().is_terminal() => "info",
+            Self::Backfill(_) | Self::Verify(_) if !stderr().is_terminal() => "info",
             _ => "warn",
         }
     }
@@ -135,6 +137,7 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::DeadLetters(args) => dead_letters::run(*args).await,
         Command::Preview(args) => preview::run(args).await,
         Command::State(args) => state::run(args).await,
+        Command::Verify(args) => verify::run(*args).await,
         Command::Emulate(args) => emulate::run(args).await,
         Command::ActivityTypes(args) => activity_types::run(args).await,
         Command::Map(args) => tokio::task::block_in_place(|| map::run(&args)),

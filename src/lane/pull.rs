@@ -1,5 +1,6 @@
 //! The source stage: one poll, page by page, each within bytes that were reserved for it.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use tracing::{info, warn};
 use super::sizing::{Plan, Sizing};
 use super::{LaneBudget, Reservation};
 use crate::console::{Client, ConsoleError, Endpoint};
-use crate::record::Timestamp;
+use crate::record::{Identity, Timestamp};
 use crate::settings::FullJitter;
 use crate::source::{Page, Poll, Position, Pull, Round};
 use crate::telemetry::{LaneState, Meter};
@@ -65,6 +66,8 @@ pub struct PullStage {
     pub random: fastrand::Rng,
     /// What the lane has learnt about the size of its records.
     pub sizing: Arc<Mutex<Sizing>>,
+    /// Records that need not be delivered, as a ledger has them.
+    pub known: Option<Arc<HashSet<Identity>>>,
 }
 
 impl PullStage {
@@ -89,6 +92,9 @@ impl PullStage {
         let mut found_new = true;
         let poll = Poll::new(self.client.clone(), self.meter.clone(), self.pull.clone(), position, pass, start);
         let Some(mut poll) = poll else { return PullEnd::NotDue };
+        if let Some(known) = &self.known {
+            poll.leave_out(known.clone());
+        }
         loop {
             let turn = self.client.turn().await;
             let (share, total) = (self.budget.share(), self.budget.total());

@@ -1,3 +1,4 @@
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -16,11 +17,11 @@ use super::send::{SendEnd, SendStage, report};
 use super::sizing::Sizing;
 use super::standing::Standing;
 use crate::console::{Client, ConsoleError, Endpoint};
-use crate::record::{Clock, Timestamp};
+use crate::record::{Clock, Identity, Timestamp};
 use crate::settings::FullJitter;
 use crate::sink::Limits;
 use crate::sink::deliver::{Delivery, Halt};
-use crate::source::{Checkpoint, Pass, Position, Pull, Since, Track};
+use crate::source::{By, Checkpoint, Pass, Position, Pull, Since, Track};
 use crate::state::ledger::Ledger;
 use crate::state::{LaneId, Store};
 use crate::telemetry::LaneState;
@@ -72,6 +73,8 @@ pub struct Lane {
     pub first_poll_after: Duration,
     /// End when everything up to the start is delivered.
     pub once: bool,
+    /// Records that need not be delivered, as a ledger has them: only a repair has them.
+    pub known: Option<Arc<HashSet<Identity>>>,
 }
 
 /// What a lane keeps from poll to poll.
@@ -179,6 +182,7 @@ impl Lane {
             stop: stop.child_token(),
             random: self.random.fork(),
             sizing: course.sizing.clone(),
+            known: self.known.clone(),
         };
         let map = MapStage {
             mapper: self.mapper.clone(),
@@ -305,8 +309,9 @@ impl Lane {
         let stored = self.store.claim(&self.id).await.map_err(|error| error.to_string())?;
         let (host, scope) = (self.client.host().to_owned(), self.client.scope());
         let asked = format!("{scope}{}", self.pull.narrowed_by());
-        // A window is checked by its count alone.
-        let journals = self.store.keeps_journals() && self.pull.window.is_none();
+        // A backfill is checked by its count; what a repair delivers is told by identity.
+        let is_backfill = self.pull.window.is_some_and(|window| window.by == By::Order);
+        let journals = self.store.keeps_journals() && !is_backfill;
         let LaneId { pipeline, stream, sink } = &self.id;
         let Some(bytes) = stored else {
             let since_resolved = resolve(self.pull.since, self.clock.now());

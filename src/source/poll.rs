@@ -41,6 +41,8 @@ pub struct Poll {
     /// The version of each record that was handed out, where the last one taken is remembered: batches may be settled in
     /// any order, so a poll hands out one version of a record.
     handed_out: HashMap<u64, u64>,
+    /// Identities that are accounted for, of a version or of an id.
+    left_out: Option<Arc<HashSet<Identity>>>,
     walk: Walk,
     /// Every page so far was in ascending order, so that what was read says up to where everything was read.
     ordered: bool,
@@ -147,10 +149,16 @@ impl Poll {
             round,
             position,
             handed_out: HashMap::new(),
+            left_out: None,
             walk: Walk::from(from),
             ordered: true,
             null_answers: 0,
         })
+    }
+
+    /// Records with these identities, of this version or (with an empty version) of any, are accounted for.
+    pub fn leave_out(&mut self, accounted: Arc<HashSet<Identity>>) {
+        self.left_out = Some(accounted);
     }
 
     /// What this poll is.
@@ -327,7 +335,7 @@ impl Poll {
                 continue;
             }
             let known = self.position.knows(&pass, self.round, &mark, time.is_some());
-            if known == Known::Taken {
+            if known == Known::Taken || self.is_left_out(&facts, identity, bytes) {
                 duplicates += 1;
                 continue;
             }
@@ -381,6 +389,12 @@ impl Poll {
         let version = if self.pull.stream == Stream::Activities { id } else { identity.key() };
         let start = self.round.start;
         Mark { id, version, content: None, time: facts.time.unwrap_or(start), created: facts.created }
+    }
+
+    fn is_left_out(&self, facts: &Facts<'_>, identity: Identity, record: &[u8]) -> bool {
+        let Some(accounted) = &self.left_out else { return false };
+        let any_version = || Identity::of(self.client.host(), self.pull.stream, &facts.record_id(record), "");
+        accounted.contains(&identity) || accounted.contains(&any_version())
     }
 
     /// A record whose id is no number, whatever its version.

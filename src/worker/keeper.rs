@@ -1,3 +1,4 @@
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -11,7 +12,7 @@ use tracing::error;
 use super::shared::Shared;
 use super::spec::LaneSpec;
 use crate::lane::LaneEnd;
-use crate::record::Timestamp;
+use crate::record::{Identity, Timestamp};
 use crate::state::LaneId;
 use crate::telemetry::{LaneMetrics, LaneState, Meter};
 
@@ -47,6 +48,8 @@ pub struct Apart {
     pub id: LaneId,
     /// What it counts.
     pub meter: Meter,
+    /// Records that need not be delivered, as a ledger has them.
+    pub known: Option<Arc<HashSet<Identity>>>,
 }
 
 /// How a lane was kept to its end.
@@ -86,8 +89,9 @@ impl Keeper {
         loop {
             match self.shared.compose(&self.spec, meter, self.first_poll_after, self.once.is_some()) {
                 Ok(mut lane) => {
-                    if let Some(Apart { id, .. }) = &self.apart {
+                    if let Some(Apart { id, known, .. }) = &self.apart {
                         lane.id = id.clone();
+                        lane.known = known.clone();
                     }
                     if rest.take().is_some() {
                         meter.sink_trouble(None);

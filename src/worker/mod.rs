@@ -9,6 +9,7 @@ mod replay;
 mod shared;
 mod spec;
 mod supervisor;
+mod verify;
 
 use std::sync::Arc;
 
@@ -25,6 +26,7 @@ pub use options::Options;
 pub use replay::{Filter, ReplayError, ReplayReport, replay};
 pub use shared::{ComposeError, Shared};
 pub use spec::LaneSpec;
+pub use verify::{Audited, Differing, Repair, Verify, VerifyError, VerifyReport, run_verify};
 
 use supervisor::Supervisor;
 

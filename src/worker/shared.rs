@@ -147,6 +147,7 @@ impl Shared {
             random: self.fork_random(),
             first_poll_after,
             once,
+            known: None,
         })
     }
 

@@ -136,6 +136,7 @@ impl World {
             random: fastrand::Rng::with_seed(7),
             first_poll_after: Duration::ZERO,
             once: false,
+            known: None,
         }
     }
 

@@ -154,6 +154,7 @@ impl Process {
             clock: self.clock,
             random,
             once: false,
+            known: None,
         };
         let (stop, switch) = (CancellationToken::new(), Arc::new(Switch::default()));
         let mortal = Mortal { lane: Some(Box::pin(lane.run(stop.clone()))), switch: switch.clone() };

@@ -29,7 +29,8 @@ use crate::state::{LaneId, StateError, Store};
 use crate::telemetry::{Meter, Telemetry};
 
 pub use books::{Books, Progress};
-use plan::{Plan, Slice, count_in_parts, cut};
+pub use plan::count_in_parts;
+use plan::{Plan, Slice, cut};
 
 /// The backfills' area in the state's directory.
 const AREA: &str = "backfill";
@@ -309,7 +310,7 @@ impl Job {
             stop: self.stop.child_token(),
             first_poll_after: Duration::ZERO,
             once: Some(self.backfill.patience),
-            apart: Some(Apart { id: self.slice_id(number), meter: meter.clone() }),
+            apart: Some(Apart { id: self.slice_id(number), meter: meter.clone(), known: None }),
         };
         let kept = tokio::spawn(keeper.run(None)).await;
         let failed = match kept {

@@ -226,7 +226,7 @@ async fn resend(
     delivery: &DeliveryArgs,
 ) -> anyhow::Result<ExitCode> {
     let directory = directory(delivery)?;
-    let loaded = pipeline::load(&files.pipelines, files.defaults.as_deref());
+    let loaded = pipeline::read(&files.pipelines, files.defaults.as_deref()).await;
     loaded.problems.iter().for_each(|problem| eprintln!("{problem}"));
     if loaded.pipelines.is_empty() && loaded.problems.iter().any(Problem::is_error) {
         return Err(UsageError("no pipeline file is valid".to_owned()).into());

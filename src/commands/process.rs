@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::UsageError;
+use crate::pipeline;
 use crate::record::Timestamp;
 use crate::settings::{ByteSize, Period};
 use crate::state::Location;
@@ -15,11 +16,13 @@ use crate::worker::Options;
 /// Which pipeline files.
 #[derive(Debug, Clone, Args)]
 pub struct FileArgs {
-    /// Pipeline files, or directories of them
+    /// Pipeline files, or directories of them, or kubernetes:[NAMESPACE/]label=SELECTOR
     ///
-    /// A directory is read one level deep: *.yaml and *.yml, names beginning with a dot skipped, symlinks followed.
+    /// A directory is read one level deep: *.yaml and *.yml, names beginning with a dot skipped, symlinks followed. In the last
+    /// form, the same keys of all ConfigMaps and Secrets whose labels match, found and followed through the API: those of the
+    /// namespace that is named, else of the one that the kubeconfig or the pod's service account names.
     #[arg(long, required = true, num_args = 1.., value_name = "PATH", env = "S1_FORWARDER_PIPELINES")]
-    pub pipelines: Vec<PathBuf>,
+    pub pipelines: Vec<pipeline::Location>,
 
     /// A YAML file with the keys that all pipelines inherit
     ///

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::dead_letters::{DeadLetter, DeadLetters};
 use super::settings::RetrySettings;
 use super::throttle::Throttle;
-use super::{Attempt, Batch, Outcome, Sink, TOO_LARGE};
+use super::{Attempt, Batch, Deadline, Outcome, Sink, TOO_LARGE};
 use crate::record::Clock;
 use crate::settings::FullJitter;
 use crate::telemetry::{LaneState, Meter};
@@ -41,6 +41,8 @@ pub struct Delivery {
     pub health: Health,
     /// How many attempts the sink bears at a time.
     pub throttle: Throttle,
+    /// Until when anything may be sent.
+    pub deadline: Deadline,
 }
 
 /// Whether a lane's sink takes anything.
@@ -178,7 +180,17 @@ impl Delivery {
                 self.health.refuses();
             }
             let leave = stop.run_until_cancelled(self.throttle.leave()).await.ok_or(Halt::Stopped)?;
-            let attempt = work.send(&part).await;
+            let attempt = tokio::select! {
+                biased;
+                () = self.deadline.passed() => None,
+                attempt = work.send(&part) => Some(attempt),
+            };
+            let Some(attempt) = attempt else {
+                drop(leave);
+                work.parts.push_front(part);
+                work.wait_for_lease().await?;
+                continue;
+            };
             leave.learn(&attempt);
             drop(leave);
             work.follow(part, attempt).await?;
@@ -331,6 +343,14 @@ impl Work<'_> {
         let wait = after.unwrap_or_default().max(self.waits.wait());
         // Whether it was stopped is looked at before the next attempt.
         self.stop.run_until_cancelled(sleep(wait)).await;
+    }
+
+    /// Another worker may deliver soon: what is on the wire was cut, and nothing more is sent until it is sure that none does.
+    async fn wait_for_lease(&self) -> Result<(), Halt> {
+        let reason = "the lease of this lane's shard could not be renewed in time: nothing is sent until it is";
+        self.delivery.health.refuses();
+        self.delivery.meter.sink_trouble(Some(LaneState::Stopped(reason.to_owned())));
+        self.stop.run_until_cancelled(self.delivery.deadline.moved_on()).await.ok_or(Halt::Stopped)
     }
 
     /// A wrong index must not turn a customer's history into dead letters.

@@ -8,6 +8,7 @@ mod append;
 pub mod batch;
 mod context;
 pub mod dead_letters;
+mod deadline;
 pub mod deliver;
 pub mod file;
 pub mod http;
@@ -25,6 +26,7 @@ use futures_util::future::BoxFuture;
 
 pub use batch::{Batch, Event};
 pub use context::{BuildError, Context, Shared};
+pub use deadline::Deadline;
 pub use settings::Settings;
 
 /// A destination, shared by all lanes that lead to it.

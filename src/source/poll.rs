@@ -306,18 +306,15 @@ impl Poll {
     fn take(&mut self, body: &Bytes, shown: &[&[u8]]) -> (Vec<Record>, Vec<Dropped>) {
         let begin = body.as_ptr() as usize;
         let (mut records, mut dropped) = (Vec::with_capacity(shown.len()), Vec::new());
-        let (mut duplicates, mut filtered, mut given_back, mut unchanged) = (0, 0, 0, 0);
-        let pass = self.passes[self.round.pass].clone();
-        let complete = self.position.track(self.round.pass).and_then(Track::complete);
-        let pull = self.pull.clone();
-        let volatile = pull.drops_unchanged().then_some(&pull.volatile);
+        let mut drops = [0; DropReason::ALL.len()];
+        let (by, complete) = (self.pass().by, self.position.track(self.round.pass).and_then(Track::complete));
         for bytes in shown {
             let mut facts = facts(self.pull.stream, bytes);
-            let time = match pass.by {
+            let order = match by {
                 By::Order => facts.time,
                 By::Creation => facts.created,
             };
-            if let Some(time) = time {
+            if let Some(time) = order {
                 // The console compares, and may sort, at about 10 ms.
                 self.ordered &= time.plus(TOLERANCE) >= self.newest;
                 self.newest = self.newest.max(time);
@@ -330,57 +327,62 @@ impl Poll {
             if self.walk.shown.len() < MANY_KEYS {
                 self.walk.shown.insert(mark.version);
             }
-            if self.pull.window.is_some_and(|window| !window.holds(time)) {
-                filtered += 1;
-                continue;
-            }
-            let known = self.position.knows(&pass, self.round, &mark, time.is_some());
-            if known == Known::Taken || self.is_left_out(&facts, identity, bytes) {
-                duplicates += 1;
-                continue;
-            }
-            mark.content = volatile.map(|volatile| content_hash(bytes, volatile));
-            if pass.keys == Keys::Latest || mark.content.is_some() {
-                match self.handed_out.get(&mark.id) {
-                    Some(version) if *version == mark.version => {
-                        duplicates += 1;
-                        continue;
-                    }
-                    // Its turn comes with the next poll.
-                    Some(_) => {
-                        given_back += 1;
-                        continue;
-                    }
-                    None if self.position.has_content(&mark) => {
-                        unchanged += 1;
-                        continue;
-                    }
-                    None => _ = self.handed_out.insert(mark.id, mark.version),
+            let judged = match self.is_left_out(&facts, identity, bytes) {
+                true => Err(DropReason::Duplicate),
+                false => self.judge(&mut mark, bytes, order),
+            };
+            let known = match judged {
+                Ok(known) => known,
+                Err(reason) => {
+                    drops[reason as usize] += 1;
+                    continue;
                 }
-            }
+            };
             self.position.take(&self.passes, self.round, &mark);
             let id = facts.record_id(bytes).to_compact_string();
             // Remembered as the others are, so that it is accounted for once.
             if facts.activity_type.is_some_and(|kind| self.pull.exclude_types.binary_search(&kind).is_ok()) {
-                filtered += 1;
+                drops[DropReason::Filtered as usize] += 1;
                 dropped.push(Dropped { id, identity, mark });
                 continue;
             }
             // Where passes look for changes, a record that comes again is not late.
             let is_late = |time| self.round.pass == 0 && known == Known::New && complete.is_some_and(|end| time <= end);
-            if let Some(time) = time.filter(|time| is_late(*time)) {
+            if let Some(time) = order.filter(|time| is_late(*time)) {
                 self.meter.arrived_late(self.round.start.since(time));
             }
             let offset = bytes.as_ptr() as usize - begin;
             let range = offset..offset + bytes.len();
-            records.push(Record { range, id, identity, time: facts.time, order: time, mark });
+            records.push(Record { range, id, identity, time: facts.time, order, mark });
         }
         self.meter.lane.pulled.fetch_add(shown.len() as u64, Ordering::Relaxed);
-        self.meter.lane.drop_events(DropReason::Duplicate, duplicates);
-        self.meter.lane.drop_events(DropReason::Filtered, filtered);
-        self.meter.lane.drop_events(DropReason::GivenBack, given_back);
-        self.meter.lane.drop_events(DropReason::Unchanged, unchanged);
+        DropReason::ALL.into_iter().zip(drops).for_each(|(reason, count)| self.meter.lane.drop_events(reason, count));
         (records, dropped)
+    }
+
+    /// What was known of a record that is to be taken, or why it is not.
+    fn judge(&mut self, mark: &mut Mark, bytes: &[u8], order: Option<Timestamp>) -> Result<Known, DropReason> {
+        if self.pull.window.is_some_and(|window| !window.holds(order)) {
+            return Err(DropReason::Filtered);
+        }
+        let pass = &self.passes[self.round.pass];
+        let known = self.position.knows(pass, self.round, mark, order.is_some());
+        if known == Known::Taken {
+            return Err(DropReason::Duplicate);
+        }
+        if self.pull.drops_unchanged() {
+            mark.content = Some(content_hash(bytes, &self.pull.volatile));
+        }
+        if pass.keys == Keys::Latest || mark.content.is_some() {
+            match self.handed_out.get(&mark.id) {
+                Some(version) if *version == mark.version => return Err(DropReason::Duplicate),
+                // Its turn comes with the next poll.
+                Some(_) => return Err(DropReason::GivenBack),
+                None if self.position.has_content(mark) => return Err(DropReason::Unchanged),
+                None => self.handed_out.insert(mark.id, mark.version),
+            };
+        }
+        Ok(known)
     }
 
     /// What the position would remember of a record. Without a time of its own it is kept as long as can be.

@@ -104,6 +104,12 @@ impl Track {
         self.seconds.iter().map(|(second, records)| (*second, records.keys.as_slice()))
     }
 
+    /// The versions remembered, by the second of their record's time.
+    pub fn versions(&self) -> impl Iterator<Item = &[u64]> {
+        let of = |records: &Second| records.versions.is_empty();
+        self.seconds.values().map(move |records| if of(records) { &records.keys[..] } else { &records.versions })
+    }
+
     /// Number of keys remembered.
     pub fn key_count(&self) -> usize {
         self.seconds.values().map(|records| records.keys.len()).sum()

@@ -10,6 +10,7 @@ use super::spec::LaneSpec;
 use super::{Options, StartError};
 use crate::lane::LaneEnd;
 use crate::pipeline::{self, Problem};
+use crate::sink::Deadline;
 use crate::state::LaneId;
 use crate::telemetry::{LaneMetrics, Telemetry};
 
@@ -47,9 +48,7 @@ pub async fn run_once(
     stop: CancellationToken,
 ) -> Result<OnceReport, StartError> {
     let shared = Shared::open(options, telemetry).await?;
-    let (paths, defaults) = (shared.options.pipelines.clone(), shared.options.defaults.clone());
-    let loaded = tokio::task::spawn_blocking(move || pipeline::load(&paths, defaults.as_deref())).await;
-    let loaded = loaded.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+    let loaded = pipeline::read(&shared.options.pipelines, shared.options.defaults.as_deref()).await;
     shared.telemetry.health().files_read();
     let mut specs: Vec<_> = loaded.pipelines.iter().flat_map(|pipeline| LaneSpec::of(pipeline)).collect();
     specs.sort_by(|one, other| one.id.cmp(&other.id));
@@ -57,8 +56,16 @@ pub async fn run_once(
         let (shared, stop) = (shared.clone(), stop.child_token());
         async move {
             let (id, metrics) = (spec.id.clone(), shared.meter(&spec).lane);
-            let keeper =
-                Keeper { spec, shared, stop, first_poll_after: Duration::ZERO, once: Some(patience), apart: None };
+            let keeper = Keeper {
+                spec,
+                shared,
+                stop,
+                cut: CancellationToken::new(),
+                deadline: Deadline::default(),
+                first_poll_after: Duration::ZERO,
+                once: Some(patience),
+                apart: None,
+            };
             let kept = tokio::spawn(keeper.run(None)).await;
             LaneReport { id, complete: matches!(kept, Ok(Kept::Ended(LaneEnd::Complete))), metrics }
         }

@@ -2,7 +2,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::cluster;
 use crate::console::Transport;
+use crate::pipeline;
 use crate::record::Clock;
 use crate::sink::dead_letters::DeadLetters;
 use crate::state::{Location, process_identity};
@@ -10,14 +12,16 @@ use crate::state::{Location, process_identity};
 /// What a worker is told on the command line.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Pipeline files, and directories of them.
-    pub pipelines: Vec<PathBuf>,
+    /// Where pipeline files are.
+    pub pipelines: Vec<pipeline::Location>,
     /// `--defaults`.
     pub defaults: Option<PathBuf>,
     /// `--state`.
     pub state: Location,
     /// `--instance`.
     pub instance: String,
+    /// How workers share the pipelines; none when this one has them for itself.
+    pub cluster: Option<cluster::Settings>,
     /// This process in what several share.
     pub identity: String,
     /// Bytes in flight over all lanes.
@@ -56,6 +60,7 @@ impl Default for Options {
             defaults: None,
             state: Location::File("state".into()),
             instance: "s1-forwarder".to_owned(),
+            cluster: None,
             identity: process_identity(),
             memory_budget: 512 << 20,
             checkpoint_interval: Duration::ZERO,

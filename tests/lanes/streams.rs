@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use s1_forwarder::emulator::{Faults, Kind};
+use s1_forwarder::emulator::{Faults, Kind, Mishap};
 use s1_forwarder::lane::LaneEnd;
 use s1_forwarder::record::{Identity, Stream, Timestamp};
 use s1_forwarder::source::Pull;
@@ -191,6 +191,33 @@ async fn an_alert_that_changes_at_once_arrives_again_before_the_lookback() {
     sleep(MINUTE).await;
     assert_eq!(times(&sink, id), 2, "within the overlap of its creation every poll sees it");
     running.drain().await;
+}
+
+/// In flight together they could be settled in the wrong order, and the older one be remembered as the last.
+#[tokio::test(start_paused = true)]
+async fn a_poll_sends_one_version_of_an_alert_and_the_next_poll_the_other() {
+    let mut world = World::new(|setup| setup.alerts = 1);
+    world.console_delay = Duration::from_secs(5);
+    let sink = sink(&world);
+    let running = start(&world, world.pull(Stream::Alerts), &sink);
+    sleep(Duration::from_secs(20)).await;
+    let now = world.clock.now();
+    let first = world.console.generate(Kind::Alerts, now.micros());
+    for place in 1..1_500 {
+        world.console.generate(Kind::Alerts, now.micros() + place * 1_000);
+    }
+    let faults = Faults { at_most_in_a_row: 1, ..Faults::default() };
+    world.console.set_faults(faults.with(Mishap::RefusedCursor, 1.0));
+    // The poll has read its first page, is refused the second, and will read the first again.
+    sleep(Duration::from_secs(17)).await;
+    edit(&world, Kind::Alerts, first, |alert| alert["alertInfo"]["incidentStatus"] = json!("RESOLVED"));
+    sleep(Duration::from_secs(13)).await;
+    assert_eq!((times(&sink, first), running.metrics.dropped(DropReason::GivenBack)), (1, 1));
+    world.console.set_faults(Faults::default());
+    sleep(3 * MINUTE).await;
+    let metrics = running.drain().await;
+    assert_eq!((times(&sink, first), sink.total()), (2, 1 + 1_500 + 1));
+    assert_books_balance(&metrics);
 }
 
 #[tokio::test(start_paused = true)]

@@ -148,16 +148,11 @@ impl Kubernetes {
         client(Kubeconfig::from_yaml(&kubeconfig.to_string()).unwrap()).await
     }
 
-    /// A new namespace where the service account, Role and RoleBinding of the manifests are.
+    /// A new namespace with the manifests' service account, and its rights to hold state.
     pub async fn tenant(&self) -> Tenant<'_> {
         let admin = self.admin().await;
         let name = self.namespace().await;
-        let manifests = MANIFESTS.replace(MANIFESTS_NAMESPACE, &format!("namespace: {name}"));
-        for manifest in documents(&manifests) {
-            if ["ServiceAccount", "Role", "RoleBinding"].contains(&field(manifest, "kind: ")) {
-                self.apply(manifest, "").await.unwrap();
-            }
-        }
+        self.allow(&name, "s1-forwarder").await;
         let accounts: Api<ServiceAccount> = Api::namespaced(admin, &name);
         let wanted = TokenRequest { spec: TokenRequestSpec::default(), ..TokenRequest::default() };
         let token = accounts.create_token_request("s1-forwarder", &PostParams::default(), &wanted).await.unwrap();
@@ -171,6 +166,16 @@ impl Kubernetes {
         let namespace = serde_json::from_value(json!({ "metadata": { "name": name, "labels": labels } })).unwrap();
         Api::<Namespace>::all(self.admin().await).create(&PostParams::default(), &namespace).await.unwrap();
         name
+    }
+
+    /// Applies what the manifests have of rights by this name, in a namespace.
+    async fn allow(&self, namespace: &str, name: &str) {
+        for manifest in documents(&MANIFESTS.replace(MANIFESTS_NAMESPACE, &format!("namespace: {namespace}"))) {
+            let is_right = ["ServiceAccount", "Role", "RoleBinding"].contains(&field(manifest, "kind: "));
+            if is_right && field(manifest, "  name: ") == name {
+                self.apply(manifest, "").await.unwrap();
+            }
+        }
     }
 
     /// Applies a manifest as `kubectl apply --server-side` does, with unknown and duplicate keys refused; what the API
@@ -224,6 +229,11 @@ impl Tenant<'_> {
         let path = self.kubernetes.directory.path().join(format!("{}-{}.kubeconfig", self.name, server.port()));
         std::fs::write(&path, self.kubernetes.kubeconfig(&self.name, &self.token, server).to_string()).unwrap();
         path
+    }
+
+    /// Lets the worker read labelled pipeline files.
+    pub async fn allow_pipelines(&self) {
+        self.kubernetes.allow(&self.name, "s1-forwarder-pipelines").await;
     }
 
     /// A client with the worker's rights.

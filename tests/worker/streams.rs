@@ -20,6 +20,8 @@ async fn world() -> World {
     World::new(|setup| {
         (setup.activities, setup.threats, setup.agents, setup.alerts) = (2_500, 400, 600, 400);
         setup.span = std::time::Duration::from_secs(10 * 86_400);
+        // A console tells its time in whole seconds: what happened in the last one is owed to the next run.
+        setup.now -= 5_000_000;
     })
     .await
 }
@@ -215,4 +217,20 @@ async fn snapshots_run_once_and_say_when_they_are_complete() {
     let marker = &lines.last().unwrap()["record"]["snapshot"];
     assert_eq!(marker["records"], owed);
     assert!(marker["time"].as_str().unwrap().ends_with("T00:00:00.000000Z"), "{marker}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pipelines_on_one_console_share_its_rate_limit() {
+    let world = world().await;
+    // Each site by itself would ask ten times a second; the smallest rate given holds for all.
+    for (place, site) in world.console().ids(Kind::Sites).into_iter().enumerate() {
+        let console = json!({ "sites": [site.to_string()], "requests_per_second": if place == 3 { 10 } else { 50 } });
+        world.put_changed(&format!("site-{place}"), json!({ "console": console, "streams": streams(&json!({})) }));
+    }
+    let exit = world.once(&[]).await;
+    assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
+    let seen: Vec<i64> = world.console().seen().iter().map(|seen| seen.at).collect();
+    let took = (seen.last().unwrap() - seen[0]) as f64 / 1e6;
+    assert!(seen.len() >= 25, "{} requests", seen.len());
+    assert!(took >= (seen.len() - 1) as f64 / 10.0 * 0.9, "{} requests in {took:.1} s", seen.len());
 }

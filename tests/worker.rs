@@ -16,6 +16,7 @@ mod worker {
     mod check;
     mod console_input;
     mod dead_letters;
+    mod enrichment;
     #[cfg(feature = "kafka")]
     mod kafka;
     mod kill;

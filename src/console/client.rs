@@ -149,6 +149,22 @@ impl Client {
         self.request(turn, Ask { max_bytes, with_cursor, ..self.ask(&url) }, meter).await
     }
 
+    /// One request for a list of what belongs to one record: the pipeline's scope says nothing about it.
+    ///
+    /// # Errors
+    /// As [`Self::list`].
+    pub async fn beside(
+        &self,
+        turn: Turn,
+        path: &str,
+        query: &[(&str, &str)],
+        max_bytes: usize,
+        meter: Option<&Meter>,
+    ) -> Result<Bytes, ConsoleError> {
+        let url = self.address(path, query.iter().copied());
+        self.request(turn, Ask { max_bytes, ..self.ask(&url) }, meter).await
+    }
+
     /// One request for a single object, such as `system/status` or `user`.
     ///
     /// # Errors

@@ -155,14 +155,16 @@ impl MapStage {
             });
         }
         let bytes = &page.body[record.range.clone()];
-        open.batch.push_with(&record.id, record.identity, record.time, |buffer| match mapper.map(bytes, buffer) {
-            Ok(mapped) => {
-                meter.lane.unknown_activities.fetch_add(u64::from(mapped.unknown_activity), Ordering::Relaxed);
-                None
-            }
-            Err(error) => {
-                meter.lane.map_errors.fetch_add(1, Ordering::Relaxed);
-                Some(error.to_string().into())
+        open.batch.push_with(&record.id, record.identity, record.time, |buffer| {
+            match mapper.map_enriched(bytes, record.enrichment.as_deref(), buffer) {
+                Ok(mapped) => {
+                    meter.lane.unknown_activities.fetch_add(u64::from(mapped.unknown_activity), Ordering::Relaxed);
+                    None
+                }
+                Err(error) => {
+                    meter.lane.map_errors.fetch_add(1, Ordering::Relaxed);
+                    Some(error.to_string().into())
+                }
             }
         });
     }

@@ -17,7 +17,7 @@ pub use pass::{Keys, Mark, Pass, Round};
 pub use poll::{Dropped, Page, Poll, Record};
 pub use position::{MAIN, Position};
 pub use pull::Pull;
-pub use settings::{Activities, Agents, Alerts, Groups, Mode, Settings, Threats, VOLATILE};
+pub use settings::{Activities, Agents, Alerts, Groups, Include, Mode, Settings, Threats, VOLATILE};
 pub use since::Since;
 pub use track::{Known, Snapshot, Stage, Track};
 pub use window::{By, Window};

@@ -103,6 +103,8 @@ pub struct Record {
     pub order: Option<Timestamp>,
     /// What the position and the ledger remember of it.
     pub mark: Mark,
+    /// What was fetched beside it, as a JSON object.
+    pub enrichment: Option<Bytes>,
 }
 
 /// A record that is not delivered and yet accounted for.
@@ -223,7 +225,7 @@ impl Poll {
         let identity = Identity::of(self.client.host(), self.pull.stream, &id, &version);
         let time = snapshot.time;
         let mark = Mark { id: identity.key(), version: identity.key(), content: None, time, created: None };
-        let record = Record { range: 0..0, id, identity, time: Some(time), order: None, mark };
+        let record = Record { range: 0..0, id, identity, time: Some(time), order: None, mark, enrichment: None };
         let (records, dropped, round) = (vec![record], Vec::new(), self.round);
         Page {
             body: Bytes::new(),
@@ -353,7 +355,7 @@ impl Poll {
             }
             let offset = bytes.as_ptr() as usize - begin;
             let range = offset..offset + bytes.len();
-            records.push(Record { range, id, identity, time: facts.time, order, mark });
+            records.push(Record { range, id, identity, time: facts.time, order, mark, enrichment: None });
         }
         self.meter.lane.pulled.fetch_add(shown.len() as u64, Ordering::Relaxed);
         DropReason::ALL.into_iter().zip(drops).for_each(|(reason, count)| self.meter.lane.drop_events(reason, count));

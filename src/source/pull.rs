@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::settings::VOLATILE;
-use super::{By, Keys, MAIN, Pass, Since, Window};
+use super::{By, Include, Keys, MAIN, Pass, Since, Window};
 use crate::console::Endpoint;
 use crate::record::Stream;
 use crate::settings::Period;
@@ -33,6 +33,8 @@ pub struct Pull {
     pub marker: bool,
     /// How long after their creation alerts are looked at again.
     pub lookback: Duration,
+    /// What is fetched for each threat beside its record, sorted.
+    pub include: Vec<Include>,
     /// Pulled once instead of polled for ever.
     pub window: Option<Window>,
 }
@@ -67,6 +69,7 @@ impl Pull {
             include_decommissioned: false,
             marker: false,
             lookback: 7 * DAY,
+            include: Vec::new(),
             window: None,
         }
     }

@@ -17,6 +17,7 @@ mod worker {
     mod console_input;
     mod dead_letters;
     mod enrichment;
+    mod findings;
     #[cfg(feature = "kafka")]
     mod kafka;
     mod kill;
@@ -30,6 +31,7 @@ mod worker {
     mod state_input;
     mod streams;
     mod tokens;
+    mod unified;
     mod verify;
     mod world;
 }

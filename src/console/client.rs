@@ -10,13 +10,19 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::tokens::Tokens;
-use super::{ConsoleError, ConsoleUrl, HttpTransport, Limiter, Limiters, Request, Settings, Transport, TransportError};
-use crate::record::{Clock, Timestamp};
+use super::unified_alerts::Unknown;
+use super::{
+    AlertsQuery, ConsoleError, ConsoleUrl, Endpoint, HttpTransport, Limiter, Limiters, Request, Settings, Transport,
+    TransportError,
+};
+use crate::record::{Clock, Stream, Timestamp};
 use crate::settings::{ClientError, HttpSettings, Id, Period, Proxy, SecretError, scrub};
 use crate::telemetry::Meter;
 
 /// Time-out of one request where the pipeline file gives none.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
+/// The same for lists of findings, which consoles take long to make.
+const FINDINGS_TIMEOUT: Duration = Duration::from_secs(60);
 const ROOT: &str = "/web/api/v2.1/";
 /// What is read of answers that are no pages of records.
 const SMALL_ANSWER: usize = 1024 * 1024;
@@ -31,9 +37,11 @@ pub struct Client {
     tokens: Tokens,
     /// What answers may repeat besides the token.
     proxy_secrets: Vec<SecretString>,
-    scope: Vec<(&'static str, String)>,
+    pub(super) scope: Vec<(&'static str, String)>,
+    pub(super) unknown_fields: Unknown,
     limiter: Limiter,
     timeout: Duration,
+    findings_timeout: Duration,
     clock: Clock,
     heard: Mutex<Option<Heard>>,
     skewed: AtomicBool,
@@ -88,8 +96,10 @@ impl Client {
             tokens: Tokens::new(&settings.token),
             proxy_secrets: settings.proxy.as_ref().map(Proxy::secrets).unwrap_or_default(),
             scope: scope.into_iter().filter(|(_, ids)| !ids.is_empty()).collect(),
+            unknown_fields: Unknown::default(),
             limiter,
             timeout: settings.timeout.map_or(DEFAULT_TIMEOUT, |timeout| timeout.0),
+            findings_timeout: settings.timeout.map_or(FINDINGS_TIMEOUT, |timeout| timeout.0),
             clock,
             heard: Mutex::new(None),
             skewed: AtomicBool::new(false),
@@ -165,6 +175,62 @@ impl Client {
         self.request(turn, Ask { max_bytes, ..self.ask(&url) }, meter).await
     }
 
+    /// One request for a list of findings, narrowed to at most one scope, which is part of `query`.
+    ///
+    /// # Errors
+    /// As [`Self::list`].
+    pub async fn findings(
+        &self,
+        turn: Turn,
+        query: &[(&str, &str)],
+        max_bytes: usize,
+        meter: Option<&Meter>,
+    ) -> Result<Bytes, ConsoleError> {
+        let url = self.address(Endpoint::of(Stream::Vulnerabilities).path, query.iter().copied());
+        let with_cursor = query.iter().any(|(name, _)| *name == "cursor");
+        let timeout = self.findings_timeout;
+        self.request(turn, Ask { max_bytes, with_cursor, timeout, ..self.ask(&url) }, meter).await
+    }
+
+    /// Some of the findings that the pipeline may see: of the first of its scopes, since no more can be asked for at once.
+    ///
+    /// # Errors
+    /// As [`Self::list`].
+    pub async fn some_findings(
+        &self,
+        turn: Turn,
+        query: &[(&str, &str)],
+        max_bytes: usize,
+        meter: Option<&Meter>,
+    ) -> Result<Bytes, ConsoleError> {
+        let scope = self.scope.last().map(|(name, ids)| (*name, ids.split(',').next().unwrap_or_default()));
+        let query: Vec<_> = query.iter().copied().chain(scope).collect();
+        self.findings(turn, &query, max_bytes, meter).await
+    }
+
+    /// One record of a stream, or none: whether it may be read, and the console's time.
+    ///
+    /// # Errors
+    /// As [`Self::list`].
+    pub async fn glance(
+        &self,
+        turn: Turn,
+        stream: Stream,
+        max_bytes: usize,
+        meter: Option<&Meter>,
+    ) -> Result<Bytes, ConsoleError> {
+        match stream {
+            Stream::UnifiedAlerts => {
+                let query = AlertsQuery { first: 1, by: Endpoint::of(stream).sort_by, ..AlertsQuery::default() };
+                self.unified_alerts(turn, &query, max_bytes, meter).await
+            }
+            Stream::Vulnerabilities => {
+                self.some_findings(turn, &[("limit", "1"), ("skipCount", "true")], max_bytes, meter).await
+            }
+            _ => self.list(turn, Endpoint::of(stream).path, &[("limit", "1")], max_bytes, meter).await,
+        }
+    }
+
     /// One request for a single object, such as `system/status` or `user`.
     ///
     /// # Errors
@@ -209,7 +275,7 @@ impl Client {
         Ask { url, body, about_token, max_bytes: SMALL_ANSWER, with_cursor, timeout: self.timeout }
     }
 
-    fn address<'a>(&self, path: &str, query: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+    pub(super) fn address<'a>(&self, path: &str, query: impl Iterator<Item = (&'a str, &'a str)>) -> String {
         let mut url = format!("{}{ROOT}{path}", self.url.base());
         for (index, (name, value)) in query.enumerate() {
             url.push(if index == 0 { '?' } else { '&' });

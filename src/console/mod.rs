@@ -7,6 +7,7 @@ mod limiter;
 mod settings;
 mod tokens;
 mod transport;
+mod unified_alerts;
 mod url;
 
 pub use client::{Client, Turn};
@@ -15,4 +16,5 @@ pub use error::ConsoleError;
 pub use limiter::{Limiter, LimiterKey, Limiters};
 pub use settings::Settings;
 pub use transport::{HttpTransport, Request, Response, Transport, TransportError};
+pub use unified_alerts::AlertsQuery;
 pub use url::{ConsoleUrl, ConsoleUrlError};

@@ -14,6 +14,8 @@ use crate::{console, sink, source, transform};
 
 /// The console takes no more ids in one filter.
 const MOST_SCOPE_IDS: usize = 500;
+/// The stream that holds the detections of the others.
+const UNIFIED: &str = "unified_alerts";
 /// The keys of all records within the overlap are remembered by each lane.
 const LONG_OVERLAP: Duration = Duration::from_secs(86_400);
 
@@ -249,6 +251,26 @@ fn sink_itself(report: &mut Report<'_>, prefix: &str, sink: &sink::Settings) {
     }
 }
 
+/// Warns where one detection would come to one sink several times: unified alerts hold those of the other two streams too.
+pub(super) fn detections(root: &Node, pipeline: &Pipeline, problems: &mut Vec<Problem>) {
+    let pulls = pipeline.streams.pulls();
+    let takes = |sink: &sink::Settings, name: &str| {
+        pulls.iter().any(|pull| pull.stream.name() == name && sink.takes(pull.stream))
+    };
+    let whole = pulls.iter().any(|pull| pull.stream == Stream::UnifiedAlerts && pull.products.is_empty());
+    let twice = |sink: &&sink::Settings| {
+        takes(sink, UNIFIED) && (takes(sink, Stream::Threats.name()) || takes(sink, Stream::Alerts.name()))
+    };
+    if let Some(sink) = pipeline.sinks.iter().find(twice).filter(|_| whole) {
+        let message = format!(
+            "sink `{}` would get one detection several times, as a unified alert and as a threat or an alert, under different \
+             ids; docs/streams.md says which streams to choose",
+            sink.name()
+        );
+        Report { root, problems }.push(&["streams", UNIFIED], Severity::Warning, message);
+    }
+}
+
 /// What each type of sink says about its own settings once it knows its lane: placeholders in topics and the like.
 pub(super) fn builds(root: &Node, pipeline: &Pipeline, problems: &mut Vec<Problem>) {
     let nodes = root.get("sinks").map_or(&[][..], Node::list);
@@ -257,6 +279,8 @@ pub(super) fn builds(root: &Node, pipeline: &Pipeline, problems: &mut Vec<Proble
         let context = Context {
             pipeline: pipeline.name.clone(),
             stream: pull.stream,
+            sink: sink.name().to_owned(),
+            shard: 0,
             console_host: pipeline.console.url.host().to_owned(),
             labels: pipeline.transform.labels.clone(),
             schema: sink.common.schema.unwrap_or(pipeline.transform.schema),

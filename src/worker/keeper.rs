@@ -38,6 +38,8 @@ pub struct Keeper {
     pub cut: CancellationToken,
     /// Until when it may deliver.
     pub deadline: Deadline,
+    /// The shard of its pipeline.
+    pub shard: u32,
     /// Wait before the first poll.
     pub first_poll_after: Duration,
     /// End when caught up, and when there was no progress for this long.
@@ -98,6 +100,7 @@ impl Keeper {
                 first_poll_after: self.first_poll_after,
                 once: self.once.is_some(),
                 deadline: self.deadline.clone(),
+                shard: self.shard,
             };
             match self.shared.compose(&self.spec, meter, way) {
                 Ok(mut lane) => {

@@ -62,6 +62,7 @@ pub async fn run_once(
                 stop,
                 cut: CancellationToken::new(),
                 deadline: Deadline::default(),
+                shard: 0,
                 first_poll_after: Duration::ZERO,
                 once: Some(patience),
                 apart: None,
@@ -70,5 +71,7 @@ pub async fn run_once(
             LaneReport { id, complete: matches!(kept, Ok(Kept::Ended(LaneEnd::Complete))), metrics }
         }
     });
-    Ok(OnceReport { lanes: join_all(lanes).await, problems: loaded.problems, pipelines: loaded.pipelines.len() })
+    let lanes = join_all(lanes).await;
+    shared.close().await;
+    Ok(OnceReport { lanes, problems: loaded.problems, pipelines: loaded.pipelines.len() })
 }

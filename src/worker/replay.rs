@@ -226,7 +226,7 @@ impl Replay<'_> {
         let before = dead();
         let mut given_up = false;
         let ended = {
-            let delivering = delivery.deliver(&batch, &settled, self.shared.fork_random(), &stop);
+            let delivering = delivery.deliver(&batch, &settled, self.shared.fork_random(), None, &stop);
             tokio::pin!(delivering);
             let mut health = delivery.health.watch();
             loop {

@@ -46,6 +46,8 @@ pub struct Way {
     pub once: bool,
     /// Until when it may deliver.
     pub deadline: Deadline,
+    /// The shard of its pipeline.
+    pub shard: u32,
 }
 
 /// A lane that cannot be put together: its settings name what is not there.
@@ -76,13 +78,19 @@ impl Shared {
             budget: Budget::new(options.memory_budget),
             store,
             dead_letters: Arc::new(dead_letters),
-            sinks: sink::Shared::default(),
+            sinks: sink::Shared::new(&options.instance),
             limiters: Limiters::default(),
             clients: Mutex::default(),
             random: Mutex::new(fastrand::Rng::with_seed(options.seed)),
             options,
             telemetry,
         })
+    }
+
+    /// Gives up what sinks hold; all lanes have ended.
+    pub async fn close(&self) {
+        self.sinks.close().await;
+        self.store.close().await;
     }
 
     /// Brings the process's own gauges up to date.
@@ -119,6 +127,8 @@ impl Shared {
         let sink = spec.sink.build(&sink::Context {
             pipeline: spec.id.pipeline.clone(),
             stream: spec.id.stream,
+            sink: spec.id.sink.clone(),
+            shard: way.shard,
             console_host: client.host().to_owned(),
             labels: spec.transform.labels.clone(),
             schema,

@@ -134,6 +134,7 @@ impl Supervisor {
                 change = next(&mut self.cluster) => self.follow(change),
             }
         };
+        self.shared.close().await;
         info!(cut_off, "drained");
         let given_back = async {
             while let Some(change) = self.last_change().await {
@@ -282,6 +283,7 @@ impl Supervisor {
                 stop: stop.clone(),
                 cut: held.cut.clone(),
                 deadline: held.deadline.clone(),
+                shard,
                 once: None,
                 apart: None,
             };

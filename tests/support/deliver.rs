@@ -43,7 +43,7 @@ pub fn delivery(sink: Arc<dyn Sink>, concurrency: usize, directory: &Path) -> De
 pub async fn settle(delivery: &Delivery, batch: &Batch) -> Result<(), Halt> {
     let settled = Settled::none_of(batch.len());
     let random = fastrand::Rng::with_seed(7);
-    let result = delivery.deliver(batch, &settled, random, &CancellationToken::new()).await;
+    let result = delivery.deliver(batch, &settled, random, None, &CancellationToken::new()).await;
     assert!(result.is_err() || settled.indices(false).is_empty());
     result
 }

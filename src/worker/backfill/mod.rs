@@ -314,6 +314,7 @@ impl Job {
             stop: self.stop.child_token(),
             cut: CancellationToken::new(),
             deadline: Deadline::default(),
+            shard: 0,
             first_poll_after: Duration::ZERO,
             once: Some(self.backfill.patience),
             apart: Some(Apart {

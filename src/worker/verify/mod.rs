@@ -303,6 +303,7 @@ impl Job<'_> {
             stop: stop.child_token(),
             cut: CancellationToken::new(),
             deadline: Deadline::default(),
+            shard: 0,
             first_poll_after: Duration::ZERO,
             once: Some(self.verify.patience),
             apart: Some(Apart { id, meter: meter.clone(), known: known.map(Arc::new), proven: false }),

@@ -16,7 +16,7 @@ const RESERVED: &[&str] =
     &["severity", "id", "name", "created_at", "identified_at", "engines", "detection", "agent", "site"];
 
 pub(super) fn map(event: &mut Event<'_>, frame: &Frame<'_>, threat: &mut Threat<'_>, enrichment: Option<Enrichment>) {
-    let own_ids = enrichment.is_some().then(|| own_ids(threat)).unwrap_or_default();
+    let own_ids = if enrichment.is_some() { own_ids(threat) } else { Vec::new() };
     // What the vendor namespace repeats under a name of its own is looked up before it is taken.
     let id = first([threat.id, threat.threat_info.threat_id]);
     let info = &threat.threat_info;

@@ -9,6 +9,7 @@ mod position;
 mod pull;
 mod settings;
 mod since;
+mod step;
 mod track;
 mod window;
 

@@ -110,6 +110,18 @@ impl Location {
         removed.map_err(|source| StateError::Io { action: "remove", path, source })
     }
 
+    /// A store for the lanes of one shard, where writing takes an identity that workers must not share; else none.
+    pub fn of_shard(&self, instance: &str, shard: u32) -> Option<Arc<dyn Store>> {
+        match self {
+            #[cfg(feature = "kafka")]
+            Self::Kafka(location) => Some(Arc::new(super::KafkaStore::of_shard(location.clone(), instance, shard))),
+            _ => {
+                let _ = (instance, shard);
+                None
+            }
+        }
+    }
+
     /// The store, for looking only, beside whoever writes it.
     ///
     /// # Errors
@@ -120,6 +132,17 @@ impl Location {
             Self::Kubernetes(namespace) => self.kubernetes(namespace.as_deref(), instance, "").await,
             #[cfg(feature = "kafka")]
             Self::Kafka(location) => Ok(Arc::new(super::KafkaStore::new(location.clone(), instance))),
+        }
+    }
+
+    /// A part that [`Self::open_area`] opens, for looking only.
+    ///
+    /// # Errors
+    /// When it cannot be used.
+    pub async fn look_at_area(&self, area: &Path, instance: &str) -> Result<Arc<dyn Store>, StateError> {
+        match self {
+            Self::File(directory) => Ok(Arc::new(FileStore::look_at(&directory.join(area)))),
+            _ => self.look_at(&area_instance(instance, area)).await,
         }
     }
 

@@ -30,8 +30,8 @@ use crate::state::{LaneId, StateError, Store};
 use crate::telemetry::{Meter, Telemetry};
 
 pub use books::{Books, Progress};
-pub use plan::count_in_parts;
 use plan::{Plan, Slice, cut};
+pub use plan::{TRUSTED_COUNT, count_in_parts};
 
 /// The backfills' area in the state's directory.
 const AREA: &str = "backfill";
@@ -312,6 +312,7 @@ impl Job {
             cut: CancellationToken::new(),
             deadline: Deadline::default(),
             shard: 0,
+            start_after: Duration::ZERO,
             first_poll_after: Duration::ZERO,
             once: Some(self.backfill.patience),
             apart: Some(Apart { id: self.slice_id(number), meter: meter.clone(), known: None }),

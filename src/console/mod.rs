@@ -15,6 +15,6 @@ pub use endpoint::Endpoint;
 pub use error::ConsoleError;
 pub use limiter::{Limiter, LimiterKey, Limiters};
 pub use settings::Settings;
-pub use transport::{HttpTransport, Request, Response, Transport, TransportError};
+pub use transport::{Cut, HttpTransport, Request, Response, Transport, TransportError};
 pub use unified_alerts::AlertsQuery;
 pub use url::{ConsoleUrl, ConsoleUrlError};

@@ -22,18 +22,33 @@ const PARTIAL_TRIES: usize = 3;
 impl Poll {
     /// One request for the next page of the walk.
     pub(super) async fn ask(&self, turn: Turn, limit: usize, max_bytes: usize) -> Result<Bytes, ConsoleError> {
+        let (skip, limit) = match &self.walk.skip {
+            Some(skip) => skip.asks(limit),
+            None => (0, limit),
+        };
+        self.ask_from(turn, skip, limit, max_bytes).await
+    }
+
+    /// The record at a place of the list.
+    pub(super) async fn ask_at(&self, place: usize, max_bytes: usize) -> Result<Bytes, ConsoleError> {
+        self.ask_from(self.client.turn().await, place, 1, max_bytes).await
+    }
+
+    async fn ask_from(&self, turn: Turn, skip: usize, limit: usize, max_bytes: usize) -> Result<Bytes, ConsoleError> {
         let limit = limit.clamp(1, self.endpoint.max_limit);
         if self.pull.stream == Stream::UnifiedAlerts {
             return self.ask_alerts(turn, limit, max_bytes).await;
         }
-        let limit = limit.to_string();
+        let (skip, limit) = (skip.to_string(), limit.to_string());
         let mut query = vec![
             ("limit", limit.as_str()),
             ("sortBy", self.pass().sort_by),
             ("sortOrder", "asc"),
             ("skipCount", "true"),
         ];
-        if let Some(cursor) = &self.walk.cursor {
+        if self.walk.skip.is_some() {
+            query.push(("skip", &skip));
+        } else if let Some(cursor) = &self.walk.cursor {
             query.push(("cursor", cursor));
         }
         self.request(turn, query, max_bytes).await

@@ -10,6 +10,7 @@ mod position;
 mod pull;
 mod settings;
 mod since;
+mod step;
 mod track;
 mod window;
 

@@ -90,6 +90,11 @@ impl Shared {
         })
     }
 
+    /// A lease gave this worker the shard.
+    pub fn acquired(&self, shard: u32) {
+        self.sinks.acquired(shard);
+    }
+
     /// Gives up what sinks hold; all lanes have ended.
     pub async fn close(&self) {
         self.sinks.close().await;
@@ -101,6 +106,11 @@ impl Shared {
         let gauge = |count| i64::try_from(count).unwrap_or(i64::MAX);
         self.telemetry.process().in_flight_bytes().set(gauge(self.budget.used()));
         self.telemetry.process().kafka_clients().set(gauge(self.sinks.kafka_clients()));
+    }
+
+    /// Where checkpoints are kept.
+    pub fn store(&self) -> Arc<dyn Store> {
+        self.store.clone()
     }
 
     /// The time of day.

@@ -15,6 +15,7 @@ use super::keeper::{Keeper, Kept};
 use super::log_problems;
 use super::shared::Shared;
 use super::spec::LaneSpec;
+use super::watch_ledgers;
 use crate::pipeline::{self, Changes, Files, Pipeline, Scan, Watch};
 use crate::sink::Deadline;
 use crate::state::LaneId;
@@ -173,6 +174,7 @@ impl Supervisor {
 
     fn acquire(&mut self, shard: u32, deadline: Deadline) {
         self.shards.insert(shard, Held { deadline, ..Held::default() });
+        self.shared.acquired(shard);
         if self.stop.is_cancelled() {
             return;
         }
@@ -303,6 +305,7 @@ impl Supervisor {
         running.expiry = CancellationToken::new();
         if !running.lanes.is_empty() {
             tokio::spawn(watch_expiry(self.shared.clone(), pipeline.clone(), running.expiry.clone()));
+            tokio::spawn(watch_ledgers(self.shared.clone(), pipeline.clone(), running.expiry.clone()));
         }
     }
 

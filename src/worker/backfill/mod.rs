@@ -30,8 +30,8 @@ use crate::state::{LaneId, StateError, Store};
 use crate::telemetry::{Meter, Telemetry};
 
 pub use books::{Books, Progress};
-pub use plan::count_in_parts;
 use plan::{Plan, Slice, cut};
+pub use plan::{TRUSTED_COUNT, count_in_parts};
 
 /// The backfills' area in the state's directory.
 const AREA: &str = "backfill";

@@ -16,11 +16,13 @@ mod worker {
     mod check;
     mod console_input;
     mod dead_letters;
+    mod enrichment;
     mod findings;
     #[cfg(feature = "kafka")]
     mod kafka;
     mod kill;
     mod once;
+    mod preview;
     mod process;
     mod reload;
     mod secrets;
@@ -28,6 +30,7 @@ mod worker {
     mod sink_input;
     mod state_input;
     mod streams;
+    mod tokens;
     mod unified;
     mod verify;
     mod world;

@@ -5,6 +5,7 @@ mod endpoint;
 mod error;
 mod limiter;
 mod settings;
+mod tokens;
 mod transport;
 mod unified_alerts;
 mod url;

@@ -161,14 +161,16 @@ impl MapStage {
             let (body, record_id, identity, time, error) = (bytes, id.as_str(), *identity, *time, None);
             return open.batch.push(Event { body, record_id, identity, time, error, cut: true });
         }
-        open.batch.push_with(&record.id, record.identity, record.time, |buffer| match mapper.map(bytes, buffer) {
-            Ok(mapped) => {
-                meter.lane.unknown_activities.fetch_add(u64::from(mapped.unknown_activity), Ordering::Relaxed);
-                None
-            }
-            Err(error) => {
-                meter.lane.map_errors.fetch_add(1, Ordering::Relaxed);
-                Some(error.to_string().into())
+        open.batch.push_with(&record.id, record.identity, record.time, |buffer| {
+            match mapper.map_enriched(bytes, record.enrichment.as_deref(), buffer) {
+                Ok(mapped) => {
+                    meter.lane.unknown_activities.fetch_add(u64::from(mapped.unknown_activity), Ordering::Relaxed);
+                    None
+                }
+                Err(error) => {
+                    meter.lane.map_errors.fetch_add(1, Ordering::Relaxed);
+                    Some(error.to_string().into())
+                }
             }
         });
     }

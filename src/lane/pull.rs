@@ -9,6 +9,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::enrich::{self, Enricher};
 use super::sizing::{EXPANSION, Sizing};
 use super::{LaneBudget, Reservation};
 use crate::console::{Client, ConsoleError};
@@ -95,15 +96,30 @@ impl PullStage {
         if let Some(known) = &self.known {
             poll.leave_out(known.clone());
         }
+        let enricher = (!self.pull.include.is_empty()).then(|| Enricher {
+            client: self.client.clone(),
+            include: self.pull.include.clone(),
+            meter: self.meter.clone(),
+        });
         loop {
             sleep(poll.pause()).await;
             let turn = self.client.turn().await;
             let (share, total) = (self.budget.share(), self.budget.total());
-            let plan = self.sizing().plan(share, total, self.budget.is_proven() || !found_new);
-            let reservation = self.budget.reserve(plan.reserve).await;
+            let mut plan = self.sizing().plan(share, total, self.budget.is_proven() || !found_new);
+            let mut reserve = plan.reserve;
+            if let Some(enricher) = &enricher {
+                plan.limit = plan.limit.min(enrich::PAGE);
+                reserve += enricher.reserve(share);
+            }
+            let reservation = self.budget.reserve(reserve).await;
             match poll.next(turn, plan.limit, plan.max_body).await {
-                Ok(page) => {
+                Ok(mut page) => {
                     found_new = !page.records.is_empty();
+                    if let Some(enricher) = &enricher
+                        && let Err(refusal) = enricher.enrich(&mut page, share, &mut self.random).await
+                    {
+                        return PullEnd::Refused(refusal);
+                    }
                     patience.calm(found_new, &mut self.random);
                     self.sizing().learn(page.shown, page.body.len());
                     self.meter.console_trouble(None);

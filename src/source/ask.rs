@@ -3,8 +3,16 @@
 use bytes::Bytes;
 
 use super::poll::Poll;
-use crate::console::{AlertsQuery, ConsoleError, Turn};
+use crate::console::{AlertsQuery, Client, ConsoleError, Turn};
 use crate::record::{self, Stream, parse_connection, parse_page};
+
+/// A page of a list without errors in it.
+pub(super) fn read_list<'a>(client: &Client, body: &'a [u8]) -> Result<record::Page<'a>, ConsoleError> {
+    let page = parse_page(body).map_err(|error| ConsoleError::transient(error.to_string()))?;
+    let Some(error) = page.errors.first() else { return Ok(page) };
+    let error = client.scrubbed(&error.to_string());
+    Err(ConsoleError::transient(format!("the console answered 200 with an error: {error}")))
+}
 
 /// A body of a count.
 const COUNT_BYTES: usize = 64 * 1024;
@@ -63,6 +71,7 @@ impl Poll {
             to: Some(self.round.start),
             products: &self.pull.products,
             view: self.pull.view,
+            newest_first: false,
         };
         self.client.unified_alerts(turn, &query, max_bytes, Some(&self.meter)).await
     }
@@ -88,10 +97,7 @@ impl Poll {
         if self.pull.stream == Stream::UnifiedAlerts {
             return self.read_alerts(body);
         }
-        let page = parse_page(body).map_err(|error| ConsoleError::transient(error.to_string()))?;
-        let Some(error) = page.errors.first() else { return Ok(page) };
-        let error = self.client.scrubbed(&error.to_string());
-        Err(ConsoleError::transient(format!("the console answered 200 with an error: {error}")))
+        read_list(&self.client, body)
     }
 
     /// An error beside data is that of one field of one alert. It may pass; when it does not, the page is worth more than

@@ -113,6 +113,8 @@ pub struct Record {
     pub order: Option<Timestamp>,
     /// What the position and the ledger remember of it.
     pub mark: Mark,
+    /// What was fetched beside it, as a JSON object.
+    pub enrichment: Option<Bytes>,
 }
 
 /// A record that is not delivered and yet accounted for.
@@ -255,7 +257,8 @@ impl Poll {
         let time = snapshot.time;
         let (key, start) = (identity.key(), self.round.start);
         let mark = Mark { id: key, version: key, content: None, time: start, created: None };
-        let mut records = vec![Record { range: 0..0, id, identity, time: Some(time), order: None, mark }];
+        let mut records =
+            vec![Record { range: 0..0, id, identity, time: Some(time), order: None, mark, enrichment: None }];
         if self.position.knows(self.pass(), self.round, &mark, false) == Known::Taken {
             self.meter.lane.drop_events(DropReason::Duplicate, 1);
             records.clear();
@@ -371,7 +374,7 @@ impl Poll {
             }
             let offset = bytes.as_ptr() as usize - begin;
             let range = offset..offset + bytes.len();
-            records.push(Record { range, id, identity, time: facts.time, order, mark });
+            records.push(Record { range, id, identity, time: facts.time, order, mark, enrichment: None });
         }
         self.meter.lane.pulled.fetch_add(shown.len() as u64, Ordering::Relaxed);
         DropReason::ALL.into_iter().zip(drops).for_each(|(reason, count)| self.meter.lane.drop_events(reason, count));

@@ -112,7 +112,8 @@ impl Poll {
         let known = self.position.knows(&pass, self.round, &mark, time.is_some());
         let outside = self.pull.window.is_some_and(|window| !window.holds(time));
         self.meter.lane.pulled.fetch_add(1, Ordering::Relaxed);
-        let record = Record { range: 0..body.len(), id, identity, time: facts.time, order: time, mark };
+        let record =
+            Record { range: 0..body.len(), id, identity, time: facts.time, order: time, mark, enrichment: None };
         let mut records = Vec::new();
         if outside {
             self.meter.lane.drop_events(DropReason::Filtered, 1);

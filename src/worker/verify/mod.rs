@@ -295,7 +295,7 @@ impl Job<'_> {
             start_after: Duration::ZERO,
             first_poll_after: Duration::ZERO,
             once: Some(self.verify.patience),
-            apart: Some(Apart { id, meter: meter.clone(), known: known.map(Arc::new) }),
+            apart: Some(Apart { id, meter: meter.clone(), known: known.map(Arc::new), proven: false }),
         };
         let kept = tokio::spawn(keeper.run(None)).await;
         let lane = &meter.lane;

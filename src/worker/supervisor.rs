@@ -1,4 +1,4 @@
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,8 +30,6 @@ pub struct Supervisor {
     pipelines: HashMap<String, Running>,
     /// Lanes that were told to stop and may not have ended: the next lane of their name waits for them.
     ending: HashMap<LaneId, JoinHandle<Kept>>,
-    /// Files that the pages know of.
-    told: HashSet<PathBuf>,
 }
 
 /// One pipeline's lanes.
@@ -64,8 +62,7 @@ impl Supervisor {
         // Watching begins before the first look, so that no change falls between the two.
         let watch = Watch::new(paths, defaults);
         let files = Files::new(paths, defaults);
-        let (pipelines, ending, told) = (HashMap::new(), HashMap::new(), HashSet::new());
-        Self { shared, files, watch, stop, pipelines, ending, told }
+        Self { shared, files, watch, stop, pipelines: HashMap::new(), ending: HashMap::new() }
     }
 
     /// Reads the files and starts their lanes.
@@ -140,9 +137,7 @@ impl Supervisor {
         for path in &changes.mended {
             info!(file = %path.display(), "the file is valid again");
         }
-        if !(changes.is_empty() && changes.broken.is_empty() && changes.mended.is_empty()) {
-            self.tell_files();
-        }
+        self.tell_files(&changes.concerned);
     }
 
     /// Brings the lanes of `pipeline` in line with it: those whose settings are as before go on undisturbed.
@@ -190,31 +185,28 @@ impl Supervisor {
         self.ending.extend(running.lanes.into_iter().map(|(id, slot)| (id, slot.retire())));
     }
 
-    /// What the status page and the metric `pipelines` say of each file.
-    fn tell_files(&mut self) {
+    /// What the status page and the metric `pipelines` say of these files: of them alone, since with thousands of files
+    /// the work for a changed one would be for all.
+    fn tell_files(&self, paths: &BTreeSet<PathBuf>) {
         let telemetry = &self.shared.telemetry;
-        let runs: HashMap<&Path, &Arc<Pipeline>> =
-            self.files.running().map(|pipeline| (pipeline.path.as_path(), pipeline)).collect();
-        let mut told = HashSet::new();
-        for report in self.files.reports() {
+        for path in paths {
+            let Some(report) = self.files.report(path) else {
+                telemetry.remove_file(path);
+                continue;
+            };
             let errors = report.problems.iter().filter(|problem| problem.is_error());
             let errors: Vec<String> = errors.map(ToString::to_string).collect();
-            let running = runs.get(report.path.as_path()).copied();
+            let running = self.files.runs(path);
             let activity = match running {
                 Some(pipeline) if pipeline.enabled => Activity::Running,
                 Some(_) => Activity::Paused,
                 None => Activity::NotStarted,
             };
             let pipeline = running.or(report.pipeline.as_ref());
-            let pipeline = pipeline.map_or_else(|| stem(&report.path), |pipeline| pipeline.name.clone());
+            let pipeline = pipeline.map_or_else(|| stem(path), |pipeline| pipeline.name.clone());
             let problem = (!errors.is_empty()).then(|| errors.join("\n"));
-            telemetry.set_file(&report.path, FileStatus { pipeline, activity, problem });
-            told.insert(report.path);
+            telemetry.set_file(path, FileStatus { pipeline, activity, problem });
         }
-        for path in self.told.difference(&told) {
-            telemetry.remove_file(path);
-        }
-        self.told = told;
     }
 }
 

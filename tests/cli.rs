@@ -256,6 +256,7 @@ fn seed(directory: &Path) {
         since: "1d".to_owned(),
         since_resolved: since,
         position: Position::starting_at(since),
+        settled: 0,
     };
     let store = FileStore::open(directory).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();

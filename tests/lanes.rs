@@ -8,5 +8,7 @@ mod isolation;
 mod polling;
 #[path = "lanes/sinks.rs"]
 mod sinks;
+#[path = "lanes/windows.rs"]
+mod windows;
 #[path = "lanes/world.rs"]
 mod world;

@@ -20,7 +20,7 @@ use clap::{Parser, Subcommand};
 use crate::settings::install_crypto_provider;
 use crate::telemetry::init_logs;
 
-pub use process::{FileArgs, LogArgs, ProcessArgs, StateArgs, StateLocation};
+pub use process::{FileArgs, LogArgs, ProcessArgs, StateArgs};
 
 /// Wrong usage that the parser of flags cannot see: ends the process with 2 instead of 1.
 #[derive(Debug, thiserror::Error)]

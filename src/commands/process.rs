@@ -1,11 +1,13 @@
 //! Flags that several commands share (`design.md` section 2), each also an environment variable `S1_FORWARDER_…`.
 
 use std::path::PathBuf;
-use std::str::FromStr;
+use std::time::Duration;
 
 use clap::Args;
 
+use super::UsageError;
 use crate::settings::{ByteSize, Period};
+use crate::state::Location;
 use crate::telemetry::LogFormat;
 
 /// Which pipeline files.
@@ -29,9 +31,10 @@ pub struct FileArgs {
 /// Where checkpoints are.
 #[derive(Debug, Clone, Args)]
 pub struct StateArgs {
-    /// Where checkpoints are kept: file:DIR
+    /// Where checkpoints are kept: file:DIR or kubernetes:[NAMESPACE]
     ///
-    /// A relative DIR is relative to the working directory. One process owns it at a time.
+    /// A relative DIR is relative to the working directory; one process owns it at a time. In Kubernetes they are ConfigMaps
+    /// of the namespace that is named, else of the one that the kubeconfig or the pod's service account names.
     #[arg(
         long = "state",
         value_name = "STORE",
@@ -39,7 +42,18 @@ pub struct StateArgs {
         env = "S1_FORWARDER_STATE",
         global = true
     )]
-    pub state: StateLocation,
+    pub state: Location,
+
+    /// What the names of Kubernetes objects and of Kafka transactions begin with: two installations on one cluster differ here
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "s1-forwarder",
+        value_parser = instance,
+        env = "S1_FORWARDER_INSTANCE",
+        global = true
+    )]
+    pub instance: String,
 }
 
 /// How the process logs.
@@ -70,15 +84,15 @@ pub struct ProcessArgs {
     #[arg(long, value_name = "SIZE", default_value = "512MiB", value_parser = budget, env = "S1_FORWARDER_MEMORY_BUDGET")]
     pub memory_budget: ByteSize,
 
-    /// How long checkpoints may be collected before they are written; 0 writes each at once
+    /// How long checkpoints may be collected before they are written [default: 5s for kubernetes, else 0s]
     ///
-    /// After a kill, what was delivered since the last write is delivered again.
-    #[arg(long, value_name = "PERIOD", default_value = "0s", env = "S1_FORWARDER_CHECKPOINT_INTERVAL")]
-    pub checkpoint_interval: Period,
+    /// 0s writes each at once. After a kill, what was delivered since the last write is delivered again.
+    #[arg(long, value_name = "PERIOD", env = "S1_FORWARDER_CHECKPOINT_INTERVAL")]
+    checkpoint_interval: Option<Period>,
 
     /// Where events are kept that a sink refuses for good: file:DIR [default: dead-letters in the state's directory]
     #[arg(long, value_name = "STORE", env = "S1_FORWARDER_DEAD_LETTERS")]
-    dead_letters: Option<StateLocation>,
+    dead_letters: Option<Location>,
 
     /// Most bytes of dead letters; when they are full, a lane that needs one stops rather than lose it
     #[arg(long, value_name = "SIZE", default_value = "1GiB", env = "S1_FORWARDER_DEAD_LETTERS_MAX")]
@@ -90,45 +104,44 @@ pub struct ProcessArgs {
 }
 
 impl ProcessArgs {
-    /// Directory of the state store.
-    pub fn state_directory(&self) -> PathBuf {
-        self.state.directory()
+    /// Where checkpoints are, and under which name.
+    pub fn state(&self) -> &StateArgs {
+        &self.state
     }
 
     /// Directory of the dead letters, where the user names one.
-    pub fn dead_letters_directory(&self) -> Option<PathBuf> {
-        let StateLocation::File(directory) = self.dead_letters.as_ref()?;
-        Some(directory.clone())
+    ///
+    /// # Errors
+    /// When another kind of store is named.
+    pub fn dead_letters_directory(&self) -> Result<Option<PathBuf>, UsageError> {
+        match &self.dead_letters {
+            None => Ok(None),
+            Some(Location::File(directory)) => Ok(Some(directory.clone())),
+            Some(other) => Err(UsageError(format!("--dead-letters {other}: write it as file:DIR"))),
+        }
+    }
+
+    /// How long checkpoints may be collected.
+    pub fn checkpoint_interval(&self) -> Duration {
+        let default = match self.state.state {
+            Location::File(_) => Duration::ZERO,
+            // Each write is a request to the API server and a disk sync of etcd.
+            Location::Kubernetes(_) => Duration::from_secs(5),
+        };
+        self.checkpoint_interval.map_or(default, |period| period.0)
     }
 }
 
-impl StateArgs {
-    /// Directory of the state store.
-    pub fn directory(&self) -> PathBuf {
-        let StateLocation::File(directory) = &self.state;
-        directory.clone()
+/// Labels of Kubernetes end at 63 characters, and names of objects add to it.
+const LONGEST_INSTANCE: usize = 40;
+
+fn instance(text: &str) -> Result<String, String> {
+    let inside = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let dashed = text.starts_with('-') || text.ends_with('-');
+    if text.is_empty() || text.len() > LONGEST_INSTANCE || dashed || !text.bytes().all(inside) {
+        return Err(format!("lower-case letters, digits, and inside also `-`, at most {LONGEST_INSTANCE}"));
     }
-}
-
-/// A store as flags name it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum StateLocation {
-    /// `file:DIR`.
-    File(PathBuf),
-}
-
-/// The text names no store.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("write it as file:DIR, for example file:/var/lib/s1-forwarder")]
-pub struct StateLocationError;
-
-impl FromStr for StateLocation {
-    type Err = StateLocationError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let directory = text.strip_prefix("file:").filter(|directory| !directory.is_empty());
-        directory.map(|directory| Self::File(directory.into())).ok_or(StateLocationError)
-    }
+    Ok(text.to_owned())
 }
 
 /// Less would not hold one answer of a console and one batch.

@@ -10,7 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::{FileArgs, ProcessArgs, USAGE};
+use super::{FileArgs, ProcessArgs, USAGE, UsageError};
 use crate::server::Server;
 use crate::settings::Period;
 use crate::telemetry::Telemetry;
@@ -59,7 +59,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn serve(args: &Args, telemetry: Arc<Telemetry>, mut signals: Signals) -> anyhow::Result<ExitCode> {
-    let worker = Worker::start(options(args), telemetry).await?;
+    let worker = Worker::start(options(args)?, telemetry).await?;
     signals.next().await;
     tokio::select! {
         () = worker.shutdown() => Ok(ExitCode::SUCCESS),
@@ -69,7 +69,7 @@ async fn serve(args: &Args, telemetry: Arc<Telemetry>, mut signals: Signals) -> 
 
 async fn once(args: Args, telemetry: Arc<Telemetry>, mut signals: Signals) -> anyhow::Result<ExitCode> {
     let stop = CancellationToken::new();
-    let mut running = tokio::spawn(run_once(options(&args), telemetry, args.once_timeout.0, stop.clone()));
+    let mut running = tokio::spawn(run_once(options(&args)?, telemetry, args.once_timeout.0, stop.clone()));
     let mut asked = 0;
     let report = loop {
         tokio::select! {
@@ -99,19 +99,20 @@ fn exit_code(report: &OnceReport) -> ExitCode {
     }
 }
 
-fn options(args: &Args) -> Options {
+fn options(args: &Args) -> Result<Options, UsageError> {
     let Args { files, process, .. } = args;
-    Options {
+    Ok(Options {
         pipelines: files.pipelines.clone(),
         defaults: files.defaults.clone(),
-        state: process.state_directory(),
+        state: process.state().state.clone(),
+        instance: process.state().instance.clone(),
         memory_budget: usize::try_from(process.memory_budget.0).unwrap_or(usize::MAX),
-        checkpoint_interval: process.checkpoint_interval.0,
-        dead_letters: process.dead_letters_directory(),
+        checkpoint_interval: process.checkpoint_interval(),
+        dead_letters: process.dead_letters_directory()?,
         dead_letters_max: process.dead_letters_max.0,
         shutdown_timeout: process.shutdown_timeout.0,
         ..Options::default()
-    }
+    })
 }
 
 fn summary(lanes: &[LaneReport]) -> Table {

@@ -9,12 +9,13 @@ use comfy_table::{Table, presets};
 use super::{StateArgs, UsageError, say};
 use crate::record::Timestamp;
 use crate::source::{Checkpoint, Position};
-use crate::state::{FileStore, LaneId, Store};
+use crate::state::{LaneId, Store, process_identity};
 
 /// Look at checkpoints and manage them
 ///
 /// A checkpoint says how far a lane has come: one stream of one pipeline going to one sink, written PIPELINE/STREAM/SINK.
-/// `list` and `show` work beside a running worker; to change something, the worker that uses this state must be stopped first.
+/// `list` and `show` work beside a running worker. To change something, the worker that uses this state must be stopped first; in
+/// Kubernetes it need not: its lane stops at the next write and goes on from the change.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -63,8 +64,8 @@ fn time(text: &str) -> Result<Timestamp, String> {
 /// # Errors
 /// When the state is in use or damaged, or the lane has no checkpoint.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let directory = args.state.directory();
-    if !directory.is_dir() {
+    let StateArgs { state, instance } = &args.state;
+    if let Some(directory) = state.directory().filter(|directory| !directory.is_dir()) {
         return Err(UsageError(format!(
             "there is no directory {} (another can be given with --state file:DIR)",
             directory.display()
@@ -73,21 +74,22 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     // Looking needs no lock, so that it works beside a running worker.
     let store = match args.command {
-        Command::List | Command::Show { .. } => FileStore::look_at(&directory),
-        _ => FileStore::open(&directory)?,
+        Command::List | Command::Show { .. } => state.look_at(instance).await?,
+        _ => state.open(instance, &process_identity()).await?,
     };
+    let store = &*store;
     match args.command {
-        Command::List => list(&store).await?,
-        Command::Show { lane } => show(&lane, &load(&store, &lane).await?)?,
+        Command::List => list(store).await?,
+        Command::Show { lane } => show(&lane, &load(store, &lane).await?)?,
         Command::Set { lane, to } => {
-            let before = load(&store, &lane).await?;
+            let before = decode(&lane, store.claim(&lane).await?)?;
             // Going back behind the first start's `since` moves that too: nothing before it is pulled.
             let since_resolved = before.since_resolved.min(to);
             let checkpoint = Checkpoint { position: Position::starting_at(to), since_resolved, ..before };
             store.save(&lane, checkpoint.encode()).await?;
             say(format!("{lane} goes on from {to}"))?;
         }
-        Command::Rename { from, to } => rename(&store, &from, &to).await?,
+        Command::Rename { from, to } => rename(store, &from, &to).await?,
         Command::Delete { lane } => {
             store.delete(&lane).await?;
             say(format!("{lane} begins at its `since` again"))?;
@@ -96,12 +98,16 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn load(store: &FileStore, lane: &LaneId) -> anyhow::Result<Checkpoint> {
-    let bytes = store.load(lane).await?.with_context(|| format!("lane {lane} has no checkpoint"))?;
+async fn load(store: &dyn Store, lane: &LaneId) -> anyhow::Result<Checkpoint> {
+    decode(lane, store.load(lane).await?)
+}
+
+fn decode(lane: &LaneId, bytes: Option<Vec<u8>>) -> anyhow::Result<Checkpoint> {
+    let bytes = bytes.with_context(|| format!("lane {lane} has no checkpoint"))?;
     Checkpoint::decode(&bytes).with_context(|| format!("lane {lane}"))
 }
 
-async fn list(store: &FileStore) -> anyhow::Result<()> {
+async fn list(store: &dyn Store) -> anyhow::Result<()> {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(["LANE", "NEXT POLL FROM", "COMPLETE UNTIL", "CONSOLE"]);
     for lane in store.list().await? {
@@ -123,7 +129,7 @@ async fn list(store: &FileStore) -> anyhow::Result<()> {
 }
 
 fn show(lane: &LaneId, checkpoint: &Checkpoint) -> anyhow::Result<()> {
-    let Checkpoint { host, scope, since, since_resolved, position } = checkpoint;
+    let Checkpoint { host, scope, since, since_resolved, position, .. } = checkpoint;
     let scope = if scope.is_empty() { "all that the token sees" } else { scope };
     say(format!("lane:            {lane}"))?;
     say(format!("console:         {host}"))?;
@@ -139,7 +145,7 @@ fn show(lane: &LaneId, checkpoint: &Checkpoint) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn rename(store: &FileStore, from: &str, to: &str) -> anyhow::Result<()> {
+async fn rename(store: &dyn Store, from: &str, to: &str) -> anyhow::Result<()> {
     let pairs: Vec<(LaneId, LaneId)> = if from.contains('/') {
         vec![(from.parse()?, to.parse()?)]
     } else {

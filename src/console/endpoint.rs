@@ -25,4 +25,14 @@ impl Endpoint {
         };
         Self { path, sort_by, time_filter, max_limit }
     }
+
+    /// The endpoint of `stream`, asked for records by the time of their creation; groups have no such filter and are asked
+    /// for as always.
+    pub const fn by_creation(stream: Stream) -> Self {
+        let endpoint = Self::of(stream);
+        match stream {
+            Stream::Threats | Stream::Agents => Self { sort_by: "createdAt", time_filter: "createdAt", ..endpoint },
+            Stream::Activities | Stream::Alerts | Stream::Groups => endpoint,
+        }
+    }
 }

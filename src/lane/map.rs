@@ -141,7 +141,7 @@ impl MapStage {
         }
         open.keys.push((record.place, record.key));
         // After `split_last` the batch before has the time of the first record of this one, which the bound stays behind.
-        open.reached = open.reached.max(record.time);
+        open.reached = open.reached.max(record.order);
         open.batch.push_with(&record.id, record.identity, record.time, |buffer| match mapper.map(bytes, buffer) {
             Ok(mapped) => {
                 meter.lane.unknown_activities.fetch_add(u64::from(mapped.unknown_activity), Ordering::Relaxed);

@@ -75,9 +75,12 @@ impl PullStage {
     }
 
     async fn poll(&mut self, position: Position, pages: &mpsc::Sender<Pulled>) -> PullEnd {
-        let start = match self.start_time().await {
-            Ok(start) => start,
-            Err(refusal) => return PullEnd::Refused(refusal),
+        let start = match self.pull.window {
+            Some(window) => window.to,
+            None => match self.start_time().await {
+                Ok(start) => start,
+                Err(refusal) => return PullEnd::Refused(refusal),
+            },
         };
         let mut patience = Patience::new(&mut self.random);
         // A page that brings nothing new costs the sink nothing, so the next need not be small for its sake.

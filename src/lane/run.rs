@@ -86,6 +86,8 @@ pub enum LaneEnd {
     Drained,
     /// `once`: everything up to the start is delivered and stored.
     Complete,
+    /// Another process writes the lane's checkpoint now; this one wrote nothing more.
+    Superseded,
 }
 
 /// What follows a session.
@@ -104,7 +106,9 @@ impl Lane {
             Some(checkpoint) => self.poll_for_ever(checkpoint, &stop).await,
             None => LaneEnd::Drained,
         };
-        meter.done();
+        if end != LaneEnd::Superseded {
+            meter.done();
+        }
         end
     }
 
@@ -118,7 +122,11 @@ impl Lane {
         };
         let mut next_poll = Instant::now() + self.first_poll_after;
         loop {
-            if stop.run_until_cancelled(course.rest_until(next_poll)).await.is_none() {
+            let rested = stop.run_until_cancelled(course.rest_until(next_poll)).await;
+            if course.saver.is_superseded() {
+                return LaneEnd::Superseded;
+            }
+            if rested.is_none() {
                 course.saver.flush(&course.checkpoint).await;
                 return LaneEnd::Drained;
             }
@@ -219,6 +227,7 @@ impl Lane {
                 self.delivery.meter.sink_trouble(Some(state));
                 Next::Rest(rests.sink.next(AFTER_HALT, &mut self.random))
             }
+            SendEnd::Superseded => Next::End(LaneEnd::Superseded),
             SendEnd::Broken => {
                 let reason = "an error of this program: a stage of the lane broke; it goes on from the checkpoint";
                 self.delivery.meter.sink_trouble(Some(LaneState::Stopped(reason.to_owned())));
@@ -259,13 +268,14 @@ impl Lane {
     }
 
     async fn try_open(&self) -> Result<Checkpoint, String> {
-        let stored = self.store.load(&self.id).await.map_err(|error| error.to_string())?;
+        let stored = self.store.claim(&self.id).await.map_err(|error| error.to_string())?;
         let (host, scope) = (self.client.host().to_owned(), self.client.scope());
         let LaneId { pipeline, stream, sink } = &self.id;
         let Some(bytes) = stored else {
             let since_resolved = resolve(self.pull.since, self.clock.now());
             let position = Position::starting_at(since_resolved);
-            let checkpoint = Checkpoint { host, scope, since: self.since_text.clone(), since_resolved, position };
+            let checkpoint =
+                Checkpoint { host, scope, since: self.since_text.clone(), since_resolved, position, settled: 0 };
             self.store.save(&self.id, checkpoint.encode()).await.map_err(|error| error.to_string())?;
             info!(%pipeline, %stream, %sink, since = %since_resolved, "a new lane begins at `since`");
             return Ok(checkpoint);
@@ -297,9 +307,9 @@ fn resolve(since: Since, now: Timestamp) -> Timestamp {
 }
 
 impl Course {
-    /// Sleeps until the next poll, while checkpoints that are due are written.
+    /// Sleeps until the next poll, while checkpoints that are due are written; or until the lane is another process's.
     async fn rest_until(&mut self, next_poll: Instant) {
-        loop {
+        while !self.saver.is_superseded() {
             tokio::select! {
                 biased;
                 () = sleep_until(next_poll) => return,

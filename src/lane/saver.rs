@@ -26,6 +26,8 @@ pub struct Saver {
     writing: Option<BoxFuture<'static, Result<(), StateError>>>,
     /// Set while the store takes nothing.
     retry_at: Option<Instant>,
+    /// Another process writes this checkpoint now: nothing is written any more.
+    superseded: bool,
     waits: FullJitter,
     random: fastrand::Rng,
 }
@@ -52,7 +54,19 @@ impl Saver {
         let waits = Self::waits(&mut random);
         // Whoever opened the lane has read or written its checkpoint just now.
         let (saved_at, changed) = (Instant::now(), Changed::Nothing);
-        Self { store, lane, meter, interval, saved_at, changed, writing: None, retry_at: None, waits, random }
+        Self {
+            store,
+            lane,
+            meter,
+            interval,
+            saved_at,
+            changed,
+            writing: None,
+            retry_at: None,
+            superseded: false,
+            waits,
+            random,
+        }
     }
 
     /// The position moved over time that held nothing.
@@ -68,6 +82,11 @@ impl Saver {
     /// True while the store takes nothing: the lane sends nothing more, since a kill would repeat all of it.
     pub fn is_failing(&self) -> bool {
         self.retry_at.is_some()
+    }
+
+    /// True when another process has taken the lane over: this one must end.
+    pub fn is_superseded(&self) -> bool {
+        self.superseded
     }
 
     /// True when nothing is being written and nothing is due by now.
@@ -89,7 +108,7 @@ impl Saver {
 
     /// Writes what is not in the store yet, without waiting for the interval, until it is there.
     pub async fn flush(&mut self, checkpoint: &Checkpoint) {
-        while self.writing.is_some() || self.changed != Changed::Nothing {
+        while !self.superseded && (self.writing.is_some() || self.changed != Changed::Nothing) {
             if self.writing.is_none()
                 && let Some(retry_at) = self.retry_at
             {
@@ -102,6 +121,7 @@ impl Saver {
     /// When what has changed is to be written.
     fn due(&self) -> Option<Instant> {
         let due = match self.changed {
+            _ if self.superseded => return None,
             Changed::Nothing => return None,
             Changed::Time => self.saved_at + IDLE_INTERVAL,
             Changed::Events => self.saved_at + self.interval,
@@ -125,6 +145,10 @@ impl Saver {
                     self.waits = Self::waits(&mut self.random);
                     self.meter.store_trouble(None);
                 }
+            }
+            Err(error @ StateError::Conflict { .. }) => {
+                self.superseded = true;
+                self.meter.superseded(&error);
             }
             Err(error) => {
                 self.changed = Changed::Events;

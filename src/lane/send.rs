@@ -30,6 +30,8 @@ pub enum SendEnd {
     Refusing,
     /// The lane cannot go on by itself; what was not settled is given back.
     Halted(Halt),
+    /// Another process has taken the lane over.
+    Superseded,
     /// The stages before this one ended without a word.
     Broken,
 }
@@ -94,6 +96,9 @@ impl SendStage<'_> {
                 if self.saver.is_settled() {
                     break SendEnd::Settled(last_word.take().unwrap_or(PullEnd::Stopped));
                 }
+            }
+            if self.saver.is_superseded() {
+                break SendEnd::Superseded;
             }
             let refusing_since = *health.borrow_and_update();
             self.budget.pause(refusing_since.is_some());
@@ -177,6 +182,7 @@ impl SendStage<'_> {
         for index in open.settled.indices(true) {
             if let Some((place, key)) = open.parcel.keys.get(index) {
                 self.checkpoint.position.take(*place, *key);
+                self.checkpoint.settled += 1;
                 self.saver.events_settled();
             }
         }

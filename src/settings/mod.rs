@@ -3,6 +3,9 @@
 mod backoff;
 mod http;
 mod id;
+#[cfg(feature = "kubernetes")]
+/// Access to a Kubernetes API server, and how this program's objects are labelled.
+pub mod kubernetes;
 mod name;
 mod period;
 mod proxy;

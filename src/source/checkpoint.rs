@@ -3,7 +3,8 @@
 //! Layout, all numbers as LEB128 varints unless said otherwise (signed ones zigzag): version; console host and scope as
 //! length and UTF-8; `since` as configured, likewise; since as resolved; bound; watermark; 0 or 1 and the start of the last
 //! complete poll; number of seconds; per second: difference to the second before, number of keys, the first key, and the
-//! differences between the keys.
+//! differences between the keys. From layout 2 on, sections follow to the end, each as its number, its length and its bytes:
+//! 1 is the number of records settled. A section that this release does not know was written by a newer one.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +12,9 @@ use crate::record::Timestamp;
 
 use super::Position;
 
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
+/// Sections.
+const SETTLED: u64 = 1;
 
 /// What a lane stores after each acknowledgement.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +29,8 @@ pub struct Checkpoint {
     pub since_resolved: Timestamp,
     /// How far the lane has come.
     pub position: Position,
+    /// Records that the sink has taken, or the dead letters, since the checkpoint was made; each counts once, over kills.
+    pub settled: u64,
 }
 
 /// The bytes are no checkpoint that this release understands.
@@ -37,6 +42,9 @@ pub enum CheckpointError {
     /// Written by a newer release.
     #[error("the checkpoint was written by a newer release (layout {0}, this one reads {VERSION}); use that release")]
     Newer(u64),
+    /// Holds a part that a newer release added.
+    #[error("the checkpoint was written by a newer release (part {0} is not known to this one); use that release")]
+    Unknown(u64),
 }
 
 impl Checkpoint {
@@ -67,6 +75,9 @@ impl Checkpoint {
                 previous_key = *key;
             }
         }
+        let mut settled = Vec::new();
+        put(&mut settled, self.settled);
+        put_section(&mut out, SETTLED, &settled);
         out
     }
 
@@ -77,7 +88,7 @@ impl Checkpoint {
     pub fn decode(bytes: &[u8]) -> Result<Self, CheckpointError> {
         let mut reader = Reader(bytes);
         match reader.number()? {
-            VERSION => {}
+            1..=VERSION => {}
             newer if newer > VERSION => return Err(CheckpointError::Newer(newer)),
             _ => return Err(CheckpointError::Damaged),
         }
@@ -85,8 +96,13 @@ impl Checkpoint {
         let (since_resolved, bound, watermark) = (reader.time()?, reader.time()?, reader.time()?);
         let complete = if reader.number()? == 0 { None } else { Some(reader.time()?) };
         let keys = reader.keys()?;
-        if !reader.0.is_empty() {
-            return Err(CheckpointError::Damaged);
+        let mut settled = 0;
+        while !reader.0.is_empty() {
+            let (section, mut content) = reader.section()?;
+            match section {
+                SETTLED => settled = content.number()?,
+                unknown => return Err(CheckpointError::Unknown(unknown)),
+            }
         }
         Ok(Self {
             host,
@@ -94,6 +110,7 @@ impl Checkpoint {
             since,
             since_resolved,
             position: Position::from_parts(bound, watermark, complete, keys),
+            settled,
         })
     }
 }
@@ -106,13 +123,27 @@ fn put(out: &mut Vec<u8>, mut number: u64) {
     out.push(number as u8);
 }
 
+fn put_section(out: &mut Vec<u8>, number: u64, content: &[u8]) {
+    put(out, number);
+    put(out, content.len() as u64);
+    out.extend_from_slice(content);
+}
+
 fn put_signed(out: &mut Vec<u8>, number: i64) {
     put(out, ((number << 1) ^ (number >> 63)) as u64);
 }
 
 struct Reader<'a>(&'a [u8]);
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    /// A length, and so many bytes.
+    fn bytes(&mut self) -> Result<&'a [u8], CheckpointError> {
+        let length = usize::try_from(self.number()?).map_err(|_| CheckpointError::Damaged)?;
+        let (bytes, rest) = self.0.split_at_checked(length).ok_or(CheckpointError::Damaged)?;
+        self.0 = rest;
+        Ok(bytes)
+    }
+
     fn number(&mut self) -> Result<u64, CheckpointError> {
         let mut number = 0_u64;
         for shift in (0..64).step_by(7) {
@@ -140,10 +171,12 @@ impl Reader<'_> {
     }
 
     fn text(&mut self) -> Result<String, CheckpointError> {
-        let length = usize::try_from(self.number()?).map_err(|_| CheckpointError::Damaged)?;
-        let (text, rest) = self.0.split_at_checked(length).ok_or(CheckpointError::Damaged)?;
-        self.0 = rest;
+        let text = self.bytes()?;
         String::from_utf8(text.to_vec()).map_err(|_| CheckpointError::Damaged)
+    }
+
+    fn section(&mut self) -> Result<(u64, Self), CheckpointError> {
+        Ok((self.number()?, Self(self.bytes()?)))
     }
 
     fn keys(&mut self) -> Result<BTreeMap<i64, Vec<u64>>, CheckpointError> {
@@ -186,6 +219,7 @@ mod tests {
             since: "30d".to_owned(),
             since_resolved: start.minus(Duration::from_secs(86_400)),
             position,
+            settled: keys.len() as u64,
         }
     }
 
@@ -216,7 +250,19 @@ mod tests {
     #[test]
     fn a_newer_layout_is_refused() {
         let mut bytes = checkpoint(&[], false).encode();
+        bytes[0] = 3;
+        assert_eq!(Checkpoint::decode(&bytes), Err(CheckpointError::Newer(3)));
         bytes[0] = 2;
-        assert_eq!(Checkpoint::decode(&bytes), Err(CheckpointError::Newer(2)));
+        put_section(&mut bytes, 77, b"news");
+        assert_eq!(Checkpoint::decode(&bytes), Err(CheckpointError::Unknown(77)));
+    }
+
+    #[test]
+    fn the_first_layout_is_read_still() {
+        let now = Checkpoint { settled: 0, ..checkpoint(&[(1, 1), (2, u64::MAX)], true) };
+        let mut bytes = now.encode();
+        bytes[0] = 1;
+        bytes.truncate(bytes.len() - 3);
+        assert_eq!(Checkpoint::decode(&bytes), Ok(now));
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use compact_str::{CompactString, ToCompactString};
 
+use super::window::comma_list;
 use super::{Position, Pull};
 use crate::console::{Client, ConsoleError, Endpoint, Turn};
 use crate::record::{self, Identity, Stream, Timestamp, facts, parse_page};
@@ -87,7 +88,9 @@ pub struct Record {
     pub identity: Identity,
     /// The record's own time, where it has one.
     pub time: Option<Timestamp>,
-    /// Where the position keeps it: its own time, or the start of the poll.
+    /// Its time in the order of the poll.
+    pub order: Option<Timestamp>,
+    /// Where the position keeps it: its time in that order, or the start of the poll.
     pub place: Timestamp,
     /// What the position remembers.
     pub key: u64,
@@ -98,7 +101,7 @@ impl Poll {
     pub fn new(client: Arc<Client>, meter: Meter, pull: Arc<Pull>, position: Position, start: Timestamp) -> Self {
         let from = position.bound().whole_second();
         Self {
-            endpoint: Endpoint::of(pull.stream),
+            endpoint: pull.endpoint(),
             newest: from,
             reached: from,
             client,
@@ -206,12 +209,7 @@ impl Poll {
         let (from, to) = (self.pass.from.to_string(), self.start.to_string());
         let types = comma_list(&self.pull.types);
         query.extend([(from_name.as_str(), from.as_str()), (to_name.as_str(), to.as_str())]);
-        if !types.is_empty() {
-            query.push(("activityTypes", &types));
-        }
-        if self.pull.include_hidden {
-            query.push(("includeHidden", "true"));
-        }
+        self.pull.narrow(&types, &mut query);
         self.client.list(turn, self.endpoint.path, &query, max_bytes, Some(&self.meter)).await
     }
 
@@ -222,7 +220,8 @@ impl Poll {
         let (mut duplicates, mut filtered) = (0, 0);
         for bytes in shown {
             let facts = facts(self.pull.stream, bytes);
-            if let Some(time) = facts.time {
+            let order = self.pull.order(&facts);
+            if let Some(time) = order {
                 // The console compares, and may sort, at about 10 ms.
                 self.ordered &= time.plus(TOLERANCE) >= self.newest;
                 self.newest = self.newest.max(time);
@@ -235,23 +234,25 @@ impl Poll {
             if self.pass.shown.len() < MANY_KEYS {
                 self.pass.shown.insert(key);
             }
-            if facts.activity_type.is_some_and(|kind| self.pull.exclude_types.binary_search(&kind).is_ok()) {
+            let excluded = facts.activity_type.is_some_and(|kind| self.pull.exclude_types.binary_search(&kind).is_ok());
+            if excluded || self.pull.window.is_some_and(|window| !window.holds(order)) {
                 filtered += 1;
                 continue;
             }
             // Without a time of its own a record is kept as long as can be, and looked for everywhere.
-            let place = facts.time.unwrap_or(self.start);
-            let known = facts.time.is_none() && self.position.has_anywhere(key);
+            let place = order.unwrap_or(self.start);
+            let known = order.is_none() && self.position.has_anywhere(key);
             if known || !self.position.take(place, key) {
                 duplicates += 1;
                 continue;
             }
-            if facts.time.is_some_and(|time| self.position.complete().is_some_and(|complete| time <= complete)) {
+            if order.is_some_and(|time| self.position.complete().is_some_and(|complete| time <= complete)) {
                 self.meter.arrived_late(self.start.since(place));
             }
             let offset = bytes.as_ptr() as usize - begin;
             let id = facts.record_id(bytes).to_compact_string();
-            records.push(Record { range: offset..offset + bytes.len(), id, identity, time: facts.time, place, key });
+            let range = offset..offset + bytes.len();
+            records.push(Record { range, id, identity, time: facts.time, order, place, key });
         }
         self.meter.lane.pulled.fetch_add(shown.len() as u64, Ordering::Relaxed);
         self.meter.lane.drop_events(DropReason::Duplicate, duplicates);
@@ -301,8 +302,4 @@ fn hash(cursor: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     cursor.hash(&mut hasher);
     hasher.finish()
-}
-
-fn comma_list(types: &[u32]) -> String {
-    types.iter().map(u32::to_string).collect::<Vec<_>>().join(",")
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::Window;
 use crate::record::{Stream, Timestamp};
 use crate::settings::Period;
 
@@ -78,6 +79,8 @@ pub struct Pull {
     pub types: Vec<u32>,
     /// Also pull hidden activities.
     pub include_hidden: bool,
+    /// Pulled once instead of polled for ever.
+    pub window: Option<Window>,
 }
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -110,6 +113,7 @@ fn pull(stream: Stream, since: Option<Since>, overlap: Option<Period>) -> Pull {
         exclude_types: Vec::new(),
         types: Vec::new(),
         include_hidden: false,
+        window: None,
     }
 }
 

@@ -1,6 +1,4 @@
-//! The frame around a checkpoint on disk: magic, format, checksum.
-
-use std::path::Path;
+//! The frame around a stored checkpoint: magic, format, checksum.
 
 use super::StateError;
 
@@ -20,9 +18,9 @@ pub fn seal(payload: &[u8]) -> Vec<u8> {
     sealed
 }
 
-/// The payload of a frame read from `path`.
-pub fn open(sealed: &[u8], path: &Path) -> Result<Vec<u8>, StateError> {
-    let damaged = |reason| StateError::Damaged { path: path.to_owned(), reason };
+/// The payload of a frame read from `place`.
+pub fn open(sealed: &[u8], place: &str) -> Result<Vec<u8>, StateError> {
+    let damaged = |reason| StateError::Damaged { place: place.to_owned(), reason };
     let (magic, rest) = sealed.split_first_chunk::<8>().ok_or_else(|| damaged("it is too short"))?;
     if magic != MAGIC {
         return Err(damaged("it does not begin as a checkpoint does"));
@@ -30,7 +28,7 @@ pub fn open(sealed: &[u8], path: &Path) -> Result<Vec<u8>, StateError> {
     let (version, rest) = rest.split_first_chunk::<2>().ok_or_else(|| damaged("it is too short"))?;
     let version = u16::from_be_bytes(*version);
     if version > VERSION {
-        return Err(StateError::Newer { path: path.to_owned(), version });
+        return Err(StateError::Newer { place: place.to_owned(), version });
     }
     let (checksum, payload) = rest.split_first_chunk::<4>().ok_or_else(|| damaged("it is too short"))?;
     if u32::from_be_bytes(*checksum) != crc32fast::hash(payload) {

@@ -55,7 +55,7 @@ impl Store for FileStore {
     fn load<'a>(&'a self, lane: &'a LaneId) -> BoxFuture<'a, Result<Option<Vec<u8>>, StateError>> {
         let path = self.path(lane);
         blocking(move || match fs::read(&path) {
-            Ok(sealed) => envelope::open(&sealed, &path).map(Some),
+            Ok(sealed) => envelope::open(&sealed, &path.display().to_string()).map(Some),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(io("read", &path)(error)),
         })

@@ -5,7 +5,10 @@
 
 mod envelope;
 mod file;
+#[cfg(feature = "kubernetes")]
+mod kubernetes;
 mod lane_id;
+mod location;
 
 use std::fmt::Debug;
 use std::path::PathBuf;
@@ -13,12 +16,20 @@ use std::path::PathBuf;
 use futures_util::future::BoxFuture;
 
 pub use file::FileStore;
+#[cfg(feature = "kubernetes")]
+pub use kubernetes::KubernetesStore;
 pub use lane_id::{LaneId, LaneIdError};
+pub use location::{Location, LocationError, process_identity};
 
 /// Where checkpoints are kept.
 pub trait Store: Send + Sync + Debug {
     /// The checkpoint of `lane`, if it has one.
     fn load<'a>(&'a self, lane: &'a LaneId) -> BoxFuture<'a, Result<Option<Vec<u8>>, StateError>>;
+
+    /// The same for whoever is going to write it: from now on, where several processes reach the store, no other can.
+    fn claim<'a>(&'a self, lane: &'a LaneId) -> BoxFuture<'a, Result<Option<Vec<u8>>, StateError>> {
+        self.load(lane)
+    }
 
     /// Replaces the checkpoint of `lane`; durable when it returns.
     fn save<'a>(&'a self, lane: &'a LaneId, checkpoint: Vec<u8>) -> BoxFuture<'a, Result<(), StateError>>;
@@ -51,20 +62,22 @@ pub enum StateError {
     Locked(PathBuf),
     /// The file does not hold what was written.
     #[error(
-        "the checkpoint in {} is damaged ({reason}); move the file away to start this lane at `since`, or restore it from a backup",
-        path.display()
+        "the checkpoint in {place} is damaged ({reason}); move it away to start this lane at `since`, or restore it from a backup"
     )]
     Damaged {
-        /// The checkpoint's file.
-        path: PathBuf,
+        /// The checkpoint's file or object.
+        place: String,
         /// What is wrong with it.
         reason: &'static str,
     },
     /// A newer release wrote it.
-    #[error("{} was written by a newer release (format {version}, this one reads up to {}); use that release", path.display(), envelope::VERSION)]
+    #[error(
+        "{place} was written by a newer release (format {version}, this one reads up to {}); use that release",
+        envelope::VERSION
+    )]
     Newer {
-        /// The file.
-        path: PathBuf,
+        /// The file or object.
+        place: String,
         /// Its format.
         version: u16,
     },
@@ -74,4 +87,30 @@ pub enum StateError {
     /// The lane has one already.
     #[error("lane {0} already has a checkpoint; delete it first")]
     Exists(LaneId),
+    /// Another process writes this checkpoint now.
+    #[error("the checkpoint of {lane} belongs to {owner} now")]
+    Conflict {
+        /// The lane.
+        lane: LaneId,
+        /// Who wrote it last.
+        owner: String,
+    },
+    /// The API server does not do it.
+    #[cfg(feature = "kubernetes")]
+    #[error("cannot {action} {place}: {source}")]
+    Kubernetes {
+        /// What was tried.
+        action: &'static str,
+        /// The checkpoint.
+        place: String,
+        /// Why.
+        source: crate::settings::kubernetes::KubernetesError,
+    },
+    /// Neither a kubeconfig nor a service account.
+    #[cfg(feature = "kubernetes")]
+    #[error(transparent)]
+    Access(crate::settings::kubernetes::KubernetesError),
+    /// This build leaves that store out.
+    #[error("this build of s1-forwarder has no support for --state {0}")]
+    NotBuilt(String),
 }

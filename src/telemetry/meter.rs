@@ -71,6 +71,12 @@ impl Meter {
         self.update(|troubles| troubles.store = trouble);
     }
 
+    /// Another process writes the lane's checkpoint now.
+    pub fn superseded(&self, by: &dyn std::fmt::Display) {
+        self.telemetry.process().checkpoint_conflicts().inc();
+        self.store_trouble(Some(LaneState::Stopped(by.to_string())));
+    }
+
     /// What is wrong at the sink's end, dead letters included, or nothing any more.
     pub fn sink_trouble(&self, trouble: Option<LaneState>) {
         self.update(|troubles| troubles.sink = trouble);

@@ -1,6 +1,8 @@
 use std::time::Duration;
 
-use prometheus::{Encoder, HistogramOpts, HistogramVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+use prometheus::{
+    Encoder, HistogramOpts, HistogramVec, IntCounter, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+};
 
 use crate::record::Stream;
 
@@ -19,6 +21,7 @@ pub struct Process {
     registry: Registry,
     in_flight_bytes: IntGauge,
     kafka_clients: IntGauge,
+    checkpoint_conflicts: IntCounter,
     arrival_delay: HistogramVec,
     console_requests: HistogramVec,
     sink_requests: HistogramVec,
@@ -33,6 +36,9 @@ impl Default for Process {
         fn gauge(text: &str, help: &str) -> IntGauge {
             IntGauge::new(name(text), help).expect("valid gauge")
         }
+        fn counter(text: &str, help: &str) -> IntCounter {
+            IntCounter::new(name(text), help).expect("valid counter")
+        }
         fn histogram(text: &str, help: &str, label: &str, buckets: &[f64]) -> HistogramVec {
             let options = HistogramOpts::new(name(text), help).buckets(buckets.to_vec());
             HistogramVec::new(options, &[label]).expect("valid histogram")
@@ -44,6 +50,10 @@ impl Default for Process {
             registry: Registry::new(),
             in_flight_bytes: gauge("in_flight_bytes", "Bytes of records and events in memory over all lanes."),
             kafka_clients: gauge("kafka_clients", "Open Kafka clients."),
+            checkpoint_conflicts: counter(
+                "checkpoint_conflicts_total",
+                "Checkpoints that another process had written when this one wanted to: it stopped the lane.",
+            ),
             arrival_delay: histogram(
                 "arrival_delay_seconds",
                 "Poll start minus timestamp of records that an earlier complete poll over their time did not show.",
@@ -63,10 +73,11 @@ impl Default for Process {
                 REQUEST_SECONDS,
             ),
         };
-        let collectors: [Box<dyn prometheus::core::Collector>; 6] = [
+        let collectors: [Box<dyn prometheus::core::Collector>; 7] = [
             Box::new(build),
             Box::new(process.in_flight_bytes.clone()),
             Box::new(process.kafka_clients.clone()),
+            Box::new(process.checkpoint_conflicts.clone()),
             Box::new(process.arrival_delay.clone()),
             Box::new(process.console_requests.clone()),
             Box::new(process.sink_requests.clone()),
@@ -87,6 +98,11 @@ impl Process {
     /// `kafka_clients`.
     pub fn kafka_clients(&self) -> &IntGauge {
         &self.kafka_clients
+    }
+
+    /// `checkpoint_conflicts_total`.
+    pub fn checkpoint_conflicts(&self) -> &IntCounter {
+        &self.checkpoint_conflicts
     }
 
     /// A record came to light this long after its own timestamp, though an earlier complete poll had covered its time.

@@ -16,6 +16,9 @@ use crate::telemetry::{LaneMetrics, LaneState, Meter};
 
 /// Rest before a lane that could not be put together, or broke, is tried again.
 const REST: Duration = Duration::from_secs(10);
+/// Rest of a lane whose checkpoint another process has taken over. Usually this one is told meanwhile that the lane is not
+/// its own any more; where the other is gone, or was a hand at `state set`, the lane goes on from there.
+const AFTER_LOSS: Duration = Duration::from_secs(30);
 /// How often the progress of a lane of `run --once` is looked at.
 const GLANCE: Duration = Duration::from_secs(1);
 
@@ -64,12 +67,13 @@ impl Keeper {
     async fn keep(&self, meter: &Meter) -> Kept {
         let over = self.over(&meter.lane);
         tokio::pin!(over);
-        let mut broken = false;
+        let mut rest = None;
         loop {
             match self.shared.compose(&self.spec, meter, self.first_poll_after, self.once.is_some()) {
                 Ok(lane) => {
-                    if std::mem::take(&mut broken) {
+                    if rest.take().is_some() {
                         meter.sink_trouble(None);
+                        meter.store_trouble(None);
                     }
                     let mut running = AbortOnDropHandle::new(tokio::spawn(lane.run(self.stop.clone())));
                     let ended = tokio::select! {
@@ -82,6 +86,10 @@ impl Keeper {
                         }
                     };
                     match ended {
+                        Ok(LaneEnd::Superseded) => {
+                            meter.lane.give_back_open();
+                            rest = Some(AFTER_LOSS);
+                        }
                         Ok(end) => return Kept::Ended(end),
                         Err(panic) => {
                             let id = &self.spec.id;
@@ -93,9 +101,8 @@ impl Keeper {
                 }
                 Err(error) => meter.sink_trouble(Some(LaneState::Stopped(error.to_string()))),
             }
-            broken = true;
             tokio::select! {
-                () = sleep(REST) => {}
+                () = sleep(*rest.get_or_insert(REST)) => {}
                 () = self.stop.cancelled() => return Kept::Ended(LaneEnd::Drained),
                 kept = &mut over => return kept,
             }

@@ -46,7 +46,7 @@ impl Worker {
     /// # Errors
     /// When the state cannot be used.
     pub async fn start(options: Options, telemetry: Arc<Telemetry>) -> Result<Self, StartError> {
-        let opened = Shared::open(options, telemetry.clone());
+        let opened = Shared::open(options, telemetry.clone()).await;
         telemetry.health().state_store(opened.as_ref().map(|_| ()).map_err(ToString::to_string));
         let stop = CancellationToken::new();
         let supervisor = Supervisor::new(opened?, stop.clone());

@@ -46,7 +46,7 @@ pub async fn run_once(
     patience: Duration,
     stop: CancellationToken,
 ) -> Result<OnceReport, StartError> {
-    let shared = Shared::open(options, telemetry)?;
+    let shared = Shared::open(options, telemetry).await?;
     let (paths, defaults) = (shared.options.pipelines.clone(), shared.options.defaults.clone());
     let loaded = tokio::task::spawn_blocking(move || pipeline::load(&paths, defaults.as_deref())).await;
     let loaded = loaded.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::console::Transport;
 use crate::record::Clock;
 use crate::sink::dead_letters::DeadLetters;
+use crate::state::{Location, process_identity};
 
 /// What a worker is told on the command line.
 #[derive(Debug, Clone)]
@@ -13,13 +14,17 @@ pub struct Options {
     pub pipelines: Vec<PathBuf>,
     /// `--defaults`.
     pub defaults: Option<PathBuf>,
-    /// Directory of `--state file:DIR`.
-    pub state: PathBuf,
+    /// `--state`.
+    pub state: Location,
+    /// `--instance`.
+    pub instance: String,
+    /// This process in what several share.
+    pub identity: String,
     /// Bytes in flight over all lanes.
     pub memory_budget: usize,
     /// Checkpoints of one lane are written at most this often.
     pub checkpoint_interval: Duration,
-    /// Directory of `--dead-letters file:DIR`; default: `dead-letters` in the state directory.
+    /// Directory of `--dead-letters file:DIR`; default: `dead-letters` in the state directory, and none where that is none.
     pub dead_letters: Option<PathBuf>,
     /// Most bytes of dead letters.
     pub dead_letters_max: u64,
@@ -38,7 +43,9 @@ impl Default for Options {
         Self {
             pipelines: Vec::new(),
             defaults: None,
-            state: PathBuf::from("state"),
+            state: Location::File("state".into()),
+            instance: "s1-forwarder".to_owned(),
+            identity: process_identity(),
             memory_budget: 512 << 20,
             checkpoint_interval: Duration::ZERO,
             dead_letters: None,

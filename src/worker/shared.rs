@@ -11,7 +11,7 @@ use crate::sink::dead_letters::DeadLetters;
 use crate::sink::deliver::{Delivery, Health};
 use crate::sink::throttle::Throttle;
 use crate::sink::{self, BuildError};
-use crate::state::{FileStore, Store};
+use crate::state::Store;
 use crate::telemetry::{Meter, Telemetry};
 use crate::transform::{Mapper, Origin};
 use crate::{console, record::Clock};
@@ -52,14 +52,18 @@ pub enum ComposeError {
 }
 
 impl Shared {
-    /// Opens the state directory and takes its lock.
-    pub fn open(options: Options, telemetry: Arc<Telemetry>) -> Result<Arc<Self>, StartError> {
-        let store = Arc::new(FileStore::open(&options.state)?);
-        let dead_letters = options.dead_letters.clone().unwrap_or_else(|| options.state.join(DEAD_LETTERS));
+    /// Opens the state, and takes its lock where it has one.
+    pub async fn open(options: Options, telemetry: Arc<Telemetry>) -> Result<Arc<Self>, StartError> {
+        let store = options.state.open(&options.instance, &options.identity).await?;
+        let beside = || options.state.directory().map(|directory| directory.join(DEAD_LETTERS));
+        let dead_letters = match options.dead_letters.clone().or_else(beside) {
+            Some(directory) => DeadLetters::directory(directory, options.dead_letters_max),
+            None => DeadLetters::disabled(),
+        };
         Ok(Arc::new(Self {
             budget: Budget::new(options.memory_budget),
             store,
-            dead_letters: Arc::new(DeadLetters::directory(dead_letters, options.dead_letters_max)),
+            dead_letters: Arc::new(dead_letters),
             sinks: sink::Shared::default(),
             limiters: Limiters::default(),
             clients: Mutex::default(),

@@ -84,6 +84,7 @@ impl World {
             exclude_types: Vec::new(),
             types: Vec::new(),
             include_hidden: true,
+            window: None,
         }
     }
 

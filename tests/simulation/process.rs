@@ -128,6 +128,7 @@ impl Process {
             exclude_types,
             types: Vec::new(),
             include_hidden: true,
+            window: None,
         };
         let mut random = own.fork_random();
         let lane = Lane {

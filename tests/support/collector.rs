@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use super::kept::{installed, kept, or_skip, run};
+
 const VERSION: &str = "0.145.0";
 /// Version of the modules that have their own counting.
 const PROVIDERS: &str = "1.51.0";
@@ -63,14 +65,7 @@ impl Collector {
     }
 
     fn start() -> Option<Self> {
-        let program = match program() {
-            Ok(program) => program,
-            Err(reason) => {
-                assert!(std::env::var("CI").as_deref() != Ok("true"), "the collector is not optional in CI: {reason}");
-                eprintln!("skipped, no OpenTelemetry collector: {reason}");
-                return None;
-            }
-        };
+        let program = or_skip("OpenTelemetry collector", program())?;
         let directory = tempfile::tempdir().unwrap();
         let ports: BTreeMap<_, _> = RECEIVERS.into_iter().map(|receiver| (receiver, free_port())).collect();
         std::fs::write(directory.path().join("config.yaml"), config(&ports, directory.path())).unwrap();
@@ -193,33 +188,12 @@ fn manifest() -> String {
 
 /// The collector's program, built once (for some minutes) and kept outside the clone.
 fn program() -> Result<PathBuf, String> {
-    let found = Command::new("go").arg("version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-    if !found.is_ok_and(|status| status.success()) {
-        return Err("`go` is not installed".to_owned());
-    }
-    let cache = match std::env::var_os("S1_FORWARDER_TEST_CACHE") {
-        Some(cache) => PathBuf::from(cache),
-        None => Path::new(&std::env::var_os("HOME").ok_or("no HOME")?).join(".cache/s1-forwarder-test"),
-    };
-    let directory = cache.join(format!("otelcol-{VERSION}"));
-    std::fs::create_dir_all(&directory).map_err(|error| error.to_string())?;
-    // Test binaries that run side by side build once.
-    let lock = File::create(directory.join("lock")).map_err(|error| error.to_string())?;
-    lock.lock().map_err(|error| error.to_string())?;
-    let (program, complete) = (directory.join("build/otelcol"), directory.join("complete"));
-    if !complete.exists() {
+    installed(&["go"], "version")?;
+    let directory = kept(&format!("otelcol-{VERSION}"), |directory| {
         std::fs::write(directory.join("builder.yaml"), manifest()).map_err(|error| error.to_string())?;
         let builder = format!("go.opentelemetry.io/collector/cmd/builder@v{VERSION}");
-        let mut install = Command::new("go");
-        run(install.args(["install", &builder]).env("GOBIN", &directory), &directory)?;
-        run(Command::new(directory.join("builder")).args(["--config", "builder.yaml"]), &directory)?;
-        std::fs::write(complete, VERSION).map_err(|error| error.to_string())?;
-    }
-    Ok(program)
-}
-
-fn run(command: &mut Command, directory: &Path) -> Result<(), String> {
-    let output = command.current_dir(directory).output().map_err(|error| error.to_string())?;
-    let said = || String::from_utf8_lossy(&output.stderr).into_owned();
-    if output.status.success() { Ok(()) } else { Err(format!("{:?} failed: {}", command.get_program(), said())) }
+        run(Command::new("go").args(["install", &builder]).env("GOBIN", directory), directory)?;
+        run(Command::new(directory.join("builder")).args(["--config", "builder.yaml"]), directory).map(drop)
+    })?;
+    Ok(directory.join("build/otelcol"))
 }

@@ -10,10 +10,14 @@ pub mod collector;
 pub mod deliver;
 pub mod double;
 pub mod elastic;
+pub mod golang;
 pub mod hec;
 pub mod intake;
 #[cfg(feature = "kafka")]
 pub mod kafka;
+pub mod kept;
+#[cfg(feature = "kubernetes")]
+pub mod kubernetes;
 pub mod ledger;
 pub mod logs;
 pub mod logscale;

@@ -1,0 +1,124 @@
+use std::time::Duration;
+
+use super::Pull;
+use crate::console::{Client, ConsoleError, Endpoint};
+use crate::record::{Facts, Stream, Timestamp, parse_page};
+use crate::telemetry::Meter;
+
+/// A body of a count.
+const COUNT_BYTES: usize = 64 * 1024;
+
+/// A closed window [from, to) that is pulled once, beside what a lane polls.
+///
+/// The console compares times at about 10 ms, so it is asked for a little more than the window, and what lies outside is
+/// left out by the record's own time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// Lower end, included.
+    pub from: Timestamp,
+    /// Upper end, not included.
+    pub to: Timestamp,
+    /// Which of a record's times says whether it lies in the window.
+    pub by: By,
+}
+
+/// Which of a record's times a window is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// The time that the stream is ordered by: what a lane would have seen change in the window.
+    Order,
+    /// When the record was made: whatever happens to it later, it stays in its window.
+    Creation,
+}
+
+impl Window {
+    /// Whether a record of this time lies in it. One without a time is where the console showed it.
+    pub fn holds(&self, time: Option<Timestamp>) -> bool {
+        time.is_none_or(|time| self.from <= time && time < self.to)
+    }
+}
+
+impl Pull {
+    /// The same records, but those of `window` alone and once. Nothing comes late into a window that is closed, so there
+    /// is no overlap, and a position keeps few keys however much lies in it.
+    pub fn within(&self, window: Window) -> Self {
+        Self { window: Some(window), overlap: Duration::ZERO, ..self.clone() }
+    }
+
+    /// How many records the console counts in `window`, those that the pull leaves out itself (`exclude_types`) not among
+    /// them: one request, or two. Counts above ten thousand have been seen capped.
+    ///
+    /// # Errors
+    /// See [`ConsoleError`]; a console that cannot count is a failure that may pass.
+    pub async fn count(&self, client: &Client, window: Window, meter: &Meter) -> Result<u64, ConsoleError> {
+        let all = self.count_types(client, window, &self.types, meter).await?;
+        let excluded: Vec<u32> = self
+            .exclude_types
+            .iter()
+            .copied()
+            .filter(|kind| self.types.is_empty() || self.types.contains(kind))
+            .collect();
+        if excluded.is_empty() || all == 0 {
+            return Ok(all);
+        }
+        Ok(all.saturating_sub(self.count_types(client, window, &excluded, meter).await?))
+    }
+
+    async fn count_types(
+        &self,
+        client: &Client,
+        window: Window,
+        types: &[u32],
+        meter: &Meter,
+    ) -> Result<u64, ConsoleError> {
+        let endpoint = self.within(window).endpoint();
+        let (from_name, to_name) = (format!("{}__gte", endpoint.time_filter), format!("{}__lt", endpoint.time_filter));
+        let (from, to, types) = (window.from.to_string(), window.to.to_string(), comma_list(types));
+        let mut query = vec![
+            ("countOnly", "true"),
+            ("sortBy", endpoint.sort_by),
+            (from_name.as_str(), from.as_str()),
+            (&to_name, &to),
+        ];
+        self.narrow(&types, &mut query);
+        let body = client.list(client.turn().await, endpoint.path, &query, COUNT_BYTES, Some(meter)).await?;
+        let page = parse_page(&body).map_err(|error| ConsoleError::transient(error.to_string()))?;
+        if let Some(error) = page.errors.first() {
+            let error = client.scrubbed(&error.to_string());
+            return Err(ConsoleError::transient(format!("the console answered 200 with an error: {error}")));
+        }
+        page.total_items.ok_or_else(|| ConsoleError::transient("the console's count cannot be read"))
+    }
+
+    /// The parameters that leave records out of a list; `types` is the comma-joined list of activity types.
+    pub(super) fn narrow<'a>(&self, types: &'a str, query: &mut Vec<(&'a str, &'a str)>) {
+        if !types.is_empty() {
+            query.push(("activityTypes", types));
+        }
+        if self.include_hidden {
+            query.push(("includeHidden", "true"));
+        }
+    }
+
+    /// How the console is asked for these records.
+    pub(super) fn endpoint(&self) -> Endpoint {
+        match self.window {
+            Some(Window { by: By::Creation, .. }) => Endpoint::by_creation(self.stream),
+            _ => Endpoint::of(self.stream),
+        }
+    }
+
+    /// A record's time in the order in which the console is asked for these records.
+    pub(super) fn order(&self, facts: &Facts<'_>) -> Option<Timestamp> {
+        match self.window {
+            // Groups can be asked for by their last change alone.
+            Some(Window { by: By::Creation, .. }) if self.stream != Stream::Groups => facts.created,
+            _ => facts.time,
+        }
+    }
+}
+
+/// As lists stand in queries.
+pub(super) fn comma_list(types: &[u32]) -> String {
+    types.iter().map(u32::to_string).collect::<Vec<_>>().join(",")
+}

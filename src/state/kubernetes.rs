@@ -1,0 +1,344 @@
+//! `--state kubernetes:[NAMESPACE]`: a ConfigMap a lane, written with the version that was read.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::{BoxFuture, try_join_all};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::{DeleteParams, ListParams, ObjectMeta, PostParams, Preconditions};
+use kube::{Api, ResourceExt};
+use sha2::{Digest, Sha256};
+use tokio::sync::Semaphore;
+use tracing::{debug, info};
+
+use super::{LaneId, StateError, Store, envelope};
+use crate::settings::kubernetes::{Kubernetes, KubernetesError, object_labels, selector};
+
+/// A checkpoint that is larger is cut: an object may have 1 MiB, and is sent as base64.
+const LARGEST: usize = 256 << 10;
+/// Most calls under way: a worker that takes over a thousand lanes must not storm the API server.
+const CALLS: usize = 16;
+/// Objects in one answer of a list.
+const PAGE: u32 = 500;
+/// A chunk that no head names is left over from a crash when it is older than this.
+const ABANDONED: Duration = Duration::from_secs(3600);
+/// How often a claim is tried again when somebody else writes at the same moment.
+const CLAIMS: usize = 8;
+
+const LANE: &str = "s1-forwarder/lane";
+const OWNER: &str = "s1-forwarder/owner";
+const LANE_HASH: &str = "s1-forwarder/lane-hash";
+const CHECKPOINT: &str = "checkpoint";
+const CHUNK: &str = "checkpoint-chunk";
+const CHUNKS: &str = "chunks";
+
+/// Checkpoints as objects of a namespace.
+///
+/// `INSTANCE-checkpoint-HASH` holds the checkpoint of one lane, whose name is in an annotation; so is the process that
+/// writes it. Every write names the version that this process wrote or claimed last: whoever lost its lane gets a conflict.
+/// What is larger than 256 KiB lies in chunks, written under new names before the head that names them.
+#[derive(Debug)]
+pub struct KubernetesStore {
+    maps: Api<ConfigMap>,
+    instance: String,
+    /// This process, in the objects that it writes.
+    owner: String,
+    known: Mutex<HashMap<LaneId, Known>>,
+    calls: Semaphore,
+}
+
+/// A checkpoint as this process wrote or claimed it last.
+#[derive(Debug, Clone)]
+struct Known {
+    version: Option<String>,
+    chunks: Vec<String>,
+}
+
+/// A checkpoint as it was read.
+struct Read {
+    head: ConfigMap,
+    payload: Vec<u8>,
+}
+
+impl KubernetesStore {
+    /// Nothing is asked yet. `owner` must be unique to this process, over restarts as well.
+    pub fn new(kubernetes: &Kubernetes, instance: &str, owner: &str) -> Self {
+        Self {
+            maps: Api::namespaced(kubernetes.client.clone(), &kubernetes.namespace),
+            instance: instance.to_owned(),
+            owner: owner.to_owned(),
+            known: Mutex::default(),
+            calls: Semaphore::new(CALLS),
+        }
+    }
+
+    fn name(&self, lane: &LaneId) -> String {
+        format!("{}-checkpoint-{}", self.instance, hash(lane))
+    }
+
+    fn known(&self, lane: &LaneId) -> Option<Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).get(lane).cloned()
+    }
+
+    fn remember(&self, lane: &LaneId, head: &ConfigMap) {
+        let known = Known { version: head.resource_version(), chunks: chunks_of(head) };
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(lane.clone(), known);
+    }
+
+    fn forget(&self, lane: &LaneId) {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(lane);
+    }
+
+    async fn head(&self, lane: &LaneId) -> Result<Option<ConfigMap>, StateError> {
+        call("read", lane, self.maps.get_opt(&self.name(lane))).await
+    }
+
+    async fn read(&self, lane: &LaneId) -> Result<Option<Read>, StateError> {
+        for _ in 0..CLAIMS {
+            let Some(head) = self.head(lane).await? else { return Ok(None) };
+            let Some(sealed) = self.assemble(lane, &head).await? else { continue };
+            let payload = envelope::open(&sealed, &format!("the object {}", self.name(lane)))?;
+            return Ok(Some(Read { head, payload }));
+        }
+        let place = format!("the object {}", self.name(lane));
+        Err(StateError::Damaged { place, reason: "a part of it is missing" })
+    }
+
+    /// The checkpoint's bytes; none when its owner replaced it meanwhile.
+    async fn assemble(&self, lane: &LaneId, head: &ConfigMap) -> Result<Option<Vec<u8>>, StateError> {
+        let chunks = chunks_of(head);
+        if chunks.is_empty() {
+            return Ok(Some(bytes_of(head)));
+        }
+        let parts = chunks.iter().map(|chunk| call("read", lane, self.maps.get_opt(chunk)));
+        let parts: Option<Vec<ConfigMap>> = try_join_all(parts).await?.into_iter().collect();
+        Ok(parts.map(|parts| parts.iter().flat_map(bytes_of).collect()))
+    }
+
+    fn object(&self, name: String, kind: &str, lane: &LaneId) -> ConfigMap {
+        let mut labels = object_labels(&self.instance, kind);
+        labels.insert(LANE_HASH.to_owned(), hash(lane));
+        let annotations = [(LANE, lane.to_string()), (OWNER, self.owner.clone())];
+        let annotations = annotations.into_iter().map(|(name, text)| (name.to_owned(), text)).collect();
+        let metadata = ObjectMeta {
+            name: Some(name),
+            labels: Some(labels),
+            annotations: Some(annotations),
+            ..ObjectMeta::default()
+        };
+        ConfigMap { metadata, ..ConfigMap::default() }
+    }
+
+    /// The head for these bytes, its chunks written if it has some.
+    async fn compose(&self, lane: &LaneId, sealed: Vec<u8>) -> Result<ConfigMap, StateError> {
+        let name = self.name(lane);
+        let mut head = self.object(name.clone(), CHECKPOINT, lane);
+        if sealed.len() <= LARGEST {
+            head.binary_data = Some([(CHECKPOINT.to_owned(), ByteString(sealed))].into());
+            return Ok(head);
+        }
+        let write = fastrand::u64(..);
+        let mut names = Vec::new();
+        for (number, part) in sealed.chunks(LARGEST).enumerate() {
+            let name = format!("{name}-{write:016x}-{number}");
+            let mut chunk = self.object(name.clone(), CHUNK, lane);
+            chunk.binary_data = Some([(CHECKPOINT.to_owned(), ByteString(part.to_vec()))].into());
+            call("write", lane, self.maps.create(&PostParams::default(), &chunk)).await?;
+            names.push(name);
+        }
+        head.data = Some([(CHUNKS.to_owned(), names.join("\n"))].into());
+        Ok(head)
+    }
+
+    /// Puts a head in the place of the one that this process knows.
+    async fn put(&self, lane: &LaneId, mut head: ConfigMap) -> Result<(), StateError> {
+        let before = self.known(lane);
+        head.metadata.resource_version = before.as_ref().and_then(|known| known.version.clone());
+        let mut written = self.write(&head).await;
+        if matches!(&written, Err(error) if error.is_conflict()) {
+            // Perhaps an earlier write of this process arrived and its answer did not.
+            let there = self.head(lane).await?;
+            let owner = there.as_ref().and_then(|there| there.annotations().get(OWNER));
+            if owner.is_some_and(|owner| *owner == self.owner) {
+                head.metadata.resource_version = there.and_then(|there| there.resource_version());
+                written = self.write(&head).await;
+            }
+        }
+        match written {
+            Ok(head) => {
+                self.remember(lane, &head);
+                let old = before.map(|known| known.chunks).unwrap_or_default();
+                if !old.is_empty() || !chunks_of(&head).is_empty() {
+                    self.sweep(lane, old, &head).await;
+                }
+                Ok(())
+            }
+            Err(error) if error.is_conflict() || error.is_not_found() => {
+                self.forget(lane);
+                let owner = self.head(lane).await?.and_then(|there| there.annotations().get(OWNER).cloned());
+                Err(StateError::Conflict { lane: lane.clone(), owner: owner.unwrap_or_else(|| "nobody".to_owned()) })
+            }
+            Err(error) => Err(kubernetes("write", lane)(error)),
+        }
+    }
+
+    async fn write(&self, head: &ConfigMap) -> Result<ConfigMap, KubernetesError> {
+        let parameters = PostParams::default();
+        match &head.metadata.resource_version {
+            Some(_) => KubernetesError::of(self.maps.replace(&head.name_any(), &parameters, head)).await,
+            None => KubernetesError::of(self.maps.create(&parameters, head)).await,
+        }
+    }
+
+    /// Removes chunks that `head` replaced, and those that a crash left behind. Young ones may belong to a write of the
+    /// lane's next owner. What cannot be removed now is left for the next time.
+    async fn sweep(&self, lane: &LaneId, old: Vec<String>, head: &ConfigMap) {
+        let mut gone = old;
+        let kind = selector(&self.instance, CHUNK);
+        let parameters = ListParams::default().labels(&format!("{kind},{LANE_HASH}={}", hash(lane)));
+        match KubernetesError::of(self.maps.list_metadata(&parameters)).await {
+            Ok(chunks) => {
+                let time = |meta: &ObjectMeta| meta.creation_timestamp.as_ref().map(|time| time.0);
+                let newest = chunks.iter().filter_map(|chunk| time(&chunk.metadata)).max();
+                let is_old = |meta: &ObjectMeta| match (newest, time(meta)) {
+                    (Some(newest), Some(time)) => newest.duration_since(time).unsigned_abs() > ABANDONED,
+                    _ => false,
+                };
+                gone.extend(chunks.iter().filter(|chunk| is_old(&chunk.metadata)).map(ResourceExt::name_any));
+            }
+            Err(error) => debug!(%lane, %error, "chunks of checkpoints could not be listed"),
+        }
+        let needed = chunks_of(head);
+        for chunk in gone.iter().filter(|chunk| !needed.contains(chunk)) {
+            if let Err(error) = KubernetesError::of(self.maps.delete(chunk, &DeleteParams::default())).await
+                && !error.is_not_found()
+            {
+                debug!(%lane, %error, "a chunk of an old checkpoint could not be removed");
+            }
+        }
+    }
+
+    async fn remove(&self, lane: &LaneId, head: &ConfigMap) -> Result<(), StateError> {
+        let preconditions = Preconditions { resource_version: head.resource_version(), uid: None };
+        let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+        call("remove", lane, self.maps.delete(&self.name(lane), &parameters)).await?;
+        self.forget(lane);
+        for chunk in chunks_of(head) {
+            call("remove", lane, self.maps.delete(&chunk, &DeleteParams::default())).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Store for KubernetesStore {
+    fn load<'a>(&'a self, lane: &'a LaneId) -> BoxFuture<'a, Result<Option<Vec<u8>>, StateError>> {
+        Box::pin(async move { Ok(self.read(lane).await?.map(|read| read.payload)) })
+    }
+
+    fn claim<'a>(&'a self, lane: &'a LaneId) -> BoxFuture<'a, Result<Option<Vec<u8>>, StateError>> {
+        Box::pin(async move {
+            let _turn = self.calls.acquire().await;
+            self.forget(lane);
+            for _ in 0..CLAIMS {
+                let Some(Read { mut head, payload }) = self.read(lane).await? else { return Ok(None) };
+                let annotations = head.annotations_mut();
+                let before = annotations.insert(OWNER.to_owned(), self.owner.clone());
+                if before.as_ref() == Some(&self.owner) {
+                    self.remember(lane, &head);
+                    return Ok(Some(payload));
+                }
+                match self.write(&head).await {
+                    Ok(head) => {
+                        info!(%lane, before, "took the checkpoint over");
+                        self.remember(lane, &head);
+                        return Ok(Some(payload));
+                    }
+                    // Its last owner wrote once more.
+                    Err(error) if error.is_conflict() || error.is_not_found() => {}
+                    Err(error) => return Err(kubernetes("claim", lane)(error)),
+                }
+            }
+            Err(StateError::Conflict { lane: lane.clone(), owner: "a worker that keeps writing it".to_owned() })
+        })
+    }
+
+    fn save<'a>(&'a self, lane: &'a LaneId, checkpoint: Vec<u8>) -> BoxFuture<'a, Result<(), StateError>> {
+        Box::pin(async move {
+            let _turn = self.calls.acquire().await;
+            let head = self.compose(lane, envelope::seal(&checkpoint)).await?;
+            self.put(lane, head).await
+        })
+    }
+
+    fn list(&self) -> BoxFuture<'_, Result<Vec<LaneId>, StateError>> {
+        Box::pin(async move {
+            let mut parameters = ListParams::default().labels(&selector(&self.instance, CHECKPOINT)).limit(PAGE);
+            let mut lanes = Vec::new();
+            loop {
+                let page = KubernetesError::of(self.maps.list_metadata(&parameters)).await;
+                let page = page.map_err(|source| StateError::Kubernetes {
+                    action: "list",
+                    place: "the checkpoints".to_owned(),
+                    source,
+                })?;
+                let names = page.iter().filter_map(|head| head.annotations().get(LANE));
+                lanes.extend(names.filter_map(|name| name.parse().ok()));
+                match page.metadata.continue_.filter(|more| !more.is_empty()) {
+                    Some(more) => parameters = parameters.continue_token(&more),
+                    None => break,
+                }
+            }
+            lanes.sort();
+            Ok(lanes)
+        })
+    }
+
+    fn rename<'a>(&'a self, from: &'a LaneId, to: &'a LaneId) -> BoxFuture<'a, Result<(), StateError>> {
+        Box::pin(async move {
+            let Some(old) = self.read(from).await? else { return Err(StateError::Unknown(from.clone())) };
+            if self.head(to).await?.is_some() {
+                return Err(StateError::Exists(to.clone()));
+            }
+            self.forget(to);
+            self.save(to, old.payload).await?;
+            self.remove(from, &old.head).await
+        })
+    }
+
+    fn delete<'a>(&'a self, lane: &'a LaneId) -> BoxFuture<'a, Result<(), StateError>> {
+        Box::pin(async move {
+            let Some(head) = self.head(lane).await? else { return Err(StateError::Unknown(lane.clone())) };
+            self.remove(lane, &head).await
+        })
+    }
+}
+
+/// Lanes' names hold what names of objects may not.
+fn hash(lane: &LaneId) -> String {
+    Sha256::digest(lane.to_string())[..10].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn chunks_of(head: &ConfigMap) -> Vec<String> {
+    let names = head.data.as_ref().and_then(|data| data.get(CHUNKS));
+    names.map(|names| names.lines().map(str::to_owned).collect()).unwrap_or_default()
+}
+
+fn bytes_of(map: &ConfigMap) -> Vec<u8> {
+    let bytes = map.binary_data.as_ref().and_then(|data| data.get(CHECKPOINT));
+    bytes.map(|bytes| bytes.0.clone()).unwrap_or_default()
+}
+
+fn kubernetes(action: &'static str, lane: &LaneId) -> impl FnOnce(KubernetesError) -> StateError + use<> {
+    let place = format!("the checkpoint of {lane}");
+    move |source| StateError::Kubernetes { action, place, source }
+}
+
+async fn call<T>(
+    action: &'static str,
+    lane: &LaneId,
+    call: impl Future<Output = Result<T, kube::Error>>,
+) -> Result<T, StateError> {
+    KubernetesError::of(call).await.map_err(kubernetes(action, lane))
+}

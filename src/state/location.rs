@@ -1,0 +1,104 @@
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use super::{FileStore, StateError, Store};
+
+/// Where checkpoints are kept, as `--state` names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Location {
+    /// `file:DIR`: one process owns it.
+    File(PathBuf),
+    /// `kubernetes:[NAMESPACE]`; without a namespace the worker's own.
+    Kubernetes(Option<String>),
+}
+
+/// The text names no store.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("write it as file:DIR, for example file:/var/lib/s1-forwarder, or as kubernetes:[NAMESPACE]")]
+pub struct LocationError;
+
+impl FromStr for Location {
+    type Err = LocationError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once(':') {
+            Some(("file", directory)) if !directory.is_empty() => Ok(Self::File(directory.into())),
+            Some(("kubernetes", namespace)) if is_label(namespace) => {
+                Ok(Self::Kubernetes((!namespace.is_empty()).then(|| namespace.to_owned())))
+            }
+            _ => Err(LocationError),
+        }
+    }
+}
+
+fn is_label(namespace: &str) -> bool {
+    namespace.len() <= 63 && namespace.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(directory) => write!(formatter, "file:{}", directory.display()),
+            Self::Kubernetes(namespace) => write!(formatter, "kubernetes:{}", namespace.as_deref().unwrap_or("")),
+        }
+    }
+}
+
+impl Location {
+    /// The directory of a file store.
+    pub fn directory(&self) -> Option<&PathBuf> {
+        match self {
+            Self::File(directory) => Some(directory),
+            Self::Kubernetes(_) => None,
+        }
+    }
+
+    /// The store, to be written. `instance` begins the names of its objects; `owner` is this process in them, unique over
+    /// restarts as well.
+    ///
+    /// # Errors
+    /// When it cannot be used, or another process has its lock.
+    pub async fn open(&self, instance: &str, owner: &str) -> Result<Arc<dyn Store>, StateError> {
+        match self {
+            Self::File(directory) => Ok(Arc::new(FileStore::open(directory)?)),
+            Self::Kubernetes(namespace) => self.kubernetes(namespace.as_deref(), instance, owner).await,
+        }
+    }
+
+    /// The store, for looking only, beside whoever writes it.
+    ///
+    /// # Errors
+    /// When it cannot be used.
+    pub async fn look_at(&self, instance: &str) -> Result<Arc<dyn Store>, StateError> {
+        match self {
+            Self::File(directory) => Ok(Arc::new(FileStore::look_at(directory))),
+            Self::Kubernetes(namespace) => self.kubernetes(namespace.as_deref(), instance, "").await,
+        }
+    }
+
+    #[cfg(feature = "kubernetes")]
+    async fn kubernetes(
+        &self,
+        namespace: Option<&str>,
+        instance: &str,
+        owner: &str,
+    ) -> Result<Arc<dyn Store>, StateError> {
+        use crate::settings::kubernetes::Kubernetes;
+        let kubernetes = Kubernetes::connect(namespace).await.map_err(StateError::Access)?;
+        Ok(Arc::new(super::KubernetesStore::new(&kubernetes, instance, owner)))
+    }
+
+    #[cfg(not(feature = "kubernetes"))]
+    async fn kubernetes(&self, _: Option<&str>, _: &str, _: &str) -> Result<Arc<dyn Store>, StateError> {
+        Err(StateError::NotBuilt(self.to_string()))
+    }
+}
+
+/// This process in what several share: the host's name, which in Kubernetes is the pod's, and what tells it from the one
+/// that ran there before.
+pub fn process_identity() -> String {
+    let host = std::env::var("HOSTNAME").ok().filter(|name| !name.is_empty());
+    format!("{}_{:08x}", host.unwrap_or_else(|| "localhost".to_owned()), fastrand::u32(..))
+}

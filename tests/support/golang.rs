@@ -1,0 +1,37 @@
+//! Programs that are published as Go modules, built once (for some minutes) and kept outside the clone.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+use super::kept::{installed, kept, run};
+
+/// The program `name`: main package `package` of `module`, `MODULE@VERSION`.
+pub fn program(name: &str, module: &str, package: &str) -> Result<PathBuf, String> {
+    installed(&["go"], "version")?;
+    let (path, version) = module.split_once('@').ok_or("MODULE@VERSION")?;
+    let directory = kept(&format!("{name}-{}", version.trim_start_matches('v')), |directory| {
+        let module = format!(
+            "module servers\n\ngo 1.24\n\nrequire {path} {version}\n\n{}",
+            siblings(module, version.trim_start_matches("v1."), directory)?
+        );
+        std::fs::write(directory.join("go.mod"), module).map_err(|error| error.to_string())?;
+        let tools = format!("//go:build tools\n\npackage servers\n\nimport _ \"{package}\"\n");
+        std::fs::write(directory.join("tools.go"), tools).map_err(|error| error.to_string())?;
+        let mut build = Command::new("go");
+        build.args(["build", "-ldflags=-s -w", "-o", name, package]).env("GOFLAGS", "-mod=mod");
+        run(&mut build, directory).map(drop)
+    })?;
+    Ok(directory.join(name))
+}
+
+/// A module that has its parts in its own repository replaces them by paths there; elsewhere they are `v0.` of its version.
+fn siblings(module: &str, version: &str, directory: &Path) -> Result<String, String> {
+    let answer = run(Command::new("go").args(["mod", "download", "-json", module]), directory)?;
+    let answer: Value = serde_json::from_str(&answer).map_err(|error| error.to_string())?;
+    let module = std::fs::read_to_string(answer["GoMod"].as_str().unwrap_or_default());
+    let module = module.map_err(|error| error.to_string())?;
+    let parts = module.lines().filter_map(|line| line.split_once(" => ./staging/"));
+    Ok(parts.map(|(part, _)| format!("replace {0} => {0} v0.{version}\n", part.trim())).collect())
+}

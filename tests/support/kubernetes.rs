@@ -1,0 +1,247 @@
+//! A real Kubernetes API: etcd and kube-apiserver with RBAC, without nodes and controllers, so that only what a test does
+//! happens to objects.
+
+#![allow(clippy::disallowed_methods, reason = "a real process keeps real time, and nobody else is on its thread")]
+
+use std::fs::File;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
+use kube::api::{Api, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::golang;
+use super::kept::or_skip;
+use super::tls::Authority;
+
+const ADMIN_TOKEN: &str = "admin-token";
+/// Where the plain manifests say that they belong.
+const MANIFESTS_NAMESPACE: &str = "namespace: s1-forwarder";
+const MANIFESTS: &str = include_str!("../../deploy/kubernetes/s1-forwarder.yaml");
+
+/// A running API server and its etcd; they end when it is dropped.
+pub struct Kubernetes {
+    directory: tempfile::TempDir,
+    port: u16,
+    etcd_url: String,
+    etcd: Child,
+    api_server: Mutex<Option<Child>>,
+    programs: Programs,
+}
+
+struct Programs {
+    etcd: PathBuf,
+    api_server: PathBuf,
+}
+
+impl Drop for Kubernetes {
+    fn drop(&mut self) {
+        self.stop_api();
+        let _ = self.etcd.kill();
+        let _ = self.etcd.wait();
+    }
+}
+
+impl Kubernetes {
+    /// A cluster of its own, for tests that stop it; or none where Go is missing.
+    pub async fn start() -> Option<Self> {
+        let kubernetes = Self::spawn(or_skip("Kubernetes", Programs::built())?);
+        kubernetes.ready().await;
+        Some(kubernetes)
+    }
+
+    /// One for all tests that run at the same time: each has its own namespace.
+    pub async fn shared() -> Option<Arc<Self>> {
+        static SHARED: Mutex<Weak<Kubernetes>> = Mutex::new(Weak::new());
+        let kubernetes = {
+            let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+            match shared.upgrade() {
+                Some(kubernetes) => kubernetes,
+                None => {
+                    let kubernetes = Arc::new(Self::spawn(or_skip("Kubernetes", Programs::built())?));
+                    *shared = Arc::downgrade(&kubernetes);
+                    kubernetes
+                }
+            }
+        };
+        kubernetes.ready().await;
+        Some(kubernetes)
+    }
+
+    fn spawn(programs: Programs) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let authority = Authority::new();
+        std::fs::write(directory.path().join("ca.pem"), authority.certificate()).unwrap();
+        authority.issue(&["127.0.0.1", "kubernetes.default.svc"]).write(directory.path(), "server");
+        authority.issue(&["service-accounts"]).write(directory.path(), "accounts");
+        std::fs::write(directory.path().join("tokens.csv"), format!("{ADMIN_TOKEN},admin,admin,system:masters\n"))
+            .unwrap();
+        let [etcd_url, peers] = [free_port(), free_port()].map(|port| format!("http://127.0.0.1:{port}"));
+        let mut etcd = Command::new(&programs.etcd);
+        etcd.args(["--data-dir", "etcd", "--unsafe-no-fsync", "--listen-client-urls", &etcd_url]);
+        etcd.args(["--advertise-client-urls", &etcd_url, "--listen-peer-urls", &peers]);
+        let etcd = spawn(&mut etcd, directory.path());
+        let kubernetes = Self { directory, port: free_port(), etcd_url, etcd, api_server: Mutex::new(None), programs };
+        kubernetes.spawn_api();
+        kubernetes
+    }
+
+    fn spawn_api(&self) {
+        let mut command = Command::new(&self.programs.api_server);
+        command.arg(format!("--etcd-servers={}", self.etcd_url)).arg(format!("--secure-port={}", self.port));
+        command.args(["--bind-address=127.0.0.1", "--cert-dir=certs", "--service-cluster-ip-range=10.0.0.0/24"]);
+        command.args(["--tls-cert-file=server.pem", "--tls-private-key-file=server.key"]);
+        command.args(["--service-account-issuer=https://kubernetes.default.svc", "--token-auth-file=tokens.csv"]);
+        command.args(["--service-account-key-file=accounts.pem", "--service-account-signing-key-file=accounts.key"]);
+        // Without a controller there is no default service account for it to look for.
+        command.args(["--authorization-mode=RBAC", "--disable-admission-plugins=ServiceAccount"]);
+        command.args(["--endpoint-reconciler-type=none", "--max-requests-inflight=2000"]);
+        *self.api_server.lock().unwrap() = Some(spawn(&mut command, self.directory.path()));
+    }
+
+    async fn ready(&self) {
+        let deadline = Instant::now() + Duration::from_secs(120);
+        let admin = self.admin().await;
+        let asked = || http::Request::get("/readyz").body(Vec::new()).unwrap();
+        while admin.request_text(asked()).await.is_err() {
+            let ended = match &mut *self.api_server.lock().unwrap() {
+                Some(process) => process.try_wait().unwrap().is_some(),
+                None => true,
+            };
+            assert!(!ended && Instant::now() < deadline, "kube-apiserver does not start: {}", self.log());
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Kills the API server; what it has stored stays.
+    pub fn stop_api(&self) {
+        let process = self.api_server.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(mut process) = process {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+
+    /// Starts it again at the same address, after [`Self::stop_api`].
+    pub async fn start_api(&self) {
+        self.spawn_api();
+        self.ready().await;
+    }
+
+    /// Where the API server listens.
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.port))
+    }
+
+    /// A client that may do everything.
+    pub async fn admin(&self) -> Client {
+        let kubeconfig = self.kubeconfig("default", ADMIN_TOKEN, self.address());
+        client(Kubeconfig::from_yaml(&kubeconfig.to_string()).unwrap()).await
+    }
+
+    /// A new namespace where the service account, Role and RoleBinding of the manifests are.
+    pub async fn tenant(&self) -> Tenant<'_> {
+        let admin = self.admin().await;
+        let name = format!("test-{:08x}", fastrand::u32(..));
+        let namespace = serde_json::from_value(json!({ "metadata": { "name": name } })).unwrap();
+        Api::<Namespace>::all(admin.clone()).create(&PostParams::default(), &namespace).await.unwrap();
+        for manifest in MANIFESTS.replace(MANIFESTS_NAMESPACE, &format!("namespace: {name}")).split("\n---\n") {
+            let path = match field(manifest, "kind: ") {
+                "ServiceAccount" => format!("/api/v1/namespaces/{name}/serviceaccounts"),
+                "Role" => format!("/apis/rbac.authorization.k8s.io/v1/namespaces/{name}/roles"),
+                "RoleBinding" => format!("/apis/rbac.authorization.k8s.io/v1/namespaces/{name}/rolebindings"),
+                _ => continue,
+            };
+            let create = http::Request::post(path).header("content-type", "application/yaml");
+            admin.request::<Value>(create.body(manifest.as_bytes().to_vec()).unwrap()).await.unwrap();
+        }
+        let accounts: Api<ServiceAccount> = Api::namespaced(admin, &name);
+        let wanted = TokenRequest { spec: TokenRequestSpec::default(), ..TokenRequest::default() };
+        let token = accounts.create_token_request("s1-forwarder", &PostParams::default(), &wanted).await.unwrap();
+        Tenant { kubernetes: self, name, token: token.status.unwrap().token }
+    }
+
+    fn kubeconfig(&self, namespace: &str, token: &str, server: SocketAddr) -> Value {
+        let ca = self.directory.path().join("ca.pem");
+        json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "test",
+            "clusters": [{ "name": "test", "cluster": { "server": format!("https://{server}"), "certificate-authority": ca } }],
+            "users": [{ "name": "test", "user": { "token": token } }],
+            "contexts": [{ "name": "test", "context": { "cluster": "test", "user": "test", "namespace": namespace } }],
+        })
+    }
+
+    /// What both programs said.
+    pub fn log(&self) -> String {
+        let path = self.directory.path().join("log");
+        String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned()
+    }
+}
+
+/// A namespace as a worker has it: everything is done with its service account's token.
+pub struct Tenant<'a> {
+    kubernetes: &'a Kubernetes,
+    pub name: String,
+    token: String,
+}
+
+impl Tenant<'_> {
+    /// A file for `KUBECONFIG`.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.kubeconfig_through(self.kubernetes.address())
+    }
+
+    /// One that leads to the API server through something else on 127.0.0.1.
+    pub fn kubeconfig_through(&self, server: SocketAddr) -> PathBuf {
+        let path = self.kubernetes.directory.path().join(format!("{}-{}.kubeconfig", self.name, server.port()));
+        std::fs::write(&path, self.kubernetes.kubeconfig(&self.name, &self.token, server).to_string()).unwrap();
+        path
+    }
+
+    /// A client with the worker's rights.
+    pub async fn client(&self) -> Client {
+        client(Kubeconfig::read_from(self.kubeconfig()).unwrap()).await
+    }
+}
+
+async fn client(kubeconfig: Kubeconfig) -> Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
+    Client::try_from(config).unwrap()
+}
+
+/// The rest of the first line of a manifest that begins so.
+fn field<'a>(manifest: &'a str, name: &str) -> &'a str {
+    manifest.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default()
+}
+
+fn spawn(command: &mut Command, directory: &Path) -> Child {
+    let log = File::options().create(true).append(true).open(directory.join("log")).unwrap();
+    command.current_dir(directory).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+    command.spawn().unwrap()
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+impl Programs {
+    fn built() -> Result<Self, String> {
+        Ok(Self {
+            etcd: golang::program("etcd", "go.etcd.io/etcd/server/v3@v3.6.5", "go.etcd.io/etcd/server/v3")?,
+            api_server: golang::program(
+                "kube-apiserver",
+                "k8s.io/kubernetes@v1.34.1",
+                "k8s.io/kubernetes/cmd/kube-apiserver",
+            )?,
+        })
+    }
+}

@@ -7,6 +7,7 @@ use clap::Subcommand;
 use comfy_table::{Table, presets};
 
 use super::{StateArgs, UsageError, say};
+use crate::lane::Standing;
 use crate::record::Timestamp;
 use crate::source::{Checkpoint, Position};
 use crate::state::{LaneId, Store, process_identity};
@@ -82,11 +83,13 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::List => list(store).await?,
         Command::Show { lane } => show(&lane, &load(store, &lane).await?)?,
         Command::Set { lane, to } => {
-            let before = decode(&lane, store.claim(&lane).await?)?;
+            let Standing { checkpoint: before, mut ledger } = decode(&lane, store.claim(&lane).await?)?;
             // Going back behind the first start's `since` moves that too: nothing before it is pulled.
             let since_resolved = before.since_resolved.min(to);
             let checkpoint = Checkpoint { position: Position::starting_at(to), since_resolved, ..before };
-            store.save(&lane, checkpoint.encode()).await?;
+            // What it comes by again must not be counted twice, and what it leaves out is not missing.
+            ledger.begin_anew(to, ledger.asked().to_owned(), ledger.has_journals());
+            store.save(&lane, Standing { checkpoint, ledger }.encode()).await?;
             say(format!("{lane} goes on from {to}"))?;
         }
         Command::Rename { from, to } => rename(store, &from, &to).await?,
@@ -98,13 +101,13 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn load(store: &dyn Store, lane: &LaneId) -> anyhow::Result<Checkpoint> {
+async fn load(store: &dyn Store, lane: &LaneId) -> anyhow::Result<Standing> {
     decode(lane, store.load(lane).await?)
 }
 
-fn decode(lane: &LaneId, bytes: Option<Vec<u8>>) -> anyhow::Result<Checkpoint> {
+fn decode(lane: &LaneId, bytes: Option<Vec<u8>>) -> anyhow::Result<Standing> {
     let bytes = bytes.with_context(|| format!("lane {lane} has no checkpoint"))?;
-    Checkpoint::decode(&bytes).with_context(|| format!("lane {lane}"))
+    Standing::decode(&bytes).with_context(|| format!("lane {lane}"))
 }
 
 async fn list(store: &dyn Store) -> anyhow::Result<()> {
@@ -114,7 +117,7 @@ async fn list(store: &dyn Store) -> anyhow::Result<()> {
         let name = lane.to_string();
         // One damaged checkpoint must not hide the others.
         table.add_row(match load(store, &lane).await {
-            Ok(Checkpoint { host, position, .. }) => {
+            Ok(Standing { checkpoint: Checkpoint { host, position, .. }, .. }) => {
                 [name, position.bound().to_string(), position.complete_until().to_string(), host]
             }
             Err(error) => [name, format!("{error:#}"), String::new(), String::new()],
@@ -128,8 +131,8 @@ async fn list(store: &dyn Store) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn show(lane: &LaneId, checkpoint: &Checkpoint) -> anyhow::Result<()> {
-    let Checkpoint { host, scope, since, since_resolved, position, .. } = checkpoint;
+fn show(lane: &LaneId, standing: &Standing) -> anyhow::Result<()> {
+    let Checkpoint { host, scope, since, since_resolved, position, .. } = &standing.checkpoint;
     let scope = if scope.is_empty() { "all that the token sees" } else { scope };
     say(format!("lane:            {lane}"))?;
     say(format!("console:         {host}"))?;
@@ -142,6 +145,7 @@ fn show(lane: &LaneId, checkpoint: &Checkpoint) -> anyhow::Result<()> {
         None => say("complete until:  no poll has reached its end yet")?,
     }
     say(format!("keys remembered: {}", position.key_count()))?;
+    say(format!("ledger:          all that was created since {}", standing.ledger.since()))?;
     Ok(())
 }
 

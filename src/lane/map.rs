@@ -11,7 +11,7 @@ use super::pull::{PullEnd, Pulled};
 use super::{LaneBudget, Reservation};
 use crate::record::{Stream, Timestamp};
 use crate::sink::{Batch, Limits};
-use crate::source::{Page, Record};
+use crate::source::{Dropped, Mark, Page, Record};
 use crate::telemetry::Meter;
 use crate::transform::Mapper;
 
@@ -29,8 +29,10 @@ pub enum Mapped {
 pub struct Parcel {
     /// The events.
     pub batch: Arc<Batch>,
-    /// For each event, the place and the key that the position remembers.
-    pub keys: Vec<(Timestamp, u64)>,
+    /// For each event, what the position and the ledger remember of it.
+    pub marks: Vec<Mark>,
+    /// What is not delivered and yet accounted for.
+    pub dropped: Vec<Dropped>,
     /// Everything up to here was read, when the batches before this one are settled too; none where the order of the
     /// console's answers cannot be relied on.
     pub watermark: Option<Timestamp>,
@@ -62,7 +64,8 @@ pub struct MapStage {
 #[derive(Debug)]
 struct Open {
     batch: Batch,
-    keys: Vec<(Timestamp, u64)>,
+    marks: Vec<Mark>,
+    dropped: Vec<Dropped>,
     /// Time of the newest record in it.
     reached: Option<Timestamp>,
     ordered: bool,
@@ -103,11 +106,12 @@ impl MapStage {
 
     async fn page(
         &mut self,
-        page: Page,
+        mut page: Page,
         mut reservation: Reservation,
         open: &mut Open,
         parcels: &mpsc::Sender<Mapped>,
     ) -> Result<(), Gone> {
+        open.dropped.append(&mut page.dropped);
         for record in &page.records {
             open.ordered &= page.ordered;
             open.start = page.start;
@@ -128,7 +132,8 @@ impl MapStage {
         // Before its sink has taken something, and when the batch takes up most of what the lane may hold, the source can
         // ask for nothing more until this is sent: waiting for the batch to fill would be in vain.
         let crowded = open.reservation.as_ref().is_some_and(|held| held.bytes() > self.budget.share() / 2);
-        if crowded || !self.budget.is_proven() {
+        // What is not delivered waits for nothing.
+        if crowded || !self.budget.is_proven() || open.batch.is_empty() {
             self.hand_on(open, parcels).await?;
         }
         Ok(())
@@ -139,7 +144,7 @@ impl MapStage {
         if open.batch.is_empty() {
             open.since = Instant::now();
         }
-        open.keys.push((record.place, record.key));
+        open.marks.push(record.mark);
         // After `split_last` the batch before has the time of the first record of this one, which the bound stays behind.
         open.reached = open.reached.max(record.order);
         open.batch.push_with(&record.id, record.identity, record.time, |buffer| match mapper.map(bytes, buffer) {
@@ -179,17 +184,26 @@ struct Gone;
 
 impl Open {
     fn new(stream: Stream) -> Self {
-        let (batch, start) = (Batch::new(stream), Timestamp::default());
-        Self { batch, keys: Vec::new(), reached: None, ordered: true, start, reservation: None, since: Instant::now() }
+        Self {
+            batch: Batch::new(stream),
+            marks: Vec::new(),
+            dropped: Vec::new(),
+            reached: None,
+            ordered: true,
+            start: Timestamp::default(),
+            reservation: None,
+            since: Instant::now(),
+        }
     }
 
     /// The event that was one too many begins the next batch.
     fn split_last(&mut self) -> Self {
-        let keys = self.keys.pop().into_iter().collect();
+        let marks = self.marks.pop().into_iter().collect();
         let batch = self.batch.split_last();
         Self {
             batch,
-            keys,
+            marks,
+            dropped: Vec::new(),
             reached: self.reached,
             ordered: self.ordered,
             start: self.start,
@@ -201,7 +215,7 @@ impl Open {
     /// Takes over from the page's bytes what the events need.
     fn hold(&mut self, page: &mut Reservation, copies: usize) {
         let have = self.reservation.as_ref().map_or(0, Reservation::bytes);
-        let need = (self.batch.held_bytes() + self.keys.capacity() * size_of::<(Timestamp, u64)>()) * copies;
+        let need = (self.batch.held_bytes() + self.marks.capacity() * size_of::<Mark>()) * copies;
         let more = page.split(need.saturating_sub(have));
         match &mut self.reservation {
             Some(mine) => mine.merge(more),
@@ -211,7 +225,8 @@ impl Open {
 
     fn into_parcel(self) -> Option<Parcel> {
         let watermark = self.reached.filter(|_| self.ordered);
-        let Self { batch, keys, start, reservation, .. } = self;
-        (!batch.is_empty()).then(|| Parcel { batch: Arc::new(batch), keys, watermark, start, reservation })
+        let Self { batch, marks, dropped, start, reservation, .. } = self;
+        let is_empty = batch.is_empty() && dropped.is_empty();
+        (!is_empty).then(|| Parcel { batch: Arc::new(batch), marks, dropped, watermark, start, reservation })
     }
 }

@@ -11,6 +11,8 @@ mod run;
 mod saver;
 mod send;
 mod sizing;
+mod standing;
 
 pub use budget::{Budget, LaneBudget, Reservation};
 pub use run::{Lane, LaneEnd};
+pub use standing::{Standing, StandingError};

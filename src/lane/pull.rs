@@ -98,7 +98,8 @@ impl PullStage {
                     self.sizing().learn(page.shown, page.body.len());
                     self.meter.console_trouble(None);
                     let last = page.last;
-                    if found_new && pages.send(Pulled::Page(page, reservation)).await.is_err() {
+                    let news = found_new || !page.dropped.is_empty();
+                    if news && pages.send(Pulled::Page(page, reservation)).await.is_err() {
                         return PullEnd::Stopped;
                     }
                     if last {

@@ -13,12 +13,14 @@ use super::pull::{PullEnd, PullStage};
 use super::saver::Saver;
 use super::send::{SendEnd, SendStage};
 use super::sizing::Sizing;
+use super::standing::Standing;
 use crate::console::{Client, ConsoleError, Endpoint};
 use crate::record::{Clock, Timestamp};
 use crate::settings::FullJitter;
 use crate::sink::Limits;
 use crate::sink::deliver::{Delivery, Halt};
 use crate::source::{Checkpoint, Position, Pull, Since};
+use crate::state::ledger::Ledger;
 use crate::state::{LaneId, Store};
 use crate::telemetry::LaneState;
 use crate::transform::Mapper;
@@ -73,7 +75,7 @@ pub struct Lane {
 
 /// What a lane keeps from poll to poll.
 struct Course {
-    checkpoint: Checkpoint,
+    standing: Standing,
     saver: Saver,
     sizing: Arc<Mutex<Sizing>>,
     rests: Rests,
@@ -103,7 +105,7 @@ impl Lane {
         let meter = self.delivery.meter.clone();
         let end = stop.run_until_cancelled(self.open()).await;
         let end = match end {
-            Some(checkpoint) => self.poll_for_ever(checkpoint, &stop).await,
+            Some(standing) => self.poll_for_ever(standing, &stop).await,
             None => LaneEnd::Drained,
         };
         if end != LaneEnd::Superseded {
@@ -112,11 +114,11 @@ impl Lane {
         end
     }
 
-    async fn poll_for_ever(&mut self, checkpoint: Checkpoint, stop: &CancellationToken) -> LaneEnd {
+    async fn poll_for_ever(&mut self, standing: Standing, stop: &CancellationToken) -> LaneEnd {
         let (store, meter, random) = (self.store.clone(), self.delivery.meter.clone(), self.random.fork());
         let mut course = Course {
-            checkpoint,
-            saver: Saver::new(store, self.id.clone(), meter, self.checkpoint_interval, random),
+            standing,
+            saver: Saver::new(store, self.id.clone(), meter, self.clock, self.checkpoint_interval, random),
             sizing: Arc::new(Mutex::new(Sizing::new(Endpoint::of(self.id.stream).max_limit))),
             rests: Rests::default(),
         };
@@ -127,7 +129,7 @@ impl Lane {
                 return LaneEnd::Superseded;
             }
             if rested.is_none() {
-                course.saver.flush(&course.checkpoint).await;
+                course.saver.flush(&mut course.standing).await;
                 return LaneEnd::Drained;
             }
             let begun = Instant::now();
@@ -137,13 +139,13 @@ impl Lane {
             }
             match self.after(end, &mut course.rests, stop).await {
                 Next::End(end) => {
-                    course.saver.flush(&course.checkpoint).await;
+                    course.saver.flush(&mut course.standing).await;
                     return end;
                 }
                 Next::Rest(rest) => {
                     next_poll = Instant::now() + rest;
                     // The rest may be long, and what was settled before it must not be sent again if it ends in a kill.
-                    stop.run_until_cancelled(course.saver.flush(&course.checkpoint)).await;
+                    stop.run_until_cancelled(course.saver.flush(&mut course.standing)).await;
                 }
                 Next::Poll => next_poll = (begun + self.pull.interval).max(Instant::now()),
             }
@@ -172,14 +174,15 @@ impl Lane {
             meter,
             budget: self.budget.clone(),
         };
-        let position = course.checkpoint.position.clone();
+        let position = course.standing.checkpoint.position.clone();
         let send = SendStage {
+            lane: &self.id,
             delivery: &self.delivery,
             concurrency: self.concurrency,
             overlap: self.pull.overlap,
             probing: course.rests.sink != Rest::default(),
             budget: &self.budget,
-            checkpoint: &mut course.checkpoint,
+            standing: &mut course.standing,
             saver: &mut course.saver,
             random: &mut self.random,
         };
@@ -246,17 +249,18 @@ impl Lane {
     }
 
     /// The lane's checkpoint, or a new one that begins at `since`; in the store before anything is pulled.
-    async fn open(&mut self) -> Checkpoint {
+    async fn open(&mut self) -> Standing {
         let mut waits = FullJitter::new(STATE_WAITS.0, STATE_WAITS.1, self.random.fork());
         let mut failed = false;
         loop {
             match self.try_open().await {
-                Ok(checkpoint) => {
+                Ok(standing) => {
                     if failed {
                         self.delivery.meter.store_trouble(None);
                     }
-                    self.delivery.meter.lane.set_complete_until(checkpoint.position.complete_until());
-                    return checkpoint;
+                    let position = &standing.checkpoint.position;
+                    self.delivery.meter.lane.set_complete_until(position.complete_until());
+                    return standing;
                 }
                 Err(reason) => {
                     failed = true;
@@ -267,24 +271,27 @@ impl Lane {
         }
     }
 
-    async fn try_open(&self) -> Result<Checkpoint, String> {
+    async fn try_open(&self) -> Result<Standing, String> {
         let stored = self.store.claim(&self.id).await.map_err(|error| error.to_string())?;
         let (host, scope) = (self.client.host().to_owned(), self.client.scope());
+        let (asked, journals) = (format!("{scope}{}", self.pull.narrowed_by()), self.store.keeps_journals());
         let LaneId { pipeline, stream, sink } = &self.id;
         let Some(bytes) = stored else {
             let since_resolved = resolve(self.pull.since, self.clock.now());
             let position = Position::starting_at(since_resolved);
             let checkpoint =
                 Checkpoint { host, scope, since: self.since_text.clone(), since_resolved, position, settled: 0 };
-            self.store.save(&self.id, checkpoint.encode()).await.map_err(|error| error.to_string())?;
+            let standing = Standing { checkpoint, ledger: Ledger::begin(since_resolved, asked, journals) };
+            self.store.save(&self.id, standing.encode()).await.map_err(|error| error.to_string())?;
             info!(%pipeline, %stream, %sink, since = %since_resolved, "a new lane begins at `since`");
-            return Ok(checkpoint);
+            return Ok(standing);
         };
-        let mut checkpoint = Checkpoint::decode(&bytes).map_err(|error| error.to_string())?;
+        let Standing { mut checkpoint, mut ledger } = Standing::decode(&bytes).map_err(|error| error.to_string())?;
         if checkpoint.host != host {
             info!(%pipeline, %stream, %sink, was = %checkpoint.host, is = %host, "another console: the time is kept, the keys are forgotten");
             checkpoint.position.forget_keys();
             checkpoint.host = host;
+            ledger.begin_anew(checkpoint.position.bound(), asked.clone(), journals);
         }
         if checkpoint.scope != scope {
             info!(%pipeline, %stream, %sink, was = %checkpoint.scope, is = %scope, "another scope: what it adds is not fetched back; `backfill` does that");
@@ -293,7 +300,12 @@ impl Lane {
         if checkpoint.since != self.since_text {
             info!(%pipeline, %stream, %sink, was = %checkpoint.since, is = %self.since_text, "`since` was resolved at the first start; the edit is ignored");
         }
-        Ok(checkpoint)
+        if ledger.asked() != asked || ledger.has_journals() != journals {
+            let from = checkpoint.position.newest();
+            info!(%pipeline, %stream, %sink, %from, "the console is asked for something else, or the store keeps something else: the ledger begins anew");
+            ledger.begin_anew(from, asked, journals);
+        }
+        Ok(Standing { checkpoint, ledger })
     }
 }
 
@@ -313,7 +325,7 @@ impl Course {
             tokio::select! {
                 biased;
                 () = sleep_until(next_poll) => return,
-                () = self.saver.work(&self.checkpoint) => {}
+                () = self.saver.work(&mut self.standing) => {}
             }
         }
     }

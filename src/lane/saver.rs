@@ -4,8 +4,10 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep_until};
 
+use super::standing::Standing;
+use crate::record::Clock;
 use crate::settings::FullJitter;
-use crate::source::Checkpoint;
+use crate::state::ledger::Append;
 use crate::state::{LaneId, StateError, Store};
 use crate::telemetry::{LaneState, Meter};
 
@@ -19,11 +21,15 @@ pub struct Saver {
     store: Arc<dyn Store>,
     lane: LaneId,
     meter: Meter,
+    clock: Clock,
     /// `--checkpoint-interval`.
     interval: Duration,
     saved_at: Instant,
     changed: Changed,
-    writing: Option<BoxFuture<'static, Result<(), StateError>>>,
+    /// What the ledger wants in the journal before its next checkpoint.
+    appends: Vec<Append>,
+    /// Gives the segments of the journal that were removed.
+    writing: Option<BoxFuture<'static, Result<Vec<u64>, StateError>>>,
     /// Set while the store takes nothing.
     retry_at: Option<Instant>,
     /// Another process writes this checkpoint now: nothing is written any more.
@@ -48,6 +54,7 @@ impl Saver {
         store: Arc<dyn Store>,
         lane: LaneId,
         meter: Meter,
+        clock: Clock,
         interval: Duration,
         mut random: fastrand::Rng,
     ) -> Self {
@@ -58,9 +65,11 @@ impl Saver {
             store,
             lane,
             meter,
+            clock,
             interval,
             saved_at,
             changed,
+            appends: Vec::new(),
             writing: None,
             retry_at: None,
             superseded: false,
@@ -94,27 +103,27 @@ impl Saver {
         self.writing.is_none() && self.due().is_none_or(|due| due > Instant::now())
     }
 
-    /// Writes `checkpoint` when it is due, and waits until it is written or could not be; for ever when nothing is to be
+    /// Writes `standing` when it is due, and waits until it is written or could not be; for ever when nothing is to be
     /// written. Dropping it loses nothing: what has begun goes on with the next call.
-    pub async fn work(&mut self, checkpoint: &Checkpoint) {
+    pub async fn work(&mut self, standing: &mut Standing) {
         if self.writing.is_none() {
             match self.due() {
                 Some(due) => sleep_until(due).await,
                 None => return std::future::pending().await,
             }
         }
-        self.write(checkpoint).await;
+        self.write(standing).await;
     }
 
     /// Writes what is not in the store yet, without waiting for the interval, until it is there.
-    pub async fn flush(&mut self, checkpoint: &Checkpoint) {
+    pub async fn flush(&mut self, standing: &mut Standing) {
         while !self.superseded && (self.writing.is_some() || self.changed != Changed::Nothing) {
             if self.writing.is_none()
                 && let Some(retry_at) = self.retry_at
             {
                 sleep_until(retry_at).await;
             }
-            self.write(checkpoint).await;
+            self.write(standing).await;
         }
     }
 
@@ -129,17 +138,29 @@ impl Saver {
         Some(self.retry_at.map_or(due, |retry_at| retry_at.max(due)))
     }
 
-    async fn write(&mut self, checkpoint: &Checkpoint) {
+    async fn write(&mut self, standing: &mut Standing) {
         if self.writing.is_none() {
-            let (store, lane, bytes) = (self.store.clone(), self.lane.clone(), checkpoint.encode());
+            self.appends.append(&mut standing.ledger.spill(self.clock.now()));
+            let (store, lane, bytes) = (self.store.clone(), self.lane.clone(), standing.encode());
+            let (appends, released) = (self.appends.clone(), standing.ledger.released().to_vec());
             self.changed = Changed::Nothing;
-            self.writing = Some(Box::pin(async move { store.save(&lane, bytes).await }));
+            self.writing = Some(Box::pin(async move {
+                for append in &appends {
+                    store.write_journal(&lane, append).await?;
+                }
+                store.save(&lane, bytes).await?;
+                // What cannot be removed now is tried again with the next checkpoint.
+                let removed = released.is_empty() || store.drop_journal(&lane, &released).await.is_ok();
+                Ok(if removed { released } else { Vec::new() })
+            }));
         }
         let Some(writing) = &mut self.writing else { return };
         let result = writing.await;
         self.writing = None;
         match result {
-            Ok(()) => {
+            Ok(removed) => {
+                self.appends.clear();
+                standing.ledger.forget_released(&removed);
                 self.saved_at = Instant::now();
                 if self.retry_at.take().is_some() {
                     self.waits = Self::waits(&mut self.random);

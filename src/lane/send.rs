@@ -13,9 +13,10 @@ use super::LaneBudget;
 use super::map::{Mapped, Parcel};
 use super::pull::PullEnd;
 use super::saver::Saver;
+use super::standing::Standing;
 use crate::record::Timestamp;
 use crate::sink::deliver::{Delivery, Halt, Settled};
-use crate::source::Checkpoint;
+use crate::state::LaneId;
 
 /// A lane whose sink has taken nothing for this long gives its bytes back and goes back to its checkpoint. When it comes
 /// to see whether the sink is there again, the first refusal is enough.
@@ -38,6 +39,8 @@ pub enum SendEnd {
 
 /// The sink stage of one lane.
 pub struct SendStage<'a> {
+    /// The lane.
+    pub lane: &'a LaneId,
     /// Delivers batches.
     pub delivery: &'a Arc<Delivery>,
     /// Batches sent beyond the acknowledged prefix.
@@ -49,7 +52,7 @@ pub struct SendStage<'a> {
     /// Paused while the sink refuses.
     pub budget: &'a LaneBudget,
     /// What is stored when events are settled.
-    pub checkpoint: &'a mut Checkpoint,
+    pub standing: &'a mut Standing,
     /// Stores it.
     pub saver: &'a mut Saver,
     /// Decides over waits.
@@ -113,7 +116,7 @@ impl SendStage<'_> {
                         break SendEnd::Halted(halt);
                     }
                 }
-                () = self.saver.work(self.checkpoint) => {}
+                () = self.saver.work(self.standing) => {}
                 _ = health.changed() => {}
                 () = sleep_until(give_up_at.unwrap_or_else(Instant::now)), if give_up_at.is_some() => {
                     break SendEnd::Refusing;
@@ -131,6 +134,14 @@ impl SendStage<'_> {
     }
 
     fn launch(&mut self, parcel: Parcel, flight: &mut Flight) {
+        let now = self.delivery.clock.now();
+        for dropped in &parcel.dropped {
+            self.standing.settle(self.lane, dropped.mark, dropped.identity, &dropped.id, now);
+            self.saver.time_passed();
+        }
+        if parcel.batch.is_empty() {
+            return;
+        }
         let number = flight.next;
         flight.next += 1;
         let settled = Arc::new(Settled::none_of(parcel.batch.len()));
@@ -157,7 +168,7 @@ impl SendStage<'_> {
         }
         while let Some(batch) = flight.batches.pop_front_if(|batch| batch.open.is_none()) {
             if let Some(watermark) = batch.watermark {
-                self.checkpoint.position.advance(watermark, batch.start, self.overlap);
+                self.standing.checkpoint.position.advance(watermark, batch.start, self.overlap);
             }
         }
         self.report();
@@ -179,10 +190,11 @@ impl SendStage<'_> {
     }
 
     fn remember(&mut self, open: &Open) {
+        let now = self.delivery.clock.now();
         for index in open.settled.indices(true) {
-            if let Some((place, key)) = open.parcel.keys.get(index) {
-                self.checkpoint.position.take(*place, *key);
-                self.checkpoint.settled += 1;
+            if let (Some(mark), Some(event)) = (open.parcel.marks.get(index), open.parcel.batch.event(index)) {
+                self.standing.settle(self.lane, *mark, event.identity, event.record_id, now);
+                self.standing.checkpoint.settled += 1;
                 self.saver.events_settled();
             }
         }
@@ -191,13 +203,13 @@ impl SendStage<'_> {
     /// Everything that the poll showed is settled.
     fn finish(&mut self, end: &PullEnd) {
         if let PullEnd::Complete(start) = end {
-            self.checkpoint.position.finish(*start, self.overlap);
+            self.standing.checkpoint.position.finish(*start, self.overlap);
             self.saver.time_passed();
             self.report();
         }
     }
 
     fn report(&self) {
-        self.delivery.meter.lane.set_complete_until(self.checkpoint.position.complete_until());
+        self.delivery.meter.lane.set_complete_until(self.standing.checkpoint.position.complete_until());
     }
 }

@@ -25,6 +25,16 @@ impl Identity {
         Self(first)
     }
 
+    /// From bytes that [`Self::bytes`] gave.
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// Its 16 bytes.
+    pub const fn bytes(self) -> [u8; 16] {
+        self.0
+    }
+
     /// The identity as a 64-bit number: what a position remembers of it.
     pub fn key(self) -> u64 {
         let mut first = [0; 8];

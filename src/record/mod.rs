@@ -19,6 +19,7 @@ mod stream;
 pub mod threat;
 mod time;
 mod value;
+pub mod varint;
 pub mod workload;
 
 pub use clock::Clock;

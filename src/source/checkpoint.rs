@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 
 use crate::record::Timestamp;
+use crate::record::varint::{Malformed, Reader, put, put_bytes, put_signed};
 
 use super::Position;
 
@@ -53,8 +54,7 @@ impl Checkpoint {
         let mut out = Vec::with_capacity(256 + self.position.key_count() * 9);
         put(&mut out, VERSION);
         for text in [&self.host, &self.scope, &self.since] {
-            put(&mut out, text.len() as u64);
-            out.extend_from_slice(text.as_bytes());
+            put_bytes(&mut out, text.as_bytes());
         }
         for time in [self.since_resolved, self.position.bound(), self.position.watermark()] {
             put_signed(&mut out, time.micros());
@@ -93,12 +93,12 @@ impl Checkpoint {
             _ => return Err(CheckpointError::Damaged),
         }
         let (host, scope, since) = (reader.text()?, reader.text()?, reader.text()?);
-        let (since_resolved, bound, watermark) = (reader.time()?, reader.time()?, reader.time()?);
-        let complete = if reader.number()? == 0 { None } else { Some(reader.time()?) };
-        let keys = reader.keys()?;
+        let (since_resolved, bound, watermark) = (time(&mut reader)?, time(&mut reader)?, time(&mut reader)?);
+        let complete = if reader.number()? == 0 { None } else { Some(time(&mut reader)?) };
+        let keys = keys(&mut reader)?;
         let mut settled = 0;
         while !reader.0.is_empty() {
-            let (section, mut content) = reader.section()?;
+            let (section, mut content) = (reader.number()?, Reader(reader.bytes()?));
             match section {
                 SETTLED => settled = content.number()?,
                 unknown => return Err(CheckpointError::Unknown(unknown)),
@@ -115,84 +115,34 @@ impl Checkpoint {
     }
 }
 
-fn put(out: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        out.push((number & 0x7f) as u8 | 0x80);
-        number >>= 7;
+fn keys(reader: &mut Reader<'_>) -> Result<BTreeMap<i64, Vec<u64>>, Malformed> {
+    let mut seconds = BTreeMap::new();
+    let mut second = 0_i64;
+    for _ in 0..reader.number()? {
+        second = second.checked_add(reader.signed()?).ok_or(Malformed)?;
+        let mut keys = Vec::new();
+        let mut key = 0_u64;
+        for _ in 0..reader.number()? {
+            key = key.checked_add(reader.number()?).ok_or(Malformed)?;
+            keys.push(key);
+        }
+        seconds.insert(second, keys);
     }
-    out.push(number as u8);
+    Ok(seconds)
 }
 
 fn put_section(out: &mut Vec<u8>, number: u64, content: &[u8]) {
     put(out, number);
-    put(out, content.len() as u64);
-    out.extend_from_slice(content);
+    put_bytes(out, content);
 }
 
-fn put_signed(out: &mut Vec<u8>, number: i64) {
-    put(out, ((number << 1) ^ (number >> 63)) as u64);
+fn time(reader: &mut Reader<'_>) -> Result<Timestamp, Malformed> {
+    reader.signed().map(Timestamp::from_micros)
 }
 
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    /// A length, and so many bytes.
-    fn bytes(&mut self) -> Result<&'a [u8], CheckpointError> {
-        let length = usize::try_from(self.number()?).map_err(|_| CheckpointError::Damaged)?;
-        let (bytes, rest) = self.0.split_at_checked(length).ok_or(CheckpointError::Damaged)?;
-        self.0 = rest;
-        Ok(bytes)
-    }
-
-    fn number(&mut self) -> Result<u64, CheckpointError> {
-        let mut number = 0_u64;
-        for shift in (0..64).step_by(7) {
-            let (byte, rest) = self.0.split_first().ok_or(CheckpointError::Damaged)?;
-            self.0 = rest;
-            let bits = u64::from(byte & 0x7f);
-            if bits << shift >> shift != bits {
-                return Err(CheckpointError::Damaged);
-            }
-            number |= bits << shift;
-            if byte & 0x80 == 0 {
-                return Ok(number);
-            }
-        }
-        Err(CheckpointError::Damaged)
-    }
-
-    fn signed(&mut self) -> Result<i64, CheckpointError> {
-        let number = self.number()?;
-        Ok((number >> 1) as i64 ^ -((number & 1) as i64))
-    }
-
-    fn time(&mut self) -> Result<Timestamp, CheckpointError> {
-        self.signed().map(Timestamp::from_micros)
-    }
-
-    fn text(&mut self) -> Result<String, CheckpointError> {
-        let text = self.bytes()?;
-        String::from_utf8(text.to_vec()).map_err(|_| CheckpointError::Damaged)
-    }
-
-    fn section(&mut self) -> Result<(u64, Self), CheckpointError> {
-        Ok((self.number()?, Self(self.bytes()?)))
-    }
-
-    fn keys(&mut self) -> Result<BTreeMap<i64, Vec<u64>>, CheckpointError> {
-        let mut seconds = BTreeMap::new();
-        let mut second = 0_i64;
-        for _ in 0..self.number()? {
-            second = second.checked_add(self.signed()?).ok_or(CheckpointError::Damaged)?;
-            let mut keys = Vec::new();
-            let mut key = 0_u64;
-            for _ in 0..self.number()? {
-                key = key.checked_add(self.number()?).ok_or(CheckpointError::Damaged)?;
-                keys.push(key);
-            }
-            seconds.insert(second, keys);
-        }
-        Ok(seconds)
+impl From<Malformed> for CheckpointError {
+    fn from(_: Malformed) -> Self {
+        Self::Damaged
     }
 }
 

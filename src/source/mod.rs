@@ -7,7 +7,7 @@ mod settings;
 mod window;
 
 pub use checkpoint::{Checkpoint, CheckpointError};
-pub use poll::{Page, Poll, Record};
+pub use poll::{Dropped, Mark, Page, Poll, Record};
 pub use position::Position;
 pub use settings::{Activities, Pull, Settings, Since, Threats};
 pub use window::{By, Window};

@@ -67,6 +67,8 @@ pub struct Page {
     pub body: Bytes,
     /// In the console's order.
     pub records: Vec<Record>,
+    /// New ones that the settings leave out: to be accounted for, and not to be delivered.
+    pub dropped: Vec<Dropped>,
     /// Whether the order can be relied on: only then does reading a record mean that all before it were read.
     pub ordered: bool,
     /// Start of the poll by the console's clock.
@@ -90,10 +92,30 @@ pub struct Record {
     pub time: Option<Timestamp>,
     /// Its time in the order of the poll.
     pub order: Option<Timestamp>,
-    /// Where the position keeps it: its time in that order, or the start of the poll.
+    /// What the position and the ledger remember of it.
+    pub mark: Mark,
+}
+
+/// What a position and a ledger remember of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    /// Where the position keeps it: its time in the order of the poll, or the start of the poll.
     pub place: Timestamp,
     /// What the position remembers.
     pub key: u64,
+    /// When the source made the record.
+    pub created: Option<Timestamp>,
+}
+
+/// A record that is not delivered and yet accounted for.
+#[derive(Debug, Clone)]
+pub struct Dropped {
+    /// As [`Record::id`].
+    pub id: CompactString,
+    /// See [`Identity`].
+    pub identity: Identity,
+    /// What the position and the ledger remember of it.
+    pub mark: Mark,
 }
 
 impl Poll {
@@ -136,7 +158,7 @@ impl Poll {
         }
         self.null_answers = 0;
         let shown = page.records.len();
-        let records = self.take(&body, &page.records);
+        let (records, dropped) = self.take(&body, &page.records);
         self.pass.found_new |= !records.is_empty();
         if self.ordered {
             self.reached = self.newest.minus(TOLERANCE).min(self.start.minus(self.pull.overlap)).max(self.reached);
@@ -146,7 +168,7 @@ impl Poll {
             }
         }
         let last = self.follow(page.next_cursor.as_deref(), shown);
-        Ok(Page { records, ordered: self.ordered, start: self.start, shown, last, body: body.clone() })
+        Ok(Page { records, dropped, ordered: self.ordered, start: self.start, shown, last, body: body.clone() })
     }
 
     /// A page without errors in it.
@@ -178,8 +200,16 @@ impl Poll {
             None => page.null_data && shown == 0,
         };
         if is_end {
-            let (records, start) = (Vec::new(), self.start);
-            return Ok(Page { records, ordered: self.ordered, start, shown: 0, last: true, body: body.clone() });
+            let (records, dropped, start) = (Vec::new(), Vec::new(), self.start);
+            return Ok(Page {
+                records,
+                dropped,
+                ordered: self.ordered,
+                start,
+                shown: 0,
+                last: true,
+                body: body.clone(),
+            });
         }
         let Some(count) = page.total_items else {
             return Err(ConsoleError::transient("the console showed no clear end, and its count cannot be read"));
@@ -214,9 +244,9 @@ impl Poll {
     }
 
     /// Takes what the position has not seen.
-    fn take(&mut self, body: &Bytes, shown: &[&[u8]]) -> Vec<Record> {
+    fn take(&mut self, body: &Bytes, shown: &[&[u8]]) -> (Vec<Record>, Vec<Dropped>) {
         let begin = body.as_ptr() as usize;
-        let mut records = Vec::with_capacity(shown.len());
+        let (mut records, mut dropped) = (Vec::with_capacity(shown.len()), Vec::new());
         let (mut duplicates, mut filtered) = (0, 0);
         for bytes in shown {
             let facts = facts(self.pull.stream, bytes);
@@ -234,8 +264,7 @@ impl Poll {
             if self.pass.shown.len() < MANY_KEYS {
                 self.pass.shown.insert(key);
             }
-            let excluded = facts.activity_type.is_some_and(|kind| self.pull.exclude_types.binary_search(&kind).is_ok());
-            if excluded || self.pull.window.is_some_and(|window| !window.holds(order)) {
+            if self.pull.window.is_some_and(|window| !window.holds(order)) {
                 filtered += 1;
                 continue;
             }
@@ -246,18 +275,24 @@ impl Poll {
                 duplicates += 1;
                 continue;
             }
+            let (id, mark) = (facts.record_id(bytes).to_compact_string(), Mark { place, key, created: facts.created });
+            // Remembered as the others are, so that it is accounted for once.
+            if facts.activity_type.is_some_and(|kind| self.pull.exclude_types.binary_search(&kind).is_ok()) {
+                filtered += 1;
+                dropped.push(Dropped { id, identity, mark });
+                continue;
+            }
             if order.is_some_and(|time| self.position.complete().is_some_and(|complete| time <= complete)) {
                 self.meter.arrived_late(self.start.since(place));
             }
             let offset = bytes.as_ptr() as usize - begin;
-            let id = facts.record_id(bytes).to_compact_string();
             let range = offset..offset + bytes.len();
-            records.push(Record { range, id, identity, time: facts.time, order, place, key });
+            records.push(Record { range, id, identity, time: facts.time, order, mark });
         }
         self.meter.lane.pulled.fetch_add(shown.len() as u64, Ordering::Relaxed);
         self.meter.lane.drop_events(DropReason::Duplicate, duplicates);
         self.meter.lane.drop_events(DropReason::Filtered, filtered);
-        records
+        (records, dropped)
     }
 
     /// Moves to the next page; true when there is none.

@@ -57,6 +57,13 @@ impl Position {
         self.complete.map_or(self.watermark, |complete| complete.max(self.watermark))
     }
 
+    /// The newest time of which anything was taken.
+    pub fn newest(&self) -> Timestamp {
+        let after = |second: i64| Timestamp::from_micros(second.saturating_add(1).saturating_mul(1_000_000));
+        let after_keys = self.keys.last_key_value().map(|(second, _)| after(*second));
+        self.complete_until().max(after_keys.unwrap_or_default())
+    }
+
     /// The keys remembered, by the second of their record's time.
     pub fn keys(&self) -> impl Iterator<Item = (i64, &[u64])> {
         self.keys.iter().map(|(second, keys)| (*second, keys.as_slice()))

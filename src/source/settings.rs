@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::Window;
+use super::window::comma_list;
 use crate::record::{Stream, Timestamp};
 use crate::settings::Period;
 
@@ -85,6 +86,15 @@ pub struct Pull {
 
 const DAY: Duration = Duration::from_secs(86_400);
 const DEFAULT_OVERLAP: Duration = Duration::from_secs(300);
+
+impl Pull {
+    /// What narrows down the records that the console is asked for, besides its scope, as text for ledgers.
+    pub fn narrowed_by(&self) -> String {
+        let types = comma_list(&self.types);
+        let hidden = if self.include_hidden { "&includeHidden=true" } else { "" };
+        if types.is_empty() { hidden.to_owned() } else { format!("&activityTypes={types}{hidden}") }
+    }
+}
 
 impl Settings {
     /// The streams named, defaults filled in.

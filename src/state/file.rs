@@ -1,20 +1,22 @@
 use std::fs::{self, File, TryLockError};
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use futures_util::future::BoxFuture;
 
+use super::ledger::Append;
 use super::{LaneId, StateError, Store, envelope};
 use crate::record::Stream;
 
 const LOCK: &str = "lock";
 const LANES: &str = "lanes";
 const SUFFIX: &str = ".checkpoint";
+const JOURNAL_SUFFIX: &str = ".journal";
 
 /// `--state file:DIR`: `DIR/lanes/PIPELINE/STREAM/SINK.checkpoint`, and a lock that one process holds.
 ///
 /// A checkpoint is written to a new file, synced, renamed over the old one, and the directory is synced: after a crash
-/// either the old or the new one is there, whole.
+/// either the old or the new one is there, whole. Beside it, `SINK.journal/SEGMENT`, what its ledger keeps out of it.
 #[derive(Debug)]
 pub struct FileStore {
     lanes: PathBuf,
@@ -49,6 +51,10 @@ impl FileStore {
     fn path(&self, lane: &LaneId) -> PathBuf {
         self.lanes.join(&lane.pipeline).join(lane.stream.name()).join(format!("{}{SUFFIX}", lane.sink))
     }
+
+    fn journal(&self, lane: &LaneId) -> PathBuf {
+        self.lanes.join(&lane.pipeline).join(lane.stream.name()).join(format!("{}{JOURNAL_SUFFIX}", lane.sink))
+    }
 }
 
 impl Store for FileStore {
@@ -72,6 +78,7 @@ impl Store for FileStore {
     }
 
     fn rename<'a>(&'a self, from: &'a LaneId, to: &'a LaneId) -> BoxFuture<'a, Result<(), StateError>> {
+        let (old_journal, new_journal) = (self.journal(from), self.journal(to));
         let (old, new, from, to) = (self.path(from), self.path(to), from.clone(), to.clone());
         blocking(move || {
             if !old.exists() {
@@ -81,6 +88,11 @@ impl Store for FileStore {
                 return Err(StateError::Exists(to));
             }
             let parent = create_parent(&new)?;
+            if old_journal.exists() {
+                // First, and again after a crash: only the checkpoint's own name makes it count.
+                remove_directory(&new_journal)?;
+                fs::rename(&old_journal, &new_journal).map_err(io("rename", &old_journal))?;
+            }
             fs::rename(&old, &new).map_err(io("rename", &old))?;
             sync_directory(&parent)?;
             old.parent().map_or(Ok(()), sync_directory)
@@ -88,12 +100,66 @@ impl Store for FileStore {
     }
 
     fn delete<'a>(&'a self, lane: &'a LaneId) -> BoxFuture<'a, Result<(), StateError>> {
-        let (path, lane) = (self.path(lane), lane.clone());
+        let (path, journal, lane) = (self.path(lane), self.journal(lane), lane.clone());
         blocking(move || match fs::remove_file(&path) {
-            Ok(()) => path.parent().map_or(Ok(()), sync_directory),
+            Ok(()) => {
+                remove_directory(&journal)?;
+                path.parent().map_or(Ok(()), sync_directory)
+            }
             Err(error) if error.kind() == ErrorKind::NotFound => Err(StateError::Unknown(lane)),
             Err(error) => Err(io("remove", &path)(error)),
         })
+    }
+
+    fn keeps_journals(&self) -> bool {
+        true
+    }
+
+    fn write_journal<'a>(&'a self, lane: &'a LaneId, append: &'a Append) -> BoxFuture<'a, Result<(), StateError>> {
+        let (path, append) = (self.journal(lane).join(append.segment.to_string()), append.clone());
+        blocking(move || {
+            let parent = create_parent(&path)?;
+            let is_new = !path.exists();
+            let mut file =
+                File::options().create(true).write(true).truncate(false).open(&path).map_err(io("open", &path))?;
+            file.set_len(append.offset)
+                .and_then(|()| file.seek(SeekFrom::End(0)))
+                .and_then(|_| file.write_all(&append.bytes))
+                .and_then(|()| file.sync_data())
+                .map_err(io("write", &path))?;
+            if is_new { sync_directory(&parent) } else { Ok(()) }
+        })
+    }
+
+    fn read_journal<'a>(
+        &'a self,
+        lane: &'a LaneId,
+        segment: u64,
+    ) -> BoxFuture<'a, Result<Option<Vec<u8>>, StateError>> {
+        let path = self.journal(lane).join(segment.to_string());
+        blocking(move || match fs::read(&path) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(io("read", &path)(error)),
+        })
+    }
+
+    fn drop_journal<'a>(&'a self, lane: &'a LaneId, segments: &'a [u64]) -> BoxFuture<'a, Result<(), StateError>> {
+        let directory = self.journal(lane);
+        let paths: Vec<_> = segments.iter().map(|segment| directory.join(segment.to_string())).collect();
+        blocking(move || {
+            paths.iter().try_for_each(|path| match fs::remove_file(path) {
+                Err(error) if error.kind() != ErrorKind::NotFound => Err(io("remove", path)(error)),
+                _ => Ok(()),
+            })
+        })
+    }
+}
+
+fn remove_directory(path: &Path) -> Result<(), StateError> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(io("remove", path)(error)),
+        _ => Ok(()),
     }
 }
 

@@ -8,6 +8,7 @@ mod file;
 #[cfg(feature = "kubernetes")]
 mod kubernetes;
 mod lane_id;
+pub mod ledger;
 mod location;
 
 use std::fmt::Debug;
@@ -40,8 +41,31 @@ pub trait Store: Send + Sync + Debug {
     /// Moves a checkpoint to another lane's name, which must not have one.
     fn rename<'a>(&'a self, from: &'a LaneId, to: &'a LaneId) -> BoxFuture<'a, Result<(), StateError>>;
 
-    /// Removes a checkpoint: the lane begins at `since` again.
+    /// Removes a checkpoint, and the lane's journal: the lane begins at `since` again.
     fn delete<'a>(&'a self, lane: &'a LaneId) -> BoxFuture<'a, Result<(), StateError>>;
+
+    /// Whether lanes' journals are kept beside their checkpoints: what their [`ledger`]s do not want written again with
+    /// each checkpoint. Without them a ledger remembers no identities.
+    fn keeps_journals(&self) -> bool {
+        false
+    }
+
+    /// Puts bytes into a segment of the lane's journal at their offset, in the place of whatever lies there and behind;
+    /// durable when it returns. The offset is the segment's length so far as the last saved checkpoint knows it, or as the
+    /// writes since then made it. A checkpoint that is saved afterwards refers to the bytes.
+    fn write_journal<'a>(&'a self, _: &'a LaneId, _: &'a ledger::Append) -> BoxFuture<'a, Result<(), StateError>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    /// The bytes of a segment of the lane's journal; it may be longer than the checkpoint says.
+    fn read_journal<'a>(&'a self, _: &'a LaneId, _: u64) -> BoxFuture<'a, Result<Option<Vec<u8>>, StateError>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    /// Removes segments that the checkpoint does not refer to any more; it is no error when they are gone.
+    fn drop_journal<'a>(&'a self, _: &'a LaneId, _: &'a [u64]) -> BoxFuture<'a, Result<(), StateError>> {
+        Box::pin(async { Ok(()) })
+    }
 }
 
 /// State that cannot be used as it is.
@@ -80,6 +104,14 @@ pub enum StateError {
         place: String,
         /// Its format.
         version: u16,
+    },
+    /// What a checkpoint refers to is not there.
+    #[error("segment {segment} of the journal of lane {lane} is missing or too short: its ledger cannot be read")]
+    Journal {
+        /// The lane.
+        lane: LaneId,
+        /// The segment.
+        segment: u64,
     },
     /// The lane has no checkpoint.
     #[error("lane {0} has no checkpoint")]

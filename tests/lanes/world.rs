@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use s1_forwarder::console::{self, Client, LimiterKey, Limiters, Transport, TransportError};
 use s1_forwarder::emulator::{self, Kind, Setup};
-use s1_forwarder::lane::{Budget, Lane, LaneEnd};
+use s1_forwarder::lane::{Budget, Lane, LaneEnd, Standing};
 use s1_forwarder::record::{Clock, Identity, Stream, Timestamp};
 use s1_forwarder::settings::Schema;
 use s1_forwarder::sink::dead_letters::DeadLetters;
@@ -138,7 +138,7 @@ impl World {
     /// The stored checkpoint of the lane to the sink of this name.
     pub fn checkpoint(&self, stream: Stream, name: &str) -> Option<Checkpoint> {
         let id = LaneId { pipeline: "acme".to_owned(), stream, sink: name.to_owned() };
-        self.store.0.lock().unwrap().get(&id).map(|bytes| Checkpoint::decode(bytes).unwrap())
+        self.store.0.lock().unwrap().get(&id).map(|bytes| Standing::decode(bytes).unwrap().checkpoint)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
+use s1_forwarder::lane::Standing;
 use s1_forwarder::record::Timestamp;
 use s1_forwarder::source::Checkpoint;
 use tokio::time::Instant;
@@ -198,10 +199,11 @@ impl Ledger {
         begun: Instant,
         bytes: &[u8],
         owed: impl FnOnce(Timestamp, Timestamp) -> Vec<Version>,
+        left_out: impl Fn(u64) -> bool,
     ) -> Result<(), String> {
         self.lives[life].saved = Some(begun.duration_since(self.begun));
         self.lives[life].save_failed = false;
-        let checkpoint = Checkpoint::decode(bytes).map_err(|error| error.to_string())?;
+        let checkpoint = Standing::decode(bytes).map_err(|error| error.to_string())?.checkpoint;
         let before = self.checkpoint.replace(checkpoint.clone());
         self.stored = Some(bytes.to_vec());
         let bound = checkpoint.position.bound();
@@ -214,7 +216,7 @@ impl Ledger {
             }
         }
         for (_, keys) in checkpoint.position.keys() {
-            if let Some(key) = keys.iter().find(|key| !self.settled.contains(key)) {
+            if let Some(key) = keys.iter().find(|key| !self.settled.contains(key) && !left_out(**key)) {
                 return Err(format!("key {key} is in the store, but its event is not settled"));
             }
         }

@@ -210,7 +210,7 @@ impl Nature {
             version.time >= since.micros()
                 && version.time < before.micros()
                 && version.visible - version.time <= micros(self.overlap)
-                && (!version.excluded || lane.exclude.is_empty())
+                && !lane.leaves_out(version)
         });
         owed.cloned().collect()
     }

@@ -8,6 +8,8 @@ use s1_forwarder::record::{Stream, Timestamp};
 use s1_forwarder::settings::Period;
 use s1_forwarder::source::Since;
 
+use crate::nature::Version;
+
 /// Decides which things a seed is about: each with its own probability, so that most schedules have few troubles at once.
 fn with(random: &mut Rng, chance: f64) -> bool {
     random.f64() < chance
@@ -274,6 +276,11 @@ impl ConsolePlan {
 }
 
 impl LanePlan {
+    /// Whether the lane's settings leave the record out.
+    pub fn leaves_out(&self, version: &Version) -> bool {
+        version.excluded && !self.exclude.is_empty()
+    }
+
     fn of(r: &mut Rng, index: usize, interval: Duration, active: Duration) -> Self {
         let stream = pick(r, &[Stream::Threats, Stream::Activities]);
         let mut moods = Vec::new();

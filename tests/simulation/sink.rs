@@ -106,7 +106,7 @@ impl Destination {
             version
         };
         let versions: Vec<_> = batch.events().filter_map(known).collect();
-        if let Some(excluded) = versions.iter().find(|version| version.excluded && !self.lane.plan.exclude.is_empty()) {
+        if let Some(excluded) = versions.iter().find(|version| self.lane.plan.leaves_out(version)) {
             self.world.violation(format!("excluded, but sent: {excluded:?}"));
         }
         if batch.len() > self.lane.plan.events {

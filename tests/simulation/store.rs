@@ -36,7 +36,8 @@ impl Writing<'_> {
         let Some(bytes) = self.bytes.take() else { return };
         let Shelf { world, lane, life } = self.shelf;
         let owed = |since, before| world.nature.owed(&lane.plan, since, before);
-        let judged = lock(&lane.ledger).store(*life, self.begun, &bytes, owed);
+        let left_out = |key| world.nature.version(key).is_some_and(|version| lane.plan.leaves_out(&version));
+        let judged = lock(&lane.ledger).store(*life, self.begun, &bytes, owed, left_out);
         if let Err(broken) = judged {
             world.violation(format!("lane {}: {broken}", lane.index));
         }

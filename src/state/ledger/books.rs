@@ -1,0 +1,115 @@
+use std::collections::{BTreeMap, HashSet};
+use std::ops::Range;
+
+use super::journal::{Journal, Segment};
+use super::{Hour, Ledger, Sum};
+use crate::record::Identity;
+use crate::state::{LaneId, StateError, Store};
+
+/// Bytes of an hour and an identity.
+const IDENTITY: usize = 4 + 16;
+/// Bytes of an hour, a count and identities xored.
+const SUM: usize = 4 + 8 + 16;
+
+/// What a ledger says of some hours, its journal included.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Books {
+    /// The sum of each hour that has one.
+    pub sums: BTreeMap<Hour, Sum>,
+    /// The identities of each hour, as far as they are kept.
+    pub identities: BTreeMap<Hour, HashSet<Identity>>,
+}
+
+impl Books {
+    /// Adds all that `other` says.
+    pub fn merge(&mut self, other: Self) {
+        for (hour, sum) in other.sums {
+            self.sums.entry(hour).or_default().merge(&sum);
+        }
+        for (hour, identities) in other.identities {
+            self.identities.entry(hour).or_default().extend(identities);
+        }
+    }
+}
+
+impl Ledger {
+    /// What it says of `hours`; its journal is read from `store`.
+    ///
+    /// # Errors
+    /// When the journal cannot be read, or is shorter than it was (beside a running lane: it went on meanwhile).
+    pub async fn books(&self, store: &dyn Store, lane: &LaneId, hours: Range<Hour>) -> Result<Books, StateError> {
+        let mut books = Books::default();
+        for (hour, sum) in self.sums.range(hours.clone()) {
+            books.sums.insert(*hour, *sum);
+        }
+        for segment in older(&self.old_sums, &hours) {
+            for entry in read(store, lane, segment).await?.as_chunks::<SUM>().0 {
+                let (hour, sum) = parse_sum(entry);
+                if hours.contains(&hour) {
+                    books.sums.entry(hour).or_default().merge(&sum);
+                }
+            }
+        }
+        let mut remember = |(hour, identity): (Hour, Identity)| {
+            if hours.contains(&hour) {
+                books.identities.entry(hour).or_default().insert(identity);
+            }
+        };
+        self.recent.iter().copied().for_each(&mut remember);
+        for segment in older(&self.identities, &hours) {
+            read(store, lane, segment).await?.as_chunks::<IDENTITY>().0.iter().map(identity).for_each(&mut remember);
+        }
+        Ok(books)
+    }
+}
+
+/// The segments that may hold something of `hours`.
+fn older<'a>(journal: &'a Journal, hours: &Range<Hour>) -> impl Iterator<Item = &'a Segment> + use<'a> {
+    let first = hours.start;
+    journal.segments().filter(move |segment| segment.newest >= first)
+}
+
+async fn read(store: &dyn Store, lane: &LaneId, segment: &Segment) -> Result<Vec<u8>, StateError> {
+    let missing = || StateError::Journal { lane: lane.clone(), segment: segment.number };
+    let length = usize::try_from(segment.length).map_err(|_| missing())?;
+    let mut bytes = store.read_journal(lane, segment.number).await?.ok_or_else(missing)?;
+    if bytes.len() < length {
+        return Err(missing());
+    }
+    bytes.truncate(length);
+    Ok(bytes)
+}
+
+pub fn identities(entries: &[(Hour, Identity)]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(entries.len() * IDENTITY);
+    for (hour, identity) in entries {
+        out.extend_from_slice(&hour.0.to_be_bytes());
+        out.extend_from_slice(&identity.bytes());
+    }
+    out
+}
+
+pub fn identity(entry: &[u8; IDENTITY]) -> (Hour, Identity) {
+    let (mut hour, mut identity) = ([0; 4], [0; 16]);
+    hour.copy_from_slice(&entry[..4]);
+    identity.copy_from_slice(&entry[4..]);
+    (Hour(u32::from_be_bytes(hour)), Identity::from_bytes(identity))
+}
+
+pub fn sums(entries: &BTreeMap<Hour, Sum>) -> Vec<u8> {
+    let mut out = Vec::with_capacity(entries.len() * SUM);
+    for (hour, sum) in entries {
+        out.extend_from_slice(&hour.0.to_be_bytes());
+        out.extend_from_slice(&sum.count.to_be_bytes());
+        out.extend_from_slice(&sum.xor);
+    }
+    out
+}
+
+fn parse_sum(entry: &[u8; SUM]) -> (Hour, Sum) {
+    let (mut hour, mut count, mut xor) = ([0; 4], [0; 8], [0; 16]);
+    hour.copy_from_slice(&entry[..4]);
+    count.copy_from_slice(&entry[4..12]);
+    xor.copy_from_slice(&entry[12..]);
+    (Hour(u32::from_be_bytes(hour)), Sum { count: u64::from_be_bytes(count), xor })
+}

@@ -2,7 +2,8 @@
 //! endpoints, between an emulated console and a receiver that is as strict as a real one.
 //!
 //! How much is done can be set: `S1_FORWARDER_E2E_ACTIVITIES` and `S1_FORWARDER_E2E_THREATS` (records that `run --once`
-//! delivers), `S1_FORWARDER_KILLS` (how often the worker is killed).
+//! delivers), `S1_FORWARDER_KILLS` (how often the worker is killed), `S1_FORWARDER_DEAD_PIPELINES` (pipelines whose sinks are
+//! dead).
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -16,6 +17,7 @@ mod worker {
     #[cfg(feature = "kafka")]
     mod kafka;
     mod kill;
+    mod memory;
     mod once;
     mod process;
     mod reload;

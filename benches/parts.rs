@@ -15,7 +15,7 @@ use criterion::{Criterion, Throughput};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use s1_forwarder::record::{Stream, Timestamp, facts, parse_page};
-use s1_forwarder::source::{Checkpoint, Position};
+use s1_forwarder::source::{Checkpoint, Mark, Position, Round};
 use s1_forwarder::transform::Mapper;
 
 const STREAMS: [Stream; 5] = [Stream::Threats, Stream::Activities, Stream::Agents, Stream::Alerts, Stream::Groups];
@@ -97,13 +97,20 @@ fn encoding(criterion: &mut Criterion) {
 fn position(criterion: &mut Criterion) {
     const KEYS: u64 = 30_000;
     let begin = 1_767_225_600_000_000;
+    let passes = common::pull(Stream::Activities).passes();
+    let round = Round { pass: 0, start: Timestamp::from_micros(begin), snapshot: None };
     let taken = |position: &mut Position| {
         for number in 0..KEYS {
             let time = Timestamp::from_micros(begin + number as i64 * 10_000);
-            black_box(position.take(time, number.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+            let id = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            black_box(position.take(&passes, round, &Mark { id, version: 0, content: None, time, created: None }));
         }
     };
-    let new = || Position::starting_at(Timestamp::from_micros(begin));
+    let new = || {
+        let mut position = Position::starting_at(Timestamp::from_micros(begin));
+        position.align(&passes);
+        position
+    };
     let mut full = new();
     taken(&mut full);
     let checkpoint = Checkpoint {

@@ -6,5 +6,13 @@
 mod support;
 
 mod kubernetes {
+    mod chart;
+    mod pipelines;
+    #[allow(dead_code)]
+    #[path = "../worker/process.rs"]
+    mod process;
     mod rights;
+    #[allow(dead_code)]
+    #[path = "../worker/world.rs"]
+    mod world;
 }

@@ -8,6 +8,8 @@ mod isolation;
 mod polling;
 #[path = "lanes/sinks.rs"]
 mod sinks;
+#[path = "lanes/streams.rs"]
+mod streams;
 #[path = "lanes/windows.rs"]
 mod windows;
 #[path = "lanes/world.rs"]

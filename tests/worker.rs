@@ -2,18 +2,20 @@
 //! endpoints, between an emulated console and a receiver that is as strict as a real one.
 //!
 //! How much is done can be set: `S1_FORWARDER_E2E_ACTIVITIES` and `S1_FORWARDER_E2E_THREATS` (records that `run --once`
-//! delivers), `S1_FORWARDER_KILLS` (how often the worker is killed), `S1_FORWARDER_DEAD_PIPELINES` (pipelines whose sinks are
-//! dead).
+//! delivers), `S1_FORWARDER_KILLS` (how often the worker is killed), `S1_FORWARDER_BACKFILL` (activities that a backfill
+//! delivers), `S1_FORWARDER_DEAD_PIPELINES` (pipelines whose sinks are dead).
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod support;
 
 mod worker {
+    mod backfill;
     mod books;
     mod changes;
     mod check;
     mod console_input;
+    mod dead_letters;
     #[cfg(feature = "kafka")]
     mod kafka;
     mod kill;
@@ -25,5 +27,7 @@ mod worker {
     mod shutdown;
     mod sink_input;
     mod state_input;
+    mod streams;
+    mod verify;
     mod world;
 }

@@ -170,6 +170,12 @@ impl Store for Memory {
     }
 }
 
+/// A stream from its beginning, as a pipeline file would have it.
+pub fn pull(stream: Stream) -> source::Pull {
+    let streams = serde_json::json!({ stream.name(): { "since": "beginning" } });
+    serde_json::from_value::<source::Settings>(streams).unwrap().pulls().remove(0)
+}
+
 /// A lane from `console` to `sink` that ends when it has delivered everything.
 pub fn lane(stream: Stream, console: Arc<Pages>, sink: Arc<Taker>) -> Lane {
     let settings: console::Settings = serde_json::from_value(serde_json::json!({
@@ -179,9 +185,7 @@ pub fn lane(stream: Stream, console: Arc<Pages>, sink: Arc<Taker>) -> Lane {
     let clock = Clock::System;
     let key = LimiterKey { host: "console".to_owned(), token: String::new() };
     let client = Client::new(&settings, console, Limiters::default().join(key, 1e9), clock);
-    let streams = serde_json::json!({ stream.name(): { "since": "beginning" } });
-    let streams: source::Settings = serde_json::from_value(streams).unwrap();
-    let pull = streams.pulls().remove(0);
+    let pull = pull(stream);
     let meter = Meter::start(&Arc::new(Telemetry::new()), "acme", stream, "siem", "memory", clock);
     Lane {
         id: LaneId { pipeline: "acme".to_owned(), stream, sink: "siem".to_owned() },
@@ -208,6 +212,7 @@ pub fn lane(stream: Stream, console: Arc<Pages>, sink: Arc<Taker>) -> Lane {
         random: fastrand::Rng::with_seed(7),
         first_poll_after: Duration::ZERO,
         once: true,
+        known: None,
     }
 }
 

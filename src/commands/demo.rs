@@ -104,7 +104,7 @@ async fn start_console(customer: &Customer) -> anyhow::Result<emulator::Server> 
 
 async fn start_worker(directory: &TempDir, telemetry: Arc<Telemetry>) -> anyhow::Result<Worker> {
     let options = worker::Options {
-        pipelines: vec![directory.path().join("pipelines")],
+        pipelines: vec![directory.path().join("pipelines").into()],
         state: Location::File(directory.path().join("state")),
         ..worker::Options::default()
     };

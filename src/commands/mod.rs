@@ -5,13 +5,17 @@
 mod process;
 
 pub mod activity_types;
+pub mod backfill;
 pub mod check;
+pub mod dead_letters;
 pub mod demo;
 pub mod emulate;
 pub mod map;
 pub mod run;
 pub mod state;
+pub mod verify;
 
+use std::io::{IsTerminal, stderr};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -20,7 +24,7 @@ use clap::{Parser, Subcommand};
 use crate::settings::install_crypto_provider;
 use crate::telemetry::init_logs;
 
-pub use process::{FileArgs, LogArgs, ProcessArgs, StateArgs};
+pub use process::{DeliveryArgs, FileArgs, LogArgs, ProcessArgs, RateArgs, StateArgs};
 
 /// Wrong usage that the parser of flags cannot see: ends the process with 2 instead of 1.
 #[derive(Debug, thiserror::Error)]
@@ -60,7 +64,11 @@ struct Cli {
 enum Command {
     Run(Box<run::Args>),
     Check(check::Args),
+    Backfill(backfill::Args),
+    #[command(name = "dead-letters")]
+    DeadLetters(Box<dead_letters::Args>),
     State(state::Args),
+    Verify(Box<verify::Args>),
     Emulate(emulate::Args),
     Map(map::Args),
     ActivityTypes(activity_types::Args),
@@ -72,6 +80,8 @@ impl Command {
     fn log_level(&self) -> &'static str {
         match self {
             Self::Run(_) => "info",
+            // A terminal shows a bar instead.
+            Self::Backfill(_) | Self::Verify(_) if !stderr().is_terminal() => "info",
             _ => "warn",
         }
     }
@@ -120,7 +130,10 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Run(args) => run::run(*args).await,
         Command::Check(args) => check::run(args).await,
+        Command::Backfill(args) => backfill::run(args).await,
+        Command::DeadLetters(args) => dead_letters::run(*args).await,
         Command::State(args) => state::run(args).await,
+        Command::Verify(args) => verify::run(*args).await,
         Command::Emulate(args) => emulate::run(args).await,
         Command::ActivityTypes(args) => activity_types::run(args).await,
         Command::Map(args) => tokio::task::block_in_place(|| map::run(&args)),

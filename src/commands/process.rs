@@ -6,18 +6,23 @@ use std::time::Duration;
 use clap::Args;
 
 use super::UsageError;
+use crate::pipeline;
+use crate::record::Timestamp;
 use crate::settings::{ByteSize, Period};
 use crate::state::Location;
 use crate::telemetry::LogFormat;
+use crate::worker::Options;
 
 /// Which pipeline files.
 #[derive(Debug, Clone, Args)]
 pub struct FileArgs {
-    /// Pipeline files, or directories of them
+    /// Pipeline files, or directories of them, or kubernetes:[NAMESPACE/]label=SELECTOR
     ///
-    /// A directory is read one level deep: *.yaml and *.yml, names beginning with a dot skipped, symlinks followed.
+    /// A directory is read one level deep: *.yaml and *.yml, names beginning with a dot skipped, symlinks followed. In the last
+    /// form, the same keys of all ConfigMaps and Secrets whose labels match, found and followed through the API: those of the
+    /// namespace that is named, else of the one that the kubeconfig or the pod's service account names.
     #[arg(long, required = true, num_args = 1.., value_name = "PATH", env = "S1_FORWARDER_PIPELINES")]
-    pub pipelines: Vec<PathBuf>,
+    pub pipelines: Vec<pipeline::Location>,
 
     /// A YAML file with the keys that all pipelines inherit
     ///
@@ -56,6 +61,14 @@ pub struct StateArgs {
     pub instance: String,
 }
 
+/// How fast a command asks consoles that a worker may be asking too.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct RateArgs {
+    /// Requests a second to the console; a worker beside has its own limit, and the console sees the sum
+    #[arg(long, value_name = "N", default_value = "2", value_parser = rate, env = "S1_FORWARDER_REQUESTS_PER_SECOND")]
+    pub requests_per_second: f64,
+}
+
 /// How the process logs.
 #[derive(Debug, Clone, Args)]
 pub struct LogArgs {
@@ -71,8 +84,9 @@ pub struct LogArgs {
 /// Settings of a worker as a whole; what belongs to one customer stands in the pipeline file.
 #[derive(Debug, Clone, Args)]
 pub struct ProcessArgs {
+    /// See [`DeliveryArgs`].
     #[command(flatten)]
-    state: StateArgs,
+    pub delivery: DeliveryArgs,
 
     /// Address of /metrics, /livez, /readyz and the status page; port 0 takes a free one [default: 127.0.0.1:9598]
     ///
@@ -80,15 +94,22 @@ pub struct ProcessArgs {
     #[arg(long, value_name = "HOST:PORT", env = "S1_FORWARDER_LISTEN")]
     pub listen: Option<String>,
 
-    /// Most bytes in flight over all lanes, librdkafka's queue included
-    #[arg(long, value_name = "SIZE", default_value = "512MiB", value_parser = budget, env = "S1_FORWARDER_MEMORY_BUDGET")]
-    pub memory_budget: ByteSize,
-
     /// How long checkpoints may be collected before they are written [default: 5s for kubernetes, else 0s]
     ///
     /// 0s writes each at once. After a kill, what was delivered since the last write is delivered again.
     #[arg(long, value_name = "PERIOD", env = "S1_FORWARDER_CHECKPOINT_INTERVAL")]
     checkpoint_interval: Option<Period>,
+}
+
+/// What every command that delivers is told.
+#[derive(Debug, Clone, Args)]
+pub struct DeliveryArgs {
+    #[command(flatten)]
+    state: StateArgs,
+
+    /// Most bytes in flight over all lanes, librdkafka's queue included
+    #[arg(long, value_name = "SIZE", default_value = "512MiB", value_parser = budget, env = "S1_FORWARDER_MEMORY_BUDGET")]
+    pub memory_budget: ByteSize,
 
     /// Where events are kept that a sink refuses for good: file:DIR [default: dead-letters in the state's directory]
     #[arg(long, value_name = "STORE", env = "S1_FORWARDER_DEAD_LETTERS")]
@@ -104,16 +125,32 @@ pub struct ProcessArgs {
 }
 
 impl ProcessArgs {
-    /// Where checkpoints are, and under which name.
-    pub fn state(&self) -> &StateArgs {
-        &self.state
+    /// How long checkpoints may be collected.
+    pub fn checkpoint_interval(&self) -> Duration {
+        self.checkpoint_interval.map_or_else(|| self.delivery.checkpoint_interval(), |period| period.0)
+    }
+}
+
+impl DeliveryArgs {
+    /// What a worker, or whatever delivers beside one, is made with.
+    ///
+    /// # Errors
+    /// When a store is named that cannot be used so.
+    pub fn options(&self) -> Result<Options, UsageError> {
+        Ok(Options {
+            state: self.state.state.clone(),
+            instance: self.state.instance.clone(),
+            memory_budget: usize::try_from(self.memory_budget.0).unwrap_or(usize::MAX),
+            checkpoint_interval: self.checkpoint_interval(),
+            dead_letters: self.dead_letters_directory()?,
+            dead_letters_max: self.dead_letters_max.0,
+            shutdown_timeout: self.shutdown_timeout.0,
+            ..Options::default()
+        })
     }
 
     /// Directory of the dead letters, where the user names one.
-    ///
-    /// # Errors
-    /// When another kind of store is named.
-    pub fn dead_letters_directory(&self) -> Result<Option<PathBuf>, UsageError> {
+    fn dead_letters_directory(&self) -> Result<Option<PathBuf>, UsageError> {
         match &self.dead_letters {
             None => Ok(None),
             Some(Location::File(directory)) => Ok(Some(directory.clone())),
@@ -121,14 +158,12 @@ impl ProcessArgs {
         }
     }
 
-    /// How long checkpoints may be collected.
-    pub fn checkpoint_interval(&self) -> Duration {
-        let default = match self.state.state {
+    fn checkpoint_interval(&self) -> Duration {
+        match self.state.state {
             Location::File(_) => Duration::ZERO,
             // Each write is a request to the API server and a disk sync of etcd.
             Location::Kubernetes(_) => Duration::from_secs(5),
-        };
-        self.checkpoint_interval.map_or(default, |period| period.0)
+        }
     }
 }
 
@@ -153,4 +188,16 @@ fn budget(text: &str) -> Result<ByteSize, String> {
         return Err(format!("at least {} are needed", ByteSize(SMALLEST_BUDGET)));
     }
     Ok(size)
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(rate) if (0.001..=10_000.0).contains(&rate) => Ok(rate),
+        _ => Err("write a number of requests a second, such as 2 or 0.5".to_owned()),
+    }
+}
+
+/// A time as flags take it.
+pub fn time(text: &str) -> Result<Timestamp, String> {
+    Timestamp::parse(text).map_err(|_| "write a time with its zone, such as 2026-01-31T00:00:00Z".to_owned())
 }

@@ -104,14 +104,8 @@ fn options(args: &Args) -> Result<Options, UsageError> {
     Ok(Options {
         pipelines: files.pipelines.clone(),
         defaults: files.defaults.clone(),
-        state: process.state().state.clone(),
-        instance: process.state().instance.clone(),
-        memory_budget: usize::try_from(process.memory_budget.0).unwrap_or(usize::MAX),
         checkpoint_interval: process.checkpoint_interval(),
-        dead_letters: process.dead_letters_directory()?,
-        dead_letters_max: process.dead_letters_max.0,
-        shutdown_timeout: process.shutdown_timeout.0,
-        ..Options::default()
+        ..process.delivery.options()?
     })
 }
 
@@ -139,18 +133,18 @@ fn summary(lanes: &[LaneReport]) -> Table {
 }
 
 /// What asks the process to end.
-struct Signals {
+pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Signals {
-    fn new() -> anyhow::Result<Self> {
+    pub fn new() -> anyhow::Result<Self> {
         let listen = |kind| signal(kind).context("cannot listen for signals");
         Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
     }
 
-    async fn next(&mut self) {
+    pub async fn next(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}

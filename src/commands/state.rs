@@ -6,10 +6,11 @@ use anyhow::Context;
 use clap::Subcommand;
 use comfy_table::{Table, presets};
 
+use super::process::time;
 use super::{StateArgs, UsageError, say};
 use crate::lane::Standing;
 use crate::record::Timestamp;
-use crate::source::{Checkpoint, Position};
+use crate::source::{Checkpoint, MAIN, Position, Stage};
 use crate::state::{LaneId, Store, process_identity};
 
 /// Look at checkpoints and manage them
@@ -54,10 +55,6 @@ enum Command {
         /// The lane: PIPELINE/STREAM/SINK
         lane: LaneId,
     },
-}
-
-fn time(text: &str) -> Result<Timestamp, String> {
-    Timestamp::parse(text).map_err(|_| "write a time with its zone, such as 2026-01-31T00:00:00Z".to_owned())
 }
 
 /// Does it, and prints what was done on standard output.
@@ -139,12 +136,27 @@ fn show(lane: &LaneId, standing: &Standing) -> anyhow::Result<()> {
     say(format!("scope:           {scope}"))?;
     say(format!("since:           {since} (resolved at the first start: {since_resolved})"))?;
     say(format!("next poll from:  {}", position.bound()))?;
-    say(format!("watermark:       {}", position.watermark()))?;
-    match position.complete() {
-        Some(complete) => say(format!("complete until:  {complete}"))?,
-        None => say("complete until:  no poll has reached its end yet")?,
+    for (name, track) in position.tracks() {
+        // The pass that brings what is new needs no name.
+        let of = if name == MAIN { String::new() } else { format!(" ({name})") };
+        say(format!("watermark:       {}{of}", track.watermark()))?;
+        match track.complete() {
+            Some(complete) => say(format!("complete until:  {complete}{of}"))?,
+            None => say(format!("complete until:  no poll has reached its end yet{of}"))?,
+        }
+        if let Some(snapshot) = track.snapshot() {
+            let stage = match snapshot.stage {
+                Stage::Reading => "being read",
+                Stage::Marking => "read",
+                Stage::Done => "complete",
+            };
+            say(format!("snapshot:        {} {stage}, {} records", snapshot.time, snapshot.taken))?;
+        }
     }
     say(format!("keys remembered: {}", position.key_count()))?;
+    if position.content_count() > 0 {
+        say(format!("contents known:  {}", position.content_count()))?;
+    }
     say(format!("ledger:          all that was created since {}", standing.ledger.since()))?;
     Ok(())
 }

@@ -59,7 +59,9 @@ impl State {
                 Mishap::Truncated => {
                     answer.travel.cut_after = Some(self.random.below(answer.body.len() as u64) as usize)
                 }
-                Mishap::ChangedWhilePaged if matches!(kind, Kind::Threats | Kind::Agents | Kind::Alerts) => {
+                Mishap::ChangedWhilePaged
+                    if matches!(kind, Kind::Threats | Kind::Agents | Kind::Alerts | Kind::Groups) =>
+                {
                     self.change_any(kind, now);
                 }
                 _ => {}

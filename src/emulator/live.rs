@@ -38,6 +38,8 @@ const EVENTS: &[(u32, Event)] = &[
     (4, Event::ChangesTogether(Kind::Agents, 0)),
     (24, Event::Appears(Kind::Alerts, 0)),
     (10, Event::Changes(Kind::Alerts, 0)),
+    (3, Event::Appears(Kind::Agents, 0)),
+    (3, Event::Changes(Kind::Groups, 0)),
 ];
 
 impl Live {

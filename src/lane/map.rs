@@ -11,9 +11,9 @@ use super::pull::{PullEnd, Pulled};
 use super::{LaneBudget, Reservation};
 use crate::record::{Stream, Timestamp};
 use crate::sink::{Batch, Limits};
-use crate::source::{Dropped, Mark, Page, Record};
+use crate::source::{self, Dropped, Mark, Page, Record, Round};
 use crate::telemetry::Meter;
-use crate::transform::Mapper;
+use crate::transform::{Mapper, Snapshot};
 
 /// What the transform stage hands on.
 #[derive(Debug)]
@@ -36,8 +36,8 @@ pub struct Parcel {
     /// Everything up to here was read, when the batches before this one are settled too; none where the order of the
     /// console's answers cannot be relied on.
     pub watermark: Option<Timestamp>,
-    /// Start of the poll by the console's clock.
-    pub start: Timestamp,
+    /// The poll.
+    pub round: Round,
     /// The bytes that hold it, until it is dropped.
     #[expect(dead_code, reason = "what counts is how long it lives")]
     pub reservation: Option<Reservation>,
@@ -69,7 +69,7 @@ struct Open {
     /// Time of the newest record in it.
     reached: Option<Timestamp>,
     ordered: bool,
-    start: Timestamp,
+    round: Round,
     reservation: Option<Reservation>,
     since: Instant,
 }
@@ -111,11 +111,12 @@ impl MapStage {
         open: &mut Open,
         parcels: &mpsc::Sender<Mapped>,
     ) -> Result<(), Gone> {
+        open.round = page.round;
         open.dropped.append(&mut page.dropped);
         for record in &page.records {
             open.ordered &= page.ordered;
-            open.start = page.start;
-            self.record(record, &page.body[record.range.clone()], open);
+            open.round = page.round;
+            self.record(record, &page, open);
             if self.is_over(open) {
                 let last = open.split_last();
                 open.hold(&mut reservation, self.limits.copies);
@@ -139,7 +140,7 @@ impl MapStage {
         Ok(())
     }
 
-    fn record(&mut self, record: &Record, bytes: &[u8], open: &mut Open) {
+    fn record(&mut self, record: &Record, page: &Page, open: &mut Open) {
         let Self { mapper, meter, .. } = self;
         if open.batch.is_empty() {
             open.since = Instant::now();
@@ -147,6 +148,13 @@ impl MapStage {
         open.marks.push(record.mark);
         // After `split_last` the batch before has the time of the first record of this one, which the bound stays behind.
         open.reached = open.reached.max(record.order);
+        if let Some(source::Snapshot { time, taken: records, .. }) = page.marker {
+            return open.batch.push_with(&record.id, record.identity, record.time, |buffer| {
+                mapper.map_snapshot(Snapshot { time, records }, buffer);
+                None
+            });
+        }
+        let bytes = &page.body[record.range.clone()];
         open.batch.push_with(&record.id, record.identity, record.time, |buffer| match mapper.map(bytes, buffer) {
             Ok(mapped) => {
                 meter.lane.unknown_activities.fetch_add(u64::from(mapped.unknown_activity), Ordering::Relaxed);
@@ -190,7 +198,7 @@ impl Open {
             dropped: Vec::new(),
             reached: None,
             ordered: true,
-            start: Timestamp::default(),
+            round: Round::default(),
             reservation: None,
             since: Instant::now(),
         }
@@ -206,7 +214,7 @@ impl Open {
             dropped: Vec::new(),
             reached: self.reached,
             ordered: self.ordered,
-            start: self.start,
+            round: self.round,
             reservation: None,
             since: Instant::now(),
         }
@@ -225,8 +233,8 @@ impl Open {
 
     fn into_parcel(self) -> Option<Parcel> {
         let watermark = self.reached.filter(|_| self.ordered);
-        let Self { batch, marks, dropped, start, reservation, .. } = self;
+        let Self { batch, marks, dropped, round, reservation, .. } = self;
         let is_empty = batch.is_empty() && dropped.is_empty();
-        (!is_empty).then(|| Parcel { batch: Arc::new(batch), marks, dropped, watermark, start, reservation })
+        (!is_empty).then(|| Parcel { batch: Arc::new(batch), marks, dropped, watermark, round, reservation })
     }
 }

@@ -4,6 +4,7 @@
 //! stage is behind, the channels fill, and the source stops asking the console. What the sink has settled moves the
 //! position, and the position goes to the store.
 
+mod agenda;
 mod budget;
 mod map;
 mod pull;

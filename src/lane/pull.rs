@@ -1,5 +1,6 @@
 //! The source stage: one poll, page by page, each within bytes that were reserved for it.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,9 +12,9 @@ use tracing::{info, warn};
 use super::sizing::{Plan, Sizing};
 use super::{LaneBudget, Reservation};
 use crate::console::{Client, ConsoleError, Endpoint};
-use crate::record::Timestamp;
+use crate::record::{Identity, Timestamp};
 use crate::settings::FullJitter;
-use crate::source::{Page, Poll, Position, Pull};
+use crate::source::{Page, Poll, Position, Pull, Round};
 use crate::telemetry::{LaneState, Meter};
 
 /// Back-off for a console that fails (`sentinelone/api.md` section 5).
@@ -39,7 +40,9 @@ pub enum Pulled {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PullEnd {
     /// Everything in [bound, S] was handed on; S is inside.
-    Complete(Timestamp),
+    Complete(Round),
+    /// The snapshot of this time is complete, and the next is not due.
+    NotDue,
     /// The lane was asked to stop.
     Stopped,
     /// The console refuses: trying again soon would not help.
@@ -63,18 +66,20 @@ pub struct PullStage {
     pub random: fastrand::Rng,
     /// What the lane has learnt about the size of its records.
     pub sizing: Arc<Mutex<Sizing>>,
+    /// Records that need not be delivered, as a ledger has them.
+    pub known: Option<Arc<HashSet<Identity>>>,
 }
 
 impl PullStage {
-    /// Polls once from `position` on; the last word is always sent.
-    pub async fn run(mut self, position: Position, pages: mpsc::Sender<Pulled>) {
+    /// Polls one pass once from `position` on; the last word is always sent.
+    pub async fn run(mut self, position: Position, pass: usize, pages: mpsc::Sender<Pulled>) {
         let stop = self.stop.clone();
-        let end = stop.run_until_cancelled(self.poll(position, &pages)).await.unwrap_or(PullEnd::Stopped);
+        let end = stop.run_until_cancelled(self.poll(position, pass, &pages)).await.unwrap_or(PullEnd::Stopped);
         // Nobody listens any more when the lane gives up its session: then nobody needs the word either.
         let _ = pages.send(Pulled::End(end)).await;
     }
 
-    async fn poll(&mut self, position: Position, pages: &mpsc::Sender<Pulled>) -> PullEnd {
+    async fn poll(&mut self, position: Position, pass: usize, pages: &mpsc::Sender<Pulled>) -> PullEnd {
         let start = match self.pull.window {
             Some(window) => window.to,
             None => match self.start_time().await {
@@ -85,7 +90,11 @@ impl PullStage {
         let mut patience = Patience::new(&mut self.random);
         // A page that brings nothing new costs the sink nothing, so the next need not be small for its sake.
         let mut found_new = true;
-        let mut poll = Poll::new(self.client.clone(), self.meter.clone(), self.pull.clone(), position, start);
+        let poll = Poll::new(self.client.clone(), self.meter.clone(), self.pull.clone(), position, pass, start);
+        let Some(mut poll) = poll else { return PullEnd::NotDue };
+        if let Some(known) = &self.known {
+            poll.leave_out(known.clone());
+        }
         loop {
             let turn = self.client.turn().await;
             let (share, total) = (self.budget.share(), self.budget.total());
@@ -103,7 +112,7 @@ impl PullStage {
                         return PullEnd::Stopped;
                     }
                     if last {
-                        return PullEnd::Complete(start);
+                        return PullEnd::Complete(poll.round());
                     }
                 }
                 Err(error) => {

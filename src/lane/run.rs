@@ -1,3 +1,4 @@
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -8,18 +9,19 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::LaneBudget;
+use super::agenda::Agenda;
 use super::map::MapStage;
 use super::pull::{PullEnd, PullStage};
 use super::saver::Saver;
-use super::send::{SendEnd, SendStage};
+use super::send::{SendEnd, SendStage, report};
 use super::sizing::Sizing;
 use super::standing::Standing;
 use crate::console::{Client, ConsoleError, Endpoint};
-use crate::record::{Clock, Timestamp};
+use crate::record::{Clock, Identity, Timestamp};
 use crate::settings::FullJitter;
 use crate::sink::Limits;
 use crate::sink::deliver::{Delivery, Halt};
-use crate::source::{Checkpoint, Position, Pull, Since};
+use crate::source::{By, Checkpoint, Pass, Position, Pull, Since, Track};
 use crate::state::ledger::Ledger;
 use crate::state::{LaneId, Store};
 use crate::telemetry::LaneState;
@@ -71,6 +73,8 @@ pub struct Lane {
     pub first_poll_after: Duration,
     /// End when everything up to the start is delivered.
     pub once: bool,
+    /// Records that need not be delivered, as a ledger has them: only a repair has them.
+    pub known: Option<Arc<HashSet<Identity>>>,
 }
 
 /// What a lane keeps from poll to poll.
@@ -79,6 +83,7 @@ struct Course {
     saver: Saver,
     sizing: Arc<Mutex<Sizing>>,
     rests: Rests,
+    agenda: Agenda,
 }
 
 /// Why a lane ended.
@@ -88,6 +93,8 @@ pub enum LaneEnd {
     Drained,
     /// `once`: everything up to the start is delivered and stored.
     Complete,
+    /// `once`: the console refuses, and trying again soon would not help.
+    Refused,
     /// Another process writes the lane's checkpoint now; this one wrote nothing more.
     Superseded,
 }
@@ -97,6 +104,7 @@ enum Next {
     End(LaneEnd),
     Rest(Duration),
     Poll,
+    NotDue,
 }
 
 impl Lane {
@@ -108,7 +116,7 @@ impl Lane {
             Some(standing) => self.poll_for_ever(standing, &stop).await,
             None => LaneEnd::Drained,
         };
-        if end != LaneEnd::Superseded {
+        if !matches!(end, LaneEnd::Superseded | LaneEnd::Refused) {
             meter.done();
         }
         end
@@ -116,14 +124,19 @@ impl Lane {
 
     async fn poll_for_ever(&mut self, standing: Standing, stop: &CancellationToken) -> LaneEnd {
         let (store, meter, random) = (self.store.clone(), self.delivery.meter.clone(), self.random.fork());
+        let agenda = self.agenda(&standing.checkpoint.position);
         let mut course = Course {
+            agenda,
             standing,
             saver: Saver::new(store, self.id.clone(), meter, self.clock, self.checkpoint_interval, random),
             sizing: Arc::new(Mutex::new(Sizing::new(Endpoint::of(self.id.stream).max_limit))),
             rests: Rests::default(),
         };
-        let mut next_poll = Instant::now() + self.first_poll_after;
         loop {
+            let Some((pass, next_poll)) = course.agenda.next() else {
+                course.saver.flush(&mut course.standing).await;
+                return LaneEnd::Complete;
+            };
             let rested = stop.run_until_cancelled(course.rest_until(next_poll)).await;
             if course.saver.is_superseded() {
                 return LaneEnd::Superseded;
@@ -133,8 +146,8 @@ impl Lane {
                 return LaneEnd::Drained;
             }
             let begun = Instant::now();
-            let end = Box::pin(self.session(&mut course, stop)).await;
-            if !matches!(end, SendEnd::Settled(PullEnd::Complete(_))) {
+            let end = Box::pin(self.session(&mut course, pass, stop)).await;
+            if !matches!(end, SendEnd::Settled(PullEnd::Complete(_) | PullEnd::NotDue)) {
                 self.delivery.meter.lane.give_back_open();
             }
             match self.after(end, &mut course.rests, stop).await {
@@ -143,17 +156,21 @@ impl Lane {
                     return end;
                 }
                 Next::Rest(rest) => {
-                    next_poll = Instant::now() + rest;
+                    course.agenda.rest(rest);
                     // The rest may be long, and what was settled before it must not be sent again if it ends in a kill.
                     stop.run_until_cancelled(course.saver.flush(&mut course.standing)).await;
                 }
-                Next::Poll => next_poll = (begun + self.pull.interval).max(Instant::now()),
+                Next::Poll => course.agenda.done(pass, begun, &course.standing.checkpoint.position, self.once),
+                Next::NotDue => {
+                    let position = &course.standing.checkpoint.position;
+                    course.agenda.not_due(pass, self.clock.now(), position, self.once);
+                }
             }
         }
     }
 
-    /// One poll, delivered.
-    async fn session(&mut self, course: &mut Course, stop: &CancellationToken) -> SendEnd {
+    /// One poll of one pass, delivered.
+    async fn session(&mut self, course: &mut Course, pass: usize, stop: &CancellationToken) -> SendEnd {
         let meter = self.delivery.meter.clone();
         let (pages, pages_out) = mpsc::channel(PAGES);
         let (batches, batches_out) = mpsc::channel(BATCHES);
@@ -165,6 +182,7 @@ impl Lane {
             stop: stop.child_token(),
             random: self.random.fork(),
             sizing: course.sizing.clone(),
+            known: self.known.clone(),
         };
         let map = MapStage {
             mapper: self.mapper.clone(),
@@ -179,7 +197,8 @@ impl Lane {
             lane: &self.id,
             delivery: &self.delivery,
             concurrency: self.concurrency,
-            overlap: self.pull.overlap,
+            pull: &self.pull,
+            passes: self.pull.passes(),
             probing: course.rests.sink != Rest::default(),
             budget: &self.budget,
             standing: &mut course.standing,
@@ -187,7 +206,7 @@ impl Lane {
             random: &mut self.random,
         };
         let mut stages = JoinSet::new();
-        stages.spawn(pull.run(position, pages));
+        stages.spawn(pull.run(position, pass, pages));
         stages.spawn(map.run(pages_out, batches));
         let end = send.run(batches_out).await;
         // Both have ended, or nobody is there to hear them. Their counters must stand still before the books are closed.
@@ -197,10 +216,10 @@ impl Lane {
 
     async fn after(&mut self, end: SendEnd, rests: &mut Rests, stop: &CancellationToken) -> Next {
         match end {
-            SendEnd::Settled(PullEnd::Complete(_)) => {
+            SendEnd::Settled(end @ (PullEnd::Complete(_) | PullEnd::NotDue)) => {
                 *rests = Rests::default();
                 self.delivery.meter.sink_trouble(None);
-                if self.once { Next::End(LaneEnd::Complete) } else { Next::Poll }
+                if end == PullEnd::NotDue { Next::NotDue } else { Next::Poll }
             }
             SendEnd::Settled(PullEnd::Stopped) => Next::End(LaneEnd::Drained),
             SendEnd::Settled(PullEnd::Refused(error)) => {
@@ -210,6 +229,9 @@ impl Lane {
                     return Next::Rest(Duration::ZERO);
                 };
                 self.delivery.meter.console_trouble(Some(LaneState::ConsoleRefused(reason)));
+                if self.once && window == AFTER_FORBIDDEN {
+                    return Next::End(LaneEnd::Refused);
+                }
                 Next::Rest(rests.console.next(window, &mut self.random))
             }
             SendEnd::Refusing => {
@@ -239,6 +261,19 @@ impl Lane {
         }
     }
 
+    /// When each pass is polled first: the one that brings what is new as told, others when their last poll is as old as
+    /// it may be.
+    fn agenda(&self, position: &Position) -> Agenda {
+        let now = self.clock.now();
+        let wait = |(index, pass): (usize, &Pass)| {
+            let complete = position.track(index).and_then(Track::complete);
+            let due = complete.map_or(pass.every, |complete| pass.every.saturating_sub(now.since(complete)));
+            if index == 0 || self.once { self.first_poll_after } else { due.max(self.first_poll_after) }
+        };
+        let passes = self.pull.passes();
+        Agenda::new(passes.iter().enumerate().map(|pass| (pass.1.every, wait(pass))))
+    }
+
     /// A refused token may have expired or have been revoked; the console can tell.
     async fn explain(&self, error: ConsoleError) -> String {
         let ConsoleError::Unauthorized(reason) = &error else { return error.to_string() };
@@ -258,8 +293,7 @@ impl Lane {
                     if failed {
                         self.delivery.meter.store_trouble(None);
                     }
-                    let position = &standing.checkpoint.position;
-                    self.delivery.meter.lane.set_complete_until(position.complete_until());
+                    report(&self.delivery.meter.lane, &standing.checkpoint.position);
                     return standing;
                 }
                 Err(reason) => {
@@ -274,19 +308,26 @@ impl Lane {
     async fn try_open(&self) -> Result<Standing, String> {
         let stored = self.store.claim(&self.id).await.map_err(|error| error.to_string())?;
         let (host, scope) = (self.client.host().to_owned(), self.client.scope());
-        let (asked, journals) = (format!("{scope}{}", self.pull.narrowed_by()), self.store.keeps_journals());
+        let asked = format!("{scope}{}", self.pull.narrowed_by());
+        // A backfill is checked by its count; what a repair delivers is told by identity.
+        let is_backfill = self.pull.window.is_some_and(|window| window.by == By::Order);
+        let journals = self.store.keeps_journals() && !is_backfill;
         let LaneId { pipeline, stream, sink } = &self.id;
         let Some(bytes) = stored else {
             let since_resolved = resolve(self.pull.since, self.clock.now());
-            let position = Position::starting_at(since_resolved);
+            let mut position = Position::starting_at(since_resolved);
+            position.align(&self.pull.passes());
             let checkpoint =
                 Checkpoint { host, scope, since: self.since_text.clone(), since_resolved, position, settled: 0 };
             let standing = Standing { checkpoint, ledger: Ledger::begin(since_resolved, asked, journals) };
             self.store.save(&self.id, standing.encode()).await.map_err(|error| error.to_string())?;
-            info!(%pipeline, %stream, %sink, since = %since_resolved, "a new lane begins at `since`");
+            if self.pull.window.is_none() {
+                info!(%pipeline, %stream, %sink, since = %since_resolved, "a new lane begins at `since`");
+            }
             return Ok(standing);
         };
         let Standing { mut checkpoint, mut ledger } = Standing::decode(&bytes).map_err(|error| error.to_string())?;
+        checkpoint.position.align(&self.pull.passes());
         if checkpoint.host != host {
             info!(%pipeline, %stream, %sink, was = %checkpoint.host, is = %host, "another console: the time is kept, the keys are forgotten");
             checkpoint.position.forget_keys();

@@ -13,10 +13,12 @@ use super::LaneBudget;
 use super::map::{Mapped, Parcel};
 use super::pull::PullEnd;
 use super::saver::Saver;
-use super::standing::Standing;
+use super::standing::{Settling, Standing};
 use crate::record::Timestamp;
 use crate::sink::deliver::{Delivery, Halt, Settled};
+use crate::source::{Pass, Position, Pull, Round};
 use crate::state::LaneId;
+use crate::telemetry::LaneMetrics;
 
 /// A lane whose sink has taken nothing for this long gives its bytes back and goes back to its checkpoint. When it comes
 /// to see whether the sink is there again, the first refusal is enough.
@@ -45,8 +47,10 @@ pub struct SendStage<'a> {
     pub delivery: &'a Arc<Delivery>,
     /// Batches sent beyond the acknowledged prefix.
     pub concurrency: usize,
-    /// `overlap` of the stream.
-    pub overlap: Duration,
+    /// What is pulled.
+    pub pull: &'a Pull,
+    /// The passes over the stream.
+    pub passes: Vec<Pass>,
     /// The sink refused for long; this session is to see whether it is there again.
     pub probing: bool,
     /// Paused while the sink refuses.
@@ -70,7 +74,7 @@ struct Flight {
 
 struct InFlight {
     number: u64,
-    start: Timestamp,
+    round: Round,
     watermark: Option<Timestamp>,
     /// Until it is delivered.
     open: Option<Open>,
@@ -134,9 +138,10 @@ impl SendStage<'_> {
     }
 
     fn launch(&mut self, parcel: Parcel, flight: &mut Flight) {
-        let now = self.delivery.clock.now();
+        let (now, lane, passes) = (self.delivery.clock.now(), self.lane, &self.passes);
+        let settling = Settling { lane, passes, round: parcel.round, now };
         for dropped in &parcel.dropped {
-            self.standing.settle(self.lane, dropped.mark, dropped.identity, &dropped.id, now);
+            self.standing.settle(&settling, &dropped.mark, dropped.identity, &dropped.id);
             self.saver.time_passed();
         }
         if parcel.batch.is_empty() {
@@ -148,8 +153,8 @@ impl SendStage<'_> {
         let (delivery, batch, progress) = (self.delivery.clone(), parcel.batch.clone(), settled.clone());
         let (random, stop) = (self.random.fork(), flight.stop.clone());
         flight.deliveries.spawn(async move { (number, delivery.deliver(&batch, &progress, random, &stop).await) });
-        let (start, watermark) = (parcel.start, parcel.watermark);
-        flight.batches.push_back(InFlight { number, start, watermark, open: Some(Open { parcel, settled }) });
+        let (round, watermark) = (parcel.round, parcel.watermark);
+        flight.batches.push_back(InFlight { number, round, watermark, open: Some(Open { parcel, settled }) });
     }
 
     /// A delivery ended: its events are remembered at once, the watermark moves when everything before them is settled.
@@ -168,7 +173,7 @@ impl SendStage<'_> {
         }
         while let Some(batch) = flight.batches.pop_front_if(|batch| batch.open.is_none()) {
             if let Some(watermark) = batch.watermark {
-                self.standing.checkpoint.position.advance(watermark, batch.start, self.overlap);
+                self.standing.checkpoint.position.advance(&self.passes, batch.round, watermark);
             }
         }
         self.report();
@@ -190,10 +195,11 @@ impl SendStage<'_> {
     }
 
     fn remember(&mut self, open: &Open) {
-        let now = self.delivery.clock.now();
+        let (now, lane, passes) = (self.delivery.clock.now(), self.lane, &self.passes);
+        let settling = Settling { lane, passes, round: open.parcel.round, now };
         for index in open.settled.indices(true) {
             if let (Some(mark), Some(event)) = (open.parcel.marks.get(index), open.parcel.batch.event(index)) {
-                self.standing.settle(self.lane, *mark, event.identity, event.record_id, now);
+                self.standing.settle(&settling, mark, event.identity, event.record_id);
                 self.standing.checkpoint.settled += 1;
                 self.saver.events_settled();
             }
@@ -202,14 +208,22 @@ impl SendStage<'_> {
 
     /// Everything that the poll showed is settled.
     fn finish(&mut self, end: &PullEnd) {
-        if let PullEnd::Complete(start) = end {
-            self.standing.checkpoint.position.finish(*start, self.overlap);
+        if let PullEnd::Complete(round) = end {
+            self.standing.checkpoint.position.finish(&self.passes, *round, self.pull.marker);
             self.saver.time_passed();
             self.report();
         }
     }
 
     fn report(&self) {
-        self.delivery.meter.lane.set_complete_until(self.standing.checkpoint.position.complete_until());
+        report(&self.delivery.meter.lane, &self.standing.checkpoint.position);
+    }
+}
+
+/// Shows in the lane's metrics how far it is.
+pub fn report(lane: &LaneMetrics, position: &Position) {
+    lane.set_complete_until(position.complete_until());
+    if let Some(snapshot) = position.read_snapshot(0) {
+        lane.set_snapshot(snapshot.time, snapshot.taken);
     }
 }

@@ -1,6 +1,6 @@
 use crate::record::varint::{Malformed, Reader, put, put_bytes};
 use crate::record::{Identity, Timestamp};
-use crate::source::{Checkpoint, CheckpointError, Mark};
+use crate::source::{Checkpoint, CheckpointError, Mark, Pass, Round};
 use crate::state::LaneId;
 use crate::state::ledger::{Accounting, Ledger, LedgerError};
 
@@ -15,6 +15,19 @@ pub struct Standing {
     pub checkpoint: Checkpoint,
     /// What it has accounted for.
     pub ledger: Ledger,
+}
+
+/// Where and when records are settled.
+#[derive(Debug, Clone, Copy)]
+pub struct Settling<'a> {
+    /// The lane.
+    pub lane: &'a LaneId,
+    /// The passes over its stream.
+    pub passes: &'a [Pass],
+    /// The poll that brought the records.
+    pub round: Round,
+    /// The time of day.
+    pub now: Timestamp,
 }
 
 /// The bytes are nothing that this release understands.
@@ -39,9 +52,10 @@ impl From<Malformed> for StandingError {
 
 impl Standing {
     /// Takes note of a record that was delivered, filtered, dropped or dead-lettered. `record_id` as the event has it.
-    pub fn settle(&mut self, lane: &LaneId, mark: Mark, identity: Identity, record_id: &str, now: Timestamp) {
+    pub fn settle(&mut self, settling: &Settling<'_>, mark: &Mark, identity: Identity, record_id: &str) {
         let Self { checkpoint, ledger } = self;
-        let new = checkpoint.position.take(mark.place, mark.key);
+        let Settling { lane, passes, round, now } = *settling;
+        let new = checkpoint.position.take(passes, round, mark);
         let Some(created) = mark.created.filter(|_| new) else { return };
         match Accounting::of(lane.stream) {
             Accounting::Records => {

@@ -17,6 +17,9 @@ const MOST_SCOPE_IDS: usize = 500;
 /// The keys of all records within the overlap are remembered by each lane.
 const LONG_OVERLAP: Duration = Duration::from_secs(86_400);
 
+/// Alerts rarely change after a month.
+const LONG_LOOKBACK: Duration = Duration::from_secs(31 * 86_400);
+
 /// Collects problems of one part of the tree.
 struct Report<'a> {
     root: &'a Node,
@@ -107,11 +110,33 @@ pub(super) fn streams(root: &Node, streams: &source::Settings, problems: &mut Ve
         {
             report.push(&["streams", stream, "since"], Severity::Warning, "this time lies in the future");
         }
+        if pull.stream == Stream::Agents {
+            agents(&mut report, &pull, streams);
+        }
+        if pull.lookback > LONG_LOOKBACK {
+            let message = "every lane remembers all alerts of its lookback, and reads them again every 10 minutes";
+            report.push(&["streams", stream, "lookback"], Severity::Warning, message);
+        }
         let excluded: BTreeSet<_> = pull.exclude_types.iter().collect();
         for both in pull.types.iter().filter(|activity_type| excluded.contains(activity_type)) {
             let message = format!("activity type {both} stands in `types` and in `exclude_types`");
             report.error(&["streams", stream, "exclude_types"], message);
         }
+    }
+}
+
+fn agents(report: &mut Report<'_>, pull: &source::Pull, streams: &source::Settings) {
+    let volatile = streams.agents.as_ref().and_then(|agents| agents.volatile.as_deref());
+    if pull.snapshot && volatile.is_some() {
+        let message = "`mode: snapshot` sends every agent each time; `volatile` is for `mode: changes`";
+        report.error(&["streams", "agents", "volatile"], message);
+    }
+    if pull.marker && !pull.snapshot {
+        report.error(&["streams", "agents", "marker"], "a marker ends a snapshot; it needs `mode: snapshot`");
+    }
+    if let Some(path) = volatile.unwrap_or_default().iter().find(|name| name.contains('.')) {
+        let message = format!("`{path}` is no key of an agent: only keys at its top level can be left out");
+        report.error(&["streams", "agents", "volatile"], message);
     }
 }
 

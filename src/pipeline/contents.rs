@@ -4,6 +4,7 @@ use std::fs::Metadata;
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use sha2::{Digest, Sha256};
@@ -13,10 +14,9 @@ use super::yaml::MAX_BYTES;
 /// What is remembered of a file that was read.
 #[derive(Debug, Clone)]
 pub(super) struct Version {
-    stamp: Stamp,
-    /// False when the file was written so shortly before it was read that a later write could bear the same times.
-    settled: bool,
-    hash: [u8; 32],
+    /// None when the file was written so shortly before it was read that a later write could bear the same times.
+    stamp: Option<Stamp>,
+    pub hash: [u8; 32],
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub(super) enum Contents {
     /// What was read before.
     Same(Version),
     /// Something else than was read before.
-    New(String, Version),
+    New(Arc<str>, Version),
     /// It is there but cannot be read, or is no text.
     Unreadable(String),
 }
@@ -49,7 +49,7 @@ pub(super) fn read_contents(path: &Path, known: Option<&Version>) -> Contents {
         Err(error) => return Contents::Unreadable(format!("cannot be read: {error}")),
     };
     let stamp = stamp(&metadata);
-    if let Some(known) = known.filter(|known| known.settled && known.stamp == stamp) {
+    if let Some(known) = known.filter(|known| known.stamp.as_ref() == Some(&stamp)) {
         return Contents::Same(known.clone());
     }
     let age = metadata.modified().ok().and_then(|modified| SystemTime::now().duration_since(modified).ok());
@@ -61,17 +61,40 @@ pub(super) fn read_contents(path: &Path, known: Option<&Version>) -> Contents {
         Err(error) if error.kind() == ErrorKind::NotFound => return Contents::Gone,
         Err(error) => return Contents::Unreadable(format!("cannot be read: {error}")),
     }
-    let hash: [u8; 32] = Sha256::digest(&bytes).into();
-    let version = Version { stamp, settled: age.is_some_and(|age| age > SETTLES_IN), hash };
-    if known.is_some_and(|known| known.hash == hash) {
-        return Contents::Same(version);
-    }
-    match String::from_utf8(bytes) {
-        Ok(text) => Contents::New(text, version),
-        Err(error) => {
+    let stamp = Some(stamp).filter(|_| age.is_some_and(|age| age > SETTLES_IN));
+    Text::new(bytes).contents_at(stamp, known.map(|known| &known.hash))
+}
+
+/// The text of a pipeline file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Text {
+    hash: [u8; 32],
+    /// Or why it is none.
+    text: Result<Arc<str>, String>,
+}
+
+impl Text {
+    pub fn new(bytes: Vec<u8>) -> Self {
+        let hash = Sha256::digest(&bytes).into();
+        let text = String::from_utf8(bytes).map(Arc::from).map_err(|error| {
             let valid = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
             let line = 1 + valid.iter().filter(|byte| **byte == b'\n').count();
-            Contents::Unreadable(format!("line {line} is not UTF-8 text"))
+            format!("line {line} is not UTF-8 text")
+        });
+        Self { hash, text }
+    }
+
+    /// What a look at it finds that knows the hash of what it found before.
+    pub fn contents(&self, known: Option<&[u8; 32]>) -> Contents {
+        self.clone().contents_at(None, known)
+    }
+
+    fn contents_at(self, stamp: Option<Stamp>, known: Option<&[u8; 32]>) -> Contents {
+        let version = Version { stamp, hash: self.hash };
+        match self.text {
+            _ if known == Some(&self.hash) => Contents::Same(version),
+            Ok(text) => Contents::New(text, version),
+            Err(message) => Contents::Unreadable(message),
         }
     }
 }

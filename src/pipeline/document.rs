@@ -7,9 +7,10 @@ use serde::Deserialize;
 
 use super::Pipeline;
 use super::check;
+use super::objects::{self, Kind};
 use super::problem::{Problem, Severity};
 use super::read::{keys_of, not_one_of, read, read_with, unknown_key, warn_of_literals};
-use super::yaml::{self, Entry, Node, Value};
+use super::yaml::{self, Entry, Node, Value, join};
 use crate::settings::check_name;
 use crate::{console, sink, source, transform};
 
@@ -31,14 +32,15 @@ pub(super) fn tree(text: &str, file: &Arc<Path>, problems: &mut Vec<Problem>) ->
         problems.push(Problem::at(&root.place, "", Severity::Error, message));
         return None;
     }
-    resolve_paths(&mut root, file.parent().unwrap_or(Path::new("")), "");
+    let directory = Kind::of(file).is_none().then(|| file.parent().unwrap_or(Path::new("")));
+    resolve_paths(&mut root, directory, "", problems);
     name_streams(&mut root);
     Some(root)
 }
 
-/// Makes `{ file: PATH }` and the files of `tls:` relative to `directory`. Done on the tree, before a defaults file is merged
-/// in: what that says is relative to itself.
-fn resolve_paths(node: &mut Node, directory: &Path, key: &str) {
+/// Makes `{ file: PATH }` and the files of `tls:` relative to `directory`; where there is none, they must be absolute. Done on
+/// the tree, before a defaults file is merged in: what that says is relative to itself.
+fn resolve_paths(node: &mut Node, directory: Option<&Path>, key: &str, problems: &mut Vec<Problem>) {
     let is_secret = !matches!(key, "" | "labels" | "headers" | "options");
     match &mut node.value {
         Value::Map(entries) => {
@@ -46,18 +48,29 @@ fn resolve_paths(node: &mut Node, directory: &Path, key: &str) {
             for entry in entries {
                 let is_path =
                     (alone && is_secret && entry.key == "file") || (key == "tls" && entry.key.ends_with("_file"));
-                match &mut entry.node.value {
-                    Value::Text(path) if is_path => {
+                match (&mut entry.node.value, directory) {
+                    (Value::Text(path), Some(directory)) if is_path => {
                         *path = directory.join(path.as_str()).to_string_lossy().into_owned()
                     }
-                    _ => resolve_paths(&mut entry.node, directory, &entry.key),
+                    (Value::Text(path), None) if is_path => {
+                        if Path::new(path).is_relative() {
+                            let key = join(key, &entry.key);
+                            problems.push(Problem::at(&entry.place, &key, Severity::Error, RELATIVE));
+                        }
+                    }
+                    _ => resolve_paths(&mut entry.node, directory, &entry.key, problems),
                 }
             }
         }
-        Value::List(elements) => elements.iter_mut().for_each(|element| resolve_paths(element, directory, key)),
+        Value::List(elements) => {
+            elements.iter_mut().for_each(|element| resolve_paths(element, directory, key, problems))
+        }
         _ => {}
     }
 }
+
+const RELATIVE: &str = "a relative path leads nowhere from an object of Kubernetes; write an absolute path (of a Secret that \
+                        is mounted), { env: NAME }, or, in a Secret, the value itself";
 
 /// A stream that is named without a value is pulled with its defaults: `threats:` means `threats: {}`.
 fn name_streams(root: &mut Node) {
@@ -180,10 +193,7 @@ fn required_by(schema: &serde_json::Value) -> Vec<String> {
 fn name(root: &Node, file: &Path, problems: &mut Vec<Problem>) -> Option<String> {
     let (name, node, hint) = match given(root, "name") {
         Some(node) => (read(node, "name", problems)?, node, ""),
-        None => {
-            let stem = file.file_stem().map(|stem| stem.to_string_lossy().into_owned());
-            (stem.unwrap_or_default(), root, " (the file's name, since there is no key `name`)")
-        }
+        None => (objects::stem(file), root, " (the file's name, since there is no key `name`)"),
     };
     match check_name(&name) {
         Ok(()) => Some(name),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::contents::{Contents, Version, read_contents};
 use super::document;
+use super::objects::{Kind, Objects};
 use super::problem::{Place, Problem, Severity};
 use super::sources::{Listing, Source};
 use super::yaml::Node;
@@ -24,6 +25,7 @@ use super::{Pipeline, Scan};
 #[derive(Debug)]
 pub struct Files {
     sources: Vec<Source>,
+    objects: Objects,
     defaults: Option<Defaults>,
     files: BTreeMap<PathBuf, File>,
     /// Which files have a valid version of this name.
@@ -117,7 +119,7 @@ pub struct Loaded {
 pub fn load(paths: &[PathBuf], defaults: Option<&Path>) -> Loaded {
     let mut files = Files::new(paths, defaults);
     files.rescan(&Scan::All);
-    Loaded { pipelines: files.running().cloned().collect(), problems: files.problems(), files: files.reports() }
+    files.loaded()
 }
 
 impl Files {
@@ -127,6 +129,7 @@ impl Files {
             defaults.map(|path| Defaults { path: path.to_owned(), version: None, tree: None, problems: Vec::new() });
         Self {
             sources: paths.iter().map(|path| Source::new(path)).collect(),
+            objects: Objects::default(),
             defaults,
             files: BTreeMap::new(),
             claims: HashMap::new(),
@@ -135,6 +138,16 @@ impl Files {
             broken: BTreeSet::new(),
             unlisted: Vec::new(),
         }
+    }
+
+    /// With the files that lie in objects.
+    pub(super) fn with(self, objects: Objects) -> Self {
+        Self { objects, ..self }
+    }
+
+    /// Everything as it stands.
+    pub(super) fn loaded(&self) -> Loaded {
+        Loaded { pipelines: self.running().cloned().collect(), problems: self.problems(), files: self.reports() }
     }
 
     /// Looks at the files again. Reads and parses only what changed; with [`Scan::Paths`] it does not even look at others.
@@ -212,7 +225,8 @@ impl Files {
 
     fn list(&mut self) -> BTreeSet<PathBuf> {
         let mut paths: BTreeSet<PathBuf> = self.files.keys().cloned().collect();
-        self.unlisted.clear();
+        paths.extend(self.objects.paths());
+        self.unlisted = self.objects.problems();
         for source in &mut self.sources {
             match source.list() {
                 Listing::Files(found) => paths.extend(found),
@@ -230,7 +244,7 @@ impl Files {
     fn refresh(&mut self, path: &Path, even_if_equal: bool) -> bool {
         let known = self.files.get(path);
         let version = known.and_then(|file| file.version.as_ref());
-        let contents = read_contents(path, version);
+        let contents = self.read(path, version);
         let file = match contents {
             Contents::Gone if known.is_none() => return false,
             Contents::Gone => {
@@ -244,7 +258,7 @@ impl Files {
                 }
                 return false;
             }
-            Contents::Same(_) => match read_contents(path, None) {
+            Contents::Same(_) => match self.read(path, None) {
                 Contents::New(text, version) => self.parse(path, &text, version),
                 _ => return false,
             },
@@ -265,6 +279,14 @@ impl Files {
         true
     }
 
+    fn read(&self, path: &Path, known: Option<&Version>) -> Contents {
+        let object = self.objects.read(path, known.map(|known| &known.hash));
+        object.unwrap_or_else(|| match Kind::of(path) {
+            Some(_) => Contents::Gone,
+            None => read_contents(path, known),
+        })
+    }
+
     fn parse(&self, path: &Path, text: &str, version: Version) -> File {
         let mut problems = Vec::new();
         let shared: Arc<Path> = path.into();
@@ -282,6 +304,9 @@ impl Files {
             None => {}
         }
         let pipeline = document::pipeline(&root, path, &mut problems);
+        if Kind::of(path) == Some(Kind::Secret) {
+            problems.retain(|problem| !problem.is_about_literal_secret());
+        }
         let valid = pipeline.filter(|_| !problems.iter().any(Problem::is_error)).map(Arc::new);
         File { version: Some(version), valid, problems, named }
     }

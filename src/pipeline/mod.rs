@@ -4,6 +4,11 @@ mod check;
 mod contents;
 mod document;
 mod files;
+#[cfg(feature = "kubernetes")]
+mod labelled;
+mod location;
+mod objects;
+mod open;
 mod problem;
 mod read;
 mod sources;
@@ -15,6 +20,9 @@ use std::path::PathBuf;
 use crate::{console, sink, source, transform};
 
 pub use files::{Broken, Changes, FileReport, Files, Loaded, load};
+pub use location::{Labelled, Location, LocationError};
+pub use objects::stem;
+pub use open::{open, read};
 pub use problem::{Problem, Severity};
 pub use watch::{Scan, Watch};
 

@@ -43,6 +43,9 @@ pub struct Problem {
 }
 
 const MISSING: &str = "missing key ";
+/// What is said of a secret that stands in the file.
+pub(super) const LITERAL_SECRET: &str = "the secret stands in the file itself, for everybody to read who may read the file; \
+                                         { file: PATH } or { env: NAME } keeps it elsewhere";
 
 impl Problem {
     pub(super) fn at(place: &Place, key: &str, severity: Severity, message: impl Into<String>) -> Self {
@@ -76,6 +79,11 @@ impl Problem {
     /// True for those that [`Self::missing_key`] makes.
     pub(super) fn is_about_missing_key(&self) -> bool {
         self.message.starts_with(MISSING)
+    }
+
+    /// True for the warning that a secret stands in the file.
+    pub(super) fn is_about_literal_secret(&self) -> bool {
+        self.message == LITERAL_SECRET
     }
 
     /// True for what keeps the file from running.

@@ -12,7 +12,7 @@ use serde::de::{
     self, DeserializeSeed, Deserializer, Expected, IntoDeserializer, MapAccess, SeqAccess, Unexpected, Visitor,
 };
 
-use super::problem::{Place, Problem, Severity};
+use super::problem::{LITERAL_SECRET, Place, Problem, Severity};
 use super::yaml::{Entry, Node, Value, join};
 use crate::settings::Secret;
 
@@ -374,10 +374,6 @@ pub(super) fn warn_of_literals(node: &Node, key: &str, problems: &mut Vec<Proble
         warn_of_literals(&entry.node, &inner, problems);
     }
 }
-
-/// What is said of a secret that stands in the file.
-const LITERAL_SECRET: &str = "the secret stands in the file itself, for everybody to read who may read the file; \
-                              { file: PATH } or { env: NAME } keeps it elsewhere";
 
 /// The entries of a mapping, without those that were refused before.
 struct Entries<'de, 'a> {

@@ -11,6 +11,10 @@ use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior};
 
+#[cfg(feature = "kubernetes")]
+use super::labelled::Following;
+use super::location::Labelled;
+use super::objects::Objects;
 use super::sources::is_pipeline_file;
 
 /// Which files to look at.
@@ -36,10 +40,13 @@ pub struct Watch {
     /// Directories to watch that are not watched yet, since they are not there.
     unwatched: Vec<PathBuf>,
     rescan: tokio::time::Interval,
+    #[cfg(feature = "kubernetes")]
+    following: Option<Following>,
 }
 
+/// What to look at, collected until somebody looks.
 #[derive(Debug, Default)]
-struct Pending {
+pub(super) struct Pending {
     scan: Mutex<Option<Scan>>,
     arrived: Notify,
 }
@@ -62,9 +69,33 @@ impl Watch {
                 |error| tracing::warn!(%error, "no notification of changed files; they are looked at every 10s"),
             )
             .ok();
-        let mut watch = Self { pending, watcher, unwatched: directories, rescan };
+        let mut watch = Self {
+            pending,
+            watcher,
+            unwatched: directories,
+            rescan,
+            #[cfg(feature = "kubernetes")]
+            following: None,
+        };
         watch.begin();
         watch
+    }
+
+    /// Begins to watch `labelled` too, and to fill `objects` with what is found.
+    #[cfg_attr(not(feature = "kubernetes"), allow(unused_variables, reason = "there are none"))]
+    pub(super) fn follow(&mut self, labelled: Vec<Labelled>, objects: &Objects) {
+        #[cfg(feature = "kubernetes")]
+        if !labelled.is_empty() {
+            self.following = Some(Following::begin(labelled, objects, &self.pending));
+        }
+    }
+
+    /// Waits until what is not a file was asked for once, and was answered or not.
+    pub async fn answered(&mut self) {
+        #[cfg(feature = "kubernetes")]
+        if let Some(following) = &mut self.following {
+            following.answered().await;
+        }
     }
 
     /// Waits until something may have changed, and a moment longer until it has settled. What is returned says only where
@@ -128,8 +159,13 @@ impl Pending {
             Ok(event) => event.paths.iter().map(|path| names.of(path)).collect::<Option<BTreeSet<_>>>(),
             Err(_) => None,
         };
+        self.add(heard);
+    }
+
+    /// These may have changed; without paths, anything.
+    pub fn add(&self, paths: Option<BTreeSet<PathBuf>>) {
         let mut scan = self.scan.lock().unwrap_or_else(PoisonError::into_inner);
-        *scan = Some(match (scan.take(), heard) {
+        *scan = Some(match (scan.take(), paths) {
             (None, Some(paths)) => Scan::Paths(paths),
             (Some(Scan::Paths(mut before)), Some(paths)) => {
                 before.extend(paths);

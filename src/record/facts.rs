@@ -131,7 +131,7 @@ fn keep_first<'a>(keep: &mut Option<&'a [u8]>, value: &'a [u8]) {
 }
 
 /// Over bytes and not over text: a record that is not UTF-8 throughout still has an id and a time.
-fn for_each_entry<'a>(object: &'a [u8], mut visit: impl FnMut(&'a [u8], &'a [u8])) {
+pub(super) fn for_each_entry<'a>(object: &'a [u8], mut visit: impl FnMut(&'a [u8], &'a [u8])) {
     let mut at = json::skip_space(object, 0);
     if object.get(at) != Some(&b'{') {
         return;

@@ -1,4 +1,5 @@
 use std::fmt;
+use std::str::FromStr;
 
 use sha2::{Digest, Sha256};
 
@@ -43,6 +44,21 @@ impl Identity {
     }
 }
 
+/// The text is not an identity: 32 hex digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not 32 hex digits")]
+pub struct IdentityError;
+
+impl FromStr for Identity {
+    type Err = IdentityError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let digits = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let number = u128::from_str_radix(text, 16).ok().filter(|_| digits).ok_or(IdentityError)?;
+        Ok(Self(number.to_be_bytes()))
+    }
+}
+
 impl fmt::Display for Identity {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(formatter, "{byte:02x}"))
@@ -70,6 +86,8 @@ mod tests {
         );
         let activity = Identity::of("usea1-acme.sentinelone.net", Stream::Activities, "225494730938493804", "");
         assert_eq!(threat.to_string(), "9d5edec136b76dda4e8607e86dfbcbbc");
+        assert_eq!("9d5edec136b76dda4e8607e86dfbcbbc".parse(), Ok(threat));
+        assert_eq!("+d5edec136b76dda4e8607e86dfbcbbc".parse::<Identity>(), Err(IdentityError));
         assert_eq!(activity.to_string(), "19acfd92be8043b321530b2d0c23a25e");
     }
 }

@@ -39,6 +39,12 @@ impl Timestamp {
         Self(self.0.div_euclid(1_000_000) * 1_000_000)
     }
 
+    /// The last moment up to this one that is a whole number of `step`s after 1970.
+    pub fn aligned_to(self, step: Duration) -> Self {
+        let step = i64::try_from(step.as_micros()).unwrap_or(i64::MAX).max(1);
+        Self(self.0.div_euclid(step) * step)
+    }
+
     /// The system clock.
     pub fn now() -> Self {
         Self::from(std::time::SystemTime::now())

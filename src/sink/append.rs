@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// Appends `lines` (each with its line feed) to the file at `path`, which is made if need be, and returns when they are
@@ -15,8 +16,7 @@ pub(crate) fn append_lines(path: &Path, lines: &[u8]) -> io::Result<()> {
     if !made.is_empty() {
         std::fs::create_dir_all(directory)?;
     }
-    let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
-    file.lock()?;
+    let mut file = open_locked(path)?;
     let end = whole_lines_end(&mut file)?;
     if let Err(error) = file.write_all(lines).and_then(|()| file.sync_data()) {
         // Whole lines that stay would be sent twice; if even this fails, that is what happens.
@@ -31,6 +31,18 @@ pub(crate) fn append_lines(path: &Path, lines: &[u8]) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// The file at `path`, made if need be, with its lock. Whoever had the lock before may have put another file in its place.
+pub(crate) fn open_locked(path: &Path) -> io::Result<File> {
+    loop {
+        let file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
+        file.lock()?;
+        let (opened, named) = (file.metadata()?, path.metadata());
+        if named.is_ok_and(|named| (named.dev(), named.ino()) == (opened.dev(), opened.ino())) {
+            return Ok(file);
+        }
+    }
 }
 
 /// Cuts off the beginning of a line that a crash left behind (it was never acknowledged), and returns where the file ends.

@@ -17,6 +17,7 @@ struct Entry {
     identity: Identity,
     time: Option<Timestamp>,
     error: Option<Box<str>>,
+    cut: bool,
 }
 
 /// One event of a batch.
@@ -32,6 +33,8 @@ pub struct Event<'a> {
     pub time: Option<Timestamp>,
     /// Why the record could not be mapped, when the body is an error event (or, for `raw`, a record not understood).
     pub error: Option<&'a str>,
+    /// The body is but the beginning of a record that was too large to be pulled: it is not sent, and kept as a dead letter.
+    pub cut: bool,
 }
 
 impl Batch {
@@ -88,6 +91,7 @@ impl Batch {
             identity,
             time,
             error,
+            cut: false,
         });
     }
 
@@ -97,6 +101,9 @@ impl Batch {
             buffer.extend_from_slice(event.body);
             event.error.map(Into::into)
         });
+        if let Some(entry) = self.entries.last_mut() {
+            entry.cut = event.cut;
+        }
     }
 
     /// Moves the last event into a batch of its own.
@@ -132,6 +139,7 @@ impl Batch {
             identity: entry.identity,
             time: entry.time,
             error: entry.error.as_deref(),
+            cut: entry.cut,
         }
     }
 }

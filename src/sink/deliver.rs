@@ -367,6 +367,9 @@ impl Work<'_> {
                     record_id: event.record_id,
                     status: &refusal.status,
                     reason: &refusal.reason,
+                    event_time: event.time,
+                    error: event.error,
+                    cut: event.cut,
                     event: event.body,
                 })
             })

@@ -1,13 +1,21 @@
-//! Pulling: streams, positions and their encoding, the polling stage.
+//! Pulling: streams, their passes, positions and their encoding, the polling stage.
 
 mod checkpoint;
+mod pass;
 mod poll;
 mod position;
+mod pull;
 mod settings;
+mod since;
+mod track;
 mod window;
 
 pub use checkpoint::{Checkpoint, CheckpointError};
-pub use poll::{Dropped, Mark, Page, Poll, Record};
-pub use position::Position;
-pub use settings::{Activities, Pull, Settings, Since, Threats};
+pub use pass::{Keys, Mark, Pass, Round};
+pub use poll::{Dropped, Page, Poll, Record};
+pub use position::{MAIN, Position};
+pub use pull::Pull;
+pub use settings::{Activities, Agents, Alerts, Groups, Mode, Settings, Threats, VOLATILE};
+pub use since::Since;
+pub use track::{Known, Snapshot, Stage, Track};
 pub use window::{By, Window};

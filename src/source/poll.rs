@@ -1,4 +1,4 @@
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
 use std::sync::Arc;
@@ -8,10 +8,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use compact_str::{CompactString, ToCompactString};
 
-use super::window::comma_list;
-use super::{Position, Pull};
+use super::{By, Keys, Known, Mark, Pass, Position, Pull, Round, Snapshot, Stage, Track};
 use crate::console::{Client, ConsoleError, Endpoint, Turn};
-use crate::record::{self, Identity, Stream, Timestamp, facts, parse_page};
+use crate::record::{self, Facts, Identity, Stream, Timestamp, content_hash, facts, parse_page};
 use crate::telemetry::{DropReason, Meter};
 
 /// After this many empty pages in a row that each name a next one, the list may be at its end.
@@ -22,10 +21,12 @@ const NULL_TRIES: usize = 3;
 const TOLERANCE: Duration = Duration::from_secs(1);
 /// Keys that a poll keeps of its own reading before it forgets those that it should not meet again.
 const MANY_KEYS: usize = 100_000;
+/// In place of the record's id, in the event that says that a snapshot is complete.
+const MARKER_ID: &str = "snapshot";
 /// A body of a count.
 const COUNT_BYTES: usize = 64 * 1024;
 
-/// One poll: everything in [bound, S] that the position has not seen, page by page.
+/// One poll of one pass: everything in [bound, S] that the position has not seen, page by page.
 ///
 /// Its own copy of the position remembers what this poll has handed out; the lane's checkpoint follows the sink.
 #[derive(Debug)]
@@ -34,20 +35,26 @@ pub struct Poll {
     meter: Meter,
     pull: Arc<Pull>,
     endpoint: Endpoint,
+    passes: Vec<Pass>,
+    round: Round,
     position: Position,
-    start: Timestamp,
-    pass: Pass,
+    /// The version of each record that was handed out, where the last one taken is remembered: batches may be settled in
+    /// any order, so a poll hands out one version of a record.
+    handed_out: HashMap<u64, u64>,
+    /// Identities that are accounted for, of a version or of an id.
+    left_out: Option<Arc<HashSet<Identity>>>,
+    walk: Walk,
     /// Every page so far was in ascending order, so that what was read says up to where everything was read.
     ordered: bool,
     newest: Timestamp,
-    /// Where another pass may begin: everything before it was read, in order, and is not too young to come late.
+    /// Where another walk may begin: everything before it was read, in order, and is not too young to come late.
     reached: Timestamp,
     null_answers: usize,
 }
 
 /// One walk along the console's cursors. A refused or repeated cursor ends it, and the next begins where this one got to.
 #[derive(Debug)]
-struct Pass {
+struct Walk {
     from: Timestamp,
     cursor: Option<String>,
     /// Hashes of the cursors followed.
@@ -69,10 +76,12 @@ pub struct Page {
     pub records: Vec<Record>,
     /// New ones that the settings leave out: to be accounted for, and not to be delivered.
     pub dropped: Vec<Dropped>,
+    /// No page of the console's: its one record says that this snapshot is complete.
+    pub marker: Option<Snapshot>,
     /// Whether the order can be relied on: only then does reading a record mean that all before it were read.
     pub ordered: bool,
-    /// Start of the poll by the console's clock.
-    pub start: Timestamp,
+    /// The poll.
+    pub round: Round,
     /// Number of records in the answer, those dropped included.
     pub shown: usize,
     /// The poll reached its end with this answer.
@@ -96,17 +105,6 @@ pub struct Record {
     pub mark: Mark,
 }
 
-/// What a position and a ledger remember of a record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Mark {
-    /// Where the position keeps it: its time in the order of the poll, or the start of the poll.
-    pub place: Timestamp,
-    /// What the position remembers.
-    pub key: u64,
-    /// When the source made the record.
-    pub created: Option<Timestamp>,
-}
-
 /// A record that is not delivered and yet accounted for.
 #[derive(Debug, Clone)]
 pub struct Dropped {
@@ -119,22 +117,58 @@ pub struct Dropped {
 }
 
 impl Poll {
-    /// A poll that starts at `start` by the console's clock and continues `position`.
-    pub fn new(client: Arc<Client>, meter: Meter, pull: Arc<Pull>, position: Position, start: Timestamp) -> Self {
-        let from = position.bound().whole_second();
-        Self {
-            endpoint: pull.endpoint(),
+    /// A poll of the stream's `pass`-th pass that starts at `start` by the console's clock and continues `position`. None
+    /// when there is nothing to do: a snapshot of this time is complete.
+    pub fn new(
+        client: Arc<Client>,
+        meter: Meter,
+        pull: Arc<Pull>,
+        mut position: Position,
+        pass: usize,
+        start: Timestamp,
+    ) -> Option<Self> {
+        let passes = pull.passes();
+        position.align(&passes);
+        let snapshot = match passes.get(pass)? {
+            pass_settings if pass_settings.snapshot => {
+                Some(position.next_snapshot(pass, start, pass_settings.every)?)
+            }
+            _ => None,
+        };
+        let round = Round { pass, start, snapshot };
+        position.enter(round);
+        let from = position.track(pass)?.bound().whole_second();
+        Some(Self {
+            endpoint: Endpoint::of(pull.stream),
             newest: from,
             reached: from,
             client,
             meter,
             pull,
+            passes,
+            round,
             position,
-            start,
-            pass: Pass::from(from),
+            handed_out: HashMap::new(),
+            left_out: None,
+            walk: Walk::from(from),
             ordered: true,
             null_answers: 0,
-        }
+        })
+    }
+
+    /// Records with these identities, of this version or (with an empty version) of any, are accounted for.
+    pub fn leave_out(&mut self, accounted: Arc<HashSet<Identity>>) {
+        self.left_out = Some(accounted);
+    }
+
+    /// What this poll is.
+    pub fn round(&self) -> Round {
+        self.round
+    }
+
+    fn pass(&self) -> &Pass {
+        // `new` has looked.
+        &self.passes[self.round.pass]
     }
 
     /// One request for the next page of at most `limit` records, its answer at most `max_bytes` long.
@@ -142,7 +176,10 @@ impl Poll {
     /// # Errors
     /// See [`ConsoleError`]. Nothing was taken then, and the same call may be made again.
     pub async fn next(&mut self, turn: Turn, limit: usize, max_bytes: usize) -> Result<Page, ConsoleError> {
-        if self.pass.in_doubt {
+        if let Some(snapshot) = self.marking() {
+            return Ok(self.marker(snapshot));
+        }
+        if self.walk.in_doubt {
             return self.count(turn).await;
         }
         let body = match self.ask(turn, limit, max_bytes).await {
@@ -159,16 +196,45 @@ impl Poll {
         self.null_answers = 0;
         let shown = page.records.len();
         let (records, dropped) = self.take(&body, &page.records);
-        self.pass.found_new |= !records.is_empty();
+        self.walk.found_new |= !records.is_empty();
         if self.ordered {
-            self.reached = self.newest.minus(TOLERANCE).min(self.start.minus(self.pull.overlap)).max(self.reached);
+            let settled = self.round.start.minus(self.pass().reach);
+            self.reached = self.newest.minus(TOLERANCE).min(settled).max(self.reached);
             if self.position.key_count() > MANY_KEYS {
-                // A pass that goes back in its list is told by these keys; but a long history must not fill the memory.
-                self.position.advance(self.newest, self.start, self.pull.overlap);
+                // A walk that goes back in its list is told by these keys; but a long history must not fill the memory.
+                self.position.advance(&self.passes, self.round, self.newest);
             }
         }
         let last = self.follow(page.next_cursor.as_deref(), shown);
-        Ok(Page { records, dropped, ordered: self.ordered, start: self.start, shown, last, body: body.clone() })
+        let (round, ordered, marker) = (self.round, self.ordered, None);
+        Ok(Page { records, dropped, marker, ordered, round, shown, last, body: body.clone() })
+    }
+
+    /// The snapshot of which nothing is left to do but to say that it is complete.
+    fn marking(&self) -> Option<Snapshot> {
+        let snapshot = self.position.track(self.round.pass)?.snapshot()?;
+        (snapshot.stage == Stage::Marking).then_some(snapshot)
+    }
+
+    /// The page of the event that says that a snapshot is complete.
+    fn marker(&self, snapshot: Snapshot) -> Page {
+        self.meter.lane.pulled.fetch_add(1, Ordering::Relaxed);
+        let (id, version) = (MARKER_ID.to_compact_string(), snapshot.time.seconds().to_string());
+        let identity = Identity::of(self.client.host(), self.pull.stream, &id, &version);
+        let time = snapshot.time;
+        let mark = Mark { id: identity.key(), version: identity.key(), content: None, time, created: None };
+        let record = Record { range: 0..0, id, identity, time: Some(time), order: None, mark };
+        let (records, dropped, round) = (vec![record], Vec::new(), self.round);
+        Page {
+            body: Bytes::new(),
+            records,
+            dropped,
+            marker: Some(snapshot),
+            ordered: false,
+            round,
+            shown: 1,
+            last: true,
+        }
     }
 
     /// A page without errors in it.
@@ -189,23 +255,24 @@ impl Poll {
         Err(ConsoleError::transient("the console answered 200 with `data: null`"))
     }
 
-    /// Whether this pass has come to the end of the list, which the console did not say clearly: its own count decides.
+    /// Whether this walk has come to the end of the list, which the console did not say clearly: its own count decides.
     async fn count(&mut self, turn: Turn) -> Result<Page, ConsoleError> {
         let body = self.request(turn, vec![("countOnly", "true")], COUNT_BYTES).await?;
         let page = self.read(&body)?;
-        let shown = self.pass.shown.len() as u64;
+        let shown = self.walk.shown.len() as u64;
         let is_end = match page.total_items {
             Some(count) => count <= shown,
             // A console that cannot count, and says once more that there is nothing.
             None => page.null_data && shown == 0,
         };
         if is_end {
-            let (records, dropped, start) = (Vec::new(), Vec::new(), self.start);
+            let (records, dropped, ordered, round) = (Vec::new(), Vec::new(), self.ordered, self.round);
             return Ok(Page {
                 records,
                 dropped,
-                ordered: self.ordered,
-                start,
+                marker: None,
+                ordered,
+                round,
                 shown: 0,
                 last: true,
                 body: body.clone(),
@@ -222,11 +289,11 @@ impl Poll {
         let limit = limit.clamp(1, self.endpoint.max_limit).to_string();
         let mut query = vec![
             ("limit", limit.as_str()),
-            ("sortBy", self.endpoint.sort_by),
+            ("sortBy", self.pass().sort_by),
             ("sortOrder", "asc"),
             ("skipCount", "true"),
         ];
-        if let Some(cursor) = &self.pass.cursor {
+        if let Some(cursor) = &self.walk.cursor {
             query.push(("cursor", cursor));
         }
         self.request(turn, query, max_bytes).await
@@ -234,12 +301,12 @@ impl Poll {
 
     /// The poll's window and filters, and `query` before them.
     async fn request(&self, turn: Turn, mut query: Vec<(&str, &str)>, max_bytes: usize) -> Result<Bytes, ConsoleError> {
-        let (from_name, to_name) =
-            (format!("{}__gte", self.endpoint.time_filter), format!("{}__lte", self.endpoint.time_filter));
-        let (from, to) = (self.pass.from.to_string(), self.start.to_string());
-        let types = comma_list(&self.pull.types);
+        let filter = self.pass().time_filter;
+        let (from_name, to_name) = (format!("{filter}__gte"), format!("{filter}__lte"));
+        let (from, to) = (self.walk.from.to_string(), self.round.start.to_string());
+        let filters = self.pull.filters(&self.pull.types);
         query.extend([(from_name.as_str(), from.as_str()), (to_name.as_str(), to.as_str())]);
-        self.pull.narrow(&types, &mut query);
+        query.extend(filters.iter().map(|(name, value)| (*name, value.as_str())));
         self.client.list(turn, self.endpoint.path, &query, max_bytes, Some(&self.meter)).await
     }
 
@@ -247,60 +314,110 @@ impl Poll {
     fn take(&mut self, body: &Bytes, shown: &[&[u8]]) -> (Vec<Record>, Vec<Dropped>) {
         let begin = body.as_ptr() as usize;
         let (mut records, mut dropped) = (Vec::with_capacity(shown.len()), Vec::new());
-        let (mut duplicates, mut filtered) = (0, 0);
+        let mut drops = [0; DropReason::ALL.len()];
+        let (by, complete) = (self.pass().by, self.position.track(self.round.pass).and_then(Track::complete));
         for bytes in shown {
-            let facts = facts(self.pull.stream, bytes);
-            let order = self.pull.order(&facts);
+            let mut facts = facts(self.pull.stream, bytes);
+            let order = match by {
+                By::Order => facts.time,
+                By::Creation => facts.created,
+            };
             if let Some(time) = order {
                 // The console compares, and may sort, at about 10 ms.
                 self.ordered &= time.plus(TOLERANCE) >= self.newest;
                 self.newest = self.newest.max(time);
             }
+            if let Some(snapshot) = self.round.snapshot {
+                facts.version = snapshot.seconds().to_string().into();
+            }
             let identity = facts.identity(self.client.host(), bytes);
-            let key = match self.pull.stream {
-                Stream::Activities => facts.id.parse().unwrap_or_else(|_| identity.key()),
-                _ => identity.key(),
+            let mut mark = self.mark(&facts, identity);
+            if self.walk.shown.len() < MANY_KEYS {
+                self.walk.shown.insert(mark.version);
+            }
+            let judged = match self.is_left_out(&facts, identity, bytes) {
+                true => Err(DropReason::Duplicate),
+                false => self.judge(&mut mark, bytes, order),
             };
-            if self.pass.shown.len() < MANY_KEYS {
-                self.pass.shown.insert(key);
-            }
-            if self.pull.window.is_some_and(|window| !window.holds(order)) {
-                filtered += 1;
-                continue;
-            }
-            // Without a time of its own a record is kept as long as can be, and looked for everywhere.
-            let place = order.unwrap_or(self.start);
-            let known = order.is_none() && self.position.has_anywhere(key);
-            if known || !self.position.take(place, key) {
-                duplicates += 1;
-                continue;
-            }
-            let (id, mark) = (facts.record_id(bytes).to_compact_string(), Mark { place, key, created: facts.created });
+            let known = match judged {
+                Ok(known) => known,
+                Err(reason) => {
+                    drops[reason as usize] += 1;
+                    continue;
+                }
+            };
+            self.position.take(&self.passes, self.round, &mark);
+            let id = facts.record_id(bytes).to_compact_string();
             // Remembered as the others are, so that it is accounted for once.
             if facts.activity_type.is_some_and(|kind| self.pull.exclude_types.binary_search(&kind).is_ok()) {
-                filtered += 1;
+                drops[DropReason::Filtered as usize] += 1;
                 dropped.push(Dropped { id, identity, mark });
                 continue;
             }
-            if order.is_some_and(|time| self.position.complete().is_some_and(|complete| time <= complete)) {
-                self.meter.arrived_late(self.start.since(place));
+            // Where passes look for changes, a record that comes again is not late.
+            let is_late = |time| self.round.pass == 0 && known == Known::New && complete.is_some_and(|end| time <= end);
+            if let Some(time) = order.filter(|time| is_late(*time)) {
+                self.meter.arrived_late(self.round.start.since(time));
             }
             let offset = bytes.as_ptr() as usize - begin;
             let range = offset..offset + bytes.len();
             records.push(Record { range, id, identity, time: facts.time, order, mark });
         }
         self.meter.lane.pulled.fetch_add(shown.len() as u64, Ordering::Relaxed);
-        self.meter.lane.drop_events(DropReason::Duplicate, duplicates);
-        self.meter.lane.drop_events(DropReason::Filtered, filtered);
+        DropReason::ALL.into_iter().zip(drops).for_each(|(reason, count)| self.meter.lane.drop_events(reason, count));
         (records, dropped)
+    }
+
+    /// What was known of a record that is to be taken, or why it is not.
+    fn judge(&mut self, mark: &mut Mark, bytes: &[u8], order: Option<Timestamp>) -> Result<Known, DropReason> {
+        if self.pull.window.is_some_and(|window| !window.holds(order)) {
+            return Err(DropReason::Filtered);
+        }
+        let pass = &self.passes[self.round.pass];
+        let known = self.position.knows(pass, self.round, mark, order.is_some());
+        if known == Known::Taken {
+            return Err(DropReason::Duplicate);
+        }
+        if self.pull.drops_unchanged() {
+            mark.content = Some(content_hash(bytes, &self.pull.volatile));
+        }
+        if pass.keys == Keys::Latest || mark.content.is_some() {
+            match self.handed_out.get(&mark.id) {
+                Some(version) if *version == mark.version => return Err(DropReason::Duplicate),
+                // Its turn comes with the next poll.
+                Some(_) => return Err(DropReason::GivenBack),
+                None if self.position.has_content(mark) => return Err(DropReason::Unchanged),
+                None => self.handed_out.insert(mark.id, mark.version),
+            };
+        }
+        Ok(known)
+    }
+
+    /// What the position would remember of a record. Without a time of its own it is kept as long as can be.
+    fn mark(&self, facts: &Facts<'_>, identity: Identity) -> Mark {
+        let id = facts.id.parse().unwrap_or_else(|_| self.named(&facts.id, identity).key());
+        let version = if self.pull.stream == Stream::Activities { id } else { identity.key() };
+        let start = self.round.start;
+        Mark { id, version, content: None, time: facts.time.unwrap_or(start), created: facts.created }
+    }
+
+    fn is_left_out(&self, facts: &Facts<'_>, identity: Identity, record: &[u8]) -> bool {
+        let Some(accounted) = &self.left_out else { return false };
+        let any_version = || Identity::of(self.client.host(), self.pull.stream, &facts.record_id(record), "");
+        accounted.contains(&identity) || accounted.contains(&any_version())
+    }
+
+    /// A record whose id is no number, whatever its version.
+    fn named(&self, id: &str, identity: Identity) -> Identity {
+        if id.is_empty() { identity } else { Identity::of(self.client.host(), self.pull.stream, id, "") }
     }
 
     /// Moves to the next page; true when there is none.
     fn follow(&mut self, next_cursor: Option<&str>, shown: usize) -> bool {
         let Some(cursor) = next_cursor else { return true };
-        self.pass.empty_pages = if shown == 0 { self.pass.empty_pages + 1 } else { 0 };
-        if self.pass.empty_pages < MAX_EMPTY_PAGES && self.pass.seen.insert(hash(cursor)) {
-            self.pass.cursor = Some(cursor.to_owned());
+        self.walk.empty_pages = if shown == 0 { self.walk.empty_pages + 1 } else { 0 };
+        if self.walk.empty_pages < MAX_EMPTY_PAGES && self.walk.seen.insert(hash(cursor)) {
+            self.walk.cursor = Some(cursor.to_owned());
         } else {
             // The cursor came before (B3), or leads nowhere.
             self.doubt();
@@ -308,25 +425,25 @@ impl Poll {
         false
     }
 
-    /// This may be the end, or not. If this pass found anything there may be more behind, and another pass from where it got
-    /// to shows that. After one that found nothing the console is asked how many records there are.
+    /// This may be the end, or not. If this walk found anything there may be more behind, and another from where it got to
+    /// shows that. After one that found nothing the console is asked how many records there are.
     fn doubt(&mut self) {
-        if self.pass.found_new || self.pass.shown.len() >= MANY_KEYS {
+        if self.walk.found_new || self.walk.shown.len() >= MANY_KEYS {
             self.restart();
         } else {
-            self.pass.in_doubt = true;
+            self.walk.in_doubt = true;
         }
     }
 
-    /// Begins another pass: where the order can be relied on, from what was read so far.
+    /// Begins another walk: where the order can be relied on, from what was read so far.
     fn restart(&mut self) {
-        let from = self.pass.from.max(self.reached.whole_second());
-        self.pass = Pass::from(from);
+        let from = self.walk.from.max(self.reached.whole_second());
+        self.walk = Walk::from(from);
         self.newest = from;
     }
 }
 
-impl Pass {
+impl Walk {
     fn from(from: Timestamp) -> Self {
         let (cursor, seen, shown) = (None, HashSet::new(), HashSet::new());
         Self { from, cursor, seen, empty_pages: 0, shown, found_new: false, in_doubt: false }

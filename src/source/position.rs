@@ -1,206 +1,173 @@
-use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use compact_str::CompactString;
+
+use super::{Known, Mark, Pass, Round, Snapshot, Stage, Track};
 use crate::record::Timestamp;
 
-/// How much longer keys are kept than the bound asks for: the console compares times at about 10 ms, so a query from the
-/// bound may show records from just before it.
-const KEPT_SECONDS_BELOW_BOUND: i64 = 1;
+/// The name of the track of a stream's first pass.
+pub const MAIN: &str = "main";
 
-/// How far a lane has come: everything before `bound` is settled, and of what lies above it `keys` tells what was taken.
-///
-/// The rules and the case behind each are in `docs/delivery.md`; in short:
-/// - a poll asks for [bound, S], S being its start by the console's clock;
-/// - a poll that reached its end moves the bound to S − overlap, one that did not to min(watermark, S − overlap);
-/// - the bound never moves back, and a key is forgotten only when its record's time lies before the bound.
+/// How far a lane has come: a track for each pass over its stream, the first pass's first, and what is remembered of
+/// records for good. Clones share what neither of them changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Position {
-    bound: Timestamp,
-    watermark: Timestamp,
-    complete: Option<Timestamp>,
-    /// Keys by the second of their record's time, each list sorted: they expire by the second, and lists delta-code well.
-    keys: BTreeMap<i64, Vec<u64>>,
+    /// Where a pass begins that has no track yet.
+    pub(super) since: Timestamp,
+    pub(super) tracks: Vec<(CompactString, Arc<Track>)>,
+    /// For each record the hash of the content that was delivered last.
+    pub(super) contents: Arc<HashMap<u64, u64>>,
 }
 
 impl Position {
     /// The position of a lane that has taken nothing and begins at `since`.
     pub fn starting_at(since: Timestamp) -> Self {
-        Self { bound: since, watermark: since, complete: None, keys: BTreeMap::new() }
+        Self { since, tracks: Vec::new(), contents: Arc::default() }
     }
 
-    pub(super) fn from_parts(
-        bound: Timestamp,
-        watermark: Timestamp,
-        complete: Option<Timestamp>,
-        keys: BTreeMap<i64, Vec<u64>>,
-    ) -> Self {
-        Self { bound, watermark, complete, keys }
-    }
-
-    /// Lower end of the next poll, included.
-    pub fn bound(&self) -> Timestamp {
-        self.bound
-    }
-
-    /// Everything visible up to here was taken, records still to come late aside.
-    pub fn watermark(&self) -> Timestamp {
-        self.watermark
-    }
-
-    /// Start of the last poll that reached its end with everything delivered.
-    pub fn complete(&self) -> Option<Timestamp> {
-        self.complete
-    }
-
-    /// The time up to which the lane is complete: what `lag_seconds` is measured from.
-    pub fn complete_until(&self) -> Timestamp {
-        self.complete.map_or(self.watermark, |complete| complete.max(self.watermark))
-    }
-
-    /// The newest time of which anything was taken.
-    pub fn newest(&self) -> Timestamp {
-        let after = |second: i64| Timestamp::from_micros(second.saturating_add(1).saturating_mul(1_000_000));
-        let after_keys = self.keys.last_key_value().map(|(second, _)| after(*second));
-        self.complete_until().max(after_keys.unwrap_or_default())
-    }
-
-    /// The keys remembered, by the second of their record's time.
-    pub fn keys(&self) -> impl Iterator<Item = (i64, &[u64])> {
-        self.keys.iter().map(|(second, keys)| (*second, keys.as_slice()))
-    }
-
-    /// Number of keys remembered.
-    pub fn key_count(&self) -> usize {
-        self.keys.values().map(Vec::len).sum()
-    }
-
-    /// True when the record of this time and key was taken before.
-    pub fn has(&self, time: Timestamp, key: u64) -> bool {
-        self.keys.get(&time.seconds()).is_some_and(|keys| keys.binary_search(&key).is_ok())
-    }
-
-    /// True when a record of this key was taken at any time that is remembered.
-    pub fn has_anywhere(&self, key: u64) -> bool {
-        self.keys.values().any(|keys| keys.binary_search(&key).is_ok())
-    }
-
-    /// Remembers a record; false when it was taken before.
-    pub fn take(&mut self, time: Timestamp, key: u64) -> bool {
-        let keys = self.keys.entry(time.seconds()).or_default();
-        match keys.binary_search(&key) {
-            Ok(_) => false,
-            Err(place) => {
-                keys.insert(place, key);
-                true
+    /// Puts the tracks of `passes` first and in their order. Those of passes that the stream does not have (now) stay.
+    pub fn align(&mut self, passes: &[Pass]) {
+        for (index, pass) in passes.iter().enumerate() {
+            match self.tracks.iter().position(|(name, _)| *name == pass.name) {
+                Some(place) => self.tracks[index..=place].rotate_right(1),
+                None => self.tracks.insert(index, (pass.name.clone(), Arc::new(Track::starting_at(self.since)))),
             }
         }
     }
 
-    /// Everything up to `watermark` was taken by a poll that started at `start` and has not reached its end.
-    ///
-    /// Records of the watermark's own second may still be unread (ties), so the bound stays a second behind.
-    pub fn advance(&mut self, watermark: Timestamp, start: Timestamp, overlap: Duration) {
-        self.watermark = self.watermark.max(watermark.min(start));
-        self.raise_bound(watermark.minus(Duration::from_secs(1)).min(start.minus(overlap)));
+    /// The tracks with the names of their passes.
+    pub fn tracks(&self) -> impl Iterator<Item = (&str, &Track)> {
+        self.tracks.iter().map(|(name, track)| (name.as_str(), &**track))
     }
 
-    /// A poll that started at `start` reached its end, and everything it showed was taken.
-    pub fn finish(&mut self, start: Timestamp, overlap: Duration) {
-        self.watermark = self.watermark.max(start);
-        self.complete = self.complete.max(Some(start));
-        self.raise_bound(start.minus(overlap));
+    /// The track of a pass.
+    pub fn track(&self, pass: usize) -> Option<&Track> {
+        self.tracks.get(pass).map(|(_, track)| &**track)
+    }
+
+    /// Lower end of the first pass's next poll, included.
+    pub fn bound(&self) -> Timestamp {
+        self.track(0).map_or(self.since, Track::bound)
+    }
+
+    /// Everything visible up to here was taken by the first pass, records still to come late aside.
+    pub fn watermark(&self) -> Timestamp {
+        self.track(0).map_or(self.since, Track::watermark)
+    }
+
+    /// Start of the first pass's last poll that reached its end with everything delivered.
+    pub fn complete(&self) -> Option<Timestamp> {
+        self.track(0).and_then(Track::complete)
+    }
+
+    /// The time up to which the lane is complete: what `lag_seconds` is measured from.
+    pub fn complete_until(&self) -> Timestamp {
+        self.track(0).map_or(self.since, Track::complete_until)
+    }
+
+    /// The newest time of which the first pass took anything.
+    pub fn newest(&self) -> Timestamp {
+        let after = |second: i64| Timestamp::from_micros(second.saturating_add(1).saturating_mul(1_000_000));
+        let after_keys =
+            self.track(0).and_then(|track| track.seconds.last_key_value()).map(|(second, _)| after(*second));
+        self.complete_until().max(after_keys.unwrap_or_default())
+    }
+
+    /// Number of keys remembered, over all passes.
+    pub fn key_count(&self) -> usize {
+        self.tracks().map(|(_, track)| track.key_count()).sum()
+    }
+
+    /// Number of records whose content is remembered.
+    pub fn content_count(&self) -> usize {
+        self.contents.len()
+    }
+
+    /// What is known of a record in a pass. One without a time of its own is looked for everywhere.
+    pub fn knows(&self, pass: &Pass, round: Round, mark: &Mark, timed: bool) -> Known {
+        let Some(track) = self.track(round.pass) else { return Known::New };
+        let (key, version) = pass.key(mark);
+        if timed { track.knows(pass.place(mark), key, version) } else { track.knows_anywhere(key, version) }
+    }
+
+    /// True when the content of the record is what was delivered last.
+    pub fn has_content(&self, mark: &Mark) -> bool {
+        mark.content.is_some_and(|content| self.contents.get(&mark.id) == Some(&content))
+    }
+
+    /// The time of the snapshot that a poll at `start` reads: the one that is not done, else that of `start`. None when that
+    /// one is done.
+    pub fn next_snapshot(&self, pass: usize, start: Timestamp, every: Duration) -> Option<Timestamp> {
+        let due = start.aligned_to(every);
+        match self.track(pass).and_then(Track::snapshot) {
+            Some(snapshot) if snapshot.stage != Stage::Done => Some(snapshot.time),
+            Some(snapshot) if snapshot.time >= due => None,
+            _ => Some(due),
+        }
+    }
+
+    /// A snapshot is read: where it is another one than before, its pass begins anew.
+    pub fn enter(&mut self, round: Round) {
+        let since = self.since;
+        if let (Some(time), Some((_, track))) = (round.snapshot, self.tracks.get_mut(round.pass))
+            && track.snapshot.is_none_or(|snapshot| snapshot.time != time)
+        {
+            Arc::make_mut(track).begin_snapshot(time, since);
+        }
+    }
+
+    /// Remembers a record in every pass; false when the pass that brought it had taken it before.
+    pub fn take(&mut self, passes: &[Pass], round: Round, mark: &Mark) -> bool {
+        self.enter(round);
+        let mut is_new = false;
+        for (index, (pass, (_, track))) in passes.iter().zip(&mut self.tracks).enumerate() {
+            // What another pass delivers is no part of a snapshot.
+            if !pass.snapshot || index == round.pass {
+                let (key, version) = pass.key(mark);
+                let taken = Arc::make_mut(track).take(pass.place(mark), key, version);
+                is_new |= taken && index == round.pass;
+            }
+        }
+        if let Some(content) = mark.content {
+            Arc::make_mut(&mut self.contents).insert(mark.id, content);
+        }
+        is_new
+    }
+
+    /// A round has taken everything up to `watermark`, and has not reached its end.
+    pub fn advance(&mut self, passes: &[Pass], round: Round, watermark: Timestamp) {
+        if let (Some(pass), Some((_, track))) = (passes.get(round.pass), self.tracks.get_mut(round.pass)) {
+            Arc::make_mut(track).advance(watermark, round.start, pass.reach);
+        }
+    }
+
+    /// A round reached its end, and everything it showed was taken. `marker`: a snapshot is followed by an event that says so.
+    pub fn finish(&mut self, passes: &[Pass], round: Round, marker: bool) {
+        self.enter(round);
+        let (Some(pass), Some((_, track))) = (passes.get(round.pass), self.tracks.get_mut(round.pass)) else { return };
+        if round.snapshot.is_some() {
+            Arc::make_mut(track).finish_snapshot(round.start, marker);
+        } else {
+            Arc::make_mut(track).finish(round.start, pass.reach);
+        }
+    }
+
+    /// The last snapshot of a pass, when all its records are settled.
+    pub fn read_snapshot(&self, pass: usize) -> Option<Snapshot> {
+        self.track(pass)?.snapshot().filter(|snapshot| snapshot.stage != Stage::Reading)
+    }
+
+    /// True while a snapshot waits for nothing but its last event.
+    pub fn is_marking(&self, pass: usize) -> bool {
+        let snapshot = self.track(pass).and_then(Track::snapshot);
+        snapshot.is_some_and(|snapshot| snapshot.stage == Stage::Marking)
     }
 
     /// Keeps the times and forgets the keys: another console's records have other identities.
     pub fn forget_keys(&mut self) {
-        self.keys.clear();
-    }
-
-    fn raise_bound(&mut self, bound: Timestamp) {
-        if bound <= self.bound {
-            return;
-        }
-        self.bound = bound;
-        let kept = self.keys.split_off(&(bound.seconds() - KEPT_SECONDS_BELOW_BOUND));
-        self.keys = kept;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const OVERLAP: Duration = Duration::from_secs(300);
-
-    fn minute(minute: i64) -> Timestamp {
-        Timestamp::from_micros((12 * 60 + minute) * 60_000_000)
-    }
-
-    #[test]
-    fn a_complete_poll_leaves_the_bound_an_overlap_behind_its_start() {
-        let mut position = Position::starting_at(minute(-60));
-        position.take(minute(-10), 1);
-        position.take(minute(-3), 2);
-        position.finish(minute(0), OVERLAP);
-        assert_eq!(position.bound(), minute(-5));
-        assert!(position.has(minute(-3), 2), "within the overlap");
-        assert!(!position.has(minute(-10), 1), "before the bound");
-        assert_eq!(position.complete(), Some(minute(0)));
-    }
-
-    /// The case of delivery.md: a poll at 12:00 completes, the poll at 12:10 breaks at 11:56.
-    #[test]
-    fn an_interrupted_poll_keeps_the_keys_above_what_it_reached() {
-        let mut position = Position::starting_at(minute(-60));
-        position.take(minute(-4), 1);
-        position.take(minute(-1), 2);
-        position.finish(minute(0), OVERLAP);
-        position.take(minute(-4), 3);
-        position.advance(minute(-4), minute(10), OVERLAP);
-        assert_eq!(position.bound(), minute(-4).minus(Duration::from_secs(1)));
-        for (time, key) in [(minute(-4), 1), (minute(-1), 2), (minute(-4), 3)] {
-            assert!(position.has(time, key), "key {key}");
-        }
-    }
-
-    #[test]
-    fn the_bound_never_moves_back() {
-        let mut position = Position::starting_at(minute(0));
-        position.finish(minute(10), OVERLAP);
-        let before = position.clone();
-        position.advance(minute(3), minute(4), OVERLAP);
-        assert_eq!(position.bound(), before.bound());
-        position.finish(minute(6), OVERLAP);
-        assert_eq!(position.bound(), before.bound());
-        assert_eq!(position.complete(), Some(minute(10)));
-    }
-
-    #[test]
-    fn an_interrupted_poll_does_not_outrun_the_overlap() {
-        let mut position = Position::starting_at(minute(-60));
-        position.advance(minute(9), minute(10), OVERLAP);
-        assert_eq!(position.bound(), minute(5), "a record of 12:06 may still come late");
-    }
-
-    #[test]
-    fn ties_on_the_watermark_are_told_apart_by_their_keys() {
-        let mut position = Position::starting_at(minute(-60));
-        assert!(position.take(minute(-30), 1));
-        position.advance(minute(-30), minute(0), OVERLAP);
-        assert!(position.bound() < minute(-30), "another record of that moment may be unread");
-        assert!(!position.take(minute(-30), 1));
-        assert!(position.take(minute(-30), 2));
-    }
-
-    /// A record without a time of its own is remembered at the start of its poll, which the bound reaches last.
-    #[test]
-    fn a_key_is_found_wherever_it_is_kept() {
-        let mut position = Position::starting_at(minute(-60));
-        position.take(minute(0), 7);
-        assert!(position.has_anywhere(7) && !position.has_anywhere(8));
-        position.finish(minute(4), OVERLAP);
-        assert!(position.has_anywhere(7));
-        position.finish(minute(10), OVERLAP);
-        assert!(!position.has_anywhere(7));
+        self.tracks.iter_mut().for_each(|(_, track)| Arc::make_mut(track).forget_keys());
+        self.contents = Arc::default();
     }
 }

@@ -1,12 +1,10 @@
-use std::fmt;
 use std::time::Duration;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
-use super::Window;
-use super::window::comma_list;
-use crate::record::{Stream, Timestamp};
+use super::{Pull, Since};
+use crate::record::Stream;
 use crate::settings::Period;
 
 /// `streams:` of a pipeline file; only the streams named are pulled.
@@ -17,6 +15,12 @@ pub struct Settings {
     pub threats: Option<Threats>,
     /// The activity log.
     pub activities: Option<Activities>,
+    /// Agents (endpoints): their changes, or the whole inventory again and again.
+    pub agents: Option<Agents>,
+    /// Alerts of STAR custom rules, and what analysts make of them.
+    pub alerts: Option<Alerts>,
+    /// Groups of endpoints, by the time of their last change.
+    pub groups: Option<Groups>,
 }
 
 /// `streams.threats`.
@@ -49,126 +53,113 @@ pub struct Activities {
     pub include_hidden: bool,
 }
 
-/// `since`: where the first run of a lane begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema)]
-#[schemars(with = "String")]
-pub enum Since {
-    /// A period before the first start.
-    Ago(Period),
-    /// A moment.
-    At(Timestamp),
-    /// The first start.
-    Now,
-    /// All that the console still has.
-    Beginning,
+/// `streams.agents`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Agents {
+    /// Time between polls, or between snapshots; default 15m.
+    pub interval: Option<Period>,
+    /// Where the first run begins; in a snapshot, when the oldest agents were created. Default `beginning`.
+    pub since: Option<Since>,
+    /// How late a change may become visible and still be caught; default 5m.
+    pub overlap: Option<Period>,
+    /// Changes as they come, or full inventories; default changes.
+    pub mode: Mode,
+    /// Keys of the record that change with every check-in of an agent: an agent in which nothing else changed is not sent
+    /// again. An empty list turns this off, and every check-in is sent.
+    pub volatile: Option<Vec<String>>,
+    /// Also pull agents that were decommissioned.
+    pub include_decommissioned: bool,
+    /// With `mode: snapshot`: when a snapshot is complete, send an event that says so, with the number of agents.
+    pub marker: bool,
 }
 
-/// One stream's settings with every default filled in.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pull {
-    /// The stream.
-    pub stream: Stream,
-    /// Time between polls.
-    pub interval: Duration,
-    /// Where the first run begins.
-    pub since: Since,
-    /// How late a record may become visible and still be caught.
-    pub overlap: Duration,
-    /// Activity types that are dropped, sorted.
-    pub exclude_types: Vec<u32>,
-    /// Activity types to pull, all when empty, sorted.
-    pub types: Vec<u32>,
-    /// Also pull hidden activities.
-    pub include_hidden: bool,
-    /// Pulled once instead of polled for ever.
-    pub window: Option<Window>,
+/// `streams.agents.mode`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Agents that changed since the last poll; all of them the first time.
+    #[default]
+    Changes,
+    /// All agents, at every interval.
+    Snapshot,
 }
 
-const DAY: Duration = Duration::from_secs(86_400);
-const DEFAULT_OVERLAP: Duration = Duration::from_secs(300);
-
-impl Pull {
-    /// What narrows down the records that the console is asked for, besides its scope, as text for ledgers.
-    pub fn narrowed_by(&self) -> String {
-        let types = comma_list(&self.types);
-        let hidden = if self.include_hidden { "&includeHidden=true" } else { "" };
-        if types.is_empty() { hidden.to_owned() } else { format!("&activityTypes={types}{hidden}") }
-    }
+/// `streams.alerts`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Alerts {
+    /// Time between polls for new alerts; default 60s.
+    pub interval: Option<Period>,
+    /// Where the first run begins; default 1d.
+    pub since: Option<Since>,
+    /// How late an alert may become visible and still be caught; default 5m.
+    pub overlap: Option<Period>,
+    /// How long after its creation an alert is looked at again, every 10 minutes, for another status or verdict; default 7d,
+    /// `0s` for never.
+    pub lookback: Option<Period>,
 }
+
+/// `streams.groups`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Groups {
+    /// Time between polls; default 15m.
+    pub interval: Option<Period>,
+    /// Where the first run begins; default `beginning`.
+    pub since: Option<Since>,
+    /// How late a change may become visible and still be caught; default 5m.
+    pub overlap: Option<Period>,
+}
+
+/// What an agent's check-in moves by itself, sorted.
+pub const VOLATILE: [&str; 4] =
+    ["containerizedWorkloadCounts", "fullDiskScanLastUpdatedAt", "lastActiveDate", "updatedAt"];
 
 impl Settings {
     /// The streams named, defaults filled in.
     pub fn pulls(&self) -> Vec<Pull> {
-        let threats = self.threats.as_ref().map(|threats| Pull {
-            interval: threats.interval.map_or(Duration::from_secs(60), |period| period.0),
-            ..pull(Stream::Threats, threats.since, threats.overlap)
+        let Self { threats, activities, agents, alerts, groups } = self;
+        let threats = threats.as_ref().map(|given| pull(Stream::Threats, given.interval, given.since, given.overlap));
+        let activities = activities.as_ref().map(|given| Pull {
+            exclude_types: sorted(&given.exclude_types),
+            types: sorted(&given.types),
+            include_hidden: given.include_hidden,
+            ..pull(Stream::Activities, given.interval, given.since, given.overlap)
         });
-        let activities = self.activities.as_ref().map(|activities| Pull {
-            interval: activities.interval.map_or(Duration::from_secs(30), |period| period.0),
-            exclude_types: sorted(&activities.exclude_types),
-            types: sorted(&activities.types),
-            include_hidden: activities.include_hidden,
-            ..pull(Stream::Activities, activities.since, activities.overlap)
+        let agents = agents.as_ref().map(|given| {
+            let usual = pull(Stream::Agents, given.interval, given.since, given.overlap);
+            Pull {
+                snapshot: given.mode == Mode::Snapshot,
+                volatile: given.volatile.as_deref().map_or(usual.volatile, sorted),
+                include_decommissioned: given.include_decommissioned,
+                marker: given.marker,
+                ..usual
+            }
         });
-        threats.into_iter().chain(activities).collect()
+        let alerts = alerts.as_ref().map(|given| {
+            let usual = pull(Stream::Alerts, given.interval, given.since, given.overlap);
+            Pull { lookback: given.lookback.map_or(usual.lookback, |period| period.0), ..usual }
+        });
+        let groups = groups.as_ref().map(|given| pull(Stream::Groups, given.interval, given.since, given.overlap));
+        [threats, activities, agents, alerts, groups].into_iter().flatten().collect()
     }
 }
 
-fn pull(stream: Stream, since: Option<Since>, overlap: Option<Period>) -> Pull {
+fn pull(stream: Stream, interval: Option<Period>, since: Option<Since>, overlap: Option<Period>) -> Pull {
+    let usual = Pull::of(stream);
+    let or = |given: Option<Period>, usual: Duration| given.map_or(usual, |period| period.0);
     Pull {
-        stream,
-        interval: Duration::from_secs(60),
-        since: since.unwrap_or(Since::Ago(Period(DAY))),
-        overlap: overlap.map_or(DEFAULT_OVERLAP, |period| period.0),
-        exclude_types: Vec::new(),
-        types: Vec::new(),
-        include_hidden: false,
-        window: None,
+        interval: or(interval, usual.interval),
+        since: since.unwrap_or(usual.since),
+        overlap: or(overlap, usual.overlap),
+        ..usual
     }
 }
 
-fn sorted(types: &[u32]) -> Vec<u32> {
-    let mut types = types.to_vec();
-    types.sort_unstable();
-    types.dedup();
-    types
-}
-
-/// As settings write it.
-impl fmt::Display for Since {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Ago(period) => period.fmt(formatter),
-            Self::At(time) => time.fmt(formatter),
-            Self::Now => formatter.write_str("now"),
-            Self::Beginning => formatter.write_str("beginning"),
-        }
-    }
-}
-
-impl Serialize for Since {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Since {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        match text.as_str() {
-            "now" => return Ok(Self::Now),
-            "beginning" => return Ok(Self::Beginning),
-            _ => {}
-        }
-        if let Ok(time) = Timestamp::parse(&text) {
-            return Ok(Self::At(time));
-        }
-        let period =
-            Period::deserialize(serde::de::value::StringDeserializer::<serde::de::value::Error>::new(text.clone()));
-        period.map(Self::Ago).map_err(|_| {
-            serde::de::Error::custom(format!(
-                "`{text}` is neither a period (30d), a time with zone (2026-01-31T00:00:00Z), `now` nor `beginning`"
-            ))
-        })
-    }
+fn sorted<T: Clone + Ord>(items: &[T]) -> Vec<T> {
+    let mut items = items.to_vec();
+    items.sort_unstable();
+    items.dedup();
+    items
 }

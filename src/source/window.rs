@@ -1,8 +1,8 @@
 use std::time::Duration;
 
-use super::Pull;
+use super::{Pull, Since};
 use crate::console::{Client, ConsoleError, Endpoint};
-use crate::record::{Facts, Stream, Timestamp, parse_page};
+use crate::record::{Stream, Timestamp, parse_page};
 use crate::telemetry::Meter;
 
 /// A body of a count.
@@ -22,7 +22,7 @@ pub struct Window {
     pub by: By,
 }
 
-/// Which of a record's times a window is about.
+/// By which of a record's times it is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum By {
     /// The time that the stream is ordered by: what a lane would have seen change in the window.
@@ -42,7 +42,7 @@ impl Pull {
     /// The same records, but those of `window` alone and once. Nothing comes late into a window that is closed, so there
     /// is no overlap, and a position keeps few keys however much lies in it.
     pub fn within(&self, window: Window) -> Self {
-        Self { window: Some(window), overlap: Duration::ZERO, ..self.clone() }
+        Self { window: Some(window), since: Since::At(window.from), overlap: Duration::ZERO, ..self.clone() }
     }
 
     /// How many records the console counts in `window`, those that the pull leaves out itself (`exclude_types`) not among
@@ -73,14 +73,14 @@ impl Pull {
     ) -> Result<u64, ConsoleError> {
         let endpoint = self.within(window).endpoint();
         let (from_name, to_name) = (format!("{}__gte", endpoint.time_filter), format!("{}__lt", endpoint.time_filter));
-        let (from, to, types) = (window.from.to_string(), window.to.to_string(), comma_list(types));
+        let (from, to, filters) = (window.from.to_string(), window.to.to_string(), self.filters(types));
         let mut query = vec![
             ("countOnly", "true"),
             ("sortBy", endpoint.sort_by),
             (from_name.as_str(), from.as_str()),
             (&to_name, &to),
         ];
-        self.narrow(&types, &mut query);
+        query.extend(filters.iter().map(|(name, value)| (*name, value.as_str())));
         let body = client.list(client.turn().await, endpoint.path, &query, COUNT_BYTES, Some(meter)).await?;
         let page = parse_page(&body).map_err(|error| ConsoleError::transient(error.to_string()))?;
         if let Some(error) = page.errors.first() {
@@ -88,16 +88,6 @@ impl Pull {
             return Err(ConsoleError::transient(format!("the console answered 200 with an error: {error}")));
         }
         page.total_items.ok_or_else(|| ConsoleError::transient("the console's count cannot be read"))
-    }
-
-    /// The parameters that leave records out of a list; `types` is the comma-joined list of activity types.
-    pub(super) fn narrow<'a>(&self, types: &'a str, query: &mut Vec<(&'a str, &'a str)>) {
-        if !types.is_empty() {
-            query.push(("activityTypes", types));
-        }
-        if self.include_hidden {
-            query.push(("includeHidden", "true"));
-        }
     }
 
     /// How the console is asked for these records.
@@ -108,17 +98,12 @@ impl Pull {
         }
     }
 
-    /// A record's time in the order in which the console is asked for these records.
-    pub(super) fn order(&self, facts: &Facts<'_>) -> Option<Timestamp> {
+    /// By which of a record's times the console is asked for these records.
+    pub(super) fn by(&self) -> By {
         match self.window {
             // Groups can be asked for by their last change alone.
-            Some(Window { by: By::Creation, .. }) if self.stream != Stream::Groups => facts.created,
-            _ => facts.time,
+            Some(Window { by: By::Creation, .. }) if self.stream != Stream::Groups => By::Creation,
+            _ => By::Order,
         }
     }
-}
-
-/// As lists stand in queries.
-pub(super) fn comma_list(types: &[u32]) -> String {
-    types.iter().map(u32::to_string).collect::<Vec<_>>().join(",")
 }

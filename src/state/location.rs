@@ -1,7 +1,9 @@
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
 
 use super::{FileStore, StateError, Store};
 
@@ -67,6 +69,32 @@ impl Location {
         }
     }
 
+    /// A part of the store that a command has to itself beside the worker: its names are apart, and where there is a lock, it
+    /// has its own. `area` is a relative path.
+    ///
+    /// # Errors
+    /// When it cannot be used, or another process has its lock.
+    pub async fn open_area(&self, area: &Path, instance: &str, owner: &str) -> Result<Arc<dyn Store>, StateError> {
+        match self {
+            Self::File(directory) => Ok(Arc::new(FileStore::open(&directory.join(area))?)),
+            Self::Kubernetes(_) => self.open(&area_instance(instance, area), owner).await,
+        }
+    }
+
+    /// Removes all that [`Self::open_area`] opened as `store`.
+    ///
+    /// # Errors
+    /// When something of it cannot be removed.
+    pub async fn remove_area(&self, area: &Path, store: &dyn Store) -> Result<(), StateError> {
+        for lane in store.list().await? {
+            store.delete(&lane).await?;
+        }
+        let Self::File(directory) = self else { return Ok(()) };
+        let path = directory.join(area);
+        let removed = tokio::fs::remove_dir_all(&path).await;
+        removed.map_err(|source| StateError::Io { action: "remove", path, source })
+    }
+
     /// The store, for looking only, beside whoever writes it.
     ///
     /// # Errors
@@ -94,6 +122,12 @@ impl Location {
     async fn kubernetes(&self, _: Option<&str>, _: &str, _: &str) -> Result<Arc<dyn Store>, StateError> {
         Err(StateError::NotBuilt(self.to_string()))
     }
+}
+
+/// What the names of an area's objects begin with.
+fn area_instance(instance: &str, area: &Path) -> String {
+    let digest = Sha256::digest(area.as_os_str().as_encoded_bytes());
+    digest[..5].iter().fold(format!("{instance}-"), |name, byte| format!("{name}{byte:02x}"))
 }
 
 /// This process in what several share: the host's name, which in Kubernetes is the pod's, and what tells it from the one

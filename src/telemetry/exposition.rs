@@ -76,6 +76,16 @@ const FAMILIES: &[Family] = &[
         samples: Samples::Gauge(|lane, _| lane.last_success().map(seconds)),
     },
     Family {
+        name: "snapshot_timestamp_seconds",
+        help: "The time that names the last complete snapshot (agents, `mode: snapshot`).",
+        samples: Samples::Gauge(|lane, _| lane.snapshot().map(|(time, _)| seconds(time))),
+    },
+    Family {
+        name: "snapshot_records",
+        help: "Records in the last complete snapshot.",
+        samples: Samples::Gauge(|lane, _| lane.snapshot().map(|(_, records)| records as f64)),
+    },
+    Family {
         name: "lane_up",
         help: "1 while the lane runs, 0 while it fails.",
         samples: Samples::Gauge(|lane, _| Some(if lane.state().is_up() { 1.0 } else { 0.0 })),

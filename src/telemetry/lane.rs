@@ -139,6 +139,7 @@ pub struct LaneMetrics {
     pub sink_requests: StatusCounts,
     dropped: [AtomicU64; 5],
     complete_until: AtomicI64,
+    snapshot: Mutex<Option<(Timestamp, u64)>>,
     last_success: AtomicI64,
     state: Mutex<LaneState>,
     last_error: Mutex<Option<(Timestamp, String)>>,
@@ -161,6 +162,7 @@ impl LaneMetrics {
             sink_requests: StatusCounts::default(),
             dropped: Default::default(),
             complete_until: AtomicI64::new(i64::MIN),
+            snapshot: Mutex::new(None),
             last_success: AtomicI64::new(i64::MIN),
             state: Mutex::new(LaneState::Starting),
             last_error: Mutex::new(None),
@@ -199,6 +201,16 @@ impl LaneMetrics {
     /// See [`Self::set_complete_until`]; none before the first checkpoint is known.
     pub fn complete_until(&self) -> Option<Timestamp> {
         some_time(self.complete_until.load(Ordering::Relaxed))
+    }
+
+    /// The snapshot named by `time` is complete: so many records are settled.
+    pub fn set_snapshot(&self, time: Timestamp, records: u64) {
+        *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner) = Some((time, records));
+    }
+
+    /// See [`Self::set_snapshot`]; the last one.
+    pub fn snapshot(&self) -> Option<(Timestamp, u64)> {
+        *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// `lag_seconds` at `now`; none before the first checkpoint is known. It is worked out when it is asked for: a value

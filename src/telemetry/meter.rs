@@ -36,6 +36,22 @@ impl Meter {
         clock: Clock,
     ) -> Self {
         let lane = telemetry.start_lane(pipeline, stream, sink);
+        Self::over(lane, telemetry, sink_type, clock)
+    }
+
+    /// For a lane that is on no page and in no metric of its own.
+    pub fn detached(
+        telemetry: &Arc<Telemetry>,
+        pipeline: &str,
+        stream: Stream,
+        sink: &str,
+        sink_type: &str,
+        clock: Clock,
+    ) -> Self {
+        Self::over(Arc::new(LaneMetrics::new(pipeline, stream, sink)), telemetry, sink_type, clock)
+    }
+
+    fn over(lane: Arc<LaneMetrics>, telemetry: &Arc<Telemetry>, sink_type: &str, clock: Clock) -> Self {
         Self { lane, telemetry: telemetry.clone(), sink_type: sink_type.into(), clock, troubles: Arc::default() }
     }
 

@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::ecs::Ecs;
-use crate::record::{Stream, compact};
+use crate::record::{Stream, Timestamp, compact};
 pub use crate::settings::Schema;
 
 /// `transform:` of a pipeline file.
@@ -52,6 +52,15 @@ pub struct MapError(pub String);
 pub struct Mapped {
     /// An activity of a type that the table of activity types does not know: a metric counts them.
     pub unknown_activity: bool,
+}
+
+/// A full inventory that is complete, for the event that says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The time that names it.
+    pub time: Timestamp,
+    /// The records in it.
+    pub records: u64,
 }
 
 /// Maps the records of one lane.
@@ -103,6 +112,17 @@ impl Mapper {
             Kind::Raw => {
                 out.extend_from_slice(&compact(record));
                 check(record).map(|_| Mapped::default()).map_err(MapError)
+            }
+        }
+    }
+
+    /// Appends the event that says that a snapshot is complete; `raw` has it as an object with the one key `snapshot`.
+    pub fn map_snapshot(&mut self, snapshot: Snapshot, out: &mut Vec<u8>) {
+        let Snapshot { time, records } = snapshot;
+        match &mut self.kind {
+            Kind::Ecs(ecs) => ecs.map_snapshot(snapshot, out),
+            Kind::Raw => {
+                out.extend_from_slice(format!(r#"{{"snapshot":{{"time":"{time}","records":{records}}}}}"#).as_bytes());
             }
         }
     }

@@ -1,3 +1,4 @@
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -11,7 +12,8 @@ use tracing::error;
 use super::shared::Shared;
 use super::spec::LaneSpec;
 use crate::lane::LaneEnd;
-use crate::record::Timestamp;
+use crate::record::{Identity, Timestamp};
+use crate::state::LaneId;
 use crate::telemetry::{LaneMetrics, LaneState, Meter};
 
 /// Rest before a lane that could not be put together, or broke, is tried again.
@@ -35,6 +37,19 @@ pub struct Keeper {
     pub first_poll_after: Duration,
     /// End when caught up, and when there was no progress for this long.
     pub once: Option<Duration>,
+    /// Set for a lane that is no live one.
+    pub apart: Option<Apart>,
+}
+
+/// What a lane that runs beside the live ones has of its own, so that it touches nothing of theirs.
+#[derive(Debug)]
+pub struct Apart {
+    /// Under which its checkpoint is kept.
+    pub id: LaneId,
+    /// What it counts.
+    pub meter: Meter,
+    /// Records that need not be delivered, as a ledger has them.
+    pub known: Option<Arc<HashSet<Identity>>>,
 }
 
 /// How a lane was kept to its end.
@@ -55,7 +70,10 @@ impl Keeper {
             // However it ended, it is over.
             let _ = before.await;
         }
-        let meter = self.shared.meter(&self.spec);
+        let meter = match &self.apart {
+            Some(apart) => apart.meter.clone(),
+            None => self.shared.meter(&self.spec),
+        };
         let kept = self.keep(&meter).await;
         meter.lane.give_back_open();
         if self.once.is_none() {
@@ -70,7 +88,11 @@ impl Keeper {
         let mut rest = None;
         loop {
             match self.shared.compose(&self.spec, meter, self.first_poll_after, self.once.is_some()) {
-                Ok(lane) => {
+                Ok(mut lane) => {
+                    if let Some(Apart { id, known, .. }) = &self.apart {
+                        lane.id = id.clone();
+                        lane.known = known.clone();
+                    }
                     if rest.take().is_some() {
                         meter.sink_trouble(None);
                         meter.store_trouble(None);
@@ -86,7 +108,7 @@ impl Keeper {
                         }
                     };
                     match ended {
-                        Ok(LaneEnd::Superseded) => {
+                        Ok(LaneEnd::Superseded) if self.apart.is_none() => {
                             meter.lane.give_back_open();
                             rest = Some(AFTER_LOSS);
                         }

@@ -1,12 +1,15 @@
 //! Which lanes run here: starting, reloading, stopping.
 
+mod backfill;
 mod expiry;
 mod keeper;
 mod once;
 mod options;
+mod replay;
 mod shared;
 mod spec;
 mod supervisor;
+mod verify;
 
 use std::sync::Arc;
 
@@ -17,10 +20,13 @@ use crate::pipeline::Problem;
 use crate::state::StateError;
 use crate::telemetry::Telemetry;
 
+pub use backfill::{Backfill, BackfillEnd, BackfillError, BackfillReport, Books, Progress, run_backfill};
 pub use once::{LaneReport, OnceReport, run_once};
 pub use options::Options;
+pub use replay::{Filter, ReplayError, ReplayReport, replay};
 pub use shared::{ComposeError, Shared};
 pub use spec::LaneSpec;
+pub use verify::{Audited, Differing, Repair, Verify, VerifyError, VerifyReport, run_verify};
 
 use supervisor::Supervisor;
 

@@ -47,9 +47,7 @@ pub async fn run_once(
     stop: CancellationToken,
 ) -> Result<OnceReport, StartError> {
     let shared = Shared::open(options, telemetry).await?;
-    let (paths, defaults) = (shared.options.pipelines.clone(), shared.options.defaults.clone());
-    let loaded = tokio::task::spawn_blocking(move || pipeline::load(&paths, defaults.as_deref())).await;
-    let loaded = loaded.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+    let loaded = pipeline::read(&shared.options.pipelines, shared.options.defaults.as_deref()).await;
     shared.telemetry.health().files_read();
     let mut specs: Vec<_> = loaded.pipelines.iter().flat_map(|pipeline| LaneSpec::of(pipeline)).collect();
     specs.sort_by(|one, other| one.id.cmp(&other.id));
@@ -57,7 +55,8 @@ pub async fn run_once(
         let (shared, stop) = (shared.clone(), stop.child_token());
         async move {
             let (id, metrics) = (spec.id.clone(), shared.meter(&spec).lane);
-            let keeper = Keeper { spec, shared, stop, first_poll_after: Duration::ZERO, once: Some(patience) };
+            let keeper =
+                Keeper { spec, shared, stop, first_poll_after: Duration::ZERO, once: Some(patience), apart: None };
             let kept = tokio::spawn(keeper.run(None)).await;
             LaneReport { id, complete: matches!(kept, Ok(Kept::Ended(LaneEnd::Complete))), metrics }
         }

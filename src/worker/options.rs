@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::console::Transport;
+use crate::pipeline;
 use crate::record::Clock;
 use crate::sink::dead_letters::DeadLetters;
 use crate::state::{Location, process_identity};
@@ -10,8 +11,8 @@ use crate::state::{Location, process_identity};
 /// What a worker is told on the command line.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Pipeline files, and directories of them.
-    pub pipelines: Vec<PathBuf>,
+    /// Where pipeline files are.
+    pub pipelines: Vec<pipeline::Location>,
     /// `--defaults`.
     pub defaults: Option<PathBuf>,
     /// `--state`.
@@ -36,6 +37,17 @@ pub struct Options {
     pub seed: u64,
     /// In the place of HTTP, for tests and the simulation.
     pub transport: Option<Arc<dyn Transport>>,
+}
+
+/// Where dead letters are kept in the state directory, unless another place is named.
+const DEAD_LETTERS: &str = "dead-letters";
+
+impl Options {
+    /// Directory of the dead letters: the one that is named, else one beside a file state.
+    pub fn dead_letters_directory(&self) -> Option<PathBuf> {
+        let beside = || self.state.directory().map(|directory| directory.join(DEAD_LETTERS));
+        self.dead_letters.clone().or_else(beside)
+    }
 }
 
 impl Default for Options {

@@ -19,9 +19,6 @@ use crate::{console, record::Clock};
 /// Lanes that start together poll first over a span of this much for each of them, at most over their interval.
 const SPREAD_PER_LANE: Duration = Duration::from_millis(5);
 
-/// Where dead letters are kept in the state directory, unless another place is named.
-const DEAD_LETTERS: &str = "dead-letters";
-
 /// What the lanes of a process share.
 #[derive(Debug)]
 pub struct Shared {
@@ -55,12 +52,16 @@ impl Shared {
     /// Opens the state, and takes its lock where it has one.
     pub async fn open(options: Options, telemetry: Arc<Telemetry>) -> Result<Arc<Self>, StartError> {
         let store = options.state.open(&options.instance, &options.identity).await?;
-        let beside = || options.state.directory().map(|directory| directory.join(DEAD_LETTERS));
-        let dead_letters = match options.dead_letters.clone().or_else(beside) {
+        Ok(Self::over(store, options, telemetry))
+    }
+
+    /// The same over a store that is open.
+    pub fn over(store: Arc<dyn Store>, options: Options, telemetry: Arc<Telemetry>) -> Arc<Self> {
+        let dead_letters = match options.dead_letters_directory() {
             Some(directory) => DeadLetters::directory(directory, options.dead_letters_max),
             None => DeadLetters::disabled(),
         };
-        Ok(Arc::new(Self {
+        Arc::new(Self {
             budget: Budget::new(options.memory_budget),
             store,
             dead_letters: Arc::new(dead_letters),
@@ -70,7 +71,7 @@ impl Shared {
             random: Mutex::new(fastrand::Rng::with_seed(options.seed)),
             options,
             telemetry,
-        }))
+        })
     }
 
     /// Brings the process's own gauges up to date.
@@ -146,6 +147,7 @@ impl Shared {
             random: self.fork_random(),
             first_poll_after,
             once,
+            known: None,
         })
     }
 

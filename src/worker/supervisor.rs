@@ -1,5 +1,5 @@
 use std::collections::{BTreeSet, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use super::keeper::{Keeper, Kept};
 use super::log_problems;
 use super::shared::Shared;
 use super::spec::LaneSpec;
-use crate::pipeline::{Changes, Files, Pipeline, Scan, Watch};
+use crate::pipeline::{self, Changes, Files, Pipeline, Scan, Watch};
 use crate::state::LaneId;
 use crate::telemetry::{Activity, FileStatus};
 
@@ -58,15 +58,13 @@ impl Slot {
 impl Supervisor {
     /// Nothing runs yet.
     pub fn new(shared: Arc<Shared>, stop: CancellationToken) -> Self {
-        let (paths, defaults) = (&shared.options.pipelines, shared.options.defaults.as_deref());
-        // Watching begins before the first look, so that no change falls between the two.
-        let watch = Watch::new(paths, defaults);
-        let files = Files::new(paths, defaults);
+        let (files, watch) = pipeline::open(&shared.options.pipelines, shared.options.defaults.as_deref());
         Self { shared, files, watch, stop, pipelines: HashMap::new(), ending: HashMap::new() }
     }
 
     /// Reads the files and starts their lanes.
     pub async fn begin(mut self) -> Self {
+        self.watch.answered().await;
         self.rescan(Scan::All).await;
         self.shared.telemetry.health().files_read();
         self
@@ -168,6 +166,7 @@ impl Supervisor {
                 shared: self.shared.clone(),
                 stop: stop.clone(),
                 once: None,
+                apart: None,
             };
             let id = spec.id.clone();
             running.lanes.insert(id, Slot { spec, stop, keeper: tokio::spawn(keeper.run(before)) });
@@ -175,7 +174,7 @@ impl Supervisor {
         running.expiry.cancel();
         running.expiry = CancellationToken::new();
         if !running.lanes.is_empty() {
-            tokio::spawn(watch_expiry(self.shared.clone(), pipeline.clone(), running.expiry.clone()));
+            tokio::spawn(watch_expiry(self.shared.clone(), pipeline.clone(), starting, running.expiry.clone()));
         }
     }
 
@@ -203,13 +202,9 @@ impl Supervisor {
                 None => Activity::NotStarted,
             };
             let pipeline = running.or(report.pipeline.as_ref());
-            let pipeline = pipeline.map_or_else(|| stem(path), |pipeline| pipeline.name.clone());
+            let pipeline = pipeline.map_or_else(|| pipeline::stem(path), |pipeline| pipeline.name.clone());
             let problem = (!errors.is_empty()).then(|| errors.join("\n"));
             telemetry.set_file(path, FileStatus { pipeline, activity, problem });
         }
     }
-}
-
-fn stem(path: &Path) -> String {
-    path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default()
 }

@@ -28,6 +28,10 @@ fn what_a_console_holds_at_a_moment_does_not_depend_on_who_asked_before() {
     let changed = once.truth(Kind::Threats, &Scope::Global).iter().filter(|version| !known.contains(version)).count();
     assert!(changed > 10, "threats appear and change: {changed}");
     assert!(once.past(Kind::Agents).len() > 100, "agents check in");
+    assert!(once.count(Kind::Agents) > 20, "agents are installed");
+    for kind in [Kind::Alerts, Kind::Groups] {
+        assert!(!once.past(kind).is_empty(), "{kind:?} change");
+    }
     assert!(versions(&once).concat().iter().all(|version| version.created <= NOW + 600 * SECOND));
 }
 

@@ -192,24 +192,66 @@ fn a_change_of_the_same_size_within_a_moment_is_seen() {
     }
 }
 
-/// A ConfigMap's files are symlinks into a directory that is swapped as a whole.
-#[test]
-fn a_config_map_is_followed_through_its_swap() {
-    let root = tempfile::tempdir().unwrap();
-    let version = |name: &str, interval: &str| {
-        fs::create_dir(root.path().join(name)).unwrap();
-        fs::write(root.path().join(name).join("acme.yaml"), pipeline(interval)).unwrap();
-    };
-    version("..2026_01", "60s");
-    symlink("..2026_01", root.path().join("..data")).unwrap();
-    symlink("..data/acme.yaml", root.path().join("acme.yaml")).unwrap();
-    let mut files = Files::new(&[root.path().to_owned()], None);
-    assert_eq!(summary(&files.rescan(&Scan::All), root.path()), "+acme");
-    version("..2026_02", "30s");
-    symlink("..2026_02", root.path().join("..data_tmp")).unwrap();
-    fs::rename(root.path().join("..data_tmp"), root.path().join("..data")).unwrap();
-    assert_eq!(summary(&files.rescan(&Scan::All), root.path()), "~acme");
-    assert_eq!(files.running().count(), 1);
+/// A mounted ConfigMap or Secret, written as the kubelet does it: the files in a directory of their own, `..data` leading there
+/// and swapped as a whole, a symlink for each key; then what is no longer wanted is removed.
+struct Mount {
+    root: tempfile::TempDir,
+    swaps: u32,
+}
+
+impl Mount {
+    fn new(keys: &[(&str, &str)]) -> Self {
+        let mut mount = Self { root: tempfile::tempdir().unwrap(), swaps: 0 };
+        mount.swap(keys);
+        mount
+    }
+
+    fn swap(&mut self, keys: &[(&str, &str)]) {
+        let path = |name: &str| self.root.path().join(name);
+        let before = fs::read_link(path("..data")).ok();
+        let now = format!("..2026_11_20_12_00_{:02}.123456789", self.swaps);
+        fs::create_dir(path(&now)).unwrap();
+        for (key, text) in keys {
+            fs::write(path(&now).join(key), text).unwrap();
+        }
+        symlink(&now, path("..data_tmp")).unwrap();
+        fs::rename(path("..data_tmp"), path("..data")).unwrap();
+        for (key, _) in keys.iter().filter(|(key, _)| path(key).symlink_metadata().is_err()) {
+            symlink(Path::new("..data").join(key), path(key)).unwrap();
+        }
+        for entry in fs::read_dir(self.root.path()).unwrap().map(Result::unwrap) {
+            let name = entry.file_name().into_string().unwrap();
+            if !name.starts_with("..") && keys.iter().all(|(key, _)| *key != name) {
+                fs::remove_file(entry.path()).unwrap();
+            }
+        }
+        if let Some(before) = before {
+            fs::remove_dir_all(self.root.path().join(before)).unwrap();
+        }
+        self.swaps += 1;
+    }
+}
+
+#[tokio::test]
+async fn a_mounted_config_map_or_secret_is_followed_through_its_swap() {
+    let (slow, quick) = (pipeline("60s"), pipeline("30s"));
+    let mut mount = Mount::new(&[("acme.yaml", &slow), ("umbrella.yaml", &slow), ("notes", "no pipeline")]);
+    let paths = [mount.root.path().to_owned()];
+    let mut watch = Watch::new(&paths, None);
+    let mut files = Files::new(&paths, None);
+    assert_eq!(summary(&files.rescan(&Scan::All), mount.root.path()), "+acme +umbrella");
+
+    for (keys, wanted) in [
+        (vec![("acme.yaml", &quick), ("umbrella.yaml", &slow)], "~acme"),
+        (vec![("acme.yaml", &quick), ("globex.yaml", &slow)], "+globex -umbrella"),
+        (vec![("acme.yaml", &slow), ("globex.yaml", &slow)], "~acme"),
+    ] {
+        let keys: Vec<(&str, &str)> = keys.into_iter().map(|(key, text)| (key, text.as_str())).collect();
+        mount.swap(&keys);
+        // Sooner than the rescan would find it.
+        let scan = tokio::time::timeout(Duration::from_secs(8), watch.changed()).await.unwrap();
+        assert_eq!(summary(&files.rescan(&scan), mount.root.path()), wanted);
+    }
 }
 
 #[test]

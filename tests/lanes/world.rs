@@ -65,26 +65,35 @@ impl World {
         }
     }
 
-    /// Every version of a kind that the console holds now, by identity.
+    /// Every version of a kind that the console's list shows now, by identity.
     pub fn owed(&self, kind: Kind) -> BTreeMap<String, u64> {
-        let stream = if kind == Kind::Threats { Stream::Threats } else { Stream::Activities };
+        let stream = match kind {
+            Kind::Threats => Stream::Threats,
+            Kind::Activities => Stream::Activities,
+            Kind::Agents => Stream::Agents,
+            Kind::Alerts => Stream::Alerts,
+            Kind::Groups => Stream::Groups,
+            other => unreachable!("{other:?} are not pulled"),
+        };
         let identity = |id: u64| {
             let record = self.console.record(kind, id).unwrap();
             s1_forwarder::record::facts(stream, &record).identity("console.example", &record).to_string()
         };
-        self.console.ids(kind).into_iter().map(|id| (identity(id), id)).collect()
+        // Pulled with `includeHidden`, activities are all there.
+        let shown = match kind {
+            Kind::Activities => self.console.ids(kind),
+            _ => self.console.truth(kind, &emulator::Scope::Global).iter().map(|version| version.id).collect(),
+        };
+        shown.into_iter().map(|id| (identity(id), id)).collect()
     }
 
     pub fn pull(&self, stream: Stream) -> Pull {
         Pull {
-            stream,
             interval: Duration::from_secs(30),
             since: Since::Beginning,
             overlap: Duration::from_secs(300),
-            exclude_types: Vec::new(),
-            types: Vec::new(),
             include_hidden: true,
-            window: None,
+            ..Pull::of(stream)
         }
     }
 
@@ -127,6 +136,7 @@ impl World {
             random: fastrand::Rng::with_seed(7),
             first_poll_after: Duration::ZERO,
             once: false,
+            known: None,
         }
     }
 

@@ -1,12 +1,13 @@
 //! The emulator's records: every field of the console's record types, distributed as on a real console.
 
 use s1_forwarder::emulator::{Console, Kind, Setup};
-use s1_forwarder::record::Stream;
+use s1_forwarder::record::{Stream, Timestamp};
+use s1_forwarder::transform::Snapshot;
 use s1_forwarder::transform::coverage::Coverage;
 use serde_json::Value;
 
 use super::schema;
-use super::support::mapper;
+use super::support::{assert_fields, mapper};
 
 const STREAMS: [(Stream, Kind); 5] = [
     (Stream::Threats, Kind::Threats),
@@ -63,4 +64,24 @@ fn generated_records_are_valid_ecs_and_keep_every_leaf() {
         assert!(coverage.ecs > 0 && coverage.vendor > 0);
         assert!(unknown < ids.len() / 2, "{unknown} activities of {} are of unknown types", ids.len());
     }
+}
+
+#[test]
+fn the_event_that_ends_a_snapshot_is_valid_ecs_and_says_what_is_complete() {
+    let time = Timestamp::parse("2026-01-31T06:00:00Z").unwrap();
+    let mut out = Vec::new();
+    mapper(Stream::Agents, true).map_snapshot(Snapshot { time, records: 1_234 }, &mut out);
+    let event: Value = serde_json::from_slice(&out).unwrap();
+    let faults = schema::faults(&event);
+    assert!(faults.is_empty(), "{faults:#?}\n{event:#}");
+    assert_fields(
+        &event,
+        &[
+            ("@timestamp", "2026-01-31T06:00:00.000000Z".into()),
+            ("event.action", "snapshot-complete".into()),
+            ("event.dataset", "sentinel_one.agent".into()),
+            ("sentinel_one.snapshot.records", 1_234.into()),
+            ("labels.customer", "acme".into()),
+        ],
+    );
 }

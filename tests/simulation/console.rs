@@ -119,8 +119,14 @@ fn same_place(asked: &emulator::Request, nonce: u32) -> String {
         let text = text.replace("%3D", "=");
         serde_json::from_slice::<serde_json::Value>(&BASE64_STANDARD.decode(text).ok()?).ok()
     });
-    let (table, column) =
-        if asked.path.ends_with("threats") { ("ThreatView", "updatedAt") } else { ("Activity", "createdAt") };
+    let list = asked.path.rsplit('/').next().unwrap_or_default();
+    let (table, column) = match list {
+        "threats" => ("ThreatView", "updatedAt"),
+        "agents" => ("AgentView", "updatedAt"),
+        "groups" => ("Group", "updatedAt"),
+        "alerts" => ("CloudAlertView", "alertInfoCreatedAt"),
+        _ => ("Activity", "createdAt"),
+    };
     let mut cursor = cursor.unwrap_or_else(|| {
         serde_json::json!({
             "id_column": format!("{table}.id"), "id_value": 0, "id_sort_order": "asc",

@@ -170,9 +170,11 @@ impl Ledger {
         self.settled.insert(version.key);
         let life = &mut self.lives[life];
         life.acknowledged += 1;
-        let newest = life.newest.insert(version.id, version.time);
+        let newest = life.newest.insert(version.id, version.changed);
         match newest {
-            Some(newest) if in_order && newest > version.time => Err(format!("{version:?} came after a newer version")),
+            Some(newest) if in_order && newest > version.changed => {
+                Err(format!("{version:?} came after a newer version"))
+            }
             _ => Ok(()),
         }
     }
@@ -206,17 +208,20 @@ impl Ledger {
         let checkpoint = Standing::decode(bytes).map_err(|error| error.to_string())?.checkpoint;
         let before = self.checkpoint.replace(checkpoint.clone());
         self.stored = Some(bytes.to_vec());
-        let bound = checkpoint.position.bound();
+        // What every pass has left behind is never read again.
+        let bound = checkpoint.position.tracks().map(|(_, track)| track.bound()).min().unwrap_or_default();
         if let Some(before) = before {
             if before.since_resolved != checkpoint.since_resolved {
                 return Err(format!("since moved from {} to {}", before.since_resolved, checkpoint.since_resolved));
             }
-            if before.position.bound() > bound {
-                return Err(format!("the bound moved back from {} to {bound}", before.position.bound()));
+            for ((name, before), (_, now)) in before.position.tracks().zip(checkpoint.position.tracks()) {
+                if before.bound() > now.bound() {
+                    return Err(format!("the bound of {name} moved back from {} to {}", before.bound(), now.bound()));
+                }
             }
         }
-        for (_, keys) in checkpoint.position.keys() {
-            if let Some(key) = keys.iter().find(|key| !self.settled.contains(key) && !left_out(**key)) {
+        for versions in checkpoint.position.tracks().flat_map(|(_, track)| track.versions()) {
+            if let Some(key) = versions.iter().find(|key| !self.settled.contains(key) && !left_out(**key)) {
                 return Err(format!("key {key} is in the store, but its event is not settled"));
             }
         }

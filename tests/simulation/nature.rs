@@ -22,8 +22,8 @@ pub struct Nature {
     overlap: Duration,
     too_late: f64,
     fat: f64,
-    threats: bool,
-    activities: bool,
+    /// What the lanes pull.
+    kinds: Vec<Kind>,
 }
 
 struct State {
@@ -42,6 +42,10 @@ pub struct Version {
     pub key: u64,
     /// What the stream is ordered by, in microseconds.
     pub time: i64,
+    /// By which the versions of one record follow each other: when it changed.
+    pub changed: i64,
+    /// When the record was made.
+    pub created: i64,
     /// When it became visible.
     pub visible: i64,
     pub excluded: bool,
@@ -60,18 +64,13 @@ impl Nature {
     pub fn new(plan: &Plan, random: Rng) -> Self {
         let console = Console::new(&Setup::new(plan.start.micros()));
         console.set_quirks(plan.console.quirks.clone());
+        // Those that every console begins with.
+        console.ids(Kind::Groups).into_iter().for_each(|id| _ = console.remove(Kind::Groups, id));
         let ConsolePlan { too_late, fat, .. } = plan.console;
-        let has = |stream| plan.lanes.iter().any(|lane| lane.stream == stream);
+        let is_pulled = |kind: &Kind| plan.lanes.iter().any(|lane| kind_of(lane.stream) == *kind);
+        let kinds = STREAMS.map(kind_of).into_iter().filter(is_pulled).collect();
         let state = State { random, versions: HashMap::new(), standing: BTreeMap::new(), latest: 0, unrest: 0 };
-        let nature = Self {
-            console,
-            state: Mutex::new(state),
-            overlap: plan.overlap,
-            too_late,
-            fat,
-            threats: has(Stream::Threats),
-            activities: has(Stream::Activities),
-        };
+        let nature = Self { console, state: Mutex::new(state), overlap: plan.overlap, too_late, fat, kinds };
         let start = plan.start.micros();
         if let Since::At(since) = plan.since {
             // On the very edge of what is owed.
@@ -109,17 +108,17 @@ impl Nature {
             1 => (0..several).for_each(|_| self.appear(now - late - 3 * jitter(), now)),
             2 if now - latest < micros(self.overlap) => self.appear(latest, now),
             3 => self.appear((now - late) / 1_000_000 * 1_000_000, now),
-            4..=7 if self.threats => self.change(now - late, now),
+            4..=7 if self.kinds.iter().any(changes) => self.change(now - late, now),
             _ => self.appear(now - late - jitter(), now),
         }
     }
 
     /// One record of each kind that no sink refuses.
     pub fn greet(&self, now: Timestamp) {
-        for kind in [Kind::Threats, Kind::Activities] {
+        for kind in self.kinds.clone() {
             let mut state = lock(&self.state);
             let id = 2_000_000_000_000_000_000 + state.random.u64(..1 << 40);
-            self.put(&mut state, kind, id, now.micros(), now.micros());
+            self.put(&mut state, kind, id, (now.micros(), now.micros()), now.micros());
             let State { versions, standing, .. } = &mut *state;
             if let Some(version) = standing.get_mut(&(kind, id)) {
                 version.lot = 1.0;
@@ -130,37 +129,35 @@ impl Nature {
 
     fn appear(&self, time: i64, visible: i64) {
         let mut state = lock(&self.state);
-        let kind = match (self.threats, self.activities) {
-            (true, true) => [Kind::Threats, Kind::Activities][state.random.usize(..2)],
-            (true, false) => Kind::Threats,
-            _ => Kind::Activities,
-        };
+        let kind = self.kinds[state.random.usize(..self.kinds.len())];
         let id = loop {
             let id = 1_000_000_000_000_000_000 + state.random.u64(..1 << 40);
             if !state.standing.contains_key(&(kind, id)) {
                 break id;
             }
         };
-        self.put(&mut state, kind, id, time, visible);
+        self.put(&mut state, kind, id, (time, time), visible);
     }
 
-    /// Some threat changes: its version of `time` becomes visible.
+    /// Some record changes: its version of `time` becomes visible.
     fn change(&self, time: i64, visible: i64) {
         let mut state = lock(&self.state);
-        let threats = (Kind::Threats, 0)..=(Kind::Threats, u64::MAX);
-        let count = state.standing.range(threats.clone()).count();
-        if count == 0 {
+        let changing: Vec<_> = state
+            .standing
+            .iter()
+            .filter(|((kind, _), _)| changes(kind))
+            .map(|((kind, id), version)| (*kind, *id, version.created, version.changed))
+            .collect();
+        if changing.is_empty() {
             return;
         }
-        let place = state.random.usize(..count);
-        let Some((&(_, id), version)) = state.standing.range(threats).nth(place) else { return };
-        let before = version.time;
-        self.put(&mut state, Kind::Threats, id, time.max(before + 1), visible.max(before + 1));
+        let (kind, id, created, before) = changing[state.random.usize(..changing.len())];
+        self.put(&mut state, kind, id, (created, time.max(before + 1)), visible.max(before + 1));
     }
 
-    fn put(&self, state: &mut State, kind: Kind, id: u64, time: i64, visible: i64) {
-        state.latest = state.latest.max(time);
-        let at = Timestamp::from_micros(time).to_string();
+    fn put(&self, state: &mut State, kind: Kind, id: u64, (created, changed): (i64, i64), visible: i64) {
+        let print = |micros| Timestamp::from_micros(micros).to_string();
+        let (created_at, at) = (print(created), print(changed));
         let fat = state.random.f64() < self.fat;
         let filler = "x".repeat(state.random.usize(..200) + if fat { 3_000 } else { 0 });
         let excluded = kind == Kind::Activities && state.random.u32(..5) == 0;
@@ -169,17 +166,28 @@ impl Nature {
             Kind::Threats => format!(
                 r#"{{"id":"{id}","threatInfo":{{"createdAt":"2026-01-01T00:00:00Z","updatedAt":"{at}","threatName":"{filler}"}}}}"#
             ),
+            Kind::Alerts => format!(
+                r#"{{"alertInfo":{{"alertId":"{id}","createdAt":"{created_at}","updatedAt":"{at}","incidentStatus":"{filler}"}}}}"#
+            ),
+            // An agent is another one only when something besides its times is.
+            Kind::Agents | Kind::Groups => {
+                format!(r#"{{"id":"{id}","createdAt":"{created_at}","updatedAt":"{at}","description":"{at}{filler}"}}"#)
+            }
             _ => format!(
                 r#"{{"activityType":{activity_type},"createdAt":"{at}","id":"{id}","updatedAt":"{at}","primaryDescription":"{filler}"}}"#
             ),
         };
         self.console.insert(kind, body.as_bytes()).unwrap();
+        let identity = |stream, version: &str| Identity::of(HOST, stream, &id.to_string(), version).key();
         let key = match kind {
-            Kind::Threats => Identity::of(HOST, Stream::Threats, &id.to_string(), &at).key(),
-            _ => id,
+            Kind::Activities => id,
+            Kind::Alerts => identity(Stream::Alerts, &format!("{at} {filler} ")),
+            _ => identity(STREAMS.into_iter().find(|stream| kind_of(*stream) == kind).unwrap(), &at),
         };
+        let time = if kind == Kind::Alerts { created } else { changed };
+        state.latest = state.latest.max(time);
         let lot = state.random.f64();
-        let version = Version { id, key, time, visible, excluded, bytes: body.len(), lot };
+        let version = Version { id, key, time, created, changed, visible, excluded, bytes: body.len(), lot };
         state.standing.insert((kind, id), version.clone());
         state.versions.insert(key, version);
     }
@@ -203,17 +211,36 @@ impl Nature {
 
     /// What a lane that began at `since` owes by now (promise 2), as far as it concerns records before `before`.
     pub fn owed(&self, lane: &LanePlan, since: Timestamp, before: Timestamp) -> Vec<Version> {
-        let kind = if lane.stream == Stream::Threats { Kind::Threats } else { Kind::Activities };
+        let kind = kind_of(lane.stream);
         let state = lock(&self.state);
         let standing = state.standing.range((kind, 0)..=(kind, u64::MAX)).map(|(_, version)| version);
         let owed = standing.filter(|version| {
             version.time >= since.micros()
                 && version.time < before.micros()
-                && version.visible - version.time <= micros(self.overlap)
+                // Alerts are looked at again for a week.
+                && (kind == Kind::Alerts || version.visible - version.time <= micros(self.overlap))
                 && !lane.leaves_out(version)
         });
         owed.cloned().collect()
     }
+}
+
+/// What lanes pull here.
+pub const STREAMS: [Stream; 5] = [Stream::Threats, Stream::Activities, Stream::Agents, Stream::Alerts, Stream::Groups];
+
+pub fn kind_of(stream: Stream) -> Kind {
+    match stream {
+        Stream::Threats => Kind::Threats,
+        Stream::Activities => Kind::Activities,
+        Stream::Agents => Kind::Agents,
+        Stream::Alerts => Kind::Alerts,
+        Stream::Groups => Kind::Groups,
+    }
+}
+
+/// Whether records of this kind have versions.
+fn changes(kind: &Kind) -> bool {
+    *kind != Kind::Activities
 }
 
 fn micros(duration: Duration) -> i64 {

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use fastrand::Rng;
-use s1_forwarder::emulator::{Faults, Kind, LastPage, Mishap, Quirks, RetryAfter};
+use s1_forwarder::emulator::{Faults, LastPage, Mishap, Quirks, RetryAfter};
 use s1_forwarder::record::{Stream, Timestamp};
 use s1_forwarder::settings::Period;
 use s1_forwarder::source::Since;
 
-use crate::nature::Version;
+use crate::nature::{STREAMS, Version, kind_of};
 
 /// Decides which things a seed is about: each with its own probability, so that most schedules have few troubles at once.
 fn with(random: &mut Rng, chance: f64) -> bool {
@@ -244,7 +244,7 @@ impl ConsolePlan {
             let to = from + share(r, active, 0.02, 0.3);
             let mut what = Faults::default();
             if with(r, 0.3) {
-                let kind = pick(r, &[Kind::Threats, Kind::Activities]);
+                let kind = kind_of(pick(r, &STREAMS));
                 what = what.with_on(kind, mishap, 1.0);
             } else {
                 what = what.with(mishap, 1.0);
@@ -282,7 +282,7 @@ impl LanePlan {
     }
 
     fn of(r: &mut Rng, index: usize, interval: Duration, active: Duration) -> Self {
-        let stream = pick(r, &[Stream::Threats, Stream::Activities]);
+        let stream = pick(r, &STREAMS);
         let mut moods = Vec::new();
         for _ in 0..if with(r, 0.35) { r.usize(1..4) } else { 0 } {
             let what = match r.u32(..8) {

@@ -121,14 +121,12 @@ impl Process {
         let exclude_types = plan.exclude.clone();
         assert!(exclude_types.iter().all(|kind| *kind == EXCLUDED));
         let pull = Pull {
-            stream: plan.stream,
             interval: plan.interval,
             since: world.plan.since,
             overlap: world.plan.overlap,
             exclude_types,
-            types: Vec::new(),
             include_hidden: true,
-            window: None,
+            ..Pull::of(plan.stream)
         };
         let mut random = own.fork_random();
         let lane = Lane {
@@ -156,6 +154,7 @@ impl Process {
             clock: self.clock,
             random,
             once: false,
+            known: None,
         };
         let (stop, switch) = (CancellationToken::new(), Arc::new(Switch::default()));
         let mortal = Mortal { lane: Some(Box::pin(lane.run(stop.clone()))), switch: switch.clone() };

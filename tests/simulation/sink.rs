@@ -313,7 +313,7 @@ impl LetterStore for Destination {
                     keeping.unknown(true);
                 }
                 let source = std::io::Error::other("no space left");
-                return Err(DeadLetterError::Io { directory: "memory".into(), source });
+                return Err(DeadLetterError::Io { place: "memory".to_owned(), source });
             }
             Ok(())
         })

@@ -1,6 +1,6 @@
 //! Programs that are published as Go modules, built once (for some minutes) and kept outside the clone.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use serde_json::Value;
@@ -14,7 +14,7 @@ pub fn program(name: &str, module: &str, package: &str) -> Result<PathBuf, Strin
     let directory = kept(&format!("{name}-{}", version.trim_start_matches('v')), |directory| {
         let module = format!(
             "module servers\n\ngo 1.24\n\nrequire {path} {version}\n\n{}",
-            siblings(module, version.trim_start_matches("v1."), directory)?
+            siblings(module, version.trim_start_matches("v1."))?
         );
         std::fs::write(directory.join("go.mod"), module).map_err(|error| error.to_string())?;
         let tools = format!("//go:build tools\n\npackage servers\n\nimport _ \"{package}\"\n");
@@ -26,12 +26,23 @@ pub fn program(name: &str, module: &str, package: &str) -> Result<PathBuf, Strin
     Ok(directory.join(name))
 }
 
+/// The directory of a module's source text, from Go's own cache.
+pub fn source(module: &str) -> Result<PathBuf, String> {
+    installed(&["go"], "version")?;
+    download(module, "Dir")
+}
+
 /// A module that has its parts in its own repository replaces them by paths there; elsewhere they are `v0.` of its version.
-fn siblings(module: &str, version: &str, directory: &Path) -> Result<String, String> {
-    let answer = run(Command::new("go").args(["mod", "download", "-json", module]), directory)?;
-    let answer: Value = serde_json::from_str(&answer).map_err(|error| error.to_string())?;
-    let module = std::fs::read_to_string(answer["GoMod"].as_str().unwrap_or_default());
-    let module = module.map_err(|error| error.to_string())?;
+fn siblings(module: &str, version: &str) -> Result<String, String> {
+    let module = std::fs::read_to_string(download(module, "GoMod")?).map_err(|error| error.to_string())?;
     let parts = module.lines().filter_map(|line| line.split_once(" => ./staging/"));
     Ok(parts.map(|(part, _)| format!("replace {0} => {0} v0.{version}\n", part.trim())).collect())
+}
+
+/// Where a module is after it was fetched, unless it was before.
+fn download(module: &str, what: &str) -> Result<PathBuf, String> {
+    let mut command = Command::new("go");
+    let answer = run(command.args(["mod", "download", "-json", module]), &std::env::temp_dir())?;
+    let answer: Value = serde_json::from_str(&answer).map_err(|error| error.to_string())?;
+    answer[what].as_str().map(PathBuf::from).ok_or_else(|| answer.to_string())
 }

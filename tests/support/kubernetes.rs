@@ -12,9 +12,10 @@ use std::time::Duration;
 
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
-use kube::api::{Api, PostParams};
+use kube::api::{Api, DynamicObject, GroupVersionKind, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config};
+use kube::discovery::Scope;
+use kube::{Client, Config, Resource};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -147,26 +148,50 @@ impl Kubernetes {
         client(Kubeconfig::from_yaml(&kubeconfig.to_string()).unwrap()).await
     }
 
-    /// A new namespace where the service account, Role and RoleBinding of the manifests are.
+    /// A new namespace with the manifests' service account, and its rights to hold state.
     pub async fn tenant(&self) -> Tenant<'_> {
         let admin = self.admin().await;
-        let name = format!("test-{:08x}", fastrand::u32(..));
-        let namespace = serde_json::from_value(json!({ "metadata": { "name": name } })).unwrap();
-        Api::<Namespace>::all(admin.clone()).create(&PostParams::default(), &namespace).await.unwrap();
-        for manifest in MANIFESTS.replace(MANIFESTS_NAMESPACE, &format!("namespace: {name}")).split("\n---\n") {
-            let path = match field(manifest, "kind: ") {
-                "ServiceAccount" => format!("/api/v1/namespaces/{name}/serviceaccounts"),
-                "Role" => format!("/apis/rbac.authorization.k8s.io/v1/namespaces/{name}/roles"),
-                "RoleBinding" => format!("/apis/rbac.authorization.k8s.io/v1/namespaces/{name}/rolebindings"),
-                _ => continue,
-            };
-            let create = http::Request::post(path).header("content-type", "application/yaml");
-            admin.request::<Value>(create.body(manifest.as_bytes().to_vec()).unwrap()).await.unwrap();
-        }
+        let name = self.namespace().await;
+        self.allow(&name, "s1-forwarder").await;
         let accounts: Api<ServiceAccount> = Api::namespaced(admin, &name);
         let wanted = TokenRequest { spec: TokenRequestSpec::default(), ..TokenRequest::default() };
         let token = accounts.create_token_request("s1-forwarder", &PostParams::default(), &wanted).await.unwrap();
         Tenant { kubernetes: self, name, token: token.status.unwrap().token }
+    }
+
+    /// A new namespace, whose pods must be as restricted as Kubernetes knows.
+    pub async fn namespace(&self) -> String {
+        let name = format!("test-{:08x}", fastrand::u32(..));
+        let labels = json!({ "pod-security.kubernetes.io/enforce": "restricted" });
+        let namespace = serde_json::from_value(json!({ "metadata": { "name": name, "labels": labels } })).unwrap();
+        Api::<Namespace>::all(self.admin().await).create(&PostParams::default(), &namespace).await.unwrap();
+        name
+    }
+
+    /// Applies what the manifests have of rights by this name, in a namespace.
+    async fn allow(&self, namespace: &str, name: &str) {
+        for manifest in documents(&MANIFESTS.replace(MANIFESTS_NAMESPACE, &format!("namespace: {namespace}"))) {
+            let is_right = ["ServiceAccount", "Role", "RoleBinding"].contains(&field(manifest, "kind: "));
+            if is_right && field(manifest, "  name: ") == name {
+                self.apply(manifest, "").await.unwrap();
+            }
+        }
+    }
+
+    /// Applies a manifest as `kubectl apply --server-side` does, with unknown and duplicate keys refused; what the API
+    /// server makes of it. `more` is added to the request's parameters.
+    pub async fn apply(&self, manifest: &str, more: &str) -> kube::Result<Value> {
+        let [version, kind, namespace, name] =
+            ["apiVersion: ", "kind: ", "  namespace: ", "  name: "].map(|name| field(manifest, name));
+        let admin = self.admin().await;
+        let (group, version) = version.split_once('/').unwrap_or(("", version));
+        let kind = GroupVersionKind::gvk(group, version, kind);
+        let (resource, capabilities) = kube::discovery::pinned_kind(&admin, &kind).await?;
+        let namespace = Some(namespace).filter(|_| capabilities.scope == Scope::Namespaced);
+        let path = DynamicObject::url_path(&resource, namespace);
+        let path = format!("{path}/{name}?fieldManager=test&force=true&fieldValidation=Strict{more}");
+        let patch = http::Request::patch(path).header("content-type", "application/apply-patch+yaml");
+        admin.request(patch.body(manifest.as_bytes().to_vec()).unwrap()).await
     }
 
     fn kubeconfig(&self, namespace: &str, token: &str, server: SocketAddr) -> Value {
@@ -206,6 +231,11 @@ impl Tenant<'_> {
         path
     }
 
+    /// Lets the worker read labelled pipeline files.
+    pub async fn allow_pipelines(&self) {
+        self.kubernetes.allow(&self.name, "s1-forwarder-pipelines").await;
+    }
+
     /// A client with the worker's rights.
     pub async fn client(&self) -> Client {
         client(Kubeconfig::read_from(self.kubeconfig()).unwrap()).await
@@ -216,6 +246,11 @@ async fn client(kubeconfig: Kubeconfig) -> Client {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
     Client::try_from(config).unwrap()
+}
+
+/// The manifests in a text of several.
+pub fn documents(manifests: &str) -> impl Iterator<Item = &str> {
+    manifests.split("---\n").filter(|manifest| manifest.contains("kind: "))
 }
 
 /// The rest of the first line of a manifest that begins so.

@@ -140,7 +140,7 @@ impl World {
         assert!(strange.is_empty(), "{} were never there: {:?} …", strange.len(), strange[0]);
     }
 
-    fn identities(&self, kind: Kind, versions: &[Version]) -> BTreeSet<String> {
+    pub fn identities(&self, kind: Kind, versions: &[Version]) -> BTreeSet<String> {
         let host = self.server.address().to_string();
         versions.iter().map(|version| identity(&host, kind, version)).collect()
     }

@@ -47,7 +47,7 @@ pub enum Format {
 /// # Errors
 /// When the result cannot be printed.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let loaded = pipeline::load(&args.files.pipelines, args.files.defaults.as_deref());
+    let loaded = pipeline::read(&args.files.pipelines, args.files.defaults.as_deref()).await;
     let findings = if args.offline { Vec::new() } else { online::check_all(&loaded.pipelines).await };
     let report = Report::new(&loaded, findings, args.offline);
     match args.format {

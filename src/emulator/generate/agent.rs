@@ -80,6 +80,17 @@ pub(super) fn make(generator: &mut Generator, place: usize, now: i64) -> Draft {
 pub(super) fn check_in(random: &mut Random, record: &mut Value, at: i64) {
     record["lastActiveDate"] = json!(time::print(at));
     record["isActive"] = json!(true);
+    // Scans move it, and nobody wants to hear of it.
+    if random.chance(0.2) {
+        record["fullDiskScanLastUpdatedAt"] = json!(time::print(at));
+    }
+    if random.chance(0.02) {
+        record["infected"] = json!(record["infected"] != true);
+    }
+    if random.chance(0.005) {
+        record["isDecommissioned"] = json!(true);
+        record["isActive"] = json!(false);
+    }
     if random.chance(0.05) {
         record["externalIp"] = json!(format!("203.0.113.{}", 1 + random.below(40)));
     }

@@ -108,7 +108,8 @@ impl Generator {
             Kind::Threats => threat::change(&mut self.random, record, at),
             Kind::Agents => agent::check_in(&mut self.random, record, at),
             Kind::Alerts => alert::change(&mut self.random, record),
-            Kind::Groups | Kind::Sites | Kind::Accounts | Kind::Users | Kind::Activities => {}
+            Kind::Groups => scope::change_group(&mut self.random, record),
+            Kind::Sites | Kind::Accounts | Kind::Users | Kind::Activities => {}
         }
         set_time(kind, record, at);
     }
@@ -118,6 +119,11 @@ impl Generator {
         let mut body: Value = serde_json::from_slice(&row.body).unwrap_or_default();
         body["id"] = Value::from(self.id(at).to_string());
         body["createdAt"] = Value::from(time::print(at));
+        if kind == Kind::Agents {
+            body["uuid"] = Value::from(self.random.uuid());
+            body["computerName"] = Value::from(format!("WS-{:05}", 50_000 + self.made % 50_000));
+            body["isDecommissioned"] = Value::from(false);
+        }
         set_time(kind, &mut body, at);
         let group = if kind == Kind::Agents { row.group } else { 0 };
         Draft { kind, body, account: row.account, group, hidden: false }

@@ -75,6 +75,15 @@ pub(super) fn all(world: &World, random: &mut Random) -> Vec<Draft> {
     drafts
 }
 
+/// An administrator edits a group, or machines join it.
+pub(super) fn change_group(random: &mut Random, record: &mut Value) {
+    if random.chance(0.7) {
+        record["totalAgents"] = json!(record["totalAgents"].as_u64().unwrap_or(0) + 1 + random.below(3));
+    } else {
+        record["description"] = json!(random.pick(&["Machines that travel", "Kept in the office", ""]));
+    }
+}
+
 fn licenses(agents: usize) -> Value {
     json!({
         "bundles": [{ "name": "complete", "displayName": "Complete", "majorVersion": 1, "minorVersion": 31,

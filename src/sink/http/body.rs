@@ -76,6 +76,7 @@ pub(crate) fn framing(destination: &impl Destination) -> usize {
         identity: Identity::of("", Stream::Activities, "", ""),
         time: Some(Timestamp::now()),
         error: None,
+        cut: false,
     };
     let mut out = Vec::new();
     destination.event(1, event, &mut out);

@@ -38,6 +38,8 @@ const MOST_SEGMENTS: usize = 256;
 /// A lane's ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ledger {
+    /// How often it began anew.
+    generation: u64,
     since: Timestamp,
     asked: String,
     /// Sums that are not in the journal yet; an hour may be in both.
@@ -119,6 +121,7 @@ impl Ledger {
     /// decides what it counts; `journals` whether the store keeps them.
     pub fn begin(since: Timestamp, asked: String, journals: bool) -> Self {
         Self {
+            generation: 0,
             since,
             asked,
             sums: BTreeMap::new(),
@@ -135,7 +138,13 @@ impl Ledger {
     pub fn begin_anew(&mut self, since: Timestamp, asked: String, journals: bool) {
         let mut released = std::mem::take(&mut self.released);
         released.extend(self.old_sums.segments().chain(self.identities.segments()).map(|segment| segment.number));
-        *self = Self { next_segment: self.next_segment, released, ..Self::begin(since, asked, journals) };
+        let (generation, next_segment) = (self.generation + 1, self.next_segment);
+        *self = Self { generation, next_segment, released, ..Self::begin(since, asked, journals) };
+    }
+
+    /// How often it began anew: what completes a ledger completes none that begins after it.
+    pub fn generation(&self) -> u64 {
+        self.generation
     }
 
     /// The time from which on every record created is in it, once it was delivered.
@@ -219,12 +228,13 @@ impl Ledger {
         self.released.retain(|segment| !segments.contains(segment));
     }
 
-    /// As bytes: version; since; what the console is asked for; next segment; 0, or 1 and the first hour whose identities
+    /// As bytes: version; generation; since; what the console is asked for; next segment; 0, or 1 and the first hour whose identities
     /// are kept; released segments; sums (difference to the hour before, count, xor); identities (hour, 16 bytes); the
     /// journal of sums and that of identities (segments with number, length, newest hour).
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(128 + self.sums.len() * 20 + self.recent.len() * 20);
         put(&mut out, VERSION);
+        put(&mut out, self.generation);
         put_signed(&mut out, self.since.micros());
         put_bytes(&mut out, self.asked.as_bytes());
         put(&mut out, self.next_segment);
@@ -260,6 +270,7 @@ impl Ledger {
             newer if newer > VERSION => return Err(LedgerError::Newer(newer)),
             _ => return Err(LedgerError::Damaged),
         }
+        let generation = reader.number()?;
         let (since, asked) = (Timestamp::from_micros(reader.signed()?), reader.text()?);
         let next_segment = reader.number()?;
         let kept_from = if reader.number()? == 0 { None } else { Some(journal::hour(&mut reader)?) };
@@ -278,7 +289,7 @@ impl Ledger {
         }
         let (old_sums, identities) = (Journal::decode(&mut reader)?, Journal::decode(&mut reader)?);
         reader.end()?;
-        Ok(Self { since, asked, sums, old_sums, recent, identities, kept_from, next_segment, released })
+        Ok(Self { generation, since, asked, sums, old_sums, recent, identities, kept_from, next_segment, released })
     }
 }
 

@@ -18,6 +18,8 @@ const CONTRACT: &[(&str, &str, &[&str])] = &[
     ("delivered_bytes_total", "counter", &["pipeline", "stream", "sink"]),
     ("lag_seconds", "gauge", &["pipeline", "stream", "sink"]),
     ("last_success_timestamp_seconds", "gauge", &["pipeline", "stream", "sink"]),
+    ("snapshot_timestamp_seconds", "gauge", &["pipeline", "stream", "sink"]),
+    ("snapshot_records", "gauge", &["pipeline", "stream", "sink"]),
     ("lane_up", "gauge", &["pipeline", "stream", "sink"]),
     ("arrival_delay_seconds", "histogram", &["stream"]),
     ("console_requests_total", "counter", &["pipeline", "stream", "status"]),
@@ -29,6 +31,7 @@ const CONTRACT: &[(&str, &str, &[&str])] = &[
     ("kafka_clients", "gauge", &[]),
     ("pipelines", "gauge", &["state"]),
     ("build_info", "gauge", &["version", "revision"]),
+    ("checkpoint_conflicts_total", "counter", &[]),
 ];
 
 /// A scrape read back: the text format as Prometheus documents it.
@@ -103,6 +106,7 @@ fn a_scrape_has_exactly_the_metrics_of_the_contract() {
     let lane = telemetry.start_lane("acme", Stream::Threats, "bus");
     lane.set_complete_until(now);
     lane.succeeded(now);
+    lane.set_snapshot(now, 12);
     lane.console_requests.count("200");
     lane.sink_requests.count("ok");
     telemetry.set_token_expiry("acme", Some(now));

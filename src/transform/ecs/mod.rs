@@ -28,7 +28,7 @@ use std::collections::BTreeMap;
 
 use self::event::{Event, Scratch};
 use super::json::Json;
-use super::{Mapped, Origin, check};
+use super::{Mapped, Origin, Snapshot, check};
 use crate::record::activity::Activity;
 use crate::record::agent::Agent;
 use crate::record::alert::Alert;
@@ -122,6 +122,27 @@ impl Ecs {
             }
         }
         Ok(mapped)
+    }
+
+    /// The event that follows the last one of a snapshot.
+    pub fn map_snapshot(&mut self, snapshot: Snapshot, out: &mut Vec<u8>) {
+        let (time, records) = (snapshot.time.to_string(), snapshot.records.to_string());
+        let mut json = Json::new(out, &mut self.scratch.siblings);
+        json.raw(b"{");
+        json.word("@timestamp", &time);
+        json.raw(b",");
+        json.raw(&self.head);
+        json.raw(b"},\"event\":{\"kind\":\"state\",\"category\":[\"host\"],\"type\":[\"info\"],\"action\":\"snapshot-complete\",");
+        json.raw(&self.provenance);
+        json.raw(b"}");
+        json.text("message", &format!("Snapshot of {time} is complete: {records} {}", self.stream.name()));
+        let vendor = json.open("sentinel_one");
+        let own = json.open("snapshot");
+        json.word("time", &time);
+        json.number("records", &records);
+        json.close(own);
+        json.close(vendor);
+        json.raw(b"}");
     }
 
     /// The event of a record that cannot be mapped: what ECS needs, the record, and why.

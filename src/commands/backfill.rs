@@ -1,0 +1,232 @@
+//! `backfill`: a closed window pulled again, beside a running worker.
+
+use std::io::{IsTerminal, stderr};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::time::{Instant, interval};
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use super::process::time;
+use super::run::Signals;
+use super::{DeliveryArgs, RateArgs, UsageError, say};
+use crate::pipeline::{self, Pipeline};
+use crate::record::{Stream, Timestamp};
+use crate::settings::Period;
+use crate::sink;
+use crate::worker::{Backfill, BackfillEnd, BackfillError, BackfillReport, Books, Progress, run_backfill};
+
+/// How often the bar is drawn, and how often a line is logged where there is no terminal.
+const DRAW_EVERY: Duration = Duration::from_millis(250);
+const LOG_EVERY: Duration = Duration::from_secs(10);
+/// Parts that lack records, as many as are named.
+const WINDOWS_SHOWN: usize = 5;
+
+/// Pull a closed window of a stream again, beside a running worker
+///
+/// The window is cut into slices, which are pulled side by side within the rate limit and delivered as a worker would. The
+/// live lanes and their positions are not touched. Progress is kept in the state: after a kill, or SIGTERM, the same command
+/// goes on where it was. At the end the console's own count says whether everything arrived.
+///
+/// Exit codes: 0 all is delivered; 1 something failed or is missing (the same command goes on); 2 wrong usage.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The pipeline file
+    file: PathBuf,
+
+    /// The stream, one of those that the file names
+    #[arg(long, value_name = "NAME")]
+    stream: Stream,
+
+    /// Beginning of the window, included: a time with its zone, such as 2026-01-31T00:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    from: Timestamp,
+
+    /// End of the window, not included
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    to: Timestamp,
+
+    /// The sink [default: every sink that takes the stream; each pulls for itself]
+    #[arg(long, value_name = "NAME")]
+    sink: Option<String>,
+
+    /// Slices that are pulled at the same time
+    #[arg(long, value_name = "N", default_value = "4", value_parser = clap::value_parser!(u8).range(1..=64))]
+    parallel: u8,
+
+    /// Give up when there was no progress for so long
+    #[arg(long, value_name = "PERIOD", default_value = "5m")]
+    give_up_after: Period,
+
+    /// A YAML file with the keys that all pipelines inherit
+    #[arg(long, value_name = "FILE", env = "S1_FORWARDER_DEFAULTS")]
+    defaults: Option<PathBuf>,
+
+    #[command(flatten)]
+    rate: RateArgs,
+
+    #[command(flatten)]
+    delivery: DeliveryArgs,
+}
+
+/// Pulls the window, and tells what came of it.
+///
+/// # Errors
+/// When the file is invalid, or the state or the console cannot be used.
+pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    if args.from >= args.to {
+        return Err(UsageError(format!("--from {} must lie before --to {}", args.from, args.to)).into());
+    }
+    let mut signals = Signals::new()?;
+    let backfill = Backfill {
+        pipeline: Arc::new(load(&args)?),
+        stream: args.stream,
+        sink: args.sink.clone(),
+        from: args.from,
+        to: args.to,
+        parallel: usize::from(args.parallel),
+        patience: args.give_up_after.0,
+    };
+    let printed = |sink: &sink::Settings| {
+        sink.kind.name() == "stdout" && args.sink.as_deref().is_none_or(|name| name == sink.name())
+    };
+    let quiet = backfill.pipeline.sinks.iter().any(printed);
+    let (books, stop) = (Arc::new(Books::default()), CancellationToken::new());
+    let running = run_backfill(backfill, args.delivery.options()?, books.clone(), stop.clone());
+    tokio::pin!(running);
+    let mut screen = Screen::new();
+    let mut tick = interval(DRAW_EVERY);
+    let mut asked = 0;
+    let reports = loop {
+        tokio::select! {
+            reports = &mut running => break reports,
+            () = signals.next() => {
+                asked += 1;
+                stop.cancel();
+            }
+            _ = tick.tick() => screen.show(&books.progress()),
+        }
+        if asked > 1 {
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    screen.end(&books.progress());
+    let reports = reports.map_err(usage)?;
+    for report in &reports {
+        // Standard output belongs to the events where they go there.
+        if quiet { eprintln!("{}", told(report)) } else { say(told(report))? }
+    }
+    let complete = reports.iter().all(|report| matches!(report.end, BackfillEnd::Complete { .. }));
+    Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn load(args: &Args) -> anyhow::Result<Pipeline> {
+    let loaded = pipeline::load(std::slice::from_ref(&args.file), args.defaults.as_deref());
+    loaded.problems.iter().for_each(|problem| eprintln!("{problem}"));
+    let invalid = || UsageError(format!("{} is not a valid pipeline file", args.file.display()));
+    let mut pipeline = (**loaded.pipelines.first().ok_or_else(invalid)?).clone();
+    pipeline.console.requests_per_second = Some(args.rate.requests_per_second);
+    Ok(pipeline)
+}
+
+/// What the parser of flags could not see.
+fn usage(error: BackfillError) -> anyhow::Error {
+    match error {
+        BackfillError::NoLane(_) | BackfillError::Future(_) => UsageError(error.to_string()).into(),
+        error => error.into(),
+    }
+}
+
+/// What came of it, in words.
+fn told(report: &BackfillReport) -> String {
+    let BackfillReport { sink, window, settled, dead_letters, end } = report;
+    let head = format!("{sink}: [{}, {}): {settled} delivered", window.from, window.to);
+    let head = if *dead_letters > 0 { format!("{head} ({dead_letters} of them to the dead letters)") } else { head };
+    match end {
+        BackfillEnd::Complete { counted } if counted == settled => {
+            format!("{head}; complete: the console counts {counted}")
+        }
+        BackfillEnd::Complete { counted } => format!(
+            "{head}; complete: the console counts {counted} now, fewer since records changed or were removed meanwhile"
+        ),
+        BackfillEnd::Short { counted, windows } => {
+            let shown = windows.iter().take(WINDOWS_SHOWN);
+            let parts: Vec<_> = shown.map(|window| format!("[{}, {})", window.from, window.to)).collect();
+            let more = if windows.len() > WINDOWS_SHOWN { ", …" } else { "" };
+            format!(
+                "{head}; NOT complete: the console counts {counted}; records are missing in {}{more}. The same command \
+                 pulls these parts again",
+                parts.join(", ")
+            )
+        }
+        BackfillEnd::Stopped => format!("{head}; stopped. The same command goes on from here"),
+        BackfillEnd::GivenUp(reason) => format!("{head}; given up: {reason}. The same command goes on from here"),
+    }
+}
+
+/// A bar on a terminal, lines in the log elsewhere.
+struct Screen {
+    bar: Option<ProgressBar>,
+    begun: Instant,
+    logged: Instant,
+    started: bool,
+}
+
+impl Screen {
+    fn new() -> Self {
+        let now = Instant::now();
+        let bar = stderr().is_terminal().then(|| {
+            let bar = ProgressBar::new(0);
+            let style = ProgressStyle::with_template(
+                "{elapsed_precise} {wide_bar} {human_pos}/{human_len} {percent}% {per_sec} ETA {eta} {msg}",
+            );
+            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+            bar
+        });
+        Self { bar, begun: now, logged: now, started: false }
+    }
+
+    fn show(&mut self, progress: &Progress) {
+        if progress.total == 0 {
+            return;
+        }
+        // What earlier runs delivered says nothing about the rate of this one.
+        let first = !std::mem::replace(&mut self.started, true);
+        let Some(bar) = &self.bar else {
+            if first || self.logged.elapsed() >= LOG_EVERY {
+                self.log(progress);
+            }
+            return;
+        };
+        if first {
+            bar.set_position(progress.before);
+            bar.reset_eta();
+            self.begun = Instant::now();
+        }
+        bar.set_length(progress.total);
+        bar.set_position(progress.settled);
+        bar.set_message(progress.trouble.clone().unwrap_or_default());
+    }
+
+    fn log(&mut self, progress: &Progress) {
+        self.logged = Instant::now();
+        let Progress { total, settled, before, dead_letters, trouble } = progress;
+        let rate = (settled - before) as f64 / self.begun.elapsed().as_secs_f64().max(0.001);
+        let left = total.saturating_sub(*settled) as f64;
+        let eta = if rate > 0.0 { format!("{}s", (left / rate).ceil()) } else { "unknown".to_owned() };
+        let trouble = trouble.as_deref().unwrap_or_default();
+        info!(delivered = settled, total, rate = format!("{rate:.0}/s"), eta, dead_letters, trouble, "backfill");
+    }
+
+    fn end(&mut self, progress: &Progress) {
+        self.show(progress);
+        match &self.bar {
+            Some(bar) => bar.abandon(),
+            None => self.log(progress),
+        }
+    }
+}

@@ -1,0 +1,128 @@
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// One thing that `--pipelines` names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Location {
+    /// A file, or a directory one level deep.
+    Path(PathBuf),
+    /// ConfigMaps and Secrets found by their labels.
+    Labelled(Labelled),
+}
+
+/// Objects of a Kubernetes namespace that carry some labels: `kubernetes:[NAMESPACE/]label=SELECTOR`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Labelled {
+    /// None is the worker's own namespace.
+    pub namespace: Option<String>,
+    /// A label selector, as Kubernetes writes it.
+    pub selector: String,
+}
+
+/// The text names no objects.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LocationError {
+    /// It begins with `kubernetes:` and goes on otherwise.
+    #[error(
+        "write it as kubernetes:label=SELECTOR or kubernetes:NAMESPACE/label=SELECTOR, for example \
+         kubernetes:label=s1-forwarder/pipelines=true; for a file of that name write ./{0}"
+    )]
+    Labelled(String),
+    /// The feature `kubernetes` was left out.
+    #[error("this program was built without Kubernetes")]
+    NotBuilt,
+}
+
+const PREFIX: &str = "kubernetes:";
+
+impl FromStr for Location {
+    type Err = LocationError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let Some(objects) = text.strip_prefix(PREFIX) else { return Ok(Self::Path(text.into())) };
+        if cfg!(not(feature = "kubernetes")) {
+            return Err(LocationError::NotBuilt);
+        }
+        // A selector may hold slashes, a namespace no equals sign.
+        let (namespace, selector) = match objects.strip_prefix("label=") {
+            Some(selector) => (None, Some(selector)),
+            None => match objects.split_once("/label=") {
+                Some((namespace, selector)) => (Some(namespace), Some(selector)),
+                None => (None, None),
+            },
+        };
+        let is_name =
+            |name: &str| !name.is_empty() && name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'));
+        match selector.map(str::trim).filter(|selector| !selector.is_empty() && namespace.is_none_or(is_name)) {
+            Some(selector) => {
+                let namespace = namespace.map(str::to_owned);
+                Ok(Self::Labelled(Labelled { namespace, selector: selector.to_owned() }))
+            }
+            None => Err(LocationError::Labelled(text.to_owned())),
+        }
+    }
+}
+
+impl From<PathBuf> for Location {
+    fn from(path: PathBuf) -> Self {
+        Self::Path(path)
+    }
+}
+
+impl fmt::Display for Labelled {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(PREFIX)?;
+        if let Some(namespace) = &self.namespace {
+            write!(formatter, "{namespace}/")?;
+        }
+        write!(formatter, "label={}", self.selector)
+    }
+}
+
+/// The paths among `locations`, and the rest.
+pub(super) fn split(locations: &[Location]) -> (Vec<PathBuf>, Vec<Labelled>) {
+    let mut split = (Vec::new(), Vec::new());
+    for location in locations {
+        match location {
+            Location::Path(path) => split.0.push(path.clone()),
+            Location::Labelled(labelled) => split.1.push(labelled.clone()),
+        }
+    }
+    split
+}
+
+#[cfg(all(test, feature = "kubernetes"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn locations_of_pipelines() {
+        let labelled = |text: &str| match text.parse() {
+            Ok(Location::Labelled(Labelled { namespace, selector })) => Some((namespace.unwrap_or_default(), selector)),
+            _ => None,
+        };
+        let own = |selector: &str| Some((String::new(), selector.to_owned()));
+        assert_eq!(labelled("kubernetes:label=s1-forwarder/pipelines=true"), own("s1-forwarder/pipelines=true"));
+        assert_eq!(labelled("kubernetes:label=pipelines"), own("pipelines"));
+        assert_eq!(labelled("kubernetes:label=a=b,c in (d, e)"), own("a=b,c in (d, e)"));
+        assert_eq!(labelled("kubernetes:label=label=x"), own("label=x"));
+        assert_eq!(labelled("kubernetes:customers/label=a/b=c"), Some(("customers".to_owned(), "a/b=c".to_owned())));
+        for wrong in ["kubernetes:", "kubernetes:label=", "kubernetes:x", "kubernetes:A/label=x", "kubernetes:/label=x"]
+        {
+            assert_eq!(wrong.parse::<Location>(), Err(LocationError::Labelled(wrong.to_owned())), "{wrong}");
+        }
+        for path in ["pipelines", "./kubernetes:label=x", "label=x"] {
+            assert_eq!(path.parse(), Ok(Location::Path(path.into())));
+        }
+        for text in ["kubernetes:label=a/b=c", "kubernetes:customers/label=a"] {
+            assert_eq!(
+                labelled(text).map(|(namespace, selector)| {
+                    let namespace = Some(namespace).filter(|namespace| !namespace.is_empty());
+                    Labelled { namespace, selector }.to_string()
+                }),
+                Some(text.to_owned())
+            );
+        }
+    }
+}

@@ -1,0 +1,81 @@
+use std::time::Duration;
+
+use compact_str::CompactString;
+
+use super::By;
+use crate::record::Timestamp;
+
+/// One way in which a stream is read. The first pass of a stream is the one that brings what is new; others come back for
+/// what it cannot see. Each has a [`super::Track`] of its own, and what any of them delivers enters all of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pass {
+    /// Names its track in checkpoints; unique within the stream.
+    pub name: CompactString,
+    /// `sortBy`.
+    pub sort_by: &'static str,
+    /// Prefix of the time filters: `createdAt` of `createdAt__gte`.
+    pub time_filter: &'static str,
+    /// The time of a record that this asks by.
+    pub by: By,
+    /// Time between two polls of this pass.
+    pub every: Duration,
+    /// How far behind the start of the last complete poll the next one begins: `overlap`, or `lookback`.
+    pub reach: Duration,
+    /// What is remembered of the records taken.
+    pub keys: Keys,
+    /// Each poll is a full inventory under a time of its own.
+    pub snapshot: bool,
+}
+
+/// What a pass remembers of the records that were taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keys {
+    /// Each version.
+    Versions,
+    /// Each record with the version taken last: for streams whose records change without their time moving.
+    Latest,
+}
+
+/// One poll of one pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Round {
+    /// Which of the stream's passes.
+    pub pass: usize,
+    /// Its start by the console's clock.
+    pub start: Timestamp,
+    /// The time of the snapshot that it reads.
+    pub snapshot: Option<Timestamp>,
+}
+
+/// What a position and a ledger remember of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    /// Names the record.
+    pub id: u64,
+    /// Names this version of it.
+    pub version: u64,
+    /// Names its content, where versions may differ in nothing of interest.
+    pub content: Option<u64>,
+    /// Its time in the stream's own order, or the start of the poll.
+    pub time: Timestamp,
+    /// When the source made it.
+    pub created: Option<Timestamp>,
+}
+
+impl Pass {
+    /// Where a record stands in this pass.
+    pub fn place(&self, mark: &Mark) -> Timestamp {
+        match self.by {
+            By::Order => mark.time,
+            By::Creation => mark.created.unwrap_or(mark.time),
+        }
+    }
+
+    /// The key under which a record is remembered and, where that names no version, the version.
+    pub fn key(&self, mark: &Mark) -> (u64, Option<u64>) {
+        match self.keys {
+            Keys::Versions => (mark.version, None),
+            Keys::Latest => (mark.id, Some(mark.version)),
+        }
+    }
+}

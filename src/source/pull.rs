@@ -1,0 +1,127 @@
+use std::time::Duration;
+
+use super::settings::VOLATILE;
+use super::{By, Keys, MAIN, Pass, Since, Window};
+use crate::console::Endpoint;
+use crate::record::Stream;
+use crate::settings::Period;
+
+/// One stream's settings with every default filled in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pull {
+    /// The stream.
+    pub stream: Stream,
+    /// Time between polls.
+    pub interval: Duration,
+    /// Where the first run begins.
+    pub since: Since,
+    /// How late a record may become visible and still be caught.
+    pub overlap: Duration,
+    /// Activity types that are dropped, sorted.
+    pub exclude_types: Vec<u32>,
+    /// Activity types to pull, all when empty, sorted.
+    pub types: Vec<u32>,
+    /// Also pull hidden activities.
+    pub include_hidden: bool,
+    /// Each poll is a full inventory.
+    pub snapshot: bool,
+    /// Keys of an agent that do not count when they alone changed, sorted.
+    pub volatile: Vec<String>,
+    /// Also pull decommissioned agents.
+    pub include_decommissioned: bool,
+    /// A complete snapshot is followed by an event that says so.
+    pub marker: bool,
+    /// How long after their creation alerts are looked at again.
+    pub lookback: Duration,
+    /// Pulled once instead of polled for ever.
+    pub window: Option<Window>,
+}
+
+/// Names the passes beside the first, and the snapshot, in checkpoints.
+const LOOKBACK: &str = "lookback";
+const SNAPSHOT: &str = "snapshot";
+
+const MINUTE: Duration = Duration::from_secs(60);
+const DAY: Duration = Duration::from_secs(86_400);
+/// Time between two looks at the alerts of `lookback`.
+const LOOKBACK_EVERY: Duration = Duration::from_secs(600);
+
+impl Pull {
+    /// A stream with nothing but defaults.
+    pub fn of(stream: Stream) -> Self {
+        let (interval, since) = match stream {
+            Stream::Threats | Stream::Alerts => (MINUTE, Since::Ago(Period(DAY))),
+            Stream::Activities => (MINUTE / 2, Since::Ago(Period(DAY))),
+            Stream::Agents | Stream::Groups => (15 * MINUTE, Since::Beginning),
+        };
+        Self {
+            stream,
+            interval,
+            since,
+            overlap: 5 * MINUTE,
+            exclude_types: Vec::new(),
+            types: Vec::new(),
+            include_hidden: false,
+            snapshot: false,
+            volatile: VOLATILE.map(str::to_owned).to_vec(),
+            include_decommissioned: false,
+            marker: false,
+            lookback: 7 * DAY,
+            window: None,
+        }
+    }
+
+    /// The passes over the stream, the one that brings what is new first.
+    pub fn passes(&self) -> Vec<Pass> {
+        let Endpoint { sort_by, time_filter, .. } = self.endpoint();
+        let main = Pass {
+            name: MAIN.into(),
+            sort_by,
+            time_filter,
+            by: self.by(),
+            every: self.interval,
+            reach: self.overlap,
+            keys: Keys::Versions,
+            snapshot: false,
+        };
+        match self.stream {
+            _ if self.window.is_some() => vec![main],
+            Stream::Agents if self.snapshot => {
+                let (sort_by, time_filter) = ("createdAt", "createdAt");
+                vec![Pass { name: SNAPSHOT.into(), sort_by, time_filter, by: By::Creation, snapshot: true, ..main }]
+            }
+            Stream::Alerts => {
+                let main = Pass { keys: Keys::Latest, ..main };
+                let (every, reach) = (LOOKBACK_EVERY, self.lookback);
+                let lookback = Pass { name: LOOKBACK.into(), every, reach, ..main.clone() };
+                if reach.is_zero() { vec![main] } else { vec![main, lookback] }
+            }
+            _ => vec![main],
+        }
+    }
+
+    /// What narrows down the records that the console is asked for, besides its scope, as text for ledgers.
+    pub fn narrowed_by(&self) -> String {
+        self.filters(&self.types).into_iter().map(|(name, value)| format!("&{name}={value}")).collect()
+    }
+
+    /// What is asked for beside window, order and scope; `types` are the activity types.
+    pub(super) fn filters(&self, types: &[u32]) -> Vec<(&'static str, String)> {
+        let mut filters = Vec::new();
+        if !types.is_empty() {
+            filters.push(("activityTypes", types.iter().map(u32::to_string).collect::<Vec<_>>().join(",")));
+        }
+        if self.include_hidden {
+            filters.push(("includeHidden", "true".to_owned()));
+        }
+        if self.include_decommissioned {
+            filters.push(("isDecommissioned", "True,False".to_owned()));
+        }
+        filters
+    }
+
+    /// Whether a record is sent again only when something besides the volatile keys changed.
+    pub fn drops_unchanged(&self) -> bool {
+        self.stream == Stream::Agents && !self.snapshot && self.window.is_none() && !self.volatile.is_empty()
+    }
+}

@@ -1,0 +1,315 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::record::Timestamp;
+
+/// How much longer keys are kept than the bound asks for: the console compares times at about 10 ms, so a query from the
+/// bound may show records from just before it.
+const KEPT_SECONDS_BELOW_BOUND: i64 = 1;
+
+/// How far one pass over a stream has come: everything before `bound` is settled, and of what lies above it the keys tell
+/// what was taken.
+///
+/// The rules and the case behind each are in `docs/delivery.md`; in short:
+/// - a poll asks for [bound, S], S being its start by the console's clock;
+/// - a poll that reached its end moves the bound to S − reach (`overlap`, or `lookback`), one that did not to
+///   min(watermark, S − reach);
+/// - the bound never moves back, and a key is forgotten only when its record's time lies before the bound. (A snapshot
+///   begins anew each time.)
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Track {
+    pub(super) bound: Timestamp,
+    pub(super) watermark: Timestamp,
+    pub(super) complete: Option<Timestamp>,
+    /// By the second of their record's time: they expire by the second, and lists delta-code well.
+    pub(super) seconds: BTreeMap<i64, Second>,
+    pub(super) snapshot: Option<Snapshot>,
+}
+
+/// The records of one second that were taken.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Second {
+    /// Sorted.
+    pub(super) keys: Vec<u64>,
+    /// Beside each key the version that was taken last; empty where the key itself names the version.
+    pub(super) versions: Vec<u64>,
+}
+
+/// A full inventory: the time that names it, and how far it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Aligned to the interval, and part of each event's identity.
+    pub time: Timestamp,
+    /// Events taken so far.
+    pub taken: u64,
+    /// What is still to be done.
+    pub stage: Stage,
+}
+
+/// How far a snapshot is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Records are being read.
+    Reading,
+    /// All records are settled; the event that says so is not.
+    Marking,
+    /// Nothing is left to do.
+    Done,
+}
+
+/// What a track knows of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Known {
+    /// Nothing.
+    New,
+    /// Another version of it was taken last.
+    Changed,
+    /// This version was taken.
+    Taken,
+}
+
+impl Track {
+    /// The track of a pass that has taken nothing and begins at `since`.
+    pub fn starting_at(since: Timestamp) -> Self {
+        Self { bound: since, watermark: since, complete: None, seconds: BTreeMap::new(), snapshot: None }
+    }
+
+    /// Lower end of the next poll, included.
+    pub fn bound(&self) -> Timestamp {
+        self.bound
+    }
+
+    /// Everything visible up to here was taken, records still to come late aside.
+    pub fn watermark(&self) -> Timestamp {
+        self.watermark
+    }
+
+    /// Start of the last poll that reached its end with everything delivered.
+    pub fn complete(&self) -> Option<Timestamp> {
+        self.complete
+    }
+
+    /// The snapshot that was begun last.
+    pub fn snapshot(&self) -> Option<Snapshot> {
+        self.snapshot
+    }
+
+    /// The time up to which the pass is complete.
+    pub fn complete_until(&self) -> Timestamp {
+        self.complete.map_or(self.watermark, |complete| complete.max(self.watermark))
+    }
+
+    /// The keys remembered, by the second of their record's time.
+    pub fn keys(&self) -> impl Iterator<Item = (i64, &[u64])> {
+        self.seconds.iter().map(|(second, records)| (*second, records.keys.as_slice()))
+    }
+
+    /// The versions remembered, by the second of their record's time.
+    pub fn versions(&self) -> impl Iterator<Item = &[u64]> {
+        let of = |records: &Second| records.versions.is_empty();
+        self.seconds.values().map(move |records| if of(records) { &records.keys[..] } else { &records.versions })
+    }
+
+    /// Number of keys remembered.
+    pub fn key_count(&self) -> usize {
+        self.seconds.values().map(|records| records.keys.len()).sum()
+    }
+
+    /// What is known of the record of this time and key. `version` is given where the last one taken is remembered.
+    pub fn knows(&self, time: Timestamp, key: u64, version: Option<u64>) -> Known {
+        self.seconds.get(&time.seconds()).map_or(Known::New, |records| records.knows(key, version))
+    }
+
+    /// The same of a record that may stand at any time.
+    pub fn knows_anywhere(&self, key: u64, version: Option<u64>) -> Known {
+        let known = self.seconds.values().map(|records| records.knows(key, version));
+        known.fold(Known::New, |best, known| if known == Known::New { best } else { known })
+    }
+
+    /// Remembers a record; false when it was taken before.
+    pub fn take(&mut self, time: Timestamp, key: u64, version: Option<u64>) -> bool {
+        let second = time.seconds();
+        if second < self.bound.seconds() - KEPT_SECONDS_BELOW_BOUND {
+            // Never asked for again.
+            return true;
+        }
+        let taken = self.seconds.entry(second).or_default().take(key, version);
+        if taken
+            && let Some(snapshot) = &mut self.snapshot
+            && snapshot.stage == Stage::Reading
+        {
+            snapshot.taken += 1;
+        }
+        taken
+    }
+
+    /// Everything up to `watermark` was taken by a poll that started at `start` and has not reached its end.
+    ///
+    /// Records of the watermark's own second may still be unread (ties), so the bound stays a second behind.
+    pub fn advance(&mut self, watermark: Timestamp, start: Timestamp, reach: Duration) {
+        self.watermark = self.watermark.max(watermark.min(start));
+        self.raise_bound(watermark.minus(Duration::from_secs(1)).min(start.minus(reach)));
+    }
+
+    /// A poll that started at `start` reached its end, and everything it showed was taken.
+    pub fn finish(&mut self, start: Timestamp, reach: Duration) {
+        self.watermark = self.watermark.max(start);
+        self.complete = self.complete.max(Some(start));
+        self.raise_bound(start.minus(reach));
+    }
+
+    /// Keeps the times and forgets the keys: another console's records have other identities. A snapshot begins again.
+    pub fn forget_keys(&mut self) {
+        self.seconds.clear();
+        self.snapshot = None;
+    }
+
+    /// A snapshot of another time begins: everything from `since` on is read again.
+    pub(super) fn begin_snapshot(&mut self, time: Timestamp, since: Timestamp) {
+        (self.bound, self.watermark) = (since, since);
+        self.seconds.clear();
+        self.snapshot = Some(Snapshot { time, taken: 0, stage: Stage::Reading });
+    }
+
+    /// What was to be done for the snapshot is done.
+    pub(super) fn finish_snapshot(&mut self, start: Timestamp, marker: bool) {
+        self.complete = self.complete.max(Some(start));
+        self.seconds.clear();
+        if let Some(snapshot) = &mut self.snapshot {
+            snapshot.stage = if marker && snapshot.stage == Stage::Reading { Stage::Marking } else { Stage::Done };
+        }
+    }
+
+    fn raise_bound(&mut self, bound: Timestamp) {
+        if bound <= self.bound {
+            return;
+        }
+        self.bound = bound;
+        let kept = self.seconds.split_off(&(bound.seconds() - KEPT_SECONDS_BELOW_BOUND));
+        self.seconds = kept;
+    }
+}
+
+impl Second {
+    fn knows(&self, key: u64, version: Option<u64>) -> Known {
+        let Ok(place) = self.keys.binary_search(&key) else { return Known::New };
+        match version {
+            Some(version) if self.versions.get(place) != Some(&version) => Known::Changed,
+            _ => Known::Taken,
+        }
+    }
+
+    fn take(&mut self, key: u64, version: Option<u64>) -> bool {
+        match (self.keys.binary_search(&key), version) {
+            (Ok(_), None) => false,
+            (Ok(place), Some(version)) => match self.versions.get_mut(place) {
+                Some(last) => std::mem::replace(last, version) != version,
+                None => false,
+            },
+            (Err(place), version) => {
+                self.keys.insert(place, key);
+                if let Some(version) = version {
+                    self.versions.insert(place.min(self.versions.len()), version);
+                }
+                true
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OVERLAP: Duration = Duration::from_secs(300);
+
+    fn minute(minute: i64) -> Timestamp {
+        Timestamp::from_micros((12 * 60 + minute) * 60_000_000)
+    }
+
+    fn has(track: &Track, time: Timestamp, key: u64) -> bool {
+        track.knows(time, key, None) == Known::Taken
+    }
+
+    #[test]
+    fn a_complete_poll_leaves_the_bound_an_overlap_behind_its_start() {
+        let mut track = Track::starting_at(minute(-60));
+        track.take(minute(-10), 1, None);
+        track.take(minute(-3), 2, None);
+        track.finish(minute(0), OVERLAP);
+        assert_eq!(track.bound(), minute(-5));
+        assert!(has(&track, minute(-3), 2), "within the overlap");
+        assert!(!has(&track, minute(-10), 1), "before the bound");
+        assert_eq!(track.complete(), Some(minute(0)));
+    }
+
+    /// The case of delivery.md: a poll at 12:00 completes, the poll at 12:10 breaks at 11:56.
+    #[test]
+    fn an_interrupted_poll_keeps_the_keys_above_what_it_reached() {
+        let mut track = Track::starting_at(minute(-60));
+        track.take(minute(-4), 1, None);
+        track.take(minute(-1), 2, None);
+        track.finish(minute(0), OVERLAP);
+        track.take(minute(-4), 3, None);
+        track.advance(minute(-4), minute(10), OVERLAP);
+        assert_eq!(track.bound(), minute(-4).minus(Duration::from_secs(1)));
+        for (time, key) in [(minute(-4), 1), (minute(-1), 2), (minute(-4), 3)] {
+            assert!(has(&track, time, key), "key {key}");
+        }
+    }
+
+    #[test]
+    fn the_bound_never_moves_back() {
+        let mut track = Track::starting_at(minute(0));
+        track.finish(minute(10), OVERLAP);
+        let before = track.clone();
+        track.advance(minute(3), minute(4), OVERLAP);
+        assert_eq!(track.bound(), before.bound());
+        track.finish(minute(6), OVERLAP);
+        assert_eq!(track.bound(), before.bound());
+        assert_eq!(track.complete(), Some(minute(10)));
+    }
+
+    #[test]
+    fn an_interrupted_poll_does_not_outrun_the_overlap() {
+        let mut track = Track::starting_at(minute(-60));
+        track.advance(minute(9), minute(10), OVERLAP);
+        assert_eq!(track.bound(), minute(5), "a record of 12:06 may still come late");
+    }
+
+    #[test]
+    fn ties_on_the_watermark_are_told_apart_by_their_keys() {
+        let mut track = Track::starting_at(minute(-60));
+        assert!(track.take(minute(-30), 1, None));
+        track.advance(minute(-30), minute(0), OVERLAP);
+        assert!(track.bound() < minute(-30), "another record of that moment may be unread");
+        assert!(!track.take(minute(-30), 1, None));
+        assert!(track.take(minute(-30), 2, None));
+    }
+
+    /// A record without a time of its own is remembered at the start of its poll, which the bound reaches last.
+    #[test]
+    fn a_key_is_found_wherever_it_is_kept() {
+        let mut track = Track::starting_at(minute(-60));
+        track.take(minute(0), 7, None);
+        let knows = |track: &Track, key| track.knows_anywhere(key, None) == Known::Taken;
+        assert!(knows(&track, 7) && !knows(&track, 8));
+        track.finish(minute(4), OVERLAP);
+        assert!(knows(&track, 7));
+        track.finish(minute(10), OVERLAP);
+        assert!(!knows(&track, 7));
+    }
+
+    /// The case of delivery.md: as a set, status A→B→A under one `updatedAt` drops the last A.
+    #[test]
+    fn a_record_that_goes_back_to_what_it_was_has_changed() {
+        let mut track = Track::starting_at(minute(-60));
+        for version in [1, 2, 1] {
+            assert_ne!(track.knows(minute(-3), 7, Some(version)), Known::Taken);
+            assert!(track.take(minute(-3), 7, Some(version)));
+            assert_eq!(track.knows(minute(-3), 7, Some(version)), Known::Taken);
+        }
+        assert_eq!(track.key_count(), 1);
+        assert!(!track.take(minute(-3), 7, Some(1)));
+    }
+}

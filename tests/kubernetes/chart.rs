@@ -1,0 +1,161 @@
+//! The Helm chart, rendered by Helm and judged by the API server.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, GroupVersionKind, PostParams};
+use serde_json::{Value, json};
+
+use crate::support::golang;
+use crate::support::kept::{or_skip, run};
+use crate::support::kubernetes::{Kubernetes, documents};
+
+/// Helm, and the chart that it is run on.
+struct Chart {
+    helm: PathBuf,
+    directory: PathBuf,
+}
+
+impl Chart {
+    /// None where Go is missing.
+    fn new() -> Option<Self> {
+        let helm = golang::program("helm", "helm.sh/helm/v3@v3.18.4", "helm.sh/helm/v3/cmd/helm");
+        Some(Self { helm: or_skip("Helm", helm)?, directory: root().join("deploy/helm/s1-forwarder") })
+    }
+
+    fn helm(&self, arguments: &[&str], values: &[&str]) -> Result<String, String> {
+        // Home and caches of whoever runs the test have no say in it.
+        let home = tempfile::tempdir().unwrap();
+        let mut command = Command::new(&self.helm);
+        command.env_clear().env("HOME", home.path()).args(arguments).args(["--kube-version", "1.34.1"]).args(values);
+        run(&mut command, &self.directory)
+    }
+
+    fn template(&self, release: &str, namespace: &str, values: &[&str]) -> Result<String, String> {
+        self.helm(&["template", release, ".", "--namespace", namespace], values)
+    }
+
+    /// The values files that the chart is tried with, by what they are about; the first has no values at all.
+    fn values(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.directory.join("ci")).unwrap().map(|entry| entry.unwrap().path());
+        let mut files: Vec<_> = entries.filter(|path| path.extension().is_some_and(|kind| kind == "yaml")).collect();
+        files.sort();
+        assert!(files.len() > 2, "{files:?}");
+        files.insert(0, "/dev/null".into());
+        files
+    }
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The monitors' kinds as the Prometheus operator defines them.
+async fn install_monitors(kubernetes: &Kubernetes) {
+    let operator = golang::source("github.com/prometheus-operator/prometheus-operator@v0.85.0").unwrap();
+    for kind in ["servicemonitors", "podmonitors", "prometheusrules"] {
+        let file = operator.join(format!("example/prometheus-operator-crd/monitoring.coreos.com_{kind}.yaml"));
+        let definition = fs::read_to_string(file).unwrap();
+        kubernetes.apply(documents(&definition).next().unwrap(), "").await.unwrap();
+    }
+    let mut missing = ["ServiceMonitor", "PodMonitor", "PrometheusRule"].to_vec();
+    let admin = kubernetes.admin().await;
+    while let Some(kind) = missing.last() {
+        let kind = GroupVersionKind::gvk("monitoring.coreos.com", "v1", kind);
+        if kube::discovery::pinned_kind(&admin, &kind).await.is_ok() {
+            missing.pop();
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_api_server_takes_the_chart_with_each_of_its_values_files() {
+    let (Some(chart), Some(kubernetes)) = (Chart::new(), Kubernetes::shared().await) else { return };
+    install_monitors(&kubernetes).await;
+    let namespace = kubernetes.namespace().await;
+    for file in chart.values() {
+        let values = ["--values", file.to_str().unwrap()];
+        chart.helm(&["lint", ".", "--strict"], &values).unwrap();
+        let rendered = chart.template("acme", &namespace, &values).unwrap();
+        let mut kinds = Vec::new();
+        for manifest in documents(&rendered) {
+            let object = kubernetes.apply(manifest, "&dryRun=All").await;
+            let object = object.unwrap_or_else(|error| panic!("{}: {error}\n{manifest}", file.display()));
+            if object["kind"] == "Deployment" {
+                check_deployment(&kubernetes, &object).await;
+            }
+            kinds.push(object["kind"].as_str().unwrap().to_owned());
+        }
+        assert!(kinds.contains(&"Deployment".to_owned()), "{kinds:?}");
+        if file.ends_with("everything.yaml") {
+            for kind in ["HorizontalPodAutoscaler", "NetworkPolicy", "ServiceMonitor", "PodMonitor", "PrometheusRule"] {
+                assert!(kinds.iter().any(|found| found == kind), "no {kind} among {kinds:?}");
+            }
+        }
+    }
+}
+
+/// What the API server takes in a Deployment can still be wrong: its pods are refused later, or killed too early.
+async fn check_deployment(kubernetes: &Kubernetes, deployment: &Value) {
+    let template = &deployment["spec"]["template"];
+    let namespace = deployment["metadata"]["namespace"].as_str().unwrap();
+    let mut spec = template["spec"].clone();
+    // Those of a real cluster.
+    spec.as_object_mut().unwrap().remove("priorityClassName");
+    let pod = json!({ "metadata": { "name": "pod", "labels": template["metadata"]["labels"] }, "spec": spec });
+    let pods: Api<Pod> = Api::namespaced(kubernetes.admin().await, namespace);
+    let dry_run = PostParams { dry_run: true, ..PostParams::default() };
+    pods.create(&dry_run, &serde_json::from_value(pod).unwrap()).await.unwrap();
+
+    let arguments = template["spec"]["containers"][0]["args"].as_array().unwrap();
+    let mut arguments = arguments.iter().filter_map(Value::as_str);
+    let timeout = arguments.find_map(|argument| argument.strip_prefix("--shutdown-timeout=")).unwrap();
+    let timeout: u64 = timeout.trim_end_matches('s').parse().unwrap();
+    assert!(template["spec"]["terminationGracePeriodSeconds"].as_u64().unwrap() >= timeout + 10);
+}
+
+#[test]
+fn values_that_cannot_work_are_refused_before_anything_is_installed() {
+    let Some(chart) = Chart::new() else { return };
+    for (value, word) in [
+        ("worker.state=file:state", "worker.state"),
+        ("worker.leese=15s", "leese"),
+        ("worker.lease=15", "worker.lease"),
+        ("worker.shards=0", "worker.shards"),
+        ("pipelines.inline.acme.enabled=true", "pipelines.inline.acme"),
+        ("pipelines.inline.Acme=x", "Acme"),
+        ("metrics.serviceMonitor.enabled=perhaps", "metrics.serviceMonitor.enabled"),
+    ] {
+        let refused = chart.template("acme", "default", &["--set", value]).unwrap_err();
+        let said = refused.replace('/', ".");
+        assert!(said.contains("values don't meet the specifications") && said.contains(word), "{value}: {refused}");
+    }
+}
+
+#[test]
+fn the_chart_is_of_the_programs_version() {
+    let chart = fs::read_to_string(root().join("deploy/helm/s1-forwarder/Chart.yaml")).unwrap();
+    let version = format!("appVersion: \"{}\"", env!("CARGO_PKG_VERSION"));
+    assert!(chart.contains(&version), "no {version}");
+}
+
+#[test]
+fn the_plain_manifests_are_those_of_the_chart() {
+    let Some(chart) = Chart::new() else { return };
+    // With them, pipelines are added without a change of the manifests.
+    let labelled = ["--set", "pipelines.labelled.selector=s1-forwarder/pipelines"];
+    let rendered = chart.template("s1-forwarder", "s1-forwarder", &labelled).unwrap();
+    let helms = ["helm.sh/chart:", "app.kubernetes.io/managed-by:", "# Source:"];
+    let lines = rendered.lines().filter(|line| !helms.iter().any(|word| line.trim_start().starts_with(word)));
+    let rendered: String = lines.flat_map(|line| [line, "\n"]).collect();
+    let namespace = "# Made from deploy/helm/s1-forwarder by `UPDATE_GOLDEN=1 cargo test --test kubernetes plain`.\n\
+                     apiVersion: v1\nkind: Namespace\nmetadata:\n  name: s1-forwarder\n";
+    let wanted = format!("{namespace}{rendered}");
+    let path = root().join("deploy/kubernetes/s1-forwarder.yaml");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(&path, &wanted).unwrap();
+    }
+    assert!(fs::read_to_string(&path).unwrap() == wanted, "{} is not what the chart says", path.display());
+}

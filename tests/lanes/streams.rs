@@ -1,0 +1,334 @@
+//! Streams that change, are read in several passes, or as a whole: agents, alerts, groups.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use s1_forwarder::emulator::{Faults, Kind, Mishap};
+use s1_forwarder::lane::LaneEnd;
+use s1_forwarder::record::{Identity, Stream, Timestamp};
+use s1_forwarder::source::Pull;
+use s1_forwarder::telemetry::DropReason;
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use crate::world::{MemorySink, Running, START, World, assert_books_balance};
+
+const MINUTE: Duration = Duration::from_secs(60);
+const DAY: Duration = Duration::from_secs(86_400);
+
+fn sink(world: &World) -> std::sync::Arc<MemorySink> {
+    MemorySink::new(world.clock, |_, _| None)
+}
+
+fn start(world: &World, pull: Pull, sink: &std::sync::Arc<MemorySink>) -> Running {
+    world.start(world.lane(pull, "siem", sink.clone()))
+}
+
+/// How often the record of this id was delivered.
+fn times(sink: &MemorySink, id: u64) -> usize {
+    sink.taken.lock().unwrap().iter().filter(|(_, taken, _)| *taken == id.to_string()).count()
+}
+
+/// Edits a record and leaves its times alone.
+fn edit(world: &World, kind: Kind, id: u64, change: impl FnOnce(&mut Value)) {
+    let mut record: Value = serde_json::from_slice(&world.console.record(kind, id).unwrap()).unwrap();
+    change(&mut record);
+    world.console.insert(kind, record.to_string().as_bytes()).unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_stream_is_drained_from_a_console_with_faults() {
+    for (kind, stream) in
+        [(Kind::Agents, Stream::Agents), (Kind::Alerts, Stream::Alerts), (Kind::Groups, Stream::Groups)]
+    {
+        for faults in ["none", "cursors", "short-pages", "server-errors", "clock"] {
+            let faults = Faults::preset(faults).unwrap();
+            let world = World::new(|setup| (setup.agents, setup.alerts) = (1_200, 1_200));
+            world.console.set_faults(faults);
+            let sink = sink(&world);
+            let mut lane = world.lane(world.pull(stream), "siem", sink.clone());
+            lane.once = true;
+            let running = world.start(lane);
+            assert_eq!(running.task.await.unwrap(), LaneEnd::Complete);
+            let owed = world.owed(kind);
+            let counts = sink.counts();
+            assert_eq!(counts.keys().collect::<Vec<_>>(), owed.keys().collect::<Vec<_>>(), "{stream}");
+            assert!(counts.values().all(|count| *count == 1), "{stream}");
+            assert_books_balance(&running.metrics);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_only_checked_in_is_not_sent_again() {
+    let world = World::new(|setup| setup.agents = 50);
+    let (sink, agents) = (sink(&world), world.console.ids(Kind::Agents));
+    let listed: Vec<u64> = world.owed(Kind::Agents).into_values().collect();
+    let check_in = |minute: u32, change: &dyn Fn(&mut Value)| {
+        let now = START.plus(minute * MINUTE);
+        for id in &listed {
+            world.console.update(Kind::Agents, *id, now.micros(), |agent| {
+                agent["lastActiveDate"] = json!(now.to_string());
+                change(agent);
+            });
+        }
+    };
+    let mut running = start(&world, world.pull(Stream::Agents), &sink);
+    sleep(2 * MINUTE).await;
+    assert_eq!(sink.total(), listed.len(), "the first time all are sent");
+    for minute in [3, 5, 7] {
+        check_in(minute, &|_| {});
+        sleep(2 * MINUTE).await;
+        // What was remembered of the agents is in the checkpoint.
+        running.drain().await;
+        running = start(&world, world.pull(Stream::Agents), &sink);
+    }
+    assert_eq!(sink.total(), listed.len());
+    // There, and back again: both are changes.
+    let infected = |agent: &mut Value, infected: bool| {
+        if agent["id"] == json!(listed[7].to_string()) {
+            agent["infected"] = json!(infected);
+        }
+    };
+    sleep(5 * MINUTE).await;
+    for (minute, state) in [(15, true), (20, false), (25, true)] {
+        check_in(minute, &|agent| infected(agent, state));
+        sleep(5 * MINUTE).await;
+    }
+    let metrics = running.drain().await;
+    let changes = times(&sink, listed[7]);
+    assert_eq!(sink.total(), listed.len() + changes - 1, "no other agent changed");
+    assert!((3..=4).contains(&changes), "{changes}");
+    assert!(metrics.dropped(DropReason::Unchanged) >= 3 * (listed.len() as u64 - 1));
+    assert_books_balance(&metrics);
+    assert_eq!(agents.len(), 50);
+    let checkpoint = world.checkpoint(Stream::Agents, "siem").unwrap();
+    assert_eq!(checkpoint.position.content_count(), listed.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_volatile_keys_every_check_in_is_sent() {
+    let world = World::new(|setup| setup.agents = 10);
+    let sink = sink(&world);
+    let pull = Pull { volatile: Vec::new(), ..world.pull(Stream::Agents) };
+    let running = start(&world, pull, &sink);
+    sleep(MINUTE).await;
+    let listed = sink.total();
+    let id = *world.owed(Kind::Agents).values().next().unwrap();
+    for _ in 0..3 {
+        world.console.update(Kind::Agents, id, world.clock.now().micros(), |_| {});
+        sleep(MINUTE).await;
+    }
+    let metrics = running.drain().await;
+    assert_eq!(sink.total(), listed + 3);
+    assert_eq!(metrics.dropped(DropReason::Unchanged), 0);
+    assert_eq!(world.checkpoint(Stream::Agents, "siem").unwrap().position.content_count(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn decommissioned_agents_are_pulled_on_request() {
+    let world = World::new(|setup| setup.agents = 200);
+    let sinks = [sink(&world), sink(&world)];
+    for (include, sink) in [false, true].into_iter().zip(&sinks) {
+        let pull = Pull { include_decommissioned: include, ..world.pull(Stream::Agents) };
+        let mut lane = world.lane(pull, &format!("siem-{include}"), sink.clone());
+        lane.once = true;
+        world.start(lane).task.await.unwrap();
+    }
+    assert_eq!(sinks[1].total(), 200);
+    assert!(sinks[0].total() < 200 && sinks[0].total() == world.owed(Kind::Agents).len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_analysts_make_of_an_alert_arrives_once_for_each_version() {
+    let world = World::new(|setup| {
+        setup.alerts = 30;
+        setup.span = 20 * DAY;
+    });
+    // An alert of yesterday, far outside the overlap.
+    let yesterday = world.console.generate(Kind::Alerts, START.minus(DAY).micros());
+    let (sink, pull) = (sink(&world), Pull { lookback: 7 * DAY, ..world.pull(Stream::Alerts) });
+    let running = start(&world, pull.clone(), &sink);
+    sleep(12 * MINUTE).await;
+    assert_eq!(sink.total(), 31);
+    let set = |status: &str| {
+        edit(&world, Kind::Alerts, yesterday, |alert| alert["alertInfo"]["incidentStatus"] = json!(status));
+    };
+    // Back to what it was under one `updatedAt`: as a set of versions, the last would be taken for the first.
+    for (turn, status) in ["IN_PROGRESS", "RESOLVED", "IN_PROGRESS"].into_iter().enumerate() {
+        set(status);
+        sleep(11 * MINUTE).await;
+        assert_eq!(times(&sink, yesterday), 2 + turn, "{status}");
+    }
+    // Over a restart.
+    running.drain().await;
+    let running = start(&world, pull, &sink);
+    sleep(25 * MINUTE).await;
+    assert_eq!(times(&sink, yesterday), 4);
+    set("RESOLVED");
+    sleep(11 * MINUTE).await;
+    assert_eq!(times(&sink, yesterday), 5);
+    // Eight days later nobody looks at it any more.
+    sleep(8 * DAY).await;
+    set("UNRESOLVED");
+    sleep(30 * MINUTE).await;
+    let metrics = running.drain().await;
+    assert_eq!((times(&sink, yesterday), sink.total()), (5, 35));
+    assert_books_balance(&metrics);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_alert_that_changes_at_once_arrives_again_before_the_lookback() {
+    let world = World::new(|_| {});
+    let sink = sink(&world);
+    let running = start(&world, world.pull(Stream::Alerts), &sink);
+    sleep(MINUTE).await;
+    let id = world.console.generate(Kind::Alerts, world.clock.now().micros());
+    sleep(MINUTE).await;
+    assert_eq!(times(&sink, id), 1);
+    world.console.age(Kind::Alerts, id, world.clock.now().micros());
+    sleep(MINUTE).await;
+    assert_eq!(times(&sink, id), 2, "within the overlap of its creation every poll sees it");
+    running.drain().await;
+}
+
+/// In flight together they could be settled in the wrong order, and the older one be remembered as the last.
+#[tokio::test(start_paused = true)]
+async fn a_poll_sends_one_version_of_an_alert_and_the_next_poll_the_other() {
+    let mut world = World::new(|setup| setup.alerts = 1);
+    world.console_delay = Duration::from_secs(5);
+    let sink = sink(&world);
+    let running = start(&world, world.pull(Stream::Alerts), &sink);
+    sleep(Duration::from_secs(20)).await;
+    let now = world.clock.now();
+    let first = world.console.generate(Kind::Alerts, now.micros());
+    for place in 1..1_500 {
+        world.console.generate(Kind::Alerts, now.micros() + place * 1_000);
+    }
+    let faults = Faults { at_most_in_a_row: 1, ..Faults::default() };
+    world.console.set_faults(faults.with(Mishap::RefusedCursor, 1.0));
+    // The poll has read its first page, is refused the second, and will read the first again.
+    sleep(Duration::from_secs(17)).await;
+    edit(&world, Kind::Alerts, first, |alert| alert["alertInfo"]["incidentStatus"] = json!("RESOLVED"));
+    sleep(Duration::from_secs(13)).await;
+    assert_eq!((times(&sink, first), running.metrics.dropped(DropReason::GivenBack)), (1, 1));
+    world.console.set_faults(Faults::default());
+    sleep(3 * MINUTE).await;
+    let metrics = running.drain().await;
+    assert_eq!((times(&sink, first), sink.total()), (2, 1 + 1_500 + 1));
+    assert_books_balance(&metrics);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_endpoint_is_told_once_and_does_not_hold_up_a_run() {
+    let world = World::new(|setup| setup.activities = 20);
+    world.console.set_faults(Faults { missing: vec![Kind::Alerts], ..Faults::default() });
+    let (alerts, activities) = (sink(&world), sink(&world));
+    let missing = start(&world, world.pull(Stream::Alerts), &alerts);
+    let there = world.start(world.lane(world.pull(Stream::Activities), "other", activities.clone()));
+    sleep(6 * 60 * MINUTE).await;
+    assert_eq!(activities.total(), 20);
+    assert!(!missing.metrics.state().is_up() && there.metrics.state().is_up());
+    let asked: u64 = missing.metrics.console_requests.snapshot().values().sum();
+    assert!((2..=14).contains(&asked), "probed about hourly: {asked}");
+    missing.drain().await;
+    there.drain().await;
+    let mut lane = world.lane(world.pull(Stream::Alerts), "siem", alerts);
+    lane.once = true;
+    let begun = world.clock.now();
+    assert_eq!(world.start(lane).task.await.unwrap(), LaneEnd::Refused);
+    assert!(world.clock.now().since(begun) < MINUTE);
+}
+
+/// Identities of the marker events taken.
+fn markers(sink: &MemorySink) -> Vec<(Identity, Timestamp)> {
+    let taken = sink.taken.lock().unwrap();
+    taken.iter().filter(|(_, id, _)| id == "snapshot").map(|(identity, _, at)| (*identity, *at)).collect()
+}
+
+fn snapshot_identities(ids: impl IntoIterator<Item = u64>, time: Timestamp) -> BTreeSet<String> {
+    let version = time.seconds().to_string();
+    let of = |id: u64| Identity::of("console.example", Stream::Agents, &id.to_string(), &version).to_string();
+    ids.into_iter().map(of).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_snapshot_is_every_agent_under_one_time_and_a_restart_continues_it() {
+    let world = World::new(|setup| setup.agents = 1_000);
+    let mut sink = sink(&world);
+    // So slow that a snapshot takes minutes.
+    std::sync::Arc::get_mut(&mut sink).unwrap().delay = Duration::from_secs(20);
+    let hour = 60 * MINUTE;
+    let pull = Pull { snapshot: true, marker: true, interval: hour, ..world.pull(Stream::Agents) };
+    let first = START.aligned_to(hour);
+    let one_at_a_time = || {
+        let mut lane = world.lane(pull.clone(), "siem", sink.clone());
+        lane.concurrency = 1;
+        world.start(lane)
+    };
+    let killed = one_at_a_time();
+    sleep(70 * Duration::from_secs(1)).await;
+    killed.task.abort();
+    let _ = killed.task.await;
+    let before = sink.total();
+    assert!(before > 0 && before < 900, "{before}");
+    // The next hour has begun, and still it is the same snapshot.
+    sleep(hour).await;
+    let running = one_at_a_time();
+    sleep(20 * MINUTE).await;
+    let listed: Vec<u64> = world.owed(Kind::Agents).into_values().collect();
+    let counts = sink.counts();
+    let marker = markers(&sink);
+    let [(marker_identity, _)] = marker[..] else { panic!("{marker:?}") };
+    let mut wanted = snapshot_identities(listed.iter().copied(), first);
+    assert!(wanted.insert(marker_identity.to_string()));
+    assert_eq!(counts.keys().cloned().collect::<BTreeSet<_>>(), wanted);
+    assert!(counts.values().all(|count| *count == 1));
+    let last = sink.taken.lock().unwrap().last().unwrap().clone();
+    assert_eq!(last.1, "snapshot", "the marker comes after all the others");
+    let metrics = running.metrics.clone();
+    assert_eq!(metrics.snapshot(), Some((first, listed.len() as u64)));
+    assert_books_balance(&metrics);
+
+    // The next one is everything again, and has another time.
+    let newcomer = world.console.generate(Kind::Agents, world.clock.now().micros());
+    sleep(hour).await;
+    let metrics = running.drain().await;
+    let (second, records) = metrics.snapshot().unwrap();
+    assert!(second > first && second == second.aligned_to(hour));
+    assert_eq!(records, listed.len() as u64 + 1);
+    let wanted = snapshot_identities(listed.iter().copied().chain([newcomer]), second);
+    let counts = sink.counts();
+    assert!(wanted.iter().all(|identity| counts.get(identity) == Some(&1)));
+    assert_eq!(sink.total(), 2 * listed.len() + 1 + 2);
+    assert_eq!(markers(&sink).len(), 2);
+
+    // A run that comes too early finds nothing to do.
+    let mut lane = world.lane(pull, "siem", sink.clone());
+    lane.once = true;
+    let pulled = metrics.pulled.load(Ordering::Relaxed);
+    let early = world.start(lane);
+    assert_eq!(early.task.await.unwrap(), LaneEnd::Complete);
+    assert_eq!(early.metrics.pulled.load(Ordering::Relaxed), pulled);
+}
+
+#[tokio::test(start_paused = true)]
+async fn groups_are_asked_for_three_hundred_at_a_time_and_their_changes_arrive() {
+    let world = World::new(|_| {});
+    let first = world.console.ids(Kind::Groups)[0];
+    for _ in 0..700 {
+        world.console.generate(Kind::Groups, START.minus(DAY).micros());
+    }
+    let sink = sink(&world);
+    let running = start(&world, world.pull(Stream::Groups), &sink);
+    sleep(MINUTE).await;
+    let all = world.console.count(Kind::Groups);
+    assert_eq!((sink.total(), sink.counts().len()), (all, all));
+    world.console.age(Kind::Groups, first, world.clock.now().micros());
+    sleep(MINUTE).await;
+    running.drain().await;
+    assert_eq!((times(&sink, first), sink.total()), (2, all + 1));
+    let limits: BTreeSet<String> = world.console.seen().iter().map(|seen| seen.query.clone()).collect();
+    assert!(limits.iter().any(|query| query.contains("limit=300&")), "{limits:?}");
+}

@@ -1,0 +1,222 @@
+//! A window pulled again beside a running worker: whole, once, and over any kill.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use s1_forwarder::emulator::{Console, Kind, Scope, Version, print_time, system_clock};
+use serde_json::json;
+
+use super::process::{Exit, Process, program, until};
+use super::world::{Destination, World, setting};
+use crate::support::receiver::Fault;
+
+const DAY: i64 = 86_400_000_000;
+/// Enough requests a second that the machine is the limit.
+const FAST: [&str; 2] = ["--requests-per-second", "1000"];
+
+/// The window of all that was there when the console began, and its flags.
+struct Window {
+    from: i64,
+    to: i64,
+}
+
+impl Window {
+    fn of(console: &Console) -> Self {
+        let created = |version: &Version| version.created;
+        let first = console.truth(Kind::Activities, &Scope::Global).iter().map(created).min().unwrap();
+        Self { from: first - DAY, to: system_clock() }
+    }
+
+    fn flags(&self) -> [String; 4] {
+        ["--from".to_owned(), print_time(self.from), "--to".to_owned(), print_time(self.to)]
+    }
+}
+
+fn backfill(world: &World, window: &Window, more: &[&str]) -> Process {
+    let flags = window.flags();
+    let mut arguments = vec!["backfill", "pipelines/acme.yaml", "--stream", "activities"];
+    arguments.extend(flags.iter().map(String::as_str));
+    Process::spawn(program(world.root(), &[&arguments[..], &FAST, more].concat()))
+}
+
+async fn terminate(process: Process) -> Exit {
+    process.signal("TERM").await;
+    process.exit().await
+}
+
+/// What the window holds.
+fn owed(world: &World, window: &Window) -> BTreeSet<String> {
+    let within = |at: i64| window.from <= at && at < window.to;
+    let versions = world.console().truth(Kind::Activities, &Scope::Global);
+    let versions: Vec<_> = versions.into_iter().filter(|version| within(version.created)).collect();
+    world.identities(Kind::Activities, &versions)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backfill_that_is_killed_three_times_ends_with_every_record() {
+    let activities = setting("S1_FORWARDER_BACKFILL", 6_000);
+    let world = World::new(|setup| setup.activities = activities).await;
+    let window = Window::of(world.console());
+    // Hidden ones are asked for here, so that nothing of what the console has is left out.
+    let version = |id| Version { id, created: 0, updated: 0 };
+    let history: Vec<_> = world.console().ids(Kind::Activities).into_iter().map(version).collect();
+    let history = world.identities(Kind::Activities, &history);
+    assert_eq!(history.len(), activities);
+    let (batch, concurrency, kills) = (activities.div_ceil(60), 2, 3);
+    let mut sink = world.sink.settings();
+    (sink["batch"], sink["concurrency"]) = (json!({ "events": batch, "timeout": "50ms" }), json!(concurrency));
+    let streams = json!({ "activities": { "interval": "200ms", "since": "now", "include_hidden": true } });
+    world.put_changed("acme", json!({ "streams": streams, "sinks": [sink] }));
+    // As in tests/worker/kill.rs: a disk that is slower than the sink would leave more unwritten than is in flight.
+    world.sink.misbehave(5, vec![(1.0, Fault::Slow(Duration::from_millis(150)))]);
+    let live = world.worker();
+    live.logged(&["a new lane begins"]).await;
+    world.console().set_rate(20.0, system_clock());
+
+    let settled = || world.sink.ledger().counts().len();
+    for kill in 1..=kills {
+        let running = backfill(&world, &window, &["--parallel", "4"]);
+        let enough = activities * kill / 5;
+        until("a part of the window is delivered", async || (settled() >= enough).then_some(())).await;
+        running.kill().await;
+    }
+    assert!(settled() < activities, "the kills came too late to mean anything");
+    let done = backfill(&world, &window, &[]).exit().await;
+    assert_eq!(done.code, Some(0), "{}{}", done.stdout, done.stderr);
+    let expected = format!("{activities} delivered; complete: the console counts {activities}");
+    assert!(done.stdout.contains(&expected), "{}", done.stdout);
+    assert!(!world.path("state/backfill/acme/activities").read_dir().unwrap().any(|_| true), "nothing is left");
+
+    let arrived = world.sink.ledger().counts();
+    assert!(history.iter().all(|id| arrived.contains_key(id)));
+    let repeated: u32 = history.iter().map(|id| arrived[id] - 1).sum();
+    // In flight, and acknowledged while the checkpoint before was being written.
+    let bound = kills * 4 * 2 * concurrency * batch;
+    println!("{activities} records, {kills} kills, {repeated} came again (at most {bound})");
+    assert!(repeated as usize <= bound, "{repeated} came again, more than {bound}");
+
+    // The worker beside it went on with its own.
+    world.console().set_rate(0.0, system_clock());
+    let since = |id: &String| !history.contains(id);
+    let new: BTreeSet<_> = world.owed(Kind::Activities).into_iter().filter(since).collect();
+    until("the live records are delivered", async || {
+        let arrived = world.sink.ledger().counts();
+        new.iter().all(|id| arrived.contains_key(id)).then_some(())
+    })
+    .await;
+    assert!(!new.is_empty());
+    let live = terminate(live).await;
+    assert_eq!(live.code, Some(0), "{}", live.stderr);
+    assert!(!live.stderr.contains("failing"), "{}", live.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sigterm_ends_a_backfill_so_that_it_goes_on_and_repeats_nothing() {
+    let world = World::new(|setup| setup.activities = 9_000).await;
+    let window = Window::of(world.console());
+    let mut sink = world.sink.settings();
+    sink["batch"] = json!({ "events": 200, "timeout": "50ms" });
+    world.put_changed("acme", json!({ "sinks": [sink] }));
+    world.sink.misbehave(1, vec![(1.0, Fault::Slow(Duration::from_millis(100)))]);
+    let running = backfill(&world, &window, &["--parallel", "2"]);
+    until("something is delivered", async || (world.sink.ledger().counts().len() > 2_000).then_some(())).await;
+
+    let second = backfill(&world, &window, &[]).exit().await;
+    assert_eq!(second.code, Some(1));
+    assert!(second.stderr.contains("in use by another process"), "{}", second.stderr);
+
+    let stopped = terminate(running).await;
+    assert_eq!(stopped.code, Some(1), "{}{}", stopped.stdout, stopped.stderr);
+    assert!(stopped.stdout.contains("goes on from here"), "{}", stopped.stdout);
+    world.sink.misbehave(1, Vec::new());
+    let before = world.sink.ledger().counts().len();
+    assert!(before < 9_000);
+    let done = backfill(&world, &window, &[]).exit().await;
+    assert_eq!(done.code, Some(0), "{}{}", done.stdout, done.stderr);
+    let arrived = world.sink.ledger().counts();
+    assert_eq!(arrived.keys().cloned().collect::<BTreeSet<_>>(), owed(&world, &window));
+    assert!(arrived.values().all(|count| *count == 1), "a drained backfill repeats nothing");
+    // What is done is done: the same command pulls the window anew.
+    assert_eq!(backfill(&world, &window, &[]).exit().await.code, Some(0));
+    assert!(world.sink.ledger().counts().values().all(|count| *count == 2));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_that_came_late_is_missed_by_the_count_and_pulled_by_the_next_run() {
+    let world = World::new(|setup| setup.activities = 6_000).await;
+    let window = Window::of(world.console());
+    let mut sink = world.sink.settings();
+    sink["batch"] = json!({ "events": 200, "timeout": "50ms" });
+    world.put_changed("acme", json!({ "sinks": [sink] }));
+    world.sink.misbehave(1, vec![(1.0, Fault::Slow(Duration::from_millis(50)))]);
+    let running = backfill(&world, &window, &["--parallel", "1"]);
+    until("the first slices are done", async || (world.sink.ledger().counts().len() > 4_500).then_some(())).await;
+    terminate(running).await;
+    let created = |version: &Version| version.created;
+    let first = world.console().truth(Kind::Activities, &Scope::Global).iter().map(created).min().unwrap();
+    world.console().generate(Kind::Activities, first + 1_000);
+
+    let short = backfill(&world, &window, &[]).exit().await;
+    assert_eq!(short.code, Some(1), "{}{}", short.stdout, short.stderr);
+    let there = owed(&world, &window).len();
+    let told = format!("{} delivered; NOT complete: the console counts {there}", there - 1);
+    assert!(short.stdout.contains(&told), "{}", short.stdout);
+    let mended = backfill(&world, &window, &[]).exit().await;
+    assert_eq!(mended.code, Some(0), "{}{}", mended.stdout, mended.stderr);
+    assert_eq!(world.sink.ledger().counts().keys().cloned().collect::<BTreeSet<_>>(), owed(&world, &window));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_sink_is_filled_by_itself_and_filters_hold() {
+    let world = World::new(|setup| (setup.activities, setup.threats) = (1_500, 300)).await;
+    let window = Window::of(world.console());
+    let mut second = world.sink.settings();
+    (second["name"], second["type"]) = (json!("copy"), json!("file"));
+    for key in ["url", "retry"] {
+        second.as_object_mut().unwrap().remove(key);
+    }
+    second["path"] = json!(world.path("copy.ndjson"));
+    let first: serde_json::Value = {
+        let id = world.console().ids(Kind::Activities)[0];
+        serde_json::from_slice(&world.console().record(Kind::Activities, id).unwrap()).unwrap()
+    };
+    let excluded = &first["activityType"];
+    world.put_changed(
+        "acme",
+        json!({
+            "enabled": false, "sinks": [world.sink.settings(), second],
+            "streams": { "activities": { "exclude_types": [excluded] }, "threats": {} },
+        }),
+    );
+    let both = backfill(&world, &window, &[]).exit().await;
+    assert_eq!(both.code, Some(0), "{}{}", both.stdout, both.stderr);
+    let kept = world.sink.ledger().counts().len();
+    assert!(kept > 0 && kept < 1_500, "{kept}");
+    let lines = std::fs::read_to_string(world.path("copy.ndjson")).unwrap().lines().count();
+    assert_eq!(lines, kept, "the other sink has as much");
+    assert_eq!(both.stdout.matches("complete: the console counts").count(), 2, "{}", both.stdout);
+
+    let one = backfill(&world, &window, &["--sink", "copy"]).exit().await;
+    assert_eq!((one.code, one.stdout.lines().count()), (Some(0), 1), "{}{}", one.stdout, one.stderr);
+    assert!(world.sink.ledger().counts().values().all(|count| *count == 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wrong_usage_is_told_and_ends_with_2() {
+    let world = World::new(|setup| setup.activities = 10).await;
+    world.put_changed("acme", json!({}));
+    let cases: [(&str, &str, &str, &[&str], &str); 6] = [
+        ("activities", "2026-01-02T00:00:00Z", "2026-01-01T00:00:00Z", &[], "must lie before"),
+        ("activities", "2026-01-01T00:00:00", "2026-01-02T00:00:00Z", &[], "with its zone"),
+        ("threats", "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z", &[], "pulls no stream threats"),
+        ("activities", "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z", &["--sink", "other"], "no sink `other`"),
+        ("nothing", "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z", &[], "nothing"),
+        ("activities", "2126-01-01T00:00:00Z", "2126-01-02T00:00:00Z", &[], "in the future"),
+    ];
+    for (stream, from, to, more, told) in cases {
+        let arguments = ["backfill", "pipelines/acme.yaml", "--stream", stream, "--from", from, "--to", to];
+        let exit = world.command(&[&arguments[..], more].concat()).await;
+        assert_eq!(exit.code, Some(2), "{stream} {from} {to}: {}", exit.stderr);
+        assert!(exit.stderr.contains(told), "{}", exit.stderr);
+    }
+}

@@ -24,6 +24,8 @@
 pub mod commands;
 pub mod console;
 pub mod emulator;
+#[cfg(feature = "kafka")]
+mod kafka;
 pub mod lane;
 pub mod pipeline;
 pub mod record;

@@ -14,7 +14,7 @@ const LEVELS: &[&[&str]] = &[
     &["pipeline"],
     &["lane"],
     &["source", "transform", "sink", "state"],
-    &["console"],
+    &["console", "kafka"],
     &["record"],
     &["settings"],
     &["telemetry"],

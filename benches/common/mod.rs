@@ -18,7 +18,7 @@ use s1_forwarder::sink::dead_letters::DeadLetters;
 use s1_forwarder::sink::deliver::{Delivery, Health};
 use s1_forwarder::sink::settings::RetrySettings;
 use s1_forwarder::sink::throttle::Throttle;
-use s1_forwarder::sink::{Attempt, Batch, Limits, Outcome, Probe, Sink};
+use s1_forwarder::sink::{Attempt, Batch, Deadline, Limits, Outcome, Probe, Sink};
 use s1_forwarder::source;
 use s1_forwarder::state::{LaneId, StateError, Store};
 use s1_forwarder::telemetry::{Meter, Telemetry};
@@ -202,6 +202,7 @@ pub fn lane(stream: Stream, console: Arc<Pages>, sink: Arc<Taker>) -> Lane {
             clock,
             health: Health::default(),
             throttle: Throttle::new(4),
+            deadline: Deadline::default(),
         }),
         flush: Duration::from_secs(1),
         concurrency: 4,

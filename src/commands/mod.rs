@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 done; 1 something failed at run time; 2 wrong usage, or pipeline files of which none could be run.
 
+mod cluster;
 mod process;
 
 pub mod activity_types;
@@ -13,6 +14,7 @@ pub mod emulate;
 pub mod map;
 pub mod run;
 pub mod state;
+pub mod status;
 pub mod verify;
 
 use std::io::{IsTerminal, stderr};
@@ -24,6 +26,7 @@ use clap::{Parser, Subcommand};
 use crate::settings::install_crypto_provider;
 use crate::telemetry::init_logs;
 
+pub use cluster::ClusterArgs;
 pub use process::{DeliveryArgs, FileArgs, LogArgs, ProcessArgs, RateArgs, StateArgs};
 
 /// Wrong usage that the parser of flags cannot see: ends the process with 2 instead of 1.
@@ -68,6 +71,7 @@ enum Command {
     #[command(name = "dead-letters")]
     DeadLetters(Box<dead_letters::Args>),
     State(state::Args),
+    Status(status::Args),
     Verify(Box<verify::Args>),
     Emulate(emulate::Args),
     Map(map::Args),
@@ -133,6 +137,7 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Backfill(args) => backfill::run(args).await,
         Command::DeadLetters(args) => dead_letters::run(*args).await,
         Command::State(args) => state::run(args).await,
+        Command::Status(args) => status::run(args).await,
         Command::Verify(args) => verify::run(*args).await,
         Command::Emulate(args) => emulate::run(args).await,
         Command::ActivityTypes(args) => activity_types::run(args).await,

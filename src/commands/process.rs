@@ -36,10 +36,12 @@ pub struct FileArgs {
 /// Where checkpoints are.
 #[derive(Debug, Clone, Args)]
 pub struct StateArgs {
-    /// Where checkpoints are kept: file:DIR or kubernetes:[NAMESPACE]
+    /// Where checkpoints are kept: file:DIR, kubernetes:[NAMESPACE] or kafka://BROKERS/TOPIC
     ///
     /// A relative DIR is relative to the working directory; one process owns it at a time. In Kubernetes they are ConfigMaps
-    /// of the namespace that is named, else of the one that the kubeconfig or the pod's service account names.
+    /// of the namespace that is named, else of the one that the kubeconfig or the pod's service account names. In Kafka they are
+    /// records of a compacted topic, which is made if need be; librdkafka's settings may follow a `?`, a value
+    /// `file:PATH` is read from there.
     #[arg(
         long = "state",
         value_name = "STORE",
@@ -160,9 +162,9 @@ impl DeliveryArgs {
 
     fn checkpoint_interval(&self) -> Duration {
         match self.state.state {
-            Location::File(_) => Duration::ZERO,
             // Each write is a request to the API server and a disk sync of etcd.
             Location::Kubernetes(_) => Duration::from_secs(5),
+            _ => Duration::ZERO,
         }
     }
 }

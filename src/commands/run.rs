@@ -10,7 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::{FileArgs, ProcessArgs, USAGE, UsageError};
+use super::{ClusterArgs, FileArgs, ProcessArgs, USAGE, UsageError};
 use crate::server::Server;
 use crate::settings::Period;
 use crate::telemetry::Telemetry;
@@ -29,6 +29,9 @@ pub struct Args {
 
     #[command(flatten)]
     process: ProcessArgs,
+
+    #[command(flatten)]
+    cluster: ClusterArgs,
 
     /// Catch up to the moment of start (by each console's clock), print a summary, and end: for cron and Jobs
     #[arg(long)]
@@ -100,12 +103,14 @@ fn exit_code(report: &OnceReport) -> ExitCode {
 }
 
 fn options(args: &Args) -> Result<Options, UsageError> {
-    let Args { files, process, .. } = args;
+    let Args { files, process, cluster, .. } = args;
+    let delivery = process.delivery.options()?;
     Ok(Options {
         pipelines: files.pipelines.clone(),
         defaults: files.defaults.clone(),
+        cluster: cluster.settings(&delivery.state, args.once)?,
         checkpoint_interval: process.checkpoint_interval(),
-        ..process.delivery.options()?
+        ..delivery
     })
 }
 

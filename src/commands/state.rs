@@ -75,8 +75,14 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::List | Command::Show { .. } => state.look_at(instance).await?,
         _ => state.open(instance, &process_identity()).await?,
     };
-    let store = &*store;
-    match args.command {
+    let done = manage(args.command, &*store).await;
+    store.close().await;
+    done?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn manage(command: Command, store: &dyn Store) -> anyhow::Result<()> {
+    match command {
         Command::List => list(store).await?,
         Command::Show { lane } => show(&lane, &load(store, &lane).await?)?,
         Command::Set { lane, to } => {
@@ -95,7 +101,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             say(format!("{lane} begins at its `since` again"))?;
         }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 async fn load(store: &dyn Store, lane: &LaneId) -> anyhow::Result<Standing> {

@@ -6,6 +6,7 @@
 
 mod agenda;
 mod budget;
+mod checkpoints;
 mod map;
 mod pull;
 mod run;

@@ -10,9 +10,9 @@ use tracing::info;
 
 use super::LaneBudget;
 use super::agenda::Agenda;
+use super::checkpoints::{self, Checkpoints, Keeping};
 use super::map::MapStage;
 use super::pull::{PullEnd, PullStage};
-use super::saver::Saver;
 use super::send::{SendEnd, SendStage, report};
 use super::sizing::Sizing;
 use super::standing::Standing;
@@ -80,7 +80,7 @@ pub struct Lane {
 /// What a lane keeps from poll to poll.
 struct Course {
     standing: Standing,
-    saver: Saver,
+    saver: Checkpoints,
     sizing: Arc<Mutex<Sizing>>,
     rests: Rests,
     agenda: Agenda,
@@ -111,10 +111,17 @@ impl Lane {
     /// Runs until it is asked to stop, or, with `once`, has caught up.
     pub async fn run(mut self, stop: CancellationToken) -> LaneEnd {
         let meter = self.delivery.meter.clone();
-        let end = stop.run_until_cancelled(self.open()).await;
-        let end = match end {
-            Some(standing) => self.poll_for_ever(standing, &stop).await,
-            None => LaneEnd::Drained,
+        let mut again = false;
+        let end = loop {
+            let Some(standing) = stop.run_until_cancelled(self.open(again)).await else { break LaneEnd::Drained };
+            match self.poll_for_ever(standing, &stop).await {
+                // Whoever keeps the standing with the events tells when it may go on, and from where.
+                LaneEnd::Superseded if matches!(self.keeping(), Keeping::Sink(_)) => {
+                    meter.lane.give_back_open();
+                    (self.first_poll_after, again) = (Duration::ZERO, true);
+                }
+                end => break end,
+            }
         };
         if !matches!(end, LaneEnd::Superseded | LaneEnd::Refused) {
             meter.done();
@@ -123,12 +130,12 @@ impl Lane {
     }
 
     async fn poll_for_ever(&mut self, standing: Standing, stop: &CancellationToken) -> LaneEnd {
-        let (store, meter, random) = (self.store.clone(), self.delivery.meter.clone(), self.random.fork());
+        let (keeping, random) = (self.keeping(), self.random.fork());
         let agenda = self.agenda(&standing.checkpoint.position);
         let mut course = Course {
             agenda,
             standing,
-            saver: Saver::new(store, self.id.clone(), meter, self.clock, self.checkpoint_interval, random),
+            saver: Checkpoints::new(keeping, &self.store, &self.id, &self.delivery, self.checkpoint_interval, random),
             sizing: Arc::new(Mutex::new(Sizing::new(Endpoint::of(self.id.stream).max_limit))),
             rests: Rests::default(),
         };
@@ -151,6 +158,7 @@ impl Lane {
                 self.delivery.meter.lane.give_back_open();
             }
             match self.after(end, &mut course.rests, stop).await {
+                Next::End(LaneEnd::Superseded) => return LaneEnd::Superseded,
                 Next::End(end) => {
                     course.saver.flush(&mut course.standing).await;
                     return end;
@@ -246,6 +254,10 @@ impl Lane {
             SendEnd::Halted(halt) => {
                 self.budget.set_proven(false);
                 let state = match halt {
+                    Halt::Superseded(reason) => {
+                        self.delivery.meter.superseded(&reason);
+                        return Next::End(LaneEnd::Superseded);
+                    }
                     Halt::DeadLetters(reason) => LaneState::Stopped(reason),
                     other => LaneState::SinkRefused(other.to_string()),
                 };
@@ -284,9 +296,8 @@ impl Lane {
     }
 
     /// The lane's checkpoint, or a new one that begins at `since`; in the store before anything is pulled.
-    async fn open(&mut self) -> Standing {
+    async fn open(&mut self, mut failed: bool) -> Standing {
         let mut waits = FullJitter::new(STATE_WAITS.0, STATE_WAITS.1, self.random.fork());
-        let mut failed = false;
         loop {
             match self.try_open().await {
                 Ok(standing) => {
@@ -305,13 +316,21 @@ impl Lane {
         }
     }
 
+    /// A pull beside the lane that a worker runs leaves that one's checkpoint alone, and delivers at least once.
+    fn keeping(&self) -> Keeping {
+        match self.delivery.sink.commits() {
+            Some(_) if self.pull.window.is_none() => Keeping::Sink(self.delivery.sink.clone()),
+            _ => Keeping::Store(self.store.clone()),
+        }
+    }
+
     async fn try_open(&self) -> Result<Standing, String> {
-        let stored = self.store.claim(&self.id).await.map_err(|error| error.to_string())?;
+        let stored = checkpoints::open(&self.keeping(), &self.store, &self.id).await?;
         let (host, scope) = (self.client.host().to_owned(), self.client.scope());
         let asked = format!("{scope}{}", self.pull.narrowed_by());
         // A backfill is checked by its count; what a repair delivers is told by identity.
         let is_backfill = self.pull.window.is_some_and(|window| window.by == By::Order);
-        let journals = self.store.keeps_journals() && !is_backfill;
+        let journals = self.keeping().keeps_journals() && !is_backfill;
         let LaneId { pipeline, stream, sink } = &self.id;
         let Some(bytes) = stored else {
             let since_resolved = resolve(self.pull.since, self.clock.now());
@@ -320,7 +339,7 @@ impl Lane {
             let checkpoint =
                 Checkpoint { host, scope, since: self.since_text.clone(), since_resolved, position, settled: 0 };
             let standing = Standing { checkpoint, ledger: Ledger::begin(since_resolved, asked, journals) };
-            self.store.save(&self.id, standing.encode()).await.map_err(|error| error.to_string())?;
+            self.keeping().save(&self.id, &standing).await.map_err(|error| error.to_string())?;
             if self.pull.window.is_none() {
                 info!(%pipeline, %stream, %sink, since = %since_resolved, "a new lane begins at `since`");
             }
@@ -366,7 +385,7 @@ impl Course {
             tokio::select! {
                 biased;
                 () = sleep_until(next_poll) => return,
-                () = self.saver.work(&mut self.standing) => {}
+                () = self.saver.work(&mut self.standing, false) => {}
             }
         }
     }

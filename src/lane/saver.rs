@@ -1,14 +1,16 @@
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep_until};
+use tracing::warn;
 
+use super::checkpoints::Keeping;
 use super::standing::Standing;
 use crate::record::Clock;
 use crate::settings::FullJitter;
+use crate::sink::Unsaved;
+use crate::state::LaneId;
 use crate::state::ledger::Append;
-use crate::state::{LaneId, StateError, Store};
 use crate::telemetry::{LaneState, Meter};
 
 /// Empty polls move the position in the store at most this often.
@@ -18,7 +20,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// Writes a lane's checkpoints, one at a time: what changes while one is being written goes into the next.
 pub struct Saver {
-    store: Arc<dyn Store>,
+    keeping: Keeping,
     lane: LaneId,
     meter: Meter,
     clock: Clock,
@@ -29,7 +31,7 @@ pub struct Saver {
     /// What the ledger wants in the journal before its next checkpoint.
     appends: Vec<Append>,
     /// Gives the segments of the journal that were removed.
-    writing: Option<BoxFuture<'static, Result<Vec<u64>, StateError>>>,
+    writing: Option<BoxFuture<'static, Result<Vec<u64>, Unsaved>>>,
     /// Set while the store takes nothing.
     retry_at: Option<Instant>,
     /// Another process writes this checkpoint now: nothing is written any more.
@@ -51,7 +53,7 @@ enum Changed {
 impl Saver {
     /// Nothing is to be saved yet.
     pub fn new(
-        store: Arc<dyn Store>,
+        keeping: Keeping,
         lane: LaneId,
         meter: Meter,
         clock: Clock,
@@ -62,7 +64,7 @@ impl Saver {
         // Whoever opened the lane has read or written its checkpoint just now.
         let (saved_at, changed) = (Instant::now(), Changed::Nothing);
         Self {
-            store,
+            keeping,
             lane,
             meter,
             clock,
@@ -88,6 +90,17 @@ impl Saver {
         self.changed = Changed::Events;
     }
 
+    /// What is known was stored without this.
+    pub fn saved_elsewhere(&mut self) {
+        self.changed = Changed::Nothing;
+        self.saved_at = Instant::now();
+    }
+
+    /// True while a checkpoint is on its way.
+    pub fn is_writing(&self) -> bool {
+        self.writing.is_some()
+    }
+
     /// True while the store takes nothing: the lane sends nothing more, since a kill would repeat all of it.
     pub fn is_failing(&self) -> bool {
         self.retry_at.is_some()
@@ -106,13 +119,19 @@ impl Saver {
     /// Writes `standing` when it is due, and waits until it is written or could not be; for ever when nothing is to be
     /// written. Dropping it loses nothing: what has begun goes on with the next call.
     pub async fn work(&mut self, standing: &mut Standing) {
-        if self.writing.is_none() {
-            match self.due() {
+        self.ready().await;
+        self.write(standing).await;
+    }
+
+    /// Waits until there is something to write.
+    pub fn ready(&self) -> impl Future<Output = ()> + use<> {
+        let due = if self.writing.is_some() { Some(Instant::now()) } else { self.due() };
+        async move {
+            match due {
                 Some(due) => sleep_until(due).await,
-                None => return std::future::pending().await,
+                None => std::future::pending().await,
             }
         }
-        self.write(standing).await;
     }
 
     /// Writes what is not in the store yet, without waiting for the interval, until it is there.
@@ -123,6 +142,13 @@ impl Saver {
             {
                 sleep_until(retry_at).await;
             }
+            self.write(standing).await;
+        }
+    }
+
+    /// The same without trying again.
+    pub async fn flush_once(&mut self, standing: &mut Standing) {
+        if self.writing.is_some() || self.changed != Changed::Nothing {
             self.write(standing).await;
         }
     }
@@ -138,21 +164,12 @@ impl Saver {
         Some(self.retry_at.map_or(due, |retry_at| retry_at.max(due)))
     }
 
-    async fn write(&mut self, standing: &mut Standing) {
+    /// Begins to write, or goes on with it, and waits until it is written or could not be.
+    pub async fn write(&mut self, standing: &mut Standing) {
         if self.writing.is_none() {
             self.appends.append(&mut standing.ledger.spill(self.clock.now()));
-            let (store, lane, bytes) = (self.store.clone(), self.lane.clone(), standing.encode());
-            let (appends, released) = (self.appends.clone(), standing.ledger.released().to_vec());
             self.changed = Changed::Nothing;
-            self.writing = Some(Box::pin(async move {
-                for append in &appends {
-                    store.write_journal(&lane, append).await?;
-                }
-                store.save(&lane, bytes).await?;
-                // What cannot be removed now is tried again with the next checkpoint.
-                let removed = released.is_empty() || store.drop_journal(&lane, &released).await.is_ok();
-                Ok(if removed { released } else { Vec::new() })
-            }));
+            self.writing = Some(self.keeping.save_with(&self.lane, standing, self.appends.clone()));
         }
         let Some(writing) = &mut self.writing else { return };
         let result = writing.await;
@@ -167,14 +184,20 @@ impl Saver {
                     self.meter.store_trouble(None);
                 }
             }
-            Err(error @ StateError::Conflict { .. }) => {
-                self.superseded = true;
-                self.meter.superseded(&error);
-            }
-            Err(error) => {
+            // The lane does not depend on its copy.
+            Err(error) if matches!(self.keeping, Keeping::Copy(_)) => {
                 self.changed = Changed::Events;
                 self.retry_at = Some(Instant::now() + self.waits.wait());
-                self.meter.store_trouble(Some(LaneState::Stopped(error.to_string())));
+                warn!(lane = %self.lane, %error, "the copy of the checkpoint was not written");
+            }
+            Err(Unsaved::Superseded(reason)) => {
+                self.superseded = true;
+                self.meter.superseded(&reason);
+            }
+            Err(Unsaved::Later(reason)) => {
+                self.changed = Changed::Events;
+                self.retry_at = Some(Instant::now() + self.waits.wait());
+                self.meter.store_trouble(Some(LaneState::Stopped(reason)));
             }
         }
     }

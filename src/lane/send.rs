@@ -10,12 +10,13 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::LaneBudget;
+use super::checkpoints::Checkpoints;
 use super::map::{Mapped, Parcel};
 use super::pull::PullEnd;
-use super::saver::Saver;
 use super::standing::{Settling, Standing};
-use crate::record::Timestamp;
-use crate::sink::deliver::{Delivery, Halt, Settled};
+use crate::record::{Clock, Timestamp};
+use crate::sink::Commits;
+use crate::sink::deliver::{Companion, Delivery, Halt, Settled};
 use crate::source::{Pass, Position, Pull, Round};
 use crate::state::LaneId;
 use crate::telemetry::LaneMetrics;
@@ -58,7 +59,7 @@ pub struct SendStage<'a> {
     /// What is stored when events are settled.
     pub standing: &'a mut Standing,
     /// Stores it.
-    pub saver: &'a mut Saver,
+    pub saver: &'a mut Checkpoints,
     /// Decides over waits.
     pub random: &'a mut fastrand::Rng,
 }
@@ -81,14 +82,51 @@ struct InFlight {
 }
 
 struct Open {
-    parcel: Parcel,
+    parcel: Arc<Parcel>,
     settled: Arc<Settled>,
+}
+
+impl Parcel {
+    /// Takes note that the events at these indices are settled.
+    fn remember(&self, standing: &mut Standing, lane: &LaneId, passes: &[Pass], settled: &[usize], now: Timestamp) {
+        let settling = Settling { lane, passes, round: self.round, now };
+        for index in settled {
+            if let (Some(mark), Some(event)) = (self.marks.get(*index), self.batch.event(*index)) {
+                standing.settle(&settling, mark, event.identity, event.record_id);
+                standing.checkpoint.settled += 1;
+            }
+        }
+    }
+}
+
+/// What a sink commits with the events of a parcel: it is the only one on its way, and what is known adds to what was known
+/// before it.
+struct Following {
+    parcel: Arc<Parcel>,
+    lane: LaneId,
+    before: Standing,
+    passes: Vec<Pass>,
+    clock: Clock,
+}
+
+impl Following {
+    /// What the lane stores when the events at these indices are settled.
+    fn bytes(&self, settled: &[usize]) -> Vec<u8> {
+        let Self { parcel, lane, before, passes, clock } = self;
+        let mut standing = before.clone();
+        parcel.remember(&mut standing, lane, passes, settled, clock.now());
+        if let Some(watermark) = parcel.watermark.filter(|_| settled.len() == parcel.batch.len()) {
+            standing.checkpoint.position.advance(passes, parcel.round, watermark);
+        }
+        standing.encode()
+    }
 }
 
 impl SendStage<'_> {
     /// Delivers what comes until the poll's last word.
     pub async fn run(mut self, mut mapped: mpsc::Receiver<Mapped>) -> SendEnd {
         let mut flight = Flight::default();
+        let _present = self.delivery.sink.commits().filter(|_| self.saver.go_along()).map(Commits::enter);
         self.delivery.health.forget();
         let mut health = self.delivery.health.watch();
         let mut last_word = None;
@@ -111,7 +149,8 @@ impl SendStage<'_> {
             self.budget.pause(refusing_since.is_some());
             let patience = if self.probing && !self.budget.is_proven() { Duration::ZERO } else { PATIENCE };
             let give_up_at = refusing_since.map(|since| since + patience);
-            let has_room = last_word.is_none() && flight.batches.len() < self.concurrency && !self.saver.is_failing();
+            let has_room = last_word.is_none() && flight.batches.len() < self.concurrency && self.saver.let_send();
+            let sending = !flight.batches.is_empty();
             // In this order and not by chance, so that a simulated schedule replays: what is done first, new work last.
             tokio::select! {
                 biased;
@@ -120,7 +159,7 @@ impl SendStage<'_> {
                         break SendEnd::Halted(halt);
                     }
                 }
-                () = self.saver.work(self.standing) => {}
+                () = self.saver.work(self.standing, sending) => {}
                 _ = health.changed() => {}
                 () = sleep_until(give_up_at.unwrap_or_else(Instant::now)), if give_up_at.is_some() => {
                     break SendEnd::Refusing;
@@ -150,10 +189,22 @@ impl SendStage<'_> {
         let number = flight.next;
         flight.next += 1;
         let settled = Arc::new(Settled::none_of(parcel.batch.len()));
-        let (delivery, batch, progress) = (self.delivery.clone(), parcel.batch.clone(), settled.clone());
-        let (random, stop) = (self.random.fork(), flight.stop.clone());
-        flight.deliveries.spawn(async move { (number, delivery.deliver(&batch, &progress, random, &stop).await) });
         let (round, watermark) = (parcel.round, parcel.watermark);
+        let parcel = Arc::new(parcel);
+        let (delivery, sent, progress) = (self.delivery.clone(), parcel.clone(), settled.clone());
+        let (random, stop) = (self.random.fork(), flight.stop.clone());
+        let following = self.saver.go_along().then(|| Following {
+            parcel: parcel.clone(),
+            lane: self.lane.clone(),
+            before: self.standing.clone(),
+            passes: self.passes.clone(),
+            clock: delivery.clock,
+        });
+        flight.deliveries.spawn(async move {
+            let bytes = following.as_ref().map(|following| |settled: &[usize]| following.bytes(settled));
+            let companion = bytes.as_ref().map(|bytes| bytes as Companion<'_>);
+            (number, delivery.deliver(&sent.batch, &progress, random, companion, &stop).await)
+        });
         flight.batches.push_back(InFlight { number, round, watermark, open: Some(Open { parcel, settled }) });
     }
 
@@ -195,14 +246,10 @@ impl SendStage<'_> {
     }
 
     fn remember(&mut self, open: &Open) {
-        let (now, lane, passes) = (self.delivery.clock.now(), self.lane, &self.passes);
-        let settling = Settling { lane, passes, round: open.parcel.round, now };
-        for index in open.settled.indices(true) {
-            if let (Some(mark), Some(event)) = (open.parcel.marks.get(index), open.parcel.batch.event(index)) {
-                self.standing.settle(&settling, mark, event.identity, event.record_id);
-                self.standing.checkpoint.settled += 1;
-                self.saver.events_settled();
-            }
+        let settled = open.settled.indices(true);
+        open.parcel.remember(self.standing, self.lane, &self.passes, &settled, self.delivery.clock.now());
+        if !settled.is_empty() {
+            self.saver.events_settled();
         }
     }
 

@@ -7,6 +7,8 @@ use crate::state::ledger::{Accounting, Ledger, LedgerError};
 /// The newest layout of a checkpoint that was stored without a ledger; it begins with its number.
 const LAST_BARE: u64 = 2;
 const VERSION: u64 = 3;
+/// Where the version would stand in a copy.
+const COPY: u8 = 0;
 
 /// What a lane stores in one write: how far it has come, and what it has accounted for on the way.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,11 +81,31 @@ impl Standing {
         out
     }
 
-    /// From bytes. A checkpoint that an earlier release wrote without a ledger gets one that begins where it ends.
+    /// The bytes of a checkpoint, marked as a copy of one that is kept elsewhere.
+    pub fn copied(mut bytes: Vec<u8>) -> Vec<u8> {
+        bytes.insert(0, COPY);
+        bytes
+    }
+
+    /// True when the bytes are a copy.
+    pub fn is_copy(bytes: &[u8]) -> bool {
+        bytes.first() == Some(&COPY)
+    }
+
+    /// The bytes without the mark of a copy.
+    pub fn original(mut bytes: Vec<u8>) -> Vec<u8> {
+        if Self::is_copy(&bytes) {
+            bytes.remove(0);
+        }
+        bytes
+    }
+
+    /// From bytes, those of a copy included. A checkpoint that an earlier release wrote without a ledger gets one that begins where it ends.
     ///
     /// # Errors
     /// When they are cut, altered, or of a newer layout.
     pub fn decode(bytes: &[u8]) -> Result<Self, StandingError> {
+        let bytes = bytes.strip_prefix(&[COPY]).unwrap_or(bytes);
         let mut reader = Reader(bytes);
         match reader.number()? {
             1..=LAST_BARE => {

@@ -23,7 +23,7 @@ use serde::Deserialize;
 use tokio::net::TcpListener;
 use tokio::time::sleep;
 
-pub use lanes::Status;
+pub use lanes::{Cluster, File, Lane, LastError, Status};
 
 use crate::record::Timestamp;
 use crate::telemetry::Telemetry;

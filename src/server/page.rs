@@ -1,9 +1,10 @@
 //! The status page: one screen of HTML made here, no script, nothing loaded.
 
+use std::collections::BTreeSet;
 use std::fmt::{self, Display, Formatter, Write};
 use std::time::Duration;
 
-use super::lanes::{File, Lane, Status};
+use super::lanes::{Cluster, File, Lane, Status};
 use crate::record::Timestamp;
 
 const STYLE: &str = "\
@@ -39,7 +40,7 @@ fn write_page(
         write!(page, "<meta http-equiv=\"refresh\" content=\"{seconds}\">")?;
     }
     write!(page, "<title>s1-forwarder</title><style>{STYLE}</style></head><body>")?;
-    write!(page, "<h1>s1-forwarder {}</h1>", Escaped(status.version))?;
+    write!(page, "<h1>s1-forwarder {}</h1>", Escaped(&status.version))?;
     let up = status.lanes.iter().filter(|lane| lane.up).count();
     let failing = status.lanes.len() - up;
     let class = if failing == 0 { "up" } else { "down" };
@@ -54,6 +55,9 @@ fn write_page(
     page.push_str("<nav><a href=\"/metrics\">metrics</a><a href=\"/api/v1/lanes\">lanes as JSON</a>");
     page.push_str("<a href=\"/?refresh=5\">refresh every 5 s</a><a href=\"/\">stop refreshing</a></nav>");
     write_files(page, &status.files)?;
+    if let Some(cluster) = &status.cluster {
+        write_cluster(page, cluster, &status.files)?;
+    }
     write_lanes(page, &status.lanes, now)?;
     page.push_str("</body></html>\n");
     Ok(())
@@ -61,7 +65,8 @@ fn write_page(
 
 /// Only the files that need a look: paused, or not as they should be.
 fn write_files(page: &mut String, files: &[File]) -> fmt::Result {
-    let mut files = files.iter().filter(|file| file.state != "running" || file.problem.is_some()).peekable();
+    let is_well = |file: &File| matches!(&*file.state, "running" | "elsewhere") && file.problem.is_none();
+    let mut files = files.iter().filter(|file| !is_well(file)).peekable();
     if files.peek().is_none() {
         return Ok(());
     }
@@ -69,7 +74,7 @@ fn write_files(page: &mut String, files: &[File]) -> fmt::Result {
     page.push_str("<th>Pipeline</th><th>File</th><th>State</th><th>Problem</th></tr></thead><tbody>");
     for file in files {
         let class = if file.problem.is_some() { "down" } else { "idle" };
-        let (state, consequence) = match (file.state, &file.problem) {
+        let (state, consequence) = match (&*file.state, &file.problem) {
             ("running", Some(_)) => {
                 ("invalid", " — The last good version keeps running; a restart would not start this pipeline.")
             }
@@ -87,6 +92,32 @@ fn write_files(page: &mut String, files: &[File]) -> fmt::Result {
         )?;
     }
     page.push_str("</tbody></table>");
+    Ok(())
+}
+
+/// The workers, and the pipelines that others run.
+fn write_cluster(page: &mut String, cluster: &Cluster, files: &[File]) -> fmt::Result {
+    let held: usize = cluster.workers.values().map(BTreeSet::len).sum();
+    write!(page, "<h2>Workers</h2><p>{held} of {} shards are held.</p><table><thead><tr>", cluster.shards)?;
+    page.push_str("<th>Worker</th><th>Pipelines</th><th>Shards</th><th>Which</th></tr></thead><tbody>");
+    for (name, shards) in &cluster.workers {
+        let pipelines = files.iter().filter(|file| file.shard.is_some_and(|shard| shards.contains(&shard))).count();
+        let here = if *name == cluster.worker { " (this one)" } else { "" };
+        let numbers: Vec<String> = shards.iter().map(u32::to_string).collect();
+        write!(
+            page,
+            "<tr><td>{}{here}</td><td class=\"n\">{pipelines}</td><td class=\"n\">{}</td><td class=\"e\">{}</td></tr>",
+            Escaped(name),
+            shards.len(),
+            numbers.join(" "),
+        )?;
+    }
+    page.push_str("</tbody></table><details><summary>Pipelines on other workers</summary><table><tbody>");
+    for file in files.iter().filter(|file| file.state == "elsewhere") {
+        let worker = file.worker.as_deref().unwrap_or("changes hands");
+        write!(page, "<tr><td>{}</td><td>{}</td></tr>", Escaped(&file.pipeline), Escaped(worker))?;
+    }
+    page.push_str("</tbody></table></details>");
     Ok(())
 }
 
@@ -122,12 +153,12 @@ fn write_lanes(page: &mut String, lanes: &[Lane], now: Timestamp) -> fmt::Result
 }
 
 fn write_lane(page: &mut String, lane: &Lane, now: Timestamp) -> fmt::Result {
-    let class = match lane.state {
+    let class = match &*lane.state {
         "starting" | "done" => "idle",
         _ if lane.up => "up",
         _ => "down",
     };
-    let names = (Escaped(&lane.pipeline), Escaped(lane.stream), Escaped(&lane.sink));
+    let names = (Escaped(&lane.pipeline), Escaped(&lane.stream), Escaped(&lane.sink));
     write!(page, "<tr><td>{}</td><td>{}</td><td>{}</td>", names.0, names.1, names.2)?;
     write!(page, "<td class=\"{class}\">{}</td>", lane.state.replace('_', " "))?;
     write!(page, "<td class=\"n\">{}</td>", Ago(lane.last_success.as_deref(), now))?;

@@ -38,7 +38,7 @@ impl Running {
 }
 
 fn file(pipeline: &str, activity: Activity, problem: Option<&str>) -> FileStatus {
-    FileStatus { pipeline: pipeline.to_owned(), activity, problem: problem.map(str::to_owned) }
+    FileStatus { pipeline: pipeline.to_owned(), activity, shard: None, problem: problem.map(str::to_owned) }
 }
 
 #[tokio::test]

@@ -13,6 +13,10 @@ pub struct Context {
     pub pipeline: String,
     /// The lane's stream.
     pub stream: Stream,
+    /// Name of the sink.
+    pub sink: String,
+    /// The shard that the pipeline belongs to.
+    pub shard: u32,
     /// The console's host, as identities have it.
     pub console_host: String,
     /// `transform.labels`.
@@ -26,18 +30,47 @@ pub struct Context {
 }
 
 /// What all sinks of a process share. Cheap to clone.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Shared {
     pub(crate) tokens: Arc<Tokens>,
     #[cfg(feature = "kafka")]
     pub(crate) producers: Arc<super::kafka::Producers>,
+    #[cfg(feature = "kafka")]
+    pub(crate) owners: Arc<crate::kafka::Owners>,
+}
+
+/// `--instance`, unless it is given.
+pub const INSTANCE: &str = "s1-forwarder";
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self::new(INSTANCE)
+    }
 }
 
 impl Shared {
+    /// For a process of the installation `instance`.
+    #[cfg_attr(not(feature = "kafka"), expect(unused_variables, reason = "only Kafka names things after it"))]
+    pub fn new(instance: &str) -> Self {
+        Self {
+            tokens: Arc::default(),
+            #[cfg(feature = "kafka")]
+            producers: Arc::default(),
+            #[cfg(feature = "kafka")]
+            owners: crate::kafka::Owners::new(instance),
+        }
+    }
+
+    /// Gives up what this process holds, when all sinks are gone.
+    pub async fn close(&self) {
+        #[cfg(feature = "kafka")]
+        self.owners.close().await;
+    }
+
     /// Kafka clients that are open now.
     pub fn kafka_clients(&self) -> usize {
         #[cfg(feature = "kafka")]
-        return self.producers.count();
+        return self.producers.count() + self.owners.count();
         #[cfg(not(feature = "kafka"))]
         0
     }
@@ -117,6 +150,8 @@ mod tests {
         Context {
             pipeline: "acme".to_owned(),
             stream: Stream::Threats,
+            sink: "bus".to_owned(),
+            shard: 0,
             console_host: "host.example".to_owned(),
             labels: BTreeMap::from([("customer".to_owned(), "acme-eu".to_owned())]),
             schema: Schema::Ecs,

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::dead_letters::{DeadLetter, DeadLetters};
 use super::settings::RetrySettings;
 use super::throttle::Throttle;
-use super::{Attempt, Batch, Outcome, Sink, TOO_LARGE};
+use super::{Attempt, Batch, Deadline, Outcome, Sink, TOO_LARGE};
 use crate::record::Clock;
 use crate::settings::FullJitter;
 use crate::telemetry::{LaneState, Meter};
@@ -41,6 +41,8 @@ pub struct Delivery {
     pub health: Health,
     /// How many attempts the sink bears at a time.
     pub throttle: Throttle,
+    /// Until when anything may be sent.
+    pub deadline: Deadline,
 }
 
 /// Whether a lane's sink takes anything.
@@ -69,7 +71,14 @@ pub enum Halt {
     /// Refused events cannot be kept.
     #[error("{0}")]
     DeadLetters(String),
+    /// What was delivered is told by the checkpoint in the sink, which has to be read again.
+    #[error("{0}")]
+    Superseded(String),
 }
+
+/// For a sink that commits the lane's checkpoint with the events: the checkpoint as it is when the events at these indices
+/// of the batch are settled, as opaque bytes.
+pub type Companion<'a> = &'a (dyn Fn(&[usize]) -> Vec<u8> + Send + Sync);
 
 impl Default for Health {
     fn default() -> Self {
@@ -135,6 +144,7 @@ struct Work<'a> {
     oversized: Vec<Refusal>,
     random: fastrand::Rng,
     waits: FullJitter,
+    companion: Option<Companion<'a>>,
     stop: &'a CancellationToken,
 }
 
@@ -147,6 +157,7 @@ struct Refusal {
 impl Delivery {
     /// Delivers `batch`, however long it takes; `random` decides over the waits between tries. `stop` ends it between two
     /// attempts, never within one: what is on the wire is waited for, so that nothing is sent twice for having been stopped.
+    /// `companion` goes with each attempt to a sink that commits it with the events.
     ///
     /// # Errors
     /// When it was stopped, or trying again by itself would not help; see [`Halt`].
@@ -155,6 +166,7 @@ impl Delivery {
         batch: &Batch,
         settled: &Settled,
         mut random: fastrand::Rng,
+        companion: Option<Companion<'_>>,
         stop: &CancellationToken,
     ) -> Result<(), Halt> {
         let waits = self.waits(&mut random);
@@ -170,22 +182,20 @@ impl Delivery {
             oversized,
             random,
             waits,
+            companion,
             stop,
         };
         work.sort_by_size();
-        while let Some(part) = work.parts.pop_front() {
-            if !self.throttle.held_for().is_zero() {
-                self.health.refuses();
-            }
-            let leave = stop.run_until_cancelled(self.throttle.leave()).await.ok_or(Halt::Stopped)?;
-            let attempt = work.send(&part).await;
-            leave.learn(&attempt);
-            drop(leave);
-            work.follow(part, attempt).await?;
-        }
+        work.send_parts().await?;
         work.judge_refusals()?;
         work.refused.append(&mut work.oversized);
-        work.keep_refused().await
+        work.keep_refused().await?;
+        if companion.is_some() && !work.refused.is_empty() {
+            // The checkpoint does not know yet that they were kept.
+            work.parts.push_back(Vec::new());
+            work.send_parts().await?;
+        }
+        Ok(())
     }
 
     fn waits(&self, random: &mut fastrand::Rng) -> FullJitter {
@@ -211,13 +221,49 @@ impl Work<'_> {
         }
     }
 
+    async fn send_parts(&mut self) -> Result<(), Halt> {
+        let Delivery { throttle, health, deadline, .. } = self.delivery;
+        while let Some(part) = self.parts.pop_front() {
+            if !throttle.held_for().is_zero() {
+                health.refuses();
+            }
+            let leave = self.stop.run_until_cancelled(throttle.leave()).await.ok_or(Halt::Stopped)?;
+            let attempt = tokio::select! {
+                biased;
+                // What a sink commits with the checkpoint is refused by the brokers once another worker has the lane, and is
+                // not to be cut: whether it took effect would have to be looked up.
+                () = deadline.passed(), if self.companion.is_none() || deadline.has_passed() => None,
+                attempt = self.send(&part) => Some(attempt),
+            };
+            let Some(attempt) = attempt else {
+                drop(leave);
+                self.parts.push_front(part);
+                self.wait_for_lease().await?;
+                continue;
+            };
+            leave.learn(&attempt);
+            drop(leave);
+            self.follow(part, attempt).await?;
+        }
+        Ok(())
+    }
+
     async fn send(&self, part: &[usize]) -> Attempt {
         let begun = Instant::now();
-        let sink = &self.delivery.sink;
-        let attempt = if part.len() == self.batch.len() {
-            sink.send(self.batch).await
+        let selected;
+        let batch = if part.len() == self.batch.len() {
+            self.batch
         } else {
-            sink.send(&self.batch.select(part.iter().copied())).await
+            selected = self.batch.select(part.iter().copied());
+            &selected
+        };
+        let sink = &self.delivery.sink;
+        let attempt = match (self.companion, sink.commits()) {
+            (Some(companion), Some(commits)) => {
+                let settled = [self.settled.indices(true).as_slice(), part].concat();
+                commits.commit(batch, &companion(&settled)).await
+            }
+            _ => sink.send(batch).await,
         };
         self.delivery.meter.sink_request(&attempt.status, begun.elapsed());
         attempt
@@ -242,6 +288,7 @@ impl Work<'_> {
             Outcome::TooLarge(reason) | Outcome::Refused(reason) => self.halve(part, status, reason),
             Outcome::Unauthorized(reason) => return Err(Halt::Unauthorized(reason)),
             Outcome::Misconfigured(reason) => return Err(Halt::Misconfigured(reason)),
+            Outcome::Superseded(reason) => return Err(Halt::Superseded(reason)),
         }
         Ok(())
     }
@@ -331,6 +378,14 @@ impl Work<'_> {
         let wait = after.unwrap_or_default().max(self.waits.wait());
         // Whether it was stopped is looked at before the next attempt.
         self.stop.run_until_cancelled(sleep(wait)).await;
+    }
+
+    /// Another worker may deliver soon: what is on the wire was cut, and nothing more is sent until it is sure that none does.
+    async fn wait_for_lease(&self) -> Result<(), Halt> {
+        let reason = "the lease of this lane's shard could not be renewed in time: nothing is sent until it is";
+        self.delivery.health.refuses();
+        self.delivery.meter.sink_trouble(Some(LaneState::Stopped(reason.to_owned())));
+        self.stop.run_until_cancelled(self.delivery.deadline.moved_on()).await.ok_or(Halt::Stopped)
     }
 
     /// A wrong index must not turn a customer's history into dead letters.

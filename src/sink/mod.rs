@@ -8,6 +8,7 @@ mod append;
 pub mod batch;
 mod context;
 pub mod dead_letters;
+mod deadline;
 pub mod deliver;
 pub mod file;
 pub mod http;
@@ -25,6 +26,7 @@ use futures_util::future::BoxFuture;
 
 pub use batch::{Batch, Event};
 pub use context::{BuildError, Context, Shared};
+pub use deadline::Deadline;
 pub use settings::Settings;
 
 /// A destination, shared by all lanes that lead to it.
@@ -38,6 +40,40 @@ pub trait Sink: Send + Sync + Debug {
 
     /// Tells wrong address, wrong credentials and missing rights apart, as far as that can be told without delivering.
     fn probe(&self) -> BoxFuture<'_, Probe>;
+
+    /// Present where events are only taken together with the lane's checkpoint.
+    fn commits(&self) -> Option<&dyn Commits> {
+        None
+    }
+}
+
+/// A sink that keeps its lane's checkpoint, as opaque bytes, and commits it together with the events that it covers.
+pub trait Commits: Send + Sync + Debug {
+    /// Takes the lane over from whoever had it, and reads its checkpoint. What the lane knew before no longer counts.
+    ///
+    /// # Errors
+    /// When that is not possible for now, and why.
+    fn open(&self) -> BoxFuture<'_, Result<Option<Vec<u8>>, String>>;
+
+    /// One attempt, of which all takes effect or nothing.
+    fn commit<'a>(&'a self, batch: &'a Batch, checkpoint: &'a [u8]) -> BoxFuture<'a, Attempt>;
+
+    /// Commits a checkpoint alone.
+    fn save<'a>(&'a self, checkpoint: &'a [u8]) -> BoxFuture<'a, Result<(), Unsaved>>;
+
+    /// Held while the lane is about to send: lanes that commit together wait for each other.
+    fn enter(&self) -> Box<dyn Send>;
+}
+
+/// A checkpoint that was not stored, as far as is known.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unsaved {
+    /// For now.
+    #[error("{0}")]
+    Later(String),
+    /// The lane has to be opened again: what it knows may be old.
+    #[error("{0}")]
+    Superseded(String),
 }
 
 /// What one batch may hold. Bytes are counted as they are sent, framing and escapes included; before compression, save
@@ -132,6 +168,8 @@ pub enum Outcome {
     Unauthorized(String),
     /// The configuration is wrong (index, topic, address): the lane stops with an alarm, loses nothing, and tries slowly.
     Misconfigured(String),
+    /// What was taken is told by the lane's checkpoint alone, which has to be read again before anything is sent.
+    Superseded(String),
 }
 
 impl Outcome {
@@ -143,7 +181,8 @@ impl Outcome {
             | Self::TooLarge(reason)
             | Self::Refused(reason)
             | Self::Unauthorized(reason)
-            | Self::Misconfigured(reason) => Some(reason),
+            | Self::Misconfigured(reason)
+            | Self::Superseded(reason) => Some(reason),
             Self::Delivered | Self::DeliveredWithWarning(_) | Self::SlowDown(_) | Self::Partial { .. } => None,
         }
     }

@@ -33,9 +33,11 @@ impl Signal {
                 Self::Less(*after)
             }
             Outcome::Partial { .. } | Outcome::RefusedSome { .. } => Self::Taken,
-            Outcome::TooLarge(_) | Outcome::Refused(_) | Outcome::Unauthorized(_) | Outcome::Misconfigured(_) => {
-                Self::Neither
-            }
+            Outcome::TooLarge(_)
+            | Outcome::Refused(_)
+            | Outcome::Unauthorized(_)
+            | Outcome::Misconfigured(_)
+            | Outcome::Superseded(_) => Self::Neither,
         }
     }
 }

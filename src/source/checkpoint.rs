@@ -365,4 +365,20 @@ mod tests {
         assert_eq!(tracks[0].1.keys().collect::<Vec<_>>(), [(1_700_000_010, &[40, 42][..])]);
         assert_eq!(Checkpoint::decode(&read.encode()), Ok(read));
     }
+
+    /// What docs/streams.md tells of the cost of agents and alerts.
+    #[test]
+    fn a_checkpoint_holds_about_as_many_bytes_as_documented() {
+        // Ids are numbers of 60 bits that rise with time; one in ten seconds.
+        let records: Vec<_> =
+            (0..10_000).map(|place| (place * 10_000_000, (1 << 60) + place as u64 * 8_388_593)).collect();
+        let all = checkpoint(&records, false);
+        let bytes_each = |tracks, contents| {
+            let position = Position { tracks, contents, ..all.position.clone() };
+            (Checkpoint { position, ..all.clone() }.encode().len() - 100) as f64 / 10_000.0
+        };
+        let per_agent = bytes_each(Vec::new(), all.position.contents.clone());
+        let per_alert = bytes_each(vec![all.position.tracks[1].clone()], Arc::default());
+        assert!((11.0..16.0).contains(&per_agent) && (18.0..24.0).contains(&per_alert), "{per_agent} {per_alert}");
+    }
 }

@@ -207,6 +207,11 @@ impl Second {
                 None => false,
             },
             (Err(place), version) => {
+                // Most seconds hold one record, and a list grows by four.
+                if self.keys.is_empty() {
+                    self.keys.reserve_exact(1);
+                    self.versions.reserve_exact(usize::from(version.is_some()));
+                }
                 self.keys.insert(place, key);
                 if let Some(version) = version {
                     self.versions.insert(place.min(self.versions.len()), version);

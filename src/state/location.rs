@@ -14,11 +14,16 @@ pub enum Location {
     File(PathBuf),
     /// `kubernetes:[NAMESPACE]`; without a namespace the worker's own.
     Kubernetes(Option<String>),
+    /// `kafka://BROKERS/TOPIC`.
+    #[cfg(feature = "kafka")]
+    Kafka(super::KafkaLocation),
 }
 
 /// The text names no store.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("write it as file:DIR, for example file:/var/lib/s1-forwarder, or as kubernetes:[NAMESPACE]")]
+#[error(
+    "write it as file:DIR, for example file:/var/lib/s1-forwarder, as kubernetes:[NAMESPACE], or as kafka://BROKERS/TOPIC"
+)]
 pub struct LocationError;
 
 impl FromStr for Location {
@@ -30,6 +35,8 @@ impl FromStr for Location {
             Some(("kubernetes", namespace)) if is_label(namespace) => {
                 Ok(Self::Kubernetes((!namespace.is_empty()).then(|| namespace.to_owned())))
             }
+            #[cfg(feature = "kafka")]
+            Some(("kafka", place)) => place.parse().map(Self::Kafka).map_err(|_| LocationError),
             _ => Err(LocationError),
         }
     }
@@ -44,6 +51,8 @@ impl fmt::Display for Location {
         match self {
             Self::File(directory) => write!(formatter, "file:{}", directory.display()),
             Self::Kubernetes(namespace) => write!(formatter, "kubernetes:{}", namespace.as_deref().unwrap_or("")),
+            #[cfg(feature = "kafka")]
+            Self::Kafka(location) => location.fmt(formatter),
         }
     }
 }
@@ -53,7 +62,7 @@ impl Location {
     pub fn directory(&self) -> Option<&PathBuf> {
         match self {
             Self::File(directory) => Some(directory),
-            Self::Kubernetes(_) => None,
+            _ => None,
         }
     }
 
@@ -66,6 +75,8 @@ impl Location {
         match self {
             Self::File(directory) => Ok(Arc::new(FileStore::open(directory)?)),
             Self::Kubernetes(namespace) => self.kubernetes(namespace.as_deref(), instance, owner).await,
+            #[cfg(feature = "kafka")]
+            Self::Kafka(location) => Ok(Arc::new(super::KafkaStore::new(location.clone(), instance))),
         }
     }
 
@@ -78,6 +89,10 @@ impl Location {
         match self {
             Self::File(directory) => Ok(Arc::new(FileStore::open(&directory.join(area))?)),
             Self::Kubernetes(_) => self.open(&area_instance(instance, area), owner).await,
+            #[cfg(feature = "kafka")]
+            Self::Kafka(location) => {
+                Ok(Arc::new(super::KafkaStore::area(location.clone(), &area_instance(instance, area))))
+            }
         }
     }
 
@@ -103,6 +118,8 @@ impl Location {
         match self {
             Self::File(directory) => Ok(Arc::new(FileStore::look_at(directory))),
             Self::Kubernetes(namespace) => self.kubernetes(namespace.as_deref(), instance, "").await,
+            #[cfg(feature = "kafka")]
+            Self::Kafka(location) => Ok(Arc::new(super::KafkaStore::new(location.clone(), instance))),
         }
     }
 

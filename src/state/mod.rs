@@ -5,6 +5,8 @@
 
 mod envelope;
 mod file;
+#[cfg(feature = "kafka")]
+mod kafka;
 #[cfg(feature = "kubernetes")]
 mod kubernetes;
 mod lane_id;
@@ -17,6 +19,8 @@ use std::path::PathBuf;
 use futures_util::future::BoxFuture;
 
 pub use file::FileStore;
+#[cfg(feature = "kafka")]
+pub use kafka::{KafkaLocation, KafkaLocationError, KafkaStore};
 #[cfg(feature = "kubernetes")]
 pub use kubernetes::KubernetesStore;
 pub use lane_id::{LaneId, LaneIdError};
@@ -43,6 +47,11 @@ pub trait Store: Send + Sync + Debug {
 
     /// Removes a checkpoint, and the lane's journal: the lane begins at `since` again.
     fn delete<'a>(&'a self, lane: &'a LaneId) -> BoxFuture<'a, Result<(), StateError>>;
+
+    /// Gives up what this process holds in the store, when it ends.
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
 
     /// Whether lanes' journals are kept beside their checkpoints: what their [`ledger`]s do not want written again with
     /// each checkpoint. Without them a ledger remembers no identities.
@@ -126,6 +135,14 @@ pub enum StateError {
         lane: LaneId,
         /// Who wrote it last.
         owner: String,
+    },
+    /// The brokers do not do it.
+    #[error("{place}: {reason}")]
+    Kafka {
+        /// The store.
+        place: String,
+        /// Why.
+        reason: String,
     },
     /// The API server does not do it.
     #[cfg(feature = "kubernetes")]

@@ -192,6 +192,9 @@ fn pipelines(telemetry: &Telemetry, lines: &mut Lines) {
     let doing = |activity| files.values().filter(|file| file.activity == activity).count();
     lines.sample(&[("state", "running")], doing(Activity::Running));
     lines.sample(&[("state", "paused")], doing(Activity::Paused));
+    if telemetry.shares_pipelines() {
+        lines.sample(&[("state", "elsewhere")], doing(Activity::Elsewhere));
+    }
     lines.sample(&[("state", "invalid")], files.values().filter(|file| file.problem.is_some()).count());
 }
 

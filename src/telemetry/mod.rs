@@ -18,4 +18,4 @@ pub use lane::{DropReason, LaneMetrics, LaneState, StatusCounts};
 pub use logs::{LogError, LogFormat, Repeats, init_logs};
 pub use meter::Meter;
 pub use process::Process;
-pub use registry::{Activity, FileStatus, LaneView, Snapshot, Telemetry};
+pub use registry::{Activity, ClusterView, FileStatus, LaneView, Snapshot, Telemetry};

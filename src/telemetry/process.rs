@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use prometheus::{
-    Encoder, HistogramOpts, HistogramVec, IntCounter, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 use crate::record::Stream;
@@ -10,6 +10,8 @@ use crate::record::Stream;
 const REVISION: Option<&str> = option_env!("S1_FORWARDER_REVISION");
 
 const REQUEST_SECONDS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+
+const HAND_OVER_SECONDS: &[f64] = &[0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 60.0];
 
 /// Around the default `overlap` of five minutes, which these delays are there to tune.
 const ARRIVAL_SECONDS: &[f64] =
@@ -22,6 +24,10 @@ pub struct Process {
     in_flight_bytes: IntGauge,
     kafka_clients: IntGauge,
     checkpoint_conflicts: IntCounter,
+    shards_held: IntGauge,
+    lease_renewals: IntCounterVec,
+    lease_losses: IntCounter,
+    hand_over: HistogramVec,
     arrival_delay: HistogramVec,
     console_requests: HistogramVec,
     sink_requests: HistogramVec,
@@ -54,6 +60,23 @@ impl Default for Process {
                 "checkpoint_conflicts_total",
                 "Checkpoints that another process had written when this one wanted to: it stopped the lane.",
             ),
+            shards_held: gauge("shards_held", "Shards whose lease this worker holds."),
+            lease_renewals: IntCounterVec::new(
+                Opts::new(name("lease_renewals_total"), "Renewals of leases that were tried, by result."),
+                &["result"],
+            )
+            .expect("valid counter"),
+            lease_losses: counter(
+                "lease_losses_total",
+                "Leases that another worker had taken over when this one wanted to renew them.",
+            ),
+            hand_over: histogram(
+                "hand_over_duration_seconds",
+                "Hand-over of a shard: `give` from the decision until its lanes were drained and its lease released; `take` \
+                 from the last sign of its former holder until this worker had the lease.",
+                "side",
+                HAND_OVER_SECONDS,
+            ),
             arrival_delay: histogram(
                 "arrival_delay_seconds",
                 "Poll start minus timestamp of records that an earlier complete poll over their time did not show.",
@@ -73,11 +96,15 @@ impl Default for Process {
                 REQUEST_SECONDS,
             ),
         };
-        let collectors: [Box<dyn prometheus::core::Collector>; 7] = [
+        let collectors: [Box<dyn prometheus::core::Collector>; 11] = [
             Box::new(build),
             Box::new(process.in_flight_bytes.clone()),
             Box::new(process.kafka_clients.clone()),
             Box::new(process.checkpoint_conflicts.clone()),
+            Box::new(process.shards_held.clone()),
+            Box::new(process.lease_renewals.clone()),
+            Box::new(process.lease_losses.clone()),
+            Box::new(process.hand_over.clone()),
             Box::new(process.arrival_delay.clone()),
             Box::new(process.console_requests.clone()),
             Box::new(process.sink_requests.clone()),
@@ -103,6 +130,26 @@ impl Process {
     /// `checkpoint_conflicts_total`.
     pub fn checkpoint_conflicts(&self) -> &IntCounter {
         &self.checkpoint_conflicts
+    }
+
+    /// `shards_held`.
+    pub fn shards_held(&self, count: usize) {
+        self.shards_held.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// `lease_renewals_total`.
+    pub fn lease_renewed(&self, succeeded: bool) {
+        self.lease_renewals.with_label_values(&[if succeeded { "ok" } else { "failed" }]).inc();
+    }
+
+    /// `lease_losses_total`.
+    pub fn lease_lost(&self) {
+        self.lease_losses.inc();
+    }
+
+    /// `hand_over_duration_seconds`; `side` is `give` or `take`.
+    pub fn hand_over_took(&self, side: &str, time: Duration) {
+        self.hand_over.with_label_values(&[side]).observe(time.as_secs_f64());
     }
 
     /// A record came to light this long after its own timestamp, though an earlier complete poll had covered its time.

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
@@ -13,6 +13,8 @@ pub enum Activity {
     Running,
     /// `enabled: false`; its checkpoints are kept.
     Paused,
+    /// Another worker runs it.
+    Elsewhere,
     /// Nothing of it runs, because of its problem.
     NotStarted,
 }
@@ -23,6 +25,7 @@ impl Activity {
         match self {
             Self::Running => "running",
             Self::Paused => "paused",
+            Self::Elsewhere => "elsewhere",
             Self::NotStarted => "not_started",
         }
     }
@@ -35,8 +38,29 @@ pub struct FileStatus {
     pub pipeline: String,
     /// What runs, which may be the last good version of a file that is invalid now.
     pub activity: Activity,
+    /// The pipeline's shard, where several workers share them.
+    pub shard: Option<u32>,
     /// Why the file as it is now would not be started.
     pub problem: Option<String>,
+}
+
+/// The workers that share the pipelines, as one of them sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClusterView {
+    /// This worker.
+    pub worker: String,
+    /// Number of shards.
+    pub shards: u32,
+    /// The shards of every worker.
+    pub workers: BTreeMap<String, BTreeSet<u32>>,
+}
+
+impl ClusterView {
+    /// Who has a shard; nobody while it changes hands.
+    pub fn holder(&self, shard: u32) -> Option<&str> {
+        let holder = self.workers.iter().find(|(_, shards)| shards.contains(&shard));
+        holder.map(|(worker, _)| worker.as_str())
+    }
 }
 
 /// One lane as pages show it.
@@ -59,6 +83,8 @@ pub struct Snapshot {
     pub files: Vec<(PathBuf, FileStatus)>,
     /// Every running lane.
     pub lanes: Vec<LaneView>,
+    /// Who holds what, where several workers share the pipelines.
+    pub cluster: Option<ClusterView>,
 }
 
 /// All that the process tells about itself: its lanes, its pipeline files, its health, and what exists once a process.
@@ -67,6 +93,7 @@ pub struct Telemetry {
     process: Process,
     health: Health,
     files: RwLock<BTreeMap<PathBuf, FileStatus>>,
+    cluster: RwLock<Option<ClusterView>>,
     /// By name, since one pipeline's lanes are summed in `console_requests_total` and `sink_requests_total`.
     pipelines: RwLock<BTreeMap<String, Pipeline>>,
 }
@@ -165,6 +192,16 @@ impl Telemetry {
         write(&self.files).remove(file);
     }
 
+    /// True where several workers share the pipelines.
+    pub(super) fn shares_pipelines(&self) -> bool {
+        read(&self.cluster).is_some()
+    }
+
+    /// Who holds what.
+    pub fn set_cluster(&self, view: ClusterView) {
+        *write(&self.cluster) = Some(view);
+    }
+
     /// The console told when the token of `pipeline` expires, or that it does not.
     pub fn set_token_expiry(&self, pipeline: &str, expires: Option<Timestamp>) {
         write(&self.pipelines).entry(pipeline.to_owned()).or_default().token_expires = expires;
@@ -191,7 +228,7 @@ impl Telemetry {
                 token_expires: pipeline.token_expires,
             })
         });
-        Snapshot { files, lanes: lanes.collect() }
+        Snapshot { files, lanes: lanes.collect(), cluster: read(&self.cluster).clone() }
     }
 
     pub(super) fn files(&self) -> RwLockReadGuard<'_, BTreeMap<PathBuf, FileStatus>> {

@@ -9,10 +9,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::error;
 
-use super::shared::Shared;
+use super::shared::{Shared, Way};
 use super::spec::LaneSpec;
 use crate::lane::LaneEnd;
 use crate::record::{Identity, Timestamp};
+use crate::sink::Deadline;
 use crate::state::LaneId;
 use crate::telemetry::{LaneMetrics, LaneState, Meter};
 
@@ -33,6 +34,12 @@ pub struct Keeper {
     pub shared: Arc<Shared>,
     /// Asks the lane to stop: it drains, and is cut off after the shutdown time-out.
     pub stop: CancellationToken,
+    /// Ends the lane at once: another worker has it.
+    pub cut: CancellationToken,
+    /// Until when it may deliver.
+    pub deadline: Deadline,
+    /// The shard of its pipeline.
+    pub shard: u32,
     /// Wait before the first poll.
     pub first_poll_after: Duration,
     /// End when caught up, and when there was no progress for this long.
@@ -87,7 +94,13 @@ impl Keeper {
         tokio::pin!(over);
         let mut rest = None;
         loop {
-            match self.shared.compose(&self.spec, meter, self.first_poll_after, self.once.is_some()) {
+            let way = Way {
+                first_poll_after: self.first_poll_after,
+                once: self.once.is_some(),
+                deadline: self.deadline.clone(),
+                shard: self.shard,
+            };
+            match self.shared.compose(&self.spec, meter, way) {
                 Ok(mut lane) => {
                     if let Some(Apart { id, known, .. }) = &self.apart {
                         lane.id = id.clone();
@@ -134,6 +147,7 @@ impl Keeper {
     /// Resolves when the lane has to be cut off.
     async fn over(&self, lane: &LaneMetrics) -> Kept {
         tokio::select! {
+            () = self.cut.cancelled() => Kept::CutOff,
             () = self.too_long_after_stop() => Kept::CutOff,
             () = self.no_progress(lane) => Kept::GivenUp,
         }

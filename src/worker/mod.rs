@@ -1,6 +1,7 @@
 //! Which lanes run here: starting, reloading, stopping.
 
 mod backfill;
+pub mod cluster;
 mod expiry;
 mod keeper;
 mod once;
@@ -28,14 +29,18 @@ pub use shared::{ComposeError, Shared};
 pub use spec::LaneSpec;
 pub use verify::{Audited, Differing, Repair, Verify, VerifyError, VerifyReport, run_verify};
 
+use cluster::{Cluster, ClusterError};
 use supervisor::Supervisor;
 
 /// A worker cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The state directory.
+    /// The state.
     #[error(transparent)]
     State(#[from] StateError),
+    /// The other workers.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
 }
 
 /// A running worker: follows its pipeline files until it is shut down.
@@ -55,7 +60,13 @@ impl Worker {
         let opened = Shared::open(options, telemetry.clone()).await;
         telemetry.health().state_store(opened.as_ref().map(|_| ()).map_err(ToString::to_string));
         let stop = CancellationToken::new();
-        let supervisor = Supervisor::new(opened?, stop.clone());
+        let shared = opened?;
+        let Options { instance, identity, .. } = &shared.options;
+        let cluster = match &shared.options.cluster {
+            Some(settings) => Some(Cluster::join(settings, instance, identity, telemetry).await?),
+            None => None,
+        };
+        let supervisor = Supervisor::new(shared, cluster, stop.clone());
         let supervisor = supervisor.begin().await;
         Ok(Self { stop, supervisor: tokio::spawn(supervisor.run()) })
     }

@@ -10,6 +10,7 @@ use super::spec::LaneSpec;
 use super::{Options, StartError};
 use crate::lane::LaneEnd;
 use crate::pipeline::{self, Problem};
+use crate::sink::Deadline;
 use crate::state::LaneId;
 use crate::telemetry::{LaneMetrics, Telemetry};
 
@@ -55,11 +56,22 @@ pub async fn run_once(
         let (shared, stop) = (shared.clone(), stop.child_token());
         async move {
             let (id, metrics) = (spec.id.clone(), shared.meter(&spec).lane);
-            let keeper =
-                Keeper { spec, shared, stop, first_poll_after: Duration::ZERO, once: Some(patience), apart: None };
+            let keeper = Keeper {
+                spec,
+                shared,
+                stop,
+                cut: CancellationToken::new(),
+                deadline: Deadline::default(),
+                shard: 0,
+                first_poll_after: Duration::ZERO,
+                once: Some(patience),
+                apart: None,
+            };
             let kept = tokio::spawn(keeper.run(None)).await;
             LaneReport { id, complete: matches!(kept, Ok(Kept::Ended(LaneEnd::Complete))), metrics }
         }
     });
-    Ok(OnceReport { lanes: join_all(lanes).await, problems: loaded.problems, pipelines: loaded.pipelines.len() })
+    let lanes = join_all(lanes).await;
+    shared.close().await;
+    Ok(OnceReport { lanes, problems: loaded.problems, pipelines: loaded.pipelines.len() })
 }

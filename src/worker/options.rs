@@ -2,6 +2,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::cluster;
 use crate::console::Transport;
 use crate::pipeline;
 use crate::record::Clock;
@@ -19,6 +20,8 @@ pub struct Options {
     pub state: Location,
     /// `--instance`.
     pub instance: String,
+    /// How workers share the pipelines; none when this one has them for itself.
+    pub cluster: Option<cluster::Settings>,
     /// This process in what several share.
     pub identity: String,
     /// Bytes in flight over all lanes.
@@ -57,6 +60,7 @@ impl Default for Options {
             defaults: None,
             state: Location::File("state".into()),
             instance: "s1-forwarder".to_owned(),
+            cluster: None,
             identity: process_identity(),
             memory_budget: 512 << 20,
             checkpoint_interval: Duration::ZERO,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::shared::Shared;
+use super::shared::{Shared, Way};
 use super::spec::LaneSpec;
 use super::{ComposeError, Options};
 use crate::pipeline::Pipeline;
@@ -226,7 +226,7 @@ impl Replay<'_> {
         let before = dead();
         let mut given_up = false;
         let ended = {
-            let delivering = delivery.deliver(&batch, &settled, self.shared.fork_random(), &stop);
+            let delivering = delivery.deliver(&batch, &settled, self.shared.fork_random(), None, &stop);
             tokio::pin!(delivering);
             let mut health = delivery.health.watch();
             loop {
@@ -274,7 +274,7 @@ impl Replay<'_> {
         let LaneId { pipeline, stream, sink } = lane;
         let kind = spec.sink.kind.name();
         let meter = Meter::detached(&self.telemetry, pipeline, *stream, sink, kind, self.shared.clock());
-        let composed = self.shared.compose(&spec, &meter, Duration::ZERO, true);
+        let composed = self.shared.compose(&spec, &meter, Way { once: true, ..Way::default() });
         composed.map(|lane| lane.delivery).map_err(|error: ComposeError| error.to_string())
     }
 }

@@ -10,7 +10,7 @@ use crate::settings::ClientError;
 use crate::sink::dead_letters::DeadLetters;
 use crate::sink::deliver::{Delivery, Health};
 use crate::sink::throttle::Throttle;
-use crate::sink::{self, BuildError};
+use crate::sink::{self, BuildError, Deadline};
 use crate::state::Store;
 use crate::telemetry::{Meter, Telemetry};
 use crate::transform::{Mapper, Origin};
@@ -35,6 +35,19 @@ pub struct Shared {
     /// One client for each pipeline's console settings, so that its lanes hear the same clock and share a token.
     clients: Mutex<HashMap<String, (console::Settings, Weak<Client>)>>,
     random: Mutex<fastrand::Rng>,
+}
+
+/// In which way a lane runs.
+#[derive(Debug, Default)]
+pub struct Way {
+    /// Spreads the first polls.
+    pub first_poll_after: Duration,
+    /// Ends when it has caught up.
+    pub once: bool,
+    /// Until when it may deliver.
+    pub deadline: Deadline,
+    /// The shard of its pipeline.
+    pub shard: u32,
 }
 
 /// A lane that cannot be put together: its settings name what is not there.
@@ -65,13 +78,19 @@ impl Shared {
             budget: Budget::new(options.memory_budget),
             store,
             dead_letters: Arc::new(dead_letters),
-            sinks: sink::Shared::default(),
+            sinks: sink::Shared::new(&options.instance),
             limiters: Limiters::default(),
             clients: Mutex::default(),
             random: Mutex::new(fastrand::Rng::with_seed(options.seed)),
             options,
             telemetry,
         })
+    }
+
+    /// Gives up what sinks hold; all lanes have ended.
+    pub async fn close(&self) {
+        self.sinks.close().await;
+        self.store.close().await;
     }
 
     /// Brings the process's own gauges up to date.
@@ -92,17 +111,11 @@ impl Shared {
         Meter::start(&self.telemetry, &spec.id.pipeline, spec.id.stream, &spec.id.sink, sink_type, self.clock())
     }
 
-    /// Puts a lane together. `first_poll_after` spreads the first polls; `once` ends it when it has caught up.
+    /// Puts a lane together.
     ///
     /// # Errors
     /// When settings name what is not there, such as a CA file.
-    pub fn compose(
-        &self,
-        spec: &LaneSpec,
-        meter: &Meter,
-        first_poll_after: Duration,
-        once: bool,
-    ) -> Result<Lane, ComposeError> {
+    pub fn compose(&self, spec: &LaneSpec, meter: &Meter, way: Way) -> Result<Lane, ComposeError> {
         let client = self.client(&spec.id.pipeline, &spec.console)?;
         let schema = spec.sink.common.schema.unwrap_or(spec.transform.schema);
         let origin = Origin {
@@ -114,6 +127,8 @@ impl Shared {
         let sink = spec.sink.build(&sink::Context {
             pipeline: spec.id.pipeline.clone(),
             stream: spec.id.stream,
+            sink: spec.id.sink.clone(),
+            shard: way.shard,
             console_host: client.host().to_owned(),
             labels: spec.transform.labels.clone(),
             schema,
@@ -129,6 +144,7 @@ impl Shared {
             clock: self.clock(),
             health: Health::default(),
             throttle: Throttle::new(spec.sink.concurrency()),
+            deadline: way.deadline,
         });
         Ok(Lane {
             id: spec.id.clone(),
@@ -145,8 +161,8 @@ impl Shared {
             budget: self.budget.lane(),
             clock: self.clock(),
             random: self.fork_random(),
-            first_poll_after,
-            once,
+            first_poll_after: way.first_poll_after,
+            once: way.once,
             known: None,
         })
     }

@@ -4,21 +4,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tokio_util::task::TaskTracker;
+use tracing::{error, info, warn};
 
+use super::cluster::{Change, Cluster, Drained};
 use super::expiry::watch_expiry;
 use super::keeper::{Keeper, Kept};
 use super::log_problems;
 use super::shared::Shared;
 use super::spec::LaneSpec;
 use crate::pipeline::{self, Changes, Files, Pipeline, Scan, Watch};
+use crate::sink::Deadline;
 use crate::state::LaneId;
 use crate::telemetry::{Activity, FileStatus};
 
 /// How often the process's own figures are refreshed.
 const TICK: Duration = Duration::from_secs(5);
+
+/// How long giving leases back may take at the end, when nothing else is left to do. They run out by themselves.
+const LAST_CALLS: Duration = Duration::from_secs(3);
 
 /// Follows the pipeline files, and starts, restarts and stops lanes as they say.
 #[derive(Debug)]
@@ -30,11 +36,24 @@ pub struct Supervisor {
     pipelines: HashMap<String, Running>,
     /// Lanes that were told to stop and may not have ended: the next lane of their name waits for them.
     ending: HashMap<LaneId, JoinHandle<Kept>>,
+    /// Where several workers share the pipelines.
+    cluster: Option<Cluster>,
+    shards: HashMap<u32, Held>,
+}
+
+/// A shard that this worker has; the whole of the pipelines where it has them for itself.
+#[derive(Debug, Clone, Default)]
+struct Held {
+    deadline: Deadline,
+    /// Every lane of the shard, until it has ended.
+    lanes: TaskTracker,
+    cut: CancellationToken,
 }
 
 /// One pipeline's lanes.
 #[derive(Debug, Default)]
 struct Running {
+    shard: u32,
     lanes: HashMap<LaneId, Slot>,
     /// Ends with the pipeline; asks the console now and then when the token expires.
     expiry: CancellationToken,
@@ -57,9 +76,11 @@ impl Slot {
 
 impl Supervisor {
     /// Nothing runs yet.
-    pub fn new(shared: Arc<Shared>, stop: CancellationToken) -> Self {
+    pub fn new(shared: Arc<Shared>, cluster: Option<Cluster>, stop: CancellationToken) -> Self {
         let (files, watch) = pipeline::open(&shared.options.pipelines, shared.options.defaults.as_deref());
-        Self { shared, files, watch, stop, pipelines: HashMap::new(), ending: HashMap::new() }
+        let alone = cluster.is_none().then(|| (0, Held::default()));
+        let shards = alone.into_iter().collect();
+        Self { shared, files, watch, stop, pipelines: HashMap::new(), ending: HashMap::new(), cluster, shards }
     }
 
     /// Reads the files and starts their lanes.
@@ -79,18 +100,104 @@ impl Supervisor {
             tokio::select! {
                 () = stop.cancelled() => break,
                 scan = self.watch.changed() => self.rescan(scan).await,
+                change = next(&mut self.cluster) => self.follow(change),
                 _ = tick.tick() => self.shared.refresh_gauges(),
             }
         }
+        self.end().await;
+    }
+
+    async fn end(mut self) {
         self.shared.telemetry.health().draining();
+        if let Some(cluster) = &self.cluster {
+            cluster.leave();
+        }
         let names: Vec<String> = self.pipelines.keys().cloned().collect();
         names.iter().for_each(|name| self.stop_pipeline(name));
         info!(lanes = self.ending.len(), "draining");
-        let mut cut_off = 0;
-        for keeper in std::mem::take(&mut self.ending).into_values() {
-            cut_off += usize::from(matches!(keeper.await, Ok(Kept::CutOff)));
-        }
+        let ending = std::mem::take(&mut self.ending);
+        let drained = async {
+            let mut cut_off = 0;
+            for keeper in ending.into_values() {
+                cut_off += usize::from(matches!(keeper.await, Ok(Kept::CutOff)));
+            }
+            cut_off
+        };
+        tokio::pin!(drained);
+        let cut_off = loop {
+            tokio::select! {
+                cut_off = &mut drained => break cut_off,
+                // Each shard is given back as soon as it is drained.
+                change = next(&mut self.cluster) => self.follow(change),
+            }
+        };
+        self.shared.close().await;
         info!(cut_off, "drained");
+        let given_back = async {
+            while let Some(change) = self.last_change().await {
+                self.follow(change);
+            }
+        };
+        if timeout(LAST_CALLS, given_back).await.is_err() {
+            warn!("the API server did not take all leases back; they run out by themselves");
+        }
+    }
+
+    async fn last_change(&mut self) -> Option<Change> {
+        self.cluster.as_mut()?.changes.recv().await
+    }
+
+    /// A shard came or goes.
+    fn follow(&mut self, change: Change) {
+        let mut next = Some(change);
+        while let Some(change) = next {
+            match change {
+                Change::Acquired(shard, deadline) => self.acquire(shard, deadline),
+                Change::GiveUp(shard) => self.give_up(shard),
+                Change::Lost(shard) => {
+                    if let Some(held) = self.shards.remove(&shard) {
+                        held.cut.cancel();
+                    }
+                    self.stop_shard(shard);
+                }
+            }
+            next = self.cluster.as_mut().and_then(|cluster| cluster.changes.try_recv().ok());
+        }
+        // Which pipelines run here has changed, and that may be any.
+        self.tell_files(&self.files.running().map(|pipeline| pipeline.path.clone()).collect());
+    }
+
+    fn acquire(&mut self, shard: u32, deadline: Deadline) {
+        self.shards.insert(shard, Held { deadline, ..Held::default() });
+        if self.stop.is_cancelled() {
+            return;
+        }
+        let mine = self.files.running().filter(|pipeline| self.shard_of(pipeline) == shard);
+        let mine: Vec<Arc<Pipeline>> = mine.cloned().collect();
+        let lanes = mine.iter().map(|pipeline| LaneSpec::of(pipeline).len()).sum();
+        mine.iter().for_each(|pipeline| self.run_pipeline(pipeline, lanes));
+    }
+
+    fn give_up(&mut self, shard: u32) {
+        self.stop_shard(shard);
+        let (Some(held), Some(cluster)) = (self.shards.get(&shard).cloned(), &self.cluster) else { return };
+        let drained = cluster.drained.clone();
+        held.lanes.close();
+        tokio::spawn(async move {
+            held.lanes.wait().await;
+            // Nobody listens when the worker has ended without leaving.
+            let _ = drained.send(Drained(shard)).await;
+        });
+    }
+
+    fn stop_shard(&mut self, shard: u32) {
+        let here = self.pipelines.iter().filter(|(_, running)| running.shard == shard);
+        let names: Vec<String> = here.map(|(name, _)| name.clone()).collect();
+        names.iter().for_each(|name| self.stop_pipeline(name));
+    }
+
+    fn shard_of(&self, pipeline: &Pipeline) -> u32 {
+        self.cluster.as_ref().map_or(0, |cluster| cluster.shard_of(&pipeline.console))
     }
 
     async fn rescan(&mut self, scan: Scan) {
@@ -139,10 +246,15 @@ impl Supervisor {
     }
 
     /// Brings the lanes of `pipeline` in line with it: those whose settings are as before go on undisturbed.
-    /// `starting` lanes in all may start now.
+    /// `starting` lanes in all may start now. What belongs to a shard of another worker does not run here.
     fn run_pipeline(&mut self, pipeline: &Arc<Pipeline>, starting: usize) {
+        let shard = self.shard_of(pipeline);
+        let Some(held) = self.shards.get(&shard).filter(|held| !held.lanes.is_closed()).cloned() else {
+            return self.stop_pipeline(&pipeline.name);
+        };
         let specs = LaneSpec::of(pipeline);
         let running = self.pipelines.entry(pipeline.name.clone()).or_default();
+        running.shard = shard;
         let gone: Vec<LaneId> =
             running.lanes.keys().filter(|id| specs.iter().all(|spec| spec.id != **id)).cloned().collect();
         for id in gone {
@@ -165,11 +277,14 @@ impl Supervisor {
                 spec: spec.clone(),
                 shared: self.shared.clone(),
                 stop: stop.clone(),
+                cut: held.cut.clone(),
+                deadline: held.deadline.clone(),
+                shard,
                 once: None,
                 apart: None,
             };
             let id = spec.id.clone();
-            running.lanes.insert(id, Slot { spec, stop, keeper: tokio::spawn(keeper.run(before)) });
+            running.lanes.insert(id, Slot { spec, stop, keeper: held.lanes.spawn(keeper.run(before)) });
         }
         running.expiry.cancel();
         running.expiry = CancellationToken::new();
@@ -197,14 +312,27 @@ impl Supervisor {
             let errors: Vec<String> = errors.map(ToString::to_string).collect();
             let running = self.files.runs(path);
             let activity = match running {
-                Some(pipeline) if pipeline.enabled => Activity::Running,
-                Some(_) => Activity::Paused,
+                Some(pipeline) if !pipeline.enabled => Activity::Paused,
+                Some(pipeline) if self.pipelines.contains_key(&pipeline.name) => Activity::Running,
+                Some(_) => Activity::Elsewhere,
                 None => Activity::NotStarted,
             };
+            let shard =
+                self.cluster.as_ref().zip(running).map(|(cluster, pipeline)| cluster.shard_of(&pipeline.console));
             let pipeline = running.or(report.pipeline.as_ref());
             let pipeline = pipeline.map_or_else(|| pipeline::stem(path), |pipeline| pipeline.name.clone());
             let problem = (!errors.is_empty()).then(|| errors.join("\n"));
-            telemetry.set_file(path, FileStatus { pipeline, activity, problem });
+            telemetry.set_file(path, FileStatus { pipeline, activity, shard, problem });
         }
     }
+}
+
+/// What changes next; never anything where this worker is alone.
+async fn next(cluster: &mut Option<Cluster>) -> Change {
+    if let Some(cluster) = cluster
+        && let Some(change) = cluster.changes.recv().await
+    {
+        return change;
+    }
+    std::future::pending().await
 }

@@ -126,6 +126,29 @@ async fn without_volatile_keys_every_check_in_is_sent() {
     assert_eq!(world.checkpoint(Stream::Agents, "siem").unwrap().position.content_count(), 0);
 }
 
+/// Each mode has a track of its own; what is known of the agents stays.
+#[tokio::test(start_paused = true)]
+async fn a_lane_may_change_its_mode_and_change_back() {
+    let world = World::new(|setup| setup.agents = 60);
+    let (sink, changes) = (sink(&world), world.pull(Stream::Agents));
+    let snapshot = Pull { snapshot: true, ..changes.clone() };
+    let listed = world.owed(Kind::Agents).len();
+    for (round, (pull, wanted)) in
+        [(&changes, listed), (&snapshot, 2 * listed), (&changes, 2 * listed + 1)].into_iter().enumerate()
+    {
+        if round == 2 {
+            let id = *world.owed(Kind::Agents).values().next().unwrap();
+            let now = world.clock.now().micros();
+            world.console.update(Kind::Agents, id, now, |agent| agent["infected"] = json!("again"));
+            sleep(MINUTE).await;
+        }
+        let mut lane = world.lane(pull.clone(), "siem", sink.clone());
+        lane.once = true;
+        assert_eq!(world.start(lane).task.await.unwrap(), LaneEnd::Complete);
+        assert_eq!((sink.total(), sink.counts().len()), (wanted, wanted), "{round}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn decommissioned_agents_are_pulled_on_request() {
     let world = World::new(|setup| setup.agents = 200);

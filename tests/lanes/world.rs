@@ -17,7 +17,7 @@ use s1_forwarder::sink::dead_letters::DeadLetters;
 use s1_forwarder::sink::deliver::{Delivery, Health};
 use s1_forwarder::sink::settings::RetrySettings;
 use s1_forwarder::sink::throttle::Throttle;
-use s1_forwarder::sink::{Attempt, Batch, Limits, Outcome, Probe, Sink};
+use s1_forwarder::sink::{Attempt, Batch, Deadline, Limits, Outcome, Probe, Sink};
 use s1_forwarder::source::{Checkpoint, Pull, Since};
 use s1_forwarder::state::{LaneId, StateError, Store};
 use s1_forwarder::telemetry::{LaneMetrics, Meter, Telemetry};
@@ -125,6 +125,7 @@ impl World {
                 clock: self.clock,
                 health: Health::default(),
                 throttle: Throttle::new(4),
+                deadline: Deadline::default(),
             }),
             limits,
             flush: Duration::from_secs(1),

@@ -11,11 +11,11 @@ use s1_forwarder::emulator::Setup;
 use s1_forwarder::lane::{Budget, Lane, LaneEnd};
 use s1_forwarder::record::{Clock, Timestamp};
 use s1_forwarder::settings::{Period, Schema};
-use s1_forwarder::sink::Sink;
 use s1_forwarder::sink::dead_letters::DeadLetters;
 use s1_forwarder::sink::deliver::{Delivery, Health};
 use s1_forwarder::sink::settings::RetrySettings;
 use s1_forwarder::sink::throttle::Throttle;
+use s1_forwarder::sink::{Deadline, Sink};
 use s1_forwarder::source::Pull;
 use s1_forwarder::state::LaneId;
 use s1_forwarder::telemetry::{DropReason, LaneMetrics, Meter, Telemetry};
@@ -144,6 +144,7 @@ impl Process {
                 clock: self.clock,
                 health: Health::default(),
                 throttle: Throttle::new(plan.concurrency),
+                deadline: Deadline::default(),
             }),
             limits,
             flush: plan.flush,

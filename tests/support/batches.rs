@@ -10,6 +10,8 @@ pub fn context(stream: Stream) -> Context {
     Context {
         pipeline: "acme".to_owned(),
         stream,
+        sink: "siem".to_owned(),
+        shard: 0,
         console_host: "usea1-acme.sentinelone.net".to_owned(),
         labels: BTreeMap::from([("customer".to_owned(), "acme-eu".to_owned())]),
         schema: Schema::Ecs,

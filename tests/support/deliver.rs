@@ -7,7 +7,7 @@ use s1_forwarder::sink::dead_letters::{DeadLetters, files};
 use s1_forwarder::sink::deliver::{Delivery, Halt, Health, Settled};
 use s1_forwarder::sink::settings::RetrySettings;
 use s1_forwarder::sink::throttle::Throttle;
-use s1_forwarder::sink::{Batch, Sink};
+use s1_forwarder::sink::{Batch, Deadline, Sink};
 use s1_forwarder::telemetry::{Meter, Telemetry};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -35,6 +35,7 @@ pub fn delivery(sink: Arc<dyn Sink>, concurrency: usize, directory: &Path) -> De
         clock,
         health: Health::default(),
         throttle: Throttle::new(concurrency),
+        deadline: Deadline::default(),
     }
 }
 
@@ -42,7 +43,7 @@ pub fn delivery(sink: Arc<dyn Sink>, concurrency: usize, directory: &Path) -> De
 pub async fn settle(delivery: &Delivery, batch: &Batch) -> Result<(), Halt> {
     let settled = Settled::none_of(batch.len());
     let random = fastrand::Rng::with_seed(7);
-    let result = delivery.deliver(batch, &settled, random, &CancellationToken::new()).await;
+    let result = delivery.deliver(batch, &settled, random, None, &CancellationToken::new()).await;
     assert!(result.is_err() || settled.indices(false).is_empty());
     result
 }

@@ -126,6 +126,20 @@ impl Broker {
         format!("127.0.0.1:{}", self.secure.unwrap().1)
     }
 
+    /// Takes a right from `user`: `what` is a kind of resource and its name, as the rules' own tool wants them. Of a secure
+    /// broker. None where the tool is missing.
+    pub fn deny(&self, user: &str, operation: &str, what: [&str; 2]) -> Option<()> {
+        let tools = maven::jars("Kafka's tools", "kafka-tools-4.1.0", &["org.apache.kafka:kafka-tools:4.1.0"])?;
+        let (principal, address) = (format!("User:{user}"), self.address());
+        let mut command = Command::new("java");
+        command.arg("-cp").arg(tools.join("*")).args(["org.apache.kafka.tools.AclCommand", "--bootstrap-server"]);
+        command.args([&address, "--add", "--deny-principal", &principal, "--operation", operation]).args(what);
+        command.args(["--resource-pattern-type", "prefixed"]);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Some(())
+    }
+
     /// Ends it without warning.
     pub fn stop(&self) {
         if let Some(mut process) = self.process.lock().unwrap().take() {
@@ -202,7 +216,10 @@ fn more_listeners((sasl, ssl): (u16, u16)) -> (String, String) {
         )
     };
     let properties = [
-        "ssl.keystore.type=PEM\nssl.keystore.location=server.pem\nssl.truststore.type=PEM\n\
+        // The open listener may do everything; what nobody has a rule for, everybody may do.
+        "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n\
+         super.users=User:ANONYMOUS\nallow.everyone.if.no.acl.found=true\n\
+         ssl.keystore.type=PEM\nssl.keystore.location=server.pem\nssl.truststore.type=PEM\n\
          ssl.truststore.location=ca.pem\nlistener.name.ssl.ssl.client.auth=required\n\
          sasl.enabled.mechanisms=SCRAM-SHA-512,PLAIN,OAUTHBEARER\n",
         &login("scram-sha-512", "scram.ScramLoginModule", ""),

@@ -34,6 +34,8 @@ async fn check(pipeline: &Pipeline, limiters: &Limiters, shared: &Shared) -> Vec
         let context = Context {
             pipeline: pipeline.name.clone(),
             stream: pull.stream,
+            sink: sink.name().to_owned(),
+            shard: 0,
             console_host: pipeline.console.url.host().to_owned(),
             labels: pipeline.transform.labels.clone(),
             schema: sink.common.schema.unwrap_or(pipeline.transform.schema),

@@ -9,6 +9,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use crate::kafka::Tokens;
 use crate::settings::HttpSettings;
 use crate::sink::http::{ClientCredentials, Grant, TokenSource};
 use crate::sink::settings::Common;
@@ -50,9 +51,10 @@ impl Bearer {
         }
         given.is_some()
     }
+}
 
-    /// A token, from a thread that may block; `runtime` does the fetching.
-    pub(crate) fn token(&self, runtime: &Handle) -> Result<OAuthToken, NoToken> {
+impl Tokens for Bearer {
+    fn token(&self, runtime: &Handle) -> Result<OAuthToken, Box<dyn std::error::Error>> {
         let (sender, receiver) = oneshot::channel();
         let source = self.source.clone();
         // Not waited for in place: a runtime that ends takes the task along, and the channel says so.

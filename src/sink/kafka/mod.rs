@@ -8,6 +8,7 @@ mod options;
 mod producer;
 mod reports;
 mod text;
+mod transactions;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,13 +28,15 @@ pub(crate) use producer::Producers;
 
 use super::http::ClientCredentials;
 use super::settings::{Common, Compression, Defaults, SinkType};
-use super::{Attempt, Batch, BuildError, Context, Event, Limits, Outcome, Probe, Sink};
-use crate::settings::Schema;
+use super::{Attempt, Batch, BuildError, Commits, Context, Event, Limits, Outcome, Probe, Sink};
+use crate::kafka::Sent;
+use crate::settings::{Schema, Secret};
 use bearer::Bearer;
 use options::Options;
-use producer::Producer;
+use producer::{Handed, Producer, Record};
 use reports::{Report, Tolerance};
 pub use text::Text;
+use transactions::Transactions;
 
 /// `type: kafka`: one message an event, keyed by the record, so that versions of one record stay in order.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -47,7 +50,7 @@ pub struct Settings {
     /// How often an event may arrive.
     #[serde(default)]
     pub delivery: Delivery,
-    /// Topic for the checkpoints of `exactly_once`, on these brokers.
+    /// Compacted topic for the checkpoints of `exactly_once`, on these brokers; made where it does not exist.
     pub checkpoint_topic: Option<String>,
     /// Time stamp of the messages.
     #[serde(default)]
@@ -67,7 +70,7 @@ pub enum Delivery {
     /// Repeated only where an acknowledgement was lost.
     #[default]
     AtLeastOnce,
-    /// Events and checkpoint in one transaction. Not in this release.
+    /// Events and checkpoint in one transaction: a read-committed consumer sees each version of a record once.
     ExactlyOnce,
 }
 
@@ -104,19 +107,26 @@ impl SinkType for Settings {
     }
 
     fn build(&self, common: &Common, context: &Context) -> Result<Arc<dyn Sink>, BuildError> {
-        if self.delivery == Delivery::ExactlyOnce {
-            return Err(BuildError::value("delivery", "exactly_once is not in this release; use at_least_once"));
-        }
         let topic = context.fill("topic", &self.topic)?;
-        let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-        if topic.is_empty() || topic.len() > 249 || topic == "." || topic == ".." || !topic.chars().all(legal) {
-            let problem = format!("`{topic}` cannot be a topic: up to 249 letters, digits, `.`, `_` and `-`");
-            return Err(BuildError::value("topic", problem));
+        check_topic("topic", &topic)?;
+        let checkpoint_topic = transactions::checkpoint_topic(self)?;
+        if checkpoint_topic == Some(topic.as_str()) {
+            return Err(BuildError::value(
+                "checkpoint_topic",
+                "events go to this topic, and it keeps but the last of each key",
+            ));
         }
         let options = Options::new(self, common, common.compression(&DEFAULTS))?;
         let bearer = self.oauth.as_ref().map(|oauth| Bearer::new(oauth, common, context)).transpose()?;
+        let headers = fixed_headers(context);
+        let mut limits = common.limits(&DEFAULTS);
+        let transactions = checkpoint_topic.map(|topic| {
+            let oauth = self.oauth.as_ref().map(|oauth| format!("{oauth:?}")).unwrap_or_default();
+            limits = transactions::limits(limits, self, &headers);
+            Transactions::new(topic, &options.fingerprint(&[topic, &oauth]), context)
+        });
         Ok(Arc::new(Kafka {
-            headers: fixed_headers(context),
+            headers,
             key_prefix: format!("{}/{}/", context.console_host, context.stream),
             tolerance: Tolerance::new(options.propagation()),
             options,
@@ -124,7 +134,8 @@ impl SinkType for Settings {
             topic,
             timestamp: self.timestamp,
             raw: context.schema == Schema::Raw,
-            limits: common.limits(&DEFAULTS),
+            limits,
+            transactions,
             producers: context.shared.producers.clone(),
             turn: tokio::sync::Mutex::default(),
             fatal: AtomicU32::new(0),
@@ -146,6 +157,8 @@ struct Kafka {
     headers: Vec<(String, String)>,
     limits: Limits,
     producers: Arc<Producers>,
+    /// With `delivery: exactly_once`.
+    transactions: Option<Transactions>,
     tolerance: Tolerance,
     /// Held while a batch is handed to librdkafka, so that batches do not mix.
     turn: tokio::sync::Mutex<()>,
@@ -153,6 +166,25 @@ struct Kafka {
     fatal: AtomicU32,
     /// The last batch was refused by the cluster.
     refused: AtomicBool,
+}
+
+fn check_topic(key: &'static str, topic: &str) -> Result<(), BuildError> {
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if topic.is_empty() || topic.len() > 249 || topic == "." || topic == ".." || !topic.chars().all(legal) {
+        let problem = format!("`{topic}` cannot be a topic: up to 249 letters, digits, `.`, `_` and `-`");
+        return Err(BuildError::value(key, problem));
+    }
+    Ok(())
+}
+
+impl Settings {
+    /// An option that is no secret.
+    fn literal(&self, key: &str) -> Option<&str> {
+        match self.options.get(key) {
+            Some(Text(Secret::Literal(text))) => Some(text.as_str()),
+            _ => None,
+        }
+    }
 }
 
 /// The headers that all messages of a lane have.
@@ -182,11 +214,25 @@ impl Kafka {
         let reloaded = self.options.reload();
         let Ok(producer) = self.producer().await else { return reloaded };
         // A producer keeps a token until it is old, so with one that was refused it makes way for a new one.
-        let refused = producer.events().give_up_token().await;
+        let refused = self.give_up_token().await;
         if refused {
             self.producers.close(&producer);
         }
         reloaded || refused
+    }
+
+    /// True when there was a token.
+    async fn give_up_token(&self) -> bool {
+        match &self.bearer {
+            Some(bearer) => bearer.give_up().await,
+            None => false,
+        }
+    }
+
+    /// The same for those that make their producers themselves.
+    async fn renewed(&self) -> bool {
+        let reloaded = self.options.reload();
+        self.give_up_token().await || reloaded
     }
 
     async fn once(&self, batch: &Batch) -> Attempt {
@@ -229,35 +275,18 @@ impl Kafka {
         })
     }
 
-    /// Hands the events over in order and waits for what becomes of each. When this is dropped in between, librdkafka
-    /// goes on with what it has, and nobody listens to the reports.
+    /// Hands the events over and waits for what becomes of each. When this is dropped in between, librdkafka goes on with
+    /// what it has, and nobody listens to the reports.
     async fn produce(&self, producer: &Producer, batch: &Batch) -> (Vec<Report>, u64) {
         let mut reports = vec![Report::Failed(RDKafkaErrorCode::PurgeQueue); batch.len()];
-        let mut waiting = Vec::with_capacity(batch.len());
-        let mut bytes = 0;
         let turn = self.turn.lock().await;
-        for (index, event) in batch.events().enumerate() {
-            let key = self.key(event);
-            bytes += (key.len() + event.body.len()) as u64;
-            let mut record = FutureRecord::to(&self.topic).key(&key).payload(event.body).headers(self.headers(event));
-            if self.timestamp == MessageTime::Event {
-                record.timestamp = event.time.map(|time| time.millis());
-            }
-            loop {
-                match producer.send(record) {
-                    Ok(report) => waiting.push((index, report)),
-                    Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), refused)) => {
-                        record = refused;
-                        tokio::time::sleep(QUEUE_FULL_WAIT).await;
-                        continue;
-                    }
-                    Err((error, _)) => reports[index] = Report::of_call(&error),
-                }
-                break;
-            }
-        }
+        #[expect(clippy::result_large_err, reason = "the record is given back to be sent again")]
+        let (sent, bytes) = self.hand_over(batch, |record| producer.send(record)).await;
         drop(turn);
-        for (index, report) in waiting {
+        for (index, code) in sent.refused {
+            reports[index] = Report::RefusedLocally(code);
+        }
+        for (index, report) in sent.waiting {
             reports[index] = match report.await {
                 Ok(Ok(_)) => Report::Delivered,
                 Ok(Err((error, _))) => Report::of_delivery(&error),
@@ -266,6 +295,35 @@ impl Kafka {
             };
         }
         (reports, bytes)
+    }
+
+    /// Hands the events over in order; their bytes.
+    async fn hand_over(&self, batch: &Batch, send: impl for<'a> Fn(Record<'a>) -> Handed<'a>) -> (Sent, u64) {
+        let mut sent = Sent { waiting: Vec::with_capacity(batch.len()), refused: Vec::new() };
+        let mut bytes = 0;
+        for (index, event) in batch.events().enumerate() {
+            let key = self.key(event);
+            bytes += (key.len() + event.body.len()) as u64;
+            let mut record = FutureRecord::to(&self.topic).key(&key).payload(event.body).headers(self.headers(event));
+            if self.timestamp == MessageTime::Event {
+                record.timestamp = event.time.map(|time| time.millis());
+            }
+            loop {
+                match send(record) {
+                    Ok(report) => sent.waiting.push((index, report)),
+                    Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), refused)) => {
+                        record = refused;
+                        tokio::time::sleep(QUEUE_FULL_WAIT).await;
+                        continue;
+                    }
+                    Err((error, _)) => {
+                        sent.refused.push((index, error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown)));
+                    }
+                }
+                break;
+            }
+        }
+        (sent, bytes)
     }
 
     /// A record without id has nothing to stay in order with, and should not go where all others without id go.
@@ -296,9 +354,14 @@ impl Kafka {
             Err((Outcome::Unauthorized(reason) | Outcome::Misconfigured(reason), _)) => return Probe::Failed(reason),
             Err((outcome, _)) => return Probe::Failed(format!("{outcome:?}")),
         };
-        match self.partitions(&producer).await {
-            Ok(partitions) => Probe::Verified(format!("topic `{}` with {partitions} partitions", self.topic)),
-            Err(error) => reports::probe(&self.topic, error, producer.events().recent().as_ref()),
+        let found = match self.partitions(&producer).await {
+            Ok(partitions) => format!("topic `{}` with {partitions} partitions", self.topic),
+            Err(error) => return reports::probe(&self.topic, error, producer.events().recent().as_ref()),
+        };
+        let Some(transactions) = &self.transactions else { return Probe::Verified(found) };
+        match self.probe_transactions(transactions).await {
+            Ok(more) => Probe::Verified(format!("{found}, {more}")),
+            Err(trouble) => Probe::Failed(trouble.to_string()),
         }
     }
 
@@ -321,5 +384,9 @@ impl Sink for Kafka {
 
     fn probe(&self) -> BoxFuture<'_, Probe> {
         self.look().boxed()
+    }
+
+    fn commits(&self) -> Option<&dyn Commits> {
+        self.transactions.is_some().then_some(self)
     }
 }

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
+use sha2::{Digest, Sha256};
 
-use super::{Settings, Text};
+use super::{Delivery, Settings, Text};
 use crate::settings::{Credential, Secret, SecretError};
 use crate::sink::BuildError;
 use crate::sink::settings::{Common, Compression};
@@ -23,6 +24,9 @@ pub(crate) struct Options {
 /// the lane says early what it is waiting for.
 const PROPAGATION: Duration = Duration::from_secs(5);
 const OAUTHBEARER: &str = "OAUTHBEARER";
+const TRANSACTION_TIMEOUT: &str = "transaction.timeout.ms";
+/// What remains for the rest of a transaction when a message takes as long as it may.
+const TRANSACTION_MARGIN: Duration = Duration::from_secs(30);
 const PROPAGATION_KEY: &str = "topic.metadata.propagation.max.ms";
 
 /// Keys that would take away what the sink promises, and what to do instead.
@@ -76,10 +80,16 @@ impl Options {
                 "OAUTHBEARER wants `oauth`, where tokens come from",
             ));
         }
+        let mut ours = ours(settings, common, compression);
+        if settings.delivery == Delivery::ExactlyOnce {
+            ours.insert(TRANSACTION_TIMEOUT, transaction_timeout(common, &literal)?);
+        }
         let propagation = literal(PROPAGATION_KEY).and_then(|text| text.parse().ok()).map(Duration::from_millis);
         let given = settings.options.iter().filter(|(key, _)| *key != PROPAGATION_KEY);
+        let waited = propagation.unwrap_or(PROPAGATION).min(PROPAGATION);
+        ours.insert(PROPAGATION_KEY, waited.as_millis().to_string());
         let options = Self {
-            ours: ours(settings, common, compression, propagation),
+            ours,
             given: given.map(|(key, Text(secret))| (key.clone(), Credential::new(secret.clone()))).collect(),
             propagation: propagation.unwrap_or(Duration::from_secs(30)),
         };
@@ -124,6 +134,18 @@ impl Options {
         Ok(resolved)
     }
 
+    /// A hash of the settings, with secrets by their reference: a password that is rotated is no other set.
+    pub(crate) fn fingerprint(&self, beside: &[&str]) -> String {
+        let ours = self.ours.iter().map(|(key, value)| (*key, value.clone()));
+        let given = self.given.iter().map(|(key, credential)| (key.as_str(), credential.reference()));
+        let all: BTreeMap<_, _> = ours.chain(given).collect();
+        let mut hash = Sha256::new();
+        for text in all.iter().flat_map(|(key, value)| [*key, value.as_str()]).chain(beside.iter().copied()) {
+            hash.update(format!("{}:{text}", text.len()));
+        }
+        hash.finalize()[..8].iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
+    }
+
     /// Reads the secrets again; true when one changed.
     pub(crate) fn reload(&self) -> bool {
         // Not `any`: all of them are to be read.
@@ -131,13 +153,25 @@ impl Options {
     }
 }
 
+/// How long brokers keep a transaction open: longer than a message may take, so that one that is late ends its transaction
+/// and not its producer.
+fn transaction_timeout<'a>(common: &Common, literal: &impl Fn(&str) -> Option<&'a str>) -> Result<String, BuildError> {
+    if literal("enable.idempotence") == Some("false") {
+        return Err(BuildError::value("options.enable.idempotence", "`delivery: exactly_once` needs it"));
+    }
+    let number = |key: &str| literal(key).and_then(|text| text.trim().parse::<u128>().ok());
+    let message = number("message.timeout.ms").or(number("delivery.timeout.ms"));
+    let message = message.unwrap_or(common.timeout().0.as_millis());
+    let given = number(TRANSACTION_TIMEOUT);
+    if given.is_some_and(|transaction| transaction <= message) {
+        let problem = format!("a transaction must last longer than a message may take ({message} ms, see `timeout`)");
+        return Err(BuildError::value(format!("options.{TRANSACTION_TIMEOUT}"), problem));
+    }
+    Ok(given.unwrap_or(message + TRANSACTION_MARGIN.as_millis()).to_string())
+}
+
 /// What is set unless the user sets it otherwise.
-fn ours(
-    settings: &Settings,
-    common: &Common,
-    compression: Compression,
-    propagation: Option<Duration>,
-) -> BTreeMap<&'static str, String> {
+fn ours(settings: &Settings, common: &Common, compression: Compression) -> BTreeMap<&'static str, String> {
     let compression = match compression {
         Compression::None => "none",
         Compression::Gzip => "gzip",
@@ -158,7 +192,6 @@ fn ours(
         ("ssl.ca.location", "probe".to_owned()),
         // Load balancers of clouds drop connections that are silent.
         ("socket.keepalive.enable", "true".to_owned()),
-        (PROPAGATION_KEY, propagation.unwrap_or(PROPAGATION).min(PROPAGATION).as_millis().to_string()),
     ]);
     let off = |value: Option<&Text>| matches!(value, Some(Text(Secret::Literal(text))) if text == "false");
     if off(settings.options.get("enable.idempotence")) {

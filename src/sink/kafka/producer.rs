@@ -6,24 +6,18 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
-use rdkafka::client::{ClientContext, OAuthToken};
-use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::future_producer::DeliveryFuture;
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 use sha2::{Digest, Sha256};
-use tokio::runtime::Handle;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 use super::bearer::Bearer;
+use crate::kafka::{Events, Tokens, creation_problem};
 
 /// A producer that nobody has used for so long is closed: it holds threads and connections.
 const IDLE: Duration = Duration::from_secs(300);
-/// The same trouble is logged again after this.
-const LOG_EVERY: Duration = Duration::from_secs(30);
-/// An event of librdkafka older than this explains nothing any more.
-const RECENT: Duration = Duration::from_secs(90);
 
 /// Hash of all settings, secrets included.
 type Key = [u8; 32];
@@ -118,14 +112,9 @@ impl Drop for Producer {
 impl Producer {
     fn new(key: Key, config: BTreeMap<String, String>, bearer: Option<Bearer>) -> Result<Self, String> {
         let brokers = config.get("bootstrap.servers").cloned().unwrap_or_default();
-        let events = Events { brokers: brokers.into(), bearer, runtime: Handle::current(), recent: Arc::default() };
+        let events = Events::new(&brokers, bearer.map(|bearer| Arc::new(bearer) as Arc<dyn Tokens>));
         let client_config: ClientConfig = config.into_iter().collect();
-        let inner = client_config.create_with_context(events.clone()).map_err(|error| match error {
-            // The value may be a secret.
-            KafkaError::ClientConfig(_, problem, key, _) => format!("{key}: {problem}"),
-            KafkaError::ClientCreation(problem) => problem,
-            other => other.to_string(),
-        })?;
+        let inner = client_config.create_with_context(events.clone()).map_err(creation_problem)?;
         Ok(Self { key, inner: Some(inner), events, used_at: Mutex::new(Instant::now()) })
     }
 
@@ -136,7 +125,7 @@ impl Producer {
 
     /// Copies a message into the queue; the future tells what became of it.
     #[expect(clippy::result_large_err, reason = "the record is given back to be sent again")]
-    pub(crate) fn send<'a>(&self, record: Record<'a>) -> Result<DeliveryFuture, (KafkaError, Record<'a>)> {
+    pub(crate) fn send<'a>(&self, record: Record<'a>) -> Handed<'a> {
         match &self.inner {
             Some(inner) => inner.send_result(record),
             None => Err((KafkaError::Canceled, record)),
@@ -166,78 +155,5 @@ impl Producer {
 
 /// A message on its way into the queue.
 pub(crate) type Record<'a> = FutureRecord<'a, String, [u8]>;
-
-/// Listens to what librdkafka tells about brokers, and fetches tokens when it asks for them.
-#[derive(Debug, Clone)]
-pub(crate) struct Events {
-    brokers: Arc<str>,
-    bearer: Option<Bearer>,
-    /// Where tokens are fetched.
-    runtime: Handle,
-    recent: Arc<Mutex<Recent>>,
-}
-
-#[derive(Debug, Default)]
-struct Recent {
-    error: Option<(Instant, BrokerError)>,
-    logged_at: Option<Instant>,
-}
-
-/// Trouble with brokers, which no report names.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct BrokerError {
-    pub(crate) code: RDKafkaErrorCode,
-    pub(crate) reason: String,
-}
-
-impl Events {
-    /// The last trouble, unless it is long ago.
-    pub(crate) fn recent(&self) -> Option<BrokerError> {
-        let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        recent.error.as_ref().filter(|(at, _)| at.elapsed() < RECENT).map(|(_, error)| error.clone())
-    }
-
-    /// Brokers refused the token that they were given. True when there was one.
-    pub(crate) async fn give_up_token(&self) -> bool {
-        match &self.bearer {
-            Some(bearer) => bearer.give_up().await,
-            None => false,
-        }
-    }
-
-    /// Something was delivered: what was before is over.
-    pub(crate) fn forget(&self) {
-        self.recent.lock().unwrap_or_else(PoisonError::into_inner).error = None;
-    }
-}
-
-impl ClientContext for Events {
-    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
-
-    fn generate_oauth_token(&self, _config: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
-        match &self.bearer {
-            Some(bearer) => Ok(bearer.token(&self.runtime)?),
-            None => Err("OAUTHBEARER wants `oauth`, where tokens come from".into()),
-        }
-    }
-
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        // What matters comes as an error event or a report; this is for those who look closer.
-        tracing::debug!(target: "librdkafka", brokers = %self.brokers, ?level, facility, "{message}");
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
-        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        // "All brokers are down" follows the cause and says less.
-        let covered = code == RDKafkaErrorCode::AllBrokersDown && recent.error.is_some();
-        if !covered {
-            recent.error = Some((Instant::now(), BrokerError { code, reason: reason.to_owned() }));
-        }
-        if recent.logged_at.is_none_or(|at| at.elapsed() >= LOG_EVERY) {
-            recent.logged_at = Some(Instant::now());
-            drop(recent);
-            tracing::warn!(brokers = %self.brokers, ?code, reason, "trouble with Kafka brokers");
-        }
-    }
-}
+/// What will become of it, or the message back.
+pub(crate) type Handed<'a> = Result<DeliveryFuture, (KafkaError, Record<'a>)>;

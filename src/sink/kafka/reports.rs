@@ -7,7 +7,7 @@ use std::time::Duration;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use tokio::time::Instant;
 
-use super::producer::BrokerError;
+use crate::kafka::BrokerError;
 use crate::sink::{Batch, Outcome, Probe};
 
 /// What became of one message.
@@ -22,11 +22,6 @@ pub(crate) enum Report {
 }
 
 impl Report {
-    /// From the error of handing it over.
-    pub(crate) fn of_call(error: &KafkaError) -> Self {
-        Self::RefusedLocally(error.rdkafka_error_code().unwrap_or(Code::Unknown))
-    }
-
     /// From a delivery report.
     pub(crate) fn of_delivery(error: &KafkaError) -> Self {
         Self::Failed(error.rdkafka_error_code().unwrap_or(Code::Unknown))

@@ -32,6 +32,10 @@ const CONTRACT: &[(&str, &str, &[&str])] = &[
     ("pipelines", "gauge", &["state"]),
     ("build_info", "gauge", &["version", "revision"]),
     ("checkpoint_conflicts_total", "counter", &[]),
+    ("shards_held", "gauge", &[]),
+    ("lease_losses_total", "counter", &[]),
+    ("lease_renewals_total", "counter", &["result"]),
+    ("hand_over_duration_seconds", "histogram", &["side"]),
 ];
 
 /// A scrape read back: the text format as Prometheus documents it.
@@ -96,7 +100,7 @@ fn read_labels(text: &str) -> BTreeMap<String, String> {
 }
 
 fn file(pipeline: &str, activity: Activity, problem: Option<&str>) -> FileStatus {
-    FileStatus { pipeline: pipeline.to_owned(), activity, problem: problem.map(str::to_owned) }
+    FileStatus { pipeline: pipeline.to_owned(), activity, shard: None, problem: problem.map(str::to_owned) }
 }
 
 #[test]
@@ -113,6 +117,8 @@ fn a_scrape_has_exactly_the_metrics_of_the_contract() {
     telemetry.set_file(Path::new("acme.yaml"), file("acme", Activity::Running, None));
     telemetry.process().arrived_late(Stream::Threats, Duration::from_secs(2));
     telemetry.process().console_request_took(Stream::Threats, Duration::from_millis(20));
+    telemetry.process().lease_renewed(true);
+    telemetry.process().hand_over_took("give", Duration::from_secs(1));
     telemetry.process().sink_request_took("kafka", Duration::from_millis(20));
 
     let scrape = Scrape::of(&telemetry, now);

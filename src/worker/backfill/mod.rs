@@ -24,6 +24,7 @@ use crate::lane::{LaneEnd, Standing, StandingError};
 use crate::pipeline::Pipeline;
 use crate::record::{Stream, Timestamp};
 use crate::settings::{ClientError, FullJitter};
+use crate::sink::Deadline;
 use crate::source::{By, Checkpoint, Window};
 use crate::state::{LaneId, StateError, Store};
 use crate::telemetry::{Meter, Telemetry};
@@ -308,6 +309,9 @@ impl Job {
             spec: Arc::new(spec),
             shared: self.shared.clone(),
             stop: self.stop.child_token(),
+            cut: CancellationToken::new(),
+            deadline: Deadline::default(),
+            shard: 0,
             first_poll_after: Duration::ZERO,
             once: Some(self.backfill.patience),
             apart: Some(Apart { id: self.slice_id(number), meter: meter.clone(), known: None }),

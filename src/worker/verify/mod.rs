@@ -20,6 +20,7 @@ use crate::lane::{LaneEnd, StandingError};
 use crate::pipeline::Pipeline;
 use crate::record::{Identity, Stream, Timestamp};
 use crate::settings::ClientError;
+use crate::sink::Deadline;
 use crate::state::ledger::{Accounting, Hour};
 use crate::state::{LaneId, StateError};
 use crate::telemetry::{Meter, Telemetry};
@@ -300,6 +301,9 @@ impl Job<'_> {
             spec: Arc::new(spec),
             shared: self.shared.clone(),
             stop: stop.child_token(),
+            cut: CancellationToken::new(),
+            deadline: Deadline::default(),
+            shard: 0,
             first_poll_after: Duration::ZERO,
             once: Some(self.verify.patience),
             apart: Some(Apart { id, meter: meter.clone(), known: known.map(Arc::new) }),

@@ -9,6 +9,8 @@ fn context(schema: Schema) -> Context {
     Context {
         pipeline: "acme".to_owned(),
         stream: Stream::Threats,
+        sink: "siem".to_owned(),
+        shard: 0,
         console_host: "acme.sentinelone.net".to_owned(),
         labels: BTreeMap::from([("customer".to_owned(), "acme".to_owned())]),
         schema,

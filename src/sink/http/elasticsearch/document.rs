@@ -86,6 +86,8 @@ mod tests {
         let context = Context {
             pipeline: "acme".to_owned(),
             stream: Stream::Threats,
+            sink: "siem".to_owned(),
+            shard: 0,
             console_host: "acme.sentinelone.net".to_owned(),
             labels: BTreeMap::new(),
             schema,

@@ -8,6 +8,8 @@ fn context() -> Context {
     Context {
         pipeline: "acme".to_owned(),
         stream: Stream::Threats,
+        sink: "siem".to_owned(),
+        shard: 0,
         console_host: "acme.sentinelone.net".to_owned(),
         labels: BTreeMap::from([("customer".to_owned(), "acme".to_owned()), ("stream".to_owned(), "x".to_owned())]),
         schema: Schema::Raw,

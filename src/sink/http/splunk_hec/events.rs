@@ -91,6 +91,8 @@ mod tests {
         let context = Context {
             pipeline: "acme".to_owned(),
             stream: Stream::Threats,
+            sink: "siem".to_owned(),
+            shard: 0,
             console_host: "acme.sentinelone.net".to_owned(),
             labels: BTreeMap::from([("customer".to_owned(), "acme".to_owned())]),
             schema: Schema::Ecs,

@@ -1,0 +1,21 @@
+//! Several workers that share pipelines, as real processes against a real API server, with the rights of the chart's Role.
+//!
+//! How much is done can be set: `S1_FORWARDER_CLUSTER_PIPELINES` (how many customers), `S1_FORWARDER_CLUSTER_OUTAGE` (seconds
+//! without API server).
+
+#![cfg(feature = "kubernetes")]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+#[allow(dead_code, reason = "the process is driven by other tests too")]
+mod cluster {
+    mod arena;
+    mod link;
+    #[path = "../worker/process.rs"]
+    mod process;
+    mod receiver;
+    mod scenarios;
+    mod settings;
+    mod store;
+}

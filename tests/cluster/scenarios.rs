@@ -1,0 +1,250 @@
+//! What happens to workers in a cluster, one thing after another, while records keep coming.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::arena::{Arena, CHECKPOINT_INTERVAL, LEASE, PATIENCE, SHARDS};
+use super::process::until_within;
+use super::receiver::Arrival;
+use crate::support::kubernetes::Kubernetes;
+
+/// Between the write of a checkpoint and what it holds, on a machine that is busy.
+const SLACK: Duration = Duration::from_secs(4);
+
+/// One line of what the test prints.
+struct Row {
+    scenario: &'static str,
+    hand_over: Option<Duration>,
+    repeated: usize,
+}
+
+fn setting(name: &str, default: usize) -> usize {
+    std::env::var(name).ok().map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text}")))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_lost_and_little_repeated_whatever_happens_to_workers() {
+    let Some(kubernetes) = Kubernetes::start().await else { return };
+    let mut arena = Arena::new(&kubernetes, setting("S1_FORWARDER_CLUSTER_PIPELINES", 60)).await;
+    let all: BTreeSet<String> = arena.names().into_iter().collect();
+    let begun = Instant::now();
+    for _ in 0..3 {
+        arena.add().await;
+    }
+    arena.even().await;
+    arena.delivered(&all, begun, "").await;
+
+    load(&arena, all.len()).await;
+
+    let mut rows = Vec::new();
+    rows.push(kill(&mut arena).await);
+    rows.push(terminate(&mut arena).await);
+    rows.push(cut_off(&mut arena).await);
+    rows.push(freeze(&mut arena).await);
+    rows.push(without_api_server(&mut arena, &all).await);
+    rows.push(scale(&mut arena, &all).await);
+    rows.push(roll(&mut arena, &all).await);
+
+    let lost = arena.lost().await;
+    println!("{:<32} {:>10} {:>6} {:>9}", "scenario", "hand-over", "lost", "repeated");
+    for Row { scenario, hand_over, repeated } in &rows {
+        let hand_over = hand_over.map_or_else(|| "-".to_owned(), |time| format!("{:.1} s", time.as_secs_f64()));
+        println!("{scenario:<32} {hand_over:>10} {lost:>6} {repeated:>9}");
+    }
+    assert_eq!(lost, 0, "records were lost");
+    for (_, worker) in std::mem::take(&mut arena.workers) {
+        worker.process.signal("TERM").await;
+        let exit = worker.process.exit().await;
+        assert_eq!(exit.code, Some(0), "{}", exit.stderr);
+    }
+    assert!(arena.holders().await.is_empty(), "leases are left behind");
+}
+
+/// What came again since `from` had come before that no earlier than `since`: what is older was in a checkpoint.
+fn repeated(arena: &Arena<'_>, from: Instant, since: Option<Instant>) -> usize {
+    let again = arena.receiver.repeated(from);
+    for (pipeline, arrivals) in &again {
+        let before = arrivals.iter().rev().skip(1).map(|arrival| arrival.at).next().unwrap();
+        if since.is_none_or(|since| before < since) {
+            let told: Vec<String> = arrivals
+                .iter()
+                .map(|arrival| format!("{} {:.1} s ago", arrival.worker, arrival.at.elapsed().as_secs_f64()))
+                .collect();
+            panic!("{pipeline} brought an event again: {told:?}\n{}", arena.logs(pipeline));
+        }
+    }
+    again.len()
+}
+
+/// What was delivered before `at` and may not be in a checkpoint by then.
+fn unsaved_at(at: Instant) -> Option<Instant> {
+    Some(at - CHECKPOINT_INTERVAL - SLACK)
+}
+
+/// What workers in peace ask of the API server, beside what docs/scaling.md says that they do.
+async fn load(arena: &Arena<'_>, lanes: usize) {
+    let watched = Duration::from_secs(10);
+    let before = arena.requests().await;
+    sleep(watched).await;
+    let after = arena.requests().await;
+    let rate = |what: &str| {
+        let count = |counts: &BTreeMap<String, f64>| counts.get(what).copied().unwrap_or_default();
+        (count(&after) - count(&before)) / watched.as_secs_f64()
+    };
+    let (workers, rounds) = (arena.workers.len() as f64, 3.0 / LEASE.as_secs_f64());
+    let renewals = (SHARDS as f64 + workers) * rounds;
+    let lists = 2.0 * workers * rounds;
+    println!(
+        "{workers} workers, {lanes} busy lanes, {SHARDS} shards, lease {LEASE:?}, checkpoints every {CHECKPOINT_INTERVAL:?}:"
+    );
+    println!(
+        "  leases written {:.1}/s (computed {renewals:.1}), listed {:.1}/s (computed {lists:.1})",
+        rate("PUT leases"),
+        rate("LIST leases")
+    );
+    println!(
+        "  checkpoints written {:.1}/s (at most {:.1})",
+        rate("PUT configmaps"),
+        lanes as f64 / CHECKPOINT_INTERVAL.as_secs_f64()
+    );
+    assert!(
+        rate("PUT leases") <= renewals * 1.5 && rate("LIST leases") <= lists * 2.0,
+        "more than computed: {after:?}"
+    );
+}
+
+async fn kill(arena: &mut Arena<'_>) -> Row {
+    let victim = arena.workers.keys().next().unwrap().clone();
+    let theirs = arena.pipelines_of(&victim).await;
+    let at = Instant::now();
+    arena.remove(&victim).process.kill().await;
+    let done = arena.delivered(&theirs, at, &victim).await;
+    arena.even().await;
+    let row = Row { scenario: "kill -9", hand_over: Some(done - at), repeated: repeated(arena, at, unsaved_at(at)) };
+    arena.add().await;
+    arena.even().await;
+    row
+}
+
+async fn terminate(arena: &mut Arena<'_>) -> Row {
+    let victim = arena.workers.keys().next().unwrap().clone();
+    let theirs = arena.pipelines_of(&victim).await;
+    let at = Instant::now();
+    let worker = arena.remove(&victim);
+    worker.process.signal("TERM").await;
+    let exit = worker.process.exit().await;
+    assert_eq!(exit.code, Some(0), "{}", exit.stderr);
+    let done = arena.delivered(&theirs, at, &victim).await;
+    arena.even().await;
+    let row = Row { scenario: "SIGTERM", hand_over: Some(done - at), repeated: repeated(arena, at, None) };
+    arena.add().await;
+    arena.even().await;
+    row
+}
+
+async fn cut_off(arena: &mut Arena<'_>) -> Row {
+    let victim = arena.workers.keys().next().unwrap().clone();
+    let theirs = arena.pipelines_of(&victim).await;
+    let at = Instant::now();
+    arena.worker(&victim).link.cut();
+    let done = arena.delivered(&theirs, at, &victim).await;
+    // The others have taken over: it must have stopped before.
+    let late = arena.receiver.brought_by(&victim, at + LEASE);
+    assert_eq!(late, 0, "{victim} delivered after its leases ended");
+    let row = Row {
+        scenario: "cut off from the API server",
+        hand_over: Some(done - at),
+        repeated: repeated(arena, at, unsaved_at(at)),
+    };
+    arena.worker(&victim).link.mend();
+    arena.even().await;
+    row
+}
+
+async fn freeze(arena: &mut Arena<'_>) -> Row {
+    let victim = arena.workers.keys().next().unwrap().clone();
+    let theirs = arena.pipelines_of(&victim).await;
+    let at = Instant::now();
+    arena.worker(&victim).process.signal("STOP").await;
+    let done = arena.delivered(&theirs, at, &victim).await;
+    let woken = Instant::now();
+    arena.worker(&victim).process.signal("CONT").await;
+    sleep(LEASE).await;
+    // Records that its successors have delivered come again from it only if they were on the wire when it froze.
+    let again = arena.receiver.repeated(woken);
+    let last = |arrivals: &[Arrival]| arrivals.last().is_some_and(|arrival| arrival.worker == victim);
+    let from_the_dead = again.iter().filter(|(_, arrivals)| last(arrivals)).count();
+    let on_the_wire = theirs.len() * 10;
+    assert!(from_the_dead <= on_the_wire, "{from_the_dead} from a worker that was frozen past its lease");
+    let row = Row {
+        scenario: "SIGSTOP past the lease, woken",
+        hand_over: Some(done - at),
+        repeated: repeated(arena, at, unsaved_at(at)),
+    };
+    arena.even().await;
+    row
+}
+
+async fn without_api_server(arena: &mut Arena<'_>, all: &BTreeSet<String>) -> Row {
+    let before = arena.holders().await;
+    let outage = Duration::from_secs(setting("S1_FORWARDER_CLUSTER_OUTAGE", 8) as u64);
+    let at = Instant::now();
+    arena.kubernetes.stop_api();
+    sleep(outage.max(LEASE * 2)).await;
+    // Work went on, and then stopped.
+    let last = arena.receiver.last().values().map(|arrival| arrival.at).max().unwrap();
+    assert!(last > at, "nothing was delivered without the API server");
+    assert!(last < at + LEASE, "delivered {:?} after the API server was gone", last - at);
+    let back = Instant::now();
+    arena.kubernetes.start_api().await;
+    let done = arena.delivered(all, back, "").await;
+    arena.even().await;
+    let after = arena.holders().await;
+    let moved = before.iter().filter(|(shard, holder)| after.get(*shard) != Some(holder)).count();
+    println!("without the API server, work went on for {:?}; {moved} shards moved", last - at);
+    Row { scenario: "API server down", hand_over: Some(done - back), repeated: repeated(arena, at, unsaved_at(at)) }
+}
+
+async fn scale(arena: &mut Arena<'_>, all: &BTreeSet<String>) -> Row {
+    let at = Instant::now();
+    for _ in 0..2 {
+        arena.add().await;
+    }
+    arena.even().await;
+    let up = at.elapsed();
+    let leaving: Vec<String> = arena.workers.keys().take(3).cloned().collect();
+    for name in leaving {
+        let worker = arena.remove(&name);
+        worker.process.signal("TERM").await;
+        assert_eq!(worker.process.exit().await.code, Some(0));
+    }
+    let down = Instant::now();
+    arena.even().await;
+    arena.delivered(all, down, "").await;
+    println!("3 to 5 workers: even after {up:?}");
+    Row { scenario: "3 to 5 to 2 workers", hand_over: Some(up), repeated: repeated(arena, at, None) }
+}
+
+/// A new one first, then an old one goes, until all are new.
+async fn roll(arena: &mut Arena<'_>, all: &BTreeSet<String>) -> Row {
+    let at = Instant::now();
+    let old: Vec<String> = arena.workers.keys().cloned().collect();
+    for name in old {
+        let new = arena.add().await;
+        let worker = arena.worker(&new);
+        worker.process.get("/readyz").await;
+        until_within(PATIENCE, "the new worker is ready", async || {
+            worker.process.try_get("/readyz").await.is_ok_and(|(status, _)| status == 200).then_some(())
+        })
+        .await;
+        let worker = arena.remove(&name);
+        worker.process.signal("TERM").await;
+        assert_eq!(worker.process.exit().await.code, Some(0));
+    }
+    let last = Instant::now();
+    arena.even().await;
+    let done = arena.delivered(all, last, "").await;
+    Row { scenario: "rolling update of all", hand_over: Some(done - last), repeated: repeated(arena, at, None) }
+}

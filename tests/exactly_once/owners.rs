@@ -1,0 +1,105 @@
+//! Two processes on the same lanes, and checkpoints in `--state kafka://`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use s1_forwarder::emulator::{Kind, system_clock};
+use serde_json::json;
+
+use super::process::{Process, until};
+use super::reader::{Bus, kcat};
+use super::world::World;
+
+const BOTH: [Kind; 2] = [Kind::Activities, Kind::Threats];
+
+/// Waits until the topics hold all that is owed, and then asserts that they hold it once.
+async fn everything_once(bus: &Bus, world: &World) {
+    until("everything is there", async || {
+        let arrived = bus.arrived();
+        BOTH.iter().flat_map(|kind| world.owed(*kind)).all(|id| arrived.contains_key(&id)).then_some(())
+    })
+    .await;
+    let arrived = bus.arrived();
+    world.assert_all_arrived(&BOTH, &arrived);
+    let repeated: BTreeMap<_, _> = arrived.iter().filter(|(_, count)| **count > 1).collect();
+    assert!(repeated.is_empty(), "came again: {repeated:?}");
+}
+
+async fn waits(worker: &mut Process, lane: &str) -> String {
+    let state = worker.lane(lane, |lane| lane.to_string().contains("was taken over by another process")).await;
+    state.to_string()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_workers_one_delivers_and_the_other_waits_until_it_ends() {
+    let Some(bus) = Bus::start().await else { return };
+    let world = World::new(|setup| (setup.activities, setup.threats, setup.rate) = (3_000, 500, 50.0)).await;
+    bus.put(&world, "acme", json!({}));
+    let mut first = world.worker();
+    first.lane("acme/activities/bus", |lane| lane["delivered"].as_u64() > Some(0)).await;
+
+    let mut second = world.worker_with(&["--state", "file:other"]);
+    second.lane("acme/activities/bus", |lane| lane["state"] == "running").await;
+    for lane in ["acme/activities/bus", "acme/threats/bus"] {
+        let told = waits(&mut first, lane).await;
+        assert!(told.contains("process "), "it says by whom: {told}");
+    }
+    let before = second.metrics().await.sum("events_delivered_total", &[]);
+    until("the second one delivers", async || {
+        (second.metrics().await.sum("events_delivered_total", &[]) > before).then_some(())
+    })
+    .await;
+
+    second.signal("TERM").await;
+    let ended = second.exit().await;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    first.lane("acme/activities/bus", |lane| lane["state"] == "running").await;
+    world.console().set_rate(0.0, system_clock());
+    everything_once(&bus, &world).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn checkpoints_in_kafka_are_continued_and_fenced() {
+    let Some(bus) = Bus::start().await else { return };
+    let world = World::new(|setup| (setup.activities, setup.threats, setup.rate) = (2_000, 300, 50.0)).await;
+    bus.put(&world, "acme", json!({ "delivery": "at_least_once", "checkpoint_topic": null }));
+    let state = format!("kafka://{}/lanes", bus.broker.address());
+    let flags = ["--state", state.as_str(), "--dead-letters", "file:dead"];
+
+    let mut first = world.worker_with(&flags);
+    first.lane("acme/threats/bus", |lane| lane["delivered"].as_u64() >= Some(300)).await;
+    first.signal("TERM").await;
+    assert_eq!(first.exit().await.code, Some(0));
+    let keys = kcat(&bus.broker.address(), "lanes", "%k\n", "read_committed");
+    assert!(keys.lines().any(|key| key == "acme/threats/bus"), "{keys}");
+    let listed = world.command(&["state", "list", "--state", &state]).await;
+    assert!(listed.stdout.contains("acme/activities/bus"), "{}{}", listed.stdout, listed.stderr);
+
+    let mut second = world.worker_with(&flags);
+    second.lane("acme/activities/bus", |lane| lane["delivered"].as_u64() > Some(0)).await;
+    let mut third = world.worker_with(&flags);
+    third.lane("acme/activities/bus", |lane| lane["delivered"].as_u64() > Some(0)).await;
+    waits(&mut second, "acme/activities/bus").await;
+    drop(second);
+    world.console().set_rate(0.0, system_clock());
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    until("everything is there", async || {
+        let arrived = bus.arrived();
+        BOTH.iter().flat_map(|kind| world.owed(*kind)).all(|id| arrived.contains_key(&id)).then_some(())
+    })
+    .await;
+
+    third.signal("TERM").await;
+    assert_eq!(third.exit().await.code, Some(0));
+    let set =
+        world.command(&["state", "set", "acme/threats/bus", "--to", "2026-01-01T00:00:00Z", "--state", &state]).await;
+    assert_eq!(set.code, Some(0), "{}", set.stderr);
+    let renamed = world.command(&["state", "rename", "acme", "other", "--state", &state]).await;
+    assert_eq!(renamed.code, Some(0), "{}", renamed.stderr);
+    let shown = world.command(&["state", "show", "other/threats/bus", "--state", &state]).await;
+    assert!(shown.stdout.contains("2026-01-01T00:00:00"), "{}{}", shown.stdout, shown.stderr);
+    let deleted = world.command(&["state", "delete", "other/threats/bus", "--state", &state]).await;
+    assert_eq!(deleted.code, Some(0), "{}", deleted.stderr);
+    let listed = world.command(&["state", "list", "--state", &state]).await;
+    assert!(!listed.stdout.contains("threats") && listed.stdout.contains("other/activities/bus"), "{}", listed.stdout);
+}

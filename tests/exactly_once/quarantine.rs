@@ -1,0 +1,123 @@
+//! A hundred lanes that share a producer, one of them with a topic that its user may not write to; and users that may not
+//! use transactions at all.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use s1_forwarder::emulator::Kind;
+use serde_json::{Value, json};
+
+use super::process::{PATIENCE, until_within};
+use super::reader::{CHECKPOINTS, arrived};
+use super::world::{World, setting};
+use crate::support::kafka::Broker;
+use crate::support::tls::Authority;
+
+struct Secure {
+    broker: Arc<Broker>,
+    directory: tempfile::TempDir,
+}
+
+impl Secure {
+    async fn start() -> Option<Self> {
+        let started = tokio::task::spawn_blocking(|| {
+            let (authority, directory) = (Authority::new(), tempfile::tempdir().unwrap());
+            std::fs::write(directory.path().join("ca.pem"), authority.certificate()).unwrap();
+            Some(Self { broker: Arc::new(Broker::start_secure(&authority)?), directory })
+        });
+        started.await.unwrap()
+    }
+
+    async fn deny(&self, operation: &'static str, what: [&'static str; 2]) -> Option<()> {
+        let broker = self.broker.clone();
+        tokio::task::spawn_blocking(move || broker.deny("alice", operation, what)).await.unwrap()
+    }
+
+    fn sink(&self) -> Value {
+        json!({
+            "name": "bus", "type": "kafka", "brokers": [self.broker.sasl_address()], "topic": "{pipeline}.{stream}",
+            "delivery": "exactly_once", "checkpoint_topic": CHECKPOINTS, "timeout": "10s",
+            "tls": { "ca_file": self.directory.path().join("ca.pem") },
+            "options": { "sasl.mechanism": "SCRAM-SHA-512", "sasl.username": "alice", "sasl.password": "s3cret pass" },
+            "batch": { "events": 20, "timeout": "50ms" }, "retry": { "initial": "10ms", "max": "200ms" },
+        })
+    }
+
+    fn put(&self, world: &World, name: &str) {
+        let streams =
+            json!({ "activities": { "interval": "1s" }, "threats": { "interval": "1s", "since": "beginning" } });
+        world.put_changed(name, json!({ "streams": streams, "sinks": [self.sink()] }));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_forbidden_topic_costs_the_other_lanes_one_transaction_each_time() {
+    let Some(bus) = Secure::start().await else { return };
+    let pipelines = setting("S1_FORWARDER_LANES", 40) / 2;
+    let world = World::new(|setup| (setup.activities, setup.threats) = (200, 40)).await;
+    let topics = |number: usize| ["activities", "threats"].map(|stream| format!("p{number}.{stream}"));
+    for topic in (0..pipelines).flat_map(topics) {
+        bus.broker.create_topic(&topic, 1, &[]).await;
+    }
+    if bus.deny("Write", ["--topic", "p0.threats"]).await.is_none() {
+        return;
+    }
+    (0..pipelines).for_each(|number| bus.put(&world, &format!("p{number}")));
+    let mut worker = world.worker();
+    let address = bus.broker.address();
+    let owed: BTreeSet<String> =
+        [Kind::Activities, Kind::Threats].into_iter().flat_map(|kind| world.owed(kind)).collect();
+    for number in 1..pipelines {
+        let names = topics(number);
+        let names = names.each_ref().map(String::as_str);
+        until_within(3 * PATIENCE, "the other lanes deliver", async || {
+            (arrived(&address, &names).len() == owed.len()).then_some(())
+        })
+        .await;
+        let repeated: BTreeMap<_, _> = arrived(&address, &names).into_iter().filter(|(_, count)| *count > 1).collect();
+        assert!(repeated.is_empty(), "{repeated:?}");
+    }
+    let refused = worker.lane("p0/threats/bus", |lane| lane["state"] == "sink_refused").await;
+    assert!(refused["error"].as_str().unwrap().contains("right to write"), "{refused}");
+    assert_eq!(arrived(&address, &["p0.activities"]).len(), world.owed(Kind::Activities).len());
+
+    let log = worker.log();
+    let says = |line: &Value, words: &str| line["message"].as_str().is_some_and(|text| text.contains(words));
+    let entries = log.iter().filter(|line| says(line, "the lane is alone in its transactions")).count();
+    let aborted = log.iter().filter(|line| says(line, "a Kafka transaction was aborted"));
+    let shared = aborted.filter(|line| line["lanes"].as_u64() > Some(1)).count();
+    println!("{} lanes: {entries} entries into quarantine, {shared} transactions of others aborted", 2 * pipelines);
+    assert!(entries >= 1 && shared <= entries, "{entries} entries, {shared} aborted\n{}", worker.log_text());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_without_the_rights_is_told_which() {
+    let Some(bus) = Secure::start().await else { return };
+    for topic in ["acme.activities", "acme.threats"] {
+        bus.broker.create_topic(topic, 1, &[]).await;
+    }
+    let world = World::new(|setup| (setup.activities, setup.threats) = (50, 10)).await;
+    bus.put(&world, "acme");
+    if bus.deny("All", ["--transactional-id", "s1-forwarder"]).await.is_none() {
+        return;
+    }
+    let mut worker = world.worker();
+    let lane = worker.lane("acme/threats/bus", |lane| lane["state"] == "stopped").await;
+    let error = lane["error"].as_str().unwrap();
+    assert!(error.contains("transactional ids that begin with the value of --instance"), "{error}");
+    drop(worker);
+    let check = world.command(&["check", "--pipelines", "pipelines"]).await;
+    assert_eq!(check.code, Some(1));
+    assert!(check.stdout.contains("--instance"), "{}{}", check.stdout, check.stderr);
+
+    // Another installation may; but its topic would forget checkpoints.
+    bus.broker.create_topic("forgetful", 2, &[("cleanup.policy", "delete")]).await;
+    let mut sink = bus.sink();
+    sink["checkpoint_topic"] = json!("forgetful");
+    world.put_changed("acme", json!({ "sinks": [sink] }));
+    let mut worker = world.worker_with(&["--instance", "other"]);
+    let forgets = worker.lane("acme/activities/bus", |lane| lane["state"] == "stopped").await;
+    assert!(forgets["error"].as_str().unwrap().contains("set it to compact"), "{forgets}");
+    let log = worker.log_text();
+    assert!(!log.contains("s3cret"), "{log}");
+}

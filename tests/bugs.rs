@@ -381,7 +381,7 @@ async fn b23_an_expired_token_is_told_as_such() {
 
 #[tokio::test(start_paused = true)]
 async fn b25_no_request_asks_for_more_than_its_endpoint_gives() {
-    assert_eq!(Stream::ALL.map(|stream| Endpoint::of(stream).max_limit), [1000, 1000, 1000, 1000, 300]);
+    assert_eq!(Stream::ALL.map(|stream| Endpoint::of(stream).max_limit), [1000, 1000, 1000, 1000, 300, 500, 1000]);
     let world = World::new(|setup| setup.activities = 5_000);
     let sink = taker(&world);
     once(&world, Stream::Activities, &sink).await;

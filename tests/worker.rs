@@ -16,6 +16,7 @@ mod worker {
     mod check;
     mod console_input;
     mod dead_letters;
+    mod findings;
     #[cfg(feature = "kafka")]
     mod kafka;
     mod kill;
@@ -28,6 +29,7 @@ mod worker {
     mod sink_input;
     mod state_input;
     mod streams;
+    mod unified;
     mod verify;
     mod world;
 }

@@ -31,6 +31,12 @@ pub struct Args {
     /// STAR alerts in the console's history
     #[arg(long, default_value_t = 100)]
     pub alerts: usize,
+    /// Unified alerts in the console's history
+    #[arg(long, default_value_t = 100)]
+    pub unified_alerts: usize,
+    /// Application findings (vulnerabilities) in the console's history
+    #[arg(long, default_value_t = 300)]
+    pub vulnerabilities: usize,
     /// How far the history reaches back
     #[arg(long, default_value = "1d")]
     pub span: Period,
@@ -59,6 +65,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         threats: args.threats,
         agents: args.agents,
         alerts: args.alerts,
+        unified_alerts: args.unified_alerts,
+        vulnerabilities: args.vulnerabilities,
         rate: args.rate,
         ..Setup::new(system_clock())
     });

@@ -25,7 +25,7 @@ pub struct Args {
     /// ecs or raw; the pipeline's own without it, else ecs
     #[arg(long, value_name = "SCHEMA", value_parser = schema)]
     pub schema: Option<Schema>,
-    /// What the records are: threats, activities, agents, alerts, groups
+    /// What the records are: threats, activities, agents, alerts, groups, unified_alerts, vulnerabilities
     #[arg(long, value_name = "NAME")]
     pub stream: Stream,
     /// Map as this pipeline does: its schema, its labels, its console

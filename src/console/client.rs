@@ -8,13 +8,19 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 
-use super::{ConsoleError, ConsoleUrl, HttpTransport, Limiter, Limiters, Request, Settings, Transport, TransportError};
-use crate::record::{Clock, Timestamp};
+use super::unified_alerts::Unknown;
+use super::{
+    AlertsQuery, ConsoleError, ConsoleUrl, Endpoint, HttpTransport, Limiter, Limiters, Request, Settings, Transport,
+    TransportError,
+};
+use crate::record::{Clock, Stream, Timestamp};
 use crate::settings::{ClientError, Credential, HttpSettings, Id, Period, Proxy, scrub};
 use crate::telemetry::Meter;
 
 /// Time-out of one request where the pipeline file gives none.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
+/// The same for lists of findings, which consoles take long to make.
+const FINDINGS_TIMEOUT: Duration = Duration::from_secs(60);
 const ROOT: &str = "/web/api/v2.1/";
 /// What is read of answers that are no pages of records.
 const SMALL_ANSWER: usize = 1024 * 1024;
@@ -29,12 +35,25 @@ pub struct Client {
     credential: Credential,
     /// What answers may repeat besides the token.
     proxy_secrets: Vec<SecretString>,
-    scope: Vec<(&'static str, String)>,
+    pub(super) scope: Vec<(&'static str, String)>,
+    pub(super) unknown_fields: Unknown,
     limiter: Limiter,
     timeout: Duration,
+    findings_timeout: Duration,
     clock: Clock,
     heard: Mutex<Option<Heard>>,
     skewed: AtomicBool,
+}
+
+/// One request, whoever's turn it is.
+#[derive(Debug, Clone)]
+pub(super) struct Ask<'a> {
+    pub url: &'a str,
+    /// JSON: the request is a POST.
+    pub body: Option<Vec<u8>>,
+    pub max_bytes: usize,
+    pub with_cursor: bool,
+    pub timeout: Duration,
 }
 
 /// A request's turn at the console's rate limiter.
@@ -73,8 +92,10 @@ impl Client {
             credential: Credential::new(settings.token.clone()),
             proxy_secrets: settings.proxy.as_ref().map(Proxy::secrets).unwrap_or_default(),
             scope: scope.into_iter().filter(|(_, ids)| !ids.is_empty()).collect(),
+            unknown_fields: Unknown::default(),
             limiter,
             timeout: settings.timeout.map_or(DEFAULT_TIMEOUT, |timeout| timeout.0),
+            findings_timeout: settings.timeout.map_or(FINDINGS_TIMEOUT, |timeout| timeout.0),
             clock,
             heard: Mutex::new(None),
             skewed: AtomicBool::new(false),
@@ -130,7 +151,49 @@ impl Client {
         let scope = self.scope.iter().map(|(name, ids)| (*name, ids.as_str()));
         let url = self.address(path, query.iter().copied().chain(scope));
         let with_cursor = query.iter().any(|(name, _)| *name == "cursor");
-        self.request(turn, &url, None, max_bytes, with_cursor, meter).await
+        self.request(turn, Ask { max_bytes, with_cursor, ..self.ask(&url) }, meter).await
+    }
+
+    /// One request for a list of findings, narrowed to at most one scope, which is part of `query`.
+    ///
+    /// # Errors
+    /// As [`Self::list`].
+    pub async fn findings(
+        &self,
+        turn: Turn,
+        query: &[(&str, &str)],
+        max_bytes: usize,
+        meter: Option<&Meter>,
+    ) -> Result<Bytes, ConsoleError> {
+        let url = self.address(Endpoint::of(Stream::Vulnerabilities).path, query.iter().copied());
+        let with_cursor = query.iter().any(|(name, _)| *name == "cursor");
+        let timeout = self.findings_timeout;
+        self.request(turn, Ask { max_bytes, with_cursor, timeout, ..self.ask(&url) }, meter).await
+    }
+
+    /// One record of a stream, or none: whether it may be read, and the console's time.
+    ///
+    /// # Errors
+    /// As [`Self::list`].
+    pub async fn glance(
+        &self,
+        turn: Turn,
+        stream: Stream,
+        max_bytes: usize,
+        meter: Option<&Meter>,
+    ) -> Result<Bytes, ConsoleError> {
+        match stream {
+            Stream::UnifiedAlerts => {
+                let query = AlertsQuery { first: 1, by: Endpoint::of(stream).sort_by, ..AlertsQuery::default() };
+                self.unified_alerts(turn, &query, max_bytes, meter).await
+            }
+            Stream::Vulnerabilities => {
+                let scope = self.scope.last().map(|(name, ids)| (*name, ids.split(',').next().unwrap_or_default()));
+                let query: Vec<_> = [("limit", "1"), ("skipCount", "true")].into_iter().chain(scope).collect();
+                self.findings(turn, &query, max_bytes, meter).await
+            }
+            _ => self.list(turn, Endpoint::of(stream).path, &[("limit", "1")], max_bytes, meter).await,
+        }
     }
 
     /// One request for a single object, such as `system/status` or `user`.
@@ -139,7 +202,7 @@ impl Client {
     /// As [`Self::list`].
     pub async fn object(&self, path: &str) -> Result<Bytes, ConsoleError> {
         let turn = self.turn().await;
-        self.request(turn, &self.address(path, std::iter::empty()), None, SMALL_ANSWER, false, None).await
+        self.request(turn, self.ask(&self.address(path, std::iter::empty())), None).await
     }
 
     /// When the token expires, as the console says it. None where it does not say.
@@ -160,7 +223,7 @@ impl Client {
         let body = serde_json::json!({ "data": { "apiToken": token.expose_secret() } });
         let url = self.address("users/api-token-details", std::iter::empty());
         let (turn, body) = (self.turn().await, Some(body.to_string().into_bytes()));
-        let answer = self.request(turn, &url, body, SMALL_ANSWER, false, None).await?;
+        let answer = self.request(turn, Ask { body, ..self.ask(&url) }, None).await?;
         let envelope: Envelope = serde_json::from_slice(&answer)
             .map_err(|_| ConsoleError::transient("the answer about the token is not what it should be"))?;
         Ok(envelope.data.and_then(|details| Timestamp::parse(&details.expires_at?).ok()))
@@ -173,7 +236,12 @@ impl Client {
         String::from_utf8_lossy(&text).into_owned()
     }
 
-    fn address<'a>(&self, path: &str, query: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+    /// A request for a small answer.
+    pub(super) fn ask<'a>(&self, url: &'a str) -> Ask<'a> {
+        Ask { url, body: None, max_bytes: SMALL_ANSWER, with_cursor: false, timeout: self.timeout }
+    }
+
+    pub(super) fn address<'a>(&self, path: &str, query: impl Iterator<Item = (&'a str, &'a str)>) -> String {
         let mut url = format!("{}{ROOT}{path}", self.url.base());
         for (index, (name, value)) in query.enumerate() {
             url.push(if index == 0 { '?' } else { '&' });
@@ -188,17 +256,14 @@ impl Client {
         self.credential.get().map_err(|error| ConsoleError::Unauthorized(error.to_string()))
     }
 
-    async fn request(
+    pub(super) async fn request(
         &self,
         _turn: Turn,
-        url: &str,
-        body: Option<Vec<u8>>,
-        max_bytes: usize,
-        with_cursor: bool,
+        ask: Ask<'_>,
         meter: Option<&Meter>,
     ) -> Result<Bytes, ConsoleError> {
         let used = self.token()?;
-        let first = self.attempt(used.clone(), url, body.clone(), max_bytes, with_cursor, meter).await;
+        let first = self.attempt(used.clone(), ask.clone(), meter).await;
         if !matches!(first, Err(ConsoleError::Unauthorized(_) | ConsoleError::Forbidden(_))) {
             return first;
         }
@@ -211,23 +276,16 @@ impl Client {
             return first;
         }
         self.limiter.ready().await;
-        self.attempt(token, url, body, max_bytes, with_cursor, meter).await
+        self.attempt(token, ask, meter).await
     }
 
-    async fn attempt(
-        &self,
-        token: SecretString,
-        url: &str,
-        body: Option<Vec<u8>>,
-        max_bytes: usize,
-        with_cursor: bool,
-        meter: Option<&Meter>,
-    ) -> Result<Bytes, ConsoleError> {
+    async fn attempt(&self, token: SecretString, ask: Ask<'_>, meter: Option<&Meter>) -> Result<Bytes, ConsoleError> {
         let begun = Instant::now();
-        let request = Request { url: url.to_owned(), token: token.clone(), body, timeout: self.timeout, max_bytes };
+        let Ask { url, body, max_bytes, with_cursor, timeout } = ask;
+        let request = Request { url: url.to_owned(), token: token.clone(), body, timeout, max_bytes };
         // The transport keeps the time-out too; this one also holds where there is no socket.
-        let outcome = tokio::time::timeout(self.timeout, self.transport.send(request)).await;
-        let outcome = outcome.unwrap_or(Err(TransportError::Timeout(self.timeout)));
+        let outcome = tokio::time::timeout(timeout, self.transport.send(request)).await;
+        let outcome = outcome.unwrap_or(Err(TransportError::Timeout(timeout)));
         if let Some(meter) = meter {
             meter.console_request(&label(&outcome.as_ref().map(|response| response.status)), begun.elapsed());
         }

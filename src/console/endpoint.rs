@@ -22,6 +22,8 @@ impl Endpoint {
             Stream::Agents => ("agents", "updatedAt", "updatedAt", 1000),
             Stream::Alerts => ("cloud-detection/alerts", "alertInfoCreatedAt", "createdAt", 1000),
             Stream::Groups => ("groups", "updatedAt", "updatedAt", 300),
+            Stream::UnifiedAlerts => ("unifiedalerts/graphql", "updatedAt", "updatedAt", 500),
+            Stream::Vulnerabilities => ("application-management/risks", "id", "riskUpdatedDate", 1000),
         };
         Self { path, sort_by, time_filter, max_limit }
     }
@@ -32,6 +34,8 @@ impl Endpoint {
         let endpoint = Self::of(stream);
         match stream {
             Stream::Threats | Stream::Agents => Self { sort_by: "createdAt", time_filter: "createdAt", ..endpoint },
+            Stream::UnifiedAlerts => Self { sort_by: "detectedAt", time_filter: "detectedAt", ..endpoint },
+            Stream::Vulnerabilities => Self { time_filter: "detectionDate", ..endpoint },
             Stream::Activities | Stream::Alerts | Stream::Groups => endpoint,
         }
     }

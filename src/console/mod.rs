@@ -6,6 +6,7 @@ mod error;
 mod limiter;
 mod settings;
 mod transport;
+mod unified_alerts;
 mod url;
 
 pub use client::{Client, Turn};
@@ -14,4 +15,5 @@ pub use error::ConsoleError;
 pub use limiter::{Limiter, LimiterKey, Limiters};
 pub use settings::Settings;
 pub use transport::{HttpTransport, Request, Response, Transport, TransportError};
+pub use unified_alerts::AlertsQuery;
 pub use url::{ConsoleUrl, ConsoleUrlError};

@@ -26,7 +26,7 @@ pub struct Console {
 }
 
 pub(super) struct State {
-    pub tables: [Table; 8],
+    pub tables: [Table; 10],
     pub tokens: Vec<Token>,
     pub quirks: Quirks,
     pub trouble: Trouble,
@@ -162,7 +162,9 @@ impl Console {
     /// Every record of a kind that a list request without filters would show to this scope, ordered by id.
     pub fn truth(&self, kind: Kind, scope: &Scope) -> Vec<Version> {
         let state = self.lock();
-        let shown = |row: &&Row| !row.hidden && !row.decommissioned && scope.covers(kind, row.account, row.site);
+        let shown = |row: &&Row| {
+            !row.hidden && !row.decommissioned && !row.removed && scope.covers(kind, row.account, row.site)
+        };
         state.table(kind).rows().filter(shown).map(Row::version).collect()
     }
 
@@ -221,6 +223,13 @@ impl State {
             let draft = self.generator.oversized(*kind, at, *bytes);
             self.put(draft);
         }
+        for (kind, count) in
+            [(Kind::UnifiedAlerts, setup.unified_alerts), (Kind::Vulnerabilities, setup.vulnerabilities)]
+        {
+            for at in moments(&mut Random::new(setup.seed, 10 + kind as u64), count, setup.now - span, setup.now) {
+                self.appear(kind, at, setup.now);
+            }
+        }
     }
 
     pub fn advance(&mut self, now: i64) {
@@ -265,6 +274,8 @@ impl State {
             Kind::Threats => self.generator.threat(at, now),
             Kind::Alerts => self.generator.alert(at),
             Kind::Activities => self.generator.activity(at),
+            Kind::UnifiedAlerts => self.generator.unified_alert(at, now),
+            Kind::Vulnerabilities => self.generator.vulnerability(at, now),
             Kind::Agents | Kind::Groups | Kind::Sites | Kind::Accounts | Kind::Users => {
                 let Some(row) = self.table(kind).rows().next().cloned() else { return 0 };
                 self.generator.alike(kind, &row, at)
@@ -276,7 +287,9 @@ impl State {
     fn put(&mut self, draft: Draft) -> Option<u64> {
         let mut row = Row::of(draft.kind, &draft.body, bytes(&draft.body)).ok()?;
         row.account = row.account.max(draft.account);
+        row.site = row.site.max(draft.site);
         row.group = row.group.max(draft.group);
+        row.updated = draft.updated.unwrap_or(row.updated);
         row.hidden = draft.hidden;
         let id = row.id;
         self.table_mut(draft.kind).put(row);
@@ -288,15 +301,25 @@ impl State {
         let Ok(mut record) = serde_json::from_slice(&old.body) else { return false };
         change(&mut self.generator, &mut record);
         // A console's clock tells versions of one record apart, however fast they follow each other.
-        generate::set_time(kind, &mut record, at.max(old.updated + 1));
+        let at = at.max(old.updated + kind.shortest_time());
+        generate::set_time(kind, &mut record, at);
         let Ok(mut row) = Row::of(kind, &record, bytes(&record)) else { return false };
-        (row.account, row.group, row.hidden) = (old.account, old.group, old.hidden);
+        (row.account, row.site, row.group, row.hidden) = (old.account, old.site, old.group, old.hidden);
+        if kind == Kind::Vulnerabilities {
+            // Findings have a time of their last change, but do not tell it.
+            row.updated = at;
+        }
         self.table_mut(kind).put(row);
         true
     }
 
-    /// Fills in what a record from outside does not tell: the account of its site.
+    /// Fills in what a record from outside does not tell: the account of its site, the places of a finding's endpoint.
     fn place(&self, kind: Kind, row: &mut Row) {
+        if kind == Kind::Vulnerabilities
+            && let Some(agent) = self.table(Kind::Agents).find(row.agent)
+        {
+            (row.account, row.site, row.group) = (agent.account, agent.site, agent.group);
+        }
         if row.account == 0
             && kind != Kind::Users
             && let Some(site) = self.table(Kind::Sites).find(row.site)

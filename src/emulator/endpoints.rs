@@ -53,7 +53,10 @@ impl State {
         if !self.trouble.within_rate(&token.secret, now) {
             return Answer::html(StatusCode::TOO_MANY_REQUESTS);
         }
-        if request.method != Method::GET {
+        if path == Kind::UnifiedAlerts.path() && request.method == Method::POST {
+            return self.unified_alerts(request, &token, now, struck);
+        }
+        if request.method != Method::GET || path == Kind::UnifiedAlerts.path() {
             return Answer::not_found();
         }
         if let Some(kind) = Kind::ALL.into_iter().find(|kind| kind.path() == path) {
@@ -82,7 +85,8 @@ impl State {
 
     /// The token of a request, when it is good: missing, malformed, unknown, revoked and expired ones look alike.
     fn token(&self, request: &Request, now: i64) -> Option<Token> {
-        let secret = request.header(AUTHORIZATION).and_then(token::secret_of)?;
+        let takes_bearer = request.path.ends_with(Kind::UnifiedAlerts.path());
+        let secret = request.header(AUTHORIZATION).and_then(|header| token::secret_of(header, takes_bearer))?;
         let token = self.tokens.iter().find(|token| token.secret == secret)?;
         (!token.revoked && now < token.expires).then(|| token.clone())
     }

@@ -41,6 +41,8 @@ pub enum Mishap {
     GatewayTimeout,
     /// 200 with `errors` and no data.
     ErrorsInside,
+    /// 200 with `errors` beside all the data, which is whole save for one field (unified alerts only).
+    ErrorsBesideData,
     /// Good data beside `errors: [{}]`: to be taken as good.
     HarmlessErrors,
     /// 200 with `data: null`.

@@ -21,6 +21,10 @@ pub enum Kind {
     Accounts,
     /// `/users`
     Users,
+    /// `/unifiedalerts/graphql`
+    UnifiedAlerts,
+    /// `/application-management/risks`
+    Vulnerabilities,
 }
 
 /// By what records are sorted, and what time filters look at.
@@ -55,6 +59,8 @@ pub(super) enum Filter {
     Decommissioned,
     /// Shows hidden activities too.
     IncludeHidden,
+    /// Shows findings that are gone too.
+    IncludeRemovals,
     /// Asks for the whole tenant, which only global users may.
     Tenant,
     /// Known to the console, and of no effect here.
@@ -63,7 +69,7 @@ pub(super) enum Filter {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Activities,
         Self::Threats,
         Self::Agents,
@@ -72,6 +78,8 @@ impl Kind {
         Self::Sites,
         Self::Accounts,
         Self::Users,
+        Self::UnifiedAlerts,
+        Self::Vulnerabilities,
     ];
 
     /// The path below `/web/api/v2.1`.
@@ -85,6 +93,8 @@ impl Kind {
             Self::Sites => "/sites",
             Self::Accounts => "/accounts",
             Self::Users => "/users",
+            Self::UnifiedAlerts => "/unifiedalerts/graphql",
+            Self::Vulnerabilities => "/application-management/risks",
         }
     }
 
@@ -107,6 +117,16 @@ impl Kind {
             Self::Sites => "SiteView",
             Self::Accounts => "AccountView",
             Self::Users => "UserView",
+            Self::UnifiedAlerts => "UnifiedAlert",
+            Self::Vulnerabilities => "ApplicationRisk",
+        }
+    }
+
+    /// The shortest time that this kind's timestamps tell apart, in microseconds.
+    pub(super) const fn shortest_time(self) -> i64 {
+        match self {
+            Self::UnifiedAlerts => 1_000,
+            _ => 1,
         }
     }
 
@@ -117,6 +137,9 @@ impl Kind {
             (_, "id") | (Self::Alerts, "alertInfoAlertId") => Some(Column::Id),
             (Self::Alerts, "alertInfoCreatedAt") => Some(Column::Created),
             (Self::Alerts, "alertInfoReportedAt") => Some(Column::Time("alertInfo.reportedAt".into())),
+            (Self::Vulnerabilities, "detectionDate") => Some(Column::Created),
+            (Self::Vulnerabilities, "publishedDate" | "lastScanDate") => Some(Column::Time(name.to_owned())),
+            (Self::Vulnerabilities, _) => RISK_SORTS.contains(&name).then(|| Column::Text(name.to_owned())),
             (Self::Alerts, "createdAt" | "updatedAt") | (Self::Activities | Self::Users, "updatedAt") => None,
             (_, "createdAt") => Some(Column::Created),
             (_, "updatedAt") => Some(Column::Updated),
@@ -151,8 +174,8 @@ impl Kind {
     /// The column of a time filter such as `createdAt__gte`, split at the underscores.
     pub(super) fn time_column(self, name: &str, operator: &str) -> Option<Column> {
         let between = match self {
-            Self::Activities | Self::Agents | Self::Users => true,
-            Self::Threats | Self::Alerts | Self::Groups | Self::Sites | Self::Accounts => false,
+            Self::Activities | Self::Agents | Self::Users | Self::Vulnerabilities => true,
+            Self::UnifiedAlerts | Self::Threats | Self::Alerts | Self::Groups | Self::Sites | Self::Accounts => false,
         };
         let takes = match operator {
             "gt" | "gte" | "lt" | "lte" => true,
@@ -167,6 +190,9 @@ impl Kind {
                 Some(Column::Created)
             }
             (Self::Threats | Self::Agents | Self::Groups, "updatedAt") => Some(Column::Updated),
+            (Self::Vulnerabilities, "riskUpdatedDate") => Some(Column::Updated),
+            (Self::Vulnerabilities, "detectionDate") => Some(Column::Created),
+            (Self::Vulnerabilities, "publishedDate") => Some(Column::Time(name.to_owned())),
             (Self::Alerts, "reportedAt") => Some(Column::Time("alertInfo.reportedAt".into())),
             (Self::Agents, _) if AGENT_TIMES.contains(&name) => Some(Column::Time(name.to_owned())),
             (Self::Users, "lastActivation") => Some(Column::Time(name.to_owned())),
@@ -186,6 +212,8 @@ impl Kind {
             Self::Sites => SITE_FILTERS,
             Self::Accounts => ACCOUNT_FILTERS,
             Self::Users => USER_FILTERS,
+            Self::UnifiedAlerts => &[],
+            Self::Vulnerabilities => RISK_FILTERS,
         };
         own.iter().chain(SCOPE_FILTERS).find(|(known, _)| *known == name).map(|(_, filter)| *filter)
     }
@@ -401,6 +429,41 @@ const ACCOUNT_FILTERS: &[(&str, Filter)] = &[
     ("createdAt", Filter::AnyOf("createdAt")),
     ("updatedAt", Filter::AnyOf("updatedAt")),
     ("query", Filter::Like("name")),
+];
+
+const RISK_SORTS: &[&str] = &[
+    "accountId",
+    "siteId",
+    "cveId",
+    "endpointName",
+    "application",
+    "applicationVendor",
+    "baseScore",
+    "severity",
+    "daysDetected",
+    "lastScanResult",
+    "nvdBaseScore",
+    "riskScore",
+    "exploitCodeMaturity",
+    "remediationLevel",
+    "reportConfidence",
+    "mitigationStatus",
+];
+
+const RISK_FILTERS: &[(&str, Filter)] = &[
+    ("includeRemovals", Filter::IncludeRemovals),
+    ("severities", Filter::AnyOf("severity")),
+    ("mitigationStatus", Filter::AnyOf("mitigationStatus")),
+    ("analystVerdict", Filter::Ignored),
+    ("osTypes", Filter::AnyOf("osType")),
+    ("endpointTypes", Filter::AnyOf("endpointType")),
+    ("vendors", Filter::AnyOf("applicationVendor")),
+    ("applicationNames", Filter::AnyOf("applicationName")),
+    ("lastScanResults", Filter::AnyOf("lastScanResult")),
+    ("cveId__contains", Filter::Like("cveId")),
+    ("application__contains", Filter::Like("application")),
+    ("applicationVendor__contains", Filter::Like("applicationVendor")),
+    ("endpointName__contains", Filter::Like("endpointName")),
 ];
 
 const USER_FILTERS: &[(&str, Filter)] = &[

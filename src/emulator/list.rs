@@ -1,5 +1,7 @@
 //! List requests: what goes wrong with them, and the pages when nothing does.
 
+use std::borrow::Cow;
+
 use http::StatusCode;
 use http::header::RETRY_AFTER;
 use serde_json::{Value, json};
@@ -11,6 +13,7 @@ use super::kind::Kind;
 use super::page::{self, Search};
 use super::query::Query;
 use super::quirks::OutOfScope;
+use super::risks;
 use super::store::{IdColumn, Row};
 use super::time;
 use super::token::{Scope, Token};
@@ -31,6 +34,11 @@ impl State {
             Ok(query) => query,
             Err(refused) => return *refused,
         };
+        if kind == Kind::Vulnerabilities
+            && let Some(refused) = self.refused_risks(&query, token)
+        {
+            return refused;
+        }
         *struck = self.trouble.strike(&token.secret, kind.path(), kind, query.cursor.is_some());
         let mishaps = &*struck;
         if let Some(instead) = mishaps.iter().find_map(|mishap| instead(*mishap, now)) {
@@ -51,7 +59,7 @@ impl State {
                 self.appear(Kind::Activities, at, at);
             }
         }
-        let mut answer = self.page(kind, &query, token, request, mishaps);
+        let mut answer = self.page(kind, &query, token, request, mishaps, now);
         for mishap in mishaps {
             match mishap {
                 Mishap::SlowAnswer(delay) => answer.travel.delay = *delay,
@@ -60,7 +68,7 @@ impl State {
                     answer.travel.cut_after = Some(self.random.below(answer.body.len() as u64) as usize)
                 }
                 Mishap::ChangedWhilePaged
-                    if matches!(kind, Kind::Threats | Kind::Agents | Kind::Alerts | Kind::Groups) =>
+                    if !matches!(kind, Kind::Activities | Kind::Sites | Kind::Accounts | Kind::Users) =>
                 {
                     self.change_any(kind, now);
                 }
@@ -77,6 +85,7 @@ impl State {
         token: &Token,
         request: &Request,
         mishaps: &[Mishap],
+        now: i64,
     ) -> Answer {
         let mut limit = query.limit;
         if kind == Kind::Alerts && request.query.contains("disablePagination=true") {
@@ -85,7 +94,9 @@ impl State {
         if mishaps.contains(&Mishap::ShortPage) && limit > 1 {
             limit = 1 + self.random.below(limit as u64 - 1) as usize;
         }
-        let visible = |row: &Row| token.scope.covers(kind, row.account, row.site);
+        let unlicensed = &self.quirks.unlicensed_sites;
+        let licensed = |row: &Row| kind != Kind::Vulnerabilities || !unlicensed.contains(&row.site);
+        let visible = |row: &Row| token.scope.covers(kind, row.account, row.site) && licensed(row);
         let search = Search { kind, table: self.table(kind), query, visible: &visible };
         let page = if query.count_only { page::Page::default() } else { search.page(limit) };
         let total = if query.skip_count || (query.cursor.is_some() && self.quirks.total_on_first_page_only) {
@@ -104,7 +115,11 @@ impl State {
         if mishaps.contains(&Mishap::NullData) {
             return Answer::json(StatusCode::OK, &json!({ "data": null, "pagination": pagination }));
         }
-        let mut body = page::write(kind, &page.rows, &pagination, self.quirks.errors_null);
+        let bodies: Vec<Cow<'_, [u8]>> = match kind {
+            Kind::Vulnerabilities => page.rows.iter().map(|row| Cow::Owned(risks::as_of(row, now))).collect(),
+            _ => page.rows.iter().map(|row| Cow::Borrowed(&*row.body)).collect(),
+        };
+        let mut body = page::write(kind, &bodies, &pagination, self.quirks.errors_null);
         if mishaps.contains(&Mishap::HarmlessErrors) && !self.quirks.errors_null {
             body.pop();
             body.extend_from_slice(br#","errors":[{}]}"#);
@@ -138,7 +153,7 @@ impl State {
 }
 
 /// What is answered instead of a page.
-fn instead(mishap: Mishap, now: i64) -> Option<Answer> {
+pub(super) fn instead(mishap: Mishap, now: i64) -> Option<Answer> {
     Some(match mishap {
         Mishap::Unauthorized => Answer::unauthorized(),
         Mishap::Forbidden => Answer::forbidden(None),
@@ -176,6 +191,7 @@ fn instead(mishap: Mishap, now: i64) -> Option<Answer> {
         }
         Mishap::RefusedCursor => Answer::invalid("Invalid cursor value received"),
         Mishap::HarmlessErrors
+        | Mishap::ErrorsBesideData
         | Mishap::NullData
         | Mishap::Truncated
         | Mishap::SlowAnswer(_)

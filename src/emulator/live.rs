@@ -23,6 +23,7 @@ pub(super) enum Event {
 #[derive(Debug)]
 pub(super) struct Live {
     random: Random,
+    events: Vec<(u32, Event)>,
     /// When the next event happens.
     due: i64,
     rate: f64,
@@ -45,8 +46,20 @@ const EVENTS: &[(u32, Event)] = &[
 impl Live {
     pub fn new(setup: &Setup) -> Self {
         let late = i64::try_from(setup.late.1.as_micros()).unwrap_or(i64::MAX);
-        let mut live =
-            Self { random: Random::new(setup.seed, 2), due: setup.now, rate: setup.rate, late: (setup.late.0, late) };
+        let mut events = EVENTS.to_vec();
+        for (kind, count) in
+            [(Kind::UnifiedAlerts, setup.unified_alerts), (Kind::Vulnerabilities, setup.vulnerabilities)]
+        {
+            if count > 0 {
+                events.extend([
+                    (40, Event::Appears(kind, 0)),
+                    (30, Event::Changes(kind, 0)),
+                    (4, Event::ChangesTogether(kind, 0)),
+                ]);
+            }
+        }
+        let (random, late) = (Random::new(setup.seed, 2), (setup.late.0, late));
+        let mut live = Self { random, events, due: setup.now, rate: setup.rate, late };
         live.schedule();
         live
     }
@@ -65,7 +78,7 @@ impl Live {
         }
         let at = self.due;
         let late = if self.random.chance(self.late.0) { self.random.within(0..self.late.1.max(1)) } else { 0 };
-        let event = match *self.random.weigh(EVENTS) {
+        let event = match *self.random.weigh(&self.events) {
             Event::Appears(kind, _) => Event::Appears(kind, at - late),
             Event::Changes(kind, _) => Event::Changes(kind, at - late),
             Event::ChangesTogether(kind, _) => Event::ChangesTogether(kind, at - late),

@@ -31,6 +31,7 @@ mod page;
 mod query;
 mod quirks;
 mod random;
+mod risks;
 mod server;
 mod setup;
 mod store;
@@ -38,6 +39,7 @@ mod time;
 mod timeline;
 mod token;
 mod truth;
+mod unified;
 mod users;
 
 pub use console::Console;

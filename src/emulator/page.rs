@@ -1,5 +1,7 @@
 //! Finds the records of a page and writes the answer around their bytes.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
 use super::cursor::Cursor;
@@ -170,14 +172,14 @@ impl<'t> Search<'t> {
 }
 
 /// The answer's body. Sites are the exception: their `data` is an object.
-pub(super) fn write(kind: Kind, rows: &[&Row], pagination: &Value, errors_null: bool) -> Vec<u8> {
-    let mut body = Vec::with_capacity(rows.iter().map(|row| row.body.len() + 1).sum::<usize>() + 512);
+pub(super) fn write(kind: Kind, bodies: &[Cow<'_, [u8]>], pagination: &Value, errors_null: bool) -> Vec<u8> {
+    let mut body = Vec::with_capacity(bodies.iter().map(|record| record.len() + 1).sum::<usize>() + 512);
     body.extend_from_slice(if kind == Kind::Sites { br#"{"data":{"sites":["# } else { br#"{"data":["# });
-    for (place, row) in rows.iter().enumerate() {
+    for (place, record) in bodies.iter().enumerate() {
         if place > 0 {
             body.push(b',');
         }
-        body.extend_from_slice(&row.body);
+        body.extend_from_slice(record);
     }
     body.push(b']');
     if kind == Kind::Sites {

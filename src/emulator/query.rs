@@ -37,6 +37,7 @@ pub(super) struct Conditions {
     pub types: Option<HashSet<u32>>,
     pub texts: Vec<(Filter, Vec<String>)>,
     pub include_hidden: bool,
+    pub include_removals: bool,
     pub tenant: bool,
     /// Which values of `isDecommissioned` are shown: false, true.
     pub decommissioned: [bool; 2],
@@ -125,7 +126,12 @@ impl Conditions {
             Filter::Ids(column) => {
                 let most =
                     if matches!(column, IdColumn::Account | IdColumn::Site | IdColumn::Group) { 500 } else { 5000 };
-                self.ids.push((column, ids(name, value, most)?));
+                let ids = ids(name, value, most)?;
+                // One scope at a time: application findings are kept by scope.
+                if kind == Kind::Vulnerabilities && ids.len() != 1 {
+                    return Err(invalid(&format!("{name}: Length must be 1.")));
+                }
+                self.ids.push((column, ids));
             }
             Filter::Types => {
                 let types =
@@ -144,6 +150,7 @@ impl Conditions {
                 }
             }
             Filter::IncludeHidden => self.include_hidden = boolean(name, value)?,
+            Filter::IncludeRemovals => self.include_removals = boolean(name, value)?,
             Filter::Tenant => self.tenant = boolean(name, value)?,
             Filter::Ignored => {}
         }
@@ -154,6 +161,7 @@ impl Conditions {
     /// has cut already.
     pub fn hold(&self, kind: Kind, row: &Row, sorted: &Column) -> bool {
         if (row.hidden && !self.include_hidden)
+            || (row.removed && !self.include_removals)
             || (kind == Kind::Agents && !self.decommissioned[usize::from(row.decommissioned)])
             || self.types.as_ref().is_some_and(|types| !types.contains(&row.activity_type))
             || self.ids.iter().any(|(column, ids)| !ids.contains(&row.id_of(*column)) && !of_all_scopes(kind, *column))

@@ -57,6 +57,16 @@ pub struct Quirks {
     pub errors_null: bool,
     /// gzip for those who ask for it.
     pub gzip: bool,
+    /// Fields that this release's unified alerts do not have, each as `Type.field`: a query that names one fails.
+    pub unified_alerts_lack: Vec<String>,
+    /// Pages of unified alerts end with an edge that is null and one whose node is.
+    pub null_edges: bool,
+    /// Sites without the licence for application findings.
+    pub unlicensed_sites: Vec<u64>,
+    /// Application findings are refused to tokens of several scopes that name none.
+    pub risks_want_one_scope: bool,
+    /// Application findings time out on pages of more records than this.
+    pub risks_time_out_above: Option<usize>,
 }
 
 impl Default for Quirks {
@@ -71,6 +81,11 @@ impl Default for Quirks {
             unknown_token_is_400: true,
             errors_null: false,
             gzip: true,
+            unified_alerts_lack: Vec::new(),
+            null_edges: false,
+            unlicensed_sites: Vec::new(),
+            risks_want_one_scope: false,
+            risks_time_out_above: None,
         }
     }
 }

@@ -22,13 +22,17 @@ pub struct Setup {
     pub agents: usize,
     /// STAR alerts in history.
     pub alerts: usize,
+    /// Unified alerts in history.
+    pub unified_alerts: usize,
+    /// Application findings in history.
+    pub vulnerabilities: usize,
     /// Records a second that appear or change from `now` on.
     pub rate: f64,
     /// The share of live records that become visible late, and how late at most.
     pub late: (f64, Duration),
     /// Very large records: their kinds and sizes in bytes.
     pub oversized: Vec<(Kind, usize)>,
-    /// An older console, which does not know the newer keys.
+    /// An older console, which does not know the newer keys and has no licence for vulnerability management.
     pub older: bool,
 }
 
@@ -46,6 +50,8 @@ impl Setup {
             threats: 0,
             agents: 0,
             alerts: 0,
+            unified_alerts: 0,
+            vulnerabilities: 0,
             rate: 0.0,
             late: (0.0, Duration::ZERO),
             oversized: Vec::new(),

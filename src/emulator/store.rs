@@ -35,6 +35,10 @@ pub(super) struct Row {
     pub hidden: bool,
     /// An agent that is shown only when asked for.
     pub decommissioned: bool,
+    /// A finding that is gone: shown only when asked for.
+    pub removed: bool,
+    /// An alert without `updatedAt`.
+    pub undated: bool,
     pub body: Box<[u8]>,
 }
 
@@ -62,27 +66,46 @@ impl Row {
             Kind::Alerts => (&record["alertInfo"], &record["alertInfo"]["alertId"]),
             _ => (record, &record["id"]),
         };
-        let id = number(id);
+        let id = match kind {
+            Kind::UnifiedAlerts => unified_id(id.as_str().unwrap_or_default()),
+            _ => number(id),
+        };
         if id == 0 {
             return Err(RecordError::Missing("id"));
         }
         let moment = |key: &str| times[key].as_str().and_then(time::parse);
-        let created = moment("createdAt").ok_or(RecordError::Missing("createdAt"))?;
+        let creation = match kind {
+            Kind::UnifiedAlerts => "detectedAt",
+            Kind::Vulnerabilities => "detectionDate",
+            _ => "createdAt",
+        };
+        let created = moment(creation).ok_or(RecordError::Missing(creation))?;
         let places = if matches!(kind, Kind::Threats | Kind::Alerts) { &record["agentDetectionInfo"] } else { record };
-        let own = |own: Kind, place: &Value| if kind == own { id } else { number(place) };
-        let agent = if kind == Kind::Threats { &record["agentRealtimeInfo"] } else { record };
+        let own = |own: Kind, scope: &str, place: &str| match kind {
+            Kind::UnifiedAlerts => number(&record["realTime"]["scope"][scope]["id"]),
+            kind if kind == own => id,
+            _ => number(&places[place]),
+        };
+        let agent = match kind {
+            Kind::Threats => &record["agentRealtimeInfo"]["agentId"],
+            Kind::Vulnerabilities => &record["endpointId"],
+            Kind::Agents => &Value::Null,
+            _ => &record["agentId"],
+        };
         Ok(Self {
             id,
             created,
             updated: moment("updatedAt").unwrap_or(created),
-            account: own(Kind::Accounts, &places["accountId"]),
-            site: own(Kind::Sites, &places["siteId"]),
-            group: own(Kind::Groups, &places["groupId"]),
-            agent: own(Kind::Agents, &agent["agentId"]),
-            threat: own(Kind::Threats, &record["threatId"]),
+            account: own(Kind::Accounts, "account", "accountId"),
+            site: own(Kind::Sites, "site", "siteId"),
+            group: own(Kind::Groups, "group", "groupId"),
+            agent: if kind == Kind::Agents { id } else { number(agent) },
+            threat: if kind == Kind::Threats { id } else { number(&record["threatId"]) },
             activity_type: u32::try_from(number(&record["activityType"])).unwrap_or(0),
             hidden: false,
             decommissioned: record["isDecommissioned"] == true,
+            removed: kind == Kind::Vulnerabilities && record["status"] == "Removed",
+            undated: kind == Kind::UnifiedAlerts && moment("updatedAt").is_none(),
             body,
         })
     }
@@ -120,7 +143,7 @@ pub(super) struct Table {
     ids: Vec<Entry>,
     created: Vec<Entry>,
     updated: Vec<Entry>,
-    /// The slots of records that are not always shown: hidden activities, decommissioned agents.
+    /// The slots of records that are not always shown: hidden activities, decommissioned agents, findings that are gone.
     aside: BTreeSet<u32>,
     /// The versions that newer ones have replaced.
     past: Vec<Version>,
@@ -200,7 +223,7 @@ impl Table {
                 index.insert(place, entry);
             }
         }
-        if row.hidden || row.decommissioned {
+        if row.hidden || row.decommissioned || row.removed {
             self.aside.insert(slot);
         }
         if slot as usize == self.rows.len() {
@@ -241,4 +264,13 @@ pub(super) fn id_value(id: u64) -> i64 {
 /// Ids are texts, sometimes numbers, "" or null.
 fn number(value: &Value) -> u64 {
     value.as_u64().or_else(|| value.as_str()?.parse().ok()).unwrap_or(0)
+}
+
+/// Unified alerts have UUIDs; the table keeps a hash of them. "" is no id.
+pub(super) fn unified_id(text: &str) -> u64 {
+    if text.is_empty() {
+        return 0;
+    }
+    let hash = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, hash) >> 1
 }

@@ -21,6 +21,12 @@ pub fn print(micros: i64) -> String {
     if micros % SECOND == 0 { format!("{moment:.0}") } else { format!("{moment:.6}") }
 }
 
+/// `2025-03-16T21:05:52.096Z`: three digits, cut.
+pub fn print_millis(micros: i64) -> String {
+    let millis = micros.div_euclid(1_000);
+    jiff::Timestamp::from_millisecond(millis).map_or_else(|_| micros.to_string(), |moment| format!("{moment:.3}"))
+}
+
 /// Reads what a record or an ISO 8601 parameter holds.
 pub fn parse(text: &str) -> Option<i64> {
     text.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_microsecond)

@@ -80,8 +80,9 @@ impl Token {
     }
 }
 
-/// The token of an `Authorization` header; the scheme compares without case.
-pub(super) fn secret_of(header: &str) -> Option<&str> {
+/// The token of an `Authorization` header; the scheme compares without case. Unified alerts take `Bearer` too.
+pub(super) fn secret_of(header: &str, takes_bearer: bool) -> Option<&str> {
     let (scheme, secret) = header.trim().split_once(' ')?;
-    scheme.eq_ignore_ascii_case("ApiToken").then_some(secret.trim())
+    let is = |name: &str| scheme.eq_ignore_ascii_case(name);
+    (is("ApiToken") || takes_bearer && is("Bearer")).then_some(secret.trim())
 }

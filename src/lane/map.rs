@@ -112,6 +112,7 @@ impl MapStage {
         parcels: &mpsc::Sender<Mapped>,
     ) -> Result<(), Gone> {
         open.round = page.round;
+        self.mapper.set_scope(page.scope.take());
         open.dropped.append(&mut page.dropped);
         for record in &page.records {
             open.ordered &= page.ordered;

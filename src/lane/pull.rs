@@ -11,8 +11,8 @@ use tracing::{info, warn};
 
 use super::sizing::{Plan, Sizing};
 use super::{LaneBudget, Reservation};
-use crate::console::{Client, ConsoleError, Endpoint};
-use crate::record::{Identity, Timestamp};
+use crate::console::{Client, ConsoleError};
+use crate::record::{Identity, Stream, Timestamp};
 use crate::settings::FullJitter;
 use crate::source::{Page, Poll, Position, Pull, Round};
 use crate::telemetry::{LaneState, Meter};
@@ -96,6 +96,7 @@ impl PullStage {
             poll.leave_out(known.clone());
         }
         loop {
+            sleep(poll.pause()).await;
             let turn = self.client.turn().await;
             let (share, total) = (self.budget.share(), self.budget.total());
             let plan = self.sizing().plan(share, total, self.budget.is_proven() || !found_new);
@@ -134,17 +135,14 @@ impl PullStage {
         let mut patience = Patience::new(&mut self.random);
         let plan = Plan { limit: 1, reserve: FIRST_ANSWER, max_body: FIRST_ANSWER };
         while self.client.time().is_none() {
-            match self
-                .client
-                .list(
-                    self.client.turn().await,
-                    Endpoint::of(self.pull.stream).path,
-                    &[("limit", "1")],
-                    FIRST_ANSWER,
-                    Some(&self.meter),
-                )
-                .await
+            match self.client.glance(self.client.turn().await, self.pull.stream, FIRST_ANSWER, Some(&self.meter)).await
             {
+                // One scope of several may be without findings; its refusal tells the time as well.
+                Err(ConsoleError::Forbidden(_))
+                    if self.pull.stream == Stream::Vulnerabilities && self.client.time().is_some() =>
+                {
+                    break;
+                }
                 // An answer without `Date` leaves only our own clock.
                 Ok(_) => break,
                 Err(ConsoleError::TooLarge(_)) => break,

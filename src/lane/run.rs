@@ -279,7 +279,9 @@ impl Lane {
         let now = self.clock.now();
         let wait = |(index, pass): (usize, &Pass)| {
             let complete = position.track(index).and_then(Track::complete);
-            let due = complete.map_or(pass.every, |complete| pass.every.saturating_sub(now.since(complete)));
+            // A scope of findings that was never read is as new as the first.
+            let never = if pass.chain.is_some() { Duration::ZERO } else { pass.every };
+            let due = complete.map_or(never, |complete| pass.every.saturating_sub(now.since(complete)));
             if index == 0 || self.once { self.first_poll_after } else { due.max(self.first_poll_after) }
         };
         let passes = self.pull.passes();

@@ -3,6 +3,7 @@ use std::borrow::Cow;
 use sha2::{Digest, Sha256};
 
 use super::value::Value;
+use super::vulnerability::content_hash;
 use super::{Identity, Stream, Timestamp, json};
 
 /// What a lane must know of a record before it is mapped: by what it is ordered, named and told from its other versions.
@@ -32,7 +33,12 @@ pub fn facts(stream: Stream, record: &[u8]) -> Facts<'_> {
             (Stream::Activities, b"createdAt") => &mut seen.created,
             (Stream::Activities, b"activityType") => &mut seen.activity_type,
             (Stream::Agents | Stream::Groups, b"createdAt") => &mut seen.created,
-            (Stream::Agents | Stream::Groups, b"updatedAt") => &mut seen.updated,
+            (Stream::Agents | Stream::Groups | Stream::UnifiedAlerts, b"updatedAt") => &mut seen.updated,
+            (Stream::UnifiedAlerts, b"detectedAt") | (Stream::Vulnerabilities, b"detectionDate") => &mut seen.created,
+            (Stream::UnifiedAlerts, b"status") => &mut seen.status,
+            (Stream::UnifiedAlerts, b"analystVerdict") => &mut seen.verdict,
+            (Stream::Vulnerabilities, b"lastScanDate") => &mut seen.scanned,
+            (Stream::Vulnerabilities, b"riskUpdatedAt") => &mut seen.updated,
             (Stream::Threats, b"threatInfo") | (Stream::Alerts, b"alertInfo") => return seen.block(stream, value),
             _ => return,
         };
@@ -45,10 +51,15 @@ pub fn facts(stream: Stream, record: &[u8]) -> Facts<'_> {
         time: match stream {
             Stream::Activities | Stream::Alerts => time(seen.created),
             Stream::Threats | Stream::Agents | Stream::Groups => time(seen.updated),
+            Stream::UnifiedAlerts => time(seen.updated).or_else(|| time(seen.created)),
+            Stream::Vulnerabilities => [seen.updated, seen.scanned, seen.created].into_iter().find_map(time),
         },
         version: match stream {
             Stream::Activities => Cow::Borrowed(""),
             Stream::Threats | Stream::Agents | Stream::Groups => updated(),
+            Stream::UnifiedAlerts if seen.updated.is_some() => updated(),
+            Stream::UnifiedAlerts => Cow::Owned(format!("{} {}", text(seen.status), text(seen.verdict))),
+            Stream::Vulnerabilities => Cow::Owned(content_hash(record)),
             Stream::Alerts => Cow::Owned(format!("{} {} {}", updated(), text(seen.status), text(seen.verdict))),
         },
         created: time(seen.created),
@@ -105,6 +116,7 @@ struct Seen<'a> {
     updated: Option<&'a [u8]>,
     status: Option<&'a [u8]>,
     verdict: Option<&'a [u8]>,
+    scanned: Option<&'a [u8]>,
     activity_type: Option<&'a [u8]>,
 }
 
@@ -216,6 +228,21 @@ mod tests {
                 Stream::Activities,
                 r#"{"activityType":27,"id":"5","id":"6","updatedAt":"2022-01-01T00:00:00Z","createdAt":"2022-04-05T16:01:56.928383Z"}"#,
                 ("5", "2022-04-05T16:01:56.928383Z", "", "2022-04-05T16:01:56.928383Z"),
+            ),
+            (
+                Stream::UnifiedAlerts,
+                r#"{"createdAt":"2022-04-05T16:01:00Z","detectedAt":"2022-04-05T16:02:00Z","updatedAt":"2022-04-05T16:03:00Z","id":"u-1"}"#,
+                ("u-1", "2022-04-05T16:03:00Z", "2022-04-05T16:03:00Z", "2022-04-05T16:02:00Z"),
+            ),
+            (
+                Stream::UnifiedAlerts,
+                r#"{"detectedAt":"2022-04-05T16:02:00Z","updatedAt":null,"id":"u-1","status":"NEW","analystVerdict":"UNDEFINED"}"#,
+                ("u-1", "2022-04-05T16:02:00Z", "NEW UNDEFINED", "2022-04-05T16:02:00Z"),
+            ),
+            (
+                Stream::Vulnerabilities,
+                r#"{"id":"7","detectionDate":"2022-04-05T16:02:00Z","lastScanDate":"2022-05-05T16:02:00Z","daysDetected":30}"#,
+                ("7", "2022-05-05T16:02:00Z", "9a746028006b2e3f", "2022-04-05T16:02:00Z"),
             ),
         ];
         for (stream, record, (id, at, version, created)) in cases {

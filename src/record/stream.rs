@@ -17,11 +17,23 @@ pub enum Stream {
     Alerts,
     /// Endpoint groups, by `updatedAt`.
     Groups,
+    /// Unified alerts (GraphQL), by `updatedAt`.
+    UnifiedAlerts,
+    /// Application findings, in closed windows of their update date.
+    Vulnerabilities,
 }
 
 impl Stream {
     /// Every stream, in the order in which they are documented.
-    pub const ALL: [Self; 5] = [Self::Threats, Self::Activities, Self::Agents, Self::Alerts, Self::Groups];
+    pub const ALL: [Self; 7] = [
+        Self::Threats,
+        Self::Activities,
+        Self::Agents,
+        Self::Alerts,
+        Self::Groups,
+        Self::UnifiedAlerts,
+        Self::Vulnerabilities,
+    ];
 
     /// The name in pipeline files, metrics, topics and state.
     pub const fn name(self) -> &'static str {
@@ -31,6 +43,8 @@ impl Stream {
             Self::Agents => "agents",
             Self::Alerts => "alerts",
             Self::Groups => "groups",
+            Self::UnifiedAlerts => "unified_alerts",
+            Self::Vulnerabilities => "vulnerabilities",
         }
     }
 
@@ -42,6 +56,8 @@ impl Stream {
             Self::Agents => "agent",
             Self::Alerts => "alert",
             Self::Groups => "group",
+            Self::UnifiedAlerts => "unified_alert",
+            Self::Vulnerabilities => "vulnerability",
         }
     }
 }
@@ -54,7 +70,9 @@ impl fmt::Display for Stream {
 
 /// The word is not the name of a stream.
 #[derive(Debug, thiserror::Error)]
-#[error("unknown stream `{0}`; the streams are threats, activities, agents, alerts, groups")]
+#[error(
+    "unknown stream `{0}`; the streams are threats, activities, agents, alerts, groups, unified_alerts, vulnerabilities"
+)]
 pub struct UnknownStream(String);
 
 impl FromStr for Stream {

@@ -32,6 +32,7 @@ const VERSION: u64 = 2;
 const SETTLED: u64 = 1;
 const TRACKS: u64 = 2;
 const CONTENTS: u64 = 3;
+const SWEEPS: u64 = 4;
 
 /// What a lane stores after each acknowledgement.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,7 +75,8 @@ impl Checkpoint {
             put_bytes(&mut out, text.as_bytes());
         }
         put_time(&mut out, self.since_resolved);
-        put(&mut out, 2 + u64::from(!contents.is_empty()));
+        let sweeps: Vec<_> = (0..).zip(tracks).filter_map(|(index, (_, track))| Some((index, track.swept?))).collect();
+        put(&mut out, 2 + u64::from(!contents.is_empty()) + u64::from(!sweeps.is_empty()));
         put_section(&mut out, SETTLED, |out| put(out, self.settled));
         put_section(&mut out, TRACKS, |out| {
             put_time(out, *since);
@@ -86,6 +88,15 @@ impl Checkpoint {
         });
         if !contents.is_empty() {
             put_section(&mut out, CONTENTS, |out| put_contents(out, contents));
+        }
+        if !sweeps.is_empty() {
+            put_section(&mut out, SWEEPS, |out| {
+                put(out, sweeps.len() as u64);
+                for (index, swept) in sweeps {
+                    put(out, index);
+                    put_time(out, swept);
+                }
+            });
         }
         out
     }
@@ -115,6 +126,7 @@ impl Checkpoint {
                 SETTLED => settled = content.number()?,
                 TRACKS => (position.since, position.tracks) = (time(&mut content)?, tracks(&mut content)?),
                 CONTENTS => position.contents = Arc::new(contents(&mut content)?),
+                SWEEPS => sweeps(&mut content, &mut position)?,
                 unknown => return Err(CheckpointError::Unknown(unknown)),
             }
             end(&content)?;
@@ -122,6 +134,17 @@ impl Checkpoint {
         end(&reader)?;
         Ok(Self { host, scope, since, since_resolved, position, settled })
     }
+}
+
+/// The start of the last sweep of each track that had one, by its place in the list of tracks.
+fn sweeps(reader: &mut Reader<'_>, position: &mut Position) -> Result<(), CheckpointError> {
+    for _ in 0..reader.number()? {
+        let (index, swept) = (reader.number()?, time(reader)?);
+        let index = usize::try_from(index).map_err(|_| CheckpointError::Damaged)?;
+        let (_, track) = position.tracks.get_mut(index).ok_or(CheckpointError::Damaged)?;
+        Arc::make_mut(track).swept = Some(swept);
+    }
+    Ok(())
 }
 
 fn put_contents(out: &mut Vec<u8>, contents: &HashMap<u64, u64>) {
@@ -220,7 +243,7 @@ fn track(reader: &mut Reader<'_>, is_new: bool) -> Result<Track, Malformed> {
     let (bound, watermark) = (time(reader)?, time(reader)?);
     let complete = if flag(reader)? { Some(time(reader)?) } else { None };
     let snapshot = if is_new && flag(reader)? { Some(snapshot(reader)?) } else { None };
-    Ok(Track { bound, watermark, complete, seconds: seconds(reader, is_new)?, snapshot })
+    Ok(Track { bound, watermark, complete, seconds: seconds(reader, is_new)?, snapshot, swept: None })
 }
 
 fn snapshot(reader: &mut Reader<'_>) -> Result<Snapshot, Malformed> {
@@ -281,9 +304,12 @@ mod tests {
             reach: Duration::from_secs(86_400),
             keys,
             snapshot: false,
+            chain: None,
         };
-        let mut passes = [pass(MAIN, Keys::Versions), pass("again", Keys::Latest), pass("all", Keys::Versions)];
+        let (last, versions) = (Keys::Latest, Keys::Versions);
+        let mut passes = [pass(MAIN, versions), pass("again", last), pass("all", versions), pass("chain", last)];
         passes[2].snapshot = true;
+        passes[3].chain = Some(None);
         let since = start().minus(Duration::from_secs(86_400));
         let mut position = Position::starting_at(since);
         position.align(&passes);
@@ -295,7 +321,8 @@ mod tests {
         }
         if complete {
             position.finish(&passes, Round { start: start(), ..Round::default() }, false);
-            position.finish(&passes, Round { pass: 2, start: start(), snapshot: Some(start()) }, true);
+            position.finish(&passes, Round { pass: 2, start: start(), snapshot: Some(start()), sweep: false }, true);
+            position.finish(&passes, Round { pass: 3, start: start(), snapshot: None, sweep: true }, false);
         }
         Checkpoint {
             host: "usea1-acme.sentinelone.net".to_owned(),

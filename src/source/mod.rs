@@ -1,5 +1,7 @@
 //! Pulling: streams, their passes, positions and their encoding, the polling stage.
 
+mod ask;
+mod chain;
 mod checkpoint;
 mod pass;
 mod poll;
@@ -10,12 +12,13 @@ mod since;
 mod track;
 mod window;
 
+pub use chain::{FindingSeverity, Findings, Vulnerabilities};
 pub use checkpoint::{Checkpoint, CheckpointError};
 pub use pass::{Keys, Mark, Pass, Round};
 pub use poll::{Dropped, Page, Poll, Record};
 pub use position::{MAIN, Position};
 pub use pull::Pull;
-pub use settings::{Activities, Agents, Alerts, Groups, Mode, Settings, Threats, VOLATILE};
+pub use settings::{Activities, Agents, AlertView, Alerts, Groups, Mode, Settings, Threats, UnifiedAlerts, VOLATILE};
 pub use since::Since;
 pub use track::{Known, Snapshot, Stage, Track};
 pub use window::{By, Window};

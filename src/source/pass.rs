@@ -1,9 +1,10 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use compact_str::CompactString;
 
 use super::By;
-use crate::record::Timestamp;
+use crate::record::{Scope, Timestamp};
 
 /// One way in which a stream is read. The first pass of a stream is the one that brings what is new; others come back for
 /// what it cannot see. Each has a [`super::Track`] of its own, and what any of them delivers enters all of them.
@@ -25,6 +26,8 @@ pub struct Pass {
     pub keys: Keys,
     /// Each poll is a full inventory under a time of its own.
     pub snapshot: bool,
+    /// Each poll is a closed window of findings, or a sweep over all of them, of this scope; of all where there is none.
+    pub chain: Option<Option<Arc<Scope>>>,
 }
 
 /// What a pass remembers of the records that were taken.
@@ -45,6 +48,8 @@ pub struct Round {
     pub start: Timestamp,
     /// The time of the snapshot that it reads.
     pub snapshot: Option<Timestamp>,
+    /// Everything is read, whatever was taken before.
+    pub sweep: bool,
 }
 
 /// What a position and a ledger remember of a record.

@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
@@ -8,9 +9,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use compact_str::{CompactString, ToCompactString};
 
+use super::chain::{After, Chain, PAUSE};
 use super::{By, Keys, Known, Mark, Pass, Position, Pull, Round, Snapshot, Stage, Track};
 use crate::console::{Client, ConsoleError, Endpoint, Turn};
-use crate::record::{self, Facts, Identity, Stream, Timestamp, content_hash, facts, parse_page};
+use crate::record::{Facts, Identity, Scope, Stream, Timestamp, content_hash, facts};
 use crate::telemetry::{DropReason, Meter};
 
 /// After this many empty pages in a row that each name a next one, the list may be at its end.
@@ -23,42 +25,43 @@ const TOLERANCE: Duration = Duration::from_secs(1);
 const MANY_KEYS: usize = 100_000;
 /// In place of the record's id, in the event that says that a snapshot is complete.
 const MARKER_ID: &str = "snapshot";
-/// A body of a count.
-const COUNT_BYTES: usize = 64 * 1024;
 
 /// One poll of one pass: everything in [bound, S] that the position has not seen, page by page.
 ///
 /// Its own copy of the position remembers what this poll has handed out; the lane's checkpoint follows the sink.
 #[derive(Debug)]
 pub struct Poll {
-    client: Arc<Client>,
-    meter: Meter,
-    pull: Arc<Pull>,
-    endpoint: Endpoint,
+    pub(super) client: Arc<Client>,
+    pub(super) meter: Meter,
+    pub(super) pull: Arc<Pull>,
+    pub(super) endpoint: Endpoint,
     passes: Vec<Pass>,
-    round: Round,
-    position: Position,
+    pub(super) round: Round,
+    pub(super) position: Position,
     /// The version of each record that was handed out, where the last one taken is remembered: batches may be settled in
     /// any order, so a poll hands out one version of a record.
     handed_out: HashMap<u64, u64>,
     /// Identities that are accounted for, of a version or of an id.
     left_out: Option<Arc<HashSet<Identity>>>,
-    walk: Walk,
+    pub(super) walk: Walk,
+    /// The lists of a window of findings, one after the other.
+    pub(super) chain: Option<Chain>,
     /// Every page so far was in ascending order, so that what was read says up to where everything was read.
     ordered: bool,
     newest: Timestamp,
     /// Where another walk may begin: everything before it was read, in order, and is not too young to come late.
     reached: Timestamp,
     null_answers: usize,
+    pub(super) partial_answers: usize,
 }
 
 /// One walk along the console's cursors. A refused or repeated cursor ends it, and the next begins where this one got to.
 #[derive(Debug)]
-struct Walk {
-    from: Timestamp,
-    cursor: Option<String>,
+pub(super) struct Walk {
+    pub(super) from: Timestamp,
+    pub(super) cursor: Option<String>,
     /// Hashes of the cursors followed.
-    seen: HashSet<u64>,
+    pub(super) seen: HashSet<u64>,
     empty_pages: usize,
     /// Keys of the records shown, known and filtered ones included: pages may come twice under different cursors.
     shown: HashSet<u64>,
@@ -82,6 +85,8 @@ pub struct Page {
     pub ordered: bool,
     /// The poll.
     pub round: Round,
+    /// Whose the records are, where they do not tell themselves.
+    pub scope: Option<Arc<Scope>>,
     /// Number of records in the answer, those dropped included.
     pub shown: usize,
     /// The poll reached its end with this answer.
@@ -135,7 +140,17 @@ impl Poll {
             }
             _ => None,
         };
-        let round = Round { pass, start, snapshot };
+        let chain = match (&passes.get(pass)?.chain, &pull.findings) {
+            (Some(scope), Some(findings)) => {
+                let sweep = position.is_sweep_due(pass, start, findings.resync);
+                Some((Chain::new(findings.clone(), scope.clone(), sweep), sweep))
+            }
+            // A closed window that is pulled once: all its lists are one, and nothing is remembered of it.
+            (None, Some(findings)) => Some((Chain::detected(findings.clone()), true)),
+            _ => None,
+        };
+        let sweep = chain.as_ref().is_some_and(|(_, sweep)| *sweep);
+        let round = Round { pass, start, snapshot, sweep };
         position.enter(round);
         let from = position.track(pass)?.bound().whole_second();
         Some(Self {
@@ -144,15 +159,18 @@ impl Poll {
             reached: from,
             client,
             meter,
-            pull,
             passes,
             round,
             position,
             handed_out: HashMap::new(),
             left_out: None,
             walk: Walk::from(from),
-            ordered: true,
+            chain: chain.map(|(chain, _)| chain),
+            // Findings are listed by their ids, which say nothing of their times.
+            ordered: pull.stream != Stream::Vulnerabilities,
             null_answers: 0,
+            partial_answers: 0,
+            pull,
         })
     }
 
@@ -166,7 +184,12 @@ impl Poll {
         self.round
     }
 
-    fn pass(&self) -> &Pass {
+    /// How long to wait before the next page.
+    pub fn pause(&self) -> Duration {
+        if self.chain.is_some() && self.walk.cursor.is_some() { PAUSE } else { Duration::ZERO }
+    }
+
+    pub(super) fn pass(&self) -> &Pass {
         // `new` has looked.
         &self.passes[self.round.pass]
     }
@@ -187,6 +210,7 @@ impl Poll {
                 self.restart();
                 return Err(ConsoleError::BadCursor(reason));
             }
+            Err(error) if self.chain.is_some() => return self.refused_list(error).await,
             answer => answer?,
         };
         let page = self.read(&body)?;
@@ -205,9 +229,10 @@ impl Poll {
                 self.position.advance(&self.passes, self.round, self.newest);
             }
         }
-        let last = self.follow(page.next_cursor.as_deref(), shown);
-        let (round, ordered, marker) = (self.round, self.ordered, None);
-        Ok(Page { records, dropped, marker, ordered, round, shown, last, body: body.clone() })
+        let next_cursor = page.next_cursor.map(Cow::into_owned);
+        let scope = self.chain.as_ref().and_then(|chain| chain.scope().cloned());
+        let last = self.follow(next_cursor.as_deref(), shown) && !self.next_list();
+        Ok(Page { records, dropped, scope, shown, ..self.empty_page(body.clone(), last) })
     }
 
     /// The snapshot of which nothing is left to do but to say that it is complete.
@@ -224,25 +249,32 @@ impl Poll {
         let time = snapshot.time;
         let mark = Mark { id: identity.key(), version: identity.key(), content: None, time, created: None };
         let record = Record { range: 0..0, id, identity, time: Some(time), order: None, mark };
-        let (records, dropped, round) = (vec![record], Vec::new(), self.round);
-        Page {
-            body: Bytes::new(),
-            records,
-            dropped,
-            marker: Some(snapshot),
-            ordered: false,
-            round,
-            shown: 1,
-            last: true,
-        }
+        let (records, marker) = (vec![record], Some(snapshot));
+        Page { records, marker, ordered: false, shown: 1, ..self.empty_page(Bytes::new(), true) }
     }
 
-    /// A page without errors in it.
-    fn read<'a>(&self, body: &'a [u8]) -> Result<record::Page<'a>, ConsoleError> {
-        let page = parse_page(body).map_err(|error| ConsoleError::transient(error.to_string()))?;
-        let Some(error) = page.errors.first() else { return Ok(page) };
-        let error = self.client.scrubbed(&error.to_string());
-        Err(ConsoleError::transient(format!("the console answered 200 with an error: {error}")))
+    /// Goes on to the next list of a window of findings; false when there is none.
+    fn next_list(&mut self) -> bool {
+        let Some(chain) = &mut self.chain else { return false };
+        let more = chain.advance();
+        if more {
+            self.restart();
+        }
+        more
+    }
+
+    /// What a refused list of findings means.
+    async fn refused_list(&mut self, error: ConsoleError) -> Result<Page, ConsoleError> {
+        let news = self.position.track(self.round.pass).is_none_or(|track| track.complete().is_none());
+        let Some(chain) = &mut self.chain else { return Err(error) };
+        let after = chain.refused(&self.client, error, news).await?;
+        self.restart();
+        Ok(self.empty_page(Bytes::new(), after == After::End))
+    }
+
+    fn empty_page(&self, body: Bytes, last: bool) -> Page {
+        let (records, dropped, ordered, round) = (Vec::new(), Vec::new(), self.ordered, self.round);
+        Page { body, records, dropped, marker: None, ordered, round, scope: None, shown: 0, last }
     }
 
     /// `data: null` may mean that there is nothing, or that something is wrong.
@@ -257,7 +289,7 @@ impl Poll {
 
     /// Whether this walk has come to the end of the list, which the console did not say clearly: its own count decides.
     async fn count(&mut self, turn: Turn) -> Result<Page, ConsoleError> {
-        let body = self.request(turn, vec![("countOnly", "true")], COUNT_BYTES).await?;
+        let body = self.ask_count(turn).await?;
         let page = self.read(&body)?;
         let shown = self.walk.shown.len() as u64;
         let is_end = match page.total_items {
@@ -266,48 +298,14 @@ impl Poll {
             None => page.null_data && shown == 0,
         };
         if is_end {
-            let (records, dropped, ordered, round) = (Vec::new(), Vec::new(), self.ordered, self.round);
-            return Ok(Page {
-                records,
-                dropped,
-                marker: None,
-                ordered,
-                round,
-                shown: 0,
-                last: true,
-                body: body.clone(),
-            });
+            let last = !self.next_list();
+            return Ok(self.empty_page(body.clone(), last));
         }
         let Some(count) = page.total_items else {
             return Err(ConsoleError::transient("the console showed no clear end, and its count cannot be read"));
         };
         self.restart();
         Err(ConsoleError::transient(format!("the console counts {count} records, but showed only {shown}")))
-    }
-
-    async fn ask(&self, turn: Turn, limit: usize, max_bytes: usize) -> Result<Bytes, ConsoleError> {
-        let limit = limit.clamp(1, self.endpoint.max_limit).to_string();
-        let mut query = vec![
-            ("limit", limit.as_str()),
-            ("sortBy", self.pass().sort_by),
-            ("sortOrder", "asc"),
-            ("skipCount", "true"),
-        ];
-        if let Some(cursor) = &self.walk.cursor {
-            query.push(("cursor", cursor));
-        }
-        self.request(turn, query, max_bytes).await
-    }
-
-    /// The poll's window and filters, and `query` before them.
-    async fn request(&self, turn: Turn, mut query: Vec<(&str, &str)>, max_bytes: usize) -> Result<Bytes, ConsoleError> {
-        let filter = self.pass().time_filter;
-        let (from_name, to_name) = (format!("{filter}__gte"), format!("{filter}__lte"));
-        let (from, to) = (self.walk.from.to_string(), self.round.start.to_string());
-        let filters = self.pull.filters(&self.pull.types);
-        query.extend([(from_name.as_str(), from.as_str()), (to_name.as_str(), to.as_str())]);
-        query.extend(filters.iter().map(|(name, value)| (*name, value.as_str())));
-        self.client.list(turn, self.endpoint.path, &query, max_bytes, Some(&self.meter)).await
     }
 
     /// Takes what the position has not seen.
@@ -319,6 +317,8 @@ impl Poll {
         for bytes in shown {
             let mut facts = facts(self.pull.stream, bytes);
             let order = match by {
+                // A finding has none.
+                _ if self.chain.is_some() => None,
                 By::Order => facts.time,
                 By::Creation => facts.created,
             };
@@ -381,7 +381,7 @@ impl Poll {
         if self.pull.drops_unchanged() {
             mark.content = Some(content_hash(bytes, &self.pull.volatile));
         }
-        if pass.keys == Keys::Latest || mark.content.is_some() {
+        if pass.keys == Keys::Latest || mark.content.is_some() || self.chain.is_some() {
             match self.handed_out.get(&mark.id) {
                 Some(version) if *version == mark.version => return Err(DropReason::Duplicate),
                 // Its turn comes with the next poll.
@@ -398,6 +398,9 @@ impl Poll {
         let id = facts.id.parse().unwrap_or_else(|_| self.named(&facts.id, identity).key());
         let version = if self.pull.stream == Stream::Activities { id } else { identity.key() };
         let start = self.round.start;
+        if self.chain.is_some() {
+            return Mark { id, version, content: None, time: start, created: facts.created };
+        }
         Mark { id, version, content: None, time: facts.time.unwrap_or(start), created: facts.created }
     }
 
@@ -450,7 +453,7 @@ impl Walk {
     }
 }
 
-fn hash(cursor: &str) -> u64 {
+pub(super) fn hash(cursor: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     cursor.hash(&mut hasher);
     hasher.finish()

@@ -4,8 +4,12 @@ use std::time::Duration;
 
 use compact_str::CompactString;
 
+use super::chain::BEFORE_SWEEP;
 use super::{Known, Mark, Pass, Round, Snapshot, Stage, Track};
 use crate::record::Timestamp;
+
+/// Findings of one window that are remembered; more are delivered twice where windows overlap.
+const MANY_FINDINGS: usize = 50_000;
 
 /// The name of the track of a stream's first pass.
 pub const MAIN: &str = "main";
@@ -118,13 +122,32 @@ impl Position {
         }
     }
 
+    /// Where a lane begins that has taken nothing.
+    pub(super) fn since(&self) -> Timestamp {
+        self.since
+    }
+
+    /// Whether a poll of findings at `start` is to read all of them: the first does where the lane owes everything, and
+    /// later ones every `resync`.
+    pub(super) fn is_sweep_due(&self, pass: usize, start: Timestamp, resync: Duration) -> bool {
+        match self.track(pass).and_then(|track| track.swept) {
+            Some(swept) => start.since(swept) >= resync,
+            None => self.since == Timestamp::default(),
+        }
+    }
+
     /// Remembers a record in every pass; false when the pass that brought it had taken it before.
     pub fn take(&mut self, passes: &[Pass], round: Round, mark: &Mark) -> bool {
         self.enter(round);
+        if round.sweep {
+            // Hundreds of thousands; and the next sweep is to state them again.
+            return true;
+        }
         let mut is_new = false;
         for (index, (pass, (_, track))) in passes.iter().zip(&mut self.tracks).enumerate() {
+            let has_room = pass.chain.is_none() || track.key_count() < MANY_FINDINGS;
             // What another pass delivers is no part of a snapshot.
-            if !pass.snapshot || index == round.pass {
+            if has_room && (!pass.snapshot || index == round.pass) {
                 let (key, version) = pass.key(mark);
                 let taken = Arc::make_mut(track).take(pass.place(mark), key, version);
                 is_new |= taken && index == round.pass;
@@ -138,7 +161,9 @@ impl Position {
 
     /// A round has taken everything up to `watermark`, and has not reached its end.
     pub fn advance(&mut self, passes: &[Pass], round: Round, watermark: Timestamp) {
-        if let (Some(pass), Some((_, track))) = (passes.get(round.pass), self.tracks.get_mut(round.pass)) {
+        if let (Some(pass), Some((_, track))) = (passes.get(round.pass), self.tracks.get_mut(round.pass))
+            && pass.chain.is_none()
+        {
             Arc::make_mut(track).advance(watermark, round.start, pass.reach);
         }
     }
@@ -149,6 +174,12 @@ impl Position {
         let (Some(pass), Some((_, track))) = (passes.get(round.pass), self.tracks.get_mut(round.pass)) else { return };
         if round.snapshot.is_some() {
             Arc::make_mut(track).finish_snapshot(round.start, marker);
+        } else if pass.chain.is_some() {
+            let track = Arc::make_mut(track);
+            if round.sweep || track.swept.is_none() {
+                track.swept = Some(round.start);
+            }
+            track.finish(round.start, if round.sweep { pass.reach.max(BEFORE_SWEEP) } else { pass.reach });
         } else {
             Arc::make_mut(track).finish(round.start, pass.reach);
         }

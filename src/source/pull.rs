@@ -1,9 +1,11 @@
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::chain::track_name;
 use super::settings::VOLATILE;
-use super::{By, Keys, MAIN, Pass, Since, Window};
+use super::{By, Findings, Keys, MAIN, Pass, Since, Vulnerabilities, Window};
 use crate::console::Endpoint;
-use crate::record::Stream;
+use crate::record::{Scope, Stream};
 use crate::settings::Period;
 
 /// One stream's settings with every default filled in.
@@ -33,6 +35,12 @@ pub struct Pull {
     pub marker: bool,
     /// How long after their creation alerts are looked at again.
     pub lookback: Duration,
+    /// Products of unified alerts; all when empty.
+    pub products: Vec<String>,
+    /// The console's view of unified alerts, where not all.
+    pub view: Option<&'static str>,
+    /// How findings are read.
+    pub findings: Option<Findings>,
     /// Pulled once instead of polled for ever.
     pub window: Option<Window>,
 }
@@ -40,25 +48,32 @@ pub struct Pull {
 /// Names the passes beside the first, and the snapshot, in checkpoints.
 const LOOKBACK: &str = "lookback";
 const SNAPSHOT: &str = "snapshot";
+const NET: &str = "net";
 
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(86_400);
 /// Time between two looks at the alerts of `lookback`.
 const LOOKBACK_EVERY: Duration = Duration::from_secs(600);
+/// How often unified alerts are looked for by their detection.
+const NET_EVERY: Duration = Duration::from_secs(900);
+/// An hour for findings that are indexed late, and ten minutes in which the console is still at it.
+const FINDINGS_OVERLAP: Duration = Duration::from_secs(4200);
 
 impl Pull {
     /// A stream with nothing but defaults.
     pub fn of(stream: Stream) -> Self {
         let (interval, since) = match stream {
-            Stream::Threats | Stream::Alerts => (MINUTE, Since::Ago(Period(DAY))),
+            Stream::Threats | Stream::Alerts | Stream::UnifiedAlerts => (MINUTE, Since::Ago(Period(DAY))),
             Stream::Activities => (MINUTE / 2, Since::Ago(Period(DAY))),
             Stream::Agents | Stream::Groups => (15 * MINUTE, Since::Beginning),
+            Stream::Vulnerabilities => (360 * MINUTE, Since::Beginning),
         };
+        let is_finding = stream == Stream::Vulnerabilities;
         Self {
             stream,
             interval,
             since,
-            overlap: 5 * MINUTE,
+            overlap: if is_finding { FINDINGS_OVERLAP } else { 5 * MINUTE },
             exclude_types: Vec::new(),
             types: Vec::new(),
             include_hidden: false,
@@ -67,6 +82,9 @@ impl Pull {
             include_decommissioned: false,
             marker: false,
             lookback: 7 * DAY,
+            products: Vec::new(),
+            view: None,
+            findings: is_finding.then(|| Vulnerabilities::default().findings()),
             window: None,
         }
     }
@@ -83,6 +101,7 @@ impl Pull {
             reach: self.overlap,
             keys: Keys::Versions,
             snapshot: false,
+            chain: None,
         };
         match self.stream {
             _ if self.window.is_some() => vec![main],
@@ -95,6 +114,23 @@ impl Pull {
                 let (every, reach) = (LOOKBACK_EVERY, self.lookback);
                 let lookback = Pass { name: LOOKBACK.into(), every, reach, ..main.clone() };
                 if reach.is_zero() { vec![main] } else { vec![main, lookback] }
+            }
+            Stream::UnifiedAlerts => {
+                let Endpoint { sort_by, time_filter, .. } = Endpoint::by_creation(self.stream);
+                // What was never updated, or became visible too late for the first pass.
+                let (by, every, reach) = (By::Creation, self.interval.max(NET_EVERY), self.overlap.max(DAY));
+                let net = Pass { name: NET.into(), sort_by, time_filter, by, every, reach, ..main.clone() };
+                vec![main, net]
+            }
+            Stream::Vulnerabilities => {
+                let chain = |scope: Option<Arc<Scope>>| Pass {
+                    name: scope.as_deref().map_or(MAIN.into(), track_name),
+                    keys: Keys::Latest,
+                    chain: Some(scope),
+                    ..main.clone()
+                };
+                let chains = self.findings.iter().flat_map(Findings::chains);
+                chains.map(chain).collect()
             }
             _ => vec![main],
         }
@@ -117,6 +153,11 @@ impl Pull {
         if self.include_decommissioned {
             filters.push(("isDecommissioned", "True,False".to_owned()));
         }
+        if !self.products.is_empty() {
+            filters.push(("detectionProduct", self.products.join(",")));
+        }
+        filters.extend(self.view.map(|view| ("viewType", view.to_owned())));
+        filters.extend(self.findings.iter().flat_map(Findings::filters));
         filters
     }
 

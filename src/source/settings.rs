@@ -3,7 +3,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Pull, Since};
+use super::{Pull, Since, Vulnerabilities};
 use crate::record::Stream;
 use crate::settings::Period;
 
@@ -21,6 +21,10 @@ pub struct Settings {
     pub alerts: Option<Alerts>,
     /// Groups of endpoints, by the time of their last change.
     pub groups: Option<Groups>,
+    /// Unified alerts: the detections of all products in one list.
+    pub unified_alerts: Option<UnifiedAlerts>,
+    /// Application findings.
+    pub vulnerabilities: Option<Vulnerabilities>,
 }
 
 /// `streams.threats`.
@@ -112,6 +116,58 @@ pub struct Groups {
     pub overlap: Option<Period>,
 }
 
+/// `streams.unified_alerts`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct UnifiedAlerts {
+    /// Time between polls; default 60s.
+    pub interval: Option<Period>,
+    /// Where the first run begins; default 1d.
+    pub since: Option<Since>,
+    /// How late an alert may become visible and still be caught; default 5m.
+    pub overlap: Option<Period>,
+    /// Products that detect, as the console spells them (EDR, CWS, STAR, Identity, …); default all.
+    pub products: Vec<String>,
+    /// The console's view to pull; default all.
+    pub view: AlertView,
+}
+
+/// A view of the console's list of unified alerts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AlertView {
+    /// Everything that the token may see.
+    #[default]
+    All,
+    /// Endpoints.
+    Endpoint,
+    /// Identities.
+    Identity,
+    /// Cloud workloads and posture.
+    Cloud,
+    /// Custom rules (STAR).
+    CustomAlerts,
+    /// Other makers' products.
+    ThirdParty,
+    /// Data loss prevention; newer consoles.
+    Dlp,
+}
+
+impl AlertView {
+    /// The console's word, where it is not everything.
+    pub(super) const fn word(self) -> Option<&'static str> {
+        match self {
+            Self::All => None,
+            Self::Endpoint => Some("ENDPOINT"),
+            Self::Identity => Some("IDENTITY"),
+            Self::Cloud => Some("CLOUD"),
+            Self::CustomAlerts => Some("CUSTOM_ALERTS"),
+            Self::ThirdParty => Some("THIRD_PARTY"),
+            Self::Dlp => Some("DLP"),
+        }
+    }
+}
+
 /// What an agent's check-in moves by itself, sorted.
 pub const VOLATILE: [&str; 4] =
     ["containerizedWorkloadCounts", "fullDiskScanLastUpdatedAt", "lastActiveDate", "updatedAt"];
@@ -119,7 +175,7 @@ pub const VOLATILE: [&str; 4] =
 impl Settings {
     /// The streams named, defaults filled in.
     pub fn pulls(&self) -> Vec<Pull> {
-        let Self { threats, activities, agents, alerts, groups } = self;
+        let Self { threats, activities, agents, alerts, groups, unified_alerts, vulnerabilities } = self;
         let threats = threats.as_ref().map(|given| pull(Stream::Threats, given.interval, given.since, given.overlap));
         let activities = activities.as_ref().map(|given| Pull {
             exclude_types: sorted(&given.exclude_types),
@@ -142,7 +198,16 @@ impl Settings {
             Pull { lookback: given.lookback.map_or(usual.lookback, |period| period.0), ..usual }
         });
         let groups = groups.as_ref().map(|given| pull(Stream::Groups, given.interval, given.since, given.overlap));
-        [threats, activities, agents, alerts, groups].into_iter().flatten().collect()
+        let unified_alerts = unified_alerts.as_ref().map(|given| Pull {
+            products: given.products.clone(),
+            view: given.view.word(),
+            ..pull(Stream::UnifiedAlerts, given.interval, given.since, given.overlap)
+        });
+        let vulnerabilities = vulnerabilities.as_ref().map(|given| Pull {
+            findings: Some(given.findings()),
+            ..pull(Stream::Vulnerabilities, given.interval, given.since, given.overlap)
+        });
+        [threats, activities, agents, alerts, groups, unified_alerts, vulnerabilities].into_iter().flatten().collect()
     }
 }
 

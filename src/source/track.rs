@@ -24,6 +24,8 @@ pub struct Track {
     /// By the second of their record's time: they expire by the second, and lists delta-code well.
     pub(super) seconds: BTreeMap<i64, Second>,
     pub(super) snapshot: Option<Snapshot>,
+    /// Start of the last sweep over everything.
+    pub(super) swept: Option<Timestamp>,
 }
 
 /// The records of one second that were taken.
@@ -71,7 +73,7 @@ pub enum Known {
 impl Track {
     /// The track of a pass that has taken nothing and begins at `since`.
     pub fn starting_at(since: Timestamp) -> Self {
-        Self { bound: since, watermark: since, complete: None, seconds: BTreeMap::new(), snapshot: None }
+        Self { bound: since, watermark: since, complete: None, seconds: BTreeMap::new(), snapshot: None, swept: None }
     }
 
     /// Lower end of the next poll, included.

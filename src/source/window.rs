@@ -1,8 +1,8 @@
 use std::time::Duration;
 
 use super::{Pull, Since};
-use crate::console::{Client, ConsoleError, Endpoint};
-use crate::record::{Stream, Timestamp, parse_page};
+use crate::console::{AlertsQuery, Client, ConsoleError, Endpoint};
+use crate::record::{Stream, Timestamp, parse_connection, parse_page};
 use crate::telemetry::Meter;
 
 /// A body of a count.
@@ -71,6 +71,9 @@ impl Pull {
         types: &[u32],
         meter: &Meter,
     ) -> Result<u64, ConsoleError> {
+        if self.stream == Stream::UnifiedAlerts {
+            return self.count_alerts(client, window, meter).await;
+        }
         let endpoint = self.within(window).endpoint();
         let (from_name, to_name) = (format!("{}__gte", endpoint.time_filter), format!("{}__lt", endpoint.time_filter));
         let (from, to, filters) = (window.from.to_string(), window.to.to_string(), self.filters(types));
@@ -90,9 +93,27 @@ impl Pull {
         page.total_items.ok_or_else(|| ConsoleError::transient("the console's count cannot be read"))
     }
 
+    async fn count_alerts(&self, client: &Client, window: Window, meter: &Meter) -> Result<u64, ConsoleError> {
+        let query = AlertsQuery {
+            first: 1,
+            by: self.within(window).endpoint().time_filter,
+            from: Some(window.from),
+            // Times are told in milliseconds, and both ends are included.
+            to: Some(window.to.minus(Duration::from_millis(1))),
+            products: &self.products,
+            view: self.view,
+            ..AlertsQuery::default()
+        };
+        let body = client.unified_alerts(client.turn().await, &query, COUNT_BYTES, Some(meter)).await?;
+        let connection =
+            parse_connection(&body, "alerts").map_err(|error| ConsoleError::transient(error.to_string()))?;
+        connection.page.total_items.ok_or_else(|| ConsoleError::transient("the console's count cannot be read"))
+    }
+
     /// How the console is asked for these records.
     pub(super) fn endpoint(&self) -> Endpoint {
         match self.window {
+            Some(_) if self.stream == Stream::Vulnerabilities => Endpoint::by_creation(self.stream),
             Some(Window { by: By::Creation, .. }) => Endpoint::by_creation(self.stream),
             _ => Endpoint::of(self.stream),
         }
@@ -101,6 +122,7 @@ impl Pull {
     /// By which of a record's times the console is asked for these records.
     pub(super) fn by(&self) -> By {
         match self.window {
+            Some(_) if self.stream == Stream::Vulnerabilities => By::Creation,
             // Groups can be asked for by their last change alone.
             Some(Window { by: By::Creation, .. }) if self.stream != Stream::Groups => By::Creation,
             _ => By::Order,

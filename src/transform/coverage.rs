@@ -43,6 +43,9 @@ impl Coverage {
             });
         }
         each_leaf(record, &mut Vec::new(), &mut |path, text| {
+            if stream == Stream::Vulnerabilities && says_nothing_new(record, path, &text) {
+                return;
+            }
             self.leaves += 1;
             if path.iter().any(|key| is_secret(key)) {
                 self.dropped += 1;
@@ -56,6 +59,15 @@ impl Coverage {
                 self.lost.push(format!("{}.{}", stream.name(), path.join(".")));
             }
         });
+    }
+}
+
+/// Findings say `Not Defined` where there is nothing, and name and version of an application once more as one text.
+fn says_nothing_new(finding: &Value, path: &[String], text: &str) -> bool {
+    let part = |key: &str| finding.get(key).and_then(Value::as_str).unwrap_or_default();
+    match path {
+        [key] if key == "application" => text == format!("{} {}", part("applicationName"), part("applicationVersion")),
+        _ => text.eq_ignore_ascii_case("not defined"),
     }
 }
 

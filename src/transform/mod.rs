@@ -6,12 +6,13 @@ mod ecs;
 mod json;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::ecs::Ecs;
-use crate::record::{Stream, Timestamp, compact};
+use crate::record::{Scope, Stream, Timestamp, compact};
 pub use crate::settings::Schema;
 
 /// `transform:` of a pipeline file.
@@ -85,6 +86,13 @@ impl Mapper {
             Schema::Raw => Kind::Raw,
         };
         Self { kind }
+    }
+
+    /// Whose the next records are, where they do not tell themselves.
+    pub fn set_scope(&mut self, scope: Option<Arc<Scope>>) {
+        if let Kind::Ecs(ecs) = &mut self.kind {
+            ecs.scope = scope;
+        }
     }
 
     /// The value of the Kafka header `schema`: `ecs-9.4.0`, `raw`.

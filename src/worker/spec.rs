@@ -37,7 +37,7 @@ impl LaneSpec {
             })
         };
         let mut lanes = Vec::new();
-        for pull in pipeline.streams.pulls() {
+        for pull in pipeline.streams.pulls().into_iter().map(|pull| pull.through(&pipeline.console)) {
             lanes.extend(pipeline.sinks.iter().filter(|sink| sink.takes(pull.stream)).map(|sink| lane(&pull, sink)));
         }
         lanes

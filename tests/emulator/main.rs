@@ -9,4 +9,6 @@ mod faults;
 mod filters;
 mod paging;
 mod records;
+mod risks;
 mod time;
+mod unified;

@@ -1,13 +1,19 @@
 //! The Helm chart, rendered by Helm and judged by the API server.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, GroupVersionKind, PostParams};
+use base64::prelude::{BASE64_STANDARD, Engine};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use kube::ResourceExt;
+use kube::api::{Api, GroupVersionKind, ListParams, PostParams};
+use s1_forwarder::emulator::Kind;
 use serde_json::{Value, json};
 
+use super::process::{Process, program, until};
+use super::world::World;
 use crate::support::golang;
 use crate::support::kept::{or_skip, run};
 use crate::support::kubernetes::{Kubernetes, documents};
@@ -109,9 +115,8 @@ async fn check_deployment(kubernetes: &Kubernetes, deployment: &Value) {
     let dry_run = PostParams { dry_run: true, ..PostParams::default() };
     pods.create(&dry_run, &serde_json::from_value(pod).unwrap()).await.unwrap();
 
-    let arguments = template["spec"]["containers"][0]["args"].as_array().unwrap();
-    let mut arguments = arguments.iter().filter_map(Value::as_str);
-    let timeout = arguments.find_map(|argument| argument.strip_prefix("--shutdown-timeout=")).unwrap();
+    let arguments = texts(&template["spec"]["containers"][0]["args"]);
+    let timeout = arguments.iter().find_map(|argument| argument.strip_prefix("--shutdown-timeout=")).unwrap();
     let timeout: u64 = timeout.trim_end_matches('s').parse().unwrap();
     assert!(template["spec"]["terminationGracePeriodSeconds"].as_u64().unwrap() >= timeout + 10);
 }
@@ -158,4 +163,59 @@ fn the_plain_manifests_are_those_of_the_chart() {
         fs::write(&path, &wanted).unwrap();
     }
     assert!(fs::read_to_string(&path).unwrap() == wanted, "{} is not what the chart says", path.display());
+}
+
+/// The rights, the flags, the files and the alerts of the chart, tried on the program itself.
+#[tokio::test]
+async fn a_worker_runs_with_what_the_chart_gives_it() {
+    let (Some(chart), Some(kubernetes)) = (Chart::new(), Kubernetes::shared().await) else { return };
+    let (world, tenant) = (World::new(|setup| setup.activities = 20).await, kubernetes.tenant().await);
+    world.write("acme.yaml", &world.pipeline(json!({})).to_string());
+    let inline = format!("pipelines.inline.acme={}", world.path("acme.yaml").display());
+    let rendered = chart.template("s1-forwarder", &tenant.name, &["--set-file", &inline]).unwrap();
+    let mut arguments = Vec::new();
+    for manifest in documents(&rendered) {
+        let object = kubernetes.apply(manifest, "").await.unwrap();
+        match object["kind"].as_str().unwrap() {
+            "Deployment" => arguments = texts(&object["spec"]["template"]["spec"]["containers"][0]["args"]),
+            "Secret" => {
+                let file = BASE64_STANDARD.decode(object["data"]["acme.yaml"].as_str().unwrap()).unwrap();
+                fs::create_dir_all(world.path("etc/pipelines/inline")).unwrap();
+                fs::write(world.path("etc/pipelines/inline/acme.yaml"), file).unwrap();
+            }
+            _ => {}
+        }
+    }
+    let etc = world.path("etc").display().to_string();
+    let here = |argument: &str| argument.replace("/etc/s1-forwarder", &etc).replace("0.0.0.0:9598", "127.0.0.1:0");
+    let arguments: Vec<String> = arguments.iter().map(|argument| here(argument)).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let mut command = program(world.root(), &arguments);
+    command.env("KUBECONFIG", tenant.kubeconfig());
+    let mut worker = Process::spawn(command);
+
+    worker.lane("acme/activities/siem", |lane| lane["last_success"].is_string()).await;
+    world.delivered(&[Kind::Activities]).await;
+    assert_eq!(worker.get("/livez").await.0, 200);
+    assert_eq!(worker.get("/readyz").await.0, 200);
+    let alerts = fs::read_to_string(root().join("deploy/helm/s1-forwarder/files/alerts.yaml")).unwrap();
+    let words = alerts.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+    let metrics: BTreeSet<&str> = words.filter(|word| word.starts_with("s1_forwarder_")).collect();
+    assert!(metrics.len() > 5, "{metrics:?}");
+    until(&format!("there are {metrics:?}"), async || {
+        let scrape = worker.metrics().await.0;
+        metrics.iter().all(|metric| scrape.contains(&format!("# TYPE {metric} "))).then_some(())
+    })
+    .await;
+    worker.signal("TERM").await;
+    let exit = worker.exit().await;
+    assert_eq!(exit.code, Some(0), "{}", exit.stderr);
+    assert!(!exit.stderr.contains("forbidden"), "{}", exit.stderr);
+    let checkpoints: Api<ConfigMap> = Api::namespaced(kubernetes.admin().await, &tenant.name);
+    let checkpoints = checkpoints.list(&ListParams::default()).await.unwrap();
+    assert!(checkpoints.iter().any(|map| map.name_any().starts_with("s1-forwarder-checkpoint-")));
+}
+
+fn texts(list: &Value) -> Vec<String> {
+    list.as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect()
 }

@@ -135,6 +135,8 @@ async fn a_worker_follows_labelled_objects_beside_files_and_over_an_outage_of_th
     worker.lane("acme/activities/siem", up).await;
     worker.lane("local/activities/siem", up).await;
     scene.world.delivered(&[Kind::Activities]).await;
+    let log = worker.log_text();
+    assert!(!log.contains("cannot be"), "the rights suffice: {log}");
 
     scene.put("acme", json!({ "acme.yaml": "console: [" })).await;
     worker

@@ -81,7 +81,9 @@ fn fields(stream: Stream, record: &Value) -> BTreeMap<String, Value> {
     let mut fields = BTreeMap::new();
     let mut record = record.clone();
     // So that the event does not take the time of its mapping.
-    if record.get("createdAt").is_none() && stream != Stream::Threats && stream != Stream::Alerts {
+    if record.get("createdAt").is_none()
+        && ![Stream::Threats, Stream::Alerts, Stream::UnifiedAlerts, Stream::Vulnerabilities].contains(&stream)
+    {
         record["createdAt"] = "2000-01-01T00:00:00Z".into();
     }
     flatten(&map(stream, &record), "", &mut fields);

@@ -46,6 +46,25 @@ const DIFFERENCES: &[(&str, &str, &str)] = &[
     ("group", "event.kind", "an inventory is a state"),
     ("group", "event.category", "an endpoint group holds machines: configuration, not identity management"),
     ("group", "user.full_name", "`creator` is a name: `user.name`"),
+    ("unified_alert", "@timestamp", "a new alert is dated by its detection"),
+    ("unified_alert", "event.category", "what a person reported on an endpoint is malware"),
+    ("unified_alert", "event.end", "not before its start"),
+    ("unified_alert", "file.hash", "no hash: not 32, 40 or 64 hexadecimal digits"),
+    ("unified_alert", "related.hash", "no hash: not 32, 40 or 64 hexadecimal digits"),
+    ("unified_alert", "event.outcome", "not mitigated says what became of the file, not that an action failed"),
+    ("unified_alert", "message", "with the host's name"),
+    ("unified_alert", "observer.serial_number", "the uuid is the agent's, not the observer's: vendor namespace"),
+    ("unified_alert", "host.type", "in lower case"),
+    ("unified_alert", "related.hosts", "an asset's own id is no host"),
+    ("unified_alert", "related.user", "an assignee's id is no name"),
+    ("unified_alert", "process.parent.command_line", "it is a name: `process.parent.name`"),
+    ("unified_alert", "container.image.name", "the tag is `container.image.tag`"),
+    ("vulnerability", "event.id", "with the hash of its content, since each change is a new event"),
+    ("vulnerability", "event.outcome", "how the last scan went is no outcome of the finding"),
+    ("vulnerability", "host.name", "the endpoint's, not the analyst's who marked it"),
+    ("vulnerability", "resource", "no field of ECS: the endpoint is `host.*`"),
+    ("vulnerability", "vulnerability.cve", "no field of ECS: `vulnerability.id`"),
+    ("vulnerability", "vulnerability.package", "no field of ECS: vendor namespace"),
     ("threat", "@timestamp", "a threat seen for the first time is dated by its detection"),
     ("threat", "event.action", "what became of the threat; the engines are `rule.*` and vendor"),
     ("threat", "event.category", "a detection on a host is malware; `threat` is for indicator feeds"),
@@ -66,11 +85,14 @@ fn fixtures() -> Option<PathBuf> {
     directory
 }
 
+/// What Elastic calls a stream.
+fn theirs(stream: Stream) -> &'static str {
+    if stream == Stream::Vulnerabilities { "application_risk" } else { stream.singular() }
+}
+
 fn pairs(directory: &Path, stream: Stream) -> Vec<(String, Value, Value)> {
-    let mut files: Vec<PathBuf> = fs::read_dir(directory.join(stream.singular()).join("pairs"))
-        .unwrap()
-        .map(|file| file.unwrap().path())
-        .collect();
+    let mut files: Vec<PathBuf> =
+        fs::read_dir(directory.join(theirs(stream)).join("pairs")).unwrap().map(|file| file.unwrap().path()).collect();
     files.sort();
     files
         .into_iter()

@@ -9,12 +9,14 @@ use serde_json::Value;
 use super::schema;
 use super::support::{assert_fields, mapper};
 
-const STREAMS: [(Stream, Kind); 5] = [
+const STREAMS: [(Stream, Kind); 7] = [
     (Stream::Threats, Kind::Threats),
     (Stream::Activities, Kind::Activities),
     (Stream::Agents, Kind::Agents),
     (Stream::Alerts, Kind::Alerts),
     (Stream::Groups, Kind::Groups),
+    (Stream::UnifiedAlerts, Kind::UnifiedAlerts),
+    (Stream::Vulnerabilities, Kind::Vulnerabilities),
 ];
 
 /// Each record is valid ECS and keeps its leaves. `S1_FORWARDER_GENERATED_RECORDS` says how many are made of each kind.
@@ -26,6 +28,8 @@ fn generated_records_are_valid_ecs_and_keep_every_leaf() {
         threats: count,
         agents: count,
         alerts: count,
+        unified_alerts: count,
+        vulnerabilities: count,
         ..Setup::new(1_767_225_600_000_000)
     });
     println!(

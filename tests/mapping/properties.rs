@@ -18,7 +18,11 @@ fn key() -> impl Strategy<Value = String> {
         byUser email role newValue attr ipAddress computerName version port reportedLocalHost reportedDirection processId \
         alertInfo ruleInfo sourceProcessInfo targetProcessInfo alertId eventType srcIp srcPort dnsResponse loginIsSuccessful \
         pid pidStarttime fileHashMd5 user tiIndicatorType tiIndicatorValue severity osArch infected licenseKey tags site \
-        registrationToken creator file_path threat_info system sourceprocesspid sourceprocessstarttime srcip dveventtype";
+        registrationToken creator file_path threat_info system sourceprocesspid sourceprocessstarttime srcip dveventtype \
+        detectionSource product vendor analytics assets primary agentUuid category detectionTime targetUser attacker ip host cloud \
+        cloudProvider providerDetails kubernetes realTime scope account process file cmdLine attackSurfaces observables type value \
+        attacks tactic technique uid cveId baseScore nvdBaseScore cvssVersion riskScore endpointName status application \
+        applicationName applicationVersion daysDetected detectionDate lastScanDate firstSeenAt lastSeenAt original_severity reason";
     let known: Vec<&str> = known.split_whitespace().collect();
     prop_oneof![8 => prop::sample::select(known).prop_map(str::to_owned), 1 => "[a-zA-Z_.é\"\\\\]{0,6}"]
 }

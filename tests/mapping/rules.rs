@@ -432,3 +432,165 @@ fn the_original_is_the_record() {
     let event: Value = serde_json::from_slice(&out).unwrap();
     assert_eq!(event["event"]["original"], "{\"b\":1.50e+3,\"a\":[12345678901234567890,\"x \\\" \\\\ y\\u00e9\"]}");
 }
+
+fn unified_alert() -> Value {
+    json!({
+        "id": "019d114e-e4f4-7ad6-82c3-9829b6d0a801", "externalId": "2440104020909548527", "name": "avm.exe detected as Malware",
+        "severity": "CRITICAL", "status": "NEW", "classification": "MALWARE", "result": "UNMITIGATED",
+        "detectedAt": "2026-03-21T16:51:06.684Z", "createdAt": "2026-03-21T16:51:06.759Z", "updatedAt": "2026-03-21T16:51:06.700Z",
+        "firstSeenAt": "2026-03-21T16:51:06.684Z", "lastSeenAt": "2026-03-21T16:51:05Z", "attackSurfaces": ["ENDPOINT"],
+        "detectionSource": { "product": "EDR", "vendor": "SentinelOne" },
+        "assets": [{ "id": "a", "name": "OTHER" }, { "id": "b", "name": "WS-1", "primary": true, "category": "Workstation",
+            "subcategory": "Desktop", "agentUuid": "u-1", "agentVersion": "24.1", "osType": "HP_UX" }],
+        "detectionTime": { "assets": [{ "primary": true, "asset": { "osName": "HP-UX", "ipV4": "10.0.0.1,10.0.0.2",
+            "consoleIpAddress": "203.0.113.1" }, "kubernetes": { "podName": "", "nodeLabels": [] } }] },
+        "process": { "cmdLine": "C:\\x\\AVM.EXE -q", "file": { "name": "avm.exe", "sha1": "A".repeat(40) } },
+    })
+}
+
+#[test]
+fn a_unified_alert_is_dated_named_and_placed() {
+    let record = unified_alert();
+    let event = map(Stream::UnifiedAlerts, &record);
+    assert_fields(
+        &event,
+        &[
+            ("@timestamp", json!("2026-03-21T16:51:06.684Z")),
+            ("event.kind", json!("alert")),
+            ("event.category", json!(["malware"])),
+            ("event.action", json!("unified-alert-unmitigated")),
+            ("event.outcome", json!("unknown")),
+            ("event.severity", json!(99)),
+            ("event.provider", json!("SentinelOne")),
+            ("event.start", json!("2026-03-21T16:51:06.684Z")),
+            ("event.end", Value::Null),
+            (
+                "event.url",
+                json!(
+                    "https://console.example.com/incidents/unified-alerts?alertId=019d114e-e4f4-7ad6-82c3-9829b6d0a801"
+                ),
+            ),
+            ("message", json!("avm.exe detected as Malware on WS-1")),
+            ("observer.type", json!("edr")),
+            ("observer.version", json!("24.1")),
+            ("host.name", json!("WS-1")),
+            ("host.type", json!("desktop")),
+            ("host.os.type", json!("unix")),
+            ("host.os.name", json!("HP-UX")),
+            ("host.ip", json!(["10.0.0.1", "10.0.0.2", "203.0.113.1"])),
+            ("host.id", Value::Null),
+            ("orchestrator", Value::Null),
+            ("process.name", json!("avm.exe")),
+            ("process.hash.sha1", json!("A".repeat(40))),
+            ("related.hash", json!(["a".repeat(40)])),
+            ("related.hosts", json!(["WS-1", "OTHER"])),
+            ("sentinel_one.threat.id", json!("2440104020909548527")),
+            ("sentinel_one.unified_alert.severity", json!("critical")),
+            ("sentinel_one.unified_alert.agent.uuid", json!("u-1")),
+            ("sentinel_one.unified_alert.last_seen_at", json!("2026-03-21T16:51:05Z")),
+        ],
+    );
+    let mut changed = record.clone();
+    changed["updatedAt"] = json!("2026-03-21T17:00:00.000Z");
+    assert_fields(&map(Stream::UnifiedAlerts, &changed), &[("@timestamp", json!("2026-03-21T17:00:00.000Z"))]);
+    let mut foreign = record;
+    foreign["detectionSource"] = json!({ "product": "Mail Gateway", "vendor": "Example Security" });
+    (foreign["classification"], foreign["attackSurfaces"]) = (json!("UNKNOWN"), json!(["EMAIL"]));
+    foreign["rawData"] = json!({ "ruleId": "r-1" });
+    foreign["analytics"] = json!({ "category": "Custom Rule", "name": null, "uid": "1412136126226508571" });
+    assert_fields(
+        &map(Stream::UnifiedAlerts, &foreign),
+        &[
+            ("observer.vendor", json!("Example Security")),
+            ("observer.type", Value::Null),
+            ("observer.version", Value::Null),
+            ("event.provider", json!("Example Security")),
+            ("event.category", json!(["intrusion_detection", "email"])),
+            ("sentinel_one.threat", Value::Null),
+            ("sentinel_one.unified_alert.raw_data.rule_id", json!("r-1")),
+            ("rule.name", json!("avm.exe detected as Malware")),
+            ("rule.id", json!("1412136126226508571")),
+            ("rule.ruleset", json!("Mail Gateway")),
+        ],
+    );
+}
+
+#[test]
+fn classes_of_unified_alerts_have_their_categories() {
+    for (class, surface, expected) in [
+        ("LINUX_MALWARE", "ENDPOINT", json!(["malware"])),
+        ("MALICIOUS_PDF", "EMAIL", json!(["malware"])),
+        ("BENIGN", "ENDPOINT", json!(["malware"])),
+        ("MANUAL", "ENDPOINT", json!(["malware"])),
+        ("MANUAL", "NETWORK", json!(["intrusion_detection"])),
+        ("EXPLOIT", "ENDPOINT", json!(["malware", "intrusion_detection"])),
+        ("NETWORK", "NETWORK", json!(["malware", "intrusion_detection", "network"])),
+        ("ENUMERATION", "ENDPOINT", json!(["intrusion_detection"])),
+        ("PHISHING", "EMAIL", json!(["email", "intrusion_detection"])),
+        ("UNKNOWN", "IDENTITY", json!(["intrusion_detection", "iam"])),
+        ("NEW_WORD", "ENDPOINT", json!(["intrusion_detection"])),
+    ] {
+        let event = map(Stream::UnifiedAlerts, &json!({ "classification": class, "attackSurfaces": [surface] }));
+        assert_fields(&event, &[("event.category", expected), ("event.type", json!(["info"]))]);
+    }
+}
+
+#[test]
+fn a_finding_is_a_state_of_its_endpoint() {
+    let record = json!({
+        "id": "2228104980801805822", "application": "7-Zip 22.01", "applicationName": "7-Zip", "applicationVersion": "22.01",
+        "baseScore": "7.00", "cvssVersion": "3.1", "nvdBaseScore": "", "nvdCvssVersion": "", "riskScore": "5.8",
+        "cveId": "CVE-2025-0411", "daysDetected": 59, "detectionDate": "2025-06-02T04:46:51.710569Z", "endpointId": "2162",
+        "endpointName": "DESKTOP-1", "endpointType": "desktop", "osType": "windows_legacy", "lastScanDate": "2025-07-29T19:25:47Z",
+        "markedBy": "Amira", "reason": "xyz", "severity": "HIGH", "status": "Removed", "remediationLevel": "Not Defined",
+    });
+    let event = map(Stream::Vulnerabilities, &record);
+    let hash = s1_forwarder::record::vulnerability::content_hash(record.to_string().as_bytes());
+    assert_fields(
+        &event,
+        &[
+            ("@timestamp", json!("2025-07-29T19:25:47Z")),
+            ("event.kind", json!("state")),
+            ("event.category", json!(["vulnerability"])),
+            ("event.action", json!("vulnerability-removed")),
+            ("event.outcome", Value::Null),
+            ("event.id", json!(format!("2228104980801805822:{hash}"))),
+            ("event.severity", json!(73)),
+            ("event.risk_score", json!(5.8)),
+            ("event.reason", json!("xyz")),
+            ("event.created", json!("2025-06-02T04:46:51.710569Z")),
+            ("message", json!("CVE-2025-0411 (HIGH) in 7-Zip 22.01 on DESKTOP-1: Removed")),
+            ("vulnerability.id", json!("CVE-2025-0411")),
+            ("vulnerability.enumeration", json!("CVE")),
+            ("vulnerability.reference", json!("https://nvd.nist.gov/vuln/detail/CVE-2025-0411")),
+            ("vulnerability.severity", json!("High")),
+            ("vulnerability.score.base", json!(7.0)),
+            ("vulnerability.score.version", json!("3.1")),
+            ("vulnerability.classification", json!("CVSS")),
+            ("package.name", json!("7-Zip")),
+            ("host.name", json!("DESKTOP-1")),
+            ("host.id", json!("2162")),
+            ("host.os.type", json!("windows")),
+            ("related.user", json!(["Amira"])),
+            ("sentinel_one.vulnerability.severity", json!("high")),
+            ("sentinel_one.vulnerability.id", json!("2228104980801805822")),
+            ("sentinel_one.vulnerability.days_detected", json!(59)),
+            ("sentinel_one.vulnerability.remediation_level", Value::Null),
+            ("sentinel_one.vulnerability.application", Value::Null),
+        ],
+    );
+    let mut both = record.clone();
+    (both["nvdBaseScore"], both["nvdCvssVersion"]) = (json!("8.1"), json!("4.0"));
+    let event = map(Stream::Vulnerabilities, &both);
+    assert_fields(&event, &[("vulnerability.score.base", json!(8.1)), ("vulnerability.score.version", json!("4.0"))]);
+    let bare =
+        map(Stream::Vulnerabilities, &json!({ "id": "1", "cveId": "XYZ-1", "baseScore": "0.00", "severity": "LOW" }));
+    assert_fields(
+        &bare,
+        &[
+            ("message", json!("XYZ-1 (LOW)")),
+            ("vulnerability.score", Value::Null),
+            ("vulnerability.enumeration", Value::Null),
+        ],
+    );
+}

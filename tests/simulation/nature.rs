@@ -235,6 +235,8 @@ pub fn kind_of(stream: Stream) -> Kind {
         Stream::Agents => Kind::Agents,
         Stream::Alerts => Kind::Alerts,
         Stream::Groups => Kind::Groups,
+        Stream::UnifiedAlerts => Kind::UnifiedAlerts,
+        Stream::Vulnerabilities => Kind::Vulnerabilities,
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::{StreamExt, stream};
 
 use super::{Check, Finding};
-use crate::console::{Client, ConsoleError, Endpoint, Limiters};
+use crate::console::{Client, ConsoleError, Limiters};
 use crate::pipeline::Pipeline;
 use crate::record::{Clock, Timestamp};
 use crate::sink::{Context, Probe, Shared};
@@ -93,8 +93,7 @@ async fn console(pipeline: &Pipeline, limiters: &Limiters) -> Vec<Finding> {
     }
     for pull in pulls {
         let subject = format!("stream {}", pull.stream);
-        let path = Endpoint::of(pull.stream).path;
-        findings.push(match client.list(client.turn().await, path, &[("limit", "1")], ONE_RECORD, None).await {
+        findings.push(match client.glance(client.turn().await, pull.stream, ONE_RECORD, None).await {
             Ok(_) => verified(&subject, "may be read".to_owned()),
             Err(error) => failed(&subject, error.to_string()),
         });

@@ -191,7 +191,8 @@ pub(super) fn make(generator: &mut Generator, at: i64) -> Draft {
         body["activityUuid"] = Value::from(random.uuid());
     }
     let hidden = matches!(topic, Topic::Command(125)) && random.chance(0.3);
-    Draft { kind: Kind::Activities, body, account: account.id, group: if level == 3 { group.id } else { 0 }, hidden }
+    let group = if level == 3 { group.id } else { 0 };
+    Draft { hidden, ..Draft::new(Kind::Activities, body, account.id, group) }
 }
 
 fn of(topic: Topic, world: &World, random: &mut Random, at: i64) -> (u32, Content) {

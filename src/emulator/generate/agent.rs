@@ -73,7 +73,7 @@ pub(super) fn make(generator: &mut Generator, place: usize, now: i64) -> Draft {
             keys.remove(newer);
         }
     }
-    Draft { kind: Kind::Agents, body, account: account.id, group: group.id, hidden: false }
+    Draft::new(Kind::Agents, body, account.id, group.id)
 }
 
 /// What a check-in changes: the times always, the rest now and then.

@@ -89,7 +89,7 @@ pub(super) fn make(generator: &mut Generator, at: i64) -> Draft {
             "controllerLabels": text(endpoint.kubernetes, "app=web"),
         },
     };
-    Draft { kind: Kind::Alerts, body, account: account.id, group: group.id, hidden: false }
+    Draft::new(Kind::Alerts, body, account.id, group.id)
 }
 
 /// An analyst looks at the alert.

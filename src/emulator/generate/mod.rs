@@ -1,4 +1,4 @@
-//! Makes records: every field of the console's four record types, distributed as on a real console.
+//! Makes records: every field of the console's record types, distributed as on a real console.
 //!
 //! Everything follows from the seed and from the moments asked for: the same seed gives the same bytes.
 
@@ -18,6 +18,8 @@ mod content;
 mod mitre;
 mod scope;
 mod threat;
+mod unified_alert;
+mod vulnerability;
 mod world;
 
 use serde_json::{Value, json};
@@ -35,8 +37,17 @@ pub(super) struct Draft {
     pub kind: Kind,
     pub body: Value,
     pub account: u64,
+    pub site: u64,
     pub group: u64,
     pub hidden: bool,
+    /// When it was changed last, where the body does not tell.
+    pub updated: Option<i64>,
+}
+
+impl Draft {
+    fn new(kind: Kind, body: Value, account: u64, group: u64) -> Self {
+        Self { kind, body, account, site: 0, group, hidden: false, updated: None }
+    }
 }
 
 /// Makes records about one world.
@@ -102,12 +113,29 @@ impl Generator {
         alert::make(self, at)
     }
 
+    /// A unified alert detected at `at` in the state that it has at `now`.
+    pub fn unified_alert(&mut self, at: i64, now: i64) -> Draft {
+        unified_alert::make(self, at, now)
+    }
+
+    /// A finding detected at `at` in the state that it has at `now`.
+    pub fn vulnerability(&mut self, at: i64, now: i64) -> Draft {
+        vulnerability::make(self, at, now)
+    }
+
+    /// Whether this is an older console.
+    pub fn is_older(&self) -> bool {
+        self.older
+    }
+
     /// Lets time do to a record what it does on a console: a threat goes on in its life, an agent checks in.
     pub fn change(&mut self, kind: Kind, record: &mut Value, at: i64) {
         match kind {
             Kind::Threats => threat::change(&mut self.random, record, at),
             Kind::Agents => agent::check_in(&mut self.random, record, at),
             Kind::Alerts => alert::change(&mut self.random, record),
+            Kind::UnifiedAlerts => unified_alert::change(&mut self.random, record),
+            Kind::Vulnerabilities => vulnerability::change(&mut self.random, record, at, self.older),
             Kind::Groups => scope::change_group(&mut self.random, record),
             Kind::Sites | Kind::Accounts | Kind::Users | Kind::Activities => {}
         }
@@ -126,7 +154,7 @@ impl Generator {
         }
         set_time(kind, &mut body, at);
         let group = if kind == Kind::Agents { row.group } else { 0 };
-        Draft { kind, body, account: row.account, group, hidden: false }
+        Draft::new(kind, body, row.account, group)
     }
 
     /// A record made so large that its body has at least this many bytes.
@@ -140,6 +168,8 @@ impl Generator {
             }
             Kind::Alerts => self.alert(at),
             Kind::Activities => self.activity(at),
+            Kind::UnifiedAlerts => self.unified_alert(at, at),
+            Kind::Vulnerabilities => self.vulnerability(at, at),
             _ => self.threat(at, at),
         };
         let block = match kind {
@@ -150,6 +180,8 @@ impl Generator {
             }
             Kind::Alerts => &mut draft.body["sourceProcessInfo"]["commandline"],
             Kind::Activities => &mut draft.body["data"]["escapedMaliciousProcessArguments"],
+            Kind::UnifiedAlerts => &mut draft.body["process"]["cmdLine"],
+            Kind::Vulnerabilities => &mut draft.body["reason"],
             _ => &mut draft.body["threatInfo"]["maliciousProcessArguments"],
         };
         let argument = "--include \"C:\\\\Program Files\\\\Vendor\\\\module.dll\" ";
@@ -186,6 +218,12 @@ pub(super) fn set_time(kind: Kind, record: &mut Value, at: i64) {
     let block = match kind {
         Kind::Threats => &mut record["threatInfo"],
         Kind::Alerts => &mut record["alertInfo"],
+        Kind::UnifiedAlerts => {
+            record["updatedAt"] = json!(time::print_millis(at));
+            return;
+        }
+        // The console knows it, but does not tell.
+        Kind::Vulnerabilities => return,
         _ => record,
     };
     block["updatedAt"] = json!(time::print(at));

@@ -95,5 +95,5 @@ fn licenses(agents: usize) -> Value {
 }
 
 fn draft(kind: Kind, account: u64, group: u64, body: Value) -> Draft {
-    Draft { kind, body, account, group, hidden: false }
+    Draft::new(kind, body, account, group)
 }

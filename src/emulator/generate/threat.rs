@@ -101,7 +101,7 @@ pub(super) fn make(generator: &mut Generator, at: i64) -> Draft {
         // The agent behind an old threat has left the console.
         body["agentRealtimeInfo"] = Value::Null;
     }
-    Draft { kind: Kind::Threats, body, account: account.id, group: group.id, hidden: false }
+    Draft::new(Kind::Threats, body, account.id, group.id)
 }
 
 /// The next thing that happens in a threat's life: a mitigation is reported, an analyst looks at it, it is closed.

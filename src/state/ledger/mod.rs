@@ -97,8 +97,8 @@ impl Accounting {
     pub const fn of(stream: Stream) -> Self {
         match stream {
             Stream::Activities => Self::Records,
-            Stream::Threats | Stream::Agents | Stream::Alerts => Self::Ids,
-            Stream::Groups => Self::Nothing,
+            Stream::Threats | Stream::Agents | Stream::Alerts | Stream::UnifiedAlerts => Self::Ids,
+            Stream::Groups | Stream::Vulnerabilities => Self::Nothing,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::endpoint::first;
 use super::event::Event;
 use crate::record::{Escaped, Kind, Value};
 
@@ -23,17 +24,40 @@ pub(super) fn write(event: &mut Event<'_>, providers: Value<'_>, is_ecs_task: bo
         nested("instance", "id", "cloudInstanceId");
         nested("account", "id", "cloudAccount");
         nested("machine", "type", "cloudInstanceSize");
-        if let Some(location) = provider.get("cloudLocation").escaped() {
-            let region = region_of_zone(location);
-            event.json.escaped("region", region.unwrap_or(location));
-            if region.is_some() {
-                event.json.escaped("availability_zone", location);
-            }
-        }
+        place(event, provider.get("cloudLocation"), Value::default(), Value::default());
     } else if is_ecs_task {
         event.json.word("provider", "aws");
     }
     event.close(open);
+}
+
+/// The same from the flat object of a unified alert, with what the provider itself calls its things.
+pub(super) fn write_detected(event: &mut Event<'_>, detected: Value<'_>) {
+    let details = detected.get("providerDetails");
+    let open = event.open("cloud");
+    if let Some(provider) = detected.get("cloudProvider").escaped() {
+        event.json.lower_case("provider", provider);
+    }
+    for (object, field, values) in [
+        ("instance", "id", [detected.get("instanceId"), details.get("instanceId")]),
+        ("account", "id", [details.get("subscriptionId"), detected.get("accountId")]),
+        ("machine", "type", [detected.get("instanceSize"), details.get("instanceType")]),
+        ("project", "id", [details.get("projectId"), Value::default()]),
+    ] {
+        let open = event.open(object);
+        event.optional(field, first(values).escaped());
+        event.close(open);
+    }
+    place(event, detected.get("location"), details.get("region"), details.get("zone"));
+    event.close(open);
+}
+
+/// `region` and `availability_zone`, as they are told, or from a location that may be either.
+fn place(event: &mut Event<'_>, location: Value<'_>, region: Value<'_>, zone: Value<'_>) {
+    let (location, zone) = (location.escaped(), zone.escaped());
+    let of_zone = location.or(zone).and_then(region_of_zone);
+    event.optional("region", region.escaped().or(of_zone).or(location));
+    event.optional("availability_zone", zone.or(location.filter(|_| of_zone.is_some())));
 }
 
 /// `us-east-1` of `us-east-1a`, `us-central1` of `us-central1-f`; nothing of a region.

@@ -128,7 +128,8 @@ pub(super) fn write(event: &mut Event<'_>, detection: &mut Detection<'_, '_>) {
     workload::container_fields(event, container.id, container.name, container.image, Value::default());
     let pod = &mut detection.pod;
     if pod.is_set {
-        workload::kubernetes_fields(event, pod.cluster, pod.namespace, pod.name, pod.controller_kind);
+        let none = Value::default();
+        workload::kubernetes_fields(event, pod.cluster, pod.namespace, pod.name, pod.controller_kind, none);
     }
 }
 

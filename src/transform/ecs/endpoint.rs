@@ -66,7 +66,7 @@ pub(super) fn os_type(value: Value<'_>) -> Option<&'static str> {
         "linux" => Some("linux"),
         "ios" => Some("ios"),
         "android" => Some("android"),
-        "unix" => Some("unix"),
+        "unix" | "aix" | "hp_ux" | "solaris" => Some("unix"),
         _ => None,
     }
 }

@@ -11,6 +11,7 @@ pub(super) struct Techniques {
     pub descriptions: Set,
     tactics: Set,
     tactic_ids: Set,
+    tactic_references: Set,
     ids: Set,
     /// What techniques are called that have no id.
     names: Set,
@@ -34,9 +35,26 @@ impl Techniques {
     }
 
     fn clear(&mut self) {
-        let Self { descriptions, tactics, tactic_ids, ids, names, references, sub_ids, sub_references } = self;
-        for set in [descriptions, tactics, tactic_ids, ids, names, references, sub_ids, sub_references] {
+        let Self { descriptions, tactics, tactic_ids, tactic_references, ids, names, references, .. } = self;
+        for set in [descriptions, tactics, tactic_ids, tactic_references, ids, names, references] {
             set.clear();
+        }
+        self.sub_ids.clear();
+        self.sub_references.clear();
+    }
+
+    /// Reads the indicators of a unified alert, which name ids and references themselves.
+    pub fn read_attacks(&mut self, indicators: Value<'_>) {
+        self.clear();
+        for attack in indicators.elements().flat_map(|indicator| indicator.get("attacks").elements()) {
+            let (tactic, technique) = (attack.get("tactic"), attack.get("technique"));
+            self.tactics.add_value(tactic.get("name"));
+            self.tactic_ids.add_value(tactic.get("uid"));
+            self.tactic_references.add_value(tactic.get("sourceUrl"));
+            if let Some(id) = technique.get("uid").escaped() {
+                self.add(id, technique.get("sourceUrl").escaped().unwrap_or(Escaped::plain("")));
+            }
+            self.names.add_value(technique.get("name"));
         }
     }
 
@@ -94,6 +112,7 @@ pub(super) fn write(event: &mut Event<'_>) {
     let open = json.open("tactic");
     techniques.tactics.write(json, "name");
     techniques.tactic_ids.write(json, "id");
+    techniques.tactic_references.write(json, "reference");
     json.close(open);
     let open = json.open("technique");
     techniques.ids.write(json, "id");

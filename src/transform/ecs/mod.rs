@@ -20,11 +20,14 @@ mod related;
 mod rule_hit;
 mod severity;
 mod threat;
+mod unified_alert;
 mod user;
 mod vendor;
+mod vulnerability;
 mod workload;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use self::event::{Event, Scratch};
 use super::json::Json;
@@ -34,7 +37,9 @@ use crate::record::agent::Agent;
 use crate::record::alert::Alert;
 use crate::record::group::Group;
 use crate::record::threat::Threat;
-use crate::record::{JsonError, Reader, Stream, Timestamp, Value};
+use crate::record::unified_alert::UnifiedAlert;
+use crate::record::vulnerability::{Vulnerability, content_hash};
+use crate::record::{JsonError, Reader, Scope, Stream, Timestamp, Value};
 
 /// The schema's name with its version, for the Kafka header.
 pub(super) const NAME: &str = "ecs-9.4.0";
@@ -50,8 +55,12 @@ pub(super) struct Ecs {
     stream: Stream,
     console_host: String,
     keep_original: bool,
-    /// `ecs`, `labels`, `tags` and the beginning of `observer`: the same in every event.
+    /// `ecs`, `labels` and `tags`: the same in every event.
     head: Vec<u8>,
+    /// The beginning of `observer`.
+    observer: Vec<u8>,
+    /// Whose the next records are, where they do not tell.
+    pub scope: Option<Arc<Scope>>,
     /// `event.module` to `event.timezone`.
     provenance: Vec<u8>,
     scratch: Scratch,
@@ -61,6 +70,8 @@ pub(super) struct Ecs {
 #[derive(Debug, Clone, Copy)]
 struct Frame<'f> {
     head: &'f [u8],
+    observer: &'f [u8],
+    scope: Option<&'f Scope>,
     provenance: &'f [u8],
     console_host: &'f str,
     /// The record and whether it has white space between its tokens.
@@ -74,6 +85,8 @@ impl Ecs {
             console_host: origin.console_host.clone(),
             keep_original,
             head: head(origin, labels),
+            observer: observer(origin),
+            scope: None,
             provenance: provenance(origin.stream),
             scratch: Scratch::default(),
         }
@@ -91,8 +104,14 @@ impl Ecs {
     fn map_object(&mut self, record: &str, out: &mut Vec<u8>) -> Result<Mapped, JsonError> {
         let mut reader = Reader::new(record);
         let mut event = Event::new(out, &mut self.scratch);
-        let mut frame =
-            Frame { head: &self.head, provenance: &self.provenance, console_host: &self.console_host, original: None };
+        let mut frame = Frame {
+            head: &self.head,
+            observer: &self.observer,
+            scope: self.scope.as_deref(),
+            provenance: &self.provenance,
+            console_host: &self.console_host,
+            original: None,
+        };
         let mut whole = |reader: &mut Reader<'_>| {
             reader.end()?;
             frame.original = self.keep_original.then(|| (record, reader.spaced()));
@@ -119,6 +138,15 @@ impl Ecs {
             Stream::Groups => {
                 let mut group = Group::read(&mut reader)?;
                 group::map(&mut event, &whole(&mut reader)?, &mut group);
+            }
+            Stream::UnifiedAlerts => {
+                let mut alert = UnifiedAlert::read(&mut reader)?;
+                unified_alert::map(&mut event, &whole(&mut reader)?, &mut alert);
+            }
+            Stream::Vulnerabilities => {
+                let mut finding = Vulnerability::read(&mut reader)?;
+                let frame = whole(&mut reader)?;
+                vulnerability::map(&mut event, &frame, &mut finding, &content_hash(record.as_bytes()));
             }
         }
         Ok(mapped)
@@ -152,6 +180,7 @@ impl Ecs {
         json.word("@timestamp", &Timestamp::now().to_string());
         json.raw(b",");
         json.raw(&self.head);
+        json.raw(&self.observer);
         json.raw(b"},\"event\":{\"kind\":\"pipeline_error\",");
         json.raw(&self.provenance);
         json.text("original", &String::from_utf8_lossy(record));
@@ -172,18 +201,24 @@ impl Event<'_> {
         times: [&mut Value<'_>; T],
         versions: [&mut Value<'_>; V],
     ) {
-        self.json.raw(b"{");
-        if !times.into_iter().any(|time| self.date("@timestamp", time)) {
-            self.json.word("@timestamp", &Timestamp::now().to_string());
-        }
+        self.times(times);
         self.json.raw(b",");
         self.json.raw(frame.head);
+        self.json.raw(frame.observer);
         for version in versions {
             if self.keyword("version", version).is_some() {
                 break;
             }
         }
         self.json.raw(b"}");
+    }
+
+    /// The event's brace, and its date: the first of `times` that is one.
+    fn times<const T: usize>(&mut self, times: [&mut Value<'_>; T]) {
+        self.json.raw(b"{");
+        if !times.into_iter().any(|time| self.date("@timestamp", time)) {
+            self.json.word("@timestamp", &Timestamp::now().to_string());
+        }
     }
 
     /// The part of `event` that says where the event comes from, and the record itself.
@@ -215,17 +250,22 @@ fn head(origin: &Origin, labels: &BTreeMap<String, String>) -> Vec<u8> {
     json.close(open);
     json.raw(b",\"tags\":[\"sentinel_one\",\"sentinel_one-");
     json.raw(origin.stream.singular().as_bytes());
-    json.raw(
-        b"\",\"forwarded\"],\"observer\":{\"vendor\":\"SentinelOne\",\"product\":\"Singularity\",\"type\":\"edr\"",
-    );
+    json.raw(b"\",\"forwarded\"]");
+    out
+}
+
+fn observer(origin: &Origin) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut siblings = Vec::new();
+    let mut json = Json::new(&mut out, &mut siblings);
+    json.raw(br#","observer":{"vendor":"SentinelOne","product":"Singularity","type":"edr""#);
     json.text("hostname", &origin.console_host);
     out
 }
 
+/// Unified alerts name their provider themselves: it may be another maker.
 fn provenance(stream: Stream) -> Vec<u8> {
-    format!(
-        r#""module":"sentinel_one","dataset":"sentinel_one.{}","provider":"SentinelOne","timezone":"UTC""#,
-        stream.singular()
-    )
-    .into_bytes()
+    let provider = if stream == Stream::UnifiedAlerts { "" } else { r#""provider":"SentinelOne","# };
+    let dataset = stream.singular();
+    format!(r#""module":"sentinel_one","dataset":"sentinel_one.{dataset}",{provider}"timezone":"UTC""#).into_bytes()
 }

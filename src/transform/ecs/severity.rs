@@ -1,4 +1,6 @@
-use crate::record::Escaped;
+use super::event::Event;
+use crate::record::{Escaped, Value};
+use crate::transform::json::Names;
 
 /// One scale for all streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +34,17 @@ impl Severity {
         }
     }
 
+    /// As vulnerability databases spell it.
+    pub fn capitalised(self) -> &'static str {
+        match self {
+            Self::Informational => "Informational",
+            Self::Low => "Low",
+            Self::Medium => "Medium",
+            Self::High => "High",
+            Self::Critical => "Critical",
+        }
+    }
+
     /// From the `severity_id` of the table of activities.
     pub fn of_id(id: u8) -> Self {
         match id {
@@ -54,5 +67,14 @@ impl Severity {
             "critical" => Some(Self::Critical),
             _ => None,
         }
+    }
+}
+
+/// `severity` of the vendor object that is open, where the record has one of that name itself: what the console wrote stays
+/// beside it when it is spelt otherwise.
+pub(super) fn words(event: &mut Event<'_>, word: &str, own: Value<'_>) {
+    event.json.text("severity", word);
+    if own.text().is_none_or(|own| own != word) {
+        event.json.value("original_severity", own, Names::Snake);
     }
 }

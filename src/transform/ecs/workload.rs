@@ -82,6 +82,7 @@ pub(super) fn kubernetes(event: &mut Event<'_>, kubernetes: &mut Kubernetes<'_>)
         &mut kubernetes.namespace,
         &mut kubernetes.pod,
         &mut kubernetes.controller_kind,
+        Value::default(),
     );
 }
 
@@ -91,6 +92,7 @@ pub(super) fn kubernetes_fields(
     namespace: &mut Value<'_>,
     pod: &mut Value<'_>,
     controller_kind: &mut Value<'_>,
+    pod_labels: Value<'_>,
 ) {
     let open = event.open("orchestrator");
     event.json.word("type", "kubernetes");
@@ -102,6 +104,10 @@ pub(super) fn kubernetes_fields(
     if event.keyword("name", pod).is_some() {
         event.json.word("type", "pod");
     }
+    let mut labels = event.take_lists();
+    pod_labels.elements().for_each(|label| labels[0].add_value(label));
+    labels[0].write(&mut event.json, "label");
+    event.give_back_lists(labels);
     let parent = event.open("parent");
     event.keyword("type", controller_kind);
     event.close(parent);

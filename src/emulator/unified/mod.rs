@@ -1,0 +1,281 @@
+//! `POST /unifiedalerts/graphql`: unified alerts, their notes and timelines. Reads only.
+
+mod filter;
+mod language;
+mod schema;
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::StatusCode;
+use serde_json::{Map, Value, json};
+
+use self::filter::{Filter, Refusal};
+use self::language::{Operation, Selection};
+use self::schema::{Release, error, project};
+use super::console::State;
+use super::faults::Mishap;
+use super::http::{Answer, Request};
+use super::kind::Kind;
+use super::list::instead;
+use super::query::{at, parse};
+use super::store::{Row, unified_id};
+use super::time;
+use super::token::Token;
+
+/// Larger pages are refused.
+const MAX_FIRST: i64 = 1000;
+const DEFAULT_FIRST: i64 = 50;
+
+impl State {
+    /// Answers a query; errors of GraphQL are inside a 200.
+    pub fn unified_alerts(&mut self, request: &Request, token: &Token, now: i64, struck: &mut Vec<Mishap>) -> Answer {
+        if let Some(refused) = self.permitted(Kind::UnifiedAlerts, token) {
+            return refused;
+        }
+        let Ok(body) = serde_json::from_slice::<Value>(&request.body) else {
+            return Answer::json(StatusCode::BAD_REQUEST, &json!({ "errors": [{ "message": "Invalid JSON" }] }));
+        };
+        let variables = &body["variables"];
+        let operation = match language::parse(body["query"].as_str().unwrap_or_default(), variables) {
+            Ok(operation) => operation,
+            Err(message) => return refused(vec![error(&message)]),
+        };
+        if operation.kind != "query" {
+            return refused(vec![error("this console is read only")]);
+        }
+        let release = Release { older: self.generator.is_older(), lacks: &self.quirks.unified_alerts_lack };
+        let errors = release.errors(&operation);
+        if !errors.is_empty() {
+            return refused(errors);
+        }
+        let with_cursor = variables["after"].is_string();
+        *struck = self.trouble.strike(&token.secret, Kind::UnifiedAlerts.path(), Kind::UnifiedAlerts, with_cursor);
+        for mishap in struck.iter() {
+            match mishap {
+                Mishap::ErrorsInside => {
+                    return refused(vec![json!({ "message": "Internal Server Error(s) while executing query" })]);
+                }
+                Mishap::RefusedCursor => return refused(vec![json!({ "message": "Invalid cursor" })]),
+                Mishap::NullData => return Answer::json(StatusCode::OK, &json!({ "data": { "alerts": null } })),
+                other => {
+                    if let Some(answer) = instead(*other, now) {
+                        return answer;
+                    }
+                }
+            }
+        }
+        let mut answer = match self.carry_out(&operation, token, struck) {
+            Ok(body) => Answer::json(StatusCode::OK, &body),
+            Err(Refusal::Field(message)) => return refused(vec![json!({ "message": message })]),
+            Err(Refusal::Shape(message)) => {
+                return Answer::json(StatusCode::BAD_REQUEST, &json!({ "errors": [{ "message": message }] }));
+            }
+        };
+        for mishap in struck.iter() {
+            match mishap {
+                Mishap::SlowAnswer(delay) => answer.travel.delay = *delay,
+                Mishap::SlowBody(takes) => answer.travel.body_takes = *takes,
+                Mishap::Truncated => {
+                    answer.travel.cut_after = Some(self.random.below(answer.body.len() as u64) as usize)
+                }
+                Mishap::ChangedWhilePaged => self.change_any(Kind::UnifiedAlerts, now),
+                _ => {}
+            }
+        }
+        answer
+    }
+
+    fn carry_out(&mut self, operation: &Operation, token: &Token, mishaps: &[Mishap]) -> Result<Value, Refusal> {
+        let mut data = Map::new();
+        for selection in &operation.selections {
+            let Selection::Field { alias, name, arguments, selections } = selection else { continue };
+            let value = match name.as_str() {
+                "alerts" => self.alerts(arguments, selections, token, mishaps)?,
+                "alertNotes" => project(&json!({ "data": notes(self.alert(arguments, token)) }), selections),
+                "alertTimeline" => project(&timeline(self.alert(arguments, token)), selections),
+                _ => Value::Null,
+            };
+            data.insert(alias.as_ref().unwrap_or(name).clone(), value);
+        }
+        let mut body = json!({ "data": data });
+        if mishaps.contains(&Mishap::ErrorsBesideData) {
+            body["errors"] = json!([{ "message": "Exception while fetching data (/alerts/edges[0]/node/assignee) : null",
+                "path": ["alerts", "edges", 0, "node", "assignee"] }]);
+        }
+        Ok(body)
+    }
+
+    fn alerts(
+        &mut self,
+        arguments: &Map<String, Value>,
+        selections: &[Selection],
+        token: &Token,
+        mishaps: &[Mishap],
+    ) -> Result<Value, Refusal> {
+        let argument = |name: &str| arguments.get(name).unwrap_or(&Value::Null);
+        let filters = Filter::read_all(argument("filters"))?;
+        let sort = if argument("sort").is_null() {
+            argument("sorts").get(0).unwrap_or(&Value::Null)
+        } else {
+            argument("sort")
+        };
+        let sort_path = filter::sort_path(sort["by"].as_str().unwrap_or("detectedAt"))?;
+        let descending = sort["order"].as_str().unwrap_or("DESC") == "DESC";
+        let scope = Scope::read(argument("scope"))?;
+        let view = argument("viewType").as_str().unwrap_or("ALL");
+        let mut first = argument("first").as_i64().unwrap_or(DEFAULT_FIRST);
+        if !(1..=MAX_FIRST).contains(&first) {
+            return Err(Refusal::Field(format!("first must be between 1 and {MAX_FIRST}")));
+        }
+        if mishaps.contains(&Mishap::ShortPage) && first > 1 {
+            first = 1 + self.random.below(first as u64 - 1) as i64;
+        }
+        let query = {
+            let mut hasher = DefaultHasher::new();
+            (argument("filters").to_string(), sort.to_string(), argument("scope").to_string(), view).hash(&mut hasher);
+            hasher.finish()
+        };
+        let after = match argument("after").as_str() {
+            None => None,
+            Some(text) => match read_cursor(text, query) {
+                Some(place) => Some(place),
+                None => return Err(Refusal::Field("Invalid cursor: it belongs to another query".to_owned())),
+            },
+        };
+        let mut rows: Vec<(Place, &Row)> = self
+            .table(Kind::UnifiedAlerts)
+            .rows()
+            .filter(|row| token.scope.covers(Kind::UnifiedAlerts, row.account, row.site))
+            .filter(|row| scope.covers(row) && Filter::all_hold(&filters, row) && in_view(view, row))
+            .map(|row| (place(row, sort_path), row))
+            .collect();
+        rows.sort_unstable_by(|(one, _), (other, _)| if descending { other.cmp(one) } else { one.cmp(other) });
+        let total = rows.len();
+        let begin = after.as_ref().map_or(0, |after| {
+            rows.partition_point(|(place, _)| if descending { place >= after } else { place <= after })
+        });
+        let shown: Vec<&(Place, &Row)> = rows.iter().skip(begin).take(first as usize).collect();
+        let mut edges: Vec<Value> = shown
+            .iter()
+            .map(|(place, row)| json!({ "cursor": write_cursor(place, query), "node": parse(row) }))
+            .collect();
+        let repeated = mishaps.contains(&Mishap::RepeatedCursor);
+        let end = match argument("after").as_str() {
+            Some(after) if repeated => Some(after.to_owned()),
+            _ => shown.last().map(|(place, _)| write_cursor(place, query)),
+        };
+        let page_info = json!({
+            "hasNextPage": begin + shown.len() < total || repeated, "hasPreviousPage": begin > 0,
+            "startCursor": shown.first().map(|(place, _)| write_cursor(place, query)), "endCursor": end,
+        });
+        if self.quirks.null_edges {
+            edges.push(Value::Null);
+            edges.push(json!({ "cursor": end, "node": null }));
+        }
+        Ok(project(&json!({ "totalCount": total, "pageInfo": page_info, "edges": edges }), selections))
+    }
+
+    fn alert(&self, arguments: &Map<String, Value>, token: &Token) -> Option<Value> {
+        let row = self.table(Kind::UnifiedAlerts).find(unified_id(arguments.get("alertId")?.as_str()?))?;
+        token.scope.covers(Kind::UnifiedAlerts, row.account, row.site).then(|| parse(row))
+    }
+}
+
+fn refused(errors: Vec<Value>) -> Answer {
+    Answer::json(StatusCode::OK, &json!({ "errors": errors, "data": null }))
+}
+
+/// Where an alert stands in an order: nothing first, then times and texts; then the id.
+type Place = (Option<i64>, String, u64);
+
+fn place(row: &Row, path: &str) -> Place {
+    match path {
+        "updatedAt" => ((!row.undated).then_some(row.updated), String::new(), row.id),
+        "detectedAt" => (Some(row.created), String::new(), row.id),
+        _ => {
+            let record = parse(row);
+            let text = at(&record, path).and_then(Value::as_str).unwrap_or_default();
+            (time::parse(text), text.to_owned(), row.id)
+        }
+    }
+}
+
+fn write_cursor((moment, text, id): &Place, query: u64) -> String {
+    STANDARD.encode(json!([query, moment, text, id]).to_string())
+}
+
+fn read_cursor(text: &str, query: u64) -> Option<Place> {
+    let bytes = STANDARD.decode(text).ok()?;
+    let (of, moment, text, id): (u64, Option<i64>, String, u64) = serde_json::from_slice(&bytes).ok()?;
+    (of == query).then_some((moment, text, id))
+}
+
+/// The argument `scope`.
+enum Scope {
+    All,
+    Accounts(Vec<u64>),
+    Sites(Vec<u64>),
+    Groups(Vec<u64>),
+}
+
+impl Scope {
+    fn read(scope: &Value) -> Result<Self, Refusal> {
+        if scope.is_null() {
+            return Ok(Self::All);
+        }
+        let ids = scope["scopeIds"].as_array().into_iter().flatten();
+        let ids = ids.filter_map(|id| id.as_u64().or_else(|| id.as_str()?.parse().ok())).collect();
+        match scope["scopeType"].as_str() {
+            Some("ACCOUNT") => Ok(Self::Accounts(ids)),
+            Some("SITE") => Ok(Self::Sites(ids)),
+            Some("GROUP") => Ok(Self::Groups(ids)),
+            other => Err(Refusal::Shape(format!(
+                "Variable 'scope' has an invalid value: Invalid input for enum 'ScopeType'. No value found for name {other:?}"
+            ))),
+        }
+    }
+
+    fn covers(&self, row: &Row) -> bool {
+        match self {
+            Self::All => true,
+            Self::Accounts(ids) => ids.contains(&row.account),
+            Self::Sites(ids) => ids.contains(&row.site),
+            Self::Groups(ids) => ids.contains(&row.group),
+        }
+    }
+}
+
+/// Endpoints' own detections, custom rules, the rest.
+fn in_view(view: &str, row: &Row) -> bool {
+    if view == "ALL" {
+        return true;
+    }
+    let record = parse(row);
+    let product = record["detectionSource"]["product"].as_str().unwrap_or_default();
+    match view {
+        "ENDPOINT" => matches!(product, "EDR" | "CWS" | "CWP"),
+        "CUSTOM_ALERTS" | "STAR" => product == "STAR",
+        "IDENTITY" => product == "Identity",
+        "CLOUD" => matches!(product, "CWS" | "CWP"),
+        "THIRD_PARTY" => record["detectionSource"]["vendor"] != "SentinelOne",
+        _ => false,
+    }
+}
+
+fn notes(alert: Option<Value>) -> Vec<Value> {
+    let Some(alert) = alert.filter(|alert| alert["noteExists"] == true) else { return Vec::new() };
+    vec![json!({
+        "id": "1", "alertId": alert["id"], "text": "Looked into it.", "type": "PLAIN_TEXT", "createdAt": alert["createdAt"],
+        "updatedAt": alert["updatedAt"],
+        "createdBy": { "__typename": "UserNoteAuthor", "userId": super::FIRST_USER.to_string(), "email": "user0@acme.example",
+            "fullName": "Amira Haddad" },
+    })]
+}
+
+fn timeline(alert: Option<Value>) -> Value {
+    let item = |alert: &Value| json!({ "createdAt": alert["detectedAt"], "eventType": "ACTIVITY", "eventText": "Alert created" });
+    let edges: Vec<Value> = alert.iter().map(|alert| json!({ "cursor": "MQ==", "node": item(alert) })).collect();
+    json!({ "pageInfo": { "hasNextPage": false, "endCursor": null, "hasPreviousPage": false, "startCursor": null }, "edges": edges })
+}

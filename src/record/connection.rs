@@ -1,0 +1,106 @@
+//! A page of a GraphQL answer.
+
+use std::borrow::Cow;
+
+use super::json;
+use super::page::{Page, PageError};
+use super::value::{Kind, Value};
+
+/// One answer to a query for a connection named `field`: `{"data":{FIELD:{"totalCount":…,"pageInfo":…,"edges":[…]}},
+/// "errors":[…]}`. `errors` holds what the console complained of; its data is good only where there is none.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Connection<'a> {
+    /// Nodes, and where the next page begins.
+    pub page: Page<'a>,
+    /// Edges that are null, or whose node is.
+    pub nothing: usize,
+    /// A next page was promised without saying where it begins.
+    pub lost: bool,
+    /// What each error says.
+    pub errors: Vec<String>,
+}
+
+/// Reads an answer; nodes are slices of it.
+///
+/// # Errors
+/// When the body is not such an answer.
+pub fn parse_connection<'a>(body: &'a [u8], field: &str) -> Result<Connection<'a>, PageError> {
+    let start = json::skip_space(body, 0);
+    match body.get(start) {
+        None => return Err(PageError::Truncated(body.len())),
+        Some(b'{') => {}
+        Some(b'<') => return Err(PageError::Html),
+        Some(_) => return Err(PageError::NotJson(start)),
+    }
+    let end = json::value_end(body, start).ok_or(PageError::Truncated(body.len()))?;
+    if json::skip_space(body, end) < body.len() {
+        return Err(PageError::NotJson(end));
+    }
+    let text =
+        std::str::from_utf8(&body[start..end]).map_err(|error| PageError::NotJson(start + error.valid_up_to()))?;
+    let answer = Value::new(text);
+    let mut connection = Connection::default();
+    let errors = answer.get("errors");
+    for error in errors.elements() {
+        let message = error.get("message").text().or_else(|| error.text());
+        connection.errors.push(message.map_or_else(|| error.raw().to_owned(), Cow::into_owned));
+    }
+    let data = answer.get("data");
+    if data.kind() == Kind::Absent && connection.errors.is_empty() {
+        return Err(PageError::Shape("it has no `data`"));
+    }
+    let alerts = data.get(field);
+    let (edges, info) = (alerts.get("edges"), alerts.get("pageInfo"));
+    connection.page.null_data = alerts.is_empty() || !matches!(edges.kind(), Kind::Array | Kind::Null);
+    connection.page.total_items = alerts.get("totalCount").text().and_then(|total| total.parse().ok());
+    for edge in edges.elements() {
+        let node = edge.get("node");
+        match node.kind() {
+            Kind::Absent | Kind::Null => connection.nothing += 1,
+            _ => connection.page.records.push(node.raw().as_bytes()),
+        }
+    }
+    if info.get("hasNextPage").raw() == "true" {
+        connection.page.next_cursor = info.get("endCursor").text();
+        connection.lost = connection.page.next_cursor.is_none();
+    }
+    Ok(connection)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nodes_are_found_and_what_is_null_is_counted() {
+        let body = br#" {"data":{"alerts":{"totalCount":9,"pageInfo":{"hasNextPage":true,"endCursor":"Yw=="},
+            "edges":[{"cursor":"a","node":{"id":"1"}},null,{"node":null},{"node":{"id":"2","x":[{"node":7}]}}]}}} "#;
+        let found = parse_connection(body, "alerts").unwrap();
+        let texts: Vec<_> = found.page.records.iter().map(|node| std::str::from_utf8(node).unwrap()).collect();
+        assert_eq!(texts, [r#"{"id":"1"}"#, r#"{"id":"2","x":[{"node":7}]}"#]);
+        assert_eq!((found.nothing, found.page.total_items, found.lost), (2, Some(9), false));
+        assert_eq!(
+            (found.page.next_cursor.as_deref(), found.errors.len(), found.page.null_data),
+            (Some("Yw=="), 0, false)
+        );
+    }
+
+    #[test]
+    fn errors_ends_and_other_bodies_are_told_apart() {
+        let of = |body: &'static str| parse_connection(body.as_bytes(), "alerts");
+        let refused = of(r#"{"errors":[{"message":"Unknown type 'X'"},{"code":1},"text"],"data":null}"#).unwrap();
+        assert_eq!(refused.errors, ["Unknown type 'X'", r#"{"code":1}"#, "text"]);
+        assert!(refused.page.null_data);
+        let end = r#"{"data":{"alerts":{"edges":null,"pageInfo":{"hasNextPage":false,"endCursor":"x"}}},"errors":[]}"#;
+        let end = of(end).unwrap();
+        assert!(end.page.next_cursor.is_none() && !end.page.null_data && end.errors.is_empty() && !end.lost);
+        assert!(
+            of(r#"{"data":{"alerts":{"edges":[],"pageInfo":{"hasNextPage":true,"endCursor":null}}}}"#).unwrap().lost
+        );
+        assert_eq!(of("<html>"), Err(PageError::Html));
+        assert_eq!(of(""), Err(PageError::Truncated(0)));
+        assert_eq!(of(r#"{"data":{"#), Err(PageError::Truncated(9)));
+        assert_eq!(of("{}"), Err(PageError::Shape("it has no `data`")));
+        assert!(of("Bad Gateway").is_err() && of("{} x").is_err());
+    }
+}

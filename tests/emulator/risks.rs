@@ -1,0 +1,120 @@
+//! Application findings: the contract of `/application-management/risks`.
+
+use std::time::Duration;
+
+use s1_forwarder::emulator::{Faults, Kind, Mishap, Quirks, Scope, Setup, Token, print_time};
+use serde_json::Value;
+
+use crate::client::{Client, NOW, SECOND, distinct, ids_of};
+
+const PATH: &str = "/application-management/risks";
+const DAY: i64 = 86_400 * SECOND;
+
+async fn console() -> Client {
+    Client::new(&Setup { vulnerabilities: 300, agents: 50, span: Duration::from_secs(60 * 86_400), ..Setup::new(NOW) })
+        .await
+}
+
+#[tokio::test]
+async fn one_scope_at_a_time_and_all_without_any() {
+    let client = console().await;
+    let (all, pages) = client.walk(&format!("{PATH}?limit=50&sortBy=id&sortOrder=asc&skipCount=true")).await;
+    let truth = client.console.truth(Kind::Vulnerabilities, &Scope::Global);
+    assert!(all.len() == truth.len() && distinct(&all) == all.len() && pages > 3);
+    assert!(all.is_sorted_by_key(|id| id.parse::<u64>().unwrap()));
+    let sites = client.console.ids(Kind::Sites);
+    let mut sum = 0;
+    for site in &sites {
+        let (found, _) = client.walk(&format!("{PATH}?limit=100&siteIds={site}")).await;
+        assert_eq!(found.len(), client.console.truth(Kind::Vulnerabilities, &Scope::Sites(vec![*site])).len());
+        sum += found.len();
+    }
+    assert_eq!(sum, all.len());
+    assert!(client.refusal(&format!("{PATH}?siteIds={},{}", sites[0], sites[1])).await.contains("Length must be 1"));
+    client.console.set_quirks(Quirks {
+        unlicensed_sites: vec![sites[0]],
+        risks_want_one_scope: true,
+        ..Quirks::default()
+    });
+    let refused = client.get(&format!("{PATH}?siteIds={}", sites[0])).await;
+    assert!(refused.status == 403 && refused.text.contains("is not available for the scope"));
+    assert_eq!(client.get(&format!("{PATH}?siteIds={}", sites[1])).await.status, 200);
+    client.console.set_token(Token::new(Setup::TOKEN).scoped(Scope::Sites(vec![sites[1], sites[2]])));
+    assert_eq!(client.get(PATH).await.status, 403);
+    client.stop().await;
+}
+
+#[tokio::test]
+async fn removals_are_shown_when_asked_for_and_updates_are_found_by_a_date_that_is_not_told() {
+    let client = console().await;
+    let all = client.walk(&format!("{PATH}?limit=1000&includeRemovals=true")).await.0;
+    let open = client.walk(&format!("{PATH}?limit=1000")).await.0;
+    assert!(all.len() == 300 && open.len() < 300);
+    let id: u64 = open[5].parse().unwrap();
+    client.console.update(Kind::Vulnerabilities, id, NOW, |record| record["status"] = "Removed".into());
+    let since = print_time(NOW);
+    let changed = client.page(&format!("{PATH}?includeRemovals=true&riskUpdatedDate__gte={since}")).await;
+    assert_eq!(ids_of(&changed), [open[5].clone()]);
+    let record = &changed["data"][0];
+    assert!(record["status"] == "Removed" && record["application"].is_string());
+    for hidden in ["updatedAt", "riskUpdatedDate", "accountId", "siteId", "groupId"] {
+        assert!(record.get(hidden).is_none(), "{hidden}");
+    }
+    assert!(ids_of(&client.page(&format!("{PATH}?riskUpdatedDate__gte={since}")).await).is_empty());
+    let detected = client.page(&format!("{PATH}?limit=1000&detectionDate__gte={}", print_time(NOW - 20 * DAY))).await;
+    let truth = client.console.truth(Kind::Vulnerabilities, &Scope::Global);
+    let young = truth.iter().filter(|version| version.created >= NOW - 20 * DAY).count();
+    assert_eq!(ids_of(&detected).len(), young);
+    client.stop().await;
+}
+
+#[tokio::test]
+async fn age_and_scans_move_without_a_change() {
+    let client = console().await;
+    let target = format!("{PATH}?limit=10&sortBy=id");
+    let before = client.page(&target).await["data"].clone();
+    client.set_clock(NOW + DAY);
+    let after = client.page(&target).await["data"].clone();
+    for (before, after) in before.as_array().unwrap().iter().zip(after.as_array().unwrap()) {
+        assert_eq!(before["id"], after["id"]);
+        assert_eq!(before["daysDetected"].as_i64().unwrap() + 1, after["daysDetected"].as_i64().unwrap());
+        assert_ne!(before["lastScanDate"], after["lastScanDate"]);
+        let rest = |record: &Value| {
+            let mut record = record.clone();
+            (record["daysDetected"], record["lastScanDate"]) = (Value::Null, Value::Null);
+            record
+        };
+        assert_eq!(rest(before), rest(after));
+    }
+    client.stop().await;
+}
+
+#[tokio::test]
+async fn large_pages_time_out_and_answers_may_be_slow() {
+    let client = console().await;
+    client.console.set_quirks(Quirks { risks_time_out_above: Some(250), ..Quirks::default() });
+    assert_eq!(client.get(&format!("{PATH}?limit=500")).await.status, 504);
+    assert_eq!(client.get(&format!("{PATH}?limit=250")).await.status, 200);
+    client.console.set_faults(Faults::default().next_times(1, Mishap::SlowAnswer(Duration::from_millis(200))));
+    let begun = tokio::time::Instant::now();
+    client.page(PATH).await;
+    assert!(begun.elapsed() >= Duration::from_millis(200));
+    client.stop().await;
+}
+
+#[tokio::test]
+async fn without_the_licence_its_fields_are_not_there() {
+    let older = Client::new(&Setup { vulnerabilities: 20, older: true, ..Setup::new(NOW) }).await;
+    let newer = console().await;
+    for (client, there) in [(&older, false), (&newer, true)] {
+        for record in client.page(PATH).await["data"].as_array().unwrap() {
+            for field in ["nvdBaseScore", "riskScore", "mitigationStatus", "exploitCodeMaturity"] {
+                assert_eq!(record.get(field).is_some(), there, "{field}");
+            }
+            assert!(record["baseScore"].is_string() && record["id"].as_str().unwrap().len() >= 17);
+        }
+    }
+    for client in [older, newer] {
+        client.stop().await;
+    }
+}

@@ -1,0 +1,172 @@
+//! Unified alerts, from the console's GraphQL to a receiver.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use s1_forwarder::emulator::{Console, Faults, Kind, Mishap, Quirks, Scope, Setup, Token, system_clock};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::world::World;
+
+const PATH: &str = "/web/api/v2.1/unifiedalerts/graphql";
+
+/// The identity of each alert as the console has it now: design.md section 4.4, written once more.
+fn owed(world: &World, scope: &Scope) -> BTreeSet<String> {
+    let host = world.server.address().to_string();
+    let versions = world.console().truth(Kind::UnifiedAlerts, scope);
+    let identity = |id: u64| {
+        let alert = record(world.console(), id);
+        let text = |key: &str| alert[key].as_str().unwrap_or_default().to_owned();
+        let version = match text("updatedAt") {
+            none if none.is_empty() => format!("{} {}", text("status"), text("analystVerdict")),
+            updated => updated,
+        };
+        let digest = Sha256::digest(format!("{host}\nunified_alerts\n{}\n{version}", text("id")));
+        digest[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+    };
+    versions.iter().map(|version| identity(version.id)).collect()
+}
+
+fn record(console: &Console, id: u64) -> Value {
+    serde_json::from_slice(&console.record(Kind::UnifiedAlerts, id).unwrap()).unwrap()
+}
+
+/// How often each identity arrived from a pipeline.
+fn arrived(world: &World, pipeline: &str) -> BTreeMap<String, u32> {
+    let mut counts = BTreeMap::new();
+    for event in events(world, pipeline) {
+        *counts.entry(event["id"].as_str().unwrap().to_owned()).or_default() += 1;
+    }
+    counts
+}
+
+fn events(world: &World, pipeline: &str) -> Vec<Value> {
+    let seen = world.sink.seen();
+    let lines = seen.iter().flat_map(|request| request.body.lines().map(str::to_owned).collect::<Vec<_>>());
+    let events = lines.map(|line| serde_json::from_str::<Value>(&line).unwrap());
+    events.filter(|event| event["pipeline"] == pipeline).collect()
+}
+
+fn asked(world: &World) -> usize {
+    world.console().seen().iter().filter(|request| request.path == PATH).count()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_alert_arrives_once_in_its_scope_and_again_when_it_changes() {
+    let world = World::new(|setup| (setup.unified_alerts, setup.agents) = (1_200, 40)).await;
+    let [account, other] = world.console().ids(Kind::Accounts)[..] else { panic!("two accounts") };
+    let sites = world.console().ids(Kind::Sites);
+    let streams = json!({ "activities": null, "unified_alerts": { "since": "30d" } });
+    for (name, scope) in [
+        ("all", json!({})),
+        ("account", json!({ "accounts": [account.to_string()] })),
+        ("site", json!({ "accounts": [account.to_string(), other.to_string()], "sites": [sites[1].to_string()] })),
+    ] {
+        world.put_changed(name, json!({ "console": scope, "streams": streams }));
+    }
+    let exit = world.once(&[]).await;
+    assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
+    let of = |scope: &Scope| owed(&world, scope);
+    let scopes =
+        [("all", Scope::Global), ("account", Scope::Accounts(vec![account])), ("site", Scope::Sites(vec![sites[1]]))];
+    for (name, scope) in &scopes {
+        let arrived = arrived(&world, name);
+        assert!(arrived.values().all(|count| *count == 1), "{name}");
+        assert_eq!(arrived.into_keys().collect::<BTreeSet<_>>(), of(scope), "{name}");
+    }
+    let undated = events(&world, "all").iter().filter(|event| event["record"]["updatedAt"].is_null()).count();
+    assert!(undated > 5, "alerts that were never updated come by their detection: {undated}");
+
+    // What changes, appears or appears late comes with the next run, and nothing else does.
+    let (before, now) = (of(&Scope::Global), system_clock());
+    for id in world.console().ids(Kind::UnifiedAlerts).into_iter().step_by(100) {
+        assert!(world.console().age(Kind::UnifiedAlerts, id, now));
+    }
+    world.console().generate(Kind::UnifiedAlerts, now);
+    // Hours late: the first pass never sees it.
+    world.console().generate(Kind::UnifiedAlerts, now - 3 * 3_600 * 1_000_000);
+    tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
+    assert_eq!(world.once(&[]).await.code, Some(0));
+    let arrived = arrived(&world, "all");
+    assert!(arrived.values().all(|count| *count == 1));
+    let after = of(&Scope::Global);
+    assert_eq!(after.difference(&before).count(), 14);
+    assert_eq!(arrived.into_keys().collect::<BTreeSet<_>>(), before.union(&after).cloned().collect());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_console_is_asked_for_what_its_release_knows() {
+    let streams = json!({ "streams": { "activities": null, "unified_alerts": { "since": "30d" } } });
+    let newest = World::new(|setup| setup.unified_alerts = 40).await;
+    let lacking = World::new(|setup| setup.unified_alerts = 40).await;
+    let lack = ["UnifiedAlert.labels", "DetectionAsset.primary", "AiInvestigation.purpleAiStatus"].map(str::to_owned);
+    lacking.console().set_quirks(Quirks { unified_alerts_lack: lack.into(), ..Quirks::default() });
+    let older = World::new(|setup| (setup.unified_alerts, setup.older) = (40, true)).await;
+    let mut requests = Vec::new();
+    for world in [&newest, &lacking, &older] {
+        world.put_changed("acme", streams.clone());
+        let exit = world.once(&[]).await;
+        assert_eq!(exit.code, Some(0), "{}", exit.stderr);
+        assert_eq!(arrived(world, "acme").into_keys().collect::<BTreeSet<_>>(), owed(world, &Scope::Global));
+        requests.push(asked(world));
+    }
+    assert_eq!((requests[1], requests[2]), (requests[0] + 1, requests[0] + 1), "what is unknown is asked for once");
+    let one = |world: &World| events(world, "acme")[0]["record"].clone();
+    let (full, part, core) = (one(&newest), one(&lacking), one(&older));
+    assert!(
+        full["labels"].is_array() && full["aiInvestigation"].is_object() && full["assets"][0]["primary"].is_boolean()
+    );
+    assert!(part.get("labels").is_none() && part.get("aiInvestigation").is_none() && part["sloDetails"].is_object());
+    assert!(part["assets"][0]["primary"].is_boolean() && part["detectionTime"]["assets"][0].get("primary").is_none());
+    assert!(core.get("sloDetails").is_none() && core["assets"][0].get("tags").is_none() && core["process"].is_object());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn errors_inside_good_answers_lose_nothing() {
+    let world = World::new(|setup| setup.unified_alerts = 60).await;
+    world.put_changed("acme", json!({ "streams": { "activities": null, "unified_alerts": { "since": "30d" } } }));
+    // The first fails outright; then a field of one alert cannot be told, however often it is asked for.
+    let mut faults = Faults::default().next_times(2, Mishap::ErrorsInside).with(Mishap::ErrorsBesideData, 1.0);
+    faults.at_most_in_a_row = u32::MAX;
+    world.console().set_faults(faults);
+    world.console().set_quirks(Quirks { null_edges: true, ..Quirks::default() });
+    let exit = world.once(&[]).await;
+    assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
+    assert_eq!(arrived(&world, "acme").into_keys().collect::<BTreeSet<_>>(), owed(&world, &Scope::Global));
+    assert!(exit.stderr.contains("a page is taken without a field"), "{}", exit.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_console_without_them_is_told_once_and_its_other_streams_go_on() {
+    let world = World::new(|setup| setup.activities = 30).await;
+    let missing = vec![Kind::UnifiedAlerts, Kind::Vulnerabilities];
+    world.console().set_faults(Faults { missing, ..Faults::default() });
+    world.put_changed("acme", json!({ "streams": { "unified_alerts": {}, "vulnerabilities": { "interval": "1s" } } }));
+    let mut worker = world.worker();
+    for stream in ["unified_alerts", "vulnerabilities"] {
+        worker.logged(&[stream, "404"]).await;
+    }
+    world.delivered(&[Kind::Activities]).await;
+    worker.lane("acme/activities/siem", |lane| lane["state"] == "running").await;
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    for stream in ["unified_alerts", "vulnerabilities"] {
+        let lines = worker.log_text().lines().filter(|line| line.contains(stream) && line.contains("404")).count();
+        assert_eq!(lines, 1, "{}", worker.log_text());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn check_tells_who_may_read_them() {
+    let world = World::new(|setup| (setup.unified_alerts, setup.vulnerabilities) = (5, 5)).await;
+    world.put_changed("acme", json!({ "streams": { "unified_alerts": {}, "vulnerabilities": {} } }));
+    let check = ["check", "--pipelines", "pipelines"];
+    let exit = world.command(&check).await;
+    assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
+    world.console().set_token(Token::new(Setup::TOKEN).without(Kind::UnifiedAlerts).without(Kind::Vulnerabilities));
+    let exit = world.command(&check).await;
+    assert_eq!(exit.code, Some(1));
+    for stream in ["stream unified_alerts", "stream vulnerabilities"] {
+        let row = exit.stdout.lines().find(|row| row.contains(stream)).unwrap();
+        assert!(row.contains("403"), "{}", exit.stdout);
+    }
+}

@@ -98,7 +98,7 @@ fn position(criterion: &mut Criterion) {
     const KEYS: u64 = 30_000;
     let begin = 1_767_225_600_000_000;
     let passes = common::pull(Stream::Activities).passes();
-    let round = Round { pass: 0, start: Timestamp::from_micros(begin), snapshot: None };
+    let round = Round { start: Timestamp::from_micros(begin), ..Round::default() };
     let taken = |position: &mut Position| {
         for number in 0..KEYS {
             let time = Timestamp::from_micros(begin + number as i64 * 10_000);

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
-use super::{Pull, Since};
+use super::chain::Chain;
+use super::{Findings, Pull, Since};
 use crate::console::{AlertsQuery, Client, ConsoleError, Endpoint};
 use crate::record::{Stream, Timestamp, parse_connection, parse_page};
 use crate::telemetry::Meter;
@@ -74,6 +75,9 @@ impl Pull {
         if self.stream == Stream::UnifiedAlerts {
             return self.count_alerts(client, window, meter).await;
         }
+        if let Some(findings) = &self.findings {
+            return count_findings(client, findings, window, meter).await;
+        }
         let endpoint = self.within(window).endpoint();
         let (from_name, to_name) = (format!("{}__gte", endpoint.time_filter), format!("{}__lt", endpoint.time_filter));
         let (from, to, filters) = (window.from.to_string(), window.to.to_string(), self.filters(types));
@@ -85,12 +89,7 @@ impl Pull {
         ];
         query.extend(filters.iter().map(|(name, value)| (*name, value.as_str())));
         let body = client.list(client.turn().await, endpoint.path, &query, COUNT_BYTES, Some(meter)).await?;
-        let page = parse_page(&body).map_err(|error| ConsoleError::transient(error.to_string()))?;
-        if let Some(error) = page.errors.first() {
-            let error = client.scrubbed(&error.to_string());
-            return Err(ConsoleError::transient(format!("the console answered 200 with an error: {error}")));
-        }
-        page.total_items.ok_or_else(|| ConsoleError::transient("the console's count cannot be read"))
+        counted(client, &body)
     }
 
     async fn count_alerts(&self, client: &Client, window: Window, meter: &Meter) -> Result<u64, ConsoleError> {
@@ -110,10 +109,16 @@ impl Pull {
         connection.page.total_items.ok_or_else(|| ConsoleError::transient("the console's count cannot be read"))
     }
 
+    /// Findings have no time of their last change, and alerts that were never updated have none either: what lies in a window
+    /// is what was detected in it.
+    fn is_windowed_by_creation(&self) -> bool {
+        matches!(self.stream, Stream::UnifiedAlerts | Stream::Vulnerabilities)
+    }
+
     /// How the console is asked for these records.
     pub(super) fn endpoint(&self) -> Endpoint {
         match self.window {
-            Some(_) if self.stream == Stream::Vulnerabilities => Endpoint::by_creation(self.stream),
+            Some(_) if self.is_windowed_by_creation() => Endpoint::by_creation(self.stream),
             Some(Window { by: By::Creation, .. }) => Endpoint::by_creation(self.stream),
             _ => Endpoint::of(self.stream),
         }
@@ -122,10 +127,40 @@ impl Pull {
     /// By which of a record's times the console is asked for these records.
     pub(super) fn by(&self) -> By {
         match self.window {
-            Some(_) if self.stream == Stream::Vulnerabilities => By::Creation,
+            Some(_) if self.is_windowed_by_creation() => By::Creation,
             // Groups can be asked for by their last change alone.
             Some(Window { by: By::Creation, .. }) if self.stream != Stream::Groups => By::Creation,
             _ => By::Order,
         }
     }
+}
+
+/// Scope by scope, as they are read.
+async fn count_findings(
+    client: &Client,
+    findings: &Findings,
+    window: Window,
+    meter: &Meter,
+) -> Result<u64, ConsoleError> {
+    let mut chain = Chain::detected(findings.clone());
+    let mut sum = 0;
+    loop {
+        let narrowed = chain.query(Timestamp::default(), window.from, window.to);
+        let mut query = vec![("countOnly", "true")];
+        query.extend(narrowed.iter().map(|(name, value)| (*name, value.as_str())));
+        let body = client.findings(client.turn().await, &query, COUNT_BYTES, Some(meter)).await?;
+        sum += counted(client, &body)?;
+        if !chain.advance() {
+            return Ok(sum);
+        }
+    }
+}
+
+fn counted(client: &Client, body: &[u8]) -> Result<u64, ConsoleError> {
+    let page = parse_page(body).map_err(|error| ConsoleError::transient(error.to_string()))?;
+    if let Some(error) = page.errors.first() {
+        let error = client.scrubbed(&error.to_string());
+        return Err(ConsoleError::transient(format!("the console answered 200 with an error: {error}")));
+    }
+    page.total_items.ok_or_else(|| ConsoleError::transient("the console's count cannot be read"))
 }

@@ -159,3 +159,38 @@ async fn a_scope_without_licence_is_passed_over_and_wide_tokens_go_scope_by_scop
     assert_eq!(ids(&world, "wide"), open(&world, &Scope::Sites(sites[2..4].to_vec())));
     assert!(exit.stderr.contains("it is passed over") && exit.stderr.contains("scope by scope"), "{}", exit.stderr);
 }
+
+/// A closed window of either stream is pulled by the time of detection, which every record has, and as large as the console
+/// counts it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn backfills_hold_what_was_detected_in_their_window() {
+    let world = World::new(|setup| {
+        (setup.vulnerabilities, setup.unified_alerts, setup.agents) = (300, 300, 60);
+        setup.span = Duration::from_secs(10 * 86_400);
+    })
+    .await;
+    let sites = world.console().ids(Kind::Sites);
+    let named: Vec<String> = sites[1..3].iter().map(u64::to_string).collect();
+    let streams = json!({ "activities": null, "vulnerabilities": {}, "unified_alerts": {} });
+    world.put_changed("acme", json!({ "streams": streams, "console": { "sites": named } }));
+    let day = 86_400_000_000;
+    let to = system_clock() / day * day;
+    let from = to - 6 * day;
+    let (from_text, to_text) = (s1_forwarder::emulator::print_time(from), s1_forwarder::emulator::print_time(to));
+    for (stream, kind) in [("vulnerabilities", Kind::Vulnerabilities), ("unified_alerts", Kind::UnifiedAlerts)] {
+        let before = events(&world, "acme").len();
+        let arguments = ["backfill", "pipelines/acme.yaml", "--stream", stream, "--from", &from_text, "--to", &to_text];
+        let exit = world.command(&arguments).await;
+        assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
+        let held = |id: &u64| {
+            let record: Value = serde_json::from_slice(&world.console().record(kind, *id).unwrap()).unwrap();
+            let text = record.get("detectionDate").or(record.get("detectedAt")).unwrap().as_str().unwrap().to_owned();
+            (&*from_text..&*to_text).contains(&&*text)
+        };
+        let scope = Scope::Sites(sites[1..3].to_vec());
+        let open = world.console().truth(kind, &scope).iter().filter(|version| held(&version.id)).count();
+        let arrived = events(&world, "acme").len() - before;
+        assert!(arrived >= open && open > 20, "{stream}: {arrived} of {open}");
+        assert!(exit.stdout.contains(&format!("complete: the console counts {arrived}")), "{}", exit.stdout);
+    }
+}

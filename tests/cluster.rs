@@ -11,6 +11,8 @@ mod support;
 #[allow(dead_code, reason = "the process is driven by other tests too")]
 mod cluster {
     mod arena;
+    #[cfg(feature = "kafka")]
+    mod kafka;
     mod link;
     #[path = "../worker/process.rs"]
     mod process;

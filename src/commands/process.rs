@@ -36,7 +36,7 @@ pub struct FileArgs {
 /// Where checkpoints are.
 #[derive(Debug, Clone, Args)]
 pub struct StateArgs {
-    /// Where checkpoints are kept: file:DIR, kubernetes:[NAMESPACE] or kafka://BROKERS/TOPIC
+    /// Where checkpoints are kept: `file:DIR`, `kubernetes:[NAMESPACE]` or `kafka://BROKERS/TOPIC`
     ///
     /// A relative DIR is relative to the working directory; one process owns it at a time. In Kubernetes they are ConfigMaps
     /// of the namespace that is named, else of the one that the kubeconfig or the pod's service account names. In Kafka they are

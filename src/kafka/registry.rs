@@ -72,6 +72,12 @@ impl Owners {
         self.lock().held.contains(name)
     }
 
+    /// This process has the shard again by its lease: whoever had its ids meanwhile has them no more.
+    pub(crate) fn acquired(&self, shard: u32) {
+        let ids = format!("{}-{shard}-", self.instance);
+        self.lock().held.retain(|name| !name.starts_with(&ids));
+    }
+
     /// The other process that holds `id`, as far as its claim tells: it was renewed since we have been watching.
     pub(super) fn holder(&self, id: &str, claim: Option<&Claim>) -> Option<String> {
         let claim = claim.filter(|claim| !claim.released && claim.process != *PROCESS)?;

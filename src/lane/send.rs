@@ -257,7 +257,11 @@ impl SendStage<'_> {
     fn finish(&mut self, end: &PullEnd) {
         if let PullEnd::Complete(round) = end {
             self.standing.checkpoint.position.finish(&self.passes, *round, self.pull.marker);
-            self.saver.time_passed();
+            // That a snapshot is complete must not wait: its event would come again after a kill.
+            match round.snapshot {
+                Some(_) => self.saver.events_settled(),
+                None => self.saver.time_passed(),
+            }
             self.report();
         }
     }

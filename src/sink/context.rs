@@ -61,6 +61,13 @@ impl Shared {
         }
     }
 
+    /// A lease gave this process the shard.
+    #[cfg_attr(not(feature = "kafka"), expect(unused_variables, reason = "only Kafka fences"))]
+    pub fn acquired(&self, shard: u32) {
+        #[cfg(feature = "kafka")]
+        self.owners.acquired(shard);
+    }
+
     /// Gives up what this process holds, when all sinks are gone.
     pub async fn close(&self) {
         #[cfg(feature = "kafka")]

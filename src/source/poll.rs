@@ -241,16 +241,20 @@ impl Poll {
         (snapshot.stage == Stage::Marking).then_some(snapshot)
     }
 
-    /// The page of the event that says that a snapshot is complete.
+    /// The page of the event that says that a snapshot is complete; empty when that was delivered before a kill.
     fn marker(&self, snapshot: Snapshot) -> Page {
         self.meter.lane.pulled.fetch_add(1, Ordering::Relaxed);
         let (id, version) = (MARKER_ID.to_compact_string(), snapshot.time.seconds().to_string());
         let identity = Identity::of(self.client.host(), self.pull.stream, &id, &version);
         let time = snapshot.time;
-        let mark = Mark { id: identity.key(), version: identity.key(), content: None, time, created: None };
-        let record = Record { range: 0..0, id, identity, time: Some(time), order: None, mark };
-        let (records, marker) = (vec![record], Some(snapshot));
-        Page { records, marker, ordered: false, shown: 1, ..self.empty_page(Bytes::new(), true) }
+        let (key, start) = (identity.key(), self.round.start);
+        let mark = Mark { id: key, version: key, content: None, time: start, created: None };
+        let mut records = vec![Record { range: 0..0, id, identity, time: Some(time), order: None, mark }];
+        if self.position.knows(self.pass(), self.round, &mark, false) == Known::Taken {
+            self.meter.lane.drop_events(DropReason::Duplicate, 1);
+            records.clear();
+        }
+        Page { records, marker: Some(snapshot), ordered: false, shown: 1, ..self.empty_page(Bytes::new(), true) }
     }
 
     /// Goes on to the next list of a window of findings; false when there is none.

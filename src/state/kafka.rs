@@ -116,8 +116,14 @@ pub struct KafkaStore {
 impl KafkaStore {
     /// Opens no connection yet.
     pub fn new(location: KafkaLocation, instance: &str) -> Self {
+        Self::of_shard(location, instance, 0)
+    }
+
+    /// For the lanes of one shard, where several workers share them: each shard has a transactional id of its own, and
+    /// whoever takes the shard over fences its last holder and nobody else.
+    pub fn of_shard(location: KafkaLocation, instance: &str, shard: u32) -> Self {
         let owners = Owners::new(instance);
-        let owner = owners.get(&location.fingerprint(), 0, &location.topic);
+        let owner = owners.get(&location.fingerprint(), shard, &location.topic);
         Self { location, owners, owner, prefix: String::new(), lanes: Mutex::default() }
     }
 

@@ -110,6 +110,18 @@ impl Location {
         removed.map_err(|source| StateError::Io { action: "remove", path, source })
     }
 
+    /// A store for the lanes of one shard, where writing takes an identity that workers must not share; else none.
+    pub fn of_shard(&self, instance: &str, shard: u32) -> Option<Arc<dyn Store>> {
+        match self {
+            #[cfg(feature = "kafka")]
+            Self::Kafka(location) => Some(Arc::new(super::KafkaStore::of_shard(location.clone(), instance, shard))),
+            _ => {
+                let _ = (instance, shard);
+                None
+            }
+        }
+    }
+
     /// The store, for looking only, beside whoever writes it.
     ///
     /// # Errors

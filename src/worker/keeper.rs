@@ -40,6 +40,8 @@ pub struct Keeper {
     pub deadline: Deadline,
     /// The shard of its pipeline.
     pub shard: u32,
+    /// Wait before anything else: another worker may still drain this lane.
+    pub start_after: Duration,
     /// Wait before the first poll.
     pub first_poll_after: Duration,
     /// End when caught up, and when there was no progress for this long.
@@ -76,6 +78,12 @@ impl Keeper {
         if let Some(before) = before {
             // However it ended, it is over.
             let _ = before.await;
+        }
+        tokio::select! {
+            biased;
+            () = sleep(self.start_after) => {}
+            () = self.stop.cancelled() => {}
+            () = self.cut.cancelled() => {}
         }
         let meter = match &self.apart {
             Some(apart) => apart.meter.clone(),

@@ -63,6 +63,7 @@ pub async fn run_once(
                 cut: CancellationToken::new(),
                 deadline: Deadline::default(),
                 shard: 0,
+                start_after: Duration::ZERO,
                 first_poll_after: Duration::ZERO,
                 once: Some(patience),
                 apart: None,

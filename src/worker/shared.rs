@@ -29,6 +29,8 @@ pub struct Shared {
     /// Bytes in flight.
     pub budget: Arc<Budget>,
     store: Arc<dyn Store>,
+    /// One for each shard that is held, where the store wants that.
+    shard_stores: Mutex<HashMap<u32, Weak<dyn Store>>>,
     dead_letters: Arc<DeadLetters>,
     sinks: sink::Shared,
     limiters: Limiters,
@@ -77,6 +79,7 @@ impl Shared {
         Arc::new(Self {
             budget: Budget::new(options.memory_budget),
             store,
+            shard_stores: Mutex::default(),
             dead_letters: Arc::new(dead_letters),
             sinks: sink::Shared::new(&options.instance),
             limiters: Limiters::default(),
@@ -85,6 +88,11 @@ impl Shared {
             options,
             telemetry,
         })
+    }
+
+    /// A lease gave this worker the shard.
+    pub fn acquired(&self, shard: u32) {
+        self.sinks.acquired(shard);
     }
 
     /// Gives up what sinks hold; all lanes have ended.
@@ -156,7 +164,7 @@ impl Shared {
             limits,
             flush: spec.sink.batch_timeout(),
             concurrency: spec.sink.concurrency(),
-            store: self.store.clone(),
+            store: self.store_of(way.shard),
             checkpoint_interval: self.options.checkpoint_interval,
             budget: self.budget.lane(),
             clock: self.clock(),
@@ -193,6 +201,20 @@ impl Shared {
         }
         clients.insert(pipeline.to_owned(), (settings.clone(), Arc::downgrade(&client)));
         Ok(client)
+    }
+
+    /// The store of a shard's lanes, for as long as one of them lives.
+    fn store_of(&self, shard: u32) -> Arc<dyn Store> {
+        if self.options.cluster.is_none() {
+            return self.store.clone();
+        }
+        let mut stores = self.shard_stores.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(store) = stores.get(&shard).and_then(Weak::upgrade) {
+            return store;
+        }
+        let Some(store) = self.options.state.of_shard(&self.options.instance, shard) else { return self.store.clone() };
+        stores.insert(shard, Arc::downgrade(&store));
+        store
     }
 
     /// A generator for one lane, from the worker's seed.

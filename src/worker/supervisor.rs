@@ -39,6 +39,8 @@ pub struct Supervisor {
     /// Where several workers share the pipelines.
     cluster: Option<Cluster>,
     shards: HashMap<u32, Held>,
+    /// The shard of each pipeline that there is, here or elsewhere.
+    placed: HashMap<String, u32>,
 }
 
 /// A shard that this worker has; the whole of the pipelines where it has them for itself.
@@ -80,7 +82,8 @@ impl Supervisor {
         let (files, watch) = pipeline::open(&shared.options.pipelines, shared.options.defaults.as_deref());
         let alone = cluster.is_none().then(|| (0, Held::default()));
         let shards = alone.into_iter().collect();
-        Self { shared, files, watch, stop, pipelines: HashMap::new(), ending: HashMap::new(), cluster, shards }
+        let (pipelines, ending, placed) = Default::default();
+        Self { shared, files, watch, stop, pipelines, ending, cluster, shards, placed }
     }
 
     /// Reads the files and starts their lanes.
@@ -169,6 +172,7 @@ impl Supervisor {
 
     fn acquire(&mut self, shard: u32, deadline: Deadline) {
         self.shards.insert(shard, Held { deadline, ..Held::default() });
+        self.shared.acquired(shard);
         if self.stop.is_cancelled() {
             return;
         }
@@ -221,6 +225,7 @@ impl Supervisor {
         self.ending.retain(|_, keeper| !keeper.is_finished());
         for name in &changes.stopped {
             info!(pipeline = %name, "pipeline removed");
+            self.placed.remove(name);
             self.stop_pipeline(name);
         }
         let starting = changes.started.iter().chain(&changes.changed);
@@ -249,9 +254,14 @@ impl Supervisor {
     /// `starting` lanes in all may start now. What belongs to a shard of another worker does not run here.
     fn run_pipeline(&mut self, pipeline: &Arc<Pipeline>, starting: usize) {
         let shard = self.shard_of(pipeline);
+        let was = self.placed.insert(pipeline.name.clone(), shard);
         let Some(held) = self.shards.get(&shard).filter(|held| !held.lanes.is_closed()).cloned() else {
             return self.stop_pipeline(&pipeline.name);
         };
+        // Its last worker drains it when it sees the changed file, which may be later than this one did.
+        let lease = self.shared.options.cluster.as_ref().map_or(Duration::ZERO, |settings| settings.lease);
+        let has_moved = was.is_some_and(|was| was != shard) && !self.pipelines.contains_key(&pipeline.name);
+        let start_after = if has_moved { lease } else { Duration::ZERO };
         let specs = LaneSpec::of(pipeline);
         let running = self.pipelines.entry(pipeline.name.clone()).or_default();
         running.shard = shard;
@@ -273,6 +283,7 @@ impl Supervisor {
             let before = self.ending.remove(&spec.id);
             let stop = CancellationToken::new();
             let keeper = Keeper {
+                start_after,
                 first_poll_after: self.shared.first_poll_after(starting, spec.pull.interval),
                 spec: spec.clone(),
                 shared: self.shared.clone(),

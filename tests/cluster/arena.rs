@@ -10,7 +10,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 use s1_forwarder::emulator::{Console, Kind, Scope, Server, Setup, system_clock};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::link::Link;
@@ -38,32 +38,59 @@ pub struct Arena<'a> {
     pub kubernetes: &'a Kubernetes,
     pub tenant: Tenant<'a>,
     pub workers: BTreeMap<String, Worker>,
+    /// Where checkpoints are, and how workers share the pipelines.
+    pub flags: Vec<String>,
+    pub shards: usize,
     pipelines: usize,
     begun: usize,
 }
 
 impl<'a> Arena<'a> {
+    /// Every pipeline leads to the receiver, which is told who brings what.
     pub async fn new(kubernetes: &'a Kubernetes, pipelines: usize) -> Self {
-        let setup = Setup { activities: 20, rate: 1.5, ..Setup::new(system_clock()) };
+        Self::with(kubernetes, pipelines, |name, receiver| {
+            json!({
+                "name": "siem", "type": "http", "url": format!("{}/{name}", receiver.url()), "envelope": true,
+                "compression": "none", "headers": { "X-Worker": { "env": "HOSTNAME" } },
+                "batch": { "timeout": "50ms" }, "retry": { "initial": "10ms", "max": "1s" },
+            })
+        })
+        .await
+    }
+
+    /// Every pipeline leads to such a sink.
+    pub async fn with(kubernetes: &'a Kubernetes, pipelines: usize, sink: impl Fn(&str, &Receiver) -> Value) -> Self {
+        let setup = Setup { activities: 20, rate: 1.0, ..Setup::new(system_clock()) };
         let console = tokio::task::spawn_blocking(move || Arc::new(Console::new(&setup))).await.unwrap();
         let server = Server::start(console, ([127, 0, 0, 1], 0).into()).await.unwrap();
         let receiver = Receiver::start().await;
         let tenant = kubernetes.tenant().await;
         let directory = tempfile::tempdir().unwrap();
-        let arena =
-            Self { directory, server, receiver, kubernetes, tenant, workers: BTreeMap::new(), pipelines, begun: 0 };
-        arena.write_pipelines();
+        let flags = ["--state", "kubernetes:", "--checkpoint-interval", "1s"].map(str::to_owned).to_vec();
+        let arena = Self {
+            directory,
+            server,
+            receiver,
+            kubernetes,
+            tenant,
+            workers: BTreeMap::new(),
+            flags,
+            shards: SHARDS,
+            pipelines,
+            begun: 0,
+        };
+        arena.write_pipelines(sink);
         arena
     }
 
     /// Each has a token of its own, and with it a place of its own among the shards.
-    fn write_pipelines(&self) {
+    fn write_pipelines(&self, sink: impl Fn(&str, &Receiver) -> Value) {
         for folder in ["pipelines", "tokens"] {
             fs::create_dir(self.path(folder)).unwrap();
         }
         let defaults = json!({
             "console": { "url": self.server.url(), "requests_per_second": 100 },
-            "streams": { "activities": { "interval": "2s", "since": "30d" } },
+            "streams": { "activities": { "interval": "3s", "since": "30d" } },
             "transform": { "schema": "raw" },
         });
         fs::write(self.path("defaults.yaml"), defaults.to_string()).unwrap();
@@ -71,11 +98,7 @@ impl<'a> Arena<'a> {
             fs::write(self.path("tokens").join(&name), Setup::TOKEN).unwrap();
             let pipeline = json!({
                 "console": { "token": { "file": self.path("tokens").join(&name) } },
-                "sinks": [{
-                    "name": "siem", "type": "http", "url": format!("{}/{name}", self.receiver.url()), "envelope": true,
-                    "compression": "none", "headers": { "X-Worker": { "env": "HOSTNAME" } },
-                    "batch": { "timeout": "50ms" }, "retry": { "initial": "10ms", "max": "1s" },
-                }],
+                "sinks": [sink(&name, &self.receiver)],
             });
             fs::write(self.path("pipelines").join(format!("{name}.yaml")), pipeline.to_string()).unwrap();
         }
@@ -98,8 +121,7 @@ impl<'a> Arena<'a> {
             self.directory.path(),
             &["run", "--pipelines", "pipelines", "--defaults", "defaults.yaml", "--listen", "127.0.0.1:0"],
         );
-        command.args(["--state", "kubernetes:", "--dead-letters", "file:dead-letters"]);
-        command.args(["--lease", "3s", "--checkpoint-interval", "1s"]);
+        command.args(["--dead-letters", "file:dead-letters", "--lease", "3s"]).args(&self.flags);
         command.env("HOSTNAME", &name).env("KUBECONFIG", self.tenant.kubeconfig_through(link.address()));
         let process = Process::spawn(command);
         self.workers.insert(name.clone(), Worker { name: name.clone(), process, link });
@@ -163,7 +185,7 @@ impl<'a> Arena<'a> {
             let has = |name| holders.values().filter(|holder| *holder == name).count();
             let counts: Vec<usize> = self.workers.keys().map(has).collect();
             let spread = counts.iter().max().unwrap_or(&0) - counts.iter().min().unwrap_or(&0);
-            counts.iter().sum::<usize>() == SHARDS && spread <= 1
+            counts.iter().sum::<usize>() == self.shards && spread <= 1
         };
         let begun = Instant::now();
         while !is_even(&last) {
@@ -195,14 +217,17 @@ impl<'a> Arena<'a> {
         done
     }
 
-    /// Nothing more appears; waits until every pipeline has delivered everything, and counts what it has not.
-    pub async fn lost(&self) -> usize {
+    /// Nothing more appears: the identities of all that is owed to each pipeline.
+    pub fn owed(&self) -> BTreeSet<String> {
         self.server.console().set_rate(0.0, system_clock());
         let host = self.server.address().to_string();
-        let owed: BTreeSet<String> = {
-            let truth = self.server.console().truth(Kind::Activities, &Scope::Global);
-            truth.iter().map(|version| identity(&host, version.id)).collect()
-        };
+        let truth = self.server.console().truth(Kind::Activities, &Scope::Global);
+        truth.iter().map(|version| identity(&host, version.id)).collect()
+    }
+
+    /// Nothing more appears; waits until every pipeline has delivered everything, and counts what it has not.
+    pub async fn lost(&self) -> usize {
+        let owed = self.owed();
         let begun = Instant::now();
         loop {
             let missing = |name: &String| owed.difference(&self.receiver.records(name)).count();

@@ -197,8 +197,8 @@ async fn without_api_server(arena: &mut Arena<'_>, all: &BTreeSet<String>) -> Ro
     let last = arena.receiver.last().values().map(|arrival| arrival.at).max().unwrap();
     assert!(last > at, "nothing was delivered without the API server");
     assert!(last < at + LEASE, "delivered {:?} after the API server was gone", last - at);
-    let back = Instant::now();
     arena.kubernetes.start_api().await;
+    let back = Instant::now();
     let done = arena.delivered(all, back, "").await;
     arena.even().await;
     let after = arena.holders().await;

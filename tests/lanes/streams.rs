@@ -7,7 +7,7 @@ use std::time::Duration;
 use s1_forwarder::emulator::{Faults, Kind, Mishap};
 use s1_forwarder::lane::LaneEnd;
 use s1_forwarder::record::{Identity, Stream, Timestamp};
-use s1_forwarder::source::Pull;
+use s1_forwarder::source::{Pull, Stage};
 use s1_forwarder::telemetry::DropReason;
 use serde_json::{Value, json};
 use tokio::time::sleep;
@@ -312,6 +312,8 @@ async fn a_snapshot_is_every_agent_under_one_time_and_a_restart_continues_it() {
     assert_eq!(last.1, "snapshot", "the marker comes after all the others");
     let metrics = running.metrics.clone();
     assert_eq!(metrics.snapshot(), Some((first, listed.len() as u64)));
+    let stored = world.checkpoint(Stream::Agents, "siem").unwrap().position.track(0).unwrap().snapshot().unwrap();
+    assert_eq!((stored.time, stored.stage), (first, Stage::Done), "a kill now would repeat nothing");
     assert_books_balance(&metrics);
 
     // The next one is everything again, and has another time.

@@ -289,3 +289,22 @@ async fn real_a_broker_that_is_stopped_and_started_again_costs_nothing() {
     let ids: BTreeSet<_> = ids(&broker.read("t")).into_keys().collect();
     assert_eq!(ids, once(0..2_000).into_keys().collect(), "every event at least once");
 }
+
+#[test]
+fn exactly_once_that_contradicts_itself_is_refused() {
+    for (more, part) in [
+        (json!({}), "`checkpoint_topic`: `delivery: exactly_once` needs a topic"),
+        (json!({ "checkpoint_topic": "t" }), "events go to this topic"),
+        (json!({ "checkpoint_topic": "a b" }), "cannot be a topic"),
+        (json!({ "checkpoint_topic": "c", "options": { "enable.idempotence": false } }), "needs it"),
+        (json!({ "checkpoint_topic": "c", "options": { "transaction.timeout.ms": 20_000 } }), "must last longer"),
+        (json!({ "checkpoint_topic": "c", "options": { "transactional.id": "mine" } }), "come with `delivery"),
+    ] {
+        let mut keys = json!({ "type": "kafka", "brokers": ["h:1"], "topic": "t", "delivery": "exactly_once" });
+        keys.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let error = settings(keys).build(&context(Stream::Threats)).unwrap_err().to_string();
+        assert!(error.contains(part), "{more} → {error}");
+    }
+    let keys = json!({ "type": "kafka", "brokers": ["h:1"], "topic": "t", "checkpoint_topic": "c" });
+    settings(keys).build(&context(Stream::Threats)).unwrap();
+}

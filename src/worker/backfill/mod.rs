@@ -312,6 +312,7 @@ impl Job {
             cut: CancellationToken::new(),
             deadline: Deadline::default(),
             shard: 0,
+            start_after: Duration::ZERO,
             first_poll_after: Duration::ZERO,
             once: Some(self.backfill.patience),
             apart: Some(Apart { id: self.slice_id(number), meter: meter.clone(), known: None }),

@@ -107,8 +107,9 @@ impl Member {
     }
 
     fn launch(&mut self, call: Call) {
-        // Two more tries fit between the first one and the deadline.
-        let (leases, sent, patience) = (self.leases.clone(), self.now(), self.lease / 4);
+        // A renewal that hangs must leave time for another one; a listing that comes late is better than none.
+        let patience = if call == Call::List { self.lease } else { self.lease / 3 };
+        let (leases, sent) = (self.leases.clone(), self.now());
         self.calls.spawn(async move {
             let answer = leases.make(&call, patience).await;
             (call, sent, answer)

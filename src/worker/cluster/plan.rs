@@ -5,7 +5,7 @@
 //! - A lease that is held is renewed every third of its time. What may be delivered ends two thirds after the *sending* of
 //!   the last renewal that succeeded, so that it ends well before anybody else takes the shard.
 //! - Somebody else's lease has expired when it was not seen to change for its whole time. Clocks are not compared, and who
-//!   could not look has seen nothing: after a gap the time begins anew.
+//!   could not look for as long has seen nothing: the time begins anew.
 //! - Every write names the version that was read: whoever comes second fails.
 //! - Each worker has a heartbeat of its own. Shards are divided evenly among those whose heartbeats change; who has most
 //!   keeps the odd ones. Who has more than its part gives up what is over; what is free is taken by those who have less.
@@ -354,7 +354,7 @@ impl Plan {
     fn listed(&mut self, sent: Moment, now: Moment, answer: Answer) -> (Vec<Call>, Vec<Event>) {
         self.list.busy = false;
         let Answer::Listed(listing) = answer else { return (Vec::new(), Vec::new()) };
-        if now.saturating_sub(self.list.answered) > self.until(Duration::ZERO) {
+        if now.saturating_sub(self.list.answered) > self.lease {
             // The API server was away for all, perhaps: whoever is there first must not take everything.
             let seen = self.seen_shards.values_mut().chain(self.seen_workers.values_mut());
             seen.for_each(|watched| watched.changed = now);

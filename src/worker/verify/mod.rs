@@ -304,6 +304,7 @@ impl Job<'_> {
             cut: CancellationToken::new(),
             deadline: Deadline::default(),
             shard: 0,
+            start_after: Duration::ZERO,
             first_poll_after: Duration::ZERO,
             once: Some(self.verify.patience),
             apart: Some(Apart { id, meter: meter.clone(), known: known.map(Arc::new) }),

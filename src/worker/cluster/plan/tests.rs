@@ -12,7 +12,7 @@ use super::*;
 const LEASE: Duration = Duration::from_secs(15);
 const TICK: Duration = Duration::from_millis(1250);
 /// The caller's patience with one call.
-const PATIENCE: Duration = Duration::from_millis(3750);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Happening {

@@ -1,0 +1,63 @@
+//! What `delivery: exactly_once` costs: the same records to the same broker, with it and without, in one run.
+//!
+//! `cargo bench --bench exactly_once`; needs what the Kafka tests need. `S1_FORWARDER_LANES` and
+//! `S1_FORWARDER_BENCH_RECORDS` (of each lane) can be set. Ends with 1 when less than 60 % of the throughput is left.
+
+#![cfg(feature = "kafka")]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+#[path = "../tests/worker/process.rs"]
+#[allow(dead_code, reason = "the tests of the worker use the rest")]
+mod process;
+#[path = "../tests/worker/world.rs"]
+#[allow(dead_code, reason = "the tests of the worker use the rest")]
+mod world;
+
+use std::process::ExitCode;
+
+use serde_json::json;
+use tokio::time::Instant;
+
+use crate::support::kafka::Broker;
+use crate::world::{World, setting};
+
+const LEAST: f64 = 0.6;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let Some(broker) = tokio::task::spawn_blocking(Broker::start).await.unwrap() else { return ExitCode::SUCCESS };
+    let (lanes, records) = (setting("S1_FORWARDER_LANES", 40), setting("S1_FORWARDER_BENCH_RECORDS", 5_000));
+    let world = World::new(|setup| (setup.activities, setup.threats) = (records, records)).await;
+    // One after the other and once more, so that neither has the warmer caches.
+    let mut seconds = [0.0, 0.0];
+    for round in 0..2 {
+        for (index, delivery) in ["at_least_once", "exactly_once"].into_iter().enumerate() {
+            let name = format!("{delivery}-{round}");
+            broker.create_topic(&name, 6, &[]).await;
+            for lane in 0..lanes / 2 {
+                let sink = json!({
+                    "name": "bus", "type": "kafka", "brokers": [broker.address()], "topic": name,
+                    "delivery": delivery, "checkpoint_topic": format!("{name}-checkpoints"), "compression": "zstd",
+                });
+                let streams = json!({ "activities": { "since": "beginning" }, "threats": { "since": "beginning" } });
+                world.put_changed(&format!("p{lane}"), json!({ "streams": streams, "sinks": [sink] }));
+            }
+            let begun = Instant::now();
+            let exit = world.once(&["--state", &format!("file:{name}")]).await;
+            assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
+            let took = begun.elapsed().as_secs_f64();
+            let delivered = |row: &str| row.split_whitespace().nth(2).and_then(|count| count.parse::<usize>().ok());
+            let delivered: usize = exit.stdout.lines().filter_map(delivered).sum();
+            // The console shows a few activities to nobody.
+            assert!(delivered > lanes * records * 9 / 10, "{}", exit.stdout);
+            println!("{delivery}: {} lanes, {:.0} events/s", lanes, delivered as f64 / took);
+            seconds[index] += took;
+        }
+    }
+    let ratio = seconds[0] / seconds[1];
+    println!("exactly_once has {:.0} % of the throughput of at_least_once", ratio * 100.0);
+    if ratio < LEAST { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}

@@ -1,0 +1,81 @@
+//! Lanes that commit their checkpoints with their events, and move between workers.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+
+use serde_json::json;
+use tokio::time::sleep;
+
+use super::arena::{Arena, LEASE, PATIENCE};
+use super::process::until_within;
+use crate::support::kafka::Broker;
+use crate::support::kubernetes::Kubernetes;
+
+const TOPIC: &str = "s1.activities";
+
+/// How often each record of each pipeline is in the topic, for a consumer that reads what was committed.
+fn arrived(broker: &Broker) -> BTreeMap<(String, String), u32> {
+    let address = broker.address();
+    let arguments = ["-b", &address, "-t", TOPIC, "-C", "-e", "-q", "-o", "beginning", "-f", "%h\n"];
+    let output = Command::new("kcat").args(arguments).args(["-X", "isolation.level=read_committed"]).output().unwrap();
+    let mut counts = BTreeMap::new();
+    for line in String::from_utf8(output.stdout).unwrap().lines() {
+        let header = |name: &str| line.split(',').find_map(|header| header.strip_prefix(name)).unwrap().to_owned();
+        *counts.entry((header("pipeline="), header("id="))).or_default() += 1;
+    }
+    counts
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lanes_that_move_between_workers_bring_each_record_once_into_kafka() {
+    let found = Command::new("kcat").arg("-V").output().is_ok();
+    assert!(found || std::env::var("CI").as_deref() != Ok("true"), "kcat is not optional in CI");
+    let Some(broker) = found.then(Broker::start).flatten() else { return };
+    let Some(kubernetes) = Kubernetes::start().await else { return };
+    broker.create_topic(TOPIC, 3, &[]).await;
+    let address = broker.address();
+    let sink = json!({
+        "name": "bus", "type": "kafka", "brokers": [address], "topic": TOPIC, "delivery": "exactly_once",
+        "checkpoint_topic": "checkpoints", "batch": { "timeout": "50ms" },
+    });
+    let mut arena = Arena::with(&kubernetes, 20, |_, _| sink.clone()).await;
+    let state = format!("kafka://{address}/state");
+    arena.flags = ["--state", &state, "--cluster", "kubernetes", "--shards", "8"].map(str::to_owned).to_vec();
+    arena.shards = 8;
+    for _ in 0..3 {
+        arena.add().await;
+    }
+    arena.even().await;
+    let names: BTreeSet<String> = arena.names().into_iter().collect();
+    until_within(PATIENCE, "every pipeline brings something", async || {
+        let brought: BTreeSet<String> = arrived(&broker).into_keys().map(|(pipeline, _)| pipeline).collect();
+        (brought == names).then_some(())
+    })
+    .await;
+
+    let victims: Vec<String> = arena.workers.keys().cloned().collect();
+    arena.remove(&victims[0]).process.kill().await;
+    arena.even().await;
+    arena.add().await;
+    arena.even().await;
+    let leaving = arena.remove(&victims[1]);
+    leaving.process.signal("TERM").await;
+    assert_eq!(leaving.process.exit().await.code, Some(0));
+    arena.even().await;
+    arena.worker(&victims[2]).process.signal("STOP").await;
+    sleep(LEASE * 3).await;
+    arena.worker(&victims[2]).process.signal("CONT").await;
+    arena.even().await;
+
+    let owed = arena.owed();
+    let mut last = BTreeMap::new();
+    until_within(PATIENCE, "everything is in the topic", async || {
+        last = arrived(&broker);
+        let missing = |name: &String| owed.iter().any(|id| !last.contains_key(&(name.clone(), id.clone())));
+        (!names.iter().any(missing)).then_some(())
+    })
+    .await;
+    let repeated: Vec<_> = last.iter().filter(|(_, count)| **count > 1).collect();
+    println!("{:<32} {:>10} {:>6} {:>9}", "kill, SIGTERM, SIGSTOP into Kafka", "-", 0, repeated.len());
+    assert!(repeated.is_empty(), "{} of {} came again: {:?}", repeated.len(), last.len(), repeated[0]);
+}

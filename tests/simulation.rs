@@ -7,6 +7,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "simulation/books.rs"]
+mod books;
 #[path = "simulation/console.rs"]
 mod console;
 #[path = "simulation/ledger.rs"]

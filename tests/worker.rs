@@ -16,12 +16,14 @@ mod worker {
     mod check;
     mod console_input;
     mod dead_letters;
+    mod enrichment;
     mod findings;
     #[cfg(feature = "kafka")]
     mod kafka;
     mod kill;
     mod memory;
     mod once;
+    mod preview;
     mod process;
     mod reload;
     mod secrets;
@@ -29,6 +31,7 @@ mod worker {
     mod sink_input;
     mod state_input;
     mod streams;
+    mod tokens;
     mod unified;
     mod verify;
     mod world;

@@ -3,6 +3,7 @@
 //! Exit codes: 0 done; 1 something failed at run time; 2 wrong usage, or pipeline files of which none could be run.
 
 mod cluster;
+mod pretty;
 mod process;
 
 pub mod activity_types;
@@ -12,6 +13,7 @@ pub mod dead_letters;
 pub mod demo;
 pub mod emulate;
 pub mod map;
+pub mod preview;
 pub mod run;
 pub mod state;
 pub mod status;
@@ -75,6 +77,7 @@ enum Command {
     Verify(Box<verify::Args>),
     Emulate(emulate::Args),
     Map(map::Args),
+    Preview(preview::Args),
     ActivityTypes(activity_types::Args),
     Demo(demo::Demo),
 }
@@ -136,6 +139,7 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Check(args) => check::run(args).await,
         Command::Backfill(args) => backfill::run(args).await,
         Command::DeadLetters(args) => dead_letters::run(*args).await,
+        Command::Preview(args) => preview::run(args).await,
         Command::State(args) => state::run(args).await,
         Command::Status(args) => status::run(args).await,
         Command::Verify(args) => verify::run(*args).await,

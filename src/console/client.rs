@@ -6,15 +6,17 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::tokens::Tokens;
 use super::unified_alerts::Unknown;
 use super::{
     AlertsQuery, ConsoleError, ConsoleUrl, Endpoint, HttpTransport, Limiter, Limiters, Request, Settings, Transport,
     TransportError,
 };
 use crate::record::{Clock, Stream, Timestamp};
-use crate::settings::{ClientError, Credential, HttpSettings, Id, Period, Proxy, scrub};
+use crate::settings::{ClientError, HttpSettings, Id, Period, Proxy, SecretError, scrub};
 use crate::telemetry::Meter;
 
 /// Time-out of one request where the pipeline file gives none.
@@ -32,7 +34,7 @@ const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 pub struct Client {
     transport: Arc<dyn Transport>,
     url: ConsoleUrl,
-    credential: Credential,
+    tokens: Tokens,
     /// What answers may repeat besides the token.
     proxy_secrets: Vec<SecretString>,
     pub(super) scope: Vec<(&'static str, String)>,
@@ -45,20 +47,22 @@ pub struct Client {
     skewed: AtomicBool,
 }
 
-/// One request, whoever's turn it is.
+/// A request's turn at the console's rate limiter.
+#[derive(Debug)]
+pub struct Turn(());
+
+/// One request, whoever's turn it is, and with whatever token.
 #[derive(Debug, Clone)]
 pub(super) struct Ask<'a> {
     pub url: &'a str,
     /// JSON: the request is a POST.
     pub body: Option<Vec<u8>>,
+    /// The body is the token's own text: the question is what the console knows of it.
+    pub about_token: bool,
     pub max_bytes: usize,
     pub with_cursor: bool,
     pub timeout: Duration,
 }
-
-/// A request's turn at the console's rate limiter.
-#[derive(Debug)]
-pub struct Turn(());
 
 /// The console's clock, as its last answer told it.
 #[derive(Debug, Clone, Copy)]
@@ -89,7 +93,7 @@ impl Client {
         Self {
             transport,
             url: settings.url.clone(),
-            credential: Credential::new(settings.token.clone()),
+            tokens: Tokens::new(&settings.token),
             proxy_secrets: settings.proxy.as_ref().map(Proxy::secrets).unwrap_or_default(),
             scope: scope.into_iter().filter(|(_, ids)| !ids.is_empty()).collect(),
             unknown_fields: Unknown::default(),
@@ -139,7 +143,8 @@ impl Client {
     /// a 200.
     ///
     /// # Errors
-    /// See [`ConsoleError`]; a refused token is read again first, and tried again if it changed.
+    /// See [`ConsoleError`]; a refused token is read again first, and tried again if it changed; then the other, if two are
+    /// given.
     pub async fn list(
         &self,
         turn: Turn,
@@ -152,6 +157,22 @@ impl Client {
         let url = self.address(path, query.iter().copied().chain(scope));
         let with_cursor = query.iter().any(|(name, _)| *name == "cursor");
         self.request(turn, Ask { max_bytes, with_cursor, ..self.ask(&url) }, meter).await
+    }
+
+    /// One request for a list of what belongs to one record: the pipeline's scope says nothing about it.
+    ///
+    /// # Errors
+    /// As [`Self::list`].
+    pub async fn beside(
+        &self,
+        turn: Turn,
+        path: &str,
+        query: &[(&str, &str)],
+        max_bytes: usize,
+        meter: Option<&Meter>,
+    ) -> Result<Bytes, ConsoleError> {
+        let url = self.address(path, query.iter().copied());
+        self.request(turn, Ask { max_bytes, ..self.ask(&url) }, meter).await
     }
 
     /// One request for a list of findings, narrowed to at most one scope, which is part of `query`.
@@ -171,6 +192,22 @@ impl Client {
         self.request(turn, Ask { max_bytes, with_cursor, timeout, ..self.ask(&url) }, meter).await
     }
 
+    /// Some of the findings that the pipeline may see: of the first of its scopes, since no more can be asked for at once.
+    ///
+    /// # Errors
+    /// As [`Self::list`].
+    pub async fn some_findings(
+        &self,
+        turn: Turn,
+        query: &[(&str, &str)],
+        max_bytes: usize,
+        meter: Option<&Meter>,
+    ) -> Result<Bytes, ConsoleError> {
+        let scope = self.scope.last().map(|(name, ids)| (*name, ids.split(',').next().unwrap_or_default()));
+        let query: Vec<_> = query.iter().copied().chain(scope).collect();
+        self.findings(turn, &query, max_bytes, meter).await
+    }
+
     /// One record of a stream, or none: whether it may be read, and the console's time.
     ///
     /// # Errors
@@ -188,9 +225,7 @@ impl Client {
                 self.unified_alerts(turn, &query, max_bytes, meter).await
             }
             Stream::Vulnerabilities => {
-                let scope = self.scope.last().map(|(name, ids)| (*name, ids.split(',').next().unwrap_or_default()));
-                let query: Vec<_> = [("limit", "1"), ("skipCount", "true")].into_iter().chain(scope).collect();
-                self.findings(turn, &query, max_bytes, meter).await
+                self.some_findings(turn, &[("limit", "1"), ("skipCount", "true")], max_bytes, meter).await
             }
             _ => self.list(turn, Endpoint::of(stream).path, &[("limit", "1")], max_bytes, meter).await,
         }
@@ -201,8 +236,8 @@ impl Client {
     /// # Errors
     /// As [`Self::list`].
     pub async fn object(&self, path: &str) -> Result<Bytes, ConsoleError> {
-        let turn = self.turn().await;
-        self.request(turn, self.ask(&self.address(path, std::iter::empty())), None).await
+        let (turn, url) = (self.turn().await, self.address(path, std::iter::empty()));
+        self.request(turn, self.ask(&url), None).await
     }
 
     /// When the token expires, as the console says it. None where it does not say.
@@ -219,11 +254,9 @@ impl Client {
         struct Envelope {
             data: Option<Details>,
         }
-        let token = self.token()?;
-        let body = serde_json::json!({ "data": { "apiToken": token.expose_secret() } });
         let url = self.address("users/api-token-details", std::iter::empty());
-        let (turn, body) = (self.turn().await, Some(body.to_string().into_bytes()));
-        let answer = self.request(turn, Ask { body, ..self.ask(&url) }, None).await?;
+        let ask = Ask { about_token: true, ..self.ask(&url) };
+        let answer = self.request(self.turn().await, ask, None).await?;
         let envelope: Envelope = serde_json::from_slice(&answer)
             .map_err(|_| ConsoleError::transient("the answer about the token is not what it should be"))?;
         Ok(envelope.data.and_then(|details| Timestamp::parse(&details.expires_at?).ok()))
@@ -232,13 +265,14 @@ impl Client {
     /// What the console said, without the secrets that it may have repeated: for errors that somebody reads.
     pub fn scrubbed(&self, text: &str) -> String {
         let mut text = text.as_bytes().to_vec();
-        scrub(&mut text, self.token().iter().chain(&self.proxy_secrets));
+        scrub(&mut text, self.tokens.known().iter().chain(&self.proxy_secrets));
         String::from_utf8_lossy(&text).into_owned()
     }
 
     /// A request for a small answer.
     pub(super) fn ask<'a>(&self, url: &'a str) -> Ask<'a> {
-        Ask { url, body: None, max_bytes: SMALL_ANSWER, with_cursor: false, timeout: self.timeout }
+        let (body, about_token, with_cursor) = (None, false, false);
+        Ask { url, body, about_token, max_bytes: SMALL_ANSWER, with_cursor, timeout: self.timeout }
     }
 
     pub(super) fn address<'a>(&self, path: &str, query: impl Iterator<Item = (&'a str, &'a str)>) -> String {
@@ -252,8 +286,14 @@ impl Client {
         url
     }
 
-    fn token(&self) -> Result<SecretString, ConsoleError> {
-        self.credential.get().map_err(|error| ConsoleError::Unauthorized(error.to_string()))
+    /// Where the token in use stands among those given, from 0.
+    pub fn token_in_use(&self) -> usize {
+        self.tokens.in_use()
+    }
+
+    /// Sees every time that requests begin to carry another token.
+    pub fn token_changes(&self) -> watch::Receiver<u64> {
+        self.tokens.changes()
     }
 
     pub(super) async fn request(
@@ -262,27 +302,51 @@ impl Client {
         ask: Ask<'_>,
         meter: Option<&Meter>,
     ) -> Result<Bytes, ConsoleError> {
-        let used = self.token()?;
-        let first = self.attempt(used.clone(), ask.clone(), meter).await;
+        let mut refused = None;
+        for place in self.tokens.places() {
+            if refused.is_some() {
+                self.limiter.ready().await;
+            }
+            match self.attempt_with(place, &ask, meter).await {
+                Err(ConsoleError::Unauthorized(reason)) => {
+                    refused.get_or_insert(reason);
+                }
+                // Whether the console would have taken the token is not known.
+                unclear @ Err(ConsoleError::Transient { .. }) => return unclear,
+                answer => {
+                    if refused.is_some() {
+                        self.tokens.switch_to(place, self.host());
+                    }
+                    return answer;
+                }
+            }
+        }
+        Err(ConsoleError::Unauthorized(refused.unwrap_or_default()))
+    }
+
+    /// One attempt with the token at `place`, and another where it is refused and has been replaced in its file.
+    async fn attempt_with(&self, place: usize, ask: &Ask<'_>, meter: Option<&Meter>) -> Result<Bytes, ConsoleError> {
+        let unreadable = |error: SecretError| ConsoleError::Unauthorized(error.to_string());
+        let used = self.tokens.get(place).map_err(unreadable)?;
+        let first = self.attempt(&used, ask, meter).await;
         if !matches!(first, Err(ConsoleError::Unauthorized(_) | ConsoleError::Forbidden(_))) {
             return first;
         }
-        if let Err(error) = self.credential.reload() {
-            return Err(ConsoleError::Unauthorized(error.to_string()));
-        }
         // Another lane of the pipeline may have read the new token already: what counts is what this request used.
-        let token = self.token()?;
+        let token = self.tokens.reload(place).map_err(unreadable)?;
         if token.expose_secret() == used.expose_secret() {
             return first;
         }
         self.limiter.ready().await;
-        self.attempt(token, ask, meter).await
+        self.attempt(&token, ask, meter).await
     }
 
-    async fn attempt(&self, token: SecretString, ask: Ask<'_>, meter: Option<&Meter>) -> Result<Bytes, ConsoleError> {
+    async fn attempt(&self, token: &SecretString, ask: &Ask<'_>, meter: Option<&Meter>) -> Result<Bytes, ConsoleError> {
+        let details = || serde_json::json!({ "data": { "apiToken": token.expose_secret() } }).to_string().into_bytes();
+        let body = if ask.about_token { Some(details()) } else { ask.body.clone() };
         let begun = Instant::now();
-        let Ask { url, body, max_bytes, with_cursor, timeout } = ask;
-        let request = Request { url: url.to_owned(), token: token.clone(), body, timeout, max_bytes };
+        let Ask { max_bytes, with_cursor, timeout, .. } = *ask;
+        let request = Request { url: ask.url.to_owned(), token: token.clone(), body, timeout, max_bytes };
         // The transport keeps the time-out too; this one also holds where there is no socket.
         let outcome = tokio::time::timeout(timeout, self.transport.send(request)).await;
         let outcome = outcome.unwrap_or(Err(TransportError::Timeout(timeout)));
@@ -293,9 +357,14 @@ impl Client {
         self.hear(&response.headers);
         if response.status != StatusCode::OK {
             let mut body = response.body.to_vec();
-            scrub(&mut body, std::iter::once(&token).chain(&self.proxy_secrets));
+            scrub(&mut body, std::iter::once(token).chain(&self.proxy_secrets));
             let now = self.clock.now();
-            return Err(ConsoleError::from_status(response.status, &response.headers, &body, now, with_cursor));
+            let error = ConsoleError::from_status(response.status, &response.headers, &body, now, with_cursor);
+            return Err(match error {
+                // Consoles differ in how they say that they do not know a token.
+                ConsoleError::BadRequest(reason) if ask.about_token => ConsoleError::Unauthorized(reason),
+                error => error,
+            });
         }
         Ok(response.body)
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, StatusCode, header};
 
-use super::transport::TransportError;
+use super::transport::{Cut, TransportError};
 use crate::record::{Timestamp, parse_page};
 
 /// Longest `Retry-After` that is honoured in full.
@@ -24,8 +24,8 @@ pub enum ConsoleError {
         timed_out: bool,
     },
     /// The answer is larger than was reserved for it.
-    #[error("the answer is larger than {0} bytes")]
-    TooLarge(usize),
+    #[error("{0}")]
+    TooLarge(Cut),
     /// 401: the token is missing, malformed, revoked or expired.
     #[error("{0}")]
     Unauthorized(String),
@@ -77,7 +77,7 @@ impl ConsoleError {
 impl From<TransportError> for ConsoleError {
     fn from(error: TransportError) -> Self {
         match error {
-            TransportError::TooLarge(limit) => Self::TooLarge(limit),
+            TransportError::TooLarge(cut) => Self::TooLarge(cut),
             TransportError::Timeout(_) => Self::Transient { reason: error.to_string(), after: None, timed_out: true },
             TransportError::Connect(_) | TransportError::Broken(_) => Self::transient(error.to_string()),
         }

@@ -55,7 +55,7 @@ struct Rates {
 impl Limiters {
     /// The limiter for the console and the token of `settings`.
     pub fn join_as(&self, settings: &Settings) -> Limiter {
-        let key = LimiterKey { host: settings.url.host().to_owned(), token: settings.token.reference() };
+        let key = LimiterKey { host: settings.url.host().to_owned(), token: settings.token.first().reference() };
         self.join(key, settings.requests_per_second.unwrap_or(DEFAULT_REQUESTS_PER_SECOND))
     }
 

@@ -2,7 +2,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::ConsoleUrl;
-use crate::settings::{Id, Period, Proxy, Secret, Tls};
+use crate::settings::{Id, Period, Proxy, Secrets, Tls};
 
 /// `console:` of a pipeline file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -10,8 +10,8 @@ use crate::settings::{Id, Period, Proxy, Secret, Tls};
 pub struct Settings {
     /// Base URL of the console: the host is what counts.
     pub url: ConsoleUrl,
-    /// API token.
-    pub token: Secret,
+    /// API token. Of two in a list the second is used when the first is refused, and the first again when that one is.
+    pub token: Secrets,
     /// Account ids that narrow the token's scope.
     #[serde(default)]
     pub accounts: Vec<Id>,

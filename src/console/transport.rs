@@ -52,8 +52,28 @@ pub enum TransportError {
     #[error("the answer broke off: {0}")]
     Broken(String),
     /// The body is larger than the request allows.
-    #[error("the answer is larger than {0} bytes")]
-    TooLarge(usize),
+    #[error("{0}")]
+    TooLarge(Cut),
+}
+
+/// What is kept of an answer that is larger than it may be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the answer is larger than {max_bytes} bytes")]
+pub struct Cut {
+    /// What it might have had.
+    pub max_bytes: usize,
+    /// Its first 64 KiB, and what of its frame comes before the first record.
+    pub beginning: Bytes,
+}
+
+impl Cut {
+    const KEPT: usize = 65 * 1024;
+
+    /// Keeps the beginning of what was read of an answer that may have had `max_bytes`.
+    pub fn of(read: &[u8], max_bytes: usize) -> Self {
+        let kept = read.len().min(Self::KEPT).min(max_bytes);
+        Self { max_bytes, beginning: Bytes::copy_from_slice(&read[..kept]) }
+    }
 }
 
 /// Carries requests to consoles.
@@ -180,7 +200,11 @@ struct Capped {
 
 impl Capped {
     fn explain(&self, error: &std::io::Error) -> TransportError {
-        if self.over { TransportError::TooLarge(self.max_bytes) } else { TransportError::Broken(error.to_string()) }
+        if self.over {
+            TransportError::TooLarge(Cut::of(&self.bytes, self.max_bytes))
+        } else {
+            TransportError::Broken(error.to_string())
+        }
     }
 }
 
@@ -188,6 +212,7 @@ impl Write for Capped {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         if self.bytes.len() + bytes.len() > self.max_bytes {
             self.over = true;
+            self.bytes.extend_from_slice(&bytes[..self.max_bytes - self.bytes.len()]);
             return Err(std::io::Error::other("too large"));
         }
         self.bytes.extend_from_slice(bytes);
@@ -226,12 +251,9 @@ mod tests {
         let plain = vec![b'x'; 10_000];
         assert_eq!(read(false, 10_000, &plain).unwrap(), plain);
         assert_eq!(read(true, 10_000, &gzip(&plain)).unwrap(), plain);
-        assert_eq!(read(false, 9_999, &plain), Err(TransportError::TooLarge(9_999)));
-        assert_eq!(
-            read(true, 9_999, &gzip(&plain)),
-            Err(TransportError::TooLarge(9_999)),
-            "a bomb is small on the wire"
-        );
+        let cut = TransportError::TooLarge(Cut::of(&plain, 9_999));
+        assert_eq!(read(false, 9_999, &plain), Err(cut.clone()));
+        assert_eq!(read(true, 9_999, &gzip(&plain)), Err(cut), "a bomb is small on the wire");
     }
 
     #[test]

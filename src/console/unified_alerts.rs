@@ -82,6 +82,8 @@ pub struct AlertsQuery<'a> {
     pub products: &'a [String],
     /// The console's view, where not all.
     pub view: Option<&'static str>,
+    /// The newest first.
+    pub newest_first: bool,
 }
 
 /// Which of the newer fields a console is known not to have.
@@ -214,7 +216,7 @@ impl Client {
         });
         json!({
             "first": query.first.max(1), "after": query.after, "filters": filters, "scope": scope, "viewType": query.view.unwrap_or("ALL"),
-            "sort": { "by": query.by, "order": "ASC" },
+            "sort": { "by": query.by, "order": if query.newest_first { "DESC" } else { "ASC" } },
         })
     }
 

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::console::State;
 use super::http::{Answer, Request};
 use super::kind::Kind;
-use super::query::Query;
+use super::quirks::{Quirks, UnknownParameters};
 use super::store::Row;
 use super::token::Token;
 
@@ -20,15 +20,74 @@ impl State {
         let Some(threat) = threat.filter(|row| token.scope.covers(Kind::Threats, row.account, row.site)) else {
             return Answer::not_found();
         };
-        if let Err(refused) = Query::read(Kind::Activities, &request.query, &self.quirks) {
-            return *refused;
-        }
         let record: Value = serde_json::from_slice(&threat.body).unwrap_or_default();
-        let items = if timeline { timeline_of(threat, &record) } else { notes_of(threat, &record) };
+        let (items, keys) =
+            if timeline { (timeline_of(threat, &record), TIMELINE) } else { (notes_of(threat, &record), NOTES) };
+        match Listing::read(&request.query, keys, &self.quirks) {
+            Ok(listing) => listing.answer(items),
+            Err(detail) => Answer::invalid(&detail),
+        }
+    }
+}
+
+/// What a list sorts by, and its filters, none of which is over time.
+type Keys = (&'static [&'static str], &'static [&'static str]);
+const TIMELINE: Keys = (
+    &["createdAt", "activityType", "hash", "primaryDescription", "secondaryDescription"],
+    &["activityTypes", "query", "accountIds", "siteIds", "groupIds", "tenant"],
+);
+const NOTES: Keys = (&["createdAt", "updatedAt"], &["creator__like", "creatorId"]);
+
+/// How a short list is asked for. Its cursors are offsets.
+struct Listing {
+    limit: usize,
+    skip: usize,
+    sort: String,
+    descending: bool,
+    count_only: bool,
+}
+
+impl Listing {
+    fn read(query: &str, (sorts, filters): Keys, quirks: &Quirks) -> Result<Self, String> {
+        let mut read = Self { limit: 10, skip: 0, sort: "createdAt".to_owned(), descending: false, count_only: false };
+        for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
+            let number = |low: usize, high: usize| {
+                let number = value.parse().ok().filter(|number| (low..=high).contains(number));
+                number.ok_or_else(|| format!("{name}: Must be between {low} and {high}."))
+            };
+            match &*name {
+                "limit" => read.limit = number(1, 1000)?,
+                "skip" => read.skip = number(0, 1000)?,
+                "cursor" => {
+                    let offset = value.strip_prefix("offset-").and_then(|offset| offset.parse().ok());
+                    read.skip = offset.ok_or("Invalid cursor value received")?;
+                }
+                "countOnly" => read.count_only = value.eq_ignore_ascii_case("true"),
+                "skipCount" => {}
+                "sortOrder" => read.descending = value == "desc",
+                "sortBy" if sorts.contains(&&*value) => read.sort = value.into_owned(),
+                "sortBy" => return Err(format!("sortBy: \"{value}\" is not a valid choice.")),
+                name if filters.contains(&name) || quirks.unknown_parameters != UnknownParameters::Refused => {}
+                name => return Err(format!("dict_values(['{name}']): Unknown field")),
+            }
+        }
+        Ok(read)
+    }
+
+    fn answer(&self, mut items: Vec<Value>) -> Answer {
+        let key = |item: &Value| (item[&self.sort].to_string(), item["id"].to_string());
+        items.sort_by_key(key);
+        if self.descending {
+            items.reverse();
+        }
         let total = items.len();
+        let limit = if self.count_only { 0 } else { self.limit };
+        let end = self.skip + self.limit;
+        let next = (end < total && !self.count_only).then(|| format!("offset-{end}"));
+        let shown: Vec<Value> = items.into_iter().skip(self.skip).take(limit).collect();
         Answer::json(
             StatusCode::OK,
-            &json!({ "data": items, "pagination": { "nextCursor": null, "totalItems": total }, "errors": null }),
+            &json!({ "data": shown, "pagination": { "nextCursor": next, "totalItems": total }, "errors": null }),
         )
     }
 }
@@ -55,9 +114,12 @@ fn notes_of(threat: &Row, record: &Value) -> Vec<Value> {
     if record["threatInfo"]["analystVerdict"] == "undefined" {
         return Vec::new();
     }
-    let at = &record["threatInfo"]["updatedAt"];
-    vec![json!({
-        "id": (threat.id + 1).to_string(), "text": "Looked into it.", "createdAt": at, "updatedAt": at,
-        "creator": "Amira Haddad", "creatorId": super::FIRST_USER.to_string(), "edited": false,
-    })]
+    let note = |place: u64, text: &str, at: &Value| {
+        json!({
+            "id": (threat.id + place).to_string(), "text": text, "createdAt": at, "updatedAt": at,
+            "creator": "Amira Haddad", "creatorId": super::FIRST_USER.to_string(), "edited": false,
+        })
+    };
+    let info = &record["threatInfo"];
+    vec![note(1, "Mine.", &info["createdAt"]), note(2, "Looked into it.", &info["updatedAt"])]
 }

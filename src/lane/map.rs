@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until};
 use super::pull::{PullEnd, Pulled};
 use super::{LaneBudget, Reservation};
 use crate::record::{Stream, Timestamp};
-use crate::sink::{Batch, Limits};
+use crate::sink::{Batch, Event, Limits};
 use crate::source::{self, Dropped, Mark, Page, Record, Round};
 use crate::telemetry::Meter;
 use crate::transform::{Mapper, Snapshot};
@@ -156,14 +156,21 @@ impl MapStage {
             });
         }
         let bytes = &page.body[record.range.clone()];
-        open.batch.push_with(&record.id, record.identity, record.time, |buffer| match mapper.map(bytes, buffer) {
-            Ok(mapped) => {
-                meter.lane.unknown_activities.fetch_add(u64::from(mapped.unknown_activity), Ordering::Relaxed);
-                None
-            }
-            Err(error) => {
-                meter.lane.map_errors.fetch_add(1, Ordering::Relaxed);
-                Some(error.to_string().into())
+        if page.cut {
+            let Record { id, identity, time, .. } = record;
+            let (body, record_id, identity, time, error) = (bytes, id.as_str(), *identity, *time, None);
+            return open.batch.push(Event { body, record_id, identity, time, error, cut: true });
+        }
+        open.batch.push_with(&record.id, record.identity, record.time, |buffer| {
+            match mapper.map_enriched(bytes, record.enrichment.as_deref(), buffer) {
+                Ok(mapped) => {
+                    meter.lane.unknown_activities.fetch_add(u64::from(mapped.unknown_activity), Ordering::Relaxed);
+                    None
+                }
+                Err(error) => {
+                    meter.lane.map_errors.fetch_add(1, Ordering::Relaxed);
+                    Some(error.to_string().into())
+                }
             }
         });
     }

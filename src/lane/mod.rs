@@ -7,6 +7,7 @@
 mod agenda;
 mod budget;
 mod checkpoints;
+mod enrich;
 mod map;
 mod pull;
 mod run;

@@ -9,7 +9,8 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::sizing::{Plan, Sizing};
+use super::enrich::{self, Enricher};
+use super::sizing::{EXPANSION, Sizing};
 use super::{LaneBudget, Reservation};
 use crate::console::{Client, ConsoleError};
 use crate::record::{Identity, Stream, Timestamp};
@@ -95,15 +96,30 @@ impl PullStage {
         if let Some(known) = &self.known {
             poll.leave_out(known.clone());
         }
+        let enricher = (!self.pull.include.is_empty()).then(|| Enricher {
+            client: self.client.clone(),
+            include: self.pull.include.clone(),
+            meter: self.meter.clone(),
+        });
         loop {
             sleep(poll.pause()).await;
             let turn = self.client.turn().await;
             let (share, total) = (self.budget.share(), self.budget.total());
-            let plan = self.sizing().plan(share, total, self.budget.is_proven() || !found_new);
-            let reservation = self.budget.reserve(plan.reserve).await;
+            let mut plan = self.sizing().plan(share, total, self.budget.is_proven() || !found_new);
+            let mut reserve = plan.reserve;
+            if let Some(enricher) = &enricher {
+                plan.limit = plan.limit.min(enrich::PAGE);
+                reserve += enricher.reserve(share);
+            }
+            let reservation = self.budget.reserve(reserve).await;
             match poll.next(turn, plan.limit, plan.max_body).await {
-                Ok(page) => {
+                Ok(mut page) => {
                     found_new = !page.records.is_empty();
+                    if let Some(enricher) = &enricher
+                        && let Err(refusal) = enricher.enrich(&mut page, share, &mut self.random).await
+                    {
+                        return PullEnd::Refused(refusal);
+                    }
                     patience.calm(found_new, &mut self.random);
                     self.sizing().learn(page.shown, page.body.len());
                     self.meter.console_trouble(None);
@@ -116,9 +132,28 @@ impl PullStage {
                         return PullEnd::Complete(poll.round());
                     }
                 }
+                Err(ConsoleError::TooLarge(cut)) => {
+                    drop(reservation);
+                    if self.sizing().too_large(plan, total) {
+                        continue;
+                    }
+                    if !poll.can_step() {
+                        let reason = format!("a single record is too large: {cut}; raise --memory-budget to take it");
+                        if let Some(refusal) = self.failed(ConsoleError::transient(reason), &mut patience).await {
+                            return PullEnd::Refused(refusal);
+                        }
+                        continue;
+                    }
+                    let Some(page) = poll.step_over(&cut) else { continue };
+                    found_new = !page.records.is_empty();
+                    let reservation = self.budget.reserve(page.body.len() * EXPANSION).await;
+                    if found_new && pages.send(Pulled::Page(page, reservation)).await.is_err() {
+                        return PullEnd::Stopped;
+                    }
+                }
                 Err(error) => {
                     drop(reservation);
-                    if let Some(refusal) = self.failed(error, plan, &mut patience).await {
+                    if let Some(refusal) = self.failed(error, &mut patience).await {
                         return PullEnd::Refused(refusal);
                     }
                 }
@@ -133,7 +168,6 @@ impl PullStage {
     /// S: the console's time, or ours where the two are further apart than `overlap` and ours is earlier.
     async fn start_time(&mut self) -> Result<Timestamp, ConsoleError> {
         let mut patience = Patience::new(&mut self.random);
-        let plan = Plan { limit: 1, reserve: FIRST_ANSWER, max_body: FIRST_ANSWER };
         while self.client.time().is_none() {
             match self.client.glance(self.client.turn().await, self.pull.stream, FIRST_ANSWER, Some(&self.meter)).await
             {
@@ -147,7 +181,7 @@ impl PullStage {
                 Ok(_) => break,
                 Err(ConsoleError::TooLarge(_)) => break,
                 Err(error) => {
-                    if let Some(refusal) = self.failed(error, plan, &mut patience).await {
+                    if let Some(refusal) = self.failed(error, &mut patience).await {
                         return Err(refusal);
                     }
                 }
@@ -171,7 +205,7 @@ impl PullStage {
     }
 
     /// What follows from a failure: a refusal to hand on, or a wait before the next attempt.
-    async fn failed(&mut self, error: ConsoleError, plan: Plan, patience: &mut Patience) -> Option<ConsoleError> {
+    async fn failed(&mut self, error: ConsoleError, patience: &mut Patience) -> Option<ConsoleError> {
         let (reason, after) = match error {
             ConsoleError::Transient { reason, after, timed_out } => {
                 patience.timeouts = if timed_out { patience.timeouts + 1 } else { 0 };
@@ -179,12 +213,6 @@ impl PullStage {
                     self.sizing().too_slow();
                 }
                 (reason, after)
-            }
-            ConsoleError::TooLarge(bytes) => {
-                if self.sizing().too_large(plan, self.budget.total()) {
-                    return None;
-                }
-                (format!("a single record is larger than {bytes} bytes; raise --memory-budget to take it"), None)
             }
             ConsoleError::BadCursor(reason) => {
                 let meter = &self.meter.lane;

@@ -1,6 +1,6 @@
 /// Bytes reserved for a page: its body, and the events that are made of it (a mapped event with its original is a good
 /// two and a half times the record).
-const EXPANSION: usize = 4;
+pub const EXPANSION: usize = 4;
 /// Room for records that are larger than those seen so far.
 const HEADROOM: f64 = 1.5;
 /// Assumed of a record before the first was seen.

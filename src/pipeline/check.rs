@@ -14,6 +14,8 @@ use crate::{console, sink, source, transform};
 
 /// The console takes no more ids in one filter.
 const MOST_SCOPE_IDS: usize = 500;
+/// The stream that holds the detections of the others.
+const UNIFIED: &str = "unified_alerts";
 /// The keys of all records within the overlap are remembered by each lane.
 const LONG_OVERLAP: Duration = Duration::from_secs(86_400);
 
@@ -246,6 +248,26 @@ fn sink_itself(report: &mut Report<'_>, prefix: &str, sink: &sink::Settings) {
         (Some(_), None) => error(&["tls", "cert_file"], "`cert_file` needs `key_file` beside it".to_owned()),
         (None, Some(_)) => error(&["tls", "key_file"], "`key_file` needs `cert_file` beside it".to_owned()),
         _ => {}
+    }
+}
+
+/// Warns where one detection would come to one sink several times: unified alerts hold those of the other two streams too.
+pub(super) fn detections(root: &Node, pipeline: &Pipeline, problems: &mut Vec<Problem>) {
+    let pulls = pipeline.streams.pulls();
+    let takes = |sink: &sink::Settings, name: &str| {
+        pulls.iter().any(|pull| pull.stream.name() == name && sink.takes(pull.stream))
+    };
+    let whole = pulls.iter().any(|pull| pull.stream == Stream::UnifiedAlerts && pull.products.is_empty());
+    let twice = |sink: &&sink::Settings| {
+        takes(sink, UNIFIED) && (takes(sink, Stream::Threats.name()) || takes(sink, Stream::Alerts.name()))
+    };
+    if let Some(sink) = pipeline.sinks.iter().find(twice).filter(|_| whole) {
+        let message = format!(
+            "sink `{}` would get one detection several times, as a unified alert and as a threat or an alert, under different \
+             ids; docs/streams.md says which streams to choose",
+            sink.name()
+        );
+        Report { root, problems }.push(&["streams", UNIFIED], Severity::Warning, message);
     }
 }
 

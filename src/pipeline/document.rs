@@ -158,6 +158,7 @@ pub(super) fn pipeline(root: &Node, file: &Path, problems: &mut Vec<Problem>) ->
         _ => return None,
     };
     if !problems[before..].iter().any(Problem::is_error) {
+        check::detections(root, &pipeline, problems);
         check::builds(root, &pipeline, problems);
     }
     (!problems[before..].iter().any(Problem::is_error)).then_some(pipeline)

@@ -14,7 +14,7 @@ use serde::de::{
 
 use super::problem::{LITERAL_SECRET, Place, Problem, Severity};
 use super::yaml::{Entry, Node, Value, join};
-use crate::settings::Secret;
+use crate::settings::{Secret, Secrets};
 
 /// More would only bury the first.
 const MOST_PROBLEMS: usize = 100;
@@ -321,7 +321,8 @@ impl<'de> Deserializer<'de> for Reader<'de, '_> {
     }
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, Error> {
-        let literal = name == Secret::TYPE_NAME && self.node.text().is_some_and(|text| !text.trim().is_empty());
+        let secret = [Secret::TYPE_NAME, Secrets::TYPE_NAME].contains(&name);
+        let literal = secret && self.node.text().is_some_and(|text| !text.trim().is_empty());
         if literal && !self.is_plain_value() {
             self.report(&self.node.place, self.key, Severity::Warning, LITERAL_SECRET);
         }

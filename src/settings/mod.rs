@@ -11,6 +11,7 @@ mod period;
 mod proxy;
 mod schema;
 mod secret;
+mod secrets;
 mod size;
 mod tls;
 
@@ -22,5 +23,6 @@ pub use period::{Period, PeriodError};
 pub use proxy::{Proxy, ProxyError};
 pub use schema::Schema;
 pub use secret::{Credential, Secret, SecretError, scrub};
+pub use secrets::Secrets;
 pub use size::{ByteSize, ByteSizeError};
 pub use tls::Tls;

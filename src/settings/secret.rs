@@ -179,7 +179,7 @@ impl Secret {
 }
 
 /// Every kind of value is handled here: serde's own messages would show it.
-struct SecretVisitor;
+pub(super) struct SecretVisitor;
 
 impl SecretVisitor {
     fn refuse<T, E: de::Error>(self, found: &str) -> Result<T, E> {

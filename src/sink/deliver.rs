@@ -209,7 +209,10 @@ impl Work<'_> {
         let limit = self.delivery.sink.limits().event_bytes;
         let mut part = Vec::new();
         for (index, event) in self.batch.events().enumerate() {
-            if event.body.len() <= limit {
+            if event.cut {
+                let reason = "the record is too large to be pulled; this is its beginning".to_owned();
+                self.oversized.push(Refusal { index, status: TOO_LARGE.to_owned(), reason });
+            } else if event.body.len() <= limit {
                 part.push(index);
             } else {
                 let reason = format!("the event has {} bytes, the sink takes {limit} at most", event.body.len());

@@ -3,8 +3,16 @@
 use bytes::Bytes;
 
 use super::poll::Poll;
-use crate::console::{AlertsQuery, ConsoleError, Turn};
+use crate::console::{AlertsQuery, Client, ConsoleError, Turn};
 use crate::record::{self, Stream, parse_connection, parse_page};
+
+/// A page of a list without errors in it.
+pub(super) fn read_list<'a>(client: &Client, body: &'a [u8]) -> Result<record::Page<'a>, ConsoleError> {
+    let page = parse_page(body).map_err(|error| ConsoleError::transient(error.to_string()))?;
+    let Some(error) = page.errors.first() else { return Ok(page) };
+    let error = client.scrubbed(&error.to_string());
+    Err(ConsoleError::transient(format!("the console answered 200 with an error: {error}")))
+}
 
 /// A body of a count.
 const COUNT_BYTES: usize = 64 * 1024;
@@ -14,18 +22,33 @@ const PARTIAL_TRIES: usize = 3;
 impl Poll {
     /// One request for the next page of the walk.
     pub(super) async fn ask(&self, turn: Turn, limit: usize, max_bytes: usize) -> Result<Bytes, ConsoleError> {
+        let (skip, limit) = match &self.walk.skip {
+            Some(skip) => skip.asks(limit),
+            None => (0, limit),
+        };
+        self.ask_from(turn, skip, limit, max_bytes).await
+    }
+
+    /// The record at a place of the list.
+    pub(super) async fn ask_at(&self, place: usize, max_bytes: usize) -> Result<Bytes, ConsoleError> {
+        self.ask_from(self.client.turn().await, place, 1, max_bytes).await
+    }
+
+    async fn ask_from(&self, turn: Turn, skip: usize, limit: usize, max_bytes: usize) -> Result<Bytes, ConsoleError> {
         let limit = limit.clamp(1, self.endpoint.max_limit);
         if self.pull.stream == Stream::UnifiedAlerts {
             return self.ask_alerts(turn, limit, max_bytes).await;
         }
-        let limit = limit.to_string();
+        let (skip, limit) = (skip.to_string(), limit.to_string());
         let mut query = vec![
             ("limit", limit.as_str()),
             ("sortBy", self.pass().sort_by),
             ("sortOrder", "asc"),
             ("skipCount", "true"),
         ];
-        if let Some(cursor) = &self.walk.cursor {
+        if self.walk.skip.is_some() {
+            query.push(("skip", &skip));
+        } else if let Some(cursor) = &self.walk.cursor {
             query.push(("cursor", cursor));
         }
         self.request(turn, query, max_bytes).await
@@ -48,6 +71,7 @@ impl Poll {
             to: Some(self.round.start),
             products: &self.pull.products,
             view: self.pull.view,
+            newest_first: false,
         };
         self.client.unified_alerts(turn, &query, max_bytes, Some(&self.meter)).await
     }
@@ -73,10 +97,7 @@ impl Poll {
         if self.pull.stream == Stream::UnifiedAlerts {
             return self.read_alerts(body);
         }
-        let page = parse_page(body).map_err(|error| ConsoleError::transient(error.to_string()))?;
-        let Some(error) = page.errors.first() else { return Ok(page) };
-        let error = self.client.scrubbed(&error.to_string());
-        Err(ConsoleError::transient(format!("the console answered 200 with an error: {error}")))
+        read_list(&self.client, body)
     }
 
     /// An error beside data is that of one field of one alert. It may pass; when it does not, the page is worth more than

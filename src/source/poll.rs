@@ -10,6 +10,7 @@ use bytes::Bytes;
 use compact_str::{CompactString, ToCompactString};
 
 use super::chain::{After, Chain, PAUSE};
+use super::step::Skip;
 use super::{By, Keys, Known, Mark, Pass, Position, Pull, Round, Snapshot, Stage, Track};
 use crate::console::{Client, ConsoleError, Endpoint, Turn};
 use crate::record::{Facts, Identity, Scope, Stream, Timestamp, content_hash, facts};
@@ -35,23 +36,23 @@ pub struct Poll {
     pub(super) meter: Meter,
     pub(super) pull: Arc<Pull>,
     pub(super) endpoint: Endpoint,
-    passes: Vec<Pass>,
+    pub(super) passes: Vec<Pass>,
     pub(super) round: Round,
     pub(super) position: Position,
     /// The version of each record that was handed out, where the last one taken is remembered: batches may be settled in
     /// any order, so a poll hands out one version of a record.
-    handed_out: HashMap<u64, u64>,
+    pub(super) handed_out: HashMap<u64, u64>,
     /// Identities that are accounted for, of a version or of an id.
-    left_out: Option<Arc<HashSet<Identity>>>,
+    pub(super) left_out: Option<Arc<HashSet<Identity>>>,
     pub(super) walk: Walk,
     /// The lists of a window of findings, one after the other.
     pub(super) chain: Option<Chain>,
     /// Every page so far was in ascending order, so that what was read says up to where everything was read.
-    ordered: bool,
-    newest: Timestamp,
+    pub(super) ordered: bool,
+    pub(super) newest: Timestamp,
     /// Where another walk may begin: everything before it was read, in order, and is not too young to come late.
-    reached: Timestamp,
-    null_answers: usize,
+    pub(super) reached: Timestamp,
+    pub(super) null_answers: usize,
     pub(super) partial_answers: usize,
 }
 
@@ -62,12 +63,14 @@ pub(super) struct Walk {
     pub(super) cursor: Option<String>,
     /// Hashes of the cursors followed.
     pub(super) seen: HashSet<u64>,
-    empty_pages: usize,
+    pub(super) empty_pages: usize,
     /// Keys of the records shown, known and filtered ones included: pages may come twice under different cursors.
-    shown: HashSet<u64>,
-    found_new: bool,
+    pub(super) shown: HashSet<u64>,
+    pub(super) found_new: bool,
+    /// Set while it goes without cursors, to get past a record that is too large.
+    pub(super) skip: Option<Skip>,
     /// Whether this was the end is to be found out.
-    in_doubt: bool,
+    pub(super) in_doubt: bool,
 }
 
 /// The new records of one answer.
@@ -81,6 +84,8 @@ pub struct Page {
     pub dropped: Vec<Dropped>,
     /// No page of the console's: its one record says that this snapshot is complete.
     pub marker: Option<Snapshot>,
+    /// There is but the beginning of one record, which was too large to be pulled.
+    pub cut: bool,
     /// Whether the order can be relied on: only then does reading a record mean that all before it were read.
     pub ordered: bool,
     /// The poll.
@@ -108,6 +113,8 @@ pub struct Record {
     pub order: Option<Timestamp>,
     /// What the position and the ledger remember of it.
     pub mark: Mark,
+    /// What was fetched beside it, as a JSON object.
+    pub enrichment: Option<Bytes>,
 }
 
 /// A record that is not delivered and yet accounted for.
@@ -219,6 +226,7 @@ impl Poll {
         }
         self.null_answers = 0;
         let shown = page.records.len();
+        let passed = self.has_passed(shown, page.next_cursor.is_none()).await?;
         let (records, dropped) = self.take(&body, &page.records);
         self.walk.found_new |= !records.is_empty();
         if self.ordered {
@@ -231,7 +239,7 @@ impl Poll {
         }
         let next_cursor = page.next_cursor.map(Cow::into_owned);
         let scope = self.chain.as_ref().and_then(|chain| chain.scope().cloned());
-        let last = self.follow(next_cursor.as_deref(), shown) && !self.next_list();
+        let last = passed && self.follow(next_cursor.as_deref(), shown) && !self.next_list();
         Ok(Page { records, dropped, scope, shown, ..self.empty_page(body.clone(), last) })
     }
 
@@ -249,7 +257,8 @@ impl Poll {
         let time = snapshot.time;
         let (key, start) = (identity.key(), self.round.start);
         let mark = Mark { id: key, version: key, content: None, time: start, created: None };
-        let mut records = vec![Record { range: 0..0, id, identity, time: Some(time), order: None, mark }];
+        let mut records =
+            vec![Record { range: 0..0, id, identity, time: Some(time), order: None, mark, enrichment: None }];
         if self.position.knows(self.pass(), self.round, &mark, false) == Known::Taken {
             self.meter.lane.drop_events(DropReason::Duplicate, 1);
             records.clear();
@@ -276,9 +285,9 @@ impl Poll {
         Ok(self.empty_page(Bytes::new(), after == After::End))
     }
 
-    fn empty_page(&self, body: Bytes, last: bool) -> Page {
+    pub(super) fn empty_page(&self, body: Bytes, last: bool) -> Page {
         let (records, dropped, ordered, round) = (Vec::new(), Vec::new(), self.ordered, self.round);
-        Page { body, records, dropped, marker: None, ordered, round, scope: None, shown: 0, last }
+        Page { body, records, dropped, marker: None, cut: false, ordered, round, scope: None, shown: 0, last }
     }
 
     /// `data: null` may mean that there is nothing, or that something is wrong.
@@ -365,7 +374,7 @@ impl Poll {
             }
             let offset = bytes.as_ptr() as usize - begin;
             let range = offset..offset + bytes.len();
-            records.push(Record { range, id, identity, time: facts.time, order, mark });
+            records.push(Record { range, id, identity, time: facts.time, order, mark, enrichment: None });
         }
         self.meter.lane.pulled.fetch_add(shown.len() as u64, Ordering::Relaxed);
         DropReason::ALL.into_iter().zip(drops).for_each(|(reason, count)| self.meter.lane.drop_events(reason, count));
@@ -398,7 +407,7 @@ impl Poll {
     }
 
     /// What the position would remember of a record. Without a time of its own it is kept as long as can be.
-    fn mark(&self, facts: &Facts<'_>, identity: Identity) -> Mark {
+    pub(super) fn mark(&self, facts: &Facts<'_>, identity: Identity) -> Mark {
         let id = facts.id.parse().unwrap_or_else(|_| self.named(&facts.id, identity).key());
         let version = if self.pull.stream == Stream::Activities { id } else { identity.key() };
         let start = self.round.start;
@@ -443,7 +452,7 @@ impl Poll {
     }
 
     /// Begins another walk: where the order can be relied on, from what was read so far.
-    fn restart(&mut self) {
+    pub(super) fn restart(&mut self) {
         let from = self.walk.from.max(self.reached.whole_second());
         self.walk = Walk::from(from);
         self.newest = from;
@@ -451,9 +460,9 @@ impl Poll {
 }
 
 impl Walk {
-    fn from(from: Timestamp) -> Self {
+    pub(super) fn from(from: Timestamp) -> Self {
         let (cursor, seen, shown) = (None, HashSet::new(), HashSet::new());
-        Self { from, cursor, seen, empty_pages: 0, shown, found_new: false, in_doubt: false }
+        Self { from, cursor, seen, empty_pages: 0, shown, found_new: false, skip: None, in_doubt: false }
     }
 }
 

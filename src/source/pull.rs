@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use super::chain::track_name;
 use super::settings::VOLATILE;
-use super::{By, Findings, Keys, MAIN, Pass, Since, Vulnerabilities, Window};
+use super::{By, Findings, Include, Keys, MAIN, Pass, Since, Vulnerabilities, Window};
 use crate::console::Endpoint;
 use crate::record::{Scope, Stream};
 use crate::settings::Period;
@@ -35,6 +35,8 @@ pub struct Pull {
     pub marker: bool,
     /// How long after their creation alerts are looked at again.
     pub lookback: Duration,
+    /// What is fetched for each threat beside its record, sorted.
+    pub include: Vec<Include>,
     /// Products of unified alerts; all when empty.
     pub products: Vec<String>,
     /// The console's view of unified alerts, where not all.
@@ -82,6 +84,7 @@ impl Pull {
             include_decommissioned: false,
             marker: false,
             lookback: 7 * DAY,
+            include: Vec::new(),
             products: Vec::new(),
             view: None,
             findings: is_finding.then(|| Vulnerabilities::default().findings()),

@@ -37,6 +37,36 @@ pub struct Threats {
     pub since: Option<Since>,
     /// How late a record may become visible and still be caught; default 5m.
     pub overlap: Option<Period>,
+    /// Fetched for each threat that is sent, and put into its event: one more request each.
+    pub include: Vec<Include>,
+}
+
+/// `streams.threats.include`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Include {
+    /// What analysts wrote about the threat: the newest 100 notes.
+    Notes,
+    /// What happened to the threat: the newest 200 items.
+    Timeline,
+}
+
+impl Include {
+    /// As settings, paths and events name it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Notes => "notes",
+            Self::Timeline => "timeline",
+        }
+    }
+
+    /// The most items that are kept.
+    pub const fn limit(self) -> usize {
+        match self {
+            Self::Notes => 100,
+            Self::Timeline => 200,
+        }
+    }
 }
 
 /// `streams.activities`.
@@ -176,7 +206,10 @@ impl Settings {
     /// The streams named, defaults filled in.
     pub fn pulls(&self) -> Vec<Pull> {
         let Self { threats, activities, agents, alerts, groups, unified_alerts, vulnerabilities } = self;
-        let threats = threats.as_ref().map(|given| pull(Stream::Threats, given.interval, given.since, given.overlap));
+        let threats = threats.as_ref().map(|given| Pull {
+            include: sorted(&given.include),
+            ..pull(Stream::Threats, given.interval, given.since, given.overlap)
+        });
         let activities = activities.as_ref().map(|given| Pull {
             exclude_types: sorted(&given.exclude_types),
             types: sorted(&given.types),

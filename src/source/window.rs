@@ -1,9 +1,10 @@
 use std::time::Duration;
 
+use super::ask::read_list;
 use super::chain::Chain;
 use super::{Findings, Pull, Since};
 use crate::console::{AlertsQuery, Client, ConsoleError, Endpoint};
-use crate::record::{Stream, Timestamp, parse_connection, parse_page};
+use crate::record::{Stream, Timestamp, parse_connection};
 use crate::telemetry::Meter;
 
 /// A body of a count.
@@ -157,10 +158,6 @@ async fn count_findings(
 }
 
 fn counted(client: &Client, body: &[u8]) -> Result<u64, ConsoleError> {
-    let page = parse_page(body).map_err(|error| ConsoleError::transient(error.to_string()))?;
-    if let Some(error) = page.errors.first() {
-        let error = client.scrubbed(&error.to_string());
-        return Err(ConsoleError::transient(format!("the console answered 200 with an error: {error}")));
-    }
+    let page = read_list(client, body)?;
     page.total_items.ok_or_else(|| ConsoleError::transient("the console's count cannot be read"))
 }

@@ -135,6 +135,17 @@ impl Location {
         }
     }
 
+    /// A part that [`Self::open_area`] opens, for looking only.
+    ///
+    /// # Errors
+    /// When it cannot be used.
+    pub async fn look_at_area(&self, area: &Path, instance: &str) -> Result<Arc<dyn Store>, StateError> {
+        match self {
+            Self::File(directory) => Ok(Arc::new(FileStore::look_at(&directory.join(area)))),
+            _ => self.look_at(&area_instance(instance, area)).await,
+        }
+    }
+
     #[cfg(feature = "kubernetes")]
     async fn kubernetes(
         &self,

@@ -86,6 +86,16 @@ const FAMILIES: &[Family] = &[
         samples: Samples::Gauge(|lane, _| lane.snapshot().map(|(_, records)| records as f64)),
     },
     Family {
+        name: "ledger_missing_records",
+        help: "Records created in the last day that was compared which the console has and the lane does not account for.",
+        samples: Samples::Gauge(|lane, _| lane.missing().map(|missing| missing.records as f64)),
+    },
+    Family {
+        name: "ledger_verified_timestamp_seconds",
+        help: "Up to when records by their creation were compared with the console's count.",
+        samples: Samples::Gauge(|lane, _| lane.missing().map(|missing| seconds(missing.until))),
+    },
+    Family {
         name: "lane_up",
         help: "1 while the lane runs, 0 while it fails.",
         samples: Samples::Gauge(|lane, _| Some(if lane.state().is_up() { 1.0 } else { 0.0 })),

@@ -112,6 +112,15 @@ impl LaneState {
     }
 }
 
+/// What came of comparing a lane's ledger with its console.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Missing {
+    /// Records created in the last day that was judged which the console has and the lane does not account for.
+    pub records: u64,
+    /// End of that day.
+    pub until: Timestamp,
+}
+
 /// The counters and the state of one lane. All methods may be called from any task.
 #[derive(Debug)]
 pub struct LaneMetrics {
@@ -141,6 +150,7 @@ pub struct LaneMetrics {
     complete_until: AtomicI64,
     snapshot: Mutex<Option<(Timestamp, u64)>>,
     last_success: AtomicI64,
+    missing: Mutex<Option<Missing>>,
     state: Mutex<LaneState>,
     last_error: Mutex<Option<(Timestamp, String)>>,
 }
@@ -164,6 +174,7 @@ impl LaneMetrics {
             complete_until: AtomicI64::new(i64::MIN),
             snapshot: Mutex::new(None),
             last_success: AtomicI64::new(i64::MIN),
+            missing: Mutex::new(None),
             state: Mutex::new(LaneState::Starting),
             last_error: Mutex::new(None),
         }
@@ -211,6 +222,16 @@ impl LaneMetrics {
     /// See [`Self::set_snapshot`]; the last one.
     pub fn snapshot(&self) -> Option<(Timestamp, u64)> {
         *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The ledger was compared with the console. Gives what was said before.
+    pub fn set_missing(&self, missing: Missing) -> Option<Missing> {
+        self.missing.lock().unwrap_or_else(PoisonError::into_inner).replace(missing)
+    }
+
+    /// See [`Self::set_missing`]; none before the first comparison.
+    pub fn missing(&self) -> Option<Missing> {
+        *self.missing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// `lag_seconds` at `now`; none before the first checkpoint is known. It is worked out when it is asked for: a value

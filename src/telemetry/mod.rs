@@ -14,7 +14,7 @@ mod process;
 mod registry;
 
 pub use health::Health;
-pub use lane::{DropReason, LaneMetrics, LaneState, StatusCounts};
+pub use lane::{DropReason, LaneMetrics, LaneState, Missing, StatusCounts};
 pub use logs::{LogError, LogFormat, Repeats, init_logs};
 pub use meter::Meter;
 pub use process::Process;

@@ -108,10 +108,23 @@ impl Mapper {
     /// # Errors
     /// When the record could not be mapped: what was appended is then an error event that holds the record.
     pub fn map(&mut self, record: &[u8], out: &mut Vec<u8>) -> Result<Mapped, MapError> {
+        self.map_enriched(record, None, out)
+    }
+
+    /// The same with what was fetched beside the record, a JSON object: `raw` has it as the record's last key `_enrichment`.
+    ///
+    /// # Errors
+    /// As [`Self::map`].
+    pub fn map_enriched(
+        &mut self,
+        record: &[u8],
+        enrichment: Option<&[u8]>,
+        out: &mut Vec<u8>,
+    ) -> Result<Mapped, MapError> {
         match &mut self.kind {
             Kind::Ecs(ecs) => {
                 let start = out.len();
-                ecs.map(record, out).map_err(|reason| {
+                ecs.map(record, enrichment, out).map_err(|reason| {
                     out.truncate(start);
                     ecs.map_error(record, &reason, out);
                     MapError(reason)
@@ -119,7 +132,16 @@ impl Mapper {
             }
             Kind::Raw => {
                 out.extend_from_slice(&compact(record));
-                check(record).map(|_| Mapped::default()).map_err(MapError)
+                check(record).map_err(MapError)?;
+                if let Some(enrichment) = enrichment
+                    && let Some(end) = out.iter().rposition(|byte| *byte == b'}')
+                {
+                    out.truncate(end);
+                    out.extend_from_slice(b",\"_enrichment\":");
+                    out.extend_from_slice(enrichment);
+                    out.push(b'}');
+                }
+                Ok(Mapped::default())
             }
         }
     }

@@ -1,11 +1,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::shared::Shared;
+use crate::console::Client;
 use crate::pipeline::Pipeline;
 
 /// Tokens live for weeks, so this is soon enough to see one that was replaced.
@@ -25,12 +26,18 @@ async fn watch(shared: &Shared, pipeline: &Pipeline, starting: usize) {
     let first = Duration::from_secs(1).mul_f64(1.0 + shared.fork_random().f64());
     sleep(first + shared.first_poll_after(starting, ASK_AGAIN)).await;
     loop {
-        sleep(if ask(shared, pipeline).await { ASK_EVERY } else { ASK_AGAIN }).await;
+        let Ok(client) = shared.client(&pipeline.name, &pipeline.console) else {
+            sleep(ASK_AGAIN).await;
+            continue;
+        };
+        let mut changes = client.token_changes();
+        let rest = if ask(shared, pipeline, &client).await { ASK_EVERY } else { ASK_AGAIN };
+        // Another token has another expiry. The client outlives its changes, so there is always one to wait for.
+        let _ = timeout(rest, changes.changed()).await;
     }
 }
 
-async fn ask(shared: &Shared, pipeline: &Pipeline) -> bool {
-    let Ok(client) = shared.client(&pipeline.name, &pipeline.console) else { return false };
+async fn ask(shared: &Shared, pipeline: &Pipeline, client: &Client) -> bool {
     let expires = match client.token_expiry().await {
         Ok(expires) => expires,
         Err(error) => {

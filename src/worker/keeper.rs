@@ -57,6 +57,8 @@ pub struct Apart {
     pub id: LaneId,
     /// What it counts.
     pub meter: Meter,
+    /// Its sink is known to take events.
+    pub proven: bool,
     /// Records that need not be delivered, as a ledger has them.
     pub known: Option<Arc<HashSet<Identity>>>,
 }
@@ -110,7 +112,8 @@ impl Keeper {
             };
             match self.shared.compose(&self.spec, meter, way) {
                 Ok(mut lane) => {
-                    if let Some(Apart { id, known, .. }) = &self.apart {
+                    if let Some(Apart { id, known, proven, .. }) = &self.apart {
+                        lane.budget.set_proven(*proven);
                         lane.id = id.clone();
                         lane.known = known.clone();
                     }

@@ -27,6 +27,7 @@ pub use options::Options;
 pub use replay::{Filter, ReplayError, ReplayReport, replay};
 pub use shared::{ComposeError, Shared};
 pub use spec::LaneSpec;
+use verify::watch_ledgers;
 pub use verify::{Audited, Differing, Repair, Verify, VerifyError, VerifyReport, run_verify};
 
 use cluster::{Cluster, ClusterError};

@@ -108,6 +108,11 @@ impl Shared {
         self.telemetry.process().kafka_clients().set(gauge(self.sinks.kafka_clients()));
     }
 
+    /// Where checkpoints are kept.
+    pub fn store(&self) -> Arc<dyn Store> {
+        self.store.clone()
+    }
+
     /// The time of day.
     pub fn clock(&self) -> Clock {
         self.options.clock

@@ -15,6 +15,7 @@ use super::keeper::{Keeper, Kept};
 use super::log_problems;
 use super::shared::Shared;
 use super::spec::LaneSpec;
+use super::watch_ledgers;
 use crate::pipeline::{self, Changes, Files, Pipeline, Scan, Watch};
 use crate::sink::Deadline;
 use crate::state::LaneId;
@@ -300,7 +301,9 @@ impl Supervisor {
         running.expiry.cancel();
         running.expiry = CancellationToken::new();
         if !running.lanes.is_empty() {
-            tokio::spawn(watch_expiry(self.shared.clone(), pipeline.clone(), starting, running.expiry.clone()));
+            let (shared, expiry) = (&self.shared, &running.expiry);
+            tokio::spawn(watch_expiry(shared.clone(), pipeline.clone(), starting, expiry.clone()));
+            tokio::spawn(watch_ledgers(shared.clone(), pipeline.clone(), expiry.clone()));
         }
     }
 

@@ -278,8 +278,11 @@ fn defaults_are_inherited_and_their_change_reaches_every_pipeline() {
     assert_eq!(summary(&changes, scene.directory.path()), "+acme +globex", "{:?}", files.problems());
     let (acme, globex) = (&changes.started[0], &changes.started[1]);
     let reference = |token: &s1_forwarder::settings::Secret| token.reference();
-    assert_eq!(reference(&acme.console.token), format!("file:{}", scene.path("acme.token").display()));
-    assert_eq!(reference(&globex.console.token), format!("file:{}", elsewhere.path().join("shared.token").display()));
+    assert_eq!(reference(acme.console.token.first()), format!("file:{}", scene.path("acme.token").display()));
+    assert_eq!(
+        reference(globex.console.token.first()),
+        format!("file:{}", elsewhere.path().join("shared.token").display())
+    );
     assert_eq!(acme.console.requests_per_second, Some(2.0));
     let threats = acme.streams.threats.as_ref().unwrap();
     assert_eq!(threats.interval.unwrap().to_string(), "45s");

@@ -16,7 +16,11 @@ fn everything_printable(loaded: &Loaded) -> String {
     for pipeline in &loaded.pipelines {
         out += &serde_json::to_string(&pipeline.console).unwrap();
         out += &serde_json::to_string(&pipeline.transform).unwrap();
-        out += &format!("{:?} {}", Credential::new(pipeline.console.token.clone()), pipeline.console.token.reference());
+        out += &format!(
+            "{:?} {}",
+            Credential::new(pipeline.console.token.first().clone()),
+            pipeline.console.token.first().reference()
+        );
     }
     out
 }

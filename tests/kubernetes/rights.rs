@@ -27,28 +27,31 @@ async fn a_worker_may_use_leases_in_its_own_namespace_only_and_after_a_restart_o
 }
 
 #[tokio::test]
-async fn a_worker_has_no_other_rights() {
+async fn a_worker_has_these_rights_and_no_others() {
     let Some(kubernetes) = Kubernetes::shared().await else { return };
     let tenant = kubernetes.tenant().await;
     let client = tenant.client().await;
-    for (group, resource, verb, wanted) in [
-        ("coordination.k8s.io", "leases", "update", true),
-        ("", "secrets", "get", false),
-        ("", "secrets", "list", false),
-        ("", "pods", "list", false),
-        ("apps", "deployments", "update", false),
-        ("rbac.authorization.k8s.io", "roles", "create", false),
+    let verbs = ["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"];
+    for (group, resource, rights) in [
+        ("coordination.k8s.io", "leases", &["get", "list", "watch", "create", "update", "delete"][..]),
+        ("", "configmaps", &["get", "list", "create", "update", "delete"]),
+        ("", "secrets", &[]),
+        ("", "pods", &[]),
+        ("apps", "deployments", &[]),
+        ("rbac.authorization.k8s.io", "roles", &[]),
     ] {
-        let attributes = ResourceAttributes {
-            namespace: Some(tenant.name.clone()),
-            group: Some(group.to_owned()),
-            resource: Some(resource.to_owned()),
-            verb: Some(verb.to_owned()),
-            ..ResourceAttributes::default()
-        };
-        let spec = SelfSubjectAccessReviewSpec { resource_attributes: Some(attributes), ..Default::default() };
-        let review = SelfSubjectAccessReview { spec, ..Default::default() };
-        let review = Api::all(client.clone()).create(&PostParams::default(), &review).await.unwrap();
-        assert_eq!(review.status.unwrap().allowed, wanted, "{verb} {resource}");
+        for verb in verbs {
+            let attributes = ResourceAttributes {
+                namespace: Some(tenant.name.clone()),
+                group: Some(group.to_owned()),
+                resource: Some(resource.to_owned()),
+                verb: Some(verb.to_owned()),
+                ..ResourceAttributes::default()
+            };
+            let spec = SelfSubjectAccessReviewSpec { resource_attributes: Some(attributes), ..Default::default() };
+            let review = SelfSubjectAccessReview { spec, ..Default::default() };
+            let review = Api::all(client.clone()).create(&PostParams::default(), &review).await.unwrap();
+            assert_eq!(review.status.unwrap().allowed, rights.contains(&verb), "{verb} {resource}");
+        }
     }
 }

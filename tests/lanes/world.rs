@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
-use s1_forwarder::console::{self, Client, LimiterKey, Limiters, Transport, TransportError};
+use s1_forwarder::console::{self, Client, Cut, LimiterKey, Limiters, Transport, TransportError};
 use s1_forwarder::emulator::{self, Kind, Setup};
 use s1_forwarder::lane::{Budget, Lane, LaneEnd, Standing};
 use s1_forwarder::record::{Clock, Identity, Stream, Timestamp};
@@ -207,7 +207,7 @@ impl Transport for Emulated {
                 return Err(TransportError::Broken("cut".to_owned()));
             }
             if answer.body.len() > request.max_bytes {
-                return Err(TransportError::TooLarge(request.max_bytes));
+                return Err(TransportError::TooLarge(Cut::of(&answer.body, request.max_bytes)));
             }
             Ok(console::Response { status: answer.status, headers: answer.headers, body: answer.body })
         })

@@ -7,7 +7,7 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
-use s1_forwarder::console::{self, Transport, TransportError};
+use s1_forwarder::console::{self, Cut, Transport, TransportError};
 use s1_forwarder::emulator;
 use secrecy::ExposeSecret;
 use tokio::time::sleep;
@@ -86,7 +86,7 @@ impl Wire {
         }
         if answer.body.len() > request.max_bytes {
             world.note(format_args!("larger than {}", request.max_bytes));
-            return Err(TransportError::TooLarge(request.max_bytes));
+            return Err(TransportError::TooLarge(Cut::of(&answer.body, request.max_bytes)));
         }
         let body = match travel.cut_after.filter(|cut| *cut < answer.body.len()) {
             // Some proxies end a body that was cut off as if it were whole.

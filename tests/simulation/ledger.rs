@@ -57,6 +57,8 @@ pub struct Ledger {
     refused: HashSet<u64>,
     letters: HashSet<u64>,
     pub stored: Option<Vec<u8>>,
+    /// Segments of the lane's journal.
+    pub journal: HashMap<u64, Vec<u8>>,
     checkpoint: Option<Checkpoint>,
     in_flight: usize,
     begun: Instant,
@@ -74,6 +76,7 @@ impl Ledger {
             refused: HashSet::new(),
             letters: HashSet::new(),
             stored: None,
+            journal: HashMap::new(),
             checkpoint: None,
             in_flight,
             begun: Instant::now(),

@@ -164,7 +164,7 @@ impl Nature {
         let activity_type = if excluded { EXCLUDED } else { 5 };
         let body = match kind {
             Kind::Threats => format!(
-                r#"{{"id":"{id}","threatInfo":{{"createdAt":"2026-01-01T00:00:00Z","updatedAt":"{at}","threatName":"{filler}"}}}}"#
+                r#"{{"id":"{id}","threatInfo":{{"createdAt":"{created_at}","updatedAt":"{at}","threatName":"{filler}"}}}}"#
             ),
             Kind::Alerts => format!(
                 r#"{{"alertInfo":{{"alertId":"{id}","createdAt":"{created_at}","updatedAt":"{at}","incidentStatus":"{filler}"}}}}"#
@@ -205,12 +205,28 @@ impl Nature {
         }
     }
 
+    /// The ids of all versions that ever stood, with their keys.
+    pub fn history(&self, lane: &LanePlan) -> Vec<Version> {
+        let kind = kind_of(lane.stream);
+        let state = lock(&self.state);
+        let ids = state.standing.range((kind, 0)..=(kind, u64::MAX)).map(|((_, id), _)| *id);
+        let ids: std::collections::HashSet<u64> = ids.collect();
+        state.versions.values().filter(|version| ids.contains(&version.id)).cloned().collect()
+    }
+
     pub fn version(&self, key: u64) -> Option<Version> {
         lock(&self.state).versions.get(&key).cloned()
     }
 
     /// What a lane that began at `since` owes by now (promise 2), as far as it concerns records before `before`.
     pub fn owed(&self, lane: &LanePlan, since: Timestamp, before: Timestamp) -> Vec<Version> {
+        let mut owed = self.accountable(lane, since, before);
+        owed.retain(|version| !lane.leaves_out(version));
+        owed
+    }
+
+    /// The same with what the lane's settings leave out: all that it must account for.
+    pub fn accountable(&self, lane: &LanePlan, since: Timestamp, before: Timestamp) -> Vec<Version> {
         let kind = kind_of(lane.stream);
         let state = lock(&self.state);
         let standing = state.standing.range((kind, 0)..=(kind, u64::MAX)).map(|(_, version)| version);
@@ -219,7 +235,6 @@ impl Nature {
                 && version.time < before.micros()
                 // Alerts are looked at again for a week.
                 && (kind == Kind::Alerts || version.visible - version.time <= micros(self.overlap))
-                && !lane.leaves_out(version)
         });
         owed.cloned().collect()
     }

@@ -82,6 +82,11 @@ async fn play(world: &Arc<World>) {
     }
     process.kill().await;
     check_end(world, calm_since);
+    for lane in world.lanes.iter().filter(|lane| !lane.plan.dead_for_ever) {
+        if let Some(wrong) = crate::books::wrong(world, lane, calm_since).await {
+            world.violation(format!("the ledger of lane {}: {wrong}", lane.index));
+        }
+    }
 }
 
 /// Things happen to the console's records.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
+use s1_forwarder::state::ledger::Append;
 use s1_forwarder::state::{LaneId, StateError, Store};
 use tokio::time::{Instant, sleep};
 
@@ -108,5 +109,41 @@ impl Store for Shelf {
 
     fn delete<'a>(&'a self, lane: &'a LaneId) -> BoxFuture<'a, Result<(), StateError>> {
         Box::pin(async move { Err(StateError::Unknown(lane.clone())) })
+    }
+
+    fn keeps_journals(&self) -> bool {
+        true
+    }
+
+    fn write_journal<'a>(&'a self, _: &'a LaneId, append: &'a Append) -> BoxFuture<'a, Result<(), StateError>> {
+        Box::pin(async move {
+            let mut random = self.lane.fork_random();
+            let fails = self.is_failing(&mut random);
+            self.world.reach(Point::SaveBegins, Some(self.lane.index)).await;
+            sleep(about(&mut random, self.world.plan.store.latency)).await;
+            // Torn in the middle, or whole though it is told otherwise.
+            let written = if fails { random.usize(..=append.bytes.len()) } else { append.bytes.len() };
+            let mut ledger = lock(&self.lane.ledger);
+            let segment = ledger.journal.entry(append.segment).or_default();
+            let offset = usize::try_from(append.offset).unwrap();
+            if segment.len() < offset {
+                self.world.violation(format!("{self:?}: a gap in segment {} before {offset}", append.segment));
+            }
+            segment.resize(offset, 0);
+            segment.extend_from_slice(&append.bytes[..written]);
+            if fails { Err(Self::error()) } else { Ok(()) }
+        })
+    }
+
+    fn read_journal<'a>(&'a self, _: &'a LaneId, segment: u64) -> BoxFuture<'a, Result<Option<Vec<u8>>, StateError>> {
+        Box::pin(async move { Ok(lock(&self.lane.ledger).journal.get(&segment).cloned()) })
+    }
+
+    fn drop_journal<'a>(&'a self, _: &'a LaneId, segments: &'a [u64]) -> BoxFuture<'a, Result<(), StateError>> {
+        Box::pin(async move {
+            let mut ledger = lock(&self.lane.ledger);
+            segments.iter().for_each(|segment| _ = ledger.journal.remove(segment));
+            Ok(())
+        })
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use s1_forwarder::emulator::{Faults, Kind, Mishap, Setup, Token, system_clock};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::process::{until, until_within};
 use super::world::World;
@@ -72,26 +72,45 @@ async fn one_console_that_is_not_there_and_one_stream_that_is_refused_stop_nothi
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_record_that_outgrows_the_memory_budget_stops_its_lane_alone() {
+async fn a_record_of_40_mb_is_stepped_over_and_the_rest_arrives_once() {
     const SIZE: usize = 40 << 20;
-    let world = World::new(|setup| (setup.activities, setup.threats) = (30, 30)).await;
-    world.console().generate_oversized(Kind::Threats, system_clock() - 3_600_000_000, SIZE);
-    let streams = json!({ "activities": {}, "threats": { "since": "30d" } });
-    world.put_changed("acme", json!({ "streams": streams }));
-    let mut worker = world.worker_with(&["--memory-budget", "16MiB"]);
-    let lane = worker.lane("acme/threats/siem", |lane| lane["state"] == "console_failing").await;
-    let error = lane["error"].as_str().unwrap();
-    assert!(error.contains("a single record is larger than") && error.contains("raise --memory-budget"), "{error}");
-    world.delivered(&[Kind::Activities]).await;
-    worker.lane("acme/activities/siem", |lane| lane["up"] == true).await;
-    worker.signal("TERM").await;
-    assert_eq!(worker.exit().await.code, Some(0));
+    let world = World::new(|setup| (setup.activities, setup.threats) = (60, 60)).await;
+    let at = system_clock() - 3_600_000_000;
+    // Others of the same moment before and behind it, and two of them in a row.
+    let mut large = Vec::new();
+    for kind in [Kind::Threats, Kind::Activities] {
+        (0..3).for_each(|_| _ = world.console().generate(kind, at));
+        large.push(world.console().generate_oversized(kind, at, SIZE));
+        large.push(world.console().generate_oversized(kind, at, SIZE / 2));
+        (0..3).for_each(|_| _ = world.console().generate(kind, at));
+    }
+    world
+        .put_changed("acme", json!({ "streams": { "activities": { "since": "30d" }, "threats": { "since": "30d" } } }));
+    let budget = ["--memory-budget", "16MiB"];
+    let exit = world.once(&budget).await;
+    assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
+    let owed = || [Kind::Activities, Kind::Threats].into_iter().flat_map(|kind| world.owed(kind)).count();
+    let arrived = world.sink.ledger().counts();
+    assert_eq!(arrived.len(), owed() - large.len());
+    assert!(arrived.values().all(|count| *count == 1), "something came twice");
+    let letters = world.command(&["dead-letters", "list", "--format", "json"]).await.stdout;
+    let letters: Vec<Value> = letters.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(letters.len(), large.len());
+    for letter in &letters {
+        assert!(letter["cut"] == true && letter["status"] == "too_large", "{letter}");
+        let kept = ["event", "event_text"].iter().find_map(|key| letter[key].as_str()).unwrap();
+        assert!((60 << 10..=65 << 10).contains(&kept.len()) && kept.starts_with('{'), "{} bytes", kept.len());
+    }
+    // Once is enough, and it is accounted for.
+    assert_eq!(world.once(&budget).await.code, Some(0));
+    assert_eq!(world.command(&["dead-letters", "list", "--format", "json"]).await.stdout.lines().count(), large.len());
+    let replay = world.command(&["dead-letters", "replay", "--pipelines", "pipelines"]).await;
+    assert!(replay.code == Some(1) && replay.stdout.contains("4 stay"), "{}{}", replay.stdout, replay.stderr);
 
-    let exit = world.once(&["--memory-budget", "512MiB"]).await;
+    let exit = world.once(&["--memory-budget", "512MiB", "--state", "file:other"]).await;
     assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
     let arrived = world.sink.ledger().counts();
     world.assert_all_arrived(&[Kind::Activities, Kind::Threats], &arrived);
-    assert!(arrived.values().all(|count| *count == 1), "something came twice");
 }
 
 /// What is refused is probed slowly, so both ends wait here at the same time.

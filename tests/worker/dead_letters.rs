@@ -5,7 +5,7 @@ use std::time::Duration;
 use s1_forwarder::emulator::{Kind, system_clock};
 use serde_json::{Value, json};
 
-use super::process::until;
+use super::process::{Process, program, until};
 use super::world::World;
 use crate::support::receiver::Fault;
 
@@ -109,7 +109,7 @@ async fn a_replay_that_is_killed_loses_no_letter() {
     world.put("acme", &pipeline);
     world.sink.misbehave(1, vec![(1.0, Fault::Slow(Duration::from_millis(200)))]);
     let replay = ["dead-letters", "replay", "--pipelines", "pipelines"];
-    let killed = super::process::Process::spawn(super::process::program(world.root(), &replay));
+    let killed = Process::spawn(program(world.root(), &replay));
     until("some are sent", async || (world.sink.ledger().counts().len() > good + 2).then_some(())).await;
     // One command at a time takes letters out.
     let second = world.command(&replay).await;
@@ -136,4 +136,29 @@ async fn letters_of_lanes_that_are_gone_stay() {
     assert_eq!(exit.code, Some(1), "{}", exit.stdout);
     assert!(exit.stderr.contains("acme/activities/siem: the pipeline has no lane of this name"), "{}", exit.stderr);
     assert_eq!(listed(&world, &[]).await.len(), 2);
+}
+
+/// The disk of the dead letters is full: no file may be larger than 64 KiB, which checkpoints are not and a letter would be.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_stops_the_lane_rather_than_lose_a_letter() {
+    let world = world_with(1).await;
+    let binary = program(world.root(), &[]).as_std().get_program().to_owned();
+    let mut limited = tokio::process::Command::new("bash");
+    let shell = r#"trap "" XFSZ; ulimit -f 64; exec "$0" run --pipelines pipelines --listen 127.0.0.1:0"#;
+    limited.arg("-c").arg(shell).arg(binary).current_dir(world.root());
+    limited.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::piped());
+    limited.stderr(std::process::Stdio::piped()).kill_on_drop(true);
+    let mut worker = Process::spawn(limited);
+    let lane = worker.lane("acme/activities/siem", |lane| lane["state"] == "stopped").await;
+    assert!(lane["error"].as_str().unwrap().contains("cannot keep dead letters in"), "{lane}");
+    assert_eq!(lane["dead_letters"], 0, "{lane}");
+    worker.signal("TERM").await;
+    assert_eq!(worker.exit().await.code, Some(0));
+    assert!(listed(&world, &[]).await.is_empty(), "half a letter is none");
+
+    assert_eq!(world.once(&[]).await.code, Some(0));
+    assert_eq!(listed(&world, &[]).await.len(), 1);
+    let counts = world.sink.ledger().counts();
+    assert_eq!(counts.len(), world.owed(Kind::Activities).len() - 1);
+    assert!(counts.values().all(|count| *count == 1), "something came twice");
 }

@@ -10,7 +10,7 @@ use super::world::{World, setting};
 const MIB: u64 = 1 << 20;
 const BUDGET: u64 = 32 * MIB;
 /// The program itself, its threads, and what the allocator keeps of what was freed.
-const PROGRAM: u64 = 112 * MIB;
+const PROGRAM: u64 = 64 * MIB;
 /// A lane with its tasks, settings, metrics, and the buffers of its two connections.
 const LANE: u64 = 96 * 1024;
 

@@ -112,6 +112,12 @@ async fn what_came_too_late_is_found_and_repaired_once() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert!(late.iter().chain(&old).all(|id| !world.sink.ledger().counts().contains_key(id)));
 
+    super::process::until("the worker shows by itself what is missing of the last day", async || {
+        (worker.metrics().await.sum("ledger_missing_records", &[("stream", "activities")]) == 3).then_some(())
+    })
+    .await;
+    worker.logged(&["came too late to be delivered"]).await;
+
     let exit = verify_flags(&world, &[]).await;
     assert_eq!(exit.code, Some(1), "{}{}", exit.stdout, exit.stderr);
     // Filtered ones are missing too: the lane never saw them.
@@ -149,7 +155,15 @@ async fn what_came_too_late_is_found_and_repaired_once() {
     assert_eq!(exit.code, Some(0), "what was repaired is accounted for: {}{}", exit.stdout, exit.stderr);
     let count = |column| number(&exit, "activities", column);
     assert!(count(MISSING) == 0 && count(PURGED) == 0 && count(CONSOLE) == count(ACCOUNTED), "{}", exit.stdout);
-    worker.lane("acme/threats/siem", |lane| lane["up"] == true).await;
+    worker.kill().await;
+    let mut worker = world.worker();
+    super::process::until("a worker knows of the repairs", async || {
+        let metrics = worker.metrics().await;
+        let verified = metrics.samples("ledger_verified_timestamp_seconds").next().is_some();
+        verified.then(|| metrics.sum("ledger_missing_records", &[]))
+    })
+    .await;
+    assert_eq!(worker.metrics().await.sum("ledger_missing_records", &[]), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

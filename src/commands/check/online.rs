@@ -74,9 +74,8 @@ async fn console(pipeline: &Pipeline, limiters: &Limiters) -> Vec<Finding> {
         Err(error) => return stopped("console", error.to_string(), rest),
     }
     match client.token_expiry().await {
-        Ok(expiry) => findings.push(expires(expiry)),
-        // Consoles differ in whether a token that they do not know is a 400 or a 401.
-        Err(error @ (ConsoleError::Unauthorized(_) | ConsoleError::BadRequest(_))) => {
+        Ok(expiry) => findings.push(expires(expiry, client.token_in_use())),
+        Err(error @ ConsoleError::Unauthorized(_)) => {
             let skipped = rest.into_iter().skip(1).collect();
             findings.extend(stopped("token", error.to_string(), skipped));
             return findings;
@@ -102,13 +101,13 @@ async fn console(pipeline: &Pipeline, limiters: &Limiters) -> Vec<Finding> {
 }
 
 fn client(pipeline: &Pipeline, limiters: &Limiters) -> Result<Client, String> {
-    pipeline.console.token.read().map_err(|error| error.to_string())?;
+    pipeline.console.token.iter().try_for_each(|token| token.read().map(drop)).map_err(|error| error.to_string())?;
     Client::connect(&pipeline.console, limiters, Clock::System).map_err(|error| error.to_string())
 }
 
-fn expires(expiry: Option<Timestamp>) -> Finding {
+fn expires(expiry: Option<Timestamp>, in_use: usize) -> Finding {
     let now = Timestamp::now();
-    match expiry {
+    let mut finding = match expiry {
         None => verified("token", "valid; the console does not say until when".to_owned()),
         Some(expiry) if expiry <= now => failed("token", format!("expired at {expiry}")),
         Some(expiry) => {
@@ -116,7 +115,11 @@ fn expires(expiry: Option<Timestamp>) -> Finding {
             let soon = if left < SOON { " (soon: make a new one)" } else { "" };
             verified("token", format!("valid until {expiry}, {} days{soon}", left.as_secs() / 86_400))
         }
+    };
+    if in_use > 0 {
+        finding.detail += "; this is the second one, the first is refused";
     }
+    finding
 }
 
 /// What `/user` says about how far the token reaches.

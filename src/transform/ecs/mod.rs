@@ -12,6 +12,7 @@ mod classification;
 mod cloud;
 mod detection;
 mod endpoint;
+mod enrichment;
 mod event;
 mod group;
 mod mitre;
@@ -29,6 +30,7 @@ mod workload;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use self::enrichment::Enrichment;
 use self::event::{Event, Scratch};
 use super::json::Json;
 use super::{Mapped, Origin, Snapshot, check};
@@ -96,12 +98,12 @@ impl Ecs {
     ///
     /// # Errors
     /// With the reason, when the record is not an object in JSON; what was appended then is to be thrown away.
-    pub fn map(&mut self, record: &[u8], out: &mut Vec<u8>) -> Result<Mapped, String> {
+    pub fn map(&mut self, record: &[u8], enrichment: Option<&[u8]>, out: &mut Vec<u8>) -> Result<Mapped, String> {
         let record = check(record)?;
-        self.map_object(record, out).map_err(|error| format!("the record cannot be read: {error}"))
+        self.map_object(record, enrichment, out).map_err(|error| format!("the record cannot be read: {error}"))
     }
 
-    fn map_object(&mut self, record: &str, out: &mut Vec<u8>) -> Result<Mapped, JsonError> {
+    fn map_object(&mut self, record: &str, enrichment: Option<&[u8]>, out: &mut Vec<u8>) -> Result<Mapped, JsonError> {
         let mut reader = Reader::new(record);
         let mut event = Event::new(out, &mut self.scratch);
         let mut frame = Frame {
@@ -121,7 +123,7 @@ impl Ecs {
         match self.stream {
             Stream::Threats => {
                 let mut threat = Threat::read(&mut reader)?;
-                threat::map(&mut event, &whole(&mut reader)?, &mut threat);
+                threat::map(&mut event, &whole(&mut reader)?, &mut threat, enrichment.and_then(Enrichment::read));
             }
             Stream::Activities => {
                 let mut activity = Activity::read(&mut reader)?;

@@ -2,6 +2,7 @@
 
 use super::classification::{self, Word};
 use super::endpoint::{self, first};
+use super::enrichment::Enrichment;
 use super::event::{Event, boolean};
 use super::severity::Severity;
 use super::vendor::write_rest;
@@ -14,7 +15,8 @@ use crate::transform::json::Names;
 const RESERVED: &[&str] =
     &["severity", "id", "name", "created_at", "identified_at", "engines", "detection", "agent", "site"];
 
-pub(super) fn map(event: &mut Event<'_>, frame: &Frame<'_>, threat: &mut Threat<'_>) {
+pub(super) fn map(event: &mut Event<'_>, frame: &Frame<'_>, threat: &mut Threat<'_>, enrichment: Option<Enrichment>) {
+    let own_ids = if enrichment.is_some() { own_ids(threat) } else { Vec::new() };
     // What the vendor namespace repeats under a name of its own is looked up before it is taken.
     let id = first([threat.id, threat.threat_info.threat_id]);
     let info = &threat.threat_info;
@@ -50,6 +52,9 @@ pub(super) fn map(event: &mut Event<'_>, frame: &Frame<'_>, threat: &mut Threat<
     } else {
         workload::kubernetes(event, &mut threat.kubernetes_info);
     }
+    if let Some(enrichment) = &enrichment {
+        enrichment.relate(event);
+    }
     event.tail();
 
     let vendor = event.json.open("sentinel_one");
@@ -62,9 +67,20 @@ pub(super) fn map(event: &mut Event<'_>, frame: &Frame<'_>, threat: &mut Threat<
     let (now, then) = (&threat.agent_realtime_info, &threat.agent_detection_info);
     organization::agent_and_site(event, agent_id, [now.site_id, then.site_id], [now.site_name, then.site_name]);
     write_rest(&mut event.json, threat, Names::Snake, RESERVED);
+    if let Some(enrichment) = &enrichment {
+        enrichment.write(event, &own_ids);
+    }
     event.json.close(own);
     event.json.close(vendor);
     event.json.raw(b"}");
+}
+
+/// The ids that the items of a timeline repeat.
+fn own_ids(threat: &Threat<'_>) -> Vec<String> {
+    let (now, then) = (&threat.agent_realtime_info, &threat.agent_detection_info);
+    let ids = [threat.id, threat.threat_info.threat_id, now.agent_id, now.account_id, then.account_id, now.site_id];
+    let more = [then.site_id, now.group_id, then.group_id];
+    ids.into_iter().chain(more).filter_map(|id| id.text().map(|id| id.into_owned())).collect()
 }
 
 /// Seen for the first time (created = updated within a minute), a threat is dated by its detection, later by its change.

@@ -8,7 +8,7 @@ mod plan;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::{StreamExt, future::join_all, stream};
@@ -30,8 +30,8 @@ use crate::state::{LaneId, StateError, Store};
 use crate::telemetry::{Meter, Telemetry};
 
 pub use books::{Books, Progress};
-pub use plan::count_in_parts;
 use plan::{Plan, Slice, cut};
+pub use plan::{TRUSTED_COUNT, count_in_parts};
 
 /// The backfills' area in the state's directory.
 const AREA: &str = "backfill";
@@ -146,6 +146,7 @@ pub async fn run_backfill(
             store: store.clone(),
             books: books.clone(),
             stop: stop.child_token(),
+            proven: AtomicBool::new(false),
             telemetry: telemetry.clone(),
         };
         job.run()
@@ -195,6 +196,8 @@ struct Job {
     store: Arc<dyn Store>,
     books: Arc<Books>,
     stop: CancellationToken,
+    /// The sink has taken something from some slice: the next need not begin with small pages for its sake.
+    proven: AtomicBool,
     telemetry: Arc<Telemetry>,
 }
 
@@ -315,9 +318,15 @@ impl Job {
             start_after: Duration::ZERO,
             first_poll_after: Duration::ZERO,
             once: Some(self.backfill.patience),
-            apart: Some(Apart { id: self.slice_id(number), meter: meter.clone(), known: None }),
+            apart: Some(Apart {
+                id: self.slice_id(number),
+                meter: meter.clone(),
+                known: None,
+                proven: self.proven.load(Ordering::Relaxed),
+            }),
         };
         let kept = tokio::spawn(keeper.run(None)).await;
+        self.proven.fetch_or(meter.lane.delivered.load(Ordering::Relaxed) > 0, Ordering::Relaxed);
         let failed = match kept {
             Ok(Kept::Ended(LaneEnd::Complete | LaneEnd::Drained) | Kept::CutOff) => None,
             Ok(Kept::Ended(LaneEnd::Superseded)) => Some("another process pulls this window".to_owned()),
@@ -407,12 +416,5 @@ impl Plan {
 
 fn made_under(spec: &LaneSpec, client: &Client) -> String {
     let pull = &spec.pull;
-    format!(
-        "host={} {} types={:?} exclude_types={:?} include_hidden={}",
-        client.host(),
-        client.scope(),
-        pull.types,
-        pull.exclude_types,
-        pull.include_hidden
-    )
+    format!("host={} {}{} exclude_types={:?}", client.host(), client.scope(), pull.narrowed_by(), pull.exclude_types)
 }

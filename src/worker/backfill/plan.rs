@@ -11,6 +11,8 @@ use crate::source::{By, Window};
 /// Slices for each one that is pulled at a time: enough that none is left alone with a long one at the end, few enough
 /// that their last, half-empty pages and their counts do not matter.
 const SLICES_PER_PULL: u64 = 4;
+/// A slice is not made smaller than so many pages: each ends with one that is not full.
+const FEWEST_PAGES: u64 = 5;
 /// Counts above it have been seen capped, and are taken in parts where they matter.
 pub const TRUSTED_COUNT: u64 = 10_000;
 
@@ -46,7 +48,7 @@ impl Slice {
 }
 
 /// Cuts `window`, in which the console counts `total` records, into slices of about equal counts, at whole seconds. A slice
-/// is not made smaller than two pages of `page` records.
+/// of fewer than [`FEWEST_PAGES`] pages of `page` records is not cut.
 ///
 /// # Errors
 /// The first of `count`.
@@ -58,7 +60,7 @@ pub async fn cut<E, F: Future<Output = Result<u64, E>>>(
     count: impl Fn(Window) -> F,
 ) -> Result<Vec<Slice>, E> {
     let wanted = SLICES_PER_PULL.saturating_mul(parallel as u64);
-    let most = (total / wanted.max(1)).max(2 * page as u64);
+    let most = (total / wanted.max(1)).max(FEWEST_PAGES * page as u64);
     let mut slices = vec![Slice::new(window, total)];
     loop {
         let cuts: Vec<_> = slices.iter().map(|slice| halves(slice).filter(|_| slice.count > most)).collect();
@@ -149,9 +151,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_fits_into_two_pages_is_one_slice_and_no_count() {
+    async fn what_fits_into_a_few_pages_is_one_slice_and_no_count() {
         let count = |_| std::future::ready(Err::<u64, _>("asked"));
-        assert_eq!(cut(window(0, 100), 2_000, 8, 1_000, count).await.unwrap().len(), 1);
+        assert_eq!(cut(window(0, 100), 5_000, 8, 1_000, count).await.unwrap().len(), 1);
         let dense = |_| std::future::ready(Ok::<_, Infallible>(50_000_u64));
         let slices = cut(window(0, 4), 50_000, 1, 1, dense).await.unwrap();
         assert_eq!(slices.len(), 4, "a second is not cut: {slices:?}");

@@ -118,7 +118,7 @@ impl Cluster {
     /// The shard of what is pulled with these settings: all that shares a console and a token, and with them a limit of
     /// requests, is with one worker.
     pub fn shard_of(&self, settings: &console::Settings) -> u32 {
-        let digest = Sha256::digest(format!("{}\n{}", settings.url.host(), settings.token.reference()));
+        let digest = Sha256::digest(format!("{}\n{}", settings.url.host(), settings.token.first().reference()));
         let number = digest.iter().take(8).fold(0, |number: u64, byte| number << 8 | u64::from(*byte));
         u32::try_from(number % u64::from(self.shards.max(1))).unwrap_or_default()
     }

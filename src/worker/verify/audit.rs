@@ -8,18 +8,20 @@ use tokio::time::{Instant, sleep};
 use tracing::warn;
 
 use crate::console::{Client, ConsoleError};
+use crate::lane::LaneBudget;
 use crate::record::{Identity, Timestamp};
 use crate::settings::FullJitter;
 use crate::source::{By, Poll, Position, Pull, Record, Window};
 use crate::state::LaneId;
 use crate::state::ledger::{Accounting, Hour, Sum};
 use crate::telemetry::Meter;
-use crate::worker::backfill::count_in_parts;
+use crate::worker::backfill::{TRUSTED_COUNT, count_in_parts};
 
 /// Waits while the console does not answer.
 const WAITS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 /// Largest answer that is read, and records in it, before a page is made smaller.
 const PAGE_BYTES: usize = 16 << 20;
+const SMALL_PAGE_BYTES: usize = 1 << 20;
 const PAGE_RECORDS: usize = 1000;
 
 /// Asks a console about the hours of one lane.
@@ -30,6 +32,8 @@ pub struct Auditor {
     lane: LaneId,
     patience: Duration,
     random: fastrand::Rng,
+    page_bytes: usize,
+    budget: Option<LaneBudget>,
 }
 
 /// What the console shows of an hour.
@@ -52,17 +56,31 @@ impl Auditor {
         random: fastrand::Rng,
     ) -> Self {
         let pull = Arc::new(Pull { exclude_types: Vec::new(), ..pull.clone() });
-        Self { client, meter, pull, lane, patience, random }
+        Self { client, meter, pull, lane, patience, random, page_bytes: PAGE_BYTES, budget: None }
+    }
+
+    /// The same with smaller pages, each within bytes of a worker's budget.
+    pub fn within(self, budget: LaneBudget) -> Self {
+        Self { page_bytes: SMALL_PAGE_BYTES, budget: Some(budget), ..self }
     }
 
     /// How many records created in `hour` the console counts.
     pub async fn count(&mut self, hour: Hour) -> Result<u64, ConsoleError> {
-        let (client, pull, meter) = (self.client.clone(), self.pull.clone(), self.meter.clone());
-        self.patiently(async || {
-            let known = pull.count(&client, window(hour), &meter).await?;
-            count_in_parts(window(hour), known, |part| pull.count(&client, part, &meter)).await
-        })
-        .await
+        let mut patience = self.patience();
+        loop {
+            match self.try_count(window(hour)).await {
+                Ok(count) => return Ok(count),
+                Err(error) => patience.wait(error, &self.lane).await?,
+            }
+        }
+    }
+
+    async fn try_count(&self, window: Window) -> Result<u64, ConsoleError> {
+        let known = self.pull.count(&self.client, window, &self.meter).await?;
+        if known <= TRUSTED_COUNT {
+            return Ok(known);
+        }
+        count_in_parts(window, known, |part| self.pull.count(&self.client, part, &self.meter)).await
     }
 
     /// Reads all records created in `hour`. Those of changing streams whose last change is later than `settled_until` are
@@ -78,19 +96,33 @@ impl Auditor {
         let position = Position::starting_at(window.from);
         let poll = Poll::new(self.client.clone(), self.meter.clone(), pull, position, 0, window.to);
         let Some(mut poll) = poll else { return Ok(Shown::default()) };
-        let (client, mut limit) = (self.client.clone(), PAGE_RECORDS);
-        let mut shown = Shown::default();
+        let (mut shown, mut limit, mut patience) = (Shown::default(), PAGE_RECORDS, self.patience());
         loop {
-            let page = self
-                .patiently(async || match poll.next(client.turn().await, limit, PAGE_BYTES).await {
-                    Err(ConsoleError::TooLarge(_)) if limit > 1 => {
-                        limit /= 2;
-                        Err(ConsoleError::transient("the answer is too large: a smaller one is asked for"))
-                    }
-                    Err(ConsoleError::BadCursor(reason)) => Err(ConsoleError::transient(reason)),
-                    answer => answer,
-                })
-                .await?;
+            let _held = match &self.budget {
+                Some(budget) => Some(budget.reserve(self.page_bytes).await),
+                None => None,
+            };
+            let page = match poll.next(self.client.turn().await, limit, self.page_bytes).await {
+                Ok(page) => page,
+                Err(ConsoleError::TooLarge(_)) if limit > 1 => {
+                    limit /= 2;
+                    continue;
+                }
+                // What is too large to be pulled is read as far as its beginning goes.
+                Err(ConsoleError::TooLarge(cut)) if poll.can_step() => match poll.step_over(&cut) {
+                    Some(page) => page,
+                    None => continue,
+                },
+                Err(ConsoleError::BadCursor(reason)) => {
+                    patience.wait(ConsoleError::transient(reason), &self.lane).await?;
+                    continue;
+                }
+                Err(error) => {
+                    patience.wait(error, &self.lane).await?;
+                    continue;
+                }
+            };
+            patience = self.patience();
             for record in &page.records {
                 let identity = self.accounted_as(record);
                 shown.sum.add(identity);
@@ -112,21 +144,28 @@ impl Auditor {
         }
     }
 
-    /// Asks again while the console fails for now.
-    async fn patiently<T>(
-        &mut self,
-        mut attempt: impl AsyncFnMut() -> Result<T, ConsoleError>,
-    ) -> Result<T, ConsoleError> {
-        let begun = Instant::now();
-        let mut waits = FullJitter::new(WAITS.0, WAITS.1, self.random.fork());
-        loop {
-            match attempt().await {
-                Err(ConsoleError::Transient { reason, after, .. }) if begun.elapsed() < self.patience => {
-                    warn!(lane = %self.lane, %reason, "the console does not answer; asked again");
-                    sleep(after.unwrap_or_default().max(waits.wait())).await;
-                }
-                answer => return answer,
+    fn patience(&mut self) -> Patience {
+        let waits = FullJitter::new(WAITS.0, WAITS.1, self.random.fork());
+        Patience { end: Instant::now() + self.patience, waits }
+    }
+}
+
+/// Asks again while the console fails for now.
+struct Patience {
+    end: Instant,
+    waits: FullJitter,
+}
+
+impl Patience {
+    /// Waits after a failure that may pass; any other, and one too many, is handed on.
+    async fn wait(&mut self, error: ConsoleError, lane: &LaneId) -> Result<(), ConsoleError> {
+        match error {
+            ConsoleError::Transient { reason, after, .. } if Instant::now() < self.end => {
+                warn!(%lane, %reason, "the console does not answer; asked again");
+                sleep(after.unwrap_or_default().max(self.waits.wait())).await;
+                Ok(())
             }
+            error => Err(error),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod audit;
 mod shelf;
+mod watch;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -27,6 +28,8 @@ use crate::telemetry::{Meter, Telemetry};
 
 use audit::{Auditor, window};
 use shelf::{Account, Shelf};
+
+pub use watch::watch_ledgers;
 
 /// What differs is shown with so many names.
 const NAMED: usize = 20;
@@ -265,24 +268,9 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// Whether something is missing in `hour`: by the records themselves, against the ledger as it is after they were read.
     async fn confirm(&mut self, hour: Hour) -> Result<Option<Differing>, VerifyError> {
-        let (stream, now) = (self.spec.id.stream, self.shared.clock().now());
-        let before = self.shelf.account(hour..hour.plus(1)).await?;
-        let none = HashSet::new();
-        let known = before.books.identities.get(&hour).unwrap_or(&none);
-        let mut shown = self.auditor.read(hour, known, before.settled_until(stream)).await?;
-        let after = self.shelf.account(hour..hour.plus(1)).await?;
-        let repair = Repair::NotAsked;
-        if after.remembers(hour, now) {
-            let known = after.books.identities.get(&hour).unwrap_or(&none);
-            shown.unknown.retain(|(identity, _)| !known.contains(identity));
-            let missing = shown.unknown.len() as u64;
-            shown.unknown.truncate(NAMED);
-            return Ok((missing > 0).then_some(Differing { hour, missing, named: shown.unknown, repair }));
-        }
-        let missing = shown.sum.count.saturating_sub(after.expected(stream, hour));
-        Ok((missing > 0).then_some(Differing { hour, missing, named: Vec::new(), repair }))
+        let now = self.shared.clock().now();
+        confirm(&mut self.shelf, &mut self.auditor, self.spec.id.stream, hour, now).await
     }
 
     /// Pulls `hour` again and delivers what the ledger lacks; all of it where the ledger does not say what it lacks.
@@ -307,7 +295,7 @@ impl Job<'_> {
             start_after: Duration::ZERO,
             first_poll_after: Duration::ZERO,
             once: Some(self.verify.patience),
-            apart: Some(Apart { id, meter: meter.clone(), known: known.map(Arc::new) }),
+            apart: Some(Apart { id, meter: meter.clone(), known: known.map(Arc::new), proven: false }),
         };
         let kept = tokio::spawn(keeper.run(None)).await;
         let lane = &meter.lane;
@@ -321,4 +309,29 @@ impl Job<'_> {
             Err(panic) => Repair::Failed(format!("an error of this program: {panic}")),
         })
     }
+}
+
+/// Whether something is missing in `hour`: by the records themselves, against the ledger as it is after they were read.
+async fn confirm(
+    shelf: &mut Shelf,
+    auditor: &mut Auditor,
+    stream: Stream,
+    hour: Hour,
+    now: Timestamp,
+) -> Result<Option<Differing>, VerifyError> {
+    let before = shelf.account(hour..hour.plus(1)).await?;
+    let none = HashSet::new();
+    let known = before.books.identities.get(&hour).unwrap_or(&none);
+    let mut shown = auditor.read(hour, known, before.settled_until(stream)).await?;
+    let after = shelf.account(hour..hour.plus(1)).await?;
+    let repair = Repair::NotAsked;
+    if after.remembers(hour, now) {
+        let known = after.books.identities.get(&hour).unwrap_or(&none);
+        shown.unknown.retain(|(identity, _)| !known.contains(identity));
+        let missing = shown.unknown.len() as u64;
+        shown.unknown.truncate(NAMED);
+        return Ok((missing > 0).then_some(Differing { hour, missing, named: shown.unknown, repair }));
+    }
+    let missing = shown.sum.count.saturating_sub(after.expected(stream, hour));
+    Ok((missing > 0).then_some(Differing { hour, missing, named: Vec::new(), repair }))
 }

@@ -1,0 +1,138 @@
+use std::fmt::Write;
+
+const KEY: &str = "\x1b[34m";
+const STRING: &str = "\x1b[32m";
+const OTHER: &str = "\x1b[33m";
+const TITLE: &str = "\x1b[1m";
+const END: &str = "\x1b[0m";
+
+/// JSON for the eye: indented, its keys in the order in which they stand, and coloured where that is wanted.
+#[derive(Debug, Clone, Copy)]
+pub struct Pretty {
+    /// With colours.
+    pub coloured: bool,
+}
+
+impl Pretty {
+    /// A title, and the event below it.
+    pub fn event(self, title: &str, event: &[u8]) -> String {
+        let mut out = String::new();
+        self.put(&mut out, TITLE, &visible(title));
+        out.push('\n');
+        self.json(&String::from_utf8_lossy(event), &mut out);
+        out.push_str("\n\n");
+        out
+    }
+
+    fn json(self, text: &str, out: &mut String) {
+        let mut depth = 0;
+        let mut rest = text.trim();
+        while let Some(first) = rest.chars().next() {
+            let length = match first {
+                '"' => string_length(rest),
+                '{' | '}' | '[' | ']' | ',' | ':' => 1,
+                _ => rest.find(|c: char| "{}[],:\"".contains(c) || c.is_whitespace()).unwrap_or(rest.len()),
+            };
+            let (token, after) = rest.split_at(length.max(first.len_utf8()).min(rest.len()));
+            let after = after.trim_start();
+            match first {
+                '{' | '[' => {
+                    out.push(first);
+                    if after.starts_with(['}', ']']) {
+                        out.extend(after.chars().next());
+                        rest = after.get(1..).unwrap_or_default().trim_start();
+                        continue;
+                    }
+                    depth += 1;
+                    new_line(depth, out);
+                }
+                '}' | ']' => {
+                    depth = depth.saturating_sub(1);
+                    new_line(depth, out);
+                    out.push(first);
+                }
+                ',' => {
+                    out.push(',');
+                    new_line(depth, out);
+                }
+                ':' => out.push_str(": "),
+                '"' if after.starts_with(':') => self.put(out, KEY, &visible(token)),
+                '"' => self.put(out, STRING, &visible(token)),
+                _ => self.put(out, OTHER, &visible(token)),
+            }
+            rest = after;
+        }
+    }
+
+    fn put(self, out: &mut String, colour: &str, text: &str) {
+        if self.coloured {
+            out.extend([colour, text, END]);
+        } else {
+            out.push_str(text);
+        }
+    }
+}
+
+/// With both quotation marks.
+fn string_length(text: &str) -> usize {
+    let mut escaped = false;
+    for (at, byte) in text.bytes().enumerate().skip(1) {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => return at + 1,
+            _ => {}
+        }
+    }
+    text.len()
+}
+
+fn new_line(depth: usize, out: &mut String) {
+    out.push('\n');
+    out.extend(std::iter::repeat_n("  ", depth));
+}
+
+/// What a record holds must not steer the terminal.
+fn visible(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() {
+            let _ = write!(out, "\\u{:04x}", c as u32);
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAIN: Pretty = Pretty { coloured: false };
+
+    #[test]
+    fn json_is_indented_in_its_own_order() {
+        let event = br#"{"b":1,"a":{"x":[],"y":[true,"t\"}, {"]},"c":{}}"#;
+        let wanted = "title\n{\n  \"b\": 1,\n  \"a\": {\n    \"x\": [],\n    \"y\": [\n      true,\n      \"t\\\"}, {\"\n    ]\n  },\n  \
+                      \"c\": {}\n}\n\n";
+        assert_eq!(PLAIN.event("title", event), wanted);
+        let spaced = br#" { "b" : 1 , "a":{"x": [ ],"y":[true,"t\"}, {"]},"c":{ } } "#;
+        assert_eq!(PLAIN.event("title", spaced), wanted);
+    }
+
+    #[test]
+    fn colours_are_put_around_and_never_taken_from_the_record() {
+        let text = Pretty { coloured: true }.event("t", b"{\"k\":\"\x1b[31mred\xc2\x9b\",\"n\":null}");
+        assert!(text.contains("\x1b[34m\"k\"\x1b[0m: \x1b[32m\"\\u001b[31mred\\u009b\"\x1b[0m"), "{text:?}");
+        assert!(text.contains("\x1b[33mnull\x1b[0m"), "{text:?}");
+    }
+
+    #[test]
+    fn whatever_is_no_json_is_shown_and_ends() {
+        for text in ["", "{", "\"open", "}}]]", "\u{1b}[2J", "{\"a\":", "\\", "é\"é"] {
+            let shown = PLAIN.event("", text.as_bytes());
+            assert!(!shown.contains('\u{1b}'), "{shown:?}");
+        }
+    }
+}

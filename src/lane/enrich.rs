@@ -1,0 +1,139 @@
+//! What is fetched for each threat beside the list: notes and timeline, within a bound of requests and bytes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+use tokio::time::sleep;
+
+use crate::console::{Client, ConsoleError};
+use crate::settings::FullJitter;
+use crate::source::{Include, Page};
+use crate::telemetry::Meter;
+
+/// Records whose enrichments belong to one page: many requests in a row would look like a lane that stands still.
+pub const PAGE: usize = 25;
+/// Largest answer for one record, where memory allows it.
+const LARGEST: usize = 256 * 1024;
+/// An enriched event holds the answer once more.
+const COPIES: usize = 2;
+/// Attempts on one answer; then the record goes without.
+const ATTEMPTS: u32 = 3;
+const WAITS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
+
+/// Fetches what belongs to the records of a page.
+#[derive(Debug)]
+pub struct Enricher {
+    /// Access to the console.
+    pub client: Arc<Client>,
+    /// What is fetched.
+    pub include: Vec<Include>,
+    /// What is counted.
+    pub meter: Meter,
+}
+
+/// An answer of a list, its items as they are.
+#[derive(Deserialize)]
+struct Answer<'a> {
+    #[serde(borrow)]
+    data: Option<Vec<&'a RawValue>>,
+    pagination: Option<Pagination>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Pagination {
+    total_items: Option<u64>,
+}
+
+impl Enricher {
+    /// Bytes to reserve beside those of a page, for a lane whose fair share is `share`.
+    pub fn reserve(&self, share: usize) -> usize {
+        self.include.len() * PAGE * COPIES * self.largest(share)
+    }
+
+    fn largest(&self, share: usize) -> usize {
+        (share / 4 / (self.include.len().max(1) * PAGE * COPIES)).clamp(16 * 1024, LARGEST)
+    }
+
+    /// One request for each record and each list. A list that cannot be had is named in the record's enrichment.
+    ///
+    /// # Errors
+    /// When the console refuses the token: nothing that is fetched now would be there.
+    pub async fn enrich(&self, page: &mut Page, share: usize, random: &mut fastrand::Rng) -> Result<(), ConsoleError> {
+        for record in &mut page.records {
+            let (mut found, mut errors) = (Map::new(), Vec::new());
+            for include in &self.include {
+                match self.fetch(&record.id, *include, self.largest(share), random).await {
+                    Ok((items, count)) => {
+                        found.insert(include.name().to_owned(), Value::Array(items));
+                        found.insert(format!("{}Count", include.name()), Value::from(count));
+                    }
+                    Err(error @ ConsoleError::Unauthorized(_)) => return Err(error),
+                    Err(error) => errors.push(format!("{}: {error}", include.name())),
+                }
+            }
+            if !errors.is_empty() {
+                found.insert("error".to_owned(), Value::String(errors.join("; ")));
+            }
+            record.enrichment = Some(Bytes::from(Value::Object(found).to_string()));
+        }
+        Ok(())
+    }
+
+    /// The newest items, the oldest of them first, and how many there are.
+    async fn fetch(
+        &self,
+        id: &str,
+        include: Include,
+        largest: usize,
+        random: &mut fastrand::Rng,
+    ) -> Result<(Vec<Value>, u64), ConsoleError> {
+        let path = format!("threats/{id}/{}", include.name());
+        let limit = include.limit().to_string();
+        let query = [("limit", limit.as_str()), ("sortBy", "createdAt"), ("sortOrder", "desc")];
+        let mut waits = FullJitter::new(WAITS.0, WAITS.1, random.fork());
+        let mut attempt = 1;
+        loop {
+            let turn = self.client.turn().await;
+            let answer = match self.client.beside(turn, &path, &query, largest, Some(&self.meter)).await {
+                Ok(body) => read(&body, include.limit()),
+                Err(error) => Err(error),
+            };
+            match answer {
+                Err(ConsoleError::Transient { after, .. }) if attempt < ATTEMPTS => {
+                    attempt += 1;
+                    sleep(after.unwrap_or_default().min(WAITS.1).max(waits.wait())).await;
+                }
+                answer => return answer,
+            }
+        }
+    }
+}
+
+fn read(body: &[u8], limit: usize) -> Result<(Vec<Value>, u64), ConsoleError> {
+    let broken = |_| ConsoleError::transient("the answer is not a list");
+    let answer: Answer<'_> = serde_json::from_slice(body).map_err(broken)?;
+    let data = answer.data.unwrap_or_default();
+    let total = answer.pagination.and_then(|pagination| pagination.total_items).unwrap_or(0).max(data.len() as u64);
+    let newest = data.iter().take(limit).rev();
+    let items: Result<Vec<Value>, _> = newest.map(|item| serde_json::from_str(item.get())).collect();
+    Ok((items.map_err(broken)?, total))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_items_are_kept_in_the_order_of_time_and_all_are_counted() {
+        let body = br#"{"data":[{"id":"3"},{"id":"2"},{"id":"1"}],"pagination":{"totalItems":7,"nextCursor":"x"}}"#;
+        let (items, count) = read(body, 2).unwrap();
+        assert_eq!((items, count), (vec![serde_json::json!({"id":"2"}), serde_json::json!({"id":"3"})], 7));
+        assert_eq!(read(br#"{"data":null,"errors":null}"#, 2).unwrap(), (Vec::new(), 0));
+        assert!(read(b"<html>", 2).is_err());
+    }
+}

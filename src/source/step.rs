@@ -1,0 +1,161 @@
+//! Stepping over a record that alone is larger than may be held.
+//!
+//! The cursor comes after the record, so there is no way past it with cursors. A walk of its own begins at the time that was
+//! read last and goes record by record with `skip` until it meets the record; the page behind it has a cursor again. The
+//! list may move meanwhile, so the record must still be in its place when that page has come: else all begins anew, and
+//! what came before is told by its keys.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use compact_str::ToCompactString;
+use tracing::warn;
+
+use super::poll::{Page, Poll, Record, Walk};
+use super::{By, Known};
+use crate::console::{ConsoleError, Cut};
+use crate::record::{Stream, facts};
+use crate::telemetry::DropReason;
+
+/// The console takes no larger `skip`.
+const MOST: usize = 1000;
+/// The console compares times at about 10 ms.
+const PRECISION: Duration = Duration::from_millis(20);
+
+/// Where a walk without cursors is.
+#[derive(Debug)]
+pub(super) struct Skip {
+    /// Place in the list.
+    at: usize,
+    /// Beginning of the record there, once it was found to be too large.
+    over: Option<Bytes>,
+}
+
+impl Skip {
+    /// What to ask for: how many records to skip, and how many to show at most.
+    pub fn asks(&self, limit: usize) -> (usize, usize) {
+        if self.over.is_some() { (self.at + 1, limit) } else { (self.at, 1) }
+    }
+}
+
+impl Poll {
+    /// Whether the list can be read without cursors: those of unified alerts and findings cannot.
+    pub fn can_step(&self) -> bool {
+        self.chain.is_none() && self.pull.stream != Stream::UnifiedAlerts
+    }
+
+    /// A single record was larger than may be held. Gives what is known of it, when this was the first time that it came in
+    /// its place; else the next calls of [`Poll::next`] look for its place.
+    pub fn step_over(&mut self, cut: &Cut) -> Option<Page> {
+        match &mut self.walk.skip {
+            None => {
+                let from = if self.ordered { self.newest.minus(PRECISION).max(self.walk.from) } else { self.walk.from };
+                self.walk = Walk::from(from);
+                self.walk.skip = Some(Skip { at: 0, over: None });
+                return None;
+            }
+            Some(Skip { at, over }) => {
+                // Right behind one that is too large lies another.
+                *at += usize::from(over.is_some());
+                *over = Some(cut.beginning.clone());
+            }
+        }
+        Some(self.beginning_of(cut))
+    }
+
+    /// A page came while there was no cursor. True when it belongs to the walk as any other: the record is behind.
+    pub(super) async fn has_passed(&mut self, shown: usize, is_last: bool) -> Result<bool, ConsoleError> {
+        let Some(skip) = &mut self.walk.skip else { return Ok(true) };
+        let Some(over) = skip.over.clone() else {
+            skip.at += shown;
+            if skip.at > MOST {
+                return Err(ConsoleError::transient(format!(
+                    "a record is too large for --memory-budget, and more than {MOST} of its time come before it"
+                )));
+            }
+            if shown == 0 || is_last {
+                // It has moved, and comes with the next poll.
+                self.restart();
+            }
+            return Ok(false);
+        };
+        let at = skip.at;
+        match self.ask_at(at, over.len()).await {
+            Err(ConsoleError::TooLarge(cut)) if is_same(&first_record(&cut.beginning), &first_record(&over)) => {
+                self.walk.skip = None;
+                Ok(true)
+            }
+            Ok(_) | Err(ConsoleError::TooLarge(_)) => {
+                self.restart();
+                Err(ConsoleError::transient("the console's list moved while a record was stepped over"))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What is known of a record of which only the beginning was read.
+    fn beginning_of(&mut self, cut: &Cut) -> Page {
+        let body = first_record(&cut.beginning);
+        let mut facts = facts(self.pull.stream, &body);
+        if let Some(snapshot) = self.round.snapshot {
+            facts.version = snapshot.seconds().to_string().into();
+        }
+        let pass = self.passes[self.round.pass].clone();
+        let time = match pass.by {
+            By::Order => facts.time,
+            By::Creation => facts.created,
+        };
+        let identity = facts.identity(self.client.host(), &body);
+        let mark = self.mark(&facts, identity);
+        let id = facts.record_id(&body).to_compact_string();
+        let known = self.position.knows(&pass, self.round, &mark, time.is_some());
+        let outside = self.pull.window.is_some_and(|window| !window.holds(time));
+        self.meter.lane.pulled.fetch_add(1, Ordering::Relaxed);
+        let record =
+            Record { range: 0..body.len(), id, identity, time: facts.time, order: time, mark, enrichment: None };
+        let mut records = Vec::new();
+        if outside {
+            self.meter.lane.drop_events(DropReason::Filtered, 1);
+        } else if known == Known::Taken {
+            self.meter.lane.drop_events(DropReason::Duplicate, 1);
+        } else {
+            let lane = &self.meter.lane;
+            warn!(
+                pipeline = %lane.pipeline, stream = %lane.stream, sink = %lane.sink, record = %record.id,
+                "a record is larger than {} bytes, all that --memory-budget leaves for one: it becomes a dead letter, of which \
+                 the beginning is kept", cut.max_bytes
+            );
+            self.position.take(&self.passes, self.round, &record.mark);
+            records.push(record);
+        }
+        Page { records, cut: true, shown: 1, ..self.empty_page(body, false) }
+    }
+}
+
+/// What is there of the first record of an answer.
+fn first_record(answer: &Bytes) -> Bytes {
+    let data = memchr::memmem::find(answer, b"\"data\"").map_or(0, |at| at + 6);
+    let open = answer[data..].iter().position(|byte| *byte == b'{').map_or(answer.len(), |at| data + at);
+    answer.slice(open..)
+}
+
+/// Whether two beginnings are of the same record: the frame before it may be of another length.
+fn is_same(one: &[u8], other: &[u8]) -> bool {
+    let shared = one.len().min(other.len());
+    shared > 0 && one[..shared] == other[..shared]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_beginning_of_a_record_is_found_in_that_of_an_answer() {
+        let first = |text: &'static str| first_record(&Bytes::from_static(text.as_bytes()));
+        assert_eq!(first(r#"{"data" : [ {"id":"1","x":"aaa"#), r#"{"id":"1","x":"aaa"#);
+        assert_eq!(first(r#"{"pagination":{"nextCursor":"a"},"data":[{"id":"#), r#"{"id":"#);
+        assert_eq!(first(r#"{"data":["#), "");
+        assert_eq!(first(""), "");
+    }
+}

@@ -1,0 +1,102 @@
+//! A worker's own look at its ledgers: the last day of each lane whose records can be counted, hour by hour as they close.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use super::audit::Auditor;
+use super::shelf::Shelf;
+use super::{VerifyError, area, confirm};
+use crate::pipeline::Pipeline;
+use crate::state::ledger::{Accounting, Hour};
+use crate::telemetry::{Meter, Missing};
+use crate::worker::shared::Shared;
+use crate::worker::spec::LaneSpec;
+
+/// After the start, once lanes may have come by.
+const FIRST_LOOK: Duration = Duration::from_secs(5);
+/// While nothing could be judged yet.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
+/// An hour closes every hour.
+const LOOK_EVERY: Duration = Duration::from_secs(3600);
+/// So many hours are looked at: what comes late comes within a day, if at all.
+const HOURS: u32 = 24;
+/// How long a console may fail before the look is given up.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// Compares the pipeline's lanes with their console every hour, until `stop`.
+pub async fn watch_ledgers(shared: Arc<Shared>, pipeline: Arc<Pipeline>, stop: CancellationToken) {
+    stop.run_until_cancelled(watch(&shared, &pipeline)).await;
+}
+
+async fn watch(shared: &Shared, pipeline: &Pipeline) {
+    let mut specs = LaneSpec::of(pipeline);
+    specs.retain(|spec| Accounting::of(spec.id.stream) == Accounting::Records);
+    if specs.is_empty() {
+        return;
+    }
+    sleep(FIRST_LOOK.mul_f64(1.0 + shared.fork_random().f64())).await;
+    loop {
+        let mut judged = true;
+        for spec in &specs {
+            judged &= match look(shared, spec).await {
+                Ok(Some(missing)) => {
+                    tell(shared, spec, missing);
+                    true
+                }
+                Ok(None) => false,
+                Err(error) => {
+                    debug!(lane = %spec.id, %error, "the ledger could not be compared with the console");
+                    false
+                }
+            };
+        }
+        let rest = if judged { LOOK_EVERY } else { LOOK_AGAIN };
+        sleep(rest.mul_f64(0.9 + shared.fork_random().f64() / 5.0)).await;
+    }
+}
+
+/// What is missing; none while no hour can be judged.
+async fn look(shared: &Shared, spec: &LaneSpec) -> Result<Option<Missing>, VerifyError> {
+    let options = &shared.options;
+    let repairs = options.state.look_at_area(&area(&spec.id.pipeline), &options.instance).await?;
+    let mut shelf = Shelf { lane: spec.id.clone(), live: shared.store(), repairs };
+    let now = shared.clock().now();
+    let judged = shelf.account(Hour(0)..Hour(0)).await?.judged(spec.id.stream, spec.pull.overlap, now);
+    let hours = judged.start.max(judged.end.minus(HOURS))..judged.end;
+    if hours.start >= hours.end {
+        return Ok(None);
+    }
+    let until = hours.end.start();
+    let account = shelf.account(hours.clone()).await?;
+    let client = shared.client(&spec.id.pipeline, &spec.console)?;
+    let (id, kind) = (&spec.id, spec.sink.kind.name());
+    // Requests are counted with a meter of their own: the lane's books are about what the lane pulled.
+    let meter = Meter::detached(&shared.telemetry, &id.pipeline, id.stream, &id.sink, kind, shared.clock());
+    let mut auditor = Auditor::new(client, meter, &spec.pull, id.clone(), PATIENCE, shared.fork_random())
+        .within(shared.budget.lane());
+    let mut records = 0;
+    for hour in (hours.start.0..hours.end.0).map(Hour) {
+        if auditor.count(hour).await? > account.expected(id.stream, hour)
+            && let Some(differing) = confirm(&mut shelf, &mut auditor, id.stream, hour, shared.clock().now()).await?
+        {
+            records += differing.missing;
+        }
+    }
+    Ok(Some(Missing { records, until }))
+}
+
+fn tell(shared: &Shared, spec: &LaneSpec, missing: Missing) {
+    let lane = shared.meter(spec).lane;
+    let before = lane.set_missing(missing);
+    if missing.records > 0 && before.is_none_or(|before| before.records != missing.records) {
+        let id = &spec.id;
+        warn!(
+            pipeline = %id.pipeline, stream = %id.stream, sink = %id.sink, records = missing.records,
+            "the console has records that came too late to be delivered; `verify --repair` delivers them"
+        );
+    }
+}

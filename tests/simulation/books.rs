@@ -1,0 +1,62 @@
+//! Whether what a lane stored of what it accounts for is true: everything that is owed is there, once, and nothing else.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use s1_forwarder::lane::Standing;
+use s1_forwarder::record::{Identity, Timestamp};
+use s1_forwarder::state::LaneId;
+use s1_forwarder::state::ledger::{Accounting, Hour, Sum};
+
+use crate::nature::HOST;
+use crate::store::Shelf;
+use crate::world::{LaneWorld, World, lock};
+
+/// Identities are kept for two days; those of the hour that is just leaving may be gone.
+const KEPT: Duration = Duration::from_secs(46 * 3600);
+
+/// What is wrong with the ledger of `lane`, owed records of the time before `before`.
+pub async fn wrong(world: &Arc<World>, lane: &Arc<LaneWorld>, before: Timestamp) -> Option<String> {
+    let stream = lane.plan.stream;
+    let accounting = Accounting::of(stream);
+    let bytes = lock(&lane.ledger).stored.clone()?;
+    if accounting == Accounting::Nothing {
+        return None;
+    }
+    let standing = Standing::decode(&bytes).unwrap();
+    let shelf = Shelf { world: world.clone(), lane: lane.clone(), life: 0 };
+    let id = LaneId { pipeline: "acme".to_owned(), stream, sink: "siem".to_owned() };
+    let oldest = Hour::from(world.now().minus(KEPT));
+    let books = match standing.ledger.books(&shelf, &id, oldest..Hour(u32::MAX)).await {
+        Ok(books) => books,
+        Err(error) => return Some(error.to_string()),
+    };
+    let known: HashSet<Identity> = books.identities.values().flatten().copied().collect();
+    let named = |id: u64| Identity::of(HOST, stream, &id.to_string(), "");
+
+    let since = standing.checkpoint.since_resolved;
+    let owed = world.nature.accountable(&lane.plan, since, before);
+    let young = |created: i64| Timestamp::from_micros(created) >= oldest.start();
+    let lost = owed.iter().find(|version| young(version.created) && !known.contains(&named(version.id)));
+    if let Some(lost) = lost {
+        return Some(format!("not accounted for: {lost:?}"));
+    }
+    let ledger = lock(&lane.ledger);
+    let history = world.nature.history(&lane.plan);
+    let settled = history.iter().filter(|version| ledger.is_settled(version.key) || lane.plan.leaves_out(version));
+    let settled: HashSet<Identity> = settled.map(|version| named(version.id)).collect();
+    if let Some(strange) = known.iter().find(|identity| !settled.contains(identity)) {
+        return Some(format!("accounted for, but never settled: {strange}"));
+    }
+    if accounting == Accounting::Records {
+        for (hour, sum) in &books.sums {
+            let mut expected = Sum::default();
+            books.identities.get(hour).into_iter().flatten().for_each(|identity| expected.add(*identity));
+            if expected != *sum {
+                return Some(format!("{} counted in the hour from {hour}, of {}", sum.count, expected.count));
+            }
+        }
+    }
+    None
+}

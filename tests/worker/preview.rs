@@ -1,0 +1,60 @@
+//! `preview` shows what would be delivered, and leaves no trace.
+
+use s1_forwarder::emulator::{Kind, Scope, Version};
+use serde_json::{Value, json};
+
+use super::world::World;
+
+/// The ids of a kind, the newest first by `time`.
+fn newest(world: &World, kind: Kind, time: fn(&Version) -> i64, limit: usize) -> Vec<String> {
+    let mut versions = world.console().truth(kind, &Scope::Global);
+    versions.sort_by_key(|version| std::cmp::Reverse((time(version), version.id)));
+    versions.into_iter().take(limit).map(|version| version.id.to_string()).collect()
+}
+
+fn events(stdout: &str) -> Vec<Value> {
+    stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_newest_records_are_printed_as_they_would_be_delivered() {
+    let world = World::new(|setup| (setup.activities, setup.threats) = (1_500, 60)).await;
+    world.put_changed("acme", json!({ "streams": { "threats": {} }, "transform": { "schema": "ecs" } }));
+    let fast = ["--requests-per-second", "100"];
+    let arguments = ["preview", "pipelines/acme.yaml", "--stream", "threats", "--limit", "7"];
+    let shown = world.command(&[&arguments[..], &fast].concat()).await;
+    assert_eq!(shown.code, Some(0), "{}", shown.stderr);
+    let ids: Vec<_> =
+        events(&shown.stdout).iter().map(|event| event["event"]["id"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(ids, newest(&world, Kind::Threats, |version| version.updated, 7));
+
+    let both = world.command(&[&["preview", "pipelines/acme.yaml"][..], &fast].concat()).await;
+    assert_eq!(both.stdout.lines().count(), 20, "ten of each stream: {}", both.stderr);
+    // More than a page, and more than there is.
+    let arguments = ["preview", "pipelines/acme.yaml", "--stream", "activities", "--limit", "2000"];
+    let all = world.command(&[&arguments[..], &fast].concat()).await;
+    assert_eq!(all.stdout.lines().count(), world.console().truth(Kind::Activities, &Scope::Global).len());
+    assert!(!world.path("state").exists() && world.sink.ledger().counts().is_empty(), "no state, no sink");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn filters_hold_and_faults_are_told() {
+    let world = World::new(|setup| setup.activities = 400).await;
+    let kind = |id| -> Value {
+        let record: Value = serde_json::from_slice(&world.console().record(Kind::Activities, id).unwrap()).unwrap();
+        record["activityType"].clone()
+    };
+    let newest = newest(&world, Kind::Activities, |version| version.created, 1)[0].parse().unwrap();
+    world.put_changed("acme", json!({ "streams": { "activities": { "exclude_types": [kind(newest)] } } }));
+    let arguments = ["preview", "pipelines/acme.yaml", "--limit", "5", "--requests-per-second", "100"];
+    let shown = world.command(&arguments).await;
+    assert_eq!((shown.code, shown.stdout.lines().count()), (Some(0), 5), "{}", shown.stderr);
+    assert!(events(&shown.stdout).iter().all(|record| record["activityType"] != kind(newest)));
+
+    let no_stream = world.command(&["preview", "pipelines/acme.yaml", "--stream", "threats"]).await;
+    assert_eq!(no_stream.code, Some(2), "{}", no_stream.stderr);
+    world.write("token", "wrong");
+    let refused = world.command(&arguments).await;
+    assert_eq!(refused.code, Some(1));
+    assert!(refused.stderr.contains("stream activities") && !refused.stderr.contains("wrong\""), "{}", refused.stderr);
+}

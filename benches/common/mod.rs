@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, StatusCode};
-use s1_forwarder::console::{self, Client, LimiterKey, Limiters, Transport, TransportError};
+use s1_forwarder::console::{self, Client, Cut, LimiterKey, Limiters, Transport, TransportError};
 use s1_forwarder::emulator::{Console, Kind, Setup};
 use s1_forwarder::lane::{Budget, Lane};
 use s1_forwarder::record::{Clock, Stream, facts};
@@ -100,7 +100,7 @@ impl Pages {
         headers.insert(http::header::DATE, HeaderValue::from_str(&date).unwrap());
         let body = Bytes::from(page(&self.records[begin..end], next));
         if body.len() > request.max_bytes {
-            return Err(TransportError::TooLarge(request.max_bytes));
+            return Err(TransportError::TooLarge(Cut::of(&body, request.max_bytes)));
         }
         Ok(console::Response { status: StatusCode::OK, headers, body })
     }

@@ -3,7 +3,7 @@
 //!
 //! How much is done can be set: `S1_FORWARDER_E2E_ACTIVITIES` and `S1_FORWARDER_E2E_THREATS` (records that `run --once`
 //! delivers), `S1_FORWARDER_KILLS` (how often the worker is killed), `S1_FORWARDER_BACKFILL` (activities that a backfill
-//! delivers).
+//! delivers), `S1_FORWARDER_DEAD_PIPELINES` (pipelines whose sinks are dead).
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -21,6 +21,7 @@ mod worker {
     #[cfg(feature = "kafka")]
     mod kafka;
     mod kill;
+    mod memory;
     mod once;
     mod preview;
     mod process;

@@ -66,7 +66,10 @@ impl Limiters {
             shared.change(|given| given.push(rate));
             return Limiter { shared, rate };
         }
-        limiters.retain(|_, shared| shared.strong_count() > 0);
+        // Before the map grows, and not at each start of ten thousand pipelines.
+        if limiters.len() == limiters.capacity() {
+            limiters.retain(|_, shared| shared.strong_count() > 0);
+        }
         let state = Mutex::new(Rates { given: vec![rate], governor: governor(rate) });
         let shared = Arc::new(Shared { state, turn: tokio::sync::Mutex::default() });
         limiters.insert(key, Arc::downgrade(&shared));

@@ -71,6 +71,8 @@ pub struct Changes {
     pub broken: Vec<Broken>,
     /// Files that were invalid before and now are not.
     pub mended: Vec<PathBuf>,
+    /// Files of which [`Files::report`] may say something else than before, those that are gone included.
+    pub concerned: BTreeSet<PathBuf>,
 }
 
 impl Changes {
@@ -191,14 +193,21 @@ impl Files {
         self.running.values()
     }
 
+    /// The pipeline that runs because of this file.
+    pub fn runs(&self, path: &Path) -> Option<&Arc<Pipeline>> {
+        self.running.get(self.runs.get(path)?)
+    }
+
+    /// One file as it stands; nothing where there is none.
+    pub fn report(&self, path: &Path) -> Option<FileReport> {
+        let (path, file) = self.files.get_key_value(path)?;
+        let (pipeline, problems) = (file.valid.clone(), self.problems_of(path, file));
+        Some(FileReport { path: path.clone(), pipeline, problems })
+    }
+
     /// Every file, by path.
     pub fn reports(&self) -> Vec<FileReport> {
-        let report = |(path, file): (&PathBuf, &File)| FileReport {
-            path: path.clone(),
-            pipeline: file.valid.clone(),
-            problems: self.problems_of(path, file),
-        };
-        self.files.iter().map(report).collect()
+        self.files.keys().filter_map(|path| self.report(path)).collect()
     }
 
     /// Errors and warnings of all files as they stand, by place.
@@ -333,18 +342,19 @@ impl Files {
             }
         }
         let rivals = names.iter().filter_map(|name| self.claims.get(name)).flatten().cloned();
-        for path in rivals.chain(touched.iter().cloned()).collect::<BTreeSet<_>>() {
-            let broken = self.files.get(&path).filter(|file| self.is_broken(&path, file));
+        changes.concerned = rivals.chain(touched.iter().cloned()).collect();
+        for path in &changes.concerned {
+            let broken = self.files.get(path).filter(|file| self.is_broken(path, file));
             let Some(file) = broken else {
-                if self.broken.remove(&path) && self.files.contains_key(&path) {
-                    changes.mended.push(path);
+                if self.broken.remove(path) && self.files.contains_key(path) {
+                    changes.mended.push(path.clone());
                 }
                 continue;
             };
-            let (kept, problems) = (self.runs.get(&path).cloned(), self.problems_of(&path, file));
+            let (kept, problems) = (self.runs.get(path).cloned(), self.problems_of(path, file));
             // A rival that did not change itself was told before.
-            if self.broken.insert(path.clone()) || touched.contains(&path) {
-                changes.broken.push(Broken { path, kept, problems });
+            if self.broken.insert(path.clone()) || touched.contains(path) {
+                changes.broken.push(Broken { path: path.clone(), kept, problems });
             }
         }
         changes

@@ -15,14 +15,16 @@ const ASK_AGAIN: Duration = Duration::from_secs(600);
 /// From then on each answer is a warning in the log: nothing else tells before the console stops answering.
 const WARN_BEFORE: Duration = Duration::from_secs(14 * 86_400);
 
-/// Asks the console now and then when the pipeline's token expires, until `stop`.
-pub async fn watch_expiry(shared: Arc<Shared>, pipeline: Arc<Pipeline>, stop: CancellationToken) {
-    stop.run_until_cancelled(watch(&shared, &pipeline)).await;
+/// Asks the console now and then when the pipeline's token expires, until `stop`. `starting` lanes in all start with it: of
+/// ten thousand pipelines not all ask at once, each over a connection of its own.
+pub async fn watch_expiry(shared: Arc<Shared>, pipeline: Arc<Pipeline>, starting: usize, stop: CancellationToken) {
+    stop.run_until_cancelled(watch(&shared, &pipeline, starting)).await;
 }
 
-async fn watch(shared: &Shared, pipeline: &Pipeline) {
+async fn watch(shared: &Shared, pipeline: &Pipeline, starting: usize) {
     // The lanes' first requests come first.
-    sleep(Duration::from_secs(1).mul_f64(1.0 + shared.fork_random().f64())).await;
+    let first = Duration::from_secs(1).mul_f64(1.0 + shared.fork_random().f64());
+    sleep(first + shared.first_poll_after(starting, ASK_AGAIN)).await;
     loop {
         let Ok(client) = shared.client(&pipeline.name, &pipeline.console) else {
             sleep(ASK_AGAIN).await;

@@ -200,7 +200,10 @@ impl Shared {
             Some(transport) => Client::new(settings, transport.clone(), self.limiters.join_as(settings), self.clock()),
             None => Client::connect(settings, &self.limiters, self.clock())?,
         });
-        clients.retain(|_, (_, client)| client.strong_count() > 0);
+        // Before the map grows, and not at each start of ten thousand pipelines.
+        if clients.len() == clients.capacity() {
+            clients.retain(|_, (_, client)| client.strong_count() > 0);
+        }
         clients.insert(pipeline.to_owned(), (settings.clone(), Arc::downgrade(&client)));
         Ok(client)
     }

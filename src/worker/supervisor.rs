@@ -1,5 +1,5 @@
-use std::collections::{HashMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeSet, HashMap};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,8 +37,6 @@ pub struct Supervisor {
     pipelines: HashMap<String, Running>,
     /// Lanes that were told to stop and may not have ended: the next lane of their name waits for them.
     ending: HashMap<LaneId, JoinHandle<Kept>>,
-    /// Files that the pages know of.
-    told: HashSet<PathBuf>,
     /// Where several workers share the pipelines.
     cluster: Option<Cluster>,
     shards: HashMap<u32, Held>,
@@ -83,10 +81,10 @@ impl Supervisor {
     /// Nothing runs yet.
     pub fn new(shared: Arc<Shared>, cluster: Option<Cluster>, stop: CancellationToken) -> Self {
         let (files, watch) = pipeline::open(&shared.options.pipelines, shared.options.defaults.as_deref());
-        let (pipelines, ending, told) = (HashMap::new(), HashMap::new(), HashSet::new());
         let alone = cluster.is_none().then(|| (0, Held::default()));
         let shards = alone.into_iter().collect();
-        Self { shared, files, watch, stop, pipelines, ending, told, cluster, shards, placed: HashMap::new() }
+        let (pipelines, ending, placed) = Default::default();
+        Self { shared, files, watch, stop, pipelines, ending, cluster, shards, placed }
     }
 
     /// Reads the files and starts their lanes.
@@ -169,7 +167,8 @@ impl Supervisor {
             }
             next = self.cluster.as_mut().and_then(|cluster| cluster.changes.try_recv().ok());
         }
-        self.tell_files();
+        // Which pipelines run here has changed, and that may be any.
+        self.tell_files(&self.files.running().map(|pipeline| pipeline.path.clone()).collect());
     }
 
     fn acquire(&mut self, shard: u32, deadline: Deadline) {
@@ -249,9 +248,7 @@ impl Supervisor {
         for path in &changes.mended {
             info!(file = %path.display(), "the file is valid again");
         }
-        if !(changes.is_empty() && changes.broken.is_empty() && changes.mended.is_empty()) {
-            self.tell_files();
-        }
+        self.tell_files(&changes.concerned);
     }
 
     /// Brings the lanes of `pipeline` in line with it: those whose settings are as before go on undisturbed.
@@ -304,8 +301,9 @@ impl Supervisor {
         running.expiry.cancel();
         running.expiry = CancellationToken::new();
         if !running.lanes.is_empty() {
-            tokio::spawn(watch_expiry(self.shared.clone(), pipeline.clone(), running.expiry.clone()));
-            tokio::spawn(watch_ledgers(self.shared.clone(), pipeline.clone(), running.expiry.clone()));
+            let (shared, expiry) = (&self.shared, &running.expiry);
+            tokio::spawn(watch_expiry(shared.clone(), pipeline.clone(), starting, expiry.clone()));
+            tokio::spawn(watch_ledgers(shared.clone(), pipeline.clone(), expiry.clone()));
         }
     }
 
@@ -315,16 +313,18 @@ impl Supervisor {
         self.ending.extend(running.lanes.into_iter().map(|(id, slot)| (id, slot.retire())));
     }
 
-    /// What the status page and the metric `pipelines` say of each file.
-    fn tell_files(&mut self) {
+    /// What the status page and the metric `pipelines` say of these files: of them alone, since with thousands of files
+    /// the work for a changed one would be for all.
+    fn tell_files(&self, paths: &BTreeSet<PathBuf>) {
         let telemetry = &self.shared.telemetry;
-        let runs: HashMap<&Path, &Arc<Pipeline>> =
-            self.files.running().map(|pipeline| (pipeline.path.as_path(), pipeline)).collect();
-        let mut told = HashSet::new();
-        for report in self.files.reports() {
+        for path in paths {
+            let Some(report) = self.files.report(path) else {
+                telemetry.remove_file(path);
+                continue;
+            };
             let errors = report.problems.iter().filter(|problem| problem.is_error());
             let errors: Vec<String> = errors.map(ToString::to_string).collect();
-            let running = runs.get(report.path.as_path()).copied();
+            let running = self.files.runs(path);
             let activity = match running {
                 Some(pipeline) if !pipeline.enabled => Activity::Paused,
                 Some(pipeline) if self.pipelines.contains_key(&pipeline.name) => Activity::Running,
@@ -334,15 +334,10 @@ impl Supervisor {
             let shard =
                 self.cluster.as_ref().zip(running).map(|(cluster, pipeline)| cluster.shard_of(&pipeline.console));
             let pipeline = running.or(report.pipeline.as_ref());
-            let pipeline = pipeline.map_or_else(|| pipeline::stem(&report.path), |pipeline| pipeline.name.clone());
+            let pipeline = pipeline.map_or_else(|| pipeline::stem(path), |pipeline| pipeline.name.clone());
             let problem = (!errors.is_empty()).then(|| errors.join("\n"));
-            telemetry.set_file(&report.path, FileStatus { pipeline, activity, shard, problem });
-            told.insert(report.path);
+            telemetry.set_file(path, FileStatus { pipeline, activity, shard, problem });
         }
-        for path in self.told.difference(&told) {
-            telemetry.remove_file(path);
-        }
-        self.told = told;
     }
 }
 

@@ -93,6 +93,14 @@ impl Process {
         self.child.kill().await.unwrap();
     }
 
+    /// The most bytes of memory that it ever held, as the kernel counts them.
+    #[allow(dead_code, reason = "not every test that shares this file looks at memory")]
+    pub fn peak_rss(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id().unwrap())).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
     /// All that it logged so far.
     pub fn log_text(&self) -> String {
         self.stderr.text.lock().unwrap().clone()

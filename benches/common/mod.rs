@@ -1,0 +1,235 @@
+//! What benchmarks share: records as the console has them, and a lane without sockets.
+
+#![allow(dead_code, clippy::unwrap_used, reason = "each benchmark uses a part of this, and may end in a panic")]
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::{HeaderMap, HeaderValue, StatusCode};
+use s1_forwarder::console::{self, Client, Cut, LimiterKey, Limiters, Transport, TransportError};
+use s1_forwarder::emulator::{Console, Kind, Setup};
+use s1_forwarder::lane::{Budget, Lane};
+use s1_forwarder::record::{Clock, Stream, facts};
+use s1_forwarder::settings::Schema;
+use s1_forwarder::sink::dead_letters::DeadLetters;
+use s1_forwarder::sink::deliver::{Delivery, Health};
+use s1_forwarder::sink::settings::RetrySettings;
+use s1_forwarder::sink::throttle::Throttle;
+use s1_forwarder::sink::{Attempt, Batch, Deadline, Limits, Outcome, Probe, Sink};
+use s1_forwarder::source;
+use s1_forwarder::state::{LaneId, StateError, Store};
+use s1_forwarder::telemetry::{Meter, Telemetry};
+use s1_forwarder::transform::{self, Mapper, Origin};
+use tokio::time::sleep;
+
+/// The console's time.
+const NOW: i64 = 1_767_225_600_000_000;
+
+pub fn kind(stream: Stream) -> Kind {
+    match stream {
+        Stream::Threats => Kind::Threats,
+        Stream::Activities => Kind::Activities,
+        Stream::Agents => Kind::Agents,
+        Stream::Alerts => Kind::Alerts,
+        Stream::Groups => Kind::Groups,
+        #[allow(unreachable_patterns, reason = "streams that are not measured here")]
+        other => panic!("no records of {other}"),
+    }
+}
+
+/// So many records of a kind, in the order in which the console lists them.
+pub fn records(stream: Stream, count: usize) -> Vec<Vec<u8>> {
+    let mut setup = Setup { agents: 500, ..Setup::new(NOW) };
+    match stream {
+        Stream::Threats => setup.threats = count,
+        Stream::Activities => setup.activities = count,
+        Stream::Agents => setup.agents = count,
+        Stream::Alerts => setup.alerts = count,
+        _ => {}
+    }
+    let console = Console::new(&setup);
+    let ids = console.ids(kind(stream)).into_iter().take(count);
+    let mut records: Vec<_> = ids.map(|id| console.record(kind(stream), id).unwrap()).collect();
+    records.sort_by_key(|record| facts(stream, record).time);
+    records
+}
+
+pub fn mapper(stream: Stream) -> Mapper {
+    let origin = Origin { pipeline: "acme".to_owned(), console_host: "usea1-acme.sentinelone.net".to_owned(), stream };
+    Mapper::new(&transform::Settings::default(), Schema::Ecs, origin)
+}
+
+/// A page as the console sends it.
+pub fn page(records: &[Vec<u8>], next: Option<usize>) -> Vec<u8> {
+    let cursor = next.map_or("null".to_owned(), |next| format!("\"{next}\""));
+    let mut page = b"{\"data\":[".to_vec();
+    for (index, record) in records.iter().enumerate() {
+        page.extend_from_slice(if index == 0 { b"" } else { b"," });
+        page.extend_from_slice(record);
+    }
+    page.extend_from_slice(format!("],\"pagination\":{{\"nextCursor\":{cursor},\"totalItems\":0}}}}").as_bytes());
+    page
+}
+
+/// A console in memory that hands out its records once, page by page, each after a while.
+#[derive(Debug)]
+pub struct Pages {
+    pub records: Vec<Vec<u8>>,
+    pub delay: Duration,
+    pub requests: AtomicU64,
+}
+
+impl Pages {
+    async fn answer(&self, request: console::Request) -> Result<console::Response, TransportError> {
+        if !self.delay.is_zero() {
+            sleep(self.delay).await;
+        }
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        let value = |name: &str| {
+            let text = request.url.split(['?', '&']).find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+            text.and_then(|text| text.parse::<usize>().ok())
+        };
+        let begin = value("cursor").unwrap_or(0);
+        let end = self.records.len().min(begin + value("limit").unwrap_or(1));
+        let next = (end < self.records.len()).then_some(end);
+        let mut headers = HeaderMap::new();
+        let date = httpdate::fmt_http_date(std::time::UNIX_EPOCH + Duration::from_micros(NOW as u64));
+        headers.insert(http::header::DATE, HeaderValue::from_str(&date).unwrap());
+        let body = Bytes::from(page(&self.records[begin..end], next));
+        if body.len() > request.max_bytes {
+            return Err(TransportError::TooLarge(Cut::of(&body, request.max_bytes)));
+        }
+        Ok(console::Response { status: StatusCode::OK, headers, body })
+    }
+}
+
+impl Transport for Pages {
+    fn send(&self, request: console::Request) -> BoxFuture<'_, Result<console::Response, TransportError>> {
+        Box::pin(self.answer(request))
+    }
+}
+
+/// A sink in memory that takes everything, after a while.
+#[derive(Debug, Default)]
+pub struct Taker {
+    pub delay: Duration,
+    pub events: AtomicUsize,
+    pub bytes: AtomicUsize,
+}
+
+impl Sink for Taker {
+    fn limits(&self) -> Limits {
+        Limits { events: 1_000, bytes: 5 << 20, ..Limits::NONE }
+    }
+
+    fn send<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Attempt> {
+        Box::pin(async move {
+            if !self.delay.is_zero() {
+                sleep(self.delay).await;
+            }
+            self.events.fetch_add(batch.len(), Ordering::Relaxed);
+            self.bytes.fetch_add(batch.body_bytes(), Ordering::Relaxed);
+            Attempt { outcome: Outcome::Delivered, bytes: batch.body_bytes() as u64, status: "200".to_owned() }
+        })
+    }
+
+    fn probe(&self) -> BoxFuture<'_, Probe> {
+        Box::pin(async { Probe::Verified(String::new()) })
+    }
+}
+
+/// One checkpoint in memory.
+#[derive(Debug, Default)]
+pub struct Memory(Mutex<Option<Vec<u8>>>);
+
+impl Store for Memory {
+    fn load<'a>(&'a self, _: &'a LaneId) -> BoxFuture<'a, Result<Option<Vec<u8>>, StateError>> {
+        Box::pin(async { Ok(self.0.lock().unwrap().clone()) })
+    }
+
+    fn save<'a>(&'a self, _: &'a LaneId, checkpoint: Vec<u8>) -> BoxFuture<'a, Result<(), StateError>> {
+        Box::pin(async {
+            *self.0.lock().unwrap() = Some(checkpoint);
+            Ok(())
+        })
+    }
+
+    fn list(&self) -> BoxFuture<'_, Result<Vec<LaneId>, StateError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    fn rename<'a>(&'a self, _: &'a LaneId, _: &'a LaneId) -> BoxFuture<'a, Result<(), StateError>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn delete<'a>(&'a self, _: &'a LaneId) -> BoxFuture<'a, Result<(), StateError>> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+/// A stream from its beginning, as a pipeline file would have it.
+pub fn pull(stream: Stream) -> source::Pull {
+    let streams = serde_json::json!({ stream.name(): { "since": "beginning" } });
+    serde_json::from_value::<source::Settings>(streams).unwrap().pulls().remove(0)
+}
+
+/// A lane from `console` to `sink` that ends when it has delivered everything.
+pub fn lane(stream: Stream, console: Arc<Pages>, sink: Arc<Taker>) -> Lane {
+    let settings: console::Settings = serde_json::from_value(serde_json::json!({
+        "url": "https://usea1-acme.sentinelone.net", "token": "token", "requests_per_second": 1e9,
+    }))
+    .unwrap();
+    let clock = Clock::System;
+    let key = LimiterKey { host: "console".to_owned(), token: String::new() };
+    let client = Client::new(&settings, console, Limiters::default().join(key, 1e9), clock);
+    let pull = pull(stream);
+    let meter = Meter::start(&Arc::new(Telemetry::new()), "acme", stream, "siem", "memory", clock);
+    Lane {
+        id: LaneId { pipeline: "acme".to_owned(), stream, sink: "siem".to_owned() },
+        client: Arc::new(client),
+        since_text: pull.since.to_string(),
+        pull: Arc::new(pull),
+        mapper: mapper(stream),
+        limits: sink.limits(),
+        delivery: Arc::new(Delivery {
+            sink,
+            retry: RetrySettings::default(),
+            dead_letters: Arc::new(DeadLetters::directory(std::env::temp_dir().join("no-dead-letters"), 1 << 30)),
+            meter,
+            clock,
+            health: Health::default(),
+            throttle: Throttle::new(4),
+            deadline: Deadline::default(),
+        }),
+        flush: Duration::from_secs(1),
+        concurrency: 4,
+        store: Arc::new(Memory::default()),
+        checkpoint_interval: Duration::ZERO,
+        budget: Budget::new(512 << 20).lane(),
+        clock,
+        random: fastrand::Rng::with_seed(7),
+        first_poll_after: Duration::ZERO,
+        once: true,
+        known: None,
+    }
+}
+
+/// Runs a lane on this thread until it has delivered `records`.
+pub fn run_lane(stream: Stream, records: Vec<Vec<u8>>) -> Arc<Taker> {
+    let count = records.len();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let console = Arc::new(Pages { records, delay: Duration::ZERO, requests: AtomicU64::new(0) });
+    let sink = Arc::new(Taker::default());
+    runtime.block_on(lane(stream, console, sink.clone()).run(tokio_util::sync::CancellationToken::new()));
+    assert_eq!(sink.events.load(Ordering::Relaxed), count);
+    sink
+}
+
+pub fn round_trip(record: &[u8], out: &mut Vec<u8>) {
+    out.clear();
+    let value: serde_json::Value = serde_json::from_slice(record).unwrap();
+    serde_json::to_writer(&mut *out, &value).unwrap();
+}

@@ -1,0 +1,149 @@
+//! What no other load on the machine changes: instructions, allocations and bytes copied for a record on its way through a
+//! lane (page, position, mapping, batch, delivery, checkpoint; no sockets, no compression), the instructions beside those of a
+//! round trip of the same record through `serde_json::Value` in the same program.
+//!
+//! `cargo bench --bench cost` prints them; with `-- --check` it fails where a ratio is 5 % over the committed one, with
+//! `-- --commit` it writes the ratios down. Needs valgrind.
+
+#![allow(clippy::unwrap_used, reason = "a benchmark may end in a panic")]
+#![allow(unsafe_code, reason = "an allocator that counts cannot be written without")]
+
+mod common;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::fmt::Write as _;
+use std::process::{Command, ExitCode};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use s1_forwarder::record::Stream;
+
+const COMMITTED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/cost.txt");
+const STREAMS: [Stream; 2] = [Stream::Threats, Stream::Activities];
+/// What the work for so many records more costs is the cost of a record: start and end cancel out.
+const FEW: usize = 200;
+const MANY: usize = 2_200;
+const TOLERANCE: f64 = 1.05;
+
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+/// The system's allocator, counted.
+struct Counting;
+
+// SAFETY: everything is handed to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promises are those of this call.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promises are those of this call.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promises are those of this call.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
+    if let [what, stream, count] = &words[..] {
+        work(what, stream.parse().unwrap(), count.parse().unwrap());
+        return ExitCode::SUCCESS;
+    }
+    if Command::new("valgrind").arg("--version").output().is_err() {
+        eprintln!("valgrind is missing: nothing is counted");
+        return ExitCode::from(u8::from(std::env::var("CI").is_ok_and(|ci| ci == "true")));
+    }
+    let committed = std::fs::read_to_string(COMMITTED).unwrap_or_default();
+    let (mut lines, mut worse) = (String::new(), false);
+    println!(
+        "{:<12}{:>12}{:>12}{:>8}{:>11}{:>13}{:>8}",
+        "stream", "lane", "value", "ratio", "committed", "allocations", "copied"
+    );
+    for stream in STREAMS {
+        let (lane, value) = (instructions("lane", stream), instructions("value", stream));
+        let (allocations, delivered) = in_process(stream);
+        let copied = copied(stream) / delivered;
+        let ratio = lane / value;
+        let before = committed.lines().find_map(|line| line.strip_prefix(stream.name())?.trim().parse::<f64>().ok());
+        worse |= before.is_none_or(|before| ratio > before * TOLERANCE);
+        let _ = writeln!(lines, "{stream} {ratio:.3}");
+        let before = before.map_or("-".to_owned(), |before| format!("{before:.3}"));
+        println!(
+            "{:<12}{lane:>12.0}{value:>12.0}{ratio:>8.3}{before:>11}{allocations:>13.2}{copied:>8.2}",
+            stream.name()
+        );
+    }
+    println!(
+        "instructions for a record in a lane and in a round trip; allocations for a record; bytes copied by memcpy and \
+         memmove for a byte of events"
+    );
+    if words.iter().any(|word| word == "--commit") {
+        std::fs::write(COMMITTED, lines).unwrap();
+    } else if worse && words.iter().any(|word| word == "--check") {
+        eprintln!("a ratio is more than 5 % over the committed one (benches/cost.txt)");
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
+}
+
+/// What is counted.
+fn work(what: &str, stream: Stream, count: usize) {
+    let records = common::records(stream, MANY).into_iter().take(count).collect::<Vec<_>>();
+    if what == "lane" {
+        common::run_lane(stream, records);
+    } else {
+        let mut out = Vec::new();
+        records.iter().for_each(|record| common::round_trip(record, &mut out));
+    }
+}
+
+fn instructions(what: &str, stream: Stream) -> f64 {
+    let count = |records| {
+        counted(&["--tool=callgrind", "--callgrind-out-file=/dev/null"], "Collected :", what, stream, records)
+    };
+    (count(MANY) - count(FEW)) / (MANY - FEW) as f64
+}
+
+/// Bytes copied for a record.
+fn copied(stream: Stream) -> f64 {
+    let tool = ["--tool=dhat", "--mode=copy", "--dhat-out-file=/dev/null"];
+    let count = |records| counted(&tool, "Total:", "lane", stream, records);
+    (count(MANY) - count(FEW)) / (MANY - FEW) as f64
+}
+
+/// Allocations and bytes of the event for a record.
+fn in_process(stream: Stream) -> (f64, f64) {
+    let records = common::records(stream, MANY);
+    let count = |count: usize| {
+        let (records, before) = (records[..count].to_vec(), ALLOCATIONS.load(Ordering::Relaxed));
+        let sink = common::run_lane(stream, records);
+        let allocations = ALLOCATIONS.load(Ordering::Relaxed) - before;
+        (allocations as f64, sink.bytes.load(Ordering::Relaxed) as f64)
+    };
+    let (few, many) = (count(FEW), count(MANY));
+    let each = |few: f64, many: f64| (many - few) / (MANY - FEW) as f64;
+    (each(few.0, many.0), each(few.1, many.1))
+}
+
+/// Runs this program under a tool of valgrind, and reads the number after `label` in what it says.
+fn counted(tool: &[&str], label: &str, what: &str, stream: Stream, records: usize) -> f64 {
+    let output = Command::new("valgrind")
+        .args(tool)
+        .arg(std::env::current_exe().unwrap())
+        .args([what, stream.name(), &records.to_string()])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    let number = said.lines().find_map(|line| line.split_once(label)?.1.split_whitespace().next());
+    assert!(output.status.success() && number.is_some(), "{said}");
+    number.unwrap().replace(',', "").parse().unwrap()
+}

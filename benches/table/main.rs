@@ -1,0 +1,116 @@
+//! The table of docs/performance.md: `cargo bench --bench table` prints it. Names of scenarios after `--` print only their
+//! rows, `-- --light` takes a tenth of the load, and `-- --save` also writes what was measured to benches/results.
+
+#![allow(clippy::unwrap_used, reason = "a benchmark may end in a panic")]
+#![allow(clippy::disallowed_methods, reason = "a benchmark measures real time")]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod kernel;
+mod many;
+mod parts;
+mod peers;
+mod single;
+mod whole;
+mod world;
+
+use serde_json::{Value, json};
+
+/// One line of the table.
+struct Row {
+    goal: String,
+    wanted: String,
+    measured: String,
+    /// None where it is only reported.
+    met: Option<bool>,
+    figures: Value,
+}
+
+impl Row {
+    /// A goal: at most, or at least, so much.
+    fn goal(goal: &str, wanted: &str, measured: String, met: bool, figures: Value) -> Self {
+        Self { goal: goal.to_owned(), wanted: wanted.to_owned(), measured, met: Some(met), figures }
+    }
+
+    /// Something to know beside the goals.
+    fn report(goal: &str, measured: String, figures: Value) -> Self {
+        Self { goal: goal.to_owned(), wanted: "reported".to_owned(), measured, met: None, figures }
+    }
+}
+
+/// How much load a scenario takes.
+#[derive(Clone, Copy)]
+struct Size {
+    light: bool,
+}
+
+impl Size {
+    fn of(self, full: usize) -> usize {
+        if self.light { full / 10 } else { full }
+    }
+}
+
+type Scenario = (&'static str, fn(Size) -> Vec<Row>);
+
+const SCENARIOS: &[Scenario] = &[
+    ("mapping", single::mapping),
+    ("whole", whole::whole),
+    ("peers", peers::bento),
+    ("overlap", single::overlap),
+    ("idle", many::idle),
+    ("busy", many::busy),
+    ("start", many::start),
+];
+
+fn main() {
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
+    if let [role, behaviour] = &words[..]
+        && role == "null-sink"
+    {
+        return world::null_sink(behaviour.clone());
+    }
+    let has = |word: &str| words.iter().any(|given| given == word);
+    let named = words.iter().any(|word| !word.starts_with("--"));
+    let size = Size { light: has("--light") };
+    println!("{}\n", machine());
+    println!("| | goal | measured | |\n| --- | --- | --- | --- |");
+    let mut rows = Vec::new();
+    for (name, scenario) in SCENARIOS {
+        if named && !has(name) {
+            continue;
+        }
+        for row in scenario(size) {
+            let verdict = row.met.map_or("", |met| if met { "met" } else { "**missed**" });
+            println!("| {} | {} | {} | {verdict} |", row.goal, row.wanted, row.measured);
+            rows.push(json!({ "scenario": name, "goal": row.goal, "wanted": row.wanted, "measured": row.measured,
+                "met": row.met, "figures": row.figures }));
+        }
+    }
+    if has("--save") {
+        save(&rows, size);
+    }
+}
+
+fn machine() -> String {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let (cpus, memory) = (read("/proc/cpuinfo"), read("/proc/meminfo"));
+    let model =
+        cpus.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ")).map_or("?", |(_, name)| name);
+    let cores = cpus.lines().filter(|line| line.starts_with("processor")).count();
+    let memory = memory.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) >> 20;
+    let load = read("/proc/loadavg");
+    let load = load.split_whitespace().next().unwrap_or("?");
+    format!(
+        "{model}, {cores} cores, {memory} GB, Linux; load when it began: {load}; {}",
+        jiff::Timestamp::now().strftime("%F")
+    )
+}
+
+fn save(rows: &[Value], size: Size) {
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/results");
+    std::fs::create_dir_all(directory).unwrap();
+    let path = format!("{directory}/{}.json", jiff::Timestamp::now().strftime("%F-%H%M"));
+    let results = json!({ "machine": machine(), "light": size.light, "rows": rows });
+    std::fs::write(&path, format!("{results:#}\n")).unwrap();
+    println!("\nwritten to {path}");
+}

@@ -1,0 +1,48 @@
+//! `--memory-budget` holds while every sink is dead: the peak of the process is the budget and a stated rest.
+
+use std::net::TcpListener;
+
+use serde_json::json;
+
+use super::process::{Process, until, until_within};
+use super::world::{World, setting};
+
+const MIB: u64 = 1 << 20;
+const BUDGET: u64 = 32 * MIB;
+/// The program itself, its threads, and what the allocator keeps of what was freed.
+const PROGRAM: u64 = 64 * MIB;
+/// A lane with its tasks, settings, metrics, and the buffers of its two connections.
+const LANE: u64 = 96 * 1024;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_budget_holds_when_every_sink_is_dead() {
+    let pipelines = setting("S1_FORWARDER_DEAD_PIPELINES", 60);
+    let world = World::new(|setup| setup.activities = 20_000).await;
+    // Dead in two ways: one refuses connections, the other takes everything and answers nothing.
+    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    for number in 0..pipelines {
+        let address = if number % 2 == 0 { gone } else { silent.local_addr().unwrap() };
+        let sink = json!({ "name": "siem", "type": "http", "url": format!("http://{address}/"), "timeout": "5s" });
+        let changes = json!({ "transform": { "schema": "ecs" }, "sinks": [sink] });
+        world.put_changed(&format!("p{number}"), changes);
+    }
+    let mut worker = world.worker_with(&["--memory-budget", "32MiB"]);
+    until_within(super::process::PATIENCE * 4, "every lane fails", async || failing(&mut worker, pipelines).await)
+        .await;
+    // Once more through all of it: what was given back is pulled and refused again.
+    let begun = tokio::time::Instant::now();
+    until("lanes have tried again", async || (begun.elapsed().as_secs() >= 10).then_some(())).await;
+
+    let peak = worker.peak_rss();
+    let allowed = BUDGET + PROGRAM + LANE * pipelines as u64;
+    let mib = |bytes: u64| bytes / MIB;
+    println!("{pipelines} pipelines, budget {} MiB: peak {} MiB, allowed {}", mib(BUDGET), mib(peak), mib(allowed));
+    assert!(peak <= allowed, "peak {} MiB, allowed {} MiB", mib(peak), mib(allowed));
+}
+
+async fn failing(worker: &mut Process, lanes: usize) -> Option<()> {
+    let (_, metrics) = worker.get("/metrics").await;
+    let down = metrics.lines().filter(|line| line.starts_with("s1_forwarder_lane_up{") && line.ends_with(" 0"));
+    (down.count() == lanes).then_some(())
+}

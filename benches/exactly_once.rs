@@ -3,7 +3,6 @@
 //! `cargo bench --bench exactly_once`; needs what the Kafka tests need. `S1_FORWARDER_LANES` and
 //! `S1_FORWARDER_BENCH_RECORDS` (of each lane) can be set. Ends with 1 when less than 60 % of the throughput is left.
 
-#![cfg(feature = "kafka")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "../tests/support/mod.rs"]

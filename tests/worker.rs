@@ -30,6 +30,7 @@ mod worker {
     mod shutdown;
     mod sink_input;
     mod state_input;
+    mod status;
     mod streams;
     mod tokens;
     mod unified;

@@ -1,15 +1,13 @@
 //! `activity-types`: what a console may send that the mapping has no row for.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use comfy_table::{Table, presets};
 use serde::Deserialize;
 
-use super::UsageError;
+use super::OneFileArgs;
 use crate::console::{Client, Limiters};
-use crate::pipeline;
 use crate::record::Clock;
 use crate::transform::knows_activity_type;
 
@@ -19,8 +17,8 @@ use crate::transform::knows_activity_type;
 /// s1_forwarder_unknown_activities_total. Nothing is pulled and nothing is delivered.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The pipeline file
-    file: PathBuf,
+    #[command(flatten)]
+    one: OneFileArgs,
 }
 
 /// An entry of `/activities/types`.
@@ -44,12 +42,7 @@ struct Answer {
 /// # Errors
 /// When the file is invalid, or the console does not answer.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let loaded = pipeline::load(std::slice::from_ref(&args.file), None);
-    loaded.problems.iter().for_each(|problem| eprintln!("{problem}"));
-    let pipeline = loaded
-        .pipelines
-        .first()
-        .ok_or_else(|| UsageError(format!("{} is not a valid pipeline file", args.file.display())))?;
+    let pipeline = args.one.load()?;
     let client = Client::connect(&pipeline.console, &Limiters::default(), Clock::System)?;
     let body = client.object("activities/types").await?;
     let Answer { data } =

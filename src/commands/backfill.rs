@@ -1,27 +1,22 @@
 //! `backfill`: a closed window pulled again, beside a running worker.
 
 use std::io::{IsTerminal, stderr};
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use tokio::time::{Instant, interval};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::process::time;
-use super::run::Signals;
-use super::{DeliveryArgs, RateArgs, UsageError, say};
-use crate::pipeline::{self, Pipeline};
-use crate::record::{Stream, Timestamp};
-use crate::settings::Period;
+use super::one_file::{WindowArgs, attend};
+use super::{UsageError, say};
+use crate::record::Stream;
 use crate::sink;
 use crate::worker::{Backfill, BackfillEnd, BackfillError, BackfillReport, Books, Progress, run_backfill};
 
-/// How often the bar is drawn, and how often a line is logged where there is no terminal.
-const DRAW_EVERY: Duration = Duration::from_millis(250);
+/// How often a line is logged where there is no terminal.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 /// Parts that lack records, as many as are named.
 const WINDOWS_SHOWN: usize = 5;
@@ -35,20 +30,12 @@ const WINDOWS_SHOWN: usize = 5;
 /// Exit codes: 0 all is delivered; 1 something failed or is missing (the same command goes on); 2 wrong usage.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The pipeline file
-    file: PathBuf,
+    #[command(flatten)]
+    window: WindowArgs,
 
     /// The stream, one of those that the file names
     #[arg(long, value_name = "NAME")]
     stream: Stream,
-
-    /// Beginning of the window, included: a time with its zone, such as 2026-01-31T00:00:00Z
-    #[arg(long, value_name = "TIME", value_parser = time)]
-    from: Timestamp,
-
-    /// End of the window, not included
-    #[arg(long, value_name = "TIME", value_parser = time)]
-    to: Timestamp,
 
     /// The sink [default: every sink that takes the stream; each pulls for itself]
     #[arg(long, value_name = "NAME")]
@@ -57,20 +44,6 @@ pub struct Args {
     /// Slices that are pulled at the same time
     #[arg(long, value_name = "N", default_value = "4", value_parser = clap::value_parser!(u8).range(1..=64))]
     parallel: u8,
-
-    /// Give up when there was no progress for so long
-    #[arg(long, value_name = "PERIOD", default_value = "5m")]
-    give_up_after: Period,
-
-    /// A YAML file with the keys that all pipelines inherit
-    #[arg(long, value_name = "FILE", env = "S1_FORWARDER_DEFAULTS")]
-    defaults: Option<PathBuf>,
-
-    #[command(flatten)]
-    rate: RateArgs,
-
-    #[command(flatten)]
-    delivery: DeliveryArgs,
 }
 
 /// Pulls the window, and tells what came of it.
@@ -78,41 +51,24 @@ pub struct Args {
 /// # Errors
 /// When the file is invalid, or the state or the console cannot be used.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    if args.from >= args.to {
-        return Err(UsageError(format!("--from {} must lie before --to {}", args.from, args.to)).into());
-    }
-    let mut signals = Signals::new()?;
     let backfill = Backfill {
-        pipeline: Arc::new(load(&args)?),
+        pipeline: args.window.load()?,
         stream: args.stream,
         sink: args.sink.clone(),
-        from: args.from,
-        to: args.to,
+        from: args.window.from,
+        to: args.window.to,
         parallel: usize::from(args.parallel),
-        patience: args.give_up_after.0,
+        patience: args.window.give_up_after.0,
     };
     let printed = |sink: &sink::Settings| {
         sink.kind.name() == "stdout" && args.sink.as_deref().is_none_or(|name| name == sink.name())
     };
     let quiet = backfill.pipeline.sinks.iter().any(printed);
     let (books, stop) = (Arc::new(Books::default()), CancellationToken::new());
-    let running = run_backfill(backfill, args.delivery.options()?, books.clone(), stop.clone());
-    tokio::pin!(running);
+    let running = run_backfill(backfill, args.window.delivery.options()?, books.clone(), stop.clone());
     let mut screen = Screen::new();
-    let mut tick = interval(DRAW_EVERY);
-    let mut asked = 0;
-    let reports = loop {
-        tokio::select! {
-            reports = &mut running => break reports,
-            () = signals.next() => {
-                asked += 1;
-                stop.cancel();
-            }
-            _ = tick.tick() => screen.show(&books.progress()),
-        }
-        if asked > 1 {
-            return Ok(ExitCode::FAILURE);
-        }
+    let Some(reports) = attend(running, &stop, || screen.show(&books.progress())).await? else {
+        return Ok(ExitCode::FAILURE);
     };
     screen.end(&books.progress());
     let reports = reports.map_err(usage)?;
@@ -122,15 +78,6 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     let complete = reports.iter().all(|report| matches!(report.end, BackfillEnd::Complete { .. }));
     Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-fn load(args: &Args) -> anyhow::Result<Pipeline> {
-    let loaded = pipeline::load(std::slice::from_ref(&args.file), args.defaults.as_deref());
-    loaded.problems.iter().for_each(|problem| eprintln!("{problem}"));
-    let invalid = || UsageError(format!("{} is not a valid pipeline file", args.file.display()));
-    let mut pipeline = (**loaded.pipelines.first().ok_or_else(invalid)?).clone();
-    pipeline.console.requests_per_second = Some(args.rate.requests_per_second);
-    Ok(pipeline)
 }
 
 /// What the parser of flags could not see.

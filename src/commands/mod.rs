@@ -3,6 +3,7 @@
 //! Exit codes: 0 done; 1 something failed at run time; 2 wrong usage, or pipeline files of which none could be run.
 
 mod cluster;
+mod one_file;
 mod pretty;
 mod process;
 
@@ -29,6 +30,7 @@ use crate::settings::install_crypto_provider;
 use crate::telemetry::init_logs;
 
 pub use cluster::ClusterArgs;
+pub use one_file::{OneFileArgs, WindowArgs};
 pub use process::{DeliveryArgs, FileArgs, LogArgs, ProcessArgs, RateArgs, StateArgs};
 
 /// Wrong usage that the parser of flags cannot see: ends the process with 2 instead of 1.

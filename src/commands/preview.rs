@@ -1,7 +1,6 @@
 //! `preview`: the newest records of a stream, mapped; no state, no sink.
 
 use std::io::{self, IsTerminal, Write};
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,9 +8,9 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use super::pretty::Pretty;
-use super::{RateArgs, UsageError};
+use super::{OneFileArgs, RateArgs, UsageError};
 use crate::console::{Client, ConsoleError, Limiters};
-use crate::pipeline::{self, Pipeline};
+use crate::pipeline::Pipeline;
 use crate::record::{Clock, Facts, Stream};
 use crate::settings::FullJitter;
 use crate::source::{Newest, Pull};
@@ -29,8 +28,8 @@ const WAITS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 /// elsewhere one JSON object a line. Nothing is delivered, and no state is read or written.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The pipeline file
-    file: PathBuf,
+    #[command(flatten)]
+    one: OneFileArgs,
 
     /// The stream [default: each that the file names]
     #[arg(long, value_name = "NAME")]
@@ -39,10 +38,6 @@ pub struct Args {
     /// Records of each stream
     #[arg(long, value_name = "N", default_value = "10", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     limit: u32,
-
-    /// A YAML file with the keys that all pipelines inherit
-    #[arg(long, value_name = "FILE", env = "S1_FORWARDER_DEFAULTS")]
-    defaults: Option<PathBuf>,
 
     #[command(flatten)]
     rate: RateArgs,
@@ -53,22 +48,19 @@ pub struct Args {
 /// # Errors
 /// When the file is invalid, or the console does not answer.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let loaded = pipeline::load(std::slice::from_ref(&args.file), args.defaults.as_deref());
-    loaded.problems.iter().for_each(|problem| eprintln!("{problem}"));
-    let invalid = || UsageError(format!("{} is not a valid pipeline file", args.file.display()));
-    let pipeline = loaded.pipelines.first().ok_or_else(invalid)?;
+    let pipeline = args.one.load()?;
     let mut pulls = pipeline.streams.pulls();
     if let Some(stream) = args.stream {
         pulls.retain(|pull| pull.stream == stream);
         if pulls.is_empty() {
-            return Err(UsageError(format!("{} names no stream {stream}", args.file.display())).into());
+            return Err(UsageError(format!("{} names no stream {stream}", args.one.file.display())).into());
         }
     }
     let mut settings = pipeline.console.clone();
     settings.requests_per_second = Some(args.rate.requests_per_second);
     let client = Arc::new(Client::connect(&settings, &Limiters::default(), Clock::System)?);
     for pull in pulls {
-        let mut screen = Screen::new(pipeline, &pull, &client);
+        let mut screen = Screen::new(&pipeline, &pull, &client);
         if let Err(error) = screen.show(Newest::new(client.clone(), pull, args.limit as usize)).await {
             return if is_closed_pipe(&error) { Ok(ExitCode::SUCCESS) } else { Err(error) };
         }

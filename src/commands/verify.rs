@@ -1,7 +1,6 @@
 //! `verify`: is anything missing?
 
 use std::io::{IsTerminal, stderr};
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -9,40 +8,28 @@ use std::time::Duration;
 
 use comfy_table::{CellAlignment, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
-use tokio::time::{Instant, interval};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::process::time;
-use super::run::Signals;
-use super::{DeliveryArgs, RateArgs, UsageError, say};
-use crate::pipeline::{self, Pipeline};
-use crate::record::{Stream, Timestamp};
-use crate::settings::Period;
+use super::one_file::{WindowArgs, attend};
+use super::{UsageError, say};
+use crate::record::Stream;
 use crate::worker::{Audited, Differing, Repair, Verify, VerifyError, VerifyReport, run_verify};
 
-const DRAW_EVERY: Duration = Duration::from_millis(250);
 const LOG_EVERY: Duration = Duration::from_secs(10);
 
 /// Compare what a console has with what was delivered, beside a running worker
 ///
 /// Hour by hour, by the time of creation, the console's count is compared with what each lane accounts for: delivered,
-/// filtered, dropped or kept as a dead letter. A difference is confirmed by pulling the hour. Hours are judged that the lane's
-/// ledger knows of, that the lane is past, and that are closed by `overlap`.
+/// filtered, dropped or kept as a dead letter. A difference is confirmed by pulling the hour. Whole hours are judged that the
+/// lane's ledger knows of, that the lane is past, and that are closed by `overlap`.
 ///
 /// Exit codes: 0 nothing is missing (or all of it was repaired); 1 something is missing, or the comparison failed; 2 wrong usage.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The pipeline file
-    file: PathBuf,
-
-    /// Beginning of the window, included: a time with its zone, such as 2026-01-31T00:00:00Z; whole hours from there on are judged
-    #[arg(long, value_name = "TIME", value_parser = time)]
-    from: Timestamp,
-
-    /// End of the window, not included
-    #[arg(long, value_name = "TIME", value_parser = time)]
-    to: Timestamp,
+    #[command(flatten)]
+    window: WindowArgs,
 
     /// The stream [default: all of the file]
     #[arg(long, value_name = "NAME")]
@@ -59,20 +46,6 @@ pub struct Args {
     /// With --repair: where the ledger remembers no identities (older than 48 hours), deliver the whole hour again
     #[arg(long, requires = "repair")]
     resend: bool,
-
-    /// Give up when there was no progress for so long
-    #[arg(long, value_name = "PERIOD", default_value = "5m")]
-    give_up_after: Period,
-
-    /// A YAML file with the keys that all pipelines inherit
-    #[arg(long, value_name = "FILE", env = "S1_FORWARDER_DEFAULTS")]
-    defaults: Option<PathBuf>,
-
-    #[command(flatten)]
-    rate: RateArgs,
-
-    #[command(flatten)]
-    delivery: DeliveryArgs,
 }
 
 /// Compares, and prints what came of it on standard output.
@@ -80,38 +53,21 @@ pub struct Args {
 /// # Errors
 /// When the file is invalid, or the state or the console cannot be used.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    if args.from >= args.to {
-        return Err(UsageError(format!("--from {} must lie before --to {}", args.from, args.to)).into());
-    }
-    let mut signals = Signals::new()?;
     let verify = Verify {
-        pipeline: Arc::new(load(&args)?),
+        pipeline: args.window.load()?,
         stream: args.stream,
         sink: args.sink.clone(),
-        from: args.from,
-        to: args.to,
+        from: args.window.from,
+        to: args.window.to,
         repair: args.repair,
         resend: args.resend,
-        patience: args.give_up_after.0,
+        patience: args.window.give_up_after.0,
     };
     let (audited, stop) = (Arc::new(Audited::default()), CancellationToken::new());
-    let running = run_verify(verify, args.delivery.options()?, audited.clone(), stop.clone());
-    tokio::pin!(running);
+    let running = run_verify(verify, args.window.delivery.options()?, audited.clone(), stop.clone());
     let mut screen = Screen::new();
-    let mut tick = interval(DRAW_EVERY);
-    let mut asked = 0;
-    let reports = loop {
-        tokio::select! {
-            reports = &mut running => break reports,
-            () = signals.next() => {
-                asked += 1;
-                stop.cancel();
-            }
-            _ = tick.tick() => screen.show(&audited),
-        }
-        if asked > 1 {
-            return Ok(ExitCode::FAILURE);
-        }
+    let Some(reports) = attend(running, &stop, || screen.show(&audited)).await? else {
+        return Ok(ExitCode::FAILURE);
     };
     screen.end(&audited);
     let reports = reports.map_err(|error| match error {
@@ -128,17 +84,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
     }
     let whole = |differing: &Differing| matches!(differing.repair, Repair::Done(_));
-    let complete = asked == 0 && reports.iter().flat_map(|report| &report.differing).all(whole);
+    let complete = !stop.is_cancelled() && reports.iter().flat_map(|report| &report.differing).all(whole);
     Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-fn load(args: &Args) -> anyhow::Result<Pipeline> {
-    let loaded = pipeline::load(std::slice::from_ref(&args.file), args.defaults.as_deref());
-    loaded.problems.iter().for_each(|problem| eprintln!("{problem}"));
-    let invalid = || UsageError(format!("{} is not a valid pipeline file", args.file.display()));
-    let mut pipeline = (**loaded.pipelines.first().ok_or_else(invalid)?).clone();
-    pipeline.console.requests_per_second = Some(args.rate.requests_per_second);
-    Ok(pipeline)
 }
 
 fn table(reports: &[VerifyReport]) -> Table {

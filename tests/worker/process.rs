@@ -127,6 +127,13 @@ impl Process {
         }
     }
 
+    /// Where it listens.
+    #[allow(dead_code, reason = "not every test that shares this file hands it on")]
+    pub async fn url(&mut self) -> String {
+        self.get("/livez").await;
+        format!("http://{}", self.address.as_deref().unwrap())
+    }
+
     /// Asks an endpoint: status and body.
     pub async fn get(&mut self, path: &str) -> (u16, String) {
         if self.address.is_none() {

@@ -1,0 +1,30 @@
+//! `status` shows the lanes of a running worker.
+
+use serde_json::json;
+
+use super::process::until;
+use super::world::World;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_lanes_of_a_running_worker_are_a_table() {
+    let world = World::new(|setup| setup.activities = 300).await;
+    world.put_changed("acme", json!({ "streams": { "activities": { "interval": "300ms" } } }));
+    world.write("pipelines/broken.yaml", "console: 1\n");
+    let mut worker = world.worker();
+    worker
+        .lane("acme/activities/siem", |lane| lane["state"] == "running" && lane["delivered"].as_u64() >= Some(300))
+        .await;
+    let url = worker.url().await;
+    let shown = world.command(&["status", "--url", &url]).await;
+    assert_eq!(shown.code, Some(0), "{}", shown.stderr);
+    let row = shown.stdout.lines().find(|line| line.contains("acme")).unwrap_or_default();
+    assert!(row.contains("activities") && row.contains("running") && row.contains("300"), "{}", shown.stdout);
+    assert!(shown.stdout.contains("broken.yaml"), "a file that does not run is told:\n{}", shown.stdout);
+
+    worker.kill().await;
+    until("nobody answers", async || {
+        let nobody = world.command(&["status", "--url", &url]).await;
+        (nobody.code == Some(1) && nobody.stderr.contains(&url)).then_some(())
+    })
+    .await;
+}

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -143,7 +144,7 @@ pub struct LaneMetrics {
     /// `delivered_bytes_total`.
     pub delivered_bytes: AtomicU64,
     /// `console_requests_total` by status.
-    pub console_requests: StatusCounts,
+    pub console_requests: Arc<StatusCounts>,
     /// `sink_requests_total` by status.
     pub sink_requests: StatusCounts,
     dropped: [AtomicU64; 5],
@@ -168,7 +169,7 @@ impl LaneMetrics {
             map_errors: AtomicU64::new(0),
             unknown_activities: AtomicU64::new(0),
             delivered_bytes: AtomicU64::new(0),
-            console_requests: StatusCounts::default(),
+            console_requests: Arc::default(),
             sink_requests: StatusCounts::default(),
             dropped: Default::default(),
             complete_until: AtomicI64::new(i64::MIN),
@@ -178,6 +179,12 @@ impl LaneMetrics {
             state: Mutex::new(LaneState::Starting),
             last_error: Mutex::new(None),
         }
+    }
+
+    /// For questions about what a lane pulled: they count as the lane's requests, and what they bring as nothing of its.
+    pub fn beside(&self) -> Self {
+        let console_requests = self.console_requests.clone();
+        Self { console_requests, ..Self::new(&self.pipeline, self.stream, &self.sink) }
     }
 
     /// Adds to `events_dropped_total`.

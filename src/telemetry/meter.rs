@@ -51,7 +51,8 @@ impl Meter {
         Self::over(Arc::new(LaneMetrics::new(pipeline, stream, sink)), telemetry, sink_type, clock)
     }
 
-    fn over(lane: Arc<LaneMetrics>, telemetry: &Arc<Telemetry>, sink_type: &str, clock: Clock) -> Self {
+    /// Reports with what there is.
+    pub fn over(lane: Arc<LaneMetrics>, telemetry: &Arc<Telemetry>, sink_type: &str, clock: Clock) -> Self {
         Self { lane, telemetry: telemetry.clone(), sink_type: sink_type.into(), clock, troubles: Arc::default() }
     }
 

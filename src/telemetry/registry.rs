@@ -168,6 +168,13 @@ impl Telemetry {
         }
     }
 
+    /// The lane of this name, while it runs.
+    pub fn lane(&self, pipeline: &str, stream: Stream, sink: &str) -> Option<Arc<LaneMetrics>> {
+        let pipelines = read(&self.pipelines);
+        let named = |lane: &&Lane| lane.running && lane.metrics.stream == stream && lane.metrics.sink == sink;
+        pipelines.get(pipeline)?.lanes.iter().find(named).map(|lane| lane.metrics.clone())
+    }
+
     /// The lane runs no more: it leaves metrics and pages.
     pub fn end_lane(&self, lane: &LaneMetrics) {
         let mut pipelines = write(&self.pipelines);

@@ -43,11 +43,7 @@ async fn watch(shared: &Shared, pipeline: &Pipeline) {
         let mut judged = true;
         for spec in &specs {
             judged &= match look(shared, spec).await {
-                Ok(Some(missing)) => {
-                    tell(shared, spec, missing);
-                    true
-                }
-                Ok(None) => false,
+                Ok(judged) => judged,
                 Err(error) => {
                     debug!(lane = %spec.id, %error, "the ledger could not be compared with the console");
                     false
@@ -59,8 +55,10 @@ async fn watch(shared: &Shared, pipeline: &Pipeline) {
     }
 }
 
-/// What is missing; none while no hour can be judged.
-async fn look(shared: &Shared, spec: &LaneSpec) -> Result<Option<Missing>, VerifyError> {
+/// Whether an hour could be judged: what is missing is told and shown then.
+async fn look(shared: &Shared, spec: &LaneSpec) -> Result<bool, VerifyError> {
+    let (id, kind) = (&spec.id, spec.sink.kind.name());
+    let Some(lane) = shared.telemetry.lane(&id.pipeline, id.stream, &id.sink) else { return Ok(false) };
     let options = &shared.options;
     let repairs = options.state.look_at_area(&area(&spec.id.pipeline), &options.instance).await?;
     let mut shelf = Shelf { lane: spec.id.clone(), live: shared.store(), repairs };
@@ -68,14 +66,12 @@ async fn look(shared: &Shared, spec: &LaneSpec) -> Result<Option<Missing>, Verif
     let judged = shelf.account(Hour(0)..Hour(0)).await?.judged(spec.id.stream, spec.pull.overlap, now);
     let hours = judged.start.max(judged.end.minus(HOURS))..judged.end;
     if hours.start >= hours.end {
-        return Ok(None);
+        return Ok(false);
     }
     let until = hours.end.start();
     let account = shelf.account(hours.clone()).await?;
     let client = shared.client(&spec.id.pipeline, &spec.console)?;
-    let (id, kind) = (&spec.id, spec.sink.kind.name());
-    // Requests are counted with a meter of their own: the lane's books are about what the lane pulled.
-    let meter = Meter::detached(&shared.telemetry, &id.pipeline, id.stream, &id.sink, kind, shared.clock());
+    let meter = Meter::over(lane.beside().into(), &shared.telemetry, kind, shared.clock());
     let mut auditor = Auditor::new(client, meter, &spec.pull, id.clone(), PATIENCE, shared.fork_random())
         .within(shared.budget.lane());
     let mut records = 0;
@@ -86,17 +82,12 @@ async fn look(shared: &Shared, spec: &LaneSpec) -> Result<Option<Missing>, Verif
             records += differing.missing;
         }
     }
-    Ok(Some(Missing { records, until }))
-}
-
-fn tell(shared: &Shared, spec: &LaneSpec, missing: Missing) {
-    let lane = shared.meter(spec).lane;
-    let before = lane.set_missing(missing);
-    if missing.records > 0 && before.is_none_or(|before| before.records != missing.records) {
-        let id = &spec.id;
+    let before = lane.set_missing(Missing { records, until });
+    if records > 0 && before.is_none_or(|before| before.records != records) {
         warn!(
-            pipeline = %id.pipeline, stream = %id.stream, sink = %id.sink, records = missing.records,
+            pipeline = %id.pipeline, stream = %id.stream, sink = %id.sink, records,
             "the console has records that came too late to be delivered; `verify --repair` delivers them"
         );
     }
+    Ok(true)
 }

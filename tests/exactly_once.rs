@@ -9,6 +9,7 @@
 mod support;
 
 mod exactly_once {
+    mod beside;
     mod changes;
     mod kill;
     mod owners;

@@ -74,7 +74,10 @@ pub(crate) async fn encode(
     let _turn = TURNS.acquire().await.ok();
     let mut desk = Desk::take();
     let body = encode_at(&mut desk, destination, batch, compression, limits, signature).await;
-    desk.leave();
+    // zlib-rs does not forget all of a stream that was given up in the middle: what comes after it would be corrupt.
+    if body.is_ok() {
+        desk.leave();
+    }
     body
 }
 
@@ -196,6 +199,8 @@ pub(crate) fn content_encoding(compression: Compression) -> Option<&'static str>
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+
     use futures_util::FutureExt;
     use futures_util::future::BoxFuture;
 
@@ -282,5 +287,21 @@ mod tests {
             assert!(said.starts_with(&format!("the request would have {size} bytes")), "{said}");
         }
         assert_eq!(framing(&Texts), 3);
+    }
+
+    /// What is used again must bear no trace of the encoding before, nor of one that was given up in the middle.
+    #[tokio::test]
+    async fn each_body_is_whole_whatever_was_encoded_before_it() {
+        for events in [2_000, 1, 3_000, 500, 7, 0, 10_000, 40, 2_000] {
+            let said = outcome(2_000, Compression::Gzip, Limits { bytes: 150_000, ..Limits::NONE }).await;
+            assert!(said.starts_with("the request before compression"), "{said}");
+            let plain = encode(&Texts, &batch(events), Compression::None, &Limits::NONE, None).await.unwrap();
+            for _ in 0..3 {
+                let body = encode(&Texts, &batch(events), Compression::Gzip, &Limits::NONE, None).await.unwrap();
+                let mut inflated = Vec::new();
+                flate2::read::GzDecoder::new(&body[..]).read_to_end(&mut inflated).unwrap();
+                assert!(inflated == plain, "{} bytes of {}", inflated.len(), plain.len());
+            }
+        }
     }
 }

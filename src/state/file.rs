@@ -3,6 +3,7 @@ use std::io::{ErrorKind, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use futures_util::future::BoxFuture;
+use tokio::sync::Semaphore;
 
 use super::ledger::Append;
 use super::{LaneId, StateError, Store, envelope};
@@ -163,12 +164,22 @@ fn remove_directory(path: &Path) -> Result<(), StateError> {
     }
 }
 
+/// Threads that wait for the disk at a time. With one for each of a thousand new lanes, their stacks and what the allocator
+/// keeps for each thread are more than the lanes themselves.
+static DISK: Semaphore = Semaphore::const_new(16);
+
 /// File calls block, so they run beside the tasks.
 fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StateError> + Send + 'static,
 ) -> BoxFuture<'static, Result<T, StateError>> {
     Box::pin(async move {
-        match tokio::task::spawn_blocking(work).await {
+        // A task of its own: whoever waits may be looking elsewhere when it is its turn, and would hold up the others.
+        let done = tokio::spawn(async move {
+            // Never closed, so this always yields a permit. It is given back when the thread is done.
+            let turn = DISK.acquire().await.ok();
+            tokio::task::spawn_blocking(move || (work(), turn).0).await
+        });
+        match done.await.flatten() {
             Ok(result) => result,
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         }

@@ -1,9 +1,11 @@
 //! A batch as the body of a request.
 
 use std::io::{self, Write};
+use std::sync::{LazyLock, Mutex, PoisonError};
 
-use flate2::write::GzEncoder;
+use flate2::{Compress, FlushCompress, Status};
 use hmac::Mac;
+use tokio::sync::Semaphore;
 
 use super::Destination;
 use super::signature::Signature;
@@ -13,6 +15,42 @@ use crate::sink::{Batch, Event, Limits};
 
 /// What is framed before it goes through the compressor, and how often others get their turn on the thread.
 const CHUNK: usize = 64 * 1024;
+/// The most that gzip knows.
+const WINDOW_BITS: u8 = 15;
+/// Least room for what compressing may put out at once.
+const GROWTH: usize = 4 * 1024;
+
+/// Batches that are encoded at a time, one for each core: what encoding needs beside the batch, half a megabyte, is reserved
+/// by no lane, and a thousand lanes may try again at once.
+static TURNS: LazyLock<Semaphore> =
+    LazyLock::new(|| Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)));
+/// What the encodings before have left to be used again. Freed each time, blocks of this size would teach glibc to keep
+/// freed memory instead of giving it back.
+static DESKS: Mutex<Vec<Desk>> = Mutex::new(Vec::new());
+
+/// What encoding needs beside the batch.
+struct Desk {
+    chunk: Vec<u8>,
+    gzip: Compress,
+}
+
+impl Desk {
+    fn take() -> Self {
+        let used = DESKS.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        used.unwrap_or_else(|| Self {
+            chunk: Vec::with_capacity(CHUNK * 2),
+            gzip: Compress::new_gzip(flate2::Compression::fast(), WINDOW_BITS),
+        })
+    }
+
+    fn leave(mut self) {
+        // An event larger than others must not be kept for ever.
+        self.chunk.clear();
+        self.chunk.shrink_to(CHUNK * 2);
+        self.gzip.reset();
+        DESKS.lock().unwrap_or_else(PoisonError::into_inner).push(self);
+    }
+}
 
 /// Why a batch has no body.
 #[derive(Debug, thiserror::Error)]
@@ -30,13 +68,31 @@ pub(crate) async fn encode(
     batch: &Batch,
     compression: Compression,
     limits: &Limits,
+    signature: Option<&mut Signature>,
+) -> Result<Vec<u8>, EncodeError> {
+    // Never closed, so this always yields a permit.
+    let _turn = TURNS.acquire().await.ok();
+    let mut desk = Desk::take();
+    let body = encode_at(&mut desk, destination, batch, compression, limits, signature).await;
+    // zlib-rs does not forget all of a stream that was given up in the middle: what comes after it would be corrupt.
+    if body.is_ok() {
+        desk.leave();
+    }
+    body
+}
+
+async fn encode_at(
+    Desk { chunk, gzip }: &mut Desk,
+    destination: &impl Destination,
+    batch: &Batch,
+    compression: Compression,
+    limits: &Limits,
     mut signature: Option<&mut Signature>,
 ) -> Result<Vec<u8>, EncodeError> {
     let most_bytes = if batch.len() > 1 { limits.bytes } else { limits.most_bytes };
-    let mut encoder = Encoder::new(compression, batch)?;
-    let mut chunk = Vec::with_capacity(CHUNK * 2);
+    let mut encoder = Encoder::new(compression, batch, gzip)?;
     let mut written = 0;
-    let mut drain = |chunk: &mut Vec<u8>, encoder: &mut Encoder| {
+    let mut drain = |chunk: &mut Vec<u8>, encoder: &mut Encoder<'_>| {
         written += chunk.len();
         check("the request before compression", written, most_bytes)?;
         if let Some(signature) = signature.as_mut() {
@@ -46,18 +102,18 @@ pub(crate) async fn encode(
         chunk.clear();
         Ok::<_, EncodeError>(())
     };
-    destination.open(batch, &mut chunk);
+    destination.open(batch, chunk);
     for (index, event) in batch.events().enumerate() {
         let begin = chunk.len();
-        destination.event(index, event, &mut chunk);
+        destination.event(index, event, chunk);
         check("the event", chunk.len() - begin, limits.event_bytes)?;
         if chunk.len() >= CHUNK {
-            drain(&mut chunk, &mut encoder)?;
+            drain(chunk, &mut encoder)?;
             tokio::task::yield_now().await;
         }
     }
-    destination.close(&mut chunk);
-    drain(&mut chunk, &mut encoder)?;
+    destination.close(chunk);
+    drain(chunk, &mut encoder)?;
     let body = encoder.finish()?;
     check("the request", body.len(), limits.wire_bytes)?;
     Ok(body)
@@ -83,19 +139,19 @@ pub(crate) fn framing(destination: &impl Destination) -> usize {
     out.len().saturating_sub(EMPTY.len())
 }
 
-enum Encoder {
+enum Encoder<'a> {
     Plain(Vec<u8>),
-    Gzip(GzEncoder<Vec<u8>>),
+    Gzip(&'a mut Compress, Vec<u8>),
     Zstd(zstd::stream::write::Encoder<'static, Vec<u8>>),
 }
 
-impl Encoder {
-    fn new(compression: Compression, batch: &Batch) -> io::Result<Self> {
+impl<'a> Encoder<'a> {
+    fn new(compression: Compression, batch: &Batch, gzip: &'a mut Compress) -> io::Result<Self> {
         // Records compress to a tenth or better at level 1.
         let out = Vec::with_capacity(batch.body_bytes() / 8 + 256);
         Ok(match compression {
             Compression::None => Self::Plain(Vec::with_capacity(batch.body_bytes() + batch.len() * 16)),
-            Compression::Gzip => Self::Gzip(GzEncoder::new(out, flate2::Compression::fast())),
+            Compression::Gzip => Self::Gzip(gzip, out),
             Compression::Zstd => Self::Zstd(zstd::stream::write::Encoder::new(out, 1)?),
         })
     }
@@ -103,7 +159,17 @@ impl Encoder {
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         match self {
             Self::Plain(out) => out.write_all(bytes),
-            Self::Gzip(encoder) => encoder.write_all(bytes),
+            Self::Gzip(gzip, out) => {
+                let begun = gzip.total_in();
+                loop {
+                    let done = (gzip.total_in() - begun) as usize;
+                    if done == bytes.len() {
+                        return Ok(());
+                    }
+                    out.reserve(GROWTH);
+                    gzip.compress_vec(&bytes[done..], out, FlushCompress::None)?;
+                }
+            }
             Self::Zstd(encoder) => encoder.write_all(bytes),
         }
     }
@@ -111,7 +177,12 @@ impl Encoder {
     fn finish(self) -> io::Result<Vec<u8>> {
         match self {
             Self::Plain(out) => Ok(out),
-            Self::Gzip(encoder) => encoder.finish(),
+            Self::Gzip(gzip, mut out) => loop {
+                out.reserve(GROWTH);
+                if gzip.compress_vec(&[], &mut out, FlushCompress::Finish)? == Status::StreamEnd {
+                    return Ok(out);
+                }
+            },
             Self::Zstd(encoder) => encoder.finish(),
         }
     }
@@ -128,6 +199,8 @@ pub(crate) fn content_encoding(compression: Compression) -> Option<&'static str>
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+
     use futures_util::FutureExt;
     use futures_util::future::BoxFuture;
 
@@ -214,5 +287,21 @@ mod tests {
             assert!(said.starts_with(&format!("the request would have {size} bytes")), "{said}");
         }
         assert_eq!(framing(&Texts), 3);
+    }
+
+    /// What is used again must bear no trace of the encoding before, nor of one that was given up in the middle.
+    #[tokio::test]
+    async fn each_body_is_whole_whatever_was_encoded_before_it() {
+        for events in [2_000, 1, 3_000, 500, 7, 0, 10_000, 40, 2_000] {
+            let said = outcome(2_000, Compression::Gzip, Limits { bytes: 150_000, ..Limits::NONE }).await;
+            assert!(said.starts_with("the request before compression"), "{said}");
+            let plain = encode(&Texts, &batch(events), Compression::None, &Limits::NONE, None).await.unwrap();
+            for _ in 0..3 {
+                let body = encode(&Texts, &batch(events), Compression::Gzip, &Limits::NONE, None).await.unwrap();
+                let mut inflated = Vec::new();
+                flate2::read::GzDecoder::new(&body[..]).read_to_end(&mut inflated).unwrap();
+                assert!(inflated == plain, "{} bytes of {}", inflated.len(), plain.len());
+            }
+        }
     }
 }

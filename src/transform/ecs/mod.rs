@@ -162,6 +162,7 @@ impl Ecs {
         json.word("@timestamp", &time);
         json.raw(b",");
         json.raw(&self.head);
+        json.raw(&self.observer);
         json.raw(b"},\"event\":{\"kind\":\"state\",\"category\":[\"host\"],\"type\":[\"info\"],\"action\":\"snapshot-complete\",");
         json.raw(&self.provenance);
         json.raw(b"}");

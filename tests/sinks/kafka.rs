@@ -40,7 +40,7 @@ fn once(range: std::ops::Range<u32>) -> BTreeMap<String, u32> {
 #[test]
 fn what_would_break_a_promise_is_refused() {
     for (more, part) in [
-        (json!({ "delivery": "exactly_once" }), "not in this release"),
+        (json!({ "delivery": "exactly_once" }), "checkpoint_topic"),
         (json!({ "options": { "acks": 1 } }), "options.acks"),
         (json!({ "options": { "bootstrap.servers": "x" } }), "`brokers`"),
         (json!({ "options": { "transactional.id": "x" } }), "options.transactional.id"),

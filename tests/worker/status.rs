@@ -12,14 +12,18 @@ async fn the_lanes_of_a_running_worker_are_a_table() {
     world.put_changed("acme", json!({ "streams": { "activities": { "interval": "300ms" } } }));
     world.write("pipelines/broken.yaml", "console: 1\n");
     let mut worker = world.worker();
-    let owed = world.owed(Kind::Activities).len().to_string();
-    let is = |lane: &Value| lane["state"] == "running" && lane["delivered"].to_string() == owed;
+    let owed = world.owed(Kind::Activities).len();
+    let is = |lane: &Value| lane["state"] == "running" && lane["delivered"] == owed;
     worker.lane("acme/activities/siem", is).await;
     let url = worker.url().await;
     let shown = world.command(&["status", "--url", &url]).await;
     assert_eq!(shown.code, Some(0), "{}", shown.stderr);
     let row = shown.stdout.lines().find(|line| line.contains("acme")).unwrap_or_default();
-    assert!(row.contains("activities") && row.contains("running") && row.contains(&owed), "{}", shown.stdout);
+    assert!(
+        row.contains("activities") && row.contains("running") && row.contains(&owed.to_string()),
+        "{}",
+        shown.stdout
+    );
     assert!(shown.stdout.contains("broken.yaml"), "a file that does not run is told:\n{}", shown.stdout);
 
     worker.kill().await;

@@ -9,7 +9,7 @@ use super::yaml::Node;
 use crate::record::{Stream, Timestamp};
 use crate::settings::check_name;
 use crate::settings::{Id, Tls};
-use crate::sink::{BuildError, Context, Shared};
+use crate::sink::{BuildError, Shared};
 use crate::{console, sink, source, transform};
 
 /// The console takes no more ids in one filter.
@@ -275,18 +275,7 @@ pub(super) fn detections(root: &Node, pipeline: &Pipeline, problems: &mut Vec<Pr
 pub(super) fn builds(root: &Node, pipeline: &Pipeline, problems: &mut Vec<Problem>) {
     let nodes = root.get("sinks").map_or(&[][..], Node::list);
     for (index, (node, sink)) in nodes.iter().zip(&pipeline.sinks).enumerate() {
-        let Some(pull) = pipeline.streams.pulls().into_iter().find(|pull| sink.takes(pull.stream)) else { continue };
-        let context = Context {
-            pipeline: pipeline.name.clone(),
-            stream: pull.stream,
-            sink: sink.name().to_owned(),
-            shard: 0,
-            console_host: pipeline.console.url.host().to_owned(),
-            labels: pipeline.transform.labels.clone(),
-            schema: sink.common.schema.unwrap_or(pipeline.transform.schema),
-            schema_name: "",
-            shared: Shared::default(),
-        };
+        let Some(context) = pipeline.sink_context(sink, Shared::default()) else { continue };
         let Err(error) = sink.build(&context) else { continue };
         let key = match &error {
             BuildError::Compression { .. } => "compression",

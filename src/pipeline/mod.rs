@@ -44,3 +44,21 @@ pub struct Pipeline {
     /// `sinks:`, names unique.
     pub sinks: Vec<sink::Settings>,
 }
+
+impl Pipeline {
+    /// What a sink is built with to be looked at, not run: as the first of its lanes has it. None where no stream goes to it.
+    pub fn sink_context(&self, sink: &sink::Settings, shared: sink::Shared) -> Option<sink::Context> {
+        let pull = self.streams.pulls().into_iter().find(|pull| sink.takes(pull.stream))?;
+        Some(sink::Context {
+            pipeline: self.name.clone(),
+            stream: pull.stream,
+            sink: sink.name().to_owned(),
+            shard: 0,
+            console_host: self.console.url.host().to_owned(),
+            labels: self.transform.labels.clone(),
+            schema: sink.common.schema.unwrap_or(self.transform.schema),
+            schema_name: "",
+            shared,
+        })
+    }
+}

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use s1_forwarder::emulator::{Kind, Setup, Token};
+use s1_forwarder::lane::Lane;
 use s1_forwarder::record::Stream;
 use s1_forwarder::source::{Include, Pull};
 use serde_json::Value;
@@ -11,13 +12,9 @@ use tokio::time::sleep;
 
 use crate::world::{MemorySink, World, assert_books_balance};
 
-fn enriched(world: &World) -> Pull {
-    Pull { include: vec![Include::Notes, Include::Timeline], ..world.pull(Stream::Threats) }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_list_that_cannot_be_had_is_named_and_the_threat_is_sent() {
-    let world = World::new(|setup| setup.threats = 20);
+/// A lane that catches up with its threats once, notes and timeline beside them, and what its sink has taken.
+fn enriching(world: &World) -> (Lane, Arc<Mutex<Vec<Value>>>) {
+    let pull = Pull { include: vec![Include::Notes, Include::Timeline], ..world.pull(Stream::Threats) };
     let events = Arc::new(Mutex::new(Vec::new()));
     let taken = events.clone();
     let sink = MemorySink::new(world.clock, move |_, batch| {
@@ -25,8 +22,15 @@ async fn a_list_that_cannot_be_had_is_named_and_the_threat_is_sent() {
         taken.lock().unwrap().extend(batch.events().map(parse));
         None
     });
-    let mut lane = world.lane(enriched(&world), "siem", sink);
+    let mut lane = world.lane(pull, "siem", sink);
     lane.once = true;
+    (lane, events)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_cannot_be_had_is_named_and_the_threat_is_sent() {
+    let world = World::new(|setup| setup.threats = 20);
+    let (lane, events) = enriching(&world);
     let metrics = lane.delivery.meter.lane.clone();
     let running = world.start(lane);
     // The console's time and the list are there, the first notes are asked for: now half of the threats vanish.
@@ -50,15 +54,7 @@ async fn a_list_that_cannot_be_had_is_named_and_the_threat_is_sent() {
 #[tokio::test(start_paused = true)]
 async fn a_token_that_is_refused_in_between_loses_no_enrichment() {
     let world = World::new(|setup| setup.threats = 20);
-    let events = Arc::new(Mutex::new(Vec::new()));
-    let taken = events.clone();
-    let sink = MemorySink::new(world.clock, move |_, batch| {
-        let parse = |event: s1_forwarder::sink::Event<'_>| serde_json::from_slice::<Value>(event.body).unwrap();
-        taken.lock().unwrap().extend(batch.events().map(parse));
-        None
-    });
-    let mut lane = world.lane(enriched(&world), "siem", sink);
-    lane.once = true;
+    let (lane, events) = enriching(&world);
     let running = world.start(lane);
     sleep(Duration::from_millis(100)).await;
     world.console.set_token(Token { revoked: true, ..Token::new(Setup::TOKEN) });

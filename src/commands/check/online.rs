@@ -9,7 +9,7 @@ use super::{Check, Finding};
 use crate::console::{Client, ConsoleError, Limiters};
 use crate::pipeline::Pipeline;
 use crate::record::{Clock, Timestamp};
-use crate::sink::{Context, Probe, Shared};
+use crate::sink::{Probe, Shared};
 
 /// Consoles and sinks that are asked at the same time.
 const AT_ONCE: usize = 16;
@@ -30,18 +30,7 @@ async fn check(pipeline: &Pipeline, limiters: &Limiters, shared: &Shared) -> Vec
     let mut findings = console(pipeline, limiters).await;
     for sink in &pipeline.sinks {
         let subject = format!("sink {}", sink.name());
-        let Some(pull) = pipeline.streams.pulls().into_iter().find(|pull| sink.takes(pull.stream)) else { continue };
-        let context = Context {
-            pipeline: pipeline.name.clone(),
-            stream: pull.stream,
-            sink: sink.name().to_owned(),
-            shard: 0,
-            console_host: pipeline.console.url.host().to_owned(),
-            labels: pipeline.transform.labels.clone(),
-            schema: sink.common.schema.unwrap_or(pipeline.transform.schema),
-            schema_name: "",
-            shared: shared.clone(),
-        };
+        let Some(context) = pipeline.sink_context(sink, shared.clone()) else { continue };
         let (check, detail) = match sink.build(&context) {
             Ok(sink) => match sink.probe().await {
                 Probe::Verified(detail) => (Check::Verified, detail),

@@ -30,6 +30,8 @@ pub(super) struct Skip {
     at: usize,
     /// Beginning of the record there, once it was found to be too large.
     over: Option<Bytes>,
+    /// Beginning of the record that it is to get past.
+    wanted: Bytes,
 }
 
 impl Skip {
@@ -48,20 +50,33 @@ impl Poll {
     /// A single record was larger than may be held. Gives what is known of it, when this was the first time that it came in
     /// its place; else the next calls of [`Poll::next`] look for its place.
     pub fn step_over(&mut self, cut: &Cut) -> Option<Page> {
-        match &mut self.walk.skip {
-            None => {
-                let from = if self.ordered { self.newest.minus(PRECISION).max(self.walk.from) } else { self.walk.from };
-                self.walk = Walk::from(from);
-                self.walk.skip = Some(Skip { at: 0, over: None });
-                return None;
-            }
-            Some(Skip { at, over }) => {
-                // Right behind one that is too large lies another.
-                *at += usize::from(over.is_some());
-                *over = Some(cut.beginning.clone());
-            }
+        let record = first_record(&cut.beginning);
+        let Some(skip) = &mut self.walk.skip else {
+            self.step_from_newest(record);
+            return None;
+        };
+        // Right behind one that is too large lies another.
+        skip.at += usize::from(skip.over.is_some());
+        let is_wanted = is_same(&record, &skip.wanted);
+        skip.over = Some(record.clone());
+        let page = self.beginning_of(record, cut.max_bytes);
+        // One of the same time that was stepped over before: with a cursor from here the walk would meet the wanted one, and
+        // begin anew in front of this one, for ever.
+        if !is_wanted
+            && page.records.is_empty()
+            && let Some(skip) = &mut self.walk.skip
+        {
+            *skip = Skip { at: skip.at + 1, over: None, wanted: skip.wanted.clone() };
+            return None;
         }
-        Some(self.beginning_of(cut))
+        Some(page)
+    }
+
+    /// Begins a walk without cursors, shortly before what was read last, to find the `wanted` record.
+    fn step_from_newest(&mut self, wanted: Bytes) {
+        let from = if self.ordered { self.newest.minus(PRECISION).max(self.walk.from) } else { self.walk.from };
+        self.walk = Walk::from(from);
+        self.walk.skip = Some(Skip { at: 0, over: None, wanted });
     }
 
     /// A page came while there was no cursor. True when it belongs to the walk as any other: the record is behind.
@@ -70,6 +85,11 @@ impl Poll {
         let Some(over) = skip.over.clone() else {
             skip.at += shown;
             if skip.at > MOST {
+                let (wanted, before) = (skip.wanted.clone(), self.walk.from);
+                self.step_from_newest(wanted);
+                if self.walk.from > before {
+                    return Ok(false);
+                }
                 return Err(ConsoleError::transient(format!(
                     "a record is too large for --memory-budget, and more than {MOST} of its time come before it"
                 )));
@@ -82,7 +102,7 @@ impl Poll {
         };
         let at = skip.at;
         match self.ask_at(at, over.len()).await {
-            Err(ConsoleError::TooLarge(cut)) if is_same(&first_record(&cut.beginning), &first_record(&over)) => {
+            Err(ConsoleError::TooLarge(cut)) if is_same(&first_record(&cut.beginning), &over) => {
                 self.walk.skip = None;
                 Ok(true)
             }
@@ -95,8 +115,7 @@ impl Poll {
     }
 
     /// What is known of a record of which only the beginning was read.
-    fn beginning_of(&mut self, cut: &Cut) -> Page {
-        let body = first_record(&cut.beginning);
+    fn beginning_of(&mut self, body: Bytes, max_bytes: usize) -> Page {
         let mut facts = facts(self.pull.stream, &body);
         if let Some(snapshot) = self.round.snapshot {
             facts.version = snapshot.seconds().to_string().into();
@@ -124,7 +143,7 @@ impl Poll {
             warn!(
                 pipeline = %lane.pipeline, stream = %lane.stream, sink = %lane.sink, record = %record.id,
                 "a record is larger than {} bytes, all that --memory-budget leaves for one: it becomes a dead letter, of which \
-                 the beginning is kept", cut.max_bytes
+                 the beginning is kept", max_bytes
             );
             self.position.take(&self.passes, self.round, &record.mark);
             records.push(record);

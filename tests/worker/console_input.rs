@@ -76,13 +76,16 @@ async fn a_record_of_40_mb_is_stepped_over_and_the_rest_arrives_once() {
     const SIZE: usize = 40 << 20;
     let world = World::new(|setup| (setup.activities, setup.threats) = (60, 60)).await;
     let at = system_clock() - 3_600_000_000;
-    // Others of the same moment before and behind it, and two of them in a row.
+    // Others of the same moment before, between and behind them, and two of them in a row.
     let mut large = Vec::new();
     for kind in [Kind::Threats, Kind::Activities] {
-        (0..3).for_each(|_| _ = world.console().generate(kind, at));
-        large.push(world.console().generate_oversized(kind, at, SIZE));
-        large.push(world.console().generate_oversized(kind, at, SIZE / 2));
-        (0..3).for_each(|_| _ = world.console().generate(kind, at));
+        for (place, what) in "...L.LL.L...".chars().enumerate() {
+            let at = at + place as i64 * 1000;
+            match what {
+                'L' => large.push(world.console().generate_oversized(kind, at, SIZE / (1 + place / 6))),
+                _ => _ = world.console().generate(kind, at),
+            }
+        }
     }
     world
         .put_changed("acme", json!({ "streams": { "activities": { "since": "30d" }, "threats": { "since": "30d" } } }));
@@ -105,7 +108,7 @@ async fn a_record_of_40_mb_is_stepped_over_and_the_rest_arrives_once() {
     assert_eq!(world.once(&budget).await.code, Some(0));
     assert_eq!(world.command(&["dead-letters", "list", "--format", "json"]).await.stdout.lines().count(), large.len());
     let replay = world.command(&["dead-letters", "replay", "--pipelines", "pipelines"]).await;
-    assert!(replay.code == Some(1) && replay.stdout.contains("4 stay"), "{}{}", replay.stdout, replay.stderr);
+    assert!(replay.code == Some(1) && replay.stdout.contains("8 stay"), "{}{}", replay.stdout, replay.stderr);
 
     let exit = world.once(&["--memory-budget", "512MiB", "--state", "file:other"]).await;
     assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);

@@ -57,11 +57,17 @@ mod doubles {
         let producer: ThreadedProducer<DefaultProducerContext> = config.create().unwrap();
         let before = crate::kernel::so_far(std::process::id());
         for (key, identity, event) in &events {
-            let headers = [("id", identity.as_str()), ("pipeline", "acme"), ("stream", "activities"),
-                ("host", "console.example"), ("schema", "ecs-9.4.0"), ("content-type", "application/json")];
-            let headers = headers.iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
-                headers.insert(Header { key, value: Some(value) })
-            });
+            let headers = [
+                ("id", identity.as_str()),
+                ("pipeline", "acme"),
+                ("stream", "activities"),
+                ("host", "console.example"),
+                ("schema", "ecs-9.4.0"),
+                ("content-type", "application/json"),
+            ];
+            let headers = headers
+                .iter()
+                .fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: Some(*value) }));
             let mut record = BaseRecord::to("events").key(key).payload(event).headers(headers);
             while let Err((_, refused)) = producer.send(record) {
                 record = refused;
@@ -91,14 +97,14 @@ pub fn beside_librdkafka(size: Size) -> Vec<Row> {
     let ours = place.run_once(&[]);
 
     let mut command = Command::new(std::env::current_exe().unwrap());
-    let mut producer =
-        Process::spawn(command.args(["producer", &brokers, &events.to_string()]).stdout(Stdio::piped()));
+    let mut producer = Process::spawn(command.args(["producer", &brokers, &events.to_string()]).stdout(Stdio::piped()));
     let mut said = String::new();
     producer.stdout().read_to_string(&mut said).unwrap();
     let theirs = Duration::from_micros(said.trim().parse().unwrap());
     let each = |time: Duration| time.as_secs_f64() * 1e6 / events as f64;
     let ratio = ours.cpu().as_secs_f64() / theirs.as_secs_f64();
-    let measured = format!("{ratio:.2} ({:.1} µs and {:.1} µs an event, user and system)", each(ours.cpu()), each(theirs));
+    let measured =
+        format!("{ratio:.2} ({:.1} µs and {:.1} µs an event, user and system)", each(ours.cpu()), each(theirs));
     let figures = json!({ "events": events, "ours_us": each(ours.cpu()), "librdkafka_us": each(theirs) });
     vec![Row::report(GOAL, measured, figures)]
 }

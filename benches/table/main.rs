@@ -4,9 +4,9 @@
 #![allow(clippy::unwrap_used, reason = "a benchmark may end in a panic")]
 #![allow(clippy::disallowed_methods, reason = "a benchmark measures real time")]
 
+mod chart;
 #[path = "../common/mod.rs"]
 mod common;
-mod chart;
 mod kafka;
 mod kernel;
 mod many;

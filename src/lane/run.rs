@@ -113,7 +113,9 @@ impl Lane {
         let meter = self.delivery.meter.clone();
         let mut again = false;
         let end = loop {
-            let Some(standing) = stop.run_until_cancelled(Box::pin(self.open(again))).await else { break LaneEnd::Drained };
+            let Some(standing) = stop.run_until_cancelled(Box::pin(self.open(again))).await else {
+                break LaneEnd::Drained;
+            };
             match self.poll_for_ever(standing, &stop).await {
                 // Whoever keeps the standing with the events tells when it may go on, and from where.
                 LaneEnd::Superseded if matches!(self.keeping(), Keeping::Sink(_)) => {

@@ -73,6 +73,7 @@ mod tests {
         let mut two = Few::default();
         two.push(3);
         two.push(1);
-        assert_eq!((&two[..], two.get_mut(2)), (&[3, 1][..], None));
+        assert_eq!(two[..], [3, 1]);
+        assert_eq!(two.get_mut(2), None);
     }
 }

@@ -158,7 +158,8 @@ impl Iterator for Pieces {
             let next = || self.families.next().map(|family| UnderWay { family, after: None, headed: false });
             let Some(mut under_way) = self.under_way.take().or_else(next) else { break };
             let mut lines = Lines { family: under_way.family, headed: under_way.headed, text };
-            let last = under_way.family.samples.write(&self.telemetry, self.now, under_way.after.as_deref(), &mut lines);
+            let last =
+                under_way.family.samples.write(&self.telemetry, self.now, under_way.after.as_deref(), &mut lines);
             (text, under_way.headed) = (lines.text, lines.headed);
             if last.is_some() {
                 under_way.after = last;
@@ -172,13 +173,7 @@ impl Iterator for Pieces {
 impl Samples {
     /// Writes the samples of the pipelines after this one. Where the piece is full before the last, gives the pipeline that
     /// it ends with.
-    fn write(
-        &self,
-        telemetry: &Telemetry,
-        now: Timestamp,
-        after: Option<&str>,
-        lines: &mut Lines,
-    ) -> Option<String> {
+    fn write(&self, telemetry: &Telemetry, now: Timestamp, after: Option<&str>, lines: &mut Lines) -> Option<String> {
         if let Self::Pipelines = self {
             pipelines(telemetry, lines);
             return None;

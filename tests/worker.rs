@@ -33,6 +33,7 @@ mod worker {
     mod status;
     mod streams;
     mod tokens;
+    mod transfer;
     mod unified;
     mod verify;
     mod world;

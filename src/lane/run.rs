@@ -362,6 +362,9 @@ impl Lane {
         if checkpoint.since != self.since_text {
             info!(%pipeline, %stream, %sink, was = %checkpoint.since, is = %self.since_text, "`since` was resolved at the first start; the edit is ignored");
         }
+        if journals {
+            ledger.keep_identities(self.clock.now());
+        }
         if ledger.asked() != asked || ledger.has_journals() != journals {
             let from = checkpoint.position.newest();
             info!(%pipeline, %stream, %sink, %from, "the console is asked for something else, or the store keeps something else: the ledger begins anew");

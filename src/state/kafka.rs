@@ -217,7 +217,7 @@ impl Store for KafkaStore {
             let all = async { self.owner.all(&self.location.connect()?).await };
             let names = all.await.map_err(|trouble| self.failed(&trouble))?;
             let own = names.iter().filter_map(|name| name.strip_prefix(&self.prefix));
-            let mut lanes: Vec<LaneId> = own.filter_map(|name| name.parse().ok()).collect();
+            let mut lanes: Vec<LaneId> = own.filter_map(LaneId::of_store).collect();
             lanes.sort();
             Ok(lanes)
         }
@@ -238,6 +238,14 @@ impl Store for KafkaStore {
 
     fn delete<'a>(&'a self, lane: &'a LaneId) -> BoxFuture<'a, Result<(), StateError>> {
         self.remove(lane).boxed()
+    }
+
+    fn prepare(&self) -> BoxFuture<'_, Result<(), StateError>> {
+        async {
+            let prepare = async { self.owner.prepare(&self.location.connect()?).await };
+            prepare.await.map_err(|trouble| self.failed(&trouble))
+        }
+        .boxed()
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

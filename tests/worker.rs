@@ -21,6 +21,8 @@ mod worker {
     #[cfg(feature = "kafka")]
     mod kafka;
     mod kill;
+    #[cfg(feature = "kafka")]
+    mod letters_topic;
     mod memory;
     mod once;
     mod preview;

@@ -174,7 +174,7 @@ impl Owner {
 
     /// Makes sure that there is a topic; takes no id from anybody.
     pub(crate) async fn prepare(&self, connect: &Connect) -> Result<(), Trouble> {
-        super::topic::ensure(connect, &connect.events(), &self.topic).await.map(drop)
+        super::topic::ensure(connect, &connect.events(), &self.topic, super::topic::CHECKPOINTS).await.map(drop)
     }
 
     /// The names of all lanes that have a checkpoint.

@@ -18,9 +18,11 @@ use std::path::PathBuf;
 
 use futures_util::future::BoxFuture;
 
+#[cfg(feature = "kafka")]
+pub use crate::kafka::{KafkaLocation, KafkaLocationError};
 pub use file::FileStore;
 #[cfg(feature = "kafka")]
-pub use kafka::{KafkaLocation, KafkaLocationError, KafkaStore};
+pub use kafka::KafkaStore;
 #[cfg(feature = "kubernetes")]
 pub use kubernetes::KubernetesStore;
 pub use lane_id::{LaneId, LaneIdError};

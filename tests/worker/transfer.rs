@@ -95,6 +95,7 @@ async fn lanes_go_on_from_another_directory_and_what_is_not_whole_is_refused() {
     worker.signal("TERM").await;
     assert_eq!(worker.exit().await.code, Some(0));
 
+    done(&world, &["state", "export", "later", "--state", "file:other"]).await;
     let before = done(&world, &["state", "show", "acme/activities/siem", "--state", "file:other"]).await;
     done(&world, &["state", "delete", "acme/activities/siem", "--state", "file:other"]).await;
     done(&world, &["state", "import", "later", "--replace", "--state", "file:other"]).await;

@@ -81,11 +81,13 @@ impl Files {
     }
 }
 
+type Numbered = Box<dyn Iterator<Item = io::Result<(u64, Kept)>> + Send>;
+
 /// The letters of one file, each numbered by its line when the first was read.
 pub struct FileDrawer {
     path: PathBuf,
     /// Once the first was asked for: there may be thousands of files.
-    letters: Option<Box<dyn Iterator<Item = io::Result<(u64, Kept)>> + Send>>,
+    letters: Option<Numbered>,
     /// Lines that were taken out, in their order: those behind them have moved up.
     removed: Vec<u64>,
 }

@@ -137,18 +137,24 @@ impl PullStage {
                     if self.sizing().too_large(plan, total) {
                         continue;
                     }
-                    if !poll.can_step() {
-                        let reason = format!("a single record is too large: {cut}; raise --memory-budget to take it");
-                        if let Some(refusal) = self.failed(ConsoleError::transient(reason), &mut patience).await {
-                            return PullEnd::Refused(refusal);
+                    match poll.step_over(&cut).await {
+                        Ok(None) => {}
+                        Ok(Some(page)) => {
+                            found_new = !page.records.is_empty();
+                            let (reserve, last) = (page.body.len() * EXPANSION, page.last);
+                            let reservation = self.budget.reserve(reserve).await;
+                            if found_new && pages.send(Pulled::Page(page, reservation)).await.is_err() {
+                                return PullEnd::Stopped;
+                            }
+                            if last {
+                                return PullEnd::Complete(poll.round());
+                            }
                         }
-                        continue;
-                    }
-                    let Some(page) = poll.step_over(&cut) else { continue };
-                    found_new = !page.records.is_empty();
-                    let reservation = self.budget.reserve(page.body.len() * EXPANSION).await;
-                    if found_new && pages.send(Pulled::Page(page, reservation)).await.is_err() {
-                        return PullEnd::Stopped;
+                        Err(error) => {
+                            if let Some(refusal) = self.failed(error, &mut patience).await {
+                                return PullEnd::Refused(refusal);
+                            }
+                        }
                     }
                 }
                 Err(error) => {

@@ -25,7 +25,12 @@ fn narrow_world() -> World {
 }
 
 /// Pulls everything; then all but the `large` ones must have arrived, once, and those be dead letters.
-async fn steps_over(world: &World, (kind, stream): (Kind, Stream), large: &BTreeSet<u64>, name: &str) -> Arc<MemorySink> {
+async fn steps_over(
+    world: &World,
+    (kind, stream): (Kind, Stream),
+    large: &BTreeSet<u64>,
+    name: &str,
+) -> Arc<MemorySink> {
     let sink = MemorySink::new(world.clock, |_, _| None);
     let mut lane = world.lane(world.pull(stream), name, sink.clone());
     lane.once = true;

@@ -42,8 +42,8 @@ pub enum Pulled {
 pub enum PullEnd {
     /// Everything in [bound, S] was handed on; S is inside.
     Complete(Round),
-    /// The snapshot of this time is complete, and the next is not due.
-    NotDue,
+    /// The snapshot of this time is complete, and at this start of the poll the next is not due.
+    NotDue(Timestamp),
     /// The lane was asked to stop.
     Stopped,
     /// The console refuses: trying again soon would not help.
@@ -92,7 +92,7 @@ impl PullStage {
         // A page that brings nothing new costs the sink nothing, so the next need not be small for its sake.
         let mut found_new = true;
         let poll = Poll::new(self.client.clone(), self.meter.clone(), self.pull.clone(), position, pass, start);
-        let Some(mut poll) = poll else { return PullEnd::NotDue };
+        let Some(mut poll) = poll else { return PullEnd::NotDue(start) };
         if let Some(known) = &self.known {
             poll.leave_out(known.clone());
         }

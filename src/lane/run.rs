@@ -104,7 +104,7 @@ enum Next {
     End(LaneEnd),
     Rest(Duration),
     Poll,
-    NotDue,
+    NotDue(Timestamp),
 }
 
 impl Lane {
@@ -154,7 +154,7 @@ impl Lane {
             }
             let begun = Instant::now();
             let end = Box::pin(self.session(&mut course, pass, stop)).await;
-            if !matches!(end, SendEnd::Settled(PullEnd::Complete(_) | PullEnd::NotDue)) {
+            if !matches!(end, SendEnd::Settled(PullEnd::Complete(_) | PullEnd::NotDue(_))) {
                 self.delivery.meter.lane.give_back_open();
             }
             match self.after(end, &mut course.rests, stop).await {
@@ -169,9 +169,9 @@ impl Lane {
                     stop.run_until_cancelled(course.saver.flush(&mut course.standing)).await;
                 }
                 Next::Poll => course.agenda.done(pass, begun, &course.standing.checkpoint.position, self.once),
-                Next::NotDue => {
+                Next::NotDue(start) => {
                     let position = &course.standing.checkpoint.position;
-                    course.agenda.not_due(pass, self.clock.now(), position, self.once);
+                    course.agenda.not_due(pass, start, position, self.once);
                 }
             }
         }
@@ -224,10 +224,10 @@ impl Lane {
 
     async fn after(&mut self, end: SendEnd, rests: &mut Rests, stop: &CancellationToken) -> Next {
         match end {
-            SendEnd::Settled(end @ (PullEnd::Complete(_) | PullEnd::NotDue)) => {
+            SendEnd::Settled(end @ (PullEnd::Complete(_) | PullEnd::NotDue(_))) => {
                 *rests = Rests::default();
                 self.delivery.meter.sink_trouble(None);
-                if end == PullEnd::NotDue { Next::NotDue } else { Next::Poll }
+                if let PullEnd::NotDue(start) = end { Next::NotDue(start) } else { Next::Poll }
             }
             SendEnd::Settled(PullEnd::Stopped) => Next::End(LaneEnd::Drained),
             SendEnd::Settled(PullEnd::Refused(error)) => {

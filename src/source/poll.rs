@@ -413,7 +413,9 @@ impl Poll {
         let version = if self.pull.stream == Stream::Activities { id } else { identity.key() };
         let start = self.round.start;
         if self.chain.is_some() {
-            return Mark { id, version, content: None, time: start, created: facts.created };
+            // The list may show a change that came after the start, and the next window but one will ask for it again.
+            let time = self.client.time().map_or(start, |now| now.max(start));
+            return Mark { id, version, content: None, time, created: facts.created };
         }
         Mark { id, version, content: None, time: facts.time.unwrap_or(start), created: facts.created }
     }

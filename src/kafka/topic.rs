@@ -48,15 +48,25 @@ fn partitions<C: rdkafka::ClientContext>(
     }
 }
 
+/// A client, and the number of the topic's partitions, none where it does not exist.
+async fn look(connect: &Connect, events: &Events, topic: &str) -> Result<(AdminClient<Events>, Option<i32>), Trouble> {
+    let (connect, events, topic) = (connect.clone(), events.clone(), topic.to_owned());
+    let look = move || {
+        let admin: AdminClient<Events> = connect.client(&events, &[])?;
+        let found = partitions(admin.inner(), &topic, &events)?;
+        Ok((admin, found))
+    };
+    super::on_thread(look).await?
+}
+
+/// Whether the brokers answer, and say whether the topic is there.
+pub(crate) async fn reach(connect: &Connect, topic: &str) -> Result<(), Trouble> {
+    look(connect, &connect.events(), topic).await.map(|_| ())
+}
+
 /// Makes sure that the topic is there and compacted; the number of its partitions.
 pub(super) async fn ensure(connect: &Connect, events: &Events, topic: &str) -> Result<i32, Trouble> {
-    let (reader, of_reader, name) = (connect.clone(), events.clone(), topic.to_owned());
-    let look = move || {
-        let admin: AdminClient<Events> = reader.client(&of_reader, &[])?;
-        let found = partitions(admin.inner(), &name, &of_reader)?;
-        Ok::<_, Trouble>((admin, found))
-    };
-    let (admin, found) = super::on_thread(look).await??;
+    let (admin, found) = look(connect, events, topic).await?;
     if let Some(count) = found {
         compacted(&admin, topic).await?;
         return Ok(count);
@@ -116,13 +126,7 @@ async fn compacted(admin: &AdminClient<Events>, topic: &str) -> Result<(), Troub
 /// `id` is nobody's.
 pub(crate) async fn probe(connect: &Connect, topic: &str, id: &str) -> Result<String, Trouble> {
     let events = connect.events();
-    let (client, of_client, name) = (connect.clone(), events.clone(), topic.to_owned());
-    let look = move || {
-        let admin: AdminClient<Events> = client.client(&of_client, &[])?;
-        let found = partitions(admin.inner(), &name, &of_client)?;
-        Ok::<_, Trouble>((admin, found))
-    };
-    let (admin, found) = super::on_thread(look).await??;
+    let (admin, found) = look(connect, &events, topic).await?;
     compacted(&admin, topic).await?;
     super::session::try_id(connect, &events, id).await?;
     Ok(match found {

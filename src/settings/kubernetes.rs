@@ -89,6 +89,15 @@ impl KubernetesError {
         matches!(self, Self::Refused { code: 409, .. })
     }
 
+    /// The same may succeed later, without anybody changing anything.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Unreachable(_) => true,
+            Self::Refused { code, .. } => *code == 429 || *code >= 500,
+            Self::Access(_) => false,
+        }
+    }
+
     /// There is no such object.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Refused { code: 404, .. })

@@ -9,7 +9,8 @@ async fn a_worker_waits_for_the_api_server_at_its_start() {
     let tenant = kubernetes.tenant().await;
     let directory = tempfile::tempdir().unwrap();
     let worker = || {
-        let arguments = ["run", "--pipelines", ".", "--listen", "127.0.0.1:0", "--state", "kubernetes:", "--lease", "3s"];
+        let arguments =
+            ["run", "--pipelines", ".", "--listen", "127.0.0.1:0", "--state", "kubernetes:", "--lease", "3s"];
         let mut command = program(directory.path(), &arguments);
         command.args(["--dead-letters", "file:dead", "--shards", "4"]).env("KUBECONFIG", tenant.kubeconfig());
         Process::spawn(command)

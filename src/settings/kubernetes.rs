@@ -89,13 +89,9 @@ impl KubernetesError {
         matches!(self, Self::Refused { code: 409, .. })
     }
 
-    /// The same may succeed later, without anybody changing anything.
+    /// The same may succeed later. Refusals too: an API server that has just begun does not know yet who may do what.
     pub fn is_passing(&self) -> bool {
-        match self {
-            Self::Unreachable(_) => true,
-            Self::Refused { code, .. } => *code == 429 || *code >= 500,
-            Self::Access(_) => false,
-        }
+        !matches!(self, Self::Access(_))
     }
 
     /// There is no such object.

@@ -59,7 +59,7 @@ pub enum ClusterError {
 }
 
 impl ClusterError {
-    /// The same may succeed later, without anybody changing anything.
+    /// The same may succeed later.
     pub fn is_passing(&self) -> bool {
         match self {
             #[cfg(feature = "kubernetes")]

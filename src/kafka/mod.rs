@@ -32,7 +32,7 @@ pub(crate) use items::{ItemKey, Items};
 pub use location::{KafkaLocation, KafkaLocationError};
 pub(crate) use owner::{Lane, Owner};
 pub(crate) use registry::{Owners, PROCESS};
-pub(crate) use topic::probe;
+pub(crate) use topic::{probe, reach};
 pub(crate) use trouble::{Trouble, is_refusal};
 
 /// A producer whose calls may be made from any thread.

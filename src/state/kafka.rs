@@ -7,7 +7,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use super::{LaneId, StateError, Store};
-use crate::kafka::{KafkaLocation, Lane, Owner, Owners, PROCESS, Trouble};
+use crate::kafka::{KafkaLocation, Lane, Owner, Owners, PROCESS, Trouble, reach};
 
 /// Checkpoints in a compacted topic, each under its lane's name.
 ///
@@ -154,6 +154,14 @@ impl Store for KafkaStore {
         async {
             let prepare = async { self.owner.prepare(&self.location.connect()?).await };
             prepare.await.map_err(|trouble| self.failed(&trouble))
+        }
+        .boxed()
+    }
+
+    fn reach(&self) -> BoxFuture<'_, Result<(), StateError>> {
+        async {
+            let reached = async { reach(&self.location.connect()?, &self.location.topic).await };
+            reached.await.map_err(|trouble| self.failed(&trouble))
         }
         .boxed()
     }

@@ -55,6 +55,11 @@ pub trait Store: Send + Sync + Debug {
         Box::pin(async { Ok(()) })
     }
 
+    /// Whether the store can be reached, where it is not on this machine.
+    fn reach(&self) -> BoxFuture<'_, Result<(), StateError>> {
+        Box::pin(async { Ok(()) })
+    }
+
     /// Gives up what this process holds in the store, when it ends.
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {})

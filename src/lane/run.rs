@@ -13,12 +13,12 @@ use super::agenda::Agenda;
 use super::checkpoints::{self, Checkpoints, Keeping};
 use super::map::{Growth, MapStage};
 use super::pull::{PullEnd, PullStage};
+use super::saver;
 use super::send::{SendEnd, SendStage, report};
 use super::sizing::Sizing;
 use super::standing::Standing;
 use crate::console::{Client, ConsoleError, Endpoint};
 use crate::record::{Clock, Identity, Timestamp};
-use crate::settings::FullJitter;
 use crate::sink::Limits;
 use crate::sink::deliver::{Delivery, Halt};
 use crate::source::{By, Checkpoint, Pass, Position, Pull, Since, Track};
@@ -36,7 +36,9 @@ const BATCHES: usize = 1;
 const AFTER_UNAUTHORIZED: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(300));
 const AFTER_FORBIDDEN: (Duration, Duration) = (Duration::from_secs(3600), Duration::from_secs(3600));
 const AFTER_HALT: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(300));
-const STATE_WAITS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// The sink is in order; the store of dead letters may be there again soon.
+const AFTER_LETTERS: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(300));
+const AFTER_BREAK: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 /// One stream of one pipeline going to one sink, with all that it needs.
 #[derive(Debug)]
@@ -104,7 +106,7 @@ enum Next {
     End(LaneEnd),
     Rest(Duration),
     Poll,
-    NotDue,
+    NotDue(Timestamp),
 }
 
 impl Lane {
@@ -157,7 +159,7 @@ impl Lane {
             let begun = Instant::now();
             // What only a poll needs lies in boxes: a lane sleeps most of the time, and there are tens of thousands.
             let end = Box::pin(self.session(&mut course, pass, stop)).await;
-            if !matches!(end, SendEnd::Settled(PullEnd::Complete(_) | PullEnd::NotDue)) {
+            if !matches!(end, SendEnd::Settled(PullEnd::Complete(_) | PullEnd::NotDue(_))) {
                 self.delivery.meter.lane.give_back_open();
             }
             match self.after(end, &mut course.rests, stop).await {
@@ -172,9 +174,9 @@ impl Lane {
                     stop.run_until_cancelled(course.saver.flush(&mut course.standing)).await;
                 }
                 Next::Poll => course.agenda.done(pass, begun, &course.standing.checkpoint.position, self.once),
-                Next::NotDue => {
+                Next::NotDue(start) => {
                     let position = &course.standing.checkpoint.position;
-                    course.agenda.not_due(pass, self.clock.now(), position, self.once);
+                    course.agenda.not_due(pass, start, position, self.once);
                 }
             }
         }
@@ -228,10 +230,10 @@ impl Lane {
 
     async fn after(&mut self, end: SendEnd, rests: &mut Rests, stop: &CancellationToken) -> Next {
         match end {
-            SendEnd::Settled(end @ (PullEnd::Complete(_) | PullEnd::NotDue)) => {
+            SendEnd::Settled(end @ (PullEnd::Complete(_) | PullEnd::NotDue(_))) => {
                 *rests = Rests::default();
                 self.delivery.meter.sink_trouble(None);
-                if end == PullEnd::NotDue { Next::NotDue } else { Next::Poll }
+                if let PullEnd::NotDue(start) = end { Next::NotDue(start) } else { Next::Poll }
             }
             SendEnd::Settled(PullEnd::Stopped) => Next::End(LaneEnd::Drained),
             SendEnd::Settled(PullEnd::Refused(error)) => {
@@ -257,6 +259,7 @@ impl Lane {
             }
             SendEnd::Halted(halt) => {
                 self.budget.set_proven(false);
+                let window = if matches!(halt, Halt::DeadLetters(_)) { AFTER_LETTERS } else { AFTER_HALT };
                 let state = match halt {
                     Halt::Superseded(reason) => {
                         self.delivery.meter.superseded(&reason);
@@ -266,13 +269,13 @@ impl Lane {
                     other => LaneState::SinkRefused(other.to_string()),
                 };
                 self.delivery.meter.sink_trouble(Some(state));
-                Next::Rest(rests.sink.next(AFTER_HALT, &mut self.random))
+                Next::Rest(rests.sink.next(window, &mut self.random))
             }
             SendEnd::Superseded => Next::End(LaneEnd::Superseded),
             SendEnd::Broken => {
                 let reason = "an error of this program: a stage of the lane broke; it goes on from the checkpoint";
                 self.delivery.meter.sink_trouble(Some(LaneState::Stopped(reason.to_owned())));
-                Next::Rest(rests.sink.next(STATE_WAITS, &mut self.random))
+                Next::Rest(rests.sink.next(AFTER_BREAK, &mut self.random))
             }
         }
     }
@@ -303,7 +306,7 @@ impl Lane {
 
     /// The lane's checkpoint, or a new one that begins at `since`; in the store before anything is pulled.
     async fn open(&mut self, mut failed: bool) -> Standing {
-        let mut waits = FullJitter::new(STATE_WAITS.0, STATE_WAITS.1, self.random.fork());
+        let mut waits = saver::waits(&mut self.random);
         loop {
             match self.try_open().await {
                 Ok(standing) => {
@@ -365,6 +368,9 @@ impl Lane {
         }
         if checkpoint.since != self.since_text {
             info!(%pipeline, %stream, %sink, was = %checkpoint.since, is = %self.since_text, "`since` was resolved at the first start; the edit is ignored");
+        }
+        if journals {
+            ledger.keep_identities(self.clock.now());
         }
         if ledger.asked() != asked || ledger.has_journals() != journals {
             let from = checkpoint.position.newest();

@@ -36,6 +36,8 @@ const BATCHES: usize = 1;
 const AFTER_UNAUTHORIZED: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(300));
 const AFTER_FORBIDDEN: (Duration, Duration) = (Duration::from_secs(3600), Duration::from_secs(3600));
 const AFTER_HALT: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(300));
+/// The sink is in order; the store of dead letters may be there again soon.
+const AFTER_LETTERS: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(300));
 const AFTER_BREAK: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 /// One stream of one pipeline going to one sink, with all that it needs.
@@ -253,6 +255,7 @@ impl Lane {
             }
             SendEnd::Halted(halt) => {
                 self.budget.set_proven(false);
+                let window = if matches!(halt, Halt::DeadLetters(_)) { AFTER_LETTERS } else { AFTER_HALT };
                 let state = match halt {
                     Halt::Superseded(reason) => {
                         self.delivery.meter.superseded(&reason);
@@ -262,7 +265,7 @@ impl Lane {
                     other => LaneState::SinkRefused(other.to_string()),
                 };
                 self.delivery.meter.sink_trouble(Some(state));
-                Next::Rest(rests.sink.next(AFTER_HALT, &mut self.random))
+                Next::Rest(rests.sink.next(window, &mut self.random))
             }
             SendEnd::Superseded => Next::End(LaneEnd::Superseded),
             SendEnd::Broken => {
@@ -361,6 +364,9 @@ impl Lane {
         }
         if checkpoint.since != self.since_text {
             info!(%pipeline, %stream, %sink, was = %checkpoint.since, is = %self.since_text, "`since` was resolved at the first start; the edit is ignored");
+        }
+        if journals {
+            ledger.keep_identities(self.clock.now());
         }
         if ledger.asked() != asked || ledger.has_journals() != journals {
             let from = checkpoint.position.newest();

@@ -48,6 +48,22 @@ impl Few {
         }
     }
 
+    /// Takes the number out of `place`, where there is one.
+    pub fn remove(&mut self, place: usize) {
+        match self {
+            Self::One(one) if place == 0 => *one = None,
+            Self::One(_) => {}
+            Self::Many(many) => {
+                if place < many.len() {
+                    many.remove(place);
+                }
+                if let [only] = many[..] {
+                    *self = Self::One(Some(only));
+                }
+            }
+        }
+    }
+
     /// Puts a number behind the last.
     pub fn push(&mut self, number: u64) {
         self.insert(self.len(), number);
@@ -75,5 +91,11 @@ mod tests {
         two.push(1);
         assert_eq!(two[..], [3, 1]);
         assert_eq!(two.get_mut(2), None);
+        for (place, left) in [(2, &[3, 1][..]), (0, &[1]), (1, &[1]), (0, &[])] {
+            two.remove(place);
+            assert_eq!(two[..], *left);
+        }
+        two.push(8);
+        assert_eq!(two, Few::One(Some(8)));
     }
 }

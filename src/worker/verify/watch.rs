@@ -10,7 +10,6 @@ use tracing::{debug, warn};
 use super::audit::Auditor;
 use super::shelf::Shelf;
 use super::{VerifyError, area, confirm};
-use crate::pipeline::Pipeline;
 use crate::record::Timestamp;
 use crate::state::ledger::{Accounting, Hour};
 use crate::telemetry::{Meter, Missing};
@@ -36,14 +35,13 @@ enum Look {
     NotBefore(Timestamp),
 }
 
-/// Compares the pipeline's lanes with their console every hour, until `stop`. `starting` lanes in all start with it: of ten
+/// Compares these lanes of a pipeline with their console every hour, until `stop`. `starting` lanes in all start with it: of ten
 /// thousand pipelines not all read their ledgers at once.
-pub async fn watch_ledgers(shared: Arc<Shared>, pipeline: Arc<Pipeline>, starting: usize, stop: CancellationToken) {
-    stop.run_until_cancelled(watch(&shared, &pipeline, starting)).await;
+pub async fn watch_ledgers(shared: Arc<Shared>, specs: Vec<Arc<LaneSpec>>, starting: usize, stop: CancellationToken) {
+    stop.run_until_cancelled(watch(&shared, specs, starting)).await;
 }
 
-async fn watch(shared: &Shared, pipeline: &Pipeline, starting: usize) {
-    let mut specs = LaneSpec::of(pipeline);
+async fn watch(shared: &Shared, mut specs: Vec<Arc<LaneSpec>>, starting: usize) {
     specs.retain(|spec| Accounting::of(spec.id.stream) == Accounting::Records);
     if specs.is_empty() {
         return;

@@ -54,6 +54,8 @@ pub struct Poll {
     pub(super) reached: Timestamp,
     pub(super) null_answers: usize,
     pub(super) partial_answers: usize,
+    /// Records shown since the position's keys were counted.
+    pub(super) uncounted: usize,
 }
 
 /// One walk along the console's cursors. A refused or repeated cursor ends it, and the next begins where this one got to.
@@ -179,6 +181,7 @@ impl Poll {
             ordered: pull.stream != Stream::Vulnerabilities,
             null_answers: 0,
             partial_answers: 0,
+            uncounted: 0,
             pull,
         })
     }
@@ -235,9 +238,14 @@ impl Poll {
         if self.ordered {
             let settled = self.round.start.minus(self.pass().reach);
             self.reached = self.newest.minus(TOLERANCE).min(settled).max(self.reached);
-            if self.position.key_count() > MANY_KEYS {
-                // A walk that goes back in its list is told by these keys; but a long history must not fill the memory.
-                self.position.advance(&self.passes, self.round, self.newest);
+            self.uncounted += shown;
+            // Counting goes through all keys: for each page that was 5 % of all CPU time.
+            if self.uncounted > MANY_KEYS / 10 {
+                self.uncounted = 0;
+                if self.position.key_count() > MANY_KEYS {
+                    // A walk that goes back in its list is told by these keys; but a long history must not fill the memory.
+                    self.position.advance(&self.passes, self.round, self.newest);
+                }
             }
         }
         let next_cursor = page.next_cursor.map(Cow::into_owned);

@@ -19,5 +19,6 @@ mod cluster {
     mod receiver;
     mod scenarios;
     mod settings;
+    mod start;
     mod store;
 }

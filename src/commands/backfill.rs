@@ -1,11 +1,12 @@
 //! `backfill`: a closed window pulled again, beside a running worker.
 
+use std::fmt;
 use std::io::{IsTerminal, stderr};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -129,9 +130,13 @@ impl Screen {
         let bar = stderr().is_terminal().then(|| {
             let bar = ProgressBar::new(0);
             let style = ProgressStyle::with_template(
-                "{elapsed_precise} {wide_bar} {human_pos}/{human_len} {percent}% {per_sec} ETA {eta} {msg}",
+                "{elapsed_precise} {wide_bar} {human_pos}/{human_len} {percent}% {rate} ETA {eta} {msg}",
             );
-            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+            // The library's own has four decimals.
+            let rate = |state: &ProgressState, out: &mut dyn fmt::Write| {
+                let _ = write!(out, "{:.0}/s", state.per_sec());
+            };
+            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).with_key("rate", rate));
             bar
         });
         Self { bar, begun: now, logged: now, started: false }

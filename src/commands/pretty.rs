@@ -1,3 +1,4 @@
+use std::ffi::OsStr;
 use std::fmt::Write;
 
 const KEY: &str = "\x1b[34m";
@@ -14,6 +15,12 @@ pub struct Pretty {
 }
 
 impl Pretty {
+    /// How to print where the output is a terminal or not, and with `NO_COLOR` as the environment has it; a program that
+    /// reads the output wants its lines as they are.
+    pub fn wanted(is_terminal: bool, no_color: Option<&OsStr>) -> Option<Self> {
+        is_terminal.then(|| Self { coloured: no_color.is_none_or(OsStr::is_empty) })
+    }
+
     /// A title, and the event below it.
     pub fn event(self, title: &str, event: &[u8]) -> String {
         let mut out = String::new();
@@ -110,6 +117,16 @@ mod tests {
     use super::*;
 
     const PLAIN: Pretty = Pretty { coloured: false };
+
+    #[test]
+    fn a_terminal_has_colours_unless_no_color_is_set() {
+        let coloured = |no_color: Option<&str>| Pretty::wanted(true, no_color.map(OsStr::new)).unwrap().coloured;
+        assert!(coloured(None) && coloured(Some("")), "an empty value is none");
+        assert!(!coloured(Some("1")) && !coloured(Some("0")), "any value counts");
+        assert!(Pretty::wanted(false, None).is_none());
+        let event = Pretty::wanted(true, Some(OsStr::new("1"))).unwrap().event("title", b"{\"k\":1}");
+        assert!(!event.contains('\x1b'), "{event:?}");
+    }
 
     #[test]
     fn json_is_indented_in_its_own_order() {

@@ -82,8 +82,7 @@ impl Screen {
         let stream = pull.stream;
         let origin = Origin { pipeline: pipeline.name.clone(), console_host: client.host().to_owned(), stream };
         let mapper = Mapper::new(&pipeline.transform, pipeline.transform.schema, origin);
-        let coloured = std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
-        let pretty = io::stdout().is_terminal().then_some(Pretty { coloured });
+        let pretty = Pretty::wanted(io::stdout().is_terminal(), std::env::var_os("NO_COLOR").as_deref());
         Self { stream, mapper, pretty, shown: 0 }
     }
 

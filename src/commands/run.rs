@@ -62,7 +62,11 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn serve(args: &Args, telemetry: Arc<Telemetry>, mut signals: Signals) -> anyhow::Result<ExitCode> {
-    let worker = Worker::start(options(args)?, telemetry).await?;
+    let worker = tokio::select! {
+        worker = Worker::start(options(args)?, telemetry) => worker?,
+        // It waits for what it cannot begin without.
+        () = signals.next() => return Ok(ExitCode::SUCCESS),
+    };
     signals.next().await;
     tokio::select! {
         () = worker.shutdown() => Ok(ExitCode::SUCCESS),

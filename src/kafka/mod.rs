@@ -28,7 +28,7 @@ pub(crate) use events::{BrokerError, Events, Tokens};
 pub(crate) use group::{Abort, Blame, CHECKPOINT, Sent, Verdict};
 pub(crate) use owner::{Lane, Owner};
 pub(crate) use registry::{Owners, PROCESS};
-pub(crate) use topic::probe;
+pub(crate) use topic::{probe, reach};
 pub(crate) use trouble::{Trouble, is_refusal};
 
 /// A producer whose calls may be made from any thread.

@@ -14,6 +14,8 @@ use super::{Connect, Events, Trouble};
 
 /// How long brokers may take for one answer.
 const ANSWER: Duration = Duration::from_secs(15);
+/// How long whoever only wants to know whether they are there waits for them.
+const GLANCE: Duration = Duration::from_secs(5);
 /// How long a pass may take: a transaction that is open in the topic hides what comes after it until it ends or times out.
 const PASS: Duration = Duration::from_secs(120);
 /// Nobody reads it but this program; a few partitions spread it over the brokers.
@@ -36,9 +38,10 @@ fn partitions<C: rdkafka::ClientContext>(
     client: &rdkafka::client::Client<C>,
     topic: &str,
     events: &Events,
+    patience: Duration,
 ) -> Result<Option<i32>, Trouble> {
     let what = format!("checkpoint topic `{topic}`");
-    let metadata = client.fetch_metadata(Some(topic), ANSWER).map_err(|error| Trouble::of(&error, &what, events))?;
+    let metadata = client.fetch_metadata(Some(topic), patience).map_err(|error| Trouble::of(&error, &what, events))?;
     let found = metadata.topics().iter().find(|found| found.name() == topic);
     let error = found.and_then(|found| found.error()).map(RDKafkaErrorCode::from);
     match (found, error) {
@@ -48,15 +51,30 @@ fn partitions<C: rdkafka::ClientContext>(
     }
 }
 
+/// A client, and the number of the topic's partitions, none where it does not exist.
+async fn look(
+    connect: &Connect,
+    events: &Events,
+    topic: &str,
+    patience: Duration,
+) -> Result<(AdminClient<Events>, Option<i32>), Trouble> {
+    let (connect, events, topic) = (connect.clone(), events.clone(), topic.to_owned());
+    let look = move || {
+        let admin: AdminClient<Events> = connect.client(&events, &[])?;
+        let found = partitions(admin.inner(), &topic, &events, patience)?;
+        Ok((admin, found))
+    };
+    super::on_thread(look).await?
+}
+
+/// Whether the brokers answer, and say whether the topic is there.
+pub(crate) async fn reach(connect: &Connect, topic: &str) -> Result<(), Trouble> {
+    look(connect, &connect.events(), topic, GLANCE).await.map(|_| ())
+}
+
 /// Makes sure that the topic is there and compacted; the number of its partitions.
 pub(super) async fn ensure(connect: &Connect, events: &Events, topic: &str) -> Result<i32, Trouble> {
-    let (reader, of_reader, name) = (connect.clone(), events.clone(), topic.to_owned());
-    let look = move || {
-        let admin: AdminClient<Events> = reader.client(&of_reader, &[])?;
-        let found = partitions(admin.inner(), &name, &of_reader)?;
-        Ok::<_, Trouble>((admin, found))
-    };
-    let (admin, found) = super::on_thread(look).await??;
+    let (admin, found) = look(connect, events, topic, ANSWER).await?;
     if let Some(count) = found {
         compacted(&admin, topic).await?;
         return Ok(count);
@@ -82,7 +100,7 @@ pub(super) async fn ensure(connect: &Connect, events: &Events, topic: &str) -> R
     let wait = move || {
         let begun = Instant::now();
         loop {
-            match partitions(admin.inner(), &name, &of_look)? {
+            match partitions(admin.inner(), &name, &of_look, ANSWER)? {
                 Some(count) => return Ok(count),
                 None if begun.elapsed() > ANSWER => {
                     return Err(Trouble::Passing(format!("checkpoint topic `{name}`: created, and not there yet")));
@@ -116,13 +134,7 @@ async fn compacted(admin: &AdminClient<Events>, topic: &str) -> Result<(), Troub
 /// `id` is nobody's.
 pub(crate) async fn probe(connect: &Connect, topic: &str, id: &str) -> Result<String, Trouble> {
     let events = connect.events();
-    let (client, of_client, name) = (connect.clone(), events.clone(), topic.to_owned());
-    let look = move || {
-        let admin: AdminClient<Events> = client.client(&of_client, &[])?;
-        let found = partitions(admin.inner(), &name, &of_client)?;
-        Ok::<_, Trouble>((admin, found))
-    };
-    let (admin, found) = super::on_thread(look).await??;
+    let (admin, found) = look(connect, &events, topic, ANSWER).await?;
     compacted(&admin, topic).await?;
     super::session::try_id(connect, &events, id).await?;
     Ok(match found {
@@ -143,7 +155,7 @@ pub(super) fn read(connect: &Connect, events: &Events, topic: &str, wanted: Want
     let all = with(&[("isolation.level", "read_uncommitted")])?;
     let stable =
         with(&[("isolation.level", "read_committed"), ("enable.partition.eof", "true"), ("fetch.wait.max.ms", "10")])?;
-    let count = partitions(all.client(), topic, events)?
+    let count = partitions(all.client(), topic, events, ANSWER)?
         .ok_or_else(|| Trouble::Passing(format!("{what} does not exist any more")))?;
     let mut open = HashSet::new();
     let mut assignment = TopicPartitionList::new();

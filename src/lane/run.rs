@@ -13,12 +13,12 @@ use super::agenda::Agenda;
 use super::checkpoints::{self, Checkpoints, Keeping};
 use super::map::MapStage;
 use super::pull::{PullEnd, PullStage};
+use super::saver;
 use super::send::{SendEnd, SendStage, report};
 use super::sizing::Sizing;
 use super::standing::Standing;
 use crate::console::{Client, ConsoleError, Endpoint};
 use crate::record::{Clock, Identity, Timestamp};
-use crate::settings::FullJitter;
 use crate::sink::Limits;
 use crate::sink::deliver::{Delivery, Halt};
 use crate::source::{By, Checkpoint, Pass, Position, Pull, Since, Track};
@@ -36,7 +36,7 @@ const BATCHES: usize = 1;
 const AFTER_UNAUTHORIZED: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(300));
 const AFTER_FORBIDDEN: (Duration, Duration) = (Duration::from_secs(3600), Duration::from_secs(3600));
 const AFTER_HALT: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(300));
-const STATE_WAITS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+const AFTER_BREAK: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 /// One stream of one pipeline going to one sink, with all that it needs.
 #[derive(Debug)]
@@ -268,7 +268,7 @@ impl Lane {
             SendEnd::Broken => {
                 let reason = "an error of this program: a stage of the lane broke; it goes on from the checkpoint";
                 self.delivery.meter.sink_trouble(Some(LaneState::Stopped(reason.to_owned())));
-                Next::Rest(rests.sink.next(STATE_WAITS, &mut self.random))
+                Next::Rest(rests.sink.next(AFTER_BREAK, &mut self.random))
             }
         }
     }
@@ -299,7 +299,7 @@ impl Lane {
 
     /// The lane's checkpoint, or a new one that begins at `since`; in the store before anything is pulled.
     async fn open(&mut self, mut failed: bool) -> Standing {
-        let mut waits = FullJitter::new(STATE_WAITS.0, STATE_WAITS.1, self.random.fork());
+        let mut waits = saver::waits(&mut self.random);
         loop {
             match self.try_open().await {
                 Ok(standing) => {

@@ -16,7 +16,8 @@ use crate::telemetry::{LaneState, Meter};
 /// Empty polls move the position in the store at most this often.
 const IDLE_INTERVAL: Duration = Duration::from_secs(600);
 const FIRST_WAIT: Duration = Duration::from_secs(1);
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// Short, so that lanes go on soon when the store is back; it bounds by itself how many ask it at a time.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// Writes a lane's checkpoints, one at a time: what changes while one is being written goes into the next.
 pub struct Saver {
@@ -60,7 +61,7 @@ impl Saver {
         interval: Duration,
         mut random: fastrand::Rng,
     ) -> Self {
-        let waits = Self::waits(&mut random);
+        let waits = waits(&mut random);
         // Whoever opened the lane has read or written its checkpoint just now.
         let (saved_at, changed) = (Instant::now(), Changed::Nothing);
         Self {
@@ -180,7 +181,7 @@ impl Saver {
                 standing.ledger.forget_released(&removed);
                 self.saved_at = Instant::now();
                 if self.retry_at.take().is_some() {
-                    self.waits = Self::waits(&mut self.random);
+                    self.waits = waits(&mut self.random);
                     self.meter.store_trouble(None);
                 }
             }
@@ -201,8 +202,9 @@ impl Saver {
             }
         }
     }
+}
 
-    fn waits(random: &mut fastrand::Rng) -> FullJitter {
-        FullJitter::new(FIRST_WAIT, LONGEST_WAIT, random.fork())
-    }
+/// Between two attempts while the store does not answer.
+pub fn waits(random: &mut fastrand::Rng) -> FullJitter {
+    FullJitter::new(FIRST_WAIT, LONGEST_WAIT, random.fork())
 }

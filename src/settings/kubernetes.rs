@@ -89,6 +89,11 @@ impl KubernetesError {
         matches!(self, Self::Refused { code: 409, .. })
     }
 
+    /// The same may succeed later. Refusals too: an API server that has just begun does not know yet who may do what.
+    pub fn is_passing(&self) -> bool {
+        !matches!(self, Self::Access(_))
+    }
+
     /// There is no such object.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Refused { code: 404, .. })

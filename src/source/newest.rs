@@ -75,15 +75,18 @@ impl Newest {
             return self.client.unified_alerts(turn, &query, max_bytes, None).await;
         }
         let (limit, filters) = (limit.to_string(), self.pull.filters(&self.pull.types));
+        let is_of_findings = self.pull.stream == Stream::Vulnerabilities;
+        // Findings are pulled by their ids, which are no times.
+        let sort_by = if is_of_findings { "detectionDate" } else { endpoint.sort_by };
         let mut query =
-            vec![("limit", limit.as_str()), ("sortBy", endpoint.sort_by), ("sortOrder", "desc"), ("skipCount", "true")];
+            vec![("limit", limit.as_str()), ("sortBy", sort_by), ("sortOrder", "desc"), ("skipCount", "true")];
         if let Some(cursor) = &self.cursor {
             query.push(("cursor", cursor));
         }
-        if self.pull.stream == Stream::Vulnerabilities {
+        query.extend(filters.iter().map(|(name, value)| (*name, value.as_str())));
+        if is_of_findings {
             return self.client.some_findings(turn, &query, max_bytes, None).await;
         }
-        query.extend(filters.iter().map(|(name, value)| (*name, value.as_str())));
         self.client.list(turn, endpoint.path, &query, max_bytes, None).await
     }
 }

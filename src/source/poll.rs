@@ -340,7 +340,7 @@ impl Poll {
                 self.ordered &= time.plus(TOLERANCE) >= self.newest;
                 self.newest = self.newest.max(time);
             }
-            if let Some(snapshot) = self.round.snapshot {
+            if let Some(snapshot) = self.round.snapshot.or(self.pull.named_by) {
                 facts.version = snapshot.seconds().to_string().into();
             }
             let identity = facts.identity(self.client.host(), bytes);

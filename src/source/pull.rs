@@ -5,7 +5,7 @@ use super::chain::track_name;
 use super::settings::VOLATILE;
 use super::{By, Findings, Include, Keys, MAIN, Pass, Since, Vulnerabilities, Window};
 use crate::console::Endpoint;
-use crate::record::{Scope, Stream};
+use crate::record::{Scope, Stream, Timestamp};
 use crate::settings::Period;
 
 /// One stream's settings with every default filled in.
@@ -45,6 +45,8 @@ pub struct Pull {
     pub findings: Option<Findings>,
     /// Pulled once instead of polled for ever.
     pub window: Option<Window>,
+    /// The time of the snapshot that the records of the window are named by.
+    pub named_by: Option<Timestamp>,
 }
 
 /// Names the passes beside the first, and the snapshot, in checkpoints.
@@ -89,6 +91,7 @@ impl Pull {
             view: None,
             findings: is_finding.then(|| Vulnerabilities::default().findings()),
             window: None,
+            named_by: None,
         }
     }
 

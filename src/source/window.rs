@@ -44,7 +44,15 @@ impl Pull {
     /// The same records, but those of `window` alone and once. Nothing comes late into a window that is closed, so there
     /// is no overlap, and a position keeps few keys however much lies in it.
     pub fn within(&self, window: Window) -> Self {
-        Self { window: Some(window), since: Since::At(window.from), overlap: Duration::ZERO, ..self.clone() }
+        self.part(window, window)
+    }
+
+    /// The same where `window` is a part of one that is pulled as a whole. Where records are named by the snapshot that they
+    /// belong to, they are named by the last one before the end of the whole: alike, however often and in whatever parts.
+    pub fn part(&self, window: Window, whole: Window) -> Self {
+        let named_by = self.snapshot.then(|| whole.to.aligned_to(self.interval));
+        let since = Since::At(window.from);
+        Self { window: Some(window), named_by, since, overlap: Duration::ZERO, ..self.clone() }
     }
 
     /// How many records the console counts in `window`, those that the pull leaves out itself (`exclude_types`) not among
@@ -111,9 +119,9 @@ impl Pull {
     }
 
     /// Findings have no time of their last change, and alerts that were never updated have none either: what lies in a window
-    /// is what was detected in it.
+    /// is what was detected in it. Snapshots are read by the time of creation.
     fn is_windowed_by_creation(&self) -> bool {
-        matches!(self.stream, Stream::UnifiedAlerts | Stream::Vulnerabilities)
+        self.snapshot || matches!(self.stream, Stream::UnifiedAlerts | Stream::Vulnerabilities)
     }
 
     /// How the console is asked for these records.

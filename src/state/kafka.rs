@@ -11,7 +11,7 @@ use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
 
 use super::{LaneId, StateError, Store};
-use crate::kafka::{Connect, Lane, Owner, Owners, PROCESS, Trouble};
+use crate::kafka::{Connect, Lane, Owner, Owners, PROCESS, Trouble, reach};
 use crate::settings::Secret;
 
 /// What is set unless the address sets it otherwise. A message that is late ends its transaction and not its producer.
@@ -238,6 +238,14 @@ impl Store for KafkaStore {
 
     fn delete<'a>(&'a self, lane: &'a LaneId) -> BoxFuture<'a, Result<(), StateError>> {
         self.remove(lane).boxed()
+    }
+
+    fn reach(&self) -> BoxFuture<'_, Result<(), StateError>> {
+        async {
+            let reached = async { reach(&self.location.connect()?, &self.location.topic).await };
+            reached.await.map_err(|trouble| self.failed(&trouble))
+        }
+        .boxed()
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

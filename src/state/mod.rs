@@ -48,6 +48,11 @@ pub trait Store: Send + Sync + Debug {
     /// Removes a checkpoint, and the lane's journal: the lane begins at `since` again.
     fn delete<'a>(&'a self, lane: &'a LaneId) -> BoxFuture<'a, Result<(), StateError>>;
 
+    /// Whether the store can be reached, where it is not on this machine.
+    fn reach(&self) -> BoxFuture<'_, Result<(), StateError>> {
+        Box::pin(async { Ok(()) })
+    }
+
     /// Gives up what this process holds in the store, when it ends.
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {})

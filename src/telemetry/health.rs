@@ -14,6 +14,7 @@ pub struct Health {
     files_read: AtomicBool,
     draining: AtomicBool,
     state_store: Mutex<Result<(), String>>,
+    api_server: Mutex<Result<(), String>>,
     last_beat: Mutex<Instant>,
 }
 
@@ -30,6 +31,7 @@ impl Health {
             files_read: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             state_store: Mutex::new(Err("not opened yet".to_owned())),
+            api_server: Mutex::new(Ok(())),
             last_beat: Mutex::new(Instant::now()),
         }
     }
@@ -49,6 +51,11 @@ impl Health {
         *self.state_store.lock().unwrap_or_else(PoisonError::into_inner) = reached;
     }
 
+    /// The API server that workers share pipelines by answered, or why it did not.
+    pub fn api_server(&self, reached: Result<(), String>) {
+        *self.api_server.lock().unwrap_or_else(PoisonError::into_inner) = reached;
+    }
+
     /// The runtime turns.
     pub fn beat(&self) {
         *self.last_beat.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
@@ -66,8 +73,10 @@ impl Health {
         if !self.files_read.load(Ordering::Relaxed) {
             reasons.push("the pipeline files were not read yet".to_owned());
         }
-        if let Err(reason) = &*self.state_store.lock().unwrap_or_else(PoisonError::into_inner) {
-            reasons.push(format!("state store: {reason}"));
+        for (what, reached) in [("state store", &self.state_store), ("API server", &self.api_server)] {
+            if let Err(reason) = &*reached.lock().unwrap_or_else(PoisonError::into_inner) {
+                reasons.push(format!("{what}: {reason}"));
+            }
         }
         if self.draining.load(Ordering::Relaxed) {
             reasons.push("shutting down: delivering what is in flight".to_owned());

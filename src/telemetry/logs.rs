@@ -31,13 +31,16 @@ pub enum LogError {
     Twice,
 }
 
+/// A line for each request to the API server that fails; whoever asked tells of it, once.
+const TOLD_OTHERWISE: &str = "kube_client::client::builder=off";
+
 /// Sends the process's logs to standard error, times in UTC. Without a `format`: text on a terminal, JSON elsewhere.
 ///
 /// # Errors
 /// When `level` is not a filter, or logging was set up before.
 pub fn init_logs(format: Option<LogFormat>, level: &str) -> Result<(), LogError> {
-    let filter =
-        EnvFilter::builder().parse(level).map_err(|source| LogError::Level { level: level.to_owned(), source })?;
+    let filter = EnvFilter::builder().parse(format!("{TOLD_OTHERWISE},{level}"));
+    let filter = filter.map_err(|source| LogError::Level { level: level.to_owned(), source })?;
     let terminal = stderr().is_terminal();
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_target(false);
     let set = match format.unwrap_or(if terminal { LogFormat::Text } else { LogFormat::Json }) {

@@ -160,6 +160,8 @@ async fn cut_off(arena: &mut Arena<'_>) -> Row {
     };
     arena.worker(&victim).link.mend();
     arena.even().await;
+    let metrics = arena.worker(&victim).process.metrics().await;
+    assert!(metrics.sum("lease_renewals_total", &[("result", "failed")]) > 0, "{}", metrics.0);
     row
 }
 
@@ -184,6 +186,8 @@ async fn freeze(arena: &mut Arena<'_>) -> Row {
         repeated: repeated(arena, at, unsaved_at(at)),
     };
     arena.even().await;
+    let metrics = arena.worker(&victim).process.metrics().await;
+    assert!(metrics.sum("lease_losses_total", &[]) > 0, "{}", metrics.0);
     row
 }
 

@@ -66,8 +66,16 @@ async fn checkpoints_in_kafka_are_continued_and_fenced() {
     let state = format!("kafka://{}/lanes", bus.broker.address());
     let flags = ["--state", state.as_str(), "--dead-letters", "file:dead"];
 
+    // It begins without the brokers, and waits for them.
+    bus.broker.stop();
     let mut first = world.worker_with(&flags);
+    first.logged(&["WARN", "waits until the state store can be reached"]).await;
+    let (ready, why) = first.get("/readyz").await;
+    assert!(ready == 503 && why.contains("state store: kafka://"), "{ready}: {why}");
+    let broker = bus.broker.clone();
+    tokio::task::spawn_blocking(move || broker.run()).await.unwrap();
     first.lane("acme/threats/bus", |lane| lane["delivered"].as_u64() >= Some(300)).await;
+    assert_eq!(first.get("/readyz").await.0, 200);
     first.signal("TERM").await;
     assert_eq!(first.exit().await.code, Some(0));
     let keys = kcat(&bus.broker.address(), "lanes", "%k\n", "read_committed");

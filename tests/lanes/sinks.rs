@@ -150,6 +150,27 @@ async fn a_store_that_cannot_be_written_stops_sending_until_it_can() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn lanes_go_on_soon_after_a_long_outage_of_the_store() {
+    let world = World::new(|setup| setup.activities = 1_000);
+    let lane = |name: String| {
+        let sink = MemorySink::new(world.clock, |_, _| None);
+        (world.start(world.lane(world.pull(Stream::Activities), &name, sink.clone())), sink)
+    };
+    let mut lanes: Vec<_> = (0..5).map(|number| lane(format!("running-{number}"))).collect();
+    sleep(Duration::from_millis(100)).await;
+    world.store.fail_next(usize::MAX);
+    lanes.extend((0..5).map(|number| lane(format!("beginning-{number}"))));
+    sleep(Duration::from_secs(600)).await;
+    assert!(lanes.iter().all(|(_, sink)| sink.total() < 1_000));
+    world.store.fail_next(0);
+    sleep(Duration::from_secs(8)).await;
+    for (lane, sink) in &lanes {
+        assert_eq!(sink.total(), 1_000, "{:?}", lane.metrics.state());
+        lane.task.abort();
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn since_is_stored_before_the_first_pull() {
     let world = World::new(|setup| setup.activities = 100);
     let dead = MemorySink::new(world.clock, |_, _| unavailable());

@@ -220,3 +220,24 @@ async fn wrong_usage_is_told_and_ends_with_2() {
         assert!(exit.stderr.contains(told), "{}", exit.stderr);
     }
 }
+
+/// Agents that are sent as snapshots are named by the snapshot that is the last one before the window's end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn agents_of_snapshots_are_named_as_the_snapshot_names_them() {
+    let world = World::new(|setup| setup.agents = 120).await;
+    let agents = json!({ "mode": "snapshot", "interval": "365d" });
+    world.put_changed("acme", json!({ "streams": { "activities": null, "agents": agents } }));
+    let live = world.once(&[]).await;
+    assert_eq!(live.code, Some(0), "{}", live.stderr);
+    let snapshot = world.sink.ledger().counts();
+    let owed = world.console().truth(Kind::Agents, &Scope::Global).len();
+    assert_eq!(snapshot.len(), owed);
+
+    let (from, to) = (print_time(system_clock() - 1000 * DAY), print_time(system_clock()));
+    let arguments = ["backfill", "pipelines/acme.yaml", "--stream", "agents", "--from", &from, "--to", &to];
+    let again = world.command(&[&arguments[..], &FAST].concat()).await;
+    assert_eq!(again.code, Some(0), "{}{}", again.stdout, again.stderr);
+    let arrived = world.sink.ledger().counts();
+    assert!(arrived.values().all(|count| *count == 2), "each came once more, under the same name: {}", arrived.len());
+    assert_eq!(arrived.len(), owed);
+}

@@ -58,3 +58,53 @@ async fn filters_hold_and_faults_are_told() {
     assert_eq!(refused.code, Some(1));
     assert!(refused.stderr.contains("stream activities") && !refused.stderr.contains("wrong\""), "{}", refused.stderr);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unified_alerts_and_findings_are_shown_like_the_others() {
+    let world = World::new(|setup| (setup.unified_alerts, setup.vulnerabilities, setup.agents) = (90, 90, 30)).await;
+    let site = world.console().ids(Kind::Sites)[1];
+    let put = |streams: Value| {
+        let console = json!({ "sites": [site.to_string()] });
+        let changes = json!({ "console": console, "streams": streams, "transform": { "schema": "ecs" } });
+        world.put_changed("acme", changes);
+    };
+    put(json!({ "activities": null, "unified_alerts": {}, "vulnerabilities": {} }));
+    let preview = async |stream: &str| {
+        let fast = ["--limit", "4", "--requests-per-second", "100"];
+        let shown = world.command(&[&["preview", "pipelines/acme.yaml", "--stream", stream], &fast[..]].concat()).await;
+        assert_eq!(shown.code, Some(0), "{}", shown.stderr);
+        events(&shown.stdout)
+    };
+    let newest = |kind, time: fn(&Version) -> i64| {
+        let mut versions = world.console().truth(kind, &Scope::Sites(vec![site]));
+        versions.sort_by_key(|version| std::cmp::Reverse((time(version), version.id)));
+        versions.into_iter().map(|version| version.id.to_string()).take(4).collect::<Vec<_>>()
+    };
+    let ids = |events: &[Value], key: fn(&Value) -> &Value| {
+        events.iter().map(|event| key(event).as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+
+    let alerts = preview("unified_alerts").await;
+    let shown = ids(&alerts, |event| &event["event"]["id"]);
+    let record = |id: u64| -> Value {
+        serde_json::from_slice(&world.console().record(Kind::UnifiedAlerts, id).unwrap()).unwrap()
+    };
+    let named = |ids: Vec<String>| -> Vec<String> {
+        ids.iter().map(|id| record(id.parse().unwrap())["id"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(shown, named(newest(Kind::UnifiedAlerts, |version| version.updated)));
+    assert!(alerts.iter().all(|event| event["event"]["dataset"] == "sentinel_one.unified_alert"), "{alerts:?}");
+
+    let findings = preview("vulnerabilities").await;
+    // Their content follows the id.
+    let shown = ids(&findings, |event| &event["event"]["id"]);
+    let shown: Vec<&str> = shown.iter().filter_map(|id| id.split(':').next()).collect();
+    assert_eq!(shown, newest(Kind::Vulnerabilities, |version| version.created));
+    put(json!({ "activities": null, "vulnerabilities": { "severities": ["low"] } }));
+    let low = preview("vulnerabilities").await;
+    let severities: Vec<&str> = low.iter().filter_map(|event| event["vulnerability"]["severity"].as_str()).collect();
+    assert!(
+        !low.is_empty() && severities.iter().all(|severity| severity.eq_ignore_ascii_case("low")),
+        "{severities:?}"
+    );
+}

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use s1_forwarder::emulator::{Faults, Kind, OutOfScope, Quirks, Scope, Token, Version, print_time};
+use s1_forwarder::emulator::{Faults, Kind, OutOfScope, Quirks, Scope, Token, Version, print_time, system_clock};
 use serde_json::{Value, json};
 
 use super::world::World;
@@ -227,10 +227,13 @@ async fn pipelines_on_one_console_share_its_rate_limit() {
         let console = json!({ "sites": [site.to_string()], "requests_per_second": if place == 3 { 10 } else { 50 } });
         world.put_changed(&format!("site-{place}"), json!({ "console": console, "streams": streams(&json!({})) }));
     }
+    // From before the first can have been sent: requests that are held up on their way make it longer, and never shorter. Until
+    // the slowest site has said what it wants, a few may go faster.
+    let begun = system_clock();
     let exit = world.once(&[]).await;
     assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
     let seen: Vec<i64> = world.console().seen().iter().map(|seen| seen.at).collect();
-    let took = (seen.last().unwrap() - seen[0]) as f64 / 1e6;
+    let took = (seen.iter().max().unwrap() - begun) as f64 / 1e6;
     assert!(seen.len() >= 25, "{} requests", seen.len());
-    assert!(took >= (seen.len() - 1) as f64 / 10.0 * 0.9, "{} requests in {took:.1} s", seen.len());
+    assert!(took >= (seen.len() - 4) as f64 / 10.0, "{} requests in {took:.1} s", seen.len());
 }

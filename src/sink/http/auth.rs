@@ -79,6 +79,11 @@ pub(crate) enum AuthError {
 }
 
 impl Authenticator {
+    /// No credentials, to add some to.
+    pub(crate) fn none() -> Self {
+        Self { headers: Vec::new(), basic: None, oauth: None, signer: None, path: None }
+    }
+
     /// `headers` and `auth` as the user wrote them.
     pub(crate) fn new(
         headers: &BTreeMap<String, Secret>,
@@ -86,7 +91,7 @@ impl Authenticator {
         tokens: &Tokens,
         http: &HttpSettings,
     ) -> Result<Self, BuildError> {
-        let mut this = Self { headers: Vec::new(), basic: None, oauth: None, signer: None, path: None };
+        let mut this = Self::none();
         for (name, value) in headers {
             let key = || format!("headers.{name}");
             let parsed: HeaderName =

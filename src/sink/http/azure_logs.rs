@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -13,12 +12,14 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::request::http_settings;
-use super::{Answer, Auth, Authenticator, ClientCredentials, CredentialsIn, Destination, Endpoint, HttpSink, Requests};
+use super::{
+    Answer, Auth, Authenticator, ClientCredentials, CredentialsIn, Destination, DestinationType, Endpoint, Parts,
+    Requests,
+};
 use crate::record::Timestamp;
-use crate::settings::{Schema, Secret};
-use crate::sink::settings::{Common, Compression, Defaults, SinkType};
-use crate::sink::{Batch, BuildError, Context, Event, Limits, Outcome, Probe, Sink};
+use crate::settings::{HttpSettings, Schema, Secret};
+use crate::sink::settings::{Compression, Defaults};
+use crate::sink::{Batch, BuildError, Context, Event, Limits, Outcome, Probe};
 
 /// `type: azure_logs`: a table of Microsoft Sentinel, through a data collection rule. Nothing there tells a row that it
 /// has seen before: the column `EventId` does.
@@ -77,37 +78,39 @@ impl Cloud {
 
 const API_VERSION: &str = "2023-01-01";
 
-/// 1 MB a call both before and after compression; a batch keeps away from it.
-const DEFAULTS: Defaults = Defaults {
-    limits: Limits { bytes: 950_000, event_bytes: 900_000, most_bytes: 1_000_000, wire_bytes: 950_000, ..Limits::NONE },
-    flush: Duration::from_secs(2),
-    concurrency: 5,
-    concurrency_max: usize::MAX,
-    compressions: &[Compression::Gzip, Compression::None],
-};
-
 /// A column that holds more than 64 KB is cut by the destination, which says nothing of it.
 const COLUMN_BYTES: usize = 60_000;
 
 /// What a segment of a path may hold as it is.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.');
 
-impl SinkType for Settings {
-    fn defaults(&self) -> Defaults {
-        DEFAULTS
-    }
+impl DestinationType for Settings {
+    type Destination = AzureLogs;
 
-    fn build(&self, common: &Common, context: &Context) -> Result<Arc<dyn Sink>, BuildError> {
-        let http = http_settings(common);
+    /// 1 MB a call both before and after compression; a batch keeps away from it.
+    const DEFAULTS: Defaults = Defaults {
+        limits: Limits {
+            bytes: 950_000,
+            event_bytes: 900_000,
+            most_bytes: 1_000_000,
+            wire_bytes: 950_000,
+            ..Limits::NONE
+        },
+        flush: Duration::from_secs(2),
+        concurrency: 5,
+        concurrency_max: usize::MAX,
+        compressions: &[Compression::Gzip, Compression::None],
+    };
+
+    fn parts(&self, context: &Context, http: &HttpSettings) -> Result<Parts<AzureLogs>, BuildError> {
         let auth = Auth::Oauth2(self.credentials()?);
-        let auth = Authenticator::new(&BTreeMap::new(), &auth, &context.shared.tokens, &http)?;
-        let requests = Requests::new(http, auth, HeaderMap::new(), context)?;
+        let auth = Authenticator::new(&BTreeMap::new(), &auth, &context.shared.tokens, http)?;
         let stream = context.fill("stream_name", &self.stream_name)?;
         let encoded = |text: &str| utf8_percent_encode(text, SEGMENT).to_string();
         let path = format!("dataCollectionRules/{}/streams/{}", encoded(&self.dcr_immutable_id), encoded(&stream));
         let endpoint = self.url.join(&path).with_query("api-version", API_VERSION);
         let destination = AzureLogs { endpoint: endpoint.clone(), row: Row::new(context) };
-        Ok(Arc::new(HttpSink::new(destination, endpoint, requests, common, &DEFAULTS)))
+        Ok(Parts { auth, headers: HeaderMap::new(), endpoint, destination })
     }
 }
 
@@ -194,7 +197,7 @@ fn write_text(text: &str, out: &mut Vec<u8>) {
 }
 
 #[derive(Debug)]
-struct AzureLogs {
+pub(crate) struct AzureLogs {
     endpoint: Endpoint,
     row: Row,
 }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -12,11 +11,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::request::http_settings;
-use super::{Answer, Auth, Authenticator, Destination, Endpoint, HttpSink, Requests};
-use crate::settings::Secret;
-use crate::sink::settings::{Common, Compression, Defaults, SinkType};
-use crate::sink::{Batch, BuildError, Context, Event, Limits, Outcome, Probe, Sink};
+use super::{Answer, Authenticator, Destination, DestinationType, Endpoint, Parts, Requests};
+use crate::settings::{HttpSettings, Secret};
+use crate::sink::settings::{Compression, Defaults};
+use crate::sink::{Batch, BuildError, Context, Event, Limits, Outcome, Probe};
 
 /// `type: datadog`: Datadog's logs intake. It cannot tell an event that it has seen before: the attribute `event_id` can.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -50,39 +48,31 @@ fn default_source() -> String {
     "sentinelone".to_owned()
 }
 
-/// Datadog takes 5 MB and 1,000 logs a request. It cuts a log of more than 1 MB and says nothing of it.
-/// <https://docs.datadoghq.com/api/latest/logs/#send-logs>
-const DEFAULTS: Defaults = Defaults {
-    limits: Limits {
-        events: 1_000,
-        bytes: 4_800_000,
-        event_bytes: 1_000_000,
-        most_events: 1_000,
-        most_bytes: 5_000_000,
-        ..Limits::NONE
-    },
-    flush: Duration::from_secs(2),
-    concurrency: 4,
-    concurrency_max: usize::MAX,
-    compressions: &[Compression::Gzip, Compression::Zstd, Compression::None],
-};
+impl DestinationType for Settings {
+    type Destination = Datadog;
 
-impl SinkType for Settings {
-    fn defaults(&self) -> Defaults {
-        DEFAULTS
-    }
+    /// Datadog takes 5 MB and 1,000 logs a request. It cuts a log of more than 1 MB and says nothing of it.
+    /// <https://docs.datadoghq.com/api/latest/logs/#send-logs>
+    const DEFAULTS: Defaults = Defaults {
+        limits: Limits {
+            events: 1_000,
+            bytes: 4_800_000,
+            event_bytes: 1_000_000,
+            most_events: 1_000,
+            most_bytes: 5_000_000,
+            ..Limits::NONE
+        },
+        flush: Duration::from_secs(2),
+        concurrency: 4,
+        concurrency_max: usize::MAX,
+        compressions: &[Compression::Gzip, Compression::Zstd, Compression::None],
+    };
 
-    fn build(&self, common: &Common, context: &Context) -> Result<Arc<dyn Sink>, BuildError> {
-        let http = http_settings(common);
-        let auth = Authenticator::new(&BTreeMap::new(), &Auth::None, &context.shared.tokens, &http)?.with_header(
-            HeaderName::from_static("dd-api-key"),
-            "",
-            &self.api_key,
-        );
-        let requests = Requests::new(http, auth, HeaderMap::new(), context)?;
+    fn parts(&self, context: &Context, _http: &HttpSettings) -> Result<Parts<Datadog>, BuildError> {
+        let auth = Authenticator::none().with_header(HeaderName::from_static("dd-api-key"), "", &self.api_key);
         let endpoint = self.endpoint()?;
         let destination = Datadog { endpoint: endpoint.clone(), origin: self.origin(context)? };
-        Ok(Arc::new(HttpSink::new(destination, endpoint, requests, common, &DEFAULTS)))
+        Ok(Parts { auth, headers: HeaderMap::new(), endpoint, destination })
     }
 }
 
@@ -123,7 +113,7 @@ fn tag(text: &str) -> String {
 }
 
 #[derive(Debug)]
-struct Datadog {
+pub(crate) struct Datadog {
     endpoint: Endpoint,
     origin: String,
 }

@@ -5,7 +5,6 @@ mod document;
 mod probe;
 
 use std::io::Write;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -16,11 +15,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use self::document::Documents;
-use super::request::http_settings;
-use super::{Answer, Auth, Authenticator, Destination, Endpoint, HttpSink, Requests};
-use crate::settings::Secret;
-use crate::sink::settings::{Common, Compression, Defaults, SinkType};
-use crate::sink::{BuildError, Context, Event, Limits, Outcome, Probe, Sink};
+use super::{Answer, Auth, Authenticator, Destination, DestinationType, Endpoint, Parts, Requests};
+use crate::settings::{HttpSettings, Secret};
+use crate::sink::settings::{Compression, Defaults};
+use crate::sink::{BuildError, Context, Event, Limits, Outcome, Probe};
 
 /// `type: elasticsearch`: a data stream of Elasticsearch or OpenSearch. Documents are created under the event's identity,
 /// so that what is sent again is known again (until the stream rolls over).
@@ -45,26 +43,23 @@ fn default_data_stream() -> String {
     "logs-sentinel_one.{stream}-default".to_owned()
 }
 
-/// Clusters take up to 100 MB, some hosted ones 10 MiB.
-const DEFAULTS: Defaults = Defaults {
-    limits: Limits { events: 2_000, bytes: 8_000_000, event_bytes: 5_000_000, ..Limits::NONE },
-    flush: Duration::from_secs(1),
-    concurrency: 2,
-    concurrency_max: usize::MAX,
-    compressions: &[Compression::Gzip, Compression::None],
-};
-
 /// Only what is looked at: an answer names every document.
 const FILTER: &str = "took,errors,items.*.status,items.*.error.type,items.*.error.reason,items.*.failure_store";
 
-impl SinkType for Settings {
-    fn defaults(&self) -> Defaults {
-        DEFAULTS
-    }
+impl DestinationType for Settings {
+    type Destination = Elasticsearch;
 
-    fn build(&self, common: &Common, context: &Context) -> Result<Arc<dyn Sink>, BuildError> {
-        let http = http_settings(common);
-        let mut auth = Authenticator::new(&Default::default(), &self.auth, &context.shared.tokens, &http)?;
+    /// Clusters take up to 100 MB, some hosted ones 10 MiB.
+    const DEFAULTS: Defaults = Defaults {
+        limits: Limits { events: 2_000, bytes: 8_000_000, event_bytes: 5_000_000, ..Limits::NONE },
+        flush: Duration::from_secs(1),
+        concurrency: 2,
+        concurrency_max: usize::MAX,
+        compressions: &[Compression::Gzip, Compression::None],
+    };
+
+    fn parts(&self, context: &Context, http: &HttpSettings) -> Result<Parts<Elasticsearch>, BuildError> {
+        let mut auth = Authenticator::new(&Default::default(), &self.auth, &context.shared.tokens, http)?;
         if let Some(key) = &self.api_key {
             if self.auth != Auth::None {
                 return Err(BuildError::value("api_key", "excludes `auth`: a request has one kind of credentials"));
@@ -76,18 +71,17 @@ impl SinkType for Settings {
         if name.is_empty() || name.starts_with(['-', '_', '+', '.']) || name.contains(illegal) {
             return Err(BuildError::value("data_stream", format!("`{name}` cannot be the name of a data stream")));
         }
-        let requests = Requests::new(http, auth, HeaderMap::new(), context)?;
         let mut endpoint = self.url.join(&format!("{name}/_bulk")).with_query("filter_path", FILTER);
         if let Some(pipeline) = &self.ingest_pipeline {
             endpoint = endpoint.with_query("pipeline", pipeline);
         }
         let destination = Elasticsearch { base: self.url.clone(), documents: Documents::new(&name, context), name };
-        Ok(Arc::new(HttpSink::new(destination, endpoint, requests, common, &DEFAULTS)))
+        Ok(Parts { auth, headers: HeaderMap::new(), endpoint, destination })
     }
 }
 
 #[derive(Debug)]
-struct Elasticsearch {
+pub(crate) struct Elasticsearch {
     base: Endpoint,
     /// The data stream.
     name: String,

@@ -1,7 +1,6 @@
 //! `type: http`: any receiver of JSON over HTTP.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -10,12 +9,11 @@ use http::{HeaderMap, Method};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::request::http_settings;
-use super::{Answer, Auth, Authenticator, Destination, Endpoint, HttpSink, Requests};
-use crate::settings::Secret;
+use super::{Answer, Auth, Authenticator, Destination, DestinationType, Endpoint, Parts, Requests};
+use crate::settings::{HttpSettings, Secret};
 use crate::sink::line::Line;
-use crate::sink::settings::{Common, Compression, Defaults, SinkType};
-use crate::sink::{Batch, BuildError, Context, Event, Limits, Outcome, Probe, Sink};
+use crate::sink::settings::{Compression, Defaults};
+use crate::sink::{Batch, BuildError, Context, Event, Limits, Outcome, Probe};
 
 /// `type: http`: JSON to any receiver. A 2xx means that it has taken the whole request.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -48,31 +46,27 @@ pub enum Format {
     JsonArray,
 }
 
-const DEFAULTS: Defaults = Defaults {
-    limits: Limits { events: 1_000, bytes: 5 << 20, ..Limits::NONE },
-    flush: Duration::from_secs(1),
-    concurrency: 4,
-    concurrency_max: usize::MAX,
-    compressions: &[Compression::Gzip, Compression::Zstd, Compression::None],
-};
+impl DestinationType for Settings {
+    type Destination = Generic;
 
-impl SinkType for Settings {
-    fn defaults(&self) -> Defaults {
-        DEFAULTS
-    }
+    const DEFAULTS: Defaults = Defaults {
+        limits: Limits { events: 1_000, bytes: 5 << 20, ..Limits::NONE },
+        flush: Duration::from_secs(1),
+        concurrency: 4,
+        concurrency_max: usize::MAX,
+        compressions: &[Compression::Gzip, Compression::Zstd, Compression::None],
+    };
 
-    fn build(&self, common: &Common, context: &Context) -> Result<Arc<dyn Sink>, BuildError> {
-        let http = http_settings(common);
-        let auth = Authenticator::new(&self.headers, &self.auth, &context.shared.tokens, &http)?;
-        let requests = Requests::new(http, auth, HeaderMap::new(), context)?;
+    fn parts(&self, context: &Context, http: &HttpSettings) -> Result<Parts<Generic>, BuildError> {
+        let auth = Authenticator::new(&self.headers, &self.auth, &context.shared.tokens, http)?;
         let destination =
             Generic { endpoint: self.url.clone(), format: self.format, line: Line::new(self.envelope, context) };
-        Ok(Arc::new(HttpSink::new(destination, self.url.clone(), requests, common, &DEFAULTS)))
+        Ok(Parts { auth, headers: HeaderMap::new(), endpoint: self.url.clone(), destination })
     }
 }
 
 #[derive(Debug)]
-pub(super) struct Generic {
+pub(crate) struct Generic {
     pub(super) endpoint: Endpoint,
     pub(super) format: Format,
     pub(super) line: Line,

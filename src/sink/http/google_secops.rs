@@ -1,8 +1,6 @@
 //! `type: google_secops`: Google Security Operations (Chronicle), through the method `logs:import` of its API.
 
-use std::collections::BTreeMap;
 use std::io::Write;
-use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
@@ -15,13 +13,12 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::request::http_settings;
 use super::service_account::ServiceAccount;
-use super::{Answer, Auth, Authenticator, Destination, Endpoint, Grant, HttpSink, Requests};
+use super::{Answer, Authenticator, Destination, DestinationType, Endpoint, Grant, Parts, Requests};
 use crate::record::Timestamp;
-use crate::settings::Secret;
-use crate::sink::settings::{Common, Compression, Defaults, SinkType};
-use crate::sink::{Batch, BuildError, Context, Event, Limits, Outcome, Probe, Sink};
+use crate::settings::{HttpSettings, Secret};
+use crate::sink::settings::{Compression, Defaults};
+use crate::sink::{Batch, BuildError, Context, Event, Limits, Outcome, Probe};
 
 /// `type: google_secops`: Google Security Operations (Chronicle). Its parsers read the console's own records: `schema: raw`.
 /// The label `event_id` tells an event that arrived twice.
@@ -62,41 +59,33 @@ fn default_version() -> String {
 
 const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
 
-/// 4 MB a request. Logs travel in base64, so that an event takes a third more than it has bytes.
-const DEFAULTS: Defaults = Defaults {
-    limits: Limits { bytes: 3_500_000, event_bytes: 1_200_000, most_bytes: 4_000_000, ..Limits::NONE },
-    flush: Duration::from_secs(5),
-    concurrency: 2,
-    concurrency_max: usize::MAX,
-    compressions: &[Compression::None, Compression::Gzip],
-};
-
 /// The quota is counted in bytes over five minutes: seconds are not worth waiting.
 const THROTTLED: Duration = Duration::from_secs(60);
 
 /// What a segment of a path may hold as it is.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b':');
 
-impl SinkType for Settings {
-    fn defaults(&self) -> Defaults {
-        DEFAULTS
-    }
+impl DestinationType for Settings {
+    type Destination = GoogleSecops;
 
-    fn build(&self, common: &Common, context: &Context) -> Result<Arc<dyn Sink>, BuildError> {
-        let http = http_settings(common);
+    /// 4 MB a request. Logs travel in base64, so that an event takes a third more than it has bytes.
+    const DEFAULTS: Defaults = Defaults {
+        limits: Limits { bytes: 3_500_000, event_bytes: 1_200_000, most_bytes: 4_000_000, ..Limits::NONE },
+        flush: Duration::from_secs(5),
+        concurrency: 2,
+        concurrency_max: usize::MAX,
+        compressions: &[Compression::None, Compression::Gzip],
+    };
+
+    fn parts(&self, context: &Context, http: &HttpSettings) -> Result<Parts<GoogleSecops>, BuildError> {
         let tokens = &context.shared.tokens;
         let account =
             ServiceAccount { key: self.service_account.clone(), scope: SCOPE, token_url: self.token_url.clone() };
-        let auth = Authenticator::new(&BTreeMap::new(), &Auth::None, tokens, &http)?.with_token(
-            Grant::ServiceAccount(account),
-            tokens,
-            &http,
-        )?;
-        let requests = Requests::new(http, auth, HeaderMap::new(), context)?;
+        let auth = Authenticator::none().with_token(Grant::ServiceAccount(account), tokens, http)?;
         let log_type = self.log_type(context)?;
         let endpoint = log_type.join("logs:import");
         let destination = GoogleSecops { log_type, before: self.before(), after: self.after(context) };
-        Ok(Arc::new(HttpSink::new(destination, endpoint, requests, common, &DEFAULTS)))
+        Ok(Parts { auth, headers: HeaderMap::new(), endpoint, destination })
     }
 }
 
@@ -142,7 +131,7 @@ impl Settings {
 }
 
 #[derive(Debug)]
-struct GoogleSecops {
+pub(crate) struct GoogleSecops {
     log_type: Endpoint,
     before: String,
     after: String,

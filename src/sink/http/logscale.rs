@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -13,13 +12,12 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::request::http_settings;
 use super::splunk_hec::events::{Events, Metadata};
-use super::{Answer, Auth, Authenticator, Destination, Endpoint, HttpSink, Requests};
+use super::{Answer, Authenticator, Destination, DestinationType, Endpoint, Parts, Requests};
 use crate::record::Timestamp;
-use crate::settings::{Schema, Secret};
-use crate::sink::settings::{Common, Compression, Defaults, SinkType};
-use crate::sink::{Batch, BuildError, Context, Event, Limits, Outcome, Probe, Sink};
+use crate::settings::{HttpSettings, Schema, Secret};
+use crate::sink::settings::{Compression, Defaults};
+use crate::sink::{Batch, BuildError, Context, Event, Limits, Outcome, Probe};
 
 /// `type: logscale`: a repository of Falcon LogScale, or an NG-SIEM connector.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -57,28 +55,21 @@ pub enum Api {
     Structured,
 }
 
-/// A request should have 5 MB at most, and an event 1 MiB
-/// (<https://library.humio.com/logscale-api/api-ingest.html>).
-const DEFAULTS: Defaults = Defaults {
-    limits: Limits { events: 1_000, bytes: 4_000_000, event_bytes: 900_000, most_bytes: 5_000_000, ..Limits::NONE },
-    flush: Duration::from_secs(1),
-    concurrency: 4,
-    concurrency_max: usize::MAX,
-    compressions: &[Compression::Gzip, Compression::None],
-};
+impl DestinationType for Settings {
+    type Destination = Logscale;
 
-impl SinkType for Settings {
-    fn defaults(&self) -> Defaults {
-        DEFAULTS
-    }
+    /// A request should have 5 MB at most, and an event 1 MiB
+    /// (<https://library.humio.com/logscale-api/api-ingest.html>).
+    const DEFAULTS: Defaults = Defaults {
+        limits: Limits { events: 1_000, bytes: 4_000_000, event_bytes: 900_000, most_bytes: 5_000_000, ..Limits::NONE },
+        flush: Duration::from_secs(1),
+        concurrency: 4,
+        concurrency_max: usize::MAX,
+        compressions: &[Compression::Gzip, Compression::None],
+    };
 
-    fn build(&self, common: &Common, context: &Context) -> Result<Arc<dyn Sink>, BuildError> {
-        let http = http_settings(common);
-        let auth = Authenticator::new(&BTreeMap::new(), &Auth::None, &context.shared.tokens, &http)?.with_header(
-            AUTHORIZATION,
-            "Bearer ",
-            &self.token,
-        );
+    fn parts(&self, context: &Context, _http: &HttpSettings) -> Result<Parts<Logscale>, BuildError> {
+        let auth = Authenticator::none().with_header(AUTHORIZATION, "Bearer ", &self.token);
         let metadata = Metadata {
             index: self.index.as_deref(),
             source: self.source.as_deref(),
@@ -98,9 +89,8 @@ impl SinkType for Settings {
             Api::Structured => ("api/v1/ingest/humio-structured", Framing::Structured(self.structured(context)?)),
         };
         let endpoint = if has_path { self.url.clone() } else { self.url.join(path) };
-        let requests = Requests::new(http, auth, HeaderMap::new(), context)?;
         let destination = Logscale { endpoint: endpoint.clone(), framing };
-        Ok(Arc::new(HttpSink::new(destination, endpoint, requests, common, &DEFAULTS)))
+        Ok(Parts { auth, headers: HeaderMap::new(), endpoint, destination })
     }
 }
 
@@ -123,7 +113,7 @@ impl Settings {
 }
 
 #[derive(Debug)]
-struct Logscale {
+pub(crate) struct Logscale {
     endpoint: Endpoint,
     framing: Framing,
 }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -12,12 +11,11 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::request::http_settings;
-use super::{Answer, Auth, Authenticator, Destination, Endpoint, HttpSink, Requests};
+use super::{Answer, Auth, Authenticator, Destination, DestinationType, Endpoint, Parts, Requests};
 use crate::record::Timestamp;
-use crate::settings::Secret;
-use crate::sink::settings::{Common, Compression, Defaults, SinkType};
-use crate::sink::{Batch, BuildError, Context, Event, Limits, Outcome, Probe, Sink};
+use crate::settings::{HttpSettings, Secret};
+use crate::sink::settings::{Compression, Defaults};
+use crate::sink::{Batch, BuildError, Context, Event, Limits, Outcome, Probe};
 
 /// `type: loki`: Grafana Loki. A lane is one stream there; what is sent again under the same time is kept once.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -59,31 +57,27 @@ fn yes() -> bool {
     true
 }
 
-/// Loki refuses lines above 256 KB. One batch at a time: a lane is one stream, and older versions want a stream in order.
-/// <https://grafana.com/docs/loki/latest/configure/#limits_config>
-const DEFAULTS: Defaults = Defaults {
-    limits: Limits { events: 1_000, bytes: 1_000_000, event_bytes: 256_000, ..Limits::NONE },
-    flush: Duration::from_secs(1),
-    concurrency: 1,
-    concurrency_max: usize::MAX,
-    compressions: &[Compression::Gzip, Compression::None],
-};
+impl DestinationType for Settings {
+    type Destination = Loki;
 
-impl SinkType for Settings {
-    fn defaults(&self) -> Defaults {
-        DEFAULTS
-    }
+    /// Loki refuses lines above 256 KB. One batch at a time: a lane is one stream, and older versions want a stream in order.
+    /// <https://grafana.com/docs/loki/latest/configure/#limits_config>
+    const DEFAULTS: Defaults = Defaults {
+        limits: Limits { events: 1_000, bytes: 1_000_000, event_bytes: 256_000, ..Limits::NONE },
+        flush: Duration::from_secs(1),
+        concurrency: 1,
+        concurrency_max: usize::MAX,
+        compressions: &[Compression::Gzip, Compression::None],
+    };
 
-    fn build(&self, common: &Common, context: &Context) -> Result<Arc<dyn Sink>, BuildError> {
-        let http = http_settings(common);
-        let auth = Authenticator::new(&self.headers, &self.auth, &context.shared.tokens, &http)?;
+    fn parts(&self, context: &Context, http: &HttpSettings) -> Result<Parts<Loki>, BuildError> {
+        let auth = Authenticator::new(&self.headers, &self.auth, &context.shared.tokens, http)?;
         let mut headers = HeaderMap::new();
         if let Some(tenant) = &self.tenant {
             let tenant = HeaderValue::from_str(&context.fill("tenant", tenant)?)
                 .map_err(|_| BuildError::value("tenant", "not what a header can carry"))?;
             headers.insert(HeaderName::from_static("x-scope-orgid"), tenant);
         }
-        let requests = Requests::new(http, auth, headers, context)?;
         let endpoint = self.url.join("loki/api/v1/push");
         let destination = Loki {
             endpoint: endpoint.clone(),
@@ -91,7 +85,7 @@ impl SinkType for Settings {
             timestamp: self.timestamp,
             structured_metadata: self.structured_metadata,
         };
-        Ok(Arc::new(HttpSink::new(destination, endpoint, requests, common, &DEFAULTS)))
+        Ok(Parts { auth, headers, endpoint, destination })
     }
 }
 
@@ -121,7 +115,7 @@ fn label_name(name: &str) -> String {
 }
 
 #[derive(Debug)]
-struct Loki {
+pub(crate) struct Loki {
     endpoint: Endpoint,
     labels: String,
     timestamp: EntryTime,

@@ -25,9 +25,11 @@ pub mod splunk_hec;
 pub mod sumo;
 
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use http::HeaderMap;
 
 pub use answer::Answer;
 pub use auth::Auth;
@@ -41,7 +43,48 @@ pub(crate) use oauth::TokenSource;
 pub(crate) use oauth::{Grant, Tokens};
 pub(crate) use request::{HttpSink, Requests};
 
-use super::{Batch, Event, Outcome, Probe};
+use super::settings::{Common, Defaults, SinkType};
+use super::{Batch, BuildError, Context, Event, Outcome, Probe, Sink};
+use crate::settings::HttpSettings;
+
+/// The keys of an HTTP destination, as a [`SinkType`]: the parts in which it differs from the others.
+pub(crate) trait DestinationType {
+    /// What they describe.
+    type Destination: Destination;
+
+    /// See [`Defaults`].
+    const DEFAULTS: Defaults;
+
+    /// The destination of one lane, and how it is reached. `http` is for tokens that have to be fetched.
+    ///
+    /// # Errors
+    /// As [`SinkType::build`].
+    fn parts(&self, context: &Context, http: &HttpSettings) -> Result<Parts<Self::Destination>, BuildError>;
+}
+
+/// What the sink of one lane is put together from.
+#[derive(Debug)]
+pub(crate) struct Parts<D> {
+    /// Credentials of every request.
+    pub(crate) auth: Authenticator,
+    /// Headers of every request, those aside that are the same everywhere.
+    pub(crate) headers: HeaderMap,
+    /// Where batches are posted.
+    pub(crate) endpoint: Endpoint,
+    pub(crate) destination: D,
+}
+
+impl<T: DestinationType> SinkType for T {
+    fn defaults(&self) -> Defaults {
+        T::DEFAULTS
+    }
+
+    fn build(&self, common: &Common, context: &Context) -> Result<Arc<dyn Sink>, BuildError> {
+        let http = HttpSettings { tls: common.tls.clone(), proxy: common.proxy.clone(), timeout: common.timeout() };
+        let parts = self.parts(context, &http)?;
+        Ok(Arc::new(HttpSink::new(parts, http, common, &T::DEFAULTS, context)?))
+    }
+}
 
 /// What makes one HTTP destination differ from another.
 pub(crate) trait Destination: Send + Sync + Debug + 'static {

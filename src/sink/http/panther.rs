@@ -1,7 +1,6 @@
 //! `type: panther`: an HTTP source of Panther.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -11,12 +10,11 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::generic::{Format, Generic};
-use super::request::http_settings;
-use super::{Answer, Auth, Authenticator, Destination, Endpoint, HttpSink, Requests};
-use crate::settings::Secret;
+use super::{Answer, Auth, Authenticator, Destination, DestinationType, Endpoint, Parts, Requests};
+use crate::settings::{HttpSettings, Secret};
 use crate::sink::line::Line;
-use crate::sink::settings::{Common, Compression, Defaults, SinkType};
-use crate::sink::{Batch, BuildError, Context, Event, Limits, Outcome, Probe, Sink};
+use crate::sink::settings::{Compression, Defaults};
+use crate::sink::{Batch, BuildError, Context, Event, Limits, Outcome, Probe};
 
 /// `type: panther`: an HTTP source of Panther.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -38,34 +36,30 @@ pub struct Settings {
     pub auth: Auth,
 }
 
-/// A request has 1 MB on the wire at most, headers included
-/// (<https://docs.panther.com/data-onboarding/data-transports/http>).
-const DEFAULTS: Defaults = Defaults {
-    limits: Limits { bytes: 4_000_000, wire_bytes: 900_000, event_bytes: 900_000, ..Limits::NONE },
-    flush: Duration::from_secs(2),
-    concurrency: 2,
-    concurrency_max: usize::MAX,
-    compressions: &[Compression::Gzip, Compression::None],
-};
+impl DestinationType for Settings {
+    type Destination = Panther;
 
-impl SinkType for Settings {
-    fn defaults(&self) -> Defaults {
-        DEFAULTS
-    }
+    /// A request has 1 MB on the wire at most, headers included
+    /// (<https://docs.panther.com/data-onboarding/data-transports/http>).
+    const DEFAULTS: Defaults = Defaults {
+        limits: Limits { bytes: 4_000_000, wire_bytes: 900_000, event_bytes: 900_000, ..Limits::NONE },
+        flush: Duration::from_secs(2),
+        concurrency: 2,
+        concurrency_max: usize::MAX,
+        compressions: &[Compression::Gzip, Compression::None],
+    };
 
-    fn build(&self, common: &Common, context: &Context) -> Result<Arc<dyn Sink>, BuildError> {
-        let http = http_settings(common);
-        let auth = Authenticator::new(&self.headers, &self.auth, &context.shared.tokens, &http)?;
-        let requests = Requests::new(http, auth, HeaderMap::new(), context)?;
+    fn parts(&self, context: &Context, http: &HttpSettings) -> Result<Parts<Panther>, BuildError> {
+        let auth = Authenticator::new(&self.headers, &self.auth, &context.shared.tokens, http)?;
         let line = Line::new(self.envelope, context);
         let destination = Panther(Generic { endpoint: self.url.clone(), format: self.format, line });
-        Ok(Arc::new(HttpSink::new(destination, self.url.clone(), requests, common, &DEFAULTS)))
+        Ok(Parts { auth, headers: HeaderMap::new(), endpoint: self.url.clone(), destination })
     }
 }
 
 /// Differs from any other receiver in its limits, and in that it can be asked for nothing.
 #[derive(Debug)]
-struct Panther(Generic);
+pub(crate) struct Panther(Generic);
 
 impl Destination for Panther {
     fn content_type(&self) -> &'static str {

@@ -18,7 +18,7 @@ use super::auth::{AuthError, Authenticator, Used};
 use super::body::{EncodeError, content_encoding, encode, framing};
 use super::oauth::TokenError;
 use super::signature::Signed;
-use super::{Answer, Destination, Endpoint};
+use super::{Answer, Destination, Endpoint, Parts};
 use crate::record::Timestamp;
 use crate::settings::{HttpSettings, Proxy};
 use crate::sink::settings::{Common, Compression, Defaults};
@@ -65,11 +65,6 @@ pub(crate) struct Failure {
     cut: bool,
     /// No connection could be made, or the two ends did not trust each other.
     unreached: bool,
-}
-
-/// The HTTP client's settings of a sink.
-pub(crate) fn http_settings(common: &Common) -> HttpSettings {
-    HttpSettings { tls: common.tls.clone(), proxy: common.proxy.clone(), timeout: common.timeout() }
 }
 
 impl Requests {
@@ -265,22 +260,22 @@ impl Failure {
 }
 
 impl<D: Destination> HttpSink<D> {
-    pub(crate) fn new(
-        destination: D,
-        endpoint: Endpoint,
-        requests: Requests,
+    pub(super) fn new(
+        parts: Parts<D>,
+        http: HttpSettings,
         common: &Common,
         defaults: &Defaults,
-    ) -> Self {
-        let limits = Limits { framing: framing(&destination), ..common.limits(defaults) };
-        Self {
+        context: &Context,
+    ) -> Result<Self, BuildError> {
+        let Parts { auth, headers, endpoint, destination } = parts;
+        Ok(Self {
+            limits: Limits { framing: framing(&destination), ..common.limits(defaults) },
+            compression: common.compression(defaults),
+            requests: Requests::new(http, auth, headers, context)?,
             destination,
             endpoint,
-            requests,
-            limits,
-            compression: common.compression(defaults),
             cut: AtomicU32::new(0),
-        }
+        })
     }
 
     async fn attempt(&self, batch: &Batch) -> Attempt {

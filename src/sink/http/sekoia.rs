@@ -1,6 +1,5 @@
 //! `type: sekoia`: an intake of Sekoia.io.
 
-use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,12 +11,11 @@ use schemars::JsonSchema;
 use secrecy::ExposeSecret;
 use serde::Deserialize;
 
-use super::request::http_settings;
-use super::{Answer, Auth, Authenticator, Destination, Endpoint, HttpSink, Requests};
+use super::{Answer, Authenticator, Destination, DestinationType, Endpoint, Parts, Requests};
 use crate::record::Timestamp;
-use crate::settings::{Credential, Secret};
-use crate::sink::settings::{Common, Compression, Defaults, SinkType};
-use crate::sink::{Batch, BuildError, Context, Event, Limits, Outcome, Probe, Sink};
+use crate::settings::{Credential, HttpSettings, Secret};
+use crate::sink::settings::{Compression, Defaults};
+use crate::sink::{Batch, BuildError, Context, Event, Limits, Outcome, Probe};
 
 /// `type: sekoia`: an intake of Sekoia.io. Its format for SentinelOne reads the console's own records: `schema: raw`.
 /// Nothing there tells an event that it has seen before.
@@ -50,42 +48,34 @@ pub enum Format {
     Batch,
 }
 
-/// 10 MiB a request and 250 KB an event, counted with every quote of an event escaped.
-const DEFAULTS: Defaults = Defaults {
-    limits: Limits { events: 1_000, bytes: 9_500_000, event_bytes: 250_000, most_bytes: 10 << 20, ..Limits::NONE },
-    flush: Duration::from_secs(2),
-    concurrency: 2,
-    concurrency_max: usize::MAX,
-    compressions: &[Compression::Gzip, Compression::None],
-};
-
 const KEY_HEADER: HeaderName = HeaderName::from_static("x-sekoiaio-intake-key");
 
-impl SinkType for Settings {
-    fn defaults(&self) -> Defaults {
-        DEFAULTS
-    }
+impl DestinationType for Settings {
+    type Destination = Sekoia;
 
-    fn build(&self, common: &Common, context: &Context) -> Result<Arc<dyn Sink>, BuildError> {
-        let http = http_settings(common);
+    /// 10 MiB a request and 250 KB an event, counted with every quote of an event escaped.
+    const DEFAULTS: Defaults = Defaults {
+        limits: Limits { events: 1_000, bytes: 9_500_000, event_bytes: 250_000, most_bytes: 10 << 20, ..Limits::NONE },
+        flush: Duration::from_secs(2),
+        concurrency: 2,
+        concurrency_max: usize::MAX,
+        compressions: &[Compression::Gzip, Compression::None],
+    };
+
+    fn parts(&self, _context: &Context, _http: &HttpSettings) -> Result<Parts<Sekoia>, BuildError> {
         let key = Arc::new(Credential::new(self.intake_key.clone()));
-        let auth = Authenticator::new(&BTreeMap::new(), &Auth::None, &context.shared.tokens, &http)?.with_credential(
-            KEY_HEADER,
-            "",
-            key.clone(),
-        );
-        let requests = Requests::new(http, auth, HeaderMap::new(), context)?;
+        let auth = Authenticator::none().with_credential(KEY_HEADER, "", key.clone());
         let endpoint = self.url.join(match self.format {
             Format::Array => "array",
             Format::Batch => "batch",
         });
         let destination = Sekoia { format: self.format, empty: self.url.join("jsons"), key };
-        Ok(Arc::new(HttpSink::new(destination, endpoint, requests, common, &DEFAULTS)))
+        Ok(Parts { auth, headers: HeaderMap::new(), endpoint, destination })
     }
 }
 
 #[derive(Debug)]
-struct Sekoia {
+pub(crate) struct Sekoia {
     format: Format,
     /// Where a list without events tells whether the key is good.
     empty: Endpoint,

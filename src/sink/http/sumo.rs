@@ -1,7 +1,6 @@
 //! `type: sumo`: an HTTP source of a Sumo Logic hosted collector.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -10,12 +9,11 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::request::http_settings;
-use super::{Answer, Auth, Authenticator, Destination, Endpoint, HttpSink, Requests};
-use crate::settings::Secret;
+use super::{Answer, Authenticator, Destination, DestinationType, Endpoint, Parts, Requests};
+use crate::settings::{HttpSettings, Secret};
 use crate::sink::line::Line;
-use crate::sink::settings::{Common, Compression, Defaults, SinkType};
-use crate::sink::{BuildError, Context, Event, Limits, Outcome, Probe, Sink};
+use crate::sink::settings::{Compression, Defaults};
+use crate::sink::{BuildError, Context, Event, Limits, Outcome, Probe};
 
 /// `type: sumo`: one event a line to an HTTP source of Sumo Logic.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -42,33 +40,29 @@ pub struct Settings {
     pub envelope: bool,
 }
 
-/// A request has 1 MB before compression at most, and a message of more than 64 KB is cut into pieces
-/// (<https://help.sumologic.com/docs/send-data/hosted-collectors/http-source/logs-metrics/>).
-const DEFAULTS: Defaults = Defaults {
-    limits: Limits { bytes: 1_000_000, most_bytes: 1_000_000, event_bytes: 64_000, ..Limits::NONE },
-    flush: Duration::from_secs(2),
-    concurrency: 4,
-    concurrency_max: usize::MAX,
-    compressions: &[Compression::Gzip, Compression::Zstd, Compression::None],
-};
+impl DestinationType for Settings {
+    type Destination = Sumo;
 
-impl SinkType for Settings {
-    fn defaults(&self) -> Defaults {
-        DEFAULTS
-    }
+    /// A request has 1 MB before compression at most, and a message of more than 64 KB is cut into pieces
+    /// (<https://help.sumologic.com/docs/send-data/hosted-collectors/http-source/logs-metrics/>).
+    const DEFAULTS: Defaults = Defaults {
+        limits: Limits { bytes: 1_000_000, most_bytes: 1_000_000, event_bytes: 64_000, ..Limits::NONE },
+        flush: Duration::from_secs(2),
+        concurrency: 4,
+        concurrency_max: usize::MAX,
+        compressions: &[Compression::Gzip, Compression::Zstd, Compression::None],
+    };
 
-    fn build(&self, common: &Common, context: &Context) -> Result<Arc<dyn Sink>, BuildError> {
-        let http = http_settings(common);
-        let mut auth = Authenticator::new(&BTreeMap::new(), &Auth::None, &context.shared.tokens, &http)?;
+    fn parts(&self, context: &Context, _http: &HttpSettings) -> Result<Parts<Sumo>, BuildError> {
+        let mut auth = Authenticator::none();
         if let Some(code) = &self.code {
             auth = auth.with_path(code);
         }
         if let Some(token) = &self.token {
             auth = auth.with_header(HeaderName::from_static("x-sumo-token"), "", token);
         }
-        let requests = Requests::new(http, auth, self.headers(context)?, context)?;
         let destination = Sumo { endpoint: self.url.clone(), line: Line::new(self.envelope, context) };
-        Ok(Arc::new(HttpSink::new(destination, self.url.clone(), requests, common, &DEFAULTS)))
+        Ok(Parts { auth, headers: self.headers(context)?, endpoint: self.url.clone(), destination })
     }
 }
 
@@ -106,7 +100,7 @@ impl Settings {
 }
 
 #[derive(Debug)]
-struct Sumo {
+pub(crate) struct Sumo {
     endpoint: Endpoint,
     line: Line,
 }

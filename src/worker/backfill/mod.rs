@@ -226,7 +226,7 @@ impl Job {
             %pipeline, %stream, %sink, from = %window.from, to = %window.to, records = total, delivered = before,
             slices = plan.slices.len(), open = open.len(), "backfill begins"
         );
-        let (given_up, dead_letters) = self.pull(open).await;
+        let (given_up, dead_letters) = self.pull(open, window).await;
         let mut settled = Vec::new();
         for number in 0..plan.slices.len() {
             settled.push(self.checkpoint(number).await?.map_or(0, |checkpoint| checkpoint.settled));
@@ -287,8 +287,8 @@ impl Job {
 
     /// Pulls the slices, a few at a time. The reason when one made no progress (the others are stopped then), and how many
     /// events became dead letters.
-    async fn pull(&self, open: Vec<(usize, Slice)>) -> (Option<String>, u64) {
-        let slices = open.into_iter().map(|(number, slice)| self.pull_slice(number, slice));
+    async fn pull(&self, open: Vec<(usize, Slice)>, whole: Window) -> (Option<String>, u64) {
+        let slices = open.into_iter().map(|(number, slice)| self.pull_slice(number, slice, whole));
         let mut pulled = stream::iter(slices).buffer_unordered(self.backfill.parallel.max(1));
         let (mut given_up, mut all_dead) = (None, 0);
         while let Some((failed, dead_letters)) = pulled.next().await {
@@ -301,13 +301,13 @@ impl Job {
         (given_up, all_dead)
     }
 
-    async fn pull_slice(&self, number: usize, slice: Slice) -> (Option<String>, u64) {
+    async fn pull_slice(&self, number: usize, slice: Slice, whole: Window) -> (Option<String>, u64) {
         if self.stop.is_cancelled() {
             return (None, 0);
         }
         let meter = self.meter();
         self.books.add(meter.lane.clone());
-        let spec = LaneSpec { pull: self.spec.pull.within(slice.window()), ..(*self.spec).clone() };
+        let spec = LaneSpec { pull: self.spec.pull.part(slice.window(), whole), ..(*self.spec).clone() };
         let keeper = Keeper {
             spec: Arc::new(spec),
             shared: self.shared.clone(),
@@ -416,5 +416,7 @@ impl Plan {
 
 fn made_under(spec: &LaneSpec, client: &Client) -> String {
     let pull = &spec.pull;
-    format!("host={} {}{} exclude_types={:?}", client.host(), client.scope(), pull.narrowed_by(), pull.exclude_types)
+    let mode = if pull.snapshot { " mode=snapshot" } else { "" };
+    let (host, scope, narrowed_by) = (client.host(), client.scope(), pull.narrowed_by());
+    format!("host={host} {scope}{narrowed_by} exclude_types={:?}{mode}", pull.exclude_types)
 }

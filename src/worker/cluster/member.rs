@@ -125,14 +125,14 @@ impl Member {
             Ok(answer) => {
                 if !std::mem::replace(&mut self.reached, true) {
                     info!("the API server answers again");
-                    self.telemetry.health().state_store(Ok(()));
+                    self.telemetry.health().api_server(Ok(()));
                 }
                 answer
             }
             Err(error) => {
                 if std::mem::replace(&mut self.reached, false) {
                     warn!(%error, "no word from the API server: work goes on as long as the leases last");
-                    self.telemetry.health().state_store(Err(error.to_string()));
+                    self.telemetry.health().api_server(Err(error.to_string()));
                 }
                 Answer::Unknown
             }

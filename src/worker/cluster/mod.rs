@@ -58,6 +58,17 @@ pub enum ClusterError {
     NotBuilt,
 }
 
+impl ClusterError {
+    /// The same may succeed later.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            #[cfg(feature = "kubernetes")]
+            Self::Kubernetes(error) => error.is_passing(),
+            _ => false,
+        }
+    }
+}
+
 /// What the supervisor is told.
 #[derive(Debug)]
 pub enum Change {

@@ -1,4 +1,6 @@
 use super::super::answer::judged;
+use std::collections::BTreeMap;
+
 use super::*;
 use crate::record::{Identity, Stream};
 use crate::settings::Schema;

@@ -4,7 +4,6 @@ mod protobuf;
 mod record;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -14,11 +13,10 @@ use http::header::CONTENT_TYPE;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::request::http_settings;
-use super::{Answer, Auth, Authenticator, Destination, Endpoint, HttpSink, Requests};
-use crate::settings::Secret;
-use crate::sink::settings::{Common, Compression, Defaults, SinkType};
-use crate::sink::{Batch, BuildError, Context, Event, Limits, Outcome, Probe, Sink};
+use super::{Answer, Auth, Authenticator, Destination, DestinationType, Endpoint, Parts, Requests};
+use crate::settings::{HttpSettings, Secret};
+use crate::sink::settings::{Compression, Defaults};
+use crate::sink::{Batch, BuildError, Context, Event, Limits, Outcome, Probe};
 use protobuf::Field;
 use record::Writer;
 
@@ -59,24 +57,20 @@ pub enum Encoding {
     Json,
 }
 
-/// Receivers behind gRPC take 4 MiB.
-const DEFAULTS: Defaults = Defaults {
-    limits: Limits { events: 2_000, bytes: 3_000_000, ..Limits::NONE },
-    flush: Duration::from_secs(1),
-    concurrency: 4,
-    concurrency_max: usize::MAX,
-    compressions: &[Compression::Gzip, Compression::Zstd, Compression::None],
-};
+impl DestinationType for Settings {
+    type Destination = Otlp;
 
-impl SinkType for Settings {
-    fn defaults(&self) -> Defaults {
-        DEFAULTS
-    }
+    /// Receivers behind gRPC take 4 MiB.
+    const DEFAULTS: Defaults = Defaults {
+        limits: Limits { events: 2_000, bytes: 3_000_000, ..Limits::NONE },
+        flush: Duration::from_secs(1),
+        concurrency: 4,
+        concurrency_max: usize::MAX,
+        compressions: &[Compression::Gzip, Compression::Zstd, Compression::None],
+    };
 
-    fn build(&self, common: &Common, context: &Context) -> Result<Arc<dyn Sink>, BuildError> {
-        let http = http_settings(common);
-        let auth = Authenticator::new(&self.headers, &self.auth, &context.shared.tokens, &http)?;
-        let requests = Requests::new(http, auth, HeaderMap::new(), context)?;
+    fn parts(&self, context: &Context, http: &HttpSettings) -> Result<Parts<Otlp>, BuildError> {
+        let auth = Authenticator::new(&self.headers, &self.auth, &context.shared.tokens, http)?;
         let endpoint = self.url.join("v1/logs");
         let destination = Otlp {
             endpoint: endpoint.clone(),
@@ -84,7 +78,7 @@ impl SinkType for Settings {
             writer: Writer::new(self.encoding, &self.attributes(context)?),
             retry_server_errors: self.retry_server_errors,
         };
-        Ok(Arc::new(HttpSink::new(destination, endpoint, requests, common, &DEFAULTS)))
+        Ok(Parts { auth, headers: HeaderMap::new(), endpoint, destination })
     }
 }
 
@@ -106,7 +100,7 @@ impl Settings {
 }
 
 #[derive(Debug)]
-struct Otlp {
+pub(crate) struct Otlp {
     endpoint: Endpoint,
     encoding: Encoding,
     writer: Writer,

@@ -5,7 +5,6 @@ pub(super) mod events;
 mod judge;
 mod probe;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -15,11 +14,10 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::request::http_settings;
-use super::{Answer, Auth, Authenticator, Destination, Endpoint, HttpSink, Requests};
-use crate::settings::{Period, Secret};
-use crate::sink::settings::{Common, Compression, Defaults, SinkType};
-use crate::sink::{BuildError, Context, Event, Limits, Outcome, Probe, Sink};
+use super::{Answer, Authenticator, Destination, DestinationType, Endpoint, Parts, Requests};
+use crate::settings::{HttpSettings, Period, Secret};
+use crate::sink::settings::{Compression, Defaults};
+use crate::sink::{BuildError, Context, Event, Limits, Outcome, Probe};
 use acks::{Acks, Fate};
 use events::{Events, Metadata};
 use judge::Said;
@@ -78,30 +76,29 @@ impl Default for Acknowledgement {
     }
 }
 
-/// Splunk Cloud advises requests of 1 MB at most; a collector of one's own takes 800 MiB
-/// (`max_content_length` in <https://docs.splunk.com/Documentation/Splunk/latest/Admin/Limitsconf>).
-const DEFAULTS: Defaults = Defaults {
-    limits: Limits { events: 1_000, bytes: 1_000_000, event_bytes: 900_000, most_bytes: 838_860_800, ..Limits::NONE },
-    flush: Duration::from_secs(1),
-    concurrency: 4,
-    concurrency_max: usize::MAX,
-    compressions: &[Compression::Gzip, Compression::None],
-};
-
 const CHANNEL: HeaderName = HeaderName::from_static("x-splunk-request-channel");
 
-impl SinkType for Settings {
-    fn defaults(&self) -> Defaults {
-        DEFAULTS
-    }
+impl DestinationType for Settings {
+    type Destination = SplunkHec;
 
-    fn build(&self, common: &Common, context: &Context) -> Result<Arc<dyn Sink>, BuildError> {
-        let http = http_settings(common);
-        let auth = Authenticator::new(&Default::default(), &Auth::None, &context.shared.tokens, &http)?.with_header(
-            AUTHORIZATION,
-            "Splunk ",
-            &self.token,
-        );
+    /// Splunk Cloud advises requests of 1 MB at most; a collector of one's own takes 800 MiB
+    /// (`max_content_length` in <https://docs.splunk.com/Documentation/Splunk/latest/Admin/Limitsconf>).
+    const DEFAULTS: Defaults = Defaults {
+        limits: Limits {
+            events: 1_000,
+            bytes: 1_000_000,
+            event_bytes: 900_000,
+            most_bytes: 838_860_800,
+            ..Limits::NONE
+        },
+        flush: Duration::from_secs(1),
+        concurrency: 4,
+        concurrency_max: usize::MAX,
+        compressions: &[Compression::Gzip, Compression::None],
+    };
+
+    fn parts(&self, context: &Context, _http: &HttpSettings) -> Result<Parts<SplunkHec>, BuildError> {
+        let auth = Authenticator::none().with_header(AUTHORIZATION, "Splunk ", &self.token);
         let metadata = self.metadata().fill(context)?;
         let collector = self.url.up_to("/services/collector").join("services/collector");
         let mut headers = HeaderMap::new();
@@ -120,9 +117,8 @@ impl SinkType for Settings {
                 (metadata.iter().fold(raw, |raw, (key, value)| raw.with_query(key, value)), None)
             }
         };
-        let requests = Requests::new(http, auth, headers, context)?;
         let destination = SplunkHec { collector, endpoint: endpoint.clone(), events, acks };
-        Ok(Arc::new(HttpSink::new(destination, endpoint, requests, common, &DEFAULTS)))
+        Ok(Parts { auth, headers, endpoint, destination })
     }
 }
 
@@ -138,7 +134,7 @@ impl Settings {
 }
 
 #[derive(Debug)]
-struct SplunkHec {
+pub(crate) struct SplunkHec {
     collector: Endpoint,
     endpoint: Endpoint,
     /// None writes lines.

@@ -322,4 +322,15 @@ mod tests {
         assert!(!position.is_sweep_due(0, minute(0), week) && position.is_sweep_due(0, minute(0).plus(week), week));
         assert_eq!(position.bound(), minute(-60).max(minute(0).minus(passes[0].reach)));
     }
+
+    /// More are delivered twice where windows overlap, rather than fill the memory.
+    #[test]
+    fn so_many_findings_are_remembered_and_no_more() {
+        let (passes, mut position) = position(&Pull::of(Stream::Vulnerabilities));
+        assert_eq!(position.since(), minute(-60));
+        (0..MANY_FINDINGS as u64 + 2).for_each(|id| {
+            position.take(&passes, round(0, minute(0)), &mark(id, minute(0)));
+        });
+        assert_eq!(position.tracks().map(|(_, track)| track.key_count()).max(), Some(MANY_FINDINGS));
+    }
 }

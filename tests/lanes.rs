@@ -6,6 +6,8 @@
 mod enrichment;
 #[path = "lanes/isolation.rs"]
 mod isolation;
+#[path = "lanes/oversized.rs"]
+mod oversized;
 #[path = "lanes/polling.rs"]
 mod polling;
 #[path = "lanes/sinks.rs"]

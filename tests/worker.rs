@@ -21,6 +21,8 @@ mod worker {
     #[cfg(feature = "kafka")]
     mod kafka;
     mod kill;
+    #[cfg(feature = "kafka")]
+    mod letters_topic;
     mod memory;
     mod once;
     mod preview;
@@ -33,6 +35,7 @@ mod worker {
     mod status;
     mod streams;
     mod tokens;
+    mod transfer;
     mod unified;
     mod verify;
     mod world;

@@ -66,7 +66,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     let quiet = backfill.pipeline.sinks.iter().any(printed);
     let (books, stop) = (Arc::new(Books::default()), CancellationToken::new());
-    let running = run_backfill(backfill, args.window.delivery.options()?, books.clone(), stop.clone());
+    let running = run_backfill(backfill, args.window.delivery.options(), books.clone(), stop.clone());
     let mut screen = Screen::new();
     let Some(reports) = attend(running, &stop, || screen.show(&books.progress())).await? else {
         return Ok(ExitCode::FAILURE);

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -17,13 +16,14 @@ use super::{DeliveryArgs, FileArgs, UsageError, say};
 use crate::pipeline::{self, Problem};
 use crate::record::{Stream, Timestamp};
 use crate::settings::Period;
-use crate::sink::dead_letters::{self, Kept};
+use crate::sink::dead_letters::{Kept, Location};
 use crate::worker::{Filter, ReplayReport, replay};
 
 /// Look at dead letters, send them again, or remove them
 ///
 /// A dead letter is an event that a sink refused for good, kept with the reason. All of this works beside a running worker;
-/// one command at a time takes letters out.
+/// one command at a time takes letters
+/// out of a directory (in a Kafka topic two replays at the same time would send letters twice).
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -133,7 +133,7 @@ impl FilterArgs {
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
         Command::List { filter, format, delivery } => {
-            list(&directory(&delivery)?, &filter.filter(), format)?;
+            list(&location(&delivery)?, &filter.filter(), format).await?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Replay { files, filter, give_up_after, delivery } => {
@@ -143,57 +143,65 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             if filter.is_empty() && !all {
                 return Err(UsageError("say which letters with a filter, or --all".to_owned()).into());
             }
-            purge(&directory(&delivery)?, &filter.filter())?;
+            purge(&location(&delivery)?, &filter.filter()).await?;
             Ok(ExitCode::SUCCESS)
         }
     }
 }
 
-fn directory(delivery: &DeliveryArgs) -> anyhow::Result<PathBuf> {
-    let directory = delivery.options()?.dead_letters_directory();
-    directory
-        .ok_or_else(|| UsageError("with this --state, say where they are: --dead-letters file:DIR".to_owned()).into())
+fn location(delivery: &DeliveryArgs) -> anyhow::Result<Location> {
+    let told = "with this --state, say where they are: --dead-letters file:DIR, or kafka://BROKERS/TOPIC";
+    delivery.options().dead_letters().ok_or_else(|| UsageError(told.to_owned()).into())
 }
 
-/// The letters that `filter` names, file by file; a damaged line is told and does not hide the others.
-fn each(
-    directory: &std::path::Path,
+/// Shows the letters that `filter` names, one by one, and takes out those for which `see` says so; a damaged one is told and does
+/// not hide the others. Gives how many were taken out.
+async fn each(
+    letters: &Location,
     filter: &Filter,
-    mut see: impl FnMut(&std::path::Path, u64, Kept) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
-    let mut left = filter.limit.unwrap_or(usize::MAX);
-    for path in dead_letters::files(directory).with_context(|| format!("cannot read {}", directory.display()))? {
-        for letter in dead_letters::read(&path).with_context(|| format!("cannot read {}", path.display()))? {
-            let (line, letter) = match letter {
+    mut see: impl FnMut(Kept) -> anyhow::Result<bool>,
+) -> anyhow::Result<usize> {
+    let (mut left, mut removed) = (filter.limit.unwrap_or(usize::MAX), 0);
+    for mut drawer in letters.drawers().await.with_context(|| format!("cannot read {letters}"))? {
+        let mut taken = BTreeSet::new();
+        while left > 0
+            && let Some(letter) = drawer.next().await
+        {
+            let (number, letter) = match letter {
                 Ok(letter) => letter,
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                     eprintln!("error: {error}");
                     continue;
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(error).with_context(|| format!("cannot read {letters}")),
             };
-            if left > 0 && filter.takes(&letter) {
+            if filter.takes(&letter) {
                 left -= 1;
-                see(&path, line, letter)?;
+                if see(letter)? {
+                    taken.insert(number);
+                }
             }
         }
+        removed += drawer.take_out(&taken).await.with_context(|| format!("cannot change {letters}"))?;
     }
-    Ok(())
+    Ok(removed)
 }
 
-fn list(directory: &std::path::Path, filter: &Filter, format: Format) -> anyhow::Result<()> {
+async fn list(letters: &Location, filter: &Filter, format: Format) -> anyhow::Result<()> {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(["REFUSED AT", "LANE", "STATUS", "RECORD", "IDENTITY", "REASON"]);
-    each(directory, filter, |_, _, letter| {
+    each(letters, filter, |letter| {
         if format == Format::Json {
-            return Ok(say(letter.to_json())?);
+            say(letter.to_json())?;
+            return Ok(false);
         }
         let Kept { time, pipeline, stream, sink, identity, record_id, status, reason, .. } = letter;
         let lane = format!("{pipeline}/{stream}/{sink}");
         let reason = reason.replace(['\n', '\r'], " ");
         table.add_row([time.to_string(), lane, status, record_id, identity.to_string(), reason]);
-        Ok(())
-    })?;
+        Ok(false)
+    })
+    .await?;
     match format {
         Format::Json => {}
         Format::Table if table.is_empty() => say("no dead letters")?,
@@ -202,20 +210,9 @@ fn list(directory: &std::path::Path, filter: &Filter, format: Format) -> anyhow:
     Ok(())
 }
 
-fn purge(directory: &std::path::Path, filter: &Filter) -> anyhow::Result<()> {
-    if !directory.is_dir() {
-        return Ok(say("no dead letters")?);
-    }
-    let _lock = dead_letters::lock(directory).with_context(|| directory.display().to_string())?;
-    let mut taken: std::collections::BTreeMap<PathBuf, BTreeSet<u64>> = std::collections::BTreeMap::new();
-    each(directory, filter, |path, line, _| {
-        taken.entry(path.to_owned()).or_default().insert(line);
-        Ok(())
-    })?;
-    let mut removed = 0;
-    for (path, lines) in taken {
-        removed += dead_letters::remove(&path, &lines).with_context(|| format!("cannot change {}", path.display()))?;
-    }
+async fn purge(letters: &Location, filter: &Filter) -> anyhow::Result<()> {
+    let _lock = letters.lock().with_context(|| letters.to_string())?;
+    let removed = each(letters, filter, |_| Ok(true)).await?;
     Ok(say(format!("{removed} dead letters removed"))?)
 }
 
@@ -225,24 +222,20 @@ async fn resend(
     patience: Duration,
     delivery: &DeliveryArgs,
 ) -> anyhow::Result<ExitCode> {
-    let directory = directory(delivery)?;
+    let letters = location(delivery)?;
     let loaded = pipeline::read(&files.pipelines, files.defaults.as_deref()).await;
     loaded.problems.iter().for_each(|problem| eprintln!("{problem}"));
     if loaded.pipelines.is_empty() && loaded.problems.iter().any(Problem::is_error) {
         return Err(UsageError("no pipeline file is valid".to_owned()).into());
     }
-    if !directory.is_dir() {
-        say("no dead letters")?;
-        return Ok(ExitCode::SUCCESS);
-    }
     let mut signals = Signals::new()?;
     let stop = CancellationToken::new();
-    let running = replay(&directory, filter, &loaded.pipelines, delivery.options()?, patience, stop.clone());
+    let running = replay(&letters, filter, &loaded.pipelines, delivery.options(), patience, stop.clone());
     tokio::pin!(running);
     let mut asked = 0;
     let report = loop {
         tokio::select! {
-            report = &mut running => break report.with_context(|| directory.display().to_string())?,
+            report = &mut running => break report.with_context(|| letters.to_string())?,
             () = signals.next() => {
                 asked += 1;
                 stop.cancel();

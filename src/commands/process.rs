@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::UsageError;
 use crate::pipeline;
 use crate::record::Timestamp;
 use crate::settings::{ByteSize, Period};
+use crate::sink::dead_letters;
 use crate::state::Location;
 use crate::telemetry::LogFormat;
 use crate::worker::Options;
@@ -113,9 +113,13 @@ pub struct DeliveryArgs {
     #[arg(long, value_name = "SIZE", default_value = "512MiB", value_parser = budget, env = "S1_FORWARDER_MEMORY_BUDGET")]
     pub memory_budget: ByteSize,
 
-    /// Where events are kept that a sink refuses for good: file:DIR [default: dead-letters in the state's directory]
+    /// Where events are kept that a sink refuses for good: `file:DIR` or `kafka://BROKERS/TOPIC` [default: dead-letters in the
+    /// state's directory]
+    ///
+    /// In Kafka they are records of a compacted topic, which is made if need be; librdkafka's settings may follow a `?`, as in
+    /// --state.
     #[arg(long, value_name = "STORE", env = "S1_FORWARDER_DEAD_LETTERS")]
-    dead_letters: Option<Location>,
+    dead_letters: Option<dead_letters::Location>,
 
     /// Most bytes of dead letters; when they are full, a lane that needs one stops rather than lose it
     #[arg(long, value_name = "SIZE", default_value = "1GiB", env = "S1_FORWARDER_DEAD_LETTERS_MAX")]
@@ -135,28 +139,16 @@ impl ProcessArgs {
 
 impl DeliveryArgs {
     /// What a worker, or whatever delivers beside one, is made with.
-    ///
-    /// # Errors
-    /// When a store is named that cannot be used so.
-    pub fn options(&self) -> Result<Options, UsageError> {
-        Ok(Options {
+    pub fn options(&self) -> Options {
+        Options {
             state: self.state.state.clone(),
             instance: self.state.instance.clone(),
             memory_budget: usize::try_from(self.memory_budget.0).unwrap_or(usize::MAX),
             checkpoint_interval: self.checkpoint_interval(),
-            dead_letters: self.dead_letters_directory()?,
+            dead_letters: self.dead_letters.clone(),
             dead_letters_max: self.dead_letters_max.0,
             shutdown_timeout: self.shutdown_timeout.0,
             ..Options::default()
-        })
-    }
-
-    /// Directory of the dead letters, where the user names one.
-    fn dead_letters_directory(&self) -> Result<Option<PathBuf>, UsageError> {
-        match &self.dead_letters {
-            None => Ok(None),
-            Some(Location::File(directory)) => Ok(Some(directory.clone())),
-            Some(other) => Err(UsageError(format!("--dead-letters {other}: write it as file:DIR"))),
         }
     }
 

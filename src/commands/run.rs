@@ -108,7 +108,7 @@ fn exit_code(report: &OnceReport) -> ExitCode {
 
 fn options(args: &Args) -> Result<Options, UsageError> {
     let Args { files, process, cluster, .. } = args;
-    let delivery = process.delivery.options()?;
+    let delivery = process.delivery.options();
     Ok(Options {
         pipelines: files.pipelines.clone(),
         defaults: files.defaults.clone(),

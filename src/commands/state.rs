@@ -1,5 +1,8 @@
 //! `state`: looks at checkpoints, and manages them while no worker uses them.
 
+mod transfer;
+
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -11,7 +14,7 @@ use super::{StateArgs, UsageError, say};
 use crate::lane::Standing;
 use crate::record::Timestamp;
 use crate::source::{Checkpoint, MAIN, Position, Stage};
-use crate::state::{LaneId, Store, process_identity};
+use crate::state::{LaneId, StateError, Store, process_identity};
 
 /// Look at checkpoints and manage them
 ///
@@ -55,6 +58,25 @@ enum Command {
         /// The lane: PIPELINE/STREAM/SINK
         lane: LaneId,
     },
+    /// Write all checkpoints to a file, to keep them or to take them to another store
+    ///
+    /// With each goes what its ledger remembers, so that `verify` goes on as well. Stop the worker first when you move: what it
+    /// delivers after the export would be delivered again.
+    Export {
+        /// Where to; `-` is standard output
+        #[arg(default_value = "-")]
+        file: PathBuf,
+    },
+    /// Put the checkpoints of an export into this store
+    ///
+    /// All of the file is looked at before anything is written; a damaged or cut one, or one of a newer release, is refused.
+    Import {
+        /// What `state export` wrote; `-` is standard input
+        file: PathBuf,
+        /// Put them in the place of checkpoints that are there already
+        #[arg(long)]
+        replace: bool,
+    },
 }
 
 /// Does it, and prints what was done on standard output.
@@ -63,7 +85,8 @@ enum Command {
 /// When the state is in use or damaged, or the lane has no checkpoint.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let StateArgs { state, instance } = &args.state;
-    if let Some(directory) = state.directory().filter(|directory| !directory.is_dir()) {
+    let makes_it = matches!(args.command, Command::Import { .. });
+    if let Some(directory) = state.directory().filter(|directory| !makes_it && !directory.is_dir()) {
         return Err(UsageError(format!(
             "there is no directory {} (another can be given with --state file:DIR)",
             directory.display()
@@ -73,15 +96,21 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     // Looking needs no lock, so that it works beside a running worker.
     let store = match args.command {
         Command::List | Command::Show { .. } => state.look_at(instance).await?,
-        _ => state.open(instance, &process_identity()).await?,
+        _ => match state.open(instance, &process_identity()).await {
+            Err(StateError::Locked(_)) if matches!(args.command, Command::Export { .. }) => {
+                eprintln!("warning: a worker uses this state: what it delivers from now on is not in the export");
+                state.look_at(instance).await?
+            }
+            opened => opened?,
+        },
     };
-    let done = manage(args.command, &*store).await;
+    let done = manage(args.command, &*store, &args.state).await;
     store.close().await;
     done?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn manage(command: Command, store: &dyn Store) -> anyhow::Result<()> {
+async fn manage(command: Command, store: &dyn Store, state: &StateArgs) -> anyhow::Result<()> {
     match command {
         Command::List => list(store).await?,
         Command::Show { lane } => show(&lane, &load(store, &lane).await?)?,
@@ -100,6 +129,8 @@ async fn manage(command: Command, store: &dyn Store) -> anyhow::Result<()> {
             store.delete(&lane).await?;
             say(format!("{lane} begins at its `since` again"))?;
         }
+        Command::Export { file } => transfer::export(store, state, &file).await?,
+        Command::Import { file, replace } => transfer::import(store, state, &file, replace).await?,
     }
     Ok(())
 }

@@ -64,7 +64,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         patience: args.window.give_up_after.0,
     };
     let (audited, stop) = (Arc::new(Audited::default()), CancellationToken::new());
-    let running = run_verify(verify, args.window.delivery.options()?, audited.clone(), stop.clone());
+    let running = run_verify(verify, args.window.delivery.options(), audited.clone(), stop.clone());
     let mut screen = Screen::new();
     let Some(reports) = attend(running, &stop, || screen.show(&audited)).await? else {
         return Ok(ExitCode::FAILURE);

@@ -221,7 +221,8 @@ impl Client {
     ) -> Result<Bytes, ConsoleError> {
         match stream {
             Stream::UnifiedAlerts => {
-                let query = AlertsQuery { first: 1, by: Endpoint::of(stream).sort_by, ..AlertsQuery::default() };
+                let query =
+                    AlertsQuery { brief: true, first: 1, by: Endpoint::of(stream).sort_by, ..AlertsQuery::default() };
                 self.unified_alerts(turn, &query, max_bytes, meter).await
             }
             Stream::Vulnerabilities => {

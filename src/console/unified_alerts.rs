@@ -65,9 +65,16 @@ const NEWER: [Newer; 20] = [
     ("@state", "asset/ipV6Addresses", ""),
 ];
 
+/// Which alerts these are and where the next page begins, and nothing that can be long.
+const BRIEF: &str = "query UnifiedAlerts($first: Int, $after: String, $filters: [FilterInput!], $sort: SortInput, $scope: ScopeSelectorInput, $viewType: ViewType) { \
+alerts(first: $first, after: $after, filters: $filters, sort: $sort, scope: $scope, viewType: $viewType) { \
+totalCount pageInfo { hasNextPage endCursor } edges { node { id detectedAt updatedAt status analystVerdict } } } }";
+
 /// A page of unified alerts.
 #[derive(Debug, Clone, Default)]
 pub struct AlertsQuery<'a> {
+    /// No more of each alert than its id, its times and what tells its versions apart.
+    pub brief: bool,
     /// Largest number of alerts.
     pub first: usize,
     /// Where the page begins.
@@ -177,7 +184,8 @@ impl Client {
     ) -> Result<Bytes, ConsoleError> {
         let url = self.address("unifiedalerts/graphql", std::iter::empty());
         loop {
-            let (text, selected) = self.unknown_fields.query();
+            let (text, selected) =
+                if query.brief { (BRIEF.to_owned(), Vec::new()) } else { self.unknown_fields.query() };
             let body = json!({ "query": text, "variables": self.variables(query) }).to_string().into_bytes();
             let with_cursor = query.after.is_some();
             let ask = Ask { body: Some(body), max_bytes, with_cursor, ..self.ask(&url) };
@@ -262,7 +270,7 @@ mod tests {
         assert!(unknown.learn(&["Unknown type 'X'".to_owned()], &selected), "it does not say which: all");
         let (core, none) = unknown.query();
         assert!(none.is_empty() && !unknown.learn(&["Validation error".to_owned()], &none));
-        for query in [whole, core] {
+        for query in [whole, core, BRIEF.to_owned()] {
             assert!(!query.contains('@'), "{query}");
             assert_eq!(query.matches('{').count(), query.matches('}').count());
             assert!(!query.contains("mutation"));

@@ -7,6 +7,8 @@
 
 mod events;
 mod group;
+mod items;
+mod location;
 mod owner;
 mod record;
 mod registry;
@@ -26,6 +28,8 @@ use tokio::sync::oneshot;
 
 pub(crate) use events::{BrokerError, Events, Tokens};
 pub(crate) use group::{Abort, Blame, CHECKPOINT, Sent, Verdict};
+pub(crate) use items::{ItemKey, Items};
+pub use location::{KafkaLocation, KafkaLocationError};
 pub(crate) use owner::{Lane, Owner};
 pub(crate) use registry::{Owners, PROCESS};
 pub(crate) use topic::{probe, reach};

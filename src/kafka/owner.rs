@@ -172,6 +172,11 @@ impl Owner {
         Ok(true)
     }
 
+    /// Makes sure that there is a topic; takes no id from anybody.
+    pub(crate) async fn prepare(&self, connect: &Connect) -> Result<(), Trouble> {
+        super::topic::ensure(connect, &connect.events(), &self.topic, super::topic::CHECKPOINTS).await.map(drop)
+    }
+
     /// The names of all lanes that have a checkpoint.
     pub(crate) async fn all(&self, connect: &Connect) -> Result<Vec<String>, Trouble> {
         Ok(self.ask(connect, Wanted::All).await?.lanes.keys().cloned().collect())

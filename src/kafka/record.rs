@@ -62,7 +62,7 @@ pub(super) fn claim_key(id: &str) -> String {
 }
 
 /// The partition of everything of `name`. A hash of our own: librdkafka's depends on the user's settings.
-fn partition(name: &str, partitions: i32) -> i32 {
+pub(super) fn partition(name: &str, partitions: i32) -> i32 {
     let partitions = u32::try_from(partitions).unwrap_or(1).max(1);
     i32::try_from(crc32fast::hash(name.as_bytes()) % partitions).unwrap_or(0)
 }

@@ -79,7 +79,7 @@ impl Session {
     /// Initialises the id and its twin, and claims them in the topic.
     pub(super) async fn start(connect: &Connect, events: &Events, start: Start<'_>) -> Result<Self, Trouble> {
         let Start { id, topic, process, presence, tasks } = start;
-        let partitions = super::topic::ensure(connect, events, topic).await?;
+        let partitions = super::topic::ensure(connect, events, topic, super::topic::CHECKPOINTS).await?;
         let first = initialise(connect, events, id).await?;
         let twin = initialise(connect, events, &quarantine_of(id)).await?;
         let limit = connect.config.get("transaction.timeout.ms").and_then(|text| text.parse().ok());

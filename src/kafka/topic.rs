@@ -1,11 +1,13 @@
-//! The checkpoint topic: making it, and reading it to its end.
+//! Topics that keep what they hold: making them, and reading them to their end.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::BorrowedMessage;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::time::Instant;
 
@@ -28,6 +30,23 @@ const SETTINGS: [(&str, &str); 4] = [
     ("min.cleanable.dirty.ratio", "0.1"),
 ];
 
+/// What a topic is for, in words for people.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct What {
+    pub(super) name: &'static str,
+    /// What it would forget.
+    pub(super) holds: &'static str,
+}
+
+/// Of checkpoints.
+pub(super) const CHECKPOINTS: What = What { name: "checkpoint topic", holds: "checkpoints" };
+
+impl What {
+    pub(super) fn of(self, topic: &str) -> String {
+        format!("{} `{topic}`", self.name)
+    }
+}
+
 #[expect(clippy::disallowed_methods, reason = "on a thread of its own, which waits for real brokers")]
 fn pause(pause: Duration) {
     std::thread::sleep(pause);
@@ -37,10 +56,11 @@ fn pause(pause: Duration) {
 fn partitions<C: rdkafka::ClientContext>(
     client: &rdkafka::client::Client<C>,
     topic: &str,
+    what: What,
     events: &Events,
     patience: Duration,
 ) -> Result<Option<i32>, Trouble> {
-    let what = format!("checkpoint topic `{topic}`");
+    let what = what.of(topic);
     let metadata = client.fetch_metadata(Some(topic), patience).map_err(|error| Trouble::of(&error, &what, events))?;
     let found = metadata.topics().iter().find(|found| found.name() == topic);
     let error = found.and_then(|found| found.error()).map(RDKafkaErrorCode::from);
@@ -56,12 +76,13 @@ async fn look(
     connect: &Connect,
     events: &Events,
     topic: &str,
+    what: What,
     patience: Duration,
 ) -> Result<(AdminClient<Events>, Option<i32>), Trouble> {
     let (connect, events, topic) = (connect.clone(), events.clone(), topic.to_owned());
     let look = move || {
         let admin: AdminClient<Events> = connect.client(&events, &[])?;
-        let found = partitions(admin.inner(), &topic, &events, patience)?;
+        let found = partitions(admin.inner(), &topic, what, &events, patience)?;
         Ok((admin, found))
     };
     super::on_thread(look).await?
@@ -69,14 +90,14 @@ async fn look(
 
 /// Whether the brokers answer, and say whether the topic is there.
 pub(crate) async fn reach(connect: &Connect, topic: &str) -> Result<(), Trouble> {
-    look(connect, &connect.events(), topic, GLANCE).await.map(|_| ())
+    look(connect, &connect.events(), topic, CHECKPOINTS, GLANCE).await.map(|_| ())
 }
 
 /// Makes sure that the topic is there and compacted; the number of its partitions.
-pub(super) async fn ensure(connect: &Connect, events: &Events, topic: &str) -> Result<i32, Trouble> {
-    let (admin, found) = look(connect, events, topic, ANSWER).await?;
+pub(super) async fn ensure(connect: &Connect, events: &Events, topic: &str, what: What) -> Result<i32, Trouble> {
+    let (admin, found) = look(connect, events, topic, what, ANSWER).await?;
     if let Some(count) = found {
-        compacted(&admin, topic).await?;
+        compacted(&admin, topic, what).await?;
         return Ok(count);
     }
     let new = SETTINGS
@@ -91,19 +112,20 @@ pub(super) async fn ensure(connect: &Connect, events: &Events, topic: &str) -> R
     };
     if let Some(reason) = refused {
         return Err(Trouble::Forbidden(format!(
-            "the checkpoint topic `{topic}` does not exist and cannot be created ({reason}); create it with cleanup.policy=compact"
+            "the {} does not exist and cannot be created ({reason}); create it with cleanup.policy=compact",
+            what.of(topic)
         )));
     }
-    tracing::info!(topic, "the checkpoint topic was created");
+    tracing::info!(topic, "the {} was created", what.name);
     let (of_look, name) = (events.clone(), topic.to_owned());
     // Brokers hear of a new topic a moment after the controller made it.
     let wait = move || {
         let begun = Instant::now();
         loop {
-            match partitions(admin.inner(), &name, &of_look, ANSWER)? {
+            match partitions(admin.inner(), &name, what, &of_look, ANSWER)? {
                 Some(count) => return Ok(count),
                 None if begun.elapsed() > ANSWER => {
-                    return Err(Trouble::Passing(format!("checkpoint topic `{name}`: created, and not there yet")));
+                    return Err(Trouble::Passing(format!("{}: created, and not there yet", what.of(&name))));
                 }
                 None => pause(Duration::from_millis(100)),
             }
@@ -113,7 +135,7 @@ pub(super) async fn ensure(connect: &Connect, events: &Events, topic: &str) -> R
 }
 
 /// Refuses a topic that forgets: a lane without its checkpoint begins at `since` again. Who may not ask is trusted.
-async fn compacted(admin: &AdminClient<Events>, topic: &str) -> Result<(), Trouble> {
+async fn compacted(admin: &AdminClient<Events>, topic: &str, what: What) -> Result<(), Trouble> {
     let asked = [ResourceSpecifier::Topic(topic)];
     let Ok(answers) = admin.describe_configs(&asked, &AdminOptions::new().request_timeout(Some(ANSWER))).await else {
         return Ok(());
@@ -125,7 +147,9 @@ async fn compacted(admin: &AdminClient<Events>, topic: &str) -> Result<(), Troub
     let mut forgetful = policies.filter(|policy| policy.split(',').any(|word| word.trim() == "delete"));
     forgetful.next().map_or(Ok(()), |policy| {
         Err(Trouble::Forbidden(format!(
-            "the checkpoint topic `{topic}` has cleanup.policy={policy} and would forget checkpoints; set it to compact"
+            "the {} has cleanup.policy={policy} and would forget {}; set it to compact",
+            what.of(topic),
+            what.holds
         )))
     })
 }
@@ -134,8 +158,8 @@ async fn compacted(admin: &AdminClient<Events>, topic: &str) -> Result<(), Troub
 /// `id` is nobody's.
 pub(crate) async fn probe(connect: &Connect, topic: &str, id: &str) -> Result<String, Trouble> {
     let events = connect.events();
-    let (admin, found) = look(connect, &events, topic, ANSWER).await?;
-    compacted(&admin, topic).await?;
+    let (admin, found) = look(connect, &events, topic, CHECKPOINTS, ANSWER).await?;
+    compacted(&admin, topic, CHECKPOINTS).await?;
     super::session::try_id(connect, &events, id).await?;
     Ok(match found {
         Some(count) => format!("checkpoint topic `{topic}` with {count} partitions"),
@@ -143,11 +167,30 @@ pub(crate) async fn probe(connect: &Connect, topic: &str, id: &str) -> Result<St
     })
 }
 
-/// Reads everything that was in the topic when this was called, transactions that were under way then included. Blocks.
+/// Reads all checkpoints that were in the topic when this was called, transactions that were under way then included. Blocks.
 pub(super) fn read(connect: &Connect, events: &Events, topic: &str, wanted: Wanted) -> Result<Found, Trouble> {
-    let what = format!("checkpoint topic `{topic}`");
-    let failed = |error: KafkaError| Trouble::of(&error, &what, events);
-    let begun = Instant::now();
+    let mut gathered = Gathered::new(wanted);
+    let exists = scan(connect, events, topic, CHECKPOINTS, &mut |message| {
+        gathered.take(message);
+        ControlFlow::Continue(())
+    })?;
+    if !exists {
+        return Err(Trouble::Passing(format!("{} does not exist any more", CHECKPOINTS.of(topic))));
+    }
+    Ok(gathered.finish())
+}
+
+/// Shows everything that was in the topic when this was called, or until it is told to stop. False where there is no such
+/// topic. Blocks.
+pub(super) fn scan(
+    connect: &Connect,
+    events: &Events,
+    topic: &str,
+    what: What,
+    take: &mut dyn FnMut(&BorrowedMessage<'_>) -> ControlFlow<()>,
+) -> Result<bool, Trouble> {
+    let name = what.of(topic);
+    let failed = |error: KafkaError| Trouble::of(&error, &name, events);
     let group =
         [("group.id", "s1-forwarder-checkpoints"), ("enable.auto.commit", "false"), ("auto.offset.reset", "earliest")];
     let with = |more: &[(&str, &str)]| connect.client::<BaseConsumer<Events>>(events, &[&group, more].concat());
@@ -155,8 +198,7 @@ pub(super) fn read(connect: &Connect, events: &Events, topic: &str, wanted: Want
     let all = with(&[("isolation.level", "read_uncommitted")])?;
     let stable =
         with(&[("isolation.level", "read_committed"), ("enable.partition.eof", "true"), ("fetch.wait.max.ms", "10")])?;
-    let count = partitions(all.client(), topic, events, ANSWER)?
-        .ok_or_else(|| Trouble::Passing(format!("{what} does not exist any more")))?;
+    let Some(count) = partitions(all.client(), topic, what, events, ANSWER)? else { return Ok(false) };
     let mut open = HashSet::new();
     let mut assignment = TopicPartitionList::new();
     let mut wait_for = HashMap::new();
@@ -169,34 +211,40 @@ pub(super) fn read(connect: &Connect, events: &Events, topic: &str, wanted: Want
         }
     }
     drop(all);
-    let patient = || match begun.elapsed() < PASS {
+    // Counts while nothing comes.
+    let mut since = Instant::now();
+    let patient = |since: Instant| match since.elapsed() < PASS {
         true => Ok(()),
-        false => Err(Trouble::Passing(format!("{what}: a transaction is open in it and does not end"))),
+        false => Err(Trouble::Passing(format!("{name}: a transaction is open in it and does not end"))),
     };
     for (partition, high) in wait_for {
         while stable.fetch_watermarks(topic, partition, ANSWER).map_err(failed)?.1 < high {
-            patient()?;
+            patient(since)?;
             pause(Duration::from_millis(50));
         }
     }
-    let mut gathered = Gathered::new(wanted);
     if !open.is_empty() {
         stable.assign(&assignment).map_err(failed)?;
     }
     while !open.is_empty() {
-        patient()?;
+        patient(since)?;
         match stable.poll(Duration::from_secs(1)) {
             None => {}
-            Some(Ok(message)) => gathered.take(&message),
+            Some(Ok(message)) => {
+                if take(&message).is_break() {
+                    break;
+                }
+                since = Instant::now();
+            }
             Some(Err(KafkaError::PartitionEOF(partition))) => {
                 open.remove(&partition);
             }
-            Some(Err(error)) => match Trouble::of(&error, &what, events) {
+            Some(Err(error)) => match Trouble::of(&error, &name, events) {
                 // librdkafka goes on by itself.
-                Trouble::Passing(reason) => tracing::debug!(topic, reason, "reading checkpoints"),
+                Trouble::Passing(reason) => tracing::debug!(topic, reason, "reading a topic"),
                 grave => return Err(grave),
             },
         }
     }
-    Ok(gathered.finish())
+    Ok(true)
 }

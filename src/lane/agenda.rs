@@ -42,10 +42,11 @@ impl Agenda {
         };
     }
 
-    /// At `now` of the day the last snapshot of a pass was complete, and the next was not due.
-    pub fn not_due(&mut self, pass: usize, now: Timestamp, position: &Position, once: bool) {
+    /// At `start` by the console's clock the last snapshot of a pass was complete, and the next was not due. By our own clock
+    /// it may be: then there would be no wait at all.
+    pub fn not_due(&mut self, pass: usize, start: Timestamp, position: &Position, once: bool) {
         let Some((every, due)) = self.passes.get_mut(pass) else { return };
-        let last = position.track(pass).and_then(Track::snapshot).map_or(now, |snapshot| snapshot.time);
-        *due = (!once).then(|| Instant::now() + last.plus(*every).since(now).min(*every));
+        let last = position.track(pass).and_then(Track::snapshot).map_or(start, |snapshot| snapshot.time);
+        *due = (!once).then(|| Instant::now() + last.plus(*every).since(start).min(*every));
     }
 }

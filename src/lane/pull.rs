@@ -42,8 +42,8 @@ pub enum Pulled {
 pub enum PullEnd {
     /// Everything in [bound, S] was handed on; S is inside.
     Complete(Round),
-    /// The snapshot of this time is complete, and the next is not due.
-    NotDue,
+    /// The snapshot of this time is complete, and at this start of the poll the next is not due.
+    NotDue(Timestamp),
     /// The lane was asked to stop.
     Stopped,
     /// The console refuses: trying again soon would not help.
@@ -92,7 +92,7 @@ impl PullStage {
         // A page that brings nothing new costs the sink nothing, so the next need not be small for its sake.
         let mut found_new = true;
         let poll = Poll::new(self.client.clone(), self.meter.clone(), self.pull.clone(), position, pass, start);
-        let Some(mut poll) = poll else { return PullEnd::NotDue };
+        let Some(mut poll) = poll else { return PullEnd::NotDue(start) };
         if let Some(known) = &self.known {
             poll.leave_out(known.clone());
         }
@@ -137,18 +137,24 @@ impl PullStage {
                     if self.sizing().too_large(plan, total) {
                         continue;
                     }
-                    if !poll.can_step() {
-                        let reason = format!("a single record is too large: {cut}; raise --memory-budget to take it");
-                        if let Some(refusal) = self.failed(ConsoleError::transient(reason), &mut patience).await {
-                            return PullEnd::Refused(refusal);
+                    match poll.step_over(&cut).await {
+                        Ok(None) => {}
+                        Ok(Some(page)) => {
+                            found_new = !page.records.is_empty();
+                            let (reserve, last) = (page.body.len() * EXPANSION, page.last);
+                            let reservation = self.budget.reserve(reserve).await;
+                            if found_new && pages.send(Pulled::Page(page, reservation)).await.is_err() {
+                                return PullEnd::Stopped;
+                            }
+                            if last {
+                                return PullEnd::Complete(poll.round());
+                            }
                         }
-                        continue;
-                    }
-                    let Some(page) = poll.step_over(&cut) else { continue };
-                    found_new = !page.records.is_empty();
-                    let reservation = self.budget.reserve(page.body.len() * EXPANSION).await;
-                    if found_new && pages.send(Pulled::Page(page, reservation)).await.is_err() {
-                        return PullEnd::Stopped;
+                        Err(error) => {
+                            if let Some(refusal) = self.failed(error, &mut patience).await {
+                                return PullEnd::Refused(refusal);
+                            }
+                        }
                     }
                 }
                 Err(error) => {

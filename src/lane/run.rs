@@ -36,6 +36,8 @@ const BATCHES: usize = 1;
 const AFTER_UNAUTHORIZED: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(300));
 const AFTER_FORBIDDEN: (Duration, Duration) = (Duration::from_secs(3600), Duration::from_secs(3600));
 const AFTER_HALT: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(300));
+/// The sink is in order; the store of dead letters may be there again soon.
+const AFTER_LETTERS: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(300));
 const AFTER_BREAK: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 /// One stream of one pipeline going to one sink, with all that it needs.
@@ -104,7 +106,7 @@ enum Next {
     End(LaneEnd),
     Rest(Duration),
     Poll,
-    NotDue,
+    NotDue(Timestamp),
 }
 
 impl Lane {
@@ -154,7 +156,7 @@ impl Lane {
             }
             let begun = Instant::now();
             let end = Box::pin(self.session(&mut course, pass, stop)).await;
-            if !matches!(end, SendEnd::Settled(PullEnd::Complete(_) | PullEnd::NotDue)) {
+            if !matches!(end, SendEnd::Settled(PullEnd::Complete(_) | PullEnd::NotDue(_))) {
                 self.delivery.meter.lane.give_back_open();
             }
             match self.after(end, &mut course.rests, stop).await {
@@ -169,9 +171,9 @@ impl Lane {
                     stop.run_until_cancelled(course.saver.flush(&mut course.standing)).await;
                 }
                 Next::Poll => course.agenda.done(pass, begun, &course.standing.checkpoint.position, self.once),
-                Next::NotDue => {
+                Next::NotDue(start) => {
                     let position = &course.standing.checkpoint.position;
-                    course.agenda.not_due(pass, self.clock.now(), position, self.once);
+                    course.agenda.not_due(pass, start, position, self.once);
                 }
             }
         }
@@ -224,10 +226,10 @@ impl Lane {
 
     async fn after(&mut self, end: SendEnd, rests: &mut Rests, stop: &CancellationToken) -> Next {
         match end {
-            SendEnd::Settled(end @ (PullEnd::Complete(_) | PullEnd::NotDue)) => {
+            SendEnd::Settled(end @ (PullEnd::Complete(_) | PullEnd::NotDue(_))) => {
                 *rests = Rests::default();
                 self.delivery.meter.sink_trouble(None);
-                if end == PullEnd::NotDue { Next::NotDue } else { Next::Poll }
+                if let PullEnd::NotDue(start) = end { Next::NotDue(start) } else { Next::Poll }
             }
             SendEnd::Settled(PullEnd::Stopped) => Next::End(LaneEnd::Drained),
             SendEnd::Settled(PullEnd::Refused(error)) => {
@@ -253,6 +255,7 @@ impl Lane {
             }
             SendEnd::Halted(halt) => {
                 self.budget.set_proven(false);
+                let window = if matches!(halt, Halt::DeadLetters(_)) { AFTER_LETTERS } else { AFTER_HALT };
                 let state = match halt {
                     Halt::Superseded(reason) => {
                         self.delivery.meter.superseded(&reason);
@@ -262,7 +265,7 @@ impl Lane {
                     other => LaneState::SinkRefused(other.to_string()),
                 };
                 self.delivery.meter.sink_trouble(Some(state));
-                Next::Rest(rests.sink.next(AFTER_HALT, &mut self.random))
+                Next::Rest(rests.sink.next(window, &mut self.random))
             }
             SendEnd::Superseded => Next::End(LaneEnd::Superseded),
             SendEnd::Broken => {
@@ -361,6 +364,9 @@ impl Lane {
         }
         if checkpoint.since != self.since_text {
             info!(%pipeline, %stream, %sink, was = %checkpoint.since, is = %self.since_text, "`since` was resolved at the first start; the edit is ignored");
+        }
+        if journals {
+            ledger.keep_identities(self.clock.now());
         }
         if ledger.asked() != asked || ledger.has_journals() != journals {
             let from = checkpoint.position.newest();

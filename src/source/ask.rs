@@ -37,7 +37,7 @@ impl Poll {
     async fn ask_from(&self, turn: Turn, skip: usize, limit: usize, max_bytes: usize) -> Result<Bytes, ConsoleError> {
         let limit = limit.clamp(1, self.endpoint.max_limit);
         if self.pull.stream == Stream::UnifiedAlerts {
-            return self.ask_alerts(turn, limit, max_bytes).await;
+            return self.ask_alerts(turn, limit, max_bytes, false).await;
         }
         let (skip, limit) = (skip.to_string(), limit.to_string());
         let mut query = vec![
@@ -57,13 +57,24 @@ impl Poll {
     /// One request for how many records there are in the list that is walked.
     pub(super) async fn ask_count(&self, turn: Turn) -> Result<Bytes, ConsoleError> {
         if self.pull.stream == Stream::UnifiedAlerts {
-            return self.ask_alerts(turn, 1, COUNT_BYTES).await;
+            return self.ask_alerts(turn, 1, COUNT_BYTES, true).await;
         }
         self.request(turn, vec![("countOnly", "true")], COUNT_BYTES).await
     }
 
-    async fn ask_alerts(&self, turn: Turn, first: usize, max_bytes: usize) -> Result<Bytes, ConsoleError> {
+    /// The next unified alert alone, with little more of it than its id and times.
+    pub(super) async fn ask_briefly(&self) -> Result<Bytes, ConsoleError> {
+        match self.ask_alerts(self.client.turn().await, 1, COUNT_BYTES, true).await {
+            Err(ConsoleError::TooLarge(_)) => Err(ConsoleError::transient(
+                "a record is too large for --memory-budget, and the console shows no less of it when asked for less",
+            )),
+            answer => answer,
+        }
+    }
+
+    async fn ask_alerts(&self, turn: Turn, first: usize, max_bytes: usize, brief: bool) -> Result<Bytes, ConsoleError> {
         let query = AlertsQuery {
+            brief,
             first,
             after: self.walk.cursor.as_deref(),
             by: self.pass().time_filter,

@@ -193,7 +193,8 @@ impl Poll {
 
     /// How long to wait before the next page.
     pub fn pause(&self) -> Duration {
-        if self.chain.is_some() && self.walk.cursor.is_some() { PAUSE } else { Duration::ZERO }
+        let is_within = self.walk.cursor.is_some() || self.walk.skip.is_some();
+        if self.chain.is_some() && is_within { PAUSE } else { Duration::ZERO }
     }
 
     pub(super) fn pass(&self) -> &Pass {
@@ -412,7 +413,9 @@ impl Poll {
         let version = if self.pull.stream == Stream::Activities { id } else { identity.key() };
         let start = self.round.start;
         if self.chain.is_some() {
-            return Mark { id, version, content: None, time: start, created: facts.created };
+            // The list may show a change that came after the start, and the next window but one will ask for it again.
+            let time = self.client.time().map_or(start, |now| now.max(start));
+            return Mark { id, version, content: None, time, created: facts.created };
         }
         Mark { id, version, content: None, time: facts.time.unwrap_or(start), created: facts.created }
     }
@@ -429,7 +432,7 @@ impl Poll {
     }
 
     /// Moves to the next page; true when there is none.
-    fn follow(&mut self, next_cursor: Option<&str>, shown: usize) -> bool {
+    pub(super) fn follow(&mut self, next_cursor: Option<&str>, shown: usize) -> bool {
         let Some(cursor) = next_cursor else { return true };
         self.walk.empty_pages = if shown == 0 { self.walk.empty_pages + 1 } else { 0 };
         if self.walk.empty_pages < MAX_EMPTY_PAGES && self.walk.seen.insert(hash(cursor)) {

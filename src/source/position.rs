@@ -128,11 +128,11 @@ impl Position {
     }
 
     /// Whether a poll of findings at `start` is to read all of them: the first does where the lane owes everything, and
-    /// later ones every `resync`.
+    /// later ones every `resync`, though not two in a row: where one takes longer than that, removals would never be read.
     pub(super) fn is_sweep_due(&self, pass: usize, start: Timestamp, resync: Duration) -> bool {
-        match self.track(pass).and_then(|track| track.swept) {
-            Some(swept) => start.since(swept) >= resync,
-            None => self.since == Timestamp::default(),
+        match self.track(pass).map(|track| (track.swept, track.complete())) {
+            Some((Some(swept), complete)) => start.since(swept) >= resync && complete > Some(swept),
+            _ => self.since == Timestamp::default(),
         }
     }
 

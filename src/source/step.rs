@@ -1,9 +1,11 @@
 //! Stepping over a record that alone is larger than may be held.
 //!
 //! The cursor comes after the record, so there is no way past it with cursors. A walk of its own begins at the time that was
-//! read last and goes record by record with `skip` until it meets the record; the page behind it has a cursor again. The
-//! list may move meanwhile, so the record must still be in its place when that page has come: else all begins anew, and
-//! what came before is told by its keys.
+//! read last (findings, which have none: at the beginning of their list) and goes record by record with `skip` until it meets
+//! the record; the page behind it has a cursor again. The list may move meanwhile, so the record must still be in its place
+//! when that page has come: else all begins anew, and what came before is told by its keys.
+//!
+//! Unified alerts cannot be skipped, but asked for in part: the same page with nothing but id and times has the cursor.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -42,15 +44,34 @@ impl Skip {
 }
 
 impl Poll {
-    /// Whether the list can be read without cursors: those of unified alerts and findings cannot.
-    pub fn can_step(&self) -> bool {
-        self.chain.is_none() && self.pull.stream != Stream::UnifiedAlerts
-    }
-
     /// A single record was larger than may be held. Gives what is known of it, when this was the first time that it came in
     /// its place; else the next calls of [`Poll::next`] look for its place.
-    pub fn step_over(&mut self, cut: &Cut) -> Option<Page> {
-        let record = first_record(&cut.beginning);
+    ///
+    /// # Errors
+    /// See [`ConsoleError`]: the next call of [`Poll::next`] meets the record again.
+    pub async fn step_over(&mut self, cut: &Cut) -> Result<Option<Page>, ConsoleError> {
+        match self.pull.stream {
+            Stream::UnifiedAlerts => self.step_over_alert(cut).await.map(Some),
+            _ => Ok(self.step_over_listed(cut)),
+        }
+    }
+
+    /// The page of this one alert again, with no more of it than tells which it is and where the next page begins.
+    async fn step_over_alert(&mut self, cut: &Cut) -> Result<Page, ConsoleError> {
+        let answer = self.ask_briefly().await?;
+        let page = self.read(&answer)?;
+        let record = first_record(&cut.beginning, b"\"node\"");
+        let Some(told) = page.records.first().filter(|told| is_of(&record, &facts(self.pull.stream, told).id)) else {
+            return Err(ConsoleError::transient("the console's list moved while a record was stepped over"));
+        };
+        let next_cursor = page.next_cursor.as_deref().map(str::to_owned);
+        let mut page = self.beginning_of(record, told, cut.max_bytes);
+        page.last = self.follow(next_cursor.as_deref(), 1);
+        Ok(page)
+    }
+
+    fn step_over_listed(&mut self, cut: &Cut) -> Option<Page> {
+        let record = first_record(&cut.beginning, b"\"data\"");
         let Some(skip) = &mut self.walk.skip else {
             self.step_from_newest(record);
             return None;
@@ -59,7 +80,7 @@ impl Poll {
         skip.at += usize::from(skip.over.is_some());
         let is_wanted = is_same(&record, &skip.wanted);
         skip.over = Some(record.clone());
-        let page = self.beginning_of(record, cut.max_bytes);
+        let page = self.beginning_of(record.clone(), &record, cut.max_bytes);
         // One of the same time that was stepped over before: with a cursor from here the walk would meet the wanted one, and
         // begin anew in front of this one, for ever.
         if !is_wanted
@@ -91,7 +112,7 @@ impl Poll {
                     return Ok(false);
                 }
                 return Err(ConsoleError::transient(format!(
-                    "a record is too large for --memory-budget, and more than {MOST} of its time come before it"
+                    "a record is too large for --memory-budget, and more than {MOST} come before it that cannot be left out"
                 )));
             }
             if shown == 0 || is_last {
@@ -102,7 +123,7 @@ impl Poll {
         };
         let at = skip.at;
         match self.ask_at(at, over.len()).await {
-            Err(ConsoleError::TooLarge(cut)) if is_same(&first_record(&cut.beginning), &over) => {
+            Err(ConsoleError::TooLarge(cut)) if is_same(&first_record(&cut.beginning, b"\"data\""), &over) => {
                 self.walk.skip = None;
                 Ok(true)
             }
@@ -114,9 +135,9 @@ impl Poll {
         }
     }
 
-    /// What is known of a record of which only the beginning was read.
-    fn beginning_of(&mut self, body: Bytes, max_bytes: usize) -> Page {
-        let mut facts = facts(self.pull.stream, &body);
+    /// What is known of a record of which only the beginning was read; `told` is what tells which it is.
+    fn beginning_of(&mut self, body: Bytes, told: &[u8], max_bytes: usize) -> Page {
+        let mut facts = facts(self.pull.stream, told);
         if let Some(snapshot) = self.round.snapshot {
             facts.version = snapshot.seconds().to_string().into();
         }
@@ -125,10 +146,16 @@ impl Poll {
             By::Order => facts.time,
             By::Creation => facts.created,
         };
-        let identity = facts.identity(self.client.host(), &body);
+        let identity = facts.identity(self.client.host(), told);
         let mark = self.mark(&facts, identity);
-        let id = facts.record_id(&body).to_compact_string();
-        let known = self.position.knows(&pass, self.round, &mark, time.is_some());
+        let id = facts.record_id(told).to_compact_string();
+        self.walk.shown.insert(mark.version);
+        // A sweep leaves no keys.
+        let is_again = self.chain.is_some() && self.handed_out.insert(mark.id, mark.version) == Some(mark.version);
+        let known = match self.position.knows(&pass, self.round, &mark, time.is_some()) {
+            _ if is_again => Known::Taken,
+            known => known,
+        };
         let outside = self.pull.window.is_some_and(|window| !window.holds(time));
         self.meter.lane.pulled.fetch_add(1, Ordering::Relaxed);
         let record =
@@ -152,11 +179,16 @@ impl Poll {
     }
 }
 
-/// What is there of the first record of an answer.
-fn first_record(answer: &Bytes) -> Bytes {
-    let data = memchr::memmem::find(answer, b"\"data\"").map_or(0, |at| at + 6);
-    let open = answer[data..].iter().position(|byte| *byte == b'{').map_or(answer.len(), |at| data + at);
+/// What is there of the first record of an answer, which comes behind `key`.
+fn first_record(answer: &Bytes, key: &[u8]) -> Bytes {
+    let behind = memchr::memmem::find(answer, key).map_or(0, |at| at + key.len());
+    let open = answer[behind..].iter().position(|byte| *byte == b'{').map_or(answer.len(), |at| behind + at);
     answer.slice(open..)
+}
+
+/// Whether this is the beginning of the record with this id.
+fn is_of(beginning: &[u8], id: &str) -> bool {
+    !id.is_empty() && memchr::memmem::find(beginning, id.as_bytes()).is_some()
 }
 
 /// Whether two beginnings are of the same record: the frame before it may be of another length.
@@ -171,7 +203,7 @@ mod tests {
 
     #[test]
     fn the_beginning_of_a_record_is_found_in_that_of_an_answer() {
-        let first = |text: &'static str| first_record(&Bytes::from_static(text.as_bytes()));
+        let first = |text: &'static str| first_record(&Bytes::from_static(text.as_bytes()), b"\"data\"");
         assert_eq!(first(r#"{"data" : [ {"id":"1","x":"aaa"#), r#"{"id":"1","x":"aaa"#);
         assert_eq!(first(r#"{"pagination":{"nextCursor":"a"},"data":[{"id":"#), r#"{"id":"#);
         assert_eq!(first(r#"{"data":["#), "");

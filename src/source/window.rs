@@ -103,6 +103,7 @@ impl Pull {
 
     async fn count_alerts(&self, client: &Client, window: Window, meter: &Meter) -> Result<u64, ConsoleError> {
         let query = AlertsQuery {
+            brief: true,
             first: 1,
             by: self.within(window).endpoint().time_filter,
             from: Some(window.from),

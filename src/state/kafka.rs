@@ -1,103 +1,13 @@
 //! `--state kafka://BROKERS/TOPIC`: checkpoints in a compacted topic, written in transactions.
 
-use std::collections::{BTreeMap, HashMap};
-use std::fmt;
-use std::str::FromStr;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use secrecy::ExposeSecret;
-use sha2::{Digest, Sha256};
 
 use super::{LaneId, StateError, Store};
-use crate::kafka::{Connect, Lane, Owner, Owners, PROCESS, Trouble, reach};
-use crate::settings::Secret;
-
-/// What is set unless the address sets it otherwise. A message that is late ends its transaction and not its producer.
-const OURS: [(&str, &str); 8] = [
-    ("client.id", "s1-forwarder"),
-    ("acks", "all"),
-    ("compression.type", "zstd"),
-    ("linger.ms", "5"),
-    ("message.timeout.ms", "30000"),
-    ("transaction.timeout.ms", "60000"),
-    ("ssl.ca.location", "probe"),
-    ("socket.keepalive.enable", "true"),
-];
-/// Keys that are this program's own.
-const REFUSED: [&str; 4] = ["bootstrap.servers", "metadata.broker.list", "transactional.id", "enable.idempotence"];
-
-/// `kafka://BROKERS/TOPIC?OPTIONS`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KafkaLocation {
-    brokers: String,
-    topic: String,
-    /// librdkafka's settings; a value may be a secret.
-    options: BTreeMap<String, Secret>,
-}
-
-/// The text after `kafka:` names no brokers and topic.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "write it as kafka://HOST:PORT,HOST:PORT/TOPIC, with librdkafka's settings after a `?`, such as ?security.protocol=ssl&sasl.password=file:/run/secrets/password"
-)]
-pub struct KafkaLocationError;
-
-impl FromStr for KafkaLocation {
-    type Err = KafkaLocationError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let rest = text.strip_prefix("//").ok_or(KafkaLocationError)?;
-        let (place, options) = rest.split_once('?').unwrap_or((rest, ""));
-        let (brokers, topic) = place.split_once('/').ok_or(KafkaLocationError)?;
-        let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-        if brokers.split(',').any(str::is_empty) || topic.is_empty() || topic.len() > 249 || !topic.chars().all(legal) {
-            return Err(KafkaLocationError);
-        }
-        let option = |option: &str| {
-            let (key, value) =
-                option.split_once('=').filter(|(key, _)| !REFUSED.contains(key)).ok_or(KafkaLocationError)?;
-            let value = percent_encoding::percent_decode_str(value).decode_utf8_lossy().into_owned();
-            let secret = match value.strip_prefix("file:") {
-                Some(path) => Secret::File(path.into()),
-                None => Secret::Literal(value),
-            };
-            Ok((key.to_owned(), secret))
-        };
-        let options = options.split('&').filter(|option| !option.is_empty()).map(option).collect::<Result<_, _>>()?;
-        Ok(Self { brokers: brokers.to_owned(), topic: topic.to_owned(), options })
-    }
-}
-
-impl fmt::Display for KafkaLocation {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "kafka://{}/{}", self.brokers, self.topic)
-    }
-}
-
-impl KafkaLocation {
-    fn connect(&self) -> Result<Connect, Trouble> {
-        let mut config: BTreeMap<_, _> =
-            OURS.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        config.insert("bootstrap.servers".to_owned(), self.brokers.clone());
-        for (key, secret) in &self.options {
-            let value = secret.read().map_err(|error| Trouble::Unauthorized(error.to_string()))?;
-            config.insert(key.clone(), value.expose_secret().to_owned());
-        }
-        Ok(Connect { config, tokens: None })
-    }
-
-    /// Other settings, another transactional id; a password that is rotated is no other setting.
-    fn fingerprint(&self) -> String {
-        let mut hash = Sha256::new();
-        hash.update(format!("state {self}"));
-        for (key, secret) in &self.options {
-            hash.update(format!(" {}:{key}={}", key.len(), secret.reference()));
-        }
-        hash.finalize()[..8].iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
-    }
-}
+use crate::kafka::{KafkaLocation, Lane, Owner, Owners, PROCESS, Trouble, reach};
 
 /// Checkpoints in a compacted topic, each under its lane's name.
 ///
@@ -217,7 +127,7 @@ impl Store for KafkaStore {
             let all = async { self.owner.all(&self.location.connect()?).await };
             let names = all.await.map_err(|trouble| self.failed(&trouble))?;
             let own = names.iter().filter_map(|name| name.strip_prefix(&self.prefix));
-            let mut lanes: Vec<LaneId> = own.filter_map(|name| name.parse().ok()).collect();
+            let mut lanes: Vec<LaneId> = own.filter_map(LaneId::of_store).collect();
             lanes.sort();
             Ok(lanes)
         }
@@ -240,6 +150,14 @@ impl Store for KafkaStore {
         self.remove(lane).boxed()
     }
 
+    fn prepare(&self) -> BoxFuture<'_, Result<(), StateError>> {
+        async {
+            let prepare = async { self.owner.prepare(&self.location.connect()?).await };
+            prepare.await.map_err(|trouble| self.failed(&trouble))
+        }
+        .boxed()
+    }
+
     fn reach(&self) -> BoxFuture<'_, Result<(), StateError>> {
         async {
             let reached = async { reach(&self.location.connect()?, &self.location.topic).await };
@@ -255,25 +173,5 @@ impl Store for KafkaStore {
             self.owners.close().await;
         }
         .boxed()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_names_brokers_topic_and_options() {
-        let location: KafkaLocation =
-            "//a:9092,b:9092/checkpoints?security.protocol=ssl&sasl.password=file:/run/p&x=a%26b".parse().unwrap();
-        assert_eq!((location.brokers.as_str(), location.topic.as_str()), ("a:9092,b:9092", "checkpoints"));
-        assert_eq!(location.options["sasl.password"], Secret::File("/run/p".into()));
-        assert_eq!(location.options["x"], Secret::Literal("a&b".to_owned()));
-        assert_eq!(location.to_string(), "kafka://a:9092,b:9092/checkpoints", "what may be secret is not shown");
-        for wrong in
-            ["a:9092/t", "//a:9092", "//a:9092/", "///t", "//a:1/two/parts", "//a:1/t?transactional.id=x", "//a:1/t?x"]
-        {
-            assert!(wrong.parse::<KafkaLocation>().is_err(), "{wrong}");
-        }
     }
 }

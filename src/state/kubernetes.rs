@@ -284,7 +284,7 @@ impl Store for KubernetesStore {
                     source,
                 })?;
                 let names = page.iter().filter_map(|head| head.annotations().get(LANE));
-                lanes.extend(names.filter_map(|name| name.parse().ok()));
+                lanes.extend(names.filter_map(|name| LaneId::of_store(name)));
                 match page.metadata.continue_.filter(|more| !more.is_empty()) {
                     Some(more) => parameters = parameters.continue_token(&more),
                     None => break,

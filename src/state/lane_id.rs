@@ -26,6 +26,17 @@ impl fmt::Display for LaneId {
     }
 }
 
+impl LaneId {
+    /// From a name that a store holds: in the areas of commands, a `+` and more may follow the sink's name.
+    pub(crate) fn of_store(name: &str) -> Option<Self> {
+        let (plain, more) = name.split_once('+').unwrap_or((name, ""));
+        let legal = more.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'+'));
+        let lane: Self = plain.parse().ok().filter(|_| legal)?;
+        let Some(sink) = name.rsplit('/').next() else { return Some(lane) };
+        Some(Self { sink: sink.to_owned(), ..lane })
+    }
+}
+
 impl FromStr for LaneId {
     type Err = LaneIdError;
 

@@ -142,7 +142,11 @@ impl Location {
     pub async fn look_at_area(&self, area: &Path, instance: &str) -> Result<Arc<dyn Store>, StateError> {
         match self {
             Self::File(directory) => Ok(Arc::new(FileStore::look_at(&directory.join(area)))),
-            _ => self.look_at(&area_instance(instance, area)).await,
+            Self::Kubernetes(_) => self.look_at(&area_instance(instance, area)).await,
+            #[cfg(feature = "kafka")]
+            Self::Kafka(location) => {
+                Ok(Arc::new(super::KafkaStore::area(location.clone(), &area_instance(instance, area))))
+            }
         }
     }
 

@@ -18,9 +18,11 @@ use std::path::PathBuf;
 
 use futures_util::future::BoxFuture;
 
+#[cfg(feature = "kafka")]
+pub use crate::kafka::{KafkaLocation, KafkaLocationError};
 pub use file::FileStore;
 #[cfg(feature = "kafka")]
-pub use kafka::{KafkaLocation, KafkaLocationError, KafkaStore};
+pub use kafka::KafkaStore;
 #[cfg(feature = "kubernetes")]
 pub use kubernetes::KubernetesStore;
 pub use lane_id::{LaneId, LaneIdError};
@@ -47,6 +49,11 @@ pub trait Store: Send + Sync + Debug {
 
     /// Removes a checkpoint, and the lane's journal: the lane begins at `since` again.
     fn delete<'a>(&'a self, lane: &'a LaneId) -> BoxFuture<'a, Result<(), StateError>>;
+
+    /// Makes sure that it can be written to, where that takes more than writing.
+    fn prepare(&self) -> BoxFuture<'_, Result<(), StateError>> {
+        Box::pin(async { Ok(()) })
+    }
 
     /// Whether the store can be reached, where it is not on this machine.
     fn reach(&self) -> BoxFuture<'_, Result<(), StateError>> {

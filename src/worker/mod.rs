@@ -34,7 +34,7 @@ pub use replay::{Filter, ReplayError, ReplayReport, replay};
 pub use shared::{ComposeError, Shared};
 pub use spec::LaneSpec;
 use verify::watch_ledgers;
-pub use verify::{Audited, Differing, Repair, Verify, VerifyError, VerifyReport, run_verify};
+pub use verify::{Audited, Differing, Repair, Verify, VerifyError, VerifyReport, area as repairs_area, run_verify};
 
 use cluster::{Cluster, ClusterError};
 use supervisor::Supervisor;

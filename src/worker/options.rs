@@ -6,7 +6,7 @@ use super::cluster;
 use crate::console::Transport;
 use crate::pipeline;
 use crate::record::Clock;
-use crate::sink::dead_letters::DeadLetters;
+use crate::sink::dead_letters::{self, DeadLetters};
 use crate::state::{Location, process_identity};
 
 /// What a worker is told on the command line.
@@ -28,8 +28,8 @@ pub struct Options {
     pub memory_budget: usize,
     /// Checkpoints of one lane are written at most this often.
     pub checkpoint_interval: Duration,
-    /// Directory of `--dead-letters file:DIR`; default: `dead-letters` in the state directory, and none where that is none.
-    pub dead_letters: Option<PathBuf>,
+    /// `--dead-letters`; default: `dead-letters` in the state directory, and none where that is none.
+    pub dead_letters: Option<dead_letters::Location>,
     /// Most bytes of dead letters.
     pub dead_letters_max: u64,
     /// How long what is in flight may take to be delivered at the end.
@@ -46,9 +46,9 @@ pub struct Options {
 const DEAD_LETTERS: &str = "dead-letters";
 
 impl Options {
-    /// Directory of the dead letters: the one that is named, else one beside a file state.
-    pub fn dead_letters_directory(&self) -> Option<PathBuf> {
-        let beside = || self.state.directory().map(|directory| directory.join(DEAD_LETTERS));
+    /// Where dead letters are kept: as it is named, else beside a file state.
+    pub fn dead_letters(&self) -> Option<dead_letters::Location> {
+        let beside = || Some(dead_letters::Location::Directory(self.state.directory()?.join(DEAD_LETTERS)));
         self.dead_letters.clone().or_else(beside)
     }
 }

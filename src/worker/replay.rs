@@ -1,8 +1,7 @@
 //! Dead letters sent again, beside a running worker, through the same sink code as a lane's events.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,13 +13,13 @@ use super::spec::LaneSpec;
 use super::{ComposeError, Options};
 use crate::pipeline::Pipeline;
 use crate::record::{Stream, Timestamp};
-use crate::sink::dead_letters::{self, Kept};
+use crate::sink::dead_letters::{Drawer, Kept, Location};
 use crate::sink::deliver::{Delivery, Settled};
 use crate::sink::{Batch, Event};
 use crate::state::{LaneId, StateError};
 use crate::telemetry::{Meter, Telemetry};
 
-/// Settled letters are taken out of their file when they make up so much, and at the end: what a kill repeats is bounded, and
+/// Settled letters are taken out of their store when they make up so much, and at the end: what a kill repeats is bounded, and
 /// a large file is not written anew for each batch.
 const TAKEN_OUT_FROM: usize = 8 << 20;
 
@@ -82,20 +81,20 @@ pub struct ReplayReport {
     pub problems: Vec<String>,
 }
 
-/// Sends the letters in `directory` that `filter` names to their sinks again, and takes out what was settled. A sink that
+/// Sends those of `letters` that `filter` names to their sinks again, and takes out what was settled. A sink that
 /// takes nothing for `patience` is given up; `stop` ends between two attempts.
 ///
 /// # Errors
 /// When the store cannot be read or written.
 pub async fn replay(
-    directory: &Path,
+    letters: &Location,
     filter: Filter,
     pipelines: &[Arc<Pipeline>],
     options: Options,
     patience: Duration,
     stop: CancellationToken,
 ) -> Result<ReplayReport, ReplayError> {
-    let _lock = dead_letters::lock(directory)?;
+    let _lock = letters.lock()?;
     let telemetry = Arc::new(Telemetry::new());
     let store = options.state.look_at(&options.instance).await?;
     let shared = Shared::over(store, options, telemetry.clone());
@@ -109,11 +108,11 @@ pub async fn replay(
         left: filter.limit.unwrap_or(usize::MAX),
         filter,
     };
-    for path in dead_letters::files(directory)? {
+    for drawer in letters.drawers().await? {
         if replay.left == 0 || replay.stop.is_cancelled() {
             break;
         }
-        replay.file(&path).await?;
+        replay.drawer(drawer).await?;
     }
     Ok(replay.report)
 }
@@ -133,32 +132,31 @@ struct Replay<'a> {
 /// Letters of one lane on their way.
 struct Parcel {
     batch: Batch,
-    lines: Vec<u64>,
+    numbers: Vec<u64>,
 }
 
-/// Letters of one file that are settled and still in it.
+/// A part of the store, and its letters that are settled and still in it.
 struct Taken {
-    path: PathBuf,
-    lines: BTreeSet<u64>,
+    drawer: Drawer,
+    letters: BTreeSet<u64>,
     bytes: usize,
-    /// Lines that were taken out below the ones to come, in the order of the numbers of the first reading.
-    removed: Vec<u64>,
 }
 
 impl Replay<'_> {
-    async fn file(&mut self, path: &Path) -> io::Result<()> {
-        let mut taken = Taken { path: path.to_owned(), lines: BTreeSet::new(), bytes: 0, removed: Vec::new() };
-        let ended = self.letters(path, &mut taken).await;
+    async fn drawer(&mut self, drawer: Drawer) -> io::Result<()> {
+        let mut taken = Taken { drawer, letters: BTreeSet::new(), bytes: 0 };
+        let ended = self.letters(&mut taken).await;
         // What was settled is taken out however it ended.
-        taken.take_out()?;
+        taken.take_out().await?;
         ended
     }
 
-    async fn letters(&mut self, path: &Path, taken: &mut Taken) -> io::Result<()> {
+    async fn letters(&mut self, taken: &mut Taken) -> io::Result<()> {
+        // Of each lane that has letters here; none where it cannot go on.
         let mut deliveries: HashMap<LaneId, Option<Arc<Delivery>>> = HashMap::new();
-        let mut parcel: Option<(LaneId, Parcel)> = None;
-        for letter in dead_letters::read(path)? {
-            let (line, letter) = match letter {
+        let mut parcels: BTreeMap<LaneId, Parcel> = BTreeMap::new();
+        while let Some(letter) = taken.drawer.next().await {
+            let (number, letter) = match letter {
                 Ok(letter) => letter,
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                     self.report.problems.push(error.to_string());
@@ -186,28 +184,21 @@ impl Replay<'_> {
                 }
             });
             let Some(delivery) = found.clone() else { continue };
-            // A file holds the letters of one lane; whatever else was put there is sent on its own.
-            if let Some((other, full)) = parcel.take_if(|(open, _)| *open != lane)
-                && let Some(Some(delivery)) = deliveries.get(&other).cloned()
-                && !self.send(&other, &delivery, full, taken).await?
-            {
-                return Ok(());
-            }
-            let (_, open) = parcel.get_or_insert_with(|| (lane.clone(), Parcel::new(lane.stream)));
-            open.push(line, &letter);
+            let open = parcels.entry(lane.clone()).or_insert_with(|| Parcel::new(lane.stream));
+            open.push(number, &letter);
             let limits = delivery.sink.limits();
             let size = open.batch.size() + open.batch.len() * limits.framing;
             if (open.batch.len() >= limits.events || size >= limits.bytes)
-                && let Some((_, full)) = parcel.take()
+                && let Some(full) = parcels.remove(&lane)
                 && !self.send(&lane, &delivery, full, taken).await?
             {
-                return Ok(());
+                deliveries.insert(lane, None);
             }
         }
-        if let Some((lane, rest)) = parcel
-            && let Some(Some(delivery)) = deliveries.get(&lane).cloned()
-        {
-            self.send(&lane, &delivery, rest, taken).await?;
+        for (lane, rest) in parcels {
+            if let Some(Some(delivery)) = deliveries.get(&lane).cloned() {
+                self.send(&lane, &delivery, rest, taken).await?;
+            }
         }
         Ok(())
     }
@@ -220,7 +211,7 @@ impl Replay<'_> {
         parcel: Parcel,
         taken: &mut Taken,
     ) -> io::Result<bool> {
-        let Parcel { batch, lines } = parcel;
+        let Parcel { batch, numbers } = parcel;
         let (settled, stop) = (Settled::none_of(batch.len()), self.stop.child_token());
         let dead = || delivery.meter.lane.dead_letters.load(std::sync::atomic::Ordering::Relaxed);
         let before = dead();
@@ -246,10 +237,10 @@ impl Replay<'_> {
         let refused = usize::try_from(dead() - before).unwrap_or(done.len()).min(done.len());
         self.report.refused += refused;
         self.report.delivered += done.len() - refused;
-        taken.lines.extend(done.iter().filter_map(|index| lines.get(*index)));
+        taken.letters.extend(done.iter().filter_map(|index| numbers.get(*index)));
         taken.bytes += batch.size();
         if taken.bytes >= TAKEN_OUT_FROM {
-            taken.take_out()?;
+            taken.take_out().await?;
         }
         if let Err(halt) = ended
             && !self.stop.is_cancelled()
@@ -281,11 +272,11 @@ impl Replay<'_> {
 
 impl Parcel {
     fn new(stream: Stream) -> Self {
-        Self { batch: Batch::new(stream), lines: Vec::new() }
+        Self { batch: Batch::new(stream), numbers: Vec::new() }
     }
 
-    fn push(&mut self, line: u64, letter: &Kept) {
-        self.lines.push(line);
+    fn push(&mut self, number: u64, letter: &Kept) {
+        self.numbers.push(number);
         self.batch.push(Event {
             body: &letter.event,
             record_id: &letter.record_id,
@@ -298,15 +289,10 @@ impl Parcel {
 }
 
 impl Taken {
-    /// Takes the settled letters out of the file. Their numbers are those of the first reading: each line that was taken out
-    /// since moved the ones behind it up.
-    fn take_out(&mut self) -> io::Result<()> {
-        let lines = std::mem::take(&mut self.lines);
-        let moved = |line: &u64| line - self.removed.partition_point(|gone| gone < line) as u64;
-        dead_letters::remove(&self.path, &lines.iter().map(moved).collect())?;
-        self.removed.extend(lines);
-        self.removed.sort_unstable();
+    /// Takes the settled letters out of the store.
+    async fn take_out(&mut self) -> io::Result<()> {
+        let letters = std::mem::take(&mut self.letters);
         self.bytes = 0;
-        Ok(())
+        self.drawer.take_out(&letters).await.map(drop)
     }
 }

@@ -72,8 +72,8 @@ impl Shared {
 
     /// The same over a store that is open.
     pub fn over(store: Arc<dyn Store>, options: Options, telemetry: Arc<Telemetry>) -> Arc<Self> {
-        let dead_letters = match options.dead_letters_directory() {
-            Some(directory) => DeadLetters::directory(directory, options.dead_letters_max),
+        let dead_letters = match options.dead_letters() {
+            Some(location) => DeadLetters::at(location, options.dead_letters_max),
             None => DeadLetters::disabled(),
         };
         Arc::new(Self {

@@ -246,6 +246,13 @@ impl Ledger {
         self.settled.contains(&key)
     }
 
+    /// Whether the stored checkpoint is behind a version that leaves no other trace.
+    pub fn has_read(&self, version: &Version) -> bool {
+        self.checkpoint.iter().flat_map(|checkpoint| checkpoint.position.tracks()).any(|(_, track)| {
+            track.bound().micros() > version.time || track.versions().any(|keys| keys.contains(&version.key))
+        })
+    }
+
     pub fn is_letter(&self, key: u64) -> bool {
         self.letters.contains(&key)
     }

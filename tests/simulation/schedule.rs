@@ -182,7 +182,7 @@ async fn settle(world: &Arc<World>, process: &Process, calm_since: Timestamp) {
     }
 }
 
-/// What is owed of the time before calm and has not arrived, lane by lane.
+/// What is owed of the time before calm and has not arrived, or is left out and not yet passed, lane by lane.
 fn missing(world: &World, calm_since: Timestamp) -> Vec<String> {
     let mut missing = Vec::new();
     for lane in world.lanes.iter().filter(|lane| !lane.plan.dead_for_ever) {
@@ -191,8 +191,10 @@ fn missing(world: &World, calm_since: Timestamp) -> Vec<String> {
             missing.push(format!("lane {} has no checkpoint", lane.index));
             continue;
         };
-        for version in world.nature.owed(&lane.plan, since, calm_since) {
-            if !ledger.is_settled(version.key) {
+        for version in world.nature.accountable(&lane.plan, since, calm_since) {
+            let is_done =
+                if lane.plan.leaves_out(&version) { ledger.has_read(&version) } else { ledger.is_settled(version.key) };
+            if !is_done {
                 missing.push(format!("lane {} owes {version:?}", lane.index));
             }
         }

@@ -194,3 +194,30 @@ async fn backfills_hold_what_was_detected_in_their_window() {
         assert!(exit.stdout.contains(&format!("complete: the console counts {arrived}")), "{}", exit.stdout);
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn findings_that_are_too_large_are_stepped_over_and_the_rest_arrives() {
+    const SIZE: usize = 6 << 20;
+    let world = World::new(|setup| (setup.vulnerabilities, setup.agents) = (4, 4)).await;
+    let long_ago = system_clock() - 40 * 86_400_000_000;
+    let mut large = BTreeSet::new();
+    for (place, what) in ".L.LL.".chars().enumerate() {
+        let at = long_ago + place as i64 * 3_600_000_000;
+        match what {
+            'L' => _ = large.insert(world.console().generate_oversized(Kind::Vulnerabilities, at, SIZE).to_string()),
+            _ => _ = world.console().generate(Kind::Vulnerabilities, at),
+        }
+    }
+    world.put_changed("acme", json!({ "streams": streams() }));
+    for _ in 0..2 {
+        let exit = world.once(&["--memory-budget", "16MiB"]).await;
+        assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
+        let expected: BTreeSet<String> = open(&world, &Scope::Global).difference(&large).cloned().collect();
+        assert_eq!(ids(&world, "acme"), expected);
+        let letters = world.command(&["dead-letters", "list", "--format", "json"]).await.stdout;
+        let letters: Vec<Value> = letters.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let kept: BTreeSet<&str> = letters.iter().filter_map(|letter| letter["record_id"].as_str()).collect();
+        assert_eq!(kept, large.iter().map(String::as_str).collect());
+        assert!(letters.len() == large.len() && letters.iter().all(|letter| letter["cut"] == true));
+    }
+}

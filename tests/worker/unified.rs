@@ -136,6 +136,48 @@ async fn errors_inside_good_answers_lose_nothing() {
     assert!(exit.stderr.contains("a page is taken without a field"), "{}", exit.stderr);
 }
 
+/// One that does not fit is known by its id and times alone; both passes meet it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn alerts_that_are_too_large_are_stepped_over_and_the_rest_arrives_once() {
+    const SIZE: usize = 6 << 20;
+    let world = World::new(|setup| setup.unified_alerts = 40).await;
+    let begin = system_clock() - 3_600_000_000;
+    let mut large = 0;
+    for (place, what) in "L..LL.L..".chars().enumerate() {
+        let at = begin + place as i64 * 1000;
+        match what {
+            'L' => (large, _) = (large + 1, world.console().generate_oversized(Kind::UnifiedAlerts, at, SIZE)),
+            _ => _ = world.console().generate(Kind::UnifiedAlerts, at),
+        }
+    }
+    // The last of its list: no page follows.
+    world.console().generate_oversized(Kind::UnifiedAlerts, system_clock() - 2_000_000, SIZE);
+    large += 1;
+    world.put_changed("acme", json!({ "streams": { "activities": null, "unified_alerts": { "since": "30d" } } }));
+    let budget = ["--memory-budget", "16MiB"];
+    for _ in 0..2 {
+        let exit = world.once(&budget).await;
+        assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
+        let owed = owed(&world, &Scope::Global);
+        let arrived = arrived(&world, "acme");
+        assert_eq!(arrived.len(), owed.len() - large);
+        assert!(arrived.iter().all(|(id, count)| *count == 1 && owed.contains(id)), "something came twice");
+        let letters = world.command(&["dead-letters", "list", "--format", "json"]).await.stdout;
+        let letters: Vec<Value> = letters.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(letters.len(), large);
+        for letter in &letters {
+            assert!(letter["cut"] == true && letter["status"] == "too_large", "{letter}");
+            let id = letter["identity"].as_str().unwrap();
+            assert!(owed.contains(id) && !arrived.contains_key(id), "{id} is the identity that it would have had");
+            let kept = ["event", "event_text"].iter().find_map(|key| letter[key].as_str()).unwrap();
+            assert!((60 << 10..=65 << 10).contains(&kept.len()) && kept.starts_with('{'), "{} bytes", kept.len());
+        }
+    }
+    let exit = world.once(&["--memory-budget", "512MiB", "--state", "file:other"]).await;
+    assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
+    assert_eq!(arrived(&world, "acme").into_keys().collect::<BTreeSet<_>>(), owed(&world, &Scope::Global));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_console_without_them_is_told_once_and_its_other_streams_go_on() {
     let world = World::new(|setup| setup.activities = 30).await;

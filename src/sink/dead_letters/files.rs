@@ -81,6 +81,47 @@ impl Files {
     }
 }
 
+type Numbered = Box<dyn Iterator<Item = io::Result<(u64, Kept)>> + Send>;
+
+/// The letters of one file, each numbered by its line when the first was read.
+pub struct FileDrawer {
+    path: PathBuf,
+    /// Once the first was asked for: there may be thousands of files.
+    letters: Option<Numbered>,
+    /// Lines that were taken out, in their order: those behind them have moved up.
+    removed: Vec<u64>,
+}
+
+impl std::fmt::Debug for FileDrawer {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("FileDrawer").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl FileDrawer {
+    pub fn new(path: PathBuf) -> Self {
+        Self { path, letters: None, removed: Vec::new() }
+    }
+
+    pub fn next(&mut self) -> Option<io::Result<(u64, Kept)>> {
+        if self.letters.is_none() {
+            match read(&self.path) {
+                Ok(letters) => self.letters = Some(Box::new(letters)),
+                Err(error) => return Some(Err(error)),
+            }
+        }
+        self.letters.as_mut()?.next()
+    }
+
+    pub fn take_out(&mut self, letters: &BTreeSet<u64>) -> io::Result<usize> {
+        let moved = |line: &u64| line - self.removed.partition_point(|gone| gone < line) as u64;
+        let count = remove(&self.path, &letters.iter().map(moved).collect())?;
+        self.removed.extend(letters);
+        self.removed.sort_unstable();
+        Ok(count)
+    }
+}
+
 fn size_of_letters(directory: &Path) -> io::Result<u64> {
     files(directory)?.iter().map(|path| path.metadata().map(|metadata| metadata.len())).sum()
 }
@@ -113,7 +154,7 @@ pub fn files(directory: &Path) -> io::Result<Vec<PathBuf>> {
 ///
 /// # Errors
 /// When another process has it, or the directory cannot be used.
-pub fn lock(directory: &Path) -> io::Result<File> {
+pub(super) fn lock(directory: &Path) -> io::Result<File> {
     let lock = File::options().create(true).append(true).open(directory.join(LOCK))?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
@@ -130,7 +171,7 @@ pub fn lock(directory: &Path) -> io::Result<File> {
 ///
 /// # Errors
 /// When the file cannot be read; each item, when its line is damaged or of a newer version.
-pub fn read(path: &Path) -> io::Result<impl Iterator<Item = io::Result<(u64, Kept)>>> {
+pub fn read(path: &Path) -> io::Result<impl Iterator<Item = io::Result<(u64, Kept)>> + use<>> {
     let file = File::open(path)?;
     let length = file.metadata()?.len();
     let mut lines = BufReader::new(file).take(length);
@@ -155,7 +196,7 @@ pub fn read(path: &Path) -> io::Result<impl Iterator<Item = io::Result<(u64, Kep
 ///
 /// # Errors
 /// When the file cannot be read or written; it is as it was then.
-pub fn remove(path: &Path, taken: &BTreeSet<u64>) -> io::Result<usize> {
+pub(super) fn remove(path: &Path, taken: &BTreeSet<u64>) -> io::Result<usize> {
     if taken.is_empty() {
         return Ok(0);
     }

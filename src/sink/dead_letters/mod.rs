@@ -2,6 +2,9 @@
 
 mod files;
 mod line;
+mod shelf;
+#[cfg(feature = "kafka")]
+mod topic;
 
 use std::io;
 use std::path::PathBuf;
@@ -11,8 +14,9 @@ use futures_util::future::BoxFuture;
 
 use crate::record::{Identity, Stream, Timestamp};
 
-pub use files::{files, lock, read, remove};
+pub use files::{files, read};
 pub use line::Kept;
+pub use shelf::{Drawer, Location, LocationError};
 
 /// One refused event.
 #[derive(Debug, Clone)]
@@ -57,7 +61,7 @@ pub enum DeadLetterError {
         /// Its size.
         max: u64,
     },
-    /// The disk does not take them.
+    /// The disk, or the brokers, do not take them.
     #[error("cannot keep dead letters in {place}: {source}")]
     Io {
         /// The store.
@@ -88,6 +92,15 @@ impl DeadLetters {
         Self::in_store(files::Directory::new(path.into(), max))
     }
 
+    /// Keeps them in `location`, up to `max` bytes together.
+    pub fn at(location: Location, max: u64) -> Self {
+        match location {
+            Location::Directory(path) => Self::directory(path, max),
+            #[cfg(feature = "kafka")]
+            Location::Topic(location) => Self::in_store(topic::Topic::new(location, max)),
+        }
+    }
+
     /// Keeps them in `store`.
     pub fn in_store(store: impl LetterStore + 'static) -> Self {
         Self { store: Some(Arc::new(store)) }
@@ -113,6 +126,7 @@ mod tests {
     use std::io::Write;
     use std::path::Path;
 
+    use super::files::{lock, remove};
     use super::*;
     use crate::sink::append::append_lines;
 

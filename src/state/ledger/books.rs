@@ -63,6 +63,40 @@ impl Ledger {
     }
 }
 
+impl Ledger {
+    /// All of its journal that counts, by segment.
+    ///
+    /// # Errors
+    /// As [`Self::books`].
+    pub async fn journal(&self, store: &dyn Store, lane: &LaneId) -> Result<BTreeMap<u64, Vec<u8>>, StateError> {
+        let mut journal = BTreeMap::new();
+        for segment in self.old_sums.segments().chain(self.identities.segments()) {
+            journal.insert(segment.number, read(store, lane, segment).await?);
+        }
+        Ok(journal)
+    }
+
+    /// True when `journal` holds all that it refers to.
+    pub fn is_complete_with(&self, journal: &BTreeMap<u64, Vec<u8>>) -> bool {
+        let mut segments = self.old_sums.segments().chain(self.identities.segments());
+        segments.all(|segment| journal.get(&segment.number).is_some_and(|bytes| bytes.len() as u64 == segment.length))
+    }
+
+    /// Does without its journal, for a store that keeps none: the sums in it come back, identities are forgotten.
+    pub fn leave_journal(&mut self, journal: &BTreeMap<u64, Vec<u8>>) {
+        let segments = std::mem::take(&mut self.old_sums);
+        for entry in segments.segments().filter_map(|segment| journal.get(&segment.number)) {
+            for (hour, sum) in entry.as_chunks::<SUM>().0.iter().map(parse_sum) {
+                self.sums.entry(hour).or_default().merge(&sum);
+            }
+        }
+        self.identities = Journal::default();
+        self.recent.clear();
+        self.released.clear();
+        self.kept_from = None;
+    }
+}
+
 /// The segments that may hold something of `hours`.
 fn older<'a>(journal: &'a Journal, hours: &Range<Hour>) -> impl Iterator<Item = &'a Segment> + use<'a> {
     let first = hours.start;

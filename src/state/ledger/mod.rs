@@ -167,6 +167,11 @@ impl Ledger {
         self.kept_from.is_some()
     }
 
+    /// From now on its identities are kept: the store did not keep journals before.
+    pub fn keep_identities(&mut self, now: Timestamp) {
+        self.kept_from.get_or_insert(Hour::from(now));
+    }
+
     /// True when `created` is of an hour whose identities are kept.
     pub fn remembers(&self, created: Timestamp, now: Timestamp) -> bool {
         self.kept_from.is_some() && Hour::of(created).is_some_and(|hour| hour >= first_kept(now, IDENTITY_HOURS))

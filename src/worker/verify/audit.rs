@@ -102,17 +102,18 @@ impl Auditor {
                 Some(budget) => Some(budget.reserve(self.page_bytes).await),
                 None => None,
             };
-            let page = match poll.next(self.client.turn().await, limit, self.page_bytes).await {
-                Ok(page) => page,
+            let asked = match poll.next(self.client.turn().await, limit, self.page_bytes).await {
                 Err(ConsoleError::TooLarge(_)) if limit > 1 => {
                     limit /= 2;
                     continue;
                 }
                 // What is too large to be pulled is read as far as its beginning goes.
-                Err(ConsoleError::TooLarge(cut)) if poll.can_step() => match poll.step_over(&cut) {
-                    Some(page) => page,
-                    None => continue,
-                },
+                Err(ConsoleError::TooLarge(cut)) => poll.step_over(&cut).await,
+                asked => asked.map(Some),
+            };
+            let page = match asked {
+                Ok(Some(page)) => page,
+                Ok(None) => continue,
                 Err(ConsoleError::BadCursor(reason)) => {
                     patience.wait(ConsoleError::transient(reason), &self.lane).await?;
                     continue;

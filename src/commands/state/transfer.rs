@@ -1,0 +1,339 @@
+//! `state export|import`: checkpoints as lines of JSON, to be taken to another store.
+//!
+//! A line is what it is by its `kind`: the first says where all of it comes from, the last how much there is. Segments of a
+//! lane's journal come before its checkpoint.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{BufRead, BufReader, BufWriter, Cursor, Read, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail, ensure};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use futures_util::{StreamExt, stream};
+use serde::{Deserialize, Serialize};
+
+use super::{StateArgs, say};
+use crate::lane::Standing;
+use crate::state::ledger::Append;
+use crate::state::{LaneId, StateError, Store, process_identity};
+use crate::worker::repairs_area;
+
+const VERSION: u32 = 1;
+/// Lanes that are read at a time: a Kafka topic is read once for all of them.
+const TOGETHER: usize = 16;
+/// A running lane may move its journal on between the reading of its checkpoint and of the journal.
+const TRIES: usize = 5;
+
+#[derive(Serialize, Deserialize)]
+struct Line {
+    v: u32,
+    #[serde(flatten)]
+    item: Item,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+enum Item {
+    /// Where all of it comes from.
+    Export { from: String },
+    /// A part of what the lane's ledger keeps beside the checkpoint.
+    Journal { lane: String, segment: u64, base64: String },
+    /// What a lane goes on from.
+    Checkpoint { lane: String, base64: String },
+    /// The same of a repair that `verify` made for the lane.
+    Repair { lane: String, base64: String },
+    /// How many checkpoints there are, and the checksum of all lines before.
+    End { checkpoints: u64, crc32: u32 },
+}
+
+/// What may be told of a line of any release.
+#[derive(Deserialize)]
+struct Version {
+    v: u32,
+}
+
+/// The checkpoint of a lane, and the journal that it refers to.
+struct Stored {
+    lane: LaneId,
+    is_repair: bool,
+    bytes: Vec<u8>,
+    journal: BTreeMap<u64, Vec<u8>>,
+}
+
+/// Writes all that `store` holds to `file`; `-` is standard output.
+pub async fn export(store: &dyn Store, state: &StateArgs, file: &Path) -> anyhow::Result<()> {
+    let out: Box<dyn Write> = match file == Path::new("-") {
+        true => Box::new(std::io::stdout().lock()),
+        false => Box::new(File::create(file).with_context(|| format!("cannot create {}", file.display()))?),
+    };
+    let mut writer = Writer { out: BufWriter::new(out), crc: crc32fast::Hasher::new(), checkpoints: 0, failed: 0 };
+    writer.line(Item::Export { from: state.state.to_string() })?;
+    let lanes = store.list().await?;
+    copy(store, &lanes, false, &mut writer).await?;
+    let pipelines: BTreeSet<&str> = lanes.iter().map(|lane| lane.pipeline.as_str()).collect();
+    for pipeline in pipelines {
+        let repairs = state.state.look_at_area(&repairs_area(pipeline), &state.instance).await?;
+        copy(&*repairs, &repairs.list().await?, true, &mut writer).await?;
+    }
+    let failed = writer.failed;
+    eprintln!("{} checkpoints exported", writer.end()?);
+    ensure!(failed == 0, "{failed} could not be read; the others are exported");
+    Ok(())
+}
+
+async fn copy(store: &dyn Store, lanes: &[LaneId], are_repairs: bool, writer: &mut Writer<'_>) -> anyhow::Result<()> {
+    let mut read = stream::iter(lanes).map(|lane| gather(store, lane, are_repairs)).buffered(TOGETHER);
+    while let Some(stored) = read.next().await {
+        match stored {
+            Ok(stored) => writer.stored(stored)?,
+            // One damaged checkpoint must not hold the others back.
+            Err(error) => {
+                eprintln!("error: {error:#}");
+                writer.failed += 1;
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn gather(store: &dyn Store, lane: &LaneId, is_repair: bool) -> anyhow::Result<Stored> {
+    let mut tries = 0;
+    loop {
+        let bytes = store.load(lane).await?.with_context(|| format!("lane {lane} has no checkpoint any more"))?;
+        let standing = Standing::decode(&bytes).with_context(|| format!("lane {lane}"))?;
+        let read = match Standing::is_copy(&bytes) {
+            // What it is a copy of is where its journal is.
+            true => Ok(BTreeMap::new()),
+            false => standing.ledger.journal(store, lane).await,
+        };
+        match read {
+            Ok(journal) => return Ok(Stored { lane: lane.clone(), is_repair, bytes, journal }),
+            Err(StateError::Journal { .. }) if tries < TRIES => tries += 1,
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+struct Writer<'a> {
+    out: BufWriter<Box<dyn Write + 'a>>,
+    crc: crc32fast::Hasher,
+    checkpoints: u64,
+    /// Checkpoints that could not be read.
+    failed: usize,
+}
+
+impl Writer<'_> {
+    fn stored(&mut self, stored: Stored) -> anyhow::Result<()> {
+        let Stored { lane, is_repair, bytes, journal } = stored;
+        let lane = lane.to_string();
+        for (segment, bytes) in journal {
+            self.line(Item::Journal { lane: lane.clone(), segment, base64: BASE64_STANDARD.encode(bytes) })?;
+        }
+        let base64 = BASE64_STANDARD.encode(bytes);
+        self.line(if is_repair { Item::Repair { lane, base64 } } else { Item::Checkpoint { lane, base64 } })?;
+        self.checkpoints += u64::from(!is_repair);
+        Ok(())
+    }
+
+    fn line(&mut self, item: Item) -> anyhow::Result<()> {
+        let mut line = serde_json::to_vec(&Line { v: VERSION, item })?;
+        line.push(b'\n');
+        self.crc.update(&line);
+        self.out.write_all(&line).context("cannot write the export")
+    }
+
+    fn end(mut self) -> anyhow::Result<u64> {
+        let checkpoints = self.checkpoints;
+        let crc32 = self.crc.clone().finalize();
+        self.line(Item::End { checkpoints, crc32 })?;
+        self.out.flush().context("cannot write the export")?;
+        Ok(checkpoints)
+    }
+}
+
+/// Puts what an export holds into `store`. All of it is looked at before anything is written.
+pub async fn import(store: &dyn Store, state: &StateArgs, file: &Path, replace: bool) -> anyhow::Result<()> {
+    let source = Source::of(file)?;
+    let mut lanes = Vec::new();
+    for stored in source.read()? {
+        let Stored { lane, is_repair, .. } = stored?;
+        lanes.extend(Some(lane).filter(|_| !is_repair));
+    }
+    let target = Target { state, store, replace };
+    target.refuse_to_replace(&lanes).await?;
+    for stored in source.read()? {
+        target.put(stored?).await?;
+    }
+    Ok(say(format!("{} checkpoints imported into {}", lanes.len(), state.state))?)
+}
+
+/// Where an export is put.
+struct Target<'a> {
+    state: &'a StateArgs,
+    store: &'a dyn Store,
+    replace: bool,
+}
+
+impl Target<'_> {
+    async fn refuse_to_replace(&self, lanes: &[LaneId]) -> anyhow::Result<()> {
+        self.store.prepare().await?;
+        let there: BTreeSet<LaneId> = self.store.list().await?.into_iter().collect();
+        let mut taken = lanes.iter().filter(|lane| there.contains(*lane));
+        if let Some(first) = taken.next().filter(|_| !self.replace) {
+            let more = match taken.count() {
+                0 => String::new(),
+                more => format!(", and those of {more} more"),
+            };
+            bail!(
+                "there is a checkpoint of {first} already{more}; nothing was imported (--replace puts the imported ones in their place)"
+            );
+        }
+        Ok(())
+    }
+
+    async fn put(&self, stored: Stored) -> anyhow::Result<()> {
+        if !stored.is_repair {
+            return self.put_into(self.store, stored).await;
+        }
+        let StateArgs { state, instance } = self.state;
+        let repairs = state.open_area(&repairs_area(&stored.lane.pipeline), instance, &process_identity()).await?;
+        let done = self.put_into(&*repairs, stored).await;
+        repairs.close().await;
+        done
+    }
+
+    async fn put_into(&self, store: &dyn Store, stored: Stored) -> anyhow::Result<()> {
+        let Stored { lane, mut bytes, journal, .. } = stored;
+        // From here on nobody else writes it.
+        if store.claim(&lane).await?.is_some() {
+            if !self.replace {
+                return Err(StateError::Exists(lane).into());
+            }
+            // With its journal, which must not be mixed with another.
+            store.delete(&lane).await?;
+        }
+        if store.keeps_journals() {
+            for (segment, bytes) in journal {
+                store.write_journal(&lane, &Append { segment, offset: 0, bytes }).await?;
+            }
+        } else if !Standing::is_copy(&bytes) {
+            let mut standing = Standing::decode(&bytes)?;
+            standing.ledger.leave_journal(&journal);
+            bytes = standing.encode();
+        }
+        Ok(store.save(&lane, bytes).await?)
+    }
+}
+
+/// What is imported; it is read twice.
+enum Source {
+    File(PathBuf),
+    /// Standard input.
+    Given(Vec<u8>),
+}
+
+impl Source {
+    fn of(file: &Path) -> anyhow::Result<Self> {
+        if file != Path::new("-") {
+            return Ok(Self::File(file.to_owned()));
+        }
+        let mut given = Vec::new();
+        std::io::stdin().lock().read_to_end(&mut given).context("cannot read standard input")?;
+        Ok(Self::Given(given))
+    }
+
+    fn read(&self) -> anyhow::Result<Reader<'_>> {
+        let lines: Box<dyn BufRead> = match self {
+            Self::File(path) => {
+                let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+                Box::new(BufReader::new(file))
+            }
+            Self::Given(bytes) => Box::new(Cursor::new(bytes)),
+        };
+        Ok(Reader { lines, crc: crc32fast::Hasher::new(), number: 0, checkpoints: 0, ended: false, journal: None })
+    }
+}
+
+/// The checkpoints of an export in their order; an error is the last that comes.
+struct Reader<'a> {
+    lines: Box<dyn BufRead + 'a>,
+    crc: crc32fast::Hasher,
+    /// Of the line read last, from one.
+    number: u64,
+    checkpoints: u64,
+    ended: bool,
+    /// What was read of a lane whose checkpoint comes next.
+    journal: Option<(String, BTreeMap<u64, Vec<u8>>)>,
+}
+
+impl Iterator for Reader<'_> {
+    type Item = anyhow::Result<Stored>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while !self.ended {
+            match self.line() {
+                Ok(Some(stored)) => return Some(Ok(stored)),
+                Ok(None) => {}
+                Err(error) => {
+                    self.ended = true;
+                    return Some(Err(error.context(format!("the export, line {}", self.number))));
+                }
+            }
+        }
+        None
+    }
+}
+
+impl Reader<'_> {
+    fn line(&mut self) -> anyhow::Result<Option<Stored>> {
+        let mut line = Vec::new();
+        self.number += 1;
+        self.lines.read_until(b'\n', &mut line)?;
+        ensure!(line.last() == Some(&b'\n'), "it is cut: its last line is missing");
+        let version: Version = serde_json::from_slice(&line).context("it is no export of `state export`")?;
+        ensure!(
+            version.v <= VERSION,
+            "it was written by a newer release (version {}, this one reads {VERSION}); use that release",
+            version.v
+        );
+        let before = self.crc.clone();
+        self.crc.update(&line);
+        let Line { item, .. } = serde_json::from_slice(&line)?;
+        ensure!(matches!(item, Item::Export { .. }) == (self.number == 1), "it is no export of `state export`");
+        match item {
+            Item::Export { .. } => Ok(None),
+            Item::Journal { lane, segment, base64 } => {
+                let (of, journal) = self.journal.get_or_insert_with(|| (lane.clone(), BTreeMap::new()));
+                ensure!(*of == lane, "it is damaged: a journal of {of} without its checkpoint");
+                journal.insert(segment, BASE64_STANDARD.decode(base64)?);
+                Ok(None)
+            }
+            Item::Checkpoint { lane, base64 } => {
+                self.checkpoints += 1;
+                self.stored(&lane, &base64, false).map(Some)
+            }
+            Item::Repair { lane, base64 } => self.stored(&lane, &base64, true).map(Some),
+            Item::End { checkpoints, crc32 } => {
+                ensure!(crc32 == before.finalize(), "it is damaged: its checksum is wrong");
+                ensure!(
+                    checkpoints == self.checkpoints && self.journal.is_none(),
+                    "it is damaged: something is missing"
+                );
+                self.ended = true;
+                Ok(None)
+            }
+        }
+    }
+
+    fn stored(&mut self, name: &str, base64: &str, is_repair: bool) -> anyhow::Result<Stored> {
+        let lane = LaneId::of_store(name).with_context(|| format!("it is damaged: `{name}` names no lane"))?;
+        let (of, journal) = self.journal.take().unwrap_or_else(|| (name.to_owned(), BTreeMap::new()));
+        let bytes = BASE64_STANDARD.decode(base64)?;
+        let standing = Standing::decode(&bytes).with_context(|| format!("lane {lane}"))?;
+        let complete = Standing::is_copy(&bytes) || standing.ledger.is_complete_with(&journal);
+        ensure!(of == name && complete, "it is damaged: a part of the journal of {lane} is missing");
+        Ok(Stored { lane, is_repair, bytes, journal })
+    }
+}

@@ -1,0 +1,176 @@
+//! `--dead-letters kafka://BROKERS/TOPIC`, against a real Apache Kafka: kept before the checkpoint moves, shown, sent again,
+//! taken out; and what becomes of lanes whose letters cannot be kept.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::sync::Arc;
+use std::time::Duration;
+
+use s1_forwarder::emulator::{Kind, system_clock};
+use serde_json::{Value, json};
+
+use super::process::{Exit, until};
+use super::world::World;
+use crate::support::kafka::Broker;
+
+/// A world whose dead letters are in a topic of its own.
+struct Letters {
+    world: World,
+    broker: Arc<Broker>,
+    topic: String,
+}
+
+impl Letters {
+    /// None where there is no Kafka. With records of which `poison` are larger than the receiver takes.
+    async fn new(broker: Option<Arc<Broker>>, poison: usize) -> Option<Self> {
+        let broker = broker?;
+        let world = World::new(|setup| setup.activities = 300).await;
+        for minutes in 0..poison as i64 {
+            world.console().generate_oversized(Kind::Activities, system_clock() - (minutes + 10) * 60_000_000, 150_000);
+        }
+        world.sink.rule(|rules| rules.event_bytes = Some(100_000));
+        world.put_changed("acme", json!({}));
+        Some(Self { world, broker, topic: format!("letters-{:08x}", fastrand::u32(..)) })
+    }
+
+    async fn shared(poison: usize) -> Option<Self> {
+        Self::new(tokio::task::spawn_blocking(Broker::shared).await.unwrap(), poison).await
+    }
+
+    fn store(&self) -> String {
+        format!("kafka://{}/{}?message.timeout.ms=3000", self.broker.address(), self.topic)
+    }
+
+    async fn command(&self, arguments: &[&str]) -> Exit {
+        self.world.command(&[&["dead-letters"], arguments, &["--dead-letters", &self.store()]].concat()).await
+    }
+
+    async fn listed(&self, filter: &[&str]) -> Vec<Value> {
+        let exit = self.command(&[&["list", "--format", "json"], filter].concat()).await;
+        assert_eq!(exit.code, Some(0), "{}", exit.stderr);
+        exit.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// Every activity has arrived once or is a letter, none is both.
+    async fn assert_nothing_lost(&self) {
+        let counts = self.world.sink.ledger().counts();
+        assert!(counts.values().all(|count| *count == 1), "something came twice");
+        let arrived: BTreeSet<String> = counts.into_keys().collect();
+        let letters = self.listed(&[]).await;
+        let letters: BTreeSet<_> =
+            letters.iter().map(|letter| letter["identity"].as_str().unwrap().to_owned()).collect();
+        assert!(arrived.is_disjoint(&letters));
+        assert_eq!(&arrived | &letters, self.world.owed(Kind::Activities));
+    }
+}
+
+const REPLAY: [&str; 3] = ["replay", "--pipelines", "pipelines"];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn letters_in_a_topic_are_listed_replayed_and_purged_beside_a_worker() {
+    let Some(letters) = Letters::shared(4).await else { return };
+    let world = &letters.world;
+    // Larger than a message may be.
+    world.console().generate_oversized(Kind::Activities, system_clock() - 3_600_000_000, 1_400_000);
+    assert_eq!(letters.command(&["list"]).await.stdout, "no dead letters\n", "there is no topic yet");
+    let mut worker = world.worker_with(&["--dead-letters", &letters.store()]);
+    let good = world.owed(Kind::Activities).len() - 5;
+    worker.lane("acme/activities/siem", |lane| lane["dead_letters"] == 5 && lane["delivered"] == good).await;
+    assert!(letters.broker.read(&letters.topic).len() > 5, "the large one is cut");
+    assert!(!world.path("state/dead-letters").exists());
+    letters.assert_nothing_lost().await;
+    for (flag, value, found) in [
+        ("--pipeline", "acme", 5),
+        ("--stream", "threats", 0),
+        ("--until", "2020-01-01T00:00:00Z", 0),
+        ("--status", "400", 5),
+        ("--reason", "too long", 5),
+        ("--limit", "2", 2),
+    ] {
+        assert_eq!(letters.listed(&[flag, value]).await.len(), found, "{flag} {value}");
+    }
+
+    // Refused again: kept anew, none lost, none twice.
+    let exit = letters.command(&[&REPLAY[..], &["--limit", "2"]].concat()).await;
+    assert_eq!((exit.code, exit.stdout.as_str()), (Some(0), "0 delivered, 2 refused again\n"), "{}", exit.stderr);
+    letters.assert_nothing_lost().await;
+
+    world.sink.rule(|rules| rules.event_bytes = None);
+    let exit = letters.command(&[&REPLAY[..], &["--limit", "3"]].concat()).await;
+    assert_eq!((exit.code, exit.stdout.as_str()), (Some(0), "3 delivered, 0 refused again\n"), "{}", exit.stderr);
+    assert_eq!(letters.listed(&[]).await.len(), 2);
+    letters.assert_nothing_lost().await;
+    let exit = letters.command(&["purge", "--limit", "1"]).await;
+    assert_eq!((exit.code, exit.stdout.as_str()), (Some(0), "1 dead letters removed\n"), "{}", exit.stderr);
+    let exit = letters.command(&REPLAY).await;
+    assert_eq!((exit.code, exit.stdout.as_str()), (Some(0), "1 delivered, 0 refused again\n"), "{}", exit.stderr);
+    assert!(letters.listed(&[]).await.is_empty());
+
+    // The worker goes on keeping letters in the same place.
+    world.sink.rule(|rules| rules.event_bytes = Some(100_000));
+    world.console().generate_oversized(Kind::Activities, system_clock(), 150_000);
+    worker.lane("acme/activities/siem", |lane| lane["dead_letters"] == 6).await;
+    assert_eq!(letters.listed(&[]).await.len(), 1);
+    assert_eq!(letters.command(&["purge", "--all"]).await.stdout, "1 dead letters removed\n");
+    assert_eq!(letters.command(&["list"]).await.stdout, "no dead letters\n");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kill_between_letter_and_checkpoint_loses_none() {
+    let Some(letters) = Letters::shared(0).await else { return };
+    let world = &letters.world;
+    let flags = ["--dead-letters", &letters.store()];
+    let mut worker = world.worker_with(&flags);
+    world.delivered(&[Kind::Activities]).await;
+    worker.lane("acme/activities/siem", |lane| lane["up"] == true).await;
+    // What is delivered is in the checkpoint by then; no other can be written any more.
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    let (lane, aside) = (world.path("state/lanes/acme/activities"), world.path("aside"));
+    fs::rename(&lane, &aside).unwrap();
+    fs::write(&lane, "in the way").unwrap();
+    world.console().generate_oversized(Kind::Activities, system_clock(), 150_000);
+    until("the letter is kept", async || (letters.listed(&[]).await.len() == 1).then_some(())).await;
+    worker.kill().await;
+    fs::remove_file(&lane).unwrap();
+    fs::rename(&aside, &lane).unwrap();
+
+    assert_eq!(world.once(&flags).await.code, Some(0));
+    letters.assert_nothing_lost().await;
+    // What it was kept twice for was the kill: both have one identity.
+    assert_eq!(letters.listed(&[]).await.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_that_takes_no_letter_stops_the_lane_until_it_does() {
+    let broker = tokio::task::spawn_blocking(|| Broker::start().map(Arc::new)).await.unwrap();
+    let Some(letters) = Letters::new(broker, 1).await else { return };
+    let world = &letters.world;
+
+    // What forgets, and what is full, is refused: the lane stops and says so.
+    letters.broker.create_topic("forgetful", 1, &[("cleanup.policy", "delete")]).await;
+    let forgetful = format!("kafka://{}/forgetful", letters.broker.address());
+    for (flags, told) in [
+        (&["--dead-letters", forgetful.as_str()][..], "would forget dead letters; set it to compact"),
+        (&["--dead-letters", &letters.store(), "--dead-letters-max", "100KB"], "have reached 100000 bytes"),
+    ] {
+        let mut worker = world.worker_with(flags);
+        let lane = worker.lane("acme/activities/siem", |lane| lane["state"] == "stopped").await;
+        assert!(lane["error"].as_str().unwrap().contains(told), "{lane}");
+        worker.signal("TERM").await;
+        assert_eq!(worker.exit().await.code, Some(0));
+    }
+
+    let mut worker = world.worker_with(&["--dead-letters", &letters.store()]);
+    worker.lane("acme/activities/siem", |lane| lane["dead_letters"] == 1 && lane["up"] == true).await;
+    let broker = letters.broker.clone();
+    tokio::task::spawn_blocking(move || broker.stop()).await.unwrap();
+    world.console().generate_oversized(Kind::Activities, system_clock(), 150_000);
+    let lane = worker.lane("acme/activities/siem", |lane| lane["state"] == "stopped").await;
+    assert!(lane["error"].as_str().unwrap().contains("cannot keep dead letters in kafka://"), "{lane}");
+    assert_eq!(lane["dead_letters"], 1, "{lane}");
+    worker.logged(&["lane is failing", "cannot keep dead letters in kafka://"]).await;
+    let broker = letters.broker.clone();
+    tokio::task::spawn_blocking(move || broker.run()).await.unwrap();
+    worker.lane("acme/activities/siem", |lane| lane["dead_letters"] == 2 && lane["up"] == true).await;
+    letters.assert_nothing_lost().await;
+}

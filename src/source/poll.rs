@@ -147,6 +147,8 @@ impl Poll {
             }
             _ => None,
         };
+        // One that goes on is read up to its time at least, whatever clock tells the time now.
+        let start = snapshot.map_or(start, |time| time.max(start));
         let chain = match (&passes.get(pass)?.chain, &pull.findings) {
             (Some(scope), Some(findings)) => {
                 let sweep = position.is_sweep_due(pass, start, findings.resync);
@@ -308,8 +310,9 @@ impl Poll {
         let shown = self.walk.shown.len() as u64;
         let is_end = match page.total_items {
             Some(count) => count <= shown,
-            // A console that cannot count, and says once more that there is nothing.
-            None => page.null_data && shown == 0,
+            // A console that cannot count, and says once more that there is nothing. A list of unified alerts that is empty
+            // is not null: that is an answer that went wrong.
+            None => page.null_data && shown == 0 && self.pull.stream != Stream::UnifiedAlerts,
         };
         if is_end {
             let last = !self.next_list();

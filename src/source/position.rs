@@ -149,7 +149,11 @@ impl Position {
             // What another pass delivers is no part of a snapshot.
             if has_room && (!pass.snapshot || index == round.pass) {
                 let (key, version) = pass.key(mark);
-                let taken = Arc::make_mut(track).take(pass.place(mark), key, version);
+                let (track, place) = (Arc::make_mut(track), pass.place(mark));
+                let taken = match pass.chain {
+                    Some(_) => track.take_anywhere(place, key, version),
+                    None => track.take(place, key, version),
+                };
                 is_new |= taken && index == round.pass;
             }
         }

@@ -145,6 +145,15 @@ impl Track {
         taken
     }
 
+    /// The same of a record that may stand at any time, in place of what was known of it.
+    pub fn take_anywhere(&mut self, time: Timestamp, key: u64, version: Option<u64>) -> bool {
+        self.seconds.retain(|_, records| {
+            records.forget(key);
+            !records.keys.is_empty()
+        });
+        self.take(time, key, version)
+    }
+
     /// Everything up to `watermark` was taken by a poll that started at `start` and has not reached its end.
     ///
     /// Records of the watermark's own second may still be unread (ties), so the bound stays a second behind.
@@ -198,6 +207,15 @@ impl Second {
         match version {
             Some(version) if self.versions.get(place) != Some(&version) => Known::Changed,
             _ => Known::Taken,
+        }
+    }
+
+    fn forget(&mut self, key: u64) {
+        if let Ok(place) = self.keys.binary_search(&key) {
+            self.keys.remove(place);
+            if place < self.versions.len() {
+                self.versions.remove(place);
+            }
         }
     }
 
@@ -292,6 +310,15 @@ mod tests {
         assert!(track.bound() < minute(-30), "another record of that moment may be unread");
         assert!(!track.take(minute(-30), 1, None));
         assert!(track.take(minute(-30), 2, None));
+    }
+
+    #[test]
+    fn what_is_known_of_a_record_without_a_time_is_known_once() {
+        let mut track = Track::starting_at(minute(-60));
+        track.take_anywhere(minute(90), 7, Some(1));
+        // The clock that was ahead is right again.
+        track.take_anywhere(minute(0), 7, Some(2));
+        assert_eq!((track.key_count(), track.knows_anywhere(7, Some(2))), (1, Known::Taken));
     }
 
     /// A record without a time of its own is remembered at the start of its poll, which the bound reaches last.

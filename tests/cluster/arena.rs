@@ -178,6 +178,20 @@ impl<'a> Arena<'a> {
         lines.join("\n")
     }
 
+    /// When one of the workers that are there could not renew its leases in time for the first time since `from`, if ever.
+    pub fn cut_off_since(&self, from: Instant) -> Option<Instant> {
+        let lines = self.workers.values().flat_map(|worker| worker.process.log());
+        let cut_off = lines.filter(|line| {
+            let line = line.to_string();
+            line.contains("could not be renewed in time") || line.contains("shard lost")
+        });
+        let times = cut_off.filter_map(|line| {
+            let time: jiff::Timestamp = line["timestamp"].as_str()?.parse().ok()?;
+            Instant::now().checked_sub(jiff::Timestamp::now().duration_since(time).unsigned_abs())
+        });
+        times.filter(|time| *time >= from).min()
+    }
+
     /// Waits until the workers that there are hold all shards, none of them more than one more than another.
     pub async fn even(&self) {
         let mut last = BTreeMap::new();

@@ -62,8 +62,10 @@ async fn nothing_is_lost_and_little_repeated_whatever_happens_to_workers() {
     assert!(arena.holders().await.is_empty(), "leases are left behind");
 }
 
-/// What came again since `from` had come before that no earlier than `since`: what is older was in a checkpoint.
+/// What came again since `from` had come before that no earlier than `since`: what is older was in a checkpoint. Where nobody
+/// was to be cut off, nothing may; but a machine that is too busy for its API server cuts workers off too.
 fn repeated(arena: &Arena<'_>, from: Instant, since: Option<Instant>) -> usize {
+    let since = since.or_else(|| unsaved_at(arena.cut_off_since(from)?));
     let again = arena.receiver.repeated(from);
     for (pipeline, arrivals) in &again {
         let before = arrivals.iter().rev().skip(1).map(|arrival| arrival.at).next().unwrap();

@@ -36,7 +36,8 @@ pub async fn wrong(world: &Arc<World>, lane: &Arc<LaneWorld>, before: Timestamp)
     let named = |id: u64| Identity::of(HOST, stream, &id.to_string(), "");
 
     let since = standing.checkpoint.since_resolved;
-    let owed = world.nature.accountable(&lane.plan, since, before);
+    let due = lock(&lane.ledger).due(before)?;
+    let owed = world.nature.accountable(&lane.plan, since, due);
     let young = |created: i64| Timestamp::from_micros(created) >= oldest.start();
     let lost = owed.iter().find(|version| young(version.created) && !known.contains(&named(version.id)));
     if let Some(lost) = lost {
@@ -44,7 +45,7 @@ pub async fn wrong(world: &Arc<World>, lane: &Arc<LaneWorld>, before: Timestamp)
     }
     let ledger = lock(&lane.ledger);
     let history = world.nature.history(&lane.plan);
-    let settled = history.iter().filter(|version| ledger.is_settled(version.key) || lane.plan.leaves_out(version));
+    let settled = history.iter().filter(|version| ledger.has_settled(version.id) || lane.plan.leaves_out(version));
     let settled: HashSet<Identity> = settled.map(|version| named(version.id)).collect();
     if let Some(strange) = known.iter().find(|identity| !settled.contains(identity)) {
         return Some(format!("accounted for, but never settled: {strange}"));

@@ -10,6 +10,7 @@ use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use s1_forwarder::console::{self, Cut, Transport, TransportError};
 use s1_forwarder::emulator;
 use secrecy::ExposeSecret;
+use serde_json::Value;
 use tokio::time::sleep;
 
 use crate::world::{Point, World, about};
@@ -37,9 +38,13 @@ impl Wire {
         let plan = &world.plan.console;
         let unrest = if world.is_calm() { 0.0 } else { plan.unrest };
         asked.query = capped(&asked.query, plan.page_cap);
+        asked.body = capped_body(&asked.body, plan.page_cap);
         world.nature.happen_by_chance(unrest, world.now());
         let mut answer = world.nature.console.answer(asked, world.now().micros());
         world.nature.happen_by_chance(unrest, world.now());
+        if answer.status == 200 && !asked.body.is_empty() {
+            return self.alerts(asked, answer, random);
+        }
         let paged = answer.status == 200 && asked.query.contains("sortBy=") && !asked.query.contains("countOnly");
         let window: Vec<_> = asked.query.split('&').filter(|pair| pair.contains("__")).collect();
         let mut in_a_row = crate::world::lock(&self.empty_pages);
@@ -50,6 +55,37 @@ impl Wire {
             answer.body = format!(r#"{{"data":[],"pagination":{{"nextCursor":"{cursor}","totalItems":0}}}}"#).into();
         } else if paged {
             *in_a_row = 0;
+        }
+        answer
+    }
+
+    /// The answer to a query for unified alerts: empty now and then, with another cursor to the same place.
+    fn alerts(
+        &self,
+        asked: &emulator::Request,
+        mut answer: emulator::Answer,
+        random: &mut fastrand::Rng,
+    ) -> emulator::Answer {
+        let query: Value = serde_json::from_slice(&asked.body).unwrap();
+        let mut in_a_row = crate::world::lock(&self.empty_pages);
+        let in_a_row = in_a_row.entry(query["variables"]["filters"].to_string()).or_default();
+        let cursor = query["variables"]["after"].as_str().and_then(|cursor| BASE64_STANDARD.decode(cursor).ok());
+        let (mut page, unrest) = (serde_json::from_slice(&answer.body).unwrap_or(Value::Null), !self.world.is_calm());
+        match (cursor, page.pointer_mut("/data/alerts")) {
+            (Some(mut cursor), Some(list))
+                if unrest
+                    && list["edges"].is_array()
+                    && *in_a_row < MOST_EMPTY_PAGES
+                    && random.f64() < self.world.plan.console.empty_pages =>
+            {
+                *in_a_row += 1;
+                cursor.push(b' ');
+                list["edges"] = Value::Array(Vec::new());
+                list["pageInfo"] =
+                    serde_json::json!({ "hasNextPage": true, "endCursor": BASE64_STANDARD.encode(cursor) });
+                answer.body = page.to_string().into();
+            }
+            _ => *in_a_row = 0,
         }
         answer
     }
@@ -71,9 +107,10 @@ impl Wire {
         };
         let answer = self.list(&mut asked, &mut random);
         world.note(format_args!(
-            "{} {}: {} {} bytes {:?}",
+            "{} {}{}: {} {} bytes {:?}",
             asked.path,
             asked.query,
+            variables(&asked.body),
             answer.status,
             answer.body.len(),
             answer.travel
@@ -112,6 +149,18 @@ fn capped(query: &str, cap: usize) -> String {
     query.split('&').map(capped).collect::<Vec<_>>().join("&")
 }
 
+/// What a query for unified alerts asks for.
+fn variables(body: &[u8]) -> Value {
+    serde_json::from_slice::<Value>(body).map(|mut query| query["variables"].take()).unwrap_or_default()
+}
+
+fn capped_body(body: &Bytes, cap: usize) -> Bytes {
+    let Ok(mut query) = serde_json::from_slice::<Value>(body) else { return body.clone() };
+    let first = query["variables"]["first"].as_u64().unwrap_or_default().min(cap as u64);
+    query["variables"]["first"] = first.into();
+    query.to_string().into()
+}
+
 /// Another cursor to the place that was asked for.
 fn same_place(asked: &emulator::Request, nonce: u32) -> String {
     let given = url::form_urlencoded::parse(asked.query.as_bytes()).find(|(name, _)| name == "cursor");
@@ -120,13 +169,15 @@ fn same_place(asked: &emulator::Request, nonce: u32) -> String {
         serde_json::from_slice::<serde_json::Value>(&BASE64_STANDARD.decode(text).ok()?).ok()
     });
     let list = asked.path.rsplit('/').next().unwrap_or_default();
-    let (table, column) = match list {
-        "threats" => ("ThreatView", "updatedAt"),
-        "agents" => ("AgentView", "updatedAt"),
-        "groups" => ("Group", "updatedAt"),
-        "alerts" => ("CloudAlertView", "alertInfoCreatedAt"),
-        _ => ("Activity", "createdAt"),
+    let table = match list {
+        "threats" => "ThreatView",
+        "agents" => "AgentView",
+        "groups" => "Group",
+        "alerts" => "CloudAlertView",
+        "risks" => "ApplicationRisk",
+        _ => "Activity",
     };
+    let column = asked.query.split('&').find_map(|pair| pair.strip_prefix("sortBy=")).unwrap_or_default();
     let mut cursor = cursor.unwrap_or_else(|| {
         serde_json::json!({
             "id_column": format!("{table}.id"), "id_value": 0, "id_sort_order": "asc",

@@ -4,11 +4,12 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use s1_forwarder::lane::Standing;
-use s1_forwarder::record::Timestamp;
-use s1_forwarder::source::Checkpoint;
+use s1_forwarder::record::{Stream, Timestamp};
+use s1_forwarder::source::{Checkpoint, Stage};
 use tokio::time::Instant;
 
 use crate::nature::Version;
+use crate::plan::LanePlan;
 
 /// One run of the lane, from its start to its end or death.
 #[derive(Debug)]
@@ -49,6 +50,15 @@ enum Fate {
     Cut,
 }
 
+/// Whether a lane sends again what was settled, by what it is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Restates {
+    Never,
+    /// A sweep finds what it finds, and the window after it begins a day before it.
+    FirstSweep,
+    Sweeps,
+}
+
 #[derive(Debug)]
 pub struct Ledger {
     pub lives: Vec<Life>,
@@ -61,15 +71,36 @@ pub struct Ledger {
     pub journal: HashMap<u64, Vec<u8>>,
     checkpoint: Option<Checkpoint>,
     in_flight: usize,
+    /// Each poll is an inventory of its own.
+    snapshots: bool,
+    restates: Restates,
+    /// The last snapshot that was complete.
+    done: Option<Timestamp>,
+    /// When the first complete poll was stored, by the console's clock.
+    complete: Option<Timestamp>,
+    /// Settled events by the moment of their change: agents by the snapshot that shows them.
+    settled_at: HashMap<i64, u64>,
+    /// Of which something was settled.
+    settled_ids: HashSet<u64>,
     begun: Instant,
     pub taken: usize,
     pub repeats: usize,
 }
 
 impl Ledger {
-    /// `in_flight` events may be beyond the acknowledged prefix.
-    pub fn new(in_flight: usize) -> Self {
+    pub fn new(plan: &LanePlan) -> Self {
+        let restates = match plan.resync {
+            _ if plan.stream != Stream::Vulnerabilities => Restates::Never,
+            None => Restates::FirstSweep,
+            Some(_) => Restates::Sweeps,
+        };
         Self {
+            snapshots: plan.snapshot,
+            restates,
+            done: None,
+            complete: None,
+            settled_at: HashMap::new(),
+            settled_ids: HashSet::new(),
             lives: Vec::new(),
             last: HashMap::new(),
             settled: HashSet::new(),
@@ -78,7 +109,8 @@ impl Ledger {
             stored: None,
             journal: HashMap::new(),
             checkpoint: None,
-            in_flight,
+            // Events that may be beyond the acknowledged prefix.
+            in_flight: plan.concurrency * plan.events,
             begun: Instant::now(),
             taken: 0,
             repeats: 0,
@@ -124,13 +156,20 @@ impl Ledger {
     /// A dead letter is kept.
     pub fn keep(&mut self, life: usize, version: &Version) -> Result<(), String> {
         let before = self.last.insert(version.key, (life, Fate::Kept(self.begun.elapsed())));
-        self.settled.insert(version.key);
+        self.settle(version);
         self.letters.insert(version.key);
         self.lives[life].letters += 1;
         if !self.refused.contains(&version.key) {
             return Err(format!("{version:?} is a dead letter, but was not refused"));
         }
         self.judge(life, before, version)
+    }
+
+    fn settle(&mut self, version: &Version) {
+        if self.settled.insert(version.key) && !version.is_marker() {
+            *self.settled_at.entry(version.changed).or_default() += 1;
+            self.settled_ids.insert(version.id);
+        }
     }
 
     /// A dead letter was kept, but the lane was told otherwise, or nothing.
@@ -143,7 +182,12 @@ impl Ledger {
     fn judge(&mut self, life: usize, before: Option<(usize, Fate)>, version: &Version) -> Result<(), String> {
         let Some((earlier, fate)) = before else { return Ok(()) };
         self.repeats += 1;
-        if fate == Fate::Lost {
+        let is_restated = match self.restates {
+            Restates::Never => false,
+            Restates::FirstSweep => self.complete.is_none_or(|complete| version.visible <= complete.micros()),
+            Restates::Sweeps => true,
+        };
+        if fate == Fate::Lost || is_restated {
             return Ok(());
         }
         let allowed = self.in_flight;
@@ -170,7 +214,7 @@ impl Ledger {
     /// The lane is told that the sink has taken the event. `in_order`: versions must not overtake each other.
     pub fn acknowledge(&mut self, life: usize, version: &Version, in_order: bool) -> Result<(), String> {
         self.last.insert(version.key, (life, Fate::Acknowledged(self.begun.elapsed())));
-        self.settled.insert(version.key);
+        self.settle(version);
         let life = &mut self.lives[life];
         life.acknowledged += 1;
         let newest = life.newest.insert(version.id, version.changed);
@@ -202,6 +246,7 @@ impl Ledger {
         &mut self,
         life: usize,
         begun: Instant,
+        now: Timestamp,
         bytes: &[u8],
         owed: impl FnOnce(Timestamp, Timestamp) -> Vec<Version>,
         left_out: impl Fn(u64) -> bool,
@@ -211,14 +256,36 @@ impl Ledger {
         let checkpoint = Standing::decode(bytes).map_err(|error| error.to_string())?.checkpoint;
         let before = self.checkpoint.replace(checkpoint.clone());
         self.stored = Some(bytes.to_vec());
-        // What every pass has left behind is never read again.
-        let bound = checkpoint.position.tracks().map(|(_, track)| track.bound()).min().unwrap_or_default();
+        if checkpoint.position.complete().is_some() {
+            self.complete.get_or_insert(now);
+        }
+        let position = &checkpoint.position;
+        let snapshot = position.read_snapshot(0);
+        // What every pass has left behind is never read again, nor is a snapshot whose records are settled.
+        let bound = match self.snapshots {
+            true => snapshot.map(|snapshot| snapshot.time),
+            false => position.tracks().map(|(_, track)| track.bound()).min(),
+        };
+        if let Some(snapshot) = snapshot {
+            let settled = self.settled_in_snapshot(snapshot.time.micros());
+            if snapshot.stage == Stage::Done {
+                self.done = Some(snapshot.time);
+            }
+            if snapshot.taken != settled {
+                return Err(format!("{} are counted of snapshot {}, {settled} settled", snapshot.taken, snapshot.time));
+            }
+        }
         if let Some(before) = before {
             if before.since_resolved != checkpoint.since_resolved {
                 return Err(format!("since moved from {} to {}", before.since_resolved, checkpoint.since_resolved));
             }
             for ((name, before), (_, now)) in before.position.tracks().zip(checkpoint.position.tracks()) {
-                if before.bound() > now.bound() {
+                let (old, new) = (before.snapshot(), now.snapshot());
+                if old.map(|snapshot| snapshot.time) > new.map(|snapshot| snapshot.time) {
+                    return Err(format!("snapshot {new:?} comes after {old:?}"));
+                }
+                let begins_anew = old.map(|snapshot| snapshot.time) != new.map(|snapshot| snapshot.time);
+                if before.bound() > now.bound() && !begins_anew {
                     return Err(format!("the bound of {name} moved back from {} to {}", before.bound(), now.bound()));
                 }
             }
@@ -228,6 +295,7 @@ impl Ledger {
                 return Err(format!("key {key} is in the store, but its event is not settled"));
             }
         }
+        let Some(bound) = bound else { return Ok(()) };
         let lost = owed(checkpoint.since_resolved, bound).into_iter().find(|version| !self.is_settled(version.key));
         lost.map_or(Ok(()), |version| {
             Err(format!("the stored bound {bound} has passed {version:?}, which is not settled"))
@@ -240,6 +308,21 @@ impl Ledger {
 
     pub fn since(&self) -> Option<Timestamp> {
         self.checkpoint.as_ref().map(|checkpoint| checkpoint.since_resolved)
+    }
+
+    /// How many agents are settled of the snapshot of this time.
+    pub fn settled_in_snapshot(&self, time: i64) -> u64 {
+        self.settled_at.get(&time).copied().unwrap_or_default()
+    }
+
+    /// Up to when the lane must have settled all that it owes of the time before `calm_since`; none where it has not got
+    /// there.
+    pub fn due(&self, calm_since: Timestamp) -> Option<Timestamp> {
+        if self.snapshots { self.done.filter(|done| *done >= calm_since) } else { Some(calm_since) }
+    }
+
+    pub fn has_settled(&self, id: u64) -> bool {
+        self.settled_ids.contains(&id)
     }
 
     pub fn is_settled(&self, key: u64) -> bool {

@@ -8,12 +8,18 @@ use fastrand::Rng;
 use s1_forwarder::emulator::{Console, Kind, Setup};
 use s1_forwarder::record::{Identity, Stream, Timestamp};
 use s1_forwarder::source::Since;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use crate::plan::{ConsolePlan, LanePlan, Plan};
 use crate::world::lock;
 
 pub const HOST: &str = "console.example";
 pub const EXCLUDED: u32 = 27;
+/// In place of an agent's id, in the event that ends a snapshot.
+const MARKER: &str = "snapshot";
+/// How long unified alerts are looked for by their detection.
+const NET: Duration = Duration::from_secs(86_400);
 const MOST_UNREST: u32 = 40;
 
 pub struct Nature {
@@ -48,8 +54,11 @@ pub struct Version {
     pub created: i64,
     /// When it became visible.
     pub visible: i64,
+    /// When the first version of the record did.
+    pub appeared: i64,
+    /// It says nothing of a change: only its creation can be asked for.
+    pub undated: bool,
     pub excluded: bool,
-    pub bytes: usize,
     /// Decides, lane by lane, whether its sink refuses it for good.
     pub lot: f64,
 }
@@ -57,6 +66,11 @@ pub struct Version {
 impl Version {
     pub fn is_poison(&self, lane: &LanePlan) -> bool {
         self.lot < lane.poison
+    }
+
+    /// Whether it is the event that ends a snapshot.
+    pub fn is_marker(&self) -> bool {
+        self.id == 0
     }
 }
 
@@ -136,7 +150,12 @@ impl Nature {
                 break id;
             }
         };
-        self.put(&mut state, kind, id, (time, time), visible);
+        let created = match kind {
+            // Detected long before they were imported: only their change can be asked for.
+            Kind::UnifiedAlerts if state.random.bool() => time - state.random.i64(0..3 * micros(NET)),
+            _ => time,
+        };
+        self.put(&mut state, kind, id, (created, time), visible);
     }
 
     /// Some record changes: its version of `time` becomes visible.
@@ -152,17 +171,33 @@ impl Nature {
             return;
         }
         let (kind, id, created, before) = changing[state.random.usize(..changing.len())];
-        self.put(&mut state, kind, id, (created, time.max(before + 1)), visible.max(before + 1));
+        let tick = tick(kind);
+        self.put(&mut state, kind, id, (created, time.max(before + tick)), visible.max(before + tick));
     }
 
     fn put(&self, state: &mut State, kind: Kind, id: u64, (created, changed): (i64, i64), visible: i64) {
-        let print = |micros| Timestamp::from_micros(micros).to_string();
-        let (created_at, at) = (print(created), print(changed));
+        let whole = |micros: i64| micros - micros.rem_euclid(tick(kind));
+        let (created, changed) = (whole(created), whole(changed));
+        let (created_at, at) = (print(kind, created), print(kind, changed));
         let fat = state.random.f64() < self.fat;
         let filler = "x".repeat(state.random.usize(..200) + if fat { 3_000 } else { 0 });
         let excluded = kind == Kind::Activities && state.random.u32(..5) == 0;
         let activity_type = if excluded { EXCLUDED } else { 5 };
+        let undated = kind == Kind::UnifiedAlerts && created == changed && state.random.u32(..3) == 0;
+        let before = state.standing.get(&(kind, id));
+        let appeared = before.map_or(visible, |before| before.appeared);
+        let is_new = before.is_none();
         let body = match kind {
+            Kind::UnifiedAlerts => {
+                let updated_at = if undated { "null".to_owned() } else { format!(r#""{at}""#) };
+                format!(
+                    r#"{{"id":"{id}","detectedAt":"{created_at}","createdAt":"{created_at}","updatedAt":{updated_at},"status":"NEW","analystVerdict":"UNDEFINED","name":"{filler}"}}"#
+                )
+            }
+            // The console does not tell when a finding changed.
+            Kind::Vulnerabilities => format!(
+                r#"{{"id":"{id}","cveId":"CVE-1","status":"Detected","detectionDate":"{created_at}","daysDetected":0,"lastScanDate":"{created_at}","reason":"{filler}"}}"#
+            ),
             Kind::Threats => format!(
                 r#"{{"id":"{id}","threatInfo":{{"createdAt":"{created_at}","updatedAt":"{at}","threatName":"{filler}"}}}}"#
             ),
@@ -177,17 +212,30 @@ impl Nature {
                 r#"{{"activityType":{activity_type},"createdAt":"{at}","id":"{id}","updatedAt":"{at}","primaryDescription":"{filler}"}}"#
             ),
         };
-        self.console.insert(kind, body.as_bytes()).unwrap();
+        if kind == Kind::Vulnerabilities && !is_new {
+            let removed = state.random.u32(..4) == 0;
+            let change = |finding: &mut Value| {
+                finding["reason"] = format!("{at} {filler}").into();
+                finding["status"] = if removed { "Removed" } else { "Detected" }.into();
+            };
+            assert!(self.console.update(kind, id, changed, change));
+        } else {
+            self.console.insert(kind, body.as_bytes()).unwrap();
+        }
         let identity = |stream, version: &str| Identity::of(HOST, stream, &id.to_string(), version).key();
         let key = match kind {
             Kind::Activities => id,
             Kind::Alerts => identity(Stream::Alerts, &format!("{at} {filler} ")),
+            Kind::UnifiedAlerts if undated => identity(Stream::UnifiedAlerts, "NEW UNDEFINED"),
+            Kind::Vulnerabilities => {
+                identity(Stream::Vulnerabilities, &content(&self.console.record(kind, id).unwrap()))
+            }
             _ => identity(STREAMS.into_iter().find(|stream| kind_of(*stream) == kind).unwrap(), &at),
         };
         let time = if kind == Kind::Alerts { created } else { changed };
         state.latest = state.latest.max(time);
         let lot = state.random.f64();
-        let version = Version { id, key, time, created, changed, visible, excluded, bytes: body.len(), lot };
+        let version = Version { id, key, time, created, changed, visible, appeared, undated, excluded, lot };
         state.standing.insert((kind, id), version.clone());
         state.versions.insert(key, version);
     }
@@ -214,11 +262,28 @@ impl Nature {
         state.versions.values().filter(|version| ids.contains(&version.id)).cloned().collect()
     }
 
+    /// The event of an agent, or the one at its end, in the snapshot that gave it this identity.
+    pub fn in_snapshot(&self, record_id: &str, identity: Identity, every: Duration, now: Timestamp) -> Option<Version> {
+        let mut time = now.plus(every).aligned_to(every);
+        while snapshot_identity(record_id, time) != identity {
+            time = time.minus(every);
+            if now.since(time) > NET {
+                return None;
+            }
+        }
+        if record_id == MARKER {
+            return Some(shown_in(time, MARKER, 0, time.micros(), time.micros()));
+        }
+        let agent = lock(&self.state).standing.get(&(Kind::Agents, record_id.parse().ok()?)).cloned()?;
+        Some(shown_in(time, record_id, agent.id, agent.created, agent.appeared))
+    }
+
     pub fn version(&self, key: u64) -> Option<Version> {
         lock(&self.state).versions.get(&key).cloned()
     }
 
-    /// What a lane that began at `since` owes by now (promise 2), as far as it concerns records before `before`.
+    /// What a lane that began at `since` owes by now (promise 2), as far as it concerns records before `before`; in snapshots,
+    /// what it owes of the one of that time.
     pub fn owed(&self, lane: &LanePlan, since: Timestamp, before: Timestamp) -> Vec<Version> {
         let mut owed = self.accountable(lane, since, before);
         owed.retain(|version| !lane.leaves_out(version));
@@ -230,18 +295,40 @@ impl Nature {
         let kind = kind_of(lane.stream);
         let state = lock(&self.state);
         let standing = state.standing.range((kind, 0)..=(kind, u64::MAX)).map(|(_, version)| version);
-        let owed = standing.filter(|version| {
-            version.time >= since.micros()
-                && version.time < before.micros()
-                // Alerts are looked at again for a week.
-                && (kind == Kind::Alerts || version.visible - version.time <= micros(self.overlap))
-        });
-        owed.cloned().collect()
+        if lane.snapshot {
+            // Each agent that was there when the snapshot began.
+            let window = since.micros()..before.micros();
+            let shown = standing.filter(|agent| window.contains(&agent.created) && agent.appeared < before.micros());
+            let shown =
+                shown.map(|agent| shown_in(before, &agent.id.to_string(), agent.id, agent.created, agent.appeared));
+            return shown.collect();
+        }
+        let is_in_time = |version: &Version| {
+            let comes =
+                |time: i64, within: Duration| time >= since.micros() && version.visible - time <= micros(within);
+            match kind {
+                // They are looked at again for a week.
+                Kind::Alerts => version.time >= since.micros(),
+                Kind::UnifiedAlerts => {
+                    comes(version.created, NET) || !version.undated && comes(version.changed, self.overlap)
+                }
+                _ => comes(version.time, self.overlap),
+            }
+        };
+        standing.filter(|version| version.time < before.micros() && is_in_time(version)).cloned().collect()
     }
 }
 
 /// What lanes pull here.
-pub const STREAMS: [Stream; 5] = [Stream::Threats, Stream::Activities, Stream::Agents, Stream::Alerts, Stream::Groups];
+pub const STREAMS: [Stream; 7] = [
+    Stream::Threats,
+    Stream::Activities,
+    Stream::Agents,
+    Stream::Alerts,
+    Stream::Groups,
+    Stream::UnifiedAlerts,
+    Stream::Vulnerabilities,
+];
 
 pub fn kind_of(stream: Stream) -> Kind {
     match stream {
@@ -258,6 +345,40 @@ pub fn kind_of(stream: Stream) -> Kind {
 /// Whether records of this kind have versions.
 fn changes(kind: &Kind) -> bool {
     *kind != Kind::Activities
+}
+
+/// The shortest time that this kind's times tell apart, in microseconds.
+fn tick(kind: Kind) -> i64 {
+    if kind == Kind::UnifiedAlerts { 1_000 } else { 1 }
+}
+
+/// A time as records of this kind have it.
+fn print(kind: Kind, micros: i64) -> String {
+    let text = Timestamp::from_micros(micros).to_string();
+    match kind {
+        Kind::UnifiedAlerts => format!("{}Z", &text[..text.len() - 4]),
+        _ => text,
+    }
+}
+
+/// What tells the versions of a finding apart: all of it save what moves by itself.
+fn content(finding: &[u8]) -> String {
+    let mut finding: BTreeMap<String, Value> = serde_json::from_slice(finding).unwrap();
+    finding.retain(|key, _| !matches!(key.as_str(), "daysDetected" | "lastScanDate" | "lastScanResult"));
+    let digest = Sha256::digest(serde_json::to_string(&finding).unwrap());
+    digest[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn snapshot_identity(record_id: &str, time: Timestamp) -> Identity {
+    Identity::of(HOST, Stream::Agents, record_id, &time.seconds().to_string())
+}
+
+/// An agent, or the event at the end, as the snapshot of `time` shows it.
+fn shown_in(time: Timestamp, record_id: &str, id: u64, created: i64, appeared: i64) -> Version {
+    let key = snapshot_identity(record_id, time).key();
+    let lot = (key % 1_000_000) as f64 / 1e6;
+    let (changed, excluded, undated) = (time.micros(), false, false);
+    Version { id, key, time: created, changed, created, visible: appeared, appeared, undated, excluded, lot }
 }
 
 fn micros(duration: Duration) -> i64 {

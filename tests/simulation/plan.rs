@@ -95,6 +95,11 @@ pub enum Mood {
 #[derive(Debug, Clone)]
 pub struct LanePlan {
     pub stream: Stream,
+    /// `mode: snapshot`.
+    pub snapshot: bool,
+    pub marker: bool,
+    /// Time between two sweeps over findings, where there is more than the first.
+    pub resync: Option<Duration>,
     pub sink: String,
     pub interval: Duration,
     pub exclude: Vec<u32>,
@@ -198,6 +203,7 @@ impl ConsolePlan {
             Mishap::GatewayTimeout,
             Mishap::ErrorsInside,
             Mishap::HarmlessErrors,
+            Mishap::ErrorsBesideData,
             Mishap::NullData,
             Mishap::HtmlPage,
             Mishap::Truncated,
@@ -257,6 +263,8 @@ impl ConsolePlan {
             last_page: pick(r, &last_pages),
             compares_at_10_ms: with(r, 0.4),
             errors_null: with(r, 0.5),
+            null_edges: with(r, 0.2),
+            unified_alerts_lack: if with(r, 0.2) { vec!["UnifiedAlert.labels".to_owned()] } else { Vec::new() },
             ..Quirks::default()
         };
         Self {
@@ -282,7 +290,11 @@ impl LanePlan {
     }
 
     fn of(r: &mut Rng, index: usize, interval: Duration, active: Duration) -> Self {
-        let stream = pick(r, &STREAMS);
+        // Agents in both modes.
+        let (stream, snapshot) = match r.usize(..=STREAMS.len()) {
+            place if place < STREAMS.len() => (STREAMS[place], false),
+            _ => (Stream::Agents, true),
+        };
         let mut moods = Vec::new();
         for _ in 0..if with(r, 0.35) { r.usize(1..4) } else { 0 } {
             let what = match r.u32(..8) {
@@ -300,19 +312,29 @@ impl LanePlan {
         let chance = |r: &mut Rng, often: f64, most: f64| {
             if trouble && with(r, often) { r.f64() * most } else { 0.0 }
         };
+        let resync = with(r, 0.5).then_some(interval * 3);
+        // They send everything again and again: a lane that is asked to stop has its batches to see off, in halves where the
+        // sink wants it so, and that must not take longer than it has to drain.
+        let is_always_busy = snapshot || stream == Stream::Vulnerabilities && resync.is_some();
+        let latencies: &[u64] = if is_always_busy { &[1, 30] } else { &[1, 30, 700, 6_000] };
+        let latency = pick(r, latencies);
         Self {
             stream,
+            snapshot,
+            marker: with(r, 0.7),
+            resync,
             sink: format!("sink-{index}"),
             interval,
             exclude: if with(r, 0.2) { vec![27] } else { Vec::new() },
             events: pick(r, &[1, 3, 10, 50]),
             bytes: pick(r, &[1_000, 8_000, 1 << 20]),
-            event_bytes: pick(r, &[1_500, 1 << 20]),
+            // Of an alert the console shows every field that is asked for, null or not.
+            event_bytes: pick(r, &[if stream == Stream::UnifiedAlerts { 4_000 } else { 1_500 }, 1 << 20]),
             copies: pick(r, &[1, 2]),
             flush: Duration::from_millis(pick(r, &[0, 100, 1_000, 5_000])),
             concurrency: pick(r, &[1, 1, 2, 4, 8]),
             retry: (Duration::from_millis(500), Duration::from_secs(pick(r, &[10, 60]))),
-            latency: Duration::from_millis(pick(r, &[1, 30, 700, 6_000])),
+            latency: Duration::from_millis(latency),
             refuse: chance(r, 0.4, 0.5),
             lose: chance(r, 0.4, 0.4),
             partial: chance(r, 0.3, 0.6),

@@ -16,7 +16,7 @@ use s1_forwarder::sink::deliver::{Delivery, Health};
 use s1_forwarder::sink::settings::RetrySettings;
 use s1_forwarder::sink::throttle::Throttle;
 use s1_forwarder::sink::{Deadline, Sink};
-use s1_forwarder::source::Pull;
+use s1_forwarder::source::{Pull, Settings, Vulnerabilities};
 use s1_forwarder::state::LaneId;
 use s1_forwarder::telemetry::{DropReason, LaneMetrics, Meter, Telemetry};
 use s1_forwarder::transform::{self, Mapper, Origin};
@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::console::Wire;
 use crate::nature::{EXCLUDED, HOST};
+use crate::plan::LanePlan;
 use crate::sink::Destination;
 use crate::store::Shelf;
 use crate::world::{Switch, World, lock};
@@ -81,6 +82,13 @@ impl Future for Mortal {
     }
 }
 
+/// The stream with nothing but defaults, save what only settings can say.
+fn usual(plan: &LanePlan) -> Pull {
+    let vulnerabilities = Vulnerabilities { resync: plan.resync.map(Period), ..Vulnerabilities::default() };
+    let settings = Settings { vulnerabilities: Some(vulnerabilities), ..Settings::default() };
+    settings.pulls().into_iter().find(|pull| pull.stream == plan.stream).unwrap_or_else(|| Pull::of(plan.stream))
+}
+
 impl Process {
     pub fn start(world: &Arc<World>) -> Self {
         let plan = &world.plan;
@@ -126,7 +134,9 @@ impl Process {
             overlap: world.plan.overlap,
             exclude_types,
             include_hidden: true,
-            ..Pull::of(plan.stream)
+            snapshot: plan.snapshot,
+            marker: plan.marker,
+            ..usual(&plan)
         };
         let mut random = own.fork_random();
         let lane = Lane {

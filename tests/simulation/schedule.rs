@@ -187,11 +187,11 @@ fn missing(world: &World, calm_since: Timestamp) -> Vec<String> {
     let mut missing = Vec::new();
     for lane in world.lanes.iter().filter(|lane| !lane.plan.dead_for_ever) {
         let ledger = lock(&lane.ledger);
-        let Some(since) = ledger.since() else {
-            missing.push(format!("lane {} has no checkpoint", lane.index));
+        let (Some(since), Some(due)) = (ledger.since(), ledger.due(calm_since)) else {
+            missing.push(format!("lane {} has no checkpoint, or no snapshot since", lane.index));
             continue;
         };
-        for version in world.nature.accountable(&lane.plan, since, calm_since) {
+        for version in world.nature.accountable(&lane.plan, since, due) {
             let is_done =
                 if lane.plan.leaves_out(&version) { ledger.has_read(&version) } else { ledger.is_settled(version.key) };
             if !is_done {
@@ -209,7 +209,8 @@ fn check_end(world: &World, calm_since: Timestamp) {
     }
     for lane in world.lanes.iter().filter(|lane| !lane.plan.dead_for_ever) {
         let ledger = lock(&lane.ledger);
-        let refused = world.nature.owed(&lane.plan, ledger.since().unwrap_or_default(), calm_since);
+        let due = ledger.due(calm_since).unwrap_or_default();
+        let refused = world.nature.owed(&lane.plan, ledger.since().unwrap_or_default(), due);
         let refused = refused.into_iter().filter(|version| version.is_poison(&lane.plan));
         let lost: Vec<_> = refused.filter(|version| !ledger.is_letter(version.key)).collect();
         drop(ledger);

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use futures_util::future::BoxFuture;
+use s1_forwarder::record::{Identity, Stream, Timestamp};
 use s1_forwarder::sink::dead_letters::{DeadLetter, DeadLetterError, LetterStore};
-use s1_forwarder::sink::{Attempt, Batch, Limits, Outcome, Probe, Sink};
+use s1_forwarder::sink::{Attempt, Batch, Event, Limits, Outcome, Probe, Sink};
 use tokio::time::sleep;
 
 use crate::nature::Version;
@@ -93,15 +94,23 @@ impl Destination {
         }
     }
 
+    /// Of which version of which record the event with this id and identity is.
+    fn version(&self, record_id: &str, identity: Identity) -> Option<Version> {
+        let (nature, plan) = (&self.world.nature, &self.lane.plan);
+        match plan.stream {
+            Stream::Agents if plan.snapshot => nature.in_snapshot(record_id, identity, plan.interval, self.world.now()),
+            Stream::Activities => nature.version(record_id.parse().unwrap_or(0)),
+            _ => nature.version(identity.key()),
+        }
+    }
+
     fn versions(&self, batch: &Batch) -> Vec<Version> {
-        let key = |event: s1_forwarder::sink::Event<'_>| match batch.stream() {
-            s1_forwarder::record::Stream::Activities => event.record_id.parse().unwrap_or(0),
-            _ => event.identity.key(),
-        };
-        let known = |event| {
-            let version = self.world.nature.version(key(event));
-            if version.is_none() {
-                self.world.violation(format!("event {} was never a record", event.record_id));
+        let known = |event: Event<'_>| {
+            let version = self.version(event.record_id, event.identity);
+            match &version {
+                None => self.world.violation(format!("event {} was never a record", event.record_id)),
+                Some(version) if version.is_marker() => self.check_marker(version, event.body),
+                Some(_) => {}
             }
             version
         };
@@ -117,6 +126,23 @@ impl Destination {
             ));
         }
         versions
+    }
+
+    /// The event that ends a snapshot comes when all the others are settled, and says how many they are.
+    fn check_marker(&self, marker: &Version, body: &[u8]) {
+        let (plan, time) = (&self.lane.plan, Timestamp::from_micros(marker.changed));
+        let told: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+        let ledger = lock(&self.lane.ledger);
+        let owed = self.world.nature.owed(plan, ledger.since().unwrap_or_default(), time);
+        let unsettled = owed.iter().find(|version| !ledger.is_settled(version.key)).cloned();
+        let settled = ledger.settled_in_snapshot(marker.changed);
+        drop(ledger);
+        if let Some(version) = unsettled {
+            self.world.violation(format!("snapshot {time} is told to be complete without {version:?}"));
+        }
+        if told["snapshot"]["records"] != settled || told["snapshot"]["time"] != time.to_string() {
+            self.world.violation(format!("{settled} are settled of snapshot {time}, told is {told}"));
+        }
     }
 
     fn mood(&self) -> Option<Mood> {
@@ -288,13 +314,9 @@ impl LetterStore for Destination {
             let mut random = self.lane.fork_random();
             let mut versions = Vec::new();
             for letter in letters {
-                let key = match letter.stream {
-                    s1_forwarder::record::Stream::Activities => letter.record_id.parse().unwrap_or(0),
-                    _ => letter.identity.key(),
-                };
-                let Some(version) = self.world.nature.version(key) else { continue };
-                if version.bytes > self.lane.plan.event_bytes {
-                    lock(&self.lane.ledger).refuse(key);
+                let Some(version) = self.version(letter.record_id, letter.identity) else { continue };
+                if letter.event.len() > self.lane.plan.event_bytes {
+                    lock(&self.lane.ledger).refuse(version.key);
                 }
                 versions.push(version);
             }

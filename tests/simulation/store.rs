@@ -38,7 +38,7 @@ impl Writing<'_> {
         let Shelf { world, lane, life } = self.shelf;
         let owed = |since, before| world.nature.owed(&lane.plan, since, before);
         let left_out = |key| world.nature.version(key).is_some_and(|version| lane.plan.leaves_out(&version));
-        let judged = lock(&lane.ledger).store(*life, self.begun, &bytes, owed, left_out);
+        let judged = lock(&lane.ledger).store(*life, self.begun, world.now(), &bytes, owed, left_out);
         if let Err(broken) = judged {
             world.violation(format!("lane {}: {broken}", lane.index));
         }

@@ -131,7 +131,7 @@ impl World {
         let random = plan.random.fork();
         let nature = Nature::new(&plan, random);
         let lanes = std::mem::take(&mut plan.lanes).into_iter().enumerate().map(|(index, lane)| {
-            let ledger = Mutex::new(Ledger::new(lane.concurrency * lane.events));
+            let ledger = Mutex::new(Ledger::new(&lane));
             Arc::new(LaneWorld { index, plan: lane, ledger, random: Mutex::new(plan.random.fork()) })
         });
         let lanes = lanes.collect();

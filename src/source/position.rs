@@ -313,9 +313,9 @@ mod tests {
         assert!(all.take(&passes, sweep, &mark(1, minute(-3))) && all.key_count() == 0);
         all.finish(&passes, sweep, false);
         assert_eq!(all.bound(), start.minus(passes[0].reach.max(BEFORE_SWEEP)));
-        assert!(!all.is_sweep_due(0, start.plus(week - Duration::from_secs(1)), week));
-        assert!(all.is_sweep_due(0, start.plus(week), week));
+        assert!(!all.is_sweep_due(0, start.plus(week), week), "a window comes between two");
         all.finish(&passes, round(0, start.plus(Duration::from_secs(300))), false);
+        assert!(!all.is_sweep_due(0, start.plus(week - Duration::from_secs(1)), week));
         assert!(all.is_sweep_due(0, start.plus(week), week), "a window is no sweep");
 
         assert!(position.take(&passes, round(0, minute(0)), &mark(1, minute(-3))));
@@ -323,8 +323,10 @@ mod tests {
         position.advance(&passes, round(0, minute(0)), minute(-2));
         assert_eq!(position.watermark(), minute(-60), "findings come in no order");
         position.finish(&passes, round(0, minute(0)), false);
-        assert!(!position.is_sweep_due(0, minute(0), week) && position.is_sweep_due(0, minute(0).plus(week), week));
-        assert_eq!(position.bound(), minute(-60).max(minute(0).minus(passes[0].reach)));
+        position.finish(&passes, round(0, minute(5)), false);
+        let due = |after| position.is_sweep_due(0, minute(0).plus(after), week);
+        assert!(!due(week - Duration::from_secs(1)) && due(week));
+        assert_eq!(position.bound(), minute(-60).max(minute(5).minus(passes[0].reach)));
     }
 
     /// More are delivered twice where windows overlap, rather than fill the memory.

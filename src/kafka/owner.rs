@@ -1,6 +1,6 @@
 //! One transactional id: the lanes that commit under it, and how they are taken over.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -8,10 +8,11 @@ use tokio::sync::{OnceCell, mpsc, oneshot};
 use tokio::time::{Instant, sleep};
 
 use super::group::{Message, Presence, Present, Seat, Sent, Verdict};
-use super::record::{Entry, Found, Wanted, claim_key};
+use super::record::{Entry, Found, Places, Wanted, claim_key, journal_messages, segment_key};
 use super::registry::{Owners, PROCESS};
 use super::session::{Session, Start, fence};
 use super::{Connect, Trouble, on_thread};
+use crate::record::{Append, JournalChange};
 
 /// Lanes that start together read the topic together.
 const TOGETHER: Duration = Duration::from_millis(20);
@@ -62,6 +63,8 @@ pub(crate) struct Lane {
     /// The process that wrote the record that was found.
     writer: Option<String>,
     last: Mutex<Last>,
+    /// The records of its journal.
+    places: Mutex<Places>,
 }
 
 /// The lane's newest record.
@@ -109,7 +112,8 @@ impl Owner {
         lane: &str,
     ) -> Result<(Lane, Option<Vec<u8>>), Trouble> {
         let session = self.session(connect).await?;
-        let mut found = self.read(connect, &[lane], &[]).await?.lane(lane)?;
+        let read = self.read(connect, &[lane], &[]).await?;
+        let (mut found, mut places) = (read.lane(lane)?, read.places(lane));
         loop {
             let last =
                 |entry: &Entry| Last { sequence: entry.sequence, chunks: entry.chunks, ours: entry.owner == self.id };
@@ -119,6 +123,7 @@ impl Owner {
                 name: lane.to_owned(),
                 writer: found.as_ref().map(|entry| entry.process.clone()),
                 last: Mutex::new(found.as_ref().map_or(NOTHING, last)),
+                places: Mutex::new(places),
             };
             let Some(entry) = found else { return Ok((lane_now, None)) };
             if entry.owner == self.id {
@@ -126,6 +131,8 @@ impl Owner {
                 return Ok((lane_now, Some(entry.checkpoint)));
             }
             found = self.take_over(connect, lane_now, entry).await?;
+            // Its last owner may have written to the journal until then.
+            places = self.read(connect, &[lane], &[]).await?.places(lane);
         }
     }
 
@@ -155,7 +162,7 @@ impl Owner {
         // The first record under this id is alone in its transaction. Only when the old id is fenced once more can nobody
         // have written beside it without having seen it.
         lane.follows(&entry);
-        lane.commit_alone(entry.checkpoint).await?;
+        lane.commit_alone(entry.checkpoint, JournalChange::default()).await?;
         self.fence(connect, &before).await?;
         self.read(connect, &[&name], &[]).await?.lane(&name)
     }
@@ -167,7 +174,12 @@ impl Owner {
             return Ok(false);
         }
         let last = opened.last();
-        let messages = Entry::removal(&self.topic, opened.session.partitions, lane, (last.sequence, last.chunks));
+        let (topic, partitions) = (&self.topic, opened.session.partitions);
+        let mut messages = Entry::removal(topic, partitions, lane, (last.sequence, last.chunks));
+        let places = opened.lock_places().clone();
+        let dropped = places.iter().map(|(segment, _)| *segment).collect();
+        let gone = JournalChange { appends: Vec::new(), dropped };
+        messages.extend(journal_messages(topic, partitions, lane, places, gone).0);
         opened.committed(opened.session.main.seat().await, messages).await?;
         Ok(true)
     }
@@ -185,6 +197,27 @@ impl Owner {
     /// A lane's checkpoint, for looking only.
     pub(crate) async fn look_at(&self, connect: &Connect, lane: &str) -> Result<Option<Vec<u8>>, Trouble> {
         Ok(self.read(connect, &[lane], &[]).await?.lane(lane)?.map(|entry| entry.checkpoint))
+    }
+
+    /// A segment of a lane's journal.
+    pub(crate) async fn segment(
+        &self,
+        connect: &Connect,
+        lane: &str,
+        segment: u64,
+    ) -> Result<Option<Vec<u8>>, Trouble> {
+        let key = segment_key(lane, segment);
+        Ok(self.read(connect, &[&key], &[]).await?.segment(&key))
+    }
+
+    /// All of a lane's journal.
+    pub(crate) async fn journal(&self, connect: &Connect, lane: &str) -> Result<Vec<Append>, Trouble> {
+        let places = self.read(connect, &[lane], &[]).await?.places(lane);
+        let segments: BTreeSet<u64> = places.into_iter().map(|(segment, _)| segment).collect();
+        let keys: Vec<String> = segments.iter().map(|segment| segment_key(lane, *segment)).collect();
+        let found = self.read(connect, &keys.iter().map(String::as_str).collect::<Vec<_>>(), &[]).await?;
+        let bytes = keys.iter().filter_map(|key| found.segment(key));
+        Ok(segments.into_iter().zip(bytes).map(|(segment, bytes)| Append { segment, offset: 0, bytes }).collect())
     }
 
     /// Gives the id up, unless lanes still hold it.
@@ -330,13 +363,12 @@ impl Lane {
         }
     }
 
-    /// Commits what was sent from `seat`, together with `checkpoint`.
-    pub(crate) async fn commit(&self, seat: Seat, sent: Sent, checkpoint: Vec<u8>) -> Verdict {
-        let (next, messages) = self.records(checkpoint, &self.owner.id);
+    /// Commits what was sent from `seat`, together with `checkpoint` and what it refers to.
+    pub(crate) async fn commit(&self, seat: Seat, sent: Sent, checkpoint: Vec<u8>, journal: JournalChange) -> Verdict {
+        let (next, places, messages) = self.records(checkpoint, journal, &self.owner.id);
         match seat.commit(sent, messages).await {
             Verdict::Committed => {
-                *self.lock() = next;
-                self.owner.owners.hold(&self.name);
+                self.is_now(next, places);
                 Verdict::Committed
             }
             Verdict::Over(trouble) => Verdict::Over(self.superseded().unwrap_or(trouble)),
@@ -349,9 +381,14 @@ impl Lane {
     ///
     /// # Errors
     /// When it was not committed, as far as is known.
-    pub(crate) async fn save(&self, connect: &Connect, checkpoint: Vec<u8>) -> Result<(), Trouble> {
+    pub(crate) async fn save(
+        &self,
+        connect: &Connect,
+        checkpoint: Vec<u8>,
+        journal: JournalChange,
+    ) -> Result<(), Trouble> {
         let first = !self.last().ours;
-        self.commit_alone(checkpoint).await?;
+        self.commit_alone(checkpoint, journal).await?;
         if first {
             let stored = self.owner.read(connect, &[&self.name], &[]).await?.lane(&self.name)?;
             let ours = |entry: &Entry| entry.owner == self.owner.id && entry.sequence == self.last().sequence;
@@ -363,17 +400,22 @@ impl Lane {
         Ok(())
     }
 
-    async fn commit_alone(&self, checkpoint: Vec<u8>) -> Result<(), Trouble> {
-        let (next, messages) = self.records(checkpoint, &self.owner.id);
+    async fn commit_alone(&self, checkpoint: Vec<u8>, journal: JournalChange) -> Result<(), Trouble> {
+        let (next, places, messages) = self.records(checkpoint, journal, &self.owner.id);
         self.committed(self.session.main.seat().await, messages).await?;
-        *self.lock() = next;
-        self.owner.owners.hold(&self.name);
+        self.is_now(next, places);
         Ok(())
+    }
+
+    fn is_now(&self, last: Last, places: Places) {
+        *self.lock() = last;
+        *self.lock_places() = places;
+        self.owner.owners.hold(&self.name);
     }
 
     /// Commits through `session`, of an id that this process holds too, that this owner writes the next record.
     async fn hand_over(&self, session: &Session, checkpoint: Vec<u8>) -> Result<(), Trouble> {
-        let (_, messages) = self.records(checkpoint, &self.owner.id);
+        let (_, _, messages) = self.records(checkpoint, JournalChange::default(), &self.owner.id);
         self.committed(session.main.seat().await, messages).await
     }
 
@@ -390,8 +432,9 @@ impl Lane {
         }
     }
 
-    /// `checkpoint` as records that name `owner` as the next to write, and what is last when they are committed.
-    fn records(&self, checkpoint: Vec<u8>, owner: &str) -> (Last, Vec<Message>) {
+    /// `checkpoint` and what it refers to as records that name `owner` as the next to write, and what is last, and in the
+    /// journal, when they are committed.
+    fn records(&self, checkpoint: Vec<u8>, journal: JournalChange, owner: &str) -> (Last, Places, Vec<Message>) {
         let last = self.last();
         let mut entry = Entry {
             owner: owner.to_owned(),
@@ -401,8 +444,10 @@ impl Lane {
             checkpoint,
         };
         let Owner { topic, .. } = &*self.owner;
-        let messages = entry.messages(topic, self.session.partitions, &self.name, (last.sequence, last.chunks));
-        (Last { sequence: entry.sequence, chunks: entry.chunks, ours: true }, messages)
+        let (places, partitions) = (self.lock_places().clone(), self.session.partitions);
+        let (mut messages, places) = journal_messages(topic, partitions, &self.name, places, journal);
+        messages.extend(entry.messages(topic, partitions, &self.name, (last.sequence, last.chunks)));
+        (Last { sequence: entry.sequence, chunks: entry.chunks, ours: true }, places, messages)
     }
 
     fn follows(&self, entry: &Entry) {
@@ -415,6 +460,10 @@ impl Lane {
 
     fn last(&self) -> Last {
         *self.lock()
+    }
+
+    fn lock_places(&self) -> MutexGuard<'_, Places> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, Last> {

@@ -5,14 +5,16 @@
 //! | --- | --- | --- |
 //! | `pipeline/stream/sink` | the checkpoint, if it is not cut | `format`, `owner`, `process`, `sequence`, `chunks`, `crc` |
 //! | `pipeline/stream/sink#SEQUENCE#N` | a chunk of one that is | |
+//! | `pipeline/stream/sink#jSEGMENT#OFFSET` | what lies there in a segment of its journal | |
 //! | `@ID` | – | who holds the transactional id: `process`, `beat`, `state` |
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use rdkafka::message::{Header, Headers, OwnedHeaders};
 
 use super::Trouble;
 use super::group::Message;
+use crate::record::JournalChange;
 
 const FORMAT: u32 = 1;
 /// A larger checkpoint is cut: brokers refuse large messages.
@@ -107,6 +109,42 @@ impl Entry {
     }
 }
 
+/// The records of a lane's journal that are in the topic: segment and offset.
+pub(super) type Places = BTreeSet<(u64, u64)>;
+
+/// The records that change the lane's journal, and its places afterwards.
+pub(super) fn journal_messages(
+    topic: &str,
+    partitions: i32,
+    lane: &str,
+    mut places: Places,
+    change: JournalChange,
+) -> (Vec<Message>, Places) {
+    let partition = partition(lane, partitions);
+    let message = |(segment, offset), value| {
+        let key = format!("{}#{offset}", segment_key(lane, segment));
+        Message { topic: topic.to_owned(), partition, key, value, headers: None }
+    };
+    let mut messages = Vec::new();
+    for place in places.iter().filter(|(segment, _)| change.dropped.contains(segment)) {
+        messages.push(message(*place, None));
+    }
+    places.retain(|(segment, _)| !change.dropped.contains(segment));
+    for append in change.appends {
+        let offsets = (append.offset..).step_by(LARGEST);
+        for (offset, part) in offsets.zip(append.bytes.chunks(LARGEST)) {
+            places.insert((append.segment, offset));
+            messages.push(message((append.segment, offset), Some(part.to_vec())));
+        }
+    }
+    (messages, places)
+}
+
+/// What the keys of a segment's records begin with.
+pub(super) fn segment_key(lane: &str, segment: u64) -> String {
+    format!("{lane}#j{segment}")
+}
+
 fn chunk_key(lane: &str, sequence: u64, number: usize) -> String {
     format!("{lane}#{sequence}#{number}")
 }
@@ -151,6 +189,9 @@ pub(super) struct Gathered {
     heads: HashMap<String, Head>,
     chunks: HashMap<String, BTreeMap<(u64, usize), Vec<u8>>>,
     claims: HashMap<String, Claim>,
+    places: HashMap<String, Places>,
+    /// By the key of the segment and the offset.
+    segments: HashMap<String, BTreeMap<u64, Vec<u8>>>,
 }
 
 #[derive(Debug)]
@@ -162,7 +203,14 @@ struct Head {
 
 impl Gathered {
     pub(super) fn new(wanted: Wanted) -> Self {
-        Self { wanted, heads: HashMap::new(), chunks: HashMap::new(), claims: HashMap::new() }
+        Self {
+            wanted,
+            heads: HashMap::new(),
+            chunks: HashMap::new(),
+            claims: HashMap::new(),
+            places: HashMap::new(),
+            segments: HashMap::new(),
+        }
     }
 
     /// Records come in the order of each partition.
@@ -170,6 +218,10 @@ impl Gathered {
         let Some(key) = message.key().and_then(|key| std::str::from_utf8(key).ok()) else { return };
         let value = message.payload();
         if let Some((lane, chunk)) = key.split_once('#') {
+            if chunk.starts_with('j') {
+                self.take_journal(lane, key, value);
+                return;
+            }
             if self.wanted.has(lane)
                 && let Some((sequence, number)) = chunk.split_once('#')
                 && let (Ok(sequence), Ok(number), Some(value)) = (sequence.parse(), number.parse(), value)
@@ -211,6 +263,26 @@ impl Gathered {
         self.heads.insert(key.to_owned(), Head { format: given.number("format"), crc: given.number("crc"), entry });
     }
 
+    fn take_journal(&mut self, lane: &str, key: &str, value: Option<&[u8]>) {
+        let Some((segment, offset)) = key.rsplit_once('#') else { return };
+        let number = segment.rsplit_once("#j").and_then(|(_, number)| number.parse().ok());
+        let (Some(number), Ok(offset)) = (number, offset.parse()) else { return };
+        if self.wanted.has(lane) {
+            let places = self.places.entry(lane.to_owned()).or_default();
+            match value {
+                Some(_) => places.insert((number, offset)),
+                None => places.remove(&(number, offset)),
+            };
+        }
+        if matches!(&self.wanted, Wanted::Keys(keys) if keys.contains(segment)) {
+            let parts = self.segments.entry(segment.to_owned()).or_default();
+            match value {
+                Some(value) => parts.insert(offset, value.to_vec()),
+                None => parts.remove(&offset),
+            };
+        }
+    }
+
     /// What the topic says now.
     pub(super) fn finish(mut self) -> Found {
         let chunks = &mut self.chunks;
@@ -218,7 +290,7 @@ impl Gathered {
             let entry = head.whole(&lane, chunks.remove(&lane).unwrap_or_default());
             (lane, entry)
         });
-        Found { lanes: lanes.collect(), claims: self.claims }
+        Found { lanes: lanes.collect(), claims: self.claims, places: self.places, segments: self.segments }
     }
 }
 
@@ -247,9 +319,25 @@ impl Head {
 pub(super) struct Found {
     pub(super) lanes: HashMap<String, Result<Entry, Trouble>>,
     claims: HashMap<String, Claim>,
+    places: HashMap<String, Places>,
+    segments: HashMap<String, BTreeMap<u64, Vec<u8>>>,
 }
 
 impl Found {
+    pub(super) fn places(&self, lane: &str) -> Places {
+        self.places.get(lane).cloned().unwrap_or_default()
+    }
+
+    /// A segment of a lane's journal, as far as its records follow one another: what a crash left behind does not.
+    pub(super) fn segment(&self, key: &str) -> Option<Vec<u8>> {
+        let parts = self.segments.get(key)?;
+        let mut bytes = Vec::new();
+        while let Some(part) = parts.get(&(bytes.len() as u64)).filter(|part| !part.is_empty()) {
+            bytes.extend_from_slice(part);
+        }
+        Some(bytes)
+    }
+
     pub(super) fn lane(&self, lane: &str) -> Result<Option<Entry>, Trouble> {
         self.lanes.get(lane).cloned().transpose()
     }

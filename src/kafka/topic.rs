@@ -180,6 +180,21 @@ pub(super) fn read(connect: &Connect, events: &Events, topic: &str, wanted: Want
     Ok(gathered.finish())
 }
 
+/// Where a partition begins and ends. One that was made just now, or moves, has no leader for a moment.
+fn watermarks(client: &BaseConsumer<Events>, topic: &str, partition: i32) -> Result<(i64, i64), KafkaError> {
+    let begun = Instant::now();
+    loop {
+        let found = client.fetch_watermarks(topic, partition, ANSWER);
+        let code = found.as_ref().err().and_then(KafkaError::rdkafka_error_code);
+        match code {
+            Some(RDKafkaErrorCode::NotLeaderForPartition | RDKafkaErrorCode::LeaderNotAvailable)
+                if begun.elapsed() < ANSWER => {}
+            _ => return found,
+        }
+        pause(Duration::from_millis(100));
+    }
+}
+
 /// Shows everything that was in the topic when this was called, or until it is told to stop. False where there is no such
 /// topic. Blocks.
 pub(super) fn scan(
@@ -203,7 +218,7 @@ pub(super) fn scan(
     let mut assignment = TopicPartitionList::new();
     let mut wait_for = HashMap::new();
     for partition in 0..count {
-        let (low, high) = all.fetch_watermarks(topic, partition, ANSWER).map_err(failed)?;
+        let (low, high) = watermarks(&all, topic, partition).map_err(failed)?;
         if low < high {
             open.insert(partition);
             wait_for.insert(partition, high);
@@ -218,7 +233,7 @@ pub(super) fn scan(
         false => Err(Trouble::Passing(format!("{name}: a transaction is open in it and does not end"))),
     };
     for (partition, high) in wait_for {
-        while stable.fetch_watermarks(topic, partition, ANSWER).map_err(failed)?.1 < high {
+        while watermarks(&stable, topic, partition).map_err(failed)?.1 < high {
             patient(since)?;
             pause(Duration::from_millis(50));
         }

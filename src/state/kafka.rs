@@ -1,13 +1,15 @@
 //! `--state kafka://BROKERS/TOPIC`: checkpoints in a compacted topic, written in transactions.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
+use super::ledger::Append;
 use super::{LaneId, StateError, Store};
 use crate::kafka::{KafkaLocation, Lane, Owner, Owners, PROCESS, Trouble, reach};
+use crate::record::JournalChange;
 
 /// Checkpoints in a compacted topic, each under its lane's name.
 ///
@@ -21,6 +23,8 @@ pub struct KafkaStore {
     /// What keys begin with; nothing for the worker's own.
     prefix: String,
     lanes: Mutex<HashMap<LaneId, Arc<Lane>>>,
+    /// What goes into a lane's journal with its next checkpoint.
+    journals: Mutex<HashMap<LaneId, JournalChange>>,
 }
 
 impl KafkaStore {
@@ -34,7 +38,7 @@ impl KafkaStore {
     pub fn of_shard(location: KafkaLocation, instance: &str, shard: u32) -> Self {
         let owners = Owners::new(instance);
         let owner = owners.get(&location.fingerprint(), shard, &location.topic);
-        Self { location, owners, owner, prefix: String::new(), lanes: Mutex::default() }
+        Self { location, owners, owner, prefix: String::new(), lanes: Mutex::default(), journals: Mutex::default() }
     }
 
     /// A part of the topic for a command beside the worker: another transactional id, and keys that name it.
@@ -65,13 +69,29 @@ impl KafkaStore {
         opened.await.map_err(|trouble| self.failed(&trouble))
     }
 
+    fn lock_journals(&self) -> MutexGuard<'_, HashMap<LaneId, JournalChange>> {
+        self.journals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// In one transaction with what is to go into the journal.
     async fn write(&self, lane: &LaneId, checkpoint: Vec<u8>) -> Result<(), StateError> {
+        let journal = self.lock_journals().remove(lane).unwrap_or_default();
+        let written = self.write_with(lane, checkpoint, &journal).await;
+        if written.is_err() {
+            // Appends come again with whoever tries again.
+            self.lock_journals().entry(lane.clone()).or_default().dropped.extend(journal.dropped);
+        }
+        written
+    }
+
+    async fn write_with(&self, lane: &LaneId, checkpoint: Vec<u8>, journal: &JournalChange) -> Result<(), StateError> {
         let conflict = |owner: &str| StateError::Conflict { lane: lane.clone(), owner: owner.to_owned() };
         let known = match self.known(lane) {
             Some(known) => known,
             None => self.know(lane, self.open(lane).await?.0),
         };
-        let save = async |known: &Lane| known.save(&self.location.connect()?, checkpoint.clone()).await;
+        let save =
+            async |known: &Lane| known.save(&self.location.connect()?, checkpoint.clone(), journal.clone()).await;
         match save(&known).await {
             Ok(()) => return Ok(()),
             Err(Trouble::Superseded(reason)) => {
@@ -140,6 +160,9 @@ impl Store for KafkaStore {
             if self.read(to).await?.is_some() {
                 return Err(StateError::Exists(to.clone()));
             }
+            let journal = async { self.owner.journal(&self.location.connect()?, &self.key(from)).await };
+            let appends = journal.await.map_err(|trouble| self.failed(&trouble))?;
+            self.lock_journals().entry(to.clone()).or_default().appends = appends;
             self.write(to, checkpoint).await?;
             self.remove(from).await
         }
@@ -148,6 +171,34 @@ impl Store for KafkaStore {
 
     fn delete<'a>(&'a self, lane: &'a LaneId) -> BoxFuture<'a, Result<(), StateError>> {
         self.remove(lane).boxed()
+    }
+
+    fn keeps_journals(&self) -> bool {
+        true
+    }
+
+    /// With the next checkpoint, which refers to it.
+    fn write_journal<'a>(&'a self, lane: &'a LaneId, append: &'a Append) -> BoxFuture<'a, Result<(), StateError>> {
+        self.lock_journals().entry(lane.clone()).or_default().appends.push(append.clone());
+        async { Ok(()) }.boxed()
+    }
+
+    fn read_journal<'a>(
+        &'a self,
+        lane: &'a LaneId,
+        segment: u64,
+    ) -> BoxFuture<'a, Result<Option<Vec<u8>>, StateError>> {
+        async move {
+            let read = async { self.owner.segment(&self.location.connect()?, &self.key(lane), segment).await };
+            read.await.map_err(|trouble| self.failed(&trouble))
+        }
+        .boxed()
+    }
+
+    /// With the next checkpoint.
+    fn drop_journal<'a>(&'a self, lane: &'a LaneId, segments: &'a [u64]) -> BoxFuture<'a, Result<(), StateError>> {
+        self.lock_journals().entry(lane.clone()).or_default().dropped.extend(segments);
+        async { Ok(()) }.boxed()
     }
 
     fn prepare(&self) -> BoxFuture<'_, Result<(), StateError>> {

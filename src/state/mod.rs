@@ -72,7 +72,7 @@ pub trait Store: Send + Sync + Debug {
     }
 
     /// Puts bytes into a segment of the lane's journal at their offset, in the place of whatever lies there and behind;
-    /// durable when it returns. The offset is the segment's length so far as the last saved checkpoint knows it, or as the
+    /// durable when it returns, or when the next checkpoint is saved. The offset is the segment's length so far as the last saved checkpoint knows it, or as the
     /// writes since then made it. A checkpoint that is saved afterwards refers to the bytes.
     fn write_journal<'a>(&'a self, _: &'a LaneId, _: &'a ledger::Append) -> BoxFuture<'a, Result<(), StateError>> {
         Box::pin(async { Ok(()) })

@@ -61,7 +61,7 @@ async fn lanes_go_on_from_another_directory_and_what_is_not_whole_is_refused() {
         async move { world.command(&["state", "import", file, "--state", state]).await }
     };
 
-    let damaged = exported.stdout.replacen("\"base64\":\"A", "\"base64\":\"B", 1);
+    let damaged = exported.stdout.replacen("file:state", "file:other", 1);
     let lines: Vec<_> = exported.stdout.lines().collect();
     let cut = lines[..lines.len() - 1].join("\n") + "\n";
     let left_out = [&lines[..1], &lines[2..]].concat().join("\n") + "\n";

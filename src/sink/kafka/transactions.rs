@@ -12,6 +12,7 @@ use super::bearer::Bearer;
 use super::reports::{self, Report};
 use super::{Delivery, Kafka, Settings};
 use crate::kafka::{Abort, Blame, CHECKPOINT, Connect, Lane, Owner, Owners, Tokens, Trouble, Verdict, is_refusal};
+use crate::record::JournalChange;
 use crate::sink::{Attempt, Batch, BuildError, Commits, Context, Limits, Outcome, Unsaved};
 
 /// How long a lane whose records were refused stays alone after the last refusal: each return that comes too early costs
@@ -141,7 +142,7 @@ impl Kafka {
             };
             #[expect(clippy::result_large_err, reason = "the record is given back to be sent again")]
             let (sent, bytes) = self.hand_over(batch, |record| seat.producer().send_result(record)).await;
-            match lane.commit(seat, sent, checkpoint.to_vec()).await {
+            match lane.commit(seat, sent, checkpoint.to_vec(), JournalChange::default()).await {
                 Verdict::Committed => {
                     self.tolerance.forget();
                     transactions.delivered();
@@ -224,7 +225,9 @@ impl Commits for Kafka {
     fn save<'a>(&'a self, checkpoint: &'a [u8]) -> BoxFuture<'a, Result<(), Unsaved>> {
         async move {
             let Some(transactions) = &self.transactions else { return Ok(()) };
-            let save = async { transactions.lane()?.save(&self.connect()?, checkpoint.to_vec()).await };
+            let save = async {
+                transactions.lane()?.save(&self.connect()?, checkpoint.to_vec(), JournalChange::default()).await
+            };
             save.await.map_err(|trouble| match trouble {
                 Trouble::Superseded(reason) => Unsaved::Superseded(reason),
                 other => Unsaved::Later(other.to_string()),

@@ -1,6 +1,7 @@
 use std::collections::VecDeque;
 
 use super::Hour;
+use crate::record::Append;
 use crate::record::varint::{Malformed, Reader, put};
 
 /// From this size on a segment is closed and another begun.
@@ -19,17 +20,6 @@ pub struct Segment {
     pub length: u64,
     /// The newest hour in it.
     pub newest: Hour,
-}
-
-/// Bytes to be written before the checkpoint that refers to them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Append {
-    /// The segment.
-    pub segment: u64,
-    /// Where in it.
-    pub offset: u64,
-    /// What to write there.
-    pub bytes: Vec<u8>,
 }
 
 impl Journal {

@@ -16,9 +16,9 @@ use std::collections::BTreeMap;
 
 pub use books::Books;
 pub use hour::Hour;
-pub use journal::Append;
 
 use self::journal::Journal;
+pub use crate::record::Append;
 use crate::record::varint::{Malformed, Reader, put, put_bytes, put_signed};
 use crate::record::{Identity, Stream, Timestamp};
 

@@ -4,13 +4,17 @@
 #![allow(clippy::unwrap_used, reason = "a benchmark may end in a panic")]
 #![allow(clippy::disallowed_methods, reason = "a benchmark measures real time")]
 
+mod chart;
 #[path = "../common/mod.rs"]
 mod common;
+mod kafka;
 mod kernel;
 mod many;
 mod parts;
 mod peers;
+mod reload;
 mod single;
+mod tls;
 mod whole;
 mod world;
 
@@ -60,14 +64,25 @@ const SCENARIOS: &[Scenario] = &[
     ("idle", many::idle),
     ("busy", many::busy),
     ("start", many::start),
+    ("reload", reload::reload),
+    ("backfill", whole::backfill),
+    ("syscalls", whole::syscalls),
+    ("tls", tls::hosts),
+    ("kafka", kafka::beside_librdkafka),
+    ("pipelines", chart::pipelines),
+    ("records", chart::records),
 ];
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
-    if let [role, behaviour] = &words[..]
-        && role == "null-sink"
-    {
-        return world::null_sink(behaviour.clone());
+    // What this program is when it runs itself.
+    match &words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["null-sink", behaviour] => return world::null_sink((*behaviour).to_owned()),
+        ["reload", files, changes] => return reload::work(files.parse().unwrap(), changes.parse().unwrap()),
+        ["tls-consoles"] => return tls::consoles(),
+        ["brokers"] => return kafka::brokers(),
+        ["producer", brokers, events] => return kafka::produce(brokers, events.parse().unwrap()),
+        _ => {}
     }
     let has = |word: &str| words.iter().any(|given| given == word);
     let named = words.iter().any(|word| !word.starts_with("--"));

@@ -181,22 +181,33 @@ impl Place {
         command
     }
 
+    /// Pulls a window of the pipeline `acme` again.
+    pub fn backfill(&self, flags: &[&str]) -> Usage {
+        let mut command = Command::new(PROGRAM);
+        command.arg("backfill").arg(self.path("pipelines").join("acme.yaml")).args(["--stream", "activities"]);
+        command.arg("--state").arg(format!("file:{}", self.path("state").display())).args(flags);
+        command.stdout(Stdio::null()).stderr(File::create(self.path("log")).unwrap());
+        let (good, usage) = Process::spawn(&mut command).wait();
+        assert!(good, "{}", self.log());
+        usage
+    }
+
     /// Runs until every lane has caught up.
     pub fn run_once(&self, flags: &[&str]) -> Usage {
-        let (good, usage) = Process::spawn(&mut self.command(&[], &[&["--once"], flags].concat())).wait();
+        self.run_once_under(&[], flags)
+    }
+
+    /// `wrapper` is a command that runs the worker.
+    pub fn run_once_under(&self, wrapper: &[&str], flags: &[&str]) -> Usage {
+        let (good, usage) = Process::spawn(&mut self.command(wrapper, &[&["--once"], flags].concat())).wait();
         assert!(good, "{}", self.log());
         usage
     }
 
     pub fn run(&self, flags: &[&str]) -> Worker {
-        self.run_under(&[], flags)
-    }
-
-    /// `wrapper` is a command that runs the worker in its own process.
-    pub fn run_under(&self, wrapper: &[&str], flags: &[&str]) -> Worker {
         let port = free_port();
         let listen = format!("127.0.0.1:{port}");
-        let process = Process::spawn(&mut self.command(wrapper, &[&["--listen", &listen], flags].concat()));
+        let process = Process::spawn(&mut self.command(&[], &[&["--listen", &listen], flags].concat()));
         Worker { process, address: ([127, 0, 0, 1], port).into() }
     }
 }
@@ -258,8 +269,13 @@ fn get(address: SocketAddr, path: &str) -> String {
 
 /// A pipeline with one stream to one HTTP sink.
 pub fn pipeline(console: &str, stream: &str, sink: &str, more: &str) -> String {
+    pipeline_to(console, "", stream, &format!("type: http\n    url: {sink}\n{more}"))
+}
+
+/// A pipeline with one stream to one sink; `more` is about the console.
+pub fn pipeline_to(console: &str, more: &str, stream: &str, sink: &str) -> String {
     format!(
-        "console:\n  url: {console}\n  token: emulator-token\n  requests_per_second: 1000\nstreams:\n  {stream}\nsinks:\n  \
-         - name: siem\n    type: http\n    url: {sink}\n{more}"
+        "console:\n  url: {console}\n  token: emulator-token\n  requests_per_second: 1000\n{more}streams:\n  \
+         {stream}\nsinks:\n  - name: siem\n    {sink}\n"
     )
 }

@@ -15,7 +15,7 @@ use crate::source::{self, Dropped, Mark, Page, Record, Round};
 use crate::telemetry::Meter;
 use crate::transform::{Mapper, Snapshot};
 
-/// What the transform stage hands on.
+/// What the transform stage hands on, in a box as [`Pulled`] is.
 #[derive(Debug)]
 pub enum Mapped {
     /// Events to deliver.
@@ -58,6 +58,30 @@ pub struct MapStage {
     pub meter: Meter,
     /// Tells whether the sink has proven itself.
     pub budget: LaneBudget,
+    /// How much longer events are than their records.
+    pub growth: Growth,
+}
+
+/// Bytes of records, and of the events that became of them.
+#[derive(Debug)]
+pub struct Growth {
+    records: usize,
+    events: usize,
+}
+
+impl Default for Growth {
+    /// A mapped event with its original is a good two and a half times the record.
+    fn default() -> Self {
+        Self { records: 10, events: 26 }
+    }
+}
+
+impl Growth {
+    /// Room for the events of records with so many bytes: a little more than what is expected, since moving a batch that
+    /// turns out longer costs more than room that is not used.
+    fn room(&self, records: usize) -> usize {
+        (records as f64 * 1.05 * self.events as f64 / self.records as f64) as usize
+    }
 }
 
 /// The batch that is being filled.
@@ -76,7 +100,7 @@ struct Open {
 
 impl MapStage {
     /// Maps what comes until the poll's last word, and hands that on.
-    pub async fn run(mut self, mut pages: mpsc::Receiver<Pulled>, parcels: mpsc::Sender<Mapped>) {
+    pub async fn run(mut self, mut pages: mpsc::Receiver<Box<Pulled>>, parcels: mpsc::Sender<Box<Mapped>>) {
         let mut open = Open::new(self.stream);
         loop {
             // Not by chance, so that a simulated schedule replays.
@@ -88,11 +112,11 @@ impl MapStage {
                 }
                 pulled = pages.recv() => pulled,
             };
-            let handed_on = match pulled {
+            let handed_on = match pulled.map(|pulled| *pulled) {
                 Some(Pulled::Page(page, reservation)) => self.page(page, reservation, &mut open, &parcels).await,
                 Some(Pulled::End(end)) => {
                     if self.hand_on(&mut open, &parcels).await.is_ok() {
-                        let _ = parcels.send(Mapped::End(end)).await;
+                        let _ = parcels.send(Box::new(Mapped::End(end))).await;
                     }
                     return;
                 }
@@ -109,15 +133,21 @@ impl MapStage {
         mut page: Page,
         mut reservation: Reservation,
         open: &mut Open,
-        parcels: &mpsc::Sender<Mapped>,
+        parcels: &mpsc::Sender<Box<Mapped>>,
     ) -> Result<(), Gone> {
         open.round = page.round;
         self.mapper.set_scope(page.scope.take());
         open.dropped.append(&mut page.dropped);
-        for record in &page.records {
+        for (index, record) in page.records.iter().enumerate() {
             open.ordered &= page.ordered;
             open.round = page.round;
+            if open.batch.is_empty() {
+                self.make_room(&page, index, open);
+            }
+            let before = open.batch.size();
             self.record(record, &page, open);
+            self.growth.records += record.range.len();
+            self.growth.events += open.batch.size() - before;
             if self.is_over(open) {
                 let last = open.split_last();
                 open.hold(&mut reservation, self.limits.copies);
@@ -139,6 +169,14 @@ impl MapStage {
             self.hand_on(open, parcels).await?;
         }
         Ok(())
+    }
+
+    /// Makes room in a new batch for what the page has from `index` on, as far as it goes into one batch.
+    fn make_room(&self, page: &Page, index: usize, open: &mut Open) {
+        let ahead = page.records[index..].iter().take(self.limits.events);
+        let (events, bytes) = ahead.fold((0, 0), |(events, bytes), record| (events + 1, bytes + record.range.len()));
+        open.batch.reserve(events, self.growth.room(bytes).min(self.limits.bytes));
+        open.marks.reserve_exact(events);
     }
 
     fn record(&mut self, record: &Record, page: &Page, open: &mut Open) {
@@ -188,10 +226,10 @@ impl MapStage {
         open.batch.size() + open.batch.len() * self.limits.framing
     }
 
-    async fn hand_on(&self, open: &mut Open, parcels: &mpsc::Sender<Mapped>) -> Result<(), Gone> {
+    async fn hand_on(&self, open: &mut Open, parcels: &mpsc::Sender<Box<Mapped>>) -> Result<(), Gone> {
         let full = std::mem::replace(open, Open::new(self.stream));
         let Some(parcel) = full.into_parcel() else { return Ok(()) };
-        parcels.send(Mapped::Batch(parcel)).await.map_err(|_| Gone)
+        parcels.send(Box::new(Mapped::Batch(parcel))).await.map_err(|_| Gone)
     }
 }
 

@@ -28,7 +28,7 @@ const LEAST_SKEW: Duration = Duration::from_secs(5);
 /// A body of a single record, for the console's time.
 const FIRST_ANSWER: usize = 1024 * 1024;
 
-/// What the source stage hands on.
+/// What the source stage hands on. In a box, since a channel makes room for 32 at once, and one is made for each poll.
 #[derive(Debug)]
 pub enum Pulled {
     /// New records, with the bytes that hold them.
@@ -73,14 +73,14 @@ pub struct PullStage {
 
 impl PullStage {
     /// Polls one pass once from `position` on; the last word is always sent.
-    pub async fn run(mut self, position: Position, pass: usize, pages: mpsc::Sender<Pulled>) {
+    pub async fn run(mut self, position: Position, pass: usize, pages: mpsc::Sender<Box<Pulled>>) {
         let stop = self.stop.clone();
         let end = stop.run_until_cancelled(self.poll(position, pass, &pages)).await.unwrap_or(PullEnd::Stopped);
         // Nobody listens any more when the lane gives up its session: then nobody needs the word either.
-        let _ = pages.send(Pulled::End(end)).await;
+        let _ = pages.send(Box::new(Pulled::End(end))).await;
     }
 
-    async fn poll(&mut self, position: Position, pass: usize, pages: &mpsc::Sender<Pulled>) -> PullEnd {
+    async fn poll(&mut self, position: Position, pass: usize, pages: &mpsc::Sender<Box<Pulled>>) -> PullEnd {
         let start = match self.pull.window {
             Some(window) => window.to,
             None => match self.start_time().await {
@@ -125,7 +125,7 @@ impl PullStage {
                     self.meter.console_trouble(None);
                     let last = page.last;
                     let news = found_new || !page.dropped.is_empty();
-                    if news && pages.send(Pulled::Page(page, reservation)).await.is_err() {
+                    if news && pages.send(Box::new(Pulled::Page(page, reservation))).await.is_err() {
                         return PullEnd::Stopped;
                     }
                     if last {
@@ -143,7 +143,7 @@ impl PullStage {
                             found_new = !page.records.is_empty();
                             let (reserve, last) = (page.body.len() * EXPANSION, page.last);
                             let reservation = self.budget.reserve(reserve).await;
-                            if found_new && pages.send(Pulled::Page(page, reservation)).await.is_err() {
+                            if found_new && pages.send(Box::new(Pulled::Page(page, reservation))).await.is_err() {
                                 return PullEnd::Stopped;
                             }
                             if last {

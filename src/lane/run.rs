@@ -11,7 +11,7 @@ use tracing::info;
 use super::LaneBudget;
 use super::agenda::Agenda;
 use super::checkpoints::{self, Checkpoints, Keeping};
-use super::map::MapStage;
+use super::map::{Growth, MapStage};
 use super::pull::{PullEnd, PullStage};
 use super::saver;
 use super::send::{SendEnd, SendStage, report};
@@ -115,7 +115,9 @@ impl Lane {
         let meter = self.delivery.meter.clone();
         let mut again = false;
         let end = loop {
-            let Some(standing) = stop.run_until_cancelled(self.open(again)).await else { break LaneEnd::Drained };
+            let Some(standing) = stop.run_until_cancelled(Box::pin(self.open(again))).await else {
+                break LaneEnd::Drained;
+            };
             match self.poll_for_ever(standing, &stop).await {
                 // Whoever keeps the standing with the events tells when it may go on, and from where.
                 LaneEnd::Superseded if matches!(self.keeping(), Keeping::Sink(_)) => {
@@ -155,6 +157,7 @@ impl Lane {
                 return LaneEnd::Drained;
             }
             let begun = Instant::now();
+            // What only a poll needs lies in boxes: a lane sleeps most of the time, and there are tens of thousands.
             let end = Box::pin(self.session(&mut course, pass, stop)).await;
             if !matches!(end, SendEnd::Settled(PullEnd::Complete(_) | PullEnd::NotDue(_))) {
                 self.delivery.meter.lane.give_back_open();
@@ -201,6 +204,7 @@ impl Lane {
             flush: self.flush,
             meter,
             budget: self.budget.clone(),
+            growth: Growth::default(),
         };
         let position = course.standing.checkpoint.position.clone();
         let send = SendStage {
@@ -235,7 +239,7 @@ impl Lane {
             SendEnd::Settled(PullEnd::Refused(error)) => {
                 let window =
                     if matches!(error, ConsoleError::Unauthorized(_)) { AFTER_UNAUTHORIZED } else { AFTER_FORBIDDEN };
-                let Some(reason) = stop.run_until_cancelled(self.explain(error)).await else {
+                let Some(reason) = stop.run_until_cancelled(Box::pin(self.explain(error))).await else {
                     return Next::Rest(Duration::ZERO);
                 };
                 self.delivery.meter.console_trouble(Some(LaneState::ConsoleRefused(reason)));

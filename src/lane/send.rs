@@ -124,7 +124,7 @@ impl Following {
 
 impl SendStage<'_> {
     /// Delivers what comes until the poll's last word.
-    pub async fn run(mut self, mut mapped: mpsc::Receiver<Mapped>) -> SendEnd {
+    pub async fn run(mut self, mut mapped: mpsc::Receiver<Box<Mapped>>) -> SendEnd {
         let mut flight = Flight::default();
         let _present = self.delivery.sink.commits().filter(|_| self.saver.go_along()).map(Commits::enter);
         self.delivery.health.forget();
@@ -164,7 +164,7 @@ impl SendStage<'_> {
                 () = sleep_until(give_up_at.unwrap_or_else(Instant::now)), if give_up_at.is_some() => {
                     break SendEnd::Refusing;
                 }
-                next = mapped.recv(), if has_room => match next {
+                next = mapped.recv(), if has_room => match next.map(|next| *next) {
                     Some(Mapped::Batch(parcel)) => self.launch(parcel, &mut flight),
                     Some(Mapped::End(end)) => last_word = Some(end),
                     None => break SendEnd::Broken,

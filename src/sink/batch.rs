@@ -68,6 +68,12 @@ impl Batch {
         self.buffer.len()
     }
 
+    /// Makes room for so many more events with so many bytes in all, so that they are not moved as the batch grows.
+    pub fn reserve(&mut self, events: usize, bytes: usize) {
+        self.entries.reserve_exact(events);
+        self.buffer.reserve_exact(bytes);
+    }
+
     /// Bytes of memory held by the events.
     pub fn held_bytes(&self) -> usize {
         self.buffer.capacity() + self.entries.capacity() * size_of::<Entry>()

@@ -179,7 +179,7 @@ fn put_track(out: &mut Vec<u8>, track: &Track) {
         previous_second = *second;
         put(out, keys.len() as u64);
         let mut previous_key = 0;
-        for key in keys {
+        for key in keys.iter() {
             put(out, key - previous_key);
             previous_key = *key;
         }

@@ -3,6 +3,7 @@
 mod ask;
 mod chain;
 mod checkpoint;
+mod few;
 mod newest;
 mod pass;
 mod poll;

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::few::Few;
 use crate::record::Timestamp;
 
 /// How much longer keys are kept than the bound asks for: the console compares times at about 10 ms, so a query from the
@@ -32,9 +33,9 @@ pub struct Track {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Second {
     /// Sorted.
-    pub(super) keys: Vec<u64>,
+    pub(super) keys: Few,
     /// Beside each key the version that was taken last; empty where the key itself names the version.
-    pub(super) versions: Vec<u64>,
+    pub(super) versions: Few,
 }
 
 /// A full inventory: the time that names it, and how far it is.
@@ -103,13 +104,13 @@ impl Track {
 
     /// The keys remembered, by the second of their record's time.
     pub fn keys(&self) -> impl Iterator<Item = (i64, &[u64])> {
-        self.seconds.iter().map(|(second, records)| (*second, records.keys.as_slice()))
+        self.seconds.iter().map(|(second, records)| (*second, &records.keys[..]))
     }
 
     /// The versions remembered, by the second of their record's time.
     pub fn versions(&self) -> impl Iterator<Item = &[u64]> {
         let of = |records: &Second| records.versions.is_empty();
-        self.seconds.values().map(move |records| if of(records) { &records.keys[..] } else { &records.versions })
+        self.seconds.values().map(move |records| if of(records) { &records.keys[..] } else { &records.versions[..] })
     }
 
     /// Number of keys remembered.
@@ -227,11 +228,6 @@ impl Second {
                 None => false,
             },
             (Err(place), version) => {
-                // Most seconds hold one record, and a list grows by four.
-                if self.keys.is_empty() {
-                    self.keys.reserve_exact(1);
-                    self.versions.reserve_exact(usize::from(version.is_some()));
-                }
                 self.keys.insert(place, key);
                 if let Some(version) = version {
                     self.versions.insert(place.min(self.versions.len()), version);

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
+use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::{Activity, DropReason, LaneMetrics, Telemetry};
+use super::{Activity, DropReason, LaneMetrics, StatusCounts, Telemetry};
 use crate::record::Timestamp;
 
 pub(super) const PREFIX: &str = "s1_forwarder_";
@@ -118,56 +119,88 @@ const FAMILIES: &[Family] = &[
     },
 ];
 
+/// About so much of the text is written at a time: for ten thousand lanes the whole is larger than all that they hold, and
+/// pieces of one size leave no holes in the allocator's memory.
+const PIECE: usize = 32 * 1024;
+
 impl Telemetry {
-    /// The text of a scrape in pieces, one metric's lines at a time: for ten thousand lanes the whole is larger than all
-    /// that they hold, and nobody needs it in one piece.
+    /// The text of a scrape in pieces.
     pub fn exposition(self: Arc<Self>, now: Timestamp) -> impl Iterator<Item = String> + Send + 'static {
         let process = self.process().text();
-        std::iter::once(process).chain(FAMILIES.iter().map(move |family| family.text(&self, now)))
+        let pieces = Pieces { telemetry: self, now, families: FAMILIES.iter(), under_way: None };
+        std::iter::once(process).chain(pieces)
     }
 }
 
-impl Family {
-    fn text(&self, telemetry: &Telemetry, now: Timestamp) -> String {
-        let kind = match self.samples {
-            Samples::Counter(_) | Samples::Dropped | Samples::ConsoleRequests | Samples::SinkRequests => "counter",
-            Samples::Gauge(_) | Samples::TokenExpiry | Samples::Pipelines => "gauge",
-        };
-        let mut lines = Lines { name: self.name, text: String::new() };
-        self.samples.write(telemetry, now, &mut lines);
-        if lines.text.is_empty() {
-            return lines.text;
+/// Writes family after family. Pipelines are locked for one piece at a time.
+struct Pieces {
+    telemetry: Arc<Telemetry>,
+    now: Timestamp,
+    families: std::slice::Iter<'static, Family>,
+    under_way: Option<UnderWay>,
+}
+
+/// A family that is not written to its end.
+struct UnderWay {
+    family: &'static Family,
+    /// The last pipeline that is in the text.
+    after: Option<String>,
+    /// What the family is was said.
+    headed: bool,
+}
+
+impl Iterator for Pieces {
+    type Item = String;
+
+    fn next(&mut self) -> Option<String> {
+        let mut text = String::with_capacity(PIECE + PIECE / 8);
+        while text.len() < PIECE {
+            let next = || self.families.next().map(|family| UnderWay { family, after: None, headed: false });
+            let Some(mut under_way) = self.under_way.take().or_else(next) else { break };
+            let mut lines = Lines { family: under_way.family, headed: under_way.headed, text };
+            let last =
+                under_way.family.samples.write(&self.telemetry, self.now, under_way.after.as_deref(), &mut lines);
+            (text, under_way.headed) = (lines.text, lines.headed);
+            if last.is_some() {
+                under_way.after = last;
+                self.under_way = Some(under_way);
+            }
         }
-        format!("# HELP {PREFIX}{0} {1}\n# TYPE {PREFIX}{0} {kind}\n{2}", self.name, self.help, lines.text)
+        (!text.is_empty()).then_some(text)
     }
 }
 
 impl Samples {
-    fn write(&self, telemetry: &Telemetry, now: Timestamp, lines: &mut Lines) {
+    /// Writes the samples of the pipelines after this one. Where the piece is full before the last, gives the pipeline that
+    /// it ends with.
+    fn write(&self, telemetry: &Telemetry, now: Timestamp, after: Option<&str>, lines: &mut Lines) -> Option<String> {
         if let Self::Pipelines = self {
-            return pipelines(telemetry, lines);
+            pipelines(telemetry, lines);
+            return None;
         }
-        for (name, pipeline) in telemetry.pipelines().iter() {
+        let pipelines = telemetry.pipelines();
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        for (name, pipeline) in pipelines.range::<str, _>((from, Bound::Unbounded)) {
             match self {
-                Self::Counter(value) => pipeline.running().for_each(|lane| lines.lane(lane, &[], value(lane))),
+                Self::Counter(value) => pipeline.running().for_each(|lane| lines.lane(lane, None, value(lane))),
                 Self::Gauge(value) => {
                     let known = pipeline.running().filter_map(|lane| Some((lane, value(lane, now)?)));
-                    known.for_each(|(lane, value)| lines.lane(lane, &[], value));
+                    known.for_each(|(lane, value)| lines.lane(lane, None, value));
                 }
                 Self::Dropped => pipeline.running().for_each(|lane| {
                     for reason in DropReason::ALL {
-                        lines.lane(lane, &[("reason", reason.label())], lane.dropped(reason));
+                        lines.lane(lane, Some(("reason", reason.label())), lane.dropped(reason));
                     }
                 }),
                 Self::ConsoleRequests => requests(
                     lines,
                     (name, "stream"),
-                    pipeline.summed().map(|lane| (lane.stream.name(), lane.console_requests.snapshot())),
+                    pipeline.summed().map(|lane| (lane.stream.name(), &*lane.console_requests)),
                 ),
                 Self::SinkRequests => requests(
                     lines,
                     (name, "sink"),
-                    pipeline.summed().map(|lane| (lane.sink.as_str(), lane.sink_requests.snapshot())),
+                    pipeline.summed().map(|lane| (lane.sink.as_str(), &lane.sink_requests)),
                 ),
                 Self::TokenExpiry => {
                     if let Some(expires) = pipeline.token_expires {
@@ -176,6 +209,18 @@ impl Samples {
                 }
                 Self::Pipelines => {}
             }
+            if lines.text.len() >= PIECE {
+                return Some(name.clone());
+            }
+        }
+        None
+    }
+
+    /// The word for it behind `# TYPE`.
+    const fn kind(&self) -> &'static str {
+        match self {
+            Self::Counter(_) | Self::Dropped | Self::ConsoleRequests | Self::SinkRequests => "counter",
+            Self::Gauge(_) | Self::TokenExpiry | Self::Pipelines => "gauge",
         }
     }
 }
@@ -184,13 +229,11 @@ impl Samples {
 fn requests<'a>(
     lines: &mut Lines,
     (pipeline, label): (&str, &str),
-    lanes: impl Iterator<Item = (&'a str, BTreeMap<String, u64>)>,
+    lanes: impl Iterator<Item = (&'a str, &'a StatusCounts)>,
 ) {
     let mut sums = BTreeMap::<(&str, String), u64>::new();
     for (word, counts) in lanes {
-        for (status, count) in counts {
-            *sums.entry((word, status)).or_default() += count;
-        }
+        counts.for_each(|status, count| *sums.entry((word, status.to_owned())).or_default() += count);
     }
     for ((word, status), count) in sums {
         lines.sample(&[("pipeline", pipeline), (label, word), ("status", &status)], count);
@@ -213,44 +256,59 @@ fn seconds(time: Timestamp) -> f64 {
 }
 
 struct Lines {
-    name: &'static str,
+    family: &'static Family,
+    /// What the family is was said.
+    headed: bool,
     text: String,
 }
 
 impl Lines {
-    fn lane(&mut self, lane: &LaneMetrics, more: &[(&str, &str)], value: impl Display) {
-        let of_lane = [("pipeline", lane.pipeline.as_str()), ("stream", lane.stream.name()), ("sink", &lane.sink)];
-        self.write(of_lane.iter().chain(more), value);
+    fn lane(&mut self, lane: &LaneMetrics, more: Option<(&str, &str)>, value: impl Display) {
+        self.begin();
+        self.text.push_str(lane.labels());
+        if let Some((name, word)) = more {
+            label(&mut self.text, name, word);
+        }
+        self.end(value);
     }
 
     fn sample(&mut self, labels: &[(&str, &str)], value: impl Display) {
-        self.write(labels.iter(), value);
+        self.begin();
+        labels.iter().for_each(|(name, text)| label(&mut self.text, name, text));
+        self.end(value);
     }
 
-    fn write<'a>(&mut self, labels: impl Iterator<Item = &'a (&'a str, &'a str)>, value: impl Display) {
-        self.text.push_str(PREFIX);
-        self.text.push_str(self.name);
-        for (index, (name, text)) in labels.enumerate() {
-            self.text.push(if index == 0 { '{' } else { ',' });
-            self.text.push_str(name);
-            self.text.push_str("=\"");
-            self.escaped(text);
-            self.text.push('"');
+    fn begin(&mut self) {
+        let Family { name, help, samples } = self.family;
+        if !std::mem::replace(&mut self.headed, true) {
+            // Writing to a String cannot fail.
+            let _ = write!(self.text, "# HELP {PREFIX}{name} {help}\n# TYPE {PREFIX}{name} {}\n", samples.kind());
         }
-        // Writing to a String cannot fail.
+        self.text.push_str(PREFIX);
+        self.text.push_str(name);
+        self.text.push('{');
+    }
+
+    fn end(&mut self, value: impl Display) {
+        // Each label has a comma behind it.
+        self.text.pop();
         let _ = writeln!(self.text, "}} {value}");
     }
+}
 
-    fn escaped(&mut self, text: &str) {
-        for character in text.chars() {
-            match character {
-                '\\' => self.text.push_str("\\\\"),
-                '"' => self.text.push_str("\\\""),
-                '\n' => self.text.push_str("\\n"),
-                other => self.text.push(other),
-            }
+/// Appends a label and a comma.
+pub(super) fn label(out: &mut String, name: &str, text: &str) {
+    out.push_str(name);
+    out.push_str("=\"");
+    for character in text.chars() {
+        match character {
+            '\\' => out.push_str("\\\\"),
+            '"' => out.push_str("\\\""),
+            '\n' => out.push_str("\\n"),
+            other => out.push(other),
         }
     }
+    out.push_str("\",");
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use super::exposition::label;
 use crate::record::{Stream, Timestamp};
 
 /// Why an event was dropped (label `reason` of `events_dropped_total`).
@@ -56,6 +57,12 @@ impl StatusCounts {
     /// What was counted so far.
     pub fn snapshot(&self) -> BTreeMap<String, u64> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Shows what was counted so far.
+    pub fn for_each(&self, mut show: impl FnMut(&str, u64)) {
+        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.iter().for_each(|(status, count)| show(status, *count));
     }
 }
 
@@ -131,6 +138,8 @@ pub struct LaneMetrics {
     pub stream: Stream,
     /// Label `sink`.
     pub sink: String,
+    /// The three as a scrape has them: most of its text.
+    labels: Box<str>,
     /// `records_pulled_total`.
     pub pulled: AtomicU64,
     /// `events_delivered_total`.
@@ -159,10 +168,15 @@ pub struct LaneMetrics {
 impl LaneMetrics {
     /// All zero, state `Starting`.
     pub fn new(pipeline: &str, stream: Stream, sink: &str) -> Self {
+        let mut labels = String::new();
+        for (name, text) in [("pipeline", pipeline), ("stream", stream.name()), ("sink", sink)] {
+            label(&mut labels, name, text);
+        }
         Self {
             pipeline: pipeline.to_owned(),
             stream,
             sink: sink.to_owned(),
+            labels: labels.into(),
             pulled: AtomicU64::new(0),
             delivered: AtomicU64::new(0),
             dead_letters: AtomicU64::new(0),
@@ -179,6 +193,11 @@ impl LaneMetrics {
             state: Mutex::new(LaneState::Starting),
             last_error: Mutex::new(None),
         }
+    }
+
+    /// Its three labels as a scrape has them, each with a comma behind it.
+    pub(super) fn labels(&self) -> &str {
+        &self.labels
     }
 
     /// For questions about what a lane pulled: they count as the lane's requests, and what they bring as nothing of its.

@@ -2,7 +2,7 @@
 //!
 //! Lanes count into their own [`LaneMetrics`]. [`Telemetry`] knows all lanes of the process and writes their counters
 //! down only when somebody asks: an idle lane costs a few hundred bytes and no series of its own in a registry, and a
-//! scrape of ten thousand lanes never holds more than one metric's lines of text. What exists once a process
+//! scrape of ten thousand lanes never holds more than a piece of its text. What exists once a process
 //! ([`Process`]) uses the `prometheus` crate as it is meant to be used.
 
 mod exposition;

@@ -31,7 +31,8 @@ async fn watch(shared: &Shared, pipeline: &Pipeline, starting: usize) {
             continue;
         };
         let mut changes = client.token_changes();
-        let rest = if ask(shared, pipeline, &client).await { ASK_EVERY } else { ASK_AGAIN };
+        // In a box: what a request needs is not part of a task that sleeps for hours, one for each of ten thousand pipelines.
+        let rest = if Box::pin(ask(shared, pipeline, &client)).await { ASK_EVERY } else { ASK_AGAIN };
         // Another token has another expiry. The client outlives its changes, so there is always one to wait for.
         let _ = timeout(rest, changes.changed()).await;
     }

@@ -303,7 +303,8 @@ impl Supervisor {
         if !running.lanes.is_empty() {
             let (shared, expiry) = (&self.shared, &running.expiry);
             tokio::spawn(watch_expiry(shared.clone(), pipeline.clone(), starting, expiry.clone()));
-            tokio::spawn(watch_ledgers(shared.clone(), pipeline.clone(), expiry.clone()));
+            let specs = running.lanes.values().map(|slot| slot.spec.clone()).collect();
+            tokio::spawn(watch_ledgers(shared.clone(), specs, starting, expiry.clone()));
         }
     }
 

@@ -265,3 +265,26 @@ fn rates_follow_the_counters() {
     let (pulled, delivered) = rates_after(12, 0, 100);
     assert!((30.0..45.0).contains(&pulled) && delivered == 20.0, "a minute later: {pulled}");
 }
+
+/// For thousands of lanes the text comes in pieces of one size, cut anywhere between two pipelines.
+#[test]
+fn a_large_scrape_comes_in_small_pieces_and_is_whole() {
+    let telemetry = Arc::new(Telemetry::new());
+    for number in 0..1_500 {
+        for sink in ["a", "b"] {
+            telemetry.start_lane(&format!("p{number:04}"), Stream::Threats, sink).console_requests.count("200");
+        }
+    }
+    let now = Timestamp::from_micros(1_700_000_000_000_000);
+    let pieces: Vec<String> = telemetry.clone().exposition(now).collect();
+    assert!(pieces.len() > 50 && pieces.iter().all(|piece| piece.len() < PIECE * 5 / 4), "{}", pieces.len());
+    let scrape = Scrape::of(&telemetry, now);
+    let count = |name: &str| scrape.samples.keys().filter(|(of, _)| *of == format!("{PREFIX}{name}")).count();
+    assert_eq!(count("records_pulled_total"), 3_000);
+    assert_eq!(count("events_dropped_total"), 3_000 * DropReason::ALL.len());
+    assert_eq!(count("console_requests_total"), 1_500);
+    assert_eq!(
+        scrape.get("console_requests_total", &[("pipeline", "p0777"), ("stream", "threats"), ("status", "200")]),
+        Some(2.0)
+    );
+}

@@ -10,7 +10,7 @@ use tracing::{debug, warn};
 use super::audit::Auditor;
 use super::shelf::Shelf;
 use super::{VerifyError, area, confirm};
-use crate::pipeline::Pipeline;
+use crate::record::Timestamp;
 use crate::state::ledger::{Accounting, Hour};
 use crate::telemetry::{Meter, Missing};
 use crate::worker::shared::Shared;
@@ -27,38 +27,51 @@ const HOURS: u32 = 24;
 /// How long a console may fail before the look is given up.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// Compares the pipeline's lanes with their console every hour, until `stop`.
-pub async fn watch_ledgers(shared: Arc<Shared>, pipeline: Arc<Pipeline>, stop: CancellationToken) {
-    stop.run_until_cancelled(watch(&shared, &pipeline)).await;
+/// What came of looking at a lane's ledger.
+enum Look {
+    /// Hours were judged: another closes every hour.
+    Judged,
+    /// There was none to judge, and there will be none before this.
+    NotBefore(Timestamp),
 }
 
-async fn watch(shared: &Shared, pipeline: &Pipeline) {
-    let mut specs = LaneSpec::of(pipeline);
+/// Compares these lanes of a pipeline with their console every hour, until `stop`. `starting` lanes in all start with it: of ten
+/// thousand pipelines not all read their ledgers at once.
+pub async fn watch_ledgers(shared: Arc<Shared>, specs: Vec<Arc<LaneSpec>>, starting: usize, stop: CancellationToken) {
+    stop.run_until_cancelled(watch(&shared, specs, starting)).await;
+}
+
+async fn watch(shared: &Shared, mut specs: Vec<Arc<LaneSpec>>, starting: usize) {
     specs.retain(|spec| Accounting::of(spec.id.stream) == Accounting::Records);
     if specs.is_empty() {
         return;
     }
-    sleep(FIRST_LOOK.mul_f64(1.0 + shared.fork_random().f64())).await;
+    let first = FIRST_LOOK.mul_f64(1.0 + shared.fork_random().f64());
+    sleep(first + shared.first_poll_after(starting, LOOK_AGAIN)).await;
     loop {
-        let mut judged = true;
+        let mut rest = LOOK_EVERY;
         for spec in &specs {
-            judged &= match look(shared, spec).await {
-                Ok(judged) => judged,
+            // In a box, so that the task is small while it sleeps.
+            rest = rest.min(match Box::pin(look(shared, spec)).await {
+                Ok(Look::Judged) => LOOK_EVERY,
+                // A look reads the lane's checkpoint, and tens of thousands of lanes may have nothing to show for long.
+                Ok(Look::NotBefore(time)) => time.since(shared.clock().now()).max(LOOK_AGAIN),
                 Err(error) => {
                     debug!(lane = %spec.id, %error, "the ledger could not be compared with the console");
-                    false
+                    LOOK_AGAIN
                 }
-            };
+            });
         }
-        let rest = if judged { LOOK_EVERY } else { LOOK_AGAIN };
         sleep(rest.mul_f64(0.9 + shared.fork_random().f64() / 5.0)).await;
     }
 }
 
-/// Whether an hour could be judged: what is missing is told and shown then.
-async fn look(shared: &Shared, spec: &LaneSpec) -> Result<bool, VerifyError> {
+/// Judges the hours that can be: what is missing is told and shown then.
+async fn look(shared: &Shared, spec: &LaneSpec) -> Result<Look, VerifyError> {
     let (id, kind) = (&spec.id, spec.sink.kind.name());
-    let Some(lane) = shared.telemetry.lane(&id.pipeline, id.stream, &id.sink) else { return Ok(false) };
+    let Some(lane) = shared.telemetry.lane(&id.pipeline, id.stream, &id.sink) else {
+        return Ok(Look::NotBefore(shared.clock().now()));
+    };
     let options = &shared.options;
     let repairs = options.state.look_at_area(&area(&spec.id.pipeline), &options.instance).await?;
     let mut shelf = Shelf { lane: spec.id.clone(), live: shared.store(), repairs };
@@ -66,7 +79,7 @@ async fn look(shared: &Shared, spec: &LaneSpec) -> Result<bool, VerifyError> {
     let judged = shelf.account(Hour(0)..Hour(0)).await?.judged(spec.id.stream, spec.pull.overlap, now);
     let hours = judged.start.max(judged.end.minus(HOURS))..judged.end;
     if hours.start >= hours.end {
-        return Ok(false);
+        return Ok(Look::NotBefore(hours.start.end().plus(spec.pull.overlap)));
     }
     let until = hours.end.start();
     let account = shelf.account(hours.clone()).await?;
@@ -89,5 +102,5 @@ async fn look(shared: &Shared, spec: &LaneSpec) -> Result<bool, VerifyError> {
             "the console has records that came too late to be delivered; `verify --repair` delivers them"
         );
     }
-    Ok(true)
+    Ok(Look::Judged)
 }

@@ -208,3 +208,6 @@ impl Saver {
 pub fn waits(random: &mut fastrand::Rng) -> FullJitter {
     FullJitter::new(FIRST_WAIT, LONGEST_WAIT, random.fork())
 }
+
+#[cfg(test)]
+mod tests;

@@ -278,3 +278,6 @@ pub fn report(lane: &LaneMetrics, position: &Position) {
         lane.set_snapshot(snapshot.time, snapshot.taken);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -359,6 +359,12 @@ mod tests {
     }
 
     #[test]
+    fn bytes_behind_the_end_are_refused() {
+        let bytes = [checkpoint(&[(1, 1)], true).encode(), vec![0]].concat();
+        assert_eq!(Checkpoint::decode(&bytes), Err(CheckpointError::Damaged));
+    }
+
+    #[test]
     fn a_newer_layout_is_refused() {
         let mut bytes = vec![2, 0, 0, 0, 0, 1];
         put_section(&mut bytes, 77, |out| out.extend_from_slice(b"news"));

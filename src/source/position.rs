@@ -206,3 +206,137 @@ impl Position {
         self.contents = Arc::default();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Stream;
+    use crate::source::Pull;
+
+    fn minute(minute: i64) -> Timestamp {
+        Timestamp::from_micros((12 * 60 + minute) * 60_000_000)
+    }
+
+    fn mark(id: u64, time: Timestamp) -> Mark {
+        Mark { id, version: id + 1000, content: None, time, created: Some(time) }
+    }
+
+    fn position(pull: &Pull) -> (Vec<Pass>, Position) {
+        let mut position = Position::starting_at(minute(-60));
+        position.align(&pull.passes());
+        (pull.passes(), position)
+    }
+
+    fn round(pass: usize, start: Timestamp) -> Round {
+        Round { pass, start, ..Round::default() }
+    }
+
+    #[test]
+    fn how_far_the_first_pass_is_is_how_far_a_lane_is() {
+        let (passes, mut position) = position(&Pull::of(Stream::Alerts));
+        let times = |position: &Position| {
+            [position.bound(), position.watermark(), position.complete_until(), position.newest()]
+        };
+        assert_eq!((times(&position), position.complete()), ([minute(-60); 4], None));
+        position.advance(&passes, round(0, minute(0)), minute(-20));
+        let bound = minute(-20).minus(Duration::from_secs(1));
+        assert_eq!(times(&position), [bound, minute(-20), minute(-20), minute(-20)]);
+        position.finish(&passes, round(0, minute(0)), false);
+        assert_eq!(times(&position), [minute(-5), minute(0), minute(0), minute(0)]);
+        position.finish(&passes, round(1, minute(30)), false);
+        assert_eq!((times(&position)[0], position.complete()), (minute(-5), Some(minute(0))), "another pass");
+        assert!(position.take(&passes, round(0, minute(10)), &mark(1, minute(9))));
+        assert_eq!(position.newest(), minute(9).plus(Duration::from_secs(1)), "a key may lie anywhere in its second");
+    }
+
+    /// What either pass delivers enters both, or the second shows it again.
+    #[test]
+    fn what_one_pass_delivers_the_others_know() {
+        let (passes, mut position) = position(&Pull::of(Stream::Alerts));
+        assert!(position.take(&passes, round(0, minute(0)), &mark(1, minute(-3))));
+        assert!(!position.take(&passes, round(1, minute(0)), &mark(1, minute(-3))), "it is accounted for once");
+        assert_eq!(position.key_count(), 2);
+        position.forget_keys();
+        assert_eq!((position.key_count(), position.bound()), (0, minute(-60)));
+    }
+
+    #[test]
+    fn contents_are_remembered_until_another_console_has_other_records() {
+        let (passes, mut position) = position(&Pull::of(Stream::Agents));
+        let with = |content| Mark { content: Some(content), ..mark(1, minute(-3)) };
+        position.take(&passes, round(0, minute(0)), &with(5));
+        assert!(position.has_content(&with(5)) && !position.has_content(&with(6)));
+        assert!(!position.has_content(&mark(1, minute(-3))), "nothing is said of its content");
+        position.take(&passes, round(0, minute(0)), &with(6));
+        assert!(position.has_content(&with(6)) && !position.has_content(&with(5)));
+        assert_eq!(position.content_count(), 1);
+        position.forget_keys();
+        assert_eq!(position.content_count(), 0);
+    }
+
+    #[test]
+    fn a_snapshot_is_read_said_to_be_complete_and_done_before_the_next() {
+        let (passes, mut position) = position(&Pull { snapshot: true, ..Pull::of(Stream::Agents) });
+        let hour = Duration::from_secs(3600);
+        let (now, time) = (minute(10), minute(0));
+        assert_eq!(position.next_snapshot(0, now, hour), Some(time));
+        let round = Round { snapshot: Some(time), ..round(0, now) };
+        assert!(position.take(&passes, round, &mark(1, minute(-3))));
+        position.enter(round);
+        assert_eq!(position.key_count(), 1, "the same snapshot goes on");
+        assert_eq!((position.read_snapshot(0), position.is_marking(0)), (None, false));
+        assert_eq!(position.next_snapshot(0, minute(70), hour), Some(time), "what was begun is finished first");
+        position.finish(&passes, round, true);
+        assert!(position.is_marking(0));
+        assert_eq!(position.read_snapshot(0).map(|snapshot| (snapshot.time, snapshot.taken)), Some((time, 1)));
+        assert_eq!(position.next_snapshot(0, minute(70), hour), Some(time), "its last event is not delivered");
+        position.finish(&passes, round, true);
+        assert!(!position.is_marking(0) && position.read_snapshot(0).is_some());
+        assert_eq!(position.next_snapshot(0, minute(59), hour), None);
+        assert_eq!(position.next_snapshot(0, minute(60), hour), Some(minute(60)));
+        position.enter(Round { snapshot: Some(minute(60)), ..round });
+        assert_eq!((position.read_snapshot(0), position.bound()), (None, minute(-60)), "all is read again");
+    }
+
+    /// Days of findings are read again by a sweep, and a window keeps some keys of each record.
+    #[test]
+    fn a_sweep_comes_first_where_everything_is_owed_and_then_every_resync() {
+        let week = Duration::from_secs(7 * 86_400);
+        let pull = Pull::of(Stream::Vulnerabilities);
+        let (passes, mut position) = position(&pull);
+        assert!(!position.is_sweep_due(0, minute(0), week), "it begins later than with everything");
+        let mut all = Position::starting_at(Timestamp::default());
+        all.align(&passes);
+        assert!(all.is_sweep_due(0, minute(0), week));
+        let start = minute(100_000);
+        let sweep = Round { sweep: true, ..round(0, start) };
+        assert!(all.take(&passes, sweep, &mark(1, minute(-3))) && all.key_count() == 0);
+        all.finish(&passes, sweep, false);
+        assert_eq!(all.bound(), start.minus(passes[0].reach.max(BEFORE_SWEEP)));
+        assert!(!all.is_sweep_due(0, start.plus(week), week), "a window comes between two");
+        all.finish(&passes, round(0, start.plus(Duration::from_secs(300))), false);
+        assert!(!all.is_sweep_due(0, start.plus(week - Duration::from_secs(1)), week));
+        assert!(all.is_sweep_due(0, start.plus(week), week), "a window is no sweep");
+
+        assert!(position.take(&passes, round(0, minute(0)), &mark(1, minute(-3))));
+        assert_eq!(position.key_count(), passes.len());
+        position.advance(&passes, round(0, minute(0)), minute(-2));
+        assert_eq!(position.watermark(), minute(-60), "findings come in no order");
+        position.finish(&passes, round(0, minute(0)), false);
+        position.finish(&passes, round(0, minute(5)), false);
+        let due = |after| position.is_sweep_due(0, minute(0).plus(after), week);
+        assert!(!due(week - Duration::from_secs(1)) && due(week));
+        assert_eq!(position.bound(), minute(-60).max(minute(5).minus(passes[0].reach)));
+    }
+
+    /// More are delivered twice where windows overlap, rather than fill the memory.
+    #[test]
+    fn so_many_findings_are_remembered_and_no_more() {
+        let (passes, mut position) = position(&Pull::of(Stream::Vulnerabilities));
+        assert_eq!(position.since(), minute(-60));
+        (0..MANY_FINDINGS as u64 + 2).for_each(|id| {
+            position.take(&passes, round(0, minute(0)), &mark(id, minute(0)));
+        });
+        assert_eq!(position.tracks().map(|(_, track)| track.key_count()).max(), Some(MANY_FINDINGS));
+    }
+}

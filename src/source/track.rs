@@ -342,4 +342,68 @@ mod tests {
         assert_eq!(track.key_count(), 1);
         assert!(!track.take(minute(-3), 7, Some(1)));
     }
+
+    /// The console compares at about 10 ms: a query from the bound shows what lies just before it, again and again.
+    #[test]
+    fn a_record_just_before_the_bound_is_still_told_apart() {
+        let before = |bound: Timestamp| bound.minus(Duration::from_millis(5));
+        let mut track = Track::starting_at(minute(0));
+        assert!(track.take(before(minute(0)), 1, None));
+        assert!(!track.take(before(minute(0)), 1, None), "taken below the bound");
+        assert!(track.take(before(minute(5)), 2, None));
+        track.finish(minute(10), OVERLAP);
+        assert_eq!(track.bound(), minute(5));
+        assert!(has(&track, before(minute(5)), 2), "below the bound that was raised over it");
+        assert!(!has(&track, before(minute(0)), 1), "nobody asks for it any more");
+        assert!(track.take(minute(0), 3, None) && !has(&track, minute(0), 3), "nor for this one");
+        assert_eq!(track.key_count(), 1);
+    }
+
+    #[test]
+    fn what_was_read_reaches_to_the_watermark_or_to_the_last_complete_poll() {
+        let mut track = Track::starting_at(minute(-60));
+        track.advance(minute(-30), minute(0), OVERLAP);
+        assert_eq!((track.watermark(), track.complete_until(), track.complete()), (minute(-30), minute(-30), None));
+        track.advance(minute(3), minute(0), OVERLAP);
+        assert_eq!(track.watermark(), minute(0), "what comes after the poll's start is the next one's");
+        track.finish(minute(1), OVERLAP);
+        track.advance(minute(-10), minute(2), OVERLAP);
+        assert_eq!((track.watermark(), track.complete_until()), (minute(1), minute(1)));
+    }
+
+    /// Keys of one console say nothing about another's records.
+    #[test]
+    fn another_console_begins_without_keys_at_the_same_time() {
+        let mut track = Track::starting_at(minute(-60));
+        track.take(minute(-3), 7, None);
+        track.finish(minute(0), OVERLAP);
+        track.snapshot = Some(Snapshot { time: minute(0), taken: 1, stage: Stage::Done });
+        track.forget_keys();
+        assert_eq!((track.key_count(), track.snapshot(), track.bound()), (0, None, minute(-5)));
+    }
+
+    #[test]
+    fn a_snapshot_reads_all_then_says_so_then_is_done() {
+        let mut track = Track::starting_at(minute(-60));
+        track.take(minute(-3), 7, None);
+        track.finish(minute(0), OVERLAP);
+        let stage = |track: &Track| track.snapshot().map(|snapshot| (snapshot.time, snapshot.taken, snapshot.stage));
+        for (time, marker) in [(minute(10), true), (minute(20), false)] {
+            track.begin_snapshot(time, minute(-60));
+            assert_eq!((track.bound(), track.watermark(), track.key_count()), (minute(-60), minute(-60), 0));
+            for key in [7, 8, 8] {
+                track.take(minute(-3), key, None);
+            }
+            assert_eq!(stage(&track), Some((time, 2, Stage::Reading)));
+            track.finish_snapshot(time, marker);
+            assert_eq!((track.complete(), track.key_count()), (Some(time), 0));
+            if marker {
+                assert_eq!(stage(&track), Some((time, 2, Stage::Marking)));
+                track.take(time, 9, None);
+                assert_eq!(stage(&track), Some((time, 2, Stage::Marking)), "its last event is no record");
+                track.finish_snapshot(time, marker);
+            }
+            assert_eq!(stage(&track), Some((time, 2, Stage::Done)));
+        }
+    }
 }

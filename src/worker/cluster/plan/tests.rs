@@ -360,8 +360,13 @@ fn a_dead_workers_shards_are_taken_after_its_lease_and_not_before() {
 fn workers_without_the_api_server_stop_in_time_and_go_on_with_the_same_shards() {
     for seed in 0..20 {
         let mut world = World::new(8, seed);
-        (0..3).for_each(|_| world.join());
-        world.run_for(LEASE * 3);
+        for _ in 0..3 {
+            world.join();
+            // Each looks and renews at moments of its own, so that some saw the others' last writes.
+            let later = world.some(LEASE);
+            world.run_for(later);
+        }
+        world.run_for(LEASE * 6);
         let before = world.acquired;
         let now = world.now;
         // Not all find it again at the same moment.

@@ -1,0 +1,160 @@
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use futures_util::FutureExt;
+use tokio::time::timeout;
+
+use super::*;
+use crate::record::{Stream, Timestamp};
+use crate::source::{Checkpoint, Position};
+use crate::state::ledger::Ledger;
+use crate::state::{StateError, Store};
+use crate::telemetry::Telemetry;
+
+const INTERVAL: Duration = Duration::from_secs(20);
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// Fails as the script says, then takes everything; remembers how many events each checkpoint tells of.
+#[derive(Debug, Default)]
+struct Memory {
+    failures: Mutex<VecDeque<StateError>>,
+    saved: Mutex<Vec<u64>>,
+    takes: Duration,
+}
+
+impl Store for Memory {
+    fn load<'a>(&'a self, _: &'a LaneId) -> BoxFuture<'a, Result<Option<Vec<u8>>, StateError>> {
+        async { Ok(None) }.boxed()
+    }
+
+    fn save<'a>(&'a self, _: &'a LaneId, checkpoint: Vec<u8>) -> BoxFuture<'a, Result<(), StateError>> {
+        async move {
+            tokio::time::sleep(self.takes).await;
+            if let Some(failure) = self.failures.lock().unwrap().pop_front() {
+                return Err(failure);
+            }
+            self.saved.lock().unwrap().push(Standing::decode(&checkpoint).unwrap().checkpoint.settled);
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn list(&self) -> BoxFuture<'_, Result<Vec<LaneId>, StateError>> {
+        async { Ok(Vec::new()) }.boxed()
+    }
+
+    fn rename<'a>(&'a self, _: &'a LaneId, _: &'a LaneId) -> BoxFuture<'a, Result<(), StateError>> {
+        async { Ok(()) }.boxed()
+    }
+
+    fn delete<'a>(&'a self, _: &'a LaneId) -> BoxFuture<'a, Result<(), StateError>> {
+        async { Ok(()) }.boxed()
+    }
+}
+
+fn lane() -> LaneId {
+    LaneId { pipeline: "acme".to_owned(), stream: Stream::Activities, sink: "siem".to_owned() }
+}
+
+fn full() -> StateError {
+    StateError::Locked(PathBuf::from("/full"))
+}
+
+fn saver(failures: impl IntoIterator<Item = StateError>, takes: Duration) -> (Arc<Memory>, Saver, Standing) {
+    let failures = Mutex::new(failures.into_iter().collect());
+    let store = Arc::new(Memory { failures, takes, ..Memory::default() });
+    let meter = Meter::start(&Arc::new(Telemetry::new()), "acme", Stream::Activities, "siem", "test", Clock::System);
+    let random = fastrand::Rng::with_seed(7);
+    let saver = Saver::new(Keeping::Store(store.clone()), lane(), meter, Clock::System, INTERVAL, random);
+    let since = Timestamp::default();
+    let (host, scope) = ("console.example".to_owned(), String::new());
+    let position = Position::starting_at(since);
+    let checkpoint = Checkpoint { host, scope, since: "1d".to_owned(), since_resolved: since, position, settled: 0 };
+    (store, saver, Standing { checkpoint, ledger: Ledger::begin(since, String::new(), false) })
+}
+
+fn saved(store: &Memory) -> Vec<u64> {
+    store.saved.lock().unwrap().clone()
+}
+
+async fn took(work: impl Future<Output = ()>) -> Option<Duration> {
+    let begun = Instant::now();
+    timeout(HOUR, work).await.ok().map(|()| begun.elapsed())
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_are_written_after_the_interval_and_time_after_ten_minutes() {
+    let (store, mut saver, mut standing) = saver([], Duration::ZERO);
+    assert_eq!(took(saver.work(&mut standing)).await, None, "nothing is to be written");
+    assert!(saver.is_settled());
+    saver.saved_elsewhere();
+    saver.time_passed();
+    assert_eq!(took(saver.work(&mut standing)).await, Some(IDLE_INTERVAL));
+    saver.events_settled();
+    saver.time_passed();
+    assert!(saver.is_settled(), "it is not due yet");
+    assert_eq!(took(saver.work(&mut standing)).await, Some(INTERVAL));
+    saver.events_settled();
+    tokio::time::sleep(INTERVAL).await;
+    assert!(!saver.is_settled(), "it is due now");
+    saver.saved_elsewhere();
+    assert!(saver.is_settled());
+    assert_eq!(took(saver.work(&mut standing)).await, None);
+    assert_eq!(saved(&store).len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_settled_while_a_checkpoint_is_written_goes_into_the_next() {
+    let second = Duration::from_secs(1);
+    let (store, mut saver, mut standing) = saver([], 10 * second);
+    saver.events_settled();
+    standing.checkpoint.settled = 1;
+    timeout(INTERVAL + second, saver.work(&mut standing)).await.unwrap_err();
+    assert!(saver.is_writing() && !saver.is_settled() && saved(&store).is_empty());
+    saver.events_settled();
+    standing.checkpoint.settled = 2;
+    assert_eq!(took(saver.work(&mut standing)).await, Some(9 * second), "what has begun goes on");
+    assert!(!saver.is_writing());
+    saver.flush(&mut standing).await;
+    assert_eq!(saved(&store), [1, 2]);
+    assert_eq!(took(saver.flush(&mut standing)).await, Some(Duration::ZERO));
+    saver.flush_once(&mut standing).await;
+    assert_eq!(saved(&store), [1, 2], "nothing is left to write");
+    saver.events_settled();
+    saver.flush_once(&mut standing).await;
+    assert_eq!(saved(&store), [1, 2, 2]);
+    saver.events_settled();
+    timeout(INTERVAL + second, saver.work(&mut standing)).await.unwrap_err();
+    saver.flush_once(&mut standing).await;
+    assert_eq!((saved(&store).len(), saver.is_writing()), (4, false), "what has begun ends");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_fails_is_tried_again_until_it_has_everything() {
+    let (store, mut saver, mut standing) = saver([full(), full(), full()], Duration::ZERO);
+    saver.time_passed();
+    saver.work(&mut standing).await;
+    assert!(saver.is_failing(), "nothing more is to be sent");
+    let wait = took(saver.work(&mut standing)).await.unwrap();
+    assert!(!wait.is_zero() && wait <= LONGEST_WAIT && saved(&store).is_empty(), "{wait:?}");
+    let wait = took(saver.flush(&mut standing)).await.unwrap();
+    assert!(!wait.is_zero() && wait <= 2 * LONGEST_WAIT, "not in a hot loop: {wait:?}");
+    assert_eq!((saved(&store).len(), saver.is_failing()), (1, false));
+    assert_eq!(took(saver.work(&mut standing)).await, None);
+}
+
+/// Two processes: the one that is told so writes nothing more.
+#[tokio::test(start_paused = true)]
+async fn a_lane_that_another_process_took_over_writes_nothing_more() {
+    let (store, mut saver, mut standing) =
+        saver([StateError::Conflict { lane: lane(), owner: "another".to_owned() }], Duration::ZERO);
+    assert!(!saver.is_superseded());
+    saver.events_settled();
+    saver.flush(&mut standing).await;
+    assert!(saver.is_superseded() && !saver.is_failing());
+    saver.events_settled();
+    assert_eq!(took(saver.work(&mut standing)).await, None);
+    saver.flush(&mut standing).await;
+    assert!(saved(&store).is_empty());
+}

@@ -22,8 +22,11 @@ const MAX_EMPTY_PAGES: usize = 5;
 const NULL_TRIES: usize = 3;
 /// How far behind the newest record of a poll another may come without the order being in doubt.
 const TOLERANCE: Duration = Duration::from_secs(1);
-/// Keys that a poll keeps of its own reading before it forgets those that it should not meet again.
-const MANY_KEYS: usize = 100_000;
+/// Records, and full pages, that a poll remembers at the least of what it showed last.
+const KEPT_KEYS: usize = 2_000;
+const KEPT_PAGES: usize = 8;
+/// Known records that are counted before a walk without a clear end is begun anew instead.
+const MANY_SHOWN: usize = 100_000;
 /// In place of the record's id, in the event that says that a snapshot is complete.
 const MARKER_ID: &str = "snapshot";
 
@@ -54,8 +57,8 @@ pub struct Poll {
     pub(super) reached: Timestamp,
     pub(super) null_answers: usize,
     pub(super) partial_answers: usize,
-    /// Records shown since the position's keys were counted.
-    pub(super) uncounted: usize,
+    /// How far the poll was when keys were forgotten last, and the records shown since.
+    pub(super) mark: (Timestamp, usize),
 }
 
 /// One walk along the console's cursors. A refused or repeated cursor ends it, and the next begins where this one got to.
@@ -66,7 +69,7 @@ pub(super) struct Walk {
     /// Hashes of the cursors followed.
     pub(super) seen: HashSet<u64>,
     pub(super) empty_pages: usize,
-    /// Keys of the records shown, known and filtered ones included: pages may come twice under different cursors.
+    /// Keys of the records shown while none is new, filtered ones included: pages may come twice under different cursors.
     pub(super) shown: HashSet<u64>,
     pub(super) found_new: bool,
     /// Set while it goes without cursors, to get past a record that is too large.
@@ -181,7 +184,7 @@ impl Poll {
             ordered: pull.stream != Stream::Vulnerabilities,
             null_answers: 0,
             partial_answers: 0,
-            uncounted: 0,
+            mark: (from, 0),
             pull,
         })
     }
@@ -234,24 +237,29 @@ impl Poll {
         let shown = page.records.len();
         let passed = self.has_passed(shown, page.next_cursor.is_none()).await?;
         let (records, dropped) = self.take(&body, &page.records);
-        self.walk.found_new |= !records.is_empty();
+        if !records.is_empty() {
+            // Where there is news, nobody counts.
+            (self.walk.found_new, self.walk.shown) = (true, HashSet::new());
+        }
         if self.ordered {
             let settled = self.round.start.minus(self.pass().reach);
             self.reached = self.newest.minus(TOLERANCE).min(settled).max(self.reached);
-            self.uncounted += shown;
-            // Counting goes through all keys: for each page that was 5 % of all CPU time.
-            if self.uncounted > MANY_KEYS / 10 {
-                self.uncounted = 0;
-                if self.position.key_count() > MANY_KEYS {
-                    // A walk that goes back in its list is told by these keys; but a long history must not fill the memory.
-                    self.position.advance(&self.passes, self.round, self.newest);
-                }
-            }
+            self.forget(shown);
         }
         let next_cursor = page.next_cursor.map(Cow::into_owned);
         let scope = self.chain.as_ref().and_then(|chain| chain.scope().cloned());
         let last = passed && self.follow(next_cursor.as_deref(), shown) && !self.next_list();
         Ok(Page { records, dropped, scope, shown, ..self.empty_page(body.clone(), last) })
+    }
+
+    /// A walk that goes back in its list is told by the keys of what it showed. It goes back by a second, or a page comes twice:
+    /// the keys of a whole history would fill the memory for nothing.
+    fn forget(&mut self, shown: usize) {
+        self.mark.1 += shown;
+        if self.mark.1 >= KEPT_KEYS.max(KEPT_PAGES * shown) {
+            self.position.advance(&self.passes, self.round, self.mark.0);
+            self.mark = (self.newest, 0);
+        }
     }
 
     /// The snapshot of which nothing is left to do but to say that it is complete.
@@ -357,7 +365,7 @@ impl Poll {
             }
             let identity = facts.identity(self.client.host(), bytes);
             let mut mark = self.mark(&facts, identity);
-            if self.walk.shown.len() < MANY_KEYS {
+            if !self.walk.found_new && self.walk.shown.len() < MANY_SHOWN {
                 self.walk.shown.insert(mark.version);
             }
             let judged = match self.is_left_out(&facts, identity, bytes) {
@@ -458,7 +466,7 @@ impl Poll {
     /// This may be the end, or not. If this walk found anything there may be more behind, and another from where it got to
     /// shows that. After one that found nothing the console is asked how many records there are.
     fn doubt(&mut self) {
-        if self.walk.found_new || self.walk.shown.len() >= MANY_KEYS {
+        if self.walk.found_new || self.walk.shown.len() >= MANY_SHOWN {
             self.restart();
         } else {
             self.walk.in_doubt = true;

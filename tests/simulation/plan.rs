@@ -313,9 +313,9 @@ impl LanePlan {
             if trouble && with(r, often) { r.f64() * most } else { 0.0 }
         };
         let resync = with(r, 0.5).then_some(interval * 3);
-        // They send everything again and again: a lane that is asked to stop has its batches to see off, in halves where the
-        // sink wants it so, and that must not take longer than it has to drain.
-        let is_always_busy = snapshot || stream == Stream::Vulnerabilities && resync.is_some();
+        // They send all that there is at once, and again and again: a lane that is asked to stop has its batches to see off, in
+        // halves where the sink wants it so, and that must not take longer than it has to drain.
+        let is_always_busy = snapshot || stream == Stream::Vulnerabilities;
         let latencies: &[u64] = if is_always_busy { &[1, 30] } else { &[1, 30, 700, 6_000] };
         let latency = pick(r, latencies);
         Self {

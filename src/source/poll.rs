@@ -199,6 +199,11 @@ impl Poll {
         self.round
     }
 
+    /// Keys that are remembered: what grows with the records that are read.
+    pub fn key_count(&self) -> usize {
+        self.position.key_count()
+    }
+
     /// How long to wait before the next page.
     pub fn pause(&self) -> Duration {
         let is_within = self.walk.cursor.is_some() || self.walk.skip.is_some();

@@ -4,7 +4,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use s1_forwarder::emulator::{Faults, Kind, Mishap};
-use s1_forwarder::record::Stream;
+use s1_forwarder::record::{Stream, Timestamp};
+use s1_forwarder::source::{Poll, Position};
 use s1_forwarder::telemetry::DropReason;
 use tokio::time::sleep;
 
@@ -134,6 +135,27 @@ async fn a_stream_that_is_forbidden_rests_and_comes_back() {
     assert_eq!(threats.total(), 20);
     forbidden.drain().await;
     allowed.drain().await;
+}
+
+/// Thousands of lanes may read their histories at once, and what they remember is in no budget.
+#[tokio::test(start_paused = true)]
+async fn a_long_history_is_not_remembered() {
+    let world = World::new(|setup| setup.activities = 12_000);
+    let lane = world.lane(world.pull(Stream::Activities), "siem", MemorySink::new(world.clock, |_, _| None));
+    let (client, meter) = (lane.client.clone(), lane.delivery.meter.clone());
+    let position = Position::starting_at(Timestamp::default());
+    let mut poll = Poll::new(client.clone(), meter, lane.pull.clone(), position, 0, world.clock.now()).unwrap();
+    let (mut arrived, mut most) = (0, 0);
+    loop {
+        let page = poll.next(client.turn().await, 100, 64 << 20).await.unwrap();
+        arrived += page.records.len();
+        most = most.max(poll.key_count());
+        if page.last {
+            break;
+        }
+    }
+    assert_eq!(arrived, world.owed(Kind::Activities).len());
+    assert!((2_000..6_000).contains(&most), "{most} keys");
 }
 
 #[tokio::test(start_paused = true)]

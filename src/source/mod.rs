@@ -9,6 +9,7 @@ mod pass;
 mod poll;
 mod position;
 mod pull;
+mod recall;
 mod settings;
 mod since;
 mod step;

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use compact_str::{CompactString, ToCompactString};
 
 use super::chain::{After, Chain, PAUSE};
+use super::recall::Recall;
 use super::step::Skip;
 use super::{By, Keys, Known, Mark, Pass, Position, Pull, Round, Snapshot, Stage, Track};
 use crate::console::{Client, ConsoleError, Endpoint, Turn};
@@ -22,9 +23,6 @@ const MAX_EMPTY_PAGES: usize = 5;
 const NULL_TRIES: usize = 3;
 /// How far behind the newest record of a poll another may come without the order being in doubt.
 const TOLERANCE: Duration = Duration::from_secs(1);
-/// Records, and full pages, that a poll remembers at the least of what it showed last.
-const KEPT_KEYS: usize = 2_000;
-const KEPT_PAGES: usize = 8;
 /// Known records that are counted before a walk without a clear end is begun anew instead.
 const MANY_SHOWN: usize = 100_000;
 /// In place of the record's id, in the event that says that a snapshot is complete.
@@ -57,8 +55,7 @@ pub struct Poll {
     pub(super) reached: Timestamp,
     pub(super) null_answers: usize,
     pub(super) partial_answers: usize,
-    /// How far the poll was when keys were forgotten last, and the records shown since.
-    pub(super) mark: (Timestamp, usize),
+    pub(super) recall: Recall,
 }
 
 /// One walk along the console's cursors. A refused or repeated cursor ends it, and the next begins where this one got to.
@@ -184,7 +181,7 @@ impl Poll {
             ordered: pull.stream != Stream::Vulnerabilities,
             null_answers: 0,
             partial_answers: 0,
-            mark: (from, 0),
+            recall: Recall::starting_at(from),
             pull,
         })
     }
@@ -249,22 +246,14 @@ impl Poll {
         if self.ordered {
             let settled = self.round.start.minus(self.pass().reach);
             self.reached = self.newest.minus(TOLERANCE).min(settled).max(self.reached);
-            self.forget(shown);
+            if let Some(before) = self.recall.page(shown, self.newest) {
+                self.position.advance(&self.passes, self.round, before);
+            }
         }
         let next_cursor = page.next_cursor.map(Cow::into_owned);
         let scope = self.chain.as_ref().and_then(|chain| chain.scope().cloned());
         let last = passed && self.follow(next_cursor.as_deref(), shown) && !self.next_list();
         Ok(Page { records, dropped, scope, shown, ..self.empty_page(body.clone(), last) })
-    }
-
-    /// A walk that goes back in its list is told by the keys of what it showed. It goes back by a second, or a page comes twice:
-    /// the keys of a whole history would fill the memory for nothing.
-    fn forget(&mut self, shown: usize) {
-        self.mark.1 += shown;
-        if self.mark.1 >= KEPT_KEYS.max(KEPT_PAGES * shown) {
-            self.position.advance(&self.passes, self.round, self.mark.0);
-            self.mark = (self.newest, 0);
-        }
     }
 
     /// The snapshot of which nothing is left to do but to say that it is complete.

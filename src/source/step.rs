@@ -87,7 +87,7 @@ impl Poll {
             && page.records.is_empty()
             && let Some(skip) = &mut self.walk.skip
         {
-            *skip = Skip { at: skip.at + 1, over: None, wanted: skip.wanted.clone() };
+            (skip.at, skip.over) = (skip.at + 1, None);
             return None;
         }
         Some(page)

@@ -122,14 +122,14 @@ async fn the_load_on_the_api_server_is_what_the_docs_compute() {
     );
 
     let begun = Instant::now();
-    let before = Counts { at: begun, requests: arena.requests().await, cpu: [0.0; 3] };
+    let start = Counts { at: begun, requests: arena.requests().await, cpu: [0.0; 3] };
     for _ in 0..workers {
         arena.add().await;
     }
     arena.even().await;
     println!("even after {:.1} s", begun.elapsed().as_secs_f64());
     all_ask(&mut arena, lanes).await;
-    Counts::now(&arena).await.print(&before, "until all lanes have asked");
+    Counts::now(&arena).await.print(&start, "until all lanes have asked");
 
     let before = Counts::now(&arena).await;
     sleep(watched).await;
@@ -137,7 +137,7 @@ async fn the_load_on_the_api_server_is_what_the_docs_compute() {
     let saved = busy as f64 / interval;
     after.print(&before, "with busy lanes");
     println!("  computed: PUT configmaps {saved:.1}/s");
-    let (least, most) = (saved * 0.3, saved * 1.2 + lanes as f64 / IDLE_INTERVAL.as_secs_f64());
+    let (least, most) = (saved * 0.2, saved * 1.2 + lanes as f64 / IDLE_INTERVAL.as_secs_f64());
     let written = after.rate(&before, "PUT configmaps");
     assert!((least..=most).contains(&written), "{written} checkpoints a second, not {least} to {most}");
 
@@ -163,7 +163,9 @@ async fn the_load_on_the_api_server_is_what_the_docs_compute() {
         let measured = after.rate(&before, what);
         assert!(measured <= rate * 1.5, "{what}: {measured}/s");
     }
-    assert_eq!(after.since(&before, "GET configmaps") + after.since(&before, "POST configmaps"), 0.0);
+    assert_eq!(after.since(&before, "POST configmaps"), 0.0);
+    // Each would be a look at every checkpoint there is.
+    assert_eq!(after.since(&start, "LIST configmaps"), 0.0);
     let peak = arena.workers.values().map(|worker| worker.process.peak_rss() >> 20).max();
     println!("peak memory of a worker: {} MiB", peak.unwrap());
 

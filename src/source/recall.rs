@@ -31,3 +31,24 @@ impl Recall {
         Some(std::mem::replace(&mut self.until, newest))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What was read before the last forgetting is far enough back.
+    #[test]
+    fn two_thousand_records_and_eight_full_pages_are_remembered() {
+        let time = |second: i64| Timestamp::from_micros(second * 1_000_000);
+        let mut recall = Recall::starting_at(time(0));
+        assert_eq!(recall.page(1_000, time(1)), None);
+        for (second, shown) in (2..).zip([100; 9]) {
+            assert_eq!(recall.page(shown, time(second)), None);
+        }
+        assert_eq!(recall.page(100, time(11)), Some(time(0)));
+        for second in 12..19 {
+            assert_eq!(recall.page(1_000, time(second)), None);
+        }
+        assert_eq!(recall.page(1_000, time(19)), Some(time(11)));
+    }
+}

@@ -295,14 +295,18 @@ mod tests {
         };
         let names = |pull: &Pull| pull.passes().iter().map(|pass| pass.name.to_string()).collect::<Vec<_>>();
         assert_eq!(names(&through("")), ["main"]);
-        assert_eq!(names(&through(r#", "accounts": ["5"]"#)), ["accountIds=5"]);
-        assert_eq!(names(&through(r#", "accounts": ["5"], "groups": ["9"]"#)), ["groupIds=9"]);
-        let sites = through(r#", "accounts": ["5"], "sites": ["7", "8"]"#);
-        assert_eq!(names(&sites), ["siteIds=7", "siteIds=8"]);
+        assert_eq!(names(&through(r#", "accounts": ["100000000000000005"]"#)), ["accountIds=100000000000000005"]);
+        assert_eq!(
+            names(&through(r#", "accounts": ["100000000000000005"], "groups": ["100000000000000009"]"#)),
+            ["groupIds=100000000000000009"]
+        );
+        let sites =
+            through(r#", "accounts": ["100000000000000005"], "sites": ["100000000000000007", "100000000000000008"]"#);
+        assert_eq!(names(&sites), ["siteIds=100000000000000007", "siteIds=100000000000000008"]);
 
         let mut detected = Chain::detected(sites.findings.unwrap());
         let time = Timestamp::parse("2026-01-01T00:00:00.000000Z").unwrap();
-        for (site, more) in [("7", true), ("8", false)] {
+        for (site, more) in [("100000000000000007", true), ("100000000000000008", false)] {
             let query = detected.query(time, time, time);
             let asked = |name| query.iter().find(|(asked, _)| *asked == name).map(|(_, value)| value.as_str());
             assert_eq!(

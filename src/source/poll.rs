@@ -25,6 +25,8 @@ const NULL_TRIES: usize = 3;
 const TOLERANCE: Duration = Duration::from_secs(1);
 /// Known records that are counted before a walk without a clear end is begun anew instead.
 const MANY_SHOWN: usize = 100_000;
+/// A poll's start is believed to be so far behind the time of what it shows at most.
+const MOST_BEHIND: Duration = Duration::from_secs(24 * 3600);
 /// In place of the record's id, in the event that says that a snapshot is complete.
 const MARKER_ID: &str = "snapshot";
 
@@ -426,8 +428,11 @@ impl Poll {
         let version = if self.pull.stream == Stream::Activities { id } else { identity.key() };
         let start = self.round.start;
         if self.chain.is_some() {
-            // The list may show a change that came after the start, and the next window but one will ask for it again.
-            let time = self.client.time().map_or(start, |now| now.max(start));
+            // The list may show a change that came after the start, and the next window but one will ask for it again: it is
+            // remembered at the later of two clocks, of which one may be behind, and not for ever, as one may be years ahead.
+            let ours = self.client.clock().now();
+            let now = self.client.time().map_or(ours, |theirs| theirs.max(ours));
+            let time = now.min(start.plus(MOST_BEHIND)).max(start);
             return Mark { id, version, content: None, time, created: facts.created };
         }
         Mark { id, version, content: None, time: facts.time.unwrap_or(start), created: facts.created }

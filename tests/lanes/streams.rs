@@ -7,7 +7,7 @@ use std::time::Duration;
 use s1_forwarder::emulator::{Faults, Kind, Mishap};
 use s1_forwarder::lane::LaneEnd;
 use s1_forwarder::record::{Identity, Stream, Timestamp};
-use s1_forwarder::source::{Pull, Stage};
+use s1_forwarder::source::{Pull, Since, Stage};
 use s1_forwarder::telemetry::DropReason;
 use serde_json::{Value, json};
 use tokio::time::sleep;
@@ -356,4 +356,48 @@ async fn groups_are_asked_for_three_hundred_at_a_time_and_their_changes_arrive()
     assert_eq!((times(&sink, first), sink.total()), (2, all + 1));
     let limits: BTreeSet<String> = world.console.seen().iter().map(|seen| seen.query.clone()).collect();
     assert!(limits.iter().any(|query| query.contains("limit=300&")), "{limits:?}");
+}
+
+/// A finding has no time of its own to be remembered by, and the time of its poll may be told wrong.
+#[tokio::test(start_paused = true)]
+async fn a_finding_that_was_read_under_a_clock_an_hour_behind_does_not_come_again() {
+    let world = World::new(|_| {});
+    let before = |minutes: u32| START.minus(MINUTE * minutes);
+    // Listed by its detection, which lies in the first window; its change lies in windows to come.
+    let detected = world.console.generate(Kind::Vulnerabilities, before(90).micros());
+    world
+        .console
+        .update(Kind::Vulnerabilities, detected, before(5).micros(), |finding| finding["status"] = "Patched".into());
+    let pull = Pull {
+        interval: MINUTE * 15,
+        since: Since::At(before(120)),
+        overlap: MINUTE * 75,
+        ..Pull::of(Stream::Vulnerabilities)
+    };
+    world.console.set_faults(Faults::default().with(Mishap::WrongDate(-3600), 1.0));
+    let sink = sink(&world);
+    let running = start(&world, pull, &sink);
+    sleep(MINUTE).await;
+    assert_eq!(times(&sink, detected), 1);
+    world.console.set_faults(Faults::default());
+    sleep(MINUTE * 180).await;
+    running.drain().await;
+    assert_eq!(times(&sink, detected), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_finding_that_was_read_under_a_clock_years_ahead_is_not_remembered_for_years() {
+    let world = World::new(|_| {});
+    let detected = world.console.generate(Kind::Vulnerabilities, START.minus(MINUTE).micros());
+    let pull = Pull { interval: MINUTE * 15, since: Since::At(START.minus(DAY)), ..Pull::of(Stream::Vulnerabilities) };
+    world.console.set_faults(Faults::default().with(Mishap::WrongDate(5 * 365 * 86_400), 1.0));
+    let sink = sink(&world);
+    let running = start(&world, pull, &sink);
+    sleep(MINUTE).await;
+    assert_eq!(times(&sink, detected), 1);
+    let keys = |world: &World| world.checkpoint(Stream::Vulnerabilities, "siem").unwrap().position.key_count();
+    assert_eq!(keys(&world), 1);
+    sleep(DAY * 2).await;
+    running.drain().await;
+    assert_eq!((keys(&world), times(&sink, detected)), (0, 1));
 }

@@ -38,17 +38,16 @@ mod tests {
 
     /// What was read before the last forgetting is far enough back.
     #[test]
-    fn two_thousand_records_and_eight_full_pages_are_remembered() {
-        let time = |second: i64| Timestamp::from_micros(second * 1_000_000);
+    fn so_many_records_and_so_many_full_pages_are_remembered() {
+        let time = |page: usize| Timestamp::from_micros(page as i64 * 1_000_000);
         let mut recall = Recall::starting_at(time(0));
-        assert_eq!(recall.page(1_000, time(1)), None);
-        for (second, shown) in (2..).zip([100; 9]) {
-            assert_eq!(recall.page(shown, time(second)), None);
+        for page in 1..10 {
+            assert_eq!(recall.page(KEPT_RECORDS / 10, time(page)), None);
         }
-        assert_eq!(recall.page(100, time(11)), Some(time(0)));
-        for second in 12..19 {
-            assert_eq!(recall.page(1_000, time(second)), None);
+        assert_eq!(recall.page(KEPT_RECORDS / 10, time(10)), Some(time(0)));
+        for page in 11..10 + KEPT_PAGES {
+            assert_eq!(recall.page(KEPT_RECORDS, time(page)), None);
         }
-        assert_eq!(recall.page(1_000, time(19)), Some(time(11)));
+        assert_eq!(recall.page(KEPT_RECORDS, time(20)), Some(time(10)));
     }
 }

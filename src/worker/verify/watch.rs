@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::audit::Auditor;
-use super::shelf::Shelf;
+use super::shelf::{Live, Shelf};
 use super::{VerifyError, area, confirm};
 use crate::record::Timestamp;
 use crate::state::ledger::{Accounting, Hour};
@@ -74,7 +74,8 @@ async fn look(shared: &Shared, spec: &LaneSpec) -> Result<Look, VerifyError> {
     };
     let options = &shared.options;
     let repairs = options.state.look_at_area(&area(&spec.id.pipeline), &options.instance).await?;
-    let mut shelf = Shelf { lane: spec.id.clone(), live: shared.store(), repairs };
+    let live = Live::of(shared, spec, shared.store())?;
+    let mut shelf = Shelf { lane: spec.id.clone(), live, repairs };
     let now = shared.clock().now();
     let judged = shelf.account(Hour(0)..Hour(0)).await?.judged(spec.id.stream, spec.pull.overlap, now);
     let hours = judged.start.max(judged.end.minus(HOURS))..judged.end;

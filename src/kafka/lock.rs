@@ -1,6 +1,8 @@
 //! A lock that brokers keep: a consumer group of one. Whoever wants it joins the group, and then looks who else is in it: of
 //! two, the one that came later sees the other. A process that is killed is a member until its session times out.
 
+#![expect(clippy::disallowed_types, reason = "one end is on a thread of its own, and whoever lets go waits for it")]
+
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 

@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods, reason = "a benchmark measures real time")]
 
 mod chart;
+mod choices;
 #[path = "../common/mod.rs"]
 mod common;
 mod kafka;
@@ -71,6 +72,8 @@ const SCENARIOS: &[Scenario] = &[
     ("kafka", kafka::beside_librdkafka),
     ("pipelines", chart::pipelines),
     ("records", chart::records),
+    ("batches", choices::batches),
+    ("versions", choices::versions),
 ];
 
 fn main() {
@@ -80,6 +83,7 @@ fn main() {
         ["null-sink", behaviour] => return world::null_sink((*behaviour).to_owned()),
         ["reload", files, changes] => return reload::work(files.parse().unwrap(), changes.parse().unwrap()),
         ["tls-consoles"] => return tls::consoles(),
+        ["tls-front", version, servers @ ..] => return tls::front(version, servers),
         ["brokers"] => return kafka::brokers(),
         ["producer", brokers, events] => return kafka::produce(brokers, events.parse().unwrap()),
         _ => {}

@@ -50,7 +50,7 @@ pub fn overlap(_: Size) -> Vec<Row> {
     )]
 }
 
-/// Records so long that to cut and map a thousand of them costs about as much as a delay.
+/// Records of so many members that to map a thousand of them costs about as much as a delay.
 fn heavy_records() -> Vec<Vec<u8>> {
     let mut records = common::records(Stream::Activities, PAGES * 1_000);
     let page = |records: &[Vec<u8>]| {
@@ -63,16 +63,15 @@ fn heavy_records() -> Vec<Vec<u8>> {
         begun.elapsed()
     };
     let light = (0..5).map(|_| page(&records[..1_000])).min().unwrap();
-    let text = format!(r#"{{"note":"{}","#, "a line \\n".repeat(100));
     let heavier = |record: &Vec<u8>, times: usize| {
-        let more = (0..times).map(|number| text.replacen("note", &format!("note{number}"), 1)[1..].to_owned());
-        [b"{", more.collect::<String>().as_bytes(), &record[1..]].concat()
+        let more: String = (0..times * 10).map(|number| format!(r#""n{number}":{number},"#)).collect();
+        [b"{", more.as_bytes(), &record[1..]].concat()
     };
     let once: Vec<_> = records[..1_000].iter().map(|record| heavier(record, 4)).collect();
     let heavy = (0..5).map(|_| page(&once)).min().unwrap();
     let missing = DELAY.saturating_sub(light).as_secs_f64();
     let times = (missing / (heavy.saturating_sub(light).as_secs_f64() / 4.0).max(1e-6)).round() as usize;
-    records.iter_mut().for_each(|record| *record = heavier(record, times.min(40)));
+    records.iter_mut().for_each(|record| *record = heavier(record, times.min(200)));
     records
 }
 

@@ -1,4 +1,4 @@
-//! Ten thousand consoles, each a host of its own behind TLS.
+//! What is behind TLS: ten thousand consoles, each a host of its own, and a way to the servers of other scenarios.
 
 use std::io::{BufRead, Write};
 use std::process::{Command, Stdio};
@@ -8,8 +8,10 @@ use std::time::Duration;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde_json::json;
+use tempfile::NamedTempFile;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use crate::many::{self, Idle};
@@ -44,27 +46,83 @@ pub fn hosts(size: Size) -> Vec<Row> {
 pub fn consoles() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let mut authority = CertificateParams::default();
-        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        authority.distinguished_name.push(DnType::CommonName, "consoles");
-        let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
-        let key = KeyPair::generate().unwrap();
-        let certificate = CertificateParams::new(vec!["*.consoles.test".to_owned()]).unwrap();
-        let certificate = certificate.signed_by(&key, &authority).unwrap();
-        let mut file = tempfile::NamedTempFile::new().unwrap();
-        file.write_all(authority.pem().as_bytes()).unwrap();
-        let private = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
-        let config = config.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
-        let config = config.with_single_cert(vec![certificate.der().clone()], private).unwrap();
-        let acceptor = TlsAcceptor::from(Arc::new(config));
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        println!("{}\n{}", listener.local_addr().unwrap().port(), file.path().display());
+        let (acceptor, authority) = certified("*.consoles.test", &[]);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        println!("{}\n{}", listener.local_addr().unwrap().port(), authority.path().display());
         loop {
             let (stream, _) = listener.accept().await.unwrap();
             tokio::spawn(serve(stream, acceptor.clone()));
         }
     });
+}
+
+/// Accepts TLS as `name`, which an authority of its own vouches for; its certificate is in the file. `versions` of HTTP are
+/// offered.
+fn certified(name: &str, versions: &[&str]) -> (TlsAcceptor, NamedTempFile) {
+    let mut authority = CertificateParams::default();
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    authority.distinguished_name.push(DnType::CommonName, "consoles");
+    let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let certificate = CertificateParams::new(vec![name.to_owned()]).unwrap();
+    let certificate = certificate.signed_by(&key, &authority).unwrap();
+    let mut file = NamedTempFile::new().unwrap();
+    file.write_all(authority.pem().as_bytes()).unwrap();
+    let private = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
+    let config = config.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+    let mut config = config.with_single_cert(vec![certificate.der().clone()], private).unwrap();
+    config.alpn_protocols = versions.iter().map(|version| version.as_bytes().to_vec()).collect();
+    (TlsAcceptor::from(Arc::new(config)), file)
+}
+
+/// The way to servers on this machine through TLS, as a process of its own.
+pub struct Front {
+    _process: Process,
+    /// For each server, the port that leads to it.
+    pub ports: Vec<String>,
+    /// Where the authority's certificate is.
+    pub authority: String,
+}
+
+impl Front {
+    /// `version` of HTTP, as TLS names it, is the only one offered.
+    pub fn start(version: &str, servers: &[u16]) -> Self {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["tls-front", version]).args(servers.iter().map(u16::to_string));
+        let mut process = Process::spawn(command.stdout(Stdio::piped()));
+        let mut lines = process.stdout().lines().map(Result::unwrap);
+        let authority = lines.next().unwrap();
+        Self { _process: process, ports: lines.by_ref().take(servers.len()).collect(), authority }
+    }
+}
+
+/// What `tls-front` does as a process. Prints where its authority's certificate is, and a port for each server.
+pub fn front(version: &str, servers: &[&str]) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (acceptor, authority) = certified("127.0.0.1", &[version]);
+        println!("{}", authority.path().display());
+        let mut listening = JoinSet::new();
+        for server in servers {
+            let (server, acceptor) = (format!("127.0.0.1:{server}"), acceptor.clone());
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            println!("{}", listener.local_addr().unwrap().port());
+            listening.spawn(async move {
+                loop {
+                    let (outside, _) = listener.accept().await.unwrap();
+                    tokio::spawn(lead(outside, server.clone(), acceptor.clone()));
+                }
+            });
+        }
+        listening.join_all().await;
+    });
+}
+
+async fn lead(outside: TcpStream, server: String, acceptor: TlsAcceptor) -> std::io::Result<()> {
+    let mut outside = acceptor.accept(outside).await?;
+    let mut inside = TcpStream::connect(server).await?;
+    tokio::io::copy_bidirectional(&mut outside, &mut inside).await.map(drop)
 }
 
 async fn serve(stream: TcpStream, acceptor: TlsAcceptor) -> std::io::Result<()> {

@@ -54,7 +54,7 @@ const RATE: usize = 20;
 
 /// A window pulled again as fast as the console allows.
 pub fn backfill(size: Size) -> Vec<Row> {
-    let events = size.of(200_000);
+    let events = size.of(1_000_000);
     let console = Console::start(events, &["--span", "1d"]);
     let sink = NullSink::start("take");
     let place = Place::new();

@@ -80,9 +80,9 @@ impl Sizing {
 
     /// The answer to `plan` outgrew its reservation. False when a single record does not fit into `total` bytes.
     pub fn too_large(&mut self, plan: Plan, total: usize) -> bool {
-        self.calm_pages = 0;
         if plan.limit > 1 {
-            self.limit = plan.limit / 2;
+            // As many records in twice the bytes; where the share has no room for that, half as many.
+            self.bytes_per_record = 2.0 * plan.max_body as f64 / (plan.limit as f64 * HEADROOM);
             return true;
         }
         // Not the whole budget: everybody would wait for everybody.
@@ -109,6 +109,24 @@ mod tests {
         let plan = sizing.plan(TOTAL, TOTAL, true);
         assert_eq!(plan.limit, 1000);
         assert!(plan.max_body > 1_000_000 && plan.reserve == plan.max_body * 4, "{plan:?}");
+    }
+
+    #[test]
+    fn records_longer_than_thought_are_asked_for_in_full_pages_soon() {
+        let mut sizing = Sizing::new(1000);
+        let record = 20_000;
+        let first = sizing.plan(TOTAL, TOTAL, false);
+        assert!(first.max_body < first.limit * record);
+        let mut cut_off = 0;
+        let fitting = loop {
+            let plan = sizing.plan(TOTAL, TOTAL, true);
+            if plan.limit * record <= plan.max_body {
+                break plan;
+            }
+            cut_off += 1;
+            assert!(sizing.too_large(plan, TOTAL));
+        };
+        assert!(fitting.limit == 1000 && cut_off <= 2, "{fitting:?} after {cut_off}");
     }
 
     #[test]

@@ -1,8 +1,8 @@
 use crate::record::Timestamp;
 
 /// Records, and full pages, that are remembered at the least.
-const KEPT_RECORDS: usize = 2_000;
-const KEPT_PAGES: usize = 8;
+const KEPT_RECORDS: usize = 100;
+const KEPT_PAGES: usize = 4;
 
 /// How far back a poll remembers what it showed. A walk that goes back in its list is told by keys; but it goes back by a
 /// second, or a page comes twice, and the keys of a whole history would fill the memory for nothing.

@@ -52,6 +52,13 @@ pub struct Way {
     pub shard: u32,
 }
 
+/// What a lane pulls from, maps with and delivers to.
+struct Ends {
+    client: Arc<Client>,
+    mapper: Mapper,
+    sink: Arc<dyn Sink>,
+}
+
 /// A lane that cannot be put together: its settings name what is not there.
 #[derive(Debug, thiserror::Error)]
 pub enum ComposeError {
@@ -129,7 +136,7 @@ impl Shared {
     /// # Errors
     /// When settings name what is not there, such as a CA file.
     pub fn compose(&self, spec: &LaneSpec, meter: &Meter, way: Way) -> Result<Lane, ComposeError> {
-        let (client, mapper, sink) = self.ends(spec, way.shard)?;
+        let Ends { client, mapper, sink } = self.ends(spec, way.shard)?;
         let limits = sink.limits();
         let delivery = Arc::new(Delivery {
             sink,
@@ -167,11 +174,11 @@ impl Shared {
     /// # Errors
     /// As [`Self::compose`].
     pub fn sink(&self, spec: &LaneSpec) -> Result<Arc<dyn Sink>, ComposeError> {
-        Ok(self.ends(spec, 0)?.2)
+        Ok(self.ends(spec, 0)?.sink)
     }
 
-    /// What a lane pulls from, maps with and delivers to; none of it is connected yet.
-    fn ends(&self, spec: &LaneSpec, shard: u32) -> Result<(Arc<Client>, Mapper, Arc<dyn Sink>), ComposeError> {
+    /// None of it is connected yet.
+    fn ends(&self, spec: &LaneSpec, shard: u32) -> Result<Ends, ComposeError> {
         let client = self.client(&spec.id.pipeline, &spec.console)?;
         let schema = spec.sink.common.schema.unwrap_or(spec.transform.schema);
         let origin = Origin {
@@ -191,7 +198,7 @@ impl Shared {
             schema_name: mapper.schema_name(),
             shared: self.sinks.clone(),
         })?;
-        Ok((client, mapper, sink))
+        Ok(Ends { client, mapper, sink })
     }
 
     /// When each of `lanes` lanes that start now polls first.

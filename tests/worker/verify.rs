@@ -6,7 +6,7 @@ use std::time::Duration;
 use s1_forwarder::emulator::{Faults, Kind, print_time, system_clock};
 use serde_json::json;
 
-use super::process::{Exit, Process};
+use super::process::Exit;
 use super::world::World;
 
 const HOUR: i64 = 3_600_000_000;

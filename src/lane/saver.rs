@@ -12,7 +12,8 @@ use crate::sink::Unsaved;
 use crate::state::LaneId;
 use crate::telemetry::{LaneState, Meter};
 
-/// Empty polls move the position in the store at most this often.
+/// Empty polls move the position in the store at most this often, and at least half as often: lanes that started together,
+/// or wrote together after an outage, do not write together for ever.
 const IDLE_INTERVAL: Duration = Duration::from_secs(600);
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// Short, so that lanes go on soon when the store is back; it bounds by itself how many ask it at a time.
@@ -27,6 +28,8 @@ pub struct Saver {
     /// `--checkpoint-interval`.
     interval: Duration,
     saved_at: Instant,
+    /// How long after that empty polls move the position in the store.
+    idle_for: Duration,
     changed: Changed,
     /// What the ledger wants in the journal before its next checkpoint.
     appends: Vec<Append>,
@@ -60,7 +63,7 @@ impl Saver {
         interval: Duration,
         mut random: fastrand::Rng,
     ) -> Self {
-        let waits = waits(&mut random);
+        let (waits, idle_for) = (waits(&mut random), idle_for(&mut random));
         // Whoever opened the lane has read or written its checkpoint just now.
         let (saved_at, changed) = (Instant::now(), Changed::Nothing);
         Self {
@@ -70,6 +73,7 @@ impl Saver {
             clock,
             interval,
             saved_at,
+            idle_for,
             changed,
             appends: Vec::new(),
             writing: None,
@@ -173,7 +177,7 @@ impl Saver {
         let due = match self.changed {
             _ if self.superseded => return None,
             Changed::Nothing => return None,
-            Changed::Time => self.saved_at + IDLE_INTERVAL,
+            Changed::Time => self.saved_at + self.idle_for,
             Changed::Events => self.saved_at + self.interval,
         };
         Some(self.retry_at.map_or(due, |retry_at| retry_at.max(due)))
@@ -193,6 +197,7 @@ impl Saver {
             Ok(removed) => {
                 self.spilled(standing, &removed);
                 self.saved_at = Instant::now();
+                self.idle_for = idle_for(&mut self.random);
                 if self.retry_at.take().is_some() {
                     self.waits = waits(&mut self.random);
                     self.meter.store_trouble(None);
@@ -220,6 +225,10 @@ impl Saver {
 /// Between two attempts while the store does not answer.
 pub fn waits(random: &mut fastrand::Rng) -> FullJitter {
     FullJitter::new(FIRST_WAIT, LONGEST_WAIT, random.fork())
+}
+
+fn idle_for(random: &mut fastrand::Rng) -> Duration {
+    IDLE_INTERVAL.mul_f64(1.0 + random.f64())
 }
 
 #[cfg(test)]

@@ -34,6 +34,7 @@ pub struct Shelf {
 }
 
 /// Where the checkpoint of a running lane is, and its journal.
+#[derive(Clone)]
 pub enum Live {
     /// In the state store.
     Store(Arc<dyn Store>),
@@ -115,16 +116,7 @@ impl RepairName {
 impl Shelf {
     /// What the lane and its repairs account for in `hours`.
     pub async fn account(&self, hours: Range<Hour>) -> Result<Account, VerifyError> {
-        let mut tries = 0;
-        let (standing, mut books) = loop {
-            let bytes = self.live.load(&self.lane).await?;
-            let standing = Standing::decode(&bytes.ok_or_else(|| VerifyError::NoCheckpoint(self.lane.clone()))?)?;
-            match standing.ledger.books(&self.live, &self.lane, hours.clone()).await {
-                Ok(books) => break (standing, books),
-                Err(StateError::Journal { .. }) if tries < TRIES => tries += 1,
-                Err(error) => return Err(error.into()),
-            }
-        };
+        let Account { standing, mut books } = Account::of_lane(&self.live, &self.lane, hours.clone()).await?;
         let mut replaced = BTreeSet::new();
         for (name, repair) in self.repairs_of(standing.ledger.generation()).await? {
             if !hours.contains(&name.hour) {
@@ -174,6 +166,20 @@ impl Shelf {
 }
 
 impl Account {
+    /// What `lane` itself accounts for in `hours`, as the state of the running worker says.
+    pub async fn of_lane(live: &Live, lane: &LaneId, hours: Range<Hour>) -> Result<Self, VerifyError> {
+        let mut tries = 0;
+        loop {
+            let bytes = live.load(lane).await?;
+            let standing = Standing::decode(&bytes.ok_or_else(|| VerifyError::NoCheckpoint(lane.clone()))?)?;
+            match standing.ledger.books(live, lane, hours.clone()).await {
+                Ok(books) => return Ok(Self { standing, books }),
+                Err(StateError::Journal { .. }) if tries < TRIES => tries += 1,
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
     /// How many records of `hour` are accounted for.
     pub fn expected(&self, stream: Stream, hour: Hour) -> u64 {
         match Accounting::of(stream) {

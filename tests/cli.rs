@@ -221,6 +221,16 @@ fn state_of_a_directory_that_is_not_there_is_wrong_usage_and_makes_none() {
 }
 
 #[test]
+fn an_error_is_told_once_with_its_cause() {
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), "lanes", "no directory");
+    let state = format!("file:{}", directory.path().display());
+    let (code, _, errors) = run(program().args(["state", "list", "--state", &state]));
+    assert_eq!(code, 1, "{errors}");
+    assert!(errors.contains("lanes") && errors.matches("os error").count() == 1, "{errors}");
+}
+
+#[test]
 fn state_commands_manage_checkpoints() {
     let directory = tempfile::tempdir().unwrap();
     let store = format!("file:{}", directory.path().display());

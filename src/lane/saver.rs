@@ -6,14 +6,14 @@ use tracing::warn;
 
 use super::checkpoints::Keeping;
 use super::standing::Standing;
-use crate::record::Clock;
+use crate::record::{Append, Clock, JournalChange};
 use crate::settings::FullJitter;
 use crate::sink::Unsaved;
 use crate::state::LaneId;
-use crate::state::ledger::Append;
 use crate::telemetry::{LaneState, Meter};
 
-/// Empty polls move the position in the store at most this often.
+/// Empty polls move the position in the store at most this often, and at least half as often: lanes that started together,
+/// or wrote together after an outage, do not write together for ever.
 const IDLE_INTERVAL: Duration = Duration::from_secs(600);
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// Short, so that lanes go on soon when the store is back; it bounds by itself how many ask it at a time.
@@ -28,6 +28,8 @@ pub struct Saver {
     /// `--checkpoint-interval`.
     interval: Duration,
     saved_at: Instant,
+    /// How long after that empty polls move the position in the store.
+    idle_for: Duration,
     changed: Changed,
     /// What the ledger wants in the journal before its next checkpoint.
     appends: Vec<Append>,
@@ -61,7 +63,7 @@ impl Saver {
         interval: Duration,
         mut random: fastrand::Rng,
     ) -> Self {
-        let waits = waits(&mut random);
+        let (waits, idle_for) = (waits(&mut random), idle_for(&mut random));
         // Whoever opened the lane has read or written its checkpoint just now.
         let (saved_at, changed) = (Instant::now(), Changed::Nothing);
         Self {
@@ -71,6 +73,7 @@ impl Saver {
             clock,
             interval,
             saved_at,
+            idle_for,
             changed,
             appends: Vec::new(),
             writing: None,
@@ -95,6 +98,21 @@ impl Saver {
     pub fn saved_elsewhere(&mut self) {
         self.changed = Changed::Nothing;
         self.saved_at = Instant::now();
+    }
+
+    /// What changes in the lane's journal with the next checkpoint.
+    pub fn spill(&mut self, standing: &mut Standing) -> JournalChange {
+        if matches!(self.keeping, Keeping::Copy(_)) {
+            return JournalChange::default();
+        }
+        self.appends.append(&mut standing.ledger.spill(self.clock.now()));
+        JournalChange { appends: self.appends.clone(), dropped: standing.ledger.released().to_vec() }
+    }
+
+    /// A checkpoint is stored with what was spilled, and these segments are gone.
+    pub fn spilled(&mut self, standing: &mut Standing, removed: &[u64]) {
+        self.appends.clear();
+        standing.ledger.forget_released(removed);
     }
 
     /// True while a checkpoint is on its way.
@@ -159,7 +177,7 @@ impl Saver {
         let due = match self.changed {
             _ if self.superseded => return None,
             Changed::Nothing => return None,
-            Changed::Time => self.saved_at + IDLE_INTERVAL,
+            Changed::Time => self.saved_at + self.idle_for,
             Changed::Events => self.saved_at + self.interval,
         };
         Some(self.retry_at.map_or(due, |retry_at| retry_at.max(due)))
@@ -168,18 +186,18 @@ impl Saver {
     /// Begins to write, or goes on with it, and waits until it is written or could not be.
     pub async fn write(&mut self, standing: &mut Standing) {
         if self.writing.is_none() {
-            self.appends.append(&mut standing.ledger.spill(self.clock.now()));
+            let journal = self.spill(standing);
             self.changed = Changed::Nothing;
-            self.writing = Some(self.keeping.save_with(&self.lane, standing, self.appends.clone()));
+            self.writing = Some(self.keeping.save_with(&self.lane, standing, journal));
         }
         let Some(writing) = &mut self.writing else { return };
         let result = writing.await;
         self.writing = None;
         match result {
             Ok(removed) => {
-                self.appends.clear();
-                standing.ledger.forget_released(&removed);
+                self.spilled(standing, &removed);
                 self.saved_at = Instant::now();
+                self.idle_for = idle_for(&mut self.random);
                 if self.retry_at.take().is_some() {
                     self.waits = waits(&mut self.random);
                     self.meter.store_trouble(None);
@@ -207,6 +225,10 @@ impl Saver {
 /// Between two attempts while the store does not answer.
 pub fn waits(random: &mut fastrand::Rng) -> FullJitter {
     FullJitter::new(FIRST_WAIT, LONGEST_WAIT, random.fork())
+}
+
+fn idle_for(random: &mut fastrand::Rng) -> Duration {
+    IDLE_INTERVAL.mul_f64(1.0 + random.f64())
 }
 
 #[cfg(test)]

@@ -18,8 +18,8 @@ use crate::settings::kubernetes::{Kubernetes, KubernetesError, object_labels, se
 
 /// A checkpoint that is larger is cut: an object may have 1 MiB, and is sent as base64.
 const LARGEST: usize = 256 << 10;
-/// Most calls under way: a worker that takes over a thousand lanes must not storm the API server.
-const CALLS: usize = 16;
+/// Most calls under way: ten workers that take over a thousand lanes each must leave the API server time for leases.
+const CALLS: usize = 8;
 /// Objects in one answer of a list.
 const PAGE: u32 = 500;
 /// A chunk that no head names is left over from a crash when it is older than this.

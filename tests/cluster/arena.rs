@@ -41,6 +41,8 @@ pub struct Arena<'a> {
     /// Where checkpoints are, and how workers share the pipelines.
     pub flags: Vec<String>,
     pub shards: usize,
+    /// How long anything may take that depends on leases.
+    pub patience: Duration,
     pipelines: usize,
     begun: usize,
 }
@@ -48,25 +50,22 @@ pub struct Arena<'a> {
 impl<'a> Arena<'a> {
     /// Every pipeline leads to the receiver, which is told who brings what.
     pub async fn new(kubernetes: &'a Kubernetes, pipelines: usize) -> Self {
-        Self::with(kubernetes, pipelines, |name, receiver| {
-            json!({
-                "name": "siem", "type": "http", "url": format!("{}/{name}", receiver.url()), "envelope": true,
-                "compression": "none", "headers": { "X-Worker": { "env": "HOSTNAME" } },
-                "batch": { "timeout": "50ms" }, "retry": { "initial": "10ms", "max": "1s" },
-            })
-        })
-        .await
+        Self::with(kubernetes, pipelines, |_, name, receiver| json!({ "sinks": [to(receiver, name)] })).await
     }
 
-    /// Every pipeline leads to such a sink.
-    pub async fn with(kubernetes: &'a Kubernetes, pipelines: usize, sink: impl Fn(&str, &Receiver) -> Value) -> Self {
+    /// Each pipeline is made so from its number and its name; its token and what it does not say is added.
+    pub async fn with(
+        kubernetes: &'a Kubernetes,
+        pipelines: usize,
+        pipeline: impl Fn(usize, &str, &Receiver) -> Value,
+    ) -> Self {
         let setup = Setup { activities: 20, rate: 1.0, ..Setup::new(system_clock()) };
         let console = tokio::task::spawn_blocking(move || Arc::new(Console::new(&setup))).await.unwrap();
         let server = Server::start(console, ([127, 0, 0, 1], 0).into()).await.unwrap();
         let receiver = Receiver::start().await;
         let tenant = kubernetes.tenant().await;
         let directory = tempfile::tempdir().unwrap();
-        let flags = ["--state", "kubernetes:", "--checkpoint-interval", "1s"].map(str::to_owned).to_vec();
+        let flags = ["--state", "kubernetes:", "--lease", "3s", "--checkpoint-interval", "1s"];
         let arena = Self {
             directory,
             server,
@@ -74,17 +73,18 @@ impl<'a> Arena<'a> {
             kubernetes,
             tenant,
             workers: BTreeMap::new(),
-            flags,
+            flags: flags.map(str::to_owned).to_vec(),
             shards: SHARDS,
+            patience: PATIENCE,
             pipelines,
             begun: 0,
         };
-        arena.write_pipelines(sink);
+        arena.write_pipelines(pipeline);
         arena
     }
 
     /// Each has a token of its own, and with it a place of its own among the shards.
-    fn write_pipelines(&self, sink: impl Fn(&str, &Receiver) -> Value) {
+    fn write_pipelines(&self, pipeline: impl Fn(usize, &str, &Receiver) -> Value) {
         for folder in ["pipelines", "tokens"] {
             fs::create_dir(self.path(folder)).unwrap();
         }
@@ -94,12 +94,10 @@ impl<'a> Arena<'a> {
             "transform": { "schema": "raw" },
         });
         fs::write(self.path("defaults.yaml"), defaults.to_string()).unwrap();
-        for name in self.names() {
+        for (number, name) in self.names().into_iter().enumerate() {
             fs::write(self.path("tokens").join(&name), Setup::TOKEN).unwrap();
-            let pipeline = json!({
-                "console": { "token": { "file": self.path("tokens").join(&name) } },
-                "sinks": [sink(&name, &self.receiver)],
-            });
+            let mut pipeline = pipeline(number, &name, &self.receiver);
+            pipeline["console"]["token"] = json!({ "file": self.path("tokens").join(&name) });
             fs::write(self.path("pipelines").join(format!("{name}.yaml")), pipeline.to_string()).unwrap();
         }
     }
@@ -121,7 +119,7 @@ impl<'a> Arena<'a> {
             self.directory.path(),
             &["run", "--pipelines", "pipelines", "--defaults", "defaults.yaml", "--listen", "127.0.0.1:0"],
         );
-        command.args(["--dead-letters", "file:dead-letters", "--lease", "3s"]).args(&self.flags);
+        command.args(["--dead-letters", "file:dead-letters"]).args(&self.flags);
         command.env("HOSTNAME", &name).env("KUBECONFIG", self.tenant.kubeconfig_through(link.address()));
         let process = Process::spawn(command);
         self.workers.insert(name.clone(), Worker { name: name.clone(), process, link });
@@ -203,7 +201,7 @@ impl<'a> Arena<'a> {
         };
         let begun = Instant::now();
         while !is_even(&last) {
-            assert!(begun.elapsed() < PATIENCE, "never even: {last:?}\n{}", self.logs("shard"));
+            assert!(begun.elapsed() < self.patience, "never even: {last:?}\n{}", self.logs("shard"));
             tokio::time::sleep(Duration::from_millis(100)).await;
             last = self.holders().await;
         }
@@ -231,9 +229,14 @@ impl<'a> Arena<'a> {
         done
     }
 
+    /// How many records appear in a second from now on.
+    pub fn set_rate(&self, rate: f64) {
+        self.server.console().set_rate(rate, system_clock());
+    }
+
     /// Nothing more appears: the identities of all that is owed to each pipeline.
     pub fn owed(&self) -> BTreeSet<String> {
-        self.server.console().set_rate(0.0, system_clock());
+        self.set_rate(0.0);
         let host = self.server.address().to_string();
         let truth = self.server.console().truth(Kind::Activities, &Scope::Global);
         truth.iter().map(|version| identity(&host, version.id)).collect()
@@ -252,6 +255,20 @@ impl<'a> Arena<'a> {
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
     }
+}
+
+/// A sink that tells the receiver which worker brings what.
+pub fn to(receiver: &Receiver, pipeline: &str) -> Value {
+    json!({
+        "name": "siem", "type": "http", "url": format!("{}/{pipeline}", receiver.url()), "envelope": true,
+        "compression": "none", "headers": { "X-Worker": { "env": "HOSTNAME" } },
+        "batch": { "timeout": "50ms" }, "retry": { "initial": "10ms", "max": "1s" },
+    })
+}
+
+/// How much a test does, where the environment may say so.
+pub fn setting(name: &str, default: usize) -> usize {
+    std::env::var(name).ok().map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text}")))
 }
 
 /// design.md section 4.4, for activities.

@@ -38,9 +38,10 @@ async fn lanes_that_move_between_workers_bring_each_record_once_into_kafka() {
         "name": "bus", "type": "kafka", "brokers": [address], "topic": TOPIC, "delivery": "exactly_once",
         "checkpoint_topic": "checkpoints", "batch": { "timeout": "50ms" },
     });
-    let mut arena = Arena::with(&kubernetes, 20, |_, _| sink.clone()).await;
+    let mut arena = Arena::with(&kubernetes, 20, |_, _, _| json!({ "sinks": [sink] })).await;
     let state = format!("kafka://{address}/state");
-    arena.flags = ["--state", &state, "--cluster", "kubernetes", "--shards", "8"].map(str::to_owned).to_vec();
+    let flags = ["--state", &state, "--cluster", "kubernetes", "--shards", "8", "--lease", "3s"];
+    arena.flags = flags.map(str::to_owned).to_vec();
     arena.shards = 8;
     for _ in 0..3 {
         arena.add().await;

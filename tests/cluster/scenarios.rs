@@ -1,11 +1,11 @@
 //! What happens to workers in a cluster, one thing after another, while records keep coming.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::arena::{Arena, CHECKPOINT_INTERVAL, LEASE, PATIENCE, SHARDS};
+use super::arena::{Arena, CHECKPOINT_INTERVAL, LEASE, PATIENCE, setting};
 use super::process::until_within;
 use super::receiver::Arrival;
 use crate::support::kubernetes::Kubernetes;
@@ -20,10 +20,6 @@ struct Row {
     repeated: usize,
 }
 
-fn setting(name: &str, default: usize) -> usize {
-    std::env::var(name).ok().map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text}")))
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_and_little_repeated_whatever_happens_to_workers() {
     let Some(kubernetes) = Kubernetes::start().await else { return };
@@ -35,8 +31,6 @@ async fn nothing_is_lost_and_little_repeated_whatever_happens_to_workers() {
     }
     arena.even().await;
     arena.delivered(&all, begun, "").await;
-
-    load(&arena, all.len()).await;
 
     let mut rows = Vec::new();
     rows.push(kill(&mut arena).await);
@@ -83,38 +77,6 @@ fn repeated(arena: &Arena<'_>, from: Instant, since: Option<Instant>) -> usize {
 /// What was delivered before `at` and may not be in a checkpoint by then.
 fn unsaved_at(at: Instant) -> Option<Instant> {
     Some(at - CHECKPOINT_INTERVAL - SLACK)
-}
-
-/// What workers in peace ask of the API server, beside what docs/scaling.md says that they do.
-async fn load(arena: &Arena<'_>, lanes: usize) {
-    let watched = Duration::from_secs(10);
-    let before = arena.requests().await;
-    sleep(watched).await;
-    let after = arena.requests().await;
-    let rate = |what: &str| {
-        let count = |counts: &BTreeMap<String, f64>| counts.get(what).copied().unwrap_or_default();
-        (count(&after) - count(&before)) / watched.as_secs_f64()
-    };
-    let (workers, rounds) = (arena.workers.len() as f64, 3.0 / LEASE.as_secs_f64());
-    let renewals = (SHARDS as f64 + workers) * rounds;
-    let lists = 2.0 * workers * rounds;
-    println!(
-        "{workers} workers, {lanes} busy lanes, {SHARDS} shards, lease {LEASE:?}, checkpoints every {CHECKPOINT_INTERVAL:?}:"
-    );
-    println!(
-        "  leases written {:.1}/s (computed {renewals:.1}), listed {:.1}/s (computed {lists:.1})",
-        rate("PUT leases"),
-        rate("LIST leases")
-    );
-    println!(
-        "  checkpoints written {:.1}/s (at most {:.1})",
-        rate("PUT configmaps"),
-        lanes as f64 / CHECKPOINT_INTERVAL.as_secs_f64()
-    );
-    assert!(
-        rate("PUT leases") <= renewals * 1.5 && rate("LIST leases") <= lists * 2.0,
-        "more than computed: {after:?}"
-    );
 }
 
 async fn kill(arena: &mut Arena<'_>) -> Row {

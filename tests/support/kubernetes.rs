@@ -137,6 +137,12 @@ impl Kubernetes {
         self.ready().await;
     }
 
+    /// The processes of the API server and of etcd.
+    pub fn processes(&self) -> [u32; 2] {
+        let api_server = self.api_server.lock().unwrap().as_ref().map(Child::id);
+        [api_server.expect("a running API server"), self.etcd.id()]
+    }
+
     /// Where the API server listens.
     pub fn address(&self) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], self.port))

@@ -233,11 +233,28 @@ async fn agents_of_snapshots_are_named_as_the_snapshot_names_them() {
     let owed = world.console().truth(Kind::Agents, &Scope::Global).len();
     assert_eq!(snapshot.len(), owed);
 
-    let (from, to) = (print_time(system_clock() - 1000 * DAY), print_time(system_clock()));
-    let arguments = ["backfill", "pipelines/acme.yaml", "--stream", "agents", "--from", &from, "--to", &to];
-    let again = world.command(&[&arguments[..], &FAST].concat()).await;
-    assert_eq!(again.code, Some(0), "{}{}", again.stdout, again.stderr);
-    let arrived = world.sink.ledger().counts();
+    let window = async |command: &str, days: i64, flags: &[&str]| {
+        let (from, to) = (print_time(system_clock() - days * DAY), print_time(system_clock()));
+        let arguments = [command, "pipelines/acme.yaml", "--stream", "agents", "--from", &from, "--to", &to];
+        let done = world.command(&[&arguments[..], &FAST, flags].concat()).await;
+        assert_eq!(done.code, Some(0), "{}{}", done.stdout, done.stderr);
+        world.sink.ledger().counts()
+    };
+    let arrived = window("backfill", 1000, &[]).await;
     assert!(arrived.values().all(|count| *count == 2), "each came once more, under the same name: {}", arrived.len());
     assert_eq!(arrived.len(), owed);
+
+    // One that the snapshot did not show: a repair names it as a backfill does, which names the others as the snapshot did.
+    let shown = || world.console().truth(Kind::Agents, &Scope::Global).len();
+    while shown() == owed {
+        world.console().generate(Kind::Agents, system_clock() - DAY / 8);
+    }
+    let arrived = window("verify", 1, &["--repair"]).await;
+    assert_eq!(
+        arrived.values().filter(|count| **count == 1).count(),
+        1,
+        "the repair brings what is missing, and no more"
+    );
+    let arrived = window("backfill", 1000, &[]).await;
+    assert_eq!(arrived.len(), shown(), "under the same names");
 }

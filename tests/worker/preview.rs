@@ -1,6 +1,6 @@
 //! `preview` shows what would be delivered, and leaves no trace.
 
-use s1_forwarder::emulator::{Kind, Scope, Version};
+use s1_forwarder::emulator::{Kind, Scope, Version, print_time, system_clock};
 use serde_json::{Value, json};
 
 use super::world::World;
@@ -95,6 +95,12 @@ async fn unified_alerts_and_findings_are_shown_like_the_others() {
     assert_eq!(shown, named(newest(Kind::UnifiedAlerts, |version| version.updated)));
     assert!(alerts.iter().all(|event| event["event"]["dataset"] == "sentinel_one.unified_alert"), "{alerts:?}");
 
+    // The last by its id was found before the others.
+    let of_site = world.console().truth(Kind::Vulnerabilities, &Scope::Sites(vec![site]));
+    let last = of_site.iter().map(|version| version.id).max().unwrap();
+    let earliest = print_time(of_site.iter().map(|version| version.created).min().unwrap() - 1_000_000);
+    let found = |record: &mut Value| record["detectionDate"] = json!(earliest);
+    assert!(world.console().update(Kind::Vulnerabilities, last, system_clock(), found));
     let findings = preview("vulnerabilities").await;
     // Their content follows the id.
     let shown = ids(&findings, |event| &event["event"]["id"]);

@@ -83,7 +83,7 @@ impl Process {
 
     /// Sends a signal by its name, such as TERM.
     pub async fn signal(&self, name: &str) {
-        let pid = self.child.id().expect("a running process").to_string();
+        let pid = self.id().to_string();
         let sent = Command::new("kill").args([OsStr::new("-s"), OsStr::new(name), OsStr::new(&pid)]).status().await;
         assert!(sent.unwrap().success(), "kill -s {name} {pid}");
     }
@@ -93,10 +93,16 @@ impl Process {
         self.child.kill().await.unwrap();
     }
 
+    /// Its number; it must be running.
+    #[allow(dead_code, reason = "not every test that shares this file looks at it from outside")]
+    pub fn id(&self) -> u32 {
+        self.child.id().expect("a running process")
+    }
+
     /// The most bytes of memory that it ever held, as the kernel counts them.
     #[allow(dead_code, reason = "not every test that shares this file looks at memory")]
     pub fn peak_rss(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id().unwrap())).unwrap();
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
         peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
     }

@@ -126,3 +126,58 @@ async fn lanes_go_on_from_a_kafka_topic_and_back() {
     done(&world, &["state", "import", "export", "--state", "file:back"]).await;
     goes_on(&world, "file:back").await;
 }
+
+/// A move into Kubernetes, with the rights of a worker; from there to Kafka, and back to a directory.
+#[cfg(feature = "kubernetes")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lanes_go_on_from_kubernetes_and_back() {
+    let Some(kubernetes) = crate::support::kubernetes::Kubernetes::shared().await else { return };
+    let tenant = kubernetes.tenant().await;
+    let mut world = half_way().await;
+    world.kubeconfig = Some(tenant.kubeconfig());
+    let objects = "kubernetes:";
+    done(&world, &["state", "export", "export"]).await;
+    let imported = done(&world, &["state", "import", "export", "--state", objects]).await;
+    assert_eq!(imported.stdout, format!("2 checkpoints imported into {objects}\n"));
+    let shown = async |state: &str| {
+        let arguments = ["state", "show", "acme/activities/siem", "--state", state];
+        done(&world, &arguments).await.stdout
+    };
+    let began = |text: &str| text.lines().find(|line| line.starts_with("ledger:")).unwrap().to_owned();
+    assert_eq!(began(&shown("file:state").await), began(&shown(objects).await), "the ledger went along");
+    let again = world.command(&["state", "import", "export", "--state", objects]).await;
+    assert!(again.code == Some(1) && again.stderr.contains("already"), "{}", again.stderr);
+    // It belongs to an installation.
+    let other = done(&world, &["state", "list", "--state", objects, "--instance", "other"]).await;
+    assert!(!other.stdout.contains("acme/activities/siem"), "{}", other.stdout);
+    goes_on(&world, objects).await;
+
+    // Workers that share the pipelines go on from there too, and what is exported beside them can be put back.
+    let flags = ["--state", objects, "--dead-letters", "file:dead", "--shards", "2", "--lease", "2s"];
+    let mut worker = world.worker_with(&flags);
+    worker.lane("acme/activities/siem", |lane| lane["last_success"].is_string()).await;
+    worker.signal("TERM").await;
+    assert_eq!(worker.exit().await.code, Some(0));
+    done(&world, &["state", "export", "export", "--state", objects]).await;
+    let before = shown(objects).await;
+    done(&world, &["state", "delete", "acme/activities/siem", "--state", objects]).await;
+    done(&world, &["state", "import", "export", "--replace", "--state", objects]).await;
+    assert_eq!(before, shown(objects).await);
+    done(&world, &["state", "import", "export", "--state", "file:back"]).await;
+    goes_on(&world, "file:back").await;
+
+    #[cfg(feature = "kafka")]
+    {
+        let broker = tokio::task::spawn_blocking(crate::support::kafka::Broker::shared).await.unwrap();
+        let Some(broker) = broker else { return };
+        let topic = format!("kafka://{}/from-objects-{:x}", broker.address(), fastrand::u32(..));
+        done(&world, &["state", "export", "export", "--state", "file:back"]).await;
+        done(&world, &["state", "import", "export", "--replace", "--state", objects]).await;
+        done(&world, &["state", "export", "export", "--state", objects]).await;
+        done(&world, &["state", "import", "export", "--state", &topic]).await;
+        goes_on(&world, &topic).await;
+        done(&world, &["state", "export", "export", "--state", &topic]).await;
+        done(&world, &["state", "import", "export", "--replace", "--state", objects]).await;
+        goes_on(&world, objects).await;
+    }
+}

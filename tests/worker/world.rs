@@ -44,6 +44,8 @@ pub struct World {
     directory: tempfile::TempDir,
     pub server: Server,
     pub sink: Receiver,
+    /// Where its processes find the API server, if they need one.
+    pub kubeconfig: Option<PathBuf>,
 }
 
 impl World {
@@ -52,7 +54,8 @@ impl World {
         change(&mut setup);
         let console = tokio::task::spawn_blocking(move || Arc::new(Console::new(&setup))).await.unwrap();
         let server = Server::start(console, ([127, 0, 0, 1], 0).into()).await.unwrap();
-        let world = Self { directory: tempfile::tempdir().unwrap(), server, sink: receiver().await };
+        let directory = tempfile::tempdir().unwrap();
+        let world = Self { directory, server, sink: receiver().await, kubeconfig: None };
         fs::create_dir(world.path("pipelines")).unwrap();
         world.write("token", Setup::TOKEN);
         world
@@ -106,18 +109,40 @@ impl World {
     /// A worker with more flags.
     pub fn worker_with(&self, flags: &[&str]) -> Process {
         let arguments = ["run", "--pipelines", "pipelines", "--listen", "127.0.0.1:0"];
-        Process::spawn(program(self.root(), &[&arguments[..], flags].concat()))
+        self.process(&[&arguments[..], flags].concat())
     }
 
     /// `run --once` to its end.
     pub async fn once(&self, flags: &[&str]) -> Exit {
         let arguments = ["run", "--once", "--pipelines", "pipelines"];
-        Process::spawn(program(self.root(), &[&arguments[..], flags].concat())).exit().await
+        self.process(&[&arguments[..], flags].concat()).exit().await
     }
 
     /// Any other command to its end.
     pub async fn command(&self, arguments: &[&str]) -> Exit {
-        Process::spawn(program(self.root(), arguments)).exit().await
+        self.process(arguments).exit().await
+    }
+
+    fn process(&self, arguments: &[&str]) -> Process {
+        let mut command = program(self.root(), arguments);
+        command.envs(self.kubeconfig.iter().map(|path| ("KUBECONFIG", path)));
+        Process::spawn(command)
+    }
+
+    /// `verify` of the last nine days.
+    pub async fn verify(&self, flags: &[&str]) -> Exit {
+        let (from, to) = (print_time(system_clock() - 9 * 86_400_000_000), print_time(system_clock()));
+        let arguments = ["verify", "pipelines/acme.yaml", "--from", &from, "--to", &to];
+        self.command(&[&arguments[..], &["--requests-per-second", "1000"], flags].concat()).await
+    }
+
+    /// Records that become visible long after their time; those that the console's list does not show are left out.
+    pub fn appear_late(&self, kind: Kind, at: i64, count: usize) -> BTreeSet<String> {
+        let before = self.owed(kind);
+        while self.owed(kind).difference(&before).count() < count {
+            self.console().generate(kind, at);
+        }
+        self.owed(kind).difference(&before).cloned().collect()
     }
 
     /// The identities of all that a console's list shows of a kind: what is owed.

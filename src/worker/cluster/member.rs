@@ -11,6 +11,7 @@ use tracing::{info, warn};
 
 use super::leases::{Leases, agreed_shards};
 use super::plan::{Answer, Call, Event, Moment, Plan};
+use super::reach::{Reach, Told};
 use super::{Change, Cluster, ClusterError, Drained, Settings};
 use crate::settings::kubernetes::{Kubernetes, KubernetesError};
 use crate::sink::Deadline;
@@ -42,7 +43,7 @@ pub async fn join(
         calls: JoinSet::new(),
         until: BTreeMap::new(),
         giving_up: BTreeMap::new(),
-        reached: true,
+        reach: Reach::new(settings.lease / 3),
         tell,
         telemetry,
     };
@@ -63,8 +64,8 @@ struct Member {
     until: BTreeMap<u32, watch::Sender<Instant>>,
     /// Since when a shard drains.
     giving_up: BTreeMap<u32, Moment>,
-    /// The API server answered the last time.
-    reached: bool,
+    /// Whether the API server answers.
+    reach: Reach,
     tell: mpsc::Sender<Change>,
     telemetry: Arc<Telemetry>,
 }
@@ -121,22 +122,19 @@ impl Member {
             self.telemetry.process().lease_renewed(matches!(answer, Ok(Answer::Written(_))));
         }
         let is_listing = matches!(call, Call::List);
-        let answer = match answer {
-            Ok(answer) => {
-                if !std::mem::replace(&mut self.reached, true) {
-                    info!("the API server answers again");
-                    self.telemetry.health().api_server(Ok(()));
-                }
-                answer
+        let answer = answer.unwrap_or_else(|error| {
+            if let Some(Told::Away) = self.reach.failed(&call, self.now()) {
+                warn!(%error, "no word from the API server: work goes on as long as the leases last");
+                self.telemetry.health().api_server(Err(error.to_string()));
             }
-            Err(error) => {
-                if std::mem::replace(&mut self.reached, false) {
-                    warn!(%error, "no word from the API server: work goes on as long as the leases last");
-                    self.telemetry.health().api_server(Err(error.to_string()));
-                }
-                Answer::Unknown
-            }
-        };
+            Answer::Unknown
+        });
+        if answer != Answer::Unknown
+            && let Some(Told::Back { after, failures }) = self.reach.answered(&call, self.now())
+        {
+            info!(?after, failures, "the API server answers again");
+            self.telemetry.health().api_server(Ok(()));
+        }
         let (calls, events) = self.plan.answered(call, sent, self.now(), answer);
         calls.into_iter().for_each(|call| self.launch(call));
         let is_news = is_listing || events.iter().any(|event| !matches!(event, Event::Renewed(..)));

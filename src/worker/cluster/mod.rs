@@ -9,6 +9,8 @@ mod leases;
 mod member;
 #[cfg(feature = "kubernetes")]
 mod plan;
+#[cfg(feature = "kubernetes")]
+mod reach;
 
 use std::sync::Arc;
 use std::time::Duration;

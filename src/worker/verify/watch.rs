@@ -8,9 +8,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::audit::Auditor;
-use super::shelf::Shelf;
+use super::shelf::{Account, Live, Shelf};
 use super::{VerifyError, area, confirm};
 use crate::record::Timestamp;
+use crate::state::LaneId;
 use crate::state::ledger::{Accounting, Hour};
 use crate::telemetry::{Meter, Missing};
 use crate::worker::shared::Shared;
@@ -72,25 +73,32 @@ async fn look(shared: &Shared, spec: &LaneSpec) -> Result<Look, VerifyError> {
     let Some(lane) = shared.telemetry.lane(&id.pipeline, id.stream, &id.sink) else {
         return Ok(Look::NotBefore(shared.clock().now()));
     };
-    let options = &shared.options;
-    let repairs = options.state.look_at_area(&area(&spec.id.pipeline), &options.instance).await?;
-    let mut shelf = Shelf { lane: spec.id.clone(), live: shared.store(), repairs };
-    let now = shared.clock().now();
-    let judged = shelf.account(Hour(0)..Hour(0)).await?.judged(spec.id.stream, spec.pull.overlap, now);
+    let (live, now) = (Live::of(shared, spec, shared.store())?, shared.clock().now());
+    let judged = Account::of_lane(&live, id, Hour(0)..Hour(0)).await?.judged(id.stream, spec.pull.overlap, now);
     let hours = judged.start.max(judged.end.minus(HOURS))..judged.end;
     if hours.start >= hours.end {
         return Ok(Look::NotBefore(hours.start.end().plus(spec.pull.overlap)));
     }
     let until = hours.end.start();
-    let account = shelf.account(hours.clone()).await?;
-    let client = shared.client(&spec.id.pipeline, &spec.console)?;
+    let account = Account::of_lane(&live, id, hours.clone()).await?;
+    let client = shared.client(&id.pipeline, &spec.console)?;
     let meter = Meter::over(lane.beside().into(), &shared.telemetry, kind, shared.clock());
     let mut auditor = Auditor::new(client, meter, &spec.pull, id.clone(), PATIENCE, shared.fork_random())
         .within(shared.budget.lane());
     let mut records = 0;
+    let mut shelf = None;
     for hour in (hours.start.0..hours.end.0).map(Hour) {
-        if auditor.count(hour).await? > account.expected(id.stream, hour)
-            && let Some(differing) = confirm(&mut shelf, &mut auditor, id.stream, hour, shared.clock().now()).await?
+        let count = auditor.count(hour).await?;
+        if count <= account.expected(id.stream, hour) {
+            continue;
+        }
+        // Repairs are rare, and looking for them means a list of all: not for ten thousand lanes that lack nothing.
+        let shelf = match &mut shelf {
+            Some(shelf) => shelf,
+            None => shelf.insert(open_shelf(shared, id, live.clone()).await?),
+        };
+        if count > shelf.account(hour..hour.plus(1)).await?.expected(id.stream, hour)
+            && let Some(differing) = confirm(shelf, &mut auditor, id.stream, hour, shared.clock().now()).await?
         {
             records += differing.missing;
         }
@@ -103,4 +111,10 @@ async fn look(shared: &Shared, spec: &LaneSpec) -> Result<Look, VerifyError> {
         );
     }
     Ok(Look::Judged)
+}
+
+async fn open_shelf(shared: &Shared, lane: &LaneId, live: Live) -> Result<Shelf, VerifyError> {
+    let options = &shared.options;
+    let repairs = options.state.look_at_area(&area(&lane.pipeline), &options.instance).await?;
+    Ok(Shelf { lane: lane.clone(), live, repairs })
 }

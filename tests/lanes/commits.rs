@@ -116,7 +116,7 @@ impl Commits for CommittingSink {
         Box::pin(async move {
             let _under_way = self.begin();
             sleep(Duration::from_millis(20)).await;
-            if self.refuses_saves && self.saves.fetch_add(1, Ordering::Relaxed) % 2 == 0 {
+            if self.refuses_saves && self.saves.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) {
                 return Err(Unsaved::Later("busy".to_owned()));
             }
             self.kept.lock().unwrap().keep(checkpoint);

@@ -17,6 +17,7 @@ mod exactly_once {
     mod process;
     mod quarantine;
     mod reader;
+    mod verify;
     #[path = "../worker/world.rs"]
     #[allow(dead_code, reason = "the tests of the worker use the rest")]
     mod world;

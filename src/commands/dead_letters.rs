@@ -22,8 +22,7 @@ use crate::worker::{Filter, ReplayReport, replay};
 /// Look at dead letters, send them again, or remove them
 ///
 /// A dead letter is an event that a sink refused for good, kept with the reason. All of this works beside a running worker;
-/// one command at a time takes letters
-/// out of a directory (in a Kafka topic two replays at the same time would send letters twice).
+/// one command at a time takes letters out.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -211,7 +210,7 @@ async fn list(letters: &Location, filter: &Filter, format: Format) -> anyhow::Re
 }
 
 async fn purge(letters: &Location, filter: &Filter) -> anyhow::Result<()> {
-    let _lock = letters.lock().with_context(|| letters.to_string())?;
+    let _lock = letters.lock().await.with_context(|| letters.to_string())?;
     let removed = each(letters, filter, |_| Ok(true)).await?;
     Ok(say(format!("{removed} dead letters removed"))?)
 }

@@ -1,9 +1,15 @@
 //! Flags that several commands share (`design.md` section 2), each also an environment variable `S1_FORWARDER_…`.
 
+use std::ffi::OsStr;
+use std::fmt::Display;
+use std::marker::PhantomData;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
-use clap::Args;
+use clap::builder::TypedValueParser;
+use clap::error::ErrorKind;
+use clap::{Arg, Args};
 
 use crate::pipeline;
 use crate::record::Timestamp;
@@ -44,7 +50,7 @@ pub struct StateArgs {
     /// `file:PATH` is read from there.
     #[arg(
         long = "state",
-        value_name = "STORE",
+        value_name = "STORE", value_parser = unshown::<Location>(),
         default_value = "file:state",
         env = "S1_FORWARDER_STATE",
         global = true
@@ -118,7 +124,7 @@ pub struct DeliveryArgs {
     ///
     /// In Kafka they are records of a compacted topic, which is made if need be; librdkafka's settings may follow a `?`, as in
     /// --state.
-    #[arg(long, value_name = "STORE", env = "S1_FORWARDER_DEAD_LETTERS")]
+    #[arg(long, value_name = "STORE", value_parser = unshown::<dead_letters::Location>(), env = "S1_FORWARDER_DEAD_LETTERS")]
     dead_letters: Option<dead_letters::Location>,
 
     /// Most bytes of dead letters; when they are full, a lane that needs one stops rather than lose it
@@ -194,4 +200,24 @@ fn rate(text: &str) -> Result<f64, String> {
 /// A time as flags take it.
 pub fn time(text: &str) -> Result<Timestamp, String> {
     Timestamp::parse(text).map_err(|_| "write a time with its zone, such as 2026-01-31T00:00:00Z".to_owned())
+}
+
+/// Reads a flag that may hold a password: what is wrong with it is told without it.
+#[derive(Debug, Clone)]
+struct Unshown<T>(PhantomData<fn() -> T>);
+
+fn unshown<T>() -> Unshown<T> {
+    Unshown(PhantomData)
+}
+
+impl<T: FromStr<Err: Display> + Clone + Send + Sync + 'static> TypedValueParser for Unshown<T> {
+    type Value = T;
+
+    fn parse_ref(&self, command: &clap::Command, flag: Option<&Arg>, value: &OsStr) -> Result<T, clap::Error> {
+        value.to_string_lossy().parse().map_err(|error| {
+            let flag = flag.map(Arg::to_string).unwrap_or_default();
+            let told = format!("invalid value for '{flag}': {error}\n");
+            clap::Error::raw(ErrorKind::ValueValidation, told).with_cmd(command)
+        })
+    }
 }

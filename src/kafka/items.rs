@@ -21,6 +21,7 @@ use rdkafka::producer::future_producer::DeliveryFuture;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
+use super::lock::lock;
 use super::record::partition;
 use super::topic::{self, What};
 use super::{Connect, Events, KafkaLocation, Transactional, Trouble, on_thread};
@@ -118,6 +119,15 @@ impl Items {
             }
         }
         self.arrived(&writer, reports).await
+    }
+
+    /// Held by the one process that takes items out; none where there is no topic.
+    pub(crate) async fn lock(&self) -> Result<Option<impl Send + use<>>, Trouble> {
+        let Place { connect, events, topic } = self.place()?;
+        if !topic::exists(&connect, &events, &topic, WHAT).await? {
+            return Ok(None);
+        }
+        lock(connect, events, format!("s1-forwarder-dead-letters-{topic}"), topic).await.map(Some)
     }
 
     /// The bytes of all items.

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+use rdkafka::ClientConfig;
+use rdkafka::error::KafkaError;
 use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
 
@@ -33,31 +35,56 @@ pub struct KafkaLocation {
     options: BTreeMap<String, Secret>,
 }
 
-/// The text after `kafka:` names no brokers and topic.
+/// The text after `kafka:` names no brokers and topic, or sets what cannot be set. Values are not shown: they may be secrets.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "write it as kafka://HOST:PORT,HOST:PORT/TOPIC, with librdkafka's settings after a `?`, such as ?security.protocol=ssl&sasl.password=file:/run/secrets/password"
-)]
-pub struct KafkaLocationError;
+pub enum KafkaLocationError {
+    /// There are no brokers, or no topic.
+    #[error(
+        "write it as kafka://HOST:PORT,HOST:PORT/TOPIC, with librdkafka's settings after a `?`, such as ?security.protocol=ssl&sasl.password=file:/run/secrets/password"
+    )]
+    Form,
+    /// One of the settings after the `?`.
+    #[error("option `{option}`: {problem}")]
+    Option {
+        /// Its name.
+        option: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+}
 
 impl FromStr for KafkaLocation {
     type Err = KafkaLocationError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let rest = text.strip_prefix("//").ok_or(KafkaLocationError)?;
+        let rest = text.strip_prefix("//").ok_or(KafkaLocationError::Form)?;
         let (place, options) = rest.split_once('?').unwrap_or((rest, ""));
-        let (brokers, topic) = place.split_once('/').ok_or(KafkaLocationError)?;
+        let (brokers, topic) = place.split_once('/').ok_or(KafkaLocationError::Form)?;
         let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         if brokers.split(',').any(str::is_empty) || topic.is_empty() || topic.len() > 249 || !topic.chars().all(legal) {
-            return Err(KafkaLocationError);
+            return Err(KafkaLocationError::Form);
         }
         let option = |option: &str| {
-            let (key, value) =
-                option.split_once('=').filter(|(key, _)| !REFUSED.contains(key)).ok_or(KafkaLocationError)?;
+            let wrong = |option: &str, problem: &str| KafkaLocationError::Option {
+                option: option.to_owned(),
+                problem: problem.to_owned(),
+            };
+            let (key, value) = option.split_once('=').ok_or_else(|| wrong(option, "write it as NAME=VALUE"))?;
+            if REFUSED.contains(&key) {
+                return Err(wrong(key, "this program sets it by itself"));
+            }
             let value = percent_encoding::percent_decode_str(value).decode_utf8_lossy().into_owned();
             let secret = match value.strip_prefix("file:") {
                 Some(path) => Secret::File(path.into()),
-                None => Secret::Literal(value),
+                None => {
+                    // librdkafka knows its settings, and what they may be.
+                    let looked_at = ClientConfig::new().set(key, &value).create_native_config();
+                    looked_at.map_err(|error| match error {
+                        KafkaError::ClientConfig(_, problem, ..) => wrong(key, &problem),
+                        _ => wrong(key, "librdkafka does not take it"),
+                    })?;
+                    Secret::Literal(value)
+                }
             };
             Ok((key.to_owned(), secret))
         };
@@ -103,15 +130,31 @@ mod tests {
     #[test]
     fn an_address_names_brokers_topic_and_options() {
         let location: KafkaLocation =
-            "//a:9092,b:9092/checkpoints?security.protocol=ssl&sasl.password=file:/run/p&x=a%26b".parse().unwrap();
+            "//a:9092,b:9092/checkpoints?security.protocol=ssl&sasl.password=file:/run/p&client.id=a%26b"
+                .parse()
+                .unwrap();
         assert_eq!((location.brokers.as_str(), location.topic.as_str()), ("a:9092,b:9092", "checkpoints"));
         assert_eq!(location.options["sasl.password"], Secret::File("/run/p".into()));
-        assert_eq!(location.options["x"], Secret::Literal("a&b".to_owned()));
+        assert_eq!(location.options["client.id"], Secret::Literal("a&b".to_owned()));
         assert_eq!(location.to_string(), "kafka://a:9092,b:9092/checkpoints", "what may be secret is not shown");
-        for wrong in
-            ["a:9092/t", "//a:9092", "//a:9092/", "///t", "//a:1/two/parts", "//a:1/t?transactional.id=x", "//a:1/t?x"]
-        {
-            assert!(wrong.parse::<KafkaLocation>().is_err(), "{wrong}");
+        for wrong in ["a:9092/t", "//a:9092", "//a:9092/", "///t", "//a:1/two/parts"] {
+            assert_eq!(wrong.parse::<KafkaLocation>(), Err(KafkaLocationError::Form), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_option_that_is_wrong_is_named_without_its_value() {
+        for (wrong, told) in [
+            ("client.id=x&transactional.id=mine", "option `transactional.id`: this program sets it by itself"),
+            ("security.protocol", "option `security.protocol`: write it as NAME=VALUE"),
+            (
+                "client.id=x&sasl.pasword=s3cret",
+                "option `sasl.pasword`: No such configuration property: \"sasl.pasword\"",
+            ),
+            ("acks=s3cret", "option `acks`: Invalid value"),
+        ] {
+            let error = format!("//a:1/t?{wrong}").parse::<KafkaLocation>().unwrap_err().to_string();
+            assert!(error.starts_with(told) && !error.contains("s3cret"), "{error}");
         }
     }
 }

@@ -9,6 +9,7 @@ mod events;
 mod group;
 mod items;
 mod location;
+mod lock;
 mod owner;
 mod record;
 mod registry;

@@ -93,6 +93,11 @@ pub(crate) async fn reach(connect: &Connect, topic: &str) -> Result<(), Trouble>
     look(connect, &connect.events(), topic, CHECKPOINTS, GLANCE).await.map(|_| ())
 }
 
+/// Whether there is such a topic.
+pub(super) async fn exists(connect: &Connect, events: &Events, topic: &str, what: What) -> Result<bool, Trouble> {
+    Ok(look(connect, events, topic, what, ANSWER).await?.1.is_some())
+}
+
 /// Makes sure that the topic is there and compacted; the number of its partitions.
 pub(super) async fn ensure(connect: &Connect, events: &Events, topic: &str, what: What) -> Result<i32, Trouble> {
     let (admin, found) = look(connect, events, topic, what, ANSWER).await?;

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, TryFutureExt};
-use tracing::info;
+use tracing::{info, warn};
 
 use super::saver::Saver;
 use super::standing::Standing;
+use crate::record::JournalChange;
 use crate::sink::deliver::Delivery;
-use crate::sink::{Commits, Sink, Unsaved};
-use crate::state::ledger::Append;
+use crate::sink::{Commits, Covering, Sink, Unsaved};
 use crate::state::{LaneId, StateError, Store};
 
 /// The copy of a checkpoint that a sink keeps is written at most this often: where it is needed, the sink's is gone.
@@ -39,47 +39,56 @@ impl Keeping {
 
     /// Whether what the ledger remembers beside the checkpoint is kept.
     pub fn keeps_journals(&self) -> bool {
-        matches!(self, Self::Store(store) if store.keeps_journals())
+        match self {
+            Self::Store(store) => store.keeps_journals(),
+            Self::Sink(_) => true,
+            Self::Copy(_) => false,
+        }
     }
 
     /// Stores `standing`; durable when it returns.
     pub fn save(&self, lane: &LaneId, standing: &Standing) -> BoxFuture<'static, Result<(), Unsaved>> {
-        let (lane, bytes) = (lane.clone(), standing.encode());
-        match self.clone() {
-            Self::Store(store) => async move { store.save(&lane, bytes).await.map_err(unsaved) }.boxed(),
-            Self::Copy(store) => {
-                async move { store.save(&lane, Standing::copied(bytes)).await.map_err(unsaved) }.boxed()
-            }
-            keeping @ Self::Sink(_) => async move {
-                match keeping.commits() {
-                    Some(commits) => commits.save(&bytes).await,
-                    None => Ok(()),
-                }
-            }
-            .boxed(),
-        }
+        self.save_with(lane, standing, JournalChange::default()).map_ok(drop).boxed()
     }
 
-    /// The same, with what goes into the lane's journal before. Gives the segments of the journal that were removed.
+    /// The same, with what changes in the lane's journal. Gives the segments of it that were removed.
     pub fn save_with(
         &self,
         lane: &LaneId,
         standing: &Standing,
-        appends: Vec<Append>,
+        journal: JournalChange,
     ) -> BoxFuture<'static, Result<Vec<u64>, Unsaved>> {
-        let saved = self.save(lane, standing);
-        let Self::Store(store) = self.clone() else { return saved.map_ok(|()| Vec::new()).boxed() };
-        let (lane, released) = (lane.clone(), standing.ledger.released().to_vec());
-        async move {
-            for append in &appends {
-                store.write_journal(&lane, append).await.map_err(unsaved)?;
+        let lane = lane.clone();
+        match self.clone() {
+            Self::Store(store) => {
+                let bytes = standing.encode();
+                async move {
+                    for append in &journal.appends {
+                        store.write_journal(&lane, append).await.map_err(unsaved)?;
+                    }
+                    store.save(&lane, bytes).await.map_err(unsaved)?;
+                    // What cannot be removed now is tried again with the next checkpoint.
+                    let dropped = journal.dropped;
+                    let removed = dropped.is_empty() || store.drop_journal(&lane, &dropped).await.is_ok();
+                    Ok(if removed { dropped } else { Vec::new() })
+                }
+                .boxed()
             }
-            saved.await?;
-            // What cannot be removed now is tried again with the next checkpoint.
-            let removed = released.is_empty() || store.drop_journal(&lane, &released).await.is_ok();
-            Ok(if removed { released } else { Vec::new() })
+            Self::Copy(store) => {
+                let bytes = standing.copy();
+                async move { store.save(&lane, bytes).await.map_err(unsaved).map(|()| Vec::new()) }.boxed()
+            }
+            keeping @ Self::Sink(_) => {
+                let covering = Covering { checkpoint: standing.encode(), journal };
+                async move {
+                    if let Some(commits) = keeping.commits() {
+                        commits.save(&covering).await?;
+                    }
+                    Ok(covering.journal.dropped)
+                }
+                .boxed()
+            }
         }
-        .boxed()
     }
 }
 
@@ -105,13 +114,30 @@ pub async fn open(keeping: &Keeping, store: &Arc<dyn Store>, lane: &LaneId) -> R
         (None, Some(copy)) => (copy, "the copy in the state store"),
         (None, None) => return Ok(None),
     };
-    let own = Standing::original(own);
+    let (own, left_behind) = moved_in(&own, &**store, lane).await?;
     let LaneId { pipeline, stream, sink } = lane;
     info!(%pipeline, %stream, %sink, from, "the sink takes the lane's checkpoint over");
-    commits.save(&own).await.map_err(|error| error.to_string())?;
+    let covering = Covering { checkpoint: own.encode(), journal: JournalChange::default() };
+    commits.save(&covering).await.map_err(|error| error.to_string())?;
     // Before anything is delivered: from now on the sink's counts.
-    store.save(lane, Standing::copied(own.clone())).await.map_err(|error| error.to_string())?;
-    Ok(Some(own))
+    store.save(lane, own.copy()).await.map_err(|error| error.to_string())?;
+    if !left_behind.is_empty()
+        && let Err(error) = store.drop_journal(lane, &left_behind).await
+    {
+        warn!(%pipeline, %stream, %sink, %error, "the lane's journal in the state store was not removed");
+    }
+    Ok(Some(covering.checkpoint))
+}
+
+/// What a sink goes on from that `store` kept so far, and what it leaves behind: the journal, though not the sums in it.
+async fn moved_in(bytes: &[u8], store: &dyn Store, lane: &LaneId) -> Result<(Standing, Vec<u64>), String> {
+    let mut standing = Standing::decode(bytes).map_err(|error| error.to_string())?;
+    if !standing.ledger.has_journals() {
+        return Ok((standing, Vec::new()));
+    }
+    let journal = standing.ledger.journal(store, lane).await.map_err(|error| error.to_string())?;
+    standing.ledger.leave_journal(&journal);
+    Ok((standing, journal.into_keys().collect()))
 }
 
 /// Writes a lane's checkpoints as they fall due.
@@ -147,6 +173,19 @@ impl Checkpoints {
     /// The position moved over time that held nothing.
     pub fn time_passed(&mut self) {
         self.main.time_passed();
+    }
+
+    /// What changes in the lane's journal with what its sink commits next.
+    pub fn spill(&mut self, standing: &mut Standing) -> JournalChange {
+        self.main.spill(standing)
+    }
+
+    /// A delivery is over: a sink that commits checkpoints with the events has committed what was spilled.
+    pub fn delivered(&mut self, standing: &mut Standing) {
+        if self.go_along() {
+            let removed = standing.ledger.released().to_vec();
+            self.main.spilled(standing, &removed);
+        }
     }
 
     /// Events were settled.

@@ -6,11 +6,10 @@ use tracing::warn;
 
 use super::checkpoints::Keeping;
 use super::standing::Standing;
-use crate::record::Clock;
+use crate::record::{Append, Clock, JournalChange};
 use crate::settings::FullJitter;
 use crate::sink::Unsaved;
 use crate::state::LaneId;
-use crate::state::ledger::Append;
 use crate::telemetry::{LaneState, Meter};
 
 /// Empty polls move the position in the store at most this often, and at least half as often: lanes that started together,
@@ -101,6 +100,21 @@ impl Saver {
         self.saved_at = Instant::now();
     }
 
+    /// What changes in the lane's journal with the next checkpoint.
+    pub fn spill(&mut self, standing: &mut Standing) -> JournalChange {
+        if matches!(self.keeping, Keeping::Copy(_)) {
+            return JournalChange::default();
+        }
+        self.appends.append(&mut standing.ledger.spill(self.clock.now()));
+        JournalChange { appends: self.appends.clone(), dropped: standing.ledger.released().to_vec() }
+    }
+
+    /// A checkpoint is stored with what was spilled, and these segments are gone.
+    pub fn spilled(&mut self, standing: &mut Standing, removed: &[u64]) {
+        self.appends.clear();
+        standing.ledger.forget_released(removed);
+    }
+
     /// True while a checkpoint is on its way.
     pub fn is_writing(&self) -> bool {
         self.writing.is_some()
@@ -172,17 +186,16 @@ impl Saver {
     /// Begins to write, or goes on with it, and waits until it is written or could not be.
     pub async fn write(&mut self, standing: &mut Standing) {
         if self.writing.is_none() {
-            self.appends.append(&mut standing.ledger.spill(self.clock.now()));
+            let journal = self.spill(standing);
             self.changed = Changed::Nothing;
-            self.writing = Some(self.keeping.save_with(&self.lane, standing, self.appends.clone()));
+            self.writing = Some(self.keeping.save_with(&self.lane, standing, journal));
         }
         let Some(writing) = &mut self.writing else { return };
         let result = writing.await;
         self.writing = None;
         match result {
             Ok(removed) => {
-                self.appends.clear();
-                standing.ledger.forget_released(&removed);
+                self.spilled(standing, &removed);
                 self.saved_at = Instant::now();
                 self.idle_for = idle_for(&mut self.random);
                 if self.retry_at.take().is_some() {

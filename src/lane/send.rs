@@ -14,9 +14,9 @@ use super::checkpoints::Checkpoints;
 use super::map::{Mapped, Parcel};
 use super::pull::PullEnd;
 use super::standing::{Settling, Standing};
-use crate::record::{Clock, Timestamp};
-use crate::sink::Commits;
+use crate::record::{Clock, JournalChange, Timestamp};
 use crate::sink::deliver::{Companion, Delivery, Halt, Settled};
+use crate::sink::{Commits, Covering};
 use crate::source::{Pass, Position, Pull, Round};
 use crate::state::LaneId;
 use crate::telemetry::LaneMetrics;
@@ -105,20 +105,22 @@ struct Following {
     parcel: Arc<Parcel>,
     lane: LaneId,
     before: Standing,
+    /// What changes with it in the journal.
+    journal: JournalChange,
     passes: Vec<Pass>,
     clock: Clock,
 }
 
 impl Following {
     /// What the lane stores when the events at these indices are settled.
-    fn bytes(&self, settled: &[usize]) -> Vec<u8> {
-        let Self { parcel, lane, before, passes, clock } = self;
+    fn covering(&self, settled: &[usize]) -> Covering {
+        let Self { parcel, lane, before, journal, passes, clock } = self;
         let mut standing = before.clone();
         parcel.remember(&mut standing, lane, passes, settled, clock.now());
         if let Some(watermark) = parcel.watermark.filter(|_| settled.len() == parcel.batch.len()) {
             standing.checkpoint.position.advance(passes, parcel.round, watermark);
         }
-        standing.encode()
+        Covering { checkpoint: standing.encode(), journal: journal.clone() }
     }
 }
 
@@ -196,13 +198,14 @@ impl SendStage<'_> {
         let following = self.saver.go_along().then(|| Following {
             parcel: parcel.clone(),
             lane: self.lane.clone(),
+            journal: self.saver.spill(self.standing),
             before: self.standing.clone(),
             passes: self.passes.clone(),
             clock: delivery.clock,
         });
         flight.deliveries.spawn(async move {
-            let bytes = following.as_ref().map(|following| |settled: &[usize]| following.bytes(settled));
-            let companion = bytes.as_ref().map(|bytes| bytes as Companion<'_>);
+            let covering = following.as_ref().map(|following| |settled: &[usize]| following.covering(settled));
+            let companion = covering.as_ref().map(|covering| covering as Companion<'_>);
             (number, delivery.deliver(&sent.batch, &progress, random, companion, &stop).await)
         });
         flight.batches.push_back(InFlight { number, round, watermark, open: Some(Open { parcel, settled }) });
@@ -216,6 +219,7 @@ impl SendStage<'_> {
             Err(_) => return Ok(()),
         };
         result?;
+        self.saver.delivered(self.standing);
         self.budget.set_proven(true);
         if let Some(batch) = flight.batches.iter_mut().find(|batch| batch.number == number)
             && let Some(open) = batch.open.take()

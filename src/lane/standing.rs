@@ -81,23 +81,17 @@ impl Standing {
         out
     }
 
-    /// The bytes of a checkpoint, marked as a copy of one that is kept elsewhere.
-    pub fn copied(mut bytes: Vec<u8>) -> Vec<u8> {
-        bytes.insert(0, COPY);
-        bytes
+    /// As bytes, marked as a copy of what is kept elsewhere. Its ledger begins where it ends: the journal is elsewhere, too.
+    pub fn copy(&self) -> Vec<u8> {
+        let mut copy = self.clone();
+        let (from, asked) = (copy.checkpoint.position.newest(), copy.ledger.asked().to_owned());
+        copy.ledger.begin_anew(from, asked, false);
+        [&[COPY], &*copy.encode()].concat()
     }
 
     /// True when the bytes are a copy.
     pub fn is_copy(bytes: &[u8]) -> bool {
         bytes.first() == Some(&COPY)
-    }
-
-    /// The bytes without the mark of a copy.
-    pub fn original(mut bytes: Vec<u8>) -> Vec<u8> {
-        if Self::is_copy(&bytes) {
-            bytes.remove(0);
-        }
-        bytes
     }
 
     /// From bytes, those of a copy included. A checkpoint that an earlier release wrote without a ledger gets one that begins where it ends.
@@ -126,6 +120,7 @@ impl Standing {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::Stream;
     use crate::source::Position;
 
     fn checkpoint() -> Checkpoint {
@@ -151,6 +146,28 @@ mod tests {
             Standing::decode(&bytes[..cut]).unwrap_err();
         }
         assert_eq!(Standing::decode(&[&[4], &bytes[1..]].concat()), Err(StandingError::Newer(4)));
+    }
+
+    /// The journal of what it is a copy of is where that is: whoever goes on from the copy does not find it.
+    #[test]
+    fn the_ledger_of_a_copy_begins_where_the_copy_ends() {
+        let checkpoint = checkpoint();
+        let now = checkpoint.position.newest();
+        let mut ledger = Ledger::begin(Timestamp::default(), "activityTypes=27".to_owned(), true);
+        (0..300_u64)
+            .for_each(|id| ledger.remember(now, Identity::of("host", Stream::Activities, &id.to_string(), ""), now));
+        assert!(!ledger.spill(now).is_empty());
+        let standing = Standing { checkpoint, ledger };
+        let copy = standing.copy();
+        assert!(Standing::is_copy(&copy) && !Standing::is_copy(&standing.encode()));
+        let copy = Standing::decode(&copy).unwrap();
+        assert_eq!(copy.checkpoint, standing.checkpoint);
+        assert!(!copy.ledger.has_journals() && copy.ledger.is_complete_with(&Default::default()));
+        assert_eq!((copy.ledger.since(), copy.ledger.asked()), (now, standing.ledger.asked()));
+        assert!(
+            copy.ledger.generation() > standing.ledger.generation(),
+            "repairs of the other say nothing of this one"
+        );
     }
 
     #[test]

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::dead_letters::{DeadLetter, DeadLetters};
 use super::settings::RetrySettings;
 use super::throttle::Throttle;
-use super::{Attempt, Batch, Deadline, Outcome, Sink, TOO_LARGE};
+use super::{Attempt, Batch, Covering, Deadline, Outcome, Sink, TOO_LARGE};
 use crate::record::Clock;
 use crate::settings::FullJitter;
 use crate::telemetry::{LaneState, Meter};
@@ -77,8 +77,8 @@ pub enum Halt {
 }
 
 /// For a sink that commits the lane's checkpoint with the events: the checkpoint as it is when the events at these indices
-/// of the batch are settled, as opaque bytes.
-pub type Companion<'a> = &'a (dyn Fn(&[usize]) -> Vec<u8> + Send + Sync);
+/// of the batch are settled.
+pub type Companion<'a> = &'a (dyn Fn(&[usize]) -> Covering + Send + Sync);
 
 impl Default for Health {
     fn default() -> Self {

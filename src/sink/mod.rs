@@ -24,6 +24,8 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
+use crate::record::JournalChange;
+
 pub use batch::{Batch, Event};
 pub use context::{BuildError, Context, Shared};
 pub use deadline::Deadline;
@@ -56,13 +58,34 @@ pub trait Commits: Send + Sync + Debug {
     fn open(&self) -> BoxFuture<'_, Result<Option<Vec<u8>>, String>>;
 
     /// One attempt, of which all takes effect or nothing.
-    fn commit<'a>(&'a self, batch: &'a Batch, checkpoint: &'a [u8]) -> BoxFuture<'a, Attempt>;
+    fn commit<'a>(&'a self, batch: &'a Batch, covering: &'a Covering) -> BoxFuture<'a, Attempt>;
 
     /// Commits a checkpoint alone.
-    fn save<'a>(&'a self, checkpoint: &'a [u8]) -> BoxFuture<'a, Result<(), Unsaved>>;
+    fn save<'a>(&'a self, covering: &'a Covering) -> BoxFuture<'a, Result<(), Unsaved>>;
+
+    /// The lane's checkpoint, for looking only: nothing is taken over.
+    ///
+    /// # Errors
+    /// When that is not possible for now, and why.
+    fn look_at(&self) -> BoxFuture<'_, Result<Option<Vec<u8>>, String>>;
+
+    /// The bytes of a segment of the lane's journal, for looking only; it may be longer than the checkpoint says.
+    ///
+    /// # Errors
+    /// As [`Self::look_at`].
+    fn read_journal(&self, segment: u64) -> BoxFuture<'_, Result<Option<Vec<u8>>, String>>;
 
     /// Held while the lane is about to send: lanes that commit together wait for each other.
     fn enter(&self) -> Box<dyn Send>;
+}
+
+/// What is committed with events.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Covering {
+    /// The checkpoint that covers them, as opaque bytes.
+    pub checkpoint: Vec<u8>,
+    /// What it refers to, or does not any more.
+    pub journal: JournalChange,
 }
 
 /// A checkpoint that was not stored, as far as is known.

@@ -44,6 +44,11 @@ pub trait SinkType {
     /// What holds where the pipeline file is silent.
     fn defaults(&self) -> Defaults;
 
+    /// Whether its sinks are [`super::Commits`].
+    fn keeps_checkpoints(&self) -> bool {
+        false
+    }
+
     /// The sink of one lane. Opens no connection, so that it also serves to validate settings.
     ///
     /// # Errors
@@ -186,6 +191,11 @@ impl Settings {
     pub fn concurrency(&self) -> usize {
         let defaults = self.kind.as_type().defaults();
         self.common.concurrency.map_or(defaults.concurrency, count).min(defaults.concurrency_max)
+    }
+
+    /// Whether checkpoints are committed with the events, by the sink.
+    pub fn keeps_checkpoints(&self) -> bool {
+        self.kind.as_type().keeps_checkpoints()
     }
 
     /// How long an event may wait for its batch to fill.

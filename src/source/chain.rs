@@ -258,6 +258,7 @@ async fn scopes(client: &Client) -> Result<Vec<Arc<Scope>>, ConsoleError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::Stream;
 
     #[test]
     fn a_window_asks_twice_and_a_sweep_once() {
@@ -283,5 +284,36 @@ mod tests {
         assert_eq!(texts(&sweep), "includeRemovals=false&severities=HIGH");
         assert_eq!(sweep.query(from, to, to)[0], ("detectionDate__gte", "2026-01-01T00:00:00.000000Z".to_owned()));
         assert!(!sweep.advance());
+    }
+
+    /// A scope's track is found again by its name, whatever scopes are added or left out.
+    #[test]
+    fn scopes_are_read_one_after_the_other_and_each_has_a_track_of_its_own() {
+        let through = |scopes: &str| {
+            let settings = format!(r#"{{"url": "https://console.example", "token": "t"{scopes}}}"#);
+            Pull::of(Stream::Vulnerabilities).through(&serde_json::from_str(&settings).unwrap())
+        };
+        let names = |pull: &Pull| pull.passes().iter().map(|pass| pass.name.to_string()).collect::<Vec<_>>();
+        assert_eq!(names(&through("")), ["main"]);
+        assert_eq!(names(&through(r#", "accounts": ["100000000000000005"]"#)), ["accountIds=100000000000000005"]);
+        assert_eq!(
+            names(&through(r#", "accounts": ["100000000000000005"], "groups": ["100000000000000009"]"#)),
+            ["groupIds=100000000000000009"]
+        );
+        let sites =
+            through(r#", "accounts": ["100000000000000005"], "sites": ["100000000000000007", "100000000000000008"]"#);
+        assert_eq!(names(&sites), ["siteIds=100000000000000007", "siteIds=100000000000000008"]);
+
+        let mut detected = Chain::detected(sites.findings.unwrap());
+        let time = Timestamp::parse("2026-01-01T00:00:00.000000Z").unwrap();
+        for (site, more) in [("100000000000000007", true), ("100000000000000008", false)] {
+            let query = detected.query(time, time, time);
+            let asked = |name| query.iter().find(|(asked, _)| *asked == name).map(|(_, value)| value.as_str());
+            assert_eq!(
+                (asked("siteIds"), asked("detectionDate__lte")),
+                (Some(site), Some("2026-01-01T00:00:00.000000Z"))
+            );
+            assert_eq!(detected.advance(), more);
+        }
     }
 }

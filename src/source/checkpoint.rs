@@ -371,6 +371,8 @@ mod tests {
         assert_eq!(Checkpoint::decode(&bytes), Err(CheckpointError::Unknown(77)));
         bytes[0] = 3;
         assert_eq!(Checkpoint::decode(&bytes), Err(CheckpointError::Newer(3)));
+        bytes[0] = 0;
+        assert_eq!(Checkpoint::decode(&bytes), Err(CheckpointError::Damaged), "there never was a layout 0");
     }
 
     /// What release 0.1 wrote: one track without a name. Worked out by hand from the layout.

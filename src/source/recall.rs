@@ -31,3 +31,23 @@ impl Recall {
         Some(std::mem::replace(&mut self.until, newest))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What was read before the last forgetting is far enough back.
+    #[test]
+    fn so_many_records_and_so_many_full_pages_are_remembered() {
+        let time = |page: usize| Timestamp::from_micros(page as i64 * 1_000_000);
+        let mut recall = Recall::starting_at(time(0));
+        for page in 1..10 {
+            assert_eq!(recall.page(KEPT_RECORDS / 10, time(page)), None);
+        }
+        assert_eq!(recall.page(KEPT_RECORDS / 10, time(10)), Some(time(0)));
+        for page in 11..10 + KEPT_PAGES {
+            assert_eq!(recall.page(KEPT_RECORDS, time(page)), None);
+        }
+        assert_eq!(recall.page(KEPT_RECORDS, time(20)), Some(time(10)));
+    }
+}

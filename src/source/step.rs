@@ -209,4 +209,15 @@ mod tests {
         assert_eq!(first(r#"{"data":["#), "");
         assert_eq!(first(""), "");
     }
+
+    /// A list that moved shows another record in its place: to step over that one would lose it.
+    #[test]
+    fn a_record_is_told_by_its_beginning_and_an_alert_by_its_id() {
+        let record = br#"{"id":"17","name":"aaaaaa"#;
+        assert!(is_same(record, record) && is_same(record, &record[..12]) && is_same(&record[..12], record));
+        assert!(!is_same(record, br#"{"id":"18","name":"aaaaaa"#));
+        assert!(!is_same(record, b"") && !is_same(b"", record), "nothing is known of it");
+        assert!(is_of(record, "17") && !is_of(record, "18"));
+        assert!(!is_of(record, ""), "an alert without an id is none in particular");
+    }
 }

@@ -21,10 +21,17 @@ pub enum Location {
 
 /// The text names no store.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "write it as file:DIR, for example file:/var/lib/s1-forwarder, as kubernetes:[NAMESPACE], or as kafka://BROKERS/TOPIC"
-)]
-pub struct LocationError;
+pub enum LocationError {
+    /// It is of no kind that there is.
+    #[error(
+        "write it as file:DIR, for example file:/var/lib/s1-forwarder, as kubernetes:[NAMESPACE], or as kafka://BROKERS/TOPIC"
+    )]
+    Form,
+    /// It is no address of a topic.
+    #[cfg(feature = "kafka")]
+    #[error(transparent)]
+    Kafka(#[from] super::KafkaLocationError),
+}
 
 impl FromStr for Location {
     type Err = LocationError;
@@ -36,8 +43,8 @@ impl FromStr for Location {
                 Ok(Self::Kubernetes((!namespace.is_empty()).then(|| namespace.to_owned())))
             }
             #[cfg(feature = "kafka")]
-            Some(("kafka", place)) => place.parse().map(Self::Kafka).map_err(|_| LocationError),
-            _ => Err(LocationError),
+            Some(("kafka", place)) => Ok(Self::Kafka(place.parse()?)),
+            _ => Err(LocationError::Form),
         }
     }
 }

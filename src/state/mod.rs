@@ -89,6 +89,18 @@ pub trait Store: Send + Sync + Debug {
     }
 }
 
+/// Where lanes' journals can be read.
+pub trait Journals: Send + Sync {
+    /// As [`Store::read_journal`].
+    fn segment<'a>(&'a self, lane: &'a LaneId, segment: u64) -> BoxFuture<'a, Result<Option<Vec<u8>>, StateError>>;
+}
+
+impl<S: Store + ?Sized> Journals for S {
+    fn segment<'a>(&'a self, lane: &'a LaneId, segment: u64) -> BoxFuture<'a, Result<Option<Vec<u8>>, StateError>> {
+        self.read_journal(lane, segment)
+    }
+}
+
 /// State that cannot be used as it is.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
@@ -133,6 +145,14 @@ pub enum StateError {
         lane: LaneId,
         /// The segment.
         segment: u64,
+    },
+    /// The sink that keeps the lane's checkpoint does not show it.
+    #[error("the checkpoint of lane {lane} in its sink: {reason}")]
+    Sink {
+        /// The lane.
+        lane: LaneId,
+        /// Why.
+        reason: String,
     },
     /// The lane has no checkpoint.
     #[error("lane {0} has no checkpoint")]

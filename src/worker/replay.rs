@@ -94,7 +94,7 @@ pub async fn replay(
     patience: Duration,
     stop: CancellationToken,
 ) -> Result<ReplayReport, ReplayError> {
-    let _lock = letters.lock()?;
+    let _lock = letters.lock().await?;
     let telemetry = Arc::new(Telemetry::new());
     let store = options.state.look_at(&options.instance).await?;
     let shared = Shared::over(store, options, telemetry.clone());

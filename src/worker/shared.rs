@@ -10,10 +10,10 @@ use crate::settings::ClientError;
 use crate::sink::dead_letters::DeadLetters;
 use crate::sink::deliver::{Delivery, Health};
 use crate::sink::throttle::Throttle;
-use crate::sink::{self, BuildError, Deadline};
+use crate::sink::{self, BuildError, Deadline, Sink};
 use crate::state::Store;
 use crate::telemetry::{Meter, Telemetry};
-use crate::transform::schema_name;
+use crate::transform::{Schema, schema_name};
 use crate::{console, record::Clock};
 
 /// Lanes that start together poll first over a span of this much for each of them, at most over their interval.
@@ -53,6 +53,13 @@ pub struct Way {
     pub deadline: Deadline,
     /// The shard of its pipeline.
     pub shard: u32,
+}
+
+/// What a lane pulls from, maps with and delivers to.
+struct Ends {
+    client: Arc<Client>,
+    schema: Schema,
+    sink: Arc<dyn Sink>,
 }
 
 /// A lane that cannot be put together: its settings name what is not there.
@@ -132,19 +139,7 @@ impl Shared {
     /// # Errors
     /// When settings name what is not there, such as a CA file.
     pub fn compose(&self, spec: &LaneSpec, meter: &Meter, way: Way) -> Result<Lane, ComposeError> {
-        let client = self.client(&spec.id.pipeline, &spec.console)?;
-        let schema = spec.sink.common.schema.unwrap_or(spec.transform.schema);
-        let sink = spec.sink.build(&sink::Context {
-            pipeline: spec.id.pipeline.clone(),
-            stream: spec.id.stream,
-            sink: spec.id.sink.clone(),
-            shard: way.shard,
-            console_host: client.host().to_owned(),
-            labels: spec.transform.labels.clone(),
-            schema,
-            schema_name: schema_name(schema),
-            shared: self.sinks.clone(),
-        })?;
+        let Ends { client, schema, sink } = self.ends(spec, way.shard)?;
         let limits = sink.limits();
         let delivery = Arc::new(Delivery {
             sink,
@@ -176,6 +171,32 @@ impl Shared {
             once: way.once,
             known: None,
         })
+    }
+
+    /// A lane's sink.
+    ///
+    /// # Errors
+    /// As [`Self::compose`].
+    pub fn sink(&self, spec: &LaneSpec) -> Result<Arc<dyn Sink>, ComposeError> {
+        Ok(self.ends(spec, 0)?.sink)
+    }
+
+    /// None of it is connected yet.
+    fn ends(&self, spec: &LaneSpec, shard: u32) -> Result<Ends, ComposeError> {
+        let client = self.client(&spec.id.pipeline, &spec.console)?;
+        let schema = spec.sink.common.schema.unwrap_or(spec.transform.schema);
+        let sink = spec.sink.build(&sink::Context {
+            pipeline: spec.id.pipeline.clone(),
+            stream: spec.id.stream,
+            sink: spec.id.sink.clone(),
+            shard,
+            console_host: client.host().to_owned(),
+            labels: spec.transform.labels.clone(),
+            schema,
+            schema_name: schema_name(schema),
+            shared: self.sinks.clone(),
+        })?;
+        Ok(Ends { client, schema, sink })
     }
 
     /// When each of `lanes` lanes that start now polls first.

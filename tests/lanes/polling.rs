@@ -115,6 +115,19 @@ async fn a_restart_repeats_nothing_and_loses_nothing() {
     assert_eq!(sink.counts().len(), 503);
 }
 
+/// Where nothing comes, nothing but a poll's end moves the position.
+#[tokio::test(start_paused = true)]
+async fn a_poll_that_reached_its_end_moves_the_position_to_its_start() {
+    let world = World::new(|setup| setup.activities = 100);
+    let mut lane = world.lane(world.pull(Stream::Activities), "siem", MemorySink::new(world.clock, |_, _| None));
+    (lane.once, lane.first_poll_after) = (true, Duration::from_secs(86_400));
+    world.start(lane).task.await.unwrap();
+    let position = world.checkpoint(Stream::Activities, "siem").unwrap().position;
+    let age = world.clock.now().since(position.complete().unwrap());
+    assert!(age < Duration::from_secs(60), "{age:?}");
+    assert_eq!(position.bound(), position.complete().unwrap().minus(Duration::from_secs(300)), "less the overlap");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_stream_that_is_forbidden_rests_and_comes_back() {
     let world = World::new(|setup| {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use s1_forwarder::emulator::{Faults, Kind, Mishap};
+use s1_forwarder::emulator::{Faults, Kind, Mishap, Quirks, Scope, Setup, Token};
 use s1_forwarder::lane::LaneEnd;
 use s1_forwarder::record::{Identity, Stream, Timestamp};
 use s1_forwarder::source::{Pull, Since, Stage};
@@ -400,4 +400,35 @@ async fn a_finding_that_was_read_under_a_clock_years_ahead_is_not_remembered_for
     sleep(DAY * 2).await;
     running.drain().await;
     assert_eq!((keys(&world), times(&sink, detected)), (0, 1));
+}
+
+/// Where the console wants one scope at a time they are read one after the other, and one without licence is passed over. A
+/// refusal that does not speak of scopes is none of these.
+#[tokio::test(start_paused = true)]
+async fn findings_are_read_scope_by_scope_where_the_console_says_so() {
+    for refused in [false, true] {
+        let world = World::new(|setup| (setup.vulnerabilities, setup.agents) = (400, 60));
+        let sites = world.console.ids(Kind::Sites);
+        let quirks = Quirks { unlicensed_sites: vec![sites[1]], risks_want_one_scope: true, ..Quirks::default() };
+        world.console.set_quirks(quirks);
+        world.console.set_token(Token::new(Setup::TOKEN).scoped(Scope::Sites(sites[1..4].to_vec())));
+        if refused {
+            world.console.set_faults(Faults { forbidden: vec![Kind::Vulnerabilities], ..Faults::default() });
+        }
+        let sink = sink(&world);
+        let pull = Pull { since: Since::Beginning, ..Pull::of(Stream::Vulnerabilities) };
+        let mut lane = world.lane(pull, "siem", sink.clone());
+        lane.once = true;
+        let end = world.start(lane).task.await.unwrap();
+        let scopes = world.console.truth(Kind::Vulnerabilities, &Scope::Sites(sites[2..4].to_vec()));
+        let open: BTreeSet<String> = scopes.iter().map(|version| version.id.to_string()).collect();
+        let taken: Vec<String> = sink.taken.lock().unwrap().iter().map(|(_, id, _)| id.clone()).collect();
+        let asked_for_scopes = world.console.seen().iter().any(|seen| seen.path.ends_with("/accounts"));
+        if refused {
+            assert_eq!((end, taken.len(), asked_for_scopes), (LaneEnd::Refused, 0, false));
+        } else {
+            assert_eq!((end, taken.len(), asked_for_scopes), (LaneEnd::Complete, open.len(), true));
+            assert!(!open.is_empty() && taken.into_iter().collect::<BTreeSet<_>>() == open);
+        }
+    }
 }

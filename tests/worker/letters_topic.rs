@@ -9,9 +9,10 @@ use std::time::Duration;
 use s1_forwarder::emulator::{Kind, system_clock};
 use serde_json::{Value, json};
 
-use super::process::{Exit, until};
+use super::process::{Exit, Process, program, until};
 use super::world::World;
 use crate::support::kafka::Broker;
+use crate::support::receiver::Fault;
 
 /// A world whose dead letters are in a topic of its own.
 struct Letters {
@@ -138,6 +139,57 @@ async fn a_kill_between_letter_and_checkpoint_loses_none() {
     letters.assert_nothing_lost().await;
     // What it was kept twice for was the kill: both have one identity.
     assert_eq!(letters.listed(&[]).await.len(), 2);
+}
+
+/// Brokers keep the lock: a second command is refused while one takes letters out, and for a while after one was killed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_command_at_a_time_takes_letters_out_of_a_topic() {
+    let Some(letters) = Letters::shared(3).await else { return };
+    let world = &letters.world;
+    let store = letters.store();
+    assert_eq!(world.once(&["--dead-letters", &store]).await.code, Some(0));
+    assert_eq!(letters.listed(&[]).await.len(), 3);
+    world.sink.rule(|rules| rules.event_bytes = None);
+    let away = || {
+        let answer = Fault::Answer { status: 503, headers: Vec::new(), body: "" };
+        world.sink.misbehave(1, vec![(1.0, answer)]);
+    };
+    let begin = async || {
+        let before = world.sink.seen().len();
+        let arguments = [&["dead-letters"], &REPLAY[..], &["--dead-letters", &store]].concat();
+        let replay = Process::spawn(program(world.root(), &arguments));
+        until("letters are sent", async || (world.sink.seen().len() > before).then_some(())).await;
+        replay
+    };
+
+    away();
+    let killed = begin().await;
+    killed.kill().await;
+    let refused = "another command takes letters out of it";
+    let exit = letters.command(&REPLAY).await;
+    assert!(exit.code == Some(1) && exit.stderr.contains(refused), "{}{}", exit.stdout, exit.stderr);
+    until("the one that was killed is forgotten", async || {
+        let exit = letters.command(&["purge", "--sink", "none"]).await;
+        (exit.code == Some(0)).then_some(())
+    })
+    .await;
+
+    let first = begin().await;
+    for arguments in [&REPLAY[..], &["purge", "--all"]] {
+        let exit = letters.command(arguments).await;
+        assert!(exit.code == Some(1) && exit.stderr.contains(refused), "{}{}", exit.stdout, exit.stderr);
+    }
+    assert_eq!(letters.listed(&[]).await.len(), 3, "whoever looks needs no lock");
+    world.sink.misbehave(1, Vec::new());
+    let exit = first.exit().await;
+    assert_eq!((exit.code, exit.stdout.as_str()), (Some(0), "3 delivered, 0 refused again\n"), "{}", exit.stderr);
+    assert_eq!(letters.command(&REPLAY).await.stdout, "0 delivered, 0 refused again\n", "it has let go");
+    letters.assert_nothing_lost().await;
+
+    let typo = format!("{store}&sasl.pasword=s3cret");
+    let exit = world.command(&["dead-letters", "list", "--dead-letters", &typo]).await;
+    assert!(exit.code == Some(2) && exit.stderr.contains("option `sasl.pasword`"), "{}", exit.stderr);
+    assert!(!exit.stderr.contains("s3cret"), "{}", exit.stderr);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

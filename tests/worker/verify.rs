@@ -6,21 +6,14 @@ use std::time::Duration;
 use s1_forwarder::emulator::{Faults, Kind, print_time, system_clock};
 use serde_json::json;
 
-use super::process::{Exit, Process, program};
+use super::process::Exit;
 use super::world::World;
 
 const HOUR: i64 = 3_600_000_000;
-const DAY: i64 = 24 * HOUR;
 
 /// The beginning of the hour that lies so many hours back.
 fn hour(back: i64) -> i64 {
     (system_clock() / HOUR - back) * HOUR
-}
-
-async fn verify_flags(world: &World, more: &[&str]) -> Exit {
-    let (from, to) = (print_time(system_clock() - 9 * DAY), print_time(system_clock()));
-    let arguments = ["verify", "pipelines/acme.yaml", "--from", &from, "--to", &to, "--requests-per-second", "1000"];
-    Process::spawn(program(world.root(), &[&arguments[..], more].concat())).exit().await
 }
 
 /// A number of the table: the row of a stream, the column by its place.
@@ -34,15 +27,6 @@ const ACCOUNTED: usize = 3;
 const MISSING: usize = 4;
 const REPAIRED: usize = 5;
 const PURGED: usize = 6;
-
-/// Records that become visible long after their time; those that the console's list does not show are left out.
-fn appear_late(world: &World, kind: Kind, at: i64, count: usize) -> BTreeSet<String> {
-    let before = world.owed(kind);
-    while world.owed(kind).difference(&before).count() < count {
-        world.console().generate(kind, at);
-    }
-    world.owed(kind).difference(&before).cloned().collect()
-}
 
 async fn world() -> World {
     let world = World::new(|setup| {
@@ -71,7 +55,7 @@ async fn nothing_is_missing_and_verify_says_so_beside_a_worker_under_faults() {
     // It goes over the whole again after a change of what the console shows: what is filtered or dead counts as well.
     tokio::time::sleep(Duration::from_secs(2)).await;
     world.console().set_faults(Faults::preset("server-errors").unwrap().and(Faults::preset("rate-limit").unwrap()));
-    let exit = verify_flags(&world, &[]).await;
+    let exit = world.verify(&[]).await;
     assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
     for (stream, at_least) in [("activities", 1_000), ("threats", 30)] {
         let [console, accounted] = [CONSOLE, ACCOUNTED].map(|column| number(&exit, stream, column));
@@ -91,7 +75,7 @@ async fn nothing_is_missing_and_verify_says_so_beside_a_worker_under_faults() {
     let ids = world.console().ids(Kind::Activities);
     let before = number(&exit, "activities", CONSOLE);
     ids.iter().filter(|id| recent(id)).take(5).for_each(|id| assert!(world.console().remove(Kind::Activities, *id)));
-    let exit = verify_flags(&world, &["--stream", "activities"]).await;
+    let exit = world.verify(&["--stream", "activities"]).await;
     assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
     let purged = number(&exit, "activities", PURGED);
     assert!(purged > 0 && before - number(&exit, "activities", CONSOLE) == purged, "{}", exit.stdout);
@@ -103,9 +87,9 @@ async fn what_came_too_late_is_found_and_repaired_once() {
     let world = world().await;
     assert_eq!(world.once(&[]).await.code, Some(0));
     let before = world.sink.ledger().counts();
-    let mut late = appear_late(&world, Kind::Activities, hour(5) + 17 * 60_000_000, 3);
-    late.extend(appear_late(&world, Kind::Threats, hour(7) + 60_000_000, 2));
-    let old = appear_late(&world, Kind::Activities, hour(100) + 60_000_000, 1);
+    let mut late = world.appear_late(Kind::Activities, hour(5) + 17 * 60_000_000, 3);
+    late.extend(world.appear_late(Kind::Threats, hour(7) + 60_000_000, 2));
+    let old = world.appear_late(Kind::Activities, hour(100) + 60_000_000, 1);
     // Lanes run on and do not come by there again.
     let mut worker = world.worker();
     worker.lane("acme/activities/siem", |lane| lane["up"] == true).await;
@@ -118,7 +102,7 @@ async fn what_came_too_late_is_found_and_repaired_once() {
     .await;
     worker.logged(&["came too late to be delivered"]).await;
 
-    let exit = verify_flags(&world, &[]).await;
+    let exit = world.verify(&[]).await;
     assert_eq!(exit.code, Some(1), "{}{}", exit.stdout, exit.stderr);
     // Filtered ones are missing too: the lane never saw them.
     let (missing, threats) = (number(&exit, "activities", MISSING), number(&exit, "threats", MISSING));
@@ -129,7 +113,7 @@ async fn what_came_too_late_is_found_and_repaired_once() {
     assert!(pulled >= 3, "they are named: {}", exit.stdout);
     assert_eq!(world.sink.ledger().counts(), before, "verify alone delivers nothing");
 
-    let exit = verify_flags(&world, &["--repair"]).await;
+    let exit = world.verify(&["--repair"]).await;
     assert_eq!(exit.code, Some(1), "{}{}", exit.stdout, exit.stderr);
     assert!(exit.stdout.contains("--repair --resend delivers the whole hour again"), "{}", exit.stdout);
     assert_eq!(
@@ -146,12 +130,12 @@ async fn what_came_too_late_is_found_and_repaired_once() {
     assert!(arrived.is_subset(&late) && arrived.len() >= 2, "{arrived:?} {late:?}");
     assert!(counts.values().all(|count| *count == 1), "what was delivered was delivered again");
 
-    let exit = verify_flags(&world, &["--repair", "--resend"]).await;
+    let exit = world.verify(&["--repair", "--resend"]).await;
     assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
     let repeated = world.sink.ledger().counts().values().filter(|count| **count > 1).count();
     assert!(repeated < 60, "{repeated} came again: more than one hour");
 
-    let exit = verify_flags(&world, &[]).await;
+    let exit = world.verify(&[]).await;
     assert_eq!(exit.code, Some(0), "what was repaired is accounted for: {}{}", exit.stdout, exit.stderr);
     let count = |column| number(&exit, "activities", column);
     assert!(count(MISSING) == 0 && count(PURGED) == 0 && count(CONSOLE) == count(ACCOUNTED), "{}", exit.stdout);
@@ -169,20 +153,20 @@ async fn what_came_too_late_is_found_and_repaired_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cannot_be_judged_is_said() {
     let world = world().await;
-    let exit = verify_flags(&world, &[]).await;
+    let exit = world.verify(&[]).await;
     assert!(exit.code == Some(1) && exit.stderr.contains("has no checkpoint"), "{}", exit.stderr);
     world.sink.misbehave(1, super::once::failing().into_iter().map(|(_, fault)| (1.0, fault)).take(1).collect());
     assert_eq!(world.once(&["--once-timeout", "2s"]).await.code, Some(1));
     // A lane that has not come by has nothing missing.
-    let exit = verify_flags(&world, &["--stream", "threats"]).await;
+    let exit = world.verify(&["--stream", "threats"]).await;
     assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
     assert!(exit.stdout.contains("the lane is not past it yet"), "{}", exit.stdout);
     let usage = world
         .command(&["verify", "pipelines/acme.yaml", "--from", "2026-01-02T00:00:00Z", "--to", "2026-01-01T00:00:00Z"])
         .await;
     assert_eq!(usage.code, Some(2), "{}", usage.stderr);
-    assert_eq!(verify_flags(&world, &["--sink", "none"]).await.code, Some(2));
-    assert_eq!(verify_flags(&world, &["--resend"]).await.code, Some(2));
+    assert_eq!(world.verify(&["--sink", "none"]).await.code, Some(2));
+    assert_eq!(world.verify(&["--resend"]).await.code, Some(2));
 }
 
 /// As in files: what a lane delivered of the last two days is told by identity, across starts and another store.
@@ -203,23 +187,23 @@ async fn identities_are_remembered_in_a_kafka_topic_too() {
     };
     assert!(journals().await > 0, "two days hold more than fits beside a checkpoint");
 
-    let mut late = appear_late(&world, Kind::Activities, hour(5) + 17 * 60_000_000, 3);
-    late.extend(appear_late(&world, Kind::Threats, hour(7) + 60_000_000, 2));
+    let mut late = world.appear_late(Kind::Activities, hour(5) + 17 * 60_000_000, 3);
+    late.extend(world.appear_late(Kind::Threats, hour(7) + 60_000_000, 2));
     assert_eq!(world.once(&flags).await.code, Some(0));
     let before = world.sink.ledger().counts();
-    let exit = verify_flags(&world, &flags).await;
+    let exit = world.verify(&flags).await;
     assert_eq!(exit.code, Some(1), "{}{}", exit.stdout, exit.stderr);
     assert_eq!(number(&exit, "threats", MISSING), 2, "{}", exit.stdout);
     assert!(late.iter().filter(|id| exit.stdout.contains(*id)).count() >= 3, "they are named: {}", exit.stdout);
     assert_eq!(world.sink.ledger().counts(), before, "verify alone delivers nothing");
 
-    let exit = verify_flags(&world, &[&flags[..], &["--repair"]].concat()).await;
+    let exit = world.verify(&[&flags[..], &["--repair"]].concat()).await;
     assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
     let counts = world.sink.ledger().counts();
     let arrived: BTreeSet<String> = counts.keys().filter(|id| !before.contains_key(*id)).cloned().collect();
     assert!(arrived.is_subset(&late) && arrived.len() >= 2, "{arrived:?} {late:?}");
     assert!(counts.values().all(|count| *count == 1), "what was delivered was delivered again");
-    let exit = verify_flags(&world, &flags).await;
+    let exit = world.verify(&flags).await;
     assert_eq!(exit.code, Some(0), "the repair is remembered: {}{}", exit.stdout, exit.stderr);
 
     // A renamed lane takes its journal along, a removed one leaves none.

@@ -129,6 +129,22 @@ impl World {
         Process::spawn(command)
     }
 
+    /// `verify` of the last nine days.
+    pub async fn verify(&self, flags: &[&str]) -> Exit {
+        let (from, to) = (print_time(system_clock() - 9 * 86_400_000_000), print_time(system_clock()));
+        let arguments = ["verify", "pipelines/acme.yaml", "--from", &from, "--to", &to];
+        self.command(&[&arguments[..], &["--requests-per-second", "1000"], flags].concat()).await
+    }
+
+    /// Records that become visible long after their time; those that the console's list does not show are left out.
+    pub fn appear_late(&self, kind: Kind, at: i64, count: usize) -> BTreeSet<String> {
+        let before = self.owed(kind);
+        while self.owed(kind).difference(&before).count() < count {
+            self.console().generate(kind, at);
+        }
+        self.owed(kind).difference(&before).cloned().collect()
+    }
+
     /// The identities of all that a console's list shows of a kind: what is owed.
     pub fn owed(&self, kind: Kind) -> BTreeSet<String> {
         self.identities(kind, &self.console().truth(kind, &Scope::Global))

@@ -32,11 +32,13 @@ fn a_checkpoint_that_goes_along_knows_what_the_sink_is_about_to_take_and_no_more
     let parcel = Parcel { batch: Arc::new(batch), marks, dropped: Vec::new(), watermark, round, reservation: None };
     let lane = LaneId { pipeline: "acme".to_owned(), stream: Stream::Activities, sink: "siem".to_owned() };
     let clock = Clock::System;
-    let following = Following { parcel: Arc::new(parcel), lane, before: before.clone(), passes, clock };
+    let journal = JournalChange { appends: Vec::new(), dropped: vec![7] };
+    let following = Following { parcel: Arc::new(parcel), lane, before: before.clone(), journal, passes, clock };
 
     for (settled, until) in [(&[0, 2][..], before.checkpoint.position.watermark()), (&[0, 1, 2], times[2])] {
-        let Checkpoint { position, settled: count, .. } =
-            Standing::decode(&following.bytes(settled)).unwrap().checkpoint;
+        let covering = following.covering(settled);
+        assert_eq!(covering.journal, following.journal);
+        let Checkpoint { position, settled: count, .. } = Standing::decode(&covering.checkpoint).unwrap().checkpoint;
         let pass = &following.passes[0];
         let known = following.parcel.marks.iter().map(|mark| position.knows(pass, round, mark, true) == Known::Taken);
         let known: Vec<usize> = known.enumerate().filter(|(_, known)| *known).map(|(index, _)| index).collect();

@@ -2,16 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 #[cfg(feature = "kafka")]
-use super::topic::TopicDrawer;
+use super::topic::{self, TopicDrawer};
 use super::{Kept, files};
 #[cfg(feature = "kafka")]
-use crate::kafka::KafkaLocation;
+use crate::kafka::{KafkaLocation, KafkaLocationError};
 
 /// Where dead letters are kept, as `--dead-letters` names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,8 +24,15 @@ pub enum Location {
 
 /// The text names no store of dead letters.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("write it as file:DIR, for example file:/var/lib/dead-letters, or as kafka://BROKERS/TOPIC")]
-pub struct LocationError;
+pub enum LocationError {
+    /// It is of no kind that there is.
+    #[error("write it as file:DIR, for example file:/var/lib/dead-letters, or as kafka://BROKERS/TOPIC")]
+    Form,
+    /// It is no address of a topic.
+    #[cfg(feature = "kafka")]
+    #[error(transparent)]
+    Kafka(#[from] KafkaLocationError),
+}
 
 impl FromStr for Location {
     type Err = LocationError;
@@ -35,8 +41,8 @@ impl FromStr for Location {
         match text.split_once(':') {
             Some(("file", directory)) if !directory.is_empty() => Ok(Self::Directory(directory.into())),
             #[cfg(feature = "kafka")]
-            Some(("kafka", place)) => place.parse().map(Self::Topic).map_err(|_| LocationError),
-            _ => Err(LocationError),
+            Some(("kafka", place)) => Ok(Self::Topic(place.parse()?)),
+            _ => Err(LocationError::Form),
         }
     }
 }
@@ -52,14 +58,18 @@ impl fmt::Display for Location {
 }
 
 impl Location {
-    /// Held by the one command that takes letters out of a directory; none where there is none yet. A topic has no lock.
+    /// Held by the one command that takes letters out; nothing where there are none yet.
     ///
     /// # Errors
-    /// When another process has it, or the directory cannot be used.
-    pub fn lock(&self) -> io::Result<Option<File>> {
+    /// When another process has it, or the store cannot be used.
+    pub async fn lock(&self) -> io::Result<Option<Box<dyn Send>>> {
         match self {
-            Self::Directory(directory) if directory.is_dir() => files::lock(directory).map(Some),
-            _ => Ok(None),
+            Self::Directory(directory) if directory.is_dir() => {
+                files::lock(directory).map(|lock| Some(Box::new(lock) as Box<dyn Send>))
+            }
+            Self::Directory(_) => Ok(None),
+            #[cfg(feature = "kafka")]
+            Self::Topic(location) => topic::lock(location).await,
         }
     }
 

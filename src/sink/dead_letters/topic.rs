@@ -99,6 +99,15 @@ pub struct TopicDrawer {
     next: u64,
 }
 
+/// Held by the one command that takes letters out; none where there is no topic yet.
+///
+/// # Errors
+/// When another has it, or the brokers do not let it happen.
+pub async fn lock(location: &KafkaLocation) -> io::Result<Option<Box<dyn Send>>> {
+    let lock = Items::new(location.clone()).lock().await.map_err(io::Error::other)?;
+    Ok(lock.map(|lock| Box::new(lock) as Box<dyn Send>))
+}
+
 impl TopicDrawer {
     /// Begins to read.
     ///

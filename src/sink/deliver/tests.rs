@@ -48,11 +48,19 @@ impl Commits for Script {
         async { Ok(None) }.boxed()
     }
 
-    fn commit<'a>(&'a self, batch: &'a Batch, checkpoint: &'a [u8]) -> BoxFuture<'a, Attempt> {
-        async { self.answer(batch, Some(checkpoint)) }.boxed()
+    fn commit<'a>(&'a self, batch: &'a Batch, covering: &'a Covering) -> BoxFuture<'a, Attempt> {
+        async { self.answer(batch, Some(&covering.checkpoint)) }.boxed()
     }
 
-    fn save<'a>(&'a self, _checkpoint: &'a [u8]) -> BoxFuture<'a, Result<(), Unsaved>> {
+    fn look_at(&self) -> BoxFuture<'_, Result<Option<Vec<u8>>, String>> {
+        async { Ok(None) }.boxed()
+    }
+
+    fn read_journal(&self, _segment: u64) -> BoxFuture<'_, Result<Option<Vec<u8>>, String>> {
+        async { Ok(None) }.boxed()
+    }
+
+    fn save<'a>(&'a self, _covering: &'a Covering) -> BoxFuture<'a, Result<(), Unsaved>> {
         async { Ok(()) }.boxed()
     }
 
@@ -189,7 +197,10 @@ async fn what_is_to_be_sent_again_waits_where_nothing_was_taken_or_the_sink_says
 
 #[tokio::test(start_paused = true)]
 async fn a_checkpoint_goes_with_each_attempt_and_once_more_with_what_the_dead_letters_have() {
-    let settled = |settled: &[usize]| settled.iter().map(|index| *index as u8).collect::<Vec<u8>>();
+    let settled = |settled: &[usize]| Covering {
+        checkpoint: settled.iter().map(|index| *index as u8).collect(),
+        ..Covering::default()
+    };
     let case = Case::new([], true);
     assert_eq!(case.deliver(2, Some(&settled)).await.result, Ok(()));
     assert_eq!(*case.sink.sent.lock().unwrap(), [("0 1".to_owned(), Some(vec![0, 1]))]);

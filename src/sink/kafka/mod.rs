@@ -106,6 +106,10 @@ impl SinkType for Settings {
         DEFAULTS
     }
 
+    fn keeps_checkpoints(&self) -> bool {
+        self.delivery == Delivery::ExactlyOnce
+    }
+
     fn build(&self, common: &Common, context: &Context) -> Result<Arc<dyn Sink>, BuildError> {
         let topic = context.fill("topic", &self.topic)?;
         check_topic("topic", &topic)?;

@@ -12,8 +12,7 @@ use super::bearer::Bearer;
 use super::reports::{self, Report};
 use super::{Delivery, Kafka, Settings};
 use crate::kafka::{Abort, Blame, CHECKPOINT, Connect, Lane, Owner, Owners, Tokens, Trouble, Verdict, is_refusal};
-use crate::record::JournalChange;
-use crate::sink::{Attempt, Batch, BuildError, Commits, Context, Limits, Outcome, Unsaved};
+use crate::sink::{Attempt, Batch, BuildError, Commits, Context, Covering, Limits, Outcome, Unsaved};
 
 /// How long a lane whose records were refused stays alone after the last refusal: each return that comes too early costs
 /// others a transaction.
@@ -125,7 +124,7 @@ impl Kafka {
         Ok(checkpoint)
     }
 
-    async fn transact(&self, transactions: &Transactions, batch: &Batch, checkpoint: &[u8]) -> Attempt {
+    async fn transact(&self, transactions: &Transactions, batch: &Batch, covering: &Covering) -> Attempt {
         let attempt = |outcome, status: &str| Attempt { outcome, bytes: 0, status: status.to_owned() };
         // One of those in an aborted transaction was why: once alone, each shows whether it was.
         let mut suspect = false;
@@ -142,7 +141,8 @@ impl Kafka {
             };
             #[expect(clippy::result_large_err, reason = "the record is given back to be sent again")]
             let (sent, bytes) = self.hand_over(batch, |record| seat.producer().send_result(record)).await;
-            match lane.commit(seat, sent, checkpoint.to_vec(), JournalChange::default()).await {
+            let Covering { checkpoint, journal } = covering.clone();
+            match lane.commit(seat, sent, checkpoint, journal).await {
                 Verdict::Committed => {
                     self.tolerance.forget();
                     transactions.delivered();
@@ -212,26 +212,43 @@ impl Commits for Kafka {
         .boxed()
     }
 
-    fn commit<'a>(&'a self, batch: &'a Batch, checkpoint: &'a [u8]) -> BoxFuture<'a, Attempt> {
+    fn commit<'a>(&'a self, batch: &'a Batch, covering: &'a Covering) -> BoxFuture<'a, Attempt> {
         async move {
             match &self.transactions {
-                Some(transactions) => self.transact(transactions, batch, checkpoint).await,
+                Some(transactions) => self.transact(transactions, batch, covering).await,
                 None => self.attempt(batch).await,
             }
         }
         .boxed()
     }
 
-    fn save<'a>(&'a self, checkpoint: &'a [u8]) -> BoxFuture<'a, Result<(), Unsaved>> {
+    fn save<'a>(&'a self, covering: &'a Covering) -> BoxFuture<'a, Result<(), Unsaved>> {
         async move {
             let Some(transactions) = &self.transactions else { return Ok(()) };
-            let save = async {
-                transactions.lane()?.save(&self.connect()?, checkpoint.to_vec(), JournalChange::default()).await
-            };
+            let Covering { checkpoint, journal } = covering.clone();
+            let save = async { transactions.lane()?.save(&self.connect()?, checkpoint, journal).await };
             save.await.map_err(|trouble| match trouble {
                 Trouble::Superseded(reason) => Unsaved::Superseded(reason),
                 other => Unsaved::Later(other.to_string()),
             })
+        }
+        .boxed()
+    }
+
+    fn look_at(&self) -> BoxFuture<'_, Result<Option<Vec<u8>>, String>> {
+        async {
+            let Some(Transactions { owner, name, .. }) = &self.transactions else { return Ok(None) };
+            let read = async { owner.look_at(&self.connect()?, name).await };
+            read.await.map_err(|trouble| trouble.to_string())
+        }
+        .boxed()
+    }
+
+    fn read_journal(&self, segment: u64) -> BoxFuture<'_, Result<Option<Vec<u8>>, String>> {
+        async move {
+            let Some(Transactions { owner, name, .. }) = &self.transactions else { return Ok(None) };
+            let read = async { owner.segment(&self.connect()?, name, segment).await };
+            read.await.map_err(|trouble| trouble.to_string())
         }
         .boxed()
     }

@@ -4,7 +4,7 @@ use std::ops::Range;
 use super::journal::{Journal, Segment};
 use super::{Hour, Ledger, Sum};
 use crate::record::Identity;
-use crate::state::{LaneId, StateError, Store};
+use crate::state::{Journals, LaneId, StateError, Store};
 
 /// Bytes of an hour and an identity.
 const IDENTITY: usize = 4 + 16;
@@ -33,17 +33,22 @@ impl Books {
 }
 
 impl Ledger {
-    /// What it says of `hours`; its journal is read from `store`.
+    /// What it says of `hours`; its journal is read from `journals`.
     ///
     /// # Errors
     /// When the journal cannot be read, or is shorter than it was (beside a running lane: it went on meanwhile).
-    pub async fn books(&self, store: &dyn Store, lane: &LaneId, hours: Range<Hour>) -> Result<Books, StateError> {
+    pub async fn books<J: Journals + ?Sized>(
+        &self,
+        journals: &J,
+        lane: &LaneId,
+        hours: Range<Hour>,
+    ) -> Result<Books, StateError> {
         let mut books = Books::default();
         for (hour, sum) in self.sums.range(hours.clone()) {
             books.sums.insert(*hour, *sum);
         }
         for segment in older(&self.old_sums, &hours) {
-            for entry in read(store, lane, segment).await?.as_chunks::<SUM>().0 {
+            for entry in read(journals, lane, segment).await?.as_chunks::<SUM>().0 {
                 let (hour, sum) = parse_sum(entry);
                 if hours.contains(&hour) {
                     books.sums.entry(hour).or_default().merge(&sum);
@@ -57,7 +62,7 @@ impl Ledger {
         };
         self.recent.iter().copied().for_each(&mut remember);
         for segment in older(&self.identities, &hours) {
-            read(store, lane, segment).await?.as_chunks::<IDENTITY>().0.iter().map(identity).for_each(&mut remember);
+            read(journals, lane, segment).await?.as_chunks::<IDENTITY>().0.iter().map(identity).for_each(&mut remember);
         }
         Ok(books)
     }
@@ -103,10 +108,10 @@ fn older<'a>(journal: &'a Journal, hours: &Range<Hour>) -> impl Iterator<Item = 
     journal.segments().filter(move |segment| segment.newest >= first)
 }
 
-async fn read(store: &dyn Store, lane: &LaneId, segment: &Segment) -> Result<Vec<u8>, StateError> {
+async fn read<J: Journals + ?Sized>(journals: &J, lane: &LaneId, segment: &Segment) -> Result<Vec<u8>, StateError> {
     let missing = || StateError::Journal { lane: lane.clone(), segment: segment.number };
     let length = usize::try_from(segment.length).map_err(|_| missing())?;
-    let mut bytes = store.read_journal(lane, segment.number).await?.ok_or_else(missing)?;
+    let mut bytes = journals.segment(lane, segment.number).await?.ok_or_else(missing)?;
     if bytes.len() < length {
         return Err(missing());
     }

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Options;
 use super::keeper::{Apart, Keeper, Kept};
-use super::shared::Shared;
+use super::shared::{ComposeError, Shared};
 use super::spec::LaneSpec;
 use crate::console::ConsoleError;
 use crate::lane::{LaneEnd, StandingError};
@@ -27,7 +27,7 @@ use crate::state::{LaneId, StateError};
 use crate::telemetry::{Meter, Telemetry};
 
 use audit::{Auditor, window};
-use shelf::{Account, Shelf};
+use shelf::{Account, Live, Shelf};
 
 pub use watch::watch_ledgers;
 
@@ -112,6 +112,9 @@ pub enum VerifyError {
     /// TLS files of the console.
     #[error("console: {0}")]
     Client(#[from] ClientError),
+    /// The lane's settings.
+    #[error(transparent)]
+    Compose(#[from] ComposeError),
     /// The console refuses, or fails for too long.
     #[error("console: {0}")]
     Console(#[from] ConsoleError),
@@ -164,7 +167,8 @@ pub async fn run_verify(
         let client = shared.client(&spec.id.pipeline, &spec.console)?;
         let (id, kind) = (&spec.id, spec.sink.kind.name());
         let meter = Meter::detached(&telemetry, &id.pipeline, id.stream, &id.sink, kind, shared.clock());
-        let shelf = Shelf { lane: id.clone(), live: live.clone(), repairs: repairs.clone() };
+        let live = Live::of(&shared, &spec, live.clone())?;
+        let shelf = Shelf { lane: id.clone(), live, repairs: repairs.clone() };
         let auditor = Auditor::new(client, meter, &spec.pull, id.clone(), verify.patience, shared.fork_random());
         let job =
             Job { verify: &verify, spec: spec.clone(), shared: shared.clone(), shelf, auditor, audited: &audited };

@@ -5,12 +5,18 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, TryFutureExt};
+
 use super::VerifyError;
 use super::audit::window;
 use crate::lane::Standing;
 use crate::record::{Stream, Timestamp};
+use crate::sink::Sink;
 use crate::state::ledger::{Accounting, Books, Hour, Ledger};
-use crate::state::{LaneId, StateError, Store};
+use crate::state::{Journals, LaneId, StateError, Store};
+use crate::worker::shared::{ComposeError, Shared};
+use crate::worker::spec::LaneSpec;
 
 /// A running lane may move its journal on between the reading of its checkpoint and of the journal.
 const TRIES: usize = 5;
@@ -21,10 +27,52 @@ const SUM_HOURS: u32 = 89 * 24;
 pub struct Shelf {
     /// The lane.
     pub lane: LaneId,
-    /// The state of the running worker, for looking only.
-    pub live: Arc<dyn Store>,
+    /// Where the running worker keeps it, for looking only.
+    pub live: Live,
     /// The area of the repairs.
     pub repairs: Arc<dyn Store>,
+}
+
+/// Where the checkpoint of a running lane is, and its journal.
+#[derive(Clone)]
+pub enum Live {
+    /// In the state store.
+    Store(Arc<dyn Store>),
+    /// Where its sink commits it with the events.
+    Sink(Arc<dyn Sink>),
+}
+
+impl Live {
+    /// That of the lane of this spec; `store` is where lanes are whose sinks keep no checkpoint.
+    pub fn of(shared: &Shared, spec: &LaneSpec, store: Arc<dyn Store>) -> Result<Self, ComposeError> {
+        Ok(if spec.sink.keeps_checkpoints() { Self::Sink(shared.sink(spec)?) } else { Self::Store(store) })
+    }
+
+    async fn load(&self, lane: &LaneId) -> Result<Option<Vec<u8>>, StateError> {
+        match self {
+            Self::Store(store) => store.load(lane).await,
+            Self::Sink(sink) => match sink.commits() {
+                Some(commits) => commits.look_at().await.map_err(|reason| in_sink(lane, reason)),
+                None => Ok(None),
+            },
+        }
+    }
+}
+
+impl Journals for Live {
+    fn segment<'a>(&'a self, lane: &'a LaneId, segment: u64) -> BoxFuture<'a, Result<Option<Vec<u8>>, StateError>> {
+        match self {
+            Self::Store(store) => store.read_journal(lane, segment),
+            Self::Sink(sink) => match sink.commits() {
+                Some(commits) => commits.read_journal(segment).map_err(|reason| in_sink(lane, reason)).boxed(),
+                None => async { Ok(None) }.boxed(),
+            },
+        }
+    }
+}
+
+fn in_sink(lane: &LaneId, reason: String) -> StateError {
+    StateError::Sink { lane: lane.clone(), reason }
 }
 
 /// What a lane accounts for in some hours.
@@ -68,7 +116,7 @@ impl RepairName {
 impl Shelf {
     /// What the lane and its repairs account for in `hours`.
     pub async fn account(&self, hours: Range<Hour>) -> Result<Account, VerifyError> {
-        let Account { standing, mut books } = Account::of_lane(&*self.live, &self.lane, hours.clone()).await?;
+        let Account { standing, mut books } = Account::of_lane(&self.live, &self.lane, hours.clone()).await?;
         let mut replaced = BTreeSet::new();
         for (name, repair) in self.repairs_of(standing.ledger.generation()).await? {
             if !hours.contains(&name.hour) {
@@ -119,7 +167,7 @@ impl Shelf {
 
 impl Account {
     /// What `lane` itself accounts for in `hours`, as the state of the running worker says.
-    pub async fn of_lane(live: &dyn Store, lane: &LaneId, hours: Range<Hour>) -> Result<Self, VerifyError> {
+    pub async fn of_lane(live: &Live, lane: &LaneId, hours: Range<Hour>) -> Result<Self, VerifyError> {
         let mut tries = 0;
         loop {
             let bytes = live.load(lane).await?;

@@ -8,11 +8,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::audit::Auditor;
-use super::shelf::{Account, Shelf};
+use super::shelf::{Account, Live, Shelf};
 use super::{VerifyError, area, confirm};
 use crate::record::Timestamp;
+use crate::state::LaneId;
 use crate::state::ledger::{Accounting, Hour};
-use crate::state::{LaneId, Store};
 use crate::telemetry::{Meter, Missing};
 use crate::worker::shared::Shared;
 use crate::worker::spec::LaneSpec;
@@ -73,14 +73,14 @@ async fn look(shared: &Shared, spec: &LaneSpec) -> Result<Look, VerifyError> {
     let Some(lane) = shared.telemetry.lane(&id.pipeline, id.stream, &id.sink) else {
         return Ok(Look::NotBefore(shared.clock().now()));
     };
-    let (live, now) = (shared.store(), shared.clock().now());
-    let judged = Account::of_lane(&*live, id, Hour(0)..Hour(0)).await?.judged(id.stream, spec.pull.overlap, now);
+    let (live, now) = (Live::of(shared, spec, shared.store())?, shared.clock().now());
+    let judged = Account::of_lane(&live, id, Hour(0)..Hour(0)).await?.judged(id.stream, spec.pull.overlap, now);
     let hours = judged.start.max(judged.end.minus(HOURS))..judged.end;
     if hours.start >= hours.end {
         return Ok(Look::NotBefore(hours.start.end().plus(spec.pull.overlap)));
     }
     let until = hours.end.start();
-    let account = Account::of_lane(&*live, id, hours.clone()).await?;
+    let account = Account::of_lane(&live, id, hours.clone()).await?;
     let client = shared.client(&id.pipeline, &spec.console)?;
     let meter = Meter::over(lane.beside().into(), &shared.telemetry, kind, shared.clock());
     let mut auditor = Auditor::new(client, meter, &spec.pull, id.clone(), PATIENCE, shared.fork_random())
@@ -113,7 +113,7 @@ async fn look(shared: &Shared, spec: &LaneSpec) -> Result<Look, VerifyError> {
     Ok(Look::Judged)
 }
 
-async fn open_shelf(shared: &Shared, lane: &LaneId, live: Arc<dyn Store>) -> Result<Shelf, VerifyError> {
+async fn open_shelf(shared: &Shared, lane: &LaneId, live: Live) -> Result<Shelf, VerifyError> {
     let options = &shared.options;
     let repairs = options.state.look_at_area(&area(&lane.pipeline), &options.instance).await?;
     Ok(Shelf { lane: lane.clone(), live, repairs })

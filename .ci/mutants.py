@@ -1,0 +1,250 @@
+"""Runs the tests on each mutant that cargo-mutants lists. `bash .ci/mutants` calls this; docs/mutants.md says what it is for.
+
+cargo-mutants builds the program anew for each mutant. Here all of them are in one build: a function with mutants becomes
+`match crate::mutant() { its own body, the body of mutant 1, the body of mutant 2, ... }`, and a variable of the environment says
+which of them runs. Mutants that do not compile are found by the places of the compiler's errors, and left out.
+"""
+
+import collections
+import concurrent.futures
+import json
+import os
+import pathlib
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+CHOICE = """
+#[allow(missing_docs)]
+pub fn mutant() -> usize {
+    static MUTANT: std::sync::LazyLock<usize> =
+        std::sync::LazyLock::new(|| std::env::var("MUTANT").map_or(0, |text| text.parse().unwrap_or(0)));
+    *MUTANT
+}
+"""
+# Of more and more effort: what one does not notice meets the next. The test binary, which of its tests, and the number of seeds.
+# Of the unit tests those of the rooms that are broken; of the lanes' tests not the one of a hundred lanes, which takes longest.
+ROOMS = ("source::", "lane::", "sink::batch", "sink::deliver", "state::", "settings::")
+SCHEDULES = "every_schedule_keeps_the_promises"
+STAGES = [
+    ("s1_forwarder", ROOMS, 0),
+    ("bugs", (), 0),
+    ("simulation", (SCHEDULES,), 50),
+    ("lanes", ("--skip", "isolation::"), 0),
+    ("simulation", (SCHEDULES,), 400),
+]
+PROCESSES = 2
+# A mutant that runs for ever does so with paused time, on the processor; one that waits for ever is rarer.
+CPU_FACTOR, LEAST_CPU_SECONDS, WAIT_SECONDS, MEMORY = 6, 6, 300, 8 << 30
+
+OUTCOMES = ("unviable", "caught", "timeout", "missed")
+
+
+class Mutant:
+    """One change of one function."""
+
+    def __init__(self, number, listed, text):
+        self.number, self.file = number, listed["file"]
+        # Without its place, which moves with every change.
+        self.name = re.sub(r":\d+:\d+: ", ": ", listed["name"], count=1)
+        self.listed_as = listed["name"]
+        starts = line_starts(text)
+        span = listed["function"]["span"]
+        begin, self.end = (starts[at["line"] - 1] + at["column"] - 1 for at in (span["start"], span["end"]))
+        self.begin = body_begin(text, begin)
+        changed = apply(listed["diff"], text)
+        self.body = changed[self.begin : self.end + len(changed) - len(text)]
+
+    def __str__(self):
+        return self.listed_as
+
+
+def line_starts(text):
+    starts = [0]
+    for line in text.splitlines(keepends=True):
+        starts.append(starts[-1] + len(line))
+    return starts
+
+
+def body_begin(text, begin):
+    """Where the body of the function begins whose comments, attributes and signature begin at `begin`."""
+    while True:
+        line = re.compile(r"\s*(//[^\n]*|#\[[^\n]*)\n").match(text, begin)
+        if not line:
+            return text.index("{", begin)
+        begin = line.end()
+
+
+def apply(diff, text):
+    """`text` after the one change that `diff` describes."""
+    lines, hunk = text.splitlines(keepends=True), diff[diff.index("@@ ") :].splitlines(keepends=True)
+    first, count = (int(part) for part in re.match(r"@@ -(\d+),(\d+) ", hunk[0]).groups())
+    lines[first - 1 : first - 1 + count] = [line[1:] for line in hunk[1:] if line[0] in " +"]
+    return "".join(lines)
+
+
+def with_all(text, mutants):
+    """The file with all its mutants, and of each line of it the mutant that it belongs to."""
+    functions = {}
+    for mutant in sorted(mutants, key=lambda mutant: (mutant.begin, -mutant.end)):
+        functions.setdefault((mutant.begin, mutant.end), []).append(mutant)
+    pieces, done = [], 0
+    for (begin, end), of_it in functions.items():
+        signature = re.sub(r"\bconst (fn [^{]*)$", r"\1", text[done:begin])
+        numbers = ", ".join(str(mutant.number) for mutant in of_it)
+        pieces.append((signature + f"{{ match crate::mutant() {{ chosen if ![{numbers}].contains(&chosen) =>\n", None))
+        pieces.append((text[begin:end] + "\n", None))
+        pieces += [(f"{mutant.number} =>\n{mutant.body}\n", mutant) for mutant in of_it]
+        pieces.append(("_ => unreachable!() } }", None))
+        done = end
+    pieces.append((text[done:], None))
+    return "".join(piece for piece, _ in pieces), [owner for piece, owner in pieces for _ in range(piece.count("\n"))]
+
+
+def write(tree, texts, mutants):
+    owners = {}
+    for file, text in texts.items():
+        changed, owners[file] = with_all(text, [mutant for mutant in mutants if mutant.file == file])
+        target = tree / file
+        if target.read_text() != changed:
+            target.write_text(changed)
+    return owners
+
+
+def cargo(tree, *arguments):
+    command = ["cargo", *arguments, "--locked", "--no-default-features", "--message-format=json"]
+    ran = subprocess.run(command, cwd=tree, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    return ran.returncode, [json.loads(line) for line in ran.stdout.splitlines() if line.startswith("{")]
+
+
+def build(tree, texts, mutants):
+    """The test binaries by name, and the mutants that compile."""
+    while True:
+        owners = write(tree, texts, mutants)
+        status, messages = cargo(tree, "check", "--lib")
+        if status == 0:
+            break
+        broken, unclear = set(), ""
+        for message in (message["message"] for message in messages if message["reason"] == "compiler-message"):
+            if message["level"] != "error":
+                continue
+            spans = sorted(outermost(message), key=lambda span: not span["is_primary"])
+            of_it = [owners[span["file_name"]][span["line_start"] - 1] for span in spans if span["file_name"] in owners]
+            found = next((mutant for mutant in of_it if mutant), None)
+            if found:
+                broken.add(found)
+            elif message["spans"]:
+                unclear += message["rendered"]
+        if not broken:
+            sys.exit(f"no mutant's fault:\n{unclear}")
+        mutants = [mutant for mutant in mutants if mutant not in broken]
+        print(f"{len(broken)} do not compile", flush=True)
+    tests = [argument for name in ("simulation", "lanes", "bugs") for argument in ("--test", name)]
+    status, messages = cargo(tree, "test", "--no-run", "--lib", *tests)
+    binaries = {m["target"]["name"]: m["executable"] for m in messages if m.get("executable") and m["profile"]["test"]}
+    if status:
+        sys.exit("".join(m["message"]["rendered"] for m in messages if m["reason"] == "compiler-message"))
+    return binaries, mutants
+
+
+def outermost(message):
+    """The spans of a message and of its notes, those within macros where the macro was called."""
+    for span in message["spans"] + [span for child in message["children"] for span in child["spans"]]:
+        while span["expansion"]:
+            span = {**span["expansion"]["span"], "is_primary": span["is_primary"]}
+        yield span
+
+
+class Runner:
+    """Runs the stages. Without a mutant first: they must pass, and say how much of the processor they need."""
+
+    def __init__(self, tree, binaries):
+        self.tree, self.binaries, self.limits = tree, binaries, {}
+        for stage in STAGES:
+            before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+            if self.run(0, stage, 3600) != "missed":
+                sys.exit(f"{stage} fails without a mutant")
+            needed = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
+            self.limits[stage] = max(LEAST_CPU_SECONDS, int(needed * CPU_FACTOR))
+            print(f"{stage}: {needed:.1f} s", flush=True)
+
+    def run(self, number, stage, cpu):
+        name, tests, seeds = stage
+        with tempfile.TemporaryDirectory(dir=self.tree) as temp:
+            # The bodies of a function share its frame on the stack.
+            own = {"MUTANT": number, "S1_FORWARDER_SEEDS": seeds, "TMPDIR": temp, "RUST_MIN_STACK": 64 << 20}
+            env = {**os.environ, **{name: str(value) for name, value in own.items()}}
+            process = subprocess.Popen(
+                ["prlimit", f"--cpu={cpu}", f"--as={MEMORY}", self.binaries[name], *tests],
+                cwd=self.tree, env=env, start_new_session=True,
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            try:
+                status = process.wait(cpu + WAIT_SECONDS)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                status = process.wait()
+        # The kernel, too, kills with SIGKILL, at the limit of the processor's time.
+        return {0: "missed", -signal.SIGXCPU: "timeout", -signal.SIGKILL: "timeout"}.get(status, "caught")
+
+    def judge(self, mutant):
+        outcomes = (self.run(mutant.number, stage, self.limits[stage]) for stage in STAGES)
+        return next((outcome for outcome in outcomes if outcome != "missed"), "missed")
+
+
+def main():
+    root, output = pathlib.Path.cwd(), pathlib.Path("target/mutants.out")
+    listed = json.loads(subprocess.check_output(["cargo", "mutants", "--list", "--json", "--diff"]))
+    # Its own `--re` and `--file` let others through.
+    listed = [one for one in listed if re.search("|".join(sys.argv[1:]), one["name"])]
+    # Those of constants: what is settled when the program is built cannot be chosen when it runs.
+    constants = [one["name"] for one in listed if not one["function"]]
+    listed = [one for one in listed if one["function"]]
+    texts = {file: (root / file).read_text() for file in sorted({one["file"] for one in listed})}
+    mutants = [Mutant(number, one, texts[one["file"]]) for number, one in enumerate(listed, 1)]
+
+    tree = output / "tree"
+    files = subprocess.check_output(["git", "ls-files", "-z"], text=True).split("\0")
+    shutil.rmtree(output, ignore_errors=True)
+    for file in filter(lambda file: file and (root / file).is_file(), files):
+        (tree / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(root / file, tree / file)
+    library = tree / "src/lib.rs"
+    library.write_text(library.read_text() + CHOICE)
+
+    binaries, viable = build(tree.resolve(), texts, mutants)
+    outcomes = {mutant: "unviable" for mutant in mutants if mutant not in viable}
+    runner, begun = Runner(tree.resolve(), binaries), time.monotonic()
+    with concurrent.futures.ThreadPoolExecutor(PROCESSES) as pool:
+        tried = {pool.submit(runner.judge, mutant): mutant for mutant in viable}
+        for future in concurrent.futures.as_completed(tried):
+            mutant = tried[future]
+            outcomes[mutant] = future.result()
+            if outcomes[mutant] != "caught":
+                print(f"{outcomes[mutant]}: {mutant}", flush=True)
+    print(f"{len(viable)} tried in {(time.monotonic() - begun) / 60:.0f} minutes; of constants, not tried: {len(constants)}")
+    report(root, output, outcomes)
+
+
+def report(root, output, outcomes):
+    shutil.rmtree(output / "tree")
+    for wanted in OUTCOMES:
+        names = sorted(f"{mutant}\n" for mutant, outcome in outcomes.items() if outcome == wanted)
+        (output / f"{wanted}.txt").write_text("".join(names))
+    counts = collections.Counter((mutant.file, outcome) for mutant, outcome in outcomes.items())
+    for file in [*sorted({mutant.file for mutant in outcomes}), "all"]:
+        of_it = [sum(n for (of, is_), n in counts.items() if is_ == one and file in (of, "all")) for one in OUTCOMES]
+        print(f"| `{file}` | {sum(of_it)} | " + " | ".join(map(str, of_it)) + " |")
+    reasons = (root / "docs/mutants.md").read_text()
+    unlisted = [mutant.name for mutant, outcome in outcomes.items() if outcome == "missed" and f"`{mutant.name}`" not in reasons]
+    for name in unlisted:
+        print(f"not in docs/mutants.md: {name}")
+    sys.exit(bool(unlisted))
+
+
+if __name__ == "__main__":
+    main()

@@ -192,7 +192,8 @@ pub fn lane(stream: Stream, console: Arc<Pages>, sink: Arc<Taker>) -> Lane {
         client: Arc::new(client),
         since_text: pull.since.to_string(),
         pull: Arc::new(pull),
-        mapper: mapper(stream),
+        transform: Arc::default(),
+        schema: Schema::Ecs,
         limits: sink.limits(),
         delivery: Arc::new(Delivery {
             sink,

@@ -64,7 +64,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let printed = |sink: &sink::Settings| {
         sink.kind.name() == "stdout" && args.sink.as_deref().is_none_or(|name| name == sink.name())
     };
-    let quiet = backfill.pipeline.sinks.iter().any(printed);
+    let quiet = backfill.pipeline.sinks.iter().any(|sink| printed(sink));
     let (books, stop) = (Arc::new(Books::default()), CancellationToken::new());
     let running = run_backfill(backfill, args.window.delivery.options(), books.clone(), stop.clone());
     let mut screen = Screen::new();

@@ -78,7 +78,8 @@ impl WindowArgs {
             return Err(UsageError(format!("--from {} must lie before --to {}", self.from, self.to)));
         }
         let mut pipeline = self.one.load()?;
-        Arc::make_mut(&mut pipeline).console.requests_per_second = Some(self.rate.requests_per_second);
+        Arc::make_mut(&mut Arc::make_mut(&mut pipeline).console).requests_per_second =
+            Some(self.rate.requests_per_second);
         Ok(pipeline)
     }
 }

@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 use super::pretty::Pretty;
 use super::{OneFileArgs, RateArgs, UsageError};
-use crate::console::{Client, ConsoleError, Limiters};
+use crate::console::{self, Client, ConsoleError, Limiters};
 use crate::pipeline::Pipeline;
 use crate::record::{Clock, Facts, Stream};
 use crate::settings::FullJitter;
@@ -56,7 +56,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             return Err(UsageError(format!("{} names no stream {stream}", args.one.file.display())).into());
         }
     }
-    let mut settings = pipeline.console.clone();
+    let mut settings = console::Settings::clone(&pipeline.console);
     settings.requests_per_second = Some(args.rate.requests_per_second);
     let client = Arc::new(Client::connect(&settings, &Limiters::default(), Clock::System)?);
     for pull in pulls {

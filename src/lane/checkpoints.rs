@@ -144,7 +144,7 @@ async fn moved_in(bytes: &[u8], store: &dyn Store, lane: &LaneId) -> Result<(Sta
 pub struct Checkpoints {
     main: Saver,
     /// Where the sink commits them with the events.
-    copy: Option<Saver>,
+    copy: Option<Box<Saver>>,
 }
 
 impl Checkpoints {
@@ -161,7 +161,7 @@ impl Checkpoints {
         let mut saver =
             |keeping, interval| Saver::new(keeping, lane.clone(), meter.clone(), *clock, interval, random.fork());
         let copy = keeping.commits().is_some();
-        let copy = copy.then(|| saver(Keeping::Copy(store.clone()), interval.max(COPY_INTERVAL)));
+        let copy = copy.then(|| Box::new(saver(Keeping::Copy(store.clone()), interval.max(COPY_INTERVAL))));
         Self { main: saver(keeping, interval), copy }
     }
 

@@ -99,9 +99,17 @@ struct Open {
 }
 
 impl MapStage {
-    /// Maps what comes until the poll's last word, and hands that on.
-    pub async fn run(mut self, mut pages: mpsc::Receiver<Box<Pulled>>, parcels: mpsc::Sender<Box<Mapped>>) {
+    /// Maps the first page and what comes after it until the poll's last word, and hands that on.
+    pub async fn run(
+        mut self,
+        (page, reservation): (Page, Reservation),
+        mut pages: mpsc::Receiver<Box<Pulled>>,
+        parcels: mpsc::Sender<Box<Mapped>>,
+    ) {
         let mut open = Open::new(self.stream);
+        if self.page(page, reservation, &mut open, &parcels).await.is_err() {
+            return;
+        }
         loop {
             // Not by chance, so that a simulated schedule replays.
             let pulled = tokio::select! {

@@ -1,7 +1,8 @@
 //! Joins the stages: source → transform → sink → state.
 //!
-//! A lane sleeps between polls as one small future. A poll runs the three stages as tasks over bounded channels: the sink
-//! stage is behind, the channels fill, and the source stops asking the console. What the sink has settled moves the
+//! A lane sleeps between polls as one small future. A poll runs the three stages over bounded channels: the sink stage is
+//! behind, the channels fill, and the source stops asking the console. What maps is a task of its own, begun with the first
+//! page that brings something, and so is each delivery: most polls bring nothing, and start no task at all. What the sink has settled moves the
 //! position, and the position goes to the store.
 
 mod agenda;

@@ -1,4 +1,5 @@
 use std::collections::HashSet;
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,8 +12,8 @@ use tracing::info;
 use super::LaneBudget;
 use super::agenda::Agenda;
 use super::checkpoints::{self, Checkpoints, Keeping};
-use super::map::{Growth, MapStage};
-use super::pull::{PullEnd, PullStage};
+use super::map::{Growth, MapStage, Mapped};
+use super::pull::{PullEnd, PullStage, Pulled};
 use super::saver;
 use super::send::{SendEnd, SendStage, report};
 use super::sizing::Sizing;
@@ -25,7 +26,7 @@ use crate::source::{By, Checkpoint, Pass, Position, Pull, Since, Track};
 use crate::state::ledger::Ledger;
 use crate::state::{LaneId, Store};
 use crate::telemetry::LaneState;
-use crate::transform::Mapper;
+use crate::transform::{self, Mapper, Origin, Schema};
 
 /// Pages that wait between source and transform.
 const PAGES: usize = 2;
@@ -51,8 +52,10 @@ pub struct Lane {
     pub pull: Arc<Pull>,
     /// `since` as the pipeline file has it.
     pub since_text: String,
-    /// Maps records.
-    pub mapper: Mapper,
+    /// How records are mapped, save for the schema.
+    pub transform: Arc<transform::Settings>,
+    /// What they are mapped into.
+    pub schema: Schema,
     /// Delivers batches, counts and reports.
     pub delivery: Arc<Delivery>,
     /// What a batch may hold.
@@ -111,18 +114,29 @@ enum Next {
 
 impl Lane {
     /// Runs until it is asked to stop, or, with `once`, has caught up.
-    pub async fn run(mut self, stop: CancellationToken) -> LaneEnd {
-        let meter = self.delivery.meter.clone();
+    pub fn run(self, stop: CancellationToken) -> impl Future<Output = LaneEnd> + Send + 'static {
+        // In a box, since a future that is given a large value has room for it twice.
+        Box::new(self).go_on(stop)
+    }
+
+    async fn go_on(mut self: Box<Self>, stop: CancellationToken) -> LaneEnd {
+        let (meter, begun) = (self.delivery.meter.clone(), self.clock.now());
         let mut again = false;
         let end = loop {
-            let Some(standing) = stop.run_until_cancelled(Box::pin(self.open(again))).await else {
+            // Tens of thousands of lanes that start together do not all open their checkpoints together.
+            let first_poll = Instant::now() + std::mem::take(&mut self.first_poll_after);
+            let opened = async {
+                sleep_until(first_poll).await;
+                Box::pin(self.open(begun, again)).await
+            };
+            let Some(course) = stop.run_until_cancelled(opened).await else {
                 break LaneEnd::Drained;
             };
-            match self.poll_for_ever(standing, &stop).await {
+            match self.poll_for_ever(course, &stop).await {
                 // Whoever keeps the standing with the events tells when it may go on, and from where.
                 LaneEnd::Superseded if matches!(self.keeping(), Keeping::Sink(_)) => {
                     meter.lane.give_back_open();
-                    (self.first_poll_after, again) = (Duration::ZERO, true);
+                    again = true;
                 }
                 end => break end,
             }
@@ -133,16 +147,18 @@ impl Lane {
         end
     }
 
-    async fn poll_for_ever(&mut self, standing: Standing, stop: &CancellationToken) -> LaneEnd {
+    fn course(&mut self, standing: Standing) -> Box<Course> {
         let (keeping, random) = (self.keeping(), self.random.fork());
-        let agenda = self.agenda(&standing.checkpoint.position);
-        let mut course = Course {
-            agenda,
+        Box::new(Course {
+            agenda: self.agenda(&standing.checkpoint.position),
             standing,
             saver: Checkpoints::new(keeping, &self.store, &self.id, &self.delivery, self.checkpoint_interval, random),
             sizing: Arc::new(Mutex::new(Sizing::new(Endpoint::of(self.id.stream).max_limit))),
             rests: Rests::default(),
-        };
+        })
+    }
+
+    async fn poll_for_ever(&mut self, mut course: Box<Course>, stop: &CancellationToken) -> LaneEnd {
         loop {
             let Some((pass, next_poll)) = course.agenda.next() else {
                 course.saver.flush(&mut course.standing).await;
@@ -185,8 +201,8 @@ impl Lane {
     /// One poll of one pass, delivered.
     async fn session(&mut self, course: &mut Course, pass: usize, stop: &CancellationToken) -> SendEnd {
         let meter = self.delivery.meter.clone();
-        let (pages, pages_out) = mpsc::channel(PAGES);
-        let (batches, batches_out) = mpsc::channel(BATCHES);
+        let (pages, mut pages_out) = mpsc::channel::<Box<Pulled>>(PAGES);
+        let (batches, batches_out) = mpsc::channel::<Box<Mapped>>(BATCHES);
         let pull = PullStage {
             client: self.client.clone(),
             pull: self.pull.clone(),
@@ -197,13 +213,15 @@ impl Lane {
             sizing: course.sizing.clone(),
             known: self.known.clone(),
         };
-        let map = MapStage {
-            mapper: self.mapper.clone(),
-            stream: self.id.stream,
-            limits: self.limits,
-            flush: self.flush,
+        let (id, client, transform, schema) = (&self.id, &self.client, &self.transform, self.schema);
+        let (limits, flush, budget) = (self.limits, self.flush, &self.budget);
+        let map = || MapStage {
+            mapper: Mapper::new(transform, schema, Origin::of(&id.pipeline, client.host(), id.stream)),
+            stream: id.stream,
+            limits,
+            flush,
             meter,
-            budget: self.budget.clone(),
+            budget: budget.clone(),
             growth: Growth::default(),
         };
         let position = course.standing.checkpoint.position.clone();
@@ -219,12 +237,30 @@ impl Lane {
             saver: &mut course.saver,
             random: &mut self.random,
         };
-        let mut stages = JoinSet::new();
-        stages.spawn(pull.run(position, pass, pages));
-        stages.spawn(map.run(pages_out, batches));
-        let end = send.run(batches_out).await;
-        // Both have ended, or nobody is there to hear them. Their counters must stand still before the books are closed.
-        stages.shutdown().await;
+        let mut mapping = JoinSet::new();
+        // Most polls bring nothing, so what maps, in a task of its own, is made when there is something to map.
+        let begin_mapping = async {
+            match pages_out.recv().await.map(|pulled| *pulled) {
+                Some(Pulled::Page(page, reservation)) => {
+                    mapping.spawn(map().run((page, reservation), pages_out, batches));
+                }
+                Some(Pulled::End(end)) => {
+                    let _ = batches.send(Box::new(Mapped::End(end))).await;
+                }
+                None => {}
+            }
+        };
+        let before_sending = async {
+            tokio::join!(pull.run(position, pass, pages), begin_mapping);
+            std::future::pending::<Infallible>().await
+        };
+        let end = tokio::select! {
+            biased;
+            end = send.run(batches_out) => end,
+            never = before_sending => match never {},
+        };
+        // It has ended, or nobody is there to hear it. Its counters must stand still before the books are closed.
+        mapping.shutdown().await;
         end
     }
 
@@ -280,8 +316,8 @@ impl Lane {
         }
     }
 
-    /// When each pass is polled first: the one that brings what is new as told, others when their last poll is as old as
-    /// it may be.
+    /// When each pass is polled first: the one that brings what is new at once, others when their last poll is as old as it
+    /// may be.
     fn agenda(&self, position: &Position) -> Agenda {
         let now = self.clock.now();
         let wait = |(index, pass): (usize, &Pass)| {
@@ -289,7 +325,7 @@ impl Lane {
             // A scope of findings that was never read is as new as the first.
             let never = if pass.chain.is_some() { Duration::ZERO } else { pass.every };
             let due = complete.map_or(never, |complete| pass.every.saturating_sub(now.since(complete)));
-            if index == 0 || self.once { self.first_poll_after } else { due.max(self.first_poll_after) }
+            if index == 0 || self.once { Duration::ZERO } else { due }
         };
         let passes = self.pull.passes();
         Agenda::new(passes.iter().enumerate().map(|pass| (pass.1.every, wait(pass))))
@@ -304,17 +340,17 @@ impl Lane {
         }
     }
 
-    /// The lane's checkpoint, or a new one that begins at `since`; in the store before anything is pulled.
-    async fn open(&mut self, mut failed: bool) -> Standing {
+    /// The lane's checkpoint, or a new one that begins at `since` as of `begun`; in the store before anything is pulled.
+    async fn open(&mut self, begun: Timestamp, mut failed: bool) -> Box<Course> {
         let mut waits = saver::waits(&mut self.random);
         loop {
-            match self.try_open().await {
+            match self.try_open(begun).await {
                 Ok(standing) => {
                     if failed {
                         self.delivery.meter.store_trouble(None);
                     }
                     report(&self.delivery.meter.lane, &standing.checkpoint.position);
-                    return standing;
+                    return self.course(standing);
                 }
                 Err(reason) => {
                     failed = true;
@@ -333,7 +369,7 @@ impl Lane {
         }
     }
 
-    async fn try_open(&self) -> Result<Standing, String> {
+    async fn try_open(&self, begun: Timestamp) -> Result<Standing, String> {
         let stored = checkpoints::open(&self.keeping(), &self.store, &self.id).await?;
         let (host, scope) = (self.client.host().to_owned(), self.client.scope());
         let asked = format!("{scope}{}", self.pull.narrowed_by());
@@ -342,7 +378,7 @@ impl Lane {
         let journals = self.keeping().keeps_journals() && !is_backfill;
         let LaneId { pipeline, stream, sink } = &self.id;
         let Some(bytes) = stored else {
-            let since_resolved = resolve(self.pull.since, self.clock.now());
+            let since_resolved = resolve(self.pull.since, begun);
             let mut position = Position::starting_at(since_resolved);
             position.align(&self.pull.passes());
             let checkpoint =

@@ -1,6 +1,7 @@
 //! What no single value shows: contradictions, values that make no sense, and what somebody should be told.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Pipeline;
@@ -258,7 +259,7 @@ pub(super) fn detections(root: &Node, pipeline: &Pipeline, problems: &mut Vec<Pr
         pulls.iter().any(|pull| pull.stream.name() == name && sink.takes(pull.stream))
     };
     let whole = pulls.iter().any(|pull| pull.stream == Stream::UnifiedAlerts && pull.products.is_empty());
-    let twice = |sink: &&sink::Settings| {
+    let twice = |sink: &&Arc<sink::Settings>| {
         takes(sink, UNIFIED) && (takes(sink, Stream::Threats.name()) || takes(sink, Stream::Alerts.name()))
     };
     if let Some(sink) = pipeline.sinks.iter().find(twice).filter(|_| whole) {

@@ -27,6 +27,13 @@ struct Stamp {
     changed: (i64, i64),
 }
 
+impl Version {
+    /// True when times and size say that the file is as it was.
+    pub fn still_holds(&self, path: &Path) -> bool {
+        self.stamp.is_some() && std::fs::metadata(path).ok().map(|metadata| stamp(&metadata)) == self.stamp
+    }
+}
+
 /// What a look at a file found.
 pub(super) enum Contents {
     /// No file there.

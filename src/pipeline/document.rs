@@ -152,7 +152,8 @@ pub(super) fn pipeline(root: &Node, file: &Path, problems: &mut Vec<Problem>) ->
     check::sinks(root, &sinks, problems);
     let pipeline = match (name, enabled, console, streams, transform) {
         (Some(name), Some(enabled), Some(console), Some(streams), Some(transform)) => {
-            let sinks = sinks.into_iter().flatten().collect();
+            let sinks = sinks.into_iter().flatten().map(Arc::new).collect();
+            let (console, streams, transform) = (Arc::new(console), Box::new(streams), Arc::new(transform));
             Pipeline { name, path: file.to_owned(), enabled, console, streams, transform, sinks }
         }
         _ => return None,

@@ -27,9 +27,9 @@ pub struct Files {
     sources: Vec<Source>,
     objects: Objects,
     defaults: Option<Defaults>,
-    files: BTreeMap<PathBuf, File>,
+    files: HashMap<PathBuf, File>,
     /// Which files have a valid version of this name.
-    claims: HashMap<String, BTreeSet<PathBuf>>,
+    claims: BTreeSet<(String, PathBuf)>,
     running: BTreeMap<String, Arc<Pipeline>>,
     /// The name that each file runs.
     runs: HashMap<PathBuf, String>,
@@ -131,8 +131,8 @@ impl Files {
             sources: paths.iter().map(|path| Source::new(path)).collect(),
             objects: Objects::default(),
             defaults,
-            files: BTreeMap::new(),
-            claims: HashMap::new(),
+            files: HashMap::new(),
+            claims: BTreeSet::new(),
             running: BTreeMap::new(),
             runs: HashMap::new(),
             broken: BTreeSet::new(),
@@ -156,7 +156,7 @@ impl Files {
         let defaults_changed = self.defaults.as_mut().is_some_and(Defaults::refresh);
         let paths = match scan {
             Scan::Paths(paths) if !defaults_changed => paths.clone(),
-            _ => self.list(),
+            _ => self.list(defaults_changed),
         };
         let mut touched = BTreeSet::new();
         let mut names = BTreeSet::new();
@@ -207,7 +207,8 @@ impl Files {
 
     /// Every file, by path.
     pub fn reports(&self) -> Vec<FileReport> {
-        self.files.keys().filter_map(|path| self.report(path)).collect()
+        let paths: BTreeSet<&PathBuf> = self.files.keys().collect();
+        paths.into_iter().filter_map(|path| self.report(path)).collect()
     }
 
     /// Errors and warnings of all files as they stand, by place.
@@ -223,20 +224,27 @@ impl Files {
         self.files.iter().filter(|(path, file)| self.is_broken(path, file)).count()
     }
 
-    fn list(&mut self) -> BTreeSet<PathBuf> {
-        let mut paths: BTreeSet<PathBuf> = self.files.keys().cloned().collect();
-        paths.extend(self.objects.paths());
+    /// The paths that are worth a look: those that are new, and of those that are known all, or the ones that are not
+    /// plainly as before. Of ten thousand there are few, so that no sorted list of all is made every ten seconds.
+    fn list(&mut self, all: bool) -> BTreeSet<PathBuf> {
+        let mut paths: BTreeSet<PathBuf> = self.objects.paths().into_iter().collect();
         self.unlisted = self.objects.problems();
+        let mut failed = Vec::new();
         for source in &mut self.sources {
             match source.list() {
-                Listing::Files(found) => paths.extend(found),
+                Listing::Files(found) => paths.extend(found.into_iter().filter(|path| !self.files.contains_key(path))),
                 Listing::Failed(problem) => {
-                    // What was known below it stays known.
-                    paths.retain(|path| !source.holds(path));
                     self.unlisted.push(problem);
+                    failed.push(&*source);
                 }
             }
         }
+        let looked_at = self.files.iter().filter(|(path, file)| {
+            // What was known below a path that cannot be listed stays known.
+            failed.iter().all(|source| !source.holds(path))
+                && (all || !file.version.as_ref().is_some_and(|version| version.still_holds(path)))
+        });
+        paths.extend(looked_at.map(|(path, _)| path.clone()));
         paths
     }
 
@@ -273,7 +281,7 @@ impl Files {
         };
         self.forget_claim(path);
         if let Some(pipeline) = &file.valid {
-            self.claims.entry(pipeline.name.clone()).or_default().insert(path.to_owned());
+            self.claims.insert((pipeline.name.clone(), path.to_owned()));
         }
         self.files.insert(path.to_owned(), file);
         true
@@ -313,12 +321,13 @@ impl Files {
 
     fn forget_claim(&mut self, path: &Path) {
         let Some(pipeline) = self.files.get(path).and_then(|file| file.valid.clone()) else { return };
-        if let Some(claims) = self.claims.get_mut(&pipeline.name) {
-            claims.remove(path);
-            if claims.is_empty() {
-                self.claims.remove(&pipeline.name);
-            }
-        }
+        self.claims.remove(&(pipeline.name.clone(), path.to_owned()));
+    }
+
+    /// The files that have a valid version of this name.
+    fn claiming<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a PathBuf> {
+        let from = (name.to_owned(), PathBuf::new());
+        self.claims.range(from..).take_while(move |(claimed, _)| claimed == name).map(|(_, path)| path)
     }
 
     /// The name that the file says it has.
@@ -341,7 +350,7 @@ impl Files {
                 _ => {}
             }
         }
-        let rivals = names.iter().filter_map(|name| self.claims.get(name)).flatten().cloned();
+        let rivals = names.iter().flat_map(|name| self.claiming(name)).cloned();
         changes.concerned = rivals.chain(touched.iter().cloned()).collect();
         for path in &changes.concerned {
             let broken = self.files.get(path).filter(|file| self.is_broken(path, file));
@@ -369,9 +378,9 @@ impl Files {
                 _ => Some(Arc::clone(running)),
             },
             None => {
-                let claims = self.claims.get(name).map(|claims| claims.iter().collect::<Vec<_>>()).unwrap_or_default();
-                match claims[..] {
-                    [only] => self.files.get(only).and_then(|file| file.valid.clone()),
+                let mut claiming = self.claiming(name);
+                match (claiming.next(), claiming.next()) {
+                    (Some(only), None) => self.files.get(only).and_then(|file| file.valid.clone()),
                     _ => None,
                 }
             }
@@ -419,8 +428,7 @@ impl Files {
         let others: Vec<String> = match self.running.get(name) {
             Some(running) => vec![format!("{} (which runs and stays)", running.path.display())],
             None => {
-                let claims = self.claims.get(name).into_iter().flatten();
-                claims.filter(|other| *other != path).map(|other| other.display().to_string()).collect()
+                self.claiming(name).filter(|other| *other != path).map(|other| other.display().to_string()).collect()
             }
         };
         let message = format!("the pipeline's name `{name}` is also that of {}", others.join(", "));

@@ -16,6 +16,7 @@ mod watch;
 mod yaml;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::{console, sink, source, transform};
 
@@ -26,7 +27,7 @@ pub use open::{open, read};
 pub use problem::{Problem, Severity};
 pub use watch::{Scan, Watch};
 
-/// One customer's file, valid and with its defaults file merged in.
+/// One customer's file, valid and with its defaults file merged in. Its lanes share the settings that they are made from.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pipeline {
     /// `name`, else the file's stem.
@@ -36,13 +37,13 @@ pub struct Pipeline {
     /// False pauses it and keeps its checkpoints.
     pub enabled: bool,
     /// `console:`.
-    pub console: console::Settings,
+    pub console: Arc<console::Settings>,
     /// `streams:`.
-    pub streams: source::Settings,
+    pub streams: Box<source::Settings>,
     /// `transform:`.
-    pub transform: transform::Settings,
+    pub transform: Arc<transform::Settings>,
     /// `sinks:`, names unique.
-    pub sinks: Vec<sink::Settings>,
+    pub sinks: Box<[Arc<sink::Settings>]>,
 }
 
 impl Pipeline {

@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use compact_str::CompactString;
+
 use super::exposition::label;
 use crate::record::{Stream, Timestamp};
 
@@ -38,25 +40,27 @@ impl DropReason {
     }
 }
 
-/// Requests by status; few different ones, so a small map behind a lock that is held for nanoseconds.
+/// Requests by status; few different ones, so a short list behind a lock that is held for nanoseconds.
 #[derive(Debug, Default)]
-pub struct StatusCounts(Mutex<BTreeMap<String, u64>>);
+pub struct StatusCounts(Mutex<Vec<(CompactString, u64)>>);
 
 impl StatusCounts {
     /// Counts one request.
     pub fn count(&self, status: &str) {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match counts.get_mut(status) {
-            Some(count) => *count += 1,
+        match counts.iter_mut().find(|(known, _)| known == status) {
+            Some((_, count)) => *count += 1,
             None => {
-                counts.insert(status.to_owned(), 1);
+                counts.reserve_exact(1);
+                counts.push((status.into(), 1));
             }
         }
     }
 
     /// What was counted so far.
     pub fn snapshot(&self) -> BTreeMap<String, u64> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.iter().map(|(status, count)| (status.to_string(), *count)).collect()
     }
 
     /// Shows what was counted so far.

@@ -162,6 +162,8 @@ impl Telemetry {
             }
             Err(index) => {
                 let metrics = Arc::new(LaneMetrics::new(pipeline, stream, sink));
+                // Most pipelines have few lanes, and lists make room for four.
+                lanes.reserve_exact(1);
                 lanes.insert(index, Lane { metrics: metrics.clone(), running: true, rates: Rates::default() });
                 metrics
             }

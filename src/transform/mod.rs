@@ -32,6 +32,14 @@ pub fn knows_activity_type(id: u32) -> bool {
     ecs::knows_activity_type(id)
 }
 
+/// The value of the Kafka header `schema`: `ecs-9.4.0`, `raw`.
+pub const fn schema_name(schema: Schema) -> &'static str {
+    match schema {
+        Schema::Ecs => ecs::NAME,
+        Schema::Raw => "raw",
+    }
+}
+
 /// Where the records of a mapper come from.
 #[derive(Debug, Clone)]
 pub struct Origin {
@@ -41,6 +49,13 @@ pub struct Origin {
     pub console_host: String,
     /// The stream of the records.
     pub stream: Stream,
+}
+
+impl Origin {
+    /// From its parts.
+    pub fn of(pipeline: &str, console_host: &str, stream: Stream) -> Self {
+        Self { pipeline: pipeline.to_owned(), console_host: console_host.to_owned(), stream }
+    }
 }
 
 /// Why a record became an error event.
@@ -92,14 +107,6 @@ impl Mapper {
     pub fn set_scope(&mut self, scope: Option<Arc<Scope>>) {
         if let Kind::Ecs(ecs) = &mut self.kind {
             ecs.scope = scope;
-        }
-    }
-
-    /// The value of the Kafka header `schema`: `ecs-9.4.0`, `raw`.
-    pub fn schema_name(&self) -> &'static str {
-        match self.kind {
-            Kind::Ecs(_) => ecs::NAME,
-            Kind::Raw => "raw",
         }
     }
 

@@ -1,4 +1,5 @@
 use std::collections::HashSet;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -9,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::error;
 
-use super::shared::{Shared, Way};
+use super::shared::{ComposeError, Shared, Way};
 use super::spec::LaneSpec;
 use crate::lane::LaneEnd;
 use crate::record::{Identity, Timestamp};
@@ -76,7 +77,7 @@ pub enum Kept {
 
 impl Keeper {
     /// `before` is the lane of the same name that has to end first.
-    pub async fn run(self, before: Option<JoinHandle<Kept>>) -> Kept {
+    pub async fn run(self: Box<Self>, before: Option<JoinHandle<Kept>>) -> Kept {
         if let Some(before) = before {
             // However it ended, it is over.
             let _ = before.await;
@@ -100,28 +101,15 @@ impl Keeper {
     }
 
     async fn keep(&self, meter: &Meter) -> Kept {
-        let over = self.over(&meter.lane);
-        tokio::pin!(over);
+        let mut over = pin!(self.over(&meter.lane));
         let mut rest = None;
         loop {
-            let way = Way {
-                first_poll_after: self.first_poll_after,
-                once: self.once.is_some(),
-                deadline: self.deadline.clone(),
-                shard: self.shard,
-            };
-            match self.shared.compose(&self.spec, meter, way) {
-                Ok(mut lane) => {
-                    if let Some(Apart { id, known, proven, .. }) = &self.apart {
-                        lane.budget.set_proven(*proven);
-                        lane.id = id.clone();
-                        lane.known = known.clone();
-                    }
+            match self.start(meter) {
+                Ok(mut running) => {
                     if rest.take().is_some() {
                         meter.sink_trouble(None);
                         meter.store_trouble(None);
                     }
-                    let mut running = AbortOnDropHandle::new(tokio::spawn(lane.run(self.stop.clone())));
                     let ended = tokio::select! {
                         ended = &mut running => ended,
                         kept = &mut over => {
@@ -155,6 +143,23 @@ impl Keeper {
         }
     }
 
+    /// Not a part of [`Self::keep`], which would keep room for the lane while the lane runs.
+    fn start(&self, meter: &Meter) -> Result<AbortOnDropHandle<LaneEnd>, ComposeError> {
+        let way = Way {
+            first_poll_after: self.first_poll_after,
+            once: self.once.is_some(),
+            deadline: self.deadline.clone(),
+            shard: self.shard,
+        };
+        let mut lane = self.shared.compose(&self.spec, meter, way)?;
+        if let Some(Apart { id, known, proven, .. }) = &self.apart {
+            lane.budget.set_proven(*proven);
+            lane.id = id.clone();
+            lane.known = known.clone();
+        }
+        Ok(AbortOnDropHandle::new(tokio::spawn(lane.run(self.stop.clone()))))
+    }
+
     /// Resolves when the lane has to be cut off.
     async fn over(&self, lane: &LaneMetrics) -> Kept {
         tokio::select! {
@@ -170,16 +175,24 @@ impl Keeper {
     }
 
     async fn no_progress(&self, lane: &LaneMetrics) {
-        let Some(patience) = self.once else { return std::future::pending().await };
-        let (mut last, mut at) = (Progress::default(), Instant::now());
-        loop {
-            sleep(GLANCE.min(patience)).await;
-            let now = last.after(lane);
-            if now != last {
-                (last, at) = (now, Instant::now());
-            } else if at.elapsed() >= patience {
-                return;
-            }
+        match self.once {
+            // In a box, since all other lanes need no room for it.
+            Some(patience) => Box::pin(no_progress(lane, patience)).await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// Resolves when the lane has come no further for so long.
+async fn no_progress(lane: &LaneMetrics, patience: Duration) {
+    let (mut last, mut at) = (Progress::default(), Instant::now());
+    loop {
+        sleep(GLANCE.min(patience)).await;
+        let now = last.after(lane);
+        if now != last {
+            (last, at) = (now, Instant::now());
+        } else if at.elapsed() >= patience {
+            return;
         }
     }
 }

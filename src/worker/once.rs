@@ -56,7 +56,7 @@ pub async fn run_once(
         let (shared, stop) = (shared.clone(), stop.child_token());
         async move {
             let (id, metrics) = (spec.id.clone(), shared.meter(&spec).lane);
-            let keeper = Keeper {
+            let keeper = Box::new(Keeper {
                 spec,
                 shared,
                 stop,
@@ -67,7 +67,7 @@ pub async fn run_once(
                 first_poll_after: Duration::ZERO,
                 once: Some(patience),
                 apart: None,
-            };
+            });
             let kept = tokio::spawn(keeper.run(None)).await;
             LaneReport { id, complete: matches!(kept, Ok(Kept::Ended(LaneEnd::Complete))), metrics }
         }

@@ -13,7 +13,7 @@ use crate::sink::throttle::Throttle;
 use crate::sink::{self, BuildError, Deadline, Sink};
 use crate::state::Store;
 use crate::telemetry::{Meter, Telemetry};
-use crate::transform::{Mapper, Origin};
+use crate::transform::{Schema, schema_name};
 use crate::{console, record::Clock};
 
 /// Lanes that start together poll first over a span of this much for each of them, at most over their interval.
@@ -35,9 +35,12 @@ pub struct Shared {
     sinks: sink::Shared,
     limiters: Limiters,
     /// One client for each pipeline's console settings, so that its lanes hear the same clock and share a token.
-    clients: Mutex<HashMap<String, (console::Settings, Weak<Client>)>>,
+    clients: Mutex<HashMap<String, MadeFrom>>,
     random: Mutex<fastrand::Rng>,
 }
+
+/// A pipeline's client, and the settings that it was made from.
+type MadeFrom = (Arc<console::Settings>, Weak<Client>);
 
 /// In which way a lane runs.
 #[derive(Debug, Default)]
@@ -55,7 +58,7 @@ pub struct Way {
 /// What a lane pulls from, maps with and delivers to.
 struct Ends {
     client: Arc<Client>,
-    mapper: Mapper,
+    schema: Schema,
     sink: Arc<dyn Sink>,
 }
 
@@ -136,7 +139,7 @@ impl Shared {
     /// # Errors
     /// When settings name what is not there, such as a CA file.
     pub fn compose(&self, spec: &LaneSpec, meter: &Meter, way: Way) -> Result<Lane, ComposeError> {
-        let Ends { client, mapper, sink } = self.ends(spec, way.shard)?;
+        let Ends { client, schema, sink } = self.ends(spec, way.shard)?;
         let limits = sink.limits();
         let delivery = Arc::new(Delivery {
             sink,
@@ -152,8 +155,9 @@ impl Shared {
             id: spec.id.clone(),
             client,
             since_text: spec.pull.since.to_string(),
-            pull: Arc::new(spec.pull.clone()),
-            mapper,
+            pull: spec.pull.clone(),
+            transform: spec.transform.clone(),
+            schema,
             delivery,
             limits,
             flush: spec.sink.batch_timeout(),
@@ -181,12 +185,6 @@ impl Shared {
     fn ends(&self, spec: &LaneSpec, shard: u32) -> Result<Ends, ComposeError> {
         let client = self.client(&spec.id.pipeline, &spec.console)?;
         let schema = spec.sink.common.schema.unwrap_or(spec.transform.schema);
-        let origin = Origin {
-            pipeline: spec.id.pipeline.clone(),
-            console_host: client.host().to_owned(),
-            stream: spec.id.stream,
-        };
-        let mapper = Mapper::new(&spec.transform, schema, origin);
         let sink = spec.sink.build(&sink::Context {
             pipeline: spec.id.pipeline.clone(),
             stream: spec.id.stream,
@@ -195,10 +193,10 @@ impl Shared {
             console_host: client.host().to_owned(),
             labels: spec.transform.labels.clone(),
             schema,
-            schema_name: mapper.schema_name(),
+            schema_name: schema_name(schema),
             shared: self.sinks.clone(),
         })?;
-        Ok(Ends { client, mapper, sink })
+        Ok(Ends { client, schema, sink })
     }
 
     /// When each of `lanes` lanes that start now polls first.
@@ -209,7 +207,7 @@ impl Shared {
     }
 
     /// The pipeline's access to its console, the same for all its lanes.
-    pub fn client(&self, pipeline: &str, settings: &console::Settings) -> Result<Arc<Client>, ClientError> {
+    pub fn client(&self, pipeline: &str, settings: &Arc<console::Settings>) -> Result<Arc<Client>, ClientError> {
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((made_from, client)) = clients.get(pipeline)
             && made_from == settings

@@ -11,13 +11,13 @@ pub struct LaneSpec {
     /// The lane's name.
     pub id: LaneId,
     /// Access to the console.
-    pub console: console::Settings,
+    pub console: Arc<console::Settings>,
     /// What is pulled.
-    pub pull: Pull,
+    pub pull: Arc<Pull>,
     /// What records are mapped into.
-    pub transform: transform::Settings,
+    pub transform: Arc<transform::Settings>,
     /// Where events go.
-    pub sink: sink::Settings,
+    pub sink: Arc<sink::Settings>,
 }
 
 impl LaneSpec {
@@ -26,7 +26,7 @@ impl LaneSpec {
         if !pipeline.enabled {
             return Vec::new();
         }
-        let lane = |pull: &Pull, sink: &sink::Settings| {
+        let lane = |pull: &Arc<Pull>, sink: &Arc<sink::Settings>| {
             let id = LaneId { pipeline: pipeline.name.clone(), stream: pull.stream, sink: sink.name().to_owned() };
             Arc::new(Self {
                 id,
@@ -37,7 +37,7 @@ impl LaneSpec {
             })
         };
         let mut lanes = Vec::new();
-        for pull in pipeline.streams.pulls().into_iter().map(|pull| pull.through(&pipeline.console)) {
+        for pull in pipeline.streams.pulls().into_iter().map(|pull| Arc::new(pull.through(&pipeline.console))) {
             lanes.extend(pipeline.sinks.iter().filter(|sink| sink.takes(pull.stream)).map(|sink| lane(&pull, sink)));
         }
         lanes

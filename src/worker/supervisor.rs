@@ -57,7 +57,7 @@ struct Held {
 #[derive(Debug, Default)]
 struct Running {
     shard: u32,
-    lanes: HashMap<LaneId, Slot>,
+    lanes: Vec<Slot>,
     /// Ends with the pipeline; asks the console now and then when the token expires.
     expiry: CancellationToken,
 }
@@ -71,9 +71,9 @@ struct Slot {
 
 impl Slot {
     /// Asks the lane to stop; it drains by itself.
-    fn retire(self) -> JoinHandle<Kept> {
+    fn retire(self) -> (LaneId, JoinHandle<Kept>) {
         self.stop.cancel();
-        self.keeper
+        (self.spec.id.clone(), self.keeper)
     }
 }
 
@@ -266,24 +266,16 @@ impl Supervisor {
         let specs = LaneSpec::of(pipeline);
         let running = self.pipelines.entry(pipeline.name.clone()).or_default();
         running.shard = shard;
-        let gone: Vec<LaneId> =
-            running.lanes.keys().filter(|id| specs.iter().all(|spec| spec.id != **id)).cloned().collect();
-        for id in gone {
-            if let Some(slot) = running.lanes.remove(&id) {
-                self.ending.insert(id, slot.retire());
-            }
-        }
-        for spec in specs {
-            if let Some(slot) = running.lanes.remove(&spec.id) {
-                if slot.spec == spec && !slot.keeper.is_finished() {
-                    running.lanes.insert(spec.id.clone(), slot);
-                    continue;
-                }
-                self.ending.insert(spec.id.clone(), slot.retire());
-            }
+        let goes_on = |slot: &mut Slot| specs.contains(&slot.spec) && !slot.keeper.is_finished();
+        let retired: Vec<Slot> = running.lanes.extract_if(.., |slot| !goes_on(slot)).collect();
+        self.ending.extend(retired.into_iter().map(Slot::retire));
+        let starting_here = specs.into_iter().filter(|spec| running.lanes.iter().all(|slot| slot.spec.id != spec.id));
+        let starting_here: Vec<_> = starting_here.collect();
+        running.lanes.reserve_exact(starting_here.len());
+        for spec in starting_here {
             let before = self.ending.remove(&spec.id);
             let stop = CancellationToken::new();
-            let keeper = Keeper {
+            let keeper = Box::new(Keeper {
                 start_after,
                 first_poll_after: self.shared.first_poll_after(starting, spec.pull.interval),
                 spec: spec.clone(),
@@ -294,16 +286,15 @@ impl Supervisor {
                 shard,
                 once: None,
                 apart: None,
-            };
-            let id = spec.id.clone();
-            running.lanes.insert(id, Slot { spec, stop, keeper: held.lanes.spawn(keeper.run(before)) });
+            });
+            running.lanes.push(Slot { spec, stop, keeper: held.lanes.spawn(keeper.run(before)) });
         }
         running.expiry.cancel();
         running.expiry = CancellationToken::new();
         if !running.lanes.is_empty() {
             let (shared, expiry) = (&self.shared, &running.expiry);
             tokio::spawn(watch_expiry(shared.clone(), pipeline.clone(), starting, expiry.clone()));
-            let specs = running.lanes.values().map(|slot| slot.spec.clone()).collect();
+            let specs = running.lanes.iter().map(|slot| slot.spec.clone()).collect();
             tokio::spawn(watch_ledgers(shared.clone(), specs, starting, expiry.clone()));
         }
     }
@@ -311,7 +302,7 @@ impl Supervisor {
     fn stop_pipeline(&mut self, name: &str) {
         let Some(running) = self.pipelines.remove(name) else { return };
         running.expiry.cancel();
-        self.ending.extend(running.lanes.into_iter().map(|(id, slot)| (id, slot.retire())));
+        self.ending.extend(running.lanes.into_iter().map(Slot::retire));
     }
 
     /// What the status page and the metric `pipelines` say of these files: of them alone, since with thousands of files

@@ -21,7 +21,6 @@ use s1_forwarder::sink::{Attempt, Batch, Deadline, Limits, Outcome, Probe, Sink}
 use s1_forwarder::source::{Checkpoint, Pull, Since};
 use s1_forwarder::state::{LaneId, StateError, Store};
 use s1_forwarder::telemetry::{LaneMetrics, Meter, Telemetry};
-use s1_forwarder::transform::{self, Mapper, Origin};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -107,8 +106,6 @@ impl World {
         let transport = Emulated { console: self.console.clone(), clock: self.clock, delay: self.console_delay };
         let key = LimiterKey { host: name.to_owned(), token: String::new() };
         let client = Client::new(&settings, Arc::new(transport), self.limiters.join(key, 1000.0), self.clock);
-        let origin =
-            Origin { pipeline: "acme".to_owned(), console_host: "console.example".to_owned(), stream: pull.stream };
         let limits = sink.limits();
         let meter = Meter::start(&self.telemetry, "acme", pull.stream, name, "memory", self.clock);
         Lane {
@@ -116,7 +113,8 @@ impl World {
             client: Arc::new(client),
             since_text: pull.since.to_string(),
             pull: Arc::new(pull),
-            mapper: Mapper::new(&transform::Settings::default(), Schema::Raw, origin),
+            transform: Arc::default(),
+            schema: Schema::Raw,
             delivery: Arc::new(Delivery {
                 sink,
                 retry: RetrySettings::default(),

@@ -19,7 +19,6 @@ use s1_forwarder::sink::{Deadline, Sink};
 use s1_forwarder::source::{Pull, Settings, Vulnerabilities};
 use s1_forwarder::state::LaneId;
 use s1_forwarder::telemetry::{DropReason, LaneMetrics, Meter, Telemetry};
-use s1_forwarder::transform::{self, Mapper, Origin};
 use tokio::task::{JoinHandle, yield_now};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -125,7 +124,6 @@ impl Process {
         self.lanes[index].metrics = Some(meter.lane.clone());
         let destination = Destination { world: world.clone(), lane: own.clone(), life };
         let limits = destination.limits();
-        let origin = Origin { pipeline: "acme".to_owned(), console_host: HOST.to_owned(), stream: plan.stream };
         let exclude_types = plan.exclude.clone();
         assert!(exclude_types.iter().all(|kind| *kind == EXCLUDED));
         let pull = Pull {
@@ -145,7 +143,8 @@ impl Process {
             since_text: pull.since.to_string(),
             first_poll_after: pull.interval.mul_f64(if random.bool() { random.f64() } else { 0.0 }),
             pull: Arc::new(pull),
-            mapper: Mapper::new(&transform::Settings::default(), Schema::Raw, origin),
+            transform: Arc::default(),
+            schema: Schema::Raw,
             delivery: Arc::new(Delivery {
                 sink: Arc::new(destination.clone()),
                 retry: RetrySettings { initial: Period(plan.retry.0), max: Period(plan.retry.1) },

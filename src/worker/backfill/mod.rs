@@ -307,8 +307,8 @@ impl Job {
         }
         let meter = self.meter();
         self.books.add(meter.lane.clone());
-        let spec = LaneSpec { pull: self.spec.pull.part(slice.window(), whole), ..(*self.spec).clone() };
-        let keeper = Keeper {
+        let spec = LaneSpec { pull: Arc::new(self.spec.pull.part(slice.window(), whole)), ..(*self.spec).clone() };
+        let keeper = Box::new(Keeper {
             spec: Arc::new(spec),
             shared: self.shared.clone(),
             stop: self.stop.child_token(),
@@ -324,7 +324,7 @@ impl Job {
                 known: None,
                 proven: self.proven.load(Ordering::Relaxed),
             }),
-        };
+        });
         let kept = tokio::spawn(keeper.run(None)).await;
         self.proven.fetch_or(meter.lane.delivered.load(Ordering::Relaxed) > 0, Ordering::Relaxed);
         let failed = match kept {

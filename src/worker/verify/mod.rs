@@ -288,8 +288,8 @@ impl Job<'_> {
         let kind = self.spec.sink.kind.name();
         let meter = Meter::detached(telemetry, pipeline, *stream, sink, kind, self.shared.clock());
         let id = self.shelf.next_repair(&account, hour, whole).await?;
-        let spec = LaneSpec { pull: self.spec.pull.within(window(hour)), ..(*self.spec).clone() };
-        let keeper = Keeper {
+        let spec = LaneSpec { pull: Arc::new(self.spec.pull.within(window(hour))), ..(*self.spec).clone() };
+        let keeper = Box::new(Keeper {
             spec: Arc::new(spec),
             shared: self.shared.clone(),
             stop: stop.child_token(),
@@ -300,7 +300,7 @@ impl Job<'_> {
             first_poll_after: Duration::ZERO,
             once: Some(self.verify.patience),
             apart: Some(Apart { id, meter: meter.clone(), known: known.map(Arc::new), proven: false }),
-        };
+        });
         let kept = tokio::spawn(keeper.run(None)).await;
         let lane = &meter.lane;
         let delivered = lane.delivered.load(Ordering::Relaxed) + lane.dead_letters.load(Ordering::Relaxed);

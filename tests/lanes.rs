@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "lanes/commits.rs"]
+mod commits;
 #[path = "lanes/enrichment.rs"]
 mod enrichment;
 #[path = "lanes/isolation.rs"]

@@ -120,23 +120,17 @@ impl Lane {
     }
 
     async fn go_on(mut self: Box<Self>, stop: CancellationToken) -> LaneEnd {
-        let (meter, begun) = (self.delivery.meter.clone(), self.clock.now());
+        let meter = self.delivery.meter.clone();
         let mut again = false;
         let end = loop {
-            // Tens of thousands of lanes that start together do not all open their checkpoints together.
-            let first_poll = Instant::now() + std::mem::take(&mut self.first_poll_after);
-            let opened = async {
-                sleep_until(first_poll).await;
-                Box::pin(self.open(begun, again)).await
-            };
-            let Some(course) = stop.run_until_cancelled(opened).await else {
+            let Some(course) = stop.run_until_cancelled(Box::pin(self.open(again))).await else {
                 break LaneEnd::Drained;
             };
             match self.poll_for_ever(course, &stop).await {
                 // Whoever keeps the standing with the events tells when it may go on, and from where.
                 LaneEnd::Superseded if matches!(self.keeping(), Keeping::Sink(_)) => {
                     meter.lane.give_back_open();
-                    again = true;
+                    (self.first_poll_after, again) = (Duration::ZERO, true);
                 }
                 end => break end,
             }
@@ -316,8 +310,8 @@ impl Lane {
         }
     }
 
-    /// When each pass is polled first: the one that brings what is new at once, others when their last poll is as old as it
-    /// may be.
+    /// When each pass is polled first: the one that brings what is new as told, others when their last poll is as old as
+    /// it may be.
     fn agenda(&self, position: &Position) -> Agenda {
         let now = self.clock.now();
         let wait = |(index, pass): (usize, &Pass)| {
@@ -325,7 +319,7 @@ impl Lane {
             // A scope of findings that was never read is as new as the first.
             let never = if pass.chain.is_some() { Duration::ZERO } else { pass.every };
             let due = complete.map_or(never, |complete| pass.every.saturating_sub(now.since(complete)));
-            if index == 0 || self.once { Duration::ZERO } else { due }
+            if index == 0 || self.once { self.first_poll_after } else { due.max(self.first_poll_after) }
         };
         let passes = self.pull.passes();
         Agenda::new(passes.iter().enumerate().map(|pass| (pass.1.every, wait(pass))))
@@ -340,11 +334,11 @@ impl Lane {
         }
     }
 
-    /// The lane's checkpoint, or a new one that begins at `since` as of `begun`; in the store before anything is pulled.
-    async fn open(&mut self, begun: Timestamp, mut failed: bool) -> Box<Course> {
+    /// The lane's checkpoint, or a new one that begins at `since`; in the store before anything is pulled.
+    async fn open(&mut self, mut failed: bool) -> Box<Course> {
         let mut waits = saver::waits(&mut self.random);
         loop {
-            match self.try_open(begun).await {
+            match self.try_open().await {
                 Ok(standing) => {
                     if failed {
                         self.delivery.meter.store_trouble(None);
@@ -369,7 +363,7 @@ impl Lane {
         }
     }
 
-    async fn try_open(&self, begun: Timestamp) -> Result<Standing, String> {
+    async fn try_open(&self) -> Result<Standing, String> {
         let stored = checkpoints::open(&self.keeping(), &self.store, &self.id).await?;
         let (host, scope) = (self.client.host().to_owned(), self.client.scope());
         let asked = format!("{scope}{}", self.pull.narrowed_by());
@@ -378,7 +372,7 @@ impl Lane {
         let journals = self.keeping().keeps_journals() && !is_backfill;
         let LaneId { pipeline, stream, sink } = &self.id;
         let Some(bytes) = stored else {
-            let since_resolved = resolve(self.pull.since, begun);
+            let since_resolved = resolve(self.pull.since, self.clock.now());
             let mut position = Position::starting_at(since_resolved);
             position.align(&self.pull.passes());
             let checkpoint =

@@ -19,6 +19,8 @@ mod tls;
 mod whole;
 mod world;
 
+use std::process::{Command, Stdio};
+
 use serde_json::{Value, json};
 
 /// One line of the table.
@@ -81,6 +83,8 @@ fn main() {
     // What this program is when it runs itself.
     match &words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["null-sink", behaviour] => return world::null_sink((*behaviour).to_owned()),
+        ["scenario", name] => return scenario(name, Size { light: false }),
+        ["scenario", name, "--light"] => return scenario(name, Size { light: true }),
         ["reload", files, changes] => return reload::work(files.parse().unwrap(), changes.parse().unwrap()),
         ["tls-consoles"] => return tls::consoles(),
         ["tls-front", version, servers @ ..] => return tls::front(version, servers),
@@ -94,19 +98,38 @@ fn main() {
     println!("{}\n", machine());
     println!("| | goal | measured | |\n| --- | --- | --- | --- |");
     let mut rows = Vec::new();
-    for (name, scenario) in SCENARIOS {
+    for (name, _) in SCENARIOS {
         if named && !has(name) {
             continue;
         }
-        for row in scenario(size) {
-            let verdict = row.met.map_or("", |met| if met { "met" } else { "**missed**" });
-            println!("| {} | {} | {} | {verdict} |", row.goal, row.wanted, row.measured);
-            rows.push(json!({ "scenario": name, "goal": row.goal, "wanted": row.wanted, "measured": row.measured,
-                "met": row.met, "figures": row.figures }));
+        for row in apart(name, size) {
+            let text = |key: &str| row[key].as_str().unwrap_or_default().to_owned();
+            let verdict = row["met"].as_bool().map_or("", |met| if met { "met" } else { "**missed**" });
+            println!("| {} | {} | {} | {verdict} |", text("goal"), text("wanted"), text("measured"));
+            rows.push(row);
         }
     }
     if has("--save") {
         save(&rows, size);
+    }
+}
+
+/// The rows of a scenario that runs in a process of its own: the kernel counts what a process held when it started another
+/// among the peak of that one's memory.
+fn apart(name: &str, size: Size) -> Vec<Value> {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["scenario", name]).args(size.light.then_some("--light"));
+    let output = command.stderr(Stdio::inherit()).output().unwrap();
+    assert!(output.status.success(), "{name}: {}", output.status);
+    String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// What `scenario` does as a process: its rows as lines of JSON.
+fn scenario(name: &str, size: Size) {
+    let (name, scenario) = SCENARIOS.iter().find(|(known, _)| *known == name).unwrap();
+    for Row { goal, wanted, measured, met, figures } in scenario(size) {
+        let row = json!({ "scenario": name, "goal": goal, "wanted": wanted, "measured": measured, "met": met, "figures": figures });
+        println!("{row}");
     }
 }
 

@@ -12,8 +12,8 @@ use crate::{Row, Size, parts};
 
 pub fn whole(size: Size) -> Vec<Row> {
     let events = size.of(200_000);
-    let parts = parts::measure(Stream::Activities);
     let (usage, requests) = catch_up(events);
+    let parts = parts::measure(Stream::Activities);
     let each = |time: Duration| time.as_secs_f64() * 1e6 / events as f64;
     let ratio = each(usage.user) / (parts.sum().as_secs_f64() * 1e6);
     let measured = format!(

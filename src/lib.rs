@@ -9,7 +9,7 @@
 //!   position has seen. Records are slices of the answer; [`record`] reads what must be known of them.
 //! - [`transform`]: record → event, written once, straight into the batch that will carry it.
 //! - [`sink`]: one attempt for a batch becomes an `Outcome`; what follows from it stands in [`sink::deliver`].
-//! - [`lane`]: joins these as tasks over bounded channels, within the bytes of one budget; what the sink has settled moves the
+//! - [`lane`]: joins these over bounded channels, within the bytes of one budget; what the sink has settled moves the
 //!   position, and
 //! - [`state`]: keeps the position as a checkpoint.
 //!

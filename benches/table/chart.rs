@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use crate::kernel::micros;
 use crate::{Row, Size, many, whole};
 
 /// Idle lanes, ten times as many each time.
@@ -23,7 +24,7 @@ pub fn pipelines(size: Size) -> Vec<Row> {
 pub fn records(size: Size) -> Vec<Row> {
     let row = |events: usize| {
         let (usage, _) = whole::catch_up(events);
-        let each = usage.cpu().as_secs_f64() * 1e6 / events as f64;
+        let each = micros(usage.cpu(), events);
         let figures = json!({ "events": events, "cpu_us": each, "peak_rss": usage.peak_rss });
         let measured = format!("{each:.1} µs of CPU an event, peak {:.0} MB", usage.peak_rss as f64 / 1e6);
         Row::report(&format!("{events} records of one lane"), measured, figures)

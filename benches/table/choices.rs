@@ -2,11 +2,10 @@
 
 use serde_json::json;
 
+use crate::kernel::micros;
 use crate::tls::Front;
-use crate::world::{Console, NullSink, Place, pipeline, pipeline_to};
+use crate::world::{Console, HISTORY, NullSink, Place, pipeline, pipeline_to};
 use crate::{Row, Size};
-
-const STREAM: &str = "activities: { since: 3d, include_hidden: true }";
 
 /// Events in a batch, from few to many.
 pub fn batches(size: Size) -> Vec<Row> {
@@ -15,7 +14,7 @@ pub fn batches(size: Size) -> Vec<Row> {
     let row = |batch: &usize| {
         let (sink, place) = (NullSink::start("take"), Place::new());
         let batches = format!("    batch: {{ events: {batch}, bytes: 64MiB }}\n");
-        place.pipeline("acme", &pipeline(&console.host(0), STREAM, &sink.url(), &batches));
+        place.pipeline("acme", &pipeline(&console.host(0), HISTORY, &sink.url(), &batches));
         forward(&place, events, &format!("batches of {batch} events"), &sink)
     };
     [50, 200, 1_000, 5_000].iter().map(row).collect()
@@ -31,7 +30,7 @@ pub fn versions(size: Size) -> Vec<Row> {
         let tls = format!("tls: {{ ca_file: {} }}\n", front.authority);
         let [to_console, to_sink] = [0, 1].map(|server| format!("https://127.0.0.1:{}", front.ports[server]));
         let to_sink = format!("type: http\n    url: {to_sink}\n    {tls}");
-        place.pipeline("acme", &pipeline_to(&to_console, &format!("  {tls}"), STREAM, &to_sink));
+        place.pipeline("acme", &pipeline_to(&to_console, &format!("  {tls}"), HISTORY, &to_sink));
         forward(&place, events, &format!("console and sink through TLS and {version}"), &sink)
     };
     ["http/1.1", "h2"].map(row).into()
@@ -40,8 +39,7 @@ pub fn versions(size: Size) -> Vec<Row> {
 fn forward(place: &Place, events: usize, what: &str, sink: &NullSink) -> Row {
     let usage = place.run_once(&[]);
     let (requests, bytes) = sink.taken();
-    let each = |seconds: f64| seconds * 1e6 / events as f64;
-    let (user, system) = (each(usage.user.as_secs_f64()), each(usage.system.as_secs_f64()));
+    let (user, system) = (micros(usage.user, events), micros(usage.system, events));
     let length = bytes as f64 / events as f64;
     let figures = json!({ "events": events, "user_us": user, "system_us": system, "requests": requests,
         "wire_bytes": length, "peak_rss": usage.peak_rss });

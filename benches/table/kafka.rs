@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::world::{Console, Place, Process, pipeline_to};
+use crate::kernel::micros;
+use crate::world::{Console, HISTORY, Place, Process, pipeline_to};
 use crate::{Row, Size};
 
 const GOAL: &str = "console → ECS → Kafka: CPU beside librdkafka producing the same messages";
@@ -92,8 +93,7 @@ pub fn beside_librdkafka(size: Size) -> Vec<Row> {
     let console = Console::start(events, &[]);
     let place = Place::new();
     let sink = format!("type: kafka\n    brokers: [\"{brokers}\"]\n    topic: events\n    compression: zstd");
-    let stream = "activities: { since: 3d, include_hidden: true }";
-    place.pipeline("acme", &pipeline_to(&console.host(0), "", stream, &sink));
+    place.pipeline("acme", &pipeline_to(&console.host(0), "", HISTORY, &sink));
     let ours = place.run_once(&[]);
 
     let mut command = Command::new(std::env::current_exe().unwrap());
@@ -101,7 +101,7 @@ pub fn beside_librdkafka(size: Size) -> Vec<Row> {
     let mut said = String::new();
     producer.stdout().read_to_string(&mut said).unwrap();
     let theirs = Duration::from_micros(said.trim().parse().unwrap());
-    let each = |time: Duration| time.as_secs_f64() * 1e6 / events as f64;
+    let each = |time| micros(time, events);
     let ratio = ours.cpu().as_secs_f64() / theirs.as_secs_f64();
     let measured =
         format!("{ratio:.2} ({:.1} µs and {:.1} µs an event, user and system)", each(ours.cpu()), each(theirs));

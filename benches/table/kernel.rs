@@ -25,6 +25,11 @@ impl Usage {
     }
 }
 
+/// Microseconds of `time` for each of so many events.
+pub fn micros(time: Duration, events: usize) -> f64 {
+    time.as_secs_f64() * 1e6 / events as f64
+}
+
 /// Waits for a child: its exit status as `wait` gives it, and what it used in its life.
 pub fn wait(child: &Child) -> (i32, Usage) {
     let mut status = 0;

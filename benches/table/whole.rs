@@ -6,15 +6,15 @@ use std::time::{Duration, Instant};
 use s1_forwarder::record::Stream;
 use serde_json::json;
 
-use crate::kernel::Usage;
-use crate::world::{Console, NullSink, Place, pipeline};
+use crate::kernel::{Usage, micros};
+use crate::world::{Console, HISTORY, NullSink, Place, pipeline};
 use crate::{Row, Size, parts};
 
 pub fn whole(size: Size) -> Vec<Row> {
     let events = size.of(200_000);
     let (usage, requests) = catch_up(events);
     let parts = parts::measure(Stream::Activities);
-    let each = |time: Duration| time.as_secs_f64() * 1e6 / events as f64;
+    let each = |time| micros(time, events);
     let ratio = each(usage.user) / (parts.sum().as_secs_f64() * 1e6);
     let measured = format!(
         "{ratio:.2} ({:.1} µs; inflate {:.1}, parse {:.1}, map {:.1}, gzip {:.1})",
@@ -58,8 +58,7 @@ pub fn backfill(size: Size) -> Vec<Row> {
     let console = Console::start(events, &["--span", "1d"]);
     let sink = NullSink::start("take");
     let place = Place::new();
-    let stream = "activities: { since: 3d, include_hidden: true }";
-    place.pipeline("acme", &pipeline(&console.host(0), stream, &sink.url(), ""));
+    place.pipeline("acme", &pipeline(&console.host(0), HISTORY, &sink.url(), ""));
     let now = jiff::Timestamp::now();
     let from = (now - Duration::from_secs(2 * 86_400)).strftime("%FT%TZ").to_string();
     let begun = Instant::now();
@@ -106,9 +105,6 @@ fn world(events: usize) -> (Console, NullSink, Place) {
     let console = Console::start(events, &[]);
     let sink = NullSink::start("take");
     let place = Place::new();
-    place.pipeline(
-        "acme",
-        &pipeline(&console.host(0), "activities: { since: 3d, include_hidden: true }", &sink.url(), ""),
-    );
+    place.pipeline("acme", &pipeline(&console.host(0), HISTORY, &sink.url(), ""));
     (console, sink, place)
 }

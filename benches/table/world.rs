@@ -17,6 +17,9 @@ use tempfile::TempDir;
 
 use crate::kernel::{self, Usage};
 
+/// All of what an emulated console has had for three days.
+pub const HISTORY: &str = "activities: { since: 3d, include_hidden: true }";
+
 const PROGRAM: &str = env!("CARGO_BIN_EXE_s1-forwarder");
 
 /// A process that ends with its owner.

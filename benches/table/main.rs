@@ -13,6 +13,8 @@ mod kernel;
 mod many;
 mod parts;
 mod peers;
+#[path = "../../tests/support/ports.rs"]
+mod ports;
 mod reload;
 mod single;
 mod tls;

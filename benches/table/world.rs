@@ -16,6 +16,7 @@ use futures_util::StreamExt;
 use tempfile::TempDir;
 
 use crate::kernel::{self, Usage};
+use crate::ports;
 
 /// All of what an emulated console has had for three days.
 pub const HISTORY: &str = "activities: { since: 3d, include_hidden: true }";
@@ -208,7 +209,7 @@ impl Place {
     }
 
     pub fn run(&self, flags: &[&str]) -> Worker {
-        let port = free_port();
+        let port = ports::free();
         let listen = format!("127.0.0.1:{port}");
         let process = Process::spawn(&mut self.command(&[], &[&["--listen", &listen], flags].concat()));
         Worker { process, address: ([127, 0, 0, 1], port).into() }
@@ -250,10 +251,6 @@ pub fn wait_until(what: &str, patience: Duration, mut happened: impl FnMut() -> 
         assert!(begun.elapsed() < patience, "it did not happen in {patience:?} that {what}");
         std::thread::sleep(Duration::from_millis(50));
     }
-}
-
-pub fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 fn try_get(address: SocketAddr, path: &str) -> Option<String> {

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, Weak};
@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::kept::{installed, kept, or_skip, run};
+use super::ports;
 
 const VERSION: &str = "0.145.0";
 /// Version of the modules that have their own counting.
@@ -67,7 +68,7 @@ impl Collector {
     fn start() -> Option<Self> {
         let program = or_skip("OpenTelemetry collector", program())?;
         let directory = tempfile::tempdir().unwrap();
-        let ports: BTreeMap<_, _> = RECEIVERS.into_iter().map(|receiver| (receiver, free_port())).collect();
+        let ports: BTreeMap<_, _> = RECEIVERS.into_iter().map(|receiver| (receiver, ports::free())).collect();
         std::fs::write(directory.path().join("config.yaml"), config(&ports, directory.path())).unwrap();
         let log = File::create(directory.path().join("log")).unwrap();
         let mut command = Command::new(program);
@@ -168,10 +169,6 @@ fn value(any: &Value) -> Value {
         "intValue" => inner.as_str().map_or(inner.clone(), |text| text.parse::<i64>().unwrap().into()),
         _ => inner.clone(),
     }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 fn manifest() -> String {

@@ -3,7 +3,6 @@
 #![allow(clippy::disallowed_methods, reason = "a real process keeps real time, and nobody else is on its thread")]
 
 use std::fs::File;
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, Weak};
@@ -16,8 +15,8 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Headers, Message};
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::maven;
 use super::tls::Authority;
+use super::{maven, ports};
 
 /// A running broker; it ends when it is dropped.
 pub struct Broker {
@@ -67,13 +66,13 @@ impl Broker {
     fn start_with(authority: Option<&Authority>) -> Option<Self> {
         let jars = jars()?;
         let directory = tempfile::tempdir().unwrap();
-        let (port, controller) = (free_port(), free_port());
+        let (port, controller) = (ports::free(), ports::free());
         let secure = authority.map(|authority| {
             let server = authority.issue(&["127.0.0.1"]);
             std::fs::write(directory.path().join("server.pem"), format!("{}{}", server.key, server.certificate))
                 .unwrap();
             std::fs::write(directory.path().join("ca.pem"), authority.certificate()).unwrap();
-            (free_port(), free_port())
+            (ports::free(), ports::free())
         });
         let (more_listeners, more_properties) = secure.map(more_listeners).unwrap_or_default();
         let properties = format!(
@@ -261,10 +260,6 @@ pub fn read(brokers: &str, topic: &str) -> Vec<Consumed> {
         left -= 1;
     }
     consumed
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// The directory with Kafka's jars.

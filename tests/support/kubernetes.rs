@@ -4,7 +4,7 @@
 #![allow(clippy::disallowed_methods, reason = "a real process keeps real time, and nobody else is on its thread")]
 
 use std::fs::File;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -19,9 +19,9 @@ use kube::{Client, Config, Resource};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::golang;
 use super::kept::or_skip;
 use super::tls::Authority;
+use super::{golang, ports};
 
 const ADMIN_TOKEN: &str = "admin-token";
 /// Where the plain manifests say that they belong.
@@ -85,12 +85,13 @@ impl Kubernetes {
         authority.issue(&["service-accounts"]).write(directory.path(), "accounts");
         std::fs::write(directory.path().join("tokens.csv"), format!("{ADMIN_TOKEN},admin,admin,system:masters\n"))
             .unwrap();
-        let [etcd_url, peers] = [free_port(), free_port()].map(|port| format!("http://127.0.0.1:{port}"));
+        let [etcd_url, peers] = [ports::free(), ports::free()].map(|port| format!("http://127.0.0.1:{port}"));
         let mut etcd = Command::new(&programs.etcd);
         etcd.args(["--data-dir", "etcd", "--unsafe-no-fsync", "--listen-client-urls", &etcd_url]);
         etcd.args(["--advertise-client-urls", &etcd_url, "--listen-peer-urls", &peers]);
         let etcd = spawn(&mut etcd, directory.path());
-        let kubernetes = Self { directory, port: free_port(), etcd_url, etcd, api_server: Mutex::new(None), programs };
+        let kubernetes =
+            Self { directory, port: ports::free(), etcd_url, etcd, api_server: Mutex::new(None), programs };
         kubernetes.spawn_api();
         kubernetes
     }
@@ -268,10 +269,6 @@ fn spawn(command: &mut Command, directory: &Path) -> Child {
     let log = File::options().create(true).append(true).open(directory.join("log")).unwrap();
     command.current_dir(directory).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
     command.spawn().unwrap()
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 impl Programs {

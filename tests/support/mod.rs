@@ -25,6 +25,7 @@ pub mod maven;
 pub mod oauth;
 pub mod opensearch;
 pub mod panther;
+pub mod ports;
 pub mod proxy;
 pub mod receiver;
 pub mod secops;

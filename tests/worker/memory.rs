@@ -1,6 +1,6 @@
 //! `--memory-budget` holds while every sink is dead: the peak of the process is the budget and a stated rest.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 
 use serde_json::json;
 
@@ -19,7 +19,7 @@ async fn the_budget_holds_when_every_sink_is_dead() {
     let pipelines = setting("S1_FORWARDER_DEAD_PIPELINES", 60);
     let world = World::new(|setup| setup.activities = 20_000).await;
     // Dead in two ways: one refuses connections, the other takes everything and answers nothing.
-    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let gone = SocketAddr::from(([127, 0, 0, 1], 1));
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     for number in 0..pipelines {
         let address = if number % 2 == 0 { gone } else { silent.local_addr().unwrap() };

@@ -10,8 +10,14 @@ mod enrichment;
 mod isolation;
 #[path = "lanes/oversized.rs"]
 mod oversized;
+#[path = "lanes/pages.rs"]
+mod pages;
 #[path = "lanes/polling.rs"]
 mod polling;
+#[path = "lanes/questions.rs"]
+mod questions;
+#[path = "lanes/script.rs"]
+mod script;
 #[path = "lanes/sinks.rs"]
 mod sinks;
 #[path = "lanes/streams.rs"]

@@ -309,6 +309,7 @@ mod tests {
         for lane in &quiet {
             held.push(lane.reserve(KIB).await);
         }
+        assert_eq!((quiet[0].share(), budget.lane().share()), (100 * KIB / 8, 100 * KIB / 9));
         let live = budget.lane();
         live.set_proven(true);
         assert_eq!(live.share(), 92 * KIB);
@@ -316,6 +317,22 @@ mod tests {
         assert_eq!(live.share(), 93 * KIB / 2);
         quiet[0].pause(true);
         assert_eq!(live.share(), 92 * KIB, "a refusing sink makes its lane quiet");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_holds_and_wants_nothing_has_no_share() {
+        let budget = Budget::new(100 * KIB);
+        for proven in [false, true, false] {
+            let lane = budget.lane();
+            lane.set_proven(proven);
+            drop(lane.reserve(KIB).await);
+            lane.set_proven(!proven);
+            let _paused_while_held = lane.reserve(KIB).await;
+            lane.pause(true);
+        }
+        let (quiet, live) = (budget.lane(), budget.lane());
+        live.set_proven(true);
+        assert_eq!((budget.used(), quiet.share(), live.share()), (0, 100 * KIB, 100 * KIB));
     }
 
     #[tokio::test(start_paused = true)]

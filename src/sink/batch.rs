@@ -149,3 +149,30 @@ impl Batch {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the memory budget counts is what is allocated, not only what is filled.
+    #[test]
+    fn a_batch_holds_what_was_reserved() {
+        let mut batch = Batch::new(Stream::Threats);
+        assert!(batch.is_empty());
+        batch.reserve(10, 1_000);
+        let held = 1_000 + 10 * size_of::<Entry>();
+        assert_eq!(batch.held_bytes(), held);
+        for number in 0..3_u8 {
+            let identity = Identity::of("console.example", Stream::Threats, &number.to_string(), "");
+            let event =
+                Event { body: b"{\"a\":1}", record_id: "12", identity, time: None, error: None, cut: number == 1 };
+            batch.push(event);
+        }
+        assert_eq!((batch.len(), batch.is_empty(), batch.size(), batch.body_bytes()), (3, false, 27, 21));
+        assert_eq!(batch.held_bytes(), held, "they fit");
+
+        let selected = batch.select([2, 1, 9]);
+        let events: Vec<_> = selected.events().map(|event| (event.body, event.record_id, event.cut)).collect();
+        assert_eq!(events, [(&b"{\"a\":1}"[..], "12", false), (&b"{\"a\":1}"[..], "12", true)]);
+    }
+}

@@ -291,6 +291,60 @@ mod tests {
         assert!(matches!(store.load(&lane("bus")).await, Err(StateError::Newer { version: 2, .. })));
     }
 
+    /// What cannot be read is not taken for a lane that has yet to begin.
+    #[tokio::test]
+    async fn what_cannot_be_read_is_an_error_and_what_is_not_there_is_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = FileStore::open(directory.path()).unwrap();
+        assert!(matches!(store.delete(&lane("bus")).await, Err(StateError::Unknown(of)) if of == lane("bus")));
+        assert_eq!(store.read_journal(&lane("bus"), 0).await.unwrap(), None);
+        store.drop_journal(&lane("bus"), &[0]).await.unwrap();
+
+        fs::create_dir_all(store.path(&lane("bus"))).unwrap();
+        fs::create_dir_all(store.journal(&lane("bus")).join("0")).unwrap();
+        let is_io = |result: Result<(), StateError>| matches!(result, Err(StateError::Io { .. }));
+        assert!(is_io(store.load(&lane("bus")).await.map(drop)));
+        assert!(is_io(store.save(&lane("bus"), Vec::new()).await));
+        assert!(is_io(store.delete(&lane("bus")).await));
+        assert!(is_io(store.read_journal(&lane("bus"), 0).await.map(drop)));
+        assert!(is_io(store.drop_journal(&lane("bus"), &[0]).await));
+    }
+
+    #[tokio::test]
+    async fn a_lane_takes_no_name_that_another_has_and_its_journal_goes_with_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = FileStore::open(directory.path()).unwrap();
+        let append = |bytes: &[u8]| Append { segment: 0, offset: 0, bytes: bytes.to_vec() };
+        for sink in ["bus", "siem"] {
+            store.save(&lane(sink), sink.into()).await.unwrap();
+            store.write_journal(&lane(sink), &append(sink.as_bytes())).await.unwrap();
+        }
+        assert!(
+            matches!(store.rename(&lane("bus"), &lane("siem")).await, Err(StateError::Exists(of)) if of == lane("siem"))
+        );
+        assert_eq!(store.load(&lane("siem")).await.unwrap().as_deref(), Some(&b"siem"[..]));
+
+        // Left by a crash between the two renames of an earlier try.
+        store.write_journal(&lane("new"), &append(b"left")).await.unwrap();
+        store.rename(&lane("bus"), &lane("new")).await.unwrap();
+        assert_eq!(store.read_journal(&lane("new"), 0).await.unwrap().as_deref(), Some(&b"bus"[..]));
+        store.delete(&lane("siem")).await.unwrap();
+        assert_eq!(store.read_journal(&lane("siem"), 0).await.unwrap(), None);
+        assert_eq!(store.list().await.unwrap(), [lane("new")]);
+    }
+
+    /// A journal that ran ahead of its checkpoint is written over from where the checkpoint says.
+    #[tokio::test]
+    async fn a_journal_is_continued_where_its_checkpoint_says() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = FileStore::open(directory.path()).unwrap();
+        for (offset, bytes, whole) in [(0, "abc", "abc"), (3, "def", "abcdef"), (3, "x", "abcx")] {
+            let append = Append { segment: 7, offset, bytes: bytes.into() };
+            store.write_journal(&lane("bus"), &append).await.unwrap();
+            assert_eq!(store.read_journal(&lane("bus"), 7).await.unwrap().as_deref(), Some(whole.as_bytes()));
+        }
+    }
+
     #[test]
     fn one_process_owns_the_state() {
         let directory = tempfile::tempdir().unwrap();

@@ -8,17 +8,22 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use s1_forwarder::emulator::Kind;
 use s1_forwarder::lane::{Lane, Standing};
-use s1_forwarder::record::{JournalChange, Stream};
+use s1_forwarder::record::{JournalChange, Stream, Timestamp};
 use s1_forwarder::sink::{Attempt, Batch, Commits, Covering, Limits, Outcome, Probe, Sink, Unsaved};
-use s1_forwarder::state::LaneId;
+use s1_forwarder::source::{By, Pull, Window};
+use s1_forwarder::state::ledger::Hour;
+use s1_forwarder::state::{FileStore, LaneId, Store};
+use s1_forwarder::telemetry::DropReason;
 use tokio::time::sleep;
 
-use crate::world::{MemorySink, World, assert_books_balance};
+use crate::world::{MemorySink, START, World, assert_books_balance};
 
 /// What is committed, and what came at a time when it should not have.
 #[derive(Debug, Default)]
 struct Kept {
     taken: Vec<String>,
+    /// Events that came without a checkpoint.
+    beside: usize,
     checkpoint: Option<Vec<u8>>,
     journal: BTreeMap<u64, Vec<u8>>,
     mistakes: Vec<String>,
@@ -31,10 +36,9 @@ impl Kept {
         let JournalChange { appends, dropped } = &covering.journal;
         for append in appends {
             let segment = self.journal.entry(append.segment).or_default();
-            if append.offset > segment.len() as u64 {
-                self.mistakes.push(format!("a hole in segment {}", append.segment));
+            if append.offset != segment.len() as u64 {
+                self.mistakes.push(format!("segment {} goes on where it does not end", append.segment));
             }
-            segment.truncate(append.offset as usize);
             segment.extend_from_slice(&append.bytes);
         }
         self.journal.retain(|segment, _| !dropped.contains(segment));
@@ -44,6 +48,9 @@ impl Kept {
         }
         if !ledger.is_complete_with(&self.journal) {
             self.mistakes.push("a part of the journal is missing".to_owned());
+        }
+        if covering.checkpoint.len() > 10_000 {
+            self.mistakes.push("identities pile up in the checkpoint".to_owned());
         }
         self.checkpoint = Some(covering.checkpoint.clone());
     }
@@ -57,6 +64,8 @@ struct CommittingSink {
     saves: AtomicUsize,
     /// Every other checkpoint that comes alone is refused.
     refuses_saves: bool,
+    /// How long a commit takes at least.
+    takes: Duration,
     under_way: AtomicUsize,
 }
 
@@ -81,7 +90,7 @@ impl CommittingSink {
         let kept = self.kept.lock().unwrap();
         let different: BTreeSet<_> = kept.taken.iter().collect();
         assert_eq!((kept.taken.len(), different.len()), (events, events), "{when}");
-        assert_eq!(kept.mistakes, [""; 0], "{when}");
+        assert_eq!((kept.beside, &kept.mistakes[..]), (0, &[][..]), "{when}");
     }
 }
 
@@ -90,8 +99,11 @@ impl Sink for CommittingSink {
         Limits { events: 100, ..Limits::NONE }
     }
 
-    fn send<'a>(&'a self, _: &'a Batch) -> BoxFuture<'a, Attempt> {
-        unreachable!("events come with their checkpoint")
+    fn send<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Attempt> {
+        Box::pin(async {
+            self.kept.lock().unwrap().beside += batch.len();
+            Attempt { outcome: Outcome::Delivered, bytes: 1, status: "ok".to_owned() }
+        })
     }
 
     fn probe(&self) -> BoxFuture<'_, Probe> {
@@ -111,7 +123,7 @@ impl Commits for CommittingSink {
     fn commit<'a>(&'a self, batch: &'a Batch, covering: &'a Covering) -> BoxFuture<'a, Attempt> {
         Box::pin(async move {
             let _under_way = self.begin();
-            sleep(Duration::from_millis(20)).await;
+            sleep(self.takes.max(Duration::from_millis(20))).await;
             let number = self.commits.fetch_add(1, Ordering::Relaxed);
             let outcome = match number {
                 _ if number % 5 == 4 => Outcome::RetryLater { reason: "busy".to_owned(), after: None },
@@ -160,14 +172,7 @@ fn lane(world: &World, sink: Arc<dyn Sink>) -> Lane {
 
 fn stored(world: &World) -> Vec<u8> {
     let id = LaneId { pipeline: "acme".to_owned(), stream: Stream::Activities, sink: "siem".to_owned() };
-    world.store.0.lock().unwrap()[&id].clone()
-}
-
-async fn run_once(mut lane: Lane, world: &World) {
-    lane.once = true;
-    let metrics = lane.delivery.meter.lane.clone();
-    world.start(lane).task.await.unwrap();
-    assert_books_balance(&metrics);
+    world.store.checkpoints.lock().unwrap()[&id].clone()
 }
 
 #[tokio::test(start_paused = true)]
@@ -179,10 +184,11 @@ async fn every_event_is_committed_once_whenever_the_process_is_killed() {
         sleep(moment).await;
         running.task.abort();
         let _ = running.task.await;
-        run_once(lane(&world, sink.clone()), &world).await;
+        world.run_once(lane(&world, sink.clone())).await;
         sink.assert_exactly_once(1_500, &format!("killed after {moment:?}"));
-        let own = sink.kept.lock().unwrap().checkpoint.clone().unwrap();
-        assert!(Standing::decode(&own).unwrap().checkpoint.position.complete().is_some(), "its last poll ended");
+        let kept = sink.kept.lock().unwrap();
+        let own = Standing::decode(kept.checkpoint.as_ref().unwrap()).unwrap();
+        assert!(own.checkpoint.position.complete().is_some(), "its last poll ended");
     }
 }
 
@@ -212,12 +218,27 @@ async fn a_lane_that_rests_and_goes_on_commits_what_comes_and_moves_where_nothin
     assert_eq!(Standing::decode(&copy).unwrap().checkpoint.settled, 300 + 3 * 150, "the store has a copy");
 }
 
+/// What is left out moves the position too, and is stored by itself only where nothing is on its way: of two checkpoints the
+/// later one would tell of less.
+#[tokio::test(start_paused = true)]
+async fn no_checkpoint_comes_alone_while_events_are_on_their_way() {
+    let world = World::new(|setup| setup.activities = 300);
+    let sink = Arc::new(CommittingSink { takes: Duration::from_secs(1_500), ..CommittingSink::default() });
+    let mut slow = lane(&world, sink.clone());
+    slow.pull = Arc::new(Pull { exclude_types: vec![27], ..world.pull(Stream::Activities) });
+    let metrics = slow.delivery.meter.lane.clone();
+    world.run_once(slow).await;
+    let filtered = metrics.dropped(DropReason::Filtered);
+    assert!(filtered > 0);
+    sink.assert_exactly_once(300 - filtered as usize, "slowly");
+}
+
 /// From a sink that keeps nothing to one that commits, which then loses what it had, and back.
 #[tokio::test(start_paused = true)]
 async fn a_checkpoint_goes_into_the_sink_and_out_of_it_again() {
     let world = World::new(|setup| setup.activities = 300);
     let plain = MemorySink::new(world.clock, |_, _| None);
-    run_once(lane(&world, plain.clone()), &world).await;
+    world.run_once(lane(&world, plain.clone())).await;
     assert_eq!(plain.total(), 300);
     let sink = Arc::new(CommittingSink::default());
     // So that the counts agree: these are what the plain sink took.
@@ -227,20 +248,20 @@ async fn a_checkpoint_goes_into_the_sink_and_out_of_it_again() {
 
     more();
     sleep(Duration::from_secs(60)).await;
-    run_once(lane(&world, sink.clone()), &world).await;
+    world.run_once(lane(&world, sink.clone())).await;
     sink.assert_exactly_once(450, "the store's checkpoint went into the sink");
     assert!(Standing::is_copy(&stored(&world)));
 
     more();
     sleep(Duration::from_secs(60)).await;
     sink.kept.lock().unwrap().checkpoint = None;
-    run_once(lane(&world, sink.clone()), &world).await;
+    world.run_once(lane(&world, sink.clone())).await;
     sink.assert_exactly_once(600, "the copy went into the sink");
 
     more();
     sleep(Duration::from_secs(60)).await;
     let old = sink.kept.lock().unwrap().checkpoint.clone();
-    run_once(lane(&world, plain.clone()), &world).await;
+    world.run_once(lane(&world, plain.clone())).await;
     assert_eq!(plain.counts().len(), 450, "the copy serves where the sink keeps nothing");
     assert!(plain.counts().values().all(|count| *count == 1) && !Standing::is_copy(&stored(&world)));
 
@@ -251,6 +272,45 @@ async fn a_checkpoint_goes_into_the_sink_and_out_of_it_again() {
         kept.taken.extend(taken(&plain).into_iter().skip(300).collect::<Vec<String>>());
         assert_eq!(kept.checkpoint, old);
     }
-    run_once(lane(&world, sink.clone()), &world).await;
+    world.run_once(lane(&world, sink.clone())).await;
     sink.assert_exactly_once(900, "what the store has is newer than what the sink has");
+}
+
+/// The sink cannot read what lies in the store: the sums come along, and the journal is left behind and removed.
+#[tokio::test(start_paused = true)]
+async fn a_journal_in_the_store_goes_into_the_sink_as_sums() {
+    let (world, directory) = (World::new(|setup| setup.activities = 600), tempfile::tempdir().unwrap());
+    let store = Arc::new(FileStore::open(directory.path()).unwrap());
+    let with_store = |sink: Arc<dyn Sink>| Lane { store: store.clone(), ..lane(&world, sink) };
+    let (plain, sink) = (MemorySink::new(world.clock, |_, _| None), Arc::new(CommittingSink::default()));
+    world.run_once(with_store(plain.clone())).await;
+    let id = with_store(plain.clone()).id;
+    let sums = async |ledger: Vec<u8>| {
+        let ledger = Standing::decode(&ledger).unwrap().ledger;
+        let journal = ledger.journal(&*store, &id).await.unwrap();
+        (ledger.books(&*store, &id, Hour(0)..Hour(u32::MAX)).await.unwrap().sums, journal.len())
+    };
+    let (before, segments) = sums(store.load(&id).await.unwrap().unwrap()).await;
+    assert_eq!((before.values().map(|sum| sum.count).sum::<u64>(), segments), (600, 1));
+    sink.kept.lock().unwrap().taken =
+        plain.taken.lock().unwrap().iter().map(|(identity, ..)| identity.to_string()).collect();
+    world.run_once(with_store(sink.clone())).await;
+    sink.assert_exactly_once(600, "the store's checkpoint went into the sink");
+    let own = sink.kept.lock().unwrap().checkpoint.clone().unwrap();
+    assert_eq!(sums(own).await, (before, 0));
+    assert_eq!(store.read_journal(&id, 0).await.unwrap(), None, "nothing refers to it any more");
+}
+
+/// The lane that a worker runs has its checkpoint in the sink, under the same name.
+#[tokio::test(start_paused = true)]
+async fn a_backfill_leaves_the_checkpoint_in_the_sink_alone() {
+    let world = World::new(|setup| setup.activities = 300);
+    let sink = Arc::new(CommittingSink::default());
+    let mut backfill = lane(&world, sink.clone());
+    let window = Window { from: Timestamp::default(), to: START, by: By::Order };
+    backfill.pull = Arc::new(backfill.pull.within(window));
+    world.run_once(backfill).await;
+    let kept = sink.kept.lock().unwrap();
+    assert_eq!((kept.beside, kept.taken.len(), &kept.checkpoint), (300, 0, &None));
+    assert!(!Standing::is_copy(&stored(&world)));
 }

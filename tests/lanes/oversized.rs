@@ -8,8 +8,11 @@ use std::time::Duration;
 use s1_forwarder::emulator::Kind;
 use s1_forwarder::lane::Budget;
 use s1_forwarder::record::Stream;
+use s1_forwarder::source::{By, Window};
+use s1_forwarder::telemetry::DropReason;
 use tokio::time::{sleep, timeout};
 
+use crate::script::{MOST, Talk, activities, activity, ago, all, finding, ids, large, no_history, page, unified};
 use crate::world::{MemorySink, START, World, assert_books_balance};
 
 const BUDGET: usize = 1 << 20;
@@ -82,4 +85,123 @@ async fn a_large_record_behind_more_than_can_be_skipped_is_stepped_over() {
     });
     steps_over(&world, (Kind::Activities, Stream::Activities), &large, "siem").await;
     late.await.unwrap();
+}
+
+/// How far a poll gets to a record that is too large, behind one that is not.
+async fn in_front_of(large: &str) -> Talk {
+    let mut talk = Talk::new(activities(), no_history);
+    talk.reads(&[activity(1, ago(90))], Some("a")).await;
+    assert!(talk.meets(large, &[]).await.unwrap().is_none(), "its place is not known yet");
+    assert!(talk.reads(&[activity(1, ago(90))], Some("b")).await.records.is_empty());
+    assert!(talk.asked_last().contains("limit=1&") && talk.asked_last().contains("&skip=0&"), "{}", talk.asked_last());
+    talk
+}
+
+/// Its place in the list is all that tells where it is, and the list may move.
+#[tokio::test(start_paused = true)]
+async fn a_record_that_is_too_large_is_stepped_over_when_it_is_still_in_its_place() {
+    let too_large = page(&[large(&activity(4, ago(60)))], Some("c"));
+    let behind = page(&[activity(5, ago(50))], Some("d"));
+    for (again, passed) in
+        [(&too_large, true), (&behind, false), (&page(&[large(&activity(6, ago(60)))], Some("c")), false)]
+    {
+        let mut talk = in_front_of(&too_large).await;
+        let stepped = talk.meets(&too_large, &[]).await.unwrap().unwrap();
+        assert!(talk.asked_last().contains("&skip=1&"));
+        assert_eq!((ids(&stepped), stepped.cut, stepped.shown, stepped.last), (vec!["4"], true, 1, false));
+        let next = talk.hears_all([behind.clone(), again.clone()]).await;
+        let asked: Vec<_> = talk.script.asked.lock().unwrap().iter().rev().take(2).cloned().collect();
+        assert!(asked[0].contains("limit=1&") && asked[0].contains("&skip=1&"), "it looks again: {asked:?}");
+        assert!(asked[1].contains("limit=100&") && asked[1].contains("&skip=2&"), "{asked:?}");
+        if passed {
+            assert_eq!(ids(&next.unwrap()), ["5"]);
+            talk.reads(&[], None).await;
+            assert!(talk.asked_last().contains("cursor=d"), "{}", talk.asked_last());
+        } else {
+            assert!(next.is_err());
+            assert_eq!(ids(&talk.reads(&[activity(5, ago(50))], Some("d")).await), ["5"], "it is not passed over");
+            assert!(!talk.asked_last().contains("skip=") && !talk.asked_last().contains("cursor="));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn several_that_are_too_large_are_stepped_over_one_behind_the_other_and_each_once() {
+    let (first, second) = (page(&[large(&activity(4, ago(60)))], None), page(&[large(&activity(5, ago(60)))], None));
+    let mut talk = in_front_of(&first).await;
+    assert_eq!(ids(&talk.meets(&first, &[]).await.unwrap().unwrap()), ["4"]);
+    assert_eq!(ids(&talk.meets(&second, &[]).await.unwrap().unwrap()), ["5"]);
+    assert!(talk.asked_last().contains("&skip=2&"), "{}", talk.asked_last());
+    // The list has moved: all begins anew, and what was stepped over is told again, and taken once.
+    assert!(talk.hears_all([page(&[activity(6, ago(50))], None), first.clone()]).await.is_err());
+    assert!(talk.asked_last().contains("&skip=2&"), "{}", talk.asked_last());
+    assert!(talk.meets(&second, &[]).await.unwrap().is_none());
+    assert!(talk.meets(&first, &[]).await.unwrap().is_none(), "known, and not the one that is in the way: it goes on");
+    let again = talk.meets(&second, &[]).await.unwrap().unwrap();
+    assert_eq!((ids(&again), again.shown), (vec![], 1));
+    assert!(talk.asked_last().contains("&skip=1&"), "{}", talk.asked_last());
+    let page = talk.hears_all([page(&[activity(6, ago(50))], None), second]).await.unwrap();
+    assert_eq!((ids(&page), page.last), (vec!["6"], true));
+}
+
+/// It was deleted, or another list came: with the next poll it is where it is then.
+#[tokio::test(start_paused = true)]
+async fn a_record_that_is_not_met_again_ends_the_search() {
+    for (records, next) in [(vec![], Some("c")), (vec![activity(2, ago(80))], None)] {
+        let mut talk = in_front_of(&page(&[large(&activity(4, ago(60)))], None)).await;
+        let page = talk.reads(&records, next).await;
+        assert_eq!((page.records.len(), page.last), (records.len(), false));
+        assert!(talk.reads(&[], None).await.last, "a walk with cursors as any other");
+        assert!(!talk.asked_last().contains("skip="), "{}", talk.asked_last());
+    }
+}
+
+/// The console is asked for a little more than a window.
+#[tokio::test(start_paused = true)]
+async fn a_record_that_is_too_large_is_in_a_window_or_not_as_others_are() {
+    let window = Window { from: ago(100), to: ago(10), by: By::Order };
+    for (at, inside) in [(60, true), (101, false), (10, false)] {
+        let mut talk = Talk::new(activities().within(window), no_history);
+        let too_large = page(&[large(&activity(4, ago(at)))], None);
+        assert!(talk.meets(&too_large, &[]).await.unwrap().is_none());
+        let stepped = talk.meets(&too_large, &[]).await.unwrap();
+        assert_eq!(stepped.is_some_and(|page| page.records.len() == 1), inside);
+        assert_eq!(talk.meter.lane.dropped(DropReason::Filtered), u64::from(!inside));
+    }
+}
+
+/// A sweep leaves no keys by which it could be known.
+#[tokio::test(start_paused = true)]
+async fn a_finding_that_is_too_large_is_stepped_over_and_told_once_in_a_poll() {
+    let mut talk = Talk::new(all(Stream::Vulnerabilities), no_history);
+    let too_large = page(&[large(&finding(1))], None);
+    let behind = page(&[finding(2)], None);
+    assert!(talk.meets(&too_large, &[]).await.unwrap().is_none());
+    let stepped = talk.meets(&too_large, &[]).await.unwrap().unwrap();
+    assert_eq!((ids(&stepped), stepped.cut), (vec!["1"], true));
+    // The list has moved.
+    assert!(talk.hears_all([behind.clone(), behind.clone()]).await.is_err());
+    assert!(talk.meets(&too_large, &[]).await.unwrap().is_none());
+    assert_eq!(ids(&talk.meets(&too_large, &[]).await.unwrap().unwrap()), [""; 0]);
+    let page = talk.hears_all([behind, too_large]).await.unwrap();
+    assert_eq!((ids(&page), page.last), (vec!["2"], true));
+}
+
+/// Unified alerts cannot be skipped: the same page is asked for with less of each alert.
+#[tokio::test(start_paused = true)]
+async fn a_unified_alert_that_is_too_large_is_asked_for_in_part() {
+    let too_large = unified("alert-1", &format!(r#","filler":"{}""#, "x".repeat(2 * MOST)), Some("c"));
+    for (next, last) in [(Some("c"), false), (None, true)] {
+        let mut talk = Talk::new(all(Stream::UnifiedAlerts), no_history);
+        let page = talk.meets(&too_large, &[unified("alert-1", "", next)]).await.unwrap().unwrap();
+        assert_eq!((ids(&page), page.cut, page.shown, page.last), (vec!["alert-1"], true, 1, last));
+        assert!(talk.asked_last().contains(r#""first":1"#) && !talk.asked_last().contains("storylineId"));
+        if !last {
+            talk.hears(unified("alert-2", "", None)).await.unwrap();
+            assert!(talk.asked_last().contains(r#""after":"c""#), "{}", talk.asked_last());
+        }
+    }
+    let mut talk = Talk::new(all(Stream::UnifiedAlerts), no_history);
+    assert!(talk.meets(&too_large, &[unified("alert-2", "", Some("c"))]).await.is_err(), "another is there now");
+    assert_eq!(talk.meter.lane.pulled.load(Ordering::Relaxed), 0);
 }

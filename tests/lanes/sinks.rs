@@ -5,8 +5,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use s1_forwarder::emulator::Kind;
+use s1_forwarder::lane::LaneEnd;
 use s1_forwarder::record::Stream;
 use s1_forwarder::sink::Outcome;
+use s1_forwarder::source::Mark;
 use s1_forwarder::telemetry::{DropReason, LaneState};
 use tokio::time::{Instant, sleep};
 
@@ -25,6 +27,7 @@ async fn a_sink_that_is_dead_for_a_minute_costs_nothing() {
     sleep(Duration::from_secs(50)).await;
     assert!(matches!(running.metrics.state(), LaneState::SinkFailing(_)));
     assert_eq!(world.budget.used(), 0, "after 30 s the lane gives its bytes back");
+    assert!(running.metrics.dropped(DropReason::GivenBack) > 0, "and tells of the events that it held");
     sleep(Duration::from_secs(250)).await;
     let metrics = running.drain().await;
     assert_eq!((sink.total(), sink.counts().len()), (2_000, 2_000));
@@ -95,10 +98,7 @@ async fn partial_acceptance_is_finished_without_repeats() {
             after: None,
         })
     });
-    let mut lane = world.lane(world.pull(Stream::Activities), "siem", sink.clone());
-    lane.once = true;
-    let running = world.start(lane);
-    running.task.await.unwrap();
+    world.run_once(world.lane(world.pull(Stream::Activities), "siem", sink.clone())).await;
     assert_eq!((sink.total(), sink.counts().len()), (700, 700));
 }
 
@@ -124,9 +124,7 @@ async fn a_kill_at_any_moment_loses_nothing_and_repeats_at_most_what_was_in_flig
         sleep(moment).await;
         running.task.abort();
         let _ = running.task.await;
-        let mut again = world.lane(world.pull(Stream::Activities), "siem", sink.clone());
-        again.once = true;
-        world.start(again).task.await.unwrap();
+        world.run_once(world.lane(world.pull(Stream::Activities), "siem", sink.clone())).await;
         assert_eq!(sink.counts().len(), 1_500, "killed after {moment:?}");
         let repeated = sink.total() - 1_500;
         assert!(repeated <= 4 * 100, "killed after {moment:?}: {repeated} repeated");
@@ -184,9 +182,7 @@ async fn since_is_stored_before_the_first_pull() {
     let sink = MemorySink::new(world.clock, |_, _| None);
     let mut pull = world.pull(Stream::Activities);
     pull.since = s1_forwarder::source::Since::Now;
-    let mut lane = world.lane(pull, "siem", sink.clone());
-    lane.once = true;
-    world.start(lane).task.await.unwrap();
+    world.run_once(world.lane(pull, "siem", sink.clone())).await;
     assert_eq!(sink.total(), 100, "the edited `since` is ignored");
 }
 
@@ -211,6 +207,77 @@ async fn what_is_too_large_is_halved() {
     running.task.await.unwrap();
     assert_eq!(sink.total(), 400 - oversized);
     assert_eq!(running.metrics.dead_letters.load(Ordering::Relaxed), oversized as u64);
+}
+
+#[tokio::test(start_paused = true)]
+async fn batches_are_as_large_as_the_sink_takes_them_and_no_larger() {
+    let world = World::new(|setup| setup.activities = 1_000);
+    let most = Arc::new(AtomicUsize::new(0));
+    let mut sink = {
+        let (most, budget) = (most.clone(), world.budget.clone());
+        MemorySink::new(world.clock, move |_, batch| {
+            assert!(
+                budget.used() >= 3 * batch.held_bytes(),
+                "its bytes are reserved, as often as the sink copies them"
+            );
+            let framed = batch.size() + 10 * batch.len();
+            assert!(framed <= 6_000 || batch.len() == 1, "{} events of {framed} bytes", batch.len());
+            most.fetch_max(framed, Ordering::Relaxed);
+            None
+        })
+    };
+    let limits = &mut Arc::get_mut(&mut sink).unwrap().limits;
+    (limits.bytes, limits.framing, limits.copies) = (6_000, 10, 3);
+    world.run_once(world.lane(world.pull(Stream::Activities), "siem", sink.clone())).await;
+    assert_eq!((sink.total(), sink.counts().len()), (1_000, 1_000));
+    assert!(most.load(Ordering::Relaxed) > 4_500, "nearly full");
+}
+
+/// A batch, the marks beside it, and the sink's copies of both: what a lane with nothing else in its hands holds.
+#[tokio::test(start_paused = true)]
+async fn a_batch_on_its_way_is_held_in_the_budget_as_often_as_the_sink_copies_it() {
+    let world = World::new(|setup| setup.activities = 40);
+    let held = Arc::new(AtomicUsize::new(0));
+    let mut sink = {
+        let (held, budget) = (held.clone(), world.budget.clone());
+        MemorySink::new(world.clock, move |_, batch| {
+            let marks = batch.len() * size_of::<Mark>();
+            let expected = 3 * (batch.held_bytes() + marks)..=3 * (batch.held_bytes() + 2 * marks);
+            assert!(expected.contains(&budget.used()), "{} not in {expected:?}", budget.used());
+            held.store(budget.used(), Ordering::Relaxed);
+            None
+        })
+    };
+    Arc::get_mut(&mut sink).unwrap().limits.copies = 3;
+    world.run_once(world.lane(world.pull(Stream::Activities), "siem", sink.clone())).await;
+    assert!(sink.total() == 40 && held.load(Ordering::Relaxed) > 0 && world.budget.used() == 0);
+}
+
+/// Both would deliver what comes from now on.
+#[tokio::test(start_paused = true)]
+async fn a_lane_whose_checkpoint_is_another_process_s_sends_nothing_more() {
+    let world = World::new(|setup| setup.activities = 3_000);
+    let mut sink = MemorySink::new(world.clock, |_, _| None);
+    Arc::get_mut(&mut sink).unwrap().delay = Duration::from_secs(5);
+    let running = world.start(world.lane(world.pull(Stream::Activities), "siem", sink.clone()));
+    sleep(Duration::from_secs(20)).await;
+    world.store.hand_over();
+    let before = sink.total();
+    assert_eq!(running.task.await.unwrap(), LaneEnd::Superseded);
+    assert!(0 < before && before < 3_000);
+    assert!(sink.total() <= before + 5 * 100, "what was on its way, and not {}", sink.total() - before);
+    assert!(matches!(running.metrics.state(), LaneState::Stopped(_)), "{:?}", running.metrics.state());
+
+    // The same while it rests: nothing is to be sent, and still it must end.
+    let world = World::new(|setup| setup.activities = 30);
+    let sink = MemorySink::new(world.clock, |_, _| None);
+    let running = world.start(world.lane(world.pull(Stream::Activities), "siem", sink.clone()));
+    sleep(Duration::from_secs(20)).await;
+    world.store.hand_over();
+    assert_eq!(
+        tokio::time::timeout(Duration::from_secs(3_600), running.task).await.unwrap().unwrap(),
+        LaneEnd::Superseded
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -252,9 +319,7 @@ async fn checkpoints_may_be_collected_and_are_written_at_the_end() {
     assert_eq!(sink.total(), 3_000, "polling does not wait for the store");
     assert_eq!(world.checkpoint(Stream::Activities, "siem").unwrap().position.key_count(), 0, "not written yet");
     running.drain().await;
-    let mut again = world.lane(world.pull(Stream::Activities), "siem", sink.clone());
-    again.once = true;
-    world.start(again).task.await.unwrap();
+    world.run_once(world.lane(world.pull(Stream::Activities), "siem", sink.clone())).await;
     assert_eq!(sink.total(), 3_000, "written at the end");
 }
 

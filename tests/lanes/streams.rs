@@ -142,9 +142,7 @@ async fn a_lane_may_change_its_mode_and_change_back() {
             world.console.update(Kind::Agents, id, now, |agent| agent["infected"] = json!("again"));
             sleep(MINUTE).await;
         }
-        let mut lane = world.lane(pull.clone(), "siem", sink.clone());
-        lane.once = true;
-        assert_eq!(world.start(lane).task.await.unwrap(), LaneEnd::Complete);
+        assert_eq!(world.run_once(world.lane(pull.clone(), "siem", sink.clone())).await, LaneEnd::Complete);
         assert_eq!((sink.total(), sink.counts().len()), (wanted, wanted), "{round}");
     }
 }
@@ -155,9 +153,7 @@ async fn decommissioned_agents_are_pulled_on_request() {
     let sinks = [sink(&world), sink(&world)];
     for (include, sink) in [false, true].into_iter().zip(&sinks) {
         let pull = Pull { include_decommissioned: include, ..world.pull(Stream::Agents) };
-        let mut lane = world.lane(pull, &format!("siem-{include}"), sink.clone());
-        lane.once = true;
-        world.start(lane).task.await.unwrap();
+        world.run_once(world.lane(pull, &format!("siem-{include}"), sink.clone())).await;
     }
     assert_eq!(sinks[1].total(), 200);
     assert!(sinks[0].total() < 200 && sinks[0].total() == world.owed(Kind::Agents).len());
@@ -257,10 +253,9 @@ async fn a_missing_endpoint_is_told_once_and_does_not_hold_up_a_run() {
     assert!((2..=14).contains(&asked), "probed about hourly: {asked}");
     missing.drain().await;
     there.drain().await;
-    let mut lane = world.lane(world.pull(Stream::Alerts), "siem", alerts);
-    lane.once = true;
+    let lane = world.lane(world.pull(Stream::Alerts), "siem", alerts);
     let begun = world.clock.now();
-    assert_eq!(world.start(lane).task.await.unwrap(), LaneEnd::Refused);
+    assert_eq!(world.run_once(lane).await, LaneEnd::Refused);
     assert!(world.clock.now().since(begun) < MINUTE);
 }
 
@@ -358,6 +353,25 @@ async fn groups_are_asked_for_three_hundred_at_a_time_and_their_changes_arrive()
     assert!(limits.iter().any(|query| query.contains("limit=300&")), "{limits:?}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_finding_that_is_again_what_it_was_arrives_again() {
+    let world = World::new(|_| {});
+    let found = world.console.generate(Kind::Vulnerabilities, START.minus(MINUTE * 30).micros());
+    let pull = Pull { interval: MINUTE * 15, since: Since::At(START.minus(DAY)), ..Pull::of(Stream::Vulnerabilities) };
+    let sink = sink(&world);
+    let running = start(&world, pull, &sink);
+    sleep(MINUTE).await;
+    for (turn, status) in ["Patched", "Active", "Patched", "Active"].into_iter().enumerate() {
+        assert_eq!(times(&sink, found), 1 + turn, "before {status}");
+        let now = world.clock.now().micros();
+        world.console.update(Kind::Vulnerabilities, found, now, |finding| finding["status"] = status.into());
+        sleep(MINUTE * 16).await;
+    }
+    let metrics = running.drain().await;
+    assert_eq!(times(&sink, found), 5);
+    assert_books_balance(&metrics);
+}
+
 /// A finding has no time of its own to be remembered by, and the time of its poll may be told wrong.
 #[tokio::test(start_paused = true)]
 async fn a_finding_that_was_read_under_a_clock_an_hour_behind_does_not_come_again() {
@@ -417,9 +431,7 @@ async fn findings_are_read_scope_by_scope_where_the_console_says_so() {
         }
         let sink = sink(&world);
         let pull = Pull { since: Since::Beginning, ..Pull::of(Stream::Vulnerabilities) };
-        let mut lane = world.lane(pull, "siem", sink.clone());
-        lane.once = true;
-        let end = world.start(lane).task.await.unwrap();
+        let end = world.run_once(world.lane(pull, "siem", sink.clone())).await;
         let scopes = world.console.truth(Kind::Vulnerabilities, &Scope::Sites(sites[2..4].to_vec()));
         let open: BTreeSet<String> = scopes.iter().map(|version| version.id.to_string()).collect();
         let taken: Vec<String> = sink.taken.lock().unwrap().iter().map(|(_, id, _)| id.clone()).collect();

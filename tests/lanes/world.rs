@@ -1,7 +1,7 @@
 //! The surroundings of a lane without sockets: the emulated console as a transport, a store and sinks in memory.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -98,14 +98,9 @@ impl World {
 
     /// A lane to `sink`; `name` is the sink's.
     pub fn lane(&self, pull: Pull, name: &str, sink: Arc<dyn Sink>) -> Lane {
-        let settings: console::Settings = serde_json::from_value(serde_json::json!({
-            "url": "https://console.example", "token": Setup::TOKEN, "requests_per_second": 1000.0,
-        }))
-        .unwrap();
         let id = LaneId { pipeline: "acme".to_owned(), stream: pull.stream, sink: name.to_owned() };
         let transport = Emulated { console: self.console.clone(), clock: self.clock, delay: self.console_delay };
-        let key = LimiterKey { host: name.to_owned(), token: String::new() };
-        let client = Client::new(&settings, Arc::new(transport), self.limiters.join(key, 1000.0), self.clock);
+        let client = self.client(Arc::new(transport), name);
         let limits = sink.limits();
         let meter = Meter::start(&self.telemetry, "acme", pull.stream, name, "memory", self.clock);
         Lane {
@@ -139,15 +134,37 @@ impl World {
         }
     }
 
+    /// A client of the console behind `transport`, limited apart from those of other names.
+    pub fn client(&self, transport: Arc<dyn Transport>, name: &str) -> Client {
+        let settings: console::Settings = serde_json::from_value(serde_json::json!({
+            "url": "https://console.example", "token": Setup::TOKEN, "requests_per_second": 1000.0,
+        }))
+        .unwrap();
+        let key = LimiterKey { host: name.to_owned(), token: String::new() };
+        Client::new(&settings, transport, self.limiters.join(key, 1000.0), self.clock)
+    }
+
     pub fn start(&self, lane: Lane) -> Running {
         let (metrics, stop) = (lane.delivery.meter.lane.clone(), CancellationToken::new());
         Running { metrics, task: tokio::spawn(lane.run(stop.clone())), stop }
     }
 
-    /// The stored checkpoint of the lane to the sink of this name.
-    pub fn checkpoint(&self, stream: Stream, name: &str) -> Option<Checkpoint> {
+    /// Runs the lane until it has caught up, or can do no more. Its books balance then.
+    pub async fn run_once(&self, lane: Lane) -> LaneEnd {
+        let running = self.start(Lane { once: true, ..lane });
+        let end = running.task.await.unwrap();
+        assert_books_balance(&running.metrics);
+        end
+    }
+
+    /// What is stored of the lane to the sink of this name.
+    pub fn standing(&self, stream: Stream, name: &str) -> Option<Standing> {
         let id = LaneId { pipeline: "acme".to_owned(), stream, sink: name.to_owned() };
-        self.store.0.lock().unwrap().get(&id).map(|bytes| Standing::decode(bytes).unwrap().checkpoint)
+        self.store.checkpoints.lock().unwrap().get(&id).map(|bytes| Standing::decode(bytes).unwrap())
+    }
+
+    pub fn checkpoint(&self, stream: Stream, name: &str) -> Option<Checkpoint> {
+        Some(self.standing(stream, name)?.checkpoint)
     }
 }
 
@@ -212,41 +229,54 @@ impl Transport for Emulated {
     }
 }
 
-/// Checkpoints in memory; may refuse to be written.
+/// Checkpoints in memory; may refuse to be written, for some times, or for good since they are another process's.
 #[derive(Debug, Default)]
-pub struct MemoryStore(pub Mutex<BTreeMap<LaneId, Vec<u8>>>, pub AtomicUsize);
+pub struct MemoryStore {
+    pub checkpoints: Mutex<BTreeMap<LaneId, Vec<u8>>>,
+    failures: AtomicUsize,
+    handed_over: AtomicBool,
+}
 
 impl MemoryStore {
     /// The next `times` writes fail.
     pub fn fail_next(&self, times: usize) {
-        self.1.store(times, Ordering::Relaxed);
+        self.failures.store(times, Ordering::Relaxed);
+    }
+
+    /// From now on its checkpoints are another process's.
+    pub fn hand_over(&self) {
+        self.handed_over.store(true, Ordering::Relaxed);
     }
 }
 
 impl Store for MemoryStore {
     fn load<'a>(&'a self, lane: &'a LaneId) -> BoxFuture<'a, Result<Option<Vec<u8>>, StateError>> {
-        Box::pin(async { Ok(self.0.lock().unwrap().get(lane).cloned()) })
+        Box::pin(async { Ok(self.checkpoints.lock().unwrap().get(lane).cloned()) })
     }
 
     fn save<'a>(&'a self, lane: &'a LaneId, checkpoint: Vec<u8>) -> BoxFuture<'a, Result<(), StateError>> {
         Box::pin(async move {
-            let fails = self.1.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |times| times.checked_sub(1)).is_ok();
+            if self.handed_over.load(Ordering::Relaxed) {
+                return Err(StateError::Conflict { lane: lane.clone(), owner: "another process".to_owned() });
+            }
+            let fails =
+                self.failures.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |times| times.checked_sub(1)).is_ok();
             if fails {
                 let source = std::io::Error::other("no space left");
                 return Err(StateError::Io { action: "write", path: "memory".into(), source });
             }
-            self.0.lock().unwrap().insert(lane.clone(), checkpoint);
+            self.checkpoints.lock().unwrap().insert(lane.clone(), checkpoint);
             Ok(())
         })
     }
 
     fn list(&self) -> BoxFuture<'_, Result<Vec<LaneId>, StateError>> {
-        Box::pin(async { Ok(self.0.lock().unwrap().keys().cloned().collect()) })
+        Box::pin(async { Ok(self.checkpoints.lock().unwrap().keys().cloned().collect()) })
     }
 
     fn rename<'a>(&'a self, from: &'a LaneId, to: &'a LaneId) -> BoxFuture<'a, Result<(), StateError>> {
         Box::pin(async move {
-            let mut lanes = self.0.lock().unwrap();
+            let mut lanes = self.checkpoints.lock().unwrap();
             let moved = lanes.remove(from).ok_or_else(|| StateError::Unknown(from.clone()))?;
             lanes.insert(to.clone(), moved);
             Ok(())
@@ -255,7 +285,7 @@ impl Store for MemoryStore {
 
     fn delete<'a>(&'a self, lane: &'a LaneId) -> BoxFuture<'a, Result<(), StateError>> {
         Box::pin(async move {
-            self.0.lock().unwrap().remove(lane);
+            self.checkpoints.lock().unwrap().remove(lane);
             Ok(())
         })
     }

@@ -6,10 +6,10 @@ use futures_util::FutureExt;
 use tokio::time::timeout;
 
 use super::*;
-use crate::record::{Stream, Timestamp};
+use crate::record::{Identity, Stream, Timestamp};
 use crate::source::{Checkpoint, Position};
 use crate::state::ledger::Ledger;
-use crate::state::{StateError, Store};
+use crate::state::{FileStore, StateError, Store};
 use crate::telemetry::Telemetry;
 
 const INTERVAL: Duration = Duration::from_secs(20);
@@ -189,4 +189,27 @@ async fn a_lane_that_another_process_took_over_writes_nothing_more() {
     assert_eq!(took(saver.work(&mut standing)).await, None);
     saver.flush(&mut standing).await;
     assert!(saved(&store).is_empty());
+}
+
+/// What a ledger needs no more is no use to anybody, and its bytes would pile up.
+#[tokio::test(start_paused = true)]
+async fn the_journal_is_written_once_and_what_is_needed_no_more_is_removed() {
+    let (_, mut saver, mut standing) = saver([], Duration::ZERO);
+    let directory = tempfile::tempdir().unwrap();
+    saver.keeping = Keeping::Store(Arc::new(FileStore::open(directory.path()).unwrap()));
+    let now = saver.clock.now();
+    standing.ledger = Ledger::begin(now, String::new(), true);
+    (0..300_u64).for_each(|number| {
+        let identity = Identity::of("console.example", Stream::Activities, &number.to_string(), "");
+        standing.ledger.remember(now, identity, now);
+    });
+    let segment = directory.path().join("lanes/acme/activities/siem.journal/0");
+    saver.events_settled();
+    saver.flush(&mut standing).await;
+    assert!(segment.exists() && saver.appends.is_empty());
+    standing.ledger.begin_anew(now, String::new(), true);
+    assert_eq!(standing.ledger.released(), [0]);
+    saver.events_settled();
+    saver.flush(&mut standing).await;
+    assert!(!segment.exists() && standing.ledger.released().is_empty());
 }

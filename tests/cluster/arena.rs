@@ -19,7 +19,8 @@ use super::receiver::Receiver;
 use crate::support::kubernetes::{Kubernetes, Tenant};
 
 pub const SHARDS: usize = 64;
-pub const LEASE: Duration = Duration::from_secs(3);
+/// Long enough that the API server answers in time on a machine that is busy.
+pub const LEASE: Duration = Duration::from_secs(6);
 pub const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
 /// How long anything may take that depends on leases, on a machine that is busy.
 pub const PATIENCE: Duration = Duration::from_secs(90);
@@ -38,6 +39,8 @@ pub struct Arena<'a> {
     pub kubernetes: &'a Kubernetes,
     pub tenant: Tenant<'a>,
     pub workers: BTreeMap<String, Worker>,
+    /// What those logged that were stopped.
+    stopped: Vec<Value>,
     /// Where checkpoints are, and how workers share the pipelines.
     pub flags: Vec<String>,
     pub shards: usize,
@@ -65,7 +68,8 @@ impl<'a> Arena<'a> {
         let receiver = Receiver::start().await;
         let tenant = kubernetes.tenant().await;
         let directory = tempfile::tempdir().unwrap();
-        let flags = ["--state", "kubernetes:", "--lease", "3s", "--checkpoint-interval", "1s"];
+        let lease = lease();
+        let flags = ["--state", "kubernetes:", "--lease", &lease, "--checkpoint-interval", "1s"];
         let arena = Self {
             directory,
             server,
@@ -73,6 +77,7 @@ impl<'a> Arena<'a> {
             kubernetes,
             tenant,
             workers: BTreeMap::new(),
+            stopped: Vec::new(),
             flags: flags.map(str::to_owned).to_vec(),
             shards: SHARDS,
             patience: PATIENCE,
@@ -163,6 +168,15 @@ impl<'a> Arena<'a> {
         counts
     }
 
+    /// Ends a worker with SIGTERM.
+    pub async fn stop(&mut self, name: &str) {
+        let worker = self.remove(name);
+        worker.process.signal("TERM").await;
+        let exit = worker.process.exit().await;
+        assert_eq!(exit.code, Some(0), "{}", exit.stderr);
+        self.stopped.extend(exit.stderr.lines().filter_map(|line| serde_json::from_str(line).ok()));
+    }
+
     /// What the workers that are there logged about a pipeline, and about shards in general.
     pub fn logs(&self, pipeline: &str) -> String {
         let mut lines = Vec::new();
@@ -176,9 +190,10 @@ impl<'a> Arena<'a> {
         lines.join("\n")
     }
 
-    /// When one of the workers that are there could not renew its leases in time for the first time since `from`, if ever.
+    /// When one of the workers could not renew its leases in time for the first time since `from`, if ever.
     pub fn cut_off_since(&self, from: Instant) -> Option<Instant> {
-        let lines = self.workers.values().flat_map(|worker| worker.process.log());
+        let running = self.workers.values().flat_map(|worker| worker.process.log());
+        let lines = running.chain(self.stopped.iter().cloned());
         let cut_off = lines.filter(|line| {
             let line = line.to_string();
             line.contains("could not be renewed in time") || line.contains("shard lost")
@@ -255,6 +270,11 @@ impl<'a> Arena<'a> {
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
     }
+}
+
+/// [`LEASE`] as a flag says it.
+pub fn lease() -> String {
+    format!("{}s", LEASE.as_secs())
 }
 
 /// A sink that tells the receiver which worker brings what.

@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::json;
 use tokio::time::sleep;
 
-use super::arena::{Arena, LEASE, PATIENCE};
+use super::arena::{Arena, LEASE, PATIENCE, lease};
 use super::process::until_within;
 use crate::support::kafka::Broker;
 use crate::support::kubernetes::Kubernetes;
@@ -16,7 +16,7 @@ const TOPIC: &str = "s1.activities";
 /// How often each record of each pipeline is in the topic, for a consumer that reads what was committed.
 fn arrived(broker: &Broker) -> BTreeMap<(String, String), u32> {
     let address = broker.address();
-    let arguments = ["-b", &address, "-t", TOPIC, "-C", "-e", "-q", "-o", "beginning", "-f", "%h\n"];
+    let arguments = ["-b", &address, "-t", TOPIC, "-C", "-e", "-q", "-o", "beginning", "-m", "60", "-f", "%h\n"];
     let output = Command::new("kcat").args(arguments).args(["-X", "isolation.level=read_committed"]).output().unwrap();
     let mut counts = BTreeMap::new();
     for line in String::from_utf8(output.stdout).unwrap().lines() {
@@ -40,7 +40,8 @@ async fn lanes_that_move_between_workers_bring_each_record_once_into_kafka() {
     });
     let mut arena = Arena::with(&kubernetes, 20, |_, _, _| json!({ "sinks": [sink] })).await;
     let state = format!("kafka://{address}/state");
-    let flags = ["--state", &state, "--cluster", "kubernetes", "--shards", "8", "--lease", "3s"];
+    let lease = lease();
+    let flags = ["--state", &state, "--cluster", "kubernetes", "--shards", "8", "--lease", &lease];
     arena.flags = flags.map(str::to_owned).to_vec();
     arena.shards = 8;
     for _ in 0..3 {

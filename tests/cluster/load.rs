@@ -11,7 +11,7 @@ use s1_forwarder::emulator::{Console, Server, Setup, system_clock};
 use serde_json::json;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::arena::{Arena, PATIENCE, SHARDS, setting, to};
+use super::arena::{Arena, LEASE, PATIENCE, SHARDS, setting, to};
 use super::process::until_within;
 use crate::support::kubernetes::Kubernetes;
 
@@ -92,7 +92,7 @@ async fn the_load_on_the_api_server_is_what_the_docs_compute() {
     let lanes = setting("S1_FORWARDER_CLUSTER_PIPELINES", 60);
     let workers = setting("S1_FORWARDER_CLUSTER_WORKERS", 3);
     let busy = setting("S1_FORWARDER_CLUSTER_BUSY", lanes / 20);
-    let seconds = setting("S1_FORWARDER_CLUSTER_LEASE", 3);
+    let seconds = setting("S1_FORWARDER_CLUSTER_LEASE", LEASE.as_secs() as usize);
     let watched = Duration::from_secs(setting("S1_FORWARDER_CLUSTER_WATCH", 8) as u64);
     let (lease, interval) = (seconds as f64, seconds as f64 / 3.0);
 

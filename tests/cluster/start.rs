@@ -1,6 +1,6 @@
 //! A worker that begins while the API server is away.
 
-use super::process::{Process, program};
+use super::process::{Process, program, until};
 use crate::support::kubernetes::Kubernetes;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -34,7 +34,7 @@ async fn a_worker_waits_for_the_api_server_at_its_start() {
     kubernetes.start_api().await;
     waits.logged(&["the API server answers"]).await;
     waits.logged(&["shard acquired"]).await;
-    assert_eq!(waits.get("/readyz").await, (200, "ok\n".to_owned()));
+    until("it is ready", async || (waits.get("/readyz").await == (200, "ok\n".to_owned())).then_some(())).await;
     waits.signal("TERM").await;
     assert_eq!(waits.exit().await.code, Some(0));
 }

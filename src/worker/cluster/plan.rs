@@ -7,6 +7,8 @@
 //! - Somebody else's lease has expired when it was not seen to change for its whole time. Clocks are not compared, and who
 //!   could not look for as long has seen nothing: the time begins anew.
 //! - Every write names the version that was read: whoever comes second fails.
+//! - A write that came to nothing is made again a twelfth of the lease after it was sent: an API server that refuses at once,
+//!   as one that is away or overloaded does, is not asked without pause.
 //! - Each worker has a heartbeat of its own. Shards are divided evenly among those whose heartbeats change; who has most
 //!   keeps the odd ones. Who has more than its part gives up what is over; what is free is taken by those who have less.
 //!   A shard whose holder is within its part never moves.
@@ -14,6 +16,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
+
+/// The part of the lease from one try of a write to the next, where an answer that says nothing came sooner.
+const PAUSE: u32 = 12;
 
 /// A moment of this worker's own, steady clock.
 pub type Moment = Duration;
@@ -131,6 +136,8 @@ struct Held {
     sent: Moment,
     /// A call on it is under way.
     busy: bool,
+    /// No call before.
+    rests_until: Moment,
     phase: Phase,
 }
 
@@ -148,6 +155,8 @@ struct Beat {
     version: Option<String>,
     due: Moment,
     busy: bool,
+    /// No call before.
+    rests_until: Moment,
     /// When the first one was written.
     since: Option<Moment>,
 }
@@ -182,7 +191,7 @@ impl Plan {
     pub fn calls(&mut self, now: Moment) -> Vec<Call> {
         let mut calls = Vec::new();
         let third = self.lease / 3;
-        if !self.beat.busy && (self.leaving || now >= self.beat.due) {
+        if !self.beat.busy && now >= self.beat.rests_until && (self.leaving || now >= self.beat.due) {
             match (&self.beat.version, self.leaving) {
                 (Some(version), true) => calls.push(Call::Bury(self.me.clone(), version.clone())),
                 (version, false) => calls.push(Call::Beat(version.clone())),
@@ -194,7 +203,7 @@ impl Plan {
             (self.list.due, self.list.busy) = (now + third, true);
             calls.push(Call::List);
         }
-        for (shard, held) in self.held.iter_mut().filter(|(_, held)| !held.busy) {
+        for (shard, held) in self.held.iter_mut().filter(|(_, held)| !held.busy && now >= held.rests_until) {
             let due = now >= held.sent + third;
             match held.phase {
                 Phase::Drained => calls.push(Call::Release(*shard, held.version.clone())),
@@ -208,6 +217,9 @@ impl Plan {
 
     /// What follows from an answer: further calls, and events. `sent` is when the call was sent, `now` when the answer came.
     pub fn answered(&mut self, call: Call, sent: Moment, now: Moment, answer: Answer) -> (Vec<Call>, Vec<Event>) {
+        if !matches!(answer, Answer::Listed(_) | Answer::Written(_) | Answer::Removed) {
+            self.rest(&call, sent + self.lease / PAUSE);
+        }
         match call {
             Call::List => return self.listed(sent, now, answer),
             Call::Beat(_) => self.beaten(sent, answer),
@@ -217,6 +229,20 @@ impl Plan {
             Call::Release(shard, _) => return (Vec::new(), self.released(shard, answer)),
         }
         (Vec::new(), Vec::new())
+    }
+
+    fn rest(&mut self, call: &Call, until: Moment) {
+        match call {
+            Call::Beat(_) => self.beat.rests_until = until,
+            Call::Bury(worker, _) if *worker == self.me => self.beat.rests_until = until,
+            Call::Renew(shard, _) | Call::Release(shard, _) => {
+                if let Some(held) = self.held.get_mut(shard) {
+                    held.rests_until = until;
+                }
+            }
+            // Made again after the next listing, which has a pace of its own.
+            Call::List | Call::Bury(..) | Call::Take(..) => {}
+        }
     }
 
     /// Something may have become free: look soon.
@@ -305,7 +331,8 @@ impl Plan {
         self.taking.remove(&shard);
         let Answer::Written(version) = answer else { return Vec::new() };
         let vacant = self.seen_shards.get(&shard).map_or(Duration::ZERO, |seen| now.saturating_sub(seen.changed));
-        self.held.insert(shard, Held { version, sent, busy: false, phase: Phase::Working });
+        let rests_until = Moment::ZERO;
+        self.held.insert(shard, Held { version, sent, busy: false, rests_until, phase: Phase::Working });
         let mut events = vec![Event::Acquired { shard, until: self.until(sent), vacant }];
         if self.leaving {
             events.extend(self.give_up(1));

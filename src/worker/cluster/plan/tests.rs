@@ -48,6 +48,10 @@ struct World {
     /// How long things take at most, and how often answers are lost, in a thousand.
     latency: Duration,
     losses: u32,
+    /// The server answers at once, and always so.
+    refuses: Option<Answer>,
+    /// How many calls were made.
+    calls: usize,
     drain: Duration,
     next: u64,
     version: u64,
@@ -66,6 +70,8 @@ impl World {
             random: Rng::with_seed(seed),
             latency: Duration::from_millis(50),
             losses: 0,
+            refuses: None,
+            calls: 0,
             drain: Duration::from_millis(200),
             next: 0,
             version: 0,
@@ -169,11 +175,16 @@ impl World {
     }
 
     fn send(&mut self, index: usize, call: Call) {
+        self.calls += 1;
         let id = self.next + 1;
         let there = self.some(self.latency);
         let sent = self.now;
         let is_cut_off = self.workers[index].cut_off_until > self.now;
         self.workers[index].under.insert(id, Under { call: call.clone(), sent, answer: Answer::Unknown });
+        if let Some(answer) = self.refuses.clone() {
+            self.workers[index].under.entry(id).and_modify(|under| under.answer = answer);
+            return self.at(sent + Duration::from_millis(1), index, Happening::Ends(id));
+        }
         if is_cut_off {
             self.next += 1;
         } else {
@@ -379,5 +390,30 @@ fn workers_without_the_api_server_stop_in_time_and_go_on_with_the_same_shards() 
         world.run_for(LEASE * 6);
         world.assert_even();
         assert_eq!(world.acquired, before, "a shard moved");
+    }
+}
+
+/// One that is away or overloaded; and a gateway in front of it that knows no such path.
+#[test]
+fn an_api_server_that_refuses_at_once_is_not_asked_without_pause() {
+    for answer in [Answer::Unknown, Answer::Conflict(None)] {
+        let mut world = World::new(8, 1);
+        (0..2).for_each(|_| world.join());
+        world.run_for(LEASE * 3);
+        world.assert_even();
+        world.refuses = Some(answer.clone());
+        // One goes, and wants to give back what it has.
+        let events = world.workers[0].plan.leave();
+        world.follow(0, events);
+        let calls = world.calls;
+        let leases = 4;
+        world.run_for(LEASE * leases);
+        // Of each shard, and of each worker a heartbeat and a listing.
+        let most = (8 + 2 * 2) * (leases * PAUSE + 1) as usize;
+        assert!(world.calls - calls <= most, "{} calls after {answer:?}, {most} at most", world.calls - calls);
+        world.refuses = None;
+        world.run_for(LEASE * 4);
+        world.assert_even();
+        assert!(world.workers[0].plan.has_left());
     }
 }

@@ -218,20 +218,16 @@ impl Group {
 
     /// One last transaction of `message` alone; where it fails, others find out by themselves.
     pub(super) async fn release(&mut self, message: Message) {
-        let producer = self.settings.producer.clone();
-        if !matches!(on_thread(move || producer.begin_transaction()).await, Ok(Ok(()))) {
+        if !matches!(self.call(|producer| producer.begin_transaction()).await, Ok(Ok(()))) {
             return;
         }
         if self.enqueue(&message).await.is_ok() {
-            let producer = self.settings.producer.clone();
-            let _ = on_thread(move || producer.commit_transaction(CALL)).await;
+            let _ = self.call(|producer| producer.commit_transaction(CALL)).await;
         }
     }
 
     async fn transaction(&mut self, first: oneshot::Sender<Seat>) -> Result<(), Trouble> {
-        let producer = self.settings.producer.clone();
-        let begun = on_thread(move || producer.begin_transaction()).await?;
-        begun.map_err(|error| self.over(&error))?;
+        self.call(|producer| producer.begin_transaction()).await?.map_err(|error| self.over(&error))?;
         let (mut parts, torn) = self.gather(first).await;
         let end = match torn {
             true => self.abort(Code::PurgeQueue).await?,
@@ -317,8 +313,7 @@ impl Group {
         }
         let begun = Instant::now();
         loop {
-            let producer = self.settings.producer.clone();
-            let Err(error) = on_thread(move || producer.commit_transaction(CALL)).await? else {
+            let Err(error) = self.call(|producer| producer.commit_transaction(CALL)).await? else {
                 return Ok(End::Committed);
             };
             match &error {
@@ -333,8 +328,7 @@ impl Group {
     async fn abort(&self, code: Code) -> Result<End, Trouble> {
         let begun = Instant::now();
         loop {
-            let producer = self.settings.producer.clone();
-            let Err(error) = on_thread(move || producer.abort_transaction(CALL)).await? else {
+            let Err(error) = self.call(|producer| producer.abort_transaction(CALL)).await? else {
                 return Ok(End::Aborted(code));
             };
             match &error {
@@ -345,9 +339,19 @@ impl Group {
         }
     }
 
-    /// The producer is of no use any more; said before those who have a seat find out.
+    /// A call of the producer that blocks. One for which there is no thread is its end: the transaction that is open cannot
+    /// be ended by it.
+    async fn call<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&Transactional) -> T + Send + 'static,
+    ) -> Result<T, Trouble> {
+        let producer = self.settings.producer.clone();
+        let called = on_thread(move || call(&producer)).await;
+        called.map_err(|trouble| self.ends(Trouble::Superseded(trouble.to_string())))
+    }
+
     fn over(&self, error: &KafkaError) -> Trouble {
-        let Settings { id, producer, events, end, .. } = &self.settings;
+        let Settings { id, producer, events, .. } = &self.settings;
         let fatal = producer.client().fatal_error();
         let code = fatal.as_ref().map(|(code, _)| *code).or(error.rdkafka_error_code()).unwrap_or(Code::Unknown);
         let trouble = match Trouble::of(error, &format!("transactional id {id}"), events) {
@@ -357,8 +361,13 @@ impl Group {
             Trouble::Passing(reason) => Trouble::Superseded(fatal.map_or(reason, |(_, fatal)| fatal)),
             grave => grave,
         };
-        tracing::warn!(id, reason = %trouble, "the transactional producer is at its end");
-        let _ = end.set(trouble.clone());
+        self.ends(trouble)
+    }
+
+    /// The producer is of no use any more; said before those who have a seat find out.
+    fn ends(&self, trouble: Trouble) -> Trouble {
+        tracing::warn!(id = self.settings.id, reason = %trouble, "the transactional producer is at its end");
+        let _ = self.settings.end.set(trouble.clone());
         trouble
     }
 

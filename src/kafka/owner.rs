@@ -344,9 +344,10 @@ fn fenced(what: &str, process: &str) -> Trouble {
 }
 
 impl Lane {
-    /// Why what is known of this lane no longer counts, if it does not.
+    /// Why what is known of this lane no longer counts, if it does not. However the session ended: whether the brokers still
+    /// refuse is for the next one to find out, with the credentials of then.
     pub(crate) fn superseded(&self) -> Option<Trouble> {
-        self.session.end()
+        self.session.end().map(|end| Trouble::Superseded(end.to_string()))
     }
 
     /// The process that wrote the checkpoint that was found when the lane was taken over.

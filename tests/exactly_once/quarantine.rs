@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use s1_forwarder::emulator::Kind;
+use s1_forwarder::emulator::{Kind, system_clock};
 use serde_json::{Value, json};
 
 use super::process::{PATIENCE, until_within};
@@ -12,6 +12,8 @@ use super::reader::{CHECKPOINTS, arrived};
 use super::world::{World, setting};
 use crate::support::kafka::Broker;
 use crate::support::tls::Authority;
+
+const BOTH: [Kind; 2] = [Kind::Activities, Kind::Threats];
 
 struct Secure {
     broker: Arc<Broker>,
@@ -33,10 +35,15 @@ impl Secure {
         tokio::task::spawn_blocking(move || broker.deny("alice", operation, what)).await.unwrap()
     }
 
+    async fn allow_again(&self, operation: &'static str, what: [&'static str; 2]) {
+        let broker = self.broker.clone();
+        tokio::task::spawn_blocking(move || broker.allow_again("alice", operation, what)).await.unwrap().unwrap();
+    }
+
     fn sink(&self) -> Value {
         json!({
             "name": "bus", "type": "kafka", "brokers": [self.broker.sasl_address()], "topic": "{pipeline}.{stream}",
-            "delivery": "exactly_once", "checkpoint_topic": CHECKPOINTS, "timeout": "10s",
+            "delivery": "exactly_once", "checkpoint_topic": CHECKPOINTS,
             "tls": { "ca_file": self.directory.path().join("ca.pem") },
             "options": { "sasl.mechanism": "SCRAM-SHA-512", "sasl.username": "alice", "sasl.password": "s3cret pass" },
             "batch": { "events": 20, "timeout": "50ms" }, "retry": { "initial": "10ms", "max": "200ms" },
@@ -65,8 +72,7 @@ async fn one_forbidden_topic_costs_the_other_lanes_one_transaction_each_time() {
     (0..pipelines).for_each(|number| bus.put(&world, &format!("p{number}")));
     let mut worker = world.worker();
     let address = bus.broker.address();
-    let owed: BTreeSet<String> =
-        [Kind::Activities, Kind::Threats].into_iter().flat_map(|kind| world.owed(kind)).collect();
+    let owed: BTreeSet<String> = BOTH.into_iter().flat_map(|kind| world.owed(kind)).collect();
     for number in 1..pipelines {
         let names = topics(number);
         let names = names.each_ref().map(String::as_str);
@@ -79,7 +85,10 @@ async fn one_forbidden_topic_costs_the_other_lanes_one_transaction_each_time() {
     }
     let refused = worker.lane("p0/threats/bus", |lane| lane["state"] == "sink_refused").await;
     assert!(refused["error"].as_str().unwrap().contains("right to write"), "{refused}");
-    assert_eq!(arrived(&address, &["p0.activities"]).len(), world.owed(Kind::Activities).len());
+    until_within(PATIENCE, "what it may write is there", async || {
+        (arrived(&address, &["p0.activities"]).len() == world.owed(Kind::Activities).len()).then_some(())
+    })
+    .await;
 
     let log = worker.log();
     let says = |line: &Value, words: &str| line["message"].as_str().is_some_and(|text| text.contains(words));
@@ -120,4 +129,32 @@ async fn a_user_without_the_rights_is_told_which() {
     assert!(forgets["error"].as_str().unwrap().contains("set it to compact"), "{forgets}");
     let log = worker.log_text();
     assert!(!log.contains("s3cret"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_right_that_was_taken_away_and_given_back_needs_no_restart() {
+    let Some(bus) = Secure::start().await else { return };
+    let topics = ["acme.activities", "acme.threats"];
+    for topic in topics {
+        bus.broker.create_topic(topic, 1, &[]).await;
+    }
+    let world = World::new(|setup| (setup.activities, setup.threats, setup.rate) = (200, 40, 20.0)).await;
+    bus.put(&world, "acme");
+    let mut worker = world.worker();
+    worker.lane("acme/activities/bus", |lane| lane["delivered"].as_u64() > Some(0)).await;
+    let ids = ["--transactional-id", "s1-forwarder"];
+    if bus.deny("All", ids).await.is_none() {
+        return;
+    }
+    worker.lane("acme/activities/bus", |lane| lane["error"].to_string().contains("value of --instance")).await;
+    bus.allow_again("All", ids).await;
+    world.console().set_rate(0.0, system_clock());
+    let address = bus.broker.address();
+    until_within(3 * PATIENCE, "the lanes go on", async || {
+        let arrived = arrived(&address, &topics);
+        BOTH.iter().flat_map(|kind| world.owed(*kind)).all(|id| arrived.contains_key(&id)).then_some(())
+    })
+    .await;
+    let repeated: BTreeMap<_, _> = arrived(&address, &topics).into_iter().filter(|(_, count)| *count > 1).collect();
+    assert!(repeated.is_empty(), "{repeated:?}");
 }

@@ -73,7 +73,7 @@ pub fn arrived(brokers: &str, topics: &[&str]) -> BTreeMap<String, u32> {
 pub fn kcat(brokers: &str, topic: &str, format: &str, isolation: &str) -> String {
     let isolation = format!("isolation.level={isolation}");
     let arguments = ["-b", brokers, "-t", topic, "-C", "-e", "-q", "-o", "beginning", "-X", &isolation, "-f", format];
-    let output = Command::new("kcat").args(arguments).output().unwrap();
+    let output = Command::new("kcat").args(arguments).args(["-m", "60"]).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }

@@ -128,11 +128,20 @@ impl Broker {
     /// Takes a right from `user`: `what` is a kind of resource and its name, as the rules' own tool wants them. Of a secure
     /// broker. None where the tool is missing.
     pub fn deny(&self, user: &str, operation: &str, what: [&str; 2]) -> Option<()> {
+        self.rule(&["--add"], user, operation, what)
+    }
+
+    /// Gives it back.
+    pub fn allow_again(&self, user: &str, operation: &str, what: [&str; 2]) -> Option<()> {
+        self.rule(&["--remove", "--force"], user, operation, what)
+    }
+
+    fn rule(&self, change: &[&str], user: &str, operation: &str, what: [&str; 2]) -> Option<()> {
         let tools = maven::jars("Kafka's tools", "kafka-tools-4.1.0", &["org.apache.kafka:kafka-tools:4.1.0"])?;
         let (principal, address) = (format!("User:{user}"), self.address());
         let mut command = Command::new("java");
         command.arg("-cp").arg(tools.join("*")).args(["org.apache.kafka.tools.AclCommand", "--bootstrap-server"]);
-        command.args([&address, "--add", "--deny-principal", &principal, "--operation", operation]).args(what);
+        command.arg(&address).args(change).args(["--deny-principal", &principal, "--operation", operation]).args(what);
         command.args(["--resource-pattern-type", "prefixed"]);
         let output = command.output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -105,6 +105,13 @@ impl Health {
     fn answers(&self) {
         self.refusing_since.send_if_modified(|since| since.take().is_some());
     }
+
+    /// So many refusals were counted that will come again.
+    fn take_back(&self, refused: usize) {
+        let less = |before: usize| Some(before.saturating_sub(refused));
+        // It has no reason to fail.
+        let _ = self.refused_in_a_row.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+    }
 }
 
 impl Settled {
@@ -187,9 +194,12 @@ impl Delivery {
         };
         work.sort_by_size();
         work.send_parts().await?;
-        work.judge_refusals()?;
+        let counted = work.judge_refusals()?;
         work.refused.append(&mut work.oversized);
-        work.keep_refused().await?;
+        if let Err(halt) = work.keep_refused().await {
+            self.health.take_back(counted);
+            return Err(halt);
+        }
         if companion.is_some() && !work.refused.is_empty() {
             // The checkpoint does not know yet that they were kept.
             work.parts.push_back(Vec::new());
@@ -332,6 +342,8 @@ impl Work<'_> {
         after: Option<Duration>,
     ) {
         let mut open = vec![true; part.len()];
+        // Behind an event that stopped the sink, the rest was not tried yet.
+        let untried = !rejected.is_empty();
         for (index, reason) in rejected {
             if let Some(open) = open.get_mut(index) {
                 *open = false;
@@ -353,7 +365,7 @@ impl Work<'_> {
         }
         let count = again.len();
         self.parts.push_front(again);
-        if !progress || after.is_some() {
+        if !progress || !untried || after.is_some() {
             self.wait(format!("the sink took none of {count} events for now ({status})"), after).await;
         }
     }
@@ -391,13 +403,13 @@ impl Work<'_> {
         self.stop.run_until_cancelled(self.delivery.deadline.moved_on()).await.ok_or(Halt::Stopped)
     }
 
-    /// A wrong index must not turn a customer's history into dead letters.
-    fn judge_refusals(&self) -> Result<(), Halt> {
-        let Some(first) = self.refused.first().filter(|_| self.accepted == 0) else { return Ok(()) };
+    /// A wrong index must not turn a customer's history into dead letters. How many this counted as refused in a row.
+    fn judge_refusals(&self) -> Result<usize, Halt> {
+        let Some(first) = self.refused.first().filter(|_| self.accepted == 0) else { return Ok(0) };
         let refused = self.refused.len();
         let in_a_row = self.delivery.health.refused_in_a_row.fetch_add(refused, Ordering::Relaxed) + refused;
         if in_a_row < MISCONFIGURED_FROM {
-            return Ok(());
+            return Ok(refused);
         }
         Err(Halt::Misconfigured(format!(
             "the sink refused {in_a_row} events in a row and accepted none: {}; nothing of this batch was given up",

@@ -1,3 +1,5 @@
+use std::sync::atomic::AtomicBool;
+
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
@@ -69,12 +71,15 @@ impl Commits for Script {
     }
 }
 
-/// Names what it kept.
+/// Names what it kept; none while it is full.
 #[derive(Debug, Clone, Default)]
-struct Letters(Arc<Mutex<Vec<String>>>);
+struct Letters(Arc<Mutex<Vec<String>>>, Arc<AtomicBool>);
 
 impl LetterStore for Letters {
     fn keep<'a>(&'a self, letters: &'a [DeadLetter<'a>]) -> BoxFuture<'a, Result<(), DeadLetterError>> {
+        if self.1.load(Ordering::Relaxed) {
+            return async { Err(DeadLetterError::Full { place: "here".to_owned(), max: 0 }) }.boxed();
+        }
         self.0.lock().unwrap().extend(letters.iter().map(|letter| letter.record_id.to_owned()));
         async { Ok(()) }.boxed()
     }
@@ -179,17 +184,34 @@ async fn refusals_in_a_row_are_counted_over_batches_until_one_is_taken() {
     assert_eq!(case.counted(), (1, 15));
 }
 
+/// The same events, however often they are refused, say no more of the sink.
 #[tokio::test(start_paused = true)]
-async fn what_is_to_be_sent_again_waits_where_nothing_was_taken_or_the_sink_says_so() {
+async fn a_store_that_keeps_no_letters_makes_no_misconfiguration_of_its_lane() {
+    let all = || partial(&[0, 1, 2], &[], None);
+    let case = Case::new((0..7).map(|_| all()), false);
+    case.letters.1.store(true, Ordering::Relaxed);
+    for _ in 0..6 {
+        let seen = case.deliver(3, None).await;
+        assert!(matches!(seen.result, Err(Halt::DeadLetters(_))) && seen.settled.is_empty(), "{:?}", seen.result);
+    }
+    case.letters.1.store(false, Ordering::Relaxed);
+    assert_eq!(case.deliver(3, None).await.result, Ok(()));
+    assert_eq!((case.counted(), case.kept().len()), ((0, 3), 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_refused_for_now_waits_and_what_was_not_tried_does_not() {
     let case = Case::new([partial(&[0], &[1, 3], None)], false);
     let seen = case.deliver(4, None).await;
     assert_eq!((seen.result, seen.waited), (Ok(()), Duration::ZERO));
     assert_eq!((case.sent(), case.kept()), (vec!["0 1 2 3".to_owned(), "1 3".to_owned()], vec!["0".to_owned()]));
     assert_eq!((case.counted(), seen.settled), ((3, 1), vec![0, 1, 2, 3]));
 
-    let case = Case::new([partial(&[], &[0, 1], None)], false);
-    let seen = case.deliver(2, None).await;
-    assert!(!seen.waited.is_zero() && seen.result.is_ok(), "a sink that takes nothing is not asked in a hot loop");
+    for again in [&[0, 1][..], &[1]] {
+        let case = Case::new([partial(&[], again, None)], false);
+        let seen = case.deliver(2, None).await;
+        assert!(!seen.waited.is_zero() && seen.result.is_ok(), "what is refused for now is not sent in a hot loop");
+    }
 
     let case = Case::new([partial(&[], &[1], Some(5))], false);
     assert!(case.deliver(2, None).await.waited >= Duration::from_secs(5));

@@ -76,7 +76,7 @@ impl Keeping {
             }
             Self::Copy(store) => {
                 let bytes = standing.copy();
-                async move { store.save(&lane, bytes).await.map_err(unsaved).map(|()| Vec::new()) }.boxed()
+                async move { save_copy(&*store, &lane, bytes).await.map_err(unsaved).map(|()| Vec::new()) }.boxed()
             }
             keeping @ Self::Sink(_) => {
                 let covering = Covering { checkpoint: standing.encode(), journal };
@@ -89,6 +89,20 @@ impl Keeping {
                 .boxed()
             }
         }
+    }
+}
+
+/// Another process may have asked for the lane meanwhile, and so have its name in the store; but whose the lane is, the sink
+/// decides.
+async fn save_copy(store: &dyn Store, lane: &LaneId, copy: Vec<u8>) -> Result<(), StateError> {
+    let saved = store.save(lane, copy.clone()).await;
+    if !matches!(saved, Err(StateError::Conflict { .. })) {
+        return saved;
+    }
+    match store.claim(lane).await? {
+        // Written by hand: it counts from the next start on.
+        Some(stored) if !Standing::is_copy(&stored) => saved,
+        _ => store.save(lane, copy).await,
     }
 }
 

@@ -21,6 +21,8 @@ struct Memory {
     failures: Mutex<VecDeque<StateError>>,
     saved: Mutex<Vec<u64>>,
     takes: Duration,
+    /// What whoever claims the lane finds; none where nobody may.
+    claimed: Option<Vec<u8>>,
 }
 
 impl Store for Memory {
@@ -38,6 +40,10 @@ impl Store for Memory {
             Ok(())
         }
         .boxed()
+    }
+
+    fn claim<'a>(&'a self, _: &'a LaneId) -> BoxFuture<'a, Result<Option<Vec<u8>>, StateError>> {
+        async { Ok(Some(self.claimed.clone().unwrap())) }.boxed()
     }
 
     fn list(&self) -> BoxFuture<'_, Result<Vec<LaneId>, StateError>> {
@@ -189,6 +195,24 @@ async fn a_lane_that_another_process_took_over_writes_nothing_more() {
     assert_eq!(took(saver.work(&mut standing)).await, None);
     saver.flush(&mut standing).await;
     assert!(saved(&store).is_empty());
+}
+
+/// Another process that only asked for the lane left its name in the store; whose the lane is, the sink decides. What was
+/// written by hand is not written over.
+#[tokio::test(start_paused = true)]
+async fn a_copy_is_written_though_another_process_asked_for_the_lane() {
+    for by_hand in [false, true] {
+        let (_, mut saver, mut standing) = saver([], Duration::ZERO);
+        let conflict = StateError::Conflict { lane: lane(), owner: "another".to_owned() };
+        let claimed = Some(if by_hand { standing.encode() } else { standing.copy() });
+        let store = Arc::new(Memory { failures: Mutex::new([conflict].into()), claimed, ..Memory::default() });
+        saver.keeping = Keeping::Copy(store.clone());
+        standing.checkpoint.settled = 5;
+        saver.events_settled();
+        saver.write(&mut standing).await;
+        assert_eq!(saved(&store), if by_hand { vec![] } else { vec![5] });
+        assert!(!saver.is_superseded());
+    }
 }
 
 /// What a ledger needs no more is no use to anybody, and its bytes would pile up.

@@ -111,7 +111,7 @@ async fn what_passes_by_itself_is_left_to_the_library() {
 async fn brokers_that_are_down_are_for_now() {
     let cluster = MockCluster::new(1).unwrap();
     cluster.create_topic("t", 1, 1).unwrap();
-    let lane = sink(keys(&cluster.bootstrap_servers(), "t", json!({ "timeout": "1s" })));
+    let lane = sink(keys(&cluster.bootstrap_servers(), "t", json!({ "timeout": "5s" })));
     cluster.broker_down(1).unwrap();
     let attempt = lane.send(&batch(0..5)).await;
     assert!(
@@ -123,6 +123,23 @@ async fn brokers_that_are_down_are_for_now() {
     cluster.broker_up(1).unwrap();
     while lane.send(&batch(0..5)).await.outcome != Outcome::Delivered {}
     assert_eq!(ids(&read(&cluster.bootstrap_servers(), "t")), once(0..5), "what never left is not there twice");
+}
+
+/// As a lane does whose lease has ended: its successor must not be overtaken by what it left.
+#[tokio::test]
+async fn what_has_not_left_when_a_delivery_is_dropped_never_does() {
+    let cluster = MockCluster::new(1).unwrap();
+    cluster.create_topic("t", 1, 1).unwrap();
+    let lane = sink(keys(&cluster.bootstrap_servers(), "t", json!({ "timeout": "60s" })));
+    assert_eq!(lane.send(&batch(0..1)).await.outcome, Outcome::Delivered);
+    cluster.broker_down(1).unwrap();
+    // Time to see that the connection is gone, and what was handed to it back in the queue.
+    let cut = tokio::time::timeout(Duration::from_secs(5), lane.send(&batch(1..50))).await;
+    assert!(cut.is_err(), "{cut:?}");
+    cluster.broker_up(1).unwrap();
+    while lane.send(&batch(50..60)).await.outcome != Outcome::Delivered {}
+    let expected: BTreeMap<_, _> = once(0..1).into_iter().chain(once(50..60)).collect();
+    assert_eq!(ids(&read(&cluster.bootstrap_servers(), "t")), expected);
 }
 
 #[tokio::test]
@@ -265,7 +282,7 @@ async fn real_a_broker_that_is_stopped_and_started_again_costs_nothing() {
     let Some(broker) = tokio::task::spawn_blocking(Broker::start).await.unwrap() else { return };
     let broker = std::sync::Arc::new(broker);
     broker.create_topic("t", 2, &[]).await;
-    let lane = sink(keys(&broker.address(), "t", json!({ "timeout": "2s" })));
+    let lane = sink(keys(&broker.address(), "t", json!({ "timeout": "10s" })));
     assert_eq!(lane.send(&batch(0..1_000)).await.outcome, Outcome::Delivered);
     broker.stop();
     let attempt = lane.send(&batch(1_000..2_000)).await;

@@ -279,10 +279,11 @@ impl Kafka {
         })
     }
 
-    /// Hands the events over and waits for what becomes of each. When this is dropped in between, librdkafka goes on with
-    /// what it has, and nobody listens to the reports.
+    /// Hands the events over and waits for what becomes of each. When this is dropped in between, what has not left yet is
+    /// taken back: another worker may deliver newer versions of the same records by the time that brokers are there again.
     async fn produce(&self, producer: &Producer, batch: &Batch) -> (Vec<Report>, u64) {
         let mut reports = vec![Report::Failed(RDKafkaErrorCode::PurgeQueue); batch.len()];
+        let dropped = scopeguard::guard(producer, Producer::purge);
         let turn = self.turn.lock().await;
         #[expect(clippy::result_large_err, reason = "the record is given back to be sent again")]
         let (sent, bytes) = self.hand_over(batch, |record| producer.send(record)).await;
@@ -298,6 +299,7 @@ impl Kafka {
                 Err(_) => Report::Failed(RDKafkaErrorCode::PurgeQueue),
             };
         }
+        scopeguard::ScopeGuard::into_inner(dropped);
         (reports, bytes)
     }
 

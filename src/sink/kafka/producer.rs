@@ -8,7 +8,7 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::future_producer::DeliveryFuture;
-use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _, PurgeConfig};
 use sha2::{Digest, Sha256};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
@@ -129,6 +129,13 @@ impl Producer {
         match &self.inner {
             Some(inner) => inner.send_result(record),
             None => Err((KafkaError::Canceled, record)),
+        }
+    }
+
+    /// Gives up what waits in the queue, of whoever it is: a lane whose delivery goes on sends its part again.
+    pub(crate) fn purge(&self) {
+        if let Some(inner) = &self.inner {
+            inner.purge(PurgeConfig::default().queue());
         }
     }
 

@@ -65,9 +65,10 @@ pub(super) fn console(root: &Node, console: &console::Settings, problems: &mut V
         }
     }
     if let Some(rate) = console.requests_per_second
-        && !(rate.is_finite() && rate > 0.0 && rate <= 1_000.0)
+        && !(0.001..=1_000.0).contains(&rate)
     {
-        report.error(&["console", "requests_per_second"], format!("expected a number above 0, found {rate}"));
+        report
+            .error(&["console", "requests_per_second"], format!("expected a number from 0.001 to 1000, found {rate}"));
     }
     if console.timeout.is_some_and(|timeout| timeout.0.is_zero()) {
         report.error(&["console", "timeout"], "a time-out of 0 would let no request succeed");
@@ -236,11 +237,11 @@ fn sink_itself(report: &mut Report<'_>, prefix: &str, sink: &sink::Settings) {
             format!("the first wait ({}) is longer than the longest ({})", common.retry.initial, common.retry.max);
         error(&["retry", "initial"], message);
     }
-    if common.retry.max.0.is_zero() {
-        error(
-            &["retry", "max"],
-            "without a wait between tries, a sink that is down would be asked without pause".to_owned(),
-        );
+    for (key, wait) in [("initial", common.retry.initial), ("max", common.retry.max)] {
+        if wait.0.is_zero() {
+            let message = "without a wait between tries, a sink that is down would be asked without pause".to_owned();
+            error(&["retry", key], message);
+        }
     }
     if common.timeout.is_some_and(|timeout| timeout.0.is_zero()) {
         error(&["timeout"], "a time-out of 0 would let no request succeed".to_owned());

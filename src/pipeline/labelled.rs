@@ -215,7 +215,8 @@ impl<K: Holder> Listing<K> {
                     self.pending.add(Some(changed));
                 }
             }
-            // The API server ends each watch after its time.
+            // The API server ends each watch after its time; one that is about to end itself, at once.
+            tokio::time::sleep(FIRST_WAIT).await;
             events = match self.open(&version).await {
                 Ok(events) => events,
                 Err(error) => return error,

@@ -18,19 +18,16 @@ pub(crate) fn append_lines(path: &Path, lines: &[u8]) -> io::Result<()> {
     }
     let mut file = open_locked(path)?;
     let end = whole_lines_end(&mut file)?;
-    if let Err(error) = file.write_all(lines).and_then(|()| file.sync_data()) {
+    // A new name is durable only once the directory that holds it is.
+    let holders = made.iter().filter_map(|made| made.parent()).filter(|holder| !holder.as_os_str().is_empty());
+    let mut holders = holders.chain([directory]).take_while(|_| end == 0);
+    let written = file.write_all(lines).and_then(|()| file.sync_data());
+    let written = written.and_then(|()| holders.try_for_each(|holder| File::open(holder)?.sync_all()));
+    if written.is_err() {
         // Whole lines that stay would be sent twice; if even this fails, that is what happens.
         let _ = file.set_len(end);
-        return Err(error);
     }
-    if end == 0 {
-        // A new name is durable only once the directory that holds it is.
-        let holders = made.iter().filter_map(|made| made.parent()).filter(|holder| !holder.as_os_str().is_empty());
-        for holder in holders.chain([directory]) {
-            File::open(holder)?.sync_all()?;
-        }
-    }
-    Ok(())
+    written
 }
 
 /// The file at `path`, made if need be, with its lock. Whoever had the lock before may have put another file in its place.

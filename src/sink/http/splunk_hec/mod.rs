@@ -104,6 +104,12 @@ impl DestinationType for Settings {
         let mut headers = HeaderMap::new();
         let mut acks = None;
         if let Some(settings) = &self.acknowledgement {
+            for (key, period) in [("interval", settings.interval), ("timeout", settings.timeout)] {
+                if period.0.is_zero() {
+                    let problem = "0 would ask without pause, or send everything again";
+                    return Err(BuildError::value(format!("acknowledgement.{key}"), problem));
+                }
+            }
             let channel = acks::channel(settings)?;
             let value = HeaderValue::from_str(&channel).map_err(|_| acks::no_channel())?;
             headers.insert(CHANNEL, value);

@@ -26,7 +26,7 @@ use crate::world::{World, setting};
 const LEAST: f64 = 0.6;
 /// More than the least are made where too little was left.
 const LEAST_ROUNDS: usize = 2;
-const MOST_ROUNDS: usize = 4;
+const MOST_ROUNDS: usize = 6;
 
 #[tokio::main]
 async fn main() -> ExitCode {

@@ -142,7 +142,10 @@ async fn a_worker_follows_labelled_objects_beside_files_and_over_an_outage_of_th
     worker
         .logged(&["the last good version keeps running", &format!("configmap {}/acme, acme.yaml", scene.tenant.name)])
         .await;
-    assert_eq!(worker.metrics().await.sum("pipelines", &[("state", "invalid")]), 1);
+    until("it is counted", async || {
+        (worker.metrics().await.sum("pipelines", &[("state", "invalid")]) == 1).then_some(())
+    })
+    .await;
     assert!(worker.lanes().await.contains_key("acme/activities/siem"));
 
     // A name that a file runs is not taken from it.

@@ -182,7 +182,7 @@ async fn delivered_means_acknowledged() {
 #[tokio::test]
 async fn what_is_never_acknowledged_is_sent_again() {
     let collector = Collector::start(Hec { acks: true, lose_acks: 1, ..Hec::default() }).await;
-    let lane = lane(&collector, acknowledged(json!({ "timeout": "200ms" })));
+    let lane = lane(&collector, acknowledged(json!({ "timeout": "5s" })));
     assert!(deliver(lane, &batch(0..3)).await.letters.is_empty());
     assert_eq!(collector.ledger().counts(), counts(0..3, 2));
 }
@@ -192,7 +192,7 @@ async fn what_is_never_acknowledged_is_sent_again() {
 async fn a_prefix_waits_for_its_acknowledgement_too() {
     for (lose_acks, times) in [(0, 1), (1, 2)] {
         let collector = Collector::start(Hec { acks: true, lose_acks, ..Hec::default() }).await;
-        let lane = lane(&collector, acknowledged(json!({ "timeout": "200ms" })));
+        let lane = lane(&collector, acknowledged(json!({ "timeout": "5s" })));
         let mut sent = batch(0..5);
         let identity = s1_forwarder::record::Identity::of("h", Stream::Activities, "bad", "");
         sent.push_with("bad", identity, None, |out| {

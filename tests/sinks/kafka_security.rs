@@ -38,7 +38,7 @@ impl Cluster {
 
     fn keys(&self, brokers: String, topic: &str, more: Value) -> Value {
         let mut keys = json!({
-            "type": "kafka", "brokers": [brokers], "topic": topic, "timeout": "5s",
+            "type": "kafka", "brokers": [brokers], "topic": topic, "timeout": "15s",
             "tls": { "ca_file": self.directory.path().join("ca.pem") },
         });
         keys.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());

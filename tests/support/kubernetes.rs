@@ -11,8 +11,9 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
-use kube::api::{Api, DynamicObject, GroupVersionKind, PostParams};
+use kube::api::{Api, DynamicObject, GroupVersionKind, ListParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::discovery::Scope;
 use kube::{Client, Config, Resource};
@@ -163,7 +164,15 @@ impl Kubernetes {
         let accounts: Api<ServiceAccount> = Api::namespaced(admin, &name);
         let wanted = TokenRequest { spec: TokenRequestSpec::default(), ..TokenRequest::default() };
         let token = accounts.create_token_request("s1-forwarder", &PostParams::default(), &wanted).await.unwrap();
-        Tenant { kubernetes: self, name, token: token.status.unwrap().token }
+        let tenant = Tenant { kubernetes: self, name, token: token.status.unwrap().token };
+        // The API server hears of rights a moment after they were written.
+        let leases: Api<Lease> = Api::namespaced(tenant.client().await, &tenant.name);
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while let Err(error) = leases.list(&ListParams::default()).await {
+            assert!(Instant::now() < deadline, "{}: {error}", tenant.name);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        tenant
     }
 
     /// A new namespace, whose pods must be as restricted as Kubernetes knows.

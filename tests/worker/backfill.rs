@@ -6,7 +6,7 @@ use std::time::Duration;
 use s1_forwarder::emulator::{Console, Kind, Scope, Version, print_time, system_clock};
 use serde_json::json;
 
-use super::process::{Exit, Process, program, until};
+use super::process::{Exit, PATIENCE, Process, program, until, until_within};
 use super::world::{Destination, World, setting};
 use crate::support::receiver::Fault;
 
@@ -77,7 +77,8 @@ async fn a_backfill_that_is_killed_three_times_ends_with_every_record() {
     for kill in 1..=kills {
         let running = backfill(&world, &window, &["--parallel", "4"]);
         let enough = activities * kill / 5;
-        until("a part of the window is delivered", async || (settled() >= enough).then_some(())).await;
+        until_within(5 * PATIENCE, "a part of the window is delivered", async || (settled() >= enough).then_some(()))
+            .await;
         running.kill().await;
     }
     assert!(settled() < activities, "the kills came too late to mean anything");
@@ -120,6 +121,8 @@ async fn sigterm_ends_a_backfill_so_that_it_goes_on_and_repeats_nothing() {
     world.sink.misbehave(1, vec![(1.0, Fault::Slow(Duration::from_millis(100)))]);
     let running = backfill(&world, &window, &["--parallel", "2"]);
     until("something is delivered", async || (world.sink.ledger().counts().len() > 2_000).then_some(())).await;
+    // Time for another process to come and go.
+    world.sink.misbehave(1, vec![(1.0, Fault::Slow(Duration::from_secs(2)))]);
 
     let second = backfill(&world, &window, &[]).exit().await;
     assert_eq!(second.code, Some(1));
@@ -148,9 +151,9 @@ async fn a_record_that_came_late_is_missed_by_the_count_and_pulled_by_the_next_r
     let mut sink = world.sink.settings();
     sink["batch"] = json!({ "events": 200, "timeout": "50ms" });
     world.put_changed("acme", json!({ "sinks": [sink] }));
-    world.sink.misbehave(1, vec![(1.0, Fault::Slow(Duration::from_millis(50)))]);
+    world.sink.misbehave(1, vec![(1.0, Fault::Slow(Duration::from_millis(500)))]);
     let running = backfill(&world, &window, &["--parallel", "1"]);
-    until("the first slices are done", async || (world.sink.ledger().counts().len() > 4_500).then_some(())).await;
+    until("the first slice is done", async || (world.sink.ledger().counts().len() > 3_500).then_some(())).await;
     terminate(running).await;
     let created = |version: &Version| version.created;
     let first = world.console().truth(Kind::Activities, &Scope::Global).iter().map(created).min().unwrap();

@@ -111,7 +111,8 @@ async fn a_replay_that_is_killed_loses_no_letter() {
     let replay = ["dead-letters", "replay", "--pipelines", "pipelines"];
     let killed = Process::spawn(program(world.root(), &replay));
     until("some are sent", async || (world.sink.ledger().counts().len() > good + 2).then_some(())).await;
-    // One command at a time takes letters out.
+    // One command at a time takes letters out; this one has time to say so.
+    world.sink.misbehave(1, vec![(1.0, Fault::Slow(Duration::from_secs(5)))]);
     let second = world.command(&replay).await;
     assert!(second.code == Some(1) && second.stderr.contains("another command"), "{}", second.stderr);
     killed.kill().await;

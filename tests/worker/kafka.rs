@@ -18,7 +18,11 @@ const TOPICS: [&str; 2] = ["s1.activities", "s1.threats"];
 
 impl Destination for Topics {
     fn settings(&self) -> Value {
-        json!({ "name": "siem", "type": "kafka", "brokers": [self.0.address()], "topic": "s1.{stream}" })
+        json!({
+            "name": "siem", "type": "kafka", "brokers": [self.0.address()], "topic": "s1.{stream}",
+            // Longer than a broker may be away: what is given up then may be stored all the same.
+            "timeout": "120s",
+        })
     }
 
     async fn arrived(&self) -> BTreeMap<String, u32> {

@@ -39,7 +39,7 @@ impl Letters {
     }
 
     fn store(&self) -> String {
-        format!("kafka://{}/{}?message.timeout.ms=3000", self.broker.address(), self.topic)
+        format!("kafka://{}/{}?message.timeout.ms=30000", self.broker.address(), self.topic)
     }
 
     async fn command(&self, arguments: &[&str]) -> Exit {
@@ -121,10 +121,11 @@ async fn a_kill_between_letter_and_checkpoint_loses_none() {
     let Some(letters) = Letters::shared(0).await else { return };
     let world = &letters.world;
     let flags = ["--dead-letters", &letters.store()];
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    assert_eq!(world.once(&flags).await.code, Some(0));
     let mut worker = world.worker_with(&flags);
-    world.delivered(&[Kind::Activities]).await;
     worker.lane("acme/activities/siem", |lane| lane["up"] == true).await;
-    // What is delivered is in the checkpoint by then; no other can be written any more.
+    // What its first poll changed is in the checkpoint by then; no other can be written any more.
     tokio::time::sleep(Duration::from_millis(700)).await;
     let (lane, aside) = (world.path("state/lanes/acme/activities"), world.path("aside"));
     fs::rename(&lane, &aside).unwrap();
@@ -212,7 +213,8 @@ async fn a_topic_that_takes_no_letter_stops_the_lane_until_it_does() {
         assert_eq!(worker.exit().await.code, Some(0));
     }
 
-    let mut worker = world.worker_with(&["--dead-letters", &letters.store()]);
+    let soon = letters.store().replace("30000", "3000");
+    let mut worker = world.worker_with(&["--dead-letters", &soon]);
     worker.lane("acme/activities/siem", |lane| lane["dead_letters"] == 1 && lane["up"] == true).await;
     let broker = letters.broker.clone();
     tokio::task::spawn_blocking(move || broker.stop()).await.unwrap();

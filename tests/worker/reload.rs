@@ -54,12 +54,15 @@ async fn only_lanes_whose_settings_changed_restart() {
     goes_on(&world, &world.sink, Kind::Threats).await;
     goes_on(&world, &other, Kind::Activities).await;
     assert_eq!((starts(&worker, "acme", "threats"), starts(&worker, "globex", "activities")), (1, 1));
-    let metrics = worker.metrics().await;
-    for stream in ["activities", "threats"] {
-        let count = metrics.sum("events_delivered_total", &[("pipeline", "acme"), ("stream", stream)]);
-        let seen: BTreeSet<_> = world.sink.ledger().counts().into_keys().collect();
-        let kind = if stream == "threats" { Kind::Threats } else { Kind::Activities };
-        assert_eq!(count as usize, world.owed(kind).intersection(&seen).count(), "counters go on where they were");
+    for (stream, kind) in [("activities", Kind::Activities), ("threats", Kind::Threats)] {
+        // What has arrived is counted a moment later.
+        until("counters go on where they were", async || {
+            let labels = [("pipeline", "acme"), ("stream", stream)];
+            let count = worker.metrics().await.sum("events_delivered_total", &labels);
+            let seen: BTreeSet<_> = world.sink.ledger().counts().into_keys().collect();
+            (count as usize == world.owed(kind).intersection(&seen).count()).then_some(())
+        })
+        .await;
     }
 
     // Removed.

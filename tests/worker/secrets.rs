@@ -14,7 +14,7 @@ use s1_forwarder::emulator::{Kind, Token, system_clock};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use super::process::{Process, program, until};
+use super::process::{PATIENCE, Process, program, until_within};
 use super::world::{World, receiver};
 use crate::support::oauth::TokenEndpoint;
 use crate::support::receiver::{Fault, Receiver, answer};
@@ -126,7 +126,7 @@ async fn no_secret_is_told_by_log_metric_page_state_or_dead_letter() {
         Process::spawn(command)
     };
     let mut worker = run(&["run", "--pipelines", "pipelines", "--listen", "127.0.0.1:0", "--log-level", "trace"]);
-    until("each kind of error came, and something was delivered and kept", async || {
+    until_within(5 * PATIENCE, "each kind of error came, and something was delivered and kept", async || {
         let lanes = worker.lanes().await;
         let text = |lane: &Value| lane["last_error"]["text"].as_str().unwrap_or_default().to_owned();
         let told = |word: &str| lanes.values().filter(|lane| text(lane).contains(word)).count();

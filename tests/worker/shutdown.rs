@@ -17,7 +17,7 @@ async fn a_busy_worker_drains_and_nothing_is_lost_or_repeated() {
     let world = World::new(|setup| (setup.activities, setup.threats, setup.rate) = (2_000, 300, 50.0)).await;
     let streams = json!({ "activities": { "interval": "200ms" }, "threats": { "interval": "200ms", "since": "30d" } });
     world.put_changed("acme", json!({ "streams": streams }));
-    world.sink.misbehave(1, vec![(1.0, Fault::Slow(Duration::from_millis(700)))]);
+    world.sink.misbehave(1, vec![(1.0, Fault::Slow(Duration::from_secs(2)))]);
     let mut worker = world.worker();
     until("it is ready", async || (worker.get("/readyz").await.0 == 200).then_some(())).await;
     until("a few requests are under way", async || (world.sink.seen().len() > 3).then_some(())).await;
@@ -88,7 +88,7 @@ async fn once_that_is_stopped_drains_too_and_says_that_it_did_not_arrive() {
     let world = World::new(|setup| setup.activities = 2_000).await;
     world.put_changed("acme", json!({}));
     // The second page is under way when the first has arrived.
-    world.console().set_faults(Faults::default().with(Mishap::SlowAnswer(Duration::from_millis(500)), 1.0));
+    world.console().set_faults(Faults::default().with(Mishap::SlowAnswer(Duration::from_secs(2)), 1.0));
     let arguments = ["run", "--once", "--pipelines", "pipelines"];
     let once = super::process::Process::spawn(super::process::program(world.root(), &arguments));
     until("it is at work", async || (!world.sink.seen().is_empty()).then_some(())).await;

@@ -19,7 +19,7 @@ async fn half_way() -> World {
     let mut pipeline = world.pipeline(json!({ "streams": streams }));
     pipeline["sinks"][0]["batch"] = json!({ "events": 100, "timeout": "50ms" });
     world.put("acme", &pipeline);
-    world.sink.misbehave(1, vec![(1.0, Fault::Slow(Duration::from_millis(50)))]);
+    world.sink.misbehave(1, vec![(1.0, Fault::Slow(Duration::from_millis(500)))]);
     let worker = world.worker();
     until("some is delivered", async || (world.sink.ledger().counts().len() > 200).then_some(())).await;
     worker.signal("TERM").await;

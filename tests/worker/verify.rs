@@ -74,10 +74,11 @@ async fn nothing_is_missing_and_verify_says_so_beside_a_worker_under_faults() {
     };
     let ids = world.console().ids(Kind::Activities);
     // An hour may end between the two.
-    let judged = ["--stream", "activities", "--to", &print_time(hour(2))];
-    let before = number(&world.verify(&judged).await, "activities", CONSOLE);
+    let to = hour(2);
+    let judge = async || world.verify_until(to, &["--stream", "activities"]).await;
+    let before = number(&judge().await, "activities", CONSOLE);
     ids.iter().filter(|id| recent(id)).take(5).for_each(|id| assert!(world.console().remove(Kind::Activities, *id)));
-    let exit = world.verify(&judged).await;
+    let exit = judge().await;
     assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
     let purged = number(&exit, "activities", PURGED);
     assert!(purged > 0 && before - number(&exit, "activities", CONSOLE) == purged, "{}", exit.stdout);

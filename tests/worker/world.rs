@@ -131,7 +131,12 @@ impl World {
 
     /// `verify` of the last nine days.
     pub async fn verify(&self, flags: &[&str]) -> Exit {
-        let (from, to) = (print_time(system_clock() - 9 * 86_400_000_000), print_time(system_clock()));
+        self.verify_until(system_clock(), flags).await
+    }
+
+    /// The same up to an earlier moment.
+    pub async fn verify_until(&self, to: i64, flags: &[&str]) -> Exit {
+        let (from, to) = (print_time(system_clock() - 9 * 86_400_000_000), print_time(to));
         let arguments = ["verify", "pipelines/acme.yaml", "--from", &from, "--to", &to];
         self.command(&[&arguments[..], &["--requests-per-second", "1000"], flags].concat()).await
     }

@@ -355,6 +355,11 @@ impl Lane {
         self.writer.clone()
     }
 
+    /// Counts the lane's records; that of the last one that is known here.
+    pub(crate) fn sequence(&self) -> u64 {
+        self.last().sequence
+    }
+
     /// A place in the next transaction, beside other lanes, or alone in one.
     pub(crate) async fn seat(&self, alone: bool) -> Result<Seat, Trouble> {
         let door = if alone { &self.session.quarantine } else { &self.session.main };

@@ -342,8 +342,7 @@ impl Work<'_> {
         after: Option<Duration>,
     ) {
         let mut open = vec![true; part.len()];
-        // Behind an event that stopped the sink, the rest was not tried yet.
-        let untried = !rejected.is_empty();
+        let refused_before = self.refused.len();
         for (index, reason) in rejected {
             if let Some(open) = open.get_mut(index) {
                 *open = false;
@@ -354,10 +353,14 @@ impl Work<'_> {
         again.iter().for_each(|index| open[*index] = false);
         let accepted: Vec<usize> = part.iter().zip(&open).filter(|(_, open)| **open).map(|(index, _)| *index).collect();
         let again: Vec<usize> = again.into_iter().map(|index| part[index]).collect();
-        let progress = again.len() < part.len();
+        let settles = again.len() < part.len();
+        // All of what lies behind an event that was refused was not tried yet.
+        let before = part.strip_suffix(again.as_slice()).and_then(<[_]>::last);
+        let refused = self.refused.get(refused_before..).and_then(<[_]>::last);
+        let untried = refused.is_some_and(|refusal| before == Some(&refusal.index));
         if !accepted.is_empty() {
             self.accept(accepted, bytes);
-        } else if progress {
+        } else if settles {
             self.delivery.health.answers();
         }
         if again.is_empty() {
@@ -365,8 +368,10 @@ impl Work<'_> {
         }
         let count = again.len();
         self.parts.push_front(again);
-        if !progress || !untried || after.is_some() {
-            self.wait(format!("the sink took none of {count} events for now ({status})"), after).await;
+        match after {
+            None if untried => {}
+            _ if settles => self.pause(after).await,
+            _ => self.wait(format!("the sink took none of {count} events for now ({status})"), after).await,
         }
     }
 
@@ -389,6 +394,10 @@ impl Work<'_> {
     async fn wait(&mut self, reason: String, after: Option<Duration>) {
         self.delivery.health.refuses();
         self.delivery.meter.sink_trouble(Some(LaneState::SinkFailing(reason)));
+        self.pause(after).await;
+    }
+
+    async fn pause(&mut self, after: Option<Duration>) {
         // A hint may lengthen the wait, but not do away with it.
         let wait = after.unwrap_or_default().max(self.waits.wait());
         // Whether it was stopped is looked at before the next attempt.

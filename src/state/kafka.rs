@@ -101,7 +101,8 @@ impl KafkaStore {
         }
         // Nobody else wrote it meanwhile, if the last word is ours: then what is known here is newer.
         let (opened, _) = self.open(lane).await?;
-        if let Some(writer) = opened.writer().filter(|writer| *writer != *PROCESS) {
+        let is_other = opened.sequence() != known.sequence();
+        if let Some(writer) = opened.writer().filter(|writer| is_other && *writer != *PROCESS) {
             return Err(conflict(&writer));
         }
         save(&self.know(lane, opened)).await.map_err(|trouble| match trouble {

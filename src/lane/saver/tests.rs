@@ -21,13 +21,20 @@ struct Memory {
     failures: Mutex<VecDeque<StateError>>,
     saved: Mutex<Vec<u64>>,
     takes: Duration,
-    /// What whoever claims the lane finds; none where nobody may.
-    claimed: Option<Vec<u8>>,
+    /// What is in it, if it is asked.
+    stored: Option<Vec<u8>>,
+    /// Another process has the lane, until it is claimed.
+    taken: Mutex<bool>,
 }
 
 impl Store for Memory {
     fn load<'a>(&'a self, _: &'a LaneId) -> BoxFuture<'a, Result<Option<Vec<u8>>, StateError>> {
-        async { Ok(None) }.boxed()
+        async { Ok(self.stored.clone()) }.boxed()
+    }
+
+    fn claim<'a>(&'a self, _: &'a LaneId) -> BoxFuture<'a, Result<Option<Vec<u8>>, StateError>> {
+        *self.taken.lock().unwrap() = false;
+        async { Ok(self.stored.clone()) }.boxed()
     }
 
     fn save<'a>(&'a self, _: &'a LaneId, checkpoint: Vec<u8>) -> BoxFuture<'a, Result<(), StateError>> {
@@ -36,14 +43,13 @@ impl Store for Memory {
             if let Some(failure) = self.failures.lock().unwrap().pop_front() {
                 return Err(failure);
             }
+            if *self.taken.lock().unwrap() {
+                return Err(StateError::Conflict { lane: lane(), owner: "another".to_owned() });
+            }
             self.saved.lock().unwrap().push(Standing::decode(&checkpoint).unwrap().checkpoint.settled);
             Ok(())
         }
         .boxed()
-    }
-
-    fn claim<'a>(&'a self, _: &'a LaneId) -> BoxFuture<'a, Result<Option<Vec<u8>>, StateError>> {
-        async { Ok(Some(self.claimed.clone().unwrap())) }.boxed()
     }
 
     fn list(&self) -> BoxFuture<'_, Result<Vec<LaneId>, StateError>> {
@@ -203,14 +209,15 @@ async fn a_lane_that_another_process_took_over_writes_nothing_more() {
 async fn a_copy_is_written_though_another_process_asked_for_the_lane() {
     for by_hand in [false, true] {
         let (_, mut saver, mut standing) = saver([], Duration::ZERO);
-        let conflict = StateError::Conflict { lane: lane(), owner: "another".to_owned() };
-        let claimed = Some(if by_hand { standing.encode() } else { standing.copy() });
-        let store = Arc::new(Memory { failures: Mutex::new([conflict].into()), claimed, ..Memory::default() });
+        let stored = Some(if by_hand { standing.encode() } else { standing.copy() });
+        let store = Arc::new(Memory { stored, taken: Mutex::new(true), ..Memory::default() });
         saver.keeping = Keeping::Copy(store.clone());
-        standing.checkpoint.settled = 5;
-        saver.events_settled();
-        saver.write(&mut standing).await;
-        assert_eq!(saved(&store), if by_hand { vec![] } else { vec![5] });
+        for settled in [5, 6] {
+            standing.checkpoint.settled = settled;
+            saver.events_settled();
+            saver.write(&mut standing).await;
+        }
+        assert_eq!(saved(&store), if by_hand { vec![] } else { vec![5, 6] });
         assert!(!saver.is_superseded());
     }
 }

@@ -201,16 +201,25 @@ async fn a_store_that_keeps_no_letters_makes_no_misconfiguration_of_its_lane() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_refused_for_now_waits_and_what_was_not_tried_does_not() {
-    let case = Case::new([partial(&[0], &[1, 3], None)], false);
+    let case = Case::new([partial(&[1], &[2, 3], None)], false);
     let seen = case.deliver(4, None).await;
     assert_eq!((seen.result, seen.waited), (Ok(()), Duration::ZERO));
-    assert_eq!((case.sent(), case.kept()), (vec!["0 1 2 3".to_owned(), "1 3".to_owned()], vec!["0".to_owned()]));
+    assert_eq!((case.sent(), case.kept()), (vec!["0 1 2 3".to_owned(), "2 3".to_owned()], vec!["1".to_owned()]));
     assert_eq!((case.counted(), seen.settled), ((3, 1), vec![0, 1, 2, 3]));
 
-    for again in [&[0, 1][..], &[1]] {
-        let case = Case::new([partial(&[], again, None)], false);
-        let seen = case.deliver(2, None).await;
+    // Not so where the sink saw all of it; and what takes a part of it takes something.
+    for (rejected, again, is_refusing) in
+        [(&[][..], &[0, 1, 2, 3][..], true), (&[], &[1], false), (&[0], &[1, 3], false), (&[2], &[1, 3], false)]
+    {
+        let case = Case::new([partial(rejected, again, None)], false);
+        let health = case.delivery.health.watch();
+        let looks = async {
+            tokio::task::yield_now().await;
+            health.borrow().is_some()
+        };
+        let (seen, refuses) = tokio::join!(case.deliver(4, None), looks);
         assert!(!seen.waited.is_zero() && seen.result.is_ok(), "what is refused for now is not sent in a hot loop");
+        assert_eq!(refuses, is_refusing, "{rejected:?} {again:?}");
     }
 
     let case = Case::new([partial(&[], &[1], Some(5))], false);

@@ -283,8 +283,8 @@ impl Kafka {
     /// taken back: another worker may deliver newer versions of the same records by the time that brokers are there again.
     async fn produce(&self, producer: &Producer, batch: &Batch) -> (Vec<Report>, u64) {
         let mut reports = vec![Report::Failed(RDKafkaErrorCode::PurgeQueue); batch.len()];
-        let dropped = scopeguard::guard(producer, Producer::purge);
         let turn = self.turn.lock().await;
+        let dropped = scopeguard::guard(producer, Producer::purge);
         #[expect(clippy::result_large_err, reason = "the record is given back to be sent again")]
         let (sent, bytes) = self.hand_over(batch, |record| producer.send(record)).await;
         drop(turn);

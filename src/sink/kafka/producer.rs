@@ -132,10 +132,11 @@ impl Producer {
         }
     }
 
-    /// Gives up what waits in the queue, of whoever it is: a lane whose delivery goes on sends its part again.
+    /// Gives up what waits in the queue, of whoever it is: a lane whose delivery goes on sends its part again. Does not wait
+    /// for librdkafka's threads, which may be looking for brokers.
     pub(crate) fn purge(&self) {
         if let Some(inner) = &self.inner {
-            inner.purge(PurgeConfig::default().queue());
+            inner.purge(PurgeConfig::default().queue().non_blocking());
         }
     }
 

@@ -7,8 +7,8 @@
 //! - Somebody else's lease has expired when it was not seen to change for its whole time. Clocks are not compared, and who
 //!   could not look for as long has seen nothing: the time begins anew.
 //! - Every write names the version that was read: whoever comes second fails.
-//! - A write that came to nothing is made again a twelfth of the lease after it was sent: an API server that refuses at once,
-//!   as one that is away or overloaded does, is not asked without pause.
+//! - A write that came to nothing is made again a twelfth of the lease after it was sent, at the earliest: an API server that
+//!   refuses at once, as one that is away or overloaded does, is not asked without pause.
 //! - Each worker has a heartbeat of its own. Shards are divided evenly among those whose heartbeats change; who has most
 //!   keeps the odd ones. Who has more than its part gives up what is over; what is free is taken by those who have less.
 //!   A shard whose holder is within its part never moves.
@@ -217,7 +217,7 @@ impl Plan {
 
     /// What follows from an answer: further calls, and events. `sent` is when the call was sent, `now` when the answer came.
     pub fn answered(&mut self, call: Call, sent: Moment, now: Moment, answer: Answer) -> (Vec<Call>, Vec<Event>) {
-        if !matches!(answer, Answer::Listed(_) | Answer::Written(_) | Answer::Removed) {
+        if matches!(answer, Answer::Unknown | Answer::Conflict(None)) {
             self.rest(&call, sent + self.lease / PAUSE);
         }
         match call {

@@ -350,6 +350,7 @@ impl Group {
         called.map_err(|trouble| self.ends(Trouble::Superseded(trouble.to_string())))
     }
 
+    /// What an error after which there is no going on means.
     fn over(&self, error: &KafkaError) -> Trouble {
         let Settings { id, producer, events, .. } = &self.settings;
         let fatal = producer.client().fatal_error();

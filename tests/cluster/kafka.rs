@@ -1,7 +1,6 @@
 //! Lanes that commit their checkpoints with their events, and move between workers.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::process::Command;
 
 use serde_json::json;
 use tokio::time::sleep;
@@ -9,17 +8,15 @@ use tokio::time::sleep;
 use super::arena::{Arena, LEASE, PATIENCE, lease};
 use super::process::until_within;
 use crate::support::kafka::Broker;
+use crate::support::kcat;
 use crate::support::kubernetes::Kubernetes;
 
 const TOPIC: &str = "s1.activities";
 
 /// How often each record of each pipeline is in the topic, for a consumer that reads what was committed.
 fn arrived(broker: &Broker) -> BTreeMap<(String, String), u32> {
-    let address = broker.address();
-    let arguments = ["-b", &address, "-t", TOPIC, "-C", "-e", "-q", "-o", "beginning", "-m", "60", "-f", "%h\n"];
-    let output = Command::new("kcat").args(arguments).args(["-X", "isolation.level=read_committed"]).output().unwrap();
     let mut counts = BTreeMap::new();
-    for line in String::from_utf8(output.stdout).unwrap().lines() {
+    for line in kcat::committed(&broker.address(), TOPIC, "%h\n").lines() {
         let header = |name: &str| line.split(',').find_map(|header| header.strip_prefix(name)).unwrap().to_owned();
         *counts.entry((header("pipeline="), header("id="))).or_default() += 1;
     }
@@ -28,9 +25,7 @@ fn arrived(broker: &Broker) -> BTreeMap<(String, String), u32> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lanes_that_move_between_workers_bring_each_record_once_into_kafka() {
-    let found = Command::new("kcat").arg("-V").output().is_ok();
-    assert!(found || std::env::var("CI").as_deref() != Ok("true"), "kcat is not optional in CI");
-    let Some(broker) = found.then(Broker::start).flatten() else { return };
+    let Some(broker) = kcat::there().and_then(|()| Broker::start()) else { return };
     let Some(kubernetes) = Kubernetes::start().await else { return };
     broker.create_topic(TOPIC, 3, &[]).await;
     let address = broker.address();
@@ -60,9 +55,7 @@ async fn lanes_that_move_between_workers_bring_each_record_once_into_kafka() {
     arena.even().await;
     arena.add().await;
     arena.even().await;
-    let leaving = arena.remove(&victims[1]);
-    leaving.process.signal("TERM").await;
-    assert_eq!(leaving.process.exit().await.code, Some(0));
+    arena.stop(&victims[1]).await;
     arena.even().await;
     arena.worker(&victims[2]).process.signal("STOP").await;
     sleep(LEASE * 3).await;

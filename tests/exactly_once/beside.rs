@@ -6,8 +6,9 @@ use s1_forwarder::emulator::{Kind, print_time, system_clock};
 use serde_json::json;
 
 use super::process::until;
-use super::reader::{Bus, CHECKPOINTS, kcat};
+use super::reader::{Bus, CHECKPOINTS};
 use super::world::World;
+use crate::support::kcat;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backfill_leaves_the_transactions_of_a_running_worker_alone() {
@@ -36,7 +37,7 @@ async fn a_backfill_leaves_the_transactions_of_a_running_worker_alone() {
     let warned: Vec<_> = worker.log().into_iter().filter(|line| line["level"] != "INFO").collect();
     assert!(warned.is_empty(), "the worker was disturbed: {warned:?}");
     // The window ends behind what the lanes committed: nobody but they wrote under their names.
-    let owners = kcat(&bus.broker.address(), CHECKPOINTS, "%k\n", "read_committed");
+    let owners = kcat::committed(&bus.broker.address(), CHECKPOINTS, "%k\n");
     assert!(owners.lines().all(|key| !key.contains('+')), "{owners}");
     assert_eq!(twice(), before, "what the lanes deliver still comes once");
     worker.signal("TERM").await;

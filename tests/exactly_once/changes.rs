@@ -7,8 +7,9 @@ use s1_forwarder::emulator::{Kind, system_clock};
 use serde_json::{Value, json};
 
 use super::process::{PATIENCE, Process, until, until_within};
-use super::reader::{Bus, TOPICS, arrived, kcat};
+use super::reader::{Bus, TOPICS, arrived};
 use super::world::{World, merge};
+use crate::support::kcat;
 
 const BOTH: [Kind; 2] = [Kind::Activities, Kind::Threats];
 
@@ -48,7 +49,7 @@ async fn a_lane_goes_on_when_its_delivery_or_its_checkpoint_topic_changes() {
     once(&world).await;
     assert_once(&world, &bus.arrived());
     // The topic that came last holds a checkpoint of each lane, partitioned and keyed by its name.
-    let keys = kcat(&bus.broker.address(), "other-checkpoints", "%k %p\n", "read_committed");
+    let keys = kcat::committed(&bus.broker.address(), "other-checkpoints", "%k %p\n");
     for lane in ["acme/activities/bus", "acme/threats/bus"] {
         let mut of_lane: Vec<_> = keys.lines().filter(|line| line.starts_with(&format!("{lane} "))).collect();
         of_lane.dedup();

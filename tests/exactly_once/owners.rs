@@ -7,8 +7,9 @@ use s1_forwarder::emulator::{Kind, system_clock};
 use serde_json::json;
 
 use super::process::{Process, until};
-use super::reader::{Bus, kcat};
+use super::reader::Bus;
 use super::world::World;
+use crate::support::kcat;
 
 const BOTH: [Kind; 2] = [Kind::Activities, Kind::Threats];
 
@@ -78,7 +79,7 @@ async fn checkpoints_in_kafka_are_continued_and_fenced() {
     assert_eq!(first.get("/readyz").await.0, 200);
     first.signal("TERM").await;
     assert_eq!(first.exit().await.code, Some(0));
-    let keys = kcat(&bus.broker.address(), "lanes", "%k\n", "read_committed");
+    let keys = kcat::committed(&bus.broker.address(), "lanes", "%k\n");
     assert!(keys.lines().any(|key| key == "acme/threats/bus"), "{keys}");
     let listed = world.command(&["state", "list", "--state", &state]).await;
     assert!(listed.stdout.contains("acme/activities/bus"), "{}{}", listed.stdout, listed.stderr);

@@ -1,13 +1,13 @@
-//! What a read-committed consumer sees: kcat, which shares no code with this program's reading of checkpoints.
+//! What a read-committed consumer sees.
 
 use std::collections::BTreeMap;
-use std::process::Command;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use super::world::World;
 use crate::support::kafka::Broker;
+use crate::support::kcat;
 
 /// A broker with topics for the streams.
 pub struct Bus {
@@ -20,12 +20,7 @@ pub const CHECKPOINTS: &str = "s1-forwarder-checkpoints";
 impl Bus {
     /// None where there is no Kafka, or no kcat; in CI that is a failure.
     pub async fn start() -> Option<Self> {
-        let found = Command::new("kcat").arg("-V").output().is_ok();
-        assert!(found || std::env::var("CI").as_deref() != Ok("true"), "kcat is not optional in CI");
-        if !found {
-            eprintln!("skipped, no kcat");
-            return None;
-        }
+        kcat::there()?;
         let broker = tokio::task::spawn_blocking(Broker::start).await.unwrap()?;
         for topic in TOPICS {
             broker.create_topic(topic, 3, &[]).await;
@@ -61,19 +56,10 @@ impl Bus {
 pub fn arrived(brokers: &str, topics: &[&str]) -> BTreeMap<String, u32> {
     let mut counts = BTreeMap::new();
     for topic in topics {
-        for line in kcat(brokers, topic, "%h\n", "read_committed").lines() {
+        for line in kcat::committed(brokers, topic, "%h\n").lines() {
             let id = line.split(',').find_map(|header| header.strip_prefix("id=")).unwrap();
             *counts.entry(id.to_owned()).or_default() += 1;
         }
     }
     counts
-}
-
-/// The messages of a topic in a format of kcat's.
-pub fn kcat(brokers: &str, topic: &str, format: &str, isolation: &str) -> String {
-    let isolation = format!("isolation.level={isolation}");
-    let arguments = ["-b", brokers, "-t", topic, "-C", "-e", "-q", "-o", "beginning", "-X", &isolation, "-f", format];
-    let output = Command::new("kcat").args(arguments).args(["-m", "60"]).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
 }

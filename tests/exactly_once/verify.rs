@@ -7,8 +7,9 @@ use s1_forwarder::emulator::{Kind, system_clock};
 use serde_json::json;
 
 use super::process::Exit;
-use super::reader::{Bus, CHECKPOINTS, kcat};
+use super::reader::{Bus, CHECKPOINTS};
 use super::world::{World, merge};
+use crate::support::kcat;
 
 const HOUR: i64 = 3_600_000_000;
 const BOTH: [Kind; 2] = [Kind::Activities, Kind::Threats];
@@ -73,7 +74,7 @@ async fn what_came_too_late_is_delivered_alone_after_kills_and_after_a_change_of
     world.assert_all_arrived(&BOTH, &arrived);
     assert!(arrived.values().all(|count| *count == 1), "the kills made something come twice");
     let journal = || {
-        let keys = kcat(&bus.broker.address(), CHECKPOINTS, "%k\n", "read_committed");
+        let keys = kcat::committed(&bus.broker.address(), CHECKPOINTS, "%k\n");
         keys.lines().filter(|key| key.contains("#j")).count()
     };
     assert!(journal() > 0, "more than fits beside a checkpoint");

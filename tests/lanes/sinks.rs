@@ -201,12 +201,11 @@ async fn what_is_too_large_is_halved() {
     let limit = sizes.iter().max().unwrap() - 1;
     Arc::get_mut(&mut sink).unwrap().limits.event_bytes = limit;
     let oversized = sizes.iter().filter(|size| **size > limit).count();
-    let mut lane = world.lane(world.pull(Stream::Activities), "siem", sink.clone());
-    lane.once = true;
-    let running = world.start(lane);
-    running.task.await.unwrap();
+    let lane = world.lane(world.pull(Stream::Activities), "siem", sink.clone());
+    let metrics = lane.delivery.meter.lane.clone();
+    world.run_once(lane).await;
     assert_eq!(sink.total(), 400 - oversized);
-    assert_eq!(running.metrics.dead_letters.load(Ordering::Relaxed), oversized as u64);
+    assert_eq!(metrics.dead_letters.load(Ordering::Relaxed), oversized as u64);
 }
 
 #[tokio::test(start_paused = true)]

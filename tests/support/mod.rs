@@ -15,6 +15,7 @@ pub mod hec;
 pub mod intake;
 #[cfg(feature = "kafka")]
 pub mod kafka;
+pub mod kcat;
 pub mod kept;
 #[cfg(feature = "kubernetes")]
 pub mod kubernetes;

@@ -39,7 +39,12 @@ impl Letters {
     }
 
     fn store(&self) -> String {
-        format!("kafka://{}/{}?message.timeout.ms=30000", self.broker.address(), self.topic)
+        self.store_within(30_000)
+    }
+
+    /// Letters that are not taken within so many milliseconds are not kept.
+    fn store_within(&self, timeout: u32) -> String {
+        format!("kafka://{}/{}?message.timeout.ms={timeout}", self.broker.address(), self.topic)
     }
 
     async fn command(&self, arguments: &[&str]) -> Exit {
@@ -213,8 +218,7 @@ async fn a_topic_that_takes_no_letter_stops_the_lane_until_it_does() {
         assert_eq!(worker.exit().await.code, Some(0));
     }
 
-    let soon = letters.store().replace("30000", "3000");
-    let mut worker = world.worker_with(&["--dead-letters", &soon]);
+    let mut worker = world.worker_with(&["--dead-letters", &letters.store_within(3_000)]);
     worker.lane("acme/activities/siem", |lane| lane["dead_letters"] == 1 && lane["up"] == true).await;
     let broker = letters.broker.clone();
     tokio::task::spawn_blocking(move || broker.stop()).await.unwrap();

@@ -180,9 +180,9 @@ impl World {
         let there = self.some(self.latency);
         let sent = self.now;
         let is_cut_off = self.workers[index].cut_off_until > self.now;
-        self.workers[index].under.insert(id, Under { call: call.clone(), sent, answer: Answer::Unknown });
-        if let Some(answer) = self.refuses.clone() {
-            self.workers[index].under.entry(id).and_modify(|under| under.answer = answer);
+        let answer = self.refuses.clone().unwrap_or(Answer::Unknown);
+        self.workers[index].under.insert(id, Under { call: call.clone(), sent, answer });
+        if self.refuses.is_some() {
             return self.at(sent + Duration::from_millis(1), index, Happening::Ends(id));
         }
         if is_cut_off {

@@ -1,0 +1,23 @@
+//! kcat: a Kafka consumer that shares no code with this program's reading.
+
+use std::process::Command;
+
+use super::kept::or_skip;
+
+/// Longer than its own five seconds, which a busy broker may need.
+const PATIENCE_SECONDS: &str = "60";
+
+/// None where it is missing; in CI that is a failure.
+pub fn there() -> Option<()> {
+    let found = Command::new("kcat").arg("-V").output();
+    or_skip("kcat", found.map(drop).map_err(|error| error.to_string()))
+}
+
+/// All that was committed to a topic, in a format of kcat's.
+pub fn committed(brokers: &str, topic: &str, format: &str) -> String {
+    let mut command = Command::new("kcat");
+    command.args(["-b", brokers, "-t", topic, "-C", "-e", "-q", "-o", "beginning", "-m", PATIENCE_SECONDS]);
+    let output = command.args(["-X", "isolation.level=read_committed", "-f", format]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}

@@ -1,6 +1,6 @@
-//! What no other load on the machine changes: instructions, allocations and bytes copied for a record on its way through a
-//! lane (page, position, mapping, batch, delivery, checkpoint; no sockets, no compression), the instructions beside those of a
-//! round trip of the same record through `serde_json::Value` in the same program.
+//! What no other load on the machine changes: instructions, allocations and bytes copied for a record on its way
+//! through a lane (page, position, mapping, batch, delivery, checkpoint; no sockets, no compression), the instructions
+//! compared with those of a round trip of the same record through `serde_json::Value` in the same program.
 //!
 //! `cargo bench --bench cost` prints them; with `-- --check` it fails where a ratio is 5 % over the committed one, with
 //! `-- --commit` it writes the ratios down. Needs valgrind.

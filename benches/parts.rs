@@ -1,4 +1,4 @@
-//! The parts of a record's way, each alone: mapping beside a bare round trip of the same records through
+//! The parts of a record's way, each alone: mapping compared with a bare round trip of the same records through
 //! `serde_json::Value` (the goal is a ratio of at most 1.0, with the original kept), encoding, positions. Run with
 //! `cargo bench --bench parts`; the ratios are the last lines.
 
@@ -14,8 +14,10 @@ use common::{mapper, page};
 use criterion::{Criterion, Throughput};
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use s1_forwarder::checkpoint::ledger::Ledger;
+use s1_forwarder::lane::LaneCheckpoint;
 use s1_forwarder::record::{Stream, Timestamp, facts, parse_page};
-use s1_forwarder::source::{Checkpoint, Mark, Position, Round};
+use s1_forwarder::source::{PollContext, RecordKey, SourcePosition};
 use s1_forwarder::transform::Mapper;
 
 const STREAMS: [Stream; 5] = [Stream::Threats, Stream::Activities, Stream::Agents, Stream::Alerts, Stream::Groups];
@@ -98,28 +100,33 @@ fn position(criterion: &mut Criterion) {
     const KEYS: u64 = 30_000;
     let begin = 1_767_225_600_000_000;
     let passes = common::pull(Stream::Activities).passes();
-    let round = Round { start: Timestamp::from_micros(begin), ..Round::default() };
-    let taken = |position: &mut Position| {
+    let context = PollContext { start: Timestamp::from_micros(begin), ..PollContext::default() };
+    let taken = |position: &mut SourcePosition| {
         for number in 0..KEYS {
             let time = Timestamp::from_micros(begin + number as i64 * 10_000);
             let id = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            black_box(position.take(&passes, round, &Mark { id, version: 0, content: None, time, created: None }));
+            black_box(position.take(
+                &passes,
+                context,
+                &RecordKey { id, version: 0, content: None, time, created: None },
+            ));
         }
     };
     let new = || {
-        let mut position = Position::starting_at(Timestamp::from_micros(begin));
+        let mut position = SourcePosition::starting_at(Timestamp::from_micros(begin));
         position.align(&passes);
         position
     };
     let mut full = new();
     taken(&mut full);
-    let checkpoint = Checkpoint {
+    let checkpoint = LaneCheckpoint {
         host: "usea1-acme.sentinelone.net".to_owned(),
         scope: String::new(),
         since: "1d".to_owned(),
         since_resolved: Timestamp::from_micros(begin),
         position: full.clone(),
         settled: KEYS,
+        ledger: Ledger::begin(Timestamp::from_micros(begin), String::new(), true),
     };
     let stored = checkpoint.encode();
     println!("checkpoint of {KEYS} keys: {} bytes", stored.len());
@@ -129,7 +136,7 @@ fn position(criterion: &mut Criterion) {
     group.bench_function("take", |bencher| bencher.iter(|| taken(&mut new())));
     group.bench_function("take again", |bencher| bencher.iter(|| taken(&mut full)));
     group.bench_function("encode", |bencher| bencher.iter(|| black_box(checkpoint.encode())));
-    group.bench_function("decode", |bencher| bencher.iter(|| black_box(Checkpoint::decode(&stored)).unwrap()));
+    group.bench_function("decode", |bencher| bencher.iter(|| black_box(LaneCheckpoint::decode(&stored)).unwrap()));
 }
 
 fn main() {

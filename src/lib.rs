@@ -1,29 +1,34 @@
-//! s1-forwarder pulls security records out of SentinelOne consoles and forwards them, mapped into a common event schema, to
-//! Kafka and HTTP SIEMs. At least once, each event with an identity that never changes: a checkpoint moves only after the sink
-//! has taken, or the dead letters have kept, every event up to it.
+//! s1-forwarder pulls security records out of SentinelOne consoles, maps them into a common event schema, and forwards
+//! them to Kafka and HTTP SIEMs. Delivery is at least once, and each event has an identity that never changes. A
+//! checkpoint is written only after every event up to it is settled: acknowledged by the sink, or kept as a dead
+//! letter.
 //!
-//! The way of a record, which is also the way through the rooms:
+//! A *lane* is one stream of one pipeline going to one sink. A record passes these modules, in this order:
 //!
-//! - [`console`]: one request in its turn, one answer, what its status means.
-//! - [`source`]: a poll asks for everything from the lane's *position* to its start S, page by page, and drops what the
-//!   position has seen. Records are slices of the answer; [`record`] reads what must be known of them.
-//! - [`transform`]: record → event, written once, straight into the batch that will carry it.
-//! - [`sink`]: one attempt for a batch becomes an `Outcome`; what follows from it stands in [`sink::deliver`].
-//! - [`lane`]: joins these over bounded channels, within the bytes of one budget; what the sink has settled moves the
-//!   position, and
-//! - [`state`]: keeps the position as a checkpoint.
+//! - [`console`] sends one request within the rate limit and says what the answer's status means.
+//! - [`source`] asks for everything between the lane's *position* and the start of the poll, page by page. It skips the
+//!   records that the position has seen. Records are slices of the answer; [`record`] reads the fields that are needed.
+//! - [`transform`] writes the event of a record once, into the buffer of the batch that will carry it.
+//! - [`sink`] makes one attempt for a batch and returns an `Outcome`. [`sink::deliver`] retries, splits and
+//!   dead-letters.
+//! - [`lane`] joins these stages with bounded channels, within one memory budget. Settled events move its position, and
+//! - [`checkpoint`] says how the position and the ledger are stored as the lane's checkpoint: by [`state`], or by a
+//!   sink together with the events.
 //!
-//! Around them: [`pipeline`] reads the customers' files (made of [`settings`]), [`worker`] runs a lane for each stream and sink
-//! in them and follows their changes, [`telemetry`] and [`server`] tell how they fare, [`commands`] is the command line, and
-//! [`emulator`] is a console to try all that against.
+//! Around them, [`pipeline`] reads the customers' files (made of [`settings`]) and [`worker`] runs a lane for each
+//! stream and sink in them. [`telemetry`] and [`server`] report how the lanes do, and [`commands`] is the command line.
+//! [`emulator`] is a console for tests and demos.
 //!
-//! Imports run downwards: `ARCHITECTURE.md` has the order, and `tests/rooms.rs` holds it.
+//! `ARCHITECTURE.md` has the terms, the way of a record by function, and the order of imports between modules, which
+//! `tests/repository/layering.rs` checks.
 
 #![forbid(unsafe_code)]
 
+pub mod checkpoint;
 pub mod commands;
 pub mod console;
 pub mod emulator;
+pub mod failure;
 #[cfg(feature = "kafka")]
 mod kafka;
 pub mod lane;

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use tikv_jemallocator::Jemalloc;
 
-/// Gives freed memory back, as `.cargo/config.toml` sets it: of what a thousand busy lanes have freed glibc keeps as much
-/// again (docs/performance.md).
+/// Returns freed memory to the system after one second, as `build.rs` configures it. With a thousand busy
+/// lanes glibc's allocator keeps half of the peak memory after it was freed (docs/dev/performance.md).
 #[global_allocator]
 static ALLOCATOR: Jemalloc = Jemalloc;
 

@@ -2,25 +2,26 @@
 
 #![allow(dead_code, clippy::unwrap_used, reason = "each benchmark uses a part of this, and may end in a panic")]
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, StatusCode};
-use s1_forwarder::console::{self, Client, Cut, LimiterKey, Limiters, Transport, TransportError};
+use s1_forwarder::checkpoint::LaneId;
+use s1_forwarder::console::scripted::ScriptedTransport;
+use s1_forwarder::console::{self, Client, LimiterKey, Limiters};
 use s1_forwarder::emulator::{Console, Kind, Setup};
 use s1_forwarder::lane::{Budget, Lane};
 use s1_forwarder::record::{Clock, Stream, facts};
 use s1_forwarder::settings::Schema;
 use s1_forwarder::sink::dead_letters::DeadLetters;
 use s1_forwarder::sink::deliver::{Delivery, Health};
+use s1_forwarder::sink::memory::MemorySink;
 use s1_forwarder::sink::settings::RetrySettings;
 use s1_forwarder::sink::throttle::Throttle;
-use s1_forwarder::sink::{Attempt, Batch, Deadline, Limits, Outcome, Probe, Sink};
+use s1_forwarder::sink::{Deadline, Limits};
 use s1_forwarder::source;
-use s1_forwarder::state::{LaneId, StateError, Store};
+use s1_forwarder::state::MemoryStore;
 use s1_forwarder::telemetry::{Meter, Telemetry};
 use s1_forwarder::transform::{self, Mapper, Origin};
 use tokio::time::sleep;
@@ -59,7 +60,7 @@ pub fn records(stream: Stream, count: usize) -> Vec<Vec<u8>> {
 
 pub fn mapper(stream: Stream) -> Mapper {
     let origin = Origin { pipeline: "acme".to_owned(), console_host: "usea1-acme.sentinelone.net".to_owned(), stream };
-    Mapper::new(&transform::Settings::default(), Schema::Ecs, origin)
+    Mapper::new(&transform::TransformSettings::default(), Schema::Ecs, origin)
 }
 
 /// A page as the console sends it.
@@ -74,127 +75,64 @@ pub fn page(records: &[Vec<u8>], next: Option<usize>) -> Vec<u8> {
     page
 }
 
-/// A console in memory that hands out its records once, page by page, each after a while.
-#[derive(Debug)]
-pub struct Pages {
-    pub records: Vec<Vec<u8>>,
-    pub delay: Duration,
-    pub requests: AtomicU64,
-}
-
-impl Pages {
-    async fn answer(&self, request: console::Request) -> Result<console::Response, TransportError> {
-        if !self.delay.is_zero() {
-            sleep(self.delay).await;
-        }
-        self.requests.fetch_add(1, Ordering::Relaxed);
-        let value = |name: &str| {
-            let text = request.url.split(['?', '&']).find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
-            text.and_then(|text| text.parse::<usize>().ok())
-        };
-        let begin = value("cursor").unwrap_or(0);
-        let end = self.records.len().min(begin + value("limit").unwrap_or(1));
-        let next = (end < self.records.len()).then_some(end);
-        let mut headers = HeaderMap::new();
-        let date = httpdate::fmt_http_date(std::time::UNIX_EPOCH + Duration::from_micros(NOW as u64));
-        headers.insert(http::header::DATE, HeaderValue::from_str(&date).unwrap());
-        let body = Bytes::from(page(&self.records[begin..end], next));
-        if body.len() > request.max_bytes {
-            return Err(TransportError::TooLarge(Cut::of(&body, request.max_bytes)));
-        }
-        Ok(console::Response { status: StatusCode::OK, headers, body })
-    }
-}
-
-impl Transport for Pages {
-    fn send(&self, request: console::Request) -> BoxFuture<'_, Result<console::Response, TransportError>> {
-        Box::pin(self.answer(request))
-    }
-}
-
-/// A sink in memory that takes everything, after a while.
-#[derive(Debug, Default)]
-pub struct Taker {
-    pub delay: Duration,
-    pub events: AtomicUsize,
-    pub bytes: AtomicUsize,
-}
-
-impl Sink for Taker {
-    fn limits(&self) -> Limits {
-        Limits { events: 1_000, bytes: 5 << 20, ..Limits::NONE }
-    }
-
-    fn send<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Attempt> {
-        Box::pin(async move {
-            if !self.delay.is_zero() {
-                sleep(self.delay).await;
+/// A console that lists its records once, page by page, each after `delay`.
+pub fn pages(records: Vec<Vec<u8>>, delay: Duration) -> ScriptedTransport {
+    let records = Arc::new(records);
+    ScriptedTransport::new(move |request| {
+        let records = records.clone();
+        async move {
+            if !delay.is_zero() {
+                sleep(delay).await;
             }
-            self.events.fetch_add(batch.len(), Ordering::Relaxed);
-            self.bytes.fetch_add(batch.body_bytes(), Ordering::Relaxed);
-            Attempt { outcome: Outcome::Delivered, bytes: batch.body_bytes() as u64, status: "200".to_owned() }
-        })
-    }
-
-    fn probe(&self) -> BoxFuture<'_, Probe> {
-        Box::pin(async { Probe::Verified(String::new()) })
-    }
+            let value = |name: &str| {
+                let text = request.url.split(['?', '&']).find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+                text.and_then(|text| text.parse::<usize>().ok())
+            };
+            let begin = value("cursor").unwrap_or(0);
+            let end = records.len().min(begin + value("limit").unwrap_or(1));
+            let next = (end < records.len()).then_some(end);
+            let mut headers = HeaderMap::new();
+            let date = httpdate::fmt_http_date(std::time::UNIX_EPOCH + Duration::from_micros(NOW as u64));
+            headers.insert(http::header::DATE, HeaderValue::from_str(&date).unwrap());
+            let body = Bytes::from(page(&records[begin..end], next));
+            Ok(console::Response { status: StatusCode::OK, headers, body })
+        }
+    })
 }
 
-/// One checkpoint in memory.
-#[derive(Debug, Default)]
-pub struct Memory(Mutex<Option<Vec<u8>>>);
+/// What a batch of [`sink`] may hold.
+const LIMITS: Limits = Limits { events: 1_000, bytes: 5 << 20, ..Limits::NONE };
 
-impl Store for Memory {
-    fn load<'a>(&'a self, _: &'a LaneId) -> BoxFuture<'a, Result<Option<Vec<u8>>, StateError>> {
-        Box::pin(async { Ok(self.0.lock().unwrap().clone()) })
-    }
-
-    fn save<'a>(&'a self, _: &'a LaneId, checkpoint: Vec<u8>) -> BoxFuture<'a, Result<(), StateError>> {
-        Box::pin(async {
-            *self.0.lock().unwrap() = Some(checkpoint);
-            Ok(())
-        })
-    }
-
-    fn list(&self) -> BoxFuture<'_, Result<Vec<LaneId>, StateError>> {
-        Box::pin(async { Ok(Vec::new()) })
-    }
-
-    fn rename<'a>(&'a self, _: &'a LaneId, _: &'a LaneId) -> BoxFuture<'a, Result<(), StateError>> {
-        Box::pin(async { Ok(()) })
-    }
-
-    fn delete<'a>(&'a self, _: &'a LaneId) -> BoxFuture<'a, Result<(), StateError>> {
-        Box::pin(async { Ok(()) })
-    }
+/// Accepts everything after `delay`.
+pub fn sink(delay: Duration) -> Arc<MemorySink> {
+    MemorySink::counting(LIMITS, delay)
 }
 
 /// A stream from its beginning, as a pipeline file would have it.
 pub fn pull(stream: Stream) -> source::Pull {
     let streams = serde_json::json!({ stream.name(): { "since": "beginning" } });
-    serde_json::from_value::<source::Settings>(streams).unwrap().pulls().remove(0)
+    serde_json::from_value::<source::StreamSettings>(streams).unwrap().pulls().remove(0)
 }
 
 /// A lane from `console` to `sink` that ends when it has delivered everything.
-pub fn lane(stream: Stream, console: Arc<Pages>, sink: Arc<Taker>) -> Lane {
-    let settings: console::Settings = serde_json::from_value(serde_json::json!({
+pub fn lane(stream: Stream, console: ScriptedTransport, sink: Arc<MemorySink>) -> Lane {
+    let settings: console::ConsoleSettings = serde_json::from_value(serde_json::json!({
         "url": "https://usea1-acme.sentinelone.net", "token": "token", "requests_per_second": 1e9,
     }))
     .unwrap();
     let clock = Clock::System;
     let key = LimiterKey { host: "console".to_owned(), token: String::new() };
-    let client = Client::new(&settings, console, Limiters::default().join(key, 1e9), clock);
+    let client = Client::new(&settings, Arc::new(console), Limiters::default().join(key, 1e9), clock);
     let pull = pull(stream);
     let meter = Meter::start(&Arc::new(Telemetry::new()), "acme", stream, "siem", "memory", clock);
     Lane {
-        id: LaneId { pipeline: "acme".to_owned(), stream, sink: "siem".to_owned() },
+        key: LaneId { pipeline: "acme".to_owned(), stream, sink: "siem".to_owned() }.into(),
         client: Arc::new(client),
         since_text: pull.since.to_string(),
         pull: Arc::new(pull),
         transform: Arc::default(),
         schema: Schema::Ecs,
-        limits: sink.limits(),
+        limits: sink.limits,
         delivery: Arc::new(Delivery {
             sink,
             retry: RetrySettings::default(),
@@ -207,7 +145,7 @@ pub fn lane(stream: Stream, console: Arc<Pages>, sink: Arc<Taker>) -> Lane {
         }),
         flush: Duration::from_secs(1),
         concurrency: 4,
-        store: Arc::new(Memory::default()),
+        store: Arc::new(MemoryStore::default()),
         checkpoint_interval: Duration::ZERO,
         budget: Budget::new(512 << 20).lane(),
         clock,
@@ -219,13 +157,12 @@ pub fn lane(stream: Stream, console: Arc<Pages>, sink: Arc<Taker>) -> Lane {
 }
 
 /// Runs a lane on this thread until it has delivered `records`.
-pub fn run_lane(stream: Stream, records: Vec<Vec<u8>>) -> Arc<Taker> {
+pub fn run_lane(stream: Stream, records: Vec<Vec<u8>>) -> Arc<MemorySink> {
     let count = records.len();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let console = Arc::new(Pages { records, delay: Duration::ZERO, requests: AtomicU64::new(0) });
-    let sink = Arc::new(Taker::default());
+    let (console, sink) = (pages(records, Duration::ZERO), sink(Duration::ZERO));
     runtime.block_on(lane(stream, console, sink.clone()).run(tokio_util::sync::CancellationToken::new()));
-    assert_eq!(sink.events.load(Ordering::Relaxed), count);
+    assert_eq!(sink.total(), count);
     sink
 }
 

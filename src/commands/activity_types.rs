@@ -1,4 +1,4 @@
-//! `activity-types`: what a console may send that the mapping has no row for.
+//! `activity-types`: activity types of a console that the mapping table does not have.
 
 use std::process::ExitCode;
 
@@ -14,7 +14,7 @@ use crate::transform::knows_activity_type;
 /// List the activity types that the console of a pipeline knows and the mapping table does not
 ///
 /// Activities of such a type are mapped by the rule for unknown types and counted in
-/// s1_forwarder_unknown_activities_total. Nothing is pulled and nothing is delivered.
+/// s1_forwarder_unknown_activity_types_total. The command pulls and delivers no records.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -33,20 +33,20 @@ struct ActivityType {
 }
 
 #[derive(Debug, Deserialize)]
-struct Answer {
+struct ActivityTypes {
     data: Vec<ActivityType>,
 }
 
-/// Asks the console, and prints what the table lacks.
+/// Requests the console's activity types and prints the unknown ones.
 ///
 /// # Errors
-/// When the file is invalid, or the console does not answer.
+/// If the file is invalid, or the console does not respond.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let pipeline = args.one.load()?;
     let client = Client::connect(&pipeline.console, &Limiters::default(), Clock::System)?;
     let body = client.object("activities/types").await?;
-    let Answer { data } =
-        serde_json::from_slice(&body).context("the console's answer is not a list of activity types")?;
+    let ActivityTypes { data } =
+        serde_json::from_slice(&body).context("the console's response is not a list of activity types")?;
     let total = data.len();
     let mut unknown: Vec<_> = data.into_iter().filter(|kind| !knows_activity_type(kind.id)).collect();
     unknown.sort_by_key(|kind| kind.id);

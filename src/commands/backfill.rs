@@ -1,4 +1,4 @@
-//! `backfill`: a closed window pulled again, beside a running worker.
+//! `backfill`: pulls a closed window again, next to a running worker.
 
 use std::fmt;
 use std::io::{IsTerminal, stderr};
@@ -11,46 +11,47 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::one_file::{WindowArgs, attend};
-use super::{UsageError, say};
+use super::one_file::{WindowArgs, run_with_progress};
+use super::{UsageError, print_line};
 use crate::record::Stream;
 use crate::sink;
-use crate::worker::{Backfill, BackfillEnd, BackfillError, BackfillReport, Books, Progress, run_backfill};
+use crate::worker::{Backfill, BackfillEnd, BackfillError, BackfillProgress, BackfillReport, Progress, run_backfill};
 
-/// How often a line is logged where there is no terminal.
+/// Interval of the log lines without a terminal.
 const LOG_EVERY: Duration = Duration::from_secs(10);
-/// Parts that lack records, as many as are named.
+/// Maximum of incomplete windows in the summary.
 const WINDOWS_SHOWN: usize = 5;
 
-/// Pull a closed window of a stream again, beside a running worker
+/// Pull a closed time window of a stream again, next to a running worker
 ///
-/// The window is cut into slices, which are pulled side by side within the rate limit and delivered as a worker would. The
-/// live lanes and their positions are not touched. Progress is kept in the state: after a kill, or SIGTERM, the same command
-/// goes on where it was. At the end the console's own count says whether everything arrived.
+/// The window is divided into slices. They are pulled in parallel within the rate limit and delivered as by a worker.
+/// Running lanes and their positions do not change. The progress is stored in the state: after a kill or SIGTERM, the
+/// same command continues. At the end, the result is compared with the console's count.
 ///
-/// Exit codes: 0 all is delivered; 1 something failed or is missing (the same command goes on); 2 wrong usage.
+/// Exit codes: 0 everything is delivered; 1 a failure, or records are missing (run the same command again); 2 wrong
+/// usage.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     window: WindowArgs,
 
-    /// The stream, one of those that the file names
+    /// A stream of the pipeline file
     #[arg(long, value_name = "NAME")]
     stream: Stream,
 
-    /// The sink [default: every sink that takes the stream; each pulls for itself]
+    /// A sink of the pipeline file [default: every sink of the stream; the window is pulled once for each]
     #[arg(long, value_name = "NAME")]
     sink: Option<String>,
 
-    /// Slices that are pulled at the same time
+    /// Number of slices that are pulled at the same time
     #[arg(long, value_name = "N", default_value = "4", value_parser = clap::value_parser!(u8).range(1..=64))]
     parallel: u8,
 }
 
-/// Pulls the window, and tells what came of it.
+/// Pulls the window and prints the result.
 ///
 /// # Errors
-/// When the file is invalid, or the state or the console cannot be used.
+/// If the file is invalid, or the state or the console cannot be used.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let backfill = Backfill {
         pipeline: args.window.load()?,
@@ -59,29 +60,29 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         from: args.window.from,
         to: args.window.to,
         parallel: usize::from(args.parallel),
-        patience: args.window.give_up_after.0,
+        once_timeout: args.window.timeout.once_timeout.0,
     };
-    let printed = |sink: &sink::Settings| {
+    let printed = |sink: &sink::SinkSettings| {
         sink.kind.name() == "stdout" && args.sink.as_deref().is_none_or(|name| name == sink.name())
     };
     let quiet = backfill.pipeline.sinks.iter().any(|sink| printed(sink));
-    let (books, stop) = (Arc::new(Books::default()), CancellationToken::new());
-    let running = run_backfill(backfill, args.window.delivery.options(), books.clone(), stop.clone());
-    let mut screen = Screen::new();
-    let Some(reports) = attend(running, &stop, || screen.show(&books.progress())).await? else {
+    let (progress, stop) = (Arc::new(BackfillProgress::default()), CancellationToken::new());
+    let running = run_backfill(backfill, args.window.delivery.options(), progress.clone(), stop.clone());
+    let mut display = ProgressDisplay::new();
+    let Some(reports) = run_with_progress(running, &stop, || display.show(&progress.progress())).await? else {
         return Ok(ExitCode::FAILURE);
     };
-    screen.end(&books.progress());
+    display.end(&progress.progress());
     let reports = reports.map_err(usage)?;
     for report in &reports {
-        // Standard output belongs to the events where they go there.
-        if quiet { eprintln!("{}", told(report)) } else { say(told(report))? }
+        // A `stdout` sink writes events to standard output; the result must not be among them.
+        if quiet { eprintln!("{}", summary(report)) } else { print_line(summary(report))? }
     }
     let complete = reports.iter().all(|report| matches!(report.end, BackfillEnd::Complete { .. }));
     Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// What the parser of flags could not see.
+/// Marks errors that are wrong usage.
 fn usage(error: BackfillError) -> anyhow::Error {
     match error {
         BackfillError::NoLane(_) | BackfillError::Future(_) => UsageError(error.to_string()).into(),
@@ -89,42 +90,41 @@ fn usage(error: BackfillError) -> anyhow::Error {
     }
 }
 
-/// What came of it, in words.
-fn told(report: &BackfillReport) -> String {
+fn summary(report: &BackfillReport) -> String {
     let BackfillReport { sink, window, settled, dead_letters, end } = report;
     let head = format!("{sink}: [{}, {}): {settled} delivered", window.from, window.to);
-    let head = if *dead_letters > 0 { format!("{head} ({dead_letters} of them to the dead letters)") } else { head };
+    let head = if *dead_letters > 0 { format!("{head} ({dead_letters} of them as dead letters)") } else { head };
     match end {
         BackfillEnd::Complete { counted } if counted == settled => {
             format!("{head}; complete: the console counts {counted}")
         }
         BackfillEnd::Complete { counted } => format!(
-            "{head}; complete: the console counts {counted} now, fewer since records changed or were removed meanwhile"
+            "{head}; complete: the console counts {counted} now; some records changed or were removed in the meantime"
         ),
         BackfillEnd::Short { counted, windows } => {
             let shown = windows.iter().take(WINDOWS_SHOWN);
             let parts: Vec<_> = shown.map(|window| format!("[{}, {})", window.from, window.to)).collect();
             let more = if windows.len() > WINDOWS_SHOWN { ", …" } else { "" };
             format!(
-                "{head}; NOT complete: the console counts {counted}; records are missing in {}{more}. The same command \
-                 pulls these parts again",
+                "{head}; NOT complete: the console counts {counted}; records are missing in {}{more}. Run the \
+                 same command again to pull these parts",
                 parts.join(", ")
             )
         }
-        BackfillEnd::Stopped => format!("{head}; stopped. The same command goes on from here"),
-        BackfillEnd::GivenUp(reason) => format!("{head}; given up: {reason}. The same command goes on from here"),
+        BackfillEnd::Stopped => format!("{head}; stopped. Run the same command again to continue"),
+        BackfillEnd::GivenUp(reason) => format!("{head}; given up: {reason}. Run the same command again to continue"),
     }
 }
 
-/// A bar on a terminal, lines in the log elsewhere.
-struct Screen {
+/// A progress bar on a terminal, else log lines.
+struct ProgressDisplay {
     bar: Option<ProgressBar>,
-    begun: Instant,
+    started: Instant,
     logged: Instant,
-    started: bool,
+    has_progress: bool,
 }
 
-impl Screen {
+impl ProgressDisplay {
     fn new() -> Self {
         let now = Instant::now();
         let bar = stderr().is_terminal().then(|| {
@@ -132,22 +132,22 @@ impl Screen {
             let style = ProgressStyle::with_template(
                 "{elapsed_precise} {wide_bar} {human_pos}/{human_len} {percent}% {rate} ETA {eta} {msg}",
             );
-            // The library's own has four decimals.
+            // The default format has four decimals.
             let rate = |state: &ProgressState, out: &mut dyn fmt::Write| {
                 let _ = write!(out, "{:.0}/s", state.per_sec());
             };
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).with_key("rate", rate));
             bar
         });
-        Self { bar, begun: now, logged: now, started: false }
+        Self { bar, started: now, logged: now, has_progress: false }
     }
 
     fn show(&mut self, progress: &Progress) {
         if progress.total == 0 {
             return;
         }
-        // What earlier runs delivered says nothing about the rate of this one.
-        let first = !std::mem::replace(&mut self.started, true);
+        // Records delivered by earlier runs must not count in the rate of this one.
+        let first = !std::mem::replace(&mut self.has_progress, true);
         let Some(bar) = &self.bar else {
             if first || self.logged.elapsed() >= LOG_EVERY {
                 self.log(progress);
@@ -155,23 +155,23 @@ impl Screen {
             return;
         };
         if first {
-            bar.set_position(progress.before);
+            bar.set_position(progress.settled_before);
             bar.reset_eta();
-            self.begun = Instant::now();
+            self.started = Instant::now();
         }
         bar.set_length(progress.total);
         bar.set_position(progress.settled);
-        bar.set_message(progress.trouble.clone().unwrap_or_default());
+        bar.set_message(progress.error.clone().unwrap_or_default());
     }
 
     fn log(&mut self, progress: &Progress) {
         self.logged = Instant::now();
-        let Progress { total, settled, before, dead_letters, trouble } = progress;
-        let rate = (settled - before) as f64 / self.begun.elapsed().as_secs_f64().max(0.001);
+        let Progress { total, settled, settled_before, dead_letters, error } = progress;
+        let rate = (settled - settled_before) as f64 / self.started.elapsed().as_secs_f64().max(0.001);
         let left = total.saturating_sub(*settled) as f64;
         let eta = if rate > 0.0 { format!("{}s", (left / rate).ceil()) } else { "unknown".to_owned() };
-        let trouble = trouble.as_deref().unwrap_or_default();
-        info!(delivered = settled, total, rate = format!("{rate:.0}/s"), eta, dead_letters, trouble, "backfill");
+        let error = error.as_deref().unwrap_or_default();
+        info!(delivered = settled, total, rate = format!("{rate:.0}/s"), eta, dead_letters, error, "backfill");
     }
 
     fn end(&mut self, progress: &Progress) {

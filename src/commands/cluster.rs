@@ -1,4 +1,4 @@
-//! How workers share pipelines, as flags.
+//! Flags for workers that share pipelines.
 
 use std::time::Duration;
 
@@ -9,52 +9,51 @@ use crate::settings::Period;
 use crate::state::Location;
 use crate::worker::cluster;
 
-/// How workers share pipelines.
 #[derive(Debug, Clone, Args)]
 pub struct ClusterArgs {
     /// How workers share pipelines [default: kubernetes with --state kubernetes:, else none]
     ///
-    /// With none, every worker runs all pipelines that it is given. With kubernetes, each pipeline belongs to a shard by its
-    /// console and token, and each shard to the one worker that holds its Lease.
-    #[arg(long, value_enum, value_name = "HOW", env = "S1_FORWARDER_CLUSTER")]
+    /// With none, every worker runs all its pipelines. With kubernetes, a pipeline's console and token determine its
+    /// shard, and one worker holds the Lease of each shard.
+    #[arg(long, value_enum, value_name = "MODE", env = "S1_FORWARDER_CLUSTER")]
     cluster: Option<Mode>,
 
-    /// Number of shards: the most workers that can share the work
+    /// Number of shards, which is the maximum of workers that can share the work
     ///
-    /// The first worker of an installation writes it down, and one with another number is refused from then on.
+    /// The first worker of an installation stores the number. A worker with another number is refused from then on.
     #[arg(long, value_name = "NUMBER", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4096), env = "S1_FORWARDER_SHARDS")]
     shards: u32,
 
-    /// How long after its last sign of life a worker's shards are taken over
+    /// Time after a worker's last sign of life until other workers take over its shards
     ///
-    /// It is renewed every third; a worker that could not stops delivering after two thirds.
+    /// A worker renews its leases after one third of this time. If it cannot, it stops delivering after two thirds.
     #[arg(long, value_name = "PERIOD", default_value = "15s", value_parser = lease, env = "S1_FORWARDER_LEASE")]
     lease: Period,
 }
 
-/// `--cluster`.
+/// The values of `--cluster`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Mode {
-    /// They do not.
+    /// Workers do not share pipelines.
     None,
-    /// By Lease objects.
+    /// Workers share pipelines through Lease objects.
     Kubernetes,
 }
 
 fn lease(text: &str) -> Result<Period, String> {
     let period: Period = text.parse().map_err(|error: crate::settings::PeriodError| error.to_string())?;
     if period.0 < Duration::from_secs(1) {
-        return Err("at least a second".to_owned());
+        return Err("the minimum is 1s".to_owned());
     }
     Ok(period)
 }
 
 impl ClusterArgs {
-    /// What a worker with this state is to do; `once` is one that does not stay.
+    /// The settings of a worker with this state; `None` if it shares no pipelines. `once` is `run --once`.
     ///
     /// # Errors
-    /// When the two contradict each other.
-    pub fn settings(&self, state: &Location, once: bool) -> Result<Option<cluster::Settings>, UsageError> {
+    /// If the flags contradict each other.
+    pub fn settings(&self, state: &Location, once: bool) -> Result<Option<cluster::ClusterSettings>, UsageError> {
         let namespace = match state {
             Location::Kubernetes(namespace) => Some(namespace.clone()),
             _ => None,
@@ -64,17 +63,15 @@ impl ClusterArgs {
             return Ok(None);
         }
         if once {
-            return Err(UsageError(
-                "--once catches up alone and then ends: it cannot join --cluster kubernetes".to_owned(),
-            ));
+            return Err(UsageError("--once cannot be combined with --cluster kubernetes".to_owned()));
         }
         if let Location::File(_) = state {
-            let reason = "workers that share pipelines need checkpoints that all of them reach";
+            let reason = "workers that share pipelines need a state store that all of them can reach";
             return Err(UsageError(format!(
                 "--cluster kubernetes with --state {state}: {reason}; use --state kubernetes:"
             )));
         }
         let namespace = namespace.flatten();
-        Ok(Some(cluster::Settings { namespace, shards: self.shards, lease: self.lease.0 }))
+        Ok(Some(cluster::ClusterSettings { namespace, shards: self.shards, lease: self.lease.0 }))
     }
 }

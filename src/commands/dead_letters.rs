@@ -1,4 +1,4 @@
-//! `dead-letters`: shows, re-sends or removes what sinks refused for good.
+//! `dead-letters`: lists, re-sends or removes events that sinks refused permanently.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -12,17 +12,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::process::time;
 use super::run::Signals;
-use super::{DeliveryArgs, FileArgs, UsageError, say};
+use super::{DeliveryArgs, FileArgs, TimeoutArgs, UsageError, print_line};
 use crate::pipeline::{self, Problem};
 use crate::record::{Stream, Timestamp};
-use crate::settings::Period;
-use crate::sink::dead_letters::{Kept, Location};
+use crate::sink::dead_letters::{Location, StoredDeadLetter};
 use crate::worker::{Filter, ReplayReport, replay};
 
-/// Look at dead letters, send them again, or remove them
+/// List, replay or purge dead letters
 ///
-/// A dead letter is an event that a sink refused for good, kept with the reason. All of this works beside a running worker;
-/// one command at a time takes letters out.
+/// A dead letter is an event that a sink refused permanently, stored with the reason. These commands run next to a
+/// worker. Only one command at a time can remove dead letters.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -31,39 +30,39 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// The letters and why they were refused
+    /// List dead letters and the reasons of their refusal
     List {
         #[command(flatten)]
         filter: FilterArgs,
-        /// How they are printed; `json` is one letter a line, the event in it
+        /// Output format; with `json`, each line is a dead letter with its event
         #[arg(long, value_enum, default_value_t = Format::Table)]
         format: Format,
         #[command(flatten)]
         delivery: DeliveryArgs,
     },
-    /// Send letters to their sinks again, and take out what was taken
+    /// Send dead letters to their sinks again, and remove the accepted ones
     ///
-    /// They go through the same code as a lane's events: what is refused for good again becomes a dead letter with the new
-    /// reason, and a sink that refuses everything ends the replay. After a kill letters may be sent again, with the same
-    /// identities; none is lost.
+    /// An event that is refused permanently again becomes a dead letter with the new reason. A sink that refuses
+    /// everything ends the replay. After a kill, dead letters may be sent twice, with the same identities; none is
+    /// lost.
     ///
-    /// Exit codes: 0 every letter named is settled; 1 some stay, and why; 2 wrong usage.
+    /// Exit codes: 0 every selected dead letter is delivered or refused again; 1 some remain, with the reason; 2 wrong
+    /// usage.
     Replay {
         #[command(flatten)]
         files: FileArgs,
         #[command(flatten)]
         filter: FilterArgs,
-        /// Give a sink up that has taken nothing for so long
-        #[arg(long, value_name = "PERIOD", default_value = "5m")]
-        give_up_after: Period,
+        #[command(flatten)]
+        timeout: TimeoutArgs,
         #[command(flatten)]
         delivery: DeliveryArgs,
     },
-    /// Remove letters for good
+    /// Remove dead letters without sending them
     Purge {
         #[command(flatten)]
         filter: FilterArgs,
-        /// All of them; without it at least one filter must be given
+        /// Remove all dead letters; without this flag, at least one filter is required
         #[arg(long)]
         all: bool,
         #[command(flatten)]
@@ -72,15 +71,15 @@ enum Command {
 }
 
 #[derive(Debug, Clone, clap::Args)]
-#[command(next_help_heading = "Which letters")]
+#[command(next_help_heading = "Filters")]
 struct FilterArgs {
-    /// Of this pipeline; may be given several times
+    /// Dead letters of this pipeline; may be repeated
     #[arg(long, value_name = "NAME")]
     pipeline: Vec<String>,
-    /// Of this stream; may be given several times
+    /// Dead letters of this stream; may be repeated
     #[arg(long, value_name = "NAME")]
     stream: Vec<Stream>,
-    /// Of this sink; may be given several times
+    /// Dead letters of this sink; may be repeated
     #[arg(long, value_name = "NAME")]
     sink: Vec<String>,
     /// Refused at this time or later, with its zone, such as 2026-01-31T00:00:00Z
@@ -89,23 +88,21 @@ struct FilterArgs {
     /// Refused before this time
     #[arg(long, value_name = "TIME", value_parser = time)]
     until: Option<Timestamp>,
-    /// With this status, such as 400
+    /// Refused with this status, such as 400
     #[arg(long, value_name = "STATUS")]
     status: Option<String>,
-    /// With this text in their reason
+    /// The reason contains this text
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
-    /// Not more than so many
+    /// Maximum of dead letters
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
 }
 
-/// `--format`.
+/// The values of `--format`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// For people.
     Table,
-    /// For programs.
     Json,
 }
 
@@ -125,22 +122,22 @@ impl FilterArgs {
     }
 }
 
-/// Does it, and prints what was done on standard output.
+/// Runs the subcommand and prints its result on standard output.
 ///
 /// # Errors
-/// When there is no store, it cannot be used, or another command takes letters out of it.
+/// If there is no store, it cannot be used, or another command removes dead letters from it.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
         Command::List { filter, format, delivery } => {
             list(&location(&delivery)?, &filter.filter(), format).await?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Replay { files, filter, give_up_after, delivery } => {
-            resend(&files, filter.filter(), give_up_after.0, &delivery).await
+        Command::Replay { files, filter, timeout, delivery } => {
+            replay_matching(&files, filter.filter(), timeout.once_timeout.0, &delivery).await
         }
         Command::Purge { filter, all, delivery } => {
             if filter.is_empty() && !all {
-                return Err(UsageError("say which letters with a filter, or --all".to_owned()).into());
+                return Err(UsageError("select dead letters with a filter, or use --all".to_owned()).into());
             }
             purge(&location(&delivery)?, &filter.filter()).await?;
             Ok(ExitCode::SUCCESS)
@@ -149,52 +146,52 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 fn location(delivery: &DeliveryArgs) -> anyhow::Result<Location> {
-    let told = "with this --state, say where they are: --dead-letters file:DIR, or kafka://BROKERS/TOPIC";
-    delivery.options().dead_letters().ok_or_else(|| UsageError(told.to_owned()).into())
+    let message = "--dead-letters is required with this --state: file:DIR, or kafka://BROKERS/TOPIC";
+    delivery.options().dead_letters().ok_or_else(|| UsageError(message.to_owned()).into())
 }
 
-/// Shows the letters that `filter` names, one by one, and takes out those for which `see` says so; a damaged one is told and does
-/// not hide the others. Gives how many were taken out.
-async fn each(
-    letters: &Location,
+/// Calls `visit` with each dead letter that matches `filter`, and removes it if `visit` returns true. A damaged one is
+/// reported and skipped. Returns the number of removed dead letters.
+async fn visit_each(
+    store: &Location,
     filter: &Filter,
-    mut see: impl FnMut(Kept) -> anyhow::Result<bool>,
+    mut visit: impl FnMut(StoredDeadLetter) -> anyhow::Result<bool>,
 ) -> anyhow::Result<usize> {
-    let (mut left, mut removed) = (filter.limit.unwrap_or(usize::MAX), 0);
-    for mut drawer in letters.drawers().await.with_context(|| format!("cannot read {letters}"))? {
-        let mut taken = BTreeSet::new();
-        while left > 0
-            && let Some(letter) = drawer.next().await
+    let (mut remaining, mut removed) = (filter.limit.unwrap_or(usize::MAX), 0);
+    for mut partition in store.partitions().await.with_context(|| format!("cannot read {store}"))? {
+        let mut accepted = BTreeSet::new();
+        while remaining > 0
+            && let Some(read) = partition.next().await
         {
-            let (number, letter) = match letter {
-                Ok(letter) => letter,
+            let (number, dead_letter) = match read {
+                Ok(numbered) => numbered,
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                     eprintln!("error: {error}");
                     continue;
                 }
-                Err(error) => return Err(error).with_context(|| format!("cannot read {letters}")),
+                Err(error) => return Err(error).with_context(|| format!("cannot read {store}")),
             };
-            if filter.takes(&letter) {
-                left -= 1;
-                if see(letter)? {
-                    taken.insert(number);
+            if filter.matches(&dead_letter) {
+                remaining -= 1;
+                if visit(dead_letter)? {
+                    accepted.insert(number);
                 }
             }
         }
-        removed += drawer.take_out(&taken).await.with_context(|| format!("cannot change {letters}"))?;
+        removed += partition.remove(&accepted).await.with_context(|| format!("cannot change {store}"))?;
     }
     Ok(removed)
 }
 
-async fn list(letters: &Location, filter: &Filter, format: Format) -> anyhow::Result<()> {
+async fn list(store: &Location, filter: &Filter, format: Format) -> anyhow::Result<()> {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(["REFUSED AT", "LANE", "STATUS", "RECORD", "IDENTITY", "REASON"]);
-    each(letters, filter, |letter| {
+    visit_each(store, filter, |dead_letter| {
         if format == Format::Json {
-            say(letter.to_json())?;
+            print_line(dead_letter.to_json())?;
             return Ok(false);
         }
-        let Kept { time, pipeline, stream, sink, identity, record_id, status, reason, .. } = letter;
+        let StoredDeadLetter { time, pipeline, stream, sink, identity, record_id, status, reason, .. } = dead_letter;
         let lane = format!("{pipeline}/{stream}/{sink}");
         let reason = reason.replace(['\n', '\r'], " ");
         table.add_row([time.to_string(), lane, status, record_id, identity.to_string(), reason]);
@@ -203,25 +200,25 @@ async fn list(letters: &Location, filter: &Filter, format: Format) -> anyhow::Re
     .await?;
     match format {
         Format::Json => {}
-        Format::Table if table.is_empty() => say("no dead letters")?,
-        Format::Table => say(table)?,
+        Format::Table if table.is_empty() => print_line("no dead letters")?,
+        Format::Table => print_line(table)?,
     }
     Ok(())
 }
 
-async fn purge(letters: &Location, filter: &Filter) -> anyhow::Result<()> {
-    let _lock = letters.lock().await.with_context(|| letters.to_string())?;
-    let removed = each(letters, filter, |_| Ok(true)).await?;
-    Ok(say(format!("{removed} dead letters removed"))?)
+async fn purge(store: &Location, filter: &Filter) -> anyhow::Result<()> {
+    let _lock = store.lock().await.with_context(|| store.to_string())?;
+    let removed = visit_each(store, filter, |_| Ok(true)).await?;
+    Ok(print_line(format!("{removed} dead letters removed"))?)
 }
 
-async fn resend(
+async fn replay_matching(
     files: &FileArgs,
     filter: Filter,
     patience: Duration,
     delivery: &DeliveryArgs,
 ) -> anyhow::Result<ExitCode> {
-    let letters = location(delivery)?;
+    let store = location(delivery)?;
     let loaded = pipeline::read(&files.pipelines, files.defaults.as_deref()).await;
     loaded.problems.iter().for_each(|problem| eprintln!("{problem}"));
     if loaded.pipelines.is_empty() && loaded.problems.iter().any(Problem::is_error) {
@@ -229,29 +226,29 @@ async fn resend(
     }
     let mut signals = Signals::new()?;
     let stop = CancellationToken::new();
-    let running = replay(&letters, filter, &loaded.pipelines, delivery.options(), patience, stop.clone());
+    let running = replay(&store, filter, &loaded.pipelines, delivery.options(), patience, stop.clone());
     tokio::pin!(running);
-    let mut asked = 0;
+    let mut signals_received = 0;
     let report = loop {
         tokio::select! {
-            report = &mut running => break report.with_context(|| letters.to_string())?,
+            report = &mut running => break report.with_context(|| store.to_string())?,
             () = signals.next() => {
-                asked += 1;
+                signals_received += 1;
                 stop.cancel();
             }
         }
-        if asked > 1 {
+        if signals_received > 1 {
             return Ok(ExitCode::FAILURE);
         }
     };
-    let ReplayReport { delivered, refused, cut, problems } = report;
-    say(format!("{delivered} delivered, {refused} refused again"))?;
-    if cut > 0 {
-        say(format!(
-            "{cut} stay: only the beginning of their records was kept; `backfill` with a larger --memory-budget pulls them"
+    let ReplayReport { delivered, refused, truncated, problems } = report;
+    print_line(format!("{delivered} delivered, {refused} refused again"))?;
+    if truncated > 0 {
+        print_line(format!(
+            "{truncated} remain, with truncated records; `backfill` with a larger --memory-budget pulls the records again"
         ))?;
     }
     problems.iter().for_each(|problem| eprintln!("{problem}"));
-    let settled = problems.is_empty() && cut == 0 && asked == 0;
+    let settled = problems.is_empty() && truncated == 0 && signals_received == 0;
     Ok(if settled { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

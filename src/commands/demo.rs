@@ -1,7 +1,7 @@
-//! `demo`: emulated consoles, pipelines, a worker, a local HTTP sink and the status page in one process.
+//! `demo`: runs emulated consoles, pipelines, a worker, a local HTTP sink and the status page in one process.
 
 mod receiver;
-mod screen;
+mod terminal;
 
 use std::fs;
 use std::path::Path;
@@ -24,23 +24,23 @@ use crate::telemetry::{LaneMetrics, Telemetry};
 use crate::worker::{self, Worker};
 
 use receiver::Receiver;
-use screen::{Screen, Sums, shortened};
+use terminal::{Terminal, Totals, shortened};
 
-/// Show the whole program at work: emulated consoles, two pipelines, a local HTTP sink and the status page.
+/// Show the whole program at work: emulated consoles, two pipelines, a local HTTP sink and the status page
 #[derive(Debug, clap::Args)]
 pub struct Demo {
-    /// End after this time with a summary (10s, 5m); without it, the demo goes on until Ctrl-C.
+    /// End after this time with a summary, such as 10s or 5m [default: run until Ctrl-C]
     #[arg(long = "for", value_name = "DURATION")]
     duration: Option<Period>,
-    /// Address of status page and metrics; port 0 takes a free one.
+    /// Address of the status page and the metrics; port 0 chooses a free port
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:0")]
     listen: String,
 }
 
-/// How often the sink is asked for first events.
-const GLANCE: Duration = Duration::from_millis(250);
+/// Interval at which the first events of the sink are printed.
+const TICK: Duration = Duration::from_millis(250);
 
-/// A customer of the demo: a console of its own, and a pipeline that reads it.
+/// A customer of the demo with a console and a pipeline.
 struct Customer {
     name: &'static str,
     schema: &'static str,
@@ -50,10 +50,10 @@ struct Customer {
 const CUSTOMERS: [Customer; 2] =
     [Customer { name: "north", schema: "ecs", seed: 1 }, Customer { name: "south", schema: "raw", seed: 2 }];
 
-/// Runs the demo until its time is up or Ctrl-C is pressed.
+/// Runs the demo until its time is over or Ctrl-C is pressed.
 ///
 /// # Errors
-/// When a port cannot be bound, the temporary directory cannot be written, or the worker does not start.
+/// If a port cannot be bound, the temporary directory cannot be written, or the worker does not start.
 pub async fn run(demo: Demo) -> anyhow::Result<ExitCode> {
     let directory = tempfile::tempdir().context("no temporary directory")?;
     let receiver = Receiver::start().await.context("no port for the local HTTP sink")?;
@@ -67,28 +67,28 @@ pub async fn run(demo: Demo) -> anyhow::Result<ExitCode> {
     let telemetry = Arc::new(Telemetry::new());
     let server = Server::bind(&demo.listen).await.with_context(|| format!("cannot listen on {}", demo.listen))?;
     let base = format!("http://{}", server.address());
-    let (end_server, server_ends) = oneshot::channel::<()>();
+    let (stop_server, server_stopped) = oneshot::channel::<()>();
     let serving = tokio::spawn(server.serve(telemetry.clone(), async {
         // A dropped sender ends the server as well.
-        let _ = server_ends.await;
+        let _ = server_stopped.await;
     }));
     let worker = start_worker(&directory, telemetry.clone()).await?;
 
-    let mut screen = Screen::new();
-    screen.print(&format!(
+    let mut terminal = Terminal::new();
+    terminal.print(&format!(
         "Two consoles, two pipelines (north: ECS, south: raw), one HTTP sink, all in this process.\n\
          \n  status page  {base}/\n  metrics      {base}/metrics\n"
     ))?;
-    let lanes = watch(&mut screen, &telemetry, &receiver, demo.duration).await?;
+    let lanes = watch(&mut terminal, &telemetry, &receiver, demo.duration).await?;
     worker.shutdown().await;
-    screen.draw(&lanes, Timestamp::now())?;
-    screen.keep();
-    drop(end_server);
-    serving.await.context("the status page's task")?.context("the status page")?;
-    summarise(&mut screen, &lanes, &receiver)
+    terminal.draw(&lanes, Timestamp::now())?;
+    terminal.keep();
+    drop(stop_server);
+    serving.await.context("the task of the status page")?.context("the status page")?;
+    summarise(&mut terminal, &lanes, &receiver)
 }
 
-/// A console with a day of history, where something happens all the time.
+/// A console with a day of history and a steady rate of new records.
 async fn start_console(customer: &Customer) -> anyhow::Result<emulator::Server> {
     let setup = Setup {
         seed: customer.seed,
@@ -111,7 +111,7 @@ async fn start_worker(directory: &TempDir, telemetry: Arc<Telemetry>) -> anyhow:
     Worker::start(options, telemetry).await.context("the worker does not start")
 }
 
-/// The pipeline file that a user would write, with the token in a file of its own.
+/// Writes a pipeline file as a user would, with the token in a separate file.
 fn write_pipeline(
     directory: &Path,
     customer: &Customer,
@@ -133,39 +133,39 @@ fn write_pipeline(
     fs::write(pipelines.join(format!("{name}.yaml")), yaml).context("cannot write the pipeline files")
 }
 
-/// Shows what happens until the time is up or Ctrl-C is pressed. Returns every lane that was seen.
+/// Prints events and lanes until the time is over or Ctrl-C is pressed. Returns the lanes.
 async fn watch(
-    screen: &mut Screen,
+    terminal: &mut Terminal,
     telemetry: &Telemetry,
     receiver: &Receiver,
     duration: Option<Period>,
 ) -> anyhow::Result<Vec<Arc<LaneMetrics>>> {
     let end = duration.map(|period| Instant::now() + period.0);
-    let over = async {
+    let time_is_over = async {
         match end {
             Some(end) => sleep_until(end).await,
             None => std::future::pending().await,
         }
     };
     let interrupted = ctrl_c();
-    tokio::pin!(over, interrupted);
+    tokio::pin!(time_is_over, interrupted);
     let mut drawn = None;
     loop {
         tokio::select! {
-            () = &mut over => break,
+            () = &mut time_is_over => break,
             pressed = &mut interrupted => {
-                pressed.context("cannot wait for Ctrl-C")?;
+                pressed.context("cannot receive Ctrl-C")?;
                 break;
             }
-            () = sleep(GLANCE) => {}
+            () = sleep(TICK) => {}
         }
         for first in receiver.first_events() {
             let title = format!("First event of {}, stream {}:", first.pipeline, first.stream);
-            screen.print(&format!("{title}\n{}\n", shortened(&first.event)))?;
+            terminal.print(&format!("{title}\n{}\n", shortened(&first.event)))?;
         }
-        if drawn.is_none_or(|drawn: Instant| drawn.elapsed() >= screen.period()) {
+        if drawn.is_none_or(|drawn: Instant| drawn.elapsed() >= terminal.period()) {
             drawn = Some(Instant::now());
-            screen.draw(&lanes(telemetry), Timestamp::now())?;
+            terminal.draw(&lanes(telemetry), Timestamp::now())?;
         }
     }
     Ok(lanes(telemetry))
@@ -175,22 +175,24 @@ fn lanes(telemetry: &Telemetry) -> Vec<Arc<LaneMetrics>> {
     telemetry.snapshot().lanes.into_iter().map(|lane| lane.metrics).collect()
 }
 
-/// The books of the whole demo. They must balance with what the sink saw.
-fn summarise(screen: &mut Screen, lanes: &[Arc<LaneMetrics>], receiver: &Receiver) -> anyhow::Result<ExitCode> {
-    let sums = Sums::of(lanes);
+/// Prints the counts of the whole demo. They must balance with the events that the sink received.
+fn summarise(terminal: &mut Terminal, lanes: &[Arc<LaneMetrics>], receiver: &Receiver) -> anyhow::Result<ExitCode> {
+    let totals = Totals::of(lanes);
     let (events, distinct) = receiver.counts();
-    screen.print(&format!(
-        "\nSummary\n  pulled        {}\n  delivered     {}\n  dropped       {}\n  dead letters  {}\n\
+    terminal.print(&format!(
+        "\nSummary\n  pulled        {}\n  delivered     {}\n  skipped       {}\n  requeued      {}\n  dead letters  {}\n\
          \x20 at the sink   {events}\n  distinct      {distinct}\n  repeated      {}",
-        sums.pulled,
-        sums.delivered,
-        sums.dropped,
-        sums.dead_letters,
+        totals.pulled,
+        totals.delivered,
+        totals.skipped,
+        totals.requeued,
+        totals.dead_letters,
         events - distinct,
     ))?;
-    if sums.delivered == distinct && sums.pulled == sums.delivered + sums.dropped + sums.dead_letters {
+    let accounted = totals.delivered + totals.skipped + totals.requeued + totals.dead_letters;
+    if totals.delivered == distinct && totals.pulled == accounted {
         return Ok(ExitCode::SUCCESS);
     }
-    screen.print("The books do not balance.")?;
+    terminal.print("The counts do not balance.")?;
     Ok(ExitCode::FAILURE)
 }

@@ -1,4 +1,4 @@
-//! `emulate`: the built-in console emulator as a server of its own.
+//! `emulate`: runs the built-in console emulator as a server.
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -10,43 +10,43 @@ use clap::builder::PossibleValuesParser;
 use crate::emulator::{Console, Faults, Server, Setup, Token, system_clock};
 use crate::settings::Period;
 
-/// Serves an emulated SentinelOne console with generated records
+/// Run an emulated SentinelOne console with generated records
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// Where to listen; port 0 takes a free port
+    /// Address to listen on; port 0 chooses a free port
     #[arg(long, default_value = "127.0.0.1:9599")]
     pub listen: SocketAddr,
-    /// Decides every record and every fault
+    /// Seed of all generated records and faults
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// Activities in the console's history
+    /// Number of activities in the console's history
     #[arg(long, default_value_t = 10_000)]
     pub activities: usize,
-    /// Threats in the console's history
+    /// Number of threats in the console's history
     #[arg(long, default_value_t = 200)]
     pub threats: usize,
-    /// Agents
+    /// Number of agents
     #[arg(long, default_value_t = 100)]
     pub agents: usize,
-    /// STAR alerts in the console's history
+    /// Number of STAR alerts in the console's history
     #[arg(long, default_value_t = 100)]
     pub alerts: usize,
-    /// Unified alerts in the console's history
+    /// Number of unified alerts in the console's history
     #[arg(long, default_value_t = 100)]
     pub unified_alerts: usize,
-    /// Application findings (vulnerabilities) in the console's history
+    /// Number of application findings (vulnerabilities) in the console's history
     #[arg(long, default_value_t = 300)]
     pub vulnerabilities: usize,
-    /// How far the history reaches back
+    /// Length of the history
     #[arg(long, default_value = "1d")]
     pub span: Period,
-    /// Records a second that appear or change from now on
+    /// New or changed records per second after the start
     #[arg(long, default_value_t = 1.0)]
     pub rate: f64,
-    /// The API token that is accepted
+    /// The accepted API token
     #[arg(long, default_value = Setup::TOKEN)]
     pub token: String,
-    /// Faults to show, joined by commas
+    /// Faults to inject, separated by commas
     #[arg(long, value_name = "NAME,…", value_delimiter = ',', default_value = "none", value_parser = PossibleValuesParser::new(Faults::PRESETS))]
     pub faults: Vec<String>,
 }
@@ -54,10 +54,10 @@ pub struct Args {
 /// Serves until SIGINT or SIGTERM.
 ///
 /// # Errors
-/// When the address cannot be bound or a fault has an unknown name.
+/// If the address cannot be bound, or a fault has an unknown name.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let faults =
-        args.faults.iter().try_fold(Faults::default(), |all, name| anyhow::Ok(all.and(Faults::preset(name)?)))?;
+        args.faults.iter().try_fold(Faults::default(), |all, name| anyhow::Ok(all.merge(Faults::preset(name)?)))?;
     let console = Console::new(&Setup {
         seed: args.seed,
         span: args.span.0,
@@ -74,19 +74,19 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     console.set_tokens(vec![Token::new(&args.token)]);
     let server = Server::start(Arc::new(console), args.listen)
         .await
-        .with_context(|| format!("cannot listen on {} (another address can be given with --listen)", args.listen))?;
+        .with_context(|| format!("cannot listen on {} (use --listen for another address)", args.listen))?;
     println!("console: {}", server.url());
     println!("token:   {}", args.token);
-    stopped().await.context("cannot wait for signals")?;
+    wait_for_signal().await.context("cannot receive signals")?;
     server.stop().await;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn stopped() -> std::io::Result<()> {
+async fn wait_for_signal() -> std::io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {
-        ended = tokio::signal::ctrl_c() => ended,
+        received = tokio::signal::ctrl_c() => received,
         _ = terminate.recv() => Ok(()),
     }
 }

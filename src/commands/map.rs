@@ -1,4 +1,4 @@
-//! `map`: records on stdin → events on stdout, without network and in constant memory.
+//! `map`: maps records on stdin to events on stdout, without network and in constant memory.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::PathBuf;
@@ -9,32 +9,32 @@ use comfy_table::{CellAlignment, Table, presets};
 
 use crate::console::ConsoleUrl;
 use crate::pipeline;
-use crate::record::{Split, Stream};
+use crate::record::{RecordSplitter, Stream};
 use crate::transform::coverage::Coverage;
-use crate::transform::{Mapper, Origin, Schema, Settings};
+use crate::transform::{Mapper, Origin, Schema, TransformSettings};
 
-/// How many faulty records are told one by one.
+/// Maximum of records that are reported one by one if they cannot be mapped.
 const FAULTS_SHOWN: u64 = 20;
 
-/// Map records on stdin into events on stdout
+/// Map records on stdin to events on stdout
 ///
-/// The records may be NDJSON, a JSON array, or pages as the console sends them; the events are NDJSON. A record that
-/// cannot be mapped becomes an error event and is told on stderr with its line and byte.
+/// Records are NDJSON, a JSON array, or pages of the console's API. Events are NDJSON. A record that cannot be mapped
+/// becomes an error event and is reported on stderr with its line and byte.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// ecs or raw; the pipeline's own without it, else ecs
+    /// ecs or raw [default: the pipeline's schema, else ecs]
     #[arg(long, value_name = "SCHEMA", value_parser = schema)]
     pub schema: Option<Schema>,
-    /// What the records are: threats, activities, agents, alerts, groups, unified_alerts, vulnerabilities
+    /// Stream of the records: threats, activities, agents, alerts, groups, unified_alerts, vulnerabilities
     #[arg(long, value_name = "NAME")]
     pub stream: Stream,
-    /// Map as this pipeline does: its schema, its labels, its console
+    /// Use the schema, the labels and the console host of this pipeline file
     #[arg(long, value_name = "FILE")]
     pub pipeline: Option<PathBuf>,
-    /// The console that the records come from, for observer.hostname and links
+    /// Host of the console, for observer.hostname and links
     #[arg(long, value_name = "HOST", value_parser = ConsoleUrl::parse)]
     pub console_host: Option<ConsoleUrl>,
-    /// Tell on stderr where the leaves of the records went
+    /// Print on stderr how many fields of the records were mapped, and how
     #[arg(long)]
     pub report: bool,
 }
@@ -43,22 +43,22 @@ fn schema(name: &str) -> Result<Schema, String> {
     match name {
         "ecs" => Ok(Schema::Ecs),
         "raw" => Ok(Schema::Raw),
-        "ocsf" => Err("OCSF is not in this build; it has ecs and raw".to_owned()),
+        "ocsf" => Err("OCSF is not supported; the schemas are ecs and raw".to_owned()),
         _ => Err("the schemas are ecs and raw".to_owned()),
     }
 }
 
-/// Maps stdin to its end.
+/// Maps all of stdin.
 ///
 /// # Errors
-/// When stdin or stdout fail, or a list of records is broken.
+/// If stdin or stdout fail, or the input is not valid JSON.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let Some(mapper) = mapper(args) else { return Ok(ExitCode::from(2)) };
     let input = BufReader::with_capacity(1 << 16, io::stdin().lock());
     let output = io::BufWriter::with_capacity(1 << 16, io::stdout().lock());
     let mut run = Run { mapper, output, coverage: args.report.then(Coverage::default), records: 0, faults: 0 };
     match run.map(args.stream, input) {
-        // Whoever reads has seen enough.
+        // The reader has closed the pipe.
         Err(error) if is_closed_pipe(&error) => return Ok(ExitCode::SUCCESS),
         result => result?,
     }
@@ -71,7 +71,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The mapper that the flags and the pipeline's file ask for; `None` when the file is invalid, which has then been told.
+/// The mapper for the flags and the pipeline file. `None` if the file is invalid; its problems have been printed.
 fn mapper(args: &Args) -> Option<Mapper> {
     let given = args.console_host.as_ref().map(|url| url.host().to_owned());
     let Some(path) = &args.pipeline else {
@@ -80,7 +80,7 @@ fn mapper(args: &Args) -> Option<Mapper> {
             console_host: given.unwrap_or_else(|| "console.example.com".to_owned()),
             stream: args.stream,
         };
-        return Some(Mapper::new(&Settings::default(), args.schema.unwrap_or_default(), origin));
+        return Some(Mapper::new(&TransformSettings::default(), args.schema.unwrap_or_default(), origin));
     };
     let loaded = pipeline::load(std::slice::from_ref(path), None);
     for problem in &loaded.problems {
@@ -105,21 +105,21 @@ struct Run<W> {
 
 impl<W: Write> Run<W> {
     fn map(&mut self, stream: Stream, input: impl BufRead) -> anyhow::Result<()> {
-        let mut split = Split::new(input);
+        let mut splitter = RecordSplitter::new(input);
         let mut event = Vec::new();
-        // What came before a broken place is out before its error is told.
-        let broken = loop {
-            let piece = match split.next_piece() {
-                Ok(Some(piece)) => piece,
+        // Events before invalid JSON are written before the error is returned.
+        let error = loop {
+            let record = match splitter.next_record() {
+                Ok(Some(record)) => record,
                 Ok(None) => break None,
                 Err(error) => break Some(error),
             };
             self.records += 1;
             event.clear();
-            if let Err(error) = self.mapper.map(&piece.bytes, &mut event) {
+            if let Err(error) = self.mapper.map(&record.bytes, &mut event) {
                 self.faults += 1;
                 match self.faults {
-                    ..=FAULTS_SHOWN => eprintln!("line {}, byte {}: {error}", piece.line, piece.offset),
+                    ..=FAULTS_SHOWN => eprintln!("line {}, byte {}: {error}", record.line, record.offset),
                     _ if self.faults == FAULTS_SHOWN + 1 => {
                         eprintln!("more records that cannot be mapped are not shown")
                     }
@@ -127,13 +127,13 @@ impl<W: Write> Run<W> {
                 }
             } else if let Some(coverage) = &mut self.coverage {
                 let read = |bytes| serde_json::from_slice(bytes).context("the event cannot be read back");
-                coverage.add(stream, &read(&piece.bytes)?, &read(&event)?);
+                coverage.add(stream, &read(&record.bytes)?, &read(&event)?);
             }
             event.push(b'\n');
             self.output.write_all(&event)?;
         };
         self.output.flush()?;
-        broken.map_or(Ok(()), |error| Err(error.into()))
+        error.map_or(Ok(()), |error| Err(error.into()))
     }
 }
 
@@ -144,7 +144,7 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
 fn table(stream: Stream, records: u64, coverage: &Coverage) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    let head = ["stream", "records", "leaves", "to ECS", "to sentinel_one.*", "dropped on purpose", "lost"];
+    let head = ["stream", "records", "fields", "to ECS", "to sentinel_one.*", "excluded", "lost"];
     table.set_header(head);
     let lost = coverage.lost.len() as u64;
     let counts = [records, coverage.leaves, coverage.ecs, coverage.vendor, coverage.dropped, lost];
@@ -161,7 +161,7 @@ mod tests {
 
     fn run(schema: Schema, stream: Stream, input: &str) -> (String, u64, Option<String>, Coverage) {
         let origin = Origin { pipeline: "p".to_owned(), console_host: "h".to_owned(), stream };
-        let settings = Settings { keep_original: Some(false), ..Settings::default() };
+        let settings = TransformSettings { keep_original: Some(false), ..TransformSettings::default() };
         let mapper = Mapper::new(&settings, schema, origin);
         let coverage = (schema == Schema::Ecs).then(Coverage::default);
         let mut run = Run { mapper, output: Vec::new(), coverage, records: 0, faults: 0 };
@@ -194,16 +194,16 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_list_ends_with_its_place_and_keeps_what_came_before() {
+    fn invalid_json_is_located_and_earlier_events_are_written() {
         let (output, faults, error, _) = run(Schema::Ecs, Stream::Threats, "[{\"id\":\"1\"},\n{\"id\":");
         assert_eq!((output.lines().count(), faults), (1, 0));
         assert!(error.unwrap().contains("line 2, byte 13"));
     }
 
     #[test]
-    fn schemas_are_named_and_missing_ones_are_told() {
+    fn an_unknown_schema_is_refused() {
         assert_eq!(schema("ecs"), Ok(Schema::Ecs));
-        assert!(schema("ocsf").unwrap_err().contains("not in this build"));
+        assert!(schema("ocsf").unwrap_err().contains("not supported"));
         assert!(schema("cef").is_err());
     }
 }

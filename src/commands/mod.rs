@@ -1,6 +1,6 @@
-//! The command line: one file per subcommand. The only room that prints, and the only one with `anyhow`.
+//! The command line: one file per subcommand. Only this module prints and uses `anyhow`.
 //!
-//! Exit codes: 0 done; 1 something failed at run time; 2 wrong usage, or pipeline files of which none could be run.
+//! Exit codes: 0 done; 1 a failure at run time; 2 wrong usage, or none of the pipeline files can run.
 
 mod cluster;
 mod one_file;
@@ -24,30 +24,30 @@ use std::io::{IsTerminal, stderr};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::settings::install_crypto_provider;
 use crate::telemetry::init_logs;
 
 pub use cluster::ClusterArgs;
 pub use one_file::{OneFileArgs, WindowArgs};
-pub use process::{DeliveryArgs, FileArgs, LogArgs, ProcessArgs, RateArgs, StateArgs};
+pub use process::{DeliveryArgs, FileArgs, LogArgs, ProcessArgs, RateArgs, StateArgs, TimeoutArgs};
 
-/// Wrong usage that the parser of flags cannot see: ends the process with 2 instead of 1.
+/// Wrong usage that the parser of flags cannot detect. The process ends with 2 instead of 1.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct UsageError(pub String);
 
-/// How long blocking calls under way may take at the end.
+/// Time for blocking calls to finish when the process ends.
 const LAST_WRITES: Duration = Duration::from_secs(1);
 
-/// The exit code of wrong usage and of pipeline files of which none could be run.
+/// Exit code for wrong usage, and if none of the pipeline files can run.
 pub const USAGE: u8 = 2;
 
 /// Forwards SentinelOne security records to Kafka and HTTP SIEMs.
 ///
-/// One YAML file per customer describes one pipeline: a SentinelOne console, the streams to pull from it, how records are
-/// mapped (ECS or raw), and the sinks that they go to. One worker runs thousands of them.
+/// One YAML file per customer describes one pipeline: a SentinelOne console, the streams to pull from it, how records
+/// are mapped (ECS or raw), and the sinks that receive them. One worker runs thousands of pipelines.
 #[derive(Debug, Parser)]
 #[command(
     name = "s1-forwarder",
@@ -55,10 +55,10 @@ pub const USAGE: u8 = 2;
     max_term_width = 120,
     arg_required_else_help = true,
     subcommand_required = true,
-    after_help = "Start here:\n  s1-forwarder demo --for 30s                   everything at work, nothing needed\n  \
-                  s1-forwarder check --pipelines pipelines      are my files and credentials good?\n  \
-                  s1-forwarder run --pipelines pipelines        run them; edit the files while it runs\n\n\
-                  Exit codes: 0 done; 1 something failed at run time; 2 wrong usage, or pipeline files of which none could be run."
+    after_help = "Start here:\n  s1-forwarder demo --for 30s                   see the whole program work, without any setup\n  \
+                  s1-forwarder check --pipelines pipelines      validate files and test credentials\n  \
+                  s1-forwarder run --pipelines pipelines        run the pipelines; changed files are reloaded\n\n\
+                  Exit codes: 0 done; 1 a failure at run time; 2 wrong usage, or none of the pipeline files can run."
 )]
 struct Cli {
     #[command(flatten)]
@@ -85,20 +85,25 @@ enum Command {
 }
 
 impl Command {
-    /// What is logged unless the user says otherwise: a worker's life, and of other commands what went wrong.
+    /// The default of `--log-level`.
     fn log_level(&self) -> &'static str {
         match self {
             Self::Run(_) => "info",
-            // A terminal shows a bar instead.
+            // On a terminal, a progress bar replaces the log lines.
             Self::Backfill(_) | Self::Verify(_) if !stderr().is_terminal() => "info",
             _ => "warn",
         }
     }
 }
 
-/// The whole program: parses the command line, runs the command, maps what came of it to an exit code.
+/// The definition of the command line, for docs/cli.md.
+pub fn definition() -> clap::Command {
+    Cli::command()
+}
+
+/// The whole program: parses the command line, runs the command, and returns the exit code.
 pub fn main() -> ExitCode {
-    // Ends the process by itself, with 2, when the usage is wrong.
+    // With wrong usage, this ends the process with 2.
     let Cli { logs, command } = Cli::parse();
     install_crypto_provider();
     let level = logs.log_level.as_deref().unwrap_or(command.log_level());
@@ -114,25 +119,25 @@ pub fn main() -> ExitCode {
         }
     };
     let result = runtime.block_on(dispatch(command));
-    // A write that a stuck pipe holds up must not hold up the end.
+    // A blocked write to a pipe must not delay the end of the process.
     runtime.shutdown_timeout(LAST_WRITES);
     match result {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {}", in_full(&error));
+            eprintln!("error: {}", with_causes(&error));
             if error.is::<UsageError>() { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
         }
     }
 }
 
-/// An error and its causes; those that the error tells of itself are not told again.
-fn in_full(error: &anyhow::Error) -> String {
+/// An error followed by its causes. A cause that the text contains already is not repeated.
+fn with_causes(error: &anyhow::Error) -> String {
     let causes = error.chain().skip(1).map(ToString::to_string);
-    causes.fold(error.to_string(), |told, cause| if told.contains(&cause) { told } else { format!("{told}: {cause}") })
+    causes.fold(error.to_string(), |text, cause| if text.contains(&cause) { text } else { format!("{text}: {cause}") })
 }
 
-/// Prints on standard output. A reader that has seen enough (`| head`) is no error.
-fn say(text: impl std::fmt::Display) -> std::io::Result<()> {
+/// Prints a line on standard output. A closed pipe (`| head`) is not an error.
+fn print_line(text: impl std::fmt::Display) -> std::io::Result<()> {
     use std::io::{ErrorKind, Write};
     let mut out = std::io::stdout().lock();
     match writeln!(out, "{text}").and_then(|()| out.flush()) {
@@ -160,10 +165,8 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     #[test]
-    fn the_command_line_contradicts_itself_nowhere() {
-        super::Cli::command().debug_assert();
+    fn the_command_line_is_consistent() {
+        super::definition().debug_assert();
     }
 }

@@ -1,4 +1,4 @@
-//! Commands about one pipeline file, some of them over a closed window of it.
+//! Flags of commands for one pipeline file, and for a closed time window.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,30 +10,28 @@ use tokio_util::sync::CancellationToken;
 
 use super::process::time;
 use super::run::Signals;
-use super::{DeliveryArgs, RateArgs, UsageError};
+use super::{DeliveryArgs, RateArgs, TimeoutArgs, UsageError};
 use crate::pipeline::{self, Pipeline};
 use crate::record::Timestamp;
-use crate::settings::Period;
 
-/// How often a bar is drawn.
+/// Interval at which the progress is drawn.
 const DRAW_EVERY: Duration = Duration::from_millis(250);
 
-/// The one file that a command is about.
 #[derive(Debug, Args)]
 pub struct OneFileArgs {
     /// The pipeline file
     pub file: PathBuf,
 
-    /// A YAML file with the keys that all pipelines inherit
+    /// A YAML file with keys that all pipelines inherit
     #[arg(long, value_name = "FILE", env = "S1_FORWARDER_DEFAULTS")]
     pub defaults: Option<PathBuf>,
 }
 
 impl OneFileArgs {
-    /// Reads it; its problems go to standard error.
+    /// Reads the file and prints its problems on standard error.
     ///
     /// # Errors
-    /// When it is invalid.
+    /// If the file is invalid.
     pub fn load(&self) -> Result<Arc<Pipeline>, UsageError> {
         let loaded = pipeline::load(std::slice::from_ref(&self.file), self.defaults.as_deref());
         loaded.problems.iter().for_each(|problem| eprintln!("{problem}"));
@@ -42,40 +40,38 @@ impl OneFileArgs {
     }
 }
 
-/// A closed window of one file, looked at beside a running worker.
+/// A closed time window of one pipeline. The command runs next to a worker.
 #[derive(Debug, Args)]
 pub struct WindowArgs {
     #[command(flatten)]
     one: OneFileArgs,
 
-    /// Beginning of the window, included: a time with its zone, such as 2026-01-31T00:00:00Z
+    /// Start of the window, inclusive: a time with its zone, such as 2026-01-31T00:00:00Z
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub from: Timestamp,
 
-    /// End of the window, not included
+    /// End of the window, exclusive
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub to: Timestamp,
 
-    /// Give up when there was no progress for so long
-    #[arg(long, value_name = "PERIOD", default_value = "5m")]
-    pub give_up_after: Period,
+    #[command(flatten)]
+    pub timeout: TimeoutArgs,
 
     #[command(flatten)]
     rate: RateArgs,
 
-    /// How what is pulled is delivered.
     #[command(flatten)]
     pub delivery: DeliveryArgs,
 }
 
 impl WindowArgs {
-    /// The pipeline, asking as fast as a command may.
+    /// The pipeline, with the rate limit of `--requests-per-second`.
     ///
     /// # Errors
-    /// When the window is none, or the file is invalid.
+    /// If the window is empty, or the file is invalid.
     pub fn load(&self) -> Result<Arc<Pipeline>, UsageError> {
         if self.from >= self.to {
-            return Err(UsageError(format!("--from {} must lie before --to {}", self.from, self.to)));
+            return Err(UsageError(format!("--from {} must be before --to {}", self.from, self.to)));
         }
         let mut pipeline = self.one.load()?;
         Arc::make_mut(&mut Arc::make_mut(&mut pipeline).console).requests_per_second =
@@ -84,29 +80,29 @@ impl WindowArgs {
     }
 }
 
-/// Waits for a long command while `show` draws how far it is. The first signal cancels `stop`; nothing comes of it after a
-/// second one.
+/// Waits for a long command and calls `draw` regularly. The first signal cancels `stop`. After a second signal the
+/// result is `None`.
 ///
 /// # Errors
-/// When signals cannot be heard.
-pub async fn attend<T>(
-    running: impl Future<Output = T>,
+/// If signals cannot be received.
+pub async fn run_with_progress<T>(
+    command: impl Future<Output = T>,
     stop: &CancellationToken,
-    mut show: impl FnMut(),
+    mut draw: impl FnMut(),
 ) -> anyhow::Result<Option<T>> {
     let mut signals = Signals::new()?;
     let mut tick = interval(DRAW_EVERY);
-    tokio::pin!(running);
+    tokio::pin!(command);
     loop {
         tokio::select! {
-            end = &mut running => return Ok(Some(end)),
+            result = &mut command => return Ok(Some(result)),
             () = signals.next() => {
                 if stop.is_cancelled() {
                     return Ok(None);
                 }
                 stop.cancel();
             }
-            _ = tick.tick() => show(),
+            _ = tick.tick() => draw(),
         }
     }
 }

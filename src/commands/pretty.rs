@@ -7,21 +7,20 @@ const OTHER: &str = "\x1b[33m";
 const TITLE: &str = "\x1b[1m";
 const END: &str = "\x1b[0m";
 
-/// JSON for the eye: indented, its keys in the order in which they stand, and coloured where that is wanted.
+/// Formats JSON for people: indented, keys in their original order, and optionally coloured.
 #[derive(Debug, Clone, Copy)]
 pub struct Pretty {
-    /// With colours.
     pub coloured: bool,
 }
 
 impl Pretty {
-    /// How to print where the output is a terminal or not, and with `NO_COLOR` as the environment has it; a program that
-    /// reads the output wants its lines as they are.
-    pub fn wanted(is_terminal: bool, no_color: Option<&OsStr>) -> Option<Self> {
+    /// `None` if the output is not a terminal: a program that reads it needs one event per line. `no_color` is the
+    /// value of `NO_COLOR`.
+    pub fn for_output(is_terminal: bool, no_color: Option<&OsStr>) -> Option<Self> {
         is_terminal.then(|| Self { coloured: no_color.is_none_or(OsStr::is_empty) })
     }
 
-    /// A title, and the event below it.
+    /// A line with the title, followed by the event.
     pub fn event(self, title: &str, event: &[u8]) -> String {
         let mut out = String::new();
         self.put(&mut out, TITLE, &visible(title));
@@ -80,7 +79,7 @@ impl Pretty {
     }
 }
 
-/// With both quotation marks.
+/// The length of the string at the start of `text`, including both quotation marks.
 fn string_length(text: &str) -> usize {
     let mut escaped = false;
     for (at, byte) in text.bytes().enumerate().skip(1) {
@@ -99,7 +98,7 @@ fn new_line(depth: usize, out: &mut String) {
     out.extend(std::iter::repeat_n("  ", depth));
 }
 
-/// What a record holds must not steer the terminal.
+/// Escapes control characters: text of a record must not control the terminal.
 fn visible(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -120,33 +119,33 @@ mod tests {
 
     #[test]
     fn a_terminal_has_colours_unless_no_color_is_set() {
-        let coloured = |no_color: Option<&str>| Pretty::wanted(true, no_color.map(OsStr::new)).unwrap().coloured;
+        let coloured = |no_color: Option<&str>| Pretty::for_output(true, no_color.map(OsStr::new)).unwrap().coloured;
         assert!(coloured(None) && coloured(Some("")), "an empty value is none");
         assert!(!coloured(Some("1")) && !coloured(Some("0")), "any value counts");
-        assert!(Pretty::wanted(false, None).is_none());
-        let event = Pretty::wanted(true, Some(OsStr::new("1"))).unwrap().event("title", b"{\"k\":1}");
+        assert!(Pretty::for_output(false, None).is_none());
+        let event = Pretty::for_output(true, Some(OsStr::new("1"))).unwrap().event("title", b"{\"k\":1}");
         assert!(!event.contains('\x1b'), "{event:?}");
     }
 
     #[test]
     fn json_is_indented_in_its_own_order() {
         let event = br#"{"b":1,"a":{"x":[],"y":[true,"t\"}, {"]},"c":{}}"#;
-        let wanted = "title\n{\n  \"b\": 1,\n  \"a\": {\n    \"x\": [],\n    \"y\": [\n      true,\n      \"t\\\"}, {\"\n    ]\n  },\n  \
+        let expected = "title\n{\n  \"b\": 1,\n  \"a\": {\n    \"x\": [],\n    \"y\": [\n      true,\n      \"t\\\"}, {\"\n    ]\n  },\n  \
                       \"c\": {}\n}\n\n";
-        assert_eq!(PLAIN.event("title", event), wanted);
+        assert_eq!(PLAIN.event("title", event), expected);
         let spaced = br#" { "b" : 1 , "a":{"x": [ ],"y":[true,"t\"}, {"]},"c":{ } } "#;
-        assert_eq!(PLAIN.event("title", spaced), wanted);
+        assert_eq!(PLAIN.event("title", spaced), expected);
     }
 
     #[test]
-    fn colours_are_put_around_and_never_taken_from_the_record() {
+    fn colours_are_added_and_those_of_the_record_are_escaped() {
         let text = Pretty { coloured: true }.event("t", b"{\"k\":\"\x1b[31mred\xc2\x9b\",\"n\":null}");
         assert!(text.contains("\x1b[34m\"k\"\x1b[0m: \x1b[32m\"\\u001b[31mred\\u009b\"\x1b[0m"), "{text:?}");
         assert!(text.contains("\x1b[33mnull\x1b[0m"), "{text:?}");
     }
 
     #[test]
-    fn whatever_is_no_json_is_shown_and_ends() {
+    fn text_that_is_not_json_is_printed() {
         for text in ["", "{", "\"open", "}}]]", "\u{1b}[2J", "{\"a\":", "\\", "é\"é"] {
             let shown = PLAIN.event("", text.as_bytes());
             assert!(!shown.contains('\u{1b}'), "{shown:?}");

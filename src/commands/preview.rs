@@ -1,4 +1,4 @@
-//! `preview`: the newest records of a stream, mapped; no state, no sink.
+//! `preview`: prints the newest records of a stream as mapped events, without state and sinks.
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
@@ -13,29 +13,30 @@ use crate::console::{self, Client, ConsoleError, Limiters};
 use crate::pipeline::Pipeline;
 use crate::record::{Clock, Facts, Stream};
 use crate::settings::FullJitter;
-use crate::source::{Newest, Pull};
+use crate::source::{LatestRecords, Pull};
 use crate::transform::{Mapper, Origin};
 
-/// More than any page of a thousand records.
+/// Larger than any page of a thousand records.
 const PAGE_BYTES: usize = 64 << 20;
-/// Attempts on a page before the console's failure is told.
+/// Attempts per page before the command fails.
 const ATTEMPTS: u32 = 4;
+/// Upper bounds of the first wait and of every wait between attempts.
 const WAITS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
 
-/// Show the newest records of a pipeline's streams as they would be delivered
+/// Print the newest records of a pipeline's streams as they would be delivered
 ///
-/// Pulls the newest records and prints the mapped events, the newest first: coloured on a terminal (unless NO_COLOR is set),
-/// elsewhere one JSON object a line. Nothing is delivered, and no state is read or written.
+/// Pulls the newest records and prints the mapped events, newest first: in colour on a terminal (unless NO_COLOR is
+/// set), else one JSON object per line. Nothing is delivered, and no state is read or written.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     one: OneFileArgs,
 
-    /// The stream [default: each that the file names]
+    /// A stream of the pipeline file [default: all]
     #[arg(long, value_name = "NAME")]
     stream: Option<Stream>,
 
-    /// Records of each stream
+    /// Number of records per stream
     #[arg(long, value_name = "N", default_value = "10", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     limit: u32,
 
@@ -43,10 +44,8 @@ pub struct Args {
     rate: RateArgs,
 }
 
-/// Pulls and prints.
-///
 /// # Errors
-/// When the file is invalid, or the console does not answer.
+/// If the file is invalid, or the console does not respond.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let pipeline = args.one.load()?;
     let mut pulls = pipeline.streams.pulls();
@@ -56,42 +55,42 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             return Err(UsageError(format!("{} names no stream {stream}", args.one.file.display())).into());
         }
     }
-    let mut settings = console::Settings::clone(&pipeline.console);
+    let mut settings = console::ConsoleSettings::clone(&pipeline.console);
     settings.requests_per_second = Some(args.rate.requests_per_second);
     let client = Arc::new(Client::connect(&settings, &Limiters::default(), Clock::System)?);
     for pull in pulls {
-        let mut screen = Screen::new(&pipeline, &pull, &client);
-        if let Err(error) = screen.show(Newest::new(client.clone(), pull, args.limit as usize)).await {
+        let mut printer = EventPrinter::new(&pipeline, &pull, &client);
+        if let Err(error) = printer.print_latest(LatestRecords::new(client.clone(), pull, args.limit as usize)).await {
             return if is_closed_pipe(&error) { Ok(ExitCode::SUCCESS) } else { Err(error) };
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Where the events of one stream are printed.
-struct Screen {
+/// Prints the events of one stream.
+struct EventPrinter {
     stream: Stream,
     mapper: Mapper,
-    /// None where it is read by a program.
+    /// `None` if standard output is not a terminal.
     pretty: Option<Pretty>,
-    shown: usize,
+    printed: usize,
 }
 
-impl Screen {
+impl EventPrinter {
     fn new(pipeline: &Pipeline, pull: &Pull, client: &Client) -> Self {
         let stream = pull.stream;
         let origin = Origin { pipeline: pipeline.name.clone(), console_host: client.host().to_owned(), stream };
         let mapper = Mapper::new(&pipeline.transform, pipeline.transform.schema, origin);
-        let pretty = Pretty::wanted(io::stdout().is_terminal(), std::env::var_os("NO_COLOR").as_deref());
-        Self { stream, mapper, pretty, shown: 0 }
+        let pretty = Pretty::for_output(io::stdout().is_terminal(), std::env::var_os("NO_COLOR").as_deref());
+        Self { stream, mapper, pretty, printed: 0 }
     }
 
-    async fn show(&mut self, mut newest: Newest) -> anyhow::Result<()> {
+    async fn print_latest(&mut self, mut latest: LatestRecords) -> anyhow::Result<()> {
         let mut waits = FullJitter::new(WAITS.0, WAITS.1, fastrand::Rng::new());
         let mut failed = 0;
         loop {
             let mut printed = Ok(());
-            let more = newest.next(PAGE_BYTES, |record, facts| {
+            let more = latest.next(PAGE_BYTES, |record, facts| {
                 if printed.is_ok() {
                     printed = self.print(record, facts);
                 }
@@ -111,16 +110,16 @@ impl Screen {
                 Err(error) => anyhow::bail!("stream {}: {error}", self.stream),
             }
         }
-        if self.shown == 0 {
-            eprintln!("stream {}: the console shows no records", self.stream);
+        if self.printed == 0 {
+            eprintln!("stream {}: the console has no records", self.stream);
         }
         Ok(())
     }
 
     fn print(&mut self, record: &[u8], facts: &Facts<'_>) -> io::Result<()> {
-        self.shown += 1;
+        self.printed += 1;
         let mut event = Vec::new();
-        // What cannot be mapped is an error event, as it would be for a sink.
+        // A record that cannot be mapped is printed as the error event that a sink would receive.
         let _ = self.mapper.map(record, &mut event);
         let mut out = io::stdout().lock();
         match &self.pretty {
@@ -138,7 +137,7 @@ impl Screen {
     }
 }
 
-/// Whoever reads has seen enough.
+/// The reader has closed the pipe.
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }

@@ -10,18 +10,17 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::{ClusterArgs, FileArgs, ProcessArgs, USAGE, UsageError};
+use super::{ClusterArgs, FileArgs, ProcessArgs, TimeoutArgs, USAGE, UsageError};
 use crate::server::Server;
-use crate::settings::Period;
-use crate::telemetry::Telemetry;
+use crate::telemetry::{Telemetry, describe_skipped};
 use crate::worker::{LaneReport, OnceReport, Options, Worker, run_once};
 
 const DEFAULT_LISTEN: &str = "127.0.0.1:9598";
 
-/// Run pipelines, and follow their files as they change
+/// Run pipelines, and reload their files when they change
 ///
-/// Files that are invalid are told in the log and do not keep the others from running. SIGTERM (or Ctrl-C) stops pulling,
-/// delivers what is in flight and ends with 0; a second one ends at once with 1.
+/// An invalid file is reported in the log; the others run. On SIGTERM or Ctrl-C the worker stops pulling, delivers what
+/// is in flight and exits with 0. A second signal ends it immediately with 1.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -33,19 +32,18 @@ pub struct Args {
     #[command(flatten)]
     cluster: ClusterArgs,
 
-    /// Catch up to the moment of start (by each console's clock), print a summary, and end: for cron and Jobs
+    /// Catch up to the time of the start (by each console's clock), print a summary, and exit: for cron and Jobs
     #[arg(long)]
     once: bool,
 
-    /// With --once: give a lane up that has made no progress for so long
-    #[arg(long, value_name = "PERIOD", default_value = "5m", env = "S1_FORWARDER_ONCE_TIMEOUT")]
-    once_timeout: Period,
+    #[command(flatten)]
+    timeout: TimeoutArgs,
 }
 
-/// Runs until it is told to end, or, with `--once`, until every lane has caught up.
+/// Runs until a signal, or, with `--once`, until every lane has caught up.
 ///
 /// # Errors
-/// When the state cannot be used, or the address cannot be bound.
+/// If the state cannot be used, or the address cannot be bound.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let telemetry = Arc::new(Telemetry::new());
     let signals = Signals::new()?;
@@ -54,7 +52,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Some(listen) => Some(Serving::start(listen, &telemetry).await?),
         None => None,
     };
-    let code = if args.once { once(args, telemetry, signals).await? } else { serve(&args, telemetry, signals).await? };
+    let code =
+        if args.once { catch_up(args, telemetry, signals).await? } else { serve(&args, telemetry, signals).await? };
     if let Some(server) = server {
         server.end().await?;
     }
@@ -64,7 +63,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 async fn serve(args: &Args, telemetry: Arc<Telemetry>, mut signals: Signals) -> anyhow::Result<ExitCode> {
     let worker = tokio::select! {
         worker = Worker::start(options(args)?, telemetry) => worker?,
-        // It waits for what it cannot begin without.
+        // The start waits until the state store is reachable.
         () = signals.next() => return Ok(ExitCode::SUCCESS),
     };
     signals.next().await;
@@ -74,19 +73,19 @@ async fn serve(args: &Args, telemetry: Arc<Telemetry>, mut signals: Signals) -> 
     }
 }
 
-async fn once(args: Args, telemetry: Arc<Telemetry>, mut signals: Signals) -> anyhow::Result<ExitCode> {
+async fn catch_up(args: Args, telemetry: Arc<Telemetry>, mut signals: Signals) -> anyhow::Result<ExitCode> {
     let stop = CancellationToken::new();
-    let mut running = tokio::spawn(run_once(options(&args)?, telemetry, args.once_timeout.0, stop.clone()));
-    let mut asked = 0;
+    let mut running = tokio::spawn(run_once(options(&args)?, telemetry, args.timeout.once_timeout.0, stop.clone()));
+    let mut signals_received = 0;
     let report = loop {
         tokio::select! {
-            report = &mut running => break report.context("the worker broke")??,
+            report = &mut running => break report.context("the worker panicked")??,
             () = signals.next() => {
-                asked += 1;
+                signals_received += 1;
                 stop.cancel();
             }
         }
-        if asked > 1 {
+        if signals_received > 1 {
             return Ok(ExitCode::FAILURE);
         }
     };
@@ -120,28 +119,27 @@ fn options(args: &Args) -> Result<Options, UsageError> {
 
 fn summary(lanes: &[LaneReport]) -> Table {
     let mut table = Table::new();
-    let header = ["LANE", "PULLED", "DELIVERED", "DROPPED", "DEAD LETTERS", "RESULT"];
+    let header = ["LANE", "PULLED", "DELIVERED", "SKIPPED", "REQUEUED", "DEAD LETTERS", "RESULT"];
     table.load_style(presets::NOTHING).set_header(header);
     for lane in lanes {
         let metrics = &lane.metrics;
-        let dropped = metrics.dropped_in_all();
-        let counts = [&metrics.pulled, &metrics.delivered].map(|counter| counter.load(Ordering::Relaxed).to_string());
-        let [pulled, delivered] = counts;
-        let dead = metrics.dead_letters.load(Ordering::Relaxed).to_string();
+        let counters = [&metrics.pulled, &metrics.delivered, &metrics.requeued, &metrics.dead_letters];
+        let [pulled, delivered, requeued, dead] = counters.map(|counter| counter.load(Ordering::Relaxed).to_string());
+        let skipped = describe_skipped(metrics.skipped_by_reason());
         let result = match (lane.complete, metrics.last_error()) {
             (true, _) => "complete".to_owned(),
             (false, Some((_, error))) => format!("given up: {error}"),
             (false, None) => "stopped".to_owned(),
         };
-        table.add_row([lane.id.to_string(), pulled, delivered, dropped.to_string(), dead, result]);
+        table.add_row([lane.id.to_string(), pulled, delivered, skipped, requeued, dead, result]);
     }
-    for column in table.column_iter_mut().skip(1).take(4) {
+    for column in table.column_iter_mut().skip(1).take(5) {
         column.set_cell_alignment(CellAlignment::Right);
     }
     table
 }
 
-/// What asks the process to end.
+/// SIGTERM and SIGINT.
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -149,7 +147,7 @@ pub(super) struct Signals {
 
 impl Signals {
     pub fn new() -> anyhow::Result<Self> {
-        let listen = |kind| signal(kind).context("cannot listen for signals");
+        let listen = |kind| signal(kind).context("cannot receive signals");
         Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
     }
 
@@ -161,7 +159,7 @@ impl Signals {
     }
 }
 
-/// The HTTP endpoints, which stay until everything else has ended.
+/// The HTTP endpoints. They stay open until everything else has ended.
 struct Serving {
     end: oneshot::Sender<()>,
     task: tokio::task::JoinHandle<std::io::Result<()>>,
@@ -181,6 +179,6 @@ impl Serving {
 
     async fn end(self) -> anyhow::Result<()> {
         let _ = self.end.send(());
-        self.task.await.context("the server broke")?.context("the server")
+        self.task.await.context("the HTTP server panicked")?.context("the HTTP server failed")
     }
 }

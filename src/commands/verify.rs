@@ -1,4 +1,4 @@
-//! `verify`: is anything missing?
+//! `verify`: compares the console's counts with what was delivered.
 
 use std::io::{IsTerminal, stderr};
 use std::process::ExitCode;
@@ -12,46 +12,48 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::one_file::{WindowArgs, attend};
-use super::{UsageError, say};
+use super::one_file::{WindowArgs, run_with_progress};
+use super::{UsageError, print_line};
 use crate::record::Stream;
-use crate::worker::{Audited, Differing, Repair, Verify, VerifyError, VerifyReport, run_verify};
+use crate::worker::{IncompleteHour, Repair, Verify, VerifyError, VerifyProgress, VerifyReport, run_verify};
 
+/// Interval of the log lines without a terminal.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 
-/// Compare what a console has with what was delivered, beside a running worker
+/// Compare the console's records with the delivered ones, next to a running worker
 ///
-/// Hour by hour, by the time of creation, the console's count is compared with what each lane accounts for: delivered,
-/// filtered, dropped or kept as a dead letter. A difference is confirmed by pulling the hour. Whole hours are judged that the
-/// lane's ledger knows of, that the lane is past, and that are closed by `overlap`.
+/// For each hour of creation time, the console's count is compared with the records that a lane accounts for:
+/// delivered, filtered, or stored as a dead letter. A difference is confirmed by pulling the hour again. An hour is
+/// compared if it is in the lane's ledger, the lane has passed it, and `overlap` is over.
 ///
-/// Exit codes: 0 nothing is missing (or all of it was repaired); 1 something is missing, or the comparison failed; 2 wrong usage.
+/// Exit codes: 0 nothing is missing, or all of it was repaired; 1 records are missing, or the comparison failed; 2
+/// wrong usage.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     window: WindowArgs,
 
-    /// The stream [default: all of the file]
+    /// A stream of the pipeline file [default: all]
     #[arg(long, value_name = "NAME")]
     stream: Option<Stream>,
 
-    /// The sink [default: all that take the stream]
+    /// A sink of the pipeline file [default: every sink of the stream]
     #[arg(long, value_name = "NAME")]
     sink: Option<String>,
 
-    /// Pull an hour that differs again, and deliver what the ledger lacks
+    /// Pull each hour with a difference again, and deliver the records that the ledger does not have
     #[arg(long)]
     repair: bool,
 
-    /// With --repair: where the ledger remembers no identities (older than 48 hours), deliver the whole hour again
+    /// With --repair: deliver a whole hour again if the ledger has no identities for it (older than 48 hours)
     #[arg(long, requires = "repair")]
     resend: bool,
 }
 
-/// Compares, and prints what came of it on standard output.
+/// Compares, and prints the result on standard output.
 ///
 /// # Errors
-/// When the file is invalid, or the state or the console cannot be used.
+/// If the file is invalid, or the state or the console cannot be used.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let verify = Verify {
         pipeline: args.window.load()?,
@@ -61,44 +63,44 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         to: args.window.to,
         repair: args.repair,
         resend: args.resend,
-        patience: args.window.give_up_after.0,
+        once_timeout: args.window.timeout.once_timeout.0,
     };
-    let (audited, stop) = (Arc::new(Audited::default()), CancellationToken::new());
-    let running = run_verify(verify, args.window.delivery.options(), audited.clone(), stop.clone());
-    let mut screen = Screen::new();
-    let Some(reports) = attend(running, &stop, || screen.show(&audited)).await? else {
+    let (progress, stop) = (Arc::new(VerifyProgress::default()), CancellationToken::new());
+    let running = run_verify(verify, args.window.delivery.options(), progress.clone(), stop.clone());
+    let mut display = ProgressDisplay::new();
+    let Some(reports) = run_with_progress(running, &stop, || display.show(&progress)).await? else {
         return Ok(ExitCode::FAILURE);
     };
-    screen.end(&audited);
+    display.end(&progress);
     let reports = reports.map_err(|error| match error {
         VerifyError::NoLane(_) => UsageError(error.to_string()).into(),
         error => anyhow::Error::from(error),
     })?;
-    say(table(&reports))?;
+    print_line(table(&reports))?;
     for report in &reports {
         for reason in &report.not_judged {
-            say(format!("{}: not judged {reason}", report.lane))?;
+            print_line(format!("{}: not compared {reason}", report.lane))?;
         }
-        for differing in &report.differing {
-            tell(report, differing)?;
+        for incomplete in &report.incomplete {
+            print_difference(report, incomplete)?;
         }
     }
-    let whole = |differing: &Differing| matches!(differing.repair, Repair::Done(_));
-    let complete = !stop.is_cancelled() && reports.iter().flat_map(|report| &report.differing).all(whole);
+    let is_repaired = |incomplete: &IncompleteHour| matches!(incomplete.repair, Repair::Done(_));
+    let complete = !stop.is_cancelled() && reports.iter().flat_map(|report| &report.incomplete).all(is_repaired);
     Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn table(reports: &[VerifyReport]) -> Table {
     let mut table = Table::new();
-    let header = ["LANE", "HOURS", "CONSOLE", "ACCOUNTED FOR", "MISSING", "REPAIRED", "PURGED THERE"];
+    let header = ["LANE", "HOURS", "CONSOLE", "ACCOUNTED FOR", "MISSING", "REPAIRED", "PURGED BY CONSOLE"];
     table.load_style(presets::NOTHING).set_header(header);
     for report in reports {
-        let missing: u64 = report.differing.iter().map(|differing| differing.missing).sum();
-        let repaired = |differing: &Differing| match differing.repair {
+        let missing: u64 = report.incomplete.iter().map(|incomplete| incomplete.missing).sum();
+        let repaired = |incomplete: &IncompleteHour| match incomplete.repair {
             Repair::Done(delivered) => delivered,
             _ => 0,
         };
-        let repaired: u64 = report.differing.iter().map(repaired).sum();
+        let repaired: u64 = report.incomplete.iter().map(repaired).sum();
         let VerifyReport { lane, hours, counted, accounted, purged, .. } = report;
         let numbers = [hours, counted, accounted, &missing, &repaired, purged].map(u64::to_string);
         table.add_row([lane.to_string()].into_iter().chain(numbers));
@@ -109,33 +111,33 @@ fn table(reports: &[VerifyReport]) -> Table {
     table
 }
 
-fn tell(report: &VerifyReport, differing: &Differing) -> std::io::Result<()> {
-    let Differing { hour, missing, named, repair } = differing;
+fn print_difference(report: &VerifyReport, incomplete: &IncompleteHour) -> std::io::Result<()> {
+    let IncompleteHour { hour, missing, examples, repair } = incomplete;
     let outcome = match repair {
-        Repair::NotAsked => "--repair delivers them".to_owned(),
+        Repair::NotRequested => "--repair delivers them".to_owned(),
         Repair::Done(delivered) => format!("repaired: {delivered} delivered"),
         Repair::NeedsResend => {
-            "the ledger does not remember which (identities are kept for 48 hours): --repair --resend delivers the whole hour again".to_owned()
+            "the ledger has no identities for this hour (it stores them for 48 hours): --repair --resend delivers the whole hour again".to_owned()
         }
         Repair::Failed(reason) => format!("not repaired: {reason}"),
     };
-    say(format!("{}: {missing} missing in the hour from {hour}; {outcome}", report.lane))?;
-    for (identity, record) in named {
-        say(format!("  record {record}, identity {identity}"))?;
+    print_line(format!("{}: {missing} missing in the hour from {hour}; {outcome}", report.lane))?;
+    for (identity, record) in examples {
+        print_line(format!("  record {record}, identity {identity}"))?;
     }
-    if !named.is_empty() && (named.len() as u64) < *missing {
-        say("  …")?;
+    if !examples.is_empty() && (examples.len() as u64) < *missing {
+        print_line("  …")?;
     }
     Ok(())
 }
 
-/// A bar on a terminal, lines in the log elsewhere.
-struct Screen {
+/// A progress bar on a terminal, else log lines.
+struct ProgressDisplay {
     bar: Option<ProgressBar>,
     logged: Instant,
 }
 
-impl Screen {
+impl ProgressDisplay {
     fn new() -> Self {
         let bar = stderr().is_terminal().then(|| {
             let bar = ProgressBar::new(0);
@@ -145,8 +147,8 @@ impl Screen {
         Self { bar, logged: Instant::now() }
     }
 
-    fn show(&mut self, audited: &Audited) {
-        let (done, total) = (audited.done.load(Ordering::Relaxed), audited.total.load(Ordering::Relaxed));
+    fn show(&mut self, progress: &VerifyProgress) {
+        let (done, total) = (progress.done.load(Ordering::Relaxed), progress.total.load(Ordering::Relaxed));
         match &self.bar {
             Some(bar) => {
                 bar.set_length(total);
@@ -160,8 +162,8 @@ impl Screen {
         }
     }
 
-    fn end(&mut self, audited: &Audited) {
-        self.show(audited);
+    fn end(&mut self, progress: &VerifyProgress) {
+        self.show(progress);
         if let Some(bar) = &self.bar {
             bar.abandon();
         }

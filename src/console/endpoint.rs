@@ -1,20 +1,19 @@
 use crate::record::Stream;
 
-/// How one stream is asked for (`sentinelone/api.md` section 4).
+/// Path and parameters of the requests for one stream. The console documents them at `https://HOST/api-doc/overview`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Endpoint {
-    /// Path below the API's root.
+    /// Below `/web/api/v2.1/`.
     pub path: &'static str,
-    /// `sortBy`.
+    /// The value of `sortBy`.
     pub sort_by: &'static str,
-    /// Prefix of the time filters: `createdAt` of `createdAt__gte`.
+    /// Prefix of the time filters: `createdAt` for `createdAt__gte`.
     pub time_filter: &'static str,
-    /// Largest `limit`; one more is a 400.
+    /// The largest accepted `limit`.
     pub max_limit: usize,
 }
 
 impl Endpoint {
-    /// The endpoint of `stream`.
     pub const fn of(stream: Stream) -> Self {
         let (path, sort_by, time_filter, max_limit) = match stream {
             Stream::Threats => ("threats", "updatedAt", "updatedAt", 1000),
@@ -28,8 +27,7 @@ impl Endpoint {
         Self { path, sort_by, time_filter, max_limit }
     }
 
-    /// The endpoint of `stream`, asked for records by the time of their creation; groups have no such filter and are asked
-    /// for as always.
+    /// The endpoint with a filter by creation time. Groups have no such filter and keep that of [`Self::of`].
     pub const fn by_creation(stream: Stream) -> Self {
         let endpoint = Self::of(stream);
         match stream {

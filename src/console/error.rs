@@ -1,55 +1,52 @@
-//! What went wrong with a request, and what follows from it (`sentinelone/api.md` section 5 in short).
+//! Classifies failed requests to the console.
 
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, StatusCode};
 
-use super::transport::{Cut, TransportError};
+use super::transport::{TransportError, TruncatedBody};
 use crate::record::{Timestamp, parse_page};
+use crate::settings::retry_after;
 
-/// Longest `Retry-After` that is honoured in full.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(600);
-
-/// A request that gave nothing usable. The texts hold no secrets: they are made of status, code, title and detail.
+/// A request without a usable response. The texts contain no secrets: only status, code, title and detail.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConsoleError {
-    /// It may succeed later: no connection, time-out, 429, 5xx, HTML instead of JSON, a truncated body, 200 with errors.
+    /// May succeed later: no connection, timeout, 429, 5xx, HTML instead of JSON, a truncated body, 200 with errors.
     #[error("{reason}")]
     Transient {
-        /// For the operator.
         reason: String,
-        /// `Retry-After`, where given.
+        /// From `Retry-After`.
         after: Option<Duration>,
-        /// The time-out passed: a smaller page may fit into it.
+        /// The request timed out: a smaller page may succeed.
         timed_out: bool,
     },
-    /// The answer is larger than was reserved for it.
+    /// The response is larger than the memory reserved for it.
     #[error("{0}")]
-    TooLarge(Cut),
+    TooLarge(TruncatedBody),
     /// 401: the token is missing, malformed, revoked or expired.
     #[error("{0}")]
     Unauthorized(String),
     /// 403: the token may not read this stream, or this scope.
     #[error("{0}")]
     Forbidden(String),
-    /// 404, 501: the console does not have this stream.
+    /// 404 or 501: the console does not have this stream.
     #[error("{0}")]
     Missing(String),
-    /// 400 for a request with a cursor: the poll starts again from the position.
+    /// 400 for a request with a cursor: the poll must start again at its position.
     #[error("{0}")]
     BadCursor(String),
-    /// 400 and other refusals: the request itself is wrong.
+    /// 400 and other statuses: the request itself is invalid.
     #[error("{0}")]
     BadRequest(String),
 }
 
 impl ConsoleError {
-    /// A failure that carries no hint when to try again.
+    /// A failure without `Retry-After`.
     pub fn transient(reason: impl Into<String>) -> Self {
         Self::Transient { reason: reason.into(), after: None, timed_out: false }
     }
 
-    /// Reduces a status other than 2xx. `with_cursor` says whether the request carried a cursor.
+    /// Classifies a status other than 200. `with_cursor`: the request had a cursor.
     pub(super) fn from_status(
         status: StatusCode,
         headers: &HeaderMap,
@@ -58,6 +55,7 @@ impl ConsoleError {
         with_cursor: bool,
     ) -> Self {
         let reason = describe(status, body);
+        let now = UNIX_EPOCH + Duration::from_micros(now.micros().try_into().unwrap_or_default());
         match status.as_u16() {
             400 if with_cursor => Self::BadCursor(reason),
             401 => Self::Unauthorized(reason),
@@ -77,14 +75,14 @@ impl ConsoleError {
 impl From<TransportError> for ConsoleError {
     fn from(error: TransportError) -> Self {
         match error {
-            TransportError::TooLarge(cut) => Self::TooLarge(cut),
+            TransportError::TooLarge(body) => Self::TooLarge(body),
             TransportError::Timeout(_) => Self::Transient { reason: error.to_string(), after: None, timed_out: true },
             TransportError::Connect(_) | TransportError::Broken(_) => Self::transient(error.to_string()),
         }
     }
 }
 
-/// The status, and what the console said about it where it said so in JSON.
+/// The status, and the first error of a JSON body.
 fn describe(status: StatusCode, body: &[u8]) -> String {
     let page = parse_page(body).ok();
     match page.as_ref().and_then(|page| page.errors.first()) {
@@ -93,23 +91,15 @@ fn describe(status: StatusCode, body: &[u8]) -> String {
     }
 }
 
-/// `Retry-After` in either form, capped.
-fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
-    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-    let wait = match text.parse::<u64>() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => Timestamp::from(httpdate::parse_http_date(text).ok()?).since(now),
-    };
-    Some(wait.min(MAX_RETRY_AFTER))
-}
-
 #[cfg(test)]
 mod tests {
+    use http::header;
+
     use super::*;
 
     const NOW: Timestamp = Timestamp::from_micros(1_445_412_480_000_000);
 
-    fn judge(status: u16, retry_after: Option<&str>, body: &str, with_cursor: bool) -> ConsoleError {
+    fn classify(status: u16, retry_after: Option<&str>, body: &str, with_cursor: bool) -> ConsoleError {
         let mut headers = HeaderMap::new();
         if let Some(value) = retry_after {
             headers.insert(header::RETRY_AFTER, value.parse().unwrap());
@@ -118,22 +108,22 @@ mod tests {
     }
 
     #[test]
-    fn every_row_of_the_error_table() {
+    fn statuses_are_classified() {
         let json = r#"{"errors":[{"code":4030010,"title":"Insufficient permissions","detail":"User does not have required permissions."}]}"#;
         let html = "<html><head><title>429 Too Many Requests</title></head></html>";
-        assert!(matches!(judge(400, None, json, true), ConsoleError::BadCursor(_)));
-        assert!(matches!(judge(400, None, json, false), ConsoleError::BadRequest(_)));
-        assert!(matches!(judge(401, None, json, true), ConsoleError::Unauthorized(_)));
-        assert!(matches!(judge(404, None, "404 page not found", false), ConsoleError::Missing(_)));
-        assert!(matches!(judge(501, None, json, false), ConsoleError::Missing(_)));
-        assert!(matches!(judge(302, None, "", false), ConsoleError::BadRequest(_)));
+        assert!(matches!(classify(400, None, json, true), ConsoleError::BadCursor(_)));
+        assert!(matches!(classify(400, None, json, false), ConsoleError::BadRequest(_)));
+        assert!(matches!(classify(401, None, json, true), ConsoleError::Unauthorized(_)));
+        assert!(matches!(classify(404, None, "404 page not found", false), ConsoleError::Missing(_)));
+        assert!(matches!(classify(501, None, json, false), ConsoleError::Missing(_)));
+        assert!(matches!(classify(302, None, "", false), ConsoleError::BadRequest(_)));
         for status in [429, 500, 502, 503, 504] {
             assert!(
-                matches!(judge(status, None, html, false), ConsoleError::Transient { after: None, .. }),
+                matches!(classify(status, None, html, false), ConsoleError::Transient { after: None, .. }),
                 "{status}"
             );
         }
-        let ConsoleError::Forbidden(reason) = judge(403, None, json, false) else { panic!("403") };
+        let ConsoleError::Forbidden(reason) = classify(403, None, json, false) else { panic!("403") };
         assert_eq!(
             reason,
             "the console answered 403 Forbidden: 4030010: Insufficient permissions: User does not have required permissions."
@@ -143,10 +133,10 @@ mod tests {
     #[test]
     fn retry_after_is_read_in_both_forms_and_capped() {
         for (value, expected) in [("7", 7), ("Wed, 21 Oct 2015 07:28:30 GMT", 30), ("86400", 600)] {
-            let error = judge(429, Some(value), "", false);
+            let error = classify(429, Some(value), "", false);
             let ConsoleError::Transient { after, .. } = error else { panic!("{error}") };
             assert_eq!(after, Some(Duration::from_secs(expected)), "{value}");
         }
-        assert!(matches!(judge(429, Some("soon"), "", false), ConsoleError::Transient { after: None, .. }));
+        assert!(matches!(classify(429, Some("soon"), "", false), ConsoleError::Transient { after: None, .. }));
     }
 }

@@ -1,8 +1,8 @@
-//! The request rate to one console with one token, shared by all who use both.
+//! Limits the request rate per console and token, over all pipelines of the process.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use governor::clock::{Clock, Reference};
@@ -10,77 +10,74 @@ use governor::middleware::NoOpMiddleware;
 use governor::nanos::Nanos;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
+use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
-use super::Settings;
+use super::settings::{ConsoleSettings, DEFAULT_REQUESTS_PER_SECOND};
 
-/// Requests a second where the pipeline file gives none.
-const DEFAULT_REQUESTS_PER_SECOND: f64 = 5.0;
-
-/// Every limiter of the process.
+/// All limiters of the process.
 #[derive(Debug, Default)]
-pub struct Limiters(Mutex<HashMap<LimiterKey, Weak<Shared>>>);
+pub struct Limiters(Mutex<HashMap<LimiterKey, Weak<SharedLimiter>>>);
 
-/// Who shares a limiter: console host, and where the token comes from.
+/// Clients with equal keys share a limiter.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LimiterKey {
-    /// The console's host.
     pub host: String,
-    /// A reference to the token that does not show it.
+    /// The source of the token, never the token itself.
     pub token: String,
 }
 
-/// One user's share of a limiter; the smallest rate that any living user gave holds.
+/// One client's handle of a shared limiter. The smallest rate of all existing handles applies.
 #[derive(Debug)]
 pub struct Limiter {
-    shared: Arc<Shared>,
+    shared: Arc<SharedLimiter>,
     rate: f64,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct SharedLimiter {
     state: Mutex<Rates>,
-    /// Held while waiting, so that requests leave in the order in which they were asked for.
-    turn: tokio::sync::Mutex<()>,
+    /// Locked while a request waits, so that requests are served in order.
+    queue: tokio::sync::Mutex<()>,
 }
 
 type Governor = RateLimiter<NotKeyed, InMemoryState, TokioClock, NoOpMiddleware<TokioInstant>>;
 
 #[derive(Debug)]
 struct Rates {
-    given: Vec<f64>,
+    requested: Vec<f64>,
     governor: Arc<Governor>,
 }
 
 impl Limiters {
     /// The limiter for the console and the token of `settings`.
-    pub fn join_as(&self, settings: &Settings) -> Limiter {
+    pub fn join_for(&self, settings: &ConsoleSettings) -> Limiter {
         let key = LimiterKey { host: settings.url.host().to_owned(), token: settings.token.first().reference() };
         self.join(key, settings.requests_per_second.unwrap_or(DEFAULT_REQUESTS_PER_SECOND))
     }
 
-    /// The limiter for `key`, which from now on allows at most `rate` requests a second.
+    /// The limiter for `key`. It allows at most `rate` requests per second as long as the returned handle exists.
     pub fn join(&self, key: LimiterKey, rate: f64) -> Limiter {
-        let mut limiters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut limiters = self.0.lock();
         if let Some(shared) = limiters.get(&key).and_then(Weak::upgrade) {
-            shared.change(|given| given.push(rate));
+            shared.change(|rates| rates.push(rate));
             return Limiter { shared, rate };
         }
-        // Before the map grows, and not at each start of ten thousand pipelines.
+        // Clean up only when the map would grow: ten thousand pipelines may start at once.
         if limiters.len() == limiters.capacity() {
             limiters.retain(|_, shared| shared.strong_count() > 0);
         }
-        let state = Mutex::new(Rates { given: vec![rate], governor: governor(rate) });
-        let shared = Arc::new(Shared { state, turn: tokio::sync::Mutex::default() });
+        let state = Mutex::new(Rates { requested: vec![rate], governor: governor(rate) });
+        let shared = Arc::new(SharedLimiter { state, queue: tokio::sync::Mutex::default() });
         limiters.insert(key, Arc::downgrade(&shared));
         Limiter { shared, rate }
     }
 }
 
 impl Limiter {
-    /// Waits for this request's turn.
+    /// Waits until one request may be sent.
     pub async fn ready(&self) {
-        let _turn = self.shared.turn.lock().await;
+        let _queue = self.shared.queue.lock().await;
         loop {
             let governor = self.shared.lock().governor.clone();
             match governor.check() {
@@ -94,32 +91,32 @@ impl Limiter {
 impl Drop for Limiter {
     fn drop(&mut self) {
         let rate = self.rate;
-        self.shared.change(|given| {
-            if let Some(place) = given.iter().position(|other| *other == rate) {
-                given.swap_remove(place);
+        self.shared.change(|rates| {
+            if let Some(index) = rates.iter().position(|other| *other == rate) {
+                rates.swap_remove(index);
             }
         });
     }
 }
 
-impl Shared {
+impl SharedLimiter {
     fn lock(&self) -> std::sync::MutexGuard<'_, Rates> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     fn change(&self, change: impl FnOnce(&mut Vec<f64>)) {
         let mut rates = self.lock();
-        let smallest = |given: &[f64]| given.iter().copied().fold(f64::INFINITY, f64::min);
-        let before = smallest(&rates.given);
-        change(&mut rates.given);
-        let after = smallest(&rates.given);
+        let smallest = |rates: &[f64]| rates.iter().copied().fold(f64::INFINITY, f64::min);
+        let before = smallest(&rates.requested);
+        change(&mut rates.requested);
+        let after = smallest(&rates.requested);
         if after != before && after.is_finite() {
             rates.governor = governor(after);
         }
     }
 }
 
-/// One request at a time, evenly spaced: a burst allowance would double the rate in the first second.
+/// Evenly spaced single requests: a burst would double the rate in the first second.
 fn governor(rate: f64) -> Arc<Governor> {
     let period = Duration::try_from_secs_f64(1.0 / rate).unwrap_or(Duration::from_secs(1)).max(Duration::from_nanos(1));
     let one = Quota::per_second(NonZeroU32::MIN);
@@ -127,7 +124,7 @@ fn governor(rate: f64) -> Arc<Governor> {
     Arc::new(RateLimiter::direct_with_clock(quota, TokioClock))
 }
 
-/// Tokio's clock, which tests and the simulation can pause.
+/// Tokio's clock, which tests can pause.
 #[derive(Debug, Clone, Default)]
 struct TokioClock;
 
@@ -179,17 +176,17 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn requests_are_spaced_evenly() {
         let limiter = Limiters::default().join(key("a"), 5.0);
-        let taken = time_for(&limiter, 11).await;
-        assert!((Duration::from_millis(1_990)..Duration::from_millis(2_050)).contains(&taken), "{taken:?}");
+        let elapsed = time_for(&limiter, 11).await;
+        assert!((Duration::from_millis(1_990)..Duration::from_millis(2_050)).contains(&elapsed), "{elapsed:?}");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_smallest_rate_of_those_who_share_holds() {
+    async fn the_smallest_rate_of_all_handles_applies() {
         let limiters = Limiters::default();
         let (fast, other) = (limiters.join(key("a"), 100.0), limiters.join(key("b"), 100.0));
         let slow = limiters.join(key("a"), 1.0);
         assert!(time_for(&fast, 4).await >= Duration::from_millis(2_990));
-        assert!(time_for(&other, 4).await < Duration::from_millis(100), "another token has its own");
+        assert!(time_for(&other, 4).await < Duration::from_millis(100), "another token has its own limiter");
         drop(slow);
         assert!(time_for(&fast, 11).await < Duration::from_millis(200));
     }

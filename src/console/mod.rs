@@ -1,20 +1,23 @@
 //! The SentinelOne management console: requests, pages and cursors, errors, rate limit.
 
+mod alert_fields;
 mod client;
 mod endpoint;
 mod error;
 mod limiter;
+mod redactor;
+pub mod scripted;
 mod settings;
 mod tokens;
 mod transport;
 mod unified_alerts;
 mod url;
 
-pub use client::{Client, Turn};
+pub use client::{Client, RequestPermit, ScopeFilter};
 pub use endpoint::Endpoint;
 pub use error::ConsoleError;
 pub use limiter::{Limiter, LimiterKey, Limiters};
-pub use settings::Settings;
-pub use transport::{Cut, HttpTransport, Request, Response, Transport, TransportError};
-pub use unified_alerts::AlertsQuery;
+pub use redactor::Redactor;
+pub use settings::ConsoleSettings;
+pub use transport::{HttpTransport, Request, Response, Transport, TransportError, TruncatedBody};
 pub use url::{ConsoleUrl, ConsoleUrlError};

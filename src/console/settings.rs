@@ -1,16 +1,23 @@
+use std::time::Duration;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::ConsoleUrl;
 use crate::settings::{Id, Period, Proxy, Secrets, Tls};
 
+/// Timeout of one request if the pipeline file sets none.
+pub(super) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
+/// Requests per second if the pipeline file sets no rate.
+pub(super) const DEFAULT_REQUESTS_PER_SECOND: f64 = 5.0;
+
 /// `console:` of a pipeline file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Settings {
-    /// Base URL of the console: the host is what counts.
+pub struct ConsoleSettings {
+    /// Base URL of the console. Only scheme, host and port are used.
     pub url: ConsoleUrl,
-    /// API token. Of two in a list the second is used when the first is refused, and the first again when that one is.
+    /// API token, or a list of two. If the console refuses the one in use, the other one is used.
     pub token: Secrets,
     /// Account ids that narrow the token's scope.
     #[serde(default)]
@@ -21,13 +28,15 @@ pub struct Settings {
     /// Group ids that narrow the token's scope.
     #[serde(default)]
     pub groups: Vec<Id>,
-    /// Requests a second to this host with this token, shared by all pipelines that use both; the smallest given holds. Default 5.
+    /// Limit for this host and token. All pipelines of the process that use both share it: the smallest value applies.
+    #[schemars(extend("default" = DEFAULT_REQUESTS_PER_SECOND, "unit" = "requests per second"))]
     pub requests_per_second: Option<f64>,
-    /// Time-out of one request; default 30s.
+    /// Timeout of one request.
+    #[schemars(extend("default" = Period(DEFAULT_TIMEOUT)))]
     pub timeout: Option<Period>,
-    /// Proxy for the console; default: the environment's.
+    /// Proxy for the console. Default: the environment's.
     pub proxy: Option<Proxy>,
-    /// See [`Tls`].
+    /// Certificate authorities and client certificate for the connection.
     #[serde(default)]
     pub tls: Tls,
 }

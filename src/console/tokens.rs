@@ -6,72 +6,69 @@ use tracing::warn;
 
 use crate::settings::{Credential, SecretError, Secrets};
 
-/// The token in use and, where two are given, the one that takes its place when it is refused.
+/// The API tokens of a console. If the one in use is refused, the other one is used.
 #[derive(Debug)]
 pub struct Tokens {
-    given: Vec<Credential>,
+    credentials: Vec<Credential>,
     in_use: AtomicUsize,
-    /// Counts every time that requests begin to carry another token.
+    /// Counts the changes of the token that requests use.
     changes: watch::Sender<u64>,
 }
 
 impl Tokens {
-    /// Begins with the first.
     pub fn new(secrets: &Secrets) -> Self {
-        let given = secrets.iter().cloned().map(Credential::new).collect();
-        Self { given, in_use: AtomicUsize::new(0), changes: watch::Sender::new(0) }
+        let credentials = secrets.iter().cloned().map(Credential::new).collect();
+        Self { credentials, in_use: AtomicUsize::new(0), changes: watch::Sender::new(0) }
     }
 
-    /// Where the token in use stands among those given.
+    /// The index of the token in use.
     pub fn in_use(&self) -> usize {
         self.in_use.load(Ordering::Relaxed)
     }
 
-    /// All places, the one in use first.
-    pub fn places(&self) -> impl Iterator<Item = usize> + use<> {
-        let (in_use, given) = (self.in_use(), self.given.len());
-        std::iter::once(in_use).chain((0..given).filter(move |place| *place != in_use))
+    /// The indexes of all tokens, the one in use first.
+    pub fn indexes(&self) -> impl Iterator<Item = usize> + use<> {
+        let (in_use, count) = (self.in_use(), self.credentials.len());
+        std::iter::once(in_use).chain((0..count).filter(move |index| *index != in_use))
     }
 
-    /// The token at `place`.
-    ///
     /// # Errors
-    /// When it cannot be read.
-    pub fn get(&self, place: usize) -> Result<SecretString, SecretError> {
-        self.given[place].get()
+    /// When the token cannot be read.
+    pub fn get(&self, index: usize) -> Result<SecretString, SecretError> {
+        self.credentials[index].get()
     }
 
-    /// Reads the token at `place` again, after it was refused.
+    /// Reads the token at `index` again, after it was refused.
     ///
     /// # Errors
-    /// When it cannot be read; what was read before is kept.
-    pub fn reload(&self, place: usize) -> Result<SecretString, SecretError> {
-        if self.given[place].reload()? && place == self.in_use() {
-            self.tell();
+    /// When the token cannot be read; the previous one is then kept.
+    pub fn reload(&self, index: usize) -> Result<SecretString, SecretError> {
+        if self.credentials[index].reload()? && index == self.in_use() {
+            self.notify_change();
         }
-        self.given[place].get()
+        self.credentials[index].get()
     }
 
-    /// The console takes the token at `place`, and not the one that was in use.
-    pub fn switch_to(&self, place: usize, console: &str) {
-        if self.in_use.swap(place, Ordering::Relaxed) != place {
-            let token = if place == 0 { "first" } else { "second" };
-            warn!(%console, in_use = token, "the API token in use was refused: the other one that is given is used from now on");
-            self.tell();
+    /// Called when the console accepted the token at `index` after it had refused the one in use.
+    pub fn switch_to(&self, index: usize, console: &str) {
+        if self.in_use.swap(index, Ordering::Relaxed) != index {
+            let token = if index == 0 { "first" } else { "second" };
+            warn!(%console, in_use = token, "the API token in use was refused; using the other one");
+            self.notify_change();
         }
     }
 
-    /// Sees every time that requests begin to carry another token.
+    /// Changes each time that requests begin to use another token.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
 
-    /// Those that were read so far.
+    /// The tokens that were read so far.
     pub fn known(&self) -> Vec<SecretString> {
-        self.given.iter().filter_map(|token| token.get().ok()).collect()
+        self.credentials.iter().filter_map(|token| token.get().ok()).collect()
     }
 
-    fn tell(&self) {
+    fn notify_change(&self) {
         self.changes.send_modify(|count| *count += 1);
     }
 }

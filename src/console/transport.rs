@@ -1,4 +1,4 @@
-//! How requests reach a console: over HTTP, or straight into an emulator.
+//! Carries requests to a console: over HTTP, or directly to an emulator in tests.
 
 use std::fmt::Debug;
 use std::io::Write;
@@ -10,84 +10,77 @@ use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use secrecy::{ExposeSecret, SecretString};
 
-/// What is read of an answer that is a refusal.
-const REFUSAL_BYTES: usize = 64 * 1024;
+/// Limit for the body of a status other than 200, in bytes.
+const ERROR_BODY_BYTES: usize = 64 * 1024;
 
 /// One request to a console.
 #[derive(Debug)]
 pub struct Request {
-    /// Scheme, authority, path and query.
+    /// Absolute, with query.
     pub url: String,
-    /// The API token.
     pub token: SecretString,
-    /// JSON body: the request is a POST; without one it is a GET.
+    /// JSON. With a body the request is a POST, else a GET.
     pub body: Option<Vec<u8>>,
-    /// Longest time for the whole exchange.
+    /// For the whole exchange.
     pub timeout: Duration,
-    /// Largest body that is read, after decompression.
+    /// Limit for the body, after decompression.
     pub max_bytes: usize,
 }
 
-/// A console's answer, its body read and decompressed.
+/// A complete response.
 #[derive(Debug, Clone)]
 pub struct Response {
-    /// HTTP status.
     pub status: StatusCode,
-    /// All headers.
     pub headers: HeaderMap,
-    /// The body.
+    /// Decompressed.
     pub body: Bytes,
 }
 
-/// No usable answer.
+/// No complete response.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TransportError {
-    /// No connection: name, route, TLS.
+    /// Name resolution, route or TLS failed.
     #[error("cannot connect: {0}")]
     Connect(String),
-    /// The time-out passed.
     #[error("no complete answer within {0:?}")]
     Timeout(Duration),
-    /// The connection ended in the middle of the answer.
+    /// The connection ended within the response.
     #[error("the answer broke off: {0}")]
     Broken(String),
-    /// The body is larger than the request allows.
     #[error("{0}")]
-    TooLarge(Cut),
+    TooLarge(TruncatedBody),
 }
 
-/// What is kept of an answer that is larger than it may be.
+/// The beginning of a body that exceeds the request's limit.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the answer is larger than {max_bytes} bytes")]
-pub struct Cut {
-    /// What it might have had.
+pub struct TruncatedBody {
     pub max_bytes: usize,
-    /// Its first 64 KiB, and what of its frame comes before the first record.
+    /// At most 65 KiB: enough for a record of 64 KiB and the JSON before it.
     pub beginning: Bytes,
 }
 
-impl Cut {
-    const KEPT: usize = 65 * 1024;
+impl TruncatedBody {
+    const MAX_KEPT: usize = 65 * 1024;
 
-    /// Keeps the beginning of what was read of an answer that may have had `max_bytes`.
-    pub fn of(read: &[u8], max_bytes: usize) -> Self {
-        let kept = read.len().min(Self::KEPT).min(max_bytes);
-        Self { max_bytes, beginning: Bytes::copy_from_slice(&read[..kept]) }
+    /// Keeps the beginning of `body`, the part that was read before the limit was exceeded.
+    pub fn of(body: &[u8], max_bytes: usize) -> Self {
+        let kept = body.len().min(Self::MAX_KEPT).min(max_bytes);
+        Self { max_bytes, beginning: Bytes::copy_from_slice(&body[..kept]) }
     }
 }
 
-/// Carries requests to consoles.
 pub trait Transport: Send + Sync + Debug {
-    /// One exchange; dropping the future ends it.
+    /// Sends one request and reads the response. Dropping the future cancels the exchange.
     fn send(&self, request: Request) -> BoxFuture<'_, Result<Response, TransportError>>;
 }
 
-/// HTTP or HTTPS, through a client that lanes with the same TLS settings share.
+/// Over HTTP or HTTPS. Lanes with the same TLS settings share a client.
 #[derive(Debug, Clone)]
 pub struct HttpTransport(reqwest::Client);
 
 impl HttpTransport {
-    /// `client` must not follow redirects nor decompress.
+    /// `client` must neither follow redirects nor decompress.
     pub fn new(client: reqwest::Client) -> Self {
         Self(client)
     }
@@ -95,7 +88,7 @@ impl HttpTransport {
     async fn exchange(&self, request: Request) -> Result<Response, TransportError> {
         let fail = |error: reqwest::Error| classify(&error, request.timeout);
         let mut authorization = HeaderValue::try_from(format!("ApiToken {}", request.token.expose_secret()))
-            .map_err(|_| TransportError::Connect("the token holds what cannot stand in a header".to_owned()))?;
+            .map_err(|_| TransportError::Connect("the token has characters that a header cannot contain".to_owned()))?;
         authorization.set_sensitive(true);
         let mut builder = match request.body {
             Some(body) => self.0.post(&request.url).header(header::CONTENT_TYPE, "application/json").body(body),
@@ -109,8 +102,8 @@ impl HttpTransport {
         let mut answer = builder.send().await.map_err(fail)?;
         let (status, headers) = (answer.status(), answer.headers().clone());
         if status != StatusCode::OK {
-            // The status is what counts, and must not be lost over a page of HTML or a connection that breaks.
-            let body = beginning(&mut answer, &headers).await;
+            // The status must not be lost if the body is too large or the connection breaks.
+            let body = error_body(&mut answer, &headers).await;
             return Ok(Response { status, headers, body });
         }
         let mut body = Body::new(&headers, request.max_bytes);
@@ -127,9 +120,9 @@ impl Transport for HttpTransport {
     }
 }
 
-/// What arrives of a refusal's body, as far as it is worth reading.
-async fn beginning(answer: &mut reqwest::Response, headers: &HeaderMap) -> Bytes {
-    let mut body = Body::new(headers, REFUSAL_BYTES);
+/// The body of a status other than 200; empty if it is too large.
+async fn error_body(answer: &mut reqwest::Response, headers: &HeaderMap) -> Bytes {
+    let mut body = Body::new(headers, ERROR_BODY_BYTES);
     while let Ok(Some(chunk)) = answer.chunk().await {
         if body.push(&chunk).is_err() {
             return Bytes::new();
@@ -148,7 +141,7 @@ fn classify(error: &reqwest::Error, timeout: Duration) -> TransportError {
     }
 }
 
-/// The cause at the bottom says what happened; the layers above it repeat the URL.
+/// The innermost cause says what happened; the outer ones repeat the URL.
 fn innermost(error: &dyn std::error::Error) -> String {
     let mut cause = error;
     while let Some(deeper) = cause.source() {
@@ -157,7 +150,7 @@ fn innermost(error: &dyn std::error::Error) -> String {
     cause.to_string()
 }
 
-/// A body as it arrives: inflated if need be, and never larger than allowed.
+/// A body while it arrives: decompressed if needed, and limited in size.
 enum Body {
     Plain(Capped),
     Gzip(Box<MultiGzDecoder<Capped>>),
@@ -165,7 +158,7 @@ enum Body {
 
 impl Body {
     fn new(headers: &HeaderMap, max_bytes: usize) -> Self {
-        let capped = Capped { bytes: Vec::new(), max_bytes, over: false };
+        let capped = Capped { bytes: Vec::new(), max_bytes, exceeded: false };
         let gzip =
             headers.get(header::CONTENT_ENCODING).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"gzip"));
         if gzip { Self::Gzip(Box::new(MultiGzDecoder::new(capped))) } else { Self::Plain(capped) }
@@ -173,8 +166,8 @@ impl Body {
 
     fn push(&mut self, chunk: &[u8]) -> Result<(), TransportError> {
         match self {
-            Self::Plain(capped) => capped.write_all(chunk).map_err(|error| capped.explain(&error)),
-            Self::Gzip(decoder) => decoder.write_all(chunk).map_err(|error| decoder.get_ref().explain(&error)),
+            Self::Plain(capped) => capped.write_all(chunk).map_err(|error| capped.error_for(&error)),
+            Self::Gzip(decoder) => decoder.write_all(chunk).map_err(|error| decoder.get_ref().error_for(&error)),
         }
     }
 
@@ -183,7 +176,7 @@ impl Body {
             Self::Plain(capped) => Ok(capped.bytes.into()),
             Self::Gzip(mut decoder) => {
                 if let Err(error) = decoder.try_finish() {
-                    return Err(decoder.get_ref().explain(&error));
+                    return Err(decoder.get_ref().error_for(&error));
                 }
                 Ok(std::mem::take(&mut decoder.get_mut().bytes).into())
             }
@@ -191,17 +184,17 @@ impl Body {
     }
 }
 
-/// A buffer that refuses to grow over its limit.
+/// A buffer with a size limit.
 struct Capped {
     bytes: Vec<u8>,
     max_bytes: usize,
-    over: bool,
+    exceeded: bool,
 }
 
 impl Capped {
-    fn explain(&self, error: &std::io::Error) -> TransportError {
-        if self.over {
-            TransportError::TooLarge(Cut::of(&self.bytes, self.max_bytes))
+    fn error_for(&self, error: &std::io::Error) -> TransportError {
+        if self.exceeded {
+            TransportError::TooLarge(TruncatedBody::of(&self.bytes, self.max_bytes))
         } else {
             TransportError::Broken(error.to_string())
         }
@@ -211,7 +204,7 @@ impl Capped {
 impl Write for Capped {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         if self.bytes.len() + bytes.len() > self.max_bytes {
-            self.over = true;
+            self.exceeded = true;
             self.bytes.extend_from_slice(&bytes[..self.max_bytes - self.bytes.len()]);
             return Err(std::io::Error::other("too large"));
         }
@@ -247,20 +240,20 @@ mod tests {
     }
 
     #[test]
-    fn bodies_are_inflated_and_capped_after_inflation() {
+    fn the_size_limit_applies_after_decompression() {
         let plain = vec![b'x'; 10_000];
         assert_eq!(read(false, 10_000, &plain).unwrap(), plain);
         assert_eq!(read(true, 10_000, &gzip(&plain)).unwrap(), plain);
-        let cut = TransportError::TooLarge(Cut::of(&plain, 9_999));
-        assert_eq!(read(false, 9_999, &plain), Err(cut.clone()));
-        assert_eq!(read(true, 9_999, &gzip(&plain)), Err(cut), "a bomb is small on the wire");
+        let too_large = TransportError::TooLarge(TruncatedBody::of(&plain, 9_999));
+        assert_eq!(read(false, 9_999, &plain), Err(too_large.clone()));
+        assert_eq!(read(true, 9_999, &gzip(&plain)), Err(too_large), "compressed, the body is below the limit");
     }
 
     #[test]
-    fn a_gzip_body_cut_in_the_middle_is_an_error() {
+    fn a_truncated_gzip_body_is_an_error() {
         let whole = gzip(&vec![b'x'; 10_000]);
-        for cut in 1..whole.len() {
-            assert!(matches!(read(true, 20_000, &whole[..cut]), Err(TransportError::Broken(_))), "cut at {cut}");
+        for length in 1..whole.len() {
+            assert!(matches!(read(true, 20_000, &whole[..length]), Err(TransportError::Broken(_))), "{length} bytes");
         }
     }
 }

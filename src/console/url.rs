@@ -3,34 +3,33 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A console's base URL, reduced to scheme and authority: people paste `https://host/dashboard`, `host/`, blanks around it.
+/// A console's base URL, reduced to scheme and authority: people paste `https://host/dashboard`, `host/` or spaces.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, JsonSchema)]
-#[schemars(with = "String")]
+#[schemars(with = "String", title = "URL")]
 pub struct ConsoleUrl {
     base: String,
     host: String,
 }
 
-/// The text names no console.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConsoleUrlError {
-    /// Not a host name or an http(s) URL.
+    /// Neither a host name nor an http or https URL.
     #[error(
         "`{0}` is not the address of a console; write it as https://HOST, for example https://usea1-acme.sentinelone.net"
     )]
     NotAConsole(String),
-    /// A user name or password in the URL.
+    /// The URL has a user name or a password.
     #[error("the console's address must not hold a user name or password; the API token goes into `token`")]
     Credentials,
 }
 
 impl ConsoleUrl {
-    /// Keeps scheme (https unless http is written) and authority of `text`.
+    /// Keeps the scheme (https if there is none) and the authority of `text`.
     ///
     /// # Errors
-    /// When there is no host in it, or credentials are.
+    /// When `text` has no host, or has credentials.
     pub fn parse(text: &str) -> Result<Self, ConsoleUrlError> {
-        // What stands before an `@` may be a password, and the message repeats the text.
+        // The message repeats the text, and the part before an `@` may be a password.
         let refused = || match text.contains('@') {
             true => ConsoleUrlError::Credentials,
             false => ConsoleUrlError::NotAConsole(text.to_owned()),
@@ -57,7 +56,7 @@ impl ConsoleUrl {
         &self.base
     }
 
-    /// The host in lower case, with its port when it is not the scheme's own: the form that identities are made of.
+    /// The host in lower case, with its port if that is not the scheme's default: the form used in identities.
     pub fn host(&self) -> &str {
         &self.host
     }
@@ -85,9 +84,8 @@ impl<'de> Deserialize<'de> for ConsoleUrl {
 mod tests {
     use super::*;
 
-    /// B14: host names pasted with a scheme, a path, a slash or blanks.
     #[test]
-    fn b14_pasted_addresses_are_reduced_to_their_authority() {
+    fn pasted_addresses_are_reduced_to_their_authority() {
         for pasted in
             ["host.example", " https://host.example/ ", "HOST.example/dashboard?x=1#y", "https://host.example:443"]
         {
@@ -99,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_refused() {
+    fn texts_without_a_usable_host_are_rejected() {
         for text in ["", "   ", "ftp://host", "https://", "https://user:secret@host"] {
             let error = ConsoleUrl::parse(text).unwrap_err();
             assert!(!error.to_string().contains("secret"), "{error}");

@@ -1,26 +1,36 @@
-//! The console's state, and its public face.
+//! The console's state and public interface.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use parking_lot::{Mutex, MutexGuard};
 use serde_json::Value;
 
-use super::faults::{Faults, Trouble};
-use super::generate::{self, Draft, Generator};
+use super::faults::{FaultInjector, Faults};
+use super::generate::{self, Generator, NewRecord};
 use super::http::{Answer, Request};
 use super::kind::Kind;
-use super::live::{Event, Live};
+use super::live::{Event, LiveGenerator};
 use super::quirks::Quirks;
 use super::random::Random;
 use super::setup::Setup;
-use super::store::{Indexed, RecordError, Row, Table};
+use super::store::{Indexed, RecordError, RecordVersion, Row, Table};
 use super::token::{Scope, Token};
-use super::truth::{Seen, Version};
 
-/// How many requests are remembered.
-const REMEMBERED: usize = 10_000;
+/// Limit of the request log.
+const MAX_LOGGED: usize = 10_000;
 
-/// A management console: its records, tokens and faults. It can be shared between threads.
+/// A request that the console has answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoggedRequest {
+    /// In microseconds since 1970.
+    pub at: i64,
+    /// Without the query.
+    pub path: String,
+    pub query: String,
+    pub status: u16,
+}
+
+/// A management console with its records, tokens and faults. Threads can share it.
 pub struct Console {
     state: Mutex<State>,
 }
@@ -29,41 +39,41 @@ pub(super) struct State {
     pub tables: [Table; 10],
     pub tokens: Vec<Token>,
     pub quirks: Quirks,
-    pub trouble: Trouble,
+    pub injector: FaultInjector,
     pub generator: Generator,
-    /// Decides what chance decides outside the records: request ids, which record changes.
+    /// For everything random outside the records: request ids, and which record changes.
     pub random: Random,
-    live: Live,
-    seen: VecDeque<Seen>,
+    live: LiveGenerator,
+    request_log: VecDeque<LoggedRequest>,
 }
 
 impl Console {
-    /// A console with the history that `setup` describes and the token [`Setup::TOKEN`].
+    /// A console with the history of `setup` and the token [`Setup::TOKEN`].
     pub fn new(setup: &Setup) -> Self {
         let mut state = State {
             tables: Default::default(),
             tokens: vec![Token::new(Setup::TOKEN)],
             quirks: Quirks::default(),
-            trouble: Trouble::new(setup.seed),
+            injector: FaultInjector::new(setup.seed),
             generator: Generator::new(setup.seed, setup.agents, setup.now, setup.older),
             random: Random::new(setup.seed, 3),
-            live: Live::new(setup),
-            seen: VecDeque::new(),
+            live: LiveGenerator::new(setup),
+            request_log: VecDeque::new(),
         };
         state.fill(setup);
         Self { state: Mutex::new(state) }
     }
 
-    /// Answers a request at the moment `now` (microseconds since 1970). Live records up to then appear first.
+    /// Answers a request at `now` (microseconds since 1970), after creating the live records up to then.
     pub fn answer(&self, request: &Request, now: i64) -> Answer {
         let answer = {
             let mut state = self.lock();
             state.advance(now);
             let answer = state.answer(request, now);
-            if state.seen.len() == REMEMBERED {
-                state.seen.pop_front();
+            if state.request_log.len() == MAX_LOGGED {
+                state.request_log.pop_front();
             }
-            state.seen.push_back(Seen {
+            state.request_log.push_back(LoggedRequest {
                 at: now,
                 path: request.path.clone(),
                 query: request.query.clone(),
@@ -71,96 +81,94 @@ impl Console {
             });
             answer
         };
-        // Compressing takes longer than everything else, and needs nothing of the state.
+        // Compression is the slowest part and does not need the lock.
         answer.compressed(request)
     }
 
-    /// Lets live records up to `now` appear without a request.
+    /// Creates the live records up to `now` without a request.
     pub fn advance(&self, now: i64) {
         self.lock().advance(now);
     }
 
-    /// Lets so many records a second appear or change from `now` on.
+    /// Sets the number of records that are created or changed per second from `now` on.
     pub fn set_rate(&self, rate: f64, now: i64) {
         self.lock().live.set_rate(rate, now);
     }
 
-    /// Other faults from now on; what happened under the old ones is forgotten.
+    /// Replaces the faults and resets their counters.
     pub fn set_faults(&self, faults: Faults) {
-        self.lock().trouble.set(faults);
+        self.lock().injector.set(faults);
     }
 
-    /// The faults at work.
     pub fn faults(&self) -> Faults {
-        self.lock().trouble.faults.clone()
+        self.lock().injector.faults.clone()
     }
 
-    /// Other quirks from now on.
     pub fn set_quirks(&self, quirks: Quirks) {
         self.lock().quirks = quirks;
     }
 
-    /// Adds a token, or replaces the one of the same secret: to let it expire, revoke it, or take a permission away.
+    /// Adds a token, or replaces the one with the same secret.
     pub fn set_token(&self, token: Token) {
         let mut state = self.lock();
         state.tokens.retain(|other| other.secret != token.secret);
         state.tokens.push(token);
     }
 
-    /// Takes these tokens, and no others.
+    /// Replaces all tokens.
     pub fn set_tokens(&self, tokens: Vec<Token>) {
         self.lock().tokens = tokens;
     }
 
-    /// Inserts a record as it is, or replaces the one of the same id. Any times will do: one with an old `createdAt`
-    /// is a late arrival.
+    /// Inserts a record as it is, or replaces the one with the same id. A record with an old `createdAt` is a late
+    /// arrival.
     ///
     /// # Errors
     /// When the body is not a record of this kind.
     pub fn insert(&self, kind: Kind, body: &[u8]) -> Result<u64, RecordError> {
         let mut state = self.lock();
         let mut row = Row::read(kind, body)?;
-        state.place(kind, &mut row);
+        state.fill_scope(kind, &mut row);
         let id = row.id;
         state.table_mut(kind).put(row);
         Ok(id)
     }
 
-    /// Makes and inserts a record created at `at`; its id is returned. Agents and scopes are made after one that is
-    /// there; where there is none, 0 is returned and nothing made.
+    /// Generates and inserts a record created at `at`, and returns its id. Agents and scopes are made from an existing
+    /// record; without one, nothing is inserted and 0 is returned.
     pub fn generate(&self, kind: Kind, at: i64) -> u64 {
-        self.lock().appear(kind, at, at)
+        self.lock().create(kind, at, at)
     }
 
-    /// Makes and inserts a record whose body has at least so many bytes.
+    /// Generates and inserts a record whose body has at least `bytes` bytes.
     pub fn generate_oversized(&self, kind: Kind, at: i64, bytes: usize) -> u64 {
         let mut state = self.lock();
-        let draft = state.generator.oversized(kind, at, bytes);
-        state.put(draft).unwrap_or(0)
+        let record = state.generator.oversized(kind, at, bytes);
+        state.add(record).unwrap_or(0)
     }
 
-    /// Changes a record: `change` edits it, then its `updatedAt` is set to `at`. False when there is no such record.
+    /// Edits a record with `change` and sets its `updatedAt` to `at`. Returns false if there is no such record.
     pub fn update(&self, kind: Kind, id: u64, at: i64, change: impl FnOnce(&mut Value)) -> bool {
         self.lock().update(kind, id, at, |_, record| change(record))
     }
 
-    /// Lets happen to a record what happens to such records in time; its `updatedAt` becomes `at`.
-    pub fn age(&self, kind: Kind, id: u64, at: i64) -> bool {
+    /// Changes a record in a random, realistic way and sets its `updatedAt` to `at`.
+    pub fn change_randomly(&self, kind: Kind, id: u64, at: i64) -> bool {
         self.lock().update(kind, id, at, |generator, record| generator.change(kind, record, at))
     }
 
-    /// Takes a record out of the console.
+    /// Deletes a record.
     pub fn remove(&self, kind: Kind, id: u64) -> bool {
         self.lock().table_mut(kind).remove(id)
     }
 
-    /// A record as it is served.
+    /// The body of a record as it is served.
     pub fn record(&self, kind: Kind, id: u64) -> Option<Vec<u8>> {
         self.lock().table(kind).find(id).map(|row| row.body.to_vec())
     }
 
-    /// Every record of a kind that a list request without filters would show to this scope, ordered by id.
-    pub fn truth(&self, kind: Kind, scope: &Scope) -> Vec<Version> {
+    /// The records that a list request without filters returns for this scope, ordered by id.
+    pub fn visible_versions(&self, kind: Kind, scope: &Scope) -> Vec<RecordVersion> {
         let state = self.lock();
         let shown = |row: &&Row| {
             !row.hidden && !row.decommissioned && !row.removed && scope.covers(kind, row.account, row.site)
@@ -168,28 +176,28 @@ impl Console {
         state.table(kind).rows().filter(shown).map(Row::version).collect()
     }
 
-    /// The versions of records of a kind that newer ones have replaced: what was true once.
-    pub fn past(&self, kind: Kind) -> Vec<Version> {
-        self.lock().table(kind).past().to_vec()
+    /// The versions that newer ones have replaced, the oldest first.
+    pub fn replaced_versions(&self, kind: Kind) -> Vec<RecordVersion> {
+        self.lock().table(kind).replaced().to_vec()
     }
 
-    /// How many records there are of a kind, hidden and decommissioned ones included.
+    /// The number of records, including hidden and decommissioned ones.
     pub fn count(&self, kind: Kind) -> usize {
         self.lock().table(kind).len()
     }
 
-    /// The ids of a kind, hidden and decommissioned ones included: for scopes and for tests that change records.
+    /// The ids of all records, including hidden and decommissioned ones.
     pub fn ids(&self, kind: Kind) -> Vec<u64> {
         self.lock().table(kind).rows().map(|row| row.id).collect()
     }
 
-    /// The requests answered so far, the oldest first; the last ten thousand are kept.
-    pub fn seen(&self) -> Vec<Seen> {
-        self.lock().seen.iter().cloned().collect()
+    /// The last 10,000 answered requests, the oldest first.
+    pub fn request_log(&self) -> Vec<LoggedRequest> {
+        self.lock().request_log.iter().cloned().collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 
@@ -203,31 +211,33 @@ impl State {
     }
 
     fn fill(&mut self, setup: &Setup) {
-        for draft in self.generator.scopes() {
-            self.put(draft);
+        for record in self.generator.scopes() {
+            self.add(record);
         }
-        for place in 0..setup.agents {
-            let draft = self.generator.agent(place, setup.now);
-            self.put(draft);
+        for index in 0..setup.agents {
+            let record = self.generator.agent(index, setup.now);
+            self.add(record);
         }
         let span = i64::try_from(setup.span.as_micros()).unwrap_or(i64::MAX).max(1);
         for (kind, count) in
             [(Kind::Threats, setup.threats), (Kind::Alerts, setup.alerts), (Kind::Activities, setup.activities)]
         {
-            for at in moments(&mut Random::new(setup.seed, 10 + kind as u64), count, setup.now - span, setup.now) {
-                self.appear(kind, at, setup.now);
+            for at in creation_times(&mut Random::new(setup.seed, 10 + kind as u64), count, setup.now - span, setup.now)
+            {
+                self.create(kind, at, setup.now);
             }
         }
         for (kind, bytes) in &setup.oversized {
             let at = setup.now - self.random.within(0..span);
-            let draft = self.generator.oversized(*kind, at, *bytes);
-            self.put(draft);
+            let record = self.generator.oversized(*kind, at, *bytes);
+            self.add(record);
         }
         for (kind, count) in
             [(Kind::UnifiedAlerts, setup.unified_alerts), (Kind::Vulnerabilities, setup.vulnerabilities)]
         {
-            for at in moments(&mut Random::new(setup.seed, 10 + kind as u64), count, setup.now - span, setup.now) {
-                self.appear(kind, at, setup.now);
+            for at in creation_times(&mut Random::new(setup.seed, 10 + kind as u64), count, setup.now - span, setup.now)
+            {
+                self.create(kind, at, setup.now);
             }
         }
     }
@@ -235,42 +245,42 @@ impl State {
     pub fn advance(&mut self, now: i64) {
         while let Some(event) = self.live.next(now) {
             match event {
-                Event::Appears(kind, created) => {
-                    self.appear(kind, created, created);
+                Event::Created(kind, created) => {
+                    self.create(kind, created, created);
                 }
-                Event::Changes(kind, changed) => self.changes(kind, 1, changed),
-                Event::ChangesTogether(kind, changed) => {
-                    let several = 2 + self.live.pick(30);
+                Event::Changed(kind, changed) => self.changes(kind, 1, changed),
+                Event::ChangedTogether(kind, changed) => {
+                    let several = 2 + self.live.random_index(30);
                     self.changes(kind, several, changed);
                 }
             }
         }
     }
 
-    /// So many records of this kind change at one moment.
+    /// Changes `count` random records at the same time.
     fn changes(&mut self, kind: Kind, count: usize, at: i64) {
         for _ in 0..count {
-            let place = self.live.pick(self.table(kind).len());
-            self.change(kind, place, at);
+            let index = self.live.random_index(self.table(kind).len());
+            self.change(kind, index, at);
         }
     }
 
-    /// Some record of this kind changes, as chance wants it.
+    /// Changes a random record.
     pub fn change_any(&mut self, kind: Kind, at: i64) {
-        let place = self.random.below(self.table(kind).len() as u64) as usize;
-        self.change(kind, place, at);
+        let index = self.random.below(self.table(kind).len() as u64) as usize;
+        self.change(kind, index, at);
     }
 
-    /// The record at a place among the ids changes.
-    fn change(&mut self, kind: Kind, place: usize, at: i64) {
-        if let Some(id) = self.table(kind).index(Indexed::Id).get(place).map(|entry| entry.id) {
+    /// Changes the record at `index` in the order of ids.
+    fn change(&mut self, kind: Kind, index: usize, at: i64) {
+        if let Some(id) = self.table(kind).index(Indexed::Id).get(index).map(|entry| entry.id) {
             self.update(kind, id, at, |generator, record| generator.change(kind, record, at));
         }
     }
 
-    /// A record created at `at` in the state that it has at `now`.
-    pub fn appear(&mut self, kind: Kind, at: i64, now: i64) -> u64 {
-        let draft = match kind {
+    /// Inserts a record created at `at`, in its state at `now`.
+    pub fn create(&mut self, kind: Kind, at: i64, now: i64) -> u64 {
+        let record = match kind {
             Kind::Threats => self.generator.threat(at, now),
             Kind::Alerts => self.generator.alert(at),
             Kind::Activities => self.generator.activity(at),
@@ -278,21 +288,21 @@ impl State {
             Kind::Vulnerabilities => self.generator.vulnerability(at, now),
             Kind::Agents | Kind::Groups | Kind::Sites | Kind::Accounts | Kind::Users => {
                 let Some(row) = self.table(kind).rows().next().cloned() else { return 0 };
-                self.generator.alike(kind, &row, at)
+                self.generator.similar_to(kind, &row, at)
             }
         };
-        self.put(draft).unwrap_or(0)
+        self.add(record).unwrap_or(0)
     }
 
-    fn put(&mut self, draft: Draft) -> Option<u64> {
-        let mut row = Row::of(draft.kind, &draft.body, bytes(&draft.body)).ok()?;
-        row.account = row.account.max(draft.account);
-        row.site = row.site.max(draft.site);
-        row.group = row.group.max(draft.group);
-        row.updated = draft.updated.unwrap_or(row.updated);
-        row.hidden = draft.hidden;
+    fn add(&mut self, record: NewRecord) -> Option<u64> {
+        let mut row = Row::from_record(record.kind, &record.body, bytes(&record.body)).ok()?;
+        row.account = row.account.max(record.account);
+        row.site = row.site.max(record.site);
+        row.group = row.group.max(record.group);
+        row.updated = record.updated.unwrap_or(row.updated);
+        row.hidden = record.hidden;
         let id = row.id;
-        self.table_mut(draft.kind).put(row);
+        self.table_mut(record.kind).put(row);
         Some(id)
     }
 
@@ -300,21 +310,21 @@ impl State {
         let Some(old) = self.table(kind).find(id).cloned() else { return false };
         let Ok(mut record) = serde_json::from_slice(&old.body) else { return false };
         change(&mut self.generator, &mut record);
-        // A console's clock tells versions of one record apart, however fast they follow each other.
-        let at = at.max(old.updated + kind.shortest_time());
+        // Versions of one record have different times, however fast they follow each other.
+        let at = at.max(old.updated + kind.time_resolution());
         generate::set_time(kind, &mut record, at);
-        let Ok(mut row) = Row::of(kind, &record, bytes(&record)) else { return false };
+        let Ok(mut row) = Row::from_record(kind, &record, bytes(&record)) else { return false };
         (row.account, row.site, row.group, row.hidden) = (old.account, old.site, old.group, old.hidden);
         if kind == Kind::Vulnerabilities {
-            // Findings have a time of their last change, but do not tell it.
+            // The body of a finding does not contain the time of its last change.
             row.updated = at;
         }
         self.table_mut(kind).put(row);
         true
     }
 
-    /// Fills in what a record from outside does not tell: the account of its site, the places of a finding's endpoint.
-    fn place(&self, kind: Kind, row: &mut Row) {
+    /// Fills in scope ids that the body does not contain: the account of a site, and the scope of a finding's endpoint.
+    fn fill_scope(&self, kind: Kind, row: &mut Row) {
         if kind == Kind::Vulnerabilities
             && let Some(agent) = self.table(Kind::Agents).find(row.agent)
         {
@@ -329,27 +339,26 @@ impl State {
     }
 }
 
-/// The record as it is served.
 fn bytes(record: &Value) -> Box<[u8]> {
     record.to_string().into_bytes().into()
 }
 
-/// When the records of history were created: rising, several on one moment now and then, and in a long history one
-/// moment that fills more than a page, as an import does.
-fn moments(random: &mut Random, count: usize, from: i64, to: i64) -> Vec<i64> {
-    let mut moments: Vec<i64> = (0..count).map(|_| random.within(from..to)).collect();
-    moments.sort_unstable();
-    let mut place = 0;
-    while place < count {
+/// Random creation times of historical records, ascending. Some times repeat. In a long history one time has more
+/// records than fit on a page, as after an import.
+fn creation_times(random: &mut Random, count: usize, from: i64, to: i64) -> Vec<i64> {
+    let mut times: Vec<i64> = (0..count).map(|_| random.within(from..to)).collect();
+    times.sort_unstable();
+    let mut index = 0;
+    while index < count {
         let tied = if random.chance(0.03) { 2 + random.below(20) as usize } else { 1 };
-        let end = (place + tied).min(count);
-        let first = moments[place];
-        moments[place..end].fill(first);
-        place = end;
+        let end = (index + tied).min(count);
+        let first = times[index];
+        times[index..end].fill(first);
+        index = end;
     }
     if count >= 10_000 {
-        let first = moments[count / 3];
-        moments[count / 3..count / 3 + 1500].fill(first);
+        let first = times[count / 3];
+        times[count / 3..count / 3 + 1500].fill(first);
     }
-    moments
+    times
 }

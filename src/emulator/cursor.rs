@@ -1,26 +1,24 @@
-//! Keyset cursors: base64 of JSON that names the last record's sort value and id, so that the console remembers nothing.
+//! Keyset cursors: base64 of JSON with the last record's sort value and id. The console keeps no state for them.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
-/// Where a page ended.
+/// The position after the last record of a page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cursor {
-    /// Such as `Activity.id`: the table that the cursor belongs to.
+    /// Names the table of the cursor, for example `Activity.id`.
     pub id_column: String,
-    /// The last record's id.
     pub id: u64,
-    /// Such as `Activity.createdAt`.
+    /// For example `Activity.createdAt`.
     pub sort_column: String,
     /// The last record's sort value: a number, a text or a timestamp.
     pub value: Value,
-    /// Descending order.
     pub descending: bool,
 }
 
 impl Cursor {
-    /// The form of `pagination.nextCursor`: the padding is percent-encoded already.
+    /// The value of `pagination.nextCursor`, with percent-encoded padding.
     pub fn encode(&self) -> String {
         let order = if self.descending { "desc" } else { "asc" };
         let mut text = format!(
@@ -28,17 +26,17 @@ impl Cursor {
             self.id_column, self.id, self.sort_column, self.value
         );
         if text.len() % 3 == 0 {
-            // Every cursor has padding, so that a client that mishandles it fails at once and not once in a while.
+            // Every cursor has padding, so that a client that mishandles it always fails.
             text.push(' ');
         }
         STANDARD.encode(text).replace('=', "%3D")
     }
 
-    /// Reads a `cursor` parameter after query decoding. Clients send the value verbatim (`%3D` in the URL) or encode it
-    /// once more (`%253D`): in the second case the percent signs are still there.
+    /// Reads a `cursor` parameter after query decoding. Clients send the value as it is (`%3D` in the URL) or encode it
+    /// again (`%253D`). In the second case it still contains percent signs.
     pub fn decode(text: &str) -> Option<Self> {
-        let once = percent_encoding::percent_decode_str(text).decode_utf8().ok()?;
-        let bytes = STANDARD.decode(once.as_bytes()).ok()?;
+        let decoded = percent_encoding::percent_decode_str(text).decode_utf8().ok()?;
+        let bytes = STANDARD.decode(decoded.as_bytes()).ok()?;
         let object: Value = serde_json::from_slice(&bytes).ok()?;
         Some(Self {
             id_column: object.get("id_column")?.as_str()?.to_owned(),

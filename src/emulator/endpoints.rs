@@ -1,48 +1,48 @@
-//! Which path answers what.
+//! Routes requests by path.
 
 use http::header::{AUTHORIZATION, DATE, HeaderName, SERVER, VARY};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::console::State;
-use super::faults::Mishap;
-use super::http::{Answer, Request};
+use super::faults::Fault;
+use super::http::{Answer, BASE, Request};
 use super::kind::Kind;
 use super::query::Query;
 use super::time;
 use super::token::{self, Scope, Token};
 
-/// What the activity types mean, from the console's own list.
+/// The console's list of activity types.
 const ACTIVITY_TYPES: &str = include_str!("activity_types.csv");
 
 impl State {
-    /// Answers a request; live records have appeared already.
+    /// Answers a request. The caller has created the live records.
     pub fn answer(&mut self, request: &Request, now: i64) -> Answer {
-        let mut struck = Vec::new();
-        let mut answer = self.route(request, now, &mut struck);
-        let off = struck.iter().find_map(|mishap| match mishap {
-            Mishap::WrongDate(seconds) => Some(*seconds),
+        let mut injected = Vec::new();
+        let mut answer = self.route(request, now, &mut injected);
+        let offset = injected.iter().find_map(|fault| match fault {
+            Fault::WrongDate(seconds) => Some(*seconds),
             _ => None,
         });
-        let date = now.saturating_add(off.unwrap_or(0).saturating_mul(time::SECOND));
+        let date = now.saturating_add(offset.unwrap_or(0).saturating_mul(time::SECOND));
         answer = answer
             .with(DATE, &time::print_http(date))
             .with(SERVER, "nginx")
             .with(VARY, "origin")
             .with(HeaderName::from_static("x-rqid"), &self.random.uuid());
         if !self.quirks.gzip {
-            answer.travel.never_compressed = true;
+            answer.transmission.uncompressed = true;
         }
         answer
     }
 
-    fn route(&mut self, request: &Request, now: i64, struck: &mut Vec<Mishap>) -> Answer {
-        let Some(path) = request.path.strip_prefix(super::BASE) else { return not_here() };
+    fn route(&mut self, request: &Request, now: i64, injected: &mut Vec<Fault>) -> Answer {
+        let Some(path) = request.path.strip_prefix(BASE) else { return unknown_path() };
         let path = path.trim_end_matches('/');
         if path == "/system/status" {
             return Answer::object(json!({ "health": "ok" }));
         }
-        // It needs no permission, and answers for expired tokens too: that is how they are told from revoked ones.
+        // Needs no permission and also answers for expired tokens, which distinguishes them from revoked ones.
         if path == "/users/api-token-details" && request.method == Method::POST {
             return self.token_details(&request.body);
         }
@@ -50,17 +50,17 @@ impl State {
             Some(token) => token,
             None => return Answer::unauthorized(),
         };
-        if !self.trouble.within_rate(&token.secret, now) {
+        if !self.injector.within_rate(&token.secret, now) {
             return Answer::html(StatusCode::TOO_MANY_REQUESTS);
         }
         if path == Kind::UnifiedAlerts.path() && request.method == Method::POST {
-            return self.unified_alerts(request, &token, now, struck);
+            return self.unified_alerts(request, &token, now, injected);
         }
         if request.method != Method::GET || path == Kind::UnifiedAlerts.path() {
             return Answer::not_found();
         }
         if let Some(kind) = Kind::ALL.into_iter().find(|kind| kind.path() == path) {
-            return self.list(kind, request, &token, now, struck);
+            return self.list(kind, request, &token, now, injected);
         }
         let parts: Vec<&str> = path.split('/').skip(1).collect();
         match parts.as_slice() {
@@ -69,31 +69,32 @@ impl State {
             })),
             ["user"] => self.user(&token),
             ["users", user, "api-token-details"] => self.token_details_of(user, &token),
-            ["activities", "types"] => self.permitted(Kind::Activities, &token).unwrap_or_else(activity_types),
-            ["agents", "count"] => self.permitted(Kind::Agents, &token).unwrap_or_else(|| {
+            ["activities", "types"] => self.permission_error(Kind::Activities, &token).unwrap_or_else(activity_types),
+            ["agents", "count"] => self.permission_error(Kind::Agents, &token).unwrap_or_else(|| {
                 match Query::read(Kind::Agents, &request.query, &self.quirks) {
-                    Ok(query) => Answer::object(json!({ "total": self.counted(Kind::Agents, &query, &token) })),
+                    Ok(query) => Answer::object(json!({ "total": self.count_matching(Kind::Agents, &query, &token) })),
                     Err(refused) => *refused,
                 }
             }),
-            ["threats", threat, "timeline"] => self.of_threat(threat, request, &token, true),
-            ["threats", threat, "notes"] => self.of_threat(threat, request, &token, false),
+            ["threats", threat, "timeline"] => self.threat_details(threat, request, &token, true),
+            ["threats", threat, "notes"] => self.threat_details(threat, request, &token, false),
             ["sites" | "accounts" | "groups", id] => self.one(parts[0], id, &token),
-            _ => not_here(),
+            _ => unknown_path(),
         }
     }
 
-    /// The token of a request, when it is good: missing, malformed, unknown, revoked and expired ones look alike.
+    /// The token of a request if it is valid. Missing, malformed, unknown, revoked and expired tokens are treated
+    /// alike.
     fn token(&self, request: &Request, now: i64) -> Option<Token> {
-        let takes_bearer = request.path.ends_with(Kind::UnifiedAlerts.path());
-        let secret = request.header(AUTHORIZATION).and_then(|header| token::secret_of(header, takes_bearer))?;
+        let accepts_bearer = request.path.ends_with(Kind::UnifiedAlerts.path());
+        let secret = request.header(AUTHORIZATION).and_then(|header| token::secret_of(header, accepts_bearer))?;
         let token = self.tokens.iter().find(|token| token.secret == secret)?;
         (!token.revoked && now < token.expires).then(|| token.clone())
     }
 
-    /// None when the token may read this kind of record here.
-    pub(super) fn permitted(&self, kind: Kind, token: &Token) -> Option<Answer> {
-        let faults = &self.trouble.faults;
+    /// `None` if the token may read this kind of record.
+    pub(super) fn permission_error(&self, kind: Kind, token: &Token) -> Option<Answer> {
+        let faults = &self.injector.faults;
         if faults.missing.contains(&kind) {
             return Some(Answer::not_found());
         }
@@ -108,7 +109,7 @@ impl State {
             "accounts" => Kind::Accounts,
             _ => Kind::Groups,
         };
-        if let Some(refused) = self.permitted(kind, token) {
+        if let Some(refused) = self.permission_error(kind, token) {
             return refused;
         }
         let row = id.parse().ok().and_then(|id| self.table(kind).find(id));
@@ -119,7 +120,7 @@ impl State {
     }
 }
 
-fn not_here() -> Answer {
+fn unknown_path() -> Answer {
     Answer::of(StatusCode::NOT_FOUND, "text/plain", "404 page not found\n")
 }
 

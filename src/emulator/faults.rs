@@ -1,4 +1,4 @@
-//! What can go wrong, and how often. Everything is decided by the console's seed.
+//! Fault injection. The console's seed determines when faults happen.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -6,112 +6,109 @@ use std::time::Duration;
 use super::kind::Kind;
 use super::random::Random;
 
-/// What a 429 says about waiting.
+/// The `Retry-After` header of a 429.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum RetryAfter {
-    /// Nothing, as seen on live consoles.
+    /// No header, as on real consoles.
     #[default]
     Absent,
-    /// A number of seconds.
     Seconds(u32),
-    /// An HTTP date so many seconds ahead.
+    /// An HTTP date this number of seconds in the future.
     Date(u32),
 }
 
-/// One thing that goes wrong with one answer.
+/// A fault of one answer.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Mishap {
-    /// 401, though the token is good.
+pub enum Fault {
+    /// 401 for a valid token.
     Unauthorized,
     /// 403.
     Forbidden,
     /// 404.
     NotFound,
-    /// 429, the proxy's HTML.
+    /// 429 with HTML of the proxy.
     TooManyRequests(RetryAfter),
     /// 500 with a JSON body.
     InternalError,
     /// 501 with a JSON body.
     NotSupported,
-    /// 502, `Bad Gateway` as plain text.
+    /// 502 with plain text.
     BadGateway,
-    /// 503, HTML.
+    /// 503 with HTML.
     Unavailable,
-    /// 504, HTML.
+    /// 504 with HTML.
     GatewayTimeout,
     /// 200 with `errors` and no data.
-    ErrorsInside,
-    /// 200 with `errors` beside all the data, which is whole save for one field (unified alerts only).
-    ErrorsBesideData,
-    /// Good data beside `errors: [{}]`: to be taken as good.
+    ErrorsOnly,
+    /// 200 with `errors` and all data except for one field (unified alerts only).
+    ErrorsWithData,
+    /// 200 with valid data and `errors: [{}]`, which clients must accept.
     HarmlessErrors,
     /// 200 with `data: null`.
     NullData,
-    /// 200 with a page of HTML.
+    /// 200 with HTML.
     HtmlPage,
     /// The connection ends within the body.
     Truncated,
-    /// The first byte takes this long.
+    /// Delay before the first byte.
     SlowAnswer(Duration),
-    /// The body takes this long.
+    /// Time to send the body.
     SlowBody(Duration),
     /// The connection ends without an answer.
     Dropped,
-    /// 400 for a good cursor; requests without cursor pass.
+    /// 400 for a valid cursor. Does not affect requests without a cursor.
     RefusedCursor,
     /// The answer's `nextCursor` is the request's own cursor.
     RepeatedCursor,
-    /// Fewer records than there are and were asked for; the cursor goes on behind them.
+    /// Fewer records than requested although more exist. The cursor continues after them.
     ShortPage,
-    /// The `Date` header is off by so many seconds, as from one node with a wrong clock.
+    /// The `Date` header is wrong by this number of seconds.
     WrongDate(i64),
-    /// Before the page is answered, an activity appears that is up to this much older than now.
+    /// An activity is created before the answer, with a creation time up to this long ago.
     LateArrival(Duration),
-    /// After the page is answered, one of its records changes.
+    /// A record changes after the answer.
     ChangedWhilePaged,
 }
 
-/// A mishap with its probability.
+/// When a fault happens.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Fault {
-    /// What happens.
-    pub mishap: Mishap,
-    /// How often: 0 never, 1 always.
-    pub chance: f64,
-    /// On which kinds of records; empty means all.
+pub struct FaultRule {
+    pub fault: Fault,
+    /// From 0 (never) to 1 (always).
+    pub probability: f64,
+    /// The affected kinds of records; all if empty.
     pub kinds: Vec<Kind>,
-    /// How often at most since it was set; None is without limit.
-    pub at_most: Option<u32>,
+    /// Maximum number of times; `None` means no limit.
+    pub max_times: Option<u32>,
 }
 
-/// The faults of a console: switched at start, and at any time later.
+/// The faults of a console.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Faults {
-    /// What happens by chance. At most one mishap that fails an answer happens to it.
-    pub faults: Vec<Fault>,
-    /// So many failed answers in a row at most, per token and endpoint, so that a client that tries again gets through.
-    pub at_most_in_a_row: u32,
-    /// Requests a second and token; more are answered with 429.
+    /// Random faults. An answer has at most one fault that fails it.
+    pub rules: Vec<FaultRule>,
+    /// Maximum number of consecutive failures per token and endpoint, so that a client that retries succeeds.
+    pub max_consecutive: u32,
+    /// Requests per second and token; further requests are answered with 429.
     pub rate_limit: Option<u32>,
-    /// Kinds that nobody may read: 403, always.
+    /// Requests for these kinds are always answered with 403.
     pub forbidden: Vec<Kind>,
-    /// Kinds that this console does not have: 404, always.
+    /// Requests for these kinds are always answered with 404.
     pub missing: Vec<Kind>,
 }
 
 impl Default for Faults {
     fn default() -> Self {
-        Self { faults: Vec::new(), at_most_in_a_row: 3, rate_limit: None, forbidden: Vec::new(), missing: Vec::new() }
+        Self { rules: Vec::new(), max_consecutive: 3, rate_limit: None, forbidden: Vec::new(), missing: Vec::new() }
     }
 }
 
-/// No preset has this name.
 #[derive(Debug, thiserror::Error)]
 #[error("unknown fault `{0}`; there are: {known}", known = Faults::PRESETS.join(", "))]
 pub struct UnknownPreset(String);
 
 impl Faults {
-    /// The names that `preset` knows.
+    /// The names for [`Self::preset`].
     pub const PRESETS: [&'static str; 13] = [
         "none",
         "unauthorized",
@@ -128,71 +125,71 @@ impl Faults {
         "all",
     ];
 
-    /// Adds a fault on every kind of record.
+    /// Adds a fault for all kinds of records.
     #[must_use]
-    pub fn with(mut self, mishap: Mishap, chance: f64) -> Self {
-        self.faults.push(Fault { mishap, chance, kinds: Vec::new(), at_most: None });
+    pub fn with(mut self, fault: Fault, probability: f64) -> Self {
+        self.rules.push(FaultRule { fault, probability, kinds: Vec::new(), max_times: None });
         self
     }
 
-    /// Adds a fault on one kind of record.
+    /// Adds a fault for one kind of record.
     #[must_use]
-    pub fn with_on(mut self, kind: Kind, mishap: Mishap, chance: f64) -> Self {
-        self.faults.push(Fault { mishap, chance, kinds: vec![kind], at_most: None });
+    pub fn with_on(mut self, kind: Kind, fault: Fault, probability: f64) -> Self {
+        self.rules.push(FaultRule { fault, probability, kinds: vec![kind], max_times: None });
         self
     }
 
-    /// Adds a fault that happens to the next `times` answers and then no more.
+    /// Adds a fault of the next `times` answers.
     #[must_use]
-    pub fn next_times(mut self, times: u32, mishap: Mishap) -> Self {
-        self.faults.push(Fault { mishap, chance: 1.0, kinds: Vec::new(), at_most: Some(times) });
-        self.at_most_in_a_row = self.at_most_in_a_row.max(times);
+    pub fn next_times(mut self, times: u32, fault: Fault) -> Self {
+        self.rules.push(FaultRule { fault, probability: 1.0, kinds: Vec::new(), max_times: Some(times) });
+        self.max_consecutive = self.max_consecutive.max(times);
         self
     }
 
-    /// Adds what another set holds.
+    /// Adds the faults of another set.
     #[must_use]
-    pub fn and(mut self, other: Self) -> Self {
-        self.faults.extend(other.faults);
+    pub fn merge(mut self, other: Self) -> Self {
+        self.rules.extend(other.rules);
         self.rate_limit = self.rate_limit.or(other.rate_limit);
         self.forbidden.extend(other.forbidden);
         self.missing.extend(other.missing);
         self
     }
 
-    /// A named set, as `emulate --faults` takes it.
+    /// The named set of `emulate --faults`.
     ///
     /// # Errors
-    /// When there is none of the name.
+    /// When the name is unknown.
     pub fn preset(name: &str) -> Result<Self, UnknownPreset> {
         let none = Self::default();
         Ok(match name {
             "none" => none,
-            "unauthorized" => none.with(Mishap::Unauthorized, 0.02),
+            "unauthorized" => none.with(Fault::Unauthorized, 0.02),
             "rate-limit" => none
-                .with(Mishap::TooManyRequests(RetryAfter::Absent), 0.03)
-                .with(Mishap::TooManyRequests(RetryAfter::Seconds(1)), 0.02)
-                .with(Mishap::TooManyRequests(RetryAfter::Date(2)), 0.02),
+                .with(Fault::TooManyRequests(RetryAfter::Absent), 0.03)
+                .with(Fault::TooManyRequests(RetryAfter::Seconds(1)), 0.02)
+                .with(Fault::TooManyRequests(RetryAfter::Date(2)), 0.02),
             "server-errors" => none
-                .with(Mishap::InternalError, 0.02)
-                .with(Mishap::BadGateway, 0.02)
-                .with(Mishap::Unavailable, 0.01)
-                .with(Mishap::GatewayTimeout, 0.02),
+                .with(Fault::InternalError, 0.02)
+                .with(Fault::BadGateway, 0.02)
+                .with(Fault::Unavailable, 0.01)
+                .with(Fault::GatewayTimeout, 0.02),
             "bodies" => none
-                .with(Mishap::ErrorsInside, 0.02)
-                .with(Mishap::HarmlessErrors, 0.05)
-                .with(Mishap::HtmlPage, 0.02)
-                .with(Mishap::Truncated, 0.03),
+                .with(Fault::ErrorsOnly, 0.02)
+                .with(Fault::HarmlessErrors, 0.05)
+                .with(Fault::HtmlPage, 0.02)
+                .with(Fault::Truncated, 0.03),
             "slow" => none
-                .with(Mishap::SlowAnswer(Duration::from_millis(500)), 0.05)
-                .with(Mishap::SlowBody(Duration::from_secs(1)), 0.05),
-            "dropped" => none.with(Mishap::Dropped, 0.03),
-            "cursors" => none.with(Mishap::RefusedCursor, 0.02).with(Mishap::RepeatedCursor, 0.02),
-            "short-pages" => none.with(Mishap::ShortPage, 0.2),
-            "clock" => none.with(Mishap::WrongDate(3600), 0.2),
-            "late" => none.with(Mishap::LateArrival(Duration::from_secs(240)), 0.2),
-            "changes" => none.with(Mishap::ChangedWhilePaged, 0.3),
-            // Failing permissions and wrong clocks are left out: they stop a client for minutes, which is right.
+                .with(Fault::SlowAnswer(Duration::from_millis(500)), 0.05)
+                .with(Fault::SlowBody(Duration::from_secs(1)), 0.05),
+            "dropped" => none.with(Fault::Dropped, 0.03),
+            "cursors" => none.with(Fault::RefusedCursor, 0.02).with(Fault::RepeatedCursor, 0.02),
+            "short-pages" => none.with(Fault::ShortPage, 0.2),
+            "clock" => none.with(Fault::WrongDate(3600), 0.2),
+            "late" => none.with(Fault::LateArrival(Duration::from_secs(240)), 0.2),
+            "changes" => none.with(Fault::ChangedWhilePaged, 0.3),
+            // Without refused permissions and wrong clocks, which rightly stop a client for minutes.
             "all" => [
                 "rate-limit",
                 "server-errors",
@@ -205,14 +202,14 @@ impl Faults {
                 "changes",
             ]
             .into_iter()
-            .try_fold(none, |all, name| Self::preset(name).map(|one| all.and(one)))?,
+            .try_fold(none, |all, name| Self::preset(name).map(|one| all.merge(one)))?,
             _ => return Err(UnknownPreset(name.to_owned())),
         })
     }
 }
 
-impl Mishap {
-    /// The client does not get what it asked for.
+impl Fault {
+    /// Whether the request fails.
     pub(super) const fn fails(self) -> bool {
         !matches!(
             self,
@@ -231,33 +228,36 @@ impl Mishap {
     }
 }
 
-/// The faults at work: what has happened already.
-pub(super) struct Trouble {
+/// Selects the faults of each answer and counts them.
+pub(super) struct FaultInjector {
     pub faults: Faults,
-    happened: Vec<u32>,
-    in_a_row: HashMap<(String, String), u32>,
+    /// How often each rule was applied.
+    counts: Vec<u32>,
+    /// Consecutive failures by token and path.
+    consecutive: HashMap<(String, String), u32>,
     random: Random,
+    /// The current second and its number of requests, by token.
     windows: HashMap<String, (i64, u32)>,
 }
 
-impl Trouble {
+impl FaultInjector {
     pub fn new(seed: u64) -> Self {
         Self {
             faults: Faults::default(),
-            happened: Vec::new(),
-            in_a_row: HashMap::new(),
+            counts: Vec::new(),
+            consecutive: HashMap::new(),
             random: Random::new(seed, 0xfa),
             windows: HashMap::new(),
         }
     }
 
     pub fn set(&mut self, faults: Faults) {
-        self.happened = vec![0; faults.faults.len()];
-        self.in_a_row.clear();
+        self.counts = vec![0; faults.rules.len()];
+        self.consecutive.clear();
         self.faults = faults;
     }
 
-    /// Counts a request against the rate limit; false when it is one too many in its second.
+    /// Counts a request. Returns false if it exceeds the rate limit.
     pub fn within_rate(&mut self, token: &str, now: i64) -> bool {
         let Some(limit) = self.faults.rate_limit else { return true };
         let second = now.div_euclid(super::time::SECOND);
@@ -269,28 +269,28 @@ impl Trouble {
         window.1 <= limit
     }
 
-    /// What happens to this request: at most one mishap that fails it, and any number of the others.
-    pub fn strike(&mut self, token: &str, path: &str, kind: Kind, with_cursor: bool) -> Vec<Mishap> {
-        let mut struck = Vec::new();
-        let row = self.in_a_row.entry((token.to_owned(), path.to_owned())).or_default();
+    /// The faults of this request: at most one that fails it, and any number of others.
+    pub fn inject(&mut self, token: &str, path: &str, kind: Kind, with_cursor: bool) -> Vec<Fault> {
+        let mut injected = Vec::new();
+        let failures = self.consecutive.entry((token.to_owned(), path.to_owned())).or_default();
         let mut failed = false;
-        for (fault, happened) in self.faults.faults.iter().zip(&mut self.happened) {
-            let possible = (fault.kinds.is_empty() || fault.kinds.contains(&kind))
-                && fault.at_most.is_none_or(|most| *happened < most)
-                && (with_cursor || !fault.mishap.needs_cursor());
-            if !possible || !self.random.chance(fault.chance) {
+        for (rule, count) in self.faults.rules.iter().zip(&mut self.counts) {
+            let possible = (rule.kinds.is_empty() || rule.kinds.contains(&kind))
+                && rule.max_times.is_none_or(|max| *count < max)
+                && (with_cursor || !rule.fault.needs_cursor());
+            if !possible || !self.random.chance(rule.probability) {
                 continue;
             }
-            if fault.mishap.fails() {
-                if failed || *row >= self.faults.at_most_in_a_row {
+            if rule.fault.fails() {
+                if failed || *failures >= self.faults.max_consecutive {
                     continue;
                 }
                 failed = true;
             }
-            *happened += 1;
-            struck.push(fault.mishap);
+            *count += 1;
+            injected.push(rule.fault);
         }
-        *row = if failed { *row + 1 } else { 0 };
-        struck
+        *failures = if failed { *failures + 1 } else { 0 };
+        injected
     }
 }

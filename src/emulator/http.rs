@@ -1,4 +1,4 @@
-//! Requests and answers without sockets.
+//! Requests and answers, independent of sockets.
 
 use std::io::Write;
 use std::time::Duration;
@@ -10,18 +10,21 @@ use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, H
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-/// What a client asks.
+/// The path of the API version that the emulator serves.
+pub const BASE: &str = "/web/api/v2.1";
+
+/// A request without a socket.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// GET or POST; everything else is answered with 404.
+    /// GET or POST; other methods are answered with 404.
     pub method: Method,
     /// The path, `/web/api/v2.1/…`.
     pub path: String,
-    /// The query as it stands in the URL, without `?`.
+    /// As in the URL, without `?`.
     pub query: String,
-    /// The headers; `authorization` and `accept-encoding` are looked at.
+    /// Only `authorization` and `accept-encoding` are used.
     pub headers: HeaderMap,
-    /// The body of a POST.
+    /// For POST.
     pub body: Bytes,
 }
 
@@ -35,7 +38,7 @@ impl Request {
         }
         Self {
             method: Method::GET,
-            path: format!("{}{path}", super::BASE),
+            path: format!("{}{path}", BASE),
             query: query.to_owned(),
             headers,
             body: Bytes::new(),
@@ -47,39 +50,36 @@ impl Request {
     }
 }
 
-/// What the console answers, and how the answer travels.
+/// An answer of the console, and how the server transmits it.
 #[derive(Debug, Clone)]
 pub struct Answer {
-    /// The status.
     pub status: StatusCode,
-    /// The headers.
     pub headers: HeaderMap,
-    /// The whole body, even where `travel` says that only a part of it arrives.
+    /// The complete body, even if `transmission` sends only a part of it.
     pub body: Bytes,
-    /// What happens on the way.
-    pub travel: Travel,
+    pub transmission: Transmission,
 }
 
-/// How an answer travels. The default is: at once and whole.
+/// How an answer is transmitted. The default is at once and completely.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Travel {
-    /// Waited before the first byte.
+pub struct Transmission {
+    /// Delay before the first byte.
     pub delay: Duration,
-    /// The body takes this long from its first to its last byte.
-    pub body_takes: Duration,
-    /// The connection ends after so many bytes of the body, though more were announced.
-    pub cut_after: Option<usize>,
+    /// The time from the first to the last byte of the body.
+    pub body_duration: Duration,
+    /// The connection ends after this number of bytes of the body, before the announced length.
+    pub truncate_after: Option<usize>,
     /// The connection ends without an answer.
     pub dropped: bool,
-    /// The console does not compress this answer.
-    pub(super) never_compressed: bool,
+    /// The answer is never compressed.
+    pub(super) uncompressed: bool,
 }
 
 impl Answer {
     pub(super) fn of(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Self {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-        Self { status, headers, body: body.into(), travel: Travel::default() }
+        Self { status, headers, body: body.into(), transmission: Transmission::default() }
     }
 
     pub(super) fn json(status: StatusCode, body: &Value) -> Self {
@@ -110,7 +110,7 @@ impl Answer {
         Self::error(StatusCode::NOT_FOUND, 4_040_010, "Requested resource was not found", Some(""))
     }
 
-    /// The proxy in front of the console speaks HTML.
+    /// An answer of the proxy in front of the console, which sends HTML.
     pub(super) fn html(status: StatusCode) -> Self {
         let title = format!("{} {}", status.as_u16(), status.canonical_reason().unwrap_or_default());
         let body = format!(
@@ -126,19 +126,19 @@ impl Answer {
         self
     }
 
-    /// The answer as the client wants it: gzip when asked for and worth it.
+    /// Compresses the answer if the client accepts gzip and the body is large enough.
     pub(super) fn compressed(mut self, request: &Request) -> Self {
-        let asked = request
+        let accepts_gzip = request
             .header(ACCEPT_ENCODING)
             .is_some_and(|accepted| accepted.split(',').any(|coding| coding.trim().split(';').next() == Some("gzip")));
-        if !asked || self.travel.never_compressed || self.body.len() < 1024 {
+        if !accepts_gzip || self.transmission.uncompressed || self.body.len() < 1024 {
             return self;
         }
         let mut encoder = GzEncoder::new(Vec::with_capacity(self.body.len() / 4), Compression::fast());
         if let Ok(body) = encoder.write_all(&self.body).and_then(|()| encoder.finish()) {
-            if let Some(cut) = &mut self.travel.cut_after {
-                // Cut at the same share of the body.
-                *cut = *cut * body.len() / self.body.len();
+            if let Some(length) = &mut self.transmission.truncate_after {
+                // Truncate the same fraction of the compressed body.
+                *length = *length * body.len() / self.body.len();
             }
             self.body = Bytes::from(body);
             self = self.with(CONTENT_ENCODING, "gzip");

@@ -1,6 +1,4 @@
-//! The kinds of records: where they are served, and by what they can be sorted and filtered.
-
-use super::store::IdColumn;
+//! The kinds of records: their paths, sort keys and filters.
 
 /// A kind of record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -27,48 +25,57 @@ pub enum Kind {
     Vulnerabilities,
 }
 
-/// By what records are sorted, and what time filters look at.
+/// An id of a record that filters with lists of ids compare.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum IdColumn {
+    Record,
+    Account,
+    Site,
+    Group,
+    Agent,
+    Threat,
+}
+
+/// The value that a list is sorted by or that a time filter compares.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Column {
-    /// One of the indexed columns.
     Id,
     Created,
     Updated,
-    /// A time elsewhere in the record.
+    /// A time at this path.
     Time(String),
-    /// Anything else in the record, compared as text.
+    /// Another value at this path, compared as text.
     Text(String),
 }
 
-/// What a filter parameter does.
+/// The effect of a filter parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Filter {
-    /// A list of ids in an indexed column.
+    /// A list of ids.
     Ids(IdColumn),
     /// A list of activity types.
     Types,
-    /// A list of texts, one of which stands at this path; compared without case.
+    /// The value at this path is one of a list of texts, ignoring case.
     AnyOf(&'static str),
-    /// None of which stands at this path.
+    /// The value at this path is none of a list of texts, ignoring case.
     NoneOf(&'static str),
     /// The text at this path contains the value.
     Like(&'static str),
-    /// The boolean at this path.
+    /// The value at this path is a given boolean.
     Is(&'static str),
-    /// A csv of booleans over `isDecommissioned`.
+    /// A list of booleans for `isDecommissioned`.
     Decommissioned,
-    /// Shows hidden activities too.
+    /// Also returns hidden activities.
     IncludeHidden,
-    /// Shows findings that are gone too.
+    /// Also returns removed findings.
     IncludeRemovals,
-    /// Asks for the whole tenant, which only global users may.
+    /// Requests the whole tenant, which needs global scope.
     Tenant,
-    /// Known to the console, and of no effect here.
+    /// Accepted, but not implemented.
     Ignored,
 }
 
 impl Kind {
-    /// Every kind.
     pub const ALL: [Self; 10] = [
         Self::Activities,
         Self::Threats,
@@ -122,15 +129,15 @@ impl Kind {
         }
     }
 
-    /// The shortest time that this kind's timestamps tell apart, in microseconds.
-    pub(super) const fn shortest_time(self) -> i64 {
+    /// The resolution of this kind's timestamps in microseconds.
+    pub(super) const fn time_resolution(self) -> i64 {
         match self {
             Self::UnifiedAlerts => 1_000,
             _ => 1,
         }
     }
 
-    /// What `sortBy` names; None is refused by the console.
+    /// The column of a value of `sortBy`; `None` if the console does not accept it.
     pub(super) fn sort_column(self, name: &str) -> Option<Column> {
         let text = |path: &str| Some(Column::Text(path.to_owned()));
         match (self, name) {
@@ -171,18 +178,18 @@ impl Kind {
         }
     }
 
-    /// The column of a time filter such as `createdAt__gte`, split at the underscores.
+    /// The column of a time filter; `createdAt__gte` has the name `createdAt` and the operator `gte`.
     pub(super) fn time_column(self, name: &str, operator: &str) -> Option<Column> {
         let between = match self {
             Self::Activities | Self::Agents | Self::Users | Self::Vulnerabilities => true,
             Self::UnifiedAlerts | Self::Threats | Self::Alerts | Self::Groups | Self::Sites | Self::Accounts => false,
         };
-        let takes = match operator {
+        let is_accepted = match operator {
             "gt" | "gte" | "lt" | "lte" => true,
             "between" => between,
             _ => false,
         };
-        if !takes {
+        if !is_accepted {
             return None;
         }
         match (self, name) {
@@ -201,7 +208,7 @@ impl Kind {
         }
     }
 
-    /// What a filter parameter does; None is unknown to this endpoint.
+    /// The effect of a filter parameter; `None` if the endpoint does not have it.
     pub(super) fn filter(self, name: &str) -> Option<Filter> {
         let own = match self {
             Self::Activities => ACTIVITY_FILTERS,
@@ -223,7 +230,7 @@ fn find(table: &[(&str, &'static str)], name: &str) -> Option<&'static str> {
     table.iter().find(|(known, _)| *known == name).map(|(_, path)| *path)
 }
 
-/// Alerts spell the block and the key as one word: `ruleInfoSeverity` is `ruleInfo.severity`.
+/// Sort keys of alerts join block and key: `ruleInfoSeverity` is `ruleInfo.severity`.
 fn alert_sort(name: &str) -> Option<Column> {
     let block = [
         "sourceParentProcessInfo",

@@ -1,4 +1,4 @@
-//! List requests: what goes wrong with them, and the pages when nothing does.
+//! Answers list requests, with injected faults.
 
 use std::borrow::Cow;
 
@@ -7,14 +7,14 @@ use http::header::RETRY_AFTER;
 use serde_json::{Value, json};
 
 use super::console::State;
-use super::faults::{Mishap, RetryAfter};
+use super::faults::{Fault, RetryAfter};
 use super::http::{Answer, Request};
-use super::kind::Kind;
+use super::kind::{IdColumn, Kind};
 use super::page::{self, Search};
 use super::query::Query;
 use super::quirks::OutOfScope;
 use super::risks;
-use super::store::{IdColumn, Row};
+use super::store::Row;
 use super::time;
 use super::token::{Scope, Token};
 
@@ -25,9 +25,9 @@ impl State {
         request: &Request,
         token: &Token,
         now: i64,
-        struck: &mut Vec<Mishap>,
+        injected: &mut Vec<Fault>,
     ) -> Answer {
-        if let Some(refused) = self.permitted(kind, token) {
+        if let Some(refused) = self.permission_error(kind, token) {
             return refused;
         }
         let query = match Query::read(kind, &request.query, &self.quirks) {
@@ -35,39 +35,39 @@ impl State {
             Err(refused) => return *refused,
         };
         if kind == Kind::Vulnerabilities
-            && let Some(refused) = self.refused_risks(&query, token)
+            && let Some(error) = self.risks_error(&query, token)
         {
-            return refused;
+            return error;
         }
-        *struck = self.trouble.strike(&token.secret, kind.path(), kind, query.cursor.is_some());
-        let mishaps = &*struck;
-        if let Some(instead) = mishaps.iter().find_map(|mishap| instead(*mishap, now)) {
-            return instead;
+        *injected = self.injector.inject(&token.secret, kind.path(), kind, query.cursor.is_some());
+        let faults = &*injected;
+        if let Some(answer) = faults.iter().find_map(|fault| error_answer(*fault, now)) {
+            return answer;
         }
         if query.conditions.tenant && token.scope != Scope::Global {
             return Answer::forbidden(Some("User does not have required tenant-level permissions."));
         }
-        if self.quirks.out_of_scope == OutOfScope::Forbidden && self.asks_beyond(&query, token) {
+        if self.quirks.out_of_scope == OutOfScope::Forbidden && self.requests_out_of_scope(&query, token) {
             return Answer::forbidden(Some(
                 "User scope level is account. Please provide a valid account ID or site ID.",
             ));
         }
-        for mishap in mishaps {
-            if let Mishap::LateArrival(most) = mishap {
-                let most = i64::try_from(most.as_micros()).unwrap_or(i64::MAX);
-                let at = now - self.random.within(0..most.max(1));
-                self.appear(Kind::Activities, at, at);
+        for fault in faults {
+            if let Fault::LateArrival(max) = fault {
+                let max = i64::try_from(max.as_micros()).unwrap_or(i64::MAX);
+                let at = now - self.random.within(0..max.max(1));
+                self.create(Kind::Activities, at, at);
             }
         }
-        let mut answer = self.page(kind, &query, token, request, mishaps, now);
-        for mishap in mishaps {
-            match mishap {
-                Mishap::SlowAnswer(delay) => answer.travel.delay = *delay,
-                Mishap::SlowBody(takes) => answer.travel.body_takes = *takes,
-                Mishap::Truncated => {
-                    answer.travel.cut_after = Some(self.random.below(answer.body.len() as u64) as usize)
+        let mut answer = self.page(kind, &query, token, request, faults, now);
+        for fault in faults {
+            match fault {
+                Fault::SlowAnswer(delay) => answer.transmission.delay = *delay,
+                Fault::SlowBody(duration) => answer.transmission.body_duration = *duration,
+                Fault::Truncated => {
+                    answer.transmission.truncate_after = Some(self.random.below(answer.body.len() as u64) as usize)
                 }
-                Mishap::ChangedWhilePaged
+                Fault::ChangedWhilePaged
                     if !matches!(kind, Kind::Activities | Kind::Sites | Kind::Accounts | Kind::Users) =>
                 {
                     self.change_any(kind, now);
@@ -84,14 +84,14 @@ impl State {
         query: &Query,
         token: &Token,
         request: &Request,
-        mishaps: &[Mishap],
+        faults: &[Fault],
         now: i64,
     ) -> Answer {
         let mut limit = query.limit;
         if kind == Kind::Alerts && request.query.contains("disablePagination=true") {
             limit = usize::MAX / 2;
         }
-        if mishaps.contains(&Mishap::ShortPage) && limit > 1 {
+        if faults.contains(&Fault::ShortPage) && limit > 1 {
             limit = 1 + self.random.below(limit as u64 - 1) as usize;
         }
         let unlicensed = &self.quirks.unlicensed_sites;
@@ -102,63 +102,63 @@ impl State {
         let total = if query.skip_count || (query.cursor.is_some() && self.quirks.total_on_first_page_only) {
             0
         } else {
-            search.count(token.scope == Scope::Global).min(self.quirks.total_cap.unwrap_or(u64::MAX))
+            search.count(token.scope == Scope::Global).min(self.quirks.max_total.unwrap_or(u64::MAX))
         };
         let mut pagination = json!({ "totalItems": total });
-        let next = match mishaps.contains(&Mishap::RepeatedCursor) {
+        let next = match faults.contains(&Fault::RepeatedCursor) {
             true => query.cursor.as_ref().map(|cursor| Value::from(cursor.encode())),
             false => search.next_cursor(&page, &self.quirks),
         };
         if let Some(next) = next {
             pagination["nextCursor"] = next;
         }
-        if mishaps.contains(&Mishap::NullData) {
+        if faults.contains(&Fault::NullData) {
             return Answer::json(StatusCode::OK, &json!({ "data": null, "pagination": pagination }));
         }
         let bodies: Vec<Cow<'_, [u8]>> = match kind {
-            Kind::Vulnerabilities => page.rows.iter().map(|row| Cow::Owned(risks::as_of(row, now))).collect(),
+            Kind::Vulnerabilities => page.rows.iter().map(|row| Cow::Owned(risks::body_at(row, now))).collect(),
             _ => page.rows.iter().map(|row| Cow::Borrowed(&*row.body)).collect(),
         };
         let mut body = page::write(kind, &bodies, &pagination, self.quirks.errors_null);
-        if mishaps.contains(&Mishap::HarmlessErrors) && !self.quirks.errors_null {
+        if faults.contains(&Fault::HarmlessErrors) && !self.quirks.errors_null {
             body.pop();
             body.extend_from_slice(br#","errors":[{}]}"#);
         }
         Answer::of(StatusCode::OK, "application/json", body)
     }
 
-    pub(super) fn counted(&self, kind: Kind, query: &Query, token: &Token) -> u64 {
+    pub(super) fn count_matching(&self, kind: Kind, query: &Query, token: &Token) -> u64 {
         let visible = |row: &Row| token.scope.covers(kind, row.account, row.site);
         Search { kind, table: self.table(kind), query, visible: &visible }.count(token.scope == Scope::Global)
     }
 
-    /// Whether a scope filter names something that the token cannot see.
-    pub(super) fn asks_beyond(&self, query: &Query, token: &Token) -> bool {
+    /// Whether a scope filter has an id that the token cannot see.
+    pub(super) fn requests_out_of_scope(&self, query: &Query, token: &Token) -> bool {
         let kinds =
             [(IdColumn::Account, Kind::Accounts), (IdColumn::Site, Kind::Sites), (IdColumn::Group, Kind::Groups)];
         query.conditions.ids.iter().any(|(column, ids)| {
             let Some((_, kind)) = kinds.iter().find(|(scope, _)| scope == column) else { return false };
-            let seen = |id: &u64| {
+            let is_visible = |id: &u64| {
                 self.table(*kind).find(*id).is_some_and(|row| match (&token.scope, kind) {
-                    // The account of a site is not below it, but naming it asks for nothing more.
+                    // The account of a visible site is accepted too.
                     (Scope::Sites(sites), Kind::Accounts) => {
                         self.table(Kind::Sites).rows().any(|site| sites.contains(&site.id) && site.account == row.id)
                     }
                     (scope, kind) => scope.covers(*kind, row.account, row.site),
                 })
             };
-            !ids.iter().all(seen)
+            !ids.iter().all(is_visible)
         })
     }
 }
 
-/// What is answered instead of a page.
-pub(super) fn instead(mishap: Mishap, now: i64) -> Option<Answer> {
-    Some(match mishap {
-        Mishap::Unauthorized => Answer::unauthorized(),
-        Mishap::Forbidden => Answer::forbidden(None),
-        Mishap::NotFound => Answer::not_found(),
-        Mishap::TooManyRequests(wait) => {
+/// The answer that replaces the page, if the fault has one.
+pub(super) fn error_answer(fault: Fault, now: i64) -> Option<Answer> {
+    Some(match fault {
+        Fault::Unauthorized => Answer::unauthorized(),
+        Fault::Forbidden => Answer::forbidden(None),
+        Fault::NotFound => Answer::not_found(),
+        Fault::TooManyRequests(wait) => {
             let answer = Answer::html(StatusCode::TOO_MANY_REQUESTS);
             match wait {
                 RetryAfter::Absent => answer,
@@ -168,38 +168,38 @@ pub(super) fn instead(mishap: Mishap, now: i64) -> Option<Answer> {
                 }
             }
         }
-        Mishap::InternalError => Answer::error(
+        Fault::InternalError => Answer::error(
             StatusCode::INTERNAL_SERVER_ERROR,
             5_000_010,
             "Internal server error",
             Some("Server could not process the request."),
         ),
-        Mishap::NotSupported => Answer::error(StatusCode::NOT_IMPLEMENTED, 5_010_010, "Not supported", None),
-        Mishap::BadGateway => Answer::of(StatusCode::BAD_GATEWAY, "text/plain", "Bad Gateway"),
-        Mishap::Unavailable => Answer::html(StatusCode::SERVICE_UNAVAILABLE),
-        Mishap::GatewayTimeout => Answer::html(StatusCode::GATEWAY_TIMEOUT),
-        Mishap::ErrorsInside => Answer::json(
+        Fault::NotSupported => Answer::error(StatusCode::NOT_IMPLEMENTED, 5_010_010, "Not supported", None),
+        Fault::BadGateway => Answer::of(StatusCode::BAD_GATEWAY, "text/plain", "Bad Gateway"),
+        Fault::Unavailable => Answer::html(StatusCode::SERVICE_UNAVAILABLE),
+        Fault::GatewayTimeout => Answer::html(StatusCode::GATEWAY_TIMEOUT),
+        Fault::ErrorsOnly => Answer::json(
             StatusCode::OK,
             &json!({ "data": [], "pagination": { "nextCursor": null, "totalItems": 0 }, "errors": [{ "code": 5_000_010,
                 "title": "Internal server error", "detail": "Server could not process the request." }] }),
         ),
-        Mishap::HtmlPage => Answer::html(StatusCode::OK),
-        Mishap::Dropped => {
+        Fault::HtmlPage => Answer::html(StatusCode::OK),
+        Fault::Dropped => {
             let mut answer = Answer::of(StatusCode::OK, "application/json", "");
-            answer.travel.dropped = true;
+            answer.transmission.dropped = true;
             answer
         }
-        Mishap::RefusedCursor => Answer::invalid("Invalid cursor value received"),
-        Mishap::HarmlessErrors
-        | Mishap::ErrorsBesideData
-        | Mishap::NullData
-        | Mishap::Truncated
-        | Mishap::SlowAnswer(_)
-        | Mishap::SlowBody(_)
-        | Mishap::RepeatedCursor
-        | Mishap::ShortPage
-        | Mishap::WrongDate(_)
-        | Mishap::LateArrival(_)
-        | Mishap::ChangedWhilePaged => return None,
+        Fault::RefusedCursor => Answer::invalid("Invalid cursor value received"),
+        Fault::HarmlessErrors
+        | Fault::ErrorsWithData
+        | Fault::NullData
+        | Fault::Truncated
+        | Fault::SlowAnswer(_)
+        | Fault::SlowBody(_)
+        | Fault::RepeatedCursor
+        | Fault::ShortPage
+        | Fault::WrongDate(_)
+        | Fault::LateArrival(_)
+        | Fault::ChangedWhilePaged => return None,
     })
 }

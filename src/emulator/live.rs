@@ -1,49 +1,50 @@
-//! Records that appear and change as time goes.
+//! Creates and changes records over time.
 //!
-//! The n-th event is due at a moment that only the seed and n decide, so the console's content at a moment does not
-//! depend on how often it was asked before.
+//! Only the seed and n determine the time of the n-th event. The records at a given time therefore do not depend on
+//! earlier requests.
 
 use super::kind::Kind;
 use super::random::Random;
 use super::setup::Setup;
 use super::time::SECOND;
 
-/// What happens at a moment.
+/// A change of the records. Times are in microseconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Event {
-    /// A record of this kind appears, created at this moment (earlier than now when it is late).
-    Appears(Kind, i64),
-    /// Some record of this kind changes, at this moment by its own time.
-    Changes(Kind, i64),
-    /// Several records of this kind change at one moment.
-    ChangesTogether(Kind, i64),
+    /// A record is created; its creation time is earlier than now if it arrives late.
+    Created(Kind, i64),
+    /// A random record changes.
+    Changed(Kind, i64),
+    /// Several records change at the same time.
+    ChangedTogether(Kind, i64),
 }
 
 /// The schedule of live events.
 #[derive(Debug)]
-pub(super) struct Live {
+pub(super) struct LiveGenerator {
     random: Random,
     events: Vec<(u32, Event)>,
-    /// When the next event happens.
+    /// The time of the next event.
     due: i64,
     rate: f64,
+    /// Probability and maximum delay of late arrivals.
     late: (f64, i64),
 }
 
 const EVENTS: &[(u32, Event)] = &[
-    (820, Event::Appears(Kind::Activities, 0)),
-    (12, Event::Appears(Kind::Threats, 0)),
-    (24, Event::Changes(Kind::Threats, 0)),
-    (4, Event::ChangesTogether(Kind::Threats, 0)),
-    (110, Event::Changes(Kind::Agents, 0)),
-    (4, Event::ChangesTogether(Kind::Agents, 0)),
-    (24, Event::Appears(Kind::Alerts, 0)),
-    (10, Event::Changes(Kind::Alerts, 0)),
-    (3, Event::Appears(Kind::Agents, 0)),
-    (3, Event::Changes(Kind::Groups, 0)),
+    (820, Event::Created(Kind::Activities, 0)),
+    (12, Event::Created(Kind::Threats, 0)),
+    (24, Event::Changed(Kind::Threats, 0)),
+    (4, Event::ChangedTogether(Kind::Threats, 0)),
+    (110, Event::Changed(Kind::Agents, 0)),
+    (4, Event::ChangedTogether(Kind::Agents, 0)),
+    (24, Event::Created(Kind::Alerts, 0)),
+    (10, Event::Changed(Kind::Alerts, 0)),
+    (3, Event::Created(Kind::Agents, 0)),
+    (3, Event::Changed(Kind::Groups, 0)),
 ];
 
-impl Live {
+impl LiveGenerator {
     pub fn new(setup: &Setup) -> Self {
         let late = i64::try_from(setup.late.1.as_micros()).unwrap_or(i64::MAX);
         let mut events = EVENTS.to_vec();
@@ -52,9 +53,9 @@ impl Live {
         {
             if count > 0 {
                 events.extend([
-                    (40, Event::Appears(kind, 0)),
-                    (30, Event::Changes(kind, 0)),
-                    (4, Event::ChangesTogether(kind, 0)),
+                    (40, Event::Created(kind, 0)),
+                    (30, Event::Changed(kind, 0)),
+                    (4, Event::ChangedTogether(kind, 0)),
                 ]);
             }
         }
@@ -64,7 +65,6 @@ impl Live {
         live
     }
 
-    /// Another rate from `now` on.
     pub fn set_rate(&mut self, rate: f64, now: i64) {
         self.rate = rate;
         self.due = now;
@@ -78,25 +78,25 @@ impl Live {
         }
         let at = self.due;
         let late = if self.random.chance(self.late.0) { self.random.within(0..self.late.1.max(1)) } else { 0 };
-        let event = match *self.random.weigh(&self.events) {
-            Event::Appears(kind, _) => Event::Appears(kind, at - late),
-            Event::Changes(kind, _) => Event::Changes(kind, at - late),
-            Event::ChangesTogether(kind, _) => Event::ChangesTogether(kind, at - late),
+        let event = match *self.random.choose_weighted(&self.events) {
+            Event::Created(kind, _) => Event::Created(kind, at - late),
+            Event::Changed(kind, _) => Event::Changed(kind, at - late),
+            Event::ChangedTogether(kind, _) => Event::ChangedTogether(kind, at - late),
         };
         self.schedule();
         Some(event)
     }
 
-    /// Which of so many records changes.
-    pub fn pick(&mut self, count: usize) -> usize {
+    /// A random number below `count`.
+    pub fn random_index(&mut self, count: usize) -> usize {
         self.random.below(count as u64) as usize
     }
 
-    /// Events come at exponentially distributed distances, as independent ones do.
+    /// The intervals between events are exponentially distributed.
     fn schedule(&mut self) {
         if self.rate > 0.0 {
-            let distance = -(1.0 - self.random.unit()).ln() / self.rate * SECOND as f64;
-            self.due = self.due.saturating_add((distance as i64).max(1));
+            let interval = -(1.0 - self.random.unit()).ln() / self.rate * SECOND as f64;
+            self.due = self.due.saturating_add((interval as i64).max(1));
         }
     }
 }

@@ -1,13 +1,14 @@
-//! A SentinelOne management console that runs anywhere: for `emulate`, `demo`, tests, benches and the simulation.
+//! An emulated SentinelOne management console, for `emulate`, `demo`, tests, benches and the simulation.
 //!
-//! It is written from the console's published contract and shares no code with the client in `console/`, so that one
-//! misreading of the API cannot hide in both. Three layers:
+//! It is written from the published API documentation and shares no code with the client in `console/`, so that both
+//! cannot have the same misunderstanding of the API. It has three layers:
 //!
-//! - [`Console`] answers a [`Request`] with an [`Answer`] at a given moment: no sockets, no clock of its own, everything
-//!   decided by its seed. Simulations call it directly.
-//! - [`Server`] puts it behind a real socket and carries out how an answer travels: slowly, in part, or not at all.
-//! - Around it: records are put in ([`Console::insert`], [`Console::update`], [`Setup`]), faults are switched
-//!   ([`Faults`], [`Quirks`]), and the truth is asked for ([`Console::truth`]) to compare a forwarder's output with.
+//! - [`Console`] answers a [`Request`] with an [`Answer`] at a given time. It has no sockets and no clock, and its seed
+//!   decides everything random. The simulation calls it directly.
+//! - [`Server`] serves it on a socket. It transmits each answer as described by its [`Transmission`]: slowly, in part,
+//!   or not at all.
+//! - Tests add and change records ([`Console::insert`], [`Console::update`], [`Setup`]) and set faults ([`Faults`],
+//!   [`Quirks`]). They compare the output of a forwarder with [`Console::visible_versions`].
 //!
 //! ```
 //! use s1_forwarder::emulator::{Console, Request, Setup};
@@ -38,22 +39,16 @@ mod store;
 mod time;
 mod timeline;
 mod token;
-mod truth;
 mod unified;
 mod users;
 
-pub use console::Console;
-pub use faults::{Fault, Faults, Mishap, RetryAfter, UnknownPreset};
-pub use generate::FIRST_USER;
-pub use http::{Answer, Request, Travel};
+pub use console::{Console, LoggedRequest};
+pub use faults::{Fault, FaultRule, Faults, RetryAfter, UnknownPreset};
+pub use http::{Answer, BASE, Request, Transmission};
 pub use kind::Kind;
 pub use quirks::{LastPage, OutOfScope, Quirks, UnknownParameters};
 pub use server::Server;
 pub use setup::Setup;
-pub use store::RecordError;
+pub use store::{RecordError, RecordVersion};
 pub use time::{print as print_time, system_clock};
-pub use token::{Scope, Token};
-pub use truth::{Seen, Version};
-
-/// The path of the API version that is served.
-pub const BASE: &str = "/web/api/v2.1";
+pub use token::{FIRST_USER, Scope, Token};

@@ -1,4 +1,4 @@
-//! Finds the records of a page and writes the answer around their bytes.
+//! Finds the records of a page and writes the body of the answer.
 
 use std::borrow::Cow;
 
@@ -11,17 +11,16 @@ use super::quirks::{LastPage, Quirks};
 use super::store::{Entry, Indexed, Row, Table, id_value};
 use super::time;
 
-/// The records of a page, in order.
 #[derive(Default)]
 pub(super) struct Page<'t> {
     pub rows: Vec<&'t Row>,
-    /// What a cursor to the next page holds: the last record's sort value.
+    /// The last record's sort value, for the cursor of the next page.
     last: Value,
-    /// Records follow after these.
+    /// More records follow.
     more: bool,
 }
 
-/// A list request over one table, through the eyes of one token.
+/// A list request over one table; `visible` limits it to what a token can see.
 pub(super) struct Search<'t> {
     pub kind: Kind,
     pub table: &'t Table,
@@ -31,10 +30,10 @@ pub(super) struct Search<'t> {
 
 impl<'t> Search<'t> {
     fn matches(&self, row: &Row) -> bool {
-        (self.visible)(row) && self.query.conditions.hold(self.kind, row, &self.query.sort)
+        (self.visible)(row) && self.query.conditions.match_row(self.kind, row, &self.query.sort)
     }
 
-    /// At most `limit` records behind the cursor.
+    /// At most `limit` records after the cursor.
     pub fn page(&self, limit: usize) -> Page<'t> {
         match indexed(&self.query.sort) {
             Some(column) => self.indexed_page(column, limit),
@@ -91,7 +90,7 @@ impl<'t> Search<'t> {
         page
     }
 
-    /// The entries within the bounds over the column itself.
+    /// The entries within the time filters over this column.
     fn bounded(&self, column: Indexed) -> &'t [Entry] {
         let index = self.table.index(column);
         let (mut low, mut high) = (i64::MIN, i64::MAX);
@@ -104,7 +103,7 @@ impl<'t> Search<'t> {
         index.get(start..end).unwrap_or_default()
     }
 
-    /// A page in the order of a column without index: everything is sorted for it. Nobody pages a large table so.
+    /// A page in the order of a column without an index. It sorts the whole table, which is slow for large ones.
     fn sorted_page(&self, limit: usize) -> Page<'t> {
         let mut found: Vec<(SortValue, u64, &Row)> = self
             .table
@@ -129,7 +128,7 @@ impl<'t> Search<'t> {
         Page { rows: shown.into_iter().map(|(.., row)| row).collect(), last, more }
     }
 
-    /// How many records there are, from the first page on.
+    /// The number of matching records on all pages.
     pub fn count(&self, everything_visible: bool) -> u64 {
         let counted = match indexed(&self.query.sort) {
             Some(column) => {
@@ -137,8 +136,8 @@ impl<'t> Search<'t> {
                 let matching = |rows: &mut dyn Iterator<Item = &Row>| rows.filter(|row| self.matches(row)).count();
                 if everything_visible && self.query.conditions.only_bounds_over(&self.query.sort) {
                     let within = |row: &&Row| entries.binary_search(&self.table.entry(column, row)).is_ok();
-                    let aside = || self.table.aside().filter(within);
-                    entries.len() - aside().count() + matching(&mut aside())
+                    let hidden = || self.table.hidden_by_default().filter(within);
+                    entries.len() - hidden().count() + matching(&mut hidden())
                 } else {
                     matching(&mut entries.iter().map(|entry| self.table.row(entry)))
                 }
@@ -148,10 +147,10 @@ impl<'t> Search<'t> {
         counted as u64
     }
 
-    /// The page's `nextCursor`: None leaves the key out.
+    /// The page's `nextCursor`; `None` leaves the key out.
     pub fn next_cursor(&self, page: &Page<'_>, quirks: &Quirks) -> Option<Value> {
         match page.rows.last() {
-            Some(row) if page.more || quirks.last_page == LastPage::OneMore => Some(Value::from(
+            Some(row) if page.more || quirks.last_page == LastPage::ExtraPage => Some(Value::from(
                 Cursor {
                     id_column: format!("{}.id", self.kind.table()),
                     id: row.id,
@@ -162,7 +161,7 @@ impl<'t> Search<'t> {
                 .encode(),
             )),
             _ => match quirks.last_page {
-                LastPage::Null | LastPage::OneMore => Some(Value::Null),
+                LastPage::Null | LastPage::ExtraPage => Some(Value::Null),
                 LastPage::Absent => None,
                 LastPage::Empty => Some(Value::from("")),
                 LastPage::NullText => Some(Value::from("null")),
@@ -171,12 +170,12 @@ impl<'t> Search<'t> {
     }
 }
 
-/// The answer's body. Sites are the exception: their `data` is an object.
+/// The body of the answer. For sites, `data` is an object instead of a list.
 pub(super) fn write(kind: Kind, bodies: &[Cow<'_, [u8]>], pagination: &Value, errors_null: bool) -> Vec<u8> {
     let mut body = Vec::with_capacity(bodies.iter().map(|record| record.len() + 1).sum::<usize>() + 512);
     body.extend_from_slice(if kind == Kind::Sites { br#"{"data":{"sites":["# } else { br#"{"data":["# });
-    for (place, record) in bodies.iter().enumerate() {
-        if place > 0 {
+    for (index, record) in bodies.iter().enumerate() {
+        if index > 0 {
             body.push(b',');
         }
         body.extend_from_slice(record);
@@ -201,10 +200,10 @@ fn indexed(column: &Column) -> Option<Indexed> {
     }
 }
 
-/// The value of a column without index.
+/// The value of a column without an index.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum SortValue {
-    Nothing,
+    Missing,
     Number(i64),
     Text(String),
 }
@@ -213,18 +212,18 @@ impl SortValue {
     fn of(column: &Column, row: &Row) -> Self {
         match column {
             Column::Time(path) | Column::Text(path) => {
-                at(&parse(row), path).map_or(Self::Nothing, |value| Self::from_cursor(column, value))
+                at(&parse(row), path).map_or(Self::Missing, |value| Self::from_cursor(column, value))
             }
-            Column::Id | Column::Created | Column::Updated => Self::Nothing,
+            Column::Id | Column::Created | Column::Updated => Self::Missing,
         }
     }
 
     fn from_cursor(column: &Column, value: &Value) -> Self {
         match value {
-            Value::Null => Self::Nothing,
+            Value::Null => Self::Missing,
             Value::Number(number) => Self::Number(number.as_i64().unwrap_or(i64::MAX)),
             Value::String(text) if matches!(column, Column::Time(_)) => {
-                time::parse(text).map_or(Self::Nothing, Self::Number)
+                time::parse(text).map_or(Self::Missing, Self::Number)
             }
             Value::String(text) => Self::Text(text.clone()),
             other => Self::Text(other.to_string()),
@@ -233,7 +232,7 @@ impl SortValue {
 
     fn to_json(&self) -> Value {
         match self {
-            Self::Nothing => Value::Null,
+            Self::Missing => Value::Null,
             Self::Number(number) => Value::from(*number),
             Self::Text(text) => Value::from(text.as_str()),
         }

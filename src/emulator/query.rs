@@ -1,4 +1,4 @@
-//! Reads a list request's parameters, and refuses what the console refuses.
+//! Reads and validates the parameters of list requests.
 
 use std::collections::HashSet;
 
@@ -6,15 +6,15 @@ use serde_json::Value;
 
 use super::cursor::Cursor;
 use super::http::Answer;
-use super::kind::{Column, Filter, Kind};
+use super::kind::{Column, Filter, IdColumn, Kind};
 use super::quirks::{Quirks, UnknownParameters};
-use super::store::{IdColumn, Row};
+use super::store::Row;
 use super::time;
 
-/// Ids below this are refused by every filter.
+/// The smallest id that filters accept.
 const SMALLEST_ID: u64 = 100_000_000_000_000_000;
 
-/// A list request that the console takes.
+/// A valid list request.
 #[derive(Debug)]
 pub(super) struct Query {
     pub limit: usize,
@@ -28,10 +28,10 @@ pub(super) struct Query {
     pub conditions: Conditions,
 }
 
-/// Which records a request is about.
+/// The filters of a request.
 #[derive(Debug, Default)]
 pub(super) struct Conditions {
-    /// Bounds with both ends included, in microseconds.
+    /// Inclusive bounds in microseconds.
     pub times: Vec<(Column, i64, i64)>,
     pub ids: Vec<(IdColumn, HashSet<u64>)>,
     pub types: Option<HashSet<u32>>,
@@ -39,7 +39,7 @@ pub(super) struct Conditions {
     pub include_hidden: bool,
     pub include_removals: bool,
     pub tenant: bool,
-    /// Which values of `isDecommissioned` are shown: false, true.
+    /// Whether records with `isDecommissioned` false, and true, are returned.
     pub decommissioned: [bool; 2],
 }
 
@@ -91,28 +91,28 @@ impl Query {
             if read.skip > 0 {
                 return Err(invalid("skip: Cannot be used together with cursor."));
             }
-            read.cursor = Some(read.checked(kind, &text).ok_or_else(|| invalid("Invalid cursor value received"))?);
+            read.cursor = Some(read.read_cursor(kind, &text).ok_or_else(|| invalid("Invalid cursor value received"))?);
         }
         Ok(read)
     }
 
-    /// The console's name of the column sorted by.
+    /// The console's name of the sort column.
     pub fn sort_column_name(&self, kind: Kind) -> String {
         format!("{}.{}", kind.table(), self.sort_name)
     }
 
-    /// A cursor of another table or another order is as foreign as one that cannot be decoded.
-    fn checked(&self, kind: Kind, text: &str) -> Option<Cursor> {
+    /// `None` if the cursor cannot be decoded, or belongs to another table or sort order.
+    fn read_cursor(&self, kind: Kind, text: &str) -> Option<Cursor> {
         let cursor = Cursor::decode(text)?;
-        let own = cursor.id_column == format!("{}.id", kind.table())
+        let matches = cursor.id_column == format!("{}.id", kind.table())
             && cursor.sort_column == self.sort_column_name(kind)
             && cursor.descending == self.descending;
-        own.then_some(cursor)
+        matches.then_some(cursor)
     }
 }
 
 impl Conditions {
-    /// Adds a filter parameter; false when this endpoint has none of the name.
+    /// Adds a filter parameter. Returns false if the endpoint does not have it.
     fn add(&mut self, kind: Kind, name: &str, value: &str, quirks: &Quirks) -> Result<bool, Box<Answer>> {
         if let Some((field, operator)) = name.rsplit_once("__")
             && let Some(column) = kind.time_column(field, operator)
@@ -124,10 +124,10 @@ impl Conditions {
         let Some(filter) = kind.filter(name) else { return Ok(false) };
         match filter {
             Filter::Ids(column) => {
-                let most =
+                let max =
                     if matches!(column, IdColumn::Account | IdColumn::Site | IdColumn::Group) { 500 } else { 5000 };
-                let ids = ids(name, value, most)?;
-                // One scope at a time: application findings are kept by scope.
+                let ids = ids(name, value, max)?;
+                // Requests for application findings accept only one scope.
                 if kind == Kind::Vulnerabilities && ids.len() != 1 {
                     return Err(invalid(&format!("{name}: Length must be 1.")));
                 }
@@ -157,21 +157,20 @@ impl Conditions {
         Ok(true)
     }
 
-    /// Whether a record's indexed columns and contents fulfil everything but the bounds over `sorted`, which its index
-    /// has cut already.
-    pub fn hold(&self, kind: Kind, row: &Row, sorted: &Column) -> bool {
+    /// Whether a record matches all filters, except bounds over `sorted`, which the index has applied already.
+    pub fn match_row(&self, kind: Kind, row: &Row, sorted: &Column) -> bool {
         if (row.hidden && !self.include_hidden)
             || (row.removed && !self.include_removals)
             || (kind == Kind::Agents && !self.decommissioned[usize::from(row.decommissioned)])
             || self.types.as_ref().is_some_and(|types| !types.contains(&row.activity_type))
-            || self.ids.iter().any(|(column, ids)| !ids.contains(&row.id_of(*column)) && !of_all_scopes(kind, *column))
+            || self.ids.iter().any(|(column, ids)| !ids.contains(&row.id_of(*column)) && !has_all_scopes(kind, *column))
         {
             return false;
         }
         let parsed = std::cell::OnceCell::new();
         let contents = || parsed.get_or_init(|| parse(row));
         self.times.iter().filter(|(column, ..)| column != sorted).all(|(column, low, high)| {
-            let moment = match column {
+            let time = match column {
                 Column::Id => None,
                 Column::Created => Some(row.created),
                 Column::Updated => Some(row.updated),
@@ -179,11 +178,11 @@ impl Conditions {
                     at(contents(), path).and_then(Value::as_str).and_then(time::parse)
                 }
             };
-            moment.is_some_and(|moment| *low <= moment && moment <= *high)
-        }) && self.texts.iter().all(|(filter, values)| text_holds(*filter, values, contents()))
+            time.is_some_and(|time| *low <= time && time <= *high)
+        }) && self.texts.iter().all(|(filter, values)| text_matches(*filter, values, contents()))
     }
 
-    /// Whether nothing but the bounds over one indexed column leaves out ordinary records: then counting is cheap.
+    /// Whether the only filters are bounds over the indexed column `sorted`, so that counting is cheap.
     pub fn only_bounds_over(&self, sorted: &Column) -> bool {
         self.decommissioned[0]
             && self.ids.is_empty()
@@ -193,10 +192,10 @@ impl Conditions {
     }
 }
 
-fn text_holds(filter: Filter, values: &[String], contents: &Value) -> bool {
+fn text_matches(filter: Filter, values: &[String], contents: &Value) -> bool {
     let text = |value: &Value| match value {
         Value::String(text) => text.to_lowercase(),
-        // Engines are objects of key and title.
+        // Engines are objects with a key and a title.
         Value::Object(keys) => keys.get("key").and_then(Value::as_str).unwrap_or_default().to_lowercase(),
         other => other.to_string(),
     };
@@ -213,12 +212,12 @@ fn text_holds(filter: Filter, values: &[String], contents: &Value) -> bool {
     }
 }
 
-/// Users are people of the tenant: scope filters do not part them here.
-fn of_all_scopes(kind: Kind, column: IdColumn) -> bool {
+/// Users belong to the tenant, so scope filters do not exclude them.
+fn has_all_scopes(kind: Kind, column: IdColumn) -> bool {
     kind == Kind::Users && matches!(column, IdColumn::Account | IdColumn::Site | IdColumn::Group)
 }
 
-/// The record as a tree; an unreadable one is null and matches nothing.
+/// The parsed record; null if it is invalid.
 pub(super) fn parse(row: &Row) -> Value {
     serde_json::from_slice(&row.body).unwrap_or(Value::Null)
 }
@@ -253,26 +252,26 @@ fn boolean(name: &str, value: &str) -> Result<bool, Box<Answer>> {
     }
 }
 
-fn ids(name: &str, value: &str, most: usize) -> Result<HashSet<u64>, Box<Answer>> {
+fn ids(name: &str, value: &str, max: usize) -> Result<HashSet<u64>, Box<Answer>> {
     let mut ids = HashSet::new();
-    for (place, item) in csv(value).enumerate() {
-        let id: u64 = item.parse().map_err(|_| invalid(&format!("{name}: {place}: Not a valid integer.")))?;
+    for (index, item) in csv(value).enumerate() {
+        let id: u64 = item.parse().map_err(|_| invalid(&format!("{name}: {index}: Not a valid integer.")))?;
         if id < SMALLEST_ID {
-            return Err(invalid(&format!("{name}: {place}: Must be greater than or equal to {SMALLEST_ID}.")));
+            return Err(invalid(&format!("{name}: {index}: Must be greater than or equal to {SMALLEST_ID}.")));
         }
         ids.insert(id);
     }
-    if ids.len() > most {
-        return Err(invalid(&format!("{name}: Longer than maximum length {most}.")));
+    if ids.len() > max {
+        return Err(invalid(&format!("{name}: Longer than maximum length {max}.")));
     }
     Ok(ids)
 }
 
-/// The bounds that a time filter sets, both ends included.
+/// The inclusive bounds of a time filter.
 fn bounds(name: &str, operator: &str, value: &str, quirks: &Quirks) -> Result<(i64, i64), Box<Answer>> {
     let read = |text: &str| {
-        let moment = time::parse_parameter(text).ok_or_else(|| invalid(&format!("{name}: Not a valid datetime.")))?;
-        Ok::<_, Box<Answer>>(quirks.compared(moment))
+        let time = time::parse_parameter(text).ok_or_else(|| invalid(&format!("{name}: Not a valid datetime.")))?;
+        Ok::<_, Box<Answer>>(quirks.rounded_time(time))
     };
     Ok(match operator {
         "gt" => (read(value)?.saturating_add(1), i64::MAX),

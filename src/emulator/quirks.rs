@@ -1,6 +1,6 @@
-//! Ways of answering in which consoles differ from each other. None of them is an error.
+//! Differences between consoles that are not errors.
 
-/// How the end of a list is told.
+/// How the last page of a list is marked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LastPage {
     /// `nextCursor: null`.
@@ -12,11 +12,11 @@ pub enum LastPage {
     Empty,
     /// `nextCursor: "null"`.
     NullText,
-    /// A cursor, behind which there is an empty page.
-    OneMore,
+    /// A cursor to an extra, empty page.
+    ExtraPage,
 }
 
-/// What happens to ids in `accountIds`, `siteIds`, `groupIds` that the token cannot see.
+/// The answer to ids in `accountIds`, `siteIds` and `groupIds` that the token cannot see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OutOfScope {
     /// An empty page.
@@ -26,10 +26,9 @@ pub enum OutOfScope {
     Forbidden,
 }
 
-/// What happens to parameters that an endpoint does not know.
+/// The handling of unknown parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum UnknownParameters {
-    /// Nothing.
     #[default]
     Ignored,
     /// 400.
@@ -39,34 +38,31 @@ pub enum UnknownParameters {
 /// How this console differs from others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Quirks {
-    /// How the end of a list is told.
     pub last_page: LastPage,
-    /// What happens to scope ids that the token cannot see.
     pub out_of_scope: OutOfScope,
-    /// What happens to unknown parameters.
     pub unknown_parameters: UnknownParameters,
-    /// Time filters drop everything below 10 ms, so that `__gt` returns the boundary again and `__lte` stops short.
-    pub compares_at_10_ms: bool,
-    /// `totalItems` is never larger than this.
-    pub total_cap: Option<u64>,
-    /// The limit of skip-less totals: pages after the first say 0; false repeats the total on each.
+    /// Time filters are rounded down to 10 ms: `__gt` returns the boundary again, and `__lte` misses the last records.
+    pub times_rounded_to_10_ms: bool,
+    /// The maximum of `totalItems`.
+    pub max_total: Option<u64>,
+    /// Pages after the first have a total of 0. False repeats the total on every page.
     pub total_on_first_page_only: bool,
-    /// An unknown token in `POST /users/api-token-details` is 400; false: 401.
+    /// `POST /users/api-token-details` answers 400 for an unknown token. False: 401.
     pub unknown_token_is_400: bool,
-    /// `errors: null` in every good answer; false leaves the key out.
+    /// Every successful answer has `errors: null`. False leaves the key out.
     pub errors_null: bool,
-    /// gzip for those who ask for it.
+    /// Compresses answers for clients that accept gzip.
     pub gzip: bool,
-    /// Fields that this release's unified alerts do not have, each as `Type.field`: a query that names one fails.
-    pub unified_alerts_lack: Vec<String>,
-    /// Pages of unified alerts end with an edge that is null and one whose node is.
+    /// Fields of unified alerts that this release does not have, each as `Type.field`. A query with one of them fails.
+    pub missing_alert_fields: Vec<String>,
+    /// Pages of unified alerts end with a null edge and an edge with a null node.
     pub null_edges: bool,
-    /// Sites without the licence for application findings.
+    /// Sites without a licence for application findings.
     pub unlicensed_sites: Vec<u64>,
-    /// Application findings are refused to tokens of several scopes that name none.
-    pub risks_want_one_scope: bool,
-    /// Application findings time out on pages of more records than this.
-    pub risks_time_out_above: Option<usize>,
+    /// Tokens with several scopes must name one in requests for application findings.
+    pub risks_require_one_scope: bool,
+    /// Requests for larger pages of application findings time out.
+    pub risks_timeout_above: Option<usize>,
 }
 
 impl Default for Quirks {
@@ -75,24 +71,24 @@ impl Default for Quirks {
             last_page: LastPage::default(),
             out_of_scope: OutOfScope::default(),
             unknown_parameters: UnknownParameters::default(),
-            compares_at_10_ms: false,
-            total_cap: None,
+            times_rounded_to_10_ms: false,
+            max_total: None,
             total_on_first_page_only: true,
             unknown_token_is_400: true,
             errors_null: false,
             gzip: true,
-            unified_alerts_lack: Vec::new(),
+            missing_alert_fields: Vec::new(),
             null_edges: false,
             unlicensed_sites: Vec::new(),
-            risks_want_one_scope: false,
-            risks_time_out_above: None,
+            risks_require_one_scope: false,
+            risks_timeout_above: None,
         }
     }
 }
 
 impl Quirks {
-    /// A bound as the console compares it.
-    pub(super) fn compared(&self, micros: i64) -> i64 {
-        if self.compares_at_10_ms { micros - micros.rem_euclid(10_000) } else { micros }
+    /// The bound of a time filter as the console compares it.
+    pub(super) fn rounded_time(&self, micros: i64) -> i64 {
+        if self.times_rounded_to_10_ms { micros - micros.rem_euclid(10_000) } else { micros }
     }
 }

@@ -1,18 +1,17 @@
-//! A small seeded generator of numbers: the same seed gives the same console on every machine and in every release.
+//! A seeded random number generator. A seed gives the same console on every machine and in every release.
 
 /// SplitMix64.
 #[derive(Debug, Clone)]
 pub struct Random(u64);
 
 impl Random {
-    /// Two of one seed and one purpose are equal; another purpose gives unrelated numbers.
+    /// Generators with the same seed and purpose are equal. Another purpose gives unrelated numbers.
     pub fn new(seed: u64, purpose: u64) -> Self {
         let mut random = Self(seed ^ purpose.wrapping_mul(0xd134_2543_de82_ef95));
         random.next();
         random
     }
 
-    /// The next 64 bits.
     pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
@@ -21,12 +20,11 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number below `limit`; 0 when the limit is 0.
+    /// A number below `limit`; 0 if `limit` is 0.
     pub fn below(&mut self, limit: u64) -> u64 {
         ((u128::from(self.next()) * u128::from(limit)) >> 64) as u64
     }
 
-    /// A number of `range`.
     pub fn within(&mut self, range: std::ops::Range<i64>) -> i64 {
         let width = range.end.saturating_sub(range.start).max(0);
         range.start + self.below(width as u64) as i64
@@ -37,30 +35,28 @@ impl Random {
         (self.next() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    /// True with this probability.
     pub fn chance(&mut self, probability: f64) -> bool {
         probability > 0.0 && self.unit() < probability
     }
 
-    /// One of the choices, which must not be empty.
-    pub fn pick<'a, T>(&mut self, choices: &'a [T]) -> &'a T {
+    /// One of the choices, of which there must be at least one.
+    pub fn choose<'a, T>(&mut self, choices: &'a [T]) -> &'a T {
         &choices[self.below(choices.len() as u64) as usize]
     }
 
-    /// One of the choices, each as often as its weight says.
-    pub fn weigh<'a, T>(&mut self, choices: &'a [(u32, T)]) -> &'a T {
+    /// One of the choices, with probabilities proportional to their weights.
+    pub fn choose_weighted<'a, T>(&mut self, choices: &'a [(u32, T)]) -> &'a T {
         let total: u64 = choices.iter().map(|(weight, _)| u64::from(*weight)).sum();
-        let mut left = self.below(total);
+        let mut remaining = self.below(total);
         for (weight, choice) in choices {
-            if left < u64::from(*weight) {
+            if remaining < u64::from(*weight) {
                 return choice;
             }
-            left -= u64::from(*weight);
+            remaining -= u64::from(*weight);
         }
         &choices[0].1
     }
 
-    /// This many hex digits.
     pub fn hex(&mut self, digits: usize) -> String {
         let mut text = String::with_capacity(digits + 16);
         while text.len() < digits {

@@ -1,4 +1,4 @@
-//! The console behind a real socket.
+//! Serves the console on a socket.
 
 use std::io;
 use std::net::SocketAddr;
@@ -26,7 +26,7 @@ use super::console::Console;
 use super::http::{Answer, Request};
 use super::time;
 
-/// The largest request body that is read: those of real requests are tiny.
+/// Limit for request bodies, in bytes.
 const LARGEST_REQUEST: usize = 1 << 20;
 
 /// A console that listens on a socket. Dropping it closes the socket.
@@ -37,11 +37,11 @@ pub struct Server {
     task: JoinHandle<()>,
 }
 
-/// Tells the console's time in microseconds since 1970.
+/// Returns the console's time in microseconds since 1970.
 type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
 
 impl Server {
-    /// Listens on `address` (port 0 takes a free one) under the system clock.
+    /// Listens on `address` (port 0 selects a free one) with the system clock.
     ///
     /// # Errors
     /// When the address cannot be bound.
@@ -49,7 +49,7 @@ impl Server {
         Self::start_with_clock(console, address, time::system_clock).await
     }
 
-    /// The same under another clock, which tells microseconds since 1970.
+    /// As [`Self::start`], with another clock, which returns microseconds since 1970.
     ///
     /// # Errors
     /// When the address cannot be bound.
@@ -64,33 +64,31 @@ impl Server {
         let service = Router::new()
             .fallback(answer)
             .with_state((Arc::clone(&console), clock))
-            .into_make_service_with_connect_info::<Scissors>();
+            .into_make_service_with_connect_info::<ResetHandle>();
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(async move {
             let end = async { drop(stopped.await) };
-            if let Err(error) = axum::serve(Wires(listener), service).with_graceful_shutdown(end).await {
+            if let Err(error) = axum::serve(ResettableListener(listener), service).with_graceful_shutdown(end).await {
                 tracing::warn!(%error, "emulator stopped serving");
             }
         });
         Ok(Self { address, console, stop: Some(stop), task })
     }
 
-    /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The base URL to put into a pipeline file.
+    /// The base URL for a pipeline file.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// The console behind it.
     pub fn console(&self) -> &Arc<Console> {
         &self.console
     }
 
-    /// Closes the socket, lets answers under way finish for a second, and ends.
+    /// Closes the socket and waits up to a second for pending answers.
     pub async fn stop(mut self) {
         drop(self.stop.take());
         if tokio::time::timeout(Duration::from_secs(1), &mut self.task).await.is_err() {
@@ -101,11 +99,11 @@ impl Server {
 
 async fn answer(
     State((console, clock)): State<(Arc<Console>, Clock)>,
-    ConnectInfo(scissors): ConnectInfo<Scissors>,
+    ConnectInfo(connection): ConnectInfo<ResetHandle>,
     request: axum::extract::Request,
 ) -> Response<Body> {
     let (head, body) = request.into_parts();
-    let Ok(body) = to_bytes(body, LARGEST_REQUEST).await else { return refused() };
+    let Ok(body) = to_bytes(body, LARGEST_REQUEST).await else { return too_large() };
     let request = Request {
         method: head.method,
         path: head.uri.path().to_owned(),
@@ -114,55 +112,55 @@ async fn answer(
         body,
     };
     let answer = console.answer(&request, clock());
-    tokio::time::sleep(answer.travel.delay).await;
-    if answer.travel.dropped {
-        scissors.cut();
+    tokio::time::sleep(answer.transmission.delay).await;
+    if answer.transmission.dropped {
+        connection.reset();
     }
-    sent(answer)
+    into_response(answer)
 }
 
-fn refused() -> Response<Body> {
+fn too_large() -> Response<Body> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::PAYLOAD_TOO_LARGE;
     response
 }
 
-fn sent(answer: Answer) -> Response<Body> {
-    let whole = answer.body.len();
-    let arrives = answer.travel.cut_after.map_or(whole, |cut| cut.min(whole));
-    let body = if arrives == whole && answer.travel.body_takes.is_zero() {
+fn into_response(answer: Answer) -> Response<Body> {
+    let length = answer.body.len();
+    let sent = answer.transmission.truncate_after.map_or(length, |limit| limit.min(length));
+    let body = if sent == length && answer.transmission.body_duration.is_zero() {
         Body::from(answer.body)
     } else {
-        in_pieces(answer.body.slice(..arrives), arrives < whole, answer.travel.body_takes)
+        in_chunks(answer.body.slice(..sent), sent < length, answer.transmission.body_duration)
     };
     let mut response = Response::new(body);
     *response.status_mut() = answer.status;
     *response.headers_mut() = answer.headers;
-    response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(whole));
+    response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
     response
 }
 
-/// The body in pieces with pauses between them; when it is cut, the last piece is an error that ends the connection.
-fn in_pieces(body: Bytes, cut: bool, takes: Duration) -> Body {
-    const PIECES: usize = 10;
-    let size = (body.len() / PIECES).max(1);
-    let pause = takes / u32::try_from(PIECES).unwrap_or(1);
-    Body::from_stream(stream::unfold((body, cut), move |(mut body, cut)| async move {
+/// Sends the body in chunks with pauses. If it is truncated, an error after the last chunk ends the connection.
+fn in_chunks(body: Bytes, truncated: bool, duration: Duration) -> Body {
+    const CHUNKS: usize = 10;
+    let size = (body.len() / CHUNKS).max(1);
+    let pause = duration / u32::try_from(CHUNKS).unwrap_or(1);
+    Body::from_stream(stream::unfold((body, truncated), move |(mut body, truncated)| async move {
         if body.is_empty() {
-            return cut.then(|| (Err(io::Error::from(io::ErrorKind::ConnectionReset)), (body, false)));
+            return truncated.then(|| (Err(io::Error::from(io::ErrorKind::ConnectionReset)), (body, false)));
         }
         tokio::time::sleep(pause).await;
-        let piece = body.split_to(size.min(body.len()));
-        Some((Ok(piece), (body, cut)))
+        let chunk = body.split_to(size.min(body.len()));
+        Some((Ok(chunk), (body, truncated)))
     }))
 }
 
-/// Cuts a connection, so that not even a status line is written.
+/// Resets a connection before the status line is written.
 #[derive(Clone, Default)]
-struct Scissors(Arc<AtomicBool>);
+struct ResetHandle(Arc<AtomicBool>);
 
-impl Scissors {
-    fn cut(&self) {
+impl ResetHandle {
+    fn reset(&self) {
         self.0.store(true, Ordering::Release);
     }
 
@@ -171,24 +169,24 @@ impl Scissors {
     }
 }
 
-impl Connected<IncomingStream<'_, Wires>> for Scissors {
-    fn connect_info(stream: IncomingStream<'_, Wires>) -> Self {
-        stream.io().scissors.clone()
+impl Connected<IncomingStream<'_, ResettableListener>> for ResetHandle {
+    fn connect_info(stream: IncomingStream<'_, ResettableListener>) -> Self {
+        stream.io().reset_handle.clone()
     }
 }
 
-/// Accepts connections that can be cut.
-struct Wires(TcpListener);
+/// Accepts connections that can be reset.
+struct ResettableListener(TcpListener);
 
-impl Listener for Wires {
-    type Io = Wire;
+impl Listener for ResettableListener {
+    type Io = ResettableStream;
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
         let (stream, address) = Listener::accept(&mut self.0).await;
-        // Small answers would wait for acknowledgements otherwise.
+        // Otherwise small answers would wait for acknowledgements.
         drop(stream.set_nodelay(true));
-        (Wire { stream, scissors: Scissors::default() }, address)
+        (ResettableStream { stream, reset_handle: ResetHandle::default() }, address)
     }
 
     fn local_addr(&self) -> io::Result<Self::Addr> {
@@ -196,27 +194,26 @@ impl Listener for Wires {
     }
 }
 
-/// A connection that can be cut.
-struct Wire {
+struct ResettableStream {
     stream: TcpStream,
-    scissors: Scissors,
+    reset_handle: ResetHandle,
 }
 
-impl AsyncRead for Wire {
+impl AsyncRead for ResettableStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        self.scissors.check()?;
+        self.reset_handle.check()?;
         Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }
 
-impl AsyncWrite for Wire {
+impl AsyncWrite for ResettableStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.scissors.check()?;
+        self.reset_handle.check()?;
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.scissors.check()?;
+        self.reset_handle.check()?;
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 

@@ -1,46 +1,42 @@
-//! What a console begins with.
+//! The initial contents of a console.
 
 use std::time::Duration;
 
 use super::kind::Kind;
 use super::time::DAY;
 
-/// What a console begins with. The same values give the same records, byte for byte.
+/// The initial contents of a console. The same values give the same records, byte for byte.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Setup {
-    /// Decides everything that chance decides.
+    /// Determines everything random.
     pub seed: u64,
-    /// When history ends and live records begin, in microseconds since 1970.
+    /// End of the history and start of live records, in microseconds since 1970.
     pub now: i64,
-    /// How far history reaches back.
+    /// Length of the history.
     pub span: Duration,
-    /// Activities in history.
+    /// Number of activities in the history; the following counts are alike.
     pub activities: usize,
-    /// Threats in history.
     pub threats: usize,
-    /// Agents; there is at least one, though with 0 it is not served.
+    /// With 0 there is one agent that records refer to, but requests do not return it.
     pub agents: usize,
-    /// STAR alerts in history.
     pub alerts: usize,
-    /// Unified alerts in history.
     pub unified_alerts: usize,
-    /// Application findings in history.
     pub vulnerabilities: usize,
-    /// Records a second that appear or change from `now` on.
+    /// Records created or changed per second from `now` on.
     pub rate: f64,
-    /// The share of live records that become visible late, and how late at most.
+    /// The fraction of live records that become visible late, and the maximum delay.
     pub late: (f64, Duration),
-    /// Very large records: their kinds and sizes in bytes.
+    /// Kinds and sizes (in bytes) of very large records.
     pub oversized: Vec<(Kind, usize)>,
-    /// An older console, which does not know the newer keys and has no licence for vulnerability management.
+    /// An older console, without newer keys and without a licence for vulnerability management.
     pub older: bool,
 }
 
 impl Setup {
-    /// The token of a new console: global, without expiry.
+    /// The token of a new console, with global scope and without expiry.
     pub const TOKEN: &'static str = "emulator-token";
 
-    /// An organisation without history.
+    /// A console without history.
     pub fn new(now: i64) -> Self {
         Self {
             seed: 1,

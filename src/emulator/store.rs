@@ -1,25 +1,22 @@
-//! One table per kind of record: the records' bytes, beside them the columns that requests sort and filter by.
+//! One table per kind of record, with the bodies and the columns that requests sort and filter by.
 
 use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::kind::Kind;
+use super::kind::{IdColumn, Kind};
 use super::time;
-use super::truth::Version;
 
-/// A column of ids that lists of ids filter by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum IdColumn {
-    Record,
-    Account,
-    Site,
-    Group,
-    Agent,
-    Threat,
+/// One version of one record. Times are in microseconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RecordVersion {
+    pub id: u64,
+    pub created: i64,
+    /// The time of the last change.
+    pub updated: i64,
 }
 
-/// A record: its bytes as served, and what is read from them once. An id that it does not have is 0.
+/// A record: its body as served, and values read from it. Missing ids are 0.
 #[derive(Debug, Clone)]
 pub(super) struct Row {
     pub id: u64,
@@ -31,11 +28,11 @@ pub(super) struct Row {
     pub agent: u64,
     pub threat: u64,
     pub activity_type: u32,
-    /// An activity that only `includeHidden` shows.
+    /// An activity that is returned only with `includeHidden`.
     pub hidden: bool,
-    /// An agent that is shown only when asked for.
+    /// A decommissioned agent, returned only on request.
     pub decommissioned: bool,
-    /// A finding that is gone: shown only when asked for.
+    /// A removed finding, returned only on request.
     pub removed: bool,
     /// An alert without `updatedAt`.
     pub undated: bool,
@@ -45,22 +42,21 @@ pub(super) struct Row {
 /// The body is not a record of this kind.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
-    /// Not JSON.
     #[error("not a record: {0}")]
     Malformed(#[from] serde_json::Error),
-    /// Without id or creation time it has no place in the table.
+    /// The record has no id or no creation time.
     #[error("a record needs `{0}`")]
     Missing(&'static str),
 }
 
 impl Row {
-    /// Reads a record from outside: its bytes stay as they are.
+    /// Reads a record; its bytes are kept as they are.
     pub fn read(kind: Kind, body: &[u8]) -> Result<Self, RecordError> {
-        Self::of(kind, &serde_json::from_slice(body)?, body.into())
+        Self::from_record(kind, &serde_json::from_slice(body)?, body.into())
     }
 
-    /// Takes what is sorted and filtered by out of a record.
-    pub fn of(kind: Kind, record: &Value, body: Box<[u8]>) -> Result<Self, RecordError> {
+    /// Reads the columns of a record.
+    pub fn from_record(kind: Kind, record: &Value, body: Box<[u8]>) -> Result<Self, RecordError> {
         let (times, id) = match kind {
             Kind::Threats => (&record["threatInfo"], &record["id"]),
             Kind::Alerts => (&record["alertInfo"], &record["alertInfo"]["alertId"]),
@@ -73,18 +69,18 @@ impl Row {
         if id == 0 {
             return Err(RecordError::Missing("id"));
         }
-        let moment = |key: &str| times[key].as_str().and_then(time::parse);
+        let time = |key: &str| times[key].as_str().and_then(time::parse);
         let creation = match kind {
             Kind::UnifiedAlerts => "detectedAt",
             Kind::Vulnerabilities => "detectionDate",
             _ => "createdAt",
         };
-        let created = moment(creation).ok_or(RecordError::Missing(creation))?;
-        let places = if matches!(kind, Kind::Threats | Kind::Alerts) { &record["agentDetectionInfo"] } else { record };
-        let own = |own: Kind, scope: &str, place: &str| match kind {
+        let created = time(creation).ok_or(RecordError::Missing(creation))?;
+        let scopes = if matches!(kind, Kind::Threats | Kind::Alerts) { &record["agentDetectionInfo"] } else { record };
+        let scope_id = |scope_kind: Kind, scope: &str, key: &str| match kind {
             Kind::UnifiedAlerts => number(&record["realTime"]["scope"][scope]["id"]),
-            kind if kind == own => id,
-            _ => number(&places[place]),
+            kind if kind == scope_kind => id,
+            _ => number(&scopes[key]),
         };
         let agent = match kind {
             Kind::Threats => &record["agentRealtimeInfo"]["agentId"],
@@ -95,23 +91,23 @@ impl Row {
         Ok(Self {
             id,
             created,
-            updated: moment("updatedAt").unwrap_or(created),
-            account: own(Kind::Accounts, "account", "accountId"),
-            site: own(Kind::Sites, "site", "siteId"),
-            group: own(Kind::Groups, "group", "groupId"),
+            updated: time("updatedAt").unwrap_or(created),
+            account: scope_id(Kind::Accounts, "account", "accountId"),
+            site: scope_id(Kind::Sites, "site", "siteId"),
+            group: scope_id(Kind::Groups, "group", "groupId"),
             agent: if kind == Kind::Agents { id } else { number(agent) },
             threat: if kind == Kind::Threats { id } else { number(&record["threatId"]) },
             activity_type: u32::try_from(number(&record["activityType"])).unwrap_or(0),
             hidden: false,
             decommissioned: record["isDecommissioned"] == true,
             removed: kind == Kind::Vulnerabilities && record["status"] == "Removed",
-            undated: kind == Kind::UnifiedAlerts && moment("updatedAt").is_none(),
+            undated: kind == Kind::UnifiedAlerts && time("updatedAt").is_none(),
             body,
         })
     }
 
-    pub fn version(&self) -> Version {
-        Version { id: self.id, created: self.created, updated: self.updated }
+    pub fn version(&self) -> RecordVersion {
+        RecordVersion { id: self.id, created: self.created, updated: self.updated }
     }
 
     pub fn id_of(&self, column: IdColumn) -> u64 {
@@ -126,7 +122,7 @@ impl Row {
     }
 }
 
-/// A place in an index: sorted by value, then by id, as the cursors are.
+/// An entry of an index, which is sorted by value and then by id, like cursors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Entry {
     pub value: i64,
@@ -134,8 +130,8 @@ pub(super) struct Entry {
     slot: u32,
 }
 
-/// The records of one kind with their indexes. Records that arrive in order cost next to nothing; one in the middle of
-/// a million moves a few megabytes.
+/// The records of one kind with their indexes. Appending in order is cheap; an insert into the middle of a million
+/// records moves a few megabytes.
 #[derive(Debug, Default)]
 pub(super) struct Table {
     rows: Vec<Row>,
@@ -143,13 +139,13 @@ pub(super) struct Table {
     ids: Vec<Entry>,
     created: Vec<Entry>,
     updated: Vec<Entry>,
-    /// The slots of records that are not always shown: hidden activities, decommissioned agents, findings that are gone.
-    aside: BTreeSet<u32>,
-    /// The versions that newer ones have replaced.
-    past: Vec<Version>,
+    /// The slots of records that are returned only on request: hidden activities, decommissioned agents, removed
+    /// findings.
+    hidden_by_default: BTreeSet<u32>,
+    replaced: Vec<RecordVersion>,
 }
 
-/// The columns that have an index.
+/// A column with an index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Indexed {
     Id,
@@ -182,12 +178,12 @@ impl Table {
         self.slot(id).map(|slot| &self.rows[slot as usize])
     }
 
-    /// The records that are not always shown.
-    pub fn aside(&self) -> impl Iterator<Item = &Row> {
-        self.aside.iter().map(|slot| &self.rows[*slot as usize])
+    /// The records that are returned only on request.
+    pub fn hidden_by_default(&self) -> impl Iterator<Item = &Row> {
+        self.hidden_by_default.iter().map(|slot| &self.rows[*slot as usize])
     }
 
-    /// Where a record of this table stands in an index.
+    /// The index entry of a record of this table.
     pub fn entry(&self, column: Indexed, row: &Row) -> Entry {
         let value = match column {
             Indexed::Id => id_value(row.id),
@@ -198,18 +194,18 @@ impl Table {
     }
 
     /// The versions that newer ones have replaced, the oldest first.
-    pub fn past(&self) -> &[Version] {
-        &self.past
+    pub fn replaced(&self) -> &[RecordVersion] {
+        &self.replaced
     }
 
-    /// Inserts a record, or replaces the one of this id.
+    /// Inserts a record, or replaces the one with the same id.
     pub fn put(&mut self, row: Row) {
         if let Some(old) = self.find(row.id).map(Row::version) {
             self.remove(row.id);
-            self.past.push(old);
+            self.replaced.push(old);
         }
         let slot = self.free.pop().unwrap_or_else(|| {
-            // More than four thousand million records fit no memory.
+            // 2^32 records do not fit into memory.
             u32::try_from(self.rows.len()).unwrap_or(u32::MAX)
         });
         for (index, value) in
@@ -219,12 +215,12 @@ impl Table {
             if index.last().is_none_or(|last| *last < entry) {
                 index.push(entry);
             } else {
-                let place = index.partition_point(|other| *other < entry);
-                index.insert(place, entry);
+                let position = index.partition_point(|other| *other < entry);
+                index.insert(position, entry);
             }
         }
         if row.hidden || row.decommissioned || row.removed {
-            self.aside.insert(slot);
+            self.hidden_by_default.insert(slot);
         }
         if slot as usize == self.rows.len() {
             self.rows.push(row);
@@ -233,16 +229,15 @@ impl Table {
         }
     }
 
-    /// Takes a record out of the console.
     pub fn remove(&mut self, id: u64) -> bool {
         let Some(slot) = self.slot(id) else { return false };
-        self.aside.remove(&slot);
+        self.hidden_by_default.remove(&slot);
         let row = &self.rows[slot as usize];
         for (index, value) in
             [(&mut self.ids, id_value(row.id)), (&mut self.created, row.created), (&mut self.updated, row.updated)]
         {
-            if let Ok(place) = index.binary_search(&Entry { value, id, slot }) {
-                index.remove(place);
+            if let Ok(position) = index.binary_search(&Entry { value, id, slot }) {
+                index.remove(position);
             }
         }
         self.rows[slot as usize].body = Box::default();
@@ -251,22 +246,22 @@ impl Table {
     }
 
     fn slot(&self, id: u64) -> Option<u32> {
-        let place = self.ids.binary_search_by_key(&id, |entry| entry.id).ok()?;
-        Some(self.ids[place].slot)
+        let index = self.ids.binary_search_by_key(&id, |entry| entry.id).ok()?;
+        Some(self.ids[index].slot)
     }
 }
 
-/// Ids as sort values: 19 digits fit.
+/// An id as a sort value.
 pub(super) fn id_value(id: u64) -> i64 {
     i64::try_from(id).unwrap_or(i64::MAX)
 }
 
-/// Ids are texts, sometimes numbers, "" or null.
+/// Reads an id, which is a text or a number; 0 for "" and null.
 fn number(value: &Value) -> u64 {
     value.as_u64().or_else(|| value.as_str()?.parse().ok()).unwrap_or(0)
 }
 
-/// Unified alerts have UUIDs; the table keeps a hash of them. "" is no id.
+/// The numeric id of a unified alert: a hash of its UUID, or 0 for "".
 pub(super) fn unified_id(text: &str) -> u64 {
     if text.is_empty() {
         return 0;

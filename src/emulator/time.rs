@@ -1,12 +1,9 @@
-//! Moments as the console writes and reads them: microseconds since 1970, printed the way Python's `isoformat` does.
+//! Times in microseconds since 1970, and the text forms of the console, which match Python's `isoformat`.
 
-/// One second in microseconds.
+/// In microseconds.
 pub const SECOND: i64 = 1_000_000;
-/// One minute in microseconds.
 pub const MINUTE: i64 = 60 * SECOND;
-/// One hour in microseconds.
 pub const HOUR: i64 = 60 * MINUTE;
-/// One day in microseconds.
 pub const DAY: i64 = 24 * HOUR;
 
 /// The system clock in microseconds since 1970.
@@ -15,19 +12,19 @@ pub fn system_clock() -> i64 {
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
 
-/// `2018-02-27T04:49:26.257525Z`; a whole second has no fraction at all, which is what breaks strict parsers.
+/// `2018-02-27T04:49:26.257525Z`. A whole second has no fraction, which strict parsers do not accept.
 pub fn print(micros: i64) -> String {
     let Ok(moment) = jiff::Timestamp::from_microsecond(micros) else { return micros.to_string() };
     if micros % SECOND == 0 { format!("{moment:.0}") } else { format!("{moment:.6}") }
 }
 
-/// `2025-03-16T21:05:52.096Z`: three digits, cut.
+/// `2025-03-16T21:05:52.096Z`, rounded down.
 pub fn print_millis(micros: i64) -> String {
     let millis = micros.div_euclid(1_000);
     jiff::Timestamp::from_millisecond(millis).map_or_else(|_| micros.to_string(), |moment| format!("{moment:.3}"))
 }
 
-/// Reads what a record or an ISO 8601 parameter holds.
+/// Reads an ISO 8601 time.
 pub fn parse(text: &str) -> Option<i64> {
     text.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_microsecond)
 }
@@ -40,7 +37,7 @@ pub fn parse_parameter(text: &str) -> Option<i64> {
     parse(text)
 }
 
-/// The `Date` header's form; it knows whole seconds only.
+/// The form of the `Date` header, in whole seconds.
 pub fn print_http(micros: i64) -> String {
     let seconds = u64::try_from(micros.div_euclid(SECOND)).unwrap_or(0);
     httpdate::fmt_http_date(std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds))

@@ -1,4 +1,4 @@
-//! What belongs to one threat: its timeline and its notes.
+//! The timeline and the notes of a threat.
 
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -8,12 +8,12 @@ use super::http::{Answer, Request};
 use super::kind::Kind;
 use super::quirks::{Quirks, UnknownParameters};
 use super::store::Row;
-use super::token::Token;
+use super::token::{FIRST_USER, Token};
 
 impl State {
-    /// A threat's timeline (activities without names of sites and accounts) or its notes.
-    pub(super) fn of_threat(&self, threat: &str, request: &Request, token: &Token, timeline: bool) -> Answer {
-        if let Some(refused) = self.permitted(Kind::Threats, token) {
+    /// The timeline of a threat (activities without names of sites and accounts) or its notes.
+    pub(super) fn threat_details(&self, threat: &str, request: &Request, token: &Token, timeline: bool) -> Answer {
+        if let Some(refused) = self.permission_error(Kind::Threats, token) {
             return refused;
         }
         let threat = threat.parse().ok().and_then(|id| self.table(Kind::Threats).find(id));
@@ -21,24 +21,24 @@ impl State {
             return Answer::not_found();
         };
         let record: Value = serde_json::from_slice(&threat.body).unwrap_or_default();
-        let (items, keys) =
+        let (items, parameters) =
             if timeline { (timeline_of(threat, &record), TIMELINE) } else { (notes_of(threat, &record), NOTES) };
-        match Listing::read(&request.query, keys, &self.quirks) {
+        match Listing::read(&request.query, parameters, &self.quirks) {
             Ok(listing) => listing.answer(items),
             Err(detail) => Answer::invalid(&detail),
         }
     }
 }
 
-/// What a list sorts by, and its filters, none of which is over time.
-type Keys = (&'static [&'static str], &'static [&'static str]);
-const TIMELINE: Keys = (
+/// The sort keys and the filters of a list.
+type Parameters = (&'static [&'static str], &'static [&'static str]);
+const TIMELINE: Parameters = (
     &["createdAt", "activityType", "hash", "primaryDescription", "secondaryDescription"],
     &["activityTypes", "query", "accountIds", "siteIds", "groupIds", "tenant"],
 );
-const NOTES: Keys = (&["createdAt", "updatedAt"], &["creator__like", "creatorId"]);
+const NOTES: Parameters = (&["createdAt", "updatedAt"], &["creator__like", "creatorId"]);
 
-/// How a short list is asked for. Its cursors are offsets.
+/// The parameters of a request for a short list, whose cursors are offsets.
 struct Listing {
     limit: usize,
     skip: usize,
@@ -48,7 +48,7 @@ struct Listing {
 }
 
 impl Listing {
-    fn read(query: &str, (sorts, filters): Keys, quirks: &Quirks) -> Result<Self, String> {
+    fn read(query: &str, (sorts, filters): Parameters, quirks: &Quirks) -> Result<Self, String> {
         let mut read = Self { limit: 10, skip: 0, sort: "createdAt".to_owned(), descending: false, count_only: false };
         for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
             let number = |low: usize, high: usize| {
@@ -93,9 +93,9 @@ impl Listing {
 }
 
 fn timeline_of(threat: &Row, record: &Value) -> Vec<Value> {
-    let item = |place: u64, kind: u32, text: &str, at: &Value| {
+    let item = |number: u64, kind: u32, text: &str, at: &Value| {
         json!({
-            "id": (threat.id + place).to_string(), "activityType": kind, "primaryDescription": text,
+            "id": (threat.id + number).to_string(), "activityType": kind, "primaryDescription": text,
             "secondaryDescription": record["threatInfo"]["filePath"], "hash": record["threatInfo"]["sha1"],
             "createdAt": at, "updatedAt": at, "accountId": record["agentDetectionInfo"]["accountId"],
             "siteId": record["agentDetectionInfo"]["siteId"], "groupId": record["agentDetectionInfo"]["groupId"],
@@ -106,7 +106,7 @@ fn timeline_of(threat: &Row, record: &Value) -> Vec<Value> {
     };
     let mut items = vec![item(1, 19, "Threat detected", &record["threatInfo"]["createdAt"])];
     let mitigations = record["mitigationStatus"].as_array().into_iter().flatten();
-    items.extend(mitigations.zip(2..).map(|(one, place)| item(place, 2001, "Threat mitigated", &one["lastUpdate"])));
+    items.extend(mitigations.zip(2..).map(|(one, number)| item(number, 2001, "Threat mitigated", &one["lastUpdate"])));
     items
 }
 
@@ -114,10 +114,10 @@ fn notes_of(threat: &Row, record: &Value) -> Vec<Value> {
     if record["threatInfo"]["analystVerdict"] == "undefined" {
         return Vec::new();
     }
-    let note = |place: u64, text: &str, at: &Value| {
+    let note = |number: u64, text: &str, at: &Value| {
         json!({
-            "id": (threat.id + place).to_string(), "text": text, "createdAt": at, "updatedAt": at,
-            "creator": "Amira Haddad", "creatorId": super::FIRST_USER.to_string(), "edited": false,
+            "id": (threat.id + number).to_string(), "text": text, "createdAt": at, "updatedAt": at,
+            "creator": "Amira Haddad", "creatorId": FIRST_USER.to_string(), "edited": false,
         })
     };
     let info = &record["threatInfo"];

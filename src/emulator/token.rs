@@ -1,21 +1,21 @@
-//! API tokens and what they can see.
+//! API tokens and their scopes.
 
 use super::kind::Kind;
 
-/// What a user, and therefore its token, can see.
+/// The id of the first user. Tokens belong to it unless another user is set.
+pub const FIRST_USER: u64 = 225_494_730_938_490_001;
+
+/// The part of the tenant that a token can read.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Scope {
-    /// The whole tenant.
     #[default]
     Global,
-    /// These accounts.
     Accounts(Vec<u64>),
-    /// These sites.
     Sites(Vec<u64>),
 }
 
 impl Scope {
-    /// The word of `GET /user`.
+    /// The value in `GET /user`.
     pub(super) const fn level(&self) -> &'static str {
         match self {
             Self::Global => "tenant",
@@ -23,33 +23,43 @@ impl Scope {
             Self::Sites(_) => "site",
         }
     }
+
+    /// Whether the scope contains a record of this kind, account and site.
+    pub(super) fn covers(&self, kind: Kind, account: u64, site: u64) -> bool {
+        match self {
+            Self::Global => true,
+            // Users belong to the tenant. Which of them a role can see is not modelled.
+            _ if kind == Kind::Users => true,
+            Self::Accounts(accounts) => accounts.contains(&account),
+            Self::Sites(sites) => sites.contains(&site),
+        }
+    }
 }
 
-/// An API token. It has no Debug output: it holds the secret.
+/// An API token. It has no `Debug`, which would print the secret.
 #[derive(Clone)]
 pub struct Token {
-    /// What stands behind `ApiToken` in the header.
+    /// The value after `ApiToken` in the header.
     pub secret: String,
-    /// The user it belongs to.
+    /// The id of its user.
     pub user: u64,
-    /// When it was generated, in microseconds since 1970.
+    /// In microseconds since 1970.
     pub created: i64,
-    /// From this moment on it is answered with 401.
+    /// From this time on requests are answered with 401; in microseconds since 1970.
     pub expires: i64,
-    /// Revoked tokens are answered with 401 and are unknown to `api-token-details`.
+    /// Requests with a revoked token are answered with 401, and `api-token-details` does not know it.
     pub revoked: bool,
-    /// What it can see.
     pub scope: Scope,
-    /// Kinds of records that its role may not read: 403.
+    /// Requests for these kinds of records are answered with 403.
     pub forbidden: Vec<Kind>,
 }
 
 impl Token {
-    /// A token that sees everything and does not expire.
+    /// A token with global scope that does not expire.
     pub fn new(secret: &str) -> Self {
         Self {
             secret: secret.to_owned(),
-            user: super::generate::FIRST_USER,
+            user: FIRST_USER,
             created: 0,
             expires: i64::MAX,
             revoked: false,
@@ -58,21 +68,20 @@ impl Token {
         }
     }
 
-    /// Limits it to a scope.
     #[must_use]
     pub fn scoped(mut self, scope: Scope) -> Self {
         self.scope = scope;
         self
     }
 
-    /// Lets it expire at a moment, in microseconds since 1970.
+    /// Sets the expiry time, in microseconds since 1970.
     #[must_use]
     pub fn expiring(mut self, expires: i64) -> Self {
         self.expires = expires;
         self
     }
 
-    /// Takes a permission from it.
+    /// Removes the permission to read `kind`.
     #[must_use]
     pub fn without(mut self, kind: Kind) -> Self {
         self.forbidden.push(kind);
@@ -80,9 +89,9 @@ impl Token {
     }
 }
 
-/// The token of an `Authorization` header; the scheme compares without case. Unified alerts take `Bearer` too.
-pub(super) fn secret_of(header: &str, takes_bearer: bool) -> Option<&str> {
+/// The token of an `Authorization` header. The scheme is not case-sensitive. Unified alerts also accept `Bearer`.
+pub(super) fn secret_of(header: &str, accepts_bearer: bool) -> Option<&str> {
     let (scheme, secret) = header.trim().split_once(' ')?;
     let is = |name: &str| scheme.eq_ignore_ascii_case(name);
-    (is("ApiToken") || takes_bearer && is("Bearer")).then_some(secret.trim())
+    (is("ApiToken") || accepts_bearer && is("Bearer")).then_some(secret.trim())
 }

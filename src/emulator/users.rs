@@ -1,4 +1,4 @@
-//! Who asks: users and their tokens.
+//! Users and their tokens.
 
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -11,8 +11,8 @@ use super::token::{Scope, Token};
 
 impl State {
     pub(super) fn token_details(&self, body: &Bytes) -> Answer {
-        let asked: Value = serde_json::from_slice(body).unwrap_or_default();
-        let Some(secret) = asked["data"]["apiToken"].as_str() else {
+        let request: Value = serde_json::from_slice(body).unwrap_or_default();
+        let Some(secret) = request["data"]["apiToken"].as_str() else {
             return Answer::invalid("data: apiToken: Missing data for required field.");
         };
         match self.tokens.iter().find(|token| token.secret == secret && !token.revoked) {
@@ -56,7 +56,7 @@ impl State {
 }
 
 fn details(token: &Token) -> Value {
-    // A token "without expiry" of a service user ends in a far year.
+    // The token of a service user "without expiry" has an expiry date in the far future.
     let expires = token.expires.min(time::parse("2999-12-31T00:00:00Z").unwrap_or(i64::MAX));
     json!({ "createdAt": time::print(token.created), "expiresAt": time::print(expires) })
 }

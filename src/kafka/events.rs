@@ -1,36 +1,37 @@
-//! What librdkafka tells beside its reports.
+//! librdkafka's reports about brokers, in addition to the delivery reports.
 
 use std::fmt::Debug;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError as RdKafkaError, RDKafkaErrorCode};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
-/// The same trouble is logged again after this.
+/// Minimum interval between two log lines about brokers.
 const LOG_EVERY: Duration = Duration::from_secs(30);
-/// An event of librdkafka older than this explains nothing any more.
+/// A broker error older than this no longer explains a failure.
 const RECENT: Duration = Duration::from_secs(90);
 
-/// Where tokens for OAUTHBEARER come from.
+/// Fetches tokens for OAUTHBEARER.
 pub(crate) trait Tokens: Debug + Send + Sync {
-    /// A token, asked for on a thread that may block; `runtime` does the fetching.
+    /// Fetches a token on `runtime`. Called on a thread that may block.
     ///
     /// # Errors
-    /// In words that hold no secret.
+    /// The text contains no secrets.
     fn token(&self, runtime: &Handle) -> Result<OAuthToken, Box<dyn std::error::Error>>;
 }
 
-/// Listens to what librdkafka tells about brokers, and fetches tokens when it asks for them.
+/// Receives librdkafka's broker errors, and fetches tokens when it asks for them.
 #[derive(Debug, Clone)]
 pub(crate) struct Events {
     brokers: Arc<str>,
     tokens: Option<Arc<dyn Tokens>>,
-    /// Where tokens are fetched.
+    /// Runs the token requests.
     runtime: Handle,
     recent: Arc<Mutex<Recent>>,
 }
@@ -41,7 +42,7 @@ struct Recent {
     logged_at: Option<Instant>,
 }
 
-/// Trouble with brokers, which no report names.
+/// A broker error that no delivery report contains.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct BrokerError {
     pub(crate) code: RDKafkaErrorCode,
@@ -49,20 +50,20 @@ pub(crate) struct BrokerError {
 }
 
 impl Events {
-    /// For a client of these brokers. Tokens are fetched on the runtime that this is called on.
+    /// Token requests run on the caller's runtime.
     pub(crate) fn new(brokers: &str, tokens: Option<Arc<dyn Tokens>>) -> Self {
         Self { brokers: brokers.into(), tokens, runtime: Handle::current(), recent: Arc::default() }
     }
 
-    /// The last trouble, unless it is long ago.
+    /// The last broker error of the past 90 seconds.
     pub(crate) fn recent(&self) -> Option<BrokerError> {
-        let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let recent = self.recent.lock();
         recent.error.as_ref().filter(|(at, _)| at.elapsed() < RECENT).map(|(_, error)| error.clone())
     }
 
-    /// Something was delivered: what was before is over.
+    /// Clears the last error after a delivery.
     pub(crate) fn forget(&self) {
-        self.recent.lock().unwrap_or_else(PoisonError::into_inner).error = None;
+        self.recent.lock().error = None;
     }
 }
 
@@ -77,26 +78,26 @@ impl ClientContext for Events {
     }
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        // What matters comes as an error event or a report; this is for those who look closer.
-        tracing::debug!(target: "librdkafka", brokers = %self.brokers, ?level, facility, "{message}");
+        // For debugging only: errors and delivery reports arrive through other callbacks.
+        tracing::debug!(target: "librdkafka", brokers = %self.brokers, severity = ?level, facility, "{message}");
     }
 
-    fn error(&self, error: KafkaError, reason: &str) {
+    fn error(&self, error: RdKafkaError, reason: &str) {
         let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
         if code == RDKafkaErrorCode::PartitionEOF {
-            // Who reads hears of it where it is waited for.
+            // `topic::scan` handles it.
             return;
         }
-        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        // "All brokers are down" follows the cause and says less.
-        let covered = code == RDKafkaErrorCode::AllBrokersDown && recent.error.is_some();
-        if !covered {
+        let mut recent = self.recent.lock();
+        // "All brokers are down" follows the cause and contains less.
+        let is_redundant = code == RDKafkaErrorCode::AllBrokersDown && recent.error.is_some();
+        if !is_redundant {
             recent.error = Some((Instant::now(), BrokerError { code, reason: reason.to_owned() }));
         }
         if recent.logged_at.is_none_or(|at| at.elapsed() >= LOG_EVERY) {
             recent.logged_at = Some(Instant::now());
             drop(recent);
-            tracing::warn!(brokers = %self.brokers, ?code, reason, "trouble with Kafka brokers");
+            tracing::warn!(brokers = %self.brokers, ?code, reason, "the Kafka brokers reported an error");
         }
     }
 }

@@ -1,7 +1,7 @@
-//! Group commit: what several lanes have to send goes out in one transaction of one producer.
+//! Group commit: one producer commits the messages of several lanes in one transaction.
 //!
-//! Who wants to send takes a [`Seat`] in the open transaction, hands its messages to the producer by itself, and then says
-//! that it is ready, with the checkpoint that covers them. Then all of it is committed, or none.
+//! A lane requests a [`TransactionSlot`] in the open transaction and puts its messages into the producer's queue. Then
+//! it submits the checkpoint that covers them. The transaction commits everything or nothing.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -9,23 +9,23 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::error::{KafkaError as RdKafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::OwnedHeaders;
 use rdkafka::producer::future_producer::DeliveryFuture;
 use rdkafka::producer::{FutureRecord, Producer};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
-use super::trouble::is_fenced;
-use super::{Events, Transactional, Trouble, is_refusal, on_thread};
+use super::error::{failure_of, is_fenced};
+use super::{Events, Transactional, is_refusal, on_thread};
+use crate::failure::Failure;
 
-/// How long a transaction stays open for more lanes to come, unless every lane that is about to send waits for it.
+/// Time that a transaction stays open for more lanes. It closes early when all lanes that are about to send have
+/// joined.
 const WINDOW: Duration = Duration::from_millis(200);
-/// How long to wait for room in librdkafka's queue.
-const QUEUE_FULL_WAIT: Duration = Duration::from_millis(20);
-/// Who wants a seat and is not heard yet; the others wait before the door.
+/// Capacity of the queue of slot requests; further requests wait.
 const WAITING: usize = 1_024;
-/// How long one call may block before it is made again.
+/// Timeout of one blocking call. A retriable call is repeated.
 const CALL: Duration = Duration::from_secs(10);
 
 /// One record of a checkpoint topic.
@@ -34,64 +34,64 @@ pub(crate) struct Message {
     pub(super) topic: String,
     pub(super) partition: i32,
     pub(super) key: String,
-    /// None removes what was under the key.
+    /// None deletes the record of this key.
     pub(super) value: Option<Vec<u8>>,
     pub(super) headers: Option<OwnedHeaders>,
 }
 
-/// Events that were handed to the producer, each with its place in the batch, and what was refused on the spot.
+/// Events that a lane sent, each with its index in the batch.
 #[derive(Default)]
 pub(crate) struct Sent {
+    /// In the producer's queue.
     pub(crate) waiting: Vec<(usize, DeliveryFuture)>,
+    /// librdkafka did not queue these.
     pub(crate) refused: Vec<(usize, Code)>,
 }
 
-/// What became of a transaction, for one that had a seat in it.
+/// The result of a transaction for one of its lanes.
 #[derive(Debug)]
-pub(crate) enum Verdict {
-    /// All of it is there.
+pub(crate) enum CommitOutcome {
     Committed,
-    /// Nothing of it is there.
     Aborted(Abort),
-    /// The producer is at its end; what became of the transaction is told by the checkpoint.
-    Over(Trouble),
+    /// The producer has failed. Only the stored checkpoint shows whether the transaction was committed.
+    ProducerFailed(Failure),
 }
 
-/// Why nothing was committed, as far as one seat is concerned.
+/// An abort as reported to one of the transaction's lanes.
 #[derive(Debug)]
 pub(crate) struct Abort {
-    /// What became of each of its own events.
+    /// One report per event of the lane; None for an event that arrived.
     pub(crate) reports: Vec<(usize, Option<Code>)>,
-    /// The error of the transaction.
+    /// The transaction's error.
     pub(crate) code: Code,
-    pub(crate) blame: Blame,
+    pub(crate) cause: AbortCause,
 }
 
-/// Whose fault it was that a transaction was aborted.
+/// The cause of an abort, relative to one lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Blame {
-    /// This one's: its messages, or its topic.
+pub(crate) enum AbortCause {
+    /// The lane's own messages or topic.
     Own,
-    /// That of others that are known.
+    /// Other lanes, identified by their reports.
     Others,
-    /// One of those in it, and it is not known which.
-    Somebody,
-    /// Nobody's: brokers are away.
-    Nobody,
+    /// One of the transaction's lanes; the reports do not identify it.
+    Unknown,
+    /// The brokers are unavailable.
+    Brokers,
 }
 
-/// Lanes that are about to send: a window need not stay open when all of them wait.
+/// Counts the lanes that are about to send. The window closes early once all of them have a slot.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Presence(Arc<AtomicUsize>);
+pub(crate) struct PendingSenders(Arc<AtomicUsize>);
 
-/// Counts for as long as it is held.
+/// Counts one lane until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Present(Arc<AtomicUsize>);
+pub(crate) struct PendingGuard(Arc<AtomicUsize>);
 
-impl Presence {
-    pub(crate) fn enter(&self) -> Present {
+impl PendingSenders {
+    pub(crate) fn enter(&self) -> PendingGuard {
         self.0.fetch_add(1, Ordering::Relaxed);
-        Present(self.0.clone())
+        PendingGuard(self.0.clone())
     }
 
     fn count(&self) -> usize {
@@ -99,124 +99,124 @@ impl Presence {
     }
 }
 
-impl Drop for Present {
+impl Drop for PendingGuard {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// A place in the open transaction. Dropped before it is ready, it aborts the transaction: half a batch must not be
-/// committed.
-pub(crate) struct Seat {
+/// One lane's share of the open transaction. Dropping it before [`Self::commit`] aborts the transaction, since a
+/// partial batch must not be committed.
+pub(crate) struct TransactionSlot {
     producer: Arc<Transactional>,
     ready: oneshot::Sender<Part>,
-    verdict: oneshot::Receiver<Verdict>,
+    outcome: oneshot::Receiver<CommitOutcome>,
 }
 
-/// What one seat has in the transaction.
 struct Part {
     sent: Sent,
     checkpoint: Vec<Message>,
 }
 
-/// The place of checkpoint records in reports.
+/// Index of checkpoint records in reports.
 pub(crate) const CHECKPOINT: usize = usize::MAX;
 
-impl Seat {
-    /// Where events are handed to.
+impl TransactionSlot {
+    /// Queues the lane's events.
     pub(crate) fn producer(&self) -> &Transactional {
         &self.producer
     }
 
-    /// Commits what was sent together with `checkpoint`.
-    pub(crate) async fn commit(self, sent: Sent, checkpoint: Vec<Message>) -> Verdict {
-        let over = || Verdict::Over(Trouble::Superseded("the Kafka producer was closed".to_owned()));
+    /// Commits the sent events together with `checkpoint`.
+    pub(crate) async fn commit(self, sent: Sent, checkpoint: Vec<Message>) -> CommitOutcome {
+        let closed = || CommitOutcome::ProducerFailed(Failure::Superseded("the Kafka producer was closed".to_owned()));
         if self.ready.send(Part { sent, checkpoint }).is_err() {
-            return over();
+            return closed();
         }
-        self.verdict.await.unwrap_or_else(|_| over())
+        self.outcome.await.unwrap_or_else(|_| closed())
     }
 }
 
-/// The way to a group's next transaction.
+/// Requests slots in a group's next transaction.
 #[derive(Debug, Clone)]
-pub(super) struct Door(mpsc::Sender<oneshot::Sender<Seat>>);
+pub(super) struct SlotSender(mpsc::Sender<oneshot::Sender<TransactionSlot>>);
 
-/// A door that keeps nothing open.
+/// Does not keep the group running.
 #[derive(Debug)]
-pub(super) struct WeakDoor(mpsc::WeakSender<oneshot::Sender<Seat>>);
+pub(super) struct WeakSlotSender(mpsc::WeakSender<oneshot::Sender<TransactionSlot>>);
 
-impl WeakDoor {
-    pub(super) fn upgrade(&self) -> Option<Door> {
-        self.0.upgrade().map(Door)
+impl WeakSlotSender {
+    pub(super) fn upgrade(&self) -> Option<SlotSender> {
+        self.0.upgrade().map(SlotSender)
     }
 }
 
-impl Door {
-    pub(super) fn downgrade(&self) -> WeakDoor {
-        WeakDoor(self.0.downgrade())
+impl SlotSender {
+    pub(super) fn downgrade(&self) -> WeakSlotSender {
+        WeakSlotSender(self.0.downgrade())
     }
 
-    /// Waits for a place in the next transaction. None when the group is at its end.
-    pub(super) async fn seat(&self) -> Option<Seat> {
+    /// Waits for a slot in the next transaction. None after the group has ended.
+    pub(super) async fn slot(&self) -> Option<TransactionSlot> {
         let (sender, receiver) = oneshot::channel();
         self.0.send(sender).await.ok()?;
         receiver.await.ok()
     }
 }
 
-/// One transactional producer that was initialised.
-pub(super) struct Settings {
+pub(super) struct GroupSettings {
     /// The transactional id.
     pub(super) id: String,
     pub(super) producer: Arc<Transactional>,
     pub(super) events: Events,
-    pub(super) presence: Presence,
-    /// One seat a transaction.
+    pub(super) pending: PendingSenders,
+    /// True for one lane per transaction.
     pub(super) alone: bool,
-    /// How long to wait for the end of a transaction: after this the brokers have given it up.
-    pub(super) patience: Duration,
-    /// Why it ended; shared with the twin. The first end is the one that counts.
-    pub(super) end: Arc<OnceLock<Trouble>>,
+    /// The brokers abort an open transaction after this time.
+    pub(super) timeout: Duration,
+    /// The first failure of the session's two producers. It ends the session.
+    pub(super) end: Arc<OnceLock<Failure>>,
 }
 
-/// Commits what comes through its door.
+/// Commits transactions with one producer.
 pub(super) struct Group {
-    settings: Settings,
-    requests: mpsc::Receiver<oneshot::Sender<Seat>>,
+    settings: GroupSettings,
+    requests: mpsc::Receiver<oneshot::Sender<TransactionSlot>>,
 }
 
 struct Waiting {
     part: Part,
-    verdict: oneshot::Sender<Verdict>,
+    outcome: oneshot::Sender<CommitOutcome>,
 }
 
-/// How a transaction ended.
 enum End {
     Committed,
     Aborted(Code),
 }
 
 impl Group {
-    pub(super) fn new(settings: Settings) -> (Self, Door) {
-        let (door, requests) = mpsc::channel(WAITING);
-        (Self { settings, requests }, Door(door))
+    pub(super) fn new(settings: GroupSettings) -> (Self, SlotSender) {
+        let (sender, requests) = mpsc::channel(WAITING);
+        (Self { settings, requests }, SlotSender(sender))
     }
 
-    /// True when it, or its twin, has failed for good.
+    /// True after a permanent failure of one of the session's producers.
     pub(super) fn has_ended(&self) -> bool {
         self.settings.end.get().is_some()
     }
 
-    /// Commits what comes until nobody can come any more, or the producer fails for good: then why.
-    pub(super) async fn run(&mut self) -> Result<(), Trouble> {
+    /// Commits transactions until no sender is left.
+    ///
+    /// # Errors
+    /// When the producer has failed permanently.
+    pub(super) async fn run(&mut self) -> Result<(), Failure> {
         while let Some(first) = self.requests.recv().await {
             self.transaction(first).await?;
         }
         Ok(())
     }
 
-    /// One last transaction of `message` alone; where it fails, others find out by themselves.
+    /// Commits `message` in a last transaction. A failure is ignored: other processes detect the missing heartbeat.
     pub(super) async fn release(&mut self, message: Message) {
         if !matches!(self.call(|producer| producer.begin_transaction()).await, Ok(Ok(()))) {
             return;
@@ -226,60 +226,63 @@ impl Group {
         }
     }
 
-    async fn transaction(&mut self, first: oneshot::Sender<Seat>) -> Result<(), Trouble> {
-        self.call(|producer| producer.begin_transaction()).await?.map_err(|error| self.over(&error))?;
-        let (mut parts, torn) = self.gather(first).await;
-        let end = match torn {
+    async fn transaction(&mut self, first: oneshot::Sender<TransactionSlot>) -> Result<(), Failure> {
+        self.call(|producer| producer.begin_transaction()).await?.map_err(|error| self.fail(&error))?;
+        let (mut parts, is_abandoned) = self.gather(first).await;
+        let end = match is_abandoned {
             true => self.abort(Code::PurgeQueue).await?,
             false => {
                 self.add_checkpoints(&mut parts).await;
                 self.end(&parts).await?
             }
         };
-        self.tell(parts, end, torn).await;
+        self.report(parts, end, is_abandoned).await;
         Ok(())
     }
 
-    /// Gives seats until the window closes, and waits until all of them are ready. True when one was given up.
-    async fn gather(&mut self, first: oneshot::Sender<Seat>) -> (Vec<Waiting>, bool) {
-        let mut seated = FuturesUnordered::new();
+    /// Grants slots until the window closes, then waits until all of them are ready. The flag is true when a slot was
+    /// dropped.
+    async fn gather(&mut self, first: oneshot::Sender<TransactionSlot>) -> (Vec<Waiting>, bool) {
+        let mut joining = FuturesUnordered::new();
         let mut parts = Vec::new();
-        let (mut torn, mut seats, mut admitting) = (false, 0, true);
-        let closes = Instant::now() + WINDOW;
+        let (mut is_abandoned, mut slots, mut is_open) = (false, 0, true);
+        let deadline = Instant::now() + WINDOW;
         let mut next = Some(first);
         loop {
-            while let Some(asked) = next.take().or_else(|| admitting.then(|| self.requests.try_recv().ok()).flatten()) {
-                let ((ready, is_ready), (verdict, tells)) = (oneshot::channel(), oneshot::channel());
-                // Whoever asked may be gone already.
-                if asked.send(Seat { producer: self.settings.producer.clone(), ready, verdict: tells }).is_ok() {
-                    seats += 1;
-                    seated.push(async move { is_ready.await.ok().map(|part| Waiting { part, verdict }) });
+            while let Some(request) = next.take().or_else(|| is_open.then(|| self.requests.try_recv().ok()).flatten()) {
+                let ((ready, is_ready), (outcome, decided)) = (oneshot::channel(), oneshot::channel());
+                // The lane may have stopped waiting.
+                if request
+                    .send(TransactionSlot { producer: self.settings.producer.clone(), ready, outcome: decided })
+                    .is_ok()
+                {
+                    slots += 1;
+                    joining.push(async move { is_ready.await.ok().map(|part| Waiting { part, outcome }) });
                 }
-                admitting = !self.settings.alone;
+                is_open = !self.settings.alone;
             }
-            // Every lane that is about to send waits for this transaction.
-            if self.settings.alone || seats >= self.settings.presence.count() && seated.is_empty() {
-                admitting = false;
+            // All lanes that are about to send have joined.
+            if self.settings.alone || slots >= self.settings.pending.count() && joining.is_empty() {
+                is_open = false;
             }
-            if !admitting && seated.is_empty() {
-                return (parts, torn);
+            if !is_open && joining.is_empty() {
+                return (parts, is_abandoned);
             }
             tokio::select! {
                 biased;
-                Some(part) = seated.next(), if !seated.is_empty() => match part {
+                Some(part) = joining.next(), if !joining.is_empty() => match part {
                     Some(part) => parts.push(part),
-                    None => torn = true,
+                    None => is_abandoned = true,
                 },
-                asked = self.requests.recv(), if admitting => match asked {
-                    Some(asked) => next = Some(asked),
-                    None => admitting = false,
+                request = self.requests.recv(), if is_open => match request {
+                    Some(request) => next = Some(request),
+                    None => is_open = false,
                 },
-                () = sleep_until(closes), if admitting => admitting = false,
+                () = sleep_until(deadline), if is_open => is_open = false,
             }
         }
     }
 
-    /// Hands the checkpoints to the producer.
     async fn add_checkpoints(&self, parts: &mut [Waiting]) {
         for Part { sent, checkpoint } in parts.iter_mut().map(|waiting| &mut waiting.part) {
             for message in checkpoint.iter() {
@@ -292,22 +295,15 @@ impl Group {
     }
 
     async fn enqueue(&self, message: &Message) -> Result<DeliveryFuture, Code> {
-        loop {
-            let mut record =
-                FutureRecord::<str, [u8]>::to(&message.topic).partition(message.partition).key(&message.key);
-            record.payload = message.value.as_deref();
-            record.headers = message.headers.clone();
-            match self.settings.producer.send_result(record) {
-                Ok(report) => return Ok(report),
-                Err((KafkaError::MessageProduction(Code::QueueFull), _)) => sleep(QUEUE_FULL_WAIT).await,
-                Err((error, _)) => return Err(error.rdkafka_error_code().unwrap_or(Code::Unknown)),
-            }
-        }
+        let mut record = FutureRecord::<str, [u8]>::to(&message.topic).partition(message.partition).key(&message.key);
+        record.payload = message.value.as_deref();
+        record.headers = message.headers.clone();
+        super::enqueue(&self.settings.producer, record).await
     }
 
-    /// Commits; an outcome that is not known is asked for again until the brokers have given the transaction up.
-    async fn end(&self, parts: &[Waiting]) -> Result<End, Trouble> {
-        // What was refused on the spot is missing in the transaction.
+    /// Commits. Repeats the call while the outcome is unknown, until the brokers have aborted the transaction.
+    async fn end(&self, parts: &[Waiting]) -> Result<End, Failure> {
+        // The transaction is incomplete without the refused message.
         if let Some((_, code)) = parts.iter().flat_map(|waiting| &waiting.part.sent.refused).next() {
             return self.abort(*code).await;
         }
@@ -317,75 +313,78 @@ impl Group {
                 return Ok(End::Committed);
             };
             match &error {
-                KafkaError::Transaction(inner) if inner.is_fatal() => return Err(self.over(&error)),
-                KafkaError::Transaction(inner) if inner.txn_requires_abort() => return self.abort(inner.code()).await,
-                KafkaError::Transaction(inner) if inner.is_retriable() && begun.elapsed() < self.settings.patience => {}
-                _ => return Err(self.over(&error)),
+                RdKafkaError::Transaction(inner) if inner.is_fatal() => return Err(self.fail(&error)),
+                RdKafkaError::Transaction(inner) if inner.txn_requires_abort() => {
+                    return self.abort(inner.code()).await;
+                }
+                RdKafkaError::Transaction(inner) if inner.is_retriable() && begun.elapsed() < self.settings.timeout => {
+                }
+                _ => return Err(self.fail(&error)),
             }
         }
     }
 
-    async fn abort(&self, code: Code) -> Result<End, Trouble> {
+    async fn abort(&self, code: Code) -> Result<End, Failure> {
         let begun = Instant::now();
         loop {
             let Err(error) = self.call(|producer| producer.abort_transaction(CALL)).await? else {
                 return Ok(End::Aborted(code));
             };
             match &error {
-                KafkaError::Transaction(inner)
-                    if !inner.is_fatal() && inner.is_retriable() && begun.elapsed() < self.settings.patience => {}
-                _ => return Err(self.over(&error)),
+                RdKafkaError::Transaction(inner)
+                    if !inner.is_fatal() && inner.is_retriable() && begun.elapsed() < self.settings.timeout => {}
+                _ => return Err(self.fail(&error)),
             }
         }
     }
 
-    /// A call of the producer that blocks. One for which there is no thread is its end: the transaction that is open cannot
-    /// be ended by it.
+    /// Makes a blocking call of the producer. If no thread is available for it, nothing can end the open transaction,
+    /// so the session ends.
     async fn call<T: Send + 'static>(
         &self,
         call: impl FnOnce(&Transactional) -> T + Send + 'static,
-    ) -> Result<T, Trouble> {
+    ) -> Result<T, Failure> {
         let producer = self.settings.producer.clone();
         let called = on_thread(move || call(&producer)).await;
-        called.map_err(|trouble| self.ends(Trouble::Superseded(trouble.to_string())))
+        called.map_err(|failure| self.end_session(Failure::Superseded(failure.to_string())))
     }
 
-    /// What an error after which there is no going on means.
-    fn over(&self, error: &KafkaError) -> Trouble {
-        let Settings { id, producer, events, .. } = &self.settings;
+    /// Ends the session after a fatal error.
+    fn fail(&self, error: &RdKafkaError) -> Failure {
+        let GroupSettings { id, producer, events, .. } = &self.settings;
         let fatal = producer.client().fatal_error();
         let code = fatal.as_ref().map(|(code, _)| *code).or(error.rdkafka_error_code()).unwrap_or(Code::Unknown);
-        let trouble = match Trouble::of(error, &format!("transactional id {id}"), events) {
+        let failure = match failure_of(error, &format!("transactional id {id}"), events) {
             _ if is_fenced(code) => {
-                Trouble::Superseded(format!("transactional id {id} was initialised by another producer"))
+                Failure::Superseded(format!("transactional id {id} was initialised by another producer"))
             }
-            Trouble::Passing(reason) => Trouble::Superseded(fatal.map_or(reason, |(_, fatal)| fatal)),
-            grave => grave,
+            Failure::Transient { reason, .. } => Failure::Superseded(fatal.map_or(reason, |(_, fatal)| fatal)),
+            failure => failure,
         };
-        self.ends(trouble)
+        self.end_session(failure)
     }
 
-    /// The producer is of no use any more; said before those who have a seat find out.
-    fn ends(&self, trouble: Trouble) -> Trouble {
-        tracing::warn!(id = self.settings.id, reason = %trouble, "the transactional producer is at its end");
-        let _ = self.settings.end.set(trouble.clone());
-        trouble
+    /// Ends the session before its lanes receive their outcomes.
+    fn end_session(&self, failure: Failure) -> Failure {
+        tracing::warn!(id = self.settings.id, reason = %failure, "transactional producer failed");
+        let _ = self.settings.end.set(failure.clone());
+        failure
     }
 
-    /// Tells each what became of it, and whose fault it was.
-    async fn tell(&self, parts: Vec<Waiting>, end: End, torn: bool) {
+    /// Sends the outcome and its cause to each lane.
+    async fn report(&self, parts: Vec<Waiting>, end: End, is_abandoned: bool) {
         let code = match end {
             End::Committed => {
                 for waiting in parts {
-                    // Whoever waited may be gone.
-                    let _ = waiting.verdict.send(Verdict::Committed);
+                    // The lane may have stopped waiting.
+                    let _ = waiting.outcome.send(CommitOutcome::Committed);
                 }
                 return;
             }
             End::Aborted(code) => code,
         };
-        let mut told = Vec::new();
-        for Waiting { part, verdict } in parts {
+        let mut reported = Vec::new();
+        for Waiting { part, outcome } in parts {
             let mut reports: Vec<_> = part.sent.refused.into_iter().map(|(index, code)| (index, Some(code))).collect();
             for (index, report) in part.sent.waiting {
                 let code = match report.await {
@@ -395,25 +394,25 @@ impl Group {
                 };
                 reports.push((index, code));
             }
-            told.push((reports, verdict));
+            reported.push((reports, outcome));
         }
         let some_arrived =
-            told.iter().any(|(reports, _)| !reports.is_empty() && reports.iter().all(|(_, code)| code.is_none()));
-        let guilty = |reports: &[(usize, Option<Code>)]| {
+            reported.iter().any(|(reports, _)| !reports.is_empty() && reports.iter().all(|(_, code)| code.is_none()));
+        let is_cause = |reports: &[(usize, Option<Code>)]| {
             let codes = reports.iter().filter_map(|(_, code)| *code);
             codes.into_iter().any(|code| is_refusal(code) || some_arrived && code == Code::MessageTimedOut)
         };
-        let known = torn || told.iter().any(|(reports, _)| guilty(reports));
-        let alone = told.len() == 1 && !torn;
-        tracing::warn!(id = self.settings.id, lanes = told.len(), error = ?code, "a Kafka transaction was aborted");
-        for (reports, verdict) in told {
-            let blame = match () {
-                () if guilty(&reports) || alone && is_refusal(code) => Blame::Own,
-                () if known => Blame::Others,
-                () if is_refusal(code) => Blame::Somebody,
-                () => Blame::Nobody,
+        let known = is_abandoned || reported.iter().any(|(reports, _)| is_cause(reports));
+        let alone = reported.len() == 1 && !is_abandoned;
+        tracing::warn!(id = self.settings.id, lanes = reported.len(), error = ?code, "a Kafka transaction was aborted");
+        for (reports, outcome) in reported {
+            let cause = match () {
+                () if is_cause(&reports) || alone && is_refusal(code) => AbortCause::Own,
+                () if known => AbortCause::Others,
+                () if is_refusal(code) => AbortCause::Unknown,
+                () => AbortCause::Brokers,
             };
-            let _ = verdict.send(Verdict::Aborted(Abort { reports, code, blame }));
+            let _ = outcome.send(CommitOutcome::Aborted(Abort { reports, code, cause }));
         }
     }
 }

@@ -1,41 +1,39 @@
-//! A compacted topic of items that are kept until they are taken out, each under a key of its own.
+//! A compacted topic of items. Each item has its own keys and stays until it is removed.
 //!
 //! | key | value | headers |
 //! | --- | --- | --- |
-//! | `GROUP/ID/N` | part N of the item | `parts`: how many it was cut into |
-//! | `GROUP/ID/N` | –: the item was taken out | |
+//! | `GROUP/ID/N` | part N of the item | `parts`: number of parts of the item |
+//! | `GROUP/ID/N` | none: the item was removed | |
 //!
-//! An item counts when all its parts are there. No two have the same id, so that what is taken out is what was read and nothing
-//! that came later.
+//! An item is complete when all its parts are in the topic. Ids are unique, so a removal cannot delete an item that
+//! arrived after the read.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
-use std::time::Duration;
 
 use futures_util::future::join_all;
 use rdkafka::Message;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::error::{KafkaError as RdKafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{BorrowedMessage, Header, Headers, OwnedHeaders};
 use rdkafka::producer::FutureRecord;
 use rdkafka::producer::future_producer::DeliveryFuture;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
+use super::failure_of;
 use super::lock::lock;
 use super::record::partition;
-use super::topic::{self, What};
-use super::{Connect, Events, KafkaLocation, Transactional, Trouble, on_thread};
+use super::topic::{self, TopicPurpose};
+use super::{Connect, Events, KafkaLocation, Transactional, enqueue, on_thread};
+use crate::failure::Failure;
 
-const WHAT: What = What { name: "topic of dead letters", holds: "dead letters" };
-/// A larger item is cut: brokers refuse large messages.
-const LARGEST: usize = 512 * 1024;
-/// How long to wait for room in librdkafka's queue.
-const QUEUE_FULL_WAIT: Duration = Duration::from_millis(20);
-/// Items that were read and not asked for yet.
-const AHEAD: usize = 16;
+const PURPOSE: TopicPurpose = TopicPurpose { name: "topic of dead letters", holds: "dead letters" };
+/// A larger item is split, since brokers refuse large messages.
+const MAX_PART_BYTES: usize = 512 * 1024;
+/// Items that are read in advance.
+const READ_AHEAD: usize = 16;
 const PARTS: &str = "parts";
 
-/// A topic of items.
 #[derive(Debug)]
 pub(crate) struct Items {
     location: KafkaLocation,
@@ -45,11 +43,11 @@ pub(crate) struct Items {
 #[derive(Debug, Default)]
 struct Opening {
     writer: Option<Writer>,
-    /// The last attempt that failed, and when it ended.
-    failed: Option<(Instant, Trouble)>,
+    /// The last failed attempt and its end.
+    failed: Option<(Instant, Failure)>,
 }
 
-/// Writes to the topic: each record once within its session, and acknowledged by all brokers that are in sync.
+/// Writes each record once within the producer's session. All in-sync replicas acknowledge it.
 #[derive(Clone)]
 struct Writer {
     producer: Transactional,
@@ -64,14 +62,12 @@ impl std::fmt::Debug for Writer {
     }
 }
 
-/// What it takes to read the topic.
-struct Place {
+struct TopicAccess {
     connect: Connect,
     events: Events,
     topic: String,
 }
 
-/// Where an item is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ItemKey {
     group: String,
@@ -80,11 +76,12 @@ pub(crate) struct ItemKey {
     partition: i32,
 }
 
-/// What is known of an item while the topic is read.
+/// The parts of an item that were read so far.
 #[derive(Debug, Default)]
-struct Seen {
+struct PartCount {
     parts: u32,
-    of: u32,
+    /// Number of parts of the complete item.
+    total: u32,
     bytes: u64,
 }
 
@@ -93,24 +90,25 @@ impl Items {
         Self { location, writer: tokio::sync::Mutex::default() }
     }
 
-    /// Keeps items, each in a group that has an order; they are there when it returns.
-    pub(crate) async fn put(&self, items: Vec<(String, Vec<u8>)>) -> Result<(), Trouble> {
+    /// Stores items, each with its group. Items of one group stay in order. Returns once the brokers have acknowledged
+    /// all.
+    pub(crate) async fn put(&self, items: Vec<(String, Vec<u8>)>) -> Result<(), Failure> {
         let writer = self.writer().await?;
         let mut reports = Vec::new();
         for (group, bytes) in items {
             let (id, partition) = (fastrand::u128(..), partition(&group, writer.partitions));
-            let parts = bytes.chunks(LARGEST).count().to_string();
-            for (number, part) in bytes.chunks(LARGEST).enumerate() {
+            let parts = bytes.chunks(MAX_PART_BYTES).count().to_string();
+            for (number, part) in bytes.chunks(MAX_PART_BYTES).enumerate() {
                 let headers = OwnedHeaders::new().insert(Header { key: PARTS, value: Some(&parts) });
                 let key = key(&group, id, number);
                 reports.push(writer.send(partition, &key, Some(part), Some(headers)).await?);
             }
         }
-        self.arrived(&writer, reports).await
+        self.acknowledged(&writer, reports).await
     }
 
-    /// Takes items out for good.
-    pub(crate) async fn remove(&self, keys: Vec<ItemKey>) -> Result<(), Trouble> {
+    /// Removes items permanently.
+    pub(crate) async fn remove(&self, keys: Vec<ItemKey>) -> Result<(), Failure> {
         let writer = self.writer().await?;
         let mut reports = Vec::new();
         for ItemKey { group, id, parts, partition } in keys {
@@ -118,80 +116,81 @@ impl Items {
                 reports.push(writer.send(partition, &key(&group, id, number), None, None).await?);
             }
         }
-        self.arrived(&writer, reports).await
+        self.acknowledged(&writer, reports).await
     }
 
-    /// Held by the one process that takes items out; none where there is no topic.
-    pub(crate) async fn lock(&self) -> Result<Option<impl Send + use<>>, Trouble> {
-        let Place { connect, events, topic } = self.place()?;
-        if !topic::exists(&connect, &events, &topic, WHAT).await? {
+    /// Acquires the lock of the one process that may remove items. None if the topic does not exist.
+    pub(crate) async fn lock(&self) -> Result<Option<impl Send + use<>>, Failure> {
+        let TopicAccess { connect, events, topic } = self.access()?;
+        if !topic::exists(&connect, &events, &topic, PURPOSE).await? {
             return Ok(None);
         }
         lock(connect, events, format!("s1-forwarder-dead-letters-{topic}"), topic).await.map(Some)
     }
 
-    /// The bytes of all items.
-    pub(crate) async fn size(&self) -> Result<u64, Trouble> {
-        let place = self.place()?;
-        let live = on_thread(move || live(&place)).await??;
-        Ok(live.values().map(|seen| seen.bytes).sum())
+    /// Bytes of all complete items.
+    pub(crate) async fn size(&self) -> Result<u64, Failure> {
+        let access = self.access()?;
+        let complete = on_thread(move || complete_items(&access)).await??;
+        Ok(complete.values().map(|count| count.bytes).sum())
     }
 
-    /// The items that are there now, group by group in their order. Nothing where there is no topic.
-    pub(crate) async fn read(&self) -> Result<mpsc::Receiver<Result<(ItemKey, Vec<u8>), Trouble>>, Trouble> {
-        let place = self.place()?;
-        let (sender, receiver) = mpsc::channel(AHEAD);
-        let (place, live) = on_thread(move || live(&place).map(|live| (place, live))).await??;
+    /// Reads the items that are in the topic now, each group in its order. Empty if the topic does not exist.
+    pub(crate) async fn read(&self) -> Result<mpsc::Receiver<Result<(ItemKey, Vec<u8>), Failure>>, Failure> {
+        let access = self.access()?;
+        let (sender, receiver) = mpsc::channel(READ_AHEAD);
+        let (access, complete) =
+            on_thread(move || complete_items(&access).map(|complete| (access, complete))).await??;
         tokio::spawn(on_thread(move || {
-            if let Err(trouble) = show(&place, live, &sender) {
-                // Nobody may listen any more.
-                let _ = sender.blocking_send(Err(trouble));
+            if let Err(failure) = emit(&access, complete, &sender) {
+                // The receiver may be gone.
+                let _ = sender.blocking_send(Err(failure));
             }
         }));
         Ok(receiver)
     }
 
-    fn place(&self) -> Result<Place, Trouble> {
+    fn access(&self) -> Result<TopicAccess, Failure> {
         let connect = self.location.connect()?;
         let events = connect.events();
-        Ok(Place { connect, events, topic: self.location.topic.clone() })
+        Ok(TopicAccess { connect, events, topic: self.location.topic.clone() })
     }
 
-    /// The producer; whoever waited while another tried in vain hears the same.
-    async fn writer(&self) -> Result<Writer, Trouble> {
-        let asked = Instant::now();
+    /// Returns the producer. A caller that waited during another caller's failed attempt gets the same failure.
+    async fn writer(&self) -> Result<Writer, Failure> {
+        let requested_at = Instant::now();
         let mut opening = self.writer.lock().await;
         if let Some(writer) = &opening.writer {
             return Ok(writer.clone());
         }
-        if let Some((_, trouble)) = opening.failed.clone().filter(|(ended, _)| *ended >= asked) {
-            return Err(trouble);
+        if let Some((_, failure)) = opening.failed.clone().filter(|(ended_at, _)| *ended_at >= requested_at) {
+            return Err(failure);
         }
         let opened = async {
-            let Place { connect, events, topic } = self.place()?;
-            let partitions = topic::ensure(&connect, &events, &topic, WHAT).await?;
+            let TopicAccess { connect, events, topic } = self.access()?;
+            let partitions = topic::ensure(&connect, &events, &topic, PURPOSE).await?;
             let producer = connect.client(&events, &[("enable.idempotence", "true")])?;
             Ok(Writer { producer, events, topic, partitions })
         };
         let opened = opened.await;
-        opening.failed = opened.as_ref().err().map(|trouble: &Trouble| (Instant::now(), trouble.clone()));
+        opening.failed = opened.as_ref().err().map(|failure: &Failure| (Instant::now(), failure.clone()));
         opening.writer = opened.as_ref().ok().cloned();
         opened
     }
 
-    async fn arrived(&self, writer: &Writer, reports: Vec<DeliveryFuture>) -> Result<(), Trouble> {
+    async fn acknowledged(&self, writer: &Writer, reports: Vec<DeliveryFuture>) -> Result<(), Failure> {
         let mut failed = None;
         for report in join_all(reports).await {
             match report {
                 Ok(Ok(_)) => {}
                 Ok(Err((error, _))) => failed = Some(error),
-                Err(_) => failed = Some(KafkaError::MessageProduction(Code::PurgeQueue)),
+                Err(_) => failed = Some(RdKafkaError::MessageProduction(Code::PurgeQueue)),
             }
         }
         let Some(error) = failed else { return Ok(()) };
-        // Another one next time: secrets may have been rotated, or its session is at its end.
+        // The next call makes a new producer: secrets may have been rotated, or the session may have ended_at.
         self.writer.lock().await.writer = None;
-        Err(Trouble::of(&error, &WHAT.of(&self.location.topic), &writer.events))
+        Err(failure_of(&error, &PURPOSE.of(&self.location.topic), &writer.events))
     }
 }
 
@@ -202,17 +201,12 @@ impl Writer {
         key: &str,
         value: Option<&[u8]>,
         headers: Option<OwnedHeaders>,
-    ) -> Result<DeliveryFuture, Trouble> {
-        loop {
-            let mut record = FutureRecord::<str, [u8]>::to(&self.topic).partition(partition).key(key);
-            record.payload = value;
-            record.headers = headers.clone();
-            match self.producer.send_result(record) {
-                Ok(report) => return Ok(report),
-                Err((KafkaError::MessageProduction(Code::QueueFull), _)) => sleep(QUEUE_FULL_WAIT).await,
-                Err((error, _)) => return Err(Trouble::of(&error, &WHAT.of(&self.topic), &self.events)),
-            }
-        }
+    ) -> Result<DeliveryFuture, Failure> {
+        let mut record = FutureRecord::<str, [u8]>::to(&self.topic).partition(partition).key(key);
+        record.payload = value;
+        record.headers = headers;
+        let refused = |code| failure_of(&RdKafkaError::MessageProduction(code), &PURPOSE.of(&self.topic), &self.events);
+        enqueue(&self.producer, record).await.map_err(refused)
     }
 }
 
@@ -220,7 +214,7 @@ fn key(group: &str, id: u128, number: usize) -> String {
     format!("{group}/{id:032x}/{number}")
 }
 
-/// Group, id and number of the part.
+/// Returns group, id and part number.
 fn parse(message: &BorrowedMessage<'_>) -> Option<(String, u128, u32)> {
     let mut parts = std::str::from_utf8(message.key()?).ok()?.rsplitn(3, '/');
     let (number, id, group) = (parts.next()?, parts.next()?, parts.next()?);
@@ -233,49 +227,49 @@ fn parts_of(message: &BorrowedMessage<'_>) -> u32 {
     parts.and_then(|parts| parts.parse().ok()).unwrap_or(0)
 }
 
-/// The items that are whole and were not taken out. Blocks.
-fn live(Place { connect, events, topic }: &Place) -> Result<HashMap<u128, Seen>, Trouble> {
-    let mut items: HashMap<u128, Seen> = HashMap::new();
-    topic::scan(connect, events, topic, WHAT, &mut |message| {
+/// Finds the complete items that were not removed. Blocks.
+fn complete_items(TopicAccess { connect, events, topic }: &TopicAccess) -> Result<HashMap<u128, PartCount>, Failure> {
+    let mut items: HashMap<u128, PartCount> = HashMap::new();
+    topic::scan(connect, events, topic, PURPOSE, &mut |message| {
         if let Some((_, id, _)) = parse(message) {
             match message.payload() {
                 Some(part) => {
-                    let seen = items.entry(id).or_default();
-                    seen.parts += 1;
-                    seen.of = parts_of(message);
-                    seen.bytes += part.len() as u64;
+                    let count = items.entry(id).or_default();
+                    count.parts += 1;
+                    count.total = parts_of(message);
+                    count.bytes += part.len() as u64;
                 }
                 None => drop(items.remove(&id)),
             }
         }
         ControlFlow::Continue(())
     })?;
-    items.retain(|_, seen| seen.parts == seen.of);
+    items.retain(|_, count| count.parts == count.total);
     Ok(items)
 }
 
-/// Hands the items of `live` out. Blocks while nobody takes them, and ends when nobody listens any more.
-fn show(
-    Place { connect, events, topic }: &Place,
-    mut live: HashMap<u128, Seen>,
-    out: &mpsc::Sender<Result<(ItemKey, Vec<u8>), Trouble>>,
-) -> Result<(), Trouble> {
+/// Sends the items in `complete`. Blocks while the channel is full, and ends when the receiver is gone.
+fn emit(
+    TopicAccess { connect, events, topic }: &TopicAccess,
+    mut complete: HashMap<u128, PartCount>,
+    out: &mpsc::Sender<Result<(ItemKey, Vec<u8>), Failure>>,
+) -> Result<(), Failure> {
     let mut begun: HashMap<u128, (u32, Vec<u8>)> = HashMap::new();
-    topic::scan(connect, events, topic, WHAT, &mut |message| {
-        if live.is_empty() {
+    topic::scan(connect, events, topic, PURPOSE, &mut |message| {
+        if complete.is_empty() {
             return ControlFlow::Break(());
         }
         let (Some((group, id, _)), Some(part)) = (parse(message), message.payload()) else {
             return ControlFlow::Continue(());
         };
-        let Some(parts) = live.get(&id).map(|seen| seen.of) else { return ControlFlow::Continue(()) };
-        let (count, bytes) = begun.entry(id).or_default();
-        *count += 1;
+        let Some(parts) = complete.get(&id).map(|count| count.total) else { return ControlFlow::Continue(()) };
+        let (received, bytes) = begun.entry(id).or_default();
+        *received += 1;
         bytes.extend_from_slice(part);
-        if *count < parts {
+        if *received < parts {
             return ControlFlow::Continue(());
         }
-        live.remove(&id);
+        complete.remove(&id);
         let (_, bytes) = begun.remove(&id).unwrap_or_default();
         let key = ItemKey { group, id, parts, partition: message.partition() };
         match out.blocking_send(Ok((key, bytes))) {

@@ -1,19 +1,21 @@
-//! Brokers and a topic as a flag names them.
+//! Parses brokers and a topic from a command-line flag.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
 use rdkafka::ClientConfig;
-use rdkafka::error::KafkaError;
+use rdkafka::error::KafkaError as RdKafkaError;
 use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
 
-use super::{Connect, Trouble};
+use super::Connect;
+use crate::failure::Failure;
 use crate::settings::Secret;
 
-/// What is set unless the address sets it otherwise. A message that is late ends its transaction and not its producer.
-const OURS: [(&str, &str); 8] = [
+/// Defaults, which options of the address override. A late message aborts its transaction but does not end the
+/// producer, since `message.timeout.ms` is below `transaction.timeout.ms`.
+const DEFAULTS: [(&str, &str); 8] = [
     ("client.id", "s1-forwarder"),
     ("acks", "all"),
     ("compression.type", "zstd"),
@@ -23,7 +25,7 @@ const OURS: [(&str, &str); 8] = [
     ("ssl.ca.location", "probe"),
     ("socket.keepalive.enable", "true"),
 ];
-/// Keys that are this program's own.
+/// Keys that an address must not set.
 const REFUSED: [&str; 4] = ["bootstrap.servers", "metadata.broker.list", "transactional.id", "enable.idempotence"];
 
 /// `kafka://BROKERS/TOPIC?OPTIONS`.
@@ -31,26 +33,21 @@ const REFUSED: [&str; 4] = ["bootstrap.servers", "metadata.broker.list", "transa
 pub struct KafkaLocation {
     brokers: String,
     pub(crate) topic: String,
-    /// librdkafka's settings; a value may be a secret.
+    /// librdkafka's settings. A value may be a secret.
     options: BTreeMap<String, Secret>,
 }
 
-/// The text after `kafka:` names no brokers and topic, or sets what cannot be set. Values are not shown: they may be secrets.
+/// An invalid address. Its text contains no values, since they may be secrets.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KafkaLocationError {
-    /// There are no brokers, or no topic.
+    /// Brokers or topic are missing.
     #[error(
         "write it as kafka://HOST:PORT,HOST:PORT/TOPIC, with librdkafka's settings after a `?`, such as ?security.protocol=ssl&sasl.password=file:/run/secrets/password"
     )]
     Form,
-    /// One of the settings after the `?`.
+    /// One of the settings after the `?` is invalid.
     #[error("option `{option}`: {problem}")]
-    Option {
-        /// Its name.
-        option: String,
-        /// What is wrong with it.
-        problem: String,
-    },
+    Option { option: String, problem: String },
 }
 
 impl FromStr for KafkaLocation {
@@ -65,23 +62,23 @@ impl FromStr for KafkaLocation {
             return Err(KafkaLocationError::Form);
         }
         let option = |option: &str| {
-            let wrong = |option: &str, problem: &str| KafkaLocationError::Option {
+            let invalid = |option: &str, problem: &str| KafkaLocationError::Option {
                 option: option.to_owned(),
                 problem: problem.to_owned(),
             };
-            let (key, value) = option.split_once('=').ok_or_else(|| wrong(option, "write it as NAME=VALUE"))?;
+            let (key, value) = option.split_once('=').ok_or_else(|| invalid(option, "write it as NAME=VALUE"))?;
             if REFUSED.contains(&key) {
-                return Err(wrong(key, "this program sets it by itself"));
+                return Err(invalid(key, "this program sets it by itself"));
             }
             let value = percent_encoding::percent_decode_str(value).decode_utf8_lossy().into_owned();
             let secret = match value.strip_prefix("file:") {
                 Some(path) => Secret::File(path.into()),
                 None => {
-                    // librdkafka knows its settings, and what they may be.
-                    let looked_at = ClientConfig::new().set(key, &value).create_native_config();
-                    looked_at.map_err(|error| match error {
-                        KafkaError::ClientConfig(_, problem, ..) => wrong(key, &problem),
-                        _ => wrong(key, "librdkafka does not take it"),
+                    // librdkafka validates the name and the value.
+                    let checked = ClientConfig::new().set(key, &value).create_native_config();
+                    checked.map_err(|error| match error {
+                        RdKafkaError::ClientConfig(_, problem, ..) => invalid(key, &problem),
+                        _ => invalid(key, "librdkafka does not accept it"),
                     })?;
                     Secret::Literal(value)
                 }
@@ -100,26 +97,26 @@ impl fmt::Display for KafkaLocation {
 }
 
 impl KafkaLocation {
-    /// Everything that a client needs; secrets are read.
-    pub(crate) fn connect(&self) -> Result<Connect, Trouble> {
+    /// Returns the settings of a client, with secrets read.
+    pub(crate) fn connect(&self) -> Result<Connect, Failure> {
         let mut config: BTreeMap<_, _> =
-            OURS.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+            DEFAULTS.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         config.insert("bootstrap.servers".to_owned(), self.brokers.clone());
         for (key, secret) in &self.options {
-            let value = secret.read().map_err(|error| Trouble::Unauthorized(error.to_string()))?;
+            let value = secret.read().map_err(|error| Failure::Unauthorized(error.to_string()))?;
             config.insert(key.clone(), value.expose_secret().to_owned());
         }
         Ok(Connect { config, tokens: None })
     }
 
-    /// Other settings, another transactional id; a password that is rotated is no other setting.
+    /// Hashes the settings for the transactional id. A rotated password does not change the hash.
     pub(crate) fn fingerprint(&self) -> String {
         let mut hash = Sha256::new();
         hash.update(format!("state {self}"));
         for (key, secret) in &self.options {
             hash.update(format!(" {}:{key}={}", key.len(), secret.reference()));
         }
-        hash.finalize()[..8].iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
+        hex::encode(&hash.finalize()[..8])
     }
 }
 
@@ -128,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_names_brokers_topic_and_options() {
+    fn an_address_contains_brokers_topic_and_options() {
         let location: KafkaLocation =
             "//a:9092,b:9092/checkpoints?security.protocol=ssl&sasl.password=file:/run/p&client.id=a%26b"
                 .parse()
@@ -136,15 +133,19 @@ mod tests {
         assert_eq!((location.brokers.as_str(), location.topic.as_str()), ("a:9092,b:9092", "checkpoints"));
         assert_eq!(location.options["sasl.password"], Secret::File("/run/p".into()));
         assert_eq!(location.options["client.id"], Secret::Literal("a&b".to_owned()));
-        assert_eq!(location.to_string(), "kafka://a:9092,b:9092/checkpoints", "what may be secret is not shown");
+        assert_eq!(
+            location.to_string(),
+            "kafka://a:9092,b:9092/checkpoints",
+            "values may be secrets and are not shown"
+        );
         for wrong in ["a:9092/t", "//a:9092", "//a:9092/", "///t", "//a:1/two/parts"] {
             assert_eq!(wrong.parse::<KafkaLocation>(), Err(KafkaLocationError::Form), "{wrong}");
         }
     }
 
     #[test]
-    fn an_option_that_is_wrong_is_named_without_its_value() {
-        for (wrong, told) in [
+    fn an_error_names_the_invalid_option_without_its_value() {
+        for (wrong, expected) in [
             ("client.id=x&transactional.id=mine", "option `transactional.id`: this program sets it by itself"),
             ("security.protocol", "option `security.protocol`: write it as NAME=VALUE"),
             (
@@ -154,7 +155,7 @@ mod tests {
             ("acks=s3cret", "option `acks`: Invalid value"),
         ] {
             let error = format!("//a:1/t?{wrong}").parse::<KafkaLocation>().unwrap_err().to_string();
-            assert!(error.starts_with(told) && !error.contains("s3cret"), "{error}");
+            assert!(error.starts_with(expected) && !error.contains("s3cret"), "{error}");
         }
     }
 }

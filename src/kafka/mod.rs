@@ -1,50 +1,84 @@
-//! What sinks and the state store need of Kafka together: checkpoints in a compacted topic, written in transactions, with at
-//! most one process that may write those of a lane.
+//! Kafka code that sinks and the state store share: transactional checkpoints in a compacted topic. At most one process
+//! may write the checkpoints of a lane.
 //!
-//! An [`Owner`] holds one transactional id and with it the lanes that commit under it. Each initialisation of the id begins
-//! a session; what a lane knows, it knows from a session, and with the session's end it has to read its checkpoint again.
-//! `docs/delivery.md` has the rules, each with the case that breaks a simpler one.
+//! A [`TransactionalId`] manages one transactional id for the lanes that commit under it. Each initialisation of the id
+//! begins a session. When a lane's session ends, the lane has to read its checkpoint again. `docs/delivery.md` explains
+//! the rules and the failure that each rule prevents.
 
+mod error;
 mod events;
 mod group;
 mod items;
 mod location;
 mod lock;
-mod owner;
+mod process;
 mod record;
 mod registry;
 mod session;
 mod topic;
-mod trouble;
+mod transactional_id;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::config::FromClientConfigAndContext;
-use rdkafka::error::KafkaError;
-use rdkafka::producer::FutureProducer;
+use rdkafka::error::{KafkaError as RdKafkaError, RDKafkaErrorCode};
+use rdkafka::message::ToBytes;
+use rdkafka::producer::future_producer::DeliveryFuture;
+use rdkafka::producer::{FutureProducer, FutureRecord};
 use tokio::sync::oneshot;
+use tokio::time::sleep;
 
+use crate::failure::Failure;
+
+use error::failure_of;
+pub(crate) use error::is_refusal;
 pub(crate) use events::{BrokerError, Events, Tokens};
-pub(crate) use group::{Abort, Blame, CHECKPOINT, Sent, Verdict};
+pub(crate) use group::{Abort, AbortCause, CHECKPOINT, CommitOutcome, Sent};
 pub(crate) use items::{ItemKey, Items};
 pub use location::{KafkaLocation, KafkaLocationError};
-pub(crate) use owner::{Lane, Owner};
-pub(crate) use registry::{Owners, PROCESS};
-pub(crate) use topic::{probe, reach};
-pub(crate) use trouble::{Trouble, is_refusal};
+pub(crate) use process::PROCESS;
+pub(crate) use registry::TransactionalIds;
+pub(crate) use session::probe;
+pub(crate) use topic::reach;
+pub(crate) use transactional_id::{Lane, TransactionalId};
 
-/// A producer whose calls may be made from any thread.
+/// A producer that any thread may call.
 pub(crate) type Transactional = FutureProducer<Events>;
 
-/// All that a client needs to reach its brokers. Debug shows nothing of it: it holds secrets.
+/// Interval between two attempts while librdkafka's queue is full.
+const QUEUE_FULL_WAIT: Duration = Duration::from_millis(20);
+
+/// Copies a message into the producer's queue. Waits while the queue is full. The returned future resolves to the
+/// brokers' report.
+///
+/// # Errors
+/// When librdkafka refuses the message itself.
+pub(crate) async fn enqueue<K: ToBytes + ?Sized, P: ToBytes + ?Sized>(
+    producer: &Transactional,
+    mut record: FutureRecord<'_, K, P>,
+) -> Result<DeliveryFuture, RDKafkaErrorCode> {
+    loop {
+        match producer.send_result(record) {
+            Ok(report) => return Ok(report),
+            Err((RdKafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), refused)) => {
+                record = refused;
+                sleep(QUEUE_FULL_WAIT).await;
+            }
+            Err((error, _)) => return Err(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown)),
+        }
+    }
+}
+
+/// The settings of a client. Debug prints none of them, since they contain secrets.
 #[derive(Clone)]
 pub(crate) struct Connect {
-    /// librdkafka's settings, secrets read.
+    /// librdkafka's settings, with secrets read.
     pub(crate) config: BTreeMap<String, String>,
-    /// Where tokens come from.
+    /// Source of OAUTHBEARER tokens.
     pub(crate) tokens: Option<Arc<dyn Tokens>>,
 }
 
@@ -55,17 +89,17 @@ impl fmt::Debug for Connect {
 }
 
 impl Connect {
-    /// A client of the kind that is asked for, with `more` settings; a consumer passes over what is only for producers.
+    /// Creates a client with `more` settings. A consumer ignores settings of producers.
     fn client<T: FromClientConfigAndContext<Events>>(
         &self,
         events: &Events,
         more: &[(&str, &str)],
-    ) -> Result<T, Trouble> {
+    ) -> Result<T, Failure> {
         let mut config: ClientConfig = self.config.clone().into_iter().collect();
         for (key, value) in more {
             config.set(*key, *value);
         }
-        config.create_with_context(events.clone()).map_err(|error| Trouble::Forbidden(creation_problem(error)))
+        config.create_with_context(events.clone()).map_err(|error| Failure::Misconfigured(creation_problem(error)))
     }
 
     fn events(&self) -> Events {
@@ -74,23 +108,23 @@ impl Connect {
     }
 }
 
-/// Why there is no client with these settings; the value may be a secret, and is not told.
-pub(crate) fn creation_problem(error: KafkaError) -> String {
+/// Explains why librdkafka refuses the settings. The text omits the value, which may be a secret.
+pub(crate) fn creation_problem(error: RdKafkaError) -> String {
     match error {
-        KafkaError::ClientConfig(_, problem, key, _) => format!("{key}: {problem}"),
-        KafkaError::ClientCreation(problem) => problem,
+        RdKafkaError::ClientConfig(_, problem, key, _) => format!("{key}: {problem}"),
+        RdKafkaError::ClientCreation(problem) => problem,
         other => other.to_string(),
     }
 }
 
-/// Runs a call that blocks, maybe for long, on a thread of its own: librdkafka waits for brokers in its transaction calls,
-/// and a pool of threads that others need would be full of lanes whose brokers are gone.
-async fn on_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Trouble> {
+/// Runs a blocking call on a separate thread. librdkafka's transaction calls wait for the brokers. During an outage,
+/// they would occupy all threads of a shared pool.
+async fn on_thread<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
     let (sender, receiver) = oneshot::channel();
     let spawned = std::thread::Builder::new().name("kafka-call".to_owned()).spawn(move || {
-        // Nobody may wait for it any more; what the call did is done.
-        let _ = sender.send(work());
+        // The caller may have stopped waiting.
+        let _ = sender.send(call());
     });
-    spawned.map_err(|error| Trouble::Passing(format!("no thread for a call to Kafka: {error}")))?;
-    receiver.await.map_err(|_| Trouble::Passing("a call to Kafka broke".to_owned()))
+    spawned.map_err(|error| Failure::transient(format!("no thread for a call to Kafka: {error}")))?;
+    receiver.await.map_err(|_| Failure::transient("a call to Kafka panicked".to_owned()))
 }

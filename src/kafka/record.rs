@@ -1,44 +1,43 @@
-//! The records of a checkpoint topic. All of a lane are keyed by names that begin with its own and lie in the partition that
-//! its name chooses, so that the lane's shard and settings may change and its checkpoint is still found.
+//! The records of a checkpoint topic. The keys of a lane's records begin with its name. The name also selects their
+//! partition, so a lane finds its checkpoint after a change of its shard or settings.
 //!
 //! | key | value | headers |
 //! | --- | --- | --- |
-//! | `pipeline/stream/sink` | the checkpoint, if it is not cut | `format`, `owner`, `process`, `sequence`, `chunks`, `crc` |
-//! | `pipeline/stream/sink#SEQUENCE#N` | a chunk of one that is | |
-//! | `pipeline/stream/sink#jSEGMENT#OFFSET` | what lies there in a segment of its journal | |
-//! | `@ID` | – | who holds the transactional id: `process`, `beat`, `state` |
+//! | `pipeline/stream/sink` | the whole checkpoint | `format`, `owner`, `process`, `sequence`, `chunks`, `crc` |
+//! | `pipeline/stream/sink#SEQUENCE#N` | a chunk of a split checkpoint | |
+//! | `pipeline/stream/sink#jSEGMENT#OFFSET` | bytes at this offset of a journal segment | |
+//! | `@ID` | none | the holder of the transactional id: `process`, `beat`, `state` |
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use rdkafka::message::{Header, Headers, OwnedHeaders};
 
-use super::Trouble;
 use super::group::Message;
-use crate::record::JournalChange;
+use crate::checkpoint::JournalChange;
+use crate::failure::Failure;
 
 const FORMAT: u32 = 1;
-/// A larger checkpoint is cut: brokers refuse large messages.
-const LARGEST: usize = 256 * 1024;
+/// A larger checkpoint is split, since brokers refuse large messages.
+const MAX_CHUNK_BYTES: usize = 256 * 1024;
 
-/// What is stored for a lane.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Entry {
     /// The transactional id that may write the next one.
     pub(crate) owner: String,
     /// The process that wrote this one.
     pub(crate) process: String,
-    /// Counts the lane's records.
+    /// Increases with each record of the lane.
     pub(crate) sequence: u64,
-    /// How many chunks it was cut into.
+    /// Number of chunks in separate records; 0 for a checkpoint that is not split.
     pub(crate) chunks: usize,
     pub(crate) checkpoint: Vec<u8>,
 }
 
-/// Who holds a transactional id.
+/// The holder of a transactional id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Claim {
     pub(crate) process: String,
-    /// Changes while the process lives.
+    /// Changes while the process runs.
     pub(crate) beat: u64,
     pub(crate) released: bool,
 }
@@ -58,33 +57,33 @@ impl Claim {
     }
 }
 
-/// The key of the record that says who holds `id`.
+/// The key of the claim on `id`.
 pub(super) fn claim_key(id: &str) -> String {
     format!("@{id}")
 }
 
-/// The partition of everything of `name`. A hash of our own: librdkafka's depends on the user's settings.
+/// Selects the partition of `name`. librdkafka's own choice would depend on the user's settings.
 pub(super) fn partition(name: &str, partitions: i32) -> i32 {
     let partitions = u32::try_from(partitions).unwrap_or(1).max(1);
     i32::try_from(crc32fast::hash(name.as_bytes()) % partitions).unwrap_or(0)
 }
 
 impl Entry {
-    /// The records that store it; the head comes last. `before` is the lane's last entry as sequence and chunks, whose
-    /// chunks are removed.
+    /// Returns the records that store the entry; the head is last. `before` is the sequence and chunk count of the
+    /// lane's last entry, whose chunks are removed.
     pub(super) fn messages(&mut self, topic: &str, partitions: i32, lane: &str, before: (u64, usize)) -> Vec<Message> {
         let partition = partition(lane, partitions);
         let message = |key, value, headers| Message { topic: topic.to_owned(), partition, key, value, headers };
         let crc = crc32fast::hash(&self.checkpoint).to_string();
         let mut messages = Vec::new();
-        let mut whole = std::mem::take(&mut self.checkpoint);
+        let mut head_bytes = std::mem::take(&mut self.checkpoint);
         self.chunks = 0;
-        if whole.len() > LARGEST {
-            for (number, chunk) in whole.chunks(LARGEST).enumerate() {
+        if head_bytes.len() > MAX_CHUNK_BYTES {
+            for (number, chunk) in head_bytes.chunks(MAX_CHUNK_BYTES).enumerate() {
                 messages.push(message(chunk_key(lane, self.sequence, number), Some(chunk.to_vec()), None));
                 self.chunks += 1;
             }
-            whole = Vec::new();
+            head_bytes = Vec::new();
         }
         let (sequence, chunks) = before;
         messages.extend((0..chunks).map(|number| message(chunk_key(lane, sequence, number), None, None)));
@@ -96,11 +95,11 @@ impl Entry {
             ("chunks", &self.chunks.to_string()),
             ("crc", &crc),
         ]);
-        messages.push(message(lane.to_owned(), Some(whole), Some(headers)));
+        messages.push(message(lane.to_owned(), Some(head_bytes), Some(headers)));
         messages
     }
 
-    /// The records that remove it.
+    /// Returns the records that remove an entry.
     pub(super) fn removal(topic: &str, partitions: i32, lane: &str, (sequence, chunks): (u64, usize)) -> Vec<Message> {
         let partition = partition(lane, partitions);
         let message = |key| Message { topic: topic.to_owned(), partition, key, value: None, headers: None };
@@ -109,38 +108,38 @@ impl Entry {
     }
 }
 
-/// The records of a lane's journal that are in the topic: segment and offset.
-pub(super) type Places = BTreeSet<(u64, u64)>;
+/// Segment and offset of each journal record of a lane in the topic.
+pub(super) type JournalIndex = BTreeSet<(u64, u64)>;
 
-/// The records that change the lane's journal, and its places afterwards.
+/// Returns the records that change the lane's journal, and the index after the change.
 pub(super) fn journal_messages(
     topic: &str,
     partitions: i32,
     lane: &str,
-    mut places: Places,
+    mut index: JournalIndex,
     change: JournalChange,
-) -> (Vec<Message>, Places) {
+) -> (Vec<Message>, JournalIndex) {
     let partition = partition(lane, partitions);
     let message = |(segment, offset), value| {
         let key = format!("{}#{offset}", segment_key(lane, segment));
         Message { topic: topic.to_owned(), partition, key, value, headers: None }
     };
     let mut messages = Vec::new();
-    for place in places.iter().filter(|(segment, _)| change.dropped.contains(segment)) {
-        messages.push(message(*place, None));
+    for position in index.iter().filter(|(segment, _)| change.dropped.contains(segment)) {
+        messages.push(message(*position, None));
     }
-    places.retain(|(segment, _)| !change.dropped.contains(segment));
+    index.retain(|(segment, _)| !change.dropped.contains(segment));
     for append in change.appends {
-        let offsets = (append.offset..).step_by(LARGEST);
-        for (offset, part) in offsets.zip(append.bytes.chunks(LARGEST)) {
-            places.insert((append.segment, offset));
+        let offsets = (append.offset..).step_by(MAX_CHUNK_BYTES);
+        for (offset, part) in offsets.zip(append.bytes.chunks(MAX_CHUNK_BYTES)) {
+            index.insert((append.segment, offset));
             messages.push(message((append.segment, offset), Some(part.to_vec())));
         }
     }
-    (messages, places)
+    (messages, index)
 }
 
-/// What the keys of a segment's records begin with.
+/// The common prefix of the keys of a segment's records.
 pub(super) fn segment_key(lane: &str, segment: u64) -> String {
     format!("{lane}#j{segment}")
 }
@@ -154,18 +153,16 @@ fn headers(pairs: &[(&str, &str)]) -> OwnedHeaders {
     pairs.iter().fold(empty, |headers, (key, value)| headers.insert(Header { key, value: Some(*value) }))
 }
 
-/// What is asked of the topic.
+/// Selects the records to read from the topic.
 #[derive(Debug, Clone)]
-pub(super) enum Wanted {
-    /// These keys, of lanes and of claims.
+pub(super) enum KeyFilter {
+    /// Keys of lanes, claims and journal segments.
     Keys(HashSet<String>),
-    /// Everything.
     All,
 }
 
-impl Wanted {
-    /// This, and what `other` asks for.
-    pub(super) fn and(self, other: &Self) -> Self {
+impl KeyFilter {
+    pub(super) fn union(self, other: &Self) -> Self {
         match (self, other) {
             (Self::Keys(mine), Self::Keys(others)) => {
                 Self::Keys(mine.into_iter().chain(others.iter().cloned()).collect())
@@ -174,7 +171,7 @@ impl Wanted {
         }
     }
 
-    fn has(&self, key: &str) -> bool {
+    fn contains(&self, key: &str) -> bool {
         match self {
             Self::Keys(keys) => keys.contains(key),
             Self::All => true,
@@ -182,15 +179,15 @@ impl Wanted {
     }
 }
 
-/// Gathers records as they are read.
+/// Collects records while the topic is read.
 #[derive(Debug)]
-pub(super) struct Gathered {
-    wanted: Wanted,
+pub(super) struct TopicScan {
+    filter: KeyFilter,
     heads: HashMap<String, Head>,
     chunks: HashMap<String, BTreeMap<(u64, usize), Vec<u8>>>,
     claims: HashMap<String, Claim>,
-    places: HashMap<String, Places>,
-    /// By the key of the segment and the offset.
+    journals: HashMap<String, JournalIndex>,
+    /// By segment key, then by offset.
     segments: HashMap<String, BTreeMap<u64, Vec<u8>>>,
 }
 
@@ -201,28 +198,28 @@ struct Head {
     entry: Entry,
 }
 
-impl Gathered {
-    pub(super) fn new(wanted: Wanted) -> Self {
+impl TopicScan {
+    pub(super) fn new(filter: KeyFilter) -> Self {
         Self {
-            wanted,
+            filter,
             heads: HashMap::new(),
             chunks: HashMap::new(),
             claims: HashMap::new(),
-            places: HashMap::new(),
+            journals: HashMap::new(),
             segments: HashMap::new(),
         }
     }
 
-    /// Records come in the order of each partition.
-    pub(super) fn take(&mut self, message: &impl rdkafka::Message) {
+    /// Adds a record. The records of a partition have to come in order.
+    pub(super) fn add(&mut self, message: &impl rdkafka::Message) {
         let Some(key) = message.key().and_then(|key| std::str::from_utf8(key).ok()) else { return };
         let value = message.payload();
         if let Some((lane, chunk)) = key.split_once('#') {
             if chunk.starts_with('j') {
-                self.take_journal(lane, key, value);
+                self.add_journal(lane, key, value);
                 return;
             }
-            if self.wanted.has(lane)
+            if self.filter.contains(lane)
                 && let Some((sequence, number)) = chunk.split_once('#')
                 && let (Ok(sequence), Ok(number), Some(value)) = (sequence.parse(), number.parse(), value)
             {
@@ -230,7 +227,7 @@ impl Gathered {
             }
             return;
         }
-        if !self.wanted.has(key) {
+        if !self.filter.contains(key) {
             return;
         }
         let Some(value) = value else {
@@ -238,43 +235,45 @@ impl Gathered {
             self.claims.remove(key);
             return;
         };
-        let given = Given::of(message.headers());
+        let headers = RecordHeaders::of(message.headers());
         if key.starts_with('@') {
-            let released = given.text("state") != "held";
-            self.claims
-                .insert(key.to_owned(), Claim { process: given.text("process"), beat: given.number("beat"), released });
+            let released = headers.text("state") != "held";
+            self.claims.insert(
+                key.to_owned(),
+                Claim { process: headers.text("process"), beat: headers.number("beat"), released },
+            );
             return;
         }
-        let sequence = given.number("sequence");
+        let sequence = headers.number("sequence");
         if self.heads.get(key).is_some_and(|head| head.entry.sequence > sequence) {
-            // From a partition that was the lane's before the topic got more of them.
+            // A record from the lane's former partition: partitions were added to the topic.
             return;
         }
         if let Some(chunks) = self.chunks.get_mut(key) {
             chunks.retain(|(of, _), _| *of >= sequence);
         }
         let entry = Entry {
-            owner: given.text("owner"),
-            process: given.text("process"),
+            owner: headers.text("owner"),
+            process: headers.text("process"),
             sequence,
-            chunks: given.number("chunks"),
+            chunks: headers.number("chunks"),
             checkpoint: value.to_vec(),
         };
-        self.heads.insert(key.to_owned(), Head { format: given.number("format"), crc: given.number("crc"), entry });
+        self.heads.insert(key.to_owned(), Head { format: headers.number("format"), crc: headers.number("crc"), entry });
     }
 
-    fn take_journal(&mut self, lane: &str, key: &str, value: Option<&[u8]>) {
+    fn add_journal(&mut self, lane: &str, key: &str, value: Option<&[u8]>) {
         let Some((segment, offset)) = key.rsplit_once('#') else { return };
         let number = segment.rsplit_once("#j").and_then(|(_, number)| number.parse().ok());
         let (Some(number), Ok(offset)) = (number, offset.parse()) else { return };
-        if self.wanted.has(lane) {
-            let places = self.places.entry(lane.to_owned()).or_default();
+        if self.filter.contains(lane) {
+            let index = self.journals.entry(lane.to_owned()).or_default();
             match value {
-                Some(_) => places.insert((number, offset)),
-                None => places.remove(&(number, offset)),
+                Some(_) => index.insert((number, offset)),
+                None => index.remove(&(number, offset)),
             };
         }
-        if matches!(&self.wanted, Wanted::Keys(keys) if keys.contains(segment)) {
+        if matches!(&self.filter, KeyFilter::Keys(keys) if keys.contains(segment)) {
             let parts = self.segments.entry(segment.to_owned()).or_default();
             match value {
                 Some(value) => parts.insert(offset, value.to_vec()),
@@ -283,22 +282,21 @@ impl Gathered {
         }
     }
 
-    /// What the topic says now.
-    pub(super) fn finish(mut self) -> Found {
+    pub(super) fn finish(mut self) -> TopicSnapshot {
         let chunks = &mut self.chunks;
         let lanes = self.heads.into_iter().map(|(lane, head)| {
-            let entry = head.whole(&lane, chunks.remove(&lane).unwrap_or_default());
+            let entry = head.reassemble(&lane, chunks.remove(&lane).unwrap_or_default());
             (lane, entry)
         });
-        Found { lanes: lanes.collect(), claims: self.claims, places: self.places, segments: self.segments }
+        TopicSnapshot { lanes: lanes.collect(), claims: self.claims, journals: self.journals, segments: self.segments }
     }
 }
 
 impl Head {
-    fn whole(mut self, lane: &str, mut chunks: BTreeMap<(u64, usize), Vec<u8>>) -> Result<Entry, Trouble> {
+    fn reassemble(mut self, lane: &str, mut chunks: BTreeMap<(u64, usize), Vec<u8>>) -> Result<Entry, Failure> {
         if self.format > FORMAT {
             let format = self.format;
-            return Err(Trouble::Forbidden(format!(
+            return Err(Failure::Misconfigured(format!(
                 "the checkpoint of {lane} was written by a newer release (format {format}, this one reads up to {FORMAT}); use that release"
             )));
         }
@@ -306,29 +304,29 @@ impl Head {
             self.entry.checkpoint.extend(chunks.remove(&(self.entry.sequence, number)).unwrap_or_default());
         }
         if crc32fast::hash(&self.entry.checkpoint) != self.crc {
-            return Err(Trouble::Forbidden(format!(
-                "the checkpoint of {lane} is damaged; write a message without a value under this key to start the lane anew"
+            return Err(Failure::Misconfigured(format!(
+                "the checkpoint of {lane} is damaged; write a message without a value under this key to restart the lane without a checkpoint"
             )));
         }
         Ok(self.entry)
     }
 }
 
-/// What was found in the topic.
+/// The result of a [`TopicScan`].
 #[derive(Debug, Default)]
-pub(super) struct Found {
-    pub(super) lanes: HashMap<String, Result<Entry, Trouble>>,
+pub(super) struct TopicSnapshot {
+    pub(super) lanes: HashMap<String, Result<Entry, Failure>>,
     claims: HashMap<String, Claim>,
-    places: HashMap<String, Places>,
+    journals: HashMap<String, JournalIndex>,
     segments: HashMap<String, BTreeMap<u64, Vec<u8>>>,
 }
 
-impl Found {
-    pub(super) fn places(&self, lane: &str) -> Places {
-        self.places.get(lane).cloned().unwrap_or_default()
+impl TopicSnapshot {
+    pub(super) fn journal_index(&self, lane: &str) -> JournalIndex {
+        self.journals.get(lane).cloned().unwrap_or_default()
     }
 
-    /// A segment of a lane's journal, as far as its records follow one another: what a crash left behind does not.
+    /// Returns the contiguous bytes of a journal segment. A crash may leave records after a gap; they are ignored.
     pub(super) fn segment(&self, key: &str) -> Option<Vec<u8>> {
         let parts = self.segments.get(key)?;
         let mut bytes = Vec::new();
@@ -338,7 +336,7 @@ impl Found {
         Some(bytes)
     }
 
-    pub(super) fn lane(&self, lane: &str) -> Result<Option<Entry>, Trouble> {
+    pub(super) fn lane(&self, lane: &str) -> Result<Option<Entry>, Failure> {
         self.lanes.get(lane).cloned().transpose()
     }
 
@@ -347,10 +345,9 @@ impl Found {
     }
 }
 
-/// The headers of one record.
-struct Given(HashMap<String, String>);
+struct RecordHeaders(HashMap<String, String>);
 
-impl Given {
+impl RecordHeaders {
     fn of<H: Headers>(headers: Option<&H>) -> Self {
         let text = |value: Option<&[u8]>| String::from_utf8_lossy(value.unwrap_or_default()).into_owned();
         let all = headers.into_iter().flat_map(Headers::iter);
@@ -378,11 +375,11 @@ mod tests {
         Entry { owner, process, sequence, chunks: 0, checkpoint: vec![u8::try_from(sequence).unwrap(); bytes] }
     }
 
-    fn read(messages: Vec<Message>) -> Found {
-        let mut gathered = Gathered::new(Wanted::Keys(HashSet::from(["a/threats/b".to_owned()])));
+    fn read(messages: Vec<Message>) -> TopicSnapshot {
+        let mut scan = TopicScan::new(KeyFilter::Keys(HashSet::from(["a/threats/b".to_owned()])));
         for message in messages {
             let (key, value, headers) = (Some(message.key.into_bytes()), message.value, message.headers);
-            gathered.take(&OwnedMessage::new(
+            scan.add(&OwnedMessage::new(
                 value,
                 key,
                 message.topic,
@@ -392,18 +389,18 @@ mod tests {
                 headers,
             ));
         }
-        gathered.finish()
+        scan.finish()
     }
 
     #[test]
-    fn a_large_checkpoint_is_cut_and_put_together_again() {
+    fn a_large_checkpoint_is_split_and_reassembled() {
         let mut log = entry(1, 10).messages("t", 7, "a/threats/b", (0, 0));
         assert_eq!(log.len(), 1);
         let large = entry(2, 600_000);
-        let cut = large.clone().messages("t", 7, "a/threats/b", (1, 0));
-        assert_eq!((cut.len(), cut.last().unwrap().key.as_str()), (4, "a/threats/b"), "the head comes last");
-        assert!(cut.iter().all(|message| message.partition == log[0].partition));
-        log.extend(cut);
+        let split = large.clone().messages("t", 7, "a/threats/b", (1, 0));
+        assert_eq!((split.len(), split.last().unwrap().key.as_str()), (4, "a/threats/b"), "the head comes last");
+        assert!(split.iter().all(|message| message.partition == log[0].partition));
+        log.extend(split);
         let found = read(log).lane("a/threats/b").unwrap().unwrap();
         assert_eq!((found.sequence, found.chunks), (2, 3));
         assert_eq!(found.checkpoint, large.checkpoint);
@@ -415,17 +412,17 @@ mod tests {
     }
 
     #[test]
-    fn a_checkpoint_that_is_not_whole_or_too_new_is_refused() {
-        let mut cut = entry(2, 600_000).messages("t", 7, "a/threats/b", (1, 0));
-        cut.remove(1);
-        assert!(read(cut).lane("a/threats/b").unwrap_err().to_string().contains("damaged"));
+    fn an_incomplete_or_newer_checkpoint_is_refused() {
+        let mut split = entry(2, 600_000).messages("t", 7, "a/threats/b", (1, 0));
+        split.remove(1);
+        assert!(read(split).lane("a/threats/b").unwrap_err().to_string().contains("damaged"));
         let mut newer = entry(2, 10).messages("t", 7, "a/threats/b", (1, 0));
         newer[0].headers = Some(headers(&[("format", "2"), ("sequence", "3")]));
         assert!(read(newer).lane("a/threats/b").unwrap_err().to_string().contains("newer release"));
     }
 
     #[test]
-    fn what_is_removed_is_gone_and_others_are_not_kept() {
+    fn removed_and_unrequested_lanes_are_not_found() {
         let mut log = entry(1, 10).messages("t", 7, "a/threats/b", (0, 0));
         log.extend(entry(1, 10).messages("t", 7, "other/threats/b", (0, 0)));
         log.extend(Entry::removal("t", 7, "a/threats/b", (1, 0)));

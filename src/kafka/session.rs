@@ -1,4 +1,4 @@
-//! From one initialisation of a transactional id to the next.
+//! A session lasts from one initialisation of a transactional id to the next.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -7,62 +7,75 @@ use rdkafka::producer::Producer;
 use tokio::time::sleep;
 use tokio_util::task::TaskTracker;
 
-use super::group::{Door, Group, Message, Presence, Sent, Settings, WeakDoor};
+use super::failure_of;
+use super::group::{Group, GroupSettings, Message, PendingSenders, Sent, SlotSender, WeakSlotSender};
 use super::record::Claim;
-use super::{Connect, Events, Transactional, Trouble, Verdict, on_thread};
+use super::topic::{self, CHECKPOINTS};
+use super::{CommitOutcome, Connect, Events, Transactional, on_thread};
+use crate::failure::Failure;
 
-/// How often a process says that it still holds its id.
-const BEAT: Duration = Duration::from_secs(10);
-/// Longest wait for an initialisation: a transaction of whoever had the id before may have to be ended.
-const INITIALISE: Duration = Duration::from_secs(60);
-/// Transactions end before this, where `transaction.timeout.ms` is not known.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Interval at which a process renews its claim of an id.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+/// Timeout of an initialisation. It may have to end a transaction of the id's last holder.
+const INITIALISE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Upper bound of a transaction if `transaction.timeout.ms` is unknown.
+const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Both producers of a transactional id, initialised.
+/// The two initialised producers of a transactional id.
 #[derive(Debug)]
 pub(super) struct Session {
-    pub(super) main: Door,
-    /// Of the id's twin, where lanes are alone in their transactions.
-    pub(super) quarantine: Door,
+    pub(super) main: SlotSender,
+    /// The producer of the quarantine id commits one lane per transaction.
+    pub(super) quarantine: SlotSender,
     pub(super) partitions: i32,
-    end: Arc<OnceLock<Trouble>>,
+    end: Arc<OnceLock<Failure>>,
 }
 
-/// What a session is made of.
 pub(super) struct Start<'a> {
     pub(super) id: &'a str,
     pub(super) topic: &'a str,
     pub(super) process: &'a str,
-    pub(super) presence: &'a Presence,
+    pub(super) pending: &'a PendingSenders,
     pub(super) tasks: &'a TaskTracker,
 }
 
-/// The id of the producer for lanes whose records were refused.
+/// The id of the producer for lanes with refused records.
 pub(super) fn quarantine_of(id: &str) -> String {
     format!("{id}-q")
 }
 
-/// A producer with this transactional id, initialised: whoever had the id before cannot commit any more, and what it left
-/// open is ended.
-pub(super) async fn initialise(connect: &Connect, events: &Events, id: &str) -> Result<Transactional, Trouble> {
+/// Initialises a producer with this transactional id. It fences the id's last holder and ends its open transaction.
+pub(super) async fn initialise(connect: &Connect, events: &Events, id: &str) -> Result<Transactional, Failure> {
     let (connect, events, id) = (connect.clone(), events.clone(), id.to_owned());
     let initialise = move || {
         let producer: Transactional = connect.client(&events, &[("transactional.id", id.as_str())])?;
         let what = format!("transactional id {id}");
-        producer.init_transactions(INITIALISE).map_err(|error| Trouble::of(&error, &what, &events))?;
+        producer.init_transactions(INITIALISE_TIMEOUT).map_err(|error| failure_of(&error, &what, &events))?;
         Ok(producer)
     };
     on_thread(initialise).await?
 }
 
-/// Whether an id may be initialised; it must be nobody's.
-pub(super) async fn try_id(connect: &Connect, events: &Events, id: &str) -> Result<(), Trouble> {
+/// Checks whether an id may be initialised. No process may hold it.
+pub(super) async fn try_id(connect: &Connect, events: &Events, id: &str) -> Result<(), Failure> {
     close(initialise(connect, events, id).await?).await;
     Ok(())
 }
 
-/// Takes an id, and its twin, from whoever has them, and keeps neither.
-pub(super) async fn fence(connect: &Connect, id: &str) -> Result<(), Trouble> {
+/// Checks the checkpoint topic and the right to transactions. It creates no topic, and no process may hold `id`.
+pub(crate) async fn probe(connect: &Connect, topic: &str, id: &str) -> Result<String, Failure> {
+    let events = connect.events();
+    let (admin, partitions) = topic::describe(connect, &events, topic, CHECKPOINTS, topic::ANSWER_TIMEOUT).await?;
+    topic::compacted(&admin, topic, CHECKPOINTS).await?;
+    try_id(connect, &events, id).await?;
+    Ok(match partitions {
+        Some(count) => format!("checkpoint topic `{topic}` with {count} partitions"),
+        None => format!("checkpoint topic `{topic}` does not exist and will be created"),
+    })
+}
+
+/// Fences the process that holds an id and its quarantine id. The caller holds neither afterwards.
+pub(super) async fn fence(connect: &Connect, id: &str) -> Result<(), Failure> {
     let events = connect.events();
     for id in [id.to_owned(), quarantine_of(id)] {
         try_id(connect, &events, &id).await?;
@@ -70,97 +83,104 @@ pub(super) async fn fence(connect: &Connect, id: &str) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// Closing waits for librdkafka's threads, which is nothing for an async thread.
+/// Drops a client on a separate thread, since this waits for librdkafka's threads.
 async fn close<T: Send + 'static>(client: T) {
     let _ = on_thread(move || drop(client)).await;
 }
 
 impl Session {
-    /// Initialises the id and its twin, and claims them in the topic.
-    pub(super) async fn start(connect: &Connect, events: &Events, start: Start<'_>) -> Result<Self, Trouble> {
-        let Start { id, topic, process, presence, tasks } = start;
-        let partitions = super::topic::ensure(connect, events, topic, super::topic::CHECKPOINTS).await?;
+    /// Initialises the id and its quarantine id, and claims them in the topic.
+    pub(super) async fn start(connect: &Connect, events: &Events, start: Start<'_>) -> Result<Self, Failure> {
+        let Start { id, topic, process, pending, tasks } = start;
+        let partitions = topic::ensure(connect, events, topic, CHECKPOINTS).await?;
         let first = initialise(connect, events, id).await?;
-        let twin = initialise(connect, events, &quarantine_of(id)).await?;
+        let second = initialise(connect, events, &quarantine_of(id)).await?;
         let limit = connect.config.get("transaction.timeout.ms").and_then(|text| text.parse().ok());
-        let patience = limit.map_or(PATIENCE, Duration::from_millis);
+        let timeout = limit.map_or(TRANSACTION_TIMEOUT, Duration::from_millis);
         let end = Arc::new(OnceLock::new());
-        let group = |id: &str, producer, presence, alone| {
+        let group = |id: &str, producer, pending, alone| {
             let (id, producer) = (id.to_owned(), Arc::new(producer));
-            Group::new(Settings { id, producer, events: events.clone(), presence, alone, patience, end: end.clone() })
+            Group::new(GroupSettings {
+                id,
+                producer,
+                events: events.clone(),
+                pending,
+                alone,
+                timeout,
+                end: end.clone(),
+            })
         };
-        let (first, main) = group(id, first, presence.clone(), false);
-        let (twin, quarantine) = group(&quarantine_of(id), twin, Presence::default(), true);
-        let claims = Claims { id: id.to_owned(), topic: topic.to_owned(), process: process.to_owned(), partitions };
-        tasks.spawn(keep(first, Some(claims.clone())));
-        tasks.spawn(keep(twin, None));
+        let (main_group, main) = group(id, first, pending.clone(), false);
+        let (quarantine_group, quarantine) = group(&quarantine_of(id), second, PendingSenders::default(), true);
+        let claim = OwnClaim { id: id.to_owned(), topic: topic.to_owned(), process: process.to_owned(), partitions };
+        tasks.spawn(run_group(main_group, Some(claim.clone())));
+        tasks.spawn(run_group(quarantine_group, None));
         let session = Self { main, quarantine, partitions, end };
-        session.claim(&claims, 0).await?;
-        tokio::spawn(beat(session.main.downgrade(), claims, session.end.clone()));
+        session.commit_first_claim(&claim).await?;
+        tokio::spawn(heartbeat(session.main.downgrade(), claim, session.end.clone()));
         tracing::info!(id, topic, process, "transactional id initialised");
         Ok(session)
     }
 
-    /// Why it ended, if it did.
-    pub(super) fn end(&self) -> Option<Trouble> {
+    /// The failure that ended the session.
+    pub(super) fn end(&self) -> Option<Failure> {
         self.end.get().cloned()
     }
 
-    async fn claim(&self, claims: &Claims, beat: u64) -> Result<(), Trouble> {
-        match say(&self.main, claims, beat, false).await {
-            Verdict::Committed => Ok(()),
-            Verdict::Aborted(abort) => {
-                let what = format!("checkpoint topic `{}`", claims.topic);
-                Err(Trouble::Forbidden(format!(
+    async fn commit_first_claim(&self, claim: &OwnClaim) -> Result<(), Failure> {
+        match commit_claim(&self.main, claim, 0, false).await {
+            CommitOutcome::Committed => Ok(()),
+            CommitOutcome::Aborted(abort) => {
+                let what = format!("checkpoint topic `{}`", claim.topic);
+                Err(Failure::Misconfigured(format!(
                     "{what}: {}; the user needs the rights Read, Write and Describe on this topic",
                     abort.code
                 )))
             }
-            Verdict::Over(trouble) => Err(self.end().unwrap_or(trouble)),
+            CommitOutcome::ProducerFailed(failure) => Err(self.end().unwrap_or(failure)),
         }
     }
 }
 
-/// What a process says of the id that it holds.
 #[derive(Debug, Clone)]
-struct Claims {
+struct OwnClaim {
     id: String,
     topic: String,
     process: String,
     partitions: i32,
 }
 
-impl Claims {
+impl OwnClaim {
     fn message(&self, beat: u64, released: bool) -> Message {
         Claim { process: self.process.clone(), beat, released }.message(&self.topic, self.partitions, &self.id)
     }
 }
 
-async fn say(door: &Door, claims: &Claims, beat: u64, released: bool) -> Verdict {
-    match door.seat().await {
-        Some(seat) => seat.commit(Sent::default(), vec![claims.message(beat, released)]).await,
-        None => Verdict::Over(Trouble::Superseded("the Kafka producer was closed".to_owned())),
+async fn commit_claim(slots: &SlotSender, claim: &OwnClaim, beat: u64, released: bool) -> CommitOutcome {
+    match slots.slot().await {
+        Some(slot) => slot.commit(Sent::default(), vec![claim.message(beat, released)]).await,
+        None => CommitOutcome::ProducerFailed(Failure::Superseded("the Kafka producer was closed".to_owned())),
     }
 }
 
-/// Says now and then that the id is held. Holds the door only for that moment: the session ends with its last lane.
-async fn beat(door: WeakDoor, claims: Claims, end: Arc<OnceLock<Trouble>>) {
+/// Renews the claim. Between two writes it does not keep the session alive, so the session ends with its last lane.
+async fn heartbeat(slots: WeakSlotSender, claim: OwnClaim, end: Arc<OnceLock<Failure>>) {
     for number in 1.. {
-        sleep(BEAT).await;
-        let Some(door) = door.upgrade() else { return };
+        sleep(HEARTBEAT).await;
+        let Some(slots) = slots.upgrade() else { return };
         if end.get().is_some() {
             return;
         }
-        // Whether it was said shows in the session's end.
-        let _ = say(&door, &claims, number, false).await;
+        // A failure ends the session.
+        let _ = commit_claim(&slots, &claim, number, false).await;
     }
 }
 
-/// Runs a group to its end. One that ends because nobody uses it any more gives its id up with a word.
-async fn keep(mut group: Group, claims: Option<Claims>) {
-    let lasted = group.run().await;
-    if let (Ok(()), Some(claims), false) = (lasted, claims, group.has_ended()) {
-        group.release(claims.message(u64::MAX, true)).await;
+/// Runs a group to its end. After its last lane has left, the group releases its id.
+async fn run_group(mut group: Group, claim: Option<OwnClaim>) {
+    let result = group.run().await;
+    if let (Ok(()), Some(claim), false) = (result, claim, group.has_ended()) {
+        group.release(claim.message(u64::MAX, true)).await;
     }
     close(group).await;
 }

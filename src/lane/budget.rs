@@ -1,36 +1,38 @@
-//! The process-wide byte budget: every byte between a console's answer and a sink's acknowledgement is reserved here first.
+//! The process-wide byte budget: every byte between a console's answer and a sink's acknowledgement is reserved here
+//! first.
 //!
-//! Who waits is served in turn. A lane is *live* when its sink has taken something and is not refusing; the others are
-//! *quiet*: they hold one small reservation at a time, and from the sink's first refusal on they take nothing new. Live
-//! lanes share what the quiet ones leave, and none holds more than twice its fair share.
+//! Requests are served in their order. A lane is *live* when its sink has accepted something and is not refusing. The
+//! others are *quiet*: each has one small reservation at a time, and none from the sink's first refusal on. Live lanes
+//! share what the quiet ones leave, and no lane reserves more than twice its fair share.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 /// Bytes are counted in units of this size: a semaphore counts to 2³² at most.
 const UNIT: usize = 1024;
 
-/// The bytes that all lanes together may hold.
+/// The bytes that all lanes together may reserve.
 #[derive(Debug)]
 pub struct Budget {
     total: usize,
-    room: Arc<Semaphore>,
+    free: Arc<Semaphore>,
     sums: Mutex<Sums>,
 }
 
 #[derive(Debug, Default)]
 struct Sums {
-    /// Bytes held, those included that had no room (see [`Reservation::split`]).
+    /// Bytes reserved, including those beyond the budget (see [`Reservation::split`]).
     used: usize,
-    /// Those of them that quiet lanes hold.
+    /// Bytes reserved by quiet lanes.
     quiet_bytes: usize,
-    /// Live lanes, and all lanes, that hold or want bytes.
+    /// The lanes, live and all, that have or want bytes.
     live: usize,
     active: usize,
 }
 
-/// One lane's way to the budget; clones are the same lane.
+/// One lane's access to the budget; clones are the same lane.
 #[derive(Debug, Clone)]
 pub struct LaneBudget {
     budget: Arc<Budget>,
@@ -41,20 +43,20 @@ pub struct LaneBudget {
 struct Account {
     /// Changed only while the sums are locked, so that they stay the sums of this.
     entry: Mutex<Entry>,
-    /// Signalled when the lane holds less or may reserve again. One task of a lane reserves at a time.
+    /// Signalled when the lane has fewer bytes or may reserve again. One task of a lane reserves at a time.
     changed: Notify,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
 struct Entry {
     held: usize,
-    /// Requests under way and reservations held: the lane is active while there are any.
+    /// Requests and reservations: the lane is active while there are any.
     claims: usize,
     paused: bool,
     proven: bool,
 }
 
-/// Bytes taken from the budget; given back when dropped.
+/// Reserved bytes; dropping it releases them.
 #[derive(Debug)]
 pub struct Reservation {
     bytes: usize,
@@ -70,10 +72,10 @@ impl Budget {
     /// A budget of `total` bytes.
     pub fn new(total: usize) -> Arc<Self> {
         let units = (total / UNIT).clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize));
-        Arc::new(Self { total: units * UNIT, room: Arc::new(Semaphore::new(units)), sums: Mutex::default() })
+        Arc::new(Self { total: units * UNIT, free: Arc::new(Semaphore::new(units)), sums: Mutex::default() })
     }
 
-    /// Bytes held now (`in_flight_bytes`).
+    /// Bytes reserved now (`in_flight_bytes`).
     pub fn used(&self) -> usize {
         self.lock().used
     }
@@ -84,7 +86,7 @@ impl Budget {
     }
 
     fn lock(&self) -> MutexGuard<'_, Sums> {
-        self.sums.lock().unwrap_or_else(PoisonError::into_inner)
+        self.sums.lock()
     }
 }
 
@@ -129,12 +131,12 @@ impl LaneBudget {
         }
     }
 
-    /// Largest reservation that can ever be had.
+    /// The largest possible reservation.
     pub fn total(&self) -> usize {
         self.budget.total
     }
 
-    /// Waits until `bytes` may be held. What a lane that holds nothing asks for is never held back by its own cap.
+    /// Waits until `bytes` can be reserved. A lane without reservations is never limited by its own cap.
     pub async fn reserve(&self, bytes: usize) -> Reservation {
         let _claim = Claim::new(self.clone());
         loop {
@@ -143,8 +145,8 @@ impl LaneBudget {
             if within_cap && !paused {
                 // The semaphore is never closed, so this always yields a permit.
                 let wanted = units(bytes.min(self.budget.total));
-                let permit = self.budget.room.clone().acquire_many_owned(wanted).await.ok();
-                // The sink may have begun to refuse while the lane waited for room.
+                let permit = self.budget.free.clone().acquire_many_owned(wanted).await.ok();
+                // The sink may have begun to refuse while the lane waited.
                 if !self.entry().paused {
                     return Reservation::new(self.clone(), bytes, permit);
                 }
@@ -153,29 +155,29 @@ impl LaneBudget {
         }
     }
 
-    /// While paused, nothing new is reserved: set from the sink's first refusal until it takes something again.
+    /// While paused, the lane reserves nothing: from the sink's first refusal until it accepts something again.
     pub fn pause(&self, paused: bool) {
         self.change(|entry| entry.paused = paused);
     }
 
-    /// Whether the sink has taken something since it last failed for long.
+    /// Whether the sink has accepted something since its last long failure.
     pub fn is_proven(&self) -> bool {
         self.entry().proven
     }
 
-    /// A lane whose sink has not proven itself holds one reservation at a time, so that ninety dead sinks of a hundred do
-    /// not hold the budget before it shows that they are dead.
+    /// A lane whose sink has not proven itself has one reservation at a time. Otherwise ninety dead sinks of a hundred
+    /// would take the budget before it shows that they are dead.
     pub fn set_proven(&self, proven: bool) {
         self.change(|entry| entry.proven = proven);
     }
 
     fn entry(&self) -> Entry {
-        *self.account.entry.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.account.entry.lock()
     }
 
     fn change(&self, change: impl FnOnce(&mut Entry)) {
         let mut sums = self.budget.lock();
-        let mut entry = self.account.entry.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut entry = self.account.entry.lock();
         sums.remove(*entry);
         change(&mut entry);
         sums.add(*entry);
@@ -197,8 +199,8 @@ impl Reservation {
         self.bytes
     }
 
-    /// Moves `bytes` of this reservation into one of their own; what is not there is added without room (the bytes exist
-    /// already, and refusing to count them would not unmake them).
+    /// Moves `bytes` of this reservation into another one. If there are too few, the rest is counted beyond the budget:
+    /// the bytes are in memory already.
     pub fn split(&mut self, bytes: usize) -> Self {
         let moved = bytes.min(self.bytes);
         let permit = self.permit.as_mut().and_then(|permit| {
@@ -210,7 +212,7 @@ impl Reservation {
         Self::new(self.lane.clone(), bytes, permit)
     }
 
-    /// Takes `other`, of the same lane, into this one.
+    /// Adds `other`, of the same lane, to this one.
     pub fn merge(&mut self, mut other: Self) {
         let bytes = std::mem::take(&mut other.bytes);
         self.bytes += bytes;
@@ -224,7 +226,7 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        // The room first: who is woken by the change must find it.
+        // The bytes first: a lane that the change wakes must find them.
         self.permit = None;
         let bytes = self.bytes;
         self.lane.change(|entry| {
@@ -263,7 +265,7 @@ mod tests {
     const KIB: usize = 1024;
 
     #[tokio::test(start_paused = true)]
-    async fn the_budget_is_shared_and_given_back() {
+    async fn the_budget_is_shared_and_released() {
         let budget = Budget::new(100 * KIB);
         let (first, second) = (budget.lane(), budget.lane());
         let held = first.reserve(100 * KIB).await;

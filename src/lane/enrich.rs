@@ -1,4 +1,4 @@
-//! What is fetched for each threat beside the list: notes and timeline, within a bound of requests and bytes.
+//! Fetches notes and timeline of each threat, within a bound of requests and bytes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,31 +11,28 @@ use tokio::time::sleep;
 
 use crate::console::{Client, ConsoleError};
 use crate::settings::FullJitter;
-use crate::source::{Include, Page};
+use crate::source::{Include, Page, Request};
 use crate::telemetry::Meter;
 
-/// Records whose enrichments belong to one page: many requests in a row would look like a lane that stands still.
+/// Most threats of one page: with more requests in a row the lane would seem to be stalled.
 pub const PAGE: usize = 25;
-/// Largest answer for one record, where memory allows it.
+/// Largest answer for one record, if the budget allows it.
 const LARGEST: usize = 256 * 1024;
-/// An enriched event holds the answer once more.
+/// An enriched event has a copy of the answer.
 const COPIES: usize = 2;
-/// Attempts on one answer; then the record goes without.
+/// Attempts for one answer; after them the record goes without it.
 const ATTEMPTS: u32 = 3;
 const WAITS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
 
 /// Fetches what belongs to the records of a page.
 #[derive(Debug)]
 pub struct Enricher {
-    /// Access to the console.
     pub client: Arc<Client>,
-    /// What is fetched.
     pub include: Vec<Include>,
-    /// What is counted.
     pub meter: Meter,
 }
 
-/// An answer of a list, its items as they are.
+/// A list whose items stay JSON text.
 #[derive(Deserialize)]
 struct Answer<'a> {
     #[serde(borrow)]
@@ -50,7 +47,7 @@ struct Pagination {
 }
 
 impl Enricher {
-    /// Bytes to reserve beside those of a page, for a lane whose fair share is `share`.
+    /// Bytes to reserve in addition to those of a page, for a lane whose fair share is `share`.
     pub fn reserve(&self, share: usize) -> usize {
         self.include.len() * PAGE * COPIES * self.largest(share)
     }
@@ -59,10 +56,10 @@ impl Enricher {
         (share / 4 / (self.include.len().max(1) * PAGE * COPIES)).clamp(16 * 1024, LARGEST)
     }
 
-    /// One request for each record and each list. A list that cannot be had is named in the record's enrichment.
+    /// One request for each record and each list. The record's enrichment names the lists that could not be fetched.
     ///
     /// # Errors
-    /// When the console refuses the token: nothing that is fetched now would be there.
+    /// When the console refuses the token: no further request would succeed.
     pub async fn enrich(&self, page: &mut Page, share: usize, random: &mut fastrand::Rng) -> Result<(), ConsoleError> {
         for record in &mut page.records {
             let (mut found, mut errors) = (Map::new(), Vec::new());
@@ -84,7 +81,7 @@ impl Enricher {
         Ok(())
     }
 
-    /// The newest items, the oldest of them first, and how many there are.
+    /// The newest items, oldest first, and how many the console has.
     async fn fetch(
         &self,
         id: &str,
@@ -92,14 +89,12 @@ impl Enricher {
         largest: usize,
         random: &mut fastrand::Rng,
     ) -> Result<(Vec<Value>, u64), ConsoleError> {
-        let path = format!("threats/{id}/{}", include.name());
-        let limit = include.limit().to_string();
-        let query = [("limit", limit.as_str()), ("sortBy", "createdAt"), ("sortOrder", "desc")];
+        let request = Request::enrichment(id, include, largest);
         let mut waits = FullJitter::new(WAITS.0, WAITS.1, random.fork());
         let mut attempt = 1;
         loop {
-            let turn = self.client.turn().await;
-            let answer = match self.client.beside(turn, &path, &query, largest, Some(&self.meter)).await {
+            let permit = self.client.permit().await;
+            let answer = match request.send(&self.client, permit, Some(&self.meter)).await {
                 Ok(body) => read(&body, include.limit()),
                 Err(error) => Err(error),
             };

@@ -8,275 +8,303 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use super::LaneBudget;
-use super::checkpoints::Checkpoints;
-use super::map::{Mapped, Parcel};
+use super::checkpoint_writer::CheckpointWriter;
+use super::lane_checkpoint::{LaneCheckpoint, Settling};
+use super::map::{Mapped, PendingBatch};
 use super::pull::PullEnd;
-use super::standing::{Settling, Standing};
-use crate::record::{Clock, JournalChange, Timestamp};
-use crate::sink::deliver::{Companion, Delivery, Halt, Settled};
-use crate::sink::{Commits, Covering};
-use crate::source::{Pass, Position, Pull, Round};
-use crate::state::LaneId;
+use crate::checkpoint::{CheckpointUpdate, JournalChange};
+use crate::failure::Failure;
+use crate::record::{Clock, Stream, Timestamp};
+use crate::sink::TransactionalSink;
+use crate::sink::deliver::{Delivery, DeliveryError, Settled, Transaction};
+use crate::source::{Pass, PollContext, Pull, SourcePosition};
 use crate::telemetry::LaneMetrics;
 
-/// A lane whose sink has taken nothing for this long gives its bytes back and goes back to its checkpoint. When it comes
-/// to see whether the sink is there again, the first refusal is enough.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// After this long without any delivery, a lane gives its bytes back and returns to its checkpoint. A lane that probes
+/// whether its sink works again does so at the first refusal.
+const SINK_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How a session of the sink stage ended.
+/// How a session ended. What was not settled is requeued, except after `Settled`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SendEnd {
-    /// Everything that the source handed on is settled and stored; and the source's last word.
+pub enum SessionEnd {
+    /// Everything that was pulled is settled and stored; how the poll ended.
     Settled(PullEnd),
-    /// The sink has taken nothing for a while: what was not settled is given back.
-    Refusing,
-    /// The lane cannot go on by itself; what was not settled is given back.
-    Halted(Halt),
-    /// Another process has taken the lane over.
+    /// The sink has accepted nothing for a while.
+    SinkUnavailable,
+    /// The sink refuses the credentials, or everything: for the operator to repair.
+    SinkRefused(String),
+    /// Dead letters cannot be stored.
+    DeadLetters(String),
+    /// Another process has taken the lane over, or a transactional session has ended.
     Superseded,
-    /// The stages before this one ended without a word.
+    /// The stages before this one ended early.
     Broken,
 }
 
 /// The sink stage of one lane.
 pub struct SendStage<'a> {
-    /// The lane.
-    pub lane: &'a LaneId,
-    /// Delivers batches.
+    pub stream: Stream,
+    /// The sink, when it commits the lane's checkpoint with the events.
+    pub sink: Option<Arc<dyn TransactionalSink>>,
     pub delivery: &'a Arc<Delivery>,
-    /// Batches sent beyond the acknowledged prefix.
+    /// How many batches may be in flight.
     pub concurrency: usize,
-    /// What is pulled.
     pub pull: &'a Pull,
-    /// The passes over the stream.
     pub passes: Vec<Pass>,
-    /// The sink refused for long; this session is to see whether it is there again.
-    pub probing: bool,
+    /// The sink was unavailable: this session finds out whether it works again.
+    pub is_probing: bool,
     /// Paused while the sink refuses.
     pub budget: &'a LaneBudget,
-    /// What is stored when events are settled.
-    pub standing: &'a mut Standing,
-    /// Stores it.
-    pub saver: &'a mut Checkpoints,
-    /// Decides over waits.
-    pub random: &'a mut fastrand::Rng,
+    pub checkpoint: &'a mut LaneCheckpoint,
+    pub writer: &'a mut CheckpointWriter,
+    pub random: fastrand::Rng,
 }
 
-/// What is under way, oldest first.
+/// The batches in flight, oldest first.
 #[derive(Default)]
-struct Flight {
-    batches: VecDeque<InFlight>,
-    deliveries: JoinSet<(u64, Result<(), Halt>)>,
+struct InFlightDeliveries {
+    batches: VecDeque<InFlightDelivery>,
+    deliveries: JoinSet<(u64, Result<(), DeliveryError>)>,
     next: u64,
     stop: CancellationToken,
 }
 
-struct InFlight {
+struct InFlightDelivery {
     number: u64,
-    round: Round,
+    context: PollContext,
     watermark: Option<Timestamp>,
-    /// Until it is delivered.
-    open: Option<Open>,
+    /// None once it is delivered.
+    open: Option<OpenDelivery>,
 }
 
-struct Open {
-    parcel: Arc<Parcel>,
+struct OpenDelivery {
+    pending: Arc<PendingBatch>,
     settled: Arc<Settled>,
 }
 
-impl Parcel {
-    /// Takes note that the events at these indices are settled.
-    fn remember(&self, standing: &mut Standing, lane: &LaneId, passes: &[Pass], settled: &[usize], now: Timestamp) {
-        let settling = Settling { lane, passes, round: self.round, now };
+impl PendingBatch {
+    /// Adds the events at these indices to the checkpoint.
+    fn settle(
+        &self,
+        checkpoint: &mut LaneCheckpoint,
+        stream: Stream,
+        passes: &[Pass],
+        settled: &[usize],
+        now: Timestamp,
+    ) {
+        let settling = Settling { stream, passes, context: self.context, now };
         for index in settled {
-            if let (Some(mark), Some(event)) = (self.marks.get(*index), self.batch.event(*index)) {
-                standing.settle(&settling, mark, event.identity, event.record_id);
-                standing.checkpoint.settled += 1;
+            if let (Some(record_key), Some(event)) = (self.record_keys.get(*index), self.batch.event(*index)) {
+                checkpoint.settle(&settling, record_key, event.identity, event.record_id);
+                checkpoint.settled += 1;
             }
         }
     }
 }
 
-/// What a sink commits with the events of a parcel: it is the only one on its way, and what is known adds to what was known
-/// before it.
-struct Following {
-    parcel: Arc<Parcel>,
-    lane: LaneId,
-    before: Standing,
-    /// What changes with it in the journal.
+/// The checkpoint that a transactional sink commits with a batch. No other batch is in flight, so it adds to what was
+/// known before the batch.
+struct UpdateBuilder {
+    pending: Arc<PendingBatch>,
+    stream: Stream,
+    before: LaneCheckpoint,
     journal: JournalChange,
     passes: Vec<Pass>,
     clock: Clock,
 }
 
-impl Following {
-    /// What the lane stores when the events at these indices are settled.
-    fn covering(&self, settled: &[usize]) -> Covering {
-        let Self { parcel, lane, before, journal, passes, clock } = self;
-        let mut standing = before.clone();
-        parcel.remember(&mut standing, lane, passes, settled, clock.now());
-        if let Some(watermark) = parcel.watermark.filter(|_| settled.len() == parcel.batch.len()) {
-            standing.checkpoint.position.advance(passes, parcel.round, watermark);
+impl UpdateBuilder {
+    /// The checkpoint once the events at these indices are settled.
+    fn update(&self, settled: &[usize]) -> CheckpointUpdate {
+        let Self { pending, stream, before, journal, passes, clock } = self;
+        let mut checkpoint = before.clone();
+        pending.settle(&mut checkpoint, *stream, passes, settled, clock.now());
+        if let Some(watermark) = pending.watermark.filter(|_| settled.len() == pending.batch.len()) {
+            checkpoint.position.advance(passes, pending.context, watermark);
         }
-        Covering { checkpoint: standing.encode(), journal: journal.clone() }
+        CheckpointUpdate { checkpoint: checkpoint.encode(), journal: journal.clone() }
     }
 }
 
 impl SendStage<'_> {
-    /// Delivers what comes until the poll's last word.
-    pub async fn run(mut self, mut mapped: mpsc::Receiver<Box<Mapped>>) -> SendEnd {
-        let mut flight = Flight::default();
-        let _present = self.delivery.sink.commits().filter(|_| self.saver.go_along()).map(Commits::enter);
-        self.delivery.health.forget();
+    /// Delivers batches until the poll has ended and everything is stored.
+    pub async fn run(mut self, mut mapped: mpsc::Receiver<Box<Mapped>>) -> SessionEnd {
+        let mut flight = InFlightDeliveries::default();
+        let _pending = self.sink.as_ref().map(|sink| sink.enter());
+        self.delivery.health.reset();
         let mut health = self.delivery.health.watch();
-        let mut last_word = None;
+        let mut poll_end = None;
         let mut finished = false;
         let end = loop {
-            if let Some(end) = &last_word
+            if let Some(end) = &poll_end
                 && flight.batches.is_empty()
             {
                 if !std::mem::replace(&mut finished, true) {
                     self.finish(end);
                 }
-                if self.saver.is_settled() {
-                    break SendEnd::Settled(last_word.take().unwrap_or(PullEnd::Stopped));
+                if self.writer.is_settled() {
+                    break SessionEnd::Settled(end.clone());
                 }
             }
-            if self.saver.is_superseded() {
-                break SendEnd::Superseded;
+            if self.writer.is_superseded() {
+                break SessionEnd::Superseded;
             }
             let refusing_since = *health.borrow_and_update();
             self.budget.pause(refusing_since.is_some());
-            let patience = if self.probing && !self.budget.is_proven() { Duration::ZERO } else { PATIENCE };
-            let give_up_at = refusing_since.map(|since| since + patience);
-            let has_room = last_word.is_none() && flight.batches.len() < self.concurrency && self.saver.let_send();
-            let sending = !flight.batches.is_empty();
-            // In this order and not by chance, so that a simulated schedule replays: what is done first, new work last.
+            let timeout = if self.is_probing && !self.budget.is_proven() { Duration::ZERO } else { SINK_TIMEOUT };
+            let give_up_at = refusing_since.map(|since| since + timeout);
+            let accepts_more = poll_end.is_none() && flight.batches.len() < self.concurrency && self.writer.may_send();
+            let in_flight = !flight.batches.is_empty();
+            // Biased, so that a simulated schedule replays: what has ended comes first, new work last.
             tokio::select! {
                 biased;
                 Some(done) = flight.deliveries.join_next() => {
-                    if let Err(halt) = self.landed(done, &mut flight) {
-                        break SendEnd::Halted(halt);
+                    if let Err(error) = self.on_delivered(done, &mut flight) {
+                        break self.end_after(error);
                     }
                 }
-                () = self.saver.work(self.standing, sending) => {}
+                () = self.writer.write_due(self.checkpoint, in_flight) => {}
                 _ = health.changed() => {}
                 () = sleep_until(give_up_at.unwrap_or_else(Instant::now)), if give_up_at.is_some() => {
-                    break SendEnd::Refusing;
+                    break SessionEnd::SinkUnavailable;
                 }
-                next = mapped.recv(), if has_room => match next.map(|next| *next) {
-                    Some(Mapped::Batch(parcel)) => self.launch(parcel, &mut flight),
-                    Some(Mapped::End(end)) => last_word = Some(end),
-                    None => break SendEnd::Broken,
+                next = mapped.recv(), if accepts_more => match next.map(|next| *next) {
+                    Some(Mapped::Batch(pending)) => self.spawn_delivery(pending, &mut flight),
+                    Some(Mapped::End(end)) => poll_end = Some(end),
+                    None => break SessionEnd::Broken,
                 },
             }
         };
-        self.land_all(flight).await;
+        self.drain(flight).await;
         self.budget.pause(false);
         end
     }
 
-    fn launch(&mut self, parcel: Parcel, flight: &mut Flight) {
-        let (now, lane, passes) = (self.delivery.clock.now(), self.lane, &self.passes);
-        let settling = Settling { lane, passes, round: parcel.round, now };
-        for dropped in &parcel.dropped {
-            self.standing.settle(&settling, &dropped.mark, dropped.identity, &dropped.id);
-            self.saver.time_passed();
+    fn spawn_delivery(&mut self, pending: PendingBatch, flight: &mut InFlightDeliveries) {
+        let (now, passes) = (self.delivery.clock.now(), &self.passes);
+        let settling = Settling { stream: self.stream, passes, context: pending.context, now };
+        for dropped in &pending.dropped {
+            self.checkpoint.settle(&settling, &dropped.record_key, dropped.identity, &dropped.id);
+            self.writer.time_passed();
         }
-        if parcel.batch.is_empty() {
+        if pending.batch.is_empty() {
             return;
         }
         let number = flight.next;
         flight.next += 1;
-        let settled = Arc::new(Settled::none_of(parcel.batch.len()));
-        let (round, watermark) = (parcel.round, parcel.watermark);
-        let parcel = Arc::new(parcel);
-        let (delivery, sent, progress) = (self.delivery.clone(), parcel.clone(), settled.clone());
+        let settled = Arc::new(Settled::none_of(pending.batch.len()));
+        let (context, watermark) = (pending.context, pending.watermark);
+        let pending = Arc::new(pending);
+        let (delivery, sent, progress) = (self.delivery.clone(), pending.clone(), settled.clone());
         let (random, stop) = (self.random.fork(), flight.stop.clone());
-        let following = self.saver.go_along().then(|| Following {
-            parcel: parcel.clone(),
-            lane: self.lane.clone(),
-            journal: self.saver.spill(self.standing),
-            before: self.standing.clone(),
-            passes: self.passes.clone(),
-            clock: delivery.clock,
+        let transaction = self.sink.clone().map(|sink| {
+            let builder = UpdateBuilder {
+                pending: pending.clone(),
+                stream: self.stream,
+                journal: self.writer.spill(self.checkpoint),
+                before: self.checkpoint.clone(),
+                passes: self.passes.clone(),
+                clock: delivery.clock,
+            };
+            Transaction { sink, update: Box::new(move |settled| builder.update(settled)) }
         });
-        flight.deliveries.spawn(async move {
-            let covering = following.as_ref().map(|following| |settled: &[usize]| following.covering(settled));
-            let companion = covering.as_ref().map(|covering| covering as Companion<'_>);
-            (number, delivery.deliver(&sent.batch, &progress, random, companion, &stop).await)
+        let delivering = async move {
+            (number, delivery.deliver(&sent.batch, &progress, random, transaction.as_ref(), &stop).await)
+        };
+        // For its log lines: a task does not inherit the span of the lane.
+        flight.deliveries.spawn(delivering.in_current_span());
+        flight.batches.push_back(InFlightDelivery {
+            number,
+            context,
+            watermark,
+            open: Some(OpenDelivery { pending, settled }),
         });
-        flight.batches.push_back(InFlight { number, round, watermark, open: Some(Open { parcel, settled }) });
     }
 
-    /// A delivery ended: its events are remembered at once, the watermark moves when everything before them is settled.
-    fn landed(&mut self, done: Result<(u64, Result<(), Halt>), JoinError>, flight: &mut Flight) -> Result<(), Halt> {
+    /// Adds a batch to the checkpoint. The watermark moves when everything before the batch is settled too.
+    fn on_delivered(
+        &mut self,
+        done: Result<(u64, Result<(), DeliveryError>), JoinError>,
+        flight: &mut InFlightDeliveries,
+    ) -> Result<(), DeliveryError> {
         let (number, result) = match done {
             Ok(done) => done,
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
             Err(_) => return Ok(()),
         };
         result?;
-        self.saver.delivered(self.standing);
+        self.writer.delivered(self.checkpoint);
         self.budget.set_proven(true);
         if let Some(batch) = flight.batches.iter_mut().find(|batch| batch.number == number)
             && let Some(open) = batch.open.take()
         {
-            self.remember(&open);
+            self.settle(&open);
         }
         while let Some(batch) = flight.batches.pop_front_if(|batch| batch.open.is_none()) {
             if let Some(watermark) = batch.watermark {
-                self.standing.checkpoint.position.advance(&self.passes, batch.round, watermark);
+                self.checkpoint.position.advance(&self.passes, batch.context, watermark);
             }
         }
         self.report();
         Ok(())
     }
 
-    /// Lets what is on the wire come to its end, and remembers what was settled.
-    async fn land_all(&mut self, mut flight: Flight) {
+    /// Waits for the attempts that are under way, and adds what they settled to the checkpoint.
+    async fn drain(&mut self, mut flight: InFlightDeliveries) {
         flight.stop.cancel();
         while let Some(done) = flight.deliveries.join_next().await {
-            // Another reason to stop adds nothing to the one that there is.
-            let _ = self.landed(done, &mut flight);
+            // The session has ended already.
+            let _ = self.on_delivered(done, &mut flight);
         }
         for batch in flight.batches {
             if let Some(open) = batch.open {
-                self.remember(&open);
+                self.settle(&open);
             }
         }
     }
 
-    fn remember(&mut self, open: &Open) {
+    fn settle(&mut self, open: &OpenDelivery) {
         let settled = open.settled.indices(true);
-        open.parcel.remember(self.standing, self.lane, &self.passes, &settled, self.delivery.clock.now());
+        open.pending.settle(self.checkpoint, self.stream, &self.passes, &settled, self.delivery.clock.now());
         if !settled.is_empty() {
-            self.saver.events_settled();
+            self.writer.events_settled();
         }
     }
 
-    /// Everything that the poll showed is settled.
+    /// Everything that the poll returned is settled.
     fn finish(&mut self, end: &PullEnd) {
-        if let PullEnd::Complete(round) = end {
-            self.standing.checkpoint.position.finish(&self.passes, *round, self.pull.marker);
-            // That a snapshot is complete must not wait: its event would come again after a kill.
-            match round.snapshot {
-                Some(_) => self.saver.events_settled(),
-                None => self.saver.time_passed(),
+        if let PullEnd::Complete(context) = end {
+            self.checkpoint.position.finish(&self.passes, *context, self.pull.marker);
+            // A complete snapshot is stored at once: after a kill its event would be sent again.
+            match context.snapshot {
+                Some(_) => self.writer.events_settled(),
+                None => self.writer.time_passed(),
             }
             self.report();
         }
     }
 
+    fn end_after(&self, error: DeliveryError) -> SessionEnd {
+        match error {
+            DeliveryError::Failed(Failure::Superseded(reason)) => {
+                self.delivery.meter.superseded(&reason);
+                SessionEnd::Superseded
+            }
+            DeliveryError::DeadLetters(reason) => SessionEnd::DeadLetters(reason),
+            refused => SessionEnd::SinkRefused(refused.to_string()),
+        }
+    }
+
     fn report(&self) {
-        report(&self.delivery.meter.lane, &self.standing.checkpoint.position);
+        report(&self.delivery.meter.lane, &self.checkpoint.position);
     }
 }
 
-/// Shows in the lane's metrics how far it is.
-pub fn report(lane: &LaneMetrics, position: &Position) {
+/// Sets the metrics of the lane's position.
+pub fn report(lane: &LaneMetrics, position: &SourcePosition) {
     lane.set_complete_until(position.complete_until());
     if let Some(snapshot) = position.read_snapshot(0) {
         lane.set_snapshot(snapshot.time, snapshot.taken);

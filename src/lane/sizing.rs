@@ -1,36 +1,33 @@
-/// Bytes reserved for a page: its body, and the events that are made of it (a mapped event with its original is a good
-/// two and a half times the record).
+/// Times the size of a page that is reserved for it: its body, and its events (a mapped event with its original is
+/// about two and a half times the record).
 pub const EXPANSION: usize = 4;
-/// Room for records that are larger than those seen so far.
+/// For records that are larger than those seen so far.
 const HEADROOM: f64 = 1.5;
-/// Assumed of a record before the first was seen.
+/// Assumed bytes of a record before the first one was seen.
 const FIRST_GUESS: f64 = 4096.0;
-/// Smallest body that is worth a request.
+/// Smallest body worth a request.
 const MIN_BODY: usize = 64 * 1024;
-/// Records of the first pages, until the sink has taken something.
+/// Records of a page until the sink has accepted something.
 const FIRST_LIMIT: usize = 50;
-/// Full pages after which a limit that was halved is doubled again.
+/// Pages after which a halved limit is doubled again.
 const CALM_PAGES: u32 = 10;
 
-/// How much to ask for: pages as large as console, budget and past answers allow.
+/// Plans pages as large as console, budget and past answers allow.
 #[derive(Debug)]
 pub struct Sizing {
     max_limit: usize,
     limit: usize,
     bytes_per_record: f64,
     calm_pages: u32,
-    /// The whole reservation for a single record that was too large for a share.
+    /// The reservation for a single record that was too large for a share.
     boost: Option<usize>,
 }
 
-/// What to ask for next.
+/// The size of the next page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Plan {
-    /// Records in the page.
+pub struct PageBudget {
     pub limit: usize,
-    /// Bytes to reserve before asking.
     pub reserve: usize,
-    /// Largest body to read.
     pub max_body: usize,
 }
 
@@ -41,18 +38,18 @@ impl Sizing {
     }
 
     /// The next page, for a lane whose fair share of `total` bytes is `share`.
-    pub fn plan(&self, share: usize, total: usize, proven: bool) -> Plan {
+    pub fn plan(&self, share: usize, total: usize, proven: bool) -> PageBudget {
         if let Some(reserve) = self.boost {
-            return Plan { limit: 1, reserve, max_body: reserve / 2 };
+            return PageBudget { limit: 1, reserve, max_body: reserve / 2 };
         }
         let limit = if proven { self.limit } else { self.limit.min(FIRST_LIMIT) };
         let record = self.bytes_per_record * HEADROOM;
-        // Half a share leaves room for the batches before it. However small the share, a page that is worth a request
+        // Half a share leaves the other half to the batches before it. However small the share, a page worth a request
         // must fit: lanes then take turns at the budget.
         let largest_body = (share / 2 / EXPANSION).max(MIN_BODY).min(total / EXPANSION).max(1);
         let limit = limit.min((largest_body as f64 / record) as usize).max(1);
         let max_body = ((limit as f64 * record) as usize).max(MIN_BODY).min(largest_body);
-        Plan { limit, reserve: max_body * EXPANSION, max_body }
+        PageBudget { limit, reserve: max_body * EXPANSION, max_body }
     }
 
     /// A page of `records` came in `bytes`.
@@ -62,7 +59,7 @@ impl Sizing {
             return;
         }
         let seen = bytes as f64 / records as f64;
-        // Up at once, down slowly: an answer that is cut off costs more than a page that is smaller than it could be.
+        // Up at once, down slowly: a truncated answer costs more than a page that is smaller than it could be.
         self.bytes_per_record =
             if seen > self.bytes_per_record { seen } else { self.bytes_per_record * 0.8 + seen * 0.2 };
         self.calm_pages += 1;
@@ -79,13 +76,13 @@ impl Sizing {
     }
 
     /// The answer to `plan` outgrew its reservation. False when a single record does not fit into `total` bytes.
-    pub fn too_large(&mut self, plan: Plan, total: usize) -> bool {
+    pub fn too_large(&mut self, plan: PageBudget, total: usize) -> bool {
         if plan.limit > 1 {
-            // As many records in twice the bytes; where the share has no room for that, half as many.
+            // As many records in twice the bytes or, when the share has no room for that, half as many.
             self.bytes_per_record = 2.0 * plan.max_body as f64 / (plan.limit as f64 * HEADROOM);
             return true;
         }
-        // Not the whole budget: everybody would wait for everybody.
+        // Not the whole budget: lanes would wait for each other without end.
         if plan.reserve >= total / 2 {
             return false;
         }

@@ -1,4 +1,4 @@
-//! What no single value shows: contradictions, values that make no sense, and what somebody should be told.
+//! Checks that concern several values: contradictions, values without sense, and warnings.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,27 +10,26 @@ use super::yaml::Node;
 use crate::record::{Stream, Timestamp};
 use crate::settings::check_name;
 use crate::settings::{Id, Tls};
-use crate::sink::{BuildError, Shared};
+use crate::sink::{BuildError, SharedSinkResources};
 use crate::{console, sink, source, transform};
 
-/// The console takes no more ids in one filter.
-const MOST_SCOPE_IDS: usize = 500;
-/// The stream that holds the detections of the others.
+/// The console accepts no more ids in one filter.
+const MAX_SCOPE_IDS: usize = 500;
+/// The stream that also contains the detections of two others.
 const UNIFIED: &str = "unified_alerts";
-/// The keys of all records within the overlap are remembered by each lane.
+/// Warning from here on: each lane remembers the keys of all records within the overlap.
 const LONG_OVERLAP: Duration = Duration::from_secs(86_400);
-
-/// Alerts rarely change after a month.
+/// Warning from here on: alerts rarely change after a month.
 const LONG_LOOKBACK: Duration = Duration::from_secs(31 * 86_400);
 
-/// Collects problems of one part of the tree.
+/// Collects the problems of one part of the tree.
 struct Report<'a> {
     root: &'a Node,
     problems: &'a mut Vec<Problem>,
 }
 
 impl Report<'_> {
-    /// At the node under `keys`, or as near to it as the file has something.
+    /// At the node at `keys`, or at the innermost one on the path to it.
     fn push(&mut self, keys: &[&str], severity: Severity, message: impl Into<String>) {
         self.at(&self.root.nearest(keys).place.clone(), &keys.join("."), severity, message);
     }
@@ -44,12 +43,12 @@ impl Report<'_> {
     }
 }
 
-pub(super) fn console(root: &Node, console: &console::Settings, problems: &mut Vec<Problem>) {
+pub(super) fn console(root: &Node, console: &console::ConsoleSettings, problems: &mut Vec<Problem>) {
     let mut report = Report { root, problems };
     let mut seen: BTreeMap<&Id, &str> = BTreeMap::new();
     for (key, ids) in [("accounts", &console.accounts), ("sites", &console.sites), ("groups", &console.groups)] {
-        if ids.len() > MOST_SCOPE_IDS {
-            report.error(&["console", key], format!("{} ids; the console takes {MOST_SCOPE_IDS} at most", ids.len()));
+        if ids.len() > MAX_SCOPE_IDS {
+            report.error(&["console", key], format!("{} ids; the console accepts at most {MAX_SCOPE_IDS}", ids.len()));
         }
         for (index, id) in ids.iter().enumerate() {
             if let Some(before) = seen.insert(id, key) {
@@ -71,10 +70,10 @@ pub(super) fn console(root: &Node, console: &console::Settings, problems: &mut V
             .error(&["console", "requests_per_second"], format!("expected a number from 0.001 to 1000, found {rate}"));
     }
     if console.timeout.is_some_and(|timeout| timeout.0.is_zero()) {
-        report.error(&["console", "timeout"], "a time-out of 0 would let no request succeed");
+        report.error(&["console", "timeout"], "a timeout of 0 would let no request succeed");
     }
     if console.url.base().starts_with("http://") && !is_loopback(console.url.host()) {
-        let message = "the API token travels unencrypted; write https:// unless this is a test";
+        let message = "the API token is sent unencrypted; write https:// unless this is a test";
         report.push(&["console", "url"], Severity::Warning, message);
     }
     tls(&mut report, &["console", "tls"], &console.tls);
@@ -91,10 +90,10 @@ fn tls(report: &mut Report<'_>, keys: &[&str], tls: &Tls) {
         (None, Some(_)) => ("key_file", "cert_file"),
         _ => return,
     };
-    report.error(&[keys, &[given]].concat(), format!("`{given}` needs `{missing}` beside it"));
+    report.error(&[keys, &[given]].concat(), format!("`{given}` needs `{missing}` too"));
 }
 
-pub(super) fn streams(root: &Node, streams: &source::Settings, problems: &mut Vec<Problem>) {
+pub(super) fn streams(root: &Node, streams: &source::StreamSettings, problems: &mut Vec<Problem>) {
     let mut report = Report { root, problems };
     let pulls = streams.pulls();
     if pulls.is_empty() {
@@ -112,7 +111,7 @@ pub(super) fn streams(root: &Node, streams: &source::Settings, problems: &mut Ve
         if let source::Since::At(time) = pull.since
             && time > Timestamp::now()
         {
-            report.push(&["streams", stream, "since"], Severity::Warning, "this time lies in the future");
+            report.push(&["streams", stream, "since"], Severity::Warning, "this time is in the future");
         }
         if pull.stream == Stream::Agents {
             agents(&mut report, &pull, streams);
@@ -123,13 +122,13 @@ pub(super) fn streams(root: &Node, streams: &source::Settings, problems: &mut Ve
         }
         let excluded: BTreeSet<_> = pull.exclude_types.iter().collect();
         for both in pull.types.iter().filter(|activity_type| excluded.contains(activity_type)) {
-            let message = format!("activity type {both} stands in `types` and in `exclude_types`");
+            let message = format!("activity type {both} is in `types` and in `exclude_types`");
             report.error(&["streams", stream, "exclude_types"], message);
         }
     }
 }
 
-fn agents(report: &mut Report<'_>, pull: &source::Pull, streams: &source::Settings) {
+fn agents(report: &mut Report<'_>, pull: &source::Pull, streams: &source::StreamSettings) {
     let volatile = streams.agents.as_ref().and_then(|agents| agents.volatile.as_deref());
     if pull.snapshot && volatile.is_some() {
         let message = "`mode: snapshot` sends every agent each time; `volatile` is for `mode: changes`";
@@ -139,16 +138,16 @@ fn agents(report: &mut Report<'_>, pull: &source::Pull, streams: &source::Settin
         report.error(&["streams", "agents", "marker"], "a marker ends a snapshot; it needs `mode: snapshot`");
     }
     if let Some(path) = volatile.unwrap_or_default().iter().find(|name| name.contains('.')) {
-        let message = format!("`{path}` is no key of an agent: only keys at its top level can be left out");
+        let message = format!("`{path}` is not a key of an agent: only top-level keys can be left out");
         report.error(&["streams", "agents", "volatile"], message);
     }
 }
 
-pub(super) fn transform(root: &Node, transform: &transform::Settings, problems: &mut Vec<Problem>) {
+pub(super) fn transform(root: &Node, transform: &transform::TransformSettings, problems: &mut Vec<Problem>) {
     let mut report = Report { root, problems };
     for name in transform.labels.keys() {
         if name == "pipeline" {
-            let message = "the label `pipeline` is always there and holds the pipeline's name";
+            let message = "the label `pipeline` always has the pipeline's name";
             report.error(&["transform", "labels", name], message);
         } else if !is_label(name) {
             let message = format!("`{name}` is not a label's name: letters, digits, `_`, `-` and `.`, at most 63");
@@ -166,9 +165,9 @@ fn is_label(name: &str) -> bool {
     !name.is_empty() && name.len() <= 63 && name.bytes().all(valid)
 }
 
-/// `sinks` has an element for each of the file's, absent where it could not be read: names and streams are therefore taken
-/// from the tree.
-pub(super) fn sinks(root: &Node, sinks: &[Option<sink::Settings>], problems: &mut Vec<Problem>) {
+/// `sinks` has one element per sink of the file, `None` for a sink that could not be read. Names and streams are
+/// therefore read from the tree.
+pub(super) fn sinks(root: &Node, sinks: &[Option<sink::SinkSettings>], problems: &mut Vec<Problem>) {
     let nodes = root.get("sinks").map_or(&[][..], Node::list);
     let pulled: Vec<&str> = root.nearest(&["streams"]).entries().iter().map(|entry| entry.key.as_str()).collect();
     let mut names: BTreeMap<&str, u32> = BTreeMap::new();
@@ -176,15 +175,15 @@ pub(super) fn sinks(root: &Node, sinks: &[Option<sink::Settings>], problems: &mu
         let prefix = format!("sinks[{index}]");
         let mut report = Report { root: node, problems };
         if let Some(sink) = sink {
-            sink_itself(&mut report, &prefix, sink);
+            sink_settings(&mut report, &prefix, sink);
         }
         let given = node.get("name").and_then(Node::text);
         let name = given.or_else(|| node.get("type").and_then(Node::text)).unwrap_or_default();
         match names.get(name) {
             Some(line) if !name.is_empty() => {
                 let message = match given {
-                    Some(_) => format!("the name `{name}` is taken by the sink on line {line}"),
-                    None => format!("the sink on line {line} is called `{name}` too: give one of them a `name`"),
+                    Some(_) => format!("the sink on line {line} has the name `{name}` too"),
+                    None => format!("the sink on line {line} has the name `{name}` too: give one of them a `name`"),
                 };
                 report.at(&node.nearest(&["name"]).place, &format!("{prefix}.name"), Severity::Error, message);
             }
@@ -211,13 +210,13 @@ pub(super) fn sinks(root: &Node, sinks: &[Option<sink::Settings>], problems: &mu
     };
     for stream in pulled.iter().filter_map(|stream| stream.parse::<Stream>().ok()) {
         if !sinks.iter().any(|sink| sink.takes(stream)) {
-            let message = "no sink takes this stream, so it is not pulled";
+            let message = "no sink accepts this stream, so it is not pulled";
             Report { root, problems }.push(&["streams", stream.name()], Severity::Warning, message);
         }
     }
 }
 
-fn sink_itself(report: &mut Report<'_>, prefix: &str, sink: &sink::Settings) {
+fn sink_settings(report: &mut Report<'_>, prefix: &str, sink: &sink::SinkSettings) {
     let common = &sink.common;
     let mut error = |keys: &[&str], message: String| {
         let place = report.root.nearest(keys).place.clone();
@@ -230,7 +229,7 @@ fn sink_itself(report: &mut Report<'_>, prefix: &str, sink: &sink::Settings) {
         error(&["streams"], "no stream is named, so nothing would be sent; leave the key out to send all".to_owned());
     }
     if common.batch.bytes.is_some_and(|bytes| bytes.0 == 0) {
-        error(&["batch", "bytes"], "a batch of 0 bytes holds no event".to_owned());
+        error(&["batch", "bytes"], "a batch of 0 bytes has no room for an event".to_owned());
     }
     if common.retry.initial > common.retry.max {
         let message =
@@ -239,28 +238,28 @@ fn sink_itself(report: &mut Report<'_>, prefix: &str, sink: &sink::Settings) {
     }
     for (key, wait) in [("initial", common.retry.initial), ("max", common.retry.max)] {
         if wait.0.is_zero() {
-            let message = "without a wait between tries, a sink that is down would be asked without pause".to_owned();
+            let message = "without a wait between attempts, a failing sink would get requests without pause".to_owned();
             error(&["retry", key], message);
         }
     }
     if common.timeout.is_some_and(|timeout| timeout.0.is_zero()) {
-        error(&["timeout"], "a time-out of 0 would let no request succeed".to_owned());
+        error(&["timeout"], "a timeout of 0 would let no request succeed".to_owned());
     }
     match (&common.tls.cert_file, &common.tls.key_file) {
-        (Some(_), None) => error(&["tls", "cert_file"], "`cert_file` needs `key_file` beside it".to_owned()),
-        (None, Some(_)) => error(&["tls", "key_file"], "`key_file` needs `cert_file` beside it".to_owned()),
+        (Some(_), None) => error(&["tls", "cert_file"], "`cert_file` needs `key_file` too".to_owned()),
+        (None, Some(_)) => error(&["tls", "key_file"], "`key_file` needs `cert_file` too".to_owned()),
         _ => {}
     }
 }
 
-/// Warns where one detection would come to one sink several times: unified alerts hold those of the other two streams too.
+/// Warns if a sink would get a detection several times: unified alerts contain those of threats and alerts.
 pub(super) fn detections(root: &Node, pipeline: &Pipeline, problems: &mut Vec<Problem>) {
     let pulls = pipeline.streams.pulls();
-    let takes = |sink: &sink::Settings, name: &str| {
+    let takes = |sink: &sink::SinkSettings, name: &str| {
         pulls.iter().any(|pull| pull.stream.name() == name && sink.takes(pull.stream))
     };
     let whole = pulls.iter().any(|pull| pull.stream == Stream::UnifiedAlerts && pull.products.is_empty());
-    let twice = |sink: &&Arc<sink::Settings>| {
+    let twice = |sink: &&Arc<sink::SinkSettings>| {
         takes(sink, UNIFIED) && (takes(sink, Stream::Threats.name()) || takes(sink, Stream::Alerts.name()))
     };
     if let Some(sink) = pipeline.sinks.iter().find(twice).filter(|_| whole) {
@@ -273,17 +272,18 @@ pub(super) fn detections(root: &Node, pipeline: &Pipeline, problems: &mut Vec<Pr
     }
 }
 
-/// What each type of sink says about its own settings once it knows its lane: placeholders in topics and the like.
+/// Builds each sink, to find errors that depend on the lane, such as placeholders in topics.
 pub(super) fn builds(root: &Node, pipeline: &Pipeline, problems: &mut Vec<Problem>) {
     let nodes = root.get("sinks").map_or(&[][..], Node::list);
     for (index, (node, sink)) in nodes.iter().zip(&pipeline.sinks).enumerate() {
-        let Some(context) = pipeline.sink_context(sink, Shared::default()) else { continue };
+        let Some(context) = pipeline.sink_context(sink, SharedSinkResources::default()) else { continue };
         let Err(error) = sink.build(&context) else { continue };
         let key = match &error {
             BuildError::Compression { .. } => "compression",
             BuildError::Placeholder { key, .. } => key,
             BuildError::Value { key, .. } => key,
-            // The files of `tls:` may appear later, without a change of this one: the lane says so and tries again.
+            // The files of `tls:` may appear later, without a change of this file. The lane reports them and tries
+            // again.
             BuildError::Client(_) => continue,
         };
         let place = &follow(node, key).place;
@@ -291,7 +291,7 @@ pub(super) fn builds(root: &Node, pipeline: &Pipeline, problems: &mut Vec<Proble
     }
 }
 
-/// The node under a dotted key whose parts may hold dots themselves, as `options.sasl.password` does.
+/// The node at a dotted key. The parts may have dots themselves, as in `options.sasl.password`.
 fn follow<'a>(node: &'a Node, key: &str) -> &'a Node {
     if let Some(inner) = node.get(key) {
         return inner;

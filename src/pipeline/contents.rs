@@ -1,4 +1,4 @@
-//! Whether a file changed, at the least cost: its times and size first, then its bytes.
+//! Finds out cheaply whether a file changed: first by its times and size, then by its contents.
 
 use std::fs::Metadata;
 use std::io::{ErrorKind, Read};
@@ -11,10 +11,10 @@ use sha2::{Digest, Sha256};
 
 use super::yaml::MAX_BYTES;
 
-/// What is remembered of a file that was read.
+/// Identifies the version of a file that was read.
 #[derive(Debug, Clone)]
 pub(super) struct Version {
-    /// None when the file was written so shortly before it was read that a later write could bear the same times.
+    /// `None` if the file was written so shortly before it was read that a later write could have the same times.
     stamp: Option<Stamp>,
     pub hash: [u8; 32],
 }
@@ -28,25 +28,25 @@ struct Stamp {
 }
 
 impl Version {
-    /// True when times and size say that the file is as it was.
-    pub fn still_holds(&self, path: &Path) -> bool {
+    /// True if times and size of the file are unchanged.
+    pub fn is_unchanged(&self, path: &Path) -> bool {
         self.stamp.is_some() && std::fs::metadata(path).ok().map(|metadata| stamp(&metadata)) == self.stamp
     }
 }
 
-/// What a look at a file found.
+/// The result of reading a file.
 pub(super) enum Contents {
-    /// No file there.
+    /// There is no such file.
     Gone,
-    /// What was read before.
+    /// The contents are unchanged.
     Same(Version),
-    /// Something else than was read before.
+    /// The contents have changed.
     New(Arc<str>, Version),
-    /// It is there but cannot be read, or is no text.
+    /// The file cannot be read, or is not text.
     Unreadable(String),
 }
 
-/// Coarser than the clock of any file system in use.
+/// Longer than the resolution of the times of any file system in use.
 const SETTLES_IN: Duration = Duration::from_secs(2);
 
 pub(super) fn read_contents(path: &Path, known: Option<&Version>) -> Contents {
@@ -76,7 +76,7 @@ pub(super) fn read_contents(path: &Path, known: Option<&Version>) -> Contents {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Text {
     hash: [u8; 32],
-    /// Or why it is none.
+    /// The error tells why the contents are not text.
     text: Result<Arc<str>, String>,
 }
 
@@ -91,7 +91,7 @@ impl Text {
         Self { hash, text }
     }
 
-    /// What a look at it finds that knows the hash of what it found before.
+    /// `known` is the hash of the contents that were last read.
     pub fn contents(&self, known: Option<&[u8; 32]>) -> Contents {
         self.clone().contents_at(None, known)
     }

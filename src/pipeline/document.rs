@@ -1,4 +1,5 @@
-//! From the tree of one file to a [`Pipeline`], section by section, so that a problem in one does not hide those in another.
+//! Makes a [`Pipeline`] of the tree of a file. Each section is read alone, so that a problem in one does not hide
+//! others.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,7 +15,6 @@ use super::yaml::{self, Entry, Node, Value, join};
 use crate::settings::check_name;
 use crate::{console, sink, source, transform};
 
-/// The keys of a pipeline file.
 const KEYS: [&str; 6] = ["name", "enabled", "console", "streams", "transform", "sinks"];
 
 /// The tree of a file, with relative paths resolved against the file's directory.
@@ -34,12 +34,12 @@ pub(super) fn tree(text: &str, file: &Arc<Path>, problems: &mut Vec<Problem>) ->
     }
     let directory = Kind::of(file).is_none().then(|| file.parent().unwrap_or(Path::new("")));
     resolve_paths(&mut root, directory, "", problems);
-    name_streams(&mut root);
+    fill_empty_streams(&mut root);
     Some(root)
 }
 
-/// Makes `{ file: PATH }` and the files of `tls:` relative to `directory`; where there is none, they must be absolute. Done on
-/// the tree, before a defaults file is merged in: what that says is relative to itself.
+/// Resolves `{ file: PATH }` and the files of `tls:` against `directory`. Without a directory they must be absolute.
+/// This is done before the defaults file is merged, whose paths are relative to itself.
 fn resolve_paths(node: &mut Node, directory: Option<&Path>, key: &str, problems: &mut Vec<Problem>) {
     let is_secret = !matches!(key, "" | "labels" | "headers" | "options");
     match &mut node.value {
@@ -69,11 +69,11 @@ fn resolve_paths(node: &mut Node, directory: Option<&Path>, key: &str, problems:
     }
 }
 
-const RELATIVE: &str = "a relative path leads nowhere from an object of Kubernetes; write an absolute path (of a Secret that \
+const RELATIVE: &str = "a relative path has no meaning in an object of Kubernetes; write an absolute path (of a Secret that \
                         is mounted), { env: NAME }, or, in a Secret, the value itself";
 
-/// A stream that is named without a value is pulled with its defaults: `threats:` means `threats: {}`.
-fn name_streams(root: &mut Node) {
+/// A stream without a value has its defaults: `threats:` means `threats: {}`.
+fn fill_empty_streams(root: &mut Node) {
     let Value::Map(entries) = &mut root.value else { return };
     let streams = entries.iter_mut().find(|entry| entry.key == "streams");
     if let Some(Value::Map(streams)) = streams.map(|entry| &mut entry.node.value) {
@@ -83,13 +83,13 @@ fn name_streams(root: &mut Node) {
     }
 }
 
-/// What a pipeline file does not say comes from the defaults file: mappings are merged key by key, of everything else (lists
-/// such as `sinks` included) the pipeline's own wins as a whole.
+/// Adds the keys of the defaults file that the pipeline file does not have. Mappings are merged key by key. Everything
+/// else, including lists such as `sinks`, is used as a whole from the pipeline file.
 pub(super) fn inherit(own: &mut Node, defaults: &Node) {
     let (Value::Map(own), Value::Map(defaults)) = (&mut own.value, &defaults.value) else { return };
     for default in defaults {
         match own.iter_mut().find(|entry| entry.key == default.key) {
-            // Two ways to name one secret do not add up.
+            // The two sources of a secret, `file` and `env`, exclude each other.
             Some(entry) if is_source(&entry.node) || is_source(&default.node) => {}
             Some(entry) if matches!(entry.node.value, Value::Null) => entry.node = default.node.clone(),
             Some(entry) => inherit(&mut entry.node, &default.node),
@@ -102,8 +102,8 @@ fn is_source(node: &Node) -> bool {
     matches!(node.entries(), [Entry { key, .. }] if key == "file" || key == "env")
 }
 
-/// Looks at a defaults file as far as that can be done without a pipeline: what is missing in it may stand in the pipelines.
-/// Marks what it reports, so it wants a tree of its own.
+/// Checks a defaults file. Keys may be missing, since the pipeline files may have them. The nodes of reported problems
+/// are marked, so the caller must not use this tree for pipelines.
 pub(super) fn check_defaults(root: &Node, problems: &mut Vec<Problem>) {
     if let Some(entry) = root.entries().iter().find(|entry| entry.key == "name") {
         let message = "a name belongs to one pipeline and cannot be a default";
@@ -112,9 +112,9 @@ pub(super) fn check_defaults(root: &Node, problems: &mut Vec<Problem>) {
     unknown_keys(root, problems);
     let mut found = Vec::new();
     given(root, "enabled").map(|node| read::<bool>(node, "enabled", &mut found));
-    given(root, "console").map(|node| read::<console::Settings>(node, "console", &mut found));
-    given(root, "streams").map(|node| read::<source::Settings>(node, "streams", &mut found));
-    given(root, "transform").map(|node| read::<transform::Settings>(node, "transform", &mut found));
+    given(root, "console").map(|node| read::<console::ConsoleSettings>(node, "console", &mut found));
+    given(root, "streams").map(|node| read::<source::StreamSettings>(node, "streams", &mut found));
+    given(root, "transform").map(|node| read::<transform::TransformSettings>(node, "transform", &mut found));
     problems.extend(found.into_iter().filter(|problem| !problem.is_about_missing_key()));
     given(root, "sinks").map(|node| sinks(node, problems));
 }
@@ -125,15 +125,15 @@ fn unknown_keys(root: &Node, problems: &mut Vec<Problem>) {
     }
 }
 
-/// The pipeline that `root` describes; nothing when a problem keeps it from running.
+/// `None` if a problem prevents that the pipeline runs.
 pub(super) fn pipeline(root: &Node, file: &Path, problems: &mut Vec<Problem>) -> Option<Pipeline> {
     let before = problems.len();
     unknown_keys(root, problems);
     let name = name(root, file, problems);
     let enabled = root.get("enabled").map_or(Some(true), |node| read(node, "enabled", problems));
     let console = required(root, "console", problems).and_then(|node| {
-        let required = || required_by(schemars::schema_for!(console::Settings).as_value());
-        read_with(node, "console", &[], required, problems, |reader| console::Settings::deserialize(reader))
+        let required = || required_by(schemars::schema_for!(console::ConsoleSettings).as_value());
+        read_with(node, "console", &[], required, problems, |reader| console::ConsoleSettings::deserialize(reader))
     });
     let streams = required(root, "streams", problems).and_then(|node| read(node, "streams", problems));
     let empty = Node::new(Value::Map(Vec::new()), root.place.clone());
@@ -165,7 +165,7 @@ pub(super) fn pipeline(root: &Node, file: &Path, problems: &mut Vec<Problem>) ->
     (!problems[before..].iter().any(Problem::is_error)).then_some(pipeline)
 }
 
-/// The value under `key`, unless it is left empty.
+/// The value of `key`, unless it is empty.
 fn given<'a>(root: &'a Node, key: &str) -> Option<&'a Node> {
     root.get(key).filter(|node| !matches!(node.value, Value::Null))
 }
@@ -179,13 +179,13 @@ fn required<'a>(root: &'a Node, key: &str, problems: &mut Vec<Problem>) -> Optio
     node
 }
 
-/// True when an unknown key was taken for `key`, which was said already.
+/// True if an unknown key was reported as a misspelling of `key`.
 fn misspelt(root: &Node, key: &str) -> bool {
     let unknown = root.entries().iter().filter(|entry| !KEYS.contains(&entry.key.as_str()));
     unknown.into_iter().any(|entry| super::read::likely(&entry.key, KEYS) == Some(key))
 }
 
-/// The keys that the schema of a struct requires; `type` of a sink is not among the keys that are read with it.
+/// The keys that the schema of a struct requires, without the `type` of a sink, which is read separately.
 fn required_by(schema: &serde_json::Value) -> Vec<String> {
     let required = schema.get("required").and_then(serde_json::Value::as_array);
     let keys = required.into_iter().flatten().filter_map(serde_json::Value::as_str);
@@ -206,10 +206,10 @@ fn name(root: &Node, file: &Path, problems: &mut Vec<Problem>) -> Option<String>
     }
 }
 
-/// One element for each sink, absent where there was a problem in it.
-fn sinks(list: &Node, problems: &mut Vec<Problem>) -> Vec<Option<sink::Settings>> {
+/// One element per sink, `None` for a sink with a problem.
+fn sinks(list: &Node, problems: &mut Vec<Problem>) -> Vec<Option<sink::SinkSettings>> {
     let Value::List(elements) = &list.value else {
-        let message = format!("expected a list (each sink begins with `- type: …`), found {}", list.kind());
+        let message = format!("expected a list (each sink starts with `- type: …`), found {}", list.kind());
         problems.push(Problem::at(&list.place, "sinks", Severity::Error, message));
         return Vec::new();
     };
@@ -219,8 +219,9 @@ fn sinks(list: &Node, problems: &mut Vec<Problem>) -> Vec<Option<sink::Settings>
     elements.iter().enumerate().map(|(index, node)| sink(node, &format!("sinks[{index}]"), problems)).collect()
 }
 
-/// The keys that every sink has are read apart from those of its type, since neither reader knows the other's.
-fn sink(node: &Node, key: &str, problems: &mut Vec<Problem>) -> Option<sink::Settings> {
+/// The common keys of sinks and the keys of the sink's type are read separately, since neither reader knows the other's
+/// keys.
+fn sink(node: &Node, key: &str, problems: &mut Vec<Problem>) -> Option<sink::SinkSettings> {
     let mut refuse = |place, key: &str, message: String| {
         problems.push(Problem::at(place, key, Severity::Error, message));
         None
@@ -250,5 +251,5 @@ fn sink(node: &Node, key: &str, problems: &mut Vec<Problem>) -> Option<sink::Set
     let kind =
         read_with(&own, key, common_keys, required, problems, |reader| sink::settings::Kind::read(type_name, reader));
     warn_of_literals(node, key, problems);
-    Some(sink::Settings { common: common?, kind: kind? })
+    Some(sink::SinkSettings { common: common?, kind: kind? })
 }

@@ -1,4 +1,4 @@
-//! The set of pipeline files, and what became of them since they were last looked at.
+//! The set of pipeline files, and their changes since the last scan.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -12,30 +12,31 @@ use super::sources::{Listing, Source};
 use super::yaml::Node;
 use super::{Pipeline, Scan};
 
-/// The pipeline files below some paths, with the last good version of each.
+/// The pipeline files at some paths, with the last valid version of each.
 ///
-/// [`Files::rescan`] is called at the start and whenever something may have changed, and tells which pipelines start, change
-/// and stop. What it keeps between two calls makes these rules hold:
+/// [`Files::rescan`] is called at the start and after each possible change. It returns which pipelines start, change
+/// and stop, by these rules:
 ///
-/// * A file whose new version is invalid keeps its last good one running.
-/// * Of two files that claim one name, the one that runs it stays; where neither does (as at the start), neither runs.
-/// * A file that takes a new name gives up its old one only if it gets the new one.
-/// * A directory that cannot be listed loses no pipelines: nothing is known then, least of all that they were removed.
-/// * A file whose size and times are as before is not read; one that is read and holds the same is not parsed.
+/// * If the new version of a file is invalid, the last valid version keeps running.
+/// * If two files claim one name, the file that runs under this name keeps it. If neither runs, as at the start,
+///   neither starts.
+/// * A file with a new name keeps its old name until it gets the new one.
+/// * If a directory cannot be listed, its pipelines keep running.
+/// * A file with unchanged size and times is not read. A file with unchanged contents is not parsed.
 #[derive(Debug)]
 pub struct Files {
     sources: Vec<Source>,
     objects: Objects,
     defaults: Option<Defaults>,
     files: HashMap<PathBuf, File>,
-    /// Which files have a valid version of this name.
+    /// Name and path of each file that is valid.
     claims: BTreeSet<(String, PathBuf)>,
     running: BTreeMap<String, Arc<Pipeline>>,
-    /// The name that each file runs.
-    runs: HashMap<PathBuf, String>,
-    /// Files that were told to be broken and are not mended yet.
-    broken: BTreeSet<PathBuf>,
-    /// Paths that could not be listed.
+    /// The name under which each file runs.
+    running_names: HashMap<PathBuf, String>,
+    /// Files that were reported as invalid.
+    invalid: BTreeSet<PathBuf>,
+    /// Problems of paths that could not be listed.
     unlisted: Vec<Problem>,
 }
 
@@ -43,7 +44,7 @@ pub struct Files {
 struct Defaults {
     path: PathBuf,
     version: Option<Version>,
-    /// The last good one.
+    /// The last valid version.
     tree: Option<Node>,
     problems: Vec<Problem>,
 }
@@ -51,32 +52,30 @@ struct Defaults {
 #[derive(Debug, Default)]
 struct File {
     version: Option<Version>,
-    /// What the file says now; nothing when that is invalid.
+    /// `None` if the current version is invalid.
     valid: Option<Arc<Pipeline>>,
     problems: Vec<Problem>,
-    /// Where the name is given, to point at when two claim it.
-    named: (u32, u32),
+    /// Line and column of the name, for problems with another file of the same name.
+    name_place: (u32, u32),
 }
 
-/// What a look at the files found. Pipelines that are in none of the lists go on as before.
+/// The result of a scan. Pipelines that are in none of the lists did not change.
 #[derive(Debug, Default)]
 pub struct Changes {
-    /// Names that were not there before.
     pub started: Vec<Arc<Pipeline>>,
-    /// Names that were there with other contents.
     pub changed: Vec<Arc<Pipeline>>,
-    /// Names that are there no longer.
+    /// Names of the pipelines.
     pub stopped: Vec<String>,
-    /// Files that were read and found wanting, or that lost or gained a name to another.
-    pub broken: Vec<Broken>,
-    /// Files that were invalid before and now are not.
-    pub mended: Vec<PathBuf>,
-    /// Files of which [`Files::report`] may say something else than before, those that are gone included.
-    pub concerned: BTreeSet<PathBuf>,
+    /// Files that are invalid, or whose name another file has, if that is new.
+    pub invalid: Vec<InvalidFile>,
+    /// Files that were reported as invalid before.
+    pub repaired: Vec<PathBuf>,
+    /// Files whose [`Files::report`] may have changed, including removed files.
+    pub affected: BTreeSet<PathBuf>,
 }
 
 impl Changes {
-    /// True when no pipeline starts, changes or stops.
+    /// True if no pipeline starts, changes or stops.
     pub fn is_empty(&self) -> bool {
         self.started.is_empty() && self.changed.is_empty() && self.stopped.is_empty()
     }
@@ -84,34 +83,31 @@ impl Changes {
 
 /// A file that a restart would not start.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Broken {
-    /// The file.
+pub struct InvalidFile {
     pub path: PathBuf,
-    /// Name of the pipeline whose last good version keeps running.
-    pub kept: Option<String>,
-    /// Why, all at once.
+    /// Name of the pipeline, if its last valid version keeps running.
+    pub still_running: Option<String>,
     pub problems: Vec<Problem>,
 }
 
-/// One file as it stands.
+/// The current state of one file.
 #[derive(Debug, Clone)]
 pub struct FileReport {
-    /// The file.
     pub path: PathBuf,
-    /// What it says, when that is valid. It runs unless another file has its name.
+    /// Set if the file is valid. The pipeline runs unless another file has its name.
     pub pipeline: Option<Arc<Pipeline>>,
     /// Errors and warnings.
     pub problems: Vec<Problem>,
 }
 
-/// Everything that was found at one time.
+/// The current state of all files.
 #[derive(Debug)]
 pub struct Loaded {
-    /// Valid pipelines, by name.
+    /// The pipelines that run, sorted by name.
     pub pipelines: Vec<Arc<Pipeline>>,
-    /// Errors and warnings of all files, by place.
+    /// Errors and warnings of all files, sorted by place.
     pub problems: Vec<Problem>,
-    /// Every file, by path.
+    /// Sorted by path.
     pub files: Vec<FileReport>,
 }
 
@@ -123,7 +119,7 @@ pub fn load(paths: &[PathBuf], defaults: Option<&Path>) -> Loaded {
 }
 
 impl Files {
-    /// Nothing is read yet.
+    /// Reads nothing: see [`Self::rescan`].
     pub fn new(paths: &[PathBuf], defaults: Option<&Path>) -> Self {
         let defaults =
             defaults.map(|path| Defaults { path: path.to_owned(), version: None, tree: None, problems: Vec::new() });
@@ -134,25 +130,24 @@ impl Files {
             files: HashMap::new(),
             claims: BTreeSet::new(),
             running: BTreeMap::new(),
-            runs: HashMap::new(),
-            broken: BTreeSet::new(),
+            running_names: HashMap::new(),
+            invalid: BTreeSet::new(),
             unlisted: Vec::new(),
         }
     }
 
-    /// With the files that lie in objects.
-    pub(super) fn with(self, objects: Objects) -> Self {
+    /// Adds the pipeline files in Kubernetes objects.
+    pub(super) fn with_objects(self, objects: Objects) -> Self {
         Self { objects, ..self }
     }
 
-    /// Everything as it stands.
     pub(super) fn loaded(&self) -> Loaded {
         Loaded { pipelines: self.running().cloned().collect(), problems: self.problems(), files: self.reports() }
     }
 
-    /// Looks at the files again. Reads and parses only what changed; with [`Scan::Paths`] it does not even look at others.
+    /// Reads and parses the files that changed. With [`Scan::Paths`], only these files are checked for changes.
     pub fn rescan(&mut self, scan: &Scan) -> Changes {
-        let outside_before = self.outside_problems();
+        let previous_problems = self.problems_of_other_paths();
         let defaults_changed = self.defaults.as_mut().is_some_and(Defaults::refresh);
         let paths = match scan {
             Scan::Paths(paths) if !defaults_changed => paths.clone(),
@@ -163,55 +158,59 @@ impl Files {
         for path in paths {
             let claimed = self.claimed(&path);
             if self.refresh(&path, defaults_changed) {
-                names.extend([claimed, self.claimed(&path), self.runs.get(&path).cloned()].into_iter().flatten());
+                names.extend(
+                    [claimed, self.claimed(&path), self.running_names.get(&path).cloned()].into_iter().flatten(),
+                );
                 touched.insert(path);
             }
         }
-        let mut changes = self.settle(&touched, &names);
-        let outside = self.outside_problems();
-        for (path, problems) in &outside {
-            if outside_before.get(path) != Some(problems) {
-                changes.broken.push(Broken { path: path.clone(), kept: None, problems: problems.clone() });
+        let mut changes = self.assign_names(&touched, &names);
+        let current_problems = self.problems_of_other_paths();
+        for (path, problems) in &current_problems {
+            if previous_problems.get(path) != Some(problems) {
+                let (path, problems) = (path.clone(), problems.clone());
+                changes.invalid.push(InvalidFile { path, still_running: None, problems });
             }
         }
-        changes.mended.extend(outside_before.into_keys().filter(|path| !outside.contains_key(path)));
+        let repaired = previous_problems.into_keys().filter(|path| !current_problems.contains_key(path));
+        changes.repaired.extend(repaired);
         changes
     }
 
-    /// Problems of what is no pipeline file: the defaults file, and paths that cannot be listed.
-    fn outside_problems(&self) -> BTreeMap<PathBuf, Vec<Problem>> {
-        let mut outside: BTreeMap<PathBuf, Vec<Problem>> = BTreeMap::new();
+    /// Problems of the defaults file and of paths that cannot be listed.
+    fn problems_of_other_paths(&self) -> BTreeMap<PathBuf, Vec<Problem>> {
+        let mut by_path: BTreeMap<PathBuf, Vec<Problem>> = BTreeMap::new();
         let defaults = self.defaults.iter().flat_map(|defaults| &defaults.problems);
         for problem in self.unlisted.iter().chain(defaults) {
-            outside.entry(problem.file.clone()).or_default().push(problem.clone());
+            by_path.entry(problem.file.clone()).or_default().push(problem.clone());
         }
-        outside
+        by_path
     }
 
-    /// The pipelines that run, by name.
+    /// The pipelines that run, sorted by name.
     pub fn running(&self) -> impl Iterator<Item = &Arc<Pipeline>> {
         self.running.values()
     }
 
-    /// The pipeline that runs because of this file.
-    pub fn runs(&self, path: &Path) -> Option<&Arc<Pipeline>> {
-        self.running.get(self.runs.get(path)?)
+    /// The pipeline that runs from this file. It may be an earlier version of the file.
+    pub fn running_version(&self, path: &Path) -> Option<&Arc<Pipeline>> {
+        self.running.get(self.running_names.get(path)?)
     }
 
-    /// One file as it stands; nothing where there is none.
+    /// `None` if there is no such file.
     pub fn report(&self, path: &Path) -> Option<FileReport> {
         let (path, file) = self.files.get_key_value(path)?;
         let (pipeline, problems) = (file.valid.clone(), self.problems_of(path, file));
         Some(FileReport { path: path.clone(), pipeline, problems })
     }
 
-    /// Every file, by path.
+    /// Sorted by path.
     pub fn reports(&self) -> Vec<FileReport> {
         let paths: BTreeSet<&PathBuf> = self.files.keys().collect();
         paths.into_iter().filter_map(|path| self.report(path)).collect()
     }
 
-    /// Errors and warnings of all files as they stand, by place.
+    /// Errors and warnings of all files, sorted by place.
     pub fn problems(&self) -> Vec<Problem> {
         let defaults = self.defaults.iter().flat_map(|defaults| defaults.problems.iter().cloned());
         let files = self.files.iter().flat_map(|(path, file)| self.problems_of(path, file));
@@ -219,13 +218,13 @@ impl Files {
         all.into_iter().collect()
     }
 
-    /// How many files a restart would not start.
+    /// Number of files that a restart would not start.
     pub fn invalid(&self) -> usize {
-        self.files.iter().filter(|(path, file)| self.is_broken(path, file)).count()
+        self.files.iter().filter(|(path, file)| self.is_invalid(path, file)).count()
     }
 
-    /// The paths that are worth a look: those that are new, and of those that are known all, or the ones that are not
-    /// plainly as before. Of ten thousand there are few, so that no sorted list of all is made every ten seconds.
+    /// The paths to check: new ones, and all known ones or those whose size or times have changed. The result is short
+    /// even with ten thousand files, so that no sorted list of all is made every ten seconds.
     fn list(&mut self, all: bool) -> BTreeSet<PathBuf> {
         let mut paths: BTreeSet<PathBuf> = self.objects.paths().into_iter().collect();
         self.unlisted = self.objects.problems();
@@ -239,16 +238,16 @@ impl Files {
                 }
             }
         }
-        let looked_at = self.files.iter().filter(|(path, file)| {
-            // What was known below a path that cannot be listed stays known.
-            failed.iter().all(|source| !source.holds(path))
-                && (all || !file.version.as_ref().is_some_and(|version| version.still_holds(path)))
+        let known = self.files.iter().filter(|(path, file)| {
+            // Files below a path that cannot be listed are not checked.
+            failed.iter().all(|source| !source.contains(path))
+                && (all || !file.version.as_ref().is_some_and(|version| version.is_unchanged(path)))
         });
-        paths.extend(looked_at.map(|(path, _)| path.clone()));
+        paths.extend(known.map(|(path, _)| path.clone()));
         paths
     }
 
-    /// Reads a file again if it changed; true when it did.
+    /// Reads a file again if it changed. True if it changed.
     fn refresh(&mut self, path: &Path, even_if_equal: bool) -> bool {
         let known = self.files.get(path);
         let version = known.and_then(|file| file.version.as_ref());
@@ -297,16 +296,16 @@ impl Files {
 
     fn parse(&self, path: &Path, text: &str, version: Version) -> File {
         let mut problems = Vec::new();
-        let shared: Arc<Path> = path.into();
-        let Some(mut root) = document::tree(text, &shared, &mut problems) else {
+        let file: Arc<Path> = path.into();
+        let Some(mut root) = document::tree(text, &file, &mut problems) else {
             return File { version: Some(version), problems, ..File::default() };
         };
         let place = &root.nearest(&["name"]).place;
-        let named = (place.line, place.column);
+        let name_place = (place.line, place.column);
         match &self.defaults {
             Some(Defaults { tree: Some(defaults), .. }) => document::inherit(&mut root, defaults),
             Some(Defaults { path: defaults, .. }) => {
-                let message = format!("not run, because the defaults file {} is invalid", defaults.display());
+                let message = format!("does not run, because the defaults file {} is invalid", defaults.display());
                 problems.push(Problem::file(path, message));
             }
             None => {}
@@ -316,7 +315,7 @@ impl Files {
             problems.retain(|problem| !problem.is_about_literal_secret());
         }
         let valid = pipeline.filter(|_| !problems.iter().any(Problem::is_error)).map(Arc::new);
-        File { version: Some(version), valid, problems, named }
+        File { version: Some(version), valid, problems, name_place }
     }
 
     fn forget_claim(&mut self, path: &Path) {
@@ -324,24 +323,25 @@ impl Files {
         self.claims.remove(&(pipeline.name.clone(), path.to_owned()));
     }
 
-    /// The files that have a valid version of this name.
+    /// The valid files with this name.
     fn claiming<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a PathBuf> {
         let from = (name.to_owned(), PathBuf::new());
         self.claims.range(from..).take_while(move |(claimed, _)| claimed == name).map(|(_, path)| path)
     }
 
-    /// The name that the file says it has.
+    /// The name in the file, if it is valid.
     fn claimed(&self, path: &Path) -> Option<String> {
         Some(self.files.get(path)?.valid.as_ref()?.name.clone())
     }
 
-    /// Decides anew who runs `names`: those that the files in `touched` have, had, or run.
-    fn settle(&mut self, touched: &BTreeSet<PathBuf>, names: &BTreeSet<String>) -> Changes {
+    /// Decides which files run under `names`: the current, earlier and running names of the files in `touched`.
+    fn assign_names(&mut self, touched: &BTreeSet<PathBuf>, names: &BTreeSet<String>) -> Changes {
         let mut changes = Changes::default();
         let before: BTreeMap<&String, Option<Arc<Pipeline>>> =
             names.iter().map(|name| (name, self.running.get(name).cloned())).collect();
-        // A file that gets its new name frees its old one, for which another may have waited: so until nothing moves.
-        while names.iter().filter(|name| self.settle_name(name)).count() > 0 {}
+        // A file that gets its new name frees its old one, which another file may claim. So this repeats until nothing
+        // changes.
+        while names.iter().filter(|name| self.assign_name(name)).count() > 0 {}
         for (name, before) in before {
             match (before, self.running.get(name)) {
                 (None, Some(now)) => changes.started.push(Arc::clone(now)),
@@ -350,28 +350,28 @@ impl Files {
                 _ => {}
             }
         }
-        let rivals = names.iter().flat_map(|name| self.claiming(name)).cloned();
-        changes.concerned = rivals.chain(touched.iter().cloned()).collect();
-        for path in &changes.concerned {
-            let broken = self.files.get(path).filter(|file| self.is_broken(path, file));
-            let Some(file) = broken else {
-                if self.broken.remove(path) && self.files.contains_key(path) {
-                    changes.mended.push(path.clone());
+        let claiming = names.iter().flat_map(|name| self.claiming(name)).cloned();
+        changes.affected = claiming.chain(touched.iter().cloned()).collect();
+        for path in &changes.affected {
+            let invalid = self.files.get(path).filter(|file| self.is_invalid(path, file));
+            let Some(file) = invalid else {
+                if self.invalid.remove(path) && self.files.contains_key(path) {
+                    changes.repaired.push(path.clone());
                 }
                 continue;
             };
-            let (kept, problems) = (self.runs.get(path).cloned(), self.problems_of(path, file));
-            // A rival that did not change itself was told before.
-            if self.broken.insert(path.clone()) || touched.contains(path) {
-                changes.broken.push(Broken { path: path.clone(), kept, problems });
+            let (still_running, problems) = (self.running_names.get(path).cloned(), self.problems_of(path, file));
+            // An unchanged file with the same name was reported before.
+            if self.invalid.insert(path.clone()) || touched.contains(path) {
+                changes.invalid.push(InvalidFile { path: path.clone(), still_running, problems });
             }
         }
         changes
     }
 
-    /// True when that changed who runs `name`, or as what.
-    fn settle_name(&mut self, name: &str) -> bool {
-        let owner = self.running.get(name).filter(|running| self.keeps(name, &running.path));
+    /// Decides which file runs under `name`. True if the file or its contents changed.
+    fn assign_name(&mut self, name: &str) -> bool {
+        let owner = self.running.get(name).filter(|running| self.keeps_name(name, &running.path));
         let next = match owner {
             Some(running) => match self.files.get(&running.path).and_then(|file| file.valid.as_ref()) {
                 Some(valid) if valid.name == name => Some(Arc::clone(valid)),
@@ -389,57 +389,58 @@ impl Files {
         if changed {
             let before = match next {
                 Some(pipeline) => {
-                    self.runs.insert(pipeline.path.clone(), name.to_owned());
+                    self.running_names.insert(pipeline.path.clone(), name.to_owned());
                     self.running.insert(name.to_owned(), pipeline)
                 }
                 None => self.running.remove(name),
             };
-            if let Some(before) = before.filter(|before| self.runs.get(&before.path).is_some_and(|runs| runs == name)) {
+            let had_name = |before: &Arc<Pipeline>| self.running_names.get(&before.path).is_some_and(|own| own == name);
+            if let Some(before) = before.filter(had_name) {
                 let still = self.running.get(name).is_some_and(|running| running.path == before.path);
                 if !still {
-                    self.runs.remove(&before.path);
+                    self.running_names.remove(&before.path);
                 }
             }
         }
         changed
     }
 
-    /// Whether the file that runs `name` has a right to it still.
-    fn keeps(&self, name: &str, path: &Path) -> bool {
+    /// True if the file that runs under `name` keeps it.
+    fn keeps_name(&self, name: &str, path: &Path) -> bool {
         match self.files.get(path).map(|file| &file.valid) {
             None => false,
             Some(None) => true,
             Some(Some(valid)) if valid.name == name => true,
-            Some(Some(_)) => self.runs.get(path).is_some_and(|runs| runs == name),
+            Some(Some(_)) => self.running_names.get(path).is_some_and(|own| own == name),
         }
     }
 
-    fn is_broken(&self, path: &Path, file: &File) -> bool {
+    fn is_invalid(&self, path: &Path, file: &File) -> bool {
         match &file.valid {
             None => true,
-            Some(valid) => self.runs.get(path) != Some(&valid.name),
+            Some(valid) => self.running_names.get(path) != Some(&valid.name),
         }
     }
 
     fn problems_of(&self, path: &Path, file: &File) -> Vec<Problem> {
         let mut problems = file.problems.clone();
-        let Some(valid) = file.valid.as_ref().filter(|_| self.is_broken(path, file)) else { return problems };
+        let Some(valid) = file.valid.as_ref().filter(|_| self.is_invalid(path, file)) else { return problems };
         let name = &valid.name;
         let others: Vec<String> = match self.running.get(name) {
-            Some(running) => vec![format!("{} (which runs and stays)", running.path.display())],
+            Some(running) => vec![format!("{} (which keeps running)", running.path.display())],
             None => {
                 self.claiming(name).filter(|other| *other != path).map(|other| other.display().to_string()).collect()
             }
         };
         let message = format!("the pipeline's name `{name}` is also that of {}", others.join(", "));
-        let place = Place { file: path.into(), line: file.named.0, column: file.named.1 };
+        let place = Place { file: path.into(), line: file.name_place.0, column: file.name_place.1 };
         problems.push(Problem::at(&place, "name", Severity::Error, message));
         problems
     }
 }
 
 impl Defaults {
-    /// Reads the file again if it changed; true when the pipelines have to be read again for it.
+    /// Reads the file again if it changed. True if the pipelines have to be read again.
     fn refresh(&mut self) -> bool {
         match read_contents(&self.path, self.version.as_ref()) {
             Contents::Same(version) => {
@@ -447,10 +448,10 @@ impl Defaults {
                 false
             }
             Contents::New(text, version) => {
-                let shared: Arc<Path> = self.path.as_path().into();
+                let file: Arc<Path> = self.path.as_path().into();
                 self.version = Some(version);
                 self.problems.clear();
-                let tree = document::tree(&text, &shared, &mut self.problems);
+                let tree = document::tree(&text, &file, &mut self.problems);
                 if let Some(tree) = &tree {
                     document::check_defaults(&tree.clone(), &mut self.problems);
                 }

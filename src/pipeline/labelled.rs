@@ -1,4 +1,5 @@
-//! ConfigMaps and Secrets that carry some labels, listed and then watched: two long requests a worker, whatever their number.
+//! Lists and watches ConfigMaps and Secrets with some labels. It needs two long requests per worker for any number of
+//! objects.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -27,54 +28,54 @@ use super::watch::Pending;
 use crate::settings::FullJitter;
 use crate::settings::kubernetes::{Kubernetes, KubernetesError};
 
-/// Objects in one answer of a list.
+/// Objects per page of a listing.
 const PAGE: u32 = 100;
-/// The API server ends a watch after so many seconds; one that says nothing for longer is a connection that broke unheard.
+/// The API server ends a watch after this time. A watch that is silent for longer has lost its connection.
 const WATCH_SECONDS: u32 = 120;
 const SILENCE: Duration = Duration::from_secs(WATCH_SECONDS as u64 + 15);
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
-/// Follows objects until it is dropped.
+/// Watches objects until it is dropped.
 #[derive(Debug)]
-pub(super) struct Following {
+pub(super) struct ObjectWatch {
     _tasks: JoinSet<()>,
-    first: Vec<oneshot::Receiver<()>>,
+    first_listings: Vec<oneshot::Receiver<()>>,
 }
 
-impl Following {
-    /// Keeps `objects` as the API server has them, and tells `pending` what changed.
-    pub fn begin(labelled: Vec<Labelled>, objects: &Objects, pending: &Arc<Pending>) -> Self {
-        let mut following = Self { _tasks: JoinSet::new(), first: Vec::new() };
+impl ObjectWatch {
+    /// Updates `objects` from the API server, and adds changed paths to `pending`.
+    pub fn start(labelled: Vec<Labelled>, objects: &Objects, pending: &Arc<Pending>) -> Self {
+        let mut watch = Self { _tasks: JoinSet::new(), first_listings: Vec::new() };
         for labelled in labelled {
-            following.spawn::<ConfigMap>(&labelled, objects, pending);
-            following.spawn::<Secret>(&labelled, objects, pending);
+            watch.spawn::<ConfigMap>(&labelled, objects, pending);
+            watch.spawn::<Secret>(&labelled, objects, pending);
         }
-        following
+        watch
     }
 
-    fn spawn<K: Holder>(&mut self, labelled: &Labelled, objects: &Objects, pending: &Arc<Pending>) {
-        let (answered, first) = oneshot::channel();
+    fn spawn<K: PipelineObject>(&mut self, labelled: &Labelled, objects: &Objects, pending: &Arc<Pending>) {
+        let (listed, first_listing) = oneshot::channel();
         let (labelled, objects, pending) = (labelled.clone(), objects.clone(), pending.clone());
         let name = format!("{}s of {labelled}", K::NAME);
         let listing = Listing::<K> { labelled, name, objects, pending, api: None, namespace: String::new() };
-        self._tasks.spawn(listing.follow(answered));
-        self.first.push(first);
+        self._tasks.spawn(listing.run(listed));
+        self.first_listings.push(first_listing);
     }
 
-    /// Waits until each list was answered or refused once.
-    pub async fn answered(&mut self) {
-        for first in std::mem::take(&mut self.first) {
-            // A dropped sender answers as well.
-            let _ = first.await;
+    /// Waits until the API server has answered or refused each listing once.
+    pub async fn first_listing(&mut self) {
+        for first_listing in std::mem::take(&mut self.first_listings) {
+            // The sender is dropped without a value.
+            let _ = first_listing.await;
         }
     }
 }
 
 type Events<K> = BoxStream<'static, kube::Result<WatchEvent<K>>>;
 
-/// A kind of objects that hold files.
-trait Holder:
+/// A kind of object whose keys are pipeline files.
+trait PipelineObject:
     Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Send + 'static
 {
     const KIND: Kind;
@@ -83,7 +84,7 @@ trait Holder:
     fn into_keys(self) -> Vec<(String, Vec<u8>)>;
 }
 
-impl Holder for ConfigMap {
+impl PipelineObject for ConfigMap {
     const KIND: Kind = Kind::ConfigMap;
     const NAME: &'static str = "ConfigMap";
 
@@ -93,7 +94,7 @@ impl Holder for ConfigMap {
     }
 }
 
-impl Holder for Secret {
+impl PipelineObject for Secret {
     const KIND: Kind = Kind::Secret;
     const NAME: &'static str = "Secret";
 
@@ -102,10 +103,10 @@ impl Holder for Secret {
     }
 }
 
-/// The objects of one kind.
+/// The objects of one kind and selector.
 struct Listing<K> {
     labelled: Labelled,
-    /// In the store of objects, and in the log.
+    /// Identifies the listing in `objects` and in the log.
     name: String,
     objects: Objects,
     pending: Arc<Pending>,
@@ -113,21 +114,21 @@ struct Listing<K> {
     namespace: String,
 }
 
-impl<K: Holder> Listing<K> {
-    async fn follow(mut self, answered: oneshot::Sender<()>) {
-        let mut answered = Some(answered);
+impl<K: PipelineObject> Listing<K> {
+    async fn run(mut self, listed: oneshot::Sender<()>) {
+        let mut listed = Some(listed);
         let waits = || FullJitter::new(FIRST_WAIT, LONGEST_WAIT, fastrand::Rng::new());
         let mut wait = waits();
         loop {
             let (action, error) = match self.list().await {
                 Ok(version) => {
-                    answered.take();
+                    listed.take();
                     match self.open(&version).await {
                         Ok(events) => {
                             wait = waits();
-                            self.tell(None);
+                            self.set_problem(None);
                             let error = self.watch(version, events).await;
-                            debug!(listing = self.name, %error, "to be listed again");
+                            debug!(listing = self.name, %error, "the watch ended: listing again");
                             tokio::time::sleep(FIRST_WAIT).await;
                             continue;
                         }
@@ -136,14 +137,13 @@ impl<K: Holder> Listing<K> {
                 }
                 Err(error) => ("listed", error),
             };
-            self.tell(Some(format!("the {}s cannot be {action}: {error}", K::NAME)));
-            answered.take();
+            self.set_problem(Some(format!("the {}s cannot be {action}: {error}", K::NAME)));
+            listed.take();
             tokio::time::sleep(FIRST_WAIT + wait.wait()).await;
         }
     }
 
-    /// What keeps the listing from being followed, if anything does.
-    fn tell(&self, problem: Option<String>) {
+    fn set_problem(&self, problem: Option<String>) {
         let problem = problem.map(|message| Problem::file(Path::new(&self.labelled.to_string()), message));
         if self.objects.set_problem(&self.name, problem) {
             self.pending.add(None);
@@ -160,7 +160,7 @@ impl<K: Holder> Listing<K> {
         Ok(self.api.insert(api).clone())
     }
 
-    /// Takes all that there is; the version from which to watch.
+    /// Reads all objects. Returns the version from which to watch.
     async fn list(&mut self) -> Result<String, KubernetesError> {
         let api = self.api().await?;
         let mut parameters = ListParams::default().labels(&self.labelled.selector).limit(PAGE);
@@ -174,7 +174,7 @@ impl<K: Holder> Listing<K> {
                     let found = files.len();
                     let changed = self.objects.replace(&self.name, files);
                     if !changed.is_empty() {
-                        info!(listing = self.name, files = found, "listed");
+                        info!(listing = self.name, files = found, "pipeline files listed");
                         self.pending.add(Some(changed));
                     }
                     return Ok(page.metadata.resource_version.unwrap_or_default());
@@ -188,7 +188,7 @@ impl<K: Holder> Listing<K> {
         Ok(KubernetesError::of(self.api().await?.watch(&parameters, version)).await?.boxed())
     }
 
-    /// Follows what happened since `version`, until that is not known any more.
+    /// Applies the changes since `version`, until the watch fails.
     async fn watch(&mut self, mut version: String, mut events: Events<K>) -> KubernetesError {
         loop {
             loop {
@@ -196,7 +196,7 @@ impl<K: Holder> Listing<K> {
                     Ok(Some(Ok(event))) => event,
                     Ok(Some(Err(error))) => return error.into(),
                     Ok(None) => break,
-                    Err(_) => return KubernetesError::Unreachable("a watch fell silent".to_owned()),
+                    Err(_) => return KubernetesError::Unreachable("the watch lost its connection".to_owned()),
                 };
                 let (object, gone) = match event {
                     WatchEvent::Added(object) | WatchEvent::Modified(object) => (object, false),
@@ -215,7 +215,7 @@ impl<K: Holder> Listing<K> {
                     self.pending.add(Some(changed));
                 }
             }
-            // The API server ends each watch after its time; one that is about to end itself, at once.
+            // The API server ends each watch after its time, or at once if it shuts down.
             tokio::time::sleep(FIRST_WAIT).await;
             events = match self.open(&version).await {
                 Ok(events) => events,

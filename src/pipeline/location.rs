@@ -2,34 +2,33 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// One thing that `--pipelines` names.
+/// One value of `--pipelines`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Location {
     /// A file, or a directory one level deep.
     Path(PathBuf),
-    /// ConfigMaps and Secrets found by their labels.
+    /// ConfigMaps and Secrets with some labels.
     Labelled(Labelled),
 }
 
-/// Objects of a Kubernetes namespace that carry some labels: `kubernetes:[NAMESPACE/]label=SELECTOR`.
+/// Objects in a Kubernetes namespace with some labels: `kubernetes:[NAMESPACE/]label=SELECTOR`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Labelled {
-    /// None is the worker's own namespace.
+    /// `None` is the worker's own namespace.
     pub namespace: Option<String>,
-    /// A label selector, as Kubernetes writes it.
+    /// A label selector in the syntax of Kubernetes.
     pub selector: String,
 }
 
-/// The text names no objects.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LocationError {
-    /// It begins with `kubernetes:` and goes on otherwise.
+    /// A location that starts with `kubernetes:` and is invalid.
     #[error(
         "write it as kubernetes:label=SELECTOR or kubernetes:NAMESPACE/label=SELECTOR, for example \
          kubernetes:label=s1-forwarder/pipelines=true; for a file of that name write ./{0}"
     )]
     Labelled(String),
-    /// The feature `kubernetes` was left out.
+    /// This build is without the feature `kubernetes`.
     #[error("this program was built without Kubernetes")]
     NotBuilt,
 }
@@ -44,7 +43,7 @@ impl FromStr for Location {
         if cfg!(not(feature = "kubernetes")) {
             return Err(LocationError::NotBuilt);
         }
-        // A selector may hold slashes, a namespace no equals sign.
+        // A selector may contain slashes. A namespace contains no equals sign.
         let (namespace, selector) = match objects.strip_prefix("label=") {
             Some(selector) => (None, Some(selector)),
             None => match objects.split_once("/label=") {
@@ -80,7 +79,6 @@ impl fmt::Display for Labelled {
     }
 }
 
-/// The paths among `locations`, and the rest.
 pub(super) fn split(locations: &[Location]) -> (Vec<PathBuf>, Vec<Labelled>) {
     let mut split = (Vec::new(), Vec::new());
     for location in locations {

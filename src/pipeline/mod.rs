@@ -1,4 +1,4 @@
-//! The customer's file: composes the rooms' own settings; loading, errors with place, watching.
+//! Pipeline files: reads, checks and watches them. A pipeline consists of the settings that the other modules define.
 
 mod check;
 mod contents;
@@ -11,6 +11,7 @@ mod objects;
 mod open;
 mod problem;
 mod read;
+mod schema;
 mod sources;
 mod watch;
 mod yaml;
@@ -20,37 +21,40 @@ use std::sync::Arc;
 
 use crate::{console, sink, source, transform};
 
-pub use files::{Broken, Changes, FileReport, Files, Loaded, load};
+pub use files::{Changes, FileReport, Files, InvalidFile, Loaded, load};
 pub use location::{Labelled, Location, LocationError};
 pub use objects::stem;
 pub use open::{open, read};
 pub use problem::{Problem, Severity};
+pub use schema::schema;
 pub use watch::{Scan, Watch};
 
-/// One customer's file, valid and with its defaults file merged in. Its lanes share the settings that they are made from.
+/// A valid pipeline file, merged with the defaults file. The lanes share these settings.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pipeline {
-    /// `name`, else the file's stem.
+    /// The key `name`. The default is the file's name without extension.
     pub name: String,
-    /// The file it came from; relative `{ file }` secrets were resolved against its directory.
+    /// The file. Paths in it are relative to its directory.
     pub path: PathBuf,
-    /// False pauses it and keeps its checkpoints.
+    /// If false, the pipeline is paused and keeps its checkpoints.
     pub enabled: bool,
-    /// `console:`.
-    pub console: Arc<console::Settings>,
-    /// `streams:`.
-    pub streams: Box<source::Settings>,
-    /// `transform:`.
-    pub transform: Arc<transform::Settings>,
-    /// `sinks:`, names unique.
-    pub sinks: Box<[Arc<sink::Settings>]>,
+    pub console: Arc<console::ConsoleSettings>,
+    pub streams: Box<source::StreamSettings>,
+    pub transform: Arc<transform::TransformSettings>,
+    /// Their names are unique.
+    pub sinks: Box<[Arc<sink::SinkSettings>]>,
 }
 
 impl Pipeline {
-    /// What a sink is built with to be looked at, not run: as the first of its lanes has it. None where no stream goes to it.
-    pub fn sink_context(&self, sink: &sink::Settings, shared: sink::Shared) -> Option<sink::Context> {
+    /// The context of the sink's first lane, to check or probe a sink without a lane. `None` if the sink accepts no
+    /// stream of the pipeline.
+    pub fn sink_context(
+        &self,
+        sink: &sink::SinkSettings,
+        shared: sink::SharedSinkResources,
+    ) -> Option<sink::SinkContext> {
         let pull = self.streams.pulls().into_iter().find(|pull| sink.takes(pull.stream))?;
-        Some(sink::Context {
+        Some(sink::SinkContext {
             pipeline: self.name.clone(),
             stream: pull.stream,
             sink: sink.name().to_owned(),

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-/// Where something is written.
+/// A place in a file.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Place {
-    /// A merged tree has nodes of the pipeline's file and of the defaults file.
+    /// A merged tree has nodes of the pipeline file and of the defaults file.
     pub file: Arc<Path>,
     /// From 1.
     pub line: u32,
@@ -15,36 +15,35 @@ pub(super) struct Place {
     pub column: u32,
 }
 
-/// How bad a problem is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// The file cannot be run.
+    /// The pipeline cannot run.
     Error,
-    /// The file runs, but somebody should look at it.
+    /// The pipeline runs, but the user should check it.
     Warning,
 }
 
-/// Something wrong in a pipeline file. Printed as `FILE:LINE:COLUMN: KEY: what is wrong`, which editors and terminals can jump to.
+/// A problem in a pipeline file. It is printed as `FILE:LINE:COLUMN: KEY: MESSAGE`, so that editors and terminals can
+/// open the place.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct Problem {
     /// The file that has to be edited.
     pub file: PathBuf,
-    /// From 1; 0 when it is about the file as a whole.
+    /// From 1; 0 if the problem is in the file as a whole.
     pub line: u32,
-    /// From 1, in characters; 0 when it is about the file as a whole.
+    /// From 1, in characters; 0 if the problem is in the file as a whole.
     pub column: u32,
-    /// The key, as `streams.threats.interval` or `sinks[0].topic`; empty at the top.
+    /// Such as `streams.threats.interval` or `sinks[0].topic`; empty at the top level.
     pub key: String,
-    /// What is wrong, and what to do about it.
+    /// The problem and its solution.
     pub message: String,
-    /// How bad it is.
     pub severity: Severity,
 }
 
 const MISSING: &str = "missing key ";
-/// What is said of a secret that stands in the file.
-pub(super) const LITERAL_SECRET: &str = "the secret stands in the file itself, for everybody to read who may read the file; \
+/// Message of the warning about a secret in the file.
+pub(super) const LITERAL_SECRET: &str = "the secret is in the file itself, and readable by everybody who can read the file; \
                                          { file: PATH } or { env: NAME } keeps it elsewhere";
 
 impl Problem {
@@ -59,7 +58,7 @@ impl Problem {
         }
     }
 
-    /// An error about the file as a whole.
+    /// An error in the file as a whole.
     pub(super) fn file(file: &Path, message: impl Into<String>) -> Self {
         Self {
             file: file.to_owned(),
@@ -71,22 +70,21 @@ impl Problem {
         }
     }
 
-    /// A key that has to be there is not.
+    /// A required key is missing.
     pub(super) fn missing_key(place: &Place, key: &str, missing: &str) -> Self {
         Self::at(place, key, Severity::Error, format!("{MISSING}`{missing}`"))
     }
 
-    /// True for those that [`Self::missing_key`] makes.
+    /// True for problems made by [`Self::missing_key`].
     pub(super) fn is_about_missing_key(&self) -> bool {
         self.message.starts_with(MISSING)
     }
 
-    /// True for the warning that a secret stands in the file.
+    /// True for the warning about a secret in the file.
     pub(super) fn is_about_literal_secret(&self) -> bool {
         self.message == LITERAL_SECRET
     }
 
-    /// True for what keeps the file from running.
     pub fn is_error(&self) -> bool {
         self.severity == Severity::Error
     }

@@ -1,8 +1,8 @@
-//! From a tree to settings, finding every problem on the way.
+//! Reads settings from a tree, and finds all problems.
 //!
-//! The settings types say themselves what they accept (serde); this deserializer adds where. It reports unknown keys on its
-//! own, and goes on. When a value is refused, it is marked and skipped, and the tree is read again: so the next refusal is
-//! found, and so on until nothing new is. What is reported therefore never disagrees with what the program accepts.
+//! The settings types define what they accept, with serde. This deserializer adds the places of errors. It reports
+//! unknown keys and continues. A refused value is marked, and the tree is read again without it. This repeats until no
+//! value is refused. So the reported problems always agree with what the program accepts.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -16,36 +16,36 @@ use super::problem::{LITERAL_SECRET, Place, Problem, Severity};
 use super::yaml::{Entry, Node, Value, join};
 use crate::settings::{Secret, Secrets};
 
-/// More would only bury the first.
-const MOST_PROBLEMS: usize = 100;
+/// Maximum number of problems that are reported.
+const MAX_PROBLEMS: usize = 100;
 
-/// Reads `node`, which stands under `key`, as a `T`. Nothing comes back when there was a problem in it.
+/// Reads `node`, the value of `key`, as a `T`. `None` if it has an error.
 pub(super) fn read<'de, T: Deserialize<'de>>(node: &'de Node, key: &str, problems: &mut Vec<Problem>) -> Option<T> {
     read_with(node, key, &[], Vec::new, problems, |reader| T::deserialize(reader))
 }
 
-/// As [`read`], with the way to read given, with keys beside the type's own that may have been meant, and with the keys that
-/// may not be missing: a type names only the first of those.
+/// As [`read`], with a given function. `also_known` are keys that are valid but read elsewhere. `required` are the keys
+/// that must not be missing: serde reports only the first of them.
 pub(super) fn read_with<'de, T>(
     node: &'de Node,
     key: &str,
-    beside: &[&str],
+    also_known: &[&str],
     required: impl FnOnce() -> Vec<String>,
     problems: &mut Vec<Problem>,
     mut deserialize: impl FnMut(Reader<'de, '_>) -> Result<T, Error>,
 ) -> Option<T> {
     let found = RefCell::new(Vec::new());
     let value = loop {
-        let reader = Reader { node, key, beside, found: &found };
+        let reader = Reader { node, key, also_known, found: &found };
         match reader.attempt(&mut deserialize) {
             Ok(value) => break Some(value),
-            // Reported and marked where it happened; what is marked is skipped next time.
-            Err(_) if node.broken.get() || found.borrow().len() >= MOST_PROBLEMS => break None,
+            // The value was reported and marked. It is skipped in the next attempt.
+            Err(_) if node.refused.get() || found.borrow().len() >= MAX_PROBLEMS => break None,
             Err(_) => {}
         }
     };
     if value.is_none() {
-        let reader = Reader { node, key, beside, found: &found };
+        let reader = Reader { node, key, also_known, found: &found };
         required().iter().filter(|required| !reader.has(required)).for_each(|required| reader.report_missing(required));
     }
     let mut found = found.into_inner();
@@ -54,7 +54,7 @@ pub(super) fn read_with<'de, T>(
     value.filter(|_| !failed)
 }
 
-/// The keys that a struct accepts, as its derived implementation tells them.
+/// The keys that a struct accepts, from its derived implementation.
 pub(super) fn keys_of<'de, T: Deserialize<'de>>() -> &'static [&'static str] {
     struct Ask<'a>(&'a mut &'static [&'static str]);
     impl<'de> Deserializer<'de> for Ask<'_> {
@@ -81,7 +81,7 @@ pub(super) fn keys_of<'de, T: Deserialize<'de>>() -> &'static [&'static str] {
     keys
 }
 
-/// The likely intended word among those that are known.
+/// The known word that was probably intended.
 pub(super) fn likely<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let lower = word.to_lowercase().replace('-', "_");
     let scored = known.into_iter().map(|candidate| (strsim::damerau_levenshtein(&lower, candidate), candidate));
@@ -94,7 +94,6 @@ fn did_you_mean(key: &str) -> String {
     format!("unknown key; did you mean `{key}`?")
 }
 
-/// "not one of these", with the likely one.
 pub(super) fn not_one_of(word: &str, known: &[&str]) -> String {
     let all = known.join(", ");
     match likely(word, known.iter().copied()) {
@@ -103,7 +102,6 @@ pub(super) fn not_one_of(word: &str, known: &[&str]) -> String {
     }
 }
 
-/// "unknown key", with the way out.
 pub(super) fn unknown_key(key: &str, known: &[&str]) -> String {
     match likely(key, known.iter().copied()) {
         Some(candidate) => did_you_mean(candidate),
@@ -116,13 +114,12 @@ pub(super) fn unknown_key(key: &str, known: &[&str]) -> String {
 #[derive(Debug, Default)]
 pub(super) struct Error {
     message: String,
-    /// The message with the value in it, unless that could be a secret.
+    /// The message with the value. It is used if the value cannot be a secret.
     shown: Option<String>,
-    /// The key that is missing.
     missing: Option<&'static str>,
-    /// The key that is not known, where a type found that out by itself.
+    /// An unknown key that a type reported itself.
     unknown: Option<String>,
-    /// Already turned into a problem further down.
+    /// The error was reported for an inner value.
     reported: bool,
 }
 
@@ -176,7 +173,7 @@ impl de::Error for Error {
     }
 }
 
-/// serde's names of types, in words for those who do not program.
+/// serde's names of types in words for users.
 fn in_words(expected: &str) -> String {
     match expected {
         "a string" | "string" | "a borrowed string" | "path string" => "a text",
@@ -192,10 +189,10 @@ fn in_words(expected: &str) -> String {
     .to_owned()
 }
 
-/// A number of more digits is no typing error of somebody who meant a count, and may be a secret at the wrong place.
+/// Maximum length of a number in a message. A longer number may be a secret in the wrong place.
 const LONGEST_SHOWN: usize = 9;
 
-/// Words in a key that say that its value may not be shown.
+/// The value of a key with one of these words must not be shown.
 const SECRETIVE: [&str; 7] = ["token", "secret", "password", "credential", "auth", "header", "options"];
 
 fn is_secretive(key: &str) -> bool {
@@ -203,29 +200,28 @@ fn is_secretive(key: &str) -> bool {
     !key.ends_with(".type") && (SECRETIVE.iter().any(|word| key.contains(word)) || key.ends_with("key"))
 }
 
-/// Reads one node.
 #[derive(Clone, Copy)]
 pub(super) struct Reader<'de, 'a> {
     node: &'de Node,
     key: &'a str,
-    beside: &'a [&'a str],
+    also_known: &'a [&'a str],
     found: &'a RefCell<Vec<Problem>>,
 }
 
 impl<'de> Reader<'de, '_> {
-    /// Reading again finds the same again: it is kept once.
     fn report(&self, place: &Place, key: &str, severity: Severity, message: impl Into<String>) {
         self.push(Problem::at(place, key, severity, message));
     }
 
     fn push(&self, problem: Problem) {
         let mut found = self.found.borrow_mut();
+        // Another attempt finds the same problem again.
         if !found.contains(&problem) {
             found.push(problem);
         }
     }
 
-    /// Runs `read` over this node; a refusal that was not reported further down becomes a problem here.
+    /// Runs `read` on this node, and reports its error unless an inner value did.
     fn attempt<T>(self, read: impl FnOnce(Self) -> Result<T, Error>) -> Result<T, Error> {
         read(self).map_err(|error| {
             if !error.reported {
@@ -238,11 +234,11 @@ impl<'de> Reader<'de, '_> {
     fn refuse(&self, error: Error) {
         let entry = error.unknown.as_ref().and_then(|key| self.node.entries().iter().find(|entry| entry.key == *key));
         if let Some(entry) = entry {
-            entry.node.broken.set(true);
+            entry.node.refused.set(true);
             self.report(&entry.place, &join(self.key, &entry.key), Severity::Error, error.message);
             return;
         }
-        self.node.broken.set(true);
+        self.node.refused.set(true);
         if let Some(key) = error.missing {
             self.report_missing(key);
             return;
@@ -251,8 +247,7 @@ impl<'de> Reader<'de, '_> {
         self.report(&self.node.place, self.key, Severity::Error, message);
     }
 
-    /// Most headers and librdkafka options hold no secret, and their values may be one: only names that sound like it are
-    /// worth a warning.
+    /// Most headers and librdkafka options are not secret. Only those with the name of a secret get a warning.
     fn is_plain_value(&self) -> bool {
         match self.key.rsplit_once(".headers.").or_else(|| self.key.rsplit_once(".options.")) {
             Some((_, name)) => !is_secretive(name),
@@ -264,15 +259,15 @@ impl<'de> Reader<'de, '_> {
         self.node.get(key).is_some_and(|node| !matches!(node.value, Value::Null))
     }
 
-    /// Unless `key` is only missing because it was refused or misspelt, which was said already.
+    /// Does nothing if `key` was refused or misspelt, which is reported already.
     fn report_missing(&self, key: &str) {
         let misspelt = did_you_mean(key);
-        let said = self.node.get(key).is_some_and(|node| node.broken.get())
+        let is_reported = self.node.get(key).is_some_and(|node| node.refused.get())
             || self.found.borrow().iter().any(|problem| {
                 problem.message == misspelt
                     && self.node.entries().iter().any(|entry| join(self.key, &entry.key) == problem.key)
             });
-        if !said {
+        if !is_reported {
             let place = self.node.get(key).map_or(&self.node.place, |empty| &empty.place);
             self.push(Problem::missing_key(place, self.key, key));
         }
@@ -359,8 +354,8 @@ impl<'de> Deserializer<'de> for Reader<'de, '_> {
     }
 }
 
-/// Warns of secrets that stand in the file below `node` where only their key tells that they are one: types that are chosen by
-/// a key of theirs are handed over as a whole, and not value by value.
+/// Warns of secrets below `node` by their keys alone: serde reads internally tagged types as a whole, so that the types
+/// of their values are not seen.
 pub(super) fn warn_of_literals(node: &Node, key: &str, problems: &mut Vec<Problem>) {
     for entry in node.entries() {
         let inner = join(key, &entry.key);
@@ -376,11 +371,11 @@ pub(super) fn warn_of_literals(node: &Node, key: &str, problems: &mut Vec<Proble
     }
 }
 
-/// The entries of a mapping, without those that were refused before.
+/// The entries of a mapping that were not refused.
 struct Entries<'de, 'a> {
     reader: Reader<'de, 'a>,
     entries: std::slice::Iter<'de, Entry>,
-    /// The keys of a struct, which has no others, and takes its default for one without a value.
+    /// The keys of a struct. Other keys are errors, and a key without a value has its default.
     fields: Option<&'static [&'static str]>,
     current: Option<&'de Entry>,
 }
@@ -389,11 +384,11 @@ impl<'de> MapAccess<'de> for Entries<'de, '_> {
     type Error = Error;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Error> {
-        for entry in self.entries.by_ref().filter(|entry| !entry.node.broken.get()) {
+        for entry in self.entries.by_ref().filter(|entry| !entry.node.refused.get()) {
             if let Some(fields) = self.fields {
                 if !fields.contains(&entry.key.as_str()) {
                     let key = join(self.reader.key, &entry.key);
-                    let known = [fields, self.reader.beside].concat();
+                    let known = [fields, self.reader.also_known].concat();
                     self.reader.report(&entry.place, &key, Severity::Error, unknown_key(&entry.key, &known));
                     continue;
                 }
@@ -410,12 +405,12 @@ impl<'de> MapAccess<'de> for Entries<'de, '_> {
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Error> {
         let Some(entry) = self.current.take() else { return Err(de::Error::custom("a value without a key")) };
         let key = join(self.reader.key, &entry.key);
-        Reader { node: &entry.node, key: &key, beside: &[], found: self.reader.found }
+        Reader { node: &entry.node, key: &key, also_known: &[], found: self.reader.found }
             .attempt(|reader| seed.deserialize(reader))
     }
 }
 
-/// The elements of a list, without those that were refused before.
+/// The elements of a list that were not refused.
 struct Elements<'de, 'a> {
     reader: Reader<'de, 'a>,
     elements: &'de [Node],
@@ -429,8 +424,8 @@ impl<'de> SeqAccess<'de> for Elements<'de, '_> {
         while let Some(node) = self.elements.get(self.next) {
             let key = format!("{}[{}]", self.reader.key, self.next);
             self.next += 1;
-            if !node.broken.get() {
-                let reader = Reader { node, key: &key, beside: &[], found: self.reader.found };
+            if !node.refused.get() {
+                let reader = Reader { node, key: &key, also_known: &[], found: self.reader.found };
                 return reader.attempt(|reader| seed.deserialize(reader)).map(Some);
             }
         }

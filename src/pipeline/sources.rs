@@ -10,26 +10,24 @@ use super::problem::Problem;
 #[derive(Debug)]
 pub(super) struct Source {
     path: PathBuf,
-    seen: Seen,
+    last_found: PathKind,
 }
 
-/// What was last found there. A file that is gone was removed; a directory that is gone is not mounted, which removes nothing.
+/// What was last found at a path. If a file is missing, its pipeline is removed. If a directory is missing, it may not
+/// be mounted, and its pipelines keep running.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Seen {
+enum PathKind {
     Nothing,
     File,
     Directory,
 }
 
-/// What is at a path.
 pub(super) enum Listing {
-    /// The pipeline files, perhaps none.
     Files(Vec<PathBuf>),
-    /// Nothing is known.
     Failed(Problem),
 }
 
-/// True for the names that are read in a directory.
+/// True for file names that are read in a directory.
 pub(super) fn is_pipeline_file(name: &OsStr) -> bool {
     let path = Path::new(name);
     let hidden = name.as_encoded_bytes().first() == Some(&b'.');
@@ -38,11 +36,11 @@ pub(super) fn is_pipeline_file(name: &OsStr) -> bool {
 
 impl Source {
     pub fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), seen: Seen::Nothing }
+        Self { path: path.to_owned(), last_found: PathKind::Nothing }
     }
 
-    /// True when `path` is this one, or lies in it.
-    pub fn holds(&self, path: &Path) -> bool {
+    /// True if `path` is this path, or is in this directory.
+    pub fn contains(&self, path: &Path) -> bool {
         path == self.path || path.parent() == Some(&self.path)
     }
 
@@ -55,12 +53,12 @@ impl Source {
             Listing::Failed(Problem::file(&self.path, message))
         };
         match std::fs::metadata(&self.path) {
-            Ok(metadata) if metadata.is_dir() => self.seen = Seen::Directory,
+            Ok(metadata) if metadata.is_dir() => self.last_found = PathKind::Directory,
             Ok(_) => {
-                self.seen = Seen::File;
+                self.last_found = PathKind::File;
                 return Listing::Files(vec![self.path.clone()]);
             }
-            Err(error) if error.kind() == ErrorKind::NotFound && self.seen == Seen::File => {
+            Err(error) if error.kind() == ErrorKind::NotFound && self.last_found == PathKind::File => {
                 return Listing::Files(vec![self.path.clone()]);
             }
             Err(error) => return failed(&error),
@@ -72,7 +70,7 @@ impl Source {
     }
 }
 
-/// A symlink counts as what it leads to.
+/// Follows symlinks.
 fn is_file(entry: &&std::fs::DirEntry) -> bool {
     is_pipeline_file(&entry.file_name())
         && match entry.file_type() {

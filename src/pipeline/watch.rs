@@ -1,59 +1,59 @@
-//! When to look at the pipeline files again: on notification, and every ten seconds for what notifies nobody (network mounts,
-//! the targets of symlinks).
+//! Decides when to scan the pipeline files again: on notification, and every ten seconds. Network mounts and the
+//! targets of symlinks send no notifications.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use notify::event::{AccessKind, AccessMode};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior};
 
 #[cfg(feature = "kubernetes")]
-use super::labelled::Following;
+use super::labelled::ObjectWatch;
 use super::location::Labelled;
 use super::objects::Objects;
 use super::sources::is_pipeline_file;
 
-/// Which files to look at.
+/// The files to check for changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Scan {
-    /// All: nobody knows what changed.
     All,
-    /// These, with the names that [`Files`](super::Files) has for them.
+    /// Paths as [`Files`](super::Files) has them.
     Paths(BTreeSet<PathBuf>),
 }
 
 const RESCAN: Duration = Duration::from_secs(10);
-/// An editor or a copy writes a file in several steps: wait until nothing has moved for this long.
+/// Editors and copies write a file in several steps. A scan waits until there was no notification for this long.
 const QUIET: Duration = Duration::from_millis(200);
-/// But under steady changes not longer than this.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// Maximum of that wait.
+const MAX_WAIT: Duration = Duration::from_secs(2);
 
 /// Waits for changes of pipeline files.
 #[derive(Debug)]
 pub struct Watch {
     pending: Arc<Pending>,
     watcher: Option<RecommendedWatcher>,
-    /// Directories to watch that are not watched yet, since they are not there.
+    /// Directories that could not be watched yet, because they do not exist.
     unwatched: Vec<PathBuf>,
     rescan: tokio::time::Interval,
     #[cfg(feature = "kubernetes")]
-    following: Option<Following>,
+    object_watch: Option<ObjectWatch>,
 }
 
-/// What to look at, collected until somebody looks.
+/// The files to check, collected until the next scan.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     scan: Mutex<Option<Scan>>,
-    arrived: Notify,
+    added: Notify,
 }
 
 impl Watch {
-    /// Begins to watch `paths` (files or directories) and the defaults file. Where notification is not to be had, the
-    /// rescan remains.
+    /// Watches `paths` (files or directories) and the defaults file. Without notifications, only the regular scans
+    /// remain.
     pub fn new(paths: &[PathBuf], defaults: Option<&Path>) -> Self {
         let pending = Arc::new(Pending::default());
         let mut directories: Vec<PathBuf> = paths.iter().map(|path| directory_of(path)).collect();
@@ -63,10 +63,10 @@ impl Watch {
         let mut rescan = tokio::time::interval_at(Instant::now() + RESCAN, RESCAN);
         rescan.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let names = Names::new(paths);
-        let heard = Arc::clone(&pending);
-        let watcher = notify::recommended_watcher(move |event| heard.hear(event, &names))
+        let notified = Arc::clone(&pending);
+        let watcher = notify::recommended_watcher(move |event| notified.add_event(event, &names))
             .inspect_err(
-                |error| tracing::warn!(%error, "no notification of changed files; they are looked at every 10s"),
+                |error| tracing::warn!(%error, "no notifications of changed files: they are checked every 10s"),
             )
             .ok();
         let mut watch = Self {
@@ -75,58 +75,58 @@ impl Watch {
             unwatched: directories,
             rescan,
             #[cfg(feature = "kubernetes")]
-            following: None,
+            object_watch: None,
         };
-        watch.begin();
+        watch.watch_directories();
         watch
     }
 
-    /// Begins to watch `labelled` too, and to fill `objects` with what is found.
+    /// Also watches `labelled`, and stores what is found in `objects`.
     #[cfg_attr(not(feature = "kubernetes"), allow(unused_variables, reason = "there are none"))]
-    pub(super) fn follow(&mut self, labelled: Vec<Labelled>, objects: &Objects) {
+    pub(super) fn watch_objects(&mut self, labelled: Vec<Labelled>, objects: &Objects) {
         #[cfg(feature = "kubernetes")]
         if !labelled.is_empty() {
-            self.following = Some(Following::begin(labelled, objects, &self.pending));
+            self.object_watch = Some(ObjectWatch::start(labelled, objects, &self.pending));
         }
     }
 
-    /// Waits until what is not a file was asked for once, and was answered or not.
-    pub async fn answered(&mut self) {
+    /// Waits until the API server has answered or refused the first listing of objects.
+    pub async fn first_listing(&mut self) {
         #[cfg(feature = "kubernetes")]
-        if let Some(following) = &mut self.following {
-            following.answered().await;
+        if let Some(object_watch) = &mut self.object_watch {
+            object_watch.first_listing().await;
         }
     }
 
-    /// Waits until something may have changed, and a moment longer until it has settled. What is returned says only where
-    /// to look: whether contents changed is for [`Files::rescan`](super::Files::rescan) to find out. Cancel-safe.
+    /// Waits until files may have changed, and until the notifications pause. [`Files::rescan`](super::Files::rescan)
+    /// finds out whether contents changed. Cancel-safe.
     pub async fn changed(&mut self) -> Scan {
         if self.pending.is_waiting() {
-            // Somebody began to wait for it to settle, and left.
-            return self.pending.settled().await;
+            // An earlier call was cancelled while it waited for the pause.
+            return self.pending.take_after_pause().await;
         }
         tokio::select! {
-            () = self.pending.arrived.notified() => self.pending.settled().await,
+            () = self.pending.added.notified() => self.pending.take_after_pause().await,
             _ = self.rescan.tick() => {
-                self.begin();
+                self.watch_directories();
                 Scan::All
             }
         }
     }
 
-    fn begin(&mut self) {
+    fn watch_directories(&mut self) {
         let Some(watcher) = &mut self.watcher else { return };
         self.unwatched.retain(|directory| match watcher.watch(directory, RecursiveMode::NonRecursive) {
             Ok(()) => false,
             Err(error) => {
-                tracing::debug!(path = %directory.display(), %error, "not watched yet");
+                tracing::debug!(path = %directory.display(), %error, "the directory cannot be watched yet");
                 true
             }
         });
     }
 }
 
-/// A single file is watched through its directory, since it may be replaced by another of its name.
+/// A single file is watched through its directory, since another file may replace it.
 fn directory_of(path: &Path) -> PathBuf {
     if path.is_dir() {
         return path.to_owned();
@@ -134,7 +134,7 @@ fn directory_of(path: &Path) -> PathBuf {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned()
 }
 
-/// From the absolute directories in events back to the paths as they were given.
+/// Maps the absolute directories in events to the paths of `--pipelines`.
 struct Names(BTreeMap<PathBuf, PathBuf>);
 
 impl Names {
@@ -143,7 +143,7 @@ impl Names {
         Self(directories.filter_map(|path| Some((std::env::current_dir().ok()?.join(path), path.clone()))).collect())
     }
 
-    /// Only regular names in a directory can be looked at alone: `..data`, a defaults file, a directory may mean anything.
+    /// `None` if more than this file may have changed, as with `..data`, a defaults file or a directory.
     fn of(&self, event: &Path) -> Option<PathBuf> {
         let name = event.file_name().filter(|name| is_pipeline_file(name))?;
         Some(self.0.get(event.parent()?)?.join(name))
@@ -151,20 +151,20 @@ impl Names {
 }
 
 impl Pending {
-    fn hear(&self, event: notify::Result<notify::Event>, names: &Names) {
-        let heard = match event {
-            // Reading a file is an event too, and would make us read it for ever.
+    fn add_event(&self, event: notify::Result<notify::Event>, names: &Names) {
+        let paths = match event {
+            // A read is an event too. Scans would cause further scans.
             Ok(event) if is_read(event.kind) => return,
             Ok(event) if event.need_rescan() || event.paths.is_empty() => None,
             Ok(event) => event.paths.iter().map(|path| names.of(path)).collect::<Option<BTreeSet<_>>>(),
             Err(_) => None,
         };
-        self.add(heard);
+        self.add(paths);
     }
 
-    /// These may have changed; without paths, anything.
+    /// Adds paths that may have changed. Without paths, any file may have changed.
     pub fn add(&self, paths: Option<BTreeSet<PathBuf>>) {
-        let mut scan = self.scan.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut scan = self.scan.lock();
         *scan = Some(match (scan.take(), paths) {
             (None, Some(paths)) => Scan::Paths(paths),
             (Some(Scan::Paths(mut before)), Some(paths)) => {
@@ -174,17 +174,17 @@ impl Pending {
             _ => Scan::All,
         });
         drop(scan);
-        self.arrived.notify_one();
+        self.added.notify_one();
     }
 
     fn is_waiting(&self) -> bool {
-        self.scan.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+        self.scan.lock().is_some()
     }
 
-    async fn settled(&self) -> Scan {
-        let patience = Instant::now() + PATIENCE;
-        while Instant::now() < patience && tokio::time::timeout(QUIET, self.arrived.notified()).await.is_ok() {}
-        self.scan.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or(Scan::All)
+    async fn take_after_pause(&self) -> Scan {
+        let deadline = Instant::now() + MAX_WAIT;
+        while Instant::now() < deadline && tokio::time::timeout(QUIET, self.added.notified()).await.is_ok() {}
+        self.scan.lock().take().unwrap_or(Scan::All)
     }
 }
 

@@ -1,7 +1,7 @@
-//! A YAML file as a tree whose every node knows its line and column.
+//! A YAML file as a tree of nodes with line and column.
 //!
-//! It is built from the parser's events and not from a ready-made tree, because those drop repeated keys without a word and
-//! read large ids as floating point numbers.
+//! It is built from the events of the parser. Existing tree types silently drop repeated keys, and read large ids as
+//! floating point numbers.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -17,11 +17,11 @@ use super::problem::{Place, Problem, Severity};
 pub(super) struct Node {
     pub value: Value,
     pub place: Place,
-    /// Already reported: skipped when the tree is read again in search of further problems.
-    pub broken: Cell<bool>,
+    /// The value was refused and reported. It is skipped when the tree is read again.
+    pub refused: Cell<bool>,
 }
 
-/// What stands there, by the rules of YAML 1.2.
+/// A value by the core schema of YAML 1.2.
 #[derive(Debug, Clone)]
 pub(super) enum Value {
     Null,
@@ -34,7 +34,6 @@ pub(super) enum Value {
     Map(Vec<Entry>),
 }
 
-/// A key and its value.
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
     pub key: String,
@@ -44,10 +43,10 @@ pub(super) struct Entry {
 
 impl Node {
     pub fn new(value: Value, place: Place) -> Self {
-        Self { value, place, broken: Cell::new(false) }
+        Self { value, place, refused: Cell::new(false) }
     }
 
-    /// The entries of a mapping; nothing of anything else.
+    /// Empty unless the value is a mapping.
     pub fn entries(&self) -> &[Entry] {
         match &self.value {
             Value::Map(entries) => entries,
@@ -55,12 +54,11 @@ impl Node {
         }
     }
 
-    /// The value under `key`.
     pub fn get(&self, key: &str) -> Option<&Node> {
         self.entries().iter().find(|entry| entry.key == key).map(|entry| &entry.node)
     }
 
-    /// The node under `keys`, as far down as there are any: where to point when a key is left to its default.
+    /// The node at `keys`, or the innermost one on the path to it: the place of a problem with a default.
     pub fn nearest(&self, keys: &[&str]) -> &Node {
         let mut node = self;
         for key in keys {
@@ -72,7 +70,6 @@ impl Node {
         node
     }
 
-    /// The text, of text.
     pub fn text(&self) -> Option<&str> {
         match &self.value {
             Value::Text(text) => Some(text),
@@ -80,7 +77,7 @@ impl Node {
         }
     }
 
-    /// The elements of a list; nothing of anything else.
+    /// Empty unless the value is a list.
     pub fn list(&self) -> &[Node] {
         match &self.value {
             Value::List(elements) => elements,
@@ -88,7 +85,7 @@ impl Node {
         }
     }
 
-    /// What it is, in words that do not repeat it.
+    /// The type in words, for messages that must not show the value.
     pub fn kind(&self) -> &'static str {
         match &self.value {
             Value::Null => "nothing",
@@ -101,13 +98,13 @@ impl Node {
     }
 }
 
-/// Far more than a pipeline file needs; a file that is larger is something else.
+/// Maximum size of a pipeline file. Real files are far smaller.
 pub(super) const MAX_BYTES: usize = 1024 * 1024;
 const MAX_DEPTH: usize = 32;
-/// An alias may repeat a large part, an alias of aliases exponentially more.
+/// Limits aliases of aliases, whose expansion grows exponentially.
 const MAX_NODES: usize = 100_000;
 
-/// Reads one document. The tree is absent when the text is no YAML; with repeated keys there are both a tree and problems.
+/// Reads one document. Without valid YAML there is no tree. With repeated keys there are a tree and problems.
 pub(super) fn parse(text: &str, file: &Arc<Path>) -> (Option<Node>, Vec<Problem>) {
     let mut builder = Builder {
         parser: Parser::new_from_str(text),
@@ -132,7 +129,7 @@ struct Builder<'a> {
     file: Arc<Path>,
     anchors: HashMap<usize, Node>,
     nodes: usize,
-    /// The keys down to where the parser stands.
+    /// The keys on the path to the current node.
     path: String,
     problems: Vec<Problem>,
 }
@@ -243,7 +240,7 @@ impl<'a> Builder<'a> {
     }
 }
 
-/// `key.inner`, as problems name keys.
+/// `key.inner`, as in [`Problem::key`].
 pub(super) fn join(key: &str, inner: &str) -> String {
     if key.is_empty() { inner.to_owned() } else { format!("{key}.{inner}") }
 }
@@ -253,18 +250,18 @@ fn count(node: &Node) -> usize {
         + node.list().iter().map(count).sum::<usize>()
 }
 
-/// The parser's words, with the usual cause where there is one.
+/// Adds the usual cause to the parser's message.
 fn explain(info: &str) -> String {
     if info.contains("mapping values are not allowed") {
-        return format!("{info} (a text that holds `: ` needs quotes; or the line is indented too far)");
+        return format!("{info} (a text with `: ` needs quotes; or the line is indented too far)");
     }
     if info.contains("tab") {
-        return format!("{info} (indent with blanks)");
+        return format!("{info} (indent with spaces)");
     }
     info.to_owned()
 }
 
-/// A word without quotes, by the core schema of YAML 1.2. Numbers that no integer holds stay text, so that they stay exact.
+/// An unquoted scalar, by the core schema of YAML 1.2. Integers that are too large stay text, so that they stay exact.
 fn plain(text: &str) -> Value {
     match text {
         "" | "~" | "null" | "Null" | "NULL" => return Value::Null,
@@ -307,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn words_without_quotes_have_the_types_of_yaml_1_2() {
+    fn unquoted_scalars_have_the_types_of_yaml_1_2() {
         let root = tree(
             "a: 1\nb: -1\nc: 1.5\nd: yes\ne: true\nf:\ng: '1'\nh: 225494730938493804\ni: 99999999999999999999\nj: 2.5e3\nk: 1.2.3\nl: 0x1f\n",
         );
@@ -342,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn anchors_are_followed_but_not_into_explosion() {
+    fn aliases_are_expanded_up_to_a_limit() {
         let root = tree("a: &x { k: 1 }\nb: *x\n");
         assert!(root.get("b").unwrap().get("k").is_some());
         let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();

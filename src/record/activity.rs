@@ -1,9 +1,9 @@
-//! The activity log: `/activities`. What a type of activity says beside its text is in `data`.
+//! The activity log: `/activities`. The values of each activity type are in `data`.
 
 use super::block::block;
 
 block! {
-    /// A record of `/activities`; its `data` is read when its type is known.
+    /// A record of `/activities`; its `data` is read once its type is known.
     Activity {
         account_id = "accountId",
         account_name = "accountName",
@@ -29,7 +29,7 @@ block! {
         user_id = "userId",
     }
 
-    /// `data` of an activity: the keys that are common, those that mean the same in every type, then those of device
+    /// `data` of an activity: frequent keys first, then keys that mean the same in every type, then those of device
     /// control and firewall.
     ActivityData {
         scope_level = "scopeLevel",
@@ -103,7 +103,7 @@ block! {
         rule_id = "ruleId",
     }
 
-    /// `data` of a custom rule's hit (type 3608): an alert in other spelling, all keys in lower case.
+    /// `data` of a hit of a custom detection rule (type 3608): the fields of an alert with keys in lower case.
     RuleHit {
         accountname = "accountname",
         agentipv4 = "agentipv4",

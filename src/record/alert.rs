@@ -1,4 +1,4 @@
-//! STAR custom alerts: `/cloud-detection/alerts`. Their id is `alertInfo.alertId`; ports, pids and booleans come as text.
+//! STAR custom alerts: `/cloud-detection/alerts`. The id is `alertInfo.alertId`; ports, pids and booleans are strings.
 
 use super::block::block;
 use super::workload::{Container, Kubernetes};
@@ -95,7 +95,7 @@ block! {
         user = "user",
     }
 
-    /// `targetProcessInfo`: the file or process that was acted upon.
+    /// `targetProcessInfo`: the file or process that the source process acted on.
     AlertTarget {
         tgt_file_created_at = "tgtFileCreatedAt",
         tgt_file_hash_sha1 = "tgtFileHashSha1",
@@ -116,7 +116,7 @@ block! {
         tgt_process_start_time = "tgtProcessStartTime",
     }
 
-    /// `agentDetectionInfo`: the agent when it detected.
+    /// `agentDetectionInfo`: the agent at detection time.
     AlertAgentAtDetection {
         account_id = "accountId",
         machine_type = "machineType",
@@ -129,7 +129,7 @@ block! {
         version = "version",
     }
 
-    /// `agentRealtimeInfo`: the agent as it is now.
+    /// `agentRealtimeInfo`: the agent's current state.
     AlertAgentNow {
         id = "id",
         infected = "infected",

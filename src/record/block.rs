@@ -1,68 +1,65 @@
-//! How the typed records are written down: one line per field, its name and the console's key.
+//! Declares typed records: one line per field, with its Rust name and the console's key.
 
 use std::borrow::Cow;
 
 use super::json::{JsonError, Reader};
 use super::value::{Value, unescape};
 
-/// An object of a record whose fields are known by name. `null`, `""`, `[]` and `{}` are as good as absent. Whatever the console sends beside them, or in another shape,
-/// is kept in `rest`: a record never fails because of its fields.
+/// A JSON object of a record whose fields are known by name. `null`, `""`, `[]` and `{}` count as absent. Unknown keys,
+/// and values of an unexpected shape, are kept in `other`: a record never fails because of its fields.
 pub trait Block<'a>: Default {
-    /// Where the value under `key` belongs.
+    /// The field that the value under `key` goes to.
     fn slot(&mut self, key: &str) -> Slot<'_, 'a>;
 
-    /// What has no field: unknown keys, repeated keys, and values in place of objects.
-    fn rest(&mut self) -> &mut Vec<(Cow<'a, str>, Value<'a>)>;
+    /// Values without a field: unknown keys, repeated keys, and other values in place of objects.
+    fn other(&mut self) -> &mut Vec<(Cow<'a, str>, Value<'a>)>;
 
-    /// Shows everything that has not been taken, in the order of declaration, the rest last.
+    /// Calls `visitor` with every value that has not been taken: fields in the order of declaration, then `other`.
     fn visit(&self, visitor: &mut impl Visitor<'a>);
 
-    /// Whether a field of this name (in `snake_case`) still holds something.
-    fn holds(&self, name: &str) -> bool;
+    /// Whether the field `name` (in `snake_case`) exists and has a value that was not taken.
+    fn has_field(&self, name: &str) -> bool;
 
-    /// As [`Block::holds`], by the console's key.
-    fn holds_key(&self, key: &str) -> bool;
+    /// As [`Block::has_field`], by the console's key.
+    fn has_key(&self, key: &str) -> bool;
 }
 
-/// Sees what is left of a block.
+/// Receives the values of a block that were not taken.
 pub trait Visitor<'a> {
-    /// A field: its name in `snake_case`, the console's key, its value.
+    /// A field; `name` is in `snake_case`, `key` is the console's.
     fn field(&mut self, name: &'static str, key: &'static str, value: Value<'a>);
 
-    /// A block within the block.
     fn block(&mut self, name: &'static str, key: &'static str, block: &impl Block<'a>);
 
-    /// An entry of the rest of `owner`.
-    fn rest(&mut self, owner: &impl Block<'a>, key: &str, value: Value<'a>);
+    /// A value without a field, from [`Block::other`] of `owner`.
+    fn other(&mut self, owner: &impl Block<'a>, key: &str, value: Value<'a>);
 }
 
-/// The place of one key of a block.
+/// The field of a block that a key belongs to.
 #[derive(Debug)]
 pub enum Slot<'s, 'a> {
-    /// A field for any value.
     Field(&'s mut Value<'a>),
-    /// A block: the reader reads it in place when the value is an object.
+    /// A nested block: read in place when the value is an object.
     Block(&'s mut dyn ReadBlock<'a>),
-    /// No field has this key.
     Unknown,
 }
 
 /// Reads a block from its opening brace on: the object-safe side of [`Block`].
 pub trait ReadBlock<'a>: std::fmt::Debug {
-    /// False when the block was filled before: of repeated keys the first counts.
-    fn is_new(&self) -> bool;
+    /// False when the block was read before: if a key is repeated, its first value counts.
+    fn is_unread(&self) -> bool;
 
     /// # Errors
-    /// When what follows is not an object in JSON.
+    /// When the next value is not a JSON object.
     fn read(&mut self, reader: &mut Reader<'a>) -> Result<(), JsonError>;
 }
 
-/// Fills `block` from the object that comes next.
+/// Fills `block` from the next value, which must be an object.
 pub fn read_block<'a>(block: &mut impl Block<'a>, reader: &mut Reader<'a>) -> Result<(), JsonError> {
-    if !reader.pass(b'{') {
-        return Err(reader.refusal());
+    if !reader.consume(b'{') {
+        return Err(reader.syntax_error());
     }
-    if reader.pass(b'}') {
+    if reader.consume(b'}') {
         return Ok(());
     }
     loop {
@@ -76,31 +73,31 @@ pub fn read_block<'a>(block: &mut impl Block<'a>, reader: &mut Reader<'a>) -> Re
                     *field = value;
                 }
             }
-            Slot::Block(inner) if is_object && inner.is_new() => inner.read(reader)?,
+            Slot::Block(inner) if is_object && inner.is_unread() => inner.read(reader)?,
             _ => {
                 let value = Value::new(reader.value()?);
                 if !value.is_empty() {
-                    block.rest().push((key, value));
+                    block.other().push((key, value));
                 }
             }
         }
-        if reader.pass(b',') {
+        if reader.consume(b',') {
             continue;
         }
-        return if reader.pass(b'}') { Ok(()) } else { Err(reader.refusal()) };
+        return if reader.consume(b'}') { Ok(()) } else { Err(reader.syntax_error()) };
     }
 }
 
-/// Finds keys by a hash that is made when the program is compiled: a record has a hundred keys, and comparing each with
-/// a hundred names would cost more than reading it.
+/// A hash table of keys that is built at compile time. A record has a hundred keys: comparing each with a hundred names
+/// would cost more than reading the record.
 #[derive(Debug)]
-pub struct Keys {
+pub struct KeyTable {
     slots: [u8; 512],
     keys: &'static [&'static str],
 }
 
-impl Keys {
-    /// `keys` are different, and fewer than 255.
+impl KeyTable {
+    /// `keys` must be distinct and fewer than 255.
     pub const fn new(keys: &'static [&'static str]) -> Self {
         let mut slots = [0; 512];
         let mut index = 0;
@@ -115,7 +112,7 @@ impl Keys {
         Self { slots, keys }
     }
 
-    /// The index of `key`.
+    /// The index of `key` in the list that the table was built from.
     #[inline]
     pub fn find(&self, key: &str) -> Option<usize> {
         if key.is_empty() {
@@ -145,8 +142,8 @@ const fn hash(key: &[u8]) -> usize {
     mixed % 512
 }
 
-/// Declares blocks: each field by its name in `snake_case`, which is also its name in the vendor namespace, and the
-/// console's key; fields that are blocks themselves come last.
+/// Declares blocks. Each field has a name in `snake_case`, which is also its name in the vendor namespace, and the
+/// console's key. Fields that are blocks themselves come last.
 macro_rules! block {
     ($(
         $(#[$attribute:meta])*
@@ -157,20 +154,20 @@ macro_rules! block {
         pub struct $name<'a> {
             $(#[doc = concat!("`", $key, "`")] pub $field: $crate::record::Value<'a>,)*
             $($(#[doc = concat!("`", $inner_key, "`")] pub $inner: $kind<'a>,)*)?
-            /// Everything else.
-            pub rest: Vec<(std::borrow::Cow<'a, str>, $crate::record::Value<'a>)>,
+            /// Values without a field.
+            pub other: Vec<(std::borrow::Cow<'a, str>, $crate::record::Value<'a>)>,
             pub(in crate::record) present: bool,
         }
 
         const _: () = {
-            use $crate::record::block::{Block, Keys, ReadBlock, Slot, Visitor, read_block};
+            use $crate::record::block::{Block, KeyTable, ReadBlock, Slot, Visitor, read_block};
             use $crate::record::{JsonError, Reader, Value};
 
             #[allow(non_camel_case_types)]
             #[derive(Clone, Copy)]
             enum Member { $($field,)* $($($inner,)*)? }
 
-            static KEYS: Keys = Keys::new(&[$($key,)* $($($inner_key,)*)?]);
+            static KEYS: KeyTable = KeyTable::new(&[$($key,)* $($($inner_key,)*)?]);
             static MEMBERS: &[Member] = &[$(Member::$field,)* $($(Member::$inner,)*)?];
 
             impl<'a> Block<'a> for $name<'a> {
@@ -183,8 +180,8 @@ macro_rules! block {
                     }
                 }
 
-                fn rest(&mut self) -> &mut Vec<(std::borrow::Cow<'a, str>, Value<'a>)> {
-                    &mut self.rest
+                fn other(&mut self) -> &mut Vec<(std::borrow::Cow<'a, str>, Value<'a>)> {
+                    &mut self.other
                 }
 
                 fn visit(&self, visitor: &mut impl Visitor<'a>) {
@@ -194,12 +191,12 @@ macro_rules! block {
                     $($(if self.$inner.present {
                         visitor.block(stringify!($inner), $inner_key, &self.$inner);
                     })*)?
-                    for (key, value) in &self.rest {
-                        visitor.rest(self, key, *value);
+                    for (key, value) in &self.other {
+                        visitor.other(self, key, *value);
                     }
                 }
 
-                fn holds(&self, name: &str) -> bool {
+                fn has_field(&self, name: &str) -> bool {
                     match name {
                         $(stringify!($field) => !self.$field.is_empty(),)*
                         $($(stringify!($inner) => self.$inner.present,)*)?
@@ -207,7 +204,7 @@ macro_rules! block {
                     }
                 }
 
-                fn holds_key(&self, key: &str) -> bool {
+                fn has_key(&self, key: &str) -> bool {
                     let Some(index) = KEYS.find(key) else { return false };
                     match MEMBERS[index] {
                         $(Member::$field => !self.$field.is_empty(),)*
@@ -217,7 +214,7 @@ macro_rules! block {
             }
 
             impl<'a> ReadBlock<'a> for $name<'a> {
-                fn is_new(&self) -> bool {
+                fn is_unread(&self) -> bool {
                     !self.present
                 }
 
@@ -229,15 +226,15 @@ macro_rules! block {
         };
 
         impl<'a> $name<'a> {
-            /// Whether none of its fields says more than yes or no.
+            /// Whether every field is absent or a boolean.
             pub fn is_empty(&self) -> bool {
                 true $(&& matches!(self.$field.kind(), $crate::record::Kind::Absent | $crate::record::Kind::Bool))* $($(&& self.$inner.is_empty())*)?
             }
 
-            /// Reads it from the object that comes next.
+            /// Reads the block from the next value.
             ///
             /// # Errors
-            /// When what comes next is not an object in JSON.
+            /// When the next value is not a JSON object.
             pub fn read(reader: &mut $crate::record::Reader<'a>) -> Result<Self, $crate::record::JsonError> {
                 let mut block = Self::default();
                 $crate::record::block::ReadBlock::read(&mut block, reader)?;
@@ -266,27 +263,28 @@ mod tests {
     }
 
     #[test]
-    fn known_keys_have_fields_and_the_rest_is_kept() {
+    fn known_keys_fill_fields_and_unknown_keys_are_kept() {
         let text =
             r#"{"filePath":"a","innerInfo":{"name":1,"x":[2]},"fileP\u0061th":"b","new":{"y":3},"empty":null,"id":""}"#;
         let mut outer = read(text).unwrap();
         assert_eq!(outer.file_path.raw(), "\"a\"");
         assert_eq!(outer.inner.name.raw(), "1");
-        let rest = |block: &Vec<(Cow<'_, str>, Value<'_>)>| {
+        let other = |block: &Vec<(Cow<'_, str>, Value<'_>)>| {
             block.iter().map(|(key, value)| format!("{key}={}", value.raw())).collect::<Vec<_>>()
         };
-        assert_eq!(rest(&outer.inner.rest), ["x=[2]"]);
-        assert_eq!(rest(&outer.rest), ["filePath=\"b\"", "new={\"y\":3}"]);
-        assert!(outer.holds("file_path") && outer.holds("inner") && !outer.holds("id") && !outer.holds("new"));
+        assert_eq!(other(&outer.inner.other), ["x=[2]"]);
+        assert_eq!(other(&outer.other), ["filePath=\"b\"", "new={\"y\":3}"]);
+        assert!(outer.has_field("file_path") && outer.has_field("inner"));
+        assert!(!outer.has_field("id") && !outer.has_field("new"));
         outer.file_path.take();
-        assert!(!outer.holds("file_path"));
+        assert!(!outer.has_field("file_path"));
     }
 
     #[test]
-    fn other_shapes_are_kept_and_broken_json_is_refused() {
+    fn unexpected_shapes_are_kept_and_invalid_json_is_an_error() {
         let outer = read(r#"{"innerInfo":"text","innerInfo":{"name":"n"},"innerInfo":{"name":"m"}}"#).unwrap();
         assert_eq!(outer.inner.name.raw(), "\"n\"");
-        assert_eq!(outer.rest.len(), 2);
+        assert_eq!(outer.other.len(), 2);
         assert!(
             read("{}").unwrap().is_empty() && read(r#"{"id":true,"innerInfo":{"name":false}}"#).unwrap().is_empty()
         );

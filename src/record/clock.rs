@@ -2,10 +2,9 @@ use tokio::time::Instant;
 
 use super::Timestamp;
 
-/// The time of day, as a parameter: the system's, or one that moves with tokio's (pausable) clock from a given start.
+/// The source of the time of day: the system's clock, or one that moves with tokio's (pausable) clock.
 #[derive(Debug, Clone, Copy)]
 pub enum Clock {
-    /// The system's clock.
     System,
     /// For tests and the simulation.
     Simulated {
@@ -21,8 +20,6 @@ impl Clock {
     pub fn simulated(start: Timestamp) -> Self {
         Self::Simulated { start, begun: Instant::now() }
     }
-
-    /// The time of day.
     pub fn now(&self) -> Timestamp {
         match self {
             Self::System => Timestamp::now(),

@@ -1,4 +1,4 @@
-//! A page of a GraphQL answer.
+//! A page of a GraphQL response.
 
 use std::borrow::Cow;
 
@@ -6,24 +6,25 @@ use super::json;
 use super::page::{Page, PageError};
 use super::value::{Kind, Value};
 
-/// One answer to a query for a connection named `field`: `{"data":{FIELD:{"totalCount":…,"pageInfo":…,"edges":[…]}},
-/// "errors":[…]}`. `errors` holds what the console complained of; its data is good only where there is none.
+/// One response to a query for a GraphQL connection named `field`:
+/// `{"data":{FIELD:{"totalCount":…,"pageInfo":…,"edges":[…]}},"errors":[…]}`. The data is valid only if `errors` is
+/// empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Connection<'a> {
-    /// Nodes, and where the next page begins.
+    /// The nodes and the cursor of the next page.
     pub page: Page<'a>,
-    /// Edges that are null, or whose node is.
-    pub nothing: usize,
-    /// A next page was promised without saying where it begins.
-    pub lost: bool,
-    /// What each error says.
+    /// Edges that are null, or whose node is null.
+    pub null_nodes: usize,
+    /// `hasNextPage` is true, but there is no `endCursor`.
+    pub cursor_missing: bool,
+    /// The message of each error.
     pub errors: Vec<String>,
 }
 
-/// Reads an answer; nodes are slices of it.
+/// Reads a response; nodes are slices of `body`.
 ///
 /// # Errors
-/// When the body is not such an answer.
+/// When the body is not a GraphQL response.
 pub fn parse_connection<'a>(body: &'a [u8], field: &str) -> Result<Connection<'a>, PageError> {
     let start = json::skip_space(body, 0);
     match body.get(start) {
@@ -56,13 +57,13 @@ pub fn parse_connection<'a>(body: &'a [u8], field: &str) -> Result<Connection<'a
     for edge in edges.elements() {
         let node = edge.get("node");
         match node.kind() {
-            Kind::Absent | Kind::Null => connection.nothing += 1,
+            Kind::Absent | Kind::Null => connection.null_nodes += 1,
             _ => connection.page.records.push(node.raw().as_bytes()),
         }
     }
     if info.get("hasNextPage").raw() == "true" {
         connection.page.next_cursor = info.get("endCursor").text();
-        connection.lost = connection.page.next_cursor.is_none();
+        connection.cursor_missing = connection.page.next_cursor.is_none();
     }
     Ok(connection)
 }
@@ -72,13 +73,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nodes_are_found_and_what_is_null_is_counted() {
+    fn nodes_are_found_and_null_nodes_are_counted() {
         let body = br#" {"data":{"alerts":{"totalCount":9,"pageInfo":{"hasNextPage":true,"endCursor":"Yw=="},
             "edges":[{"cursor":"a","node":{"id":"1"}},null,{"node":null},{"node":{"id":"2","x":[{"node":7}]}}]}}} "#;
         let found = parse_connection(body, "alerts").unwrap();
         let texts: Vec<_> = found.page.records.iter().map(|node| std::str::from_utf8(node).unwrap()).collect();
         assert_eq!(texts, [r#"{"id":"1"}"#, r#"{"id":"2","x":[{"node":7}]}"#]);
-        assert_eq!((found.nothing, found.page.total_items, found.lost), (2, Some(9), false));
+        assert_eq!((found.null_nodes, found.page.total_items, found.cursor_missing), (2, Some(9), false));
         assert_eq!(
             (found.page.next_cursor.as_deref(), found.errors.len(), found.page.null_data),
             (Some("Yw=="), 0, false)
@@ -86,16 +87,18 @@ mod tests {
     }
 
     #[test]
-    fn errors_ends_and_other_bodies_are_told_apart() {
+    fn errors_last_pages_and_other_bodies_are_distinguished() {
         let of = |body: &'static str| parse_connection(body.as_bytes(), "alerts");
         let refused = of(r#"{"errors":[{"message":"Unknown type 'X'"},{"code":1},"text"],"data":null}"#).unwrap();
         assert_eq!(refused.errors, ["Unknown type 'X'", r#"{"code":1}"#, "text"]);
         assert!(refused.page.null_data);
         let end = r#"{"data":{"alerts":{"edges":null,"pageInfo":{"hasNextPage":false,"endCursor":"x"}}},"errors":[]}"#;
         let end = of(end).unwrap();
-        assert!(end.page.next_cursor.is_none() && !end.page.null_data && end.errors.is_empty() && !end.lost);
+        assert!(end.page.next_cursor.is_none() && !end.page.null_data && end.errors.is_empty() && !end.cursor_missing);
         assert!(
-            of(r#"{"data":{"alerts":{"edges":[],"pageInfo":{"hasNextPage":true,"endCursor":null}}}}"#).unwrap().lost
+            of(r#"{"data":{"alerts":{"edges":[],"pageInfo":{"hasNextPage":true,"endCursor":null}}}}"#)
+                .unwrap()
+                .cursor_missing
         );
         assert_eq!(of("<html>"), Err(PageError::Html));
         assert_eq!(of(""), Err(PageError::Truncated(0)));

@@ -1,8 +1,8 @@
 use super::json;
 use super::value::{Kind, Value};
 
-/// Walks a value of a record once, however deep: [`Value::elements`] and [`Value::entries`] pass over what is inside an
-/// element before they give it out, so nesting them reads the inner parts again and again. The value must be JSON.
+/// Reads a value in a single pass, at any depth. [`Value::elements`] and [`Value::entries`] scan each element before
+/// they return it, so nested iteration scans inner parts several times. The value must be valid JSON.
 #[derive(Debug)]
 pub struct Cursor<'a> {
     text: &'a str,
@@ -10,21 +10,21 @@ pub struct Cursor<'a> {
 }
 
 impl<'a> Cursor<'a> {
-    /// At the beginning of `value`.
     pub fn new(value: Value<'a>) -> Self {
         Self { text: value.raw(), at: 0 }
     }
 
-    /// Passes the next value and gives it.
+    /// Returns the next value and moves after it.
     pub fn value(&mut self) -> Value<'a> {
-        self.space();
+        self.skip_space();
         let start = self.at;
-        // A cursor that cannot go on is at its end: it must not stand still.
+        // Invalid JSON moves the cursor to the end, so that a loop over it terminates.
         self.at = json::value_end(self.text.as_bytes(), start).filter(|end| *end > start).unwrap_or(self.text.len());
         Value::new(self.text.get(start..self.at).unwrap_or_default())
     }
 
-    /// Calls `visit` for each element of the list that comes next; it must pass the element. Another value is passed.
+    /// Calls `visit` for each element if the next value is a list; `visit` must read the element. Skips any other
+    /// value.
     pub fn each_element(&mut self, mut visit: impl FnMut(&mut Self)) {
         if !self.open(b'[') {
             return;
@@ -34,15 +34,15 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Calls `visit` with each key (escapes as received) of the object that comes next; it must pass the value. Another
-    /// value is passed.
+    /// Calls `visit` with each key (escapes as received) if the next value is an object; `visit` must read the value.
+    /// Skips any other value.
     pub fn each_entry(&mut self, mut visit: impl FnMut(&mut Self, &'a str)) {
         if !self.open(b'{') {
             return;
         }
         while self.next(b'}') {
             let key = self.value();
-            self.space();
+            self.skip_space();
             self.at += usize::from(self.byte() == Some(b':'));
             let inner = if key.kind() == Kind::String { key.raw().get(1..key.raw().len() - 1) } else { None };
             visit(self, inner.unwrap_or_default());
@@ -50,7 +50,7 @@ impl<'a> Cursor<'a> {
     }
 
     fn open(&mut self, bracket: u8) -> bool {
-        self.space();
+        self.skip_space();
         if self.byte() == Some(bracket) {
             self.at += 1;
             return true;
@@ -59,10 +59,10 @@ impl<'a> Cursor<'a> {
         false
     }
 
-    /// Before another element or entry; else behind the closing bracket.
+    /// Moves to the next element or entry and returns true, or moves after the closing bracket.
     fn next(&mut self, close: u8) -> bool {
         loop {
-            self.space();
+            self.skip_space();
             match self.byte() {
                 Some(b',') => self.at += 1,
                 Some(byte) if byte == close => {
@@ -79,7 +79,7 @@ impl<'a> Cursor<'a> {
         self.text.as_bytes().get(self.at).copied()
     }
 
-    fn space(&mut self) {
+    fn skip_space(&mut self) {
         self.at = json::skip_space(self.text.as_bytes(), self.at);
     }
 }
@@ -88,28 +88,28 @@ impl<'a> Cursor<'a> {
 mod tests {
     use super::*;
 
-    fn walk(text: &str) -> Vec<String> {
-        let mut seen = Vec::new();
+    fn read(text: &str) -> Vec<String> {
+        let mut values = Vec::new();
         let mut cursor = Cursor::new(Value::new(text));
         cursor.each_element(|cursor| {
             cursor.each_entry(|cursor, key| match key {
-                "list" => cursor.each_element(|cursor| seen.push(cursor.value().raw().to_owned())),
-                _ => seen.push(format!("{key}={}", cursor.value().raw())),
+                "list" => cursor.each_element(|cursor| values.push(cursor.value().raw().to_owned())),
+                _ => values.push(format!("{key}={}", cursor.value().raw())),
             });
         });
-        seen
+        values
     }
 
     #[test]
-    fn nested_parts_are_walked_once_and_other_shapes_passed() {
+    fn nested_values_are_read_and_other_shapes_are_skipped() {
         let text = r#"[ {"a" : "]", "list":[1 , {"x":[2]}],"b":null}, 7, {"list":{"y":1},"c":[]} , [] ]"#;
-        assert_eq!(walk(text), ["a=\"]\"", "1", r#"{"x":[2]}"#, "b=null", "c=[]"]);
-        assert_eq!(walk(r#"{"a":1}"#), Vec::<String>::new());
-        assert_eq!(walk(""), Vec::<String>::new());
+        assert_eq!(read(text), ["a=\"]\"", "1", r#"{"x":[2]}"#, "b=null", "c=[]"]);
+        assert_eq!(read(r#"{"a":1}"#), Vec::<String>::new());
+        assert_eq!(read(""), Vec::<String>::new());
     }
 
     #[test]
-    fn what_is_cut_off_ends_the_walk() {
+    fn truncated_json_ends_the_loop() {
         for text in [
             "[",
             "[{",
@@ -123,7 +123,7 @@ mod tests {
             "[{\"a\":1]",
             "[:",
         ] {
-            walk(text);
+            read(text);
         }
     }
 }

@@ -3,93 +3,95 @@ use std::borrow::Cow;
 use sha2::{Digest, Sha256};
 
 use super::value::Value;
-use super::vulnerability::content_hash;
+use super::vulnerability::content_version;
 use super::{Identity, Stream, Timestamp, json};
 
-/// What a lane must know of a record before it is mapped: by what it is ordered, named and told from its other versions.
+/// The fields that order and identify a record, read before the record is mapped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts<'a> {
-    /// The stream it came from.
     pub stream: Stream,
     /// The console's id of the record; "" when it has none.
     pub id: Cow<'a, str>,
-    /// The time that its stream is ordered by.
+    /// The time that the stream is ordered by.
     pub time: Option<Timestamp>,
-    /// What tells the versions of one record apart (`design.md` section 4.4); "" in append-only streams.
+    /// Differs between the versions of one record; "" in append-only streams. Usually `updatedAt` as received. Alerts
+    /// add status and verdict, unified alerts use them if `updatedAt` is null, and vulnerabilities have a hash of the
+    /// content.
     pub version: Cow<'a, str>,
-    /// When the source made the record.
+    /// When the console created the record.
     pub created: Option<Timestamp>,
-    /// The number of an activity's type.
     pub activity_type: Option<u32>,
 }
 
-/// Reads the facts of one record in one partial pass. Whatever is missing or of another type is left out; of repeated
-/// keys the first counts, as it does in mapping.
+/// Reads the facts of one record in one partial pass. Missing values and values of another type are left out. If a key
+/// is repeated, its first value counts, as it does in mapping.
 pub fn facts(stream: Stream, record: &[u8]) -> Facts<'_> {
-    let mut seen = Seen::default();
+    let mut fields = RawFields::default();
     for_each_entry(record, |key, value| {
-        let keep = match (stream, key) {
-            (_, b"id") => &mut seen.id,
-            (Stream::Activities, b"createdAt") => &mut seen.created,
-            (Stream::Activities, b"activityType") => &mut seen.activity_type,
-            (Stream::Agents | Stream::Groups, b"createdAt") => &mut seen.created,
-            (Stream::Agents | Stream::Groups | Stream::UnifiedAlerts, b"updatedAt") => &mut seen.updated,
-            (Stream::UnifiedAlerts, b"detectedAt") | (Stream::Vulnerabilities, b"detectionDate") => &mut seen.created,
-            (Stream::UnifiedAlerts, b"status") => &mut seen.status,
-            (Stream::UnifiedAlerts, b"analystVerdict") => &mut seen.verdict,
-            (Stream::Vulnerabilities, b"lastScanDate") => &mut seen.scanned,
-            (Stream::Vulnerabilities, b"riskUpdatedAt") => &mut seen.updated,
-            (Stream::Threats, b"threatInfo") | (Stream::Alerts, b"alertInfo") => return seen.block(stream, value),
+        let field = match (stream, key) {
+            (_, b"id") => &mut fields.id,
+            (Stream::Activities, b"createdAt") => &mut fields.created,
+            (Stream::Activities, b"activityType") => &mut fields.activity_type,
+            (Stream::Agents | Stream::Groups, b"createdAt") => &mut fields.created,
+            (Stream::Agents | Stream::Groups | Stream::UnifiedAlerts, b"updatedAt") => &mut fields.updated,
+            (Stream::UnifiedAlerts, b"detectedAt") | (Stream::Vulnerabilities, b"detectionDate") => &mut fields.created,
+            (Stream::UnifiedAlerts, b"status") => &mut fields.status,
+            (Stream::UnifiedAlerts, b"analystVerdict") => &mut fields.verdict,
+            (Stream::Vulnerabilities, b"lastScanDate") => &mut fields.scanned,
+            (Stream::Vulnerabilities, b"riskUpdatedAt") => &mut fields.updated,
+            (Stream::Threats, b"threatInfo") | (Stream::Alerts, b"alertInfo") => return fields.block(stream, value),
             _ => return,
         };
-        keep_first(keep, value);
+        set_first(field, value);
     });
-    let updated = || text(seen.updated);
+    let updated = || read_text(fields.updated);
     Facts {
         stream,
-        id: [seen.id, seen.inner_id].into_iter().map(text).find(|id| !id.is_empty()).unwrap_or_default(),
+        id: [fields.id, fields.inner_id].into_iter().map(read_text).find(|id| !id.is_empty()).unwrap_or_default(),
         time: match stream {
-            Stream::Activities | Stream::Alerts => time(seen.created),
-            Stream::Threats | Stream::Agents | Stream::Groups => time(seen.updated),
-            Stream::UnifiedAlerts => time(seen.updated).or_else(|| time(seen.created)),
-            Stream::Vulnerabilities => [seen.updated, seen.scanned, seen.created].into_iter().find_map(time),
+            Stream::Activities | Stream::Alerts => read_time(fields.created),
+            Stream::Threats | Stream::Agents | Stream::Groups => read_time(fields.updated),
+            Stream::UnifiedAlerts => read_time(fields.updated).or_else(|| read_time(fields.created)),
+            Stream::Vulnerabilities => [fields.updated, fields.scanned, fields.created].into_iter().find_map(read_time),
         },
         version: match stream {
             Stream::Activities => Cow::Borrowed(""),
             Stream::Threats | Stream::Agents | Stream::Groups => updated(),
-            Stream::UnifiedAlerts if seen.updated.is_some() => updated(),
-            Stream::UnifiedAlerts => Cow::Owned(format!("{} {}", text(seen.status), text(seen.verdict))),
-            Stream::Vulnerabilities => Cow::Owned(content_hash(record)),
-            Stream::Alerts => Cow::Owned(format!("{} {} {}", updated(), text(seen.status), text(seen.verdict))),
+            Stream::UnifiedAlerts if fields.updated.is_some() => updated(),
+            Stream::UnifiedAlerts => Cow::Owned(format!("{} {}", read_text(fields.status), read_text(fields.verdict))),
+            Stream::Vulnerabilities => Cow::Owned(content_version(record)),
+            Stream::Alerts => {
+                Cow::Owned(format!("{} {} {}", updated(), read_text(fields.status), read_text(fields.verdict)))
+            }
         },
-        created: time(seen.created),
-        activity_type: text(seen.activity_type).parse().ok(),
+        created: read_time(fields.created),
+        activity_type: read_text(fields.activity_type).parse().ok(),
     }
 }
 
 impl Facts<'_> {
-    /// The identity of this version of the record; `record` is what the facts were read from. A record without id is
-    /// named by its content.
+    /// The identity of this version of the record; `record` is the JSON that the facts were read from. A record without
+    /// an id is identified by a hash of its content.
     pub fn identity(&self, host: &str, record: &[u8]) -> Identity {
         if self.id.is_empty() {
-            return Identity::of(host, self.stream, &content_id(record), "");
+            return Identity::of(host, self.stream, &record_digest(record), "");
         }
         Identity::of(host, self.stream, &self.id, &self.version)
     }
 
-    /// The console's id, else the content's: the record part of a Kafka key.
+    /// The console's id, else a hash of the content: the last part of a Kafka key.
     pub fn record_id(&self, record: &[u8]) -> Cow<'_, str> {
-        if self.id.is_empty() { Cow::Owned(content_id(record)) } else { Cow::Borrowed(&self.id) }
+        if self.id.is_empty() { Cow::Owned(record_digest(record)) } else { Cow::Borrowed(&self.id) }
     }
 }
 
-/// Hex sha256 of the record's bytes without line breaks between tokens.
-fn content_id(record: &[u8]) -> String {
-    Sha256::digest(compact(record)).iter().map(|byte| format!("{byte:02x}")).collect()
+/// The SHA-256 of the record's bytes without line breaks, in hex.
+fn record_digest(record: &[u8]) -> String {
+    hex::encode(Sha256::digest(compact(record)))
 }
 
-/// The record's own bytes, line breaks between tokens aside: what `schema: raw` sends, and what names a record that has
-/// no id.
+/// The record's bytes without line breaks: `schema: raw` sends them, and the identity of a record without an id is made
+/// of them.
 pub fn compact(record: &[u8]) -> Cow<'_, [u8]> {
     if memchr::memchr2(b'\n', b'\r', record).is_none() {
         return Cow::Borrowed(record);
@@ -101,7 +103,7 @@ pub fn compact(record: &[u8]) -> Cow<'_, [u8]> {
             b'"' => json::string_end(record, at).unwrap_or(record.len()),
             _ => at + 1,
         };
-        // A line break inside a string is not JSON; it still must not cut the event in two.
+        // A line break inside a string is invalid JSON, but it must not split the event in two either.
         bytes.extend(record[at..end].iter().filter(|byte| !matches!(byte, b'\n' | b'\r')));
         at = end;
     }
@@ -109,7 +111,7 @@ pub fn compact(record: &[u8]) -> Cow<'_, [u8]> {
 }
 
 #[derive(Default)]
-struct Seen<'a> {
+struct RawFields<'a> {
     id: Option<&'a [u8]>,
     inner_id: Option<&'a [u8]>,
     created: Option<&'a [u8]>,
@@ -120,10 +122,10 @@ struct Seen<'a> {
     activity_type: Option<&'a [u8]>,
 }
 
-impl<'a> Seen<'a> {
+impl<'a> RawFields<'a> {
     fn block(&mut self, stream: Stream, block: &'a [u8]) {
         for_each_entry(block, |key, value| {
-            let keep = match (stream, key) {
+            let field = match (stream, key) {
                 (Stream::Threats, b"threatId") | (Stream::Alerts, b"alertId") => &mut self.inner_id,
                 (_, b"createdAt") => &mut self.created,
                 (_, b"updatedAt") => &mut self.updated,
@@ -131,18 +133,18 @@ impl<'a> Seen<'a> {
                 (Stream::Alerts, b"analystVerdict") => &mut self.verdict,
                 _ => return,
             };
-            keep_first(keep, value);
+            set_first(field, value);
         });
     }
 }
 
-fn keep_first<'a>(keep: &mut Option<&'a [u8]>, value: &'a [u8]) {
+fn set_first<'a>(field: &mut Option<&'a [u8]>, value: &'a [u8]) {
     if value != b"null" && value != b"\"\"" {
-        keep.get_or_insert(value);
+        field.get_or_insert(value);
     }
 }
 
-/// Over bytes and not over text: a record that is not UTF-8 throughout still has an id and a time.
+/// Works on bytes, not on text: a record that is not valid UTF-8 still has an id and a time.
 pub(super) fn for_each_entry<'a>(object: &'a [u8], mut visit: impl FnMut(&'a [u8], &'a [u8])) {
     let mut at = json::skip_space(object, 0);
     if object.get(at) != Some(&b'{') {
@@ -170,13 +172,13 @@ pub(super) fn for_each_entry<'a>(object: &'a [u8], mut visit: impl FnMut(&'a [u8
     }
 }
 
-fn text(value: Option<&[u8]>) -> Cow<'_, str> {
+fn read_text(value: Option<&[u8]>) -> Cow<'_, str> {
     let text = value.and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default();
     Value::new(text).text().unwrap_or_default()
 }
 
-fn time(value: Option<&[u8]>) -> Option<Timestamp> {
-    Timestamp::parse(&text(value)).ok()
+fn read_time(value: Option<&[u8]>) -> Option<Timestamp> {
+    Timestamp::parse(&read_text(value)).ok()
 }
 
 #[cfg(test)]
@@ -184,7 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_stream_is_ordered_named_and_versioned_by_its_own_fields() {
+    fn each_stream_has_its_own_id_time_and_version_fields() {
         let time = |text: &str| Some(Timestamp::parse(text).unwrap());
         let cases = [
             (
@@ -261,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_input_has_no_facts_and_does_no_harm() {
+    fn malformed_input_has_no_facts_and_does_not_panic() {
         for record in
             [&b""[..], b"7", b"[1]", b"{", b"{\"id\"", b"{\"id\":", b"{\"id\":}", b"{\"threatInfo\":7}", b"{\"id\":{}}"]
         {
@@ -275,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn line_breaks_between_tokens_do_not_change_a_records_name() {
+    fn line_breaks_between_tokens_do_not_change_the_identity() {
         let (one, two) = (&b"{\"a\":\"x y\",\"b\":1}"[..], &b"{\"a\":\"x y\",\r\n\"b\":1\n}"[..]);
         let of = |record| facts(Stream::Groups, record).identity("h", record);
         assert_eq!(of(one), of(two));

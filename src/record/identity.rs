@@ -1,13 +1,14 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::Stream;
 
-/// What names a record version everywhere and for ever (`design.md` section 4.4): the first 16 bytes of
-/// sha256(console host, stream, record id, version), joined by line feeds. Printed as 32 hex digits.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// The permanent name of one version of a record: the first 16 bytes of the SHA-256 of console host, stream, record id
+/// and version, joined by line feeds. Printed as 32 hex digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Identity([u8; 16]);
 
 impl Identity {
@@ -26,17 +27,15 @@ impl Identity {
         Self(first)
     }
 
-    /// From bytes that [`Self::bytes`] gave.
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)
     }
 
-    /// Its 16 bytes.
     pub const fn bytes(self) -> [u8; 16] {
         self.0
     }
 
-    /// The identity as a 64-bit number: what a position remembers of it.
+    /// The first 64 bits, which a position remembers.
     pub fn key(self) -> u64 {
         let mut first = [0; 8];
         first.copy_from_slice(&self.0[..8]);
@@ -61,7 +60,7 @@ impl FromStr for Identity {
 
 impl fmt::Display for Identity {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Written for each event of each batch: byte by byte through the formatter takes ten times as long.
+        // Written for each event: formatting byte by byte takes ten times as long.
         let digit = |nibble: u8| b"0123456789abcdef"[usize::from(nibble)];
         let mut text = [0; 32];
         for (pair, byte) in text.chunks_exact_mut(2).zip(self.0) {
@@ -82,7 +81,7 @@ mod tests {
     use super::super::facts;
     use super::*;
 
-    /// Golden values: they may never change between releases, or every destination would see its records twice.
+    /// Golden values: if they changed between releases, every destination would receive its records twice.
     #[test]
     fn identities_never_change() {
         let threat = Identity::of(

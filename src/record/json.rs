@@ -1,22 +1,20 @@
-//! The grammar of JSON over borrowed bytes: what the views of this room are built on.
+//! The JSON grammar over borrowed bytes, on which the views of this module are built.
 //!
-//! Two ways of passing over a value: [`value_end`] finds its end by strings and brackets alone and is used where a page is
-//! cut into records and where records are looked into; [`Reader`] checks the whole grammar, once per record, before
-//! anything of it is copied into an event.
+//! There are two ways to scan a value. [`value_end`] finds the end by strings and brackets alone; it splits pages into
+//! records and looks up fields. [`Reader`] checks the whole grammar, once per record, before a mapping copies anything
+//! into an event.
 
-/// Deeper values are refused: a record of the console has eight levels.
+/// Deeper values are an error; records of the console have eight levels.
 pub const MAX_DEPTH: u32 = 127;
 
-/// Why a text is not JSON; the offset counts bytes from its start.
+/// The text is not JSON. Offsets are in bytes from its start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum JsonError {
-    /// The text ends inside a value.
     #[error("the JSON ends too early, after {0} bytes")]
     Truncated(usize),
-    /// A byte that the grammar does not allow there.
+    /// The grammar does not allow this byte here.
     #[error("not JSON at byte {0}")]
     Unexpected(usize),
-    /// Nested deeper than [`MAX_DEPTH`].
     #[error("nested deeper than {MAX_DEPTH} levels at byte {0}")]
     TooDeep(usize),
 }
@@ -28,11 +26,11 @@ const fn zero_bytes(word: u64) -> u64 {
     word.wrapping_sub(ONES) & !word & HIGHS
 }
 
-/// The first byte at or after `at` that is a quote, a backslash or a control character, else the length.
+/// The position of the first quote, backslash or control character at or after `at`, else the length.
 #[inline]
 pub(super) fn string_stop(bytes: &[u8], mut at: usize) -> usize {
     while let Some(chunk) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
-        // Eight bytes at a time: a stop sets the high bit of its byte, and nothing below the first stop is set wrongly.
+        // Eight bytes at a time: a stop sets the high bit of its byte. False bits can occur only above the first stop.
         let word = u64::from_le_bytes(*chunk);
         let quotes = zero_bytes(word ^ (ONES * b'"' as u64));
         let escapes = zero_bytes(word ^ (ONES * b'\\' as u64));
@@ -52,7 +50,7 @@ pub(super) fn string_stop(bytes: &[u8], mut at: usize) -> usize {
     at
 }
 
-/// The position behind the string whose opening quote is at `at`; `None` when it does not end.
+/// The position after the string whose opening quote is at `at`; `None` if the string does not end.
 #[inline]
 pub fn string_end(bytes: &[u8], at: usize) -> Option<usize> {
     let mut at = at + 1;
@@ -75,7 +73,7 @@ pub(super) fn skip_space(bytes: &[u8], mut at: usize) -> usize {
     at
 }
 
-/// The position behind the value that begins at `at`, by strings and brackets alone; `None` when it does not end.
+/// The position after the value that begins at `at`, by strings and brackets alone; `None` if the value does not end.
 pub fn value_end(bytes: &[u8], at: usize) -> Option<usize> {
     match bytes.get(at)? {
         b'"' => return string_end(bytes, at),
@@ -108,56 +106,53 @@ pub fn value_end(bytes: &[u8], at: usize) -> Option<usize> {
     }
 }
 
-/// Reads a text strictly, value by value.
+/// Reads JSON value by value and checks the whole grammar.
 #[derive(Debug)]
 pub struct Reader<'a> {
     text: &'a str,
     bytes: &'a [u8],
     at: usize,
-    spaced: bool,
+    has_spaces: bool,
 }
 
 impl<'a> Reader<'a> {
-    /// At the start of `text`.
     pub fn new(text: &'a str) -> Self {
-        Self { text, bytes: text.as_bytes(), at: 0, spaced: false }
+        Self { text, bytes: text.as_bytes(), at: 0, has_spaces: false }
     }
 
-    /// Whether white space between tokens was passed so far.
-    pub fn spaced(&self) -> bool {
-        self.spaced
+    /// Whether there was white space between tokens so far.
+    pub fn has_spaces(&self) -> bool {
+        self.has_spaces
     }
 
-    /// The next byte that is not white space, without passing it.
+    /// The next byte that is not white space, without consuming it.
     #[inline]
     pub fn peek(&mut self) -> Option<u8> {
         let byte = *self.bytes.get(self.at)?;
         if byte > b' ' {
             return Some(byte);
         }
-        let behind = skip_space(self.bytes, self.at);
-        self.spaced |= behind != self.at;
-        self.at = behind;
-        self.bytes.get(behind).copied()
+        let next = skip_space(self.bytes, self.at);
+        self.has_spaces |= next != self.at;
+        self.at = next;
+        self.bytes.get(next).copied()
     }
 
-    /// Passes `byte` when it comes next.
+    /// Consumes `byte` if it is the next one, and returns whether it was.
     #[inline]
-    pub fn pass(&mut self, byte: u8) -> bool {
-        let comes = self.peek() == Some(byte);
-        self.at += usize::from(comes);
-        comes
+    pub fn consume(&mut self, byte: u8) -> bool {
+        let is_next = self.peek() == Some(byte);
+        self.at += usize::from(is_next);
+        is_next
     }
 
-    /// What is wrong at the present position.
-    pub fn refusal(&self) -> JsonError {
+    /// The error for the current position.
+    pub fn syntax_error(&self) -> JsonError {
         if self.at >= self.bytes.len() { JsonError::Truncated(self.at) } else { JsonError::Unexpected(self.at) }
     }
 
-    /// Nothing but white space may follow.
-    ///
     /// # Errors
-    /// When something does.
+    /// When anything but white space follows.
     pub fn end(&mut self) -> Result<(), JsonError> {
         match self.peek() {
             None => Ok(()),
@@ -165,25 +160,26 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Passes a key and its colon; gives the key between its quotes, escapes as they are, and whether it has any.
+    /// Consumes a key and its colon. Returns the key without quotes, its escapes as received, and whether it has
+    /// escapes.
     ///
     /// # Errors
-    /// When no string and colon come next.
+    /// When the next tokens are not a string and a colon.
     #[inline]
     pub fn key(&mut self) -> Result<(&'a str, bool), JsonError> {
         if self.peek() != Some(b'"') {
-            return Err(self.refusal());
+            return Err(self.syntax_error());
         }
         let start = self.at + 1;
         let is_escaped = self.string()?;
         let key = &self.text[start..self.at - 1];
-        if self.pass(b':') { Ok((key, is_escaped)) } else { Err(self.refusal()) }
+        if self.consume(b':') { Ok((key, is_escaped)) } else { Err(self.syntax_error()) }
     }
 
-    /// Passes one value of any kind and gives its bytes.
+    /// Consumes one value of any type and returns its text.
     ///
     /// # Errors
-    /// When what comes next is not a value.
+    /// When the next token does not begin a value.
     #[inline]
     pub fn value(&mut self) -> Result<&'a str, JsonError> {
         self.peek();
@@ -196,7 +192,7 @@ impl<'a> Reader<'a> {
     }
 
     fn container(&mut self) -> Result<(), JsonError> {
-        // One bit per open level: set for an object. The depth limit is what fits.
+        // One bit for each open level, set for an object. `MAX_DEPTH` is the number of levels that fit.
         let mut objects: u128 = 0;
         let mut depth = 0;
         loop {
@@ -217,7 +213,7 @@ impl<'a> Reader<'a> {
             self.at += 1;
             depth += 1;
             objects = objects << 1 | u128::from(is_object);
-            if self.pass(if is_object { b'}' } else { b']' }) {
+            if self.consume(if is_object { b'}' } else { b']' }) {
                 objects >>= 1;
                 depth -= 1;
                 if depth == 0 {
@@ -232,8 +228,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Behind a value: closes what closes, then passes the comma (and key) before the next one. False when the
-    /// outermost container is closed.
+    /// After a value: consumes closing brackets, then the comma (and key) before the next value. False when the
+    /// outermost container was closed.
     #[inline]
     fn next_member(&mut self, objects: &mut u128, depth: &mut u32) -> Result<bool, JsonError> {
         loop {
@@ -248,7 +244,7 @@ impl<'a> Reader<'a> {
                 }
                 Some(b'}') if in_object => {}
                 Some(b']') if !in_object => {}
-                _ => return Err(self.refusal()),
+                _ => return Err(self.syntax_error()),
             }
             self.at += 1;
             *objects >>= 1;
@@ -264,20 +260,20 @@ impl<'a> Reader<'a> {
         match self.bytes.get(self.at) {
             Some(b'"') => self.string().map(drop),
             Some(b'-' | b'0'..=b'9') => self.number(),
-            Some(b't') => self.word(b"true"),
-            Some(b'f') => self.word(b"false"),
-            Some(b'n') => self.word(b"null"),
-            _ => Err(self.refusal()),
+            Some(b't') => self.literal(b"true"),
+            Some(b'f') => self.literal(b"false"),
+            Some(b'n') => self.literal(b"null"),
+            _ => Err(self.syntax_error()),
         }
     }
 
-    fn word(&mut self, word: &[u8]) -> Result<(), JsonError> {
+    fn literal(&mut self, literal: &[u8]) -> Result<(), JsonError> {
         let rest = &self.bytes[self.at..];
-        if rest.starts_with(word) {
-            self.at += word.len();
+        if rest.starts_with(literal) {
+            self.at += literal.len();
             return Ok(());
         }
-        Err(if word.starts_with(rest) { JsonError::Truncated(self.bytes.len()) } else { self.refusal() })
+        Err(if literal.starts_with(rest) { JsonError::Truncated(self.bytes.len()) } else { self.syntax_error() })
     }
 
     fn number(&mut self) -> Result<(), JsonError> {
@@ -306,7 +302,7 @@ impl<'a> Reader<'a> {
         while let Some(b'0'..=b'9') = self.bytes.get(self.at) {
             self.at += 1;
         }
-        if self.at == start { Err(self.refusal()) } else { Ok(self.at - start) }
+        if self.at == start { Err(self.syntax_error()) } else { Ok(self.at - start) }
     }
 
     #[inline]
@@ -324,7 +320,7 @@ impl<'a> Reader<'a> {
                     self.escape()?;
                     is_escaped = true;
                 }
-                _ => return Err(self.refusal()),
+                _ => return Err(self.syntax_error()),
             }
         }
     }
@@ -339,7 +335,8 @@ impl<'a> Reader<'a> {
                 let start = self.at;
                 let unit = self.unit(start)?;
                 self.at += 6;
-                // A half of a surrogate pair is no character: a destination may refuse it, or the whole batch with it.
+                // Half of a surrogate pair is not a character: a destination may reject it, and the whole batch with
+                // it.
                 let paired = match unit {
                     0xd800..=0xdbff if self.bytes.get(self.at..self.at + 2) == Some(br"\u") => {
                         let low = self.unit(self.at)?;
@@ -444,7 +441,7 @@ mod tests {
     }
 
     #[test]
-    fn truncation_is_told_from_other_faults() {
+    fn truncation_is_distinguished_from_other_errors() {
         for text in ["{\"a\":\"b", "[1", "tr", "\"\\u00", "{\"a\"", "-"] {
             let error = Reader::new(text).value().unwrap_err();
             assert!(matches!(error, JsonError::Truncated(_)), "{text}: {error}");
@@ -453,9 +450,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_judged_as_serde_json_does(text in r#"[\[\]{}",:\\u0-9a-e\. -]{0,24}"#) {
+        fn any_text_is_accepted_as_by_serde_json(text in r#"[\[\]{}",:\\u0-9a-e\. -]{0,24}"#) {
             let expected = serde_json::from_str::<serde_json::Value>(&text).is_ok();
-            // serde_json refuses numbers beyond f64; they are valid JSON and stay as they are here.
+            // serde_json rejects numbers beyond f64. They are valid JSON and are kept as they are here.
             prop_assert!(accepts(&text) == expected || text.contains('e'), "{}", text);
         }
     }

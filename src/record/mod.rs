@@ -1,7 +1,7 @@
-//! What the console returns: streams, times, identities, and typed, borrowed records.
+//! The data that the console returns: streams, times, identities, and typed, borrowed records.
 //!
-//! A record is the console's own JSON object. It is never turned into a tree of owned values: the rooms above read it
-//! through the borrowed views of this room.
+//! A record is the console's own JSON object. It is never parsed into a tree of owned values: other modules read it
+//! through the borrowed views of this module.
 
 pub mod activity;
 pub mod agent;
@@ -14,7 +14,6 @@ mod cursor;
 mod facts;
 pub mod group;
 mod identity;
-mod journal;
 mod json;
 mod page;
 mod scope;
@@ -24,21 +23,19 @@ pub mod threat;
 mod time;
 pub mod unified_alert;
 mod value;
-pub mod varint;
 pub mod vulnerability;
 pub mod workload;
 
 pub use clock::Clock;
 pub use connection::{Connection, parse_connection};
-pub use content::content_hash;
+pub use content::stable_fields_hash;
 pub use cursor::Cursor;
 pub use facts::{Facts, compact, facts};
 pub use identity::{Identity, IdentityError};
-pub use journal::{Append, JournalChange};
 pub use json::{JsonError, MAX_DEPTH, Reader, string_end, value_end};
 pub use page::{ApiError, Page, PageError, parse_page};
 pub use scope::{Level, Scope};
-pub use split::{Piece, Split, SplitError};
+pub use split::{RawRecord, RecordSplitter, SplitError};
 pub use stream::Stream;
 pub use time::{Timestamp, TimestampError};
 pub use value::{Elements, Entries, Escaped, Kind, Value};

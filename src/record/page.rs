@@ -3,29 +3,28 @@ use std::borrow::Cow;
 use super::json;
 use super::value::{Kind, Value};
 
-/// One answer of a list endpoint: `{"data":[…],"pagination":{…},"errors":…}`.
+/// One response of a list endpoint: `{"data":[…],"pagination":{…},"errors":…}`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Page<'a> {
-    /// The bytes of each element of `data`, in order; none for `null`. A `data` object is a single record.
+    /// The bytes of each element of `data`, in order; empty for `null`. A `data` object is a single record.
     pub records: Vec<&'a [u8]>,
-    /// `data` is `null`: the console has nothing, or something is wrong with it.
+    /// `data` is `null`: the console has no records, or failed internally.
     pub null_data: bool,
-    /// Where the next page begins. `None` for `null`, an absent key, `""` and the string `"null"`.
+    /// The cursor of the next page. `None` for `null`, an absent key, `""` and the string `"null"`.
     pub next_cursor: Option<Cow<'a, str>>,
-    /// `pagination.totalItems`, where it is a number.
+    /// `pagination.totalItems`, if it is a number.
     pub total_items: Option<u64>,
-    /// The entries of `errors` that say something.
+    /// The entries of `errors` that are not empty.
     pub errors: Vec<ApiError>,
 }
 
-/// An entry of `errors` with at least one of its three parts.
+/// An entry of `errors`; at least one of its parts is present.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ApiError {
     /// For example 4010010.
     pub code: Option<u64>,
     /// For example `Authentication Failed`.
     pub title: Option<String>,
-    /// What exactly, where the console says it.
     pub detail: Option<String>,
 }
 
@@ -41,25 +40,24 @@ impl std::fmt::Display for ApiError {
     }
 }
 
-/// The body is not a page.
+/// The response body is not a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PageError {
-    /// Markup where JSON is expected: a proxy's or a login page.
+    /// HTML instead of JSON, for example from a proxy or a login page.
     #[error("the answer is HTML, not JSON")]
     Html,
-    /// Neither JSON nor HTML.
     #[error("the answer is not JSON (at byte {0})")]
     NotJson(usize),
     /// The connection ended inside the body, or the body is empty.
-    #[error("the answer is cut off after {0} bytes")]
+    #[error("the answer is truncated after {0} bytes")]
     Truncated(usize),
-    /// JSON, but neither `data` nor `errors` in it, or not an object.
+    /// JSON, but not an object, or without `data` and `errors`.
     #[error("the answer is JSON, but not a page of records: {0}")]
     Shape(&'static str),
 }
 
-/// Cuts the console's answer into records in one pass over its bytes. The grammar inside a record is not looked at: a
-/// record that is not JSON must become an error event of its own and not cost the page.
+/// Splits a response into records in one pass over its bytes. The grammar inside a record is not checked: an invalid
+/// record becomes an error event of its own and does not fail the page.
 ///
 /// # Errors
 /// When the body is not a page.
@@ -87,10 +85,10 @@ pub fn parse_page(body: &[u8]) -> Result<Page<'_>, PageError> {
                 at = json::skip_space(body, end);
                 key
             }
-            _ => return Err(refusal(body, at)),
+            _ => return Err(syntax_error(body, at)),
         };
         if body.get(at) != Some(&b':') {
-            return Err(refusal(body, at));
+            return Err(syntax_error(body, at));
         }
         at = json::skip_space(body, at + 1);
         let start = at;
@@ -119,7 +117,7 @@ pub fn parse_page(body: &[u8]) -> Result<Page<'_>, PageError> {
         match body.get(at) {
             Some(b',') => at += 1,
             Some(b'}') => break at += 1,
-            _ => return Err(refusal(body, at)),
+            _ => return Err(syntax_error(body, at)),
         }
     }
     at = json::skip_space(body, at);
@@ -132,14 +130,14 @@ pub fn parse_page(body: &[u8]) -> Result<Page<'_>, PageError> {
     Ok(page)
 }
 
-fn refusal(body: &[u8], at: usize) -> PageError {
+fn syntax_error(body: &[u8], at: usize) -> PageError {
     if at >= body.len() { PageError::Truncated(body.len()) } else { PageError::NotJson(at) }
 }
 
 fn value_end(body: &[u8], start: usize) -> Result<usize, PageError> {
     match json::value_end(body, start) {
         None => Err(PageError::Truncated(body.len())),
-        Some(end) if end == start => Err(refusal(body, start)),
+        Some(end) if end == start => Err(syntax_error(body, start)),
         Some(end) => Ok(end),
     }
 }
@@ -156,7 +154,7 @@ fn split_array<'a>(body: &'a [u8], open: usize, records: &mut Vec<&'a [u8]>) -> 
         match body.get(at) {
             Some(b',') => at = json::skip_space(body, at + 1),
             Some(b']') => return Ok(at + 1),
-            _ => return Err(refusal(body, at)),
+            _ => return Err(syntax_error(body, at)),
         }
     }
 }
@@ -201,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_is_cut_into_its_records() {
+    fn a_page_is_split_into_its_records() {
         let body = br#" {"pagination":{"totalItems":3,"nextCursor":"abc%3D"}, "data":[{"a":"]}"},
             {"b":[1,{"c":"\"}"}]} ,{}, 7 ],"errors":null} "#;
         let page = parse_page(body).unwrap();
@@ -212,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_page_is_told_in_four_ways() {
+    fn the_last_page_is_recognised_in_four_forms() {
         for pagination in
             [r#"{"nextCursor":null}"#, r#"{}"#, r#"{"nextCursor":""}"#, r#"{"nextCursor":"null"}"#, "null"]
         {
@@ -230,17 +228,17 @@ mod tests {
     }
 
     #[test]
-    fn only_errors_that_say_something_count() {
-        let silent = parse_page(br#"{"data":[],"errors":[{},{"type":"object"},null,{"code":null}]}"#).unwrap();
-        assert_eq!(silent.errors, []);
-        let loud =
+    fn empty_errors_are_ignored() {
+        let empty = parse_page(br#"{"data":[],"errors":[{},{"type":"object"},null,{"code":null}]}"#).unwrap();
+        assert_eq!(empty.errors, []);
+        let failed =
             parse_page(br#"{"errors":[{"code":4010010,"title":"Authentication Failed","detail":null}]}"#).unwrap();
-        assert_eq!(loud.errors.len(), 1);
-        assert_eq!(loud.errors[0].to_string(), "4010010: Authentication Failed");
+        assert_eq!(failed.errors.len(), 1);
+        assert_eq!(failed.errors[0].to_string(), "4010010: Authentication Failed");
     }
 
     #[test]
-    fn what_is_no_page_is_told_apart() {
+    fn bodies_that_are_not_pages_are_classified() {
         for (body, expected) in [
             (&b"<html><title>429 Too Many Requests</title>"[..], PageError::Html),
             (b"", PageError::Truncated(0)),
@@ -262,9 +260,9 @@ mod tests {
         }
     }
 
-    /// Broken inside, but its end is clear: it becomes an error event, its neighbours go on.
+    /// The record is invalid, but its end is clear: it becomes an error event and the other records are processed.
     #[test]
-    fn a_broken_record_does_not_cost_its_page() {
+    fn an_invalid_record_does_not_fail_its_page() {
         let page = parse_page(b"{\"data\":[{\"a\":NaN},{\"b\":\"\xff\"},{\"c\":1}]}").unwrap();
         assert_eq!(page.records, [&b"{\"a\":NaN}"[..], b"{\"b\":\"\xff\"}", b"{\"c\":1}"]);
     }

@@ -2,128 +2,124 @@ use std::io::{self, BufRead};
 
 use super::json;
 
-/// Cuts a stream of bytes into records, holding no more than one of them: NDJSON, JSON objects over several lines, a
-/// JSON array of records, or a page as the console sends it.
+/// Splits the input of the command `map` into records; `parse_page` splits pages of a console. Buffers no more than one
+/// of them. Accepts NDJSON, JSON objects over several lines, a JSON array of records, and pages as the console sends
+/// them.
 #[derive(Debug)]
-pub struct Split<R> {
+pub struct RecordSplitter<R> {
     input: R,
-    /// Bytes read and not yet given out, from `start` on.
+    /// From `start` on: bytes that were read and not yet returned.
     buffer: Vec<u8>,
     start: usize,
     ended: bool,
     /// Bytes and line breaks before `start`.
     offset: u64,
     line: u64,
-    within: Within,
+    framing: Framing,
 }
 
-/// What the records are in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Within {
-    /// Nothing: they follow one another.
-    Nothing,
-    /// A list; behind it a page's other keys may come.
+enum Framing {
+    /// Records follow one another.
+    Concatenated,
+    /// Inside a JSON array. In a page, other keys may follow it.
     List { is_page: bool },
-    /// A page whose list is over.
+    /// After the list of a page.
     PageEnd,
 }
 
-/// A piece of the input.
+/// One record of the input, unparsed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Piece {
-    /// The bytes of one value.
+pub struct RawRecord {
     pub bytes: Vec<u8>,
-    /// The line it begins on, from 1.
+    /// The line of the first byte, from 1.
     pub line: u64,
-    /// Where it begins, in bytes from 0.
+    /// The offset of the first byte in the input.
     pub offset: u64,
-    /// False when it is cut off or no JSON: it ends where the line does.
-    pub is_whole: bool,
+    /// False if the record is truncated or not JSON; it then extends to the end of the line.
+    pub is_complete: bool,
 }
 
-/// The input cannot be read on.
+/// Reading cannot continue.
 #[derive(Debug, thiserror::Error)]
 pub enum SplitError {
-    /// Reading failed.
     #[error("the input cannot be read: {0}")]
     Input(#[from] io::Error),
-    /// The list of records is broken: where the next one begins cannot be told.
-    #[error("the list of records is broken at line {line}, byte {offset}: {reason}")]
-    Broken {
+    /// The list of records is malformed, so the start of the next record is unknown.
+    #[error("the list of records is malformed at line {line}, byte {offset}: {reason}")]
+    Malformed {
         /// From 1.
         line: u64,
-        /// From 0.
+        /// In bytes from 0.
         offset: u64,
-        /// What is wrong there.
         reason: &'static str,
     },
 }
 
-impl<R: BufRead> Split<R> {
-    /// At the beginning of `input`.
+impl<R: BufRead> RecordSplitter<R> {
     pub fn new(input: R) -> Self {
-        Self { input, buffer: Vec::new(), start: 0, ended: false, offset: 0, line: 1, within: Within::Nothing }
+        Self { input, buffer: Vec::new(), start: 0, ended: false, offset: 0, line: 1, framing: Framing::Concatenated }
     }
 
-    /// The next record, `None` at the end.
+    /// The next record; `None` at the end.
     ///
     /// # Errors
-    /// When the input cannot be read, or a list of records is broken.
-    pub fn next_piece(&mut self) -> Result<Option<Piece>, SplitError> {
+    /// When the input cannot be read, or a list of records is malformed.
+    pub fn next_record(&mut self) -> Result<Option<RawRecord>, SplitError> {
         loop {
-            match self.within {
-                Within::Nothing => {
+            match self.framing {
+                Framing::Concatenated => {
                     self.skip_space()?;
                     match self.byte(0)? {
                         None => return Ok(None),
                         Some(b'[') => {
-                            self.pass(1);
-                            self.within = Within::List { is_page: false };
+                            self.advance(1);
+                            self.framing = Framing::List { is_page: false };
                         }
                         Some(b'{') => {
                             if let Some(list) = self.page_list()? {
-                                self.pass(list + 1);
-                                self.within = Within::List { is_page: true };
+                                self.advance(list + 1);
+                                self.framing = Framing::List { is_page: true };
                                 continue;
                             }
-                            return self.free_piece().map(Some);
+                            return self.concatenated_record().map(Some);
                         }
-                        Some(_) => return self.free_piece().map(Some),
+                        Some(_) => return self.concatenated_record().map(Some),
                     }
                 }
-                Within::List { is_page } => {
+                Framing::List { is_page } => {
                     self.skip_space()?;
                     match self.byte(0)? {
                         Some(b']') => {
-                            self.pass(1);
-                            self.within = if is_page { Within::PageEnd } else { Within::Nothing };
+                            self.advance(1);
+                            self.framing = if is_page { Framing::PageEnd } else { Framing::Concatenated };
                         }
-                        Some(b',') => self.pass(1),
-                        Some(_) => return self.listed_piece().map(Some),
-                        None => return Err(self.broken("it ends before its closing bracket")),
+                        Some(b',') => self.advance(1),
+                        Some(_) => return self.listed_record().map(Some),
+                        None => return Err(self.malformed("the closing bracket is missing")),
                     }
                 }
-                Within::PageEnd => {
+                Framing::PageEnd => {
                     self.skip_space()?;
                     match self.byte(0)? {
                         Some(b'}') => {
-                            self.pass(1);
-                            self.within = Within::Nothing;
+                            self.advance(1);
+                            self.framing = Framing::Concatenated;
                         }
-                        Some(b',' | b':') => self.pass(1),
+                        Some(b',' | b':') => self.advance(1),
                         Some(_) => {
                             let end = self.value_end(0)?.filter(|end| *end > 0);
-                            let end = end.ok_or_else(|| self.broken("the page ends too early"))?;
-                            self.pass(end);
+                            let end = end.ok_or_else(|| self.malformed("the page ends too early"))?;
+                            self.advance(end);
                         }
-                        None => return Err(self.broken("the page ends too early")),
+                        None => return Err(self.malformed("the page ends too early")),
                     }
                 }
             }
         }
     }
 
-    /// Where the list of records opens when what comes is a page: an object whose first keys are a page's own.
+    /// The position of the list of records if the next object is a page, which its first keys show.
     fn page_list(&mut self) -> Result<Option<usize>, SplitError> {
         let mut at = 1;
         loop {
@@ -152,18 +148,18 @@ impl<R: BufRead> Split<R> {
         }
     }
 
-    /// An element of a list: its end is where its brackets close.
-    fn listed_piece(&mut self) -> Result<Piece, SplitError> {
+    /// An element of a list: it ends where its brackets close.
+    fn listed_record(&mut self) -> Result<RawRecord, SplitError> {
         match self.value_end(0)? {
             Some(end) if end > 0 => Ok(self.take(end, true)),
-            _ => Err(self.broken("a record does not end, or is no JSON")),
+            _ => Err(self.malformed("a record does not end, or is not JSON")),
         }
     }
 
-    /// A value among others. One that is cut off must not swallow what follows: a line break inside a string, or one
-    /// with a new object behind it where none can stand, ends it.
-    fn free_piece(&mut self) -> Result<Piece, SplitError> {
-        if let Some(end) = self.whole_line() {
+    /// One of several concatenated values. A truncated value must not swallow the next one: it ends at a line break
+    /// inside a string, or at a line break before an object that the grammar does not allow there.
+    fn concatenated_record(&mut self) -> Result<RawRecord, SplitError> {
+        if let Some(end) = self.line_value_end() {
             return Ok(self.take(end, true));
         }
         let mut depth = 0_usize;
@@ -211,16 +207,16 @@ impl<R: BufRead> Split<R> {
         }
     }
 
-    /// The end of a value that is alone on its line, as in NDJSON, where the whole line has been read: a way past looking
-    /// at it byte by byte.
-    fn whole_line(&self) -> Option<usize> {
+    /// The end of a value that is alone on its line, as in NDJSON, if the buffer has the whole line. This avoids the
+    /// scan byte by byte.
+    fn line_value_end(&self) -> Option<usize> {
         let rest = &self.buffer[self.start..];
         let line = &rest[..memchr::memchr(b'\n', rest)?];
         let end = json::value_end(line, 0)?;
         line[end..].iter().all(u8::is_ascii_whitespace).then_some(end)
     }
 
-    /// The position behind the string at `at`; `None` when a line ends inside it.
+    /// The position after the string at `at`; `None` if a line ends inside it.
     fn string_end(&mut self, at: usize) -> Result<Option<usize>, SplitError> {
         let mut next = at + 1;
         loop {
@@ -234,7 +230,7 @@ impl<R: BufRead> Split<R> {
         }
     }
 
-    /// The position behind the value at `at`, by strings and brackets alone.
+    /// The position after the value at `at`, by strings and brackets alone.
     fn value_end(&mut self, at: usize) -> Result<Option<usize>, SplitError> {
         let mut depth = 0_usize;
         let mut next = at;
@@ -284,12 +280,12 @@ impl<R: BufRead> Split<R> {
 
     fn skip_space(&mut self) -> Result<(), SplitError> {
         while self.byte(0)?.is_some_and(|byte| byte.is_ascii_whitespace()) {
-            self.pass(1);
+            self.advance(1);
         }
         Ok(())
     }
 
-    /// The byte at `at` from the present position, read when it is not there yet.
+    /// The byte `at` bytes after the current position; reads more input if needed.
     #[inline]
     fn byte(&mut self, at: usize) -> Result<Option<u8>, SplitError> {
         while self.start + at >= self.buffer.len() {
@@ -302,7 +298,7 @@ impl<R: BufRead> Split<R> {
     }
 
     fn read(&mut self) -> Result<(), SplitError> {
-        // What has been given out makes room for what comes.
+        // Drop the bytes of returned records.
         if self.start > 0 {
             self.buffer.drain(..self.start);
             self.start = 0;
@@ -315,26 +311,26 @@ impl<R: BufRead> Split<R> {
         Ok(())
     }
 
-    fn pass(&mut self, length: usize) {
-        let passed = &self.buffer[self.start..self.start + length];
-        self.line += memchr::memchr_iter(b'\n', passed).count() as u64;
+    fn advance(&mut self, length: usize) {
+        let skipped = &self.buffer[self.start..self.start + length];
+        self.line += memchr::memchr_iter(b'\n', skipped).count() as u64;
         self.offset += length as u64;
         self.start += length;
     }
 
-    fn take(&mut self, length: usize, is_whole: bool) -> Piece {
-        let piece = Piece {
+    fn take(&mut self, length: usize, is_complete: bool) -> RawRecord {
+        let record = RawRecord {
             bytes: self.buffer[self.start..self.start + length].to_vec(),
             line: self.line,
             offset: self.offset,
-            is_whole,
+            is_complete,
         };
-        self.pass(length);
-        piece
+        self.advance(length);
+        record
     }
 
-    fn broken(&self, reason: &'static str) -> SplitError {
-        SplitError::Broken { line: self.line, offset: self.offset, reason }
+    fn malformed(&self, reason: &'static str) -> SplitError {
+        SplitError::Malformed { line: self.line, offset: self.offset, reason }
     }
 }
 
@@ -342,88 +338,89 @@ impl<R: BufRead> Split<R> {
 mod tests {
     use super::*;
 
-    fn pieces(input: &str) -> (Vec<(String, bool, u64)>, Option<String>) {
-        // A reader of three bytes at a time: every place of the input is once the edge of what has been read.
-        let mut split = Split::new(io::BufReader::with_capacity(3, input.as_bytes()));
-        let mut pieces = Vec::new();
+    fn records(input: &str) -> (Vec<(String, bool, u64)>, Option<String>) {
+        // Three bytes at a time, so that reads end at many different positions.
+        let mut splitter = RecordSplitter::new(io::BufReader::with_capacity(3, input.as_bytes()));
+        let mut records = Vec::new();
         loop {
-            match split.next_piece() {
-                Ok(Some(piece)) => {
-                    let text = String::from_utf8(piece.bytes).unwrap();
-                    assert_eq!(&input[piece.offset as usize..][..text.len()], text);
-                    pieces.push((text, piece.is_whole, piece.line));
+            match splitter.next_record() {
+                Ok(Some(record)) => {
+                    let text = String::from_utf8(record.bytes).unwrap();
+                    assert_eq!(&input[record.offset as usize..][..text.len()], text);
+                    records.push((text, record.is_complete, record.line));
                 }
-                Ok(None) => return (pieces, None),
-                Err(error) => return (pieces, Some(error.to_string())),
+                Ok(None) => return (records, None),
+                Err(error) => return (records, Some(error.to_string())),
             }
         }
     }
 
-    fn whole(input: &str) -> Vec<String> {
-        let (pieces, error) = pieces(input);
+    fn complete(input: &str) -> Vec<String> {
+        let (records, error) = records(input);
         assert_eq!(error, None, "{input}");
-        assert!(pieces.iter().all(|(_, is_whole, _)| *is_whole), "{pieces:?}");
-        pieces.into_iter().map(|(text, _, _)| text).collect()
+        assert!(records.iter().all(|(_, is_complete, _)| *is_complete), "{records:?}");
+        records.into_iter().map(|(text, _, _)| text).collect()
     }
 
     #[test]
-    fn lines_lists_and_pages_are_cut() {
-        assert_eq!(whole("{\"a\":\"}\\\"\"}\n\n{\"b\":[1,2]}"), [r#"{"a":"}\""}"#, r#"{"b":[1,2]}"#]);
-        assert_eq!(whole(" [ {\"a\":1} ,\n{\"b\":{}},3 ]\n"), [r#"{"a":1}"#, r#"{"b":{}}"#, "3"]);
-        assert_eq!(whole("[]"), Vec::<String>::new());
+    fn lines_lists_and_pages_are_split() {
+        assert_eq!(complete("{\"a\":\"}\\\"\"}\n\n{\"b\":[1,2]}"), [r#"{"a":"}\""}"#, r#"{"b":[1,2]}"#]);
+        assert_eq!(complete(" [ {\"a\":1} ,\n{\"b\":{}},3 ]\n"), [r#"{"a":1}"#, r#"{"b":{}}"#, "3"]);
+        assert_eq!(complete("[]"), Vec::<String>::new());
         let page = r#"{"pagination":{"nextCursor":"x","totalItems":2}, "data":[{"a":1},{"b":"]"}],"errors":null}"#;
-        assert_eq!(whole(&format!("{page}\n{page}")), [r#"{"a":1}"#, r#"{"b":"]"}"#, r#"{"a":1}"#, r#"{"b":"]"}"#]);
-        // An activity has a key `data` too, but it is no list.
-        assert_eq!(whole("{\"data\":{\"x\":1},\"id\":\"1\"}"), [r#"{"data":{"x":1},"id":"1"}"#]);
-        assert_eq!(whole("{\"id\":\"1\",\"data\":[1]}"), [r#"{"id":"1","data":[1]}"#]);
-        assert_eq!(whole(""), Vec::<String>::new());
+        assert_eq!(complete(&format!("{page}\n{page}")), [r#"{"a":1}"#, r#"{"b":"]"}"#, r#"{"a":1}"#, r#"{"b":"]"}"#]);
+        // An activity has a key `data` too, but its value is not a list.
+        assert_eq!(complete("{\"data\":{\"x\":1},\"id\":\"1\"}"), [r#"{"data":{"x":1},"id":"1"}"#]);
+        assert_eq!(complete("{\"id\":\"1\",\"data\":[1]}"), [r#"{"id":"1","data":[1]}"#]);
+        assert_eq!(complete(""), Vec::<String>::new());
     }
 
     #[test]
     fn objects_may_be_printed_over_several_lines() {
         let input = "{\n  \"a\": 1,\n  \"b\": [\n    {\n      \"c\": 2\n    },\n    {\n      \"d\": 3\n    }\n  ]\n}\n{\n  \"e\":\n{}\n}";
-        assert_eq!(whole(input).len(), 2);
+        assert_eq!(complete(input).len(), 2);
     }
 
     #[test]
-    fn a_line_that_is_cut_off_costs_only_itself() {
-        for broken in ["{\"a\":1", "{\"a\":\"text", "{\"a\":[1", "nonsense {", "{\"a\":\"b\\"] {
-            let (pieces, error) = pieces(&format!("{{\"x\":1}}\n{broken}\n{{\"y\":2}}\n"));
+    fn a_truncated_line_does_not_affect_other_lines() {
+        for invalid in ["{\"a\":1", "{\"a\":\"text", "{\"a\":[1", "nonsense {", "{\"a\":\"b\\"] {
+            let (records, error) = records(&format!("{{\"x\":1}}\n{invalid}\n{{\"y\":2}}\n"));
             assert_eq!(error, None);
-            let texts: Vec<_> = pieces.iter().map(|(text, is_whole, line)| (text.as_str(), *is_whole, *line)).collect();
+            let texts: Vec<_> =
+                records.iter().map(|(text, is_complete, line)| (text.as_str(), *is_complete, *line)).collect();
             assert_eq!(texts[0], ("{\"x\":1}", true, 1));
             assert_eq!(texts[1].2, 2);
-            assert_eq!(texts.last().unwrap(), &("{\"y\":2}", true, 3), "{broken}");
+            assert_eq!(texts.last().unwrap(), &("{\"y\":2}", true, 3), "{invalid}");
         }
-        let (pieces, _) = pieces("{\"a\":1");
-        assert_eq!(pieces, [("{\"a\":1".to_owned(), false, 1)]);
+        let (records, _) = records("{\"a\":1");
+        assert_eq!(records, [("{\"a\":1".to_owned(), false, 1)]);
     }
 
     #[test]
-    fn a_broken_list_is_refused_with_its_place() {
-        let (pieces, error) = pieces("[{\"a\":1},\n{\"b\":");
-        assert_eq!(pieces.len(), 1);
+    fn a_malformed_list_is_reported_with_line_and_byte() {
+        let (records, error) = records("[{\"a\":1},\n{\"b\":");
+        assert_eq!(records.len(), 1);
         assert!(error.unwrap().contains("line 2, byte 10"));
-        assert!(pieces_error("{\"data\":[{\"a\":1}").contains("closing bracket"));
-        assert!(pieces_error("{\"data\":[{\"a\":1}]").contains("page ends too early"));
+        assert!(split_error("{\"data\":[{\"a\":1}").contains("closing bracket is missing"));
+        assert!(split_error("{\"data\":[{\"a\":1}]").contains("page ends too early"));
     }
 
     #[test]
-    fn no_more_than_a_record_is_held() {
+    fn no_more_than_one_record_is_buffered() {
         let line = format!("{{\"a\":\"{}\"}}\n", "x".repeat(1_000));
         for (before, between, after) in [("", "", ""), ("[", ",", "{}]"), ("{\"data\":[", ",", "{}]}")] {
             let input = format!("{before}{}{after}", (line.clone() + between).repeat(5_000));
-            let mut split = Split::new(io::BufReader::with_capacity(4_096, input.as_bytes()));
+            let mut splitter = RecordSplitter::new(io::BufReader::with_capacity(4_096, input.as_bytes()));
             let mut count = 0;
-            while split.next_piece().unwrap().is_some() {
+            while splitter.next_record().unwrap().is_some() {
                 count += 1;
-                assert!(split.buffer.capacity() < 20_000, "{}", split.buffer.capacity());
+                assert!(splitter.buffer.capacity() < 20_000, "{}", splitter.buffer.capacity());
             }
             assert_eq!(count, 5_000 + usize::from(!after.is_empty()));
         }
     }
 
-    fn pieces_error(input: &str) -> String {
-        pieces(input).1.unwrap()
+    fn split_error(input: &str) -> String {
+        records(input).1.unwrap()
     }
 }

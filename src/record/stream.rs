@@ -3,7 +3,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// One kind of record, pulled from one endpoint (`design.md` section 7).
+/// One kind of record, pulled from one endpoint of the console. See docs/streams.md.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Stream {
@@ -35,7 +35,7 @@ impl Stream {
         Self::Vulnerabilities,
     ];
 
-    /// The name in pipeline files, metrics, topics and state.
+    /// The name in pipeline files, metrics, topics and checkpoints.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Threats => "threats",
@@ -68,7 +68,6 @@ impl fmt::Display for Stream {
     }
 }
 
-/// The word is not the name of a stream.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "unknown stream `{0}`; the streams are threats, activities, agents, alerts, groups, unified_alerts, vulnerabilities"

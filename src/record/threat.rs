@@ -74,7 +74,7 @@ block! {
         updated_at = "updatedAt",
     }
 
-    /// `agentDetectionInfo`: the agent when it detected.
+    /// `agentDetectionInfo`: the agent at detection time.
     ThreatAgentAtDetection {
         account_id = "accountId",
         account_name = "accountName",
@@ -100,7 +100,7 @@ block! {
         external_ip = "externalIp",
     }
 
-    /// `agentRealtimeInfo`: the agent as it is now.
+    /// `agentRealtimeInfo`: the agent's current state.
     ThreatAgentNow {
         account_id = "accountId",
         account_name = "accountName",

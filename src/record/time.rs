@@ -3,23 +3,20 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// A moment in UTC, in microseconds since 1970: what the console's timestamps carry.
+/// A time in UTC, in microseconds since 1970: the precision of the console's timestamps.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Timestamp(i64);
 
-/// The text is not a timestamp of the console's form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a UTC timestamp of the form 2018-02-27T04:49:26.257525Z")]
 pub struct TimestampError;
 
 impl Timestamp {
-    /// Microseconds since 1970.
     pub const fn from_micros(micros: i64) -> Self {
         Self(micros)
     }
 
-    /// Microseconds since 1970.
     pub const fn micros(self) -> i64 {
         self.0
     }
@@ -34,42 +31,42 @@ impl Timestamp {
         self.0.div_euclid(1_000_000)
     }
 
-    /// The whole second it lies in.
+    /// Rounded down to a whole second.
     pub const fn whole_second(self) -> Self {
         Self(self.0.div_euclid(1_000_000) * 1_000_000)
     }
 
-    /// The last moment up to this one that is a whole number of `step`s after 1970.
+    /// Rounded down to a multiple of `step` since 1970.
     pub fn aligned_to(self, step: Duration) -> Self {
         let step = i64::try_from(step.as_micros()).unwrap_or(i64::MAX).max(1);
         Self(self.0.div_euclid(step) * step)
     }
 
-    /// The system clock.
+    /// The time of the system clock.
     pub fn now() -> Self {
         Self::from(std::time::SystemTime::now())
     }
 
-    /// Earlier by `duration`, stopping at the smallest moment.
+    /// Earlier by `duration`, saturating.
     pub fn minus(self, duration: Duration) -> Self {
         Self(self.0.saturating_sub(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)))
     }
 
-    /// Later by `duration`, stopping at the largest moment.
+    /// Later by `duration`, saturating.
     pub fn plus(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)))
     }
 
-    /// How much later `self` is than `earlier`; zero when it is not later.
+    /// The duration from `earlier` to `self`; zero if `self` is not later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
     /// Reads `2018-02-27T04:49:26Z` with 0 to 9 digits of fraction, `Z` or an offset such as `+00:00`.
-    /// Digits beyond the sixth are cut.
+    /// Digits beyond the sixth are dropped.
     ///
     /// # Errors
-    /// When the text has another form, or names a moment that does not exist.
+    /// When the text has another form or is not a valid date and time.
     pub fn parse(text: &str) -> Result<Self, TimestampError> {
         if let Some(micros) = parse_plain(text.as_bytes()) {
             return Ok(Self(micros));
@@ -79,8 +76,8 @@ impl Timestamp {
     }
 }
 
-/// The console's own form, `2018-02-27T04:49:26.257525Z` with 0 to 9 digits of fraction, which every record holds
-/// several times; anything else is left to the general parser.
+/// A fast path for the console's own form, `2018-02-27T04:49:26.257525Z` with 0 to 9 digits of fraction, which every
+/// record has several times. `None` leaves the text to the general parser.
 fn parse_plain(text: &[u8]) -> Option<i64> {
     let number = |from: usize, to: usize| {
         text.get(from..to)?.iter().try_fold(0_i64, |number, byte| {
@@ -129,7 +126,7 @@ impl From<std::time::SystemTime> for Timestamp {
     }
 }
 
-/// ISO 8601 in UTC with six digits of fraction, the form that the console writes and takes.
+/// ISO 8601 in UTC with six digits of fraction, the form that the console writes and accepts.
 impl fmt::Display for Timestamp {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match jiff::Timestamp::from_microsecond(self.0) {

@@ -1,4 +1,4 @@
-//! Unified alerts: `/unifiedalerts/graphql`. Lists of assets are read where they are mapped.
+//! Unified alerts: `/unifiedalerts/graphql`. The mapping reads the lists of assets itself.
 
 use super::block::block;
 
@@ -44,13 +44,13 @@ block! {
         real_time: RealTime = "realTime",
     }
 
-    /// `detectionSource`: whose product detected it.
+    /// `detectionSource`: product and vendor.
     DetectionSource {
         product = "product",
         vendor = "vendor",
     }
 
-    /// `analytics`: what detected it.
+    /// `analytics`: the detection rule or engine.
     Analytics {
         category = "category",
         name = "name",
@@ -58,7 +58,7 @@ block! {
         uid = "uid",
     }
 
-    /// `assignee`: who works on it.
+    /// `assignee`: the analyst.
     Assignee {
         user_id = "userId",
         full_name = "fullName",
@@ -86,7 +86,7 @@ block! {
         size = "size",
     }
 
-    /// `detectionTime`: the state at detection.
+    /// `detectionTime`: state at the time of detection.
     DetectionTime {
         assets = "assets",
     } {
@@ -119,7 +119,7 @@ block! {
         display_name = "displayName",
     }
 
-    /// `realTime`: the state now.
+    /// `realTime`: current state.
     RealTime {
     } {
         scope: RealTimeScope = "scope",

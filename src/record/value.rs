@@ -2,60 +2,55 @@ use std::borrow::Cow;
 
 use super::json;
 
-/// What kind of JSON a [`Value`] is.
+/// The JSON type of a [`Value`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// The key was not there.
+    /// The object does not have the key.
     Absent,
-    /// `null`
     Null,
-    /// `true` or `false`
     Bool,
-    /// Any number, its digits as received.
     Number,
-    /// A string, its escapes as received.
     String,
-    /// An array.
     Array,
-    /// An object.
     Object,
 }
 
-/// A value as it stands in the record: borrowed, never converted. The default is an absent value.
+/// A value of a record, borrowed and never converted: digits and escapes are as received. The default is an absent
+/// value.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Value<'a> {
     raw: &'a str,
-    unfit: bool,
+    mismatched: bool,
 }
 
 impl<'a> Value<'a> {
-    /// `raw` is one JSON value without space around it; "" is an absent one.
+    /// `raw` is one JSON value without white space around it; "" is an absent value.
     pub const fn new(raw: &'a str) -> Self {
-        Self { raw, unfit: false }
+        Self { raw, mismatched: false }
     }
 
-    /// The value, leaving an absent one behind: what is taken has found its place in the event, what is left goes to the
-    /// vendor namespace.
+    /// Returns the value and leaves an absent one. A mapping takes the values that have a field in the event; the
+    /// values that remain go to the vendor namespace.
     pub fn take(&mut self) -> Self {
         std::mem::take(self)
     }
 
-    /// Marks a value that did not fit the type of its place in the event.
-    pub fn mark_unfit(&mut self) {
-        self.unfit = true;
+    /// Marks a value whose type does not fit its field of the event.
+    pub fn mark_mismatched(&mut self) {
+        self.mismatched = true;
     }
 
-    /// Whether it was marked; an unfit scalar is kept as text.
-    pub const fn is_unfit(self) -> bool {
-        self.unfit
+    /// Whether the value was marked. A mismatched scalar is written as text in the vendor namespace.
+    pub const fn is_mismatched(self) -> bool {
+        self.mismatched
     }
 
-    /// The JSON as received.
+    /// The JSON text as received.
     pub const fn raw(self) -> &'a str {
         self.raw
     }
 
-    /// Its kind, by its first byte.
+    /// The type, judged by the first byte.
     pub fn kind(self) -> Kind {
         match self.raw.as_bytes().first() {
             None => Kind::Absent,
@@ -68,7 +63,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// Absent, `null`, `""`, `[]` or `{}`.
+    /// True for an absent value, `null`, `""`, `[]` and `{}`.
     pub fn is_empty(self) -> bool {
         match self.raw.as_bytes() {
             [] | b"null" | b"\"\"" | b"[]" | b"{}" => true,
@@ -77,7 +72,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// What a scalar says, escaped as received; `None` as for [`Value::text`].
+    /// The text of a scalar, escaped as received; `None` as for [`Value::text`].
     pub fn escaped(self) -> Option<Escaped<'a>> {
         match self.kind() {
             Kind::String => {
@@ -89,37 +84,36 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// What a scalar says: a string without its quotes and escapes, or the digits of a number, or `true`, `false`.
-    /// `None` for everything empty and for arrays and objects.
+    /// The text of a scalar: a string without quotes and escapes, the digits of a number, or `true` or `false`.
+    /// `None` for empty values, arrays and objects.
     pub fn text(self) -> Option<Cow<'a, str>> {
         self.escaped().map(Escaped::decode)
     }
 
-    /// The elements of an array; of anything else none.
+    /// The elements of an array; nothing for other types.
     pub fn elements(self) -> Elements<'a> {
         let at = if self.kind() == Kind::Array { 1 } else { self.raw.len() };
         Elements { raw: self.raw, at }
     }
 
-    /// The entries of an object in source order; of anything else none.
+    /// The entries of an object in source order; nothing for other types.
     pub fn entries(self) -> Entries<'a> {
         let at = if self.kind() == Kind::Object { 1 } else { self.raw.len() };
         Entries { raw: self.raw, at }
     }
 
-    /// The first value under `name` in an object, else absent.
+    /// The first value under `name` in an object, else an absent value.
     pub fn get(self, name: &str) -> Value<'a> {
         self.entries().find(|(key, _)| key == name).map(|(_, value)| value).unwrap_or_default()
     }
 }
 
-/// The text of a scalar with its JSON escapes as received, so that it can be copied into the event without undoing and
-/// redoing them.
+/// The text of a scalar with its JSON escapes as received: it can be copied into the event without decoding it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Escaped<'a>(&'a str);
 
 impl<'a> Escaped<'a> {
-    /// Text that needs no escapes: digits, words, addresses.
+    /// `text` must not need escapes: digits, words, addresses.
     pub const fn plain(text: &'a str) -> Self {
         Self(text)
     }
@@ -129,39 +123,37 @@ impl<'a> Escaped<'a> {
         self.0
     }
 
-    /// The text itself.
     pub fn decode(self) -> Cow<'a, str> {
         unescape(self.0)
     }
 
-    /// Whether the text is `word` in any case; `word` is lower-case ASCII without escapes.
+    /// Whether the text equals `word`, ignoring case; `word` is ASCII without escapes.
     pub fn is(self, word: &str) -> bool {
         self.0.eq_ignore_ascii_case(word)
     }
 
-    /// Splits `DOMAIN\name` and `a\b\c` at the first backslash: what is before it and what is behind it.
+    /// Splits `DOMAIN\name` or `a\b\c` at the first backslash, which belongs to neither part.
     pub fn split_backslash(self) -> Option<(Self, Self)> {
         let at = separators(self.0).find(|&(at, _)| self.0.as_bytes()[at] == b'\\')?.0;
         Some((Self(&self.0[..at]), Self(&self.0[at + 2..])))
     }
 
-    /// What is behind the last `\` or `/`: the file's name in a path.
+    /// The text after the last `\` or `/`: the file name of a path.
     pub fn last_segment(self) -> Self {
-        separators(self.0).last().map_or(self, |(_, behind)| Self(&self.0[behind..]))
+        separators(self.0).last().map_or(self, |(_, end)| Self(&self.0[end..]))
     }
 
-    /// The parts of a list separated by `separator` (no quote, backslash or escape), without blanks around them.
+    /// The parts of a list, trimmed; `separator` is not a quote, a backslash or an escaped character.
     pub fn split(self, separator: char) -> impl Iterator<Item = Self> {
         self.0.split(separator).map(|part| Self(part.trim())).filter(|part| !part.0.is_empty())
     }
 
-    /// Without blanks around it.
     pub fn trim(self) -> Self {
         Self(self.0.trim())
     }
 }
 
-/// Where the separators of a path are in escaped text, and where each ends.
+/// Start and end of each path separator in escaped text.
 fn separators(escaped: &str) -> impl Iterator<Item = (usize, usize)> {
     let bytes = escaped.as_bytes();
     let mut at = 0;
@@ -185,7 +177,7 @@ fn separators(escaped: &str) -> impl Iterator<Item = (usize, usize)> {
     })
 }
 
-/// Undoes the escapes of a JSON string; what is no valid escape stays as it is.
+/// Decodes the escapes of a JSON string; an invalid escape is kept as it is.
 pub(super) fn unescape(inner: &str) -> Cow<'_, str> {
     let Some(first) = memchr::memchr(b'\\', inner.as_bytes()) else { return Cow::Borrowed(inner) };
     let mut text = String::with_capacity(inner.len());
@@ -202,7 +194,7 @@ pub(super) fn unescape(inner: &str) -> Cow<'_, str> {
     Cow::Owned(text)
 }
 
-/// The character at the start of `escape`, and how many bytes say it.
+/// The character that `escape` begins with, and the length of its escape in bytes.
 fn unescape_one(escape: &str) -> (char, usize) {
     let character = match escape.as_bytes().get(1) {
         Some(byte @ (b'"' | b'\\' | b'/')) => char::from(*byte),
@@ -224,7 +216,7 @@ fn unescape_one(escape: &str) -> (char, usize) {
     (character, 2)
 }
 
-/// The elements of an array.
+/// See [`Value::elements`].
 #[derive(Debug, Clone)]
 pub struct Elements<'a> {
     raw: &'a str,
@@ -241,12 +233,12 @@ impl<'a> Iterator for Elements<'a> {
             return None;
         }
         let end = json::value_end(bytes, start)?;
-        self.at = behind_comma(bytes, end);
+        self.at = after_comma(bytes, end);
         self.raw.get(start..end).map(Value::new)
     }
 }
 
-/// The entries of an object.
+/// See [`Value::entries`].
 #[derive(Debug, Clone)]
 pub struct Entries<'a> {
     raw: &'a str,
@@ -269,12 +261,12 @@ impl<'a> Iterator for Entries<'a> {
         }
         let start = json::skip_space(bytes, colon + 1);
         let end = json::value_end(bytes, start)?;
-        self.at = behind_comma(bytes, end);
+        self.at = after_comma(bytes, end);
         Some((unescape(self.raw.get(key + 1..key_end - 1)?), Value::new(self.raw.get(start..end)?)))
     }
 }
 
-fn behind_comma(bytes: &[u8], end: usize) -> usize {
+fn after_comma(bytes: &[u8], end: usize) -> usize {
     let at = json::skip_space(bytes, end);
     match bytes.get(at) {
         Some(b',') => at + 1,
@@ -287,25 +279,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn scalars_say_their_text_and_empty_values_say_nothing() {
-        let said = |raw| Value::new(raw).text().map(Cow::into_owned);
-        assert_eq!(said("\"a\\u00e9\\\\b\""), Some("aé\\b".to_owned()));
-        assert_eq!(said("225494730938493804"), Some("225494730938493804".to_owned()));
-        assert_eq!(said("true"), Some("true".to_owned()));
+    fn scalars_have_text_and_empty_values_have_none() {
+        let text = |raw| Value::new(raw).text().map(Cow::into_owned);
+        assert_eq!(text("\"a\\u00e9\\\\b\""), Some("aé\\b".to_owned()));
+        assert_eq!(text("225494730938493804"), Some("225494730938493804".to_owned()));
+        assert_eq!(text("true"), Some("true".to_owned()));
         for raw in ["", "null", "\"\"", "[]", "{ }", "[\n]"] {
             assert!(Value::new(raw).is_empty(), "{raw}");
-            assert_eq!(said(raw), None);
+            assert_eq!(text(raw), None);
         }
         assert!(!Value::new("0").is_empty() && !Value::new("false").is_empty() && !Value::new("[null]").is_empty());
     }
 
     #[test]
-    fn escapes_are_undone_and_paths_split_without_undoing_them() {
-        let said = |raw| Value::new(raw).text().unwrap().into_owned();
+    fn escapes_are_decoded_and_paths_are_split_without_decoding() {
+        let text = |raw| Value::new(raw).text().unwrap().into_owned();
         for raw in [r#""\"\\\/\b\f\n\r\t\u00e9\ud83d\ude00x""#, r#""plain""#, r#""\u0041""#] {
-            assert_eq!(said(raw), serde_json::from_str::<String>(raw).unwrap());
+            assert_eq!(text(raw), serde_json::from_str::<String>(raw).unwrap());
         }
-        assert_eq!(said(r#""\ud83d\u0041 \x \u12""#), "\\ud83dA \\x \\u12");
+        assert_eq!(text(r#""\ud83d\u0041 \x \u12""#), "\\ud83dA \\x \\u12");
         let escaped = |raw| Value::new(raw).escaped().unwrap();
         assert_eq!(escaped(r#""C:\\new\\a\"b.exe""#).last_segment().raw(), r#"a\"b.exe"#);
         assert_eq!(escaped(r#""/usr/bin/x""#).last_segment().raw(), "x");
@@ -318,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn containers_are_walked_in_source_order() {
+    fn containers_are_iterated_in_source_order() {
         let value = Value::new(r#"{ "a" : [1, "]" , {"x":"}"}] , "\u0062" : null, "a":2 }"#);
         let entries: Vec<_> = value.entries().map(|(key, value)| (key.into_owned(), value.raw())).collect();
         assert_eq!(entries, [("a".into(), r#"[1, "]" , {"x":"}"}]"#), ("b".into(), "null"), ("a".into(), "2")]);
@@ -328,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_off_ends_the_walk() {
+    fn truncated_json_ends_the_iteration() {
         for raw in ["[1,", "[", "[\"a", "{\"a\":", "{\"a", "{\"a\" 1}", "{,}", "[,]", "[:"] {
             assert!(Value::new(raw).elements().count() + Value::new(raw).entries().count() <= 1, "{raw}");
         }

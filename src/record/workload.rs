@@ -1,4 +1,4 @@
-//! Where a process ran when it was not on a plain host: blocks that threats and alerts share.
+//! The container, pod or task that a process ran in: blocks that threats and alerts share.
 
 use super::block::block;
 

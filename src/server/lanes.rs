@@ -5,90 +5,85 @@ use std::sync::atomic::Ordering::Relaxed;
 use serde::{Deserialize, Serialize};
 
 use crate::record::Timestamp;
-use crate::telemetry::{DropReason, LaneView, Snapshot};
+use crate::telemetry::{LaneView, Snapshot, describe_skipped};
 
-/// The answer of `/api/v1/lanes`, and what the status page shows. Times are RFC 3339 in UTC; what is not known is null.
-/// Fields may be added.
+/// The response of `/api/v1/lanes`, and the content of the status page. Times are RFC 3339 in UTC; unknown values are
+/// null. Later releases may add fields.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Status {
     /// Version of the program.
     pub version: Cow<'static, str>,
-    /// When this was true.
+    /// Time of the response.
     pub time: String,
-    /// Who holds what, where several workers share the pipelines.
+    /// Set if several workers share the pipelines.
     pub cluster: Option<Cluster>,
-    /// Every pipeline file, by path.
+    /// Sorted by path.
     pub files: Vec<File>,
-    /// Every lane that runs, by pipeline, stream and sink.
+    /// Only running lanes, sorted by pipeline, stream and sink.
     pub lanes: Vec<Lane>,
 }
 
-/// The workers that share the pipelines, as this one sees it.
+/// The workers that share the pipelines, as this worker sees them.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Cluster {
-    /// This worker.
+    /// This worker's name.
     pub worker: String,
     /// Number of shards.
     pub shards: u32,
-    /// Every worker, by name, with the shards that it holds.
+    /// The shards that each worker holds, by its name.
     pub workers: BTreeMap<String, BTreeSet<u32>>,
 }
 
 /// One pipeline file.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct File {
-    /// Its path.
     pub file: String,
-    /// The pipeline's name.
     pub pipeline: String,
     /// `running`, `paused`, `elsewhere` (another worker runs it) or `not_started`.
     pub state: Cow<'static, str>,
-    /// The pipeline's shard, where several workers share them.
+    /// Set if several workers share the pipelines.
     #[serde(default)]
     pub shard: Option<u32>,
-    /// The worker that holds the shard; none while it changes hands.
+    /// The worker that holds the shard; null during a handover.
     #[serde(default)]
     pub worker: Option<String>,
-    /// Why the file, as it is now, would not be started.
+    /// Why the current version of the file could not be started.
     pub problem: Option<String>,
 }
 
 /// One lane.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Lane {
-    /// Name of the pipeline.
     pub pipeline: String,
-    /// Name of the stream.
     pub stream: Cow<'static, str>,
-    /// Name of the sink.
     pub sink: String,
-    /// `starting`, `running`, `console_failing`, `console_refused`, `sink_failing`, `sink_refused`, `stopped` or `done`.
+    /// `starting`, `running`, `console_failing`, `console_refused`, `sink_failing`, `sink_refused`, `stopped` or
+    /// `done`.
     pub state: Cow<'static, str>,
-    /// False while it fails.
+    /// False while the lane fails.
     pub up: bool,
-    /// What is wrong, while something is.
+    /// The current error of a failing lane.
     pub error: Option<String>,
-    /// The last thing that was wrong, and when it was seen.
+    /// The last error, which may be over.
     pub last_error: Option<LastError>,
-    /// Last poll or delivery without error.
+    /// Time of the last poll or delivery without an error.
     pub last_success: Option<String>,
-    /// Everything up to this moment was pulled and delivered.
+    /// Everything up to this time was pulled and delivered.
     pub complete_until: Option<String>,
-    /// How long ago that is.
+    /// Seconds since `complete_until`.
     pub lag_seconds: Option<f64>,
     /// When the pipeline's API token expires.
     pub token_expires: Option<String>,
-    /// Records pulled since the process started.
+    /// Records pulled since the process started; so are the counts below.
     pub pulled: u64,
-    /// Events delivered.
     pub delivered: u64,
-    /// Records and events dropped on purpose, by reason.
-    pub dropped: BTreeMap<Cow<'static, str>, u64>,
-    /// Events kept as dead letters.
+    /// Records that needed no delivery, by reason.
+    pub skipped: BTreeMap<Cow<'static, str>, u64>,
+    /// Records that were pulled, not delivered, and will be pulled again.
+    pub requeued: u64,
     pub dead_letters: u64,
-    /// Records that went on as error events.
+    /// Records that were forwarded as error events.
     pub map_errors: u64,
-    /// Bytes sent to the sink.
     pub delivered_bytes: u64,
     /// Average over about the last minute.
     pub pulled_per_second: f64,
@@ -99,14 +94,11 @@ pub struct Lane {
 /// See [`Lane::last_error`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct LastError {
-    /// When it was seen.
     pub time: String,
-    /// What it was.
     pub text: String,
 }
 
 impl Status {
-    /// All of `snapshot`, as seen at `now`.
     pub fn of(snapshot: &Snapshot, now: Timestamp) -> Self {
         let cluster = snapshot.cluster.as_ref();
         let files = snapshot.files.iter().map(|(file, status)| File {
@@ -132,6 +124,11 @@ impl Status {
 }
 
 impl Lane {
+    /// The skipped records for a table cell.
+    pub fn describe_skipped(&self) -> String {
+        describe_skipped(self.skipped.iter().map(|(reason, count)| (&**reason, *count)))
+    }
+
     fn of(view: &LaneView, now: Timestamp) -> Self {
         let lane = &view.metrics;
         let state = lane.state();
@@ -150,7 +147,8 @@ impl Lane {
             token_expires: time(view.token_expires),
             pulled: lane.pulled.load(Relaxed),
             delivered: lane.delivered.load(Relaxed),
-            dropped: DropReason::ALL.into_iter().map(|reason| (reason.label().into(), lane.dropped(reason))).collect(),
+            skipped: lane.skipped_by_reason().map(|(reason, count)| (reason.into(), count)).collect(),
+            requeued: lane.requeued.load(Relaxed),
             dead_letters: lane.dead_letters.load(Relaxed),
             map_errors: lane.map_errors.load(Relaxed),
             delivered_bytes: lane.delivered_bytes.load(Relaxed),

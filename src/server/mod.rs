@@ -1,6 +1,6 @@
-//! The HTTP endpoints of a worker (`design.md` section 5): metrics, health, the status page and its JSON.
+//! The HTTP endpoints of a worker: metrics, health, the status page and its JSON.
 //!
-//! All it knows comes from [`Telemetry`], which holds no settings: no secret can get here.
+//! Their data comes from [`Telemetry`], which has no settings and so no secrets.
 
 mod lanes;
 mod page;
@@ -28,11 +28,11 @@ pub use lanes::{Cluster, File, Lane, LastError, Status};
 use crate::record::Timestamp;
 use crate::telemetry::Telemetry;
 
-/// How long answers under way may take once the server is told to end.
-const LAST_ANSWERS: Duration = Duration::from_secs(1);
+/// Time for open responses to finish after shutdown begins.
+const LAST_RESPONSES: Duration = Duration::from_secs(1);
 
-/// How often the runtime's turning is noted and the averages on the status page move.
-const BEAT: Duration = Duration::from_secs(2);
+/// Interval of the runtime's heartbeat and of the averages on the status page.
+const HEARTBEAT: Duration = Duration::from_secs(2);
 
 /// An address bound for the HTTP endpoints; requests are answered once [`Server::serve`] runs.
 #[derive(Debug)]
@@ -42,52 +42,52 @@ pub struct Server {
 }
 
 impl Server {
-    /// Binds `listen` (`HOST:PORT`; port 0 takes a free one).
+    /// Binds `listen` (`HOST:PORT`; with port 0, the system chooses a free port).
     ///
     /// # Errors
-    /// When the address is none, or cannot be bound.
+    /// If `listen` is not an address or cannot be bound.
     pub async fn bind(listen: &str) -> io::Result<Self> {
         let listener = TcpListener::bind(listen).await?;
         let address = listener.local_addr()?;
         Ok(Self { listener, address })
     }
 
-    /// The address that was bound.
+    /// The bound address, with the port that the system chose.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Answers until `shutdown` is done.
+    /// Serves requests until `shutdown` completes.
     ///
     /// # Errors
-    /// When the listener breaks.
+    /// If the listener fails.
     pub async fn serve(
         self,
         telemetry: Arc<Telemetry>,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> io::Result<()> {
         let shutdown = shutdown.shared();
-        let beats = beat(telemetry.clone());
+        let heartbeats = send_heartbeats(telemetry.clone());
         let serving =
             axum::serve(self.listener, router(telemetry)).with_graceful_shutdown(shutdown.clone()).into_future();
         tokio::select! {
             served = serving => served,
-            never = beats => match never {},
-            // A client that reads slowly must not keep the process.
-            () = shutdown.then(|()| sleep(LAST_ANSWERS)) => Ok(()),
+            never = heartbeats => match never {},
+            // A client that reads slowly must not delay the end of the process.
+            () = shutdown.then(|()| sleep(LAST_RESPONSES)) => Ok(()),
         }
     }
 }
 
-async fn beat(telemetry: Arc<Telemetry>) -> Infallible {
+async fn send_heartbeats(telemetry: Arc<Telemetry>) -> Infallible {
     loop {
-        telemetry.health().beat();
+        telemetry.health().heartbeat();
         telemetry.sample_rates(Timestamp::now());
-        sleep(BEAT).await;
+        sleep(HEARTBEAT).await;
     }
 }
 
-type Shared = State<Arc<Telemetry>>;
+type AppState = State<Arc<Telemetry>>;
 
 fn router(telemetry: Arc<Telemetry>) -> Router {
     Router::new()
@@ -97,21 +97,21 @@ fn router(telemetry: Arc<Telemetry>) -> Router {
         .route("/readyz", get(readyz))
         .route("/api/v1/lanes", get(lanes))
         .fallback(async || (StatusCode::NOT_FOUND, "not found\n"))
-        .layer(map_response(harmless))
+        .layer(map_response(restrict_content))
         .with_state(telemetry)
 }
 
-async fn metrics(State(telemetry): Shared) -> impl IntoResponse {
-    let pieces = telemetry.exposition(Timestamp::now()).map(Ok::<_, Infallible>);
-    let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
-    (kind, Body::from_stream(stream::iter(pieces)))
+async fn metrics(State(telemetry): AppState) -> impl IntoResponse {
+    let chunks = telemetry.exposition(Timestamp::now()).map(Ok::<_, Infallible>);
+    let content_type = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+    (content_type, Body::from_stream(stream::iter(chunks)))
 }
 
-async fn livez(State(telemetry): Shared) -> impl IntoResponse {
+async fn livez(State(telemetry): AppState) -> impl IntoResponse {
     problems(telemetry.health().stuck().into_iter().collect())
 }
 
-async fn readyz(State(telemetry): Shared) -> impl IntoResponse {
+async fn readyz(State(telemetry): AppState) -> impl IntoResponse {
     problems(telemetry.health().not_ready())
 }
 
@@ -122,23 +122,23 @@ fn problems(problems: Vec<String>) -> (StatusCode, String) {
     (StatusCode::SERVICE_UNAVAILABLE, problems.join("\n") + "\n")
 }
 
-async fn lanes(State(telemetry): Shared) -> impl IntoResponse {
+async fn lanes(State(telemetry): AppState) -> impl IntoResponse {
     Json(Status::of(&telemetry.snapshot(), Timestamp::now()))
 }
 
 #[derive(Deserialize)]
 struct PageQuery {
-    /// Seconds after which the browser asks again.
+    /// Seconds after which the browser reloads the page.
     refresh: Option<u16>,
 }
 
-async fn page(State(telemetry): Shared, Query(query): Query<PageQuery>) -> impl IntoResponse {
+async fn page(State(telemetry): AppState, Query(query): Query<PageQuery>) -> impl IntoResponse {
     let now = Timestamp::now();
     Html(page::render(&Status::of(&telemetry.snapshot(), now), &telemetry.health().not_ready(), query.refresh, now))
 }
 
-/// The page runs no script, loads nothing and is never framed or kept, whatever text gets into it.
-async fn harmless(mut response: Response) -> Response {
+/// Headers that forbid the browser to run scripts, to load anything, to show the page in a frame and to cache it.
+async fn restrict_content(mut response: Response) -> Response {
     let headers = response.headers_mut();
     let policy =
         "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";

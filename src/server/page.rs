@@ -1,4 +1,4 @@
-//! The status page: one screen of HTML made here, no script, nothing loaded.
+//! The status page: one HTML document without scripts and without external resources.
 
 use std::collections::BTreeSet;
 use std::fmt::{self, Display, Formatter, Write};
@@ -19,7 +19,7 @@ td.e{overflow-wrap:anywhere;min-width:14rem}\
 .up{color:#137333}.down{color:#c5221f;font-weight:600}.idle{color:#80868b}\
 @media(prefers-color-scheme:dark){.up{color:#81c995}.down{color:#f28b82}.idle{color:#9aa0a6}}";
 
-/// The page for `status` as seen at `now`; `refresh` makes the browser ask again after so many seconds.
+/// `refresh` makes the browser reload the page after this number of seconds.
 pub(super) fn render(status: &Status, not_ready: &[String], refresh: Option<u16>, now: Timestamp) -> String {
     let mut page = String::with_capacity(4096 + status.lanes.len() * 700);
     // Writing to a String cannot fail.
@@ -63,14 +63,14 @@ fn write_page(
     Ok(())
 }
 
-/// Only the files that need a look: paused, or not as they should be.
+/// Writes only the files that are paused or invalid.
 fn write_files(page: &mut String, files: &[File]) -> fmt::Result {
-    let is_well = |file: &File| matches!(&*file.state, "running" | "elsewhere") && file.problem.is_none();
-    let mut files = files.iter().filter(|file| !is_well(file)).peekable();
+    let is_running = |file: &File| matches!(&*file.state, "running" | "elsewhere") && file.problem.is_none();
+    let mut files = files.iter().filter(|file| !is_running(file)).peekable();
     if files.peek().is_none() {
         return Ok(());
     }
-    page.push_str("<h2>Pipeline files to look at</h2><table><thead><tr>");
+    page.push_str("<h2>Paused and invalid pipeline files</h2><table><thead><tr>");
     page.push_str("<th>Pipeline</th><th>File</th><th>State</th><th>Problem</th></tr></thead><tbody>");
     for file in files {
         let class = if file.problem.is_some() { "down" } else { "idle" };
@@ -95,11 +95,11 @@ fn write_files(page: &mut String, files: &[File]) -> fmt::Result {
     Ok(())
 }
 
-/// The workers, and the pipelines that others run.
+/// Writes the workers, and the pipelines that other workers run.
 fn write_cluster(page: &mut String, cluster: &Cluster, files: &[File]) -> fmt::Result {
     let held: usize = cluster.workers.values().map(BTreeSet::len).sum();
-    write!(page, "<h2>Workers</h2><p>{held} of {} shards are held.</p><table><thead><tr>", cluster.shards)?;
-    page.push_str("<th>Worker</th><th>Pipelines</th><th>Shards</th><th>Which</th></tr></thead><tbody>");
+    write!(page, "<h2>Workers</h2><p>Workers hold {held} of {} shards.</p><table><thead><tr>", cluster.shards)?;
+    page.push_str("<th>Worker</th><th>Pipelines</th><th>Shards</th><th>Shard numbers</th></tr></thead><tbody>");
     for (name, shards) in &cluster.workers {
         let pipelines = files.iter().filter(|file| file.shard.is_some_and(|shard| shards.contains(&shard))).count();
         let here = if *name == cluster.worker { " (this one)" } else { "" };
@@ -114,7 +114,7 @@ fn write_cluster(page: &mut String, cluster: &Cluster, files: &[File]) -> fmt::R
     }
     page.push_str("</tbody></table><details><summary>Pipelines on other workers</summary><table><tbody>");
     for file in files.iter().filter(|file| file.state == "elsewhere") {
-        let worker = file.worker.as_deref().unwrap_or("changes hands");
+        let worker = file.worker.as_deref().unwrap_or("handover");
         write!(page, "<tr><td>{}</td><td>{}</td></tr>", Escaped(&file.pipeline), Escaped(worker))?;
     }
     page.push_str("</tbody></table></details>");
@@ -139,7 +139,8 @@ fn write_lanes(page: &mut String, lanes: &[Lane], now: Timestamp) -> fmt::Result
         "/s",
         "Delivered",
         "/s",
-        "Dropped",
+        "Skipped",
+        "Requeued",
         "Dead letters",
         "Token expires",
         "Last error",
@@ -161,19 +162,19 @@ fn write_lane(page: &mut String, lane: &Lane, now: Timestamp) -> fmt::Result {
     let names = (Escaped(&lane.pipeline), Escaped(&lane.stream), Escaped(&lane.sink));
     write!(page, "<tr><td>{}</td><td>{}</td><td>{}</td>", names.0, names.1, names.2)?;
     write!(page, "<td class=\"{class}\">{}</td>", lane.state.replace('_', " "))?;
-    write!(page, "<td class=\"n\">{}</td>", Ago(lane.last_success.as_deref(), now))?;
+    write!(page, "<td class=\"n\">{}</td>", RelativeTime(lane.last_success.as_deref(), now))?;
     match lane.lag_seconds {
-        Some(lag) => write!(page, "<td class=\"n\">{}</td>", Span(Duration::from_secs_f64(lag)))?,
+        Some(lag) => write!(page, "<td class=\"n\">{}</td>", HumanDuration(Duration::from_secs_f64(lag)))?,
         None => page.push_str("<td class=\"n\">–</td>"),
     }
-    let dropped: u64 = lane.dropped.values().sum();
     write!(page, "<td class=\"n\">{}</td><td class=\"n\">{:.1}</td>", lane.pulled, lane.pulled_per_second)?;
     write!(page, "<td class=\"n\">{}</td><td class=\"n\">{:.1}</td>", lane.delivered, lane.delivered_per_second)?;
-    write!(page, "<td class=\"n\">{dropped}</td><td class=\"n\">{}</td>", lane.dead_letters)?;
+    write!(page, "<td class=\"n\">{}</td>", Escaped(&lane.describe_skipped()))?;
+    write!(page, "<td class=\"n\">{}</td><td class=\"n\">{}</td>", lane.requeued, lane.dead_letters)?;
     write!(page, "<td class=\"n\">{}</td>", Escaped(lane.token_expires.as_deref().map_or("–", day)))?;
     match &lane.last_error {
         Some(error) => {
-            let ago = Ago(Some(&error.time), now);
+            let ago = RelativeTime(Some(&error.time), now);
             write!(page, "<td class=\"e\">{} <span class=\"idle\">({ago})</span></td></tr>", Escaped(&error.text))
         }
         None => write!(page, "<td class=\"e\"></td></tr>"),
@@ -185,22 +186,22 @@ fn day(time: &str) -> &str {
     time.get(..10).unwrap_or(time)
 }
 
-/// How long ago a moment was, its full time where the mouse rests.
-struct Ago<'a>(Option<&'a str>, Timestamp);
+/// A past time as "… ago", with the full time as tooltip.
+struct RelativeTime<'a>(Option<&'a str>, Timestamp);
 
-impl Display for Ago<'_> {
+impl Display for RelativeTime<'_> {
     fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
         let Some((text, time)) = self.0.and_then(|text| Some((text, Timestamp::parse(text).ok()?))) else {
             return formatter.write_str("never");
         };
-        write!(formatter, "<span title=\"{}\">{} ago</span>", Escaped(text), Span(self.1.since(time)))
+        write!(formatter, "<span title=\"{}\">{} ago</span>", Escaped(text), HumanDuration(self.1.since(time)))
     }
 }
 
-/// A length of time in its two largest units.
-struct Span(Duration);
+/// A duration in its two largest units.
+struct HumanDuration(Duration);
 
-impl Display for Span {
+impl Display for HumanDuration {
     fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
         match self.0.as_secs() {
             seconds @ 0..60 => write!(formatter, "{seconds} s"),

@@ -32,8 +32,8 @@ impl Running {
     }
 
     async fn get(&self, path: &str) -> (u16, String) {
-        let answer = self.client.get(format!("{}{path}", self.base)).send().await.unwrap();
-        (answer.status().as_u16(), answer.text().await.unwrap())
+        let response = self.client.get(format!("{}{path}", self.base)).send().await.unwrap();
+        (response.status().as_u16(), response.text().await.unwrap())
     }
 }
 
@@ -42,15 +42,15 @@ fn file(pipeline: &str, activity: Activity, problem: Option<&str>) -> FileStatus
 }
 
 #[tokio::test]
-async fn ready_when_files_and_state_are_and_not_while_draining() {
+async fn ready_needs_files_and_state_and_ends_with_draining() {
     let running = Running::start().await;
     assert_eq!(running.get("/livez").await, (200, "ok\n".to_owned()));
     let (status, why) = running.get("/readyz").await;
     assert_eq!(status, 503);
-    assert!(why.contains("files were not read yet") && why.contains("state store: not opened yet"), "{why}");
+    assert!(why.contains("files have not been read yet") && why.contains("state store: not opened yet"), "{why}");
 
-    running.telemetry.health().files_read();
-    running.telemetry.health().state_store(Ok(()));
+    running.telemetry.health().set_files_read();
+    running.telemetry.health().set_state_store(Ok(()));
     assert_eq!(running.get("/readyz").await, (200, "ok\n".to_owned()));
 
     // A dead console and a dead sink do not make a worker unready.
@@ -58,21 +58,21 @@ async fn ready_when_files_and_state_are_and_not_while_draining() {
     lane.set_state(Timestamp::now(), LaneState::SinkFailing("connection refused".to_owned()));
     assert_eq!(running.get("/readyz").await.0, 200);
 
-    running.telemetry.health().state_store(Err("disk full".to_owned()));
+    running.telemetry.health().set_state_store(Err("disk full".to_owned()));
     assert_eq!(running.get("/readyz").await, (503, "state store: disk full\n".to_owned()));
-    running.telemetry.health().state_store(Ok(()));
-    running.telemetry.health().draining();
+    running.telemetry.health().set_state_store(Ok(()));
+    running.telemetry.health().set_draining();
     assert_eq!(running.get("/readyz").await.0, 503);
     assert_eq!(running.get("/livez").await.0, 200);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_runtime_that_does_not_turn_is_reported() {
+async fn a_stuck_runtime_is_reported() {
     let health = Health::new();
     assert_eq!(health.stuck(), None);
     tokio::time::advance(Duration::from_secs(31)).await;
     assert!(health.stuck().is_some());
-    health.beat();
+    health.heartbeat();
     assert_eq!(health.stuck(), None);
 }
 
@@ -80,9 +80,9 @@ async fn a_runtime_that_does_not_turn_is_reported() {
 async fn metrics_are_prometheus_text() {
     let running = Running::start().await;
     running.telemetry.start_lane("acme", Stream::Threats, "bus");
-    let answer = running.client.get(format!("{}/metrics", running.base)).send().await.unwrap();
-    assert_eq!(answer.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
-    let text = answer.text().await.unwrap();
+    let response = running.client.get(format!("{}/metrics", running.base)).send().await.unwrap();
+    assert_eq!(response.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+    let text = response.text().await.unwrap();
     assert!(text.contains("\ns1_forwarder_lane_up{pipeline=\"acme\",stream=\"threats\",sink=\"bus\"} 1\n"), "{text}");
     assert!(text.contains("s1_forwarder_build_info{"), "{text}");
     assert!(text.ends_with('\n'));
@@ -112,7 +112,7 @@ async fn lanes_as_json() {
     running.telemetry.set_token_expiry("acme", Some(Timestamp::parse("2030-01-31T00:00:00Z").unwrap()));
     let now = Timestamp::now();
     lane.pulled.fetch_add(12, std::sync::atomic::Ordering::Relaxed);
-    lane.drop_events(crate::telemetry::DropReason::Duplicate, 5);
+    lane.skip_records(crate::telemetry::SkipReason::Duplicate, 5);
     lane.set_complete_until(now.minus(Duration::from_secs(60)));
     lane.set_state(now, LaneState::ConsoleRefused("401 Unauthorized".to_owned()));
 
@@ -129,13 +129,13 @@ async fn lanes_as_json() {
     assert_eq!(lane["error"], "401 Unauthorized");
     assert_eq!(lane["last_error"]["text"], "401 Unauthorized");
     assert_eq!(lane["last_success"], serde_json::Value::Null);
-    assert_eq!((&lane["pulled"], &lane["dropped"]["duplicate"]), (&12.into(), &5.into()));
+    assert_eq!((&lane["pulled"], &lane["skipped"]["duplicate"]), (&12.into(), &5.into()));
     assert!(lane["lag_seconds"].as_f64().unwrap() >= 60.0, "{lane}");
     assert_eq!(lane["token_expires"], "2030-01-31T00:00:00.000000Z");
 }
 
 #[tokio::test]
-async fn the_page_shows_lanes_and_what_is_wrong_with_files() {
+async fn the_page_shows_lanes_and_the_problems_of_files() {
     let running = Running::start().await;
     let telemetry = &running.telemetry;
     telemetry.start_lane("acme", Stream::Threats, "bus");
@@ -156,7 +156,7 @@ async fn the_page_shows_lanes_and_what_is_wrong_with_files() {
         "Paused by its file; its checkpoints are kept.",
         "empty file — Not running; a restart would not start this pipeline.",
         "http-equiv=\"refresh\" content=\"5\"",
-        "not ready: the pipeline files were not read yet",
+        "not ready: the pipeline files have not been read yet",
     ] {
         assert!(page.contains(part), "{part} is missing in {page}");
     }
@@ -166,30 +166,30 @@ async fn the_page_shows_lanes_and_what_is_wrong_with_files() {
 }
 
 #[tokio::test]
-async fn nothing_that_comes_from_outside_is_markup() {
+async fn outside_text_is_escaped() {
     let running = Running::start().await;
     let hostile = "<script>alert('x')</script>\" onload=\"&";
     let lane = running.telemetry.start_lane(hostile, Stream::Threats, hostile);
     lane.set_state(Timestamp::now(), LaneState::Stopped(hostile.to_owned()));
     running.telemetry.set_file(Path::new(hostile), file(hostile, Activity::NotStarted, Some(hostile)));
-    let answer = running.client.get(&running.base).send().await.unwrap();
-    assert!(answer.headers()["content-security-policy"].to_str().unwrap().starts_with("default-src 'none'"));
-    let page = answer.text().await.unwrap();
+    let response = running.client.get(&running.base).send().await.unwrap();
+    assert!(response.headers()["content-security-policy"].to_str().unwrap().starts_with("default-src 'none'"));
+    let page = response.text().await.unwrap();
     let escaped = "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;&quot; onload=&quot;&amp;";
     assert!(!page.contains("<script") && !page.contains("onload=\""), "{page}");
     assert_eq!(page.matches(escaped).count(), 6, "{page}");
 }
 
 #[tokio::test]
-async fn a_client_that_does_not_read_does_not_keep_the_process() {
+async fn a_client_that_does_not_read_does_not_delay_the_shutdown() {
     let running = Running::start().await;
     for lane in 0..2_000 {
         running.telemetry.start_lane(&format!("pipeline-{lane}"), Stream::Threats, "bus");
     }
     let slow = running.client.get(format!("{}/metrics", running.base)).send().await.unwrap();
     running.stop.send(()).unwrap();
-    let begun = Instant::now();
+    let started = Instant::now();
     running.served.await.unwrap().unwrap();
-    assert!(begun.elapsed() < Duration::from_secs(20));
+    assert!(started.elapsed() < Duration::from_secs(20));
     drop(slow);
 }

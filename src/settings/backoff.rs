@@ -2,11 +2,11 @@ use std::time::Duration;
 
 use backoff::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 
-/// Exponential back-off with full jitter: wait n is evenly distributed between nothing and min(max, initial × 2ⁿ).
-/// It never ends: whoever retries decides for what.
+/// Exponential backoff with full jitter: wait n is evenly distributed between zero and min(max, initial × 2ⁿ).
+/// It never ends: the caller decides when to stop.
 ///
-/// The library's own jitter only adds to a delay, so that a thousand lanes which lost one sink would still come back
-/// together after the first delay. Source: "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
+/// The jitter of the `backon` crate only adds to a delay, so a thousand lanes of one sink would all retry after the
+/// first delay. Source: "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
 #[derive(Debug)]
 pub struct FullJitter {
     bounds: ExponentialBackoff,
@@ -15,13 +15,12 @@ pub struct FullJitter {
 }
 
 impl FullJitter {
-    /// `initial` bounds the first wait, `max` every wait; `random` decides.
+    /// `initial` limits the first wait, `max` every wait.
     pub fn new(initial: Duration, max: Duration, random: fastrand::Rng) -> Self {
         let bounds = ExponentialBuilder::new().with_min_delay(initial.min(max)).with_max_delay(max);
         Self { bounds: bounds.with_factor(2.0).without_max_times().build(), max, random }
     }
 
-    /// The next wait.
     pub fn wait(&mut self) -> Duration {
         self.bounds.next().unwrap_or(self.max).mul_f64(self.random.f64())
     }

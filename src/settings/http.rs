@@ -1,9 +1,10 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::LazyLock;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rustls::RootCertStore;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -12,66 +13,49 @@ use sha2::{Digest, Sha256};
 
 use super::{Period, Proxy, Tls};
 
-/// What makes one HTTP client differ from another: lanes with equal settings share a client.
+/// The settings of an HTTP client. Equal settings share a client.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct HttpSettings {
-    /// See [`Tls`].
     pub tls: Tls,
     /// Default: HTTPS_PROXY, HTTP_PROXY, NO_PROXY of the environment.
     pub proxy: Option<Proxy>,
-    /// Time-out of one whole request.
+    /// Timeout of a complete request.
     pub timeout: Period,
 }
 
-/// A client could not be built: an unreadable CA file, a key that does not fit its certificate.
+/// An HTTP client could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// A file of `tls:` cannot be read.
     #[error("cannot read the {role} {}: {source}", path.display())]
-    Unreadable {
-        /// `ca_file`, `cert_file` or `key_file`.
-        role: Role,
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// A file of `tls:` holds something else than PEM of its kind.
+    Unreadable { role: Role, path: PathBuf, source: std::io::Error },
+    /// The file has no PEM section of the expected kind.
     #[error("the {role} {} holds no {} in PEM form: {reason}", path.display(), role.content())]
     NotPem {
-        /// `ca_file`, `cert_file` or `key_file`.
         role: Role,
-        /// The file.
         path: PathBuf,
-        /// What the reader said.
+        /// The parser's message.
         reason: String,
     },
-    /// One of `cert_file` and `key_file` without the other.
     #[error("`cert_file` and `key_file` belong together: the {0} is missing")]
     Incomplete(Role),
-    /// Certificate and key do not belong together, or the key is of a kind that TLS has no use for.
+    /// The key does not belong to the certificate, or is of a kind that TLS does not use.
     #[error("the key_file {} does not fit the cert_file {}: {reason}", key.display(), cert.display())]
     Mismatch {
-        /// The certificate's file.
         cert: PathBuf,
-        /// The key's file.
         key: PathBuf,
-        /// What the TLS library said.
+        /// The TLS library's message.
         reason: String,
     },
-    /// The TLS library refused the whole, for example because the system has no roots.
+    /// The client library failed, for example because the system has no root certificates.
     #[error("cannot set up the HTTP client: {0}")]
     Build(String),
 }
 
-/// The part that a file of `tls:` plays.
+/// A key of `tls:`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// `ca_file`.
     Ca,
-    /// `cert_file`.
     Cert,
-    /// `key_file`.
     Key,
 }
 
@@ -94,46 +78,46 @@ impl fmt::Display for Role {
     }
 }
 
-/// A handshake that takes longer will not succeed; the rest of the time-out is left to the request.
+/// A slower handshake will not succeed. The rest of the timeout is for the request.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Longer than the usual 60 s between polls, so that a quiet lane keeps its connection and saves the handshake.
+/// Longer than the usual 60 s between polls, so that a quiet lane keeps its connection.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
-/// Many lanes may lead to one sink's host, while consoles need one or two connections.
+/// Many lanes may use one sink's host. Consoles need one or two connections.
 const IDLE_PER_HOST: usize = 32;
 
-/// A client and the contents of the files that it was built from.
-struct Shared {
+/// `files` is a hash of the `tls:` files that the client was built from.
+struct SharedClient {
     files: [u8; 32],
     client: reqwest::Client,
 }
 
-static CLIENTS: OnceLock<Mutex<HashMap<HttpSettings, Shared>>> = OnceLock::new();
+static CLIENTS: LazyLock<Mutex<HashMap<HttpSettings, SharedClient>>> = LazyLock::new(Mutex::default);
 
-/// Names the cryptography that TLS uses in this process; later calls change nothing.
+/// Selects the cryptography provider of TLS for this process. Later calls have no effect.
 pub fn install_crypto_provider() {
-    // The error only says that another part of the process was first, which is as good.
+    // An error means that a provider was installed before.
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
 impl HttpSettings {
-    /// The client for these settings; equal settings get the same one (a `reqwest::Client` is a handle to a shared pool),
-    /// a new one when the contents of the `tls:` files changed.
-    /// Redirects are not followed, answers are not decompressed (callers ask for gzip themselves and cap what they inflate).
+    /// The client for these settings. Equal settings get handles of one client, until the contents of the `tls:` files
+    /// change. It does not follow redirects, and does not decompress responses: callers request gzip and limit the
+    /// inflated size.
     ///
     /// # Errors
-    /// When a file of `tls:` cannot be read or is not what it should be.
+    /// If a file of `tls:` cannot be read or is invalid.
     pub fn client(&self) -> Result<reqwest::Client, ClientError> {
-        let material = Material::read(&self.tls)?;
-        let mut clients = CLIENTS.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(shared) = clients.get(self).filter(|shared| shared.files == material.fingerprint) {
+        let files = TlsFiles::read(&self.tls)?;
+        let mut clients = CLIENTS.lock();
+        if let Some(shared) = clients.get(self).filter(|shared| shared.files == files.fingerprint) {
             return Ok(shared.client.clone());
         }
-        let client = self.build(&material)?;
-        clients.insert(self.clone(), Shared { files: material.fingerprint, client: client.clone() });
+        let client = self.build(&files)?;
+        clients.insert(self.clone(), SharedClient { files: files.fingerprint, client: client.clone() });
         Ok(client)
     }
 
-    fn build(&self, material: &Material) -> Result<reqwest::Client, ClientError> {
+    fn build(&self, files: &TlsFiles) -> Result<reqwest::Client, ClientError> {
         install_crypto_provider();
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("s1-forwarder/", env!("CARGO_PKG_VERSION")))
@@ -142,13 +126,13 @@ impl HttpSettings {
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_max_idle_per_host(IDLE_PER_HOST)
             .redirect(reqwest::redirect::Policy::none())
-            // What may be sent again is decided by those who know what was in the request.
+            // Callers decide what may be sent again, since they know the request.
             .retry(reqwest::retry::never())
             .referer(false);
-        if let Some((path, pem)) = &material.ca {
+        if let Some((path, pem)) = &files.ca {
             builder = builder.tls_certs_only(authorities(path, pem)?);
         }
-        if let (Some((cert_path, cert)), Some((key_path, key))) = (&material.cert, &material.key) {
+        if let (Some((cert_path, cert)), Some((key_path, key))) = (&files.cert, &files.key) {
             builder = builder.identity(identity(cert_path, cert, key_path, key)?);
         }
         if let Some(proxy) = &self.proxy {
@@ -158,7 +142,7 @@ impl HttpSettings {
     }
 }
 
-/// The error's chain of causes: its own text is just "builder error".
+/// The innermost cause: the text of the error itself is just "builder error".
 fn build_error(error: reqwest::Error) -> ClientError {
     let innermost = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source()).last();
     ClientError::Build(innermost.map_or_else(String::new, ToString::to_string))
@@ -166,15 +150,15 @@ fn build_error(error: reqwest::Error) -> ClientError {
 
 type PemFile = Option<(PathBuf, Vec<u8>)>;
 
-/// The files of `tls:` as they are now.
-struct Material {
+/// The current contents of the `tls:` files.
+struct TlsFiles {
     ca: PemFile,
     cert: PemFile,
     key: PemFile,
     fingerprint: [u8; 32],
 }
 
-impl Material {
+impl TlsFiles {
     fn read(tls: &Tls) -> Result<Self, ClientError> {
         match (&tls.cert_file, &tls.key_file) {
             (Some(_), None) => return Err(ClientError::Incomplete(Role::Key)),
@@ -225,7 +209,7 @@ fn identity(cert_path: &Path, cert: &[u8], key_path: &Path, key: &[u8]) -> Resul
     let private = PrivateKeyDer::from_pem_slice(key).map_err(|error| ClientError::NotPem {
         role: Role::Key,
         path: key_path.to_owned(),
-        // The reader's own words could quote a line of the file.
+        // The parser's own message could quote a line of the file.
         reason: match error {
             pem::Error::NoItemsFound => "no BEGIN … PRIVATE KEY section".to_owned(),
             _ => "it is damaged".to_owned(),
@@ -251,7 +235,7 @@ mod tests {
         let (one, two) = (settings(Tls::default()), settings(Tls::default()));
         one.client().unwrap();
         two.client().unwrap();
-        let clients = CLIENTS.get().unwrap().lock().unwrap();
+        let clients = CLIENTS.lock();
         assert_eq!(clients.keys().filter(|key| **key == one).count(), 1);
     }
 

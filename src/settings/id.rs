@@ -6,14 +6,12 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
 
-/// An id of the console: decimal text that may be written without quotes and stays exact.
+/// An id of the console: decimal digits, kept as text, with or without quotes in YAML and JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct Id(String);
 
-/// The text is not an id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IdError {
-    /// Not digits.
     #[error(
         "`{0}` is not an id of the console: ids are decimal numbers of 18 or 19 digits, such as 225494730938493804"
     )]
@@ -24,7 +22,7 @@ pub enum IdError {
          was it shortened, or copied from another place?"
     )]
     TooShort(String),
-    /// More than 64 bits: a digit too many.
+    /// More than 64 bits.
     #[error("`{0}` is too long for an id of the console (18 or 19 digits)")]
     TooLong(String),
 }
@@ -33,7 +31,6 @@ pub enum IdError {
 const SMALLEST: u64 = 100_000_000_000_000_000;
 
 impl Id {
-    /// The digits.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -96,6 +93,7 @@ impl JsonSchema for Id {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
+            "title": "id",
             "type": ["string", "integer"],
             "description": "An id of the console: 18 or 19 digits, quotes optional.",
             "pattern": "^[0-9]{18,20}$",
@@ -117,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_console_would_refuse_is_refused_here() {
+    fn ids_that_the_console_would_refuse_are_refused() {
         for (text, part) in [
             ("acme", "is not an id"),
             ("", "is not an id"),

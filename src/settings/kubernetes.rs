@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use kube::{Client, Config, Error};
 
-/// How long one call to the API server may take: it answers in milliseconds, or is not there.
+/// Timeout of one call to the API server, which normally answers in milliseconds.
 const CALL: Duration = Duration::from_secs(10);
 
 const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
@@ -11,30 +11,27 @@ const PROGRAM: &str = "s1-forwarder";
 const INSTANCE: &str = "app.kubernetes.io/instance";
 const KIND: &str = "s1-forwarder/kind";
 
-/// A namespace of a Kubernetes cluster, and access to it.
 #[derive(Clone)]
 pub struct Kubernetes {
-    /// Talks to the API server.
     pub client: Client,
-    /// Where this program's objects are.
+    /// The namespace of this program's objects.
     pub namespace: String,
 }
 
-/// A call to the API server that came to nothing.
+/// A failed call to the API server.
 #[derive(Debug, thiserror::Error)]
 pub enum KubernetesError {
-    /// Neither a kubeconfig nor a pod's service account tells where the API server is.
+    /// There is no kubeconfig and no service account of a pod.
     #[error("no access to a Kubernetes cluster: {0}")]
     Access(String),
-    /// The API server answered so.
-    #[error("the API server says {code}: {message}")]
+    /// The API server answered with an error.
+    #[error("the API server answered {code}: {message}")]
     Refused {
         /// HTTP status.
         code: u16,
-        /// Its own words.
         message: String,
     },
-    /// It did not answer, or not in a way that can be read.
+    /// No response, or one that cannot be parsed.
     #[error("the API server: {0}")]
     Unreachable(String),
 }
@@ -46,17 +43,17 @@ impl std::fmt::Debug for Kubernetes {
 }
 
 impl Kubernetes {
-    /// With the kubeconfig that `KUBECONFIG` or the home directory has, else with the pod's service account. Without a
-    /// namespace: the one that this configuration names.
+    /// Uses the kubeconfig of `KUBECONFIG` or the home directory, else the service account of the pod. The default
+    /// namespace is the one in that configuration.
     ///
     /// # Errors
-    /// When there is no such configuration. The API server is not asked yet.
+    /// If there is no such configuration. No request is sent yet.
     pub async fn connect(namespace: Option<&str>) -> Result<Self, KubernetesError> {
         let access = |error: &dyn std::error::Error| KubernetesError::Access(chain(error));
         let mut config = Config::infer().await.map_err(|error| access(&error))?;
         config.connect_timeout = Some(CALL);
         config.write_timeout = Some(CALL);
-        // Whether and when to try again is decided by whoever asked.
+        // Callers decide whether and when to try again.
         config.default_retry = false;
         let namespace = namespace.unwrap_or(&config.default_namespace).to_owned();
         let client = Client::try_from(config).map_err(|error| access(&error))?;
@@ -65,36 +62,35 @@ impl Kubernetes {
 }
 
 impl KubernetesError {
-    /// The answer to a call, which may take no longer than calls do.
+    /// Awaits a call, at most for its default timeout.
     ///
     /// # Errors
-    /// What the call's own error means.
+    /// The error of the call, or the timeout.
     pub async fn of<T>(call: impl Future<Output = Result<T, Error>>) -> Result<T, Self> {
         Self::within(CALL, call).await
     }
 
-    /// The same with less patience.
+    /// Awaits a call, at most for `timeout`.
     ///
     /// # Errors
-    /// What the call's own error means.
-    pub async fn within<T>(patience: Duration, call: impl Future<Output = Result<T, Error>>) -> Result<T, Self> {
-        match tokio::time::timeout(patience, call).await {
+    /// The error of the call, or the timeout.
+    pub async fn within<T>(timeout: Duration, call: impl Future<Output = Result<T, Error>>) -> Result<T, Self> {
+        match tokio::time::timeout(timeout, call).await {
             Ok(answer) => answer.map_err(Self::from),
-            Err(_) => Err(Self::Unreachable(format!("no answer within {} ms", patience.as_millis()))),
+            Err(_) => Err(Self::Unreachable(format!("no answer within {} ms", timeout.as_millis()))),
         }
     }
 
-    /// The object changed since it was read, or is there already.
+    /// The object changed after it was read, or exists already.
     pub fn is_conflict(&self) -> bool {
         matches!(self, Self::Refused { code: 409, .. })
     }
 
-    /// The same may succeed later. Refusals too: an API server that has just begun does not know yet who may do what.
-    pub fn is_passing(&self) -> bool {
+    /// The call may succeed later. That includes refusals: an API server that just started does not know all roles yet.
+    pub fn is_transient(&self) -> bool {
         !matches!(self, Self::Access(_))
     }
 
-    /// There is no such object.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Refused { code: 404, .. })
     }
@@ -109,7 +105,7 @@ impl From<Error> for KubernetesError {
     }
 }
 
-/// An error and what it came from, each said once.
+/// The texts of an error and its causes, without repetitions.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -123,13 +119,13 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// The labels of every object of an installation. `kind` says what it is for, and is what they are listed by.
+/// The labels of all objects of an installation. Objects are listed by `kind`.
 pub fn object_labels(instance: &str, kind: &str) -> BTreeMap<String, String> {
     let labels = [(MANAGED_BY, PROGRAM), (INSTANCE, instance), (KIND, kind)];
     labels.into_iter().map(|(name, text)| (name.to_owned(), text.to_owned())).collect()
 }
 
-/// The label selector of all objects of a kind.
+/// The label selector for all objects of a kind.
 pub fn selector(instance: &str, kind: &str) -> String {
     format!("{MANAGED_BY}={PROGRAM},{INSTANCE}={instance},{KIND}={kind}")
 }

@@ -1,14 +1,15 @@
-//! What settings are made of: secrets, sizes, periods, ids, schemas, TLS. The rooms above compose their own settings from these.
+//! The parts of settings: secrets, sizes, periods, ids, schemas, TLS and HTTP clients. Other modules compose their
+//! settings from these.
 
 mod backoff;
 mod http;
 mod id;
 #[cfg(feature = "kubernetes")]
-/// Access to a Kubernetes API server, and how this program's objects are labelled.
 pub mod kubernetes;
 mod name;
 mod period;
 mod proxy;
+mod retry_after;
 mod schema;
 mod secret;
 mod secrets;
@@ -21,6 +22,7 @@ pub use id::{Id, IdError};
 pub use name::{NameError, check_name};
 pub use period::{Period, PeriodError};
 pub use proxy::{Proxy, ProxyError};
+pub use retry_after::retry_after;
 pub use schema::Schema;
 pub use secret::{Credential, Secret, SecretError, scrub};
 pub use secrets::Secrets;

@@ -1,12 +1,12 @@
-/// The text does not name a pipeline or a sink.
+/// The text is not a valid name of a pipeline or a sink.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a name: lower-case letters, digits, and inside also `.`, `_`, `-`, at most 63")]
 pub struct NameError(String);
 
-/// The rule for names of pipelines and sinks, which stand in state, paths, metrics and topics.
+/// Checks the name of a pipeline or a sink, which is used in state, paths, metrics and topics.
 ///
 /// # Errors
-/// When `name` is not one.
+/// If `name` is invalid.
 pub fn check_name(name: &str) -> Result<(), NameError> {
     let end = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let inside = |byte: u8| end(byte) || matches!(byte, b'.' | b'_' | b'-');

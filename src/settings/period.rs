@@ -7,28 +7,25 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
-/// A length of time as settings write it: `500ms`, `60s`, `5m`, `12h`, `30d`.
+/// A duration in settings: `500ms`, `60s`, `5m`, `12h`, `30d`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Period(pub Duration);
 
-/// The text is not a period.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PeriodError {
-    /// A number alone does not say whether it counts seconds or minutes.
+    /// A number alone could mean seconds or minutes.
     #[error("a period needs a unit, such as {0}s or {0}m (ms, s, m, h, d)")]
     NoUnit(String),
-    /// Something else.
     #[error("`{0}` is not a period such as 500ms, 60s, 5m, 12h or 30d")]
     NotAPeriod(String),
-    /// Longer than anything this program can wait for.
     #[error("`{0}` is longer than 100 years")]
     TooLong(String),
 }
 
-/// Units with their milliseconds, the largest first.
+/// Units in milliseconds, the largest first.
 const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
-/// Keeps every sum with a present-day timestamp far from overflow.
+/// 100 years in milliseconds. The sum with a current timestamp cannot overflow.
 const LONGEST: u64 = 36_525 * 86_400_000;
 
 impl FromStr for Period {
@@ -58,7 +55,7 @@ impl FromStr for Period {
     }
 }
 
-/// The shortest exact form; a part below a millisecond is cut.
+/// The shortest exact form. Fractions of a millisecond are dropped.
 impl fmt::Display for Period {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let millis = u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX);
@@ -118,6 +115,7 @@ impl JsonSchema for Period {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
+            "title": "duration",
             "type": "string",
             "description": "A length of time: 500ms, 60s, 5m, 12h, 30d.",
             "pattern": "^(0|[0-9]+(ms|s|m|h|d))$",
@@ -143,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_ambiguous_or_absurd_is_refused_with_the_way_out() {
+    fn ambiguous_or_too_long_periods_are_refused_with_advice() {
         for (text, expected) in [
             ("60", "a period needs a unit, such as 60s or 60m (ms, s, m, h, d)"),
             ("1.5h", "`1.5h` is not a period such as 500ms, 60s, 5m, 12h or 30d"),

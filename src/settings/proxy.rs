@@ -9,22 +9,22 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use secrecy::SecretString;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// The address of a proxy: `http://HOST:PORT` or `https://…`, a user name and password allowed. What is printed holds neither.
+/// The URL of a proxy: `http://HOST:PORT` or `https://…`, optionally with user name and password. Printing omits both.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Proxy(url::Url);
 
-/// The text names no proxy. Holds nothing of it, since there may be a password in it.
+/// The text is not the URL of a proxy. Quotes nothing of the text, which may hold a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not the address of a proxy; write it as http://HOST:PORT or https://HOST:PORT")]
 pub struct ProxyError;
 
 impl Proxy {
-    /// The whole address, password included: for the HTTP client only.
+    /// The complete URL with the password, for the HTTP client only.
     pub(super) fn url(&self) -> &url::Url {
         &self.0
     }
 
-    /// The password, and the form in which a header carries it: a proxy that refuses them may repeat either.
+    /// The password, and its form in the header: a proxy that refuses them may repeat either.
     pub fn secrets(&self) -> Vec<SecretString> {
         let Some(password) = self.0.password() else { return Vec::new() };
         let decoded = |text| percent_decode_str(text).decode_utf8_lossy().into_owned();
@@ -78,7 +78,7 @@ impl JsonSchema for Proxy {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "description": "Address of a proxy: http://HOST:PORT." })
+        json_schema!({ "title": "proxy URL", "type": "string", "description": "Address of a proxy: http://HOST:PORT." })
     }
 }
 

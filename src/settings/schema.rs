@@ -1,13 +1,13 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The event schema that records are mapped into.
+/// The schema of the events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Schema {
     /// Elastic Common Schema 9.4.
     #[default]
     Ecs,
-    /// The record's own bytes, line breaks between tokens aside.
+    /// The record's own bytes, without line breaks between tokens.
     Raw,
 }

@@ -2,8 +2,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -11,48 +11,39 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-/// Where a secret comes from: `{ file: PATH }`, `{ env: NAME }`, or the text itself. Its Debug and Serialize output never show a literal.
+/// The source of a secret: `{ file: PATH }`, `{ env: NAME }`, or the text itself. `Debug` and `Serialize` never show a
+/// literal.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub enum Secret {
-    /// Read from a file, again when the other side answers 401 or 403.
+    /// A file. It is read again when the other side answers 401 or 403.
     File(PathBuf),
-    /// Read from an environment variable.
+    /// An environment variable.
     Env(String),
-    /// Written in the pipeline file itself; works and warns.
+    /// The text, in the pipeline file itself. It works and causes a warning.
     Literal(String),
 }
 
-/// A secret that could not be read. No variant holds anything of its text.
+/// A secret could not be read. No variant contains its text.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
-    /// The file cannot be opened or read.
     #[error("cannot read the secret file {}: {source}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// There is no such variable.
+    Unreadable { path: PathBuf, source: std::io::Error },
     #[error("the environment variable {0}, which should hold a secret, is not set")]
     NotSet(String),
-    /// Nothing but blanks and line ends.
     #[error("the secret from {0} is empty")]
     Empty(String),
-    /// Not a token or password but something else, such as a log file.
+    /// It is not a token or password but something else, such as a log file.
     #[error("the secret from {0} is larger than {MAX_BYTES} bytes")]
     TooLarge(String),
-    /// Bytes that are not UTF-8.
     #[error("the secret from {0} is not UTF-8 text")]
     NotText(String),
-    /// A line break or another control character inside.
     #[error("the secret from {0} holds a line break or another control character, which no HTTP header can carry")]
     ControlCharacter(String),
 }
 
-/// Takes secrets out of what another side said, before anything of it is told: servers and proxies may repeat them.
+/// Replaces secrets in a response before any of it is shown: servers and proxies may repeat them.
 pub fn scrub<'a>(text: &mut Vec<u8>, secrets: impl IntoIterator<Item = &'a SecretString>) {
-    // Shorter ones are in every text and protect nothing.
+    // A shorter text is not secret and appears in every response.
     const SHORTEST: usize = 4;
     for secret in secrets.into_iter().map(ExposeSecret::expose_secret) {
         if secret.len() >= SHORTEST && memchr::memmem::find(text, secret.as_bytes()).is_some() {
@@ -61,27 +52,27 @@ pub fn scrub<'a>(text: &mut Vec<u8>, secrets: impl IntoIterator<Item = &'a Secre
     }
 }
 
-/// More than any token or password.
+/// Larger than any token or password.
 const MAX_BYTES: usize = 64 * 1024;
 
 impl Secret {
-    /// Says where the secret comes from without telling it: `file:/run/secrets/token`, `env:TOKEN`, `literal:` and a short hash.
-    /// Equal references mean equal secrets, so that what is shared by secret (rate limiters) can be found by it.
+    /// Identifies the secret without revealing it: `file:/run/secrets/token`, `env:TOKEN`, or `literal:` and a short
+    /// hash. Equal references mean equal secrets. Rate limiters, for example, are shared by reference.
     pub fn reference(&self) -> String {
         match self {
             Self::File(path) => format!("file:{}", absolute(path).display()),
             Self::Env(name) => format!("env:{name}"),
             Self::Literal(text) => {
                 let digest = Sha256::digest(text.trim().as_bytes());
-                digest[..6].iter().fold("literal:".to_owned(), |reference, byte| format!("{reference}{byte:02x}"))
+                format!("literal:{}", hex::encode(&digest[..6]))
             }
         }
     }
 
-    /// Reads it now, blanks and line ends around it stripped.
+    /// Reads the secret, without leading and trailing blanks and line breaks.
     ///
     /// # Errors
-    /// When it cannot be read, is empty, or could not stand in an HTTP header.
+    /// If it cannot be read, is empty, or cannot be part of an HTTP header.
     pub fn read(&self) -> Result<SecretString, SecretError> {
         let secret = self.read_document()?;
         if secret.expose_secret().chars().any(char::is_control) {
@@ -90,10 +81,10 @@ impl Secret {
         Ok(secret)
     }
 
-    /// Reads it now as a text that may have several lines, such as a key in JSON.
+    /// Reads a secret that may have several lines, such as a key in JSON.
     ///
     /// # Errors
-    /// When it cannot be read or is empty.
+    /// If it cannot be read or is empty.
     pub fn read_document(&self) -> Result<SecretString, SecretError> {
         let raw = match self {
             Self::File(path) => self.utf8(read_file(path)?)?,
@@ -107,7 +98,7 @@ impl Secret {
         if raw.len() > MAX_BYTES {
             return Err(SecretError::TooLarge(self.place()));
         }
-        // Editors on Windows begin files with a byte order mark.
+        // Editors on Windows write a byte order mark.
         let text = raw.trim_start_matches('\u{feff}').trim();
         if text.is_empty() {
             return Err(SecretError::Empty(self.place()));
@@ -132,7 +123,7 @@ fn read_file(path: &Path) -> Result<Vec<u8>, SecretError> {
     let unreadable = |source| SecretError::Unreadable { path: path.to_owned(), source };
     let mut bytes = Vec::new();
     let file = std::fs::File::open(path).map_err(unreadable)?;
-    // One byte more than allowed tells the caller that there is too much, without reading a disk full of it.
+    // One byte more than the maximum shows that the file is too large, without reading all of it.
     file.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     Ok(bytes)
 }
@@ -168,17 +159,17 @@ impl Serialize for Secret {
 
 impl<'de> Deserialize<'de> for Secret {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // The name tells the reader of pipeline files that what is inside must not be shown.
+        // By this name the parser of pipeline files knows that the value must not be shown.
         deserializer.deserialize_newtype_struct(Self::TYPE_NAME, SecretVisitor)
     }
 }
 
 impl Secret {
-    /// The name under which a secret asks a deserializer for its value.
+    /// The name in `deserialize_newtype_struct`.
     pub const TYPE_NAME: &'static str = "Secret";
 }
 
-/// Every kind of value is handled here: serde's own messages would show it.
+/// Handles every kind of value, since serde's own messages would show it.
 pub(super) struct SecretVisitor;
 
 impl SecretVisitor {
@@ -235,7 +226,7 @@ impl<'de> Visitor<'de> for SecretVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Secret, A::Error> {
         let mut found = None;
-        // Keys are not repeated either: in `{ s3cret: }` the secret itself is the key.
+        // Keys are not quoted either: in `{ s3cret: }` the key is the secret.
         while let Some(key) = map.next_key::<String>()? {
             let secret = match key.as_str() {
                 "file" => Secret::File(map.next_value::<Name>()?.0.into()),
@@ -250,7 +241,7 @@ impl<'de> Visitor<'de> for SecretVisitor {
     }
 }
 
-/// The path or variable name of a secret: text that is not empty.
+/// The path or variable name of a secret: a text that is not empty.
 struct Name(String);
 
 impl<'de> Deserialize<'de> for Name {
@@ -277,26 +268,27 @@ impl JsonSchema for Secret {
             })
         };
         json_schema!({
+            "title": "secret",
             "description": "A secret: { file: PATH }, { env: NAME }, or the text itself (works, but warns).",
             "oneOf": [source("file"), source("env"), { "type": "string", "minLength": 1 }],
         })
     }
 }
 
-/// A secret in use: read once, kept, and read again when the other side refuses it.
+/// A secret in use: read once, cached, and read again when the other side refuses it.
 pub struct Credential {
     secret: Secret,
     is_document: bool,
-    kept: Mutex<Option<SecretString>>,
+    cached: Mutex<Option<SecretString>>,
 }
 
 impl Credential {
-    /// Nothing is read yet.
+    /// Reads nothing yet.
     pub fn new(secret: Secret) -> Self {
-        Self { secret, is_document: false, kept: Mutex::new(None) }
+        Self { secret, is_document: false, cached: Mutex::new(None) }
     }
 
-    /// One that may have several lines; see [`Secret::read_document`].
+    /// For a secret that may have several lines; see [`Secret::read_document`].
     pub fn document(secret: Secret) -> Self {
         Self { is_document: true, ..Self::new(secret) }
     }
@@ -306,29 +298,29 @@ impl Credential {
         self.secret.reference()
     }
 
-    /// The secret, blanks and line ends around it stripped; read on first use.
+    /// The cached secret, read at the first call.
     ///
     /// # Errors
-    /// See [`Secret::read`]. Nothing is kept then: the next use tries again.
+    /// See [`Secret::read`]. The next call tries again.
     pub fn get(&self) -> Result<SecretString, SecretError> {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(secret) = kept.as_ref() {
+        let mut cached = self.cached.lock();
+        if let Some(secret) = cached.as_ref() {
             return Ok(secret.clone());
         }
         let secret = self.read()?;
-        *kept = Some(secret.clone());
+        *cached = Some(secret.clone());
         Ok(secret)
     }
 
-    /// Reads it again; true when it changed.
+    /// Reads the secret again. True if it changed.
     ///
     /// # Errors
-    /// See [`Secret::read`]. What was kept stays: a file that is being replaced may be gone for a moment.
+    /// See [`Secret::read`]. The cached secret remains: a file that is being replaced may be missing for a moment.
     pub fn reload(&self) -> Result<bool, SecretError> {
         let secret = self.read()?;
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let changed = kept.as_ref().is_none_or(|kept| kept.expose_secret() != secret.expose_secret());
-        *kept = Some(secret);
+        let mut cached = self.cached.lock();
+        let changed = cached.as_ref().is_none_or(|cached| cached.expose_secret() != secret.expose_secret());
+        *cached = Some(secret);
         Ok(changed)
     }
 
@@ -357,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn blanks_line_ends_and_a_byte_order_mark_are_stripped() {
+    fn blanks_line_breaks_and_a_byte_order_mark_are_stripped() {
         for contents in ["abc", "abc\n", "  abc\r\n\r\n", "\u{feff}abc\n"] {
             assert_eq!(from_file(contents.as_bytes()).unwrap().expose_secret(), "abc", "{contents:?}");
         }
@@ -416,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rotated_file_is_seen_on_reload_and_a_vanished_one_keeps_the_old() {
+    fn reload_reads_a_rotated_file_and_survives_a_missing_one() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("token");
         std::fs::write(&path, "one").unwrap();
@@ -433,7 +425,7 @@ mod tests {
     }
 
     #[test]
-    fn references_tell_secrets_apart_without_telling_them() {
+    fn references_distinguish_secrets_without_revealing_them() {
         assert_eq!(Secret::Env("A".into()).reference(), "env:A");
         assert_eq!(Secret::File("/a/b".into()).reference(), "file:/a/b");
         let literal = Secret::Literal(CANARY.into()).reference();

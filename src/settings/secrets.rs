@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::Secret;
 use super::secret::SecretVisitor;
 
-/// A secret, or a list of two: while one takes the place of the other at the other side, either may be the good one.
+/// A secret, or a list of two. During a rotation at the other side either may be valid.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Secrets {
     first: Secret,
@@ -15,15 +15,15 @@ pub struct Secrets {
 }
 
 impl Secrets {
-    /// The name under which secrets ask a deserializer for their value.
+    /// The name in `deserialize_newtype_struct`.
     pub const TYPE_NAME: &'static str = "Secrets";
 
-    /// The one to begin with; see [`Secret::reference`] for what is shared by it.
+    /// The secret to use first. What is shared by [`Secret::reference`] uses this one.
     pub fn first(&self) -> &Secret {
         &self.first
     }
 
-    /// One or two, in the order in which they were given.
+    /// One or two secrets, in the given order.
     pub fn iter(&self) -> impl Iterator<Item = &Secret> {
         std::iter::once(&self.first).chain(&self.second)
     }
@@ -52,7 +52,7 @@ impl<'de> Deserialize<'de> for Secrets {
 
 struct SecretsVisitor;
 
-/// What is no list is read, and refused, as one secret.
+/// A value that is not a list is read, and refused, as one secret.
 impl<'de> Visitor<'de> for SecretsVisitor {
     type Value = Secrets;
 
@@ -118,6 +118,7 @@ impl JsonSchema for Secrets {
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let secret = generator.subschema_for::<Secret>();
         json_schema!({
+            "title": "secret, or a list of two",
             "description": "A secret, or a list of two of which either may be the good one while the other is replaced.",
             "anyOf": [secret, { "type": "array", "items": secret, "minItems": 1, "maxItems": 2 }],
         })
@@ -136,7 +137,7 @@ mod tests {
         let two = read(r#"[{"env":"A"},{"file":"/b"}]"#).unwrap();
         assert_eq!(two.iter().map(Secret::reference).collect::<Vec<_>>(), ["env:A", "file:/b"]);
         assert_eq!(serde_json::to_string(&two).unwrap(), r#"[{"env":"A"},{"file":"/b"}]"#);
-        for (wrong, told) in [
+        for (wrong, part) in [
             ("[]", "an empty list"),
             (r#"[{"env":"A"},{"env":"B"},{"env":"C"}]"#, "more than two"),
             (r#"["c4nary","c4nary"]"#, "twice"),
@@ -146,7 +147,7 @@ mod tests {
             ("null", "nothing"),
         ] {
             let error = read(wrong).unwrap_err();
-            assert!(error.contains(told) && !error.contains("c4nary") && !error.contains("814159"), "{wrong}: {error}");
+            assert!(error.contains(part) && !error.contains("c4nary") && !error.contains("814159"), "{wrong}: {error}");
         }
     }
 }

@@ -6,22 +6,20 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
-/// A number of bytes as settings write it: `5MiB` and `512KiB` are binary, `1MB` and `900KB` decimal, a bare number is bytes.
+/// A number of bytes in settings. `5MiB` and `512KiB` are binary, `1MB` and `900KB` decimal; a bare number is bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ByteSize(pub u64);
 
-/// The text is not a size.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ByteSizeError {
-    /// Not a number with a known unit.
     #[error("`{0}` is not a size such as 1MiB, 512KiB (binary), 1MB, 900KB (decimal) or a number of bytes")]
     NotASize(String),
-    /// More than 64 bits of bytes.
-    #[error("`{0}` is larger than any memory")]
+    /// More than 64 bits.
+    #[error("`{0}` is more than 64 bits can count")]
     TooLarge(String),
 }
 
-/// Units with their bytes, the largest first.
+/// Units in bytes, the largest first.
 const UNITS: [(&str, u64); 9] = [
     ("TiB", 1 << 40),
     ("TB", 1_000_000_000_000),
@@ -105,6 +103,7 @@ impl JsonSchema for ByteSize {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
+            "title": "size",
             "type": ["string", "integer"],
             "description": "A size: KiB, MiB, GiB are binary, KB, MB, GB decimal, a bare number is bytes.",
             "pattern": "^[0-9]+ ?([kKmMgGtT]i?)?[bB]?$",
@@ -139,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_size_is_refused() {
+    fn invalid_sizes_are_refused() {
         for text in ["", "MiB", "1.5MiB", "-1", "1M", "1 parsec", "99999999999GiB"] {
             assert!(text.parse::<ByteSize>().is_err(), "{text}");
         }

@@ -2,7 +2,7 @@ use std::ops::Range;
 
 use crate::record::{Identity, Stream, Timestamp};
 
-/// Events on their way to a sink: one buffer of bytes, and what is known of each event beside it.
+/// Events for a sink. One buffer contains the bytes of all events; a list contains their properties.
 #[derive(Debug, Clone)]
 pub struct Batch {
     stream: Stream,
@@ -17,7 +17,7 @@ struct Entry {
     identity: Identity,
     time: Option<Timestamp>,
     error: Option<Box<str>>,
-    cut: bool,
+    truncated: bool,
 }
 
 /// One event of a batch.
@@ -25,61 +25,58 @@ struct Entry {
 pub struct Event<'a> {
     /// The event as JSON without line breaks; for `raw`, the record's own bytes.
     pub body: &'a [u8],
-    /// The record's id as the console gave it ("" where it has none).
+    /// The console's id of the record; empty if it has none.
     pub record_id: &'a str,
     /// See [`Identity`]; printed as 32 hex digits.
     pub identity: Identity,
-    /// The event's own time, where it has one.
+    /// The event's own time, if it has one.
     pub time: Option<Timestamp>,
-    /// Why the record could not be mapped, when the body is an error event (or, for `raw`, a record not understood).
+    /// The reason why the record could not be mapped. The body is an error event then; for `raw`, the record itself.
     pub error: Option<&'a str>,
-    /// The body is but the beginning of a record that was too large to be pulled: it is not sent, and kept as a dead letter.
-    pub cut: bool,
+    /// True if the record was too large to be pulled. The body is its beginning. It is not sent, but becomes a dead
+    /// letter.
+    pub truncated: bool,
 }
 
 impl Batch {
-    /// An empty batch for events of `stream`.
     pub fn new(stream: Stream) -> Self {
         Self { stream, buffer: Vec::new(), entries: Vec::new() }
     }
 
-    /// The stream that the events came from.
     pub fn stream(&self) -> Stream {
         self.stream
     }
 
-    /// Number of events.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// True when there are no events.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// Bytes of all bodies together.
+    /// Bytes of all bodies.
     pub fn body_bytes(&self) -> usize {
         self.entries.iter().map(|entry| entry.body.len()).sum()
     }
 
-    /// Bytes of all events, their ids included; known without counting.
+    /// Bytes of all bodies and record ids.
     pub fn size(&self) -> usize {
         self.buffer.len()
     }
 
-    /// Makes room for so many more events with so many bytes in all, so that they are not moved as the batch grows.
+    /// Reserves memory for more events and for their bytes in total, so that the batch is not moved as it grows.
     pub fn reserve(&mut self, events: usize, bytes: usize) {
         self.entries.reserve_exact(events);
         self.buffer.reserve_exact(bytes);
     }
 
-    /// Bytes of memory held by the events.
-    pub fn held_bytes(&self) -> usize {
+    /// Bytes of memory that are allocated for the events.
+    pub fn allocated_bytes(&self) -> usize {
         self.buffer.capacity() + self.entries.capacity() * size_of::<Entry>()
     }
 
-    /// Appends an event whose body is written by `write` straight into the batch's buffer.
+    /// Appends an event. `write` writes its body into the batch's buffer and returns the mapping error, if any.
     pub fn push_with(
         &mut self,
         record_id: &str,
@@ -97,7 +94,7 @@ impl Batch {
             identity,
             time,
             error,
-            cut: false,
+            truncated: false,
         });
     }
 
@@ -108,7 +105,7 @@ impl Batch {
             event.error.map(Into::into)
         });
         if let Some(entry) = self.entries.last_mut() {
-            entry.cut = event.cut;
+            entry.truncated = event.truncated;
         }
     }
 
@@ -121,17 +118,15 @@ impl Batch {
         last
     }
 
-    /// The events in order.
     pub fn events(&self) -> impl ExactSizeIterator<Item = Event<'_>> + DoubleEndedIterator {
         self.entries.iter().map(|entry| self.view(entry))
     }
 
-    /// The event at `index`.
     pub fn event(&self, index: usize) -> Option<Event<'_>> {
         self.entries.get(index).map(|entry| self.view(entry))
     }
 
-    /// A new batch of the events at `indices`, in that order; indices out of range are left out.
+    /// Returns a new batch of the events at `indices`, in that order. Indices out of range are skipped.
     pub fn select(&self, indices: impl IntoIterator<Item = usize>) -> Self {
         let mut selected = Self::new(self.stream);
         indices.into_iter().filter_map(|index| self.event(index)).for_each(|event| selected.push(event));
@@ -145,7 +140,7 @@ impl Batch {
             identity: entry.identity,
             time: entry.time,
             error: entry.error.as_deref(),
-            cut: entry.cut,
+            truncated: entry.truncated,
         }
     }
 }
@@ -154,25 +149,31 @@ impl Batch {
 mod tests {
     use super::*;
 
-    /// What the memory budget counts is what is allocated, not only what is filled.
+    /// The memory budget counts allocated bytes, not only used ones.
     #[test]
-    fn a_batch_holds_what_was_reserved() {
+    fn a_batch_counts_its_reserved_memory() {
         let mut batch = Batch::new(Stream::Threats);
         assert!(batch.is_empty());
         batch.reserve(10, 1_000);
-        let held = 1_000 + 10 * size_of::<Entry>();
-        assert_eq!(batch.held_bytes(), held);
+        let allocated = 1_000 + 10 * size_of::<Entry>();
+        assert_eq!(batch.allocated_bytes(), allocated);
         for number in 0..3_u8 {
             let identity = Identity::of("console.example", Stream::Threats, &number.to_string(), "");
-            let event =
-                Event { body: b"{\"a\":1}", record_id: "12", identity, time: None, error: None, cut: number == 1 };
+            let event = Event {
+                body: b"{\"a\":1}",
+                record_id: "12",
+                identity,
+                time: None,
+                error: None,
+                truncated: number == 1,
+            };
             batch.push(event);
         }
         assert_eq!((batch.len(), batch.is_empty(), batch.size(), batch.body_bytes()), (3, false, 27, 21));
-        assert_eq!(batch.held_bytes(), held, "they fit");
+        assert_eq!(batch.allocated_bytes(), allocated, "they fit");
 
         let selected = batch.select([2, 1, 9]);
-        let events: Vec<_> = selected.events().map(|event| (event.body, event.record_id, event.cut)).collect();
+        let events: Vec<_> = selected.events().map(|event| (event.body, event.record_id, event.truncated)).collect();
         assert_eq!(events, [(&b"{\"a\":1}"[..], "12", false), (&b"{\"a\":1}"[..], "12", true)]);
     }
 }

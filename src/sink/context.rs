@@ -1,80 +1,74 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::compression::Compression;
 use super::http::Tokens;
-use super::settings::Compression;
 use crate::record::Stream;
 use crate::settings::{ClientError, Schema};
 
-/// What a sink is told about the lane that it serves.
+/// The lane of a sink, and what the sinks of the process share.
 #[derive(Debug, Clone)]
-pub struct Context {
-    /// Name of the pipeline.
+pub struct SinkContext {
     pub pipeline: String,
-    /// The lane's stream.
     pub stream: Stream,
-    /// Name of the sink.
     pub sink: String,
-    /// The shard that the pipeline belongs to.
     pub shard: u32,
-    /// The console's host, as identities have it.
+    /// The console's host, in the form that identities use.
     pub console_host: String,
     /// `transform.labels`.
     pub labels: BTreeMap<String, String>,
-    /// Schema of the events.
     pub schema: Schema,
-    /// Schema and version as destinations see it (`ecs-9.4.0`, `raw`).
+    /// Schema and version for destinations, such as `ecs-9.4.0` or `raw`.
     pub schema_name: &'static str,
-    /// What all sinks of the process share.
-    pub shared: Shared,
+    pub shared: SharedSinkResources,
 }
 
-/// What all sinks of a process share. Cheap to clone.
+/// Shared by all sinks of a process. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Shared {
+pub struct SharedSinkResources {
     pub(crate) tokens: Arc<Tokens>,
     #[cfg(feature = "kafka")]
     pub(crate) producers: Arc<super::kafka::Producers>,
     #[cfg(feature = "kafka")]
-    pub(crate) owners: Arc<crate::kafka::Owners>,
+    pub(crate) owners: Arc<crate::kafka::TransactionalIds>,
 }
 
-/// `--instance`, unless it is given.
+/// Default of `--instance`.
 pub const INSTANCE: &str = "s1-forwarder";
 
-impl Default for Shared {
+impl Default for SharedSinkResources {
     fn default() -> Self {
         Self::new(INSTANCE)
     }
 }
 
-impl Shared {
-    /// For a process of the installation `instance`.
-    #[cfg_attr(not(feature = "kafka"), expect(unused_variables, reason = "only Kafka names things after it"))]
+impl SharedSinkResources {
+    /// `instance` is the name of the installation (`--instance`).
+    #[cfg_attr(not(feature = "kafka"), expect(unused_variables, reason = "only Kafka uses it"))]
     pub fn new(instance: &str) -> Self {
         Self {
             tokens: Arc::default(),
             #[cfg(feature = "kafka")]
             producers: Arc::default(),
             #[cfg(feature = "kafka")]
-            owners: crate::kafka::Owners::new(instance),
+            owners: crate::kafka::TransactionalIds::new(instance),
         }
     }
 
-    /// A lease gave this process the shard.
+    /// Called when this process has acquired the lease of a shard.
     #[cfg_attr(not(feature = "kafka"), expect(unused_variables, reason = "only Kafka fences"))]
     pub fn acquired(&self, shard: u32) {
         #[cfg(feature = "kafka")]
         self.owners.acquired(shard);
     }
 
-    /// Gives up what this process holds, when all sinks are gone.
+    /// Releases transactional ids. Called when all sinks are gone.
     pub async fn close(&self) {
         #[cfg(feature = "kafka")]
         self.owners.close().await;
     }
 
-    /// Kafka clients that are open now.
+    /// Number of open Kafka clients.
     pub fn kafka_clients(&self) -> usize {
         #[cfg(feature = "kafka")]
         return self.producers.count() + self.owners.count();
@@ -83,38 +77,23 @@ impl Shared {
     }
 }
 
-/// Settings that name or say what cannot be.
+/// Invalid settings of a sink.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    /// A compression that the destination does not understand.
-    #[error("`compression: {compression:?}` is unknown to a sink of type {type_name}, which takes {known:?}")]
-    Compression {
-        /// The sink's type.
-        type_name: &'static str,
-        /// What was asked for.
-        compression: Compression,
-        /// What it takes.
-        known: &'static [Compression],
-    },
-    /// A `{…}` in a topic or path that stands for nothing.
+    #[error("`compression: {compression:?}` is not supported by sinks of type {type_name}, only {known:?}")]
+    Compression { type_name: &'static str, compression: Compression, known: &'static [Compression] },
+    /// An unknown `{…}` in a template.
     #[error(
-        "`{key}`: `{{{placeholder}}}` stands for nothing here; {{pipeline}}, {{stream}} and the labels ({{label.NAME}}) do"
+        "`{key}`: `{{{placeholder}}}` is not a placeholder; use {{pipeline}}, {{stream}} or the labels ({{label.NAME}})"
     )]
-    Placeholder {
-        /// The key that holds the template.
-        key: &'static str,
-        /// What stands between the braces.
-        placeholder: String,
-    },
-    /// A value that makes no sense for its key.
+    Placeholder { key: &'static str, placeholder: String },
     #[error("`{key}`: {problem}")]
     Value {
-        /// The key.
         key: String,
-        /// What is wrong with it, and what would be right.
+        /// What is wrong, and what would be right.
         problem: String,
     },
-    /// TLS or proxy settings that no client can be made from.
+    /// TLS or proxy settings that no client can use.
     #[error(transparent)]
     Client(#[from] ClientError),
 }
@@ -125,8 +104,8 @@ impl BuildError {
     }
 }
 
-impl Context {
-    /// Fills the placeholders of a topic or path.
+impl SinkContext {
+    /// Replaces the placeholders in a template.
     pub(crate) fn fill(&self, key: &'static str, template: &str) -> Result<String, BuildError> {
         let mut filled = String::with_capacity(template.len());
         let mut rest = template;
@@ -153,8 +132,8 @@ impl Context {
 mod tests {
     use super::*;
 
-    fn context() -> Context {
-        Context {
+    fn context() -> SinkContext {
+        SinkContext {
             pipeline: "acme".to_owned(),
             stream: Stream::Threats,
             sink: "bus".to_owned(),
@@ -163,19 +142,19 @@ mod tests {
             labels: BTreeMap::from([("customer".to_owned(), "acme-eu".to_owned())]),
             schema: Schema::Ecs,
             schema_name: "ecs-9.4.0",
-            shared: Shared::default(),
+            shared: SharedSinkResources::default(),
         }
     }
 
     #[test]
-    fn placeholders_are_filled() {
+    fn placeholders_are_replaced() {
         let filled = context().fill("topic", "s1.{stream}.{pipeline}-{label.customer}");
         assert_eq!(filled.unwrap(), "s1.threats.acme-acme-eu");
         assert_eq!(context().fill("topic", "plain").unwrap(), "plain");
     }
 
     #[test]
-    fn placeholders_that_stand_for_nothing_are_refused() {
+    fn unknown_placeholders_are_refused() {
         for template in ["{customer}", "{label.other}", "{}", "{stream"] {
             let error = context().fill("topic", template).unwrap_err().to_string();
             assert!(error.starts_with("`topic`"), "{error}");

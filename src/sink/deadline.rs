@@ -1,38 +1,36 @@
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-/// Until when a lane may deliver. Where several workers share the lanes, another one may deliver soon after.
+/// The time until which a lane may deliver. After it, another worker may own the lane. Without one there is no limit.
 #[derive(Debug, Clone, Default)]
 pub struct Deadline(Option<watch::Receiver<Instant>>);
 
 impl Deadline {
-    /// It moves as `until` does.
-    pub fn following(until: watch::Receiver<Instant>) -> Self {
+    pub fn new(until: watch::Receiver<Instant>) -> Self {
         Self(Some(until))
     }
 
-    /// True when nothing may be delivered now.
     pub fn has_passed(&self) -> bool {
         self.0.as_ref().is_some_and(|until| *until.borrow() <= Instant::now())
     }
 
-    /// Resolves when it has passed, however often it moves before that; never where there is none.
+    /// Resolves when the deadline has passed, even if it is renewed before. Never resolves without a deadline.
     pub async fn passed(&self) {
         let Some(until) = &self.0 else { return std::future::pending().await };
         loop {
-            let moment = *until.borrow();
-            if moment <= Instant::now() {
+            let deadline = *until.borrow();
+            if deadline <= Instant::now() {
                 return;
             }
-            sleep_until(moment).await;
+            sleep_until(deadline).await;
         }
     }
 
-    /// Resolves when it lies in the future again.
-    pub async fn moved_on(&self) {
+    /// Resolves when the deadline is in the future again.
+    pub async fn renewed(&self) {
         let Some(mut until) = self.0.clone() else { return };
-        if until.wait_for(|moment| *moment > Instant::now()).await.is_err() {
-            // Nobody renews it any more: the lane is about to be ended.
+        if until.wait_for(|deadline| *deadline > Instant::now()).await.is_err() {
+            // The sender is gone: the lane is about to end.
             std::future::pending().await
         }
     }
@@ -45,9 +43,9 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_deadline_that_is_moved_on_passes_later() {
+    async fn a_renewed_deadline_passes_later() {
         let (renew, until) = watch::channel(Instant::now() + Duration::from_secs(10));
-        let deadline = Deadline::following(until);
+        let deadline = Deadline::new(until);
         let begun = Instant::now();
         tokio::time::sleep(Duration::from_secs(5)).await;
         renew.send_replace(Instant::now() + Duration::from_secs(10));
@@ -59,7 +57,7 @@ mod tests {
             renew.send_replace(Instant::now() + Duration::from_secs(10));
             tokio::time::sleep(Duration::from_secs(1)).await;
         });
-        deadline.moved_on().await;
+        deadline.renewed().await;
         assert_eq!(begun.elapsed().as_secs(), 20);
         assert!(!deadline.has_passed());
     }

@@ -1,84 +1,81 @@
-//! What follows from an outcome: waiting, sending again, splitting, dead letters, stopping.
+//! Acts on outcomes: waits, sends again, splits, stores dead letters, stops.
 //!
-//! One call delivers one batch and returns when every event of it is settled: taken by the sink, or kept as a dead
-//! letter. Nothing is given up before; only the lane ends a delivery early, by dropping it.
+//! One call delivers one batch. It returns when all events are settled: accepted by the sink, or stored as
+//! dead letters. The lane may end a delivery early by dropping its future.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use super::common::RetrySettings;
 use super::dead_letters::{DeadLetter, DeadLetters};
-use super::settings::RetrySettings;
 use super::throttle::Throttle;
-use super::{Attempt, Batch, Covering, Deadline, Outcome, Sink, TOO_LARGE};
+use super::{Attempt, Batch, Deadline, Outcome, Sink, TOO_LARGE, TransactionalSink};
+use crate::checkpoint::CheckpointUpdate;
+use crate::failure::Failure;
 use crate::record::Clock;
 use crate::settings::FullJitter;
 use crate::telemetry::{LaneState, Meter};
 
-/// A batch of this many events, or this many events in a row over smaller batches, of which none is accepted: not the
-/// events are wrong but the configuration.
+/// If this many events in a row are refused and none is accepted, the configuration is wrong.
 const MISCONFIGURED_FROM: usize = 10;
 
-/// What the deliveries of one lane share.
+/// Shared by all deliveries of one lane.
 #[derive(Debug)]
 pub struct Delivery {
-    /// Where to.
     pub sink: Arc<dyn Sink>,
-    /// How long to wait between tries.
     pub retry: RetrySettings,
-    /// Where refused events are kept.
+    /// Stores refused events.
     pub dead_letters: Arc<DeadLetters>,
-    /// What is counted and reported.
     pub meter: Meter,
     /// For the time of dead letters.
     pub clock: Clock,
-    /// Whether the sink takes anything.
     pub health: Health,
-    /// How many attempts the sink bears at a time.
+    /// Limits the attempts in flight.
     pub throttle: Throttle,
-    /// Until when anything may be sent.
+    /// Nothing may be sent after the deadline.
     pub deadline: Deadline,
 }
 
-/// Whether a lane's sink takes anything.
+/// Tracks whether a lane's sink accepts anything.
 #[derive(Debug)]
 pub struct Health {
     refusing_since: watch::Sender<Option<Instant>>,
     refused_in_a_row: AtomicUsize,
 }
 
-/// Which events of a batch are settled: delivered, or kept as dead letters. Outlives a delivery that is dropped.
+/// The settled events of a batch: delivered, or stored as dead letters. It remains valid after a delivery is dropped.
 #[derive(Debug)]
 pub struct Settled(Mutex<Vec<bool>>);
 
-/// Why a lane cannot go on by itself. Nothing of the batch that was not settled before is lost or dead-lettered.
+/// The reason why a delivery ended before its batch was settled. The other events are neither lost nor dead letters.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Halt {
-    /// The lane asked for it.
+pub enum DeliveryError {
+    /// The lane stopped it.
     #[error("the delivery was stopped")]
     Stopped,
-    /// The sink refuses the credentials.
-    #[error("{0}")]
-    Unauthorized(String),
-    /// The sink refuses everything: wrong index, topic, address, format.
-    #[error("{0}")]
-    Misconfigured(String),
-    /// Refused events cannot be kept.
+    /// The sink refuses everything. A transient failure never ends a delivery.
+    #[error(transparent)]
+    Failed(#[from] Failure),
+    /// Refused events cannot be stored.
     #[error("{0}")]
     DeadLetters(String),
-    /// What was delivered is told by the checkpoint in the sink, which has to be read again.
-    #[error("{0}")]
-    Superseded(String),
 }
 
-/// For a sink that commits the lane's checkpoint with the events: the checkpoint as it is when the events at these indices
-/// of the batch are settled.
-pub type Companion<'a> = &'a (dyn Fn(&[usize]) -> Covering + Send + Sync);
+/// Returns the checkpoint that covers the events at these indices of the batch.
+pub type UpdateFor = dyn Fn(&[usize]) -> CheckpointUpdate + Send + Sync;
+
+/// Commits batches with the lane's checkpoint, for a transactional sink.
+pub struct Transaction {
+    pub sink: Arc<dyn TransactionalSink>,
+    pub update: Box<UpdateFor>,
+}
 
 impl Default for Health {
     fn default() -> Self {
@@ -88,46 +85,45 @@ impl Default for Health {
 }
 
 impl Health {
-    /// Since when the sink has taken nothing, and changes of that.
+    /// Watches the time since which the sink has accepted nothing.
     pub fn watch(&self) -> watch::Receiver<Option<Instant>> {
         self.refusing_since.subscribe()
     }
 
-    /// A lane that comes back after a rest tries with fresh patience.
-    pub fn forget(&self) {
-        self.answers();
+    /// Restarts the measurement, for a new session.
+    pub fn reset(&self) {
+        self.answered();
     }
 
-    fn refuses(&self) {
+    fn refused(&self) {
         self.refusing_since.send_if_modified(|since| since.is_none().then(|| *since = Some(Instant::now())).is_some());
     }
 
-    fn answers(&self) {
+    fn answered(&self) {
         self.refusing_since.send_if_modified(|since| since.take().is_some());
     }
 
-    /// So many refusals were counted that will come again.
-    fn take_back(&self, refused: usize) {
+    /// Removes refusals from the count, since the events will be sent again.
+    fn uncount(&self, refused: usize) {
         let less = |before: usize| Some(before.saturating_sub(refused));
-        // It has no reason to fail.
+        // `less` never returns `None`, so this cannot fail.
         let _ = self.refused_in_a_row.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 }
 
 impl Settled {
-    /// Nothing of `events` is settled.
     pub fn none_of(events: usize) -> Self {
         Self(Mutex::new(vec![false; events]))
     }
 
-    /// Indices of the events that are settled, or of those that are not.
+    /// Returns the indices of the events that are settled, or of those that are not.
     pub fn indices(&self, settled: bool) -> Vec<usize> {
-        let flags = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let flags = self.0.lock();
         flags.iter().enumerate().filter(|(_, is)| **is == settled).map(|(index, _)| index).collect()
     }
 
     fn settle(&self, indices: impl IntoIterator<Item = usize>) {
-        let mut flags = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut flags = self.0.lock();
         for index in indices {
             if let Some(flag) = flags.get_mut(index) {
                 *flag = true;
@@ -136,22 +132,21 @@ impl Settled {
     }
 }
 
-/// One batch under way.
-struct Work<'a> {
+struct BatchDelivery<'a> {
     delivery: &'a Delivery,
     batch: &'a Batch,
     settled: &'a Settled,
-    /// Parts still to be sent, as indices of the batch, in order.
+    /// The unsent parts, in order, as indices of the batch.
     parts: VecDeque<Vec<usize>>,
     accepted: usize,
     refused: Vec<Refusal>,
-    /// How many of those are only kept because it is not told which the others are: they count as delivered.
-    taken_unnamed: usize,
-    /// Refused without being sent, which says nothing about the destination.
+    /// Number of those that the sink accepted without naming them. They count as delivered.
+    accepted_unnamed: usize,
+    /// Refused without an attempt, so they do not indicate a problem of the sink.
     oversized: Vec<Refusal>,
     random: fastrand::Rng,
     waits: FullJitter,
-    companion: Option<Companion<'a>>,
+    transaction: Option<&'a Transaction>,
     stop: &'a CancellationToken,
 }
 
@@ -162,48 +157,47 @@ struct Refusal {
 }
 
 impl Delivery {
-    /// Delivers `batch`, however long it takes; `random` decides over the waits between tries. `stop` ends it between two
-    /// attempts, never within one: what is on the wire is waited for, so that nothing is sent twice for having been stopped.
-    /// `companion` goes with each attempt to a sink that commits it with the events.
+    /// Delivers `batch` without a time limit. `stop` ends it between two attempts, never during one, so no event is
+    /// sent twice because of it. Without `transaction`, a transactional sink delivers at least once.
     ///
     /// # Errors
-    /// When it was stopped, or trying again by itself would not help; see [`Halt`].
+    /// When the delivery was stopped, or when another attempt would not succeed.
     pub async fn deliver(
         &self,
         batch: &Batch,
         settled: &Settled,
         mut random: fastrand::Rng,
-        companion: Option<Companion<'_>>,
+        transaction: Option<&Transaction>,
         stop: &CancellationToken,
-    ) -> Result<(), Halt> {
+    ) -> Result<(), DeliveryError> {
         let waits = self.waits(&mut random);
         let (parts, refused, oversized) = (VecDeque::new(), Vec::new(), Vec::new());
-        let mut work = Work {
+        let mut delivery = BatchDelivery {
             delivery: self,
             batch,
             settled,
             parts,
             accepted: 0,
             refused,
-            taken_unnamed: 0,
+            accepted_unnamed: 0,
             oversized,
             random,
             waits,
-            companion,
+            transaction,
             stop,
         };
-        work.sort_by_size();
-        work.send_parts().await?;
-        let counted = work.judge_refusals()?;
-        work.refused.append(&mut work.oversized);
-        if let Err(halt) = work.keep_refused().await {
-            self.health.take_back(counted);
-            return Err(halt);
+        delivery.sort_by_size();
+        delivery.send_parts().await?;
+        let counted = delivery.check_refusals()?;
+        delivery.refused.append(&mut delivery.oversized);
+        if let Err(error) = delivery.store_refused().await {
+            self.health.uncount(counted);
+            return Err(error);
         }
-        if companion.is_some() && !work.refused.is_empty() {
-            // The checkpoint does not know yet that they were kept.
-            work.parts.push_back(Vec::new());
-            work.send_parts().await?;
+        if transaction.is_some() && !delivery.refused.is_empty() {
+            // The committed checkpoint does not contain the dead letters yet.
+            delivery.parts.push_back(Vec::new());
+            delivery.send_parts().await?;
         }
         Ok(())
     }
@@ -213,19 +207,19 @@ impl Delivery {
     }
 }
 
-impl Work<'_> {
-    /// What is larger than the sink takes is refused without being sent; the rest is the first part.
+impl BatchDelivery<'_> {
+    /// Refuses events that are too large for the sink. The others are the first part.
     fn sort_by_size(&mut self) {
         let limit = self.delivery.sink.limits().event_bytes;
         let mut part = Vec::new();
         for (index, event) in self.batch.events().enumerate() {
-            if event.cut {
+            if event.truncated {
                 let reason = "the record is too large to be pulled; this is its beginning".to_owned();
                 self.oversized.push(Refusal { index, status: TOO_LARGE.to_owned(), reason });
             } else if event.body.len() <= limit {
                 part.push(index);
             } else {
-                let reason = format!("the event has {} bytes, the sink takes {limit} at most", event.body.len());
+                let reason = format!("the event has {} bytes, the sink accepts at most {limit}", event.body.len());
                 self.oversized.push(Refusal { index, status: TOO_LARGE.to_owned(), reason });
             }
         }
@@ -234,29 +228,29 @@ impl Work<'_> {
         }
     }
 
-    async fn send_parts(&mut self) -> Result<(), Halt> {
+    async fn send_parts(&mut self) -> Result<(), DeliveryError> {
         let Delivery { throttle, health, deadline, .. } = self.delivery;
         while let Some(part) = self.parts.pop_front() {
-            if !throttle.held_for().is_zero() {
-                health.refuses();
+            if !throttle.blocked_for().is_zero() {
+                health.refused();
             }
-            let leave = self.stop.run_until_cancelled(throttle.leave()).await.ok_or(Halt::Stopped)?;
+            let permit = self.stop.run_until_cancelled(throttle.acquire()).await.ok_or(DeliveryError::Stopped)?;
             let attempt = tokio::select! {
                 biased;
-                // What a sink commits with the checkpoint is refused by the brokers once another worker has the lane, and is
-                // not to be cut: whether it took effect would have to be looked up.
-                () = deadline.passed(), if self.companion.is_none() || deadline.has_passed() => None,
+                // A transaction is not cancelled, since its outcome would be unknown. The brokers refuse it if another
+                // worker has the lane.
+                () = deadline.passed(), if self.transaction.is_none() || deadline.has_passed() => None,
                 attempt = self.send(&part) => Some(attempt),
             };
             let Some(attempt) = attempt else {
-                drop(leave);
+                drop(permit);
                 self.parts.push_front(part);
                 self.wait_for_lease().await?;
                 continue;
             };
-            leave.learn(&attempt);
-            drop(leave);
-            self.follow(part, attempt).await?;
+            permit.observe(&attempt);
+            drop(permit);
+            self.act_on(part, attempt).await?;
         }
         Ok(())
     }
@@ -270,38 +264,38 @@ impl Work<'_> {
             selected = self.batch.select(part.iter().copied());
             &selected
         };
-        let sink = &self.delivery.sink;
-        let attempt = match (self.companion, sink.commits()) {
-            (Some(companion), Some(commits)) => {
+        let attempt = match self.transaction {
+            Some(Transaction { sink, update }) => {
                 let settled = [self.settled.indices(true).as_slice(), part].concat();
-                commits.commit(batch, &companion(&settled)).await
+                sink.commit_batch(batch, update(&settled)).await
             }
-            _ => sink.send(batch).await,
+            None => self.delivery.sink.send(batch).await,
         };
         self.delivery.meter.sink_request(&attempt.status, begun.elapsed());
         attempt
     }
 
-    async fn follow(&mut self, part: Vec<usize>, attempt: Attempt) -> Result<(), Halt> {
+    /// Settles the events, retries them (after a 429, 5xx or timeout), sends halves, or ends the delivery.
+    async fn act_on(&mut self, part: Vec<usize>, attempt: Attempt) -> Result<(), DeliveryError> {
         let Attempt { outcome, bytes, status } = attempt;
         match outcome {
             Outcome::Delivered => self.accept(part, bytes),
             Outcome::DeliveredWithWarning(warning) | Outcome::SlowDown(warning) => {
-                tracing::debug!(%warning, "sink took a batch with a warning");
+                tracing::debug!(%warning, "the sink accepted a batch with a warning");
                 self.accept(part, bytes);
             }
             Outcome::Partial { rejected, retry, after } => {
-                self.split_up(part, bytes, &status, rejected, retry, after).await
+                self.settle_some(part, bytes, &status, rejected, retry, after).await
             }
-            Outcome::RefusedSome { count, reason } => self.keep_all(part, bytes, &status, count, &reason),
+            Outcome::RefusedSome { count, reason } => self.refuse_all(part, bytes, &status, count, &reason),
             Outcome::RetryLater { reason, after } => {
                 self.parts.push_front(part);
                 self.wait(reason, after).await;
             }
             Outcome::TooLarge(reason) | Outcome::Refused(reason) => self.halve(part, status, reason),
-            Outcome::Unauthorized(reason) => return Err(Halt::Unauthorized(reason)),
-            Outcome::Misconfigured(reason) => return Err(Halt::Misconfigured(reason)),
-            Outcome::Superseded(reason) => return Err(Halt::Superseded(reason)),
+            Outcome::Unauthorized(reason) => return Err(Failure::Unauthorized(reason).into()),
+            Outcome::Misconfigured(reason) => return Err(Failure::Misconfigured(reason).into()),
+            Outcome::Superseded(reason) => return Err(Failure::Superseded(reason).into()),
         }
         Ok(())
     }
@@ -314,25 +308,26 @@ impl Work<'_> {
         self.settled.settle(part);
         health.refused_in_a_row.store(0, Ordering::Relaxed);
         self.waits = self.delivery.waits(&mut self.random);
-        health.answers();
-        meter.sink_trouble(None);
+        health.answered();
+        meter.set_sink_failure(None);
     }
 
-    /// `count` of `part` were refused and nobody knows which.
-    fn keep_all(&mut self, part: Vec<usize>, bytes: u64, status: &str, count: usize, reason: &str) {
+    /// The sink refused `count` events of `part` without saying which.
+    fn refuse_all(&mut self, part: Vec<usize>, bytes: u64, status: &str, count: usize, reason: &str) {
         let all = part.len();
-        let reason = format!("{count} of {all} events sent together were refused, and not told which: {reason}");
-        tracing::warn!(reason, "the sink took a part of a batch; all of it is kept as dead letters");
-        // Not accepted as the others are: settled, and counted, once the dead letters have them.
+        let reason =
+            format!("{count} of {all} events sent together were refused; the sink does not say which: {reason}");
+        tracing::warn!(reason, "the sink accepted a part of a batch: all of it is stored as dead letters");
+        // The events are settled and counted once they are stored as dead letters.
         self.accept(Vec::new(), bytes);
         self.accepted += all.saturating_sub(count);
-        self.taken_unnamed += all.saturating_sub(count);
+        self.accepted_unnamed += all.saturating_sub(count);
         let refusal = |index| Refusal { index, status: status.to_owned(), reason: reason.clone() };
         self.refused.extend(part.into_iter().map(refusal));
     }
 
-    /// Some of `part` were settled by the answer; the indices in it count within the part.
-    async fn split_up(
+    /// Processes an answer that settled some events. `rejected` and `retry` are indices of `part`.
+    async fn settle_some(
         &mut self,
         part: Vec<usize>,
         bytes: u64,
@@ -354,14 +349,14 @@ impl Work<'_> {
         let accepted: Vec<usize> = part.iter().zip(&open).filter(|(_, open)| **open).map(|(index, _)| *index).collect();
         let again: Vec<usize> = again.into_iter().map(|index| part[index]).collect();
         let settles = again.len() < part.len();
-        // All of what lies behind an event that was refused was not tried yet.
+        // The sink has not tried the events after the last refused one.
         let before = part.strip_suffix(again.as_slice()).and_then(<[_]>::last);
         let refused = self.refused.get(refused_before..).and_then(<[_]>::last);
         let untried = refused.is_some_and(|refusal| before == Some(&refusal.index));
         if !accepted.is_empty() {
             self.accept(accepted, bytes);
         } else if settles {
-            self.delivery.health.answers();
+            self.delivery.health.answered();
         }
         if again.is_empty() {
             return;
@@ -371,15 +366,15 @@ impl Work<'_> {
         match after {
             None if untried => {}
             _ if settles => self.pause(after).await,
-            _ => self.wait(format!("the sink took none of {count} events for now ({status})"), after).await,
+            _ => self.wait(format!("the sink accepted none of {count} events for now ({status})"), after).await,
         }
     }
 
     fn halve(&mut self, mut part: Vec<usize>, status: String, reason: String) {
         let unsent = status == TOO_LARGE;
         if !unsent {
-            // The sink is there; whether it is in order shows when it takes something.
-            self.delivery.health.answers();
+            // The sink answers, even if it accepts nothing.
+            self.delivery.health.answered();
         }
         if part.len() > 1 {
             let second = part.split_off(part.len() / 2);
@@ -392,47 +387,49 @@ impl Work<'_> {
     }
 
     async fn wait(&mut self, reason: String, after: Option<Duration>) {
-        self.delivery.health.refuses();
-        self.delivery.meter.sink_trouble(Some(LaneState::SinkFailing(reason)));
+        self.delivery.health.refused();
+        self.delivery.meter.set_sink_failure(Some(LaneState::SinkFailing(reason)));
         self.pause(after).await;
     }
 
     async fn pause(&mut self, after: Option<Duration>) {
-        // A hint may lengthen the wait, but not do away with it.
+        // A hint may lengthen the wait, but not remove it.
         let wait = after.unwrap_or_default().max(self.waits.wait());
-        // Whether it was stopped is looked at before the next attempt.
+        // The caller detects a stop before the next attempt.
         self.stop.run_until_cancelled(sleep(wait)).await;
     }
 
-    /// Another worker may deliver soon: what is on the wire was cut, and nothing more is sent until it is sure that none does.
-    async fn wait_for_lease(&self) -> Result<(), Halt> {
+    /// Waits until the lease is renewed. Another worker may take the lane over, so the attempt was cancelled.
+    async fn wait_for_lease(&self) -> Result<(), DeliveryError> {
         let reason = "the lease of this lane's shard could not be renewed in time: nothing is sent until it is";
-        self.delivery.health.refuses();
-        self.delivery.meter.sink_trouble(Some(LaneState::Stopped(reason.to_owned())));
-        self.stop.run_until_cancelled(self.delivery.deadline.moved_on()).await.ok_or(Halt::Stopped)
+        self.delivery.health.refused();
+        self.delivery.meter.set_sink_failure(Some(LaneState::Stopped(reason.to_owned())));
+        self.stop.run_until_cancelled(self.delivery.deadline.renewed()).await.ok_or(DeliveryError::Stopped)
     }
 
-    /// A wrong index must not turn a customer's history into dead letters. How many this counted as refused in a row.
-    fn judge_refusals(&self) -> Result<usize, Halt> {
+    /// Fails after too many refusals in a row: a wrong index must not turn a customer's history into dead letters.
+    /// Returns the number of events that it added to the count.
+    fn check_refusals(&self) -> Result<usize, DeliveryError> {
         let Some(first) = self.refused.first().filter(|_| self.accepted == 0) else { return Ok(0) };
         let refused = self.refused.len();
         let in_a_row = self.delivery.health.refused_in_a_row.fetch_add(refused, Ordering::Relaxed) + refused;
         if in_a_row < MISCONFIGURED_FROM {
             return Ok(refused);
         }
-        Err(Halt::Misconfigured(format!(
-            "the sink refused {in_a_row} events in a row and accepted none: {}; nothing of this batch was given up",
+        Err(Failure::Misconfigured(format!(
+            "the sink refused {in_a_row} events in a row and accepted none: {}; no event of this batch became a dead letter",
             first.reason
-        )))
+        ))
+        .into())
     }
 
-    async fn keep_refused(&self) -> Result<(), Halt> {
+    async fn store_refused(&self) -> Result<(), DeliveryError> {
         let Delivery { meter, clock, dead_letters, .. } = self.delivery;
         if self.refused.is_empty() {
             return Ok(());
         }
         let time = clock.now();
-        let letters: Vec<_> = self
+        let refused: Vec<_> = self
             .refused
             .iter()
             .filter_map(|refusal| {
@@ -448,15 +445,15 @@ impl Work<'_> {
                     reason: &refusal.reason,
                     event_time: event.time,
                     error: event.error,
-                    cut: event.cut,
+                    truncated: event.truncated,
                     event: event.body,
                 })
             })
             .collect();
-        dead_letters.keep(&letters).await.map_err(|error| Halt::DeadLetters(error.to_string()))?;
-        let taken = self.taken_unnamed.min(letters.len());
-        meter.lane.delivered.fetch_add(taken as u64, Ordering::Relaxed);
-        meter.lane.dead_letters.fetch_add((letters.len() - taken) as u64, Ordering::Relaxed);
+        dead_letters.keep(&refused).await.map_err(|error| DeliveryError::DeadLetters(error.to_string()))?;
+        let accepted = self.accepted_unnamed.min(refused.len());
+        meter.lane.delivered.fetch_add(accepted as u64, Ordering::Relaxed);
+        meter.lane.dead_letters.fetch_add((refused.len() - accepted) as u64, Ordering::Relaxed);
         self.settled.settle(self.refused.iter().map(|refusal| refusal.index));
         Ok(())
     }

@@ -9,31 +9,31 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::append::append_lines;
+use super::common::{Common, Defaults, SinkType};
 use super::line::Line;
-use super::settings::{Common, Defaults, SinkType};
 use super::stdout::{LOCAL_DEFAULTS, write_lines};
-use super::{Attempt, Batch, BuildError, Context, Limits, Probe, Sink};
+use super::{Attempt, Batch, BuildError, Limits, Probe, Sink, SinkContext};
 
 /// `type: file`: one event a line, on the disk before the checkpoint moves. The file may be rotated by renaming it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Settings {
-    /// The file; `{pipeline}`, `{stream}` and `{label.NAME}` are filled in. Directories are made as needed.
+pub struct FileSettings {
+    /// Path of the file; `{pipeline}`, `{stream}` and `{label.NAME}` are replaced. Directories are created.
     pub path: String,
     /// Write `{id, pipeline, stream, labels, record}` instead of the event alone.
     #[serde(default)]
     pub envelope: bool,
 }
 
-impl SinkType for Settings {
+impl SinkType for FileSettings {
     fn defaults(&self) -> Defaults {
         LOCAL_DEFAULTS
     }
 
-    fn build(&self, common: &Common, context: &Context) -> Result<Arc<dyn Sink>, BuildError> {
+    fn build(&self, common: &Common, context: &SinkContext) -> Result<Arc<dyn Sink>, BuildError> {
         let path = PathBuf::from(context.fill("path", &self.path)?);
         if path.file_name().is_none() {
-            return Err(BuildError::value("path", format!("`{}` names no file", self.path)));
+            return Err(BuildError::value("path", format!("`{}` is not the path of a file", self.path)));
         }
         Ok(Arc::new(File { path, limits: common.limits(&LOCAL_DEFAULTS), line: Line::new(self.envelope, context) }))
     }
@@ -68,7 +68,7 @@ impl Sink for File {
     }
 }
 
-/// Looks without making anything: the file itself, or the nearest directory that exists.
+/// Checks the file, or the nearest existing directory, without creating anything.
 fn writable(path: &Path) -> Probe {
     let existing = path.ancestors().skip(1).find(|ancestor| ancestor.exists()).unwrap_or(Path::new("."));
     let writable = match std::fs::metadata(path) {

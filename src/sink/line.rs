@@ -1,25 +1,24 @@
-//! One event, one line: what `http`, `file` and `stdout` write.
+//! Writes one event as one line, for `http`, `file`, `stdout`, `sumo` and `panther`.
 
 use std::io::Write;
 
-use super::{Context, Event};
+use super::{Event, SinkContext};
 
-/// How an event becomes a line: as it is, or in an envelope that says where it came from.
+/// Writes the event alone, or in an envelope with its origin.
 #[derive(Debug, Clone)]
 pub(crate) struct Line {
-    /// What an envelope holds between the identity and the record.
+    /// What is between the identity and the record in an envelope.
     envelope: Option<Vec<u8>>,
 }
 
 impl Line {
-    /// Plain lines.
     #[cfg(test)]
     pub(crate) fn plain() -> Self {
         Self { envelope: None }
     }
 
-    /// Plain lines, or `{id, pipeline, stream, labels, record}`.
-    pub(crate) fn new(envelope: bool, context: &Context) -> Self {
+    /// An envelope is `{id, pipeline, stream, labels, record}`, with `error` if the record could not be mapped.
+    pub(crate) fn new(envelope: bool, context: &SinkContext) -> Self {
         let origin = || {
             let labels = serde_json::json!(context.labels);
             format!(

@@ -1,11 +1,12 @@
-//! Destinations: what they take, how an answer reads, and what is common to all of them.
+//! Destinations: their interface, their limits, and the code that all of them share.
 //!
-//! A sink makes **one** attempt to hand over a batch and reduces whatever came back to an [`Outcome`]. Everything that
-//! follows from an outcome (waiting, sending again, splitting, dead letters, stopping) is said once, in [`deliver`].
+//! A sink makes **one** attempt to deliver a batch and converts the answer to an [`Outcome`]. [`deliver`] acts on the
+//! outcome: it waits, sends again, splits, stores dead letters, or stops.
 
 mod append;
-/// Events on their way to a sink.
 pub mod batch;
+mod common;
+mod compression;
 mod context;
 pub mod dead_letters;
 mod deadline;
@@ -15,114 +16,76 @@ pub mod http;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 mod line;
+pub mod memory;
 pub mod settings;
 pub mod stdout;
 pub mod throttle;
 
 use std::fmt::Debug;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use crate::record::JournalChange;
+use crate::checkpoint::{CheckpointBackend, CheckpointUpdate};
+use crate::failure::Failure;
 
 pub use batch::{Batch, Event};
-pub use context::{BuildError, Context, Shared};
+pub use context::{BuildError, SharedSinkResources, SinkContext};
 pub use deadline::Deadline;
-pub use settings::Settings;
+pub use settings::SinkSettings;
 
-/// A destination, shared by all lanes that lead to it.
+/// A destination. All lanes that deliver to it share one instance.
 pub trait Sink: Send + Sync + Debug {
-    /// What one batch may hold.
     fn limits(&self) -> Limits;
 
-    /// One attempt. The future may be dropped at any moment (the lane is shut down or gives its bytes back); what was
-    /// on the wire then may or may not have arrived.
+    /// Makes one attempt. The future may be dropped at any time, when the lane is shut down or releases its memory.
+    /// Events in flight may or may not have arrived then.
     fn send<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Attempt>;
 
-    /// Tells wrong address, wrong credentials and missing rights apart, as far as that can be told without delivering.
+    /// Detects a wrong address, wrong credentials and missing rights, as far as possible without a delivery.
     fn probe(&self) -> BoxFuture<'_, Probe>;
 
-    /// Present where events are only taken together with the lane's checkpoint.
-    fn commits(&self) -> Option<&dyn Commits> {
+    /// Returns this sink if it accepts events only together with the lane's checkpoint.
+    fn transactional(self: Arc<Self>) -> Option<Arc<dyn TransactionalSink>> {
         None
     }
 }
 
-/// A sink that keeps its lane's checkpoint, as opaque bytes, and commits it together with the events that it covers.
-pub trait Commits: Send + Sync + Debug {
-    /// Takes the lane over from whoever had it, and reads its checkpoint. What the lane knew before no longer counts.
-    ///
-    /// # Errors
-    /// When that is not possible for now, and why.
-    fn open(&self) -> BoxFuture<'_, Result<Option<Vec<u8>>, String>>;
+/// A sink that stores its lane's checkpoint and commits it together with the events that it covers. It has one
+/// checkpoint and ignores the key.
+pub trait TransactionalSink: CheckpointBackend {
+    /// Makes one attempt. It takes effect completely or not at all.
+    fn commit_batch<'a>(&'a self, batch: &'a Batch, update: CheckpointUpdate) -> BoxFuture<'a, Attempt>;
 
-    /// One attempt, of which all takes effect or nothing.
-    fn commit<'a>(&'a self, batch: &'a Batch, covering: &'a Covering) -> BoxFuture<'a, Attempt>;
-
-    /// Commits a checkpoint alone.
-    fn save<'a>(&'a self, covering: &'a Covering) -> BoxFuture<'a, Result<(), Unsaved>>;
-
-    /// The lane's checkpoint, for looking only: nothing is taken over.
-    ///
-    /// # Errors
-    /// When that is not possible for now, and why.
-    fn look_at(&self) -> BoxFuture<'_, Result<Option<Vec<u8>>, String>>;
-
-    /// The bytes of a segment of the lane's journal, for looking only; it may be longer than the checkpoint says.
-    ///
-    /// # Errors
-    /// As [`Self::look_at`].
-    fn read_journal(&self, segment: u64) -> BoxFuture<'_, Result<Option<Vec<u8>>, String>>;
-
-    /// Held while the lane is about to send: lanes that commit together wait for each other.
+    /// Counts the lane as about to send until the guard is dropped. Lanes that commit together wait for each other.
     fn enter(&self) -> Box<dyn Send>;
 }
 
-/// What is committed with events.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Covering {
-    /// The checkpoint that covers them, as opaque bytes.
-    pub checkpoint: Vec<u8>,
-    /// What it refers to, or does not any more.
-    pub journal: JournalChange,
-}
-
-/// A checkpoint that was not stored, as far as is known.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Unsaved {
-    /// For now.
-    #[error("{0}")]
-    Later(String),
-    /// The lane has to be opened again: what it knows may be old.
-    #[error("{0}")]
-    Superseded(String),
-}
-
-/// What one batch may hold. Bytes are counted as they are sent, framing and escapes included; before compression, save
-/// for `wire_bytes`. They are checked once more on the encoded body: what escapes and compression do cannot be foretold.
+/// The limits of one batch. Bytes include framing and escapes. They are counted before compression, except
+/// `wire_bytes`. The encoded body is checked again, since the effect of escapes and compression is known only then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Most events in a batch; `batch.events` sets it.
+    /// Maximum events in a batch; `batch.events` sets it.
     pub events: usize,
-    /// Most bytes in a batch of several events; `batch.bytes` sets it.
+    /// Maximum bytes in a batch of several events; `batch.bytes` sets it.
     pub bytes: usize,
-    /// Most bytes of a single event; a larger one goes to the dead letters.
+    /// Maximum bytes of a single event. A larger one becomes a dead letter.
     pub event_bytes: usize,
-    /// Most events that the destination takes, whatever `batch` says.
+    /// Maximum events that the destination accepts. `batch` cannot raise it.
     pub most_events: usize,
-    /// Most bytes that the destination takes, whatever `batch` says, be it a single event.
+    /// Maximum bytes that the destination accepts, also for a single event. `batch` cannot raise it.
     pub most_bytes: usize,
-    /// Most bytes that the destination takes after compression.
+    /// Maximum bytes that the destination accepts after compression.
     pub wire_bytes: usize,
-    /// What framing adds to each event.
+    /// Bytes that framing adds to each event.
     pub framing: usize,
-    /// How many times the bytes of a batch are held while it is sent (2 where a library copies them).
+    /// Number of copies of a batch in memory while it is sent (2 if a library copies it).
     pub copies: usize,
 }
 
 impl Limits {
-    /// No limit at all: what a destination does not state.
+    /// No limits, for values that a destination does not document.
     pub const NONE: Self = Self {
         events: usize::MAX,
         bytes: usize::MAX,
@@ -135,13 +98,11 @@ impl Limits {
     };
 }
 
-/// The status of an attempt that ended before anything was sent: the destination would not take as much.
+/// The status of an attempt that sent nothing because the request exceeds a limit of the destination.
 pub(crate) const TOO_LARGE: &str = "too_large";
 
-/// What came of one attempt.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Attempt {
-    /// What it means for the batch.
     pub outcome: Outcome,
     /// Bytes sent: a request's body after compression; for Kafka, keys and values.
     pub bytes: u64,
@@ -149,54 +110,55 @@ pub struct Attempt {
     pub status: String,
 }
 
-/// What an answer means, decided where the knowledge is. Indices count the events of the batch from zero.
+/// The meaning of an answer for the batch. Indices count the events of the batch from zero.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// The destination took responsibility for every event.
+    /// The destination acknowledged every event.
     Delivered,
-    /// The same, with advice that deserves a log line.
+    /// As `Delivered`, with a warning to log.
     DeliveredWithWarning(String),
-    /// The same, and the destination asks for fewer requests.
+    /// As `Delivered`, and the destination requests a lower rate.
     SlowDown(String),
-    /// Some events were settled: those in `rejected` will never be accepted, those in `retry` (ascending) are to be sent
-    /// again, and all others were delivered.
+    /// Some events were settled. Those in `rejected` will never be accepted. Those in `retry` (ascending) have to be
+    /// sent again. All others were delivered.
     Partial {
-        /// Events refused for good, with the destination's reason.
+        /// Events that the destination will never accept, each with its reason.
         rejected: Vec<(usize, String)>,
         /// Events to send again.
         retry: Vec<usize>,
-        /// How long to wait before that, where the destination said so.
+        /// The destination's hint how long to wait before that.
         after: Option<Duration>,
     },
-    /// Some events were refused for good, all others were delivered, and which is which is not told. Nothing is sent
-    /// again; all of the batch is kept as dead letters, since what was refused is among them.
+    /// Some events were permanently refused and all others were delivered. The destination does not report which ones.
+    /// Nothing is sent again. The whole batch is stored as dead letters, since it contains the refused events.
     RefusedSome {
-        /// How many were refused: fewer than the batch has.
+        /// Number of refused events, less than the batch has.
         count: usize,
         /// For the operator.
         reason: String,
     },
-    /// Nothing was taken, the same bytes may be taken later (throttled, unavailable, time-out, connection lost).
+    /// Nothing was accepted. The same bytes may be accepted later (throttled, unavailable, timeout, connection lost).
     RetryLater {
-        /// For the operator: status and the first words of the answer, no secrets.
+        /// For the operator: status and beginning of the answer, without secrets.
         reason: String,
-        /// `Retry-After`, where the destination said so.
+        /// The destination's `Retry-After`.
         after: Option<Duration>,
     },
-    /// The batch is too large for the destination: halve it; an event that alone is too large is refused for good.
+    /// The batch is too large for the destination and has to be halved. A single event is permanently refused.
     TooLarge(String),
-    /// Nothing was taken and something in the batch is why: halve it to find out what; an event refused alone is refused for good.
+    /// Nothing was accepted because of an event in the batch. The batch has to be halved to find that event. A single
+    /// event is permanently refused.
     Refused(String),
-    /// Credentials were refused, after they were read again. The lane pauses, loses nothing, and tries slowly.
+    /// Credentials were refused after they were read again. The lane pauses, loses nothing, and retries slowly.
     Unauthorized(String),
-    /// The configuration is wrong (index, topic, address): the lane stops with an alarm, loses nothing, and tries slowly.
+    /// The configuration is wrong (index, topic, address). The lane reports it, loses nothing, and retries slowly.
     Misconfigured(String),
-    /// What was taken is told by the lane's checkpoint alone, which has to be read again before anything is sent.
+    /// Only the lane's stored checkpoint shows what was accepted. It has to be read again before the next attempt.
     Superseded(String),
 }
 
 impl Outcome {
-    /// The destination's reason; nothing where all went well.
+    /// The destination's reason, if the attempt failed as a whole.
     pub(crate) fn reason(&self) -> Option<&str> {
         match self {
             Self::RetryLater { reason, .. }
@@ -211,18 +173,28 @@ impl Outcome {
     }
 }
 
-/// What a probe found.
+impl From<Failure> for Outcome {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Transient { reason, after } => Self::RetryLater { reason, after },
+            Failure::Unauthorized(reason) => Self::Unauthorized(reason),
+            Failure::Misconfigured(reason) => Self::Misconfigured(reason),
+            Failure::Superseded(reason) => Self::Superseded(reason),
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Probe {
     /// Address and credentials are good.
     Verified(String),
-    /// The destination answers, but does not let its credentials be tested without delivering.
+    /// The destination answers. Its credentials cannot be tested without a delivery.
     Reached(String),
-    /// What is wrong, and what to do about it.
+    /// The problem, and advice for the operator.
     Failed(String),
 }
 
-/// For the tables that test judges: the first word of an outcome, and for a partial one what is in it.
+/// For test tables: the name of the outcome; for a partial one, its indices.
 #[cfg(test)]
 pub(crate) fn in_words(outcome: Outcome) -> String {
     match outcome {

@@ -1,62 +1,29 @@
-//! `sinks:` of a pipeline file: the keys that every sink has, and the list of types with keys of their own.
+//! `sinks:` of a pipeline file: the list of types, each with its own keys next to the [common ones](Common).
 
 use std::fmt::Debug;
-use std::num::NonZeroU32;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
-use schemars::{JsonSchema, SchemaGenerator};
 use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
 
-use super::{BuildError, Context, Limits, Sink};
+pub use super::common::{BatchSettings, Common, Compression, Defaults, RetrySettings, SinkType};
+use super::{BuildError, Sink, SinkContext};
 use crate::record::Stream;
-use crate::settings::{ByteSize, Period, Proxy, Schema, Tls};
 
-/// One entry of `sinks:`: what all sinks have, and what the named type has besides.
+/// One entry of `sinks:`.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Settings {
-    /// Keys that every sink has.
+pub struct SinkSettings {
+    /// Keys that all sinks have.
     pub common: Common,
-    /// The keys of its type.
+    /// Keys of the type.
     pub kind: Kind,
 }
 
-/// What holds for a type of sink where the pipeline file is silent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Defaults {
-    /// See [`Limits`].
-    pub limits: Limits,
-    /// How long an event waits for its batch to fill.
-    pub flush: Duration,
-    /// Batches sent beyond the acknowledged prefix.
-    pub concurrency: usize,
-    /// The most that may be set: 1 where batches in flight together would break an order that was promised.
-    pub concurrency_max: usize,
-    /// What the destination understands, the default first.
-    pub compressions: &'static [Compression],
-}
-
-/// What a type of sink says about itself.
-pub trait SinkType {
-    /// What holds where the pipeline file is silent.
-    fn defaults(&self) -> Defaults;
-
-    /// Whether its sinks are [`super::Commits`].
-    fn keeps_checkpoints(&self) -> bool {
-        false
-    }
-
-    /// The sink of one lane. Opens no connection, so that it also serves to validate settings.
-    ///
-    /// # Errors
-    /// When the settings contradict themselves or name what does not exist.
-    fn build(&self, common: &Common, context: &Context) -> Result<Arc<dyn Sink>, BuildError>;
-}
-
-/// Writes the list of types once: the enum of their settings, their names, and the ways from a name to them.
+/// Generates from one list of types: the enum of their settings, their names, and the lookups by name.
 macro_rules! types {
     ($($(#[$attribute:meta])* $name:literal => $variant:ident($settings:ty),)*) => {
         /// The types of sinks (`type:`), each with its own keys.
@@ -68,10 +35,10 @@ macro_rules! types {
         const TYPES: &[&str] = &[$($(#[$attribute])* $name,)*];
 
         impl Kind {
-            /// Reads the type's own keys, from any source: pipeline files are read by one that knows the place of each.
+            /// Reads the type's own keys. Pipeline files use a deserializer that knows the place of each key.
             ///
             /// # Errors
-            /// When the type is unknown or its keys are refused.
+            /// If the type is unknown or a key is invalid.
             pub fn read<'de, D: Deserializer<'de>>(type_name: &str, own_keys: D) -> Result<Self, D::Error> {
                 match type_name {
                     $($(#[$attribute])* $name => Deserialize::deserialize(own_keys).map(Box::new).map(Self::$variant),)*
@@ -84,6 +51,11 @@ macro_rules! types {
                     $($(#[$attribute])* $name => Some(generator.root_schema_for::<$settings>()),)*
                     _ => None,
                 }
+            }
+
+            /// The type's defaults of the keys that every sink has.
+            pub fn defaults(&self) -> Defaults {
+                self.as_type().defaults()
             }
 
             /// The value of `type:`.
@@ -104,21 +76,21 @@ macro_rules! types {
 
 types! {
     #[cfg(feature = "kafka")]
-    "kafka" => Kafka(super::kafka::Settings),
-    "http" => Http(super::http::generic::Settings),
-    "splunk_hec" => SplunkHec(super::http::splunk_hec::Settings),
-    "elasticsearch" => Elasticsearch(super::http::elasticsearch::Settings),
-    "azure_logs" => AzureLogs(super::http::azure_logs::Settings),
-    "google_secops" => GoogleSecops(super::http::google_secops::Settings),
-    "sekoia" => Sekoia(super::http::sekoia::Settings),
-    "datadog" => Datadog(super::http::datadog::Settings),
-    "otlp" => Otlp(super::http::otlp::Settings),
-    "loki" => Loki(super::http::loki::Settings),
-    "sumo" => Sumo(super::http::sumo::Settings),
-    "logscale" => Logscale(super::http::logscale::Settings),
-    "panther" => Panther(super::http::panther::Settings),
-    "file" => File(super::file::Settings),
-    "stdout" => Stdout(super::stdout::Settings),
+    "kafka" => Kafka(super::kafka::KafkaSettings),
+    "http" => Http(super::http::generic::GenericSettings),
+    "splunk_hec" => SplunkHec(super::http::splunk_hec::SplunkHecSettings),
+    "elasticsearch" => Elasticsearch(super::http::elasticsearch::ElasticsearchSettings),
+    "azure_logs" => AzureLogs(super::http::azure_logs::AzureLogsSettings),
+    "google_secops" => GoogleSecops(super::http::google_secops::GoogleSecopsSettings),
+    "sekoia" => Sekoia(super::http::sekoia::SekoiaSettings),
+    "datadog" => Datadog(super::http::datadog::DatadogSettings),
+    "otlp" => Otlp(super::http::otlp::OtlpSettings),
+    "loki" => Loki(super::http::loki::LokiSettings),
+    "sumo" => Sumo(super::http::sumo::SumoSettings),
+    "logscale" => Logscale(super::http::logscale::LogscaleSettings),
+    "panther" => Panther(super::http::panther::PantherSettings),
+    "file" => File(super::file::FileSettings),
+    "stdout" => Stdout(super::stdout::StdoutSettings),
 }
 
 /// The values of `type:`.
@@ -126,7 +98,7 @@ pub fn types() -> &'static [&'static str] {
     TYPES
 }
 
-/// JSON Schema of one entry of `sinks:` of this type: common keys and its own, no others, without references.
+/// JSON Schema of one entry of `sinks:` with this type: the common and its own keys, without references.
 pub fn schema(type_name: &str) -> Option<Value> {
     let mut generator =
         SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true).into_generator();
@@ -160,8 +132,8 @@ static COMMON_KEYS: LazyLock<Vec<String>> = LazyLock::new(|| {
     properties.map(|properties| properties.keys().cloned().collect()).unwrap_or_default()
 });
 
-/// serde cannot both flatten and refuse unknown keys, so the keys are dealt out by hand.
-impl<'de> Deserialize<'de> for Settings {
+/// `serde` cannot both flatten and refuse unknown keys, so the keys are distributed here.
+impl<'de> Deserialize<'de> for SinkSettings {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut own = Map::deserialize(deserializer)?;
         let type_name = match own.remove("type") {
@@ -176,137 +148,43 @@ impl<'de> Deserialize<'de> for Settings {
     }
 }
 
-impl Settings {
+impl SinkSettings {
     /// `name`, else the type.
     pub fn name(&self) -> &str {
         self.common.name.as_deref().unwrap_or(self.kind.name())
     }
 
-    /// True when records of `stream` go to this sink.
+    /// True if records of `stream` are sent to this sink.
     pub fn takes(&self, stream: Stream) -> bool {
         self.common.streams.as_ref().is_none_or(|streams| streams.contains(&stream))
     }
 
-    /// Batches sent beyond the acknowledged prefix.
+    /// Maximum number of concurrent deliveries.
     pub fn concurrency(&self) -> usize {
         let defaults = self.kind.as_type().defaults();
-        self.common.concurrency.map_or(defaults.concurrency, count).min(defaults.concurrency_max)
+        self.common.concurrency.map_or(defaults.concurrency, super::common::count).min(defaults.concurrency_max)
     }
 
-    /// Whether checkpoints are committed with the events, by the sink.
+    /// Whether the sink commits checkpoints together with the events.
     pub fn keeps_checkpoints(&self) -> bool {
         self.kind.as_type().keeps_checkpoints()
     }
 
-    /// How long an event may wait for its batch to fill.
+    /// How long an event waits for its batch to fill.
     pub fn batch_timeout(&self) -> Duration {
         self.common.batch.timeout.map_or(self.kind.as_type().defaults().flush, |period| period.0)
     }
 
-    /// The sink of one lane. Opens no connection, so that it also serves to validate settings.
+    /// The sink of one lane. Opens no connection, so that it can also validate settings.
     ///
     /// # Errors
-    /// When the settings contradict themselves or name what does not exist.
-    pub fn build(&self, context: &Context) -> Result<Arc<dyn Sink>, BuildError> {
+    /// If the settings contradict each other or refer to something that does not exist.
+    pub fn build(&self, context: &SinkContext) -> Result<Arc<dyn Sink>, BuildError> {
         let kind = self.kind.as_type();
         let known = kind.defaults().compressions;
         if let Some(compression) = self.common.compression.filter(|compression| !known.contains(compression)) {
             return Err(BuildError::Compression { type_name: self.kind.name(), compression, known });
         }
         kind.build(&self.common, context)
-    }
-}
-
-fn count(number: NonZeroU32) -> usize {
-    usize::try_from(number.get()).unwrap_or(usize::MAX)
-}
-
-/// Keys that every sink has.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
-pub struct Common {
-    /// Unique in the pipeline; default: the type.
-    pub name: Option<String>,
-    /// Streams that go to this sink; default: all of the pipeline.
-    pub streams: Option<Vec<Stream>>,
-    /// Overrides `transform.schema`.
-    pub schema: Option<Schema>,
-    /// How events are cut into batches.
-    pub batch: BatchSettings,
-    /// Compression of request bodies; default by sink.
-    pub compression: Option<Compression>,
-    /// How long to wait between tries.
-    pub retry: RetrySettings,
-    /// Batches sent beyond the acknowledged prefix; default by sink.
-    pub concurrency: Option<NonZeroU32>,
-    /// Time-out of one request (30s).
-    pub timeout: Option<Period>,
-    /// Proxy for this sink; default: the environment's.
-    pub proxy: Option<Proxy>,
-    /// See [`Tls`].
-    pub tls: Tls,
-}
-
-impl Common {
-    /// `timeout`, else 30 s.
-    pub fn timeout(&self) -> Period {
-        self.timeout.unwrap_or(Period(Duration::from_secs(30)))
-    }
-
-    /// The type's limits, with what `batch` says in their place.
-    pub fn limits(&self, defaults: &Defaults) -> Limits {
-        let Limits { events, bytes, most_events, most_bytes, wire_bytes, .. } = defaults.limits;
-        let asked = self.batch.bytes.map(|size| usize::try_from(size.0).unwrap_or(usize::MAX).max(1));
-        let bytes = asked.unwrap_or(bytes).min(most_bytes);
-        Limits {
-            events: self.batch.events.map_or(events, count).min(most_events),
-            bytes: if self.compression(defaults) == Compression::None { bytes.min(wire_bytes) } else { bytes },
-            ..defaults.limits
-        }
-    }
-
-    /// `compression`, else the type's own.
-    pub fn compression(&self, defaults: &Defaults) -> Compression {
-        self.compression.or(defaults.compressions.first().copied()).unwrap_or(Compression::None)
-    }
-}
-
-/// `batch:`; each key defaults by sink.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct BatchSettings {
-    /// Most events in a batch.
-    pub events: Option<NonZeroU32>,
-    /// Most bytes of events in a batch, before compression.
-    pub bytes: Option<ByteSize>,
-    /// How long an event may wait for its batch to fill.
-    pub timeout: Option<Period>,
-}
-
-/// Compression of request bodies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Compression {
-    /// As it is.
-    None,
-    /// gzip, level 1.
-    Gzip,
-    /// Zstandard, level 1.
-    Zstd,
-}
-
-/// `retry:`: the window of exponential back-off with full jitter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct RetrySettings {
-    /// Upper bound of the first wait.
-    pub initial: Period,
-    /// Upper bound of every wait.
-    pub max: Period,
-}
-
-impl Default for RetrySettings {
-    fn default() -> Self {
-        Self { initial: Period(Duration::from_millis(500)), max: Period(Duration::from_secs(60)) }
     }
 }

@@ -9,11 +9,11 @@ use futures_util::future::BoxFuture;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::common::{Common, Compression, Defaults, SinkType};
 use super::line::Line;
-use super::settings::{Common, Compression, Defaults, SinkType};
-use super::{Attempt, Batch, BuildError, Context, Limits, Outcome, Probe, Sink};
+use super::{Attempt, Batch, BuildError, Limits, Outcome, Probe, Sink, SinkContext};
 
-/// What local sinks have in common: nothing limits them but memory.
+/// The defaults of local sinks, which have no limits of their own.
 pub(crate) const LOCAL_DEFAULTS: Defaults = Defaults {
     limits: Limits { events: 1_000, bytes: 5 << 20, copies: 2, ..Limits::NONE },
     flush: Duration::from_secs(1),
@@ -25,18 +25,18 @@ pub(crate) const LOCAL_DEFAULTS: Defaults = Defaults {
 /// `type: stdout`: one event a line on standard output.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Settings {
+pub struct StdoutSettings {
     /// Write `{id, pipeline, stream, labels, record}` instead of the event alone.
     #[serde(default)]
     pub envelope: bool,
 }
 
-impl SinkType for Settings {
+impl SinkType for StdoutSettings {
     fn defaults(&self) -> Defaults {
         LOCAL_DEFAULTS
     }
 
-    fn build(&self, common: &Common, context: &Context) -> Result<Arc<dyn Sink>, BuildError> {
+    fn build(&self, common: &Common, context: &SinkContext) -> Result<Arc<dyn Sink>, BuildError> {
         Ok(Arc::new(Stdout { limits: common.limits(&LOCAL_DEFAULTS), line: Line::new(self.envelope, context) }))
     }
 }
@@ -54,7 +54,7 @@ impl Sink for Stdout {
 
     fn send<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Attempt> {
         write_lines(&self.line, batch, |lines| {
-            // The lock is what keeps the lines of several lanes whole.
+            // The lock prevents that lines of several lanes mix.
             let mut stdout = io::stdout().lock();
             stdout.write_all(lines)?;
             stdout.flush()
@@ -67,7 +67,7 @@ impl Sink for Stdout {
     }
 }
 
-/// Frames the batch and hands it to `write` on a thread that may block.
+/// Frames the batch and calls `write` with it on a thread that may block.
 pub(crate) async fn write_lines(
     line: &Line,
     batch: &Batch,
@@ -89,7 +89,7 @@ pub(crate) async fn write_lines(
     }
 }
 
-/// A full disk or an I/O error may pass; a path that cannot be written is a matter of configuration.
+/// A path that cannot be written is misconfigured. Other errors, such as a full disk, may be temporary.
 fn io_outcome(error: &io::Error) -> Outcome {
     use io::ErrorKind::{IsADirectory, NotADirectory, PermissionDenied, ReadOnlyFilesystem};
     match error.kind() {

@@ -1,31 +1,38 @@
-//! Pulling: streams, their passes, positions and their encoding, the polling stage.
+//! Pulling: streams, their passes and positions, and polls, which decide what to ask the console and which records are
+//! new.
 
-mod ask;
-mod chain;
-mod checkpoint;
-mod few;
-mod newest;
+mod count;
+mod encoding;
+mod findings;
+mod latest_records;
+mod oversized;
+mod page;
+mod pager;
 mod pass;
+mod pass_position;
 mod poll;
 mod position;
 mod pull;
-mod recall;
+mod requests;
+mod responses;
+mod seen_keys;
+mod selection;
 mod settings;
 mod since;
-mod step;
-mod track;
 mod window;
 
-pub use chain::{FindingSeverity, Findings, Vulnerabilities};
-pub use checkpoint::{Checkpoint, CheckpointError};
-pub use newest::Newest;
-pub use pass::{Keys, Mark, Pass, Round};
-pub use poll::{Dropped, Page, Poll, Record};
-pub use position::{MAIN, Position};
-pub use pull::Pull;
+pub use findings::Findings;
+pub use latest_records::LatestRecords;
+pub use page::{Dropped, Page, Record};
+pub use pass::{Keys, Pass, PollContext, RecordKey};
+pub use pass_position::{Known, PassPosition, Snapshot, Stage};
+pub use poll::{Action, Poll};
+pub use position::{MAIN, SourcePosition};
+pub use pull::{Include, Pull, VOLATILE};
+pub use requests::Request;
 pub use settings::{
-    Activities, Agents, AlertView, Alerts, Groups, Include, Mode, Settings, Threats, UnifiedAlerts, VOLATILE,
+    Activities, Agents, AlertView, Alerts, FindingSeverity, Groups, Mode, StreamSettings, Threats, UnifiedAlerts,
+    Vulnerabilities,
 };
 pub use since::Since;
-pub use track::{Known, Snapshot, Stage, Track};
 pub use window::{By, Window};

@@ -6,8 +6,8 @@ use compact_str::CompactString;
 use super::By;
 use crate::record::{Scope, Timestamp};
 
-/// One way in which a stream is read. The first pass of a stream is the one that brings what is new; others come back for
-/// what it cannot see. Each has a [`super::Track`] of its own, and what any of them delivers enters all of them.
+/// One way to read a stream. The first pass of a stream reads new records; others come back for records that it cannot
+/// see. Each has its own [`super::PassPosition`], and a record that one of them delivers enters all of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pass {
     /// Names its track in checkpoints; unique within the stream.
@@ -22,39 +22,39 @@ pub struct Pass {
     pub every: Duration,
     /// How far behind the start of the last complete poll the next one begins: `overlap`, or `lookback`.
     pub reach: Duration,
-    /// What is remembered of the records taken.
     pub keys: Keys,
     /// Each poll is a full inventory under a time of its own.
     pub snapshot: bool,
-    /// Each poll is a closed window of findings, or a sweep over all of them, of this scope; of all where there is none.
+    /// Each poll is a closed window of findings, or a sweep over all of them, of this scope; of all where there is
+    /// none.
     pub chain: Option<Option<Arc<Scope>>>,
 }
 
-/// What a pass remembers of the records that were taken.
+/// What a pass remembers of settled records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keys {
     /// Each version.
     Versions,
-    /// Each record with the version taken last: for streams whose records change without their time moving.
+    /// Each record with its last settled version: for streams whose records change without a new timestamp.
     Latest,
 }
 
 /// One poll of one pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Round {
+pub struct PollContext {
     /// Which of the stream's passes.
     pub pass: usize,
     /// Its start by the console's clock.
     pub start: Timestamp,
     /// The time of the snapshot that it reads.
     pub snapshot: Option<Timestamp>,
-    /// Everything is read, whatever was taken before.
+    /// Everything is read, whatever was settled before.
     pub sweep: bool,
 }
 
 /// What a position and a ledger remember of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Mark {
+pub struct RecordKey {
     /// Names the record.
     pub id: u64,
     /// Names this version of it.
@@ -68,19 +68,19 @@ pub struct Mark {
 }
 
 impl Pass {
-    /// Where a record stands in this pass.
-    pub fn place(&self, mark: &Mark) -> Timestamp {
+    /// The time of a record in the order of this pass.
+    pub fn place(&self, record_key: &RecordKey) -> Timestamp {
         match self.by {
-            By::Order => mark.time,
-            By::Creation => mark.created.unwrap_or(mark.time),
+            By::Order => record_key.time,
+            By::Creation => record_key.created.unwrap_or(record_key.time),
         }
     }
 
     /// The key under which a record is remembered and, where that names no version, the version.
-    pub fn key(&self, mark: &Mark) -> (u64, Option<u64>) {
+    pub fn key(&self, record_key: &RecordKey) -> (u64, Option<u64>) {
         match self.keys {
-            Keys::Versions => (mark.version, None),
-            Keys::Latest => (mark.id, Some(mark.version)),
+            Keys::Versions => (record_key.version, None),
+            Keys::Latest => (record_key.id, Some(record_key.version)),
         }
     }
 }

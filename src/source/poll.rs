@@ -1,334 +1,335 @@
-use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::ops::Range;
+//! One poll of one pass over a stream, as a machine without I/O: [`Poll::next_action`] says what to ask the console,
+//! and [`Poll::answered`] takes the answer. Time is passed in. The lane sends, waits, tries again and reserves memory.
+//!
+//! A poll walks along the console's cursors through [bound, S]. A refused or repeated cursor ends the walk, and another
+//! begins where this one got to. Where the list ends without saying so clearly, the console's own count decides.
+
+use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use compact_str::{CompactString, ToCompactString};
+use compact_str::CompactString;
+use tracing::warn;
 
-use super::chain::{After, Chain, PAUSE};
-use super::recall::Recall;
-use super::step::Skip;
-use super::{By, Keys, Known, Mark, Pass, Position, Pull, Round, Snapshot, Stage, Track};
-use crate::console::{Client, ConsoleError, Endpoint, Turn};
-use crate::record::{Facts, Identity, Scope, Stream, Timestamp, content_hash, facts};
-use crate::telemetry::{DropReason, Meter};
+use super::findings::{AfterRefusal, FindingsScan, PAUSE, read_scopes};
+use super::oversized::{MAX_SKIP, OversizedRecord, Search, is_in_place, is_of};
+use super::pager::{Next, Pager, Progress};
+use super::requests::{Place, RecordList, Request};
+use super::responses::PageReader;
+use super::seen_keys::SeenKeys;
+use super::selection::{Selection, Skipped};
+use super::{Page, PollContext, Pull, Snapshot, SourcePosition, Stage};
+use crate::console::{Client, ConsoleError, Redactor, TruncatedBody};
+use crate::record::{self, Identity, Level, Stream, Timestamp, facts};
+use crate::telemetry::Meter;
 
-/// After this many empty pages in a row that each name a next one, the list may be at its end.
-const MAX_EMPTY_PAGES: usize = 5;
 /// How often `data: null` is asked for again before the console's count decides whether there is nothing.
 const NULL_TRIES: usize = 3;
-/// How far behind the newest record of a poll another may come without the order being in doubt.
-const TOLERANCE: Duration = Duration::from_secs(1);
-/// Known records that are counted before a walk without a clear end is begun anew instead.
-const MANY_SHOWN: usize = 100_000;
-/// A poll's start is believed to be so far behind the time of what it shows at most.
-const MOST_BEHIND: Duration = Duration::from_secs(24 * 3600);
-/// In place of the record's id, in the event that says that a snapshot is complete.
-const MARKER_ID: &str = "snapshot";
+/// The console compares times at about 10 ms.
+const PRECISION: Duration = Duration::from_millis(20);
 
-/// One poll of one pass: everything in [bound, S] that the position has not seen, page by page.
-///
-/// Its own copy of the position remembers what this poll has handed out; the lane's checkpoint follows the sink.
+/// Everything in [bound, S] that the position has not seen, page by page.
 #[derive(Debug)]
 pub struct Poll {
-    pub(super) client: Arc<Client>,
-    pub(super) meter: Meter,
-    pub(super) pull: Arc<Pull>,
-    pub(super) endpoint: Endpoint,
-    pub(super) passes: Vec<Pass>,
-    pub(super) round: Round,
-    pub(super) position: Position,
-    /// The version of each record that was handed out, where the last one taken is remembered: batches may be settled in
-    /// any order, so a poll hands out one version of a record.
-    pub(super) handed_out: HashMap<u64, u64>,
-    /// Identities that are accounted for, of a version or of an id.
-    pub(super) left_out: Option<Arc<HashSet<Identity>>>,
-    pub(super) walk: Walk,
+    pull: Arc<Pull>,
+    reader: PageReader,
+    selection: Selection,
+    phase: Phase,
+    pager: Pager,
+    progress: Progress,
     /// The lists of a window of findings, one after the other.
-    pub(super) chain: Option<Chain>,
-    /// Every page so far was in ascending order, so that what was read says up to where everything was read.
-    pub(super) ordered: bool,
-    pub(super) newest: Timestamp,
-    /// Where another walk may begin: everything before it was read, in order, and is not too young to come late.
-    pub(super) reached: Timestamp,
-    pub(super) null_answers: usize,
-    pub(super) partial_answers: usize,
-    pub(super) recall: Recall,
+    scan: Option<FindingsScan>,
+    /// To be emitted before anything else is asked.
+    ready: Option<Page>,
+    null_answers: usize,
 }
 
-/// One walk along the console's cursors. A refused or repeated cursor ends it, and the next begins where this one got to.
+/// What the caller of a poll does next.
 #[derive(Debug)]
-pub(super) struct Walk {
-    pub(super) from: Timestamp,
-    pub(super) cursor: Option<String>,
-    /// Hashes of the cursors followed.
-    pub(super) seen: HashSet<u64>,
-    pub(super) empty_pages: usize,
-    /// Keys of the records shown while none is new, filtered ones included: pages may come twice under different cursors.
-    pub(super) shown: HashSet<u64>,
-    pub(super) found_new: bool,
-    /// Set while it goes without cursors, to get past a record that is too large.
-    pub(super) skip: Option<Skip>,
-    /// Whether this was the end is to be found out.
-    pub(super) in_doubt: bool,
+pub enum Action {
+    /// Sends the request and passes the answer to [`Poll::answered`].
+    Ask(Request),
+    /// Delivers the records of a page, in order.
+    Emit(Page),
+    /// Nothing: the poll has reached its end.
+    Done(PollContext),
 }
 
-/// The new records of one answer.
+/// What a poll is doing. All phases but the first and the last wait for the answer to one request.
 #[derive(Debug)]
-pub struct Page {
-    /// The answer; records are slices of it.
-    pub body: Bytes,
-    /// In the console's order.
-    pub records: Vec<Record>,
-    /// New ones that the settings leave out: to be accounted for, and not to be delivered.
-    pub dropped: Vec<Dropped>,
-    /// No page of the console's: its one record says that this snapshot is complete.
-    pub marker: Option<Snapshot>,
-    /// There is but the beginning of one record, which was too large to be pulled.
-    pub cut: bool,
-    /// Whether the order can be relied on: only then does reading a record mean that all before it were read.
-    pub ordered: bool,
-    /// The poll.
-    pub round: Round,
-    /// Whose the records are, where they do not tell themselves.
-    pub scope: Option<Arc<Scope>>,
-    /// Number of records in the answer, those dropped included.
-    pub shown: usize,
-    /// The poll reached its end with this answer.
-    pub last: bool,
-}
-
-/// One record, with what a lane must know of it.
-#[derive(Debug, Clone)]
-pub struct Record {
-    /// Place in [`Page::body`].
-    pub range: Range<usize>,
-    /// The console's id, or the content's where there is none.
-    pub id: CompactString,
-    /// See [`Identity`].
-    pub identity: Identity,
-    /// The record's own time, where it has one.
-    pub time: Option<Timestamp>,
-    /// Its time in the order of the poll.
-    pub order: Option<Timestamp>,
-    /// What the position and the ledger remember of it.
-    pub mark: Mark,
-    /// What was fetched beside it, as a JSON object.
-    pub enrichment: Option<Bytes>,
-}
-
-/// A record that is not delivered and yet accounted for.
-#[derive(Debug, Clone)]
-pub struct Dropped {
-    /// As [`Record::id`].
-    pub id: CompactString,
-    /// See [`Identity`].
-    pub identity: Identity,
-    /// What the position and the ledger remember of it.
-    pub mark: Mark,
+enum Phase {
+    /// All records of a snapshot are settled: only the event that says so is left.
+    Marking(Snapshot),
+    /// Reads page after page along the console's cursors.
+    Paging,
+    /// The console did not say clearly that the list is at its end: its own count decides.
+    Counting,
+    /// Gets past a record that is too large for the memory budget.
+    SteppingOver(OversizedRecord),
+    /// The console lists findings scope by scope: asks which scopes the token has.
+    ListingScopes(Level),
+    Done,
 }
 
 impl Poll {
-    /// A poll of the stream's `pass`-th pass that starts at `start` by the console's clock and continues `position`. None
-    /// when there is nothing to do: a snapshot of this time is complete.
+    /// A poll of the stream's `pass`-th pass that starts at `start` by the console's clock and continues `position`.
+    /// None when nothing is due: the snapshot of this time is complete.
     pub fn new(
-        client: Arc<Client>,
+        client: &Client,
         meter: Meter,
         pull: Arc<Pull>,
-        mut position: Position,
+        position: SourcePosition,
+        pass: usize,
+        start: Timestamp,
+    ) -> Option<Self> {
+        Self::of_host((client.host().into(), client.redactor().clone()), meter, pull, position, pass, start)
+    }
+
+    fn of_host(
+        (host, redactor): (CompactString, Redactor),
+        meter: Meter,
+        pull: Arc<Pull>,
+        mut position: SourcePosition,
         pass: usize,
         start: Timestamp,
     ) -> Option<Self> {
         let passes = pull.passes();
         position.align(&passes);
-        let snapshot = match passes.get(pass)? {
-            pass_settings if pass_settings.snapshot => {
-                Some(position.next_snapshot(pass, start, pass_settings.every)?)
-            }
-            _ => None,
-        };
-        // One that goes on is read up to its time at least, whatever clock tells the time now.
+        let settings = passes.get(pass)?;
+        let snapshot =
+            if settings.snapshot { Some(position.next_snapshot(pass, start, settings.every)?) } else { None };
+        // A snapshot that goes on is read up to its own time at least, whatever clock gives the time now.
         let start = snapshot.map_or(start, |time| time.max(start));
-        let chain = match (&passes.get(pass)?.chain, &pull.findings) {
+        let (scan, sweep) = match (&settings.chain, &pull.findings) {
             (Some(scope), Some(findings)) => {
                 let sweep = position.is_sweep_due(pass, start, findings.resync);
-                Some((Chain::new(findings.clone(), scope.clone(), sweep), sweep))
+                (Some(FindingsScan::new(findings.clone(), scope.clone(), sweep)), sweep)
             }
-            // A closed window that is pulled once: all its lists are one, and nothing is remembered of it.
-            (None, Some(findings)) => Some((Chain::detected(findings.clone()), true)),
-            _ => None,
+            // A closed window is pulled once: all its lists are one, and no keys of it are stored.
+            (None, Some(findings)) => (Some(FindingsScan::detected(findings.clone())), true),
+            _ => (None, false),
         };
-        let sweep = chain.as_ref().is_some_and(|(_, sweep)| *sweep);
-        let round = Round { pass, start, snapshot, sweep };
-        position.enter(round);
-        let from = position.track(pass)?.bound().whole_second();
+        let context = PollContext { pass, start, snapshot, sweep };
+        position.enter(context);
+        let track = position.track(pass)?;
+        let from = track.bound().whole_second();
+        let phase = match track.snapshot() {
+            Some(snapshot) if snapshot.stage == Stage::Marking => Phase::Marking(snapshot),
+            _ => Phase::Paging,
+        };
+        // Findings are listed by their ids, which say nothing of their times.
+        let progress = Progress { ordered: pull.stream != Stream::Vulnerabilities, newest: from, settled: from };
+        let is_scan = scan.is_some();
+        let seen = SeenKeys::new(passes, context, position, from, is_scan);
         Some(Self {
-            endpoint: Endpoint::of(pull.stream),
-            newest: from,
-            reached: from,
-            client,
-            meter,
-            passes,
-            round,
-            position,
-            handed_out: HashMap::new(),
-            left_out: None,
-            walk: Walk::from(from),
-            chain: chain.map(|(chain, _)| chain),
-            // Findings are listed by their ids, which say nothing of their times.
-            ordered: pull.stream != Stream::Vulnerabilities,
-            null_answers: 0,
-            partial_answers: 0,
-            recall: Recall::starting_at(from),
+            reader: PageReader::new(pull.stream, redactor),
+            selection: Selection { host, meter, pull: pull.clone(), seen, is_scan },
             pull,
+            phase,
+            pager: Pager::from(from),
+            progress,
+            scan,
+            ready: None,
+            null_answers: 0,
         })
     }
 
-    /// Records with these identities, of this version or (with an empty version) of any, are accounted for.
-    pub fn leave_out(&mut self, accounted: Arc<HashSet<Identity>>) {
-        self.left_out = Some(accounted);
+    /// Skips records with these identities, of this version or (with an empty version) of any.
+    pub fn skip_accounted(&mut self, accounted: Arc<HashSet<Identity>>) {
+        self.selection.seen.skip_accounted(accounted);
     }
 
-    /// What this poll is.
-    pub fn round(&self) -> Round {
-        self.round
-    }
-
-    /// Keys that are remembered: what grows with the records that are read.
+    /// Number of keys in memory: what grows with the records that are read.
     pub fn key_count(&self) -> usize {
-        self.position.key_count()
+        self.selection.seen.key_count()
     }
 
-    /// How long to wait before the next page.
-    pub fn pause(&self) -> Duration {
-        let is_within = self.walk.cursor.is_some() || self.walk.skip.is_some();
-        if self.chain.is_some() && is_within { PAUSE } else { Duration::ZERO }
+    /// What to do next. The same request is given again until it is answered.
+    pub fn next_action(&mut self) -> Action {
+        if let Some(page) = self.ready.take() {
+            return Action::Emit(page);
+        }
+        if let Phase::Marking(snapshot) = self.phase {
+            self.phase = Phase::Done;
+            let mut page = Page { marker: Some(snapshot), ordered: false, shown: 1, ..self.empty_page() };
+            self.selection.mark_complete(snapshot, &mut page);
+            return Action::Emit(page);
+        }
+        let list = RecordList {
+            pull: &self.pull,
+            pass: self.selection.seen.pass(),
+            findings: self.scan.as_ref(),
+            since: self.selection.seen.since(),
+            from: self.pager.from,
+            to: self.selection.seen.context().start,
+        };
+        let place = self.pager.cursor.as_deref().map_or(Place::First, Place::Cursor);
+        let request = match &self.phase {
+            Phase::Marking(_) | Phase::Done => return Action::Done(self.selection.seen.context()),
+            Phase::Paging => list.page(place, usize::MAX),
+            Phase::Counting => list.count(),
+            Phase::SteppingOver(record) => record.request(&list, place),
+            Phase::ListingScopes(level) => Request::scopes(*level),
+        };
+        let is_first = self.pager.cursor.is_none() && !matches!(self.phase, Phase::SteppingOver(_));
+        let has_pause = self.scan.is_some() && request.is_page() && !is_first;
+        Action::Ask(request.after(if has_pause { PAUSE } else { Duration::ZERO }))
     }
 
-    pub(super) fn pass(&self) -> &Pass {
-        // `new` has looked.
-        &self.passes[self.round.pass]
-    }
-
-    /// One request for the next page of at most `limit` records, its answer at most `max_bytes` long.
+    /// Takes the answer to the request that [`Self::next_action`] gave. `now` is the later one of the console's clock
+    /// and the local one. Pass in an answer that is too large only if less cannot be requested: then a single record is
+    /// too large.
     ///
     /// # Errors
-    /// See [`ConsoleError`]. Nothing was taken then, and the same call may be made again.
-    pub async fn next(&mut self, turn: Turn, limit: usize, max_bytes: usize) -> Result<Page, ConsoleError> {
-        if let Some(snapshot) = self.marking() {
-            return Ok(self.marker(snapshot));
+    /// Those of the answer. The poll is ready to go on: [`Self::next_action`] gives the request that follows from the
+    /// failure.
+    pub fn answered(&mut self, answer: Result<Bytes, ConsoleError>, now: Timestamp) -> Result<(), ConsoleError> {
+        match self.phase {
+            Phase::Marking(_) | Phase::Done => Ok(()),
+            Phase::SteppingOver(OversizedRecord::Confirming { .. }) => self.place_answered(answer, now),
+            Phase::SteppingOver(OversizedRecord::InPart { .. }) => self.alert_answered(answer, now),
+            Phase::Paging | Phase::SteppingOver(_) => self.page_answered(answer, now),
+            Phase::Counting => self.count_answered(small(answer)?),
+            Phase::ListingScopes(level) => self.scopes_answered(level, small(answer)),
         }
-        if self.walk.in_doubt {
-            return self.count(turn).await;
-        }
-        let body = match self.ask(turn, limit, max_bytes).await {
-            Err(ConsoleError::BadCursor(reason)) => {
-                self.restart();
-                return Err(ConsoleError::BadCursor(reason));
+    }
+
+    fn page_answered(&mut self, answer: Result<Bytes, ConsoleError>, now: Timestamp) -> Result<(), ConsoleError> {
+        let body = match answer {
+            Ok(body) => body,
+            Err(ConsoleError::TooLarge(cut)) => {
+                self.step_over(&cut, now);
+                return Ok(());
             }
-            Err(error) if self.chain.is_some() => return self.refused_list(error).await,
-            answer => answer?,
+            Err(error @ ConsoleError::BadCursor(_)) => {
+                self.restart();
+                return Err(error);
+            }
+            Err(error) => return self.list_refused(error),
         };
-        let page = self.read(&body)?;
+        let page = self.reader.page(&body, &mut self.pager)?;
         if page.null_data {
             return self.null_answer();
         }
         self.null_answers = 0;
-        let shown = page.records.len();
-        let passed = self.has_passed(shown, page.next_cursor.is_none()).await?;
-        let (records, dropped) = self.take(&body, &page.records);
-        if !records.is_empty() {
-            // Where there is news, nobody counts.
-            (self.walk.found_new, self.walk.shown) = (true, HashSet::new());
+        let Phase::SteppingOver(record) = std::mem::replace(&mut self.phase, Phase::Paging) else {
+            self.take_page(&body, page, true, now);
+            return Ok(());
+        };
+        match record.page(&body, page.records.len(), page.next_cursor.is_none()) {
+            Search::Continue(record) => {
+                let is_behind = matches!(record, OversizedRecord::Confirming { .. });
+                self.phase = Phase::SteppingOver(record);
+                if is_behind {
+                    return Ok(());
+                }
+            }
+            Search::TooFar { wanted } => {
+                let before = self.pager.from;
+                self.search(OversizedRecord::Searching { at: 0, wanted });
+                if self.pager.from <= before {
+                    return Err(ConsoleError::transient(format!(
+                        "a record is too large for --memory-budget, and more than {MAX_SKIP} records before it cannot be left out"
+                    )));
+                }
+            }
+            Search::Gone => self.restart(),
         }
-        if self.ordered {
-            let settled = self.round.start.minus(self.pass().reach);
-            self.reached = self.newest.minus(TOLERANCE).min(settled).max(self.reached);
-            if let Some(before) = self.recall.page(shown, self.newest) {
-                self.position.advance(&self.passes, self.round, before);
+        self.take_page(&body, page, false, now);
+        Ok(())
+    }
+
+    /// A single record is too large.
+    fn step_over(&mut self, cut: &TruncatedBody, now: Timestamp) {
+        let Phase::SteppingOver(record) = std::mem::replace(&mut self.phase, Phase::Paging) else {
+            match OversizedRecord::begin(self.pull.stream, cut) {
+                record @ OversizedRecord::InPart { .. } => self.phase = Phase::SteppingOver(record),
+                record => self.search(record),
+            }
+            return;
+        };
+        let mut page = None;
+        let record = record.met(cut, |beginning| {
+            let beginning = self.beginning(beginning, beginning, cut.max_bytes, now);
+            !page.insert(beginning).records.is_empty()
+        });
+        if matches!(record, OversizedRecord::Behind { .. }) {
+            self.ready = page;
+        }
+        self.phase = Phase::SteppingOver(record);
+    }
+
+    /// Begins a walk without cursors shortly before what was read last.
+    fn search(&mut self, record: OversizedRecord) {
+        let Progress { ordered, newest, .. } = self.progress;
+        let from = if ordered { newest.minus(PRECISION).max(self.pager.from) } else { self.pager.from };
+        self.pager = Pager::from(from);
+        self.phase = Phase::SteppingOver(record);
+    }
+
+    /// The record that is stepped over was asked for again, and its beginning is all that fits.
+    fn place_answered(&mut self, answer: Result<Bytes, ConsoleError>, now: Timestamp) -> Result<(), ConsoleError> {
+        let phase = std::mem::replace(&mut self.phase, Phase::Paging);
+        let Phase::SteppingOver(OversizedRecord::Confirming { at, beginning, wanted, page }) = phase else {
+            return Ok(());
+        };
+        match answer {
+            Err(ConsoleError::TooLarge(cut)) if is_in_place(&cut, &beginning) => {
+                let records = self.reader.page(&page, &mut self.pager)?;
+                self.take_page(&page, records, true, now);
+                Ok(())
+            }
+            Ok(_) | Err(ConsoleError::TooLarge(_)) => {
+                self.restart();
+                Err(moved())
+            }
+            // The page after it is asked for again: nothing is reserved for it while the lane waits.
+            Err(error) => {
+                self.phase = Phase::SteppingOver(OversizedRecord::Behind { at, beginning, wanted });
+                Err(error)
             }
         }
-        let next_cursor = page.next_cursor.map(Cow::into_owned);
-        let scope = self.chain.as_ref().and_then(|chain| chain.scope().cloned());
-        let last = passed && self.follow(next_cursor.as_deref(), shown) && !self.next_list();
-        Ok(Page { records, dropped, scope, shown, ..self.empty_page(body.clone(), last) })
     }
 
-    /// The snapshot of which nothing is left to do but to say that it is complete.
-    fn marking(&self) -> Option<Snapshot> {
-        let snapshot = self.position.track(self.round.pass)?.snapshot()?;
-        (snapshot.stage == Stage::Marking).then_some(snapshot)
-    }
-
-    /// The page of the event that says that a snapshot is complete; empty when that was delivered before a kill.
-    fn marker(&self, snapshot: Snapshot) -> Page {
-        self.meter.lane.pulled.fetch_add(1, Ordering::Relaxed);
-        let (id, version) = (MARKER_ID.to_compact_string(), snapshot.time.seconds().to_string());
-        let identity = Identity::of(self.client.host(), self.pull.stream, &id, &version);
-        let time = snapshot.time;
-        let (key, start) = (identity.key(), self.round.start);
-        let mark = Mark { id: key, version: key, content: None, time: start, created: None };
-        let mut records =
-            vec![Record { range: 0..0, id, identity, time: Some(time), order: None, mark, enrichment: None }];
-        if self.position.knows(self.pass(), self.round, &mark, false) == Known::Taken {
-            self.meter.lane.drop_events(DropReason::Duplicate, 1);
-            records.clear();
+    /// The page of one alert that is too large came again, with only its id and times.
+    fn alert_answered(&mut self, answer: Result<Bytes, ConsoleError>, now: Timestamp) -> Result<(), ConsoleError> {
+        let phase = std::mem::replace(&mut self.phase, Phase::Paging);
+        let Phase::SteppingOver(OversizedRecord::InPart { beginning, max_bytes }) = phase else { return Ok(()) };
+        let body = match answer {
+            Err(ConsoleError::TooLarge(_)) => {
+                return Err(ConsoleError::transient(
+                    "a record is too large for --memory-budget, and the console shows no less of it when asked for less",
+                ));
+            }
+            answer => answer?,
+        };
+        let page = self.reader.page(&body, &mut self.pager)?;
+        let stream = self.pull.stream;
+        let Some(brief) = page.records.first().filter(|brief| is_of(&beginning, &facts(stream, brief).id)) else {
+            return Err(moved());
+        };
+        self.ready = Some(self.beginning(&beginning, brief, max_bytes, now));
+        if self.follow(page.next_cursor.as_deref(), 1) {
+            self.phase = Phase::Done;
         }
-        Page { records, marker: Some(snapshot), ordered: false, shown: 1, ..self.empty_page(Bytes::new(), true) }
+        Ok(())
     }
 
-    /// Goes on to the next list of a window of findings; false when there is none.
-    fn next_list(&mut self) -> bool {
-        let Some(chain) = &mut self.chain else { return false };
-        let more = chain.advance();
-        if more {
-            self.restart();
-        }
-        more
-    }
-
-    /// What a refused list of findings means.
-    async fn refused_list(&mut self, error: ConsoleError) -> Result<Page, ConsoleError> {
-        let news = self.position.track(self.round.pass).is_none_or(|track| track.complete().is_none());
-        let Some(chain) = &mut self.chain else { return Err(error) };
-        let after = chain.refused(&self.client, error, news).await?;
-        self.restart();
-        Ok(self.empty_page(Bytes::new(), after == After::End))
-    }
-
-    pub(super) fn empty_page(&self, body: Bytes, last: bool) -> Page {
-        let (records, dropped, ordered, round) = (Vec::new(), Vec::new(), self.ordered, self.round);
-        Page { body, records, dropped, marker: None, cut: false, ordered, round, scope: None, shown: 0, last }
-    }
-
-    /// `data: null` may mean that there is nothing, or that something is wrong.
-    fn null_answer(&mut self) -> Result<Page, ConsoleError> {
-        self.null_answers += 1;
-        if self.null_answers > NULL_TRIES {
-            self.null_answers = 0;
-            self.doubt();
-        }
-        Err(ConsoleError::transient("the console answered 200 with `data: null`"))
-    }
-
-    /// Whether this walk has come to the end of the list, which the console did not say clearly: its own count decides.
-    async fn count(&mut self, turn: Turn) -> Result<Page, ConsoleError> {
-        let body = self.ask_count(turn).await?;
-        let page = self.read(&body)?;
-        let shown = self.walk.shown.len() as u64;
+    /// Decides whether the walk has come to the end of the list.
+    fn count_answered(&mut self, body: Bytes) -> Result<(), ConsoleError> {
+        let page = self.reader.page(&body, &mut self.pager)?;
+        let shown = self.pager.shown_count() as u64;
         let is_end = match page.total_items {
             Some(count) => count <= shown,
-            // A console that cannot count, and says once more that there is nothing. A list of unified alerts that is empty
-            // is not null: that is an answer that went wrong.
+            // A console that cannot count, and says once more that there is nothing. An empty list of unified alerts is
+            // not null, so null is a failure there.
             None => page.null_data && shown == 0 && self.pull.stream != Stream::UnifiedAlerts,
         };
         if is_end {
-            let last = !self.next_list();
-            return Ok(self.empty_page(body.clone(), last));
+            self.ready = Some(self.empty_page());
+            self.next_list();
+            return Ok(());
         }
         let Some(count) = page.total_items else {
             return Err(ConsoleError::transient("the console showed no clear end, and its count cannot be read"));
@@ -337,158 +338,156 @@ impl Poll {
         Err(ConsoleError::transient(format!("the console counts {count} records, but showed only {shown}")))
     }
 
-    /// Takes what the position has not seen.
-    fn take(&mut self, body: &Bytes, shown: &[&[u8]]) -> (Vec<Record>, Vec<Dropped>) {
-        let begin = body.as_ptr() as usize;
-        let (mut records, mut dropped) = (Vec::with_capacity(shown.len()), Vec::new());
-        let mut drops = [0; DropReason::ALL.len()];
-        let (by, complete) = (self.pass().by, self.position.track(self.round.pass).and_then(Track::complete));
-        for bytes in shown {
-            let mut facts = facts(self.pull.stream, bytes);
-            let order = match by {
-                // A finding has none.
-                _ if self.chain.is_some() => None,
-                By::Order => facts.time,
-                By::Creation => facts.created,
-            };
-            if let Some(time) = order {
-                // The console compares, and may sort, at about 10 ms.
-                self.ordered &= time.plus(TOLERANCE) >= self.newest;
-                self.newest = self.newest.max(time);
-            }
-            if let Some(snapshot) = self.round.snapshot.or(self.pull.named_by) {
-                facts.version = snapshot.seconds().to_string().into();
-            }
-            let identity = facts.identity(self.client.host(), bytes);
-            let mut mark = self.mark(&facts, identity);
-            if !self.walk.found_new && self.walk.shown.len() < MANY_SHOWN {
-                self.walk.shown.insert(mark.version);
-            }
-            let judged = match self.is_left_out(&facts, identity, bytes) {
-                true => Err(DropReason::Duplicate),
-                false => self.judge(&mut mark, bytes, order),
-            };
-            let known = match judged {
-                Ok(known) => known,
-                Err(reason) => {
-                    drops[reason as usize] += 1;
-                    continue;
-                }
-            };
-            self.position.take(&self.passes, self.round, &mark);
-            let id = facts.record_id(bytes).to_compact_string();
-            // Remembered as the others are, so that it is accounted for once.
-            if facts.activity_type.is_some_and(|kind| self.pull.exclude_types.binary_search(&kind).is_ok()) {
-                drops[DropReason::Filtered as usize] += 1;
-                dropped.push(Dropped { id, identity, mark });
-                continue;
-            }
-            // Where passes look for changes, a record that comes again is not late.
-            let is_late = |time| self.round.pass == 0 && known == Known::New && complete.is_some_and(|end| time <= end);
-            if let Some(time) = order.filter(|time| is_late(*time)) {
-                self.meter.arrived_late(self.round.start.since(time));
-            }
+    fn list_refused(&mut self, error: ConsoleError) -> Result<(), ConsoleError> {
+        let is_news = self.selection.seen.complete().is_none();
+        let after = self.scan.as_mut().map_or(AfterRefusal::Fail, |scan| scan.refused(&error, is_news));
+        match after {
+            AfterRefusal::Fail => return Err(error),
+            AfterRefusal::SplitByScope => self.phase = Phase::ListingScopes(Level::Account),
+            AfterRefusal::NextList | AfterRefusal::End => self.scan_again(after == AfterRefusal::End),
+        }
+        Ok(())
+    }
+
+    fn scopes_answered(&mut self, level: Level, answer: Result<Bytes, ConsoleError>) -> Result<(), ConsoleError> {
+        if matches!(answer, Err(ConsoleError::Forbidden(_))) && level == Level::Account {
+            self.phase = Phase::ListingScopes(Level::Site);
+            return Ok(());
+        }
+        self.phase = Phase::Paging;
+        let scopes = read_scopes(level, &answer?)?;
+        let has_scopes = self.scan.as_mut().is_some_and(|scan| scan.split(scopes));
+        self.scan_again(!has_scopes);
+        Ok(())
+    }
+
+    fn scan_again(&mut self, is_end: bool) {
+        self.restart();
+        self.ready = Some(self.empty_page());
+        if is_end {
+            self.phase = Phase::Done;
+        }
+    }
+
+    /// Goes on to the next list of a window of findings, or ends.
+    fn next_list(&mut self) {
+        if self.scan.as_mut().is_some_and(FindingsScan::advance) {
+            self.restart();
+        } else {
+            self.phase = Phase::Done;
+        }
+    }
+
+    /// `data: null` may mean that there is nothing, or that something is wrong.
+    fn null_answer(&mut self) -> Result<(), ConsoleError> {
+        self.null_answers += 1;
+        if self.null_answers > NULL_TRIES {
+            self.null_answers = 0;
+            self.doubt();
+        }
+        Err(ConsoleError::transient("the console answered 200 with `data: null`"))
+    }
+
+    /// Hands on the new records of a page. With `follows` the page belongs to the walk, and the next one comes after
+    /// it.
+    fn take_page(&mut self, body: &Bytes, shown: record::Page<'_>, follows: bool, now: Timestamp) {
+        let mut page = Page { body: body.clone(), shown: shown.records.len(), ..self.empty_page() };
+        page.records.reserve_exact(shown.records.len());
+        let (begin, mut skipped) = (body.as_ptr() as usize, Skipped::default());
+        for bytes in &shown.records {
             let offset = bytes.as_ptr() as usize - begin;
             let range = offset..offset + bytes.len();
-            records.push(Record { range, id, identity, time: facts.time, order, mark, enrichment: None });
+            let (order, version) = self.selection.take(bytes, range, now, &mut page, &mut skipped);
+            if let Some(time) = order {
+                self.progress.see(time);
+            }
+            self.pager.show(version);
         }
-        self.meter.lane.pulled.fetch_add(shown.len() as u64, Ordering::Relaxed);
-        DropReason::ALL.into_iter().zip(drops).for_each(|(reason, count)| self.meter.lane.drop_events(reason, count));
-        (records, dropped)
+        self.selection.count(page.shown, skipped);
+        if !page.records.is_empty() {
+            self.pager.found_new();
+        }
+        page.ordered = self.progress.ordered;
+        if self.progress.ordered {
+            let seen = &mut self.selection.seen;
+            self.progress.settle(seen.context().start.minus(seen.pass().reach));
+            seen.forget_old(page.shown, self.progress.newest);
+        }
+        let shown_count = page.shown;
+        self.ready = Some(page);
+        if follows && self.follow(shown.next_cursor.as_deref(), shown_count) {
+            self.next_list();
+        }
     }
 
-    /// What was known of a record that is to be taken, or why it is not.
-    fn judge(&mut self, mark: &mut Mark, bytes: &[u8], order: Option<Timestamp>) -> Result<Known, DropReason> {
-        if self.pull.window.is_some_and(|window| !window.holds(order)) {
-            return Err(DropReason::Filtered);
+    /// The page of a record of which only the beginning was read. `brief` identifies the record.
+    fn beginning(&mut self, beginning: &Bytes, brief: &[u8], max_bytes: usize, now: Timestamp) -> Page {
+        let mut page = Page { body: beginning.clone(), cut: true, shown: 1, ..self.empty_page() };
+        let mut skipped = Skipped::default();
+        let (_, version) = self.selection.take(brief, 0..beginning.len(), now, &mut page, &mut skipped);
+        self.pager.show(version);
+        self.selection.count(1, skipped);
+        if let Some(record) = page.records.first() {
+            warn!(
+                record = %record.id, max_bytes,
+                "a record is too large for --memory-budget: its beginning becomes a dead letter"
+            );
         }
-        let pass = &self.passes[self.round.pass];
-        let known = self.position.knows(pass, self.round, mark, order.is_some());
-        if known == Known::Taken {
-            return Err(DropReason::Duplicate);
-        }
-        if self.pull.drops_unchanged() {
-            mark.content = Some(content_hash(bytes, &self.pull.volatile));
-        }
-        if pass.keys == Keys::Latest || mark.content.is_some() || self.chain.is_some() {
-            match self.handed_out.get(&mark.id) {
-                Some(version) if *version == mark.version => return Err(DropReason::Duplicate),
-                // Its turn comes with the next poll.
-                Some(_) => return Err(DropReason::GivenBack),
-                None if self.position.has_content(mark) => return Err(DropReason::Unchanged),
-                None => self.handed_out.insert(mark.id, mark.version),
-            };
-        }
-        Ok(known)
+        page
     }
 
-    /// What the position would remember of a record. Without a time of its own it is kept as long as can be.
-    pub(super) fn mark(&self, facts: &Facts<'_>, identity: Identity) -> Mark {
-        let id = facts.id.parse().unwrap_or_else(|_| self.named(&facts.id, identity).key());
-        let version = if self.pull.stream == Stream::Activities { id } else { identity.key() };
-        let start = self.round.start;
-        if self.chain.is_some() {
-            // The list may show a change that came after the start, and the next window but one will ask for it again: it is
-            // remembered at the later of two clocks, of which one may be behind, and not for ever, as one may be years ahead.
-            let ours = self.client.clock().now();
-            let now = self.client.time().map_or(ours, |theirs| theirs.max(ours));
-            let time = now.min(start.plus(MOST_BEHIND)).max(start);
-            return Mark { id, version, content: None, time, created: facts.created };
+    fn empty_page(&self) -> Page {
+        Page {
+            body: Bytes::new(),
+            records: Vec::new(),
+            dropped: Vec::new(),
+            marker: None,
+            cut: false,
+            ordered: self.progress.ordered,
+            context: self.selection.seen.context(),
+            scope: self.scan.as_ref().and_then(|scan| scan.scope().cloned()),
+            shown: 0,
         }
-        Mark { id, version, content: None, time: facts.time.unwrap_or(start), created: facts.created }
-    }
-
-    fn is_left_out(&self, facts: &Facts<'_>, identity: Identity, record: &[u8]) -> bool {
-        let Some(accounted) = &self.left_out else { return false };
-        let any_version = || Identity::of(self.client.host(), self.pull.stream, &facts.record_id(record), "");
-        accounted.contains(&identity) || accounted.contains(&any_version())
-    }
-
-    /// A record whose id is no number, whatever its version.
-    fn named(&self, id: &str, identity: Identity) -> Identity {
-        if id.is_empty() { identity } else { Identity::of(self.client.host(), self.pull.stream, id, "") }
     }
 
     /// Moves to the next page; true when there is none.
-    pub(super) fn follow(&mut self, next_cursor: Option<&str>, shown: usize) -> bool {
-        let Some(cursor) = next_cursor else { return true };
-        self.walk.empty_pages = if shown == 0 { self.walk.empty_pages + 1 } else { 0 };
-        if self.walk.empty_pages < MAX_EMPTY_PAGES && self.walk.seen.insert(hash(cursor)) {
-            self.walk.cursor = Some(cursor.to_owned());
-        } else {
-            // The cursor came before (B3), or leads nowhere.
-            self.doubt();
+    fn follow(&mut self, next_cursor: Option<&str>, shown: usize) -> bool {
+        match self.pager.follow(next_cursor, shown) {
+            Next::Page => {}
+            Next::Nothing => return true,
+            Next::Unclear => self.doubt(),
         }
         false
     }
 
-    /// This may be the end, or not. If this walk found anything there may be more behind, and another from where it got to
-    /// shows that. After one that found nothing the console is asked how many records there are.
+    /// This may be the end of the list, or not. If this walk found anything new there may be more, and another walk
+    /// from where it got to shows that. After a walk that found nothing the console is asked for a count.
     fn doubt(&mut self) {
-        if self.walk.found_new || self.walk.shown.len() >= MANY_SHOWN {
+        if self.pager.may_find_more() {
             self.restart();
         } else {
-            self.walk.in_doubt = true;
+            self.phase = Phase::Counting;
         }
     }
 
-    /// Begins another walk: where the order can be relied on, from what was read so far.
-    pub(super) fn restart(&mut self) {
-        let from = self.walk.from.max(self.reached.whole_second());
-        self.walk = Walk::from(from);
-        self.newest = from;
+    /// Begins another walk; where the order can be relied on, from what was read so far.
+    fn restart(&mut self) {
+        let from = self.pager.from.max(self.progress.settled.whole_second());
+        (self.pager, self.progress.newest, self.phase) = (Pager::from(from), from, Phase::Paging);
     }
 }
 
-impl Walk {
-    pub(super) fn from(from: Timestamp) -> Self {
-        let (cursor, seen, shown) = (None, HashSet::new(), HashSet::new());
-        Self { from, cursor, seen, empty_pages: 0, shown, found_new: false, skip: None, in_doubt: false }
-    }
+fn moved() -> ConsoleError {
+    ConsoleError::transient("the console's list moved while a record was stepped over")
 }
 
-pub(super) fn hash(cursor: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    cursor.hash(&mut hasher);
-    hasher.finish()
+/// An answer that should be small: one that is not is a failure that may pass.
+fn small(answer: Result<Bytes, ConsoleError>) -> Result<Bytes, ConsoleError> {
+    answer.map_err(|error| match error {
+        ConsoleError::TooLarge(cut) => ConsoleError::transient(cut.to_string()),
+        error => error,
+    })
 }
+
+#[cfg(test)]
+mod tests;

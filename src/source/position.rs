@@ -3,75 +3,82 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use compact_str::CompactString;
+use serde::{Deserialize, Serialize};
 
-use super::chain::BEFORE_SWEEP;
-use super::{Known, Mark, Pass, Round, Snapshot, Stage, Track};
+use super::encoding;
+use super::{Known, Pass, PassPosition, PollContext, RecordKey, Snapshot, Stage};
 use crate::record::Timestamp;
 
-/// Findings of one window that are remembered; more are delivered twice where windows overlap.
+/// After a sweep the first window begins so much earlier than the sweep.
+const BEFORE_SWEEP: Duration = Duration::from_secs(24 * 3600);
+/// Most findings of one window to remember; further ones are delivered twice if windows overlap.
 const MANY_FINDINGS: usize = 50_000;
 
-/// The name of the track of a stream's first pass.
+/// Names the position of a stream's first pass in checkpoints.
 pub const MAIN: &str = "main";
 
-/// How far a lane has come: a track for each pass over its stream, the first pass's first, and what is remembered of
-/// records for good. Clones share what neither of them changes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Position {
-    /// Where a pass begins that has no track yet.
+/// How far a lane has come: one position for each pass over its stream, in the order of the passes, and the contents of
+/// records, which never expire. Clones share what neither of them changes.
+///
+/// A lane has two that take the same records: the one in its checkpoint takes a record when a sink has settled it, and
+/// that of a running poll (`SeenKeys`) when the poll returns it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourcePosition {
+    /// Where a pass without a position begins.
     pub(super) since: Timestamp,
-    pub(super) tracks: Vec<(CompactString, Arc<Track>)>,
-    /// For each record the hash of the content that was delivered last.
+    pub(super) tracks: Vec<(CompactString, Arc<PassPosition>)>,
+    /// For each record the hash of its last delivered content.
+    #[serde(with = "encoding::contents")]
     pub(super) contents: Arc<HashMap<u64, u64>>,
 }
 
-impl Position {
-    /// The position of a lane that has taken nothing and begins at `since`.
+impl SourcePosition {
+    /// For a new lane that begins at `since`.
     pub fn starting_at(since: Timestamp) -> Self {
         Self { since, tracks: Vec::new(), contents: Arc::default() }
     }
 
-    /// Puts the tracks of `passes` first and in their order. Those of passes that the stream does not have (now) stay.
+    /// Puts the positions of `passes` first, in their order. Positions of passes that the stream does not have now
+    /// stay.
     pub fn align(&mut self, passes: &[Pass]) {
         for (index, pass) in passes.iter().enumerate() {
             match self.tracks.iter().position(|(name, _)| *name == pass.name) {
                 Some(place) => self.tracks[index..=place].rotate_right(1),
-                None => self.tracks.insert(index, (pass.name.clone(), Arc::new(Track::starting_at(self.since)))),
+                None => self.tracks.insert(index, (pass.name.clone(), Arc::new(PassPosition::starting_at(self.since)))),
             }
         }
     }
 
-    /// The tracks with the names of their passes.
-    pub fn tracks(&self) -> impl Iterator<Item = (&str, &Track)> {
+    /// With the names of their passes.
+    pub fn tracks(&self) -> impl Iterator<Item = (&str, &PassPosition)> {
         self.tracks.iter().map(|(name, track)| (name.as_str(), &**track))
     }
 
-    /// The track of a pass.
-    pub fn track(&self, pass: usize) -> Option<&Track> {
+    pub fn track(&self, pass: usize) -> Option<&PassPosition> {
         self.tracks.get(pass).map(|(_, track)| &**track)
     }
 
     /// Lower end of the first pass's next poll, included.
     pub fn bound(&self) -> Timestamp {
-        self.track(0).map_or(self.since, Track::bound)
+        self.track(0).map_or(self.since, PassPosition::bound)
     }
 
-    /// Everything visible up to here was taken by the first pass, records still to come late aside.
+    /// The first pass settled all records up to this time, except late arrivals.
     pub fn watermark(&self) -> Timestamp {
-        self.track(0).map_or(self.since, Track::watermark)
+        self.track(0).map_or(self.since, PassPosition::watermark)
     }
 
-    /// Start of the first pass's last poll that reached its end with everything delivered.
+    /// Start of the first pass's last poll that reached its end with all records settled.
     pub fn complete(&self) -> Option<Timestamp> {
-        self.track(0).and_then(Track::complete)
+        self.track(0).and_then(PassPosition::complete)
     }
 
     /// The time up to which the lane is complete: what `lag_seconds` is measured from.
     pub fn complete_until(&self) -> Timestamp {
-        self.track(0).map_or(self.since, Track::complete_until)
+        self.track(0).map_or(self.since, PassPosition::complete_until)
     }
 
-    /// The newest time of which the first pass took anything.
+    /// The newest time of which the first pass settled a record.
     pub fn newest(&self) -> Timestamp {
         let after = |second: i64| Timestamp::from_micros(second.saturating_add(1).saturating_mul(1_000_000));
         let after_keys =
@@ -79,7 +86,7 @@ impl Position {
         self.complete_until().max(after_keys.unwrap_or_default())
     }
 
-    /// Number of keys remembered, over all passes.
+    /// Number of keys over all passes.
     pub fn key_count(&self) -> usize {
         self.tracks().map(|(_, track)| track.key_count()).sum()
     }
@@ -89,46 +96,47 @@ impl Position {
         self.contents.len()
     }
 
-    /// What is known of a record in a pass. One without a time of its own is looked for everywhere.
-    pub fn knows(&self, pass: &Pass, round: Round, mark: &Mark, timed: bool) -> Known {
-        let Some(track) = self.track(round.pass) else { return Known::New };
-        let (key, version) = pass.key(mark);
-        if timed { track.knows(pass.place(mark), key, version) } else { track.knows_anywhere(key, version) }
+    /// Looks up a record in the pass of a poll; a record without a time of its own, under every time.
+    pub fn knows(&self, pass: &Pass, context: PollContext, record_key: &RecordKey, timed: bool) -> Known {
+        let Some(track) = self.track(context.pass) else { return Known::New };
+        let (key, version) = pass.key(record_key);
+        if timed { track.knows(pass.place(record_key), key, version) } else { track.knows_anywhere(key, version) }
     }
 
-    /// True when the content of the record is what was delivered last.
-    pub fn has_content(&self, mark: &Mark) -> bool {
-        mark.content.is_some_and(|content| self.contents.get(&mark.id) == Some(&content))
+    /// Whether the content of the record was delivered last.
+    pub fn has_content(&self, record_key: &RecordKey) -> bool {
+        record_key.content.is_some_and(|content| self.contents.get(&record_key.id) == Some(&content))
     }
 
-    /// The time of the snapshot that a poll at `start` reads: the one that is not done, else that of `start`. None when that
+    /// The time of the snapshot that a poll at `start` reads: the unfinished one, else that of `start`. None when that
     /// one is done.
     pub fn next_snapshot(&self, pass: usize, start: Timestamp, every: Duration) -> Option<Timestamp> {
         let due = start.aligned_to(every);
-        match self.track(pass).and_then(Track::snapshot) {
+        match self.track(pass).and_then(PassPosition::snapshot) {
             Some(snapshot) if snapshot.stage != Stage::Done => Some(snapshot.time),
             Some(snapshot) if snapshot.time >= due => None,
             _ => Some(due),
         }
     }
 
-    /// A snapshot is read: where it is another one than before, its pass begins anew.
-    pub fn enter(&mut self, round: Round) {
+    /// Begins a poll: when it reads another snapshot than the last poll, its pass begins again.
+    pub fn enter(&mut self, context: PollContext) {
         let since = self.since;
-        if let (Some(time), Some((_, track))) = (round.snapshot, self.tracks.get_mut(round.pass))
+        if let (Some(time), Some((_, track))) = (context.snapshot, self.tracks.get_mut(context.pass))
             && track.snapshot.is_none_or(|snapshot| snapshot.time != time)
         {
             Arc::make_mut(track).begin_snapshot(time, since);
         }
     }
 
-    /// Where a lane begins that has taken nothing.
+    /// The lane owes nothing before this time.
     pub(super) fn since(&self) -> Timestamp {
         self.since
     }
 
-    /// Whether a poll of findings at `start` is to read all of them: the first does where the lane owes everything, and
-    /// later ones every `resync`, though not two in a row: where one takes longer than that, removals would never be read.
+    /// Whether a poll of findings at `start` reads all of them: the first one does if the lane owes everything, and
+    /// later ones every `resync`, but not two in a row. If a sweep takes longer than `resync`, removals would never be
+    /// read otherwise.
     pub(super) fn is_sweep_due(&self, pass: usize, start: Timestamp, resync: Duration) -> bool {
         match self.track(pass).map(|track| (track.swept, track.complete())) {
             Some((Some(swept), complete)) => start.since(swept) >= resync && complete > Some(swept),
@@ -136,67 +144,69 @@ impl Position {
         }
     }
 
-    /// Remembers a record in every pass; false when the pass that brought it had taken it before.
-    pub fn take(&mut self, passes: &[Pass], round: Round, mark: &Mark) -> bool {
-        self.enter(round);
-        if round.sweep {
-            // Hundreds of thousands; and the next sweep is to state them again.
+    /// Remembers a record in every pass; false if the pass that returned it knew it before.
+    pub fn take(&mut self, passes: &[Pass], context: PollContext, record_key: &RecordKey) -> bool {
+        self.enter(context);
+        if context.sweep {
+            // There are hundreds of thousands, and the next sweep returns them again.
             return true;
         }
         let mut is_new = false;
         for (index, (pass, (_, track))) in passes.iter().zip(&mut self.tracks).enumerate() {
             let has_room = pass.chain.is_none() || track.key_count() < MANY_FINDINGS;
-            // What another pass delivers is no part of a snapshot.
-            if has_room && (!pass.snapshot || index == round.pass) {
-                let (key, version) = pass.key(mark);
-                let (track, place) = (Arc::make_mut(track), pass.place(mark));
+            // Records that another pass delivers are no part of a snapshot.
+            if has_room && (!pass.snapshot || index == context.pass) {
+                let (key, version) = pass.key(record_key);
+                let (track, place) = (Arc::make_mut(track), pass.place(record_key));
                 let taken = match pass.chain {
                     Some(_) => track.take_anywhere(place, key, version),
                     None => track.take(place, key, version),
                 };
-                is_new |= taken && index == round.pass;
+                is_new |= taken && index == context.pass;
             }
         }
-        if let Some(content) = mark.content {
-            Arc::make_mut(&mut self.contents).insert(mark.id, content);
+        if let Some(content) = record_key.content {
+            Arc::make_mut(&mut self.contents).insert(record_key.id, content);
         }
         is_new
     }
 
-    /// A round has taken everything up to `watermark`, and has not reached its end.
-    pub fn advance(&mut self, passes: &[Pass], round: Round, watermark: Timestamp) {
-        if let (Some(pass), Some((_, track))) = (passes.get(round.pass), self.tracks.get_mut(round.pass))
+    /// A poll that has not reached its end settled everything up to `watermark`.
+    pub fn advance(&mut self, passes: &[Pass], context: PollContext, watermark: Timestamp) {
+        if let (Some(pass), Some((_, track))) = (passes.get(context.pass), self.tracks.get_mut(context.pass))
             && pass.chain.is_none()
         {
-            Arc::make_mut(track).advance(watermark, round.start, pass.reach);
+            Arc::make_mut(track).advance(watermark, context.start, pass.reach);
         }
     }
 
-    /// A round reached its end, and everything it showed was taken. `marker`: a snapshot is followed by an event that says so.
-    pub fn finish(&mut self, passes: &[Pass], round: Round, marker: bool) {
-        self.enter(round);
-        let (Some(pass), Some((_, track))) = (passes.get(round.pass), self.tracks.get_mut(round.pass)) else { return };
-        if round.snapshot.is_some() {
-            Arc::make_mut(track).finish_snapshot(round.start, marker);
+    /// A poll reached its end, and all its records are settled. With `marker` an event follows a complete snapshot.
+    pub fn finish(&mut self, passes: &[Pass], context: PollContext, marker: bool) {
+        self.enter(context);
+        let (Some(pass), Some((_, track))) = (passes.get(context.pass), self.tracks.get_mut(context.pass)) else {
+            return;
+        };
+        if context.snapshot.is_some() {
+            Arc::make_mut(track).finish_snapshot(context.start, marker);
         } else if pass.chain.is_some() {
             let track = Arc::make_mut(track);
-            if round.sweep || track.swept.is_none() {
-                track.swept = Some(round.start);
+            if context.sweep || track.swept.is_none() {
+                track.swept = Some(context.start);
             }
-            track.finish(round.start, if round.sweep { pass.reach.max(BEFORE_SWEEP) } else { pass.reach });
+            track.finish(context.start, if context.sweep { pass.reach.max(BEFORE_SWEEP) } else { pass.reach });
         } else {
-            Arc::make_mut(track).finish(round.start, pass.reach);
+            Arc::make_mut(track).finish(context.start, pass.reach);
         }
     }
 
-    /// The last snapshot of a pass, when all its records are settled.
+    /// The last snapshot of a pass, once all its records are settled.
     pub fn read_snapshot(&self, pass: usize) -> Option<Snapshot> {
         self.track(pass)?.snapshot().filter(|snapshot| snapshot.stage != Stage::Reading)
     }
 
-    /// True while a snapshot waits for nothing but its last event.
+    /// Whether a snapshot waits only for its marker event.
     pub fn is_marking(&self, pass: usize) -> bool {
-        let snapshot = self.track(pass).and_then(Track::snapshot);
+        let snapshot = self.track(pass).and_then(PassPosition::snapshot);
         snapshot.is_some_and(|snapshot| snapshot.stage == Stage::Marking)
     }
 
@@ -217,35 +227,35 @@ mod tests {
         Timestamp::from_micros((12 * 60 + minute) * 60_000_000)
     }
 
-    fn mark(id: u64, time: Timestamp) -> Mark {
-        Mark { id, version: id + 1000, content: None, time, created: Some(time) }
+    fn record_key(id: u64, time: Timestamp) -> RecordKey {
+        RecordKey { id, version: id + 1000, content: None, time, created: Some(time) }
     }
 
-    fn position(pull: &Pull) -> (Vec<Pass>, Position) {
-        let mut position = Position::starting_at(minute(-60));
+    fn position(pull: &Pull) -> (Vec<Pass>, SourcePosition) {
+        let mut position = SourcePosition::starting_at(minute(-60));
         position.align(&pull.passes());
         (pull.passes(), position)
     }
 
-    fn round(pass: usize, start: Timestamp) -> Round {
-        Round { pass, start, ..Round::default() }
+    fn context(pass: usize, start: Timestamp) -> PollContext {
+        PollContext { pass, start, ..PollContext::default() }
     }
 
     #[test]
     fn how_far_the_first_pass_is_is_how_far_a_lane_is() {
         let (passes, mut position) = position(&Pull::of(Stream::Alerts));
-        let times = |position: &Position| {
+        let times = |position: &SourcePosition| {
             [position.bound(), position.watermark(), position.complete_until(), position.newest()]
         };
         assert_eq!((times(&position), position.complete()), ([minute(-60); 4], None));
-        position.advance(&passes, round(0, minute(0)), minute(-20));
+        position.advance(&passes, context(0, minute(0)), minute(-20));
         let bound = minute(-20).minus(Duration::from_secs(1));
         assert_eq!(times(&position), [bound, minute(-20), minute(-20), minute(-20)]);
-        position.finish(&passes, round(0, minute(0)), false);
+        position.finish(&passes, context(0, minute(0)), false);
         assert_eq!(times(&position), [minute(-5), minute(0), minute(0), minute(0)]);
-        position.finish(&passes, round(1, minute(30)), false);
+        position.finish(&passes, context(1, minute(30)), false);
         assert_eq!((times(&position)[0], position.complete()), (minute(-5), Some(minute(0))), "another pass");
-        assert!(position.take(&passes, round(0, minute(10)), &mark(1, minute(9))));
+        assert!(position.take(&passes, context(0, minute(10)), &record_key(1, minute(9))));
         assert_eq!(position.newest(), minute(9).plus(Duration::from_secs(1)), "a key may lie anywhere in its second");
     }
 
@@ -253,8 +263,8 @@ mod tests {
     #[test]
     fn what_one_pass_delivers_the_others_know() {
         let (passes, mut position) = position(&Pull::of(Stream::Alerts));
-        assert!(position.take(&passes, round(0, minute(0)), &mark(1, minute(-3))));
-        assert!(!position.take(&passes, round(1, minute(0)), &mark(1, minute(-3))), "it is accounted for once");
+        assert!(position.take(&passes, context(0, minute(0)), &record_key(1, minute(-3))));
+        assert!(!position.take(&passes, context(1, minute(0)), &record_key(1, minute(-3))), "it is accounted for once");
         assert_eq!(position.key_count(), 2);
         position.forget_keys();
         assert_eq!((position.key_count(), position.bound()), (0, minute(-60)));
@@ -263,11 +273,11 @@ mod tests {
     #[test]
     fn contents_are_remembered_until_another_console_has_other_records() {
         let (passes, mut position) = position(&Pull::of(Stream::Agents));
-        let with = |content| Mark { content: Some(content), ..mark(1, minute(-3)) };
-        position.take(&passes, round(0, minute(0)), &with(5));
+        let with = |content| RecordKey { content: Some(content), ..record_key(1, minute(-3)) };
+        position.take(&passes, context(0, minute(0)), &with(5));
         assert!(position.has_content(&with(5)) && !position.has_content(&with(6)));
-        assert!(!position.has_content(&mark(1, minute(-3))), "nothing is said of its content");
-        position.take(&passes, round(0, minute(0)), &with(6));
+        assert!(!position.has_content(&record_key(1, minute(-3))), "nothing is said of its content");
+        position.take(&passes, context(0, minute(0)), &with(6));
         assert!(position.has_content(&with(6)) && !position.has_content(&with(5)));
         assert_eq!(position.content_count(), 1);
         position.forget_keys();
@@ -280,21 +290,21 @@ mod tests {
         let hour = Duration::from_secs(3600);
         let (now, time) = (minute(10), minute(0));
         assert_eq!(position.next_snapshot(0, now, hour), Some(time));
-        let round = Round { snapshot: Some(time), ..round(0, now) };
-        assert!(position.take(&passes, round, &mark(1, minute(-3))));
-        position.enter(round);
+        let context = PollContext { snapshot: Some(time), ..context(0, now) };
+        assert!(position.take(&passes, context, &record_key(1, minute(-3))));
+        position.enter(context);
         assert_eq!(position.key_count(), 1, "the same snapshot goes on");
         assert_eq!((position.read_snapshot(0), position.is_marking(0)), (None, false));
         assert_eq!(position.next_snapshot(0, minute(70), hour), Some(time), "what was begun is finished first");
-        position.finish(&passes, round, true);
+        position.finish(&passes, context, true);
         assert!(position.is_marking(0));
         assert_eq!(position.read_snapshot(0).map(|snapshot| (snapshot.time, snapshot.taken)), Some((time, 1)));
         assert_eq!(position.next_snapshot(0, minute(70), hour), Some(time), "its last event is not delivered");
-        position.finish(&passes, round, true);
+        position.finish(&passes, context, true);
         assert!(!position.is_marking(0) && position.read_snapshot(0).is_some());
         assert_eq!(position.next_snapshot(0, minute(59), hour), None);
         assert_eq!(position.next_snapshot(0, minute(60), hour), Some(minute(60)));
-        position.enter(Round { snapshot: Some(minute(60)), ..round });
+        position.enter(PollContext { snapshot: Some(minute(60)), ..context });
         assert_eq!((position.read_snapshot(0), position.bound()), (None, minute(-60)), "all is read again");
     }
 
@@ -305,25 +315,25 @@ mod tests {
         let pull = Pull::of(Stream::Vulnerabilities);
         let (passes, mut position) = position(&pull);
         assert!(!position.is_sweep_due(0, minute(0), week), "it begins later than with everything");
-        let mut all = Position::starting_at(Timestamp::default());
+        let mut all = SourcePosition::starting_at(Timestamp::default());
         all.align(&passes);
         assert!(all.is_sweep_due(0, minute(0), week));
         let start = minute(100_000);
-        let sweep = Round { sweep: true, ..round(0, start) };
-        assert!(all.take(&passes, sweep, &mark(1, minute(-3))) && all.key_count() == 0);
+        let sweep = PollContext { sweep: true, ..context(0, start) };
+        assert!(all.take(&passes, sweep, &record_key(1, minute(-3))) && all.key_count() == 0);
         all.finish(&passes, sweep, false);
         assert_eq!(all.bound(), start.minus(passes[0].reach.max(BEFORE_SWEEP)));
         assert!(!all.is_sweep_due(0, start.plus(week), week), "a window comes between two");
-        all.finish(&passes, round(0, start.plus(Duration::from_secs(300))), false);
+        all.finish(&passes, context(0, start.plus(Duration::from_secs(300))), false);
         assert!(!all.is_sweep_due(0, start.plus(week - Duration::from_secs(1)), week));
         assert!(all.is_sweep_due(0, start.plus(week), week), "a window is no sweep");
 
-        assert!(position.take(&passes, round(0, minute(0)), &mark(1, minute(-3))));
+        assert!(position.take(&passes, context(0, minute(0)), &record_key(1, minute(-3))));
         assert_eq!(position.key_count(), passes.len());
-        position.advance(&passes, round(0, minute(0)), minute(-2));
+        position.advance(&passes, context(0, minute(0)), minute(-2));
         assert_eq!(position.watermark(), minute(-60), "findings come in no order");
-        position.finish(&passes, round(0, minute(0)), false);
-        position.finish(&passes, round(0, minute(5)), false);
+        position.finish(&passes, context(0, minute(0)), false);
+        position.finish(&passes, context(0, minute(5)), false);
         let due = |after| position.is_sweep_due(0, minute(0).plus(after), week);
         assert!(!due(week - Duration::from_secs(1)) && due(week));
         assert_eq!(position.bound(), minute(-60).max(minute(5).minus(passes[0].reach)));
@@ -335,7 +345,7 @@ mod tests {
         let (passes, mut position) = position(&Pull::of(Stream::Vulnerabilities));
         assert_eq!(position.since(), minute(-60));
         (0..MANY_FINDINGS as u64 + 2).for_each(|id| {
-            position.take(&passes, round(0, minute(0)), &mark(id, minute(0)));
+            position.take(&passes, context(0, minute(0)), &record_key(id, minute(0)));
         });
         assert_eq!(position.tracks().map(|(_, track)| track.key_count()).max(), Some(MANY_FINDINGS));
     }

@@ -1,12 +1,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::chain::track_name;
-use super::settings::VOLATILE;
-use super::{By, Findings, Include, Keys, MAIN, Pass, Since, Vulnerabilities, Window};
-use crate::console::Endpoint;
-use crate::record::{Scope, Stream, Timestamp};
-use crate::settings::Period;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::findings::position_name;
+use super::{By, Findings, Keys, MAIN, Pass, Since, Window};
+use crate::console::{ConsoleSettings, Endpoint};
+use crate::record::{Facts, Level, Scope, Stream, Timestamp};
+use crate::settings::{Id, Period};
 
 /// One stream's settings with every default filled in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,9 +35,9 @@ pub struct Pull {
     pub include_decommissioned: bool,
     /// A complete snapshot is followed by an event that says so.
     pub marker: bool,
-    /// How long after their creation alerts are looked at again.
+    /// How long after their creation alerts are read again.
     pub lookback: Duration,
-    /// What is fetched for each threat beside its record, sorted.
+    /// Lists to fetch for each threat in addition to its record, sorted.
     pub include: Vec<Include>,
     /// Products of unified alerts; all when empty.
     pub products: Vec<String>,
@@ -43,24 +45,56 @@ pub struct Pull {
     pub view: Option<&'static str>,
     /// How findings are read.
     pub findings: Option<Findings>,
-    /// Pulled once instead of polled for ever.
+    /// Pulled once instead of polled indefinitely.
     pub window: Option<Window>,
     /// The time of the snapshot that the records of the window are named by.
     pub named_by: Option<Timestamp>,
 }
 
-/// Names the passes beside the first, and the snapshot, in checkpoints.
+/// `streams.threats.include`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Include {
+    /// What analysts wrote about the threat: the newest 100 notes.
+    Notes,
+    /// What happened to the threat: the newest 200 items.
+    Timeline,
+}
+
+impl Include {
+    /// As settings, paths and events name it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Notes => "notes",
+            Self::Timeline => "timeline",
+        }
+    }
+
+    /// The most items that are kept.
+    pub const fn limit(self) -> usize {
+        match self {
+            Self::Notes => 100,
+            Self::Timeline => 200,
+        }
+    }
+}
+
+/// What an agent's check-in moves by itself, sorted.
+pub const VOLATILE: [&str; 4] =
+    ["containerizedWorkloadCounts", "fullDiskScanLastUpdatedAt", "lastActiveDate", "updatedAt"];
+
+/// Names of the other passes, and of the snapshot, in checkpoints.
 const LOOKBACK: &str = "lookback";
 const SNAPSHOT: &str = "snapshot";
 const NET: &str = "net";
 
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(86_400);
-/// Time between two looks at the alerts of `lookback`.
+/// Time between two polls of the alerts within `lookback`.
 const LOOKBACK_EVERY: Duration = Duration::from_secs(600);
 /// How often unified alerts are looked for by their detection.
 const NET_EVERY: Duration = Duration::from_secs(900);
-/// An hour for findings that are indexed late, and ten minutes in which the console is still at it.
+/// An hour for findings that are indexed late, and ten minutes for the indexing itself.
 const FINDINGS_OVERLAP: Duration = Duration::from_secs(4200);
 
 impl Pull {
@@ -89,7 +123,7 @@ impl Pull {
             include: Vec::new(),
             products: Vec::new(),
             view: None,
-            findings: is_finding.then(|| Vulnerabilities::default().findings()),
+            findings: is_finding.then(Findings::default),
             window: None,
             named_by: None,
         }
@@ -130,24 +164,24 @@ impl Pull {
             }
             Stream::Vulnerabilities => {
                 let chain = |scope: Option<Arc<Scope>>| Pass {
-                    name: scope.as_deref().map_or(MAIN.into(), track_name),
+                    name: scope.as_deref().map_or(MAIN.into(), position_name),
                     keys: Keys::Latest,
                     chain: Some(scope),
                     ..main.clone()
                 };
-                let chains = self.findings.iter().flat_map(Findings::chains);
+                let chains = self.findings.iter().flat_map(Findings::scopes);
                 chains.map(chain).collect()
             }
             _ => vec![main],
         }
     }
 
-    /// What narrows down the records that the console is asked for, besides its scope, as text for ledgers.
+    /// The filters of the requests, except for the scope, as text for ledgers.
     pub fn narrowed_by(&self) -> String {
         self.filters(&self.types).into_iter().map(|(name, value)| format!("&{name}={value}")).collect()
     }
 
-    /// What is asked for beside window, order and scope; `types` are the activity types.
+    /// The filters of a request, except for window, order and scope; `types` are the activity types.
     pub(super) fn filters(&self, types: &[u32]) -> Vec<(&'static str, String)> {
         let mut filters = Vec::new();
         if !types.is_empty() {
@@ -167,7 +201,66 @@ impl Pull {
         filters
     }
 
-    /// Whether a record is sent again only when something besides the volatile keys changed.
+    /// The same, but through the scopes that `console` names, one at a time: its groups, else its sites, else its
+    /// accounts.
+    #[must_use]
+    pub fn with_scopes(mut self, console: &ConsoleSettings) -> Self {
+        if let Some(findings) = &mut self.findings {
+            let lists =
+                [(Level::Group, &console.groups), (Level::Site, &console.sites), (Level::Account, &console.accounts)];
+            if let Some((level, ids)) = lists.into_iter().find(|(_, ids)| !ids.is_empty()) {
+                let scope = |id: &Id| Scope { level, id: id.as_str().into(), name: None };
+                findings.scopes = ids.iter().map(|id| Arc::new(scope(id))).collect();
+            }
+        }
+        self
+    }
+
+    /// The same records, but only those of `window`, pulled once. Nothing comes late into a closed window, so there is
+    /// no overlap, and a position keeps few keys however many records the window has.
+    pub fn within(&self, window: Window) -> Self {
+        self.part(window, window)
+    }
+
+    /// As [`Self::within`], for a part of a window. Records that are named by their snapshot get the name of the last
+    /// snapshot before the end of the whole window, whatever the parts.
+    pub fn part(&self, window: Window, whole: Window) -> Self {
+        let named_by = self.snapshot.then(|| whole.to.aligned_to(self.interval));
+        let since = Since::At(window.from);
+        Self { window: Some(window), named_by, since, overlap: Duration::ZERO, ..self.clone() }
+    }
+
+    /// Findings have no time of their last change, alerts that never changed have none either, and snapshots are read
+    /// by the time of creation.
+    fn is_windowed_by_creation(&self) -> bool {
+        self.snapshot || matches!(self.stream, Stream::UnifiedAlerts | Stream::Vulnerabilities)
+    }
+
+    /// How the console is asked for these records.
+    pub(super) fn endpoint(&self) -> Endpoint {
+        match self.window {
+            Some(_) if self.is_windowed_by_creation() => Endpoint::by_creation(self.stream),
+            Some(Window { by: By::Creation, .. }) => Endpoint::by_creation(self.stream),
+            _ => Endpoint::of(self.stream),
+        }
+    }
+
+    /// The time by which the console is asked for these records.
+    pub(super) fn by(&self) -> By {
+        match self.window {
+            Some(_) if self.is_windowed_by_creation() => By::Creation,
+            // The console filters groups by their last change only.
+            Some(Window { by: By::Creation, .. }) if self.stream != Stream::Groups => By::Creation,
+            _ => By::Order,
+        }
+    }
+
+    /// Whether the settings exclude a record by its type.
+    pub(super) fn excludes(&self, facts: &Facts<'_>) -> bool {
+        facts.activity_type.is_some_and(|kind| self.exclude_types.binary_search(&kind).is_ok())
+    }
+
+    /// Whether a changed record is sent again only if more than its volatile keys changed.
     pub fn drops_unchanged(&self) -> bool {
         self.stream == Stream::Agents && !self.snapshot && self.window.is_none() && !self.volatile.is_empty()
     }

@@ -3,14 +3,15 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Pull, Since, Vulnerabilities};
+use super::findings::DEFAULT_RESYNC;
+use super::{Findings, Include, Pull, Since};
 use crate::record::Stream;
 use crate::settings::Period;
 
 /// `streams:` of a pipeline file; only the streams named are pulled.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Settings {
+pub struct StreamSettings {
     /// Threats, by the time of their last change.
     pub threats: Option<Threats>,
     /// The activity log.
@@ -31,57 +32,29 @@ pub struct Settings {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Threats {
-    /// Time between polls; default 60s.
+    /// Time between polls.
     pub interval: Option<Period>,
-    /// Where the first run begins; default 1d.
+    /// Where the first run begins.
     pub since: Option<Since>,
-    /// How late a record may become visible and still be caught; default 5m.
+    /// How late a record may become visible and still be caught.
     pub overlap: Option<Period>,
     /// Fetched for each threat that is sent, and put into its event: one more request each.
     pub include: Vec<Include>,
-}
-
-/// `streams.threats.include`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Include {
-    /// What analysts wrote about the threat: the newest 100 notes.
-    Notes,
-    /// What happened to the threat: the newest 200 items.
-    Timeline,
-}
-
-impl Include {
-    /// As settings, paths and events name it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Notes => "notes",
-            Self::Timeline => "timeline",
-        }
-    }
-
-    /// The most items that are kept.
-    pub const fn limit(self) -> usize {
-        match self {
-            Self::Notes => 100,
-            Self::Timeline => 200,
-        }
-    }
 }
 
 /// `streams.activities`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Activities {
-    /// Time between polls; default 30s.
+    /// Time between polls.
     pub interval: Option<Period>,
-    /// Where the first run begins; default 1d.
+    /// Where the first run begins.
     pub since: Option<Since>,
-    /// How late a record may become visible and still be caught; default 5m.
+    /// How late a record may become visible and still be caught.
     pub overlap: Option<Period>,
-    /// Activity types that are dropped.
+    /// Activity types that are not delivered.
     pub exclude_types: Vec<u32>,
-    /// Activity types to pull; default all.
+    /// Activity types to pull. An empty list pulls all.
     pub types: Vec<u32>,
     /// Also pull activities that the console's own list hides.
     pub include_hidden: bool,
@@ -91,16 +64,16 @@ pub struct Activities {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Agents {
-    /// Time between polls, or between snapshots; default 15m.
+    /// Time between polls, or between snapshots.
     pub interval: Option<Period>,
-    /// Where the first run begins; in a snapshot, when the oldest agents were created. Default `beginning`.
+    /// Where the first run begins; in a snapshot, when the oldest agents were created.
     pub since: Option<Since>,
-    /// How late a change may become visible and still be caught; default 5m.
+    /// How late a change may become visible and still be caught.
     pub overlap: Option<Period>,
-    /// Changes as they come, or full inventories; default changes.
+    /// Changes as they come, or full inventories.
     pub mode: Mode,
-    /// Keys of the record that change with every check-in of an agent: an agent in which nothing else changed is not sent
-    /// again. An empty list turns this off, and every check-in is sent.
+    /// Keys of the record that change with every check-in of an agent: an agent in which nothing else changed is not
+    /// sent again. An empty list turns this off, and every check-in is sent.
     pub volatile: Option<Vec<String>>,
     /// Also pull agents that were decommissioned.
     pub include_decommissioned: bool,
@@ -123,14 +96,14 @@ pub enum Mode {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Alerts {
-    /// Time between polls for new alerts; default 60s.
+    /// Time between polls for new alerts.
     pub interval: Option<Period>,
-    /// Where the first run begins; default 1d.
+    /// Where the first run begins.
     pub since: Option<Since>,
-    /// How late an alert may become visible and still be caught; default 5m.
+    /// How late an alert may become visible and still be caught.
     pub overlap: Option<Period>,
-    /// How long after its creation an alert is looked at again, every 10 minutes, for another status or verdict; default 7d,
-    /// `0s` for never.
+    /// How long after its creation an alert is looked at again, every 10 minutes, for another status or verdict;
+    /// `0s` turns this off.
     pub lookback: Option<Period>,
 }
 
@@ -138,11 +111,11 @@ pub struct Alerts {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Groups {
-    /// Time between polls; default 15m.
+    /// Time between polls.
     pub interval: Option<Period>,
-    /// Where the first run begins; default `beginning`.
+    /// Where the first run begins.
     pub since: Option<Since>,
-    /// How late a change may become visible and still be caught; default 5m.
+    /// How late a change may become visible and still be caught.
     pub overlap: Option<Period>,
 }
 
@@ -150,15 +123,15 @@ pub struct Groups {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct UnifiedAlerts {
-    /// Time between polls; default 60s.
+    /// Time between polls.
     pub interval: Option<Period>,
-    /// Where the first run begins; default 1d.
+    /// Where the first run begins.
     pub since: Option<Since>,
-    /// How late an alert may become visible and still be caught; default 5m.
+    /// How late an alert may become visible and still be caught.
     pub overlap: Option<Period>,
-    /// Products that detect, as the console spells them (EDR, CWS, STAR, Identity, …); default all.
+    /// Products that detect, as the console spells them (EDR, CWS, STAR, Identity, …). An empty list pulls all.
     pub products: Vec<String>,
-    /// The console's view to pull; default all.
+    /// The console's view to pull.
     pub view: AlertView,
 }
 
@@ -198,11 +171,57 @@ impl AlertView {
     }
 }
 
-/// What an agent's check-in moves by itself, sorted.
-pub const VOLATILE: [&str; 4] =
-    ["containerizedWorkloadCounts", "fullDiskScanLastUpdatedAt", "lastActiveDate", "updatedAt"];
+/// `streams.vulnerabilities`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Vulnerabilities {
+    /// Time between windows.
+    pub interval: Option<Period>,
+    /// Where the first run begins; `beginning` is everything open.
+    pub since: Option<Since>,
+    /// How far each window reaches back into the one before it.
+    pub overlap: Option<Period>,
+    /// Severities to pull. An empty list pulls all.
+    pub severities: Vec<FindingSeverity>,
+    /// Also pull findings that are gone, as `status: Removed`.
+    #[schemars(extend("default" = true))]
+    pub include_removed: Option<bool>,
+    /// Time between two sweeps over everything that is open.
+    #[schemars(extend("default" = Period(DEFAULT_RESYNC)))]
+    pub resync: Option<Period>,
+}
 
-impl Settings {
+/// A severity that findings can be asked for by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum FindingSeverity {
+    /// 9.0 and more.
+    #[serde(alias = "CRITICAL")]
+    Critical,
+    /// 7.0 to 8.9.
+    #[serde(alias = "HIGH")]
+    High,
+    /// 4.0 to 6.9.
+    #[serde(alias = "MEDIUM")]
+    Medium,
+    /// Below 4.0.
+    #[serde(alias = "LOW")]
+    Low,
+}
+
+impl FindingSeverity {
+    /// As the console spells it.
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Critical => "CRITICAL",
+            Self::High => "HIGH",
+            Self::Medium => "MEDIUM",
+            Self::Low => "LOW",
+        }
+    }
+}
+
+impl StreamSettings {
     /// The streams named, defaults filled in.
     pub fn pulls(&self) -> Vec<Pull> {
         let Self { threats, activities, agents, alerts, groups, unified_alerts, vulnerabilities } = self;
@@ -237,7 +256,7 @@ impl Settings {
             ..pull(Stream::UnifiedAlerts, given.interval, given.since, given.overlap)
         });
         let vulnerabilities = vulnerabilities.as_ref().map(|given| Pull {
-            findings: Some(given.findings()),
+            findings: Some(findings(given)),
             ..pull(Stream::Vulnerabilities, given.interval, given.since, given.overlap)
         });
         [threats, activities, agents, alerts, groups, unified_alerts, vulnerabilities].into_iter().flatten().collect()
@@ -251,6 +270,16 @@ fn pull(stream: Stream, interval: Option<Period>, since: Option<Since>, overlap:
         interval: or(interval, usual.interval),
         since: since.unwrap_or(usual.since),
         overlap: or(overlap, usual.overlap),
+        ..usual
+    }
+}
+
+fn findings(given: &Vulnerabilities) -> Findings {
+    let usual = Findings::default();
+    Findings {
+        severities: given.severities.iter().map(|severity| severity.word()).collect::<Vec<_>>().join(","),
+        include_removed: given.include_removed.unwrap_or(usual.include_removed),
+        resync: given.resync.map_or(usual.resync, |period| period.0),
         ..usual
     }
 }

@@ -8,7 +8,7 @@ use crate::settings::Period;
 
 /// `since`: where the first run of a lane begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema)]
-#[schemars(with = "String")]
+#[schemars(with = "String", title = "start time")]
 pub enum Since {
     /// A period before the first start.
     Ago(Period),

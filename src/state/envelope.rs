@@ -1,14 +1,12 @@
-//! The frame around a stored checkpoint: magic, format, checksum.
+//! The envelope around a stored checkpoint: magic, format, checksum.
 
 use super::StateError;
-
-/// The newest format that this release reads and the one it writes.
-pub const VERSION: u16 = 1;
+use crate::checkpoint::ENVELOPE as VERSION;
 
 const MAGIC: &[u8; 8] = b"S1FWSTAT";
 const HEADER: usize = MAGIC.len() + 2 + 4;
 
-/// `payload` in its frame.
+/// `payload` in its envelope.
 pub fn seal(payload: &[u8]) -> Vec<u8> {
     let mut sealed = Vec::with_capacity(HEADER + payload.len());
     sealed.extend_from_slice(MAGIC);
@@ -18,7 +16,7 @@ pub fn seal(payload: &[u8]) -> Vec<u8> {
     sealed
 }
 
-/// The payload of a frame read from `place`.
+/// The payload of an envelope that was read from `place`.
 pub fn open(sealed: &[u8], place: &str) -> Result<Vec<u8>, StateError> {
     let damaged = |reason| StateError::Damaged { place: place.to_owned(), reason };
     let (magic, rest) = sealed.split_first_chunk::<8>().ok_or_else(|| damaged("it is too short"))?;

@@ -1,7 +1,6 @@
-//! `--state kubernetes:[NAMESPACE]`: a ConfigMap a lane, written with the version that was read.
+//! `--state kubernetes:[NAMESPACE]`: one ConfigMap per lane, written only over the version that was read.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, try_join_all};
@@ -9,22 +8,24 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{DeleteParams, ListParams, ObjectMeta, PostParams, Preconditions};
 use kube::{Api, ResourceExt};
+use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 use tracing::{debug, info};
 
-use super::{LaneId, StateError, Store, envelope};
+use super::{CheckpointBackend, CheckpointKey, StateError, Store, envelope};
+use crate::checkpoint::CheckpointUpdate;
 use crate::settings::kubernetes::{Kubernetes, KubernetesError, object_labels, selector};
 
-/// A checkpoint that is larger is cut: an object may have 1 MiB, and is sent as base64.
+/// A larger checkpoint is split: an object may have 1 MiB, and is sent as base64.
 const LARGEST: usize = 256 << 10;
-/// Most calls under way: ten workers that take over a thousand lanes each must leave the API server time for leases.
+/// Concurrent calls. Ten workers that take over a thousand lanes each must leave the API server time for leases.
 const CALLS: usize = 8;
-/// Objects in one answer of a list.
+/// Objects per page of a list.
 const PAGE: u32 = 500;
-/// A chunk that no head names is left over from a crash when it is older than this.
+/// After this long, a chunk that no head names is left over from a crash.
 const ABANDONED: Duration = Duration::from_secs(3600);
-/// How often a claim is tried again when somebody else writes at the same moment.
+/// Attempts at a claim while another process writes.
 const CLAIMS: usize = 8;
 
 const LANE: &str = "s1-forwarder/lane";
@@ -37,15 +38,15 @@ const CHUNKS: &str = "chunks";
 /// Checkpoints as objects of a namespace.
 ///
 /// `INSTANCE-checkpoint-HASH` holds the checkpoint of one lane, whose name is in an annotation; so is the process that
-/// writes it. Every write names the version that this process wrote or claimed last: whoever lost its lane gets a conflict.
-/// What is larger than 256 KiB lies in chunks, written under new names before the head that names them.
+/// writes it. Every write names the version that this process wrote or claimed last: a process that lost its lane gets
+/// a conflict. A checkpoint above 256 KiB is in chunks, written under new names before the head that names them.
 #[derive(Debug)]
 pub struct KubernetesStore {
     maps: Api<ConfigMap>,
     instance: String,
-    /// This process, in the objects that it writes.
+    /// Names this process in the objects that it writes.
     owner: String,
-    known: Mutex<HashMap<LaneId, Known>>,
+    known: Mutex<HashMap<CheckpointKey, Known>>,
     calls: Semaphore,
 }
 
@@ -63,7 +64,7 @@ struct Read {
 }
 
 impl KubernetesStore {
-    /// Nothing is asked yet. `owner` must be unique to this process, over restarts as well.
+    /// Makes no call. `owner` must be unique to this process, over restarts too.
     pub fn new(kubernetes: &Kubernetes, instance: &str, owner: &str) -> Self {
         Self {
             maps: Api::namespaced(kubernetes.client.clone(), &kubernetes.namespace),
@@ -74,28 +75,28 @@ impl KubernetesStore {
         }
     }
 
-    fn name(&self, lane: &LaneId) -> String {
+    fn name(&self, lane: &CheckpointKey) -> String {
         format!("{}-checkpoint-{}", self.instance, hash(lane))
     }
 
-    fn known(&self, lane: &LaneId) -> Option<Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).get(lane).cloned()
+    fn known(&self, lane: &CheckpointKey) -> Option<Known> {
+        self.known.lock().get(lane).cloned()
     }
 
-    fn remember(&self, lane: &LaneId, head: &ConfigMap) {
+    fn remember(&self, lane: &CheckpointKey, head: &ConfigMap) {
         let known = Known { version: head.resource_version(), chunks: chunks_of(head) };
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(lane.clone(), known);
+        self.known.lock().insert(lane.clone(), known);
     }
 
-    fn forget(&self, lane: &LaneId) {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(lane);
+    fn forget(&self, lane: &CheckpointKey) {
+        self.known.lock().remove(lane);
     }
 
-    async fn head(&self, lane: &LaneId) -> Result<Option<ConfigMap>, StateError> {
+    async fn head(&self, lane: &CheckpointKey) -> Result<Option<ConfigMap>, StateError> {
         call("read", lane, self.maps.get_opt(&self.name(lane))).await
     }
 
-    async fn read(&self, lane: &LaneId) -> Result<Option<Read>, StateError> {
+    async fn read(&self, lane: &CheckpointKey) -> Result<Option<Read>, StateError> {
         for _ in 0..CLAIMS {
             let Some(head) = self.head(lane).await? else { return Ok(None) };
             let Some(sealed) = self.assemble(lane, &head).await? else { continue };
@@ -107,7 +108,7 @@ impl KubernetesStore {
     }
 
     /// The checkpoint's bytes; none when its owner replaced it meanwhile.
-    async fn assemble(&self, lane: &LaneId, head: &ConfigMap) -> Result<Option<Vec<u8>>, StateError> {
+    async fn assemble(&self, lane: &CheckpointKey, head: &ConfigMap) -> Result<Option<Vec<u8>>, StateError> {
         let chunks = chunks_of(head);
         if chunks.is_empty() {
             return Ok(Some(bytes_of(head)));
@@ -117,7 +118,7 @@ impl KubernetesStore {
         Ok(parts.map(|parts| parts.iter().flat_map(bytes_of).collect()))
     }
 
-    fn object(&self, name: String, kind: &str, lane: &LaneId) -> ConfigMap {
+    fn object(&self, name: String, kind: &str, lane: &CheckpointKey) -> ConfigMap {
         let mut labels = object_labels(&self.instance, kind);
         labels.insert(LANE_HASH.to_owned(), hash(lane));
         let annotations = [(LANE, lane.to_string()), (OWNER, self.owner.clone())];
@@ -131,8 +132,8 @@ impl KubernetesStore {
         ConfigMap { metadata, ..ConfigMap::default() }
     }
 
-    /// The head for these bytes, its chunks written if it has some.
-    async fn compose(&self, lane: &LaneId, sealed: Vec<u8>) -> Result<ConfigMap, StateError> {
+    /// The head for these bytes. Writes the chunks, if there are any.
+    async fn split_into_objects(&self, lane: &CheckpointKey, sealed: Vec<u8>) -> Result<ConfigMap, StateError> {
         let name = self.name(lane);
         let mut head = self.object(name.clone(), CHECKPOINT, lane);
         if sealed.len() <= LARGEST {
@@ -152,13 +153,13 @@ impl KubernetesStore {
         Ok(head)
     }
 
-    /// Puts a head in the place of the one that this process knows.
-    async fn put(&self, lane: &LaneId, mut head: ConfigMap) -> Result<(), StateError> {
+    /// Replaces the head that this process wrote or claimed last.
+    async fn put(&self, lane: &CheckpointKey, mut head: ConfigMap) -> Result<(), StateError> {
         let before = self.known(lane);
         head.metadata.resource_version = before.as_ref().and_then(|known| known.version.clone());
         let mut written = self.write(&head).await;
         if matches!(&written, Err(error) if error.is_conflict()) {
-            // Perhaps an earlier write of this process arrived and its answer did not.
+            // An earlier write of this process may have arrived, and its answer not.
             let there = self.head(lane).await?;
             let owner = there.as_ref().and_then(|there| there.annotations().get(OWNER));
             if owner.is_some_and(|owner| *owner == self.owner) {
@@ -192,9 +193,9 @@ impl KubernetesStore {
         }
     }
 
-    /// Removes chunks that `head` replaced, and those that a crash left behind. Young ones may belong to a write of the
-    /// lane's next owner. What cannot be removed now is left for the next time.
-    async fn sweep(&self, lane: &LaneId, old: Vec<String>, head: &ConfigMap) {
+    /// Removes chunks that `head` replaced, and old ones that a crash left behind. Newer ones may belong to a write of
+    /// the lane's next owner. Chunks that cannot be removed now are left for the next write.
+    async fn sweep(&self, lane: &CheckpointKey, old: Vec<String>, head: &ConfigMap) {
         let mut gone = old;
         let kind = selector(&self.instance, CHUNK);
         let parameters = ListParams::default().labels(&format!("{kind},{LANE_HASH}={}", hash(lane)));
@@ -220,7 +221,7 @@ impl KubernetesStore {
         }
     }
 
-    async fn remove(&self, lane: &LaneId, head: &ConfigMap) -> Result<(), StateError> {
+    async fn remove(&self, lane: &CheckpointKey, head: &ConfigMap) -> Result<(), StateError> {
         let preconditions = Preconditions { resource_version: head.resource_version(), uid: None };
         let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
         call("remove", lane, self.maps.delete(&self.name(lane), &parameters)).await?;
@@ -232,12 +233,12 @@ impl KubernetesStore {
     }
 }
 
-impl Store for KubernetesStore {
-    fn load<'a>(&'a self, lane: &'a LaneId) -> BoxFuture<'a, Result<Option<Vec<u8>>, StateError>> {
+impl CheckpointBackend for KubernetesStore {
+    fn load<'a>(&'a self, lane: &'a CheckpointKey) -> BoxFuture<'a, Result<Option<Vec<u8>>, StateError>> {
         Box::pin(async move { Ok(self.read(lane).await?.map(|read| read.payload)) })
     }
 
-    fn claim<'a>(&'a self, lane: &'a LaneId) -> BoxFuture<'a, Result<Option<Vec<u8>>, StateError>> {
+    fn claim<'a>(&'a self, lane: &'a CheckpointKey) -> BoxFuture<'a, Result<Option<Vec<u8>>, StateError>> {
         Box::pin(async move {
             let _turn = self.calls.acquire().await;
             self.forget(lane);
@@ -251,11 +252,11 @@ impl Store for KubernetesStore {
                 }
                 match self.write(&head).await {
                     Ok(head) => {
-                        info!(%lane, before, "took the checkpoint over");
+                        info!(%lane, before, "checkpoint claimed from another process");
                         self.remember(lane, &head);
                         return Ok(Some(payload));
                     }
-                    // Its last owner wrote once more.
+                    // The last owner wrote once more.
                     Err(error) if error.is_conflict() || error.is_not_found() => {}
                     Err(error) => return Err(kubernetes("claim", lane)(error)),
                 }
@@ -264,15 +265,22 @@ impl Store for KubernetesStore {
         })
     }
 
-    fn save<'a>(&'a self, lane: &'a LaneId, checkpoint: Vec<u8>) -> BoxFuture<'a, Result<(), StateError>> {
+    fn commit<'a>(
+        &'a self,
+        lane: &'a CheckpointKey,
+        update: CheckpointUpdate,
+    ) -> BoxFuture<'a, Result<Vec<u64>, StateError>> {
         Box::pin(async move {
             let _turn = self.calls.acquire().await;
-            let head = self.compose(lane, envelope::seal(&checkpoint)).await?;
-            self.put(lane, head).await
+            let head = self.split_into_objects(lane, envelope::seal(&update.checkpoint)).await?;
+            self.put(lane, head).await?;
+            Ok(update.journal.dropped)
         })
     }
+}
 
-    fn list(&self) -> BoxFuture<'_, Result<Vec<LaneId>, StateError>> {
+impl Store for KubernetesStore {
+    fn list(&self) -> BoxFuture<'_, Result<Vec<CheckpointKey>, StateError>> {
         Box::pin(async move {
             let mut parameters = ListParams::default().labels(&selector(&self.instance, CHECKPOINT)).limit(PAGE);
             let mut lanes = Vec::new();
@@ -284,7 +292,7 @@ impl Store for KubernetesStore {
                     source,
                 })?;
                 let names = page.iter().filter_map(|head| head.annotations().get(LANE));
-                lanes.extend(names.filter_map(|name| LaneId::of_store(name)));
+                lanes.extend(names.filter_map(|name| name.parse::<CheckpointKey>().ok()));
                 match page.metadata.continue_.filter(|more| !more.is_empty()) {
                     Some(more) => parameters = parameters.continue_token(&more),
                     None => break,
@@ -295,19 +303,19 @@ impl Store for KubernetesStore {
         })
     }
 
-    fn rename<'a>(&'a self, from: &'a LaneId, to: &'a LaneId) -> BoxFuture<'a, Result<(), StateError>> {
+    fn rename<'a>(&'a self, from: &'a CheckpointKey, to: &'a CheckpointKey) -> BoxFuture<'a, Result<(), StateError>> {
         Box::pin(async move {
             let Some(old) = self.read(from).await? else { return Err(StateError::Unknown(from.clone())) };
             if self.head(to).await?.is_some() {
                 return Err(StateError::Exists(to.clone()));
             }
             self.forget(to);
-            self.save(to, old.payload).await?;
+            self.commit(to, old.payload.into()).await?;
             self.remove(from, &old.head).await
         })
     }
 
-    fn delete<'a>(&'a self, lane: &'a LaneId) -> BoxFuture<'a, Result<(), StateError>> {
+    fn delete<'a>(&'a self, lane: &'a CheckpointKey) -> BoxFuture<'a, Result<(), StateError>> {
         Box::pin(async move {
             let Some(head) = self.head(lane).await? else { return Err(StateError::Unknown(lane.clone())) };
             self.remove(lane, &head).await
@@ -315,9 +323,9 @@ impl Store for KubernetesStore {
     }
 }
 
-/// Lanes' names hold what names of objects may not.
-fn hash(lane: &LaneId) -> String {
-    Sha256::digest(lane.to_string())[..10].iter().map(|byte| format!("{byte:02x}")).collect()
+/// Part of an object's name. Object names allow fewer characters than lane names.
+fn hash(lane: &CheckpointKey) -> String {
+    hex::encode(&Sha256::digest(lane.to_string())[..10])
 }
 
 fn chunks_of(head: &ConfigMap) -> Vec<String> {
@@ -330,14 +338,14 @@ fn bytes_of(map: &ConfigMap) -> Vec<u8> {
     bytes.map(|bytes| bytes.0.clone()).unwrap_or_default()
 }
 
-fn kubernetes(action: &'static str, lane: &LaneId) -> impl FnOnce(KubernetesError) -> StateError + use<> {
+fn kubernetes(action: &'static str, lane: &CheckpointKey) -> impl FnOnce(KubernetesError) -> StateError + use<> {
     let place = format!("the checkpoint of {lane}");
     move |source| StateError::Kubernetes { action, place, source }
 }
 
 async fn call<T>(
     action: &'static str,
-    lane: &LaneId,
+    lane: &CheckpointKey,
     call: impl Future<Output = Result<T, kube::Error>>,
 ) -> Result<T, StateError> {
     KubernetesError::of(call).await.map_err(kubernetes(action, lane))

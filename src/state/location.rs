@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::{FileStore, StateError, Store};
 
-/// Where checkpoints are kept, as `--state` names it.
+/// The value of `--state`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Location {
     /// `file:DIR`: one process owns it.
@@ -19,15 +19,13 @@ pub enum Location {
     Kafka(super::KafkaLocation),
 }
 
-/// The text names no store.
+/// The text is not a value of `--state`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LocationError {
-    /// It is of no kind that there is.
     #[error(
         "write it as file:DIR, for example file:/var/lib/s1-forwarder, as kubernetes:[NAMESPACE], or as kafka://BROKERS/TOPIC"
     )]
     Form,
-    /// It is no address of a topic.
     #[cfg(feature = "kafka")]
     #[error(transparent)]
     Kafka(#[from] super::KafkaLocationError),
@@ -65,7 +63,6 @@ impl fmt::Display for Location {
 }
 
 impl Location {
-    /// The directory of a file store.
     pub fn directory(&self) -> Option<&PathBuf> {
         match self {
             Self::File(directory) => Some(directory),
@@ -73,8 +70,8 @@ impl Location {
         }
     }
 
-    /// The store, to be written. `instance` begins the names of its objects; `owner` is this process in them, unique over
-    /// restarts as well.
+    /// Opens the store for writing. The names of its objects begin with `instance`. `owner` names this process, and is
+    /// unique over restarts too.
     ///
     /// # Errors
     /// When it cannot be used, or another process has its lock.
@@ -87,8 +84,8 @@ impl Location {
         }
     }
 
-    /// A part of the store that a command has to itself beside the worker: its names are apart, and where there is a lock, it
-    /// has its own. `area` is a relative path.
+    /// Opens a separate area of the store for a command that runs next to the worker, with names and a lock of its own.
+    /// `area` is a relative path.
     ///
     /// # Errors
     /// When it cannot be used, or another process has its lock.
@@ -103,7 +100,7 @@ impl Location {
         }
     }
 
-    /// Removes all that [`Self::open_area`] opened as `store`.
+    /// Removes the area that [`Self::open_area`] opened as `store`.
     ///
     /// # Errors
     /// When something of it cannot be removed.
@@ -117,7 +114,7 @@ impl Location {
         removed.map_err(|source| StateError::Io { action: "remove", path, source })
     }
 
-    /// A store for the lanes of one shard, where writing takes an identity that workers must not share; else none.
+    /// A store for the lanes of one shard, where a writer needs an identity that workers must not share; else none.
     pub fn of_shard(&self, instance: &str, shard: u32) -> Option<Arc<dyn Store>> {
         match self {
             #[cfg(feature = "kafka")]
@@ -129,7 +126,7 @@ impl Location {
         }
     }
 
-    /// The store, for looking only, beside whoever writes it.
+    /// Opens the store for reading, without a lock.
     ///
     /// # Errors
     /// When it cannot be used.
@@ -142,7 +139,7 @@ impl Location {
         }
     }
 
-    /// A part that [`Self::open_area`] opens, for looking only.
+    /// Opens the area of [`Self::open_area`] for reading, without a lock.
     ///
     /// # Errors
     /// When it cannot be used.
@@ -175,14 +172,14 @@ impl Location {
     }
 }
 
-/// What the names of an area's objects begin with.
+/// The instance name of an area.
 fn area_instance(instance: &str, area: &Path) -> String {
     let digest = Sha256::digest(area.as_os_str().as_encoded_bytes());
-    digest[..5].iter().fold(format!("{instance}-"), |name, byte| format!("{name}{byte:02x}"))
+    format!("{instance}-{}", hex::encode(&digest[..5]))
 }
 
-/// This process in what several share: the host's name, which in Kubernetes is the pod's, and what tells it from the one
-/// that ran there before.
+/// Names this process in shared stores: the host's name (in Kubernetes the pod's), and a random number, since another
+/// process may have run there before.
 pub fn process_identity() -> String {
     let host = std::env::var("HOSTNAME").ok().filter(|name| !name.is_empty());
     format!("{}_{:08x}", host.unwrap_or_else(|| "localhost".to_owned()), fastrand::u32(..))

@@ -1,4 +1,4 @@
-//! What a scrape sees (`design.md` section 6): the lanes' counters as Prometheus text, version 0.0.4.
+//! The lanes' counters as Prometheus text, version 0.0.4.
 
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
@@ -6,24 +6,23 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::{Activity, DropReason, LaneMetrics, StatusCounts, Telemetry};
+use super::metrics::{self, METRIC_PREFIX, Metric};
+use super::{Activity, LaneMetrics, SkipReason, StatusCounts, Telemetry};
 use crate::record::Timestamp;
 
-pub(super) const PREFIX: &str = "s1_forwarder_";
-
+/// A metric whose samples come from the lanes or the pipeline files.
 struct Family {
-    name: &'static str,
-    help: &'static str,
+    metric: Metric,
     samples: Samples,
 }
 
-/// Where the samples of a family come from.
+/// How the samples of a family are computed.
 enum Samples {
-    /// A counter of each lane.
+    /// One counter per lane.
     Counter(fn(&LaneMetrics) -> u64),
-    /// A gauge of each lane; no sample where nothing is known.
+    /// One gauge per lane; no sample while the value is unknown.
     Gauge(fn(&LaneMetrics, Timestamp) -> Option<f64>),
-    Dropped,
+    Skipped,
     ConsoleRequests,
     SinkRequests,
     TokenExpiry,
@@ -31,139 +30,89 @@ enum Samples {
 }
 
 const FAMILIES: &[Family] = &[
+    Family { metric: metrics::RECORDS_PULLED, samples: Samples::Counter(|lane| lane.pulled.load(Relaxed)) },
+    Family { metric: metrics::EVENTS_DELIVERED, samples: Samples::Counter(|lane| lane.delivered.load(Relaxed)) },
+    Family { metric: metrics::RECORDS_SKIPPED, samples: Samples::Skipped },
+    Family { metric: metrics::RECORDS_REQUEUED, samples: Samples::Counter(|lane| lane.requeued.load(Relaxed)) },
+    Family { metric: metrics::DEAD_LETTERS, samples: Samples::Counter(|lane| lane.dead_letters.load(Relaxed)) },
+    Family { metric: metrics::MAP_ERRORS, samples: Samples::Counter(|lane| lane.map_errors.load(Relaxed)) },
     Family {
-        name: "records_pulled_total",
-        help: "Records that the console returned; one read again in the overlap counts again.",
-        samples: Samples::Counter(|lane| lane.pulled.load(Relaxed)),
+        metric: metrics::UNKNOWN_ACTIVITY_TYPES,
+        samples: Samples::Counter(|lane| lane.unknown_activity_types.load(Relaxed)),
     },
+    Family { metric: metrics::DELIVERED_BYTES, samples: Samples::Counter(|lane| lane.delivered_bytes.load(Relaxed)) },
+    Family { metric: metrics::LAG, samples: Samples::Gauge(|lane, now| lane.lag(now).map(|lag| lag.as_secs_f64())) },
+    Family { metric: metrics::LAST_SUCCESS, samples: Samples::Gauge(|lane, _| lane.last_success().map(seconds)) },
     Family {
-        name: "events_delivered_total",
-        help: "Events that the sink acknowledged.",
-        samples: Samples::Counter(|lane| lane.delivered.load(Relaxed)),
-    },
-    Family {
-        name: "events_dropped_total",
-        help: "Records and events that were dropped on purpose, by reason.",
-        samples: Samples::Dropped,
-    },
-    Family {
-        name: "dead_letters_total",
-        help: "Events that the sink refused for good and that are kept as dead letters.",
-        samples: Samples::Counter(|lane| lane.dead_letters.load(Relaxed)),
-    },
-    Family {
-        name: "map_errors_total",
-        help: "Records that could not be mapped and went on as error events.",
-        samples: Samples::Counter(|lane| lane.map_errors.load(Relaxed)),
-    },
-    Family {
-        name: "unknown_activities_total",
-        help: "Activities of a type that the mapping's table does not know (see docs/mapping-ecs.md).",
-        samples: Samples::Counter(|lane| lane.unknown_activities.load(Relaxed)),
-    },
-    Family {
-        name: "delivered_bytes_total",
-        help: "Bytes sent to the sink: request bodies after compression; for Kafka, keys and values.",
-        samples: Samples::Counter(|lane| lane.delivered_bytes.load(Relaxed)),
-    },
-    Family {
-        name: "lag_seconds",
-        help: "Now minus the time up to which the lane is complete.",
-        samples: Samples::Gauge(|lane, now| lane.lag(now).map(|lag| lag.as_secs_f64())),
-    },
-    Family {
-        name: "last_success_timestamp_seconds",
-        help: "Time of the last poll or delivery without error.",
-        samples: Samples::Gauge(|lane, _| lane.last_success().map(seconds)),
-    },
-    Family {
-        name: "snapshot_timestamp_seconds",
-        help: "The time that names the last complete snapshot (agents, `mode: snapshot`).",
+        metric: metrics::SNAPSHOT_TIME,
         samples: Samples::Gauge(|lane, _| lane.snapshot().map(|(time, _)| seconds(time))),
     },
     Family {
-        name: "snapshot_records",
-        help: "Records in the last complete snapshot.",
+        metric: metrics::SNAPSHOT_RECORDS,
         samples: Samples::Gauge(|lane, _| lane.snapshot().map(|(_, records)| records as f64)),
     },
     Family {
-        name: "ledger_missing_records",
-        help: "Records created in the last day that was compared which the console has and the lane does not account for.",
-        samples: Samples::Gauge(|lane, _| lane.missing().map(|missing| missing.records as f64)),
+        metric: metrics::VERIFIED_MISSING,
+        samples: Samples::Gauge(|lane, _| lane.verification().map(|result| result.missing_records as f64)),
     },
     Family {
-        name: "ledger_verified_timestamp_seconds",
-        help: "Up to when records by their creation were compared with the console's count.",
-        samples: Samples::Gauge(|lane, _| lane.missing().map(|missing| seconds(missing.until))),
+        metric: metrics::VERIFIED_UNTIL,
+        samples: Samples::Gauge(|lane, _| lane.verification().map(|result| seconds(result.until))),
     },
     Family {
-        name: "lane_up",
-        help: "1 while the lane runs, 0 while it fails.",
+        metric: metrics::LANE_UP,
         samples: Samples::Gauge(|lane, _| Some(if lane.state().is_up() { 1.0 } else { 0.0 })),
     },
-    Family {
-        name: "console_requests_total",
-        help: "Requests to the console, by status.",
-        samples: Samples::ConsoleRequests,
-    },
-    Family { name: "sink_requests_total", help: "Requests to the sink, by status.", samples: Samples::SinkRequests },
-    Family {
-        name: "token_expiry_timestamp_seconds",
-        help: "Time at which the pipeline's API token expires, where the console told.",
-        samples: Samples::TokenExpiry,
-    },
-    Family {
-        name: "pipelines",
-        help: "Pipeline files by state; one that is invalid while its last good version runs counts in both.",
-        samples: Samples::Pipelines,
-    },
+    Family { metric: metrics::CONSOLE_REQUESTS, samples: Samples::ConsoleRequests },
+    Family { metric: metrics::SINK_REQUESTS, samples: Samples::SinkRequests },
+    Family { metric: metrics::TOKEN_EXPIRY, samples: Samples::TokenExpiry },
+    Family { metric: metrics::PIPELINES, samples: Samples::Pipelines },
 ];
 
-/// About so much of the text is written at a time: for ten thousand lanes the whole is larger than all that they hold, and
-/// pieces of one size leave no holes in the allocator's memory.
-const PIECE: usize = 32 * 1024;
+/// Approximate size of a chunk. For ten thousand lanes the whole text is larger than everything the lanes store, and
+/// chunks of one size do not fragment the allocator's memory.
+const CHUNK_BYTES: usize = 32 * 1024;
 
 impl Telemetry {
-    /// The text of a scrape in pieces.
+    /// The text of a scrape in chunks.
     pub fn exposition(self: Arc<Self>, now: Timestamp) -> impl Iterator<Item = String> + Send + 'static {
         let process = self.process().text();
-        let pieces = Pieces { telemetry: self, now, families: FAMILIES.iter(), under_way: None };
-        std::iter::once(process).chain(pieces)
+        let chunks = Chunks { telemetry: self, now, families: FAMILIES.iter(), unfinished: None };
+        std::iter::once(process).chain(chunks)
     }
 }
 
-/// Writes family after family. Pipelines are locked for one piece at a time.
-struct Pieces {
+/// Writes one family after another. The lock on the pipelines is held for one chunk at a time.
+struct Chunks {
     telemetry: Arc<Telemetry>,
     now: Timestamp,
     families: std::slice::Iter<'static, Family>,
-    under_way: Option<UnderWay>,
+    unfinished: Option<UnfinishedFamily>,
 }
 
-/// A family that is not written to its end.
-struct UnderWay {
+/// A family of which a part is still to be written.
+struct UnfinishedFamily {
     family: &'static Family,
-    /// The last pipeline that is in the text.
+    /// The last pipeline that was written.
     after: Option<String>,
-    /// What the family is was said.
-    headed: bool,
+    has_header: bool,
 }
 
-impl Iterator for Pieces {
+impl Iterator for Chunks {
     type Item = String;
 
     fn next(&mut self) -> Option<String> {
-        let mut text = String::with_capacity(PIECE + PIECE / 8);
-        while text.len() < PIECE {
-            let next = || self.families.next().map(|family| UnderWay { family, after: None, headed: false });
-            let Some(mut under_way) = self.under_way.take().or_else(next) else { break };
-            let mut lines = Lines { family: under_way.family, headed: under_way.headed, text };
-            let last =
-                under_way.family.samples.write(&self.telemetry, self.now, under_way.after.as_deref(), &mut lines);
-            (text, under_way.headed) = (lines.text, lines.headed);
+        let mut text = String::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 8);
+        while text.len() < CHUNK_BYTES {
+            let next =
+                || self.families.next().map(|family| UnfinishedFamily { family, after: None, has_header: false });
+            let Some(mut current) = self.unfinished.take().or_else(next) else { break };
+            let mut lines = Lines { metric: &current.family.metric, has_header: current.has_header, text };
+            let last = current.family.samples.write(&self.telemetry, self.now, current.after.as_deref(), &mut lines);
+            (text, current.has_header) = (lines.text, lines.has_header);
             if last.is_some() {
-                under_way.after = last;
-                self.under_way = Some(under_way);
+                current.after = last;
+                self.unfinished = Some(current);
             }
         }
         (!text.is_empty()).then_some(text)
@@ -171,9 +120,15 @@ impl Iterator for Pieces {
 }
 
 impl Samples {
-    /// Writes the samples of the pipelines after this one. Where the piece is full before the last, gives the pipeline that
-    /// it ends with.
-    fn write(&self, telemetry: &Telemetry, now: Timestamp, after: Option<&str>, lines: &mut Lines) -> Option<String> {
+    /// Writes the samples of the pipelines after `after`. Returns the last pipeline written if the chunk is full before
+    /// the end.
+    fn write(
+        &self,
+        telemetry: &Telemetry,
+        now: Timestamp,
+        after: Option<&str>,
+        lines: &mut Lines<'_>,
+    ) -> Option<String> {
         if let Self::Pipelines = self {
             pipelines(telemetry, lines);
             return None;
@@ -187,9 +142,9 @@ impl Samples {
                     let known = pipeline.running().filter_map(|lane| Some((lane, value(lane, now)?)));
                     known.for_each(|(lane, value)| lines.lane(lane, None, value));
                 }
-                Self::Dropped => pipeline.running().for_each(|lane| {
-                    for reason in DropReason::ALL {
-                        lines.lane(lane, Some(("reason", reason.label())), lane.dropped(reason));
+                Self::Skipped => pipeline.running().for_each(|lane| {
+                    for reason in SkipReason::ALL {
+                        lines.lane(lane, Some(("reason", reason.label())), lane.skipped(reason));
                     }
                 }),
                 Self::ConsoleRequests => requests(
@@ -209,44 +164,36 @@ impl Samples {
                 }
                 Self::Pipelines => {}
             }
-            if lines.text.len() >= PIECE {
+            if lines.text.len() >= CHUNK_BYTES {
                 return Some(name.clone());
             }
         }
         None
     }
-
-    /// The word for it behind `# TYPE`.
-    const fn kind(&self) -> &'static str {
-        match self {
-            Self::Counter(_) | Self::Dropped | Self::ConsoleRequests | Self::SinkRequests => "counter",
-            Self::Gauge(_) | Self::TokenExpiry | Self::Pipelines => "gauge",
-        }
-    }
 }
 
 /// Sums over the lanes of one pipeline that share a stream or a sink.
 fn requests<'a>(
-    lines: &mut Lines,
+    lines: &mut Lines<'_>,
     (pipeline, label): (&str, &str),
     lanes: impl Iterator<Item = (&'a str, &'a StatusCounts)>,
 ) {
     let mut sums = BTreeMap::<(&str, String), u64>::new();
-    for (word, counts) in lanes {
-        counts.for_each(|status, count| *sums.entry((word, status.to_owned())).or_default() += count);
+    for (value, counts) in lanes {
+        counts.for_each(|status, count| *sums.entry((value, status.to_owned())).or_default() += count);
     }
-    for ((word, status), count) in sums {
-        lines.sample(&[("pipeline", pipeline), (label, word), ("status", &status)], count);
+    for ((value, status), count) in sums {
+        lines.sample(&[("pipeline", pipeline), (label, value), ("status", &status)], count);
     }
 }
 
-fn pipelines(telemetry: &Telemetry, lines: &mut Lines) {
+fn pipelines(telemetry: &Telemetry, lines: &mut Lines<'_>) {
     let files = telemetry.files();
-    let doing = |activity| files.values().filter(|file| file.activity == activity).count();
-    lines.sample(&[("state", "running")], doing(Activity::Running));
-    lines.sample(&[("state", "paused")], doing(Activity::Paused));
+    let count = |activity| files.values().filter(|file| file.activity == activity).count();
+    lines.sample(&[("state", "running")], count(Activity::Running));
+    lines.sample(&[("state", "paused")], count(Activity::Paused));
     if telemetry.shares_pipelines() {
-        lines.sample(&[("state", "elsewhere")], doing(Activity::Elsewhere));
+        lines.sample(&[("state", "elsewhere")], count(Activity::Elsewhere));
     }
     lines.sample(&[("state", "invalid")], files.values().filter(|file| file.problem.is_some()).count());
 }
@@ -255,19 +202,19 @@ fn seconds(time: Timestamp) -> f64 {
     time.micros() as f64 / 1e6
 }
 
-struct Lines {
-    family: &'static Family,
-    /// What the family is was said.
-    headed: bool,
+/// Appends the lines of one family to `text`.
+struct Lines<'a> {
+    metric: &'a Metric,
+    has_header: bool,
     text: String,
 }
 
-impl Lines {
+impl Lines<'_> {
     fn lane(&mut self, lane: &LaneMetrics, more: Option<(&str, &str)>, value: impl Display) {
         self.begin();
         self.text.push_str(lane.labels());
-        if let Some((name, word)) = more {
-            label(&mut self.text, name, word);
+        if let Some((name, text)) = more {
+            label(&mut self.text, name, text);
         }
         self.end(value);
     }
@@ -279,18 +226,19 @@ impl Lines {
     }
 
     fn begin(&mut self) {
-        let Family { name, help, samples } = self.family;
-        if !std::mem::replace(&mut self.headed, true) {
+        let Metric { name, help, kind, .. } = self.metric;
+        if !std::mem::replace(&mut self.has_header, true) {
+            let kind = kind.name();
             // Writing to a String cannot fail.
-            let _ = write!(self.text, "# HELP {PREFIX}{name} {help}\n# TYPE {PREFIX}{name} {}\n", samples.kind());
+            let _ = write!(self.text, "# HELP {METRIC_PREFIX}{name} {help}\n# TYPE {METRIC_PREFIX}{name} {kind}\n");
         }
-        self.text.push_str(PREFIX);
+        self.text.push_str(METRIC_PREFIX);
         self.text.push_str(name);
         self.text.push('{');
     }
 
     fn end(&mut self, value: impl Display) {
-        // Each label has a comma behind it.
+        // Removes the comma that follows the last label.
         self.text.pop();
         let _ = writeln!(self.text, "}} {value}");
     }

@@ -1,21 +1,21 @@
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// A runtime that has not turned for so long is stuck: nothing in this program blocks for a second.
+/// `/livez` fails if the runtime made no progress for this time. Nothing in this program blocks for a second.
 const STUCK: Duration = Duration::from_secs(30);
 
-/// What `/livez` and `/readyz` answer from. The worker feeds it; consoles and sinks have no say in it, since a restart or
-/// a withdrawn address would not make them better.
+/// State behind `/livez` and `/readyz`, set by the worker. It does not depend on consoles and sinks: a restart, or a
+/// removed endpoint, would not help them.
 #[derive(Debug)]
 pub struct Health {
     files_read: AtomicBool,
     draining: AtomicBool,
     state_store: Mutex<Result<(), String>>,
     api_server: Mutex<Result<(), String>>,
-    last_beat: Mutex<Instant>,
+    last_heartbeat: Mutex<Instant>,
 }
 
 impl Default for Health {
@@ -25,56 +25,55 @@ impl Default for Health {
 }
 
 impl Health {
-    /// Alive; not ready until the files were read and the state store was reached.
+    /// Alive, but not ready until the pipeline files are read and the state store is reached.
     pub fn new() -> Self {
         Self {
             files_read: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             state_store: Mutex::new(Err("not opened yet".to_owned())),
             api_server: Mutex::new(Ok(())),
-            last_beat: Mutex::new(Instant::now()),
+            last_heartbeat: Mutex::new(Instant::now()),
         }
     }
 
-    /// The pipeline files were read for the first time, valid or not.
-    pub fn files_read(&self) {
+    /// The pipeline files have been read once, valid or not.
+    pub fn set_files_read(&self) {
         self.files_read.store(true, Ordering::Relaxed);
     }
 
-    /// Shutdown began.
-    pub fn draining(&self) {
+    pub fn set_draining(&self) {
         self.draining.store(true, Ordering::Relaxed);
     }
 
-    /// The state store answered, or why it did not.
-    pub fn state_store(&self, reached: Result<(), String>) {
-        *self.state_store.lock().unwrap_or_else(PoisonError::into_inner) = reached;
+    /// Sets whether the state store responds; else why not.
+    pub fn set_state_store(&self, reached: Result<(), String>) {
+        *self.state_store.lock() = reached;
     }
 
-    /// The API server that workers share pipelines by answered, or why it did not.
-    pub fn api_server(&self, reached: Result<(), String>) {
-        *self.api_server.lock().unwrap_or_else(PoisonError::into_inner) = reached;
+    /// Sets whether the Kubernetes API server responds; else why not.
+    pub fn set_api_server(&self, reached: Result<(), String>) {
+        *self.api_server.lock() = reached;
     }
 
-    /// The runtime turns.
-    pub fn beat(&self) {
-        *self.last_beat.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    /// The runtime makes progress.
+    pub fn heartbeat(&self) {
+        *self.last_heartbeat.lock() = Instant::now();
     }
 
-    /// Why the process should be restarted, if it should.
+    /// Why the process should be restarted; `None` while it is alive.
     pub fn stuck(&self) -> Option<String> {
-        let silent = self.last_beat.lock().unwrap_or_else(PoisonError::into_inner).elapsed();
-        (silent > STUCK).then(|| format!("the runtime has not turned for {} s", silent.as_secs()))
+        let silent = self.last_heartbeat.lock().elapsed();
+        (silent > STUCK).then(|| format!("the runtime has made no progress for {} s", silent.as_secs()))
     }
 
-    /// What the process is not ready for yet, or no more.
+    /// Reasons why the process is not ready; empty if it is.
     pub fn not_ready(&self) -> Vec<String> {
         let mut reasons = Vec::new();
         if !self.files_read.load(Ordering::Relaxed) {
-            reasons.push("the pipeline files were not read yet".to_owned());
+            reasons.push("the pipeline files have not been read yet".to_owned());
         }
         for (what, reached) in [("state store", &self.state_store), ("API server", &self.api_server)] {
-            if let Err(reason) = &*reached.lock().unwrap_or_else(PoisonError::into_inner) {
+            if let Err(reason) = &*reached.lock() {
                 reasons.push(format!("{what}: {reason}"));
             }
         }

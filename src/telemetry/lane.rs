@@ -1,32 +1,36 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use compact_str::CompactString;
+use parking_lot::Mutex;
 
 use super::exposition::label;
 use crate::record::{Stream, Timestamp};
 
-/// Why an event was dropped (label `reason` of `events_dropped_total`).
+/// Why a record needs no delivery (label `reason` of `records_skipped_total`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DropReason {
-    /// The stream's own filter (`exclude_types`).
+pub enum SkipReason {
+    /// Excluded by the stream's settings, such as `exclude_types`.
     Filtered,
-    /// Read again in the overlap; delivered before.
+    /// Already delivered, and read again in the overlap.
     Duplicate,
-    /// Only volatile fields of an agent changed.
+    /// Only fields listed in `volatile` changed.
     Unchanged,
-    /// `abort` in the pipeline's remap program.
-    Remap,
-    /// Dropped unsent, to be pulled again.
-    GivenBack,
 }
 
-impl DropReason {
-    /// Every reason.
-    pub const ALL: [Self; 5] = [Self::Filtered, Self::Duplicate, Self::Unchanged, Self::Remap, Self::GivenBack];
+impl SkipReason {
+    pub const ALL: [Self; 3] = [Self::Filtered, Self::Duplicate, Self::Unchanged];
+
+    /// The reason in words, for tables and summaries.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Filtered => "filtered",
+            Self::Duplicate => "already delivered",
+            Self::Unchanged => "unchanged",
+        }
+    }
 
     /// The label's value.
     pub const fn label(self) -> &'static str {
@@ -34,20 +38,35 @@ impl DropReason {
             Self::Filtered => "filtered",
             Self::Duplicate => "duplicate",
             Self::Unchanged => "unchanged",
-            Self::Remap => "remap",
-            Self::GivenBack => "given_back",
         }
     }
 }
 
-/// Requests by status; few different ones, so a short list behind a lock that is held for nanoseconds.
+/// Skipped records for a table cell: the total, and the reasons if it is not zero, as in
+/// `57 (50 already delivered, 7 filtered)`. `counts` are labels with their counts.
+pub fn describe_skipped<'a>(counts: impl IntoIterator<Item = (&'a str, u64)>) -> String {
+    let counts: Vec<_> = counts.into_iter().filter(|(_, count)| *count > 0).collect();
+    fn words(label: &str) -> &str {
+        SkipReason::ALL.into_iter().find(|reason| reason.label() == label).map_or(label, |reason| reason.words())
+    }
+    match counts.as_slice() {
+        [] => "0".to_owned(),
+        [(label, count)] => format!("{count} ({})", words(label)),
+        counts => {
+            let total: u64 = counts.iter().map(|(_, count)| count).sum();
+            let parts: Vec<_> = counts.iter().map(|(label, count)| format!("{count} {}", words(label))).collect();
+            format!("{total} ({})", parts.join(", "))
+        }
+    }
+}
+
+/// Requests by status. There are few statuses, so a short list is enough; its lock is held for nanoseconds.
 #[derive(Debug, Default)]
 pub struct StatusCounts(Mutex<Vec<(CompactString, u64)>>);
 
 impl StatusCounts {
-    /// Counts one request.
     pub fn count(&self, status: &str) {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.0.lock();
         match counts.iter_mut().find(|(known, _)| known == status) {
             Some((_, count)) => *count += 1,
             None => {
@@ -57,16 +76,15 @@ impl StatusCounts {
         }
     }
 
-    /// What was counted so far.
     pub fn snapshot(&self) -> BTreeMap<String, u64> {
-        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let counts = self.0.lock();
         counts.iter().map(|(status, count)| (status.to_string(), *count)).collect()
     }
 
-    /// Shows what was counted so far.
-    pub fn for_each(&self, mut show: impl FnMut(&str, u64)) {
-        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        counts.iter().for_each(|(status, count)| show(status, *count));
+    /// Calls `visit` with each status and its count, under the lock.
+    pub fn for_each(&self, mut visit: impl FnMut(&str, u64)) {
+        let counts = self.0.lock();
+        counts.iter().for_each(|(status, count)| visit(status, *count));
     }
 }
 
@@ -77,27 +95,27 @@ pub enum LaneState {
     Starting,
     /// Pulling or delivering without error.
     Running,
-    /// The console fails; tried again soon.
+    /// The console fails temporarily; the lane retries.
     ConsoleFailing(String),
-    /// The console refuses (401, 403, 404); probed slowly.
+    /// The console refuses requests (401, 403, 404); the lane retries at a low rate.
     ConsoleRefused(String),
-    /// The sink fails for now; tried again soon.
+    /// The sink fails temporarily; the lane retries.
     SinkFailing(String),
-    /// The sink refuses for good (credentials, configuration); probed slowly.
+    /// The sink refuses permanently (credentials, configuration); the lane retries at a low rate.
     SinkRefused(String),
-    /// The lane cannot go on by itself (state or dead letters cannot be written).
+    /// The lane cannot continue by itself: checkpoints or dead letters cannot be written.
     Stopped(String),
     /// Ended: drained at shutdown, removed, or complete in `run --once`.
     Done,
 }
 
 impl LaneState {
-    /// True while the lane does what it is there for.
+    /// The value of `lane_up`.
     pub fn is_up(&self) -> bool {
         matches!(self, Self::Starting | Self::Running | Self::Done)
     }
 
-    /// The word for it on the status page and in `/api/v1/lanes`.
+    /// The name on the status page and in `/api/v1/lanes`.
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Starting => "starting",
@@ -111,7 +129,7 @@ impl LaneState {
         }
     }
 
-    /// What is wrong, while something is.
+    /// The error of a failing state.
     pub fn error(&self) -> Option<&str> {
         match self {
             Self::ConsoleFailing(error)
@@ -124,53 +142,44 @@ impl LaneState {
     }
 }
 
-/// What came of comparing a lane's ledger with its console.
+/// Result of comparing a lane's ledger with the console's counts for the last complete day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Missing {
-    /// Records created in the last day that was judged which the console has and the lane does not account for.
-    pub records: u64,
+pub struct Verification {
+    /// Records created on that day that the console counts and the lane does not account for.
+    pub missing_records: u64,
     /// End of that day.
     pub until: Timestamp,
 }
 
-/// The counters and the state of one lane. All methods may be called from any task.
+/// Counters and state of one lane. All methods may be called from any task.
 #[derive(Debug)]
 pub struct LaneMetrics {
-    /// Label `pipeline`.
     pub pipeline: String,
-    /// Label `stream`.
     pub stream: Stream,
-    /// Label `sink`.
     pub sink: String,
-    /// The three as a scrape has them: most of its text.
+    /// The three labels as a scrape shows them. They are formatted once, since they are most of a scrape's text.
     labels: Box<str>,
-    /// `records_pulled_total`.
     pub pulled: AtomicU64,
-    /// `events_delivered_total`.
     pub delivered: AtomicU64,
-    /// `dead_letters_total`.
+    /// Records that were pulled, not delivered, and will be pulled again.
+    pub requeued: AtomicU64,
     pub dead_letters: AtomicU64,
-    /// `map_errors_total`.
     pub map_errors: AtomicU64,
-    /// `unknown_activities_total`: activities of a type that the mapping's table does not know.
-    pub unknown_activities: AtomicU64,
-    /// `delivered_bytes_total`.
+    pub unknown_activity_types: AtomicU64,
     pub delivered_bytes: AtomicU64,
-    /// `console_requests_total` by status.
     pub console_requests: Arc<StatusCounts>,
-    /// `sink_requests_total` by status.
     pub sink_requests: StatusCounts,
-    dropped: [AtomicU64; 5],
+    skipped: [AtomicU64; 3],
     complete_until: AtomicI64,
     snapshot: Mutex<Option<(Timestamp, u64)>>,
     last_success: AtomicI64,
-    missing: Mutex<Option<Missing>>,
+    verification: Mutex<Option<Verification>>,
     state: Mutex<LaneState>,
     last_error: Mutex<Option<(Timestamp, String)>>,
 }
 
 impl LaneMetrics {
-    /// All zero, state `Starting`.
+    /// All counters are zero, the state is `Starting`.
     pub fn new(pipeline: &str, stream: Stream, sink: &str) -> Self {
         let mut labels = String::new();
         for (name, text) in [("pipeline", pipeline), ("stream", stream.name()), ("sink", sink)] {
@@ -183,125 +192,131 @@ impl LaneMetrics {
             labels: labels.into(),
             pulled: AtomicU64::new(0),
             delivered: AtomicU64::new(0),
+            requeued: AtomicU64::new(0),
             dead_letters: AtomicU64::new(0),
             map_errors: AtomicU64::new(0),
-            unknown_activities: AtomicU64::new(0),
+            unknown_activity_types: AtomicU64::new(0),
             delivered_bytes: AtomicU64::new(0),
             console_requests: Arc::default(),
             sink_requests: StatusCounts::default(),
-            dropped: Default::default(),
+            skipped: Default::default(),
             complete_until: AtomicI64::new(i64::MIN),
             snapshot: Mutex::new(None),
             last_success: AtomicI64::new(i64::MIN),
-            missing: Mutex::new(None),
+            verification: Mutex::new(None),
             state: Mutex::new(LaneState::Starting),
             last_error: Mutex::new(None),
         }
     }
 
-    /// Its three labels as a scrape has them, each with a comma behind it.
+    /// The labels `pipeline`, `stream` and `sink` as a scrape shows them, each followed by a comma.
     pub(super) fn labels(&self) -> &str {
         &self.labels
     }
 
-    /// For questions about what a lane pulled: they count as the lane's requests, and what they bring as nothing of its.
-    pub fn beside(&self) -> Self {
+    /// New counters for the same lane that share `console_requests`. Verification uses them: its requests count as the
+    /// lane's, the records in its responses do not.
+    pub fn sharing_console_requests(&self) -> Self {
         let console_requests = self.console_requests.clone();
         Self { console_requests, ..Self::new(&self.pipeline, self.stream, &self.sink) }
     }
 
-    /// Adds to `events_dropped_total`.
-    pub fn drop_events(&self, reason: DropReason, count: u64) {
-        self.dropped[reason as usize].fetch_add(count, Ordering::Relaxed);
+    pub fn skip_records(&self, reason: SkipReason, count: u64) {
+        self.skipped[reason as usize].fetch_add(count, Ordering::Relaxed);
     }
 
-    /// `events_dropped_total` over all reasons.
-    pub fn dropped_in_all(&self) -> u64 {
-        DropReason::ALL.into_iter().map(|reason| self.dropped(reason)).sum()
+    /// The sum over all reasons.
+    pub fn skipped_total(&self) -> u64 {
+        self.skipped_by_reason().map(|(_, count)| count).sum()
     }
 
-    /// `events_dropped_total` of one reason.
-    pub fn dropped(&self, reason: DropReason) -> u64 {
-        self.dropped[reason as usize].load(Ordering::Relaxed)
+    /// The label of each reason and its count.
+    pub fn skipped_by_reason(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        SkipReason::ALL.into_iter().map(|reason| (reason.label(), self.skipped(reason)))
     }
 
-    /// Records pulled and not yet accounted for in another way. When the lane holds none any more, they were dropped unsent
-    /// to be pulled again.
-    pub fn give_back_open(&self) {
-        let settled = [&self.delivered, &self.dead_letters].map(|counter| counter.load(Ordering::Relaxed));
-        let dropped = self.dropped_in_all();
-        let open = self.pulled.load(Ordering::Relaxed).saturating_sub(settled.iter().sum::<u64>() + dropped);
-        self.drop_events(DropReason::GivenBack, open);
+    pub fn skipped(&self, reason: SkipReason) -> u64 {
+        self.skipped[reason as usize].load(Ordering::Relaxed)
     }
 
-    /// The lane is complete up to `time` (start of the last poll that reached its end, all delivered; else the watermark).
+    /// Counts all records in flight as requeued. Call it when the lane has discarded its unsent records: the next poll
+    /// pulls them again.
+    pub fn requeue_in_flight(&self) {
+        let counters = [&self.delivered, &self.dead_letters, &self.requeued];
+        let accounted: u64 = counters.map(|counter| counter.load(Ordering::Relaxed)).iter().sum();
+        let pulled = self.pulled.load(Ordering::Relaxed);
+        let in_flight = pulled.saturating_sub(accounted + self.skipped_total());
+        self.requeued.fetch_add(in_flight, Ordering::Relaxed);
+    }
+
+    /// Sets the time up to which the lane is complete: the start of the last poll that reached its end and whose
+    /// records are all delivered, else the watermark.
     pub fn set_complete_until(&self, time: Timestamp) {
         self.complete_until.store(time.micros(), Ordering::Relaxed);
     }
 
-    /// See [`Self::set_complete_until`]; none before the first checkpoint is known.
+    /// See [`Self::set_complete_until`]; `None` before the first checkpoint.
     pub fn complete_until(&self) -> Option<Timestamp> {
-        some_time(self.complete_until.load(Ordering::Relaxed))
+        known_time(self.complete_until.load(Ordering::Relaxed))
     }
 
-    /// The snapshot named by `time` is complete: so many records are settled.
+    /// The snapshot identified by `time` is complete and has `records` records.
     pub fn set_snapshot(&self, time: Timestamp, records: u64) {
-        *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner) = Some((time, records));
+        *self.snapshot.lock() = Some((time, records));
     }
 
-    /// See [`Self::set_snapshot`]; the last one.
+    /// The last complete snapshot: its time and its number of records.
     pub fn snapshot(&self) -> Option<(Timestamp, u64)> {
-        *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.snapshot.lock()
     }
 
-    /// The ledger was compared with the console. Gives what was said before.
-    pub fn set_missing(&self, missing: Missing) -> Option<Missing> {
-        self.missing.lock().unwrap_or_else(PoisonError::into_inner).replace(missing)
+    /// Returns the previous result.
+    pub fn set_verification(&self, verification: Verification) -> Option<Verification> {
+        self.verification.lock().replace(verification)
     }
 
-    /// See [`Self::set_missing`]; none before the first comparison.
-    pub fn missing(&self) -> Option<Missing> {
-        *self.missing.lock().unwrap_or_else(PoisonError::into_inner)
+    /// `None` before the first comparison.
+    pub fn verification(&self) -> Option<Verification> {
+        *self.verification.lock()
     }
 
-    /// `lag_seconds` at `now`; none before the first checkpoint is known. It is worked out when it is asked for: a value
-    /// that was stored would stand still while a lane does.
+    /// `lag_seconds` at `now`; `None` before the first checkpoint. It is computed on demand, since a stored value would
+    /// not grow while a lane is stalled.
     pub fn lag(&self, now: Timestamp) -> Option<Duration> {
         self.complete_until().map(|time| now.since(time))
     }
 
-    /// A poll or a delivery ended without error at `now`.
+    /// A poll or a delivery ended without an error at `now`.
     pub fn succeeded(&self, now: Timestamp) {
         self.last_success.store(now.micros(), Ordering::Relaxed);
     }
 
     /// See [`Self::succeeded`].
     pub fn last_success(&self) -> Option<Timestamp> {
-        some_time(self.last_success.load(Ordering::Relaxed))
+        known_time(self.last_success.load(Ordering::Relaxed))
     }
 
-    /// Changes the state; true when it is another kind of state than before (worth a log line).
+    /// Changes the state. Returns true if the kind of state changed, which is worth a log line.
     pub fn set_state(&self, now: Timestamp, state: LaneState) -> bool {
-        let mut current = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.state.lock();
         if let Some(error) = state.error().filter(|_| *current != state) {
-            *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, error.to_owned()));
+            *self.last_error.lock() = Some((now, error.to_owned()));
         }
         let changed = std::mem::discriminant(&*current) != std::mem::discriminant(&state);
         *current = state;
         changed
     }
 
-    /// What the lane is doing.
     pub fn state(&self) -> LaneState {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.state.lock().clone()
     }
 
-    /// The last error and when it was seen.
+    /// The last error and when it occurred.
     pub fn last_error(&self) -> Option<(Timestamp, String)> {
-        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.last_error.lock().clone()
     }
 }
 
-fn some_time(micros: i64) -> Option<Timestamp> {
+fn known_time(micros: i64) -> Option<Timestamp> {
     (micros != i64::MIN).then(|| Timestamp::from_micros(micros))
 }

@@ -1,15 +1,22 @@
+use std::fmt;
 use std::io::{IsTerminal, stderr};
-use std::time::Duration;
 
-use tokio::time::Instant;
+use serde_json::{Map, Value};
+use tracing::{Event, Span, Subscriber, error_span};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::{JsonFields, Writer};
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
+use tracing_subscriber::registry::LookupSpan;
 
-/// `--log-format`.
+use crate::record::Stream;
+
+/// The values of `--log-format`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
-    /// Lines to read.
+    /// Lines for people.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
@@ -18,91 +25,129 @@ pub enum LogFormat {
 pub enum LogError {
     /// `--log-level` is not a filter.
     #[error(
-        "`{level}` is no log level: write error, warn, info, debug or trace, or parts such as info,s1_forwarder=debug"
+        "`{level}` is not a log level: write error, warn, info, debug or trace, or parts such as info,s1_forwarder=debug"
     )]
-    Level {
-        /// What was given.
-        level: String,
-        /// What is wrong with it.
-        source: tracing_subscriber::filter::ParseError,
-    },
-    /// Something else in the process logs already.
+    Level { level: String, source: tracing_subscriber::filter::ParseError },
+    /// Another subscriber of the process receives the logs.
     #[error("logging is set up already")]
     Twice,
 }
 
-/// A line for each request to the API server that fails; whoever asked tells of it, once.
-const TOLD_OTHERWISE: &str = "kube_client::client::builder=off";
+/// kube logs every failed request to the API server. The callers log these errors once, with their context.
+const WITHOUT_KUBE_ERRORS: &str = "kube_client::client::builder=off";
 
-/// Sends the process's logs to standard error, times in UTC. Without a `format`: text on a terminal, JSON elsewhere.
+/// Sends the process's logs to standard error, times in UTC. The default `format` is text on a terminal, else JSON.
 ///
 /// # Errors
-/// When `level` is not a filter, or logging was set up before.
+/// If `level` is not a filter, or logging is set up already.
 pub fn init_logs(format: Option<LogFormat>, level: &str) -> Result<(), LogError> {
-    let filter = EnvFilter::builder().parse(format!("{TOLD_OTHERWISE},{level}"));
+    let filter = EnvFilter::builder().parse(format!("{WITHOUT_KUBE_ERRORS},{level}"));
     let filter = filter.map_err(|source| LogError::Level { level: level.to_owned(), source })?;
     let terminal = stderr().is_terminal();
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_target(false);
     let set = match format.unwrap_or(if terminal { LogFormat::Text } else { LogFormat::Json }) {
         LogFormat::Text => builder.with_ansi(terminal && std::env::var_os("NO_COLOR").is_none()).try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init(),
+        LogFormat::Json => builder.fmt_fields(JsonFields::new()).event_format(JsonLine).try_init(),
     };
     set.map_err(|_| LogError::Twice)
 }
 
-/// Keeps one thing that fails again and again from filling the log: its first failure is told, and after that at most
-/// one in a period, with the number of those that were not.
-#[derive(Debug)]
-pub struct Repeats {
-    period: Duration,
-    told: Option<Instant>,
-    untold: u64,
-    failures: u64,
+/// Adds `pipeline`, `stream` and `sink` to every log line of the futures that it instruments.
+///
+/// Its level is `error`, so that no `--log-level` disables the span while it still lets lines through.
+pub fn lane_span(pipeline: &str, stream: Stream, sink: &str) -> Span {
+    error_span!("lane", %pipeline, %stream, %sink)
 }
 
-impl Repeats {
-    /// Tells at most one failure in `period`.
-    pub const fn new(period: Duration) -> Self {
-        Self { period, told: None, untold: 0, failures: 0 }
-    }
+/// Formats an event as one flat JSON object: the fields of the enclosing spans are members of it, like the event's own.
+/// The JSON format of `tracing_subscriber` nests the fields of spans.
+struct JsonLine;
 
-    /// It failed. `Some` when that deserves a line: the number of failures since the last line that got none.
-    pub fn failed(&mut self, now: Instant) -> Option<u64> {
-        self.failures += 1;
-        if self.told.is_some_and(|told| now.duration_since(told) < self.period) {
-            self.untold += 1;
-            return None;
+impl<S: Subscriber + for<'a> LookupSpan<'a>> FormatEvent<S, JsonFields> for JsonLine {
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, JsonFields>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let (mut time, mut own) = (String::new(), String::new());
+        SystemTime.format_time(&mut Writer::new(&mut time))?;
+        context.format_fields(Writer::new(&mut own), event)?;
+        let mut fields = parse_fields(&own)?;
+        // From the innermost span outwards: a field of the same name is written once, with the innermost value.
+        for span in context.event_scope().into_iter().flatten() {
+            if let Some(of_span) = span.extensions().get::<FormattedFields<JsonFields>>() {
+                for (name, value) in parse_fields(&of_span.fields)? {
+                    fields.entry(name).or_insert(value);
+                }
+            }
         }
-        self.told = Some(now);
-        Some(std::mem::take(&mut self.untold))
+        write!(writer, r#"{{"timestamp":"{time}","level":"{}""#, event.metadata().level())?;
+        let message = fields.remove_entry("message");
+        for (name, value) in message.into_iter().chain(fields) {
+            write!(writer, ",{}:{value}", Value::from(name))?;
+        }
+        writeln!(writer, "}}")
     }
+}
 
-    /// It works. `Some` when it had failed: how often in a row.
-    pub fn recovered(&mut self) -> Option<u64> {
-        let failures = std::mem::take(&mut self.failures);
-        self.told = None;
-        self.untold = 0;
-        (failures > 0).then_some(failures)
-    }
+fn parse_fields(json: &str) -> Result<Map<String, Value>, fmt::Error> {
+    if json.is_empty() { Ok(Map::new()) } else { serde_json::from_str(json).map_err(|_| fmt::Error) }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    use tracing::{Instrument, info, subscriber, warn};
+
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn repeated_failures_are_told_once_in_a_period_and_counted() {
-        let mut repeats = Repeats::new(Duration::from_secs(60));
-        assert_eq!(repeats.failed(Instant::now()), Some(0));
-        for _ in 0..3 {
-            tokio::time::advance(Duration::from_secs(10)).await;
-            assert_eq!(repeats.failed(Instant::now()), None);
+    #[derive(Clone, Default)]
+    struct Buffer(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Buffer {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
         }
-        tokio::time::advance(Duration::from_secs(30)).await;
-        assert_eq!(repeats.failed(Instant::now()), Some(3));
-        assert_eq!(repeats.recovered(), Some(5));
-        assert_eq!(repeats.recovered(), None);
-        assert_eq!(repeats.failed(Instant::now()), Some(0));
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// `warn` is stricter than the level of most spans.
+    #[test]
+    fn the_fields_of_a_lane_are_members_of_each_of_its_json_lines_once() {
+        let buffer = Buffer::default();
+        let writer = buffer.clone();
+        let builder = tracing_subscriber::fmt().with_env_filter(EnvFilter::new("warn"));
+        let builder = builder.fmt_fields(JsonFields::new()).event_format(JsonLine);
+        let logs = builder.with_writer(move || writer.clone()).finish();
+        subscriber::with_default(logs, || {
+            let lane = async {
+                info!("below the level");
+                warn!(count = 3_u64, error = %"a \"quote\"\n", "lane is failing");
+                warn!(stream = "threats", "another stream");
+            };
+            let span = lane_span("acme", Stream::Activities, "siem \"1\"");
+            futures_util::FutureExt::now_or_never(lane.instrument(span)).unwrap();
+            warn!("outside");
+        });
+        let text = String::from_utf8(buffer.0.lock().unwrap().clone()).unwrap();
+        let lines: Vec<Map<String, Value>> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(lines.len(), 3, "{text}");
+        let expected = [("pipeline", "acme"), ("stream", "activities"), ("sink", "siem \"1\""), ("level", "WARN")];
+        assert!(expected.iter().all(|(name, value)| lines[0][*name] == *value), "{text}");
+        assert_eq!((&lines[0]["count"], &lines[0]["error"]), (&3.into(), &"a \"quote\"\n".into()));
+        assert!(
+            text.starts_with(r#"{"timestamp":"2"#) && text.contains(r#""level":"WARN","message":"lane is"#),
+            "{text}"
+        );
+        assert_eq!(lines[1]["stream"], "threats");
+        assert_eq!(text.lines().nth(1).unwrap().matches(r#""stream":"#).count(), 1, "{text}");
+        assert_eq!(lines[2].keys().collect::<Vec<_>>(), ["level", "message", "timestamp"]);
     }
 
     #[test]

@@ -1,32 +1,34 @@
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tracing::{info, warn};
 
 use super::{LaneMetrics, LaneState, Telemetry};
 use crate::record::{Clock, Stream, Timestamp};
 
-/// What one lane reports with: its own counters and state, and the process's histograms. Clones are the same lane.
+/// Reports one lane's progress: to the lane's own counters and state, and to the process's histograms. Clones report
+/// for the same lane.
 #[derive(Debug, Clone)]
 pub struct Meter {
-    /// The lane's own counters.
     pub lane: Arc<LaneMetrics>,
     telemetry: Arc<Telemetry>,
     sink_type: Arc<str>,
     clock: Clock,
-    troubles: Arc<Mutex<Troubles>>,
+    failures: Arc<Mutex<Failures>>,
 }
 
-/// The parts of a lane fail and recover by themselves; the lane's state is the gravest of theirs.
+/// Current failures of a lane's parts, which fail and recover independently. The lane's state is the most severe of
+/// them.
 #[derive(Debug, Default)]
-struct Troubles {
+struct Failures {
     console: Option<LaneState>,
     sink: Option<LaneState>,
     store: Option<LaneState>,
 }
 
 impl Meter {
-    /// The lane counts from where a lane of this name stopped counting.
+    /// If a lane of this name ran before, its counters continue.
     pub fn start(
         telemetry: &Arc<Telemetry>,
         pipeline: &str,
@@ -36,10 +38,10 @@ impl Meter {
         clock: Clock,
     ) -> Self {
         let lane = telemetry.start_lane(pipeline, stream, sink);
-        Self::over(lane, telemetry, sink_type, clock)
+        Self::with_metrics(lane, telemetry, sink_type, clock)
     }
 
-    /// For a lane that is on no page and in no metric of its own.
+    /// For a lane that does not appear in metrics and on the status page.
     pub fn detached(
         telemetry: &Arc<Telemetry>,
         pipeline: &str,
@@ -48,91 +50,89 @@ impl Meter {
         sink_type: &str,
         clock: Clock,
     ) -> Self {
-        Self::over(Arc::new(LaneMetrics::new(pipeline, stream, sink)), telemetry, sink_type, clock)
+        Self::with_metrics(Arc::new(LaneMetrics::new(pipeline, stream, sink)), telemetry, sink_type, clock)
     }
 
-    /// Reports with what there is.
-    pub fn over(lane: Arc<LaneMetrics>, telemetry: &Arc<Telemetry>, sink_type: &str, clock: Clock) -> Self {
-        Self { lane, telemetry: telemetry.clone(), sink_type: sink_type.into(), clock, troubles: Arc::default() }
+    pub fn with_metrics(lane: Arc<LaneMetrics>, telemetry: &Arc<Telemetry>, sink_type: &str, clock: Clock) -> Self {
+        Self { lane, telemetry: telemetry.clone(), sink_type: sink_type.into(), clock, failures: Arc::default() }
     }
 
-    /// A console answered, or did not.
+    /// A request to the console ended, with or without a response.
     pub fn console_request(&self, status: &str, took: Duration) {
         self.lane.console_requests.count(status);
-        self.telemetry.process().console_request_took(self.lane.stream, took);
+        self.telemetry.process().observe_console_request(self.lane.stream, took);
     }
 
-    /// A sink answered, or did not.
+    /// A request to the sink ended, with or without a response.
     pub fn sink_request(&self, status: &str, took: Duration) {
         self.lane.sink_requests.count(status);
-        self.telemetry.process().sink_request_took(&self.sink_type, took);
+        self.telemetry.process().observe_sink_request(&self.sink_type, took);
     }
 
-    /// A record came that an earlier complete poll over its time did not show.
+    /// The console returned a record that an earlier complete poll over its time did not return.
     pub fn arrived_late(&self, delay: Duration) {
-        self.telemetry.process().arrived_late(self.lane.stream, delay);
+        self.telemetry.process().observe_arrival_delay(self.lane.stream, delay);
     }
 
-    /// The console told when the pipeline's token expires.
+    /// The console reported when the pipeline's token expires; `None` if it does not.
     pub fn token_expires(&self, expires: Option<Timestamp>) {
         self.telemetry.set_token_expiry(&self.lane.pipeline, expires);
     }
 
-    /// What is wrong at the console's end, or nothing any more.
-    pub fn console_trouble(&self, trouble: Option<LaneState>) {
-        self.update(|troubles| troubles.console = trouble);
+    /// Sets the console's failure; `None` clears it.
+    pub fn set_console_failure(&self, failure: Option<LaneState>) {
+        self.update(|failures| failures.console = failure);
     }
 
-    /// What is wrong with the lane's checkpoints, or nothing any more.
-    pub fn store_trouble(&self, trouble: Option<LaneState>) {
-        self.update(|troubles| troubles.store = trouble);
+    /// Sets the failure of the checkpoint store; `None` clears it.
+    pub fn set_store_failure(&self, failure: Option<LaneState>) {
+        self.update(|failures| failures.store = failure);
     }
 
-    /// Another process writes the lane's checkpoint now.
+    /// Another process owns the lane and writes its checkpoint.
     pub fn superseded(&self, by: &dyn std::fmt::Display) {
         self.telemetry.process().checkpoint_conflicts().inc();
-        self.store_trouble(Some(LaneState::Stopped(by.to_string())));
+        self.set_store_failure(Some(LaneState::Stopped(by.to_string())));
     }
 
-    /// What is wrong at the sink's end, dead letters included, or nothing any more.
-    pub fn sink_trouble(&self, trouble: Option<LaneState>) {
-        self.update(|troubles| troubles.sink = trouble);
+    /// Sets the failure of the sink or of the dead-letter store; `None` clears it.
+    pub fn set_sink_failure(&self, failure: Option<LaneState>) {
+        self.update(|failures| failures.sink = failure);
     }
 
-    /// The lane's work is done: drained, removed, or complete.
+    /// The lane has ended: it is drained, removed, or complete.
     pub fn done(&self) {
         self.lane.set_state(self.clock.now(), LaneState::Done);
     }
 
-    /// The lane runs no more and leaves metrics and pages.
+    /// Removes the lane from metrics and the status page.
     pub fn end(&self) {
         self.telemetry.end_lane(&self.lane);
     }
 
-    fn update(&self, change: impl FnOnce(&mut Troubles)) {
+    fn update(&self, change: impl FnOnce(&mut Failures)) {
         let now = self.clock.now();
-        let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
-        change(&mut troubles);
-        let Troubles { console, sink, store } = &*troubles;
+        let mut failures = self.failures.lock();
+        change(&mut failures);
+        let Failures { console, sink, store } = &*failures;
         let state = match store.as_ref().or(sink.as_ref()).or(console.as_ref()) {
-            Some(trouble) => trouble.clone(),
+            Some(failure) => failure.clone(),
             None => {
                 self.lane.succeeded(now);
                 LaneState::Running
             }
         };
-        let was = self.lane.state();
+        let previous = self.lane.state();
         if self.lane.set_state(now, state.clone()) {
-            self.tell(&was, &state);
+            self.log_change(&previous, &state);
         }
     }
 
-    /// One line for each change of state.
-    fn tell(&self, was: &LaneState, is: &LaneState) {
-        let LaneMetrics { pipeline, stream, sink, .. } = &*self.lane;
-        match is.error() {
-            Some(error) => warn!(%pipeline, %stream, %sink, state = is.name(), %error, "lane is failing"),
-            None => info!(%pipeline, %stream, %sink, state = is.name(), was = was.name(), "lane is running"),
+    /// The caller runs within the lane's span, which names the lane.
+    fn log_change(&self, previous: &LaneState, state: &LaneState) {
+        match state.error() {
+            Some(error) => warn!(state = state.name(), %error, "lane is failing"),
+            None => info!(state = state.name(), previous = previous.name(), "lane is running"),
         }
     }
 }

@@ -1,21 +1,24 @@
-//! Metrics, health and logs: all that a process tells about itself.
+//! Metrics, health and logs of the process.
 //!
-//! Lanes count into their own [`LaneMetrics`]. [`Telemetry`] knows all lanes of the process and writes their counters
-//! down only when somebody asks: an idle lane costs a few hundred bytes and no series of its own in a registry, and a
-//! scrape of ten thousand lanes never holds more than a piece of its text. What exists once a process
-//! ([`Process`]) uses the `prometheus` crate as it is meant to be used.
+//! Each lane counts into its own [`LaneMetrics`]. [`Telemetry`] knows all lanes of the process and formats their
+//! counters only when they are scraped. So an idle lane costs a few hundred bytes and no series in a registry, and a
+//! scrape of ten thousand lanes keeps only one chunk of its text in memory. Metrics of the whole process
+//! ([`ProcessMetrics`]) use the `prometheus` crate's registry. Every metric's name, type and help text is in
+//! `metrics.rs`.
 
 mod exposition;
 mod health;
 mod lane;
 mod logs;
 mod meter;
+mod metrics;
 mod process;
 mod registry;
 
 pub use health::Health;
-pub use lane::{DropReason, LaneMetrics, LaneState, Missing, StatusCounts};
-pub use logs::{LogError, LogFormat, Repeats, init_logs};
+pub use lane::{LaneMetrics, LaneState, SkipReason, StatusCounts, Verification, describe_skipped};
+pub use logs::{LogError, LogFormat, init_logs, lane_span};
 pub use meter::Meter;
-pub use process::Process;
+pub use metrics::{METRIC_PREFIX, METRICS, Metric, MetricType};
+pub use process::ProcessMetrics;
 pub use registry::{Activity, ClusterView, FileStatus, LaneView, Snapshot, Telemetry};

@@ -4,22 +4,23 @@ use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use super::metrics::{self, Metric};
 use crate::record::Stream;
 
-/// The commit that the program was built from, where the build said so.
+/// The commit that the program was built from, if the build set it.
 const REVISION: Option<&str> = option_env!("S1_FORWARDER_REVISION");
 
 const REQUEST_SECONDS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 
-const HAND_OVER_SECONDS: &[f64] = &[0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 60.0];
+const HANDOVER_SECONDS: &[f64] = &[0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 60.0];
 
-/// Around the default `overlap` of five minutes, which these delays are there to tune.
+/// Fine around five minutes, the default of `overlap`, which is tuned by this histogram.
 const ARRIVAL_SECONDS: &[f64] =
     &[1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 180.0, 240.0, 300.0, 450.0, 600.0, 1800.0, 3600.0, 21600.0, 86400.0];
 
-/// Metrics that exist once a process, or once for each of a few fixed words.
+/// Metrics of the process as a whole. Their labels have few values.
 #[derive(Debug)]
-pub struct Process {
+pub struct ProcessMetrics {
     registry: Registry,
     in_flight_bytes: IntGauge,
     kafka_clients: IntGauge,
@@ -27,74 +28,43 @@ pub struct Process {
     shards_held: IntGauge,
     lease_renewals: IntCounterVec,
     lease_losses: IntCounter,
-    hand_over: HistogramVec,
+    shard_handover: HistogramVec,
     arrival_delay: HistogramVec,
     console_requests: HistogramVec,
     sink_requests: HistogramVec,
 }
 
-impl Default for Process {
-    #[expect(clippy::expect_used, reason = "every name and label is a constant of this function, and tests run it")]
+impl Default for ProcessMetrics {
+    #[expect(clippy::expect_used, reason = "every name and label is a constant, and tests run this function")]
     fn default() -> Self {
-        fn name(name: &str) -> String {
-            format!("{}{name}", super::exposition::PREFIX)
+        fn options(metric: &Metric) -> Opts {
+            Opts::new(metric.full_name(), metric.help)
         }
-        fn gauge(text: &str, help: &str) -> IntGauge {
-            IntGauge::new(name(text), help).expect("valid gauge")
+        fn gauge(metric: &Metric) -> IntGauge {
+            IntGauge::with_opts(options(metric)).expect("valid gauge")
         }
-        fn counter(text: &str, help: &str) -> IntCounter {
-            IntCounter::new(name(text), help).expect("valid counter")
+        fn counter(metric: &Metric) -> IntCounter {
+            IntCounter::with_opts(options(metric)).expect("valid counter")
         }
-        fn histogram(text: &str, help: &str, label: &str, buckets: &[f64]) -> HistogramVec {
-            let options = HistogramOpts::new(name(text), help).buckets(buckets.to_vec());
-            HistogramVec::new(options, &[label]).expect("valid histogram")
+        fn histogram(metric: &Metric, buckets: &[f64]) -> HistogramVec {
+            let options = HistogramOpts::new(metric.full_name(), metric.help).buckets(buckets.to_vec());
+            HistogramVec::new(options, metric.labels).expect("valid histogram")
         }
-        let build = Opts::new(name("build_info"), "Version and revision of the program; always 1.");
-        let build = IntGaugeVec::new(build, &["version", "revision"]).expect("valid gauge");
+        let build = IntGaugeVec::new(options(&metrics::BUILD_INFO), metrics::BUILD_INFO.labels).expect("valid gauge");
         build.with_label_values(&[env!("CARGO_PKG_VERSION"), REVISION.unwrap_or("unknown")]).set(1);
+        let lease_renewals = &metrics::LEASE_RENEWALS;
         let process = Self {
             registry: Registry::new(),
-            in_flight_bytes: gauge("in_flight_bytes", "Bytes of records and events in memory over all lanes."),
-            kafka_clients: gauge("kafka_clients", "Open Kafka clients."),
-            checkpoint_conflicts: counter(
-                "checkpoint_conflicts_total",
-                "Checkpoints that another process had written when this one wanted to: it stopped the lane.",
-            ),
-            shards_held: gauge("shards_held", "Shards whose lease this worker holds."),
-            lease_renewals: IntCounterVec::new(
-                Opts::new(name("lease_renewals_total"), "Renewals of leases that were tried, by result."),
-                &["result"],
-            )
-            .expect("valid counter"),
-            lease_losses: counter(
-                "lease_losses_total",
-                "Leases that another worker had taken over when this one wanted to renew them.",
-            ),
-            hand_over: histogram(
-                "hand_over_duration_seconds",
-                "Hand-over of a shard: `give` from the decision until its lanes were drained and its lease released; `take` \
-                 from the last sign of its former holder until this worker had the lease.",
-                "side",
-                HAND_OVER_SECONDS,
-            ),
-            arrival_delay: histogram(
-                "arrival_delay_seconds",
-                "Poll start minus timestamp of records that an earlier complete poll over their time did not show.",
-                "stream",
-                ARRIVAL_SECONDS,
-            ),
-            console_requests: histogram(
-                "console_request_duration_seconds",
-                "Time from a console request to the end of its answer.",
-                "stream",
-                REQUEST_SECONDS,
-            ),
-            sink_requests: histogram(
-                "sink_request_duration_seconds",
-                "Time from a sink request to the end of its answer.",
-                "type",
-                REQUEST_SECONDS,
-            ),
+            in_flight_bytes: gauge(&metrics::IN_FLIGHT_BYTES),
+            kafka_clients: gauge(&metrics::KAFKA_CLIENTS),
+            checkpoint_conflicts: counter(&metrics::CHECKPOINT_CONFLICTS),
+            shards_held: gauge(&metrics::SHARDS_HELD),
+            lease_renewals: IntCounterVec::new(options(lease_renewals), lease_renewals.labels).expect("valid counter"),
+            lease_losses: counter(&metrics::LEASE_LOSSES),
+            shard_handover: histogram(&metrics::SHARD_HANDOVER, HANDOVER_SECONDS),
+            arrival_delay: histogram(&metrics::ARRIVAL_DELAY, ARRIVAL_SECONDS),
+            console_requests: histogram(&metrics::CONSOLE_REQUEST_DURATION, REQUEST_SECONDS),
+            sink_requests: histogram(&metrics::SINK_REQUEST_DURATION, REQUEST_SECONDS),
         };
         let collectors: [Box<dyn prometheus::core::Collector>; 11] = [
             Box::new(build),
@@ -104,7 +74,7 @@ impl Default for Process {
             Box::new(process.shards_held.clone()),
             Box::new(process.lease_renewals.clone()),
             Box::new(process.lease_losses.clone()),
-            Box::new(process.hand_over.clone()),
+            Box::new(process.shard_handover.clone()),
             Box::new(process.arrival_delay.clone()),
             Box::new(process.console_requests.clone()),
             Box::new(process.sink_requests.clone()),
@@ -116,54 +86,47 @@ impl Default for Process {
     }
 }
 
-impl Process {
-    /// `in_flight_bytes`.
+impl ProcessMetrics {
     pub fn in_flight_bytes(&self) -> &IntGauge {
         &self.in_flight_bytes
     }
 
-    /// `kafka_clients`.
     pub fn kafka_clients(&self) -> &IntGauge {
         &self.kafka_clients
     }
 
-    /// `checkpoint_conflicts_total`.
     pub fn checkpoint_conflicts(&self) -> &IntCounter {
         &self.checkpoint_conflicts
     }
 
-    /// `shards_held`.
-    pub fn shards_held(&self, count: usize) {
+    pub fn set_shards_held(&self, count: usize) {
         self.shards_held.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
-    /// `lease_renewals_total`.
-    pub fn lease_renewed(&self, succeeded: bool) {
+    pub fn count_lease_renewal(&self, succeeded: bool) {
         self.lease_renewals.with_label_values(&[if succeeded { "ok" } else { "failed" }]).inc();
     }
 
-    /// `lease_losses_total`.
-    pub fn lease_lost(&self) {
+    pub fn count_lease_loss(&self) {
         self.lease_losses.inc();
     }
 
-    /// `hand_over_duration_seconds`; `side` is `give` or `take`.
-    pub fn hand_over_took(&self, side: &str, time: Duration) {
-        self.hand_over.with_label_values(&[side]).observe(time.as_secs_f64());
+    /// `direction` is `release` or `acquire`.
+    pub fn observe_shard_handover(&self, direction: &str, time: Duration) {
+        self.shard_handover.with_label_values(&[direction]).observe(time.as_secs_f64());
     }
 
-    /// A record came to light this long after its own timestamp, though an earlier complete poll had covered its time.
-    pub fn arrived_late(&self, stream: Stream, delay: Duration) {
+    /// `delay` is the start of the poll minus the record's own timestamp.
+    pub fn observe_arrival_delay(&self, stream: Stream, delay: Duration) {
         self.arrival_delay.with_label_values(&[stream.name()]).observe(delay.as_secs_f64());
     }
 
-    /// A request to a console took this long.
-    pub fn console_request_took(&self, stream: Stream, time: Duration) {
+    pub fn observe_console_request(&self, stream: Stream, time: Duration) {
         self.console_requests.with_label_values(&[stream.name()]).observe(time.as_secs_f64());
     }
 
-    /// A request to a sink of this type (`type:` of the pipeline file) took this long.
-    pub fn sink_request_took(&self, sink_type: &str, time: Duration) {
+    /// `sink_type` is the sink's `type:` in the pipeline file.
+    pub fn observe_sink_request(&self, sink_type: &str, time: Duration) {
         self.sink_requests.with_label_values(&[sink_type]).observe(time.as_secs_f64());
     }
 

@@ -1,26 +1,27 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Health, LaneMetrics, LaneState, Process};
+use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use super::{Health, LaneMetrics, LaneState, ProcessMetrics};
 use crate::record::{Stream, Timestamp};
 
-/// What a pipeline file's pipeline is doing (label `state` of `pipelines`).
+/// What the pipeline of a file is doing (label `state` of `pipelines`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Activity {
-    /// Its lanes run.
     Running,
     /// `enabled: false`; its checkpoints are kept.
     Paused,
     /// Another worker runs it.
     Elsewhere,
-    /// Nothing of it runs, because of its problem.
+    /// None of its lanes run, because the file is invalid.
     NotStarted,
 }
 
 impl Activity {
-    /// The word for it on the status page and in `/api/v1/lanes`.
+    /// The name on the status page and in `/api/v1/lanes`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Running => "running",
@@ -31,70 +32,68 @@ impl Activity {
     }
 }
 
-/// What became of one pipeline file.
+/// The state of one pipeline file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileStatus {
-    /// The pipeline's name; the file's stem where the file does not tell.
+    /// The pipeline's name; the file's stem if the file sets none.
     pub pipeline: String,
-    /// What runs, which may be the last good version of a file that is invalid now.
+    /// Describes what runs, which may be the last good version of a file that is invalid now.
     pub activity: Activity,
-    /// The pipeline's shard, where several workers share them.
+    /// The pipeline's shard, if several workers share the pipelines.
     pub shard: Option<u32>,
-    /// Why the file as it is now would not be started.
+    /// Why the current version of the file could not be started.
     pub problem: Option<String>,
 }
 
-/// The workers that share the pipelines, as one of them sees it.
+/// The workers that share the pipelines, as this worker sees them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClusterView {
-    /// This worker.
+    /// This worker's name.
     pub worker: String,
     /// Number of shards.
     pub shards: u32,
-    /// The shards of every worker.
+    /// The shards that each worker holds, by its name.
     pub workers: BTreeMap<String, BTreeSet<u32>>,
 }
 
 impl ClusterView {
-    /// Who has a shard; nobody while it changes hands.
+    /// The worker that holds a shard; `None` during a handover.
     pub fn holder(&self, shard: u32) -> Option<&str> {
         let holder = self.workers.iter().find(|(_, shards)| shards.contains(&shard));
         holder.map(|(worker, _)| worker.as_str())
     }
 }
 
-/// One lane as pages show it.
+/// One lane for the status page and `/api/v1/lanes`.
 #[derive(Debug, Clone)]
 pub struct LaneView {
-    /// Counters and state.
     pub metrics: Arc<LaneMetrics>,
-    /// Records pulled a second, averaged over about the last minute.
+    /// Records pulled per second, averaged over about the last minute.
     pub pulled_per_second: f64,
-    /// Events delivered a second, averaged over about the last minute.
+    /// Events delivered per second, averaged over about the last minute.
     pub delivered_per_second: f64,
-    /// When the token of the lane's pipeline expires, where the console told.
+    /// When the token of the lane's pipeline expires, if the console reports it.
     pub token_expires: Option<Timestamp>,
 }
 
 /// All lanes and pipeline files at one moment, sorted by name.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
-    /// Every pipeline file.
     pub files: Vec<(PathBuf, FileStatus)>,
-    /// Every running lane.
+    /// Only running lanes.
     pub lanes: Vec<LaneView>,
-    /// Who holds what, where several workers share the pipelines.
+    /// Set if several workers share the pipelines.
     pub cluster: Option<ClusterView>,
 }
 
-/// All that the process tells about itself: its lanes, its pipeline files, its health, and what exists once a process.
+/// What the process reports about itself: lanes, pipeline files, health, and metrics of the whole process.
 #[derive(Debug, Default)]
 pub struct Telemetry {
-    process: Process,
+    process: ProcessMetrics,
     health: Health,
     files: RwLock<BTreeMap<PathBuf, FileStatus>>,
     cluster: RwLock<Option<ClusterView>>,
-    /// By name, since one pipeline's lanes are summed in `console_requests_total` and `sink_requests_total`.
+    /// By name: `console_requests_total` and `sink_requests_total` are sums over one pipeline's lanes.
     pipelines: RwLock<BTreeMap<String, Pipeline>>,
 }
 
@@ -108,17 +107,17 @@ pub(super) struct Pipeline {
 #[derive(Debug)]
 struct Lane {
     metrics: Arc<LaneMetrics>,
-    /// A lane that was removed stays here unseen, for two reasons: when it comes back its counters go on, and the sums
-    /// over its pipeline's lanes must not fall because one of them went.
+    /// A removed lane stays in the list, hidden. If it returns, its counters continue; and the sums over its pipeline's
+    /// lanes must not decrease.
     running: bool,
     rates: Rates,
 }
 
-/// How fast a lane's counters moved lately.
+/// Moving averages of a lane's counters.
 #[derive(Debug, Clone, Copy, Default)]
 struct Rates {
-    begun: Option<Timestamp>,
-    sampled: Option<Sample>,
+    started: Option<Timestamp>,
+    last: Option<Sample>,
     pulled_per_second: f64,
     delivered_per_second: f64,
 }
@@ -131,29 +130,25 @@ struct Sample {
 }
 
 impl Telemetry {
-    /// Knows no lane and no file yet.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// What exists once a process.
-    pub fn process(&self) -> &Process {
+    /// Metrics of the process as a whole.
+    pub fn process(&self) -> &ProcessMetrics {
         &self.process
     }
 
-    /// What `/livez` and `/readyz` answer from.
     pub fn health(&self) -> &Health {
         &self.health
     }
 
-    /// The counters of the lane of this name, in state `Starting`. A lane that was there before goes on counting where
-    /// it stopped, so that no counter runs backwards over a reload.
+    /// The counters of the lane with this name, in state `Starting`. If the lane existed before, its counters continue,
+    /// so that no counter decreases over a reload.
     pub fn start_lane(&self, pipeline: &str, stream: Stream, sink: &str) -> Arc<LaneMetrics> {
         let mut pipelines = write(&self.pipelines);
         let lanes = &mut pipelines.entry(pipeline.to_owned()).or_default().lanes;
-        let place =
-            lanes.binary_search_by(|lane| (lane.metrics.stream, lane.metrics.sink.as_str()).cmp(&(stream, sink)));
-        match place {
+        match lanes.binary_search_by(|lane| (lane.metrics.stream, lane.metrics.sink.as_str()).cmp(&(stream, sink))) {
             Ok(index) => {
                 let lane = &mut lanes[index];
                 lane.running = true;
@@ -162,7 +157,7 @@ impl Telemetry {
             }
             Err(index) => {
                 let metrics = Arc::new(LaneMetrics::new(pipeline, stream, sink));
-                // Most pipelines have few lanes, and lists make room for four.
+                // Most pipelines have few lanes, and a growing Vec reserves space for four.
                 lanes.reserve_exact(1);
                 lanes.insert(index, Lane { metrics: metrics.clone(), running: true, rates: Rates::default() });
                 metrics
@@ -170,14 +165,14 @@ impl Telemetry {
         }
     }
 
-    /// The lane of this name, while it runs.
+    /// The lane with this name, if it runs.
     pub fn lane(&self, pipeline: &str, stream: Stream, sink: &str) -> Option<Arc<LaneMetrics>> {
         let pipelines = read(&self.pipelines);
         let named = |lane: &&Lane| lane.running && lane.metrics.stream == stream && lane.metrics.sink == sink;
         pipelines.get(pipeline)?.lanes.iter().find(named).map(|lane| lane.metrics.clone())
     }
 
-    /// The lane runs no more: it leaves metrics and pages.
+    /// Removes the lane from metrics and the status page.
     pub fn end_lane(&self, lane: &LaneMetrics) {
         let mut pipelines = write(&self.pipelines);
         let Some(pipeline) = pipelines.get_mut(&lane.pipeline) else { return };
@@ -191,32 +186,29 @@ impl Telemetry {
         }
     }
 
-    /// What became of a pipeline file.
     pub fn set_file(&self, file: &Path, status: FileStatus) {
         write(&self.files).insert(file.to_owned(), status);
     }
 
-    /// The pipeline file is gone.
     pub fn remove_file(&self, file: &Path) {
         write(&self.files).remove(file);
     }
 
-    /// True where several workers share the pipelines.
+    /// True if several workers share the pipelines.
     pub(super) fn shares_pipelines(&self) -> bool {
         read(&self.cluster).is_some()
     }
 
-    /// Who holds what.
     pub fn set_cluster(&self, view: ClusterView) {
         *write(&self.cluster) = Some(view);
     }
 
-    /// The console told when the token of `pipeline` expires, or that it does not.
+    /// `None` if the token does not expire, or the console does not report when.
     pub fn set_token_expiry(&self, pipeline: &str, expires: Option<Timestamp>) {
         write(&self.pipelines).entry(pipeline.to_owned()).or_default().token_expires = expires;
     }
 
-    /// Moves the averages behind `…_per_second`; called every few seconds.
+    /// Updates the averages behind `…_per_second`; called every few seconds.
     pub fn sample_rates(&self, now: Timestamp) {
         for lane in write(&self.pipelines).values_mut().flat_map(|pipeline| &mut pipeline.lanes) {
             if lane.running {
@@ -225,7 +217,6 @@ impl Telemetry {
         }
     }
 
-    /// All lanes and files as they are now.
     pub fn snapshot(&self) -> Snapshot {
         let files = read(&self.files).iter().map(|(file, status)| (file.clone(), status.clone())).collect();
         let pipelines = read(&self.pipelines);
@@ -250,12 +241,11 @@ impl Telemetry {
 }
 
 impl Pipeline {
-    /// Lanes that run.
     pub(super) fn running(&self) -> impl Iterator<Item = &LaneMetrics> {
         self.lanes.iter().filter(|lane| lane.running).map(|lane| &*lane.metrics)
     }
 
-    /// Every lane that ever ran, as long as one still does: what sums are made of.
+    /// The lanes that sums are made of: every lane that ever ran, as long as one still runs.
     pub(super) fn summed(&self) -> impl Iterator<Item = &LaneMetrics> {
         let any = self.lanes.iter().any(|lane| lane.running);
         self.lanes.iter().filter(move |_| any).map(|lane| &*lane.metrics)
@@ -263,36 +253,36 @@ impl Pipeline {
 }
 
 impl Rates {
-    const MEMORY: Duration = Duration::from_secs(60);
+    const TIME_CONSTANT: Duration = Duration::from_secs(60);
 
     fn sample(&mut self, lane: &LaneMetrics, now: Timestamp) {
         use std::sync::atomic::Ordering::Relaxed;
         let sample = Sample { time: now, pulled: lane.pulled.load(Relaxed), delivered: lane.delivered.load(Relaxed) };
-        let begun = *self.begun.get_or_insert(now);
-        let Some(last) = self.sampled else {
-            self.sampled = Some(sample);
+        let started = *self.started.get_or_insert(now);
+        let Some(last) = self.last else {
+            self.last = Some(sample);
             return;
         };
         let seconds = now.since(last.time).as_secs_f64();
         if seconds == 0.0 {
             return;
         }
-        self.sampled = Some(sample);
-        // In its first minute the plain mean, or a lane would seem to start slowly.
-        let forgets = 1.0 - (-seconds / Self::MEMORY.as_secs_f64()).exp();
-        let weight = forgets.max(seconds / now.since(begun).as_secs_f64());
-        let moved = |rate: &mut f64, new: u64, old: u64| {
+        self.last = Some(sample);
+        // In the first minute the plain mean is used. Otherwise a lane would seem to start slowly.
+        let decay = 1.0 - (-seconds / Self::TIME_CONSTANT.as_secs_f64()).exp();
+        let weight = decay.max(seconds / now.since(started).as_secs_f64());
+        let update = |rate: &mut f64, new: u64, old: u64| {
             *rate += weight * (new.saturating_sub(old) as f64 / seconds - *rate);
         };
-        moved(&mut self.pulled_per_second, sample.pulled, last.pulled);
-        moved(&mut self.delivered_per_second, sample.delivered, last.delivered);
+        update(&mut self.pulled_per_second, sample.pulled, last.pulled);
+        update(&mut self.delivered_per_second, sample.delivered, last.delivered);
     }
 }
 
 fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
-    lock.read().unwrap_or_else(PoisonError::into_inner)
+    lock.read()
 }
 
 fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
-    lock.write().unwrap_or_else(PoisonError::into_inner)
+    lock.write()
 }

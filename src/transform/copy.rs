@@ -1,8 +1,16 @@
-//! Copies parts of a record that have no place of their own in the schema, in one pass over their bytes.
+//! Copies parts of a record that have no field in the schema, in one pass over their bytes.
 
-use super::json::Names;
+use super::fnv::fnv1a;
 
-/// A name in an object that is being copied, by which the next ones are compared.
+/// How the keys of a copied object are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum KeyCase {
+    /// `camelCase` becomes `snake_case`.
+    Snake,
+    AsReceived,
+}
+
+/// A key of the object that is being written. Later keys must differ from it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sibling {
     fingerprint: u64,
@@ -10,35 +18,35 @@ pub(super) struct Sibling {
     to: usize,
 }
 
-/// Appends the JSON `text`, which is known to be valid, without what is empty at any depth; false, and nothing
-/// appended, when nothing is left of it.
-pub(super) fn value(out: &mut Vec<u8>, siblings: &mut Vec<Sibling>, text: &str, names: Names) -> bool {
-    Copy { bytes: text.as_bytes(), text, at: 0, out, siblings, names }.value()
+/// Appends the valid JSON `text` without values that are empty, at any depth. Returns false, and appends nothing, if
+/// nothing remains.
+pub(super) fn value(out: &mut Vec<u8>, siblings: &mut Vec<Sibling>, text: &str, key_case: KeyCase) -> bool {
+    Copier { bytes: text.as_bytes(), text, at: 0, out, siblings, key_case }.value()
 }
 
-/// Appends `"name":` for a key (escaped), which differs from all siblings and from what `taken` knows: two keys of the
-/// console may be one name, and a repeated name in an object would cost one of the values.
+/// Appends `"name":` for a key (escaped). The name differs from all `siblings` and from names that `is_used` reports:
+/// two keys of the console may give one name, and a repeated name in an object would lose one of the values.
 pub(super) fn name(
     out: &mut Vec<u8>,
     key: &str,
-    names: Names,
+    key_case: KeyCase,
     siblings: &[Sibling],
-    taken: impl Fn(&str) -> bool,
+    is_used: impl Fn(&str) -> bool,
 ) -> Sibling {
     out.push(b'"');
     let from = out.len();
-    match names {
+    match key_case {
         _ if key.is_empty() => out.push(b'_'),
-        Names::Snake if !key.contains('\\') => snake_case_into(out, key.as_bytes()),
+        KeyCase::Snake if !key.contains('\\') => snake_case_into(out, key.as_bytes()),
         _ => out.extend_from_slice(key.as_bytes()),
     }
     let end = out.len();
     let mut copies = 1;
     let sibling = loop {
         let name = &out[from..];
-        let fingerprint = fingerprint(name);
+        let fingerprint = fnv1a(name);
         let repeats = |other: &Sibling| other.fingerprint == fingerprint && &out[other.from..other.to] == name;
-        if !siblings.iter().any(repeats) && !taken(std::str::from_utf8(name).unwrap_or_default()) {
+        if !siblings.iter().any(repeats) && !is_used(std::str::from_utf8(name).unwrap_or_default()) {
             break Sibling { fingerprint, from, to: out.len() };
         }
         copies += 1;
@@ -49,7 +57,7 @@ pub(super) fn name(
     sibling
 }
 
-/// Keys whose values open doors: what enrols an agent into a site or group. They never leave the record.
+/// Keys of secrets that enrol an agent into a site or group. No event contains their values.
 pub(super) fn is_secret(key: &str) -> bool {
     let is = |secret: &str| key.eq_ignore_ascii_case(secret);
     match key.len() {
@@ -59,23 +67,23 @@ pub(super) fn is_secret(key: &str) -> bool {
     }
 }
 
-struct Copy<'a, 'o> {
+struct Copier<'a, 'o> {
     text: &'a str,
     bytes: &'a [u8],
     at: usize,
     out: &'o mut Vec<u8>,
     siblings: &'o mut Vec<Sibling>,
-    names: Names,
+    key_case: KeyCase,
 }
 
-impl Copy<'_, '_> {
+impl Copier<'_, '_> {
     fn value(&mut self) -> bool {
         match self.peek() {
             b'{' => self.object(),
             b'[' => self.list(),
             b'"' => {
                 let start = self.at;
-                self.pass_string();
+                self.skip_string();
                 self.out.extend_from_slice(&self.bytes[start..self.at]);
                 self.at - start > 2 || {
                     self.out.truncate(self.out.len() - 2);
@@ -113,7 +121,7 @@ impl Copy<'_, '_> {
                 _ => break self.at += 1,
             }
             let key = self.at + 1;
-            self.pass_string();
+            self.skip_string();
             let key = &self.text[key..self.at - 1];
             self.peek();
             self.at += 1;
@@ -126,7 +134,7 @@ impl Copy<'_, '_> {
             if before > start + 1 {
                 self.out.push(b',');
             }
-            let sibling = name(self.out, key, self.names, &self.siblings[first_sibling..], |_| false);
+            let sibling = name(self.out, key, self.key_case, &self.siblings[first_sibling..], |_| false);
             if self.value() {
                 self.siblings.push(sibling);
             } else {
@@ -177,17 +185,13 @@ impl Copy<'_, '_> {
         self.bytes.get(self.at).copied().unwrap_or(b']')
     }
 
-    fn pass_string(&mut self) {
+    fn skip_string(&mut self) {
         self.at = crate::record::string_end(self.bytes, self.at).unwrap_or(self.bytes.len());
     }
 }
 
-/// FNV-1a: enough to tell names apart before they are compared.
-fn fingerprint(name: &[u8]) -> u64 {
-    name.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
-}
-
-/// Appends `agentIpV4` as `agent_ip_v4`, `URLPath` as `url_path`. A dot would make a path of a name, so it is replaced.
+/// Appends `agentIpV4` as `agent_ip_v4` and `URLPath` as `url_path`. A dot would make a path of a name, so `_` replaces
+/// it.
 pub(super) fn snake_case_into(out: &mut Vec<u8>, key: &[u8]) {
     for (at, &byte) in key.iter().enumerate() {
         if byte.is_ascii_uppercase() {
@@ -211,9 +215,9 @@ pub(super) fn snake_case_into(out: &mut Vec<u8>, key: &[u8]) {
 mod tests {
     use super::*;
 
-    fn copied(text: &str, names: Names) -> String {
+    fn copied(text: &str, key_case: KeyCase) -> String {
         let mut out = b"x".to_vec();
-        let wrote = value(&mut out, &mut Vec::new(), text, names);
+        let wrote = value(&mut out, &mut Vec::new(), text, key_case);
         assert_eq!(wrote, out.len() > 1, "{text}");
         String::from_utf8(out[1..].to_vec()).unwrap()
     }
@@ -241,20 +245,20 @@ mod tests {
     }
 
     #[test]
-    fn what_is_empty_is_left_out_at_any_depth() {
+    fn empty_values_are_left_out_at_any_depth() {
         let text = r#" { "aB" : [ null , "" , { } , [ ] , { "x" : null } , 0 , false ] , "c" : { "d" : [ [ ] ] } , "e" : "f\"}" } "#;
-        assert_eq!(copied(text, Names::Snake), r#"{"a_b":[0,false],"e":"f\"}"}"#);
-        assert_eq!(copied(text, Names::Kept), r#"{"aB":[0,false],"e":"f\"}"}"#);
+        assert_eq!(copied(text, KeyCase::Snake), r#"{"a_b":[0,false],"e":"f\"}"}"#);
+        assert_eq!(copied(text, KeyCase::AsReceived), r#"{"aB":[0,false],"e":"f\"}"}"#);
         for text in ["null", "\"\"", "{}", "[]", "[null,[{}]]", r#"{"a":{"b":""}}"#] {
-            assert_eq!(copied(text, Names::Snake), "", "{text}");
+            assert_eq!(copied(text, KeyCase::Snake), "", "{text}");
         }
-        assert_eq!(copied("-1.50e+3", Names::Snake), "-1.50e+3");
+        assert_eq!(copied("-1.50e+3", KeyCase::Snake), "-1.50e+3");
     }
 
     #[test]
     fn secrets_are_left_out_at_any_depth() {
         assert_eq!(
-            copied(r#"{"a":[{"licenseKey":{"x":[1]},"b":1}],"registrationToken" : "t" }"#, Names::Kept),
+            copied(r#"{"a":[{"licenseKey":{"x":[1]},"b":1}],"registrationToken" : "t" }"#, KeyCase::AsReceived),
             r#"{"a":[{"b":1}]}"#
         );
     }
@@ -263,6 +267,6 @@ mod tests {
     fn no_name_is_written_twice() {
         let text = r#"{"fooBar":1,"foo_bar":2,"foo_bar_2":3,"fooBar":4,"":5,"x":null,"x":6,"a":{"fooBar":7}}"#;
         let expected = r#"{"foo_bar":1,"foo_bar_2":2,"foo_bar_2_2":3,"foo_bar_3":4,"_":5,"x":6,"a":{"foo_bar":7}}"#;
-        assert_eq!(copied(text, Names::Snake), expected);
+        assert_eq!(copied(text, KeyCase::Snake), expected);
     }
 }

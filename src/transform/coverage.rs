@@ -1,6 +1,6 @@
-//! Where the leaves of a record went: the account behind the promise that nothing of a record vanishes.
+//! Checks that a mapping loses no value: counts where each leaf of a record is in its event.
 //!
-//! This is for reports and tests, not for the way of a record: it reads record and event into trees.
+//! This is for reports and tests only: it parses records and events into trees.
 
 use std::collections::HashSet;
 
@@ -9,29 +9,29 @@ use serde_json::Value;
 use super::copy::{is_secret, snake_case_into};
 use crate::record::Stream;
 
-/// Leaves of records, by where they were found in the events.
+/// Counts of the leaves (scalars) of records, by where they are in the events.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Coverage {
-    /// Leaves that say something: no `null`, no empty text, list or object.
+    /// All leaves except `null` and "".
     pub leaves: u64,
-    /// Whole in a field of ECS.
+    /// Unchanged in an ECS field.
     pub ecs: u64,
     /// In the vendor namespace.
     pub vendor: u64,
-    /// Left out because they are secrets.
+    /// Left out because they are secret.
     pub dropped: u64,
-    /// Paths of those that were found nowhere.
+    /// Paths of the leaves that are not in the event.
     pub lost: Vec<String>,
 }
 
 impl Coverage {
-    /// Adds a record and the event that was made of it.
+    /// Adds a record and its event.
     pub fn add(&mut self, stream: Stream, record: &Value, event: &Value) {
         let vendor = event.get("sentinel_one").and_then(|vendor| vendor.get(stream.singular())).unwrap_or(&Value::Null);
-        let mut own_paths = HashSet::new();
+        let mut vendor_paths = HashSet::new();
         let mut vendor_texts = HashSet::new();
         each_leaf(vendor, &mut Vec::new(), &mut |path, text| {
-            own_paths.insert((path.join("\n"), text.clone()));
+            vendor_paths.insert((path.join("\n"), text.clone()));
             vendor_texts.insert(text);
         });
         let mut ecs = HashSet::new();
@@ -43,13 +43,13 @@ impl Coverage {
             });
         }
         each_leaf(record, &mut Vec::new(), &mut |path, text| {
-            if stream == Stream::Vulnerabilities && says_nothing_new(record, path, &text) {
+            if stream == Stream::Vulnerabilities && is_redundant(record, path, &text) {
                 return;
             }
             self.leaves += 1;
             if path.iter().any(|key| is_secret(key)) {
                 self.dropped += 1;
-            } else if own_paths.contains(&(own_path(stream, path), text.clone())) {
+            } else if vendor_paths.contains(&(vendor_path(stream, path), text.clone())) {
                 self.vendor += 1;
             } else if ecs.contains(&text) {
                 self.ecs += 1;
@@ -62,8 +62,8 @@ impl Coverage {
     }
 }
 
-/// Findings say `Not Defined` where there is nothing, and name and version of an application once more as one text.
-fn says_nothing_new(finding: &Value, path: &[String], text: &str) -> bool {
+/// Findings have `Not Defined` for missing values, and repeat name and version of an application in one text.
+fn is_redundant(finding: &Value, path: &[String], text: &str) -> bool {
     let part = |key: &str| finding.get(key).and_then(Value::as_str).unwrap_or_default();
     match path {
         [key] if key == "application" => text == format!("{} {}", part("applicationName"), part("applicationVersion")),
@@ -71,8 +71,8 @@ fn says_nothing_new(finding: &Value, path: &[String], text: &str) -> bool {
     }
 }
 
-/// Where a leaf of the record is in the vendor namespace unless its names had to be told apart.
-fn own_path(stream: Stream, path: &[String]) -> String {
+/// The path of a leaf in the vendor namespace, unless a name on it was changed to be unique.
+fn vendor_path(stream: Stream, path: &[String]) -> String {
     let snake = |key: &String| {
         let mut name = Vec::new();
         snake_case_into(&mut name, key.as_bytes());
@@ -86,11 +86,11 @@ fn own_path(stream: Stream, path: &[String]) -> String {
     }
 }
 
-/// Visits the scalars that say something; list indices are no part of the path.
+/// Visits scalars except `null` and "". List indices are not part of the path.
 fn each_leaf(value: &Value, path: &mut Vec<String>, visit: &mut impl FnMut(&[String], String)) {
     match value {
         Value::Null => {}
-        Value::Bool(truth) => visit(path, truth.to_string()),
+        Value::Bool(boolean) => visit(path, boolean.to_string()),
         Value::Number(number) => visit(path, number.to_string()),
         Value::String(text) if text.is_empty() => {}
         Value::String(text) => visit(path, text.clone()),
@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_leaf_is_found_where_it_went() {
+    fn leaves_are_counted_by_where_they_are() {
         let record = json!({"id": "7", "aB": [1, null, {"c": ""}], "registrationToken": "t", "gone": "x", "n": "n"});
         let event = json!({"event": {"id": "7", "original": "x"}, "sentinel_one": {"group": {"a_b": [1], "n_2": "n"}}});
         let mut coverage = Coverage::default();

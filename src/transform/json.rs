@@ -1,39 +1,30 @@
 use std::borrow::Cow;
 
-use super::copy::{self, Sibling};
+use super::copy::{self, KeyCase, Sibling};
 use crate::record::{Escaped, Kind, Value, string_end};
 
-/// Writes JSON into the output buffer, front to back. Objects and arrays in which nothing was written vanish.
+/// Writes JSON into the output buffer, front to back. Objects and arrays without content are not written.
 #[derive(Debug)]
 pub(super) struct Json<'o> {
     out: &'o mut Vec<u8>,
     siblings: &'o mut Vec<Sibling>,
 }
 
-/// An object or array that is being written.
+/// An object or array that is not closed yet.
 #[derive(Debug, Clone, Copy)]
 #[must_use]
-pub(super) struct Open {
+pub(super) struct OpenContainer {
     start: usize,
     inside: usize,
 }
 
-/// How the keys of a copied object are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Names {
-    /// Each `camelCase` part in `snake_case`.
-    Snake,
-    /// As received.
-    Kept,
-}
-
 impl<'o> Json<'o> {
-    /// `siblings` is scratch space that is worth keeping from event to event.
+    /// `siblings` is scratch space, to be reused for the next event.
     pub fn new(out: &'o mut Vec<u8>, siblings: &'o mut Vec<Sibling>) -> Self {
         Self { out, siblings }
     }
 
-    /// Bytes that are JSON already.
+    /// Writes bytes that are JSON.
     #[inline]
     pub fn raw(&mut self, bytes: &[u8]) {
         self.out.extend_from_slice(bytes);
@@ -46,7 +37,7 @@ impl<'o> Json<'o> {
         }
     }
 
-    /// The name of what is written next; `name` needs no escapes.
+    /// Writes the name of the next value; `name` must not need escapes.
     #[inline]
     pub fn name(&mut self, name: &str) {
         self.out.reserve(name.len() + 4);
@@ -57,42 +48,41 @@ impl<'o> Json<'o> {
     }
 
     #[inline]
-    pub fn open(&mut self, name: &str) -> Open {
+    pub fn open(&mut self, name: &str) -> OpenContainer {
         let start = self.out.len();
         self.name(name);
         self.out.push(b'{');
-        Open { start, inside: self.out.len() }
+        OpenContainer { start, inside: self.out.len() }
     }
 
     #[inline]
-    pub fn open_list(&mut self, name: &str) -> Open {
+    pub fn open_list(&mut self, name: &str) -> OpenContainer {
         let start = self.out.len();
         self.name(name);
         self.out.push(b'[');
-        Open { start, inside: self.out.len() }
+        OpenContainer { start, inside: self.out.len() }
     }
 
-    /// An object as an element of a list.
-    pub fn open_element(&mut self) -> Open {
+    /// Opens an object as an element of a list.
+    pub fn open_element(&mut self) -> OpenContainer {
         let start = self.out.len();
         self.comma();
         self.out.push(b'{');
-        Open { start, inside: self.out.len() }
+        OpenContainer { start, inside: self.out.len() }
     }
 
-    /// Whether nothing was written inside.
     #[inline]
-    pub fn is_empty(&self, open: Open) -> bool {
+    pub fn is_empty(&self, open: OpenContainer) -> bool {
         self.out.len() == open.inside
     }
 
     #[inline]
-    pub fn close(&mut self, open: Open) {
+    pub fn close(&mut self, open: OpenContainer) {
         let close = if self.out[open.inside - 1] == b'{' { b'}' } else { b']' };
         if self.is_empty(open) { self.out.truncate(open.start) } else { self.out.push(close) }
     }
 
-    /// Text that needs no escapes.
+    /// Writes a text that does not need escapes.
     #[inline]
     pub fn word(&mut self, name: &str, word: &str) {
         self.escaped(name, Escaped::plain(word));
@@ -104,7 +94,7 @@ impl<'o> Json<'o> {
         self.string(text);
     }
 
-    /// Text of any kind.
+    /// Writes any text, escaped.
     pub fn text(&mut self, name: &str, text: &str) {
         self.name(name);
         self.out.push(b'"');
@@ -112,15 +102,16 @@ impl<'o> Json<'o> {
         self.out.push(b'"');
     }
 
-    /// As [`Json::text`], under a name that may need escapes too.
+    /// As [`Json::text`], with a name that may need escapes.
     pub fn text_named(&mut self, name: &str, text: &str) {
         self.text(&escape(name), text);
     }
 
-    /// Text in lower case.
+    /// Writes a text in lower case.
     pub fn lower_case(&mut self, name: &str, text: Escaped<'_>) {
         if text.raw().is_ascii() {
-            // Also with its escapes: they are in lower case, or hexadecimal digits.
+            // Escapes contain only lower-case characters or hexadecimal digits, so the conversion does not change their
+            // meaning.
             self.name(name);
             self.out.push(b'"');
             self.out.extend(text.raw().bytes().map(|byte| byte.to_ascii_lowercase()));
@@ -130,11 +121,11 @@ impl<'o> Json<'o> {
         }
     }
 
-    /// A JSON text (valid) as a string, white space between its tokens left out.
-    pub fn quoted_json(&mut self, name: &str, json: &str, spaced: bool) {
+    /// Writes valid JSON as a string, without white space between its tokens.
+    pub fn quoted_json(&mut self, name: &str, json: &str, has_spaces: bool) {
         self.name(name);
         self.out.push(b'"');
-        quote_json_into(self.out, json.as_bytes(), spaced);
+        quote_json_into(self.out, json.as_bytes(), has_spaces);
         self.out.push(b'"');
     }
 
@@ -149,7 +140,7 @@ impl<'o> Json<'o> {
         self.number(name, if value { "true" } else { "false" });
     }
 
-    /// A string as an element of a list.
+    /// Writes a string as an element of a list.
     #[inline]
     pub fn element(&mut self, text: Escaped<'_>) {
         self.comma();
@@ -165,40 +156,40 @@ impl<'o> Json<'o> {
         self.out.push(b'"');
     }
 
-    /// Copies a value of the record; what is empty at any depth is left out. An unfit scalar becomes text. False when
+    /// Copies a value of the record without parts that are empty. A mismatched scalar becomes text. Returns false if
     /// nothing was written.
-    pub fn value(&mut self, name: &str, value: Value<'_>, names: Names) -> bool {
+    pub fn value(&mut self, name: &str, value: Value<'_>, key_case: KeyCase) -> bool {
         let start = self.out.len();
         self.name(name);
-        self.copied(start, value, names)
+        self.copy_value(start, value, key_case)
     }
 
-    /// As [`Json::value`], under a name made from a key of the record. `siblings` are the names that were made for this
-    /// object so far, `taken` tells which others it has.
+    /// As [`Json::value`], with a name made from a key of the record. `siblings` are the names that were made for this
+    /// object so far; `is_used` reports its other names.
     pub fn keyed_value(
         &mut self,
         key: &str,
         value: Value<'_>,
-        names: Names,
+        key_case: KeyCase,
         siblings: &mut Vec<Sibling>,
-        taken: impl Fn(&str) -> bool,
+        is_used: impl Fn(&str) -> bool,
     ) {
         let start = self.out.len();
         self.comma();
-        let sibling = copy::name(self.out, &escape(key), names, siblings, taken);
-        if self.copied(start, value, names) {
+        let sibling = copy::name(self.out, &escape(key), key_case, siblings, is_used);
+        if self.copy_value(start, value, key_case) {
             siblings.push(sibling);
         }
     }
 
-    fn copied(&mut self, start: usize, value: Value<'_>, names: Names) -> bool {
-        let wrote = match (value.kind(), value.is_unfit()) {
+    fn copy_value(&mut self, start: usize, value: Value<'_>, key_case: KeyCase) -> bool {
+        let wrote = match (value.kind(), value.is_mismatched()) {
             (Kind::Absent | Kind::Null, _) => false,
             (Kind::Number | Kind::Bool, true) => {
                 self.string(Escaped::plain(value.raw()));
                 true
             }
-            _ => copy::value(self.out, self.siblings, value.raw(), names),
+            _ => copy::value(self.out, self.siblings, value.raw(), key_case),
         };
         if !wrote {
             self.out.truncate(start);
@@ -207,7 +198,7 @@ impl<'o> Json<'o> {
     }
 }
 
-/// Appends `text` as the inside of a JSON string.
+/// Appends `text`, escaped, without quotes.
 pub(super) fn escape_into(out: &mut Vec<u8>, text: &[u8]) {
     let mut rest = text;
     while let Some(at) = rest.iter().position(|&byte| byte < 0x20 || byte == b'"' || byte == b'\\') {
@@ -234,10 +225,10 @@ fn escape(key: &str) -> Cow<'_, str> {
     Cow::Owned(String::from_utf8(escaped).unwrap_or_default())
 }
 
-/// Appends a JSON text that is known to be valid as the inside of a JSON string, white space between its tokens left
-/// out: what `event.original` holds. Its strings hold no control characters, so only quotes and backslashes count.
-pub(super) fn quote_json_into(out: &mut Vec<u8>, json: &[u8], spaced: bool) {
-    if spaced {
+/// Appends valid JSON as the content of a JSON string, without white space between its tokens: the form of
+/// `event.original`. Strings in valid JSON have no control characters, so only quotes and backslashes need escapes.
+pub(super) fn quote_json_into(out: &mut Vec<u8>, json: &[u8], has_spaces: bool) {
+    if has_spaces {
         let mut compact = Vec::with_capacity(json.len());
         let mut at = 0;
         while let Some(&byte) = json.get(at) {
@@ -250,33 +241,33 @@ pub(super) fn quote_json_into(out: &mut Vec<u8>, json: &[u8], spaced: bool) {
         return quote_json_into(out, &compact, false);
     }
     let start = out.len();
-    // Room for the worst case and for the eight bytes that are written at once.
+    // Enough for the worst case and for writing eight bytes at once.
     out.resize(start + json.len() * 2 + 8, 0);
-    let room = &mut out[start..];
+    let target = &mut out[start..];
     let (mut from, mut to) = (0, 0);
     while let Some(chunk) = json.get(from..).and_then(|rest| rest.first_chunk::<8>()) {
-        // All eight are written; what is behind the first quote or backslash is written again from there.
-        room[to..to + 8].copy_from_slice(chunk);
+        // All eight bytes are written. Those after the first quote or backslash are overwritten later.
+        target[to..to + 8].copy_from_slice(chunk);
         let clean = leading_plain_bytes(*chunk);
         (from, to) = (from + clean, to + clean);
         if clean < 8 {
-            room[to] = b'\\';
-            room[to + 1] = json[from];
+            target[to] = b'\\';
+            target[to + 1] = json[from];
             (from, to) = (from + 1, to + 2);
         }
     }
     for &byte in &json[from..] {
         if byte == b'"' || byte == b'\\' {
-            room[to] = b'\\';
+            target[to] = b'\\';
             to += 1;
         }
-        room[to] = byte;
+        target[to] = byte;
         to += 1;
     }
     out.truncate(start + to);
 }
 
-/// How many bytes come before the first quote or backslash.
+/// The number of bytes before the first quote or backslash.
 fn leading_plain_bytes(chunk: [u8; 8]) -> usize {
     const ONES: u64 = 0x0101_0101_0101_0101;
     let word = u64::from_le_bytes(chunk);
@@ -313,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_empty_vanishes() {
+    fn empty_containers_are_not_written() {
         let (mut out, mut siblings) = (Vec::new(), Vec::new());
         let mut json = Json::new(&mut out, &mut siblings);
         json.raw(b"{");

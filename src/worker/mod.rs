@@ -1,13 +1,13 @@
-//! Which lanes run here: starting, reloading, stopping.
+//! Starts, restarts and stops the lanes of this process.
 
 mod backfill;
 pub mod cluster;
+mod context;
 mod expiry;
-mod keeper;
+mod lane_runner;
 mod once;
 mod options;
 mod replay;
-mod shared;
 mod spec;
 mod supervisor;
 mod verify;
@@ -27,14 +27,16 @@ use crate::settings::FullJitter;
 use crate::state::{StateError, Store};
 use crate::telemetry::Telemetry;
 
-pub use backfill::{Backfill, BackfillEnd, BackfillError, BackfillReport, Books, Progress, run_backfill};
+pub use backfill::{Backfill, BackfillEnd, BackfillError, BackfillProgress, BackfillReport, Progress, run_backfill};
+pub use context::{BuildLaneError, WorkerContext};
 pub use once::{LaneReport, OnceReport, run_once};
 pub use options::Options;
 pub use replay::{Filter, ReplayError, ReplayReport, replay};
-pub use shared::{ComposeError, Shared};
 pub use spec::LaneSpec;
 use verify::watch_ledgers;
-pub use verify::{Audited, Differing, Repair, Verify, VerifyError, VerifyReport, area as repairs_area, run_verify};
+pub use verify::{
+    IncompleteHour, Repair, Verify, VerifyError, VerifyProgress, VerifyReport, area as repairs_area, run_verify,
+};
 
 use cluster::{Cluster, ClusterError};
 use supervisor::Supervisor;
@@ -42,58 +44,56 @@ use supervisor::Supervisor;
 /// A worker cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The state.
     #[error(transparent)]
     State(#[from] StateError),
-    /// The other workers.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
 }
 
-/// Between two attempts to reach what a worker cannot begin without.
-const REACHING: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
-/// How often a worker looks whether its state store can be reached still.
-const LOOK: Duration = Duration::from_secs(30);
+/// First and longest wait between two attempts to reach what a worker cannot start without.
+const REACH_WAITS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
+/// Interval of the checks whether the state store is reachable.
+const STORE_CHECK: Duration = Duration::from_secs(30);
 
-/// A running worker: follows its pipeline files until it is shut down.
+/// A running worker. It applies changes of its pipeline files until it is shut down.
 #[derive(Debug)]
 pub struct Worker {
     stop: CancellationToken,
     supervisor: JoinHandle<()>,
-    _look: AbortOnDropHandle<()>,
+    _store_check: AbortOnDropHandle<()>,
 }
 
 impl Worker {
-    /// Opens the state, reads the files, and starts their lanes. Invalid files are logged and do not keep the others from
-    /// running; with none the worker waits. It also waits for a state store, or other workers' API server, that does not
-    /// answer yet.
+    /// Opens the state, reads the files, and starts their lanes. An invalid file is logged and does not stop the
+    /// others. Without a valid file the worker waits for one. It also waits while the state store or the API server
+    /// does not answer.
     ///
     /// # Errors
-    /// When the state cannot be used.
+    /// If the state cannot be used, or the worker cannot join the cluster.
     pub async fn start(options: Options, telemetry: Arc<Telemetry>) -> Result<Self, StartError> {
-        let opened = Shared::open(options, telemetry.clone()).await;
-        telemetry.health().state_store(opened.as_ref().map(|_| ()).map_err(ToString::to_string));
+        let opened = WorkerContext::open(options, telemetry.clone()).await;
+        telemetry.health().set_state_store(opened.as_ref().map(|_| ()).map_err(ToString::to_string));
         let stop = CancellationToken::new();
-        let shared = opened?;
-        let (health, store) = (telemetry.health(), shared.store());
-        let tell = |answer| health.state_store(answer);
-        reached("the state store", async || store.reach().await, |_| true, tell).await?;
-        let Options { instance, identity, .. } = &shared.options;
-        let cluster = match &shared.options.cluster {
+        let context = opened?;
+        let (health, store) = (telemetry.health(), context.store());
+        let report = |result| health.set_state_store(result);
+        retry_while_transient("the state store", async || store.reach().await, |_| true, report).await?;
+        let Options { instance, identity, .. } = &context.options;
+        let cluster = match &context.options.cluster {
             Some(settings) => {
                 let join = async || Cluster::join(settings, instance, identity, telemetry.clone()).await;
-                let tell = |answer| health.api_server(answer);
-                Some(reached("the API server", join, ClusterError::is_passing, tell).await?)
+                let report = |result| health.set_api_server(result);
+                Some(retry_while_transient("the API server", join, ClusterError::is_transient, report).await?)
             }
             None => None,
         };
-        let look = AbortOnDropHandle::new(tokio::spawn(look_at(store, telemetry)));
-        let supervisor = Supervisor::new(shared, cluster, stop.clone());
-        let supervisor = tokio::spawn(async { supervisor.begin().await.run().await });
-        Ok(Self { stop, supervisor, _look: look })
+        let store_check = AbortOnDropHandle::new(tokio::spawn(check_store(store, telemetry)));
+        let supervisor = Supervisor::new(context, cluster, stop.clone());
+        let supervisor = tokio::spawn(async { supervisor.start().await.run().await });
+        Ok(Self { stop, supervisor, _store_check: store_check })
     }
 
-    /// Stops pulling, delivers what is in flight within the shutdown time-out, stores the checkpoints, and ends.
+    /// Stops pulling, delivers the events in flight within the shutdown timeout, stores the checkpoints, and ends.
     pub async fn shutdown(self) {
         self.stop.cancel();
         if let Err(error) = self.supervisor.await
@@ -104,48 +104,47 @@ impl Worker {
     }
 }
 
-/// Tries until it succeeds, or fails so that waiting does not help; `tell` hears how it stands.
-async fn reached<T, E: Display>(
+/// Calls `attempt` again while its error is transient, and hands every result to `report`.
+async fn retry_while_transient<T, E: Display>(
     what: &str,
     mut attempt: impl AsyncFnMut() -> Result<T, E>,
-    is_passing: impl Fn(&E) -> bool,
-    tell: impl Fn(Result<(), String>),
+    is_transient: impl Fn(&E) -> bool,
+    report: impl Fn(Result<(), String>),
 ) -> Result<T, E> {
-    let mut waits = FullJitter::new(REACHING.0, REACHING.1, fastrand::Rng::new());
-    let mut told = None;
+    let mut waits = FullJitter::new(REACH_WAITS.0, REACH_WAITS.1, fastrand::Rng::new());
+    let mut logged = None;
     loop {
         match attempt().await {
-            Err(error) if is_passing(&error) => {
+            Err(error) if is_transient(&error) => {
                 let reason = error.to_string();
-                tell(Err(reason.clone()));
-                if told.as_ref() != Some(&reason) {
+                report(Err(reason.clone()));
+                if logged.as_ref() != Some(&reason) {
                     warn!(error = reason, "the worker waits until {what} can be reached");
-                    told = Some(reason);
+                    logged = Some(reason);
                 }
                 sleep(waits.wait()).await;
             }
-            answer => {
-                if answer.is_ok() {
-                    tell(Ok(()));
-                    if told.is_some() {
+            result => {
+                if result.is_ok() {
+                    report(Ok(()));
+                    if logged.is_some() {
                         info!("{what} answers");
                     }
                 }
-                return answer;
+                return result;
             }
         }
     }
 }
 
-/// Tells for ever whether the store can be reached. Lanes find out for themselves.
-async fn look_at(store: Arc<dyn Store>, telemetry: Arc<Telemetry>) {
+/// Reports regularly whether the store is reachable, for the health endpoint. Lanes notice failures themselves.
+async fn check_store(store: Arc<dyn Store>, telemetry: Arc<Telemetry>) {
     loop {
-        sleep(LOOK).await;
-        telemetry.health().state_store(store.reach().await.map_err(|error| error.to_string()));
+        sleep(STORE_CHECK).await;
+        telemetry.health().set_state_store(store.reach().await.map_err(|error| error.to_string()));
     }
 }
 
-/// Writes problems of pipeline files to the log.
 fn log_problems(problems: &[Problem]) {
     for problem in problems {
         if problem.is_error() {

@@ -4,8 +4,8 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 
-use super::keeper::{Keeper, Kept};
-use super::shared::Shared;
+use super::context::WorkerContext;
+use super::lane_runner::{LaneExit, LaneRunner};
 use super::spec::LaneSpec;
 use super::{Options, StartError};
 use crate::lane::LaneEnd;
@@ -14,10 +14,10 @@ use crate::sink::Deadline;
 use crate::state::LaneId;
 use crate::telemetry::{LaneMetrics, Telemetry};
 
-/// What came of `run --once`.
+/// The result of `run --once`.
 #[derive(Debug)]
 pub struct OnceReport {
-    /// Every lane, sorted by name.
+    /// Sorted by lane.
     pub lanes: Vec<LaneReport>,
     /// Errors and warnings of the pipeline files.
     pub problems: Vec<Problem>,
@@ -25,54 +25,52 @@ pub struct OnceReport {
     pub pipelines: usize,
 }
 
-/// What came of one lane.
 #[derive(Debug)]
 pub struct LaneReport {
-    /// The lane.
     pub id: LaneId,
-    /// It delivered everything up to the start.
+    /// The lane delivered everything up to the start.
     pub complete: bool,
-    /// Its counters and its last error.
+    /// The lane's counters and its last error.
     pub metrics: Arc<LaneMetrics>,
 }
 
-/// Lets every lane catch up to the moment of start (by its console's clock). A lane that makes no progress for `patience`
-/// is given up; `stop` lets all drain early.
+/// Lets every lane catch up to the time of the start, by the clock of its console. A lane without progress for
+/// `once_timeout` is given up. `stop` makes all lanes drain early.
 ///
 /// # Errors
-/// When the state cannot be used.
+/// If the state cannot be used.
 pub async fn run_once(
     options: Options,
     telemetry: Arc<Telemetry>,
-    patience: Duration,
+    once_timeout: Duration,
     stop: CancellationToken,
 ) -> Result<OnceReport, StartError> {
-    let shared = Shared::open(options, telemetry).await?;
-    let loaded = pipeline::read(&shared.options.pipelines, shared.options.defaults.as_deref()).await;
-    shared.telemetry.health().files_read();
+    let context = WorkerContext::open(options, telemetry).await?;
+    let loaded = pipeline::read(&context.options.pipelines, context.options.defaults.as_deref()).await;
+    context.telemetry.health().set_files_read();
     let mut specs: Vec<_> = loaded.pipelines.iter().flat_map(|pipeline| LaneSpec::of(pipeline)).collect();
     specs.sort_by(|one, other| one.id.cmp(&other.id));
     let lanes = specs.into_iter().map(|spec| {
-        let (shared, stop) = (shared.clone(), stop.child_token());
+        let (context, stop) = (context.clone(), stop.child_token());
         async move {
-            let (id, metrics) = (spec.id.clone(), shared.meter(&spec).lane);
-            let keeper = Box::new(Keeper {
+            let (id, metrics) = (spec.id.clone(), context.meter(&spec).lane);
+            let runner = Box::new(LaneRunner {
                 spec,
-                shared,
+                context,
                 stop,
-                cut: CancellationToken::new(),
+                abort: CancellationToken::new(),
                 deadline: Deadline::default(),
                 shard: 0,
                 start_after: Duration::ZERO,
                 first_poll_after: Duration::ZERO,
-                once: Some(patience),
-                apart: None,
+                once_timeout: Some(once_timeout),
+                detached: None,
             });
-            let kept = tokio::spawn(keeper.run(None)).await;
-            LaneReport { id, complete: matches!(kept, Ok(Kept::Ended(LaneEnd::Complete))), metrics }
+            let exit = tokio::spawn(runner.run(None)).await;
+            LaneReport { id, complete: matches!(exit, Ok(LaneExit::Ended(LaneEnd::Complete))), metrics }
         }
     });
     let lanes = join_all(lanes).await;
-    shared.close().await;
+    context.close().await;
     Ok(OnceReport { lanes, problems: loaded.problems, pipelines: loaded.pipelines.len() })
 }

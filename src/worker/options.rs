@@ -9,10 +9,10 @@ use crate::record::Clock;
 use crate::sink::dead_letters::{self, DeadLetters};
 use crate::state::{Location, process_identity};
 
-/// What a worker is told on the command line.
+/// Settings of a worker process, from the command line.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Where pipeline files are.
+    /// `--pipelines`.
     pub pipelines: Vec<pipeline::Location>,
     /// `--defaults`.
     pub defaults: Option<PathBuf>,
@@ -20,36 +20,35 @@ pub struct Options {
     pub state: Location,
     /// `--instance`.
     pub instance: String,
-    /// How workers share the pipelines; none when this one has them for itself.
-    pub cluster: Option<cluster::Settings>,
-    /// This process in what several share.
+    /// How workers share the pipelines; `None` if this worker runs all of them.
+    pub cluster: Option<cluster::ClusterSettings>,
+    /// Name of this process in stores that several processes use.
     pub identity: String,
-    /// Bytes in flight over all lanes.
+    /// Maximum of bytes in flight over all lanes.
     pub memory_budget: usize,
-    /// Checkpoints of one lane are written at most this often.
+    /// Minimum time between two checkpoints of one lane.
     pub checkpoint_interval: Duration,
-    /// `--dead-letters`; default: `dead-letters` in the state directory, and none where that is none.
+    /// `--dead-letters`. The default is `dead-letters` in the state directory, if there is such a directory.
     pub dead_letters: Option<dead_letters::Location>,
-    /// Most bytes of dead letters.
+    /// Maximum of bytes of dead letters.
     pub dead_letters_max: u64,
-    /// How long what is in flight may take to be delivered at the end.
+    /// Time in which events in flight must be delivered at the end.
     pub shutdown_timeout: Duration,
-    /// The time of day.
     pub clock: Clock,
-    /// Decides over waits.
+    /// Seed of all random waits.
     pub seed: u64,
-    /// In the place of HTTP, for tests and the simulation.
+    /// Replaces HTTP in tests and in the simulation.
     pub transport: Option<Arc<dyn Transport>>,
 }
 
-/// Where dead letters are kept in the state directory, unless another place is named.
+/// Default directory of dead letters in the state directory.
 const DEAD_LETTERS: &str = "dead-letters";
 
 impl Options {
-    /// Where dead letters are kept: as it is named, else beside a file state.
+    /// The location of dead letters: the configured one, else a directory in a file state.
     pub fn dead_letters(&self) -> Option<dead_letters::Location> {
-        let beside = || Some(dead_letters::Location::Directory(self.state.directory()?.join(DEAD_LETTERS)));
-        self.dead_letters.clone().or_else(beside)
+        let default = || Some(dead_letters::Location::Directory(self.state.directory()?.join(DEAD_LETTERS)));
+        self.dead_letters.clone().or_else(default)
     }
 }
 

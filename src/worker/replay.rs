@@ -1,4 +1,4 @@
-//! Dead letters sent again, beside a running worker, through the same sink code as a lane's events.
+//! Sends dead letters again with the delivery code of the lanes. A replay can run next to a worker.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
@@ -7,46 +7,46 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
-use super::shared::{Shared, Way};
+use super::context::{LaneMode, WorkerContext};
 use super::spec::LaneSpec;
-use super::{ComposeError, Options};
+use super::{BuildLaneError, Options};
 use crate::pipeline::Pipeline;
 use crate::record::{Stream, Timestamp};
-use crate::sink::dead_letters::{Drawer, Kept, Location};
+use crate::sink::dead_letters::{DeadLetterPartition, Location, StoredDeadLetter};
 use crate::sink::deliver::{Delivery, Settled};
 use crate::sink::{Batch, Event};
 use crate::state::{LaneId, StateError};
-use crate::telemetry::{Meter, Telemetry};
+use crate::telemetry::{Meter, Telemetry, lane_span};
 
-/// Settled letters are taken out of their store when they make up so much, and at the end: what a kill repeats is bounded, and
-/// a large file is not written anew for each batch.
-const TAKEN_OUT_FROM: usize = 8 << 20;
+/// Settled dead letters are removed from their store when they have this many bytes, and at the end. A kill then
+/// repeats a bounded number of them, and a large file is not written again for each batch.
+const REMOVE_FROM: usize = 8 << 20;
 
-/// Which dead letters.
+/// Selects dead letters.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
-    /// Of these pipelines; all when empty.
+    /// All pipelines if empty.
     pub pipelines: Vec<String>,
-    /// Of these streams; all when empty.
+    /// All streams if empty.
     pub streams: Vec<Stream>,
-    /// Of these sinks; all when empty.
+    /// All sinks if empty.
     pub sinks: Vec<String>,
-    /// Refused then or later.
+    /// Refused at this time or later.
     pub since: Option<Timestamp>,
-    /// Refused before.
+    /// Refused before this time.
     pub until: Option<Timestamp>,
-    /// With this status.
     pub status: Option<String>,
-    /// With this text in their reason.
+    /// The reason contains this text.
     pub reason: Option<String>,
-    /// Not more than so many.
+    /// Maximum number of dead letters.
     pub limit: Option<usize>,
 }
 
 impl Filter {
-    /// Whether `letter` is among them, the limit aside.
-    pub fn takes(&self, letter: &Kept) -> bool {
+    /// True if `letter` is selected. The limit is not considered.
+    pub fn matches(&self, letter: &StoredDeadLetter) -> bool {
         (self.pipelines.is_empty() || self.pipelines.contains(&letter.pipeline))
             && (self.streams.is_empty() || self.streams.contains(&letter.stream))
             && (self.sinks.is_empty() || self.sinks.contains(&letter.sink))
@@ -57,105 +57,102 @@ impl Filter {
     }
 }
 
-/// A replay cannot be done.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
-    /// The store of dead letters.
+    /// The store of dead letters cannot be used.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// The state that the sinks' settings may refer to.
+    /// The state cannot be used, which the settings of a sink may refer to.
     #[error(transparent)]
     State(#[from] StateError),
 }
 
-/// What came of a replay.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct ReplayReport {
-    /// Letters that their sinks took now.
     pub delivered: usize,
-    /// Refused again: kept anew, with the new reason.
+    /// Refused again, and stored again with the new reason.
     pub refused: usize,
-    /// Letters that cannot be sent: only the beginning of their record was kept.
-    pub cut: usize,
-    /// What kept letters where they are, a line each.
+    /// Dead letters that cannot be sent, because they have only the beginning of their record.
+    pub truncated: usize,
+    /// Reasons why dead letters remain in the store, one line each.
     pub problems: Vec<String>,
 }
 
-/// Sends those of `letters` that `filter` names to their sinks again, and takes out what was settled. A sink that
-/// takes nothing for `patience` is given up; `stop` ends between two attempts.
+/// Sends the dead letters that `filter` selects to their sinks again, and removes the settled ones. A sink that accepts
+/// nothing for `once_timeout` is given up. `stop` takes effect between two attempts.
 ///
 /// # Errors
-/// When the store cannot be read or written.
+/// If the store cannot be read or written.
 pub async fn replay(
-    letters: &Location,
+    dead_letters: &Location,
     filter: Filter,
     pipelines: &[Arc<Pipeline>],
     options: Options,
-    patience: Duration,
+    once_timeout: Duration,
     stop: CancellationToken,
 ) -> Result<ReplayReport, ReplayError> {
-    let _lock = letters.lock().await?;
+    let _lock = dead_letters.lock().await?;
     let telemetry = Arc::new(Telemetry::new());
     let store = options.state.look_at(&options.instance).await?;
-    let shared = Shared::over(store, options, telemetry.clone());
+    let context = WorkerContext::with_store(store, options, telemetry.clone());
     let mut replay = Replay {
-        shared,
+        context,
         telemetry,
         pipelines,
-        patience,
+        once_timeout,
         stop,
         report: ReplayReport::default(),
         left: filter.limit.unwrap_or(usize::MAX),
         filter,
     };
-    for drawer in letters.drawers().await? {
+    for partition in dead_letters.partitions().await? {
         if replay.left == 0 || replay.stop.is_cancelled() {
             break;
         }
-        replay.drawer(drawer).await?;
+        replay.send_partition(partition).await?;
     }
     Ok(replay.report)
 }
 
 struct Replay<'a> {
-    shared: Arc<Shared>,
+    context: Arc<WorkerContext>,
     telemetry: Arc<Telemetry>,
     pipelines: &'a [Arc<Pipeline>],
     filter: Filter,
-    patience: Duration,
+    once_timeout: Duration,
     stop: CancellationToken,
     report: ReplayReport,
-    /// Letters that may still be taken.
+    /// Dead letters that the limit still allows.
     left: usize,
 }
 
-/// Letters of one lane on their way.
-struct Parcel {
+/// A batch of dead letters of one lane, with their numbers in the partition.
+struct ReplayBatch {
     batch: Batch,
     numbers: Vec<u64>,
 }
 
-/// A part of the store, and its letters that are settled and still in it.
-struct Taken {
-    drawer: Drawer,
-    letters: BTreeSet<u64>,
-    bytes: usize,
+/// A part of the store, and the numbers of its dead letters that are settled and not removed yet.
+struct OpenPartition {
+    partition: DeadLetterPartition,
+    settled: BTreeSet<u64>,
+    settled_bytes: usize,
 }
 
 impl Replay<'_> {
-    async fn drawer(&mut self, drawer: Drawer) -> io::Result<()> {
-        let mut taken = Taken { drawer, letters: BTreeSet::new(), bytes: 0 };
-        let ended = self.letters(&mut taken).await;
-        // What was settled is taken out however it ended.
-        taken.take_out().await?;
-        ended
+    async fn send_partition(&mut self, partition: DeadLetterPartition) -> io::Result<()> {
+        let mut open = OpenPartition { partition, settled: BTreeSet::new(), settled_bytes: 0 };
+        let result = self.send_all(&mut open).await;
+        // Also after an error.
+        open.remove_settled().await?;
+        result
     }
 
-    async fn letters(&mut self, taken: &mut Taken) -> io::Result<()> {
-        // Of each lane that has letters here; none where it cannot go on.
+    async fn send_all(&mut self, open: &mut OpenPartition) -> io::Result<()> {
+        // `None` for a lane that cannot deliver.
         let mut deliveries: HashMap<LaneId, Option<Arc<Delivery>>> = HashMap::new();
-        let mut parcels: BTreeMap<LaneId, Parcel> = BTreeMap::new();
-        while let Some(letter) = taken.drawer.next().await {
+        let mut batches: BTreeMap<LaneId, ReplayBatch> = BTreeMap::new();
+        while let Some(letter) = open.partition.next().await {
             let (number, letter) = match letter {
                 Ok(letter) => letter,
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => {
@@ -167,11 +164,11 @@ impl Replay<'_> {
             if self.left == 0 || self.stop.is_cancelled() {
                 break;
             }
-            if !self.filter.takes(&letter) {
+            if !self.filter.matches(&letter) {
                 continue;
             }
-            if letter.cut {
-                self.report.cut += 1;
+            if letter.truncated {
+                self.report.truncated += 1;
                 continue;
             }
             self.left -= 1;
@@ -184,47 +181,50 @@ impl Replay<'_> {
                 }
             });
             let Some(delivery) = found.clone() else { continue };
-            let open = parcels.entry(lane.clone()).or_insert_with(|| Parcel::new(lane.stream));
-            open.push(number, &letter);
+            let ReplayBatch { batch, numbers } =
+                batches.entry(lane.clone()).or_insert_with(|| ReplayBatch::new(lane.stream));
+            push(batch, &letter);
+            numbers.push(number);
             let limits = delivery.sink.limits();
-            let size = open.batch.size() + open.batch.len() * limits.framing;
-            if (open.batch.len() >= limits.events || size >= limits.bytes)
-                && let Some(full) = parcels.remove(&lane)
-                && !self.send(&lane, &delivery, full, taken).await?
+            let size = batch.size() + batch.len() * limits.framing;
+            if (batch.len() >= limits.events || size >= limits.bytes)
+                && let Some(full) = batches.remove(&lane)
+                && !self.send(&lane, &delivery, full, open).await?
             {
                 deliveries.insert(lane, None);
             }
         }
-        for (lane, rest) in parcels {
+        for (lane, rest) in batches {
             if let Some(Some(delivery)) = deliveries.get(&lane).cloned() {
-                self.send(&lane, &delivery, rest, taken).await?;
+                self.send(&lane, &delivery, rest, open).await?;
             }
         }
         Ok(())
     }
 
-    /// Delivers what is in `parcel`. False when its lane cannot go on.
+    /// Delivers a batch. False if its lane cannot deliver more.
     async fn send(
         &mut self,
         lane: &LaneId,
         delivery: &Delivery,
-        parcel: Parcel,
-        taken: &mut Taken,
+        replay_batch: ReplayBatch,
+        open: &mut OpenPartition,
     ) -> io::Result<bool> {
-        let Parcel { batch, numbers } = parcel;
+        let ReplayBatch { batch, numbers } = replay_batch;
         let (settled, stop) = (Settled::none_of(batch.len()), self.stop.child_token());
-        let dead = || delivery.meter.lane.dead_letters.load(std::sync::atomic::Ordering::Relaxed);
-        let before = dead();
+        let dead_letters = || delivery.meter.lane.dead_letters.load(std::sync::atomic::Ordering::Relaxed);
+        let before = dead_letters();
         let mut given_up = false;
-        let ended = {
-            let delivering = delivery.deliver(&batch, &settled, self.shared.fork_random(), None, &stop);
+        let result = {
+            let delivering = delivery.deliver(&batch, &settled, self.context.fork_random(), None, &stop);
+            let delivering = delivering.instrument(lane_span(&lane.pipeline, lane.stream, &lane.sink));
             tokio::pin!(delivering);
             let mut health = delivery.health.watch();
             loop {
                 let refusing_since = *health.borrow_and_update();
-                let give_up_at = refusing_since.map(|since| since + self.patience).filter(|_| !given_up);
+                let give_up_at = refusing_since.map(|since| since + self.once_timeout).filter(|_| !given_up);
                 tokio::select! {
-                    ended = &mut delivering => break ended,
+                    result = &mut delivering => break result,
                     _ = health.changed() => {}
                     () = sleep_until(give_up_at.unwrap_or_else(Instant::now)), if give_up_at.is_some() => {
                         given_up = true;
@@ -234,20 +234,22 @@ impl Replay<'_> {
             }
         };
         let done = settled.indices(true);
-        let refused = usize::try_from(dead() - before).unwrap_or(done.len()).min(done.len());
+        let refused = usize::try_from(dead_letters() - before).unwrap_or(done.len()).min(done.len());
         self.report.refused += refused;
         self.report.delivered += done.len() - refused;
-        taken.letters.extend(done.iter().filter_map(|index| numbers.get(*index)));
-        taken.bytes += batch.size();
-        if taken.bytes >= TAKEN_OUT_FROM {
-            taken.take_out().await?;
+        open.settled.extend(done.iter().filter_map(|index| numbers.get(*index)));
+        open.settled_bytes += batch.size();
+        if open.settled_bytes >= REMOVE_FROM {
+            open.remove_settled().await?;
         }
-        if let Err(halt) = ended
+        if let Err(delivery_error) = result
             && !self.stop.is_cancelled()
         {
             let reason = match delivery.meter.lane.last_error() {
-                Some((_, error)) if given_up => format!("the sink has taken nothing for {:?}: {error}", self.patience),
-                _ => halt.to_string(),
+                Some((_, error)) if given_up => {
+                    format!("the sink has accepted nothing for {:?}: {error}", self.once_timeout)
+                }
+                _ => delivery_error.to_string(),
             };
             self.report.problems.push(format!("{lane}: {reason}"));
             return Ok(false);
@@ -255,7 +257,7 @@ impl Replay<'_> {
         Ok(true)
     }
 
-    /// The delivery of a lane, whether its pipeline is paused or not.
+    /// The delivery of a lane. Its pipeline may be paused.
     fn delivery(&self, lane: &LaneId) -> Result<Arc<Delivery>, String> {
         let pipeline = self.pipelines.iter().find(|pipeline| pipeline.name == lane.pipeline);
         let pipeline = pipeline.ok_or("no pipeline of this name is in the files given")?;
@@ -264,35 +266,33 @@ impl Replay<'_> {
         let spec = spec.ok_or("the pipeline has no lane of this name any more")?;
         let LaneId { pipeline, stream, sink } = lane;
         let kind = spec.sink.kind.name();
-        let meter = Meter::detached(&self.telemetry, pipeline, *stream, sink, kind, self.shared.clock());
-        let composed = self.shared.compose(&spec, &meter, Way { once: true, ..Way::default() });
-        composed.map(|lane| lane.delivery).map_err(|error: ComposeError| error.to_string())
+        let meter = Meter::detached(&self.telemetry, pipeline, *stream, sink, kind, self.context.clock());
+        let built = self.context.build_lane(&spec, &meter, LaneMode { once: true, ..LaneMode::default() });
+        built.map(|lane| lane.delivery).map_err(|error: BuildLaneError| error.to_string())
     }
 }
 
-impl Parcel {
+impl ReplayBatch {
     fn new(stream: Stream) -> Self {
         Self { batch: Batch::new(stream), numbers: Vec::new() }
     }
-
-    fn push(&mut self, number: u64, letter: &Kept) {
-        self.numbers.push(number);
-        self.batch.push(Event {
-            body: &letter.event,
-            record_id: &letter.record_id,
-            identity: letter.identity,
-            time: letter.event_time,
-            error: letter.error.as_deref(),
-            cut: false,
-        });
-    }
 }
 
-impl Taken {
-    /// Takes the settled letters out of the store.
-    async fn take_out(&mut self) -> io::Result<()> {
-        let letters = std::mem::take(&mut self.letters);
-        self.bytes = 0;
-        self.drawer.take_out(&letters).await.map(drop)
+fn push(batch: &mut Batch, letter: &StoredDeadLetter) {
+    batch.push(Event {
+        body: &letter.event,
+        record_id: &letter.record_id,
+        identity: letter.identity,
+        time: letter.event_time,
+        error: letter.error.as_deref(),
+        truncated: false,
+    });
+}
+
+impl OpenPartition {
+    async fn remove_settled(&mut self) -> io::Result<()> {
+        let settled = std::mem::take(&mut self.settled);
+        self.settled_bytes = 0;
+        self.partition.remove(&settled).await.map(drop)
     }
 }

@@ -1,32 +1,30 @@
 use std::sync::Arc;
 
+use tracing::Span;
+
 use crate::pipeline::Pipeline;
 use crate::source::Pull;
 use crate::state::LaneId;
+use crate::telemetry::lane_span;
 use crate::{console, sink, transform};
 
-/// Everything that a lane is made from. A lane restarts when its spec changes, and only then.
+/// The settings that a lane is built from. A lane restarts if and only if its spec changes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LaneSpec {
-    /// The lane's name.
     pub id: LaneId,
-    /// Access to the console.
-    pub console: Arc<console::Settings>,
-    /// What is pulled.
+    pub console: Arc<console::ConsoleSettings>,
     pub pull: Arc<Pull>,
-    /// What records are mapped into.
-    pub transform: Arc<transform::Settings>,
-    /// Where events go.
-    pub sink: Arc<sink::Settings>,
+    pub transform: Arc<transform::TransformSettings>,
+    pub sink: Arc<sink::SinkSettings>,
 }
 
 impl LaneSpec {
-    /// The lanes of a pipeline: each of its streams to each sink that takes it. None while it is paused.
+    /// One lane per stream of the pipeline and sink that accepts the stream; no lane if the pipeline is paused.
     pub fn of(pipeline: &Pipeline) -> Vec<Arc<Self>> {
         if !pipeline.enabled {
             return Vec::new();
         }
-        let lane = |pull: &Arc<Pull>, sink: &Arc<sink::Settings>| {
+        let lane = |pull: &Arc<Pull>, sink: &Arc<sink::SinkSettings>| {
             let id = LaneId { pipeline: pipeline.name.clone(), stream: pull.stream, sink: sink.name().to_owned() };
             Arc::new(Self {
                 id,
@@ -37,9 +35,14 @@ impl LaneSpec {
             })
         };
         let mut lanes = Vec::new();
-        for pull in pipeline.streams.pulls().into_iter().map(|pull| Arc::new(pull.through(&pipeline.console))) {
+        for pull in pipeline.streams.pulls().into_iter().map(|pull| Arc::new(pull.with_scopes(&pipeline.console))) {
             lanes.extend(pipeline.sinks.iter().filter(|sink| sink.takes(pull.stream)).map(|sink| lane(&pull, sink)));
         }
         lanes
+    }
+
+    /// The span of everything that is done for the lane: its log lines carry the lane's name.
+    pub fn span(&self) -> Span {
+        lane_span(&self.id.pipeline, self.id.stream, &self.id.sink)
     }
 }

@@ -10,10 +10,10 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
 use super::cluster::{Change, Cluster, Drained};
+use super::context::WorkerContext;
 use super::expiry::watch_expiry;
-use super::keeper::{Keeper, Kept};
+use super::lane_runner::{LaneExit, LaneRunner};
 use super::log_problems;
-use super::shared::Shared;
 use super::spec::LaneSpec;
 use super::watch_ledgers;
 use crate::pipeline::{self, Changes, Files, Pipeline, Scan, Watch};
@@ -21,98 +21,98 @@ use crate::sink::Deadline;
 use crate::state::LaneId;
 use crate::telemetry::{Activity, FileStatus};
 
-/// How often the process's own figures are refreshed.
-const TICK: Duration = Duration::from_secs(5);
+/// Interval of the updates of the process's gauges.
+const GAUGE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How long giving leases back may take at the end, when nothing else is left to do. They run out by themselves.
-const LAST_CALLS: Duration = Duration::from_secs(3);
+/// Timeout for the release of the leases at the end. A lease that is not released expires.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Follows the pipeline files, and starts, restarts and stops lanes as they say.
+/// Watches the pipeline files and the shards of this worker, and starts, restarts and stops lanes accordingly.
 #[derive(Debug)]
 pub struct Supervisor {
-    shared: Arc<Shared>,
+    context: Arc<WorkerContext>,
     files: Files,
     watch: Watch,
     stop: CancellationToken,
-    pipelines: HashMap<String, Running>,
-    /// Lanes that were told to stop and may not have ended: the next lane of their name waits for them.
-    ending: HashMap<LaneId, JoinHandle<Kept>>,
-    /// Where several workers share the pipelines.
+    pipelines: HashMap<String, RunningPipeline>,
+    /// Lanes that were asked to stop and may still be running. The next lane of the same name waits for them.
+    ending: HashMap<LaneId, JoinHandle<LaneExit>>,
+    /// Set if several workers share the pipelines.
     cluster: Option<Cluster>,
-    shards: HashMap<u32, Held>,
-    /// The shard of each pipeline that there is, here or elsewhere.
-    placed: HashMap<String, u32>,
+    shards: HashMap<u32, OwnedShard>,
+    /// The shard of each pipeline, whether this worker owns the shard or not.
+    shard_by_pipeline: HashMap<String, u32>,
 }
 
-/// A shard that this worker has; the whole of the pipelines where it has them for itself.
+/// A shard of this worker. Without a cluster, shard 0 has all pipelines.
 #[derive(Debug, Clone, Default)]
-struct Held {
+struct OwnedShard {
     deadline: Deadline,
-    /// Every lane of the shard, until it has ended.
+    /// Every lane of the shard that has not ended.
     lanes: TaskTracker,
-    cut: CancellationToken,
+    /// Aborts the lanes.
+    abort: CancellationToken,
 }
 
-/// One pipeline's lanes.
+/// The lanes of one pipeline.
 #[derive(Debug, Default)]
-struct Running {
+struct RunningPipeline {
     shard: u32,
-    lanes: Vec<Slot>,
-    /// Ends with the pipeline; asks the console now and then when the token expires.
-    expiry: CancellationToken,
+    lanes: Vec<RunningLane>,
+    /// Ends the pipeline's tasks that watch its token and its ledgers.
+    stop_watches: CancellationToken,
 }
 
 #[derive(Debug)]
-struct Slot {
+struct RunningLane {
     spec: Arc<LaneSpec>,
     stop: CancellationToken,
-    keeper: JoinHandle<Kept>,
+    runner: JoinHandle<LaneExit>,
 }
 
-impl Slot {
-    /// Asks the lane to stop; it drains by itself.
-    fn retire(self) -> (LaneId, JoinHandle<Kept>) {
+impl RunningLane {
+    /// Asks the lane to drain, and does not wait for it.
+    fn stop(self) -> (LaneId, JoinHandle<LaneExit>) {
         self.stop.cancel();
-        (self.spec.id.clone(), self.keeper)
+        (self.spec.id.clone(), self.runner)
     }
 }
 
 impl Supervisor {
-    /// Nothing runs yet.
-    pub fn new(shared: Arc<Shared>, cluster: Option<Cluster>, stop: CancellationToken) -> Self {
-        let (files, watch) = pipeline::open(&shared.options.pipelines, shared.options.defaults.as_deref());
-        let alone = cluster.is_none().then(|| (0, Held::default()));
+    pub fn new(context: Arc<WorkerContext>, cluster: Option<Cluster>, stop: CancellationToken) -> Self {
+        let (files, watch) = pipeline::open(&context.options.pipelines, context.options.defaults.as_deref());
+        let alone = cluster.is_none().then(|| (0, OwnedShard::default()));
         let shards = alone.into_iter().collect();
-        let (pipelines, ending, placed) = Default::default();
-        Self { shared, files, watch, stop, pipelines, ending, cluster, shards, placed }
+        let (pipelines, ending, shard_by_pipeline) = Default::default();
+        Self { context, files, watch, stop, pipelines, ending, cluster, shards, shard_by_pipeline }
     }
 
     /// Reads the files and starts their lanes.
-    pub async fn begin(mut self) -> Self {
-        self.watch.answered().await;
+    pub async fn start(mut self) -> Self {
+        self.watch.first_listing().await;
         self.rescan(Scan::All).await;
-        self.shared.telemetry.health().files_read();
+        self.context.telemetry.health().set_files_read();
         self
     }
 
-    /// Follows the files until the worker is stopped, then lets the lanes drain.
+    /// Applies changes until the worker is stopped, then drains the lanes.
     pub async fn run(mut self) {
-        let mut tick = interval(TICK);
+        let mut tick = interval(GAUGE_INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let stop = self.stop.clone();
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
                 scan = self.watch.changed() => self.rescan(scan).await,
-                change = next(&mut self.cluster) => self.follow(change),
-                _ = tick.tick() => self.shared.refresh_gauges(),
+                change = next_change(&mut self.cluster) => self.apply_shard_changes(change),
+                _ = tick.tick() => self.context.refresh_gauges(),
             }
         }
-        self.end().await;
+        self.drain().await;
     }
 
-    async fn end(mut self) {
-        self.shared.telemetry.health().draining();
+    async fn drain(mut self) {
+        self.context.telemetry.health().set_draining();
         if let Some(cluster) = &self.cluster {
             cluster.leave();
         }
@@ -121,59 +121,59 @@ impl Supervisor {
         info!(lanes = self.ending.len(), "draining");
         let ending = std::mem::take(&mut self.ending);
         let drained = async {
-            let mut cut_off = 0;
-            for keeper in ending.into_values() {
-                cut_off += usize::from(matches!(keeper.await, Ok(Kept::CutOff)));
+            let mut aborted = 0;
+            for runner in ending.into_values() {
+                aborted += usize::from(matches!(runner.await, Ok(LaneExit::Aborted)));
             }
-            cut_off
+            aborted
         };
         tokio::pin!(drained);
-        let cut_off = loop {
+        let aborted = loop {
             tokio::select! {
-                cut_off = &mut drained => break cut_off,
-                // Each shard is given back as soon as it is drained.
-                change = next(&mut self.cluster) => self.follow(change),
+                aborted = &mut drained => break aborted,
+                // Each shard is released as soon as it is drained.
+                change = next_change(&mut self.cluster) => self.apply_shard_changes(change),
             }
         };
-        self.shared.close().await;
-        info!(cut_off, "drained");
-        let given_back = async {
+        self.context.close().await;
+        info!(aborted, "drained");
+        let released = async {
             while let Some(change) = self.last_change().await {
-                self.follow(change);
+                self.apply_shard_changes(change);
             }
         };
-        if timeout(LAST_CALLS, given_back).await.is_err() {
-            warn!("the API server did not take all leases back; they run out by themselves");
+        if timeout(RELEASE_TIMEOUT, released).await.is_err() {
+            warn!("some leases were not released: they will expire");
         }
     }
 
+    /// `None` when this worker has left the cluster.
     async fn last_change(&mut self) -> Option<Change> {
         self.cluster.as_mut()?.changes.recv().await
     }
 
-    /// A shard came or goes.
-    fn follow(&mut self, change: Change) {
+    fn apply_shard_changes(&mut self, change: Change) {
         let mut next = Some(change);
         while let Some(change) = next {
             match change {
                 Change::Acquired(shard, deadline) => self.acquire(shard, deadline),
-                Change::GiveUp(shard) => self.give_up(shard),
+                Change::Drain(shard) => self.drain_shard(shard),
                 Change::Lost(shard) => {
-                    if let Some(held) = self.shards.remove(&shard) {
-                        held.cut.cancel();
+                    if let Some(lost) = self.shards.remove(&shard) {
+                        lost.abort.cancel();
                     }
                     self.stop_shard(shard);
                 }
             }
             next = self.cluster.as_mut().and_then(|cluster| cluster.changes.try_recv().ok());
         }
-        // Which pipelines run here has changed, and that may be any.
-        self.tell_files(&self.files.running().map(|pipeline| pipeline.path.clone()).collect());
+        // The status of any file may have changed.
+        self.publish_file_status(&self.files.running().map(|pipeline| pipeline.path.clone()).collect());
     }
 
     fn acquire(&mut self, shard: u32, deadline: Deadline) {
-        self.shards.insert(shard, Held { deadline, ..Held::default() });
-        self.shared.acquired(shard);
+        self.shards.insert(shard, OwnedShard { deadline, ..OwnedShard::default() });
+        self.context.on_acquired(shard);
         if self.stop.is_cancelled() {
             return;
         }
@@ -183,14 +183,14 @@ impl Supervisor {
         mine.iter().for_each(|pipeline| self.run_pipeline(pipeline, lanes));
     }
 
-    fn give_up(&mut self, shard: u32) {
+    fn drain_shard(&mut self, shard: u32) {
         self.stop_shard(shard);
-        let (Some(held), Some(cluster)) = (self.shards.get(&shard).cloned(), &self.cluster) else { return };
+        let (Some(owned), Some(cluster)) = (self.shards.get(&shard).cloned(), &self.cluster) else { return };
         let drained = cluster.drained.clone();
-        held.lanes.close();
+        owned.lanes.close();
         tokio::spawn(async move {
-            held.lanes.wait().await;
-            // Nobody listens when the worker has ended without leaving.
+            owned.lanes.wait().await;
+            // Fails if the worker has ended without leaving the cluster.
             let _ = drained.send(Drained(shard)).await;
         });
     }
@@ -206,13 +206,13 @@ impl Supervisor {
     }
 
     async fn rescan(&mut self, scan: Scan) {
-        // Reading files blocks; the set goes there and back.
+        // Reading files blocks. The blocking task owns the set meanwhile.
         let mut files = std::mem::replace(&mut self.files, Files::new(&[], None));
-        let looked = tokio::task::spawn_blocking(move || {
+        let scanned = tokio::task::spawn_blocking(move || {
             let changes = files.rescan(&scan);
             (files, changes)
         });
-        let changes = match looked.await {
+        let changes = match scanned.await {
             Ok((files, changes)) => {
                 self.files = files;
                 changes
@@ -223,10 +223,10 @@ impl Supervisor {
     }
 
     fn apply(&mut self, changes: Changes) {
-        self.ending.retain(|_, keeper| !keeper.is_finished());
+        self.ending.retain(|_, runner| !runner.is_finished());
         for name in &changes.stopped {
             info!(pipeline = %name, "pipeline removed");
-            self.placed.remove(name);
+            self.shard_by_pipeline.remove(name);
             self.stop_pipeline(name);
         }
         let starting = changes.started.iter().chain(&changes.changed);
@@ -235,80 +235,82 @@ impl Supervisor {
             info!(pipeline = %pipeline.name, enabled = pipeline.enabled, "pipeline loaded");
             self.run_pipeline(pipeline, lanes);
         }
-        for broken in &changes.broken {
-            log_problems(&broken.problems);
-            let file = broken.path.display();
-            match &broken.kept {
+        for invalid in &changes.invalid {
+            log_problems(&invalid.problems);
+            let file = invalid.path.display();
+            match &invalid.still_running {
                 Some(name) => {
                     error!(pipeline = %name, %file, "the last good version keeps running; a restart would not start it")
                 }
                 None => error!(%file, "not started"),
             }
         }
-        for path in &changes.mended {
+        for path in &changes.repaired {
             info!(file = %path.display(), "the file is valid again");
         }
-        self.tell_files(&changes.concerned);
+        self.publish_file_status(&changes.affected);
     }
 
-    /// Brings the lanes of `pipeline` in line with it: those whose settings are as before go on undisturbed.
-    /// `starting` lanes in all may start now. What belongs to a shard of another worker does not run here.
+    /// Starts and stops lanes so that they match `pipeline`. Lanes with unchanged settings keep running. `starting` is
+    /// the number of lanes that start at the same time. A pipeline in a shard of another worker does not run here.
     fn run_pipeline(&mut self, pipeline: &Arc<Pipeline>, starting: usize) {
         let shard = self.shard_of(pipeline);
-        let was = self.placed.insert(pipeline.name.clone(), shard);
-        let Some(held) = self.shards.get(&shard).filter(|held| !held.lanes.is_closed()).cloned() else {
+        let previous_shard = self.shard_by_pipeline.insert(pipeline.name.clone(), shard);
+        let Some(owned) = self.shards.get(&shard).filter(|owned| !owned.lanes.is_closed()).cloned() else {
             return self.stop_pipeline(&pipeline.name);
         };
-        // Its last worker drains it when it sees the changed file, which may be later than this one did.
-        let lease = self.shared.options.cluster.as_ref().map_or(Duration::ZERO, |settings| settings.lease);
-        let has_moved = was.is_some_and(|was| was != shard) && !self.pipelines.contains_key(&pipeline.name);
+        // The worker of the previous shard starts to drain when it reads the changed file, perhaps later than this
+        // worker.
+        let lease = self.context.options.cluster.as_ref().map_or(Duration::ZERO, |settings| settings.lease);
+        let has_moved =
+            previous_shard.is_some_and(|previous| previous != shard) && !self.pipelines.contains_key(&pipeline.name);
         let start_after = if has_moved { lease } else { Duration::ZERO };
         let specs = LaneSpec::of(pipeline);
         let running = self.pipelines.entry(pipeline.name.clone()).or_default();
         running.shard = shard;
-        let goes_on = |slot: &mut Slot| specs.contains(&slot.spec) && !slot.keeper.is_finished();
-        let retired: Vec<Slot> = running.lanes.extract_if(.., |slot| !goes_on(slot)).collect();
-        self.ending.extend(retired.into_iter().map(Slot::retire));
-        let starting_here = specs.into_iter().filter(|spec| running.lanes.iter().all(|slot| slot.spec.id != spec.id));
-        let starting_here: Vec<_> = starting_here.collect();
-        running.lanes.reserve_exact(starting_here.len());
-        for spec in starting_here {
-            let before = self.ending.remove(&spec.id);
+        let keeps_running = |lane: &mut RunningLane| specs.contains(&lane.spec) && !lane.runner.is_finished();
+        let stopped: Vec<RunningLane> = running.lanes.extract_if(.., |lane| !keeps_running(lane)).collect();
+        self.ending.extend(stopped.into_iter().map(RunningLane::stop));
+        let new = specs.into_iter().filter(|spec| running.lanes.iter().all(|lane| lane.spec.id != spec.id));
+        let new: Vec<_> = new.collect();
+        running.lanes.reserve_exact(new.len());
+        for spec in new {
+            let previous = self.ending.remove(&spec.id);
             let stop = CancellationToken::new();
-            let keeper = Box::new(Keeper {
+            let runner = Box::new(LaneRunner {
                 start_after,
-                first_poll_after: self.shared.first_poll_after(starting, spec.pull.interval),
+                first_poll_after: self.context.first_poll_after(starting, spec.pull.interval),
                 spec: spec.clone(),
-                shared: self.shared.clone(),
+                context: self.context.clone(),
                 stop: stop.clone(),
-                cut: held.cut.clone(),
-                deadline: held.deadline.clone(),
+                abort: owned.abort.clone(),
+                deadline: owned.deadline.clone(),
                 shard,
-                once: None,
-                apart: None,
+                once_timeout: None,
+                detached: None,
             });
-            running.lanes.push(Slot { spec, stop, keeper: held.lanes.spawn(keeper.run(before)) });
+            running.lanes.push(RunningLane { spec, stop, runner: owned.lanes.spawn(runner.run(previous)) });
         }
-        running.expiry.cancel();
-        running.expiry = CancellationToken::new();
+        running.stop_watches.cancel();
+        running.stop_watches = CancellationToken::new();
         if !running.lanes.is_empty() {
-            let (shared, expiry) = (&self.shared, &running.expiry);
-            tokio::spawn(watch_expiry(shared.clone(), pipeline.clone(), starting, expiry.clone()));
-            let specs = running.lanes.iter().map(|slot| slot.spec.clone()).collect();
-            tokio::spawn(watch_ledgers(shared.clone(), specs, starting, expiry.clone()));
+            let (context, stop) = (&self.context, &running.stop_watches);
+            tokio::spawn(watch_expiry(context.clone(), pipeline.clone(), starting, stop.clone()));
+            let specs = running.lanes.iter().map(|lane| lane.spec.clone()).collect();
+            tokio::spawn(watch_ledgers(context.clone(), specs, starting, stop.clone()));
         }
     }
 
     fn stop_pipeline(&mut self, name: &str) {
         let Some(running) = self.pipelines.remove(name) else { return };
-        running.expiry.cancel();
-        self.ending.extend(running.lanes.into_iter().map(Slot::retire));
+        running.stop_watches.cancel();
+        self.ending.extend(running.lanes.into_iter().map(RunningLane::stop));
     }
 
-    /// What the status page and the metric `pipelines` say of these files: of them alone, since with thousands of files
-    /// the work for a changed one would be for all.
-    fn tell_files(&self, paths: &BTreeSet<PathBuf>) {
-        let telemetry = &self.shared.telemetry;
+    /// Updates the status page and the metric `pipelines` for these files only: with thousands of files, an update of
+    /// all for each change would be slow.
+    fn publish_file_status(&self, paths: &BTreeSet<PathBuf>) {
+        let telemetry = &self.context.telemetry;
         for path in paths {
             let Some(report) = self.files.report(path) else {
                 telemetry.remove_file(path);
@@ -316,7 +318,7 @@ impl Supervisor {
             };
             let errors = report.problems.iter().filter(|problem| problem.is_error());
             let errors: Vec<String> = errors.map(ToString::to_string).collect();
-            let running = self.files.runs(path);
+            let running = self.files.running_version(path);
             let activity = match running {
                 Some(pipeline) if !pipeline.enabled => Activity::Paused,
                 Some(pipeline) if self.pipelines.contains_key(&pipeline.name) => Activity::Running,
@@ -333,8 +335,8 @@ impl Supervisor {
     }
 }
 
-/// What changes next; never anything where this worker is alone.
-async fn next(cluster: &mut Option<Cluster>) -> Change {
+/// Never resolves without a cluster.
+async fn next_change(cluster: &mut Option<Cluster>) -> Change {
     if let Some(cluster) = cluster
         && let Some(change) = cluster.changes.recv().await
     {

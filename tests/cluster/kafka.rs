@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::json;
 use tokio::time::sleep;
 
-use super::arena::{Arena, LEASE, PATIENCE, lease};
-use super::process::until_within;
+use super::harness::{ClusterHarness, LEASE, PATIENCE, lease};
 use crate::support::kafka::Broker;
 use crate::support::kcat;
 use crate::support::kubernetes::Kubernetes;
+use crate::support::process::until_within;
 
 const TOPIC: &str = "s1.activities";
 
@@ -33,36 +33,36 @@ async fn lanes_that_move_between_workers_bring_each_record_once_into_kafka() {
         "name": "bus", "type": "kafka", "brokers": [address], "topic": TOPIC, "delivery": "exactly_once",
         "checkpoint_topic": "checkpoints", "batch": { "timeout": "50ms" },
     });
-    let mut arena = Arena::with(&kubernetes, 20, |_, _, _| json!({ "sinks": [sink] })).await;
+    let mut harness = ClusterHarness::with(&kubernetes, 20, |_, _, _| json!({ "sinks": [sink] })).await;
     let state = format!("kafka://{address}/state");
     let lease = lease();
     let flags = ["--state", &state, "--cluster", "kubernetes", "--shards", "8", "--lease", &lease];
-    arena.flags = flags.map(str::to_owned).to_vec();
-    arena.shards = 8;
+    harness.flags = flags.map(str::to_owned).to_vec();
+    harness.shards = 8;
     for _ in 0..3 {
-        arena.add().await;
+        harness.add().await;
     }
-    arena.even().await;
-    let names: BTreeSet<String> = arena.names().into_iter().collect();
+    harness.even().await;
+    let names: BTreeSet<String> = harness.names().into_iter().collect();
     until_within(PATIENCE, "every pipeline brings something", async || {
         let brought: BTreeSet<String> = arrived(&broker).into_keys().map(|(pipeline, _)| pipeline).collect();
         (brought == names).then_some(())
     })
     .await;
 
-    let victims: Vec<String> = arena.workers.keys().cloned().collect();
-    arena.remove(&victims[0]).process.kill().await;
-    arena.even().await;
-    arena.add().await;
-    arena.even().await;
-    arena.stop(&victims[1]).await;
-    arena.even().await;
-    arena.worker(&victims[2]).process.signal("STOP").await;
+    let victims: Vec<String> = harness.workers.keys().cloned().collect();
+    harness.remove(&victims[0]).process.kill().await;
+    harness.even().await;
+    harness.add().await;
+    harness.even().await;
+    harness.stop(&victims[1]).await;
+    harness.even().await;
+    harness.worker(&victims[2]).process.signal("STOP").await;
     sleep(LEASE * 3).await;
-    arena.worker(&victims[2]).process.signal("CONT").await;
-    arena.even().await;
+    harness.worker(&victims[2]).process.signal("CONT").await;
+    harness.even().await;
 
-    let owed = arena.owed();
+    let owed = harness.owed();
     let mut last = BTreeMap::new();
     until_within(PATIENCE, "everything is in the topic", async || {
         last = arrived(&broker);

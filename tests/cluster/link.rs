@@ -1,8 +1,7 @@
-//! The way from one worker to the API server, which can be cut as networks are: nothing is refused, nothing comes through.
+//! The way from one worker to the API server, which can be cut as networks are: nothing is refused, nothing comes
+//! through.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -14,7 +13,6 @@ use tokio::sync::watch;
 pub struct Link {
     address: SocketAddr,
     is_cut: watch::Sender<bool>,
-    bytes: Arc<AtomicU64>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -29,22 +27,20 @@ impl Link {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (is_cut, cut) = watch::channel(false);
-        let bytes = Arc::new(AtomicU64::new(0));
-        let counted = bytes.clone();
         let task = tokio::spawn(async move {
             loop {
                 let (client, _) = listener.accept().await.unwrap();
-                tokio::spawn(join(client, server, cut.clone(), counted.clone()));
+                tokio::spawn(join(client, server, cut.clone()));
             }
         });
-        Self { address, is_cut, bytes, task }
+        Self { address, is_cut, task }
     }
 
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// From now on nothing comes through, in no direction, and nobody is told.
+    /// From now on nothing comes through, in no direction, and no error is returned.
     pub fn cut(&self) {
         self.is_cut.send_replace(true);
     }
@@ -52,30 +48,24 @@ impl Link {
     pub fn mend(&self) {
         self.is_cut.send_replace(false);
     }
-
-    /// What has come through in both directions.
-    pub fn bytes(&self) -> u64 {
-        self.bytes.load(Ordering::Relaxed)
-    }
 }
 
-async fn join(client: TcpStream, server: SocketAddr, mut cut: watch::Receiver<bool>, bytes: Arc<AtomicU64>) {
+async fn join(client: TcpStream, server: SocketAddr, mut cut: watch::Receiver<bool>) {
     let _ = cut.wait_for(|is_cut| !is_cut).await;
     let Ok(upstream) = TcpStream::connect(server).await else { return };
     let ((read, write), (up_read, up_write)) = (client.into_split(), upstream.into_split());
-    let one = tokio::spawn(copy(read, up_write, cut.clone(), bytes.clone()));
-    let other = tokio::spawn(copy(up_read, write, cut, bytes));
+    let one = tokio::spawn(copy(read, up_write, cut.clone()));
+    let other = tokio::spawn(copy(up_read, write, cut));
     let _ = tokio::join!(one, other);
 }
 
-async fn copy(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut cut: watch::Receiver<bool>, bytes: Arc<AtomicU64>) {
+async fn copy(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut cut: watch::Receiver<bool>) {
     let mut buffer = vec![0; 16 << 10];
     while let Ok(read @ 1..) = from.read(&mut buffer).await {
         // What was lost on the way is sent again by TCP when the way is there again.
         if cut.wait_for(|is_cut| !is_cut).await.is_err() || to.write_all(&buffer[..read]).await.is_err() {
             return;
         }
-        bytes.fetch_add(read as u64, Ordering::Relaxed);
     }
     let _ = tokio::time::timeout(Duration::from_secs(1), to.shutdown()).await;
 }

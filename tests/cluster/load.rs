@@ -1,4 +1,4 @@
-//! What workers ask of the API server, as it counts itself, beside what docs/scaling.md computes.
+//! What workers ask of the API server, as it counts itself, compared with what docs/scaling.md computes.
 //!
 //! That page says how to repeat it at its size.
 
@@ -11,9 +11,10 @@ use s1_forwarder::emulator::{Console, Server, Setup, system_clock};
 use serde_json::json;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::arena::{Arena, LEASE, PATIENCE, SHARDS, setting, to};
-use super::process::until_within;
+use super::harness::{ClusterHarness, LEASE, PATIENCE, SHARDS, to};
+use crate::support::harness::setting;
 use crate::support::kubernetes::Kubernetes;
+use crate::support::process::until_within;
 
 /// Lanes that find nothing write their first checkpoint between one of these and two after they began.
 const IDLE_INTERVAL: Duration = Duration::from_secs(600);
@@ -31,11 +32,11 @@ struct Counts {
 }
 
 impl Counts {
-    async fn now(arena: &Arena<'_>) -> Self {
-        let [api_server, etcd] = arena.kubernetes.processes().map(cpu);
-        let workers: f64 = arena.workers.values().map(|worker| cpu(worker.process.id())).sum();
-        let requests = arena.requests().await;
-        Self { at: Instant::now(), requests, cpu: [api_server, etcd, workers / arena.workers.len() as f64] }
+    async fn now(harness: &ClusterHarness<'_>) -> Self {
+        let [api_server, etcd] = harness.kubernetes.processes().map(cpu);
+        let workers: f64 = harness.workers.values().map(|worker| cpu(worker.process.id())).sum();
+        let requests = harness.requests().await;
+        Self { at: Instant::now(), requests, cpu: [api_server, etcd, workers / harness.workers.len() as f64] }
     }
 
     /// Requests of a kind since `before`.
@@ -70,18 +71,18 @@ fn cpu(process: u32) -> f64 {
 }
 
 /// Waits until every lane has asked its console, in a worker that is there.
-async fn all_ask(arena: &mut Arena<'_>, lanes: usize) {
+async fn all_ask(harness: &mut ClusterHarness<'_>, lanes: usize) {
     let begun = Instant::now();
     loop {
         let mut asked = 0;
-        for worker in arena.workers.values_mut() {
+        for worker in harness.workers.values_mut() {
             let metrics = worker.process.metrics().await;
             asked += metrics.samples("last_success_timestamp_seconds").filter(|(_, at)| *at > 0.0).count();
         }
         if asked == lanes {
             return;
         }
-        assert!(begun.elapsed() < arena.patience, "{asked} of {lanes} lanes have asked");
+        assert!(begun.elapsed() < harness.patience, "{asked} of {lanes} lanes have asked");
         sleep(Duration::from_secs(1)).await;
     }
 }
@@ -99,7 +100,7 @@ async fn the_load_on_the_api_server_is_what_the_docs_compute() {
     let quiet = tokio::task::spawn_blocking(|| Arc::new(Console::new(&Setup::new(system_clock())))).await.unwrap();
     let quiet = Server::start(quiet, ([127, 0, 0, 1], 0).into()).await.unwrap();
     let every = |period: f64| json!({ "activities": { "interval": format!("{period}s"), "since": "now" } });
-    let mut arena = Arena::with(&kubernetes, lanes, |number, name, receiver| match number < busy {
+    let mut harness = ClusterHarness::with(&kubernetes, lanes, |number, name, receiver| match number < busy {
         true => json!({ "streams": every(interval), "sinks": [to(receiver, name)] }),
         false => {
             json!({ "console": { "url": quiet.url() }, "streams": every(4.0 * lease), "sinks": [to(receiver, name)] })
@@ -108,26 +109,26 @@ async fn the_load_on_the_api_server_is_what_the_docs_compute() {
     .await;
     let flags =
         ["--state", "kubernetes:", "--lease", &format!("{seconds}s"), "--checkpoint-interval", &format!("{interval}s")];
-    arena.flags = flags.map(str::to_owned).to_vec();
-    arena.patience = PATIENCE.mul_f64(4.0);
-    arena.set_rate(1.0);
+    harness.flags = flags.map(str::to_owned).to_vec();
+    harness.patience = PATIENCE.mul_f64(4.0);
+    harness.set_rate(1.0);
     println!(
         "{workers} workers, {lanes} lanes, {busy} of them busy, {SHARDS} shards, lease {lease} s, checkpoints every {interval} s"
     );
 
     let begun = Instant::now();
-    let start = Counts { at: begun, requests: arena.requests().await, cpu: [0.0; 3] };
+    let start = Counts { at: begun, requests: harness.requests().await, cpu: [0.0; 3] };
     for _ in 0..workers {
-        arena.add().await;
+        harness.add().await;
     }
-    arena.even().await;
+    harness.even().await;
     println!("even after {:.1} s", begun.elapsed().as_secs_f64());
-    all_ask(&mut arena, lanes).await;
-    Counts::now(&arena).await.print(&start, "until all lanes have asked");
+    all_ask(&mut harness, lanes).await;
+    Counts::now(&harness).await.print(&start, "until all lanes have asked");
 
-    let before = Counts::now(&arena).await;
+    let before = Counts::now(&harness).await;
     sleep(watched).await;
-    let after = Counts::now(&arena).await;
+    let after = Counts::now(&harness).await;
     let saved = busy as f64 / interval;
     after.print(&before, "with busy lanes");
     println!("  computed: PUT configmaps {saved:.1}/s");
@@ -136,14 +137,14 @@ async fn the_load_on_the_api_server_is_what_the_docs_compute() {
     assert!((least..=most).contains(&written), "{written} checkpoints a second, not {least} to {most}");
 
     // What was delivered last is in a checkpoint soon; then time passes and holds nothing.
-    arena.set_rate(0.0);
+    harness.set_rate(0.0);
     sleep(Duration::from_secs_f64(6.0 * interval)).await;
     if watched >= LONG {
         sleep_until(begun + IDLE_INTERVAL + LONG).await;
     }
-    let before = Counts::now(&arena).await;
+    let before = Counts::now(&harness).await;
     sleep(watched).await;
-    let after = Counts::now(&arena).await;
+    let after = Counts::now(&harness).await;
     after.print(&before, "in peace");
     let rounds = 3.0 / lease;
     let idle = if watched >= LONG { lanes as f64 / IDLE_INTERVAL.as_secs_f64() } else { 0.0 };
@@ -160,33 +161,33 @@ async fn the_load_on_the_api_server_is_what_the_docs_compute() {
     assert_eq!(after.since(&before, "POST configmaps"), 0.0);
     // Each would be a look at every checkpoint there is.
     assert_eq!(after.since(&start, "LIST configmaps"), 0.0);
-    let peak = arena.workers.values().map(|worker| worker.process.peak_rss() >> 20).max();
+    let peak = harness.workers.values().map(|worker| worker.process.peak_rss() >> 20).max();
     println!("peak memory of a worker: {} MiB", peak.unwrap());
 
     // One goes: what it had moves, and nothing else.
-    let name = arena.workers.keys().next().unwrap().clone();
-    let leaving = arena.remove(&name);
-    let before = Counts::now(&arena).await;
+    let name = harness.workers.keys().next().unwrap().clone();
+    let leaving = harness.remove(&name);
+    let before = Counts::now(&harness).await;
     leaving.process.signal("TERM").await;
     assert_eq!(leaving.process.exit().await.code, Some(0));
-    arena.even().await;
+    harness.even().await;
     println!("even again after {:.1} s", before.at.elapsed().as_secs_f64());
-    until_within(arena.patience, "all pipelines run", async || {
+    until_within(harness.patience, "all pipelines run", async || {
         let mut running = 0;
-        for worker in arena.workers.values_mut() {
+        for worker in harness.workers.values_mut() {
             running += worker.process.metrics().await.sum("pipelines", &[("state", "running")]);
         }
         (running == lanes as u64).then_some(())
     })
     .await;
-    all_ask(&mut arena, lanes).await;
-    Counts::now(&arena).await.print(&before, "one worker less");
-    for worker in arena.workers.values_mut() {
+    all_ask(&mut harness, lanes).await;
+    Counts::now(&harness).await.print(&before, "one worker less");
+    for worker in harness.workers.values_mut() {
         assert_eq!(worker.process.metrics().await.sum("checkpoint_conflicts_total", &[]), 0, "{}", worker.name);
     }
     assert!(
-        arena.workers.values().all(|worker| !worker.process.log_text().contains("shard lost")),
+        harness.workers.values().all(|worker| !worker.process.log_text().contains("shard lost")),
         "{}",
-        arena.logs("shard")
+        harness.logs("shard")
     );
 }

@@ -1,7 +1,7 @@
 //! What workers agree on before they share anything, and what they tell of it.
 
-use super::process::{Process, program, until};
 use crate::support::kubernetes::{Kubernetes, Tenant};
+use crate::support::process::{Process, program, until};
 
 fn worker(directory: &std::path::Path, tenant: &Tenant<'_>, flags: &[&str]) -> Process {
     let fixed =
@@ -34,7 +34,7 @@ async fn another_number_of_shards_is_refused_with_the_way_to_change_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_worker_tells_who_holds_what() {
+async fn each_worker_reports_who_holds_what() {
     let Some(kubernetes) = Kubernetes::shared().await else { return };
     let tenant = kubernetes.tenant().await;
     let directory = tempfile::tempdir().unwrap();
@@ -53,7 +53,11 @@ async fn each_worker_tells_who_holds_what() {
         })
         .await;
         let metrics = process.metrics().await;
-        assert!(metrics.sum("hand_over_duration_seconds_count", &[("side", "take")]) >= 2, "{}", metrics.0);
+        assert!(
+            metrics.sum("shard_handover_duration_seconds_count", &[("direction", "acquire")]) >= 2,
+            "{}",
+            metrics.0
+        );
         assert_eq!(metrics.sum("checkpoint_conflicts_total", &[]), 0);
     }
 

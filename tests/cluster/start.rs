@@ -1,7 +1,7 @@
 //! A worker that begins while the API server is away.
 
-use super::process::{Process, program, until};
 use crate::support::kubernetes::Kubernetes;
+use crate::support::process::{Process, program, until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_waits_for_the_api_server_at_its_start() {
@@ -23,12 +23,12 @@ async fn a_worker_waits_for_the_api_server_at_its_start() {
         assert!(ready == 503 && why.contains("API server: "), "{ready}: {why}");
         assert_eq!(worker.get("/livez").await.0, 200);
     }
-    // There is nothing to give back.
+    // There is nothing to release.
     leaves.signal("TERM").await;
     assert_eq!(leaves.exit().await.code, Some(0));
     tokio::time::sleep(std::time::Duration::from_secs(3)).await;
-    let told = waits.log().iter().filter(|line| line["level"] != "INFO").count();
-    assert_eq!(told, 1, "told once: {}", waits.log_text());
+    let reported = waits.log().iter().filter(|line| line["level"] != "INFO").count();
+    assert_eq!(reported, 1, "reported once: {}", waits.log_text());
 
     // When it is back, it does not know at once what the worker may do.
     kubernetes.start_api().await;

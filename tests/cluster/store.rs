@@ -2,9 +2,10 @@
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, ListParams};
+use s1_forwarder::checkpoint::{CheckpointBackend, CheckpointKey, LaneId, StateError};
 use s1_forwarder::record::Stream;
 use s1_forwarder::settings::kubernetes::Kubernetes as Access;
-use s1_forwarder::state::{KubernetesStore, LaneId, StateError, Store};
+use s1_forwarder::state::{KubernetesStore, Store};
 
 use crate::support::kubernetes::{Kubernetes, Tenant};
 
@@ -18,8 +19,8 @@ async fn objects(tenant: &Tenant<'_>, kind: &str) -> usize {
     maps.list(&ListParams::default().labels(&format!("s1-forwarder/kind={kind}"))).await.unwrap().items.len()
 }
 
-fn lane(sink: &str) -> LaneId {
-    LaneId { pipeline: "acme_1".to_owned(), stream: Stream::Threats, sink: sink.to_owned() }
+fn lane(sink: &str) -> CheckpointKey {
+    LaneId { pipeline: "acme_1".to_owned(), stream: Stream::Threats, sink: sink.to_owned() }.into()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -29,21 +30,21 @@ async fn whoever_lost_a_checkpoint_cannot_overwrite_the_next_owners() {
     let (first, second) = (store(&tenant, "first").await, store(&tenant, "second").await);
     let lane = lane("siem");
     assert_eq!(first.claim(&lane).await.unwrap(), None);
-    first.save(&lane, b"one".to_vec()).await.unwrap();
-    first.save(&lane, b"two".to_vec()).await.unwrap();
+    first.commit(&lane, b"one".to_vec().into()).await.unwrap();
+    first.commit(&lane, b"two".to_vec().into()).await.unwrap();
     assert_eq!(second.load(&lane).await.unwrap().as_deref(), Some(&b"two"[..]), "looking takes nothing away");
-    first.save(&lane, b"three".to_vec()).await.unwrap();
+    first.commit(&lane, b"three".to_vec().into()).await.unwrap();
 
     assert_eq!(second.claim(&lane).await.unwrap().as_deref(), Some(&b"three"[..]));
-    let refused = first.save(&lane, b"four".to_vec()).await.unwrap_err();
+    let refused = first.commit(&lane, b"four".to_vec().into()).await.unwrap_err();
     assert!(matches!(&refused, StateError::Conflict { owner, .. } if owner == "second"), "{refused}");
-    let refused = first.save(&lane, b"four".to_vec()).await.unwrap_err();
+    let refused = first.commit(&lane, b"four".to_vec().into()).await.unwrap_err();
     assert!(matches!(refused, StateError::Conflict { .. }), "and not on a second try either: {refused}");
-    second.save(&lane, b"five".to_vec()).await.unwrap();
+    second.commit(&lane, b"five".to_vec().into()).await.unwrap();
     assert_eq!(second.load(&lane).await.unwrap().as_deref(), Some(&b"five"[..]));
-    // Neither may one begin anew who does not know that there is a checkpoint.
+    // A worker that does not know of the checkpoint may not begin again either.
     let third = store(&tenant, "third").await;
-    assert!(matches!(third.save(&lane, b"zero".to_vec()).await, Err(StateError::Conflict { .. })));
+    assert!(matches!(third.commit(&lane, b"zero".to_vec().into()).await, Err(StateError::Conflict { .. })));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -53,14 +54,14 @@ async fn a_large_checkpoint_is_cut_and_its_old_parts_go() {
     let (first, second) = (store(&tenant, "first").await, store(&tenant, "second").await);
     let lane = lane("siem");
     let large = |byte: u8| vec![byte; 900 << 10];
-    first.save(&lane, large(1)).await.unwrap();
-    first.save(&lane, large(2)).await.unwrap();
+    first.commit(&lane, large(1).into()).await.unwrap();
+    first.commit(&lane, large(2).into()).await.unwrap();
     assert_eq!(objects(&tenant, "checkpoint-chunk").await, 4);
     assert_eq!(second.claim(&lane).await.unwrap(), Some(large(2)));
-    assert!(matches!(first.save(&lane, large(3)).await, Err(StateError::Conflict { .. })));
-    second.save(&lane, large(4)).await.unwrap();
+    assert!(matches!(first.commit(&lane, large(3).into()).await, Err(StateError::Conflict { .. })));
+    second.commit(&lane, large(4).into()).await.unwrap();
     assert_eq!(second.load(&lane).await.unwrap(), Some(large(4)));
-    second.save(&lane, b"small".to_vec()).await.unwrap();
+    second.commit(&lane, b"small".to_vec().into()).await.unwrap();
     assert_eq!(second.load(&lane).await.unwrap().as_deref(), Some(&b"small"[..]));
     // What the first one wrote in vain is left for an hour: it might have been the next owner's.
     assert_eq!(objects(&tenant, "checkpoint-chunk").await, 4);
@@ -72,8 +73,8 @@ async fn checkpoints_are_listed_renamed_and_deleted() {
     let tenant = kubernetes.tenant().await;
     let store = store(&tenant, "first").await;
     let (one, other) = (lane("siem"), lane("bus"));
-    store.save(&one, b"one".to_vec()).await.unwrap();
-    store.save(&other, vec![7; 600 << 10]).await.unwrap();
+    store.commit(&one, b"one".to_vec().into()).await.unwrap();
+    store.commit(&other, vec![7; 600 << 10].into()).await.unwrap();
     assert_eq!(store.list().await.unwrap(), [other.clone(), one.clone()]);
     assert!(matches!(store.rename(&one, &other).await, Err(StateError::Exists(_))));
     store.delete(&one).await.unwrap();

@@ -3,7 +3,7 @@
 use s1_forwarder::emulator::{FIRST_USER, Kind, OutOfScope, Quirks, Scope, Setup, Token, print_time};
 use serde_json::json;
 
-use crate::client::{Client, Got, NOW, SECOND, distinct, ids_of};
+use super::client::{Client, Got, NOW, SECOND, distinct, ids_of};
 
 const UNAUTHORIZED: &str = r#"{"errors":[{"code":4010010,"detail":null,"title":"Authentication Failed"}]}"#;
 
@@ -35,7 +35,7 @@ async fn the_scheme_compares_without_case_and_bad_tokens_look_alike() {
 }
 
 #[tokio::test]
-async fn a_token_expires_in_time_and_its_details_tell_it() {
+async fn a_token_expires_in_time_and_its_details_say_so() {
     let client = Client::new(&Setup { threats: 3, ..Setup::new(NOW) }).await;
     let expires = NOW + 60 * SECOND;
     client.console.set_token(Token::new("short").expiring(expires));
@@ -44,9 +44,9 @@ async fn a_token_expires_in_time_and_its_details_tell_it() {
     assert_eq!(client.get_as("/threats", "short").await.status, 401);
     let details =
         |token: &str| Got::of(client.post("/users/api-token-details", &json!({ "data": { "apiToken": token } })));
-    let told = details("short").await.unwrap();
-    assert_eq!(told.status, 200);
-    assert_eq!(told.json()["data"]["expiresAt"], print_time(expires));
+    let reported = details("short").await.unwrap();
+    assert_eq!(reported.status, 200);
+    assert_eq!(reported.json()["data"]["expiresAt"], print_time(expires));
     client.console.set_token(Token { revoked: true, ..Token::new("short").expiring(expires) });
     assert_eq!(details("short").await.unwrap().status, 400, "a revoked token is unknown");
     client.console.set_quirks(Quirks { unknown_token_is_400: false, ..Quirks::default() });
@@ -74,12 +74,12 @@ async fn tokens_see_their_scope_only() {
     client.console.set_token(Token::new("sites").scoped(of_sites.clone()));
     for (token, scope) in [("account", &of_account), ("sites", &of_sites)] {
         for kind in [Kind::Activities, Kind::Threats, Kind::Agents, Kind::Alerts, Kind::Groups, Kind::Sites] {
-            let truth = client.console.truth(kind, scope);
-            let all = client.console.truth(kind, &Scope::Global);
-            assert!(!truth.is_empty() && truth.len() < all.len(), "{kind:?}");
+            let expected = client.console.visible_versions(kind, scope);
+            let all = client.console.visible_versions(kind, &Scope::Global);
+            assert!(!expected.is_empty() && expected.len() < all.len(), "{kind:?}");
             let page = client.get_as(&format!("{}?limit=300&sortBy=id", kind.path()), token).await.json();
-            assert_eq!(page["pagination"]["totalItems"], truth.len(), "{kind:?}: the total is what the token sees");
-            let wanted: Vec<String> = truth.iter().take(300).map(|version| version.id.to_string()).collect();
+            assert_eq!(page["pagination"]["totalItems"], expected.len(), "{kind:?}: the total is what the token sees");
+            let wanted: Vec<String> = expected.iter().take(300).map(|version| version.id.to_string()).collect();
             assert_eq!(ids_of(&page), wanted, "{kind:?}");
         }
     }
@@ -91,7 +91,10 @@ async fn tokens_see_their_scope_only() {
 
     // Filters narrow below the token's scope; an id beyond it is an empty page or 403.
     let narrowed = client.get_as(&format!("/threats?limit=1000&siteIds={}", sites[1]), "account").await.json();
-    assert_eq!(ids_of(&narrowed).len(), client.console.truth(Kind::Threats, &Scope::Sites(vec![sites[1]])).len());
+    assert_eq!(
+        ids_of(&narrowed).len(),
+        client.console.visible_versions(Kind::Threats, &Scope::Sites(vec![sites[1]])).len()
+    );
     let beyond = format!("/threats?accountIds={}", accounts[1]);
     assert_eq!(ids_of(&client.get_as(&beyond, "account").await.json()).len(), 0);
     client.console.set_quirks(Quirks { out_of_scope: OutOfScope::Forbidden, ..Quirks::default() });

@@ -30,10 +30,11 @@ impl Client {
         install_crypto_provider();
         let console = Arc::new(Console::new(setup));
         let clock = Arc::new(AtomicI64::new(setup.now));
-        let told = Arc::clone(&clock);
+        let reported = Arc::clone(&clock);
         let any = "127.0.0.1:0".parse().unwrap();
-        let server =
-            Server::start_with_clock(Arc::clone(&console), any, move || told.load(Ordering::Relaxed)).await.unwrap();
+        let server = Server::start_with_clock(Arc::clone(&console), any, move || reported.load(Ordering::Relaxed))
+            .await
+            .unwrap();
         Self { console, server, clock, http: reqwest::Client::builder().no_proxy().build().unwrap() }
     }
 

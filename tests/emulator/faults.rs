@@ -4,48 +4,48 @@ use std::collections::BTreeSet;
 use std::io::Read;
 use std::time::Duration;
 
-use s1_forwarder::emulator::{Faults, Kind, Mishap, RetryAfter, Scope, Server, Setup};
+use s1_forwarder::emulator::{Fault, Faults, Kind, RetryAfter, Scope, Server, Setup};
 
 use tokio::time::Instant;
 
-use crate::client::{Client, Got, NOW, SECOND, distinct, ids_of};
+use super::client::{Client, Got, NOW, SECOND, distinct, ids_of};
 
 const LIST: &str = "/threats?limit=10&sortBy=updatedAt&sortOrder=asc";
 
 /// Every answer suffers it.
-fn always(mishap: Mishap) -> Faults {
-    Faults { at_most_in_a_row: u32::MAX, ..Faults::default() }.with(mishap, 1.0)
+fn always(fault: Fault) -> Faults {
+    Faults { max_consecutive: u32::MAX, ..Faults::default() }.with(fault, 1.0)
 }
 
 #[tokio::test]
 async fn failures_look_as_they_do_on_a_console() {
     let client = Client::new(&Setup { threats: 30, ..Setup::new(NOW) }).await;
-    for (mishap, status, content_type, part) in [
-        (Mishap::Unauthorized, 401, "application/json", "4010010"),
-        (Mishap::Forbidden, 403, "application/json", "4030010"),
-        (Mishap::NotFound, 404, "application/json", "4040010"),
-        (Mishap::TooManyRequests(RetryAfter::Absent), 429, "text/html", "<title>429 Too Many Requests</title>"),
-        (Mishap::InternalError, 500, "application/json", "5000010"),
-        (Mishap::NotSupported, 501, "application/json", "5010010"),
-        (Mishap::BadGateway, 502, "text/plain", "Bad Gateway"),
-        (Mishap::Unavailable, 503, "text/html", "<html>"),
-        (Mishap::GatewayTimeout, 504, "text/html", "504 Gateway Timeout"),
-        (Mishap::ErrorsInside, 200, "application/json", "Server could not process"),
-        (Mishap::HarmlessErrors, 200, "application/json", r#""errors":[{}]"#),
-        (Mishap::NullData, 200, "application/json", r#""data":null"#),
-        (Mishap::HtmlPage, 200, "text/html", "<html>"),
+    for (fault, status, content_type, part) in [
+        (Fault::Unauthorized, 401, "application/json", "4010010"),
+        (Fault::Forbidden, 403, "application/json", "4030010"),
+        (Fault::NotFound, 404, "application/json", "4040010"),
+        (Fault::TooManyRequests(RetryAfter::Absent), 429, "text/html", "<title>429 Too Many Requests</title>"),
+        (Fault::InternalError, 500, "application/json", "5000010"),
+        (Fault::NotSupported, 501, "application/json", "5010010"),
+        (Fault::BadGateway, 502, "text/plain", "Bad Gateway"),
+        (Fault::Unavailable, 503, "text/html", "<html>"),
+        (Fault::GatewayTimeout, 504, "text/html", "504 Gateway Timeout"),
+        (Fault::ErrorsOnly, 200, "application/json", "Server could not process"),
+        (Fault::HarmlessErrors, 200, "application/json", r#""errors":[{}]"#),
+        (Fault::NullData, 200, "application/json", r#""data":null"#),
+        (Fault::HtmlPage, 200, "text/html", "<html>"),
     ] {
-        client.console.set_faults(always(mishap));
+        client.console.set_faults(always(fault));
         let got = client.get(LIST).await;
-        assert_eq!((got.status, got.header("content-type")), (status, content_type), "{mishap:?}");
-        assert!(got.text.contains(part), "{mishap:?}: {}", got.text);
-        assert_eq!(got.header("retry-after"), "", "{mishap:?}");
+        assert_eq!((got.status, got.header("content-type")), (status, content_type), "{fault:?}");
+        assert!(got.text.contains(part), "{fault:?}: {}", got.text);
+        assert_eq!(got.header("retry-after"), "", "{fault:?}");
     }
-    client.console.set_faults(always(Mishap::HarmlessErrors));
+    client.console.set_faults(always(Fault::HarmlessErrors));
     assert_eq!(ids_of(&client.get(LIST).await.json()).len(), 10);
-    client.console.set_faults(always(Mishap::TooManyRequests(RetryAfter::Seconds(7))));
+    client.console.set_faults(always(Fault::TooManyRequests(RetryAfter::Seconds(7))));
     assert_eq!(client.get(LIST).await.header("retry-after"), "7");
-    client.console.set_faults(always(Mishap::TooManyRequests(RetryAfter::Date(90))));
+    client.console.set_faults(always(Fault::TooManyRequests(RetryAfter::Date(90))));
     assert_eq!(client.get(LIST).await.header("retry-after"), "Thu, 01 Jan 2026 00:01:30 GMT");
     client.console.set_faults(Faults::default());
     assert_eq!(client.get(LIST).await.status, 200);
@@ -56,17 +56,17 @@ async fn failures_look_as_they_do_on_a_console() {
 async fn bodies_break_and_dawdle_and_connections_drop() {
     let client = Client::new(&Setup { threats: 300, ..Setup::new(NOW) }).await;
     let whole = client.get("/threats?limit=300").await.text;
-    client.console.set_faults(always(Mishap::Truncated));
+    client.console.set_faults(always(Fault::Truncated));
     let response = client.request("/threats?limit=300", &format!("ApiToken {}", Setup::TOKEN)).send().await.unwrap();
     assert_eq!(response.content_length(), Some(whole.len() as u64), "the whole body was announced");
     assert!(response.bytes().await.is_err());
-    client.console.set_faults(always(Mishap::Dropped));
+    client.console.set_faults(always(Fault::Dropped));
     assert!(client.try_get_as(LIST, Setup::TOKEN).await.is_err());
-    client.console.set_faults(always(Mishap::SlowAnswer(Duration::from_millis(150))));
+    client.console.set_faults(always(Fault::SlowAnswer(Duration::from_millis(150))));
     let begun = Instant::now();
     client.get(LIST).await;
     assert!(begun.elapsed() >= Duration::from_millis(150));
-    client.console.set_faults(always(Mishap::SlowBody(Duration::from_millis(150))));
+    client.console.set_faults(always(Fault::SlowBody(Duration::from_millis(150))));
     let begun = Instant::now();
     assert_eq!(client.get("/threats?limit=300").await.text, whole);
     assert!(begun.elapsed() >= Duration::from_millis(120));
@@ -79,12 +79,12 @@ async fn cursors_are_refused_repeated_and_pages_come_short() {
     let first = client.page(LIST).await;
     let cursor = first["pagination"]["nextCursor"].as_str().unwrap().to_owned();
     let next = format!("{LIST}&cursor={cursor}");
-    client.console.set_faults(always(Mishap::RefusedCursor));
+    client.console.set_faults(always(Fault::RefusedCursor));
     assert_eq!(client.get(LIST).await.status, 200, "only requests with a cursor are refused");
     assert_eq!(client.refusal(&next).await, "Invalid cursor value received");
-    client.console.set_faults(always(Mishap::RepeatedCursor));
+    client.console.set_faults(always(Fault::RepeatedCursor));
     assert_eq!(client.page(&next).await["pagination"]["nextCursor"], cursor);
-    client.console.set_faults(always(Mishap::ShortPage));
+    client.console.set_faults(always(Fault::ShortPage));
     let (ids, pages) = client.walk(LIST).await;
     assert_eq!((ids.len(), distinct(&ids)), (55, 55));
     assert!(pages > 6, "{pages} short pages");
@@ -94,19 +94,16 @@ async fn cursors_are_refused_repeated_and_pages_come_short() {
 #[tokio::test]
 async fn faults_end_so_that_a_client_that_tries_again_gets_through() {
     let client = Client::new(&Setup { threats: 5, activities: 5, ..Setup::new(NOW) }).await;
-    client.console.set_faults(Faults { at_most_in_a_row: 2, ..Faults::default() }.with(Mishap::InternalError, 1.0));
+    client.console.set_faults(Faults { max_consecutive: 2, ..Faults::default() }.with(Fault::InternalError, 1.0));
     let mut statuses = Vec::new();
     for _ in 0..6 {
         statuses.push(client.get(LIST).await.status);
     }
     assert_eq!(statuses, [500, 500, 200, 500, 500, 200]);
-    client.console.set_faults(Faults::default().next_times(1, Mishap::BadGateway));
+    client.console.set_faults(Faults::default().next_times(1, Fault::BadGateway));
     assert_eq!((client.get(LIST).await.status, client.get(LIST).await.status), (502, 200));
-    let only = Faults { at_most_in_a_row: u32::MAX, ..Faults::default() }.with_on(
-        Kind::Activities,
-        Mishap::InternalError,
-        1.0,
-    );
+    let only =
+        Faults { max_consecutive: u32::MAX, ..Faults::default() }.with_on(Kind::Activities, Fault::InternalError, 1.0);
     client.console.set_faults(Faults { forbidden: vec![Kind::Alerts], missing: vec![Kind::Groups], ..only });
     for (path, status) in [("/threats", 200), ("/activities", 500), ("/cloud-detection/alerts", 403), ("/groups", 404)]
     {
@@ -130,19 +127,19 @@ async fn the_rate_limit_holds_per_token_and_second() {
 async fn records_arrive_late_and_change_while_pages_are_read() {
     let client = Client::new(&Setup { activities: 30, threats: 30, agents: 5, ..Setup::new(NOW) }).await;
     let late = Duration::from_secs(240);
-    client.console.set_faults(always(Mishap::LateArrival(late)));
+    client.console.set_faults(always(Fault::LateArrival(late)));
     let before: BTreeSet<_> = client.console.ids(Kind::Activities).into_iter().collect();
     client.get("/activities").await;
-    let after = client.console.truth(Kind::Activities, &Scope::Global);
+    let after = client.console.visible_versions(Kind::Activities, &Scope::Global);
     let new: Vec<_> = after.iter().filter(|version| !before.contains(&version.id)).collect();
     assert!(new.iter().all(|version| version.created > NOW - 241 * SECOND && version.created < NOW), "{new:?}");
     assert_eq!(client.console.count(Kind::Activities), 31);
-    client.console.set_faults(always(Mishap::ChangedWhilePaged));
-    let before: BTreeSet<_> = client.console.truth(Kind::Threats, &Scope::Global).into_iter().collect();
+    client.console.set_faults(always(Fault::ChangedWhilePaged));
+    let before: BTreeSet<_> = client.console.visible_versions(Kind::Threats, &Scope::Global).into_iter().collect();
     client.get("/threats").await;
-    let after: BTreeSet<_> = client.console.truth(Kind::Threats, &Scope::Global).into_iter().collect();
+    let after: BTreeSet<_> = client.console.visible_versions(Kind::Threats, &Scope::Global).into_iter().collect();
     assert_eq!(after.difference(&before).count(), 1);
-    assert_eq!(client.console.past(Kind::Threats).len(), 1);
+    assert_eq!(client.console.replaced_versions(Kind::Threats).len(), 1);
     client.stop().await;
 }
 
@@ -151,7 +148,7 @@ async fn one_nodes_clock_is_wrong_and_large_records_are_served() {
     let setup =
         Setup { oversized: vec![(Kind::Threats, 300_000), (Kind::Agents, 12_000_000)], agents: 3, ..Setup::new(NOW) };
     let client = Client::new(&setup).await;
-    client.console.set_faults(always(Mishap::WrongDate(3600)));
+    client.console.set_faults(always(Fault::WrongDate(3600)));
     assert_eq!(client.get(LIST).await.header("date"), "Thu, 01 Jan 2026 01:00:00 GMT");
     client.console.set_faults(Faults::default());
     let page = client.page("/threats").await;

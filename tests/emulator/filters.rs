@@ -1,10 +1,10 @@
 //! Section 4 of the contract.
 
-use s1_forwarder::emulator::{Kind, Quirks, Scope, Setup, UnknownParameters, Version, print_time};
+use s1_forwarder::emulator::{Kind, Quirks, RecordVersion, Scope, Setup, UnknownParameters, print_time};
 
-use crate::client::{Client, NOW, SECOND, ids_of};
+use super::client::{Client, NOW, SECOND, ids_of};
 
-fn ids(versions: &[Version], keep: impl Fn(&Version) -> bool) -> Vec<String> {
+fn ids(versions: &[RecordVersion], keep: impl Fn(&RecordVersion) -> bool) -> Vec<String> {
     versions.iter().filter(|version| keep(version)).map(|version| version.id.to_string()).collect()
 }
 
@@ -12,9 +12,9 @@ fn ids(versions: &[Version], keep: impl Fn(&Version) -> bool) -> Vec<String> {
 async fn time_filters_are_exact_at_their_ends() {
     let client = Client::new(&Setup { activities: 400, threats: 100, agents: 50, ..Setup::new(NOW) }).await;
     for (kind, field) in [(Kind::Activities, "createdAt"), (Kind::Threats, "updatedAt"), (Kind::Agents, "updatedAt")] {
-        let truth = client.console.truth(kind, &Scope::Global);
-        let time = |version: &Version| if field == "createdAt" { version.created } else { version.updated };
-        let bound = time(&truth[truth.len() / 2]);
+        let expected = client.console.visible_versions(kind, &Scope::Global);
+        let time = |version: &RecordVersion| if field == "createdAt" { version.created } else { version.updated };
+        let bound = time(&expected[expected.len() / 2]);
         let text = print_time(bound);
         for (operator, keep) in [
             ("gt", Box::new(|moment| moment > bound) as Box<dyn Fn(i64) -> bool>),
@@ -25,7 +25,7 @@ async fn time_filters_are_exact_at_their_ends() {
             for sort in ["id", "createdAt"] {
                 let target = format!("{}?limit=1000&sortBy={sort}&{field}__{operator}={text}", kind.path());
                 let page = client.page(&target).await;
-                let (mut got, mut wanted) = (ids_of(&page), ids(&truth, |version| keep(time(version))));
+                let (mut got, mut wanted) = (ids_of(&page), ids(&expected, |version| keep(time(version))));
                 assert_eq!(page["pagination"]["totalItems"], wanted.len(), "{target}");
                 got.sort_unstable();
                 wanted.sort_unstable();
@@ -33,12 +33,15 @@ async fn time_filters_are_exact_at_their_ends() {
             }
         }
     }
-    let truth = client.console.truth(Kind::Activities, &Scope::Global);
+    let expected = client.console.visible_versions(Kind::Activities, &Scope::Global);
     let (from, to) = ((NOW - 43_200 * SECOND) / 1000, NOW / 1000);
     let page = client.page(&format!("/activities?limit=1000&createdAt__between={from}-{to}")).await;
-    assert_eq!(ids_of(&page).len(), ids(&truth, |version| (from * 1000..=to * 1000).contains(&version.created)).len());
+    assert_eq!(
+        ids_of(&page).len(),
+        ids(&expected, |version| (from * 1000..=to * 1000).contains(&version.created)).len()
+    );
     let page = client.page(&format!("/activities?limit=1000&createdAt__gte={from}")).await;
-    assert_eq!(ids_of(&page).len(), ids(&truth, |version| version.created >= from * 1000).len());
+    assert_eq!(ids_of(&page).len(), ids(&expected, |version| version.created >= from * 1000).len());
     client.refusal("/activities?createdAt__gte=yesterday").await;
     client.stop().await;
 }
@@ -46,9 +49,9 @@ async fn time_filters_are_exact_at_their_ends() {
 #[tokio::test]
 async fn comparisons_at_ten_milliseconds_repeat_the_boundary_and_stop_short() {
     let client = Client::new(&Setup { activities: 100, ..Setup::new(NOW) }).await;
-    client.console.set_quirks(Quirks { compares_at_10_ms: true, ..Quirks::default() });
-    let truth = client.console.truth(Kind::Activities, &Scope::Global);
-    let one = truth.iter().find(|version| version.created % 10_000 > 100).unwrap();
+    client.console.set_quirks(Quirks { times_rounded_to_10_ms: true, ..Quirks::default() });
+    let expected = client.console.visible_versions(Kind::Activities, &Scope::Global);
+    let one = expected.iter().find(|version| version.created % 10_000 > 100).unwrap();
     let text = print_time(one.created);
     let after = client.page(&format!("/activities?limit=1000&createdAt__gt={text}")).await;
     assert!(ids_of(&after).contains(&one.id.to_string()), "__gt returns the boundary record again");

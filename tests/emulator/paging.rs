@@ -4,22 +4,22 @@ use std::collections::BTreeSet;
 
 use s1_forwarder::emulator::{Kind, LastPage, Quirks, Scope, Setup};
 
-use crate::client::{Client, NOW, SECOND, distinct, ids_of};
+use super::client::{Client, NOW, SECOND, distinct, ids_of};
 
 #[tokio::test]
 async fn every_record_comes_once_though_many_share_a_timestamp() {
     let client = Client::new(&Setup { activities: 12_000, ..Setup::new(NOW) }).await;
-    let truth = client.console.truth(Kind::Activities, &Scope::Global);
-    let tied = truth.iter().map(|version| version.created).collect::<BTreeSet<_>>().len();
-    assert!(tied + 1500 < truth.len(), "one moment fills more than a page: {tied} moments");
+    let expected = client.console.visible_versions(Kind::Activities, &Scope::Global);
+    let tied = expected.iter().map(|version| version.created).collect::<BTreeSet<_>>().len();
+    assert!(tied + 1500 < expected.len(), "one moment fills more than a page: {tied} moments");
 
     for (order, limit) in [("asc", 1000), ("desc", 700)] {
         let target = format!("/activities?limit={limit}&sortBy=createdAt&sortOrder={order}");
         let (ids, pages) = client.walk(&target).await;
-        assert_eq!(ids.len(), truth.len());
-        assert_eq!(distinct(&ids), truth.len());
-        assert_eq!(pages, truth.len().div_ceil(limit));
-        let mut wanted: Vec<_> = truth.iter().map(|version| (version.created, version.id)).collect();
+        assert_eq!(ids.len(), expected.len());
+        assert_eq!(distinct(&ids), expected.len());
+        assert_eq!(pages, expected.len().div_ceil(limit));
+        let mut wanted: Vec<_> = expected.iter().map(|version| (version.created, version.id)).collect();
         wanted.sort_unstable();
         if order == "desc" {
             wanted.reverse();
@@ -80,16 +80,16 @@ async fn limits_defaults_and_counts() {
     client.refusal(&format!("/activities?siteIds={}", many.join(","))).await;
     client.page(&format!("/activities?ids={}", many.join(","))).await;
 
-    let total = client.console.truth(Kind::Activities, &Scope::Global).len();
+    let total = client.console.visible_versions(Kind::Activities, &Scope::Global).len();
     let first = client.page("/activities?limit=5&sortBy=createdAt").await;
     assert_eq!(first["pagination"]["totalItems"], total);
     let cursor = first["pagination"]["nextCursor"].as_str().unwrap();
     let second = client.page(&format!("/activities?limit=5&sortBy=createdAt&cursor={cursor}")).await;
-    assert_eq!(second["pagination"]["totalItems"], 0, "totals are told on the first page only");
+    assert_eq!(second["pagination"]["totalItems"], 0, "totals are on the first page only");
     assert_eq!(client.page("/activities?skipCount=true").await["pagination"]["totalItems"], 0);
     let counted = client.page("/activities?countOnly=True").await;
     assert_eq!((ids_of(&counted).len(), &counted["pagination"]["totalItems"]), (0, &total.into()));
-    client.console.set_quirks(Quirks { total_cap: Some(1000), ..Quirks::default() });
+    client.console.set_quirks(Quirks { max_total: Some(1000), ..Quirks::default() });
     assert_eq!(client.page("/activities?countOnly=true").await["pagination"]["totalItems"], 1000);
 
     let all = ids_of(&client.page("/activities?limit=20").await);
@@ -101,23 +101,23 @@ async fn limits_defaults_and_counts() {
 }
 
 #[tokio::test]
-async fn the_end_of_a_list_is_told_in_five_ways() {
+async fn the_end_of_a_list_is_reported_in_five_ways() {
     let client = Client::new(&Setup { threats: 25, ..Setup::new(NOW) }).await;
     let target = "/threats?limit=10&sortBy=updatedAt&sortOrder=asc";
-    for last_page in [LastPage::Null, LastPage::Absent, LastPage::Empty, LastPage::NullText, LastPage::OneMore] {
+    for last_page in [LastPage::Null, LastPage::Absent, LastPage::Empty, LastPage::NullText, LastPage::ExtraPage] {
         client.console.set_quirks(Quirks { last_page, ..Quirks::default() });
         let (ids, pages) = client.walk(target).await;
         assert_eq!((ids.len(), distinct(&ids)), (25, 25), "{last_page:?}");
-        assert_eq!(pages, if last_page == LastPage::OneMore { 4 } else { 3 }, "{last_page:?}");
+        assert_eq!(pages, if last_page == LastPage::ExtraPage { 4 } else { 3 }, "{last_page:?}");
         let empty = client.page("/threats?limit=10&createdAt__gt=2030-01-01T00:00:00Z").await;
-        let told = empty["pagination"].as_object().unwrap().get("nextCursor").cloned();
+        let reported = empty["pagination"].as_object().unwrap().get("nextCursor").cloned();
         let wanted = match last_page {
-            LastPage::Null | LastPage::OneMore => Some(serde_json::Value::Null),
+            LastPage::Null | LastPage::ExtraPage => Some(serde_json::Value::Null),
             LastPage::Absent => None,
             LastPage::Empty => Some("".into()),
             LastPage::NullText => Some("null".into()),
         };
-        assert_eq!(told, wanted, "{last_page:?}");
+        assert_eq!(reported, wanted, "{last_page:?}");
     }
     client.stop().await;
 }
@@ -130,14 +130,14 @@ async fn records_that_change_while_paged_move() {
     let first = client.page(target).await;
     let (seen, unseen) = (ids_of(&first)[3].clone(), client.walk(target).await.0[15].clone());
     for id in [&seen, &unseen] {
-        assert!(client.console.age(Kind::Agents, id.parse().unwrap(), NOW + SECOND));
+        assert!(client.console.change_randomly(Kind::Agents, id.parse().unwrap(), NOW + SECOND));
     }
     let cursor = first["pagination"]["nextCursor"].as_str().unwrap();
     let (rest, _) = client.walk(&format!("{target}&cursor={cursor}")).await;
     assert_eq!(rest.iter().filter(|id| **id == seen).count(), 1, "the one seen already comes again");
     assert_eq!(rest.iter().filter(|id| **id == unseen).count(), 1, "the other one comes once, now at the end");
     assert_eq!(rest[rest.len() - 2..].iter().collect::<BTreeSet<_>>(), BTreeSet::from([&seen, &unseen]));
-    assert_eq!(client.console.past(Kind::Agents).len(), 2);
+    assert_eq!(client.console.replaced_versions(Kind::Agents).len(), 2);
     client.stop().await;
 }
 

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use s1_forwarder::emulator::{Faults, Kind, Mishap, Quirks, Scope, Setup, Token, print_time};
+use s1_forwarder::emulator::{Fault, Faults, Kind, Quirks, Scope, Setup, Token, print_time};
 use serde_json::Value;
 
-use crate::client::{Client, NOW, SECOND, distinct, ids_of};
+use super::client::{Client, NOW, SECOND, distinct, ids_of};
 
 const PATH: &str = "/application-management/risks";
 const DAY: i64 = 86_400 * SECOND;
@@ -19,21 +19,24 @@ async fn console() -> Client {
 async fn one_scope_at_a_time_and_all_without_any() {
     let client = console().await;
     let (all, pages) = client.walk(&format!("{PATH}?limit=50&sortBy=id&sortOrder=asc&skipCount=true")).await;
-    let truth = client.console.truth(Kind::Vulnerabilities, &Scope::Global);
-    assert!(all.len() == truth.len() && distinct(&all) == all.len() && pages > 3);
+    let expected = client.console.visible_versions(Kind::Vulnerabilities, &Scope::Global);
+    assert!(all.len() == expected.len() && distinct(&all) == all.len() && pages > 3);
     assert!(all.is_sorted_by_key(|id| id.parse::<u64>().unwrap()));
     let sites = client.console.ids(Kind::Sites);
     let mut sum = 0;
     for site in &sites {
         let (found, _) = client.walk(&format!("{PATH}?limit=100&siteIds={site}")).await;
-        assert_eq!(found.len(), client.console.truth(Kind::Vulnerabilities, &Scope::Sites(vec![*site])).len());
+        assert_eq!(
+            found.len(),
+            client.console.visible_versions(Kind::Vulnerabilities, &Scope::Sites(vec![*site])).len()
+        );
         sum += found.len();
     }
     assert_eq!(sum, all.len());
     assert!(client.refusal(&format!("{PATH}?siteIds={},{}", sites[0], sites[1])).await.contains("Length must be 1"));
     client.console.set_quirks(Quirks {
         unlicensed_sites: vec![sites[0]],
-        risks_want_one_scope: true,
+        risks_require_one_scope: true,
         ..Quirks::default()
     });
     let refused = client.get(&format!("{PATH}?siteIds={}", sites[0])).await;
@@ -45,7 +48,7 @@ async fn one_scope_at_a_time_and_all_without_any() {
 }
 
 #[tokio::test]
-async fn removals_are_shown_when_asked_for_and_updates_are_found_by_a_date_that_is_not_told() {
+async fn removals_are_shown_when_asked_for_and_updates_are_found_by_a_date_that_is_not_reported() {
     let client = console().await;
     let all = client.walk(&format!("{PATH}?limit=1000&includeRemovals=true")).await.0;
     let open = client.walk(&format!("{PATH}?limit=1000")).await.0;
@@ -62,8 +65,8 @@ async fn removals_are_shown_when_asked_for_and_updates_are_found_by_a_date_that_
     }
     assert!(ids_of(&client.page(&format!("{PATH}?riskUpdatedDate__gte={since}")).await).is_empty());
     let detected = client.page(&format!("{PATH}?limit=1000&detectionDate__gte={}", print_time(NOW - 20 * DAY))).await;
-    let truth = client.console.truth(Kind::Vulnerabilities, &Scope::Global);
-    let young = truth.iter().filter(|version| version.created >= NOW - 20 * DAY).count();
+    let expected = client.console.visible_versions(Kind::Vulnerabilities, &Scope::Global);
+    let young = expected.iter().filter(|version| version.created >= NOW - 20 * DAY).count();
     assert_eq!(ids_of(&detected).len(), young);
     client.stop().await;
 }
@@ -92,10 +95,10 @@ async fn age_and_scans_move_without_a_change() {
 #[tokio::test]
 async fn large_pages_time_out_and_answers_may_be_slow() {
     let client = console().await;
-    client.console.set_quirks(Quirks { risks_time_out_above: Some(250), ..Quirks::default() });
+    client.console.set_quirks(Quirks { risks_timeout_above: Some(250), ..Quirks::default() });
     assert_eq!(client.get(&format!("{PATH}?limit=500")).await.status, 504);
     assert_eq!(client.get(&format!("{PATH}?limit=250")).await.status, 200);
-    client.console.set_faults(Faults::default().next_times(1, Mishap::SlowAnswer(Duration::from_millis(200))));
+    client.console.set_faults(Faults::default().next_times(1, Fault::SlowAnswer(Duration::from_millis(200))));
     let begun = tokio::time::Instant::now();
     client.page(PATH).await;
     assert!(begun.elapsed() >= Duration::from_millis(200));

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use s1_forwarder::emulator::{Console, Faults, Kind, Mishap, Request, Scope, Setup, Version};
+use s1_forwarder::emulator::{Console, Fault, Faults, Kind, RecordVersion, Request, Scope, Setup};
 
-use crate::client::{NOW, SECOND};
+use super::client::{NOW, SECOND};
 
-fn versions(console: &Console) -> Vec<Vec<Version>> {
-    Kind::ALL.into_iter().map(|kind| console.truth(kind, &Scope::Global)).collect()
+fn versions(console: &Console) -> Vec<Vec<RecordVersion>> {
+    Kind::ALL.into_iter().map(|kind| console.visible_versions(kind, &Scope::Global)).collect()
 }
 
 #[test]
@@ -25,12 +25,13 @@ fn what_a_console_holds_at_a_moment_does_not_depend_on_who_asked_before() {
     let new = once.count(Kind::Activities) - 100;
     assert!((1_800..3_200).contains(&new), "{new} new activities in ten minutes at five events a second");
     let known = &before[Kind::Threats as usize];
-    let changed = once.truth(Kind::Threats, &Scope::Global).iter().filter(|version| !known.contains(version)).count();
+    let changed =
+        once.visible_versions(Kind::Threats, &Scope::Global).iter().filter(|version| !known.contains(version)).count();
     assert!(changed > 10, "threats appear and change: {changed}");
-    assert!(once.past(Kind::Agents).len() > 100, "agents check in");
+    assert!(once.replaced_versions(Kind::Agents).len() > 100, "agents check in");
     assert!(once.count(Kind::Agents) > 20, "agents are installed");
     for kind in [Kind::Alerts, Kind::Groups] {
-        assert!(!once.past(kind).is_empty(), "{kind:?} change");
+        assert!(!once.replaced_versions(kind).is_empty(), "{kind:?} change");
     }
     assert!(versions(&once).concat().iter().all(|version| version.created <= NOW + 600 * SECOND));
 }
@@ -40,11 +41,11 @@ fn everything_follows_from_the_seed() {
     let setup = Setup { activities: 300, threats: 50, agents: 20, alerts: 20, rate: 2.0, ..Setup::new(NOW) };
     let faulty = |seed| {
         let console = Console::new(&Setup { seed, ..setup.clone() });
-        console.set_faults(Faults::preset("all").unwrap().and(Faults::default().with(Mishap::WrongDate(9), 0.1)));
+        console.set_faults(Faults::preset("all").unwrap().merge(Faults::default().with(Fault::WrongDate(9), 0.1)));
         let answers = (0..200).map(|n| {
             let target = format!("/threats?limit=50&sortBy=updatedAt&skip={}", n % 7);
             let answer = console.answer(&Request::get(&target, Setup::TOKEN), NOW + n * SECOND);
-            (answer.status, answer.headers, answer.body, answer.travel)
+            (answer.status, answer.headers, answer.body, answer.transmission)
         });
         answers.collect::<Vec<_>>()
     };

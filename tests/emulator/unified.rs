@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use s1_forwarder::emulator::{Faults, Kind, Mishap, Quirks, Scope, Setup, Token};
+use s1_forwarder::emulator::{Fault, Faults, Kind, Quirks, Scope, Setup, Token};
 use serde_json::{Value, json};
 
-use crate::client::{Client, Got, NOW, SECOND};
+use super::client::{Client, Got, NOW, SECOND};
 
 const QUERY: &str =
     "query Q($first: Int, $after: String, $filters: [FilterInput!], $sort: SortInput, $scope: ScopeSelectorInput) {
@@ -80,7 +80,7 @@ async fn scopes_part_the_alerts() {
         let mut sum = 0;
         for id in client.console.ids(of) {
             let found = walk(&client, scoped(kind, id)).await.len();
-            assert_eq!(found, client.console.truth(Kind::UnifiedAlerts, &scope(vec![id])).len());
+            assert_eq!(found, client.console.visible_versions(Kind::UnifiedAlerts, &scope(vec![id])).len());
             sum += found;
         }
         assert_eq!(sum, 300);
@@ -89,7 +89,7 @@ async fn scopes_part_the_alerts() {
     let site = client.console.ids(Kind::Sites)[0];
     client.console.set_token(Token::new(Setup::TOKEN).scoped(Scope::Sites(vec![site])));
     let seen = walk(&client, json!({})).await.len();
-    assert_eq!(seen, client.console.truth(Kind::UnifiedAlerts, &Scope::Sites(vec![site])).len());
+    assert_eq!(seen, client.console.visible_versions(Kind::UnifiedAlerts, &Scope::Sites(vec![site])).len());
     client.stop().await;
 }
 
@@ -104,7 +104,7 @@ async fn what_a_release_does_not_know_fails_the_whole_query() {
     let newer = "labels assets { primary } detectionTime { assets { cloud { providerDetails { __typename ... on DetectionAws { region } } } } }";
     assert_eq!(ask(&client, newer, json!({})).await.json()["data"]["alerts"]["totalCount"], 3);
     let lack = vec!["UnifiedAlert.labels".to_owned()];
-    client.console.set_quirks(Quirks { unified_alerts_lack: lack, ..Quirks::default() });
+    client.console.set_quirks(Quirks { missing_alert_fields: lack, ..Quirks::default() });
     assert!(refusal(&client, newer, json!({})).await.contains("'labels'"));
     assert_eq!(ask(&client, "assets { primary }", json!({})).await.json()["errors"], Value::Null);
 
@@ -151,11 +151,11 @@ async fn what_is_asked_wrongly_is_refused() {
 #[tokio::test]
 async fn errors_are_inside_good_answers_and_edges_may_be_null() {
     let client = Client::new(&Setup { unified_alerts: 10, ..Setup::new(NOW) }).await;
-    client.console.set_faults(Faults::default().next_times(1, Mishap::ErrorsInside));
+    client.console.set_faults(Faults::default().next_times(1, Fault::ErrorsOnly));
     assert!(refusal(&client, "", json!({})).await.contains("Internal"));
-    client.console.set_faults(Faults::default().next_times(1, Mishap::ErrorsBesideData));
-    let beside = ask(&client, "", json!({})).await.json();
-    assert!(beside["errors"][0]["message"].is_string() && beside["data"]["alerts"]["totalCount"] == 10);
+    client.console.set_faults(Faults::default().next_times(1, Fault::ErrorsWithData));
+    let partial = ask(&client, "", json!({})).await.json();
+    assert!(partial["errors"][0]["message"].is_string() && partial["data"]["alerts"]["totalCount"] == 10);
     client.console.set_quirks(Quirks { null_edges: true, ..Quirks::default() });
     let edges = ask(&client, "", json!({})).await.json()["data"]["alerts"]["edges"].clone();
     assert!(edges[10].is_null() && edges[11]["node"].is_null() && edges.as_array().unwrap().len() == 12);
@@ -168,7 +168,7 @@ async fn alerts_change_and_have_notes_and_a_timeline() {
     let id = client.console.ids(Kind::UnifiedAlerts)[7];
     let read = |body: Vec<u8>| serde_json::from_slice::<Value>(&body).unwrap();
     let before = read(client.console.record(Kind::UnifiedAlerts, id).unwrap());
-    assert!(client.console.age(Kind::UnifiedAlerts, id, NOW));
+    assert!(client.console.change_randomly(Kind::UnifiedAlerts, id, NOW));
     let after = read(client.console.record(Kind::UnifiedAlerts, id).unwrap());
     assert!(before["id"] == after["id"] && after["updatedAt"] == "2026-01-01T00:00:00.000Z" && before != after);
     let noted = client.console.ids(Kind::UnifiedAlerts).into_iter();

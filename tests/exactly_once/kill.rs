@@ -6,36 +6,37 @@ use s1_forwarder::emulator::{Faults, Kind, system_clock};
 use serde_json::json;
 
 use super::reader::Bus;
-use super::world::{World, setting};
+use crate::support::harness::{Harness, setting};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_that_is_killed_again_and_again_delivers_everything_once() {
     let Some(bus) = Bus::start().await else { return };
     let kills = setting("S1_FORWARDER_KILLS", 6);
     let (activities, threats) = (1_000 + 400 * kills, 200 + 100 * kills);
-    let world = World::new(|setup| (setup.activities, setup.threats, setup.rate) = (activities, threats, 100.0)).await;
-    bus.put(&world, "acme", json!({}));
-    world.console().set_faults(Faults::preset("all").unwrap());
+    let harness =
+        Harness::new(|setup| (setup.activities, setup.threats, setup.rate) = (activities, threats, 100.0)).await;
+    bus.put(&harness, "acme", json!({}));
+    harness.console().set_faults(Faults::preset("all").unwrap());
 
     let mut random = fastrand::Rng::with_seed(12);
     for _ in 0..kills {
-        let worker = world.worker();
+        let worker = harness.worker();
         tokio::time::sleep(Duration::from_millis(random.u64(400..2_500))).await;
         worker.kill().await;
     }
     let shown = bus.arrived().len();
     assert!(shown > 0, "no worker lived long enough to commit anything");
 
-    world.console().set_rate(0.0, system_clock());
+    harness.console().set_rate(0.0, system_clock());
     tokio::time::sleep(Duration::from_millis(1_100)).await;
-    let last = world.once(&[]).await;
+    let last = harness.once(&[]).await;
     assert_eq!(last.code, Some(0), "{}{}", last.stdout, last.stderr);
-    world.console().set_faults(Faults::default());
+    harness.console().set_faults(Faults::default());
     tokio::time::sleep(Duration::from_millis(1_100)).await;
-    assert_eq!(world.once(&[]).await.code, Some(0));
+    assert_eq!(harness.once(&[]).await.code, Some(0));
 
     let arrived = bus.arrived();
-    world.assert_all_arrived(&[Kind::Activities, Kind::Threats], &arrived);
+    harness.assert_all_arrived(&[Kind::Activities, Kind::Threats], &arrived);
     let repeated: Vec<_> = arrived.iter().filter(|(_, count)| **count > 1).collect();
     assert!(repeated.is_empty(), "{} came again: {:?} …", repeated.len(), repeated[0]);
     println!(

@@ -6,22 +6,22 @@ use std::time::Duration;
 use s1_forwarder::emulator::{Kind, system_clock};
 use serde_json::json;
 
-use super::process::{Process, until};
 use super::reader::Bus;
-use super::world::World;
+use crate::support::harness::Harness;
 use crate::support::kcat;
+use crate::support::process::{Process, until};
 
 const BOTH: [Kind; 2] = [Kind::Activities, Kind::Threats];
 
 /// Waits until the topics hold all that is owed, and then asserts that they hold it once.
-async fn everything_once(bus: &Bus, world: &World) {
+async fn everything_once(bus: &Bus, harness: &Harness) {
     until("everything is there", async || {
         let arrived = bus.arrived();
-        BOTH.iter().flat_map(|kind| world.owed(*kind)).all(|id| arrived.contains_key(&id)).then_some(())
+        BOTH.iter().flat_map(|kind| harness.owed(*kind)).all(|id| arrived.contains_key(&id)).then_some(())
     })
     .await;
     let arrived = bus.arrived();
-    world.assert_all_arrived(&BOTH, &arrived);
+    harness.assert_all_arrived(&BOTH, &arrived);
     let repeated: BTreeMap<_, _> = arrived.iter().filter(|(_, count)| **count > 1).collect();
     assert!(repeated.is_empty(), "came again: {repeated:?}");
 }
@@ -34,16 +34,16 @@ async fn waits(worker: &mut Process, lane: &str) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_two_workers_one_delivers_and_the_other_waits_until_it_ends() {
     let Some(bus) = Bus::start().await else { return };
-    let world = World::new(|setup| (setup.activities, setup.threats, setup.rate) = (3_000, 500, 50.0)).await;
-    bus.put(&world, "acme", json!({}));
-    let mut first = world.worker();
+    let harness = Harness::new(|setup| (setup.activities, setup.threats, setup.rate) = (3_000, 500, 50.0)).await;
+    bus.put(&harness, "acme", json!({}));
+    let mut first = harness.worker();
     first.lane("acme/activities/bus", |lane| lane["delivered"].as_u64() > Some(0)).await;
 
-    let mut second = world.worker_with(&["--state", "file:other"]);
+    let mut second = harness.worker_with(&["--state", "file:other"]);
     second.lane("acme/activities/bus", |lane| lane["state"] == "running").await;
     for lane in ["acme/activities/bus", "acme/threats/bus"] {
-        let told = waits(&mut first, lane).await;
-        assert!(told.contains("process "), "it says by whom: {told}");
+        let reported = waits(&mut first, lane).await;
+        assert!(reported.contains("process "), "it says by whom: {reported}");
     }
     let before = second.metrics().await.sum("events_delivered_total", &[]);
     until("the second one delivers", async || {
@@ -55,21 +55,21 @@ async fn of_two_workers_one_delivers_and_the_other_waits_until_it_ends() {
     let ended = second.exit().await;
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     first.lane("acme/activities/bus", |lane| lane["state"] == "running").await;
-    world.console().set_rate(0.0, system_clock());
-    everything_once(&bus, &world).await;
+    harness.console().set_rate(0.0, system_clock());
+    everything_once(&bus, &harness).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn checkpoints_in_kafka_are_continued_and_fenced() {
     let Some(bus) = Bus::start().await else { return };
-    let world = World::new(|setup| (setup.activities, setup.threats, setup.rate) = (2_000, 300, 50.0)).await;
-    bus.put(&world, "acme", json!({ "delivery": "at_least_once", "checkpoint_topic": null }));
+    let harness = Harness::new(|setup| (setup.activities, setup.threats, setup.rate) = (2_000, 300, 50.0)).await;
+    bus.put(&harness, "acme", json!({ "delivery": "at_least_once", "checkpoint_topic": null }));
     let state = format!("kafka://{}/lanes", bus.broker.address());
     let flags = ["--state", state.as_str(), "--dead-letters", "file:dead"];
 
     // It begins without the brokers, and waits for them.
     bus.broker.stop();
-    let mut first = world.worker_with(&flags);
+    let mut first = harness.worker_with(&flags);
     first.logged(&["WARN", "waits until the state store can be reached"]).await;
     let (ready, why) = first.get("/readyz").await;
     assert!(ready == 503 && why.contains("state store: kafka://"), "{ready}: {why}");
@@ -81,34 +81,34 @@ async fn checkpoints_in_kafka_are_continued_and_fenced() {
     assert_eq!(first.exit().await.code, Some(0));
     let keys = kcat::committed(&bus.broker.address(), "lanes", "%k\n");
     assert!(keys.lines().any(|key| key == "acme/threats/bus"), "{keys}");
-    let listed = world.command(&["state", "list", "--state", &state]).await;
+    let listed = harness.command(&["state", "list", "--state", &state]).await;
     assert!(listed.stdout.contains("acme/activities/bus"), "{}{}", listed.stdout, listed.stderr);
 
-    let mut second = world.worker_with(&flags);
+    let mut second = harness.worker_with(&flags);
     second.lane("acme/activities/bus", |lane| lane["delivered"].as_u64() > Some(0)).await;
-    let mut third = world.worker_with(&flags);
+    let mut third = harness.worker_with(&flags);
     third.lane("acme/activities/bus", |lane| lane["delivered"].as_u64() > Some(0)).await;
     waits(&mut second, "acme/activities/bus").await;
     drop(second);
-    world.console().set_rate(0.0, system_clock());
+    harness.console().set_rate(0.0, system_clock());
     tokio::time::sleep(Duration::from_millis(500)).await;
     until("everything is there", async || {
         let arrived = bus.arrived();
-        BOTH.iter().flat_map(|kind| world.owed(*kind)).all(|id| arrived.contains_key(&id)).then_some(())
+        BOTH.iter().flat_map(|kind| harness.owed(*kind)).all(|id| arrived.contains_key(&id)).then_some(())
     })
     .await;
 
     third.signal("TERM").await;
     assert_eq!(third.exit().await.code, Some(0));
     let set =
-        world.command(&["state", "set", "acme/threats/bus", "--to", "2026-01-01T00:00:00Z", "--state", &state]).await;
+        harness.command(&["state", "set", "acme/threats/bus", "--to", "2026-01-01T00:00:00Z", "--state", &state]).await;
     assert_eq!(set.code, Some(0), "{}", set.stderr);
-    let renamed = world.command(&["state", "rename", "acme", "other", "--state", &state]).await;
+    let renamed = harness.command(&["state", "rename", "acme", "other", "--state", &state]).await;
     assert_eq!(renamed.code, Some(0), "{}", renamed.stderr);
-    let shown = world.command(&["state", "show", "other/threats/bus", "--state", &state]).await;
+    let shown = harness.command(&["state", "show", "other/threats/bus", "--state", &state]).await;
     assert!(shown.stdout.contains("2026-01-01T00:00:00"), "{}{}", shown.stdout, shown.stderr);
-    let deleted = world.command(&["state", "delete", "other/threats/bus", "--state", &state]).await;
+    let deleted = harness.command(&["state", "delete", "other/threats/bus", "--state", &state]).await;
     assert_eq!(deleted.code, Some(0), "{}", deleted.stderr);
-    let listed = world.command(&["state", "list", "--state", &state]).await;
+    let listed = harness.command(&["state", "list", "--state", &state]).await;
     assert!(!listed.stdout.contains("threats") && listed.stdout.contains("other/activities/bus"), "{}", listed.stdout);
 }

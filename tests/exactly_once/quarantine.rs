@@ -1,5 +1,5 @@
-//! A hundred lanes that share a producer, one of them with a topic that its user may not write to; and users that may not
-//! use transactions at all.
+//! A hundred lanes that share a producer, one of them with a topic that its user may not write to; and users that may
+//! not use transactions at all.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -7,10 +7,10 @@ use std::sync::Arc;
 use s1_forwarder::emulator::{Kind, system_clock};
 use serde_json::{Value, json};
 
-use super::process::{PATIENCE, until_within};
 use super::reader::{CHECKPOINTS, arrived};
-use super::world::{World, setting};
+use crate::support::harness::{Harness, setting};
 use crate::support::kafka::Broker;
+use crate::support::process::{PATIENCE, until_within};
 use crate::support::tls::Authority;
 
 const BOTH: [Kind; 2] = [Kind::Activities, Kind::Threats];
@@ -50,10 +50,10 @@ impl Secure {
         })
     }
 
-    fn put(&self, world: &World, name: &str) {
+    fn put(&self, harness: &Harness, name: &str) {
         let streams =
             json!({ "activities": { "interval": "1s" }, "threats": { "interval": "1s", "since": "beginning" } });
-        world.put_changed(name, json!({ "streams": streams, "sinks": [self.sink()] }));
+        harness.put_changed(name, json!({ "streams": streams, "sinks": [self.sink()] }));
     }
 }
 
@@ -61,7 +61,7 @@ impl Secure {
 async fn one_forbidden_topic_costs_the_other_lanes_one_transaction_each_time() {
     let Some(bus) = Secure::start().await else { return };
     let pipelines = setting("S1_FORWARDER_LANES", 40) / 2;
-    let world = World::new(|setup| (setup.activities, setup.threats) = (200, 40)).await;
+    let harness = Harness::new(|setup| (setup.activities, setup.threats) = (200, 40)).await;
     let topics = |number: usize| ["activities", "threats"].map(|stream| format!("p{number}.{stream}"));
     for topic in (0..pipelines).flat_map(topics) {
         bus.broker.create_topic(&topic, 1, &[]).await;
@@ -69,10 +69,10 @@ async fn one_forbidden_topic_costs_the_other_lanes_one_transaction_each_time() {
     if bus.deny("Write", ["--topic", "p0.threats"]).await.is_none() {
         return;
     }
-    (0..pipelines).for_each(|number| bus.put(&world, &format!("p{number}")));
-    let mut worker = world.worker();
+    (0..pipelines).for_each(|number| bus.put(&harness, &format!("p{number}")));
+    let mut worker = harness.worker();
     let address = bus.broker.address();
-    let owed: BTreeSet<String> = BOTH.into_iter().flat_map(|kind| world.owed(kind)).collect();
+    let owed: BTreeSet<String> = BOTH.into_iter().flat_map(|kind| harness.owed(kind)).collect();
     for number in 1..pipelines {
         let names = topics(number);
         let names = names.each_ref().map(String::as_str);
@@ -86,13 +86,13 @@ async fn one_forbidden_topic_costs_the_other_lanes_one_transaction_each_time() {
     let refused = worker.lane("p0/threats/bus", |lane| lane["state"] == "sink_refused").await;
     assert!(refused["error"].as_str().unwrap().contains("right to write"), "{refused}");
     until_within(PATIENCE, "what it may write is there", async || {
-        (arrived(&address, &["p0.activities"]).len() == world.owed(Kind::Activities).len()).then_some(())
+        (arrived(&address, &["p0.activities"]).len() == harness.owed(Kind::Activities).len()).then_some(())
     })
     .await;
 
     let log = worker.log();
     let says = |line: &Value, words: &str| line["message"].as_str().is_some_and(|text| text.contains(words));
-    let entries = log.iter().filter(|line| says(line, "the lane is alone in its transactions")).count();
+    let entries = log.iter().filter(|line| says(line, "the lane gets transactions of its own")).count();
     let aborted = log.iter().filter(|line| says(line, "a Kafka transaction was aborted"));
     let shared = aborted.filter(|line| line["lanes"].as_u64() > Some(1)).count();
     println!("{} lanes: {entries} entries into quarantine, {shared} transactions of others aborted", 2 * pipelines);
@@ -100,22 +100,22 @@ async fn one_forbidden_topic_costs_the_other_lanes_one_transaction_each_time() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_user_without_the_rights_is_told_which() {
+async fn a_user_without_the_rights_is_reported_which() {
     let Some(bus) = Secure::start().await else { return };
     for topic in ["acme.activities", "acme.threats"] {
         bus.broker.create_topic(topic, 1, &[]).await;
     }
-    let world = World::new(|setup| (setup.activities, setup.threats) = (50, 10)).await;
-    bus.put(&world, "acme");
+    let harness = Harness::new(|setup| (setup.activities, setup.threats) = (50, 10)).await;
+    bus.put(&harness, "acme");
     if bus.deny("All", ["--transactional-id", "s1-forwarder"]).await.is_none() {
         return;
     }
-    let mut worker = world.worker();
+    let mut worker = harness.worker();
     let lane = worker.lane("acme/threats/bus", |lane| lane["state"] == "stopped").await;
     let error = lane["error"].as_str().unwrap();
     assert!(error.contains("transactional ids that begin with the value of --instance"), "{error}");
     drop(worker);
-    let check = world.command(&["check", "--pipelines", "pipelines"]).await;
+    let check = harness.command(&["check", "--pipelines", "pipelines"]).await;
     assert_eq!(check.code, Some(1));
     assert!(check.stdout.contains("--instance"), "{}{}", check.stdout, check.stderr);
 
@@ -123,8 +123,8 @@ async fn a_user_without_the_rights_is_told_which() {
     bus.broker.create_topic("forgetful", 2, &[("cleanup.policy", "delete")]).await;
     let mut sink = bus.sink();
     sink["checkpoint_topic"] = json!("forgetful");
-    world.put_changed("acme", json!({ "sinks": [sink] }));
-    let mut worker = world.worker_with(&["--instance", "other"]);
+    harness.put_changed("acme", json!({ "sinks": [sink] }));
+    let mut worker = harness.worker_with(&["--instance", "other"]);
     let forgets = worker.lane("acme/activities/bus", |lane| lane["state"] == "stopped").await;
     assert!(forgets["error"].as_str().unwrap().contains("set it to compact"), "{forgets}");
     let log = worker.log_text();
@@ -132,15 +132,15 @@ async fn a_user_without_the_rights_is_told_which() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_right_that_was_taken_away_and_given_back_needs_no_restart() {
+async fn a_right_that_was_revoked_and_granted_again_needs_no_restart() {
     let Some(bus) = Secure::start().await else { return };
     let topics = ["acme.activities", "acme.threats"];
     for topic in topics {
         bus.broker.create_topic(topic, 1, &[]).await;
     }
-    let world = World::new(|setup| (setup.activities, setup.threats, setup.rate) = (200, 40, 20.0)).await;
-    bus.put(&world, "acme");
-    let mut worker = world.worker();
+    let harness = Harness::new(|setup| (setup.activities, setup.threats, setup.rate) = (200, 40, 20.0)).await;
+    bus.put(&harness, "acme");
+    let mut worker = harness.worker();
     worker.lane("acme/activities/bus", |lane| lane["delivered"].as_u64() > Some(0)).await;
     let ids = ["--transactional-id", "s1-forwarder"];
     if bus.deny("All", ids).await.is_none() {
@@ -148,11 +148,11 @@ async fn a_right_that_was_taken_away_and_given_back_needs_no_restart() {
     }
     worker.lane("acme/activities/bus", |lane| lane["error"].to_string().contains("value of --instance")).await;
     bus.allow_again("All", ids).await;
-    world.console().set_rate(0.0, system_clock());
+    harness.console().set_rate(0.0, system_clock());
     let address = bus.broker.address();
     until_within(3 * PATIENCE, "the lanes go on", async || {
         let arrived = arrived(&address, &topics);
-        BOTH.iter().flat_map(|kind| world.owed(*kind)).all(|id| arrived.contains_key(&id)).then_some(())
+        BOTH.iter().flat_map(|kind| harness.owed(*kind)).all(|id| arrived.contains_key(&id)).then_some(())
     })
     .await;
     let repeated: BTreeMap<_, _> = arrived(&address, &topics).into_iter().filter(|(_, count)| *count > 1).collect();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::world::World;
+use crate::support::harness::Harness;
 use crate::support::kafka::Broker;
 use crate::support::kcat;
 
@@ -38,12 +38,12 @@ impl Bus {
     }
 
     /// A pipeline with `changes` to its sink.
-    pub fn put(&self, world: &World, name: &str, changes: Value) {
+    pub fn put(&self, harness: &Harness, name: &str, changes: Value) {
         let mut sink = self.sink();
-        super::world::merge(&mut sink, changes);
+        crate::support::harness::merge(&mut sink, changes);
         let streams =
             json!({ "activities": { "interval": "200ms" }, "threats": { "interval": "200ms", "since": "beginning" } });
-        world.put_changed(name, json!({ "streams": streams, "sinks": [sink] }));
+        harness.put_changed(name, json!({ "streams": streams, "sinks": [sink] }));
     }
 
     /// How often each identity is in the topics, as a consumer sees it that reads what was committed.

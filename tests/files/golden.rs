@@ -1,11 +1,12 @@
-//! The wording of errors is part of the product: each file in `errors/` has its messages beside it.
+//! The wording of errors is part of the product: each file in `errors/` has its messages next to it.
 
 use s1_forwarder::pipeline;
 
-/// `UPDATE_GOLDEN=1 cargo test --test files` writes the expected texts anew; read the difference before committing it.
+/// `UPDATE_GOLDEN=1 cargo test --test it files::` writes the expected texts again; read the difference before
+/// committing it.
 #[cfg(feature = "kafka")]
 #[test]
-fn every_wrong_file_is_told_in_the_expected_words() {
+fn every_wrong_file_is_reported_in_the_expected_words() {
     let directory = "tests/files/errors";
     let mut wrong = Vec::new();
     let mut seen = 0;
@@ -33,7 +34,7 @@ fn every_wrong_file_is_told_in_the_expected_words() {
 }
 
 #[test]
-fn all_errors_of_all_files_are_told_at_once() {
+fn all_errors_of_all_files_are_reported_at_once() {
     let loaded = pipeline::load(&["tests/files/errors".into()], None);
     let alone: usize = std::fs::read_dir("tests/files/errors")
         .unwrap()

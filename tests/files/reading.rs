@@ -69,13 +69,13 @@ fn a_directory_is_read_one_level_deep() {
 }
 
 #[test]
-fn what_is_not_there_or_no_text_is_told() {
+fn what_is_not_there_or_no_text_is_reported() {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("latin.yaml"), b"name: a\nconsole: \xe9\n").unwrap();
     fs::write(directory.path().join("large.yaml"), vec![b'#'; 2 << 20]).unwrap();
     let loaded = load(&[directory.path().to_owned(), directory.path().join("missing")], None);
-    let told: Vec<_> = loaded.problems.iter().map(|problem| problem.message.as_str()).collect();
-    assert_eq!(told, ["larger than 1 MiB", "line 2 is not UTF-8 text", "there is no such file or directory"]);
+    let reported: Vec<_> = loaded.problems.iter().map(|problem| problem.message.as_str()).collect();
+    assert_eq!(reported, ["larger than 1 MiB", "line 2 is not UTF-8 text", "there is no such file or directory"]);
 }
 
 /// The examples are what people copy: each must be valid as it stands.

@@ -40,18 +40,18 @@ impl Scene {
     }
 }
 
-/// `+started ~changed -stopped !broken(kept) ^mended`, in that order.
+/// `+started ~changed -stopped !broken(kept) ^repaired`, in that order.
 fn summary(changes: &Changes, root: &Path) -> String {
     let short = |path: &Path| path.strip_prefix(root).unwrap_or(path).display().to_string();
     let mut words: Vec<String> = Vec::new();
     words.extend(changes.started.iter().map(|pipeline| format!("+{}", pipeline.name)));
     words.extend(changes.changed.iter().map(|pipeline| format!("~{}", pipeline.name)));
     words.extend(changes.stopped.iter().map(|name| format!("-{name}")));
-    words.extend(changes.broken.iter().map(|broken| {
+    words.extend(changes.invalid.iter().map(|broken| {
         assert!(!broken.problems.is_empty(), "{broken:?}");
-        format!("!{}({})", short(&broken.path), broken.kept.as_deref().unwrap_or(""))
+        format!("!{}({})", short(&broken.path), broken.still_running.as_deref().unwrap_or(""))
     }));
-    words.extend(changes.mended.iter().map(|path| format!("^{}", short(path))));
+    words.extend(changes.repaired.iter().map(|path| format!("^{}", short(path))));
     words.join(" ")
 }
 
@@ -67,7 +67,7 @@ fn named(name: &str, interval: &str) -> String {
 }
 
 #[test]
-fn a_file_added_changed_broken_mended_and_removed() {
+fn a_file_added_changed_broken_repaired_and_removed() {
     let mut scene = Scene::new(&[("acme.yaml", &pipeline("60s")), ("globex.yml", &pipeline("60s"))]);
     assert_eq!(scene.scan(), "+acme +globex");
     assert_eq!(scene.scan(), "");
@@ -192,8 +192,8 @@ fn a_change_of_the_same_size_within_a_moment_is_seen() {
     }
 }
 
-/// A mounted ConfigMap or Secret, written as the kubelet does it: the files in a directory of their own, `..data` leading there
-/// and swapped as a whole, a symlink for each key; then what is no longer wanted is removed.
+/// A mounted ConfigMap or Secret, written as the kubelet does it: the files in a directory of their own, `..data`
+/// leading there and swapped as a whole, a symlink for each key; then what is no longer wanted is removed.
 struct Mount {
     root: tempfile::TempDir,
     swaps: u32,
@@ -293,8 +293,8 @@ fn defaults_are_inherited_and_their_change_reaches_every_pipeline() {
     assert_eq!(summary(&files.rescan(&Scan::All), scene.directory.path()), "~acme ~globex");
     fs::write(&defaults, "consol: {}\nname: all\nstreams: { threats: { intervall: 5s } }\n").unwrap();
     let changes = files.rescan(&Scan::All);
-    assert!(changes.is_empty() && changes.broken.len() == 1 && changes.broken[0].problems.len() == 3, "{changes:?}");
-    assert!(files.rescan(&Scan::All).broken.is_empty(), "what was told is not told again");
+    assert!(changes.is_empty() && changes.invalid.len() == 1 && changes.invalid[0].problems.len() == 3, "{changes:?}");
+    assert!(files.rescan(&Scan::All).invalid.is_empty(), "a reported problem is not reported again");
     assert_eq!(files.running().count(), 2);
 
     let at_start = load(&[scene.directory.path().to_owned()], Some(&defaults));
@@ -318,7 +318,7 @@ fn a_change_is_found_by_its_path_alone() {
 }
 
 #[tokio::test]
-async fn the_watch_tells_of_changes_and_of_nothing_else() {
+async fn the_watch_reports_changes_and_of_nothing_else() {
     let scene = Scene::new(&[("acme.yaml", &pipeline("60s"))]);
     let paths = [scene.directory.path().to_owned()];
     let mut watch = Watch::new(&paths, None);

@@ -1,5 +1,5 @@
-//! No secret reaches an error, a log, Debug or Serialize output: every place that can hold one holds a canary, and everything
-//! that can be printed is searched for it.
+//! No secret reaches an error, a log, Debug or Serialize output: every place that can hold one holds a canary, and
+//! everything that can be printed is searched for it.
 
 use std::fs;
 

@@ -12,11 +12,11 @@ use kube::api::{Api, GroupVersionKind, ListParams, PostParams};
 use s1_forwarder::emulator::Kind;
 use serde_json::{Value, json};
 
-use super::process::{Process, program, until};
-use super::world::World;
+use crate::support::cache::{or_skip, run};
 use crate::support::golang;
-use crate::support::kept::{or_skip, run};
+use crate::support::harness::Harness;
 use crate::support::kubernetes::{Kubernetes, documents};
+use crate::support::process::{Process, program, until};
 
 /// Helm, and the chart that it is run on.
 struct Chart {
@@ -32,7 +32,7 @@ impl Chart {
     }
 
     fn helm(&self, arguments: &[&str], values: &[&str]) -> Result<String, String> {
-        // Home and caches of whoever runs the test have no say in it.
+        // The home and caches of the user have no influence.
         let home = tempfile::tempdir().unwrap();
         let mut command = Command::new(&self.helm);
         command.env_clear().env("HOME", home.path()).args(arguments).args(["--kube-version", "1.34.1"]).args(values);
@@ -155,7 +155,7 @@ fn the_plain_manifests_are_those_of_the_chart() {
     let helms = ["helm.sh/chart:", "app.kubernetes.io/managed-by:", "# Source:"];
     let lines = rendered.lines().filter(|line| !helms.iter().any(|word| line.trim_start().starts_with(word)));
     let rendered: String = lines.flat_map(|line| [line, "\n"]).collect();
-    let namespace = "# Made from deploy/helm/s1-forwarder by `UPDATE_GOLDEN=1 cargo test --test kubernetes plain`.\n\
+    let namespace = "# Made from deploy/helm/s1-forwarder by `UPDATE_GOLDEN=1 just test-servers --test servers plain`.\n\
                      apiVersion: v1\nkind: Namespace\nmetadata:\n  name: s1-forwarder\n";
     let wanted = format!("{namespace}{rendered}");
     let path = root().join("deploy/kubernetes/s1-forwarder.yaml");
@@ -169,9 +169,9 @@ fn the_plain_manifests_are_those_of_the_chart() {
 #[tokio::test]
 async fn a_worker_runs_with_what_the_chart_gives_it() {
     let (Some(chart), Some(kubernetes)) = (Chart::new(), Kubernetes::shared().await) else { return };
-    let (world, tenant) = (World::new(|setup| setup.activities = 20).await, kubernetes.tenant().await);
-    world.write("acme.yaml", &world.pipeline(json!({})).to_string());
-    let inline = format!("pipelines.inline.acme={}", world.path("acme.yaml").display());
+    let (harness, tenant) = (Harness::new(|setup| setup.activities = 20).await, kubernetes.tenant().await);
+    harness.write("acme.yaml", &harness.pipeline(json!({})).to_string());
+    let inline = format!("pipelines.inline.acme={}", harness.path("acme.yaml").display());
     let rendered = chart.template("s1-forwarder", &tenant.name, &["--set-file", &inline]).unwrap();
     let mut arguments = Vec::new();
     for manifest in documents(&rendered) {
@@ -180,22 +180,22 @@ async fn a_worker_runs_with_what_the_chart_gives_it() {
             "Deployment" => arguments = texts(&object["spec"]["template"]["spec"]["containers"][0]["args"]),
             "Secret" => {
                 let file = BASE64_STANDARD.decode(object["data"]["acme.yaml"].as_str().unwrap()).unwrap();
-                fs::create_dir_all(world.path("etc/pipelines/inline")).unwrap();
-                fs::write(world.path("etc/pipelines/inline/acme.yaml"), file).unwrap();
+                fs::create_dir_all(harness.path("etc/pipelines/inline")).unwrap();
+                fs::write(harness.path("etc/pipelines/inline/acme.yaml"), file).unwrap();
             }
             _ => {}
         }
     }
-    let etc = world.path("etc").display().to_string();
+    let etc = harness.path("etc").display().to_string();
     let here = |argument: &str| argument.replace("/etc/s1-forwarder", &etc).replace("0.0.0.0:9598", "127.0.0.1:0");
     let arguments: Vec<String> = arguments.iter().map(|argument| here(argument)).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let mut command = program(world.root(), &arguments);
+    let mut command = program(harness.root(), &arguments);
     command.env("KUBECONFIG", tenant.kubeconfig());
     let mut worker = Process::spawn(command);
 
     worker.lane("acme/activities/siem", |lane| lane["last_success"].is_string()).await;
-    world.delivered(&[Kind::Activities]).await;
+    harness.delivered(&[Kind::Activities]).await;
     assert_eq!(worker.get("/livez").await.0, 200);
     assert_eq!(worker.get("/readyz").await.0, 200);
     let alerts = fs::read_to_string(root().join("deploy/helm/s1-forwarder/files/alerts.yaml")).unwrap();

@@ -4,16 +4,16 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
-use super::process::{Exit, Process, program, until};
-use super::world::World;
+use crate::support::harness::Harness;
 use crate::support::kubernetes::{Kubernetes, Tenant};
+use crate::support::process::{Exit, Process, program, until};
 use s1_forwarder::emulator::{Kind, Setup};
 
 const LABELLED: &str = "kubernetes:label=s1-forwarder/pipelines,tier!=old";
 
 /// A namespace, and a console and a sink for the pipelines in it.
 struct Scene<'a> {
-    world: World,
+    harness: Harness,
     tenant: Tenant<'a>,
     maps: Api<ConfigMap>,
     secrets: Api<Secret>,
@@ -21,11 +21,11 @@ struct Scene<'a> {
 
 impl<'a> Scene<'a> {
     async fn new(kubernetes: &'a Kubernetes) -> Self {
-        let world = World::new(|setup| setup.activities = 20).await;
+        let harness = Harness::new(|setup| setup.activities = 20).await;
         let tenant = kubernetes.tenant().await;
         let admin = kubernetes.admin().await;
         let (maps, secrets) = (Api::namespaced(admin.clone(), &tenant.name), Api::namespaced(admin, &tenant.name));
-        Self { world, tenant, maps, secrets }
+        Self { harness, tenant, maps, secrets }
     }
 
     fn metadata(name: &str) -> Value {
@@ -39,11 +39,11 @@ impl<'a> Scene<'a> {
     }
 
     fn text(&self, changes: Value) -> String {
-        self.world.pipeline(changes).to_string()
+        self.harness.pipeline(changes).to_string()
     }
 
     fn run(&self, arguments: &[&str]) -> Process {
-        let mut command = program(self.world.root(), arguments);
+        let mut command = program(self.harness.root(), arguments);
         Process::spawn({
             command.env("KUBECONFIG", self.tenant.kubeconfig());
             command
@@ -106,7 +106,7 @@ async fn labelled_objects_are_pipeline_files_with_the_same_rules() {
     scene
         .put("relative", json!({ "relative.yaml": scene.text(json!({ "console": { "token": { "file": "token" } } })) }))
         .await;
-    scene.put("twin", json!({ "acme.yaml": good })).await;
+    scene.put("copy", json!({ "acme.yaml": good })).await;
     let (exit, report) = scene.check(LABELLED).await;
     assert_eq!((exit.code, names(&report)), (Some(2), vec!["globex".to_owned(), "umbrella".to_owned()]));
     let problem = |file: &str, words: &str| {
@@ -119,22 +119,22 @@ async fn labelled_objects_are_pipeline_files_with_the_same_rules() {
     let broken = problem("broken, broken.yaml", "interval");
     assert_eq!((&broken["line"], &broken["key"]), (&json!(2), &json!("streams.threats.intervall")));
     problem("relative, relative.yaml", "absolute path");
-    problem("twin, acme.yaml", &format!("also that of configmap {namespace}/customers, acme.yaml"));
+    problem("copy, acme.yaml", &format!("also that of configmap {namespace}/customers, acme.yaml"));
 }
 
 #[tokio::test]
-async fn a_worker_follows_labelled_objects_beside_files_and_over_an_outage_of_the_api_server() {
+async fn a_worker_follows_labelled_objects_next_to_files_and_over_an_outage_of_the_api_server() {
     let Some(kubernetes) = Kubernetes::start().await else { return };
     let scene = Scene::new(&kubernetes).await;
     scene.tenant.allow_pipelines().await;
     let good = scene.text(json!({}));
     scene.put("acme", json!({ "acme.yaml": good })).await;
-    scene.world.put_changed("local", json!({}));
+    scene.harness.put_changed("local", json!({}));
     let mut worker = scene.run(&["run", "--pipelines", "pipelines", LABELLED, "--listen", "127.0.0.1:0"]);
     let up = |lane: &Value| lane["last_success"].is_string();
     worker.lane("acme/activities/siem", up).await;
     worker.lane("local/activities/siem", up).await;
-    scene.world.delivered(&[Kind::Activities]).await;
+    scene.harness.delivered(&[Kind::Activities]).await;
     let log = worker.log_text();
     assert!(!log.contains("cannot be"), "the rights suffice: {log}");
 
@@ -150,7 +150,7 @@ async fn a_worker_follows_labelled_objects_beside_files_and_over_an_outage_of_th
 
     // A name that a file runs is not taken from it.
     scene.put("rival", json!({ "local.yaml": good })).await;
-    worker.logged(&["the pipeline's name `local` is also that of pipelines/local.yaml (which runs and stays)"]).await;
+    worker.logged(&["the pipeline's name `local` is also that of pipelines/local.yaml (which keeps running)"]).await;
 
     kubernetes.stop_api();
     worker.logged(&["ConfigMaps cannot be listed"]).await;

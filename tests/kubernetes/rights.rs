@@ -1,4 +1,4 @@
-//! The manifests' Role allows what a worker does, and nothing beside.
+//! The manifests' Role allows what a worker does, and nothing more.
 
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
 use k8s_openapi::api::coordination::v1::Lease;

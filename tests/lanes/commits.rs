@@ -6,33 +6,35 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use s1_forwarder::checkpoint::ledger::Hour;
+use s1_forwarder::checkpoint::{CheckpointBackend, CheckpointKey, CheckpointUpdate, JournalChange, LaneId, StateError};
 use s1_forwarder::emulator::Kind;
-use s1_forwarder::lane::{Lane, Standing};
-use s1_forwarder::record::{JournalChange, Stream, Timestamp};
-use s1_forwarder::sink::{Attempt, Batch, Commits, Covering, Limits, Outcome, Probe, Sink, Unsaved};
+use s1_forwarder::lane::{Lane, LaneCheckpoint};
+use s1_forwarder::record::{Stream, Timestamp};
+use s1_forwarder::sink::memory::MemorySink;
+use s1_forwarder::sink::{Attempt, Batch, Limits, Outcome, Probe, Sink, TransactionalSink};
 use s1_forwarder::source::{By, Pull, Window};
-use s1_forwarder::state::ledger::Hour;
-use s1_forwarder::state::{FileStore, LaneId, Store};
-use s1_forwarder::telemetry::DropReason;
+use s1_forwarder::state::FileStore;
+use s1_forwarder::telemetry::SkipReason;
 use tokio::time::sleep;
 
-use crate::world::{MemorySink, START, World, assert_books_balance};
+use super::harness::{LaneHarness, START, assert_counts_balance};
 
 /// What is committed, and what came at a time when it should not have.
 #[derive(Debug, Default)]
-struct Kept {
+struct Committed {
     taken: Vec<String>,
     /// Events that came without a checkpoint.
-    beside: usize,
+    uncommitted: usize,
     checkpoint: Option<Vec<u8>>,
     journal: BTreeMap<u64, Vec<u8>>,
     mistakes: Vec<String>,
 }
 
-impl Kept {
+impl Committed {
     /// A checkpoint counts each event once, and exactly those that were taken; with it comes all of the journal that it
     /// refers to, and nothing stays that it does not.
-    fn keep(&mut self, covering: &Covering) {
+    fn keep(&mut self, covering: &CheckpointUpdate) {
         let JournalChange { appends, dropped } = &covering.journal;
         for append in appends {
             let segment = self.journal.entry(append.segment).or_default();
@@ -42,11 +44,11 @@ impl Kept {
             segment.extend_from_slice(&append.bytes);
         }
         self.journal.retain(|segment, _| !dropped.contains(segment));
-        let Standing { checkpoint, ledger } = Standing::decode(&covering.checkpoint).unwrap();
+        let checkpoint = LaneCheckpoint::decode(&covering.checkpoint).unwrap();
         if checkpoint.settled != self.taken.len() as u64 {
-            self.mistakes.push(format!("{} events are taken, {} are told", self.taken.len(), checkpoint.settled));
+            self.mistakes.push(format!("{} events are taken, {} are reported", self.taken.len(), checkpoint.settled));
         }
-        if !ledger.is_complete_with(&self.journal) {
+        if !checkpoint.ledger.is_complete_with(&self.journal) {
             self.mistakes.push("a part of the journal is missing".to_owned());
         }
         if covering.checkpoint.len() > 10_000 {
@@ -56,10 +58,11 @@ impl Kept {
     }
 }
 
-/// Takes effect at the end of each call or not at all; each fifth commit is refused for now, and of each seventh nobody hears.
+/// Takes effect at the end of each call or not at all; each fifth commit is refused for now, and of each seventh nobody
+/// hears.
 #[derive(Debug, Default)]
 struct CommittingSink {
-    kept: Mutex<Kept>,
+    kept: Mutex<Committed>,
     commits: AtomicUsize,
     saves: AtomicUsize,
     /// Every other checkpoint that comes alone is refused.
@@ -90,7 +93,7 @@ impl CommittingSink {
         let kept = self.kept.lock().unwrap();
         let different: BTreeSet<_> = kept.taken.iter().collect();
         assert_eq!((kept.taken.len(), different.len()), (events, events), "{when}");
-        assert_eq!((kept.beside, &kept.mistakes[..]), (0, &[][..]), "{when}");
+        assert_eq!((kept.uncommitted, &kept.mistakes[..]), (0, &[][..]), "{when}");
     }
 }
 
@@ -101,7 +104,7 @@ impl Sink for CommittingSink {
 
     fn send<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Attempt> {
         Box::pin(async {
-            self.kept.lock().unwrap().beside += batch.len();
+            self.kept.lock().unwrap().uncommitted += batch.len();
             Attempt { outcome: Outcome::Delivered, bytes: 1, status: "ok".to_owned() }
         })
     }
@@ -110,17 +113,47 @@ impl Sink for CommittingSink {
         Box::pin(async { Probe::Verified("memory".to_owned()) })
     }
 
-    fn commits(&self) -> Option<&dyn Commits> {
+    fn transactional(self: Arc<Self>) -> Option<Arc<dyn TransactionalSink>> {
         Some(self)
     }
 }
 
-impl Commits for CommittingSink {
-    fn open(&self) -> BoxFuture<'_, Result<Option<Vec<u8>>, String>> {
+impl CheckpointBackend for CommittingSink {
+    fn load<'a>(&'a self, _: &'a CheckpointKey) -> BoxFuture<'a, Result<Option<Vec<u8>>, StateError>> {
         Box::pin(async { Ok(self.kept.lock().unwrap().checkpoint.clone()) })
     }
 
-    fn commit<'a>(&'a self, batch: &'a Batch, covering: &'a Covering) -> BoxFuture<'a, Attempt> {
+    fn commit<'a>(
+        &'a self,
+        key: &'a CheckpointKey,
+        update: CheckpointUpdate,
+    ) -> BoxFuture<'a, Result<Vec<u64>, StateError>> {
+        Box::pin(async move {
+            let _under_way = self.begin();
+            sleep(Duration::from_millis(20)).await;
+            if self.refuses_saves && self.saves.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) {
+                return Err(StateError::Sink { lane: key.clone(), reason: "busy".to_owned() });
+            }
+            self.kept.lock().unwrap().keep(&update);
+            Ok(update.journal.dropped)
+        })
+    }
+
+    fn keeps_journals(&self) -> bool {
+        true
+    }
+
+    fn read_journal<'a>(
+        &'a self,
+        _: &'a CheckpointKey,
+        segment: u64,
+    ) -> BoxFuture<'a, Result<Option<Vec<u8>>, StateError>> {
+        Box::pin(async move { Ok(self.kept.lock().unwrap().journal.get(&segment).cloned()) })
+    }
+}
+
+impl TransactionalSink for CommittingSink {
+    fn commit_batch<'a>(&'a self, batch: &'a Batch, update: CheckpointUpdate) -> BoxFuture<'a, Attempt> {
         Box::pin(async move {
             let _under_way = self.begin();
             sleep(self.takes.max(Duration::from_millis(20))).await;
@@ -133,30 +166,10 @@ impl Commits for CommittingSink {
             if !matches!(outcome, Outcome::RetryLater { .. }) {
                 let mut kept = self.kept.lock().unwrap();
                 kept.taken.extend(batch.events().map(|event| event.identity.to_string()));
-                kept.keep(covering);
+                kept.keep(&update);
             }
             Attempt { outcome, bytes: 1, status: "ok".to_owned() }
         })
-    }
-
-    fn save<'a>(&'a self, covering: &'a Covering) -> BoxFuture<'a, Result<(), Unsaved>> {
-        Box::pin(async move {
-            let _under_way = self.begin();
-            sleep(Duration::from_millis(20)).await;
-            if self.refuses_saves && self.saves.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) {
-                return Err(Unsaved::Later("busy".to_owned()));
-            }
-            self.kept.lock().unwrap().keep(covering);
-            Ok(())
-        })
-    }
-
-    fn look_at(&self) -> BoxFuture<'_, Result<Option<Vec<u8>>, String>> {
-        self.open()
-    }
-
-    fn read_journal(&self, segment: u64) -> BoxFuture<'_, Result<Option<Vec<u8>>, String>> {
-        Box::pin(async move { Ok(self.kept.lock().unwrap().journal.get(&segment).cloned()) })
     }
 
     fn enter(&self) -> Box<dyn Send> {
@@ -164,71 +177,71 @@ impl Commits for CommittingSink {
     }
 }
 
-fn lane(world: &World, sink: Arc<dyn Sink>) -> Lane {
-    let mut lane = world.lane(world.pull(Stream::Activities), "siem", sink);
+fn lane(harness: &LaneHarness, sink: Arc<dyn Sink>) -> Lane {
+    let mut lane = harness.lane(harness.pull(Stream::Activities), "siem", sink);
     lane.concurrency = 1;
     lane
 }
 
-fn stored(world: &World) -> Vec<u8> {
+fn stored(harness: &LaneHarness) -> Vec<u8> {
     let id = LaneId { pipeline: "acme".to_owned(), stream: Stream::Activities, sink: "siem".to_owned() };
-    world.store.checkpoints.lock().unwrap()[&id].clone()
+    harness.store.checkpoints()[&id.into()].clone()
 }
 
 #[tokio::test(start_paused = true)]
 async fn every_event_is_committed_once_whenever_the_process_is_killed() {
     for moment in (0..30).map(|step| Duration::from_millis(50 * step)) {
-        let world = World::new(|setup| setup.activities = 1_500);
+        let harness = LaneHarness::new(|setup| setup.activities = 1_500);
         let sink = Arc::new(CommittingSink { refuses_saves: true, ..CommittingSink::default() });
-        let running = world.start(lane(&world, sink.clone()));
+        let running = harness.start(lane(&harness, sink.clone()));
         sleep(moment).await;
         running.task.abort();
         let _ = running.task.await;
-        world.run_once(lane(&world, sink.clone())).await;
+        harness.run_once(lane(&harness, sink.clone())).await;
         sink.assert_exactly_once(1_500, &format!("killed after {moment:?}"));
         let kept = sink.kept.lock().unwrap();
-        let own = Standing::decode(kept.checkpoint.as_ref().unwrap()).unwrap();
-        assert!(own.checkpoint.position.complete().is_some(), "its last poll ended");
+        let own = LaneCheckpoint::decode(kept.checkpoint.as_ref().unwrap()).unwrap();
+        assert!(own.position.complete().is_some(), "its last poll ended");
     }
 }
 
 /// A lane that goes on for hours: what comes in between is committed once, and the position moves where nothing comes.
 #[tokio::test(start_paused = true)]
-async fn a_lane_that_rests_and_goes_on_commits_what_comes_and_moves_where_nothing_does() {
-    let world = World::new(|setup| setup.activities = 300);
+async fn a_lane_that_waits_and_continues_commits_what_comes_and_moves_where_nothing_does() {
+    let harness = LaneHarness::new(|setup| setup.activities = 300);
     let sink = Arc::new(CommittingSink::default());
-    let running = world.start(lane(&world, sink.clone()));
+    let running = harness.start(lane(&harness, sink.clone()));
     for hour in 1..4 {
         sleep(Duration::from_secs(3600)).await;
         let own = sink.kept.lock().unwrap().checkpoint.clone().unwrap();
-        let complete = Standing::decode(&own).unwrap().checkpoint.position.complete().unwrap();
-        let age = world.clock.now().since(complete);
+        let complete = LaneCheckpoint::decode(&own).unwrap().position.complete().unwrap();
+        let age = harness.clock.now().since(complete);
         assert!(
             age < Duration::from_secs(1_300),
             "hour {hour}: empty polls are stored every ten to twenty minutes, not {age:?}"
         );
-        (0..150).for_each(|_| _ = world.console.generate(Kind::Activities, world.clock.now().micros()));
+        (0..150).for_each(|_| _ = harness.console.generate(Kind::Activities, harness.clock.now().micros()));
     }
     sleep(Duration::from_secs(3600)).await;
     let metrics = running.drain().await;
-    assert_books_balance(&metrics);
+    assert_counts_balance(&metrics);
     sink.assert_exactly_once(300 + 3 * 150, "after hours");
-    let copy = stored(&world);
-    assert!(Standing::is_copy(&copy));
-    assert_eq!(Standing::decode(&copy).unwrap().checkpoint.settled, 300 + 3 * 150, "the store has a copy");
+    let copy = stored(&harness);
+    assert!(LaneCheckpoint::is_copy(&copy));
+    assert_eq!(LaneCheckpoint::decode(&copy).unwrap().settled, 300 + 3 * 150, "the store has a copy");
 }
 
-/// What is left out moves the position too, and is stored by itself only where nothing is on its way: of two checkpoints the
-/// later one would tell of less.
+/// What is left out moves the position too, and is stored by itself only where nothing is on its way: of two
+/// checkpoints the later one would tell of less.
 #[tokio::test(start_paused = true)]
 async fn no_checkpoint_comes_alone_while_events_are_on_their_way() {
-    let world = World::new(|setup| setup.activities = 300);
+    let harness = LaneHarness::new(|setup| setup.activities = 300);
     let sink = Arc::new(CommittingSink { takes: Duration::from_secs(1_500), ..CommittingSink::default() });
-    let mut slow = lane(&world, sink.clone());
-    slow.pull = Arc::new(Pull { exclude_types: vec![27], ..world.pull(Stream::Activities) });
+    let mut slow = lane(&harness, sink.clone());
+    slow.pull = Arc::new(Pull { exclude_types: vec![27], ..harness.pull(Stream::Activities) });
     let metrics = slow.delivery.meter.lane.clone();
-    world.run_once(slow).await;
-    let filtered = metrics.dropped(DropReason::Filtered);
+    harness.run_once(slow).await;
+    let filtered = metrics.skipped(SkipReason::Filtered);
     assert!(filtered > 0);
     sink.assert_exactly_once(300 - filtered as usize, "slowly");
 }
@@ -236,34 +249,34 @@ async fn no_checkpoint_comes_alone_while_events_are_on_their_way() {
 /// From a sink that keeps nothing to one that commits, which then loses what it had, and back.
 #[tokio::test(start_paused = true)]
 async fn a_checkpoint_goes_into_the_sink_and_out_of_it_again() {
-    let world = World::new(|setup| setup.activities = 300);
-    let plain = MemorySink::new(world.clock, |_, _| None);
-    world.run_once(lane(&world, plain.clone())).await;
+    let harness = LaneHarness::new(|setup| setup.activities = 300);
+    let plain = MemorySink::accepting(harness.clock);
+    harness.run_once(lane(&harness, plain.clone())).await;
     assert_eq!(plain.total(), 300);
     let sink = Arc::new(CommittingSink::default());
     // So that the counts agree: these are what the plain sink took.
-    let taken = |sink: &MemorySink| sink.taken.lock().unwrap().iter().map(|(one, ..)| one.to_string()).collect();
+    let taken = |sink: &MemorySink| sink.accepted().iter().map(|(one, ..)| one.to_string()).collect();
     sink.kept.lock().unwrap().taken = taken(&plain);
-    let more = || (0..150).for_each(|_| _ = world.console.generate(Kind::Activities, world.clock.now().micros()));
+    let more = || (0..150).for_each(|_| _ = harness.console.generate(Kind::Activities, harness.clock.now().micros()));
 
     more();
     sleep(Duration::from_secs(60)).await;
-    world.run_once(lane(&world, sink.clone())).await;
+    harness.run_once(lane(&harness, sink.clone())).await;
     sink.assert_exactly_once(450, "the store's checkpoint went into the sink");
-    assert!(Standing::is_copy(&stored(&world)));
+    assert!(LaneCheckpoint::is_copy(&stored(&harness)));
 
     more();
     sleep(Duration::from_secs(60)).await;
     sink.kept.lock().unwrap().checkpoint = None;
-    world.run_once(lane(&world, sink.clone())).await;
+    harness.run_once(lane(&harness, sink.clone())).await;
     sink.assert_exactly_once(600, "the copy went into the sink");
 
     more();
     sleep(Duration::from_secs(60)).await;
     let old = sink.kept.lock().unwrap().checkpoint.clone();
-    world.run_once(lane(&world, plain.clone())).await;
+    harness.run_once(lane(&harness, plain.clone())).await;
     assert_eq!(plain.counts().len(), 450, "the copy serves where the sink keeps nothing");
-    assert!(plain.counts().values().all(|count| *count == 1) && !Standing::is_copy(&stored(&world)));
+    assert!(plain.counts().values().all(|count| *count == 1) && !LaneCheckpoint::is_copy(&stored(&harness)));
 
     more();
     sleep(Duration::from_secs(60)).await;
@@ -272,29 +285,28 @@ async fn a_checkpoint_goes_into_the_sink_and_out_of_it_again() {
         kept.taken.extend(taken(&plain).into_iter().skip(300).collect::<Vec<String>>());
         assert_eq!(kept.checkpoint, old);
     }
-    world.run_once(lane(&world, sink.clone())).await;
+    harness.run_once(lane(&harness, sink.clone())).await;
     sink.assert_exactly_once(900, "what the store has is newer than what the sink has");
 }
 
-/// The sink cannot read what lies in the store: the sums come along, and the journal is left behind and removed.
+/// The sink cannot read what is in the store: the sums come along, and the journal is left behind and removed.
 #[tokio::test(start_paused = true)]
 async fn a_journal_in_the_store_goes_into_the_sink_as_sums() {
-    let (world, directory) = (World::new(|setup| setup.activities = 600), tempfile::tempdir().unwrap());
+    let (harness, directory) = (LaneHarness::new(|setup| setup.activities = 600), tempfile::tempdir().unwrap());
     let store = Arc::new(FileStore::open(directory.path()).unwrap());
-    let with_store = |sink: Arc<dyn Sink>| Lane { store: store.clone(), ..lane(&world, sink) };
-    let (plain, sink) = (MemorySink::new(world.clock, |_, _| None), Arc::new(CommittingSink::default()));
-    world.run_once(with_store(plain.clone())).await;
-    let id = with_store(plain.clone()).id;
+    let with_store = |sink: Arc<dyn Sink>| Lane { store: store.clone(), ..lane(&harness, sink) };
+    let (plain, sink) = (MemorySink::accepting(harness.clock), Arc::new(CommittingSink::default()));
+    harness.run_once(with_store(plain.clone())).await;
+    let id = with_store(plain.clone()).key;
     let sums = async |ledger: Vec<u8>| {
-        let ledger = Standing::decode(&ledger).unwrap().ledger;
+        let ledger = LaneCheckpoint::decode(&ledger).unwrap().ledger;
         let journal = ledger.journal(&*store, &id).await.unwrap();
-        (ledger.books(&*store, &id, Hour(0)..Hour(u32::MAX)).await.unwrap().sums, journal.len())
+        (ledger.totals(&*store, &id, Hour(0)..Hour(u32::MAX)).await.unwrap().sums, journal.len())
     };
     let (before, segments) = sums(store.load(&id).await.unwrap().unwrap()).await;
     assert_eq!((before.values().map(|sum| sum.count).sum::<u64>(), segments), (600, 1));
-    sink.kept.lock().unwrap().taken =
-        plain.taken.lock().unwrap().iter().map(|(identity, ..)| identity.to_string()).collect();
-    world.run_once(with_store(sink.clone())).await;
+    sink.kept.lock().unwrap().taken = plain.accepted().iter().map(|(identity, ..)| identity.to_string()).collect();
+    harness.run_once(with_store(sink.clone())).await;
     sink.assert_exactly_once(600, "the store's checkpoint went into the sink");
     let own = sink.kept.lock().unwrap().checkpoint.clone().unwrap();
     assert_eq!(sums(own).await, (before, 0));
@@ -304,13 +316,13 @@ async fn a_journal_in_the_store_goes_into_the_sink_as_sums() {
 /// The lane that a worker runs has its checkpoint in the sink, under the same name.
 #[tokio::test(start_paused = true)]
 async fn a_backfill_leaves_the_checkpoint_in_the_sink_alone() {
-    let world = World::new(|setup| setup.activities = 300);
+    let harness = LaneHarness::new(|setup| setup.activities = 300);
     let sink = Arc::new(CommittingSink::default());
-    let mut backfill = lane(&world, sink.clone());
+    let mut backfill = lane(&harness, sink.clone());
     let window = Window { from: Timestamp::default(), to: START, by: By::Order };
     backfill.pull = Arc::new(backfill.pull.within(window));
-    world.run_once(backfill).await;
+    harness.run_once(backfill).await;
     let kept = sink.kept.lock().unwrap();
-    assert_eq!((kept.beside, kept.taken.len(), &kept.checkpoint), (300, 0, &None));
-    assert!(!Standing::is_copy(&stored(&world)));
+    assert_eq!((kept.uncommitted, kept.taken.len(), &kept.checkpoint), (300, 0, &None));
+    assert!(!LaneCheckpoint::is_copy(&stored(&harness)));
 }

@@ -3,15 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use s1_forwarder::console::scripted::ResponseQueue;
 use s1_forwarder::record::{Identity, Level, Stream, Timestamp, facts};
-use s1_forwarder::source::{By, Position, Pull, Round, Window};
-use s1_forwarder::telemetry::DropReason;
+use s1_forwarder::sink::memory::MemorySink;
+use s1_forwarder::source::{By, PollContext, Pull, SourcePosition, Window};
+use s1_forwarder::telemetry::SkipReason;
 
-use crate::script::{
-    MOST, NULL, Script, Talk, activities, activity, ago, alert, all, counted, finding, findings_of, ids, mark,
-    no_history, page, unified,
+use super::harness::LaneHarness;
+use super::script::{
+    NULL, Talk, activities, activity, ago, alert, all, counted, finding, findings_of, ids, no_history, page,
+    record_key, unified,
 };
-use crate::world::{MemorySink, World};
 
 #[tokio::test(start_paused = true)]
 async fn what_is_accounted_for_in_this_version_or_in_any_is_left_out() {
@@ -19,10 +21,10 @@ async fn what_is_accounted_for_in_this_version_or_in_any_is_left_out() {
     let records: Vec<String> = (1..=3).map(|id| alert(id, ago(60), "A")).collect();
     let of_version = facts(Stream::Alerts, records[0].as_bytes()).identity("console.example", records[0].as_bytes());
     let of_any = Identity::of("console.example", Stream::Alerts, "2", "");
-    talk.poll.leave_out(Arc::new([of_version, of_any].into()));
+    talk.poll.skip_accounted(Arc::new([of_version, of_any].into()));
     let page = talk.reads(&records, None).await;
     assert_eq!((ids(&page), page.shown, page.last), (vec!["3"], 3, true));
-    assert_eq!(talk.meter.lane.dropped(DropReason::Duplicate), 2);
+    assert_eq!(talk.meter.lane.skipped(SkipReason::Duplicate), 2);
 }
 
 /// The console is asked for a little more than a window.
@@ -32,7 +34,7 @@ async fn what_lies_outside_a_window_is_left_out() {
     let mut talk = Talk::new(activities().within(window), no_history);
     let records: Vec<String> = [101, 100, 50, 10, 9].map(|seconds| activity(seconds, ago(seconds))).into();
     assert_eq!(ids(&talk.reads(&records, None).await), ["100", "50"]);
-    assert_eq!(talk.meter.lane.dropped(DropReason::Filtered), 3);
+    assert_eq!(talk.meter.lane.skipped(SkipReason::Filtered), 3);
 }
 
 /// The time that the console was asked by is the one that counts.
@@ -120,7 +122,11 @@ async fn null_for_a_count_is_nothing_only_where_nothing_was_shown() {
     assert!(talk.hears(NULL.to_owned()).await.unwrap().last);
 
     let mut talk = Talk::new(activities(), |position, pull| {
-        position.take(&pull.passes(), Round { start: ago(60), ..Round::default() }, &mark(1, ago(90)));
+        position.take(
+            &pull.passes(),
+            PollContext { start: ago(60), ..PollContext::default() },
+            &record_key(1, ago(90)),
+        );
     });
     let known = [activity(1, ago(90))];
     assert_eq!(talk.reads(&known, Some("a")).await.records.len(), 0);
@@ -138,14 +144,14 @@ async fn null_for_a_count_is_nothing_only_where_nothing_was_shown() {
     }
 }
 
-/// The cursor that a page ends with came before (B3): there may be more behind, until a walk shows nothing new.
+/// A page ends with a cursor that came before. More records may follow, until a whole pass shows nothing new.
 #[tokio::test(start_paused = true)]
 async fn a_cursor_that_comes_again_ends_the_walk_and_the_next_that_finds_nothing_has_the_records_counted() {
     let mut talk = Talk::new(activities(), no_history);
     let records = [activity(1, ago(90)), activity(2, ago(60))];
     assert_eq!(ids(&talk.reads(&records, Some("a")).await), ["1", "2"]);
     assert!(talk.reads(&records, Some("a")).await.records.is_empty());
-    // It began anew.
+    // It began again.
     assert!(!talk.reads(&records[1..], Some("a")).await.last);
     assert!(!talk.asked_last().contains("cursor="), "{}", talk.asked_last());
     assert!(!talk.reads(&records[1..], Some("a")).await.last);
@@ -166,7 +172,7 @@ async fn five_empty_pages_in_a_row_have_the_records_counted() {
     let mut talk = Talk::new(activities(), no_history);
     for cursor in ["a", "b", "c", "d"] {
         assert!(!talk.reads(&[], Some(cursor)).await.last);
-        assert!(talk.poll.pause().is_zero(), "only lists of findings are asked for slowly");
+        assert!(talk.pause().is_zero(), "only lists of findings are asked for slowly");
     }
     talk.reads(&[activity(1, ago(60))], Some("e")).await;
     for cursor in ["f", "g", "h", "i", "j"] {
@@ -182,8 +188,8 @@ async fn five_empty_pages_in_a_row_have_the_records_counted() {
     assert!(talk.asked_for_a_count());
 }
 
-/// Only where pages are in order does reading a record mean that all before it were read: one page that is not, and nothing
-/// read in this poll says so any more.
+/// Only where pages are in order does reading a record mean that all before it were read: one page that is not, and
+/// nothing read in this poll says so any more.
 #[tokio::test(start_paused = true)]
 async fn an_order_that_broke_once_is_not_relied_on_in_this_poll() {
     let mut talk = Talk::new(activities(), no_history);
@@ -197,10 +203,10 @@ async fn an_order_that_broke_once_is_not_relied_on_in_this_poll() {
 /// One that became visible behind a poll that was complete to its time; a change seen again by another pass is none.
 #[tokio::test(start_paused = true)]
 async fn what_arrives_late_is_what_is_new_and_older_than_the_last_complete_poll() {
-    let complete = |position: &mut Position, pull: &Pull| {
-        let round = Round { start: ago(600), ..Round::default() };
-        position.take(&pull.passes(), round, &mark(7, ago(650)));
-        position.finish(&pull.passes(), round, false);
+    let complete = |position: &mut SourcePosition, pull: &Pull| {
+        let context = PollContext { start: ago(600), ..PollContext::default() };
+        position.take(&pull.passes(), context, &record_key(7, ago(650)));
+        position.finish(&pull.passes(), context, false);
     };
     for (pass, record, late) in [
         (0, alert(1, ago(700), "A"), true),
@@ -222,34 +228,35 @@ async fn what_arrives_late_is_what_is_new_and_older_than_the_last_complete_poll(
 #[tokio::test(start_paused = true)]
 async fn a_page_of_findings_is_of_its_scope_and_the_next_one_waits() {
     let mut talk = Talk::new(findings_of(&["100000000000000007"]), no_history);
-    assert!(talk.poll.pause().is_zero());
+    assert!(talk.pause().is_zero());
     let page = talk.reads(&[finding(1), finding(2), finding(1)], Some("a")).await;
     let scope = page.scope.clone().unwrap();
     assert_eq!((scope.level, scope.id.as_str()), (Level::Site, "100000000000000007"));
     assert_eq!((ids(&page), page.shown, page.ordered), (vec!["1", "2"], 3, false));
-    assert_eq!(talk.meter.lane.dropped(DropReason::Duplicate), 1);
-    assert_eq!(talk.poll.pause(), Duration::from_secs(1));
+    assert_eq!(talk.meter.lane.skipped(SkipReason::Duplicate), 1);
+    assert_eq!(talk.pause(), Duration::from_secs(1));
     assert!(talk.reads(&[finding(3)], None).await.last);
 }
 
-/// Its records are all settled by then: what comes beside it could pass for them.
+/// Its records are all settled by then: what comes with it could pass for them.
 #[tokio::test(start_paused = true)]
 async fn the_event_that_a_snapshot_is_complete_is_a_page_of_its_own_for_which_nothing_is_asked() {
     let pull = Pull { snapshot: true, marker: true, ..Pull::of(Stream::Agents) };
     let talk = &mut Talk::new(pull, |position, pull| {
-        let round = Round { start: ago(60), snapshot: Some(ago(600)), ..Round::default() };
-        position.take(&pull.passes(), round, &mark(1, ago(6000)));
-        position.finish(&pull.passes(), round, true);
+        let context = PollContext { start: ago(60), snapshot: Some(ago(600)), ..PollContext::default() };
+        position.take(&pull.passes(), context, &record_key(1, ago(6000)));
+        position.finish(&pull.passes(), context, true);
     });
-    let page = talk.poll.next(talk.client.turn().await, 100, MOST).await.unwrap();
+    let page = talk.emits().await.unwrap().unwrap();
     assert_eq!((page.marker.unwrap().time, page.marker.unwrap().taken), (ago(600), 1));
     assert_eq!((ids(&page), page.shown, page.last, page.ordered), (vec!["snapshot"], 1, true, false));
-    assert!(talk.script.asked.lock().unwrap().is_empty());
+    assert!(talk.script.requests().is_empty());
 }
 
-/// A field that the console cannot tell may be told the next time; when it is not, the alerts are worth more than the field.
+/// A field that the console cannot read may be in the next response; when it is not, the alerts are worth more than the
+/// field.
 #[tokio::test(start_paused = true)]
-async fn a_page_with_an_error_beside_its_alerts_is_asked_for_three_times_more() {
+async fn a_page_with_an_error_next_to_its_alerts_is_asked_for_three_times_more() {
     let partial = |id: &str, next| {
         let whole = unified(id, "", next);
         format!(r#"{},"errors":[{{"message":"no such scope"}}]}}"#, &whole[..whole.len() - 1])
@@ -264,21 +271,24 @@ async fn a_page_with_an_error_beside_its_alerts_is_asked_for_three_times_more() 
     }
 }
 
-/// A console that lists the newest first, whatever it is asked for: its first page is read, and a kill comes before the rest.
+/// A console that lists the newest first, whatever it is asked for: its first page is read, and a kill comes before the
+/// rest.
 #[tokio::test(start_paused = true)]
 async fn what_is_not_in_order_moves_no_position_before_the_end_of_the_poll() {
-    let (world, script) = (World::new(|_| {}), Arc::new(Script::default()));
+    let (harness, script) = (LaneHarness::new(|_| {}), Arc::new(ResponseQueue::default()));
     let newest_first = page(&[activity(3, ago(60)), activity(2, ago(6_000))], Some("a"));
     // First the lane asks for the time; and the second page is null again and again.
-    script.answers.lock().unwrap().extend([newest_first.clone(), newest_first, NULL.to_owned(), NULL.to_owned()]);
-    let sink = MemorySink::new(world.clock, |_, _| None);
-    let mut lane = world.lane(activities(), "siem", sink.clone());
-    lane.client = Arc::new(world.client(script.clone(), "other"));
-    let running = world.start(lane);
+    for response in [&newest_first, &newest_first, NULL, NULL] {
+        script.push(response.to_owned());
+    }
+    let sink = MemorySink::accepting(harness.clock);
+    let mut lane = harness.lane(activities(), "siem", sink.clone());
+    lane.client = Arc::new(harness.client(Arc::new(script.transport()), "other"));
+    let running = harness.start(lane);
     tokio::time::sleep(Duration::from_millis(500)).await;
     running.task.abort();
     let _ = running.task.await;
     assert_eq!(sink.total(), 2);
-    let checkpoint = world.checkpoint(Stream::Activities, "siem").unwrap();
+    let checkpoint = harness.checkpoint(Stream::Activities, "siem").unwrap();
     assert_eq!((checkpoint.settled, checkpoint.position.bound()), (2, Timestamp::default()));
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use s1_forwarder::record::Stream;
 use s1_forwarder::source::{By, Pull, Window};
 
-use crate::script::{Talk, ago, all, counted, findings_of, no_history, page, unified};
+use super::script::{Talk, ago, all, counted, findings_of, no_history, page, unified};
 
 fn window(by: By) -> Window {
     Window { from: ago(7_200), to: ago(3_600), by }
@@ -22,9 +22,9 @@ async fn question(pull: Pull, pass: usize) -> String {
 /// What is asked for when the records of a window are counted, save for times.
 async fn count(pull: &Pull, by: By, answers: &[String]) -> (u64, Vec<String>) {
     let talk = Talk::new(pull.clone(), no_history);
-    talk.script.answers.lock().unwrap().extend(answers.iter().cloned());
+    answers.iter().for_each(|answer| talk.script.push(answer.clone()));
     let count = pull.count(&talk.client, window(by), &talk.meter).await.unwrap();
-    let asked = talk.script.asked.lock().unwrap().iter().map(|asked| short(asked)).collect();
+    let asked = talk.script.requests().iter().map(|asked| short(asked)).collect();
     (count, asked)
 }
 
@@ -83,8 +83,8 @@ fn each_pass_comes_as_often_and_reaches_as_far_back_as_documented() {
         (Stream::Vulnerabilities, &[(360 * minute, 70 * minute)]),
     ] {
         let pull = all(stream);
-        let told: Vec<_> = pull.passes().iter().map(|pass| (pass.every, pass.reach)).collect();
-        assert_eq!(told, passes, "{stream}");
+        let reported: Vec<_> = pull.passes().iter().map(|pass| (pass.every, pass.reach)).collect();
+        assert_eq!(reported, passes, "{stream}");
         assert_eq!(pull.within(window(By::Order)).passes().len(), 1, "a window is read once");
     }
 }
@@ -106,8 +106,8 @@ async fn unified_alerts_are_asked_for_by_change_and_by_detection() {
     }
     for by in [By::Order, By::Creation] {
         assert!(question(pull.within(window(by)), 0).await.contains("sort:{by:detectedAt,"));
-        let (told, asked) = count(&pull, by, &[unified("1", "", None)]).await;
-        assert_eq!(told, 1);
+        let (reported, asked) = count(&pull, by, &[unified("1", "", None)]).await;
+        assert_eq!(reported, 1);
         let range = "dateTimeRange:{end:1789996399999,endInclusive:true,start:1789992800000,startInclusive:true},fieldId:detectedAt";
         let narrowed = "{fieldId:detectionProduct,stringIn:{values:[EDR,STAR]}}],first:1,";
         for wanted in [range, narrowed, "viewType:IDENTITY"] {
@@ -116,7 +116,7 @@ async fn unified_alerts_are_asked_for_by_change_and_by_detection() {
     }
 }
 
-/// What lies in a window is asked for, and counted, by the time that says so.
+/// The records of a window are asked for, and counted, by the time that says so.
 #[tokio::test(start_paused = true)]
 async fn a_window_is_read_and_counted_by_the_same_time() {
     let snapshot = Pull { snapshot: true, ..all(Stream::Agents) };
@@ -184,7 +184,7 @@ async fn a_count_that_cannot_be_read_is_none() {
         (all(Stream::UnifiedAlerts), alerts.to_owned()),
     ] {
         let talk = Talk::new(pull.clone(), no_history);
-        talk.script.answers.lock().unwrap().push_back(answer);
+        talk.script.push(answer);
         assert!(pull.count(&talk.client, window(By::Order), &talk.meter).await.is_err(), "{}", pull.stream);
     }
 }

@@ -1,98 +1,110 @@
-//! A console that says what it is told to say, one answer after the other, so that answers come together that the emulator
+//! A console with scripted responses, one after the other, so that answers come together that the emulator
 //! would rarely give together; and a poll that asks it.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
-use http::{HeaderMap, StatusCode};
-use s1_forwarder::console::{Client, ConsoleError, Cut, Request, Response, Transport, TransportError};
+use s1_forwarder::console::scripted::ResponseQueue;
+use s1_forwarder::console::{Client, ConsoleError};
 use s1_forwarder::record::{Stream, Timestamp};
-use s1_forwarder::source::{Mark, Page, Poll, Position, Pull, Since};
+use s1_forwarder::source::{Action, Page, Poll, Pull, RecordKey, Since, SourcePosition};
 use s1_forwarder::telemetry::Meter;
 use serde_json::json;
 
-use crate::world::{START, World};
-
-/// A console that gives these answers in this order, and keeps what it was asked.
-#[derive(Debug, Default)]
-pub struct Script {
-    pub answers: Mutex<VecDeque<String>>,
-    pub asked: Mutex<Vec<String>>,
-}
-
-impl Transport for Script {
-    fn send(&self, request: Request) -> BoxFuture<'_, Result<Response, TransportError>> {
-        Box::pin(async move {
-            let query = request.url.split_once('?').map_or("", |(_, query)| query).to_owned();
-            self.asked.lock().unwrap().push(request.body.map_or(query, |body| String::from_utf8(body).unwrap()));
-            // A question that is not in the script ends the test.
-            let answer = self.answers.lock().unwrap().pop_front().unwrap();
-            if answer.len() > request.max_bytes {
-                return Err(TransportError::TooLarge(Cut::of(answer.as_bytes(), request.max_bytes)));
-            }
-            Ok(Response { status: StatusCode::OK, headers: HeaderMap::new(), body: answer.into() })
-        })
-    }
-}
+use super::harness::{LaneHarness, START};
 
 /// A poll that starts at [`START`], and the console that it asks.
 pub struct Talk {
-    pub world: World,
-    pub script: Arc<Script>,
+    pub harness: LaneHarness,
+    pub script: Arc<ResponseQueue>,
     pub client: Arc<Client>,
     pub meter: Meter,
     pub poll: Poll,
 }
 
+/// What the poll emitted, and whether that was its end.
+#[derive(Debug)]
+pub struct Emitted {
+    pub page: Page,
+    pub last: bool,
+}
+
+impl std::ops::Deref for Emitted {
+    type Target = Page;
+
+    fn deref(&self) -> &Page {
+        &self.page
+    }
+}
+
 impl Talk {
-    pub fn new(pull: Pull, position: impl FnOnce(&mut Position, &Pull)) -> Self {
+    pub fn new(pull: Pull, position: impl FnOnce(&mut SourcePosition, &Pull)) -> Self {
         Self::of_pass(pull, 0, position)
     }
 
     /// A poll of the stream's `pass`-th pass, of a lane that had come as far as `position` says.
-    pub fn of_pass(pull: Pull, pass: usize, position: impl FnOnce(&mut Position, &Pull)) -> Self {
-        let (world, script) = (World::new(|_| {}), Arc::new(Script::default()));
-        let client = Arc::new(world.client(script.clone(), "siem"));
-        let meter = Meter::start(&world.telemetry, "acme", pull.stream, "siem", "memory", world.clock);
-        let mut begun = Position::starting_at(Timestamp::default());
+    pub fn of_pass(pull: Pull, pass: usize, position: impl FnOnce(&mut SourcePosition, &Pull)) -> Self {
+        let (harness, script) = (LaneHarness::new(|_| {}), Arc::new(ResponseQueue::default()));
+        let client = Arc::new(harness.client(Arc::new(script.transport()), "siem"));
+        let meter = Meter::start(&harness.telemetry, "acme", pull.stream, "siem", "memory", harness.clock);
+        let mut begun = SourcePosition::starting_at(Timestamp::default());
         begun.align(&pull.passes());
         position(&mut begun, &pull);
-        let poll = Poll::new(client.clone(), meter.clone(), Arc::new(pull), begun, pass, START).unwrap();
-        Self { world, script, client, meter, poll }
+        let poll = Poll::new(&client, meter.clone(), Arc::new(pull), begun, pass, START).unwrap();
+        Self { harness, script, client, meter, poll }
     }
 
     /// What the poll makes of the console's next answer.
-    pub async fn hears(&mut self, answer: String) -> Result<Page, ConsoleError> {
+    pub async fn hears(&mut self, answer: String) -> Result<Emitted, ConsoleError> {
         self.hears_all([answer]).await
     }
 
     /// The same where it asks several times.
-    pub async fn hears_all<const N: usize>(&mut self, answers: [String; N]) -> Result<Page, ConsoleError> {
-        self.script.answers.lock().unwrap().extend(answers);
-        let page = self.poll.next(self.client.turn().await, 100, MOST).await;
-        assert!(self.script.answers.lock().unwrap().is_empty(), "it did not ask");
-        page
+    pub async fn hears_all<const N: usize>(&mut self, answers: [String; N]) -> Result<Emitted, ConsoleError> {
+        answers.into_iter().for_each(|answer| self.script.push(answer));
+        Ok(self.emits().await?.unwrap())
+    }
+
+    /// Asks until the poll emits a page, fails, or no answer is left.
+    pub async fn emits(&mut self) -> Result<Option<Emitted>, ConsoleError> {
+        let emitted = loop {
+            let request = match self.poll.next_action() {
+                Action::Ask(_) if self.script.is_empty() => return Ok(None),
+                Action::Ask(request) => request,
+                Action::Emit(page) => break page,
+                Action::Done(_) => panic!("the poll has ended"),
+            };
+            let answer = request.with_size(100, MOST).send(&self.client, self.client.permit().await, None).await;
+            if let Err(error) = self.poll.answered(answer, self.client.latest_time()) {
+                assert!(self.script.is_empty(), "it did not ask");
+                return Err(error);
+            }
+        };
+        assert!(self.script.is_empty(), "it did not ask");
+        let last = matches!(self.poll.next_action(), Action::Done(_));
+        Ok(Some(Emitted { page: emitted, last }))
     }
 
     /// An answer comes that is too large, and the record in it alone is.
-    pub async fn meets(&mut self, answer: &str, then: &[String]) -> Result<Option<Page>, ConsoleError> {
-        let error = self.hears(answer.to_owned()).await.unwrap_err();
-        let ConsoleError::TooLarge(cut) = error else { panic!("{error}") };
-        self.script.answers.lock().unwrap().extend(then.iter().cloned());
-        let stepped = self.poll.step_over(&cut).await;
-        assert!(self.script.answers.lock().unwrap().is_empty(), "it did not ask");
-        stepped
+    pub async fn meets(&mut self, answer: &str, then: &[String]) -> Result<Option<Emitted>, ConsoleError> {
+        self.script.push(answer.to_owned());
+        then.iter().for_each(|answer| self.script.push(answer.clone()));
+        self.emits().await
+    }
+
+    /// How long the poll waits before it asks next.
+    pub fn pause(&mut self) -> Duration {
+        let Action::Ask(request) = self.poll.next_action() else { panic!("it does not ask") };
+        request.pause()
     }
 
     /// As `hears`, of an answer that is a page of the list.
-    pub async fn reads(&mut self, records: &[String], next: Option<&str>) -> Page {
+    pub async fn reads(&mut self, records: &[String], next: Option<&str>) -> Emitted {
         self.hears(page(records, next)).await.unwrap()
     }
 
     pub fn asked_last(&self) -> String {
-        self.script.asked.lock().unwrap().last().unwrap().clone()
+        self.script.requests().pop().unwrap()
     }
 
     pub fn asked_for_a_count(&self) -> bool {
@@ -100,14 +112,14 @@ impl Talk {
     }
 
     pub fn late(&self) -> bool {
-        self.world.telemetry.clone().exposition(START).any(|text| text.contains("arrival_delay_seconds_count"))
+        self.harness.telemetry.clone().exposition(START).any(|text| text.contains("arrival_delay_seconds_count"))
     }
 }
 
 /// Largest answer that is read.
 pub const MOST: usize = 4_000;
 
-pub fn no_history(_: &mut Position, _: &Pull) {}
+pub fn no_history(_: &mut SourcePosition, _: &Pull) {}
 
 /// All of a stream, from the beginning.
 pub fn all(stream: Stream) -> Pull {
@@ -121,7 +133,7 @@ pub fn activities() -> Pull {
 /// All findings of these sites, which are read one after the other.
 pub fn findings_of(sites: &[&str]) -> Pull {
     let settings = json!({ "url": "https://console.example", "token": "t", "sites": sites });
-    all(Stream::Vulnerabilities).through(&serde_json::from_value(settings).unwrap())
+    all(Stream::Vulnerabilities).with_scopes(&serde_json::from_value(settings).unwrap())
 }
 
 pub fn page(records: &[String], next: Option<&str>) -> String {
@@ -149,12 +161,12 @@ pub fn alert(id: u64, created: Timestamp, status: &str) -> String {
     )
 }
 
-pub fn ids(page: &Page) -> Vec<&str> {
+pub fn ids(page: &Emitted) -> Vec<&str> {
     page.records.iter().map(|record| record.id.as_str()).collect()
 }
 
-pub fn mark(id: u64, at: Timestamp) -> Mark {
-    Mark { id, version: id, content: None, time: at, created: Some(at) }
+pub fn record_key(id: u64, at: Timestamp) -> RecordKey {
+    RecordKey { id, version: id, content: None, time: at, created: Some(at) }
 }
 
 pub fn finding(id: u64) -> String {

@@ -1,4 +1,4 @@
-//! The sink's side: refusals for now and for good, partial acceptance, dead for a while, checkpoints in order.
+//! The sink's side: temporary and permanent refusals, partial acceptance, dead for a while, checkpoints in order.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,11 +8,12 @@ use s1_forwarder::emulator::Kind;
 use s1_forwarder::lane::LaneEnd;
 use s1_forwarder::record::Stream;
 use s1_forwarder::sink::Outcome;
-use s1_forwarder::source::Mark;
-use s1_forwarder::telemetry::{DropReason, LaneState};
+use s1_forwarder::sink::memory::MemorySink;
+use s1_forwarder::source::RecordKey;
+use s1_forwarder::telemetry::LaneState;
 use tokio::time::{Instant, sleep};
 
-use crate::world::{MemorySink, World, assert_books_balance};
+use super::harness::{LaneHarness, assert_counts_balance};
 
 fn unavailable() -> Option<Outcome> {
     Some(Outcome::RetryLater { reason: "503".to_owned(), after: None })
@@ -20,111 +21,111 @@ fn unavailable() -> Option<Outcome> {
 
 #[tokio::test(start_paused = true)]
 async fn a_sink_that_is_dead_for_a_minute_costs_nothing() {
-    let world = World::new(|setup| setup.activities = 2_000);
+    let harness = LaneHarness::new(|setup| setup.activities = 2_000);
     let back = Instant::now() + Duration::from_secs(60);
-    let sink = MemorySink::new(world.clock, move |_, _| if Instant::now() < back { unavailable() } else { None });
-    let running = world.start(world.lane(world.pull(Stream::Activities), "siem", sink.clone()));
+    let sink = MemorySink::new(harness.clock, move |_, _| if Instant::now() < back { unavailable() } else { None });
+    let running = harness.start(harness.lane(harness.pull(Stream::Activities), "siem", sink.clone()));
     sleep(Duration::from_secs(50)).await;
     assert!(matches!(running.metrics.state(), LaneState::SinkFailing(_)));
-    assert_eq!(world.budget.used(), 0, "after 30 s the lane gives its bytes back");
-    assert!(running.metrics.dropped(DropReason::GivenBack) > 0, "and tells of the events that it held");
+    assert_eq!(harness.budget.used(), 0, "after 30 s the lane gives its bytes back");
+    assert!(running.metrics.requeued.load(Ordering::Relaxed) > 0, "and tells of the events that it held");
     sleep(Duration::from_secs(250)).await;
     let metrics = running.drain().await;
     assert_eq!((sink.total(), sink.counts().len()), (2_000, 2_000));
-    assert!(metrics.dropped(DropReason::GivenBack) > 0);
-    assert_books_balance(&metrics);
+    assert!(metrics.requeued.load(Ordering::Relaxed) > 0);
+    assert_counts_balance(&metrics);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_sink_that_dies_in_the_middle_repeats_nothing() {
-    let world = World::new(|setup| setup.activities = 5_000);
+    let harness = LaneHarness::new(|setup| setup.activities = 5_000);
     let begun = Instant::now();
     // Every other batch is refused for two minutes while the others are taken: acknowledged beyond the prefix.
-    let sink = MemorySink::new(world.clock, move |attempt, batch| {
+    let sink = MemorySink::new(harness.clock, move |attempt, batch| {
         let dead = (Duration::from_secs(1)..Duration::from_secs(120)).contains(&begun.elapsed());
         let refused = dead && (attempt % 2 == 0 || batch.len() < 100);
         if refused { unavailable() } else { None }
     });
-    let running = world.start(world.lane(world.pull(Stream::Activities), "siem", sink.clone()));
+    let running = harness.start(harness.lane(harness.pull(Stream::Activities), "siem", sink.clone()));
     sleep(Duration::from_secs(600)).await;
     let metrics = running.drain().await;
     assert_eq!((sink.total(), sink.counts().len()), (5_000, 5_000));
-    assert_books_balance(&metrics);
+    assert_counts_balance(&metrics);
 }
 
 #[tokio::test(start_paused = true)]
 async fn one_refused_event_of_a_thousand_becomes_a_dead_letter_and_the_rest_arrives_once() {
-    let world = World::new(|setup| setup.activities = 1_000);
-    let poison = world.console.ids(Kind::Activities)[500].to_string();
+    let harness = LaneHarness::new(|setup| setup.activities = 1_000);
+    let poison = harness.console.ids(Kind::Activities)[500].to_string();
     let sink = {
         let poison = poison.clone();
-        MemorySink::new(world.clock, move |_, batch| {
+        MemorySink::new(harness.clock, move |_, batch| {
             let refused = batch.events().any(|event| event.record_id == poison);
             refused.then(|| Outcome::Refused("bad field".to_owned()))
         })
     };
-    let mut lane = world.lane(world.pull(Stream::Activities), "siem", sink.clone());
+    let mut lane = harness.lane(harness.pull(Stream::Activities), "siem", sink.clone());
     lane.once = true;
-    let running = world.start(lane);
+    let running = harness.start(lane);
     running.task.await.unwrap();
     assert_eq!((sink.total(), sink.counts().len()), (999, 999));
     assert_eq!(running.metrics.dead_letters.load(Ordering::Relaxed), 1);
-    assert_books_balance(&running.metrics);
-    let files = s1_forwarder::sink::dead_letters::files(world.dead_letters.path()).unwrap();
+    assert_counts_balance(&running.metrics);
+    let files = s1_forwarder::sink::dead_letters::files(harness.dead_letters.path()).unwrap();
     let text = std::fs::read_to_string(&files[0]).unwrap();
     assert!(text.contains(&poison) && text.contains("bad field"));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_sink_that_refuses_everything_stops_the_lane_and_dead_letters_nothing() {
-    let world = World::new(|setup| setup.activities = 300);
-    let sink = MemorySink::new(world.clock, |_, _| Some(Outcome::Refused("no such index".to_owned())));
-    let running = world.start(world.lane(world.pull(Stream::Activities), "siem", sink.clone()));
+    let harness = LaneHarness::new(|setup| setup.activities = 300);
+    let sink = MemorySink::new(harness.clock, |_, _| Some(Outcome::Refused("no such index".to_owned())));
+    let running = harness.start(harness.lane(harness.pull(Stream::Activities), "siem", sink.clone()));
     sleep(Duration::from_secs(30)).await;
     assert!(matches!(running.metrics.state(), LaneState::SinkRefused(_)));
     let metrics = running.drain().await;
     assert_eq!(metrics.dead_letters.load(Ordering::Relaxed), 0);
     assert_eq!(sink.total(), 0);
-    assert_books_balance(&metrics);
+    assert_counts_balance(&metrics);
 }
 
 #[tokio::test(start_paused = true)]
 async fn partial_acceptance_is_finished_without_repeats() {
-    let world = World::new(|setup| setup.activities = 700);
-    let sink = MemorySink::new(world.clock, |attempt, batch| {
+    let harness = LaneHarness::new(|setup| setup.activities = 700);
+    let sink = MemorySink::new(harness.clock, |attempt, batch| {
         (attempt % 3 != 0).then(|| Outcome::Partial {
             rejected: Vec::new(),
             retry: (batch.len() / 2..batch.len()).collect(),
             after: None,
         })
     });
-    world.run_once(world.lane(world.pull(Stream::Activities), "siem", sink.clone())).await;
+    harness.run_once(harness.lane(harness.pull(Stream::Activities), "siem", sink.clone())).await;
     assert_eq!((sink.total(), sink.counts().len()), (700, 700));
 }
 
 #[tokio::test(start_paused = true)]
 async fn unauthorized_pauses_the_lane_and_loses_nothing() {
-    let world = World::new(|setup| setup.activities = 300);
+    let harness = LaneHarness::new(|setup| setup.activities = 300);
     let sink =
-        MemorySink::new(world.clock, |attempt, _| (attempt < 3).then(|| Outcome::Unauthorized("401".to_owned())));
-    let running = world.start(world.lane(world.pull(Stream::Activities), "siem", sink.clone()));
+        MemorySink::new(harness.clock, |attempt, _| (attempt < 3).then(|| Outcome::Unauthorized("401".to_owned())));
+    let running = harness.start(harness.lane(harness.pull(Stream::Activities), "siem", sink.clone()));
     sleep(Duration::from_secs(1200)).await;
     let metrics = running.drain().await;
     assert_eq!((sink.total(), sink.counts().len()), (300, 300));
-    assert_books_balance(&metrics);
+    assert_counts_balance(&metrics);
 }
 
 /// The checkpoint may only cover what the sink has taken: stopping dead at any moment loses nothing.
 #[tokio::test(start_paused = true)]
 async fn a_kill_at_any_moment_loses_nothing_and_repeats_at_most_what_was_in_flight() {
     for moment in (0..60).map(|step| Duration::from_millis(25 * step)) {
-        let world = World::new(|setup| setup.activities = 1_500);
-        let sink = MemorySink::new(world.clock, |_, _| None);
-        let running = world.start(world.lane(world.pull(Stream::Activities), "siem", sink.clone()));
+        let harness = LaneHarness::new(|setup| setup.activities = 1_500);
+        let sink = MemorySink::accepting(harness.clock);
+        let running = harness.start(harness.lane(harness.pull(Stream::Activities), "siem", sink.clone()));
         sleep(moment).await;
         running.task.abort();
         let _ = running.task.await;
-        world.run_once(world.lane(world.pull(Stream::Activities), "siem", sink.clone())).await;
+        harness.run_once(harness.lane(harness.pull(Stream::Activities), "siem", sink.clone())).await;
         assert_eq!(sink.counts().len(), 1_500, "killed after {moment:?}");
         let repeated = sink.total() - 1_500;
         assert!(repeated <= 4 * 100, "killed after {moment:?}: {repeated} repeated");
@@ -133,34 +134,34 @@ async fn a_kill_at_any_moment_loses_nothing_and_repeats_at_most_what_was_in_flig
 
 #[tokio::test(start_paused = true)]
 async fn a_store_that_cannot_be_written_stops_sending_until_it_can() {
-    let world = World::new(|setup| setup.activities = 1_000);
-    let sink = MemorySink::new(world.clock, |_, _| None);
-    let running = world.start(world.lane(world.pull(Stream::Activities), "siem", sink.clone()));
+    let harness = LaneHarness::new(|setup| setup.activities = 1_000);
+    let sink = MemorySink::accepting(harness.clock);
+    let running = harness.start(harness.lane(harness.pull(Stream::Activities), "siem", sink.clone()));
     sleep(Duration::from_millis(100)).await;
-    world.store.fail_next(20);
+    harness.store.fail_next(20);
     sleep(Duration::from_secs(20)).await;
     assert!(matches!(running.metrics.state(), LaneState::Stopped(_)), "{:?}", running.metrics.state());
     assert!(sink.total() < 1_000, "what cannot be remembered is not sent");
     sleep(Duration::from_secs(1200)).await;
     let metrics = running.drain().await;
     assert_eq!((sink.total(), sink.counts().len()), (1_000, 1_000));
-    assert_books_balance(&metrics);
+    assert_counts_balance(&metrics);
 }
 
 #[tokio::test(start_paused = true)]
 async fn lanes_go_on_soon_after_a_long_outage_of_the_store() {
-    let world = World::new(|setup| setup.activities = 1_000);
+    let harness = LaneHarness::new(|setup| setup.activities = 1_000);
     let lane = |name: String| {
-        let sink = MemorySink::new(world.clock, |_, _| None);
-        (world.start(world.lane(world.pull(Stream::Activities), &name, sink.clone())), sink)
+        let sink = MemorySink::accepting(harness.clock);
+        (harness.start(harness.lane(harness.pull(Stream::Activities), &name, sink.clone())), sink)
     };
     let mut lanes: Vec<_> = (0..5).map(|number| lane(format!("running-{number}"))).collect();
     sleep(Duration::from_millis(100)).await;
-    world.store.fail_next(usize::MAX);
+    harness.store.fail_next(usize::MAX);
     lanes.extend((0..5).map(|number| lane(format!("beginning-{number}"))));
     sleep(Duration::from_secs(600)).await;
     assert!(lanes.iter().all(|(_, sink)| sink.total() < 1_000));
-    world.store.fail_next(0);
+    harness.store.fail_next(0);
     sleep(Duration::from_secs(8)).await;
     for (lane, sink) in &lanes {
         assert_eq!(sink.total(), 1_000, "{:?}", lane.metrics.state());
@@ -170,53 +171,53 @@ async fn lanes_go_on_soon_after_a_long_outage_of_the_store() {
 
 #[tokio::test(start_paused = true)]
 async fn since_is_stored_before_the_first_pull() {
-    let world = World::new(|setup| setup.activities = 100);
-    let dead = MemorySink::new(world.clock, |_, _| unavailable());
-    let running = world.start(world.lane(world.pull(Stream::Activities), "siem", dead));
+    let harness = LaneHarness::new(|setup| setup.activities = 100);
+    let dead = MemorySink::new(harness.clock, |_, _| unavailable());
+    let running = harness.start(harness.lane(harness.pull(Stream::Activities), "siem", dead));
     sleep(Duration::from_secs(5)).await;
     running.task.abort();
     let _ = running.task.await;
-    let stored = world.checkpoint(Stream::Activities, "siem").unwrap();
+    let stored = harness.checkpoint(Stream::Activities, "siem").unwrap();
     assert_eq!(stored.position.bound(), stored.since_resolved);
     sleep(Duration::from_secs(3600)).await;
-    let sink = MemorySink::new(world.clock, |_, _| None);
-    let mut pull = world.pull(Stream::Activities);
+    let sink = MemorySink::accepting(harness.clock);
+    let mut pull = harness.pull(Stream::Activities);
     pull.since = s1_forwarder::source::Since::Now;
-    world.run_once(world.lane(pull, "siem", sink.clone())).await;
+    harness.run_once(harness.lane(pull, "siem", sink.clone())).await;
     assert_eq!(sink.total(), 100, "the edited `since` is ignored");
 }
 
 /// A batch that is larger than the sink takes is halved, and an event that is too large alone is kept as a dead letter.
 #[tokio::test(start_paused = true)]
 async fn what_is_too_large_is_halved() {
-    let world = World::new(|setup| setup.activities = 400);
+    let harness = LaneHarness::new(|setup| setup.activities = 400);
     let mut sink =
-        MemorySink::new(world.clock, |_, batch| (batch.len() > 13).then(|| Outcome::TooLarge("413".to_owned())));
-    let sizes: Vec<usize> = world
+        MemorySink::new(harness.clock, |_, batch| (batch.len() > 13).then(|| Outcome::TooLarge("413".to_owned())));
+    let sizes: Vec<usize> = harness
         .console
         .ids(Kind::Activities)
         .iter()
-        .map(|id| world.console.record(Kind::Activities, *id).unwrap().len())
+        .map(|id| harness.console.record(Kind::Activities, *id).unwrap().len())
         .collect();
     let limit = sizes.iter().max().unwrap() - 1;
     Arc::get_mut(&mut sink).unwrap().limits.event_bytes = limit;
     let oversized = sizes.iter().filter(|size| **size > limit).count();
-    let lane = world.lane(world.pull(Stream::Activities), "siem", sink.clone());
+    let lane = harness.lane(harness.pull(Stream::Activities), "siem", sink.clone());
     let metrics = lane.delivery.meter.lane.clone();
-    world.run_once(lane).await;
+    harness.run_once(lane).await;
     assert_eq!(sink.total(), 400 - oversized);
     assert_eq!(metrics.dead_letters.load(Ordering::Relaxed), oversized as u64);
 }
 
 #[tokio::test(start_paused = true)]
 async fn batches_are_as_large_as_the_sink_takes_them_and_no_larger() {
-    let world = World::new(|setup| setup.activities = 1_000);
+    let harness = LaneHarness::new(|setup| setup.activities = 1_000);
     let most = Arc::new(AtomicUsize::new(0));
     let mut sink = {
-        let (most, budget) = (most.clone(), world.budget.clone());
-        MemorySink::new(world.clock, move |_, batch| {
+        let (most, budget) = (most.clone(), harness.budget.clone());
+        MemorySink::new(harness.clock, move |_, batch| {
             assert!(
-                budget.used() >= 3 * batch.held_bytes(),
+                budget.used() >= 3 * batch.allocated_bytes(),
                 "its bytes are reserved, as often as the sink copies them"
             );
             let framed = batch.size() + 10 * batch.len();
@@ -227,40 +228,41 @@ async fn batches_are_as_large_as_the_sink_takes_them_and_no_larger() {
     };
     let limits = &mut Arc::get_mut(&mut sink).unwrap().limits;
     (limits.bytes, limits.framing, limits.copies) = (6_000, 10, 3);
-    world.run_once(world.lane(world.pull(Stream::Activities), "siem", sink.clone())).await;
+    harness.run_once(harness.lane(harness.pull(Stream::Activities), "siem", sink.clone())).await;
     assert_eq!((sink.total(), sink.counts().len()), (1_000, 1_000));
     assert!(most.load(Ordering::Relaxed) > 4_500, "nearly full");
 }
 
-/// A batch, the marks beside it, and the sink's copies of both: what a lane with nothing else in its hands holds.
+/// A batch, the record keys with it, and the sink's copies of both: what a lane with nothing else in its hands holds.
 #[tokio::test(start_paused = true)]
 async fn a_batch_on_its_way_is_held_in_the_budget_as_often_as_the_sink_copies_it() {
-    let world = World::new(|setup| setup.activities = 40);
+    let harness = LaneHarness::new(|setup| setup.activities = 40);
     let held = Arc::new(AtomicUsize::new(0));
     let mut sink = {
-        let (held, budget) = (held.clone(), world.budget.clone());
-        MemorySink::new(world.clock, move |_, batch| {
-            let marks = batch.len() * size_of::<Mark>();
-            let expected = 3 * (batch.held_bytes() + marks)..=3 * (batch.held_bytes() + 2 * marks);
+        let (held, budget) = (held.clone(), harness.budget.clone());
+        MemorySink::new(harness.clock, move |_, batch| {
+            let record_keys = batch.len() * size_of::<RecordKey>();
+            let expected =
+                3 * (batch.allocated_bytes() + record_keys)..=3 * (batch.allocated_bytes() + 2 * record_keys);
             assert!(expected.contains(&budget.used()), "{} not in {expected:?}", budget.used());
             held.store(budget.used(), Ordering::Relaxed);
             None
         })
     };
     Arc::get_mut(&mut sink).unwrap().limits.copies = 3;
-    world.run_once(world.lane(world.pull(Stream::Activities), "siem", sink.clone())).await;
-    assert!(sink.total() == 40 && held.load(Ordering::Relaxed) > 0 && world.budget.used() == 0);
+    harness.run_once(harness.lane(harness.pull(Stream::Activities), "siem", sink.clone())).await;
+    assert!(sink.total() == 40 && held.load(Ordering::Relaxed) > 0 && harness.budget.used() == 0);
 }
 
 /// Both would deliver what comes from now on.
 #[tokio::test(start_paused = true)]
 async fn a_lane_whose_checkpoint_is_another_process_s_sends_nothing_more() {
-    let world = World::new(|setup| setup.activities = 3_000);
-    let mut sink = MemorySink::new(world.clock, |_, _| None);
+    let harness = LaneHarness::new(|setup| setup.activities = 3_000);
+    let mut sink = MemorySink::accepting(harness.clock);
     Arc::get_mut(&mut sink).unwrap().delay = Duration::from_secs(5);
-    let running = world.start(world.lane(world.pull(Stream::Activities), "siem", sink.clone()));
+    let running = harness.start(harness.lane(harness.pull(Stream::Activities), "siem", sink.clone()));
     sleep(Duration::from_secs(20)).await;
-    world.store.hand_over();
+    harness.store.hand_over();
     let before = sink.total();
     assert_eq!(running.task.await.unwrap(), LaneEnd::Superseded);
     assert!(0 < before && before < 3_000);
@@ -268,11 +270,11 @@ async fn a_lane_whose_checkpoint_is_another_process_s_sends_nothing_more() {
     assert!(matches!(running.metrics.state(), LaneState::Stopped(_)), "{:?}", running.metrics.state());
 
     // The same while it rests: nothing is to be sent, and still it must end.
-    let world = World::new(|setup| setup.activities = 30);
-    let sink = MemorySink::new(world.clock, |_, _| None);
-    let running = world.start(world.lane(world.pull(Stream::Activities), "siem", sink.clone()));
+    let harness = LaneHarness::new(|setup| setup.activities = 30);
+    let sink = MemorySink::accepting(harness.clock);
+    let running = harness.start(harness.lane(harness.pull(Stream::Activities), "siem", sink.clone()));
     sleep(Duration::from_secs(20)).await;
-    world.store.hand_over();
+    harness.store.hand_over();
     assert_eq!(
         tokio::time::timeout(Duration::from_secs(3_600), running.task).await.unwrap().unwrap(),
         LaneEnd::Superseded
@@ -281,12 +283,12 @@ async fn a_lane_whose_checkpoint_is_another_process_s_sends_nothing_more() {
 
 #[tokio::test(start_paused = true)]
 async fn a_retry_after_is_honoured_even_when_it_is_longer_than_the_patience() {
-    let world = World::new(|setup| setup.activities = 100);
-    let sink = MemorySink::new(world.clock, |attempt, _| {
+    let harness = LaneHarness::new(|setup| setup.activities = 100);
+    let sink = MemorySink::new(harness.clock, |attempt, _| {
         let after = Some(Duration::from_secs(300));
         (attempt == 0).then(|| Outcome::RetryLater { reason: "429".to_owned(), after })
     });
-    let running = world.start(world.lane(world.pull(Stream::Activities), "siem", sink.clone()));
+    let running = harness.start(harness.lane(harness.pull(Stream::Activities), "siem", sink.clone()));
     sleep(Duration::from_secs(290)).await;
     assert_eq!(sink.attempts.load(Ordering::Relaxed), 1);
     sleep(Duration::from_secs(60)).await;
@@ -296,11 +298,11 @@ async fn a_retry_after_is_honoured_even_when_it_is_longer_than_the_patience() {
 
 #[tokio::test(start_paused = true)]
 async fn a_retry_after_of_nothing_is_no_invitation_to_hammer() {
-    let world = World::new(|setup| setup.activities = 100);
-    let sink = MemorySink::new(world.clock, |_, _| {
+    let harness = LaneHarness::new(|setup| setup.activities = 100);
+    let sink = MemorySink::new(harness.clock, |_, _| {
         Some(Outcome::RetryLater { reason: "503".to_owned(), after: Some(Duration::ZERO) })
     });
-    let running = world.start(world.lane(world.pull(Stream::Activities), "siem", sink.clone()));
+    let running = harness.start(harness.lane(harness.pull(Stream::Activities), "siem", sink.clone()));
     sleep(Duration::from_secs(300)).await;
     let attempts = sink.attempts.load(Ordering::Relaxed);
     assert!(attempts < 60, "{attempts} attempts in five minutes");
@@ -309,36 +311,36 @@ async fn a_retry_after_of_nothing_is_no_invitation_to_hammer() {
 
 #[tokio::test(start_paused = true)]
 async fn checkpoints_may_be_collected_and_are_written_at_the_end() {
-    let world = World::new(|setup| setup.activities = 3_000);
-    let sink = MemorySink::new(world.clock, |_, _| None);
-    let mut lane = world.lane(world.pull(Stream::Activities), "siem", sink.clone());
+    let harness = LaneHarness::new(|setup| setup.activities = 3_000);
+    let sink = MemorySink::accepting(harness.clock);
+    let mut lane = harness.lane(harness.pull(Stream::Activities), "siem", sink.clone());
     lane.checkpoint_interval = Duration::from_secs(3600);
-    let running = world.start(lane);
+    let running = harness.start(lane);
     sleep(Duration::from_secs(120)).await;
     assert_eq!(sink.total(), 3_000, "polling does not wait for the store");
-    assert_eq!(world.checkpoint(Stream::Activities, "siem").unwrap().position.key_count(), 0, "not written yet");
+    assert_eq!(harness.checkpoint(Stream::Activities, "siem").unwrap().position.key_count(), 0, "not written yet");
     running.drain().await;
-    world.run_once(world.lane(world.pull(Stream::Activities), "siem", sink.clone())).await;
+    harness.run_once(harness.lane(harness.pull(Stream::Activities), "siem", sink.clone())).await;
     assert_eq!(sink.total(), 3_000, "written at the end");
 }
 
-/// A sink that bears two requests at a time and refuses the others gets two, after it got four; when it bears four again it
-/// gets them.
+/// A sink that bears two requests at a time and refuses the others gets two, after it got four; when it bears four
+/// again it gets them.
 #[tokio::test(start_paused = true)]
 async fn a_sink_that_throttles_gets_fewer_requests_and_slowly_more_again() {
-    let world = World::new(|setup| setup.activities = 60_000);
+    let harness = LaneHarness::new(|setup| setup.activities = 60_000);
     let bears = Arc::new(AtomicUsize::new(4));
-    let told = bears.clone();
-    let sink = MemorySink::new(world.clock, |_, _| None);
+    let reported = bears.clone();
+    let sink = MemorySink::accepting(harness.clock);
     let seen = Arc::downgrade(&sink);
     sink.judge_by(move |_, _| {
         let parallel = seen.upgrade().unwrap().parallel_now();
-        let busy = parallel > told.load(Ordering::Relaxed);
+        let busy = parallel > reported.load(Ordering::Relaxed);
         busy.then(|| Outcome::RetryLater { reason: "429".to_owned(), after: Some(Duration::from_secs(1)) })
     });
-    let mut lane = world.lane(world.pull(Stream::Activities), "siem", sink.clone());
+    let mut lane = harness.lane(harness.pull(Stream::Activities), "siem", sink.clone());
     lane.once = true;
-    let running = world.start(lane);
+    let running = harness.start(lane);
     let phase = async |until: usize| {
         sink.parallel.lock().unwrap().clear();
         while sink.total() < until {
@@ -357,26 +359,27 @@ async fn a_sink_that_throttles_gets_fewer_requests_and_slowly_more_again() {
     assert!(of(&freed, 4) > freed.len() / 5, "{freed:?}");
     running.task.await.unwrap();
     assert_eq!((sink.total(), sink.counts().len()), (60_000, 60_000));
-    assert_books_balance(&running.metrics);
+    assert_counts_balance(&running.metrics);
 }
 
-/// One batch of four is told to wait half an hour: the others wait as well, over all the times that the lane looks after it.
+/// The sink asks one batch of four to wait half an hour: the others wait as well, over all the times that the lane
+/// looks after it.
 #[tokio::test(start_paused = true)]
 async fn retry_after_holds_the_whole_lane() {
-    let world = World::new(|setup| setup.activities = 2_000);
+    let harness = LaneHarness::new(|setup| setup.activities = 2_000);
     let begun = Instant::now();
     let half_an_hour = Duration::from_secs(1_800);
-    let sink = MemorySink::new(world.clock, move |attempt, _| {
+    let sink = MemorySink::new(harness.clock, move |attempt, _| {
         (attempt == 7).then(|| Outcome::RetryLater { reason: "429".to_owned(), after: Some(half_an_hour) })
     });
-    let mut lane = world.lane(world.pull(Stream::Activities), "siem", sink.clone());
+    let mut lane = harness.lane(harness.pull(Stream::Activities), "siem", sink.clone());
     lane.once = true;
-    let running = world.start(lane);
+    let running = harness.start(lane);
     sleep(Duration::from_secs(1_500)).await;
     assert!(sink.attempts.load(Ordering::Relaxed) <= 7 + 4, "only what was on the wire already");
-    assert_eq!(world.budget.used(), 0);
+    assert_eq!(harness.budget.used(), 0);
     running.task.await.unwrap();
     assert!(begun.elapsed() >= half_an_hour);
     assert_eq!((sink.total(), sink.counts().len()), (2_000, 2_000));
-    assert_books_balance(&running.metrics);
+    assert_counts_balance(&running.metrics);
 }

@@ -4,37 +4,38 @@ use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use s1_forwarder::emulator::{Faults, Kind, Mishap, Quirks, Scope, Setup, Token};
+use s1_forwarder::emulator::{Fault, Faults, Kind, Quirks, Scope, Setup, Token};
 use s1_forwarder::lane::LaneEnd;
 use s1_forwarder::record::{Identity, Stream, Timestamp};
+use s1_forwarder::sink::memory::MemorySink;
 use s1_forwarder::source::{Pull, Since, Stage};
-use s1_forwarder::telemetry::DropReason;
+use s1_forwarder::telemetry::SkipReason;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use crate::world::{MemorySink, Running, START, World, assert_books_balance};
+use super::harness::{LaneHarness, Running, START, assert_counts_balance};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(86_400);
 
-fn sink(world: &World) -> std::sync::Arc<MemorySink> {
-    MemorySink::new(world.clock, |_, _| None)
+fn sink(harness: &LaneHarness) -> std::sync::Arc<MemorySink> {
+    MemorySink::accepting(harness.clock)
 }
 
-fn start(world: &World, pull: Pull, sink: &std::sync::Arc<MemorySink>) -> Running {
-    world.start(world.lane(pull, "siem", sink.clone()))
+fn start(harness: &LaneHarness, pull: Pull, sink: &std::sync::Arc<MemorySink>) -> Running {
+    harness.start(harness.lane(pull, "siem", sink.clone()))
 }
 
 /// How often the record of this id was delivered.
 fn times(sink: &MemorySink, id: u64) -> usize {
-    sink.taken.lock().unwrap().iter().filter(|(_, taken, _)| *taken == id.to_string()).count()
+    sink.accepted().iter().filter(|(_, taken, _)| *taken == id.to_string()).count()
 }
 
 /// Edits a record and leaves its times alone.
-fn edit(world: &World, kind: Kind, id: u64, change: impl FnOnce(&mut Value)) {
-    let mut record: Value = serde_json::from_slice(&world.console.record(kind, id).unwrap()).unwrap();
+fn edit(harness: &LaneHarness, kind: Kind, id: u64, change: impl FnOnce(&mut Value)) {
+    let mut record: Value = serde_json::from_slice(&harness.console.record(kind, id).unwrap()).unwrap();
     change(&mut record);
-    world.console.insert(kind, record.to_string().as_bytes()).unwrap();
+    harness.console.insert(kind, record.to_string().as_bytes()).unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -44,37 +45,37 @@ async fn every_stream_is_drained_from_a_console_with_faults() {
     {
         for faults in ["none", "cursors", "short-pages", "server-errors", "clock"] {
             let faults = Faults::preset(faults).unwrap();
-            let world = World::new(|setup| (setup.agents, setup.alerts) = (1_200, 1_200));
-            world.console.set_faults(faults);
-            let sink = sink(&world);
-            let mut lane = world.lane(world.pull(stream), "siem", sink.clone());
+            let harness = LaneHarness::new(|setup| (setup.agents, setup.alerts) = (1_200, 1_200));
+            harness.console.set_faults(faults);
+            let sink = sink(&harness);
+            let mut lane = harness.lane(harness.pull(stream), "siem", sink.clone());
             lane.once = true;
-            let running = world.start(lane);
+            let running = harness.start(lane);
             assert_eq!(running.task.await.unwrap(), LaneEnd::Complete);
-            let owed = world.owed(kind);
+            let owed = harness.owed(kind);
             let counts = sink.counts();
             assert_eq!(counts.keys().collect::<Vec<_>>(), owed.keys().collect::<Vec<_>>(), "{stream}");
             assert!(counts.values().all(|count| *count == 1), "{stream}");
-            assert_books_balance(&running.metrics);
+            assert_counts_balance(&running.metrics);
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_agent_that_only_checked_in_is_not_sent_again() {
-    let world = World::new(|setup| setup.agents = 50);
-    let (sink, agents) = (sink(&world), world.console.ids(Kind::Agents));
-    let listed: Vec<u64> = world.owed(Kind::Agents).into_values().collect();
+    let harness = LaneHarness::new(|setup| setup.agents = 50);
+    let (sink, agents) = (sink(&harness), harness.console.ids(Kind::Agents));
+    let listed: Vec<u64> = harness.owed(Kind::Agents).into_values().collect();
     let check_in = |minute: u32, change: &dyn Fn(&mut Value)| {
         let now = START.plus(minute * MINUTE);
         for id in &listed {
-            world.console.update(Kind::Agents, *id, now.micros(), |agent| {
+            harness.console.update(Kind::Agents, *id, now.micros(), |agent| {
                 agent["lastActiveDate"] = json!(now.to_string());
                 change(agent);
             });
         }
     };
-    let mut running = start(&world, world.pull(Stream::Agents), &sink);
+    let mut running = start(&harness, harness.pull(Stream::Agents), &sink);
     sleep(2 * MINUTE).await;
     assert_eq!(sink.total(), listed.len(), "the first time all are sent");
     for minute in [3, 5, 7] {
@@ -82,7 +83,7 @@ async fn an_agent_that_only_checked_in_is_not_sent_again() {
         sleep(2 * MINUTE).await;
         // What was remembered of the agents is in the checkpoint.
         running.drain().await;
-        running = start(&world, world.pull(Stream::Agents), &sink);
+        running = start(&harness, harness.pull(Stream::Agents), &sink);
     }
     assert_eq!(sink.total(), listed.len());
     // There, and back again: both are changes.
@@ -100,79 +101,79 @@ async fn an_agent_that_only_checked_in_is_not_sent_again() {
     let changes = times(&sink, listed[7]);
     assert_eq!(sink.total(), listed.len() + changes - 1, "no other agent changed");
     assert!((3..=4).contains(&changes), "{changes}");
-    assert!(metrics.dropped(DropReason::Unchanged) >= 3 * (listed.len() as u64 - 1));
-    assert_books_balance(&metrics);
+    assert!(metrics.skipped(SkipReason::Unchanged) >= 3 * (listed.len() as u64 - 1));
+    assert_counts_balance(&metrics);
     assert_eq!(agents.len(), 50);
-    let checkpoint = world.checkpoint(Stream::Agents, "siem").unwrap();
+    let checkpoint = harness.checkpoint(Stream::Agents, "siem").unwrap();
     assert_eq!(checkpoint.position.content_count(), listed.len());
 }
 
 #[tokio::test(start_paused = true)]
 async fn without_volatile_keys_every_check_in_is_sent() {
-    let world = World::new(|setup| setup.agents = 10);
-    let sink = sink(&world);
-    let pull = Pull { volatile: Vec::new(), ..world.pull(Stream::Agents) };
-    let running = start(&world, pull, &sink);
+    let harness = LaneHarness::new(|setup| setup.agents = 10);
+    let sink = sink(&harness);
+    let pull = Pull { volatile: Vec::new(), ..harness.pull(Stream::Agents) };
+    let running = start(&harness, pull, &sink);
     sleep(MINUTE).await;
     let listed = sink.total();
-    let id = *world.owed(Kind::Agents).values().next().unwrap();
+    let id = *harness.owed(Kind::Agents).values().next().unwrap();
     for _ in 0..3 {
-        world.console.update(Kind::Agents, id, world.clock.now().micros(), |_| {});
+        harness.console.update(Kind::Agents, id, harness.clock.now().micros(), |_| {});
         sleep(MINUTE).await;
     }
     let metrics = running.drain().await;
     assert_eq!(sink.total(), listed + 3);
-    assert_eq!(metrics.dropped(DropReason::Unchanged), 0);
-    assert_eq!(world.checkpoint(Stream::Agents, "siem").unwrap().position.content_count(), 0);
+    assert_eq!(metrics.skipped(SkipReason::Unchanged), 0);
+    assert_eq!(harness.checkpoint(Stream::Agents, "siem").unwrap().position.content_count(), 0);
 }
 
 /// Each mode has a track of its own; what is known of the agents stays.
 #[tokio::test(start_paused = true)]
 async fn a_lane_may_change_its_mode_and_change_back() {
-    let world = World::new(|setup| setup.agents = 60);
-    let (sink, changes) = (sink(&world), world.pull(Stream::Agents));
+    let harness = LaneHarness::new(|setup| setup.agents = 60);
+    let (sink, changes) = (sink(&harness), harness.pull(Stream::Agents));
     let snapshot = Pull { snapshot: true, ..changes.clone() };
-    let listed = world.owed(Kind::Agents).len();
+    let listed = harness.owed(Kind::Agents).len();
     for (round, (pull, wanted)) in
         [(&changes, listed), (&snapshot, 2 * listed), (&changes, 2 * listed + 1)].into_iter().enumerate()
     {
         if round == 2 {
-            let id = *world.owed(Kind::Agents).values().next().unwrap();
-            let now = world.clock.now().micros();
-            world.console.update(Kind::Agents, id, now, |agent| agent["infected"] = json!("again"));
+            let id = *harness.owed(Kind::Agents).values().next().unwrap();
+            let now = harness.clock.now().micros();
+            harness.console.update(Kind::Agents, id, now, |agent| agent["infected"] = json!("again"));
             sleep(MINUTE).await;
         }
-        assert_eq!(world.run_once(world.lane(pull.clone(), "siem", sink.clone())).await, LaneEnd::Complete);
+        assert_eq!(harness.run_once(harness.lane(pull.clone(), "siem", sink.clone())).await, LaneEnd::Complete);
         assert_eq!((sink.total(), sink.counts().len()), (wanted, wanted), "{round}");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn decommissioned_agents_are_pulled_on_request() {
-    let world = World::new(|setup| setup.agents = 200);
-    let sinks = [sink(&world), sink(&world)];
+    let harness = LaneHarness::new(|setup| setup.agents = 200);
+    let sinks = [sink(&harness), sink(&harness)];
     for (include, sink) in [false, true].into_iter().zip(&sinks) {
-        let pull = Pull { include_decommissioned: include, ..world.pull(Stream::Agents) };
-        world.run_once(world.lane(pull, &format!("siem-{include}"), sink.clone())).await;
+        let pull = Pull { include_decommissioned: include, ..harness.pull(Stream::Agents) };
+        harness.run_once(harness.lane(pull, &format!("siem-{include}"), sink.clone())).await;
     }
     assert_eq!(sinks[1].total(), 200);
-    assert!(sinks[0].total() < 200 && sinks[0].total() == world.owed(Kind::Agents).len());
+    assert!(sinks[0].total() < 200 && sinks[0].total() == harness.owed(Kind::Agents).len());
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_analysts_make_of_an_alert_arrives_once_for_each_version() {
-    let world = World::new(|setup| {
+    let harness = LaneHarness::new(|setup| {
         setup.alerts = 30;
         setup.span = 20 * DAY;
     });
     // An alert of yesterday, far outside the overlap.
-    let yesterday = world.console.generate(Kind::Alerts, START.minus(DAY).micros());
-    let (sink, pull) = (sink(&world), Pull { lookback: 7 * DAY, ..world.pull(Stream::Alerts) });
-    let running = start(&world, pull.clone(), &sink);
+    let yesterday = harness.console.generate(Kind::Alerts, START.minus(DAY).micros());
+    let (sink, pull) = (sink(&harness), Pull { lookback: 7 * DAY, ..harness.pull(Stream::Alerts) });
+    let running = start(&harness, pull.clone(), &sink);
     sleep(12 * MINUTE).await;
     assert_eq!(sink.total(), 31);
     let set = |status: &str| {
-        edit(&world, Kind::Alerts, yesterday, |alert| alert["alertInfo"]["incidentStatus"] = json!(status));
+        edit(&harness, Kind::Alerts, yesterday, |alert| alert["alertInfo"]["incidentStatus"] = json!(status));
     };
     // Back to what it was under one `updatedAt`: as a set of versions, the last would be taken for the first.
     for (turn, status) in ["IN_PROGRESS", "RESOLVED", "IN_PROGRESS"].into_iter().enumerate() {
@@ -182,7 +183,7 @@ async fn what_analysts_make_of_an_alert_arrives_once_for_each_version() {
     }
     // Over a restart.
     running.drain().await;
-    let running = start(&world, pull, &sink);
+    let running = start(&harness, pull, &sink);
     sleep(25 * MINUTE).await;
     assert_eq!(times(&sink, yesterday), 4);
     set("RESOLVED");
@@ -194,19 +195,19 @@ async fn what_analysts_make_of_an_alert_arrives_once_for_each_version() {
     sleep(30 * MINUTE).await;
     let metrics = running.drain().await;
     assert_eq!((times(&sink, yesterday), sink.total()), (5, 35));
-    assert_books_balance(&metrics);
+    assert_counts_balance(&metrics);
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_alert_that_changes_at_once_arrives_again_before_the_lookback() {
-    let world = World::new(|_| {});
-    let sink = sink(&world);
-    let running = start(&world, world.pull(Stream::Alerts), &sink);
+    let harness = LaneHarness::new(|_| {});
+    let sink = sink(&harness);
+    let running = start(&harness, harness.pull(Stream::Alerts), &sink);
     sleep(MINUTE).await;
-    let id = world.console.generate(Kind::Alerts, world.clock.now().micros());
+    let id = harness.console.generate(Kind::Alerts, harness.clock.now().micros());
     sleep(MINUTE).await;
     assert_eq!(times(&sink, id), 1);
-    world.console.age(Kind::Alerts, id, world.clock.now().micros());
+    harness.console.change_randomly(Kind::Alerts, id, harness.clock.now().micros());
     sleep(MINUTE).await;
     assert_eq!(times(&sink, id), 2, "within the overlap of its creation every poll sees it");
     running.drain().await;
@@ -215,37 +216,37 @@ async fn an_alert_that_changes_at_once_arrives_again_before_the_lookback() {
 /// In flight together they could be settled in the wrong order, and the older one be remembered as the last.
 #[tokio::test(start_paused = true)]
 async fn a_poll_sends_one_version_of_an_alert_and_the_next_poll_the_other() {
-    let mut world = World::new(|setup| setup.alerts = 1);
-    world.console_delay = Duration::from_secs(5);
-    let sink = sink(&world);
-    let running = start(&world, world.pull(Stream::Alerts), &sink);
+    let mut harness = LaneHarness::new(|setup| setup.alerts = 1);
+    harness.console_delay = Duration::from_secs(5);
+    let sink = sink(&harness);
+    let running = start(&harness, harness.pull(Stream::Alerts), &sink);
     sleep(Duration::from_secs(20)).await;
-    let now = world.clock.now();
-    let first = world.console.generate(Kind::Alerts, now.micros());
+    let now = harness.clock.now();
+    let first = harness.console.generate(Kind::Alerts, now.micros());
     for place in 1..1_500 {
-        world.console.generate(Kind::Alerts, now.micros() + place * 1_000);
+        harness.console.generate(Kind::Alerts, now.micros() + place * 1_000);
     }
-    let faults = Faults { at_most_in_a_row: 1, ..Faults::default() };
-    world.console.set_faults(faults.with(Mishap::RefusedCursor, 1.0));
+    let faults = Faults { max_consecutive: 1, ..Faults::default() };
+    harness.console.set_faults(faults.with(Fault::RefusedCursor, 1.0));
     // The poll has read its first page, is refused the second, and will read the first again.
     sleep(Duration::from_secs(17)).await;
-    edit(&world, Kind::Alerts, first, |alert| alert["alertInfo"]["incidentStatus"] = json!("RESOLVED"));
+    edit(&harness, Kind::Alerts, first, |alert| alert["alertInfo"]["incidentStatus"] = json!("RESOLVED"));
     sleep(Duration::from_secs(13)).await;
-    assert_eq!((times(&sink, first), running.metrics.dropped(DropReason::GivenBack)), (1, 1));
-    world.console.set_faults(Faults::default());
+    assert_eq!((times(&sink, first), running.metrics.requeued.load(Ordering::Relaxed)), (1, 1));
+    harness.console.set_faults(Faults::default());
     sleep(3 * MINUTE).await;
     let metrics = running.drain().await;
     assert_eq!((times(&sink, first), sink.total()), (2, 1 + 1_500 + 1));
-    assert_books_balance(&metrics);
+    assert_counts_balance(&metrics);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_missing_endpoint_is_told_once_and_does_not_hold_up_a_run() {
-    let world = World::new(|setup| setup.activities = 20);
-    world.console.set_faults(Faults { missing: vec![Kind::Alerts], ..Faults::default() });
-    let (alerts, activities) = (sink(&world), sink(&world));
-    let missing = start(&world, world.pull(Stream::Alerts), &alerts);
-    let there = world.start(world.lane(world.pull(Stream::Activities), "other", activities.clone()));
+async fn a_missing_endpoint_is_reported_once_and_does_not_hold_up_a_run() {
+    let harness = LaneHarness::new(|setup| setup.activities = 20);
+    harness.console.set_faults(Faults { missing: vec![Kind::Alerts], ..Faults::default() });
+    let (alerts, activities) = (sink(&harness), sink(&harness));
+    let missing = start(&harness, harness.pull(Stream::Alerts), &alerts);
+    let there = harness.start(harness.lane(harness.pull(Stream::Activities), "other", activities.clone()));
     sleep(6 * 60 * MINUTE).await;
     assert_eq!(activities.total(), 20);
     assert!(!missing.metrics.state().is_up() && there.metrics.state().is_up());
@@ -253,15 +254,15 @@ async fn a_missing_endpoint_is_told_once_and_does_not_hold_up_a_run() {
     assert!((2..=14).contains(&asked), "probed about hourly: {asked}");
     missing.drain().await;
     there.drain().await;
-    let lane = world.lane(world.pull(Stream::Alerts), "siem", alerts);
-    let begun = world.clock.now();
-    assert_eq!(world.run_once(lane).await, LaneEnd::Refused);
-    assert!(world.clock.now().since(begun) < MINUTE);
+    let lane = harness.lane(harness.pull(Stream::Alerts), "siem", alerts);
+    let begun = harness.clock.now();
+    assert_eq!(harness.run_once(lane).await, LaneEnd::Refused);
+    assert!(harness.clock.now().since(begun) < MINUTE);
 }
 
 /// Identities of the marker events taken.
 fn markers(sink: &MemorySink) -> Vec<(Identity, Timestamp)> {
-    let taken = sink.taken.lock().unwrap();
+    let taken = sink.accepted();
     taken.iter().filter(|(_, id, _)| id == "snapshot").map(|(identity, _, at)| (*identity, *at)).collect()
 }
 
@@ -273,17 +274,17 @@ fn snapshot_identities(ids: impl IntoIterator<Item = u64>, time: Timestamp) -> B
 
 #[tokio::test(start_paused = true)]
 async fn a_snapshot_is_every_agent_under_one_time_and_a_restart_continues_it() {
-    let world = World::new(|setup| setup.agents = 1_000);
-    let mut sink = sink(&world);
+    let harness = LaneHarness::new(|setup| setup.agents = 1_000);
+    let mut sink = sink(&harness);
     // So slow that a snapshot takes minutes.
     std::sync::Arc::get_mut(&mut sink).unwrap().delay = Duration::from_secs(20);
     let hour = 60 * MINUTE;
-    let pull = Pull { snapshot: true, marker: true, interval: hour, ..world.pull(Stream::Agents) };
+    let pull = Pull { snapshot: true, marker: true, interval: hour, ..harness.pull(Stream::Agents) };
     let first = START.aligned_to(hour);
     let one_at_a_time = || {
-        let mut lane = world.lane(pull.clone(), "siem", sink.clone());
+        let mut lane = harness.lane(pull.clone(), "siem", sink.clone());
         lane.concurrency = 1;
-        world.start(lane)
+        harness.start(lane)
     };
     let killed = one_at_a_time();
     sleep(70 * Duration::from_secs(1)).await;
@@ -295,7 +296,7 @@ async fn a_snapshot_is_every_agent_under_one_time_and_a_restart_continues_it() {
     sleep(hour).await;
     let running = one_at_a_time();
     sleep(20 * MINUTE).await;
-    let listed: Vec<u64> = world.owed(Kind::Agents).into_values().collect();
+    let listed: Vec<u64> = harness.owed(Kind::Agents).into_values().collect();
     let counts = sink.counts();
     let marker = markers(&sink);
     let [(marker_identity, _)] = marker[..] else { panic!("{marker:?}") };
@@ -303,16 +304,16 @@ async fn a_snapshot_is_every_agent_under_one_time_and_a_restart_continues_it() {
     assert!(wanted.insert(marker_identity.to_string()));
     assert_eq!(counts.keys().cloned().collect::<BTreeSet<_>>(), wanted);
     assert!(counts.values().all(|count| *count == 1));
-    let last = sink.taken.lock().unwrap().last().unwrap().clone();
+    let last = sink.accepted().last().unwrap().clone();
     assert_eq!(last.1, "snapshot", "the marker comes after all the others");
     let metrics = running.metrics.clone();
     assert_eq!(metrics.snapshot(), Some((first, listed.len() as u64)));
-    let stored = world.checkpoint(Stream::Agents, "siem").unwrap().position.track(0).unwrap().snapshot().unwrap();
+    let stored = harness.checkpoint(Stream::Agents, "siem").unwrap().position.track(0).unwrap().snapshot().unwrap();
     assert_eq!((stored.time, stored.stage), (first, Stage::Done), "a kill now would repeat nothing");
-    assert_books_balance(&metrics);
+    assert_counts_balance(&metrics);
 
     // The next one is everything again, and has another time.
-    let newcomer = world.console.generate(Kind::Agents, world.clock.now().micros());
+    let newcomer = harness.console.generate(Kind::Agents, harness.clock.now().micros());
     sleep(hour).await;
     let metrics = running.drain().await;
     let (second, records) = metrics.snapshot().unwrap();
@@ -325,61 +326,61 @@ async fn a_snapshot_is_every_agent_under_one_time_and_a_restart_continues_it() {
     assert_eq!(markers(&sink).len(), 2);
 
     // A run that comes too early finds nothing to do.
-    let mut lane = world.lane(pull, "siem", sink.clone());
+    let mut lane = harness.lane(pull, "siem", sink.clone());
     lane.once = true;
     let pulled = metrics.pulled.load(Ordering::Relaxed);
-    let early = world.start(lane);
+    let early = harness.start(lane);
     assert_eq!(early.task.await.unwrap(), LaneEnd::Complete);
     assert_eq!(early.metrics.pulled.load(Ordering::Relaxed), pulled);
 }
 
 #[tokio::test(start_paused = true)]
 async fn groups_are_asked_for_three_hundred_at_a_time_and_their_changes_arrive() {
-    let world = World::new(|_| {});
-    let first = world.console.ids(Kind::Groups)[0];
+    let harness = LaneHarness::new(|_| {});
+    let first = harness.console.ids(Kind::Groups)[0];
     for _ in 0..700 {
-        world.console.generate(Kind::Groups, START.minus(DAY).micros());
+        harness.console.generate(Kind::Groups, START.minus(DAY).micros());
     }
-    let sink = sink(&world);
-    let running = start(&world, world.pull(Stream::Groups), &sink);
+    let sink = sink(&harness);
+    let running = start(&harness, harness.pull(Stream::Groups), &sink);
     sleep(MINUTE).await;
-    let all = world.console.count(Kind::Groups);
+    let all = harness.console.count(Kind::Groups);
     assert_eq!((sink.total(), sink.counts().len()), (all, all));
-    world.console.age(Kind::Groups, first, world.clock.now().micros());
+    harness.console.change_randomly(Kind::Groups, first, harness.clock.now().micros());
     sleep(MINUTE).await;
     running.drain().await;
     assert_eq!((times(&sink, first), sink.total()), (2, all + 1));
-    let limits: BTreeSet<String> = world.console.seen().iter().map(|seen| seen.query.clone()).collect();
+    let limits: BTreeSet<String> = harness.console.request_log().iter().map(|seen| seen.query.clone()).collect();
     assert!(limits.iter().any(|query| query.contains("limit=300&")), "{limits:?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_finding_that_is_again_what_it_was_arrives_again() {
-    let world = World::new(|_| {});
-    let found = world.console.generate(Kind::Vulnerabilities, START.minus(MINUTE * 30).micros());
+    let harness = LaneHarness::new(|_| {});
+    let found = harness.console.generate(Kind::Vulnerabilities, START.minus(MINUTE * 30).micros());
     let pull = Pull { interval: MINUTE * 15, since: Since::At(START.minus(DAY)), ..Pull::of(Stream::Vulnerabilities) };
-    let sink = sink(&world);
-    let running = start(&world, pull, &sink);
+    let sink = sink(&harness);
+    let running = start(&harness, pull, &sink);
     sleep(MINUTE).await;
     for (turn, status) in ["Patched", "Active", "Patched", "Active"].into_iter().enumerate() {
         assert_eq!(times(&sink, found), 1 + turn, "before {status}");
-        let now = world.clock.now().micros();
-        world.console.update(Kind::Vulnerabilities, found, now, |finding| finding["status"] = status.into());
+        let now = harness.clock.now().micros();
+        harness.console.update(Kind::Vulnerabilities, found, now, |finding| finding["status"] = status.into());
         sleep(MINUTE * 16).await;
     }
     let metrics = running.drain().await;
     assert_eq!(times(&sink, found), 5);
-    assert_books_balance(&metrics);
+    assert_counts_balance(&metrics);
 }
 
-/// A finding has no time of its own to be remembered by, and the time of its poll may be told wrong.
+/// A finding has no time of its own to be remembered by, and the time of its poll may be reported wrong.
 #[tokio::test(start_paused = true)]
 async fn a_finding_that_was_read_under_a_clock_an_hour_behind_does_not_come_again() {
-    let world = World::new(|_| {});
+    let harness = LaneHarness::new(|_| {});
     let before = |minutes: u32| START.minus(MINUTE * minutes);
-    // Listed by its detection, which lies in the first window; its change lies in windows to come.
-    let detected = world.console.generate(Kind::Vulnerabilities, before(90).micros());
-    world
+    // Listed by its detection, which is in the first window; its change is in later windows.
+    let detected = harness.console.generate(Kind::Vulnerabilities, before(90).micros());
+    harness
         .console
         .update(Kind::Vulnerabilities, detected, before(5).micros(), |finding| finding["status"] = "Patched".into());
     let pull = Pull {
@@ -388,12 +389,12 @@ async fn a_finding_that_was_read_under_a_clock_an_hour_behind_does_not_come_agai
         overlap: MINUTE * 75,
         ..Pull::of(Stream::Vulnerabilities)
     };
-    world.console.set_faults(Faults::default().with(Mishap::WrongDate(-3600), 1.0));
-    let sink = sink(&world);
-    let running = start(&world, pull, &sink);
+    harness.console.set_faults(Faults::default().with(Fault::WrongDate(-3600), 1.0));
+    let sink = sink(&harness);
+    let running = start(&harness, pull, &sink);
     sleep(MINUTE).await;
     assert_eq!(times(&sink, detected), 1);
-    world.console.set_faults(Faults::default());
+    harness.console.set_faults(Faults::default());
     sleep(MINUTE * 180).await;
     running.drain().await;
     assert_eq!(times(&sink, detected), 1);
@@ -401,41 +402,42 @@ async fn a_finding_that_was_read_under_a_clock_an_hour_behind_does_not_come_agai
 
 #[tokio::test(start_paused = true)]
 async fn a_finding_that_was_read_under_a_clock_years_ahead_is_not_remembered_for_years() {
-    let world = World::new(|_| {});
-    let detected = world.console.generate(Kind::Vulnerabilities, START.minus(MINUTE).micros());
+    let harness = LaneHarness::new(|_| {});
+    let detected = harness.console.generate(Kind::Vulnerabilities, START.minus(MINUTE).micros());
     let pull = Pull { interval: MINUTE * 15, since: Since::At(START.minus(DAY)), ..Pull::of(Stream::Vulnerabilities) };
-    world.console.set_faults(Faults::default().with(Mishap::WrongDate(5 * 365 * 86_400), 1.0));
-    let sink = sink(&world);
-    let running = start(&world, pull, &sink);
+    harness.console.set_faults(Faults::default().with(Fault::WrongDate(5 * 365 * 86_400), 1.0));
+    let sink = sink(&harness);
+    let running = start(&harness, pull, &sink);
     sleep(MINUTE).await;
     assert_eq!(times(&sink, detected), 1);
-    let keys = |world: &World| world.checkpoint(Stream::Vulnerabilities, "siem").unwrap().position.key_count();
-    assert_eq!(keys(&world), 1);
+    let keys =
+        |harness: &LaneHarness| harness.checkpoint(Stream::Vulnerabilities, "siem").unwrap().position.key_count();
+    assert_eq!(keys(&harness), 1);
     sleep(DAY * 2).await;
     running.drain().await;
-    assert_eq!((keys(&world), times(&sink, detected)), (0, 1));
+    assert_eq!((keys(&harness), times(&sink, detected)), (0, 1));
 }
 
-/// Where the console wants one scope at a time they are read one after the other, and one without licence is passed over. A
-/// refusal that does not speak of scopes is none of these.
+/// Where the console wants one scope at a time they are read one after the other, and one without licence is passed
+/// over. A refusal that does not speak of scopes is none of these.
 #[tokio::test(start_paused = true)]
 async fn findings_are_read_scope_by_scope_where_the_console_says_so() {
     for refused in [false, true] {
-        let world = World::new(|setup| (setup.vulnerabilities, setup.agents) = (400, 60));
-        let sites = world.console.ids(Kind::Sites);
-        let quirks = Quirks { unlicensed_sites: vec![sites[1]], risks_want_one_scope: true, ..Quirks::default() };
-        world.console.set_quirks(quirks);
-        world.console.set_token(Token::new(Setup::TOKEN).scoped(Scope::Sites(sites[1..4].to_vec())));
+        let harness = LaneHarness::new(|setup| (setup.vulnerabilities, setup.agents) = (400, 60));
+        let sites = harness.console.ids(Kind::Sites);
+        let quirks = Quirks { unlicensed_sites: vec![sites[1]], risks_require_one_scope: true, ..Quirks::default() };
+        harness.console.set_quirks(quirks);
+        harness.console.set_token(Token::new(Setup::TOKEN).scoped(Scope::Sites(sites[1..4].to_vec())));
         if refused {
-            world.console.set_faults(Faults { forbidden: vec![Kind::Vulnerabilities], ..Faults::default() });
+            harness.console.set_faults(Faults { forbidden: vec![Kind::Vulnerabilities], ..Faults::default() });
         }
-        let sink = sink(&world);
+        let sink = sink(&harness);
         let pull = Pull { since: Since::Beginning, ..Pull::of(Stream::Vulnerabilities) };
-        let end = world.run_once(world.lane(pull, "siem", sink.clone())).await;
-        let scopes = world.console.truth(Kind::Vulnerabilities, &Scope::Sites(sites[2..4].to_vec()));
+        let end = harness.run_once(harness.lane(pull, "siem", sink.clone())).await;
+        let scopes = harness.console.visible_versions(Kind::Vulnerabilities, &Scope::Sites(sites[2..4].to_vec()));
         let open: BTreeSet<String> = scopes.iter().map(|version| version.id.to_string()).collect();
-        let taken: Vec<String> = sink.taken.lock().unwrap().iter().map(|(_, id, _)| id.clone()).collect();
-        let asked_for_scopes = world.console.seen().iter().any(|seen| seen.path.ends_with("/accounts"));
+        let taken: Vec<String> = sink.accepted().iter().map(|(_, id, _)| id.clone()).collect();
+        let asked_for_scopes = harness.console.request_log().iter().any(|seen| seen.path.ends_with("/accounts"));
         if refused {
             assert_eq!((end, taken.len(), asked_for_scopes), (LaneEnd::Refused, 0, false));
         } else {

@@ -1,23 +1,25 @@
-//! Closed windows: what lies in them is delivered once, and nothing else.
+//! Closed windows: their records are delivered once, and nothing else.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use s1_forwarder::checkpoint::CheckpointBackend;
+use s1_forwarder::checkpoint::ledger::Hour;
 use s1_forwarder::emulator::{Faults, Kind};
-use s1_forwarder::lane::{Lane, LaneEnd, Standing};
+use s1_forwarder::lane::{Lane, LaneCheckpoint, LaneEnd};
 use s1_forwarder::record::{Stream, Timestamp, facts};
+use s1_forwarder::sink::memory::MemorySink;
 use s1_forwarder::source::{By, Pull, Since, Window};
-use s1_forwarder::state::ledger::Hour;
-use s1_forwarder::state::{FileStore, Store};
+use s1_forwarder::state::FileStore;
 
-use crate::world::{MemorySink, START, World};
+use super::harness::{LaneHarness, START};
 
-/// The identities of the records whose time lies in `window`.
-fn inside(world: &World, kind: Kind, stream: Stream, window: Window) -> BTreeSet<String> {
+/// The identities of the records whose time is in `window`.
+fn inside(harness: &LaneHarness, kind: Kind, stream: Stream, window: Window) -> BTreeSet<String> {
     let mut inside = BTreeSet::new();
-    for id in world.console.ids(kind) {
-        let record = world.console.record(kind, id).unwrap();
+    for id in harness.console.ids(kind) {
+        let record = harness.console.record(kind, id).unwrap();
         let facts = facts(stream, &record);
         let time = if window.by == By::Creation { facts.created } else { facts.time };
         if window.from <= time.unwrap() && time.unwrap() < window.to {
@@ -29,22 +31,22 @@ fn inside(world: &World, kind: Kind, stream: Stream, window: Window) -> BTreeSet
 
 /// Pulls windows that touch one another, and whose ends no second begins.
 async fn windows_are_whole_and_apart(kind: Kind, stream: Stream, by: By, faults: Faults) {
-    let world = World::new(|setup| (setup.activities, setup.threats) = (3_000, 1_500));
-    world.console.set_faults(faults);
-    let sink = MemorySink::new(world.clock, |_, _| None);
+    let harness = LaneHarness::new(|setup| (setup.activities, setup.threats) = (3_000, 1_500));
+    harness.console.set_faults(faults);
+    let sink = MemorySink::accepting(harness.clock);
     let hours = |hours: u64| START.minus(Duration::from_secs(hours * 3600) + Duration::from_micros(123_457));
     let mut wanted = BTreeSet::new();
     for (from, to) in [(20, 13), (13, 12), (12, 2)] {
         let window = Window { from: hours(from), to: hours(to), by };
         // Where and how far back the lane itself reads is no matter of a window's.
-        let pull = Pull { since: Since::Now, ..world.pull(stream) }.within(window);
+        let pull = Pull { since: Since::Now, ..harness.pull(stream) }.within(window);
         assert!(pull.overlap.is_zero(), "nothing comes late into it");
-        let lane = world.lane(pull.clone(), &format!("siem-{from}"), sink.clone());
+        let lane = harness.lane(pull.clone(), &format!("siem-{from}"), sink.clone());
         let (client, meter) = (lane.client.clone(), lane.delivery.meter.clone());
-        assert_eq!(world.run_once(lane).await, LaneEnd::Complete);
-        let owed = inside(&world, kind, stream, window);
+        assert_eq!(harness.run_once(lane).await, LaneEnd::Complete);
+        let owed = inside(&harness, kind, stream, window);
         assert!(owed.len() > 10, "{} in {window:?}", owed.len());
-        let checkpoint = world.checkpoint(stream, &format!("siem-{from}")).unwrap();
+        let checkpoint = harness.checkpoint(stream, &format!("siem-{from}")).unwrap();
         assert_eq!(checkpoint.settled, owed.len() as u64, "what is settled is counted with the position");
         assert!(checkpoint.position.complete() == Some(window.to) && checkpoint.position.key_count() < 50);
         let counted = pull.count(&client, window, &meter).await;
@@ -75,15 +77,15 @@ async fn a_window_is_whole_though_the_console_fails() {
 
 #[tokio::test(start_paused = true)]
 async fn a_count_leaves_out_what_the_stream_leaves_out() {
-    let world = World::new(|setup| setup.activities = 2_000);
-    let mut pull = world.pull(Stream::Activities);
+    let harness = LaneHarness::new(|setup| setup.activities = 2_000);
+    let mut pull = harness.pull(Stream::Activities);
     let window = Window { from: Timestamp::default(), to: START, by: By::Order };
-    let sink = MemorySink::new(world.clock, |_, _| None);
-    let lane = world.lane(pull.clone(), "siem", sink.clone());
+    let sink = MemorySink::accepting(harness.clock);
+    let lane = harness.lane(pull.clone(), "siem", sink.clone());
     let (client, meter) = (lane.client.clone(), lane.delivery.meter.clone());
     assert_eq!(pull.count(&client, window, &meter).await, Ok(2_000));
-    let kind = |id| facts(Stream::Activities, &world.console.record(Kind::Activities, id).unwrap()).activity_type;
-    let kinds: Vec<u32> = world.console.ids(Kind::Activities).into_iter().filter_map(kind).collect();
+    let kind = |id| facts(Stream::Activities, &harness.console.record(Kind::Activities, id).unwrap()).activity_type;
+    let kinds: Vec<u32> = harness.console.ids(Kind::Activities).into_iter().filter_map(kind).collect();
     pull.exclude_types = vec![kinds[0]];
     let left = kinds.iter().filter(|kind| **kind != kinds[0]).count() as u64;
     assert_eq!(pull.count(&client, window, &meter).await, Ok(left));
@@ -95,14 +97,14 @@ async fn a_count_leaves_out_what_the_stream_leaves_out() {
 #[tokio::test(start_paused = true)]
 async fn a_repair_remembers_identities_and_a_backfill_does_not() {
     for (by, remembers) in [(By::Creation, true), (By::Order, false)] {
-        let (world, directory) = (World::new(|setup| setup.activities = 50), tempfile::tempdir().unwrap());
+        let (harness, directory) = (LaneHarness::new(|setup| setup.activities = 50), tempfile::tempdir().unwrap());
         let window = Window { from: START.minus(Duration::from_secs(86_400)), to: START, by };
-        let sink = MemorySink::new(world.clock, |_, _| None);
-        let lane = world.lane(world.pull(Stream::Activities).within(window), "siem", sink.clone());
-        let (store, id) = (Arc::new(FileStore::open(directory.path()).unwrap()), lane.id.clone());
-        world.run_once(Lane { store: store.clone(), ..lane }).await;
-        let ledger = Standing::decode(&store.load(&id).await.unwrap().unwrap()).unwrap().ledger;
-        let books = ledger.books(&*store, &id, Hour(0)..Hour(u32::MAX)).await.unwrap();
+        let sink = MemorySink::accepting(harness.clock);
+        let lane = harness.lane(harness.pull(Stream::Activities).within(window), "siem", sink.clone());
+        let (store, id) = (Arc::new(FileStore::open(directory.path()).unwrap()), lane.key.clone());
+        harness.run_once(Lane { store: store.clone(), ..lane }).await;
+        let ledger = LaneCheckpoint::decode(&store.load(&id).await.unwrap().unwrap()).unwrap().ledger;
+        let books = ledger.totals(&*store, &id, Hour(0)..Hour(u32::MAX)).await.unwrap();
         let identities: usize = books.identities.values().map(|of_hour| of_hour.len()).sum();
         assert_eq!((ledger.has_journals(), identities), (remembers, if remembers { sink.total() } else { 0 }));
         assert!(sink.total() > 40);

@@ -206,7 +206,7 @@ fn each_kind_with_fields_of_its_own() {
 }
 
 #[test]
-fn unknown_types_are_told() {
+fn unknown_types_are_reported() {
     use super::support::mapper;
     let mut mapper = mapper(Stream::Activities, false);
     let mut unknown = |record: &str| mapper.map(record.as_bytes(), &mut Vec::new()).unwrap().unknown_activity;

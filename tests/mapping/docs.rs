@@ -1,5 +1,5 @@
-//! `docs/mapping-ecs.md` is made from the code: each leaf of a probe is taken away, and what changes in the event is what
-//! the leaf is mapped to. `UPDATE_DOCS=1` writes the tables, every other run compares them.
+//! `docs/mapping-ecs.md` is made from the code: each leaf of a probe is taken away, and what changes in the event is
+//! what the leaf is mapped to. `UPDATE_DOCS=1` writes the tables, every other run compares them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::support::map;
 
-const BEGIN: &str = "<!-- The tables below are made by `UPDATE_DOCS=1 cargo test --test mapping docs`. -->\n";
+const BEGIN: &str = "<!-- The tables below are made by `UPDATE_DOCS=1 cargo test --test it mapping::docs`. -->\n";
 
 #[test]
 fn the_tables_of_the_manual_are_those_of_the_code() {
@@ -22,7 +22,10 @@ fn the_tables_of_the_manual_are_those_of_the_code() {
         std::fs::write(&path, format!("{head}{BEGIN}{made}")).unwrap();
         return;
     }
-    assert!(written == made, "docs/mapping-ecs.md is not up to date: run UPDATE_DOCS=1 cargo test --test mapping docs");
+    assert!(
+        written == made,
+        "docs/mapping-ecs.md is not up to date: run UPDATE_DOCS=1 cargo test --test it mapping::docs"
+    );
 }
 
 fn tables() -> String {

@@ -545,7 +545,7 @@ fn a_finding_is_a_state_of_its_endpoint() {
         "markedBy": "Amira", "reason": "xyz", "severity": "HIGH", "status": "Removed", "remediationLevel": "Not Defined",
     });
     let event = map(Stream::Vulnerabilities, &record);
-    let hash = s1_forwarder::record::vulnerability::content_hash(record.to_string().as_bytes());
+    let hash = s1_forwarder::record::vulnerability::content_version(record.to_string().as_bytes());
     assert_fields(
         &event,
         &[

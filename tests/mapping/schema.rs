@@ -126,7 +126,8 @@ fn empty(value: &Value, path: &str, faults: &mut Vec<String>) {
     }
 }
 
-/// Kind and outcome are allowed words; each type is expected by one of the categories, each category has one of its types.
+/// Kind and outcome are allowed words; each type is expected by one of the categories, each category has one of its
+/// types.
 fn categories(event: &Value, faults: &mut Vec<String>) {
     let event = &event["event"];
     let allowed = |name: &str, value: &Value| CATEGORIES[name].get(value.as_str().unwrap_or("")).is_some();

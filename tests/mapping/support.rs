@@ -1,14 +1,14 @@
 use std::collections::BTreeMap;
 
 use s1_forwarder::record::Stream;
-use s1_forwarder::transform::{Mapper, Origin, Schema, Settings};
+use s1_forwarder::transform::{Mapper, Origin, Schema, TransformSettings};
 use serde_json::Value;
 
 pub const HOST: &str = "console.example.com";
 
 pub fn mapper(stream: Stream, keep_original: bool) -> Mapper {
     let labels = BTreeMap::from([("customer".to_owned(), "acme".to_owned())]);
-    let settings = Settings { keep_original: Some(keep_original), labels, ..Settings::default() };
+    let settings = TransformSettings { keep_original: Some(keep_original), labels, ..TransformSettings::default() };
     let origin = Origin { pipeline: "acme-eu".to_owned(), console_host: HOST.to_owned(), stream };
     Mapper::new(&settings, Schema::Ecs, origin)
 }
@@ -25,7 +25,7 @@ pub fn at<'v>(event: &'v Value, path: &str) -> &'v Value {
     path.split('.').try_fold(event, |value, name| value.get(name)).unwrap_or(&Value::Null)
 }
 
-/// One assertion per path, all told at once.
+/// One assertion per path, all reported at once.
 #[track_caller]
 pub fn assert_fields(event: &Value, expected: &[(&str, Value)]) {
     let wrong: Vec<String> = expected

@@ -7,19 +7,19 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
-use s1_forwarder::console::{self, Cut, Transport, TransportError};
+use s1_forwarder::console::{self, Transport, TransportError, TruncatedBody};
 use s1_forwarder::emulator;
 use secrecy::ExposeSecret;
 use serde_json::Value;
 use tokio::time::sleep;
 
-use crate::world::{Point, World, about};
+use crate::shared::{Point, Simulation, about};
 
 /// The client takes the list to be at its end after five.
 const MOST_EMPTY_PAGES: u32 = 3;
 
 pub struct Wire {
-    pub world: Arc<World>,
+    pub simulation: Arc<Simulation>,
     pub random: std::sync::Mutex<fastrand::Rng>,
     /// In a row, window by window.
     pub empty_pages: std::sync::Mutex<std::collections::BTreeMap<String, u32>>,
@@ -34,22 +34,22 @@ impl std::fmt::Debug for Wire {
 impl Wire {
     /// The answer to a query of a list.
     fn list(&self, asked: &mut emulator::Request, random: &mut fastrand::Rng) -> emulator::Answer {
-        let world = &self.world;
-        let plan = &world.plan.console;
-        let unrest = if world.is_calm() { 0.0 } else { plan.unrest };
+        let simulation = &self.simulation;
+        let plan = &simulation.plan.console;
+        let unrest = if simulation.is_calm() { 0.0 } else { plan.unrest };
         asked.query = capped(&asked.query, plan.page_cap);
         asked.body = capped_body(&asked.body, plan.page_cap);
-        world.nature.happen_by_chance(unrest, world.now());
-        let mut answer = world.nature.console.answer(asked, world.now().micros());
-        world.nature.happen_by_chance(unrest, world.now());
+        simulation.model.happen_by_chance(unrest, simulation.now());
+        let mut answer = simulation.model.console.answer(asked, simulation.now().micros());
+        simulation.model.happen_by_chance(unrest, simulation.now());
         if answer.status == 200 && !asked.body.is_empty() {
             return self.alerts(asked, answer, random);
         }
         let paged = answer.status == 200 && asked.query.contains("sortBy=") && !asked.query.contains("countOnly");
         let window: Vec<_> = asked.query.split('&').filter(|pair| pair.contains("__")).collect();
-        let mut in_a_row = crate::world::lock(&self.empty_pages);
+        let mut in_a_row = crate::shared::lock(&self.empty_pages);
         let in_a_row = in_a_row.entry(format!("{}{window:?}", asked.path)).or_default();
-        if paged && !world.is_calm() && *in_a_row < MOST_EMPTY_PAGES && random.f64() < plan.empty_pages {
+        if paged && !simulation.is_calm() && *in_a_row < MOST_EMPTY_PAGES && random.f64() < plan.empty_pages {
             *in_a_row += 1;
             let cursor = same_place(asked, random.u32(..));
             answer.body = format!(r#"{{"data":[],"pagination":{{"nextCursor":"{cursor}","totalItems":0}}}}"#).into();
@@ -67,16 +67,17 @@ impl Wire {
         random: &mut fastrand::Rng,
     ) -> emulator::Answer {
         let query: Value = serde_json::from_slice(&asked.body).unwrap();
-        let mut in_a_row = crate::world::lock(&self.empty_pages);
+        let mut in_a_row = crate::shared::lock(&self.empty_pages);
         let in_a_row = in_a_row.entry(query["variables"]["filters"].to_string()).or_default();
         let cursor = query["variables"]["after"].as_str().and_then(|cursor| BASE64_STANDARD.decode(cursor).ok());
-        let (mut page, unrest) = (serde_json::from_slice(&answer.body).unwrap_or(Value::Null), !self.world.is_calm());
+        let (mut page, unrest) =
+            (serde_json::from_slice(&answer.body).unwrap_or(Value::Null), !self.simulation.is_calm());
         match (cursor, page.pointer_mut("/data/alerts")) {
             (Some(mut cursor), Some(list))
                 if unrest
                     && list["edges"].is_array()
                     && *in_a_row < MOST_EMPTY_PAGES
-                    && random.f64() < self.world.plan.console.empty_pages =>
+                    && random.f64() < self.simulation.plan.console.empty_pages =>
             {
                 *in_a_row += 1;
                 cursor.push(b' ');
@@ -91,10 +92,10 @@ impl Wire {
     }
 
     async fn exchange(&self, request: console::Request) -> Result<console::Response, TransportError> {
-        let world = &self.world;
-        let mut random = crate::world::lock(&self.random).fork();
+        let simulation = &self.simulation;
+        let mut random = crate::shared::lock(&self.random).fork();
         let uri: http::Uri = request.url.parse().unwrap();
-        sleep(about(&mut random, world.plan.console.latency)).await;
+        sleep(about(&mut random, simulation.plan.console.latency)).await;
         let mut headers = HeaderMap::new();
         let token = format!("ApiToken {}", request.token.expose_secret());
         headers.insert(AUTHORIZATION, HeaderValue::from_str(&token).unwrap());
@@ -106,26 +107,27 @@ impl Wire {
             body: request.body.map(Bytes::from).unwrap_or_default(),
         };
         let answer = self.list(&mut asked, &mut random);
-        world.note(format_args!(
+        simulation.note(format_args!(
             "{} {}{}: {} {} bytes {:?}",
             asked.path,
             asked.query,
             variables(&asked.body),
             answer.status,
             answer.body.len(),
-            answer.travel
+            answer.transmission
         ));
-        let travel = answer.travel;
-        sleep(travel.delay + travel.body_takes + about(&mut random, world.plan.console.latency)).await;
-        world.reach(Point::ConsoleAnswered, None).await;
-        if travel.dropped {
+        let transmission = answer.transmission;
+        sleep(transmission.delay + transmission.body_duration + about(&mut random, simulation.plan.console.latency))
+            .await;
+        simulation.reach(Point::ConsoleAnswered, None).await;
+        if transmission.dropped {
             return Err(TransportError::Connect("reset".to_owned()));
         }
         if answer.body.len() > request.max_bytes {
-            world.note(format_args!("larger than {}", request.max_bytes));
-            return Err(TransportError::TooLarge(Cut::of(&answer.body, request.max_bytes)));
+            simulation.note(format_args!("larger than {}", request.max_bytes));
+            return Err(TransportError::TooLarge(TruncatedBody::of(&answer.body, request.max_bytes)));
         }
-        let body = match travel.cut_after.filter(|cut| *cut < answer.body.len()) {
+        let body = match transmission.truncate_after.filter(|cut| *cut < answer.body.len()) {
             // Some proxies end a body that was cut off as if it were whole.
             Some(cut) if random.bool() => answer.body.slice(..cut),
             Some(_) => return Err(TransportError::Broken("cut".to_owned())),

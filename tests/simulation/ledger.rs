@@ -3,27 +3,28 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use s1_forwarder::lane::Standing;
+use s1_forwarder::lane::LaneCheckpoint;
 use s1_forwarder::record::{Stream, Timestamp};
-use s1_forwarder::source::{Checkpoint, Stage};
+use s1_forwarder::source::Stage;
 use tokio::time::Instant;
 
-use crate::nature::Version;
+use crate::model::Version;
 use crate::plan::LanePlan;
 
 /// One run of the lane, from its start to its end or death.
 #[derive(Debug)]
-pub struct Life {
+pub struct Incarnation {
     end: Option<End>,
     /// Start of the last write that is in the store, and whether the last attempt failed.
     saved: Option<Duration>,
     save_failed: bool,
-    /// What later lives repeated of this one though its checkpoint should have covered it, batches in flight aside.
+    /// What later incarnations repeated of this one though its checkpoint should have covered it, batches in flight
+    /// aside.
     repeated: usize,
     /// Acknowledged versions of each record, to see their order.
     newest: HashMap<u64, i64>,
     pub acknowledged: u64,
-    pub letters: u64,
+    pub dead_letters: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -37,16 +38,16 @@ enum End {
 
 /// What became of an event when it was sent last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
+enum DeliveryState {
     /// On the wire.
     Sent,
-    /// Taken, and the lane was told.
+    /// Accepted, and the lane learned it.
     Acknowledged(Duration),
     /// Kept as a dead letter.
     Kept(Duration),
-    /// Taken (or kept), and the lane was told otherwise.
+    /// Accepted (or kept), and the lane learned the opposite.
     Lost,
-    /// Taken, and the lane died before it was told.
+    /// Accepted, and the lane died before it learned it.
     Cut,
 }
 
@@ -61,15 +62,15 @@ enum Restates {
 
 #[derive(Debug)]
 pub struct Ledger {
-    pub lives: Vec<Life>,
-    last: HashMap<u64, (usize, Fate)>,
+    pub incarnations: Vec<Incarnation>,
+    last: HashMap<u64, (usize, DeliveryState)>,
     settled: HashSet<u64>,
     refused: HashSet<u64>,
-    letters: HashSet<u64>,
+    dead_letters: HashSet<u64>,
     pub stored: Option<Vec<u8>>,
     /// Segments of the lane's journal.
     pub journal: HashMap<u64, Vec<u8>>,
-    checkpoint: Option<Checkpoint>,
+    checkpoint: Option<LaneCheckpoint>,
     in_flight: usize,
     /// Each poll is an inventory of its own.
     snapshots: bool,
@@ -101,11 +102,11 @@ impl Ledger {
             complete: None,
             settled_at: HashMap::new(),
             settled_ids: HashSet::new(),
-            lives: Vec::new(),
+            incarnations: Vec::new(),
             last: HashMap::new(),
             settled: HashSet::new(),
             refused: HashSet::new(),
-            letters: HashSet::new(),
+            dead_letters: HashSet::new(),
             stored: None,
             journal: HashMap::new(),
             checkpoint: None,
@@ -118,51 +119,51 @@ impl Ledger {
     }
 
     pub fn begin(&mut self) -> usize {
-        self.lives.push(Life {
+        self.incarnations.push(Incarnation {
             end: None,
             saved: None,
             save_failed: false,
             repeated: 0,
             newest: HashMap::new(),
             acknowledged: 0,
-            letters: 0,
+            dead_letters: 0,
         });
-        self.lives.len() - 1
+        self.incarnations.len() - 1
     }
 
     /// The lane ended by itself: nothing of what it did may be repeated.
-    pub fn end_orderly(&mut self, life: usize) {
-        self.lives[life].end = Some(End::Orderly);
+    pub fn end_orderly(&mut self, incarnation: usize) {
+        self.incarnations[incarnation].end = Some(End::Orderly);
     }
 
     /// The lane was killed now. `freshness`: a store that works has everything that is older.
-    pub fn end_killed(&mut self, life: usize, freshness: Duration) {
+    pub fn end_killed(&mut self, incarnation: usize, freshness: Duration) {
         let now = self.begun.elapsed();
-        let life = &mut self.lives[life];
-        let covered_until = match (life.saved, life.save_failed) {
+        let incarnation = &mut self.incarnations[incarnation];
+        let covered_until = match (incarnation.saved, incarnation.save_failed) {
             (saved, true) => saved,
             (saved, false) => saved.max(Some(now.saturating_sub(freshness))),
         };
-        life.end = Some(End::Killed { covered_until });
+        incarnation.end = Some(End::Killed { covered_until });
     }
 
     /// The sink takes an event.
-    pub fn take(&mut self, life: usize, version: &Version) -> Result<(), String> {
+    pub fn take(&mut self, incarnation: usize, version: &Version) -> Result<(), String> {
         self.taken += 1;
-        let before = self.last.insert(version.key, (life, Fate::Sent));
-        self.judge(life, before, version)
+        let before = self.last.insert(version.key, (incarnation, DeliveryState::Sent));
+        self.judge(incarnation, before, version)
     }
 
     /// A dead letter is kept.
-    pub fn keep(&mut self, life: usize, version: &Version) -> Result<(), String> {
-        let before = self.last.insert(version.key, (life, Fate::Kept(self.begun.elapsed())));
+    pub fn keep(&mut self, incarnation: usize, version: &Version) -> Result<(), String> {
+        let before = self.last.insert(version.key, (incarnation, DeliveryState::Kept(self.begun.elapsed())));
         self.settle(version);
-        self.letters.insert(version.key);
-        self.lives[life].letters += 1;
+        self.dead_letters.insert(version.key);
+        self.incarnations[incarnation].dead_letters += 1;
         if !self.refused.contains(&version.key) {
             return Err(format!("{version:?} is a dead letter, but was not refused"));
         }
-        self.judge(life, before, version)
+        self.judge(incarnation, before, version)
     }
 
     fn settle(&mut self, version: &Version) {
@@ -172,52 +173,61 @@ impl Ledger {
         }
     }
 
-    /// A dead letter was kept, but the lane was told otherwise, or nothing.
-    pub fn kept_unknown(&mut self, life: usize, key: u64, told: bool) {
-        self.lives[life].letters -= 1;
-        self.last.insert(key, (life, if told { Fate::Lost } else { Fate::Cut }));
+    /// A dead letter was kept, but the lane learned the opposite, or nothing.
+    pub fn kept_unknown(&mut self, incarnation: usize, key: u64, reported: bool) {
+        self.incarnations[incarnation].dead_letters -= 1;
+        self.last.insert(key, (incarnation, if reported { DeliveryState::Lost } else { DeliveryState::Cut }));
     }
 
     /// Promises 3 and 6: who may send an event again that came before.
-    fn judge(&mut self, life: usize, before: Option<(usize, Fate)>, version: &Version) -> Result<(), String> {
-        let Some((earlier, fate)) = before else { return Ok(()) };
+    fn judge(
+        &mut self,
+        incarnation: usize,
+        before: Option<(usize, DeliveryState)>,
+        version: &Version,
+    ) -> Result<(), String> {
+        let Some((earlier, delivery_state)) = before else { return Ok(()) };
         self.repeats += 1;
         let is_restated = match self.restates {
             Restates::Never => false,
             Restates::FirstSweep => self.complete.is_none_or(|complete| version.visible <= complete.micros()),
             Restates::Sweeps => true,
         };
-        if fate == Fate::Lost || is_restated {
+        if delivery_state == DeliveryState::Lost || is_restated {
             return Ok(());
         }
         let allowed = self.in_flight;
-        let life_before = &mut self.lives[earlier];
-        let Some(End::Killed { covered_until }) = life_before.end.filter(|_| earlier < life) else {
+        let life_before = &mut self.incarnations[earlier];
+        let Some(End::Killed { covered_until }) = life_before.end.filter(|_| earlier < incarnation) else {
             return Err(format!(
-                "{version:?} came twice: {fate:?} in life {earlier} ({:?}), sent again in life {life}",
+                "{version:?} came twice: {delivery_state:?} in incarnation {earlier} ({:?}), sent again in incarnation {incarnation}",
                 life_before.end
             ));
         };
-        match fate {
-            Fate::Acknowledged(at) | Fate::Kept(at) if covered_until.is_none_or(|until| at >= until) => return Ok(()),
+        match delivery_state {
+            DeliveryState::Acknowledged(at) | DeliveryState::Kept(at)
+                if covered_until.is_none_or(|until| at >= until) =>
+            {
+                return Ok(());
+            }
             _ => life_before.repeated += 1,
         }
         if life_before.repeated > allowed {
             let repeated = life_before.repeated;
             return Err(format!(
-                "{repeated} events of life {earlier} came again after its kill, {allowed} were in flight at most; the last is {version:?}: {fate:?}"
+                "{repeated} events of incarnation {earlier} came again after its kill, {allowed} were in flight at most; the last is {version:?}: {delivery_state:?}"
             ));
         }
         Ok(())
     }
 
-    /// The lane is told that the sink has taken the event. `in_order`: versions must not overtake each other.
-    pub fn acknowledge(&mut self, life: usize, version: &Version, in_order: bool) -> Result<(), String> {
-        self.last.insert(version.key, (life, Fate::Acknowledged(self.begun.elapsed())));
+    /// The lane learns that the sink accepted the event. `in_order`: versions must not overtake each other.
+    pub fn acknowledge(&mut self, incarnation: usize, version: &Version, in_order: bool) -> Result<(), String> {
+        self.last.insert(version.key, (incarnation, DeliveryState::Acknowledged(self.begun.elapsed())));
         self.settle(version);
-        let life = &mut self.lives[life];
-        life.acknowledged += 1;
-        let newest = life.newest.insert(version.id, version.changed);
+        let incarnation = &mut self.incarnations[incarnation];
+        incarnation.acknowledged += 1;
+        let newest = incarnation.newest.insert(version.id, version.changed);
         match newest {
             Some(newest) if in_order && newest > version.changed => {
                 Err(format!("{version:?} came after a newer version"))
@@ -226,17 +236,17 @@ impl Ledger {
         }
     }
 
-    /// The lane is told that the sink has not taken the event, though it has.
-    pub fn lose(&mut self, life: usize, key: u64) {
-        self.last.insert(key, (life, Fate::Lost));
+    /// The lane learns that the sink did not accept the event, though it did.
+    pub fn lose(&mut self, incarnation: usize, key: u64) {
+        self.last.insert(key, (incarnation, DeliveryState::Lost));
     }
 
     /// The lane died before the answer.
-    pub fn cut(&mut self, life: usize, key: u64) {
-        self.last.insert(key, (life, Fate::Cut));
+    pub fn cut(&mut self, incarnation: usize, key: u64) {
+        self.last.insert(key, (incarnation, DeliveryState::Cut));
     }
 
-    /// The lane is told that the sink refuses this one event for good.
+    /// The lane learns that the sink refuses this one event permanently.
     pub fn refuse(&mut self, key: u64) {
         self.refused.insert(key);
     }
@@ -244,16 +254,16 @@ impl Ledger {
     /// A write reaches the store. What it says must be true (promise 1).
     pub fn store(
         &mut self,
-        life: usize,
+        incarnation: usize,
         begun: Instant,
         now: Timestamp,
         bytes: &[u8],
         owed: impl FnOnce(Timestamp, Timestamp) -> Vec<Version>,
         left_out: impl Fn(u64) -> bool,
     ) -> Result<(), String> {
-        self.lives[life].saved = Some(begun.duration_since(self.begun));
-        self.lives[life].save_failed = false;
-        let checkpoint = Standing::decode(bytes).map_err(|error| error.to_string())?.checkpoint;
+        self.incarnations[incarnation].saved = Some(begun.duration_since(self.begun));
+        self.incarnations[incarnation].save_failed = false;
+        let checkpoint = LaneCheckpoint::decode(bytes).map_err(|error| error.to_string())?;
         let before = self.checkpoint.replace(checkpoint.clone());
         self.stored = Some(bytes.to_vec());
         if checkpoint.position.complete().is_some() {
@@ -302,8 +312,8 @@ impl Ledger {
         })
     }
 
-    pub fn save_failed(&mut self, life: usize) {
-        self.lives[life].save_failed = true;
+    pub fn save_failed(&mut self, incarnation: usize) {
+        self.incarnations[incarnation].save_failed = true;
     }
 
     pub fn since(&self) -> Option<Timestamp> {
@@ -315,8 +325,8 @@ impl Ledger {
         self.settled_at.get(&time).copied().unwrap_or_default()
     }
 
-    /// Up to when the lane must have settled all that it owes of the time before `calm_since`; none where it has not got
-    /// there.
+    /// Up to when the lane must have settled all that it owes of the time before `calm_since`; none where it has not
+    /// got there.
     pub fn due(&self, calm_since: Timestamp) -> Option<Timestamp> {
         if self.snapshots { self.done.filter(|done| *done >= calm_since) } else { Some(calm_since) }
     }
@@ -337,6 +347,6 @@ impl Ledger {
     }
 
     pub fn is_letter(&self, key: u64) -> bool {
-        self.letters.contains(&key)
+        self.dead_letters.contains(&key)
     }
 }

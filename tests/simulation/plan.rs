@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use fastrand::Rng;
-use s1_forwarder::emulator::{Faults, LastPage, Mishap, Quirks, RetryAfter};
+use s1_forwarder::emulator::{Fault, Faults, LastPage, Quirks, RetryAfter};
 use s1_forwarder::record::{Stream, Timestamp};
 use s1_forwarder::settings::Period;
 use s1_forwarder::source::Since;
 
-use crate::nature::{STREAMS, Version, kind_of};
+use crate::model::{STREAMS, Version, kind_of};
 
-/// Decides which things a seed is about: each with its own probability, so that most schedules have few troubles at once.
+/// Decides which things a seed is about: each with its own probability, so that most schedules have few troubles at
+/// once.
 fn with(random: &mut Rng, chance: f64) -> bool {
     random.f64() < chance
 }
@@ -37,7 +38,7 @@ pub fn open<T>(windows: &[Window<T>], at: Duration) -> Option<&T> {
 }
 
 #[derive(Debug)]
-pub struct Plan {
+pub struct SimulationPlan {
     /// Moment of the begin by the console's clock.
     pub start: Timestamp,
     /// How far this machine's clock is ahead of the console's, in seconds.
@@ -69,7 +70,7 @@ pub struct ConsolePlan {
     pub latency: Duration,
     pub quirks: Quirks,
     pub faults: Faults,
-    pub weather: Vec<Window<Faults>>,
+    pub fault_periods: Vec<Window<Faults>>,
     /// Pages are never longer, whatever is asked for.
     pub page_cap: usize,
     /// How often a page comes empty, with a cursor to go on.
@@ -83,7 +84,7 @@ pub struct ConsolePlan {
 
 /// What the sink does to everything for a while.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mood {
+pub enum Behaviour {
     Dead,
     Silent,
     Throttled(Duration),
@@ -120,7 +121,7 @@ pub struct LanePlan {
     pub itemised: bool,
     pub poison: f64,
     pub most_events: usize,
-    pub moods: Vec<Window<Mood>>,
+    pub moods: Vec<Window<Behaviour>>,
     /// Never takes anything, from begin to end.
     pub dead_for_ever: bool,
 }
@@ -132,10 +133,10 @@ pub struct StorePlan {
     pub fails: Vec<Window<()>>,
     /// Of the writes that fail or are cut off, this share is applied all the same.
     pub applied: f64,
-    pub letters_fail: f64,
+    pub dead_letters_fail: f64,
 }
 
-impl Plan {
+impl SimulationPlan {
     pub fn of(seed: u64) -> Self {
         let mut random = Rng::with_seed(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5eed);
         let r = &mut random;
@@ -187,63 +188,63 @@ impl Plan {
 impl ConsolePlan {
     fn of(r: &mut Rng, active: Duration, overlap: Duration, wrong_clock: bool) -> Self {
         let mut faults = Faults::default();
-        let mut add = |r: &mut Rng, chance: f64, mishap: Mishap, most: f64| {
+        let mut add = |r: &mut Rng, chance: f64, fault: Fault, most: f64| {
             if with(r, chance) {
                 let share = r.f64() * most;
-                faults = std::mem::take(&mut faults).with(mishap, share);
+                faults = std::mem::take(&mut faults).with(fault, share);
             }
         };
-        for mishap in [
-            Mishap::TooManyRequests(RetryAfter::Absent),
-            Mishap::TooManyRequests(RetryAfter::Seconds(2)),
-            Mishap::TooManyRequests(RetryAfter::Date(5)),
-            Mishap::InternalError,
-            Mishap::BadGateway,
-            Mishap::Unavailable,
-            Mishap::GatewayTimeout,
-            Mishap::ErrorsInside,
-            Mishap::HarmlessErrors,
-            Mishap::ErrorsBesideData,
-            Mishap::NullData,
-            Mishap::HtmlPage,
-            Mishap::Truncated,
-            Mishap::Dropped,
-            Mishap::SlowBody(Duration::from_secs(2)),
-            Mishap::SlowAnswer(Duration::from_secs(40)),
+        for fault in [
+            Fault::TooManyRequests(RetryAfter::Absent),
+            Fault::TooManyRequests(RetryAfter::Seconds(2)),
+            Fault::TooManyRequests(RetryAfter::Date(5)),
+            Fault::InternalError,
+            Fault::BadGateway,
+            Fault::Unavailable,
+            Fault::GatewayTimeout,
+            Fault::ErrorsOnly,
+            Fault::HarmlessErrors,
+            Fault::ErrorsWithData,
+            Fault::NullData,
+            Fault::HtmlPage,
+            Fault::Truncated,
+            Fault::Dropped,
+            Fault::SlowBody(Duration::from_secs(2)),
+            Fault::SlowAnswer(Duration::from_secs(40)),
         ] {
-            add(r, 0.1, mishap, 0.3);
+            add(r, 0.1, fault, 0.3);
         }
-        for mishap in [Mishap::Unauthorized, Mishap::Forbidden] {
-            add(r, 0.04, mishap, 0.05);
+        for fault in [Fault::Unauthorized, Fault::Forbidden] {
+            add(r, 0.04, fault, 0.05);
         }
-        for mishap in [Mishap::RefusedCursor, Mishap::RepeatedCursor, Mishap::ShortPage] {
-            add(r, 0.25, mishap, 0.5);
+        for fault in [Fault::RefusedCursor, Fault::RepeatedCursor, Fault::ShortPage] {
+            add(r, 0.25, fault, 0.5);
         }
         if wrong_clock {
             let ahead = i64::try_from(overlap.as_secs()).unwrap_or(0) + r.i64(60..7_200);
             let off = pick(r, &[ahead, ahead, -3_600, -30]);
-            add(r, 1.0, Mishap::WrongDate(off), 0.7);
+            add(r, 1.0, Fault::WrongDate(off), 0.7);
         }
-        faults.at_most_in_a_row = pick(r, &[1, 3, 6, 30]);
-        let mut weather = Vec::new();
+        faults.max_consecutive = pick(r, &[1, 3, 6, 30]);
+        let mut fault_periods = Vec::new();
         for _ in 0..if with(r, 0.35) { r.usize(1..4) } else { 0 } {
-            let mishap = pick(
+            let fault = pick(
                 r,
                 &[
-                    Mishap::Unauthorized,
-                    Mishap::Forbidden,
-                    Mishap::NotFound,
-                    Mishap::TooManyRequests(RetryAfter::Seconds(30)),
-                    Mishap::Unavailable,
-                    Mishap::ErrorsInside,
-                    Mishap::NullData,
-                    Mishap::NullData,
-                    Mishap::HtmlPage,
-                    Mishap::Truncated,
-                    Mishap::Dropped,
-                    Mishap::RefusedCursor,
-                    Mishap::RepeatedCursor,
-                    Mishap::SlowAnswer(Duration::from_secs(50)),
+                    Fault::Unauthorized,
+                    Fault::Forbidden,
+                    Fault::NotFound,
+                    Fault::TooManyRequests(RetryAfter::Seconds(30)),
+                    Fault::Unavailable,
+                    Fault::ErrorsOnly,
+                    Fault::NullData,
+                    Fault::NullData,
+                    Fault::HtmlPage,
+                    Fault::Truncated,
+                    Fault::Dropped,
+                    Fault::RefusedCursor,
+                    Fault::RepeatedCursor,
+                    Fault::SlowAnswer(Duration::from_secs(50)),
                 ],
             );
             let from = share(r, active, 0.0, 0.8);
@@ -251,20 +252,20 @@ impl ConsolePlan {
             let mut what = Faults::default();
             if with(r, 0.3) {
                 let kind = kind_of(pick(r, &STREAMS));
-                what = what.with_on(kind, mishap, 1.0);
+                what = what.with_on(kind, fault, 1.0);
             } else {
-                what = what.with(mishap, 1.0);
+                what = what.with(fault, 1.0);
             }
-            what.at_most_in_a_row = u32::MAX;
-            weather.push(Window { from, to, what });
+            what.max_consecutive = u32::MAX;
+            fault_periods.push(Window { from, to, what });
         }
-        let last_pages = [LastPage::Null, LastPage::Absent, LastPage::Empty, LastPage::NullText, LastPage::OneMore];
+        let last_pages = [LastPage::Null, LastPage::Absent, LastPage::Empty, LastPage::NullText, LastPage::ExtraPage];
         let quirks = Quirks {
             last_page: pick(r, &last_pages),
-            compares_at_10_ms: with(r, 0.4),
+            times_rounded_to_10_ms: with(r, 0.4),
             errors_null: with(r, 0.5),
             null_edges: with(r, 0.2),
-            unified_alerts_lack: if with(r, 0.2) { vec!["UnifiedAlert.labels".to_owned()] } else { Vec::new() },
+            missing_alert_fields: if with(r, 0.2) { vec!["UnifiedAlert.labels".to_owned()] } else { Vec::new() },
             ..Quirks::default()
         };
         Self {
@@ -273,7 +274,7 @@ impl ConsolePlan {
             latency: Duration::from_millis(pick(r, &[1, 50, 500])),
             quirks,
             faults,
-            weather,
+            fault_periods,
             page_cap: pick(r, &[1, 3, 10, 50, 1000, 1000]),
             empty_pages: if with(r, 0.2) { 0.4 } else { 0.0 },
             unrest: if with(r, 0.4) { r.f64() * 0.5 } else { 0.0 },
@@ -298,12 +299,12 @@ impl LanePlan {
         let mut moods = Vec::new();
         for _ in 0..if with(r, 0.35) { r.usize(1..4) } else { 0 } {
             let what = match r.u32(..8) {
-                0 => Mood::Unauthorized,
-                1 => Mood::Misconfigured,
-                2 => Mood::RefusesAll,
-                3 => Mood::Silent,
-                4 => Mood::Throttled(Duration::from_secs(r.u64(1..90))),
-                _ => Mood::Dead,
+                0 => Behaviour::Unauthorized,
+                1 => Behaviour::Misconfigured,
+                2 => Behaviour::RefusesAll,
+                3 => Behaviour::Silent,
+                4 => Behaviour::Throttled(Duration::from_secs(r.u64(1..90))),
+                _ => Behaviour::Dead,
             };
             let from = share(r, active, 0.0, 0.8);
             moods.push(Window { from, to: from + share(r, active, 0.02, 0.4), what });
@@ -313,8 +314,8 @@ impl LanePlan {
             if trouble && with(r, often) { r.f64() * most } else { 0.0 }
         };
         let resync = with(r, 0.5).then_some(interval * 3);
-        // They send all that there is at once, and again and again: a lane that is asked to stop has its batches to see off, in
-        // halves where the sink wants it so, and that must not take longer than it has to drain.
+        // They send all that there is at once, and again and again: a lane that is asked to stop has its batches to see
+        // off, in halves where the sink wants it so, and that must not take longer than it has to drain.
         let is_always_busy = snapshot || stream == Stream::Vulnerabilities;
         let latencies: &[u64] = if is_always_busy { &[1, 30] } else { &[1, 30, 700, 6_000] };
         let latency = pick(r, latencies);
@@ -360,7 +361,7 @@ impl StorePlan {
             fail: if with(r, 0.25) { r.f64() * 0.4 } else { 0.0 },
             fails,
             applied: pick(r, &[0.0, 0.5, 1.0]),
-            letters_fail: if with(r, 0.2) { 0.3 } else { 0.0 },
+            dead_letters_fail: if with(r, 0.2) { 0.3 } else { 0.0 },
         }
     }
 }

@@ -16,25 +16,25 @@ use s1_forwarder::sink::deliver::{Delivery, Health};
 use s1_forwarder::sink::settings::RetrySettings;
 use s1_forwarder::sink::throttle::Throttle;
 use s1_forwarder::sink::{Deadline, Sink};
-use s1_forwarder::source::{Pull, Settings, Vulnerabilities};
+use s1_forwarder::source::{Pull, StreamSettings, Vulnerabilities};
 use s1_forwarder::state::LaneId;
-use s1_forwarder::telemetry::{DropReason, LaneMetrics, Meter, Telemetry};
+use s1_forwarder::telemetry::{LaneMetrics, Meter, Telemetry};
 use tokio::task::{JoinHandle, yield_now};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::console::Wire;
-use crate::nature::{EXCLUDED, HOST};
+use crate::model::{EXCLUDED, HOST};
 use crate::plan::LanePlan;
+use crate::shared::{Simulation, Switch, lock};
 use crate::sink::Destination;
-use crate::store::Shelf;
-use crate::world::{Switch, World, lock};
+use crate::store::SimulatedStore;
 
 /// `--shutdown-timeout`.
 const SHUTDOWN: Duration = Duration::from_secs(25);
 
 pub struct Process {
-    world: Arc<World>,
+    simulation: Arc<Simulation>,
     budget: Arc<Budget>,
     telemetry: Arc<Telemetry>,
     client: Arc<Client>,
@@ -46,12 +46,12 @@ pub struct Process {
 struct Slot {
     running: Option<Running>,
     metrics: Option<Arc<LaneMetrics>>,
-    lives: Vec<usize>,
+    incarnations: Vec<usize>,
     killed: bool,
 }
 
 struct Running {
-    life: usize,
+    incarnation: usize,
     stop: CancellationToken,
     switch: Arc<Switch>,
     task: JoinHandle<Option<LaneEnd>>,
@@ -84,52 +84,58 @@ impl Future for Mortal {
 /// The stream with nothing but defaults, save what only settings can say.
 fn usual(plan: &LanePlan) -> Pull {
     let vulnerabilities = Vulnerabilities { resync: plan.resync.map(Period), ..Vulnerabilities::default() };
-    let settings = Settings { vulnerabilities: Some(vulnerabilities), ..Settings::default() };
+    let settings = StreamSettings { vulnerabilities: Some(vulnerabilities), ..StreamSettings::default() };
     settings.pulls().into_iter().find(|pull| pull.stream == plan.stream).unwrap_or_else(|| Pull::of(plan.stream))
 }
 
 impl Process {
-    pub fn start(world: &Arc<World>) -> Self {
-        let plan = &world.plan;
+    pub fn start(simulation: &Arc<Simulation>) -> Self {
+        let plan = &simulation.plan;
         let budget = Budget::new(plan.budget);
-        *lock(&world.budget) = Some(budget.clone());
+        *lock(&simulation.budget) = Some(budget.clone());
         let ahead = Timestamp::from_micros(plan.start.micros() + plan.skew * 1_000_000);
-        let clock = Clock::Simulated { start: ahead, begun: world.begun };
-        let settings: console::Settings = serde_json::from_value(serde_json::json!({
+        let clock = Clock::Simulated { start: ahead, begun: simulation.begun };
+        let settings: console::ConsoleSettings = serde_json::from_value(serde_json::json!({
             "url": format!("https://{HOST}"), "token": Setup::TOKEN,
             "timeout": format!("{}s", plan.console.timeout.as_secs()),
         }))
         .unwrap();
-        let random = std::sync::Mutex::new(world.lanes[0].fork_random());
-        let wire = Wire { world: world.clone(), random, empty_pages: Default::default() };
+        let random = std::sync::Mutex::new(simulation.lanes[0].fork_random());
+        let wire = Wire { simulation: simulation.clone(), random, empty_pages: Default::default() };
         let limiter =
             Limiters::default().join(LimiterKey { host: HOST.to_owned(), token: String::new() }, plan.console.rate);
         let client = Arc::new(Client::new(&settings, Arc::new(wire), limiter, clock));
-        let lanes = world.lanes.iter().map(|_| Slot::default()).collect();
-        let mut process =
-            Self { world: world.clone(), budget, telemetry: Arc::new(Telemetry::new()), client, clock, lanes };
-        world.note(format_args!("a process starts"));
+        let lanes = simulation.lanes.iter().map(|_| Slot::default()).collect();
+        let mut process = Self {
+            simulation: simulation.clone(),
+            budget,
+            telemetry: Arc::new(Telemetry::new()),
+            client,
+            clock,
+            lanes,
+        };
+        simulation.note(format_args!("a process starts"));
         (0..process.lanes.len()).for_each(|lane| process.start_lane(lane));
         process
     }
 
     pub fn start_lane(&mut self, index: usize) {
-        let world = &self.world;
-        let own = world.lanes[index].clone();
+        let simulation = &self.simulation;
+        let own = simulation.lanes[index].clone();
         let plan = own.plan.clone();
-        let life = lock(&own.ledger).begin();
-        world.note(format_args!("lane {index} begins life {life}"));
+        let incarnation = lock(&own.ledger).begin();
+        simulation.note(format_args!("lane {index} begins incarnation {incarnation}"));
         let id = LaneId { pipeline: "acme".to_owned(), stream: plan.stream, sink: plan.sink.clone() };
         let meter = Meter::start(&self.telemetry, "acme", plan.stream, &plan.sink, "memory", self.clock);
         self.lanes[index].metrics = Some(meter.lane.clone());
-        let destination = Destination { world: world.clone(), lane: own.clone(), life };
+        let destination = Destination { simulation: simulation.clone(), lane: own.clone(), incarnation };
         let limits = destination.limits();
         let exclude_types = plan.exclude.clone();
         assert!(exclude_types.iter().all(|kind| *kind == EXCLUDED));
         let pull = Pull {
             interval: plan.interval,
-            since: world.plan.since,
-            overlap: world.plan.overlap,
+            since: simulation.plan.since,
+            overlap: simulation.plan.overlap,
             exclude_types,
             include_hidden: true,
             snapshot: plan.snapshot,
@@ -138,7 +144,7 @@ impl Process {
         };
         let mut random = own.fork_random();
         let lane = Lane {
-            id,
+            key: id.into(),
             client: self.client.clone(),
             since_text: pull.since.to_string(),
             first_poll_after: pull.interval.mul_f64(if random.bool() { random.f64() } else { 0.0 }),
@@ -158,8 +164,8 @@ impl Process {
             limits,
             flush: plan.flush,
             concurrency: plan.concurrency,
-            store: Arc::new(Shelf { world: world.clone(), lane: own, life }),
-            checkpoint_interval: world.plan.checkpoint_interval,
+            store: Arc::new(SimulatedStore { simulation: simulation.clone(), lane: own, incarnation }),
+            checkpoint_interval: simulation.plan.checkpoint_interval,
             budget: self.budget.lane(),
             clock: self.clock,
             random,
@@ -169,8 +175,8 @@ impl Process {
         let (stop, switch) = (CancellationToken::new(), Arc::new(Switch::default()));
         let mortal = Mortal { lane: Some(Box::pin(lane.run(stop.clone()))), switch: switch.clone() };
         let task = tokio::spawn(mortal);
-        self.lanes[index].lives.push(life);
-        self.lanes[index].running = Some(Running { life, stop, switch, task });
+        self.lanes[index].incarnations.push(incarnation);
+        self.lanes[index].running = Some(Running { incarnation, stop, switch, task });
     }
 
     pub fn switch(&self, lane: usize) -> Option<Arc<Switch>> {
@@ -199,44 +205,51 @@ impl Process {
     pub async fn kill_lane(&mut self, index: usize) {
         let Some(running) = self.lanes[index].running.take() else { return };
         running.task.abort();
-        self.buried(index, running.life, running.task.await).await;
+        self.buried(index, running.incarnation, running.task.await).await;
     }
 
     /// Lets a lane drain; when it takes too long, it is killed.
     pub async fn stop_lane(&mut self, index: usize) {
         let Some(mut running) = self.lanes[index].running.take() else { return };
-        self.world.note(format_args!("lane {index} is asked to stop"));
+        self.simulation.note(format_args!("lane {index} is asked to stop"));
         running.stop.cancel();
         let ended = match timeout(SHUTDOWN, &mut running.task).await {
             Ok(ended) => ended,
             Err(_) => {
-                if self.world.is_calm() && !self.world.lanes[index].plan.dead_for_ever {
-                    self.world.violation(format!("lane {index} did not drain though nothing was wrong"));
+                if self.simulation.is_calm() && !self.simulation.lanes[index].plan.dead_for_ever {
+                    self.simulation.violation(format!("lane {index} did not drain though nothing was wrong"));
                 }
                 running.task.abort();
                 running.task.await
             }
         };
-        self.buried(index, running.life, ended).await;
+        self.buried(index, running.incarnation, ended).await;
     }
 
-    async fn buried(&mut self, index: usize, life: usize, ended: Result<Option<LaneEnd>, tokio::task::JoinError>) {
-        let world = &self.world;
-        let own = &world.lanes[index];
+    async fn buried(
+        &mut self,
+        index: usize,
+        incarnation: usize,
+        ended: Result<Option<LaneEnd>, tokio::task::JoinError>,
+    ) {
+        let simulation = &self.simulation;
+        let own = &simulation.lanes[index];
         match ended {
             Ok(Some(end)) => {
-                world.note(format_args!("lane {index} ended: {end:?}"));
-                lock(&own.ledger).end_orderly(life);
+                simulation.note(format_args!("lane {index} ended: {end:?}"));
+                lock(&own.ledger).end_orderly(incarnation);
             }
             other => {
-                world.note(format_args!("lane {index} is dead"));
+                simulation.note(format_args!("lane {index} is dead"));
                 if let Err(error) = other
                     && error.is_panic()
                 {
-                    world.violation(format!("lane {index} panicked: {error}"));
+                    simulation.violation(format!("lane {index} panicked: {error}"));
                 }
-                let fresh = world.plan.checkpoint_interval + world.plan.store.latency * 4 + Duration::from_millis(500);
-                lock(&own.ledger).end_killed(life, fresh);
+                let fresh = simulation.plan.checkpoint_interval
+                    + simulation.plan.store.latency * 4
+                    + Duration::from_millis(500);
+                lock(&own.ledger).end_killed(incarnation, fresh);
                 self.lanes[index].killed = true;
             }
         }
@@ -245,7 +258,7 @@ impl Process {
             yield_now().await;
         }
         if let Some(metrics) = &self.lanes[index].metrics {
-            metrics.give_back_open();
+            metrics.requeue_in_flight();
         }
     }
 
@@ -269,31 +282,35 @@ impl Process {
         self.close();
     }
 
-    /// No lane runs: nothing is held, and the books balance.
+    /// No lane runs: nothing is reserved, and the counts balance.
     fn close(&self) {
-        let world = &self.world;
-        *lock(&world.armed) = None;
+        let simulation = &self.simulation;
+        *lock(&simulation.armed) = None;
         if self.budget.used() != 0 {
-            world.violation(format!("{} bytes are held by nobody", self.budget.used()));
+            simulation.violation(format!("{} bytes are held by nobody", self.budget.used()));
         }
         for (index, slot) in self.lanes.iter().enumerate() {
             let Some(metrics) = &slot.metrics else { continue };
             let of = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-            let (pulled, delivered, letters) = (of(&metrics.pulled), of(&metrics.delivered), of(&metrics.dead_letters));
-            let dropped: u64 = DropReason::ALL.into_iter().map(|reason| metrics.dropped(reason)).sum();
-            if pulled != delivered + letters + dropped {
-                world.violation(format!(
-                    "lane {index}: {pulled} pulled, {delivered} delivered, {letters} dead letters, {dropped} dropped"
+            let (pulled, delivered, dead_letters) =
+                (of(&metrics.pulled), of(&metrics.delivered), of(&metrics.dead_letters));
+            let (skipped, requeued) = (metrics.skipped_total(), of(&metrics.requeued));
+            if pulled != delivered + dead_letters + skipped + requeued {
+                simulation.violation(format!(
+                    "lane {index}: {pulled} pulled, {delivered} delivered, {dead_letters} dead letters, {skipped} skipped, \
+                     {requeued} requeued"
                 ));
             }
-            let ledger = lock(&world.lanes[index].ledger);
-            let told =
-                |of: fn(&crate::ledger::Life) -> u64| slot.lives.iter().map(|life| of(&ledger.lives[*life])).sum();
-            let (acknowledged, kept): (u64, u64) = (told(|life| life.acknowledged), told(|life| life.letters));
+            let ledger = lock(&simulation.lanes[index].ledger);
+            let reported = |of: fn(&crate::ledger::Incarnation) -> u64| {
+                slot.incarnations.iter().map(|incarnation| of(&ledger.incarnations[*incarnation])).sum()
+            };
+            let (acknowledged, kept): (u64, u64) =
+                (reported(|incarnation| incarnation.acknowledged), reported(|incarnation| incarnation.dead_letters));
             drop(ledger);
-            if !slot.killed && (acknowledged, kept) != (delivered, letters) {
-                world.violation(format!(
-                    "lane {index}: {acknowledged} acknowledged, {delivered} counted; {kept} kept, {letters} counted"
+            if !slot.killed && (acknowledged, kept) != (delivered, dead_letters) {
+                simulation.violation(format!(
+                    "lane {index}: {acknowledged} acknowledged, {delivered} counted; {kept} kept, {dead_letters} counted"
                 ));
             }
         }

@@ -8,20 +8,20 @@ use fastrand::Rng;
 use s1_forwarder::record::Timestamp;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::plan::{Plan, open};
+use crate::plan::{SimulationPlan, open};
 use crate::process::Process;
-use crate::world::{Armed, Point, World, about, lock};
+use crate::shared::{Armed, Point, Simulation, about, lock};
 
 /// Longest time that calm may need to settle everything: a stream that was forbidden is tried again after an hour.
 const SETTLES_WITHIN: Duration = Duration::from_secs(4 * 3600);
-/// In calm weather something still happens now and then.
+/// In calm fault_periods something still happens now and then.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(600);
 /// Bytes over the budget that may be held for each lane: an event that outgrew its record is counted when it is there.
 const SLACK: usize = 64 << 10;
 
 /// What came of a schedule.
 #[derive(Debug)]
-pub struct Verdict {
+pub struct SeedResult {
     pub hash: u64,
     pub violations: Vec<String>,
     pub records: usize,
@@ -30,20 +30,24 @@ pub struct Verdict {
 }
 
 /// Runs the schedule of `seed` under paused time.
-pub fn run(seed: u64, print: bool) -> Verdict {
+pub fn run(seed: u64, print: bool) -> SeedResult {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     let runtime = builder.enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
-        let world = World::new(Plan::of(seed), print);
+        let simulation = Simulation::new(SimulationPlan::of(seed), print);
         if print {
-            println!("{:#?}\n{:#?}", world.plan, world.lanes.iter().map(|lane| &lane.plan).collect::<Vec<_>>());
+            println!(
+                "{:#?}\n{:#?}",
+                simulation.plan,
+                simulation.lanes.iter().map(|lane| &lane.plan).collect::<Vec<_>>()
+            );
         }
-        play(&world).await;
-        let (hash, violations) = world.result();
+        play(&simulation).await;
+        let (hash, violations) = simulation.result();
         let sum =
-            |of: fn(&crate::ledger::Ledger) -> usize| world.lanes.iter().map(|lane| of(&lock(&lane.ledger))).sum();
-        let over_budget = world.most_used.load(Ordering::Relaxed).saturating_sub(world.plan.budget);
-        Verdict {
+            |of: fn(&crate::ledger::Ledger) -> usize| simulation.lanes.iter().map(|lane| of(&lock(&lane.ledger))).sum();
+        let over_budget = simulation.most_used.load(Ordering::Relaxed).saturating_sub(simulation.plan.budget);
+        SeedResult {
             hash,
             violations,
             records: sum(|ledger| ledger.taken),
@@ -53,70 +57,70 @@ pub fn run(seed: u64, print: bool) -> Verdict {
     })
 }
 
-async fn play(world: &Arc<World>) {
-    let mut random = world.plan.random.clone();
-    let nature = tokio::spawn(unfold(world.clone(), random.fork()));
-    let weather = tokio::spawn(change_weather(world.clone()));
-    let mut process = Process::start(world);
-    let active = world.plan.active;
-    let mut blows: Vec<_> = (0..world.plan.blows).map(|_| active.mul_f64(random.f64())).collect();
+async fn play(simulation: &Arc<Simulation>) {
+    let mut random = simulation.plan.random.clone();
+    let model = tokio::spawn(unfold(simulation.clone(), random.fork()));
+    let fault_periods = tokio::spawn(change_weather(simulation.clone()));
+    let mut process = Process::start(simulation);
+    let active = simulation.plan.active;
+    let mut blows: Vec<_> = (0..simulation.plan.blows).map(|_| active.mul_f64(random.f64())).collect();
     blows.sort_unstable();
     for blow in blows {
-        sleep(blow.saturating_sub(world.at())).await;
-        process = strike(world, process, &mut random).await;
+        sleep(blow.saturating_sub(simulation.at())).await;
+        process = strike(simulation, process, &mut random).await;
     }
-    sleep(active.saturating_sub(world.at())).await;
-    nature.abort();
-    weather.abort();
-    world.nature.console.set_faults(s1_forwarder::emulator::Faults::default());
-    world.calm.store(true, Ordering::Relaxed);
-    let calm_since = world.now();
-    world.note(format_args!("calm from here on"));
+    sleep(active.saturating_sub(simulation.at())).await;
+    model.abort();
+    fault_periods.abort();
+    simulation.model.console.set_faults(s1_forwarder::emulator::Faults::default());
+    simulation.calm.store(true, Ordering::Relaxed);
+    let calm_since = simulation.now();
+    simulation.note(format_args!("calm from here on"));
 
-    settle(world, &process, calm_since).await;
+    settle(simulation, &process, calm_since).await;
     for _ in 0..2 {
         // Time for repeats to come.
-        sleep(world.plan.interval * 2).await;
+        sleep(simulation.plan.interval * 2).await;
         process.stop().await;
-        process = Process::start(world);
+        process = Process::start(simulation);
     }
     process.kill().await;
-    check_end(world, calm_since);
-    for lane in world.lanes.iter().filter(|lane| !lane.plan.dead_for_ever) {
-        if let Some(wrong) = crate::books::wrong(world, lane, calm_since).await {
-            world.violation(format!("the ledger of lane {}: {wrong}", lane.index));
+    check_end(simulation, calm_since);
+    for lane in simulation.lanes.iter().filter(|lane| !lane.plan.dead_for_ever) {
+        if let Some(wrong) = crate::accounts::wrong(simulation, lane, calm_since).await {
+            simulation.violation(format!("the ledger of lane {}: {wrong}", lane.index));
         }
     }
 }
 
 /// Things happen to the console's records.
-async fn unfold(world: Arc<World>, mut random: Rng) {
-    let typical = world.plan.active / u32::try_from(world.plan.births).unwrap_or(1);
+async fn unfold(simulation: Arc<Simulation>, mut random: Rng) {
+    let typical = simulation.plan.active / u32::try_from(simulation.plan.births).unwrap_or(1);
     loop {
         sleep(about(&mut random, typical)).await;
-        world.nature.happen(world.now());
+        simulation.model.happen(simulation.now());
     }
 }
 
 /// The console's faults come and go.
-async fn change_weather(world: Arc<World>) {
-    let plan = &world.plan.console;
-    let mut changes: Vec<_> = plan.weather.iter().flat_map(|window| [window.from, window.to]).collect();
+async fn change_weather(simulation: Arc<Simulation>) {
+    let plan = &simulation.plan.console;
+    let mut changes: Vec<_> = plan.fault_periods.iter().flat_map(|window| [window.from, window.to]).collect();
     changes.push(Duration::ZERO);
     changes.sort_unstable();
     for change in changes {
-        sleep(change.saturating_sub(world.at())).await;
-        let faults = open(&plan.weather, world.at()).unwrap_or(&plan.faults);
-        world.note(format_args!("the console's faults: {:?}", faults.faults));
-        world.nature.console.set_faults(faults.clone());
+        sleep(change.saturating_sub(simulation.at())).await;
+        let faults = open(&plan.fault_periods, simulation.at()).unwrap_or(&plan.faults);
+        simulation.note(format_args!("the console's faults: {:?}", faults.rules));
+        simulation.model.console.set_faults(faults.clone());
     }
 }
 
 /// A kill or a stop, of one lane or of all, and a new start.
-async fn strike(world: &Arc<World>, mut process: Process, random: &mut Rng) -> Process {
-    let lane = random.usize(..world.lanes.len());
+async fn strike(simulation: &Arc<Simulation>, mut process: Process, random: &mut Rng) -> Process {
+    let lane = random.usize(..simulation.lanes.len());
     let all = random.bool();
-    let choice = if world.plan.gentle { 3 } else { random.u32(..5) };
+    let choice = if simulation.plan.gentle { 3 } else { random.u32(..5) };
     match choice {
         0 => {}
         1 => {
@@ -127,71 +131,71 @@ async fn strike(world: &Arc<World>, mut process: Process, random: &mut Rng) -> P
         2 | 4 => {
             if let Some(switch) = process.switch(lane) {
                 let point = Point::ALL[random.usize(..Point::ALL.len())];
-                *lock(&world.armed) = Some(Armed { point, lane, left: random.u32(1..8), switch });
+                *lock(&simulation.armed) = Some(Armed { point, lane, left: random.u32(1..8), switch });
             }
         }
         _ if all => process.stop().await,
         _ => process.stop_lane(lane).await,
     }
     if choice != 3 {
-        let patience = about(random, world.plan.interval);
+        let patience = about(random, simulation.plan.interval);
         let _ = timeout(patience, async {
             while choice != 0 && !process.has_dead() {
                 sleep(Duration::from_millis(200)).await;
             }
         })
         .await;
-        // The armed lane alone dies where it was told to; whatever else dies, dies now.
-        let victim = (0..world.lanes.len()).find(|lane| process.is_dead(*lane)).unwrap_or(lane);
+        // The armed lane alone dies at its step; whatever else dies, dies now.
+        let victim = (0..simulation.lanes.len()).find(|lane| process.is_dead(*lane)).unwrap_or(lane);
         if all {
             process.kill().await
         } else {
             process.kill_lane(victim).await
         }
-        *lock(&world.armed) = None;
+        *lock(&simulation.armed) = None;
     }
     if random.bool() {
-        let downtime = world.plan.interval.mul_f64(random.f64() * 3.0);
-        sleep(downtime.min(world.plan.active.saturating_sub(world.at()))).await;
+        let downtime = simulation.plan.interval.mul_f64(random.f64() * 3.0);
+        sleep(downtime.min(simulation.plan.active.saturating_sub(simulation.at()))).await;
     }
     if all {
-        return Process::start(world);
+        return Process::start(simulation);
     }
     process.start_missing();
     process
 }
 
 /// Waits until everything owed has arrived.
-async fn settle(world: &Arc<World>, process: &Process, calm_since: Timestamp) {
+async fn settle(simulation: &Arc<Simulation>, process: &Process, calm_since: Timestamp) {
     let begun = Instant::now();
-    let skew = Duration::from_secs(world.plan.skew.unsigned_abs());
+    let skew = Duration::from_secs(simulation.plan.skew.unsigned_abs());
     let mut sign = SIGN_OF_LIFE;
     while begun.elapsed() < SETTLES_WITHIN + skew * 2 {
         if process.has_dead() {
-            world.violation("a lane ended by itself".to_owned());
+            simulation.violation("a lane ended by itself".to_owned());
             return;
         }
-        if missing(world, calm_since).is_empty() {
+        if missing(simulation, calm_since).is_empty() {
             return;
         }
-        sleep(world.plan.interval.min(Duration::from_secs(60))).await;
+        sleep(simulation.plan.interval.min(Duration::from_secs(60))).await;
         if begun.elapsed() > sign {
             sign += SIGN_OF_LIFE;
-            world.nature.greet(world.now());
+            simulation.model.greet(simulation.now());
         }
     }
 }
 
 /// What is owed of the time before calm and has not arrived, or is left out and not yet passed, lane by lane.
-fn missing(world: &World, calm_since: Timestamp) -> Vec<String> {
+fn missing(simulation: &Simulation, calm_since: Timestamp) -> Vec<String> {
     let mut missing = Vec::new();
-    for lane in world.lanes.iter().filter(|lane| !lane.plan.dead_for_ever) {
+    for lane in simulation.lanes.iter().filter(|lane| !lane.plan.dead_for_ever) {
         let ledger = lock(&lane.ledger);
         let (Some(since), Some(due)) = (ledger.since(), ledger.due(calm_since)) else {
             missing.push(format!("lane {} has no checkpoint, or no snapshot since", lane.index));
             continue;
         };
-        for version in world.nature.accountable(&lane.plan, since, due) {
+        for version in simulation.model.accountable(&lane.plan, since, due) {
             let is_done =
                 if lane.plan.leaves_out(&version) { ledger.has_read(&version) } else { ledger.is_settled(version.key) };
             if !is_done {
@@ -202,24 +206,25 @@ fn missing(world: &World, calm_since: Timestamp) -> Vec<String> {
     missing
 }
 
-fn check_end(world: &World, calm_since: Timestamp) {
-    let missing = missing(world, calm_since);
+fn check_end(simulation: &Simulation, calm_since: Timestamp) {
+    let missing = missing(simulation, calm_since);
     if let Some(first) = missing.first() {
-        world.violation(format!("{} events did not arrive; {first}", missing.len()));
+        simulation.violation(format!("{} events did not arrive; {first}", missing.len()));
     }
-    for lane in world.lanes.iter().filter(|lane| !lane.plan.dead_for_ever) {
+    for lane in simulation.lanes.iter().filter(|lane| !lane.plan.dead_for_ever) {
         let ledger = lock(&lane.ledger);
         let due = ledger.due(calm_since).unwrap_or_default();
-        let refused = world.nature.owed(&lane.plan, ledger.since().unwrap_or_default(), due);
+        let refused = simulation.model.owed(&lane.plan, ledger.since().unwrap_or_default(), due);
         let refused = refused.into_iter().filter(|version| version.is_poison(&lane.plan));
         let lost: Vec<_> = refused.filter(|version| !ledger.is_letter(version.key)).collect();
         drop(ledger);
         if !lost.is_empty() {
-            world.violation(format!("lane {}: refused, but not among the dead letters: {lost:?}", lane.index));
+            simulation.violation(format!("lane {}: refused, but not among the dead letters: {lost:?}", lane.index));
         }
     }
-    let (most, allowed) = (world.most_used.load(Ordering::Relaxed), world.plan.budget + SLACK * world.lanes.len());
+    let (most, allowed) =
+        (simulation.most_used.load(Ordering::Relaxed), simulation.plan.budget + SLACK * simulation.lanes.len());
     if most > allowed {
-        world.violation(format!("{most} bytes were held of a budget of {}", world.plan.budget));
+        simulation.violation(format!("{most} bytes were held of a budget of {}", simulation.plan.budget));
     }
 }

@@ -6,41 +6,41 @@ use std::time::Duration;
 use fastrand::Rng;
 use futures_util::future::BoxFuture;
 use s1_forwarder::record::{Identity, Stream, Timestamp};
-use s1_forwarder::sink::dead_letters::{DeadLetter, DeadLetterError, LetterStore};
+use s1_forwarder::sink::dead_letters::{DeadLetter, DeadLetterError, DeadLetterStore};
 use s1_forwarder::sink::{Attempt, Batch, Event, Limits, Outcome, Probe, Sink};
 use tokio::time::sleep;
 
-use crate::nature::Version;
-use crate::plan::{Mood, open};
-use crate::world::{LaneWorld, Point, World, about, lock};
+use crate::model::Version;
+use crate::plan::{Behaviour, open};
+use crate::shared::{LaneSimulation, Point, Simulation, about, lock};
 
-/// The lane's destination, as one life of the lane sees it.
+/// The lane's destination, as one incarnation of the lane sees it.
 #[derive(Clone)]
 pub struct Destination {
-    pub world: Arc<World>,
-    pub lane: Arc<LaneWorld>,
-    pub life: usize,
+    pub simulation: Arc<Simulation>,
+    pub lane: Arc<LaneSimulation>,
+    pub incarnation: usize,
 }
 
 impl std::fmt::Debug for Destination {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "Destination {} of life {}", self.lane.index, self.life)
+        write!(formatter, "Destination {} of incarnation {}", self.lane.index, self.incarnation)
     }
 }
 
 /// What the sink does with a batch.
-struct Verdict {
+struct Reply {
     /// Places of the events that it takes.
     taken: Vec<usize>,
     /// The answer says so.
-    told: bool,
+    reported: bool,
     outcome: Outcome,
     takes: Duration,
 }
 
-impl Verdict {
+impl Reply {
     fn none(outcome: Outcome) -> Self {
-        Self { taken: Vec::new(), told: true, outcome, takes: Duration::ZERO }
+        Self { taken: Vec::new(), reported: true, outcome, takes: Duration::ZERO }
     }
 }
 
@@ -64,17 +64,17 @@ impl Drop for OnTheWire<'_> {
                 self.arrived.push(version);
             }
         }
-        self.at.world.note(format_args!("{:?}: cut, {} arrived", self.at, self.arrived.len()));
+        self.at.simulation.note(format_args!("{:?}: cut, {} arrived", self.at, self.arrived.len()));
         let mut ledger = lock(&self.at.lane.ledger);
         for version in &self.arrived {
-            ledger.cut(self.life(), version.key);
+            ledger.cut(self.incarnation(), version.key);
         }
     }
 }
 
 impl OnTheWire<'_> {
-    fn life(&self) -> usize {
-        self.at.life
+    fn incarnation(&self) -> usize {
+        self.at.incarnation
     }
 }
 
@@ -84,23 +84,25 @@ fn unavailable(reason: &str, after: Option<Duration>) -> Outcome {
 
 impl Destination {
     fn take(&self, version: &Version) {
-        let judged = lock(&self.lane.ledger).take(self.life, version);
+        let judged = lock(&self.lane.ledger).take(self.incarnation, version);
         self.report(judged);
     }
 
     fn report(&self, judged: Result<(), String>) {
         if let Err(broken) = judged {
-            self.world.violation(format!("lane {}: {broken}", self.lane.index));
+            self.simulation.violation(format!("lane {}: {broken}", self.lane.index));
         }
     }
 
     /// Of which version of which record the event with this id and identity is.
     fn version(&self, record_id: &str, identity: Identity) -> Option<Version> {
-        let (nature, plan) = (&self.world.nature, &self.lane.plan);
+        let (model, plan) = (&self.simulation.model, &self.lane.plan);
         match plan.stream {
-            Stream::Agents if plan.snapshot => nature.in_snapshot(record_id, identity, plan.interval, self.world.now()),
-            Stream::Activities => nature.version(record_id.parse().unwrap_or(0)),
-            _ => nature.version(identity.key()),
+            Stream::Agents if plan.snapshot => {
+                model.in_snapshot(record_id, identity, plan.interval, self.simulation.now())
+            }
+            Stream::Activities => model.version(record_id.parse().unwrap_or(0)),
+            _ => model.version(identity.key()),
         }
     }
 
@@ -108,7 +110,7 @@ impl Destination {
         let known = |event: Event<'_>| {
             let version = self.version(event.record_id, event.identity);
             match &version {
-                None => self.world.violation(format!("event {} was never a record", event.record_id)),
+                None => self.simulation.violation(format!("event {} was never a record", event.record_id)),
                 Some(version) if version.is_marker() => self.check_marker(version, event.body),
                 Some(_) => {}
             }
@@ -116,10 +118,10 @@ impl Destination {
         };
         let versions: Vec<_> = batch.events().filter_map(known).collect();
         if let Some(excluded) = versions.iter().find(|version| self.lane.plan.leaves_out(version)) {
-            self.world.violation(format!("excluded, but sent: {excluded:?}"));
+            self.simulation.violation(format!("excluded, but sent: {excluded:?}"));
         }
         if batch.len() > self.lane.plan.events {
-            self.world.violation(format!(
+            self.simulation.violation(format!(
                 "a batch of {} events where {} are allowed",
                 batch.len(),
                 self.lane.plan.events
@@ -131,63 +133,63 @@ impl Destination {
     /// The event that ends a snapshot comes when all the others are settled, and says how many they are.
     fn check_marker(&self, marker: &Version, body: &[u8]) {
         let (plan, time) = (&self.lane.plan, Timestamp::from_micros(marker.changed));
-        let told: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+        let reported: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
         let ledger = lock(&self.lane.ledger);
-        let owed = self.world.nature.owed(plan, ledger.since().unwrap_or_default(), time);
+        let owed = self.simulation.model.owed(plan, ledger.since().unwrap_or_default(), time);
         let unsettled = owed.iter().find(|version| !ledger.is_settled(version.key)).cloned();
         let settled = ledger.settled_in_snapshot(marker.changed);
         drop(ledger);
         if let Some(version) = unsettled {
-            self.world.violation(format!("snapshot {time} is told to be complete without {version:?}"));
+            self.simulation.violation(format!("snapshot {time} is reported as complete without {version:?}"));
         }
-        if told["snapshot"]["records"] != settled || told["snapshot"]["time"] != time.to_string() {
-            self.world.violation(format!("{settled} are settled of snapshot {time}, told is {told}"));
+        if reported["snapshot"]["records"] != settled || reported["snapshot"]["time"] != time.to_string() {
+            self.simulation.violation(format!("{settled} are settled of snapshot {time}, reported is {reported}"));
         }
     }
 
-    fn mood(&self) -> Option<Mood> {
+    fn behaviour(&self) -> Option<Behaviour> {
         let plan = &self.lane.plan;
         if plan.dead_for_ever {
-            return Some(Mood::Dead);
+            return Some(Behaviour::Dead);
         }
-        if self.world.is_calm() { None } else { open(&plan.moods, self.world.at()).copied() }
+        if self.simulation.is_calm() { None } else { open(&plan.moods, self.simulation.at()).copied() }
     }
 
-    fn judge(&self, versions: &[Version], random: &mut Rng) -> Verdict {
+    fn judge(&self, versions: &[Version], random: &mut Rng) -> Reply {
         let plan = &self.lane.plan;
-        let mut dice = |chance: f64| !self.world.is_calm() && random.f64() < chance;
-        if let Some(mood) = self.mood() {
-            let takes = if mood == Mood::Silent { Duration::from_secs(20) } else { Duration::ZERO };
-            let outcome = match mood {
-                Mood::Dead | Mood::Silent => unavailable("dead", None),
-                Mood::Throttled(after) => unavailable("throttled", Some(after)),
-                Mood::Unauthorized => Outcome::Unauthorized("401".to_owned()),
-                Mood::Misconfigured => Outcome::Misconfigured("no such index".to_owned()),
-                Mood::RefusesAll if plan.itemised => {
+        let mut dice = |chance: f64| !self.simulation.is_calm() && random.f64() < chance;
+        if let Some(behaviour) = self.behaviour() {
+            let takes = if behaviour == Behaviour::Silent { Duration::from_secs(20) } else { Duration::ZERO };
+            let outcome = match behaviour {
+                Behaviour::Dead | Behaviour::Silent => unavailable("dead", None),
+                Behaviour::Throttled(after) => unavailable("throttled", Some(after)),
+                Behaviour::Unauthorized => Outcome::Unauthorized("401".to_owned()),
+                Behaviour::Misconfigured => Outcome::Misconfigured("no such index".to_owned()),
+                Behaviour::RefusesAll if plan.itemised => {
                     let rejected = (0..versions.len()).map(|place| (place, "no such field".to_owned())).collect();
                     Outcome::Partial { rejected, retry: Vec::new(), after: None }
                 }
-                Mood::RefusesAll => Outcome::Refused("no such field".to_owned()),
+                Behaviour::RefusesAll => Outcome::Refused("no such field".to_owned()),
             };
-            return Verdict { takes, ..Verdict::none(outcome) };
+            return Reply { takes, ..Reply::none(outcome) };
         }
         if dice(plan.refuse) {
             let after = dice(0.3).then_some(Duration::from_secs(3));
-            return Verdict::none(unavailable("503", after));
+            return Reply::none(unavailable("503", after));
         }
         if versions.len() > plan.most_events {
-            return Verdict::none(Outcome::TooLarge("413".to_owned()));
+            return Reply::none(Outcome::TooLarge("413".to_owned()));
         }
         let poison: Vec<usize> = (0..versions.len()).filter(|place| versions[*place].is_poison(plan)).collect();
         let good: Vec<usize> = (0..versions.len()).filter(|place| !poison.contains(place)).collect();
         if !plan.itemised && !poison.is_empty() {
-            return Verdict::none(Outcome::Refused("bad field".to_owned()));
+            return Reply::none(Outcome::Refused("bad field".to_owned()));
         }
         if dice(plan.lose) {
             // All of it arrived, or the first part of it.
             let count = if dice(0.5) { good.len() } else { random.usize(0..=good.len()) };
             let outcome = unavailable("connection lost", None);
-            return Verdict { taken: good[..count].to_vec(), told: false, outcome, takes: Duration::ZERO };
+            return Reply { taken: good[..count].to_vec(), reported: false, outcome, takes: Duration::ZERO };
         }
         let retry: Vec<usize> =
             if dice(plan.partial) { good.iter().copied().filter(|_| random.bool()).collect() } else { Vec::new() };
@@ -198,24 +200,24 @@ impl Destination {
             true => Outcome::Delivered,
             false => Outcome::Partial { rejected, retry, after: random.bool().then_some(Duration::from_secs(1)) },
         };
-        Verdict { taken, told: true, outcome, takes: Duration::ZERO }
+        Reply { taken, reported: true, outcome, takes: Duration::ZERO }
     }
 
-    /// What the lane is about to be told enters the ledger.
-    fn tell(&self, versions: &[Version], verdict: &Verdict) {
+    /// What the lane is about to learn enters the ledger.
+    fn record_reply(&self, versions: &[Version], reply: &Reply) {
         let mut ledger = lock(&self.lane.ledger);
         let in_order = self.lane.plan.concurrency == 1 && self.lane.plan.partial == 0.0;
-        for place in &verdict.taken {
-            if verdict.told {
-                let judged = ledger.acknowledge(self.life, &versions[*place], in_order);
+        for place in &reply.taken {
+            if reply.reported {
+                let judged = ledger.acknowledge(self.incarnation, &versions[*place], in_order);
                 drop(ledger);
                 self.report(judged);
                 ledger = lock(&self.lane.ledger);
             } else {
-                ledger.lose(self.life, versions[*place].key);
+                ledger.lose(self.incarnation, versions[*place].key);
             }
         }
-        match &verdict.outcome {
+        match &reply.outcome {
             Outcome::Refused(_) | Outcome::TooLarge(_) if versions.len() == 1 => ledger.refuse(versions[0].key),
             Outcome::Partial { rejected, .. } => {
                 rejected.iter().for_each(|(place, _)| ledger.refuse(versions[*place].key));
@@ -241,26 +243,26 @@ impl Sink for Destination {
         Box::pin(async move {
             let mut random = self.lane.fork_random();
             let versions = self.versions(batch);
-            self.world.note(format_args!("{self:?}: {} events sent", versions.len()));
-            self.world.reach(Point::SendBegins, Some(self.lane.index)).await;
-            let verdict = self.judge(&versions, &mut random);
-            let taken: Vec<_> = verdict.taken.iter().map(|place| versions[*place].clone()).collect();
+            self.simulation.note(format_args!("{self:?}: {} events sent", versions.len()));
+            self.simulation.reach(Point::SendBegins, Some(self.lane.index)).await;
+            let reply = self.judge(&versions, &mut random);
+            let taken: Vec<_> = reply.taken.iter().map(|place| versions[*place].clone()).collect();
             let coin = random.bool();
             let mut wire = OnTheWire { at: self, may_arrive: taken, arrived: Vec::new(), done: false, coin };
             let (there, back) =
                 (about(&mut random, self.lane.plan.latency), about(&mut random, self.lane.plan.latency));
-            sleep(there + verdict.takes).await;
+            sleep(there + reply.takes).await;
             for version in std::mem::take(&mut wire.may_arrive) {
                 self.take(&version);
                 wire.arrived.push(version);
             }
-            self.world.reach(Point::SinkTook, Some(self.lane.index)).await;
+            self.simulation.reach(Point::SinkTook, Some(self.lane.index)).await;
             sleep(back).await;
-            self.world.reach(Point::SinkAnswers, Some(self.lane.index)).await;
-            self.tell(&versions, &verdict);
+            self.simulation.reach(Point::SinkAnswers, Some(self.lane.index)).await;
+            self.record_reply(&versions, &reply);
             wire.done = true;
-            let (taken, told, outcome) = (verdict.taken.len(), verdict.told, verdict.outcome);
-            self.world.note(format_args!("{self:?}: {taken} taken, told {told}: {outcome:?}"));
+            let (taken, reported, outcome) = (reply.taken.len(), reply.reported, reply.outcome);
+            self.simulation.note(format_args!("{self:?}: {taken} accepted, reported {reported}: {outcome:?}"));
             Attempt { outcome, bytes: batch.body_bytes() as u64, status: "sim".to_owned() }
         })
     }
@@ -270,8 +272,8 @@ impl Sink for Destination {
     }
 }
 
-/// Letters on their way into the store: whether they got there when the lane died is for the coin to say.
-struct Keeping<'a> {
+/// Dead letters on their way into the store: whether they got there when the lane died is for the coin to say.
+struct DeadLetterWrite<'a> {
     at: &'a Destination,
     versions: Vec<Version>,
     kept: bool,
@@ -279,22 +281,22 @@ struct Keeping<'a> {
     coin: bool,
 }
 
-impl Keeping<'_> {
+impl DeadLetterWrite<'_> {
     fn keep(&mut self) {
         self.kept = true;
         for version in &self.versions {
-            let judged = lock(&self.at.lane.ledger).keep(self.at.life, version);
+            let judged = lock(&self.at.lane.ledger).keep(self.at.incarnation, version);
             self.at.report(judged);
         }
     }
 
-    fn unknown(&self, told: bool) {
+    fn unknown(&self, reported: bool) {
         let mut ledger = lock(&self.at.lane.ledger);
-        self.versions.iter().for_each(|version| ledger.kept_unknown(self.at.life, version.key, told));
+        self.versions.iter().for_each(|version| ledger.kept_unknown(self.at.incarnation, version.key, reported));
     }
 }
 
-impl Drop for Keeping<'_> {
+impl Drop for DeadLetterWrite<'_> {
     fn drop(&mut self) {
         if self.done {
             return;
@@ -308,27 +310,27 @@ impl Drop for Keeping<'_> {
     }
 }
 
-impl LetterStore for Destination {
-    fn keep<'a>(&'a self, letters: &'a [DeadLetter<'a>]) -> BoxFuture<'a, Result<(), DeadLetterError>> {
+impl DeadLetterStore for Destination {
+    fn keep<'a>(&'a self, dead_letters: &'a [DeadLetter<'a>]) -> BoxFuture<'a, Result<(), DeadLetterError>> {
         Box::pin(async move {
             let mut random = self.lane.fork_random();
             let mut versions = Vec::new();
-            for letter in letters {
+            for letter in dead_letters {
                 let Some(version) = self.version(letter.record_id, letter.identity) else { continue };
                 if letter.event.len() > self.lane.plan.event_bytes {
                     lock(&self.lane.ledger).refuse(version.key);
                 }
                 versions.push(version);
             }
-            self.world.note(format_args!("{self:?}: {} dead letters", versions.len()));
-            let fails = !self.world.is_calm() && random.f64() < self.world.plan.store.letters_fail;
-            let applied = !fails || random.f64() < self.world.plan.store.applied;
-            let mut keeping = Keeping { at: self, versions, kept: false, done: false, coin: random.bool() };
-            sleep(about(&mut random, self.world.plan.store.latency)).await;
+            self.simulation.note(format_args!("{self:?}: {} dead letters", versions.len()));
+            let fails = !self.simulation.is_calm() && random.f64() < self.simulation.plan.store.dead_letters_fail;
+            let applied = !fails || random.f64() < self.simulation.plan.store.applied;
+            let mut keeping = DeadLetterWrite { at: self, versions, kept: false, done: false, coin: random.bool() };
+            sleep(about(&mut random, self.simulation.plan.store.latency)).await;
             if applied {
                 keeping.keep();
             }
-            self.world.reach(Point::LetterKept, Some(self.lane.index)).await;
+            self.simulation.reach(Point::LetterKept, Some(self.lane.index)).await;
             keeping.done = true;
             if fails {
                 if applied {

@@ -3,30 +3,29 @@
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use s1_forwarder::state::ledger::Append;
-use s1_forwarder::state::{LaneId, StateError, Store};
+use s1_forwarder::checkpoint::{Append, CheckpointBackend, CheckpointKey, CheckpointUpdate, StateError};
 use tokio::time::{Instant, sleep};
 
 use crate::plan::open;
-use crate::world::{LaneWorld, Point, World, about, lock};
+use crate::shared::{LaneSimulation, Point, Simulation, about, lock};
 
-/// The store, as one life of a lane sees it.
+/// The store, as one incarnation of a lane sees it.
 #[derive(Clone)]
-pub struct Shelf {
-    pub world: Arc<World>,
-    pub lane: Arc<LaneWorld>,
-    pub life: usize,
+pub struct SimulatedStore {
+    pub simulation: Arc<Simulation>,
+    pub lane: Arc<LaneSimulation>,
+    pub incarnation: usize,
 }
 
-impl std::fmt::Debug for Shelf {
+impl std::fmt::Debug for SimulatedStore {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "store of lane {} in life {}", self.lane.index, self.life)
+        write!(formatter, "store of lane {} in incarnation {}", self.lane.index, self.incarnation)
     }
 }
 
 /// A write under way: when it is dropped, the lane died, and it may be in the store or not.
 struct Writing<'a> {
-    shelf: &'a Shelf,
+    store: &'a SimulatedStore,
     begun: Instant,
     bytes: Option<Vec<u8>>,
     coin: bool,
@@ -35,12 +34,12 @@ struct Writing<'a> {
 impl Writing<'_> {
     fn apply(&mut self) {
         let Some(bytes) = self.bytes.take() else { return };
-        let Shelf { world, lane, life } = self.shelf;
-        let owed = |since, before| world.nature.owed(&lane.plan, since, before);
-        let left_out = |key| world.nature.version(key).is_some_and(|version| lane.plan.leaves_out(&version));
-        let judged = lock(&lane.ledger).store(*life, self.begun, world.now(), &bytes, owed, left_out);
+        let SimulatedStore { simulation, lane, incarnation } = self.store;
+        let owed = |since, before| simulation.model.owed(&lane.plan, since, before);
+        let left_out = |key| simulation.model.version(key).is_some_and(|version| lane.plan.leaves_out(&version));
+        let judged = lock(&lane.ledger).store(*incarnation, self.begun, simulation.now(), &bytes, owed, left_out);
         if let Err(broken) = judged {
-            world.violation(format!("lane {}: {broken}", lane.index));
+            simulation.violation(format!("lane {}: {broken}", lane.index));
         }
     }
 }
@@ -53,10 +52,10 @@ impl Drop for Writing<'_> {
     }
 }
 
-impl Shelf {
+impl SimulatedStore {
     fn is_failing(&self, random: &mut fastrand::Rng) -> bool {
-        let plan = &self.world.plan.store;
-        !self.world.is_calm() && (open(&plan.fails, self.world.at()).is_some() || random.f64() < plan.fail)
+        let plan = &self.simulation.plan.store;
+        !self.simulation.is_calm() && (open(&plan.fails, self.simulation.at()).is_some() || random.f64() < plan.fail)
     }
 
     fn error() -> StateError {
@@ -65,85 +64,82 @@ impl Shelf {
     }
 }
 
-impl Store for Shelf {
-    fn load<'a>(&'a self, _: &'a LaneId) -> BoxFuture<'a, Result<Option<Vec<u8>>, StateError>> {
+impl SimulatedStore {
+    async fn append(&self, append: &Append) -> Result<(), StateError> {
+        let mut random = self.lane.fork_random();
+        let fails = self.is_failing(&mut random);
+        self.simulation.reach(Point::SaveBegins, Some(self.lane.index)).await;
+        sleep(about(&mut random, self.simulation.plan.store.latency)).await;
+        // Torn in the middle, or whole though an error is reported.
+        let written = if fails { random.usize(..=append.bytes.len()) } else { append.bytes.len() };
+        let mut ledger = lock(&self.lane.ledger);
+        let segment = ledger.journal.entry(append.segment).or_default();
+        let offset = usize::try_from(append.offset).unwrap();
+        if segment.len() < offset {
+            self.simulation.violation(format!("{self:?}: a gap in segment {} before {offset}", append.segment));
+        }
+        segment.resize(offset, 0);
+        segment.extend_from_slice(&append.bytes[..written]);
+        if fails { Err(Self::error()) } else { Ok(()) }
+    }
+
+    async fn save(&self, checkpoint: Vec<u8>) -> Result<(), StateError> {
+        let mut random = self.lane.fork_random();
+        let applied = random.f64() < self.simulation.plan.store.applied;
+        self.simulation.note(format_args!("{self:?}: {} bytes", checkpoint.len()));
+        let mut writing = Writing { store: self, begun: Instant::now(), bytes: Some(checkpoint), coin: random.bool() };
+        self.simulation.reach(Point::SaveBegins, Some(self.lane.index)).await;
+        sleep(about(&mut random, self.simulation.plan.store.latency)).await;
+        if self.is_failing(&mut random) {
+            if applied {
+                writing.apply();
+            }
+            writing.bytes = None;
+            lock(&self.lane.ledger).save_failed(self.incarnation);
+            self.simulation.note(format_args!("{self:?}: failed, applied {applied}"));
+            return Err(Self::error());
+        }
+        writing.apply();
+        self.simulation.reach(Point::SaveApplied, Some(self.lane.index)).await;
+        Ok(())
+    }
+}
+
+impl CheckpointBackend for SimulatedStore {
+    fn load<'a>(&'a self, _: &'a CheckpointKey) -> BoxFuture<'a, Result<Option<Vec<u8>>, StateError>> {
         Box::pin(async move {
             let mut random = self.lane.fork_random();
-            sleep(about(&mut random, self.world.plan.store.latency)).await;
-            self.world.reach(Point::Loaded, Some(self.lane.index)).await;
+            sleep(about(&mut random, self.simulation.plan.store.latency)).await;
+            self.simulation.reach(Point::Loaded, Some(self.lane.index)).await;
             if self.is_failing(&mut random) { Err(Self::error()) } else { Ok(lock(&self.lane.ledger).stored.clone()) }
         })
     }
 
-    fn save<'a>(&'a self, _: &'a LaneId, checkpoint: Vec<u8>) -> BoxFuture<'a, Result<(), StateError>> {
+    fn commit<'a>(
+        &'a self,
+        _: &'a CheckpointKey,
+        CheckpointUpdate { checkpoint, journal }: CheckpointUpdate,
+    ) -> BoxFuture<'a, Result<Vec<u64>, StateError>> {
         Box::pin(async move {
-            let mut random = self.lane.fork_random();
-            let applied = random.f64() < self.world.plan.store.applied;
-            self.world.note(format_args!("{self:?}: {} bytes", checkpoint.len()));
-            let mut writing =
-                Writing { shelf: self, begun: Instant::now(), bytes: Some(checkpoint), coin: random.bool() };
-            self.world.reach(Point::SaveBegins, Some(self.lane.index)).await;
-            sleep(about(&mut random, self.world.plan.store.latency)).await;
-            if self.is_failing(&mut random) {
-                if applied {
-                    writing.apply();
-                }
-                writing.bytes = None;
-                lock(&self.lane.ledger).save_failed(self.life);
-                self.world.note(format_args!("{self:?}: failed, applied {applied}"));
-                return Err(Self::error());
+            for append in &journal.appends {
+                self.append(append).await?;
             }
-            writing.apply();
-            self.world.reach(Point::SaveApplied, Some(self.lane.index)).await;
-            Ok(())
+            self.save(checkpoint).await?;
+            let mut ledger = lock(&self.lane.ledger);
+            journal.dropped.iter().for_each(|segment| _ = ledger.journal.remove(segment));
+            Ok(journal.dropped)
         })
-    }
-
-    fn list(&self) -> BoxFuture<'_, Result<Vec<LaneId>, StateError>> {
-        Box::pin(async { Ok(Vec::new()) })
-    }
-
-    fn rename<'a>(&'a self, from: &'a LaneId, _: &'a LaneId) -> BoxFuture<'a, Result<(), StateError>> {
-        Box::pin(async move { Err(StateError::Unknown(from.clone())) })
-    }
-
-    fn delete<'a>(&'a self, lane: &'a LaneId) -> BoxFuture<'a, Result<(), StateError>> {
-        Box::pin(async move { Err(StateError::Unknown(lane.clone())) })
     }
 
     fn keeps_journals(&self) -> bool {
         true
     }
 
-    fn write_journal<'a>(&'a self, _: &'a LaneId, append: &'a Append) -> BoxFuture<'a, Result<(), StateError>> {
-        Box::pin(async move {
-            let mut random = self.lane.fork_random();
-            let fails = self.is_failing(&mut random);
-            self.world.reach(Point::SaveBegins, Some(self.lane.index)).await;
-            sleep(about(&mut random, self.world.plan.store.latency)).await;
-            // Torn in the middle, or whole though it is told otherwise.
-            let written = if fails { random.usize(..=append.bytes.len()) } else { append.bytes.len() };
-            let mut ledger = lock(&self.lane.ledger);
-            let segment = ledger.journal.entry(append.segment).or_default();
-            let offset = usize::try_from(append.offset).unwrap();
-            if segment.len() < offset {
-                self.world.violation(format!("{self:?}: a gap in segment {} before {offset}", append.segment));
-            }
-            segment.resize(offset, 0);
-            segment.extend_from_slice(&append.bytes[..written]);
-            if fails { Err(Self::error()) } else { Ok(()) }
-        })
-    }
-
-    fn read_journal<'a>(&'a self, _: &'a LaneId, segment: u64) -> BoxFuture<'a, Result<Option<Vec<u8>>, StateError>> {
+    fn read_journal<'a>(
+        &'a self,
+        _: &'a CheckpointKey,
+        segment: u64,
+    ) -> BoxFuture<'a, Result<Option<Vec<u8>>, StateError>> {
         Box::pin(async move { Ok(lock(&self.lane.ledger).journal.get(&segment).cloned()) })
-    }
-
-    fn drop_journal<'a>(&'a self, _: &'a LaneId, segments: &'a [u64]) -> BoxFuture<'a, Result<(), StateError>> {
-        Box::pin(async move {
-            let mut ledger = lock(&self.lane.ledger);
-            segments.iter().for_each(|segment| _ = ledger.journal.remove(segment));
-            Ok(())
-        })
     }
 }

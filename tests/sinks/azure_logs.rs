@@ -2,16 +2,17 @@
 
 use std::time::Duration;
 
+use s1_forwarder::failure::Failure;
 use s1_forwarder::record::Stream;
 use s1_forwarder::settings::Schema;
-use s1_forwarder::sink::deliver::Halt;
-use s1_forwarder::sink::{Batch, Context, Outcome, Probe};
+use s1_forwarder::sink::deliver::DeliveryError;
+use s1_forwarder::sink::{Batch, Outcome, Probe, SinkContext};
 use serde_json::{Value, json};
 
 use crate::support::azure::{Azure, RULE, TENANT};
 use crate::support::batches::{batch, context, push, sink, sink_in};
 use crate::support::deliver::deliver;
-use crate::support::double::{Double, Fault, Reply};
+use crate::support::double::{Double, FaultRule, Reply};
 
 fn keys(azure: &Double<Azure>, more: Value) -> Value {
     let mut keys = json!({
@@ -39,7 +40,7 @@ async fn rows_arrive_with_one_token_for_all_requests() {
     assert_eq!(rows[0]["EventId"], event.identity.to_string());
     assert_eq!(rows[0]["Event"], serde_json::from_slice::<Value>(event.body).unwrap());
     assert_eq!(rows[0]["EventTime"], "2026-09-16T08:30:00.123456Z");
-    assert_eq!(azure.deliveries()[0].0.header("content-encoding"), "gzip");
+    assert_eq!(azure.deliveries()[0].header("content-encoding"), "gzip");
 }
 
 #[tokio::test]
@@ -51,7 +52,7 @@ async fn a_token_is_renewed_before_it_ends_and_when_it_is_refused() {
     assert_eq!(azure.contract(|azure| azure.issued), 2, "a refused token is given up once");
     azure.contract(|azure| azure.token_lifetime = Duration::from_secs(3_599));
     assert_eq!(lane.send(&batch(0..1)).await.outcome, Outcome::Delivered);
-    azure.script([Fault::Answer(Reply::new(401, ""))]);
+    azure.script([FaultRule::Answer(Reply::new(401, ""))]);
     assert_eq!(lane.send(&batch(1..2)).await.outcome, Outcome::Delivered);
     assert_eq!((rows(&azure).len(), azure.contract(|azure| azure.issued)), (2, 4));
 }
@@ -86,9 +87,9 @@ async fn large_batches_and_events_arrive_whole() {
     }
     for schema in [Schema::Ecs, Schema::Raw] {
         azure.contract(|azure| azure.rows.clear());
-        let lane = sink_in(keys(&azure, json!({})), &Context { schema, ..context(Stream::Activities) });
+        let lane = sink_in(keys(&azure, json!({})), &SinkContext { schema, ..context(Stream::Activities) });
         let delivered = deliver(lane, &sent).await;
-        assert_eq!((delivered.result, delivered.delivered, delivered.dead_letters), (Ok(()), 40, 0));
+        assert_eq!((delivered.result, delivered.delivered, delivered.dead_letters_counted), (Ok(()), 40, 0));
         let rows = rows(&azure);
         assert_eq!((rows.len(), azure.contract(|azure| azure.cut)), (40, 0));
         for (row, event) in rows.iter().zip(sent.events()) {
@@ -100,7 +101,7 @@ async fn large_batches_and_events_arrive_whole() {
             assert_eq!(whole, serde_json::from_slice::<Value>(event.body).unwrap());
         }
     }
-    assert!(azure.deliveries().iter().all(|(_, status)| *status == 204), "nothing was sent that was too large");
+    assert!(azure.deliveries().iter().all(|request| request.status == 204), "nothing was sent that was too large");
 }
 
 #[tokio::test]
@@ -109,15 +110,19 @@ async fn an_event_that_no_request_can_hold_is_a_dead_letter_and_the_others_arriv
     let mut sent = batch(0..5);
     push(&mut sent, "large", &"x".repeat(950_000));
     let delivered = deliver(sink(keys(&azure, json!({}))), &sent).await;
-    assert_eq!((delivered.result, delivered.delivered, delivered.dead_letters), (Ok(()), 5, 1));
-    assert_eq!(delivered.letters[0]["record_id"], "large");
-    assert!(azure.deliveries().iter().all(|(_, status)| *status == 204));
+    assert_eq!((delivered.result, delivered.delivered, delivered.dead_letters_counted), (Ok(()), 5, 1));
+    assert_eq!(delivered.dead_letters[0]["record_id"], "large");
+    assert!(azure.deliveries().iter().all(|request| request.status == 204));
 }
 
 #[tokio::test]
 async fn throttling_and_lost_answers_lose_nothing() {
     let azure = Double::start(Azure { throttled: 3, ..Azure::default() }).await;
-    azure.script([Fault::Reset, Fault::TakeAndReset, Fault::Answer(Reply::new(502, "<html>Bad Gateway</html>"))]);
+    azure.script([
+        FaultRule::Reset,
+        FaultRule::AcceptAndReset,
+        FaultRule::Answer(Reply::new(502, "<html>Bad Gateway</html>")),
+    ]);
     let delivered = deliver(sink(keys(&azure, json!({}))), &batch(0..10)).await;
     assert_eq!((delivered.result, delivered.delivered), (Ok(()), 10));
     let counts = azure.contract(|azure| azure.counts());
@@ -138,10 +143,10 @@ async fn what_is_wrong_pauses_the_lane_and_loses_nothing() {
         assert!(matches!(&found, Probe::Failed(reason) if reason.contains(expected)), "{found:?}");
         let delivered = deliver(lane, &batch(0..20)).await;
         assert!(
-            matches!(&delivered.result, Err(Halt::Unauthorized(reason) | Halt::Misconfigured(reason)) if reason.contains(expected)),
+            matches!(&delivered.result, Err(DeliveryError::Failed(Failure::Unauthorized(reason) | Failure::Misconfigured(reason))) if reason.contains(expected)),
             "{delivered:?}"
         );
-        assert_eq!((delivered.dead_letters, rows(&azure).len()), (0, 0));
+        assert_eq!((delivered.dead_letters_counted, rows(&azure).len()), (0, 0));
     }
 }
 

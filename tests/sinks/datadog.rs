@@ -2,21 +2,22 @@ use std::collections::BTreeMap;
 
 use s1_forwarder::record::{Identity, Stream};
 use s1_forwarder::settings::Schema;
-use s1_forwarder::sink::{Batch, Context, Outcome, Probe};
+use s1_forwarder::sink::{Batch, Outcome, Probe, SinkContext};
 use serde_json::{Value, json};
 
 use crate::support::batches::{batch, context, push, sink, sink_in};
 use crate::support::deliver::deliver;
+use crate::support::double::FaultRule;
 use crate::support::logs::DATADOG;
-use crate::support::receiver::{Fault, Receiver, Rules};
+use crate::support::receiver::{Receiver, Rules};
 
 async fn intake() -> Receiver {
     let header = Some(("dd-api-key", "k3y".to_owned()));
-    Receiver::start(Rules { header, contract: Some(DATADOG), ..Rules::default() }).await
+    Receiver::start(Rules { header, format: Some(DATADOG), ..Rules::default() }).await
 }
 
 fn keys(receiver: &Receiver, more: Value) -> Value {
-    let mut keys = json!({ "type": "datadog", "url": receiver.base(), "api_key": "k3y" });
+    let mut keys = json!({ "type": "datadog", "url": receiver.url(), "api_key": "k3y" });
     keys.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     keys
 }
@@ -28,7 +29,7 @@ async fn logs_have_the_reserved_fields_and_the_event_as_message() {
     let sent = batch(0..500);
     assert_eq!(lane.send(&sent).await.outcome, Outcome::Delivered);
     assert_eq!(receiver.ledger().counts().len(), 500);
-    let seen = &receiver.seen()[0];
+    let seen = &receiver.requests()[0];
     assert_eq!((seen.path.as_str(), seen.header("content-encoding")), ("/api/v2/logs", "gzip"));
     let logs: Vec<Value> = serde_json::from_str(&seen.body).unwrap();
     let event = sent.event(7).unwrap();
@@ -46,7 +47,7 @@ async fn logs_have_the_reserved_fields_and_the_event_as_message() {
 #[tokio::test]
 async fn raw_records_are_their_own_bytes_and_say_what_is_wrong() {
     let receiver = intake().await;
-    let context = Context { schema: Schema::Raw, schema_name: "raw", ..context(Stream::Threats) };
+    let context = SinkContext { schema: Schema::Raw, schema_name: "raw", ..context(Stream::Threats) };
     let mut batch = Batch::new(Stream::Threats);
     batch.push_with("1", Identity::of("h", Stream::Threats, "1", ""), None, |out| {
         out.extend_from_slice("{\"id\":\"1\", \"n\": 1.0, \"path\":\"C:\\\\ü\"}".as_bytes());
@@ -54,13 +55,14 @@ async fn raw_records_are_their_own_bytes_and_say_what_is_wrong() {
     });
     let lane = sink_in(keys(&receiver, json!({ "source": "s1", "hostname": "h", "compression": "none" })), &context);
     assert_eq!(lane.send(&batch).await.outcome, Outcome::Delivered);
-    let log: Value = serde_json::from_str::<Vec<Value>>(&receiver.seen()[0].body).unwrap().remove(0);
+    let log: Value = serde_json::from_str::<Vec<Value>>(&receiver.requests()[0].body).unwrap().remove(0);
     assert_eq!(log["message"].as_str().unwrap().as_bytes(), batch.event(0).unwrap().body);
     assert_eq!((&log["status"], &log["error"]["message"]), (&json!("error"), &json!("no threatInfo")));
     assert_eq!((&log["ddsource"], &log["hostname"], &log["timestamp"]), (&json!("s1"), &json!("h"), &Value::Null));
 }
 
-/// Datadog cuts a log of more than 1 MB and answers 202: it must not get that far. The rest arrives in requests of its size.
+/// Datadog cuts a log of more than 1 MB and answers 202: it must not get that far. The rest arrives in requests of its
+/// size.
 #[tokio::test]
 async fn what_datadog_would_cut_becomes_a_dead_letter() {
     let receiver = intake().await;
@@ -71,8 +73,9 @@ async fn what_datadog_would_cut_becomes_a_dead_letter() {
     (0..8).for_each(|id| push(&mut batch, &format!("large-{id}"), &"y".repeat(900_000)));
     let delivered = deliver(sink(keys(&receiver, json!({ "batch": { "bytes": "100MB" } }))), &batch).await;
     assert_eq!(delivered.result, Ok(()));
-    let letters: Vec<_> = delivered.letters.iter().map(|letter| letter["record_id"].as_str().unwrap()).collect();
-    assert_eq!(letters, ["long", "escaped"]);
+    let dead_letters: Vec<_> =
+        delivered.dead_letters.iter().map(|letter| letter["record_id"].as_str().unwrap()).collect();
+    assert_eq!(dead_letters, ["long", "escaped"]);
     let counts = receiver.ledger().counts();
     assert_eq!((counts.len(), counts.values().all(|count| *count == 1)), (48, true), "{counts:?}");
 }
@@ -86,7 +89,7 @@ async fn more_than_a_thousand_logs_are_never_in_one_request() {
 
 #[tokio::test]
 async fn each_misbehaviour_has_its_class() {
-    let answer = |status, body| Fault::Answer { status, headers: vec![], body };
+    let answer = FaultRule::answer;
     for (fault, expected) in [
         (answer(400, r#"{"errors":[{"status":"400","title":"Bad Request"}]}"#), "Refused"),
         (answer(403, r#"{"errors":[{"status":"403","title":"Forbidden"}]}"#), "Unauthorized"),
@@ -94,9 +97,9 @@ async fn each_misbehaviour_has_its_class() {
         (answer(500, ""), "RetryLater"),
         (answer(200, "<html>a login page</html>"), "Misconfigured"),
         (answer(302, ""), "Misconfigured"),
-        (Fault::EarlyTooLarge, "TooLarge"),
-        (Fault::TakeAndReset, "RetryLater"),
-        (Fault::TakeAndHang, "RetryLater"),
+        (FaultRule::EarlyTooLarge, "TooLarge"),
+        (FaultRule::AcceptAndReset, "RetryLater"),
+        (FaultRule::AcceptAndHang, "RetryLater"),
     ] {
         let receiver = intake().await;
         receiver.script([fault.clone()]);
@@ -111,7 +114,7 @@ async fn a_probe_tests_the_key_and_delivers_nothing() {
     assert!(matches!(sink(keys(&receiver, json!({}))).probe().await, Probe::Verified(_)));
     let bad = sink(keys(&receiver, json!({ "api_key": "canary" }))).probe().await;
     assert!(matches!(&bad, Probe::Failed(reason) if reason.contains("403") && !reason.contains("canary")), "{bad:?}");
-    let elsewhere = sink(keys(&receiver, json!({ "url": format!("{}/x", receiver.base()) }))).probe().await;
+    let elsewhere = sink(keys(&receiver, json!({ "url": format!("{}/x", receiver.url()) }))).probe().await;
     assert!(matches!(&elsewhere, Probe::Failed(reason) if reason.contains("404")), "{elsewhere:?}");
     assert_eq!(receiver.ledger().counts(), BTreeMap::new());
 }

@@ -1,12 +1,14 @@
-//! `elasticsearch` against a double: what Elasticsearch has beside OpenSearch, and faults that no cluster has on demand.
+//! `elasticsearch` against a double: what Elasticsearch has in addition to OpenSearch, and faults that no cluster has
+//! on demand.
 
-use s1_forwarder::sink::deliver::Halt;
+use s1_forwarder::failure::Failure;
+use s1_forwarder::sink::deliver::DeliveryError;
 use s1_forwarder::sink::{Batch, Outcome, Probe};
 use serde_json::{Value, json};
 
 use crate::support::batches::{batch, push, sink};
 use crate::support::deliver::deliver;
-use crate::support::double::{Double, Fault, Reply};
+use crate::support::double::{Double, FaultRule, Reply};
 use crate::support::elastic::Elastic;
 
 fn keys(elastic: &Double<Elastic>, more: Value) -> Value {
@@ -22,7 +24,7 @@ fn count(elastic: &Double<Elastic>) -> usize {
 #[tokio::test]
 async fn documents_that_are_busy_come_again_and_the_others_do_not() {
     let elastic = Double::start(Elastic { busy: 2, ..Elastic::new() }).await;
-    elastic.script([Fault::Answer(Reply::new(429, "")), Fault::TakeAndReset, Fault::TakeAndReset]);
+    elastic.script([FaultRule::Answer(Reply::new(429, "")), FaultRule::AcceptAndReset, FaultRule::AcceptAndReset]);
     let sent = batch(0..20);
     let delivered = deliver(sink(keys(&elastic, json!({}))), &sent).await;
     assert_eq!((delivered.result, delivered.delivered, count(&elastic)), (Ok(()), 20, 20));
@@ -39,9 +41,9 @@ async fn a_bad_document_among_many_is_a_dead_letter_after_one_request() {
     let mut sent = batch(0..20);
     push(&mut sent, "bad", "poison");
     let delivered = deliver(sink(keys(&elastic, json!({}))), &sent).await;
-    assert_eq!((delivered.result, delivered.delivered, delivered.dead_letters), (Ok(()), 20, 1));
-    assert_eq!(delivered.letters[0]["record_id"], "bad");
-    let reason = delivered.letters[0]["reason"].as_str().unwrap();
+    assert_eq!((delivered.result, delivered.delivered, delivered.dead_letters_counted), (Ok(()), 20, 1));
+    assert_eq!(delivered.dead_letters[0]["record_id"], "bad");
+    let reason = delivered.dead_letters[0]["reason"].as_str().unwrap();
     assert_eq!(reason, "400 document_parsing_exception: because");
     assert_eq!(elastic.deliveries().len(), 1);
 }
@@ -54,15 +56,15 @@ async fn blocked_documents_stop_the_lane_and_are_no_dead_letters() {
         push(&mut sent, "blocked", "poison");
         let delivered = deliver(sink(keys(&elastic, json!({}))), &sent).await;
         assert!(
-            matches!(&delivered.result, Err(Halt::Misconfigured(reason)) if reason.contains(poison.1)),
+            matches!(&delivered.result, Err(DeliveryError::Failed(Failure::Misconfigured(reason))) if reason.contains(poison.1)),
             "{delivered:?}"
         );
-        assert_eq!((delivered.delivered, delivered.dead_letters, count(&elastic)), (20, 0, 20));
+        assert_eq!((delivered.delivered, delivered.dead_letters_counted, count(&elastic)), (20, 0, 20));
     }
 }
 
 #[tokio::test]
-async fn documents_in_the_failure_store_are_told_of() {
+async fn documents_in_the_failure_store_are_reported() {
     let elastic = Double::start(Elastic { failure_store: true, ..Elastic::new() }).await;
     let mut sent = batch(0..2);
     push(&mut sent, "bad", "poison");
@@ -81,18 +83,21 @@ async fn what_a_cluster_finds_too_large_is_split_and_arrives() {
     (0..50).for_each(|id| push(&mut sent, &id.to_string(), &"x".repeat(1_000)));
     push(&mut sent, "large", &"x".repeat(30_000));
     let delivered = deliver(sink(keys(&elastic, json!({}))), &sent).await;
-    assert_eq!((delivered.result, delivered.delivered, delivered.dead_letters, count(&elastic)), (Ok(()), 50, 1, 50));
+    assert_eq!(
+        (delivered.result, delivered.delivered, delivered.dead_letters_counted, count(&elastic)),
+        (Ok(()), 50, 1, 50)
+    );
 }
 
 #[tokio::test]
 async fn an_ingest_pipeline_is_named_in_the_address() {
     let elastic = Double::start(Elastic::new()).await;
     sink(keys(&elastic, json!({ "ingest_pipeline": "_none" }))).send(&batch(0..1)).await;
-    assert!(elastic.deliveries()[0].0.query.ends_with("&pipeline=_none"));
+    assert!(elastic.deliveries()[0].query.ends_with("&pipeline=_none"));
 }
 
 #[tokio::test]
-async fn a_probe_tells_what_is_wrong() {
+async fn a_probe_reports_what_is_wrong() {
     let with = |change: fn(&mut Elastic)| {
         let mut elastic = Elastic::new();
         change(&mut elastic);
@@ -106,9 +111,9 @@ async fn a_probe_tells_what_is_wrong() {
             "and may write; data stream `logs-sentinel_one.activities-default` exists",
         ),
         (Elastic::new(), json!({ "api_key": "b3RoZXI=" }), "Failed", "credentials are refused"),
-        (with(|e| e.tells_privileges = false), json!({}), "Verified", "takes the credentials; data stream"),
+        (with(|e| e.tells_privileges = false), json!({}), "Verified", "accepts the credentials; data stream"),
         (with(|e| e.privileges.clear()), json!({}), "Failed", "lack the privilege `create_doc`"),
-        (with(|e| e.stream_exists = false), json!({}), "Verified", "makes data stream"),
+        (with(|e| e.stream_exists = false), json!({}), "Verified", "creates data stream"),
         (
             with(|e| {
                 e.stream_exists = false;
@@ -125,7 +130,7 @@ async fn a_probe_tells_what_is_wrong() {
             }),
             json!({}),
             "Failed",
-            "`plain` would make",
+            "`plain` would create",
         ),
         (
             with(|e| {
@@ -144,7 +149,7 @@ async fn a_probe_tells_what_is_wrong() {
             }),
             json!({}),
             "Reached",
-            "does not let them look",
+            "which may not read",
         ),
     ] {
         let elastic = Double::start(elastic).await;

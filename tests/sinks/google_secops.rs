@@ -1,14 +1,15 @@
 //! `google_secops` against a double of Google's token service and the Chronicle API.
 
+use s1_forwarder::failure::Failure;
 use s1_forwarder::record::Stream;
 use s1_forwarder::settings::Schema;
-use s1_forwarder::sink::deliver::Halt;
-use s1_forwarder::sink::{Batch, Context, Outcome, Probe};
+use s1_forwarder::sink::deliver::DeliveryError;
+use s1_forwarder::sink::{Batch, Outcome, Probe, SinkContext};
 use serde_json::{Value, json};
 
 use crate::support::batches::{batch, context, push, sink, sink_in};
 use crate::support::deliver::deliver;
-use crate::support::double::{Double, Fault, Reply};
+use crate::support::double::{Double, FaultRule, Reply};
 use crate::support::secops::{KEY, SecOps};
 
 fn keys(secops: &Double<SecOps>, more: Value) -> Value {
@@ -23,7 +24,7 @@ fn keys(secops: &Double<SecOps>, more: Value) -> Value {
 #[tokio::test]
 async fn raw_records_arrive_as_they_are_under_one_token() {
     let secops = Double::start(SecOps::default()).await;
-    let raw = Context { schema: Schema::Raw, schema_name: "raw", ..context(Stream::Activities) };
+    let raw = SinkContext { schema: Schema::Raw, schema_name: "raw", ..context(Stream::Activities) };
     let lane = sink_in(keys(&secops, json!({ "forwarder": "f", "namespace": "acme" })), &raw);
     let sent = batch(0..3);
     assert_eq!(lane.send(&sent).await.outcome, Outcome::Delivered);
@@ -55,9 +56,9 @@ async fn large_batches_are_cut_before_they_are_sent() {
     (0..60).for_each(|id| push(&mut sent, &id.to_string(), &"x".repeat(100_000)));
     push(&mut sent, "large", &"x".repeat(1_000_000));
     let delivered = deliver(sink(keys(&secops, json!({}))), &sent).await;
-    assert_eq!((delivered.result, delivered.delivered, delivered.dead_letters), (Ok(()), 60, 1));
-    assert_eq!(delivered.letters[0]["record_id"], "large");
-    assert!(secops.deliveries().iter().all(|(asked, status)| *status == 200 && asked.body.len() <= 3_500_000));
+    assert_eq!((delivered.result, delivered.delivered, delivered.dead_letters_counted), (Ok(()), 60, 1));
+    assert_eq!(delivered.dead_letters[0]["record_id"], "large");
+    assert!(secops.deliveries().iter().all(|request| request.status == 200 && request.bytes.len() <= 3_500_000));
     assert!(secops.contract(|secops| secops.counts()).values().all(|count| *count == 1));
 }
 
@@ -67,8 +68,8 @@ async fn one_bad_log_is_found_and_the_rest_arrives_once() {
     let mut sent = batch(0..40);
     push(&mut sent, "bad", "poison");
     let delivered = deliver(sink(keys(&secops, json!({}))), &sent).await;
-    assert_eq!((delivered.result, delivered.delivered, delivered.dead_letters), (Ok(()), 40, 1));
-    assert_eq!(delivered.letters[0]["record_id"], "bad");
+    assert_eq!((delivered.result, delivered.delivered, delivered.dead_letters_counted), (Ok(()), 40, 1));
+    assert_eq!(delivered.dead_letters[0]["record_id"], "bad");
     let counts = secops.contract(|secops| secops.counts());
     assert!(counts.len() == 40 && counts.values().all(|count| *count == 1), "{counts:?}");
 }
@@ -76,7 +77,7 @@ async fn one_bad_log_is_found_and_the_rest_arrives_once() {
 #[tokio::test]
 async fn lost_answers_lose_nothing() {
     let secops = Double::start(SecOps::default()).await;
-    secops.script([Fault::TakeAndReset, Fault::Reset, Fault::Answer(Reply::new(503, ""))]);
+    secops.script([FaultRule::AcceptAndReset, FaultRule::Reset, FaultRule::Answer(Reply::new(503, ""))]);
     let delivered = deliver(sink(keys(&secops, json!({}))), &batch(0..10)).await;
     assert_eq!((delivered.result, delivered.delivered), (Ok(()), 10));
     assert!(secops.contract(|secops| secops.counts()).values().all(|count| *count == 2));
@@ -88,7 +89,7 @@ async fn what_is_wrong_stops_the_lane_and_loses_nothing() {
     let mut stranger = other.clone();
     stranger["client_email"] = json!("stranger@example.iam.gserviceaccount.com");
     for (more, may_not_import, expected, probe) in [
-        (json!({ "service_account": "canary" }), false, "no JSON object", "no JSON object"),
+        (json!({ "service_account": "canary" }), false, "not a JSON object", "not a JSON object"),
         (json!({ "service_account": stranger.to_string() }), false, "wrong claims", "wrong claims"),
         (json!({ "instance": "other" }), false, "no such instance", "no such instance"),
         (json!({ "log_type": "SENTINELONE" }), false, "Unknown log type", "log type"),
@@ -102,10 +103,10 @@ async fn what_is_wrong_stops_the_lane_and_loses_nothing() {
         }
         let delivered = deliver(lane, &batch(0..20)).await;
         assert!(
-            matches!(&delivered.result, Err(Halt::Unauthorized(reason) | Halt::Misconfigured(reason)) if reason.contains(expected)),
+            matches!(&delivered.result, Err(DeliveryError::Failed(Failure::Unauthorized(reason) | Failure::Misconfigured(reason))) if reason.contains(expected)),
             "{delivered:?}"
         );
-        assert!(delivered.dead_letters == 0 && !format!("{delivered:?}").contains("canary"));
+        assert!(delivered.dead_letters_counted == 0 && !format!("{delivered:?}").contains("canary"));
     }
 }
 

@@ -8,11 +8,12 @@ use s1_forwarder::sink::{Attempt, Batch, Outcome, Probe};
 use serde_json::{Value, json};
 
 use crate::support::batches::{batch, context, push, sink, sink_in};
+use crate::support::double::{FaultRule, Reply};
 use crate::support::oauth::TokenEndpoint;
-use crate::support::receiver::{Fault, Receiver, Rules, Signed};
+use crate::support::receiver::{Receiver, Rules, Signed};
 
 fn keys(receiver: &Receiver, more: Value) -> Value {
-    let mut keys = json!({ "type": "http", "url": receiver.url() });
+    let mut keys = json!({ "type": "http", "url": receiver.input() });
     keys.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     keys
 }
@@ -34,7 +35,7 @@ async fn every_framing_and_compression_arrives_whole() {
                 let more = json!({ "format": format, "compression": compression, "envelope": envelope });
                 let attempt = sink(keys(&receiver, more.clone())).send(&batch(0..2_000)).await;
                 assert_eq!((attempt.outcome, attempt.status.as_str()), (Outcome::Delivered, "200"), "{more}");
-                let seen = &receiver.seen()[0];
+                let seen = &receiver.requests()[0];
                 assert_eq!(attempt.bytes as usize, seen.wire_bytes, "{more}");
                 if envelope {
                     assert!(receiver.ledger().counts().len() == 2_000, "{more}");
@@ -56,7 +57,7 @@ async fn requests_say_where_they_come_from() {
     lane.send(&batch(0..2)).await;
     lane.send(&batch(0..2)).await;
     lane.send(&batch(0..3)).await;
-    let seen = receiver.seen();
+    let seen = receiver.requests();
     assert_eq!(seen[0].header("x-s1-forwarder-pipeline"), "acme");
     assert_eq!(seen[0].header("x-s1-forwarder-stream"), "threats");
     assert_eq!(seen[0].header("x-source"), "s1");
@@ -111,14 +112,14 @@ async fn a_rotated_secret_is_read_again_and_nothing_is_lost() {
     let lane = sink(keys(&receiver, json!({ "auth": { "type": "bearer", "token": { "file": token } } })));
     assert_eq!(lane.send(&batch(0..1)).await.outcome, Outcome::Delivered);
 
-    receiver.rule(|rules| rules.authorization = ["Bearer second".to_owned()].into());
+    receiver.contract(|rules| rules.authorization = ["Bearer second".to_owned()].into());
     let attempt = lane.send(&batch(1..2)).await;
     assert!(matches!(attempt.outcome, Outcome::Unauthorized(_)), "the file has not changed yet: {attempt:?}");
-    assert_eq!(receiver.seen().len(), 2, "the same credentials are not tried twice");
+    assert_eq!(receiver.requests().len(), 2, "the same credentials are not tried twice");
 
     std::fs::write(&token, "second\n").unwrap();
     assert_eq!(lane.send(&batch(1..2)).await.outcome, Outcome::Delivered);
-    assert_eq!(receiver.seen().len(), 4);
+    assert_eq!(receiver.requests().len(), 4);
     assert_eq!(receiver.ledger().counts(), once(0..2));
 
     std::fs::remove_file(&token).unwrap();
@@ -133,7 +134,7 @@ async fn a_missing_secret_pauses_the_lane() {
         matches!(&attempt.outcome, Outcome::Unauthorized(reason) if reason.contains("/nowhere/token")),
         "{attempt:?}"
     );
-    assert_eq!((attempt.status.as_str(), receiver.seen().len()), ("secret", 0));
+    assert_eq!((attempt.status.as_str(), receiver.requests().len()), ("secret", 0));
 }
 
 fn oauth(endpoint: &TokenEndpoint, secret: Value) -> Value {
@@ -170,13 +171,13 @@ async fn a_refused_token_is_given_up_once() {
     let receiver = Receiver::start(Rules { authorization: bearers(&["token-1"]), ..Rules::default() }).await;
     let lane = sink(keys(&receiver, oauth(&endpoint, json!("s3cret"))));
     assert_eq!(lane.send(&batch(0..1)).await.outcome, Outcome::Delivered);
-    receiver.rule(|rules| rules.authorization = bearers(&["token-2"]));
+    receiver.contract(|rules| rules.authorization = bearers(&["token-2"]));
     let (one, two) = (batch(1..2), batch(2..3));
     let (one, two) = tokio::join!(lane.send(&one), lane.send(&two));
     assert_eq!((one.outcome, two.outcome), (Outcome::Delivered, Outcome::Delivered));
     assert_eq!(endpoint.issued(), 2, "both gave up the same token");
 
-    receiver.rule(|rules| rules.authorization = bearers(&["none"]));
+    receiver.contract(|rules| rules.authorization = bearers(&["none"]));
     let attempt = lane.send(&batch(3..4)).await;
     assert!(matches!(attempt.outcome, Outcome::Unauthorized(_)), "{attempt:?}");
     assert_eq!(endpoint.issued(), 3, "one new token a try");
@@ -232,15 +233,15 @@ async fn the_answers_of_a_token_endpoint_have_their_classes() {
 }
 
 #[tokio::test]
-async fn a_signature_is_made_anew_for_each_try_under_the_same_id() {
+async fn a_signature_is_made_again_for_each_try_under_the_same_id() {
     let receiver =
         Receiver::start(Rules { signature: Some((Signed::StandardWebhooks, b"secret")), ..Rules::default() }).await;
     let lane = sink(keys(&receiver, json!({ "auth": { "type": "hmac", "secret": "secret" } })));
-    receiver.script([Fault::Answer { status: 503, headers: vec![], body: "" }]);
+    receiver.script([FaultRule::answer(503, "")]);
     assert!(matches!(lane.send(&batch(0..3)).await.outcome, Outcome::RetryLater { .. }));
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     assert_eq!(lane.send(&batch(0..3)).await.outcome, Outcome::Delivered);
-    let seen = receiver.seen();
+    let seen = receiver.requests();
     assert_eq!(seen[0].header("webhook-id"), seen[1].header("webhook-id"));
     assert_ne!(seen[0].header("webhook-timestamp"), seen[1].header("webhook-timestamp"));
     assert_ne!(seen[0].header("webhook-signature"), seen[1].header("webhook-signature"));
@@ -248,10 +249,9 @@ async fn a_signature_is_made_anew_for_each_try_under_the_same_id() {
 
 #[tokio::test]
 async fn each_fault_has_its_class() {
-    let answer = |status, headers: &[(&'static str, &str)], body| Fault::Answer {
-        status,
-        headers: headers.iter().map(|(name, value)| (*name, (*value).to_owned())).collect(),
-        body,
+    let answer = |status, headers: &[(&'static str, &str)], body| {
+        let headers = headers.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+        FaultRule::Answer(Reply { headers, ..Reply::new(status, body) })
     };
     for (fault, status, expected) in [
         (answer(429, &[("retry-after", "30")], ""), "429", "RetryLater 30"),
@@ -263,13 +263,13 @@ async fn each_fault_has_its_class() {
         (answer(403, &[], ""), "403", "Unauthorized"),
         (answer(404, &[], ""), "404", "Misconfigured"),
         (answer(302, &[("location", "https://login.example/?token=canary")], ""), "302", "Misconfigured"),
-        (Fault::EarlyTooLarge, "413", "TooLarge"),
-        (Fault::TakeAndAnswer { status: 200, body: r#"{"error":"no"}"# }, "200", "Delivered"),
-        (Fault::TakeAndAnswer { status: 204, body: "" }, "204", "Delivered"),
-        (Fault::TakeAndReset, "connection", "RetryLater"),
-        (Fault::Reset, "connection", "RetryLater"),
-        (Fault::TakeAndCutAnswer, "connection", "RetryLater"),
-        (Fault::TakeAndHang, "timeout", "RetryLater"),
+        (FaultRule::EarlyTooLarge, "413", "TooLarge"),
+        (FaultRule::AcceptAndAnswer(Reply::new(200, r#"{"error":"no"}"#)), "200", "Delivered"),
+        (FaultRule::AcceptAndAnswer(Reply::new(204, "")), "204", "Delivered"),
+        (FaultRule::AcceptAndReset, "connection", "RetryLater"),
+        (FaultRule::Reset, "connection", "RetryLater"),
+        (FaultRule::AcceptAndBreakOff, "connection", "RetryLater"),
+        (FaultRule::AcceptAndHang, "timeout", "RetryLater"),
     ] {
         let receiver = Receiver::start(Rules::default()).await;
         receiver.script([fault.clone()]);
@@ -298,7 +298,7 @@ async fn nobody_listening_is_for_now() {
 async fn connections_lost_again_and_again_split_the_batch() {
     let receiver = Receiver::start(Rules::default()).await;
     let lane = sink(keys(&receiver, json!({})));
-    receiver.script(vec![Fault::Reset; 4]);
+    receiver.script(vec![FaultRule::Reset; 4]);
     assert!(matches!(lane.send(&batch(0..10)).await.outcome, Outcome::RetryLater { .. }));
     assert!(matches!(lane.send(&batch(0..10)).await.outcome, Outcome::RetryLater { .. }));
     assert!(matches!(lane.send(&batch(0..10)).await.outcome, Outcome::TooLarge(_)));
@@ -316,16 +316,19 @@ async fn secrets_that_a_server_repeats_are_not_passed_on() {
         oauth(&endpoint, json!("s3cret")),
     ] {
         let receiver = Receiver::start(Rules::default()).await;
-        receiver.script(vec![Fault::EchoCredentials(403); 2]);
-        let told = format!("{:?}", send(&receiver, more).await);
-        assert!(told.contains("***"), "{told}");
+        receiver.script(vec![FaultRule::EchoCredentials(403); 2]);
+        let reported = format!("{:?}", send(&receiver, more).await);
+        assert!(reported.contains("***"), "{reported}");
         let basic = BASE64_STANDARD.encode("user:canary-2");
-        assert!(!told.contains("canary") && !told.contains(&basic) && !told.contains("token-"), "{told}");
+        assert!(
+            !reported.contains("canary") && !reported.contains(&basic) && !reported.contains("token-"),
+            "{reported}"
+        );
     }
 }
 
 #[tokio::test]
-async fn a_probe_tells_credentials_from_addresses() {
+async fn a_probe_distinguishes_credentials_from_addresses() {
     let receiver = Receiver::start(Rules { authorization: bearers(&["good"]), ..Rules::default() }).await;
     let lane = |token: &str| sink(keys(&receiver, json!({ "auth": { "type": "bearer", "token": token } })));
     assert!(matches!(lane("good").probe().await, Probe::Reached(_)));
@@ -351,11 +354,11 @@ async fn a_body_larger_than_the_limit_is_not_sent() {
     assert!(limits.framing > 100, "the envelope counts: {limits:?}");
     let fits = u32::try_from(10_000 / (one + limits.framing)).unwrap();
     assert_eq!(lane.send(&batch(100..100 + fits)).await.outcome, Outcome::Delivered);
-    assert!(receiver.seen()[0].body.len() <= 10_000 && receiver.seen()[0].body.len() > 9_000);
+    assert!(receiver.requests()[0].body.len() <= 10_000 && receiver.requests()[0].body.len() > 9_000);
 
     let attempt = lane.send(&batch(100..100 + fits + 2)).await;
-    assert_eq!((attempt.status.as_str(), attempt.bytes, receiver.seen().len()), ("too_large", 0, 1));
-    assert!(reason(&attempt).contains("10000 at most"), "{attempt:?}");
+    assert_eq!((attempt.status.as_str(), attempt.bytes, receiver.requests().len()), ("too_large", 0, 1));
+    assert!(reason(&attempt).contains("at most 10000"), "{attempt:?}");
 
     let mut large = Batch::new(Stream::Activities);
     push(&mut large, "1", &"x".repeat(20_000));

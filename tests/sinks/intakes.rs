@@ -6,14 +6,17 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use s1_forwarder::record::Stream;
 use s1_forwarder::settings::Schema;
-use s1_forwarder::sink::{Batch, Context, Outcome, Probe, Sink};
+use s1_forwarder::sink::{Batch, Outcome, Probe, Sink, SinkContext};
 use serde_json::{Value, json};
 
 use crate::support::batches::{batch, context, push, settings, sink, sink_in};
 use crate::support::deliver::deliver;
-use crate::support::intake::Intake;
-use crate::support::panther::Guard;
-use crate::support::{logscale, panther, sumo};
+use crate::support::double::{Contract, Double, FaultRule, Reply};
+use crate::support::logscale::LogScale;
+use crate::support::panther::{Guard, Panther};
+use crate::support::sumo::Sumo;
+
+const LOGSCALE: LogScale = LogScale { token: "t0ken", repository: "edr" };
 
 fn once(ids: std::ops::Range<u32>) -> BTreeMap<String, u32> {
     ids.map(|id| (id.to_string(), 1)).collect()
@@ -24,8 +27,8 @@ fn with(mut keys: Value, more: Value) -> Value {
     keys
 }
 
-fn raw() -> Context {
-    Context { schema: Schema::Raw, schema_name: "raw", ..context(Stream::Activities) }
+fn raw() -> SinkContext {
+    SinkContext { schema: Schema::Raw, schema_name: "raw", ..context(Stream::Activities) }
 }
 
 fn word(outcome: &Outcome) -> String {
@@ -37,32 +40,32 @@ fn refused(keys: Value) -> String {
 }
 
 /// What `lane` delivers arrives once, whole and in the limits; what is larger than they are is not sent.
-async fn holds_its_limits(intake: &Intake, lane: &dyn Sink, event_bytes: usize) {
+async fn holds_its_limits(intake: &Double<impl Contract>, lane: &dyn Sink, event_bytes: usize) {
     assert_eq!(lane.send(&batch(0..100)).await.outcome, Outcome::Delivered);
     assert_eq!(intake.ledger().counts(), once(0..100));
-    let before = intake.seen().len();
+    let before = intake.requests().len();
     let mut large = Batch::new(Stream::Activities);
     push(&mut large, "large", &"x".repeat(event_bytes));
     let attempt = lane.send(&large).await;
     assert_eq!((word(&attempt.outcome).as_str(), attempt.status.as_str()), ("TooLarge", "too_large"));
-    assert_eq!(intake.seen().len(), before, "what is too large is not sent");
+    assert_eq!(intake.requests().len(), before, "what is too large is not sent");
 }
 
-fn sumo_keys(intake: &Intake, more: Value) -> Value {
+fn sumo_keys(intake: &Double<impl Contract>, more: Value) -> Value {
     with(json!({ "type": "sumo", "url": format!("{}/receiver/v1/http/c0de", intake.url()) }), more)
 }
 
 #[tokio::test]
 async fn sumo_gets_lines_and_says_where_they_come_from() {
-    let intake = Intake::start(sumo::contract("c0de", None)).await;
+    let intake = Double::start(Sumo { code: "c0de", token: None }).await;
     for compression in ["none", "gzip", "zstd"] {
-        let intake = Intake::start(sumo::contract("c0de", None)).await;
+        let intake = Double::start(Sumo { code: "c0de", token: None }).await;
         holds_its_limits(&intake, &*sink(sumo_keys(&intake, json!({ "compression": compression }))), 64_000).await;
     }
     let more =
         json!({ "source_category": "edr/{stream}", "fields": { "customer": "{label.customer}", "tier": "one" } });
     sink_in(sumo_keys(&intake, more), &raw()).send(&batch(0..2)).await;
-    let seen = &intake.seen()[0];
+    let seen = &intake.requests()[0];
     assert_eq!(seen.header("x-sumo-category"), "edr/activities");
     assert_eq!(seen.header("x-sumo-host"), "usea1-acme.sentinelone.net");
     assert_eq!(seen.header("x-sumo-name"), "acme");
@@ -79,8 +82,8 @@ async fn sumo_gets_lines_and_says_where_they_come_from() {
 }
 
 #[tokio::test]
-async fn sumo_has_its_credential_in_the_address_or_beside_it() {
-    let intake = Intake::start(sumo::contract("c0de", Some("t0ken"))).await;
+async fn sumo_has_its_credential_in_the_address_or_next_to_it() {
+    let intake = Double::start(Sumo { code: "c0de", token: Some("t0ken") }).await;
     let url = format!("{}/receiver/v1/http", intake.url());
     let lane = |code: &str, token: &str| sink(json!({ "type": "sumo", "url": url, "code": code, "token": token }));
     let good = lane("c0de", "t0ken");
@@ -100,7 +103,7 @@ async fn sumo_reads_a_rotated_code_again() {
     let directory = tempfile::tempdir().unwrap();
     let code = directory.path().join("code");
     std::fs::write(&code, "canary-old").unwrap();
-    let intake = Intake::start(sumo::contract("canary-new", None)).await;
+    let intake = Double::start(Sumo { code: "canary-new", token: None }).await;
     let url = format!("{}/receiver/v1/http/", intake.url());
     let lane = sink(json!({ "type": "sumo", "url": url, "code": { "file": code } }));
     let attempt = lane.send(&batch(0..1)).await;
@@ -108,17 +111,17 @@ async fn sumo_reads_a_rotated_code_again() {
     assert!(!format!("{attempt:?} {lane:?}").contains("canary"));
     std::fs::write(&code, "canary-new").unwrap();
     assert_eq!(lane.send(&batch(0..1)).await.outcome, Outcome::Delivered);
-    intake.script(400, "the source canary-new has no such field", false);
+    intake.script([FaultRule::answer(400, "the source canary-new has no such field")]);
     let attempt = lane.send(&batch(0..1)).await;
     assert!(format!("{attempt:?}").contains("***") && !format!("{attempt:?}").contains("canary"), "{attempt:?}");
 }
 
 #[tokio::test]
 async fn sumo_that_took_too_long_gets_smaller_requests() {
-    let intake = Intake::start(sumo::contract("c0de", None)).await;
+    let intake = Double::start(Sumo { code: "c0de", token: None }).await;
     let lane = sink(sumo_keys(&intake, json!({})));
     for (ids, expected) in [(0..10, "TooLarge"), (0..1, "RetryLater")] {
-        intake.script(408, "", true);
+        intake.script([FaultRule::AcceptAndAnswer(Reply::new(408, ""))]);
         assert_eq!(word(&lane.send(&batch(ids)).await.outcome), expected);
     }
 }
@@ -131,16 +134,16 @@ fn fields_of_sumo_fit_into_their_header() {
     }
 }
 
-fn logscale_keys(intake: &Intake, more: Value) -> Value {
+fn logscale_keys(intake: &Double<impl Contract>, more: Value) -> Value {
     with(json!({ "type": "logscale", "url": intake.url(), "token": "t0ken" }), more)
 }
 
 #[tokio::test]
 async fn logscale_gets_objects_as_splunk_does() {
-    let intake = Intake::start(logscale::contract("t0ken", "edr")).await;
+    let intake = Double::start(LOGSCALE).await;
     let lane = sink(logscale_keys(&intake, json!({ "index": "edr" })));
     holds_its_limits(&intake, &*lane, 900_000).await;
-    assert_eq!(intake.seen()[0].path, "/api/v1/ingest/hec");
+    assert_eq!(intake.requests()[0].path, "/api/v1/ingest/hec");
     let event = &intake.events()[3];
     assert_eq!((&event["time"], &event["event"]["id"]), (&json!(1_789_547_400.123), &json!("3")));
     assert_eq!(event["fields"]["label.customer"], "acme-eu");
@@ -153,15 +156,15 @@ async fn logscale_gets_objects_as_splunk_does() {
 /// An NG-SIEM connector has a whole address, which is kept.
 #[tokio::test]
 async fn logscale_keeps_a_whole_address() {
-    let intake = Intake::start(logscale::contract("t0ken", "edr")).await;
+    let intake = Double::start(LOGSCALE).await;
     let lane = sink(logscale_keys(&intake, json!({ "url": format!("{}/services/collector", intake.url()) })));
     assert_eq!(lane.send(&batch(0..2)).await.outcome, Outcome::Delivered);
-    assert_eq!(intake.seen()[0].path, "/services/collector");
+    assert_eq!(intake.requests()[0].path, "/services/collector");
 }
 
 #[tokio::test]
 async fn logscale_gets_structured_events() {
-    let intake = Intake::start(logscale::contract("t0ken", "edr")).await;
+    let intake = Double::start(LOGSCALE).await;
     let keys = logscale_keys(&intake, json!({ "api": "structured", "tags": { "customer": "{label.customer}" } }));
     let lane = sink(keys.clone());
     holds_its_limits(&intake, &*lane, 900_000).await;
@@ -184,7 +187,7 @@ async fn logscale_gets_structured_events() {
 
 #[tokio::test]
 async fn logscale_says_why_a_record_could_not_be_mapped() {
-    let intake = Intake::start(logscale::contract("t0ken", "edr")).await;
+    let intake = Double::start(LOGSCALE).await;
     let mut sent = Batch::new(Stream::Activities);
     let identity = s1_forwarder::record::Identity::of("h", Stream::Activities, "1", "");
     sent.push_with("1", identity, None, |out| {
@@ -198,8 +201,8 @@ async fn logscale_says_why_a_record_could_not_be_mapped() {
 }
 
 #[tokio::test]
-async fn logscale_tells_tokens_from_addresses() {
-    let intake = Intake::start(logscale::contract("t0ken", "edr")).await;
+async fn logscale_distinguishes_tokens_from_addresses() {
+    let intake = Double::start(LOGSCALE).await;
     for api in ["hec", "structured"] {
         let lane = |more: Value| sink(logscale_keys(&intake, with(json!({ "api": api }), more)));
         assert!(matches!(lane(json!({})).probe().await, Probe::Verified(_)), "{api}");
@@ -219,7 +222,7 @@ async fn logscale_tells_tokens_from_addresses() {
     }
 }
 
-fn panther_keys(intake: &Intake, more: Value) -> Value {
+fn panther_keys(intake: &Double<impl Contract>, more: Value) -> Value {
     with(json!({ "type": "panther", "url": format!("{}/http/5e1f", intake.url()) }), more)
 }
 
@@ -240,7 +243,7 @@ async fn panther_gets_each_framing_under_each_guard() {
     ] {
         for format in ["ndjson", "json_array"] {
             for compression in ["gzip", "none"] {
-                let intake = Intake::start(panther::contract(guard)).await;
+                let intake = Double::start(Panther(guard)).await;
                 let more = with(credentials.clone(), json!({ "format": format, "compression": compression }));
                 let lane = sink(panther_keys(&intake, more.clone()));
                 let probe = lane.probe().await;
@@ -276,7 +279,7 @@ fn random_batch(events: u32) -> Batch {
 /// The limit is on the wire: what compresses well goes in one request, what does not is split until it fits.
 #[tokio::test]
 async fn panther_gets_as_much_as_fits_after_compression() {
-    let intake = Intake::start(panther::contract(Guard::Header("x-panther", "s"))).await;
+    let intake = Double::start(Panther(Guard::Header("x-panther", "s"))).await;
     let keys = |more| panther_keys(&intake, with(json!({ "headers": { "X-Panther": "s" } }), more));
     let lane = sink(keys(json!({})));
     let good = batch(0..30_000);
@@ -284,21 +287,21 @@ async fn panther_gets_as_much_as_fits_after_compression() {
     assert_eq!(lane.send(&good).await.outcome, Outcome::Delivered);
 
     let bad = random_batch(20);
-    let before = intake.seen().len();
+    let before = intake.requests().len();
     let attempt = lane.send(&bad).await;
     assert_eq!((word(&attempt.outcome).as_str(), attempt.status.as_str()), ("TooLarge", "too_large"));
-    assert_eq!(intake.seen().len(), before, "it was not sent");
+    assert_eq!(intake.requests().len(), before, "it was not sent");
     let half = bad.select(0..8);
     assert_eq!(lane.send(&half).await.outcome, Outcome::Delivered);
-    assert!(intake.seen()[before].wire_bytes > 500_000);
+    assert!(intake.requests()[before].wire_bytes > 500_000);
 
     let plain = sink(keys(json!({ "compression": "none" })));
     assert_eq!((lane.limits().bytes, plain.limits().bytes), (4_000_000, 900_000));
 }
 
 #[tokio::test]
-async fn panther_tells_the_wrong_address() {
-    let intake = Intake::start(panther::contract(Guard::Header("x-panther", "s"))).await;
+async fn panther_reports_the_wrong_address() {
+    let intake = Double::start(Panther(Guard::Header("x-panther", "s"))).await;
     let lane = sink(panther_keys(&intake, json!({ "url": format!("{}/http/other", intake.url()) })));
     assert_eq!(word(&lane.send(&batch(0..1)).await.outcome), "Misconfigured");
     assert!(matches!(lane.probe().await, Probe::Failed(reason) if reason.contains("404")));
@@ -307,25 +310,25 @@ async fn panther_tells_the_wrong_address() {
 /// Dozens of events that only their escapes or envelopes make too large are kept, one by one, and stop nothing.
 #[tokio::test]
 async fn events_too_large_to_send_do_not_stop_the_lane() {
-    let intake = Intake::start(sumo::contract("c0de", None)).await;
+    let intake = Double::start(Sumo { code: "c0de", token: None }).await;
     let lane = sink(sumo_keys(&intake, json!({ "envelope": true })));
     let mut sent = Batch::new(Stream::Activities);
     (0..30).for_each(|id| push(&mut sent, &id.to_string(), &"x".repeat(63_900)));
     assert!(sent.events().all(|event| event.body.len() <= 64_000));
     let delivered = deliver(lane, &sent).await;
     delivered.result.unwrap();
-    assert_eq!((delivered.letters.len(), intake.seen().len()), (30, 0));
-    let letter = &delivered.letters[29];
+    assert_eq!((delivered.dead_letters.len(), intake.requests().len()), (30, 0));
+    let letter = &delivered.dead_letters[29];
     assert_eq!(letter["status"], "too_large");
-    assert!(letter["reason"].as_str().unwrap().contains("64000 at most"), "{}", letter["reason"]);
+    assert!(letter["reason"].as_str().unwrap().contains("at most 64000"), "{}", letter["reason"]);
 }
 
 /// Twenty events that compress to twice what Panther takes: halved until they fit, each once.
 #[tokio::test]
 async fn what_compresses_badly_is_halved_until_it_fits() {
-    let intake = Intake::start(panther::contract(Guard::Header("x-panther", "s"))).await;
+    let intake = Double::start(Panther(Guard::Header("x-panther", "s"))).await;
     let lane = sink(panther_keys(&intake, json!({ "headers": { "X-Panther": "s" } })));
     deliver(lane, &random_batch(20)).await.result.unwrap();
     assert_eq!(intake.ledger().counts(), once(0..20));
-    assert_eq!(intake.seen().len(), 4, "quarters fit");
+    assert_eq!(intake.requests().len(), 4, "quarters fit");
 }

@@ -2,27 +2,28 @@ use std::collections::BTreeMap;
 
 use s1_forwarder::record::{Identity, Stream, Timestamp};
 use s1_forwarder::settings::Schema;
-use s1_forwarder::sink::{Batch, Context, Outcome, Probe};
+use s1_forwarder::sink::{Batch, Outcome, Probe, SinkContext};
 use serde_json::{Value, json};
 
 use crate::support::batches::{batch, context, settings, sink, sink_in};
 use crate::support::deliver::deliver;
+use crate::support::double::{FaultRule, Reply};
 use crate::support::logs::LOKI;
-use crate::support::receiver::{Fault, Receiver, Rules};
+use crate::support::receiver::{Receiver, Rules};
 
 async fn loki() -> Receiver {
     let header = Some(("x-scope-orgid", "acme".to_owned()));
-    Receiver::start(Rules { header, contract: Some(LOKI), ..Rules::default() }).await
+    Receiver::start(Rules { header, format: Some(LOKI), ..Rules::default() }).await
 }
 
 fn keys(receiver: &Receiver, more: Value) -> Value {
-    let mut keys = json!({ "type": "loki", "url": receiver.base(), "tenant": "{pipeline}" });
+    let mut keys = json!({ "type": "loki", "url": receiver.url(), "tenant": "{pipeline}" });
     keys.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     keys
 }
 
 fn stream(receiver: &Receiver) -> Value {
-    serde_json::from_str::<Value>(&receiver.seen()[0].body).unwrap()["streams"][0].clone()
+    serde_json::from_str::<Value>(&receiver.requests()[0].body).unwrap()["streams"][0].clone()
 }
 
 /// Adds an event of this moment.
@@ -41,7 +42,7 @@ async fn a_lane_is_one_stream_whose_entries_have_their_time_and_identity() {
     let sent = batch(0..300);
     assert_eq!(lane.send(&sent).await.outcome, Outcome::Delivered);
     assert_eq!(receiver.ledger().counts().len(), 300);
-    let seen = &receiver.seen()[0];
+    let seen = &receiver.requests()[0];
     assert_eq!((seen.header("x-scope-orgid"), seen.header("content-encoding")), ("acme", "gzip"));
     let stream = stream(&receiver);
     let labels = json!({ "pipeline": "acme", "stream": "activities-acme-eu", "customer": "acme-eu", "env": "prod" });
@@ -55,7 +56,7 @@ async fn a_lane_is_one_stream_whose_entries_have_their_time_and_identity() {
 #[tokio::test]
 async fn raw_records_are_lines_and_metadata_can_be_left_out() {
     let receiver = loki().await;
-    let mut context = Context { schema: Schema::Raw, schema_name: "raw", ..context(Stream::Threats) };
+    let mut context = SinkContext { schema: Schema::Raw, schema_name: "raw", ..context(Stream::Threats) };
     context.labels = BTreeMap::from([("cost-center".to_owned(), "7".to_owned()), ("empty".to_owned(), String::new())]);
     let mut batch = Batch::new(Stream::Threats);
     batch.push_with("1", Identity::of("h", Stream::Threats, "1", ""), None, |out| {
@@ -76,7 +77,7 @@ async fn raw_records_are_lines_and_metadata_can_be_left_out() {
 #[test]
 fn labels_that_loki_would_refuse_are_refused_when_they_are_read() {
     for (labels, part) in
-        [(json!({ "a-b": "x" }), "cannot be a label"), (json!({ "a": "{record}" }), "stands for nothing")]
+        [(json!({ "a-b": "x" }), "cannot be a label"), (json!({ "a": "{record}" }), "is not a placeholder")]
     {
         let keys = json!({ "type": "loki", "url": "https://h", "labels": labels });
         let error = settings(keys).build(&context(Stream::Threats)).unwrap_err().to_string();
@@ -92,8 +93,8 @@ async fn entries_that_are_too_old_become_dead_letters_and_all_others_arrive() {
     push_at(&mut batch, "old", "2020-01-01T00:00:00Z");
     (30..60).for_each(|id| push_at(&mut batch, &id.to_string(), "2026-09-20T00:00:00Z"));
     let delivered = deliver(sink(keys(&receiver, json!({}))), &batch).await;
-    assert_eq!((delivered.result, delivered.delivered, delivered.dead_letters), (Ok(()), 60, 1));
-    assert!(delivered.letters[0].to_string().contains("too old"), "{:?}", delivered.letters);
+    assert_eq!((delivered.result, delivered.delivered, delivered.dead_letters_counted), (Ok(()), 60, 1));
+    assert!(delivered.dead_letters[0].to_string().contains("too old"), "{:?}", delivered.dead_letters);
     let counts = receiver.ledger().counts();
     assert!((0..60).all(|id| counts.contains_key(&id.to_string())) && !counts.contains_key("old"), "{counts:?}");
 
@@ -113,15 +114,15 @@ async fn too_many_labels_stop_the_lane_before_anything_is_given_up() {
 
 #[tokio::test]
 async fn each_misbehaviour_has_its_class() {
-    let answer = |status, body| Fault::Answer { status, headers: vec![], body };
+    let answer = FaultRule::answer;
     for (fault, expected) in [
         (answer(429, "Ingestion rate limit exceeded for user acme"), "RetryLater"),
         (answer(503, "<html>"), "RetryLater"),
         (answer(200, "<html>a login page</html>"), "Misconfigured"),
         (answer(401, "no org id"), "Unauthorized"),
-        (Fault::EarlyTooLarge, "TooLarge"),
-        (Fault::TakeAndReset, "RetryLater"),
-        (Fault::TakeAndAnswer { status: 200, body: "" }, "Delivered"),
+        (FaultRule::EarlyTooLarge, "TooLarge"),
+        (FaultRule::AcceptAndReset, "RetryLater"),
+        (FaultRule::AcceptAndAnswer(Reply::new(200, "")), "Delivered"),
     ] {
         let receiver = loki().await;
         receiver.script([fault.clone()]);
@@ -136,7 +137,7 @@ async fn a_probe_tests_the_tenant_and_stores_nothing() {
     assert!(matches!(sink(keys(&receiver, json!({}))).probe().await, Probe::Verified(_)));
     let bad = sink(keys(&receiver, json!({ "tenant": "other" }))).probe().await;
     assert!(matches!(&bad, Probe::Failed(reason) if reason.contains("403")), "{bad:?}");
-    let elsewhere = sink(keys(&receiver, json!({ "url": format!("{}/x", receiver.base()) }))).probe().await;
+    let elsewhere = sink(keys(&receiver, json!({ "url": format!("{}/x", receiver.url()) }))).probe().await;
     assert!(matches!(&elsewhere, Probe::Failed(reason) if reason.contains("404")), "{elsewhere:?}");
     assert_eq!(receiver.ledger().counts(), BTreeMap::new());
 }

@@ -1,22 +1,24 @@
 use std::collections::BTreeMap;
 
-use s1_forwarder::sink::deliver::Halt;
+use s1_forwarder::failure::Failure;
+use s1_forwarder::sink::deliver::DeliveryError;
 use s1_forwarder::sink::{Outcome, Probe};
 use serde_json::{Value, json};
 
 use crate::support::batches::{batch, sink};
 use crate::support::deliver::deliver;
+use crate::support::double::{FaultRule, Reply};
 use crate::support::logs::OTLP;
-use crate::support::receiver::{Fault, Receiver, Rules};
+use crate::support::receiver::{Receiver, Rules};
 
 async fn receiver() -> Receiver {
     let authorization = ["Bearer t0ken".to_owned()].into();
-    Receiver::start(Rules { authorization, contract: Some(OTLP), ..Rules::default() }).await
+    Receiver::start(Rules { authorization, format: Some(OTLP), ..Rules::default() }).await
 }
 
 fn keys(receiver: &Receiver, encoding: &str, more: Value) -> Value {
     let auth = json!({ "type": "bearer", "token": "t0ken" });
-    let mut keys = json!({ "type": "otlp", "url": receiver.base(), "encoding": encoding, "auth": auth });
+    let mut keys = json!({ "type": "otlp", "url": receiver.url(), "encoding": encoding, "auth": auth });
     keys.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     keys
 }
@@ -32,7 +34,7 @@ async fn both_encodings_arrive_whole_under_every_compression() {
             let counts = receiver.ledger().counts();
             assert_eq!((counts.len(), counts.values().all(|count| *count == 1)), (2_000, true));
             assert_eq!(
-                receiver.seen()[0].header("content-encoding"),
+                receiver.requests()[0].header("content-encoding"),
                 if compression == "none" { "" } else { compression }
             );
         }
@@ -45,7 +47,7 @@ async fn json_follows_the_rules_of_the_protocol() {
     let sent = batch(0..2);
     let lane = sink(keys(&receiver, "json", json!({ "resource": { "deployment.environment": "{label.customer}" } })));
     assert_eq!(lane.send(&sent).await.outcome, Outcome::Delivered);
-    let body: Value = serde_json::from_str(&receiver.seen()[0].body).unwrap();
+    let body: Value = serde_json::from_str(&receiver.requests()[0].body).unwrap();
     let resource = &body["resourceLogs"][0]["resource"]["attributes"];
     let text = |key: &str, value: &str| json!({ "key": key, "value": { "stringValue": value } });
     assert_eq!(
@@ -71,18 +73,18 @@ async fn json_follows_the_rules_of_the_protocol() {
 async fn a_partial_success_is_never_sent_again() {
     let receiver = receiver().await;
     let said = r#"{"partialSuccess":{"rejectedLogRecords":"2","errorMessage":"too old"}}"#;
-    receiver.script([Fault::TakeAndAnswer { status: 200, body: said }]);
+    receiver.script([FaultRule::AcceptAndAnswer(Reply::new(200, said))]);
     let delivered = deliver(sink(keys(&receiver, "json", json!({}))), &batch(0..20)).await;
-    assert_eq!((delivered.result, delivered.delivered, delivered.dead_letters), (Ok(()), 18, 2));
-    assert_eq!((delivered.letters.len(), receiver.seen().len()), (20, 1), "sent once, kept whole");
-    let letter = delivered.letters[0].to_string();
+    assert_eq!((delivered.result, delivered.delivered, delivered.dead_letters_counted), (Ok(()), 18, 2));
+    assert_eq!((delivered.dead_letters.len(), receiver.requests().len()), (20, 1), "sent once, kept whole");
+    let letter = delivered.dead_letters[0].to_string();
     assert!(letter.contains("2 of 20 events") && letter.contains("too old"), "{letter}");
 
     let all = r#"{"partialSuccess":{"rejectedLogRecords":"20"}}"#;
-    receiver.script([Fault::TakeAndAnswer { status: 200, body: all }]);
+    receiver.script([FaultRule::AcceptAndAnswer(Reply::new(200, all))]);
     let delivered = deliver(sink(keys(&receiver, "json", json!({}))), &batch(0..20)).await;
-    assert!(matches!(delivered.result, Err(Halt::Misconfigured(_))), "{delivered:?}");
-    assert_eq!((delivered.letters.len(), receiver.seen().len()), (0, 2));
+    assert!(matches!(delivered.result, Err(DeliveryError::Failed(Failure::Misconfigured(_)))), "{delivered:?}");
+    assert_eq!((delivered.dead_letters.len(), receiver.requests().len()), (0, 2));
 }
 
 #[tokio::test]
@@ -92,13 +94,13 @@ async fn only_four_statuses_are_tried_again() {
     {
         let receiver = receiver().await;
         let headers = vec![("retry-after", "7".to_owned())];
-        receiver.script([Fault::Answer { status, headers, body: "" }]);
+        receiver.script([FaultRule::Answer(Reply { headers, ..Reply::new(status, "") })]);
         let outcome = sink(keys(&receiver, "protobuf", json!({}))).send(&batch(0..3)).await.outcome;
         let said = format!("{outcome:?}");
         assert!(said.starts_with(expected) && (status == 500 || said.contains("7s")), "{said}");
     }
     let receiver = receiver().await;
-    receiver.script([Fault::Answer { status: 500, headers: vec![], body: "" }]);
+    receiver.script([FaultRule::answer(500, "")]);
     let lane = sink(keys(&receiver, "protobuf", json!({ "retry_server_errors": true })));
     assert!(matches!(lane.send(&batch(0..3)).await.outcome, Outcome::RetryLater { .. }));
 }
@@ -111,7 +113,7 @@ async fn a_probe_tests_the_credentials_and_delivers_nothing() {
         let bad = json!({ "auth": { "type": "bearer", "token": "canary" } });
         let bad = sink(keys(&receiver, encoding, bad)).probe().await;
         assert!(matches!(&bad, Probe::Failed(reason) if reason.contains("401")), "{bad:?}");
-        let elsewhere = json!({ "url": format!("{}/x", receiver.base()) });
+        let elsewhere = json!({ "url": format!("{}/x", receiver.url()) });
         let elsewhere = sink(keys(&receiver, encoding, elsewhere)).probe().await;
         assert!(matches!(&elsewhere, Probe::Failed(reason) if reason.contains("404")), "{elsewhere:?}");
         assert_eq!(receiver.ledger().counts(), BTreeMap::new());

@@ -1,13 +1,14 @@
 //! `sekoia` against a double of an intake.
 
+use s1_forwarder::failure::Failure;
 use s1_forwarder::record::Stream;
-use s1_forwarder::sink::deliver::Halt;
+use s1_forwarder::sink::deliver::DeliveryError;
 use s1_forwarder::sink::{Batch, Outcome, Probe};
 use serde_json::{Value, json};
 
 use crate::support::batches::{batch, push, sink};
 use crate::support::deliver::deliver;
-use crate::support::double::{Double, Fault, Reply};
+use crate::support::double::{Double, FaultRule, Reply};
 use crate::support::sekoia::Sekoia;
 
 fn keys(intake: &Double<Sekoia>, more: Value) -> Value {
@@ -38,10 +39,10 @@ async fn sizes_are_those_of_the_escaped_text() {
     (0..120).for_each(|id| push(&mut sent, &id.to_string(), &"\"".repeat(30_000)));
     push(&mut sent, "large", &"\"".repeat(70_000));
     let delivered = deliver(sink(keys(&intake, json!({}))), &sent).await;
-    assert_eq!((delivered.result, delivered.delivered, delivered.dead_letters), (Ok(()), 120, 1));
-    assert_eq!(delivered.letters[0]["record_id"], "large");
+    assert_eq!((delivered.result, delivered.delivered, delivered.dead_letters_counted), (Ok(()), 120, 1));
+    assert_eq!(delivered.dead_letters[0]["record_id"], "large");
     assert!(intake.deliveries().len() > 1);
-    assert!(intake.deliveries().iter().all(|(_, status)| *status == 200), "nothing was sent that was too large");
+    assert!(intake.deliveries().iter().all(|request| request.status == 200), "nothing was sent that was too large");
 }
 
 /// The answer has an id less than events were sent: nobody knows whose, until each is sent alone.
@@ -51,16 +52,16 @@ async fn an_event_without_an_id_is_found_and_kept() {
     let mut sent = batch(0..16);
     push(&mut sent, "bad", "poison");
     let delivered = deliver(sink(keys(&intake, json!({}))), &sent).await;
-    assert_eq!((delivered.result, delivered.delivered, delivered.dead_letters), (Ok(()), 16, 1));
-    assert_eq!(delivered.letters[0]["record_id"], "bad");
-    assert!(delivered.letters[0]["reason"].as_str().unwrap().contains("0 event ids for 1 events"));
+    assert_eq!((delivered.result, delivered.delivered, delivered.dead_letters_counted), (Ok(()), 16, 1));
+    assert_eq!(delivered.dead_letters[0]["record_id"], "bad");
+    assert!(delivered.dead_letters[0]["reason"].as_str().unwrap().contains("0 event ids for 1 events"));
     assert_eq!(intake.contract(|intake| intake.counts()).len(), 16);
 }
 
 #[tokio::test]
 async fn throttling_and_lost_answers_lose_nothing() {
     let intake = Double::start(Sekoia { throttled: 3, ..Sekoia::default() }).await;
-    intake.script([Fault::TakeAndReset, Fault::Answer(Reply::new(503, "<html>"))]);
+    intake.script([FaultRule::AcceptAndReset, FaultRule::Answer(Reply::new(503, "<html>"))]);
     let delivered = deliver(sink(keys(&intake, json!({}))), &batch(0..10)).await;
     assert_eq!((delivered.result, delivered.delivered), (Ok(()), 10));
     let counts = intake.contract(|intake| intake.counts());
@@ -79,10 +80,10 @@ async fn a_wrong_key_or_address_stops_the_lane() {
         assert!(matches!(&found, Probe::Failed(reason) if reason.contains(part)), "{found:?}");
         let delivered = deliver(lane, &batch(0..20)).await;
         assert!(
-            matches!(&delivered.result, Err(Halt::Unauthorized(reason) | Halt::Misconfigured(reason)) if reason.contains(part)),
+            matches!(&delivered.result, Err(DeliveryError::Failed(Failure::Unauthorized(reason) | Failure::Misconfigured(reason))) if reason.contains(part)),
             "{delivered:?}"
         );
-        assert_eq!(delivered.dead_letters, 0);
+        assert_eq!(delivered.dead_letters_counted, 0);
     }
     let found = sink(keys(&intake, json!({}))).probe().await;
     assert!(matches!(found, Probe::Reached(_)), "{found:?}");
@@ -100,7 +101,7 @@ async fn a_rotated_key_is_read_again_for_header_and_body() {
     intake.contract(|intake| intake.key = "canary".to_owned());
     std::fs::write(&file, "canary").unwrap();
     assert_eq!(lane.send(&batch(1..2)).await.outcome, Outcome::Delivered);
-    intake.script([Fault::Answer(Reply::new(400, r#"{"message":"you sent canary"}"#))]);
-    let told = format!("{:?}", lane.send(&batch(2..3)).await);
-    assert!(told.contains("***") && !told.contains("canary"), "{told}");
+    intake.script([FaultRule::Answer(Reply::new(400, r#"{"message":"you sent canary"}"#))]);
+    let reported = format!("{:?}", lane.send(&batch(2..3)).await);
+    assert!(reported.contains("***") && !reported.contains("canary"), "{reported}");
 }

@@ -1,13 +1,13 @@
 use std::time::Duration;
 
-use s1_forwarder::sink::Settings;
+use s1_forwarder::sink::SinkSettings;
 use s1_forwarder::sink::settings::{schema, types};
 use serde_json::{Value, json};
 
 use crate::support::batches::settings;
 
 fn refused(keys: Value) -> String {
-    serde_json::from_value::<Settings>(keys).unwrap_err().to_string()
+    serde_json::from_value::<SinkSettings>(keys).unwrap_err().to_string()
 }
 
 #[test]
@@ -40,7 +40,7 @@ fn mistakes_are_named() {
         (json!({ "type": "http", "url": "https://x", "fromat": "ndjson" }), "unknown field `fromat`"),
         (json!({ "type": "http" }), "missing field `url`"),
         (json!({ "type": "http", "url": "ftp://x" }), "begins with https://"),
-        (json!({ "type": "http", "url": "https://user:canary@x" }), "do not belong into the URL"),
+        (json!({ "type": "http", "url": "https://user:canary@x" }), "not in the URL"),
         (json!({ "type": "http", "url": "https://x", "batch": { "event": 1 } }), "unknown field `event`"),
         (json!({ "type": "http", "url": "https://x", "concurrency": 0 }), "nonzero"),
         (json!({ "type": "http", "url": "https://x", "auth": { "type": "basic", "user": "u" } }), "password"),
@@ -56,7 +56,7 @@ fn what_contradicts_itself_is_refused_when_it_is_built() {
     let context = crate::support::batches::context(s1_forwarder::record::Stream::Threats);
     for (keys, part) in [
         (json!({ "type": "stdout", "compression": "gzip" }), "`compression: Gzip`"),
-        (json!({ "type": "file", "path": "{nobody}.ndjson" }), "`{nobody}` stands for nothing"),
+        (json!({ "type": "file", "path": "{nobody}.ndjson" }), "`{nobody}` is not a placeholder"),
         (json!({ "type": "http", "url": "https://x", "headers": { "a b": "c" } }), "`headers.a b`"),
         (json!({ "type": "http", "url": "https://x", "headers": { "Host": "c" } }), "sets this header itself"),
         (json!({ "type": "http", "url": "https://x", "tls": { "cert_file": "/nowhere" } }), "key_file"),

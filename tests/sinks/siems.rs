@@ -1,45 +1,47 @@
-//! How requests to each SIEM look on the wire; what their answers mean is tested beside each judge.
+//! How requests to each SIEM look on the wire; what their answers mean is tested with each sink.
 
 use s1_forwarder::record::Stream;
 use s1_forwarder::settings::Schema;
-use s1_forwarder::sink::{Context, Outcome, Probe};
+use s1_forwarder::sink::{Outcome, Probe, SinkContext};
 use serde_json::{Value, json};
 
 use crate::support::batches::{batch, context, sink, sink_in};
-use crate::support::receiver::{Fault, Receiver, Rules};
+use crate::support::double::FaultRule;
+use crate::support::receiver::{Receiver, Rules};
 
-fn says(status: u16, body: &'static str) -> Fault {
-    Fault::Answer { status, headers: vec![], body }
+fn says(status: u16, body: &'static str) -> FaultRule {
+    FaultRule::answer(status, body)
 }
 
 #[tokio::test]
 async fn splunk_hec_gets_objects_and_its_token() {
     let receiver = Receiver::start(Rules::default()).await;
     receiver.script([says(200, r#"{"text":"Success","code":0}"#), says(400, r#"{"text":"No data","code":5}"#)]);
-    let base = receiver.url().replace("/in", "/");
+    let base = receiver.input().replace("/in", "/");
     let lane = sink(json!({ "type": "splunk_hec", "url": base, "token": "t0ken", "index": "edr" }));
     assert_eq!(lane.send(&batch(0..2)).await.outcome, Outcome::Delivered);
     assert!(matches!(lane.probe().await, Probe::Verified(_)));
 
-    let seen = &receiver.seen()[0];
+    let seen = &receiver.requests()[0];
     assert_eq!(seen.path, "/services/collector/event");
     assert_eq!(seen.header("authorization"), "Splunk t0ken");
     assert_eq!(seen.header("content-encoding"), "gzip");
     let events: Vec<Value> = seen.body.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!((events.len(), &events[1]["event"]["id"]), (2, &json!("1")));
     assert_eq!(events[0]["time"], json!(1_789_547_400.123));
-    assert_eq!(receiver.seen()[1].body, "", "a probe delivers nothing");
+    assert_eq!(receiver.requests()[1].body, "", "a probe delivers nothing");
 }
 
 #[tokio::test]
 async fn elasticsearch_gets_documents_under_their_identities() {
     let receiver = Receiver::start(Rules::default()).await;
     receiver.script([says(200, r#"{"errors":false,"items":[{"create":{"status":201}},{"create":{"status":409}}]}"#)]);
-    let keys = json!({ "type": "elasticsearch", "url": receiver.url(), "api_key": "aWQ6a2V5" });
+    let keys = json!({ "type": "elasticsearch", "url": receiver.input(), "api_key": "aWQ6a2V5" });
     let sent = batch(0..2);
     assert_eq!(sink(keys).send(&sent).await.outcome, Outcome::Delivered);
-    let seen = &receiver.seen()[0];
-    assert!(seen.path.starts_with("/in/logs-sentinel_one.activities-default/_bulk?filter_path="), "{}", seen.path);
+    let seen = &receiver.requests()[0];
+    assert_eq!(seen.path, "/in/logs-sentinel_one.activities-default/_bulk");
+    assert!(seen.query.starts_with("filter_path="), "{}", seen.query);
     assert_eq!(seen.header("authorization"), "ApiKey aWQ6a2V5");
     assert_eq!(seen.header("content-type"), "application/x-ndjson");
     let mut lines = seen.body.lines();
@@ -55,11 +57,11 @@ async fn elasticsearch_gets_documents_under_their_identities() {
 #[tokio::test]
 async fn elasticsearch_gets_raw_records_as_text() {
     let receiver = Receiver::start(Rules::default()).await;
-    let context = Context { schema: Schema::Raw, schema_name: "raw", ..context(Stream::Activities) };
-    let keys = json!({ "type": "elasticsearch", "url": receiver.url(), "auth": { "type": "basic", "user": "u", "password": "p" } });
+    let context = SinkContext { schema: Schema::Raw, schema_name: "raw", ..context(Stream::Activities) };
+    let keys = json!({ "type": "elasticsearch", "url": receiver.input(), "auth": { "type": "basic", "user": "u", "password": "p" } });
     let sent = batch(0..1);
     sink_in(keys, &context).send(&sent).await;
-    let document: Value = serde_json::from_str(receiver.seen()[0].body.lines().nth(1).unwrap()).unwrap();
+    let document: Value = serde_json::from_str(receiver.requests()[0].body.lines().nth(1).unwrap()).unwrap();
     let event = sent.event(0).unwrap();
     assert_eq!(document["message"].as_str().unwrap().as_bytes(), event.body);
     assert_eq!(document["@timestamp"], "2026-09-16T08:30:00.123456Z");

@@ -50,7 +50,7 @@ async fn a_private_authority_is_trusted_where_it_is_named_and_nowhere_else() {
         assert_eq!(attempt.status, "tls");
         assert!(matches!(lane.probe().await, Probe::Failed(reason) if reason.contains("certificate")));
     }
-    assert_eq!(receiver.seen().len(), 1);
+    assert_eq!(receiver.requests().len(), 1);
 }
 
 #[tokio::test]
@@ -72,7 +72,7 @@ async fn a_client_certificate_is_shown_and_may_be_renewed_on_disk() {
         let refused = lane.send(&batch(0..3)).await;
         assert!(matches!(refused.outcome, Outcome::RetryLater { .. }), "not for its size: {refused:?}");
     }
-    assert_eq!(receiver.seen().len(), 0);
+    assert_eq!(receiver.requests().len(), 0);
     clients.issue(&["forwarder"]).write(directory.path(), "client");
     // The first try is made with the old one.
     assert!(matches!(lane.send(&batch(0..3)).await.outcome, Outcome::RetryLater { .. }));
@@ -150,13 +150,13 @@ impl Tenant {
         }
         command.envs(environment.iter().map(|(name, value)| (*name, value)));
         let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
-        let told = String::from_utf8_lossy(&[output.stdout.clone(), output.stderr].concat()).into_owned();
-        let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{told}"));
+        let reported = String::from_utf8_lossy(&[output.stdout.clone(), output.stderr].concat()).into_owned();
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{reported}"));
         let findings = report["pipelines"][0]["findings"].as_array().unwrap().clone();
         let words = findings
             .iter()
             .map(|finding| format!("{}={}", finding["subject"].as_str().unwrap(), finding["check"].as_str().unwrap()));
-        (words.collect::<Vec<_>>().join(" "), told)
+        (words.collect::<Vec<_>>().join(" "), reported)
     }
 }
 
@@ -167,8 +167,8 @@ async fn consoles_and_sinks_take_the_proxy_of_the_environment() {
     let console = json!({ "url": "https://usea1-acme.sentinelone.net" });
     let http = json!({ "type": "http", "url": "https://siem.example/in" });
     let environment = [("HTTPS_PROXY", format!("http://{}", proxy.address()))];
-    let (words, told) = tenant.check(console.clone(), http.clone(), &environment).await;
-    assert!(words.starts_with("console=verified token=verified") && words.ends_with("sink http=reached"), "{told}");
+    let (words, reported) = tenant.check(console.clone(), http.clone(), &environment).await;
+    assert!(words.starts_with("console=verified token=verified") && words.ends_with("sink http=reached"), "{reported}");
     let asked = proxy.asked();
     assert!(asked.contains(&"CONNECT usea1-acme.sentinelone.net:443".to_owned()), "{asked:?}");
     assert!(asked.contains(&"CONNECT siem.example:443".to_owned()), "{asked:?}");
@@ -176,8 +176,8 @@ async fn consoles_and_sinks_take_the_proxy_of_the_environment() {
     // What is excepted is asked directly.
     let direct = json!({ "type": "http", "url": format!("https://{}/in", tenant.front.address()) });
     let environment = [environment[0].clone(), ("NO_PROXY", "127.0.0.1".to_owned())];
-    let (words, told) = tenant.check(console.clone(), direct, &environment).await;
-    assert!(words.ends_with("sink http=reached"), "{told}");
+    let (words, reported) = tenant.check(console.clone(), direct, &environment).await;
+    assert!(words.ends_with("sink http=reached"), "{reported}");
     assert_eq!(proxy.asked().iter().filter(|asked| !asked.contains("sentinelone")).count(), 1, "{:?}", proxy.asked());
 
     // One of their own comes before that of the environment.
@@ -187,8 +187,8 @@ async fn consoles_and_sinks_take_the_proxy_of_the_environment() {
         settings
     };
     let before = proxy.asked().len();
-    let (words, told) = tenant.check(with_own(console), with_own(http), &environment).await;
-    assert!(words.starts_with("console=verified token=verified") && words.ends_with("sink http=reached"), "{told}");
+    let (words, reported) = tenant.check(with_own(console), with_own(http), &environment).await;
+    assert!(words.starts_with("console=verified token=verified") && words.ends_with("sink http=reached"), "{reported}");
     assert_eq!(proxy.asked().len(), before);
     assert!(own.asked().len() >= 2);
     tenant.server.stop().await;
@@ -200,12 +200,12 @@ async fn a_console_may_want_a_client_certificate() {
     let tenant = Tenant::start(Some(&clients)).await;
     let console = json!({ "url": format!("https://{}", tenant.front.address()) });
     let stdout = json!({ "type": "stdout" });
-    let (words, told) = tenant.check(console.clone(), stdout.clone(), &[]).await;
-    assert!(words.starts_with("console=failed"), "{told}");
+    let (words, reported) = tenant.check(console.clone(), stdout.clone(), &[]).await;
+    assert!(words.starts_with("console=failed"), "{reported}");
     let (cert_file, key_file) = clients.issue(&["forwarder"]).write(tenant.directory.path(), "client");
     let mut with = console;
     with["tls"] = json!({ "cert_file": cert_file, "key_file": key_file });
-    let (words, told) = tenant.check(with, stdout, &[]).await;
-    assert!(words.starts_with("console=verified token=verified"), "{told}");
+    let (words, reported) = tenant.check(with, stdout, &[]).await;
+    assert!(words.starts_with("console=verified token=verified"), "{reported}");
     tenant.server.stop().await;
 }

@@ -5,14 +5,14 @@ use s1_forwarder::record::Timestamp;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::double::{Asked, Contract, Reply};
+use super::double::{Contract, Received, Reply};
 
 pub const TENANT: &str = "11111111-2222-3333-4444-555555555555";
 pub const RULE: &str = "dcr-0123456789abcdef0123456789abcdef";
 pub const STREAM: &str = "Custom-SentinelOne";
 /// Of a request, both before and after compression.
 const REQUEST_BYTES: usize = 1_000_000;
-/// Of a column; what is longer is cut, and nobody is told.
+/// Of a column; a longer value is truncated without an error.
 const COLUMN_BYTES: usize = 64_000;
 
 /// Entra ID and the Logs Ingestion API.
@@ -76,11 +76,11 @@ fn refusal(status: u16, code: &'static str) -> Reply {
 }
 
 impl Contract for Azure {
-    fn delivers(&self, asked: &Asked) -> bool {
-        asked.path.starts_with("/dataCollectionRules/") && asked.body != b"[]"
+    fn delivers(&self, asked: &Received) -> bool {
+        asked.path.starts_with("/dataCollectionRules/") && asked.bytes != b"[]"
     }
 
-    fn answer(&mut self, asked: &Asked) -> Reply {
+    fn answer(&mut self, asked: &Received) -> Reply {
         if asked.path == format!("/{TENANT}/oauth2/v2.0/token") {
             return self.token(asked);
         }
@@ -106,8 +106,8 @@ impl Azure {
         counts
     }
 
-    fn token(&mut self, asked: &Asked) -> Reply {
-        let form: BTreeMap<String, String> = url::form_urlencoded::parse(&asked.body).into_owned().collect();
+    fn token(&mut self, asked: &Received) -> Reply {
+        let form: BTreeMap<String, String> = url::form_urlencoded::parse(&asked.bytes).into_owned().collect();
         let is = |key: &str, value: &str| form.get(key).is_some_and(|is| is == value);
         if asked.method != "POST" || asked.header("content-type") != "application/x-www-form-urlencoded" {
             return Reply::new(400, r#"{"error":"invalid_request"}"#);
@@ -128,7 +128,7 @@ impl Azure {
         Reply::new(200, format!(r#"{{"token_type":"Bearer","expires_in":{seconds},"access_token":"{token}"}}"#))
     }
 
-    fn rows_of(&mut self, asked: &Asked) -> Result<Vec<Value>, Reply> {
+    fn rows_of(&mut self, asked: &Received) -> Result<Vec<Value>, Reply> {
         let token = asked.header("authorization").strip_prefix("Bearer ").and_then(|token| self.tokens.get(token));
         if token.is_none_or(|expires| *expires <= Instant::now()) {
             return Err(refusal(401, "InvalidToken"));
@@ -153,7 +153,7 @@ impl Azure {
         if stream != STREAM {
             return Err(refusal(400, "InvalidStream"));
         }
-        if asked.wire_bytes > REQUEST_BYTES || asked.body.len() > REQUEST_BYTES {
+        if asked.wire_bytes > REQUEST_BYTES || asked.bytes.len() > REQUEST_BYTES {
             return Err(refusal(413, "ContentLengthLimitExceeded"));
         }
         let rows = match asked.json() {

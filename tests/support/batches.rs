@@ -3,11 +3,11 @@ use std::sync::Arc;
 
 use s1_forwarder::record::{Identity, Stream, Timestamp};
 use s1_forwarder::settings::Schema;
-use s1_forwarder::sink::{Batch, Context, Settings, Shared, Sink};
+use s1_forwarder::sink::{Batch, SharedSinkResources, Sink, SinkContext, SinkSettings};
 
 /// The context of a lane of the pipeline `acme`.
-pub fn context(stream: Stream) -> Context {
-    Context {
+pub fn context(stream: Stream) -> SinkContext {
+    SinkContext {
         pipeline: "acme".to_owned(),
         stream,
         sink: "siem".to_owned(),
@@ -16,7 +16,7 @@ pub fn context(stream: Stream) -> Context {
         labels: BTreeMap::from([("customer".to_owned(), "acme-eu".to_owned())]),
         schema: Schema::Ecs,
         schema_name: "ecs-9.4.0",
-        shared: Shared::default(),
+        shared: SharedSinkResources::default(),
     }
 }
 
@@ -26,12 +26,12 @@ pub fn sink(keys: serde_json::Value) -> Arc<dyn Sink> {
 }
 
 /// A sink from its keys.
-pub fn sink_in(keys: serde_json::Value, context: &Context) -> Arc<dyn Sink> {
+pub fn sink_in(keys: serde_json::Value, context: &SinkContext) -> Arc<dyn Sink> {
     settings(keys).build(context).unwrap()
 }
 
 /// Settings from keys.
-pub fn settings(keys: serde_json::Value) -> Settings {
+pub fn settings(keys: serde_json::Value) -> SinkSettings {
     serde_json::from_value(keys).unwrap()
 }
 

@@ -1,4 +1,5 @@
-//! A real OpenTelemetry collector with receivers for Splunk HEC, OTLP, Loki and Datadog; what they got is read from files.
+//! A real OpenTelemetry collector with receivers for Splunk HEC, OTLP, Loki and Datadog; what they got is read from
+//! files.
 
 #![allow(clippy::disallowed_methods, reason = "a real process keeps real time, and nobody else is on its thread")]
 
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::kept::{installed, kept, or_skip, run};
+use super::cache::{installed, kept, or_skip, run};
 use super::ports;
 
 const VERSION: &str = "0.145.0";

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use s1_forwarder::record::{Clock, Stream};
 use s1_forwarder::sink::dead_letters::{DeadLetters, files};
-use s1_forwarder::sink::deliver::{Delivery, Halt, Health, Settled};
+use s1_forwarder::sink::deliver::{Delivery, DeliveryError, Health, Settled};
 use s1_forwarder::sink::settings::RetrySettings;
 use s1_forwarder::sink::throttle::Throttle;
 use s1_forwarder::sink::{Batch, Deadline, Sink};
@@ -15,12 +15,12 @@ use tokio_util::sync::CancellationToken;
 /// What became of a batch that a lane delivered.
 #[derive(Debug)]
 pub struct Delivered {
-    pub result: Result<(), Halt>,
+    pub result: Result<(), DeliveryError>,
     /// What the metrics say.
     pub delivered: u64,
-    pub dead_letters: u64,
+    pub dead_letters_counted: u64,
     /// The lines of the dead letters' file.
-    pub letters: Vec<Value>,
+    pub dead_letters: Vec<Value>,
 }
 
 /// What the deliveries of a lane share, with waits of a few milliseconds; dead letters are kept in `directory`.
@@ -40,7 +40,7 @@ pub fn delivery(sink: Arc<dyn Sink>, concurrency: usize, directory: &Path) -> De
 }
 
 /// Delivers one of several batches: every event of it is settled.
-pub async fn settle(delivery: &Delivery, batch: &Batch) -> Result<(), Halt> {
+pub async fn settle(delivery: &Delivery, batch: &Batch) -> Result<(), DeliveryError> {
     let settled = Settled::none_of(batch.len());
     let random = fastrand::Rng::with_seed(7);
     let result = delivery.deliver(batch, &settled, random, None, &CancellationToken::new()).await;
@@ -54,14 +54,14 @@ pub async fn deliver(sink: Arc<dyn Sink>, batch: &Batch) -> Delivered {
     let delivery = delivery(sink, 1, directory.path());
     let lane = delivery.meter.lane.clone();
     let result = settle(&delivery, batch).await;
-    let letters = files(directory.path()).unwrap().into_iter().flat_map(|file| {
+    let dead_letters = files(directory.path()).unwrap().into_iter().flat_map(|file| {
         let text = std::fs::read_to_string(file).unwrap();
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<Value>>()
     });
     Delivered {
         result,
         delivered: lane.delivered.load(Ordering::Relaxed),
-        dead_letters: lane.dead_letters.load(Ordering::Relaxed),
-        letters: letters.collect(),
+        dead_letters_counted: lane.dead_letters.load(Ordering::Relaxed),
+        dead_letters: dead_letters.collect(),
     }
 }

@@ -2,12 +2,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use super::double::{Asked, Contract, Reply};
+use super::double::{Contract, Received, Reply};
 
 pub const STREAM: &str = "logs-sentinel_one.activities-default";
 
-/// What Elasticsearch has and OpenSearch does not: API keys, the answer to what one may do, the failure store. And what a
-/// real cluster does not do on demand.
+/// What Elasticsearch has and OpenSearch does not: API keys, the answer to what one may do, the failure store. And what
+/// a real cluster does not do on demand.
 pub struct Elastic {
     /// The good value of `Authorization`.
     pub authorization: String,
@@ -21,7 +21,7 @@ pub struct Elastic {
     /// Name, pattern, whether it makes data streams.
     pub template: Option<(&'static str, &'static str, bool)>,
     pub content_length: usize,
-    /// Documents that are told to come again later: each that many times, 429.
+    /// How often each document is answered with 429.
     pub busy: u32,
     /// The status and type that documents with `poison` in them are answered with.
     pub poison: (u16, &'static str),
@@ -59,22 +59,22 @@ fn refusal(status: u16, kind: &str, reason: &str) -> Reply {
 }
 
 impl Contract for Elastic {
-    fn delivers(&self, asked: &Asked) -> bool {
+    fn delivers(&self, asked: &Received) -> bool {
         asked.path.ends_with("/_bulk")
     }
 
-    fn answer(&mut self, asked: &Asked) -> Reply {
+    fn answer(&mut self, asked: &Received) -> Reply {
         if asked.header("authorization") != self.authorization {
             return refusal(401, "security_exception", "unable to authenticate");
         }
-        if asked.body.len() > self.content_length {
+        if asked.bytes.len() > self.content_length {
             return Reply::new(413, "");
         }
         let may = |privilege| self.privileges.contains(privilege);
         match (asked.method.as_str(), asked.path.as_str()) {
             ("GET", "/") if self.may_monitor => Reply::new(200, r#"{"version":{"number":"9.2.0"}}"#),
             ("GET", "/") => refusal(403, "security_exception", "cluster:monitor/main"),
-            ("POST", "/_security/user/_has_privileges") if self.tells_privileges => self.told_privileges(asked),
+            ("POST", "/_security/user/_has_privileges") if self.tells_privileges => self.reported_privileges(asked),
             ("GET", path) if path.starts_with("/_data_stream/") && !may("view_index_metadata") && !self.may_monitor => {
                 refusal(403, "security_exception", "indices:admin/data_stream/get")
             }
@@ -84,7 +84,7 @@ impl Contract for Elastic {
             ("GET", path) if path.starts_with("/_data_stream/") => {
                 refusal(404, "index_not_found_exception", "no such index")
             }
-            ("GET", "/_index_template") => self.told_templates(),
+            ("GET", "/_index_template") => self.reported_templates(),
             ("POST", path) if path == format!("/{STREAM}/_bulk") => {
                 if !may("create_doc") {
                     return refusal(403, "security_exception", "action [indices:data/write/bulk] is unauthorized");
@@ -97,7 +97,7 @@ impl Contract for Elastic {
 }
 
 impl Elastic {
-    fn told_privileges(&self, asked: &Asked) -> Reply {
+    fn reported_privileges(&self, asked: &Received) -> Reply {
         let asked = asked.json().unwrap();
         let asked = &asked["index"][0];
         let rights: BTreeMap<&str, bool> = asked["privileges"]
@@ -111,7 +111,7 @@ impl Elastic {
         Reply::new(200, json!({ "has_all_requested": all, "index": index }).to_string())
     }
 
-    fn told_templates(&self) -> Reply {
+    fn reported_templates(&self) -> Reply {
         let templates: Vec<Value> = self
             .template
             .iter()
@@ -126,8 +126,8 @@ impl Elastic {
         Reply::new(200, json!({ "index_templates": templates }).to_string())
     }
 
-    fn bulk(&mut self, asked: &Asked) -> Reply {
-        let text = String::from_utf8(asked.body.clone()).unwrap();
+    fn bulk(&mut self, asked: &Received) -> Reply {
+        let text = String::from_utf8(asked.bytes.clone()).unwrap();
         if asked.header("content-type") != "application/x-ndjson" || !text.ends_with('\n') {
             return refusal(400, "illegal_argument_exception", "must be terminated by a newline [\\n]");
         }

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use super::kept::{installed, kept, run};
+use super::cache::{installed, kept, run};
 
 /// The program `name`: main package `package` of `module`, `MODULE@VERSION`.
 pub fn program(name: &str, module: &str, package: &str) -> Result<PathBuf, String> {
@@ -32,7 +32,8 @@ pub fn source(module: &str) -> Result<PathBuf, String> {
     download(module, "Dir")
 }
 
-/// A module that has its parts in its own repository replaces them by paths there; elsewhere they are `v0.` of its version.
+/// A module that has its parts in its own repository replaces them by paths there; elsewhere they are `v0.` of its
+/// version.
 fn siblings(module: &str, version: &str) -> Result<String, String> {
     let module = std::fs::read_to_string(download(module, "GoMod")?).map_err(|error| error.to_string())?;
     let parts = module.lines().filter_map(|line| line.split_once(" => ./staging/"));

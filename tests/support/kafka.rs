@@ -57,8 +57,8 @@ impl Broker {
         Self::start_with(None)
     }
 
-    /// One that has, beside its open listener, one with TLS and SASL (users `alice` with SCRAM-SHA-512 and `bob` with
-    /// PLAIN, password `s3cret pass`; unsigned OAUTHBEARER tokens) and one that wants a client certificate.
+    /// One that has, in addition to its open listener, one with TLS and SASL (users `alice` with SCRAM-SHA-512 and
+    /// `bob` with PLAIN, password `s3cret pass`; unsigned OAUTHBEARER tokens) and one that wants a client certificate.
     pub fn start_secure(authority: &Authority) -> Option<Self> {
         Self::start_with(Some(authority))
     }
@@ -125,8 +125,8 @@ impl Broker {
         format!("127.0.0.1:{}", self.secure.unwrap().1)
     }
 
-    /// Takes a right from `user`: `what` is a kind of resource and its name, as the rules' own tool wants them. Of a secure
-    /// broker. None where the tool is missing.
+    /// Takes a right from `user`: `what` is a kind of resource and its name, as the rules' own tool wants them. Of a
+    /// secure broker. None where the tool is missing.
     pub fn deny(&self, user: &str, operation: &str, what: [&str; 2]) -> Option<()> {
         self.rule(&["--add"], user, operation, what)
     }

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use super::kept::or_skip;
+use super::cache::or_skip;
 
 /// Longer than its own five seconds, which a busy broker may need.
 const PATIENCE_SECONDS: &str = "60";

@@ -1,5 +1,5 @@
-//! A real Kubernetes API: etcd and kube-apiserver with RBAC, without nodes and controllers, so that only what a test does
-//! happens to objects.
+//! A real Kubernetes API: etcd and kube-apiserver with RBAC, without nodes and controllers, so that only what a test
+//! does happens to objects.
 
 #![allow(clippy::disallowed_methods, reason = "a real process keeps real time, and nobody else is on its thread")]
 
@@ -20,7 +20,7 @@ use kube::{Client, Config, Resource};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::kept::or_skip;
+use super::cache::or_skip;
 use super::tls::Authority;
 use super::{golang, ports};
 

@@ -19,12 +19,12 @@ impl Ledger {
         self.order.lock().unwrap().push(id);
     }
 
-    /// The event was entered, and its sender was not told so: it will come again.
+    /// The event was entered, and its sender got no confirmation: it will come again.
     pub fn leave_unanswered(&self, event: &Value) {
         *self.unanswered.lock().unwrap().entry(id(event)).or_default() += 1;
     }
 
-    /// How often each id was entered without its sender being told so.
+    /// How often each id was entered without a confirmation to its sender.
     pub fn unanswered(&self) -> BTreeMap<String, u32> {
         self.unanswered.lock().unwrap().clone()
     }

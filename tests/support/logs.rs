@@ -2,19 +2,20 @@
 
 use serde_json::{Value, json};
 
-use super::receiver::{Contract, Refusal, Seen, Taken};
+use super::double::{Received, Refusal};
+use super::receiver::{Accepted, Format};
 
 /// Datadog's logs intake, version 2.
-pub const DATADOG: Contract = Contract { read: |seen, body| all_or_nothing(datadog(seen, body)), taken: (202, "{}") };
-/// Loki's push endpoint, JSON form. Entries before [`OLDEST`] are too old; those beside them are stored all the same.
-pub const LOKI: Contract = Contract { read: loki, taken: (204, "") };
+pub const DATADOG: Format = Format { read: |request| all_or_nothing(datadog(request)), success: (202, "{}") };
+/// Loki's push endpoint, JSON form. Entries before [`OLDEST`] are too old; the others are stored all the same.
+pub const LOKI: Format = Format { read: loki, success: (204, "") };
 /// An OTLP receiver of logs, both encodings.
-pub const OTLP: Contract = Contract { read: |seen, body| all_or_nothing(otlp(seen, body)), taken: (200, "") };
+pub const OTLP: Format = Format { read: |request| all_or_nothing(otlp(request)), success: (200, "") };
 
 /// 2026-09-09T08:30:00Z in nanoseconds: a week before the events of the tests.
 pub const OLDEST: u64 = 1_788_942_600_000_000_000;
 
-fn all_or_nothing(read: Result<Vec<Value>, Refusal>) -> Taken {
+fn all_or_nothing(read: Result<Vec<Value>, Refusal>) -> Accepted {
     match read {
         Ok(events) => (events, Ok(())),
         Err(refusal) => (Vec::new(), Err(refusal)),
@@ -25,16 +26,16 @@ fn event(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|_| json!({ "text": text }))
 }
 
-fn datadog(seen: &Seen, body: &[u8]) -> Result<Vec<Value>, Refusal> {
+fn datadog(request: &Received) -> Result<Vec<Value>, Refusal> {
     const BAD: Refusal = (400, r#"{"errors":[{"status":"400","title":"Bad Request"}]}"#);
-    if seen.path != "/api/v2/logs" {
+    if request.path != "/api/v2/logs" {
         return Err((404, ""));
     }
-    if seen.header("content-type") != "application/json" {
+    if request.header("content-type") != "application/json" {
         return Err((415, ""));
     }
-    let Ok(Value::Array(logs)) = serde_json::from_slice::<Value>(body) else { return Err(BAD) };
-    if body.len() > 5_000_000 || logs.len() > 1_000 {
+    let Some(Value::Array(logs)) = request.json() else { return Err(BAD) };
+    if request.bytes.len() > 5_000_000 || logs.len() > 1_000 {
         return Err((413, ""));
     }
     let mut events = Vec::new();
@@ -54,14 +55,14 @@ fn datadog(seen: &Seen, body: &[u8]) -> Result<Vec<Value>, Refusal> {
     Ok(events)
 }
 
-fn loki(seen: &Seen, body: &[u8]) -> Taken {
-    if seen.path != "/loki/api/v1/push" {
+fn loki(request: &Received) -> Accepted {
+    if request.path != "/loki/api/v1/push" {
         return (vec![], Err((404, "404 page not found")));
     }
-    if seen.header("content-type") != "application/json" {
+    if request.header("content-type") != "application/json" {
         return (vec![], Err((415, "")));
     }
-    let Ok(push) = serde_json::from_slice::<Value>(body) else { return (vec![], Err((400, "no JSON"))) };
+    let Some(push) = request.json() else { return (vec![], Err((400, "no JSON"))) };
     let (mut events, mut refusal) = (Vec::new(), Ok(()));
     let streams = push["streams"].as_array().cloned().unwrap_or_default();
     if streams.is_empty() {
@@ -114,13 +115,13 @@ fn loki_entry(entry: &Value) -> Result<&str, Refusal> {
     }
 }
 
-fn otlp(seen: &Seen, body: &[u8]) -> Result<Vec<Value>, Refusal> {
-    if seen.path != "/v1/logs" {
+fn otlp(request: &Received) -> Result<Vec<Value>, Refusal> {
+    if request.path != "/v1/logs" {
         return Err((404, "404 page not found"));
     }
-    let records = match seen.header("content-type") {
-        "application/json" => otlp_json(body),
-        "application/x-protobuf" => otlp_protobuf(body),
+    let records = match request.header("content-type") {
+        "application/json" => otlp_json(&request.bytes),
+        "application/x-protobuf" => otlp_protobuf(&request.bytes),
         _ => return Err((415, "")),
     };
     records.ok_or((400, r#"{"code":3,"message":"not an ExportLogsServiceRequest"}"#))

@@ -2,31 +2,54 @@
 
 use serde_json::Value;
 
-use super::intake::{Contract, Taken};
-use super::receiver::Seen;
+use super::double::{Contract, Received, Refusal, Reply, only_post};
 
-/// A repository whose ingest token this is, under the paths that LogScale and NG-SIEM have.
-pub fn contract(token: &'static str, repository: &'static str) -> Contract {
-    Box::new(move |seen| {
-        let authorization = seen.header("authorization");
-        if ![format!("Bearer {token}"), format!("Splunk {token}")].iter().any(|good| good == authorization) {
-            return Err((401, "The supplied authentication is invalid"));
-        }
-        if seen.body.len() > 5_000_000 {
-            return Err((413, ""));
-        }
-        match seen.path.as_str() {
-            "/api/v1/ingest/hec" | "/services/collector" => hec(seen, repository),
-            "/api/v1/ingest/humio-structured" => structured(seen),
-            _ => Err((404, "")),
-        }
-    })
+type Accepted = Result<(Vec<Value>, &'static str), Refusal>;
+
+/// A repository and its ingest token, under the paths that LogScale and NG-SIEM have.
+pub struct LogScale {
+    pub token: &'static str,
+    pub repository: &'static str,
 }
 
-fn hec(seen: &Seen, repository: &str) -> Taken {
+impl Contract for LogScale {
+    fn encodings(&self) -> &'static [&'static str] {
+        &["gzip", "zstd"]
+    }
+
+    fn admit(&mut self, request: &Received) -> Result<(), Reply> {
+        only_post(request)
+    }
+
+    fn answer(&mut self, request: &Received) -> Reply {
+        match self.read(request) {
+            Ok((events, body)) => Reply::new(200, body).accepting(events),
+            Err(refusal) => refusal.into(),
+        }
+    }
+}
+
+impl LogScale {
+    fn read(&self, request: &Received) -> Accepted {
+        let authorization = request.header("authorization");
+        if !["Bearer", "Splunk"].iter().any(|scheme| format!("{scheme} {}", self.token) == authorization) {
+            return Err((401, "The supplied authentication is invalid"));
+        }
+        if request.body.len() > 5_000_000 {
+            return Err((413, ""));
+        }
+        match request.path.as_str() {
+            "/api/v1/ingest/hec" | "/services/collector" => hec(request, self.repository),
+            "/api/v1/ingest/humio-structured" => structured(request),
+            _ => Err((404, "")),
+        }
+    }
+}
+
+fn hec(request: &Received, repository: &str) -> Accepted {
     const KEYS: [&str; 8] = ["time", "timezone", "index", "sourcetype", "event", "fields", "host", "source"];
     let mut events = Vec::new();
-    for object in serde_json::Deserializer::from_str(&seen.body).into_iter::<Value>() {
+    for object in serde_json::Deserializer::from_str(&request.body).into_iter::<Value>() {
         let object = object.map_err(|_| (400, "Could not parse"))?;
         let keys = object.as_object().ok_or((400, "not an object"))?;
         if keys.keys().any(|key| !KEYS.contains(&key.as_str())) {
@@ -44,11 +67,11 @@ fn hec(seen: &Seen, repository: &str) -> Taken {
 }
 
 /// The ledger finds the record's id in `attributes` or `rawstring`, which are lifted to where it looks.
-fn structured(seen: &Seen) -> Taken {
-    if seen.body.is_empty() {
+fn structured(request: &Received) -> Accepted {
+    if request.body.is_empty() {
         return Err((400, "no body"));
     }
-    let groups: Vec<Value> = serde_json::from_str(&seen.body).map_err(|_| (400, "not an array"))?;
+    let groups: Vec<Value> = serde_json::from_str(&request.body).map_err(|_| (400, "not an array"))?;
     let mut events = Vec::new();
     for group in groups {
         let tags = group["tags"].as_object().ok_or((400, "no tags"))?;

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use super::kept::{installed, kept, or_skip, run};
+use super::cache::{installed, kept, or_skip, run};
 
-/// The directory with the jars of `artifacts` (`group:name:version`) and of what they need, or none without Java or Maven.
+/// The directory with the jars of `artifacts` (`group:name:version`) and of what they need, or none without Java or
+/// Maven.
 pub fn jars(server: &str, name: &str, artifacts: &[&str]) -> Option<PathBuf> {
     or_skip(server, fetched(name, artifacts)).map(|directory| directory.join("lib"))
 }

@@ -6,17 +6,18 @@
 
 pub mod azure;
 pub mod batches;
+pub mod cache;
 pub mod collector;
+pub mod completeness;
 pub mod deliver;
 pub mod double;
 pub mod elastic;
 pub mod golang;
-pub mod hec;
-pub mod intake;
+pub mod harness;
+pub mod hmac;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod kcat;
-pub mod kept;
 #[cfg(feature = "kubernetes")]
 pub mod kubernetes;
 pub mod ledger;
@@ -27,9 +28,12 @@ pub mod oauth;
 pub mod opensearch;
 pub mod panther;
 pub mod ports;
+pub mod process;
 pub mod proxy;
 pub mod receiver;
 pub mod secops;
 pub mod sekoia;
+pub mod splunk;
 pub mod sumo;
 pub mod tls;
+pub mod transfer;

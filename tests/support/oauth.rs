@@ -1,39 +1,17 @@
 //! A token endpoint for client credentials (RFC 6749, section 4.4).
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::collections::{BTreeMap, BTreeSet};
 
-use axum::extract::State;
-use axum::http::HeaderMap;
-use axum::response::Response;
-use tokio::net::TcpListener;
-
-use super::receiver::answer;
+use super::double::{Contract, Double, FaultRule, Received, Reply};
 
 /// A running token endpoint; it ends when it is dropped.
-pub struct TokenEndpoint {
-    address: SocketAddr,
-    inner: Arc<Mutex<Inner>>,
-    task: tokio::task::JoinHandle<()>,
-}
+pub struct TokenEndpoint(Double<Tokens>);
 
-/// Status, headers, body.
-type Scripted = (u16, Vec<(&'static str, String)>, &'static str);
-
-struct Inner {
+struct Tokens {
     secrets: BTreeSet<String>,
     token: fn(u32) -> String,
     lifetime: u64,
     issued: u32,
-    faults: VecDeque<Scripted>,
-    forms: Vec<BTreeMap<String, String>>,
-}
-
-impl Drop for TokenEndpoint {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
 }
 
 impl TokenEndpoint {
@@ -44,72 +22,59 @@ impl TokenEndpoint {
 
     /// Issues what `token` makes of the numbers from 1.
     pub async fn start_with(secret: &str, lifetime: u64, token: fn(u32) -> String) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
         let secrets = BTreeSet::from([secret.to_owned()]);
-        let inner = Arc::new(Mutex::new(Inner {
-            secrets,
-            token,
-            lifetime,
-            issued: 0,
-            faults: VecDeque::new(),
-            forms: Vec::new(),
-        }));
-        let app = axum::Router::new().route("/token", axum::routing::post(issue)).with_state(inner.clone());
-        let task = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
-        Self { address, inner, task }
+        Self(Double::start(Tokens { secrets, token, lifetime, issued: 0 }).await)
     }
 
     pub fn url(&self) -> String {
-        format!("http://{}/token", self.address)
+        format!("{}/token", self.0.url())
     }
 
     /// How many tokens were issued.
     pub fn issued(&self) -> u32 {
-        self.inner.lock().unwrap().issued
+        self.0.contract(|tokens| tokens.issued)
     }
 
     /// The forms of all requests.
     pub fn forms(&self) -> Vec<BTreeMap<String, String>> {
-        self.inner.lock().unwrap().forms.clone()
+        self.0.requests().iter().map(form).collect()
     }
 
-    /// Another secret takes the place of the old one.
+    /// Another secret replaces the old one.
     pub fn rotate(&self, secret: &str) {
-        self.inner.lock().unwrap().secrets = BTreeSet::from([secret.to_owned()]);
+        self.0.contract(|tokens| tokens.secrets = BTreeSet::from([secret.to_owned()]));
     }
 
     /// How the next request is answered.
     pub fn script(&self, status: u16, headers: Vec<(&'static str, String)>, body: &'static str) {
-        self.inner.lock().unwrap().faults.push_back((status, headers, body));
+        self.0.script([FaultRule::Answer(Reply { headers, ..Reply::new(status, body) })]);
     }
 }
 
-async fn issue(State(inner): State<Arc<Mutex<Inner>>>, headers: HeaderMap, body: String) -> Response {
-    // Long enough for requests that come together to meet.
-    tokio::task::yield_now().await;
-    let mut inner = inner.lock().unwrap();
-    let form: BTreeMap<String, String> = url::form_urlencoded::parse(body.as_bytes()).into_owned().collect();
-    inner.forms.push(form.clone());
-    if let Some((status, headers, body)) = inner.faults.pop_front() {
-        return answer(status, &headers, body);
+fn form(request: &Received) -> BTreeMap<String, String> {
+    url::form_urlencoded::parse(&request.bytes).into_owned().collect()
+}
+
+impl Contract for Tokens {
+    fn answer(&mut self, request: &Received) -> Reply {
+        if request.method != "POST" || request.path != "/token" {
+            return Reply::new(404, "");
+        }
+        let form = form(request);
+        let get = |key: &str| form.get(key).map_or("", String::as_str);
+        let is_form = request.header("content-type") == "application/x-www-form-urlencoded";
+        if !is_form || get("grant_type") != "client_credentials" {
+            return Reply::new(400, r#"{"error":"unsupported_grant_type"}"#);
+        }
+        if get("client_id") != "client" || !self.secrets.contains(get("client_secret")) {
+            // Some endpoints repeat the secret, as this one does.
+            let words = format!("AADSTS7000215: invalid client secret {}", get("client_secret"));
+            let refusal = serde_json::json!({ "error": "invalid_client", "error_description": words });
+            return Reply::new(401, refusal.to_string());
+        }
+        self.issued += 1;
+        let (lifetime, token) = (self.lifetime, (self.token)(self.issued));
+        let body = format!(r#"{{"token_type":"Bearer","expires_in":{lifetime},"access_token":"{token}"}}"#);
+        Reply::new(200, body).with("content-type", "application/json")
     }
-    let get = |key: &str| form.get(key).map_or("", String::as_str);
-    let typed = headers.get("content-type").is_some_and(|value| value == "application/x-www-form-urlencoded");
-    if !typed || get("grant_type") != "client_credentials" {
-        return answer(400, &[], r#"{"error":"unsupported_grant_type"}"#);
-    }
-    if get("client_id") != "client" || !inner.secrets.contains(get("client_secret")) {
-        // Too talkative, as some are.
-        let words = format!("AADSTS7000215: invalid client secret {}", get("client_secret"));
-        let refusal = serde_json::json!({ "error": "invalid_client", "error_description": words });
-        return answer(401, &[], &refusal.to_string());
-    }
-    inner.issued += 1;
-    let token = format!(
-        r#"{{"token_type":"Bearer","expires_in":{},"access_token":"{}"}}"#,
-        inner.lifetime,
-        (inner.token)(inner.issued)
-    );
-    answer(200, &[("content-type", "application/json".to_owned())], &token)
 }

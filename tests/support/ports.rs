@@ -1,10 +1,11 @@
-//! Ports for the real servers, which must be told theirs: what can ask the kernel for one binds port 0 instead.
+//! Ports for the real servers, whose port must be configured; a server that can ask the kernel for one binds port 0
+//! instead.
 
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-/// Below those that the kernel gives to outgoing connections and to port 0 (from 32768 on Linux, 49152 elsewhere), so that
-/// a port is still free when its server gets to it, and when the server comes back after a test has stopped it.
+/// Below those that the kernel gives to outgoing connections and to port 0 (from 32768 on Linux, 49152 elsewhere), so
+/// that a port is still free when its server gets to it, and when the server comes back after a test has stopped it.
 const FIRST: u16 = 10_240;
 const COUNT: u16 = 32_768 - FIRST;
 

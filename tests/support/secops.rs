@@ -6,7 +6,7 @@ use rustls::SignatureScheme;
 use s1_forwarder::record::Timestamp;
 use serde_json::Value;
 
-use super::double::{Asked, Contract, Reply};
+use super::double::{Contract, Received, Reply};
 
 pub const KEY: &str = include_str!("../data/google/service-account.json");
 const PUBLIC_KEY: &[u8] = include_bytes!("../data/google/public-key.der");
@@ -33,11 +33,11 @@ fn refusal(code: u16, status: &str, message: &str) -> Reply {
 }
 
 impl Contract for SecOps {
-    fn delivers(&self, asked: &Asked) -> bool {
+    fn delivers(&self, asked: &Received) -> bool {
         asked.path.ends_with("/logs:import")
     }
 
-    fn answer(&mut self, asked: &Asked) -> Reply {
+    fn answer(&mut self, asked: &Received) -> Reply {
         if asked.path == "/token" {
             return match assertion(asked) {
                 Ok(()) => {
@@ -87,12 +87,12 @@ impl SecOps {
         counts
     }
 
-    fn import(&mut self, asked: &Asked) -> Reply {
+    fn import(&mut self, asked: &Received) -> Reply {
         if self.throttled > 0 {
             self.throttled -= 1;
             return refusal(429, "RESOURCE_EXHAUSTED", "quota").with("retry-after", "0");
         }
-        if asked.body.len() > REQUEST_BYTES {
+        if asked.bytes.len() > REQUEST_BYTES {
             return refusal(400, "INVALID_ARGUMENT", "Request payload size exceeds the limit: 4000000 bytes.");
         }
         let body = asked.json().unwrap_or_default();
@@ -122,8 +122,8 @@ fn log(log: &Value) -> Option<(String, Value)> {
     whole.then(|| (data, log.clone()))
 }
 
-fn assertion(asked: &Asked) -> Result<(), &'static str> {
-    let form: BTreeMap<String, String> = url::form_urlencoded::parse(&asked.body).into_owned().collect();
+fn assertion(asked: &Received) -> Result<(), &'static str> {
+    let form: BTreeMap<String, String> = url::form_urlencoded::parse(&asked.bytes).into_owned().collect();
     if form.get("grant_type").is_none_or(|grant| grant != "urn:ietf:params:oauth:grant-type:jwt-bearer") {
         return Err("unsupported_grant_type");
     }

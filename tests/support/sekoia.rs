@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use s1_forwarder::record::Timestamp;
 use serde_json::{Value, json};
 
-use super::double::{Asked, Contract, Reply};
+use super::double::{Contract, Received, Reply};
 
 const REQUEST_BYTES: usize = 10 << 20;
 const EVENT_BYTES: usize = 250_000;
@@ -26,11 +26,11 @@ impl Default for Sekoia {
 }
 
 impl Contract for Sekoia {
-    fn delivers(&self, asked: &Asked) -> bool {
-        asked.body != b"[]"
+    fn delivers(&self, asked: &Received) -> bool {
+        asked.bytes != b"[]"
     }
 
-    fn answer(&mut self, asked: &Asked) -> Reply {
+    fn answer(&mut self, asked: &Received) -> Reply {
         self.take(asked)
             .unwrap_or_else(|(status, message)| Reply::new(status, json!({ "message": message }).to_string()))
     }
@@ -46,7 +46,7 @@ impl Sekoia {
         counts
     }
 
-    fn take(&mut self, asked: &Asked) -> Result<Reply, (u16, &'static str)> {
+    fn take(&mut self, asked: &Received) -> Result<Reply, (u16, &'static str)> {
         if asked.method != "POST" {
             return Err((405, "method"));
         }
@@ -54,7 +54,7 @@ impl Sekoia {
             self.throttled -= 1;
             return Err((429, "slow down"));
         }
-        if asked.body.len() > REQUEST_BYTES {
+        if asked.bytes.len() > REQUEST_BYTES {
             return Err((413, "too large"));
         }
         let body = asked.json().ok_or((400, "no JSON"))?;

@@ -1,25 +1,46 @@
 //! An HTTP source of Sumo Logic.
 
-use super::intake::{Contract, lines};
+use serde_json::Value;
+
+use super::double::{Contract, Received, Refusal, Reply, lines, only_post};
 
 /// A source under this code, and with this token where it wants one: 1 MB before compression, 200 without a body.
-pub fn contract(code: &'static str, token: Option<&'static str>) -> Contract {
-    Box::new(move |seen| {
-        if seen.path.split('?').next() != Some(&format!("/receiver/v1/http/{code}")) {
+pub struct Sumo {
+    pub code: &'static str,
+    pub token: Option<&'static str>,
+}
+
+impl Contract for Sumo {
+    fn encodings(&self) -> &'static [&'static str] {
+        &["gzip", "zstd"]
+    }
+
+    fn admit(&mut self, request: &Received) -> Result<(), Reply> {
+        only_post(request)
+    }
+
+    fn answer(&mut self, request: &Received) -> Reply {
+        self.read(request).into()
+    }
+}
+
+impl Sumo {
+    fn read(&self, request: &Received) -> Result<Vec<Value>, Refusal> {
+        if request.path != format!("/receiver/v1/http/{}", self.code) {
             return Err((401, ""));
         }
-        if token.is_some_and(|token| seen.header("x-sumo-token") != token) {
+        if self.token.is_some_and(|token| request.header("x-sumo-token") != token) {
             return Err((401, ""));
         }
-        if seen.header("content-type").starts_with("application/vnd.sumologic") {
+        if request.header("content-type").starts_with("application/vnd.sumologic") {
             return Err((400, "these are metrics"));
         }
-        if seen.body.len() > 1_000_000 {
+        if request.body.len() > 1_000_000 {
             return Err((413, ""));
         }
-        if seen.body.lines().any(|line| line.len() > 64 * 1024) {
-            return Err((400, "a message that would be cut into pieces"));
+        if request.body.lines().any(|line| line.len() > 64 * 1024) {
+            return Err((400, "a message that would be split"));
         }
-        Ok((lines(&seen.body)?, ""))
-    })
+        lines(&request.body)
+    }
 }

@@ -1,14 +1,14 @@
-//! A window pulled again beside a running worker: whole, once, and over any kill.
+//! A window pulled again next to a running worker: whole, once, and over any kill.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use s1_forwarder::emulator::{Console, Kind, Scope, Version, print_time, system_clock};
+use s1_forwarder::emulator::{Console, Kind, RecordVersion, Scope, print_time, system_clock};
 use serde_json::json;
 
-use super::process::{Exit, PATIENCE, Process, program, until, until_within};
-use super::world::{Destination, World, setting};
-use crate::support::receiver::Fault;
+use crate::support::double::FaultRule;
+use crate::support::harness::{Destination, Harness, setting};
+use crate::support::process::{Exit, PATIENCE, Process, program, until, until_within};
 
 const DAY: i64 = 86_400_000_000;
 /// Enough requests a second that the machine is the limit.
@@ -22,8 +22,8 @@ struct Window {
 
 impl Window {
     fn of(console: &Console) -> Self {
-        let created = |version: &Version| version.created;
-        let first = console.truth(Kind::Activities, &Scope::Global).iter().map(created).min().unwrap();
+        let created = |version: &RecordVersion| version.created;
+        let first = console.visible_versions(Kind::Activities, &Scope::Global).iter().map(created).min().unwrap();
         Self { from: first - DAY, to: system_clock() }
     }
 
@@ -32,11 +32,11 @@ impl Window {
     }
 }
 
-fn backfill(world: &World, window: &Window, more: &[&str]) -> Process {
+fn backfill(harness: &Harness, window: &Window, more: &[&str]) -> Process {
     let flags = window.flags();
     let mut arguments = vec!["backfill", "pipelines/acme.yaml", "--stream", "activities"];
     arguments.extend(flags.iter().map(String::as_str));
-    Process::spawn(program(world.root(), &[&arguments[..], &FAST, more].concat()))
+    Process::spawn(program(harness.root(), &[&arguments[..], &FAST, more].concat()))
 }
 
 async fn terminate(process: Process) -> Exit {
@@ -45,50 +45,50 @@ async fn terminate(process: Process) -> Exit {
 }
 
 /// What the window holds.
-fn owed(world: &World, window: &Window) -> BTreeSet<String> {
+fn owed(harness: &Harness, window: &Window) -> BTreeSet<String> {
     let within = |at: i64| window.from <= at && at < window.to;
-    let versions = world.console().truth(Kind::Activities, &Scope::Global);
+    let versions = harness.console().visible_versions(Kind::Activities, &Scope::Global);
     let versions: Vec<_> = versions.into_iter().filter(|version| within(version.created)).collect();
-    world.identities(Kind::Activities, &versions)
+    harness.identities(Kind::Activities, &versions)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backfill_that_is_killed_three_times_ends_with_every_record() {
     let activities = setting("S1_FORWARDER_BACKFILL", 6_000);
-    let world = World::new(|setup| setup.activities = activities).await;
-    let window = Window::of(world.console());
+    let harness = Harness::new(|setup| setup.activities = activities).await;
+    let window = Window::of(harness.console());
     // Hidden ones are asked for here, so that nothing of what the console has is left out.
-    let version = |id| Version { id, created: 0, updated: 0 };
-    let history: Vec<_> = world.console().ids(Kind::Activities).into_iter().map(version).collect();
-    let history = world.identities(Kind::Activities, &history);
+    let version = |id| RecordVersion { id, created: 0, updated: 0 };
+    let history: Vec<_> = harness.console().ids(Kind::Activities).into_iter().map(version).collect();
+    let history = harness.identities(Kind::Activities, &history);
     assert_eq!(history.len(), activities);
     let (batch, concurrency, kills) = (activities.div_ceil(60), 2, 3);
-    let mut sink = world.sink.settings();
+    let mut sink = harness.sink.settings();
     (sink["batch"], sink["concurrency"]) = (json!({ "events": batch, "timeout": "50ms" }), json!(concurrency));
     let streams = json!({ "activities": { "interval": "200ms", "since": "now", "include_hidden": true } });
-    world.put_changed("acme", json!({ "streams": streams, "sinks": [sink] }));
+    harness.put_changed("acme", json!({ "streams": streams, "sinks": [sink] }));
     // As in tests/worker/kill.rs: a disk that is slower than the sink would leave more unwritten than is in flight.
-    world.sink.misbehave(5, vec![(1.0, Fault::Slow(Duration::from_millis(150)))]);
-    let live = world.worker();
+    harness.sink.misbehave(5, vec![(1.0, FaultRule::Slow(Duration::from_millis(150)))]);
+    let live = harness.worker();
     live.logged(&["a new lane begins"]).await;
-    world.console().set_rate(20.0, system_clock());
+    harness.console().set_rate(20.0, system_clock());
 
-    let settled = || world.sink.ledger().counts().len();
+    let settled = || harness.sink.ledger().counts().len();
     for kill in 1..=kills {
-        let running = backfill(&world, &window, &["--parallel", "4"]);
+        let running = backfill(&harness, &window, &["--parallel", "4"]);
         let enough = activities * kill / 5;
         until_within(5 * PATIENCE, "a part of the window is delivered", async || (settled() >= enough).then_some(()))
             .await;
         running.kill().await;
     }
     assert!(settled() < activities, "the kills came too late to mean anything");
-    let done = backfill(&world, &window, &[]).exit().await;
+    let done = backfill(&harness, &window, &[]).exit().await;
     assert_eq!(done.code, Some(0), "{}{}", done.stdout, done.stderr);
     let expected = format!("{activities} delivered; complete: the console counts {activities}");
     assert!(done.stdout.contains(&expected), "{}", done.stdout);
-    assert!(!world.path("state/backfill/acme/activities").read_dir().unwrap().any(|_| true), "nothing is left");
+    assert!(!harness.path("state/backfill/acme/activities").read_dir().unwrap().any(|_| true), "nothing is left");
 
-    let arrived = world.sink.ledger().counts();
+    let arrived = harness.sink.ledger().counts();
     assert!(history.iter().all(|id| arrived.contains_key(id)));
     let repeated: u32 = history.iter().map(|id| arrived[id] - 1).sum();
     // In flight, and acknowledged while the checkpoint before was being written.
@@ -96,12 +96,12 @@ async fn a_backfill_that_is_killed_three_times_ends_with_every_record() {
     println!("{activities} records, {kills} kills, {repeated} came again (at most {bound})");
     assert!(repeated as usize <= bound, "{repeated} came again, more than {bound}");
 
-    // The worker beside it went on with its own.
-    world.console().set_rate(0.0, system_clock());
+    // The worker next to it went on with its own.
+    harness.console().set_rate(0.0, system_clock());
     let since = |id: &String| !history.contains(id);
-    let new: BTreeSet<_> = world.owed(Kind::Activities).into_iter().filter(since).collect();
+    let new: BTreeSet<_> = harness.owed(Kind::Activities).into_iter().filter(since).collect();
     until("the live records are delivered", async || {
-        let arrived = world.sink.ledger().counts();
+        let arrived = harness.sink.ledger().counts();
         new.iter().all(|id| arrived.contains_key(id)).then_some(())
     })
     .await;
@@ -113,144 +113,145 @@ async fn a_backfill_that_is_killed_three_times_ends_with_every_record() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sigterm_ends_a_backfill_so_that_it_goes_on_and_repeats_nothing() {
-    let world = World::new(|setup| setup.activities = 9_000).await;
-    let window = Window::of(world.console());
-    let mut sink = world.sink.settings();
+    let harness = Harness::new(|setup| setup.activities = 9_000).await;
+    let window = Window::of(harness.console());
+    let mut sink = harness.sink.settings();
     sink["batch"] = json!({ "events": 200, "timeout": "50ms" });
-    world.put_changed("acme", json!({ "sinks": [sink] }));
-    world.sink.misbehave(1, vec![(1.0, Fault::Slow(Duration::from_millis(100)))]);
-    let running = backfill(&world, &window, &["--parallel", "2"]);
-    until("something is delivered", async || (world.sink.ledger().counts().len() > 2_000).then_some(())).await;
+    harness.put_changed("acme", json!({ "sinks": [sink] }));
+    harness.sink.misbehave(1, vec![(1.0, FaultRule::Slow(Duration::from_millis(100)))]);
+    let running = backfill(&harness, &window, &["--parallel", "2"]);
+    until("something is delivered", async || (harness.sink.ledger().counts().len() > 2_000).then_some(())).await;
     // Time for another process to come and go.
-    world.sink.misbehave(1, vec![(1.0, Fault::Slow(Duration::from_secs(2)))]);
+    harness.sink.misbehave(1, vec![(1.0, FaultRule::Slow(Duration::from_secs(2)))]);
 
-    let second = backfill(&world, &window, &[]).exit().await;
+    let second = backfill(&harness, &window, &[]).exit().await;
     assert_eq!(second.code, Some(1));
     assert!(second.stderr.contains("in use by another process"), "{}", second.stderr);
 
     let stopped = terminate(running).await;
     assert_eq!(stopped.code, Some(1), "{}{}", stopped.stdout, stopped.stderr);
-    assert!(stopped.stdout.contains("goes on from here"), "{}", stopped.stdout);
-    world.sink.misbehave(1, Vec::new());
-    let before = world.sink.ledger().counts().len();
+    assert!(stopped.stdout.contains("same command again to continue"), "{}", stopped.stdout);
+    harness.sink.misbehave(1, Vec::new());
+    let before = harness.sink.ledger().counts().len();
     assert!(before < 9_000);
-    let done = backfill(&world, &window, &[]).exit().await;
+    let done = backfill(&harness, &window, &[]).exit().await;
     assert_eq!(done.code, Some(0), "{}{}", done.stdout, done.stderr);
-    let arrived = world.sink.ledger().counts();
-    assert_eq!(arrived.keys().cloned().collect::<BTreeSet<_>>(), owed(&world, &window));
+    let arrived = harness.sink.ledger().counts();
+    assert_eq!(arrived.keys().cloned().collect::<BTreeSet<_>>(), owed(&harness, &window));
     assert!(arrived.values().all(|count| *count == 1), "a drained backfill repeats nothing");
-    // What is done is done: the same command pulls the window anew.
-    assert_eq!(backfill(&world, &window, &[]).exit().await.code, Some(0));
-    assert!(world.sink.ledger().counts().values().all(|count| *count == 2));
+    // What is done is done: the same command pulls the window again.
+    assert_eq!(backfill(&harness, &window, &[]).exit().await.code, Some(0));
+    assert!(harness.sink.ledger().counts().values().all(|count| *count == 2));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_record_that_came_late_is_missed_by_the_count_and_pulled_by_the_next_run() {
-    let world = World::new(|setup| setup.activities = 6_000).await;
-    let window = Window::of(world.console());
-    let mut sink = world.sink.settings();
+    let harness = Harness::new(|setup| setup.activities = 6_000).await;
+    let window = Window::of(harness.console());
+    let mut sink = harness.sink.settings();
     sink["batch"] = json!({ "events": 200, "timeout": "50ms" });
-    world.put_changed("acme", json!({ "sinks": [sink] }));
-    world.sink.misbehave(1, vec![(1.0, Fault::Slow(Duration::from_millis(500)))]);
-    let running = backfill(&world, &window, &["--parallel", "1"]);
-    until("the first slice is done", async || (world.sink.ledger().counts().len() > 3_500).then_some(())).await;
+    harness.put_changed("acme", json!({ "sinks": [sink] }));
+    harness.sink.misbehave(1, vec![(1.0, FaultRule::Slow(Duration::from_millis(500)))]);
+    let running = backfill(&harness, &window, &["--parallel", "1"]);
+    until("the first slice is done", async || (harness.sink.ledger().counts().len() > 3_500).then_some(())).await;
     terminate(running).await;
-    let created = |version: &Version| version.created;
-    let first = world.console().truth(Kind::Activities, &Scope::Global).iter().map(created).min().unwrap();
-    world.console().generate(Kind::Activities, first + 1_000);
+    let created = |version: &RecordVersion| version.created;
+    let first = harness.console().visible_versions(Kind::Activities, &Scope::Global).iter().map(created).min().unwrap();
+    harness.console().generate(Kind::Activities, first + 1_000);
 
-    let short = backfill(&world, &window, &[]).exit().await;
+    let short = backfill(&harness, &window, &[]).exit().await;
     assert_eq!(short.code, Some(1), "{}{}", short.stdout, short.stderr);
-    let there = owed(&world, &window).len();
-    let told = format!("{} delivered; NOT complete: the console counts {there}", there - 1);
-    assert!(short.stdout.contains(&told), "{}", short.stdout);
-    let mended = backfill(&world, &window, &[]).exit().await;
+    let there = owed(&harness, &window).len();
+    let reported = format!("{} delivered; NOT complete: the console counts {there}", there - 1);
+    assert!(short.stdout.contains(&reported), "{}", short.stdout);
+    let mended = backfill(&harness, &window, &[]).exit().await;
     assert_eq!(mended.code, Some(0), "{}{}", mended.stdout, mended.stderr);
-    assert_eq!(world.sink.ledger().counts().keys().cloned().collect::<BTreeSet<_>>(), owed(&world, &window));
+    assert_eq!(harness.sink.ledger().counts().keys().cloned().collect::<BTreeSet<_>>(), owed(&harness, &window));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_sink_is_filled_by_itself_and_filters_hold() {
-    let world = World::new(|setup| (setup.activities, setup.threats) = (1_500, 300)).await;
-    let window = Window::of(world.console());
-    let mut second = world.sink.settings();
+    let harness = Harness::new(|setup| (setup.activities, setup.threats) = (1_500, 300)).await;
+    let window = Window::of(harness.console());
+    let mut second = harness.sink.settings();
     (second["name"], second["type"]) = (json!("copy"), json!("file"));
     for key in ["url", "retry"] {
         second.as_object_mut().unwrap().remove(key);
     }
-    second["path"] = json!(world.path("copy.ndjson"));
+    second["path"] = json!(harness.path("copy.ndjson"));
     let first: serde_json::Value = {
-        let id = world.console().ids(Kind::Activities)[0];
-        serde_json::from_slice(&world.console().record(Kind::Activities, id).unwrap()).unwrap()
+        let id = harness.console().ids(Kind::Activities)[0];
+        serde_json::from_slice(&harness.console().record(Kind::Activities, id).unwrap()).unwrap()
     };
     let excluded = &first["activityType"];
-    world.put_changed(
+    harness.put_changed(
         "acme",
         json!({
-            "enabled": false, "sinks": [world.sink.settings(), second],
+            "enabled": false, "sinks": [harness.sink.settings(), second],
             "streams": { "activities": { "exclude_types": [excluded] }, "threats": {} },
         }),
     );
-    let both = backfill(&world, &window, &[]).exit().await;
+    let both = backfill(&harness, &window, &[]).exit().await;
     assert_eq!(both.code, Some(0), "{}{}", both.stdout, both.stderr);
-    let kept = world.sink.ledger().counts().len();
+    let kept = harness.sink.ledger().counts().len();
     assert!(kept > 0 && kept < 1_500, "{kept}");
-    let lines = std::fs::read_to_string(world.path("copy.ndjson")).unwrap().lines().count();
+    let lines = std::fs::read_to_string(harness.path("copy.ndjson")).unwrap().lines().count();
     assert_eq!(lines, kept, "the other sink has as much");
     assert_eq!(both.stdout.matches("complete: the console counts").count(), 2, "{}", both.stdout);
 
-    let one = backfill(&world, &window, &["--sink", "copy"]).exit().await;
+    let one = backfill(&harness, &window, &["--sink", "copy"]).exit().await;
     assert_eq!((one.code, one.stdout.lines().count()), (Some(0), 1), "{}{}", one.stdout, one.stderr);
-    assert!(world.sink.ledger().counts().values().all(|count| *count == 1));
+    assert!(harness.sink.ledger().counts().values().all(|count| *count == 1));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn wrong_usage_is_told_and_ends_with_2() {
-    let world = World::new(|setup| setup.activities = 10).await;
-    world.put_changed("acme", json!({}));
+async fn wrong_usage_is_reported_and_ends_with_2() {
+    let harness = Harness::new(|setup| setup.activities = 10).await;
+    harness.put_changed("acme", json!({}));
     let cases: [(&str, &str, &str, &[&str], &str); 6] = [
-        ("activities", "2026-01-02T00:00:00Z", "2026-01-01T00:00:00Z", &[], "must lie before"),
+        ("activities", "2026-01-02T00:00:00Z", "2026-01-01T00:00:00Z", &[], "must be before"),
         ("activities", "2026-01-01T00:00:00", "2026-01-02T00:00:00Z", &[], "with its zone"),
-        ("threats", "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z", &[], "pulls no stream threats"),
+        ("threats", "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z", &[], "accepts the stream threats"),
         ("activities", "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z", &["--sink", "other"], "no sink `other`"),
         ("nothing", "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z", &[], "nothing"),
         ("activities", "2126-01-01T00:00:00Z", "2126-01-02T00:00:00Z", &[], "in the future"),
     ];
-    for (stream, from, to, more, told) in cases {
+    for (stream, from, to, more, reported) in cases {
         let arguments = ["backfill", "pipelines/acme.yaml", "--stream", stream, "--from", from, "--to", to];
-        let exit = world.command(&[&arguments[..], more].concat()).await;
+        let exit = harness.command(&[&arguments[..], more].concat()).await;
         assert_eq!(exit.code, Some(2), "{stream} {from} {to}: {}", exit.stderr);
-        assert!(exit.stderr.contains(told), "{}", exit.stderr);
+        assert!(exit.stderr.contains(reported), "{}", exit.stderr);
     }
 }
 
 /// Agents that are sent as snapshots are named by the snapshot that is the last one before the window's end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn agents_of_snapshots_are_named_as_the_snapshot_names_them() {
-    let world = World::new(|setup| setup.agents = 120).await;
+    let harness = Harness::new(|setup| setup.agents = 120).await;
     let agents = json!({ "mode": "snapshot", "interval": "365d" });
-    world.put_changed("acme", json!({ "streams": { "activities": null, "agents": agents } }));
-    let live = world.once(&[]).await;
+    harness.put_changed("acme", json!({ "streams": { "activities": null, "agents": agents } }));
+    let live = harness.once(&[]).await;
     assert_eq!(live.code, Some(0), "{}", live.stderr);
-    let snapshot = world.sink.ledger().counts();
-    let owed = world.console().truth(Kind::Agents, &Scope::Global).len();
+    let snapshot = harness.sink.ledger().counts();
+    let owed = harness.console().visible_versions(Kind::Agents, &Scope::Global).len();
     assert_eq!(snapshot.len(), owed);
 
     let window = async |command: &str, days: i64, flags: &[&str]| {
         let (from, to) = (print_time(system_clock() - days * DAY), print_time(system_clock()));
         let arguments = [command, "pipelines/acme.yaml", "--stream", "agents", "--from", &from, "--to", &to];
-        let done = world.command(&[&arguments[..], &FAST, flags].concat()).await;
+        let done = harness.command(&[&arguments[..], &FAST, flags].concat()).await;
         assert_eq!(done.code, Some(0), "{}{}", done.stdout, done.stderr);
-        world.sink.ledger().counts()
+        harness.sink.ledger().counts()
     };
     let arrived = window("backfill", 1000, &[]).await;
     assert!(arrived.values().all(|count| *count == 2), "each came once more, under the same name: {}", arrived.len());
     assert_eq!(arrived.len(), owed);
 
-    // One that the snapshot did not show: a repair names it as a backfill does, which names the others as the snapshot did.
-    let shown = || world.console().truth(Kind::Agents, &Scope::Global).len();
+    // One that the snapshot did not show: a repair names it as a backfill does, which names the others as the snapshot
+    // did.
+    let shown = || harness.console().visible_versions(Kind::Agents, &Scope::Global).len();
     while shown() == owed {
-        world.console().generate(Kind::Agents, system_clock() - DAY / 8);
+        harness.console().generate(Kind::Agents, system_clock() - DAY / 8);
     }
     let arrived = window("verify", 1, &["--repair"]).await;
     assert_eq!(

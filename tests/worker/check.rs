@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use s1_forwarder::emulator::{Kind, Setup, Token, system_clock};
 use serde_json::{Value, json};
 
-use super::world::World;
+use crate::support::harness::Harness;
 
 /// Exit code, and the result of each finding with its detail.
-async fn check(world: &World) -> (Option<i32>, BTreeMap<String, (String, String)>) {
-    let exit = world.command(&["check", "--pipelines", "pipelines", "--format", "json"]).await;
+async fn check(harness: &Harness) -> (Option<i32>, BTreeMap<String, (String, String)>) {
+    let exit = harness.command(&["check", "--pipelines", "pipelines", "--format", "json"]).await;
     let report: Value = serde_json::from_str(&exit.stdout).unwrap_or_else(|_| panic!("{}{}", exit.stdout, exit.stderr));
     assert_eq!(report["ok"], json!(exit.code == Some(0)));
     let text = |value: &Value| value.as_str().unwrap().to_owned();
@@ -24,18 +24,18 @@ fn results(findings: &BTreeMap<String, (String, String)>) -> Vec<(&str, &str)> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_good_and_what_is_not_is_told_apart() {
-    let world = World::new(|setup| (setup.activities, setup.threats) = (20, 20)).await;
-    world.write("secret", "good");
-    let mut pipeline = world.pipeline(json!({ "streams": { "activities": {}, "threats": {} } }));
-    pipeline["sinks"][0]["auth"] = json!({ "type": "bearer", "token": { "file": world.path("secret") } });
-    world.put("acme", &pipeline);
-    world.sink.rule(|rules| rules.authorization = ["Bearer good".to_owned()].into());
+async fn what_is_good_and_what_is_not_is_distinguished() {
+    let harness = Harness::new(|setup| (setup.activities, setup.threats) = (20, 20)).await;
+    harness.write("secret", "good");
+    let mut pipeline = harness.pipeline(json!({ "streams": { "activities": {}, "threats": {} } }));
+    pipeline["sinks"][0]["auth"] = json!({ "type": "bearer", "token": { "file": harness.path("secret") } });
+    harness.put("acme", &pipeline);
+    harness.sink.contract(|rules| rules.authorization = ["Bearer good".to_owned()].into());
     let token = || Token::new(Setup::TOKEN);
 
     // All is well; an HTTP receiver tells nothing of credentials until something is posted.
-    world.console().set_token(token().expiring(system_clock() + 100 * 86_400_000_000));
-    let (code, findings) = check(&world).await;
+    harness.console().set_token(token().expiring(system_clock() + 100 * 86_400_000_000));
+    let (code, findings) = check(&harness).await;
     let all_well = [
         ("console", "verified"),
         ("scope", "verified"),
@@ -47,44 +47,44 @@ async fn what_is_good_and_what_is_not_is_told_apart() {
     assert_eq!((code, results(&findings)), (Some(0), all_well.to_vec()), "{findings:#?}");
     assert!(findings["token"].1.contains("99 days"), "{findings:#?}");
     assert!(findings["scope"].1.starts_with("tenant"), "{findings:#?}");
-    let table = world.command(&["check", "--pipelines", "pipelines"]).await;
+    let table = harness.command(&["check", "--pipelines", "pipelines"]).await;
     assert_eq!(table.code, Some(0));
     assert!(table.stdout.contains("reached, credentials not testable"), "{}", table.stdout);
     assert!(table.stdout.contains("1 valid; all connections work"), "{}", table.stdout);
 
     // A stream that the role may not read.
-    world.console().set_token(token().without(Kind::Threats));
-    let (code, findings) = check(&world).await;
+    harness.console().set_token(token().without(Kind::Threats));
+    let (code, findings) = check(&harness).await;
     assert_eq!((code, findings["stream threats"].0.as_str()), (Some(1), "failed"));
     assert!(findings["stream threats"].1.contains("403"), "{findings:#?}");
     assert_eq!(findings["stream activities"].0, "verified");
 
     // A token that expired, and one that soon will.
-    world.console().set_token(token().expiring(system_clock() - 1));
-    let (code, findings) = check(&world).await;
+    harness.console().set_token(token().expiring(system_clock() - 1));
+    let (code, findings) = check(&harness).await;
     assert_eq!((code, findings["token"].0.as_str()), (Some(1), "failed"), "{findings:#?}");
     assert!(findings["token"].1.contains("expired at"), "{findings:#?}");
     assert_eq!(findings["stream activities"].0, "failed");
     assert_eq!(findings["sink siem"].0, "reached", "sinks are tested all the same");
-    world.console().set_token(token().expiring(system_clock() + 3 * 86_400_000_000));
-    assert!(check(&world).await.1["token"].1.contains("soon"));
+    harness.console().set_token(token().expiring(system_clock() + 3 * 86_400_000_000));
+    assert!(check(&harness).await.1["token"].1.contains("soon"));
 
     // A sink with other credentials, and one that is not there.
-    world.write("secret", "wrong");
-    let (code, findings) = check(&world).await;
+    harness.write("secret", "wrong");
+    let (code, findings) = check(&harness).await;
     assert_eq!((code, findings["sink siem"].0.as_str()), (Some(1), "failed"));
     assert!(findings["sink siem"].1.contains("credentials refused"), "{findings:#?}");
     pipeline["sinks"][0]["url"] = json!("http://127.0.0.1:1/in");
-    world.put("acme", &pipeline);
-    let (code, findings) = check(&world).await;
+    harness.put("acme", &pipeline);
+    let (code, findings) = check(&harness).await;
     assert_eq!((code, findings["sink siem"].0.as_str()), (Some(1), "failed"));
 
-    // An invalid file beside it is 2, and the connections of the valid one are tested all the same.
-    world.write("pipelines/globex.yaml", "nonsense\n");
-    let (code, findings) = check(&world).await;
+    // An invalid file next to it is 2, and the connections of the valid one are tested all the same.
+    harness.write("pipelines/globex.yaml", "nonsense\n");
+    let (code, findings) = check(&harness).await;
     assert_eq!((code, findings["console"].0.as_str()), (Some(2), "verified"));
 
-    assert!(world.sink.ledger().counts().is_empty(), "nothing is delivered");
-    assert!(world.sink.seen().iter().all(|seen| seen.method == "OPTIONS"), "nothing is posted");
-    assert!(!world.path("state").exists(), "no state is touched");
+    assert!(harness.sink.ledger().counts().is_empty(), "nothing is delivered");
+    assert!(harness.sink.requests().iter().all(|seen| seen.method == "OPTIONS"), "nothing is posted");
+    assert!(!harness.path("state").exists(), "no state is touched");
 }

@@ -1,42 +1,42 @@
-//! What sinks refused for good: shown, sent again, removed, beside a running worker.
+//! Permanently refused events: shown, sent again, removed, next to a running worker.
 
 use std::time::Duration;
 
 use s1_forwarder::emulator::{Kind, system_clock};
 use serde_json::{Value, json};
 
-use super::process::{Process, program, until};
-use super::world::World;
-use crate::support::receiver::Fault;
+use crate::support::double::FaultRule;
+use crate::support::harness::Harness;
+use crate::support::process::{Process, program, until};
 
 const FILE: &str = "state/dead-letters/acme/activities.siem.ndjson";
 
 /// A console with records of which `poison` are larger than the receiver takes.
-async fn world_with(poison: usize) -> World {
-    let world = World::new(|setup| setup.activities = 300).await;
+async fn world_with(poison: usize) -> Harness {
+    let harness = Harness::new(|setup| setup.activities = 300).await;
     for minutes in 0..poison as i64 {
-        world.console().generate_oversized(Kind::Activities, system_clock() - (minutes + 10) * 60_000_000, 150_000);
+        harness.console().generate_oversized(Kind::Activities, system_clock() - (minutes + 10) * 60_000_000, 150_000);
     }
-    world.sink.rule(|rules| rules.event_bytes = Some(100_000));
-    world.put_changed("acme", json!({}));
-    world
+    harness.sink.contract(|rules| rules.event_bytes = Some(100_000));
+    harness.put_changed("acme", json!({}));
+    harness
 }
 
-async fn listed(world: &World, filter: &[&str]) -> Vec<Value> {
-    let exit = world.command(&[&["dead-letters", "list", "--format", "json"], filter].concat()).await;
+async fn listed(harness: &Harness, filter: &[&str]) -> Vec<Value> {
+    let exit = harness.command(&[&["dead-letters", "list", "--format", "json"], filter].concat()).await;
     assert_eq!(exit.code, Some(0), "{}", exit.stderr);
     exit.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn dead_letters_are_listed_replayed_and_purged_beside_a_worker() {
-    let world = world_with(5).await;
-    let mut worker = world.worker();
-    let good = world.owed(Kind::Activities).len() - 5;
+async fn dead_letters_are_listed_replayed_and_purged_next_to_a_worker() {
+    let harness = world_with(5).await;
+    let mut worker = harness.worker();
+    let good = harness.owed(Kind::Activities).len() - 5;
     worker.lane("acme/activities/siem", |lane| lane["dead_letters"] == 5 && lane["delivered"] == good).await;
 
-    let letters = listed(&world, &[]).await;
-    assert_eq!(letters.len(), 5);
+    let dead_letters = listed(&harness, &[]).await;
+    assert_eq!(dead_letters.len(), 5);
     for (flag, value, found) in [
         ("--pipeline", "acme", 5),
         ("--pipeline", "globex", 0),
@@ -52,114 +52,115 @@ async fn dead_letters_are_listed_replayed_and_purged_beside_a_worker() {
         ("--reason", "too short", 0),
         ("--limit", "2", 2),
     ] {
-        assert_eq!(listed(&world, &[flag, value]).await.len(), found, "{flag} {value}");
+        assert_eq!(listed(&harness, &[flag, value]).await.len(), found, "{flag} {value}");
     }
-    let table = world.command(&["dead-letters", "list", "--limit", "1"]).await.stdout;
+    let table = harness.command(&["dead-letters", "list", "--limit", "1"]).await.stdout;
     assert!(table.contains("acme/activities/siem") && table.contains("400") && table.lines().count() == 2, "{table}");
 
-    // Refused again: kept anew, none lost, none twice.
+    // Refused again: kept again, none lost, none twice.
     let replay = ["dead-letters", "replay", "--pipelines", "pipelines"];
-    let exit = world.command(&[&replay[..], &["--limit", "2"]].concat()).await;
+    let exit = harness.command(&[&replay[..], &["--limit", "2"]].concat()).await;
     assert_eq!((exit.code, exit.stdout.as_str()), (Some(0), "0 delivered, 2 refused again\n"), "{}", exit.stderr);
-    assert_eq!(listed(&world, &[]).await.len(), 5);
+    assert_eq!(listed(&harness, &[]).await.len(), 5);
 
-    // A sink that takes nothing is given up, and its letters stay.
-    world.sink.misbehave(1, vec![(1.0, Fault::Answer { status: 503, headers: vec![], body: "later" })]);
-    let exit = world.command(&[&replay[..], &["--give-up-after", "1s"]].concat()).await;
+    // A sink that takes nothing is given up, and its dead letters stay.
+    harness.sink.misbehave(1, vec![(1.0, FaultRule::answer(503, "later"))]);
+    let exit = harness.command(&[&replay[..], &["--once-timeout", "1s"]].concat()).await;
     assert_eq!(exit.code, Some(1), "{}{}", exit.stdout, exit.stderr);
     assert!(exit.stderr.contains("503"), "{}", exit.stderr);
-    assert_eq!(listed(&world, &[]).await.len(), 5);
-    world.sink.misbehave(1, vec![]);
+    assert_eq!(listed(&harness, &[]).await.len(), 5);
+    harness.sink.misbehave(1, vec![]);
 
-    world.sink.rule(|rules| rules.event_bytes = None);
-    let exit = world.command(&[&replay[..], &["--limit", "3"]].concat()).await;
+    harness.sink.contract(|rules| rules.event_bytes = None);
+    let exit = harness.command(&[&replay[..], &["--limit", "3"]].concat()).await;
     assert_eq!((exit.code, exit.stdout.as_str()), (Some(0), "3 delivered, 0 refused again\n"), "{}", exit.stderr);
-    assert_eq!(listed(&world, &[]).await.len(), 2);
-    let counts = world.sink.ledger().counts();
+    assert_eq!(listed(&harness, &[]).await.len(), 2);
+    let counts = harness.sink.ledger().counts();
     assert!(counts.len() == good + 3 && counts.values().all(|count| *count == 1));
 
-    let exit = world.command(&["dead-letters", "purge"]).await;
+    let exit = harness.command(&["dead-letters", "purge"]).await;
     assert!(exit.code == Some(2) && exit.stderr.contains("--all"), "{}", exit.stderr);
-    let exit = world.command(&["dead-letters", "purge", "--limit", "1"]).await;
+    let exit = harness.command(&["dead-letters", "purge", "--limit", "1"]).await;
     assert_eq!((exit.code, exit.stdout.as_str()), (Some(0), "1 dead letters removed\n"), "{}", exit.stderr);
-    assert_eq!(listed(&world, &[]).await.len(), 1);
+    assert_eq!(listed(&harness, &[]).await.len(), 1);
 
-    // The worker goes on keeping letters in the same place.
-    world.sink.rule(|rules| rules.event_bytes = Some(100_000));
-    world.console().generate_oversized(Kind::Activities, system_clock(), 150_000);
+    // The worker goes on keeping dead letters in the same place.
+    harness.sink.contract(|rules| rules.event_bytes = Some(100_000));
+    harness.console().generate_oversized(Kind::Activities, system_clock(), 150_000);
     worker.lane("acme/activities/siem", |lane| lane["dead_letters"] == 6).await;
-    assert_eq!(listed(&world, &[]).await.len(), 2);
-    let exit = world.command(&["dead-letters", "purge", "--all"]).await;
+    assert_eq!(listed(&harness, &[]).await.len(), 2);
+    let exit = harness.command(&["dead-letters", "purge", "--all"]).await;
     assert_eq!(exit.stdout, "2 dead letters removed\n");
-    assert!(!world.path(FILE).exists());
-    assert_eq!(world.command(&["dead-letters", "list"]).await.stdout, "no dead letters\n");
+    assert!(!harness.path(FILE).exists());
+    assert_eq!(harness.command(&["dead-letters", "list"]).await.stdout, "no dead letters\n");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replay_that_is_killed_loses_no_letter() {
-    let world = world_with(9).await;
-    assert_eq!(world.once(&[]).await.code, Some(0));
-    let letters = listed(&world, &[]).await;
-    assert_eq!(letters.len(), 9);
-    let good = world.owed(Kind::Activities).len() - 9;
-    assert_eq!(world.sink.ledger().counts().len(), good);
-    world.sink.rule(|rules| rules.event_bytes = None);
-    let mut pipeline = world.pipeline(json!({}));
+    let harness = world_with(9).await;
+    assert_eq!(harness.once(&[]).await.code, Some(0));
+    let dead_letters = listed(&harness, &[]).await;
+    assert_eq!(dead_letters.len(), 9);
+    let good = harness.owed(Kind::Activities).len() - 9;
+    assert_eq!(harness.sink.ledger().counts().len(), good);
+    harness.sink.contract(|rules| rules.event_bytes = None);
+    let mut pipeline = harness.pipeline(json!({}));
     pipeline["sinks"][0]["batch"] = json!({ "events": 1 });
-    world.put("acme", &pipeline);
-    world.sink.misbehave(1, vec![(1.0, Fault::Slow(Duration::from_millis(200)))]);
+    harness.put("acme", &pipeline);
+    harness.sink.misbehave(1, vec![(1.0, FaultRule::Slow(Duration::from_millis(200)))]);
     let replay = ["dead-letters", "replay", "--pipelines", "pipelines"];
-    let killed = Process::spawn(program(world.root(), &replay));
-    until("some are sent", async || (world.sink.ledger().counts().len() > good + 2).then_some(())).await;
-    // One command at a time takes letters out; this one has time to say so.
-    world.sink.misbehave(1, vec![(1.0, Fault::Slow(Duration::from_secs(5)))]);
-    let second = world.command(&replay).await;
+    let killed = Process::spawn(program(harness.root(), &replay));
+    until("some are sent", async || (harness.sink.ledger().counts().len() > good + 2).then_some(())).await;
+    // One command at a time takes dead letters out; this one has time to say so.
+    harness.sink.misbehave(1, vec![(1.0, FaultRule::Slow(Duration::from_secs(5)))]);
+    let second = harness.command(&replay).await;
     assert!(second.code == Some(1) && second.stderr.contains("another command"), "{}", second.stderr);
     killed.kill().await;
-    assert!(!listed(&world, &[]).await.is_empty(), "it was killed too late");
+    assert!(!listed(&harness, &[]).await.is_empty(), "it was killed too late");
 
-    world.sink.misbehave(1, vec![]);
-    assert_eq!(world.command(&replay).await.code, Some(0));
-    assert!(listed(&world, &[]).await.is_empty());
-    let counts = world.sink.ledger().counts();
-    let lost = letters.iter().filter(|letter| !counts.contains_key(letter["identity"].as_str().unwrap())).count();
+    harness.sink.misbehave(1, vec![]);
+    assert_eq!(harness.command(&replay).await.code, Some(0));
+    assert!(listed(&harness, &[]).await.is_empty());
+    let counts = harness.sink.ledger().counts();
+    let lost = dead_letters.iter().filter(|letter| !counts.contains_key(letter["identity"].as_str().unwrap())).count();
     assert_eq!((counts.len(), lost), (good + 9, 0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn letters_of_lanes_that_are_gone_stay() {
-    let world = world_with(2).await;
-    assert_eq!(world.once(&[]).await.code, Some(0));
-    let mut pipeline = world.pipeline(json!({}));
+async fn dead_letters_of_lanes_that_are_gone_stay() {
+    let harness = world_with(2).await;
+    assert_eq!(harness.once(&[]).await.code, Some(0));
+    let mut pipeline = harness.pipeline(json!({}));
     pipeline["sinks"][0]["name"] = json!("other");
-    world.put("acme", &pipeline);
-    let exit = world.command(&["dead-letters", "replay", "--pipelines", "pipelines"]).await;
+    harness.put("acme", &pipeline);
+    let exit = harness.command(&["dead-letters", "replay", "--pipelines", "pipelines"]).await;
     assert_eq!(exit.code, Some(1), "{}", exit.stdout);
     assert!(exit.stderr.contains("acme/activities/siem: the pipeline has no lane of this name"), "{}", exit.stderr);
-    assert_eq!(listed(&world, &[]).await.len(), 2);
+    assert_eq!(listed(&harness, &[]).await.len(), 2);
 }
 
-/// The disk of the dead letters is full: no file may be larger than 64 KiB, which checkpoints are not and a letter would be.
+/// The disk of the dead letters is full: no file may be larger than 64 KiB, which checkpoints are not and a letter
+/// would be.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_stops_the_lane_rather_than_lose_a_letter() {
-    let world = world_with(1).await;
-    let binary = program(world.root(), &[]).as_std().get_program().to_owned();
+    let harness = world_with(1).await;
+    let binary = program(harness.root(), &[]).as_std().get_program().to_owned();
     let mut limited = tokio::process::Command::new("bash");
     let shell = r#"trap "" XFSZ; ulimit -f 64; exec "$0" run --pipelines pipelines --listen 127.0.0.1:0"#;
-    limited.arg("-c").arg(shell).arg(binary).current_dir(world.root());
+    limited.arg("-c").arg(shell).arg(binary).current_dir(harness.root());
     limited.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::piped());
     limited.stderr(std::process::Stdio::piped()).kill_on_drop(true);
     let mut worker = Process::spawn(limited);
     let lane = worker.lane("acme/activities/siem", |lane| lane["state"] == "stopped").await;
-    assert!(lane["error"].as_str().unwrap().contains("cannot keep dead letters in"), "{lane}");
+    assert!(lane["error"].as_str().unwrap().contains("cannot store dead letters in"), "{lane}");
     assert_eq!(lane["dead_letters"], 0, "{lane}");
     worker.signal("TERM").await;
     assert_eq!(worker.exit().await.code, Some(0));
-    assert!(listed(&world, &[]).await.is_empty(), "half a letter is none");
+    assert!(listed(&harness, &[]).await.is_empty(), "half a letter is none");
 
-    assert_eq!(world.once(&[]).await.code, Some(0));
-    assert_eq!(listed(&world, &[]).await.len(), 1);
-    let counts = world.sink.ledger().counts();
-    assert_eq!(counts.len(), world.owed(Kind::Activities).len() - 1);
+    assert_eq!(harness.once(&[]).await.code, Some(0));
+    assert_eq!(listed(&harness, &[]).await.len(), 1);
+    let counts = harness.sink.ledger().counts();
+    assert_eq!(counts.len(), harness.owed(Kind::Activities).len() - 1);
     assert!(counts.values().all(|count| *count == 1), "something came twice");
 }

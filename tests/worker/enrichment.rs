@@ -5,22 +5,22 @@ use std::collections::BTreeMap;
 use s1_forwarder::emulator::Kind;
 use serde_json::{Value, json};
 
-use super::world::World;
+use crate::support::harness::Harness;
 
-async fn once(world: &World, schema: &str) -> BTreeMap<String, Value> {
+async fn once(harness: &Harness, schema: &str) -> BTreeMap<String, Value> {
     let sink = json!({
-        "name": schema, "type": "file", "path": world.path(&format!("{schema}.ndjson")), "envelope": true,
+        "name": schema, "type": "file", "path": harness.path(&format!("{schema}.ndjson")), "envelope": true,
     });
-    world.put_changed(
+    harness.put_changed(
         "acme",
         json!({
             "streams": { "activities": null, "threats": { "since": "30d", "include": ["timeline", "notes"] } },
             "transform": { "schema": schema, "labels": {} }, "sinks": [sink],
         }),
     );
-    let done = world.once(&[]).await;
+    let done = harness.once(&[]).await;
     assert_eq!(done.code, Some(0), "{}{}", done.stdout, done.stderr);
-    let text = std::fs::read_to_string(world.path(&format!("{schema}.ndjson"))).unwrap();
+    let text = std::fs::read_to_string(harness.path(&format!("{schema}.ndjson"))).unwrap();
     let event = |line: &str| -> (String, Value) {
         let envelope: Value = serde_json::from_str(line).unwrap();
         (envelope["id"].as_str().unwrap().to_owned(), envelope["record"].clone())
@@ -30,15 +30,19 @@ async fn once(world: &World, schema: &str) -> BTreeMap<String, Value> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn notes_and_timeline_are_inside_the_threats_event() {
-    let world = World::new(|setup| setup.threats = 60).await;
-    let raw = once(&world, "raw").await;
-    assert_eq!(raw.keys().cloned().collect::<std::collections::BTreeSet<_>>(), world.owed(Kind::Threats), "identities");
-    let count = |path: &str| world.console().seen().iter().filter(|seen| seen.path.ends_with(path)).count();
+    let harness = Harness::new(|setup| setup.threats = 60).await;
+    let raw = once(&harness, "raw").await;
+    assert_eq!(
+        raw.keys().cloned().collect::<std::collections::BTreeSet<_>>(),
+        harness.owed(Kind::Threats),
+        "identities"
+    );
+    let count = |path: &str| harness.console().request_log().iter().filter(|seen| seen.path.ends_with(path)).count();
     assert_eq!((count("/notes"), count("/timeline")), (60, 60), "one request each");
     let with_notes = raw.values().filter(|event| event["_enrichment"]["notesCount"] == 2).count();
     assert!(with_notes > 0 && raw.values().all(|event| event["_enrichment"]["timelineCount"].as_u64() > Some(0)));
 
-    let ecs = once(&world, "ecs").await;
+    let ecs = once(&harness, "ecs").await;
     for (id, event) in &ecs {
         let (own, raw) = (&event["sentinel_one"]["threat"], &raw[id]["_enrichment"]);
         let timeline = own["timeline"].as_array().unwrap();

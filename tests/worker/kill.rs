@@ -6,8 +6,8 @@ use s1_forwarder::emulator::{Faults, Kind, system_clock};
 use serde_json::json;
 
 use super::once::failing;
-use super::world::{Destination, World, setting};
-use crate::support::receiver::Fault;
+use crate::support::double::FaultRule;
+use crate::support::harness::{Destination, Harness, setting};
 
 const CONCURRENCY: usize = 3;
 const BATCH: usize = 40;
@@ -16,44 +16,46 @@ const LANES: usize = 2;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_that_is_killed_again_and_again_loses_nothing() {
     let kills = setting("S1_FORWARDER_KILLS", 6);
-    // More than the killed workers can deliver: a checkpoint that ran ahead would leave out what lies before the overlap.
+    // More than the killed workers can deliver: a checkpoint that ran ahead would leave out what lies before the
+    // overlap.
     let (activities, threats) = (1_000 + 400 * kills, 200 + 100 * kills);
-    let world = World::new(|setup| (setup.activities, setup.threats, setup.rate) = (activities, threats, 100.0)).await;
-    let mut sink = world.sink.settings();
+    let harness =
+        Harness::new(|setup| (setup.activities, setup.threats, setup.rate) = (activities, threats, 100.0)).await;
+    let mut sink = harness.sink.settings();
     sink["batch"] = json!({ "events": BATCH, "timeout": "50ms" });
     sink["concurrency"] = json!(CONCURRENCY);
     let streams =
         json!({ "activities": { "interval": "200ms" }, "threats": { "interval": "200ms", "since": "beginning" } });
-    world.put_changed("acme", json!({ "streams": streams, "sinks": [sink] }));
-    world.console().set_faults(Faults::preset("all").unwrap());
+    harness.put_changed("acme", json!({ "streams": streams, "sinks": [sink] }));
+    harness.console().set_faults(Faults::preset("all").unwrap());
     // Slow enough for a kill to hit something under way, before it is taken or after.
     let pause = Duration::from_millis(150);
-    let slow = [(0.5, Fault::Late(pause)), (1.0, Fault::Slow(pause))];
-    world.sink.misbehave(3, failing().into_iter().chain(slow).collect());
+    let slow = [(0.5, FaultRule::Late(pause)), (1.0, FaultRule::Slow(pause))];
+    harness.sink.misbehave(3, failing().into_iter().chain(slow).collect());
 
     let mut random = fastrand::Rng::with_seed(11);
     let mut shown = 0;
     for _ in 0..kills {
-        let worker = world.worker();
+        let worker = harness.worker();
         tokio::time::sleep(Duration::from_millis(random.u64(50..900))).await;
         worker.kill().await;
-        shown += usize::from(!world.sink.seen().is_empty());
+        shown += usize::from(!harness.sink.requests().is_empty());
     }
     assert!(shown > 0, "no worker lived long enough to send anything");
 
-    world.sink.misbehave(4, failing());
-    world.console().set_rate(0.0, system_clock());
+    harness.sink.misbehave(4, failing());
+    harness.console().set_rate(0.0, system_clock());
     tokio::time::sleep(Duration::from_millis(1_100)).await;
-    let last = world.once(&[]).await;
+    let last = harness.once(&[]).await;
     assert_eq!(last.code, Some(0), "{}{}", last.stdout, last.stderr);
     // What came late while the last run read is within the overlap of one without faults.
-    world.console().set_faults(Faults::default());
+    harness.console().set_faults(Faults::default());
     tokio::time::sleep(Duration::from_millis(1_100)).await;
-    assert_eq!(world.once(&[]).await.code, Some(0));
+    assert_eq!(harness.once(&[]).await.code, Some(0));
 
-    let arrived = world.sink.ledger().counts();
-    world.assert_all_arrived(&[Kind::Activities, Kind::Threats], &arrived);
-    let unanswered = world.sink.ledger().unanswered();
+    let arrived = harness.sink.ledger().counts();
+    harness.assert_all_arrived(&[Kind::Activities, Kind::Threats], &arrived);
+    let unanswered = harness.sink.ledger().unanswered();
     let beyond = |(id, count): (&String, &u32)| (*count - 1).saturating_sub(unanswered.get(id).copied().unwrap_or(0));
     let repeated: u32 = arrived.iter().map(beyond).sum();
     let bound = kills * LANES * CONCURRENCY * BATCH;

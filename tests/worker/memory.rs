@@ -4,8 +4,8 @@ use std::net::{SocketAddr, TcpListener};
 
 use serde_json::json;
 
-use super::process::{Process, until, until_within};
-use super::world::{World, setting};
+use crate::support::harness::{Harness, setting};
+use crate::support::process::{Process, until, until_within};
 
 const MIB: u64 = 1 << 20;
 const BUDGET: u64 = 32 * MIB;
@@ -17,7 +17,7 @@ const LANE: u64 = 96 * 1024;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_budget_holds_when_every_sink_is_dead() {
     let pipelines = setting("S1_FORWARDER_DEAD_PIPELINES", 60);
-    let world = World::new(|setup| setup.activities = 20_000).await;
+    let harness = Harness::new(|setup| setup.activities = 20_000).await;
     // Dead in two ways: one refuses connections, the other takes everything and answers nothing.
     let gone = SocketAddr::from(([127, 0, 0, 1], 1));
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -25,12 +25,14 @@ async fn the_budget_holds_when_every_sink_is_dead() {
         let address = if number % 2 == 0 { gone } else { silent.local_addr().unwrap() };
         let sink = json!({ "name": "siem", "type": "http", "url": format!("http://{address}/"), "timeout": "5s" });
         let changes = json!({ "transform": { "schema": "ecs" }, "sinks": [sink] });
-        world.put_changed(&format!("p{number}"), changes);
+        harness.put_changed(&format!("p{number}"), changes);
     }
-    let mut worker = world.worker_with(&["--memory-budget", "32MiB"]);
-    until_within(super::process::PATIENCE * 4, "every lane fails", async || failing(&mut worker, pipelines).await)
-        .await;
-    // Once more through all of it: what was given back is pulled and refused again.
+    let mut worker = harness.worker_with(&["--memory-budget", "32MiB"]);
+    until_within(crate::support::process::PATIENCE * 4, "every lane fails", async || {
+        failing(&mut worker, pipelines).await
+    })
+    .await;
+    // Once more through all of it: requeued records are pulled and refused again.
     let begun = tokio::time::Instant::now();
     until("lanes have tried again", async || (begun.elapsed().as_secs() >= 10).then_some(())).await;
 

@@ -1,13 +1,13 @@
 //! `preview` shows what would be delivered, and leaves no trace.
 
-use s1_forwarder::emulator::{Kind, Scope, Version, print_time, system_clock};
+use s1_forwarder::emulator::{Kind, RecordVersion, Scope, print_time, system_clock};
 use serde_json::{Value, json};
 
-use super::world::World;
+use crate::support::harness::Harness;
 
 /// The ids of a kind, the newest first by `time`.
-fn newest(world: &World, kind: Kind, time: fn(&Version) -> i64, limit: usize) -> Vec<String> {
-    let mut versions = world.console().truth(kind, &Scope::Global);
+fn newest(harness: &Harness, kind: Kind, time: fn(&RecordVersion) -> i64, limit: usize) -> Vec<String> {
+    let mut versions = harness.console().visible_versions(kind, &Scope::Global);
     versions.sort_by_key(|version| std::cmp::Reverse((time(version), version.id)));
     versions.into_iter().take(limit).map(|version| version.id.to_string()).collect()
 }
@@ -18,65 +18,67 @@ fn events(stdout: &str) -> Vec<Value> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_newest_records_are_printed_as_they_would_be_delivered() {
-    let world = World::new(|setup| (setup.activities, setup.threats) = (1_500, 60)).await;
-    world.put_changed("acme", json!({ "streams": { "threats": {} }, "transform": { "schema": "ecs" } }));
+    let harness = Harness::new(|setup| (setup.activities, setup.threats) = (1_500, 60)).await;
+    harness.put_changed("acme", json!({ "streams": { "threats": {} }, "transform": { "schema": "ecs" } }));
     let fast = ["--requests-per-second", "100"];
     let arguments = ["preview", "pipelines/acme.yaml", "--stream", "threats", "--limit", "7"];
-    let shown = world.command(&[&arguments[..], &fast].concat()).await;
+    let shown = harness.command(&[&arguments[..], &fast].concat()).await;
     assert_eq!(shown.code, Some(0), "{}", shown.stderr);
     let ids: Vec<_> =
         events(&shown.stdout).iter().map(|event| event["event"]["id"].as_str().unwrap().to_owned()).collect();
-    assert_eq!(ids, newest(&world, Kind::Threats, |version| version.updated, 7));
+    assert_eq!(ids, newest(&harness, Kind::Threats, |version| version.updated, 7));
 
-    let both = world.command(&[&["preview", "pipelines/acme.yaml"][..], &fast].concat()).await;
+    let both = harness.command(&[&["preview", "pipelines/acme.yaml"][..], &fast].concat()).await;
     assert_eq!(both.stdout.lines().count(), 20, "ten of each stream: {}", both.stderr);
     // More than a page, and more than there is.
     let arguments = ["preview", "pipelines/acme.yaml", "--stream", "activities", "--limit", "2000"];
-    let all = world.command(&[&arguments[..], &fast].concat()).await;
-    assert_eq!(all.stdout.lines().count(), world.console().truth(Kind::Activities, &Scope::Global).len());
-    assert!(!world.path("state").exists() && world.sink.ledger().counts().is_empty(), "no state, no sink");
+    let all = harness.command(&[&arguments[..], &fast].concat()).await;
+    assert_eq!(all.stdout.lines().count(), harness.console().visible_versions(Kind::Activities, &Scope::Global).len());
+    assert!(!harness.path("state").exists() && harness.sink.ledger().counts().is_empty(), "no state, no sink");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn filters_hold_and_faults_are_told() {
-    let world = World::new(|setup| setup.activities = 400).await;
+async fn filters_hold_and_faults_are_reported() {
+    let harness = Harness::new(|setup| setup.activities = 400).await;
     let kind = |id| -> Value {
-        let record: Value = serde_json::from_slice(&world.console().record(Kind::Activities, id).unwrap()).unwrap();
+        let record: Value = serde_json::from_slice(&harness.console().record(Kind::Activities, id).unwrap()).unwrap();
         record["activityType"].clone()
     };
-    let newest = newest(&world, Kind::Activities, |version| version.created, 1)[0].parse().unwrap();
-    world.put_changed("acme", json!({ "streams": { "activities": { "exclude_types": [kind(newest)] } } }));
+    let newest = newest(&harness, Kind::Activities, |version| version.created, 1)[0].parse().unwrap();
+    harness.put_changed("acme", json!({ "streams": { "activities": { "exclude_types": [kind(newest)] } } }));
     let arguments = ["preview", "pipelines/acme.yaml", "--limit", "5", "--requests-per-second", "100"];
-    let shown = world.command(&arguments).await;
+    let shown = harness.command(&arguments).await;
     assert_eq!((shown.code, shown.stdout.lines().count()), (Some(0), 5), "{}", shown.stderr);
     assert!(events(&shown.stdout).iter().all(|record| record["activityType"] != kind(newest)));
 
-    let no_stream = world.command(&["preview", "pipelines/acme.yaml", "--stream", "threats"]).await;
+    let no_stream = harness.command(&["preview", "pipelines/acme.yaml", "--stream", "threats"]).await;
     assert_eq!(no_stream.code, Some(2), "{}", no_stream.stderr);
-    world.write("token", "wrong");
-    let refused = world.command(&arguments).await;
+    harness.write("token", "wrong");
+    let refused = harness.command(&arguments).await;
     assert_eq!(refused.code, Some(1));
     assert!(refused.stderr.contains("stream activities") && !refused.stderr.contains("wrong\""), "{}", refused.stderr);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn unified_alerts_and_findings_are_shown_like_the_others() {
-    let world = World::new(|setup| (setup.unified_alerts, setup.vulnerabilities, setup.agents) = (90, 90, 30)).await;
-    let site = world.console().ids(Kind::Sites)[1];
+    let harness =
+        Harness::new(|setup| (setup.unified_alerts, setup.vulnerabilities, setup.agents) = (90, 90, 30)).await;
+    let site = harness.console().ids(Kind::Sites)[1];
     let put = |streams: Value| {
         let console = json!({ "sites": [site.to_string()] });
         let changes = json!({ "console": console, "streams": streams, "transform": { "schema": "ecs" } });
-        world.put_changed("acme", changes);
+        harness.put_changed("acme", changes);
     };
     put(json!({ "activities": null, "unified_alerts": {}, "vulnerabilities": {} }));
     let preview = async |stream: &str| {
         let fast = ["--limit", "4", "--requests-per-second", "100"];
-        let shown = world.command(&[&["preview", "pipelines/acme.yaml", "--stream", stream], &fast[..]].concat()).await;
+        let shown =
+            harness.command(&[&["preview", "pipelines/acme.yaml", "--stream", stream], &fast[..]].concat()).await;
         assert_eq!(shown.code, Some(0), "{}", shown.stderr);
         events(&shown.stdout)
     };
-    let newest = |kind, time: fn(&Version) -> i64| {
-        let mut versions = world.console().truth(kind, &Scope::Sites(vec![site]));
+    let newest = |kind, time: fn(&RecordVersion) -> i64| {
+        let mut versions = harness.console().visible_versions(kind, &Scope::Sites(vec![site]));
         versions.sort_by_key(|version| std::cmp::Reverse((time(version), version.id)));
         versions.into_iter().map(|version| version.id.to_string()).take(4).collect::<Vec<_>>()
     };
@@ -87,7 +89,7 @@ async fn unified_alerts_and_findings_are_shown_like_the_others() {
     let alerts = preview("unified_alerts").await;
     let shown = ids(&alerts, |event| &event["event"]["id"]);
     let record = |id: u64| -> Value {
-        serde_json::from_slice(&world.console().record(Kind::UnifiedAlerts, id).unwrap()).unwrap()
+        serde_json::from_slice(&harness.console().record(Kind::UnifiedAlerts, id).unwrap()).unwrap()
     };
     let named = |ids: Vec<String>| -> Vec<String> {
         ids.iter().map(|id| record(id.parse().unwrap())["id"].as_str().unwrap().to_owned()).collect()
@@ -96,11 +98,11 @@ async fn unified_alerts_and_findings_are_shown_like_the_others() {
     assert!(alerts.iter().all(|event| event["event"]["dataset"] == "sentinel_one.unified_alert"), "{alerts:?}");
 
     // The last by its id was found before the others.
-    let of_site = world.console().truth(Kind::Vulnerabilities, &Scope::Sites(vec![site]));
+    let of_site = harness.console().visible_versions(Kind::Vulnerabilities, &Scope::Sites(vec![site]));
     let last = of_site.iter().map(|version| version.id).max().unwrap();
     let earliest = print_time(of_site.iter().map(|version| version.created).min().unwrap() - 1_000_000);
     let found = |record: &mut Value| record["detectionDate"] = json!(earliest);
-    assert!(world.console().update(Kind::Vulnerabilities, last, system_clock(), found));
+    assert!(harness.console().update(Kind::Vulnerabilities, last, system_clock(), found));
     let findings = preview("vulnerabilities").await;
     // Their content follows the id.
     let shown = ids(&findings, |event| &event["event"]["id"]);

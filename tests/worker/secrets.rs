@@ -14,10 +14,11 @@ use s1_forwarder::emulator::{Kind, Token, system_clock};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use super::process::{PATIENCE, Process, program, until_within};
-use super::world::{World, receiver};
+use crate::support::double::{FaultRule, answer};
+use crate::support::harness::{Harness, receiver};
 use crate::support::oauth::TokenEndpoint;
-use crate::support::receiver::{Fault, Receiver, answer};
+use crate::support::process::{PATIENCE, Process, program, until_within};
+use crate::support::receiver::Receiver;
 
 /// Every secret holds this.
 const CANARY: &str = "c4nary";
@@ -41,7 +42,7 @@ async fn talkative_console() -> String {
 
 /// One secret in one of the three forms.
 struct Forms<'a> {
-    world: &'a World,
+    harness: &'a Harness,
     variables: Vec<(String, String)>,
 }
 
@@ -51,10 +52,10 @@ impl Forms<'_> {
         match form {
             "file" => {
                 let path = format!("secret-{text}");
-                self.world.write(&path, &format!("{text}\n"));
-                // The name of the file may be told: it must not be the secret itself.
-                let renamed = self.world.path(&name);
-                fs::rename(self.world.path(&path), &renamed).unwrap();
+                self.harness.write(&path, &format!("{text}\n"));
+                // The name of the file may be printed: it must not be the secret itself.
+                let renamed = self.harness.path(&name);
+                fs::rename(self.harness.path(&path), &renamed).unwrap();
                 self.variables.push((name, "unused".to_owned()));
                 json!({ "file": renamed })
             }
@@ -68,12 +69,12 @@ impl Forms<'_> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_secret_is_told_by_log_metric_page_state_or_dead_letter() {
-    let world = World::new(|setup| setup.activities = 40).await;
-    world.console().generate_oversized(Kind::Activities, system_clock() - 60_000_000, 150_000);
+async fn no_secret_is_reported_by_log_metric_page_state_or_dead_letter() {
+    let harness = Harness::new(|setup| setup.activities = 40).await;
+    harness.console().generate_oversized(Kind::Activities, system_clock() - 60_000_000, 150_000);
     let talkative = talkative_console().await;
     let tokens = TokenEndpoint::start("c4nary-oauth-of-nobody", 3_600).await;
-    let mut forms = Forms { world: &world, variables: Vec::new() };
+    let mut forms = Forms { harness: &harness, variables: Vec::new() };
     let mut receivers: Vec<Receiver> = Vec::new();
 
     for form in ["literal", "file", "env"] {
@@ -83,14 +84,14 @@ async fn no_secret_is_told_by_log_metric_page_state_or_dead_letter() {
             let secret = format!("{CANARY}-{kind}-{form}");
             let sink = receiver().await;
             // First it repeats what it got, then it takes everything but one event.
-            sink.script(vec![Fault::EchoCredentials(status); 2]);
-            sink.rule(|rules| rules.event_bytes = Some(100_000));
+            sink.script(vec![FaultRule::EchoCredentials(status); 2]);
+            sink.contract(|rules| rules.event_bytes = Some(100_000));
             let token = format!("{CANARY}-token-{kind}-{form}");
-            world.console().set_token(Token::new(&token));
-            let mut pipeline = world.pipeline(json!({}));
+            harness.console().set_token(Token::new(&token));
+            let mut pipeline = harness.pipeline(json!({}));
             pipeline["console"]["token"] = forms.secret(form, &token);
             let entry = &mut pipeline["sinks"][0];
-            entry["url"] = json!(sink.url());
+            entry["url"] = json!(sink.input());
             match kind {
                 "basic" => {
                     entry["auth"] = json!({ "type": "basic", "user": "user", "password": forms.secret(form, &secret) })
@@ -103,25 +104,25 @@ async fn no_secret_is_told_by_log_metric_page_state_or_dead_letter() {
                     entry["auth"] = json!({ "type": "oauth2", "token_url": tokens.url(), "client_id": "client", "client_secret": secret });
                 }
                 _ => {
-                    let proxy = sink.url().replace("http://", &format!("http://user:{secret}@"));
+                    let proxy = sink.input().replace("http://", &format!("http://user:{secret}@"));
                     entry["proxy"] = json!(proxy.trim_end_matches("/in"));
                     entry["url"] = json!("http://siem.example/in");
                 }
             }
-            world.put(&format!("{kind}-{form}"), &pipeline);
+            harness.put(&format!("{kind}-{form}"), &pipeline);
             // The same credentials at a console that repeats them.
             pipeline["console"]["url"] = json!(talkative);
             if kind == "proxy" {
                 let proxy = talkative.replace("http://", &format!("http://user:{secret}@"));
                 pipeline["console"]["proxy"] = json!(proxy);
             }
-            world.put(&format!("{kind}-{form}-refused"), &pipeline);
+            harness.put(&format!("{kind}-{form}-refused"), &pipeline);
             receivers.push(sink);
         }
     }
 
     let run = |arguments: &[&str]| {
-        let mut command = program(world.root(), arguments);
+        let mut command = program(harness.root(), arguments);
         command.envs(forms.variables.clone());
         Process::spawn(command)
     };
@@ -129,10 +130,10 @@ async fn no_secret_is_told_by_log_metric_page_state_or_dead_letter() {
     until_within(5 * PATIENCE, "each kind of error came, and something was delivered and kept", async || {
         let lanes = worker.lanes().await;
         let text = |lane: &Value| lane["last_error"]["text"].as_str().unwrap_or_default().to_owned();
-        let told = |word: &str| lanes.values().filter(|lane| text(lane).contains(word)).count();
+        let reported = |word: &str| lanes.values().filter(|lane| text(lane).contains(word)).count();
         let kept = lanes.values().filter(|lane| lane["dead_letters"] == 1).count();
-        let sinks = told(": you sent") >= 15 && told("invalid client secret") >= 3;
-        (sinks && told("the console answered") >= 18 && kept >= 6).then_some(())
+        let sinks = reported(": you sent") >= 15 && reported("invalid client secret") >= 3;
+        (sinks && reported("the console answered") >= 18 && kept >= 6).then_some(())
     })
     .await;
     for page in ["/metrics", "/", "/api/v1/lanes", "/readyz", "/livez"] {
@@ -151,8 +152,8 @@ async fn no_secret_is_told_by_log_metric_page_state_or_dead_letter() {
         assert_silent("check's log", &check.stderr);
     }
     let mut files = 0;
-    assert_silent_files(&world.path("state"), &mut files);
-    assert!(files > 20 && world.path("state/dead-letters").exists(), "{files} files");
+    assert_silent_files(&harness.path("state"), &mut files);
+    assert!(files > 20 && harness.path("state/dead-letters").exists(), "{files} files");
 }
 
 /// The text holds no secret, neither plainly nor as a header carries it.

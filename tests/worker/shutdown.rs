@@ -2,25 +2,27 @@
 
 use std::time::Duration;
 
-use s1_forwarder::emulator::{Faults, Kind, Mishap, system_clock};
+use s1_forwarder::emulator::{Fault, Faults, Kind, system_clock};
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::process::until;
-use super::world::World;
-use crate::support::receiver::Fault;
+use crate::support::double::FaultRule;
+use crate::support::harness::Harness;
+use crate::support::process::until;
 
-const DEAD: Fault = Fault::Answer { status: 503, headers: Vec::new(), body: "no" };
+fn refusal() -> Vec<(f64, FaultRule)> {
+    vec![(1.0, FaultRule::answer(503, "no"))]
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_busy_worker_drains_and_nothing_is_lost_or_repeated() {
-    let world = World::new(|setup| (setup.activities, setup.threats, setup.rate) = (2_000, 300, 50.0)).await;
+    let harness = Harness::new(|setup| (setup.activities, setup.threats, setup.rate) = (2_000, 300, 50.0)).await;
     let streams = json!({ "activities": { "interval": "200ms" }, "threats": { "interval": "200ms", "since": "30d" } });
-    world.put_changed("acme", json!({ "streams": streams }));
-    world.sink.misbehave(1, vec![(1.0, Fault::Slow(Duration::from_secs(2)))]);
-    let mut worker = world.worker();
+    harness.put_changed("acme", json!({ "streams": streams }));
+    harness.sink.misbehave(1, vec![(1.0, FaultRule::Slow(Duration::from_secs(2)))]);
+    let mut worker = harness.worker();
     until("it is ready", async || (worker.get("/readyz").await.0 == 200).then_some(())).await;
-    until("a few requests are under way", async || (world.sink.seen().len() > 3).then_some(())).await;
+    until("a few requests are under way", async || (harness.sink.requests().len() > 3).then_some(())).await;
     worker.signal("TERM").await;
     let (status, reason) = until("it is not ready any more", async || {
         worker.try_get("/readyz").await.ok().filter(|(status, _)| *status != 200)
@@ -28,52 +30,52 @@ async fn a_busy_worker_drains_and_nothing_is_lost_or_repeated() {
     .await;
     assert_eq!((status, reason.as_str()), (503, "shutting down: delivering what is in flight\n"));
     assert_eq!(worker.try_get("/livez").await.unwrap().0, 200, "a draining worker is alive");
-    let requests = world.console().seen().len();
+    let requests = harness.console().request_log().len();
     let exit = worker.exit().await;
     assert_eq!(exit.code, Some(0), "{}", exit.stderr);
-    assert!(exit.stderr.contains("\"drained\",\"cut_off\":0"), "{}", exit.stderr);
-    assert!(world.console().seen().len() <= requests + 2, "pulling stops");
+    assert!(exit.stderr.contains("\"drained\",\"aborted\":0"), "{}", exit.stderr);
+    assert!(harness.console().request_log().len() <= requests + 2, "pulling stops");
 
-    world.sink.misbehave(1, vec![]);
-    world.console().set_rate(0.0, system_clock());
+    harness.sink.misbehave(1, vec![]);
+    harness.console().set_rate(0.0, system_clock());
     tokio::time::sleep(Duration::from_millis(1_100)).await;
-    assert_eq!(world.once(&[]).await.code, Some(0));
-    let arrived = world.sink.ledger().counts();
-    world.assert_all_arrived(&[Kind::Activities, Kind::Threats], &arrived);
+    assert_eq!(harness.once(&[]).await.code, Some(0));
+    let arrived = harness.sink.ledger().counts();
+    harness.assert_all_arrived(&[Kind::Activities, Kind::Threats], &arrived);
     assert!(arrived.values().all(|count| *count == 1), "something came twice");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dead_sink_does_not_keep_the_process() {
-    let world = World::new(|setup| setup.activities = 300).await;
-    world.put_changed("acme", json!({}));
-    world.sink.misbehave(1, vec![(1.0, DEAD)]);
-    let worker = world.worker_with(&["--shutdown-timeout", "1s"]);
-    until("the sink refused", async || (!world.sink.seen().is_empty()).then_some(())).await;
+    let harness = Harness::new(|setup| setup.activities = 300).await;
+    harness.put_changed("acme", json!({}));
+    harness.sink.misbehave(1, refusal());
+    let worker = harness.worker_with(&["--shutdown-timeout", "1s"]);
+    until("the sink refused", async || (!harness.sink.requests().is_empty()).then_some(())).await;
     let asked = Instant::now();
     worker.signal("TERM").await;
     let exit = worker.exit().await;
     assert_eq!(exit.code, Some(0), "{}", exit.stderr);
-    assert!(asked.elapsed() >= Duration::from_millis(900), "it gave up before the time-out");
+    assert!(asked.elapsed() >= Duration::from_millis(900), "it gave up before the timeout");
     assert!(asked.elapsed() < Duration::from_secs(20), "it took {:?}", asked.elapsed());
-    assert!(exit.stderr.contains("\"drained\",\"cut_off\":1"), "{}", exit.stderr);
+    assert!(exit.stderr.contains("\"drained\",\"aborted\":1"), "{}", exit.stderr);
 
-    world.sink.misbehave(1, vec![]);
-    assert_eq!(world.once(&[]).await.code, Some(0));
-    let arrived = world.sink.ledger().counts();
-    world.assert_all_arrived(&[Kind::Activities], &arrived);
+    harness.sink.misbehave(1, vec![]);
+    assert_eq!(harness.once(&[]).await.code, Some(0));
+    let arrived = harness.sink.ledger().counts();
+    harness.assert_all_arrived(&[Kind::Activities], &arrived);
     assert!(arrived.values().all(|count| *count == 1), "nothing was taken before");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_signal_ends_the_process_at_once_with_1() {
-    let world = World::new(|setup| setup.activities = 300).await;
-    world.put_changed("acme", json!({}));
-    world.sink.misbehave(1, vec![(1.0, DEAD)]);
+    let harness = Harness::new(|setup| setup.activities = 300).await;
+    harness.put_changed("acme", json!({}));
+    harness.sink.misbehave(1, refusal());
     for (first, second) in [("TERM", "TERM"), ("INT", "TERM")] {
-        let worker = world.worker_with(&["--shutdown-timeout", "100s"]);
-        let refused = world.sink.seen().len();
-        until("the sink refused", async || (world.sink.seen().len() > refused).then_some(())).await;
+        let worker = harness.worker_with(&["--shutdown-timeout", "100s"]);
+        let refused = harness.sink.requests().len();
+        until("the sink refused", async || (harness.sink.requests().len() > refused).then_some(())).await;
         worker.signal(first).await;
         worker.logged(&["draining"]).await;
         let asked = Instant::now();
@@ -85,21 +87,21 @@ async fn a_second_signal_ends_the_process_at_once_with_1() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn once_that_is_stopped_drains_too_and_says_that_it_did_not_arrive() {
-    let world = World::new(|setup| setup.activities = 2_000).await;
-    world.put_changed("acme", json!({}));
+    let harness = Harness::new(|setup| setup.activities = 2_000).await;
+    harness.put_changed("acme", json!({}));
     // The second page is under way when the first has arrived.
-    world.console().set_faults(Faults::default().with(Mishap::SlowAnswer(Duration::from_secs(2)), 1.0));
+    harness.console().set_faults(Faults::default().with(Fault::SlowAnswer(Duration::from_secs(2)), 1.0));
     let arguments = ["run", "--once", "--pipelines", "pipelines"];
-    let once = super::process::Process::spawn(super::process::program(world.root(), &arguments));
-    until("it is at work", async || (!world.sink.seen().is_empty()).then_some(())).await;
+    let once = crate::support::process::Process::spawn(crate::support::process::program(harness.root(), &arguments));
+    until("it is at work", async || (!harness.sink.requests().is_empty()).then_some(())).await;
     once.signal("TERM").await;
     let exit = once.exit().await;
     assert_eq!(exit.code, Some(1), "{}", exit.stderr);
     assert!(exit.stdout.contains("stopped"), "{}", exit.stdout);
-    assert!(world.sink.ledger().counts().len() < world.owed(Kind::Activities).len(), "it was not stopped in time");
-    world.console().set_faults(Faults::default());
-    assert_eq!(world.once(&[]).await.code, Some(0));
-    let arrived = world.sink.ledger().counts();
-    world.assert_all_arrived(&[Kind::Activities], &arrived);
+    assert!(harness.sink.ledger().counts().len() < harness.owed(Kind::Activities).len(), "it was not stopped in time");
+    harness.console().set_faults(Faults::default());
+    assert_eq!(harness.once(&[]).await.code, Some(0));
+    let arrived = harness.sink.ledger().counts();
+    harness.assert_all_arrived(&[Kind::Activities], &arrived);
     assert!(arrived.values().all(|count| *count == 1), "something came twice");
 }

@@ -6,87 +6,87 @@ use std::time::Duration;
 use s1_forwarder::emulator::{Kind, system_clock};
 use serde_json::json;
 
-use super::process::{Process, program, until};
-use super::world::World;
+use crate::support::harness::Harness;
+use crate::support::process::{Process, program, until};
 
 const CHECKPOINT: &str = "state/lanes/acme/activities/siem.checkpoint";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_place_that_cannot_be_written_ends_the_start_with_1() {
-    let world = World::new(|setup| setup.activities = 10).await;
-    world.put_changed("acme", json!({}));
+    let harness = Harness::new(|setup| setup.activities = 10).await;
+    harness.put_changed("acme", json!({}));
     // Below a file, and where nobody may make a directory: also root cannot.
-    for (state, told) in
+    for (state, reported) in
         [("file:token/state", "Not a directory"), ("file:/proc/s1-forwarder", "cannot create /proc/s1-forwarder")]
     {
-        let exit = world.once(&["--state", state]).await;
+        let exit = harness.once(&["--state", state]).await;
         assert_eq!(exit.code, Some(1), "{}", exit.stderr);
-        assert!(exit.stderr.contains(told), "{}", exit.stderr);
-        let exit = world.worker_with(&["--state", state]).exit().await;
+        assert!(exit.stderr.contains(reported), "{}", exit.stderr);
+        let exit = harness.worker_with(&["--state", state]).exit().await;
         assert_eq!(exit.code, Some(1), "{}", exit.stderr);
-        assert!(exit.stderr.contains(told), "{}", exit.stderr);
+        assert!(exit.stderr.contains(reported), "{}", exit.stderr);
     }
-    assert!(world.sink.seen().is_empty(), "nothing is sent");
-    assert!(world.console().seen().is_empty(), "nothing is pulled");
+    assert!(harness.sink.requests().is_empty(), "nothing is sent");
+    assert!(harness.console().request_log().is_empty(), "nothing is pulled");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_process_on_the_same_state_is_refused() {
-    let world = World::new(|setup| setup.activities = 30).await;
-    world.put_changed("acme", json!({}));
-    let mut first = world.worker();
-    world.delivered(&[Kind::Activities]).await;
+    let harness = Harness::new(|setup| setup.activities = 30).await;
+    harness.put_changed("acme", json!({}));
+    let mut first = harness.worker();
+    harness.delivered(&[Kind::Activities]).await;
     for arguments in [
         &["run", "--pipelines", "pipelines", "--listen", "127.0.0.1:0"][..],
         &["run", "--once", "--pipelines", "pipelines"],
         &["state", "delete", "acme/activities/siem"],
     ] {
-        let second = world.command(arguments).await;
+        let second = harness.command(arguments).await;
         assert_eq!(second.code, Some(1), "{arguments:?}: {}{}", second.stdout, second.stderr);
         assert!(second.stderr.contains("is in use by another process"), "{}", second.stderr);
     }
-    world.console().generate(Kind::Activities, system_clock());
-    world.delivered(&[Kind::Activities]).await;
+    harness.console().generate(Kind::Activities, system_clock());
+    harness.delivered(&[Kind::Activities]).await;
     assert_eq!(first.get("/readyz").await.0, 200);
     first.signal("TERM").await;
     assert_eq!(first.exit().await.code, Some(0));
-    let listed = world.command(&["state", "delete", "acme/activities/siem"]).await;
+    let listed = harness.command(&["state", "delete", "acme/activities/siem"]).await;
     assert!(listed.code == Some(0) && listed.stdout.contains("acme/activities/siem"), "{}", listed.stdout);
-    assert!(world.sink.ledger().counts().values().all(|count| *count == 1));
+    assert!(harness.sink.ledger().counts().values().all(|count| *count == 1));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_damaged_or_newer_checkpoint_stops_its_lane_alone() {
-    let world = World::new(|setup| (setup.activities, setup.threats) = (60, 40)).await;
+    let harness = Harness::new(|setup| (setup.activities, setup.threats) = (60, 40)).await;
     let streams = json!({ "activities": { "interval": "300ms" }, "threats": { "interval": "300ms", "since": "30d" } });
-    world.put_changed("acme", json!({ "streams": streams }));
-    assert_eq!(world.once(&[]).await.code, Some(0));
-    let good = fs::read(world.path(CHECKPOINT)).unwrap();
+    harness.put_changed("acme", json!({ "streams": streams }));
+    assert_eq!(harness.once(&[]).await.code, Some(0));
+    let good = fs::read(harness.path(CHECKPOINT)).unwrap();
     let mut damaged = good.clone();
     *damaged.last_mut().unwrap() ^= 0xff;
     let mut newer = good.clone();
     newer[9] = 77;
-    for (bytes, told) in
+    for (bytes, reported) in
         [(&damaged, "is damaged (its checksum is wrong)"), (&newer, "written by a newer release (format 77")]
     {
-        fs::write(world.path(CHECKPOINT), bytes).unwrap();
-        let mut worker = world.worker();
+        fs::write(harness.path(CHECKPOINT), bytes).unwrap();
+        let mut worker = harness.worker();
         let lane = worker.lane("acme/activities/siem", |lane| lane["state"] == "stopped").await;
         let error = lane["error"].as_str().unwrap();
-        assert!(error.contains(told) && error.contains(CHECKPOINT), "{error}");
+        assert!(error.contains(reported) && error.contains(CHECKPOINT), "{error}");
         worker.logged(&["lane is failing", CHECKPOINT]).await;
-        world.console().generate(Kind::Threats, system_clock());
-        world.console().generate(Kind::Activities, system_clock());
-        world.delivered(&[Kind::Threats]).await;
-        assert_eq!(&fs::read(world.path(CHECKPOINT)).unwrap(), bytes, "it is left as it is");
+        harness.console().generate(Kind::Threats, system_clock());
+        harness.console().generate(Kind::Activities, system_clock());
+        harness.delivered(&[Kind::Threats]).await;
+        assert_eq!(&fs::read(harness.path(CHECKPOINT)).unwrap(), bytes, "it is left as it is");
         // Put back from a backup, it is taken without a restart.
-        fs::write(world.path(CHECKPOINT), &good).unwrap();
-        world.delivered(&[Kind::Activities]).await;
+        fs::write(harness.path(CHECKPOINT), &good).unwrap();
+        harness.delivered(&[Kind::Activities]).await;
         worker.signal("TERM").await;
         assert_eq!(worker.exit().await.code, Some(0));
-        fs::write(world.path("good"), fs::read(world.path(CHECKPOINT)).unwrap()).unwrap();
-        let counts = world.sink.ledger().counts();
-        world.assert_all_arrived(&[Kind::Activities, Kind::Threats], &counts);
+        fs::write(harness.path("good"), fs::read(harness.path(CHECKPOINT)).unwrap()).unwrap();
+        let counts = harness.sink.ledger().counts();
+        harness.assert_all_arrived(&[Kind::Activities, Kind::Threats], &counts);
     }
 }
 
@@ -94,16 +94,16 @@ async fn a_damaged_or_newer_checkpoint_stops_its_lane_alone() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_stops_sending_and_the_old_checkpoint_survives() {
     // All within the overlap, so that the checkpoint grows with each record.
-    let world = World::new(|setup| (setup.activities, setup.span) = (1_500, Duration::from_secs(200))).await;
-    let mut pipeline = world.pipeline(json!({}));
+    let harness = Harness::new(|setup| (setup.activities, setup.span) = (1_500, Duration::from_secs(200))).await;
+    let mut pipeline = harness.pipeline(json!({}));
     pipeline["sinks"][0]["batch"] = json!({ "events": 50, "timeout": "50ms" });
-    world.put("acme", &pipeline);
-    let mut command = program(world.root(), &[]);
+    harness.put("acme", &pipeline);
+    let mut command = program(harness.root(), &[]);
     let shell = r#"trap "" XFSZ; ulimit -f 1; exec "$0" run --pipelines pipelines --listen 127.0.0.1:0"#;
     let binary = command.as_std().get_program().to_owned();
     command = {
         let mut limited = tokio::process::Command::new("sh");
-        limited.arg("-c").arg(shell).arg(binary).current_dir(world.root());
+        limited.arg("-c").arg(shell).arg(binary).current_dir(harness.root());
         limited.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::piped());
         limited.stderr(std::process::Stdio::piped()).kill_on_drop(true);
         limited
@@ -112,14 +112,14 @@ async fn a_full_disk_stops_sending_and_the_old_checkpoint_survives() {
     let lane = worker.lane("acme/activities/siem", |lane| lane["state"] == "stopped").await;
     assert!(lane["error"].as_str().unwrap().contains("cannot write"), "{lane}");
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let sent = world.sink.ledger().counts().len();
+    let sent = harness.sink.ledger().counts().len();
     assert!(sent < 1_000, "{sent} events were sent that nobody could remember");
     worker.kill().await;
 
-    let exit = world.once(&[]).await;
+    let exit = harness.once(&[]).await;
     assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
-    let arrived = world.sink.ledger().counts();
-    world.assert_all_arrived(&[Kind::Activities], &arrived);
+    let arrived = harness.sink.ledger().counts();
+    harness.assert_all_arrived(&[Kind::Activities], &arrived);
     let repeated = arrived.values().filter(|count| **count > 1).count();
     assert!(repeated <= sent && arrived.values().all(|count| *count <= 2), "{repeated} came twice");
 }
@@ -127,26 +127,26 @@ async fn a_full_disk_stops_sending_and_the_old_checkpoint_survives() {
 /// A lane's directory that goes away under a running worker, as a mount can.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_that_fails_for_a_while_costs_nothing() {
-    let world = World::new(|setup| setup.activities = 30).await;
-    world.put_changed("acme", json!({}));
-    let mut worker = world.worker();
-    world.delivered(&[Kind::Activities]).await;
-    let (lane, aside) = (world.path("state/lanes/acme/activities"), world.path("aside"));
+    let harness = Harness::new(|setup| setup.activities = 30).await;
+    harness.put_changed("acme", json!({}));
+    let mut worker = harness.worker();
+    harness.delivered(&[Kind::Activities]).await;
+    let (lane, aside) = (harness.path("state/lanes/acme/activities"), harness.path("aside"));
     fs::rename(&lane, &aside).unwrap();
     fs::write(&lane, "in the way").unwrap();
-    world.console().generate(Kind::Activities, system_clock());
+    harness.console().generate(Kind::Activities, system_clock());
     let stopped = worker.lane("acme/activities/siem", |lane| lane["state"] == "stopped").await;
     assert!(stopped["error"].as_str().unwrap().contains("state/lanes/acme/activities"), "{stopped}");
-    let sent = world.sink.seen().len();
-    world.console().generate(Kind::Activities, system_clock());
+    let sent = harness.sink.requests().len();
+    harness.console().generate(Kind::Activities, system_clock());
     tokio::time::sleep(Duration::from_millis(1_200)).await;
-    assert_eq!(world.sink.seen().len(), sent, "what could not be remembered is not sent");
+    assert_eq!(harness.sink.requests().len(), sent, "what could not be remembered is not sent");
     fs::remove_file(&lane).unwrap();
     fs::rename(&aside, &lane).unwrap();
-    world.delivered(&[Kind::Activities]).await;
+    harness.delivered(&[Kind::Activities]).await;
     until("the lane runs again", async || {
         worker.lanes().await["acme/activities/siem"]["up"].as_bool().filter(|up| *up)
     })
     .await;
-    assert!(world.sink.ledger().counts().values().all(|count| *count == 1));
+    assert!(harness.sink.ledger().counts().values().all(|count| *count == 1));
 }

@@ -3,20 +3,20 @@
 use s1_forwarder::emulator::Kind;
 use serde_json::{Value, json};
 
-use super::process::until;
-use super::world::World;
+use crate::support::harness::Harness;
+use crate::support::process::until;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_lanes_of_a_running_worker_are_a_table() {
-    let world = World::new(|setup| setup.activities = 300).await;
-    world.put_changed("acme", json!({ "streams": { "activities": { "interval": "300ms" } } }));
-    world.write("pipelines/broken.yaml", "console: 1\n");
-    let mut worker = world.worker();
-    let owed = world.owed(Kind::Activities).len();
+    let harness = Harness::new(|setup| setup.activities = 300).await;
+    harness.put_changed("acme", json!({ "streams": { "activities": { "interval": "300ms" } } }));
+    harness.write("pipelines/broken.yaml", "console: 1\n");
+    let mut worker = harness.worker();
+    let owed = harness.owed(Kind::Activities).len();
     let is = |lane: &Value| lane["state"] == "running" && lane["delivered"] == owed;
     worker.lane("acme/activities/siem", is).await;
     let url = worker.url().await;
-    let shown = world.command(&["status", "--url", &url]).await;
+    let shown = harness.command(&["status", "--url", &url]).await;
     assert_eq!(shown.code, Some(0), "{}", shown.stderr);
     let row = shown.stdout.lines().find(|line| line.contains("acme")).unwrap_or_default();
     assert!(
@@ -24,11 +24,11 @@ async fn the_lanes_of_a_running_worker_are_a_table() {
         "{}",
         shown.stdout
     );
-    assert!(shown.stdout.contains("broken.yaml"), "a file that does not run is told:\n{}", shown.stdout);
+    assert!(shown.stdout.contains("broken.yaml"), "a file that does not run is reported:\n{}", shown.stdout);
 
     worker.kill().await;
     until("nobody answers", async || {
-        let nobody = world.command(&["status", "--url", &url]).await;
+        let nobody = harness.command(&["status", "--url", &url]).await;
         (nobody.code == Some(1) && nobody.stderr.contains(&url)).then_some(())
     })
     .await;

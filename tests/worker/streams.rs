@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use s1_forwarder::emulator::{Faults, Kind, OutOfScope, Quirks, Scope, Token, Version, print_time, system_clock};
+use s1_forwarder::emulator::{Faults, Kind, OutOfScope, Quirks, RecordVersion, Scope, Token, print_time, system_clock};
 use serde_json::{Value, json};
 
-use super::world::World;
+use crate::support::harness::Harness;
 
 const STREAMS: [(&str, Kind); 5] = [
     ("threats", Kind::Threats),
@@ -16,8 +16,8 @@ const STREAMS: [(&str, Kind); 5] = [
 ];
 const DAY: i64 = 86_400_000_000;
 
-async fn world() -> World {
-    World::new(|setup| {
+async fn harness() -> Harness {
+    Harness::new(|setup| {
         (setup.activities, setup.threats, setup.agents, setup.alerts) = (2_500, 400, 600, 400);
         setup.span = std::time::Duration::from_secs(10 * 86_400);
         // A console tells its time in whole seconds: what happened in the last one is owed to the next run.
@@ -30,17 +30,17 @@ async fn world() -> World {
 fn streams(changes: &Value) -> Value {
     let of = |(name, _): &(&str, Kind)| {
         let mut stream = json!({ "since": "beginning" });
-        super::world::merge(&mut stream, changes.clone());
+        crate::support::harness::merge(&mut stream, changes.clone());
         ((*name).to_owned(), stream)
     };
     Value::Object(STREAMS.iter().map(of).collect())
 }
 
 /// The ids of the records that arrived from a pipeline, by stream; each event arrived once.
-fn arrived(world: &World, pipeline: &str) -> BTreeMap<String, Vec<u64>> {
+fn arrived(harness: &Harness, pipeline: &str) -> BTreeMap<String, Vec<u64>> {
     let mut arrived: BTreeMap<String, Vec<u64>> = BTreeMap::new();
     let mut identities = BTreeSet::new();
-    for request in world.sink.seen() {
+    for request in harness.sink.requests() {
         if request.header("x-s1-forwarder-pipeline") != pipeline {
             continue;
         }
@@ -57,24 +57,24 @@ fn arrived(world: &World, pipeline: &str) -> BTreeMap<String, Vec<u64>> {
     arrived
 }
 
-fn ids(versions: Vec<Version>, keep: impl Fn(&Version) -> bool) -> Vec<u64> {
+fn ids(versions: Vec<RecordVersion>, keep: impl Fn(&RecordVersion) -> bool) -> Vec<u64> {
     versions.into_iter().filter(keep).map(|version| version.id).collect()
 }
 
 /// What a pipeline's streams must have brought.
-fn assert_arrived(world: &World, pipeline: &str, truth: impl Fn(Kind) -> Vec<u64>) {
-    let arrived = arrived(world, pipeline);
+fn assert_arrived(harness: &Harness, pipeline: &str, expected: impl Fn(Kind) -> Vec<u64>) {
+    let arrived = arrived(harness, pipeline);
     for (stream, kind) in STREAMS {
         let got = arrived.get(stream).cloned().unwrap_or_default();
-        let owed = truth(kind);
+        let owed = expected(kind);
         assert!(got == owed, "{pipeline}: {} {stream} arrived, the console has {}", got.len(), owed.len());
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_stream_is_drained_for_tokens_of_every_scope() {
-    let world = world().await;
-    let console = world.console();
+    let harness = harness().await;
+    let console = harness.console();
     let (account, sites) = (console.ids(Kind::Accounts)[0], console.ids(Kind::Sites));
     let scopes = [
         ("global", Scope::Global),
@@ -84,66 +84,66 @@ async fn every_stream_is_drained_for_tokens_of_every_scope() {
     ];
     for (name, scope) in &scopes {
         console.set_token(Token::new(&format!("token-{name}")).scoped(scope.clone()));
-        world.write(&format!("{name}.token"), &format!("token-{name}"));
-        let token = json!({ "file": world.path(&format!("{name}.token")) });
-        world.put_changed(name, json!({ "console": { "token": token }, "streams": streams(&json!({})) }));
+        harness.write(&format!("{name}.token"), &format!("token-{name}"));
+        let token = json!({ "file": harness.path(&format!("{name}.token")) });
+        harness.put_changed(name, json!({ "console": { "token": token }, "streams": streams(&json!({})) }));
     }
-    let exit = world.once(&[]).await;
+    let exit = harness.once(&[]).await;
     assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
     for (name, scope) in &scopes {
-        assert_arrived(&world, name, |kind| ids(world.console().truth(kind, scope), |_| true));
-        let counts = arrived(&world, name);
+        assert_arrived(&harness, name, |kind| ids(harness.console().visible_versions(kind, scope), |_| true));
+        let counts = arrived(&harness, name);
         assert!(STREAMS.iter().all(|(stream, _)| counts.get(*stream).is_some_and(|ids| !ids.is_empty())), "{name}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn scope_filters_hold_on_every_stream_and_a_customer_split_by_site_gets_each_record_once() {
-    let world = world().await;
+    let harness = harness().await;
     // What does not belong to any site goes by the account, and is left out here.
-    let (account, sites) = (world.console().ids(Kind::Accounts)[0], world.console().ids(Kind::Sites));
-    let group = world.console().ids(Kind::Groups)[4];
+    let (account, sites) = (harness.console().ids(Kind::Accounts)[0], harness.console().ids(Kind::Sites));
+    let group = harness.console().ids(Kind::Groups)[4];
     let put = |name: &str, scope: Value| {
-        world.put_changed(name, json!({ "console": scope, "streams": streams(&json!({})) }));
+        harness.put_changed(name, json!({ "console": scope, "streams": streams(&json!({})) }));
     };
     put("lisbon", json!({ "sites": [sites[1].to_string()] }));
     put("toronto", json!({ "sites": [sites[2].to_string()] }));
     put("acme", json!({ "accounts": [account.to_string()] }));
     put("servers", json!({ "groups": [group.to_string()] }));
-    let exit = world.once(&[]).await;
+    let exit = harness.once(&[]).await;
     assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
-    let truth = |scope: Scope| {
-        let world = &world;
-        move |kind| ids(world.console().truth(kind, &scope), |_| true)
+    let expected = |scope: Scope| {
+        let harness = &harness;
+        move |kind| ids(harness.console().visible_versions(kind, &scope), |_| true)
     };
-    assert_arrived(&world, "lisbon", truth(Scope::Sites(vec![sites[1]])));
-    assert_arrived(&world, "toronto", truth(Scope::Sites(vec![sites[2]])));
-    assert_arrived(&world, "acme", truth(Scope::Accounts(vec![account])));
-    let (lisbon, toronto) = (arrived(&world, "lisbon"), arrived(&world, "toronto"));
+    assert_arrived(&harness, "lisbon", expected(Scope::Sites(vec![sites[1]])));
+    assert_arrived(&harness, "toronto", expected(Scope::Sites(vec![sites[2]])));
+    assert_arrived(&harness, "acme", expected(Scope::Accounts(vec![account])));
+    let (lisbon, toronto) = (arrived(&harness, "lisbon"), arrived(&harness, "toronto"));
     for (stream, kind) in STREAMS {
         let mut both = [&lisbon[stream][..], &toronto[stream][..]].concat();
         both.sort_unstable();
-        let owed = ids(world.console().truth(kind, &Scope::Sites(sites[1..3].to_vec())), |_| true);
+        let owed = ids(harness.console().visible_versions(kind, &Scope::Sites(sites[1..3].to_vec())), |_| true);
         assert!(both == owed, "{stream}: {} of {}", both.len(), owed.len());
     }
-    let servers = arrived(&world, "servers");
+    let servers = arrived(&harness, "servers");
     assert_eq!(servers["groups"], [group]);
     assert!(!servers["agents"].is_empty() && servers["agents"].len() < lisbon["agents"].len());
 
     // Where the console refuses what the token cannot see, the streams say so, and nothing else stops.
-    world.console().set_quirks(Quirks { out_of_scope: OutOfScope::Forbidden, ..Quirks::default() });
-    world.console().set_token(Token::new("lisbon").scoped(Scope::Sites(vec![sites[1]])));
-    world.write("lisbon.token", "lisbon");
-    let scope = json!({ "token": { "file": world.path("lisbon.token") }, "sites": [sites[2].to_string()] });
+    harness.console().set_quirks(Quirks { out_of_scope: OutOfScope::Forbidden, ..Quirks::default() });
+    harness.console().set_token(Token::new("lisbon").scoped(Scope::Sites(vec![sites[1]])));
+    harness.write("lisbon.token", "lisbon");
+    let scope = json!({ "token": { "file": harness.path("lisbon.token") }, "sites": [sites[2].to_string()] });
     put("beyond", scope);
-    let exit = world.once(&[]).await;
+    let exit = harness.once(&[]).await;
     assert_eq!(exit.code, Some(1), "{}", exit.stderr);
-    assert!(exit.stdout.contains("403") && arrived(&world, "beyond").is_empty(), "{}", exit.stdout);
+    assert!(exit.stdout.contains("403") && arrived(&harness, "beyond").is_empty(), "{}", exit.stdout);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn since_is_understood_in_every_form_on_every_stream() {
-    let world = world().await;
+    let harness = harness().await;
     let now = s1_forwarder::emulator::system_clock();
     let noon = now - 3 * DAY;
     let forms = [
@@ -153,26 +153,28 @@ async fn since_is_understood_in_every_form_on_every_stream() {
         ("now", "now".to_owned()),
     ];
     for (name, since) in &forms {
-        world.put_changed(name, json!({ "streams": streams(&json!({ "since": since })) }));
+        harness.put_changed(name, json!({ "streams": streams(&json!({ "since": since })) }));
     }
-    let exit = world.once(&[]).await;
+    let exit = harness.once(&[]).await;
     assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
     let since = |from: i64| {
-        let world = &world;
+        let harness = &harness;
         move |kind: Kind| {
-            let time = move |version: &Version| match kind {
+            let time = move |version: &RecordVersion| match kind {
                 Kind::Activities | Kind::Alerts => version.created,
                 _ => version.updated,
             };
             // A query begins at a whole second.
-            ids(world.console().truth(kind, &Scope::Global), |version| time(version) >= from / 1_000_000 * 1_000_000)
+            ids(harness.console().visible_versions(kind, &Scope::Global), |version| {
+                time(version) >= from / 1_000_000 * 1_000_000
+            })
         }
     };
-    assert_arrived(&world, "beginning", since(i64::MIN + DAY));
-    assert_arrived(&world, "time", since(noon));
-    assert_arrived(&world, "now", since(now));
+    assert_arrived(&harness, "beginning", since(i64::MIN + DAY));
+    assert_arrived(&harness, "time", since(noon));
+    assert_arrived(&harness, "now", since(now));
     // The moment of the start is between two that the test knows.
-    let (got, most) = (arrived(&world, "period"), since(now - DAY * 3 / 2));
+    let (got, most) = (arrived(&harness, "period"), since(now - DAY * 3 / 2));
     for (stream, kind) in STREAMS {
         let (got, most) = (got.get(stream).map_or(0, Vec::len), most(kind).len());
         assert!(got <= most && got + 30 >= most, "{stream}: {got} of {most}");
@@ -181,38 +183,38 @@ async fn since_is_understood_in_every_form_on_every_stream() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_missing_endpoint_ends_its_own_lane_and_no_other() {
-    let world = world().await;
-    world.console().set_faults(Faults { missing: vec![Kind::Alerts], ..Faults::default() });
-    world.put_changed("acme", json!({ "streams": streams(&json!({})) }));
+    let harness = harness().await;
+    harness.console().set_faults(Faults { missing: vec![Kind::Alerts], ..Faults::default() });
+    harness.put_changed("acme", json!({ "streams": streams(&json!({})) }));
     let begun = tokio::time::Instant::now();
-    let exit = world.once(&[]).await;
+    let exit = harness.once(&[]).await;
     assert_eq!(exit.code, Some(1), "{}", exit.stderr);
-    assert!(begun.elapsed().as_secs() < 120, "nothing waits for the time-out");
+    assert!(begun.elapsed().as_secs() < 120, "nothing waits for the timeout");
     let row = exit.stdout.lines().find(|row| row.contains("acme/alerts/siem")).unwrap();
     assert!(row.contains("404"), "{row}");
     assert_eq!(exit.stderr.lines().filter(|line| line.contains("lane is failing")).count(), 1, "{}", exit.stderr);
-    assert_arrived(&world, "acme", |kind| {
+    assert_arrived(&harness, "acme", |kind| {
         let shown = kind != Kind::Alerts;
-        ids(world.console().truth(kind, &Scope::Global), |_| shown)
+        ids(harness.console().visible_versions(kind, &Scope::Global), |_| shown)
     });
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn snapshots_run_once_and_say_when_they_are_complete() {
-    let world = world().await;
+    let harness = harness().await;
     let agents = json!({ "mode": "snapshot", "interval": "30d", "marker": true });
-    world.put_changed("acme", json!({ "streams": { "activities": null, "agents": agents } }));
+    harness.put_changed("acme", json!({ "streams": { "activities": null, "agents": agents } }));
     for _ in 0..2 {
-        let exit = world.once(&[]).await;
+        let exit = harness.once(&[]).await;
         assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
     }
-    let lines: Vec<Value> = world
+    let lines: Vec<Value> = harness
         .sink
-        .seen()
+        .requests()
         .iter()
         .flat_map(|request| request.body.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<_>>())
         .collect();
-    let owed = world.console().truth(Kind::Agents, &Scope::Global).len();
+    let owed = harness.console().visible_versions(Kind::Agents, &Scope::Global).len();
     assert_eq!(lines.len(), owed + 1, "the second run found the snapshot complete");
     let marker = &lines.last().unwrap()["record"]["snapshot"];
     assert_eq!(marker["records"], owed);
@@ -221,18 +223,18 @@ async fn snapshots_run_once_and_say_when_they_are_complete() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pipelines_on_one_console_share_its_rate_limit() {
-    let world = world().await;
+    let harness = harness().await;
     // Each site by itself would ask ten times a second; the smallest rate given holds for all.
-    for (place, site) in world.console().ids(Kind::Sites).into_iter().enumerate() {
+    for (place, site) in harness.console().ids(Kind::Sites).into_iter().enumerate() {
         let console = json!({ "sites": [site.to_string()], "requests_per_second": if place == 3 { 10 } else { 50 } });
-        world.put_changed(&format!("site-{place}"), json!({ "console": console, "streams": streams(&json!({})) }));
+        harness.put_changed(&format!("site-{place}"), json!({ "console": console, "streams": streams(&json!({})) }));
     }
-    // From before the first can have been sent: requests that are held up on their way make it longer, and never shorter. Until
-    // the slowest site has said what it wants, a few may go faster.
+    // From before the first can have been sent: requests that are held up on their way make it longer, and never
+    // shorter. Until the slowest site has said what it wants, a few may go faster.
     let begun = system_clock();
-    let exit = world.once(&[]).await;
+    let exit = harness.once(&[]).await;
     assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
-    let seen: Vec<i64> = world.console().seen().iter().map(|seen| seen.at).collect();
+    let seen: Vec<i64> = harness.console().request_log().iter().map(|seen| seen.at).collect();
     let took = (seen.iter().max().unwrap() - begun) as f64 / 1e6;
     assert!(seen.len() >= 25, "{} requests", seen.len());
     assert!(took >= (seen.len() - 4) as f64 / 10.0, "{} requests in {took:.1} s", seen.len());

@@ -5,8 +5,8 @@ use std::time::Duration;
 use s1_forwarder::emulator::{Kind, Token, system_clock};
 use serde_json::json;
 
-use super::process::until;
-use super::world::World;
+use crate::support::harness::Harness;
+use crate::support::process::until;
 
 const DAY: i64 = 86_400_000_000;
 
@@ -16,20 +16,20 @@ fn token(secret: &str, days: i64, revoked: bool) -> Token {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_that_is_revoked_in_the_middle_costs_nothing_when_two_are_given() {
-    let world = World::new(|setup| setup.activities = 500).await;
-    world.write("one", "c4nary-one\n");
-    world.write("two", "c4nary-two\n");
-    world.console().set_tokens(vec![token("c4nary-one", 30, false), token("c4nary-two", 60, false)]);
-    let tokens = json!([{ "file": world.path("one") }, { "file": world.path("two") }]);
-    world.put_changed(
+    let harness = Harness::new(|setup| setup.activities = 500).await;
+    harness.write("one", "c4nary-one\n");
+    harness.write("two", "c4nary-two\n");
+    harness.console().set_tokens(vec![token("c4nary-one", 30, false), token("c4nary-two", 60, false)]);
+    let tokens = json!([{ "file": harness.path("one") }, { "file": harness.path("two") }]);
+    harness.put_changed(
         "acme",
         json!({ "console": { "token": tokens }, "streams": { "threats": { "interval": "300ms" } } }),
     );
-    world.console().set_rate(30.0, system_clock());
-    let mut worker = world.worker();
-    world.delivered(&[Kind::Activities]).await;
+    harness.console().set_rate(30.0, system_clock());
+    let mut worker = harness.worker();
+    harness.delivered(&[Kind::Activities]).await;
     // Days until the token in use expires.
-    let expires = async |worker: &mut super::process::Process, days: i64| {
+    let expires = async |worker: &mut crate::support::process::Process, days: i64| {
         until(&format!("a token with {days} days left is in use"), async || {
             let metrics = worker.metrics().await;
             let at = metrics.samples("token_expiry_timestamp_seconds").next()?.1;
@@ -40,18 +40,18 @@ async fn a_token_that_is_revoked_in_the_middle_costs_nothing_when_two_are_given(
     };
     expires(&mut worker, 30).await;
 
-    world.console().set_tokens(vec![token("c4nary-one", 30, true), token("c4nary-two", 60, false)]);
+    harness.console().set_tokens(vec![token("c4nary-one", 30, true), token("c4nary-two", 60, false)]);
     worker.logged(&["was refused", "second"]).await;
     expires(&mut worker, 60).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     // And back, with a new text in the file that is not in use.
-    world.write("one", "c4nary-three\n");
-    world.console().set_tokens(vec![token("c4nary-three", 90, false), token("c4nary-two", 60, true)]);
+    harness.write("one", "c4nary-three\n");
+    harness.console().set_tokens(vec![token("c4nary-three", 90, false), token("c4nary-two", 60, true)]);
     worker.logged(&["was refused", "first"]).await;
     expires(&mut worker, 90).await;
 
-    world.console().set_rate(0.0, system_clock());
-    world.delivered(&[Kind::Activities, Kind::Threats]).await;
+    harness.console().set_rate(0.0, system_clock());
+    harness.delivered(&[Kind::Activities, Kind::Threats]).await;
     let log = worker.log_text();
     assert_eq!(log.matches("was refused").count(), 2, "one line for each change: {log}");
     assert!(!log.contains("lane is failing"), "{log}");
@@ -64,24 +64,24 @@ async fn a_token_that_is_revoked_in_the_middle_costs_nothing_when_two_are_given(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn check_says_which_of_two_tokens_is_in_use_and_fails_when_neither_is_good() {
-    let world = World::new(|setup| setup.activities = 5).await;
-    world.write("old", "c4nary-old");
-    let tokens = json!([{ "file": world.path("old") }, { "file": world.path("token") }]);
-    world.put_changed("acme", json!({ "console": { "token": tokens } }));
-    let good = world.command(&["check", "--pipelines", "pipelines"]).await;
+    let harness = Harness::new(|setup| setup.activities = 5).await;
+    harness.write("old", "c4nary-old");
+    let tokens = json!([{ "file": harness.path("old") }, { "file": harness.path("token") }]);
+    harness.put_changed("acme", json!({ "console": { "token": tokens } }));
+    let good = harness.command(&["check", "--pipelines", "pipelines"]).await;
     assert_eq!(good.code, Some(0), "{}{}", good.stdout, good.stderr);
     assert!(good.stdout.contains("the first is refused"), "{}", good.stdout);
 
-    world.write("token", "c4nary-wrong");
-    let bad = world.command(&["check", "--pipelines", "pipelines"]).await;
+    harness.write("token", "c4nary-wrong");
+    let bad = harness.command(&["check", "--pipelines", "pipelines"]).await;
     assert_eq!(bad.code, Some(1), "{}", bad.stdout);
     assert!(!format!("{}{}", bad.stdout, bad.stderr).contains("c4nary"));
     // Three are refused before anything is asked.
-    world.put_changed("acme", json!({ "console": { "token": ["c4nary-1", "c4nary-2", "c4nary-3"] } }));
-    let invalid = world.command(&["check", "--pipelines", "pipelines", "--offline"]).await;
+    harness.put_changed("acme", json!({ "console": { "token": ["c4nary-1", "c4nary-2", "c4nary-3"] } }));
+    let invalid = harness.command(&["check", "--pipelines", "pipelines", "--offline"]).await;
     assert_eq!(invalid.code, Some(2), "{}", invalid.stdout);
     assert!(invalid.stdout.contains("more than two") && !invalid.stdout.contains("c4nary"), "{}", invalid.stdout);
-    world.put_changed("acme", json!({ "console": { "token": ["c4nary-1", "c4nary-2"] } }));
-    let literal = world.command(&["check", "--pipelines", "pipelines", "--offline"]).await;
-    assert_eq!(literal.stdout.matches("stands in the file itself").count(), 2, "{}", literal.stdout);
+    harness.put_changed("acme", json!({ "console": { "token": ["c4nary-1", "c4nary-2"] } }));
+    let literal = harness.command(&["check", "--pipelines", "pipelines", "--offline"]).await;
+    assert_eq!(literal.stdout.matches("is in the file itself").count(), 2, "{}", literal.stdout);
 }

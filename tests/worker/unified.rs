@@ -2,20 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use s1_forwarder::emulator::{Console, Faults, Kind, Mishap, Quirks, Scope, Setup, Token, system_clock};
+use s1_forwarder::emulator::{Console, Fault, Faults, Kind, Quirks, Scope, Setup, Token, system_clock};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::world::World;
+use crate::support::harness::Harness;
 
 const PATH: &str = "/web/api/v2.1/unifiedalerts/graphql";
 
-/// The identity of each alert as the console has it now: design.md section 4.4, written once more.
-fn owed(world: &World, scope: &Scope) -> BTreeSet<String> {
-    let host = world.server.address().to_string();
-    let versions = world.console().truth(Kind::UnifiedAlerts, scope);
+/// The identity of each alert as the console has it now, computed without the program's code.
+fn owed(harness: &Harness, scope: &Scope) -> BTreeSet<String> {
+    let host = harness.server.address().to_string();
+    let versions = harness.console().visible_versions(Kind::UnifiedAlerts, scope);
     let identity = |id: u64| {
-        let alert = record(world.console(), id);
+        let alert = record(harness.console(), id);
         let text = |key: &str| alert[key].as_str().unwrap_or_default().to_owned();
         let version = match text("updatedAt") {
             none if none.is_empty() => format!("{} {}", text("status"), text("analystVerdict")),
@@ -32,62 +32,62 @@ fn record(console: &Console, id: u64) -> Value {
 }
 
 /// How often each identity arrived from a pipeline.
-fn arrived(world: &World, pipeline: &str) -> BTreeMap<String, u32> {
+fn arrived(harness: &Harness, pipeline: &str) -> BTreeMap<String, u32> {
     let mut counts = BTreeMap::new();
-    for event in events(world, pipeline) {
+    for event in events(harness, pipeline) {
         *counts.entry(event["id"].as_str().unwrap().to_owned()).or_default() += 1;
     }
     counts
 }
 
-fn events(world: &World, pipeline: &str) -> Vec<Value> {
-    let seen = world.sink.seen();
+fn events(harness: &Harness, pipeline: &str) -> Vec<Value> {
+    let seen = harness.sink.requests();
     let lines = seen.iter().flat_map(|request| request.body.lines().map(str::to_owned).collect::<Vec<_>>());
     let events = lines.map(|line| serde_json::from_str::<Value>(&line).unwrap());
     events.filter(|event| event["pipeline"] == pipeline).collect()
 }
 
-fn asked(world: &World) -> usize {
-    world.console().seen().iter().filter(|request| request.path == PATH).count()
+fn asked(harness: &Harness) -> usize {
+    harness.console().request_log().iter().filter(|request| request.path == PATH).count()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_alert_arrives_once_in_its_scope_and_again_when_it_changes() {
-    let world = World::new(|setup| (setup.unified_alerts, setup.agents) = (1_200, 40)).await;
-    let [account, other] = world.console().ids(Kind::Accounts)[..] else { panic!("two accounts") };
-    let sites = world.console().ids(Kind::Sites);
+    let harness = Harness::new(|setup| (setup.unified_alerts, setup.agents) = (1_200, 40)).await;
+    let [account, other] = harness.console().ids(Kind::Accounts)[..] else { panic!("two accounts") };
+    let sites = harness.console().ids(Kind::Sites);
     let streams = json!({ "activities": null, "unified_alerts": { "since": "30d" } });
     for (name, scope) in [
         ("all", json!({})),
         ("account", json!({ "accounts": [account.to_string()] })),
         ("site", json!({ "accounts": [account.to_string(), other.to_string()], "sites": [sites[1].to_string()] })),
     ] {
-        world.put_changed(name, json!({ "console": scope, "streams": streams }));
+        harness.put_changed(name, json!({ "console": scope, "streams": streams }));
     }
-    let exit = world.once(&[]).await;
+    let exit = harness.once(&[]).await;
     assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
-    let of = |scope: &Scope| owed(&world, scope);
+    let of = |scope: &Scope| owed(&harness, scope);
     let scopes =
         [("all", Scope::Global), ("account", Scope::Accounts(vec![account])), ("site", Scope::Sites(vec![sites[1]]))];
     for (name, scope) in &scopes {
-        let arrived = arrived(&world, name);
+        let arrived = arrived(&harness, name);
         assert!(arrived.values().all(|count| *count == 1), "{name}");
         assert_eq!(arrived.into_keys().collect::<BTreeSet<_>>(), of(scope), "{name}");
     }
-    let undated = events(&world, "all").iter().filter(|event| event["record"]["updatedAt"].is_null()).count();
+    let undated = events(&harness, "all").iter().filter(|event| event["record"]["updatedAt"].is_null()).count();
     assert!(undated > 5, "alerts that were never updated come by their detection: {undated}");
 
     // What changes, appears or appears late comes with the next run, and nothing else does.
     let (before, now) = (of(&Scope::Global), system_clock());
-    for id in world.console().ids(Kind::UnifiedAlerts).into_iter().step_by(100) {
-        assert!(world.console().age(Kind::UnifiedAlerts, id, now));
+    for id in harness.console().ids(Kind::UnifiedAlerts).into_iter().step_by(100) {
+        assert!(harness.console().change_randomly(Kind::UnifiedAlerts, id, now));
     }
-    world.console().generate(Kind::UnifiedAlerts, now);
+    harness.console().generate(Kind::UnifiedAlerts, now);
     // Hours late: the first pass never sees it.
-    world.console().generate(Kind::UnifiedAlerts, now - 3 * 3_600 * 1_000_000);
+    harness.console().generate(Kind::UnifiedAlerts, now - 3 * 3_600 * 1_000_000);
     tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
-    assert_eq!(world.once(&[]).await.code, Some(0));
-    let arrived = arrived(&world, "all");
+    assert_eq!(harness.once(&[]).await.code, Some(0));
+    let arrived = arrived(&harness, "all");
     assert!(arrived.values().all(|count| *count == 1));
     let after = of(&Scope::Global);
     assert_eq!(after.difference(&before).count(), 14);
@@ -97,21 +97,21 @@ async fn every_alert_arrives_once_in_its_scope_and_again_when_it_changes() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_console_is_asked_for_what_its_release_knows() {
     let streams = json!({ "streams": { "activities": null, "unified_alerts": { "since": "30d" } } });
-    let newest = World::new(|setup| setup.unified_alerts = 40).await;
-    let lacking = World::new(|setup| setup.unified_alerts = 40).await;
+    let newest = Harness::new(|setup| setup.unified_alerts = 40).await;
+    let lacking = Harness::new(|setup| setup.unified_alerts = 40).await;
     let lack = ["UnifiedAlert.labels", "DetectionAsset.primary", "AiInvestigation.purpleAiStatus"].map(str::to_owned);
-    lacking.console().set_quirks(Quirks { unified_alerts_lack: lack.into(), ..Quirks::default() });
-    let older = World::new(|setup| (setup.unified_alerts, setup.older) = (40, true)).await;
+    lacking.console().set_quirks(Quirks { missing_alert_fields: lack.into(), ..Quirks::default() });
+    let older = Harness::new(|setup| (setup.unified_alerts, setup.older) = (40, true)).await;
     let mut requests = Vec::new();
-    for world in [&newest, &lacking, &older] {
-        world.put_changed("acme", streams.clone());
-        let exit = world.once(&[]).await;
+    for harness in [&newest, &lacking, &older] {
+        harness.put_changed("acme", streams.clone());
+        let exit = harness.once(&[]).await;
         assert_eq!(exit.code, Some(0), "{}", exit.stderr);
-        assert_eq!(arrived(world, "acme").into_keys().collect::<BTreeSet<_>>(), owed(world, &Scope::Global));
-        requests.push(asked(world));
+        assert_eq!(arrived(harness, "acme").into_keys().collect::<BTreeSet<_>>(), owed(harness, &Scope::Global));
+        requests.push(asked(harness));
     }
     assert_eq!((requests[1], requests[2]), (requests[0] + 1, requests[0] + 1), "what is unknown is asked for once");
-    let one = |world: &World| events(world, "acme")[0]["record"].clone();
+    let one = |harness: &Harness| events(harness, "acme")[0]["record"].clone();
     let (full, part, core) = (one(&newest), one(&lacking), one(&older));
     assert!(
         full["labels"].is_array() && full["aiInvestigation"].is_object() && full["assets"][0]["primary"].is_boolean()
@@ -123,72 +123,73 @@ async fn a_console_is_asked_for_what_its_release_knows() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn errors_inside_good_answers_lose_nothing() {
-    let world = World::new(|setup| setup.unified_alerts = 60).await;
-    world.put_changed("acme", json!({ "streams": { "activities": null, "unified_alerts": { "since": "30d" } } }));
-    // The first fails outright; then a field of one alert cannot be told, however often it is asked for.
-    let mut faults = Faults::default().next_times(2, Mishap::ErrorsInside).with(Mishap::ErrorsBesideData, 1.0);
-    faults.at_most_in_a_row = u32::MAX;
-    world.console().set_faults(faults);
-    world.console().set_quirks(Quirks { null_edges: true, ..Quirks::default() });
-    let exit = world.once(&[]).await;
+    let harness = Harness::new(|setup| setup.unified_alerts = 60).await;
+    harness.put_changed("acme", json!({ "streams": { "activities": null, "unified_alerts": { "since": "30d" } } }));
+    // The first fails outright; then a field of one alert cannot be read, however often it is asked for.
+    let mut faults = Faults::default().next_times(2, Fault::ErrorsOnly).with(Fault::ErrorsWithData, 1.0);
+    faults.max_consecutive = u32::MAX;
+    harness.console().set_faults(faults);
+    harness.console().set_quirks(Quirks { null_edges: true, ..Quirks::default() });
+    let exit = harness.once(&[]).await;
     assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
-    assert_eq!(arrived(&world, "acme").into_keys().collect::<BTreeSet<_>>(), owed(&world, &Scope::Global));
-    assert!(exit.stderr.contains("a page is taken without a field"), "{}", exit.stderr);
+    assert_eq!(arrived(&harness, "acme").into_keys().collect::<BTreeSet<_>>(), owed(&harness, &Scope::Global));
+    assert!(exit.stderr.contains("a page lacks a field that the console cannot read"), "{}", exit.stderr);
 }
 
 /// One that does not fit is known by its id and times alone; both passes meet it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn alerts_that_are_too_large_are_stepped_over_and_the_rest_arrives_once() {
     const SIZE: usize = 6 << 20;
-    let world = World::new(|setup| setup.unified_alerts = 40).await;
+    let harness = Harness::new(|setup| setup.unified_alerts = 40).await;
     let begin = system_clock() - 3_600_000_000;
     let mut large = 0;
     for (place, what) in "L..LL.L..".chars().enumerate() {
         let at = begin + place as i64 * 1000;
         match what {
-            'L' => (large, _) = (large + 1, world.console().generate_oversized(Kind::UnifiedAlerts, at, SIZE)),
-            _ => _ = world.console().generate(Kind::UnifiedAlerts, at),
+            'L' => (large, _) = (large + 1, harness.console().generate_oversized(Kind::UnifiedAlerts, at, SIZE)),
+            _ => _ = harness.console().generate(Kind::UnifiedAlerts, at),
         }
     }
     // The last of its list: no page follows.
-    world.console().generate_oversized(Kind::UnifiedAlerts, system_clock() - 2_000_000, SIZE);
+    harness.console().generate_oversized(Kind::UnifiedAlerts, system_clock() - 2_000_000, SIZE);
     large += 1;
-    world.put_changed("acme", json!({ "streams": { "activities": null, "unified_alerts": { "since": "30d" } } }));
+    harness.put_changed("acme", json!({ "streams": { "activities": null, "unified_alerts": { "since": "30d" } } }));
     let budget = ["--memory-budget", "16MiB"];
     for _ in 0..2 {
-        let exit = world.once(&budget).await;
+        let exit = harness.once(&budget).await;
         assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
-        let owed = owed(&world, &Scope::Global);
-        let arrived = arrived(&world, "acme");
+        let owed = owed(&harness, &Scope::Global);
+        let arrived = arrived(&harness, "acme");
         assert_eq!(arrived.len(), owed.len() - large);
         assert!(arrived.iter().all(|(id, count)| *count == 1 && owed.contains(id)), "something came twice");
-        let letters = world.command(&["dead-letters", "list", "--format", "json"]).await.stdout;
-        let letters: Vec<Value> = letters.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        assert_eq!(letters.len(), large);
-        for letter in &letters {
-            assert!(letter["cut"] == true && letter["status"] == "too_large", "{letter}");
+        let dead_letters = harness.command(&["dead-letters", "list", "--format", "json"]).await.stdout;
+        let dead_letters: Vec<Value> = dead_letters.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(dead_letters.len(), large);
+        for letter in &dead_letters {
+            assert!(letter["truncated"] == true && letter["status"] == "too_large", "{letter}");
             let id = letter["identity"].as_str().unwrap();
             assert!(owed.contains(id) && !arrived.contains_key(id), "{id} is the identity that it would have had");
             let kept = ["event", "event_text"].iter().find_map(|key| letter[key].as_str()).unwrap();
             assert!((60 << 10..=65 << 10).contains(&kept.len()) && kept.starts_with('{'), "{} bytes", kept.len());
         }
     }
-    let exit = world.once(&["--memory-budget", "512MiB", "--state", "file:other"]).await;
+    let exit = harness.once(&["--memory-budget", "512MiB", "--state", "file:other"]).await;
     assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
-    assert_eq!(arrived(&world, "acme").into_keys().collect::<BTreeSet<_>>(), owed(&world, &Scope::Global));
+    assert_eq!(arrived(&harness, "acme").into_keys().collect::<BTreeSet<_>>(), owed(&harness, &Scope::Global));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_console_without_them_is_told_once_and_its_other_streams_go_on() {
-    let world = World::new(|setup| setup.activities = 30).await;
+async fn a_console_without_them_is_reported_once_and_its_other_streams_go_on() {
+    let harness = Harness::new(|setup| setup.activities = 30).await;
     let missing = vec![Kind::UnifiedAlerts, Kind::Vulnerabilities];
-    world.console().set_faults(Faults { missing, ..Faults::default() });
-    world.put_changed("acme", json!({ "streams": { "unified_alerts": {}, "vulnerabilities": { "interval": "1s" } } }));
-    let mut worker = world.worker();
+    harness.console().set_faults(Faults { missing, ..Faults::default() });
+    harness
+        .put_changed("acme", json!({ "streams": { "unified_alerts": {}, "vulnerabilities": { "interval": "1s" } } }));
+    let mut worker = harness.worker();
     for stream in ["unified_alerts", "vulnerabilities"] {
         worker.logged(&[stream, "404"]).await;
     }
-    world.delivered(&[Kind::Activities]).await;
+    harness.delivered(&[Kind::Activities]).await;
     worker.lane("acme/activities/siem", |lane| lane["state"] == "running").await;
     tokio::time::sleep(std::time::Duration::from_secs(2)).await;
     for stream in ["unified_alerts", "vulnerabilities"] {
@@ -198,14 +199,14 @@ async fn a_console_without_them_is_told_once_and_its_other_streams_go_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn check_tells_who_may_read_them() {
-    let world = World::new(|setup| (setup.unified_alerts, setup.vulnerabilities) = (5, 5)).await;
-    world.put_changed("acme", json!({ "streams": { "unified_alerts": {}, "vulnerabilities": {} } }));
+async fn check_reports_who_may_read_them() {
+    let harness = Harness::new(|setup| (setup.unified_alerts, setup.vulnerabilities) = (5, 5)).await;
+    harness.put_changed("acme", json!({ "streams": { "unified_alerts": {}, "vulnerabilities": {} } }));
     let check = ["check", "--pipelines", "pipelines"];
-    let exit = world.command(&check).await;
+    let exit = harness.command(&check).await;
     assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
-    world.console().set_token(Token::new(Setup::TOKEN).without(Kind::UnifiedAlerts).without(Kind::Vulnerabilities));
-    let exit = world.command(&check).await;
+    harness.console().set_token(Token::new(Setup::TOKEN).without(Kind::UnifiedAlerts).without(Kind::Vulnerabilities));
+    let exit = harness.command(&check).await;
     assert_eq!(exit.code, Some(1));
     for stream in ["stream unified_alerts", "stream vulnerabilities"] {
         let row = exit.stdout.lines().find(|row| row.contains(stream)).unwrap();

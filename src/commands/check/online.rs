@@ -1,4 +1,4 @@
-//! The connections of valid pipelines, tested without delivering anything.
+//! Tests the connections of valid pipelines without delivering anything.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,24 +9,25 @@ use super::{Check, Finding};
 use crate::console::{Client, ConsoleError, Limiters};
 use crate::pipeline::Pipeline;
 use crate::record::{Clock, Timestamp};
-use crate::sink::{Probe, Shared};
+use crate::sink::{Probe, SharedSinkResources};
+use crate::source::Request;
 
-/// Consoles and sinks that are asked at the same time.
-const AT_ONCE: usize = 16;
-/// A token that expires sooner deserves a word.
+/// Pipelines that are tested concurrently.
+const CONCURRENCY: usize = 16;
+/// A token that expires within this time gets a hint.
 const SOON: Duration = Duration::from_secs(14 * 86_400);
-/// One record of any stream.
+/// Larger than one record of any stream.
 const ONE_RECORD: usize = 4 * 1024 * 1024;
 
-/// Tests the connections of each pipeline, in the order given. A paused one is tested too: it is meant to run one day.
+/// Tests the connections of each pipeline, in the given order. Paused pipelines are tested too.
 pub async fn check_all(pipelines: &[Arc<Pipeline>]) -> Vec<Vec<Finding>> {
     let limiters = Limiters::default();
-    let shared = Shared::default();
+    let shared = SharedSinkResources::default();
     let checks = pipelines.iter().map(|pipeline| check(pipeline, &limiters, &shared));
-    stream::iter(checks).buffered(AT_ONCE).collect().await
+    stream::iter(checks).buffered(CONCURRENCY).collect().await
 }
 
-async fn check(pipeline: &Pipeline, limiters: &Limiters, shared: &Shared) -> Vec<Finding> {
+async fn check(pipeline: &Pipeline, limiters: &Limiters, shared: &SharedSinkResources) -> Vec<Finding> {
     let mut findings = console(pipeline, limiters).await;
     for sink in &pipeline.sinks {
         let subject = format!("sink {}", sink.name());
@@ -44,7 +45,8 @@ async fn check(pipeline: &Pipeline, limiters: &Limiters, shared: &Shared) -> Vec
     findings
 }
 
-/// The order works for every role: what needs no right comes first, and no right is asked for that the pipeline does not need.
+/// Requests that need no permission come first, and only permissions that the pipeline needs are tested. So the test
+/// works for every role.
 async fn console(pipeline: &Pipeline, limiters: &Limiters) -> Vec<Finding> {
     let pulls = pipeline.streams.pulls();
     let rest = ["token".to_owned(), "scope".to_owned()].into_iter();
@@ -55,10 +57,10 @@ async fn console(pipeline: &Pipeline, limiters: &Limiters) -> Vec<Finding> {
     };
     let mut findings = Vec::new();
     match client.object("system/status").await {
-        Ok(_) => findings.push(verified("console", format!("{} answers", pipeline.console.url))),
-        // Some deployments hide this address from outside; whoever answers at all is reachable.
+        Ok(_) => findings.push(verified("console", format!("{} responds", pipeline.console.url))),
+        // Some deployments hide this endpoint. Any response shows that the console is reachable.
         Err(error @ (ConsoleError::Forbidden(_) | ConsoleError::Missing(_) | ConsoleError::Unauthorized(_))) => {
-            findings.push(verified("console", format!("{} answers ({error})", pipeline.console.url)));
+            findings.push(verified("console", format!("{} responds ({error})", pipeline.console.url)));
         }
         Err(error) => return stopped("console", error.to_string(), rest),
     }
@@ -70,19 +72,20 @@ async fn console(pipeline: &Pipeline, limiters: &Limiters) -> Vec<Finding> {
             return findings;
         }
         Err(error @ (ConsoleError::Forbidden(_) | ConsoleError::Missing(_))) => {
-            findings.push(reached("token", format!("the console does not tell: {error}")));
+            findings.push(reached("token", format!("the console does not report it: {error}")));
         }
         Err(error) => findings.push(failed("token", error.to_string())),
     }
     match client.object("user").await {
         Ok(body) => findings.push(scope(&body)),
-        // A role without the right to read itself can pull all the same.
-        Err(error) => findings.push(reached("scope", format!("the console does not tell: {error}"))),
+        // A role without permission to read its own user can still pull records.
+        Err(error) => findings.push(reached("scope", format!("the console does not report it: {error}"))),
     }
     for pull in pulls {
         let subject = format!("stream {}", pull.stream);
-        findings.push(match client.glance(client.turn().await, pull.stream, ONE_RECORD, None).await {
-            Ok(_) => verified(&subject, "may be read".to_owned()),
+        let probe = Request::probe(pull.stream, ONE_RECORD);
+        findings.push(match probe.send(&client, client.permit().await, None).await {
+            Ok(_) => verified(&subject, "can be read".to_owned()),
             Err(error) => failed(&subject, error.to_string()),
         });
     }
@@ -97,26 +100,26 @@ fn client(pipeline: &Pipeline, limiters: &Limiters) -> Result<Client, String> {
 fn expires(expiry: Option<Timestamp>, in_use: usize) -> Finding {
     let now = Timestamp::now();
     let mut finding = match expiry {
-        None => verified("token", "valid; the console does not say until when".to_owned()),
+        None => verified("token", "valid; the console does not report when it expires".to_owned()),
         Some(expiry) if expiry <= now => failed("token", format!("expired at {expiry}")),
         Some(expiry) => {
             let left = expiry.since(now);
-            let soon = if left < SOON { " (soon: make a new one)" } else { "" };
+            let soon = if left < SOON { " (soon: create a new token)" } else { "" };
             verified("token", format!("valid until {expiry}, {} days{soon}", left.as_secs() / 86_400))
         }
     };
     if in_use > 0 {
-        finding.detail += "; this is the second one, the first is refused";
+        finding.detail += "; this is the second token, the first is refused";
     }
     finding
 }
 
-/// What `/user` says about how far the token reaches.
+/// The token's scope and roles, from the response of `/user`.
 fn scope(body: &[u8]) -> Finding {
     let user: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
     let text = |pointer: &str| user.pointer(pointer).and_then(serde_json::Value::as_str).map(str::to_owned);
     let Some(scope) = text("/data/scope") else {
-        return reached("scope", "the console does not tell".to_owned());
+        return reached("scope", "the console does not report it".to_owned());
     };
     let roles = user.pointer("/data/scopeRoles").and_then(serde_json::Value::as_array);
     let names: Vec<_> =

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::pipeline::{FileReport, Loaded, Pipeline, Problem};
 
-/// What `check --format json` prints:
+/// The output of `check --format json`:
 ///
 /// ```json
 /// {
@@ -17,7 +17,7 @@ use crate::pipeline::{FileReport, Loaded, Pipeline, Problem};
 ///       "name": "acme", "file": "pipelines/acme.yaml", "valid": true, "enabled": true,
 ///       "streams": ["threats"], "sinks": [{ "name": "siem", "type": "http" }],
 ///       "findings": [
-///         { "subject": "console", "check": "verified", "detail": "https://usea1-acme.sentinelone.net answers" },
+///         { "subject": "console", "check": "verified", "detail": "https://usea1-acme.sentinelone.net responds" },
 ///         { "subject": "sink siem", "check": "failed", "detail": "…" }
 ///       ]
 ///     }
@@ -29,19 +29,18 @@ use crate::pipeline::{FileReport, Loaded, Pipeline, Problem};
 /// }
 /// ```
 ///
-/// `name`, `enabled`, `streams` and `sinks` are null for a file that could not be read so far; `check` is `verified`,
-/// `reached` (credentials not testable), `failed` or, for what a failure before made pointless, `skipped`.
+/// `name`, `enabled`, `streams` and `sinks` are null if the file could not be read. `check` is `verified`, `reached`
+/// (credentials not testable), `failed`, or `skipped` (an earlier test failed).
 #[derive(Debug, Serialize)]
 pub struct Report {
     ok: bool,
     offline: bool,
-    /// One for each file, by path.
+    /// One for each file, sorted by path.
     pub pipelines: Vec<PipelineReport>,
-    /// Errors and warnings of all files, by place.
+    /// Errors and warnings of all files, sorted by place.
     pub problems: Vec<Problem>,
 }
 
-/// One file.
 #[derive(Debug, Serialize)]
 pub struct PipelineReport {
     name: Option<String>,
@@ -50,7 +49,6 @@ pub struct PipelineReport {
     enabled: Option<bool>,
     streams: Option<Vec<&'static str>>,
     sinks: Option<Vec<SinkReport>>,
-    /// What its connections told.
     pub findings: Vec<Finding>,
 }
 
@@ -61,28 +59,23 @@ struct SinkReport {
     type_name: &'static str,
 }
 
-/// One connection, or one right, that was tested.
+/// The result of testing one connection or one permission.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// `console`, `token`, `scope`, `stream NAME`, `sink NAME`.
     pub subject: String,
-    /// What came of it.
     pub check: Check,
-    /// In words.
     pub detail: String,
 }
 
-/// What came of a test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Check {
-    /// It works.
     Verified,
-    /// The other side answers, but does not let credentials be tested without delivering.
+    /// The sink responds, but credentials cannot be tested without a delivery.
     Reached,
-    /// It does not work.
     Failed,
-    /// Not tried, since something that it needs failed.
+    /// Not tested, because an earlier test failed.
     Skipped,
 }
 
@@ -98,7 +91,7 @@ impl Check {
 }
 
 impl Report {
-    /// `findings` has those of each pipeline in the order of `loaded.pipelines`; it is empty for an offline check.
+    /// `findings` are in the order of `loaded.pipelines`, and empty for an offline check.
     pub fn new(loaded: &Loaded, findings: Vec<Vec<Finding>>, offline: bool) -> Self {
         let mut found: Vec<_> = loaded.pipelines.iter().zip(findings).collect();
         let pipelines = loaded.files.iter().map(|file| {
@@ -111,18 +104,17 @@ impl Report {
         report
     }
 
-    /// True when a file, or what stands for files, is not what it should be.
+    /// True if a file, or a location of files, has an error.
     pub fn has_invalid_file(&self) -> bool {
         self.problems.iter().any(Problem::is_error)
     }
 
-    /// True when a test failed.
     pub fn has_failed_connection(&self) -> bool {
         let mut findings = self.pipelines.iter().flat_map(|pipeline| &pipeline.findings);
         findings.any(|finding| finding.check == Check::Failed)
     }
 
-    /// For people: the problems, a row per file, a row per finding, and a line that sums up.
+    /// Text for people: the problems, a row per file, a row per finding, and a summary line.
     pub fn table(&self) -> String {
         let mut out = String::new();
         for problem in &self.problems {
@@ -138,7 +130,7 @@ impl Report {
         if !self.pipelines.is_empty() {
             let _ = writeln!(out, "{files}\n");
         }
-        let mut findings = table(&["PIPELINE", "WHAT", "RESULT", "DETAIL"]);
+        let mut findings = table(&["PIPELINE", "SUBJECT", "RESULT", "DETAIL"]);
         for pipeline in &self.pipelines {
             for Finding { subject, check, detail } in &pipeline.findings {
                 findings.add_row([pipeline.name.as_deref().unwrap_or_default(), subject, check.words(), detail]);
@@ -157,7 +149,7 @@ impl Report {
         let findings = || self.pipelines.iter().flat_map(|pipeline| &pipeline.findings);
         let failed = findings().filter(|finding| finding.check == Check::Failed).count();
         let files = match (valid, invalid) {
-            (0, 0) => "no pipeline files there".to_owned(),
+            (0, 0) => "no pipeline files found".to_owned(),
             (valid, 0) => format!("{valid} valid"),
             (valid, invalid) => format!("{valid} valid, {invalid} invalid"),
         };
@@ -165,14 +157,14 @@ impl Report {
             (true, _) => format!("{files}; connections not tested (--offline)"),
             (false, 0) if findings().next().is_none() => files,
             (false, 0) => format!("{files}; all connections work"),
-            (false, failed) => format!("{files}; {failed} of {} tests of connections failed", findings().count()),
+            (false, failed) => format!("{files}; {failed} of {} connection tests failed", findings().count()),
         }
     }
 }
 
 fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
-    // On a terminal lines are folded to its width, elsewhere they stay whole for grep.
+    // Lines wrap at the width of a terminal. In a pipe they stay whole, for grep.
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_header(header);
     table
 }

@@ -1,10 +1,10 @@
-//! The SIEM of the demo: takes NDJSON over HTTP, counts it and keeps the first event of each kind to show.
+//! The SIEM of the demo: receives NDJSON over HTTP, counts events, and keeps the first one of each stream.
 
 use std::collections::{BTreeSet, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Read};
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Bytes;
@@ -12,11 +12,12 @@ use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::routing::post;
 use flate2::read::GzDecoder;
+use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-/// Far above what a batch may hold.
-const MOST_BYTES: usize = 64 << 20;
+/// Far larger than a batch.
+const MAX_BYTES: usize = 64 << 20;
 
 /// A local HTTP endpoint at `http://ADDRESS/PIPELINE`.
 #[derive(Debug)]
@@ -29,31 +30,31 @@ pub(super) struct Receiver {
 #[derive(Debug, Default)]
 struct Received {
     events: u64,
-    /// Hashes of events: versions of one record differ in their bytes, an event sent twice does not.
+    /// Hashes of events. Versions of one record differ in their bytes; an event that is sent twice does not.
     distinct: HashSet<u64>,
-    /// Pipelines and streams that sent something.
+    /// Pipelines and streams that sent an event.
     kinds: BTreeSet<(String, String)>,
-    /// Their first events, until they are shown.
-    first: Vec<First>,
+    /// Their first events, until they are printed.
+    first: Vec<FirstEvent>,
 }
 
 /// The first event of a pipeline's stream.
 #[derive(Debug)]
-pub(super) struct First {
+pub(super) struct FirstEvent {
     pub(super) pipeline: String,
     pub(super) stream: String,
     pub(super) event: String,
 }
 
 impl Received {
-    fn take(&mut self, pipeline: &str, stream: &str, event: &str) {
+    fn add(&mut self, pipeline: &str, stream: &str, event: &str) {
         let mut hash = DefaultHasher::new();
         (pipeline, stream, event).hash(&mut hash);
         self.events += 1;
         self.distinct.insert(hash.finish());
         if self.kinds.insert((pipeline.to_owned(), stream.to_owned())) {
             let (pipeline, stream, event) = (pipeline.to_owned(), stream.to_owned(), event.to_owned());
-            self.first.push(First { pipeline, stream, event });
+            self.first.push(FirstEvent { pipeline, stream, event });
         }
     }
 }
@@ -64,8 +65,8 @@ impl Receiver {
         let address = listener.local_addr()?;
         let received = Arc::new(Mutex::new(Received::default()));
         let router = Router::new()
-            .route("/{pipeline}", post(take))
-            .layer(DefaultBodyLimit::max(MOST_BYTES))
+            .route("/{pipeline}", post(receive))
+            .layer(DefaultBodyLimit::max(MAX_BYTES))
             .with_state(received.clone());
         let serving = tokio::spawn(async move {
             if let Err(error) = axum::serve(listener, router).await {
@@ -75,16 +76,16 @@ impl Receiver {
         Ok(Self { address, received, serving })
     }
 
-    /// First events that were not handed out yet, by pipeline and stream.
-    pub(super) fn first_events(&self) -> Vec<First> {
-        let mut first = std::mem::take(&mut self.received.lock().unwrap_or_else(PoisonError::into_inner).first);
+    /// First events that were not returned before, sorted by pipeline and stream.
+    pub(super) fn first_events(&self) -> Vec<FirstEvent> {
+        let mut first = std::mem::take(&mut self.received.lock().first);
         first.sort_by(|one, other| (&one.pipeline, &one.stream).cmp(&(&other.pipeline, &other.stream)));
         first
     }
 
-    /// Events taken, and how many of them were different.
+    /// The number of received events, and of distinct ones.
     pub(super) fn counts(&self) -> (u64, u64) {
-        let received = self.received.lock().unwrap_or_else(PoisonError::into_inner);
+        let received = self.received.lock();
         (received.events, received.distinct.len() as u64)
     }
 }
@@ -95,23 +96,23 @@ impl Drop for Receiver {
     }
 }
 
-async fn take(
+async fn receive(
     State(received): State<Arc<Mutex<Received>>>,
     Path(pipeline): Path<String>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<StatusCode, (StatusCode, &'static str)> {
-    let text = unpack(&headers, &body).map_err(|_| (StatusCode::BAD_REQUEST, "the body cannot be read"))?;
+    let text = decompress(&headers, &body).map_err(|_| (StatusCode::BAD_REQUEST, "the body cannot be read"))?;
     let stream = headers.get("x-s1-forwarder-stream").and_then(|stream| stream.to_str().ok()).unwrap_or_default();
-    let mut received = received.lock().unwrap_or_else(PoisonError::into_inner);
-    text.lines().filter(|line| !line.is_empty()).for_each(|line| received.take(&pipeline, stream, line));
+    let mut received = received.lock();
+    text.lines().filter(|line| !line.is_empty()).for_each(|line| received.add(&pipeline, stream, line));
     Ok(StatusCode::NO_CONTENT)
 }
 
-fn unpack(headers: &HeaderMap, body: &[u8]) -> io::Result<String> {
+fn decompress(headers: &HeaderMap, body: &[u8]) -> io::Result<String> {
     let mut text = String::new();
     if headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding == "gzip") {
-        GzDecoder::new(body).take(MOST_BYTES as u64).read_to_string(&mut text)?;
+        GzDecoder::new(body).take(MAX_BYTES as u64).read_to_string(&mut text)?;
     } else {
         (&mut &*body).read_to_string(&mut text)?;
     }
@@ -128,7 +129,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn counts_what_comes_and_what_comes_again() {
+    async fn events_are_counted_with_and_without_repetitions() {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let receiver = Receiver::start().await.unwrap();
         let client = reqwest::Client::builder().no_proxy().build().unwrap();

@@ -1,7 +1,7 @@
-//! `state export|import`: checkpoints as lines of JSON, to be taken to another store.
+//! `state export|import`: checkpoints as lines of JSON.
 //!
-//! A line is what it is by its `kind`: the first says where all of it comes from, the last how much there is. Segments of a
-//! lane's journal come before its checkpoint.
+//! `kind` is the type of a line. The first line has the source of the export, the last one its number of checkpoints
+//! and its checksum. The segments of a lane's journal precede its checkpoint.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -14,17 +14,17 @@ use base64::prelude::BASE64_STANDARD;
 use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 
-use super::{StateArgs, say};
-use crate::lane::Standing;
-use crate::state::ledger::Append;
-use crate::state::{LaneId, StateError, Store, process_identity};
+use super::{StateArgs, print_line};
+use crate::checkpoint::{Append, CheckpointKey, CheckpointUpdate, JournalChange};
+use crate::lane::LaneCheckpoint;
+use crate::state::{StateError, Store, process_identity};
 use crate::worker::repairs_area;
 
 const VERSION: u32 = 1;
-/// Lanes that are read at a time: a Kafka topic is read once for all of them.
-const TOGETHER: usize = 16;
-/// A running lane may move its journal on between the reading of its checkpoint and of the journal.
-const TRIES: usize = 5;
+/// Lanes that are read concurrently. A Kafka topic is read once for all of them.
+const CONCURRENT_READS: usize = 16;
+/// A running lane may replace its journal after its checkpoint was read and before the journal is read.
+const RETRIES: usize = 5;
 
 #[derive(Serialize, Deserialize)]
 struct Line {
@@ -36,33 +36,47 @@ struct Line {
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 enum Item {
-    /// Where all of it comes from.
-    Export { from: String },
-    /// A part of what the lane's ledger keeps beside the checkpoint.
-    Journal { lane: String, segment: u64, base64: String },
-    /// What a lane goes on from.
-    Checkpoint { lane: String, base64: String },
-    /// The same of a repair that `verify` made for the lane.
-    Repair { lane: String, base64: String },
-    /// How many checkpoints there are, and the checksum of all lines before.
-    End { checkpoints: u64, crc32: u32 },
+    /// The first line; `from` is the store.
+    Export {
+        from: String,
+    },
+    /// A segment of the journal of the lane's ledger.
+    Journal {
+        lane: String,
+        segment: u64,
+        base64: String,
+    },
+    Checkpoint {
+        lane: String,
+        base64: String,
+    },
+    /// The checkpoint of a repair that `verify` made for the lane.
+    Repair {
+        lane: String,
+        base64: String,
+    },
+    /// The last line: the number of checkpoints, and the checksum of all lines before it.
+    End {
+        checkpoints: u64,
+        crc32: u32,
+    },
 }
 
-/// What may be told of a line of any release.
+/// The part of a line that every release can read.
 #[derive(Deserialize)]
 struct Version {
     v: u32,
 }
 
-/// The checkpoint of a lane, and the journal that it refers to.
+/// A lane's checkpoint and the journal that it refers to.
 struct Stored {
-    lane: LaneId,
+    lane: CheckpointKey,
     is_repair: bool,
     bytes: Vec<u8>,
     journal: BTreeMap<u64, Vec<u8>>,
 }
 
-/// Writes all that `store` holds to `file`; `-` is standard output.
+/// Writes everything in `store` to `file`; `-` is standard output.
 pub async fn export(store: &dyn Store, state: &StateArgs, file: &Path) -> anyhow::Result<()> {
     let out: Box<dyn Write> = match file == Path::new("-") {
         true => Box::new(std::io::stdout().lock()),
@@ -72,7 +86,7 @@ pub async fn export(store: &dyn Store, state: &StateArgs, file: &Path) -> anyhow
     writer.line(Item::Export { from: state.state.to_string() })?;
     let lanes = store.list().await?;
     copy(store, &lanes, false, &mut writer).await?;
-    let pipelines: BTreeSet<&str> = lanes.iter().map(|lane| lane.pipeline.as_str()).collect();
+    let pipelines: BTreeSet<&str> = lanes.iter().map(|key| key.lane.pipeline.as_str()).collect();
     for pipeline in pipelines {
         let repairs = state.state.look_at_area(&repairs_area(pipeline), &state.instance).await?;
         copy(&*repairs, &repairs.list().await?, true, &mut writer).await?;
@@ -83,12 +97,17 @@ pub async fn export(store: &dyn Store, state: &StateArgs, file: &Path) -> anyhow
     Ok(())
 }
 
-async fn copy(store: &dyn Store, lanes: &[LaneId], are_repairs: bool, writer: &mut Writer<'_>) -> anyhow::Result<()> {
-    let mut read = stream::iter(lanes).map(|lane| gather(store, lane, are_repairs)).buffered(TOGETHER);
+async fn copy(
+    store: &dyn Store,
+    lanes: &[CheckpointKey],
+    are_repairs: bool,
+    writer: &mut Writer<'_>,
+) -> anyhow::Result<()> {
+    let mut read = stream::iter(lanes).map(|lane| read_lane(store, lane, are_repairs)).buffered(CONCURRENT_READS);
     while let Some(stored) = read.next().await {
         match stored {
             Ok(stored) => writer.stored(stored)?,
-            // One damaged checkpoint must not hold the others back.
+            // The export continues after a damaged checkpoint.
             Err(error) => {
                 eprintln!("error: {error:#}");
                 writer.failed += 1;
@@ -98,19 +117,22 @@ async fn copy(store: &dyn Store, lanes: &[LaneId], are_repairs: bool, writer: &m
     Ok(())
 }
 
-async fn gather(store: &dyn Store, lane: &LaneId, is_repair: bool) -> anyhow::Result<Stored> {
-    let mut tries = 0;
+async fn read_lane(store: &dyn Store, lane: &CheckpointKey, is_repair: bool) -> anyhow::Result<Stored> {
+    let mut retries = 0;
     loop {
-        let bytes = store.load(lane).await?.with_context(|| format!("lane {lane} has no checkpoint any more"))?;
-        let standing = Standing::decode(&bytes).with_context(|| format!("lane {lane}"))?;
-        let read = match Standing::is_copy(&bytes) {
-            // What it is a copy of is where its journal is.
+        let bytes = store
+            .load(lane)
+            .await?
+            .with_context(|| format!("the checkpoint of lane {lane} was deleted during the export"))?;
+        let checkpoint = LaneCheckpoint::decode(&bytes).with_context(|| format!("lane {lane}"))?;
+        let read = match LaneCheckpoint::is_copy(&bytes) {
+            // The journal is stored with the original, in the sink.
             true => Ok(BTreeMap::new()),
-            false => standing.ledger.journal(store, lane).await,
+            false => checkpoint.ledger.journal(store, lane).await,
         };
         match read {
             Ok(journal) => return Ok(Stored { lane: lane.clone(), is_repair, bytes, journal }),
-            Err(StateError::Journal { .. }) if tries < TRIES => tries += 1,
+            Err(StateError::Journal { .. }) if retries < RETRIES => retries += 1,
             Err(error) => return Err(error.into()),
         }
     }
@@ -120,7 +142,7 @@ struct Writer<'a> {
     out: BufWriter<Box<dyn Write + 'a>>,
     crc: crc32fast::Hasher,
     checkpoints: u64,
-    /// Checkpoints that could not be read.
+    /// Number of checkpoints that could not be read.
     failed: usize,
 }
 
@@ -153,7 +175,7 @@ impl Writer<'_> {
     }
 }
 
-/// Puts what an export holds into `store`. All of it is looked at before anything is written.
+/// Writes the checkpoints of an export into `store`. The whole export is validated before anything is written.
 pub async fn import(store: &dyn Store, state: &StateArgs, file: &Path, replace: bool) -> anyhow::Result<()> {
     let source = Source::of(file)?;
     let mut lanes = Vec::new();
@@ -166,10 +188,10 @@ pub async fn import(store: &dyn Store, state: &StateArgs, file: &Path, replace: 
     for stored in source.read()? {
         target.put(stored?).await?;
     }
-    Ok(say(format!("{} checkpoints imported into {}", lanes.len(), state.state))?)
+    Ok(print_line(format!("{} checkpoints imported into {}", lanes.len(), state.state))?)
 }
 
-/// Where an export is put.
+/// The store that an export is imported into.
 struct Target<'a> {
     state: &'a StateArgs,
     store: &'a dyn Store,
@@ -177,18 +199,16 @@ struct Target<'a> {
 }
 
 impl Target<'_> {
-    async fn refuse_to_replace(&self, lanes: &[LaneId]) -> anyhow::Result<()> {
+    async fn refuse_to_replace(&self, lanes: &[CheckpointKey]) -> anyhow::Result<()> {
         self.store.prepare().await?;
-        let there: BTreeSet<LaneId> = self.store.list().await?.into_iter().collect();
-        let mut taken = lanes.iter().filter(|lane| there.contains(*lane));
-        if let Some(first) = taken.next().filter(|_| !self.replace) {
-            let more = match taken.count() {
+        let existing: BTreeSet<CheckpointKey> = self.store.list().await?.into_iter().collect();
+        let mut conflicts = lanes.iter().filter(|lane| existing.contains(*lane));
+        if let Some(first) = conflicts.next().filter(|_| !self.replace) {
+            let more = match conflicts.count() {
                 0 => String::new(),
-                more => format!(", and those of {more} more"),
+                more => format!(", and of {more} more"),
             };
-            bail!(
-                "there is a checkpoint of {first} already{more}; nothing was imported (--replace puts the imported ones in their place)"
-            );
+            bail!("there is a checkpoint of {first} already{more}; nothing was imported (use --replace to replace it)");
         }
         Ok(())
     }
@@ -198,40 +218,41 @@ impl Target<'_> {
             return self.put_into(self.store, stored).await;
         }
         let StateArgs { state, instance } = self.state;
-        let repairs = state.open_area(&repairs_area(&stored.lane.pipeline), instance, &process_identity()).await?;
-        let done = self.put_into(&*repairs, stored).await;
+        let repairs = state.open_area(&repairs_area(&stored.lane.lane.pipeline), instance, &process_identity()).await?;
+        let result = self.put_into(&*repairs, stored).await;
         repairs.close().await;
-        done
+        result
     }
 
     async fn put_into(&self, store: &dyn Store, stored: Stored) -> anyhow::Result<()> {
         let Stored { lane, mut bytes, journal, .. } = stored;
-        // From here on nobody else writes it.
+        // After the claim, no other process writes this lane.
         if store.claim(&lane).await?.is_some() {
             if !self.replace {
                 return Err(StateError::Exists(lane).into());
             }
-            // With its journal, which must not be mixed with another.
+            // This deletes the journal too, which must not be mixed with the imported one.
             store.delete(&lane).await?;
         }
+        let mut appends = Vec::new();
         if store.keeps_journals() {
-            for (segment, bytes) in journal {
-                store.write_journal(&lane, &Append { segment, offset: 0, bytes }).await?;
-            }
-        } else if !Standing::is_copy(&bytes) {
-            let mut standing = Standing::decode(&bytes)?;
-            standing.ledger.leave_journal(&journal);
-            bytes = standing.encode();
+            appends.extend(journal.into_iter().map(|(segment, bytes)| Append { segment, offset: 0, bytes }));
+        } else if !LaneCheckpoint::is_copy(&bytes) {
+            let mut checkpoint = LaneCheckpoint::decode(&bytes)?;
+            checkpoint.ledger.leave_journal(&journal);
+            bytes = checkpoint.encode();
         }
-        Ok(store.save(&lane, bytes).await?)
+        let journal = JournalChange { appends, dropped: Vec::new() };
+        store.commit(&lane, CheckpointUpdate { checkpoint: bytes, journal }).await?;
+        Ok(())
     }
 }
 
-/// What is imported; it is read twice.
+/// The input of an import, which is read twice.
 enum Source {
     File(PathBuf),
-    /// Standard input.
-    Given(Vec<u8>),
+    /// The content of standard input.
+    Bytes(Vec<u8>),
 }
 
 impl Source {
@@ -239,9 +260,9 @@ impl Source {
         if file != Path::new("-") {
             return Ok(Self::File(file.to_owned()));
         }
-        let mut given = Vec::new();
-        std::io::stdin().lock().read_to_end(&mut given).context("cannot read standard input")?;
-        Ok(Self::Given(given))
+        let mut bytes = Vec::new();
+        std::io::stdin().lock().read_to_end(&mut bytes).context("cannot read standard input")?;
+        Ok(Self::Bytes(bytes))
     }
 
     fn read(&self) -> anyhow::Result<Reader<'_>> {
@@ -250,21 +271,21 @@ impl Source {
                 let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
                 Box::new(BufReader::new(file))
             }
-            Self::Given(bytes) => Box::new(Cursor::new(bytes)),
+            Self::Bytes(bytes) => Box::new(Cursor::new(bytes)),
         };
         Ok(Reader { lines, crc: crc32fast::Hasher::new(), number: 0, checkpoints: 0, ended: false, journal: None })
     }
 }
 
-/// The checkpoints of an export in their order; an error is the last that comes.
+/// Iterates over the checkpoints of an export. After an error, the iterator ends.
 struct Reader<'a> {
     lines: Box<dyn BufRead + 'a>,
     crc: crc32fast::Hasher,
-    /// Of the line read last, from one.
+    /// Number of the last line that was read, starting at one.
     number: u64,
     checkpoints: u64,
     ended: bool,
-    /// What was read of a lane whose checkpoint comes next.
+    /// The journal read so far of the lane whose checkpoint follows.
     journal: Option<(String, BTreeMap<u64, Vec<u8>>)>,
 }
 
@@ -291,17 +312,17 @@ impl Reader<'_> {
         let mut line = Vec::new();
         self.number += 1;
         self.lines.read_until(b'\n', &mut line)?;
-        ensure!(line.last() == Some(&b'\n'), "it is cut: its last line is missing");
-        let version: Version = serde_json::from_slice(&line).context("it is no export of `state export`")?;
+        ensure!(line.last() == Some(&b'\n'), "it is truncated: its last line is missing");
+        let version: Version = serde_json::from_slice(&line).context("it is not a file of `state export`")?;
         ensure!(
             version.v <= VERSION,
-            "it was written by a newer release (version {}, this one reads {VERSION}); use that release",
+            "a newer release wrote it (version {}, this release reads up to {VERSION}): use that release",
             version.v
         );
         let before = self.crc.clone();
         self.crc.update(&line);
         let Line { item, .. } = serde_json::from_slice(&line)?;
-        ensure!(matches!(item, Item::Export { .. }) == (self.number == 1), "it is no export of `state export`");
+        ensure!(matches!(item, Item::Export { .. }) == (self.number == 1), "it is not a file of `state export`");
         match item {
             Item::Export { .. } => Ok(None),
             Item::Journal { lane, segment, base64 } => {
@@ -317,10 +338,7 @@ impl Reader<'_> {
             Item::Repair { lane, base64 } => self.stored(&lane, &base64, true).map(Some),
             Item::End { checkpoints, crc32 } => {
                 ensure!(crc32 == before.finalize(), "it is damaged: its checksum is wrong");
-                ensure!(
-                    checkpoints == self.checkpoints && self.journal.is_none(),
-                    "it is damaged: something is missing"
-                );
+                ensure!(checkpoints == self.checkpoints && self.journal.is_none(), "it is damaged: lines are missing");
                 self.ended = true;
                 Ok(None)
             }
@@ -328,11 +346,11 @@ impl Reader<'_> {
     }
 
     fn stored(&mut self, name: &str, base64: &str, is_repair: bool) -> anyhow::Result<Stored> {
-        let lane = LaneId::of_store(name).with_context(|| format!("it is damaged: `{name}` names no lane"))?;
+        let lane: CheckpointKey = name.parse().with_context(|| format!("it is damaged: `{name}` is not a lane"))?;
         let (of, journal) = self.journal.take().unwrap_or_else(|| (name.to_owned(), BTreeMap::new()));
         let bytes = BASE64_STANDARD.decode(base64)?;
-        let standing = Standing::decode(&bytes).with_context(|| format!("lane {lane}"))?;
-        let complete = Standing::is_copy(&bytes) || standing.ledger.is_complete_with(&journal);
+        let checkpoint = LaneCheckpoint::decode(&bytes).with_context(|| format!("lane {lane}"))?;
+        let complete = LaneCheckpoint::is_copy(&bytes) || checkpoint.ledger.is_complete_with(&journal);
         ensure!(of == name && complete, "it is damaged: a part of the journal of {lane} is missing");
         Ok(Stored { lane, is_repair, bytes, journal })
     }

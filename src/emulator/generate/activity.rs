@@ -1,14 +1,16 @@
-//! Activities: the console's log of everything, each type with the `data` keys of its kind.
+//! Activities: the log of the console. Each type has its own keys in `data`.
 
 use serde_json::{Map, Value, json};
 
 use super::content::{self, MALWARE, RULES};
-use super::world::{Endpoint, User};
-use super::{Draft, Generator, Random, World, or_null, perhaps};
+use super::generator::Generator;
+use super::organization::{Endpoint, Organization, User};
+use super::record::{NewRecord, text_empty_or_null, text_or_null};
 use crate::emulator::kind::Kind;
+use crate::emulator::random::Random;
 use crate::emulator::time::{self, SECOND};
 
-/// What an activity is about; the weights are those of a console where most is people logging in.
+/// The subject of an activity. Most activities are logins.
 #[derive(Debug, Clone, Copy)]
 enum Topic {
     Login(u32),
@@ -102,12 +104,12 @@ const TOPICS: &[(u32, Topic)] = &[
     (4, Topic::Tag(3651)),
 ];
 
-/// An activity before its envelope.
+/// The parts of an activity that depend on its type.
 struct Content {
     primary: String,
     secondary: Value,
     data: Map<String, Value>,
-    /// Set by activities of an endpoint.
+    /// Index of the endpoint.
     endpoint: Option<usize>,
     user: Option<usize>,
     hash: Option<String>,
@@ -139,21 +141,21 @@ impl Content {
     }
 }
 
-pub(super) fn make(generator: &mut Generator, at: i64) -> Draft {
+pub(super) fn generate(generator: &mut Generator, at: i64) -> NewRecord {
     let (id, other) = (generator.id(at), generator.id(at));
-    let Generator { world, random, older, threats, alerts, .. } = generator;
-    let (threat, alert) = (threats.pick(random, other), alerts.pick(random, other));
-    let topic = *random.weigh(TOPICS);
-    let (kind, mut content) = of(topic, world, random, at);
+    let Generator { org, random, older, threats, alerts, .. } = generator;
+    let (threat, alert) = (threats.choose(random, other), alerts.choose(random, other));
+    let topic = *random.choose_weighted(TOPICS);
+    let (kind, mut content) = of(topic, org, random, at);
     let level = match content.endpoint {
         Some(_) => 3,
-        None => *random.weigh(&[(55, 1_usize), (25, 2), (15, 3), (5, 0)]),
+        None => *random.choose_weighted(&[(55, 1_usize), (25, 2), (15, 3), (5, 0)]),
     };
-    let group_place = match content.endpoint {
-        Some(place) => world.agents[place].group,
-        None => random.below(world.groups.len() as u64) as usize,
+    let group_index = match content.endpoint {
+        Some(index) => org.agents[index].group,
+        None => random.below(org.groups.len() as u64) as usize,
     };
-    let (account, site, group) = world.group(group_place);
+    let (account, site, group) = org.group(group_index);
     let at_level = |needed: usize, text: &str| if level >= needed { Value::from(text) } else { Value::Null };
     let (scope, name) =
         [("Global", ""), ("Account", &*account.name), ("Site", &*site.name), ("Group", &*group.name)][level];
@@ -162,19 +164,19 @@ pub(super) fn make(generator: &mut Generator, at: i64) -> Draft {
         "accountName": at_level(1, &account.name), "siteName": at_level(2, &site.name), "groupName": at_level(3, &group.name),
         "scopeLevel": scope, "scopeName": if level == 0 { Value::Null } else { Value::from(name) },
         "fullScopeDetails": format!("{scope} {name}").trim_end(), "fullScopeDetailsPath": path,
-        "username": content.user.map(|place| world.users[place].name.clone()),
+        "username": content.user.map(|index| org.users[index].name.clone()),
     };
     if kind == 3608 {
         content.data.insert("alertId".into(), json!(alert.to_string()));
     }
     if let Value::Object(common) = &mut common {
-        // What a kind says itself wins over the common keys.
+        // Keys of the type replace common keys.
         common.append(&mut content.data);
     }
     if *older && random.chance(0.01) {
         common = json!({});
     }
-    let endpoint = content.endpoint.map(|place| &world.agents[place]);
+    let endpoint = content.endpoint.map(|index| &org.agents[index]);
     let mut body = object! {
         "id": id.to_string(), "activityType": kind, "createdAt": time::print(at),
         "updatedAt": time::print(at + random.within(-6_000..6_000)), "primaryDescription": content.primary,
@@ -185,25 +187,25 @@ pub(super) fn make(generator: &mut Generator, at: i64) -> Draft {
         "agentId": endpoint.map(|endpoint| endpoint.id.to_string()),
         "agentUpdatedVersion": (kind == 43).then_some("24.1.5.277"), "osFamily": endpoint.map(|endpoint| endpoint.os.kind),
         "threatId": if content.threat { Value::from(threat.to_string()) } else if random.chance(0.1) { Value::from("") } else { Value::Null },
-        "userId": content.user.map(|place| world.users[place].id.to_string()), "hash": content.hash, "data": common,
+        "userId": content.user.map(|index| org.users[index].id.to_string()), "hash": content.hash, "data": common,
     };
     if !*older {
         body["activityUuid"] = Value::from(random.uuid());
     }
     let hidden = matches!(topic, Topic::Command(125)) && random.chance(0.3);
     let group = if level == 3 { group.id } else { 0 };
-    Draft { hidden, ..Draft::new(Kind::Activities, body, account.id, group) }
+    NewRecord { hidden, ..NewRecord::new(Kind::Activities, body, account.id, group) }
 }
 
-fn of(topic: Topic, world: &World, random: &mut Random, at: i64) -> (u32, Content) {
-    let place = content::agent(random, world);
-    let user = random.below(world.users.len() as u64) as usize;
-    let (endpoint, person) = (&world.agents[place], &world.users[user]);
-    let on_endpoint = |content: Content| Content { endpoint: Some(place), ..content };
+fn of(topic: Topic, org: &Organization, random: &mut Random, at: i64) -> (u32, Content) {
+    let index = content::agent_index(random, org);
+    let user = random.below(org.users.len() as u64) as usize;
+    let (endpoint, person) = (&org.agents[index], &org.users[user]);
+    let on_endpoint = |content: Content| Content { endpoint: Some(index), ..content };
     let by_user = |content: Content| Content { user: Some(user), ..content };
     match topic {
         Topic::Login(kind) => (kind, by_user(login(random, kind, person))),
-        Topic::Account(kind) => (kind, by_user(account(random, kind, person, &world.users[0]))),
+        Topic::Account(kind) => (kind, by_user(account(random, kind, person, &org.users[0]))),
         Topic::Threat(kind) => (kind, on_endpoint(threat(random, kind, endpoint))),
         Topic::Mitigation(kind) => (kind, on_endpoint(mitigation(random, kind, endpoint))),
         Topic::Status(kind) => (kind, on_endpoint(by_user(status(random, kind, endpoint, person)))),
@@ -219,7 +221,7 @@ fn of(topic: Topic, world: &World, random: &mut Random, at: i64) -> (u32, Conten
             _ => (kind, by_user(rule(random, person, at, endpoint))),
         },
         Topic::Fetch(kind) => (kind, on_endpoint(by_user(fetch(endpoint, person, at)))),
-        Topic::Scope(kind) => (kind, by_user(scope(world, person))),
+        Topic::Scope(kind) => (kind, by_user(scope(org, person))),
         Topic::Tag(kind) => (kind, by_user(tag(person))),
     }
 }
@@ -237,16 +239,16 @@ fn login(random: &mut Random, kind: u32, user: &User) -> Content {
         ),
         _ => (
             format!("The management user {name} failed to log in to the management console."),
-            Some(*random.pick(&["invalid 2FA code", "wrong password", "account locked"])),
+            Some(*random.choose(&["invalid 2FA code", "wrong password", "account locked"])),
         ),
     };
     let dump = format!("<ManagementUser at 0x7f{} with id={}, email='{}'>", random.hex(10), user.id, user.email);
     Content {
         comments: reason.map_or(Value::Null, Value::from),
-        description: or_null(random, 0.05, || dump),
+        description: text_or_null(random, 0.05, || dump),
         ..Content::new(primary).with(object! {
             "ipAddress": address.as_str(), "role": user.role, "userScope": user.scope, "source": "mgmt",
-            "sourceType": *random.pick(&["UI", "API"]), "reason": reason,
+            "sourceType": *random.choose(&["UI", "API"]), "reason": reason,
         })
     }
 }
@@ -264,26 +266,26 @@ fn account(random: &mut Random, kind: u32, user: &User, admin: &User) -> Content
         ..Content::new(primary).with(object! {
             "byUser": admin.name.as_str(), "role": user.role, "roleName": user.role, "oldRole": "Viewer",
             "userScope": user.scope, "scopeLevelName": "Account", "newValue": value, "email": user.email.as_str(),
-            "description": or_null(random, 0.3, || "Joined the SOC".into()), "oldDescription": "",
+            "description": text_or_null(random, 0.3, || "Joined the SOC".into()), "oldDescription": "",
             "modifiedFields": "email, role", "recoveryEmail": user.email.as_str(), "globalTwoFaEnabled": true,
             "deactivationPeriodInDays": 90, "source": "mgmt",
         })
     }
 }
 
-/// The keys that everything about a threat has.
+/// The keys of all activities about a threat.
 fn about_threat(random: &mut Random, endpoint: &Endpoint, primary: impl FnOnce(&str) -> String) -> Content {
-    let (file, classification, confidence, _) = *random.pick(MALWARE);
+    let (file, classification, confidence, _) = *random.choose(MALWARE);
     let path = content::path(random, endpoint.os.kind, &endpoint.user, file);
     let hash = random.hex(40);
-    let arguments = or_null(random, 0.3, || "-nop -w hidden -enc ZQBjAGgAbwA=".into());
+    let arguments = text_or_null(random, 0.3, || "-nop -w hidden -enc ZQBjAGgAbwA=".into());
     Content {
         secondary: if random.chance(0.5) { json!(path) } else { json!(hash) },
         threat: true,
         ..Content::new(primary(file)).with(object! {
             "computerName": endpoint.name.as_str(), "confidenceLevel": confidence, "fileContentHash": hash.as_str(),
             "fileDisplayName": file, "filePath": path, "threatClassification": classification,
-            "threatClassificationSource": *random.pick(&["Cloud", "Behavioral", "Static", "Engine"]),
+            "threatClassificationSource": *random.choose(&["Cloud", "Behavioral", "Static", "Engine"]),
             "escapedMaliciousProcessArguments": arguments, "username": Value::Null,
         })
     }
@@ -317,8 +319,8 @@ fn mitigation(random: &mut Random, kind: u32, endpoint: &Endpoint) -> Content {
     let content =
         about_threat(random, endpoint, |file| format!("The agent {agent} successfully {done} the threat: {file}."));
     content.with(object! {
-        "globalStatus": or_null(random, 0.7, || "success".into()),
-        "downloadUrl": or_null(random, 0.6, || "/threats/mitigation-report/1234567890123456789".into()),
+        "globalStatus": text_or_null(random, 0.7, || "success".into()),
+        "downloadUrl": text_or_null(random, 0.6, || "/threats/mitigation-report/1234567890123456789".into()),
     })
 }
 
@@ -338,7 +340,7 @@ fn status(random: &mut Random, kind: u32, endpoint: &Endpoint, user: &User) -> C
 fn enrolled(random: &mut Random, endpoint: &Endpoint) -> Content {
     Content::new(format!("{} subscribed and joined the group Default Group.", endpoint.name)).with(object! {
         "computerName": endpoint.name.as_str(), "group": "Default Group", "groupName": "Default Group",
-        "optionalGroups": json!([]), "externalIp": or_null(random, 0.8, || endpoint.external.clone()),
+        "optionalGroups": json!([]), "externalIp": text_or_null(random, 0.8, || endpoint.external.clone()),
         "uuid": endpoint.uuid.as_str(),
     })
 }
@@ -362,15 +364,15 @@ fn moved(random: &mut Random, endpoint: &Endpoint, user: &User) -> Content {
     let primary = format!("The management user {} acted on the agent {}.", user.name, endpoint.name);
     Content::new(primary).with(object! {
         "computerName": endpoint.name.as_str(), "groupName": "Default Group", "targetGroupName": "Servers",
-        "externalId": perhaps(random, 0.2, || "asset-4711".into()),
+        "externalId": text_empty_or_null(random, 0.2, || "asset-4711".into()),
     })
 }
 
 fn policy(random: &mut Random, user: &User) -> Content {
     let values = [json!(true), json!("protect"), json!({ "engines": { "preExecution": "on" } }), json!(false)];
     Content::new(format!("The management user {} changed the policy.", user.name)).with(object! {
-        "policy": json!({ "id": "225494730938498001" }), "policyName": "Default policy", "newValue": random.pick(&values).clone(),
-        "oldValue": random.pick(&values).clone(), "attr": *random.pick(&["antiTampering", "mitigationMode", "engines"]),
+        "policy": json!({ "id": "225494730938498001" }), "policyName": "Default policy", "newValue": random.choose(&values).clone(),
+        "oldValue": random.choose(&values).clone(), "attr": *random.choose(&["antiTampering", "mitigationMode", "engines"]),
         "changedKeys": json!(["engines.preExecution", "autoMitigate"]), "policyEnabled": true,
     })
 }
@@ -379,10 +381,10 @@ fn exclusion(random: &mut Random, user: &User) -> Content {
     let hash = random.hex(40);
     Content {
         secondary: json!(hash),
-        description: perhaps(random, 0.5, || "whitelist".into()),
+        description: text_empty_or_null(random, 0.5, || "whitelist".into()),
         ..Content::new(format!("The management user {} changed an exclusion.", user.name)).with(object! {
             "fileContentHash": hash.as_str(), "osFamily": "windows", "value": hash.as_str(),
-            "description": or_null(random, 0.6, || "whitelist".into()),
+            "description": text_or_null(random, 0.6, || "whitelist".into()),
         })
     }
     .hashed(hash)
@@ -392,7 +394,7 @@ fn device(random: &mut Random, kind: u32, endpoint: &Endpoint, at: i64) -> Conte
     let (event, word) = if kind == 5125 {
         ("blocked", "blocked")
     } else {
-        *random.pick(&[("connected", "connected to"), ("disconnected", "disconnected from")])
+        *random.choose(&[("connected", "connected to"), ("disconnected", "disconnected from")])
     };
     Content {
         secondary: json!(""),
@@ -400,7 +402,7 @@ fn device(random: &mut Random, kind: u32, endpoint: &Endpoint, at: i64) -> Conte
             "eventId": random.uuid(), "eventType": event, "eventTime": time::print(at - SECOND).replace('Z', "+00:00"),
             "deviceClass": "08h", "deviceName": "Cruzer Blade", "interface": "USB", "vendorId": "781", "productId": "5567",
             "version": "1.0", "lastLoggedInUserName": endpoint.user.as_str(), "ruleId": 1_234_567_u32 + random.below(5) as u32,
-            "ruleName": or_null(random, 0.8, || "Block storage".into()), "ruleType": "productId",
+            "ruleName": text_or_null(random, 0.8, || "Block storage".into()), "ruleType": "productId",
             "computerName": endpoint.name.as_str(), "osType": endpoint.os.kind, "uuid": endpoint.uuid.as_str(),
         })
     }
@@ -409,7 +411,7 @@ fn device(random: &mut Random, kind: u32, endpoint: &Endpoint, at: i64) -> Conte
 fn firewall(random: &mut Random, endpoint: &Endpoint) -> Content {
     Content::new(format!("Firewall Control blocked a connection on {}.", endpoint.name)).with(object! {
         "ruleId": (1_411_000_000_000_000_000_u64 + random.below(9)).to_string(), "ruleName": "Block SMB out",
-        "direction": *random.pick(&["outbound", "inbound"]), "protocol": *random.pick(&["TCP", "UDP"]),
+        "direction": *random.choose(&["outbound", "inbound"]), "protocol": *random.choose(&["TCP", "UDP"]),
         "localHost": endpoint.addresses[0].as_str(), "remoteHost": format!("192.0.2.{}", random.below(255)),
         "port": 445, "application": "C:\\Windows\\System32\\svchost.exe", "processName": "svchost.exe",
         "computerName": endpoint.name.as_str(),
@@ -417,12 +419,12 @@ fn firewall(random: &mut Random, endpoint: &Endpoint) -> Content {
 }
 
 fn rule(random: &mut Random, user: &User, at: i64, endpoint: &Endpoint) -> Content {
-    let place = random.below(RULES.len() as u64) as usize;
-    let (name, severity, query) = RULES[place];
+    let index = random.below(RULES.len() as u64) as usize;
+    let (name, severity, query) = RULES[index];
     Content {
         secondary: json!(name),
         ..Content::new(format!("Alert created for {} from the custom rule {name}.", endpoint.name)).with(object! {
-            "ruleId": content::rule_id(place), "ruleName": name, "ruleDescription": "", "ruleSeverity": severity,
+            "ruleId": content::rule_id(index), "ruleName": name, "ruleDescription": "", "ruleSeverity": severity,
             "ruleQueryType": "events", "ruleQueryDetails": query, "ruleExpirationMode": "Permanent",
             "ruleCreationTime": at.div_euclid(1_000) - 86_400_000, "expiryDateStr": Value::Null, "expiryTime": Value::Null,
             "treatasthreat": "UNDEFINED", "networkquarantine": false, "status": "Active", "systemUser": 0,
@@ -440,10 +442,10 @@ fn fetch(endpoint: &Endpoint, user: &User, at: i64) -> Content {
     })
 }
 
-fn scope(world: &World, user: &User) -> Content {
+fn scope(org: &Organization, user: &User) -> Content {
     Content::new(format!("The management user {} changed a site.", user.name)).with(object! {
-        // A JSON number beyond 2^53: parsers that use floating point lose its last digits.
-        "accountId": world.accounts[0].id, "siteId": world.sites[1].id.to_string(), "oldSiteName": "Porto",
+        // A number above 2^53, of which parsers with floating point lose the last digits.
+        "accountId": org.accounts[0].id, "siteId": org.sites[1].id.to_string(), "oldSiteName": "Porto",
         "name": "Lisbon", "groupType": "static",
     })
 }

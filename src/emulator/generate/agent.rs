@@ -1,17 +1,19 @@
-//! Agents: endpoints as their last check-in left them.
+//! Agents: the state of endpoints at their last check-in.
 
 use serde_json::{Value, json};
 
-use super::world::Endpoint;
-use super::{Draft, Generator, Random, or_null, perhaps};
+use super::generator::Generator;
+use super::organization::Endpoint;
+use super::record::{NewRecord, text_empty_or_null, text_or_null};
 use crate::emulator::kind::Kind;
+use crate::emulator::random::Random;
 use crate::emulator::time::{self, DAY, HOUR, MINUTE, SECOND};
 
-pub(super) fn make(generator: &mut Generator, place: usize, now: i64) -> Draft {
-    let Generator { world, random, older, .. } = generator;
-    let endpoint = &world.agents[place];
-    let (account, site, group) = world.group(endpoint.group);
-    let user = &world.users[0];
+pub(super) fn generate(generator: &mut Generator, index: usize, now: i64) -> NewRecord {
+    let Generator { org, random, older, .. } = generator;
+    let endpoint = &org.agents[index];
+    let (account, site, group) = org.group(endpoint.group);
+    let user = &org.users[0];
     let seen = if endpoint.active { now - random.within(0..DAY) } else { now - random.within(2 * DAY..60 * DAY) };
     let seen = seen.max(endpoint.registered + HOUR);
     let scanned = seen - random.within(HOUR..20 * DAY);
@@ -29,7 +31,7 @@ pub(super) fn make(generator: &mut Generator, place: usize, now: i64) -> Draft {
         "osType": endpoint.os.kind, "osName": endpoint.os.name, "osRevision": endpoint.os.revision,
         "osArch": if endpoint.os.kind == "macos" { "ARM64" } else { "64 bit" },
         "osStartTime": time::print(boot - boot.rem_euclid(SECOND)),
-        "osUsername": or_null(random, 0.3, || endpoint.user.clone()), "machineType": endpoint.machine,
+        "osUsername": text_or_null(random, 0.3, || endpoint.user.clone()), "machineType": endpoint.machine,
         "modelName": "Acme computers - 15x4k", "cpuId": "Acme chips inc. Pro5555 @ 3.33GHz", "cpuCount": 1,
         "coreCount": 4 + 4 * random.below(4), "totalMemory": 8192 << random.below(3), "agentVersion": endpoint.version,
         "isUpToDate": endpoint.version.starts_with("24."), "isActive": endpoint.active && !endpoint.decommissioned,
@@ -38,34 +40,34 @@ pub(super) fn make(generator: &mut Generator, place: usize, now: i64) -> Draft {
         "threatRebootRequired": infected && random.chance(0.2),
         "networkStatus": if quarantined { "disconnected" } else { "connected" }, "networkQuarantineEnabled": quarantined,
         "firewallEnabled": true, "encryptedApplications": random.chance(0.7), "mitigationMode": "protect",
-        "mitigationModeSuspicious": "detect", "detectionState": or_null(random, 0.2, || "full_mode".into()),
+        "mitigationModeSuspicious": "detect", "detectionState": text_or_null(random, 0.2, || "full_mode".into()),
         "operationalState": "na", "operationalStateExpiration": Value::Null, "consoleMigrationStatus": "N/A",
-        "appsVulnerabilityStatus": *random.pick(&["patch_required", "up_to_date", "not_applicable"]),
+        "appsVulnerabilityStatus": *random.choose(&["patch_required", "up_to_date", "not_applicable"]),
         "scanStatus": "finished", "scanStartedAt": time::print(scanned), "scanFinishedAt": time::print(scanned + HOUR),
-        "scanAbortedAt": Value::Null, "firstFullModeTime": or_null(random, 0.2, || registered.clone()),
+        "scanAbortedAt": Value::Null, "firstFullModeTime": text_or_null(random, 0.2, || registered.clone()),
         "remoteProfilingState": "disabled", "remoteProfilingStateExpiration": Value::Null,
-        "rangerStatus": *random.pick(&["NotApplicable", "Enabled", "Disabled"]),
-        "rangerVersion": or_null(random, 0.6, || "24.1.0.12".into()), "allowRemoteShell": endpoint.os.kind != "linux",
+        "rangerStatus": *random.choose(&["NotApplicable", "Enabled", "Disabled"]),
+        "rangerVersion": text_or_null(random, 0.6, || "24.1.0.12".into()), "allowRemoteShell": endpoint.os.kind != "linux",
         "inRemoteShellSession": false, "installerType": endpoint.os.installer, "licenseKey": "",
-        "externalId": perhaps(random, 0.1, || "asset-4711".into()),
-        "lastLoggedInUserName": perhaps(random, 0.8, || endpoint.user.clone()), "createdAt": registered.as_str(),
+        "externalId": text_empty_or_null(random, 0.1, || "asset-4711".into()),
+        "lastLoggedInUserName": text_empty_or_null(random, 0.8, || endpoint.user.clone()), "createdAt": registered.as_str(),
         "updatedAt": time::print((seen + random.within(0..MINUTE)).min(now)), "registeredAt": registered,
         "lastActiveDate": time::print(seen), "locationEnabled": true, "locationType": "fallback",
         "locations": locations(random), "cloudProviders": cloud(endpoint),
         "tags": object! { "sentinelone": tags(random, user.id, &user.name, seen) },
         "activeDirectory": active_directory(endpoint, directory), "networkInterfaces": interfaces(random, endpoint),
-        "userActionsNeeded": *random.weigh(&[(90, &[][..]), (5, &["reboot_needed"][..]), (5, &["upgrade_needed"][..])]),
+        "userActionsNeeded": *random.choose_weighted(&[(90, &[][..]), (5, &["reboot_needed"][..]), (5, &["upgrade_needed"][..])]),
         "missingPermissions": if endpoint.os.kind == "macos" { json!(["user_action_needed_fda"]) } else { json!([]) },
         "storageName": Value::Null, "storageType": Value::Null, "showAlertIcon": infected,
-        "serialNumber": perhaps(random, 0.8, || format!("SN{:08}", place)),
+        "serialNumber": text_empty_or_null(random, 0.8, || format!("SN{:08}", index)),
         "proxyStates": if random.chance(0.3) { Value::Null } else { json!({ "console": false, "deepVisibility": random.chance(0.1) }) },
         "containerizedWorkloadCounts": if endpoint.kubernetes { json!({ "containers": 12, "pods": 4 }) } else { Value::Null },
         "fullDiskScanLastUpdatedAt": time::print(scanned + HOUR), "lastSuccessfulScanDate": time::print(scanned + HOUR),
-        "groupUpdatedAt": or_null(random, 0.4, || time::print(seen - 5 * DAY)),
-        "policyUpdatedAt": or_null(random, 0.4, || time::print(seen - 6 * DAY)),
+        "groupUpdatedAt": text_or_null(random, 0.4, || time::print(seen - 5 * DAY)),
+        "policyUpdatedAt": text_or_null(random, 0.4, || time::print(seen - 6 * DAY)),
     };
     if random.chance(0.2) {
-        // A changed policy touches many agents at one moment.
+        // A policy change updates many agents at the same time.
         body["updatedAt"] = json!(time::print(now - now.rem_euclid(HOUR) - HOUR * random.within(1..4) + 123_456));
     }
     if *older && let Some(keys) = body.as_object_mut() {
@@ -73,14 +75,14 @@ pub(super) fn make(generator: &mut Generator, place: usize, now: i64) -> Draft {
             keys.remove(newer);
         }
     }
-    Draft::new(Kind::Agents, body, account.id, group.id)
+    NewRecord::new(Kind::Agents, body, account.id, group.id)
 }
 
-/// What a check-in changes: the times always, the rest now and then.
+/// A check-in always changes the times, and sometimes other keys.
 pub(super) fn check_in(random: &mut Random, record: &mut Value, at: i64) {
     record["lastActiveDate"] = json!(time::print(at));
     record["isActive"] = json!(true);
-    // Scans move it, and nobody wants to hear of it.
+    // Changes with every scan.
     if random.chance(0.2) {
         record["fullDiskScanLastUpdatedAt"] = json!(time::print(at));
     }
@@ -95,7 +97,7 @@ pub(super) fn check_in(random: &mut Random, record: &mut Value, at: i64) {
         record["externalIp"] = json!(format!("203.0.113.{}", 1 + random.below(40)));
     }
     if random.chance(0.05) {
-        record["lastLoggedInUserName"] = json!(random.pick(&["amira", "jonas", "kavya", ""]));
+        record["lastLoggedInUserName"] = json!(random.choose(&["amira", "jonas", "kavya", ""]));
     }
     if random.chance(0.02) {
         record["agentVersion"] = json!("24.1.5.277");
@@ -103,7 +105,7 @@ pub(super) fn check_in(random: &mut Random, record: &mut Value, at: i64) {
     }
 }
 
-/// One more network interface, for agents that have thousands of them.
+/// A network interface, for agents with thousands of them.
 pub(super) fn interface(generator: &mut Generator, at: i64) -> Value {
     let id = generator.id(at);
     json!({
@@ -113,8 +115,8 @@ pub(super) fn interface(generator: &mut Generator, at: i64) -> Value {
 }
 
 fn interfaces(random: &mut Random, endpoint: &Endpoint) -> Value {
-    let gateway = or_null(random, 0.7, || "10.0.0.1".into());
-    let gateway_mac = or_null(random, 0.7, || "00:00:5e:00:53:fe".into());
+    let gateway = text_or_null(random, 0.7, || "10.0.0.1".into());
+    let gateway_mac = text_or_null(random, 0.7, || "00:00:5e:00:53:fe".into());
     endpoint
         .addresses
         .iter()

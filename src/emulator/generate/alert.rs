@@ -1,22 +1,24 @@
-//! STAR alerts: hits of custom rules. Ports, pids and booleans are texts here.
+//! STAR alerts: hits of custom rules. Ports, pids and booleans are strings.
 
 use serde_json::{Value, json};
 
 use super::content::{self, RULES};
-use super::{Draft, Generator, Random, perhaps};
+use super::generator::Generator;
+use super::record::{NewRecord, text_empty_or_null};
 use crate::emulator::kind::Kind;
+use crate::emulator::random::Random;
 use crate::emulator::time::{self, SECOND};
 
-pub(super) fn make(generator: &mut Generator, at: i64) -> Draft {
+pub(super) fn generate(generator: &mut Generator, at: i64) -> NewRecord {
     let id = generator.id(at);
-    generator.alerts.remember(id);
+    generator.alerts.add(id);
     let id = id.to_string();
-    let Generator { world, random, older, .. } = generator;
-    let endpoint = &world.agents[content::agent(random, world)];
-    let (account, site, group) = world.group(endpoint.group);
-    let place = random.below(RULES.len() as u64) as usize;
-    let (rule, severity, query) = RULES[place];
-    let event = *random.weigh(&[
+    let Generator { org, random, older, .. } = generator;
+    let endpoint = &org.agents[content::agent_index(random, org)];
+    let (account, site, group) = org.group(endpoint.group);
+    let index = random.below(RULES.len() as u64) as usize;
+    let (rule, severity, query) = RULES[index];
+    let event = *random.choose_weighted(&[
         (40, "PROCESSCREATION"),
         (15, "TCPV4"),
         (15, "DNS"),
@@ -24,19 +26,19 @@ pub(super) fn make(generator: &mut Generator, at: i64) -> Draft {
         (10, "LOGIN"),
         (10, "FILECREATION"),
     ]);
-    let text = |there: bool, value: &str| if there { Value::from(value) } else { Value::Null };
+    let text = |is_set: bool, value: &str| if is_set { Value::from(value) } else { Value::Null };
     let (network, dns, registry) = (event == "TCPV4", event == "DNS", event == "REGVALUEMODIFIED");
     let (login, file) = (event == "LOGIN", event == "FILECREATION");
     let indicator = random.chance(0.1);
     let intelligence = random.chance(0.05);
     let reported = at + random.within(20_000..200_000);
     let run = "MACHINE\\SOFTWARE\\Microsoft\\Windows\\CurrentVersion\\Run";
-    let status = *random.weigh(&[(60, "Unresolved"), (20, "UNRESOLVED"), (20, "unresolved")]);
+    let status = *random.choose_weighted(&[(60, "Unresolved"), (20, "UNRESOLVED"), (20, "unresolved")]);
     let mut alert_info = object! {
         "alertId": id, "createdAt": time::print(at), "reportedAt": time::print(reported), "updatedAt": time::print(reported),
         "dvEventId": format!("01H{}", random.hex(23).to_uppercase()), "eventType": event,
-        "hitType": *random.weigh(&[(80, "Events"), (15, "Processes"), (5, "AdvancedDetection")]), "source": "STAR",
-        "incidentStatus": status, "analystVerdict": *random.pick(&["Undefined", "UNDEFINED"]), "isEdr": true,
+        "hitType": *random.choose_weighted(&[(80, "Events"), (15, "Processes"), (5, "AdvancedDetection")]), "source": "STAR",
+        "incidentStatus": status, "analystVerdict": *random.choose(&["Undefined", "UNDEFINED"]), "isEdr": true,
         "srcIp": text(network || login, &endpoint.addresses[0]), "srcPort": text(network, "51234"),
         "dstIp": text(network, "192.0.2.77"), "dstPort": text(network, "443"), "netEventDirection": text(network, "OUTGOING"),
         "srcMachineIp": text(login, "10.0.0.17"), "dnsRequest": text(dns, "c2.dyn.example"),
@@ -53,9 +55,9 @@ pub(super) fn make(generator: &mut Generator, at: i64) -> Draft {
         "tiIndicatorComparisonMethod": text(intelligence, "EQUALS"),
     };
     let mut rule_info = object! {
-        "id": content::rule_id(place), "name": rule, "description": perhaps(random, 0.7, || format!("Watches for: {rule}")),
-        "severity": severity, "scopeLevel": *random.pick(&["account", "site"]),
-        "treatAsThreat": *random.weigh(&[(70, "UNDEFINED"), (20, "Suspicious"), (10, "Malicious")]), "queryType": "events",
+        "id": content::rule_id(index), "name": rule, "description": text_empty_or_null(random, 0.7, || format!("Watches for: {rule}")),
+        "severity": severity, "scopeLevel": *random.choose(&["account", "site"]),
+        "treatAsThreat": *random.choose_weighted(&[(70, "UNDEFINED"), (20, "Suspicious"), (10, "Malicious")]), "queryType": "events",
         "queryLang": "1.0", "s1ql": query,
     };
     if *older {
@@ -89,16 +91,16 @@ pub(super) fn make(generator: &mut Generator, at: i64) -> Draft {
             "controllerLabels": text(endpoint.kubernetes, "app=web"),
         },
     };
-    Draft::new(Kind::Alerts, body, account.id, group.id)
+    NewRecord::new(Kind::Alerts, body, account.id, group.id)
 }
 
-/// An analyst looks at the alert.
+/// An analyst changes the verdict or the status.
 pub(super) fn change(random: &mut Random, record: &mut Value) {
     let info = &mut record["alertInfo"];
     if random.chance(0.5) {
-        info["analystVerdict"] = json!(random.pick(&["TRUE_POSITIVE", "False positive", "suspicious"]));
+        info["analystVerdict"] = json!(random.choose(&["TRUE_POSITIVE", "False positive", "suspicious"]));
     } else {
-        info["incidentStatus"] = json!(random.pick(&["IN_PROGRESS", "Resolved", "resolved"]));
+        info["incidentStatus"] = json!(random.choose(&["IN_PROGRESS", "Resolved", "resolved"]));
     }
 }
 
@@ -107,14 +109,14 @@ fn process(random: &mut Random, name: &str, user: &str, at: i64) -> Value {
         "name": name, "commandline": content::arguments(random), "filePath": format!("C:\\Windows\\System32\\{name}"),
         "user": user, "pid": (400 + random.below(30_000)).to_string(), "pidStarttime": time::print(at - 5 * SECOND),
         "uniqueId": random.hex(16).to_uppercase(), "storyline": random.hex(16).to_uppercase(),
-        "integrityLevel": *random.pick(&["unknown", "medium", "high", "system"]), "subsystem": "sys_win32",
+        "integrityLevel": *random.choose(&["unknown", "medium", "high", "system"]), "subsystem": "sys_win32",
         "fileHashMd5": random.hex(32), "fileHashSha1": random.hex(40), "fileHashSha256": random.hex(64),
-        "fileSignerIdentity": perhaps(random, 0.6, || "MICROSOFT WINDOWS".into()),
+        "fileSignerIdentity": text_empty_or_null(random, 0.6, || "MICROSOFT WINDOWS".into()),
     }
 }
 
 fn target(random: &mut Random, at: i64, process: bool, file: bool) -> Value {
-    let text = |there: bool, value: String| if there { Value::from(value) } else { Value::Null };
+    let text = |is_set: bool, value: String| if is_set { Value::from(value) } else { Value::Null };
     object! {
         "tgtProcName": text(process, "rundll32.exe".into()), "tgtProcCmdLine": text(process, content::arguments(random)),
         "tgtProcPid": text(process, (400 + random.below(30_000)).to_string()), "tgtProcUid": text(process, random.hex(16)),

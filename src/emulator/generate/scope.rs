@@ -2,22 +2,23 @@
 
 use serde_json::{Value, json};
 
-use super::world::World;
-use super::{Draft, Random, perhaps};
+use super::organization::Organization;
+use super::record::{NewRecord, text_empty_or_null};
 use crate::emulator::kind::Kind;
+use crate::emulator::random::Random;
 use crate::emulator::time::{self, DAY};
 
-pub(super) fn all(world: &World, random: &mut Random) -> Vec<Draft> {
-    let mut drafts = Vec::new();
-    for (place, account) in world.accounts.iter().enumerate() {
-        let sites = world.sites.iter().filter(|site| site.parent == place).count();
-        let agents = world.agents.iter().filter(|agent| world.group(agent.group).0.id == account.id).count();
-        drafts.push(draft(Kind::Accounts, account.id, 0, object! {
+pub(super) fn all(org: &Organization, random: &mut Random) -> Vec<NewRecord> {
+    let mut records = Vec::new();
+    for (index, account) in org.accounts.iter().enumerate() {
+        let sites = org.sites.iter().filter(|site| site.parent == index).count();
+        let agents = org.agents.iter().filter(|agent| org.group(agent.group).0.id == account.id).count();
+        records.push(record(Kind::Accounts, account.id, 0, object! {
             "id": account.id.to_string(), "name": account.name.as_str(), "accountType": "Paid", "state": "active",
-            "isDefault": place == 0, "createdAt": time::print(world.since), "updatedAt": time::print(world.since + DAY),
+            "isDefault": index == 0, "createdAt": time::print(org.since), "updatedAt": time::print(org.since + DAY),
             "expiration": Value::Null, "unlimitedExpiration": true, "numberOfSites": sites, "activeAgents": agents,
             "totalLicenses": agents * 2, "usageType": "customer", "billingMode": "subscription", "externalId": "",
-            "salesforceId": Value::Null, "creator": "System", "creatorId": world.users[0].id.to_string(),
+            "salesforceId": Value::Null, "creator": "System", "creatorId": org.users[0].id.to_string(),
             "licenses": licenses(agents), "skus": json!([{ "type": "Complete", "totalLicenses": agents * 2,
             "agentsInSku": agents, "unlimited": false }]),
             "totalComplete": agents * 2, "totalControl": 0, "totalCore": 0, "unlimitedComplete": false,
@@ -25,62 +26,62 @@ pub(super) fn all(world: &World, random: &mut Random) -> Vec<Draft> {
             "agentsInCoreSku": 0, "completeSites": sites, "controlSites": 0, "coreSites": 0,
         }));
     }
-    for (place, site) in world.sites.iter().enumerate() {
-        let account = &world.accounts[site.parent];
-        let agents = world.agents.iter().filter(|agent| world.groups[agent.group].parent == place).count();
-        drafts.push(draft(Kind::Sites, account.id, 0, object! {
+    for (index, site) in org.sites.iter().enumerate() {
+        let account = &org.accounts[site.parent];
+        let agents = org.agents.iter().filter(|agent| org.groups[agent.group].parent == index).count();
+        records.push(record(Kind::Sites, account.id, 0, object! {
             "id": site.id.to_string(), "name": site.name.as_str(), "accountId": account.id.to_string(),
-            "accountName": account.name.as_str(), "siteType": "Paid", "state": if place == 4 { "expired" } else { "active" },
-            "isDefault": site.name == "Default site", "createdAt": time::print(world.since + DAY),
-            "updatedAt": time::print(world.since + 2 * DAY), "expiration": Value::Null, "unlimitedExpiration": true,
+            "accountName": account.name.as_str(), "siteType": "Paid", "state": if index == 4 { "expired" } else { "active" },
+            "isDefault": site.name == "Default site", "createdAt": time::print(org.since + DAY),
+            "updatedAt": time::print(org.since + 2 * DAY), "expiration": Value::Null, "unlimitedExpiration": true,
             "activeLicenses": agents, "totalLicenses": agents * 2, "unlimitedLicenses": false, "sku": "Complete",
-            "suite": "Complete", "creator": world.users[0].name.as_str(), "creatorId": world.users[0].id.to_string(),
-            "externalId": perhaps(random, 0.2, || "crm-1".into()), "description": perhaps(random, 0.5, || "Office".into()),
+            "suite": "Complete", "creator": org.users[0].name.as_str(), "creatorId": org.users[0].id.to_string(),
+            "externalId": text_empty_or_null(random, 0.2, || "crm-1".into()), "description": text_empty_or_null(random, 0.5, || "Office".into()),
             "healthStatus": true, "registrationToken": "not-a-real-registration-token", "licenses": licenses(agents),
         }));
     }
-    for (place, group) in world.groups.iter().enumerate() {
-        let (account, site, _) = world.group(place);
-        let agents = world.agents.iter().filter(|agent| agent.group == place).count();
-        let dynamic = place % 3 == 2;
-        drafts.push(draft(Kind::Groups, account.id, group.id, object! {
+    for (index, group) in org.groups.iter().enumerate() {
+        let (account, site, _) = org.group(index);
+        let agents = org.agents.iter().filter(|agent| agent.group == index).count();
+        let dynamic = index % 3 == 2;
+        records.push(record(Kind::Groups, account.id, group.id, object! {
             "id": group.id.to_string(), "name": group.name.as_str(), "type": if dynamic { "dynamic" } else { "static" },
-            "siteId": site.id.to_string(), "isDefault": place % 3 == 0, "inherits": place % 2 == 0,
+            "siteId": site.id.to_string(), "isDefault": index % 3 == 0, "inherits": index % 2 == 0,
             "rank": if dynamic { Value::from(1) } else { Value::Null }, "totalAgents": agents,
             "filterId": if dynamic { Value::from((group.id + 5_000).to_string()) } else { Value::Null },
             "filterName": if dynamic { Value::from("All laptops") } else { Value::Null },
-            "creator": world.users[0].name.as_str(), "creatorId": world.users[0].id.to_string(),
-            "createdAt": time::print(world.since + 2 * DAY),
-            "updatedAt": time::print(world.since + 3 * DAY + random.within(0..300 * DAY)),
-            "description": perhaps(random, 0.3, || "Machines that travel".into()),
+            "creator": org.users[0].name.as_str(), "creatorId": org.users[0].id.to_string(),
+            "createdAt": time::print(org.since + 2 * DAY),
+            "updatedAt": time::print(org.since + 3 * DAY + random.within(0..300 * DAY)),
+            "description": text_empty_or_null(random, 0.3, || "Machines that transmission".into()),
             "registrationToken": "not-a-real-registration-token",
         }));
     }
-    for user in &world.users {
-        drafts.push(draft(Kind::Users, 0, 0, object! {
+    for user in &org.users {
+        records.push(record(Kind::Users, 0, 0, object! {
             "id": user.id.to_string(), "email": user.email.as_str(), "fullName": user.name.as_str(), "source": "mgmt",
             "scope": if user.scope == "global" { "tenant" } else { user.scope }, "lowestRole": user.role,
-            "scopeRoles": json!([{ "id": world.accounts[0].id.to_string(), "name": world.accounts[0].name.as_str(),
-                "accountName": world.accounts[0].name.as_str(), "roleId": "225494730938495555", "roleName": user.role,
+            "scopeRoles": json!([{ "id": org.accounts[0].id.to_string(), "name": org.accounts[0].name.as_str(),
+                "accountName": org.accounts[0].name.as_str(), "roleId": "225494730938495555", "roleName": user.role,
                 "roles": [user.role] }]),
             "siteRoles": json!([]), "tenantRoles": json!([]), "twoFaStatus": "configured", "twoFaEnabled": true,
             "primaryTwoFaMethod": "application", "twoFaEnabledReadOnly": false, "emailVerified": true,
             "emailReadOnly": false, "fullNameReadOnly": false, "groupsReadOnly": false, "isSystem": false,
             "allowRemoteShell": false, "canGenerateApiToken": true, "agreedEula": true, "agreementUrl": Value::Null,
-            "createdAt": time::print(world.since), "dateJoined": time::print(world.since),
-            "firstLogin": time::print(world.since + DAY), "lastLogin": time::print(world.since + 700 * DAY),
-            "apiToken": object! { "createdAt": time::print(world.since + 690 * DAY), "expiresAt": time::print(world.since + 780 * DAY) },
+            "createdAt": time::print(org.since), "dateJoined": time::print(org.since),
+            "firstLogin": time::print(org.since + DAY), "lastLogin": time::print(org.since + 700 * DAY),
+            "apiToken": object! { "createdAt": time::print(org.since + 690 * DAY), "expiresAt": time::print(org.since + 780 * DAY) },
         }));
     }
-    drafts
+    records
 }
 
-/// An administrator edits a group, or machines join it.
+/// An administrator edits a group, or endpoints join it.
 pub(super) fn change_group(random: &mut Random, record: &mut Value) {
     if random.chance(0.7) {
         record["totalAgents"] = json!(record["totalAgents"].as_u64().unwrap_or(0) + 1 + random.below(3));
     } else {
-        record["description"] = json!(random.pick(&["Machines that travel", "Kept in the office", ""]));
+        record["description"] = json!(random.choose(&["Machines that transmission", "Kept in the office", ""]));
     }
 }
 
@@ -94,6 +95,6 @@ fn licenses(agents: usize) -> Value {
     })
 }
 
-fn draft(kind: Kind, account: u64, group: u64, body: Value) -> Draft {
-    Draft::new(kind, body, account, group)
+fn record(kind: Kind, account: u64, group: u64, body: Value) -> NewRecord {
+    NewRecord::new(kind, body, account, group)
 }

@@ -1,26 +1,29 @@
-//! Threats: how they begin, and what happens to them later.
+//! Threats and their changes.
 
 use serde_json::{Value, json};
 
 use super::content::{self, MALWARE};
-use super::world::Endpoint;
-use super::{Draft, Generator, Random, agent, mitre, or_null, perhaps};
+use super::generator::Generator;
+use super::organization::Endpoint;
+use super::record::{NewRecord, text_empty_or_null, text_or_null};
+use super::{agent, mitre};
 use crate::emulator::kind::Kind;
+use crate::emulator::random::Random;
 use crate::emulator::time::{self, HOUR, SECOND};
 
-pub(super) fn make(generator: &mut Generator, at: i64) -> Draft {
+pub(super) fn generate(generator: &mut Generator, at: i64) -> NewRecord {
     let id = generator.id(at);
-    generator.threats.remember(id);
+    generator.threats.add(id);
     let id = id.to_string();
     let collection = generator.id(at).to_string();
-    let Generator { world, random, older, .. } = generator;
-    let endpoint = &world.agents[content::agent(random, world)];
-    let (account, site, group) = world.group(endpoint.group);
+    let Generator { org, random, older, .. } = generator;
+    let endpoint = &org.agents[content::agent_index(random, org)];
+    let (account, site, group) = org.group(endpoint.group);
     let (account_id, site_id, group_id) = (account.id.to_string(), site.id.to_string(), group.id.to_string());
-    let (name, classification, confidence, extension_type) = *random.pick(MALWARE);
+    let (name, classification, confidence, extension_type) = *random.choose(MALWARE);
     let extension = name.rsplit_once('.').map_or_else(String::new, |(_, extension)| extension.to_uppercase());
     let dynamic = random.chance(0.4);
-    let (key, title) = *random.pick(&[
+    let (key, title) = *random.choose(&[
         ("pre_execution", "On-Write Static AI"),
         ("sentinelone_cloud", "SentinelOne Cloud"),
         ("executables", "Behavioral AI"),
@@ -28,36 +31,36 @@ pub(super) fn make(generator: &mut Generator, at: i64) -> Draft {
     ]);
     let signed = random.chance(0.2);
     let path = content::path(random, endpoint.os.kind, &endpoint.user, name);
-    let mail = or_null(random, 0.5, || format!("{}@acme.example", endpoint.user));
+    let mail = text_or_null(random, 0.5, || format!("{}@acme.example", endpoint.user));
     let identified = at - random.within(100_000..2 * SECOND);
-    let (initiated, initiated_words) = *random.weigh(&[
+    let (initiated, initiated_words) = *random.choose_weighted(&[
         (80, ("agent_policy", "Agent Policy")),
         (12, ("full_disk_scan", "Full Disk Scan")),
         (4, ("console_api", "Console API")),
         (4, ("star_active", "STAR Active Response")),
     ]);
     let by_user = initiated == "console_api";
-    let user = random.pick(&world.users).clone();
+    let user = random.choose(&org.users).clone();
     let scanned = at - random.within(HOUR..200 * HOUR);
     let threat_info = object! {
         "threatId": id.as_str(), "createdAt": time::print(at), "updatedAt": time::print(at),
         "identifiedAt": time::print(identified - identified.rem_euclid(1_000)), "threatName": name, "filePath": path,
         "fileSize": 1_000 + random.below(9_000_000), "fileExtension": extension, "fileExtensionType": extension_type,
-        "sha1": random.hex(40), "sha256": or_null(random, 0.6, String::new), "md5": or_null(random, 0.4, String::new),
-        "originatorProcess": *random.pick(&["explorer.exe", "outlook.exe", "chrome.exe", "bash", "launchd"]),
+        "sha1": random.hex(40), "sha256": text_or_null(random, 0.6, String::new), "md5": text_or_null(random, 0.4, String::new),
+        "originatorProcess": *random.choose(&["explorer.exe", "outlook.exe", "chrome.exe", "bash", "launchd"]),
         "processUser": format!("{}\\{}", endpoint.domain, endpoint.user),
-        "maliciousProcessArguments": or_null(random, 0.5, String::new), "publisherName": if signed { "Example Software Ltd" } else { "" },
+        "maliciousProcessArguments": text_or_null(random, 0.5, String::new), "publisherName": if signed { "Example Software Ltd" } else { "" },
         "certificateId": if signed { "Example Software Ltd" } else { "" }, "isValidCertificate": signed,
         "fileVerificationType": if signed { "SignedVerified" } else { "NotSigned" }, "isFileless": random.chance(0.05),
         "storyline": random.hex(16).to_uppercase(), "collectionId": collection, "classification": classification,
-        "classificationSource": or_null(random, 0.95, || if dynamic { "Behavioral".into() } else { "Cloud".into() }),
-        "confidenceLevel": confidence, "detectionType": or_null(random, 0.95, || if dynamic { "dynamic".into() } else { "static".into() }),
+        "classificationSource": text_or_null(random, 0.95, || if dynamic { "Behavioral".into() } else { "Cloud".into() }),
+        "confidenceLevel": confidence, "detectionType": text_or_null(random, 0.95, || if dynamic { "dynamic".into() } else { "static".into() }),
         "detectionEngines": json!([{ "key": key, "title": title }]), "engines": [title], "incidentStatus": "unresolved",
         "incidentStatusDescription": "Unresolved", "analystVerdict": "undefined", "analystVerdictDescription": "Undefined",
         "mitigationStatus": "not_mitigated", "mitigationStatusDescription": "Not mitigated",
         "mitigatedPreemptively": random.chance(0.2), "initiatedBy": initiated, "initiatedByDescription": initiated_words,
         "initiatingUserId": by_user.then(|| user.id.to_string()), "initiatingUsername": by_user.then(|| user.name.clone()),
-        "cloudFilesHashVerdict": or_null(random, 0.8, || "black".into()), "browserType": or_null(random, 0.1, || "Chrome".into()),
+        "cloudFilesHashVerdict": text_or_null(random, 0.8, || "black".into()), "browserType": text_or_null(random, 0.1, || "Chrome".into()),
         "externalTicketExists": false, "externalTicketId": Value::Null, "automaticallyResolved": false,
         "failedActions": false, "pendingActions": false, "rebootRequired": false,
         "reachedEventsLimit": random.chance(0.02), "rootProcessUpn": mail.clone(),
@@ -69,9 +72,9 @@ pub(super) fn make(generator: &mut Generator, at: i64) -> Draft {
         "agentUuid": endpoint.uuid.as_str(), "agentVersion": endpoint.version, "agentDomain": endpoint.domain,
         "agentOsName": endpoint.os.name, "agentOsRevision": endpoint.os.revision,
         "agentIpV4": endpoint.addresses.join(","), "agentIpV6": endpoint.addresses_v6.join(","),
-        "externalIp": endpoint.external.as_str(), "agentLastLoggedInUserName": perhaps(random, 0.8, || endpoint.user.clone()),
+        "externalIp": endpoint.external.as_str(), "agentLastLoggedInUserName": text_empty_or_null(random, 0.8, || endpoint.user.clone()),
         "agentLastLoggedInUpn": mail.clone(), "agentLastLoggedInUserMail": mail, "agentMitigationMode": "protect",
-        "agentDetectionState": or_null(random, 0.2, || "full_mode".into()),
+        "agentDetectionState": text_or_null(random, 0.2, || "full_mode".into()),
         "agentRegisteredAt": time::print(endpoint.registered), "cloudProviders": agent::cloud(endpoint),
     };
     let realtime = object! {
@@ -98,18 +101,18 @@ pub(super) fn make(generator: &mut Generator, at: i64) -> Draft {
         body["ecsInfo"] = ecs(random, endpoint);
     }
     if random.chance(0.01) {
-        // The agent behind an old threat has left the console.
+        // The agent of an old threat no longer exists.
         body["agentRealtimeInfo"] = Value::Null;
     }
-    Draft::new(Kind::Threats, body, account.id, group.id)
+    NewRecord::new(Kind::Threats, body, account.id, group.id)
 }
 
-/// The next thing that happens in a threat's life: a mitigation is reported, an analyst looks at it, it is closed.
+/// The next change of a threat: a mitigation is reported, or an analyst changes verdict or status.
 pub(super) fn change(random: &mut Random, record: &mut Value, at: i64) {
-    let counted = record["mitigationStatus"].as_array().map_or(0, Vec::len);
-    if counted < 2 && random.chance(0.7) {
-        let action = if counted == 0 { "kill" } else { "quarantine" };
-        let status = *random.weigh(&[(85, "success"), (5, "failed"), (5, "pending"), (5, "pending-reboot")]);
+    let reports = record["mitigationStatus"].as_array().map_or(0, Vec::len);
+    if reports < 2 && random.chance(0.7) {
+        let action = if reports == 0 { "kill" } else { "quarantine" };
+        let status = *random.choose_weighted(&[(85, "success"), (5, "failed"), (5, "pending"), (5, "pending-reboot")]);
         let report = mitigation(random, action, status, at);
         if let Some(reports) = record["mitigationStatus"].as_array_mut() {
             reports.push(report);
@@ -126,7 +129,7 @@ pub(super) fn change(random: &mut Random, record: &mut Value, at: i64) {
     }
     let info = &mut record["threatInfo"];
     let (field, value, words) = match info["analystVerdict"].as_str() {
-        Some("undefined") => *random.pick(&[
+        Some("undefined") => *random.choose(&[
             ("analystVerdict", "true_positive", "True positive"),
             ("analystVerdict", "false_positive", "False positive"),
             ("analystVerdict", "suspicious", "Suspicious"),
@@ -155,12 +158,13 @@ fn mitigation(random: &mut Random, action: &str, status: &str, at: i64) -> Value
         "action": action, "status": status, "lastUpdate": time::print(at), "mitigationStartedAt": time::print(at - SECOND),
         "mitigationEndedAt": time::print(at - 200_000), "agentSupportsReport": true, "groupNotFound": false,
         "latestReport": if counted { json!("/threats/mitigation-report/1234567890123456789") } else { Value::Null },
-        "reportId": or_null(random, if counted { 1.0 } else { 0.2 }, || "1234567890123456789".into()),
+        "reportId": text_or_null(random, if counted { 1.0 } else { 0.2 }, || "1234567890123456789".into()),
         "actionsCounters": if counted { counters } else { Value::Null },
     })
 }
 
-/// Hashes and arguments that are there are filled last, so that the absent ones cost no numbers.
+/// Fills the hashes and arguments that are not null. Doing this last keeps the sequence of random numbers independent
+/// of null values.
 fn fill_hashes(random: &mut Random, info: &mut Value) {
     for (field, digits) in [("sha256", 64), ("md5", 32)] {
         if info[field].is_string() {
@@ -200,8 +204,8 @@ fn kubernetes(endpoint: &Endpoint) -> Value {
 }
 
 fn ecs(random: &mut Random, endpoint: &Endpoint) -> Value {
-    let there = endpoint.cloud && endpoint.os.kind == "linux" && random.chance(0.5);
-    let text = |value: &str| if there { Value::from(value) } else { Value::Null };
+    let is_set = endpoint.cloud && endpoint.os.kind == "linux" && random.chance(0.5);
+    let text = |value: &str| if is_set { Value::from(value) } else { Value::Null };
     let arn = "arn:aws:ecs:eu-central-1:123456789012";
     object! {
         "clusterName": text("shop"), "serviceName": text("web"), "serviceArn": text(&format!("{arn}:service/shop/web")),

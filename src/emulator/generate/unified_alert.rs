@@ -3,16 +3,19 @@
 use serde_json::{Value, json};
 
 use super::content::{self, MALWARE, RULES};
-use super::{Draft, Generator, Random, or_null, perhaps};
+use super::generator::Generator;
+use super::record::{NewRecord, set_time, text_empty_or_null, text_or_null};
 use crate::emulator::kind::Kind;
+use crate::emulator::random::Random;
 use crate::emulator::time::{self, HOUR, MINUTE, SECOND};
+use crate::emulator::token::FIRST_USER;
 
-pub(super) fn make(generator: &mut Generator, at: i64, now: i64) -> Draft {
+pub(super) fn generate(generator: &mut Generator, at: i64, now: i64) -> NewRecord {
     let counter = generator.id(at);
     let external = generator.id(at);
-    let Generator { world, random, .. } = generator;
-    let endpoint = &world.agents[content::agent(random, world)];
-    let (account, site, group) = world.group(endpoint.group);
+    let Generator { org, random, .. } = generator;
+    let endpoint = &org.agents[content::agent_index(random, org)];
+    let (account, site, group) = org.group(endpoint.group);
     let millis = at.div_euclid(1_000);
     let id = format!(
         "{:08x}-{:04x}-7{:03x}-{:04x}-{:012x}",
@@ -22,7 +25,7 @@ pub(super) fn make(generator: &mut Generator, at: i64, now: i64) -> Draft {
         0x8000 | random.below(0x4000),
         counter & 0xffff_ffff_ffff
     );
-    let (product, vendor, surface) = *random.weigh(&[
+    let (product, vendor, surface) = *random.choose_weighted(&[
         (50, ("EDR", "SentinelOne", "ENDPOINT")),
         (15, ("CWS", "SentinelOne", "ENDPOINT")),
         (20, ("STAR", "SentinelOne", "ENDPOINT")),
@@ -32,7 +35,7 @@ pub(super) fn make(generator: &mut Generator, at: i64, now: i64) -> Draft {
     let by_rule = product == "STAR";
     let engine = matches!(product, "EDR" | "CWS");
     let rule = random.below(RULES.len() as u64) as usize;
-    let (file, class, confidence, _) = *random.pick(MALWARE);
+    let (file, class, confidence, _) = *random.choose(MALWARE);
     let class = match (engine, class) {
         (false, _) => "UNKNOWN".to_owned(),
         (true, "Malicious Office Document") => "MALICIOUS_OFFICE_DOC".to_owned(),
@@ -52,14 +55,14 @@ pub(super) fn make(generator: &mut Generator, at: i64, now: i64) -> Draft {
     let seen = time::print_millis(at - random.within(0..10 * SECOND));
     let body = object! {
         "id": id, "externalId": if engine { external.to_string() } else { random.uuid() }, "name": name,
-        "description": perhaps(random, 0.8, || "Analysis detected a malicious file".into()),
-        "severity": *random.weigh(&[(10, "CRITICAL"), (25, "HIGH"), (40, "MEDIUM"), (15, "LOW"), (5, "INFO"), (5, "UNKNOWN")]),
+        "description": text_empty_or_null(random, 0.8, || "Analysis detected a malicious file".into()),
+        "severity": *random.choose_weighted(&[(10, "CRITICAL"), (25, "HIGH"), (40, "MEDIUM"), (15, "LOW"), (5, "INFO"), (5, "UNKNOWN")]),
         "status": "NEW", "analystVerdict": "UNDEFINED", "classification": class,
         "confidenceLevel": if engine { Value::from(confidence.to_uppercase()) } else { Value::Null },
         "result": if engine { Value::from("UNMITIGATED") } else { Value::Null },
         "detectedAt": time::print_millis(at), "createdAt": created,
-        "updatedAt": or_null(random, 0.97, || time::print_millis(at)), "firstSeenAt": seen.clone(), "lastSeenAt": seen,
-        "storylineId": or_null(random, 0.7, || "8093B37D120D4FBF".into()), "ticketId": Value::Null,
+        "updatedAt": text_or_null(random, 0.97, || time::print_millis(at)), "firstSeenAt": seen.clone(), "lastSeenAt": seen,
+        "storylineId": text_or_null(random, 0.7, || "8093B37D120D4FBF".into()), "ticketId": Value::Null,
         "noteExists": random.chance(0.1), "dataSources": if engine { json!(["FILE", "PROCESS"]) } else { json!([]) },
         "attackSurfaces": [surface], "labels": json!([]), "detectionSource": json!({ "product": product, "vendor": vendor }),
         "analytics": if by_rule {
@@ -69,7 +72,7 @@ pub(super) fn make(generator: &mut Generator, at: i64, now: i64) -> Draft {
         },
         "assignee": Value::Null,
         "assets": json!([{
-            "id": random.hex(26), "name": endpoint.name, "agentUuid": or_null(random, 0.9, || endpoint.uuid.clone()),
+            "id": random.hex(26), "name": endpoint.name, "agentUuid": text_or_null(random, 0.9, || endpoint.uuid.clone()),
             "agentVersion": endpoint.version, "category": if endpoint.machine == "server" { "Server" } else { "Workstation" },
             "subcategory": if endpoint.machine == "server" { "Other Server" } else { "Desktop" }, "assetTypeClassifier": null,
             "osType": os, "osVersion": format!("{} {}", endpoint.os.name, endpoint.os.revision),
@@ -104,31 +107,31 @@ pub(super) fn make(generator: &mut Generator, at: i64, now: i64) -> Draft {
         "sloDetails": json!({ "timeToResponseData": slo(at), "timeToResolveData": Value::Null }),
         "mitigationDetails": json!({ "reports": [{ "mitigationActionType": "KILL", "successCount": 1, "initiatedBy": "SYSTEM" }] }),
     };
-    let mut draft = Draft::new(Kind::UnifiedAlerts, body, account.id, group.id);
-    draft.site = site.id;
+    let mut record = NewRecord::new(Kind::UnifiedAlerts, body, account.id, group.id);
+    record.site = site.id;
     let mut changed = at + random.within(MINUTE..HOUR);
     while changed < now && random.chance(0.5) {
-        change(random, &mut draft.body);
-        super::set_time(Kind::UnifiedAlerts, &mut draft.body, changed);
+        change(random, &mut record.body);
+        set_time(Kind::UnifiedAlerts, &mut record.body, changed);
         changed += random.within(SECOND..8 * HOUR);
     }
-    // Many are closed in one go: they share a moment.
+    // Bulk changes give many alerts the same time.
     let together = changed - changed.rem_euclid(HOUR) + HOUR;
     if together < now && random.chance(0.2) {
-        draft.body["status"] = json!("RESOLVED");
-        super::set_time(Kind::UnifiedAlerts, &mut draft.body, together);
+        record.body["status"] = json!("RESOLVED");
+        set_time(Kind::UnifiedAlerts, &mut record.body, together);
     }
-    draft
+    record
 }
 
-/// An analyst looks at the alert, or its file is dealt with.
+/// An analyst works on the alert, or its file is mitigated.
 pub(super) fn change(random: &mut Random, record: &mut Value) {
-    match *random.weigh(&[(40, 0), (30, 1), (20, 2), (10, 3)]) {
-        0 => record["status"] = json!(*random.pick(&["IN_PROGRESS", "RESOLVED"])),
-        1 => record["analystVerdict"] = json!(*random.pick(&["TRUE_POSITIVE_MALWARE", "FALSE_POSITIVE_BENIGN"])),
+    match *random.choose_weighted(&[(40, 0), (30, 1), (20, 2), (10, 3)]) {
+        0 => record["status"] = json!(*random.choose(&["IN_PROGRESS", "RESOLVED"])),
+        1 => record["analystVerdict"] = json!(*random.choose(&["TRUE_POSITIVE_MALWARE", "FALSE_POSITIVE_BENIGN"])),
         2 => record["result"] = json!("MITIGATED"),
         _ => {
-            record["assignee"] = json!({ "userId": super::FIRST_USER.to_string(), "fullName": "Amira Haddad",
+            record["assignee"] = json!({ "userId": FIRST_USER.to_string(), "fullName": "Amira Haddad",
                 "email": "user0@acme.example" });
         }
     }
@@ -138,7 +141,7 @@ fn attacker(random: &mut Random) -> Value {
     if random.chance(0.7) {
         return Value::Null;
     }
-    json!({ "host": perhaps(random, 0.5, || "attacker.example".into()), "ip": "192.0.2.77" })
+    json!({ "host": text_empty_or_null(random, 0.5, || "attacker.example".into()), "ip": "192.0.2.77" })
 }
 
 fn user(random: &mut Random, name: &str, domain: &str) -> Value {
@@ -148,8 +151,8 @@ fn user(random: &mut Random, name: &str, domain: &str) -> Value {
     json!({ "name": name, "domain": domain, "emailAddress": format!("{name}@acme.example"), "displayName": name.to_uppercase() })
 }
 
-fn cloud(there: bool) -> Value {
-    if !there {
+fn cloud(is_set: bool) -> Value {
+    if !is_set {
         return Value::Null;
     }
     json!({
@@ -162,14 +165,14 @@ fn cloud(there: bool) -> Value {
     })
 }
 
-/// On a plain host the object is there with nothing in it.
-fn kubernetes(there: bool, node: &str) -> Value {
-    let text = |value: &str| if there { Value::from(value) } else { Value::Null };
-    let list = |value: &str| if there { json!([value]) } else { json!([]) };
+/// For hosts outside Kubernetes the object has only empty values.
+fn kubernetes(is_set: bool, node: &str) -> Value {
+    let text = |value: &str| if is_set { Value::from(value) } else { Value::Null };
+    let list = |value: &str| if is_set { json!([value]) } else { json!([]) };
     json!({
         "clusterName": text("prod-eu"), "nodeName": text(node), "nodeLabels": list("kubernetes.io/os=linux"),
         "namespaceName": text("shop"), "namespaceLabels": list("team=shop"), "controllerName": text("web"),
-        "controllerType": text("Deployment"), "controllerLabels": list("app=web"), "podName": if there { "web-7d4b9c6f5-x2x8q" } else { "" },
+        "controllerType": text("Deployment"), "controllerLabels": list("app=web"), "podName": if is_set { "web-7d4b9c6f5-x2x8q" } else { "" },
         "podLabels": list("app=web"), "containerId": text("3f4e1c"), "containerName": text("web"),
         "containerImageName": text("registry.acme.example/web:1.14"), "containerLabels": list("app=web"),
     })

@@ -1,4 +1,4 @@
-//! Filters of unified alerts: fields by their own names, one comparator each.
+//! Filters of unified alerts. Each has a field and one comparator.
 
 use serde_json::{Map, Value};
 
@@ -6,7 +6,7 @@ use crate::emulator::query::{at, parse};
 use crate::emulator::store::Row;
 use crate::emulator::time;
 
-/// Fields that can be filtered by, and where the record has them.
+/// Names of the fields in filters, and their paths in the record.
 const FIELDS: [(&str, &str); 32] = [
     ("id", "id"),
     ("externalId", "externalId"),
@@ -42,50 +42,48 @@ const FIELDS: [(&str, &str); 32] = [
     ("mitreTechniques", "mitreTechniques"),
 ];
 
-/// Why a request is refused.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
-    /// 200 with an error: the field is unknown.
-    Field(String),
-    /// 400: a variable is of the wrong type.
-    Shape(String),
+pub(super) enum FilterError {
+    /// Answered with 200 and an error, for example an unknown field.
+    Rejected(String),
+    /// Answered with 400: a variable has the wrong type.
+    InvalidVariable(String),
 }
 
-/// One filter.
 #[derive(Debug)]
 pub(super) struct Filter {
     path: &'static str,
     negated: bool,
-    test: Test,
+    comparator: Comparator,
 }
 
 #[derive(Debug)]
-enum Test {
-    /// Both ends included unless said otherwise, in milliseconds.
+enum Comparator {
+    /// Bounds in milliseconds, and whether they are included.
     Times { start: Option<(i64, bool)>, end: Option<(i64, bool)> },
-    /// Case counts; null means not set.
+    /// Case-sensitive; null matches missing values.
     AnyOf(Vec<Value>),
-    /// Case does not count.
+    /// Operator and values; not case-sensitive.
     Match(String, Vec<String>),
-    /// Something is there, or not.
+    /// Whether there is a value.
     Exists(bool),
 }
 
-/// The fields that can be sorted by.
-pub(super) fn sort_path(field: &str) -> Result<&'static str, Refusal> {
+/// The path of a sort field.
+pub(super) fn sort_path(field: &str) -> Result<&'static str, FilterError> {
     path(field)
 }
 
-fn path(field: &str) -> Result<&'static str, Refusal> {
+fn path(field: &str) -> Result<&'static str, FilterError> {
     let known = FIELDS.iter().find(|(known, _)| *known == field);
-    known
-        .map(|(_, path)| *path)
-        .ok_or_else(|| Refusal::Field(format!("Field {field} does not exist or not supported for FILTER API call")))
+    known.map(|(_, path)| *path).ok_or_else(|| {
+        FilterError::Rejected(format!("Field {field} does not exist or not supported for FILTER API call"))
+    })
 }
 
 impl Filter {
     /// Reads the argument `filters`.
-    pub fn read_all(filters: &Value) -> Result<Vec<Self>, Refusal> {
+    pub fn read_all(filters: &Value) -> Result<Vec<Self>, FilterError> {
         match filters {
             Value::Null => Ok(Vec::new()),
             Value::Array(items) => items.iter().map(Self::read).collect(),
@@ -93,8 +91,9 @@ impl Filter {
         }
     }
 
-    fn read(filter: &Value) -> Result<Self, Refusal> {
-        let shape = |what: &str| Refusal::Shape(format!("Variable 'filters' has an invalid value: {what}"));
+    fn read(filter: &Value) -> Result<Self, FilterError> {
+        let shape =
+            |what: &str| FilterError::InvalidVariable(format!("Variable 'filters' has an invalid value: {what}"));
         let entries = filter.as_object().ok_or_else(|| shape("expected an object"))?;
         let field = entries.get("fieldId").and_then(Value::as_str).ok_or_else(|| shape("fieldId is required"))?;
         let negated = entries.get("isNegated").and_then(Value::as_bool).unwrap_or(false);
@@ -106,55 +105,55 @@ impl Filter {
         };
         let entries = value.as_object().ok_or_else(|| shape(&format!("{name} is no object")))?;
         let path = path(field)?;
-        let test = match name.as_str() {
-            "dateTimeRange" => Test::Times { start: bound(entries, "start")?, end: bound(entries, "end")? },
+        let comparator = match name.as_str() {
+            "dateTimeRange" => Comparator::Times { start: bound(entries, "start")?, end: bound(entries, "end")? },
             "stringEqual" | "intEqual" | "longEqual" => {
-                Test::AnyOf(vec![entries.get("value").cloned().unwrap_or_default()])
+                Comparator::AnyOf(vec![entries.get("value").cloned().unwrap_or_default()])
             }
             "stringIn" | "intIn" | "longIn" => {
                 let values =
                     entries.get("values").and_then(Value::as_array).ok_or_else(|| shape("values is no list"))?;
-                Test::AnyOf(values.clone())
+                Comparator::AnyOf(values.clone())
             }
-            "booleanEqual" => Test::Exists(entries.get("value").and_then(Value::as_bool).unwrap_or(false)),
+            "booleanEqual" => Comparator::Exists(entries.get("value").and_then(Value::as_bool).unwrap_or(false)),
             "match" => {
                 let operator = entries.get("operator").and_then(Value::as_str).unwrap_or("contains").to_owned();
                 let values = entries.get("values").and_then(Value::as_array).into_iter().flatten();
-                Test::Match(operator, values.filter_map(Value::as_str).map(str::to_lowercase).collect())
+                Comparator::Match(operator, values.filter_map(Value::as_str).map(str::to_lowercase).collect())
             }
             other => return Err(shape(&format!("field '{other}' is not defined for input type 'FilterInput'"))),
         };
-        Ok(Self { path, negated, test })
+        Ok(Self { path, negated, comparator })
     }
 
-    /// Whether a record fulfils all of them; it is read only where it must be.
-    pub fn all_hold(filters: &[Self], row: &Row) -> bool {
+    /// Whether a record matches all filters. Parses its body only if needed.
+    pub fn all_match(filters: &[Self], row: &Row) -> bool {
         let tree = std::cell::OnceCell::new();
-        filters.iter().all(|filter| filter.holds(row, || tree.get_or_init(|| parse(row))))
+        filters.iter().all(|filter| filter.matches(row, || tree.get_or_init(|| parse(row))))
     }
 
-    fn holds<'t>(&self, row: &Row, contents: impl FnOnce() -> &'t Value) -> bool {
-        let found = match (&self.test, self.path) {
-            (Test::Times { start, end }, "updatedAt") => !row.undated && within(row.updated, *start, *end),
-            (Test::Times { start, end }, "detectedAt") => within(row.created, *start, *end),
-            (test, path) => test.holds(&values(contents(), path)),
+    fn matches<'t>(&self, row: &Row, contents: impl FnOnce() -> &'t Value) -> bool {
+        let found = match (&self.comparator, self.path) {
+            (Comparator::Times { start, end }, "updatedAt") => !row.undated && within(row.updated, *start, *end),
+            (Comparator::Times { start, end }, "detectedAt") => within(row.created, *start, *end),
+            (comparator, path) => comparator.matches(&values(contents(), path)),
         };
         found != self.negated
     }
 }
 
-impl Test {
-    fn holds(&self, values: &[Value]) -> bool {
+impl Comparator {
+    fn matches(&self, values: &[Value]) -> bool {
         match self {
             Self::Times { start, end } => {
-                let moments = values.iter().filter_map(|value| value.as_str().and_then(time::parse));
-                moments.into_iter().any(|moment| within(moment, *start, *end))
+                let times = values.iter().filter_map(|value| value.as_str().and_then(time::parse));
+                times.into_iter().any(|time| within(time, *start, *end))
             }
             Self::AnyOf(wanted) if values.is_empty() => wanted.contains(&Value::Null),
             Self::AnyOf(wanted) => values.iter().any(|value| wanted.contains(value)),
             Self::Exists(wanted) => {
-                let there = values.iter().any(|value| *value != Value::Bool(false) && value.as_str() != Some(""));
-                there == *wanted
+                let exists = values.iter().any(|value| *value != Value::Bool(false) && value.as_str() != Some(""));
+                exists == *wanted
             }
             Self::Match(operator, wanted) => values.iter().filter_map(Value::as_str).any(|text| {
                 let text = text.to_lowercase();
@@ -169,7 +168,7 @@ impl Test {
     }
 }
 
-/// What stands at a path; lists on the way are walked.
+/// The values at a path, including those in a list on the path.
 fn values(contents: &Value, path: &str) -> Vec<Value> {
     if let Some((list, key)) = path.split_once('.')
         && let Some(Value::Array(items)) = contents.get(list)
@@ -183,20 +182,20 @@ fn values(contents: &Value, path: &str) -> Vec<Value> {
     }
 }
 
-/// Compared in milliseconds, as they are shown.
-fn within(moment: i64, start: Option<(i64, bool)>, end: Option<(i64, bool)>) -> bool {
-    let moment = moment.div_euclid(1_000);
-    start.is_none_or(|(start, included)| start < moment || included && start == moment)
-        && end.is_none_or(|(end, included)| moment < end || included && moment == end)
+/// Compares milliseconds, the resolution of the timestamps.
+fn within(time: i64, start: Option<(i64, bool)>, end: Option<(i64, bool)>) -> bool {
+    let time = time.div_euclid(1_000);
+    start.is_none_or(|(start, included)| start < time || included && start == time)
+        && end.is_none_or(|(end, included)| time < end || included && time == end)
 }
 
-fn bound(range: &Map<String, Value>, name: &str) -> Result<Option<(i64, bool)>, Refusal> {
+fn bound(range: &Map<String, Value>, name: &str) -> Result<Option<(i64, bool)>, FilterError> {
     let included = range.get(&format!("{name}Inclusive")).and_then(Value::as_bool).unwrap_or(true);
     match range.get(name) {
         None | Some(Value::Null) => Ok(None),
         Some(value) => match value.as_i64() {
             Some(millis) => Ok(Some((millis, included))),
-            None => Err(Refusal::Shape(format!(
+            None => Err(FilterError::InvalidVariable(format!(
                 "Variable 'filters' has an invalid value: {name}: Expected a value that can be converted to type 'Long' but it was {value}"
             ))),
         },

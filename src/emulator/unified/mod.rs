@@ -1,7 +1,7 @@
-//! `POST /unifiedalerts/graphql`: unified alerts, their notes and timelines. Reads only.
+//! `POST /unifiedalerts/graphql`: queries for unified alerts, their notes and timelines.
 
 mod filter;
-mod language;
+mod graphql;
 mod schema;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -11,88 +11,90 @@ use base64::engine::general_purpose::STANDARD;
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 
-use self::filter::{Filter, Refusal};
-use self::language::{Operation, Selection};
+use self::filter::{Filter, FilterError};
+use self::graphql::{Operation, Selection};
 use self::schema::{Release, error, project};
 use super::console::State;
-use super::faults::Mishap;
+use super::faults::Fault;
 use super::http::{Answer, Request};
 use super::kind::Kind;
-use super::list::instead;
+use super::list::error_answer;
 use super::query::{at, parse};
 use super::store::{Row, unified_id};
 use super::time;
-use super::token::Token;
+use super::token::{FIRST_USER, Token};
 
-/// Larger pages are refused.
+/// Largest accepted page.
 const MAX_FIRST: i64 = 1000;
 const DEFAULT_FIRST: i64 = 50;
 
 impl State {
-    /// Answers a query; errors of GraphQL are inside a 200.
-    pub fn unified_alerts(&mut self, request: &Request, token: &Token, now: i64, struck: &mut Vec<Mishap>) -> Answer {
-        if let Some(refused) = self.permitted(Kind::UnifiedAlerts, token) {
-            return refused;
+    /// Answers a query. GraphQL errors have the status 200.
+    pub fn unified_alerts(&mut self, request: &Request, token: &Token, now: i64, injected: &mut Vec<Fault>) -> Answer {
+        if let Some(error) = self.permission_error(Kind::UnifiedAlerts, token) {
+            return error;
         }
         let Ok(body) = serde_json::from_slice::<Value>(&request.body) else {
             return Answer::json(StatusCode::BAD_REQUEST, &json!({ "errors": [{ "message": "Invalid JSON" }] }));
         };
         let variables = &body["variables"];
-        let operation = match language::parse(body["query"].as_str().unwrap_or_default(), variables) {
+        let operation = match graphql::parse(body["query"].as_str().unwrap_or_default(), variables) {
             Ok(operation) => operation,
-            Err(message) => return refused(vec![error(&message)]),
+            Err(message) => return error_response(vec![error(&message)]),
         };
         if operation.kind != "query" {
-            return refused(vec![error("this console is read only")]);
+            return error_response(vec![error("this console is read only")]);
         }
-        let release = Release { older: self.generator.is_older(), lacks: &self.quirks.unified_alerts_lack };
+        let release = Release { older: self.generator.is_older(), missing: &self.quirks.missing_alert_fields };
         let errors = release.errors(&operation);
         if !errors.is_empty() {
-            return refused(errors);
+            return error_response(errors);
         }
         let with_cursor = variables["after"].is_string();
-        *struck = self.trouble.strike(&token.secret, Kind::UnifiedAlerts.path(), Kind::UnifiedAlerts, with_cursor);
-        for mishap in struck.iter() {
-            match mishap {
-                Mishap::ErrorsInside => {
-                    return refused(vec![json!({ "message": "Internal Server Error(s) while executing query" })]);
+        *injected = self.injector.inject(&token.secret, Kind::UnifiedAlerts.path(), Kind::UnifiedAlerts, with_cursor);
+        for fault in injected.iter() {
+            match fault {
+                Fault::ErrorsOnly => {
+                    return error_response(vec![
+                        json!({ "message": "Internal Server Error(s) while executing query" }),
+                    ]);
                 }
-                Mishap::RefusedCursor => return refused(vec![json!({ "message": "Invalid cursor" })]),
-                Mishap::NullData => return Answer::json(StatusCode::OK, &json!({ "data": { "alerts": null } })),
+                Fault::RefusedCursor => return error_response(vec![json!({ "message": "Invalid cursor" })]),
+                Fault::NullData => return Answer::json(StatusCode::OK, &json!({ "data": { "alerts": null } })),
                 other => {
-                    if let Some(answer) = instead(*other, now) {
+                    if let Some(answer) = error_answer(*other, now) {
                         return answer;
                     }
                 }
             }
         }
-        let mut answer = match self.carry_out(&operation, token, struck) {
+        let mut answer = match self.execute(&operation, token, injected) {
             Ok(body) => Answer::json(StatusCode::OK, &body),
-            Err(Refusal::Field(message)) => return refused(vec![json!({ "message": message })]),
-            Err(Refusal::Shape(message)) => {
+            Err(FilterError::Rejected(message)) => return error_response(vec![json!({ "message": message })]),
+            Err(FilterError::InvalidVariable(message)) => {
                 return Answer::json(StatusCode::BAD_REQUEST, &json!({ "errors": [{ "message": message }] }));
             }
         };
-        for mishap in struck.iter() {
-            match mishap {
-                Mishap::SlowAnswer(delay) => answer.travel.delay = *delay,
-                Mishap::SlowBody(takes) => answer.travel.body_takes = *takes,
-                Mishap::Truncated => {
-                    answer.travel.cut_after = Some(self.random.below(answer.body.len() as u64) as usize)
+        for fault in injected.iter() {
+            match fault {
+                Fault::SlowAnswer(delay) => answer.transmission.delay = *delay,
+                Fault::SlowBody(duration) => answer.transmission.body_duration = *duration,
+                Fault::Truncated => {
+                    answer.transmission.truncate_after = Some(self.random.below(answer.body.len() as u64) as usize)
                 }
-                Mishap::ChangedWhilePaged => self.change_any(Kind::UnifiedAlerts, now),
+                Fault::ChangedWhilePaged => self.change_any(Kind::UnifiedAlerts, now),
                 _ => {}
             }
         }
         answer
     }
 
-    fn carry_out(&mut self, operation: &Operation, token: &Token, mishaps: &[Mishap]) -> Result<Value, Refusal> {
+    fn execute(&mut self, operation: &Operation, token: &Token, faults: &[Fault]) -> Result<Value, FilterError> {
         let mut data = Map::new();
         for selection in &operation.selections {
             let Selection::Field { alias, name, arguments, selections } = selection else { continue };
             let value = match name.as_str() {
-                "alerts" => self.alerts(arguments, selections, token, mishaps)?,
+                "alerts" => self.alerts(arguments, selections, token, faults)?,
                 "alertNotes" => project(&json!({ "data": notes(self.alert(arguments, token)) }), selections),
                 "alertTimeline" => project(&timeline(self.alert(arguments, token)), selections),
                 _ => Value::Null,
@@ -100,7 +102,7 @@ impl State {
             data.insert(alias.as_ref().unwrap_or(name).clone(), value);
         }
         let mut body = json!({ "data": data });
-        if mishaps.contains(&Mishap::ErrorsBesideData) {
+        if faults.contains(&Fault::ErrorsWithData) {
             body["errors"] = json!([{ "message": "Exception while fetching data (/alerts/edges[0]/node/assignee) : null",
                 "path": ["alerts", "edges", 0, "node", "assignee"] }]);
         }
@@ -112,8 +114,8 @@ impl State {
         arguments: &Map<String, Value>,
         selections: &[Selection],
         token: &Token,
-        mishaps: &[Mishap],
-    ) -> Result<Value, Refusal> {
+        faults: &[Fault],
+    ) -> Result<Value, FilterError> {
         let argument = |name: &str| arguments.get(name).unwrap_or(&Value::Null);
         let filters = Filter::read_all(argument("filters"))?;
         let sort = if argument("sort").is_null() {
@@ -127,9 +129,9 @@ impl State {
         let view = argument("viewType").as_str().unwrap_or("ALL");
         let mut first = argument("first").as_i64().unwrap_or(DEFAULT_FIRST);
         if !(1..=MAX_FIRST).contains(&first) {
-            return Err(Refusal::Field(format!("first must be between 1 and {MAX_FIRST}")));
+            return Err(FilterError::Rejected(format!("first must be between 1 and {MAX_FIRST}")));
         }
-        if mishaps.contains(&Mishap::ShortPage) && first > 1 {
+        if faults.contains(&Fault::ShortPage) && first > 1 {
             first = 1 + self.random.below(first as u64 - 1) as i64;
         }
         let query = {
@@ -140,35 +142,35 @@ impl State {
         let after = match argument("after").as_str() {
             None => None,
             Some(text) => match read_cursor(text, query) {
-                Some(place) => Some(place),
-                None => return Err(Refusal::Field("Invalid cursor: it belongs to another query".to_owned())),
+                Some(key) => Some(key),
+                None => {
+                    return Err(FilterError::Rejected("Invalid cursor: it belongs to another query".to_owned()));
+                }
             },
         };
-        let mut rows: Vec<(Place, &Row)> = self
+        let mut rows: Vec<(SortKey, &Row)> = self
             .table(Kind::UnifiedAlerts)
             .rows()
             .filter(|row| token.scope.covers(Kind::UnifiedAlerts, row.account, row.site))
-            .filter(|row| scope.covers(row) && Filter::all_hold(&filters, row) && in_view(view, row))
-            .map(|row| (place(row, sort_path), row))
+            .filter(|row| scope.covers(row) && Filter::all_match(&filters, row) && in_view(view, row))
+            .map(|row| (sort_key(row, sort_path), row))
             .collect();
         rows.sort_unstable_by(|(one, _), (other, _)| if descending { other.cmp(one) } else { one.cmp(other) });
         let total = rows.len();
-        let begin = after.as_ref().map_or(0, |after| {
-            rows.partition_point(|(place, _)| if descending { place >= after } else { place <= after })
-        });
-        let shown: Vec<&(Place, &Row)> = rows.iter().skip(begin).take(first as usize).collect();
-        let mut edges: Vec<Value> = shown
-            .iter()
-            .map(|(place, row)| json!({ "cursor": write_cursor(place, query), "node": parse(row) }))
-            .collect();
-        let repeated = mishaps.contains(&Mishap::RepeatedCursor);
+        let begin = after
+            .as_ref()
+            .map_or(0, |after| rows.partition_point(|(key, _)| if descending { key >= after } else { key <= after }));
+        let shown: Vec<&(SortKey, &Row)> = rows.iter().skip(begin).take(first as usize).collect();
+        let mut edges: Vec<Value> =
+            shown.iter().map(|(key, row)| json!({ "cursor": write_cursor(key, query), "node": parse(row) })).collect();
+        let repeated = faults.contains(&Fault::RepeatedCursor);
         let end = match argument("after").as_str() {
             Some(after) if repeated => Some(after.to_owned()),
-            _ => shown.last().map(|(place, _)| write_cursor(place, query)),
+            _ => shown.last().map(|(key, _)| write_cursor(key, query)),
         };
         let page_info = json!({
             "hasNextPage": begin + shown.len() < total || repeated, "hasPreviousPage": begin > 0,
-            "startCursor": shown.first().map(|(place, _)| write_cursor(place, query)), "endCursor": end,
+            "startCursor": shown.first().map(|(key, _)| write_cursor(key, query)), "endCursor": end,
         });
         if self.quirks.null_edges {
             edges.push(Value::Null);
@@ -183,14 +185,14 @@ impl State {
     }
 }
 
-fn refused(errors: Vec<Value>) -> Answer {
+fn error_response(errors: Vec<Value>) -> Answer {
     Answer::json(StatusCode::OK, &json!({ "errors": errors, "data": null }))
 }
 
-/// Where an alert stands in an order: nothing first, then times and texts; then the id.
-type Place = (Option<i64>, String, u64);
+/// The position of an alert in a sort order: missing values first, then by time and text, then by id.
+type SortKey = (Option<i64>, String, u64);
 
-fn place(row: &Row, path: &str) -> Place {
+fn sort_key(row: &Row, path: &str) -> SortKey {
     match path {
         "updatedAt" => ((!row.undated).then_some(row.updated), String::new(), row.id),
         "detectedAt" => (Some(row.created), String::new(), row.id),
@@ -202,14 +204,14 @@ fn place(row: &Row, path: &str) -> Place {
     }
 }
 
-fn write_cursor((moment, text, id): &Place, query: u64) -> String {
-    STANDARD.encode(json!([query, moment, text, id]).to_string())
+fn write_cursor((time, text, id): &SortKey, query: u64) -> String {
+    STANDARD.encode(json!([query, time, text, id]).to_string())
 }
 
-fn read_cursor(text: &str, query: u64) -> Option<Place> {
+fn read_cursor(text: &str, query: u64) -> Option<SortKey> {
     let bytes = STANDARD.decode(text).ok()?;
-    let (of, moment, text, id): (u64, Option<i64>, String, u64) = serde_json::from_slice(&bytes).ok()?;
-    (of == query).then_some((moment, text, id))
+    let (of, time, text, id): (u64, Option<i64>, String, u64) = serde_json::from_slice(&bytes).ok()?;
+    (of == query).then_some((time, text, id))
 }
 
 /// The argument `scope`.
@@ -221,7 +223,7 @@ enum Scope {
 }
 
 impl Scope {
-    fn read(scope: &Value) -> Result<Self, Refusal> {
+    fn read(scope: &Value) -> Result<Self, FilterError> {
         if scope.is_null() {
             return Ok(Self::All);
         }
@@ -231,7 +233,7 @@ impl Scope {
             Some("ACCOUNT") => Ok(Self::Accounts(ids)),
             Some("SITE") => Ok(Self::Sites(ids)),
             Some("GROUP") => Ok(Self::Groups(ids)),
-            other => Err(Refusal::Shape(format!(
+            other => Err(FilterError::InvalidVariable(format!(
                 "Variable 'scope' has an invalid value: Invalid input for enum 'ScopeType'. No value found for name {other:?}"
             ))),
         }
@@ -247,7 +249,7 @@ impl Scope {
     }
 }
 
-/// Endpoints' own detections, custom rules, the rest.
+/// Whether the view `viewType` contains an alert.
 fn in_view(view: &str, row: &Row) -> bool {
     if view == "ALL" {
         return true;
@@ -269,7 +271,7 @@ fn notes(alert: Option<Value>) -> Vec<Value> {
     vec![json!({
         "id": "1", "alertId": alert["id"], "text": "Looked into it.", "type": "PLAIN_TEXT", "createdAt": alert["createdAt"],
         "updatedAt": alert["updatedAt"],
-        "createdBy": { "__typename": "UserNoteAuthor", "userId": super::FIRST_USER.to_string(), "email": "user0@acme.example",
+        "createdBy": { "__typename": "UserNoteAuthor", "userId": FIRST_USER.to_string(), "email": "user0@acme.example",
             "fullName": "Amira Haddad" },
     })]
 }

@@ -1,14 +1,14 @@
-//! Which fields the types of unified alerts have, and what a query that names others is told.
+//! The schema of unified alerts, and the errors of queries that do not match it.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use serde_json::{Value, json};
 
-use super::language::{Operation, Selection};
+use super::graphql::{Operation, Selection};
 
-/// A line per type: its fields, `field=Type` where the field has fields of its own, `+` behind those that consoles have had
-/// only since 2025.
+/// One line per type with its fields. `field=Type` marks a field with subfields, `+` a field that consoles have since
+/// 2025.
 const TYPES: &str = "\
 Query: alerts=AlertConnection alertNotes=Notes alertTimeline=TimelineConnection
 AlertConnection: totalCount pageInfo=PageInfo edges=AlertEdge
@@ -77,10 +77,11 @@ const ARGUMENTS: [(&str, &[&str]); 3] = [
     ("alertTimeline", &["alertId", "first", "after"]),
 ];
 
-/// A field's type where it has fields of its own, and whether only newer consoles have it.
 #[derive(Debug, Clone, Copy)]
 struct Field {
+    /// The type, if the field has subfields.
     of: Option<&'static str>,
+    /// Only newer consoles have the field.
     newer: bool,
 }
 
@@ -96,13 +97,13 @@ static SCHEMA: LazyLock<HashMap<&'static str, Fields>> = LazyLock::new(|| {
     lines.map(|(name, fields)| (name, fields.split(' ').map(field).collect())).collect()
 });
 
-/// What one console's release knows.
+/// The fields of one release.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Release<'r> {
-    /// It has no newer field at all.
+    /// The release has no newer fields.
     pub older: bool,
-    /// `Type.field` that it lacks besides.
-    pub lacks: &'r [String],
+    /// Other missing fields, as `Type.field`.
+    pub missing: &'r [String],
 }
 
 impl Release<'_> {
@@ -111,12 +112,12 @@ impl Release<'_> {
             return Some(Field { of: None, newer: false });
         }
         let field = *SCHEMA.get(of)?.get(name)?;
-        let lacks = |lacked: &String| lacked.split_once('.') == Some((of, name));
-        let there = !(field.newer && self.older || self.lacks.iter().any(lacks));
-        there.then_some(field)
+        let is_missing = |missing: &String| missing.split_once('.') == Some((of, name));
+        let exists = !(field.newer && self.older || self.missing.iter().any(is_missing));
+        exists.then_some(field)
     }
 
-    /// The errors of an operation; none when it can be carried out.
+    /// The validation errors of an operation.
     pub fn errors(&self, operation: &Operation) -> Vec<Value> {
         let mut errors = Vec::new();
         for name in operation.types.iter().filter(|name| !INPUT_TYPES.contains(&name.as_str())) {
@@ -173,7 +174,7 @@ pub(super) fn error(message: &str) -> Value {
     json!({ "message": message, "locations": [{ "line": 1, "column": 1 }], "extensions": { "classification": "ValidationError" } })
 }
 
-/// What of a value the selections ask for; null where it has nothing.
+/// The selected fields of a value; missing fields are null.
 pub(super) fn project(value: &Value, selections: &[Selection]) -> Value {
     match value {
         Value::Array(items) => items.iter().map(|item| project(item, selections)).collect(),

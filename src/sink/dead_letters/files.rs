@@ -1,24 +1,24 @@
-//! Dead letters in a directory: one file a lane, `PIPELINE/STREAM.SINK.ndjson`, a line for each letter.
+//! Dead letters in a directory: one file for each lane, `PIPELINE/STREAM.SINK.ndjson`, one line for each dead letter.
 //!
-//! Lanes append to them; `dead-letters` takes letters out beside a running worker. Whoever changes a file holds its lock, and
-//! a file from which letters are taken is written anew and renamed over the old one.
+//! Lanes append to the files while the command `dead-letters` may remove lines. A process locks a file to change it.
+//! Removal writes a new file and renames it over the old one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, TryLockError};
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
 
 use super::line::{parse_line, write_line};
-use super::{DeadLetter, DeadLetterError, Kept, LetterStore};
+use super::{DeadLetter, DeadLetterError, DeadLetterStore, StoredDeadLetter};
 use crate::sink::append::{append_lines, open_locked};
 
-/// Held by the one command that takes letters out.
+/// Locked by the command that removes dead letters; only one may run at a time.
 const LOCK: &str = "lock";
 
-/// Files in a directory: on disk and synced when they are kept.
 #[derive(Debug)]
 pub struct Directory(Arc<Files>);
 
@@ -26,7 +26,8 @@ pub struct Directory(Arc<Files>);
 struct Files {
     path: PathBuf,
     max: u64,
-    /// Bytes of all files, once counted. Others may take letters out, so it is counted again before it is called full.
+    /// Bytes of all files, once counted. They are counted again before the store counts as full, since other processes
+    /// may remove dead letters.
     used: Mutex<Option<u64>>,
 }
 
@@ -36,18 +37,19 @@ impl Directory {
     }
 }
 
-impl LetterStore for Directory {
-    fn keep<'a>(&'a self, letters: &'a [DeadLetter<'a>]) -> BoxFuture<'a, Result<(), DeadLetterError>> {
+impl DeadLetterStore for Directory {
+    fn keep<'a>(&'a self, dead_letters: &'a [DeadLetter<'a>]) -> BoxFuture<'a, Result<(), DeadLetterError>> {
         let mut files: BTreeMap<PathBuf, Vec<u8>> = BTreeMap::new();
-        for letter in letters {
-            let name = PathBuf::from(letter.pipeline).join(format!("{}.{}.ndjson", letter.stream, letter.sink));
-            write_line(letter, files.entry(name).or_default());
+        for dead_letter in dead_letters {
+            let name =
+                PathBuf::from(dead_letter.pipeline).join(format!("{}.{}.ndjson", dead_letter.stream, dead_letter.sink));
+            write_line(dead_letter, files.entry(name).or_default());
         }
         let directory = self.0.clone();
         Box::pin(async move {
             let place = directory.path.display().to_string();
             match tokio::task::spawn_blocking(move || directory.append(files)).await {
-                Ok(kept) => kept,
+                Ok(result) => result,
                 Err(_) => {
                     let source = io::Error::other("the writing task ended early");
                     Err(DeadLetterError::Io { place, source })
@@ -63,15 +65,15 @@ impl Files {
         let io = |source| DeadLetterError::Io { place: place(), source };
         let more: u64 = files.values().map(|lines| lines.len() as u64).sum();
         let fits = |used: &u64| used.saturating_add(more) <= self.max;
-        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut used = self.used.lock();
         let before = match used.filter(fits) {
             Some(used) => used,
-            None => size_of_letters(&self.path).map_err(io)?,
+            None => total_size(&self.path).map_err(io)?,
         };
         if !fits(&before) {
             return Err(DeadLetterError::Full { place: place(), max: self.max });
         }
-        // Whatever happens now, the next one counts anew unless this one comes to its end.
+        // After an error the size is unknown.
         *used = None;
         for (name, lines) in files {
             append_lines(&self.path.join(name), &lines).map_err(io)?;
@@ -81,55 +83,55 @@ impl Files {
     }
 }
 
-type Numbered = Box<dyn Iterator<Item = io::Result<(u64, Kept)>> + Send>;
+type Numbered = Box<dyn Iterator<Item = io::Result<(u64, StoredDeadLetter)>> + Send>;
 
-/// The letters of one file, each numbered by its line when the first was read.
-pub struct FileDrawer {
+/// The dead letters of one file. Their numbers are the lines of the file as it was at the first read.
+pub struct FilePartition {
     path: PathBuf,
-    /// Once the first was asked for: there may be thousands of files.
-    letters: Option<Numbered>,
-    /// Lines that were taken out, in their order: those behind them have moved up.
+    /// Opened with the first read: there may be thousands of files.
+    reader: Option<Numbered>,
+    /// Sorted numbers of removed lines. Later lines of the file have moved up.
     removed: Vec<u64>,
 }
 
-impl std::fmt::Debug for FileDrawer {
+impl std::fmt::Debug for FilePartition {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("FileDrawer").field("path", &self.path).finish_non_exhaustive()
+        formatter.debug_struct("FilePartition").field("path", &self.path).finish_non_exhaustive()
     }
 }
 
-impl FileDrawer {
+impl FilePartition {
     pub fn new(path: PathBuf) -> Self {
-        Self { path, letters: None, removed: Vec::new() }
+        Self { path, reader: None, removed: Vec::new() }
     }
 
-    pub fn next(&mut self) -> Option<io::Result<(u64, Kept)>> {
-        if self.letters.is_none() {
+    pub fn next(&mut self) -> Option<io::Result<(u64, StoredDeadLetter)>> {
+        if self.reader.is_none() {
             match read(&self.path) {
-                Ok(letters) => self.letters = Some(Box::new(letters)),
+                Ok(reader) => self.reader = Some(Box::new(reader)),
                 Err(error) => return Some(Err(error)),
             }
         }
-        self.letters.as_mut()?.next()
+        self.reader.as_mut()?.next()
     }
 
-    pub fn take_out(&mut self, letters: &BTreeSet<u64>) -> io::Result<usize> {
-        let moved = |line: &u64| line - self.removed.partition_point(|gone| gone < line) as u64;
-        let count = remove(&self.path, &letters.iter().map(moved).collect())?;
-        self.removed.extend(letters);
+    pub fn remove(&mut self, numbers: &BTreeSet<u64>) -> io::Result<usize> {
+        let current_line = |line: &u64| line - self.removed.partition_point(|removed| removed < line) as u64;
+        let count = remove(&self.path, &numbers.iter().map(current_line).collect())?;
+        self.removed.extend(numbers);
         self.removed.sort_unstable();
         Ok(count)
     }
 }
 
-fn size_of_letters(directory: &Path) -> io::Result<u64> {
+fn total_size(directory: &Path) -> io::Result<u64> {
     files(directory)?.iter().map(|path| path.metadata().map(|metadata| metadata.len())).sum()
 }
 
-/// The files of a store, sorted: none when it does not exist yet.
+/// The files of a store, sorted. A missing directory has none.
 ///
 /// # Errors
-/// When a directory cannot be read.
+/// If a directory cannot be read.
 pub fn files(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let pipelines = match std::fs::read_dir(directory) {
@@ -150,28 +152,27 @@ pub fn files(directory: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Takes the lock of whoever takes letters out of the store in `directory`.
+/// Locks the store in `directory` for the removal of dead letters.
 ///
 /// # Errors
-/// When another process has it, or the directory cannot be used.
+/// If another process has locked it, or the directory cannot be used.
 pub(super) fn lock(directory: &Path) -> io::Result<File> {
     let lock = File::options().create(true).append(true).open(directory.join(LOCK))?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(io::Error::new(
-            io::ErrorKind::WouldBlock,
-            "another command takes letters out of this store at the moment",
-        )),
+        Err(TryLockError::WouldBlock) => {
+            Err(io::Error::new(io::ErrorKind::WouldBlock, "another command is removing dead letters from this store"))
+        }
         Err(TryLockError::Error(error)) => Err(error),
     }
 }
 
-/// The letters of one file as it is now, in order, each with the number of its line. A line that a crash cut short was never
-/// acknowledged, and is left out.
+/// Reads the current dead letters of a file in order, each with the number of its line. An incomplete last line, which
+/// a crash left and nobody acknowledged, is skipped.
 ///
 /// # Errors
-/// When the file cannot be read; each item, when its line is damaged or of a newer version.
-pub fn read(path: &Path) -> io::Result<impl Iterator<Item = io::Result<(u64, Kept)>> + use<>> {
+/// If the file cannot be read. An item is an error if its line is damaged or of a newer version.
+pub fn read(path: &Path) -> io::Result<impl Iterator<Item = io::Result<(u64, StoredDeadLetter)>> + use<>> {
     let file = File::open(path)?;
     let length = file.metadata()?.len();
     let mut lines = BufReader::new(file).take(length);
@@ -184,20 +185,20 @@ pub fn read(path: &Path) -> io::Result<impl Iterator<Item = io::Result<(u64, Kep
         match lines.read_until(b'\n', &mut line) {
             Err(error) => Some(Err(error)),
             Ok(_) if line.pop() != Some(b'\n') => None,
-            Ok(_) => Some(parse_line(&line).map(|kept| (number, kept)).map_err(|problem| {
+            Ok(_) => Some(parse_line(&line).map(|stored| (number, stored)).map_err(|problem| {
                 io::Error::new(io::ErrorKind::InvalidData, format!("{place}, line {}: {problem}", number + 1))
             })),
         }
     }))
 }
 
-/// Takes the letters of these lines out of a file; the numbers are those that [`read`] gave, and whoever calls holds
-/// [`lock`]. What lanes append meanwhile stays. Gives the number of letters taken out.
+/// Removes lines from a file, by the numbers that [`read`] returned, and returns how many. The caller holds [`lock`].
+/// Lines that lanes append meanwhile are kept.
 ///
 /// # Errors
-/// When the file cannot be read or written; it is as it was then.
-pub(super) fn remove(path: &Path, taken: &BTreeSet<u64>) -> io::Result<usize> {
-    if taken.is_empty() {
+/// If the file cannot be read or written. It is unchanged then.
+pub(super) fn remove(path: &Path, numbers: &BTreeSet<u64>) -> io::Result<usize> {
+    if numbers.is_empty() {
         return Ok(0);
     }
     let file = open_locked(path)?;
@@ -205,23 +206,23 @@ pub(super) fn remove(path: &Path, taken: &BTreeSet<u64>) -> io::Result<usize> {
     let mut out = BufWriter::new(File::create(&rest)?);
     let mut lines = BufReader::new(&file);
     let mut line = Vec::new();
-    let (mut removed, mut left) = (0, false);
+    let (mut removed, mut has_rest) = (0, false);
     for number in 0_u64.. {
         line.clear();
         lines.read_until(b'\n', &mut line)?;
         if line.last() != Some(&b'\n') {
             break;
         }
-        if taken.contains(&number) {
+        if numbers.contains(&number) {
             removed += 1;
         } else {
             out.write_all(&line)?;
-            left = true;
+            has_rest = true;
         }
     }
     let out = out.into_inner().map_err(io::IntoInnerError::into_error)?;
     out.sync_all()?;
-    if left {
+    if has_rest {
         std::fs::rename(&rest, path)?;
     } else {
         std::fs::remove_file(&rest)?;

@@ -1,4 +1,4 @@
-//! Dead letters in a Kafka topic: one item a letter, in an order for each lane.
+//! Dead letters in a Kafka topic: one item for each, ordered within a lane.
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
@@ -9,13 +9,13 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::time::Instant;
 
 use super::line::{parse_line, write_line};
-use super::{DeadLetter, DeadLetterError, Kept, LetterStore};
-use crate::kafka::{ItemKey, Items, KafkaLocation, Trouble};
+use super::{DeadLetter, DeadLetterError, DeadLetterStore, StoredDeadLetter};
+use crate::failure::Failure;
+use crate::kafka::{ItemKey, Items, KafkaLocation};
 
-/// Others keep letters too: what there is is counted again after so small a part of the most was added.
-const COUNTED_AGAIN: u64 = 16;
+/// The topic is counted again after 1/16 of the maximum was added, since other workers also write to it.
+const RECOUNT_FRACTION: u64 = 16;
 
-/// Where lanes keep them: acknowledged by the brokers when they are kept.
 #[derive(Debug)]
 pub struct Topic {
     items: Items,
@@ -26,12 +26,12 @@ pub struct Topic {
 
 #[derive(Debug, Default)]
 struct Used {
-    /// Bytes of all letters, once counted.
+    /// Bytes of all dead letters, once counted.
     bytes: Option<u64>,
-    /// How many of them were added since.
-    since: u64,
-    /// The last count that failed, and when.
-    failed: Option<(Instant, Trouble)>,
+    /// Bytes added after the last count.
+    added: u64,
+    /// The last failed count and its time.
+    failed: Option<(Instant, Failure)>,
 }
 
 impl Topic {
@@ -39,28 +39,28 @@ impl Topic {
         Self { place: location.to_string(), items: Items::new(location), max, used: Mutex::default() }
     }
 
-    fn failed(&self, trouble: Trouble) -> DeadLetterError {
-        DeadLetterError::Io { place: self.place.clone(), source: io::Error::other(trouble) }
+    fn failed(&self, error: Failure) -> DeadLetterError {
+        DeadLetterError::Io { place: self.place.clone(), source: io::Error::other(error) }
     }
 
-    /// Counts `more` bytes, unless there is no room for them.
+    /// Reserves space for `more` bytes.
     async fn admit(&self, more: u64) -> Result<(), DeadLetterError> {
-        let asked = Instant::now();
+        let called_at = Instant::now();
         let mut used = self.used.lock().await;
         let fits = |bytes: u64| bytes.saturating_add(more) <= self.max;
-        let fresh = used.since <= self.max / COUNTED_AGAIN;
+        let fresh = used.added <= self.max / RECOUNT_FRACTION;
         let bytes = match used.bytes.filter(|bytes| fresh && fits(*bytes)) {
             Some(bytes) => bytes,
             None => {
-                // Whoever waited while another counted in vain hears the same.
-                if let Some((_, trouble)) = used.failed.take_if(|(at, _)| *at >= asked) {
-                    used.failed = Some((Instant::now(), trouble.clone()));
-                    return Err(self.failed(trouble));
+                // Calls that waited for a failed count get its error.
+                if let Some((_, error)) = used.failed.take_if(|(at, _)| *at >= called_at) {
+                    used.failed = Some((Instant::now(), error.clone()));
+                    return Err(self.failed(error));
                 }
                 let counted = self.items.size().await;
-                used.failed = counted.as_ref().err().map(|trouble| (Instant::now(), trouble.clone()));
-                used.since = 0;
-                counted.map_err(|trouble| self.failed(trouble))?
+                used.failed = counted.as_ref().err().map(|error| (Instant::now(), error.clone()));
+                used.added = 0;
+                counted.map_err(|failure| self.failed(failure))?
             }
         };
         if !fits(bytes) {
@@ -68,80 +68,80 @@ impl Topic {
             return Err(DeadLetterError::Full { place: self.place.clone(), max: self.max });
         }
         used.bytes = Some(bytes + more);
-        used.since += more;
+        used.added += more;
         Ok(())
     }
 }
 
-impl LetterStore for Topic {
-    fn keep<'a>(&'a self, letters: &'a [DeadLetter<'a>]) -> BoxFuture<'a, Result<(), DeadLetterError>> {
+impl DeadLetterStore for Topic {
+    fn keep<'a>(&'a self, dead_letters: &'a [DeadLetter<'a>]) -> BoxFuture<'a, Result<(), DeadLetterError>> {
         Box::pin(async move {
-            let item = |letter: &DeadLetter<'_>| {
+            let item = |dead_letter: &DeadLetter<'_>| {
                 let mut line = Vec::new();
-                write_line(letter, &mut line);
-                (format!("{}/{}/{}", letter.pipeline, letter.stream, letter.sink), line)
+                write_line(dead_letter, &mut line);
+                (format!("{}/{}/{}", dead_letter.pipeline, dead_letter.stream, dead_letter.sink), line)
             };
-            let items: Vec<_> = letters.iter().map(item).collect();
+            let items: Vec<_> = dead_letters.iter().map(item).collect();
             self.admit(items.iter().map(|(_, line)| line.len() as u64).sum()).await?;
-            self.items.put(items).await.map_err(|trouble| self.failed(trouble))
+            self.items.put(items).await.map_err(|failure| self.failed(failure))
         })
     }
 }
 
-/// The letters that were there when it was opened.
+/// The dead letters that the topic had when it was opened.
 #[derive(Debug)]
-pub struct TopicDrawer {
+pub struct TopicPartition {
     items: Arc<Items>,
     place: String,
-    coming: mpsc::Receiver<Result<(ItemKey, Vec<u8>), Trouble>>,
-    /// Of the letters that were read, by their numbers.
+    items_read: mpsc::Receiver<Result<(ItemKey, Vec<u8>), Failure>>,
+    /// Keys of the dead letters that were read, by their numbers.
     keys: HashMap<u64, ItemKey>,
     next: u64,
 }
 
-/// Held by the one command that takes letters out; none where there is no topic yet.
+/// Locks the topic for the removal of dead letters. `None` if it does not exist yet.
 ///
 /// # Errors
-/// When another has it, or the brokers do not let it happen.
+/// If another command has locked it, or the brokers do not answer.
 pub async fn lock(location: &KafkaLocation) -> io::Result<Option<Box<dyn Send>>> {
     let lock = Items::new(location.clone()).lock().await.map_err(io::Error::other)?;
     Ok(lock.map(|lock| Box::new(lock) as Box<dyn Send>))
 }
 
-impl TopicDrawer {
-    /// Begins to read.
+impl TopicPartition {
+    /// Starts to read.
     ///
     /// # Errors
-    /// When the brokers do not let it happen.
+    /// If the brokers do not answer.
     pub async fn open(location: &KafkaLocation) -> io::Result<Self> {
         let items = Arc::new(Items::new(location.clone()));
-        let coming = items.read().await.map_err(io::Error::other)?;
-        Ok(Self { items, place: location.to_string(), coming, keys: HashMap::new(), next: 0 })
+        let items_read = items.read().await.map_err(io::Error::other)?;
+        Ok(Self { items, place: location.to_string(), items_read, keys: HashMap::new(), next: 0 })
     }
 
-    pub async fn next(&mut self) -> Option<io::Result<(u64, Kept)>> {
-        let (key, line) = match self.coming.recv().await? {
+    pub async fn next(&mut self) -> Option<io::Result<(u64, StoredDeadLetter)>> {
+        let (key, line) = match self.items_read.recv().await? {
             Ok(item) => item,
-            Err(trouble) => return Some(Err(io::Error::other(trouble))),
+            Err(error) => return Some(Err(io::Error::other(error))),
         };
         let number = self.next;
         self.next += 1;
         let parsed = parse_line(line.trim_ascii_end()).map_err(|problem| {
-            io::Error::new(io::ErrorKind::InvalidData, format!("{}, letter {}: {problem}", self.place, number + 1))
+            io::Error::new(io::ErrorKind::InvalidData, format!("{}, dead letter {}: {problem}", self.place, number + 1))
         });
-        Some(parsed.map(|letter| {
+        Some(parsed.map(|dead_letter| {
             self.keys.insert(number, key);
-            (number, letter)
+            (number, dead_letter)
         }))
     }
 
-    pub async fn take_out(&mut self, letters: &BTreeSet<u64>) -> io::Result<usize> {
-        let keys: Vec<ItemKey> = letters.iter().filter_map(|number| self.keys.get(number).cloned()).collect();
+    pub async fn remove(&mut self, numbers: &BTreeSet<u64>) -> io::Result<usize> {
+        let keys: Vec<ItemKey> = numbers.iter().filter_map(|number| self.keys.get(number).cloned()).collect();
         let count = keys.len();
         if count > 0 {
             self.items.remove(keys).await.map_err(io::Error::other)?;
         }
-        self.keys.retain(|number, _| !letters.contains(number));
+        self.keys.retain(|number, _| !numbers.contains(number));
         Ok(count)
     }
 }

@@ -1,4 +1,4 @@
-//! Credentials of a request: where they come from, how they are written, and reading them again when they are refused.
+//! Adds credentials to requests, and reads them again when they are refused.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use super::signature::{Hmac, Signer};
 use crate::settings::{Credential, HttpSettings, Secret, SecretError, scrub};
 use crate::sink::BuildError;
 
-/// `auth:` of a sink that leaves the choice to the user.
+/// `auth:` of a sink with a choice of credentials.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Auth {
@@ -25,33 +25,32 @@ pub enum Auth {
     None,
     /// User name and password.
     Basic {
-        /// The user name.
+        /// User name.
         user: String,
-        /// The password.
+        /// Password.
         password: Secret,
     },
-    /// `Authorization: Bearer TOKEN` with a token that somebody else renews.
+    /// `Authorization: Bearer TOKEN` with a token that is renewed outside of this program.
     Bearer {
-        /// The token.
+        /// Token.
         token: Secret,
     },
-    /// OAuth 2.0 client credentials: a token is fetched, kept and renewed.
+    /// OAuth 2.0 client credentials: a token is fetched, cached and renewed.
     Oauth2(ClientCredentials),
     /// Each request is signed with a shared key.
     Hmac(Hmac),
 }
 
-/// Headers that say how the body is framed; the client sets them.
+/// Headers that describe the body; the client sets them.
 const RESERVED: [&str; 5] = ["connection", "content-encoding", "content-length", "host", "transfer-encoding"];
 
-/// Puts credentials on requests.
 #[derive(Debug)]
 pub(crate) struct Authenticator {
     headers: Vec<SecretHeader>,
     basic: Option<(String, Credential)>,
     oauth: Option<Arc<TokenSource>>,
     signer: Option<Signer>,
-    /// The last part of the address.
+    /// Last segment of the URL's path.
     path: Option<Credential>,
 }
 
@@ -62,29 +61,26 @@ struct SecretHeader {
     credential: Arc<Credential>,
 }
 
-/// The secrets that one request carried, to keep them out of what is told about it.
+/// The secrets in one request, to be removed from its response before anything of that is shown.
 #[derive(Debug, Default)]
-pub(crate) struct Used {
+pub(crate) struct UsedSecrets {
     secrets: Vec<SecretString>,
     token: Option<SecretString>,
 }
 
-/// A request that could not even be sent for want of credentials.
+/// Credentials were not available: the request was not sent.
 #[derive(Debug)]
 pub(crate) enum AuthError {
     Secret(SecretError),
-    /// The secret is nothing that a header can carry.
-    Unfit(HeaderName),
+    InvalidHeaderValue(HeaderName),
     Token(TokenError),
 }
 
 impl Authenticator {
-    /// No credentials, to add some to.
     pub(crate) fn none() -> Self {
         Self { headers: Vec::new(), basic: None, oauth: None, signer: None, path: None }
     }
 
-    /// `headers` and `auth` as the user wrote them.
     pub(crate) fn new(
         headers: &BTreeMap<String, Secret>,
         auth: &Auth,
@@ -116,7 +112,7 @@ impl Authenticator {
         self.with_credential(name, prefix, Arc::new(Credential::new(secret.clone())))
     }
 
-    /// Adds a header made of `prefix` and a secret that the destination writes into its bodies as well.
+    /// [`with_header`](Self::with_header) for a secret that the destination also writes into its bodies.
     pub(crate) fn with_credential(
         mut self,
         name: HeaderName,
@@ -127,37 +123,36 @@ impl Authenticator {
         self
     }
 
-    /// Adds tokens that are fetched as `grant` says.
+    /// Adds a bearer token, fetched with `grant`.
     pub(crate) fn with_token(mut self, grant: Grant, tokens: &Tokens, http: &HttpSettings) -> Result<Self, BuildError> {
         self.oauth = Some(tokens.source(grant, http)?);
         Ok(self)
     }
 
-    /// Appends a secret to the path of the address.
+    /// Appends a secret to the path of the URL.
     pub(crate) fn with_path(mut self, secret: &Secret) -> Self {
         self.path = Some(Credential::new(secret.clone()));
         self
     }
 
-    /// The address of a request, the secret in its path included.
-    pub(crate) fn address(&self, url: &Url, used: &mut Used) -> Result<Url, AuthError> {
+    /// The URL of a request, including the secret in its path.
+    pub(crate) fn address(&self, url: &Url, used: &mut UsedSecrets) -> Result<Url, AuthError> {
         let mut url = url.clone();
         if let Some(path) = &self.path {
             let secret = path.get().map_err(AuthError::Secret)?;
-            let whole = format!("{}/{}", url.path().trim_end_matches('/'), secret.expose_secret());
-            url.set_path(&whole);
+            let full = format!("{}/{}", url.path().trim_end_matches('/'), secret.expose_secret());
+            url.set_path(&full);
             used.secrets.push(secret);
         }
         Ok(url)
     }
 
-    /// Signs bodies, where that was asked for.
     pub(crate) fn signer(&self) -> Option<&Signer> {
         self.signer.as_ref()
     }
 
-    /// Adds the credentials to `headers`, where they win over what is there.
-    pub(crate) async fn apply(&self, headers: &mut HeaderMap, used: &mut Used) -> Result<(), AuthError> {
+    /// Adds the credentials to `headers`, replacing headers of the same names.
+    pub(crate) async fn apply(&self, headers: &mut HeaderMap, used: &mut UsedSecrets) -> Result<(), AuthError> {
         for SecretHeader { name, prefix, credential } in &self.headers {
             let secret = credential.get().map_err(AuthError::Secret)?;
             headers.insert(name.clone(), sensitive(name, &format!("{prefix}{}", secret.expose_secret()))?);
@@ -177,15 +172,15 @@ impl Authenticator {
         Ok(())
     }
 
-    /// After a refusal: reads the secrets again and gives up the token. True when another try has other credentials.
-    pub(crate) async fn renew(&self, used: &Used) -> bool {
+    /// After a refusal: reads the secrets again and discards the token. True if the next attempt has other credentials.
+    pub(crate) async fn renew(&self, used: &UsedSecrets) -> bool {
         let credentials = self.headers.iter().map(|header| header.credential.as_ref());
         let credentials = credentials.chain(self.basic.iter().map(|(_, password)| password));
         let credentials = credentials.chain(self.signer.iter().map(|signer| &signer.key)).chain(&self.path);
-        // Not `any`: all of them are to be read. One that cannot be read now is as if it had not changed.
+        // Not `any`: all of them must be read. A secret that cannot be read now counts as unchanged.
         let mut changed = credentials.filter(|credential| credential.reload().unwrap_or(false)).count() > 0;
         if let (Some(oauth), Some(token)) = (&self.oauth, &used.token) {
-            oauth.give_up(token).await;
+            oauth.discard(token).await;
             changed = true;
         }
         changed
@@ -193,19 +188,17 @@ impl Authenticator {
 }
 
 fn sensitive(name: &HeaderName, text: &str) -> Result<HeaderValue, AuthError> {
-    let mut value = HeaderValue::from_str(text).map_err(|_| AuthError::Unfit(name.clone()))?;
+    let mut value = HeaderValue::from_str(text).map_err(|_| AuthError::InvalidHeaderValue(name.clone()))?;
     value.set_sensitive(true);
     Ok(value)
 }
 
-impl Used {
-    /// Remembers a secret that was used in another way than in a header.
+impl UsedSecrets {
     pub(crate) fn push(&mut self, secret: SecretString) {
         self.secrets.push(secret);
     }
 
-    /// Takes the secrets out of an answer, before anything of it is told.
-    pub(crate) fn scrub(&self, answer: &mut Vec<u8>) {
-        scrub(answer, self.secrets.iter().chain(&self.token));
+    pub(crate) fn scrub(&self, body: &mut Vec<u8>) {
+        scrub(body, self.secrets.iter().chain(&self.token));
     }
 }

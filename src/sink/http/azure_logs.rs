@@ -1,4 +1,4 @@
-//! `type: azure_logs`: Microsoft Sentinel and other workspaces behind Azure Monitor's Logs Ingestion API.
+//! `type: azure_logs`: Microsoft Sentinel and other workspaces, with Azure Monitor's Logs Ingestion API.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -7,44 +7,43 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use http::HeaderMap;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::framing::{path_segment, time_or_now, write_string};
 use super::{
-    Answer, Auth, Authenticator, ClientCredentials, CredentialsIn, Destination, DestinationType, Endpoint, Parts,
-    Requests,
+    Auth, Authenticator, ClientCredentials, CredentialsIn, Destination, DestinationType, Endpoint, Framing, Parts,
+    ResponseView, SinkClient,
 };
-use crate::record::Timestamp;
 use crate::settings::{HttpSettings, Schema, Secret};
-use crate::sink::settings::{Compression, Defaults};
-use crate::sink::{Batch, BuildError, Context, Event, Limits, Outcome, Probe};
+use crate::sink::common::{Compression, Defaults};
+use crate::sink::{BuildError, Event, Limits, Outcome, Probe, SinkContext};
 
-/// `type: azure_logs`: a table of Microsoft Sentinel, through a data collection rule. Nothing there tells a row that it
-/// has seen before: the column `EventId` does.
+/// `type: azure_logs`: a table of Microsoft Sentinel, with a data collection rule. Azure Monitor does not deduplicate;
+/// the column `EventId` identifies duplicates.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Settings {
-    /// Logs ingestion address of the data collection endpoint or of the rule itself.
+pub struct AzureLogsSettings {
+    /// Logs ingestion URL of the data collection endpoint or of the rule itself.
     pub url: Endpoint,
-    /// Immutable id of the data collection rule, `dcr-` and 32 hex digits.
+    /// Immutable id of the data collection rule: `dcr-` and 32 hex digits.
     pub dcr_immutable_id: String,
-    /// Stream that the rule declares; `{pipeline}`, `{stream}` and `{label.NAME}` are filled in.
+    /// Stream that the rule declares; `{pipeline}`, `{stream}` and `{label.NAME}` are replaced.
     #[serde(default = "default_stream")]
     pub stream_name: String,
     /// Directory (tenant) of the application.
     pub tenant_id: String,
-    /// The application's client id.
+    /// Client id of the application.
     pub client_id: String,
-    /// The application's client secret.
+    /// Client secret of the application.
     pub client_secret: Option<Secret>,
-    /// Instead of a secret, the token of a federated identity, such as the file that Kubernetes keeps current.
+    /// Token of a federated identity instead of a secret, such as the file that Kubernetes renews.
     pub federated_token: Option<Secret>,
-    /// The cloud that all of this is in.
+    /// Azure cloud of rule and application.
     #[serde(default)]
     pub cloud: Cloud,
-    /// Another login service than the cloud's.
+    /// Login service, instead of the cloud's own.
     pub authority: Option<Endpoint>,
 }
 
@@ -52,8 +51,8 @@ fn default_stream() -> String {
     "Custom-SentinelOne".to_owned()
 }
 
-/// Azure's clouds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+/// Azure clouds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Cloud {
     /// The public cloud.
@@ -66,7 +65,7 @@ pub enum Cloud {
 }
 
 impl Cloud {
-    /// The login service, and the scope of tokens for Azure Monitor: its two slashes are meant.
+    /// The login service, and the scope of tokens for Azure Monitor. The two slashes in the scope are intended.
     const fn addresses(self) -> (&'static str, &'static str) {
         match self {
             Self::Public => ("https://login.microsoftonline.com", "https://monitor.azure.com//.default"),
@@ -78,16 +77,13 @@ impl Cloud {
 
 const API_VERSION: &str = "2023-01-01";
 
-/// A column that holds more than 64 KB is cut by the destination, which says nothing of it.
+/// Azure Monitor truncates a column above 64 KB without an error.
 const COLUMN_BYTES: usize = 60_000;
 
-/// What a segment of a path may hold as it is.
-const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.');
-
-impl DestinationType for Settings {
+impl DestinationType for AzureLogsSettings {
     type Destination = AzureLogs;
 
-    /// 1 MB a call both before and after compression; a batch keeps away from it.
+    /// 1 MB a call, before and after compression. The limits leave a margin.
     const DEFAULTS: Defaults = Defaults {
         limits: Limits {
             bytes: 950_000,
@@ -102,25 +98,26 @@ impl DestinationType for Settings {
         compressions: &[Compression::Gzip, Compression::None],
     };
 
-    fn parts(&self, context: &Context, http: &HttpSettings) -> Result<Parts<AzureLogs>, BuildError> {
+    fn parts(&self, context: &SinkContext, http: &HttpSettings) -> Result<Parts<AzureLogs>, BuildError> {
         let auth = Auth::Oauth2(self.credentials()?);
         let auth = Authenticator::new(&BTreeMap::new(), &auth, &context.shared.tokens, http)?;
         let stream = context.fill("stream_name", &self.stream_name)?;
-        let encoded = |text: &str| utf8_percent_encode(text, SEGMENT).to_string();
-        let path = format!("dataCollectionRules/{}/streams/{}", encoded(&self.dcr_immutable_id), encoded(&stream));
+        let rule = path_segment(&self.dcr_immutable_id);
+        let path = format!("dataCollectionRules/{rule}/streams/{}", path_segment(&stream));
         let endpoint = self.url.join(&path).with_query("api-version", API_VERSION);
-        let destination = AzureLogs { endpoint: endpoint.clone(), row: Row::new(context) };
+        let destination = AzureLogs { row: Row::new(context) };
         Ok(Parts { auth, headers: HeaderMap::new(), endpoint, destination })
     }
 }
 
-impl Settings {
+impl AzureLogsSettings {
     fn credentials(&self) -> Result<ClientCredentials, BuildError> {
         let (client_secret, credentials) = match (&self.client_secret, &self.federated_token) {
             (Some(secret), None) => (secret.clone(), CredentialsIn::Body),
             (None, Some(token)) => (token.clone(), CredentialsIn::Assertion),
             _ => {
-                let problem = "either `client_secret` or `federated_token` proves who the application is";
+                let problem =
+                    "give either `client_secret` or `federated_token` as the proof of the application's identity";
                 return Err(BuildError::value("client_secret", problem));
             }
         };
@@ -130,7 +127,7 @@ impl Settings {
             None => login.parse().map_err(|error| BuildError::value("cloud", format!("{error}")))?,
         };
         Ok(ClientCredentials {
-            token_url: authority.join(&format!("{}/oauth2/v2.0/token", utf8_percent_encode(&self.tenant_id, SEGMENT))),
+            token_url: authority.join(&format!("{}/oauth2/v2.0/token", path_segment(&self.tenant_id))),
             client_id: self.client_id.clone(),
             client_secret,
             scope: Some(scope.to_owned()),
@@ -140,17 +137,17 @@ impl Settings {
     }
 }
 
-/// How an event becomes a row: columns with names that a table can have, whatever the schema.
+/// Writes an event as a row. The columns are the same for every schema and valid as columns of a table.
 #[derive(Debug)]
 struct Row {
-    /// The columns that are the same in every row.
-    origin: String,
+    /// The columns that are equal in every row.
+    constant: String,
     is_raw: bool,
 }
 
 impl Row {
-    fn new(context: &Context) -> Self {
-        let origin = format!(
+    fn new(context: &SinkContext) -> Self {
+        let constant = format!(
             r#""Pipeline":{},"Stream":"{}","Console":{},"Schema":"{}","Labels":{}"#,
             json!(context.pipeline),
             context.stream,
@@ -158,19 +155,19 @@ impl Row {
             context.schema_name,
             json!(context.labels)
         );
-        Self { origin, is_raw: context.schema == Schema::Raw }
+        Self { constant, is_raw: context.schema == Schema::Raw }
     }
 
     fn write(&self, event: Event<'_>, out: &mut Vec<u8>) {
-        let time = event.time.unwrap_or_else(Timestamp::now);
+        let time = time_or_now(event);
         // Writing into a Vec cannot fail. A time long past is replaced by that of receipt, but for the second column.
         let _ = write!(out, r#"{{"TimeGenerated":"{time}","EventTime":"{time}","EventId":"{}","#, event.identity);
-        out.extend_from_slice(self.origin.as_bytes());
+        out.extend_from_slice(self.constant.as_bytes());
         if let Some(error) = event.error {
             let _ = write!(out, r#","Error":{}"#, json!(error));
         }
         if self.is_raw || event.body.len() > COLUMN_BYTES {
-            write_text(&String::from_utf8_lossy(event.body), out);
+            write_text_columns(&String::from_utf8_lossy(event.body), out);
         } else {
             out.extend_from_slice(br#","Event":"#);
             out.extend_from_slice(event.body);
@@ -179,16 +176,17 @@ impl Row {
     }
 }
 
-/// As the text columns `RawEvent`, `RawEvent2`, …: as many as it takes for none to be cut.
-fn write_text(text: &str, out: &mut Vec<u8>) {
+/// Writes the text columns `RawEvent`, `RawEvent2`, …: as many as are needed so that none is truncated.
+fn write_text_columns(text: &str, out: &mut Vec<u8>) {
     let mut rest = text;
     for number in 1.. {
         let (column, after) = rest.split_at(rest.floor_char_boundary(COLUMN_BYTES));
+        // Writing into a Vec cannot fail.
         let _ = match number {
             1 => out.write_all(br#","RawEvent":"#),
             _ => write!(out, r#","RawEvent{number}":"#),
         };
-        let _ = serde_json::to_writer(&mut *out, column);
+        write_string(column, out);
         rest = after;
         if rest.is_empty() {
             break;
@@ -198,13 +196,12 @@ fn write_text(text: &str, out: &mut Vec<u8>) {
 
 #[derive(Debug)]
 pub(crate) struct AzureLogs {
-    endpoint: Endpoint,
     row: Row,
 }
 
 /// `{"error":{"code":"..","message":".."}}`
 #[derive(Deserialize)]
-struct Said {
+struct ErrorBody {
     error: Code,
 }
 
@@ -213,7 +210,7 @@ struct Code {
     code: String,
 }
 
-/// Refusals that no row is the reason of.
+/// Error codes of a 400 that no row causes.
 const MISCONFIGURED: [&str; 5] =
     ["InvalidStream", "InvalidStreamName", "InvalidApiVersion", "UnsupportedApiVersion", "MissingApiVersionParameter"];
 
@@ -222,59 +219,46 @@ impl Destination for AzureLogs {
         "application/json"
     }
 
-    fn open(&self, _batch: &Batch, out: &mut Vec<u8>) {
-        out.push(b'[');
+    fn framing(&self) -> Framing<'_> {
+        Framing::JSON_ARRAY
     }
 
-    fn event(&self, index: usize, event: Event<'_>, out: &mut Vec<u8>) {
-        if index > 0 {
-            out.push(b',');
-        }
+    fn event(&self, event: Event<'_>, out: &mut Vec<u8>) {
         self.row.write(event, out);
     }
 
-    fn close(&self, out: &mut Vec<u8>) {
-        out.push(b']');
-    }
-
-    /// It takes a request as a whole or not at all.
-    fn judge(&self, answer: &Answer<'_>) -> Outcome {
-        match (answer.status.as_u16(), answer.taken_by("Azure Monitor")) {
-            (403, _) => Outcome::Unauthorized(format!("{} ({ROLE})", answer.reason())),
-            (404, _) => Outcome::Misconfigured(format!("{} (no such endpoint or rule)", answer.reason())),
-            (400, Outcome::Refused(reason)) if code(answer).is_some_and(|code| is_misconfigured(&code)) => {
+    /// A request is accepted or refused as a whole.
+    fn judge(&self, response: &ResponseView<'_>) -> Outcome {
+        match (response.status.as_u16(), response.expect_json("Azure Monitor")) {
+            (403, _) => Outcome::Unauthorized(format!("{} ({ROLE})", response.reason())),
+            (404, _) => Outcome::Misconfigured(format!("{} (no such endpoint or rule)", response.reason())),
+            (400, Outcome::Refused(reason)) if error_code(response).is_some_and(|code| is_misconfigured(&code)) => {
                 Outcome::Misconfigured(reason)
             }
             (_, outcome) => outcome,
         }
     }
 
-    /// No rows at all are taken when token, role, rule and stream are right.
-    fn probe<'a>(&'a self, requests: &'a Requests) -> BoxFuture<'a, Probe> {
-        async move {
-            let reply = match requests.post(self.endpoint.url(), self.content_type(), b"[]").await {
-                Ok(reply) => reply,
-                Err(failure) => return failure.into_probe(),
-            };
-            let answer = Answer { status: reply.status, headers: &reply.headers, body: &reply.body, events: 0 };
-            match self.judge(&answer) {
-                Outcome::Delivered => Probe::Verified(format!("{}: the rule takes rows of the stream", self.endpoint)),
-                Outcome::Unauthorized(reason) | Outcome::Misconfigured(reason) => {
-                    Probe::Failed(format!("{}: {reason}", self.endpoint))
-                }
-                _ => Probe::Failed(format!("{}: {}", self.endpoint, answer.reason())),
+    /// An empty array is accepted if token, role, rule and stream are right.
+    fn probe<'a>(&'a self, endpoint: &'a Endpoint, client: &'a SinkClient) -> BoxFuture<'a, Probe> {
+        let judge = move |response: &ResponseView<'_>| match self.judge(response) {
+            Outcome::Delivered => Probe::Verified(format!("{endpoint}: the rule accepts rows of the stream")),
+            Outcome::Unauthorized(reason) | Outcome::Misconfigured(reason) => {
+                Probe::Failed(format!("{endpoint}: {reason}"))
             }
-        }
-        .boxed()
+            _ => Probe::Failed(format!("{endpoint}: {}", response.reason())),
+        };
+        client.probe_with_post(endpoint, self.content_type(), b"[]", judge).boxed()
     }
 }
 
-const ROLE: &str = "the application needs the role Monitoring Metrics Publisher on the rule; one newly given takes up to 30 minutes to act";
+const ROLE: &str = "the application needs the role Monitoring Metrics Publisher on the rule; a new assignment takes up to \
+                    30 minutes to have effect";
 
-/// The header says it as well as the body, which a gateway may replace.
-fn code(answer: &Answer<'_>) -> Option<String> {
-    let header = answer.headers.get("x-ms-error-code").and_then(|code| code.to_str().ok()).map(str::to_owned);
-    header.or_else(|| serde_json::from_slice::<Said>(answer.body).ok().map(|said| said.error.code))
+/// The code is in a header and in the body, which a gateway may replace.
+fn error_code(response: &ResponseView<'_>) -> Option<String> {
+    let header = response.headers.get("x-ms-error-code").and_then(|code| code.to_str().ok()).map(str::to_owned);
+    header.or_else(|| serde_json::from_slice::<ErrorBody>(response.body).ok().map(|body| body.error.code))
 }
 
 fn is_misconfigured(code: &str) -> bool {

@@ -1,68 +1,66 @@
-//! A batch as the body of a request.
+//! Encodes a batch as the body of a request.
 
 use std::io::{self, Write};
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::LazyLock;
 
 use flate2::{Compress, FlushCompress, Status};
 use hmac::Mac;
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use super::Destination;
 use super::signature::Signature;
 use crate::record::{Identity, Stream, Timestamp};
-use crate::sink::settings::Compression;
+use crate::sink::common::Compression;
 use crate::sink::{Batch, Event, Limits};
 
-/// What is framed before it goes through the compressor, and how often others get their turn on the thread.
+/// Events are framed up to this size before they are compressed. Between two chunks the task yields to others.
 const CHUNK: usize = 64 * 1024;
-/// The most that gzip knows.
+/// The maximum of gzip.
 const WINDOW_BITS: u8 = 15;
-/// Least room for what compressing may put out at once.
+/// Minimum space for the output of one call of the compressor.
 const GROWTH: usize = 4 * 1024;
 
-/// Batches that are encoded at a time, one for each core: what encoding needs beside the batch, half a megabyte, is reserved
-/// by no lane, and a thousand lanes may try again at once.
-static TURNS: LazyLock<Semaphore> =
+/// Batches that are encoded at the same time: one for each core. Encoding needs half a megabyte in addition to the
+/// batch, which no lane reserves, and a thousand lanes may send again at the same moment.
+static ENCODE_PERMITS: LazyLock<Semaphore> =
     LazyLock::new(|| Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)));
-/// What the encodings before have left to be used again. Freed each time, blocks of this size would teach glibc to keep
-/// freed memory instead of giving it back.
-static DESKS: Mutex<Vec<Desk>> = Mutex::new(Vec::new());
+/// Buffers and compressors to be reused: each batch would allocate and initialise a quarter of a megabyte.
+static SCRATCH_POOL: Mutex<Vec<EncoderScratch>> = Mutex::new(Vec::new());
 
-/// What encoding needs beside the batch.
-struct Desk {
+/// The memory that encoding needs in addition to the batch.
+struct EncoderScratch {
     chunk: Vec<u8>,
     gzip: Compress,
 }
 
-impl Desk {
+impl EncoderScratch {
     fn take() -> Self {
-        let used = DESKS.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        used.unwrap_or_else(|| Self {
+        SCRATCH_POOL.lock().pop().unwrap_or_else(|| Self {
             chunk: Vec::with_capacity(CHUNK * 2),
             gzip: Compress::new_gzip(flate2::Compression::fast(), WINDOW_BITS),
         })
     }
 
-    fn leave(mut self) {
-        // An event larger than others must not be kept for ever.
+    fn return_to_pool(mut self) {
+        // Frees what an unusually large event needed.
         self.chunk.clear();
         self.chunk.shrink_to(CHUNK * 2);
         self.gzip.reset();
-        DESKS.lock().unwrap_or_else(PoisonError::into_inner).push(self);
+        SCRATCH_POOL.lock().push(self);
     }
 }
 
-/// Why a batch has no body.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum EncodeError {
     #[error("cannot compress: {0}")]
     Compress(#[from] io::Error),
-    #[error("{what} would have {bytes} bytes, the sink takes {limit} at most")]
+    #[error("{what} would have {bytes} bytes, the sink accepts at most {limit}")]
     TooLarge { what: &'static str, bytes: usize, limit: usize },
 }
 
-/// Frames, signs (`signature` sees the bytes before compression) and compresses in one pass, so that a batch is not held
-/// once more in its framed form. What would be too large for the destination is given up on the way.
+/// Frames, signs and compresses in one pass, so that the framed batch is never in memory as a whole. `signature` covers
+/// the bytes before compression. Encoding stops as soon as the body exceeds a limit of the destination.
 pub(crate) async fn encode(
     destination: &impl Destination,
     batch: &Batch,
@@ -71,18 +69,18 @@ pub(crate) async fn encode(
     signature: Option<&mut Signature>,
 ) -> Result<Vec<u8>, EncodeError> {
     // Never closed, so this always yields a permit.
-    let _turn = TURNS.acquire().await.ok();
-    let mut desk = Desk::take();
-    let body = encode_at(&mut desk, destination, batch, compression, limits, signature).await;
-    // zlib-rs does not forget all of a stream that was given up in the middle: what comes after it would be corrupt.
+    let _permit = ENCODE_PERMITS.acquire().await.ok();
+    let mut scratch = EncoderScratch::take();
+    let body = encode_with(&mut scratch, destination, batch, compression, limits, signature).await;
+    // zlib-rs does not reset completely after an unfinished stream: the next body would be corrupt.
     if body.is_ok() {
-        desk.leave();
+        scratch.return_to_pool();
     }
     body
 }
 
-async fn encode_at(
-    Desk { chunk, gzip }: &mut Desk,
+async fn encode_with(
+    EncoderScratch { chunk, gzip }: &mut EncoderScratch,
     destination: &impl Destination,
     batch: &Batch,
     compression: Compression,
@@ -105,14 +103,14 @@ async fn encode_at(
     destination.open(batch, chunk);
     for (index, event) in batch.events().enumerate() {
         let begin = chunk.len();
-        destination.event(index, event, chunk);
+        write_event(destination, index, event, chunk);
         check("the event", chunk.len() - begin, limits.event_bytes)?;
         if chunk.len() >= CHUNK {
             drain(chunk, &mut encoder)?;
             tokio::task::yield_now().await;
         }
     }
-    destination.close(chunk);
+    chunk.extend_from_slice(destination.framing().close);
     drain(chunk, &mut encoder)?;
     let body = encoder.finish()?;
     check("the request", body.len(), limits.wire_bytes)?;
@@ -123,8 +121,16 @@ fn check(what: &'static str, bytes: usize, limit: usize) -> Result<(), EncodeErr
     if bytes <= limit { Ok(()) } else { Err(EncodeError::TooLarge { what, bytes, limit }) }
 }
 
-/// What framing adds to an event: its own bytes may grow by escapes besides.
-pub(crate) fn framing(destination: &impl Destination) -> usize {
+/// Appends one event, with the separator from the event before it.
+pub(super) fn write_event(destination: &impl Destination, index: usize, event: Event<'_>, out: &mut Vec<u8>) {
+    if index > 0 {
+        out.extend_from_slice(destination.framing().separator);
+    }
+    destination.event(event, out);
+}
+
+/// The bytes that framing adds to an event. Escapes may add more.
+pub(crate) fn framing_bytes(destination: &impl Destination) -> usize {
     const EMPTY: &[u8] = b"{}";
     let event = Event {
         body: EMPTY,
@@ -132,10 +138,10 @@ pub(crate) fn framing(destination: &impl Destination) -> usize {
         identity: Identity::of("", Stream::Activities, "", ""),
         time: Some(Timestamp::now()),
         error: None,
-        cut: false,
+        truncated: false,
     };
     let mut out = Vec::new();
-    destination.event(1, event, &mut out);
+    write_event(destination, 1, event, &mut out);
     out.len().saturating_sub(EMPTY.len())
 }
 
@@ -160,9 +166,9 @@ impl<'a> Encoder<'a> {
         match self {
             Self::Plain(out) => out.write_all(bytes),
             Self::Gzip(gzip, out) => {
-                let begun = gzip.total_in();
+                let start = gzip.total_in();
                 loop {
-                    let done = (gzip.total_in() - begun) as usize;
+                    let done = (gzip.total_in() - start) as usize;
                     if done == bytes.len() {
                         return Ok(());
                     }
@@ -188,7 +194,6 @@ impl<'a> Encoder<'a> {
     }
 }
 
-/// The value of `Content-Encoding`.
 pub(crate) fn content_encoding(compression: Compression) -> Option<&'static str> {
     match compression {
         Compression::None => None,
@@ -205,10 +210,10 @@ mod tests {
     use futures_util::future::BoxFuture;
 
     use super::*;
-    use crate::sink::http::{Answer, Requests};
+    use crate::sink::http::{Endpoint, Framing, ResponseView, SinkClient};
     use crate::sink::{Outcome, Probe};
 
-    /// Events as JSON texts in an array: everything that makes a body longer than its events.
+    /// Events as JSON strings in an array: brackets, separators and escapes make the body longer than its events.
     #[derive(Debug)]
     struct Texts;
 
@@ -217,32 +222,25 @@ mod tests {
             "application/json"
         }
 
-        fn open(&self, _batch: &Batch, out: &mut Vec<u8>) {
-            out.push(b'[');
+        fn framing(&self) -> Framing<'_> {
+            Framing::JSON_ARRAY
         }
 
-        fn event(&self, index: usize, event: Event<'_>, out: &mut Vec<u8>) {
-            if index > 0 {
-                out.push(b',');
-            }
+        fn event(&self, event: Event<'_>, out: &mut Vec<u8>) {
             let text = serde_json::json!(String::from_utf8_lossy(event.body));
             let _ = write!(out, "{text}");
         }
 
-        fn close(&self, out: &mut Vec<u8>) {
-            out.push(b']');
+        fn judge(&self, response: &ResponseView<'_>) -> Outcome {
+            response.by_status()
         }
 
-        fn judge(&self, answer: &Answer<'_>) -> Outcome {
-            answer.by_status()
-        }
-
-        fn probe<'a>(&'a self, _: &'a Requests) -> BoxFuture<'a, Probe> {
+        fn probe<'a>(&'a self, _: &'a Endpoint, _: &'a SinkClient) -> BoxFuture<'a, Probe> {
             async { Probe::Verified(String::new()) }.boxed()
         }
     }
 
-    /// `events` times the text `quote` and 100 random letters.
+    /// Each event is a quote and 100 random alphanumeric characters.
     fn batch(events: usize) -> Batch {
         let (mut batch, mut random) = (Batch::new(Stream::Activities), fastrand::Rng::with_seed(7));
         for id in 0..events {
@@ -263,38 +261,39 @@ mod tests {
         }
     }
 
-    /// An event of 101 bytes makes 104 in quotes and with its escape, and a comma or bracket; another bracket ends them.
+    /// An event of 101 bytes becomes 104 with quotes and its escape, and 105 with a comma or bracket. The closing
+    /// bracket adds one more.
     #[tokio::test]
-    async fn each_limit_is_held_by_the_encoded_bytes() {
+    async fn limits_apply_to_the_encoded_bytes() {
         let none = Compression::None;
         let bytes = |bytes| Limits { bytes, ..Limits::NONE };
         assert_eq!(outcome(1_000, none, bytes(105_001)).await, "105001 bytes");
-        let said = outcome(1_000, none, bytes(105_000)).await;
-        assert_eq!(said, "the request before compression would have 105001 bytes, the sink takes 105000 at most");
-        assert_eq!(outcome(1, none, bytes(10)).await, "106 bytes", "one event alone is the destination's business");
-        let said = outcome(1, none, Limits { most_bytes: 105, ..Limits::NONE }).await;
-        assert_eq!(said, "the request before compression would have 106 bytes, the sink takes 105 at most");
+        let error = outcome(1_000, none, bytes(105_000)).await;
+        assert_eq!(error, "the request before compression would have 105001 bytes, the sink accepts at most 105000");
+        assert_eq!(outcome(1, none, bytes(10)).await, "106 bytes", "`bytes` does not limit a single event");
+        let error = outcome(1, none, Limits { most_bytes: 105, ..Limits::NONE }).await;
+        assert_eq!(error, "the request before compression would have 106 bytes, the sink accepts at most 105");
         let event_bytes = |event_bytes| Limits { event_bytes, ..Limits::NONE };
         assert_eq!(outcome(2, none, event_bytes(105)).await, "211 bytes");
-        let said = outcome(2, none, event_bytes(104)).await;
-        assert_eq!(said, "the event would have 105 bytes, the sink takes 104 at most", "escapes count");
+        let error = outcome(2, none, event_bytes(104)).await;
+        assert_eq!(error, "the event would have 105 bytes, the sink accepts at most 104", "escapes count");
         for compression in [Compression::Gzip, Compression::Zstd] {
             let size: usize = outcome(1_000, compression, Limits::NONE).await.replace(" bytes", "").parse().unwrap();
             assert!((60_000..105_000).contains(&size), "{size}");
             let wire = |wire_bytes| Limits { wire_bytes, ..Limits::NONE };
             assert_eq!(outcome(1_000, compression, wire(size)).await, format!("{size} bytes"));
-            let said = outcome(1_000, compression, wire(size - 1)).await;
-            assert!(said.starts_with(&format!("the request would have {size} bytes")), "{said}");
+            let error = outcome(1_000, compression, wire(size - 1)).await;
+            assert!(error.starts_with(&format!("the request would have {size} bytes")), "{error}");
         }
-        assert_eq!(framing(&Texts), 3);
+        assert_eq!(framing_bytes(&Texts), 3);
     }
 
-    /// What is used again must bear no trace of the encoding before, nor of one that was given up in the middle.
+    /// A reused compressor must bear no trace of the previous body, nor of an unfinished one.
     #[tokio::test]
-    async fn each_body_is_whole_whatever_was_encoded_before_it() {
+    async fn a_reused_compressor_makes_complete_bodies() {
         for events in [2_000, 1, 3_000, 500, 7, 0, 10_000, 40, 2_000] {
-            let said = outcome(2_000, Compression::Gzip, Limits { bytes: 150_000, ..Limits::NONE }).await;
-            assert!(said.starts_with("the request before compression"), "{said}");
+            let error = outcome(2_000, Compression::Gzip, Limits { bytes: 150_000, ..Limits::NONE }).await;
+            assert!(error.starts_with("the request before compression"), "{error}");
             let plain = encode(&Texts, &batch(events), Compression::None, &Limits::NONE, None).await.unwrap();
             for _ in 0..3 {
                 let body = encode(&Texts, &batch(events), Compression::Gzip, &Limits::NONE, None).await.unwrap();

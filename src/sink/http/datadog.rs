@@ -11,31 +11,34 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Answer, Authenticator, Destination, DestinationType, Endpoint, Parts, Requests};
+use super::framing::write_body_as_string;
+use super::{Authenticator, Destination, DestinationType, Endpoint, Framing, Parts, ResponseView, SinkClient};
 use crate::settings::{HttpSettings, Secret};
-use crate::sink::settings::{Compression, Defaults};
-use crate::sink::{Batch, BuildError, Context, Event, Limits, Outcome, Probe};
+use crate::sink::common::{Compression, Defaults};
+use crate::sink::{BuildError, Event, Limits, Outcome, Probe, SinkContext};
 
-/// `type: datadog`: Datadog's logs intake. It cannot tell an event that it has seen before: the attribute `event_id` can.
+/// `type: datadog`: Datadog's logs intake. Datadog does not deduplicate; the attribute `event_id` identifies
+/// duplicates.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Settings {
+pub struct DatadogSettings {
     /// API key.
     pub api_key: Secret,
     /// The site of the account, such as `datadoghq.eu` or `us5.datadoghq.com`.
     #[serde(default = "default_site")]
     pub site: String,
-    /// Another address than the site's own intake, without the path.
+    /// URL without path, instead of the site's own intake.
     pub url: Option<Endpoint>,
-    /// `ddsource`, which chooses the pipeline that parses the events.
+    /// `ddsource`, which selects the Datadog pipeline that parses the events.
     #[serde(default = "default_source")]
     pub source: String,
     /// `service`.
     #[serde(default = "default_source")]
     pub service: String,
-    /// `hostname`; default: the console's.
+    /// `hostname`; default: the console's host.
     pub hostname: Option<String>,
-    /// Tags beside the pipeline, the stream and its labels; `{pipeline}`, `{stream}` and `{label.NAME}` are filled in.
+    /// Tags in addition to the pipeline, the stream and the labels; `{pipeline}`, `{stream}` and `{label.NAME}` are
+    /// replaced.
     #[serde(default)]
     pub tags: BTreeMap<String, String>,
 }
@@ -48,11 +51,11 @@ fn default_source() -> String {
     "sentinelone".to_owned()
 }
 
-impl DestinationType for Settings {
+impl DestinationType for DatadogSettings {
     type Destination = Datadog;
 
-    /// Datadog takes 5 MB and 1,000 logs a request. It cuts a log of more than 1 MB and says nothing of it.
-    /// <https://docs.datadoghq.com/api/latest/logs/#send-logs>
+    /// Datadog accepts 5 MB and 1,000 logs a request, and truncates a log above 1 MB without an error
+    /// (<https://docs.datadoghq.com/api/latest/logs/#send-logs>).
     const DEFAULTS: Defaults = Defaults {
         limits: Limits {
             events: 1_000,
@@ -68,15 +71,15 @@ impl DestinationType for Settings {
         compressions: &[Compression::Gzip, Compression::Zstd, Compression::None],
     };
 
-    fn parts(&self, context: &Context, _http: &HttpSettings) -> Result<Parts<Datadog>, BuildError> {
+    fn parts(&self, context: &SinkContext, _http: &HttpSettings) -> Result<Parts<Datadog>, BuildError> {
         let auth = Authenticator::none().with_header(HeaderName::from_static("dd-api-key"), "", &self.api_key);
         let endpoint = self.endpoint()?;
-        let destination = Datadog { endpoint: endpoint.clone(), origin: self.origin(context)? };
+        let destination = Datadog { constant: self.constant_members(context)? };
         Ok(Parts { auth, headers: HeaderMap::new(), endpoint, destination })
     }
 }
 
-impl Settings {
+impl DatadogSettings {
     fn endpoint(&self) -> Result<Endpoint, BuildError> {
         let base = match &self.url {
             Some(url) => url.clone(),
@@ -87,8 +90,8 @@ impl Settings {
         Ok(base.join("api/v2/logs"))
     }
 
-    /// What every log of a lane says beside its event.
-    fn origin(&self, context: &Context) -> Result<String, BuildError> {
+    /// The members that are equal in every log of a lane.
+    fn constant_members(&self, context: &SinkContext) -> Result<String, BuildError> {
         let mut tags = BTreeMap::from([("pipeline", context.pipeline.clone()), ("stream", context.stream.to_string())]);
         tags.extend(context.labels.iter().map(|(name, value)| (name.as_str(), value.clone())));
         for (name, value) in &self.tags {
@@ -107,15 +110,15 @@ impl Settings {
     }
 }
 
-/// A comma would begin another tag.
+/// Replaces commas, which separate tags, and blanks.
 fn tag(text: &str) -> String {
     text.replace(|c: char| c == ',' || c.is_whitespace() || c.is_control(), "_")
 }
 
 #[derive(Debug)]
 pub(crate) struct Datadog {
-    endpoint: Endpoint,
-    origin: String,
+    /// The members that are equal in every log.
+    constant: String,
 }
 
 impl Destination for Datadog {
@@ -123,65 +126,52 @@ impl Destination for Datadog {
         "application/json"
     }
 
-    fn open(&self, _batch: &Batch, out: &mut Vec<u8>) {
-        out.push(b'[');
+    fn framing(&self) -> Framing<'_> {
+        Framing::JSON_ARRAY
     }
 
-    /// The event goes as text into `message`, which Datadog parses: beside the reserved keys its own could not stand.
-    fn event(&self, index: usize, event: Event<'_>, out: &mut Vec<u8>) {
-        // Writing into a Vec cannot fail.
-        let _ = out.write_all(if index > 0 { b",{" } else { b"{" });
+    /// The event is a string in `message`, which Datadog parses: its own keys could clash with the reserved ones.
+    fn event(&self, event: Event<'_>, out: &mut Vec<u8>) {
+        out.push(b'{');
         if let Some(time) = event.time {
+            // Writing into a Vec cannot fail.
             let _ = write!(out, r#""timestamp":{},"#, time.millis());
         }
         if let Some(error) = event.error {
             let _ = write!(out, r#""status":"error","error":{{"message":{}}},"#, json!(error));
         }
         let _ = write!(out, r#""event_id":"{}","#, event.identity);
-        out.extend_from_slice(self.origin.as_bytes());
-        let _ = serde_json::to_writer(&mut *out, &String::from_utf8_lossy(event.body));
+        out.extend_from_slice(self.constant.as_bytes());
+        write_body_as_string(event, out);
         out.push(b'}');
     }
 
-    fn close(&self, out: &mut Vec<u8>) {
-        out.push(b']');
+    fn judge(&self, response: &ResponseView<'_>) -> Outcome {
+        response.expect_json("Datadog")
     }
 
-    fn judge(&self, answer: &Answer<'_>) -> Outcome {
-        answer.taken_by("Datadog")
-    }
-
-    /// An array without logs delivers nothing, and is looked at only when the key is good.
-    fn probe<'a>(&'a self, requests: &'a Requests) -> BoxFuture<'a, Probe> {
-        async move {
-            let reply = match requests.post(self.endpoint.url(), self.content_type(), b"[]").await {
-                Ok(reply) => reply,
-                Err(failure) => return failure.into_probe(),
-            };
-            let answer = Answer { status: reply.status, headers: &reply.headers, body: &reply.body, events: 0 };
-            match self.judge(&answer) {
-                Outcome::Delivered | Outcome::Refused(_) => {
-                    Probe::Verified(format!("{} takes the API key", self.endpoint))
-                }
-                Outcome::Misconfigured(reason) => Probe::Failed(reason),
-                _ => Probe::Failed(format!("{}: {}", self.endpoint, answer.reason())),
-            }
-        }
-        .boxed()
+    /// An empty array delivers nothing, and is read only if the key is valid.
+    fn probe<'a>(&'a self, endpoint: &'a Endpoint, client: &'a SinkClient) -> BoxFuture<'a, Probe> {
+        let judge = move |response: &ResponseView<'_>| match self.judge(response) {
+            Outcome::Delivered | Outcome::Refused(_) => Probe::Verified(format!("{endpoint} accepts the API key")),
+            Outcome::Misconfigured(reason) => Probe::Failed(reason),
+            _ => Probe::Failed(format!("{endpoint}: {}", response.reason())),
+        };
+        client.probe_with_post(endpoint, self.content_type(), b"[]", judge).boxed()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sink::http::answer::judged;
+    use crate::sink::http::response::judged;
 
     fn datadog() -> Datadog {
-        Datadog { endpoint: "https://h".parse().unwrap(), origin: String::new() }
+        Datadog { constant: String::new() }
     }
 
     #[test]
-    fn each_answer_has_its_outcome() {
+    fn each_response_has_its_outcome() {
         let bad = r#"{"errors":[{"status":"400","title":"Bad Request","detail":"not an array"}]}"#;
         for (status, body, expected) in [
             (202, "{}", "Delivered"),
@@ -205,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn the_address_is_the_sites_or_the_given_one() {
+    fn the_url_is_the_sites_or_the_given_one() {
         for (keys, url) in [
             (json!({ "api_key": "k" }), "https://http-intake.logs.datadoghq.com/api/v2/logs"),
             (
@@ -215,10 +205,10 @@ mod tests {
             (json!({ "api_key": "k", "url": "https://proxy/dd/" }), "https://proxy/dd/api/v2/logs"),
             (json!({ "api_key": "k", "url": "https://proxy/api/v2/logs" }), "https://proxy/api/v2/logs"),
         ] {
-            let settings: Settings = serde_json::from_value(keys).unwrap();
+            let settings: DatadogSettings = serde_json::from_value(keys).unwrap();
             assert_eq!(settings.endpoint().unwrap().url().as_str(), url);
         }
-        let wrong: Settings = serde_json::from_value(json!({ "api_key": "k", "site": "a b" })).unwrap();
+        let wrong: DatadogSettings = serde_json::from_value(json!({ "api_key": "k", "site": "a b" })).unwrap();
         assert!(wrong.endpoint().is_err());
     }
 }

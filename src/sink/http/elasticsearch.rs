@@ -15,26 +15,26 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use self::document::Documents;
-use super::{Answer, Auth, Authenticator, Destination, DestinationType, Endpoint, Parts, Requests};
+use super::{Auth, Authenticator, Destination, DestinationType, Endpoint, Parts, ResponseView, SinkClient};
 use crate::settings::{HttpSettings, Secret};
-use crate::sink::settings::{Compression, Defaults};
-use crate::sink::{BuildError, Context, Event, Limits, Outcome, Probe};
+use crate::sink::common::{Compression, Defaults};
+use crate::sink::{BuildError, Event, Limits, Outcome, Probe, SinkContext};
 
-/// `type: elasticsearch`: a data stream of Elasticsearch or OpenSearch. Documents are created under the event's identity,
-/// so that what is sent again is known again (until the stream rolls over).
+/// `type: elasticsearch`: a data stream of Elasticsearch or OpenSearch. The identity of an event is the `_id` of its
+/// document, so that a document that is sent again is recognised until the data stream rolls over.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Settings {
+pub struct ElasticsearchSettings {
     /// The cluster, such as `https://elastic.example:9200`.
     pub url: Endpoint,
-    /// Data stream; `{pipeline}`, `{stream}` and `{label.NAME}` are filled in.
+    /// Data stream; `{pipeline}`, `{stream}` and `{label.NAME}` are replaced.
     #[serde(default = "default_data_stream")]
     pub data_stream: String,
-    /// Ingest pipeline that the documents go through; default: the data stream's own.
+    /// Ingest pipeline for the documents; default: the data stream's.
     pub ingest_pipeline: Option<String>,
-    /// API key as the cluster shows it, `id:key` in base64.
+    /// API key as Elasticsearch shows it: `id:key` in base64.
     pub api_key: Option<Secret>,
-    /// Other credentials.
+    /// Credentials other than an API key.
     #[serde(default)]
     pub auth: Auth,
 }
@@ -43,13 +43,13 @@ fn default_data_stream() -> String {
     "logs-sentinel_one.{stream}-default".to_owned()
 }
 
-/// Only what is looked at: an answer names every document.
+/// The parts of a response that are read. Without the filter it repeats a lot for each document.
 const FILTER: &str = "took,errors,items.*.status,items.*.error.type,items.*.error.reason,items.*.failure_store";
 
-impl DestinationType for Settings {
+impl DestinationType for ElasticsearchSettings {
     type Destination = Elasticsearch;
 
-    /// Clusters take up to 100 MB, some hosted ones 10 MiB.
+    /// Clusters accept up to 100 MB, some hosted ones 10 MiB.
     const DEFAULTS: Defaults = Defaults {
         limits: Limits { events: 2_000, bytes: 8_000_000, event_bytes: 5_000_000, ..Limits::NONE },
         flush: Duration::from_secs(1),
@@ -58,7 +58,7 @@ impl DestinationType for Settings {
         compressions: &[Compression::Gzip, Compression::None],
     };
 
-    fn parts(&self, context: &Context, http: &HttpSettings) -> Result<Parts<Elasticsearch>, BuildError> {
+    fn parts(&self, context: &SinkContext, http: &HttpSettings) -> Result<Parts<Elasticsearch>, BuildError> {
         let mut auth = Authenticator::new(&Default::default(), &self.auth, &context.shared.tokens, http)?;
         if let Some(key) = &self.api_key {
             if self.auth != Auth::None {
@@ -93,22 +93,22 @@ impl Destination for Elasticsearch {
         "application/x-ndjson"
     }
 
-    fn event(&self, _index: usize, event: Event<'_>, out: &mut Vec<u8>) {
+    fn event(&self, event: Event<'_>, out: &mut Vec<u8>) {
         // Writing into a Vec cannot fail.
         let _ = writeln!(out, r#"{{"create":{{"_id":"{}"}}}}"#, event.identity);
         self.documents.write(event, out);
         out.push(b'\n');
     }
 
-    fn answer_bytes(&self) -> usize {
+    fn max_response_bytes(&self) -> usize {
         32 << 20
     }
 
-    fn judge(&self, answer: &Answer<'_>) -> Outcome {
-        bulk::judge(answer)
+    fn judge(&self, response: &ResponseView<'_>) -> Outcome {
+        bulk::judge(response)
     }
 
-    fn probe<'a>(&'a self, requests: &'a Requests) -> BoxFuture<'a, Probe> {
-        probe::probe(&self.base, &self.name, requests).boxed()
+    fn probe<'a>(&'a self, _: &'a Endpoint, client: &'a SinkClient) -> BoxFuture<'a, Probe> {
+        probe::probe(&self.base, &self.name, client).boxed()
     }
 }

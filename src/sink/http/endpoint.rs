@@ -6,17 +6,17 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
 use url::Url;
 
-/// The address that a sink posts to. Webhooks have secrets in path and query, so only scheme and host are ever printed.
+/// The URL that a sink posts to. Only scheme, host and port are printed, since webhooks have secrets in path and query.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Endpoint(Url);
 
 impl Endpoint {
-    /// The whole address.
+    /// The complete URL, which may hold secrets.
     pub fn url(&self) -> &Url {
         &self.0
     }
 
-    /// The address with `path` (without a slash before it) appended to its own, unless it ends so already.
+    /// Appends `path`, which has no leading slash, to the URL's own path unless that ends with it.
     pub fn join(&self, path: &str) -> Self {
         let mut url = self.0.clone();
         let own = url.path().trim_end_matches('/');
@@ -26,7 +26,7 @@ impl Endpoint {
         Self(url)
     }
 
-    /// The address without `part` of its path and what follows it, where it has it: users paste either.
+    /// Removes `part` and everything after it from the path: users give URLs with and without it.
     pub fn up_to(&self, part: &str) -> Self {
         let mut url = self.0.clone();
         if let Some((before, _)) = self.0.path().split_once(part) {
@@ -36,7 +36,6 @@ impl Endpoint {
         Self(url)
     }
 
-    /// The address with one more parameter.
     pub fn with_query(mut self, name: &str, value: &str) -> Self {
         self.0.query_pairs_mut().append_pair(name, value);
         self
@@ -56,17 +55,17 @@ impl fmt::Debug for Endpoint {
     }
 }
 
-/// Why a text is no [`Endpoint`]. Repeats nothing of it: there may be a secret in it.
+/// A text that is not an [`Endpoint`]. Quotes nothing of the text, which may hold a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum EndpointError {
-    /// Not a URL.
+    /// It does not parse.
     #[error("expected a URL such as https://HOST/PATH")]
     NotUrl,
-    /// Neither http nor https, or without a host.
+    /// It is neither http nor https, or has no host.
     #[error("expected a URL that begins with https:// or http://")]
     Scheme,
-    /// Credentials where they would be printed.
-    #[error("user name and password do not belong into the URL but into the sink's credentials")]
+    /// It has a user name or a password.
+    #[error("user name and password belong in the sink's credentials, not in the URL")]
     Credentials,
 }
 
@@ -98,6 +97,7 @@ impl JsonSchema for Endpoint {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
+            "title": "URL",
             "description": "An http or https URL, without user name and password.",
             "type": "string",
             "pattern": "^\\s*[hH][tT][tT][pP][sS]?://",

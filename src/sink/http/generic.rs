@@ -7,19 +7,19 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, Method};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-use super::{Answer, Auth, Authenticator, Destination, DestinationType, Endpoint, Parts, Requests};
+use super::{Auth, Authenticator, Destination, DestinationType, Endpoint, Framing, Parts, ResponseView, SinkClient};
 use crate::settings::{HttpSettings, Secret};
+use crate::sink::common::{Compression, Defaults};
 use crate::sink::line::Line;
-use crate::sink::settings::{Compression, Defaults};
-use crate::sink::{Batch, BuildError, Context, Event, Limits, Outcome, Probe};
+use crate::sink::{BuildError, Event, Limits, Outcome, Probe, SinkContext};
 
-/// `type: http`: JSON to any receiver. A 2xx means that it has taken the whole request.
+/// `type: http`: JSON to any receiver. A 2xx means that the receiver accepted the whole request.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Settings {
-    /// Where requests are posted.
+pub struct GenericSettings {
+    /// Requests are posted to this URL.
     pub url: Endpoint,
     /// How events are framed.
     #[serde(default)]
@@ -36,7 +36,7 @@ pub struct Settings {
 }
 
 /// How events become a body.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Format {
     /// One event a line (`application/x-ndjson`).
@@ -46,7 +46,7 @@ pub enum Format {
     JsonArray,
 }
 
-impl DestinationType for Settings {
+impl DestinationType for GenericSettings {
     type Destination = Generic;
 
     const DEFAULTS: Defaults = Defaults {
@@ -57,17 +57,15 @@ impl DestinationType for Settings {
         compressions: &[Compression::Gzip, Compression::Zstd, Compression::None],
     };
 
-    fn parts(&self, context: &Context, http: &HttpSettings) -> Result<Parts<Generic>, BuildError> {
+    fn parts(&self, context: &SinkContext, http: &HttpSettings) -> Result<Parts<Generic>, BuildError> {
         let auth = Authenticator::new(&self.headers, &self.auth, &context.shared.tokens, http)?;
-        let destination =
-            Generic { endpoint: self.url.clone(), format: self.format, line: Line::new(self.envelope, context) };
+        let destination = Generic { format: self.format, line: Line::new(self.envelope, context) };
         Ok(Parts { auth, headers: HeaderMap::new(), endpoint: self.url.clone(), destination })
     }
 }
 
 #[derive(Debug)]
 pub(crate) struct Generic {
-    pub(super) endpoint: Endpoint,
     pub(super) format: Format,
     pub(super) line: Line,
 }
@@ -80,50 +78,33 @@ impl Destination for Generic {
         }
     }
 
-    fn open(&self, _batch: &Batch, out: &mut Vec<u8>) {
-        if self.format == Format::JsonArray {
-            out.push(b'[');
+    fn framing(&self) -> Framing<'_> {
+        match self.format {
+            Format::Ndjson => Framing::NONE,
+            Format::JsonArray => Framing::JSON_ARRAY,
         }
     }
 
-    fn event(&self, index: usize, event: Event<'_>, out: &mut Vec<u8>) {
-        if self.format == Format::JsonArray && index > 0 {
-            out.push(b',');
-        }
+    fn event(&self, event: Event<'_>, out: &mut Vec<u8>) {
         self.line.write(event, out);
         if self.format == Format::Ndjson {
             out.push(b'\n');
         }
     }
 
-    fn close(&self, out: &mut Vec<u8>) {
-        if self.format == Format::JsonArray {
-            out.push(b']');
-        }
+    fn judge(&self, response: &ResponseView<'_>) -> Outcome {
+        response.by_status()
     }
 
-    fn judge(&self, answer: &Answer<'_>) -> Outcome {
-        answer.by_status()
-    }
-
-    /// OPTIONS delivers nothing and is answered by every server, though few ask for credentials then.
-    fn probe<'a>(&'a self, requests: &'a Requests) -> BoxFuture<'a, Probe> {
-        async move {
-            let reply = match requests.ask(Method::OPTIONS, self.endpoint.url(), HeaderMap::new()).await {
-                Ok(reply) => reply,
-                Err(failure) => return failure.into_probe(),
-            };
-            let answer = Answer { status: reply.status, headers: &reply.headers, body: b"", events: 0 };
-            match answer.by_status() {
-                Outcome::Unauthorized(reason) => {
-                    Probe::Failed(format!("{}: credentials refused: {reason}", self.endpoint))
-                }
-                Outcome::Misconfigured(reason) if answer.status.is_redirection() => Probe::Failed(reason),
-                Outcome::RetryLater { reason, .. } => Probe::Failed(format!("{}: {reason}", self.endpoint)),
-                _ => Probe::Reached(format!("{} answers {} to OPTIONS", self.endpoint, answer.status.as_u16())),
-            }
-        }
-        .boxed()
+    /// OPTIONS delivers nothing and every server answers it, but few servers check credentials for it.
+    fn probe<'a>(&'a self, endpoint: &'a Endpoint, client: &'a SinkClient) -> BoxFuture<'a, Probe> {
+        let judge = move |response: &ResponseView<'_>| match (ResponseView { body: b"", ..*response }).by_status() {
+            Outcome::Unauthorized(reason) => Probe::Failed(format!("{endpoint}: credentials refused: {reason}")),
+            Outcome::Misconfigured(reason) if response.status.is_redirection() => Probe::Failed(reason),
+            Outcome::RetryLater { reason, .. } => Probe::Failed(format!("{endpoint}: {reason}")),
+            _ => Probe::Reached(format!("{endpoint} answers {} to OPTIONS", response.status.as_u16())),
+        };
+        client.probe_with_empty(Method::OPTIONS, endpoint, judge).boxed()
     }
 }
 
@@ -135,8 +116,8 @@ mod tests {
 
     #[test]
     fn each_status_has_its_outcome() {
-        let said = |status: &str| format!("{status}: why");
-        let later = |status| Outcome::RetryLater { reason: said(status), after: None };
+        let reason = |status: &str| format!("{status}: why");
+        let later = |status| Outcome::RetryLater { reason: reason(status), after: None };
         let redirect = "redirects, which is not followed; put the final address into `url`";
         for (status, expected) in [
             (200, Outcome::Delivered),
@@ -144,15 +125,15 @@ mod tests {
             (204, Outcome::Delivered),
             (302, Outcome::Misconfigured(format!("302: {redirect}"))),
             (307, Outcome::Misconfigured(format!("307: {redirect}"))),
-            (400, Outcome::Refused(said("400 Bad Request"))),
-            (401, Outcome::Unauthorized(said("401 Unauthorized"))),
-            (403, Outcome::Unauthorized(said("403 Forbidden"))),
-            (404, Outcome::Misconfigured(said("404 Not Found"))),
-            (405, Outcome::Misconfigured(said("405 Method Not Allowed"))),
+            (400, Outcome::Refused(reason("400 Bad Request"))),
+            (401, Outcome::Unauthorized(reason("401 Unauthorized"))),
+            (403, Outcome::Unauthorized(reason("403 Forbidden"))),
+            (404, Outcome::Misconfigured(reason("404 Not Found"))),
+            (405, Outcome::Misconfigured(reason("405 Method Not Allowed"))),
             (408, later("408 Request Timeout")),
-            (413, Outcome::TooLarge(said("413 Payload Too Large"))),
-            (415, Outcome::Misconfigured(said("415 Unsupported Media Type"))),
-            (422, Outcome::Refused(said("422 Unprocessable Entity"))),
+            (413, Outcome::TooLarge(reason("413 Payload Too Large"))),
+            (415, Outcome::Misconfigured(reason("415 Unsupported Media Type"))),
+            (422, Outcome::Refused(reason("422 Unprocessable Entity"))),
             (425, later("425 Too Early")),
             (429, later("429 Too Many Requests")),
             (500, later("500 Internal Server Error")),
@@ -163,8 +144,8 @@ mod tests {
         ] {
             let headers = HeaderMap::new();
             let status = StatusCode::from_u16(status).unwrap();
-            let answer = Answer { status, headers: &headers, body: b"why", events: 3 };
-            assert_eq!(answer.by_status(), expected);
+            let response = ResponseView { status, headers: &headers, body: b"why", events: 3 };
+            assert_eq!(response.by_status(), expected);
         }
     }
 }

@@ -9,56 +9,56 @@ use futures_util::future::BoxFuture;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::framing::{label_members, time_or_now, write_body_as_string};
 use super::splunk_hec::events::{Events, Metadata};
-use super::{Answer, Authenticator, Destination, DestinationType, Endpoint, Parts, Requests};
-use crate::record::Timestamp;
+use super::{Authenticator, Destination, DestinationType, Endpoint, Framing, Parts, ResponseView, SinkClient};
 use crate::settings::{HttpSettings, Schema, Secret};
-use crate::sink::settings::{Compression, Defaults};
-use crate::sink::{Batch, BuildError, Context, Event, Limits, Outcome, Probe};
+use crate::sink::common::{Compression, Defaults};
+use crate::sink::{BuildError, Event, Limits, Outcome, Probe, SinkContext};
 
 /// `type: logscale`: a repository of Falcon LogScale, or an NG-SIEM connector.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Settings {
-    /// The cluster, such as `https://cloud.community.humio.com`; or the whole address of an NG-SIEM connector, which ends in
-    /// `/services/collector`.
+pub struct LogscaleSettings {
+    /// The cluster, such as `https://cloud.community.humio.com`, or the complete URL of an NG-SIEM connector, which
+    /// ends in `/services/collector`.
     pub url: Endpoint,
-    /// Ingest token, or the connector's API key.
+    /// Ingest token, or API key of the connector.
     pub token: Secret,
-    /// Which of the interfaces takes the events.
+    /// Which API accepts the events.
     #[serde(default)]
     pub api: Api,
-    /// `hec`: the repository; if it is given, it must be the token's. Here and below `{pipeline}`, `{stream}` and
-    /// `{label.NAME}` are filled in.
+    /// `hec`: repository; it must be the token's own. Here and below `{pipeline}`, `{stream}` and `{label.NAME}` are
+    /// replaced.
     pub index: Option<String>,
     /// `hec`: source; default `s1:{stream}`.
     pub source: Option<String>,
     /// `hec`: source type; default `sentinelone:` and the stream's singular.
     pub sourcetype: Option<String>,
-    /// `hec`: host; default: the console's.
+    /// `hec`: host; default: the console's host.
     pub host: Option<String>,
-    /// `structured`: tags, by which events are stored apart: few values each; default `{ sourcetype: … }`.
+    /// `structured`: tags, which separate the stored events and should have few values; default `{ sourcetype: … }`.
     pub tags: Option<BTreeMap<String, String>>,
 }
 
-/// Interfaces of LogScale.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+/// APIs of LogScale.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Api {
-    /// As Splunk's collector has it; the token's parser makes fields of the event.
+    /// Splunk's HTTP Event Collector; the parser of the token extracts the fields.
     #[default]
     Hec,
     /// Fields as they are, without a parser.
     Structured,
 }
 
-impl DestinationType for Settings {
+impl DestinationType for LogscaleSettings {
     type Destination = Logscale;
 
-    /// A request should have 5 MB at most, and an event 1 MiB
+    /// A request should have at most 5 MB, and an event 1 MiB
     /// (<https://library.humio.com/logscale-api/api-ingest.html>).
     const DEFAULTS: Defaults = Defaults {
         limits: Limits { events: 1_000, bytes: 4_000_000, event_bytes: 900_000, most_bytes: 5_000_000, ..Limits::NONE },
@@ -68,7 +68,7 @@ impl DestinationType for Settings {
         compressions: &[Compression::Gzip, Compression::None],
     };
 
-    fn parts(&self, context: &Context, _http: &HttpSettings) -> Result<Parts<Logscale>, BuildError> {
+    fn parts(&self, context: &SinkContext, _http: &HttpSettings) -> Result<Parts<Logscale>, BuildError> {
         let auth = Authenticator::none().with_header(AUTHORIZATION, "Bearer ", &self.token);
         let metadata = Metadata {
             index: self.index.as_deref(),
@@ -77,36 +77,35 @@ impl DestinationType for Settings {
             host: self.host.as_deref(),
         };
         let has_path = !matches!(self.url.url().path(), "" | "/");
-        let (path, framing) = match self.api {
+        let (path, writer) = match self.api {
             Api::Hec if self.tags.is_some() => {
                 return Err(BuildError::value("tags", "belong to `api: structured`"));
             }
-            Api::Hec => ("api/v1/ingest/hec", Framing::Hec(Events::new(&metadata.fill(context)?, context))),
+            Api::Hec => ("api/v1/ingest/hec", Writer::Hec(Events::new(&metadata.fill(context)?, context))),
             Api::Structured if !metadata.is_empty() => {
-                let problem = "index, source, sourcetype and host belong to `api: hec`; here are `tags`";
+                let problem = "index, source, sourcetype and host belong to `api: hec`; use `tags` instead";
                 return Err(BuildError::value("api", problem));
             }
-            Api::Structured => ("api/v1/ingest/humio-structured", Framing::Structured(self.structured(context)?)),
+            Api::Structured => ("api/v1/ingest/humio-structured", Writer::Structured(self.structured(context)?)),
         };
         let endpoint = if has_path { self.url.clone() } else { self.url.join(path) };
-        let destination = Logscale { endpoint: endpoint.clone(), framing };
+        let destination = Logscale { writer };
         Ok(Parts { auth, headers: HeaderMap::new(), endpoint, destination })
     }
 }
 
-impl Settings {
-    fn structured(&self, context: &Context) -> Result<Structured, BuildError> {
+impl LogscaleSettings {
+    fn structured(&self, context: &SinkContext) -> Result<Structured, BuildError> {
         let default = BTreeMap::from([("sourcetype".to_owned(), format!("sentinelone:{}", context.stream.singular()))]);
         let mut tags = BTreeMap::new();
         for (name, value) in self.tags.as_ref().unwrap_or(&default) {
             tags.insert(name, context.fill("tags", value)?);
         }
-        let labels =
-            context.labels.iter().map(|(name, value)| format!(",{}:{}", json!(format!("label.{name}")), json!(value)));
+        let labels = label_members(context);
         let (pipeline, stream) = (json!(context.pipeline), context.stream);
         Ok(Structured {
             open: format!(r#"[{{"tags":{},"events":["#, json!(tags)),
-            origin: format!(r#","pipeline":{pipeline},"stream":"{stream}"{}"#, labels.collect::<String>()),
+            constant: format!(r#","pipeline":{pipeline},"stream":"{stream}"{labels}"#),
             raw: context.schema == Schema::Raw,
         })
     }
@@ -114,35 +113,34 @@ impl Settings {
 
 #[derive(Debug)]
 pub(crate) struct Logscale {
-    endpoint: Endpoint,
-    framing: Framing,
+    writer: Writer,
 }
 
 #[derive(Debug)]
-enum Framing {
+enum Writer {
     Hec(Events),
     Structured(Structured),
 }
 
-/// Events as attributes, raw records as text beside them.
+/// Mapped events are written as attributes, raw records as text.
 #[derive(Debug)]
 struct Structured {
     open: String,
-    /// Attributes after the event's own id.
-    origin: String,
+    /// The attributes that are equal in every event.
+    constant: String,
     raw: bool,
 }
 
 impl Structured {
     fn write(&self, event: Event<'_>, out: &mut Vec<u8>) {
-        let time = event.time.unwrap_or_else(Timestamp::now);
+        let time = time_or_now(event);
         // Writing into a Vec cannot fail.
         let _ = write!(out, r#"{{"timestamp":"{time}","attributes":{{"event_id":"{}""#, event.identity);
-        out.extend_from_slice(self.origin.as_bytes());
+        out.extend_from_slice(self.constant.as_bytes());
         if let Some(error) = event.error {
             let _ = write!(out, r#","error_message":{}"#, json!(error));
         }
-        // A mapped event is an object, whose keys become attributes beside those.
+        // A mapped event is an object. Its keys become attributes.
         let keys = event.body.strip_prefix(b"{").filter(|_| !self.raw);
         match keys.map(<[u8]>::trim_ascii_start) {
             Some(b"}") => out.extend_from_slice(b"}}"),
@@ -153,7 +151,7 @@ impl Structured {
             }
             None => {
                 out.extend_from_slice(br#"},"rawstring":"#);
-                let _ = serde_json::to_writer(&mut *out, &String::from_utf8_lossy(event.body));
+                write_body_as_string(event, out);
                 out.push(b'}');
             }
         }
@@ -165,63 +163,51 @@ impl Destination for Logscale {
         "application/json"
     }
 
-    fn open(&self, _batch: &Batch, out: &mut Vec<u8>) {
-        if let Framing::Structured(structured) = &self.framing {
-            out.extend_from_slice(structured.open.as_bytes());
-        }
-    }
-
-    fn event(&self, index: usize, event: Event<'_>, out: &mut Vec<u8>) {
-        match &self.framing {
-            Framing::Hec(events) => events.write(event, out),
-            Framing::Structured(structured) => {
-                if index > 0 {
-                    out.push(b',');
-                }
-                structured.write(event, out);
+    fn framing(&self) -> Framing<'_> {
+        match &self.writer {
+            Writer::Hec(_) => Framing::NONE,
+            Writer::Structured(structured) => {
+                Framing { open: structured.open.as_bytes(), separator: b",", close: b"]}]" }
             }
         }
     }
 
-    fn close(&self, out: &mut Vec<u8>) {
-        if let Framing::Structured(_) = &self.framing {
-            out.extend_from_slice(b"]}]");
+    fn event(&self, event: Event<'_>, out: &mut Vec<u8>) {
+        match &self.writer {
+            Writer::Hec(events) => events.write(event, out),
+            Writer::Structured(structured) => structured.write(event, out),
         }
     }
 
-    fn judge(&self, answer: &Answer<'_>) -> Outcome {
-        /// `{"text":"Success","code":0}`, or `{}` where events are structured.
+    fn judge(&self, response: &ResponseView<'_>) -> Outcome {
+        /// `{"text":"Success","code":0}`, or `{}` from `humio-structured`.
         #[derive(Deserialize)]
-        struct Said {
+        struct ResponseBody {
             #[serde(default)]
             code: u16,
         }
-        match (answer.by_status(), serde_json::from_slice::<Said>(answer.body)) {
-            (Outcome::Delivered, Ok(Said { code: 0 })) => Outcome::Delivered,
-            (Outcome::Delivered, Ok(_)) => Outcome::DeliveredWithWarning(answer.reason()),
-            (Outcome::Delivered, Err(_)) => {
-                Outcome::Misconfigured(format!("does not answer as LogScale does ({}); check `url`", answer.reason()))
-            }
+        match (response.by_status(), serde_json::from_slice::<ResponseBody>(response.body)) {
+            (Outcome::Delivered, Ok(ResponseBody { code: 0 })) => Outcome::Delivered,
+            (Outcome::Delivered, Ok(_)) => Outcome::DeliveredWithWarning(response.reason()),
+            (Outcome::Delivered, Err(_)) => response.unexpected("LogScale"),
             (other, _) => other,
         }
     }
 
-    fn probe<'a>(&'a self, requests: &'a Requests) -> BoxFuture<'a, Probe> {
-        requests.probe_by_nothing(&self.endpoint).boxed()
+    fn probe<'a>(&'a self, endpoint: &'a Endpoint, client: &'a SinkClient) -> BoxFuture<'a, Probe> {
+        client.probe_with_empty_post(endpoint).boxed()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use http::StatusCode;
-
     use super::*;
+    use crate::sink::http::response::judged;
 
     #[test]
-    fn each_answer_has_its_outcome() {
-        let endpoint = serde_json::from_str(r#""https://h/api/v1/ingest/humio-structured""#).unwrap();
-        let structured = Structured { open: String::new(), origin: String::new(), raw: false };
-        let logscale = Logscale { endpoint, framing: Framing::Structured(structured) };
+    fn each_response_has_its_outcome() {
+        let structured = Structured { open: String::new(), constant: String::new(), raw: false };
+        let logscale = Logscale { writer: Writer::Structured(structured) };
         for (status, body, expected) in [
             (200, r#"{"text":"Success","code":0}"#, "Delivered"),
             (200, "{}", "Delivered"),
@@ -239,10 +225,7 @@ mod tests {
             (502, "<html>", "RetryLater"),
             (503, "", "RetryLater"),
         ] {
-            let (headers, status) = (HeaderMap::new(), StatusCode::from_u16(status).unwrap());
-            let outcome = logscale.judge(&Answer { status, headers: &headers, body: body.as_bytes(), events: 3 });
-            let word = format!("{outcome:?}").split([' ', '(']).next().unwrap_or_default().to_owned();
-            assert_eq!(word, expected, "{status} {body}");
+            assert_eq!(judged(&logscale, status, body), expected, "{status} {body}");
         }
     }
 }

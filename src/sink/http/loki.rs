@@ -1,4 +1,4 @@
-//! `type: loki`: Grafana Loki's push endpoint, in its JSON form.
+//! `type: loki`: Grafana Loki's push endpoint, with JSON bodies.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -8,30 +8,33 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{Answer, Auth, Authenticator, Destination, DestinationType, Endpoint, Parts, Requests};
+use super::framing::{time_or_now, write_body_as_string};
+use super::{Auth, Authenticator, Destination, DestinationType, Endpoint, Framing, Parts, ResponseView, SinkClient};
 use crate::record::Timestamp;
 use crate::settings::{HttpSettings, Secret};
-use crate::sink::settings::{Compression, Defaults};
-use crate::sink::{Batch, BuildError, Context, Event, Limits, Outcome, Probe};
+use crate::sink::common::{Compression, Defaults};
+use crate::sink::{BuildError, Event, Limits, Outcome, Probe, SinkContext};
 
-/// `type: loki`: Grafana Loki. A lane is one stream there; what is sent again under the same time is kept once.
+/// `type: loki`: Grafana Loki. A lane is one stream in Loki. Loki stores an entry once if it arrives twice with equal
+/// time.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Settings {
-    /// Loki, such as `https://loki.example:3100`, without the path.
+pub struct LokiSettings {
+    /// URL without path, such as `https://loki.example:3100`.
     pub url: Endpoint,
-    /// Tenant (`X-Scope-OrgID`); `{pipeline}`, `{stream}` and `{label.NAME}` are filled in.
+    /// Tenant (`X-Scope-OrgID`); `{pipeline}`, `{stream}` and `{label.NAME}` are replaced.
     pub tenant: Option<String>,
-    /// Labels beside `pipeline`, `stream` and those of `transform.labels`, filled in likewise; an empty one is left out.
+    /// Labels in addition to `pipeline`, `stream` and `transform.labels`, with the same placeholders; empty ones are
+    /// omitted.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
     /// Time of the entries.
     #[serde(default)]
     pub timestamp: EntryTime,
-    /// Send the event's identity and its record's id as structured metadata.
+    /// Send the identity of the event and the id of its record as structured metadata.
     #[serde(default = "yes")]
     pub structured_metadata: bool,
     /// Headers of every request; each value may be a secret.
@@ -43,13 +46,14 @@ pub struct Settings {
 }
 
 /// `timestamp` of a Loki sink.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum EntryTime {
-    /// The event's own time. Loki refuses what is older than a week or far behind its stream, unless it is told otherwise.
+    /// The event's own time. By default Loki refuses entries older than a week or far behind the newest of their
+    /// stream.
     #[default]
     Event,
-    /// When it is sent.
+    /// The time of sending.
     Now,
 }
 
@@ -57,11 +61,11 @@ fn yes() -> bool {
     true
 }
 
-impl DestinationType for Settings {
+impl DestinationType for LokiSettings {
     type Destination = Loki;
 
-    /// Loki refuses lines above 256 KB. One batch at a time: a lane is one stream, and older versions want a stream in order.
-    /// <https://grafana.com/docs/loki/latest/configure/#limits_config>
+    /// Loki refuses lines above 256 KB (<https://grafana.com/docs/loki/latest/configure/#limits_config>). One batch at
+    /// a time: a lane is one stream, and older versions require the entries of a stream in order.
     const DEFAULTS: Defaults = Defaults {
         limits: Limits { events: 1_000, bytes: 1_000_000, event_bytes: 256_000, ..Limits::NONE },
         flush: Duration::from_secs(1),
@@ -70,18 +74,17 @@ impl DestinationType for Settings {
         compressions: &[Compression::Gzip, Compression::None],
     };
 
-    fn parts(&self, context: &Context, http: &HttpSettings) -> Result<Parts<Loki>, BuildError> {
+    fn parts(&self, context: &SinkContext, http: &HttpSettings) -> Result<Parts<Loki>, BuildError> {
         let auth = Authenticator::new(&self.headers, &self.auth, &context.shared.tokens, http)?;
         let mut headers = HeaderMap::new();
         if let Some(tenant) = &self.tenant {
             let tenant = HeaderValue::from_str(&context.fill("tenant", tenant)?)
-                .map_err(|_| BuildError::value("tenant", "not what a header can carry"))?;
+                .map_err(|_| BuildError::value("tenant", "has characters that no header can carry"))?;
             headers.insert(HeaderName::from_static("x-scope-orgid"), tenant);
         }
         let endpoint = self.url.join("loki/api/v1/push");
         let destination = Loki {
-            endpoint: endpoint.clone(),
-            labels: json!(self.labels(context)?).to_string(),
+            open: format!(r#"{{"streams":[{{"stream":{},"values":["#, json!(self.labels(context)?)),
             timestamp: self.timestamp,
             structured_metadata: self.structured_metadata,
         };
@@ -89,8 +92,8 @@ impl DestinationType for Settings {
     }
 }
 
-impl Settings {
-    fn labels(&self, context: &Context) -> Result<BTreeMap<String, String>, BuildError> {
+impl LokiSettings {
+    fn labels(&self, context: &SinkContext) -> Result<BTreeMap<String, String>, BuildError> {
         let mut labels = BTreeMap::from([
             ("pipeline".to_owned(), context.pipeline.clone()),
             ("stream".to_owned(), context.stream.to_string()),
@@ -108,7 +111,7 @@ impl Settings {
     }
 }
 
-/// What Loki takes as a label's name; names that begin with two underscores are its own.
+/// A valid name for a label. Names that begin with two underscores are reserved by Loki.
 fn label_name(name: &str) -> String {
     let name = name.trim_start_matches('_').replace(|c: char| !c.is_ascii_alphanumeric(), "_");
     if name.starts_with(|c: char| c.is_ascii_alphabetic()) { name } else { format!("_{name}") }
@@ -116,14 +119,14 @@ fn label_name(name: &str) -> String {
 
 #[derive(Debug)]
 pub(crate) struct Loki {
-    endpoint: Endpoint,
-    labels: String,
+    /// What precedes the first entry.
+    open: String,
     timestamp: EntryTime,
     structured_metadata: bool,
 }
 
-/// Parts of refusals that are about the stream, not about one of its entries.
-const ABOUT_THE_STREAM: [&str; 6] = [
+/// Texts of refusals that concern the stream and not one of its entries.
+const STREAM_REFUSALS: [&str; 6] = [
     "label names; limit",
     "label name too long",
     "label value too long",
@@ -137,16 +140,18 @@ impl Destination for Loki {
         "application/json"
     }
 
-    fn open(&self, _batch: &Batch, out: &mut Vec<u8>) {
-        // Writing into a Vec cannot fail.
-        let _ = write!(out, r#"{{"streams":[{{"stream":{},"values":["#, self.labels);
+    fn framing(&self) -> Framing<'_> {
+        Framing { open: self.open.as_bytes(), separator: b",", close: b"]}]}" }
     }
 
-    fn event(&self, index: usize, event: Event<'_>, out: &mut Vec<u8>) {
-        let time = event.time.filter(|_| self.timestamp == EntryTime::Event).unwrap_or_else(Timestamp::now);
-        // Nanoseconds as a text: as a number they are refused.
-        let _ = write!(out, r#"{}["{}000","#, if index > 0 { "," } else { "" }, time.micros());
-        let _ = serde_json::to_writer(&mut *out, &String::from_utf8_lossy(event.body));
+    fn event(&self, event: Event<'_>, out: &mut Vec<u8>) {
+        let time = match self.timestamp {
+            EntryTime::Event => time_or_now(event),
+            EntryTime::Now => Timestamp::now(),
+        };
+        // Nanoseconds as a string: Loki refuses a number. Writing into a Vec cannot fail.
+        let _ = write!(out, r#"["{}000","#, time.micros());
+        write_body_as_string(event, out);
         if self.structured_metadata {
             let _ = write!(out, r#",{{"event_id":"{}""#, event.identity);
             if !event.record_id.is_empty() {
@@ -160,54 +165,39 @@ impl Destination for Loki {
         out.push(b']');
     }
 
-    fn close(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"]}]}");
-    }
-
-    /// A 400 names the entries that it is about in words only, and has stored the others: they are sent again and kept once.
-    fn judge(&self, answer: &Answer<'_>) -> Outcome {
-        let said = String::from_utf8_lossy(answer.body);
-        match answer.taken_by("Loki") {
-            Outcome::Refused(reason) if ABOUT_THE_STREAM.iter().any(|part| said.contains(part)) => {
+    /// A 400 names the refused entries only in words, and Loki has stored the others. They are sent again and stored
+    /// once.
+    fn judge(&self, response: &ResponseView<'_>) -> Outcome {
+        let body = String::from_utf8_lossy(response.body);
+        match response.expect_json("Loki") {
+            Outcome::Refused(reason) if STREAM_REFUSALS.iter().any(|text| body.contains(text)) => {
                 Outcome::Misconfigured(reason)
             }
             outcome => outcome,
         }
     }
 
-    /// A push without streams stores nothing, and is looked at only when credentials and tenant are good.
-    fn probe<'a>(&'a self, requests: &'a Requests) -> BoxFuture<'a, Probe> {
-        async move {
-            let reply = match requests.post(self.endpoint.url(), self.content_type(), br#"{"streams":[]}"#).await {
-                Ok(reply) => reply,
-                Err(failure) => return failure.into_probe(),
-            };
-            let answer = Answer { status: reply.status, headers: &reply.headers, body: &reply.body, events: 0 };
-            match self.judge(&answer) {
-                Outcome::Delivered | Outcome::Refused(_) => {
-                    Probe::Verified(format!("{} takes credentials and tenant", self.endpoint))
-                }
-                Outcome::Misconfigured(reason) => Probe::Failed(reason),
-                _ => Probe::Failed(format!("{}: {}", self.endpoint, answer.reason())),
+    /// A push without streams stores nothing, and is read only if credentials and tenant are valid.
+    fn probe<'a>(&'a self, endpoint: &'a Endpoint, client: &'a SinkClient) -> BoxFuture<'a, Probe> {
+        let judge = move |response: &ResponseView<'_>| match self.judge(response) {
+            Outcome::Delivered | Outcome::Refused(_) => {
+                Probe::Verified(format!("{endpoint} accepts credentials and tenant"))
             }
-        }
-        .boxed()
+            Outcome::Misconfigured(reason) => Probe::Failed(reason),
+            _ => Probe::Failed(format!("{endpoint}: {}", response.reason())),
+        };
+        client.probe_with_post(endpoint, self.content_type(), br#"{"streams":[]}"#, judge).boxed()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sink::http::answer::judged;
+    use crate::sink::http::response::judged;
 
     #[test]
-    fn each_answer_has_its_outcome() {
-        let loki = Loki {
-            endpoint: "https://h".parse().unwrap(),
-            labels: String::new(),
-            timestamp: EntryTime::Event,
-            structured_metadata: true,
-        };
+    fn each_response_has_its_outcome() {
+        let loki = Loki { open: String::new(), timestamp: EntryTime::Event, structured_metadata: true };
         for (status, body, expected) in [
             (204, "", "Delivered"),
             (200, "", "Delivered"),
@@ -238,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn names_become_what_loki_takes() {
+    fn names_become_valid_labels() {
         for (name, label) in [
             ("customer", "customer"),
             ("cost-center.eu", "cost_center_eu"),

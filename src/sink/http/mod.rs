@@ -1,15 +1,17 @@
-//! Destinations that speak HTTP. One differs from another only in endpoint, authentication, framing, limits, and how its
-//! answer reads: that is a `Destination`. Encoding, signing, sending and the classes of transport errors exist once, here.
+//! Destinations that speak HTTP.
 //!
-//! A new destination is a file of this folder and a line in the list of `sink/settings.rs`.
+//! They differ in endpoint, authentication, framing, limits and the meaning of responses: that is a `Destination`.
+//! Encoding, signing, sending and the classification of transport errors are shared.
+//!
+//! A new destination is a file in this folder and a line in the list in `sink/settings.rs`.
 
-mod answer;
 mod auth;
 pub mod azure_logs;
 mod body;
 pub mod datadog;
 pub mod elasticsearch;
 mod endpoint;
+mod framing;
 pub mod generic;
 pub mod google_secops;
 pub mod logscale;
@@ -18,6 +20,7 @@ mod oauth;
 pub mod otlp;
 pub mod panther;
 mod request;
+mod response;
 pub mod sekoia;
 mod service_account;
 mod signature;
@@ -31,45 +34,43 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use http::HeaderMap;
 
-pub use answer::Answer;
 pub use auth::Auth;
 pub use endpoint::{Endpoint, EndpointError};
 pub use oauth::{ClientCredentials, CredentialsIn};
+pub use response::ResponseView;
 pub use signature::{Form, Hmac, Signed};
 
 pub(crate) use auth::Authenticator;
+pub(crate) use framing::Framing;
 #[cfg(feature = "kafka")]
 pub(crate) use oauth::TokenSource;
 pub(crate) use oauth::{Grant, Tokens};
-pub(crate) use request::{HttpSink, Requests};
+pub(crate) use request::{HttpSink, SinkClient};
 
-use super::settings::{Common, Defaults, SinkType};
-use super::{Batch, BuildError, Context, Event, Outcome, Probe, Sink};
+use super::common::{Common, Defaults, SinkType};
+use super::{Batch, BuildError, Event, Outcome, Probe, Sink, SinkContext};
 use crate::settings::HttpSettings;
 
-/// The keys of an HTTP destination, as a [`SinkType`]: the parts in which it differs from the others.
+/// The settings of an HTTP destination. Every implementation is a [`SinkType`].
 pub(crate) trait DestinationType {
-    /// What they describe.
     type Destination: Destination;
 
-    /// See [`Defaults`].
     const DEFAULTS: Defaults;
 
-    /// The destination of one lane, and how it is reached. `http` is for tokens that have to be fetched.
+    /// The destination of one lane, and how it is reached. `http` is for requests to a token endpoint.
     ///
     /// # Errors
     /// As [`SinkType::build`].
-    fn parts(&self, context: &Context, http: &HttpSettings) -> Result<Parts<Self::Destination>, BuildError>;
+    fn parts(&self, context: &SinkContext, http: &HttpSettings) -> Result<Parts<Self::Destination>, BuildError>;
 }
 
-/// What the sink of one lane is put together from.
+/// What the sink of one lane is built from.
 #[derive(Debug)]
 pub(crate) struct Parts<D> {
-    /// Credentials of every request.
     pub(crate) auth: Authenticator,
-    /// Headers of every request, those aside that are the same everywhere.
+    /// Headers of every request, in addition to those that all destinations share.
     pub(crate) headers: HeaderMap,
-    /// Where batches are posted.
+    /// Batches are posted here.
     pub(crate) endpoint: Endpoint,
     pub(crate) destination: D,
 }
@@ -79,7 +80,7 @@ impl<T: DestinationType> SinkType for T {
         T::DEFAULTS
     }
 
-    fn build(&self, common: &Common, context: &Context) -> Result<Arc<dyn Sink>, BuildError> {
+    fn build(&self, common: &Common, context: &SinkContext) -> Result<Arc<dyn Sink>, BuildError> {
         let http = HttpSettings { tls: common.tls.clone(), proxy: common.proxy.clone(), timeout: common.timeout() };
         let parts = self.parts(context, &http)?;
         Ok(Arc::new(HttpSink::new(parts, http, common, &T::DEFAULTS, context)?))
@@ -88,31 +89,50 @@ impl<T: DestinationType> SinkType for T {
 
 /// What makes one HTTP destination differ from another.
 pub(crate) trait Destination: Send + Sync + Debug + 'static {
-    /// Content type of its bodies.
     fn content_type(&self) -> &'static str;
 
-    /// Begins the body of `batch`.
-    fn open(&self, _batch: &Batch, _out: &mut Vec<u8>) {}
+    fn framing(&self) -> Framing<'_> {
+        Framing::NONE
+    }
 
-    /// Appends one event, the separator before or after it included.
-    fn event(&self, index: usize, event: Event<'_>, out: &mut Vec<u8>);
+    /// Writes what precedes the first event. Overridden where that depends on the batch or holds a secret.
+    fn open(&self, _batch: &Batch, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.framing().open);
+    }
 
-    /// Ends a body.
-    fn close(&self, _out: &mut Vec<u8>) {}
+    /// Appends one event, without the separator.
+    fn event(&self, event: Event<'_>, out: &mut Vec<u8>);
 
-    /// Most bytes of an answer that are read; what follows is not looked at.
-    fn answer_bytes(&self) -> usize {
+    /// Maximum number of bytes of a response that are read. The rest is ignored.
+    fn max_response_bytes(&self) -> usize {
         64 * 1024
     }
 
-    /// What an answer means. Pure, so that each row of the destination's contract is a row of a test.
-    fn judge(&self, answer: &Answer<'_>) -> Outcome;
+    /// What a response means. It is a pure function, so that each row of the destination's contract is a row of a test.
+    fn judge(&self, response: &ResponseView<'_>) -> Outcome;
 
-    /// Waits for what the destination tells later than it answers; most have nothing to add to `outcome`.
-    fn confirm<'a>(&'a self, outcome: Outcome, _answer: Answer<'a>, _requests: &'a Requests) -> BoxFuture<'a, Outcome> {
+    /// Waits for what the destination reports later than its response. Most destinations return `outcome` unchanged.
+    fn confirm<'a>(
+        &'a self,
+        outcome: Outcome,
+        _response: ResponseView<'a>,
+        _client: &'a SinkClient,
+    ) -> BoxFuture<'a, Outcome> {
         std::future::ready(outcome).boxed()
     }
 
-    /// See [`Sink::probe`](super::Sink::probe).
-    fn probe<'a>(&'a self, requests: &'a Requests) -> BoxFuture<'a, Probe>;
+    /// See [`Sink::probe`](super::Sink::probe). `endpoint` is the one that batches are posted to.
+    fn probe<'a>(&'a self, endpoint: &'a Endpoint, client: &'a SinkClient) -> BoxFuture<'a, Probe>;
+}
+
+/// The body of a request with these events, without compression.
+#[cfg(test)]
+fn body_of(destination: &impl Destination, batch: &Batch) -> Vec<u8> {
+    let mut out = Vec::new();
+    destination.open(batch, &mut out);
+    for (index, event) in batch.events().enumerate() {
+        body::write_event(destination, index, event, &mut out);
+    }
+    out.extend_from_slice(destination.framing().close);
+    out
 }

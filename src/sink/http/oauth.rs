@@ -1,23 +1,24 @@
-//! OAuth 2.0 tokens: one for all sinks with the same client, fetched by one of them at a time.
+//! OAuth 2.0 tokens. Sinks with equal settings share a token, and only one of them fetches it at a time.
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method};
+use parking_lot::Mutex;
 use schemars::JsonSchema;
 use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::auth::Used;
-use super::request::{Failure, exchange};
+use super::Endpoint;
+use super::auth::UsedSecrets;
+use super::request::exchange;
 use super::service_account::ServiceAccount;
-use super::{Answer, Endpoint};
 use crate::settings::{Credential, HttpSettings, Secret};
 use crate::sink::{BuildError, Outcome};
 
@@ -25,61 +26,59 @@ use crate::sink::{BuildError, Outcome};
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ClientCredentials {
-    /// Where tokens are fetched.
+    /// Token endpoint.
     pub token_url: Endpoint,
-    /// The client's id.
+    /// Client id.
     pub client_id: String,
-    /// The client's secret.
+    /// Client secret.
     pub client_secret: Secret,
-    /// The scope asked for.
+    /// Requested scope.
     pub scope: Option<String>,
     /// Further parameters of the token request, such as `audience`.
     #[serde(default)]
     pub params: BTreeMap<String, String>,
-    /// How the client's id and secret are sent.
+    /// How the client id and secret are sent.
     #[serde(default)]
     pub credentials: CredentialsIn,
 }
 
-/// Where a token request carries the client's credentials.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+/// How a token request carries the client's credentials.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum CredentialsIn {
     /// In the form, as `client_id` and `client_secret`.
     #[default]
     Body,
-    /// As user name and password.
+    /// As user name and password of basic authentication.
     Basic,
-    /// The secret is a signed assertion (RFC 7523), such as the service account token that Kubernetes renews in a file.
+    /// As a signed assertion (RFC 7523), such as the service account token that Kubernetes renews in a file.
     Assertion,
 }
 
-/// How a token is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Grant {
     Client(ClientCredentials),
     ServiceAccount(ServiceAccount),
 }
 
-/// What is posted to a token endpoint.
 pub(crate) struct TokenRequest {
     pub(crate) url: Endpoint,
     pub(crate) headers: HeaderMap,
     pub(crate) form: String,
-    /// What the request proves itself with, to keep it out of what is told about it.
-    pub(crate) used: Used,
+    /// The secrets in `headers` and `form`.
+    pub(crate) used: UsedSecrets,
 }
 
-/// The tokens of the process, shared by endpoint, client and scope.
+/// All token sources of the process.
 #[derive(Debug, Default)]
 pub(crate) struct Tokens {
     sources: Mutex<Vec<Weak<TokenSource>>>,
 }
 
 impl Tokens {
-    /// The source for these settings; it lives as long as a sink holds it.
+    /// The source for these settings. It is dropped with the last sink that uses it.
     pub(crate) fn source(&self, grant: Grant, http: &HttpSettings) -> Result<Arc<TokenSource>, BuildError> {
-        let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sources = self.sources.lock();
         sources.retain(|source| source.strong_count() > 0);
         let equal = |source: &Arc<TokenSource>| source.grant == grant && source.http == *http;
         if let Some(source) = sources.iter().filter_map(Weak::upgrade).find(equal) {
@@ -90,28 +89,27 @@ impl Tokens {
             grant,
             http: http.clone(),
             client: http.client()?,
-            kept: tokio::sync::Mutex::default(),
+            cached: tokio::sync::Mutex::default(),
         });
         sources.push(Arc::downgrade(&source));
         Ok(source)
     }
 }
 
-/// One client at one token endpoint.
 #[derive(Debug)]
 pub(crate) struct TokenSource {
     grant: Grant,
     http: HttpSettings,
     client: reqwest::Client,
     secret: Credential,
-    /// Held while a token is fetched, so that the others wait for that one.
-    kept: tokio::sync::Mutex<Kept>,
+    /// Locked while a token is fetched: other sinks wait for the result.
+    cached: tokio::sync::Mutex<CachedToken>,
 }
 
 #[derive(Debug, Default)]
-struct Kept {
+struct CachedToken {
     token: Option<Token>,
-    /// Those who waited while this happened share it instead of asking once more each.
+    /// The last failure and its time. Sinks that waited during it get the same error instead of sending a request each.
     failure: Option<(Instant, TokenError)>,
 }
 
@@ -122,19 +120,18 @@ struct Token {
     expires_at: Instant,
 }
 
-/// Why there is no token.
 #[derive(Debug, Clone)]
 pub(crate) struct TokenError {
     pub(crate) outcome: Outcome,
 }
 
 #[derive(Deserialize)]
-struct TokenAnswer {
+struct TokenResponse {
     access_token: String,
     expires_in: Option<Seconds>,
 }
 
-/// A number; some servers write it as a text.
+/// Some servers send a number, some a string.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Seconds {
@@ -142,93 +139,92 @@ enum Seconds {
     Text(String),
 }
 
-/// What a token without `expires_in` is given.
-const UNKNOWN_LIFE: f64 = 300.0;
+/// Assumed lifetime of a token without `expires_in`, in seconds.
+const DEFAULT_LIFETIME: f64 = 300.0;
 
 impl TokenSource {
-    /// A token that is good now.
+    /// A valid token.
     pub(crate) async fn token(&self) -> Result<SecretString, TokenError> {
-        Ok(self.living_token().await?.0)
+        Ok(self.token_with_expiry().await?.0)
     }
 
-    /// A token that is good now, and when it ends.
-    pub(crate) async fn living_token(&self) -> Result<(SecretString, Instant), TokenError> {
-        let asked_at = Instant::now();
-        let mut kept = self.kept.lock().await;
+    /// A valid token, and when it expires.
+    pub(crate) async fn token_with_expiry(&self) -> Result<(SecretString, Instant), TokenError> {
+        let called_at = Instant::now();
+        let mut cached = self.cached.lock().await;
         let now = Instant::now();
-        if let Some(token) = kept.token.as_ref().filter(|token| now < token.renew_at) {
+        if let Some(token) = cached.token.as_ref().filter(|token| now < token.renew_at) {
             return Ok((token.text.clone(), token.expires_at));
         }
-        if let Some((_, error)) = kept.failure.as_ref().filter(|(failed_at, _)| asked_at < *failed_at) {
+        if let Some((_, error)) = cached.failure.as_ref().filter(|(failed_at, _)| called_at < *failed_at) {
             return Err(error.clone());
         }
         match self.fetch().await {
             Ok(token) => {
-                let living = (token.text.clone(), token.expires_at);
-                *kept = Kept { token: Some(token), failure: None };
-                Ok(living)
+                let valid = (token.text.clone(), token.expires_at);
+                *cached = CachedToken { token: Some(token), failure: None };
+                Ok(valid)
             }
             Err(error) => {
-                kept.failure = Some((Instant::now(), error.clone()));
-                // A token endpoint that fails for now does no harm while the old token lives.
-                let old = kept.token.as_ref().filter(|token| now < token.expires_at);
+                cached.failure = Some((Instant::now(), error.clone()));
+                // The old token is used until it expires.
+                let old = cached.token.as_ref().filter(|token| now < token.expires_at);
                 old.map(|token| (token.text.clone(), token.expires_at)).ok_or(error)
             }
         }
     }
 
-    /// Forgets `token`, which was refused, unless another one has taken its place already.
-    pub(crate) async fn give_up(&self, token: &SecretString) {
-        let mut kept = self.kept.lock().await;
-        if kept.token.as_ref().is_some_and(|kept| kept.text.expose_secret() == token.expose_secret()) {
-            kept.token = None;
+    /// Discards `token`, which was refused, unless it has been replaced already.
+    pub(crate) async fn discard(&self, token: &SecretString) {
+        let mut cached = self.cached.lock().await;
+        if cached.token.as_ref().is_some_and(|cached| cached.text.expose_secret() == token.expose_secret()) {
+            cached.token = None;
         }
     }
 
     async fn fetch(&self) -> Result<Token, TokenError> {
-        let first = self.ask().await;
+        let first = self.request_token().await;
         match first {
             // The client's secret may have been rotated.
             Err(TokenError { outcome: Outcome::Unauthorized(_) }) if self.secret.reload().unwrap_or(false) => {
-                self.ask().await
+                self.request_token().await
             }
             other => other,
         }
     }
 
-    async fn ask(&self) -> Result<Token, TokenError> {
+    async fn request_token(&self) -> Result<Token, TokenError> {
         let refused = |reason: String| TokenError { outcome: Outcome::Unauthorized(reason) };
         let secret = self.secret.get().map_err(|error| refused(error.to_string()))?;
         let TokenRequest { url, headers, form, used } = self.grant.request(&secret).map_err(refused)?;
-        let told = |outcome| TokenError { outcome: named(&url, outcome) };
-        let answer = exchange(&self.client, Method::POST, url.url(), headers, form.into(), 64 * 1024).await;
-        let mut reply = answer.map_err(|Failure { outcome, .. }| told(outcome))?;
-        used.scrub(&mut reply.body);
-        let answer = Answer { status: reply.status, headers: &reply.headers, body: &reply.body, events: 0 };
-        if !answer.status.is_success() {
-            return Err(told(match answer.by_status() {
-                // `invalid_client` and its like come with 400 as well as with 401.
+        let failed = |outcome| TokenError { outcome: name_endpoint(&url, outcome) };
+        let result = exchange(&self.client, Method::POST, url.url(), headers, form.into(), 64 * 1024).await;
+        let mut response = result.map_err(|error| failed(error.outcome))?;
+        used.scrub(&mut response.body);
+        if !response.status.is_success() {
+            return Err(failed(match response.view(0).by_status() {
+                // `invalid_client` and similar errors have the status 400 or 401.
                 Outcome::Refused(reason) | Outcome::Unauthorized(reason) => Outcome::Unauthorized(reason),
                 other => other,
             }));
         }
-        // The body may hold a token, so nothing of it is shown.
-        let answer = serde_json::from_slice::<TokenAnswer>(&reply.body)
-            .map_err(|_| told(Outcome::Misconfigured("answers without an `access_token`".to_owned())))?;
-        Ok(Token::new(answer))
+        // The body may hold a token: the error shows nothing of it.
+        let token = serde_json::from_slice::<TokenResponse>(&response.body)
+            .map_err(|_| failed(Outcome::Misconfigured("answers without an `access_token`".to_owned())))?;
+        Ok(Token::new(token))
     }
 }
 
-/// Says whose answer it was: the operator looks at the sink's address first.
-fn named(url: &Endpoint, outcome: Outcome) -> Outcome {
-    let from = format!("token endpoint {url}: ");
+/// Adds the token endpoint to the reason: the operator would look at the sink's own address first.
+fn name_endpoint(url: &Endpoint, outcome: Outcome) -> Outcome {
+    let prefix = format!("token endpoint {url}: ");
     match outcome {
-        Outcome::RetryLater { reason, after } => Outcome::RetryLater { reason: from + &reason, after },
-        Outcome::Unauthorized(reason) => Outcome::Unauthorized(from + &reason),
+        Outcome::RetryLater { reason, after } => Outcome::RetryLater { reason: prefix + &reason, after },
+        Outcome::Unauthorized(reason) => Outcome::Unauthorized(prefix + &reason),
         Outcome::Misconfigured(reason) | Outcome::TooLarge(reason) | Outcome::Refused(reason) => {
-            Outcome::Misconfigured(from + &reason)
+            Outcome::Misconfigured(prefix + &reason)
         }
-        settled => settled,
+        other => other,
     }
 }
 
@@ -249,7 +245,7 @@ impl Grant {
 }
 
 impl TokenRequest {
-    /// A form of these parameters.
+    /// `used` are the secrets in `params`.
     pub(crate) fn new<'a>(
         url: Endpoint,
         params: impl IntoIterator<Item = (&'a str, &'a str)>,
@@ -259,7 +255,7 @@ impl TokenRequest {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         let form = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(params).finish();
-        let mut secrets = Used::default();
+        let mut secrets = UsedSecrets::default();
         used.into_iter().for_each(|secret| secrets.push(secret));
         Self { url, headers, form, used: secrets }
     }
@@ -295,21 +291,21 @@ impl ClientCredentials {
 }
 
 impl Token {
-    fn new(answer: TokenAnswer) -> Self {
-        let seconds = match answer.expires_in {
+    fn new(response: TokenResponse) -> Self {
+        let seconds = match response.expires_in {
             Some(Seconds::Number(seconds)) => seconds,
-            Some(Seconds::Text(text)) => text.parse().unwrap_or(UNKNOWN_LIFE),
-            None => UNKNOWN_LIFE,
+            Some(Seconds::Text(text)) => text.parse().unwrap_or(DEFAULT_LIFETIME),
+            None => DEFAULT_LIFETIME,
         };
-        let life = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::from_secs_f64(UNKNOWN_LIFE));
-        // Many processes that started together should not renew together.
+        let lifetime = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::from_secs_f64(DEFAULT_LIFETIME));
+        // Processes that started at the same time should not renew at the same time.
         let jitter = RandomState::new().hash_one(0_u8) % 1_000;
         let now = Instant::now();
-        let fresh = life.mul_f64(0.8 - 0.1 * jitter as f64 / 1_000.0);
+        let fresh = lifetime.mul_f64(0.8 - 0.1 * jitter as f64 / 1_000.0);
         Self {
-            text: answer.access_token.into(),
+            text: response.access_token.into(),
             renew_at: now.checked_add(fresh).unwrap_or(now),
-            expires_at: now.checked_add(life).unwrap_or(now),
+            expires_at: now.checked_add(lifetime).unwrap_or(now),
         }
     }
 }

@@ -10,36 +10,36 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::generic::{Format, Generic};
-use super::{Answer, Auth, Authenticator, Destination, DestinationType, Endpoint, Parts, Requests};
+use super::{Auth, Authenticator, Destination, DestinationType, Endpoint, Framing, Parts, ResponseView, SinkClient};
 use crate::settings::{HttpSettings, Secret};
+use crate::sink::common::{Compression, Defaults};
 use crate::sink::line::Line;
-use crate::sink::settings::{Compression, Defaults};
-use crate::sink::{Batch, BuildError, Context, Event, Limits, Outcome, Probe};
+use crate::sink::{BuildError, Event, Limits, Outcome, Probe, SinkContext};
 
 /// `type: panther`: an HTTP source of Panther.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Settings {
-    /// The source's address, such as `https://logs.INSTANCE.runpanther.net/http/UUID`.
+pub struct PantherSettings {
+    /// URL of the source, such as `https://logs.INSTANCE.runpanther.net/http/UUID`.
     pub url: Endpoint,
-    /// How events are framed; Panther finds out by itself.
+    /// How events are framed; Panther detects it.
     #[serde(default)]
     pub format: Format,
     /// Send `{id, pipeline, stream, labels, record}` instead of the event alone.
     #[serde(default)]
     pub envelope: bool,
-    /// Headers of every request; a source with a shared secret wants it in the one that was named there.
+    /// Headers of every request. A source with a shared secret expects it in the header that the source names.
     #[serde(default)]
     pub headers: BTreeMap<String, Secret>,
-    /// Credentials of sources with other kinds of authentication.
+    /// Credentials, for sources with another kind of authentication.
     #[serde(default)]
     pub auth: Auth,
 }
 
-impl DestinationType for Settings {
+impl DestinationType for PantherSettings {
     type Destination = Panther;
 
-    /// A request has 1 MB on the wire at most, headers included
+    /// A request has at most 1 MB after compression, including headers
     /// (<https://docs.panther.com/data-onboarding/data-transports/http>).
     const DEFAULTS: Defaults = Defaults {
         limits: Limits { bytes: 4_000_000, wire_bytes: 900_000, event_bytes: 900_000, ..Limits::NONE },
@@ -49,15 +49,14 @@ impl DestinationType for Settings {
         compressions: &[Compression::Gzip, Compression::None],
     };
 
-    fn parts(&self, context: &Context, http: &HttpSettings) -> Result<Parts<Panther>, BuildError> {
+    fn parts(&self, context: &SinkContext, http: &HttpSettings) -> Result<Parts<Panther>, BuildError> {
         let auth = Authenticator::new(&self.headers, &self.auth, &context.shared.tokens, http)?;
-        let line = Line::new(self.envelope, context);
-        let destination = Panther(Generic { endpoint: self.url.clone(), format: self.format, line });
+        let destination = Panther(Generic { format: self.format, line: Line::new(self.envelope, context) });
         Ok(Parts { auth, headers: HeaderMap::new(), endpoint: self.url.clone(), destination })
     }
 }
 
-/// Differs from any other receiver in its limits, and in that it can be asked for nothing.
+/// The generic receiver, with the limits of Panther and a probe that posts an empty body.
 #[derive(Debug)]
 pub(crate) struct Panther(Generic);
 
@@ -66,42 +65,31 @@ impl Destination for Panther {
         self.0.content_type()
     }
 
-    fn open(&self, batch: &Batch, out: &mut Vec<u8>) {
-        self.0.open(batch, out);
+    fn framing(&self) -> Framing<'_> {
+        self.0.framing()
     }
 
-    fn event(&self, index: usize, event: Event<'_>, out: &mut Vec<u8>) {
-        self.0.event(index, event, out);
+    fn event(&self, event: Event<'_>, out: &mut Vec<u8>) {
+        self.0.event(event, out);
     }
 
-    fn close(&self, out: &mut Vec<u8>) {
-        self.0.close(out);
+    fn judge(&self, response: &ResponseView<'_>) -> Outcome {
+        response.expect_no_html()
     }
 
-    fn judge(&self, answer: &Answer<'_>) -> Outcome {
-        match answer.status.as_u16() {
-            200..=299 if answer.is_page() => {
-                Outcome::Misconfigured(format!("answers with a page ({}); check `url`", answer.reason()))
-            }
-            _ => answer.by_status(),
-        }
-    }
-
-    fn probe<'a>(&'a self, requests: &'a Requests) -> BoxFuture<'a, Probe> {
-        requests.probe_by_nothing(&self.0.endpoint).boxed()
+    fn probe<'a>(&'a self, endpoint: &'a Endpoint, client: &'a SinkClient) -> BoxFuture<'a, Probe> {
+        client.probe_with_empty_post(endpoint).boxed()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use http::StatusCode;
-
     use super::*;
+    use crate::sink::http::response::judged;
 
     #[test]
     fn each_status_has_its_outcome() {
-        let endpoint = serde_json::from_str(r#""https://logs.acme.runpanther.net/http/x""#).unwrap();
-        let panther = Panther(Generic { endpoint, format: Format::Ndjson, line: Line::plain() });
+        let panther = Panther(Generic { format: Format::Ndjson, line: Line::plain() });
         for (status, body, expected) in [
             (200, "", "Delivered"),
             (200, r#"{"message":"ok"}"#, "Delivered"),
@@ -119,9 +107,7 @@ mod tests {
             (503, "", "RetryLater"),
             (504, "", "RetryLater"),
         ] {
-            let (headers, status) = (HeaderMap::new(), StatusCode::from_u16(status).unwrap());
-            let outcome = panther.judge(&Answer { status, headers: &headers, body: body.as_bytes(), events: 3 });
-            assert!(format!("{outcome:?}").starts_with(expected), "{status} {body} → {outcome:?}");
+            assert_eq!(judged(&panther, status, body), expected, "{status} {body}");
         }
     }
 }

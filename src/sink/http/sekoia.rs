@@ -9,51 +9,54 @@ use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName};
 use schemars::JsonSchema;
 use secrecy::ExposeSecret;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-use super::{Answer, Authenticator, Destination, DestinationType, Endpoint, Parts, Requests};
-use crate::record::Timestamp;
+use super::framing::{time_or_now, write_body_as_string, write_string};
+use super::{Authenticator, Destination, DestinationType, Endpoint, Framing, Parts, ResponseView, SinkClient};
 use crate::settings::{Credential, HttpSettings, Secret};
-use crate::sink::settings::{Compression, Defaults};
-use crate::sink::{Batch, BuildError, Context, Event, Limits, Outcome, Probe};
+use crate::sink::common::{Compression, Defaults};
+use crate::sink::{Batch, BuildError, Event, Limits, Outcome, Probe, SinkContext};
 
-/// `type: sekoia`: an intake of Sekoia.io. Its format for SentinelOne reads the console's own records: `schema: raw`.
-/// Nothing there tells an event that it has seen before.
+/// `type: sekoia`: an intake of Sekoia.io. Its format for SentinelOne reads the console's own records (`schema: raw`).
+/// Sekoia.io does not deduplicate.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Settings {
-    /// The region's intake.
+pub struct SekoiaSettings {
+    /// URL of the region's intake.
     #[serde(default = "default_url")]
+    #[schemars(extend("default" = DEFAULT_URL))]
     pub url: Endpoint,
     /// Key of the intake.
     pub intake_key: Secret,
-    /// Which of its addresses is used.
+    /// Which path of the intake is used.
     #[serde(default)]
     pub format: Format,
 }
 
+const DEFAULT_URL: &str = "https://intake.sekoia.io";
+
 #[allow(clippy::expect_used, reason = "the text is a constant")]
 fn default_url() -> Endpoint {
-    "https://intake.sekoia.io".parse().expect("a URL")
+    DEFAULT_URL.parse().expect("a URL")
 }
 
-/// How events are handed over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+/// Paths of an intake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
     /// `/array`: each event with its own time.
     #[default]
     Array,
-    /// `/batch`: the key once, no times.
+    /// `/batch`: the key once, events without times.
     Batch,
 }
 
 const KEY_HEADER: HeaderName = HeaderName::from_static("x-sekoiaio-intake-key");
 
-impl DestinationType for Settings {
+impl DestinationType for SekoiaSettings {
     type Destination = Sekoia;
 
-    /// 10 MiB a request and 250 KB an event, counted with every quote of an event escaped.
+    /// 10 MiB a request and 250 KB an event, including the escapes of an event as a string.
     const DEFAULTS: Defaults = Defaults {
         limits: Limits { events: 1_000, bytes: 9_500_000, event_bytes: 250_000, most_bytes: 10 << 20, ..Limits::NONE },
         flush: Duration::from_secs(2),
@@ -62,14 +65,14 @@ impl DestinationType for Settings {
         compressions: &[Compression::Gzip, Compression::None],
     };
 
-    fn parts(&self, _context: &Context, _http: &HttpSettings) -> Result<Parts<Sekoia>, BuildError> {
+    fn parts(&self, _context: &SinkContext, _http: &HttpSettings) -> Result<Parts<Sekoia>, BuildError> {
         let key = Arc::new(Credential::new(self.intake_key.clone()));
         let auth = Authenticator::none().with_credential(KEY_HEADER, "", key.clone());
         let endpoint = self.url.join(match self.format {
             Format::Array => "array",
             Format::Batch => "batch",
         });
-        let destination = Sekoia { format: self.format, empty: self.url.join("jsons"), key };
+        let destination = Sekoia { format: self.format, probe_endpoint: self.url.join("jsons"), key };
         Ok(Parts { auth, headers: HeaderMap::new(), endpoint, destination })
     }
 }
@@ -77,15 +80,15 @@ impl DestinationType for Settings {
 #[derive(Debug)]
 pub(crate) struct Sekoia {
     format: Format,
-    /// Where a list without events tells whether the key is good.
-    empty: Endpoint,
-    /// The same as in the header, which is read first: a key that cannot be read ends a request before its body is used.
+    /// An empty list is posted here to test the key.
+    probe_endpoint: Endpoint,
+    /// The key in the header, too. The header is written first, so a key that cannot be read fails before the body.
     key: Arc<Credential>,
 }
 
 /// `{"event_ids":["uuid1","uuid2"]}`, or `{"event_id":"uuid"}`.
 #[derive(Deserialize)]
-struct Said {
+struct ResponseBody {
     #[serde(default)]
     event_ids: Vec<String>,
     event_id: Option<String>,
@@ -94,7 +97,7 @@ struct Said {
 impl Sekoia {
     fn write_key(&self, out: &mut Vec<u8>) {
         let key = self.key.get();
-        write_text(key.as_ref().map(|key| key.expose_secret()).unwrap_or_default(), out);
+        write_string(key.as_ref().map(|key| key.expose_secret()).unwrap_or_default(), out);
     }
 }
 
@@ -103,108 +106,87 @@ impl Destination for Sekoia {
         "application/json"
     }
 
-    fn open(&self, _batch: &Batch, out: &mut Vec<u8>) {
+    fn framing(&self) -> Framing<'_> {
         match self.format {
-            Format::Array => out.push(b'['),
-            Format::Batch => {
-                out.extend_from_slice(br#"{"intake_key":"#);
-                self.write_key(out);
-                out.extend_from_slice(br#","jsons":["#);
-            }
+            Format::Array => Framing::JSON_ARRAY,
+            Format::Batch => Framing { open: br#"{"intake_key":"#, separator: b",", close: b"]}" },
         }
     }
 
-    fn event(&self, index: usize, event: Event<'_>, out: &mut Vec<u8>) {
-        if index > 0 {
-            out.push(b',');
+    fn open(&self, _batch: &Batch, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.framing().open);
+        if self.format == Format::Batch {
+            self.write_key(out);
+            out.extend_from_slice(br#","jsons":["#);
         }
-        let text = String::from_utf8_lossy(event.body);
+    }
+
+    fn event(&self, event: Event<'_>, out: &mut Vec<u8>) {
         match self.format {
             Format::Array => {
-                let time = event.time.unwrap_or_else(Timestamp::now);
                 // Writing into a Vec cannot fail.
-                let _ = write!(out, r#"{{"timestamp":"{time}","intake_key":"#);
+                let _ = write!(out, r#"{{"timestamp":"{}","intake_key":"#, time_or_now(event));
                 self.write_key(out);
                 out.extend_from_slice(br#","json":"#);
-                write_text(&text, out);
+                write_body_as_string(event, out);
                 out.push(b'}');
             }
-            Format::Batch => write_text(&text, out),
+            Format::Batch => write_body_as_string(event, out),
         }
     }
 
-    fn close(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(match self.format {
-            Format::Array => b"]",
-            Format::Batch => b"]}",
-        });
-    }
-
-    /// An id for each event, 40 bytes with its quotes.
-    fn answer_bytes(&self) -> usize {
+    /// The response has an id for each event: 40 bytes with its quotes.
+    fn max_response_bytes(&self) -> usize {
         1 << 20
     }
 
-    /// Each event that was taken has an id in the answer. Where some are missing it does not say whose: halving finds out.
-    fn judge(&self, answer: &Answer<'_>) -> Outcome {
-        match answer.by_status() {
+    /// The response has an id for each accepted event. If some are missing, it does not say which: halving finds them.
+    fn judge(&self, response: &ResponseView<'_>) -> Outcome {
+        match response.by_status() {
             Outcome::Delivered => {}
             other => return other,
         }
-        let Ok(Said { event_ids, event_id }) = serde_json::from_slice(answer.body) else {
-            let reason = format!("does not answer as Sekoia.io does ({}); check `url`", answer.reason());
-            return Outcome::Misconfigured(reason);
+        let Ok(ResponseBody { event_ids, event_id }) = serde_json::from_slice(response.body) else {
+            return response.unexpected("Sekoia.io");
         };
         let ids = event_ids.len() + usize::from(event_id.is_some());
-        if ids == answer.events {
+        if ids == response.events {
             return Outcome::Delivered;
         }
-        let reason = format!("the answer has {ids} event ids for {} events", answer.events);
-        if ids > answer.events { Outcome::DeliveredWithWarning(reason) } else { Outcome::Refused(reason) }
+        let reason = format!("the response has {ids} event ids for {} events", response.events);
+        if ids > response.events { Outcome::DeliveredWithWarning(reason) } else { Outcome::Refused(reason) }
     }
 
-    /// Sekoia.io does not say what it answers to a list without events: only a refusal is believed.
-    fn probe<'a>(&'a self, requests: &'a Requests) -> BoxFuture<'a, Probe> {
-        async move {
-            let reply = match requests.post(self.empty.url(), self.content_type(), b"[]").await {
-                Ok(reply) => reply,
-                Err(failure) => return failure.into_probe(),
-            };
-            let answer = Answer { status: reply.status, headers: &reply.headers, body: &reply.body, events: 0 };
-            match answer.taken_by("Sekoia.io") {
-                Outcome::Delivered | Outcome::Refused(_) => {
-                    Probe::Reached(format!("{} answers; only an event would show whether the key is good", self.empty))
-                }
-                Outcome::Unauthorized(reason) => {
-                    Probe::Failed(format!("{} does not take the intake key: {reason}", self.empty))
-                }
-                _ => Probe::Failed(format!("{}: {}", self.empty, answer.reason())),
+    /// Sekoia.io does not document its response to an empty list: only a refusal is conclusive.
+    fn probe<'a>(&'a self, _: &'a Endpoint, client: &'a SinkClient) -> BoxFuture<'a, Probe> {
+        let endpoint = &self.probe_endpoint;
+        let judge = move |response: &ResponseView<'_>| match response.expect_json("Sekoia.io") {
+            Outcome::Delivered | Outcome::Refused(_) => {
+                Probe::Reached(format!("{endpoint} answers; only an event can show whether the key is valid"))
             }
-        }
-        .boxed()
+            Outcome::Unauthorized(reason) => Probe::Failed(format!("{endpoint} refuses the intake key: {reason}")),
+            _ => Probe::Failed(format!("{endpoint}: {}", response.reason())),
+        };
+        client.probe_with_post(endpoint, self.content_type(), b"[]", judge).boxed()
     }
-}
-
-fn write_text(text: &str, out: &mut Vec<u8>) {
-    // Writing into a Vec cannot fail.
-    let _ = serde_json::to_writer(out, text);
 }
 
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
 
-    use super::super::answer::judged;
+    use super::super::body_of;
+    use super::super::response::judged;
     use super::*;
-    use crate::record::{Identity, Stream};
+    use crate::record::{Identity, Stream, Timestamp};
 
     fn destination(format: Format) -> Sekoia {
         let key = Arc::new(Credential::new(serde_json::from_value(json!("k\"1")).unwrap()));
-        Sekoia { format, empty: default_url(), key }
+        Sekoia { format, probe_endpoint: default_url(), key }
     }
 
     #[test]
-    fn each_answer_has_its_outcome() {
+    fn each_response_has_its_outcome() {
         for (status, body, expected) in [
             (200, r#"{"event_ids":["1","2","3","4"]}"#, "Delivered"),
             (201, r#"{"event_ids":["1","2","3","4"]}"#, "Delivered"),
@@ -227,7 +209,8 @@ mod tests {
             assert_eq!(judged(&destination(Format::Array), status, body), expected, "{status} {body}");
         }
         let headers = HeaderMap::new();
-        let one = Answer { status: http::StatusCode::OK, headers: &headers, body: br#"{"event_id":"1"}"#, events: 1 };
+        let one =
+            ResponseView { status: http::StatusCode::OK, headers: &headers, body: br#"{"event_id":"1"}"#, events: 1 };
         assert_eq!(destination(Format::Batch).judge(&one), Outcome::Delivered);
     }
 
@@ -240,15 +223,11 @@ mod tests {
                 None
             });
         }
-        let (sekoia, mut out) = (destination(format), Vec::new());
-        sekoia.open(&batch, &mut out);
-        batch.events().enumerate().for_each(|(index, event)| sekoia.event(index, event, &mut out));
-        sekoia.close(&mut out);
-        serde_json::from_slice(&out).unwrap()
+        serde_json::from_slice(&body_of(&destination(format), &batch)).unwrap()
     }
 
     #[test]
-    fn events_are_texts_beside_the_key() {
+    fn events_are_strings_next_to_the_key() {
         let texts = [r#"{"id": "1"}"#, r#"{"id": "2"}"#];
         assert_eq!(body(Format::Batch), json!({ "intake_key": "k\"1", "jsons": texts }));
         let time = "2026-09-16T08:30:00.123456Z";

@@ -1,4 +1,4 @@
-//! Google's service accounts: a signed assertion is exchanged for a token (RFC 7523).
+//! Google service accounts: a signed assertion is exchanged for a token (RFC 7523).
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -15,18 +15,16 @@ use super::oauth::TokenRequest;
 use crate::record::Timestamp;
 use crate::settings::Secret;
 
-/// A service account and what its tokens are for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ServiceAccount {
-    /// The key file as Google gives it out, a JSON object.
+    /// The key file that Google issues, a JSON object.
     pub(crate) key: Secret,
-    /// The scope asked for.
     pub(crate) scope: &'static str,
-    /// Another address than the key file's own.
+    /// Replaces the key file's `token_uri`.
     pub(crate) token_url: Option<Endpoint>,
 }
 
-/// What is needed of a key file.
+/// The keys of a key file that are used.
 #[derive(Deserialize)]
 struct Key {
     client_email: String,
@@ -40,14 +38,14 @@ fn google() -> String {
     "https://oauth2.googleapis.com/token".to_owned()
 }
 
-/// Google takes no longer life.
-const LIFE_SECONDS: i64 = 3_600;
+/// Google accepts no longer lifetime.
+const LIFETIME_SECONDS: i64 = 3_600;
 
 impl ServiceAccount {
-    /// No error tells anything of the key.
+    /// Errors contain nothing of the key.
     pub(crate) fn request(&self, key: &SecretString) -> Result<TokenRequest, String> {
         let key: Key = serde_json::from_str(key.expose_secret()).map_err(|_| {
-            "the service account's key is no JSON object with `client_email` and `private_key`".to_owned()
+            "the service account's key is not a JSON object with `client_email` and `private_key`".to_owned()
         })?;
         let url = match &self.token_url {
             Some(url) => url.clone(),
@@ -71,7 +69,7 @@ impl Key {
             "scope": scope,
             "aud": self.token_uri,
             "iat": now,
-            "exp": now + LIFE_SECONDS,
+            "exp": now + LIFETIME_SECONDS,
         });
         let encode = |bytes: &[u8]| BASE64_URL_SAFE_NO_PAD.encode(bytes);
         let unsigned = format!("{}.{}", encode(header.to_string().as_bytes()), encode(claims.to_string().as_bytes()));
@@ -79,13 +77,13 @@ impl Key {
     }
 }
 
-/// RSA with SHA-256 and the padding of PKCS #1 version 1.5, by the arithmetic that TLS signs with.
+/// RSA with SHA-256 and PKCS #1 version 1.5 padding, with the TLS library.
 fn sign(private_key: &str, message: &[u8]) -> Result<Vec<u8>, String> {
-    let unfit = || "`private_key` of the service account's key is no RSA key in PEM".to_owned();
-    let key = PrivateKeyDer::from_pem_slice(private_key.as_bytes()).map_err(|_| unfit())?;
-    let key = any_supported_type(&key).map_err(|_| unfit())?;
-    let signer = key.choose_scheme(&[SignatureScheme::RSA_PKCS1_SHA256]).ok_or_else(unfit)?;
-    signer.sign(message).map_err(|_| unfit())
+    let invalid = || "`private_key` of the service account's key is not an RSA key in PEM".to_owned();
+    let key = PrivateKeyDer::from_pem_slice(private_key.as_bytes()).map_err(|_| invalid())?;
+    let key = any_supported_type(&key).map_err(|_| invalid())?;
+    let signer = key.choose_scheme(&[SignatureScheme::RSA_PKCS1_SHA256]).ok_or_else(invalid)?;
+    signer.sign(message).map_err(|_| invalid())
 }
 
 #[cfg(test)]
@@ -99,16 +97,16 @@ mod tests {
         ServiceAccount { key: Secret::Literal(String::new()), scope: "a b", token_url }
     }
 
-    /// The signature was made with OpenSSL.
+    /// The expected signature was made with OpenSSL.
     #[test]
-    fn signatures_are_those_of_another_implementation() {
+    fn signatures_equal_those_of_openssl() {
         let key: Key = serde_json::from_str(KEY).unwrap();
         let (message, expected) = SIGNED.rsplit_once('.').unwrap();
         assert_eq!(BASE64_URL_SAFE_NO_PAD.encode(sign(&key.private_key, message.as_bytes()).unwrap()), expected);
     }
 
     #[test]
-    fn tokens_are_asked_for_at_the_keys_own_address_or_another() {
+    fn tokens_are_requested_from_the_url_of_the_key_or_of_the_settings() {
         let secret = SecretString::from(KEY);
         for (token_url, expected) in [(None, "https://oauth2.googleapis.com"), (Some("http://h:1/t"), "http://h:1")] {
             let request = account(token_url).request(&secret).unwrap();
@@ -122,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_are_none_are_told_without_their_text() {
+    fn errors_about_invalid_keys_do_not_quote_them() {
         for key in [
             "canary",
             r#"{"client_email":"canary"}"#,

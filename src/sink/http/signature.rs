@@ -1,4 +1,4 @@
-//! Signed requests: HMAC-SHA256 over the body, in the form of Standard Webhooks, of GitHub, or bare.
+//! Signed requests: HMAC-SHA256 over the body, in the form of Standard Webhooks, of GitHub, or alone.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -6,7 +6,7 @@ use hmac::{KeyInit, Mac};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use schemars::JsonSchema;
 use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
 use crate::settings::{Credential, Secret, SecretError};
@@ -16,7 +16,7 @@ use crate::sink::BuildError;
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Hmac {
-    /// The key. One that begins with `whsec_` is base64 after that, any other is taken as it is.
+    /// The key. One that begins with `whsec_` is base64 after the prefix, any other is used as it is.
     pub secret: Secret,
     /// How the signature is written.
     #[serde(default)]
@@ -29,35 +29,34 @@ pub struct Hmac {
 }
 
 /// How a signature is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Form {
     /// Standard Webhooks: `webhook-id`, `webhook-timestamp`, and `v1,BASE64` over id, timestamp and body.
     #[default]
     Standard,
-    /// `sha256=HEX` over the body.
+    /// `sha256=HEX` over the body, as GitHub signs its webhooks.
     Github,
-    /// Hex digits over the body, and nothing else.
+    /// The digest of the body in hex.
     Hex,
-    /// Base64 over the body, and nothing else.
+    /// The digest of the body in base64.
     Base64,
 }
 
 /// What a signature covers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Signed {
     /// The body before compression.
     #[default]
     Body,
-    /// The bytes on the wire.
+    /// The body after compression.
     Compressed,
 }
 
-/// A signature in the making.
+/// A signature that is not finished.
 pub(crate) type Signature = hmac::Hmac<Sha256>;
 
-/// Signs requests with a key that may be read again.
 #[derive(Debug)]
 pub(crate) struct Signer {
     pub(crate) key: Credential,
@@ -80,13 +79,13 @@ impl Signer {
         Ok(Self { key: Credential::new(settings.secret.clone()), form: settings.form, header, signed: settings.sign })
     }
 
-    /// A signature over nothing of the body yet. `id` names the batch and stays the same when it is sent again.
+    /// Starts a signature; the caller adds the body. `id` is the batch's and stays the same when it is sent again.
     pub(crate) fn begin(&self, id: &str, seconds: i64) -> Result<(Signature, SecretString), SecretError> {
         let secret = self.key.get()?;
         let text = secret.expose_secret();
         let decoded = text.strip_prefix("whsec_").and_then(|encoded| BASE64_STANDARD.decode(encoded).ok());
         let key = decoded.as_deref().unwrap_or(text.as_bytes());
-        // HMAC takes keys of every length; there is no failing case.
+        // HMAC accepts keys of every length: this cannot fail.
         let mut signature = Signature::new_from_slice(key).unwrap_or_else(|_| Signature::new(&Default::default()));
         if self.form == Form::Standard {
             signature.update(format!("{id}.{seconds}.").as_bytes());
@@ -94,13 +93,13 @@ impl Signer {
         Ok((signature, secret))
     }
 
-    /// Adds the signature and what a receiver needs to check it.
+    /// Adds the signature and the headers that a receiver needs to verify it.
     pub(crate) fn finish(&self, signature: Signature, id: &str, seconds: i64, headers: &mut HeaderMap) {
         let digest = signature.finalize().into_bytes();
         let text = match self.form {
             Form::Standard => format!("v1,{}", BASE64_STANDARD.encode(digest)),
-            Form::Github => hex("sha256=", &digest),
-            Form::Hex => hex("", &digest),
+            Form::Github => format!("sha256={}", hex::encode(digest)),
+            Form::Hex => hex::encode(digest),
             Form::Base64 => BASE64_STANDARD.encode(digest),
         };
         let mut insert = |name: HeaderName, text: &str| {
@@ -114,10 +113,6 @@ impl Signer {
         }
         insert(self.header.clone(), &text);
     }
-}
-
-fn hex(prefix: &str, digest: &[u8]) -> String {
-    digest.iter().fold(prefix.to_owned(), |hex, byte| format!("{hex}{byte:02x}"))
 }
 
 #[cfg(test)]
@@ -136,7 +131,7 @@ mod tests {
 
     /// Expected values computed with `openssl dgst -sha256 -hmac`.
     #[test]
-    fn each_form_signs_what_its_receivers_check() {
+    fn each_form_writes_the_expected_signature() {
         let body = b"{\"a\":1}\n";
         assert_eq!(
             signed(Form::Github, "secret", body),

@@ -9,30 +9,30 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Answer, Authenticator, Destination, DestinationType, Endpoint, Parts, Requests};
+use super::{Authenticator, Destination, DestinationType, Endpoint, Parts, ResponseView, SinkClient};
 use crate::settings::{HttpSettings, Secret};
+use crate::sink::common::{Compression, Defaults};
 use crate::sink::line::Line;
-use crate::sink::settings::{Compression, Defaults};
-use crate::sink::{BuildError, Context, Event, Limits, Outcome, Probe};
+use crate::sink::{BuildError, Event, Limits, Outcome, Probe, SinkContext};
 
 /// `type: sumo`: one event a line to an HTTP source of Sumo Logic.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Settings {
-    /// The source's address. Its last part is the credential, unless `code` or `token` holds it.
+pub struct SumoSettings {
+    /// URL of the source. Its last segment is the credential, unless `code` or `token` is given.
     pub url: Endpoint,
-    /// The last part of the address, where `url` is without it.
+    /// The last segment of the URL, if `url` does not have it.
     pub code: Option<Secret>,
     /// Token of a source with token authentication, sent in the header `x-sumo-token`.
     pub token: Option<Secret>,
-    /// `_sourceCategory`; default `sentinelone/{stream}`. Here and below `{pipeline}`, `{stream}` and `{label.NAME}` are
-    /// filled in.
+    /// `_sourceCategory`; default `sentinelone/{stream}`. Here and below `{pipeline}`, `{stream}` and `{label.NAME}`
+    /// are replaced.
     pub source_category: Option<String>,
     /// `_sourceHost`; default: the console's host.
     pub source_host: Option<String>,
     /// `_sourceName`; default `{pipeline}`.
     pub source_name: Option<String>,
-    /// Fields of all events; Sumo Logic drops those that are not in its field schema.
+    /// Fields of all events; Sumo Logic drops fields that are not in its field schema.
     #[serde(default)]
     pub fields: BTreeMap<String, String>,
     /// Send `{id, pipeline, stream, labels, record}` instead of the event alone.
@@ -40,10 +40,10 @@ pub struct Settings {
     pub envelope: bool,
 }
 
-impl DestinationType for Settings {
+impl DestinationType for SumoSettings {
     type Destination = Sumo;
 
-    /// A request has 1 MB before compression at most, and a message of more than 64 KB is cut into pieces
+    /// A request has at most 1 MB before compression. Sumo Logic splits a message above 64 KB
     /// (<https://help.sumologic.com/docs/send-data/hosted-collectors/http-source/logs-metrics/>).
     const DEFAULTS: Defaults = Defaults {
         limits: Limits { bytes: 1_000_000, most_bytes: 1_000_000, event_bytes: 64_000, ..Limits::NONE },
@@ -53,7 +53,7 @@ impl DestinationType for Settings {
         compressions: &[Compression::Gzip, Compression::Zstd, Compression::None],
     };
 
-    fn parts(&self, context: &Context, _http: &HttpSettings) -> Result<Parts<Sumo>, BuildError> {
+    fn parts(&self, context: &SinkContext, _http: &HttpSettings) -> Result<Parts<Sumo>, BuildError> {
         let mut auth = Authenticator::none();
         if let Some(code) = &self.code {
             auth = auth.with_path(code);
@@ -61,17 +61,17 @@ impl DestinationType for Settings {
         if let Some(token) = &self.token {
             auth = auth.with_header(HeaderName::from_static("x-sumo-token"), "", token);
         }
-        let destination = Sumo { endpoint: self.url.clone(), line: Line::new(self.envelope, context) };
+        let destination = Sumo { line: Line::new(self.envelope, context) };
         Ok(Parts { auth, headers: self.headers(context)?, endpoint: self.url.clone(), destination })
     }
 }
 
-impl Settings {
-    fn headers(&self, context: &Context) -> Result<HeaderMap, BuildError> {
+impl SumoSettings {
+    fn headers(&self, context: &SinkContext) -> Result<HeaderMap, BuildError> {
         let mut headers = HeaderMap::new();
         let mut insert = |name: &'static str, key: &str, text: &str| {
             let value = HeaderValue::from_str(text);
-            let value = value.map_err(|_| BuildError::value(key, "holds what no header can carry"))?;
+            let value = value.map_err(|_| BuildError::value(key, "has characters that no header can carry"))?;
             headers.insert(HeaderName::from_static(name), value);
             Ok::<_, BuildError>(())
         };
@@ -101,47 +101,41 @@ impl Settings {
 
 #[derive(Debug)]
 pub(crate) struct Sumo {
-    endpoint: Endpoint,
     line: Line,
 }
 
 impl Destination for Sumo {
-    /// Any type but those of metrics is taken for logs.
+    /// Sumo Logic treats every type except those of metrics as logs.
     fn content_type(&self) -> &'static str {
         "application/x-ndjson"
     }
 
-    fn event(&self, _index: usize, event: Event<'_>, out: &mut Vec<u8>) {
+    fn event(&self, event: Event<'_>, out: &mut Vec<u8>) {
         self.line.write(event, out);
         out.push(b'\n');
     }
 
-    fn judge(&self, answer: &Answer<'_>) -> Outcome {
-        match answer.status.as_u16() {
-            200..=299 if answer.is_page() => {
-                Outcome::Misconfigured(format!("answers with a page ({}); check `url`", answer.reason()))
-            }
-            // It was too much for the time that a request has; part of it may be stored.
-            408 if answer.events > 1 => Outcome::TooLarge(answer.reason()),
-            _ => answer.by_status(),
+    fn judge(&self, response: &ResponseView<'_>) -> Outcome {
+        match response.status.as_u16() {
+            // The body took longer than a request may take. Part of it may be stored.
+            408 if response.events > 1 => Outcome::TooLarge(response.reason()),
+            _ => response.expect_no_html(),
         }
     }
 
-    fn probe<'a>(&'a self, requests: &'a Requests) -> BoxFuture<'a, Probe> {
-        requests.probe_by_nothing(&self.endpoint).boxed()
+    fn probe<'a>(&'a self, endpoint: &'a Endpoint, client: &'a SinkClient) -> BoxFuture<'a, Probe> {
+        client.probe_with_empty_post(endpoint).boxed()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use http::StatusCode;
-
     use super::*;
+    use crate::sink::http::response::judged_by;
 
     #[test]
     fn each_status_has_its_outcome() {
-        let sumo =
-            Sumo { endpoint: serde_json::from_str(r#""https://h/receiver/v1/http/x""#).unwrap(), line: Line::plain() };
+        let sumo = Sumo { line: Line::plain() };
         for (status, body, events, expected) in [
             (200, "", 3, "Delivered"),
             (200, "<!DOCTYPE html><title>Log in</title>", 3, "Misconfigured"),
@@ -158,9 +152,8 @@ mod tests {
             (503, "<html>", 3, "RetryLater"),
             (504, "", 3, "RetryLater"),
         ] {
-            let (headers, status) = (HeaderMap::new(), StatusCode::from_u16(status).unwrap());
-            let outcome = sumo.judge(&Answer { status, headers: &headers, body: body.as_bytes(), events });
-            assert!(format!("{outcome:?}").starts_with(expected), "{status} {body} → {outcome:?}");
+            let outcome = judged_by(|response| sumo.judge(response), status, body, events);
+            assert_eq!(outcome, expected, "{status} {body}");
         }
     }
 }

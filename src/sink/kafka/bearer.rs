@@ -1,8 +1,9 @@
-//! Tokens for OAUTHBEARER: librdkafka asks for one when it needs one, on a thread of its own.
+//! Tokens for OAUTHBEARER. librdkafka requests them on a thread of its own.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use parking_lot::Mutex;
 use rdkafka::client::OAuthToken;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::runtime::Handle;
@@ -11,43 +12,47 @@ use tokio::time::Instant;
 
 use crate::kafka::Tokens;
 use crate::settings::HttpSettings;
+use crate::sink::common::Common;
 use crate::sink::http::{ClientCredentials, Grant, TokenSource};
-use crate::sink::settings::Common;
-use crate::sink::{BuildError, Context};
+use crate::sink::{BuildError, SinkContext};
 
-/// Where the tokens for one sink's brokers come from.
+/// Source of the tokens for one sink's brokers.
 #[derive(Debug, Clone)]
 pub(crate) struct Bearer {
     source: Arc<TokenSource>,
-    /// The client, whom librdkafka names in its logs.
+    /// librdkafka logs it as the principal.
     client_id: String,
-    /// The token that a producer was given last.
+    /// The last token that a producer received.
     given: Arc<Mutex<Option<SecretString>>>,
 }
 
-/// No token, in words that hold no secret.
+/// The reason why there is no token. It contains no secret.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct NoToken(String);
 
 impl Bearer {
-    pub(crate) fn new(settings: &ClientCredentials, common: &Common, context: &Context) -> Result<Self, BuildError> {
-        // `tls` is about the brokers; the token endpoint is somebody else, mostly with a public certificate.
+    pub(crate) fn new(
+        settings: &ClientCredentials,
+        common: &Common,
+        context: &SinkContext,
+    ) -> Result<Self, BuildError> {
+        // `tls` applies to the brokers only. The token endpoint is another server, usually with a public certificate.
         let http = HttpSettings { tls: Default::default(), proxy: None, timeout: common.timeout() };
         let source = context.shared.tokens.source(Grant::Client(settings.clone()), &http)?;
         Ok(Self { client_id: settings.client_id.clone(), source, given: Arc::default() })
     }
 
-    /// Tells sources apart for as long as one is held.
+    /// Identifies the source until it is dropped.
     pub(crate) fn key(&self) -> String {
         format!("{:p}", Arc::as_ptr(&self.source))
     }
 
-    /// Forgets the token that was given last: brokers refused it. True when there was one.
-    pub(crate) async fn give_up(&self) -> bool {
-        let given = self.given.lock().unwrap_or_else(PoisonError::into_inner).take();
+    /// Discards the last token after brokers refused it. True if there was one.
+    pub(crate) async fn discard(&self) -> bool {
+        let given = self.given.lock().take();
         if let Some(token) = &given {
-            self.source.give_up(token).await;
+            self.source.discard(token).await;
         }
         given.is_some()
     }
@@ -57,12 +62,12 @@ impl Tokens for Bearer {
     fn token(&self, runtime: &Handle) -> Result<OAuthToken, Box<dyn std::error::Error>> {
         let (sender, receiver) = oneshot::channel();
         let source = self.source.clone();
-        // Not waited for in place: a runtime that ends takes the task along, and the channel says so.
-        runtime.spawn(async move { sender.send(source.living_token().await) });
-        let fetched = receiver.blocking_recv().map_err(|_| NoToken("the worker is ending".to_owned()))?;
+        // In a task: a runtime that shuts down drops the task, which closes the channel.
+        runtime.spawn(async move { sender.send(source.token_with_expiry().await) });
+        let fetched = receiver.blocking_recv().map_err(|_| NoToken("the worker is shutting down".to_owned()))?;
         let (token, expires_at) =
             fetched.map_err(|error| NoToken(error.outcome.reason().unwrap_or("no token").to_owned()))?;
-        *self.given.lock().unwrap_or_else(PoisonError::into_inner) = Some(token.clone());
+        *self.given.lock() = Some(token.clone());
         Ok(OAuthToken {
             token: token.expose_secret().to_owned(),
             principal_name: self.client_id.clone(),
@@ -71,10 +76,10 @@ impl Tokens for Bearer {
     }
 }
 
-/// Milliseconds since 1970.
+/// Converts to milliseconds since 1970.
 fn wall_clock(moment: Instant) -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    // A token without any life left would be refused before it is tried.
+    // librdkafka refuses an expired token before it uses it.
     let left = moment.saturating_duration_since(Instant::now()).max(Duration::from_secs(1));
     i64::try_from((now + left).as_millis()).unwrap_or(i64::MAX)
 }

@@ -1,35 +1,34 @@
-//! librdkafka's settings: ours, and above them what the user gives.
+//! librdkafka's settings: the sink's defaults, overridden by the user's `options`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
-use rdkafka::error::KafkaError;
+use rdkafka::error::KafkaError as RdKafkaError;
 use sha2::{Digest, Sha256};
 
-use super::{Delivery, Settings, Text};
+use super::{Delivery, KafkaSettings, Text};
 use crate::settings::{Credential, Secret, SecretError};
 use crate::sink::BuildError;
-use crate::sink::settings::{Common, Compression};
+use crate::sink::common::{Common, Compression};
 
-/// What the settings of a sink amount to.
 #[derive(Debug)]
 pub(crate) struct Options {
-    ours: BTreeMap<&'static str, String>,
+    defaults: BTreeMap<&'static str, String>,
     given: BTreeMap<String, Credential>,
     propagation: Duration,
 }
 
-/// librdkafka's own patience with a topic that it does not find. The longer one that the user may set is ours, so that
-/// the lane says early what it is waiting for.
+/// Longest time that librdkafka itself waits for an unknown topic. The sink applies a longer time of the user, so that
+/// the lane reports the unknown topic early.
 const PROPAGATION: Duration = Duration::from_secs(5);
 const OAUTHBEARER: &str = "OAUTHBEARER";
 const TRANSACTION_TIMEOUT: &str = "transaction.timeout.ms";
-/// What remains for the rest of a transaction when a message takes as long as it may.
+/// Time for the rest of a transaction after a message has used its whole timeout.
 const TRANSACTION_MARGIN: Duration = Duration::from_secs(30);
 const PROPAGATION_KEY: &str = "topic.metadata.propagation.max.ms";
 
-/// Keys that would take away what the sink promises, and what to do instead.
+/// Keys that would break the sink's guarantees, each with an alternative.
 const REFUSED: [(&str, &str); 5] = [
     ("bootstrap.servers", "name the brokers in `brokers`"),
     ("metadata.broker.list", "name the brokers in `brokers`"),
@@ -37,12 +36,12 @@ const REFUSED: [(&str, &str); 5] = [
     ("delivery.report.only.error", "the forwarder waits for every report"),
     ("sasl.oauthbearer.method", "tokens come with `oauth`"),
 ];
-/// Keys that would let anybody answer as the broker, with their only value.
+/// Keys that could disable the verification of brokers, each with the only accepted value.
 const VERIFIED: [(&str, &str); 2] =
     [("enable.ssl.certificate.verification", "true"), ("ssl.endpoint.identification.algorithm", "https")];
 
 impl Options {
-    pub(crate) fn new(settings: &Settings, common: &Common, compression: Compression) -> Result<Self, BuildError> {
+    pub(crate) fn new(settings: &KafkaSettings, common: &Common, compression: Compression) -> Result<Self, BuildError> {
         if settings.brokers.iter().all(|broker| broker.trim().is_empty()) {
             return Err(BuildError::value("brokers", "name at least one, as HOST:PORT"));
         }
@@ -60,7 +59,7 @@ impl Options {
         }
         for key in ["acks", "request.required.acks"] {
             if literal(key).is_some_and(|acks| !matches!(acks, "all" | "-1")) {
-                let problem = "an event counts as delivered once all replicas have it; leave it away";
+                let problem = "an event counts as delivered once all replicas have it; remove this option";
                 return Err(BuildError::value(format!("options.{key}"), problem));
             }
         }
@@ -80,16 +79,16 @@ impl Options {
                 "OAUTHBEARER wants `oauth`, where tokens come from",
             ));
         }
-        let mut ours = ours(settings, common, compression);
+        let mut defaults = default_options(settings, common, compression);
         if settings.delivery == Delivery::ExactlyOnce {
-            ours.insert(TRANSACTION_TIMEOUT, transaction_timeout(common, &literal)?);
+            defaults.insert(TRANSACTION_TIMEOUT, transaction_timeout(common, &literal)?);
         }
         let propagation = literal(PROPAGATION_KEY).and_then(|text| text.parse().ok()).map(Duration::from_millis);
         let given = settings.options.iter().filter(|(key, _)| *key != PROPAGATION_KEY);
         let waited = propagation.unwrap_or(PROPAGATION).min(PROPAGATION);
-        ours.insert(PROPAGATION_KEY, waited.as_millis().to_string());
+        defaults.insert(PROPAGATION_KEY, waited.as_millis().to_string());
         let options = Self {
-            ours,
+            defaults,
             given: given.map(|(key, Text(secret))| (key.clone(), Credential::new(secret.clone()))).collect(),
             propagation: propagation.unwrap_or(Duration::from_secs(30)),
         };
@@ -97,10 +96,10 @@ impl Options {
         Ok(options)
     }
 
-    /// Lets librdkafka look at each key and value that is known by now.
-    fn check(&self, settings: &Settings) -> Result<(), BuildError> {
+    /// Lets librdkafka validate each key, and each value that is not read from a file or variable.
+    fn check(&self, settings: &KafkaSettings) -> Result<(), BuildError> {
         let mut config = ClientConfig::new();
-        for (key, value) in &self.ours {
+        for (key, value) in &self.defaults {
             config.set(*key, value);
         }
         for (key, Text(secret)) in &settings.options {
@@ -110,51 +109,52 @@ impl Options {
         }
         match config.create_native_config() {
             Ok(_) => Ok(()),
-            // The value, which is the last part, may be a secret.
-            Err(KafkaError::ClientConfig(_, problem, key, _)) => {
+            // The last part is the value, which may be a secret.
+            Err(RdKafkaError::ClientConfig(_, problem, key, _)) => {
                 Err(BuildError::value(format!("options.{key}"), problem))
             }
-            Err(_) => Err(BuildError::value("options", "librdkafka does not take them")),
+            Err(_) => Err(BuildError::value("options", "librdkafka does not accept them")),
         }
     }
 
-    /// How long a topic may be unknown before it counts as missing.
+    /// A topic that is unknown for longer counts as missing.
     pub(crate) fn propagation(&self) -> Duration {
         self.propagation
     }
 
-    /// All settings with their secrets read.
+    /// Returns all settings with secrets read.
     pub(crate) fn resolve(&self) -> Result<BTreeMap<String, String>, SecretError> {
         use secrecy::ExposeSecret;
         let mut resolved: BTreeMap<_, _> =
-            self.ours.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
+            self.defaults.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
         for (key, credential) in &self.given {
             resolved.insert(key.clone(), credential.get()?.expose_secret().to_owned());
         }
         Ok(resolved)
     }
 
-    /// A hash of the settings, with secrets by their reference: a password that is rotated is no other set.
-    pub(crate) fn fingerprint(&self, beside: &[&str]) -> String {
-        let ours = self.ours.iter().map(|(key, value)| (*key, value.clone()));
+    /// Hashes the settings and `extra`. Secrets count by their reference, so a rotated password does not change the
+    /// hash.
+    pub(crate) fn fingerprint(&self, extra: &[&str]) -> String {
+        let defaults = self.defaults.iter().map(|(key, value)| (*key, value.clone()));
         let given = self.given.iter().map(|(key, credential)| (key.as_str(), credential.reference()));
-        let all: BTreeMap<_, _> = ours.chain(given).collect();
+        let all: BTreeMap<_, _> = defaults.chain(given).collect();
         let mut hash = Sha256::new();
-        for text in all.iter().flat_map(|(key, value)| [*key, value.as_str()]).chain(beside.iter().copied()) {
+        for text in all.iter().flat_map(|(key, value)| [*key, value.as_str()]).chain(extra.iter().copied()) {
             hash.update(format!("{}:{text}", text.len()));
         }
-        hash.finalize()[..8].iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
+        hex::encode(&hash.finalize()[..8])
     }
 
-    /// Reads the secrets again; true when one changed.
+    /// Reads the secrets again. True if one has changed.
     pub(crate) fn reload(&self) -> bool {
-        // Not `any`: all of them are to be read.
+        // Not `any`, which would stop at the first changed secret.
         self.given.values().filter(|credential| credential.reload().unwrap_or(false)).count() > 0
     }
 }
 
-/// How long brokers keep a transaction open: longer than a message may take, so that one that is late ends its transaction
-/// and not its producer.
+/// Returns the brokers' timeout of a transaction in milliseconds. It exceeds the timeout of a message, so that a late
+/// message aborts its transaction but does not end its producer.
 fn transaction_timeout<'a>(common: &Common, literal: &impl Fn(&str) -> Option<&'a str>) -> Result<String, BuildError> {
     if literal("enable.idempotence") == Some("false") {
         return Err(BuildError::value("options.enable.idempotence", "`delivery: exactly_once` needs it"));
@@ -170,35 +170,39 @@ fn transaction_timeout<'a>(common: &Common, literal: &impl Fn(&str) -> Option<&'
     Ok(given.unwrap_or(message + TRANSACTION_MARGIN.as_millis()).to_string())
 }
 
-/// What is set unless the user sets it otherwise.
-fn ours(settings: &Settings, common: &Common, compression: Compression) -> BTreeMap<&'static str, String> {
+/// Returns the defaults, which the user may override.
+fn default_options(
+    settings: &KafkaSettings,
+    common: &Common,
+    compression: Compression,
+) -> BTreeMap<&'static str, String> {
     let compression = match compression {
         Compression::None => "none",
         Compression::Gzip => "gzip",
         Compression::Zstd => "zstd",
     };
-    let mut ours = BTreeMap::from([
+    let mut defaults = BTreeMap::from([
         ("bootstrap.servers", settings.brokers.iter().map(|broker| broker.trim()).collect::<Vec<_>>().join(",")),
         ("client.id", "s1-forwarder".to_owned()),
         ("acks", "all".to_owned()),
         ("compression.type", compression.to_owned()),
         ("linger.ms", "20".to_owned()),
-        // A message that cannot be delivered comes back to the lane, which is where patience lives.
+        // The lane retries a message that was not delivered in time.
         ("message.timeout.ms", common.timeout().0.as_millis().to_string()),
-        // The memory budget bounds what lanes hand over; this is for what they gave up waiting for.
+        // The memory budget bounds the messages of running deliveries. This bounds those of cancelled deliveries.
         ("queue.buffering.max.messages", "1000000".to_owned()),
         ("queue.buffering.max.kbytes", (256 * 1024).to_string()),
-        // The system's authorities, wherever this system has them.
+        // Searches the usual paths for the system's certificate authorities.
         ("ssl.ca.location", "probe".to_owned()),
-        // Load balancers of clouds drop connections that are silent.
+        // Cloud load balancers drop idle connections.
         ("socket.keepalive.enable", "true".to_owned()),
     ]);
-    let off = |value: Option<&Text>| matches!(value, Some(Text(Secret::Literal(text))) if text == "false");
-    if off(settings.options.get("enable.idempotence")) {
-        // Without it, a retry may overtake what is in flight.
-        ours.insert("max.in.flight.requests.per.connection", "1".to_owned());
+    let is_false = |value: Option<&Text>| matches!(value, Some(Text(Secret::Literal(text))) if text == "false");
+    if is_false(settings.options.get("enable.idempotence")) {
+        // Without idempotence, a message in flight may overtake a retry.
+        defaults.insert("max.in.flight.requests.per.connection", "1".to_owned());
     } else {
-        ours.insert("enable.idempotence", "true".to_owned());
+        defaults.insert("enable.idempotence", "true".to_owned());
     }
     let tls = [
         ("ssl.ca.location", &common.tls.ca_file),
@@ -206,15 +210,15 @@ fn ours(settings: &Settings, common: &Common, compression: Compression) -> BTree
         ("ssl.key.location", &common.tls.key_file),
     ];
     for (key, file) in tls {
-        ours.extend(file.iter().map(|file| (key, file.display().to_string())));
+        defaults.extend(file.iter().map(|file| (key, file.display().to_string())));
     }
     if settings.oauth.is_some() {
-        ours.insert("sasl.mechanism", OAUTHBEARER.to_owned());
+        defaults.insert("sasl.mechanism", OAUTHBEARER.to_owned());
     }
-    // A token is for whoever has it: never in the clear, unless the user says so.
+    // Any holder of a token may use it, so it is encrypted unless the user configures otherwise.
     if common.tls != crate::settings::Tls::default() || settings.oauth.is_some() {
         let sasl = settings.oauth.is_some() || settings.options.keys().any(|key| key.starts_with("sasl."));
-        ours.insert("security.protocol", if sasl { "sasl_ssl" } else { "ssl" }.to_owned());
+        defaults.insert("security.protocol", if sasl { "sasl_ssl" } else { "ssl" }.to_owned());
     }
-    ours
+    defaults
 }

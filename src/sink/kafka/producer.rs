@@ -1,14 +1,15 @@
-//! Producers: one per set of broker settings in the process, made off the async threads, closed when idle.
+//! Producers. The process has one for each set of broker settings. It is made on a blocking thread and closed when
+//! idle.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rdkafka::ClientConfig;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::future_producer::DeliveryFuture;
-use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _, PurgeConfig};
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::producer::{FutureProducer, Producer as _, PurgeConfig};
 use sha2::{Digest, Sha256};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
@@ -16,21 +17,19 @@ use tokio::time::Instant;
 use super::bearer::Bearer;
 use crate::kafka::{Events, Tokens, creation_problem};
 
-/// A producer that nobody has used for so long is closed: it holds threads and connections.
-const IDLE: Duration = Duration::from_secs(300);
+/// A producer that is unused for this long is closed, since it has threads and connections.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Hash of all settings, secrets included.
 type Key = [u8; 32];
 type Slot = Arc<OnceCell<Arc<Producer>>>;
 
-/// The producers of the process.
 #[derive(Debug, Default)]
 pub(crate) struct Producers {
     slots: Mutex<HashMap<Key, Slot>>,
 }
 
 impl Producers {
-    /// The producer with these settings.
     pub(crate) async fn get(
         self: &Arc<Self>,
         config: BTreeMap<String, String>,
@@ -50,45 +49,43 @@ impl Producers {
             Ok::<_, String>(producer)
         });
         let producer = producer.await?.clone();
-        *producer.used_at.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        *producer.used_at.lock() = Instant::now();
         Ok(producer)
     }
 
-    /// Makes way for a new one; this one ends when its last user lets go.
+    /// Removes the producer from the pool. It ends when its last user drops it.
     pub(crate) fn close(&self, producer: &Arc<Producer>) {
         let mut slots = self.lock();
-        if slots.get(&producer.key).and_then(|slot| slot.get()).is_some_and(|kept| Arc::ptr_eq(kept, producer)) {
+        if slots.get(&producer.key).and_then(|slot| slot.get()).is_some_and(|current| Arc::ptr_eq(current, producer)) {
             slots.remove(&producer.key);
         }
     }
 
-    /// How many there are.
     pub(crate) fn count(&self) -> usize {
         self.lock().values().filter(|slot| slot.initialized()).count()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Slot>> {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> parking_lot::MutexGuard<'_, HashMap<Key, Slot>> {
+        self.slots.lock()
     }
 }
 
 async fn close_when_idle(producers: Weak<Producers>, producer: Weak<Producer>) {
     loop {
-        tokio::time::sleep(IDLE / 4).await;
+        tokio::time::sleep(IDLE_TIMEOUT / 4).await;
         let (Some(producers), Some(producer)) = (producers.upgrade(), producer.upgrade()) else { return };
-        let used_at = *producer.used_at.lock().unwrap_or_else(PoisonError::into_inner);
-        // Two: the pool's and the one just taken.
-        if used_at.elapsed() >= IDLE && Arc::strong_count(&producer) <= 2 {
+        let used_at = *producer.used_at.lock();
+        // The pool and this task each have one reference.
+        if used_at.elapsed() >= IDLE_TIMEOUT && Arc::strong_count(&producer) <= 2 {
             producers.close(&producer);
             return;
         }
     }
 }
 
-/// A librdkafka producer.
 pub(crate) struct Producer {
     key: Key,
-    /// Taken when this is dropped.
+    /// None while this is dropped.
     inner: Option<FutureProducer<Events>>,
     events: Events,
     used_at: Mutex<Instant>,
@@ -100,11 +97,11 @@ impl fmt::Debug for Producer {
     }
 }
 
-/// Closing waits for librdkafka's threads, which is nothing for an async thread.
+/// Closes the producer on a separate thread, since this waits for librdkafka's threads.
 impl Drop for Producer {
     fn drop(&mut self) {
         let inner = self.inner.take();
-        // Where no thread can be made, it is closed here after all.
+        // If no thread is available, the current one closes the producer.
         let _ = std::thread::Builder::new().name("kafka-close".to_owned()).spawn(move || drop(inner));
     }
 }
@@ -118,34 +115,29 @@ impl Producer {
         Ok(Self { key, inner: Some(inner), events, used_at: Mutex::new(Instant::now()) })
     }
 
-    /// What librdkafka told beside its reports.
     pub(crate) fn events(&self) -> &Events {
         &self.events
     }
 
-    /// Copies a message into the queue; the future tells what became of it.
-    #[expect(clippy::result_large_err, reason = "the record is given back to be sent again")]
-    pub(crate) fn send<'a>(&self, record: Record<'a>) -> Handed<'a> {
-        match &self.inner {
-            Some(inner) => inner.send_result(record),
-            None => Err((KafkaError::Canceled, record)),
-        }
+    /// Accepts messages. None while the producer is closed.
+    pub(crate) fn queue(&self) -> Option<&FutureProducer<Events>> {
+        self.inner.as_ref()
     }
 
-    /// Gives up what waits in the queue, of whoever it is: a lane whose delivery goes on sends its part again. Does not wait
-    /// for librdkafka's threads, which may be looking for brokers.
+    /// Purges the queued messages of all lanes. A lane with a running delivery sends its messages again. Does not wait
+    /// for librdkafka's threads, which may be connecting to brokers.
     pub(crate) fn purge(&self) {
         if let Some(inner) = &self.inner {
             inner.purge(PurgeConfig::default().queue().non_blocking());
         }
     }
 
-    /// The error after which it takes no more messages.
+    /// The error after which the producer accepts no more messages.
     pub(crate) fn fatal_error(&self) -> Option<(RDKafkaErrorCode, String)> {
         self.inner.as_ref()?.client().fatal_error()
     }
 
-    /// Asks the brokers for the partitions of a topic. Blocks.
+    /// Requests the number of partitions of a topic. Blocks.
     pub(crate) fn partitions(&self, topic: &str, timeout: Duration) -> Result<usize, RDKafkaErrorCode> {
         let inner = self.inner.as_ref().ok_or(RDKafkaErrorCode::Unknown)?;
         let metadata = inner
@@ -160,8 +152,3 @@ impl Producer {
         }
     }
 }
-
-/// A message on its way into the queue.
-pub(crate) type Record<'a> = FutureRecord<'a, String, [u8]>;
-/// What will become of it, or the message back.
-pub(crate) type Handed<'a> = Result<DeliveryFuture, (KafkaError, Record<'a>)>;

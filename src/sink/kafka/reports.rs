@@ -1,29 +1,28 @@
-//! What librdkafka's reports mean for a batch.
+//! Converts librdkafka's reports to the outcome of a batch.
 
 use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use parking_lot::Mutex;
+use rdkafka::error::{KafkaError as RdKafkaError, RDKafkaErrorCode as Code};
 use tokio::time::Instant;
 
 use crate::kafka::BrokerError;
 use crate::sink::{Batch, Outcome, Probe};
 
-/// What became of one message.
+/// The result of one message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Report {
-    /// All replicas have it.
+    /// All replicas have the message.
     Delivered,
-    /// librdkafka did not even queue it: it alone is why.
+    /// librdkafka did not queue the message. The message itself is the cause.
     RefusedLocally(Code),
-    /// It was queued and did not arrive, as far as is known.
+    /// The message was queued. It did not arrive, or its arrival is unknown.
     Failed(Code),
 }
 
 impl Report {
-    /// From a delivery report.
-    pub(crate) fn of_delivery(error: &KafkaError) -> Self {
+    pub(crate) fn of_delivery(error: &RdKafkaError) -> Self {
         Self::Failed(error.rdkafka_error_code().unwrap_or(Code::Unknown))
     }
 
@@ -35,22 +34,22 @@ impl Report {
     }
 }
 
-/// What an error says, and about what.
+/// The cause of an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Class {
-    /// This message will never be taken.
+    /// The brokers will never accept this message.
     Message,
-    /// It, or those that were sent with it, are too large for the broker.
+    /// The message, or the request that contains it, is too large for the broker.
     TooLarge,
-    /// A topic that may be on its way.
+    /// The topic is unknown. It may have been created just now.
     Topic,
-    /// A broker's rule, which may be about the moment.
+    /// A broker's policy, which may apply temporarily.
     Policy,
-    /// The cluster does not allow it, or is not what it was taken for.
+    /// The cluster does not permit the operation or does not support it.
     Configuration,
     Credentials,
-    /// For now.
-    Passing,
+    /// Another attempt may succeed.
+    Transient,
 }
 
 fn class(report: Report) -> Option<Class> {
@@ -80,34 +79,34 @@ fn class(report: Report) -> Option<Class> {
             | Code::UnsupportedCompressionType,
         ) => Class::Configuration,
         (_, Code::Authentication | Code::SaslAuthenticationFailed) => Class::Credentials,
-        _ => Class::Passing,
+        _ => Class::Transient,
     })
 }
 
-/// How long what may pass has been going on without anything delivered.
+/// Measures how long errors that may be temporary have lasted without a delivery.
 #[derive(Debug)]
-pub(crate) struct Tolerance {
+pub(crate) struct ReportPolicy {
     topic: Duration,
     since: Mutex<Option<Instant>>,
 }
 
-/// Brokers throttle by policy for minutes at most.
+/// Brokers throttle by policy for a few minutes at most.
 const POLICY_TOLERANCE: Duration = Duration::from_secs(300);
 
-impl Tolerance {
+impl ReportPolicy {
     pub(crate) fn new(topic: Duration) -> Self {
         Self { topic, since: Mutex::new(None) }
     }
 
-    /// Something was delivered.
+    /// Restarts the measurement after a delivery.
     pub(crate) fn forget(&self) {
-        *self.since.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.since.lock() = None;
     }
 
     fn exceeded(&self, class: Class, now: Instant) -> bool {
-        let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
-        let lasted = now.saturating_duration_since(*since.get_or_insert(now));
-        lasted >= if class == Class::Policy { POLICY_TOLERANCE } else { self.topic }
+        let mut since = self.since.lock();
+        let elapsed = now.saturating_duration_since(*since.get_or_insert(now));
+        elapsed >= if class == Class::Policy { POLICY_TOLERANCE } else { self.topic }
     }
 }
 
@@ -116,12 +115,12 @@ pub(crate) fn status(reports: &[Report]) -> String {
     reports.iter().find_map(|report| report.code()).map_or("ok".to_owned(), |code| format!("{code:?}"))
 }
 
-/// What the reports of a batch amount to.
+/// Converts the reports of a batch.
 pub(crate) fn outcome(
     batch: &Batch,
     reports: &[Report],
     broker_error: Option<&BrokerError>,
-    tolerance: &Tolerance,
+    tolerance: &ReportPolicy,
     now: Instant,
 ) -> Outcome {
     let classes: Vec<Option<Class>> = reports.iter().map(|report| class(*report)).collect();
@@ -153,7 +152,7 @@ pub(crate) fn outcome(
     }
     let reason = reports.first().map(|report| advice(*report)).unwrap_or_default();
     match broker_error {
-        // Messages only time out meanwhile: why is told beside them.
+        // Messages only time out. The broker error contains the cause.
         Some(BrokerError { code: Code::Authentication | Code::SaslAuthenticationFailed, reason }) => {
             Outcome::Unauthorized(reason.clone())
         }
@@ -163,7 +162,8 @@ pub(crate) fn outcome(
     }
 }
 
-/// Some messages are settled. Of a record whose older version is sent again, the newer ones are too: it must arrive last.
+/// Some messages are settled. If an older version of a record is sent again, so are all newer ones, since the newest
+/// must arrive last.
 fn partial(batch: &Batch, reports: &[Report], classes: &[Option<Class>]) -> Outcome {
     let mut rejected = Vec::new();
     let mut retry = Vec::new();
@@ -183,18 +183,18 @@ fn partial(batch: &Batch, reports: &[Report], classes: &[Option<Class>]) -> Outc
     Outcome::Partial { rejected, retry, after: None }
 }
 
-/// The outcome after a fatal error, where trying again with a new producer does not help.
+/// The outcome after a fatal error that a new producer does not resolve.
 pub(crate) fn fatal_outcome(code: Code, reason: &str, too_often: bool) -> Option<Outcome> {
     match class(Report::Failed(code)) {
         Some(Class::Configuration) => Some(Outcome::Misconfigured(advice(Report::Failed(code)))),
         _ if too_often => {
-            Some(Outcome::Misconfigured(format!("one producer after the other fails for good: {reason}")))
+            Some(Outcome::Misconfigured(format!("several producers in a row failed permanently: {reason}")))
         }
         _ => None,
     }
 }
 
-/// The error in librdkafka's words, and what to do where that is known.
+/// librdkafka's text of the error, with advice for known ones.
 fn advice(report: Report) -> String {
     let Some(code) = report.code() else { return String::new() };
     let advice = match code {
@@ -211,17 +211,17 @@ fn advice(report: Report) -> String {
     format!("{code}{advice}")
 }
 
-/// What the brokers' silence or refusal means for a probe.
+/// Converts the brokers' error to the result of a probe.
 pub(crate) fn probe(topic: &str, code: Code, broker_error: Option<&BrokerError>) -> Probe {
     let failed = match (class(Report::Failed(code)), broker_error) {
         (
-            Some(Class::Passing),
+            Some(Class::Transient),
             Some(BrokerError { code: Code::Authentication | Code::SaslAuthenticationFailed, reason }),
         ) => {
             format!("credentials refused: {reason}")
         }
-        (Some(Class::Passing), Some(error)) => format!("no answer from the brokers: {}", error.reason),
-        (Some(Class::Passing), None) => format!("no answer from the brokers: {code}"),
+        (Some(Class::Transient), Some(error)) => format!("no answer from the brokers: {}", error.reason),
+        (Some(Class::Transient), None) => format!("no answer from the brokers: {code}"),
         _ => format!("topic `{topic}`: {}", advice(Report::Failed(code))),
     };
     Probe::Failed(failed)
@@ -244,12 +244,12 @@ mod tests {
         batch
     }
 
-    /// The first word of the outcome, and for a partial one what is in it.
-    fn judged(reports: &[Report], broker_error: Option<(Code, &str)>) -> String {
+    /// The outcome as [`crate::sink::in_words`] prints it.
+    fn outcome_of(reports: &[Report], broker_error: Option<(Code, &str)>) -> String {
         let ids: Vec<String> = (0..reports.len()).map(|id| id.to_string()).collect();
         let batch = batch(&ids.iter().map(String::as_str).collect::<Vec<_>>());
         let broker_error = broker_error.map(|(code, reason)| BrokerError { code, reason: reason.to_owned() });
-        let tolerance = Tolerance::new(Duration::from_secs(30));
+        let tolerance = ReportPolicy::new(Duration::from_secs(30));
         crate::sink::in_words(outcome(&batch, reports, broker_error.as_ref(), &tolerance, Instant::now()))
     }
 
@@ -282,13 +282,13 @@ mod tests {
             (&[RefusedLocally(Code::Fatal)], None, "RetryLater"),
         ];
         for (reports, broker_error, expected) in table {
-            assert_eq!(judged(reports, broker_error), expected, "{reports:?} {broker_error:?}");
+            assert_eq!(outcome_of(reports, broker_error), expected, "{reports:?} {broker_error:?}");
         }
     }
 
     #[test]
-    fn what_may_pass_is_tolerated_for_its_time_after_the_last_delivery() {
-        let (start, tolerance) = (Instant::now(), Tolerance::new(Duration::from_secs(30)));
+    fn temporary_errors_are_tolerated_for_a_limited_time_after_the_last_delivery() {
+        let (start, tolerance) = (Instant::now(), ReportPolicy::new(Duration::from_secs(30)));
         let at = |code: Code, seconds: u64| {
             let now = start + Duration::from_secs(seconds);
             matches!(outcome(&batch(&["1"]), &[Report::Failed(code)], None, &tolerance, now), Outcome::Misconfigured(_))
@@ -304,12 +304,12 @@ mod tests {
         let batch = batch(&["a", "b", "a", "", ""]);
         let failed = Report::Failed(Code::MessageTimedOut);
         let reports = [failed, Report::Delivered, Report::Delivered, failed, Report::Delivered];
-        let outcome = outcome(&batch, &reports, None, &Tolerance::new(Duration::ZERO), Instant::now());
+        let outcome = outcome(&batch, &reports, None, &ReportPolicy::new(Duration::ZERO), Instant::now());
         assert_eq!(outcome, Outcome::Partial { rejected: Vec::new(), retry: vec![0, 2, 3], after: None });
     }
 
     #[test]
-    fn a_fatal_error_stops_the_lane_only_when_it_will_come_again() {
+    fn a_fatal_error_stops_the_lane_only_when_it_will_recur() {
         let fatal = |code, too_often| fatal_outcome(code, "why", too_often);
         assert_eq!(fatal(Code::OutOfOrderSequenceNumber, false), None);
         assert!(matches!(fatal(Code::OutOfOrderSequenceNumber, true), Some(Outcome::Misconfigured(_))));

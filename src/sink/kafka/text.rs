@@ -7,8 +7,8 @@ use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 
 use crate::settings::Secret;
 
-/// A value of `options`: a text, a number, true or false, `{ file }` or `{ env }`. Debug does not show it, since it cannot
-/// tell a password from a time-out.
+/// A value of `options`: a text, a number, true or false, `{ file }` or `{ env }`. Debug never shows it, since it may
+/// be a password.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Text(pub Secret);
 
@@ -62,6 +62,6 @@ impl JsonSchema for Text {
     }
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "anyOf": [{ "type": ["number", "boolean"] }, generator.subschema_for::<Secret>()] })
+        json_schema!({ "title": "text, number, boolean or secret", "anyOf": [{ "type": ["number", "boolean"] }, generator.subschema_for::<Secret>()] })
     }
 }

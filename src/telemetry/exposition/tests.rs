@@ -5,21 +5,24 @@ use std::time::Duration;
 
 use super::*;
 use crate::record::Stream;
-use crate::telemetry::{FileStatus, LaneState};
+use crate::telemetry::{FileStatus, LaneState, METRICS, Verification};
 
-/// Section 6 of the design: name, type, labels.
+/// The metrics that users rely on: name, type, labels.
 const CONTRACT: &[(&str, &str, &[&str])] = &[
     ("records_pulled_total", "counter", &["pipeline", "stream", "sink"]),
     ("events_delivered_total", "counter", &["pipeline", "stream", "sink"]),
-    ("events_dropped_total", "counter", &["pipeline", "stream", "sink", "reason"]),
+    ("records_skipped_total", "counter", &["pipeline", "stream", "sink", "reason"]),
+    ("records_requeued_total", "counter", &["pipeline", "stream", "sink"]),
     ("dead_letters_total", "counter", &["pipeline", "stream", "sink"]),
     ("map_errors_total", "counter", &["pipeline", "stream", "sink"]),
-    ("unknown_activities_total", "counter", &["pipeline", "stream", "sink"]),
+    ("unknown_activity_types_total", "counter", &["pipeline", "stream", "sink"]),
     ("delivered_bytes_total", "counter", &["pipeline", "stream", "sink"]),
     ("lag_seconds", "gauge", &["pipeline", "stream", "sink"]),
     ("last_success_timestamp_seconds", "gauge", &["pipeline", "stream", "sink"]),
     ("snapshot_timestamp_seconds", "gauge", &["pipeline", "stream", "sink"]),
     ("snapshot_records", "gauge", &["pipeline", "stream", "sink"]),
+    ("verified_missing_records", "gauge", &["pipeline", "stream", "sink"]),
+    ("verified_until_timestamp_seconds", "gauge", &["pipeline", "stream", "sink"]),
     ("lane_up", "gauge", &["pipeline", "stream", "sink"]),
     ("arrival_delay_seconds", "histogram", &["stream"]),
     ("console_requests_total", "counter", &["pipeline", "stream", "status"]),
@@ -35,7 +38,7 @@ const CONTRACT: &[(&str, &str, &[&str])] = &[
     ("shards_held", "gauge", &[]),
     ("lease_losses_total", "counter", &[]),
     ("lease_renewals_total", "counter", &["result"]),
-    ("hand_over_duration_seconds", "histogram", &["side"]),
+    ("shard_handover_duration_seconds", "histogram", &["direction"]),
 ];
 
 /// A scrape read back: the text format as Prometheus documents it.
@@ -73,7 +76,7 @@ impl Scrape {
 
     fn get(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
         let labels = labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        self.samples.get(&(format!("{PREFIX}{name}"), labels)).copied()
+        self.samples.get(&(format!("{METRIC_PREFIX}{name}"), labels)).copied()
     }
 }
 
@@ -104,30 +107,37 @@ fn file(pipeline: &str, activity: Activity, problem: Option<&str>) -> FileStatus
 }
 
 #[test]
-fn a_scrape_has_exactly_the_metrics_of_the_contract() {
+fn a_scrape_has_exactly_the_documented_metrics() {
     let telemetry = Arc::new(Telemetry::new());
     let now = Timestamp::now();
     let lane = telemetry.start_lane("acme", Stream::Threats, "bus");
     lane.set_complete_until(now);
     lane.succeeded(now);
     lane.set_snapshot(now, 12);
+    lane.set_verification(Verification { missing_records: 0, until: now });
     lane.console_requests.count("200");
     lane.sink_requests.count("ok");
     telemetry.set_token_expiry("acme", Some(now));
     telemetry.set_file(Path::new("acme.yaml"), file("acme", Activity::Running, None));
-    telemetry.process().arrived_late(Stream::Threats, Duration::from_secs(2));
-    telemetry.process().console_request_took(Stream::Threats, Duration::from_millis(20));
-    telemetry.process().lease_renewed(true);
-    telemetry.process().hand_over_took("give", Duration::from_secs(1));
-    telemetry.process().sink_request_took("kafka", Duration::from_millis(20));
+    telemetry.process().observe_arrival_delay(Stream::Threats, Duration::from_secs(2));
+    telemetry.process().observe_console_request(Stream::Threats, Duration::from_millis(20));
+    telemetry.process().count_lease_renewal(true);
+    telemetry.process().observe_shard_handover("release", Duration::from_secs(1));
+    telemetry.process().observe_sink_request("kafka", Duration::from_millis(20));
 
     let scrape = Scrape::of(&telemetry, now);
     let names = |names: &mut dyn Iterator<Item = String>| names.collect::<BTreeSet<_>>();
-    let wanted = names(&mut CONTRACT.iter().map(|(name, ..)| format!("{PREFIX}{name}")));
+    let wanted = names(&mut CONTRACT.iter().map(|(name, ..)| format!("{METRIC_PREFIX}{name}")));
     assert_eq!(names(&mut scrape.types.keys().cloned()), wanted);
     assert_eq!(names(&mut scrape.help.keys().cloned()), wanted);
+    assert_eq!(names(&mut METRICS.iter().map(|metric| metric.full_name())), wanted);
+    for metric in METRICS {
+        let contract = CONTRACT.iter().find(|(name, ..)| *name == metric.name).unwrap();
+        assert_eq!((metric.kind.name(), metric.labels), (contract.1, contract.2), "{}", metric.name);
+        assert_eq!(scrape.help[&metric.full_name()], metric.help);
+    }
     for (name, kind, labels) in CONTRACT {
-        let name = format!("{PREFIX}{name}");
+        let name = format!("{METRIC_PREFIX}{name}");
         assert_eq!(scrape.types[&name], *kind, "{name}");
         let suffix = if *kind == "histogram" { "_count" } else { "" };
         let mut samples = scrape.samples.keys().filter(|(sample, _)| *sample == format!("{name}{suffix}")).peekable();
@@ -170,7 +180,7 @@ fn requests_are_summed_over_the_lanes_of_a_stream_and_of_a_sink() {
     let before = [Some(5.0), Some(16.0), Some(64.0), Some(2.0), Some(40.0), Some(128.0)];
     assert_eq!(sums(&telemetry), before);
 
-    // A sink less: the sums stay, or Prometheus would take the fall for a restart and count everything twice.
+    // After a sink is removed the sums stay. Prometheus would read a decrease as a restart and count everything twice.
     telemetry.end_lane(&bus);
     assert_eq!(sums(&telemetry), before);
     telemetry.end_lane(&other);
@@ -178,7 +188,7 @@ fn requests_are_summed_over_the_lanes_of_a_stream_and_of_a_sink() {
 }
 
 #[test]
-fn a_restarted_lane_counts_on_and_an_ended_one_is_not_shown() {
+fn a_restarted_lane_continues_its_counts_and_an_ended_lane_is_hidden() {
     let telemetry = Arc::new(Telemetry::new());
     let labels = [("pipeline", "acme"), ("stream", "threats"), ("sink", "bus")];
     let pulled = |telemetry| Scrape::of(telemetry, Timestamp::now()).get("records_pulled_total", &labels);
@@ -197,9 +207,9 @@ fn a_restarted_lane_counts_on_and_an_ended_one_is_not_shown() {
     assert_eq!(pulled(&telemetry), Some(8.0));
 }
 
-/// B28: a lag that was stored kept its last value while nothing moved.
+/// A stored lag would keep its last value while the lane is stalled.
 #[test]
-fn b28_lag_grows_while_a_lane_stands_still_and_is_absent_before_anything_is_known() {
+fn lag_grows_while_a_lane_is_stalled_and_is_absent_before_the_first_checkpoint() {
     let telemetry = Arc::new(Telemetry::new());
     let lane = telemetry.start_lane("acme", Stream::Threats, "bus");
     let labels = [("pipeline", "acme"), ("stream", "threats"), ("sink", "bus")];
@@ -214,7 +224,7 @@ fn b28_lag_grows_while_a_lane_stands_still_and_is_absent_before_anything_is_know
 }
 
 #[test]
-fn files_count_by_state_and_an_invalid_edit_counts_beside_the_version_that_runs() {
+fn files_count_by_state_and_an_invalid_edit_of_a_running_pipeline_counts_twice() {
     let telemetry = Arc::new(Telemetry::new());
     telemetry.set_file(Path::new("a.yaml"), file("a", Activity::Running, None));
     telemetry.set_file(Path::new("b.yaml"), file("b", Activity::Running, Some("line 3: unknown key `stream`")));
@@ -238,7 +248,7 @@ fn label_values_are_escaped() {
     );
 }
 
-/// Ten thousand idle lanes must not cost more than a few tens of megabytes, the metrics of each well under a kilobyte.
+/// Ten thousand idle lanes may cost a few tens of megabytes, so the metrics of one must stay far below a kilobyte.
 #[test]
 fn an_idle_lane_is_small() {
     assert!(size_of::<LaneMetrics>() <= 512, "{} bytes", size_of::<LaneMetrics>());
@@ -266,9 +276,9 @@ fn rates_follow_the_counters() {
     assert!((30.0..45.0).contains(&pulled) && delivered == 20.0, "a minute later: {pulled}");
 }
 
-/// For thousands of lanes the text comes in pieces of one size, cut anywhere between two pipelines.
+/// For thousands of lanes the text is split between two pipelines into chunks of one size.
 #[test]
-fn a_large_scrape_comes_in_small_pieces_and_is_whole() {
+fn a_large_scrape_comes_in_small_chunks_and_is_complete() {
     let telemetry = Arc::new(Telemetry::new());
     for number in 0..1_500 {
         for sink in ["a", "b"] {
@@ -276,15 +286,36 @@ fn a_large_scrape_comes_in_small_pieces_and_is_whole() {
         }
     }
     let now = Timestamp::from_micros(1_700_000_000_000_000);
-    let pieces: Vec<String> = telemetry.clone().exposition(now).collect();
-    assert!(pieces.len() > 50 && pieces.iter().all(|piece| piece.len() < PIECE * 5 / 4), "{}", pieces.len());
+    let chunks: Vec<String> = telemetry.clone().exposition(now).collect();
+    assert!(chunks.len() > 50 && chunks.iter().all(|chunk| chunk.len() < CHUNK_BYTES * 5 / 4), "{}", chunks.len());
     let scrape = Scrape::of(&telemetry, now);
-    let count = |name: &str| scrape.samples.keys().filter(|(of, _)| *of == format!("{PREFIX}{name}")).count();
+    let count = |name: &str| scrape.samples.keys().filter(|(of, _)| *of == format!("{METRIC_PREFIX}{name}")).count();
     assert_eq!(count("records_pulled_total"), 3_000);
-    assert_eq!(count("events_dropped_total"), 3_000 * DropReason::ALL.len());
+    assert_eq!(count("records_skipped_total"), 3_000 * SkipReason::ALL.len());
     assert_eq!(count("console_requests_total"), 1_500);
     assert_eq!(
         scrape.get("console_requests_total", &[("pipeline", "p0777"), ("stream", "threats"), ("status", "200")]),
         Some(2.0)
     );
+}
+
+#[test]
+fn skipped_records_are_described_with_their_reasons() {
+    let describe = |counts: &[(&'static str, u64)]| crate::telemetry::describe_skipped(counts.iter().copied());
+    assert_eq!(describe(&[("filtered", 0), ("duplicate", 0)]), "0");
+    assert_eq!(describe(&[("filtered", 0), ("duplicate", 57)]), "57 (already delivered)");
+    assert_eq!(describe(&[("filtered", 7), ("duplicate", 50)]), "57 (7 filtered, 50 already delivered)");
+    assert_eq!(describe(&[("of_a_newer_release", 1)]), "1 (of_a_newer_release)");
+}
+
+#[test]
+fn records_in_flight_are_requeued_once() {
+    let lane = LaneMetrics::new("acme", Stream::Threats, "bus");
+    lane.pulled.fetch_add(20, Relaxed);
+    lane.delivered.fetch_add(5, Relaxed);
+    lane.dead_letters.fetch_add(1, Relaxed);
+    lane.skip_records(SkipReason::Duplicate, 4);
+    lane.requeue_in_flight();
+    lane.requeue_in_flight();
+    assert_eq!((lane.requeued.load(Relaxed), lane.skipped_total()), (10, 4));
 }

@@ -1,16 +1,17 @@
-//! `/activities` → ECS: by the number of the type, not by the words of the description.
+//! Maps `/activities` to ECS, by the activity type and not by the text of the description.
 
 use super::activity_class::{self, Class};
+use super::common::CommonFields;
 use super::event::Event;
 use super::severity::Severity;
-use super::vendor::write_rest;
-use super::{Frame, activity_data as part, activity_user, detection, organization, rule_hit};
+use super::vendor::write_remaining;
+use super::{activity_data as part, activity_user, detection, organization, rule_hit};
 use crate::record::activity::{Activity, ActivityData, RuleHit};
 use crate::record::block::Block;
 use crate::record::{Kind, Reader, Value};
-use crate::transform::json::Names;
+use crate::transform::copy::KeyCase;
 
-/// Names that the vendor object has beside the record's own.
+/// Names of the vendor object that do not come from keys of the record.
 const RESERVED: &[&str] = &["severity", "type", "agent", "site", "data"];
 
 const MANAGEMENT_UPDATED: u32 = 26;
@@ -19,16 +20,16 @@ const DEVICE_BLOCKED: u32 = 5125;
 const DEVICE_APPROVED: u32 = 5126;
 const FIREWALL_BLOCKED: u32 = 5232;
 
-/// True when the table does not know the type.
-pub(super) fn map(event: &mut Event<'_>, frame: &Frame<'_>, activity: &mut Activity<'_>) -> bool {
+/// Returns true if the type is not in the table.
+pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, activity: &mut Activity<'_>) -> bool {
     let number = activity.activity_type.escaped().and_then(|text| text.raw().parse().ok());
     let agent_id = activity.agent_id;
     if number == Some(RULE_HIT) && activity.data.kind() == Kind::Object {
         let mut hit = RuleHit::read(&mut Reader::new(activity.data.raw())).unwrap_or_default();
-        let mut class = activity_class::of(number, activity, &ActivityData::default());
+        let mut class = activity_class::classify(number, activity, &ActivityData::default());
         class.severity = hit.severity.escaped().and_then(Severity::of_word).unwrap_or(class.severity);
-        head(event, frame, activity, hit.origagentversion.take());
-        event_object(event, frame, activity, Value::default(), &class);
+        head(event, common, activity, hit.origagentversion.take());
+        event_object(event, common, activity, Value::default(), &class);
         detection::write(event, &mut rule_hit::detection(&mut hit, activity));
         tail(event, activity, agent_id, &class, &hit);
         return false;
@@ -37,13 +38,13 @@ pub(super) fn map(event: &mut Event<'_>, frame: &Frame<'_>, activity: &mut Activ
         Kind::Object => ActivityData::read(&mut Reader::new(activity.data.raw())).unwrap_or_default(),
         _ => ActivityData::default(),
     };
-    let class = activity_class::of(number, activity, &data);
+    let class = activity_class::classify(number, activity, &data);
     let is_console = number == Some(MANAGEMENT_UPDATED);
     let version = if class.is("package") { part::version(activity, &mut data) } else { Value::default() };
 
     let of_agent = activity.user_id.is_empty() && !activity.agent_id.is_empty();
-    head(event, frame, activity, if is_console { Value::default() } else { version });
-    event_object(event, frame, activity, data.reason, &class);
+    head(event, common, activity, if is_console { Value::default() } else { version });
+    event_object(event, common, activity, data.reason, &class);
     activity_user::write(event, activity, &mut data, &class);
     match number {
         Some(FIREWALL_BLOCKED) => {
@@ -68,15 +69,15 @@ pub(super) fn map(event: &mut Event<'_>, frame: &Frame<'_>, activity: &mut Activ
     class.is_unknown
 }
 
-fn head(event: &mut Event<'_>, frame: &Frame<'_>, activity: &Activity<'_>, mut version: Value<'_>) {
-    // The date has a place of its own in `event`, so copies of it are written here.
-    event.head(frame, [&mut { activity.created_at }, &mut { activity.updated_at }], [&mut version]);
+fn head(event: &mut Event<'_>, common: &CommonFields<'_>, activity: &Activity<'_>, mut version: Value<'_>) {
+    // Uses copies: `event.created` takes the dates.
+    event.head(common, [&mut { activity.created_at }, &mut { activity.updated_at }], [&mut version]);
     event.optional("message", activity.primary_description.escaped());
 }
 
 fn event_object(
     event: &mut Event<'_>,
-    frame: &Frame<'_>,
+    common: &CommonFields<'_>,
     activity: &mut Activity<'_>,
     reason: Value<'_>,
     class: &Class,
@@ -101,11 +102,11 @@ fn event_object(
     if event.optional("reason", reason.escaped()).is_none() {
         activity.primary_description = description;
     }
-    event.provenance(frame);
+    event.provenance(common);
     event.close(open);
 }
 
-/// What all activities have behind the fields of their kind, and the vendor namespace.
+/// Writes the fields that follow in all activities, and the vendor namespace.
 fn tail<'a>(
     event: &mut Event<'_>,
     activity: &mut Activity<'a>,
@@ -117,7 +118,7 @@ fn tail<'a>(
     organization::group(event, [&mut activity.group_id], [&mut activity.group_name]);
     event.tail();
     let vendor = event.json.open("sentinel_one");
-    let own = event.json.open("activity");
+    let object = event.json.open("activity");
     event.json.word("severity", class.severity.word());
     if let Some(number) = class.number {
         event.json.number("type", itoa::Buffer::new().format(number));
@@ -130,15 +131,15 @@ fn tail<'a>(
     }
     let flattened = event.json.open("flattened");
     match activity.data.kind() {
-        Kind::Object => write_rest(&mut event.json, data, Names::Kept, &[]),
-        // Only an object can be flattened.
-        _ => drop(event.json.value("value", activity.data, Names::Kept)),
+        Kind::Object => write_remaining(&mut event.json, data, KeyCase::AsReceived, &[]),
+        // An ECS flattened field must be an object.
+        _ => drop(event.json.value("value", activity.data, KeyCase::AsReceived)),
     }
     event.json.close(flattened);
     event.json.close(open);
     activity.data.take();
-    write_rest(&mut event.json, activity, Names::Snake, RESERVED);
-    event.json.close(own);
+    write_remaining(&mut event.json, activity, KeyCase::Snake, RESERVED);
+    event.json.close(object);
     event.json.close(vendor);
     event.json.raw(b"}");
 }

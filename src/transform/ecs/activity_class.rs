@@ -1,4 +1,4 @@
-//! What an activity is: from the table by its number, else by what little is known of it.
+//! Classifies activities: by the table of activity types, else by other values of the record.
 
 use super::activity_types;
 use super::classification::{Word, categories};
@@ -9,21 +9,21 @@ use crate::record::activity::{Activity, ActivityData};
 const USER_2FA_MODIFIED: u32 = 67;
 const LOGIN_RELATED: u32 = 138;
 
-/// Kind, category, type, action, outcome and severity of an activity.
+/// The values of `event.*` that classify an activity.
 #[derive(Debug)]
 pub(super) struct Class {
-    /// Its type, where that is a number.
+    /// The activity type, if it is a number.
     pub number: Option<u32>,
     pub kind: &'static str,
     categories: [&'static str; 3],
     types: &'static [&'static str],
-    /// "" for a type that the table does not know.
+    /// "" for a type that is not in the table.
     pub action: &'static str,
-    /// "" where nothing is said of success.
+    /// "" if the activity has no outcome.
     pub outcome: &'static str,
     pub severity: Severity,
     pub is_unknown: bool,
-    /// No user acted, but the console itself.
+    /// The console itself acted, not a user.
     pub is_system: bool,
 }
 
@@ -45,13 +45,13 @@ impl Class {
     }
 
     fn set_categories(&mut self, words: &[&'static str]) {
-        for (place, word) in self.categories.iter_mut().zip(words) {
-            *place = word;
+        for (category, word) in self.categories.iter_mut().zip(words) {
+            *category = word;
         }
     }
 }
 
-pub(super) fn of(number: Option<u32>, activity: &Activity<'_>, data: &ActivityData<'_>) -> Class {
+pub(super) fn classify(number: Option<u32>, activity: &Activity<'_>, data: &ActivityData<'_>) -> Class {
     let mut class = Class {
         number,
         kind: "event",
@@ -78,32 +78,32 @@ pub(super) fn of(number: Option<u32>, activity: &Activity<'_>, data: &ActivityDa
     class
 }
 
-/// What the number alone does not tell.
+/// Adds what depends on the record and not only on its type.
 fn refine(class: &mut Class, number: Option<u32>, activity: &Activity<'_>, data: &ActivityData<'_>) {
     if class.is("malware") {
         let refined = categories(data.threat_classification);
         for category in refined {
             if !class.is(category)
-                && let Some(place) = class.categories.iter_mut().find(|place| place.is_empty())
+                && let Some(free) = class.categories.iter_mut().find(|category| category.is_empty())
             {
-                *place = category;
+                *free = category;
             }
         }
     }
-    match Word::in_value(data.confidence_level).as_str() {
+    match Word::of_value(data.confidence_level).as_str() {
         "malicious" => class.severity = Severity::High,
         "suspicious" => class.severity = Severity::Medium,
         _ => {}
     }
     match number {
-        // Switching the second factor off is worse than switching it on.
+        // Disabling two-factor authentication is more severe than enabling it.
         Some(USER_2FA_MODIFIED) if boolean(data.new_value) == Some(false) => class.severity = Severity::Medium,
         Some(LOGIN_RELATED) => class.outcome = login_outcome(activity),
         _ => {}
     }
 }
 
-/// The exact name of this type is not known, so its description tells.
+/// The vendor does not document this type, so its description is used.
 fn login_outcome(activity: &Activity<'_>) -> &'static str {
     let description = activity.primary_description.text().unwrap_or_default().to_lowercase();
     if description.contains("fail") {
@@ -116,7 +116,8 @@ fn login_outcome(activity: &Activity<'_>) -> &'static str {
     }
 }
 
-/// A type without a row: by its group, else by the threat it is about, the words of its description, else by whom it is about.
+/// Classifies a type that is not in the table: by its group, by the classification of its threat, by its description,
+/// or by whether it has a user or an agent.
 fn guess(class: &mut Class, number: Option<u32>, activity: &Activity<'_>, data: &ActivityData<'_>) {
     if let Some(group) = number.and_then(activity_types::group_default) {
         class.set_categories(&group.categories);
@@ -128,22 +129,22 @@ fn guess(class: &mut Class, number: Option<u32>, activity: &Activity<'_>, data: 
         return;
     }
     let description = activity.primary_description.text().unwrap_or_default().to_lowercase();
-    let says = |words: &[&str]| words.iter().any(|word| description.contains(word));
-    if says(&["failed to log in"]) {
+    let contains_any = |words: &[&str]| words.iter().any(|word| description.contains(word));
+    if contains_any(&["failed to log in"]) {
         class.set_categories(&["authentication"]);
         class.types = &["start"];
         class.outcome = "failure";
-    } else if says(&["logged in"]) {
+    } else if contains_any(&["logged in"]) {
         class.set_categories(&["authentication"]);
         class.types = &["start"];
         class.outcome = "success";
-    } else if says(&["verification email"]) {
+    } else if contains_any(&["verification email"]) {
         class.set_categories(&["email"]);
     } else {
-        let creation = says(&["created", "added", "recovery email"]);
-        let deletion = says(&["deleted"]);
-        let change = says(&["edited", "updated", "modified"]);
-        let found = creation || deletion || change || says(&["enabled"]);
+        let creation = contains_any(&["created", "added", "recovery email"]);
+        let deletion = contains_any(&["deleted"]);
+        let change = contains_any(&["edited", "updated", "modified"]);
+        let found = creation || deletion || change || contains_any(&["enabled"]);
         let of_user = !activity.user_id.is_empty() && activity.agent_id.is_empty();
         class.set_categories(&[if found || of_user { "configuration" } else { "host" }]);
         class.types = match (creation, deletion, change) {

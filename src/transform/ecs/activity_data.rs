@@ -1,11 +1,11 @@
-//! The parts of an activity's event that come from its `data`.
+//! The parts of an activity's event that come from `data`.
 
-use super::endpoint::{self, first};
-use super::event::{Event, address, says_nothing};
+use super::endpoint::{self, first_scalar};
+use super::event::{Event, address, is_placeholder};
 use crate::record::activity::{Activity, ActivityData};
 use crate::record::{Escaped, Value};
 
-/// The version that an activity about a package names.
+/// The package version of an activity.
 pub(super) fn version<'a>(activity: &mut Activity<'a>, data: &mut ActivityData<'a>) -> Value<'a> {
     for value in [&mut data.new_agent_version, &mut activity.agent_updated_version, &mut data.version] {
         if value.escaped().is_some() {
@@ -15,7 +15,7 @@ pub(super) fn version<'a>(activity: &mut Activity<'a>, data: &mut ActivityData<'
     Value::default()
 }
 
-/// `package.*`; with `is_console` the console itself was updated.
+/// Writes `package.*`. With `is_console` the console itself was updated, not an agent.
 pub(super) fn package(event: &mut Event<'_>, mut version: Value<'_>, is_console: bool) {
     if version.is_empty() {
         return;
@@ -26,8 +26,8 @@ pub(super) fn package(event: &mut Event<'_>, mut version: Value<'_>, is_console:
     event.close(open);
 }
 
-/// `source.ip` of a console user and `host.*` of an endpoint. The address that belongs to an action of the console is the
-/// user's, not the host's; `of_agent` says that no user acted.
+/// Writes `source.ip` of a console user and `host.*` of an endpoint. `ipAddress` is the user's address if a user acted,
+/// and the endpoint's with `of_agent`.
 pub(super) fn host<'a>(
     event: &mut Event<'_>,
     activity: &mut Activity<'a>,
@@ -44,13 +44,13 @@ pub(super) fn host<'a>(
     if let Some(name) = event.keyword("name", &mut data.computer_name) {
         event.related.hosts.add(name);
     }
-    // The address of a console user was taken, or is no address.
+    // The address of a console user was taken above, or is not a valid address.
     let ip_address = if of_agent { &mut data.ip_address } else { &mut Value::default() };
     let values = [&mut data.agentipv4, &mut data.ip_addresses, ip_address, &mut data.external_ip];
     endpoint::addresses(event, Value::default(), &values.each_ref().map(|value| **value));
     values.into_iter().for_each(Event::take_address);
     let kind = [activity.os_family, data.os_family, data.os_type];
-    let family = first(kind);
+    let family = first_scalar(kind);
     if let Some(text) = family.escaped() {
         let os = event.open("os");
         if let Some(kind) = kind.into_iter().find_map(endpoint::os_type) {
@@ -67,7 +67,7 @@ pub(super) fn host<'a>(
     event.close(open);
 }
 
-/// `file.*`: what was found, fetched, blocked or excluded.
+/// Writes `file.*`: the file that was detected, fetched, blocked or excluded.
 pub(super) fn file<'a>(event: &mut Event<'_>, activity: &mut Activity<'a>, data: &mut ActivityData<'a>) {
     let open = event.open("file");
     let path = event.keyword("path", &mut data.file_path);
@@ -82,7 +82,7 @@ pub(super) fn file<'a>(event: &mut Event<'_>, activity: &mut Activity<'a>, data:
     event.close(open);
 }
 
-/// `process.*`; only a firewall's event names the process itself.
+/// Writes `process.*`; only firewall activities contain the process itself.
 pub(super) fn process(event: &mut Event<'_>, data: &mut ActivityData<'_>, is_firewall: bool) {
     let open = event.open("process");
     if is_firewall {
@@ -97,7 +97,7 @@ pub(super) fn process(event: &mut Event<'_>, data: &mut ActivityData<'_>, is_fir
     event.close(open);
 }
 
-/// `device.*` of device control. ECS has fields for the numbers of vendor and product of a USB device as well.
+/// Writes `device.*` of device control. ECS also has fields for the vendor and product numbers of a USB device.
 pub(super) fn device(event: &mut Event<'_>, data: &mut ActivityData<'_>) {
     let open = event.open("device");
     event.keyword("id", &mut data.u_id);
@@ -115,7 +115,7 @@ pub(super) fn device(event: &mut Event<'_>, data: &mut ActivityData<'_>) {
     event.close(open);
 }
 
-/// The rule of device control or firewall.
+/// Writes the rule of device control or firewall.
 pub(super) fn rule(event: &mut Event<'_>, data: &mut ActivityData<'_>) {
     let open = event.open("rule");
     event.keyword("id", &mut data.rule_id);
@@ -123,28 +123,29 @@ pub(super) fn rule(event: &mut Event<'_>, data: &mut ActivityData<'_>) {
     event.close(open);
 }
 
-/// `source`, `destination` and `network` of a firewall's event: inbound, the remote end is the source.
+/// Writes `source`, `destination` and `network` of a firewall activity. For inbound traffic the remote host is the
+/// source.
 pub(super) fn connection(event: &mut Event<'_>, data: &mut ActivityData<'_>) {
-    let direction = first([data.reported_direction, data.direction]);
+    let direction = first_scalar([data.reported_direction, data.direction]);
     let inbound = direction.escaped().is_some_and(|text| text.is("inbound") || text.is("incoming"));
     let outbound = direction.escaped().is_some_and(|text| text.is("outbound") || text.is("outgoing"));
     let local = if inbound { "destination" } else { "source" };
     let remote = if inbound { "source" } else { "destination" };
-    end(
+    peer(
         event,
         local,
         [&mut data.reported_local_host, &mut data.local_host],
         [&mut data.reported_local_port, &mut data.local_port],
     );
     let ports = if data.remote_port.is_empty() { &mut data.port } else { &mut data.remote_port };
-    end(
+    peer(
         event,
         remote,
         [&mut data.reported_remote_host, &mut data.remote_host],
         [&mut data.reported_remote_port, ports],
     );
     let open = event.open("network");
-    if let Some(transport) = first([data.reported_protocol, data.protocol]).escaped() {
+    if let Some(transport) = first_scalar([data.reported_protocol, data.protocol]).escaped() {
         event.json.lower_case("transport", transport);
     }
     if inbound || outbound {
@@ -153,11 +154,11 @@ pub(super) fn connection(event: &mut Event<'_>, data: &mut ActivityData<'_>) {
     event.close(open);
 }
 
-fn end(event: &mut Event<'_>, name: &'static str, hosts: [&mut Value<'_>; 2], ports: [&mut Value<'_>; 2]) {
+fn peer(event: &mut Event<'_>, name: &'static str, hosts: [&mut Value<'_>; 2], ports: [&mut Value<'_>; 2]) {
     let open = event.open(name);
     let [first_host, second_host] = hosts;
     let host = if first_host.escaped().is_some() { first_host } else { second_host };
-    if let Some(text) = host.escaped().filter(|text| !says_nothing(*text)) {
+    if let Some(text) = host.escaped().filter(|text| !is_placeholder(*text)) {
         if address(text).is_some() {
             event.ip("ip", host);
         } else {

@@ -1,10 +1,10 @@
-//! What each type of activity is in ECS: the table `data/activity-categories.csv`, compiled into the program.
+//! The classification of activity types in ECS: the table `data/activity-categories.csv`, compiled into the program.
 
 use std::sync::LazyLock;
 
 use super::severity::Severity;
 
-/// What the table says of one type.
+/// A row of the table.
 #[derive(Debug, Clone)]
 pub(super) struct ActivityType {
     pub id: u32,
@@ -13,18 +13,17 @@ pub(super) struct ActivityType {
     pub types: Vec<&'static str>,
     /// "" in the defaults of a group.
     pub action: &'static str,
-    /// "" where the type says nothing of success.
+    /// "" if the type has no outcome.
     pub outcome: &'static str,
     pub severity: Severity,
 }
 
-/// The row of a type.
 pub(super) fn find(id: u32) -> Option<&'static ActivityType> {
     static TYPES: LazyLock<Vec<ActivityType>> = LazyLock::new(types);
     lookup(&TYPES, id)
 }
 
-/// The defaults for a type without a row, where the group it belongs to is known.
+/// The defaults for a type that is not in the table but belongs to a known group.
 pub(super) fn group_default(id: u32) -> Option<&'static ActivityType> {
     static GROUPS: LazyLock<Vec<ActivityType>> = LazyLock::new(groups);
     lookup(&GROUPS, id)
@@ -78,21 +77,21 @@ fn words(cell: &'static str) -> Vec<&'static str> {
     cell.split('|').filter(|word| !word.is_empty()).collect()
 }
 
-/// The cells of a line; a cell in quotes may hold commas.
+/// The cells of a CSV line; a cell in quotes may contain commas.
 fn cells(line: &'static str) -> Vec<&'static str> {
     let mut cells = Vec::new();
     let mut rest = line;
     loop {
-        let (cell, behind) = match rest.strip_prefix('"').and_then(|quoted| quoted.split_once('"')) {
-            Some((cell, behind)) => (cell, behind.strip_prefix(',')),
+        let (cell, remaining) = match rest.strip_prefix('"').and_then(|quoted| quoted.split_once('"')) {
+            Some((cell, remaining)) => (cell, remaining.strip_prefix(',')),
             None => match rest.split_once(',') {
-                Some((cell, behind)) => (cell, Some(behind)),
+                Some((cell, remaining)) => (cell, Some(remaining)),
                 None => (rest, None),
             },
         };
         cells.push(cell);
-        match behind {
-            Some(behind) => rest = behind,
+        match remaining {
+            Some(remaining) => rest = remaining,
             None => return cells,
         }
     }
@@ -103,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_is_whole() {
+    fn the_tables_are_complete() {
         let types = types();
         assert_eq!(types.len(), 412);
         for row in &types {
@@ -122,7 +121,7 @@ mod tests {
         let login = find(27).unwrap();
         assert_eq!((login.kind, login.action, login.outcome), ("event", "user-logged-in", "success"));
         assert_eq!((&login.categories[..], &login.types[..]), (&["authentication", "session"][..], &["start"][..]));
-        // Its note is in quotes and holds commas.
+        // The note is in quotes and contains commas.
         let hit = find(3608).unwrap();
         assert_eq!((hit.kind, hit.severity), ("alert", Severity::Medium));
         assert!(find(1234).is_none() && find(u32::MAX).is_none());

@@ -1,15 +1,15 @@
-//! Who did it, and to whom: the acting user and the target of user administration are kept apart.
+//! Writes the acting user (`user`) and the user that was changed (`user.target`).
 
 use super::activity_class::Class;
-use super::event::{Event, says_nothing};
+use super::event::{Event, is_placeholder};
 use super::user;
 use crate::record::activity::{Activity, ActivityData};
 use crate::record::{Escaped, Kind, Value};
 
-/// `user.*`. With `byUser` that is who acted, and `username` whom it was done to.
+/// Writes `user.*`. If `byUser` is set, it is the acting user and `username` is the target.
 pub(super) fn write(event: &mut Event<'_>, activity: &mut Activity<'_>, data: &mut ActivityData<'_>, class: &Class) {
     let is_iam = class.is("iam");
-    let by_user = data.by_user.escaped().is_some_and(|text| !says_nothing(text));
+    let by_user = data.by_user.escaped().is_some_and(|text| !is_placeholder(text));
     let open = event.open("user");
     event.keyword("id", &mut activity.user_id);
     let mut has_email = false;
@@ -17,7 +17,7 @@ pub(super) fn write(event: &mut Event<'_>, activity: &mut Activity<'_>, data: &m
         has_email = name(event, &mut data.by_user);
     } else {
         for value in [&mut data.username, &mut data.user_name, &mut data.last_logged_in_user_name] {
-            if value.escaped().is_some_and(|text| !says_nothing(text)) {
+            if value.escaped().is_some_and(|text| !is_placeholder(text)) {
                 has_email = name(event, value);
                 break;
             }
@@ -48,7 +48,7 @@ fn target(event: &mut Event<'_>, data: &mut ActivityData<'_>, is_iam: bool, by_u
     let mut has_email = false;
     if by_user {
         for value in [&mut data.username, &mut data.user_name] {
-            if value.escaped().is_some_and(|text| !says_nothing(text)) {
+            if value.escaped().is_some_and(|text| !is_placeholder(text)) {
                 has_email = name(event, value);
                 break;
             }
@@ -72,7 +72,7 @@ fn target(event: &mut Event<'_>, data: &mut ActivityData<'_>, is_iam: bool, by_u
     event.close(open);
 }
 
-/// `user.changes.*` where the new value says what the user's own data became.
+/// Writes `user.changes.*` if the new value is data of the user.
 fn changes(event: &mut Event<'_>, data: &ActivityData<'_>) {
     let open = event.open("changes");
     if data.new_value.kind() == Kind::Object {
@@ -107,7 +107,8 @@ fn changes(event: &mut Event<'_>, data: &ActivityData<'_>) {
     event.close(open);
 }
 
-/// The name of the user object that is open; of an e-mail address its local part, and then true: `email` is written too.
+/// Writes the name of the open user object. For an e-mail address it writes the local part and `email`, and returns
+/// true.
 fn name(event: &mut Event<'_>, value: &mut Value<'_>) -> bool {
     let Some(text) = value.escaped() else { return false };
     match text.raw().split_once('@') {

@@ -1,20 +1,21 @@
-//! `/agents` → ECS: the state of an endpoint, a new point in time with every change.
+//! Maps `/agents` to ECS: the state of an endpoint after a change.
 
 use super::classification::Word;
+use super::common::CommonFields;
 use super::endpoint::{self, Os};
 use super::event::{Event, boolean};
 use super::severity::Severity;
-use super::vendor::write_rest;
-use super::{Frame, cloud, organization, user};
+use super::vendor::write_remaining;
+use super::{cloud, organization, user};
 use crate::record::Value;
 use crate::record::agent::Agent;
-use crate::transform::json::Names;
+use crate::transform::copy::KeyCase;
 
-pub(super) fn map(event: &mut Event<'_>, frame: &Frame<'_>, agent: &mut Agent<'_>) {
+pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, agent: &mut Agent<'_>) {
     let severity = if boolean(agent.infected) == Some(true) { Severity::Medium } else { Severity::Informational };
-    // The date of the change is part of `event.id`, so it is looked up before it is taken.
+    // `event.id` contains the date, which `head` takes.
     let updated = agent.updated_at;
-    event.head(frame, [&mut agent.updated_at, &mut { agent.created_at }], [&mut { agent.agent_version }]);
+    event.head(common, [&mut agent.updated_at, &mut { agent.created_at }], [&mut { agent.agent_version }]);
     event.sentence(
         "message",
         &[
@@ -24,7 +25,7 @@ pub(super) fn map(event: &mut Event<'_>, frame: &Frame<'_>, agent: &mut Agent<'_
         ],
     );
     agent.agent_version.take();
-    event_object(event, frame, agent, updated, severity);
+    event_object(event, common, agent, updated, severity);
     user_object(event, agent);
     host(event, agent);
     organization::write(event, [&mut agent.account_id], [&mut agent.account_name]);
@@ -39,19 +40,19 @@ pub(super) fn map(event: &mut Event<'_>, frame: &Frame<'_>, agent: &mut Agent<'_
     event.tail();
 
     let vendor = event.json.open("sentinel_one");
-    let own = event.json.open("agent");
+    let object = event.json.open("agent");
     event.json.word("severity", severity.word());
     organization::agent_and_site(event, Value::default(), [agent.site_id], [agent.site_name]);
-    write_rest(&mut event.json, agent, Names::Snake, &["severity", "site"]);
-    event.json.close(own);
+    write_remaining(&mut event.json, agent, KeyCase::Snake, &["severity", "site"]);
+    event.json.close(object);
     event.json.close(vendor);
     event.json.raw(b"}");
 }
 
-/// An agent's id alone would make all its states one event, so its id is followed by the time of the change.
+/// `event.id` is the agent's id and the time of the change: with the id alone, all states would be one event.
 fn event_object(
     event: &mut Event<'_>,
-    frame: &Frame<'_>,
+    common: &CommonFields<'_>,
     agent: &mut Agent<'_>,
     updated: Value<'_>,
     severity: Severity,
@@ -66,7 +67,7 @@ fn event_object(
         event.sentence("id", &[("", agent.id.escaped()), (":", updated.escaped())]);
     }
     event.date("created", &mut agent.created_at);
-    event.provenance(frame);
+    event.provenance(common);
     event.close(open);
 }
 
@@ -106,20 +107,20 @@ fn host(event: &mut Event<'_>, agent: &mut Agent<'_>) {
     event.close(open);
 }
 
-/// `host.architecture`; a "64 bit" system is an ARM one when its name or its processor says so.
+/// The value of `host.architecture`. A "64 bit" system is ARM if the name of its OS or processor contains it.
 fn architecture(agent: &Agent<'_>) -> Option<&'static str> {
-    let says_arm = || {
-        let says = |value: Value<'_>| {
+    let is_arm = || {
+        let names_arm = |value: Value<'_>| {
             value.text().is_some_and(|text| {
                 let text = text.to_lowercase();
                 text.contains("aarch64")
                     || text.split(|c: char| !c.is_alphanumeric()).any(|word| word.starts_with("arm"))
             })
         };
-        says(agent.os_name) || says(agent.cpu_id)
+        names_arm(agent.os_name) || names_arm(agent.cpu_id)
     };
-    match Word::in_value(agent.os_arch).as_str() {
-        "64_bit" if says_arm() => Some("arm64"),
+    match Word::of_value(agent.os_arch).as_str() {
+        "64_bit" if is_arm() => Some("arm64"),
         "64_bit" | "x86_64" | "amd64" => Some("x86_64"),
         "arm64" | "aarch64" => Some("arm64"),
         "32_bit" | "x86" => Some("x86"),

@@ -1,23 +1,24 @@
-//! `/cloud-detection/alerts` → ECS.
+//! Maps `/cloud-detection/alerts` to ECS.
 
-use super::detection::{self, Container, Detection, End, File, Host, Kind, Login, Pod, Process, Rule};
-use super::endpoint::{Os, first};
+use super::common::CommonFields;
+use super::detection::{self, Container, Detection, File, Host, Kind, Login, Peer, Pod, Process, Rule};
+use super::endpoint::{Os, first_scalar};
 use super::event::Event;
+use super::organization;
 use super::severity::Severity;
-use super::vendor::write_rest;
-use super::{Frame, organization};
+use super::vendor::write_remaining;
 use crate::record::Value;
 use crate::record::alert::{Alert, AlertProcess};
-use crate::transform::json::Names;
+use crate::transform::copy::KeyCase;
 
-pub(super) fn map(event: &mut Event<'_>, frame: &Frame<'_>, alert: &mut Alert<'_>) {
+pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, alert: &mut Alert<'_>) {
     let severity = alert.rule_info.severity.escaped().and_then(Severity::of_word).unwrap_or(Severity::Informational);
     let agent_id = alert.agent_realtime_info.id;
     let info = &alert.alert_info;
-    // The date of creation has a place of its own in `event`, so copies date the event.
+    // Uses copies: `event.created` takes the date.
     let times = [&mut { info.created_at }, &mut { info.reported_at }, &mut { info.updated_at }];
-    event.head(frame, times, [&mut alert.agent_detection_info.version]);
-    let name = first([alert.agent_realtime_info.name, alert.agent_detection_info.name]);
+    event.head(common, times, [&mut alert.agent_detection_info.version]);
+    let name = first_scalar([alert.agent_realtime_info.name, alert.agent_detection_info.name]);
     event.sentence(
         "message",
         &[
@@ -26,22 +27,22 @@ pub(super) fn map(event: &mut Event<'_>, frame: &Frame<'_>, alert: &mut Alert<'_
             (": ", alert.source_process_info.name.escaped()),
         ],
     );
-    event_object(event, frame, alert, severity);
+    event_object(event, common, alert, severity);
     detection::write(event, &mut detection(alert, &mut [Value::default(); 2]));
     organization::write(event, [&mut alert.agent_detection_info.account_id], [&mut Value::default()]);
     event.tail();
 
     let vendor = event.json.open("sentinel_one");
-    let own = event.json.open("alert");
+    let object = event.json.open("alert");
     event.json.word("severity", severity.word());
     organization::agent_and_site(event, agent_id, [alert.agent_detection_info.site_id], [Value::default()]);
-    write_rest(&mut event.json, alert, Names::Snake, &["severity", "agent", "site"]);
-    event.json.close(own);
+    write_remaining(&mut event.json, alert, KeyCase::Snake, &["severity", "agent", "site"]);
+    event.json.close(object);
     event.json.close(vendor);
     event.json.raw(b"}");
 }
 
-fn event_object(event: &mut Event<'_>, frame: &Frame<'_>, alert: &mut Alert<'_>, severity: Severity) {
+fn event_object(event: &mut Event<'_>, common: &CommonFields<'_>, alert: &mut Alert<'_>, severity: Severity) {
     let info = &mut alert.alert_info;
     let by_indicator = info.event_type.is_empty() && !info.indicator_category.is_empty();
     let kind = if by_indicator { Some(Kind::Indicator) } else { detection::kind(info.event_type) };
@@ -62,14 +63,14 @@ fn event_object(event: &mut Event<'_>, frame: &Frame<'_>, alert: &mut Alert<'_>,
     event.severity(severity);
     event.keyword("id", &mut info.alert_id);
     event.date("created", &mut info.created_at);
-    event.provenance(frame);
+    event.provenance(common);
     event.close(open);
 }
 
-/// Where an alert has the fields of a detection; `none` are the addresses that it does not have.
+/// The fields of a detection in an alert. `none` replaces addresses, which alerts do not have.
 fn detection<'v, 'a>(alert: &'v mut Alert<'a>, none: &'v mut [Value<'a>; 2]) -> Detection<'v, 'a> {
     let (info, rule, target) = (&mut alert.alert_info, &mut alert.rule_info, &mut alert.target_process_info);
-    let (now, then) = (&mut alert.agent_realtime_info, &mut alert.agent_detection_info);
+    let (current, detected) = (&mut alert.agent_realtime_info, &mut alert.agent_detection_info);
     let (container, pod) = (&mut alert.container_info, &mut alert.kubernetes_info);
     Detection {
         event_type: info.event_type,
@@ -79,8 +80,8 @@ fn detection<'v, 'a>(alert: &'v mut Alert<'a>, none: &'v mut [Value<'a>; 2]) -> 
             description: &mut rule.description,
             category: &mut rule.query_type,
         },
-        source: End { ip: &mut info.src_ip, port: &mut info.src_port },
-        destination: End { ip: &mut info.dst_ip, port: &mut info.dst_port },
+        source: Peer { ip: &mut info.src_ip, port: &mut info.src_port },
+        destination: Peer { ip: &mut info.dst_ip, port: &mut info.dst_port },
         direction: info.net_event_direction,
         machine_ip: &mut info.src_machine_ip,
         dns_request: &mut info.dns_request,
@@ -109,14 +110,14 @@ fn detection<'v, 'a>(alert: &'v mut Alert<'a>, none: &'v mut [Value<'a>; 2]) -> 
             is_signed: target.tgt_file_is_signed,
         },
         host: Host {
-            names: [&mut now.name, &mut then.name],
-            id: &mut now.id,
-            kind: if now.machine_type.is_empty() { &mut then.machine_type } else { &mut now.machine_type },
+            names: [&mut current.name, &mut detected.name],
+            id: &mut current.id,
+            kind: if current.machine_type.is_empty() { &mut detected.machine_type } else { &mut current.machine_type },
             os: Os {
-                kind: [then.os_family, now.os],
-                family: then.os_family,
-                name: if then.os_name.is_empty() { &mut now.os } else { &mut then.os_name },
-                version: &mut then.os_revision,
+                kind: [detected.os_family, current.os],
+                family: detected.os_family,
+                name: if detected.os_name.is_empty() { &mut current.os } else { &mut detected.os_name },
+                version: &mut detected.os_revision,
             },
             addresses: none.each_mut(),
         },

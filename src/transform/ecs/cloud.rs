@@ -1,18 +1,18 @@
-//! `cloud.*` from the open object that the console calls `cloudProviders`.
+//! `cloud.*`, from `cloudProviders` or from the flat object of unified alerts.
 
 use std::borrow::Cow;
 
-use super::endpoint::first;
+use super::endpoint::first_scalar;
 use super::event::Event;
 use crate::record::{Escaped, Kind, Value};
 
-/// The first provider that says something. The whole object stays in the record: it holds more than ECS has fields for.
-/// A task of Amazon ECS runs at AWS, whatever the agent knows.
+/// Writes the first provider that is not empty. The object stays in the record, since it has more values than ECS has
+/// fields. An Amazon ECS task runs on AWS even if no provider is named.
 pub(super) fn write(event: &mut Event<'_>, providers: Value<'_>, is_ecs_task: bool) {
-    let says = |(name, provider): &(Cow<'_, str>, Value<'_>)| {
+    let is_present = |(name, provider): &(Cow<'_, str>, Value<'_>)| {
         !name.is_empty() && provider.kind() == Kind::Object && !provider.is_empty()
     };
-    let named = providers.entries().find(says);
+    let named = providers.entries().find(is_present);
     let open = event.open("cloud");
     if let Some((name, provider)) = named {
         event.json.text("provider", &name.to_lowercase());
@@ -24,14 +24,14 @@ pub(super) fn write(event: &mut Event<'_>, providers: Value<'_>, is_ecs_task: bo
         nested("instance", "id", "cloudInstanceId");
         nested("account", "id", "cloudAccount");
         nested("machine", "type", "cloudInstanceSize");
-        place(event, provider.get("cloudLocation"), Value::default(), Value::default());
+        region_and_zone(event, provider.get("cloudLocation"), Value::default(), Value::default());
     } else if is_ecs_task {
         event.json.word("provider", "aws");
     }
     event.close(open);
 }
 
-/// The same from the flat object of a unified alert, with what the provider itself calls its things.
+/// As [`write`], from the flat object of a unified alert and its provider-specific details.
 pub(super) fn write_detected(event: &mut Event<'_>, detected: Value<'_>) {
     let details = detected.get("providerDetails");
     let open = event.open("cloud");
@@ -45,22 +45,22 @@ pub(super) fn write_detected(event: &mut Event<'_>, detected: Value<'_>) {
         ("project", "id", [details.get("projectId"), Value::default()]),
     ] {
         let open = event.open(object);
-        event.optional(field, first(values).escaped());
+        event.optional(field, first_scalar(values).escaped());
         event.close(open);
     }
-    place(event, detected.get("location"), details.get("region"), details.get("zone"));
+    region_and_zone(event, detected.get("location"), details.get("region"), details.get("zone"));
     event.close(open);
 }
 
-/// `region` and `availability_zone`, as they are told, or from a location that may be either.
-fn place(event: &mut Event<'_>, location: Value<'_>, region: Value<'_>, zone: Value<'_>) {
+/// Writes `region` and `availability_zone`. `location` may be either of them.
+fn region_and_zone(event: &mut Event<'_>, location: Value<'_>, region: Value<'_>, zone: Value<'_>) {
     let (location, zone) = (location.escaped(), zone.escaped());
     let of_zone = location.or(zone).and_then(region_of_zone);
     event.optional("region", region.escaped().or(of_zone).or(location));
     event.optional("availability_zone", zone.or(location.filter(|_| of_zone.is_some())));
 }
 
-/// `us-east-1` of `us-east-1a`, `us-central1` of `us-central1-f`; nothing of a region.
+/// `us-east-1` for `us-east-1a`, `us-central1` for `us-central1-f`; `None` for a region.
 fn region_of_zone(location: Escaped<'_>) -> Option<Escaped<'_>> {
     let text = location.raw();
     let (before, letter) = text.split_at_checked(text.len().checked_sub(1)?)?;
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn zones_are_told_from_regions() {
+    fn zones_are_distinguished_from_regions() {
         let region = |text| region_of_zone(Escaped::plain(text)).map(Escaped::raw);
         assert_eq!(region("us-east-1a"), Some("us-east-1"));
         assert_eq!(region("us-central1-f"), Some("us-central1"));

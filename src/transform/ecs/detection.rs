@@ -1,4 +1,5 @@
-//! What alerts and the hits of custom rules in the activity log have in common, whatever the spelling of their keys.
+//! Writes the fields that alerts share with hits of custom rules in the activity log, which spell their keys
+//! differently.
 
 use super::classification::Word;
 use super::endpoint::{self, Os};
@@ -7,12 +8,12 @@ use super::user;
 use super::workload;
 use crate::record::Value;
 
-/// The fields of a detection, wherever the record has them.
+/// References to the fields of a detection in its record.
 pub(super) struct Detection<'v, 'a> {
     pub event_type: Value<'a>,
     pub rule: Rule<'v, 'a>,
-    pub source: End<'v, 'a>,
-    pub destination: End<'v, 'a>,
+    pub source: Peer<'v, 'a>,
+    pub destination: Peer<'v, 'a>,
     pub direction: Value<'a>,
     pub machine_ip: &'v mut Value<'a>,
     pub dns_request: &'v mut Value<'a>,
@@ -34,7 +35,6 @@ pub(super) struct Detection<'v, 'a> {
     pub pod: Pod<'v, 'a>,
 }
 
-/// The rule that was hit.
 pub(super) struct Rule<'v, 'a> {
     pub id: &'v mut Value<'a>,
     pub name: &'v mut Value<'a>,
@@ -42,20 +42,19 @@ pub(super) struct Rule<'v, 'a> {
     pub category: &'v mut Value<'a>,
 }
 
-/// One end of a connection.
-pub(super) struct End<'v, 'a> {
+pub(super) struct Peer<'v, 'a> {
     pub ip: &'v mut Value<'a>,
     pub port: &'v mut Value<'a>,
 }
 
-/// Who logged in.
+/// The user of a login.
 pub(super) struct Login<'v, 'a> {
     pub name: &'v mut Value<'a>,
     pub domain: &'v mut Value<'a>,
     pub sid: &'v mut Value<'a>,
 }
 
-/// A process; its user stays in the record, where the whole text is.
+/// A process. Its user stays in the record, because the event has only a part of the text.
 pub(super) struct Process<'v, 'a> {
     pub name: &'v mut Value<'a>,
     pub pid: &'v mut Value<'a>,
@@ -70,7 +69,7 @@ pub(super) struct Process<'v, 'a> {
     pub user: Value<'a>,
 }
 
-/// The file that was acted upon.
+/// The file that the process acted on.
 pub(super) struct File<'v, 'a> {
     pub path: &'v mut Value<'a>,
     pub sha1: &'v mut Value<'a>,
@@ -80,7 +79,6 @@ pub(super) struct File<'v, 'a> {
     pub is_signed: Value<'a>,
 }
 
-/// The endpoint.
 pub(super) struct Host<'v, 'a> {
     pub names: [&'v mut Value<'a>; 2],
     pub id: &'v mut Value<'a>,
@@ -89,14 +87,12 @@ pub(super) struct Host<'v, 'a> {
     pub addresses: [&'v mut Value<'a>; 2],
 }
 
-/// The container.
 pub(super) struct Container<'v, 'a> {
     pub id: &'v mut Value<'a>,
     pub name: &'v mut Value<'a>,
     pub image: &'v mut Value<'a>,
 }
 
-/// The pod.
 pub(super) struct Pod<'v, 'a> {
     pub is_set: bool,
     pub cluster: &'v mut Value<'a>,
@@ -105,7 +101,7 @@ pub(super) struct Pod<'v, 'a> {
     pub controller_kind: &'v mut Value<'a>,
 }
 
-/// Writes every object but `event`, `organization`, `group` and those behind them.
+/// Writes all objects of the event except `event`, `organization`, `group` and those after them.
 pub(super) fn write(event: &mut Event<'_>, detection: &mut Detection<'_, '_>) {
     let is_login = kind(detection.event_type) == Some(Kind::Login);
     rule(event, &mut detection.rule);
@@ -124,7 +120,7 @@ pub(super) fn write(event: &mut Event<'_>, detection: &mut Detection<'_, '_>) {
     indicator(event, detection);
     host(event, detection, is_login);
     let container = &mut detection.container;
-    // Their labels are one text, which stays in the record.
+    // The labels are a single text, which stays in the record.
     workload::container_fields(event, container.id, container.name, container.image, Value::default());
     let pod = &mut detection.pod;
     if pod.is_set {
@@ -133,7 +129,7 @@ pub(super) fn write(event: &mut Event<'_>, detection: &mut Detection<'_, '_>) {
     }
 }
 
-/// What kind of event a rule was hit by.
+/// The kind of event that a rule matched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Process,
@@ -148,7 +144,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// Category and type beside `intrusion_detection` and `info`.
+    /// Category and type, in addition to `intrusion_detection` and `info`.
     pub fn class(self) -> (&'static str, &'static str) {
         match self {
             Self::Process => ("process", "start"),
@@ -164,7 +160,7 @@ impl Kind {
     }
 }
 
-/// By the prefix of the type's name: consoles spell the rest of it in several ways.
+/// Uses the prefix of the type's name: consoles spell the remaining part in several ways.
 pub(super) fn kind(event_type: Value<'_>) -> Option<Kind> {
     let text = event_type.escaped()?;
     let word: String =
@@ -204,7 +200,7 @@ fn rule(event: &mut Event<'_>, rule: &mut Rule<'_, '_>) {
 fn connection(event: &mut Event<'_>, detection: &mut Detection<'_, '_>, is_login: bool) {
     let open = event.open("source");
     if detection.source.ip.escaped().is_none() && is_login {
-        // That is where a login comes from.
+        // For a login, this is the address of the client.
         event.ip("ip", detection.machine_ip);
     } else {
         event.ip("ip", detection.source.ip);
@@ -216,7 +212,7 @@ fn connection(event: &mut Event<'_>, detection: &mut Detection<'_, '_>, is_login
     event.port("port", detection.destination.port);
     event.close(open);
     let open = event.open("network");
-    match Word::in_value(detection.direction).as_str() {
+    match Word::of_value(detection.direction).as_str() {
         "outgoing" | "outbound" => event.json.word("direction", "egress"),
         "incoming" | "inbound" => event.json.word("direction", "ingress"),
         _ => {}
@@ -224,7 +220,7 @@ fn connection(event: &mut Event<'_>, detection: &mut Detection<'_, '_>, is_login
     event.close(open);
 }
 
-/// The answers are one text, separated by semicolons; it stays in the record unless it is a single one.
+/// The answers are one text with semicolons, which stays in the record unless there is a single answer.
 fn dns(event: &mut Event<'_>, detection: &mut Detection<'_, '_>) {
     let open = event.open("dns");
     let question = event.open("question");
@@ -270,7 +266,7 @@ fn login_user(event: &mut Event<'_>, login: &mut Login<'_, '_>) {
     event.close(open);
 }
 
-/// The console has one field for a value's name and its data.
+/// The console has one field for the name of a value and its data.
 fn registry(event: &mut Event<'_>, detection: &mut Detection<'_, '_>) {
     let open = event.open("registry");
     event.keyword("key", detection.registry_key);
@@ -292,11 +288,11 @@ fn dll(event: &mut Event<'_>, detection: &mut Detection<'_, '_>) {
     event.close(open);
 }
 
-/// The indicator of a threat intelligence feed. Words for its type that are not known stay in the record with its value.
+/// The indicator of a threat intelligence feed. If its type is unknown, type and value stay in the record.
 fn indicator(event: &mut Event<'_>, detection: &mut Detection<'_, '_>) {
     let threat = event.open("threat");
     let open = event.open("indicator");
-    let kind = Word::in_value(detection.indicator_type);
+    let kind = Word::of_value(detection.indicator_type);
     let value = &mut *detection.indicator_value;
     match kind.as_str() {
         "ip" | "ipv4" | "ipv6" | "ipv4_addr" | "ipv6_addr" => {
@@ -349,7 +345,7 @@ fn file(event: &mut Event<'_>, file: &mut File<'_, '_>) {
     event.hashes([&mut *file.sha1, &mut *file.sha256]);
     event.date("created", file.created);
     event.date("mtime", file.mtime);
-    let signed = match Word::in_value(file.is_signed).as_str() {
+    let signed = match Word::of_value(file.is_signed).as_str() {
         "signed" | "true" => Some(true),
         "unsigned" | "notsigned" | "not_signed" | "false" => Some(false),
         _ => None,
@@ -370,7 +366,7 @@ fn host(event: &mut Event<'_>, detection: &mut Detection<'_, '_>, is_login: bool
     event.keyword("id", host.id);
     event.keyword("type", host.kind);
     endpoint::os(event, &mut host.os);
-    // The address of a login's source is not the host's.
+    // For a login, this is the address of the client, not of the host.
     let machine = if is_login { &mut Value::default() } else { &mut *detection.machine_ip };
     let [first, second] = &mut host.addresses;
     let values = [machine, &mut **first, &mut **second];
@@ -379,7 +375,7 @@ fn host(event: &mut Event<'_>, detection: &mut Detection<'_, '_>, is_login: bool
     event.close(open);
 }
 
-/// `true` and `false` of a login → success and failure.
+/// The value of `event.outcome` of a login.
 pub(super) fn login_outcome(is_successful: Value<'_>) -> Option<&'static str> {
     boolean(is_successful).map(|success| if success { "success" } else { "failure" })
 }

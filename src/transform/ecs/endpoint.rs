@@ -1,15 +1,15 @@
-//! `host.*`: the parts that all streams about endpoints share.
+//! The parts of `host.*` that several streams share.
 
 use super::classification::Word;
-use super::event::{Event, address, says_nothing};
+use super::event::{Event, address, is_placeholder};
 use crate::record::{Cursor, Escaped, Value};
 
-/// The first value that says something, else an absent one.
-pub(super) fn first<'a, const N: usize>(values: [Value<'a>; N]) -> Value<'a> {
+/// The first scalar that is not empty, else an absent value.
+pub(super) fn first_scalar<'a, const N: usize>(values: [Value<'a>; N]) -> Value<'a> {
     values.into_iter().find(|value| value.escaped().is_some()).unwrap_or_default()
 }
 
-/// `host.name` and `host.hostname`.
+/// Writes `host.name` and `host.hostname`.
 pub(super) fn names<const N: usize>(event: &mut Event<'_>, names: [&mut Value<'_>; N]) {
     for value in names {
         if let Some(name) = event.keyword("name", value) {
@@ -20,11 +20,11 @@ pub(super) fn names<const N: usize>(event: &mut Event<'_>, names: [&mut Value<'_
     }
 }
 
-/// `host.domain`; a workgroup is no domain to pivot on.
+/// Writes `host.domain`. A workgroup is not added to `related.hosts`.
 pub(super) fn domain<const N: usize>(event: &mut Event<'_>, domains: [&mut Value<'_>; N]) {
     for value in domains {
         if let Some(domain) = event.keyword("domain", value) {
-            if !domain.is("workgroup") && !says_nothing(domain) {
+            if !domain.is("workgroup") && !is_placeholder(domain) {
                 event.related.hosts.add(domain);
             }
             return;
@@ -32,18 +32,17 @@ pub(super) fn domain<const N: usize>(event: &mut Event<'_>, domains: [&mut Value
     }
 }
 
-/// What is known of an operating system.
+/// References to the fields of an operating system.
 pub(super) struct Os<'v, 'a> {
     pub name: &'v mut Value<'a>,
     pub version: &'v mut Value<'a>,
-    /// Where its type may be; the first that ECS knows counts.
+    /// Possible types; the first that ECS has is used.
     pub kind: [Value<'a>; 2],
-    /// Its family, where the record has one beside the type.
+    /// The family, if the record has one in addition to the type.
     pub family: Value<'a>,
 }
 
-/// `host.os.*`. Type and family stay in the record: the console's words are not all
-/// of ECS's.
+/// Writes `host.os.*`. Type and family stay in the record: ECS does not have all words of the console.
 pub(super) fn os(event: &mut Event<'_>, os: &mut Os<'_, '_>) {
     let open = event.open("os");
     if let Some(kind) = os.kind.into_iter().find_map(os_type) {
@@ -58,9 +57,9 @@ pub(super) fn os(event: &mut Event<'_>, os: &mut Os<'_, '_>) {
     event.close(open);
 }
 
-/// The types of `host.os.type`.
+/// The value of `host.os.type`.
 pub(super) fn os_type(value: Value<'_>) -> Option<&'static str> {
-    match Word::in_value(value).as_str() {
+    match Word::of_value(value).as_str() {
         "windows" | "windows_legacy" => Some("windows"),
         "macos" => Some("macos"),
         "linux" => Some("linux"),
@@ -71,9 +70,9 @@ pub(super) fn os_type(value: Value<'_>) -> Option<&'static str> {
     }
 }
 
-/// `host.ip`: the addresses of the interfaces, then the others; `host.mac`. All of them stay in the record too.
+/// Writes `host.ip` (addresses of the interfaces, then `others`) and `host.mac`. All values stay in the record.
 pub(super) fn addresses(event: &mut Event<'_>, interfaces: Value<'_>, others: &[Value<'_>]) {
-    let [mut ips, mut macs] = event.take_lists();
+    let [mut ips, mut macs] = event.take_sets();
     Cursor::new(interfaces).each_element(|cursor| {
         cursor.each_entry(|cursor, key| {
             let value = cursor.value();
@@ -98,10 +97,10 @@ pub(super) fn addresses(event: &mut Event<'_>, interfaces: Value<'_>, others: &[
     }
     ips.write(&mut event.json, "ip");
     macs.write(&mut event.json, "mac");
-    event.give_back_lists([ips, macs]);
+    event.return_sets([ips, macs]);
 }
 
-/// `00:25:96:ff:fe:12` and its other spellings as `00-25-96-FF-FE-12`; 6 or 8 bytes.
+/// A MAC address of 6 or 8 bytes in the ECS form `00-25-96-FF-FE-12`.
 struct Mac {
     text: [u8; 23],
     length: usize,
@@ -132,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn mac_addresses_take_the_form_of_ecs() {
+    fn mac_addresses_are_written_in_ecs_form() {
         let mac = |text| Mac::of(Escaped::plain(text)).map(|mac| mac.as_str().to_owned());
         for text in ["00:00:5e:00:53:00", "00-00-5E-00-53-00", "0000.5e00.5300", "00005e005300"] {
             assert_eq!(mac(text).as_deref(), Some("00-00-5E-00-53-00"), "{text}");

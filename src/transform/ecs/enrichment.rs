@@ -1,19 +1,19 @@
-//! Notes and timeline inside a threat's event, as `lane/enrich.rs` put them beside its record.
+//! Notes and timeline of a threat, which the lane fetches in addition to the record.
 
 use serde_json::{Map, Value, json};
 
 use super::event::Event;
 use crate::record::Escaped;
 
-/// Keys of timeline items that repeat the threat's own when they are equal.
-const OWN_IDS: [&str; 5] = ["agentId", "siteId", "accountId", "groupId", "threatId"];
+/// Keys of timeline items that are left out if they repeat an id of the threat.
+const REPEATED_IDS: [&str; 5] = ["agentId", "siteId", "accountId", "groupId", "threatId"];
 
-/// What belongs to one threat beside its record.
+/// The enrichment of one threat.
 #[derive(Debug)]
 pub(super) struct Enrichment(Map<String, Value>);
 
 impl Enrichment {
-    /// From the object that was put beside the record.
+    /// Reads the JSON object that the lane fetched.
     pub fn read(bytes: &[u8]) -> Option<Self> {
         serde_json::from_slice(bytes).ok().map(Self)
     }
@@ -22,8 +22,8 @@ impl Enrichment {
         self.0.get(name).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_object)
     }
 
-    /// Who wrote notes, and the hashes of the timeline; before `related` is written.
-    pub fn relate(&self, event: &mut Event<'_>) {
+    /// Adds authors of notes and hashes of the timeline to `related`, which must not be written yet.
+    pub fn add_related(&self, event: &mut Event<'_>) {
         for creator in self.items("notes").filter_map(|note| note.get("creator")?.as_str()) {
             let quoted = Value::from(creator).to_string();
             event.related.user.insert(Escaped::plain(quoted.get(1..quoted.len() - 1).unwrap_or_default()));
@@ -35,10 +35,10 @@ impl Enrichment {
         }
     }
 
-    /// The lists, inside the vendor's object. `own` are the values that its record says of the threat.
-    pub fn write(&self, event: &mut Event<'_>, own: &[String]) {
+    /// Writes the lists into the vendor object. `threat_ids` are the ids in the threat's record.
+    pub fn write(&self, event: &mut Event<'_>, threat_ids: &[String]) {
         for (name, count) in [("notes", "notesCount"), ("timeline", "timelineCount")] {
-            let items: Vec<Value> = self.items(name).map(|item| Value::Object(item_of(item, own))).collect();
+            let items: Vec<Value> = self.items(name).map(|item| Value::Object(item_of(item, threat_ids))).collect();
             if !items.is_empty() {
                 event.json.name(name);
                 event.json.raw(Value::Array(items).to_string().as_bytes());
@@ -53,13 +53,13 @@ impl Enrichment {
     }
 }
 
-/// An item under the names of the vendor's namespace, without what is empty or the threat's own.
-fn item_of(item: &Map<String, Value>, own: &[String]) -> Map<String, Value> {
+/// An item with the names of the vendor namespace, without empty values and ids of the threat.
+fn item_of(item: &Map<String, Value>, threat_ids: &[String]) -> Map<String, Value> {
     let (mut named, mut description) = (Map::new(), Map::new());
     for (key, value) in item {
-        let is_own =
-            OWN_IDS.contains(&key.as_str()) && value.as_str().is_some_and(|id| own.iter().any(|own| own == id));
-        if is_own || is_empty(value) {
+        let is_repeated = REPEATED_IDS.contains(&key.as_str())
+            && value.as_str().is_some_and(|id| threat_ids.iter().any(|known| known == id));
+        if is_repeated || is_empty(value) {
             continue;
         }
         match key.as_str() {

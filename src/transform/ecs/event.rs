@@ -1,52 +1,51 @@
-//! Writing one event: each method puts a value of the record into a field of a certain type. A value that found its
-//! place is taken from the record; what stays there goes to the vendor namespace in the end.
+//! Writes one event. Each method writes a value of the record into a field of a certain type and takes it from the
+//! record. Values that remain in the record go to the vendor namespace.
 
 use std::net::IpAddr;
 
 use super::mitre::Techniques;
-use super::related::{Related, Set};
+use super::related::{Related, TextSet};
 use super::severity::Severity;
 use crate::record::{Escaped, Kind, Timestamp, Value};
-use crate::transform::copy::Sibling;
-use crate::transform::json::{Json, Open};
+use crate::transform::copy::{KeyCase, Sibling};
+use crate::transform::json::{Json, OpenContainer};
 
-/// What is kept from event to event, so that mapping does not allocate.
+/// Buffers that are reused for the next event, so that mapping does not allocate.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Scratch {
     pub related: Related,
-    pub faults: String,
+    errors: String,
     pub siblings: Vec<Sibling>,
     path: Vec<&'static str>,
-    lists: [Set; 2],
+    sets: [TextSet; 2],
     pub techniques: Techniques,
 }
 
-/// The event that is being written.
 #[derive(Debug)]
 pub(super) struct Event<'o> {
     pub json: Json<'o>,
     pub related: &'o mut Related,
-    faults: &'o mut String,
+    errors: &'o mut String,
     path: &'o mut Vec<&'static str>,
-    lists: &'o mut [Set; 2],
+    sets: &'o mut [TextSet; 2],
     pub techniques: &'o mut Techniques,
 }
 
-/// An object of the event that is being written.
+/// An object of the event that is not closed yet.
 #[must_use]
-pub(super) struct Object(Open);
+pub(super) struct Object(OpenContainer);
 
 impl<'o> Event<'o> {
     pub fn new(out: &'o mut Vec<u8>, scratch: &'o mut Scratch) -> Self {
         scratch.related.clear();
-        scratch.faults.clear();
+        scratch.errors.clear();
         scratch.path.clear();
         Self {
             json: Json::new(out, &mut scratch.siblings),
             related: &mut scratch.related,
-            faults: &mut scratch.faults,
+            errors: &mut scratch.errors,
             path: &mut scratch.path,
-            lists: &mut scratch.lists,
+            sets: &mut scratch.sets,
             techniques: &mut scratch.techniques,
         }
     }
@@ -63,47 +62,48 @@ impl<'o> Event<'o> {
         self.json.close(object.0);
     }
 
-    /// Two empty lists of texts, which are to be given back.
-    pub fn take_lists(&mut self) -> [Set; 2] {
-        let mut lists = std::mem::take(self.lists);
-        lists.iter_mut().for_each(Set::clear);
-        lists
+    /// Two empty sets; return them with [`Self::return_sets`].
+    pub fn take_sets(&mut self) -> [TextSet; 2] {
+        let mut sets = std::mem::take(self.sets);
+        sets.iter_mut().for_each(TextSet::clear);
+        sets
     }
 
-    pub fn give_back_lists(&mut self, lists: [Set; 2]) {
-        *self.lists = lists;
+    pub fn return_sets(&mut self, sets: [TextSet; 2]) {
+        *self.sets = sets;
     }
 
-    /// A value that does not fit stays in the record, as text, and `error.message` says so.
-    fn unfit(&mut self, name: &str, value: &mut Value<'_>, expected: &str) {
-        value.mark_unfit();
-        self.fault(name, expected);
+    /// The value does not fit the type of the field: it stays in the record, as text, and `error.message` names the
+    /// field.
+    fn mismatch(&mut self, name: &str, value: &mut Value<'_>, expected: &str) {
+        value.mark_mismatched();
+        self.add_error(name, expected);
     }
 
-    pub fn fault(&mut self, name: &str, expected: &str) {
+    pub fn add_error(&mut self, name: &str, expected: &str) {
         let mut path = self.path.join(".");
         if !path.is_empty() {
             path.push('.');
         }
-        let fault = format!("{path}{name}: not {expected}");
-        if !self.faults.split("; ").any(|known| known == fault) {
-            if !self.faults.is_empty() {
-                self.faults.push_str("; ");
+        let error = format!("{path}{name}: not {expected}");
+        if !self.errors.split("; ").any(|known| known == error) {
+            if !self.errors.is_empty() {
+                self.errors.push_str("; ");
             }
-            self.faults.push_str(&fault);
+            self.errors.push_str(&error);
         }
     }
 
-    /// `error.message`, when there is something to say.
-    pub fn close_faults(&mut self) {
-        if !self.faults.is_empty() {
+    /// Writes `error.message` if there were errors.
+    pub fn write_errors(&mut self) {
+        if !self.errors.is_empty() {
             let error = self.json.open("error");
-            self.json.text("message", self.faults);
+            self.json.text("message", self.errors);
             self.json.close(error);
         }
     }
 
-    /// Text as it is; digits and booleans as text.
+    /// Writes a text; numbers and booleans become text.
     #[inline]
     pub fn keyword<'a>(&mut self, name: &str, value: &mut Value<'a>) -> Option<Escaped<'a>> {
         let text = value.escaped()?;
@@ -112,16 +112,16 @@ impl<'o> Event<'o> {
         Some(text)
     }
 
-    /// A whole number, from a number or its digits in text.
+    /// Writes a whole number, from a number or from text.
     pub fn long(&mut self, name: &str, value: &mut Value<'_>) {
         let Some(text) = self.scalar(name, value, "a whole number") else { return };
         match text.trim().raw().parse::<i64>() {
             Ok(number) => self.whole_number(name, value, text, number),
-            Err(_) => self.unfit(name, value, "a whole number"),
+            Err(_) => self.mismatch(name, value, "a whole number"),
         }
     }
 
-    /// Written otherwise than it came (`007`), it stays in the record as well.
+    /// If the digits change (`007`), the value also stays in the record.
     fn whole_number(&mut self, name: &str, value: &mut Value<'_>, text: Escaped<'_>, number: i64) {
         let mut buffer = itoa::Buffer::new();
         let digits = buffer.format(number);
@@ -135,43 +135,43 @@ impl<'o> Event<'o> {
         let Some(text) = self.scalar(name, value, "a port") else { return };
         match text.trim().raw().parse::<u16>() {
             Ok(number) => self.whole_number(name, value, text, number.into()),
-            Err(_) => self.unfit(name, value, "a port"),
+            Err(_) => self.mismatch(name, value, "a port"),
         }
     }
 
-    /// `true` or `false`, from a boolean or its word in text.
+    /// Writes a boolean, from a boolean or from text.
     pub fn boolean(&mut self, name: &str, value: &mut Value<'_>) {
         if value.is_empty() {
             return;
         }
         match boolean(*value) {
-            Some(truth) => {
-                self.json.boolean(name, truth);
-                if value.escaped().is_some_and(|text| text.raw() == if truth { "true" } else { "false" }) {
+            Some(boolean) => {
+                self.json.boolean(name, boolean);
+                if value.escaped().is_some_and(|text| text.raw() == if boolean { "true" } else { "false" }) {
                     value.take();
                 }
             }
-            None => self.unfit(name, value, "a boolean"),
+            None => self.mismatch(name, value, "a boolean"),
         }
     }
 
-    /// An ISO 8601 date in UTC with the digits that the source gave, or a moment in seconds or milliseconds since 1970.
-    /// A date that had to be rewritten stays in the record. True when a date was written.
+    /// Writes a date, from ISO 8601 or from seconds or milliseconds since 1970. A UTC date keeps its digits; a date
+    /// that has to be rewritten also stays in the record. Returns true if a date was written.
     #[inline]
     pub fn date(&mut self, name: &str, value: &mut Value<'_>) -> bool {
         let Some(text) = self.scalar(name, value, "a date") else { return false };
-        if says_nothing(text) {
+        if is_placeholder(text) {
             return false;
         }
         let raw = text.raw();
         let time = match raw.parse::<i64>() {
-            Ok(moment) if (1_000_000_000..100_000_000_000).contains(&moment) => {
-                Ok(Timestamp::from_micros(moment * 1_000_000))
+            Ok(number) if (1_000_000_000..100_000_000_000).contains(&number) => {
+                Ok(Timestamp::from_micros(number * 1_000_000))
             }
-            Ok(moment) if (100_000_000_000..100_000_000_000_000).contains(&moment) => {
-                Ok(Timestamp::from_micros(moment * 1_000))
+            Ok(number) if (100_000_000_000..100_000_000_000_000).contains(&number) => {
+                Ok(Timestamp::from_micros(number * 1_000))
             }
-            // Where nothing happened yet, some records carry a zero.
+            // Some records have a zero for an event that has not happened.
             Ok(0) => return false,
             _ => Timestamp::parse(raw),
         };
@@ -186,17 +186,17 @@ impl<'o> Event<'o> {
                 true
             }
             Err(_) => {
-                self.unfit(name, value, "a date");
+                self.mismatch(name, value, "a date");
                 false
             }
         }
     }
 
-    /// One address.
+    /// Writes one address.
     #[inline]
     pub fn ip<'a>(&mut self, name: &str, value: &mut Value<'a>) {
         let Some(text) = self.scalar(name, value, "an IP address") else { return };
-        if says_nothing(text) {
+        if is_placeholder(text) {
             return;
         }
         match address(text) {
@@ -207,49 +207,49 @@ impl<'o> Event<'o> {
                     value.take();
                 }
             }
-            None => self.unfit(name, value, "an IP address"),
+            None => self.mismatch(name, value, "an IP address"),
         }
     }
 
-    /// Takes a value that is one address and nothing else: it is whole in a list of addresses.
+    /// Takes a value that is exactly one address, which a list of addresses already contains.
     pub fn take_address(value: &mut Value<'_>) {
         if value.escaped().is_some_and(|text| address(text) == Some(text)) {
             value.take();
         }
     }
 
-    /// The addresses of a list, or of a text in which they are separated by commas; all of them go to `related.ip` too.
-    /// The value stays in the record.
-    pub fn addresses<'a>(&mut self, name: &str, value: Value<'a>, mut take: impl FnMut(Escaped<'a>)) {
-        let mut one = |event: &mut Self, value: Value<'a>| {
+    /// Calls `visit` with each address of a list, or of a text with commas, and adds it to `related.ip`. The value
+    /// stays in the record.
+    pub fn addresses<'a>(&mut self, name: &str, value: Value<'a>, mut visit: impl FnMut(Escaped<'a>)) {
+        let mut visit_one = |event: &mut Self, value: Value<'a>| {
             let Some(text) = value.escaped() else { return !value.is_empty() };
-            let mut bad = false;
-            for part in text.split(',').filter(|part| !says_nothing(*part)) {
+            let mut is_invalid = false;
+            for part in text.split(',').filter(|part| !is_placeholder(*part)) {
                 match address(part) {
                     Some(address) => {
                         event.related.ip.add(address);
-                        take(address);
+                        visit(address);
                     }
-                    None => bad = true,
+                    None => is_invalid = true,
                 }
             }
-            bad
+            is_invalid
         };
-        let mut bad = false;
+        let mut is_invalid = false;
         if value.kind() == Kind::Array {
             for element in value.elements() {
-                bad |= one(self, element);
+                is_invalid |= visit_one(self, element);
             }
         } else {
-            bad = one(self, value);
+            is_invalid = visit_one(self, value);
         }
-        if bad {
-            self.fault(name, "an IP address");
+        if is_invalid {
+            self.add_error(name, "an IP address");
         }
     }
 
-    /// `hash.*` of the object that is open, each value by its length; anything else stays in the record. What is written
-    /// goes to `related.hash` too.
+    /// Writes `hash.*` of the open object and adds the hashes to `related.hash`. The length of a value shows its kind;
+    /// values that are not hashes stay in the record.
     pub fn hashes<'a, const N: usize>(&mut self, values: [&mut Value<'a>; N]) {
         let open = self.open("hash");
         let mut seen = [""; N];
@@ -266,7 +266,7 @@ impl<'o> Event<'o> {
         self.close(open);
     }
 
-    /// Text that stays in the record, where there is any.
+    /// Writes a text if there is one. The value stays in the record.
     #[inline]
     pub fn optional<'a>(&mut self, name: &str, text: Option<Escaped<'a>>) -> Option<Escaped<'a>> {
         if let Some(text) = text {
@@ -275,7 +275,7 @@ impl<'o> Event<'o> {
         text
     }
 
-    /// `event.reason`: the descriptions of the indicators that have been read.
+    /// Writes `event.reason`: the descriptions of the indicators that were read.
     pub fn reasons(&mut self) {
         let mut descriptions = self.techniques.descriptions.iter();
         let Some(first) = descriptions.next() else { return };
@@ -289,21 +289,29 @@ impl<'o> Event<'o> {
         self.json.raw(b"\"");
     }
 
-    /// Severity on the one scale of all streams.
     pub fn severity(&mut self, severity: Severity) {
         self.json.number("severity", severity.score());
     }
 
-    /// A sentence of the parts that are there, each with what comes before it unless it is the first.
+    /// Writes `severity` of the open vendor object for records with a severity of their own. If the console spells it
+    /// differently, its text is kept as `original_severity`.
+    pub fn vendor_severity(&mut self, word: &str, original: Value<'_>) {
+        self.json.text("severity", word);
+        if original.text().is_none_or(|original| original != word) {
+            self.json.value("original_severity", original, KeyCase::Snake);
+        }
+    }
+
+    /// Writes a sentence of the present parts. Each part but the first is preceded by its separator.
     pub fn sentence(&mut self, name: &str, parts: &[(&str, Option<Escaped<'_>>)]) {
         let mut first = true;
-        for (before, part) in parts {
+        for (separator, part) in parts {
             let Some(part) = part else { continue };
             if first {
                 self.json.name(name);
                 self.json.raw(b"\"");
             } else {
-                self.json.raw(before.as_bytes());
+                self.json.raw(separator.as_bytes());
             }
             self.json.raw(part.raw().as_bytes());
             first = false;
@@ -313,7 +321,6 @@ impl<'o> Event<'o> {
         }
     }
 
-    /// A list of words.
     pub fn words(&mut self, name: &str, words: impl IntoIterator<Item = &'static str>) {
         let list = self.json.open_list(name);
         for word in words {
@@ -325,13 +332,13 @@ impl<'o> Event<'o> {
     fn scalar<'a>(&mut self, name: &str, value: &mut Value<'a>, expected: &str) -> Option<Escaped<'a>> {
         let text = value.escaped();
         if text.is_none() && !value.is_empty() {
-            self.unfit(name, value, expected);
+            self.mismatch(name, value, expected);
         }
         text
     }
 }
 
-/// `true` and `false`, also as text.
+/// Reads a boolean, from a boolean or from text.
 pub(super) fn boolean(value: Value<'_>) -> Option<bool> {
     let text = value.escaped()?;
     if text.is("true") {
@@ -343,19 +350,19 @@ pub(super) fn boolean(value: Value<'_>) -> Option<bool> {
     }
 }
 
-/// What the console writes where it knows no address, hash, user or date.
-pub(super) fn says_nothing(text: Escaped<'_>) -> bool {
+/// Whether the text is one that the console writes for a missing address, hash, user or date.
+pub(super) fn is_placeholder(text: Escaped<'_>) -> bool {
     ["n/a", "unknown"].into_iter().any(|word| text.is(word)) || text.raw().trim().is_empty()
 }
 
-/// A valid address; the zone of `fe80::1%eth0` is cut.
+/// A valid address, without the zone of `fe80::1%eth0`.
 pub(super) fn address(text: Escaped<'_>) -> Option<Escaped<'_>> {
     let text = text.trim().raw();
     let text = text.split_once('%').map_or(text, |(address, _)| address);
     text.parse::<IpAddr>().is_ok().then_some(Escaped::plain(text))
 }
 
-/// Which hash it is, by its length.
+/// The kind of a hash, by its length.
 fn hash(text: Escaped<'_>) -> Option<(&'static str, Escaped<'_>)> {
     let kind = match text.raw().len() {
         32 => "md5",

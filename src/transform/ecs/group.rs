@@ -1,16 +1,17 @@
-//! `/groups` → ECS: endpoint groups hold machines, so they are configuration and not identity management.
+//! Maps `/groups` to ECS. Groups contain endpoints, so the category is `configuration` and not `iam`.
 
+use super::common::CommonFields;
 use super::event::Event;
 use super::severity::Severity;
-use super::vendor::write_rest;
-use super::{Frame, organization, user};
+use super::vendor::write_remaining;
+use super::{organization, user};
 use crate::record::Value;
 use crate::record::group::Group;
-use crate::transform::json::Names;
+use crate::transform::copy::KeyCase;
 
-pub(super) fn map(event: &mut Event<'_>, frame: &Frame<'_>, group: &mut Group<'_>) {
+pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, group: &mut Group<'_>) {
     let severity = Severity::Informational;
-    event.head(frame, [&mut group.updated_at, &mut { group.created_at }], [&mut Value::default()]);
+    event.head(common, [&mut group.updated_at, &mut { group.created_at }], [&mut Value::default()]);
     let open = event.open("event");
     event.json.word("kind", "state");
     event.words("category", ["configuration"]);
@@ -19,7 +20,7 @@ pub(super) fn map(event: &mut Event<'_>, frame: &Frame<'_>, group: &mut Group<'_
     event.severity(severity);
     event.optional("id", group.id.escaped());
     event.date("created", &mut group.created_at);
-    event.provenance(frame);
+    event.provenance(common);
     event.close(open);
     organization::group(event, [&mut group.id], [&mut group.name]);
     let open = event.open("user");
@@ -29,11 +30,11 @@ pub(super) fn map(event: &mut Event<'_>, frame: &Frame<'_>, group: &mut Group<'_
     event.tail();
 
     let vendor = event.json.open("sentinel_one");
-    let own = event.json.open("group");
+    let object = event.json.open("group");
     event.json.word("severity", severity.word());
     organization::agent_and_site(event, Value::default(), [group.site_id], [Value::default()]);
-    write_rest(&mut event.json, group, Names::Snake, &["severity", "site"]);
-    event.json.close(own);
+    write_remaining(&mut event.json, group, KeyCase::Snake, &["severity", "site"]);
+    event.json.close(object);
     event.json.close(vendor);
     event.json.raw(b"}");
 }

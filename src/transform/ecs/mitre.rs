@@ -1,28 +1,28 @@
-//! `threat.tactic`, `threat.technique` and their kin, and `event.reason`, from the indicators of a threat.
+//! `threat.tactic.*`, `threat.technique.*` and `event.reason`, from the indicators of a threat or an alert.
 
 use super::classification::Word;
-use super::event::Event;
-use super::related::Set;
+use super::related::TextSet;
 use crate::record::{Cursor, Escaped, Value};
+use crate::transform::json::Json;
 
-/// What the indicators say, each thing once, in order of appearance.
+/// Tactics and techniques of the indicators, without duplicates, in order of appearance.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Techniques {
-    pub descriptions: Set,
-    tactics: Set,
-    tactic_ids: Set,
-    tactic_references: Set,
-    ids: Set,
-    /// What techniques are called that have no id.
-    names: Set,
-    /// One for each technique: the link of its first mention.
-    references: Set,
-    sub_ids: Set,
-    sub_references: Set,
+    pub descriptions: TextSet,
+    tactics: TextSet,
+    tactic_ids: TextSet,
+    tactic_references: TextSet,
+    ids: TextSet,
+    /// Names of techniques without an id.
+    names: TextSet,
+    /// One for each technique: the link of its first occurrence.
+    references: TextSet,
+    sub_ids: TextSet,
+    sub_references: TextSet,
 }
 
 impl Techniques {
-    /// Reads the indicators in one pass.
+    /// Reads the indicators of a threat in one pass.
     pub fn read(&mut self, indicators: Value<'_>) {
         self.clear();
         Cursor::new(indicators).each_element(|cursor| {
@@ -43,7 +43,7 @@ impl Techniques {
         self.sub_references.clear();
     }
 
-    /// Reads the indicators of a unified alert, which name ids and references themselves.
+    /// Reads the indicators of a unified alert, which contain ids and references.
     pub fn read_attacks(&mut self, indicators: Value<'_>) {
         self.clear();
         for attack in indicators.elements().flat_map(|indicator| indicator.get("attacks").elements()) {
@@ -56,6 +56,28 @@ impl Techniques {
             }
             self.names.add_value(technique.get("name"));
         }
+    }
+
+    /// Writes the tactics and techniques that were read into the open `threat` object.
+    pub fn write(&self, json: &mut Json<'_>) {
+        if self.tactics.is_empty() && self.ids.is_empty() && self.names.is_empty() {
+            return;
+        }
+        json.word("framework", "MITRE ATT&CK");
+        let open = json.open("tactic");
+        self.tactics.write(json, "name");
+        self.tactic_ids.write(json, "id");
+        self.tactic_references.write(json, "reference");
+        json.close(open);
+        let open = json.open("technique");
+        self.ids.write(json, "id");
+        self.names.write(json, "name");
+        self.references.write(json, "reference");
+        let sub = json.open("subtechnique");
+        self.sub_ids.write(json, "id");
+        self.sub_references.write(json, "reference");
+        json.close(sub);
+        json.close(open);
     }
 
     fn read_tactic(&mut self, cursor: &mut Cursor<'_>) {
@@ -101,31 +123,7 @@ impl Techniques {
     }
 }
 
-/// Writes the tactics and techniques that have been read into the `threat` object that is open.
-pub(super) fn write(event: &mut Event<'_>) {
-    let techniques = &*event.techniques;
-    if techniques.tactics.is_empty() && techniques.ids.is_empty() && techniques.names.is_empty() {
-        return;
-    }
-    let json = &mut event.json;
-    json.word("framework", "MITRE ATT&CK");
-    let open = json.open("tactic");
-    techniques.tactics.write(json, "name");
-    techniques.tactic_ids.write(json, "id");
-    techniques.tactic_references.write(json, "reference");
-    json.close(open);
-    let open = json.open("technique");
-    techniques.ids.write(json, "id");
-    techniques.names.write(json, "name");
-    techniques.references.write(json, "reference");
-    let sub = json.open("subtechnique");
-    techniques.sub_ids.write(json, "id");
-    techniques.sub_references.write(json, "reference");
-    json.close(sub);
-    json.close(open);
-}
-
-/// `T1059` and `T1059.001`: the technique's id, and the whole of a sub-technique's.
+/// The id of a technique (`T1059`), and the full id of a sub-technique (`T1059.001`).
 fn technique_ids(name: Escaped<'_>) -> Option<(Escaped<'_>, Option<Escaped<'_>>)> {
     let text = name.trim().raw();
     let digits = |text: &str, length| text.len() == length && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -136,7 +134,7 @@ fn technique_ids(name: Escaped<'_>) -> Option<(Escaped<'_>, Option<Escaped<'_>>)
     Some((Escaped::plain(parent), sub.map(|_| Escaped::plain(text))))
 }
 
-/// Also the two that ATT&CK 19 made of defence evasion.
+/// Includes the two tactics into which ATT&CK 19 split defense evasion.
 fn tactic_id(name: &str) -> Option<&'static str> {
     Some(match name {
         "reconnaissance" => "TA0043",

@@ -1,5 +1,5 @@
-//! Records into the Elastic Common Schema 9.4.0: one module per stream, each in the order of the table of
-//! `docs/mapping-ecs.md`, and one per part that several streams have.
+//! Maps records to the Elastic Common Schema 9.4.0. There is one file per stream, in the order of the tables of
+//! `docs/mapping-ecs.md`, and one per part that several streams share.
 
 mod activity;
 mod activity_class;
@@ -10,6 +10,7 @@ mod agent;
 mod alert;
 mod classification;
 mod cloud;
+mod common;
 mod detection;
 mod endpoint;
 mod enrichment;
@@ -30,23 +31,23 @@ mod workload;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use self::common::CommonFields;
 use self::enrichment::Enrichment;
 use self::event::{Event, Scratch};
 use super::json::Json;
-use super::{Mapped, Origin, Snapshot, check};
+use super::mapping::{Mapped, Origin, Snapshot, check};
 use crate::record::activity::Activity;
 use crate::record::agent::Agent;
 use crate::record::alert::Alert;
 use crate::record::group::Group;
 use crate::record::threat::Threat;
 use crate::record::unified_alert::UnifiedAlert;
-use crate::record::vulnerability::{Vulnerability, content_hash};
-use crate::record::{JsonError, Reader, Scope, Stream, Timestamp, Value};
+use crate::record::vulnerability::{Vulnerability, content_version};
+use crate::record::{JsonError, Reader, Scope, Stream, Timestamp};
 
-/// The schema's name with its version, for the Kafka header.
+/// The name with the version, for the Kafka header.
 pub(super) const NAME: &str = "ecs-9.4.0";
 
-/// Whether the table of activity types has a row for it.
 pub(super) fn knows_activity_type(id: u32) -> bool {
     activity_types::find(id).is_some()
 }
@@ -61,23 +62,11 @@ pub(super) struct Ecs {
     head: Vec<u8>,
     /// The beginning of `observer`.
     observer: Vec<u8>,
-    /// Whose the next records are, where they do not tell.
+    /// The scope of the next records, if they do not contain it.
     pub scope: Option<Arc<Scope>>,
     /// `event.module` to `event.timezone`.
     provenance: Vec<u8>,
     scratch: Scratch,
-}
-
-/// What an event has beside the record's own fields.
-#[derive(Debug, Clone, Copy)]
-struct Frame<'f> {
-    head: &'f [u8],
-    observer: &'f [u8],
-    scope: Option<&'f Scope>,
-    provenance: &'f [u8],
-    console_host: &'f str,
-    /// The record and whether it has white space between its tokens.
-    original: Option<(&'f str, bool)>,
 }
 
 impl Ecs {
@@ -97,7 +86,7 @@ impl Ecs {
     /// Appends the event of one record.
     ///
     /// # Errors
-    /// With the reason, when the record is not an object in JSON; what was appended then is to be thrown away.
+    /// With the reason, when the record is not a JSON object. The caller must then discard the appended bytes.
     pub fn map(&mut self, record: &[u8], enrichment: Option<&[u8]>, out: &mut Vec<u8>) -> Result<Mapped, String> {
         let record = check(record)?;
         self.map_object(record, enrichment, out).map_err(|error| format!("the record cannot be read: {error}"))
@@ -106,7 +95,7 @@ impl Ecs {
     fn map_object(&mut self, record: &str, enrichment: Option<&[u8]>, out: &mut Vec<u8>) -> Result<Mapped, JsonError> {
         let mut reader = Reader::new(record);
         let mut event = Event::new(out, &mut self.scratch);
-        let mut frame = Frame {
+        let mut common = CommonFields {
             head: &self.head,
             observer: &self.observer,
             scope: self.scope.as_deref(),
@@ -114,47 +103,47 @@ impl Ecs {
             console_host: &self.console_host,
             original: None,
         };
-        let mut whole = |reader: &mut Reader<'_>| {
+        let mut finish = |reader: &mut Reader<'_>| {
             reader.end()?;
-            frame.original = self.keep_original.then(|| (record, reader.spaced()));
-            Ok(frame)
+            common.original = self.keep_original.then(|| (record, reader.has_spaces()));
+            Ok(common)
         };
         let mut mapped = Mapped::default();
         match self.stream {
             Stream::Threats => {
                 let mut threat = Threat::read(&mut reader)?;
-                threat::map(&mut event, &whole(&mut reader)?, &mut threat, enrichment.and_then(Enrichment::read));
+                threat::map(&mut event, &finish(&mut reader)?, &mut threat, enrichment.and_then(Enrichment::read));
             }
             Stream::Activities => {
                 let mut activity = Activity::read(&mut reader)?;
-                mapped.unknown_activity = activity::map(&mut event, &whole(&mut reader)?, &mut activity);
+                mapped.unknown_activity = activity::map(&mut event, &finish(&mut reader)?, &mut activity);
             }
             Stream::Agents => {
                 let mut agent = Agent::read(&mut reader)?;
-                agent::map(&mut event, &whole(&mut reader)?, &mut agent);
+                agent::map(&mut event, &finish(&mut reader)?, &mut agent);
             }
             Stream::Alerts => {
                 let mut alert = Alert::read(&mut reader)?;
-                alert::map(&mut event, &whole(&mut reader)?, &mut alert);
+                alert::map(&mut event, &finish(&mut reader)?, &mut alert);
             }
             Stream::Groups => {
                 let mut group = Group::read(&mut reader)?;
-                group::map(&mut event, &whole(&mut reader)?, &mut group);
+                group::map(&mut event, &finish(&mut reader)?, &mut group);
             }
             Stream::UnifiedAlerts => {
                 let mut alert = UnifiedAlert::read(&mut reader)?;
-                unified_alert::map(&mut event, &whole(&mut reader)?, &mut alert);
+                unified_alert::map(&mut event, &finish(&mut reader)?, &mut alert);
             }
             Stream::Vulnerabilities => {
                 let mut finding = Vulnerability::read(&mut reader)?;
-                let frame = whole(&mut reader)?;
-                vulnerability::map(&mut event, &frame, &mut finding, &content_hash(record.as_bytes()));
+                let common = finish(&mut reader)?;
+                vulnerability::map(&mut event, &common, &mut finding, &content_version(record.as_bytes()));
             }
         }
         Ok(mapped)
     }
 
-    /// The event that follows the last one of a snapshot.
+    /// Appends the event that follows the last record of a snapshot.
     pub fn map_snapshot(&mut self, snapshot: Snapshot, out: &mut Vec<u8>) {
         let (time, records) = (snapshot.time.to_string(), snapshot.records.to_string());
         let mut json = Json::new(out, &mut self.scratch.siblings);
@@ -168,15 +157,15 @@ impl Ecs {
         json.raw(b"}");
         json.text("message", &format!("Snapshot of {time} is complete: {records} {}", self.stream.name()));
         let vendor = json.open("sentinel_one");
-        let own = json.open("snapshot");
+        let object = json.open("snapshot");
         json.word("time", &time);
         json.number("records", &records);
-        json.close(own);
+        json.close(object);
         json.close(vendor);
         json.raw(b"}");
     }
 
-    /// The event of a record that cannot be mapped: what ECS needs, the record, and why.
+    /// Appends the event of a record that cannot be mapped: the mandatory ECS fields, the record and the reason.
     pub fn map_error(&mut self, record: &[u8], reason: &str, out: &mut Vec<u8>) {
         let mut json = Json::new(out, &mut self.scratch.siblings);
         json.raw(b"{");
@@ -192,51 +181,6 @@ impl Ecs {
         json.text("message", reason);
         json.close(error);
         json.raw(b"}");
-    }
-}
-
-impl Event<'_> {
-    /// Everything before the event's own objects: the first of `times` that is a date is `@timestamp`, the first of
-    /// `versions` the observer's. ECS demands a time, so a record without any has that of its mapping.
-    fn head<const T: usize, const V: usize>(
-        &mut self,
-        frame: &Frame<'_>,
-        times: [&mut Value<'_>; T],
-        versions: [&mut Value<'_>; V],
-    ) {
-        self.times(times);
-        self.json.raw(b",");
-        self.json.raw(frame.head);
-        self.json.raw(frame.observer);
-        for version in versions {
-            if self.keyword("version", version).is_some() {
-                break;
-            }
-        }
-        self.json.raw(b"}");
-    }
-
-    /// The event's brace, and its date: the first of `times` that is one.
-    fn times<const T: usize>(&mut self, times: [&mut Value<'_>; T]) {
-        self.json.raw(b"{");
-        if !times.into_iter().any(|time| self.date("@timestamp", time)) {
-            self.json.word("@timestamp", &Timestamp::now().to_string());
-        }
-    }
-
-    /// The part of `event` that says where the event comes from, and the record itself.
-    fn provenance(&mut self, frame: &Frame<'_>) {
-        self.json.raw(b",");
-        self.json.raw(frame.provenance);
-        if let Some((record, spaced)) = frame.original {
-            self.json.quoted_json("original", record, spaced);
-        }
-    }
-
-    /// Everything behind the event's own objects but for the vendor namespace, which the caller writes last.
-    fn tail(&mut self) {
-        self.related.write(&mut self.json);
-        self.close_faults();
     }
 }
 
@@ -266,7 +210,7 @@ fn observer(origin: &Origin) -> Vec<u8> {
     out
 }
 
-/// Unified alerts name their provider themselves: it may be another maker.
+/// Unified alerts contain their provider, which may be another vendor.
 fn provenance(stream: Stream) -> Vec<u8> {
     let provider = if stream == Stream::UnifiedAlerts { "" } else { r#""provider":"SentinelOne","# };
     let dataset = stream.singular();

@@ -1,15 +1,15 @@
-//! Whose record it is: `organization.*`, `group.*`, and the vendor namespace's `agent.id` and `site.*`.
+//! The owner of a record: `organization.*`, `group.*`, and `agent.id` and `site.*` in the vendor namespace.
 
-use super::endpoint::first;
+use super::endpoint::first_scalar;
 use super::event::Event;
 use crate::record::{Level, Scope, Value};
 
-/// The first account id and the first account name.
+/// Writes the first account id and the first account name.
 pub(super) fn write<'a, const N: usize>(event: &mut Event<'_>, ids: [&mut Value<'a>; N], names: [&mut Value<'a>; N]) {
     id_and_name(event, "organization", ids, names);
 }
 
-/// The endpoint group.
+/// Writes the endpoint group.
 pub(super) fn group<'a, const N: usize>(event: &mut Event<'_>, ids: [&mut Value<'a>; N], names: [&mut Value<'a>; N]) {
     id_and_name(event, "group", ids, names);
 }
@@ -31,7 +31,7 @@ fn id_and_name<'a, const N: usize>(
     event.close(open);
 }
 
-/// Agent and site have one place in the vendor namespace of all streams, beside the paths they have in the record.
+/// Writes agent and site under names that all streams share in the vendor namespace, in addition to their own paths.
 pub(super) fn agent_and_site<const N: usize>(
     event: &mut Event<'_>,
     agent_id: Value<'_>,
@@ -42,13 +42,13 @@ pub(super) fn agent_and_site<const N: usize>(
     event.optional("id", agent_id.escaped());
     event.close(open);
     let open = event.open("site");
-    event.optional("id", first(site_ids).escaped());
-    event.optional("name", first(site_names).escaped());
+    event.optional("id", first_scalar(site_ids).escaped());
+    event.optional("name", first_scalar(site_names).escaped());
     event.close(open);
 }
 
-/// What the scope that a record was asked for by tells: an account is its organization, a group its group.
-pub(super) fn of_scope(event: &mut Event<'_>, scope: Option<&Scope>) {
+/// Writes the requested scope: an account as `organization`, a group as `group`.
+pub(super) fn write_scope(event: &mut Event<'_>, scope: Option<&Scope>) {
     match scope {
         Some(scope) if scope.level == Level::Account => named(event, "organization", scope),
         Some(scope) if scope.level == Level::Group => named(event, "group", scope),
@@ -56,8 +56,8 @@ pub(super) fn of_scope(event: &mut Event<'_>, scope: Option<&Scope>) {
     }
 }
 
-/// `site` of the vendor object that is open, where a record was asked for by its site.
-pub(super) fn site_of_scope(event: &mut Event<'_>, scope: Option<&Scope>) {
+/// Writes `site` of the open vendor object if the record was requested by site.
+pub(super) fn write_scope_site(event: &mut Event<'_>, scope: Option<&Scope>) {
     if let Some(scope) = scope.filter(|scope| scope.level == Level::Site) {
         named(event, "site", scope);
     }

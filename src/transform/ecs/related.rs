@@ -1,18 +1,19 @@
 use crate::record::{Escaped, Value};
+use crate::transform::fnv::fnv1a;
 use crate::transform::json::Json;
 
-/// `related.*`: everything an analyst pivots on, without doubles, in order of first appearance.
+/// `related.*`: values that analysts search by, without duplicates, in order of first appearance.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Related {
-    pub ip: Set,
-    pub hash: Set,
-    pub user: Set,
-    pub hosts: Set,
+    pub ip: TextSet,
+    pub hash: TextSet,
+    pub user: TextSet,
+    pub hosts: TextSet,
 }
 
 impl Related {
     pub fn clear(&mut self) {
-        [&mut self.ip, &mut self.hash, &mut self.user, &mut self.hosts].into_iter().for_each(Set::clear);
+        [&mut self.ip, &mut self.hash, &mut self.user, &mut self.hosts].into_iter().for_each(TextSet::clear);
     }
 
     pub fn write(&self, json: &mut Json<'_>) {
@@ -24,26 +25,26 @@ impl Related {
     }
 }
 
-/// Texts without doubles, kept in one buffer that serves event after event.
+/// Texts without duplicates, in one buffer that is reused for the next event.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Set {
+pub(super) struct TextSet {
     text: String,
     entries: Vec<(u64, usize)>,
 }
 
-impl Set {
+impl TextSet {
     pub fn clear(&mut self) {
         self.text.clear();
         self.entries.clear();
     }
 
-    /// True when the text is new.
+    /// Returns true if the text is new.
     pub fn add(&mut self, text: Escaped<'_>) -> bool {
         let text = text.raw();
         if text.is_empty() {
             return false;
         }
-        let fingerprint = fingerprint(text.as_bytes());
+        let fingerprint = fnv1a(text.as_bytes());
         let known =
             self.entries.iter().enumerate().any(|(index, entry)| entry.0 == fingerprint && self.at(index) == text);
         if !known {
@@ -53,19 +54,19 @@ impl Set {
         !known
     }
 
-    /// As [`Set::add`], new or not.
+    /// As [`TextSet::add`], without a result.
     pub fn insert(&mut self, text: Escaped<'_>) {
         self.add(text);
     }
 
-    /// The text of a scalar.
+    /// Adds the text of a scalar.
     pub fn add_value(&mut self, value: Value<'_>) {
         if let Some(text) = value.escaped() {
             self.add(text);
         }
     }
 
-    /// Hashes are compared in lower case.
+    /// For hashes, which are compared in lower case.
     pub fn add_lower_case(&mut self, text: Escaped<'_>) {
         if text.raw().bytes().any(|byte| byte.is_ascii_uppercase()) {
             self.add(Escaped::plain(&text.raw().to_ascii_lowercase()));
@@ -78,7 +79,7 @@ impl Set {
         self.entries.is_empty()
     }
 
-    /// As a list, unless it is empty.
+    /// Writes a list, unless it is empty.
     pub fn write(&self, json: &mut Json<'_>, name: &str) {
         let list = json.open_list(name);
         self.iter().for_each(|text| json.element(text));
@@ -95,17 +96,13 @@ impl Set {
     }
 }
 
-fn fingerprint(text: &[u8]) -> u64 {
-    text.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn doubles_are_left_out_and_the_order_is_kept() {
-        let mut set = Set::default();
+    fn duplicates_are_left_out_and_the_order_is_kept() {
+        let mut set = TextSet::default();
         for text in ["b", "a", "b", "", "ab", "a"] {
             set.add(Escaped::plain(text));
         }

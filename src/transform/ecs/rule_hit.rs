@@ -1,11 +1,11 @@
-//! The hit of a custom rule in the activity log (type 3608): the keys of an alert, all in lower case.
+//! Hits of custom rules in the activity log (type 3608): the keys of an alert in lower case.
 
-use super::detection::{Container, Detection, End, File, Host, Login, Pod, Process, Rule};
+use super::detection::{Container, Detection, File, Host, Login, Peer, Pod, Process, Rule};
 use super::endpoint::Os;
 use crate::record::Value;
 use crate::record::activity::{Activity, RuleHit};
 
-/// Where a hit has the fields of a detection.
+/// The fields of a detection in a hit.
 pub(super) fn detection<'v, 'a>(hit: &'v mut RuleHit<'a>, activity: &'v mut Activity<'a>) -> Detection<'v, 'a> {
     Detection {
         event_type: hit.dveventtype,
@@ -15,8 +15,8 @@ pub(super) fn detection<'v, 'a>(hit: &'v mut RuleHit<'a>, activity: &'v mut Acti
             description: &mut hit.ruledescription,
             category: &mut hit.querytype,
         },
-        source: End { ip: &mut hit.srcip, port: &mut hit.srcport },
-        destination: End { ip: &mut hit.dstip, port: &mut hit.dstport },
+        source: Peer { ip: &mut hit.srcip, port: &mut hit.srcport },
+        destination: Peer { ip: &mut hit.dstip, port: &mut hit.dstport },
         direction: hit.neteventdirection,
         machine_ip: &mut hit.srcmachineip,
         dns_request: &mut hit.dnsrequest,

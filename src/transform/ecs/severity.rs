@@ -1,8 +1,6 @@
-use super::event::Event;
-use crate::record::{Escaped, Value};
-use crate::transform::json::Names;
+use crate::record::Escaped;
 
-/// One scale for all streams.
+/// The severity scale of all streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Severity {
     Informational,
@@ -13,7 +11,7 @@ pub(super) enum Severity {
 }
 
 impl Severity {
-    /// `event.severity`: the steps that Elastic Security uses for its rules.
+    /// The value of `event.severity`: the scale that Elastic Security uses for its rules.
     pub fn score(self) -> &'static str {
         match self {
             Self::Informational | Self::Low => "21",
@@ -23,7 +21,7 @@ impl Severity {
         }
     }
 
-    /// `sentinel_one.<stream>.severity`
+    /// The value of `sentinel_one.<stream>.severity`.
     pub fn word(self) -> &'static str {
         match self {
             Self::Informational => "informational",
@@ -34,7 +32,7 @@ impl Severity {
         }
     }
 
-    /// As vulnerability databases spell it.
+    /// The spelling of vulnerability databases.
     pub fn capitalised(self) -> &'static str {
         match self {
             Self::Informational => "Informational",
@@ -45,7 +43,7 @@ impl Severity {
         }
     }
 
-    /// From the `severity_id` of the table of activities.
+    /// From `severity_id` of the table of activity types.
     pub fn of_id(id: u8) -> Self {
         match id {
             0 | 1 => Self::Informational,
@@ -56,7 +54,7 @@ impl Severity {
         }
     }
 
-    /// From the words of custom rules (`Low`) and of their hits (`E_LOW`).
+    /// From the severity of a custom rule (`Low`) or of its hit (`E_LOW`).
     pub fn of_word(word: Escaped<'_>) -> Option<Self> {
         let word = word.raw().to_ascii_lowercase();
         match word.strip_prefix("e_").unwrap_or(&word) {
@@ -67,14 +65,5 @@ impl Severity {
             "critical" => Some(Self::Critical),
             _ => None,
         }
-    }
-}
-
-/// `severity` of the vendor object that is open, where the record has one of that name itself: what the console wrote stays
-/// beside it when it is spelt otherwise.
-pub(super) fn words(event: &mut Event<'_>, word: &str, own: Value<'_>) {
-    event.json.text("severity", word);
-    if own.text().is_none_or(|own| own != word) {
-        event.json.value("original_severity", own, Names::Snake);
     }
 }

@@ -1,24 +1,30 @@
-//! `/threats` → ECS.
+//! Maps `/threats` to ECS.
 
 use super::classification::{self, Word};
-use super::endpoint::{self, first};
+use super::common::CommonFields;
+use super::endpoint::{self, first_scalar};
 use super::enrichment::Enrichment;
 use super::event::{Event, boolean};
 use super::severity::Severity;
-use super::vendor::write_rest;
-use super::{Frame, cloud, mitre, organization, user, workload};
+use super::vendor::write_remaining;
+use super::{cloud, organization, user, workload};
 use crate::record::threat::{Threat, ThreatInfo};
 use crate::record::{Escaped, Timestamp, Value};
-use crate::transform::json::Names;
+use crate::transform::copy::KeyCase;
 
-/// Names that the vendor object has beside the record's own.
+/// Names of the vendor object that do not come from keys of the record.
 const RESERVED: &[&str] =
     &["severity", "id", "name", "created_at", "identified_at", "engines", "detection", "agent", "site"];
 
-pub(super) fn map(event: &mut Event<'_>, frame: &Frame<'_>, threat: &mut Threat<'_>, enrichment: Option<Enrichment>) {
-    let own_ids = if enrichment.is_some() { own_ids(threat) } else { Vec::new() };
-    // What the vendor namespace repeats under a name of its own is looked up before it is taken.
-    let id = first([threat.id, threat.threat_info.threat_id]);
+pub(super) fn map(
+    event: &mut Event<'_>,
+    common: &CommonFields<'_>,
+    threat: &mut Threat<'_>,
+    enrichment: Option<Enrichment>,
+) {
+    let threat_ids = if enrichment.is_some() { threat_ids(threat) } else { Vec::new() };
+    // The vendor namespace repeats these values, so they are copied before they are taken.
+    let id = first_scalar([threat.id, threat.threat_info.threat_id]);
     let info = &threat.threat_info;
     let repeated = [
         ("id", id),
@@ -29,21 +35,25 @@ pub(super) fn map(event: &mut Event<'_>, frame: &Frame<'_>, threat: &mut Threat<
     let agent_id = threat.agent_realtime_info.agent_id;
     let severity = severity(threat);
 
-    head(event, frame, threat);
+    head(event, common, threat);
     message(event, threat);
-    event_object(event, frame, threat, id, severity);
+    event_object(event, common, threat, id, severity);
     rule(event, &threat.threat_info);
     threat_object(event, threat);
     file(event, &mut threat.threat_info);
     user_object(event, threat);
     host(event, threat);
-    let (now, then) = (&mut threat.agent_realtime_info, &mut threat.agent_detection_info);
+    let (current, detected) = (&mut threat.agent_realtime_info, &mut threat.agent_detection_info);
     organization::write(
         event,
-        [&mut now.account_id, &mut then.account_id],
-        [&mut now.account_name, &mut then.account_name],
+        [&mut current.account_id, &mut detected.account_id],
+        [&mut current.account_name, &mut detected.account_name],
     );
-    organization::group(event, [&mut now.group_id, &mut then.group_id], [&mut now.group_name, &mut then.group_name]);
+    organization::group(
+        event,
+        [&mut current.group_id, &mut detected.group_id],
+        [&mut current.group_name, &mut detected.group_name],
+    );
     let on_ecs = threat.kubernetes_info.is_empty() && !threat.ecs_info.is_empty();
     cloud::write(event, threat.agent_detection_info.cloud_providers, on_ecs);
     workload::container(event, &mut threat.container_info);
@@ -53,51 +63,64 @@ pub(super) fn map(event: &mut Event<'_>, frame: &Frame<'_>, threat: &mut Threat<
         workload::kubernetes(event, &mut threat.kubernetes_info);
     }
     if let Some(enrichment) = &enrichment {
-        enrichment.relate(event);
+        enrichment.add_related(event);
     }
     event.tail();
 
     let vendor = event.json.open("sentinel_one");
-    let own = event.json.open("threat");
+    let object = event.json.open("threat");
     event.json.word("severity", severity.word());
     for (name, value) in repeated {
-        event.json.value(name, value, Names::Snake);
+        event.json.value(name, value, KeyCase::Snake);
     }
     engines(event, &threat.threat_info);
-    let (now, then) = (&threat.agent_realtime_info, &threat.agent_detection_info);
-    organization::agent_and_site(event, agent_id, [now.site_id, then.site_id], [now.site_name, then.site_name]);
-    write_rest(&mut event.json, threat, Names::Snake, RESERVED);
+    let (current, detected) = (&threat.agent_realtime_info, &threat.agent_detection_info);
+    organization::agent_and_site(
+        event,
+        agent_id,
+        [current.site_id, detected.site_id],
+        [current.site_name, detected.site_name],
+    );
+    write_remaining(&mut event.json, threat, KeyCase::Snake, RESERVED);
     if let Some(enrichment) = &enrichment {
-        enrichment.write(event, &own_ids);
+        enrichment.write(event, &threat_ids);
     }
-    event.json.close(own);
+    event.json.close(object);
     event.json.close(vendor);
     event.json.raw(b"}");
 }
 
-/// The ids that the items of a timeline repeat.
-fn own_ids(threat: &Threat<'_>) -> Vec<String> {
-    let (now, then) = (&threat.agent_realtime_info, &threat.agent_detection_info);
-    let ids = [threat.id, threat.threat_info.threat_id, now.agent_id, now.account_id, then.account_id, now.site_id];
-    let more = [then.site_id, now.group_id, then.group_id];
+/// The ids that timeline items repeat.
+fn threat_ids(threat: &Threat<'_>) -> Vec<String> {
+    let (current, detected) = (&threat.agent_realtime_info, &threat.agent_detection_info);
+    let ids = [
+        threat.id,
+        threat.threat_info.threat_id,
+        current.agent_id,
+        current.account_id,
+        detected.account_id,
+        current.site_id,
+    ];
+    let more = [detected.site_id, current.group_id, detected.group_id];
     ids.into_iter().chain(more).filter_map(|id| id.text().map(|id| id.into_owned())).collect()
 }
 
-/// Seen for the first time (created = updated within a minute), a threat is dated by its detection, later by its change.
-fn head(event: &mut Event<'_>, frame: &Frame<'_>, threat: &mut Threat<'_>) {
+/// `@timestamp` of a new threat (created and updated within a minute) is its detection time, later the time of its
+/// change.
+fn head(event: &mut Event<'_>, common: &CommonFields<'_>, threat: &mut Threat<'_>) {
     let info = &mut threat.threat_info;
     let time = |value: Value<'_>| value.escaped().and_then(|text| Timestamp::parse(text.raw()).ok());
     let is_new = match (time(info.created_at), time(info.updated_at)) {
         (Some(created), Some(updated)) => created.since(updated).max(updated.since(created)).as_secs_f64() <= 60.0,
         (_, updated) => updated.is_none(),
     };
-    // These two have places of their own in the event, so copies of them date it.
+    // Uses copies: fields of `event` take these two.
     let (mut identified, mut created) = (info.identified_at, info.created_at);
     let versions = [&mut threat.agent_realtime_info.agent_version, &mut threat.agent_detection_info.agent_version];
     if is_new && time(identified).is_some() {
-        event.head(frame, [&mut identified], versions);
+        event.head(common, [&mut identified], versions);
     } else {
-        event.head(frame, [&mut info.updated_at, &mut identified, &mut created], versions);
+        event.head(common, [&mut info.updated_at, &mut identified, &mut created], versions);
     }
 }
 
@@ -115,12 +138,18 @@ fn message(event: &mut Event<'_>, threat: &Threat<'_>) {
 }
 
 fn computer_name<'a>(threat: &Threat<'a>) -> Value<'a> {
-    first([threat.agent_realtime_info.agent_computer_name, threat.agent_detection_info.agent_computer_name])
+    first_scalar([threat.agent_realtime_info.agent_computer_name, threat.agent_detection_info.agent_computer_name])
 }
 
-fn event_object(event: &mut Event<'_>, frame: &Frame<'_>, threat: &mut Threat<'_>, id: Value<'_>, severity: Severity) {
+fn event_object(
+    event: &mut Event<'_>,
+    common: &CommonFields<'_>,
+    threat: &mut Threat<'_>,
+    id: Value<'_>,
+    severity: Severity,
+) {
     let info = &mut threat.threat_info;
-    let mitigation = Word::in_value(info.mitigation_status);
+    let mitigation = Word::of_value(info.mitigation_status);
     let open = event.open("event");
     event.json.word("kind", "alert");
     let class = classification::categories(info.classification);
@@ -137,19 +166,19 @@ fn event_object(event: &mut Event<'_>, frame: &Frame<'_>, threat: &mut Threat<'_
     if let Some(id) = id.escaped() {
         event.json.escaped("id", id);
         event.json.name("url");
-        for part in ["\"https://", frame.console_host, "/incidents/threats/", id.raw(), "/overview\""] {
+        for part in ["\"https://", common.console_host, "/incidents/threats/", id.raw(), "/overview\""] {
             event.json.raw(part.as_bytes());
         }
     }
-    let taken = if threat.id == id { &mut threat.id } else { &mut info.threat_id };
-    if taken.escaped().is_some() {
-        taken.take();
+    let source = if threat.id == id { &mut threat.id } else { &mut info.threat_id };
+    if source.escaped().is_some() {
+        source.take();
     }
     event.date("created", &mut info.created_at);
     event.date("start", &mut info.identified_at);
     event.techniques.read(threat.indicators);
     event.reasons();
-    event.provenance(frame);
+    event.provenance(common);
     event.close(open);
 }
 
@@ -161,10 +190,10 @@ fn outcome(mitigation: &str, failed: Option<bool>) -> &'static str {
     }
 }
 
-/// Malicious is high, and critical when it is ransomware or still at work on an infected endpoint.
+/// A malicious threat is high; it is critical if it is ransomware or still active on an infected endpoint.
 fn severity(threat: &Threat<'_>) -> Severity {
     let info = &threat.threat_info;
-    let at_work = || {
+    let is_active = || {
         Word::is(info.mitigation_status, "not_mitigated")
             && boolean(threat.agent_realtime_info.agent_infected) == Some(true)
     };
@@ -174,7 +203,7 @@ fn severity(threat: &Threat<'_>) -> Severity {
     {
         Severity::Informational
     } else if Word::is(info.confidence_level, "malicious") {
-        if Word::is(info.classification, "ransomware") || at_work() { Severity::Critical } else { Severity::High }
+        if Word::is(info.classification, "ransomware") || is_active() { Severity::Critical } else { Severity::High }
     } else if Word::is(info.confidence_level, "suspicious") {
         Severity::Medium
     } else {
@@ -184,20 +213,20 @@ fn severity(threat: &Threat<'_>) -> Severity {
 
 fn rule(event: &mut Event<'_>, info: &ThreatInfo<'_>) {
     let engine = info.detection_engines.elements().next().unwrap_or_default();
-    let title = first([engine.get("title"), info.engines.elements().next().unwrap_or_default()]);
+    let title = first_scalar([engine.get("title"), info.engines.elements().next().unwrap_or_default()]);
     let open = event.open("rule");
     event.optional("name", title.escaped());
-    event.optional("ruleset", first([engine.get("key"), engine]).escaped());
+    event.optional("ruleset", first_scalar([engine.get("key"), engine]).escaped());
     event.close(open);
 }
 
-/// `engines` (titles) and `detection.engines` (keys) of the vendor namespace.
+/// Writes `engines` (titles) and `detection.engines` (keys) of the vendor namespace.
 fn engines(event: &mut Event<'_>, info: &ThreatInfo<'_>) {
-    event.json.value("engines", info.engines, Names::Snake);
+    event.json.value("engines", info.engines, KeyCase::Snake);
     let open = event.json.open("detection");
     let list = event.json.open_list("engines");
     for engine in info.detection_engines.elements() {
-        if let Some(key) = first([engine.get("key"), engine]).escaped() {
+        if let Some(key) = first_scalar([engine.get("key"), engine]).escaped() {
             event.json.element(key);
         }
     }
@@ -205,22 +234,22 @@ fn engines(event: &mut Event<'_>, info: &ThreatInfo<'_>) {
     event.json.close(open);
 }
 
-/// The techniques, and the file as the indicator that was found.
+/// Writes the techniques, and the file as the indicator.
 fn threat_object(event: &mut Event<'_>, threat: &Threat<'_>) {
     let info = &threat.threat_info;
     let open = event.open("threat");
-    mitre::write(event);
+    event.techniques.write(&mut event.json);
     let indicator = event.open("indicator");
     if boolean(info.is_fileless) != Some(true) {
         event.json.word("type", "file");
     }
-    match Word::in_value(info.confidence_level).as_str() {
+    match Word::of_value(info.confidence_level).as_str() {
         "malicious" => event.json.word("confidence", "High"),
         "suspicious" => event.json.word("confidence", "Medium"),
         "n/a" => event.json.word("confidence", "Not Specified"),
         _ => {}
     }
-    // The same fields are written into `file` from the record itself; these are copies.
+    // Uses copies: `file` takes these values.
     let open_file = event.open("file");
     let hashes = [&mut { info.md5 }, &mut { info.sha1 }, &mut { info.sha256 }];
     file_fields(event, info, &mut { info.file_path }, &mut { info.file_extension }, &mut { info.file_size }, hashes);
@@ -238,7 +267,7 @@ fn file_fields<'a>(
     hashes: [&mut Value<'a>; 3],
 ) {
     let of_path = path.escaped().map(Escaped::last_segment).filter(|name| !name.raw().is_empty());
-    event.optional("name", of_path.or_else(|| first([info.file_display_name, info.threat_name]).escaped()));
+    event.optional("name", of_path.or_else(|| first_scalar([info.file_display_name, info.threat_name]).escaped()));
     event.keyword("path", path);
     if let Some(text) = extension.escaped() {
         let plain = Escaped::plain(text.raw().trim_start_matches('.'));
@@ -254,7 +283,7 @@ fn file_fields<'a>(
     event.hashes(hashes);
 }
 
-/// `file` and `process`: the file is the process when the behaviour of an executable was detected, not a file at rest.
+/// Writes `file` and `process`. If the behaviour of an executable was detected, the file is also the process.
 fn file(event: &mut Event<'_>, info: &mut ThreatInfo<'_>) {
     let is = |value: Value<'_>, word: &str| value.escaped().is_some_and(|text| text.is(word));
     let executable = info.file_path.escaped().filter(|_| {
@@ -287,9 +316,9 @@ fn file(event: &mut Event<'_>, info: &mut ThreatInfo<'_>) {
     event.close(open);
 }
 
-/// A file that is not signed has no valid signature either: then only that it has none is said.
+/// Writes `code_signature`. For a file without a signature, `valid` is left out.
 fn signature(event: &mut Event<'_>, info: &mut ThreatInfo<'_>) {
-    let exists = match Word::in_value(info.file_verification_type).as_str() {
+    let exists = match Word::of_value(info.file_verification_type).as_str() {
         word if word.starts_with("signed") => Some(true),
         "notsigned" | "not_signed" | "unsigned" => Some(false),
         _ => None,
@@ -298,7 +327,7 @@ fn signature(event: &mut Event<'_>, info: &mut ThreatInfo<'_>) {
     if let Some(exists) = exists {
         event.json.boolean("exists", exists);
     }
-    let has_certificate = first([info.publisher_name, info.certificate_id]).escaped().is_some();
+    let has_certificate = first_scalar([info.publisher_name, info.certificate_id]).escaped().is_some();
     if exists == Some(true) || (exists.is_none() && has_certificate) {
         event.boolean("valid", &mut info.is_valid_certificate);
     }
@@ -306,7 +335,8 @@ fn signature(event: &mut Event<'_>, info: &mut ThreatInfo<'_>) {
     event.close(open);
 }
 
-/// Whether the detection names a process: fileless, or with an originator, and a `process.*` field will be there.
+/// Whether the detection names a process, so that the event has a `process.*` field: it is fileless or has an
+/// originator.
 fn names_process(info: &ThreatInfo<'_>) -> bool {
     let is_set = |value: Value<'_>| value.escaped().is_some();
     let is_fileless = boolean(info.is_fileless) == Some(true);
@@ -315,39 +345,43 @@ fn names_process(info: &ThreatInfo<'_>) -> bool {
 }
 
 fn user_object(event: &mut Event<'_>, threat: &mut Threat<'_>) {
-    let then = &mut threat.agent_detection_info;
+    let detected = &mut threat.agent_detection_info;
     let open = event.open("user");
-    if !user::name_and_domain(event, &mut then.agent_last_logged_in_user_name) {
-        // The whole text stays under `process_user`, so the user is written from a copy.
+    if !user::name_and_domain(event, &mut detected.agent_last_logged_in_user_name) {
+        // Uses a copy: the text stays in the record as `process_user`.
         user::name_and_domain(event, &mut { threat.threat_info.process_user });
     }
-    user::email(event, &mut then.agent_last_logged_in_user_mail);
+    user::email(event, &mut detected.agent_last_logged_in_user_mail);
     event.close(open);
     for named in
-        [then.agent_last_logged_in_upn, threat.threat_info.initiating_username, threat.threat_info.root_process_upn]
+        [detected.agent_last_logged_in_upn, threat.threat_info.initiating_username, threat.threat_info.root_process_upn]
     {
         user::related(event, named);
     }
 }
 
 fn host(event: &mut Event<'_>, threat: &mut Threat<'_>) {
-    let (now, then) = (&mut threat.agent_realtime_info, &mut threat.agent_detection_info);
+    let (current, detected) = (&mut threat.agent_realtime_info, &mut threat.agent_detection_info);
     let open = event.open("host");
-    endpoint::names(event, [&mut now.agent_computer_name, &mut then.agent_computer_name]);
-    event.keyword("id", &mut now.agent_id);
-    endpoint::domain(event, [&mut now.agent_domain, &mut then.agent_domain]);
-    event.keyword("type", &mut now.agent_machine_type);
+    endpoint::names(event, [&mut current.agent_computer_name, &mut detected.agent_computer_name]);
+    event.keyword("id", &mut current.agent_id);
+    endpoint::domain(event, [&mut current.agent_domain, &mut detected.agent_domain]);
+    event.keyword("type", &mut current.agent_machine_type);
     let mut os = endpoint::Os {
-        name: if now.agent_os_name.is_empty() { &mut then.agent_os_name } else { &mut now.agent_os_name },
-        version: if now.agent_os_revision.is_empty() {
-            &mut then.agent_os_revision
+        name: if current.agent_os_name.is_empty() { &mut detected.agent_os_name } else { &mut current.agent_os_name },
+        version: if current.agent_os_revision.is_empty() {
+            &mut detected.agent_os_revision
         } else {
-            &mut now.agent_os_revision
+            &mut current.agent_os_revision
         },
-        kind: [now.agent_os_type, Value::default()],
+        kind: [current.agent_os_type, Value::default()],
         family: Value::default(),
     };
     endpoint::os(event, &mut os);
-    endpoint::addresses(event, now.network_interfaces, &[then.agent_ip_v4, then.agent_ip_v6, then.external_ip]);
+    endpoint::addresses(
+        event,
+        current.network_interfaces,
+        &[detected.agent_ip_v4, detected.agent_ip_v6, detected.external_ip],
+    );
     event.close(open);
 }

@@ -1,78 +1,89 @@
-//! Unified alerts → ECS. The host is the asset that the console calls primary, else the first, now and at detection.
+//! Maps unified alerts to ECS. The host is the primary asset, else the first one.
 
 use super::classification::Word;
-use super::endpoint::{self, first};
-use super::event::{Event, boolean, says_nothing};
-use super::severity::{self, Severity};
-use super::vendor::write_rest;
-use super::{Frame, cloud, mitre, organization, user, workload};
+use super::common::CommonFields;
+use super::endpoint::{self, first_scalar};
+use super::event::{Event, boolean, is_placeholder};
+use super::severity::Severity;
+use super::vendor::write_remaining;
+use super::{cloud, organization, user, workload};
 use crate::record::unified_alert::UnifiedAlert;
 use crate::record::{Escaped, Timestamp, Value};
-use crate::transform::json::Names;
+use crate::transform::copy::KeyCase;
 
-/// Names that the vendor object has beside the record's own.
+/// Names of the vendor object that do not come from keys of the record.
 const RESERVED: &[&str] = &["severity", "original_severity", "agent", "site"];
 
-/// The host, as it is now and as it was at detection.
+/// The asset that is the host: its current state, and its state at detection time.
 #[derive(Clone, Copy, Default)]
 struct Host<'a> {
-    now: Value<'a>,
-    then: Value<'a>,
+    current: Value<'a>,
+    detected: Value<'a>,
 }
 
 impl<'a> Host<'a> {
-    /// What the asset said of itself at detection.
+    /// A value of the asset at detection time.
     fn at_detection(self, key: &str) -> Value<'a> {
-        self.then.get("asset").get(key)
+        self.detected.get("asset").get(key)
     }
 
     fn is_machine(self) -> bool {
-        let category = Word::in_value(self.now.get("category"));
-        matches!(category.as_str(), "server" | "workstation") || self.now.get("agentUuid").escaped().is_some()
+        let category = Word::of_value(self.current.get("category"));
+        matches!(category.as_str(), "server" | "workstation") || self.current.get("agentUuid").escaped().is_some()
     }
 }
 
-pub(super) fn map(event: &mut Event<'_>, frame: &Frame<'_>, alert: &mut UnifiedAlert<'_>) {
-    let host = Host { now: primary(alert.assets), then: primary(alert.detection_time.assets) };
-    let own_word = alert.severity.take();
-    let severity = own_word.escaped().and_then(Severity::of_word).unwrap_or(Severity::Informational);
+pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, alert: &mut UnifiedAlert<'_>) {
+    let host = Host { current: primary(alert.assets), detected: primary(alert.detection_time.assets) };
+    let console_severity = alert.severity.take();
+    let severity = console_severity.escaped().and_then(Severity::of_word).unwrap_or(Severity::Informational);
     let threat = threat_id(alert);
 
-    head(event, frame, alert, host);
-    event.sentence("message", &[("", alert.name.escaped()), (" on ", host.now.get("name").escaped())]);
-    event_object(event, frame, alert, severity);
+    head(event, common, alert, host);
+    event.sentence("message", &[("", alert.name.escaped()), (" on ", host.current.get("name").escaped())]);
+    event_object(event, common, alert, severity);
     rule(event, alert);
     let open = event.open("threat");
-    mitre::write(event);
+    event.techniques.write(&mut event.json);
     event.close(open);
     process(event, alert);
     file(event, alert);
     user_object(event, alert, host);
     source(event, alert);
     host_object(event, host);
-    let (now, then) = (&mut alert.real_time.scope, &mut alert.detection_time.scope);
+    let (current, detected) = (&mut alert.real_time.scope, &mut alert.detection_time.scope);
     organization::write(
         event,
-        [&mut now.account.id, &mut then.account_id],
-        [&mut now.account.name, &mut then.account_name],
+        [&mut current.account.id, &mut detected.account_id],
+        [&mut current.account.name, &mut detected.account_name],
     );
-    organization::group(event, [&mut now.group.id, &mut then.group_id], [&mut now.group.name, &mut then.group_name]);
-    cloud::write_detected(event, host.then.get("cloud"));
-    kubernetes(event, host.then.get("kubernetes"));
+    organization::group(
+        event,
+        [&mut current.group.id, &mut detected.group_id],
+        [&mut current.group.name, &mut detected.group_name],
+    );
+    cloud::write_detected(event, host.detected.get("cloud"));
+    kubernetes(event, host.detected.get("kubernetes"));
     related(event, alert);
     event.tail();
 
     let vendor = event.json.open("sentinel_one");
-    let own = event.json.open("unified_alert");
-    let word = own_word.escaped().map_or_else(|| severity.word().to_owned(), |word| word.decode().to_lowercase());
-    severity::words(event, &word, own_word);
+    let object = event.json.open("unified_alert");
+    let word =
+        console_severity.escaped().map_or_else(|| severity.word().to_owned(), |word| word.decode().to_lowercase());
+    event.vendor_severity(&word, console_severity);
     let agent = event.json.open("agent");
-    event.optional("uuid", host.now.get("agentUuid").escaped());
+    event.optional("uuid", host.current.get("agentUuid").escaped());
     event.json.close(agent);
-    let (now, then) = (&alert.real_time.scope, &alert.detection_time.scope);
-    organization::agent_and_site(event, Value::default(), [now.site.id, then.site_id], [now.site.name, then.site_name]);
-    write_rest(&mut event.json, alert, Names::Snake, RESERVED);
-    event.json.close(own);
+    let (current, detected) = (&alert.real_time.scope, &alert.detection_time.scope);
+    organization::agent_and_site(
+        event,
+        Value::default(),
+        [current.site.id, detected.site_id],
+        [current.site.name, detected.site_name],
+    );
+    write_remaining(&mut event.json, alert, KeyCase::Snake, RESERVED);
+    event.json.close(object);
     if let Some(id) = threat {
         let threat = event.json.open("threat");
         event.json.escaped("id", id);
@@ -82,13 +93,13 @@ pub(super) fn map(event: &mut Event<'_>, frame: &Frame<'_>, alert: &mut UnifiedA
     event.json.raw(b"}");
 }
 
-/// The element of a list that says `primary: true`, else the first.
+/// The asset with `primary: true`, else the first one.
 fn primary(assets: Value<'_>) -> Value<'_> {
     let is_primary = |asset: &Value<'_>| boolean(asset.get("primary")) == Some(true);
     assets.elements().find(is_primary).or_else(|| assets.elements().next()).unwrap_or_default()
 }
 
-/// Detections of the agent's own engines are threats too, and this is their id there.
+/// The id in the stream `threats`, for detections of the agent's engines.
 fn threat_id<'a>(alert: &UnifiedAlert<'a>) -> Option<Escaped<'a>> {
     let id = alert.external_id.escaped()?;
     let is_id = (17..=19).contains(&id.raw().len()) && id.raw().bytes().all(|byte| byte.is_ascii_digit());
@@ -100,18 +111,19 @@ fn is_sentinel_one(alert: &UnifiedAlert<'_>) -> bool {
 }
 
 fn is_engine(alert: &UnifiedAlert<'_>) -> bool {
-    matches!(Word::in_value(alert.detection_source.product).as_str(), "edr" | "cws" | "cwp")
+    matches!(Word::of_value(alert.detection_source.product).as_str(), "edr" | "cws" | "cwp")
 }
 
 fn time(value: Value<'_>) -> Option<Timestamp> {
     value.escaped().and_then(|text| Timestamp::parse(text.raw()).ok())
 }
 
-/// A new alert is dated by its detection, one that has changed by its change. The observer is whose product detected it.
-fn head(event: &mut Event<'_>, frame: &Frame<'_>, alert: &UnifiedAlert<'_>, host: Host<'_>) {
+/// `@timestamp` of a new alert is its detection time, else the time of its change. The observer is the detecting
+/// product.
+fn head(event: &mut Event<'_>, common: &CommonFields<'_>, alert: &UnifiedAlert<'_>, host: Host<'_>) {
     let (mut detected, mut updated, mut created) = (alert.detected_at, alert.updated_at, alert.created_at);
     let is_new = match (time(updated), time(created).or_else(|| time(detected))) {
-        // Of two times the later less the earlier, and nothing the other way round.
+        // `since` is zero if `updated` is earlier.
         (Some(updated), Some(created)) => updated.since(created).as_secs_f64() < 60.0,
         (updated, _) => updated.is_none(),
     };
@@ -120,7 +132,7 @@ fn head(event: &mut Event<'_>, frame: &Frame<'_>, alert: &UnifiedAlert<'_>, host
         false => event.times([&mut updated, &mut detected, &mut created]),
     }
     event.json.raw(b",");
-    event.json.raw(frame.head);
+    event.json.raw(common.head);
     let source = &alert.detection_source;
     let open = event.json.open("observer");
     if event.optional("vendor", source.vendor.escaped()).is_none() {
@@ -132,15 +144,15 @@ fn head(event: &mut Event<'_>, frame: &Frame<'_>, alert: &UnifiedAlert<'_>, host
     if is_engine(alert) {
         event.json.word("type", "edr");
     }
-    event.json.text("hostname", frame.console_host);
+    event.json.text("hostname", common.console_host);
     if is_sentinel_one(alert) {
-        event.optional("version", host.now.get("agentVersion").escaped());
+        event.optional("version", host.current.get("agentVersion").escaped());
     }
     event.json.close(open);
 }
 
-fn event_object(event: &mut Event<'_>, frame: &Frame<'_>, alert: &mut UnifiedAlert<'_>, severity: Severity) {
-    let result = Word::in_value(alert.result);
+fn event_object(event: &mut Event<'_>, common: &CommonFields<'_>, alert: &mut UnifiedAlert<'_>, severity: Severity) {
+    let result = Word::of_value(alert.result);
     let open = event.open("event");
     event.json.word("kind", "alert");
     event.words("category", categories(alert));
@@ -157,7 +169,7 @@ fn event_object(event: &mut Event<'_>, frame: &Frame<'_>, alert: &mut UnifiedAle
         && let Some(id) = id
     {
         event.json.name("url");
-        for part in ["\"https://", frame.console_host, "/incidents/unified-alerts?alertId=", id.raw(), "\""] {
+        for part in ["\"https://", common.console_host, "/incidents/unified-alerts?alertId=", id.raw(), "\""] {
             event.json.raw(part.as_bytes());
         }
     }
@@ -171,19 +183,18 @@ fn event_object(event: &mut Event<'_>, frame: &Frame<'_>, alert: &mut UnifiedAle
         event.keyword("reason", &mut alert.description);
     }
     event.techniques.read_attacks(alert.indicators);
-    event.provenance(frame);
-    // The maker stands beside the observer's name for it.
+    event.provenance(common);
     if event.optional("provider", alert.detection_source.vendor.escaped()).is_none() {
         event.json.word("provider", "SentinelOne");
     }
     event.close(open);
 }
 
-/// By class, and by the surface that was attacked where the class does not tell.
+/// The categories by classification, and by attacked surface if the classification is not specific.
 fn categories(alert: &UnifiedAlert<'_>) -> impl Iterator<Item = &'static str> {
     let on = |surface: &str| alert.attack_surfaces.elements().any(|element| Word::is(element, surface));
     let only = |words: &[&'static str]| words.to_vec();
-    let words = match Word::in_value(alert.classification).as_str() {
+    let words = match Word::of_value(alert.classification).as_str() {
         "malware" | "ransomware" | "trojan" | "worm" | "virus" | "rootkit" | "backdoor" | "downloader" | "dropper"
         | "spyware" | "keylogger" | "info_stealer" | "coinminer" | "cryptominer" | "miner" | "dialer" | "rogue"
         | "toolbar" | "pua" | "packed" | "linux_malware" | "generic_heuristic" | "benign" => only(&["malware"]),
@@ -221,7 +232,7 @@ fn rule(event: &mut Event<'_>, alert: &mut UnifiedAlert<'_>) {
     event.close(open);
 }
 
-/// The file is the process's image when the command line names it; else it is what was detected.
+/// The file is the process image if the command line contains its name; else it is the detected file.
 fn process(event: &mut Event<'_>, alert: &mut UnifiedAlert<'_>) {
     let process = &mut alert.process;
     let name = process.file.name.text().unwrap_or_default().to_lowercase();
@@ -256,7 +267,7 @@ fn file(event: &mut Event<'_>, alert: &mut UnifiedAlert<'_>) {
 fn user_object(event: &mut Event<'_>, alert: &mut UnifiedAlert<'_>, host: Host<'_>) {
     let target = &mut alert.detection_time.target_user;
     let open = event.open("user");
-    if target.name.escaped().is_some_and(|name| !says_nothing(name)) {
+    if target.name.escaped().is_some_and(|name| !is_placeholder(name)) {
         if target.domain.escaped().is_some() {
             if let Some(name) = event.keyword("name", &mut target.name) {
                 event.related.user.add(name);
@@ -268,10 +279,10 @@ fn user_object(event: &mut Event<'_>, alert: &mut UnifiedAlert<'_>, host: Host<'
     } else if !target.domain.is_empty() || !target.email_address.is_empty() {
         event.keyword("domain", &mut target.domain);
     } else {
-        let is_identity = Word::is(host.now.get("category"), "identity");
-        let identity = if is_identity { host.now.get("name") } else { Value::default() };
-        let seen = [identity, host.at_detection("lastLoggedInUser"), host.now.get("lastLoggedInUser")];
-        user::name_and_domain(event, &mut first(seen));
+        let is_identity = Word::is(host.current.get("category"), "identity");
+        let identity = if is_identity { host.current.get("name") } else { Value::default() };
+        let seen = [identity, host.at_detection("lastLoggedInUser"), host.current.get("lastLoggedInUser")];
+        user::name_and_domain(event, &mut first_scalar(seen));
     }
     user::email(event, &mut target.email_address);
     if let Some(name) = event.keyword("full_name", &mut target.display_name) {
@@ -283,7 +294,7 @@ fn user_object(event: &mut Event<'_>, alert: &mut UnifiedAlert<'_>, host: Host<'
 fn source(event: &mut Event<'_>, alert: &mut UnifiedAlert<'_>) {
     let attacker = &mut alert.detection_time.attacker;
     let open = event.open("source");
-    event.optional("address", first([attacker.ip, attacker.host]).escaped());
+    event.optional("address", first_scalar([attacker.ip, attacker.host]).escaped());
     event.ip("ip", &mut attacker.ip);
     if let Some(host) = event.keyword("domain", &mut attacker.host) {
         event.related.hosts.add(host);
@@ -296,32 +307,32 @@ fn host_object(event: &mut Event<'_>, host: Host<'_>) {
         return;
     }
     let open = event.open("host");
-    endpoint::names(event, [&mut { host.now.get("name") }]);
+    endpoint::names(event, [&mut { host.current.get("name") }]);
     endpoint::domain(event, [&mut { host.at_detection("domain") }]);
-    if let Some(kind) = host.now.get("subcategory").escaped() {
+    if let Some(kind) = host.current.get("subcategory").escaped() {
         event.json.lower_case("type", kind);
     }
     let os = event.open("os");
-    let kinds = [host.at_detection("osType"), host.now.get("osType")];
+    let kinds = [host.at_detection("osType"), host.current.get("osType")];
     if let Some(kind) = kinds.into_iter().find_map(endpoint::os_type) {
         event.json.word("type", kind);
     }
     event.optional("name", host.at_detection("osName").escaped());
     event.optional("version", host.at_detection("osRevision").escaped());
-    event.optional("full", host.now.get("osVersion").escaped());
+    event.optional("full", host.current.get("osVersion").escaped());
     event.close(os);
     let addresses = ["ipV4", "ipV4Addresses", "ipV6", "ipV6Addresses", "consoleIpAddress"];
     endpoint::addresses(event, Value::default(), &addresses.map(|key| host.at_detection(key)));
     event.close(open);
 }
 
-/// On plain hosts the object is there with nothing in it.
+/// For hosts outside Kubernetes the object has only empty values.
 fn kubernetes(event: &mut Event<'_>, kubernetes: Value<'_>) {
-    let says = |value: Value<'_>| match value.elements().next() {
+    let is_present = |value: Value<'_>| match value.elements().next() {
         Some(_) => value.elements().any(|element| !element.is_empty()),
         None => !value.is_empty(),
     };
-    if !kubernetes.entries().any(|(_, value)| says(value)) {
+    if !kubernetes.entries().any(|(_, value)| is_present(value)) {
         return;
     }
     let mut text = ["containerId", "containerName", "containerImageName"].map(|key| kubernetes.get(key));
@@ -332,7 +343,7 @@ fn kubernetes(event: &mut Event<'_>, kubernetes: Value<'_>) {
     workload::kubernetes_fields(event, cluster, namespace, pod, controller, kubernetes.get("podLabels"));
 }
 
-/// What else an analyst pivots on: the other assets, who works on it, what the detail query observed.
+/// Adds values that analysts search by: other assets, the assignee, and the observables.
 fn related(event: &mut Event<'_>, alert: &UnifiedAlert<'_>) {
     for asset in alert.assets.elements() {
         event.related.hosts.add_value(asset.get("name"));
@@ -347,7 +358,7 @@ fn related(event: &mut Event<'_>, alert: &UnifiedAlert<'_>) {
     }
     for observable in alert.observables.elements() {
         let value = observable.get("value");
-        match Word::in_value(observable.get("type")).as_str() {
+        match Word::of_value(observable.get("type")).as_str() {
             "ip" | "ip_address" => event.addresses("ip", value, drop),
             "hostname" => drop(value.escaped().map(|text| event.related.hosts.add(text))),
             "username" | "email_address" => event.related.user.add_value(value),

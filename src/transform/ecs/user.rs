@@ -1,12 +1,12 @@
-//! Users: `DOMAIN\name`, principal names and addresses.
+//! Users: `DOMAIN\name`, principal names and e-mail addresses.
 
-use super::event::{Event, says_nothing};
+use super::event::{Event, is_placeholder};
 use crate::record::{Escaped, Value};
 
-/// `name` and, from `DOMAIN\name`, `domain` of the user object that is open. False when there is no name. A text that
-/// was split stays in the record.
+/// Writes `name` and, for `DOMAIN\name`, `domain` of the open user object. Returns false if there is no name. A text
+/// that was split stays in the record.
 pub(super) fn name_and_domain(event: &mut Event<'_>, value: &mut Value<'_>) -> bool {
-    let Some(text) = value.escaped().filter(|text| !says_nothing(*text)) else { return false };
+    let Some(text) = value.escaped().filter(|text| !is_placeholder(*text)) else { return false };
     let (domain, name) = split(text);
     event.json.escaped("name", name);
     event.related.user.add(name);
@@ -17,9 +17,9 @@ pub(super) fn name_and_domain(event: &mut Event<'_>, value: &mut Value<'_>) -> b
     true
 }
 
-/// `process.user` and `process.parent.user` have no domain in ECS; the whole text stays in the record.
+/// Writes the user of the open process object. ECS has no domain there, so the whole text stays in the record.
 pub(super) fn process_user(event: &mut Event<'_>, value: Value<'_>) {
-    let Some(text) = value.escaped().filter(|text| !says_nothing(*text)) else { return };
+    let Some(text) = value.escaped().filter(|text| !is_placeholder(*text)) else { return };
     let name = split(text).1;
     let open = event.open("user");
     event.json.escaped("name", name);
@@ -27,9 +27,9 @@ pub(super) fn process_user(event: &mut Event<'_>, value: Value<'_>) {
     event.related.user.add(name);
 }
 
-/// `email` of the user object that is open.
+/// Writes `email` of the open user object. Returns false if there is none.
 pub(super) fn email(event: &mut Event<'_>, value: &mut Value<'_>) -> bool {
-    if value.escaped().is_none_or(says_nothing) {
+    if value.escaped().is_none_or(is_placeholder) {
         return false;
     }
     if let Some(email) = event.keyword("email", value) {
@@ -38,14 +38,14 @@ pub(super) fn email(event: &mut Event<'_>, value: &mut Value<'_>) -> bool {
     true
 }
 
-/// A name that has no field but is worth finding.
+/// Adds a user name without a field to `related.user`.
 pub(super) fn related(event: &mut Event<'_>, value: Value<'_>) {
-    if let Some(text) = value.escaped().filter(|text| !says_nothing(*text)) {
+    if let Some(text) = value.escaped().filter(|text| !is_placeholder(*text)) {
         event.related.user.add(split(text).1);
     }
 }
 
-/// `DOMAIN\name` in its parts; a text with nothing on one side is a name.
+/// Splits `DOMAIN\name`. A text with an empty part is a name.
 pub(super) fn split(text: Escaped<'_>) -> (Option<Escaped<'_>>, Escaped<'_>) {
     match text.split_backslash() {
         Some((domain, name)) if !domain.raw().is_empty() && !name.raw().is_empty() => (Some(domain), name),

@@ -1,49 +1,48 @@
-//! The vendor namespace: what of a record has no field in ECS, under its own path.
+//! The vendor namespace: values of a record without an ECS field, under their own path.
 
 use crate::record::Value;
 use crate::record::block::{Block, Visitor};
-use crate::transform::copy::{Sibling, is_secret};
-use crate::transform::json::{Json, Names};
+use crate::transform::copy::{KeyCase, Sibling, is_secret};
+use crate::transform::json::Json;
 
-/// Writes what has not been taken from `block` into the object that is open. `reserved` are names that this object has
-/// already.
-pub(super) fn write_rest<'a>(json: &mut Json<'_>, block: &impl Block<'a>, names: Names, reserved: &[&str]) {
-    block.visit(&mut Rest { json, names, reserved, siblings: Vec::new() });
+/// Writes the values that were not taken from `block` into the open object, which already has the names `reserved`.
+pub(super) fn write_remaining<'a>(json: &mut Json<'_>, block: &impl Block<'a>, key_case: KeyCase, reserved: &[&str]) {
+    block.visit(&mut VendorWriter { json, key_case, reserved, siblings: Vec::new() });
 }
 
-struct Rest<'j, 'o, 'r> {
+struct VendorWriter<'j, 'o, 'r> {
     json: &'j mut Json<'o>,
-    names: Names,
+    key_case: KeyCase,
     reserved: &'r [&'r str],
     siblings: Vec<Sibling>,
 }
 
-impl<'a> Visitor<'a> for Rest<'_, '_, '_> {
+impl<'a> Visitor<'a> for VendorWriter<'_, '_, '_> {
     fn field(&mut self, name: &'static str, key: &'static str, value: Value<'a>) {
         if is_secret(key) {
             return;
         }
-        self.json.value(if self.names == Names::Snake { name } else { key }, value, self.names);
+        self.json.value(if self.key_case == KeyCase::Snake { name } else { key }, value, self.key_case);
     }
 
     fn block(&mut self, name: &'static str, key: &'static str, block: &impl Block<'a>) {
-        let open = self.json.open(if self.names == Names::Snake { name } else { key });
-        write_rest(self.json, block, self.names, &[]);
+        let open = self.json.open(if self.key_case == KeyCase::Snake { name } else { key });
+        write_remaining(self.json, block, self.key_case, &[]);
         self.json.close(open);
     }
 
-    fn rest(&mut self, owner: &impl Block<'a>, key: &str, value: Value<'a>) {
+    fn other(&mut self, owner: &impl Block<'a>, key: &str, value: Value<'a>) {
         if is_secret(key) {
             return;
         }
-        let (names, reserved) = (self.names, self.reserved);
-        let taken = |name: &str| {
+        let (key_case, reserved) = (self.key_case, self.reserved);
+        let is_used = |name: &str| {
             reserved.contains(&name)
-                || match names {
-                    Names::Snake => owner.holds(name),
-                    Names::Kept => owner.holds_key(name),
+                || match key_case {
+                    KeyCase::Snake => owner.has_field(name),
+                    KeyCase::AsReceived => owner.has_key(name),
                 }
         };
-        self.json.keyed_value(key, value, names, &mut self.siblings, taken);
+        self.json.keyed_value(key, value, key_case, &mut self.siblings, is_used);
     }
 }

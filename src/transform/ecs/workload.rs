@@ -9,7 +9,7 @@ pub(super) fn container(event: &mut Event<'_>, container: &mut Container<'_>) {
     container_fields(event, &mut container.id, &mut container.name, &mut container.image, container.labels);
 }
 
-/// An image that was split and labels stay in the record.
+/// Labels stay in the record, and so does an image that was split.
 pub(super) fn container_fields(
     event: &mut Event<'_>,
     id: &mut Value<'_>,
@@ -40,8 +40,8 @@ pub(super) fn container_fields(
     event.close(open);
 }
 
-/// A name as of Docker: what is behind the last colon is the tag, unless a slash follows (a registry's port) or the
-/// image is named by digest.
+/// Splits an image name. The text after the last colon is the tag, unless it has a slash (then the colon precedes a
+/// registry's port) or the name has a digest.
 fn split_image(image: &str) -> (&str, Option<&str>) {
     if let Some((repository, _digest)) = image.split_once('@') {
         return (repository, None);
@@ -54,7 +54,7 @@ fn split_image(image: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// `["k=v"]` → `container.labels`. A dot in a name would make a path of it and two labels collide.
+/// Writes `["k=v"]` as `container.labels`. A dot would make a path of a name, and two labels could collide.
 fn write_labels(event: &mut Event<'_>, labels: Value<'_>) {
     let open = event.open("labels");
     let mut seen: Vec<String> = Vec::new();
@@ -104,10 +104,10 @@ pub(super) fn kubernetes_fields(
     if event.keyword("name", pod).is_some() {
         event.json.word("type", "pod");
     }
-    let mut labels = event.take_lists();
+    let mut labels = event.take_sets();
     pod_labels.elements().for_each(|label| labels[0].add_value(label));
     labels[0].write(&mut event.json, "label");
-    event.give_back_lists(labels);
+    event.return_sets(labels);
     let parent = event.open("parent");
     event.keyword("type", controller_kind);
     event.close(parent);

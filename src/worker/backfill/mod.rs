@@ -1,10 +1,11 @@
-//! A closed window pulled again, beside a running worker.
+//! Pulls a closed window again, next to a running worker.
 //!
-//! The window is cut into slices. Each is a lane of its own, with the checkpoint in the backfill's own area of the state: the
-//! same stages, the same sink, the same budget. Neither the live lanes' positions nor their lock are touched.
+//! The window is split into slices. Each slice is a lane, with the same stages, sink and memory budget as a lane of a
+//! worker. Its checkpoint is in the backfill's own area of the state. A backfill neither reads nor changes the
+//! checkpoints of the worker's lanes, and does not need their lock.
 
-mod books;
 mod plan;
+mod progress;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,153 +15,138 @@ use std::time::Duration;
 use futures_util::{StreamExt, future::join_all, stream};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{Instrument, info, warn};
 
-use super::keeper::{Apart, Keeper, Kept};
-use super::shared::Shared;
+use super::context::WorkerContext;
+use super::lane_runner::{DetachedLane, LaneExit, LaneRunner};
 use super::{LaneSpec, Options, StartError};
+use crate::checkpoint::{CheckpointKey, LaneId, Part, StateError};
 use crate::console::{Client, ConsoleError, Endpoint};
-use crate::lane::{LaneEnd, Standing, StandingError};
+use crate::lane::{LaneCheckpoint, LaneCheckpointError, LaneEnd};
 use crate::pipeline::Pipeline;
 use crate::record::{Stream, Timestamp};
 use crate::settings::{ClientError, FullJitter};
 use crate::sink::Deadline;
-use crate::source::{By, Checkpoint, Window};
-use crate::state::{LaneId, StateError, Store};
+use crate::source::{By, Window};
+use crate::state::Store;
 use crate::telemetry::{Meter, Telemetry};
 
-pub use books::{Books, Progress};
-use plan::{Plan, Slice, cut};
+use plan::{BackfillPlan, Slice, split};
 pub use plan::{TRUSTED_COUNT, count_in_parts};
+pub use progress::{BackfillProgress, Progress};
 
-/// The backfills' area in the state's directory.
+/// Area of all backfills in the state.
 const AREA: &str = "backfill";
-/// Waits while the console does not count.
+/// First and longest wait between two attempts to get a count from the console.
 const COUNT_WAITS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
-/// What is pulled again.
+/// The window to pull, and how.
 #[derive(Debug, Clone)]
 pub struct Backfill {
-    /// The customer's file.
     pub pipeline: Arc<Pipeline>,
-    /// The stream.
     pub stream: Stream,
-    /// The sink; all that take the stream when there is none.
+    /// `None` for all sinks that accept the stream.
     pub sink: Option<String>,
-    /// Lower end of the window, included.
+    /// Start of the window, inclusive.
     pub from: Timestamp,
-    /// Upper end, not included.
+    /// End of the window, exclusive.
     pub to: Timestamp,
-    /// Slices that are pulled at the same time.
+    /// Number of slices that are pulled at the same time.
     pub parallel: usize,
-    /// Given up after so long without progress.
-    pub patience: Duration,
+    /// A slice without progress for this long is given up.
+    pub once_timeout: Duration,
 }
 
-/// What came of the backfill to one sink.
+/// The result for one sink.
 #[derive(Debug)]
 pub struct BackfillReport {
-    /// The sink's name.
     pub sink: String,
-    /// The window as it was pulled.
+    /// The window that was pulled. It may end earlier than the requested one.
     pub window: Window,
-    /// Records settled, those of earlier runs among them.
+    /// Settled records, including those of earlier runs.
     pub settled: u64,
-    /// Events that the sink refused for good in this run.
+    /// Dead letters of this run.
     pub dead_letters: u64,
-    /// How it ended.
     pub end: BackfillEnd,
 }
 
 /// How a backfill ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BackfillEnd {
-    /// All is delivered, and the console counts as much; or less, where records were changed or purged since.
-    Complete {
-        /// The console's count at the end.
-        counted: u64,
-    },
-    /// The console counts more than was delivered, in these parts of the window; the next run pulls them again.
-    Short {
-        /// The console's count at the end.
-        counted: u64,
-        /// The parts that differ.
-        windows: Vec<Window>,
-    },
-    /// It was asked to stop; the next run goes on.
+    /// Everything is delivered. The console's count at the end is not larger: it is smaller if records were changed or
+    /// purged.
+    Complete { counted: u64 },
+    /// At the end, the console counts more records than were settled. The next run pulls these parts of the window
+    /// again.
+    Short { counted: u64, windows: Vec<Window> },
+    /// The backfill was asked to stop. The next run continues.
     Stopped,
-    /// No progress, for this reason; the next run goes on.
+    /// There was no progress, for this reason. The next run continues.
     GivenUp(String),
 }
 
-/// A backfill cannot begin, or cannot be checked.
+/// A backfill cannot start, or its result cannot be checked.
 #[derive(Debug, thiserror::Error)]
 pub enum BackfillError {
-    /// The process's own state.
     #[error(transparent)]
     Start(#[from] StartError),
-    /// The backfill's area in the state.
     #[error(transparent)]
     State(#[from] StateError),
-    /// A slice's checkpoint.
+    /// The checkpoint of a slice cannot be read.
     #[error(transparent)]
-    Checkpoint(#[from] StandingError),
-    /// TLS files of the console.
+    LaneCheckpoint(#[from] LaneCheckpointError),
     #[error("console: {0}")]
     Client(#[from] ClientError),
-    /// The console refuses, or fails for too long.
     #[error("console: {0}")]
     Console(ConsoleError),
-    /// Nothing to do: the file has no such lane.
+    /// The pipeline has no such lane.
     #[error("{0}")]
     NoLane(String),
-    /// The plan in the state is not what this release writes.
     #[error("the plan of this backfill cannot be read: {0}")]
-    Plan(serde_json::Error),
-    /// The window lies in the future.
-    #[error("the window begins at {0}, which is in the future by the console's clock")]
+    BackfillPlan(serde_json::Error),
+    #[error("the window starts at {0}, which is in the future by the console's clock")]
     Future(Timestamp),
 }
 
-/// Pulls the window, sink by sink side by side. `stop` ends it so that the next run goes on where it was.
+/// Pulls the window for all sinks in parallel. After `stop`, the next run continues.
 ///
 /// # Errors
-/// When the state or the console cannot be used. Sinks and consoles that fail on the way are in the reports.
+/// If the state or the console cannot be used. Failures of sinks and consoles during the pull are in the reports.
 pub async fn run_backfill(
     backfill: Backfill,
     options: Options,
-    books: Arc<Books>,
+    progress: Arc<BackfillProgress>,
     stop: CancellationToken,
 ) -> Result<Vec<BackfillReport>, BackfillError> {
     let specs = specs(&backfill)?;
     let area = backfill.area();
-    // Nothing of the state is shared with the worker but its place: the area has names and a lock of its own.
+    // The area has its own names and its own lock, so that it is independent of the worker's checkpoints.
     let store = options.state.open_area(&area, &options.instance, &options.identity).await?;
     let telemetry = Arc::new(Telemetry::new());
-    let shared = Shared::over(store.clone(), options, telemetry.clone());
+    let context = WorkerContext::with_store(store.clone(), options, telemetry.clone());
     let jobs = specs.into_iter().map(|spec| {
         let job = Job {
             backfill: backfill.clone(),
             spec,
-            shared: shared.clone(),
+            context: context.clone(),
             store: store.clone(),
-            books: books.clone(),
+            progress: progress.clone(),
             stop: stop.child_token(),
-            proven: AtomicBool::new(false),
+            sink_proven: AtomicBool::new(false),
             telemetry: telemetry.clone(),
         };
         job.run()
     });
     let reports = join_all(jobs).await.into_iter().collect::<Result<Vec<_>, _>>()?;
     if reports.iter().all(|report| matches!(report.end, BackfillEnd::Complete { .. })) {
-        // Nothing is left of a backfill that is complete: the same command pulls the window once more.
-        shared.options.state.remove_area(&area, &*store).await?;
+        // A complete backfill leaves nothing in the state: the same command pulls the window again.
+        context.options.state.remove_area(&area, &*store).await?;
     }
     Ok(reports)
 }
 
 impl Backfill {
-    /// Where its plans and checkpoints are: the same command finds the same place.
+    /// The area of plans and checkpoints. The same command has the same area.
     fn area(&self) -> PathBuf {
         let plain = |time: Timestamp| time.to_string().replace([':', '-'], "");
         let window = format!("{}-{}", plain(self.from), plain(self.to));
@@ -169,20 +155,23 @@ impl Backfill {
     }
 }
 
-/// The lanes that the window is pulled for; a paused pipeline's too.
+/// The lanes of the stream and sink. The pipeline may be paused.
 fn specs(backfill: &Backfill) -> Result<Vec<Arc<LaneSpec>>, BackfillError> {
     let Backfill { pipeline, stream, sink, .. } = backfill;
     let enabled = Pipeline { enabled: true, ..(**pipeline).clone() };
     let mut specs = LaneSpec::of(&enabled);
     specs.retain(|spec| spec.id.stream == *stream);
     if specs.is_empty() {
-        return Err(BackfillError::NoLane(format!("{} pulls no stream {stream} into a sink", pipeline.path.display())));
+        return Err(BackfillError::NoLane(format!(
+            "{} has no sink that accepts the stream {stream}",
+            pipeline.path.display()
+        )));
     }
     if let Some(sink) = sink {
         specs.retain(|spec| spec.id.sink == *sink);
         if specs.is_empty() {
             let file = pipeline.path.display();
-            return Err(BackfillError::NoLane(format!("{file} has no sink `{sink}` that takes the stream {stream}")));
+            return Err(BackfillError::NoLane(format!("{file} has no sink `{sink}` that accepts the stream {stream}")));
         }
     }
     Ok(specs)
@@ -192,39 +181,43 @@ fn specs(backfill: &Backfill) -> Result<Vec<Arc<LaneSpec>>, BackfillError> {
 struct Job {
     backfill: Backfill,
     spec: Arc<LaneSpec>,
-    shared: Arc<Shared>,
+    context: Arc<WorkerContext>,
     store: Arc<dyn Store>,
-    books: Arc<Books>,
+    progress: Arc<BackfillProgress>,
     stop: CancellationToken,
-    /// The sink has taken something from some slice: the next need not begin with small pages for its sake.
-    proven: AtomicBool,
+    /// The sink has accepted events of a slice, so that the next slices need not start with small pages.
+    sink_proven: AtomicBool,
     telemetry: Arc<Telemetry>,
 }
 
 impl Job {
     async fn run(self) -> Result<BackfillReport, BackfillError> {
-        let client = self.shared.client(&self.spec.id.pipeline, &self.spec.console)?;
+        let span = self.spec.span();
+        self.run_inner().instrument(span).await
+    }
+
+    async fn run_inner(self) -> Result<BackfillReport, BackfillError> {
+        let client = self.context.client(&self.spec.id.pipeline, &self.spec.console)?;
         let plan = match self.stop.run_until_cancelled(self.plan(&client)).await {
             Some(plan) => plan?,
-            None => return Ok(self.report(self.asked(), 0, 0, BackfillEnd::Stopped)),
+            None => return Ok(self.report(self.requested(), 0, 0, BackfillEnd::Stopped)),
         };
-        let window = plan.window(self.asked());
+        let window = plan.window(self.requested());
         let mut open = Vec::new();
-        let mut before = 0;
+        let mut settled_before = 0;
         for (number, slice) in plan.slices.iter().enumerate() {
             let checkpoint = self.checkpoint(number).await?;
-            before += checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.settled);
+            settled_before += checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.settled);
             if checkpoint.is_none_or(|checkpoint| checkpoint.position.complete() != Some(slice.window().to)) {
                 open.push((number, *slice));
             }
         }
         let total = plan.slices.iter().map(|slice| slice.count).sum();
-        self.books.plan(total);
-        self.books.resume(before);
-        let LaneId { pipeline, stream, sink } = &self.spec.id;
+        self.progress.add_total(total);
+        self.progress.add_settled_before(settled_before);
         info!(
-            %pipeline, %stream, %sink, from = %window.from, to = %window.to, records = total, delivered = before,
-            slices = plan.slices.len(), open = open.len(), "backfill begins"
+            from = %window.from, to = %window.to, records = total, delivered = settled_before,
+            slices = plan.slices.len(), open = open.len(), "backfill started"
         );
         let (given_up, dead_letters) = self.pull(open, window).await;
         let mut settled = Vec::new();
@@ -247,58 +240,61 @@ impl Job {
         BackfillReport { sink: self.spec.id.sink.clone(), window, settled, dead_letters, end }
     }
 
-    fn asked(&self) -> Window {
+    fn requested(&self) -> Window {
         Window { from: self.backfill.from, to: self.backfill.to, by: By::Order }
     }
 
-    /// The plan of the run before, or a new one, in the store before anything is pulled.
-    async fn plan(&self, client: &Client) -> Result<Plan, BackfillError> {
+    /// The plan of the previous run, or a new one. It is stored before anything is pulled.
+    async fn plan(&self, client: &Client) -> Result<BackfillPlan, BackfillError> {
         let made_under = made_under(&self.spec, client);
-        let id = self.id("plan");
-        if let Some(bytes) = self.store.load(&id).await? {
-            let plan: Plan = serde_json::from_slice(&bytes).map_err(BackfillError::Plan)?;
+        let key = self.key(Part::BackfillPlan);
+        if let Some(bytes) = self.store.load(&key).await? {
+            let plan: BackfillPlan = serde_json::from_slice(&bytes).map_err(BackfillError::BackfillPlan)?;
             if plan.made_under == made_under {
                 return Ok(plan);
             }
-            info!(was = %plan.made_under, is = %made_under, "console, scope or filters are others: the backfill begins anew");
-            let prefix = format!("{}+", self.spec.id.sink);
-            for lane in self.store.list().await?.iter().filter(|lane| lane.sink.starts_with(&prefix)) {
-                self.store.delete(lane).await?;
+            info!(
+                previous = %plan.made_under, current = %made_under,
+                "console, scope or filters have changed: the backfill starts again"
+            );
+            for key in self.store.list().await?.iter().filter(|key| key.lane.sink == self.spec.id.sink) {
+                self.store.delete(key).await?;
             }
         }
-        let mut window = self.asked();
+        let mut window = self.requested();
         let mut total = self.count(client, window).await?;
-        let now = client.time().unwrap_or_else(|| self.shared.clock().now());
+        let now = client.time().unwrap_or_else(|| self.context.clock().now());
         if window.from >= now {
             return Err(BackfillError::Future(window.from));
         }
         if window.to > now {
             window.to = now;
-            warn!(asked = %self.backfill.to, to = %now, "the window ends in the future: what is there by now is pulled");
+            warn!(requested = %self.backfill.to, to = %now, "the window ends in the future: records up to now are pulled");
             total = self.count(client, window).await?;
         }
         let count = |window| self.count(client, window);
         let page = Endpoint::of(self.spec.id.stream).max_limit;
-        let plan = Plan { made_under, slices: cut(window, total, self.backfill.parallel, page, count).await? };
-        let bytes = serde_json::to_vec(&plan).map_err(BackfillError::Plan)?;
-        self.store.save(&id, bytes).await?;
+        let plan =
+            BackfillPlan { made_under, slices: split(window, total, self.backfill.parallel, page, count).await? };
+        let bytes = serde_json::to_vec(&plan).map_err(BackfillError::BackfillPlan)?;
+        self.store.commit(&key, bytes.into()).await?;
         Ok(plan)
     }
 
-    /// Pulls the slices, a few at a time. The reason when one made no progress (the others are stopped then), and how many
-    /// events became dead letters.
+    /// Pulls the slices, `parallel` at a time. If one makes no progress, the others are stopped. Returns the reason for
+    /// that, and the number of dead letters.
     async fn pull(&self, open: Vec<(usize, Slice)>, whole: Window) -> (Option<String>, u64) {
         let slices = open.into_iter().map(|(number, slice)| self.pull_slice(number, slice, whole));
         let mut pulled = stream::iter(slices).buffer_unordered(self.backfill.parallel.max(1));
-        let (mut given_up, mut all_dead) = (None, 0);
+        let (mut given_up, mut all_dead_letters) = (None, 0);
         while let Some((failed, dead_letters)) = pulled.next().await {
-            all_dead += dead_letters;
+            all_dead_letters += dead_letters;
             if let Some(reason) = failed {
                 given_up.get_or_insert(reason);
                 self.stop.cancel();
             }
         }
-        (given_up, all_dead)
+        (given_up, all_dead_letters)
     }
 
     async fn pull_slice(&self, number: usize, slice: Slice, whole: Window) -> (Option<String>, u64) {
@@ -306,44 +302,44 @@ impl Job {
             return (None, 0);
         }
         let meter = self.meter();
-        self.books.add(meter.lane.clone());
+        self.progress.add_slice(meter.lane.clone());
         let spec = LaneSpec { pull: Arc::new(self.spec.pull.part(slice.window(), whole)), ..(*self.spec).clone() };
-        let keeper = Box::new(Keeper {
+        let runner = Box::new(LaneRunner {
             spec: Arc::new(spec),
-            shared: self.shared.clone(),
+            context: self.context.clone(),
             stop: self.stop.child_token(),
-            cut: CancellationToken::new(),
+            abort: CancellationToken::new(),
             deadline: Deadline::default(),
             shard: 0,
             start_after: Duration::ZERO,
             first_poll_after: Duration::ZERO,
-            once: Some(self.backfill.patience),
-            apart: Some(Apart {
-                id: self.slice_id(number),
+            once_timeout: Some(self.backfill.once_timeout),
+            detached: Some(DetachedLane {
+                key: self.key(Part::BackfillSlice(number)),
                 meter: meter.clone(),
                 known: None,
-                proven: self.proven.load(Ordering::Relaxed),
+                sink_proven: self.sink_proven.load(Ordering::Relaxed),
             }),
         });
-        let kept = tokio::spawn(keeper.run(None)).await;
-        self.proven.fetch_or(meter.lane.delivered.load(Ordering::Relaxed) > 0, Ordering::Relaxed);
-        let failed = match kept {
-            Ok(Kept::Ended(LaneEnd::Complete | LaneEnd::Drained) | Kept::CutOff) => None,
-            Ok(Kept::Ended(LaneEnd::Superseded)) => Some("another process pulls this window".to_owned()),
-            Ok(Kept::GivenUp | Kept::Ended(LaneEnd::Refused)) => {
+        let exit = tokio::spawn(runner.run(None)).await;
+        self.sink_proven.fetch_or(meter.lane.delivered.load(Ordering::Relaxed) > 0, Ordering::Relaxed);
+        let failed = match exit {
+            Ok(LaneExit::Ended(LaneEnd::Complete | LaneEnd::Drained) | LaneExit::Aborted) => None,
+            Ok(LaneExit::Ended(LaneEnd::Superseded)) => Some("another process pulls this window".to_owned()),
+            Ok(LaneExit::GivenUp | LaneExit::Ended(LaneEnd::Refused)) => {
                 let (_, error) = meter.lane.last_error().unwrap_or_default();
                 Some(if error.is_empty() { "no progress".to_owned() } else { error })
             }
-            Err(panic) => Some(format!("an error of this program: {panic}")),
+            Err(panic) => Some(format!("internal error: {panic}")),
         };
         (failed, meter.lane.dead_letters.load(Ordering::Relaxed))
     }
 
-    /// Compares what was settled with what the console counts now.
+    /// Compares the settled records with the console's current count.
     async fn check(
         &self,
         client: &Client,
-        plan: &Plan,
+        plan: &BackfillPlan,
         window: Window,
         settled: &[u64],
     ) -> Result<BackfillEnd, BackfillError> {
@@ -352,7 +348,7 @@ impl Job {
         if counted == sum {
             return Ok(BackfillEnd::Complete { counted });
         }
-        // A large count may be capped, and a part that lacks records is worth knowing.
+        // Slice by slice: the console may cap a large count, and the report names the slices that lack records.
         let (mut counted, mut windows) = (0, Vec::new());
         for (number, (slice, settled)) in plan.slices.iter().zip(settled).enumerate() {
             let whole = self.count(client, slice.window()).await?;
@@ -361,21 +357,23 @@ impl Job {
             counted += whole;
             if whole > *settled {
                 windows.push(slice.window());
-                self.store.delete(&self.slice_id(number)).await?;
+                self.store.delete(&self.key(Part::BackfillSlice(number))).await?;
             }
         }
         Ok(if windows.is_empty() { BackfillEnd::Complete { counted } } else { BackfillEnd::Short { counted, windows } })
     }
 
-    /// The console's count, asked for again while it fails for now.
+    /// The console's count. Transient failures are retried for the `once_timeout`.
     async fn count(&self, client: &Client, window: Window) -> Result<u64, BackfillError> {
-        let (meter, begun) = (self.meter(), Instant::now());
-        let mut waits = FullJitter::new(COUNT_WAITS.0, COUNT_WAITS.1, self.shared.fork_random());
+        let (meter, started) = (self.meter(), Instant::now());
+        let mut waits = FullJitter::new(COUNT_WAITS.0, COUNT_WAITS.1, self.context.fork_random());
         loop {
             match self.spec.pull.count(client, window, &meter).await {
                 Ok(count) => return Ok(count),
-                Err(ConsoleError::Transient { reason, after, .. }) if begun.elapsed() < self.backfill.patience => {
-                    warn!(pipeline = %self.spec.id.pipeline, %reason, "the console does not count; asked again");
+                Err(ConsoleError::Transient { reason, after, .. })
+                    if started.elapsed() < self.backfill.once_timeout =>
+                {
+                    warn!(%reason, "the console returned no count: retrying");
                     sleep(after.unwrap_or_default().max(waits.wait())).await;
                 }
                 Err(error) => return Err(BackfillError::Console(error)),
@@ -383,34 +381,28 @@ impl Job {
         }
     }
 
-    /// Counters of their own: the pages of a worker show nothing of a backfill.
+    /// A meter that is on no status page and in no metric.
     fn meter(&self) -> Meter {
         let LaneId { pipeline, stream, sink } = &self.spec.id;
         let sink_type = self.spec.sink.kind.name();
-        Meter::detached(&self.telemetry, pipeline, *stream, sink, sink_type, self.shared.clock())
+        Meter::detached(&self.telemetry, pipeline, *stream, sink, sink_type, self.context.clock())
     }
 
-    async fn checkpoint(&self, slice: usize) -> Result<Option<Checkpoint>, BackfillError> {
-        let bytes = self.store.load(&self.slice_id(slice)).await?;
-        let standing = bytes.map(|bytes| Standing::decode(&bytes)).transpose()?;
-        Ok(standing.map(|standing| standing.checkpoint))
+    async fn checkpoint(&self, slice: usize) -> Result<Option<LaneCheckpoint>, BackfillError> {
+        let bytes = self.store.load(&self.key(Part::BackfillSlice(slice))).await?;
+        Ok(bytes.map(|bytes| LaneCheckpoint::decode(&bytes)).transpose()?)
     }
 
-    fn slice_id(&self, number: usize) -> LaneId {
-        self.id(&format!("slice-{number:06}"))
-    }
-
-    /// Names in the area; no sink's name holds a `+`.
-    fn id(&self, name: &str) -> LaneId {
-        LaneId { sink: format!("{}+{name}", self.spec.id.sink), ..self.spec.id.clone() }
+    fn key(&self, part: Part) -> CheckpointKey {
+        CheckpointKey { lane: self.spec.id.clone(), part }
     }
 }
 
-impl Plan {
-    /// From the first slice's beginning to the last one's end.
-    fn window(&self, asked: Window) -> Window {
-        let to = self.slices.last().map_or(asked.to, |slice| slice.window().to);
-        Window { to, ..asked }
+impl BackfillPlan {
+    /// The part of the requested window that the slices cover.
+    fn window(&self, requested: Window) -> Window {
+        let to = self.slices.last().map_or(requested.to, |slice| slice.window().to);
+        Window { to, ..requested }
     }
 }
 

@@ -1,7 +1,6 @@
-//! The calls of a [`Plan`](super::plan::Plan) as requests for Lease objects.
+//! Sends the calls of a [`LeasePlanner`](super::plan::LeasePlanner) as requests for Lease objects.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
@@ -12,62 +11,63 @@ use kube::api::{
     DeleteParams, ListParams, ObjectMeta, PostParams, Preconditions, VersionMatch, WatchEvent, WatchParams,
 };
 use kube::{Api, ResourceExt};
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use super::plan::{Answer, Call, Listing, Seen};
+use super::plan::{Answer, Call, LeaseRecord, Listing};
 use crate::settings::kubernetes::{Kubernetes, KubernetesError, object_labels, selector};
 
 const SHARD: &str = "shard";
 const WORKER: &str = "worker";
-/// A lease that nobody holds has it: whoever wants shards watches for it, and is not told of each renewal.
+/// Label of leases without a holder. Workers watch leases with this label, and so get no event for each renewal.
 const FREE: &str = "s1-forwarder/free";
 const SETTINGS: &str = "settings";
 const SHARDS: &str = "shards";
-/// A watch is begun anew after so long, so that one that died unnoticed is not waited for for ever.
-const WATCH: u32 = 240;
+/// Seconds after which a watch is started again. A lost connection may go unnoticed for that long.
+const WATCH_TIMEOUT: u32 = 240;
 
 /// The Lease objects of an installation: `INSTANCE-shard-NUMBER`, and `INSTANCE-worker-NAME` for each worker.
 #[derive(Debug)]
 pub struct Leases {
     api: Api<Lease>,
     instance: String,
-    me: String,
-    lasts: Duration,
-    /// What the last write to a shard's lease said: its transitions and when it was acquired.
-    written: Mutex<BTreeMap<u32, LeaseSpec>>,
-    /// No listing may be older than what a watch has told.
-    fresh: watch::Sender<Option<String>>,
+    /// The name of this worker.
+    worker: String,
+    lease: Duration,
+    /// The last known spec of each shard's lease. Writes keep its number of transitions and its time of acquisition.
+    specs: Mutex<BTreeMap<u32, LeaseSpec>>,
+    /// The latest version that a watch reported. No listing may be older.
+    freed: watch::Sender<Option<String>>,
 }
 
 impl Leases {
-    /// Nothing is asked yet. `me` is the worker's name, unique over restarts.
-    pub fn new(kubernetes: &Kubernetes, instance: &str, me: &str, lasts: Duration) -> Self {
+    /// The name of the `worker` must be different after a restart.
+    pub fn new(kubernetes: &Kubernetes, instance: &str, worker: &str, lease: Duration) -> Self {
         Self {
             api: Api::namespaced(kubernetes.client.clone(), &kubernetes.namespace),
             instance: instance.to_owned(),
-            me: me.to_owned(),
-            lasts,
-            written: Mutex::default(),
-            fresh: watch::Sender::new(None),
+            worker: worker.to_owned(),
+            lease,
+            specs: Mutex::default(),
+            freed: watch::Sender::new(None),
         }
     }
 
-    /// Changes when a lease became free.
+    /// Changes when a lease has become free.
     pub fn freed(&self) -> watch::Receiver<Option<String>> {
-        self.fresh.subscribe()
+        self.freed.subscribe()
     }
 
-    /// Makes a call, and waits for its answer at most for `patience`.
+    /// Sends a call, and waits for its answer at most for `timeout`.
     ///
     /// # Errors
-    /// When the answer says nothing; to the plan that is [`Answer::Unknown`].
-    pub async fn make(&self, call: &Call, patience: Duration) -> Result<Answer, KubernetesError> {
-        let made = KubernetesError::within(patience, self.request(call)).await;
-        match made {
+    /// If there is no usable answer. The planner gets [`Answer::Unknown`] then.
+    pub async fn send(&self, call: &Call, timeout: Duration) -> Result<Answer, KubernetesError> {
+        match KubernetesError::within(timeout, self.request(call)).await {
             Err(error) if error.is_conflict() || error.is_not_found() => {
-                let there = KubernetesError::within(patience, self.api.get_opt(&self.name(call))).await?;
-                Ok(Answer::Conflict(there.as_ref().map(seen)))
+                let current = KubernetesError::within(timeout, self.api.get_opt(&self.name(call))).await?;
+                Ok(Answer::Conflict(current.as_ref().map(record)))
             }
             other => other,
         }
@@ -76,32 +76,32 @@ impl Leases {
     async fn request(&self, call: &Call) -> Result<Answer, kube::Error> {
         match call {
             Call::List => self.list().await,
-            Call::Beat(version) => {
-                let spec = LeaseSpec { holder_identity: Some(self.me.clone()), ..self.spec() };
+            Call::Heartbeat(version) => {
+                let spec = LeaseSpec { holder_identity: Some(self.worker.clone()), ..self.spec() };
                 self.write(call, WORKER, version.as_ref(), spec).await
             }
-            Call::Bury(worker, version) => {
+            Call::DeleteHeartbeat(worker, version) => {
                 let preconditions = Preconditions { resource_version: Some(version.clone()), uid: None };
                 let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-                self.api.delete(&self.worker(worker), &parameters).await?;
-                Ok(Answer::Removed)
+                self.api.delete(&self.heartbeat_name(worker), &parameters).await?;
+                Ok(Answer::Deleted)
             }
-            Call::Take(shard, version) => {
-                let transitions = self.written(*shard).and_then(|spec| spec.lease_transitions).unwrap_or(0);
+            Call::Acquire(shard, version) => {
+                let transitions = self.spec_of(*shard).and_then(|spec| spec.lease_transitions).unwrap_or(0);
                 let acquire_time = self.spec().renew_time;
                 let lease_transitions = version.as_ref().map(|_| transitions.saturating_add(1));
-                let holder_identity = Some(self.me.clone());
+                let holder_identity = Some(self.worker.clone());
                 let spec = LeaseSpec { holder_identity, acquire_time, lease_transitions, ..self.spec() };
                 self.write(call, SHARD, version.as_ref(), spec).await
             }
             Call::Renew(shard, version) => {
-                let LeaseSpec { acquire_time, lease_transitions, .. } = self.written(*shard).unwrap_or_default();
-                let holder_identity = Some(self.me.clone());
+                let LeaseSpec { acquire_time, lease_transitions, .. } = self.spec_of(*shard).unwrap_or_default();
+                let holder_identity = Some(self.worker.clone());
                 let spec = LeaseSpec { holder_identity, acquire_time, lease_transitions, ..self.spec() };
                 self.write(call, SHARD, Some(version), spec).await
             }
             Call::Release(shard, version) => {
-                let lease_transitions = self.written(*shard).and_then(|spec| spec.lease_transitions);
+                let lease_transitions = self.spec_of(*shard).and_then(|spec| spec.lease_transitions);
                 let spec = LeaseSpec { holder_identity: None, lease_transitions, ..self.spec() };
                 self.write(call, SHARD, Some(version), spec).await
             }
@@ -110,8 +110,8 @@ impl Leases {
 
     async fn list(&self) -> Result<Answer, kube::Error> {
         let mut listing = Listing::default();
-        // Any server's cache will do, as long as it is not behind what a watch has told.
-        let newest = self.fresh.borrow().clone();
+        // A cached answer is good enough, if it is not older than the last event of the watch.
+        let newest = self.freed.borrow().clone();
         let parameters = |kind| {
             let parameters = ListParams::default().labels(&selector(&self.instance, kind));
             match &newest {
@@ -123,13 +123,12 @@ impl Leases {
             let name = lease.name_any();
             let number = name.strip_prefix(&format!("{}-{SHARD}-", self.instance)).and_then(|text| text.parse().ok());
             let (Some(number), Some(spec)) = (number, &lease.spec) else { continue };
-            let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-            written.insert(number, spec.clone());
-            listing.shards.insert(number, seen(&lease));
+            self.specs.lock().insert(number, spec.clone());
+            listing.shards.insert(number, record(&lease));
         }
         for lease in self.api.list(&parameters(WORKER)).await? {
-            let seen = seen(&lease);
-            listing.workers.extend(seen.holder.clone().map(|holder| (holder, seen)));
+            let record = record(&lease);
+            listing.workers.extend(record.holder.clone().map(|holder| (holder, record)));
         }
         Ok(Answer::Listed(listing))
     }
@@ -157,73 +156,74 @@ impl Leases {
             Some(_) => self.api.replace(&name, &PostParams::default(), &lease).await?,
             None => self.api.create(&PostParams::default(), &lease).await?,
         };
-        if let Call::Take(shard, _) | Call::Renew(shard, _) | Call::Release(shard, _) = call {
-            let mut cache = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-            cache.insert(*shard, written.spec.clone().unwrap_or_default());
+        if let Call::Acquire(shard, _) | Call::Renew(shard, _) | Call::Release(shard, _) = call {
+            let mut specs = self.specs.lock();
+            specs.insert(*shard, written.spec.clone().unwrap_or_default());
         }
         Ok(Answer::Written(written.resource_version().unwrap_or_default()))
     }
 
-    /// Watches for leases that become free, for ever.
+    /// Watches for leases that become free. Never returns.
     pub async fn watch(&self) {
-        let parameters =
-            WatchParams::default().labels(&format!("{},{FREE}=true", selector(&self.instance, SHARD))).timeout(WATCH);
+        let parameters = WatchParams::default()
+            .labels(&format!("{},{FREE}=true", selector(&self.instance, SHARD)))
+            .timeout(WATCH_TIMEOUT);
         loop {
-            // What is free already is told first.
+            // The first events are the leases that are free already.
             if let Ok(events) = self.api.watch(&parameters, "0").await {
                 futures_util::pin_mut!(events);
                 while let Ok(Some(event)) = events.try_next().await {
                     if let WatchEvent::Added(lease) | WatchEvent::Modified(lease) = event {
-                        self.fresh.send_replace(lease.resource_version());
+                        self.freed.send_replace(lease.resource_version());
                     }
                 }
             }
-            sleep(self.lasts / 3).await;
+            sleep(self.lease / 3).await;
         }
     }
 
     fn name(&self, call: &Call) -> String {
         match call {
-            Call::List | Call::Beat(_) => self.worker(&self.me),
-            Call::Bury(worker, _) => self.worker(worker),
-            Call::Take(shard, _) | Call::Renew(shard, _) | Call::Release(shard, _) => {
+            Call::List | Call::Heartbeat(_) => self.heartbeat_name(&self.worker),
+            Call::DeleteHeartbeat(worker, _) => self.heartbeat_name(worker),
+            Call::Acquire(shard, _) | Call::Renew(shard, _) | Call::Release(shard, _) => {
                 format!("{}-{SHARD}-{shard}", self.instance)
             }
         }
     }
 
-    /// Names of objects have no underscore.
-    fn worker(&self, name: &str) -> String {
+    /// Object names must not have underscores.
+    fn heartbeat_name(&self, name: &str) -> String {
         format!("{}-{WORKER}-{}", self.instance, name.replace('_', "."))
     }
 
-    fn written(&self, shard: u32) -> Option<LeaseSpec> {
-        self.written.lock().unwrap_or_else(PoisonError::into_inner).get(&shard).cloned()
+    fn spec_of(&self, shard: u32) -> Option<LeaseSpec> {
+        self.specs.lock().get(&shard).cloned()
     }
 
     fn spec(&self) -> LeaseSpec {
-        // The object knows whole seconds; longer is safe.
-        let seconds = i32::try_from(self.lasts.as_millis().div_ceil(1000)).unwrap_or(i32::MAX);
+        // The object has whole seconds. Rounding up is safe.
+        let seconds = i32::try_from(self.lease.as_millis().div_ceil(1000)).unwrap_or(i32::MAX);
         let renew_time = Some(MicroTime(jiff::Timestamp::now()));
         LeaseSpec { lease_duration_seconds: Some(seconds), renew_time, ..LeaseSpec::default() }
     }
 }
 
-fn seen(lease: &Lease) -> Seen {
+fn record(lease: &Lease) -> LeaseRecord {
     let spec = lease.spec.as_ref();
     let seconds = spec.and_then(|spec| spec.lease_duration_seconds).and_then(|seconds| u64::try_from(seconds).ok());
-    Seen {
+    LeaseRecord {
         holder: spec.and_then(|spec| spec.holder_identity.clone()).filter(|holder| !holder.is_empty()),
         version: lease.resource_version().unwrap_or_default(),
-        lasts: Duration::from_secs(seconds.unwrap_or_default()),
+        duration: Duration::from_secs(seconds.unwrap_or_default()),
     }
 }
 
-/// The number of shards that the installation was begun with; `wanted` where this is its beginning. And the name of the
-/// object that says so.
+/// Returns the installation's number of shards and the name of the ConfigMap that stores it. The first worker of an
+/// installation stores `wanted`.
 ///
 /// # Errors
-/// When the API server does not answer, or does not allow it.
+/// If the API server does not answer, or refuses.
 pub async fn agreed_shards(
     kubernetes: &Kubernetes,
     instance: &str,
@@ -238,11 +238,11 @@ pub async fn agreed_shards(
     };
     let data = Some([(SHARDS.to_owned(), wanted.to_string())].into());
     let map = ConfigMap { metadata, data, ..ConfigMap::default() };
-    let there = match KubernetesError::of(maps.create(&PostParams::default(), &map)).await {
+    let stored = match KubernetesError::of(maps.create(&PostParams::default(), &map)).await {
         Ok(map) => map,
         Err(error) if error.is_conflict() => KubernetesError::of(maps.get(&name)).await?,
         Err(error) => return Err(error),
     };
-    let shards = there.data.as_ref().and_then(|data| data.get(SHARDS)).and_then(|text| text.parse().ok());
+    let shards = stored.data.as_ref().and_then(|data| data.get(SHARDS)).and_then(|text| text.parse().ok());
     Ok((shards.unwrap_or(wanted), name))
 }

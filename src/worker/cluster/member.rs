@@ -9,19 +9,19 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
+use super::api_health::{ApiHealth, HealthTransition};
 use super::leases::{Leases, agreed_shards};
-use super::plan::{Answer, Call, Event, Moment, Plan};
-use super::reach::{Reach, Told};
-use super::{Change, Cluster, ClusterError, Drained, Settings};
+use super::plan::{Answer, Call, Event, LeasePlanner, MonotonicTime};
+use super::{Change, Cluster, ClusterError, ClusterSettings, Drained};
 use crate::settings::kubernetes::{Kubernetes, KubernetesError};
 use crate::sink::Deadline;
 use crate::telemetry::{ClusterView, Telemetry};
 
-/// Joins the others.
+/// See [`Cluster::join`].
 pub async fn join(
-    settings: &Settings,
+    settings: &ClusterSettings,
     instance: &str,
-    me: &str,
+    worker: &str,
     telemetry: Arc<Telemetry>,
 ) -> Result<Cluster, ClusterError> {
     let kubernetes = Kubernetes::connect(settings.namespace.as_deref()).await?;
@@ -29,44 +29,44 @@ pub async fn join(
     if agreed != settings.shards {
         return Err(ClusterError::Shards { agreed, asked: settings.shards, object });
     }
-    // A shard has at most one change of each kind that the supervisor has not heard of.
-    let (tell, changes) = mpsc::channel(settings.shards as usize * 3 + 1);
-    let (drained, hear) = mpsc::channel(settings.shards as usize + 1);
+    // Per shard, the channel has at most one change of each kind.
+    let (changes_in, changes) = mpsc::channel(settings.shards as usize * 3 + 1);
+    let (drained, drained_out) = mpsc::channel(settings.shards as usize + 1);
     let leave = CancellationToken::new();
     let member = Member {
-        leases: Arc::new(Leases::new(&kubernetes, instance, me, settings.lease)),
-        plan: Plan::new(me, settings.shards, settings.lease),
+        leases: Arc::new(Leases::new(&kubernetes, instance, worker, settings.lease)),
+        plan: LeasePlanner::new(worker, settings.shards, settings.lease),
         lease: settings.lease,
-        begun: Instant::now(),
-        me: me.to_owned(),
+        started: Instant::now(),
+        worker: worker.to_owned(),
         shards: settings.shards,
         calls: JoinSet::new(),
-        until: BTreeMap::new(),
-        giving_up: BTreeMap::new(),
-        reach: Reach::new(settings.lease / 3),
-        tell,
+        deadlines: BTreeMap::new(),
+        draining: BTreeMap::new(),
+        api_health: ApiHealth::new(settings.lease / 3),
+        changes: changes_in,
         telemetry,
     };
-    let task = AbortOnDropHandle::new(tokio::spawn(member.run(hear, leave.clone())));
+    let task = AbortOnDropHandle::new(tokio::spawn(member.run(drained_out, leave.clone())));
     Ok(Cluster { shards: settings.shards, changes, drained, leave, _task: task })
 }
 
 /// The task behind a [`Cluster`].
 struct Member {
     leases: Arc<Leases>,
-    plan: Plan,
+    plan: LeasePlanner,
     lease: Duration,
-    begun: Instant,
-    me: String,
+    started: Instant,
+    /// The name of this worker.
+    worker: String,
     shards: u32,
-    calls: JoinSet<(Call, Moment, Result<Answer, KubernetesError>)>,
-    /// Until when the lanes of each shard may deliver.
-    until: BTreeMap<u32, watch::Sender<Instant>>,
-    /// Since when a shard drains.
-    giving_up: BTreeMap<u32, Moment>,
-    /// Whether the API server answers.
-    reach: Reach,
-    tell: mpsc::Sender<Change>,
+    calls: JoinSet<(Call, MonotonicTime, Result<Answer, KubernetesError>)>,
+    /// The time at which the deliveries for each shard must end.
+    deadlines: BTreeMap<u32, watch::Sender<Instant>>,
+    /// When each draining shard started to drain.
+    draining: BTreeMap<u32, MonotonicTime>,
+    api_health: ApiHealth,
+    changes: mpsc::Sender<Change>,
     telemetry: Arc<Telemetry>,
 }
 
@@ -81,121 +81,121 @@ impl Member {
         while !self.plan.has_left() {
             tokio::select! {
                 Some(done) = self.calls.join_next() => match done {
-                    Ok((call, sent, answer)) => self.answered(call, sent, answer).await,
+                    Ok((call, sent, answer)) => self.on_answer(call, sent, answer).await,
                     Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
                     Err(_) => {}
                 },
                 Some(Drained(shard)) = drained.recv() => self.plan.drained(shard),
                 Ok(()) = freed.changed() => {
                     let now = self.now();
-                    self.plan.wake(now);
+                    self.plan.list_soon(now);
                 }
                 () = leave.cancelled(), if !leaving => {
                     leaving = true;
                     let events = self.plan.leave();
-                    self.follow(events).await;
+                    self.apply_events(events).await;
                 }
                 _ = tick.tick() => {}
             }
             let now = self.now();
-            self.plan.calls(now).into_iter().for_each(|call| self.launch(call));
+            self.plan.calls(now).into_iter().for_each(|call| self.send(call));
         }
-        self.show();
+        self.publish();
     }
 
-    fn now(&self) -> Moment {
-        self.begun.elapsed()
+    fn now(&self) -> MonotonicTime {
+        self.started.elapsed()
     }
 
-    fn launch(&mut self, call: Call) {
-        // A renewal that hangs must leave time for another one; a listing that comes late is better than none.
-        let patience = if call == Call::List { self.lease } else { self.lease / 3 };
+    fn send(&mut self, call: Call) {
+        // A renewal without an answer must leave time for another one. A late listing is better than none.
+        let timeout = if call == Call::List { self.lease } else { self.lease / 3 };
         let (leases, sent) = (self.leases.clone(), self.now());
         self.calls.spawn(async move {
-            let answer = leases.make(&call, patience).await;
+            let answer = leases.send(&call, timeout).await;
             (call, sent, answer)
         });
     }
 
-    async fn answered(&mut self, call: Call, sent: Moment, answer: Result<Answer, KubernetesError>) {
+    async fn on_answer(&mut self, call: Call, sent: MonotonicTime, answer: Result<Answer, KubernetesError>) {
         if matches!(call, Call::Renew(..)) {
-            self.telemetry.process().lease_renewed(matches!(answer, Ok(Answer::Written(_))));
+            self.telemetry.process().count_lease_renewal(matches!(answer, Ok(Answer::Written(_))));
         }
         let is_listing = matches!(call, Call::List);
         let answer = answer.unwrap_or_else(|error| {
-            if let Some(Told::Away) = self.reach.failed(&call, self.now()) {
-                warn!(%error, "no word from the API server: work goes on as long as the leases last");
-                self.telemetry.health().api_server(Err(error.to_string()));
+            if let Some(HealthTransition::Unavailable) = self.api_health.on_failure(&call, self.now()) {
+                warn!(%error, "the API server does not answer: lanes run until their leases expire");
+                self.telemetry.health().set_api_server(Err(error.to_string()));
             }
             Answer::Unknown
         });
         if answer != Answer::Unknown
-            && let Some(Told::Back { after, failures }) = self.reach.answered(&call, self.now())
+            && let Some(HealthTransition::Available { after, failures }) = self.api_health.on_success(&call, self.now())
         {
             info!(?after, failures, "the API server answers again");
-            self.telemetry.health().api_server(Ok(()));
+            self.telemetry.health().set_api_server(Ok(()));
         }
-        let (calls, events) = self.plan.answered(call, sent, self.now(), answer);
-        calls.into_iter().for_each(|call| self.launch(call));
-        let is_news = is_listing || events.iter().any(|event| !matches!(event, Event::Renewed(..)));
-        self.follow(events).await;
-        if is_news {
-            self.show();
+        let (calls, events) = self.plan.on_answer(call, sent, self.now(), answer);
+        calls.into_iter().for_each(|call| self.send(call));
+        let has_changed = is_listing || events.iter().any(|event| !matches!(event, Event::Renewed(..)));
+        self.apply_events(events).await;
+        if has_changed {
+            self.publish();
         }
     }
 
-    async fn follow(&mut self, events: Vec<Event>) {
+    async fn apply_events(&mut self, events: Vec<Event>) {
         for event in events {
             let change = match event {
                 Event::Acquired { shard, until, vacant } => {
                     info!(shard, "shard acquired");
-                    self.telemetry.process().hand_over_took("take", vacant);
-                    let (renew, until) = watch::channel(self.begun + until);
-                    self.until.insert(shard, renew);
-                    Change::Acquired(shard, Deadline::following(until))
+                    self.telemetry.process().observe_shard_handover("acquire", vacant);
+                    let (deadline, until) = watch::channel(self.started + until);
+                    self.deadlines.insert(shard, deadline);
+                    Change::Acquired(shard, Deadline::new(until))
                 }
                 Event::Renewed(shard, until) => {
-                    if let Some(renew) = self.until.get(&shard) {
-                        renew.send_replace(self.begun + until);
+                    if let Some(deadline) = self.deadlines.get(&shard) {
+                        deadline.send_replace(self.started + until);
                     }
                     continue;
                 }
-                Event::GiveUp(shard) => {
-                    self.giving_up.insert(shard, self.now());
-                    Change::GiveUp(shard)
+                Event::Drain(shard) => {
+                    self.draining.insert(shard, self.now());
+                    Change::Drain(shard)
                 }
                 Event::Released(shard) => {
-                    self.until.remove(&shard);
-                    if let Some(since) = self.giving_up.remove(&shard) {
-                        self.telemetry.process().hand_over_took("give", self.now().saturating_sub(since));
+                    self.deadlines.remove(&shard);
+                    if let Some(since) = self.draining.remove(&shard) {
+                        self.telemetry.process().observe_shard_handover("release", self.now().saturating_sub(since));
                     }
                     info!(shard, "shard released");
                     continue;
                 }
                 Event::Lost(shard) => {
-                    if let Some(renew) = self.until.remove(&shard) {
-                        renew.send_replace(Instant::now());
+                    if let Some(deadline) = self.deadlines.remove(&shard) {
+                        deadline.send_replace(Instant::now());
                     }
-                    self.giving_up.remove(&shard);
-                    self.telemetry.process().lease_lost();
+                    self.draining.remove(&shard);
+                    self.telemetry.process().count_lease_loss();
                     warn!(shard, "shard lost: another worker has its lease");
                     Change::Lost(shard)
                 }
             };
-            // Nobody listens when the worker has ended without leaving.
-            let _ = self.tell.send(change).await;
+            // Fails if the worker has ended without leaving the cluster.
+            let _ = self.changes.send(change).await;
         }
     }
 
-    /// What pages and metrics say.
-    fn show(&self) {
+    /// Updates the status page and the metrics.
+    fn publish(&self) {
         let now = self.now();
         let members = self.plan.members(now).into_iter().map(str::to_owned);
         let mut workers: BTreeMap<String, BTreeSet<u32>> = members.map(|name| (name, BTreeSet::new())).collect();
         for (shard, holder) in self.plan.holders(now) {
             workers.entry(holder.to_owned()).or_default().insert(shard);
         }
-        self.telemetry.process().shards_held(self.plan.held().count());
-        self.telemetry.set_cluster(ClusterView { worker: self.me.clone(), shards: self.shards, workers });
+        self.telemetry.process().set_shards_held(self.plan.owned().count());
+        self.telemetry.set_cluster(ClusterView { worker: self.worker.clone(), shards: self.shards, workers });
     }
 }

@@ -1,16 +1,16 @@
-//! Which pipelines are this worker's, where several share them.
+//! Assigns pipelines to workers.
 //!
-//! Pipelines hash into shards; each shard is a Lease that one worker holds. `plan` decides, `leases` talks to the API
-//! server, `member` brings the two together, and the supervisor is told what changes.
+//! Pipelines hash into shards. Each shard has a Lease object, which at most one worker holds. `plan` decides on calls,
+//! `leases` sends them to the API server, and `member` runs both and reports changes to the supervisor.
 
+#[cfg(feature = "kubernetes")]
+mod api_health;
 #[cfg(feature = "kubernetes")]
 mod leases;
 #[cfg(feature = "kubernetes")]
 mod member;
 #[cfg(feature = "kubernetes")]
 mod plan;
-#[cfg(feature = "kubernetes")]
-mod reach;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,10 +24,9 @@ use crate::console;
 use crate::sink::Deadline;
 use crate::telemetry::Telemetry;
 
-/// How workers share pipelines.
 #[derive(Debug, Clone)]
-pub struct Settings {
-    /// The namespace of the leases; without one the worker's own.
+pub struct ClusterSettings {
+    /// The namespace of the leases. The default is the worker's own.
     pub namespace: Option<String>,
     /// `--shards`.
     pub shards: u32,
@@ -35,102 +34,97 @@ pub struct Settings {
     pub lease: Duration,
 }
 
-/// A worker cannot join the others.
+/// A worker cannot join the cluster.
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
-    /// The API server does not answer, or does not allow it.
+    /// The API server does not answer, or refuses.
     #[cfg(feature = "kubernetes")]
     #[error(transparent)]
     Kubernetes(#[from] crate::settings::kubernetes::KubernetesError),
-    /// The installation has another number of shards.
     #[error(
         "this installation has {agreed} shards, not {asked}: start with --shards {agreed}. To change it, stop all workers, \
          delete the ConfigMap {object}, and start them with the new number"
     )]
     Shards {
-        /// What the store says.
         agreed: u32,
-        /// What the command line says.
+        /// From the command line.
         asked: u32,
-        /// Where the store says it.
+        /// Name of the ConfigMap with the number of shards.
         object: String,
     },
-    /// This build leaves it out.
     #[error("this build of s1-forwarder has no support for --cluster kubernetes")]
     NotBuilt,
 }
 
 impl ClusterError {
-    /// The same may succeed later.
-    pub fn is_passing(&self) -> bool {
+    /// True if a later attempt may succeed.
+    pub fn is_transient(&self) -> bool {
         match self {
             #[cfg(feature = "kubernetes")]
-            Self::Kubernetes(error) => error.is_passing(),
+            Self::Kubernetes(error) => error.is_transient(),
             _ => false,
         }
     }
 }
 
-/// What the supervisor is told.
+/// A change of this worker's shards, for the supervisor.
 #[derive(Debug)]
 pub enum Change {
-    /// The shard is this worker's; its lanes may run, and deliver until the deadline, which moves on.
+    /// This worker has the shard. Its lanes may deliver until the deadline, which renewals of the lease extend.
     Acquired(u32, Deadline),
-    /// Its lanes are to drain; [`Drained`] is to be told then.
-    GiveUp(u32),
-    /// Its lanes are to end at once.
+    /// The lanes of the shard have to drain. The supervisor answers with [`Drained`].
+    Drain(u32),
+    /// The lanes of the shard have to end at once.
     Lost(u32),
 }
 
-/// The lanes of this shard have ended.
+/// All lanes of the shard have ended.
 #[derive(Debug)]
 pub struct Drained(pub u32);
 
-/// This worker among the others.
+/// The membership of this worker.
 #[derive(Debug)]
 pub struct Cluster {
     /// Number of shards.
     pub shards: u32,
-    /// What changes; ends when the worker has left and given everything back.
+    /// Closed when the worker has left and released its leases.
     pub changes: mpsc::Receiver<Change>,
-    /// Takes the answer to [`Change::GiveUp`].
+    /// For the answer to [`Change::Drain`].
     pub drained: mpsc::Sender<Drained>,
     leave: CancellationToken,
     _task: AbortOnDropHandle<()>,
 }
 
 impl Cluster {
-    /// Joins the others. `me` is this worker's name, unique over restarts.
+    /// Joins the cluster. The name of the `worker` must be different after a restart.
     ///
     /// # Errors
-    /// When the API server does not answer, or the others have another number of shards.
+    /// If the API server does not answer or refuses, or the installation has another number of shards.
     #[cfg(feature = "kubernetes")]
     pub async fn join(
-        settings: &Settings,
+        settings: &ClusterSettings,
         instance: &str,
-        me: &str,
+        worker: &str,
         telemetry: Arc<Telemetry>,
     ) -> Result<Self, ClusterError> {
-        member::join(settings, instance, me, telemetry).await
+        member::join(settings, instance, worker, telemetry).await
     }
 
-    /// This build has no workers that share.
-    ///
     /// # Errors
-    /// Always.
+    /// Always: this build has no support for clusters.
     #[cfg(not(feature = "kubernetes"))]
-    pub async fn join(_: &Settings, _: &str, _: &str, _: Arc<Telemetry>) -> Result<Self, ClusterError> {
+    pub async fn join(_: &ClusterSettings, _: &str, _: &str, _: Arc<Telemetry>) -> Result<Self, ClusterError> {
         Err(ClusterError::NotBuilt)
     }
 
-    /// Takes nothing more, and asks for all shards to be drained.
+    /// Acquires no more shards, and drains all shards of this worker.
     pub fn leave(&self) {
         self.leave.cancel();
     }
 
-    /// The shard of what is pulled with these settings: all that shares a console and a token, and with them a limit of
-    /// requests, is with one worker.
-    pub fn shard_of(&self, settings: &console::Settings) -> u32 {
+    /// The shard of a pipeline with these settings. Pipelines with the same console and token share a request limit, so
+    /// they must be in one shard.
+    pub fn shard_of(&self, settings: &console::ConsoleSettings) -> u32 {
         let digest = Sha256::digest(format!("{}\n{}", settings.url.host(), settings.token.first().reference()));
         let number = digest.iter().take(8).fold(0, |number: u64, byte| number << 8 | u64::from(*byte));
         u32::try_from(number % u64::from(self.shards.max(1))).unwrap_or_default()

@@ -1,473 +1,486 @@
-//! What a worker does about shards: which calls to the API server it makes, and what follows from the answers.
+//! Decides which calls to the API server a worker makes for its shards, and what follows from the answers.
 //!
-//! Pure: time is passed in, calls are handed out and their answers handed back, nothing waits. The rules:
+//! The planner does no I/O. Its caller passes the time, sends the calls, and passes their answers. The rules:
 //!
-//! - A lease that is held is renewed every third of its time. What may be delivered ends two thirds after the *sending* of
-//!   the last renewal that succeeded, so that it ends well before anybody else takes the shard.
-//! - Somebody else's lease has expired when it was not seen to change for its whole time. Clocks are not compared, and who
-//!   could not look for as long has seen nothing: the time begins anew.
-//! - Every write names the version that was read: whoever comes second fails.
-//! - A write that came to nothing is made again a twelfth of the lease after it was sent, at the earliest: an API server that
-//!   refuses at once, as one that is away or overloaded does, is not asked without pause.
-//! - Each worker has a heartbeat of its own. Shards are divided evenly among those whose heartbeats change; who has most
-//!   keeps the odd ones. Who has more than its part gives up what is over; what is free is taken by those who have less.
-//!   A shard whose holder is within its part never moves.
+//! - A worker renews each of its leases after a third of the lease time. Deliveries end two thirds of the lease time
+//!   after the last successful renewal was *sent*, so that they end well before another worker acquires the shard.
+//! - A lease of another worker has expired if it was not seen to change for its whole lease time. Clocks are not
+//!   compared. A worker that saw no listing for as long starts to count again.
+//! - Every write names the version that was read. Of two workers that write, the second gets a conflict.
+//! - A write that failed is sent again after a twelfth of the lease time at the earliest. An API server that refuses at
+//!   once, because it is unavailable or overloaded, does not get calls without pause.
+//! - Each worker has a heartbeat, which is a lease too. Shards are divided evenly among the workers whose heartbeats
+//!   change. The remainder stays with the workers that have the most shards. A worker above its quota releases the
+//!   excess. Workers below their quota acquire free shards. A shard of a worker within its quota never moves.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
-/// The part of the lease from one try of a write to the next, where an answer that says nothing came sooner.
-const PAUSE: u32 = 12;
+/// A failed write is sent again after the lease time divided by this.
+const RETRY_DIVISOR: u32 = 12;
 
-/// A moment of this worker's own, steady clock.
-pub type Moment = Duration;
+/// Time since a fixed point, by this worker's monotonic clock.
+pub type MonotonicTime = Duration;
 
-/// After so many lease times without a change, what a dead worker left of its heartbeat is removed.
-const BURIED_AFTER: u32 = 10;
+/// A dead worker's heartbeat is deleted after this many lease times without a change.
+const DELETE_HEARTBEAT_AFTER: u32 = 10;
 
-/// A lease as the API server showed it.
+/// A lease as the API server returned it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen {
-    /// Whose it is.
+pub struct LeaseRecord {
+    /// `None` if the lease is free.
     pub holder: Option<String>,
     /// Changes with every write.
     pub version: String,
-    /// How long it lasts without a change.
-    pub lasts: Duration,
+    /// The lease expires if it does not change for this long.
+    pub duration: Duration,
 }
 
-/// All leases of an installation, at one moment.
+/// All leases of an installation.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Listing {
-    /// By number.
-    pub shards: BTreeMap<u32, Seen>,
-    /// Heartbeats by the name of the worker.
-    pub workers: BTreeMap<String, Seen>,
+    pub shards: BTreeMap<u32, LeaseRecord>,
+    /// Heartbeats, by the name of the worker.
+    pub workers: BTreeMap<String, LeaseRecord>,
 }
 
 /// A call to the API server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Call {
-    /// All leases.
+    /// Lists all leases.
     List,
-    /// Writes the own heartbeat; without a version it is created.
-    Beat(Option<String>),
-    /// Removes a heartbeat: the own one at the end, or that of a worker long dead.
-    Bury(String, String),
-    /// Writes the own name into a free lease; without a version it is created.
-    Take(u32, Option<String>),
-    /// Renews a lease that is held.
+    /// Writes this worker's heartbeat; without a version, creates it.
+    Heartbeat(Option<String>),
+    /// Deletes a heartbeat: this worker's own at the end, or that of a dead worker.
+    DeleteHeartbeat(String, String),
+    /// Writes this worker's name into a free lease; without a version, creates the lease.
+    Acquire(u32, Option<String>),
+    /// Renews a lease of this worker.
     Renew(u32, String),
-    /// Takes the own name out of a lease.
+    /// Removes this worker's name from a lease.
     Release(u32, String),
 }
 
-/// What came of a call.
+/// The result of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
-    /// To `List`.
+    /// The answer to [`Call::List`].
     Listed(Listing),
-    /// It was written; the new version.
+    /// The lease was written, and has this version.
     Written(String),
-    /// It is gone, as it should be.
-    Removed,
-    /// Something else was written since that version; what is there now, if anything.
-    Conflict(Option<Seen>),
-    /// No answer, or none that helps: whether the call was carried out is not known.
+    Deleted,
+    /// The lease has another version than the call named; the current record, if the lease exists.
+    Conflict(Option<LeaseRecord>),
+    /// No usable answer. The server may have executed the call.
     Unknown,
 }
 
-/// What follows for the lanes.
+/// What the lanes have to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// The shard is this worker's, and its lanes may deliver until then.
+    /// This worker has the shard.
     Acquired {
-        /// The shard.
         shard: u32,
-        /// When delivering ends unless the lease is renewed.
-        until: Moment,
-        /// For how long nobody had it, as far as this worker saw.
+        /// Deliveries must end at this time, unless the lease is renewed.
+        until: MonotonicTime,
+        /// How long the shard had no worker, as far as this worker saw.
         vacant: Duration,
     },
-    /// Its lanes may deliver until then.
-    Renewed(u32, Moment),
-    /// Its lanes are to drain; [`Plan::drained`] follows.
-    GiveUp(u32),
-    /// It was given back.
+    /// The lanes of the shard may deliver until this time.
+    Renewed(u32, MonotonicTime),
+    /// The lanes of the shard have to drain. The caller then calls [`LeasePlanner::drained`].
+    Drain(u32),
+    /// This worker has released the shard.
     Released(u32),
-    /// It is somebody else's: its lanes are to end at once.
+    /// Another worker has the shard. Its lanes have to end at once.
     Lost(u32),
 }
 
-/// The shards of one worker.
+/// The state of one worker.
 #[derive(Debug)]
-pub struct Plan {
-    me: String,
+pub struct LeasePlanner {
+    /// The name of this worker.
+    worker: String,
     shards: u32,
     lease: Duration,
-    seen_shards: BTreeMap<u32, Watched>,
-    seen_workers: BTreeMap<String, Watched>,
-    held: BTreeMap<u32, Held>,
-    /// Shards of which a `Take` is under way.
-    taking: BTreeSet<u32>,
-    beat: Beat,
-    list: Looking,
+    observed_shards: BTreeMap<u32, ObservedLease>,
+    observed_workers: BTreeMap<String, ObservedLease>,
+    owned: BTreeMap<u32, OwnedLease>,
+    /// Shards with a pending [`Call::Acquire`].
+    acquiring: BTreeSet<u32>,
+    heartbeat: Heartbeat,
+    listing: ListingState,
     leaving: bool,
 }
 
-/// A lease, and when it was last seen to change.
+/// A lease, and when this worker last saw it change.
 #[derive(Debug)]
-struct Watched {
-    seen: Seen,
-    changed: Moment,
+struct ObservedLease {
+    record: LeaseRecord,
+    changed_at: MonotonicTime,
 }
 
-impl Watched {
-    fn has_expired(&self, now: Moment) -> bool {
-        now.saturating_sub(self.changed) > self.seen.lasts
+impl ObservedLease {
+    fn has_expired(&self, now: MonotonicTime) -> bool {
+        now.saturating_sub(self.changed_at) > self.record.duration
     }
 }
 
+/// The lease of a shard that this worker has.
 #[derive(Debug)]
-struct Held {
+struct OwnedLease {
     version: String,
-    /// When the last renewal that succeeded was sent.
-    sent: Moment,
-    /// A call on it is under way.
-    busy: bool,
-    /// No call before.
-    rests_until: Moment,
-    phase: Phase,
+    /// When the last successful renewal was sent.
+    renewed_at: MonotonicTime,
+    /// A call for this lease is pending.
+    pending: bool,
+    /// The next call must not be sent before.
+    retry_at: MonotonicTime,
+    state: ShardState,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    Working,
-    /// Its lanes drain.
-    GivingUp,
-    /// They have ended.
+enum ShardState {
+    Active,
+    /// The lanes are draining.
+    Draining,
+    /// The lanes have ended.
     Drained,
 }
 
 #[derive(Debug, Default)]
-struct Beat {
+struct Heartbeat {
     version: Option<String>,
-    due: Moment,
-    busy: bool,
-    /// No call before.
-    rests_until: Moment,
-    /// When the first one was written.
-    since: Option<Moment>,
+    due: MonotonicTime,
+    pending: bool,
+    /// The next call must not be sent before.
+    retry_at: MonotonicTime,
+    /// When the first heartbeat was sent.
+    since: Option<MonotonicTime>,
 }
 
-/// Asking for all leases.
 #[derive(Debug, Default)]
-struct Looking {
-    due: Moment,
-    busy: bool,
-    /// When leases were seen last.
-    answered: Moment,
+struct ListingState {
+    due: MonotonicTime,
+    pending: bool,
+    answered_at: MonotonicTime,
 }
 
-impl Plan {
-    /// A worker that knows nothing yet. `me` must be unique over restarts.
-    pub fn new(me: &str, shards: u32, lease: Duration) -> Self {
+impl LeasePlanner {
+    /// The name of the `worker` must be different after a restart.
+    pub fn new(worker: &str, shards: u32, lease: Duration) -> Self {
         Self {
-            me: me.to_owned(),
+            worker: worker.to_owned(),
             shards,
             lease,
-            seen_shards: BTreeMap::new(),
-            seen_workers: BTreeMap::new(),
-            held: BTreeMap::new(),
-            taking: BTreeSet::new(),
-            beat: Beat::default(),
-            list: Looking::default(),
+            observed_shards: BTreeMap::new(),
+            observed_workers: BTreeMap::new(),
+            owned: BTreeMap::new(),
+            acquiring: BTreeSet::new(),
+            heartbeat: Heartbeat::default(),
+            listing: ListingState::default(),
             leaving: false,
         }
     }
 
-    /// The calls to make now. To be asked several times in a third of the lease, and after each answer.
-    pub fn calls(&mut self, now: Moment) -> Vec<Call> {
+    /// The calls to send now. Must be called several times in a third of the lease time, and after each answer.
+    pub fn calls(&mut self, now: MonotonicTime) -> Vec<Call> {
         let mut calls = Vec::new();
         let third = self.lease / 3;
-        if !self.beat.busy && now >= self.beat.rests_until && (self.leaving || now >= self.beat.due) {
-            match (&self.beat.version, self.leaving) {
-                (Some(version), true) => calls.push(Call::Bury(self.me.clone(), version.clone())),
-                (version, false) => calls.push(Call::Beat(version.clone())),
+        let heartbeat = &mut self.heartbeat;
+        if !heartbeat.pending && now >= heartbeat.retry_at && (self.leaving || now >= heartbeat.due) {
+            match (&heartbeat.version, self.leaving) {
+                (Some(version), true) => calls.push(Call::DeleteHeartbeat(self.worker.clone(), version.clone())),
+                (version, false) => calls.push(Call::Heartbeat(version.clone())),
                 (None, true) => {}
             }
-            self.beat.busy = !calls.is_empty();
+            heartbeat.pending = !calls.is_empty();
         }
-        if !self.leaving && !self.list.busy && now >= self.list.due {
-            (self.list.due, self.list.busy) = (now + third, true);
+        if !self.leaving && !self.listing.pending && now >= self.listing.due {
+            (self.listing.due, self.listing.pending) = (now + third, true);
             calls.push(Call::List);
         }
-        for (shard, held) in self.held.iter_mut().filter(|(_, held)| !held.busy && now >= held.rests_until) {
-            let due = now >= held.sent + third;
-            match held.phase {
-                Phase::Drained => calls.push(Call::Release(*shard, held.version.clone())),
-                Phase::Working | Phase::GivingUp if due => calls.push(Call::Renew(*shard, held.version.clone())),
-                Phase::Working | Phase::GivingUp => continue,
+        for (shard, lease) in self.owned.iter_mut().filter(|(_, lease)| !lease.pending && now >= lease.retry_at) {
+            let due = now >= lease.renewed_at + third;
+            match lease.state {
+                ShardState::Drained => calls.push(Call::Release(*shard, lease.version.clone())),
+                ShardState::Active | ShardState::Draining if due => {
+                    calls.push(Call::Renew(*shard, lease.version.clone()));
+                }
+                ShardState::Active | ShardState::Draining => continue,
             }
-            held.busy = true;
+            lease.pending = true;
         }
         calls
     }
 
-    /// What follows from an answer: further calls, and events. `sent` is when the call was sent, `now` when the answer came.
-    pub fn answered(&mut self, call: Call, sent: Moment, now: Moment, answer: Answer) -> (Vec<Call>, Vec<Event>) {
+    /// Further calls, and events, that follow from an answer. `sent` is when the call was sent, `now` when the answer
+    /// came.
+    pub fn on_answer(
+        &mut self,
+        call: Call,
+        sent: MonotonicTime,
+        now: MonotonicTime,
+        answer: Answer,
+    ) -> (Vec<Call>, Vec<Event>) {
         if matches!(answer, Answer::Unknown | Answer::Conflict(None)) {
-            self.rest(&call, sent + self.lease / PAUSE);
+            self.set_retry_at(&call, sent + self.lease / RETRY_DIVISOR);
         }
         match call {
-            Call::List => return self.listed(sent, now, answer),
-            Call::Beat(_) => self.beaten(sent, answer),
-            Call::Bury(worker, _) => self.buried(&worker, answer),
-            Call::Take(shard, _) => return (Vec::new(), self.taken(shard, sent, now, answer)),
-            Call::Renew(shard, _) => return (Vec::new(), self.renewed(shard, sent, answer)),
-            Call::Release(shard, _) => return (Vec::new(), self.released(shard, answer)),
+            Call::List => return self.on_list(sent, now, answer),
+            Call::Heartbeat(_) => self.on_heartbeat(sent, answer),
+            Call::DeleteHeartbeat(worker, _) => self.on_delete_heartbeat(&worker, answer),
+            Call::Acquire(shard, _) => return (Vec::new(), self.on_acquire(shard, sent, now, answer)),
+            Call::Renew(shard, _) => return (Vec::new(), self.on_renew(shard, sent, answer)),
+            Call::Release(shard, _) => return (Vec::new(), self.on_release(shard, answer)),
         }
         (Vec::new(), Vec::new())
     }
 
-    fn rest(&mut self, call: &Call, until: Moment) {
+    fn set_retry_at(&mut self, call: &Call, retry_at: MonotonicTime) {
         match call {
-            Call::Beat(_) => self.beat.rests_until = until,
-            Call::Bury(worker, _) if *worker == self.me => self.beat.rests_until = until,
+            Call::Heartbeat(_) => self.heartbeat.retry_at = retry_at,
+            Call::DeleteHeartbeat(worker, _) if *worker == self.worker => self.heartbeat.retry_at = retry_at,
             Call::Renew(shard, _) | Call::Release(shard, _) => {
-                if let Some(held) = self.held.get_mut(shard) {
-                    held.rests_until = until;
+                if let Some(lease) = self.owned.get_mut(shard) {
+                    lease.retry_at = retry_at;
                 }
             }
-            // Made again after the next listing, which has a pace of its own.
-            Call::List | Call::Bury(..) | Call::Take(..) => {}
+            // Listings have a fixed interval. The other calls are repeated after the next listing.
+            Call::List | Call::DeleteHeartbeat(..) | Call::Acquire(..) => {}
         }
     }
 
-    /// Something may have become free: look soon.
-    pub fn wake(&mut self, now: Moment) {
-        self.list.due = self.list.due.min(now);
+    /// Makes the next listing due: a lease may be free.
+    pub fn list_soon(&mut self, now: MonotonicTime) {
+        self.listing.due = self.listing.due.min(now);
     }
 
-    /// The lanes of a shard have ended, after [`Event::GiveUp`] or [`Self::leave`].
+    /// The lanes of a shard have ended, after [`Event::Drain`].
     pub fn drained(&mut self, shard: u32) {
-        if let Some(held) = self.held.get_mut(&shard) {
-            held.phase = Phase::Drained;
+        if let Some(lease) = self.owned.get_mut(&shard) {
+            lease.state = ShardState::Drained;
         }
     }
 
-    /// The worker ends: it takes nothing more, and its shards are to drain.
+    /// This worker ends: it acquires nothing more, and its shards drain.
     pub fn leave(&mut self) -> Vec<Event> {
         self.leaving = true;
-        self.give_up(self.shards as usize)
+        self.drain(self.shards as usize)
     }
 
-    /// Nothing is left to give back.
+    /// True when all leases of this worker are released.
     pub fn has_left(&self) -> bool {
-        self.leaving && self.held.is_empty() && self.taking.is_empty() && self.beat.version.is_none() && !self.beat.busy
+        let has_heartbeat = self.heartbeat.version.is_some() || self.heartbeat.pending;
+        self.leaving && self.owned.is_empty() && self.acquiring.is_empty() && !has_heartbeat
     }
 
-    /// When delivering for a shard ends, where it is held.
+    /// The time at which deliveries for a shard of this worker must end.
     #[cfg(test)]
-    pub fn deadline(&self, shard: u32) -> Option<Moment> {
-        self.held.get(&shard).map(|held| self.until(held.sent))
+    pub fn deadline(&self, shard: u32) -> Option<MonotonicTime> {
+        self.owned.get(&shard).map(|lease| self.delivery_deadline(lease.renewed_at))
     }
 
-    /// Shards that this worker has.
-    pub fn held(&self) -> impl Iterator<Item = u32> {
-        self.held.keys().copied()
+    /// The shards of this worker.
+    pub fn owned(&self) -> impl Iterator<Item = u32> {
+        self.owned.keys().copied()
     }
 
-    /// Who holds which shard, as far as was seen; of its own shards a worker knows for certain.
-    pub fn holders(&self, now: Moment) -> BTreeMap<u32, &str> {
-        // One that has expired may be of a living worker, whose call to take it came through and the answer did not.
-        let valid = self.seen_shards.iter().filter(|(_, watched)| !watched.has_expired(now));
-        let seen = valid.filter_map(|(shard, watched)| {
-            let holder = watched.seen.holder.as_deref().filter(|holder| *holder != self.me)?;
+    /// The worker of each shard: exact for this worker, else as the last listing shows it.
+    pub fn holders(&self, now: MonotonicTime) -> BTreeMap<u32, &str> {
+        // Left out if expired: the record may name this worker, if the answer to its `Acquire` was lost.
+        let valid = self.observed_shards.iter().filter(|(_, observed)| !observed.has_expired(now));
+        let others = valid.filter_map(|(shard, observed)| {
+            let holder = observed.record.holder.as_deref().filter(|holder| *holder != self.worker)?;
             Some((*shard, holder))
         });
-        seen.chain(self.held.keys().map(|shard| (*shard, self.me.as_str()))).collect()
+        others.chain(self.owned.keys().map(|shard| (*shard, self.worker.as_str()))).collect()
     }
 
-    /// Workers whose heartbeats change, this one among them.
-    pub fn members(&self, now: Moment) -> Vec<&str> {
-        let alive = self.seen_workers.iter().filter(|(_, watched)| !watched.has_expired(now));
-        let others = alive.map(|(name, _)| name.as_str()).filter(|name| *name != self.me);
-        others.chain((!self.leaving).then_some(self.me.as_str())).collect()
+    /// This worker, and the others whose heartbeats change.
+    pub fn members(&self, now: MonotonicTime) -> Vec<&str> {
+        let alive = self.observed_workers.iter().filter(|(_, observed)| !observed.has_expired(now));
+        let others = alive.map(|(name, _)| name.as_str()).filter(|name| *name != self.worker);
+        others.chain((!self.leaving).then_some(self.worker.as_str())).collect()
     }
 
-    fn until(&self, sent: Moment) -> Moment {
-        sent + self.lease - self.lease / 3
+    fn delivery_deadline(&self, renewed_at: MonotonicTime) -> MonotonicTime {
+        renewed_at + self.lease - self.lease / 3
     }
 
-    fn beaten(&mut self, sent: Moment, answer: Answer) {
-        self.beat.busy = false;
+    fn on_heartbeat(&mut self, sent: MonotonicTime, answer: Answer) {
+        self.heartbeat.pending = false;
         match answer {
             Answer::Written(version) => {
-                self.beat.version = Some(version);
-                self.beat.due = sent + self.lease / 3;
-                self.beat.since.get_or_insert(sent);
+                self.heartbeat.version = Some(version);
+                self.heartbeat.due = sent + self.lease / 3;
+                self.heartbeat.since.get_or_insert(sent);
             }
-            // Somebody buried this worker, or an answer was lost.
-            Answer::Conflict(there) => self.beat.version = there.map(|seen| seen.version),
+            // Another worker deleted the heartbeat, or an earlier answer was lost.
+            Answer::Conflict(current) => self.heartbeat.version = current.map(|record| record.version),
             _ => {}
         }
     }
 
-    fn buried(&mut self, worker: &str, answer: Answer) {
-        if worker != self.me {
+    fn on_delete_heartbeat(&mut self, worker: &str, answer: Answer) {
+        if worker != self.worker {
             return;
         }
-        self.beat.busy = false;
+        self.heartbeat.pending = false;
         match answer {
-            Answer::Removed | Answer::Conflict(None) => self.beat.version = None,
-            Answer::Conflict(Some(seen)) => self.beat.version = Some(seen.version),
+            Answer::Deleted | Answer::Conflict(None) => self.heartbeat.version = None,
+            Answer::Conflict(Some(record)) => self.heartbeat.version = Some(record.version),
             _ => {}
         }
     }
 
-    fn taken(&mut self, shard: u32, sent: Moment, now: Moment, answer: Answer) -> Vec<Event> {
-        self.taking.remove(&shard);
+    fn on_acquire(&mut self, shard: u32, sent: MonotonicTime, now: MonotonicTime, answer: Answer) -> Vec<Event> {
+        self.acquiring.remove(&shard);
         let Answer::Written(version) = answer else { return Vec::new() };
-        let vacant = self.seen_shards.get(&shard).map_or(Duration::ZERO, |seen| now.saturating_sub(seen.changed));
-        let rests_until = Moment::ZERO;
-        self.held.insert(shard, Held { version, sent, busy: false, rests_until, phase: Phase::Working });
-        let mut events = vec![Event::Acquired { shard, until: self.until(sent), vacant }];
+        let observed = self.observed_shards.get(&shard);
+        let vacant = observed.map_or(Duration::ZERO, |observed| now.saturating_sub(observed.changed_at));
+        let (retry_at, state) = (MonotonicTime::ZERO, ShardState::Active);
+        self.owned.insert(shard, OwnedLease { version, renewed_at: sent, pending: false, retry_at, state });
+        let mut events = vec![Event::Acquired { shard, until: self.delivery_deadline(sent), vacant }];
         if self.leaving {
-            events.extend(self.give_up(1));
+            events.extend(self.drain(1));
         }
         events
     }
 
-    fn renewed(&mut self, shard: u32, sent: Moment, answer: Answer) -> Vec<Event> {
-        let until = self.until(sent);
-        let Some(held) = self.held.get_mut(&shard) else { return Vec::new() };
-        held.busy = false;
+    fn on_renew(&mut self, shard: u32, sent: MonotonicTime, answer: Answer) -> Vec<Event> {
+        let until = self.delivery_deadline(sent);
+        let Some(lease) = self.owned.get_mut(&shard) else { return Vec::new() };
+        lease.pending = false;
         match answer {
             Answer::Written(version) => {
-                (held.version, held.sent) = (version, sent);
+                (lease.version, lease.renewed_at) = (version, sent);
                 vec![Event::Renewed(shard, until)]
             }
-            Answer::Conflict(Some(seen)) if seen.holder.as_deref() == Some(&self.me) => {
-                // An earlier renewal was written and its answer lost. When it was sent is not known any more.
-                held.version = seen.version;
+            Answer::Conflict(Some(record)) if record.holder.as_deref() == Some(&self.worker) => {
+                // The server executed an earlier renewal, and its answer was lost. Its time is not known, so the
+                // deadline stays.
+                lease.version = record.version;
                 Vec::new()
             }
             Answer::Conflict(_) => {
-                self.held.remove(&shard);
+                self.owned.remove(&shard);
                 vec![Event::Lost(shard)]
             }
             _ => Vec::new(),
         }
     }
 
-    fn released(&mut self, shard: u32, answer: Answer) -> Vec<Event> {
-        let Some(held) = self.held.get_mut(&shard) else { return Vec::new() };
-        held.busy = false;
+    fn on_release(&mut self, shard: u32, answer: Answer) -> Vec<Event> {
+        let Some(lease) = self.owned.get_mut(&shard) else { return Vec::new() };
+        lease.pending = false;
         match answer {
-            Answer::Conflict(Some(seen)) if seen.holder.as_deref() == Some(&self.me) => {
-                held.version = seen.version;
+            Answer::Conflict(Some(record)) if record.holder.as_deref() == Some(&self.worker) => {
+                lease.version = record.version;
                 Vec::new()
             }
             Answer::Written(_) | Answer::Conflict(_) => {
-                self.held.remove(&shard);
+                self.owned.remove(&shard);
                 vec![Event::Released(shard)]
             }
             _ => Vec::new(),
         }
     }
 
-    fn listed(&mut self, sent: Moment, now: Moment, answer: Answer) -> (Vec<Call>, Vec<Event>) {
-        self.list.busy = false;
+    fn on_list(&mut self, sent: MonotonicTime, now: MonotonicTime, answer: Answer) -> (Vec<Call>, Vec<Event>) {
+        self.listing.pending = false;
         let Answer::Listed(listing) = answer else { return (Vec::new(), Vec::new()) };
-        if now.saturating_sub(self.list.answered) > self.lease {
-            // The API server was away for all, perhaps: whoever is there first must not take everything.
-            let seen = self.seen_shards.values_mut().chain(self.seen_workers.values_mut());
-            seen.for_each(|watched| watched.changed = now);
+        if now.saturating_sub(self.listing.answered_at) > self.lease {
+            // The API server may have been unavailable to all workers. The first one that reaches it must not acquire
+            // everything.
+            let observed = self.observed_shards.values_mut().chain(self.observed_workers.values_mut());
+            observed.for_each(|observed| observed.changed_at = now);
         }
-        self.list.answered = now;
-        watch(&mut self.seen_shards, listing.shards, now);
-        watch(&mut self.seen_workers, listing.workers, now);
-        // Workers that start together see each other before one of them takes everything.
-        let is_known = self.beat.since.is_some_and(|since| sent >= since + self.lease / 3);
+        self.listing.answered_at = now;
+        observe(&mut self.observed_shards, listing.shards, now);
+        observe(&mut self.observed_workers, listing.workers, now);
+        // Workers that start together see each other's heartbeats before one of them acquires everything.
+        let is_known = self.heartbeat.since.is_some_and(|since| sent >= since + self.lease / 3);
         if self.leaving || !is_known {
             return (Vec::new(), Vec::new());
         }
         let quota = self.quota(now);
-        let mine = self.held.values().filter(|held| held.phase == Phase::Working).count() + self.taking.len();
-        let events = self.give_up(mine.saturating_sub(quota));
-        let mut calls = self.take(quota.saturating_sub(mine), now);
-        calls.extend(self.bury(now));
+        let active = self.owned.values().filter(|lease| lease.state == ShardState::Active).count();
+        let own = active + self.acquiring.len();
+        let events = self.drain(own.saturating_sub(quota));
+        let mut calls = self.acquire(quota.saturating_sub(own), now);
+        calls.extend(self.delete_expired_heartbeats(now));
         (calls, events)
     }
 
-    /// How many shards are this worker's part.
-    fn quota(&self, now: Moment) -> usize {
+    /// The number of shards that this worker should have.
+    fn quota(&self, now: MonotonicTime) -> usize {
         let members = self.members(now);
         let holders = self.holders(now);
-        let has = |name: &str| holders.values().filter(|holder| **holder == name).count();
-        let mine = (has(&self.me), self.me.as_str());
-        let before = members.iter().map(|name| (has(name), *name));
-        let rank = before.filter(|other| other.0 > mine.0 || (other.0 == mine.0 && other.1 < mine.1)).count();
+        let count = |name: &str| holders.values().filter(|holder| **holder == name).count();
+        let own = (count(&self.worker), self.worker.as_str());
+        let counts = members.iter().map(|name| (count(name), *name));
+        let rank = counts.filter(|other| other.0 > own.0 || (other.0 == own.0 && other.1 < own.1)).count();
         let (shards, workers) = (self.shards as usize, members.len().max(1));
         shards / workers + usize::from(rank < shards % workers)
     }
 
-    /// `count` shards that are not given up yet begin to drain.
-    fn give_up(&mut self, count: usize) -> Vec<Event> {
-        let working = self.held.iter_mut().rev().filter(|(_, held)| held.phase == Phase::Working);
-        let given = working.take(count).map(|(shard, held)| {
-            held.phase = Phase::GivingUp;
-            Event::GiveUp(*shard)
+    /// Starts to drain `count` of the active shards.
+    fn drain(&mut self, count: usize) -> Vec<Event> {
+        let active = self.owned.iter_mut().rev().filter(|(_, lease)| lease.state == ShardState::Active);
+        let drained = active.take(count).map(|(shard, lease)| {
+            lease.state = ShardState::Draining;
+            Event::Drain(*shard)
         });
-        given.collect()
+        drained.collect()
     }
 
-    fn take(&mut self, count: usize, now: Moment) -> Vec<Call> {
+    fn acquire(&mut self, count: usize, now: MonotonicTime) -> Vec<Call> {
         let mut free: Vec<u32> = (0..self.shards).filter(|shard| self.is_free(*shard, now)).collect();
-        // Each worker begins elsewhere, so that they do not all reach for the same.
+        // Each worker has another order, so that they do not all try the same shards.
         free.sort_by_key(|shard| {
             let mut hasher = DefaultHasher::new();
-            (&self.me, shard).hash(&mut hasher);
+            (&self.worker, shard).hash(&mut hasher);
             hasher.finish()
         });
         free.truncate(count);
-        self.taking.extend(&free);
-        let version = |shard| self.seen_shards.get(shard).map(|watched| watched.seen.version.clone());
-        free.iter().map(|shard| Call::Take(*shard, version(shard))).collect()
+        self.acquiring.extend(&free);
+        let version = |shard| self.observed_shards.get(shard).map(|observed| observed.record.version.clone());
+        free.iter().map(|shard| Call::Acquire(*shard, version(shard))).collect()
     }
 
-    fn is_free(&self, shard: u32, now: Moment) -> bool {
-        if self.held.contains_key(&shard) || self.taking.contains(&shard) {
+    fn is_free(&self, shard: u32, now: MonotonicTime) -> bool {
+        if self.owned.contains_key(&shard) || self.acquiring.contains(&shard) {
             return false;
         }
-        let Some(watched) = self.seen_shards.get(&shard) else { return true };
-        match &watched.seen.holder {
+        let Some(observed) = self.observed_shards.get(&shard) else { return true };
+        match &observed.record.holder {
             None => true,
-            // Taken by a call whose answer was lost.
-            Some(holder) if *holder == self.me => true,
-            Some(_) => watched.has_expired(now),
+            // The answer to this worker's `Acquire` was lost.
+            Some(holder) if *holder == self.worker => true,
+            Some(_) => observed.has_expired(now),
         }
     }
 
-    fn bury(&mut self, now: Moment) -> Vec<Call> {
-        let dead = self.seen_workers.iter().filter(|(name, watched)| {
-            **name != self.me && now.saturating_sub(watched.changed) > watched.seen.lasts * BURIED_AFTER
+    fn delete_expired_heartbeats(&mut self, now: MonotonicTime) -> Vec<Call> {
+        let dead = self.observed_workers.iter().filter(|(name, observed)| {
+            let unchanged_for = now.saturating_sub(observed.changed_at);
+            **name != self.worker && unchanged_for > observed.record.duration * DELETE_HEARTBEAT_AFTER
         });
-        dead.map(|(name, watched)| Call::Bury(name.clone(), watched.seen.version.clone())).collect()
+        dead.map(|(name, observed)| Call::DeleteHeartbeat(name.clone(), observed.record.version.clone())).collect()
     }
 }
 
-/// Takes over what was seen, and notes what changed.
-fn watch<K: Ord>(known: &mut BTreeMap<K, Watched>, seen: BTreeMap<K, Seen>, now: Moment) {
-    known.retain(|name, _| seen.contains_key(name));
-    for (name, seen) in seen {
-        match known.get_mut(&name) {
-            Some(watched) if watched.seen.version == seen.version => {}
-            Some(watched) => *watched = Watched { seen, changed: now },
+/// Updates `observed` from a listing, and notes which leases changed.
+fn observe<K: Ord>(observed: &mut BTreeMap<K, ObservedLease>, listed: BTreeMap<K, LeaseRecord>, now: MonotonicTime) {
+    observed.retain(|name, _| listed.contains_key(name));
+    for (name, record) in listed {
+        match observed.get_mut(&name) {
+            Some(known) if known.record.version == record.version => {}
+            Some(known) => *known = ObservedLease { record, changed_at: now },
             None => {
-                known.insert(name, Watched { seen, changed: now });
+                observed.insert(name, ObservedLease { record, changed_at: now });
             }
         }
     }

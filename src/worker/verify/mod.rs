@@ -1,7 +1,8 @@
-//! Compares what a console has with what a lane's ledger accounts for, hour by hour, beside a running worker; and repairs.
+//! Compares the records of a console with a lane's ledger, hour by hour, next to a running worker, and delivers missing
+//! ones.
 
-mod audit;
-mod shelf;
+mod completeness;
+mod ledger_reader;
 mod watch;
 
 use std::collections::HashSet;
@@ -11,168 +12,161 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use super::Options;
-use super::keeper::{Apart, Keeper, Kept};
-use super::shared::{ComposeError, Shared};
+use super::context::{BuildLaneError, WorkerContext};
+use super::lane_runner::{DetachedLane, LaneExit, LaneRunner};
 use super::spec::LaneSpec;
+use crate::checkpoint::ledger::{Accounting, Hour};
 use crate::console::ConsoleError;
-use crate::lane::{LaneEnd, StandingError};
+use crate::lane::{LaneCheckpointError, LaneEnd};
 use crate::pipeline::Pipeline;
 use crate::record::{Identity, Stream, Timestamp};
 use crate::settings::ClientError;
 use crate::sink::Deadline;
-use crate::state::ledger::{Accounting, Hour};
 use crate::state::{LaneId, StateError};
 use crate::telemetry::{Meter, Telemetry};
 
-use audit::{Auditor, window};
-use shelf::{Account, Live, Shelf};
+use completeness::{CompletenessChecker, window};
+use ledger_reader::{Account, LedgerReader, live_backend};
 
 pub use watch::watch_ledgers;
 
-/// What differs is shown with so many names.
-const NAMED: usize = 20;
+/// Maximum number of missing records that are listed per hour.
+const MAX_EXAMPLES: usize = 20;
 
-/// What is compared.
+/// What to compare, and how.
 #[derive(Debug, Clone)]
 pub struct Verify {
-    /// The customer's file.
     pub pipeline: Arc<Pipeline>,
-    /// This stream; all when there is none.
+    /// `None` for all streams.
     pub stream: Option<Stream>,
-    /// This sink; all when there is none.
+    /// `None` for all sinks.
     pub sink: Option<String>,
-    /// From the first whole hour after this.
+    /// The first hour is the first whole one from this time on.
     pub from: Timestamp,
-    /// Up to the last whole hour before this.
+    /// The last hour is the last whole one before this time.
     pub to: Timestamp,
-    /// Deliver what is missing.
+    /// Deliver missing records.
     pub repair: bool,
-    /// Where the ledger does not say what is missing, deliver the whole hour again.
+    /// Deliver the whole hour again if the ledger does not say which records are missing.
     pub resend: bool,
-    /// Given up after so long without progress.
-    pub patience: Duration,
+    /// A console or a repair without progress for this long is given up.
+    pub once_timeout: Duration,
 }
 
-/// What came of one lane.
+/// The result for one lane.
 #[derive(Debug)]
 pub struct VerifyReport {
-    /// The lane.
     pub lane: LaneId,
-    /// Hours that were judged.
+    /// Number of hours that were compared.
     pub hours: u64,
-    /// What of the time asked for was not judged, and why.
+    /// Parts of the requested time that could not be compared, and why.
     pub not_judged: Vec<String>,
-    /// Records that the console counts in these hours.
+    /// The console's count of the hours.
     pub counted: u64,
-    /// Records that the lane accounts for.
+    /// Records in the lane's ledger.
     pub accounted: u64,
-    /// Records that the lane accounts for, and the console has no more.
+    /// Records in the lane's ledger that the console has no more.
     pub purged: u64,
-    /// Hours in which the console has what the lane does not account for.
-    pub differing: Vec<Differing>,
+    pub incomplete: Vec<IncompleteHour>,
 }
 
-/// An hour in which records are missing.
+/// An hour for which the console has records that are not in the lane's ledger.
 #[derive(Debug)]
-pub struct Differing {
-    /// The hour of their creation.
+pub struct IncompleteHour {
+    /// The hour in which the records were created.
     pub hour: Hour,
-    /// How many are missing.
+    /// Number of missing records.
     pub missing: u64,
-    /// Some of them, with their ids at the console; none where the ledger does not remember identities.
-    pub named: Vec<(Identity, String)>,
-    /// What came of the repair.
+    /// Some of the missing records, with their ids at the console. Empty if the ledger has no identities for the hour.
+    pub examples: Vec<(Identity, String)>,
     pub repair: Repair,
 }
 
-/// What came of a repair.
+/// The result of a repair.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Repair {
-    /// Not asked for.
-    NotAsked,
-    /// So many records were delivered, and nothing is missing any more.
+    NotRequested,
+    /// Nothing is missing any more. The number is that of the delivered records.
     Done(u64),
-    /// The ledger does not say which records are missing: only the whole hour can be delivered again.
+    /// The ledger does not say which records are missing. Only the whole hour can be delivered again.
     NeedsResend,
-    /// Something is missing still.
+    /// Records are still missing, for this reason.
     Failed(String),
 }
 
-/// A comparison cannot be made.
+/// The comparison failed.
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
-    /// The live state, or the area of repairs.
+    /// The worker's state or the area of repairs cannot be used.
     #[error(transparent)]
     State(#[from] StateError),
-    /// A checkpoint.
+    /// A checkpoint cannot be read.
     #[error(transparent)]
-    Standing(#[from] StandingError),
-    /// TLS files of the console.
+    LaneCheckpoint(#[from] LaneCheckpointError),
     #[error("console: {0}")]
     Client(#[from] ClientError),
-    /// The lane's settings.
+    /// The lane cannot be built.
     #[error(transparent)]
-    Compose(#[from] ComposeError),
-    /// The console refuses, or fails for too long.
+    Lane(#[from] BuildLaneError),
     #[error("console: {0}")]
     Console(#[from] ConsoleError),
-    /// The file has no such lane.
+    /// The pipeline has no such lane.
     #[error("{0}")]
     NoLane(String),
-    /// The lane has never run.
     #[error("lane {0} has no checkpoint in this state: it has delivered nothing yet")]
     NoCheckpoint(LaneId),
 }
 
-/// How far a comparison has come, for whoever watches it.
+/// Counters of a running comparison, for the display of its progress.
 #[derive(Debug, Default)]
-pub struct Audited {
-    /// Hours to be judged, as far as it is known.
+pub struct VerifyProgress {
+    /// Number of hours to compare in the lanes that were started.
     pub total: AtomicU64,
-    /// Hours that were.
+    /// Number of compared hours.
     pub done: AtomicU64,
 }
 
 impl Verify {
-    /// Where repairs are remembered.
     fn area(&self) -> PathBuf {
         area(&self.pipeline.name)
     }
 }
 
-/// Where the repairs of a pipeline are remembered in the state.
+/// The area in the state with the checkpoints of a pipeline's repairs.
 pub fn area(pipeline: &str) -> PathBuf {
     Path::new("verify").join(pipeline)
 }
 
-/// Compares lane by lane. `stop` ends it early.
+/// Compares one lane after the other. `stop` ends the comparison early.
 ///
 /// # Errors
-/// When the state or the console cannot be used. What differs is in the reports.
+/// If the state or the console cannot be used.
 pub async fn run_verify(
     verify: Verify,
     options: Options,
-    audited: Arc<Audited>,
+    progress: Arc<VerifyProgress>,
     stop: CancellationToken,
 ) -> Result<Vec<VerifyReport>, VerifyError> {
     let specs = specs(&verify)?;
     let live = options.state.look_at(&options.instance).await?;
     let repairs = options.state.open_area(&verify.area(), &options.instance, &options.identity).await?;
     let telemetry = Arc::new(Telemetry::new());
-    let shared = Shared::over(repairs.clone(), options, telemetry.clone());
+    let context = WorkerContext::with_store(repairs.clone(), options, telemetry.clone());
     let mut reports = Vec::new();
     for spec in specs {
-        let client = shared.client(&spec.id.pipeline, &spec.console)?;
+        let client = context.client(&spec.id.pipeline, &spec.console)?;
         let (id, kind) = (&spec.id, spec.sink.kind.name());
-        let meter = Meter::detached(&telemetry, &id.pipeline, id.stream, &id.sink, kind, shared.clock());
-        let live = Live::of(&shared, &spec, live.clone())?;
-        let shelf = Shelf { lane: id.clone(), live, repairs: repairs.clone() };
-        let auditor = Auditor::new(client, meter, &spec.pull, id.clone(), verify.patience, shared.fork_random());
-        let job =
-            Job { verify: &verify, spec: spec.clone(), shared: shared.clone(), shelf, auditor, audited: &audited };
-        match stop.run_until_cancelled(job.run(&stop)).await {
+        let meter = Meter::detached(&telemetry, &id.pipeline, id.stream, &id.sink, kind, context.clock());
+        let live = live_backend(&context, &spec, live.clone())?;
+        let ledger = LedgerReader { lane: id.clone(), live, repairs: repairs.clone() };
+        let random = context.fork_random();
+        let checker = CompletenessChecker::new(client, meter, &spec.pull, id.clone(), verify.once_timeout, random);
+        let (context, span) = (context.clone(), spec.span());
+        let job = Job { verify: &verify, spec, context, ledger, checker, progress: &progress };
+        match stop.run_until_cancelled(job.run(&stop).instrument(span)).await {
             Some(report) => reports.push(report?),
             None => break,
         }
@@ -180,7 +174,7 @@ pub async fn run_verify(
     Ok(reports)
 }
 
-/// The lanes that are compared, a paused pipeline's too.
+/// The lanes to compare. The pipeline may be paused.
 fn specs(verify: &Verify) -> Result<Vec<Arc<LaneSpec>>, VerifyError> {
     let Verify { pipeline, stream, sink, .. } = verify;
     let mut specs = LaneSpec::of(&Pipeline { enabled: true, ..(**pipeline).clone() });
@@ -196,10 +190,10 @@ fn specs(verify: &Verify) -> Result<Vec<Arc<LaneSpec>>, VerifyError> {
 struct Job<'a> {
     verify: &'a Verify,
     spec: Arc<LaneSpec>,
-    shared: Arc<Shared>,
-    shelf: Shelf,
-    auditor: Auditor,
-    audited: &'a Audited,
+    context: Arc<WorkerContext>,
+    ledger: LedgerReader,
+    checker: CompletenessChecker,
+    progress: &'a VerifyProgress,
 }
 
 impl Job<'_> {
@@ -211,43 +205,40 @@ impl Job<'_> {
             counted: 0,
             accounted: 0,
             purged: 0,
-            differing: Vec::new(),
+            incomplete: Vec::new(),
         };
         if Accounting::of(self.spec.id.stream) == Accounting::Nothing {
-            report
-                .not_judged
-                .push("records of this stream cannot be accounted for by the hour of their creation".into());
+            report.not_judged.push("the ledger of this stream has no hours of creation".into());
             return Ok(report);
         }
-        let account = self.shelf.account(Hour(0)..Hour(0)).await?;
-        let hours = self.judged(&account, &mut report.not_judged);
-        self.audited.total.fetch_add(u64::from(hours.end.0.saturating_sub(hours.start.0)), Ordering::Relaxed);
-        let account = self.shelf.account(hours.clone()).await?;
+        let account = self.ledger.account(Hour(0)..Hour(0)).await?;
+        let hours = self.comparable_hours(&account, &mut report.not_judged);
+        self.progress.total.fetch_add(u64::from(hours.end.0.saturating_sub(hours.start.0)), Ordering::Relaxed);
+        let account = self.ledger.account(hours.clone()).await?;
         for hour in (hours.start.0..hours.end.0).map(Hour) {
-            self.hour(hour, &account, &mut report, stop).await?;
-            self.audited.done.fetch_add(1, Ordering::Relaxed);
+            self.compare(hour, &account, &mut report, stop).await?;
+            self.progress.done.fetch_add(1, Ordering::Relaxed);
         }
         Ok(report)
     }
 
-    /// The hours that can be judged of those asked for.
-    fn judged(&self, account: &Account, not_judged: &mut Vec<String>) -> std::ops::Range<Hour> {
-        let (now, overlap) = (self.shared.clock().now(), self.spec.pull.overlap);
-        let asked = Hour::from(self.verify.from)..Hour::of(self.verify.to).unwrap_or(Hour(0));
-        let judged = account.judged(self.spec.id.stream, overlap, now);
-        let hours = asked.start.max(judged.start)..asked.end.min(judged.end);
-        if asked.start < hours.start.min(asked.end) {
-            not_judged.push(format!("before {}: the ledger does not reach back so far", hours.start.min(asked.end)));
+    /// The part of the requested hours that can be compared.
+    fn comparable_hours(&self, account: &Account, not_judged: &mut Vec<String>) -> std::ops::Range<Hour> {
+        let (now, overlap) = (self.context.clock().now(), self.spec.pull.overlap);
+        let requested = Hour::from(self.verify.from)..Hour::of(self.verify.to).unwrap_or(Hour(0));
+        let comparable = account.comparable_hours(self.spec.id.stream, overlap, now);
+        let hours = requested.start.max(comparable.start)..requested.end.min(comparable.end);
+        if requested.start < hours.start.min(requested.end) {
+            not_judged.push(format!("before {}: the ledger starts later", hours.start.min(requested.end)));
         }
-        if hours.end < asked.end {
-            let from = hours.end.max(asked.start);
-            not_judged
-                .push(format!("from {from} on: not over, not closed by `overlap`, or the lane is not past it yet"));
+        if hours.end < requested.end {
+            let from = hours.end.max(requested.start);
+            not_judged.push(format!("from {from} on: within `overlap`, or the lane is not past it yet"));
         }
-        if hours.start < hours.end { hours } else { asked.start..asked.start }
+        if hours.start < hours.end { hours } else { requested.start..requested.start }
     }
 
-    async fn hour(
+    async fn compare(
         &mut self,
         hour: Hour,
         account: &Account,
@@ -256,7 +247,7 @@ impl Job<'_> {
     ) -> Result<(), VerifyError> {
         let stream = self.spec.id.stream;
         let expected = account.expected(stream, hour);
-        let counted = self.auditor.count(hour).await?;
+        let counted = self.checker.count(hour).await?;
         report.hours += 1;
         report.counted += counted;
         report.accounted += expected;
@@ -264,78 +255,78 @@ impl Job<'_> {
             report.purged += expected - counted;
             return Ok(());
         }
-        let Some(mut differing) = self.confirm(hour).await? else { return Ok(()) };
+        let Some(mut incomplete) = self.confirm(hour).await? else { return Ok(()) };
         if self.verify.repair {
-            differing.repair = self.repair(hour, differing.named.is_empty(), stop).await?;
+            incomplete.repair = self.repair(hour, incomplete.examples.is_empty(), stop).await?;
         }
-        report.differing.push(differing);
+        report.incomplete.push(incomplete);
         Ok(())
     }
 
-    async fn confirm(&mut self, hour: Hour) -> Result<Option<Differing>, VerifyError> {
-        let now = self.shared.clock().now();
-        confirm(&mut self.shelf, &mut self.auditor, self.spec.id.stream, hour, now).await
+    async fn confirm(&mut self, hour: Hour) -> Result<Option<IncompleteHour>, VerifyError> {
+        let now = self.context.clock().now();
+        confirm(&mut self.ledger, &mut self.checker, self.spec.id.stream, hour, now).await
     }
 
-    /// Pulls `hour` again and delivers what the ledger lacks; all of it where the ledger does not say what it lacks.
+    /// Pulls `hour` again and delivers the missing records, or all records if `whole`.
     async fn repair(&mut self, hour: Hour, whole: bool, stop: &CancellationToken) -> Result<Repair, VerifyError> {
         if whole && !self.verify.resend {
             return Ok(Repair::NeedsResend);
         }
-        let account = self.shelf.account(hour..hour.plus(1)).await?;
-        let known = account.books.identities.get(&hour).filter(|_| !whole).cloned();
-        let (LaneId { pipeline, stream, sink }, telemetry) = (&self.spec.id, &self.shared.telemetry);
+        let account = self.ledger.account(hour..hour.plus(1)).await?;
+        let known = account.totals.identities.get(&hour).filter(|_| !whole).cloned();
+        let (LaneId { pipeline, stream, sink }, telemetry) = (&self.spec.id, &self.context.telemetry);
         let kind = self.spec.sink.kind.name();
-        let meter = Meter::detached(telemetry, pipeline, *stream, sink, kind, self.shared.clock());
-        let id = self.shelf.next_repair(&account, hour, whole).await?;
+        let meter = Meter::detached(telemetry, pipeline, *stream, sink, kind, self.context.clock());
+        let key = self.ledger.next_repair(&account, hour, whole).await?;
         let spec = LaneSpec { pull: Arc::new(self.spec.pull.within(window(hour))), ..(*self.spec).clone() };
-        let keeper = Box::new(Keeper {
+        let runner = Box::new(LaneRunner {
             spec: Arc::new(spec),
-            shared: self.shared.clone(),
+            context: self.context.clone(),
             stop: stop.child_token(),
-            cut: CancellationToken::new(),
+            abort: CancellationToken::new(),
             deadline: Deadline::default(),
             shard: 0,
             start_after: Duration::ZERO,
             first_poll_after: Duration::ZERO,
-            once: Some(self.verify.patience),
-            apart: Some(Apart { id, meter: meter.clone(), known: known.map(Arc::new), proven: false }),
+            once_timeout: Some(self.verify.once_timeout),
+            detached: Some(DetachedLane { key, meter: meter.clone(), known: known.map(Arc::new), sink_proven: false }),
         });
-        let kept = tokio::spawn(keeper.run(None)).await;
+        let exit = tokio::spawn(runner.run(None)).await;
         let lane = &meter.lane;
         let delivered = lane.delivered.load(Ordering::Relaxed) + lane.dead_letters.load(Ordering::Relaxed);
-        Ok(match kept {
-            Ok(Kept::Ended(LaneEnd::Complete)) => match self.confirm(hour).await? {
+        Ok(match exit {
+            Ok(LaneExit::Ended(LaneEnd::Complete)) => match self.confirm(hour).await? {
                 None => Repair::Done(delivered),
-                Some(differing) => Repair::Failed(format!("{} are missing still", differing.missing)),
+                Some(incomplete) => Repair::Failed(format!("{} records are still missing", incomplete.missing)),
             },
-            Ok(_) => Repair::Failed(lane.last_error().map_or("it was stopped".to_owned(), |(_, error)| error)),
-            Err(panic) => Repair::Failed(format!("an error of this program: {panic}")),
+            Ok(_) => Repair::Failed(lane.last_error().map_or("stopped".to_owned(), |(_, error)| error)),
+            Err(panic) => Repair::Failed(format!("internal error: {panic}")),
         })
     }
 }
 
-/// Whether something is missing in `hour`: by the records themselves, against the ledger as it is after they were read.
+/// Reads the records of `hour`, and compares them with the ledger as it is afterwards. `None` if no record is missing.
 async fn confirm(
-    shelf: &mut Shelf,
-    auditor: &mut Auditor,
+    ledger: &mut LedgerReader,
+    checker: &mut CompletenessChecker,
     stream: Stream,
     hour: Hour,
     now: Timestamp,
-) -> Result<Option<Differing>, VerifyError> {
-    let before = shelf.account(hour..hour.plus(1)).await?;
+) -> Result<Option<IncompleteHour>, VerifyError> {
+    let before = ledger.account(hour..hour.plus(1)).await?;
     let none = HashSet::new();
-    let known = before.books.identities.get(&hour).unwrap_or(&none);
-    let mut shown = auditor.read(hour, known, before.settled_until(stream)).await?;
-    let after = shelf.account(hour..hour.plus(1)).await?;
-    let repair = Repair::NotAsked;
+    let known = before.totals.identities.get(&hour).unwrap_or(&none);
+    let mut records = checker.read(hour, known, before.settled_until(stream)).await?;
+    let after = ledger.account(hour..hour.plus(1)).await?;
+    let repair = Repair::NotRequested;
     if after.remembers(hour, now) {
-        let known = after.books.identities.get(&hour).unwrap_or(&none);
-        shown.unknown.retain(|(identity, _)| !known.contains(identity));
-        let missing = shown.unknown.len() as u64;
-        shown.unknown.truncate(NAMED);
-        return Ok((missing > 0).then_some(Differing { hour, missing, named: shown.unknown, repair }));
+        let known = after.totals.identities.get(&hour).unwrap_or(&none);
+        records.unknown.retain(|(identity, _)| !known.contains(identity));
+        let missing = records.unknown.len() as u64;
+        records.unknown.truncate(MAX_EXAMPLES);
+        return Ok((missing > 0).then_some(IncompleteHour { hour, missing, examples: records.unknown, repair }));
     }
-    let missing = shown.sum.count.saturating_sub(after.expected(stream, hour));
-    Ok((missing > 0).then_some(Differing { hour, missing, named: Vec::new(), repair }))
+    let missing = records.sum.count.saturating_sub(after.expected(stream, hour));
+    Ok((missing > 0).then_some(IncompleteHour { hour, missing, examples: Vec::new(), repair }))
 }

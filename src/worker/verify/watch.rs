@@ -1,120 +1,131 @@
-//! A worker's own look at its ledgers: the last day of each lane whose records can be counted, hour by hour as they close.
+//! Regularly compares the ledgers of a worker's lanes with the consoles, for the last day of each lane.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::{Instrument, debug, warn};
 
-use super::audit::Auditor;
-use super::shelf::{Account, Live, Shelf};
+use super::completeness::CompletenessChecker;
+use super::ledger_reader::{Account, LedgerReader, live_backend};
 use super::{VerifyError, area, confirm};
+use crate::checkpoint::ledger::{Accounting, Hour};
+use crate::checkpoint::{CheckpointBackend, LaneId};
 use crate::record::Timestamp;
-use crate::state::LaneId;
-use crate::state::ledger::{Accounting, Hour};
-use crate::telemetry::{Meter, Missing};
-use crate::worker::shared::Shared;
+use crate::telemetry::{Meter, Verification};
+use crate::worker::context::WorkerContext;
 use crate::worker::spec::LaneSpec;
 
-/// After the start, once lanes may have come by.
-const FIRST_LOOK: Duration = Duration::from_secs(5);
-/// While nothing could be judged yet.
-const LOOK_AGAIN: Duration = Duration::from_secs(60);
-/// An hour closes every hour.
-const LOOK_EVERY: Duration = Duration::from_secs(3600);
-/// So many hours are looked at: what comes late comes within a day, if at all.
+/// Wait before the first check.
+const FIRST_CHECK: Duration = Duration::from_secs(5);
+/// Wait before the next check while no hour can be compared.
+const RETRY_INTERVAL: Duration = Duration::from_secs(60);
+const CHECK_INTERVAL: Duration = Duration::from_secs(3600);
+/// Number of hours that are compared. Late records are expected within a day.
 const HOURS: u32 = 24;
-/// How long a console may fail before the look is given up.
-const PATIENCE: Duration = Duration::from_secs(300);
+/// A check is given up if the console fails for this long.
+const CONSOLE_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// What came of looking at a lane's ledger.
-enum Look {
-    /// Hours were judged: another closes every hour.
-    Judged,
-    /// There was none to judge, and there will be none before this.
+/// The result of a check of one lane.
+enum Check {
+    Done,
+    /// No hour can be compared before this time.
     NotBefore(Timestamp),
 }
 
-/// Compares these lanes of a pipeline with their console every hour, until `stop`. `starting` lanes in all start with it: of ten
-/// thousand pipelines not all read their ledgers at once.
-pub async fn watch_ledgers(shared: Arc<Shared>, specs: Vec<Arc<LaneSpec>>, starting: usize, stop: CancellationToken) {
-    stop.run_until_cancelled(watch(&shared, specs, starting)).await;
+/// Compares these lanes of a pipeline with their console every hour, until `stop`. `starting` is the number of lanes
+/// that start at the same time. It spreads the first checks, so that ten thousand pipelines do not read their ledgers
+/// at once.
+pub async fn watch_ledgers(
+    context: Arc<WorkerContext>,
+    specs: Vec<Arc<LaneSpec>>,
+    starting: usize,
+    stop: CancellationToken,
+) {
+    stop.run_until_cancelled(watch(&context, specs, starting)).await;
 }
 
-async fn watch(shared: &Shared, mut specs: Vec<Arc<LaneSpec>>, starting: usize) {
+async fn watch(context: &WorkerContext, mut specs: Vec<Arc<LaneSpec>>, starting: usize) {
     specs.retain(|spec| Accounting::of(spec.id.stream) == Accounting::Records);
     if specs.is_empty() {
         return;
     }
-    let first = FIRST_LOOK.mul_f64(1.0 + shared.fork_random().f64());
-    sleep(first + shared.first_poll_after(starting, LOOK_AGAIN)).await;
+    let first = FIRST_CHECK.mul_f64(1.0 + context.fork_random().f64());
+    sleep(first + context.first_poll_after(starting, RETRY_INTERVAL)).await;
     loop {
-        let mut rest = LOOK_EVERY;
+        let mut pause = CHECK_INTERVAL;
         for spec in &specs {
-            // In a box, so that the task is small while it sleeps.
-            rest = rest.min(match Box::pin(look(shared, spec)).await {
-                Ok(Look::Judged) => LOOK_EVERY,
-                // A look reads the lane's checkpoint, and tens of thousands of lanes may have nothing to show for long.
-                Ok(Look::NotBefore(time)) => time.since(shared.clock().now()).max(LOOK_AGAIN),
-                Err(error) => {
-                    debug!(lane = %spec.id, %error, "the ledger could not be compared with the console");
-                    LOOK_AGAIN
+            let check_lane = async {
+                match check(context, spec).await {
+                    Ok(Check::Done) => CHECK_INTERVAL,
+                    // A check reads the checkpoint, and tens of thousands of lanes may have nothing to compare for
+                    // long.
+                    Ok(Check::NotBefore(time)) => time.since(context.clock().now()).max(RETRY_INTERVAL),
+                    Err(error) => {
+                        debug!(%error, "the ledger could not be compared with the console");
+                        RETRY_INTERVAL
+                    }
                 }
-            });
+            };
+            // Boxed, so that the task is small while it sleeps.
+            pause = pause.min(Box::pin(check_lane.instrument(spec.span())).await);
         }
-        sleep(rest.mul_f64(0.9 + shared.fork_random().f64() / 5.0)).await;
+        sleep(pause.mul_f64(0.9 + context.fork_random().f64() / 5.0)).await;
     }
 }
 
-/// Judges the hours that can be: what is missing is told and shown then.
-async fn look(shared: &Shared, spec: &LaneSpec) -> Result<Look, VerifyError> {
+/// Compares the hours that can be compared, and reports missing records.
+async fn check(context: &WorkerContext, spec: &LaneSpec) -> Result<Check, VerifyError> {
     let (id, kind) = (&spec.id, spec.sink.kind.name());
-    let Some(lane) = shared.telemetry.lane(&id.pipeline, id.stream, &id.sink) else {
-        return Ok(Look::NotBefore(shared.clock().now()));
+    let Some(lane) = context.telemetry.lane(&id.pipeline, id.stream, &id.sink) else {
+        return Ok(Check::NotBefore(context.clock().now()));
     };
-    let (live, now) = (Live::of(shared, spec, shared.store())?, shared.clock().now());
-    let judged = Account::of_lane(&live, id, Hour(0)..Hour(0)).await?.judged(id.stream, spec.pull.overlap, now);
-    let hours = judged.start.max(judged.end.minus(HOURS))..judged.end;
+    let (live, now) = (live_backend(context, spec, context.store())?, context.clock().now());
+    let account = Account::of_lane(&*live, id, Hour(0)..Hour(0)).await?;
+    let comparable = account.comparable_hours(id.stream, spec.pull.overlap, now);
+    let hours = comparable.start.max(comparable.end.minus(HOURS))..comparable.end;
     if hours.start >= hours.end {
-        return Ok(Look::NotBefore(hours.start.end().plus(spec.pull.overlap)));
+        return Ok(Check::NotBefore(hours.start.end().plus(spec.pull.overlap)));
     }
     let until = hours.end.start();
-    let account = Account::of_lane(&live, id, hours.clone()).await?;
-    let client = shared.client(&id.pipeline, &spec.console)?;
-    let meter = Meter::over(lane.beside().into(), &shared.telemetry, kind, shared.clock());
-    let mut auditor = Auditor::new(client, meter, &spec.pull, id.clone(), PATIENCE, shared.fork_random())
-        .within(shared.budget.lane());
+    let account = Account::of_lane(&*live, id, hours.clone()).await?;
+    let client = context.client(&id.pipeline, &spec.console)?;
+    let meter = Meter::with_metrics(lane.sharing_console_requests().into(), &context.telemetry, kind, context.clock());
+    let random = context.fork_random();
+    let checker = CompletenessChecker::new(client, meter, &spec.pull, id.clone(), CONSOLE_TIMEOUT, random);
+    let mut checker = checker.with_budget(context.budget.lane());
     let mut records = 0;
-    let mut shelf = None;
+    let mut ledger = None;
     for hour in (hours.start.0..hours.end.0).map(Hour) {
-        let count = auditor.count(hour).await?;
+        let count = checker.count(hour).await?;
         if count <= account.expected(id.stream, hour) {
             continue;
         }
-        // Repairs are rare, and looking for them means a list of all: not for ten thousand lanes that lack nothing.
-        let shelf = match &mut shelf {
-            Some(shelf) => shelf,
-            None => shelf.insert(open_shelf(shared, id, live.clone()).await?),
+        // Repairs are rare, and finding them requires a listing. Most lanes lack nothing and do not need it.
+        let ledger = match &mut ledger {
+            Some(ledger) => ledger,
+            None => ledger.insert(ledger_with_repairs(context, id, live.clone()).await?),
         };
-        if count > shelf.account(hour..hour.plus(1)).await?.expected(id.stream, hour)
-            && let Some(differing) = confirm(shelf, &mut auditor, id.stream, hour, shared.clock().now()).await?
+        if count > ledger.account(hour..hour.plus(1)).await?.expected(id.stream, hour)
+            && let Some(incomplete) = confirm(ledger, &mut checker, id.stream, hour, context.clock().now()).await?
         {
-            records += differing.missing;
+            records += incomplete.missing;
         }
     }
-    let before = lane.set_missing(Missing { records, until });
-    if records > 0 && before.is_none_or(|before| before.records != records) {
-        warn!(
-            pipeline = %id.pipeline, stream = %id.stream, sink = %id.sink, records,
-            "the console has records that came too late to be delivered; `verify --repair` delivers them"
-        );
+    let previous = lane.set_verification(Verification { missing_records: records, until });
+    if records > 0 && previous.is_none_or(|previous| previous.missing_records != records) {
+        warn!(records, "the console has records that came too late to be delivered: `verify --repair` delivers them");
     }
-    Ok(Look::Judged)
+    Ok(Check::Done)
 }
 
-async fn open_shelf(shared: &Shared, lane: &LaneId, live: Live) -> Result<Shelf, VerifyError> {
-    let options = &shared.options;
+async fn ledger_with_repairs(
+    context: &WorkerContext,
+    lane: &LaneId,
+    live: Arc<dyn CheckpointBackend>,
+) -> Result<LedgerReader, VerifyError> {
+    let options = &context.options;
     let repairs = options.state.look_at_area(&area(&lane.pipeline), &options.instance).await?;
-    Ok(Shelf { lane: lane.clone(), live, repairs })
+    Ok(LedgerReader { lane: lane.clone(), live, repairs })
 }

@@ -28,7 +28,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
 {{- end -}}
 
-{{/* Name, namespace and labels of an object, which is named like the release. */}}
+{{/* Name, namespace and labels of an object with the release's name. */}}
 {{- define "s1-forwarder.metadata" -}}
 name: {{ include "s1-forwarder.fullname" . }}
 namespace: {{ .Release.Namespace }}

@@ -1,4 +1,4 @@
-{{/* Each source of pipeline files has a directory of its own below this one: two that hold files of one name do not hide each other. */}}
+{{/* Each source of pipeline files has its own directory below this one, so that files of the same name do not hide each other. */}}
 {{- define "s1-forwarder.pipelinesDirectory" -}}
 /etc/s1-forwarder/pipelines
 {{- end -}}

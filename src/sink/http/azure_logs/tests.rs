@@ -1,12 +1,13 @@
 use http::StatusCode;
 
-use super::super::answer::judged;
+use super::super::body_of;
+use super::super::response::judged;
 use super::*;
-use crate::record::{Identity, Stream};
-use crate::sink::Shared;
+use crate::record::{Identity, Stream, Timestamp};
+use crate::sink::{Batch, SharedSinkResources};
 
-fn context(schema: Schema) -> Context {
-    Context {
+fn context(schema: Schema) -> SinkContext {
+    SinkContext {
         pipeline: "acme".to_owned(),
         stream: Stream::Threats,
         sink: "siem".to_owned(),
@@ -15,16 +16,16 @@ fn context(schema: Schema) -> Context {
         labels: BTreeMap::from([("customer".to_owned(), "acme".to_owned())]),
         schema,
         schema_name: if schema == Schema::Raw { "raw" } else { "ecs-9.4.0" },
-        shared: Shared::default(),
+        shared: SharedSinkResources::default(),
     }
 }
 
 fn destination(schema: Schema) -> AzureLogs {
-    AzureLogs { endpoint: "https://dce.example".parse().unwrap(), row: Row::new(&context(schema)) }
+    AzureLogs { row: Row::new(&context(schema)) }
 }
 
 #[test]
-fn each_answer_has_its_outcome() {
+fn each_response_has_its_outcome() {
     let azure = destination(Schema::Ecs);
     for (status, body, expected) in [
         (204, "", "Delivered"),
@@ -55,29 +56,26 @@ fn the_error_code_is_read_from_the_header_and_retry_after_is_kept() {
         (http::HeaderName::from_static("x-ms-error-code"), http::HeaderValue::from_static("InvalidStream")),
         (http::header::RETRY_AFTER, http::HeaderValue::from_static("42")),
     ]);
-    let answer = |status| Answer { status, headers: &headers, body: b"", events: 1 };
-    assert!(matches!(azure.judge(&answer(StatusCode::BAD_REQUEST)), Outcome::Misconfigured(_)));
-    let throttled = azure.judge(&answer(StatusCode::TOO_MANY_REQUESTS));
+    let response = |status| ResponseView { status, headers: &headers, body: b"", events: 1 };
+    assert!(matches!(azure.judge(&response(StatusCode::BAD_REQUEST)), Outcome::Misconfigured(_)));
+    let throttled = azure.judge(&response(StatusCode::TOO_MANY_REQUESTS));
     let waits = Some(Duration::from_secs(42));
     assert!(matches!(&throttled, Outcome::RetryLater { after, .. } if *after == waits), "{throttled:?}");
     assert!(
-        matches!(azure.judge(&answer(StatusCode::FORBIDDEN)), Outcome::Unauthorized(reason) if reason.contains("30 minutes"))
+        matches!(azure.judge(&response(StatusCode::FORBIDDEN)), Outcome::Unauthorized(reason) if reason.contains("30 minutes"))
     );
 }
 
 fn row(azure: &AzureLogs, body: &str, error: Option<&str>) -> serde_json::Value {
     let mut batch = Batch::new(Stream::Threats);
     let identity = Identity::of("h", Stream::Threats, "1", "");
-    batch.push_with("1", identity, Some(Timestamp::from_micros(1_789_547_400_123_456)), |out| {
-        out.extend_from_slice(body.as_bytes());
-        error.map(Into::into)
-    });
-    let mut out = Vec::new();
-    azure.open(&batch, &mut out);
-    azure.event(0, batch.event(0).unwrap(), &mut out);
-    azure.event(1, batch.event(0).unwrap(), &mut out);
-    azure.close(&mut out);
-    let mut rows: Vec<serde_json::Value> = serde_json::from_slice(&out).unwrap();
+    for _ in 0..2 {
+        batch.push_with("1", identity, Some(Timestamp::from_micros(1_789_547_400_123_456)), |out| {
+            out.extend_from_slice(body.as_bytes());
+            error.map(Into::into)
+        });
+    }
+    let mut rows: Vec<serde_json::Value> = serde_json::from_slice(&body_of(azure, &batch)).unwrap();
     assert_eq!((rows.len(), &rows[0]["EventId"]), (2, &json!(identity.to_string())));
     rows.remove(0)
 }
@@ -99,9 +97,9 @@ fn mapped_events_are_objects_and_raw_ones_text() {
     assert_eq!(raw.get("Event"), None);
 }
 
-/// What would be cut goes on in the next column.
+/// The text continues in the next column.
 #[test]
-fn no_column_is_longer_than_what_the_table_keeps() {
+fn no_column_exceeds_the_limit_of_the_table() {
     let body = json!({ "text": "ä".repeat(70_000) }).to_string();
     for schema in [Schema::Ecs, Schema::Raw] {
         let row = row(&destination(schema), &body, None);
@@ -123,7 +121,7 @@ fn each_cloud_has_its_login_service_and_scope() {
             "url": "https://dce.example", "dcr_immutable_id": "dcr-1", "tenant_id": "t/1", "client_id": "c",
             "client_secret": "s", "cloud": cloud,
         });
-        let settings: Settings = serde_json::from_value(keys).unwrap();
+        let settings: AzureLogsSettings = serde_json::from_value(keys).unwrap();
         let credentials = settings.credentials().unwrap();
         assert_eq!(credentials.token_url.url().as_str(), format!("{login}/t%2F1/oauth2/v2.0/token"));
         assert_eq!(credentials.scope.as_deref(), Some(scope));

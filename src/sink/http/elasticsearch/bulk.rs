@@ -1,16 +1,16 @@
-//! What a bulk answer means.
+//! The meaning of a response to a bulk request.
 
 use serde::Deserialize;
 
 use crate::sink::Outcome;
-use crate::sink::http::Answer;
+use crate::sink::http::ResponseView;
 
 #[derive(Deserialize)]
 struct Bulk {
     items: Vec<Item>,
 }
 
-/// `index` never comes back, since only `create` is asked for.
+/// Only `create` is requested, so the response has no other action.
 #[derive(Deserialize)]
 struct Item {
     create: Created,
@@ -39,31 +39,30 @@ impl Created {
     }
 }
 
-/// The outcome of a whole answer. Each document has its own status there, behind a status of success.
-pub(super) fn judge(answer: &Answer<'_>) -> Outcome {
-    let by_status = answer.by_status();
+/// In a successful response each document has its own status.
+pub(super) fn judge(response: &ResponseView<'_>) -> Outcome {
+    let by_status = response.by_status();
     if by_status != Outcome::Delivered {
         return by_status;
     }
-    let Ok(Bulk { items }) = serde_json::from_slice(answer.body) else {
-        let reason = format!("does not answer as Elasticsearch does ({}); check `url`", answer.reason());
-        return Outcome::Misconfigured(reason);
+    let Ok(Bulk { items }) = serde_json::from_slice(response.body) else {
+        return response.unexpected("Elasticsearch");
     };
-    if items.len() != answer.events {
-        // Documents that are there already are known again.
-        let reason = format!("the answer names {} of {} documents", items.len(), answer.events);
+    if items.len() != response.events {
+        // Documents that exist already are recognised by their `_id`.
+        let reason = format!("the response names {} of {} documents", items.len(), response.events);
         return Outcome::RetryLater { reason, after: None };
     }
     judge_items(items.iter().map(|item| &item.create))
 }
 
-/// The outcome of an answer that names every document, in the order in which they were sent.
+/// `items` has one element for each document, in the order of sending.
 fn judge_items<'a>(items: impl Iterator<Item = &'a Created>) -> Outcome {
     let (mut rejected, mut retry) = (Vec::new(), Vec::new());
     let (mut settled, mut stop, mut busy, mut warning) = (0, None, None, None);
     for (index, item) in items.enumerate() {
         match item.status {
-            // 409: an earlier try has arrived.
+            // 409: an earlier attempt created the document.
             200..=299 | 409 => {
                 settled += 1;
                 if item.failure_store.as_deref() == Some("used") {
@@ -95,24 +94,16 @@ fn judge_items<'a>(items: impl Iterator<Item = &'a Created>) -> Outcome {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderMap, StatusCode};
-
     use super::*;
+    use crate::sink::http::response::judged_by;
 
-    /// The first word of the outcome, and for a partial one what is in it; two documents were sent.
+    /// The outcome of a response to two documents.
     fn judged(status: u16, body: &str) -> String {
-        let headers = HeaderMap::new();
-        let answer = Answer {
-            status: StatusCode::from_u16(status).unwrap(),
-            headers: &headers,
-            body: body.as_bytes(),
-            events: 2,
-        };
-        crate::sink::in_words(judge(&answer))
+        judged_by(judge, status, body, 2)
     }
 
     fn items(two: [&str; 2]) -> String {
-        // Pretty-printed, as some proxies do: what is read is JSON, not text.
+        // Pretty-printed, as some proxies do.
         format!("{{ \"took\" : 30, \"errors\" : true,\n \"items\" : [ {}, {} ] }}", two[0], two[1])
     }
 
@@ -146,7 +137,7 @@ mod tests {
     const STORED: &str = r#"{"create":{"status":201,"failure_store":"used"}}"#;
 
     #[test]
-    fn each_answer_has_its_outcome() {
+    fn each_response_has_its_outcome() {
         for (body, expected) in [
             (items([CREATED, CREATED]), "Delivered"),
             (items([CREATED, CONFLICT]), "Delivered"),

@@ -1,26 +1,26 @@
-//! How an event becomes a document.
+//! Writes an event as a document.
 
 use std::io::Write;
 
 use serde_json::json;
 
-use crate::record::Timestamp;
 use crate::settings::Schema;
-use crate::sink::{Context, Event};
+use crate::sink::http::framing::{time_or_now, write_body_as_string};
+use crate::sink::{Event, SinkContext};
 
-/// What the documents of one lane have beside their events.
+/// What the documents of one lane have in addition to their events.
 #[derive(Debug)]
 pub(super) struct Documents {
-    /// `data_stream` with a comma behind it, where the name says what is in it.
+    /// `"data_stream":{…},` if the name has type, dataset and namespace; else empty.
     head: String,
-    /// What a raw record has between its identity and its text.
+    /// `schema: raw`: what is between the identity and the text of the record.
     raw: Option<String>,
 }
 
 impl Documents {
-    pub(super) fn new(data_stream: &str, context: &Context) -> Self {
+    pub(super) fn new(data_stream: &str, context: &SinkContext) -> Self {
         let raw = match context.schema {
-            // An event is a document already, with its `@timestamp`.
+            // A mapped event is a document with an `@timestamp`.
             Schema::Ecs => None,
             Schema::Raw => Some(format!(
                 r#","module":"sentinel_one","dataset":"sentinel_one.{}"}},"observer":{{"vendor":"SentinelOne","hostname":{}}},"labels":{},"message":"#,
@@ -45,9 +45,9 @@ impl Documents {
     }
 }
 
-/// The record as text, beside it what says where it came from.
+/// The record as text, with its origin.
 fn write_raw(origin: &str, event: Event<'_>, out: &mut Vec<u8>) {
-    let time = event.time.unwrap_or_else(Timestamp::now);
+    let time = time_or_now(event);
     // Writing into a Vec cannot fail.
     let _ = write!(out, r#""@timestamp":"{time}","#);
     if let Some(error) = event.error {
@@ -56,11 +56,11 @@ fn write_raw(origin: &str, event: Event<'_>, out: &mut Vec<u8>) {
     let kind = if event.error.is_some() { r#","kind":"pipeline_error""# } else { "" };
     let _ = write!(out, r#""event":{{"id":"{}"{kind}"#, event.identity);
     out.extend_from_slice(origin.as_bytes());
-    let _ = serde_json::to_writer(out, &String::from_utf8_lossy(event.body));
+    write_body_as_string(event, out);
 }
 
-/// Names such as `logs-sentinel_one.threats-default` are type, dataset and namespace. Templates of that scheme have a
-/// constant in each of the three fields.
+/// Names such as `logs-sentinel_one.threats-default` consist of type, dataset and namespace. Index templates for such
+/// names define the three fields as constants.
 fn head(data_stream: &str) -> String {
     let parts: Vec<&str> = data_stream.split('-').collect();
     match parts.as_slice() {
@@ -79,11 +79,11 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::record::{Identity, Stream};
-    use crate::sink::{Batch, Shared};
+    use crate::record::{Identity, Stream, Timestamp};
+    use crate::sink::{Batch, SharedSinkResources};
 
     fn document(data_stream: &str, schema: Schema, error: Option<&str>) -> Value {
-        let context = Context {
+        let context = SinkContext {
             pipeline: "acme".to_owned(),
             stream: Stream::Threats,
             sink: "siem".to_owned(),
@@ -92,7 +92,7 @@ mod tests {
             labels: BTreeMap::new(),
             schema,
             schema_name: "",
-            shared: Shared::default(),
+            shared: SharedSinkResources::default(),
         };
         let mut batch = Batch::new(Stream::Threats);
         let time = Some(Timestamp::from_micros(1_789_547_400_123_456));
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_the_scheme_are_told_in_the_document() {
+    fn documents_have_the_parts_of_the_data_streams_name() {
         let document = |name| document(name, Schema::Ecs, None);
         let expected = json!({ "type": "logs", "dataset": "sentinel_one.threats", "namespace": "acme" });
         assert_eq!(document("logs-sentinel_one.threats-acme"), json!({ "data_stream": expected, "@timestamp": "x" }));
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn raw_records_are_text_with_a_time_of_their_own() {
+    fn raw_records_are_text_with_a_timestamp() {
         let good = document("s1", Schema::Raw, None);
         assert_eq!(good["@timestamp"], "2026-09-16T08:30:00.123456Z");
         assert_eq!(good["message"], r#"{"@timestamp": "x"}"#);

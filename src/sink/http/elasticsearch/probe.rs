@@ -1,33 +1,33 @@
-//! What can be said of a cluster, its data stream and the credentials without writing a document.
+//! Checks a cluster, its data stream and the credentials without writing a document.
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderValue, Method};
+use http::Method;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::sink::Probe;
-use crate::sink::http::request::Reply;
-use crate::sink::http::{Answer, Endpoint, Requests};
+use crate::sink::http::request::{RequestError, Response};
+use crate::sink::http::response::not_from;
+use crate::sink::http::{Endpoint, SinkClient};
 
-/// Asks one thing after another, until one of them is wrong.
-pub(super) async fn probe(base: &Endpoint, name: &str, requests: &Requests) -> Probe {
-    let asks = Asks { base, name, requests };
-    asks.all().await.unwrap_or_else(|found| found)
+/// `name` is the data stream. The checks end with the first that fails.
+pub(super) async fn probe(base: &Endpoint, name: &str, client: &SinkClient) -> Probe {
+    let probe = ClusterProbe { base, name, client };
+    probe.run().await.unwrap_or_else(|result| result)
 }
 
-struct Asks<'a> {
+struct ClusterProbe<'a> {
     base: &'a Endpoint,
     name: &'a str,
-    requests: &'a Requests,
+    client: &'a SinkClient,
 }
 
-/// What the credentials may do; nothing is known of a cluster that cannot be asked.
+/// Privileges of the credentials. `None` if the cluster does not report them, as OpenSearch.
 #[derive(Default)]
 struct Rights {
     may_create: Option<bool>,
-    may_make_stream: Option<bool>,
+    may_create_stream: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -58,17 +58,17 @@ struct Template {
 const TEMPLATES: &str = "index_templates.name,index_templates.index_template.index_patterns,\
                          index_templates.index_template.priority,index_templates.index_template.data_stream";
 
-impl Asks<'_> {
-    /// `Err` ends it early, with what was found.
-    async fn all(&self) -> Result<Probe, Probe> {
+impl ClusterProbe<'_> {
+    /// `Err` is a result as well. It ends the probe early.
+    async fn run(&self) -> Result<Probe, Probe> {
         let Self { base, name, .. } = self;
-        let hidden = self.cluster().await?;
+        let hidden = self.check_cluster().await?;
         let rights = self.rights().await?;
         if rights.may_create == Some(false) {
             return Err(self.failed(format!("the credentials lack the privilege `create_doc` on `{name}`")));
         }
-        let reply = self.get(&base.join(&format!("_data_stream/{name}"))).await?;
-        match (reply.status.as_u16(), read::<Streams>(&reply)) {
+        let response = self.get(&base.join(&format!("_data_stream/{name}"))).await?;
+        match (response.status.as_u16(), read::<Streams>(&response)) {
             (200, Some(Streams { data_streams })) if !data_streams.is_empty() => {
                 return Ok(self.good(format!("data stream `{name}` exists"), &rights));
             }
@@ -77,58 +77,59 @@ impl Asks<'_> {
             }
             (404, _) => {}
             (403, _) if rights.may_create == Some(true) => {
-                return Ok(self.good(format!("the credentials may not look whether `{name}` exists"), &rights));
+                return Ok(self.good(format!("the credentials may not read whether `{name}` exists"), &rights));
             }
             (403, _) => {
-                let what = if hidden { "at the cluster" } else { "at its data streams" };
-                return Ok(Probe::Reached(format!("{base} takes the credentials, and does not let them look {what}")));
+                let what = if hidden { "the cluster's information" } else { "its data streams" };
+                return Ok(Probe::Reached(format!("{base} accepts the credentials, which may not read {what}")));
             }
-            _ => return Err(self.failed(reason(&reply))),
+            _ => return Err(self.failed(reason(&response))),
         }
-        self.template(&rights).await
+        self.check_template(&rights).await
     }
 
-    /// Whether it is a cluster and takes the credentials; true when it does not let them look.
-    async fn cluster(&self) -> Result<bool, Probe> {
+    /// Checks that the URL is a cluster's and that it accepts the credentials. True if they may not read the cluster's
+    /// information.
+    async fn check_cluster(&self) -> Result<bool, Probe> {
         #[derive(Deserialize)]
         struct Cluster {
             #[serde(rename = "version")]
             _version: Value,
         }
-        let reply = self.get(self.base).await?;
-        match (reply.status.as_u16(), read::<Cluster>(&reply)) {
+        let response = self.get(self.base).await?;
+        match (response.status.as_u16(), read::<Cluster>(&response)) {
             (200, Some(_)) => Ok(false),
-            (200, None) => Err(self.failed("does not answer as Elasticsearch does; check `url`".to_owned())),
-            (401, _) => Err(self.failed(format!("the credentials are refused: {}", reason(&reply)))),
+            (200, None) => Err(self.failed(not_from("Elasticsearch", &reason(&response)))),
+            (401, _) => Err(self.failed(format!("the credentials are refused: {}", reason(&response)))),
             (403, _) => Ok(true),
-            _ => Err(self.failed(format!("{}; check `url`", reason(&reply)))),
+            _ => Err(self.failed(format!("{}; check `url`", reason(&response)))),
         }
     }
 
-    /// Elasticsearch tells everybody what they may do; others have no such address.
+    /// Asks for the privileges of the credentials, which Elasticsearch reports to all users.
     async fn rights(&self) -> Result<Rights, Probe> {
         let body = json!({ "index": [{ "names": [self.name], "privileges": ["create_doc", "auto_configure"] }] });
-        let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
         let url = self.base.join("_security/user/_has_privileges");
-        let reply = self.requests.ask_with(Method::POST, url.url(), headers, Bytes::from(body.to_string())).await;
-        let reply = reply.map_err(|failure| failure.into_probe())?;
-        let Some(answer) = (reply.status.as_u16() == 200).then(|| read::<Value>(&reply)).flatten() else {
+        let response = self.client.post(url.url(), "application/json", Bytes::from(body.to_string())).await;
+        let response = response.map_err(RequestError::into_probe)?;
+        let Some(privileges) = (response.status.as_u16() == 200).then(|| read::<Value>(&response)).flatten() else {
             return Ok(Rights::default());
         };
-        let may = |right: &str| answer.get("index")?.get(self.name)?.get(right)?.as_bool();
-        Ok(Rights { may_create: may("create_doc"), may_make_stream: may("auto_configure") })
+        let may = |right: &str| privileges.get("index")?.get(self.name)?.get(right)?.as_bool();
+        Ok(Rights { may_create: may("create_doc"), may_create_stream: may("auto_configure") })
     }
 
-    /// The data stream does not exist: what would the first document make?
-    async fn template(&self, rights: &Rights) -> Result<Probe, Probe> {
+    /// Checks that the first document would create the data stream.
+    async fn check_template(&self, rights: &Rights) -> Result<Probe, Probe> {
         let name = self.name;
-        let reply = self.get(&self.base.join("_index_template").with_query("filter_path", TEMPLATES)).await?;
-        let templates = match (reply.status.as_u16(), read::<Templates>(&reply)) {
+        let response = self.get(&self.base.join("_index_template").with_query("filter_path", TEMPLATES)).await?;
+        let templates = match (response.status.as_u16(), read::<Templates>(&response)) {
             (200, Some(Templates { index_templates })) => index_templates,
             _ => {
-                let reason = reason(&reply);
+                let reason = reason(&response);
                 return Ok(Probe::Reached(format!(
-                    "{} takes the credentials; data stream `{name}` does not exist, and whether an index template will make it cannot be told ({reason})",
+                    "{} accepts the credentials; data stream `{name}` does not exist, and its index template cannot be \
+                     read ({reason})",
                     self.base
                 )));
             }
@@ -141,26 +142,28 @@ impl Asks<'_> {
         };
         if index_template.data_stream.is_none() {
             let problem =
-                format!("the index template `{template}` would make `{name}` an index instead of a data stream");
+                format!("the index template `{template}` would create `{name}` as an index, not as a data stream");
             return Err(self.failed(problem));
         }
-        if rights.may_make_stream == Some(false) {
+        if rights.may_create_stream == Some(false) {
             let problem =
-                format!("data stream `{name}` does not exist, and the credentials lack `auto_configure` to make it");
+                format!("data stream `{name}` does not exist, and the credentials lack `auto_configure` to create it");
             return Err(self.failed(problem));
         }
-        Ok(self
-            .good(format!("the first document makes data stream `{name}` by the index template `{template}`"), rights))
+        Ok(self.good(
+            format!("the first document creates data stream `{name}` by the index template `{template}`"),
+            rights,
+        ))
     }
 
-    async fn get(&self, url: &Endpoint) -> Result<Reply, Probe> {
-        let reply = self.requests.ask(Method::GET, url.url(), HeaderMap::new()).await;
-        reply.map_err(|failure| failure.into_probe())
+    async fn get(&self, url: &Endpoint) -> Result<Response, Probe> {
+        let response = self.client.send_empty(Method::GET, url.url()).await;
+        response.map_err(RequestError::into_probe)
     }
 
     fn good(&self, what: String, rights: &Rights) -> Probe {
         let write = if rights.may_create == Some(true) { " and may write" } else { "" };
-        Probe::Verified(format!("{} takes the credentials{write}; {what}", self.base))
+        Probe::Verified(format!("{} accepts the credentials{write}; {what}", self.base))
     }
 
     fn failed(&self, problem: String) -> Probe {
@@ -168,15 +171,15 @@ impl Asks<'_> {
     }
 }
 
-fn read<T: DeserializeOwned>(reply: &Reply) -> Option<T> {
-    serde_json::from_slice(&reply.body).ok()
+fn read<T: DeserializeOwned>(response: &Response) -> Option<T> {
+    serde_json::from_slice(&response.body).ok()
 }
 
-fn reason(reply: &Reply) -> String {
-    Answer { status: reply.status, headers: &reply.headers, body: &reply.body, events: 0 }.reason()
+fn reason(response: &Response) -> String {
+    response.view(0).reason()
 }
 
-/// Patterns of index templates know `*` alone.
+/// `*` is the only wildcard in patterns of index templates.
 fn matches(pattern: &str, name: &str) -> bool {
     let Some((first, rest)) = pattern.split_once('*') else { return pattern == name };
     let Some(mut name) = name.strip_prefix(first) else { return false };

@@ -1,13 +1,14 @@
-use super::super::answer::judged;
+use super::super::body_of;
+use super::super::response::judged;
 use std::collections::BTreeMap;
 
 use super::*;
 use crate::record::{Identity, Stream};
 use crate::settings::Schema;
-use crate::sink::Shared;
+use crate::sink::{Batch, SharedSinkResources};
 
-fn context() -> Context {
-    Context {
+fn context() -> SinkContext {
+    SinkContext {
         pipeline: "acme".to_owned(),
         stream: Stream::Threats,
         sink: "siem".to_owned(),
@@ -16,20 +17,20 @@ fn context() -> Context {
         labels: BTreeMap::from([("customer".to_owned(), "acme".to_owned()), ("stream".to_owned(), "x".to_owned())]),
         schema: Schema::Raw,
         schema_name: "raw",
-        shared: Shared::default(),
+        shared: SharedSinkResources::default(),
     }
 }
 
 fn destination(more: serde_json::Value) -> GoogleSecops {
     let mut keys = json!({ "project": "p", "location": "europe-west2", "instance": "i", "service_account": "{}" });
     keys.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    let settings: Settings = serde_json::from_value(keys).unwrap();
+    let settings: GoogleSecopsSettings = serde_json::from_value(keys).unwrap();
     let log_type = settings.log_type(&context()).unwrap();
-    GoogleSecops { log_type, before: settings.before(), after: settings.after(&context()) }
+    GoogleSecops { log_type, open: settings.body_start(), log_end: settings.log_end(&context()) }
 }
 
 #[test]
-fn each_answer_has_its_outcome() {
+fn each_response_has_its_outcome() {
     let secops = destination(json!({}));
     for (status, body, expected) in [
         (200, "{}", "Delivered"),
@@ -53,14 +54,15 @@ fn each_answer_has_its_outcome() {
 }
 
 #[test]
-fn throttling_is_waited_for_in_minutes() {
+fn a_429_without_retry_after_waits_a_minute() {
     let secops = destination(json!({}));
     for (headers, waits) in [
         (HeaderMap::new(), 60),
         (HeaderMap::from_iter([(http::header::RETRY_AFTER, http::HeaderValue::from_static("7"))]), 7),
     ] {
-        let answer = Answer { status: http::StatusCode::TOO_MANY_REQUESTS, headers: &headers, body: b"", events: 1 };
-        let outcome = secops.judge(&answer);
+        let response =
+            ResponseView { status: http::StatusCode::TOO_MANY_REQUESTS, headers: &headers, body: b"", events: 1 };
+        let outcome = secops.judge(&response);
         assert!(
             matches!(&outcome, Outcome::RetryLater { after, .. } if *after == Some(Duration::from_secs(waits))),
             "{outcome:?}"
@@ -69,7 +71,7 @@ fn throttling_is_waited_for_in_minutes() {
 }
 
 #[test]
-fn the_address_names_the_instance_and_the_log_type() {
+fn the_url_names_the_instance_and_the_log_type() {
     for (more, expected) in [
         (
             json!({}),
@@ -96,11 +98,7 @@ fn logs_are_base64_with_their_times_and_labels() {
         });
     }
     let secops = destination(json!({ "forwarder": "f", "namespace": "n" }));
-    let mut out = Vec::new();
-    secops.open(&batch, &mut out);
-    batch.events().enumerate().for_each(|(index, event)| secops.event(index, event, &mut out));
-    secops.close(&mut out);
-    let body: serde_json::Value = serde_json::from_slice(&out).unwrap();
+    let body: serde_json::Value = serde_json::from_slice(&body_of(&secops, &batch)).unwrap();
     let source = &body["inlineSource"];
     assert_eq!(source["forwarder"], "projects/p/locations/europe-west2/instances/i/forwarders/f");
     let log = &source["logs"][0];

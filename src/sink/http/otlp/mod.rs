@@ -11,31 +11,31 @@ use futures_util::future::BoxFuture;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-use super::{Answer, Auth, Authenticator, Destination, DestinationType, Endpoint, Parts, Requests};
+use super::response::not_from;
+use super::{Auth, Authenticator, Destination, DestinationType, Endpoint, Framing, Parts, ResponseView, SinkClient};
 use crate::settings::{HttpSettings, Secret};
-use crate::sink::settings::{Compression, Defaults};
-use crate::sink::{Batch, BuildError, Context, Event, Limits, Outcome, Probe};
+use crate::sink::common::{Compression, Defaults};
+use crate::sink::{Batch, BuildError, Event, Limits, Outcome, Probe, SinkContext};
 use protobuf::Field;
 use record::Writer;
 
-/// `type: otlp`: OpenTelemetry logs over HTTP. The protocol cannot tell an event that it has seen before: the attribute
-/// `event.id` can.
+/// `type: otlp`: OpenTelemetry logs over HTTP. The protocol does not deduplicate; the attribute `event.id` identifies
+/// duplicates.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Settings {
-    /// The receiver, such as `https://collector.example:4318`, without the path.
+pub struct OtlpSettings {
+    /// URL of the receiver without path, such as `https://collector.example:4318`.
     pub url: Endpoint,
     /// How records are encoded.
     #[serde(default)]
     pub encoding: Encoding,
-    /// Attributes of the resource beside `service.name`, `host.name`, `pipeline`, `stream` and `label.NAME`; `{pipeline}`,
-    /// `{stream}` and `{label.NAME}` are filled in.
+    /// Attributes of the resource in addition to `service.name`, `host.name`, `pipeline`, `stream` and `label.NAME`;
+    /// `{pipeline}`, `{stream}` and `{label.NAME}` are replaced.
     #[serde(default)]
     pub resource: BTreeMap<String, String>,
-    /// Send again what a server failed with 500 on, which the protocol calls final and many servers answer when they are
-    /// overloaded.
+    /// Send again after a 500. The protocol says that it is final, but many servers answer so when they are overloaded.
     #[serde(default)]
     pub retry_server_errors: bool,
     /// Headers of every request; each value may be a secret.
@@ -47,7 +47,7 @@ pub struct Settings {
 }
 
 /// `encoding` of an OTLP sink.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Encoding {
     /// `application/x-protobuf`.
@@ -57,10 +57,10 @@ pub enum Encoding {
     Json,
 }
 
-impl DestinationType for Settings {
+impl DestinationType for OtlpSettings {
     type Destination = Otlp;
 
-    /// Receivers behind gRPC take 4 MiB.
+    /// Receivers behind gRPC accept 4 MiB.
     const DEFAULTS: Defaults = Defaults {
         limits: Limits { events: 2_000, bytes: 3_000_000, ..Limits::NONE },
         flush: Duration::from_secs(1),
@@ -69,11 +69,10 @@ impl DestinationType for Settings {
         compressions: &[Compression::Gzip, Compression::Zstd, Compression::None],
     };
 
-    fn parts(&self, context: &Context, http: &HttpSettings) -> Result<Parts<Otlp>, BuildError> {
+    fn parts(&self, context: &SinkContext, http: &HttpSettings) -> Result<Parts<Otlp>, BuildError> {
         let auth = Authenticator::new(&self.headers, &self.auth, &context.shared.tokens, http)?;
         let endpoint = self.url.join("v1/logs");
         let destination = Otlp {
-            endpoint: endpoint.clone(),
             encoding: self.encoding,
             writer: Writer::new(self.encoding, &self.attributes(context)?),
             retry_server_errors: self.retry_server_errors,
@@ -82,9 +81,9 @@ impl DestinationType for Settings {
     }
 }
 
-impl Settings {
-    /// The attributes of the resource: where records come from.
-    fn attributes(&self, context: &Context) -> Result<BTreeMap<String, String>, BuildError> {
+impl OtlpSettings {
+    /// The attributes of the resource: the origin of the records.
+    fn attributes(&self, context: &SinkContext) -> Result<BTreeMap<String, String>, BuildError> {
         let mut attributes = BTreeMap::from([
             ("service.name".to_owned(), "sentinelone".to_owned()),
             ("host.name".to_owned(), context.console_host.clone()),
@@ -101,13 +100,12 @@ impl Settings {
 
 #[derive(Debug)]
 pub(crate) struct Otlp {
-    endpoint: Endpoint,
     encoding: Encoding,
     writer: Writer,
     retry_server_errors: bool,
 }
 
-/// `partialSuccess` of an answer.
+/// `partialSuccess` of a response.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct PartialSuccess {
@@ -115,7 +113,7 @@ struct PartialSuccess {
     error_message: String,
 }
 
-/// A 64-bit number is a text in protobuf's JSON; some servers write a number.
+/// A 64-bit number is a string in protobuf's JSON. Some servers send a number.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 enum Count {
@@ -135,7 +133,7 @@ struct Response {
     partial_success: Option<PartialSuccess>,
 }
 
-/// How many records were refused, and why; nothing where the answer is none of OTLP.
+/// Number of refused records, and the reason. `None` if the body is not an OTLP response.
 fn partial_success(encoding: Encoding, body: &[u8]) -> Option<(usize, String)> {
     let PartialSuccess { rejected_log_records, error_message } = match encoding {
         _ if body.is_empty() => PartialSuccess::default(),
@@ -146,7 +144,7 @@ fn partial_success(encoding: Encoding, body: &[u8]) -> Option<(usize, String)> {
         Count::Number(number) => number,
         Count::Text(text) => text.parse().ok()?,
     };
-    // A negative count would be a server's mistake.
+    // Servers should not send a negative count.
     Some((usize::try_from(rejected).unwrap_or(0), error_message))
 }
 
@@ -166,40 +164,44 @@ fn read_response(body: &[u8]) -> Option<PartialSuccess> {
 }
 
 impl Otlp {
-    /// The encoding of an answer, which is the request's unless it says otherwise.
-    fn answers_in(&self, answer: &Answer<'_>) -> Encoding {
-        match answer.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()) {
+    /// The encoding of the response: the request's, unless `Content-Type` differs.
+    fn response_encoding(&self, response: &ResponseView<'_>) -> Encoding {
+        match response.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()) {
             Some(text) if text.starts_with("application/json") => Encoding::Json,
             Some(text) if text.starts_with("application/x-protobuf") => Encoding::Protobuf,
             _ => self.encoding,
         }
     }
 
-    fn judge_success(&self, answer: &Answer<'_>) -> Outcome {
-        match partial_success(self.answers_in(answer), answer.body) {
-            None => Outcome::Misconfigured(format!("does not answer as OTLP does ({}); check `url`", answer.reason())),
-            Some((0, said)) if said.is_empty() => Outcome::Delivered,
-            Some((0, said)) => Outcome::DeliveredWithWarning(answer.quote(said.as_bytes())),
-            // What was not taken must not be sent again.
-            Some((count, said)) if count >= answer.events => {
-                let reason = answer.quote(said.as_bytes());
-                let rejected = (0..answer.events).map(|index| (index, reason.clone())).collect();
+    fn judge_success(&self, response: &ResponseView<'_>) -> Outcome {
+        match partial_success(self.response_encoding(response), response.body) {
+            None => response.unexpected(OTLP),
+            Some((0, message)) if message.is_empty() => Outcome::Delivered,
+            Some((0, message)) => Outcome::DeliveredWithWarning(response.quote(message.as_bytes())),
+            // The protocol forbids to send refused records again.
+            Some((count, message)) if count >= response.events => {
+                let reason = response.quote(message.as_bytes());
+                let rejected = (0..response.events).map(|index| (index, reason.clone())).collect();
                 Outcome::Partial { rejected, retry: Vec::new(), after: None }
             }
-            Some((count, said)) => Outcome::RefusedSome { count, reason: answer.quote(said.as_bytes()) },
+            Some((count, message)) => Outcome::RefusedSome { count, reason: response.quote(message.as_bytes()) },
         }
     }
 
-    /// The words of an error: a `google.rpc.Status` in protobuf holds its message in field 2.
-    fn reason(&self, answer: &Answer<'_>) -> String {
-        let status = (self.answers_in(answer) == Encoding::Protobuf).then(|| protobuf::fields(answer.body)).flatten();
+    /// The message of an error. In protobuf it is field 2 of a `google.rpc.Status`.
+    fn reason(&self, response: &ResponseView<'_>) -> String {
+        let is_protobuf = self.response_encoding(response) == Encoding::Protobuf;
+        let status = is_protobuf.then(|| protobuf::fields(response.body)).flatten();
         let message = status.iter().flatten().find_map(|field| match field {
             (2, Field::Bytes(text)) => Some(*text),
             _ => None,
         });
-        answer.quote(message.unwrap_or(answer.body))
+        response.quote(message.unwrap_or(response.body))
     }
 }
+
+/// The destination in error texts.
+const OTLP: &str = "OTLP";
 
 impl Destination for Otlp {
     fn content_type(&self) -> &'static str {
@@ -209,57 +211,48 @@ impl Destination for Otlp {
         }
     }
 
+    fn framing(&self) -> Framing<'_> {
+        self.writer.framing()
+    }
+
     fn open(&self, batch: &Batch, out: &mut Vec<u8>) {
         self.writer.open(batch, out);
     }
 
-    fn event(&self, index: usize, event: Event<'_>, out: &mut Vec<u8>) {
-        self.writer.record(index, event, out);
+    fn event(&self, event: Event<'_>, out: &mut Vec<u8>) {
+        self.writer.record(event, out);
     }
 
-    fn close(&self, out: &mut Vec<u8>) {
-        self.writer.close(out);
-    }
-
-    /// The protocol names four statuses after which the same bytes may be sent again. Another failure of the server is
-    /// final, and says nothing about the events: the lane stops with an alarm rather than give them up.
-    fn judge(&self, answer: &Answer<'_>) -> Outcome {
-        match answer.status.as_u16() {
-            200..=299 => self.judge_success(answer),
-            429 | 502..=504 => Outcome::RetryLater { reason: self.reason(answer), after: answer.retry_after() },
-            408 | 425 | 500..=599 if self.retry_server_errors => {
-                Outcome::RetryLater { reason: self.reason(answer), after: answer.retry_after() }
-            }
-            300..=399 | 408 | 425 | 500..=599 => Outcome::Misconfigured(self.reason(answer)),
-            400 | 422 => Outcome::Refused(self.reason(answer)),
-            _ => answer.by_status(),
+    /// The protocol names four statuses after which the same bytes may be sent again. Any other failure of the server
+    /// is final, and does not mean that the events are invalid: the lane stops as misconfigured instead of dropping
+    /// them.
+    fn judge(&self, response: &ResponseView<'_>) -> Outcome {
+        let retry = || Outcome::RetryLater { reason: self.reason(response), after: response.retry_after() };
+        match response.status.as_u16() {
+            200..=299 => self.judge_success(response),
+            429 | 502..=504 => retry(),
+            408 | 425 | 500..=599 if self.retry_server_errors => retry(),
+            300..=399 | 408 | 425 | 500..=599 => Outcome::Misconfigured(self.reason(response)),
+            400 | 422 => Outcome::Refused(self.reason(response)),
+            _ => response.by_status(),
         }
     }
 
-    /// A request without records delivers nothing and is valid.
-    fn probe<'a>(&'a self, requests: &'a Requests) -> BoxFuture<'a, Probe> {
+    /// A request without records is valid and delivers nothing.
+    fn probe<'a>(&'a self, endpoint: &'a Endpoint, client: &'a SinkClient) -> BoxFuture<'a, Probe> {
         let empty: &[u8] = match self.encoding {
             Encoding::Protobuf => b"",
             Encoding::Json => b"{}",
         };
-        async move {
-            let reply = match requests.post(self.endpoint.url(), self.content_type(), empty).await {
-                Ok(reply) => reply,
-                Err(failure) => return failure.into_probe(),
-            };
-            let answer = Answer { status: reply.status, headers: &reply.headers, body: &reply.body, events: 0 };
-            match reply.status.as_u16() {
-                200..=299 if partial_success(self.answers_in(&answer), answer.body).is_some() => {
-                    Probe::Verified(format!("{} takes the credentials", self.endpoint))
-                }
-                400 => Probe::Verified(format!("{} takes the credentials, and no empty request", self.endpoint)),
-                200..=299 => {
-                    Probe::Failed(format!("{}: does not answer as OTLP does: {}", self.endpoint, answer.reason()))
-                }
-                _ => Probe::Failed(format!("{}: {}", self.endpoint, self.reason(&answer))),
+        let judge = move |response: &ResponseView<'_>| match response.status.as_u16() {
+            200..=299 if partial_success(self.response_encoding(response), response.body).is_some() => {
+                Probe::Verified(format!("{endpoint} accepts the credentials"))
             }
-        }
-        .boxed()
+            400 => Probe::Verified(format!("{endpoint} accepts the credentials and refuses an empty request")),
+            200..=299 => Probe::Failed(format!("{endpoint}: {}", not_from(OTLP, &response.reason()))),
+            _ => Probe::Failed(format!("{endpoint}: {}", self.reason(response))),
+        };
+        client.probe_with_post(endpoint, self.content_type(), empty, judge).boxed()
     }
 }
 

@@ -1,24 +1,24 @@
-//! As much of the protobuf wire format as OTLP logs need: <https://protobuf.dev/programming-guides/encoding/>.
+//! The part of the protobuf wire format that OTLP logs need: <https://protobuf.dev/programming-guides/encoding/>.
 
-/// Kinds of fields on the wire.
+/// Wire types.
 const VARINT: u8 = 0;
 const FIXED64: u8 = 1;
 const BYTES: u8 = 2;
 const FIXED32: u8 = 5;
 
-/// Appends a field of bytes: a text, or a message that is encoded already.
+/// Appends a string, bytes or an encoded message.
 pub(super) fn bytes(field: u8, content: &[u8], out: &mut Vec<u8>) {
     header(field, content.len(), out);
     out.extend_from_slice(content);
 }
 
-/// Appends the beginning of a field of `length` bytes, which follow.
+/// Appends tag and length of a field whose `length` bytes follow.
 pub(super) fn header(field: u8, length: usize, out: &mut Vec<u8>) {
     out.push(field << 3 | BYTES);
     varint(length as u64, out);
 }
 
-/// Appends a message that `write` writes. Its length stands before it and is put there afterwards.
+/// Appends a message that `write` writes. The length precedes it and is inserted afterwards.
 pub(super) fn message(field: u8, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     out.push(field << 3 | BYTES);
     let start = out.len();
@@ -28,13 +28,11 @@ pub(super) fn message(field: u8, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<
     out.splice(start..start, length);
 }
 
-/// Appends a number of 8 bytes.
 pub(super) fn fixed64(field: u8, value: u64, out: &mut Vec<u8>) {
     out.push(field << 3 | FIXED64);
     out.extend_from_slice(&value.to_le_bytes());
 }
 
-/// Appends a number.
 pub(super) fn number(field: u8, value: u64, out: &mut Vec<u8>) {
     out.push(field << 3 | VARINT);
     varint(value, out);
@@ -48,16 +46,15 @@ fn varint(mut value: u64, out: &mut Vec<u8>) {
     out.push(value as u8);
 }
 
-/// A field of a message that was received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Field<'a> {
-    /// A number of any kind.
+    /// A varint or a fixed number.
     Number(u64),
-    /// A text or a message.
+    /// A string, bytes or a message.
     Bytes(&'a [u8]),
 }
 
-/// The fields of a message with their numbers, or nothing where it is not one.
+/// The fields of a message with their numbers. `None` if the bytes are not a message.
 pub(super) fn fields(mut message: &[u8]) -> Option<Vec<(u64, Field<'_>)>> {
     let mut found = Vec::new();
     while !message.is_empty() {
@@ -78,9 +75,9 @@ pub(super) fn fields(mut message: &[u8]) -> Option<Vec<(u64, Field<'_>)>> {
 }
 
 fn take<'a>(message: &mut &'a [u8], length: usize) -> Option<&'a [u8]> {
-    let (taken, rest) = message.split_at_checked(length)?;
+    let (first, rest) = message.split_at_checked(length)?;
     *message = rest;
-    Some(taken)
+    Some(first)
 }
 
 fn read_varint(message: &mut &[u8]) -> Option<u64> {
@@ -100,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_can_be_read() {
+    fn messages_are_read_back() {
         for size in [0, 1, 127, 128, 16_383, 16_384, 3_000_000] {
             let text = vec![b'x'; size];
             let mut out = Vec::new();
@@ -116,7 +113,7 @@ mod tests {
                 [(2, Field::Bytes(&text[..])), (11, Field::Number(u64::MAX)), (3, Field::Number(300))]
             );
         }
-        // The example of the format's documentation.
+        // The example in the documentation of the format.
         let mut out = Vec::new();
         number(1, 150, &mut out);
         bytes(2, b"testing", &mut out);
@@ -124,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_message_is_not_read() {
+    fn invalid_messages_are_refused() {
         for wrong in
             [&b"<html>"[..], b"\x0a\x05abc", b"\x08", b"\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", b"\x0b"]
         {

@@ -9,6 +9,8 @@ use serde_json::json;
 use super::Encoding;
 use super::protobuf;
 use crate::record::Timestamp;
+use crate::sink::http::Framing;
+use crate::sink::http::framing::write_body_as_string;
 use crate::sink::{Batch, Event};
 
 const SCOPE: &str = env!("CARGO_PKG_NAME");
@@ -16,24 +18,23 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// `SEVERITY_NUMBER_ERROR`.
 const ERROR: u8 = 17;
 
-/// Writes the request around the records of one lane.
+/// Writes the requests of one lane.
 #[derive(Debug)]
 pub(super) struct Writer {
     encoding: Encoding,
-    /// Resource and scope, encoded: what stands before the records.
     head: Head,
 }
 
 #[derive(Debug)]
 struct Head {
-    /// Field `resource` of `ResourceLogs`; as JSON, everything up to the records.
+    /// Protobuf: field `resource` of `ResourceLogs`. JSON: everything before the records.
     resource: Vec<u8>,
-    /// Field `scope` of `ScopeLogs`.
+    /// Protobuf: field `scope` of `ScopeLogs`.
     scope: Vec<u8>,
 }
 
 impl Writer {
-    /// Records of a resource with these attributes.
+    /// `attributes` of the resource.
     pub(super) fn new(encoding: Encoding, attributes: &BTreeMap<String, String>) -> Self {
         let (mut resource, mut scope) = (Vec::new(), Vec::new());
         match encoding {
@@ -62,14 +63,21 @@ impl Writer {
         Self { encoding, head: Head { resource, scope } }
     }
 
-    /// Everything before the first record.
+    pub(super) fn framing(&self) -> Framing<'_> {
+        match self.encoding {
+            Encoding::Protobuf => Framing::NONE,
+            Encoding::Json => Framing { open: &self.head.resource, separator: b",", close: b"]}]}]}" },
+        }
+    }
+
+    /// Writes everything before the first record.
     pub(super) fn open(&self, batch: &Batch, out: &mut Vec<u8>) {
         let Head { resource, scope } = &self.head;
         if self.encoding == Encoding::Json {
-            out.extend_from_slice(resource);
+            out.extend_from_slice(self.framing().open);
             return;
         }
-        // In protobuf a message's length stands before it, so the records are measured first.
+        // In protobuf a message's length precedes it, so the records are measured first.
         let mut record = Vec::new();
         let records: usize = batch
             .events()
@@ -88,28 +96,15 @@ impl Writer {
         out.extend_from_slice(scope);
     }
 
-    /// One record.
-    pub(super) fn record(&self, index: usize, event: Event<'_>, out: &mut Vec<u8>) {
+    pub(super) fn record(&self, event: Event<'_>, out: &mut Vec<u8>) {
         match self.encoding {
             Encoding::Protobuf => protobuf_record(event, out),
-            Encoding::Json => {
-                if index > 0 {
-                    out.push(b',');
-                }
-                json_record(event, out);
-            }
-        }
-    }
-
-    /// Everything after the last record.
-    pub(super) fn close(&self, out: &mut Vec<u8>) {
-        if self.encoding == Encoding::Json {
-            out.extend_from_slice(b"]}]}]}");
+            Encoding::Json => json_record(event, out),
         }
     }
 }
 
-/// What a record says beside its event.
+/// The attributes of a record.
 fn attributes(event: Event<'_>) -> impl Iterator<Item = (&'static str, String)> {
     let record_id = Some(event.record_id).filter(|id| !id.is_empty());
     [
@@ -149,7 +144,7 @@ fn protobuf_attribute(field: u8, key: &str, value: &str, out: &mut Vec<u8>) {
     });
 }
 
-/// 64-bit numbers are texts and enumerations are numbers: protobuf's rules for JSON, and OTLP's own.
+/// 64-bit numbers are strings, as in protobuf's JSON, and enumerations are numbers, as OTLP requires.
 fn json_record(event: Event<'_>, out: &mut Vec<u8>) {
     out.push(b'{');
     if let Some(time) = event.time {
@@ -159,7 +154,7 @@ fn json_record(event: Event<'_>, out: &mut Vec<u8>) {
         let _ = write!(out, r#""severityNumber":{ERROR},"severityText":"ERROR","#);
     }
     let _ = write!(out, r#""observedTimeUnixNano":"{}","body":{{"stringValue":"#, nanoseconds(Timestamp::now()));
-    let _ = serde_json::to_writer(&mut *out, &String::from_utf8_lossy(event.body));
+    write_body_as_string(event, out);
     out.extend_from_slice(br#"},"attributes":["#);
     for (index, (key, value)) in attributes(event).enumerate() {
         let comma = if index > 0 { "," } else { "" };

@@ -1,23 +1,23 @@
 use super::*;
-use crate::sink::http::answer::judged;
+use crate::sink::http::response::judged;
 
 fn otlp(encoding: Encoding, retry_server_errors: bool) -> Otlp {
     let writer = Writer::new(encoding, &BTreeMap::new());
-    Otlp { endpoint: "https://h".parse().unwrap(), encoding, writer, retry_server_errors }
+    Otlp { encoding, writer, retry_server_errors }
 }
 
 /// `ExportLogsServiceResponse` with this partial success.
-fn response(rejected: i64, said: &str) -> Vec<u8> {
+fn response(rejected: i64, message: &str) -> Vec<u8> {
     let mut out = Vec::new();
     protobuf::message(1, &mut out, |out| {
         protobuf::number(1, rejected.cast_unsigned(), out);
-        protobuf::bytes(2, said.as_bytes(), out);
+        protobuf::bytes(2, message.as_bytes(), out);
     });
     out
 }
 
 #[test]
-fn each_answer_in_json_has_its_outcome() {
+fn each_response_in_json_has_its_outcome() {
     for (status, body, expected) in [
         (200, "{}", "Delivered"),
         (200, "", "Delivered"),
@@ -54,7 +54,7 @@ fn each_answer_in_json_has_its_outcome() {
 }
 
 #[test]
-fn each_answer_in_protobuf_has_its_outcome() {
+fn each_response_in_protobuf_has_its_outcome() {
     for (body, expected) in [
         (vec![], "Delivered"),
         (vec![0x0a, 0], "Delivered"),
@@ -73,13 +73,13 @@ fn reasons_are_read_in_both_encodings() {
     let mut status = Vec::new();
     protobuf::number(1, 3, &mut status);
     protobuf::bytes(2, b"no such field", &mut status);
-    let said = |body: &[u8], content_type: &'static str| {
+    let judged = |body: &[u8], content_type: &'static str| {
         let headers = HeaderMap::from_iter([(CONTENT_TYPE, http::HeaderValue::from_static(content_type))]);
-        let answer = Answer { status: http::StatusCode::BAD_REQUEST, headers: &headers, body, events: 4 };
-        otlp(Encoding::Protobuf, false).judge(&answer)
+        let response = ResponseView { status: http::StatusCode::BAD_REQUEST, headers: &headers, body, events: 4 };
+        otlp(Encoding::Protobuf, false).judge(&response)
     };
     let refused = |reason: &str| Outcome::Refused(format!("400 Bad Request: {reason}"));
-    assert_eq!(said(&status, "application/x-protobuf"), refused("no such field"));
-    assert_eq!(said(br#"{"message":"bad"}"#, "application/json; charset=utf-8"), refused(r#"{"message":"bad"}"#));
-    assert_eq!(said(b"<html>proxy</html>", "text/html"), refused("<html>proxy</html>"));
+    assert_eq!(judged(&status, "application/x-protobuf"), refused("no such field"));
+    assert_eq!(judged(br#"{"message":"bad"}"#, "application/json; charset=utf-8"), refused(r#"{"message":"bad"}"#));
+    assert_eq!(judged(b"<html>proxy</html>", "text/html"), refused("<html>proxy</html>"));
 }

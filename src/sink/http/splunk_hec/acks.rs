@@ -1,58 +1,55 @@
-//! Indexer acknowledgement: events are taken when the indexers have them, which the collector tells on being asked.
+//! Indexer acknowledgement: events count as delivered when the indexers have them. The collector reports that when it
+//! is asked for the id of a request.
 //!
-//! Numbers count per channel and indexer. One that comes twice while the first still waits means that the counting began
-//! anew (a restart) or that two indexers answer under one address: neither can be told from the other then, and all that
-//! wait are sent again.
+//! Ids count per channel and indexer. An id that is issued again while it is still pending means one of two things: the
+//! collector was restarted, or two indexers answer at one URL. Acknowledgements are ambiguous then, so all pending
+//! requests are sent again.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
+use parking_lot::Mutex;
 use serde::Deserialize;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
-use super::super::{Answer, Endpoint, Requests};
+use super::super::{Endpoint, SinkClient};
 use super::Acknowledgement;
-use super::judge::{Said, advised};
-use crate::record::Stream;
-use crate::sink::{BuildError, Context, Outcome};
+use super::judge::{ResponseBody, advised};
+use crate::sink::{BuildError, Outcome};
 
-/// What became of events that the collector had taken.
+/// The result for events that the collector accepted.
 #[derive(Debug)]
-pub(super) enum Fate {
-    /// The indexers have them.
-    Taken,
-    /// Nobody will say.
-    Lost(String),
-    /// The collector refuses to be asked.
-    Stop(Outcome),
+pub(super) enum AckStatus {
+    Acknowledged,
+    /// No acknowledgement will come, for this reason.
+    Unknown(String),
+    /// The collector refuses the query.
+    QueryRefused(Outcome),
 }
 
-/// Those that wait in one channel.
+/// The pending requests of one channel.
 #[derive(Debug)]
 pub(super) struct Acks {
     endpoint: Endpoint,
     interval: Duration,
     timeout: Duration,
-    waiting: Mutex<BTreeMap<u64, oneshot::Sender<()>>>,
-    /// When the collector was asked last; whoever holds this asks for all.
-    asked: tokio::sync::Mutex<Option<Instant>>,
-    /// The token does without, which was said in the log.
-    missing: AtomicBool,
-    pipeline: String,
-    stream: Stream,
+    pending: Mutex<BTreeMap<u64, oneshot::Sender<()>>>,
+    /// When the collector was last asked. The task that holds the lock asks for all ids.
+    last_query: tokio::sync::Mutex<Option<Instant>>,
+    /// The token has no acknowledgement, and the log says so.
+    unsupported: AtomicBool,
 }
 
 #[derive(Deserialize)]
-struct Acked {
+struct AckResponse {
     acks: BTreeMap<u64, bool>,
 }
 
-/// The channel of a lane.
+/// The channel of a lane: the configured one, or a random UUID.
 pub(super) fn channel(settings: &Acknowledgement) -> Result<String, BuildError> {
     let Some(channel) = &settings.channel else {
         // Version 4, variant 1.
@@ -66,24 +63,22 @@ pub(super) fn channel(settings: &Acknowledgement) -> Result<String, BuildError> 
     };
     let parts: Vec<usize> = channel.split('-').map(str::len).collect();
     let hex = channel.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
-    if parts == [8, 4, 4, 4, 12] && hex { Ok(channel.clone()) } else { Err(no_channel()) }
+    if parts == [8, 4, 4, 4, 12] && hex { Ok(channel.clone()) } else { Err(invalid_channel()) }
 }
 
-pub(super) fn no_channel() -> BuildError {
+pub(super) fn invalid_channel() -> BuildError {
     BuildError::value("acknowledgement.channel", "expected a UUID such as 123e4567-e89b-42d3-a456-426614174000")
 }
 
 impl Acks {
-    pub(super) fn new(endpoint: Endpoint, settings: &Acknowledgement, context: &Context) -> Self {
+    pub(super) fn new(endpoint: Endpoint, settings: &Acknowledgement) -> Self {
         Self {
             endpoint,
             interval: settings.interval.0,
             timeout: settings.timeout.0,
-            waiting: Mutex::default(),
-            asked: tokio::sync::Mutex::new(None),
-            missing: AtomicBool::new(false),
-            pipeline: context.pipeline.clone(),
-            stream: context.stream,
+            pending: Mutex::default(),
+            last_query: tokio::sync::Mutex::new(None),
+            unsupported: AtomicBool::new(false),
         }
     }
 
@@ -91,87 +86,82 @@ impl Acks {
         &self.endpoint
     }
 
-    /// The collector took events and gave no number: there is nothing to wait for.
-    pub(super) fn are_missing(&self) {
-        if !self.missing.swap(true, Ordering::Relaxed) {
-            let Self { pipeline, stream, .. } = self;
-            tracing::warn!(%pipeline, %stream, "the HEC token does without indexer acknowledgement: its answers are taken for deliveries");
+    /// Warns once that the token has no acknowledgement.
+    pub(super) fn warn_unsupported(&self) {
+        if !self.unsupported.swap(true, Ordering::Relaxed) {
+            tracing::warn!("the HEC token has no indexer acknowledgement: a success counts as a delivery");
         }
     }
 
-    /// Waits until the events under this number are safe, or will not be.
-    pub(super) async fn wait_for(&self, id: u64, requests: &Requests) -> Fate {
-        let mut told = self.register(id);
+    /// Waits for the acknowledgement of the request with this id.
+    pub(super) async fn wait_for(&self, id: u64, client: &SinkClient) -> AckStatus {
+        let mut acknowledged = self.register(id);
         let give_up_at = Instant::now() + self.timeout;
         loop {
             if Instant::now() >= give_up_at {
-                self.waiting().remove(&id);
-                return Fate::Lost(format!("not acknowledged within {} s", self.timeout.as_secs()));
+                self.pending.lock().remove(&id);
+                return AckStatus::Unknown(format!("not acknowledged within {} s", self.timeout.as_secs()));
             }
             tokio::select! {
-                told = &mut told => return match told {
-                    Ok(()) => Fate::Taken,
-                    Err(_) => Fate::Lost("the collector counts its acknowledgements anew".to_owned()),
+                result = &mut acknowledged => return match result {
+                    Ok(()) => AckStatus::Acknowledged,
+                    Err(_) => AckStatus::Unknown("the collector issued an acknowledgement id twice".to_owned()),
                 },
                 () = sleep(self.interval) => {}
             }
-            // One asks for all; the others hear of it.
-            let Ok(mut asked) = self.asked.try_lock() else { continue };
-            if asked.is_none_or(|asked| asked.elapsed() >= self.interval) {
-                if let Err(stop) = self.ask(requests).await {
-                    return Fate::Stop(stop);
+            // One task asks for all pending requests.
+            let Ok(mut last_query) = self.last_query.try_lock() else { continue };
+            if last_query.is_none_or(|at| at.elapsed() >= self.interval) {
+                if let Err(refusal) = self.query(client).await {
+                    return AckStatus::QueryRefused(refusal);
                 }
-                *asked = Some(Instant::now());
+                *last_query = Some(Instant::now());
             }
         }
     }
 
+    /// Adds a request. If its id is pending already, all pending requests end without an acknowledgement.
     fn register(&self, id: u64) -> oneshot::Receiver<()> {
-        let (tell, told) = oneshot::channel();
-        let mut waiting = self.waiting();
-        waiting.retain(|_, tell| !tell.is_closed());
-        if waiting.insert(id, tell).is_some() {
-            waiting.clear();
+        let (sender, receiver) = oneshot::channel();
+        let mut pending = self.pending.lock();
+        pending.retain(|_, sender| !sender.is_closed());
+        if pending.insert(id, sender).is_some() {
+            pending.clear();
         }
-        told
+        receiver
     }
 
-    async fn ask(&self, requests: &Requests) -> Result<(), Outcome> {
-        let ids: Vec<u64> = self.waiting().keys().copied().collect();
+    async fn query(&self, client: &SinkClient) -> Result<(), Outcome> {
+        let ids: Vec<u64> = self.pending.lock().keys().copied().collect();
         if ids.is_empty() {
             return Ok(());
         }
-        let body = serde_json::json!({ "acks": ids }).to_string();
-        // Whoever does not answer is asked again; in the end the events are sent again.
-        let Ok(reply) = requests.ask_with(Method::POST, self.endpoint.url(), HeaderMap::new(), Bytes::from(body)).await
-        else {
+        let body = Bytes::from(serde_json::json!({ "acks": ids }).to_string());
+        // Without a response the query is repeated, until the timeout of the pending requests.
+        let Ok(response) = client.send(Method::POST, self.endpoint.url(), HeaderMap::new(), body).await else {
             return Ok(());
         };
-        if let Ok(Acked { acks }) = serde_json::from_slice(&reply.body) {
-            let mut waiting = self.waiting();
-            for id in acks.into_iter().filter_map(|(id, safe)| safe.then_some(id)) {
-                // An id is told once and then forgotten; who does not listen any more has been stopped.
-                let _ = waiting.remove(&id).map(|tell| tell.send(()));
+        if let Ok(AckResponse { acks }) = serde_json::from_slice(&response.body) {
+            let mut pending = self.pending.lock();
+            for id in acks.into_iter().filter_map(|(id, indexed)| indexed.then_some(id)) {
+                // The collector reports an id once. A closed receiver belongs to a cancelled delivery.
+                let _ = pending.remove(&id).map(|sender| sender.send(()));
             }
             return Ok(());
         }
-        let answer = Answer { status: reply.status, headers: &reply.headers, body: &reply.body, events: 0 };
-        match (Said::of(&answer).map(|said| said.code), answer.by_status()) {
+        let view = response.view(0);
+        match (ResponseBody::of(&view).map(|body| body.code), view.by_status()) {
             (Some(14), _) => {
-                self.are_missing();
-                let waiting = std::mem::take(&mut *self.waiting());
-                waiting.into_values().for_each(|tell| {
-                    let _ = tell.send(());
+                self.warn_unsupported();
+                let pending = std::mem::take(&mut *self.pending.lock());
+                pending.into_values().for_each(|sender| {
+                    let _ = sender.send(());
                 });
                 Ok(())
             }
             (_, Outcome::Unauthorized(reason)) => Err(Outcome::Unauthorized(reason)),
             (_, Outcome::RetryLater { .. }) => Ok(()),
-            (code, _) => Err(Outcome::Misconfigured(advised(code.unwrap_or_default(), answer.reason()))),
+            (code, _) => Err(Outcome::Misconfigured(advised(code.unwrap_or_default(), view.reason()))),
         }
-    }
-
-    fn waiting(&self) -> MutexGuard<'_, BTreeMap<u64, oneshot::Sender<()>>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,12 +1,13 @@
-//! How events become the objects of a HEC body. Others speak the same format.
+//! Writes events as the objects of a HEC body. LogScale accepts the same format.
 
 use std::io::Write;
 
 use serde_json::json;
 
-use crate::sink::{BuildError, Context, Event};
+use crate::sink::http::framing::label_members;
+use crate::sink::{BuildError, Event, SinkContext};
 
-/// What stands beside each event.
+/// Metadata of each event, as templates.
 #[derive(Debug, Default, Clone, Copy)]
 pub(in super::super) struct Metadata<'a> {
     pub(in super::super) index: Option<&'a str>,
@@ -15,7 +16,7 @@ pub(in super::super) struct Metadata<'a> {
     pub(in super::super) host: Option<&'a str>,
 }
 
-/// The same with its defaults and placeholders filled in, in the order in which it is written.
+/// [`Metadata`] with defaults, placeholders replaced, in the order of writing.
 pub(in super::super) type Filled = Vec<(&'static str, String)>;
 
 impl Metadata<'_> {
@@ -23,7 +24,7 @@ impl Metadata<'_> {
         [self.index, self.source, self.sourcetype, self.host] == [None; 4]
     }
 
-    pub(in super::super) fn fill(&self, context: &Context) -> Result<Filled, BuildError> {
+    pub(in super::super) fn fill(&self, context: &SinkContext) -> Result<Filled, BuildError> {
         let default_type = format!("sentinelone:{}", context.stream.singular());
         let host = self.host.map(|host| context.fill("host", host)).transpose()?;
         let mut filled = vec![
@@ -38,21 +39,18 @@ impl Metadata<'_> {
     }
 }
 
-/// Writes objects one after another.
 #[derive(Debug)]
 pub(in super::super) struct Events {
-    /// What stands between an event's time and the event.
+    /// What is between the time and the event.
     before: String,
-    /// The indexed fields after the event's own.
+    /// What follows the fields of the event itself: the indexed fields of the lane.
     after: String,
 }
 
 impl Events {
-    pub(in super::super) fn new(metadata: &Filled, context: &Context) -> Self {
+    pub(in super::super) fn new(metadata: &Filled, context: &SinkContext) -> Self {
         let keys = metadata.iter().map(|(key, value)| format!(r#""{key}":{},"#, json!(value)));
-        let labels =
-            context.labels.iter().map(|(name, value)| format!(",{}:{}", json!(format!("label.{name}")), json!(value)));
-        let labels: String = labels.collect();
+        let labels = label_members(context);
         Self {
             before: format!(r#"{}"event":"#, keys.collect::<String>()),
             after: format!(r#","pipeline":{},"stream":"{}"{labels}}}}}"#, json!(context.pipeline), context.stream),
@@ -84,11 +82,11 @@ mod tests {
     use super::*;
     use crate::record::{Identity, Stream, Timestamp};
     use crate::settings::Schema;
-    use crate::sink::{Batch, Shared};
+    use crate::sink::{Batch, SharedSinkResources};
 
     #[test]
     fn events_are_objects_one_after_another() {
-        let context = Context {
+        let context = SinkContext {
             pipeline: "acme".to_owned(),
             stream: Stream::Threats,
             sink: "siem".to_owned(),
@@ -97,7 +95,7 @@ mod tests {
             labels: BTreeMap::from([("customer".to_owned(), "acme".to_owned())]),
             schema: Schema::Ecs,
             schema_name: "ecs-9.4.0",
-            shared: Shared::default(),
+            shared: SharedSinkResources::default(),
         };
         let mut batch = Batch::new(Stream::Threats);
         for (time, error) in [(Some(Timestamp::from_micros(1_789_547_400_123_456)), None), (None, Some("why \"so\""))] {

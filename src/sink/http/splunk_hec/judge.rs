@@ -1,72 +1,72 @@
-//! What a HEC's answers mean. The number decides, not the text, which differs between versions.
+//! Reads Splunk's response (HTTP Event Collector). The code decides, since the texts differ between versions.
 
 use serde::Deserialize;
 
-use super::super::Answer;
+use super::super::ResponseView;
 use crate::sink::Outcome;
 
-/// What the collector says.
 #[derive(Deserialize)]
-pub(super) struct Said {
+pub(super) struct ResponseBody {
     pub(super) code: u16,
-    /// Counted from zero; the events before it were indexed.
+    /// Index of the refused event, from zero. The events before it were accepted.
     #[serde(rename = "invalid-event-number")]
     invalid: Option<usize>,
-    /// Under this number the collector tells later whether the events are safe.
+    /// Id for the query whether the indexers have the events.
     #[serde(rename = "ackId")]
     pub(super) ack_id: Option<u64>,
 }
 
-impl Said {
-    pub(super) fn of(answer: &Answer<'_>) -> Option<Self> {
-        serde_json::from_slice(answer.body).ok()
+impl ResponseBody {
+    pub(super) fn of(response: &ResponseView<'_>) -> Option<Self> {
+        serde_json::from_slice(response.body).ok()
     }
 }
 
-pub(super) fn judge(answer: &Answer<'_>) -> Outcome {
-    let Some(Said { code, invalid, .. }) = Said::of(answer) else {
-        return match answer.by_status() {
-            Outcome::Delivered => {
-                Outcome::Misconfigured(format!("does not answer as a HEC does ({}); check `url`", answer.reason()))
-            }
+/// The destination in error texts.
+pub(super) const HEC: &str = "a HEC";
+
+pub(super) fn judge(response: &ResponseView<'_>) -> Outcome {
+    let Some(ResponseBody { code, invalid, .. }) = ResponseBody::of(response) else {
+        return match response.by_status() {
+            Outcome::Delivered => response.unexpected(HEC),
             other => other,
         };
     };
-    let invalid = invalid.filter(|index| *index < answer.events);
+    let invalid = invalid.filter(|index| *index < response.events);
     match (code, invalid) {
         (0, _) => Outcome::Delivered,
-        (24 | 25, _) => Outcome::SlowDown(answer.reason()),
-        (1..=4 | 21 | 22, _) => Outcome::Unauthorized(answer.reason()),
+        (24 | 25, _) => Outcome::SlowDown(response.reason()),
+        (1..=4 | 21 | 22, _) => Outcome::Unauthorized(response.reason()),
         (6 | 12 | 13 | 15, Some(index)) => Outcome::Partial {
-            rejected: vec![(index, answer.reason())],
-            retry: (index + 1..answer.events).collect(),
+            rejected: vec![(index, response.reason())],
+            retry: (index + 1..response.events).collect(),
             after: None,
         },
-        (6 | 12 | 13 | 15, None) => Outcome::Refused(answer.reason()),
+        (6 | 12 | 13 | 15, None) => Outcome::Refused(response.reason()),
         (8 | 9 | 18..=20 | 23 | 26 | 27, Some(index)) if index > 0 => Outcome::Partial {
             rejected: Vec::new(),
-            retry: (index..answer.events).collect(),
-            after: answer.retry_after(),
+            retry: (index..response.events).collect(),
+            after: response.retry_after(),
         },
-        (8 | 9 | 18..=20 | 23 | 26 | 27, _) => answer.retry_later(),
-        (5 | 7 | 10 | 11 | 14 | 16 | 28, _) => Outcome::Misconfigured(advised(code, answer.reason())),
-        // The status stands for the code, or the code is newer than this.
-        _ => match answer.by_status() {
-            Outcome::Delivered => Outcome::DeliveredWithWarning(answer.reason()),
+        (8 | 9 | 18..=20 | 23 | 26 | 27, _) => response.retry_later(),
+        (5 | 7 | 10 | 11 | 14 | 16 | 28, _) => Outcome::Misconfigured(advised(code, response.reason())),
+        // The code repeats the status, or is unknown.
+        _ => match response.by_status() {
+            Outcome::Delivered => Outcome::DeliveredWithWarning(response.reason()),
             other => other,
         },
     }
 }
 
-/// What the collector said, and what to do about it.
+/// `reason` with advice for the code.
 pub(super) fn advised(code: u16, reason: String) -> String {
     let advice = match code {
         1..=4 | 21 | 22 => "check `token`, and that it is enabled",
         7 => "check that the index exists and that the token may write to it",
-        10 | 28 => "the token wants indexer acknowledgement: add `acknowledgement: {}`, or turn it off for the token",
-        11 => "`acknowledgement.channel` is not a channel that it takes",
-        14 => "the token does without indexer acknowledgement: remove `acknowledgement`",
-        404 => "no HEC under this address: check `url`, and that HEC is enabled there",
+        10 | 28 => "the token requires indexer acknowledgement: add `acknowledgement: {}`, or disable it for the token",
+        11 => "the collector refuses `acknowledgement.channel`",
+        14 => "the token has no indexer acknowledgement: remove `acknowledgement`",
+        404 => "no HEC at this URL: check `url`, and that HEC is enabled",
         _ => return reason,
     };
     format!("{reason}; {advice}")
@@ -74,21 +74,8 @@ pub(super) fn advised(code: u16, reason: String) -> String {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderMap, StatusCode};
-
     use super::*;
-
-    /// The first word of the outcome, and for a partial one what is in it; four events were sent.
-    fn judged(status: u16, body: &str) -> String {
-        let headers = HeaderMap::new();
-        let answer = Answer {
-            status: StatusCode::from_u16(status).unwrap(),
-            headers: &headers,
-            body: body.as_bytes(),
-            events: 4,
-        };
-        crate::sink::in_words(judge(&answer))
-    }
+    use crate::sink::http::response::judged_by;
 
     #[test]
     fn each_code_has_its_outcome() {
@@ -148,7 +135,7 @@ mod tests {
             (400, r#"{"text":"newer than this","code":99}"#, "Refused"),
             (504, "<html>Gateway Timeout</html>", "RetryLater"),
             (401, "", "Unauthorized"),
-            (413, "<html>too large, says the proxy</html>", "TooLarge"),
+            (413, "<html>too large for the proxy</html>", "TooLarge"),
             (502, "<html>Bad Gateway</html>", "RetryLater"),
             (503, "", "RetryLater"),
             (403, "", "Unauthorized"),
@@ -156,7 +143,7 @@ mod tests {
             (200, "<html>a login page</html>", "Misconfigured"),
             (200, "", "Misconfigured"),
         ] {
-            assert_eq!(judged(status, body), expected, "{status} {body}");
+            assert_eq!(judged_by(judge, status, body, 4), expected, "{status} {body}");
         }
     }
 }

@@ -12,48 +12,49 @@ use futures_util::future::BoxFuture;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-use super::{Answer, Authenticator, Destination, DestinationType, Endpoint, Parts, Requests};
+use super::{Authenticator, Destination, DestinationType, Endpoint, Parts, ResponseView, SinkClient};
 use crate::settings::{HttpSettings, Period, Secret};
-use crate::sink::settings::{Compression, Defaults};
-use crate::sink::{BuildError, Context, Event, Limits, Outcome, Probe};
-use acks::{Acks, Fate};
+use crate::sink::common::{Compression, Defaults};
+use crate::sink::{BuildError, Event, Limits, Outcome, Probe, SinkContext};
+use acks::{AckStatus, Acks};
 use events::{Events, Metadata};
-use judge::Said;
+use judge::ResponseBody;
 
-/// `type: splunk_hec`: Splunk's HTTP Event Collector. It cannot tell an event that it has seen before: `dedup` by the
-/// indexed field `event_id`.
+/// `type: splunk_hec`: Splunk's HTTP Event Collector. Splunk does not deduplicate; `dedup` by the indexed field
+/// `event_id` does.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Settings {
-    /// The collector, such as `https://splunk.example:8088`; the path is added.
+pub struct SplunkHecSettings {
+    /// URL of the collector without path, such as `https://splunk.example:8088`.
     pub url: Endpoint,
     /// Token of the collector.
     pub token: Secret,
-    /// Which of the collector's endpoints takes the events.
+    /// Which endpoint of the collector accepts the events.
     #[serde(default)]
     pub endpoint: Kind,
-    /// Index of the events; default: the token's own. Here and below `{pipeline}`, `{stream}` and `{label.NAME}` are filled in.
+    /// Index of the events; default: the token's. Here and below `{pipeline}`, `{stream}` and `{label.NAME}` are
+    /// replaced.
     pub index: Option<String>,
     /// Source; default `s1:{stream}`.
     pub source: Option<String>,
     /// Source type; default `sentinelone:` and the stream's singular.
     pub sourcetype: Option<String>,
-    /// Host; default: the console's.
+    /// Host; default: the console's host.
     pub host: Option<String>,
-    /// Wait until the indexers have the events, for tokens with indexer acknowledgement; `{}` for the defaults.
+    /// Wait until the indexers have the events; for tokens with indexer acknowledgement. `{}` has the defaults.
     pub acknowledgement: Option<Acknowledgement>,
 }
 
 /// Endpoints of a collector.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// Events as objects with time and indexed fields.
     #[default]
     Event,
-    /// Events as lines; the source type finds their time.
+    /// Events as lines; the source type extracts their time.
     Raw,
 }
 
@@ -61,11 +62,11 @@ pub enum Kind {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Acknowledgement {
-    /// A UUID that nothing else uses; default: a random one for each lane and start.
+    /// A UUID that is used by nothing else; default: a random one for each lane and start.
     pub channel: Option<String>,
     /// How often to ask (1s).
     pub interval: Period,
-    /// Events that are not acknowledged by then are sent again (5m).
+    /// Events that are not acknowledged in this time are sent again (5m).
     pub timeout: Period,
 }
 
@@ -78,10 +79,10 @@ impl Default for Acknowledgement {
 
 const CHANNEL: HeaderName = HeaderName::from_static("x-splunk-request-channel");
 
-impl DestinationType for Settings {
+impl DestinationType for SplunkHecSettings {
     type Destination = SplunkHec;
 
-    /// Splunk Cloud advises requests of 1 MB at most; a collector of one's own takes 800 MiB
+    /// Splunk Cloud advises at most 1 MB a request; a collector on premises accepts 800 MiB
     /// (`max_content_length` in <https://docs.splunk.com/Documentation/Splunk/latest/Admin/Limitsconf>).
     const DEFAULTS: Defaults = Defaults {
         limits: Limits {
@@ -97,7 +98,7 @@ impl DestinationType for Settings {
         compressions: &[Compression::Gzip, Compression::None],
     };
 
-    fn parts(&self, context: &Context, _http: &HttpSettings) -> Result<Parts<SplunkHec>, BuildError> {
+    fn parts(&self, context: &SinkContext, _http: &HttpSettings) -> Result<Parts<SplunkHec>, BuildError> {
         let auth = Authenticator::none().with_header(AUTHORIZATION, "Splunk ", &self.token);
         let metadata = self.metadata().fill(context)?;
         let collector = self.url.up_to("/services/collector").join("services/collector");
@@ -106,15 +107,15 @@ impl DestinationType for Settings {
         if let Some(settings) = &self.acknowledgement {
             for (key, period) in [("interval", settings.interval), ("timeout", settings.timeout)] {
                 if period.0.is_zero() {
-                    let problem = "0 would ask without pause, or send everything again";
+                    let problem = "0 would ask without a pause, or send everything again";
                     return Err(BuildError::value(format!("acknowledgement.{key}"), problem));
                 }
             }
             let channel = acks::channel(settings)?;
-            let value = HeaderValue::from_str(&channel).map_err(|_| acks::no_channel())?;
+            let value = HeaderValue::from_str(&channel).map_err(|_| acks::invalid_channel())?;
             headers.insert(CHANNEL, value);
             let endpoint = collector.join("ack").with_query("channel", &channel);
-            acks = Some(Acks::new(endpoint, settings, context));
+            acks = Some(Acks::new(endpoint, settings));
         }
         let (endpoint, events) = match self.endpoint {
             Kind::Event => (collector.join("event"), Some(Events::new(&metadata, context))),
@@ -123,12 +124,12 @@ impl DestinationType for Settings {
                 (metadata.iter().fold(raw, |raw, (key, value)| raw.with_query(key, value)), None)
             }
         };
-        let destination = SplunkHec { collector, endpoint: endpoint.clone(), events, acks };
+        let destination = SplunkHec { collector, events, acks };
         Ok(Parts { auth, headers, endpoint, destination })
     }
 }
 
-impl Settings {
+impl SplunkHecSettings {
     fn metadata(&self) -> Metadata<'_> {
         Metadata {
             index: self.index.as_deref(),
@@ -142,8 +143,7 @@ impl Settings {
 #[derive(Debug)]
 pub(crate) struct SplunkHec {
     collector: Endpoint,
-    endpoint: Endpoint,
-    /// None writes lines.
+    /// `None` for `endpoint: raw`.
     events: Option<Events>,
     acks: Option<Acks>,
 }
@@ -153,7 +153,7 @@ impl Destination for SplunkHec {
         if self.events.is_some() { "application/json" } else { "text/plain" }
     }
 
-    fn event(&self, _index: usize, event: Event<'_>, out: &mut Vec<u8>) {
+    fn event(&self, event: Event<'_>, out: &mut Vec<u8>) {
         match &self.events {
             Some(events) => events.write(event, out),
             None => {
@@ -163,41 +163,46 @@ impl Destination for SplunkHec {
         }
     }
 
-    fn judge(&self, answer: &Answer<'_>) -> Outcome {
-        judge::judge(answer)
+    fn judge(&self, response: &ResponseView<'_>) -> Outcome {
+        judge::judge(response)
     }
 
-    /// What was taken, in whole or up to an event, waits for its acknowledgement.
-    fn confirm<'a>(&'a self, outcome: Outcome, answer: Answer<'a>, requests: &'a Requests) -> BoxFuture<'a, Outcome> {
+    /// Waits for the acknowledgement of accepted events, be it all of them or those before a refused one.
+    fn confirm<'a>(
+        &'a self,
+        outcome: Outcome,
+        response: ResponseView<'a>,
+        client: &'a SinkClient,
+    ) -> BoxFuture<'a, Outcome> {
         async move {
             let Some(acks) = &self.acks else { return outcome };
-            let took_all =
+            let accepted_all =
                 matches!(outcome, Outcome::Delivered | Outcome::DeliveredWithWarning(_) | Outcome::SlowDown(_));
-            let Some(id) = Said::of(&answer).and_then(|said| said.ack_id) else {
-                if took_all {
-                    acks.are_missing();
+            let Some(id) = ResponseBody::of(&response).and_then(|body| body.ack_id) else {
+                if accepted_all {
+                    acks.warn_unsupported();
                 }
                 return outcome;
             };
-            if !took_all && !matches!(outcome, Outcome::Partial { .. }) {
+            if !accepted_all && !matches!(outcome, Outcome::Partial { .. }) {
                 return outcome;
             }
-            match acks.wait_for(id, requests).await {
-                Fate::Taken => outcome,
-                Fate::Lost(reason) => lost(outcome, answer.events, reason),
-                Fate::Stop(stop) => stop,
+            match acks.wait_for(id, client).await {
+                AckStatus::Acknowledged => outcome,
+                AckStatus::Unknown(reason) => unacknowledged(outcome, response.events, reason),
+                AckStatus::QueryRefused(refusal) => refusal,
             }
         }
         .boxed()
     }
 
-    fn probe<'a>(&'a self, requests: &'a Requests) -> BoxFuture<'a, Probe> {
-        probe::probe(&self.collector, &self.endpoint, self.acks.as_ref(), requests).boxed()
+    fn probe<'a>(&'a self, endpoint: &'a Endpoint, client: &'a SinkClient) -> BoxFuture<'a, Probe> {
+        probe::probe(&self.collector, endpoint, self.acks.as_ref(), client).boxed()
     }
 }
 
-/// What was thought to be taken is to be sent again.
-fn lost(outcome: Outcome, events: usize, reason: String) -> Outcome {
+/// The events that `outcome` calls delivered have to be sent again.
+fn unacknowledged(outcome: Outcome, events: usize, reason: String) -> Outcome {
     match outcome {
         Outcome::Partial { rejected, .. } => {
             let refused = |index: &usize| rejected.iter().any(|(refused, _)| refused == index);

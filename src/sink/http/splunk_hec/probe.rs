@@ -1,21 +1,23 @@
-//! Tells address, token, acknowledgement and health apart. Which indexes a token may write to cannot be asked.
+//! Probes URL, token, acknowledgement and health. A collector does not report which indexes a token may write to.
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 
-use super::super::{Answer, Endpoint, Requests};
+use super::super::request::RequestError;
+use super::super::response::not_from;
+use super::super::{Endpoint, SinkClient};
 use super::acks::Acks;
-use super::judge::{Said, advised};
+use super::judge::{HEC, ResponseBody, advised};
 use crate::sink::Probe;
 
 pub(super) async fn probe(
     collector: &Endpoint,
     endpoint: &Endpoint,
     acks: Option<&Acks>,
-    requests: &Requests,
+    client: &SinkClient,
 ) -> Probe {
-    // A request without events is refused as such (5) only when its token is good.
-    let found = match ask(requests, Method::POST, endpoint, Bytes::new()).await {
+    // An empty request is refused as such (code 5) only if the token is valid.
+    let found = match ask(client, Method::POST, endpoint, Bytes::new()).await {
         Ok((Some(5), _)) => None,
         Ok((code, reason)) => Some(format!("{endpoint}: {}", explained(code, reason))),
         Err(probe) => return probe,
@@ -24,35 +26,39 @@ pub(super) async fn probe(
         return Probe::Failed(reason);
     }
     if let Some(acks) = acks {
-        match ask(requests, Method::POST, acks.endpoint(), Bytes::from_static(br#"{"acks":[0]}"#)).await {
+        match ask(client, Method::POST, acks.endpoint(), Bytes::from_static(br#"{"acks":[0]}"#)).await {
             Ok((Some(code), reason)) => return Probe::Failed(format!("{endpoint}: {}", advised(code, reason))),
             Ok((None, _)) => {}
             Err(probe) => return probe,
         }
     }
-    // Some that speak the protocol have no such page: only what is said there counts.
-    match ask(requests, Method::GET, &collector.join("health"), Bytes::new()).await {
-        Ok((Some(18..=20 | 23), reason)) => Probe::Failed(format!("{endpoint} takes the token, but not now: {reason}")),
-        _ => Probe::Verified(format!("{endpoint} takes the token; whether it may write to the index shows later")),
+    // Other implementations of HEC have no health endpoint: only an unhealthy response counts.
+    match ask(client, Method::GET, &collector.join("health"), Bytes::new()).await {
+        Ok((Some(18..=20 | 23), reason)) => {
+            Probe::Failed(format!("{endpoint} accepts the token but is unavailable: {reason}"))
+        }
+        _ => Probe::Verified(format!(
+            "{endpoint} accepts the token; only an event can show whether it may write to the index"
+        )),
     }
 }
 
 fn explained(code: Option<u16>, reason: String) -> String {
     match code {
         Some(code) => advised(code, reason),
-        None => format!("does not answer as a HEC does ({reason}); check `url`"),
+        None => not_from(HEC, &reason),
     }
 }
 
-/// The code and the words of the answer.
+/// The code of the response, and its reason.
 async fn ask(
-    requests: &Requests,
+    client: &SinkClient,
     method: Method,
     endpoint: &Endpoint,
     body: Bytes,
 ) -> Result<(Option<u16>, String), Probe> {
-    let reply = requests.ask_with(method, endpoint.url(), HeaderMap::new(), body).await;
-    let reply = reply.map_err(super::super::request::Failure::into_probe)?;
-    let answer = Answer { status: reply.status, headers: &reply.headers, body: &reply.body, events: 0 };
-    Ok((Said::of(&answer).map(|said| said.code), answer.reason()))
+    let response = client.send(method, endpoint.url(), HeaderMap::new(), body).await;
+    let response = response.map_err(RequestError::into_probe)?;
+    let view = response.view(0);
+    Ok((ResponseBody::of(&view).map(|body| body.code), view.reason()))
 }

@@ -1,0 +1,146 @@
+//! Thousands of pipelines in one worker.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::kernel::{self, Usage};
+use super::world::{Console, NullSink, Place, Worker, pipeline, wait_until};
+use super::{Row, Size};
+
+const HOSTS: usize = 100;
+const SCRAPE: Duration = Duration::from_secs(15);
+
+fn idle_place(lanes: usize, console: &Console, sink: &NullSink) -> Place {
+    let place = Place::new();
+    for number in 0..lanes {
+        let stream = "activities: { interval: 60s, since: now }";
+        place.pipeline(&format!("p{number:05}"), &pipeline(&console.host(number % HOSTS), stream, &sink.url(), ""));
+    }
+    place
+}
+
+/// What so many idle lanes cost.
+pub struct Idle {
+    pub rss_mb: f64,
+    /// Share of a core, and the part of it in the kernel.
+    pub core: f64,
+    pub system: f64,
+    pub peak_rss_mb: f64,
+}
+
+/// Looks at idle lanes for `time` once all have polled.
+pub fn idle_lanes(lanes: usize, time: Duration) -> Idle {
+    let (console, sink) = (Console::start(0, &[]), NullSink::start("take"));
+    watch_idle(&idle_place(lanes, &console, &sink), lanes, time)
+}
+
+/// The same for the lanes of `place`.
+pub fn watch_idle(place: &Place, lanes: usize, time: Duration) -> Idle {
+    let worker = place.run(&[]);
+    worker.wait_ready();
+    settle(&worker, lanes);
+    let (used, seconds) = watch(&worker, time);
+    Idle {
+        rss_mb: kernel::rss(worker.process.id()) as f64 / 1e6,
+        core: used.cpu().as_secs_f64() / seconds,
+        system: used.system.as_secs_f64() / seconds,
+        peak_rss_mb: used.peak_rss as f64 / 1e6,
+    }
+}
+
+pub fn idle(size: Size) -> Vec<Row> {
+    let lanes = size.of(10_000);
+    let time = Duration::from_secs(if size.light { 60 } else { 120 });
+    let Idle { rss_mb, core, system, peak_rss_mb } = idle_lanes(lanes, time);
+    let figures = json!({ "lanes": lanes, "rss_mb": rss_mb, "core": core, "system": system,
+        "seconds": time.as_secs(), "peak_rss_mb": peak_rss_mb });
+    let wanted = if size.light { "≤ 150 MB and 2 % of a core (for 10,000)" } else { "≤ 150 MB and 2 % of a core" };
+    let measured = format!("{rss_mb:.0} MB, {:.1} % ({:.1} % in the kernel)", core * 100.0, system * 100.0);
+    vec![Row::goal(
+        &format!("{lanes} idle lanes, {HOSTS} hosts, 60 s interval, scraped every 15 s"),
+        wanted,
+        measured,
+        rss_mb <= 150.0 && core <= 0.02,
+        figures,
+    )]
+}
+
+/// Waits until every lane has polled.
+fn settle(worker: &Worker, lanes: usize) {
+    wait_until("every lane has polled", Duration::from_secs(300), || {
+        let polled = worker.metric("last_success_timestamp_seconds").len();
+        std::thread::sleep(Duration::from_secs(2));
+        polled >= lanes
+    });
+}
+
+/// CPU time that a worker uses while it is scraped, and how long that was looked at.
+fn watch(worker: &Worker, time: Duration) -> (Usage, f64) {
+    let (before, begun) = (worker.process.so_far(), Instant::now());
+    while begun.elapsed() < time {
+        std::thread::sleep(SCRAPE);
+        worker.metrics();
+    }
+    let after = worker.process.so_far();
+    let used = Usage { user: after.user - before.user, system: after.system - before.system, peak_rss: after.peak_rss };
+    (used, begun.elapsed().as_secs_f64())
+}
+
+pub fn busy(size: Size) -> Vec<Row> {
+    let lanes = size.of(1_000);
+    let console = Console::start(200_000, &["--span", "10d"]);
+    let sink = NullSink::start("take");
+    let place = Place::new();
+    for number in 0..lanes {
+        let stream = "activities: { since: 20d, include_hidden: true }";
+        place.pipeline(&format!("p{number:05}"), &pipeline(&console.host(number % HOSTS), stream, &sink.url(), ""));
+    }
+    let worker = place.run(&["--memory-budget", "256MiB"]);
+    worker.wait_ready();
+    std::thread::sleep(Duration::from_secs(10));
+    let before = worker.metric("events_delivered_total");
+    std::thread::sleep(Duration::from_secs(60));
+    let after = worker.metric("events_delivered_total");
+    assert_eq!((before.len(), after.len()), (lanes, lanes));
+    let mut delivered: Vec<f64> = after.iter().zip(&before).map(|(after, before)| after - before).collect();
+    delivered.sort_by(f64::total_cmp);
+    let mean = delivered.iter().sum::<f64>() / lanes as f64;
+    let share = delivered[0] / mean;
+    let rss = worker.process.so_far().peak_rss as f64 / 1e6;
+    let figures = json!({ "lanes": lanes, "mean": mean, "slowest": delivered[0], "fastest": delivered[lanes - 1], "peak_rss_mb": rss });
+    let measured = format!(
+        "{share:.2} (slowest {}, mean {mean:.0}, fastest {}; peak RSS {rss:.0} MB, budget 256 MiB)",
+        delivered[0],
+        delivered[lanes - 1]
+    );
+    vec![Row::goal(
+        &format!("{lanes} equal busy lanes over a minute: the slowest compared with the mean"),
+        "≥ 0.5",
+        measured,
+        share >= 0.5,
+        figures,
+    )]
+}
+
+pub fn start(size: Size) -> Vec<Row> {
+    let files = size.of(10_000);
+    let (console, sink) = (Console::start(0, &[]), NullSink::start("take"));
+    let place = idle_place(files, &console, &sink);
+    let worker = place.run(&[]);
+    wait_until("all files are loaded and the first request is out", Duration::from_secs(600), || {
+        worker.ready() && !worker.metric("console_requests_total").is_empty()
+    });
+    let used = worker.process.so_far();
+    let seconds = used.cpu().as_secs_f64();
+    let measured = format!("{seconds:.2} s ({:.2} s in the kernel)", used.system.as_secs_f64());
+    let figures = json!({ "files": files, "user_s": used.user.as_secs_f64(), "system_s": used.system.as_secs_f64() });
+    let wanted = if size.light { "≤ 3 CPU-seconds (for 10,000)" } else { "≤ 3 CPU-seconds" };
+    vec![Row::goal(
+        &format!("start with {files} pipeline files, until all are loaded and a request is out"),
+        wanted,
+        measured,
+        seconds <= 3.0,
+        figures,
+    )]
+}

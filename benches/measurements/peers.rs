@@ -1,0 +1,65 @@
+//! A generic pipeline that does the same work.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use s1_forwarder::record::Stream;
+use serde_json::json;
+
+use super::kernel::Usage;
+use super::world::{NullSink, Process};
+use super::{Row, Size, whole};
+use crate::common;
+
+const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers/bento");
+
+pub fn bento(size: Size) -> Vec<Row> {
+    let program = match program() {
+        Ok(program) => program,
+        Err(reason) => {
+            let why = format!("not measured: {reason}");
+            return vec![Row::report("events per CPU-second compared with Bento 1.10", why, json!({}))];
+        }
+    };
+    let events = size.of(100_000);
+    let (ours, _) = whole::catch_up(2 * events);
+    let theirs = run(&program, events);
+    let ours = 2.0 * events as f64 / ours.cpu().as_secs_f64();
+    let bento = events as f64 / theirs.cpu().as_secs_f64();
+    let ratio = ours / bento;
+    let measured = format!("{ratio:.1} ({ours:.0}, {bento:.0})");
+    let figures = json!({ "events_per_cpu_second": ours, "bento": bento, "bento_user_s": theirs.user.as_secs_f64(),
+        "bento_system_s": theirs.system.as_secs_f64(), "bento_peak_rss": theirs.peak_rss });
+    let goal = "events per CPU-second compared with Bento 1.10, user and system";
+    vec![Row::goal(goal, "≥ 8, aim 15", measured, ratio >= 8.0, figures)]
+}
+
+fn program() -> Result<PathBuf, String> {
+    let home = std::env::var("HOME").map_err(|_| "HOME is not set".to_owned())?;
+    let program = PathBuf::from(home).join(".cache/s1-forwarder-test/bento/bento");
+    if !program.exists() {
+        std::fs::create_dir_all(program.parent().unwrap()).unwrap();
+        let built = Command::new("go").args(["build", "-o"]).arg(&program).arg(".").current_dir(FOLDER).status();
+        if !built.map_err(|error| format!("no Go: {error}"))?.success() {
+            return Err("it could not be built".to_owned());
+        }
+    }
+    Ok(program)
+}
+
+fn run(program: &PathBuf, events: usize) -> Usage {
+    let sink = NullSink::start("take");
+    let mut input = tempfile::NamedTempFile::new().unwrap();
+    for record in common::records(Stream::Activities, events) {
+        input.write_all(&record).unwrap();
+        input.write_all(b"\n").unwrap();
+    }
+    let mut command = Command::new(program);
+    command.args(["-c", &format!("{FOLDER}/bento.yaml")]).env("INPUT", input.path()).env("OUTPUT", sink.url());
+    let (good, usage) = Process::spawn(command.stdout(Stdio::null()).stderr(Stdio::inherit())).wait();
+    assert!(good, "Bento failed");
+    let (requests, _) = sink.taken();
+    assert!(requests as usize >= events / 1_000, "{requests} requests");
+    usage
+}

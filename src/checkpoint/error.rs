@@ -1,0 +1,111 @@
+use std::path::PathBuf;
+
+use super::CheckpointKey;
+
+/// The newest format of the envelope around a stored checkpoint.
+pub(crate) const ENVELOPE: u16 = 1;
+
+/// A checkpoint, or a store of checkpoints, that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// The directory cannot be read or written.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// `create`, `read`, `write`, …
+        action: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// The system's error.
+        source: std::io::Error,
+    },
+    /// Another process has the lock.
+    #[error("the state in {} is in use by another process; one process owns it at a time (stop the other one, or give this one another --state)", .0.display())]
+    Locked(PathBuf),
+    /// The stored bytes are not those that were written.
+    #[error(
+        "the checkpoint in {place} is damaged ({reason}); move it away to start this lane at `since`, or restore it from a backup"
+    )]
+    Damaged {
+        /// The checkpoint's file or object.
+        place: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// A newer release wrote the checkpoint.
+    #[error(
+        "{place} was written by a newer release (format {version}, this one reads up to {ENVELOPE}); use that release"
+    )]
+    Newer {
+        /// The file or object.
+        place: String,
+        /// The format of its envelope.
+        version: u16,
+    },
+    /// A journal is shorter than its checkpoint says.
+    #[error("segment {segment} of the journal of lane {lane} is missing or too short: its ledger cannot be read")]
+    Journal {
+        /// The lane's checkpoint.
+        lane: CheckpointKey,
+        /// The segment's number.
+        segment: u64,
+    },
+    /// The sink that stores the lane's checkpoint cannot read or write it for now.
+    #[error("the checkpoint of lane {lane} in its sink: {reason}")]
+    Sink {
+        /// The lane's checkpoint.
+        lane: CheckpointKey,
+        /// From the sink.
+        reason: String,
+    },
+    /// The lane has no checkpoint.
+    #[error("lane {0} has no checkpoint")]
+    Unknown(CheckpointKey),
+    /// The lane has a checkpoint already.
+    #[error("lane {0} already has a checkpoint; delete it first")]
+    Exists(CheckpointKey),
+    /// Another process writes this checkpoint now.
+    #[error("the checkpoint of {lane} belongs to {owner} now")]
+    Conflict {
+        /// The lane's checkpoint.
+        lane: CheckpointKey,
+        /// The process that wrote it last.
+        owner: String,
+    },
+    /// The lane's session with its sink has ended. What the lane knows may be outdated: it has to claim its checkpoint
+    /// again.
+    #[error("{0}")]
+    Superseded(String),
+    /// The brokers do not answer, or refuse.
+    #[error("{place}: {reason}")]
+    Kafka {
+        /// The store.
+        place: String,
+        /// From the brokers.
+        reason: String,
+    },
+    /// The API server does not answer, or refuses.
+    #[cfg(feature = "kubernetes")]
+    #[error("cannot {action} {place}: {source}")]
+    Kubernetes {
+        /// `read`, `write`, …
+        action: &'static str,
+        /// The checkpoint.
+        place: String,
+        /// From the API server.
+        source: crate::settings::kubernetes::KubernetesError,
+    },
+    /// There is neither a kubeconfig nor a service account.
+    #[cfg(feature = "kubernetes")]
+    #[error(transparent)]
+    Access(crate::settings::kubernetes::KubernetesError),
+    /// This build has no such store.
+    #[error("this build of s1-forwarder has no support for --state {0}")]
+    NotBuilt(String),
+}
+
+impl StateError {
+    /// True when this process must not write the checkpoint any more, or must claim it again before.
+    pub fn is_superseded(&self) -> bool {
+        matches!(self, Self::Conflict { .. } | Self::Superseded(_))
+    }
+}

@@ -1,0 +1,42 @@
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::record::Timestamp;
+
+const MICROS: i64 = 3_600_000_000;
+
+/// A whole hour of UTC, counted from 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Hour(pub u32);
+
+impl Hour {
+    /// The hour of `time`; none before 1970.
+    pub fn of(time: Timestamp) -> Option<Self> {
+        u32::try_from(time.micros().div_euclid(MICROS)).ok().map(Self)
+    }
+
+    /// The first hour that begins at `time` or after it.
+    pub fn from(time: Timestamp) -> Self {
+        Self(u32::try_from(time.micros().saturating_add(MICROS - 1).div_euclid(MICROS)).unwrap_or(0))
+    }
+    pub const fn start(self) -> Timestamp {
+        Timestamp::from_micros(self.0 as i64 * MICROS)
+    }
+
+    /// The first moment after it.
+    pub const fn end(self) -> Timestamp {
+        self.plus(1).start()
+    }
+    pub const fn plus(self, hours: u32) -> Self {
+        Self(self.0.saturating_add(hours))
+    }
+    pub const fn minus(self, hours: u32) -> Self {
+        Self(self.0.saturating_sub(hours))
+    }
+}
+impl fmt::Display for Hour {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.start().fmt(formatter)
+    }
+}

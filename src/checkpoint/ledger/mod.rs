@@ -1,0 +1,244 @@
+//! What a lane has accounted for, to compare with the console.
+//!
+//! A ledger is stored in the same write as its checkpoint: a lane that returns to a checkpoint returns to the ledger of
+//! that moment. It sums up records by their hour of creation (count and xor of their identities, for 90 days), and
+//! keeps the identities of the last 48 hours.
+//!
+//! Its part of a checkpoint stays small however busy the lane is. Where the store has journals, older sums and all but
+//! the last few identities go there, and the checkpoint says how far the journal counts. The journal is written before
+//! the checkpoint that refers to it. What a crash leaves after its end is overwritten.
+
+mod hour;
+mod journal;
+mod totals;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+pub use hour::Hour;
+pub use totals::LedgerTotals;
+
+use self::journal::Journal;
+use crate::checkpoint::Append;
+use crate::record::{Identity, Stream, Timestamp};
+const SUM_HOURS: u32 = 90 * 24;
+const IDENTITY_HOURS: u32 = 48;
+/// Sums in the checkpoint at most, where there is a journal. When the others move to the journal, the newest stay.
+const MOST_SUMS: usize = 72;
+const NEWEST_SUMS: usize = 24;
+/// Identities in the checkpoint at most; then all of them move to the journal.
+const MOST_RECENT: usize = 256;
+/// Segments of identities (of 1 MiB) per lane at most: about thirteen million identities.
+const MOST_SEGMENTS: usize = 256;
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ledger {
+    /// How often the ledger was started again.
+    generation: u64,
+    since: Timestamp,
+    asked: String,
+    /// Sums that are not in the journal yet; an hour may be in both.
+    #[serde(with = "by_hour")]
+    sums: BTreeMap<Hour, Sum>,
+    old_sums: Journal,
+    /// Identities that are not in the journal yet.
+    recent: Vec<(Hour, Identity)>,
+    identities: Journal,
+    /// The first hour all of whose identities are kept; none where the store keeps no journals.
+    kept_from: Option<Hour>,
+    next_segment: u64,
+    /// Segments that are to be removed.
+    released: Vec<u64>,
+}
+
+/// The records of one hour.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sum {
+    pub count: u64,
+    /// Their identities, xored.
+    pub xor: [u8; 16],
+}
+
+/// What can be compared with the console for a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accounting {
+    /// Records never change: those of an hour can be counted, and each has one identity.
+    Records,
+    /// Records change: whether each id was delivered at least once.
+    Ids,
+    /// Nothing: the console cannot be asked for records by their time of creation.
+    Nothing,
+}
+
+impl Accounting {
+    pub const fn of(stream: Stream) -> Self {
+        match stream {
+            Stream::Activities => Self::Records,
+            Stream::Threats | Stream::Agents | Stream::Alerts | Stream::UnifiedAlerts => Self::Ids,
+            Stream::Groups | Stream::Vulnerabilities => Self::Nothing,
+        }
+    }
+}
+
+impl Sum {
+    pub fn add(&mut self, identity: Identity) {
+        self.merge(&Self { count: 1, xor: identity.bytes() });
+    }
+    pub fn merge(&mut self, other: &Self) {
+        self.count += other.count;
+        self.xor.iter_mut().zip(other.xor).for_each(|(mine, other)| *mine ^= other);
+    }
+}
+
+impl Ledger {
+    /// An empty ledger for everything created from `since` on. `asked` is the filter of the requests, which decides
+    /// what the console counts; `journals` says whether the store has journals.
+    pub fn begin(since: Timestamp, asked: String, journals: bool) -> Self {
+        Self {
+            generation: 0,
+            since,
+            asked,
+            sums: BTreeMap::new(),
+            old_sums: Journal::default(),
+            recent: Vec::new(),
+            identities: Journal::default(),
+            kept_from: journals.then(|| Hour::from(since)),
+            next_segment: 0,
+            released: Vec::new(),
+        }
+    }
+
+    /// Starts the ledger again, for everything created from `since` on.
+    pub fn restart(&mut self, since: Timestamp, asked: String, journals: bool) {
+        let mut released = std::mem::take(&mut self.released);
+        released.extend(self.old_sums.segments().chain(self.identities.segments()).map(|segment| segment.number));
+        let (generation, next_segment) = (self.generation + 1, self.next_segment);
+        *self = Self { generation, next_segment, released, ..Self::begin(since, asked, journals) };
+    }
+
+    /// How often the ledger was started again. A repair completes only the generation that it was made for.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Every record created from this time on is in the ledger once it is delivered.
+    pub fn since(&self) -> Timestamp {
+        self.since
+    }
+
+    /// The filter of the requests.
+    pub fn asked(&self) -> &str {
+        &self.asked
+    }
+
+    /// The first hour whose identities are all kept at `now`; none without a journal.
+    pub fn kept_from(&self, now: Timestamp) -> Option<Hour> {
+        self.kept_from.map(|from| from.max(first_kept(now, IDENTITY_HOURS)))
+    }
+    pub fn has_journals(&self) -> bool {
+        self.kept_from.is_some()
+    }
+
+    /// Keeps identities from now on: the store had no journals before.
+    pub fn keep_identities(&mut self, now: Timestamp) {
+        self.kept_from.get_or_insert(Hour::from(now));
+    }
+
+    /// True when identities of `created` are kept.
+    pub fn remembers(&self, created: Timestamp, now: Timestamp) -> bool {
+        self.kept_from.is_some() && Hour::of(created).is_some_and(|hour| hour >= first_kept(now, IDENTITY_HOURS))
+    }
+
+    /// Counts a record that was delivered, filtered, skipped or dead-lettered.
+    pub fn count(&mut self, created: Timestamp, identity: Identity) {
+        if let Some(hour) = Hour::of(created) {
+            self.sums.entry(hour).or_default().add(identity);
+        }
+    }
+
+    /// Keeps an identity, if identities are kept and the record is young enough.
+    pub fn remember(&mut self, created: Timestamp, identity: Identity, now: Timestamp) {
+        if self.remembers(created, now)
+            && let Some(hour) = Hour::of(created)
+        {
+            self.recent.push((hour, identity));
+        }
+    }
+
+    /// Drops what is too old, and returns what has to be written to the journal before the checkpoint.
+    pub fn spill(&mut self, now: Timestamp) -> Vec<Append> {
+        let (first_sum, first_identity) = (first_kept(now, SUM_HOURS), first_kept(now, IDENTITY_HOURS));
+        self.sums = self.sums.split_off(&first_sum);
+        let mut appends = Vec::new();
+        if self.kept_from.is_none() {
+            return appends;
+        }
+        self.released.extend(self.old_sums.expire(first_sum));
+        self.released.extend(self.identities.expire(first_identity));
+        if self.sums.len() > MOST_SUMS {
+            let newest = self.sums.keys().nth_back(NEWEST_SUMS - 1).copied().unwrap_or(first_sum);
+            let staying = self.sums.split_off(&newest);
+            let leaving = std::mem::replace(&mut self.sums, staying);
+            appends.push(self.old_sums.append(newest.minus(1), totals::sums(&leaving), &mut self.next_segment));
+        }
+        if self.recent.len() > MOST_RECENT {
+            let leaving = std::mem::take(&mut self.recent);
+            let newest = leaving.iter().map(|(hour, _)| *hour).max().unwrap_or(first_identity);
+            appends.push(self.identities.append(newest, totals::identities(&leaving), &mut self.next_segment));
+        }
+        while self.identities.len() > MOST_SEGMENTS
+            && let Some(gone) = self.identities.drop_oldest()
+        {
+            self.kept_from = self.kept_from.max(Some(gone.newest.plus(1)));
+            self.released.push(gone.number);
+        }
+        appends
+    }
+
+    /// About as many bytes as it takes in a checkpoint.
+    pub fn encoded_size(&self) -> usize {
+        128 + (self.sums.len() + self.recent.len()) * 24
+    }
+
+    /// Segments that may be removed once this ledger is stored.
+    pub fn released(&self) -> &[u64] {
+        &self.released
+    }
+
+    /// `segments` were removed.
+    pub fn forget_released(&mut self, segments: &[u64]) {
+        self.released.retain(|segment| !segments.contains(segment));
+    }
+}
+
+/// Sums by their hour, as the difference to the hour before.
+mod by_hour {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserializer, Serializer};
+
+    use super::{Hour, Sum};
+    use crate::checkpoint::encoding::fold;
+
+    pub fn serialize<S: Serializer>(sums: &BTreeMap<Hour, Sum>, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut previous = 0;
+        serializer.collect_seq(sums.iter().map(|(hour, sum)| (hour.0 - std::mem::replace(&mut previous, hour.0), sum)))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<Hour, Sum>, D::Error> {
+        let mut hour = 0_u32;
+        fold(deserializer, BTreeMap::new(), |sums, (difference, sum): (u32, Sum)| {
+            let Some(next) = hour.checked_add(difference) else { return false };
+            hour = next;
+            sums.insert(Hour(hour), sum);
+            true
+        })
+    }
+}
+
+fn first_kept(now: Timestamp, hours: u32) -> Hour {
+    Hour::of(now).unwrap_or(Hour(0)).minus(hours)
+}
+
+#[cfg(test)]
+mod tests;

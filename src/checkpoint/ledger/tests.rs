@@ -1,0 +1,263 @@
+use std::collections::HashSet;
+use std::ops::Range;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::checkpoint::{CheckpointBackend, CheckpointKey, CheckpointUpdate, JournalChange, StateError};
+use crate::state::FileStore;
+
+const HOUR: Duration = Duration::from_secs(3600);
+/// All hours.
+const ALL: Range<Hour> = Hour(0)..Hour(u32::MAX);
+
+fn now() -> Timestamp {
+    Timestamp::from_micros(1_700_000_000_000_000)
+}
+
+fn ago(hours: u32) -> Timestamp {
+    now().minus(HOUR * hours)
+}
+
+fn identity(number: u64) -> Identity {
+    Identity::of("host", Stream::Activities, &number.to_string(), "")
+}
+
+fn lane() -> CheckpointKey {
+    "acme/activities/siem".parse().unwrap()
+}
+
+fn encode(ledger: &Ledger) -> Vec<u8> {
+    postcard::to_stdvec(ledger).unwrap()
+}
+
+fn decode(bytes: &[u8]) -> postcard::Result<Ledger> {
+    postcard::from_bytes(bytes)
+}
+
+/// Stores the ledger as a lane does. Returns the bytes of the checkpoint.
+async fn save(ledger: &mut Ledger, store: &FileStore) -> usize {
+    let journal = JournalChange { appends: ledger.spill(now()), dropped: ledger.released().to_vec() };
+    let checkpoint = encode(ledger);
+    let bytes = checkpoint.len();
+    let removed = store.commit(&lane(), CheckpointUpdate { checkpoint, journal }).await.unwrap();
+    ledger.forget_released(&removed);
+    bytes
+}
+
+#[tokio::test]
+async fn everything_counted_is_found_again_in_checkpoint_and_journal() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = FileStore::open(directory.path()).unwrap();
+    let mut ledger = Ledger::begin(ago(24 * 60), String::new(), true);
+    let mut largest = 0;
+    let mut number = 0;
+    // Sixty days with three records per hour, plus one late record for an hour that is already in the journal.
+    for hours in (0..24 * 60).rev() {
+        for created in [ago(hours), ago(hours), ago(hours), ago((hours + 500).min(24 * 60))] {
+            ledger.count(created, identity(number));
+            ledger.remember(created, identity(number), now());
+            number += 1;
+        }
+        largest = largest.max(save(&mut ledger, &store).await);
+        ledger = decode(&encode(&ledger)).unwrap();
+    }
+    assert!(largest < 10_000, "{largest} bytes go into a checkpoint");
+    let totals = ledger.totals(&store, &lane(), ALL).await.unwrap();
+    let mut sum = Sum::default();
+    totals.sums.values().for_each(|of_hour| sum.merge(of_hour));
+    let mut expected = Sum::default();
+    (0..number).for_each(|number| expected.add(identity(number)));
+    assert_eq!(sum, expected);
+    let hour = Hour::of(ago(24 * 30)).unwrap();
+    assert_eq!(totals.sums[&hour].count, 4, "three on time and one late");
+    let kept: HashSet<Identity> = totals.identities.values().flatten().copied().collect();
+    assert_eq!(kept.len(), 49 * 3, "the identities of two days and of the current hour");
+    assert_eq!(ledger.kept_from(now()), Hour::of(ago(48)));
+}
+
+#[tokio::test]
+async fn a_journal_newer_than_its_checkpoint_is_overwritten() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = FileStore::open(directory.path()).unwrap();
+    let mut ledger = Ledger::begin(ago(10), String::new(), true);
+    let fill = |ledger: &mut Ledger, numbers: std::ops::Range<u64>| {
+        numbers.for_each(|number| ledger.remember(ago(1), identity(number), now()));
+    };
+    fill(&mut ledger, 0..300);
+    save(&mut ledger, &store).await;
+    let stored = encode(&ledger);
+    fill(&mut ledger, 300..900);
+    // The process crashes before the next checkpoint and continues from the previous one.
+    let journal = JournalChange { appends: ledger.spill(now()), dropped: Vec::new() };
+    store.commit(&lane(), CheckpointUpdate { checkpoint: stored.clone(), journal }).await.unwrap();
+    let mut ledger = decode(&stored).unwrap();
+    let totals = ledger.totals(&store, &lane(), ALL).await.unwrap();
+    let kept: HashSet<Identity> = totals.identities.values().flatten().copied().collect();
+    assert_eq!(kept, (0..300).map(identity).collect(), "bytes after the end of the journal do not count");
+    fill(&mut ledger, 1000..1300);
+    save(&mut ledger, &store).await;
+    let totals = ledger.totals(&store, &lane(), ALL).await.unwrap();
+    let kept: HashSet<Identity> = totals.identities.values().flatten().copied().collect();
+    assert_eq!(kept, (0..300).chain(1000..1300).map(identity).collect());
+}
+
+#[tokio::test]
+async fn old_segments_are_released_and_a_lost_one_is_reported() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = FileStore::open(directory.path()).unwrap();
+    let mut ledger = Ledger::begin(ago(40), String::new(), true);
+    (0..60_000).for_each(|number| ledger.remember(ago(40), identity(number), now()));
+    save(&mut ledger, &store).await;
+    (0..300).for_each(|number| ledger.remember(ago(1), identity(number), now()));
+    save(&mut ledger, &store).await;
+    let journal = directory.path().join("lanes/acme/activities/siem.journal");
+    assert!(journal.join("0").exists() && journal.join("1").exists());
+    let later = now().plus(HOUR * 20);
+    assert!(ledger.spill(later).is_empty());
+    assert_eq!(ledger.released(), [0]);
+
+    let segment = std::fs::File::options().write(true).open(journal.join("1")).unwrap();
+    segment.set_len(segment.metadata().unwrap().len() - 1).unwrap();
+    let truncated = ledger.totals(&store, &lane(), ALL).await;
+    assert!(matches!(truncated, Err(StateError::Journal { segment: 1, .. })));
+    std::fs::remove_file(journal.join("1")).unwrap();
+    let lost = ledger.totals(&store, &lane(), ALL).await;
+    assert!(matches!(lost, Err(StateError::Journal { segment: 1, .. })));
+}
+
+/// A lane has a ledger, and so does each of its repairs.
+#[tokio::test]
+async fn the_totals_of_two_ledgers_add_up() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = FileStore::open(directory.path()).unwrap();
+    let mut both = LedgerTotals::default();
+    for numbers in [0..2, 2..5] {
+        let mut ledger = Ledger::begin(ago(10), String::new(), true);
+        for number in numbers {
+            ledger.count(ago(1), identity(number));
+            ledger.remember(ago(1), identity(number), now());
+        }
+        both.merge(ledger.totals(&store, &lane(), ALL).await.unwrap());
+    }
+    let (hour, mut sum) = (Hour::of(ago(1)).unwrap(), Sum::default());
+    (0..5).for_each(|number| sum.add(identity(number)));
+    assert_eq!((both.sums[&hour], both.identities[&hour].len()), (sum, 5));
+}
+
+/// A missing record is detected even if there is another record instead.
+#[test]
+fn a_sum_identifies_its_records() {
+    let of = |numbers: &[u64]| {
+        let mut sum = Sum::default();
+        numbers.iter().for_each(|number| sum.add(identity(*number)));
+        sum
+    };
+    assert_eq!(of(&[1, 2, 3]), of(&[3, 1, 2]));
+    for other in [[1, 2, 4], [1, 2, 2], [4, 5, 6]] {
+        assert_ne!(of(&[1, 2, 3]), of(&other));
+    }
+    assert_eq!(of(&[7]).xor, identity(7).bytes());
+    assert_eq!(of(&[7, 8, 7, 8]).xor, [0; 16]);
+}
+
+#[test]
+fn hours_begin_on_the_hour() {
+    let at = |micros| Timestamp::from_micros(micros);
+    let (hour, micros) = (Hour(3), 3 * 3_600_000_000);
+    assert_eq!((hour.start(), hour.end()), (at(micros), at(micros + 3_600_000_000)));
+    assert_eq!([micros - 1, micros, micros + 1].map(|micros| Hour::of(at(micros)).unwrap().0), [2, 3, 3]);
+    assert_eq!([micros - 1, micros, micros + 1].map(|micros| Hour::from(at(micros)).0), [3, 3, 4]);
+    assert_eq!((Hour::of(at(-1)), Hour::from(at(-4_000_000_000))), (None, Hour(0)));
+}
+
+#[test]
+fn a_segment_grows_to_its_size_before_the_next_begins() {
+    let (mut journal, mut next) = (Journal::default(), 7);
+    let mut append = |bytes| {
+        let append = journal.append(Hour(3), vec![0; bytes], &mut next);
+        (append.segment, append.offset)
+    };
+    assert_eq!([append(10), append(20), append((1 << 20) - 30), append(5)], [(7, 0), (7, 10), (7, 30), (8, 0)]);
+}
+
+/// A repair would deliver the identities of a segment again that is released too early.
+#[test]
+fn a_segment_stays_for_as_long_as_an_hour_in_it_is_kept() {
+    let mut ledger = Ledger::begin(ago(100), String::new(), true);
+    (0..300).for_each(|number| ledger.remember(ago(48), identity(number), now()));
+    assert_eq!(ledger.spill(now()).len(), 1);
+    assert!(!ledger.is_complete_with(&Default::default()), "its journal is elsewhere");
+    ledger.spill(now());
+    assert_eq!(ledger.released(), [0; 0], "its only hour is the first that is kept");
+    ledger.spill(now().plus(HOUR));
+    assert_eq!(ledger.released(), [0]);
+}
+
+/// A busy lane may have too many identities for two days. The ledger does not claim to keep the released ones.
+#[test]
+fn the_oldest_identities_are_released_if_there_are_too_many() {
+    let mut ledger = Ledger::begin(ago(40), String::new(), true);
+    let (first, second) = (Hour::of(ago(30)).unwrap(), Hour::of(ago(20)).unwrap());
+    for number in 0..=MOST_SEGMENTS {
+        let newest = if number == 0 { first } else { second };
+        ledger.identities.append(newest, vec![0; 1 << 20], &mut ledger.next_segment);
+        ledger.spill(now());
+        let released: &[u64] = if number < MOST_SEGMENTS { &[] } else { &[0] };
+        assert_eq!(ledger.released(), released);
+    }
+    assert_eq!(ledger.kept_from(now()), Some(first.plus(1)));
+}
+
+#[test]
+fn without_journals_only_sums_are_kept() {
+    let mut ledger = Ledger::begin(ago(24 * 100), String::new(), false);
+    for hours in 0..24 * 95 {
+        ledger.count(ago(hours), identity(u64::from(hours)));
+        ledger.remember(ago(hours), identity(u64::from(hours)), now());
+    }
+    assert!(ledger.spill(now()).is_empty());
+    assert_eq!((ledger.sums.len(), ledger.recent.len()), (24 * 90 + 1, 0));
+    assert!(encode(&ledger).len() < 64 << 10);
+}
+
+#[test]
+fn a_restarted_ledger_releases_its_journal() {
+    let mut ledger = Ledger::begin(ago(10), "accountIds=1".to_owned(), true);
+    (0..300).for_each(|number| ledger.remember(ago(1), identity(number), now()));
+    ledger.spill(now());
+    ledger.count(ago(1), identity(1));
+    ledger.restart(ago(0), String::new(), true);
+    assert_eq!((ledger.released(), ledger.since(), ledger.sums.len()), (&[0][..], ago(0), 0));
+    assert!(ledger.spill(now()).is_empty());
+    (0..300).for_each(|number| ledger.remember(ago(0), identity(number), now()));
+    let appends = ledger.spill(now());
+    assert_eq!(
+        appends.iter().map(|append| append.segment).collect::<Vec<_>>(),
+        [1],
+        "a released segment is not used again"
+    );
+}
+
+proptest! {
+    #[test]
+    fn an_encoded_ledger_is_decoded(records in prop::collection::vec((0..100_u32, any::<u64>()), 0..400), journals: bool) {
+        let mut ledger = Ledger::begin(ago(100), "accountIds=1".to_owned(), journals);
+        for (hours, number) in records {
+            ledger.count(ago(hours), identity(number));
+            ledger.remember(ago(hours), identity(number), now());
+        }
+        ledger.spill(now());
+        let bytes = encode(&ledger);
+        prop_assert_eq!(decode(&bytes), Ok(ledger));
+        for length in 0..bytes.len().min(50) {
+            prop_assert!(decode(&bytes[..length]).is_err());
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_read_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _ = decode(&bytes);
+    }
+}

@@ -1,0 +1,83 @@
+//! Checkpoints as opaque bytes: their names, the backends that store them, and the ledger that goes with each.
+//!
+//! `state` implements the backends that are stores of their own (files, Kubernetes, a Kafka topic). A transactional
+//! sink implements the same trait: it stores the checkpoint with the events. `lane` knows what the bytes mean.
+
+pub mod encoding;
+mod error;
+mod key;
+pub mod ledger;
+
+use std::fmt::Debug;
+
+use futures_util::future::BoxFuture;
+
+pub(crate) use error::ENVELOPE;
+pub use error::StateError;
+pub use key::{CheckpointKey, LaneId, LaneIdError, Part};
+
+/// Where lanes' checkpoints are stored.
+pub trait CheckpointBackend: Send + Sync + Debug {
+    /// Reads a checkpoint without claiming it.
+    fn load<'a>(&'a self, key: &'a CheckpointKey) -> BoxFuture<'a, Result<Option<Vec<u8>>, StateError>>;
+
+    /// Reads a checkpoint that this process is going to write. From now on no other process can write it.
+    fn claim<'a>(&'a self, key: &'a CheckpointKey) -> BoxFuture<'a, Result<Option<Vec<u8>>, StateError>> {
+        self.load(key)
+    }
+
+    /// Replaces a checkpoint and changes its journal; durable when it returns. Returns the journal segments that were
+    /// removed: the backend may leave some for the next commit.
+    fn commit<'a>(
+        &'a self,
+        key: &'a CheckpointKey,
+        update: CheckpointUpdate,
+    ) -> BoxFuture<'a, Result<Vec<u64>, StateError>>;
+
+    /// Whether it stores journals: the parts of [`ledger`]s that would make each checkpoint too large. Without a
+    /// journal a ledger keeps no identities.
+    fn keeps_journals(&self) -> bool {
+        false
+    }
+
+    /// The bytes of a journal segment. They may be more than the checkpoint refers to.
+    fn read_journal<'a>(&'a self, _: &'a CheckpointKey, _: u64) -> BoxFuture<'a, Result<Option<Vec<u8>>, StateError>> {
+        Box::pin(async { Ok(None) })
+    }
+}
+
+/// A checkpoint, and what changes in its journal with it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CheckpointUpdate {
+    /// The checkpoint's bytes.
+    pub checkpoint: Vec<u8>,
+    /// A backend without journals ignores it.
+    pub journal: JournalChange,
+}
+
+impl From<Vec<u8>> for CheckpointUpdate {
+    fn from(checkpoint: Vec<u8>) -> Self {
+        Self { checkpoint, journal: JournalChange::default() }
+    }
+}
+
+/// A change of a checkpoint's journal.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct JournalChange {
+    /// Stored no later than the checkpoint that refers to them.
+    pub appends: Vec<Append>,
+    /// Segments that the checkpoint no longer refers to.
+    pub dropped: Vec<u64>,
+}
+
+/// Bytes for a journal segment. They replace everything from `offset` on: a crash may have left bytes there that no
+/// checkpoint refers to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Append {
+    /// The segment's number.
+    pub segment: u64,
+    /// The segment's length so far.
+    pub offset: u64,
+    /// What to write there.
+    pub bytes: Vec<u8>,
+}

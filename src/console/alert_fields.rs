@@ -1,0 +1,193 @@
+//! The query for unified alerts: its selection shrinks to the fields that the console's release has. The program sends
+//! queries only, since mutations would change the console.
+
+use std::collections::BTreeSet;
+
+use parking_lot::Mutex;
+
+/// The fields of unified alerts that all consoles have. `@NAME` marks the positions of newer fields.
+const CORE: &str = "query UnifiedAlerts($first: Int, $after: String, $filters: [FilterInput!], $sort: SortInput, $scope: ScopeSelectorInput, $viewType: ViewType) { \
+alerts(first: $first, after: $after, filters: $filters, sort: $sort, scope: $scope, viewType: $viewType) { \
+totalCount pageInfo { hasNextPage hasPreviousPage startCursor endCursor } edges { cursor node { \
+id externalId name description severity status analystVerdict classification confidenceLevel result \
+detectedAt createdAt updatedAt firstSeenAt lastSeenAt storylineId ticketId noteExists dataSources attackSurfaces \
+detectionSource { product vendor } analytics { category name typeValue uid } assignee { userId fullName email } @node\
+assets { id name agentUuid agentVersion category subcategory assetTypeClassifier osType osVersion connectivityToConsole \
+decommissioned lastLoggedInUser pendingReboot policy role status origin accessible @asset} \
+process { cmdLine parentName file { name path md5 sha1 sha256 certSubject } } \
+realTime { scope { account { id name } site { id name } group { id name } } } \
+detectionTime { scope { accountId accountName siteName groupName @scope} attacker { host ip } \
+targetUser { name domain emailAddress @user} \
+assets { accessible origin @detected scope { accountId accountName siteName groupName } \
+asset { agentVersion consoleIpAddress domain ipV4 ipV6 lastLoggedInUser osName osRevision osType policy subscriptionTime @state} \
+cloud { accountId cloudProvider image instanceId instanceSize location network tags providerDetails { __typename \
+... on DetectionAws { accountId imageId instanceId instanceType region role securityGroups subnetIds tags vpcId } \
+... on DetectionAzure { imageId instanceId instanceType region resourceGroup subscriptionId tags } \
+... on DetectionGcp { imageId instanceId instanceType projectId serviceAccount tags vpcId zone } } } \
+kubernetes { clusterName nodeName nodeLabels namespaceName namespaceLabels controllerName controllerType controllerLabels \
+podName podLabels containerId containerName containerImageName containerLabels } } } } } } }";
+
+/// A field that only newer consoles have: its marker in [`CORE`], its path, and its selection.
+type Newer = (&'static str, &'static str, &'static str);
+
+const NEWER: [Newer; 20] = [
+    ("@node", "node/labels", ""),
+    ("@node", "node/primaryIndicatorType", ""),
+    ("@node", "node/incident", "id name"),
+    ("@node", "node/attackPathExists", ""),
+    ("@node", "node/exclusionHashes", "sha1 sha256"),
+    ("@node", "node/aiInvestigation", "status verdict timestamp purpleAiStatus autoTriggered"),
+    (
+        "@node",
+        "node/sloDetails",
+        "timeToResponseData { actionComplete actionDue completion completionTime status target targetTime } \
+         timeToResolveData { actionComplete actionDue completion completionTime status target targetTime }",
+    ),
+    ("@node", "node/mitigationDetails", "reports { mitigationActionType successCount }"),
+    ("@asset", "node/assets/primary", ""),
+    ("@asset", "node/assets/deleted", ""),
+    ("@asset", "node/assets/paths", ""),
+    ("@asset", "node/assets/agentOperatingMode", ""),
+    ("@asset", "node/assets/tags", "key value keyValue type"),
+    ("@scope", "detectionTime/scope/siteId", ""),
+    ("@scope", "detectionTime/scope/groupId", ""),
+    ("@user", "targetUser/displayName", ""),
+    ("@detected", "detectionTime/assets/primary", ""),
+    ("@detected", "detectionTime/assets/deleted", ""),
+    ("@state", "asset/ipV4Addresses", ""),
+    ("@state", "asset/ipV6Addresses", ""),
+];
+
+/// Identifies the alerts and the next page. It selects no field of unbounded length.
+pub(super) const BRIEF: &str = "query UnifiedAlerts($first: Int, $after: String, $filters: [FilterInput!], $sort: SortInput, $scope: ScopeSelectorInput, $viewType: ViewType) { \
+alerts(first: $first, after: $after, filters: $filters, sort: $sort, scope: $scope, viewType: $viewType) { \
+totalCount pageInfo { hasNextPage endCursor } edges { node { id detectedAt updatedAt status analystVerdict } } } }";
+
+/// The newer fields that a console does not have, as indices of [`NEWER`].
+#[derive(Debug, Default)]
+pub(super) struct UnknownFields(Mutex<BTreeSet<usize>>);
+
+impl UnknownFields {
+    /// Returns the query without unknown fields, and the newer fields in it.
+    pub fn query(&self) -> (String, Vec<usize>) {
+        let unknown = self.0.lock();
+        let selected: Vec<usize> = (0..NEWER.len()).filter(|index| !unknown.contains(index)).collect();
+        let mut query = CORE.to_owned();
+        for part in ["@node", "@asset", "@scope", "@user", "@detected", "@state"] {
+            let mut fields = String::new();
+            for (_, path, inner) in selected.iter().map(|index| NEWER[*index]).filter(|(of, ..)| *of == part) {
+                fields.push_str(name(path));
+                fields.push(' ');
+                if !inner.is_empty() {
+                    fields.push_str(&format!("{{ {inner} }} "));
+                }
+            }
+            query = query.replace(part, &fields);
+        }
+        (query, selected)
+    }
+
+    /// Removes the fields that `errors` name from later queries. Removes all newer fields if `errors` name none. False
+    /// if there is nothing to remove.
+    pub fn learn(&self, errors: &[String], selected: &[usize]) -> bool {
+        if !errors.iter().any(|error| is_validation(error)) {
+            return false;
+        }
+        let mut named: Vec<usize> = Vec::new();
+        for error in errors {
+            named.extend(selected.iter().filter(|index| is_named(error, NEWER[**index])));
+        }
+        if named.is_empty() {
+            named.extend(selected);
+        }
+        let mut unknown = self.0.lock();
+        let before = unknown.len();
+        unknown.extend(named);
+        unknown.len() > before
+    }
+}
+
+fn name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+/// True if the error reports that the query does not match the schema. Servers use different texts.
+pub(super) fn is_validation(error: &str) -> bool {
+    let error = error.to_lowercase();
+    let words =
+        ["validation error", "undefined", "cannot query field", "unknown", "subselection", "must have a selection"];
+    words.iter().any(|word| error.contains(word))
+}
+
+/// True if the error concerns this field, judged by the path in the error or else by the names that it quotes.
+fn is_named(error: &str, (_, path, inner): Newer) -> bool {
+    if let Some((_, rest)) = error.split_once("@[")
+        && let Some((reported_path, _)) = rest.split_once(']')
+    {
+        return reported_path.match_indices(path).any(|(at, _)| {
+            let rest = &reported_path[at + path.len()..];
+            (rest.is_empty() || rest.starts_with('/')) && (at == 0 || reported_path[..at].ends_with('/'))
+        });
+    }
+    let is_quote = |c: char| matches!(c, '\'' | '"' | '`');
+    let quoted: Vec<&str> = error.split(is_quote).skip(1).step_by(2).collect();
+    let words: Vec<&str> = match quoted.is_empty() {
+        true => error.split(|c: char| !c.is_ascii_alphanumeric()).collect(),
+        false => quoted.iter().map(|text| text.rsplit(['.', '/']).next().unwrap_or(text)).collect(),
+    };
+    let (name, is_unique) = (name(path), |word: &&str| word.len() > 8 && inner.split(' ').any(|part| part == *word));
+    words.contains(&name) || words.iter().any(is_unique)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn removed_fields(errors: &[&str]) -> Vec<&'static str> {
+        let unknown = UnknownFields::default();
+        let (_, selected) = unknown.query();
+        let errors: Vec<String> = errors.iter().map(|error| (*error).to_owned()).collect();
+        unknown.learn(&errors, &selected);
+        let (_, left) = unknown.query();
+        (0..NEWER.len()).filter(|index| !left.contains(index)).map(|index| NEWER[index].1).collect()
+    }
+
+    #[test]
+    fn the_query_is_well_formed_with_and_without_newer_fields() {
+        let unknown = UnknownFields::default();
+        let (whole, selected) = unknown.query();
+        assert_eq!(selected.len(), NEWER.len());
+        assert!(
+            whole.contains("tags { key value keyValue type } }") && whole.contains("accessible origin primary deleted")
+        );
+        assert!(
+            unknown.learn(&["Unknown type 'X'".to_owned()], &selected),
+            "the error names no field, so all are removed"
+        );
+        let (core, none) = unknown.query();
+        assert!(none.is_empty() && !unknown.learn(&["Validation error".to_owned()], &none));
+        for query in [whole, core, BRIEF.to_owned()] {
+            assert!(!query.contains('@'), "{query}");
+            assert_eq!(query.matches('{').count(), query.matches('}').count());
+            assert!(!query.contains("mutation"));
+        }
+    }
+
+    #[test]
+    fn unknown_fields_are_found_in_the_errors_of_several_servers() {
+        let path = "Validation error (FieldUndefined@[alerts/edges/node/detectionTime/assets/primary]) : Field 'primary' in type 'DetectionAsset' is undefined";
+        assert_eq!(removed_fields(&[path]), ["detectionTime/assets/primary"]);
+        let nested = "Validation error (FieldUndefined@[alerts/edges/node/aiInvestigation/purpleAiStatus]) : Field 'purpleAiStatus' in type 'X' is undefined";
+        assert_eq!(
+            removed_fields(&[nested, "Cannot query field \"labels\" on type \"UnifiedAlert\"."]),
+            ["node/labels", "node/aiInvestigation"]
+        );
+        assert_eq!(removed_fields(&["Field UnifiedAlert.incident is undefined"]), ["node/incident"]);
+        assert_eq!(
+            removed_fields(&["Cannot query field 'autoTriggered' on type 'AiInvestigation'"]),
+            ["node/aiInvestigation"]
+        );
+        assert_eq!(removed_fields(&["Cannot query field 'primary' on type 'Asset'"]).len(), 2);
+        assert!(removed_fields(&["Internal Server Error(s) while executing query"]).is_empty());
+    }
+}

@@ -1,0 +1,83 @@
+//! A test double: a transport whose responses a test writes.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::{HeaderMap, StatusCode};
+use parking_lot::Mutex;
+
+use super::{Request, Response, Transport, TransportError, TruncatedBody};
+
+type Answered = Result<Response, TransportError>;
+
+/// Gives each request to a function. Like a real transport, it reads at most `max_bytes` of a response body.
+#[derive(Clone)]
+pub struct ScriptedTransport(Arc<dyn Fn(Request) -> BoxFuture<'static, Answered> + Send + Sync>);
+
+impl fmt::Debug for ScriptedTransport {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("ScriptedTransport")
+    }
+}
+
+impl ScriptedTransport {
+    pub fn new<F: Future<Output = Answered> + Send + 'static>(
+        answer: impl Fn(Request) -> F + Send + Sync + 'static,
+    ) -> Self {
+        Self(Arc::new(move |request| Box::pin(answer(request))))
+    }
+}
+
+impl Transport for ScriptedTransport {
+    fn send(&self, request: Request) -> BoxFuture<'_, Answered> {
+        let max_bytes = request.max_bytes;
+        let answer = (self.0)(request);
+        Box::pin(async move {
+            let response = answer.await?;
+            if response.body.len() > max_bytes {
+                return Err(TransportError::TooLarge(TruncatedBody::of(&response.body, max_bytes)));
+            }
+            Ok(response)
+        })
+    }
+}
+
+/// A list of response bodies, each given once with status 200, and the requests so far.
+#[derive(Debug, Default)]
+pub struct ResponseQueue {
+    responses: Mutex<VecDeque<Bytes>>,
+    requests: Mutex<Vec<String>>,
+}
+
+impl ResponseQueue {
+    /// A request beyond the end of the list panics, which ends the test.
+    pub fn transport(self: &Arc<Self>) -> ScriptedTransport {
+        let queue = self.clone();
+        ScriptedTransport::new(move |request| std::future::ready(queue.answer(request)))
+    }
+
+    pub fn push(&self, response: impl Into<Bytes>) {
+        self.responses.lock().push_back(response.into());
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.responses.lock().is_empty()
+    }
+
+    /// The body of each POST, the query of each GET.
+    pub fn requests(&self) -> Vec<String> {
+        self.requests.lock().clone()
+    }
+
+    fn answer(&self, request: Request) -> Answered {
+        let query = request.url.split_once('?').map_or("", |(_, query)| query).to_owned();
+        let question = request.body.map_or(query, |body| String::from_utf8_lossy(&body).into_owned());
+        self.requests.lock().push(question);
+        let body = self.responses.lock().pop_front();
+        let Some(body) = body else { panic!("no response is left in the script") };
+        Ok(Response { status: StatusCode::OK, headers: HeaderMap::new(), body })
+    }
+}

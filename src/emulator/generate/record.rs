@@ -1,0 +1,58 @@
+//! A generated record, and helpers to build its body.
+
+use serde_json::{Value, json};
+
+use crate::emulator::kind::Kind;
+use crate::emulator::random::Random;
+use crate::emulator::time;
+
+/// A record to insert, with values that its body does not contain.
+#[derive(Debug, Clone)]
+pub(in crate::emulator) struct NewRecord {
+    pub kind: Kind,
+    pub body: Value,
+    pub account: u64,
+    pub site: u64,
+    pub group: u64,
+    pub hidden: bool,
+    /// The time of the last change, if the body does not contain it.
+    pub updated: Option<i64>,
+}
+
+impl NewRecord {
+    pub(super) fn new(kind: Kind, body: Value, account: u64, group: u64) -> Self {
+        Self { kind, body, account, site: 0, group, hidden: false, updated: None }
+    }
+}
+
+/// Writes the time of the last change into the body.
+pub(in crate::emulator) fn set_time(kind: Kind, record: &mut Value, at: i64) {
+    let block = match kind {
+        Kind::Threats => &mut record["threatInfo"],
+        Kind::Alerts => &mut record["alertInfo"],
+        Kind::UnifiedAlerts => {
+            record["updatedAt"] = json!(time::print_millis(at));
+            return;
+        }
+        // The console has this time, but does not return it.
+        Kind::Vulnerabilities => return,
+        _ => record,
+    };
+    block["updatedAt"] = json!(time::print(at));
+}
+
+/// A text with this probability, else "" or null: consoles send both for missing values.
+pub(super) fn text_empty_or_null(random: &mut Random, probability: f64, text: impl FnOnce() -> String) -> Value {
+    if random.chance(probability) {
+        Value::from(text())
+    } else if random.chance(0.5) {
+        Value::from("")
+    } else {
+        Value::Null
+    }
+}
+
+/// A text with this probability, else null.
+pub(super) fn text_or_null(random: &mut Random, probability: f64, text: impl FnOnce() -> String) -> Value {
+    if random.chance(probability) { Value::from(text()) } else { Value::Null }
+}

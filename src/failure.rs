@@ -1,0 +1,32 @@
+//! One classification of failures, for everything that a lane depends on.
+
+use std::time::Duration;
+
+/// Why something failed, by what has to happen next.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// Another attempt may succeed: unreachable, throttled, timed out.
+    #[error("{reason}")]
+    Transient {
+        /// For the operator.
+        reason: String,
+        /// The shortest wait before the next attempt, where the other side names one.
+        after: Option<Duration>,
+    },
+    /// The credentials are refused.
+    #[error("{0}")]
+    Unauthorized(String),
+    /// The settings are wrong, or a right is missing: every attempt fails until an operator changes that.
+    #[error("{0}")]
+    Misconfigured(String),
+    /// Another process has taken over, or it is unknown what took effect: what is stored has to be read again first.
+    #[error("{0}")]
+    Superseded(String),
+}
+
+impl Failure {
+    /// One that names no wait.
+    pub fn transient(reason: impl Into<String>) -> Self {
+        Self::Transient { reason: reason.into(), after: None }
+    }
+}

@@ -1,0 +1,366 @@
+//! Writes a lane's checkpoints as they fall due.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::time::{Instant, sleep_until};
+use tracing::warn;
+
+use super::lane_checkpoint::LaneCheckpoint;
+use crate::checkpoint::{Append, CheckpointBackend, CheckpointKey, CheckpointUpdate, JournalChange, StateError};
+use crate::record::Clock;
+use crate::settings::FullJitter;
+use crate::sink::deliver::Delivery;
+use crate::telemetry::{LaneState, Meter};
+
+/// Empty polls move the position in the backend after this at the earliest, and after twice this at the latest. The
+/// random part keeps lanes apart that started together, or that wrote together after an outage.
+const IDLE_INTERVAL: Duration = Duration::from_secs(600);
+/// The copy of a checkpoint that a sink stores is written at most this often. It is used only if the sink's is lost.
+const COPY_INTERVAL: Duration = Duration::from_secs(5);
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+/// Short, so that lanes go on soon after an outage; backends limit how many calls they make at a time.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
+/// Where a lane's checkpoint is stored.
+#[derive(Debug, Clone)]
+pub struct Backends {
+    /// The one that counts.
+    pub main: Arc<dyn CheckpointBackend>,
+    /// Stores a copy, when the main one is a transactional sink.
+    pub copy: Option<Arc<dyn CheckpointBackend>>,
+}
+
+/// Writes a lane's checkpoints, and the copies where its sink stores them.
+pub struct CheckpointWriter {
+    main: BackendWriter,
+    copy: Option<Box<BackendWriter>>,
+}
+
+impl CheckpointWriter {
+    /// Starts with nothing to write. `interval` is `--checkpoint-interval`.
+    pub fn new(
+        backends: Backends,
+        key: &CheckpointKey,
+        delivery: &Delivery,
+        interval: Duration,
+        mut random: fastrand::Rng,
+    ) -> Self {
+        let mut writer = |backend, is_copy, interval| BackendWriter {
+            is_copy,
+            ..BackendWriter::new(backend, key.clone(), delivery.meter.clone(), delivery.clock, interval, random.fork())
+        };
+        let copy = backends.copy.map(|copy| Box::new(writer(copy, true, interval.max(COPY_INTERVAL))));
+        Self { main: writer(backends.main, false, interval), copy }
+    }
+
+    /// True when the sink commits checkpoints with the events.
+    pub fn is_transactional(&self) -> bool {
+        self.copy.is_some()
+    }
+
+    /// The position moved over time that contained no events.
+    pub fn time_passed(&mut self) {
+        self.main.time_passed();
+    }
+
+    /// Takes what changes in the lane's journal with the sink's next commit.
+    pub fn spill(&mut self, checkpoint: &mut LaneCheckpoint) -> JournalChange {
+        self.main.spill(checkpoint)
+    }
+
+    /// A delivery has ended: a transactional sink has committed what [`Self::spill`] returned.
+    pub fn delivered(&mut self, checkpoint: &mut LaneCheckpoint) {
+        if self.is_transactional() {
+            let removed = checkpoint.ledger.released().to_vec();
+            self.main.spilled(checkpoint, &removed);
+        }
+    }
+
+    /// Events were settled.
+    pub fn events_settled(&mut self) {
+        match &mut self.copy {
+            None => self.main.events_settled(),
+            Some(copy) => {
+                self.main.saved_elsewhere();
+                copy.events_settled();
+            }
+        }
+    }
+
+    /// False while the lane must not send: the backend fails and a kill would repeat everything, or a checkpoint is on
+    /// its way to a transactional sink, which must not overtake one that is committed with events.
+    pub fn may_send(&self) -> bool {
+        !self.main.is_failing() && (self.copy.is_none() || !self.main.is_writing())
+    }
+
+    /// True when another process has taken the lane over, or when it is unknown what was committed.
+    pub fn is_superseded(&self) -> bool {
+        self.main.is_superseded()
+    }
+
+    /// True when no write is under way or due.
+    pub fn is_settled(&self) -> bool {
+        self.main.is_settled()
+    }
+
+    /// Writes the checkpoint when it is due, and returns when it is written or could not be. Never returns when nothing
+    /// is to be written. While events are `in_flight`, a transactional sink gets no checkpoint alone. Cancel safe: what
+    /// has begun continues with the next call.
+    pub async fn write_due(&mut self, checkpoint: &mut LaneCheckpoint, in_flight: bool) {
+        let due = match &mut self.copy {
+            None => {
+                self.main.due_at().await;
+                &mut self.main
+            }
+            Some(copy) => tokio::select! {
+                biased;
+                () = self.main.due_at(), if !in_flight => &mut self.main,
+                () = copy.due_at() => copy,
+            },
+        };
+        due.write(checkpoint).await;
+    }
+
+    /// Writes what is not stored yet, without waiting for the interval, until it is stored. A copy is tried once.
+    pub async fn flush(&mut self, checkpoint: &mut LaneCheckpoint) {
+        self.main.flush(checkpoint).await;
+        if let Some(copy) = &mut self.copy {
+            copy.flush_once(checkpoint).await;
+        }
+    }
+}
+
+/// Writes to one backend, one checkpoint at a time. What changes meanwhile goes into the next.
+struct BackendWriter {
+    backend: Arc<dyn CheckpointBackend>,
+    is_copy: bool,
+    key: CheckpointKey,
+    meter: Meter,
+    clock: Clock,
+    interval: Duration,
+    saved_at: Instant,
+    /// How long after that empty polls move the position in the backend.
+    idle_for: Duration,
+    changed: Changed,
+    /// What the ledger wants in the journal with its next checkpoint.
+    appends: Vec<Append>,
+    /// Resolves to the segments of the journal that were removed.
+    writing: Option<BoxFuture<'static, Result<Vec<u64>, StateError>>>,
+    /// Set while the backend fails.
+    retry_at: Option<Instant>,
+    /// Another process writes this checkpoint now: this one writes nothing more.
+    superseded: bool,
+    waits: FullJitter,
+    random: fastrand::Rng,
+}
+
+/// What the backend does not have yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Changed {
+    Nothing,
+    /// The position moved over time that contained no events.
+    Time,
+    /// Events were settled.
+    Events,
+}
+
+impl BackendWriter {
+    /// For a checkpoint that was read or written just now.
+    fn new(
+        backend: Arc<dyn CheckpointBackend>,
+        key: CheckpointKey,
+        meter: Meter,
+        clock: Clock,
+        interval: Duration,
+        mut random: fastrand::Rng,
+    ) -> Self {
+        let (waits, idle_for) = (waits(&mut random), idle_for(&mut random));
+        Self {
+            backend,
+            is_copy: false,
+            key,
+            meter,
+            clock,
+            interval,
+            saved_at: Instant::now(),
+            idle_for,
+            changed: Changed::Nothing,
+            appends: Vec::new(),
+            writing: None,
+            retry_at: None,
+            superseded: false,
+            waits,
+            random,
+        }
+    }
+
+    fn time_passed(&mut self) {
+        self.changed = self.changed.max(Changed::Time);
+    }
+
+    fn events_settled(&mut self) {
+        self.changed = Changed::Events;
+    }
+
+    /// The sink has committed everything with events.
+    fn saved_elsewhere(&mut self) {
+        self.changed = Changed::Nothing;
+        self.saved_at = Instant::now();
+    }
+
+    fn spill(&mut self, checkpoint: &mut LaneCheckpoint) -> JournalChange {
+        self.appends.append(&mut checkpoint.ledger.spill(self.clock.now()));
+        JournalChange { appends: self.appends.clone(), dropped: checkpoint.ledger.released().to_vec() }
+    }
+
+    /// The backend has what was spilled, and removed these segments.
+    fn spilled(&mut self, checkpoint: &mut LaneCheckpoint, removed: &[u64]) {
+        self.appends.clear();
+        checkpoint.ledger.forget_released(removed);
+    }
+
+    fn is_writing(&self) -> bool {
+        self.writing.is_some()
+    }
+
+    fn is_failing(&self) -> bool {
+        self.retry_at.is_some()
+    }
+
+    fn is_superseded(&self) -> bool {
+        self.superseded
+    }
+
+    fn is_settled(&self) -> bool {
+        self.writing.is_none() && self.due().is_none_or(|due| due > Instant::now())
+    }
+
+    /// Waits until there is something to write, or to wait for.
+    fn due_at(&self) -> impl Future<Output = ()> + use<> {
+        let due = if self.writing.is_some() { Some(Instant::now()) } else { self.due() };
+        async move {
+            match due {
+                Some(due) => sleep_until(due).await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Writes what is not stored yet, without waiting for the interval, until it is stored.
+    async fn flush(&mut self, checkpoint: &mut LaneCheckpoint) {
+        while !self.superseded && (self.writing.is_some() || self.changed != Changed::Nothing) {
+            if self.writing.is_none()
+                && let Some(retry_at) = self.retry_at
+            {
+                sleep_until(retry_at).await;
+            }
+            self.write(checkpoint).await;
+        }
+    }
+
+    /// The same without trying again.
+    async fn flush_once(&mut self, checkpoint: &mut LaneCheckpoint) {
+        if self.writing.is_some() || self.changed != Changed::Nothing {
+            self.write(checkpoint).await;
+        }
+    }
+
+    /// When the change has to be written.
+    fn due(&self) -> Option<Instant> {
+        let due = match self.changed {
+            _ if self.superseded => return None,
+            Changed::Nothing => return None,
+            Changed::Time => self.saved_at + self.idle_for,
+            Changed::Events => self.saved_at + self.interval,
+        };
+        Some(self.retry_at.map_or(due, |retry_at| retry_at.max(due)))
+    }
+
+    /// Begins to write, or continues, and returns when the checkpoint is written or could not be.
+    async fn write(&mut self, checkpoint: &mut LaneCheckpoint) {
+        if self.writing.is_none() {
+            self.writing = Some(self.begin(checkpoint));
+        }
+        // It stays in its place while it is awaited: this future may be dropped.
+        let Some(writing) = &mut self.writing else { return };
+        let result = writing.await;
+        self.writing = None;
+        match result {
+            Ok(removed) => {
+                if !self.is_copy {
+                    self.spilled(checkpoint, &removed);
+                }
+                self.saved_at = Instant::now();
+                self.idle_for = idle_for(&mut self.random);
+                if self.retry_at.take().is_some() {
+                    self.waits = waits(&mut self.random);
+                    self.meter.set_store_failure(None);
+                }
+            }
+            // The lane does not depend on its copy.
+            Err(error) if self.is_copy => {
+                self.retry();
+                warn!(%error, "the copy of the checkpoint was not written");
+            }
+            Err(error) if error.is_superseded() => {
+                self.superseded = true;
+                self.meter.superseded(&error.to_string());
+            }
+            Err(error) => {
+                self.retry();
+                self.meter.set_store_failure(Some(LaneState::Stopped(error.to_string())));
+            }
+        }
+    }
+
+    fn begin(&mut self, checkpoint: &mut LaneCheckpoint) -> BoxFuture<'static, Result<Vec<u64>, StateError>> {
+        let (backend, key) = (self.backend.clone(), self.key.clone());
+        self.changed = Changed::Nothing;
+        if self.is_copy {
+            let copy = checkpoint.copy();
+            return async move { write_copy(&*backend, &key, copy).await }.boxed();
+        }
+        let journal = self.spill(checkpoint);
+        let update = CheckpointUpdate { checkpoint: checkpoint.encode(), journal };
+        async move { backend.commit(&key, update).await }.boxed()
+    }
+
+    fn retry(&mut self) {
+        self.changed = Changed::Events;
+        self.retry_at = Some(Instant::now() + self.waits.wait());
+    }
+}
+
+/// Writes a copy. The store may believe that the lane belongs to another process, which has only read it: the sink
+/// decides who owns the lane.
+async fn write_copy(
+    backend: &dyn CheckpointBackend,
+    key: &CheckpointKey,
+    copy: Vec<u8>,
+) -> Result<Vec<u64>, StateError> {
+    let written = backend.commit(key, copy.clone().into()).await;
+    if !matches!(written, Err(StateError::Conflict { .. })) {
+        return written;
+    }
+    if backend.load(key).await?.is_some_and(|stored| !LaneCheckpoint::is_copy(&stored)) {
+        // `state set` wrote it, or a lane whose sink stores no checkpoint: it counts from the next start on.
+        return written;
+    }
+    backend.claim(key).await?;
+    backend.commit(key, copy.into()).await
+}
+
+/// The waits between two attempts while a backend fails.
+pub fn waits(random: &mut fastrand::Rng) -> FullJitter {
+    FullJitter::new(FIRST_WAIT, LONGEST_WAIT, random.fork())
+}
+
+fn idle_for(random: &mut fastrand::Rng) -> Duration {
+    IDLE_INTERVAL.mul_f64(1.0 + random.f64())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,136 @@
+//! The checkpoint that a lane starts from.
+
+use std::sync::Arc;
+
+use tracing::{info, warn};
+
+use super::checkpoint_writer::Backends;
+use super::lane_checkpoint::LaneCheckpoint;
+use super::run::Lane;
+use crate::checkpoint::ledger::Ledger;
+use crate::checkpoint::{CheckpointBackend, CheckpointKey, CheckpointUpdate, JournalChange};
+use crate::record::Timestamp;
+use crate::sink::TransactionalSink;
+use crate::source::{By, Since, SourcePosition};
+
+impl Lane {
+    /// The sink, when it stores the lane's checkpoint. Backfills and repairs run next to the worker's lane: they leave
+    /// its checkpoint alone and deliver at least once.
+    pub(super) fn transactional_sink(&self) -> Option<Arc<dyn TransactionalSink>> {
+        self.delivery.sink.clone().transactional().filter(|_| self.pull.window.is_none())
+    }
+
+    pub(super) fn backends(&self) -> Backends {
+        match self.transactional_sink() {
+            Some(sink) => Backends { main: sink, copy: Some(self.store.clone()) },
+            None => Backends { main: self.store.clone(), copy: None },
+        }
+    }
+
+    /// Claims the lane's checkpoint, or stores a new one that begins at `since` before anything is pulled.
+    ///
+    /// # Errors
+    /// When that is not possible for now, and why.
+    pub(super) async fn try_open(&self) -> Result<LaneCheckpoint, String> {
+        let backends = self.backends();
+        let stored = claim(&backends, &self.key).await?;
+        let (host, scope) = (self.client.host().to_owned(), self.client.scope());
+        let asked = format!("{scope}{}", self.pull.narrowed_by());
+        // The console's count verifies a backfill. The identities of what a repair delivered have to be known.
+        let is_backfill = self.pull.window.is_some_and(|window| window.by == By::Order);
+        let journals = backends.main.keeps_journals() && !is_backfill;
+        let Some(bytes) = stored else {
+            let since_resolved = resolve(self.pull.since, self.clock.now());
+            let mut position = SourcePosition::starting_at(since_resolved);
+            position.align(&self.pull.passes());
+            let ledger = Ledger::begin(since_resolved, asked, journals);
+            let since = self.since_text.clone();
+            let checkpoint = LaneCheckpoint { host, scope, since, since_resolved, position, settled: 0, ledger };
+            backends.main.commit(&self.key, checkpoint.encode().into()).await.map_err(|error| error.to_string())?;
+            if self.pull.window.is_none() {
+                info!(since = %since_resolved, "a new lane begins at `since`");
+            }
+            return Ok(checkpoint);
+        };
+        let mut checkpoint = LaneCheckpoint::decode(&bytes).map_err(|error| error.to_string())?;
+        checkpoint.position.align(&self.pull.passes());
+        if checkpoint.host != host {
+            info!(was = %checkpoint.host, is = %host, "the console has changed: keeping the time and forgetting the keys");
+            checkpoint.position.forget_keys();
+            checkpoint.host = host;
+            checkpoint.ledger.restart(checkpoint.position.bound(), asked.clone(), journals);
+        }
+        if checkpoint.scope != scope {
+            info!(was = %checkpoint.scope, is = %scope, "the scope has changed: only `backfill` fetches older records of what it adds");
+            checkpoint.scope = scope;
+        }
+        if checkpoint.since != self.since_text {
+            info!(was = %checkpoint.since, is = %self.since_text, "`since` was resolved at the first start; the edit is ignored");
+        }
+        if journals {
+            checkpoint.ledger.keep_identities(self.clock.now());
+        }
+        if checkpoint.ledger.asked() != asked || checkpoint.ledger.has_journals() != journals {
+            let from = checkpoint.position.newest();
+            info!(%from, "pull settings or state store have changed: starting a new ledger");
+            checkpoint.ledger.restart(from, asked, journals);
+        }
+        Ok(checkpoint)
+    }
+}
+
+/// The bytes of the checkpoint that the lane continues from; none for a new lane. No other process can write it from
+/// now on.
+///
+/// # Errors
+/// When that is not possible for now, and why.
+async fn claim(backends: &Backends, key: &CheckpointKey) -> Result<Option<Vec<u8>>, String> {
+    let Backends { main, copy } = backends;
+    let Some(store) = copy else { return main.claim(key).await.map_err(|error| error.to_string()) };
+    let stored = store.claim(key).await.map_err(|error| error.to_string())?;
+    let own = main.claim(key).await.map_err(|error| error.to_string())?;
+    let (bytes, from) = match (own, stored) {
+        // Written while the lane's sink stored no checkpoint, or by `state set`: it is newer than the sink's.
+        (_, Some(stored)) if !LaneCheckpoint::is_copy(&stored) => (stored, "the state store"),
+        (Some(own), _) => return Ok(Some(own)),
+        (None, Some(copy)) => (copy, "the copy in the state store"),
+        (None, None) => return Ok(None),
+    };
+    let (checkpoint, left_behind) = without_journal(&bytes, &**store, key).await?;
+    info!(from, "moving the lane's checkpoint into its sink");
+    let bytes = checkpoint.encode();
+    main.commit(key, bytes.clone().into()).await.map_err(|error| error.to_string())?;
+    // Before anything is delivered: from now on the sink's checkpoint counts.
+    let journal = JournalChange { appends: Vec::new(), dropped: left_behind.clone() };
+    let update = CheckpointUpdate { checkpoint: checkpoint.copy(), journal };
+    let removed = store.commit(key, update).await.map_err(|error| error.to_string())?;
+    if removed.len() < left_behind.len() {
+        warn!("the lane's journal in the state store could not be removed");
+    }
+    Ok(Some(bytes))
+}
+
+/// A stored checkpoint that refers to no journal any more, though the sums in it are kept; and the segments of the
+/// journal.
+async fn without_journal(
+    bytes: &[u8],
+    store: &dyn CheckpointBackend,
+    key: &CheckpointKey,
+) -> Result<(LaneCheckpoint, Vec<u64>), String> {
+    let mut checkpoint = LaneCheckpoint::decode(bytes).map_err(|error| error.to_string())?;
+    if !checkpoint.ledger.has_journals() {
+        return Ok((checkpoint, Vec::new()));
+    }
+    let journal = checkpoint.ledger.journal(store, key).await.map_err(|error| error.to_string())?;
+    checkpoint.ledger.leave_journal(&journal);
+    Ok((checkpoint, journal.into_keys().collect()))
+}
+
+fn resolve(since: Since, now: Timestamp) -> Timestamp {
+    match since {
+        Since::Ago(period) => now.minus(period.0),
+        Since::At(time) => time,
+        Since::Now => now,
+        Since::Beginning => Timestamp::default(),
+    }
+}

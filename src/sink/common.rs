@@ -1,0 +1,125 @@
+//! The keys that all sinks have, and what each type of sink says of itself.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use super::compression::Compression;
+use super::{BuildError, Limits, Sink, SinkContext};
+use crate::record::Stream;
+use crate::settings::{ByteSize, Period, Proxy, Schema, Tls};
+
+/// Defaults of a type of sink.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Defaults {
+    pub limits: Limits,
+    /// How long an event waits for its batch to fill.
+    pub flush: Duration,
+    /// Maximum number of concurrent deliveries.
+    pub concurrency: usize,
+    /// Maximum of `concurrency`: 1 if concurrent batches would break a guaranteed order.
+    pub concurrency_max: usize,
+    /// Supported compressions, the default first.
+    pub compressions: &'static [Compression],
+}
+
+pub trait SinkType {
+    fn defaults(&self) -> Defaults;
+
+    /// Whether the sinks are [`super::TransactionalSink`]s.
+    fn keeps_checkpoints(&self) -> bool {
+        false
+    }
+
+    /// The sink of one lane. Opens no connection, so that it can also validate settings.
+    ///
+    /// # Errors
+    /// If the settings contradict each other or refer to something that does not exist.
+    fn build(&self, common: &Common, context: &SinkContext) -> Result<Arc<dyn Sink>, BuildError>;
+}
+
+pub(super) fn count(number: NonZeroU32) -> usize {
+    usize::try_from(number.get()).unwrap_or(usize::MAX)
+}
+
+const DEFAULT_TIMEOUT: Period = Period(Duration::from_secs(30));
+
+/// Keys that all sinks have.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Common {
+    /// Unique in the pipeline; default: the type.
+    pub name: Option<String>,
+    /// Streams that are sent to this sink; default: all of the pipeline.
+    pub streams: Option<Vec<Stream>>,
+    /// Overrides `transform.schema`.
+    pub schema: Option<Schema>,
+    /// Limits of a batch.
+    pub batch: BatchSettings,
+    /// Compression of request bodies; default by type.
+    pub compression: Option<Compression>,
+    /// Waits between attempts.
+    pub retry: RetrySettings,
+    /// Maximum number of batches in flight; default by type.
+    pub concurrency: Option<NonZeroU32>,
+    /// Timeout of one request.
+    #[schemars(extend("default" = DEFAULT_TIMEOUT))]
+    pub timeout: Option<Period>,
+    /// Proxy for this sink; default: the environment's.
+    pub proxy: Option<Proxy>,
+    /// Certificates of this sink.
+    pub tls: Tls,
+}
+
+impl Common {
+    pub fn timeout(&self) -> Period {
+        self.timeout.unwrap_or(DEFAULT_TIMEOUT)
+    }
+
+    /// The type's limits, with those of `batch`.
+    pub fn limits(&self, defaults: &Defaults) -> Limits {
+        let Limits { events, bytes, most_events, most_bytes, wire_bytes, .. } = defaults.limits;
+        let asked = self.batch.bytes.map(|size| usize::try_from(size.0).unwrap_or(usize::MAX).max(1));
+        let bytes = asked.unwrap_or(bytes).min(most_bytes);
+        Limits {
+            events: self.batch.events.map_or(events, count).min(most_events),
+            bytes: if self.compression(defaults) == Compression::None { bytes.min(wire_bytes) } else { bytes },
+            ..defaults.limits
+        }
+    }
+
+    pub fn compression(&self, defaults: &Defaults) -> Compression {
+        self.compression.or(defaults.compressions.first().copied()).unwrap_or(Compression::None)
+    }
+}
+
+/// `batch:`; the defaults depend on the type.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct BatchSettings {
+    /// Maximum number of events in a batch.
+    pub events: Option<NonZeroU32>,
+    /// Maximum size of a batch before compression.
+    pub bytes: Option<ByteSize>,
+    /// How long an event waits for its batch to fill.
+    pub timeout: Option<Period>,
+}
+
+/// `retry:`: limits of the exponential backoff with full jitter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RetrySettings {
+    /// Maximum of the first wait.
+    pub initial: Period,
+    /// Maximum of every wait.
+    pub max: Period,
+}
+
+impl Default for RetrySettings {
+    fn default() -> Self {
+        Self { initial: Period(Duration::from_millis(500)), max: Period(Duration::from_secs(60)) }
+    }
+}

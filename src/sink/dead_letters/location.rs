@@ -1,0 +1,125 @@
+//! The location of a store of dead letters, to read it and remove from it.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+#[cfg(feature = "kafka")]
+use super::topic::{self, TopicPartition};
+use super::{StoredDeadLetter, files};
+#[cfg(feature = "kafka")]
+use crate::kafka::{KafkaLocation, KafkaLocationError};
+
+/// The value of `--dead-letters`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Location {
+    /// `file:DIR`.
+    Directory(PathBuf),
+    /// `kafka://BROKERS/TOPIC`.
+    #[cfg(feature = "kafka")]
+    Topic(KafkaLocation),
+}
+
+/// The text is not a [`Location`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LocationError {
+    #[error("write it as file:DIR, for example file:/var/lib/dead-letters, or as kafka://BROKERS/TOPIC")]
+    Form,
+    #[cfg(feature = "kafka")]
+    #[error(transparent)]
+    Kafka(#[from] KafkaLocationError),
+}
+
+impl FromStr for Location {
+    type Err = LocationError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once(':') {
+            Some(("file", directory)) if !directory.is_empty() => Ok(Self::Directory(directory.into())),
+            #[cfg(feature = "kafka")]
+            Some(("kafka", place)) => Ok(Self::Topic(place.parse()?)),
+            _ => Err(LocationError::Form),
+        }
+    }
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Directory(directory) => directory.display().fmt(formatter),
+            #[cfg(feature = "kafka")]
+            Self::Topic(location) => location.fmt(formatter),
+        }
+    }
+}
+
+impl Location {
+    /// Locks the store for the removal of dead letters, until the guard is dropped. `None` if the store does not exist
+    /// yet.
+    ///
+    /// # Errors
+    /// If another process has locked it, or the store cannot be used.
+    pub async fn lock(&self) -> io::Result<Option<Box<dyn Send>>> {
+        match self {
+            Self::Directory(directory) if directory.is_dir() => {
+                files::lock(directory).map(|lock| Some(Box::new(lock) as Box<dyn Send>))
+            }
+            Self::Directory(_) => Ok(None),
+            #[cfg(feature = "kafka")]
+            Self::Topic(location) => topic::lock(location).await,
+        }
+    }
+
+    /// The partitions of the store, with the dead letters that it has now.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub async fn partitions(&self) -> io::Result<Vec<DeadLetterPartition>> {
+        match self {
+            Self::Directory(directory) => {
+                let files = files::files(directory)?.into_iter();
+                Ok(files.map(files::FilePartition::new).map(DeadLetterPartition::File).collect())
+            }
+            #[cfg(feature = "kafka")]
+            Self::Topic(location) => Ok(vec![DeadLetterPartition::Topic(TopicPartition::open(location).await?)]),
+        }
+    }
+}
+
+/// A part of a store. Each of its dead letters has a number.
+#[derive(Debug)]
+pub enum DeadLetterPartition {
+    /// The dead letters of one lane.
+    File(files::FilePartition),
+    /// The dead letters of all lanes.
+    #[cfg(feature = "kafka")]
+    Topic(TopicPartition),
+}
+
+impl DeadLetterPartition {
+    /// The next dead letter and its number.
+    ///
+    /// # Errors
+    /// If it cannot be read. After [`io::ErrorKind::InvalidData`] (damaged, or of a newer version) others may follow.
+    pub async fn next(&mut self) -> Option<io::Result<(u64, StoredDeadLetter)>> {
+        match self {
+            Self::File(file) => file.next(),
+            #[cfg(feature = "kafka")]
+            Self::Topic(topic) => topic.next().await,
+        }
+    }
+
+    /// Removes the dead letters with these numbers and returns how many. The caller holds [`Location::lock`].
+    ///
+    /// # Errors
+    /// If they were not removed, or the result is unknown.
+    pub async fn remove(&mut self, numbers: &BTreeSet<u64>) -> io::Result<usize> {
+        match self {
+            Self::File(file) => file.remove(numbers),
+            #[cfg(feature = "kafka")]
+            Self::Topic(topic) => topic.remove(numbers).await,
+        }
+    }
+}

@@ -1,0 +1,151 @@
+use std::time::{Duration, SystemTime};
+
+use http::StatusCode;
+use http::header::{HeaderMap, LOCATION};
+use serde::de::IgnoredAny;
+
+use crate::settings::retry_after;
+use crate::sink::Outcome;
+
+/// Characters of a response's body that are shown to the operator.
+const REASON_CHARACTERS: usize = 200;
+
+/// A response of the destination, borrowed, with the beginning of its body.
+#[derive(Debug, Clone, Copy)]
+pub struct ResponseView<'a> {
+    /// HTTP status.
+    pub status: StatusCode,
+    /// All headers.
+    pub headers: &'a HeaderMap,
+    /// At most `max_response_bytes` of the body.
+    pub body: &'a [u8],
+    /// Number of events in the request.
+    pub events: usize,
+}
+
+impl ResponseView<'_> {
+    /// See [`retry_after`].
+    pub fn retry_after(&self) -> Option<Duration> {
+        retry_after(self.headers, SystemTime::now())
+    }
+
+    /// True for HTML. It comes from a proxy or a login page, never from an API that accepts events.
+    pub fn is_html(&self) -> bool {
+        self.body.trim_ascii_start().starts_with(b"<")
+    }
+
+    /// Status and beginning of the body, for the operator. Control characters and line breaks become blanks.
+    pub fn reason(&self) -> String {
+        self.quote(self.body)
+    }
+
+    /// The status and the beginning of `text`, a part of the response. Treats `text` as [`reason`](Self::reason) does.
+    pub fn quote(&self, text: &[u8]) -> String {
+        let status = match self.status.canonical_reason() {
+            Some(reason) => format!("{} {reason}", self.status.as_u16()),
+            None => self.status.as_u16().to_string(),
+        };
+        let text = String::from_utf8_lossy(text);
+        let words: Vec<&str> =
+            text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()).collect();
+        if words.is_empty() {
+            return status;
+        }
+        let text: String = words.join(" ").chars().take(REASON_CHARACTERS).collect();
+        format!("{status}: {text}")
+    }
+
+    /// The outcome by status alone, for statuses that the destination does not define differently.
+    pub fn by_status(&self) -> Outcome {
+        match self.status.as_u16() {
+            200..=299 => Outcome::Delivered,
+            300..=399 => Outcome::Misconfigured(self.redirect()),
+            400 | 422 => Outcome::Refused(self.reason()),
+            401 | 403 => Outcome::Unauthorized(self.reason()),
+            408 | 425 | 429 | 500..=599 => self.retry_later(),
+            413 => Outcome::TooLarge(self.reason()),
+            _ => Outcome::Misconfigured(self.reason()),
+        }
+    }
+
+    /// [`by_status`](Self::by_status) of a destination whose success has an empty or a JSON body. Any other body does
+    /// not come from that destination.
+    pub fn expect_json(&self, destination: &str) -> Outcome {
+        match self.by_status() {
+            Outcome::Delivered if !self.body.is_empty() && serde_json::from_slice::<IgnoredAny>(self.body).is_err() => {
+                self.unexpected(destination)
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// [`by_status`](Self::by_status) of a destination whose success may have any body but HTML.
+    pub fn expect_no_html(&self) -> Outcome {
+        match self.by_status() {
+            Outcome::Delivered if self.is_html() => Outcome::Misconfigured(self.html_reason()),
+            outcome => outcome,
+        }
+    }
+
+    /// The text for a response that [`is_html`](Self::is_html).
+    pub fn html_reason(&self) -> String {
+        format!("answers with a page ({}); check `url`", self.reason())
+    }
+
+    /// The outcome of a success that `destination` would not give.
+    pub fn unexpected(&self, destination: &str) -> Outcome {
+        Outcome::Misconfigured(not_from(destination, &self.reason()))
+    }
+
+    /// The same bytes may be sent later, after `Retry-After`.
+    pub fn retry_later(&self) -> Outcome {
+        Outcome::RetryLater { reason: self.reason(), after: self.retry_after() }
+    }
+
+    /// A redirect is not followed: it usually leads to a login page, which would answer 200.
+    fn redirect(&self) -> String {
+        let location = self.headers.get(LOCATION).and_then(|location| location.to_str().ok());
+        let target = location.and_then(|location| url::Url::parse(location).ok());
+        let host = target.as_ref().and_then(url::Url::host_str).map(|host| format!(" to {host}")).unwrap_or_default();
+        format!("{}: redirects{host}, which is not followed; put the final address into `url`", self.status.as_u16())
+    }
+}
+
+/// The text for a response that `destination` would not give. `reason` quotes the response.
+pub(super) fn not_from(destination: &str, reason: &str) -> String {
+    format!("does not answer as {destination} does ({reason}); check `url`")
+}
+
+/// The first word of the outcome of a response to four events, with the indices of a partial outcome.
+#[cfg(test)]
+pub(super) fn judged(destination: &impl super::Destination, status: u16, body: impl AsRef<[u8]>) -> String {
+    judged_by(|response| destination.judge(response), status, body, 4)
+}
+
+/// [`judged`] by a function, and for another number of events.
+#[cfg(test)]
+pub(super) fn judged_by(
+    judge: impl Fn(&ResponseView<'_>) -> Outcome,
+    status: u16,
+    body: impl AsRef<[u8]>,
+    events: usize,
+) -> String {
+    let (status, headers) = (StatusCode::from_u16(status).unwrap_or_default(), HeaderMap::new());
+    crate::sink::in_words(judge(&ResponseView { status, headers: &headers, body: body.as_ref(), events }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_are_short_and_on_one_line() {
+        let headers = HeaderMap::new();
+        let body = format!("<html>\r\n\x1b[31m <b>Bad</b>\tGateway{}</html>", "x".repeat(1_000));
+        let response =
+            ResponseView { status: StatusCode::BAD_GATEWAY, headers: &headers, body: body.as_bytes(), events: 1 };
+        let reason = response.reason();
+        assert!(reason.starts_with("502 Bad Gateway: <html> [31m <b>Bad</b> Gatewayxxx"), "{reason}");
+        assert!(reason.len() < 240 && !reason.contains(char::is_control), "{reason}");
+    }
+}

@@ -1,0 +1,270 @@
+//! `delivery: exactly_once`: commits a batch and the checkpoint that covers it in one transaction. Lanes share
+//! transactions.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+use rdkafka::error::RDKafkaErrorCode as Code;
+use tokio::time::Instant;
+
+use super::at_least_once::KafkaSink;
+use super::reports::{self, Report};
+use super::{KafkaSettings, check_topic};
+use crate::checkpoint::{CheckpointBackend, CheckpointKey, CheckpointUpdate, StateError};
+use crate::failure::Failure;
+use crate::kafka::{Abort, AbortCause, CHECKPOINT, CommitOutcome, Lane, TransactionalId, TransactionalIds, is_refusal};
+use crate::sink::{Attempt, Batch, BuildError, Limits, Outcome, Probe, Sink, SinkContext, TransactionalSink};
+
+/// A lane with refused records commits in separate transactions until this time after the last refusal. If it returns
+/// too early, it aborts a transaction of other lanes.
+const QUARANTINE: Duration = Duration::from_secs(60);
+/// Bytes of a message in addition to its value and its fixed headers: key, id, time, framing.
+const OVERHEAD: usize = 2 * 1024;
+/// librdkafka's default of `message.max.bytes`.
+const LARGEST_MESSAGE: usize = 1_000_000;
+
+#[derive(Debug)]
+pub(super) struct TransactionalKafkaSink {
+    /// Delivers the batches of backfills and repairs at least once. No checkpoint covers them.
+    plain: KafkaSink,
+    limits: Limits,
+    id: Arc<TransactionalId>,
+    ids: Arc<TransactionalIds>,
+    checkpoint_topic: String,
+    /// The lane's name in the checkpoint topic.
+    name: String,
+    /// None before the lane's checkpoint is read.
+    lane: Mutex<Option<Arc<Lane>>>,
+    quarantined_until: Mutex<Option<Instant>>,
+}
+
+impl TransactionalKafkaSink {
+    pub(super) fn new(plain: KafkaSink, settings: &KafkaSettings, context: &SinkContext) -> Result<Self, BuildError> {
+        let Some(topic) = settings.checkpoint_topic.as_deref() else {
+            let problem = "`delivery: exactly_once` needs a topic on these brokers for the lanes' checkpoints";
+            return Err(BuildError::value("checkpoint_topic", problem));
+        };
+        check_topic("checkpoint_topic", topic)?;
+        if topic == plain.messages.topic {
+            let problem = "events go to this topic, and it keeps only the last message of each key";
+            return Err(BuildError::value("checkpoint_topic", problem));
+        }
+        // An event larger than a message would abort its transaction, so it is refused before.
+        let largest = settings.literal("message.max.bytes").or(settings.literal("message.copy.max.bytes"));
+        let largest = largest.and_then(|text| text.trim().parse().ok()).unwrap_or(LARGEST_MESSAGE);
+        let largest_event = largest.saturating_sub(OVERHEAD + plain.messages.header_bytes());
+        let limits = Limits { event_bytes: plain.limits().event_bytes.min(largest_event), ..plain.limits() };
+        let oauth = settings.oauth.as_ref().map(|oauth| format!("{oauth:?}")).unwrap_or_default();
+        let ids = context.shared.owners.clone();
+        Ok(Self {
+            id: ids.get(&plain.brokers.options.fingerprint(&[topic, &oauth]), context.shard, topic),
+            plain,
+            limits,
+            ids,
+            checkpoint_topic: topic.to_owned(),
+            name: format!("{}/{}/{}", context.pipeline, context.stream, context.sink),
+            lane: Mutex::new(None),
+            quarantined_until: Mutex::new(None),
+        })
+    }
+
+    /// Takes the lane over and reads its checkpoint.
+    async fn take_over(&self) -> Result<Option<Vec<u8>>, Failure> {
+        *self.lane.lock() = None;
+        let (lane, checkpoint) = self.id.open(&self.plain.brokers.connect()?, &self.name).await?;
+        *self.lane.lock() = Some(Arc::new(lane));
+        Ok(checkpoint)
+    }
+
+    fn lane(&self) -> Result<Arc<Lane>, Failure> {
+        let lane = self.lane.lock().clone();
+        lane.ok_or_else(|| Failure::Superseded("the lane's checkpoint was not read".to_owned()))
+    }
+
+    fn is_quarantined(&self) -> bool {
+        self.quarantined_until.lock().is_some()
+    }
+
+    /// Called after the brokers refused records of this lane. It shares no transactions for the next [`QUARANTINE`].
+    fn quarantine(&self, code: Code) {
+        if self.quarantined_until.lock().replace(Instant::now() + QUARANTINE).is_none() {
+            tracing::warn!(error = ?code, "records refused: the lane gets transactions of its own");
+        }
+    }
+
+    fn end_quarantine(&self) {
+        let mut until = self.quarantined_until.lock();
+        if until.is_some_and(|until| until <= Instant::now()) {
+            *until = None;
+            tracing::info!("the lane shares transactions again");
+        }
+    }
+
+    async fn transact(&self, batch: &Batch, update: CheckpointUpdate) -> Attempt {
+        let attempt = |outcome, status: &str| Attempt { outcome, bytes: 0, status: status.to_owned() };
+        // Records of an unknown lane aborted a shared transaction. A separate transaction shows whether they are this
+        // lane's.
+        let mut is_suspect = false;
+        loop {
+            let alone = is_suspect || self.is_quarantined();
+            let slot = async {
+                let lane = self.lane()?;
+                let slot = lane.slot(alone).await?;
+                Ok::<_, Failure>((lane, slot))
+            };
+            let (lane, slot) = match slot.await {
+                Ok(slot) => slot,
+                Err(error) => return attempt(error.into(), "superseded"),
+            };
+            let (sent, bytes) = self.plain.messages.enqueue(batch, slot.producer()).await;
+            let abort = match lane.commit(slot, sent, update.clone()).await {
+                CommitOutcome::Committed => {
+                    self.plain.policy.forget();
+                    self.end_quarantine();
+                    return Attempt { outcome: Outcome::Delivered, bytes, status: "ok".to_owned() };
+                }
+                CommitOutcome::ProducerFailed(error) => return attempt(error.into(), "superseded"),
+                CommitOutcome::Aborted(abort) => abort,
+            };
+            match abort.cause {
+                AbortCause::Others => {}
+                AbortCause::Unknown if !alone => is_suspect = true,
+                AbortCause::Own | AbortCause::Unknown => {
+                    self.quarantine(abort.code);
+                    let reports = reports_of(batch, &abort);
+                    return attempt(self.refused(batch, &abort, &reports), &reports::status(&reports));
+                }
+                AbortCause::Brokers => {
+                    let reason = format!("the transaction was aborted: {}", abort.code);
+                    return attempt(Outcome::RetryLater { reason, after: None }, &format!("{:?}", abort.code));
+                }
+            }
+        }
+    }
+
+    /// The outcome of a transaction that this lane's messages aborted.
+    fn refused(&self, batch: &Batch, abort: &Abort, reports: &[Report]) -> Outcome {
+        let checkpoint = abort.reports.iter().find_map(|(index, code)| (*index == CHECKPOINT).then_some(*code)?);
+        if let Some(code) = checkpoint.filter(|code| is_refusal(*code)) {
+            return Outcome::Misconfigured(format!("checkpoint topic `{}`: {code}", self.checkpoint_topic));
+        }
+        match reports::outcome(batch, reports, None, &self.plain.policy, Instant::now()) {
+            // The batch is empty: the brokers refused only the checkpoint.
+            Outcome::Delivered => Outcome::RetryLater { reason: abort.code.to_string(), after: None },
+            outcome => outcome,
+        }
+    }
+
+    async fn check(&self) -> Result<String, Probe> {
+        let topic = self.plain.find_topic().await?;
+        let checked = async {
+            let connect = self.plain.brokers.connect()?;
+            crate::kafka::probe(&connect, &self.checkpoint_topic, &self.ids.idle_id()).await
+        };
+        let checkpoint_topic = checked.await.map_err(|error: Failure| Probe::Failed(error.to_string()))?;
+        Ok(format!("{topic}, {checkpoint_topic}"))
+    }
+}
+
+impl Sink for TransactionalKafkaSink {
+    fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    fn send<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Attempt> {
+        self.plain.send(batch)
+    }
+
+    fn probe(&self) -> BoxFuture<'_, Probe> {
+        async { self.check().await.map_or_else(|failed| failed, Probe::Verified) }.boxed()
+    }
+
+    fn transactional(self: Arc<Self>) -> Option<Arc<dyn TransactionalSink>> {
+        Some(self)
+    }
+}
+
+impl CheckpointBackend for TransactionalKafkaSink {
+    fn load<'a>(&'a self, key: &'a CheckpointKey) -> BoxFuture<'a, Result<Option<Vec<u8>>, StateError>> {
+        async move {
+            let read = async { self.id.load(&self.plain.brokers.connect()?, &self.name).await };
+            read.await.map_err(|error| state_error(key, error))
+        }
+        .boxed()
+    }
+
+    fn claim<'a>(&'a self, key: &'a CheckpointKey) -> BoxFuture<'a, Result<Option<Vec<u8>>, StateError>> {
+        async move {
+            let claimed = match self.take_over().await {
+                Err(Failure::Unauthorized(_)) if self.plain.brokers.renew().await => self.take_over().await,
+                other => other,
+            };
+            claimed.map_err(|error| state_error(key, error))
+        }
+        .boxed()
+    }
+
+    fn commit<'a>(
+        &'a self,
+        key: &'a CheckpointKey,
+        update: CheckpointUpdate,
+    ) -> BoxFuture<'a, Result<Vec<u64>, StateError>> {
+        async move {
+            let dropped = update.journal.dropped.clone();
+            let commit = async { self.lane()?.save(&self.plain.brokers.connect()?, update).await };
+            commit.await.map_err(|error| state_error(key, error))?;
+            Ok(dropped)
+        }
+        .boxed()
+    }
+
+    fn keeps_journals(&self) -> bool {
+        true
+    }
+
+    fn read_journal<'a>(
+        &'a self,
+        key: &'a CheckpointKey,
+        segment: u64,
+    ) -> BoxFuture<'a, Result<Option<Vec<u8>>, StateError>> {
+        async move {
+            let read = async { self.id.segment(&self.plain.brokers.connect()?, &self.name, segment).await };
+            read.await.map_err(|error| state_error(key, error))
+        }
+        .boxed()
+    }
+}
+
+impl TransactionalSink for TransactionalKafkaSink {
+    fn commit_batch<'a>(&'a self, batch: &'a Batch, update: CheckpointUpdate) -> BoxFuture<'a, Attempt> {
+        self.transact(batch, update).boxed()
+    }
+
+    fn enter(&self) -> Box<dyn Send> {
+        Box::new(self.id.enter())
+    }
+}
+
+fn state_error(key: &CheckpointKey, error: Failure) -> StateError {
+    match error {
+        Failure::Superseded(reason) => StateError::Superseded(reason),
+        other => StateError::Sink { lane: key.clone(), reason: other.to_string() },
+    }
+}
+
+/// Returns one report per event of an aborted transaction. None of the events was delivered.
+fn reports_of(batch: &Batch, abort: &Abort) -> Vec<Report> {
+    let own = abort.reports.iter().any(|(_, code)| code.is_some_and(is_refusal));
+    // If no report contains a cause, the transaction's error applies to all.
+    let default = if own || !is_refusal(abort.code) { Code::PurgeQueue } else { abort.code };
+    let mut reports = vec![Report::Failed(default); batch.len()];
+    for (index, code) in &abort.reports {
+        if let (Some(report), Some(code)) = (reports.get_mut(*index), code.filter(|code| is_refusal(*code))) {
+            *report = Report::Failed(code);
+        }
+    }
+    reports
+}

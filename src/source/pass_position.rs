@@ -1,0 +1,445 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
+
+use crate::checkpoint::encoding::{hashes, sorted};
+use crate::record::Timestamp;
+
+/// Keys are kept this much below the bound: the console compares times at about 10 ms, so a query from the bound may
+/// return records from just before it.
+const KEPT_SECONDS_BELOW_BOUND: i64 = 1;
+
+/// How far one pass over a stream has come: all records before `bound` are settled, and the keys name the settled
+/// records after it.
+///
+/// The rules and the case behind each are in `docs/delivery.md`; in short:
+/// - a poll asks for [bound, S], S being its start by the console's clock;
+/// - a poll that reached its end moves the bound to S − reach (`overlap`, or `lookback`), one that did not to
+///   min(watermark, S − reach);
+/// - the bound never moves back, and a key is forgotten only when its record's time is before the bound. (A snapshot
+///   begins again each time.)
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PassPosition {
+    pub(super) bound: Timestamp,
+    pub(super) watermark: Timestamp,
+    pub(super) complete: Option<Timestamp>,
+    /// By the second of their record's time: they expire by the second, and lists delta-code well.
+    #[serde(with = "seconds")]
+    pub(super) seconds: BTreeMap<i64, Second>,
+    pub(super) snapshot: Option<Snapshot>,
+    /// Start of the last sweep over all findings.
+    pub(super) swept: Option<Timestamp>,
+}
+
+/// Most seconds have one or two records: `SmallVec` stores those without an allocation, and is no larger than a `Vec`.
+pub(super) type Numbers = SmallVec<[u64; 2]>;
+
+/// The settled records of one second.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Second {
+    /// Sorted.
+    #[serde(with = "sorted")]
+    pub(super) keys: Numbers,
+    /// The last settled version of each key; empty if the key itself names the version.
+    #[serde(with = "hashes")]
+    pub(super) versions: Numbers,
+}
+
+/// A full inventory: the time that names it, and how far it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// Aligned to the interval, and part of each event's identity.
+    pub time: Timestamp,
+    /// Events settled so far.
+    pub taken: u64,
+    pub stage: Stage,
+}
+
+/// How far a snapshot is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Stage {
+    /// Records are being read.
+    Reading,
+    /// All records are settled; the event that says so is not.
+    Marking,
+    /// Nothing is left to do.
+    Done,
+}
+
+/// What a position knows of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Known {
+    New,
+    /// Another version of it was settled last.
+    Changed,
+    /// This version was settled.
+    Taken,
+}
+
+impl PassPosition {
+    /// For a pass that begins at `since`.
+    pub fn starting_at(since: Timestamp) -> Self {
+        Self { bound: since, watermark: since, complete: None, seconds: BTreeMap::new(), snapshot: None, swept: None }
+    }
+
+    /// Lower end of the next poll, included.
+    pub fn bound(&self) -> Timestamp {
+        self.bound
+    }
+
+    /// All records up to this time are settled, except late arrivals.
+    pub fn watermark(&self) -> Timestamp {
+        self.watermark
+    }
+
+    /// Start of the last poll that reached its end with all records settled.
+    pub fn complete(&self) -> Option<Timestamp> {
+        self.complete
+    }
+
+    /// The snapshot that was begun last.
+    pub fn snapshot(&self) -> Option<Snapshot> {
+        self.snapshot
+    }
+
+    /// The time up to which the pass is complete.
+    pub fn complete_until(&self) -> Timestamp {
+        self.complete.map_or(self.watermark, |complete| complete.max(self.watermark))
+    }
+
+    /// The keys remembered, by the second of their record's time.
+    pub fn keys(&self) -> impl Iterator<Item = (i64, &[u64])> {
+        self.seconds.iter().map(|(second, records)| (*second, &records.keys[..]))
+    }
+
+    /// The versions remembered, by the second of their record's time.
+    pub fn versions(&self) -> impl Iterator<Item = &[u64]> {
+        let of = |records: &Second| records.versions.is_empty();
+        self.seconds.values().map(move |records| if of(records) { &records.keys[..] } else { &records.versions[..] })
+    }
+
+    /// Number of keys remembered.
+    pub fn key_count(&self) -> usize {
+        self.seconds.values().map(|records| records.keys.len()).sum()
+    }
+
+    /// Looks up a record of this time. `version` is given if the position stores the last settled version.
+    pub fn knows(&self, time: Timestamp, key: u64, version: Option<u64>) -> Known {
+        self.seconds.get(&time.seconds()).map_or(Known::New, |records| records.knows(key, version))
+    }
+
+    /// Looks up a record that may be stored under any time.
+    pub fn knows_anywhere(&self, key: u64, version: Option<u64>) -> Known {
+        let known = self.seconds.values().map(|records| records.knows(key, version));
+        known.fold(Known::New, |best, known| if known == Known::New { best } else { known })
+    }
+
+    /// Remembers a record; false if it was remembered before.
+    pub fn take(&mut self, time: Timestamp, key: u64, version: Option<u64>) -> bool {
+        let second = time.seconds();
+        if second < self.bound.seconds() - KEPT_SECONDS_BELOW_BOUND {
+            // Never asked for again.
+            return true;
+        }
+        let taken = self.seconds.entry(second).or_default().take(key, version);
+        if taken
+            && let Some(snapshot) = &mut self.snapshot
+            && snapshot.stage == Stage::Reading
+        {
+            snapshot.taken += 1;
+        }
+        taken
+    }
+
+    /// The same for a record that may be stored under another time: it is moved.
+    pub fn take_anywhere(&mut self, time: Timestamp, key: u64, version: Option<u64>) -> bool {
+        self.seconds.retain(|_, records| {
+            records.forget(key);
+            !records.keys.is_empty()
+        });
+        self.take(time, key, version)
+    }
+
+    /// A poll that started at `start` and has not reached its end settled everything up to `watermark`.
+    ///
+    /// Records of the watermark's own second may still be unread (ties), so the bound stays a second behind.
+    pub fn advance(&mut self, watermark: Timestamp, start: Timestamp, reach: Duration) {
+        self.watermark = self.watermark.max(watermark.min(start));
+        self.raise_bound(watermark.minus(Duration::from_secs(1)).min(start.minus(reach)));
+    }
+
+    /// A poll that started at `start` reached its end, and all its records are settled.
+    pub fn finish(&mut self, start: Timestamp, reach: Duration) {
+        self.watermark = self.watermark.max(start);
+        self.complete = self.complete.max(Some(start));
+        self.raise_bound(start.minus(reach));
+    }
+
+    /// Keeps the times and forgets the keys: another console's records have other identities. A snapshot begins again.
+    pub fn forget_keys(&mut self) {
+        self.seconds.clear();
+        self.snapshot = None;
+    }
+
+    /// Begins a snapshot of another time: reads everything from `since` on again.
+    pub(super) fn begin_snapshot(&mut self, time: Timestamp, since: Timestamp) {
+        (self.bound, self.watermark) = (since, since);
+        self.seconds.clear();
+        self.snapshot = Some(Snapshot { time, taken: 0, stage: Stage::Reading });
+    }
+
+    /// Finishes the current stage of the snapshot.
+    pub(super) fn finish_snapshot(&mut self, start: Timestamp, marker: bool) {
+        self.complete = self.complete.max(Some(start));
+        self.seconds.clear();
+        if let Some(snapshot) = &mut self.snapshot {
+            snapshot.stage = if marker && snapshot.stage == Stage::Reading { Stage::Marking } else { Stage::Done };
+        }
+    }
+
+    fn raise_bound(&mut self, bound: Timestamp) {
+        if bound <= self.bound {
+            return;
+        }
+        self.bound = bound;
+        let kept = self.seconds.split_off(&(bound.seconds() - KEPT_SECONDS_BELOW_BOUND));
+        self.seconds = kept;
+    }
+}
+
+impl Second {
+    fn knows(&self, key: u64, version: Option<u64>) -> Known {
+        let Ok(place) = self.keys.binary_search(&key) else { return Known::New };
+        match version {
+            Some(version) if self.versions.get(place) != Some(&version) => Known::Changed,
+            _ => Known::Taken,
+        }
+    }
+
+    fn forget(&mut self, key: u64) {
+        if let Ok(place) = self.keys.binary_search(&key) {
+            self.keys.remove(place);
+            if place < self.versions.len() {
+                self.versions.remove(place);
+            }
+        }
+    }
+
+    fn take(&mut self, key: u64, version: Option<u64>) -> bool {
+        match (self.keys.binary_search(&key), version) {
+            (Ok(_), None) => false,
+            (Ok(place), Some(version)) => match self.versions.get_mut(place) {
+                Some(last) => std::mem::replace(last, version) != version,
+                None => false,
+            },
+            (Err(place), version) => {
+                self.keys.insert(place, key);
+                if let Some(version) = version {
+                    self.versions.insert(place.min(self.versions.len()), version);
+                }
+                true
+            }
+        }
+    }
+}
+
+/// Records by their second, as the difference to the second before.
+mod seconds {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserializer, Serializer};
+
+    use super::Second;
+    use crate::checkpoint::encoding::fold;
+
+    pub fn serialize<S: Serializer>(seconds: &BTreeMap<i64, Second>, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut previous = 0;
+        let difference =
+            |(second, records): (&i64, _)| (second.wrapping_sub(std::mem::replace(&mut previous, *second)), records);
+        serializer.collect_seq(seconds.iter().map(difference))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<i64, Second>, D::Error> {
+        let mut second = 0_i64;
+        fold(deserializer, BTreeMap::new(), |seconds, (difference, records): (i64, Second)| {
+            let Some(next) = second.checked_add(difference) else { return false };
+            second = next;
+            let is_whole = records.versions.is_empty() || records.versions.len() == records.keys.len();
+            seconds.insert(second, records);
+            is_whole
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OVERLAP: Duration = Duration::from_secs(300);
+
+    fn minute(minute: i64) -> Timestamp {
+        Timestamp::from_micros((12 * 60 + minute) * 60_000_000)
+    }
+
+    fn has(track: &PassPosition, time: Timestamp, key: u64) -> bool {
+        track.knows(time, key, None) == Known::Taken
+    }
+
+    #[test]
+    fn a_complete_poll_leaves_the_bound_an_overlap_behind_its_start() {
+        let mut track = PassPosition::starting_at(minute(-60));
+        track.take(minute(-10), 1, None);
+        track.take(minute(-3), 2, None);
+        track.finish(minute(0), OVERLAP);
+        assert_eq!(track.bound(), minute(-5));
+        assert!(has(&track, minute(-3), 2), "within the overlap");
+        assert!(!has(&track, minute(-10), 1), "before the bound");
+        assert_eq!(track.complete(), Some(minute(0)));
+    }
+
+    /// The case of delivery.md: a poll at 12:00 completes, the poll at 12:10 breaks at 11:56.
+    #[test]
+    fn an_interrupted_poll_keeps_the_keys_above_what_it_reached() {
+        let mut track = PassPosition::starting_at(minute(-60));
+        track.take(minute(-4), 1, None);
+        track.take(minute(-1), 2, None);
+        track.finish(minute(0), OVERLAP);
+        track.take(minute(-4), 3, None);
+        track.advance(minute(-4), minute(10), OVERLAP);
+        assert_eq!(track.bound(), minute(-4).minus(Duration::from_secs(1)));
+        for (time, key) in [(minute(-4), 1), (minute(-1), 2), (minute(-4), 3)] {
+            assert!(has(&track, time, key), "key {key}");
+        }
+    }
+
+    #[test]
+    fn the_bound_never_moves_back() {
+        let mut track = PassPosition::starting_at(minute(0));
+        track.finish(minute(10), OVERLAP);
+        let before = track.clone();
+        track.advance(minute(3), minute(4), OVERLAP);
+        assert_eq!(track.bound(), before.bound());
+        track.finish(minute(6), OVERLAP);
+        assert_eq!(track.bound(), before.bound());
+        assert_eq!(track.complete(), Some(minute(10)));
+    }
+
+    #[test]
+    fn an_interrupted_poll_does_not_outrun_the_overlap() {
+        let mut track = PassPosition::starting_at(minute(-60));
+        track.advance(minute(9), minute(10), OVERLAP);
+        assert_eq!(track.bound(), minute(5), "a record of 12:06 may still come late");
+    }
+
+    #[test]
+    fn ties_on_the_watermark_are_distinguished_by_their_keys() {
+        let mut track = PassPosition::starting_at(minute(-60));
+        assert!(track.take(minute(-30), 1, None));
+        track.advance(minute(-30), minute(0), OVERLAP);
+        assert!(track.bound() < minute(-30), "another record of that moment may be unread");
+        assert!(!track.take(minute(-30), 1, None));
+        assert!(track.take(minute(-30), 2, None));
+    }
+
+    #[test]
+    fn what_is_known_of_a_record_without_a_time_is_known_once() {
+        let mut track = PassPosition::starting_at(minute(-60));
+        track.take_anywhere(minute(90), 7, Some(1));
+        // The clock that was ahead is right again.
+        track.take_anywhere(minute(0), 7, Some(2));
+        assert_eq!((track.key_count(), track.knows_anywhere(7, Some(2))), (1, Known::Taken));
+    }
+
+    /// A record without a time of its own is remembered at the start of its poll, which the bound reaches last.
+    #[test]
+    fn a_key_is_found_wherever_it_is_kept() {
+        let mut track = PassPosition::starting_at(minute(-60));
+        track.take(minute(0), 7, None);
+        let knows = |track: &PassPosition, key| track.knows_anywhere(key, None) == Known::Taken;
+        assert!(knows(&track, 7) && !knows(&track, 8));
+        track.finish(minute(4), OVERLAP);
+        assert!(knows(&track, 7));
+        track.finish(minute(10), OVERLAP);
+        assert!(!knows(&track, 7));
+    }
+
+    /// The case of delivery.md: as a set, status A→B→A under one `updatedAt` drops the last A.
+    #[test]
+    fn a_record_that_goes_back_to_what_it_was_has_changed() {
+        let mut track = PassPosition::starting_at(minute(-60));
+        for version in [1, 2, 1] {
+            assert_ne!(track.knows(minute(-3), 7, Some(version)), Known::Taken);
+            assert!(track.take(minute(-3), 7, Some(version)));
+            assert_eq!(track.knows(minute(-3), 7, Some(version)), Known::Taken);
+        }
+        assert_eq!(track.key_count(), 1);
+        assert!(!track.take(minute(-3), 7, Some(1)));
+    }
+
+    /// The console compares at about 10 ms: a query from the bound shows what lies just before it, again and again.
+    #[test]
+    fn a_record_just_before_the_bound_is_still_distinguished() {
+        let before = |bound: Timestamp| bound.minus(Duration::from_millis(5));
+        let mut track = PassPosition::starting_at(minute(0));
+        assert!(track.take(before(minute(0)), 1, None));
+        assert!(!track.take(before(minute(0)), 1, None), "taken below the bound");
+        assert!(track.take(before(minute(5)), 2, None));
+        track.finish(minute(10), OVERLAP);
+        assert_eq!(track.bound(), minute(5));
+        assert!(has(&track, before(minute(5)), 2), "below the bound that was raised over it");
+        assert!(!has(&track, before(minute(0)), 1), "nobody asks for it any more");
+        assert!(track.take(minute(0), 3, None) && !has(&track, minute(0), 3), "nor for this one");
+        assert_eq!(track.key_count(), 1);
+    }
+
+    #[test]
+    fn what_was_read_reaches_to_the_watermark_or_to_the_last_complete_poll() {
+        let mut track = PassPosition::starting_at(minute(-60));
+        track.advance(minute(-30), minute(0), OVERLAP);
+        assert_eq!((track.watermark(), track.complete_until(), track.complete()), (minute(-30), minute(-30), None));
+        track.advance(minute(3), minute(0), OVERLAP);
+        assert_eq!(track.watermark(), minute(0), "what comes after the poll's start is the next one's");
+        track.finish(minute(1), OVERLAP);
+        track.advance(minute(-10), minute(2), OVERLAP);
+        assert_eq!((track.watermark(), track.complete_until()), (minute(1), minute(1)));
+    }
+
+    /// Keys of one console say nothing about another's records.
+    #[test]
+    fn another_console_begins_without_keys_at_the_same_time() {
+        let mut track = PassPosition::starting_at(minute(-60));
+        track.take(minute(-3), 7, None);
+        track.finish(minute(0), OVERLAP);
+        track.snapshot = Some(Snapshot { time: minute(0), taken: 1, stage: Stage::Done });
+        track.forget_keys();
+        assert_eq!((track.key_count(), track.snapshot(), track.bound()), (0, None, minute(-5)));
+    }
+
+    #[test]
+    fn a_snapshot_reads_all_then_says_so_then_is_done() {
+        let mut track = PassPosition::starting_at(minute(-60));
+        track.take(minute(-3), 7, None);
+        track.finish(minute(0), OVERLAP);
+        let stage =
+            |track: &PassPosition| track.snapshot().map(|snapshot| (snapshot.time, snapshot.taken, snapshot.stage));
+        for (time, marker) in [(minute(10), true), (minute(20), false)] {
+            track.begin_snapshot(time, minute(-60));
+            assert_eq!((track.bound(), track.watermark(), track.key_count()), (minute(-60), minute(-60), 0));
+            for key in [7, 8, 8] {
+                track.take(minute(-3), key, None);
+            }
+            assert_eq!(stage(&track), Some((time, 2, Stage::Reading)));
+            track.finish_snapshot(time, marker);
+            assert_eq!((track.complete(), track.key_count()), (Some(time), 0));
+            if marker {
+                assert_eq!(stage(&track), Some((time, 2, Stage::Marking)));
+                track.take(time, 9, None);
+                assert_eq!(stage(&track), Some((time, 2, Stage::Marking)), "its last event is no record");
+                track.finish_snapshot(time, marker);
+            }
+            assert_eq!(stage(&track), Some((time, 2, Stage::Done)));
+        }
+    }
+}

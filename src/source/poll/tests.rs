@@ -1,0 +1,349 @@
+//! Tests of the poll: literal answers, and a model console with random faults.
+
+use std::collections::{BTreeMap, HashMap};
+
+use http::StatusCode;
+use proptest::prelude::*;
+
+use super::*;
+use crate::record::Clock;
+use crate::telemetry::Telemetry;
+
+const OVERLAP: Duration = Duration::from_secs(300);
+/// Time between the polls of a sequence.
+const INTERVAL: Duration = Duration::from_secs(60);
+/// Largest answer for which the driver of the poll reserves memory.
+const MAX_BYTES: usize = 1500;
+/// Records of a page, unless they exceed [`MAX_BYTES`].
+const LIMIT: usize = 3;
+/// The console shows every record this long after the first poll's start.
+const ALL_VISIBLE: Duration = Duration::from_secs(400);
+/// No poll of these tests needs as many requests.
+const MAX_REQUESTS: usize = 5_000;
+
+/// When the first poll starts.
+fn begin() -> Timestamp {
+    Timestamp::from_micros(1_790_000_000_000_000)
+}
+
+fn poll(pull: &Pull, position: SourcePosition, start: Timestamp) -> Poll {
+    let meter = Meter::start(&Arc::new(Telemetry::new()), "acme", pull.stream, "siem", "test", Clock::System);
+    let console = (CompactString::from("console.example"), Redactor::default());
+    Poll::of_host(console, meter, Arc::new(pull.clone()), position, 0, start).unwrap()
+}
+
+fn first_poll(pull: &Pull) -> Poll {
+    poll(pull, SourcePosition::starting_at(begin().minus(OVERLAP)), begin())
+}
+
+fn asked(poll: &mut Poll) -> Request {
+    match poll.next_action() {
+        Action::Ask(request) => request,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Answers the poll's request, and returns the ids that it emits next.
+fn emitted(poll: &mut Poll, answer: &str) -> Vec<String> {
+    asked(poll);
+    poll.answered(Ok(Bytes::copy_from_slice(answer.as_bytes())), begin()).unwrap();
+    match poll.next_action() {
+        Action::Emit(page) => page.records.iter().map(|record| record.id.to_string()).collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn list(records: &[String], next: Option<&str>) -> String {
+    let next = next.map_or("null".to_owned(), |next| format!("\"{next}\""));
+    format!(r#"{{"data":[{}],"pagination":{{"nextCursor":{next}}}}}"#, records.join(","))
+}
+
+fn activity(id: u64, time: Timestamp, filler: usize) -> String {
+    format!(r#"{{"id":"{id}","activityType":5,"createdAt":"{time}","filler":"{}"}}"#, "x".repeat(filler))
+}
+
+#[test]
+fn a_request_is_repeated_until_it_is_answered_and_nothing_follows_the_end() {
+    let mut poll = first_poll(&Pull::of(Stream::Activities));
+    assert_eq!(asked(&mut poll), asked(&mut poll));
+    assert_eq!(asked(&mut poll).parameter("cursor"), None);
+    assert_eq!(emitted(&mut poll, &list(&[activity(1, begin(), 0)], Some("a"))), ["1"]);
+    assert_eq!(asked(&mut poll).parameter("cursor"), Some("a"));
+    assert!(poll.answered(Err(ConsoleError::transient("busy")), begin()).is_err());
+    assert_eq!(asked(&mut poll).parameter("cursor"), Some("a"), "a failure does not change the request");
+    assert_eq!(emitted(&mut poll, &list(&[activity(2, begin(), 0)], None)), ["2"]);
+    for _ in 0..2 {
+        assert!(matches!(poll.next_action(), Action::Done(context) if context.start == begin()));
+        poll.answered(Ok(Bytes::new()), begin()).unwrap();
+    }
+}
+
+/// Records older than the overlap are complete. Younger ones may still arrive late.
+#[test]
+fn a_refused_cursor_restarts_the_poll_at_the_end_of_the_complete_records() {
+    let since = begin().minus(2 * OVERLAP);
+    let mut poll = poll(&Pull::of(Stream::Activities), SourcePosition::starting_at(since), begin());
+    for (age, from) in [(Duration::from_secs(500), 501), (Duration::from_secs(20), 300)] {
+        let time = begin().minus(age);
+        emitted(&mut poll, &list(&[activity(age.as_secs(), time, 0)], Some(&format!("{age:?}"))));
+        let refused = ConsoleError::BadCursor("expired".to_owned());
+        assert_eq!(poll.answered(Err(refused.clone()), begin()), Err(refused));
+        let request = asked(&mut poll);
+        let from = begin().minus(Duration::from_secs(from)).to_string();
+        assert_eq!((request.parameter("cursor"), request.parameter("createdAt__gte")), (None, Some(&*from)));
+    }
+}
+
+/// A cursor that expired while alerts are counted would be refused again and again.
+#[test]
+fn unified_alerts_are_counted_without_a_cursor() {
+    let mut poll = first_poll(&Pull::of(Stream::UnifiedAlerts));
+    let nothing = r#"{"data":{"alerts":{"pageInfo":{"hasNextPage":true,"endCursor":"a"},"edges":[]}}}"#;
+    assert!(emitted(&mut poll, nothing).is_empty());
+    assert!(asked(&mut poll).outline().0.contains(r#""after":"a""#));
+    assert!(emitted(&mut poll, nothing).is_empty());
+    let (counting, limit, _) = asked(&mut poll).outline();
+    assert!(counting.starts_with("true ") && counting.contains(r#""after":null"#) && limit == 1, "{counting}");
+}
+
+#[test]
+fn a_token_of_several_scopes_reads_findings_site_by_site_where_accounts_are_forbidden() {
+    let mut poll = first_poll(&Pull::of(Stream::Vulnerabilities));
+    let refusal = ConsoleError::BadRequest("choose a single scope".to_owned());
+    assert_eq!(poll.answered(Err(refusal), begin()), Ok(()));
+    assert_eq!(asked(&mut poll).outline().0, "accounts");
+    let busy = ConsoleError::transient("busy");
+    assert_eq!(poll.answered(Err(busy.clone()), begin()), Err(busy));
+    assert_eq!(asked(&mut poll).outline().0, "application-management/risks", "the list is tried again first");
+    poll.answered(Err(ConsoleError::Forbidden("a scope is missing".to_owned())), begin()).unwrap();
+    poll.answered(Err(ConsoleError::Forbidden("no accounts".to_owned())), begin()).unwrap();
+    assert_eq!(asked(&mut poll).outline().0, "sites");
+    assert!(emitted(&mut poll, r#"{"data":{"sites":[{"id":"7"},{"id":"8"}]}}"#).is_empty());
+    // Changes and detections of each site; the second one has no licence.
+    for _ in 0..2 {
+        assert_eq!(asked(&mut poll).parameter("siteIds"), Some("7"));
+        assert!(emitted(&mut poll, &list(&[], None)).is_empty());
+    }
+    assert_eq!(asked(&mut poll).parameter("siteIds"), Some("8"));
+    let refusal = ConsoleError::Forbidden("not available for the scope".to_owned());
+    assert_eq!(poll.answered(Err(refusal), begin()), Ok(()));
+    assert!(matches!(poll.next_action(), Action::Emit(page) if page.records.is_empty()));
+    assert!(matches!(poll.next_action(), Action::Done(_)));
+}
+
+/// A record of the model console.
+#[derive(Debug, Clone)]
+struct Shown {
+    time: Timestamp,
+    /// When the console begins to show it.
+    visible: Timestamp,
+    /// When the console deletes it. A deleted record may be delivered, but need not be.
+    deleted: Option<Timestamp>,
+    is_oversized: bool,
+}
+
+/// The console's behaviour instead of a good answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    Nothing,
+    Failure,
+    Null,
+    RefusedCursor,
+    /// A page ends with the cursor of its request.
+    RepeatedCursor,
+    EmptyPage,
+    ShortPage,
+    /// The lane stops and begins again from its position.
+    Interruption,
+}
+
+/// A console of activities. Their ids are their indices in `records`.
+#[derive(Debug)]
+struct Console {
+    records: Vec<Shown>,
+    /// One for each request. Later requests have no fault.
+    faults: std::vec::IntoIter<Fault>,
+    now: Timestamp,
+    requests: usize,
+}
+
+impl Console {
+    /// The records of a window, in the console's order: it sorts and compares by 10 ms.
+    fn listed(&self, request: &Request) -> Vec<(i64, usize)> {
+        let precise = |time: Timestamp| time.micros() / 10_000;
+        let bound = |name| precise(Timestamp::parse(request.parameter(name).unwrap()).unwrap());
+        let window = bound("createdAt__gte")..=bound("createdAt__lte");
+        let shown = self.records.iter().enumerate().filter(|(_, record)| {
+            record.visible <= self.now && record.deleted.is_none_or(|deleted| self.now < deleted)
+        });
+        let mut listed: Vec<_> =
+            shown.map(|(id, record)| (precise(record.time), id)).filter(|(time, _)| window.contains(time)).collect();
+        listed.sort_unstable();
+        listed
+    }
+
+    /// None for an interruption.
+    fn answer(&mut self, request: &Request) -> Option<Result<Bytes, ConsoleError>> {
+        (self.now, self.requests) = (self.now.plus(Duration::from_secs(2)), self.requests + 1);
+        let fault = self.faults.next().unwrap_or(Fault::Nothing);
+        let (listed, cursor) = (self.listed(request), request.parameter("cursor"));
+        let (_, limit, max_bytes) = request.outline();
+        if request.parameter("countOnly").is_some() && !matches!(fault, Fault::Failure | Fault::Null) {
+            return Some(Ok(format!(r#"{{"data":[],"pagination":{{"totalItems":{}}}}}"#, listed.len()).into()));
+        }
+        let skipped = match (cursor, request.parameter("skip")) {
+            // A cursor contains the time and id of the record before it, and the number of the request.
+            (Some(cursor), _) => {
+                let mut parts = cursor.split('-').map(|part| part.parse::<i64>().unwrap());
+                let after = (parts.next().unwrap(), parts.next().unwrap());
+                listed.iter().filter(|(time, id)| (*time, *id as i64) <= after).count()
+            }
+            (None, skip) => skip.map_or(0, |skip| skip.parse().unwrap()),
+        };
+        let count = match fault {
+            Fault::Failure => return Some(Err(ConsoleError::transient(StatusCode::BAD_GATEWAY.to_string()))),
+            Fault::Null => return Some(Ok(r#"{"data":null,"pagination":{"nextCursor":null}}"#.into())),
+            Fault::RefusedCursor if cursor.is_some() => {
+                return Some(Err(ConsoleError::BadCursor("expired".to_owned())));
+            }
+            Fault::Interruption => return None,
+            Fault::EmptyPage => 0,
+            Fault::ShortPage => limit.min(1),
+            _ => limit,
+        };
+        let page: Vec<_> = listed.iter().skip(skipped).take(count).collect();
+        let filler = |id: usize| if self.records[id].is_oversized { 2 * MAX_BYTES } else { 0 };
+        let texts: Vec<_> =
+            page.iter().map(|(_, id)| activity(*id as u64, self.records[*id].time, filler(*id))).collect();
+        let next = match (page.last(), cursor) {
+            _ if skipped + page.len() >= listed.len() && fault != Fault::RepeatedCursor => None,
+            (_, Some(cursor)) if fault == Fault::RepeatedCursor => Some(cursor.to_owned()),
+            (Some((time, id)), _) => Some(format!("{time}-{id}-{}", self.requests)),
+            (None, Some(cursor)) => Some(format!("{}-{}", cursor.rsplit_once('-').unwrap().0, self.requests)),
+            (None, None) => Some(format!("0-0-{}", self.requests)),
+        };
+        let body = list(&texts, next.as_deref());
+        Some(match body.len() > max_bytes {
+            true => Err(ConsoleError::TooLarge(TruncatedBody::of(body.as_bytes(), max_bytes))),
+            false => Ok(body.into()),
+        })
+    }
+}
+
+/// A lane: its position, and the number of deliveries of each record.
+#[derive(Debug)]
+struct Lane {
+    pull: Pull,
+    position: SourcePosition,
+    delivered: HashMap<String, usize>,
+}
+
+impl Lane {
+    /// One poll that starts at `start`. False when it was interrupted.
+    fn poll(&mut self, console: &mut Console, start: Timestamp) -> Result<bool, TestCaseError> {
+        let (passes, since) = (self.pull.passes(), self.position.bound().whole_second());
+        let mut poll = poll(&self.pull, self.position.clone(), start);
+        let mut limit = LIMIT;
+        for _ in 0..MAX_REQUESTS {
+            match poll.next_action() {
+                Action::Ask(request) => {
+                    let request = if request.is_page() { request.with_size(limit, MAX_BYTES) } else { request };
+                    let window = [request.parameter("createdAt__gte"), request.parameter("createdAt__lte")]
+                        .map(|time| Timestamp::parse(time.unwrap()).unwrap());
+                    prop_assert!(since <= window[0] && window[1] == start, "{request:?} is not in [{since}, {start}]");
+                    let Some(answer) = console.answer(&request) else { return Ok(false) };
+                    if matches!(answer, Err(ConsoleError::TooLarge(_))) && limit > 1 && request.outline().2 == MAX_BYTES
+                    {
+                        limit = 1;
+                        continue;
+                    }
+                    limit = if answer.is_ok() { LIMIT } else { limit };
+                    let _ = poll.answered(answer, console.now);
+                }
+                Action::Emit(page) => self.deliver(&page),
+                Action::Done(context) => {
+                    self.position.finish(&passes, context, false);
+                    return Ok(true);
+                }
+            }
+        }
+        Err(TestCaseError::fail("the poll does not end"))
+    }
+
+    /// Delivers a page to a sink that accepts everything.
+    fn deliver(&mut self, page: &Page) {
+        let passes = self.pull.passes();
+        for record in &page.records {
+            *self.delivered.entry(record.id.to_string()).or_default() += 1;
+            self.position.take(&passes, page.context, &record.record_key);
+        }
+        let newest = page.records.iter().filter_map(|record| record.order).max();
+        if let Some(watermark) = newest.filter(|_| page.ordered) {
+            self.position.advance(&passes, page.context, watermark);
+        }
+    }
+}
+
+fn shown() -> impl Strategy<Value = Shown> {
+    // A few groups of times in steps of 4 ms, so that many are equal. Late records arrive within the overlap.
+    let time = (0u64..10, 0u64..8).prop_map(|(place, step)| place * 20_000_000 + step * 4_000);
+    let late = prop_oneof![3 => Just(0u64), 1 => 0u64..200];
+    let deleted = prop_oneof![4 => Just(None), 1 => (0u64..100).prop_map(Some)];
+    (time, late, deleted, prop::bool::weighted(0.2)).prop_map(|(time, late, deleted, is_oversized)| {
+        let time = begin().plus(Duration::from_micros(time));
+        let visible = time.plus(Duration::from_secs(late));
+        Shown {
+            time,
+            visible,
+            deleted: deleted.map(|deleted| visible.plus(Duration::from_secs(deleted))),
+            is_oversized,
+        }
+    })
+}
+
+fn fault() -> impl Strategy<Value = Fault> {
+    prop_oneof![
+        6 => Just(Fault::Nothing),
+        1 => Just(Fault::Failure),
+        1 => Just(Fault::Null),
+        1 => Just(Fault::RefusedCursor),
+        2 => Just(Fault::RepeatedCursor),
+        1 => Just(Fault::EmptyPage),
+        2 => Just(Fault::ShortPage),
+        1 => Just(Fault::Interruption),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// For all faults and interruptions: each record is emitted once, the bound never moves back, every poll ends, and
+    /// every request is within [bound, start].
+    #[test]
+    fn a_sequence_of_polls_emits_each_record_once(
+        records in prop::collection::vec(shown(), 0..30),
+        faults in prop::collection::vec(fault(), 0..60),
+    ) {
+        let pull = Pull { overlap: OVERLAP, ..Pull::of(Stream::Activities) };
+        let mut position = SourcePosition::starting_at(begin());
+        position.align(&pull.passes());
+        let mut lane = Lane { pull, position, delivered: HashMap::new() };
+        let mut console = Console { records, faults: faults.into_iter(), now: begin(), requests: 0 };
+        let mut start = begin();
+        loop {
+            let bound = lane.position.bound();
+            let is_complete = lane.poll(&mut console, start)?;
+            prop_assert!(bound <= lane.position.bound(), "the bound moved back");
+            if is_complete && start > begin().plus(ALL_VISIBLE) {
+                break;
+            }
+            start = start.plus(INTERVAL).max(console.now);
+            console.now = start;
+        }
+        let expected = |(id, record): (usize, &Shown)| record.deleted.is_none().then(|| (id.to_string(), 1));
+        let expected: BTreeMap<String, usize> = console.records.iter().enumerate().filter_map(expected).collect();
+        let mut counts: BTreeMap<String, usize> = lane.delivered.into_iter().collect();
+        counts.retain(|id, count| expected.contains_key(id) || *count > 1);
+        prop_assert_eq!(counts, expected);
+    }
+}

@@ -1,0 +1,84 @@
+//! Reads the console's answers.
+
+use tracing::{debug, warn};
+
+use super::pager::Pager;
+use crate::console::{ConsoleError, Redactor};
+use crate::record::{self, Connection, Stream, parse_connection, parse_page};
+
+/// How often a page of unified alerts with an error next to its data is asked for again before it is used as it is.
+const PARTIAL_TRIES: usize = 3;
+
+/// A page of any stream. Errors next to the data of unified alerts are those of single fields, and are ignored.
+///
+/// # Errors
+/// When the body is no page, or a page with errors.
+pub(super) fn read_page<'a>(
+    stream: Stream,
+    body: &'a [u8],
+    redactor: &Redactor,
+) -> Result<record::Page<'a>, ConsoleError> {
+    if stream == Stream::UnifiedAlerts {
+        return Ok(read_alerts(body)?.page);
+    }
+    let page = parse_page(body).map_err(|error| ConsoleError::transient(error.to_string()))?;
+    match page.errors.first() {
+        None => Ok(page),
+        Some(error) => Err(answered_with(&error.to_string(), redactor)),
+    }
+}
+
+/// A page of unified alerts with the errors next to its data.
+fn read_alerts(body: &[u8]) -> Result<Connection<'_>, ConsoleError> {
+    parse_connection(body, "alerts").map_err(|error| ConsoleError::transient(error.to_string()))
+}
+
+/// The number in the answer to a count.
+pub(super) fn read_count(stream: Stream, body: &[u8], redactor: &Redactor) -> Result<u64, ConsoleError> {
+    let page = read_page(stream, body, redactor)?;
+    page.total_items.ok_or_else(|| ConsoleError::transient("the console's count cannot be read"))
+}
+
+/// A 200 that holds an error.
+fn answered_with(error: &str, redactor: &Redactor) -> ConsoleError {
+    ConsoleError::transient(format!("the console answered 200 with an error: {}", redactor.redact(error)))
+}
+
+/// Reads the pages of one poll.
+#[derive(Debug)]
+pub(super) struct PageReader {
+    stream: Stream,
+    redactor: Redactor,
+    partial_answers: usize,
+}
+
+impl PageReader {
+    pub fn new(stream: Stream, redactor: Redactor) -> Self {
+        Self { stream, redactor, partial_answers: 0 }
+    }
+
+    /// A page without errors, or one that still has errors after several tries.
+    pub fn page<'a>(&mut self, body: &'a [u8], pager: &mut Pager) -> Result<record::Page<'a>, ConsoleError> {
+        if self.stream != Stream::UnifiedAlerts {
+            return read_page(self.stream, body, &self.redactor);
+        }
+        let Connection { mut page, null_nodes, cursor_missing, errors } = read_alerts(body)?;
+        // An error next to data is that of one field of one alert. It may pass; when it does not, the page is worth
+        // more than the field.
+        if let Some(error) = errors.first() {
+            self.partial_answers += 1;
+            if self.partial_answers <= PARTIAL_TRIES {
+                return Err(answered_with(error, &self.redactor));
+            }
+            warn!(error = self.redactor.redact(error), "a page lacks a field that the console cannot read");
+        }
+        self.partial_answers = 0;
+        if null_nodes > 0 {
+            debug!(alerts = null_nodes, "the console showed alerts that are null");
+        }
+        if cursor_missing {
+            page.next_cursor = Some(pager.lost_cursor().into());
+        }
+        Ok(page)
+    }
+}

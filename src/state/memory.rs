@@ -1,0 +1,82 @@
+//! A test double: checkpoints in memory, lost with the process.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use futures_util::future::BoxFuture;
+use parking_lot::{Mutex, MutexGuard};
+
+use super::{CheckpointBackend, CheckpointKey, StateError, Store};
+use crate::checkpoint::CheckpointUpdate;
+
+/// Keeps checkpoints in memory. Tests can make writes fail, or give the checkpoints to another owner.
+#[derive(Debug, Default)]
+pub struct MemoryStore {
+    checkpoints: Mutex<BTreeMap<CheckpointKey, Vec<u8>>>,
+    failures: AtomicUsize,
+    has_other_owner: AtomicBool,
+}
+
+impl MemoryStore {
+    /// Every stored checkpoint, encoded.
+    pub fn checkpoints(&self) -> MutexGuard<'_, BTreeMap<CheckpointKey, Vec<u8>>> {
+        self.checkpoints.lock()
+    }
+
+    /// The next `times` writes fail.
+    pub fn fail_next(&self, times: usize) {
+        self.failures.store(times, Ordering::Relaxed);
+    }
+
+    /// Every later write is a conflict, as if another process had claimed the checkpoints.
+    pub fn hand_over(&self) {
+        self.has_other_owner.store(true, Ordering::Relaxed);
+    }
+}
+
+impl CheckpointBackend for MemoryStore {
+    fn load<'a>(&'a self, key: &'a CheckpointKey) -> BoxFuture<'a, Result<Option<Vec<u8>>, StateError>> {
+        Box::pin(async { Ok(self.checkpoints().get(key).cloned()) })
+    }
+
+    fn commit<'a>(
+        &'a self,
+        key: &'a CheckpointKey,
+        update: CheckpointUpdate,
+    ) -> BoxFuture<'a, Result<Vec<u64>, StateError>> {
+        Box::pin(async move {
+            if self.has_other_owner.load(Ordering::Relaxed) {
+                return Err(StateError::Conflict { lane: key.clone(), owner: "another process".to_owned() });
+            }
+            let one_less = |times: usize| times.checked_sub(1);
+            if self.failures.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok() {
+                let source = std::io::Error::other("no space left");
+                return Err(StateError::Io { action: "write", path: "memory".into(), source });
+            }
+            self.checkpoints().insert(key.clone(), update.checkpoint);
+            Ok(update.journal.dropped)
+        })
+    }
+}
+
+impl Store for MemoryStore {
+    fn list(&self) -> BoxFuture<'_, Result<Vec<CheckpointKey>, StateError>> {
+        Box::pin(async { Ok(self.checkpoints().keys().cloned().collect()) })
+    }
+
+    fn rename<'a>(&'a self, from: &'a CheckpointKey, to: &'a CheckpointKey) -> BoxFuture<'a, Result<(), StateError>> {
+        Box::pin(async move {
+            let mut checkpoints = self.checkpoints();
+            let moved = checkpoints.remove(from).ok_or_else(|| StateError::Unknown(from.clone()))?;
+            checkpoints.insert(to.clone(), moved);
+            Ok(())
+        })
+    }
+
+    fn delete<'a>(&'a self, key: &'a CheckpointKey) -> BoxFuture<'a, Result<(), StateError>> {
+        Box::pin(async move {
+            self.checkpoints().remove(key);
+            Ok(())
+        })
+    }
+}

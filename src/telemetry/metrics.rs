@@ -1,0 +1,122 @@
+//! Every metric of the process: name, type, labels, unit and help text. `/metrics` and docs/metrics.md are made from
+//! these.
+
+/// Prefix of every metric's name.
+pub const METRIC_PREFIX: &str = "s1_forwarder_";
+
+/// A metric's type as Prometheus has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MetricType {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+impl MetricType {
+    /// The word after `# TYPE`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
+/// One metric, which is one family of time series.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Metric {
+    /// Without [`METRIC_PREFIX`].
+    pub name: &'static str,
+    pub kind: MetricType,
+    pub labels: &'static [&'static str],
+    pub unit: &'static str,
+    pub help: &'static str,
+}
+
+impl Metric {
+    /// The name as a scrape shows it.
+    pub fn full_name(&self) -> String {
+        format!("{METRIC_PREFIX}{}", self.name)
+    }
+}
+
+const LANE: &[&str] = &["pipeline", "stream", "sink"];
+
+/// Declares each metric as a constant, and `METRICS` as the list of all of them in this order.
+macro_rules! metrics {
+    ($($constant:ident = $kind:ident $name:literal $labels:expr, $unit:literal, $help:literal;)*) => {
+        $(pub(super) const $constant: Metric =
+            Metric { name: $name, kind: MetricType::$kind, labels: $labels, unit: $unit, help: $help };)*
+
+        /// Every metric that a process can expose.
+        pub const METRICS: &[&Metric] = &[$(&$constant,)*];
+    };
+}
+
+metrics! {
+    RECORDS_PULLED = Counter "records_pulled_total" LANE, "records",
+        "Records that the console returned. A record read again in the overlap counts again.";
+    EVENTS_DELIVERED = Counter "events_delivered_total" LANE, "events",
+        "Events that the sink acknowledged.";
+    RECORDS_SKIPPED = Counter "records_skipped_total" &["pipeline", "stream", "sink", "reason"], "records",
+        "Records that need no delivery, by reason: `duplicate` (already delivered), `unchanged` (only volatile fields differ), \
+         `filtered` (excluded by the stream's settings).";
+    RECORDS_REQUEUED = Counter "records_requeued_total" LANE, "records",
+        "Records that were pulled, not delivered, and will be pulled again.";
+    DEAD_LETTERS = Counter "dead_letters_total" LANE, "events",
+        "Events that the sink refused permanently and that are stored as dead letters.";
+    MAP_ERRORS = Counter "map_errors_total" LANE, "records",
+        "Records that could not be mapped and were forwarded as error events.";
+    UNKNOWN_ACTIVITY_TYPES = Counter "unknown_activity_types_total" LANE, "records",
+        "Activities whose type is not in the mapping table (see docs/mapping-ecs.md).";
+    DELIVERED_BYTES = Counter "delivered_bytes_total" LANE, "bytes",
+        "Bytes sent to the sink and acknowledged: request bodies after compression; for Kafka, keys and values.";
+    LAG = Gauge "lag_seconds" LANE, "seconds",
+        "Now minus the time up to which the lane is complete. Absent until that time is known.";
+    LAST_SUCCESS = Gauge "last_success_timestamp_seconds" LANE, "Unix time",
+        "Time of the last poll or delivery without an error. Absent before the first one.";
+    SNAPSHOT_TIME = Gauge "snapshot_timestamp_seconds" LANE, "Unix time",
+        "The time that identifies the last complete snapshot (agents with `mode: snapshot`).";
+    SNAPSHOT_RECORDS = Gauge "snapshot_records" LANE, "records",
+        "Records in the last complete snapshot.";
+    VERIFIED_MISSING = Gauge "verified_missing_records" LANE, "records",
+        "Records that the console counts and the lane does not account for, among those created in the last compared day.";
+    VERIFIED_UNTIL = Gauge "verified_until_timestamp_seconds" LANE, "Unix time",
+        "Creation time up to which the lane's records have been compared with the console's count.";
+    LANE_UP = Gauge "lane_up" LANE, "0 or 1",
+        "1 while the lane runs, 0 while it fails.";
+    CONSOLE_REQUESTS = Counter "console_requests_total" &["pipeline", "stream", "status"], "requests",
+        "Requests to the console, by status.";
+    SINK_REQUESTS = Counter "sink_requests_total" &["pipeline", "sink", "status"], "requests",
+        "Requests to the sink, by status.";
+    TOKEN_EXPIRY = Gauge "token_expiry_timestamp_seconds" &["pipeline"], "Unix time",
+        "Time at which the pipeline's API token expires. Absent if the console does not report it.";
+    PIPELINES = Gauge "pipelines" &["state"], "pipelines",
+        "Pipeline files by state: `running`, `paused`, `elsewhere` (another worker runs it), `invalid`. An invalid file whose \
+         last good version still runs counts as `running` and as `invalid`.";
+    BUILD_INFO = Gauge "build_info" &["version", "revision"], "1",
+        "Version and revision of the program. The value is always 1.";
+    IN_FLIGHT_BYTES = Gauge "in_flight_bytes" &[], "bytes",
+        "Bytes of records and events in memory, over all lanes.";
+    KAFKA_CLIENTS = Gauge "kafka_clients" &[], "clients",
+        "Open Kafka clients.";
+    CHECKPOINT_CONFLICTS = Counter "checkpoint_conflicts_total" &[], "checkpoints",
+        "Checkpoint writes rejected because another process owns the lane. The lane stops in this process.";
+    SHARDS_HELD = Gauge "shards_held" &[], "shards",
+        "Shards whose lease this worker holds.";
+    LEASE_RENEWALS = Counter "lease_renewals_total" &["result"], "renewals",
+        "Attempts to renew a lease, by result: `ok`, `failed`.";
+    LEASE_LOSSES = Counter "lease_losses_total" &[], "leases",
+        "Leases that another worker took over before this one renewed them.";
+    SHARD_HANDOVER = Histogram "shard_handover_duration_seconds" &["direction"], "seconds",
+        "Duration of a shard's handover. `release`: from the decision until the lanes were drained and the lease was released. \
+         `acquire`: from the former holder's last sign of life until this worker held the lease.";
+    ARRIVAL_DELAY = Histogram "arrival_delay_seconds" &["stream"], "seconds",
+        "Poll start minus timestamp of records that an earlier complete poll over their time did not return. Use it to tune \
+         `overlap`.";
+    CONSOLE_REQUEST_DURATION = Histogram "console_request_duration_seconds" &["stream"], "seconds",
+        "Time from a console request to the end of its response.";
+    SINK_REQUEST_DURATION = Histogram "sink_request_duration_seconds" &["type"], "seconds",
+        "Time from a sink request to the end of its response, by sink type.";
+}

@@ -1,0 +1,237 @@
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::spec::LaneSpec;
+use super::{Options, StartError};
+use crate::console::{Client, Limiters};
+use crate::lane::{Budget, Lane};
+use crate::settings::ClientError;
+use crate::sink::dead_letters::DeadLetters;
+use crate::sink::deliver::{Delivery, Health};
+use crate::sink::throttle::Throttle;
+use crate::sink::{self, BuildError, Deadline, Sink};
+use crate::state::Store;
+use crate::telemetry::{Meter, Telemetry};
+use crate::transform::{Schema, schema_name};
+use crate::{console, record::Clock};
+
+/// The first polls of lanes that start together are spread over this time per lane, at most over their interval.
+const SPREAD_PER_LANE: Duration = Duration::from_millis(5);
+
+/// The resources that the lanes of a process share.
+#[derive(Debug)]
+pub struct WorkerContext {
+    pub options: Options,
+    pub telemetry: Arc<Telemetry>,
+    /// Limits the bytes in flight.
+    pub budget: Arc<Budget>,
+    store: Arc<dyn Store>,
+    /// One store per shard of this worker, for kinds of stores that are made per shard.
+    shard_stores: Mutex<HashMap<u32, Weak<dyn Store>>>,
+    dead_letters: Arc<DeadLetters>,
+    sinks: sink::SharedSinkResources,
+    limiters: Limiters,
+    /// By pipeline: its lanes share the console's clock and the token in use.
+    clients: Mutex<HashMap<String, CachedClient>>,
+    random: Mutex<fastrand::Rng>,
+}
+
+/// A pipeline's client, and the settings that it was made from.
+type CachedClient = (Arc<console::ConsoleSettings>, Weak<Client>);
+
+/// How a lane runs.
+#[derive(Debug, Default)]
+pub struct LaneMode {
+    pub first_poll_after: Duration,
+    /// The lane ends when it has caught up.
+    pub once: bool,
+    /// End of the time in which the lane may deliver.
+    pub deadline: Deadline,
+    /// The shard of the lane's pipeline.
+    pub shard: u32,
+}
+
+struct LaneEndpoints {
+    client: Arc<Client>,
+    schema: Schema,
+    sink: Arc<dyn Sink>,
+}
+
+/// A lane cannot be built: its settings refer to something that is missing, such as a CA file.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildLaneError {
+    #[error("console: {0}")]
+    Console(#[from] ClientError),
+    #[error("sink: {0}")]
+    Sink(#[from] BuildError),
+}
+
+impl WorkerContext {
+    /// Opens the state, and acquires its lock if it has one.
+    pub async fn open(options: Options, telemetry: Arc<Telemetry>) -> Result<Arc<Self>, StartError> {
+        let store = options.state.open(&options.instance, &options.identity).await?;
+        Ok(Self::with_store(store, options, telemetry))
+    }
+
+    pub fn with_store(store: Arc<dyn Store>, options: Options, telemetry: Arc<Telemetry>) -> Arc<Self> {
+        let dead_letters = match options.dead_letters() {
+            Some(location) => DeadLetters::at(location, options.dead_letters_max),
+            None => DeadLetters::disabled(),
+        };
+        Arc::new(Self {
+            budget: Budget::new(options.memory_budget),
+            store,
+            shard_stores: Mutex::default(),
+            dead_letters: Arc::new(dead_letters),
+            sinks: sink::SharedSinkResources::new(&options.instance),
+            limiters: Limiters::default(),
+            clients: Mutex::default(),
+            random: Mutex::new(fastrand::Rng::with_seed(options.seed)),
+            options,
+            telemetry,
+        })
+    }
+
+    /// To be called when this worker has acquired the lease of a shard.
+    pub fn on_acquired(&self, shard: u32) {
+        self.sinks.acquired(shard);
+    }
+
+    /// Closes sinks and store. All lanes must have ended.
+    pub async fn close(&self) {
+        self.sinks.close().await;
+        self.store.close().await;
+    }
+
+    /// Updates the gauges of the process.
+    pub fn refresh_gauges(&self) {
+        let gauge = |count| i64::try_from(count).unwrap_or(i64::MAX);
+        self.telemetry.process().in_flight_bytes().set(gauge(self.budget.used()));
+        self.telemetry.process().kafka_clients().set(gauge(self.sinks.kafka_clients()));
+    }
+
+    pub fn store(&self) -> Arc<dyn Store> {
+        self.store.clone()
+    }
+
+    pub fn clock(&self) -> Clock {
+        self.options.clock
+    }
+
+    /// The meter of a lane that the worker runs. It counts on from an earlier lane of the same name.
+    pub fn meter(&self, spec: &LaneSpec) -> Meter {
+        let sink_type = spec.sink.kind.name();
+        Meter::start(&self.telemetry, &spec.id.pipeline, spec.id.stream, &spec.id.sink, sink_type, self.clock())
+    }
+
+    /// # Errors
+    /// If the settings refer to something that is missing, such as a CA file.
+    pub fn build_lane(&self, spec: &LaneSpec, meter: &Meter, mode: LaneMode) -> Result<Lane, BuildLaneError> {
+        let LaneEndpoints { client, schema, sink } = self.endpoints(spec, mode.shard)?;
+        let limits = sink.limits();
+        let delivery = Arc::new(Delivery {
+            sink,
+            retry: spec.sink.common.retry,
+            dead_letters: self.dead_letters.clone(),
+            meter: meter.clone(),
+            clock: self.clock(),
+            health: Health::default(),
+            throttle: Throttle::new(spec.sink.concurrency()),
+            deadline: mode.deadline,
+        });
+        Ok(Lane {
+            key: spec.id.clone().into(),
+            client,
+            since_text: spec.pull.since.to_string(),
+            pull: spec.pull.clone(),
+            transform: spec.transform.clone(),
+            schema,
+            delivery,
+            limits,
+            flush: spec.sink.batch_timeout(),
+            concurrency: spec.sink.concurrency(),
+            store: self.shard_store(mode.shard),
+            checkpoint_interval: self.options.checkpoint_interval,
+            budget: self.budget.lane(),
+            clock: self.clock(),
+            random: self.fork_random(),
+            first_poll_after: mode.first_poll_after,
+            once: mode.once,
+            known: None,
+        })
+    }
+
+    /// # Errors
+    /// As [`Self::build_lane`].
+    pub fn sink(&self, spec: &LaneSpec) -> Result<Arc<dyn Sink>, BuildLaneError> {
+        Ok(self.endpoints(spec, 0)?.sink)
+    }
+
+    /// Builds client and sink. Neither connects yet.
+    fn endpoints(&self, spec: &LaneSpec, shard: u32) -> Result<LaneEndpoints, BuildLaneError> {
+        let client = self.client(&spec.id.pipeline, &spec.console)?;
+        let schema = spec.sink.common.schema.unwrap_or(spec.transform.schema);
+        let sink = spec.sink.build(&sink::SinkContext {
+            pipeline: spec.id.pipeline.clone(),
+            stream: spec.id.stream,
+            sink: spec.id.sink.clone(),
+            shard,
+            console_host: client.host().to_owned(),
+            labels: spec.transform.labels.clone(),
+            schema,
+            schema_name: schema_name(schema),
+            shared: self.sinks.clone(),
+        })?;
+        Ok(LaneEndpoints { client, schema, sink })
+    }
+
+    /// A random wait before the first poll of one of `lanes` lanes that start at the same time.
+    pub fn first_poll_after(&self, lanes: usize, interval: Duration) -> Duration {
+        let span =
+            SPREAD_PER_LANE.saturating_mul(u32::try_from(lanes.saturating_sub(1)).unwrap_or(u32::MAX)).min(interval);
+        span.mul_f64(self.fork_random().f64())
+    }
+
+    /// The client that all lanes of the pipeline share.
+    pub fn client(&self, pipeline: &str, settings: &Arc<console::ConsoleSettings>) -> Result<Arc<Client>, ClientError> {
+        let mut clients = self.clients.lock();
+        if let Some((made_from, client)) = clients.get(pipeline)
+            && made_from == settings
+            && let Some(client) = client.upgrade()
+        {
+            return Ok(client);
+        }
+        let client = Arc::new(match &self.options.transport {
+            Some(transport) => Client::new(settings, transport.clone(), self.limiters.join_for(settings), self.clock()),
+            None => Client::connect(settings, &self.limiters, self.clock())?,
+        });
+        // Only when the map would grow: the search takes time proportional to the number of pipelines.
+        if clients.len() == clients.capacity() {
+            clients.retain(|_, (_, client)| client.strong_count() > 0);
+        }
+        clients.insert(pipeline.to_owned(), (settings.clone(), Arc::downgrade(&client)));
+        Ok(client)
+    }
+
+    /// The store for the lanes of a shard. It exists as long as one of them uses it.
+    fn shard_store(&self, shard: u32) -> Arc<dyn Store> {
+        if self.options.cluster.is_none() {
+            return self.store.clone();
+        }
+        let mut stores = self.shard_stores.lock();
+        if let Some(store) = stores.get(&shard).and_then(Weak::upgrade) {
+            return store;
+        }
+        let Some(store) = self.options.state.of_shard(&self.options.instance, shard) else { return self.store.clone() };
+        stores.insert(shard, Arc::downgrade(&store));
+        store
+    }
+
+    /// A random generator that is derived from the worker's seed.
+    pub fn fork_random(&self) -> fastrand::Rng {
+        self.random.lock().fork()
+    }
+}

@@ -1,0 +1,221 @@
+use std::collections::HashSet;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::{Instrument, error};
+
+use super::context::{BuildLaneError, LaneMode, WorkerContext};
+use super::spec::LaneSpec;
+use crate::checkpoint::CheckpointKey;
+use crate::lane::LaneEnd;
+use crate::record::{Identity, Timestamp};
+use crate::sink::Deadline;
+use crate::telemetry::{LaneMetrics, LaneState, Meter};
+
+/// Wait before the next start of a lane that could not be built, or that panicked.
+const RESTART_DELAY: Duration = Duration::from_secs(10);
+/// Wait before the next start of a lane whose checkpoint another process has written. In most cases this worker loses
+/// the lease of the lane's shard meanwhile. If the other process is gone, or was a `state set`, the lane continues from
+/// there.
+const RESTART_DELAY_AFTER_CONFLICT: Duration = Duration::from_secs(30);
+/// Interval at which the progress of a lane with a `once_timeout` is checked.
+const PROGRESS_CHECK: Duration = Duration::from_secs(1);
+
+/// Keeps one lane running until it is asked to stop.
+#[derive(Debug)]
+pub struct LaneRunner {
+    pub spec: Arc<LaneSpec>,
+    pub context: Arc<WorkerContext>,
+    /// Asks the lane to drain. The lane is aborted after the shutdown timeout.
+    pub stop: CancellationToken,
+    /// Aborts the lane at once: another worker has it.
+    pub abort: CancellationToken,
+    /// End of the time in which the lane may deliver.
+    pub deadline: Deadline,
+    /// The shard of the lane's pipeline.
+    pub shard: u32,
+    /// Wait before anything else: another worker may still be draining this lane.
+    pub start_after: Duration,
+    /// Wait before the first poll.
+    pub first_poll_after: Duration,
+    /// If set, the lane ends when it has caught up, or when it made no progress for this long.
+    pub once_timeout: Option<Duration>,
+    /// Set for a lane that runs next to the worker's lanes.
+    pub detached: Option<DetachedLane>,
+}
+
+/// What a lane that runs next to a worker's lanes does not share with them.
+#[derive(Debug)]
+pub struct DetachedLane {
+    /// The key of its checkpoint.
+    pub key: CheckpointKey,
+    pub meter: Meter,
+    /// The sink has accepted events already, so that the first pages need not be small.
+    pub sink_proven: bool,
+    /// Records that are not delivered again, by their identity in the ledger.
+    pub known: Option<Arc<HashSet<Identity>>>,
+}
+
+/// How a lane runner ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LaneExit {
+    /// The lane ended without intervention.
+    Ended(LaneEnd),
+    /// The lane did not drain in time. The next start delivers again what was in flight.
+    Aborted,
+    /// The lane made no progress for the `once_timeout`.
+    GivenUp,
+}
+
+impl LaneRunner {
+    /// Runs the lane after `previous`, the lane of the same name, has ended. All log lines below carry the lane's name.
+    pub fn run(self: Box<Self>, previous: Option<JoinHandle<LaneExit>>) -> impl Future<Output = LaneExit> + Send {
+        let span = self.spec.span();
+        self.run_inner(previous).instrument(span)
+    }
+
+    async fn run_inner(self: Box<Self>, previous: Option<JoinHandle<LaneExit>>) -> LaneExit {
+        if let Some(previous) = previous {
+            // The result does not matter.
+            let _ = previous.await;
+        }
+        tokio::select! {
+            biased;
+            () = sleep(self.start_after) => {}
+            () = self.stop.cancelled() => {}
+            () = self.abort.cancelled() => {}
+        }
+        let meter = match &self.detached {
+            Some(detached) => detached.meter.clone(),
+            None => self.context.meter(&self.spec),
+        };
+        let exit = self.restart_until_exit(&meter).await;
+        meter.lane.requeue_in_flight();
+        if self.once_timeout.is_none() {
+            meter.end();
+        }
+        exit
+    }
+
+    async fn restart_until_exit(&self, meter: &Meter) -> LaneExit {
+        let mut forced_exit = pin!(self.forced_exit(&meter.lane));
+        let mut delay = None;
+        loop {
+            match self.start(meter) {
+                Ok(mut running) => {
+                    if delay.take().is_some() {
+                        meter.set_sink_failure(None);
+                        meter.set_store_failure(None);
+                    }
+                    let ended = tokio::select! {
+                        ended = &mut running => ended,
+                        exit = &mut forced_exit => {
+                            // The next lane of this name must not start before this one is gone.
+                            running.abort();
+                            let _ = running.await;
+                            return exit;
+                        }
+                    };
+                    match ended {
+                        Ok(LaneEnd::Superseded) if self.detached.is_none() => {
+                            meter.lane.requeue_in_flight();
+                            delay = Some(RESTART_DELAY_AFTER_CONFLICT);
+                        }
+                        Ok(end) => return LaneExit::Ended(end),
+                        Err(panic) => {
+                            error!(%panic, "lane panicked");
+                            meter.lane.requeue_in_flight();
+                            meter.set_sink_failure(Some(LaneState::Stopped(format!("internal error: {panic}"))));
+                        }
+                    }
+                }
+                Err(error) => meter.set_sink_failure(Some(LaneState::Stopped(error.to_string()))),
+            }
+            tokio::select! {
+                () = sleep(*delay.get_or_insert(RESTART_DELAY)) => {}
+                () = self.stop.cancelled() => return LaneExit::Ended(LaneEnd::Drained),
+                exit = &mut forced_exit => return exit,
+            }
+        }
+    }
+
+    /// Not inlined into its caller, which is `async`: that future would reserve space for the lane while the lane runs.
+    fn start(&self, meter: &Meter) -> Result<AbortOnDropHandle<LaneEnd>, BuildLaneError> {
+        let mode = LaneMode {
+            first_poll_after: self.first_poll_after,
+            once: self.once_timeout.is_some(),
+            deadline: self.deadline.clone(),
+            shard: self.shard,
+        };
+        let mut lane = self.context.build_lane(&self.spec, meter, mode)?;
+        if let Some(DetachedLane { key, known, sink_proven, .. }) = &self.detached {
+            lane.budget.set_proven(*sink_proven);
+            lane.key = key.clone();
+            lane.known = known.clone();
+        }
+        Ok(AbortOnDropHandle::new(tokio::spawn(lane.run(self.stop.clone()).in_current_span())))
+    }
+
+    /// Resolves when the lane has to be aborted.
+    async fn forced_exit(&self, lane: &LaneMetrics) -> LaneExit {
+        tokio::select! {
+            () = self.abort.cancelled() => LaneExit::Aborted,
+            () = self.shutdown_timeout() => LaneExit::Aborted,
+            () = self.no_progress(lane) => LaneExit::GivenUp,
+        }
+    }
+
+    async fn shutdown_timeout(&self) {
+        self.stop.cancelled().await;
+        sleep(self.context.options.shutdown_timeout).await;
+    }
+
+    async fn no_progress(&self, lane: &LaneMetrics) {
+        match self.once_timeout {
+            // Boxed: the lanes of a worker do not need this future, and it would enlarge theirs.
+            Some(timeout) => Box::pin(no_progress(lane, timeout)).await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// Resolves when the lane has made no progress for `timeout`.
+async fn no_progress(lane: &LaneMetrics, timeout: Duration) {
+    let (mut last, mut changed_at) = (Progress::default(), Instant::now());
+    loop {
+        sleep(PROGRESS_CHECK.min(timeout)).await;
+        let now = last.updated(lane);
+        if now != last {
+            (last, changed_at) = (now, Instant::now());
+        } else if changed_at.elapsed() >= timeout {
+            return;
+        }
+    }
+}
+
+/// The counters whose change is progress.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+struct Progress {
+    pulled: u64,
+    settled: u64,
+    complete_until: Option<Timestamp>,
+}
+
+impl Progress {
+    /// Pulling is progress only while nothing fails: a lane that tests whether its sink is available again pulls each
+    /// time.
+    fn updated(&self, lane: &LaneMetrics) -> Self {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Self {
+            pulled: if lane.state().is_up() { count(&lane.pulled) } else { self.pulled },
+            settled: count(&lane.delivered) + count(&lane.dead_letters),
+            complete_until: lane.complete_until(),
+        }
+    }
+}

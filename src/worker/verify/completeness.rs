@@ -1,0 +1,180 @@
+//! Counts and reads the records of one hour at the console.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+use tracing::warn;
+
+use crate::checkpoint::ledger::{Accounting, Hour, Sum};
+use crate::console::{Client, ConsoleError};
+use crate::lane::LaneBudget;
+use crate::record::{Identity, Timestamp};
+use crate::settings::FullJitter;
+use crate::source::{Action, By, Poll, Pull, Record, SourcePosition, Window};
+use crate::state::LaneId;
+use crate::telemetry::Meter;
+use crate::worker::backfill::{TRUSTED_COUNT, count_in_parts};
+
+/// First and longest wait between two attempts.
+const WAITS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// Maximum size of a response. A page that exceeds it is requested again with fewer records.
+const PAGE_BYTES: usize = 16 << 20;
+const SMALL_PAGE_BYTES: usize = 1 << 20;
+const PAGE_RECORDS: usize = 1000;
+
+pub struct CompletenessChecker {
+    client: Arc<Client>,
+    meter: Meter,
+    pull: Arc<Pull>,
+    lane: LaneId,
+    timeout: Duration,
+    random: fastrand::Rng,
+    page_bytes: usize,
+    budget: Option<LaneBudget>,
+}
+
+/// The console's records of an hour.
+#[derive(Debug, Default)]
+pub struct HourRecords {
+    /// Over all records.
+    pub sum: Sum,
+    /// Identity and id of each record that was not known.
+    pub unknown: Vec<(Identity, String)>,
+}
+
+impl CompletenessChecker {
+    /// `pull` is that of the lane. Records that its settings exclude are in the ledger, so they are compared too.
+    /// Transient failures of the console are retried for `timeout`.
+    pub fn new(
+        client: Arc<Client>,
+        meter: Meter,
+        pull: &Pull,
+        lane: LaneId,
+        timeout: Duration,
+        random: fastrand::Rng,
+    ) -> Self {
+        let pull = Arc::new(Pull { exclude_types: Vec::new(), ..pull.clone() });
+        Self { client, meter, pull, lane, timeout, random, page_bytes: PAGE_BYTES, budget: None }
+    }
+
+    /// Limits the pages, and reserves their memory from a worker's budget.
+    pub fn with_budget(self, budget: LaneBudget) -> Self {
+        Self { page_bytes: SMALL_PAGE_BYTES, budget: Some(budget), ..self }
+    }
+
+    /// The console's count of the records created in `hour`.
+    pub async fn count(&mut self, hour: Hour) -> Result<u64, ConsoleError> {
+        let mut retry = self.retry_state();
+        loop {
+            match self.try_count(window(hour)).await {
+                Ok(count) => return Ok(count),
+                Err(error) => retry.wait(error).await?,
+            }
+        }
+    }
+
+    async fn try_count(&self, window: Window) -> Result<u64, ConsoleError> {
+        let known = self.pull.count(&self.client, window, &self.meter).await?;
+        if known <= TRUSTED_COUNT {
+            return Ok(known);
+        }
+        count_in_parts(window, known, |part| self.pull.count(&self.client, part, &self.meter)).await
+    }
+
+    /// Reads all records created in `hour`. A record that changed later than `settled_until` is not unknown: the lane
+    /// has yet to pull the change.
+    pub async fn read(
+        &mut self,
+        hour: Hour,
+        known: &HashSet<Identity>,
+        settled_until: Timestamp,
+    ) -> Result<HourRecords, ConsoleError> {
+        let window = window(hour);
+        let pull = Arc::new(self.pull.within(window));
+        let position = SourcePosition::starting_at(window.from);
+        let poll = Poll::new(&self.client, self.meter.clone(), pull, position, 0, window.to);
+        let Some(mut poll) = poll else { return Ok(HourRecords::default()) };
+        let (mut records, mut limit, mut retry) = (HourRecords::default(), PAGE_RECORDS, self.retry_state());
+        let mut reservation = None;
+        loop {
+            let request = match poll.next_action() {
+                Action::Ask(request) => request,
+                Action::Emit(page) => {
+                    retry = self.retry_state();
+                    for record in &page.records {
+                        let identity = self.ledger_identity(record);
+                        records.sum.add(identity);
+                        if record.record_key.time <= settled_until && !known.contains(&identity) {
+                            records.unknown.push((identity, record.id.to_string()));
+                        }
+                    }
+                    continue;
+                }
+                Action::Done(_) => return Ok(records),
+            };
+            if request.is_page() {
+                // Releases the previous page first: a lane without reservations never waits for its own limit.
+                drop(reservation.take());
+                if let Some(budget) = &self.budget {
+                    reservation = Some(budget.reserve(self.page_bytes).await);
+                }
+            }
+            let is_page = request.is_page();
+            let request = request.with_size(limit, self.page_bytes);
+            let answer = match request.send(&self.client, self.client.permit().await, Some(&self.meter)).await {
+                Err(ConsoleError::TooLarge(_)) if is_page && limit > 1 => {
+                    limit /= 2;
+                    continue;
+                }
+                // Of a record that is too large, only the beginning is read.
+                answer => answer,
+            };
+            match poll.answered(answer, self.client.latest_time()) {
+                Ok(()) => {}
+                Err(ConsoleError::BadCursor(reason)) => {
+                    retry.wait(ConsoleError::transient(reason)).await?;
+                }
+                Err(error) => retry.wait(error).await?,
+            }
+        }
+    }
+
+    /// The identity of the record in the lane's ledger.
+    fn ledger_identity(&self, record: &Record) -> Identity {
+        match Accounting::of(self.lane.stream) {
+            Accounting::Ids => Identity::of(self.client.host(), self.lane.stream, &record.id, ""),
+            Accounting::Records | Accounting::Nothing => record.identity,
+        }
+    }
+
+    fn retry_state(&mut self) -> RetryState {
+        let waits = FullJitter::new(WAITS.0, WAITS.1, self.random.fork());
+        RetryState { end: Instant::now() + self.timeout, waits }
+    }
+}
+
+struct RetryState {
+    end: Instant,
+    waits: FullJitter,
+}
+
+impl RetryState {
+    /// Waits after a transient error. Returns any other error, and every error after the timeout.
+    async fn wait(&mut self, error: ConsoleError) -> Result<(), ConsoleError> {
+        match error {
+            ConsoleError::Transient { reason, after, .. } if Instant::now() < self.end => {
+                warn!(%reason, "the console did not answer: retrying");
+                sleep(after.unwrap_or_default().max(self.waits.wait())).await;
+                Ok(())
+            }
+            error => Err(error),
+        }
+    }
+}
+
+/// The window of an hour, by the time of creation.
+pub fn window(hour: Hour) -> Window {
+    Window { from: hour.start(), to: hour.end(), by: By::Creation }
+}

@@ -1,0 +1,173 @@
+//! Reads the ledger of a lane, together with the ledgers of its repairs.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::VerifyError;
+use super::completeness::window;
+use crate::checkpoint::ledger::{Accounting, Hour, Ledger, LedgerTotals};
+use crate::checkpoint::{CheckpointBackend, CheckpointKey, LaneId, Part, StateError};
+use crate::lane::LaneCheckpoint;
+use crate::record::{Stream, Timestamp};
+use crate::state::Store;
+use crate::worker::context::{BuildLaneError, WorkerContext};
+use crate::worker::spec::LaneSpec;
+
+/// Attempts to read checkpoint and journal: a running lane may change the journal between the two.
+const MAX_RETRIES: usize = 5;
+/// Sums are kept for 90 days. The oldest day is not used, because its hours may be removed meanwhile.
+const SUM_HOURS: u32 = 89 * 24;
+
+pub struct LedgerReader {
+    pub lane: LaneId,
+    /// Stores the checkpoint of the worker's lane; only read here.
+    pub live: Arc<dyn CheckpointBackend>,
+    /// The area of the repairs.
+    pub repairs: Arc<dyn Store>,
+}
+
+/// Where the worker's lane of this spec stores its checkpoint: its sink if that is transactional, else `store`.
+pub fn live_backend(
+    context: &WorkerContext,
+    spec: &LaneSpec,
+    store: Arc<dyn Store>,
+) -> Result<Arc<dyn CheckpointBackend>, BuildLaneError> {
+    if spec.sink.keeps_checkpoints()
+        && let Some(sink) = context.sink(spec)?.transactional()
+    {
+        return Ok(sink);
+    }
+    Ok(store)
+}
+
+/// The accounted records of a lane in some hours.
+pub struct Account {
+    /// Without repairs.
+    pub checkpoint: LaneCheckpoint,
+    /// Sums and identities, including repairs.
+    pub totals: LedgerTotals,
+}
+
+/// A repair of an hour.
+struct Repair {
+    key: CheckpointKey,
+    hour: Hour,
+    /// The whole hour was delivered again.
+    whole: bool,
+    number: u32,
+    checkpoint: LaneCheckpoint,
+}
+
+impl LedgerReader {
+    /// The accounted records of the lane and its repairs in `hours`.
+    pub async fn account(&self, hours: Range<Hour>) -> Result<Account, VerifyError> {
+        let Account { checkpoint, mut totals } = Account::of_lane(&*self.live, &self.lane, hours.clone()).await?;
+        let mut replaced = BTreeSet::new();
+        for repair in self.repairs_of(checkpoint.ledger.generation()).await? {
+            let Repair { key, hour, whole, checkpoint, .. } = repair;
+            if !hours.contains(&hour) {
+                continue;
+            }
+            let of_repair = checkpoint.ledger.totals(&*self.repairs, &key, hour..hour.plus(1)).await?;
+            // A complete repair of a whole hour replaces the earlier records of the hour.
+            let complete = checkpoint.position.complete() == Some(window(hour).to);
+            if whole && complete && replaced.insert(hour) {
+                totals.sums.remove(&hour);
+            }
+            if !whole || complete {
+                totals.merge(of_repair);
+            }
+        }
+        Ok(Account { checkpoint, totals })
+    }
+
+    /// The key of the next repair of `hour`.
+    pub async fn next_repair(&self, account: &Account, hour: Hour, whole: bool) -> Result<CheckpointKey, VerifyError> {
+        let generation = account.checkpoint.ledger.generation();
+        let repairs = self.repairs_of(generation).await?;
+        let last = repairs.iter().filter(|repair| repair.hour == hour).map(|repair| repair.number).max();
+        let number = last.map_or(0, |last| last + 1);
+        Ok(CheckpointKey { lane: self.lane.clone(), part: Part::Repair { generation, hour, whole, number } })
+    }
+
+    /// The repairs of this generation of the ledger, in the order of hour and number.
+    async fn repairs_of(&self, ledger: u64) -> Result<Vec<Repair>, VerifyError> {
+        let mut found = Vec::new();
+        for key in self.repairs.list().await? {
+            let Part::Repair { generation, hour, whole, number } = key.part else { continue };
+            if generation != ledger || key.lane != self.lane {
+                continue;
+            }
+            if let Some(bytes) = self.repairs.load(&key).await? {
+                found.push(Repair { key, hour, whole, number, checkpoint: LaneCheckpoint::decode(&bytes)? });
+            }
+        }
+        found.sort_by_key(|repair| (repair.hour, repair.number));
+        Ok(found)
+    }
+}
+
+impl Account {
+    /// The accounted records of `lane` in `hours`, without repairs.
+    pub async fn of_lane(live: &dyn CheckpointBackend, lane: &LaneId, hours: Range<Hour>) -> Result<Self, VerifyError> {
+        let (key, mut retries) = (CheckpointKey::from(lane.clone()), 0);
+        loop {
+            let bytes = live.load(&key).await?;
+            let checkpoint = LaneCheckpoint::decode(&bytes.ok_or_else(|| VerifyError::NoCheckpoint(lane.clone()))?)?;
+            match checkpoint.ledger.totals(live, &key, hours.clone()).await {
+                Ok(totals) => return Ok(Self { checkpoint, totals }),
+                Err(StateError::Journal { .. }) if retries < MAX_RETRIES => retries += 1,
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// The number of accounted records of `hour`.
+    pub fn expected(&self, stream: Stream, hour: Hour) -> u64 {
+        match Accounting::of(stream) {
+            Accounting::Records => self.totals.sums.get(&hour).map_or(0, |sum| sum.count),
+            Accounting::Ids | Accounting::Nothing => {
+                self.totals.identities.get(&hour).map_or(0, |identities| identities.len() as u64)
+            }
+        }
+    }
+
+    /// True if the ledger still has all identities of `hour`.
+    pub fn remembers(&self, hour: Hour, now: Timestamp) -> bool {
+        self.ledger().kept_from(now).is_some_and(|from| from <= hour)
+    }
+
+    /// The lane has yet to pull changes that are later than this.
+    pub fn settled_until(&self, stream: Stream) -> Timestamp {
+        match Accounting::of(stream) {
+            Accounting::Ids => self.checkpoint.position.complete().unwrap_or_default(),
+            Accounting::Records | Accounting::Nothing => Timestamp::from_micros(i64::MAX),
+        }
+    }
+
+    /// The hours of creation that can be compared: the ledger covers them, the lane is past them, and no further record
+    /// is expected in them.
+    pub fn comparable_hours(&self, stream: Stream, overlap: Duration, now: Timestamp) -> Range<Hour> {
+        let (ledger, position) = (self.ledger(), &self.checkpoint.position);
+        let start = Hour::from(ledger.since());
+        let (start, covered) = match Accounting::of(stream) {
+            Accounting::Records => {
+                let oldest = Hour::of(now).unwrap_or(Hour(0)).minus(SUM_HOURS);
+                (start.max(oldest), Some(position.complete_until()))
+            }
+            // Ordered by the time of the last change: records of the hour may come in any later part of a poll.
+            Accounting::Ids => {
+                (ledger.kept_from(now).map_or(Hour(u32::MAX), |from| from.max(start)), position.complete())
+            }
+            Accounting::Nothing => (Hour(0), None),
+        };
+        let end = covered.and_then(|covered| Hour::of(covered.min(now).minus(overlap))).unwrap_or(Hour(0));
+        start..end.max(start)
+    }
+
+    fn ledger(&self) -> &Ledger {
+        &self.checkpoint.ledger
+    }
+}

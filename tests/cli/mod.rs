@@ -1,0 +1,280 @@
+//! The command line as a user sees it: exit codes, flags and their environment variables, what `check` prints.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use assert_cmd::Command;
+
+fn program() -> Command {
+    let mut command = Command::cargo_bin("s1-forwarder").unwrap();
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("S1_FORWARDER_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// Exit code, standard output, standard error.
+fn run(command: &mut Command) -> (i32, String, String) {
+    let output = command.output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+fn write(directory: &Path, name: &str, text: &str) {
+    fs::write(directory.join(name), text).unwrap();
+}
+
+const GOOD: &str = "console: { url: https://127.0.0.1:1, token: { env: S1_CLI_TEST_TOKEN } }\n\
+                    streams: { threats: {}, activities: {} }\nsinks: [{ type: stdout }]\n";
+
+#[test]
+fn wrong_usage_ends_with_2_and_help_with_0() {
+    for arguments in [&["check"][..], &["nonsense"], &[], &["run", "--pipelines", "x", "--memory-budget", "1kB"]] {
+        let (code, _, errors) = run(program().args(arguments));
+        assert_eq!(code, 2, "{arguments:?}: {errors}");
+    }
+    let (code, _, errors) = run(program().args(["run", "--pipelines", "x", "--checkpoint-interval", "60"]));
+    assert!(code == 2 && errors.contains("a period needs a unit, such as 60s"), "{errors}");
+    let (code, _, errors) = run(program().args(["run", "--pipelines", "x", "--state", "redis:x"]));
+    assert!(code == 2 && errors.contains("file:DIR"), "{errors}");
+    let (code, _, errors) = run(program().args(["--log-level", "info,=,", "check", "--pipelines", "x", "--offline"]));
+    assert!(code == 2 && errors.contains("log level"), "{errors}");
+    for arguments in [&["--help"][..], &["--version"], &["help", "run"], &["check", "--help"]] {
+        let (code, out, _) = run(program().args(arguments));
+        assert!(code == 0 && !out.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn every_process_wide_flag_is_an_environment_variable_too() {
+    let (_, help, _) = run(program().args(["run", "--help"]));
+    for flag in [
+        "--state",
+        "--listen",
+        "--memory-budget",
+        "--checkpoint-interval",
+        "--dead-letters",
+        "--dead-letters-max",
+        "--shutdown-timeout",
+        "--instance",
+        "--cluster",
+        "--shards",
+        "--lease",
+        "--defaults",
+        "--log-format",
+        "--log-level",
+    ] {
+        let variable = format!("S1_FORWARDER_{}", flag.trim_start_matches('-').to_uppercase().replace('-', "_"));
+        assert!(help.contains(&format!("{flag} <")) && help.contains(&format!("[env: {variable}=]")), "{flag}\n{help}");
+    }
+}
+
+#[test]
+fn check_offline_of_valid_files_ends_with_0() {
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), "acme.yaml", GOOD);
+    write(directory.path(), "globex.yaml", &format!("enabled: false\n{GOOD}"));
+    let (code, out, errors) = run(program().args(["check", "--offline", "--pipelines"]).arg(directory.path()));
+    assert_eq!(code, 0, "{out}{errors}");
+    assert!(
+        out.contains("acme") && out.contains("valid, paused") && out.contains("2 valid; connections not tested"),
+        "{out}"
+    );
+}
+
+#[test]
+fn check_of_an_invalid_file_ends_with_2_and_still_reports_the_others() {
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), "acme.yaml", GOOD);
+    write(directory.path(), "globex.yaml", "consol: {}\n");
+    write(directory.path(), "initech.yaml", "nonsense\n");
+    let (code, out, _) = run(program().args(["check", "--offline", "--pipelines"]).arg(directory.path()));
+    assert_eq!(code, 2, "{out}");
+    assert!(out.contains("globex.yaml:1:1: consol: unknown key; did you mean `console`?"), "{out}");
+    assert!(out.contains("initech.yaml:1:1: expected the keys") && out.contains("1 valid, 2 invalid"), "{out}");
+
+    let (code, out, _) =
+        run(program().args(["check", "--offline", "--format", "json", "--pipelines"]).arg(directory.path()));
+    let report: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &report["ok"], &report["offline"]), (2, &false.into(), &true.into()));
+    assert_eq!(report["pipelines"][0]["streams"], serde_json::json!(["threats", "activities"]));
+    assert_eq!(report["pipelines"][0]["sinks"], serde_json::json!([{ "name": "stdout", "type": "stdout" }]));
+    assert_eq!(report["pipelines"][1]["valid"], false);
+    let keys: Vec<_> = report["problems"].as_array().unwrap().iter().map(|problem| problem["key"].clone()).collect();
+    assert!(keys.contains(&"consol".into()), "{keys:?}");
+}
+
+#[test]
+fn check_of_what_is_not_there_ends_with_2() {
+    let (code, out, _) = run(program().args(["check", "--offline", "--pipelines", "/nonexistent/pipelines"]));
+    assert!(code == 2 && out.contains("there is no such file or directory"), "{out}");
+}
+
+#[test]
+fn check_reports_failed_connections_with_1() {
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), "acme.yaml", GOOD);
+    let check = |token: Option<&str>| {
+        let mut command = program();
+        command.args(["check", "--format", "json", "--pipelines"]).arg(directory.path());
+        match token {
+            Some(token) => command.env("S1_CLI_TEST_TOKEN", token),
+            None => command.env_remove("S1_CLI_TEST_TOKEN"),
+        };
+        let (code, out, errors) = run(&mut command);
+        let report: serde_json::Value = serde_json::from_str(&out).unwrap_or_else(|_| panic!("{out}{errors}"));
+        (code, report["pipelines"][0]["findings"].clone(), format!("{out}{errors}"))
+    };
+    // Nobody listens at the console's address.
+    let (code, findings, all) = check(Some("canary5e1"));
+    assert_eq!(
+        (code, &findings[0]["subject"], &findings[0]["check"]),
+        (1, &"console".into(), &"failed".into()),
+        "{all}"
+    );
+    assert_eq!(findings[1]["check"], "skipped");
+    assert_eq!(findings.as_array().unwrap().last().unwrap()["check"], "verified", "standard output is there");
+    assert!(!all.contains("canary5e1"), "{all}");
+    // Without a token nobody is asked.
+    let (code, findings, all) = check(None);
+    assert!(code == 1 && findings[0]["detail"].as_str().unwrap().contains("S1_CLI_TEST_TOKEN"), "{all}");
+}
+
+/// Against an emulated console: what each finding says, for a good token, one with fewer rights, and a refused one.
+#[tokio::test(flavor = "multi_thread")]
+async fn check_finds_what_a_token_may_do() {
+    use s1_forwarder::emulator::{Console, Kind, Server, Setup, Token, system_clock};
+    let setup = Setup { activities: 5, threats: 5, agents: 5, alerts: 5, ..Setup::new(system_clock()) };
+    let console = Arc::new(Console::new(&setup));
+    let server = Server::start(console.clone(), ([127, 0, 0, 1], 0).into()).await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), "acme.yaml", &GOOD.replace("https://127.0.0.1:1", &server.url()));
+    let check = async |token: &'static str| {
+        let path = directory.path().to_owned();
+        let program = move || {
+            let mut command = program();
+            command.args(["check", "--format", "json", "--pipelines"]).arg(path).env("S1_CLI_TEST_TOKEN", token);
+            run(&mut command)
+        };
+        let (code, out, errors) = tokio::task::spawn_blocking(program).await.unwrap();
+        let report: serde_json::Value = serde_json::from_str(&out).unwrap_or_else(|_| panic!("{out}{errors}"));
+        let findings = report["pipelines"][0]["findings"].as_array().unwrap().clone();
+        let words = findings
+            .iter()
+            .map(|finding| format!("{}={}", finding["subject"].as_str().unwrap(), finding["check"].as_str().unwrap()));
+        (code, words.collect::<Vec<_>>().join(" "), out)
+    };
+    console.set_token(Token::new("canary-good"));
+    let (code, words, out) = check("canary-good").await;
+    let all = "console=verified token=verified scope=verified stream threats=verified stream activities=verified \
+               sink stdout=verified";
+    assert_eq!((code, words.as_str()), (0, all), "{out}");
+    assert!(out.contains("valid until") && !out.contains("canary"), "{out}");
+
+    console.set_token(Token::new("canary-less").without(Kind::Threats));
+    let (code, words, out) = check("canary-less").await;
+    assert!(code == 1 && words.contains("stream threats=failed stream activities=verified"), "{out}");
+
+    let (code, words, out) = check("canary-wrong").await;
+    assert!(code == 1 && words.starts_with("console=verified token=failed scope=skipped"), "{out}");
+    assert!(!out.contains("canary"), "{out}");
+    server.stop().await;
+}
+
+/// What the console knows and the table does not: neither more nor less.
+#[tokio::test(flavor = "multi_thread")]
+async fn activity_types_lists_what_the_mapping_has_no_row_for() {
+    use s1_forwarder::emulator::{Console, Server, Setup, system_clock};
+    let console = Arc::new(Console::new(&Setup::new(system_clock())));
+    let server = Server::start(console, ([127, 0, 0, 1], 0).into()).await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), "acme.yaml", &GOOD.replace("https://127.0.0.1:1", &server.url()));
+    let file = directory.path().join("acme.yaml");
+    let program = move || {
+        let mut command = program();
+        run(command.arg("activity-types").arg(file).env("S1_CLI_TEST_TOKEN", Setup::TOKEN))
+    };
+    let (code, out, errors) = tokio::task::spawn_blocking(program).await.unwrap();
+    assert_eq!(code, 0, "{errors}");
+    let listed: Vec<u32> = out.lines().filter_map(|line| line.split_whitespace().next()?.parse().ok()).collect();
+    let table = include_str!("../../src/transform/ecs/data/activity-categories.csv");
+    let known: Vec<u32> = table.lines().filter_map(|line| line.split(',').next()?.parse().ok()).collect();
+    let (total, listed) = (listed.last().copied().unwrap(), &listed[..listed.len() - 1]);
+    assert_eq!(total as usize, listed.len(), "{out}");
+    assert!(!listed.is_empty() && listed.iter().all(|kind| !known.contains(kind)), "{out}");
+    assert!(known.contains(&27) && !listed.contains(&27));
+    server.stop().await;
+}
+
+#[test]
+fn state_of_a_directory_that_is_not_there_is_wrong_usage_and_makes_none() {
+    let directory = tempfile::tempdir().unwrap();
+    let missing = directory.path().join("state");
+    let (code, _, errors) =
+        run(program().args(["state", "--state"]).arg(format!("file:{}", missing.display())).arg("list"));
+    assert!(code == 2 && errors.contains("there is no directory") && !missing.exists(), "{errors}");
+}
+
+#[test]
+fn an_error_is_reported_once_with_its_cause() {
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), "lanes", "no directory");
+    let state = format!("file:{}", directory.path().display());
+    let (code, _, errors) = run(program().args(["state", "list", "--state", &state]));
+    assert_eq!(code, 1, "{errors}");
+    assert!(errors.contains("lanes") && errors.matches("os error").count() == 1, "{errors}");
+}
+
+#[test]
+fn state_commands_manage_checkpoints() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = format!("file:{}", directory.path().display());
+    let state = |arguments: &[&str]| run(program().args(["state", "--state", &store]).args(arguments));
+    assert_eq!(state(&["list"]).1, "no checkpoints\n");
+    let (code, _, errors) = state(&["show", "acme/threats/siem"]);
+    assert!(code == 1 && errors.contains("has no checkpoint"), "{errors}");
+
+    seed(directory.path());
+    let (_, listed, _) = state(&["list"]);
+    assert!(listed.contains("acme/threats/siem") && listed.contains("2026-01-31T00:00:00.000000Z"), "{listed}");
+    let (code, out, errors) = state(&["set", "acme/threats/siem", "--to", "2026-01-01T00:00:00Z"]);
+    assert_eq!(code, 0, "{out}{errors}");
+    let (_, shown, _) = state(&["show", "acme/threats/siem"]);
+    assert!(
+        shown.contains("next poll from:  2026-01-01T00:00:00.000000Z") && shown.contains("console.example"),
+        "{shown}"
+    );
+    let (code, _, errors) = state(&["set", "acme/threats/siem", "--to", "2026-01-01T00:00:00"]);
+    assert!(code == 2 && errors.contains("with its zone"), "{errors}");
+    assert_eq!(state(&["rename", "acme", "globex"]).0, 0);
+    assert!(state(&["list"]).1.contains("globex/threats/siem"));
+    assert_eq!(state(&["rename", "globex/threats/siem", "globex/activities/siem"]).0, 2);
+    assert_eq!(state(&["delete", "globex/threats/siem"]).0, 0);
+    assert_eq!(state(&["list"]).1, "no checkpoints\n");
+}
+
+/// A checkpoint as a lane would have written it.
+fn seed(directory: &Path) {
+    use s1_forwarder::checkpoint::CheckpointBackend;
+    use s1_forwarder::checkpoint::ledger::Ledger;
+    use s1_forwarder::lane::LaneCheckpoint;
+    use s1_forwarder::record::Timestamp;
+    use s1_forwarder::source::SourcePosition;
+    use s1_forwarder::state::FileStore;
+    let since = Timestamp::parse("2026-01-31T00:00:00Z").unwrap();
+    let checkpoint = LaneCheckpoint {
+        host: "console.example".to_owned(),
+        scope: String::new(),
+        since: "1d".to_owned(),
+        since_resolved: since,
+        position: SourcePosition::starting_at(since),
+        settled: 0,
+        ledger: Ledger::begin(since, String::new(), true),
+    };
+    let store = FileStore::open(directory).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(store.commit(&"acme/threats/siem".parse().unwrap(), checkpoint.encode().into())).unwrap();
+}

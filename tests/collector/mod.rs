@@ -1,0 +1,108 @@
+//! Four destinations against the receivers of a real OpenTelemetry collector: every event arrives with its fields and
+//! time.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use s1_forwarder::record::Stream;
+use s1_forwarder::sink::{Batch, Outcome, Probe};
+use serde_json::{Value, json};
+
+use crate::support::batches::{push, sink};
+use crate::support::collector::{Collector, Record};
+
+const TIME: u64 = 1_789_547_400_123_456_000;
+
+async fn collector() -> Option<Arc<Collector>> {
+    tokio::task::spawn_blocking(Collector::shared).await.unwrap()
+}
+
+/// Sends 300 events and gives what the collector made of them, by the record's id.
+async fn through(
+    collector: &Arc<Collector>,
+    receiver: &'static str,
+    mark: &'static str,
+    keys: Value,
+) -> (Batch, BTreeMap<String, Record>) {
+    let mut batch = Batch::new(Stream::Activities);
+    (0..300).for_each(|id| push(&mut batch, &id.to_string(), &format!("{mark} \"C:\\Users\\größe\"\t✓")));
+    let lane = sink(keys);
+    let probe = lane.probe().await;
+    assert!(matches!(probe, Probe::Verified(_)), "{probe:?}");
+    assert_eq!(lane.send(&batch).await.outcome, Outcome::Delivered);
+    let collector = collector.clone();
+    let records = tokio::task::spawn_blocking(move || collector.records(receiver, mark, 300)).await.unwrap();
+    assert_eq!(records.len(), 300, "each once");
+    let id = |record: &Record| match &record.body {
+        Value::String(text) => serde_json::from_str::<Value>(text).unwrap()["id"].as_str().unwrap().to_owned(),
+        body => body["id"].as_str().unwrap().to_owned(),
+    };
+    let records: BTreeMap<_, _> = records.into_iter().map(|record| (id(&record), record)).collect();
+    assert_eq!(records.len(), 300);
+    (batch, records)
+}
+
+#[tokio::test]
+async fn real_otlp_in_both_encodings() {
+    let Some(collector) = collector().await else { return };
+    for (encoding, mark) in [("protobuf", "otlp-in-protobuf"), ("json", "otlp-in-json")] {
+        let keys = json!({ "type": "otlp", "url": collector.url("otlp"), "encoding": encoding });
+        let (sent, records) = through(&collector, "otlp", mark, keys).await;
+        for event in sent.events() {
+            let record = &records[event.record_id];
+            assert_eq!(record.body.as_str().unwrap().as_bytes(), event.body);
+            assert_eq!((record.time, record.severity), (TIME, 0));
+            assert_eq!(record.attribute("event.id"), event.identity.to_string());
+            assert_eq!(record.attribute("record.id"), event.record_id);
+            assert_eq!(record.resource["service.name"], "sentinelone");
+            assert_eq!(record.resource["label.customer"], "acme-eu");
+        }
+    }
+}
+
+#[tokio::test]
+async fn real_loki_push() {
+    let Some(collector) = collector().await else { return };
+    let keys = json!({ "type": "loki", "url": collector.url("loki"), "tenant": "acme" });
+    let (sent, records) = through(&collector, "loki", "loki-push", keys).await;
+    for event in sent.events() {
+        let record = &records[event.record_id];
+        assert_eq!(record.body.as_str().unwrap().as_bytes(), event.body);
+        assert_eq!(record.time, TIME);
+        assert_eq!(record.attribute("event_id"), event.identity.to_string());
+        assert_eq!((record.attribute("pipeline"), record.attribute("stream")), ("acme", "activities"));
+        assert_eq!(record.attribute("customer"), "acme-eu");
+    }
+}
+
+#[tokio::test]
+async fn real_datadog_logs() {
+    let Some(collector) = collector().await else { return };
+    let keys = json!({ "type": "datadog", "url": collector.url("datadog"), "api_key": "k3y" });
+    let (sent, records) = through(&collector, "datadog", "datadog-logs", keys).await;
+    for event in sent.events() {
+        let record = &records[event.record_id];
+        assert_eq!(record.body.as_str().unwrap().as_bytes(), event.body);
+        assert_eq!(record.attributes["timestamp"], json!(TIME / 1_000_000));
+        assert_eq!(record.attribute("ddsource"), "sentinelone");
+        assert_eq!(record.attribute("hostname"), "usea1-acme.sentinelone.net");
+        assert_eq!(record.attribute("ddtags"), "customer:acme-eu,pipeline:acme,stream:activities");
+    }
+}
+
+#[tokio::test]
+async fn real_splunk_hec() {
+    let Some(collector) = collector().await else { return };
+    let keys = json!({ "type": "splunk_hec", "url": collector.url("splunk_hec"), "token": "t0ken", "index": "edr" });
+    let (sent, records) = through(&collector, "splunk_hec", "splunk-hec", keys).await;
+    for event in sent.events() {
+        let record = &records[event.record_id];
+        assert_eq!(record.body, serde_json::from_slice::<Value>(event.body).unwrap());
+        // Milliseconds, as a number with a fraction.
+        assert!(record.time.abs_diff(TIME) < 1_000_000, "{record:?}");
+        assert_eq!(record.attribute("event_id"), event.identity.to_string());
+        assert_eq!(record.attribute("label.customer"), "acme-eu");
+        assert_eq!(record.resource["host.name"], "usea1-acme.sentinelone.net");
+        assert_eq!(record.resource["com.splunk.index"], "edr");
+    }
+}

@@ -1,0 +1,6 @@
+//! Pipeline files: what is read, what is refused and in which words, and what a change of files means for what runs.
+
+mod golden;
+mod reading;
+mod reload;
+mod secrets;

@@ -1,0 +1,8 @@
+//! The Kafka sink and what else the program keeps in Kafka, against a real Apache Kafka.
+
+mod dead_letters;
+mod security;
+mod sink;
+mod transfer;
+mod verify;
+mod worker;

@@ -1,0 +1,6 @@
+//! What runs in Kubernetes, against a real API server.
+
+mod chart;
+mod pipelines;
+mod rights;
+mod transfer;

@@ -1,0 +1,212 @@
+//! The surroundings of a lane without sockets: the emulated console as a transport, a store and sinks in memory.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use s1_forwarder::console::scripted::ScriptedTransport;
+use s1_forwarder::console::{self, Client, LimiterKey, Limiters, Transport, TransportError};
+use s1_forwarder::emulator::{self, Kind, Setup};
+use s1_forwarder::lane::{Budget, Lane, LaneCheckpoint, LaneEnd};
+use s1_forwarder::record::{Clock, Stream, Timestamp};
+use s1_forwarder::settings::Schema;
+use s1_forwarder::sink::dead_letters::DeadLetters;
+use s1_forwarder::sink::deliver::{Delivery, Health};
+use s1_forwarder::sink::settings::RetrySettings;
+use s1_forwarder::sink::throttle::Throttle;
+use s1_forwarder::sink::{Deadline, Sink};
+use s1_forwarder::source::{Pull, Since};
+use s1_forwarder::state::{LaneId, MemoryStore};
+use s1_forwarder::telemetry::{LaneMetrics, Meter, Telemetry};
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+/// When the simulated clock begins.
+pub const START: Timestamp = Timestamp::from_micros(1_790_000_000_000_000);
+
+/// A console, a store, a budget and a clock that lanes share.
+pub struct LaneHarness {
+    pub console: Arc<emulator::Console>,
+    pub clock: Clock,
+    pub telemetry: Arc<Telemetry>,
+    pub store: Arc<MemoryStore>,
+    pub budget: Arc<Budget>,
+    pub dead_letters: tempfile::TempDir,
+    limiters: Limiters,
+    /// How long the console takes to answer.
+    pub console_delay: Duration,
+}
+
+/// A lane that runs.
+pub struct Running {
+    pub metrics: Arc<LaneMetrics>,
+    pub stop: CancellationToken,
+    pub task: JoinHandle<LaneEnd>,
+}
+
+impl LaneHarness {
+    pub fn new(setup: impl FnOnce(&mut Setup)) -> Self {
+        let mut with = Setup::new(START.micros());
+        setup(&mut with);
+        Self {
+            console: Arc::new(emulator::Console::new(&with)),
+            clock: Clock::simulated(START),
+            telemetry: Arc::new(Telemetry::new()),
+            store: Arc::default(),
+            budget: Budget::new(64 << 20),
+            dead_letters: tempfile::tempdir().unwrap(),
+            limiters: Limiters::default(),
+            console_delay: Duration::from_millis(20),
+        }
+    }
+
+    /// Every version of a kind that the console's list shows now, by identity.
+    pub fn owed(&self, kind: Kind) -> BTreeMap<String, u64> {
+        let stream = match kind {
+            Kind::Threats => Stream::Threats,
+            Kind::Activities => Stream::Activities,
+            Kind::Agents => Stream::Agents,
+            Kind::Alerts => Stream::Alerts,
+            Kind::Groups => Stream::Groups,
+            other => unreachable!("{other:?} are not pulled"),
+        };
+        let identity = |id: u64| {
+            let record = self.console.record(kind, id).unwrap();
+            s1_forwarder::record::facts(stream, &record).identity("console.example", &record).to_string()
+        };
+        // Pulled with `includeHidden`, activities are all there.
+        let shown = match kind {
+            Kind::Activities => self.console.ids(kind),
+            _ => {
+                self.console.visible_versions(kind, &emulator::Scope::Global).iter().map(|version| version.id).collect()
+            }
+        };
+        shown.into_iter().map(|id| (identity(id), id)).collect()
+    }
+
+    pub fn pull(&self, stream: Stream) -> Pull {
+        Pull {
+            interval: Duration::from_secs(30),
+            since: Since::Beginning,
+            overlap: Duration::from_secs(300),
+            include_hidden: true,
+            ..Pull::of(stream)
+        }
+    }
+
+    /// A lane to `sink`; `name` is the sink's.
+    pub fn lane(&self, pull: Pull, name: &str, sink: Arc<dyn Sink>) -> Lane {
+        let id = LaneId { pipeline: "acme".to_owned(), stream: pull.stream, sink: name.to_owned() };
+        let transport = emulated(self.console.clone(), self.clock, self.console_delay);
+        let client = self.client(Arc::new(transport), name);
+        let limits = sink.limits();
+        let meter = Meter::start(&self.telemetry, "acme", pull.stream, name, "memory", self.clock);
+        Lane {
+            key: id.into(),
+            client: Arc::new(client),
+            since_text: pull.since.to_string(),
+            pull: Arc::new(pull),
+            transform: Arc::default(),
+            schema: Schema::Raw,
+            delivery: Arc::new(Delivery {
+                sink,
+                retry: RetrySettings::default(),
+                dead_letters: Arc::new(DeadLetters::directory(self.dead_letters.path(), 1 << 30)),
+                meter,
+                clock: self.clock,
+                health: Health::default(),
+                throttle: Throttle::new(4),
+                deadline: Deadline::default(),
+            }),
+            limits,
+            flush: Duration::from_secs(1),
+            concurrency: 4,
+            store: self.store.clone(),
+            checkpoint_interval: Duration::ZERO,
+            budget: self.budget.lane(),
+            clock: self.clock,
+            random: fastrand::Rng::with_seed(7),
+            first_poll_after: Duration::ZERO,
+            once: false,
+            known: None,
+        }
+    }
+
+    /// A client of the console behind `transport`, limited apart from those of other names.
+    pub fn client(&self, transport: Arc<dyn Transport>, name: &str) -> Client {
+        let settings: console::ConsoleSettings = serde_json::from_value(serde_json::json!({
+            "url": "https://console.example", "token": Setup::TOKEN, "requests_per_second": 1000.0,
+        }))
+        .unwrap();
+        let key = LimiterKey { host: name.to_owned(), token: String::new() };
+        Client::new(&settings, transport, self.limiters.join(key, 1000.0), self.clock)
+    }
+
+    pub fn start(&self, lane: Lane) -> Running {
+        let (metrics, stop) = (lane.delivery.meter.lane.clone(), CancellationToken::new());
+        Running { metrics, task: tokio::spawn(lane.run(stop.clone())), stop }
+    }
+
+    /// Runs the lane until it has caught up, or can do no more. Its books balance then.
+    pub async fn run_once(&self, lane: Lane) -> LaneEnd {
+        let running = self.start(Lane { once: true, ..lane });
+        let end = running.task.await.unwrap();
+        assert_counts_balance(&running.metrics);
+        end
+    }
+
+    /// What is stored of the lane to the sink of this name.
+    pub fn checkpoint(&self, stream: Stream, name: &str) -> Option<LaneCheckpoint> {
+        let id = LaneId { pipeline: "acme".to_owned(), stream, sink: name.to_owned() };
+        self.store.checkpoints().get(&id.into()).map(|bytes| LaneCheckpoint::decode(bytes).unwrap())
+    }
+}
+
+impl Running {
+    /// Lets the lane drain and end.
+    pub async fn drain(self) -> Arc<LaneMetrics> {
+        self.stop.cancel();
+        self.task.await.unwrap();
+        self.metrics
+    }
+}
+
+/// The counts of a lane without records in flight: pulled = delivered + skipped + requeued + dead letters.
+pub fn assert_counts_balance(metrics: &LaneMetrics) {
+    let pulled = metrics.pulled.load(Ordering::Relaxed);
+    metrics.requeue_in_flight();
+    let settled = metrics.delivered.load(Ordering::Relaxed) + metrics.dead_letters.load(Ordering::Relaxed);
+    assert_eq!(pulled, settled + metrics.skipped_total() + metrics.requeued.load(Ordering::Relaxed));
+}
+
+/// The emulated console as a transport; each response takes at least `delay`.
+fn emulated(console: Arc<emulator::Console>, clock: Clock, delay: Duration) -> ScriptedTransport {
+    ScriptedTransport::new(move |request| {
+        let console = console.clone();
+        async move {
+            sleep(delay).await;
+            let uri: http::Uri = request.url.parse().unwrap();
+            let mut headers = HeaderMap::new();
+            let token = secrecy::ExposeSecret::expose_secret(&request.token).to_owned();
+            headers.insert(AUTHORIZATION, HeaderValue::from_str(&format!("ApiToken {token}")).unwrap());
+            let asked = emulator::Request {
+                method: if request.body.is_some() { http::Method::POST } else { http::Method::GET },
+                path: uri.path().to_owned(),
+                query: uri.query().unwrap_or_default().to_owned(),
+                headers,
+                body: request.body.map(Bytes::from).unwrap_or_default(),
+            };
+            let answer = console.answer(&asked, clock.now().micros());
+            let transmission = answer.transmission;
+            sleep(transmission.delay + transmission.body_duration).await;
+            if transmission.dropped || transmission.truncate_after.is_some_and(|cut| cut < answer.body.len()) {
+                return Err(TransportError::Broken("the connection broke".to_owned()));
+            }
+            Ok(console::Response { status: answer.status, headers: answer.headers, body: answer.body })
+        }
+    })
+}

@@ -1,0 +1,14 @@
+//! Lanes over the emulated console and in-memory sinks, under paused time: what they deliver, and when.
+
+mod commits;
+mod enrichment;
+pub mod harness;
+mod isolation;
+mod oversized;
+mod pages;
+mod polling;
+mod questions;
+mod script;
+mod sinks;
+mod streams;
+mod windows;

@@ -1,0 +1,206 @@
+//! `elasticsearch` against a real OpenSearch, with the index template that is shipped.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use s1_forwarder::emulator::{Console, Kind, Setup};
+use s1_forwarder::record::{Identity, Stream, Timestamp};
+use s1_forwarder::sink::{Batch, Outcome, Probe, Sink};
+use s1_forwarder::transform::{self, Mapper, Origin, Schema};
+use serde_json::{Value, json};
+
+use crate::support::batches::{context, sink_in};
+use crate::support::deliver::deliver;
+use crate::support::opensearch::OpenSearch;
+
+const FREE_FORM: &str = include_str!("../../deploy/opensearch/free-form.opensearch.json");
+const TEMPLATE: &str = include_str!("../../deploy/opensearch/index-template.json");
+
+async fn with_template() -> Option<Arc<OpenSearch>> {
+    let node = OpenSearch::shared().await?;
+    let shipped =
+        [("_component_template/s1-forwarder-free-form", FREE_FORM), ("_index_template/s1-forwarder", TEMPLATE)];
+    for (path, template) in shipped {
+        let (status, answer) = node.ask("PUT", path, &serde_json::from_str(template).unwrap()).await;
+        assert_eq!(status, 200, "{answer}");
+    }
+    Some(node)
+}
+
+fn lane(node: &OpenSearch, stream: Stream, data_stream: &str) -> Arc<dyn Sink> {
+    let keys = json!({ "type": "elasticsearch", "url": node.url(), "data_stream": data_stream });
+    sink_in(keys, &context(stream))
+}
+
+/// Events with what a data stream demands; one with the id `bad` has no time.
+fn events(ids: &[&str]) -> Batch {
+    let mut batch = Batch::new(Stream::Activities);
+    for id in ids {
+        let identity = Identity::of("h", Stream::Activities, id, "");
+        let mut event = json!({ "event": { "id": id } });
+        if *id != "bad" {
+            event["@timestamp"] = json!("2026-09-16T08:30:00.123456Z");
+        }
+        batch.push_with(id, identity, None, |out| {
+            out.extend_from_slice(event.to_string().as_bytes());
+            None
+        });
+    }
+    batch
+}
+
+#[tokio::test]
+async fn what_is_sent_again_is_known_again() {
+    let Some(node) = with_template().await else { return };
+    let name = "logs-sentinel_one.again-test";
+    let (lane, sent) = (lane(&node, Stream::Activities, name), events(&["1", "2", "3"]));
+    let found = lane.probe().await;
+    assert!(
+        matches!(&found, Probe::Verified(what) if what.contains("by the index template `s1-forwarder`")),
+        "{found:?}"
+    );
+    for _ in 0..2 {
+        assert_eq!(lane.send(&sent).await.outcome, Outcome::Delivered);
+        assert_eq!(node.count(name).await, 3);
+    }
+    assert_eq!(lane.send(&events(&["3", "4"])).await.outcome, Outcome::Delivered);
+    assert_eq!(node.count(name).await, 4);
+    let found = lane.probe().await;
+    assert!(matches!(&found, Probe::Verified(what) if what.contains("exists")), "{found:?}");
+    assert_eq!(node.count(name).await, 4, "a probe delivers nothing");
+
+    let identity = sent.event(0).unwrap().identity;
+    let query = json!({ "query": { "ids": { "values": [identity.to_string()] } } });
+    let (_, answer) = node.ask("POST", &format!("{name}/_search"), &query).await;
+    let document = &answer["hits"]["hits"][0]["_source"];
+    assert_eq!(
+        document["data_stream"],
+        json!({ "type": "logs", "dataset": "sentinel_one.again", "namespace": "test" })
+    );
+}
+
+#[tokio::test]
+async fn one_refused_document_is_a_dead_letter_and_the_others_arrive() {
+    let Some(node) = with_template().await else { return };
+    let name = "logs-sentinel_one.refused-test";
+    let delivered = deliver(lane(&node, Stream::Activities, name), &events(&["1", "bad", "2"])).await;
+    assert_eq!((delivered.result, delivered.delivered, delivered.dead_letters_counted), (Ok(()), 2, 1));
+    assert_eq!(delivered.dead_letters[0]["record_id"], "bad");
+    assert!(delivered.dead_letters[0]["reason"].as_str().unwrap().starts_with("400 mapper_parsing_exception"));
+    assert_eq!(node.count(name).await, 2);
+}
+
+#[tokio::test]
+async fn a_probe_reports_what_is_missing() {
+    let Some(node) = OpenSearch::shared().await else { return };
+    let plain = json!({ "index_patterns": ["s1-plain*"], "priority": 5 });
+    node.ask("PUT", "_index_template/s1-plain", &plain).await;
+    node.ask("PUT", "s1-index", &Value::Null).await;
+    for (name, part) in [
+        ("s1-nothing", "neither data stream `s1-nothing` nor an index template"),
+        ("s1-plain-1", "index template `s1-plain` would create `s1-plain-1` as an index"),
+        ("s1-index", "`s1-index` is an index"),
+    ] {
+        let found = lane(&node, Stream::Activities, name).probe().await;
+        assert!(matches!(&found, Probe::Failed(reason) if reason.contains(part)), "{found:?}");
+    }
+    let keys = json!({ "type": "elasticsearch", "url": format!("{}/kibana", node.url()) });
+    let found = sink_in(keys, &context(Stream::Activities)).probe().await;
+    assert!(matches!(&found, Probe::Failed(reason) if reason.contains("check `url`")), "{found:?}");
+}
+
+/// Every event of every stream finds its place in the index template: no conflict, and each field has the type that ECS
+/// gives it. `S1_FORWARDER_INDEXED_RECORDS` says how many records are generated of each kind.
+#[tokio::test]
+async fn mapped_events_of_all_streams_are_indexed_as_ecs_has_them() {
+    let Some(node) = with_template().await else { return };
+    let count = std::env::var("S1_FORWARDER_INDEXED_RECORDS").map_or(500, |count| count.parse().unwrap());
+    let console = Console::new(&Setup {
+        activities: count,
+        threats: count,
+        agents: count,
+        alerts: count,
+        ..Setup::new(1_767_225_600_000_000)
+    });
+    for (stream, kind) in [
+        (Stream::Threats, Kind::Threats),
+        (Stream::Activities, Kind::Activities),
+        (Stream::Agents, Kind::Agents),
+        (Stream::Alerts, Kind::Alerts),
+        (Stream::Groups, Kind::Groups),
+    ] {
+        let name = format!("logs-sentinel_one.{stream}-mapped");
+        let lane = lane(&node, stream, &name);
+        let ids = console.ids(kind);
+        for (number, ids) in ids.chunks(500).enumerate() {
+            let batch = mapped(&console, stream, kind, ids);
+            let delivered = deliver(lane.clone(), &batch).await;
+            assert_eq!(delivered.result, Ok(()));
+            assert!(delivered.dead_letters_counted == 0, "{stream}: {}", delivered.dead_letters[0]["reason"]);
+            if number == 0 {
+                assert_eq!(deliver(lane.clone(), &batch).await.delivered, batch.len() as u64);
+            }
+        }
+        assert_eq!(node.count(&name).await, ids.len() as u64, "{stream}");
+        let (_, answer) = node.ask("GET", &format!("{name}/_mapping"), &Value::Null).await;
+        let index = answer.as_object().unwrap().values().next().unwrap();
+        let wrong = not_as_ecs(&index["mappings"]);
+        assert!(wrong.is_empty(), "{stream}: {wrong:#?}");
+    }
+}
+
+fn mapped(console: &Console, stream: Stream, kind: Kind, ids: &[u64]) -> Batch {
+    let origin = Origin { pipeline: "acme".to_owned(), console_host: "console.example".to_owned(), stream };
+    let settings =
+        transform::TransformSettings { keep_original: Some(true), ..transform::TransformSettings::default() };
+    let mut mapper = Mapper::new(&settings, Schema::Ecs, origin);
+    let mut batch = Batch::new(stream);
+    for id in ids {
+        let record = console.record(kind, *id).unwrap();
+        let identity = Identity::of("console.example", stream, &id.to_string(), "");
+        batch.push_with(&id.to_string(), identity, Some(Timestamp::now()), |out| {
+            mapper.map(&record, out).unwrap();
+            None
+        });
+    }
+    batch
+}
+
+/// Fields of ECS that the index has with another type.
+fn not_as_ecs(mappings: &Value) -> Vec<String> {
+    let ecs: BTreeMap<&str, &str> = include_str!("../data/ecs-fields-9.4.0.csv")
+        .lines()
+        .skip(1)
+        .map(|line| {
+            let mut cells = line.split(',');
+            (cells.next().unwrap(), cells.next().unwrap())
+        })
+        .collect();
+    let mut fields = BTreeMap::new();
+    flatten(&mappings["properties"], "", &mut fields);
+    assert!(fields.len() > 100, "only {} fields", fields.len());
+    let fits = |expected: &str, found: &str| match expected {
+        // Its one value is known to the template of a cluster alone.
+        "constant_keyword" => found == "keyword",
+        _ => found == expected,
+    };
+    fields
+        .into_iter()
+        .filter(|(name, _)| !name.starts_with("sentinel_one.") && !name.contains("labels."))
+        .filter_map(|(name, found)| match ecs.get(name.as_str()) {
+            Some(expected) if fits(expected, &found) => None,
+            Some(expected) => Some(format!("{name} is {found}, in ECS {expected}")),
+            None => Some(format!("{name} is {found} and no field of ECS")),
+        })
+        .collect()
+}
+
+fn flatten(properties: &Value, path: &str, fields: &mut BTreeMap<String, String>) {
+    for (name, field) in properties.as_object().into_iter().flatten() {
+        let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+        match field.get("properties") {
+            Some(inner) => flatten(inner, &path, fields),
+            None => drop(fields.insert(path, field["type"].as_str().unwrap().to_owned())),
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! What the repository promises about itself.
+
+mod image;
+mod layering;
+mod reference_docs;

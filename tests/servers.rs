@@ -1,0 +1,16 @@
+//! The tests against real servers: Apache Kafka, OpenSearch, an OpenTelemetry collector, a Kubernetes API server.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may end in a panic")]
+
+mod support;
+
+#[cfg(feature = "kubernetes")]
+mod cluster;
+mod collector;
+#[cfg(feature = "kafka")]
+mod exactly_once;
+#[cfg(feature = "kafka")]
+mod kafka;
+#[cfg(feature = "kubernetes")]
+mod kubernetes;
+mod opensearch;

@@ -1,0 +1,16 @@
+//! Each sink against a double of its destination or the real server.
+
+mod azure_logs;
+mod datadog;
+mod elasticsearch;
+mod file;
+mod google_secops;
+mod http;
+mod intakes;
+mod loki;
+mod otlp;
+mod sekoia;
+mod settings;
+mod siems;
+mod splunk_hec;
+mod tls;

@@ -1,0 +1,70 @@
+//! What tests need and a clone does not have: made once, and kept outside the clone.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// The directory `name` of the cache, which `make` has filled; or why there is none.
+pub fn kept(name: &str, make: impl FnOnce(&Path) -> Result<(), String>) -> Result<PathBuf, String> {
+    let cache = match std::env::var_os("S1_FORWARDER_TEST_CACHE") {
+        Some(cache) => PathBuf::from(cache),
+        None => Path::new(&std::env::var_os("HOME").ok_or("no HOME")?).join(".cache/s1-forwarder-test"),
+    };
+    let directory = cache.join(name);
+    let text = |error: std::io::Error| error.to_string();
+    std::fs::create_dir_all(&directory).map_err(text)?;
+    // Test binaries that run side by side make it once.
+    let lock = File::create(directory.join("lock")).map_err(text)?;
+    lock.lock().map_err(text)?;
+    let complete = directory.join("complete");
+    if !complete.exists() {
+        make(&directory)?;
+        std::fs::write(complete, name).map_err(text)?;
+    }
+    Ok(directory)
+}
+
+/// Real servers are started only where `S1_FORWARDER_SERVERS=1` asks for them: to fetch and to start them takes
+/// minutes.
+pub fn servers_wanted() -> Result<(), String> {
+    match std::env::var("S1_FORWARDER_SERVERS").as_deref() {
+        Ok("1") => Ok(()),
+        _ => Err("not asked for; `just test-servers` or S1_FORWARDER_SERVERS=1 runs these tests".to_owned()),
+    }
+}
+
+/// Whether these programs are installed and wanted; `version` is what makes one print its version.
+pub fn installed(tools: &[&str], version: &str) -> Result<(), String> {
+    servers_wanted()?;
+    for tool in tools {
+        let found = Command::new(tool).arg(version).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        if !found.is_ok_and(|status| status.success()) {
+            return Err(format!("`{tool}` is not installed"));
+        }
+    }
+    Ok(())
+}
+
+/// Runs a command to its end in `directory`; what it prints, or what it says when it fails.
+pub fn run(command: &mut Command, directory: &Path) -> Result<String, String> {
+    let output = command.current_dir(directory).stdin(Stdio::null()).output().map_err(|error| error.to_string())?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    match output.status.success() {
+        true => Ok(text(&output.stdout)),
+        false => Err(format!("{command:?} failed: {}{}", text(&output.stderr), text(&output.stdout))),
+    }
+}
+
+/// What was made, or none, which says why; in CI a skip is a failure.
+pub fn or_skip<T>(what: &str, made: Result<T, String>) -> Option<T> {
+    match made {
+        Ok(made) => Some(made),
+        Err(reason) => {
+            assert!(std::env::var("CI").as_deref() != Ok("true"), "{what} is not optional in CI: {reason}");
+            // Unlike what `eprintln!` prints, this is shown for a test that passes.
+            let _ = writeln!(std::io::stderr(), "skipped, no {what}: {reason}");
+            None
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! The metrics of a running worker: all there, and adding up.
+
+use s1_forwarder::emulator::{Faults, Kind, system_clock};
+use serde_json::json;
+
+use super::once::failing;
+use crate::support::harness::Harness;
+use crate::support::process::{Metrics, until};
+
+/// The documented metrics, except those of expiring tokens and of late records.
+const NAMES: [&str; 16] = [
+    "records_pulled_total",
+    "events_delivered_total",
+    "records_skipped_total",
+    "dead_letters_total",
+    "map_errors_total",
+    "delivered_bytes_total",
+    "lag_seconds",
+    "last_success_timestamp_seconds",
+    "lane_up",
+    "console_requests_total",
+    "console_request_duration_seconds_count",
+    "sink_requests_total",
+    "sink_request_duration_seconds_count",
+    "in_flight_bytes",
+    "pipelines",
+    "build_info",
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_counts_balance_when_everything_is_quiet() {
+    let harness = Harness::new(|setup| (setup.activities, setup.threats, setup.rate) = (800, 200, 20.0)).await;
+    let streams = json!({
+        "activities": { "interval": "300ms", "exclude_types": [27, 2] },
+        "threats": { "interval": "300ms", "since": "30d" },
+    });
+    harness.put_changed("acme", json!({ "streams": streams }));
+    let mut token = s1_forwarder::emulator::Token::new(s1_forwarder::emulator::Setup::TOKEN);
+    token.expires = system_clock() + 30 * 86_400_000_000;
+    harness.console().set_token(token);
+    harness.console().set_faults(Faults::preset("server-errors").unwrap().merge(Faults::preset("late").unwrap()));
+    harness.sink.misbehave(7, failing());
+    // One event of all is poison: whatever batch it is in is refused.
+    harness.sink.contract(|rules| rules.event_bytes = Some(200_000));
+    harness.console().generate_oversized(Kind::Activities, system_clock() - 60_000_000, 250_000);
+    let mut worker = harness.worker();
+    until("the worker is at work under faults", async || {
+        (harness.sink.ledger().counts().len() > 900 && worker.metrics().await.sum("dead_letters_total", &[]) == 1)
+            .then_some(())
+    })
+    .await;
+
+    harness.console().set_rate(0.0, system_clock());
+    harness.console().set_faults(Faults::default());
+    harness.sink.misbehave(0, vec![]);
+    let metrics = until("nothing is in flight and nothing is pulled that was not pulled before", async || {
+        let metrics = worker.metrics().await;
+        tokio::time::sleep(std::time::Duration::from_millis(1_500)).await;
+        let later = worker.metrics().await;
+        let still = ["events_delivered_total", "dead_letters_total"]
+            .iter()
+            .all(|name| metrics.sum(name, &[]) == later.sum(name, &[]));
+        (still && later.sum("in_flight_bytes", &[]) == 0).then_some(later)
+    })
+    .await;
+
+    for name in NAMES.into_iter().chain(["token_expiry_timestamp_seconds", "arrival_delay_seconds_count"]) {
+        assert!(metrics.samples(name).next().is_some(), "{name} is missing\n{}", metrics.0);
+    }
+    for (kind, stream) in [(Kind::Activities, "activities"), (Kind::Threats, "threats")] {
+        let lane = [("pipeline", "acme"), ("stream", stream), ("sink", "siem")];
+        let count = |name: &str| metrics.sum(name, &lane);
+        assert_balance(&metrics, &lane);
+        assert!(count("records_skipped_total") > 0, "the overlap was never read again");
+        assert_eq!(
+            metrics.samples("lane_up").filter(|(labels, _)| labels.contains(stream)).map(|s| s.1).sum::<f64>(),
+            1.0
+        );
+        // What was taken without an answer is counted once, by the answer that came.
+        let owed_or_past = &harness.owed(kind) | &harness.past(kind);
+        let arrived = harness.sink.ledger().counts().into_keys().filter(|id| owed_or_past.contains(id)).count();
+        assert_eq!(count("events_delivered_total"), arrived as u64, "{stream}");
+    }
+    let wire: usize =
+        harness.sink.requests().iter().filter(|seen| seen.status == 200).map(|seen| seen.wire_bytes).sum();
+    let lost = harness.sink.ledger().unanswered().len();
+    assert!(
+        lost > 0 && metrics.sum("delivered_bytes_total", &[]) <= wire as u64,
+        "bytes are counted when they are acknowledged"
+    );
+    assert_eq!(metrics.sum("dead_letters_total", &[]), 1);
+    assert!(metrics.sum("records_skipped_total", &[("reason", "filtered")]) > 0);
+    // Nobody refused for long and nobody was stopped: a record that is requeued here would be unaccounted for.
+    assert_eq!(metrics.sum("records_requeued_total", &[]), 0);
+    assert_eq!(metrics.sum("pipelines", &[("state", "running")]), 1);
+    let asked = metrics.sum("console_requests_total", &[("pipeline", "acme")]);
+    assert!(asked > metrics.sum("console_requests_total", &[("status", "200")]), "the console never failed");
+    assert_eq!(asked, metrics.sum("console_request_duration_seconds_count", &[]));
+    assert_eq!(
+        metrics.sum("sink_requests_total", &[]),
+        metrics.sum("sink_request_duration_seconds_count", &[("type", "http")])
+    );
+}
+
+/// pulled = delivered + skipped + requeued + dead letters: nothing is in flight.
+pub fn assert_balance(metrics: &Metrics, labels: &[(&str, &str)]) {
+    let count = |name: &str| metrics.sum(name, labels);
+    let settled = count("events_delivered_total")
+        + count("records_skipped_total")
+        + count("records_requeued_total")
+        + count("dead_letters_total");
+    assert_eq!(count("records_pulled_total"), settled, "{labels:?}\n{}", metrics.0);
+}

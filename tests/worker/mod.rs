@@ -1,0 +1,31 @@
+//! The program as its user runs it: the real binary, driven by its command line, pipeline files, signals and HTTP
+//! endpoints, between an emulated console and a receiver that is as strict as a real one.
+//!
+//! How much is done can be set: `S1_FORWARDER_E2E_ACTIVITIES` and `S1_FORWARDER_E2E_THREATS` (records that `run --once`
+//! delivers), `S1_FORWARDER_KILLS` (how often the worker is killed), `S1_FORWARDER_BACKFILL` (activities that a
+//! backfill delivers), `S1_FORWARDER_DEAD_PIPELINES` (pipelines whose sinks are dead).
+
+mod backfill;
+mod changes;
+mod check;
+mod console_input;
+mod dead_letters;
+mod enrichment;
+mod findings;
+mod kill;
+mod logs;
+mod memory;
+mod metrics;
+mod once;
+mod preview;
+mod reload;
+mod secrets;
+mod shutdown;
+mod sink_input;
+mod state_input;
+mod status;
+mod streams;
+mod tokens;
+mod transfer;
+mod unified;
+mod verify;

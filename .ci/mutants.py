@@ -1,6 +1,6 @@
-"""Runs the tests on each mutant that cargo-mutants lists. `bash .ci/mutants` calls this; docs/mutants.md says what it is for.
+"""Runs the tests on each mutant that cargo-mutants lists. `bash .ci/mutants` calls this; docs/dev/mutants.md says what it is for.
 
-cargo-mutants builds the program anew for each mutant. Here all of them are in one build: a function with mutants becomes
+cargo-mutants builds the program again for each mutant. Here all of them are in one build: a function with mutants becomes
 `match crate::mutant() { its own body, the body of mutant 1, the body of mutant 2, ... }`, and a variable of the environment says
 which of them runs. Mutants that do not compile are found by the places of the compiler's errors, and left out.
 """
@@ -20,27 +20,27 @@ import tempfile
 import time
 
 CHOICE = """
-#[allow(missing_docs)]
 pub fn mutant() -> usize {
     static MUTANT: std::sync::LazyLock<usize> =
         std::sync::LazyLock::new(|| std::env::var("MUTANT").map_or(0, |text| text.parse().unwrap_or(0)));
     *MUTANT
 }
 """
-# Of more and more effort: what one does not notice meets the next. The test binary, which of its tests, and the number of seeds.
-# Of the unit tests those of the rooms that are broken; of the lanes' tests not the one of a hundred lanes, which takes longest.
-ROOMS = ("source::", "lane::", "sink::batch", "sink::deliver", "state::", "settings::")
+# Each stage costs more than the one before. A mutant that one stage does not detect meets the next. A stage is a test
+# binary, the tests of it, and a number of seeds. Unit tests: those of the modules that are broken. Lanes: without the
+# test of a hundred lanes, which takes longest.
+MODULES = ("checkpoint::", "source::", "lane::", "sink::batch", "sink::deliver", "state::", "settings::")
 SCHEDULES = "every_schedule_keeps_the_promises"
 STAGES = [
-    ("s1_forwarder", ROOMS, 0),
-    ("lanes", ("pages::", "questions::", "oversized::"), 0),
-    ("bugs", (), 0),
+    ("s1_forwarder", MODULES, 0),
+    ("it", ("lanes::pages::", "lanes::questions::", "lanes::oversized::"), 0),
+    ("it", ("regressions::",), 0),
     ("simulation", (SCHEDULES,), 50),
-    ("lanes", ("--skip", "isolation::"), 0),
+    ("it", ("lanes::", "--skip", "lanes::isolation::"), 0),
     ("simulation", (SCHEDULES,), 400),
 ]
 PROCESSES = 2
-# A mutant that runs for ever does so with paused time, on the processor; one that waits for ever does nothing.
+# A mutant that never ends either uses the processor, since time is paused, or does nothing.
 CPU_FACTOR, LEAST_CPU_SECONDS, IDLE_SECONDS, MEMORY = 6, 6, 20, 8 << 30
 
 OUTCOMES = ("unviable", "caught", "timeout", "missed")
@@ -145,7 +145,7 @@ def build(tree, texts, mutants):
             sys.exit(f"no mutant's fault:\n{unclear}")
         mutants = [mutant for mutant in mutants if mutant not in broken]
         print(f"{len(broken)} do not compile", flush=True)
-    tests = [argument for name in ("simulation", "lanes", "bugs") for argument in ("--test", name)]
+    tests = [argument for name in ("simulation", "it") for argument in ("--test", name)]
     status, messages = cargo(tree, "test", "--no-run", "--lib", *tests)
     binaries = {m["target"]["name"]: m["executable"] for m in messages if m.get("executable") and m["profile"]["test"]}
     if status:
@@ -255,11 +255,11 @@ def report(root, output, outcomes):
     for file in [*sorted({mutant.file for mutant in outcomes}), "all"]:
         of_it = [sum(n for (of, is_), n in counts.items() if is_ == one and file in (of, "all")) for one in OUTCOMES]
         print(f"| `{file}` | {sum(of_it)} | " + " | ".join(map(str, of_it)) + " |")
-    reasons = (root / "docs/mutants.md").read_text()
+    reasons = (root / "docs/dev/mutants.md").read_text()
     survive = collections.Counter(mutant.name for mutant, outcome in outcomes.items() if outcome == "missed")
     unlisted = [name for name, places in survive.items() if places > listed_places(reasons, name)]
     for name in unlisted:
-        print(f"not in docs/mutants.md, or at fewer places: {name} ({survive[name]} places)")
+        print(f"not in docs/dev/mutants.md, or at fewer places: {name} ({survive[name]} places)")
     sys.exit(bool(unlisted))
 
 

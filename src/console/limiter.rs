@@ -79,7 +79,7 @@ impl Limiter {
     pub async fn ready(&self) {
         let _queue = self.shared.queue.lock().await;
         loop {
-            let governor = self.shared.lock().governor.clone();
+            let governor = self.shared.state.lock().governor.clone();
             match governor.check() {
                 Ok(()) => return,
                 Err(not_until) => sleep(not_until.wait_time_from(TokioClock.now())).await,
@@ -100,12 +100,8 @@ impl Drop for Limiter {
 }
 
 impl SharedLimiter {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Rates> {
-        self.state.lock()
-    }
-
     fn change(&self, change: impl FnOnce(&mut Vec<f64>)) {
-        let mut rates = self.lock();
+        let mut rates = self.state.lock();
         let smallest = |rates: &[f64]| rates.iter().copied().fold(f64::INFINITY, f64::min);
         let before = smallest(&rates.requested);
         change(&mut rates.requested);

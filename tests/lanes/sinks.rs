@@ -342,11 +342,11 @@ async fn a_sink_that_throttles_gets_fewer_requests_and_slowly_more_again() {
     lane.once = true;
     let running = harness.start(lane);
     let phase = async |until: usize| {
-        sink.parallel.lock().unwrap().clear();
+        sink.parallel.lock().clear();
         while sink.total() < until {
             sleep(Duration::from_millis(10)).await;
         }
-        sink.parallel.lock().unwrap().clone()
+        sink.parallel.lock().clone()
     };
     let of = |parallel: &[usize], many: usize| parallel.iter().filter(|now| **now >= many).count();
     let free = phase(15_000).await;

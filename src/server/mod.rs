@@ -22,6 +22,7 @@ use futures_util::{FutureExt, stream};
 use serde::Deserialize;
 use tokio::net::TcpListener;
 use tokio::time::sleep;
+use tower_http::compression::CompressionLayer;
 
 pub use lanes::{Cluster, File, Lane, LastError, Status};
 
@@ -98,6 +99,7 @@ fn router(telemetry: Arc<Telemetry>) -> Router {
         .route("/api/v1/lanes", get(lanes))
         .fallback(async || (StatusCode::NOT_FOUND, "not found\n"))
         .layer(map_response(restrict_content))
+        .layer(CompressionLayer::new())
         .with_state(telemetry)
 }
 

@@ -181,9 +181,9 @@ fn write_lane(page: &mut String, lane: &Lane, now: Timestamp) -> fmt::Result {
     }
 }
 
-/// The day of an RFC 3339 time.
+/// The day of an RFC 3339 time. Consoles report a year such as 2999 for a token that never expires.
 fn day(time: &str) -> &str {
-    time.get(..10).unwrap_or(time)
+    if time > "2900" { "never" } else { time.get(..10).unwrap_or(time) }
 }
 
 /// A past time as "… ago", with the full time as tooltip.

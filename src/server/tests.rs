@@ -1,3 +1,4 @@
+use std::io::Read;
 use std::path::Path;
 
 use reqwest::Method;
@@ -86,6 +87,21 @@ async fn metrics_are_prometheus_text() {
     assert!(text.contains("\ns1_forwarder_lane_up{pipeline=\"acme\",stream=\"threats\",sink=\"bus\"} 1\n"), "{text}");
     assert!(text.contains("s1_forwarder_build_info{"), "{text}");
     assert!(text.ends_with('\n'));
+}
+
+#[tokio::test]
+async fn a_scrape_is_compressed_when_asked_for() {
+    let running = Running::start().await;
+    (0..100).for_each(|number| drop(running.telemetry.start_lane(&format!("p{number}"), Stream::Threats, "bus")));
+    let (_, plain) = running.get("/metrics").await;
+    let url = format!("{}/metrics", running.base);
+    let response = running.client.get(url).header("accept-encoding", "gzip").send().await.unwrap();
+    assert_eq!(response.headers()["content-encoding"], "gzip");
+    let compressed = response.bytes().await.unwrap();
+    assert!(compressed.len() * 5 < plain.len(), "{} of {}", compressed.len(), plain.len());
+    let mut text = String::new();
+    flate2::read::GzDecoder::new(&compressed[..]).read_to_string(&mut text).unwrap();
+    assert!(text.contains("pipeline=\"p99\""), "{text}");
 }
 
 #[tokio::test]

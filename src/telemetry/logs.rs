@@ -4,6 +4,7 @@ use std::io::{IsTerminal, stderr};
 use serde_json::{Map, Value};
 use tracing::{Event, Span, Subscriber, error_span};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::format::{JsonFields, Writer};
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
@@ -25,9 +26,9 @@ pub enum LogFormat {
 pub enum LogError {
     /// `--log-level` is not a filter.
     #[error(
-        "`{level}` is not a log level: write error, warn, info, debug or trace, or parts such as info,s1_forwarder=debug"
+        "`{0}` is not a log level: write error, warn, info, debug or trace, or parts such as info,s1_forwarder=debug"
     )]
-    Level { level: String, source: tracing_subscriber::filter::ParseError },
+    Level(String),
     /// Another subscriber of the process receives the logs.
     #[error("logging is set up already")]
     Twice,
@@ -41,8 +42,7 @@ const WITHOUT_KUBE_ERRORS: &str = "kube_client::client::builder=off";
 /// # Errors
 /// If `level` is not a filter, or logging is set up already.
 pub fn init_logs(format: Option<LogFormat>, level: &str) -> Result<(), LogError> {
-    let filter = EnvFilter::builder().parse(format!("{WITHOUT_KUBE_ERRORS},{level}"));
-    let filter = filter.map_err(|source| LogError::Level { level: level.to_owned(), source })?;
+    let filter = filter(level).ok_or_else(|| LogError::Level(level.to_owned()))?;
     let terminal = stderr().is_terminal();
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_target(false);
     let set = match format.unwrap_or(if terminal { LogFormat::Text } else { LogFormat::Json }) {
@@ -50,6 +50,14 @@ pub fn init_logs(format: Option<LogFormat>, level: &str) -> Result<(), LogError>
         LogFormat::Json => builder.fmt_fields(JsonFields::new()).event_format(JsonLine).try_init(),
     };
     set.map_err(|_| LogError::Twice)
+}
+
+/// `None` if `level` is not a filter. `EnvFilter` takes a word that is no level, such as `verbose`, for the name of a
+/// crate, and would then log nothing of this program.
+fn filter(level: &str) -> Option<EnvFilter> {
+    let is_level = |part: &str| part.contains(['=', '[']) || part.trim().parse::<LevelFilter>().is_ok();
+    let filter = EnvFilter::builder().parse(format!("{WITHOUT_KUBE_ERRORS},{level}")).ok();
+    filter.filter(|_| level.split(',').all(is_level))
 }
 
 /// Adds `pipeline`, `stream` and `sink` to every log line of the futures that it instruments.

@@ -95,10 +95,16 @@ metrics! {
     PIPELINES = Gauge "pipelines" &["state"], "pipelines",
         "Pipeline files by state: `running`, `paused`, `elsewhere` (another worker runs it), `invalid`. An invalid file whose \
          last good version still runs counts as `running` and as `invalid`.";
+    RELOAD_SUCCESSFUL = Gauge "config_last_reload_successful" &[], "0 or 1",
+        "1 if all pipeline files and `--defaults` could be read and are valid when they were last looked at, else 0.";
+    RELOAD_SUCCESS_TIME = Gauge "config_last_reload_success_timestamp_seconds" &[], "Unix time",
+        "Time of the last change after which all pipeline files were valid. 0 before the first one.";
     BUILD_INFO = Gauge "build_info" &["version", "revision"], "1",
         "Version and revision of the program. The value is always 1.";
     IN_FLIGHT_BYTES = Gauge "in_flight_bytes" &[], "bytes",
         "Bytes of records and events in memory, over all lanes.";
+    MEMORY_BUDGET = Gauge "memory_budget_bytes" &[], "bytes",
+        "Maximum of `in_flight_bytes`: `--memory-budget`.";
     KAFKA_CLIENTS = Gauge "kafka_clients" &[], "clients",
         "Open Kafka clients.";
     CHECKPOINT_CONFLICTS = Counter "checkpoint_conflicts_total" &[], "checkpoints",

@@ -1,11 +1,14 @@
 use std::time::Duration;
 
+use prometheus::core::Collector;
+#[cfg(target_os = "linux")]
+use prometheus::process_collector::ProcessCollector;
 use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 use super::metrics::{self, Metric};
-use crate::record::Stream;
+use crate::record::{Stream, Timestamp};
 
 /// The commit that the program was built from, if the build set it.
 const REVISION: Option<&str> = option_env!("S1_FORWARDER_REVISION");
@@ -23,7 +26,10 @@ const ARRIVAL_SECONDS: &[f64] =
 pub struct ProcessMetrics {
     registry: Registry,
     in_flight_bytes: IntGauge,
+    memory_budget: IntGauge,
     kafka_clients: IntGauge,
+    reload_successful: IntGauge,
+    reload_success_time: IntGauge,
     checkpoint_conflicts: IntCounter,
     shards_held: IntGauge,
     lease_renewals: IntCounterVec,
@@ -56,7 +62,10 @@ impl Default for ProcessMetrics {
         let process = Self {
             registry: Registry::new(),
             in_flight_bytes: gauge(&metrics::IN_FLIGHT_BYTES),
+            memory_budget: gauge(&metrics::MEMORY_BUDGET),
             kafka_clients: gauge(&metrics::KAFKA_CLIENTS),
+            reload_successful: gauge(&metrics::RELOAD_SUCCESSFUL),
+            reload_success_time: gauge(&metrics::RELOAD_SUCCESS_TIME),
             checkpoint_conflicts: counter(&metrics::CHECKPOINT_CONFLICTS),
             shards_held: gauge(&metrics::SHARDS_HELD),
             lease_renewals: IntCounterVec::new(options(lease_renewals), lease_renewals.labels).expect("valid counter"),
@@ -66,10 +75,13 @@ impl Default for ProcessMetrics {
             console_requests: histogram(&metrics::CONSOLE_REQUEST_DURATION, REQUEST_SECONDS),
             sink_requests: histogram(&metrics::SINK_REQUEST_DURATION, REQUEST_SECONDS),
         };
-        let collectors: [Box<dyn prometheus::core::Collector>; 11] = [
+        let collectors: [Box<dyn Collector>; 14] = [
             Box::new(build),
             Box::new(process.in_flight_bytes.clone()),
+            Box::new(process.memory_budget.clone()),
             Box::new(process.kafka_clients.clone()),
+            Box::new(process.reload_successful.clone()),
+            Box::new(process.reload_success_time.clone()),
             Box::new(process.checkpoint_conflicts.clone()),
             Box::new(process.shards_held.clone()),
             Box::new(process.lease_renewals.clone()),
@@ -82,6 +94,9 @@ impl Default for ProcessMetrics {
         for collector in collectors {
             process.registry.register(collector).expect("each name is registered once");
         }
+        // `process_cpu_seconds_total` and the like, as all Prometheus clients name them.
+        #[cfg(target_os = "linux")]
+        process.registry.register(Box::new(ProcessCollector::for_self())).expect("each name is registered once");
         process
     }
 }
@@ -91,8 +106,20 @@ impl ProcessMetrics {
         &self.in_flight_bytes
     }
 
+    pub fn memory_budget(&self) -> &IntGauge {
+        &self.memory_budget
+    }
+
     pub fn kafka_clients(&self) -> &IntGauge {
         &self.kafka_clients
+    }
+
+    /// The pipeline files were read again. `changed_at` is `None` if none of them has changed.
+    pub fn set_reloaded(&self, is_valid: bool, changed_at: Option<Timestamp>) {
+        self.reload_successful.set(i64::from(is_valid));
+        if let Some(time) = changed_at.filter(|_| is_valid) {
+            self.reload_success_time.set(time.micros() / 1_000_000);
+        }
     }
 
     pub fn checkpoint_conflicts(&self) -> &IntCounter {

@@ -110,6 +110,7 @@ impl WorkerContext {
     pub fn refresh_gauges(&self) {
         let gauge = |count| i64::try_from(count).unwrap_or(i64::MAX);
         self.telemetry.process().in_flight_bytes().set(gauge(self.budget.used()));
+        self.telemetry.process().memory_budget().set(gauge(self.options.memory_budget));
         self.telemetry.process().kafka_clients().set(gauge(self.sinks.kafka_clients()));
     }
 

@@ -16,7 +16,7 @@ use super::lane_runner::{LaneExit, LaneRunner};
 use super::log_problems;
 use super::spec::LaneSpec;
 use super::watch_ledgers;
-use crate::pipeline::{self, Changes, Files, Pipeline, Scan, Watch};
+use crate::pipeline::{self, Changes, Files, Pipeline, Problem, Scan, Watch};
 use crate::sink::Deadline;
 use crate::state::LaneId;
 use crate::telemetry::{Activity, FileStatus};
@@ -248,7 +248,15 @@ impl Supervisor {
         for path in &changes.repaired {
             info!(file = %path.display(), "the file is valid again");
         }
+        self.publish_reload(&changes);
         self.publish_file_status(&changes.affected);
+    }
+
+    /// A directory that cannot be read changes no file, and makes the files as a whole invalid.
+    fn publish_reload(&self, changes: &Changes) {
+        let is_valid = !self.files.problems().iter().any(Problem::is_error);
+        let changed_at = (!changes.affected.is_empty()).then(|| self.context.clock().now());
+        self.context.telemetry.process().set_reloaded(is_valid, changed_at);
     }
 
     /// Starts and stops lanes so that they match `pipeline`. Lanes with unchanged settings keep running. `starting` is

@@ -90,7 +90,9 @@ fn metrics() {
     let mut text = format!("# Metrics\n\n{MADE_BY}");
     text += &paragraph(&format!(
         "`GET /metrics` of a worker (`--listen`) returns these metrics in the text format of Prometheus. All names begin with \
-         `{METRIC_PREFIX}`. The alerts are in [alerts.yaml](../deploy/helm/s1-forwarder/files/alerts.yaml)."
+         `{METRIC_PREFIX}`. The alerts are in [alerts.yaml](../deploy/helm/s1-forwarder/files/alerts.yaml). On Linux the response has the usual \
+         `process_*` metrics too, without the prefix: CPU time, memory, descriptors, threads and start time. It is compressed \
+         with gzip if the request accepts that."
     ));
     text += &table(&rows);
     text += "\n## Meaning\n\n";

@@ -31,7 +31,10 @@ const CONTRACT: &[(&str, &str, &[&str])] = &[
     ("sink_request_duration_seconds", "histogram", &["type"]),
     ("token_expiry_timestamp_seconds", "gauge", &["pipeline"]),
     ("in_flight_bytes", "gauge", &[]),
+    ("memory_budget_bytes", "gauge", &[]),
     ("kafka_clients", "gauge", &[]),
+    ("config_last_reload_successful", "gauge", &[]),
+    ("config_last_reload_success_timestamp_seconds", "gauge", &[]),
     ("pipelines", "gauge", &["state"]),
     ("build_info", "gauge", &["version", "revision"]),
     ("checkpoint_conflicts_total", "counter", &[]),
@@ -39,6 +42,17 @@ const CONTRACT: &[(&str, &str, &[&str])] = &[
     ("lease_losses_total", "counter", &[]),
     ("lease_renewals_total", "counter", &["result"]),
     ("shard_handover_duration_seconds", "histogram", &["direction"]),
+];
+
+/// What every Prometheus client for Linux exposes, under the same names everywhere.
+const PROCESS: &[(&str, &str)] = &[
+    ("process_cpu_seconds_total", "counter"),
+    ("process_max_fds", "gauge"),
+    ("process_open_fds", "gauge"),
+    ("process_resident_memory_bytes", "gauge"),
+    ("process_start_time_seconds", "gauge"),
+    ("process_threads", "gauge"),
+    ("process_virtual_memory_bytes", "gauge"),
 ];
 
 /// A scrape read back: the text format as Prometheus documents it.
@@ -125,7 +139,14 @@ fn a_scrape_has_exactly_the_documented_metrics() {
     telemetry.process().observe_shard_handover("release", Duration::from_secs(1));
     telemetry.process().observe_sink_request("kafka", Duration::from_millis(20));
 
-    let scrape = Scrape::of(&telemetry, now);
+    let mut scrape = Scrape::of(&telemetry, now);
+    if cfg!(target_os = "linux") {
+        for (name, kind) in PROCESS {
+            assert_eq!(scrape.types.remove(*name).as_deref(), Some(*kind), "{name}");
+            scrape.help.remove(*name).unwrap();
+            assert!(scrape.samples.contains_key(&((*name).to_owned(), BTreeMap::new())), "{name}");
+        }
+    }
     let names = |names: &mut dyn Iterator<Item = String>| names.collect::<BTreeSet<_>>();
     let wanted = names(&mut CONTRACT.iter().map(|(name, ..)| format!("{METRIC_PREFIX}{name}")));
     assert_eq!(names(&mut scrape.types.keys().cloned()), wanted);

@@ -16,6 +16,8 @@ pub mod emulate;
 pub mod map;
 pub mod preview;
 pub mod run;
+pub mod schema;
+pub mod shell;
 pub mod state;
 pub mod status;
 pub mod verify;
@@ -81,6 +83,9 @@ enum Command {
     Map(map::Args),
     Preview(preview::Args),
     ActivityTypes(activity_types::Args),
+    Schema(schema::Args),
+    Completions(shell::CompletionArgs),
+    Man(shell::ManArgs),
     Demo(demo::Demo),
 }
 
@@ -159,6 +164,9 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Emulate(args) => emulate::run(args).await,
         Command::ActivityTypes(args) => activity_types::run(args).await,
         Command::Map(args) => tokio::task::block_in_place(|| map::run(&args)),
+        Command::Schema(args) => schema::run(&args),
+        Command::Completions(args) => shell::completions(&args),
+        Command::Man(args) => shell::man(&args),
         Command::Demo(args) => demo::run(args).await,
     }
 }

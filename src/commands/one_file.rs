@@ -46,11 +46,13 @@ pub struct WindowArgs {
     #[command(flatten)]
     one: OneFileArgs,
 
-    /// Start of the window, inclusive: a time with its zone, such as 2026-01-31T00:00:00Z
+    /// Start of the window, inclusive: a time (2026-01-31T00:00:00Z), a day in UTC, a period before now (7d), or now
+    ///
+    /// A period and `now` are counted from the start of the command.
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub from: Timestamp,
 
-    /// End of the window, exclusive
+    /// End of the window, exclusive, in the same forms
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub to: Timestamp,
 

@@ -106,7 +106,7 @@ pub struct ProcessArgs {
     /// Address of /metrics, /livez, /readyz and the status page; port 0 chooses a free port [default: 127.0.0.1:9598]
     ///
     /// With --once there is no default: a job can run next to a worker.
-    #[arg(long, value_name = "HOST:PORT", env = "S1_FORWARDER_LISTEN")]
+    #[arg(long, value_name = "HOST:PORT", value_parser = listen, env = "S1_FORWARDER_LISTEN")]
     pub listen: Option<String>,
 
     /// Minimum time between two writes of a lane's checkpoint [default: 5s with --state kubernetes:, else 0s]
@@ -204,9 +204,26 @@ fn rate(text: &str) -> Result<f64, String> {
     }
 }
 
-/// Parses a time in a flag, which needs a zone.
+/// Parses a time in a flag: with its zone, a day in UTC, a period before now, or `now`.
 pub fn time(text: &str) -> Result<Timestamp, String> {
-    Timestamp::parse(text).map_err(|_| "write a time with its zone, such as 2026-01-31T00:00:00Z".to_owned())
+    let now = Timestamp::now();
+    if text == "now" {
+        return Ok(now);
+    }
+    let time = Timestamp::parse(text).or_else(|_| Timestamp::parse(&format!("{text}T00:00:00Z")));
+    time.or_else(|_| text.parse::<Period>().map(|period| now.minus(period.0))).map_err(|_| {
+        "write a time with its zone (2026-01-31T00:00:00Z), a day in UTC (2026-01-31), a period before now (7d), or now"
+            .to_owned()
+    })
+}
+
+/// Parses the address of `--listen`.
+fn listen(text: &str) -> Result<String, String> {
+    let port = text.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
+    match port {
+        Some(Ok(_)) => Ok(text.to_owned()),
+        _ => Err("write HOST:PORT, such as 127.0.0.1:9598".to_owned()),
+    }
 }
 
 /// Parses a flag that may contain a password: an error does not repeat the value.

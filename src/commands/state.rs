@@ -43,8 +43,8 @@ enum Command {
     Set {
         /// The lane: PIPELINE/STREAM/SINK
         lane: LaneId,
-        /// The time with its zone, such as 2026-01-31T00:00:00Z
-        #[arg(long, value_name = "TIME", value_parser = time)]
+        /// A time (2026-01-31T00:00:00Z), a day in UTC (2026-01-31), a period before now (7d), or now
+        #[arg(long, value_name = "TIME", value_parser = past_time)]
         to: Timestamp,
     },
     /// Rename a checkpoint after its pipeline or sink was renamed
@@ -79,6 +79,15 @@ enum Command {
         #[arg(long)]
         replace: bool,
     },
+}
+
+fn past_time(text: &str) -> Result<Timestamp, String> {
+    match time(text)? {
+        time if time > Timestamp::now() => {
+            Err("this is in the future: the lane would skip every record until then".to_owned())
+        }
+        time => Ok(time),
+    }
 }
 
 /// Runs the subcommand and prints its result on standard output.

@@ -29,7 +29,7 @@ pub struct ConsoleSettings {
     #[serde(default)]
     pub groups: Vec<Id>,
     /// Limit for this host and token. All pipelines of the process that use both share it: the smallest value applies.
-    #[schemars(extend("default" = DEFAULT_REQUESTS_PER_SECOND, "unit" = "requests per second"))]
+    #[schemars(extend("default" = DEFAULT_REQUESTS_PER_SECOND, "unit" = "requests per second", "minimum" = 0.001, "maximum" = 1000))]
     pub requests_per_second: Option<f64>,
     /// Timeout of one request.
     #[schemars(extend("default" = Period(DEFAULT_TIMEOUT)))]

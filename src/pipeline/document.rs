@@ -135,7 +135,7 @@ pub(super) fn pipeline(root: &Node, file: &Path, problems: &mut Vec<Problem>) ->
         let required = || required_by(schemars::schema_for!(console::ConsoleSettings).as_value());
         read_with(node, "console", &[], required, problems, |reader| console::ConsoleSettings::deserialize(reader))
     });
-    let streams = required(root, "streams", problems).and_then(|node| read(node, "streams", problems));
+    let streams = required(root, "streams", problems).and_then(|node| streams(node, problems));
     let empty = Node::new(Value::Map(Vec::new()), root.place.clone());
     let transform = read(given(root, "transform").unwrap_or(&empty), "transform", problems);
     let sinks: Vec<_> = required(root, "sinks", problems).map_or_else(Vec::new, |node| sinks(node, problems));
@@ -204,6 +204,16 @@ fn name(root: &Node, file: &Path, problems: &mut Vec<Problem>) -> Option<String>
             None
         }
     }
+}
+
+/// `None` if there is a problem. A list of names is a usual mistake.
+fn streams(node: &Node, problems: &mut Vec<Problem>) -> Option<source::StreamSettings> {
+    if let Value::List(_) = &node.value {
+        let message = "expected a mapping (`threats: {}`, with the stream's keys inside the braces), found a list";
+        problems.push(Problem::at(&node.place, "streams", Severity::Error, message));
+        return None;
+    }
+    read(node, "streams", problems)
 }
 
 /// One element per sink, `None` for a sink with a problem.

@@ -20,6 +20,7 @@ pub fn schema() -> Value {
         "properties": {
             "name": {
                 "type": "string",
+                "pattern": "^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$",
                 "description": "Name of the pipeline, unique among all pipelines. Default: the file's name without its extension.",
             },
             "enabled": {

@@ -49,6 +49,20 @@ fn wrong_usage_ends_with_2_and_help_with_0() {
 }
 
 #[test]
+fn typing_mistakes_in_flags_are_wrong_usage() {
+    for (arguments, expected) in [
+        (&["run", "--pipelines", "x", "--listen", "9598"][..], "write HOST:PORT"),
+        (&["check", "--pipelines", "x", "--log-level", "verbose"], "`verbose` is not a log level"),
+        (&["verify", "x.yaml", "--from", "2026-01-31T00:00:00", "--to", "now"], "a time with its zone"),
+        (&["verify", "x.yaml", "--from", "now", "--to", "2d"], "must be before"),
+        (&["state", "set", "a/threats/s", "--to", "2999-01-01"], "in the future"),
+    ] {
+        let (code, _, errors) = run(program().args(arguments));
+        assert!(code == 2 && errors.contains(expected), "{arguments:?}: {code} {errors}");
+    }
+}
+
+#[test]
 fn every_process_wide_flag_is_an_environment_variable_too() {
     let (_, help, _) = run(program().args(["run", "--help"]));
     for flag in [
@@ -172,7 +186,7 @@ async fn check_finds_what_a_token_may_do() {
     let all = "console=verified token=verified scope=verified stream threats=verified stream activities=verified \
                sink stdout=verified";
     assert_eq!((code, words.as_str()), (0, all), "{out}");
-    assert!(out.contains("valid until") && !out.contains("canary"), "{out}");
+    assert!(out.contains("never expires") && !out.contains("canary"), "{out}");
 
     console.set_token(Token::new("canary-less").without(Kind::Threats));
     let (code, words, out) = check("canary-less").await;
@@ -277,4 +291,26 @@ fn seed(directory: &Path) {
     let store = FileStore::open(directory).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(store.commit(&"acme/threats/siem".parse().unwrap(), checkpoint.encode().into())).unwrap();
+}
+
+#[test]
+fn schema_prints_the_schema_of_pipeline_files() {
+    let (code, schema, _) = run(program().arg("schema"));
+    let schema: serde_json::Value = serde_json::from_str(&schema).unwrap();
+    assert_eq!((code, &schema), (0, &s1_forwarder::pipeline::schema()));
+}
+
+#[test]
+fn completions_and_manual_pages_know_every_command() {
+    let pages = tempfile::tempdir().unwrap();
+    let (code, _, errors) = run(program().arg("man").arg(pages.path()));
+    assert_eq!(code, 0, "{errors}");
+    let (_, script, _) = run(program().args(["completions", "bash"]));
+    for command in s1_forwarder::commands::definition().get_subcommands().map(|command| command.get_name().to_owned()) {
+        assert!(script.contains(&command), "{command} is not completed");
+        let page = fs::read_to_string(pages.path().join(format!("s1-forwarder-{command}.1"))).unwrap();
+        assert!(page.starts_with(".ie"), "{page}");
+    }
+    let (code, _, errors) = run(program().args(["man", "/nowhere/at/all"]));
+    assert!(code == 1 && errors.contains("/nowhere/at/all"), "{errors}");
 }

@@ -3,4 +3,5 @@
 mod golden;
 mod reading;
 mod reload;
+mod schema;
 mod secrets;

@@ -14,6 +14,8 @@ use crate::source::Request;
 
 /// Pipelines that are tested concurrently.
 const CONCURRENCY: usize = 16;
+/// Consoles report a year such as 2999 for a token that never expires.
+const NEVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 /// A token that expires within this time gets a hint.
 const SOON: Duration = Duration::from_secs(14 * 86_400);
 /// Larger than one record of any stream.
@@ -102,6 +104,7 @@ fn expires(expiry: Option<Timestamp>, in_use: usize) -> Finding {
     let mut finding = match expiry {
         None => verified("token", "valid; the console does not report when it expires".to_owned()),
         Some(expiry) if expiry <= now => failed("token", format!("expired at {expiry}")),
+        Some(expiry) if expiry.since(now) > NEVER => verified("token", "valid, never expires".to_owned()),
         Some(expiry) => {
             let left = expiry.since(now);
             let soon = if left < SOON { " (soon: create a new token)" } else { "" };

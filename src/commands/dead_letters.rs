@@ -6,13 +6,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use clap::{Subcommand, ValueEnum};
+use clap::Subcommand;
 use comfy_table::{Table, presets};
 use tokio_util::sync::CancellationToken;
 
 use super::process::time;
 use super::run::Signals;
-use super::{DeliveryArgs, FileArgs, TimeoutArgs, UsageError, print_line};
+use super::{DeliveryArgs, FileArgs, Format, TimeoutArgs, UsageError, print_line};
 use crate::pipeline::{self, Problem};
 use crate::record::{Stream, Timestamp};
 use crate::sink::dead_letters::{Location, StoredDeadLetter};
@@ -97,13 +97,6 @@ struct FilterArgs {
     /// Maximum of dead letters
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
-}
-
-/// The values of `--format`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Table,
-    Json,
 }
 
 impl FilterArgs {

@@ -26,7 +26,7 @@ use std::io::{IsTerminal, stderr};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::settings::install_crypto_provider;
 use crate::telemetry::init_logs;
@@ -42,6 +42,13 @@ pub struct UsageError(pub String);
 
 /// Time for blocking calls to finish when the process ends.
 const LAST_WRITES: Duration = Duration::from_secs(1);
+
+/// The values of `--format`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    Table,
+    Json,
+}
 
 /// Exit code for wrong usage, and if none of the pipeline files can run.
 pub const USAGE: u8 = 2;

@@ -7,8 +7,8 @@ use crate::pipeline;
 
 /// Print the JSON Schema of a pipeline file, for editors
 ///
-/// Editors complete keys and mark mistakes with it: docs/editors.md says how. `check` finds the same mistakes, and those
-/// that span several keys.
+/// Editors complete keys and mark mistakes with it: docs/editors.md says how. `check` finds the same mistakes, and
+/// those that span several keys.
 #[derive(Debug, clap::Args)]
 pub struct Args {}
 

@@ -1,18 +1,22 @@
 //! `status`: prints the lanes of a running worker.
 
+use std::io::{Write, stdout};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use comfy_table::{CellAlignment, Table, presets};
+use tokio::time::sleep;
 
-use super::print_line;
+use super::{Format, print_line};
 use crate::server::{Cluster, File, Lane, Status};
 use crate::settings::{HttpSettings, Period, Tls};
 
 /// A larger response is not from a worker.
 const MAX_BYTES: usize = 256 << 20;
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// Interval of `--watch`.
+const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Print the lanes of a running worker, and which worker holds which shards
 #[derive(Debug, clap::Args)]
@@ -20,6 +24,22 @@ pub struct Args {
     /// Address of the worker (its --listen)
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9598", env = "S1_FORWARDER_URL")]
     url: String,
+
+    /// Only lanes that fail, and files with a problem
+    #[arg(long)]
+    failing: bool,
+
+    /// Only this pipeline; may be repeated
+    #[arg(long = "pipeline", value_name = "NAME")]
+    pipelines: Vec<String>,
+
+    /// Print again every two seconds, until Ctrl-C
+    #[arg(long)]
+    watch: bool,
+
+    /// Output format; json has the fields of /api/v1/lanes
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
 }
 
 /// # Errors
@@ -27,20 +47,51 @@ pub struct Args {
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let base = args.url.trim_end_matches('/');
     let base = if base.contains("://") { base.to_owned() } else { format!("http://{base}") };
-    let status = request_status(&base).await.with_context(|| format!("no worker responds at {base}"))?;
-    if let Some(cluster) = &status.cluster {
-        print_line(workers(cluster, &status.files))?;
-        print_line("")?;
+    loop {
+        let mut status = request_status(&base).await.with_context(|| format!("no worker responds at {base}"))?;
+        args.filter(&mut status);
+        match args.format {
+            Format::Json => print_line(serde_json::to_string_pretty(&status)?)?,
+            Format::Table => args.print_tables(&status)?,
+        }
+        if !args.watch {
+            return Ok(ExitCode::SUCCESS);
+        }
+        sleep(WATCH_INTERVAL).await;
+        // The reader of a pipe may have gone.
+        if writeln!(stdout()).is_err() {
+            return Ok(ExitCode::SUCCESS);
+        }
     }
-    if status.lanes.is_empty() {
-        print_line("no lane runs in this worker")?;
-    } else {
-        print_line(lanes(&status.lanes))?;
+}
+
+impl Args {
+    fn is_filtered(&self) -> bool {
+        self.failing || !self.pipelines.is_empty()
     }
-    for file in status.files.iter().filter(|file| file.problem.is_some()) {
-        print_line(format!("\n{} ({}): {}", file.file, file.state, file.problem.as_deref().unwrap_or_default()))?;
+
+    fn filter(&self, status: &mut Status) {
+        let is_wanted = |name: &String| self.pipelines.is_empty() || self.pipelines.contains(name);
+        status.lanes.retain(|lane| is_wanted(&lane.pipeline) && !(self.failing && lane.up));
+        status.files.retain(|file| is_wanted(&file.pipeline) && !(self.failing && file.problem.is_none()));
     }
-    Ok(ExitCode::SUCCESS)
+
+    fn print_tables(&self, status: &Status) -> anyhow::Result<()> {
+        // The table of the workers counts all pipelines.
+        if let Some(cluster) = status.cluster.as_ref().filter(|_| !self.is_filtered()) {
+            print_line(workers(cluster, &status.files))?;
+            print_line("")?;
+        }
+        if status.lanes.is_empty() {
+            print_line(if self.is_filtered() { "no such lane" } else { "no lane runs in this worker" })?;
+        } else {
+            print_line(lanes(&status.lanes))?;
+        }
+        for file in status.files.iter().filter(|file| file.problem.is_some()) {
+            print_line(format!("\n{} ({}): {}", file.file, file.state, file.problem.as_deref().unwrap_or_default()))?;
+        }
+        Ok(())
+    }
 }
 
 async fn request_status(base: &str) -> anyhow::Result<Status> {

@@ -26,6 +26,18 @@ async fn the_lanes_of_a_running_worker_are_a_table() {
     );
     assert!(shown.stdout.contains("broken.yaml"), "a file that does not run is reported:\n{}", shown.stdout);
 
+    let filtered = |arguments: &'static [&'static str]| {
+        let all = ["status", "--url", &url].into_iter().chain(arguments.iter().copied()).map(str::to_owned);
+        let (harness, all) = (&harness, all.collect::<Vec<_>>());
+        async move { harness.command(&all.iter().map(String::as_str).collect::<Vec<_>>()).await.stdout }
+    };
+    let failing = filtered(&["--failing"]).await;
+    assert!(failing.contains("no such lane") && failing.contains("broken.yaml"), "{failing}");
+    let other = filtered(&["--pipeline", "other"]).await;
+    assert!(!other.contains("acme") && !other.contains("broken"), "{other}");
+    let json: Value = serde_json::from_str(&filtered(&["--format", "json", "--pipeline", "acme"]).await).unwrap();
+    assert_eq!((&json["lanes"][0]["delivered"], json["files"].as_array().map(Vec::len)), (&json!(owed), Some(1)));
+
     worker.kill().await;
     until("nobody answers", async || {
         let nobody = harness.command(&["status", "--url", &url]).await;

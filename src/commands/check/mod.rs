@@ -5,9 +5,7 @@ mod report;
 
 use std::process::ExitCode;
 
-use clap::ValueEnum;
-
-use super::{FileArgs, USAGE, print_line};
+use super::{FileArgs, Format, USAGE, print_line};
 use crate::pipeline;
 
 pub use report::{Check, Finding, PipelineReport, Report};
@@ -31,13 +29,6 @@ pub struct Args {
     /// Output format
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
-}
-
-/// The values of `--format`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    Table,
-    Json,
 }
 
 /// # Errors

@@ -5,6 +5,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use http::{HeaderMap, StatusCode};
 
 use super::transport::{TransportError, TruncatedBody};
+use crate::failure::Failure;
 use crate::record::{Timestamp, parse_page};
 use crate::settings::retry_after;
 
@@ -68,6 +69,20 @@ impl ConsoleError {
             },
             300..=399 => Self::BadRequest(format!("{reason}; is `console.url` the console's own address?")),
             _ => Self::BadRequest(reason),
+        }
+    }
+}
+
+impl From<ConsoleError> for Failure {
+    fn from(error: ConsoleError) -> Self {
+        let reason = error.to_string();
+        match error {
+            ConsoleError::Transient { after, .. } => Self::Transient { reason, after },
+            ConsoleError::TooLarge(_) | ConsoleError::BadCursor(_) => Self::transient(reason),
+            ConsoleError::Unauthorized(_) => Self::Unauthorized(reason),
+            ConsoleError::Forbidden(_) | ConsoleError::Missing(_) | ConsoleError::BadRequest(_) => {
+                Self::Misconfigured(reason)
+            }
         }
     }
 }

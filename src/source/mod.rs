@@ -23,7 +23,7 @@ mod window;
 
 pub use findings::Findings;
 pub use latest_records::LatestRecords;
-pub use page::{Dropped, Page, Record};
+pub use page::{Page, Record};
 pub use pass::{Keys, Pass, PollContext, RecordKey};
 pub use pass_position::{Known, PassPosition, Snapshot, Stage};
 pub use poll::{Action, Poll};

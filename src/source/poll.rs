@@ -440,7 +440,7 @@ impl Poll {
         Page {
             body: Bytes::new(),
             records: Vec::new(),
-            dropped: Vec::new(),
+            excluded: Vec::new(),
             marker: None,
             cut: false,
             ordered: self.progress.ordered,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use compact_str::{CompactString, ToCompactString};
 
 use super::seen_keys::{Rejection, SeenKeys};
-use super::{By, Dropped, Known, Page, Pull, Record, RecordKey, Snapshot};
+use super::{By, Known, Page, Pull, Record, RecordKey, Snapshot};
 use crate::record::{Facts, Identity, Stream, Timestamp, facts, stable_fields_hash};
 use crate::telemetry::{Meter, SkipReason};
 
@@ -83,10 +83,11 @@ impl Selection {
             }
         };
         let id = facts.record_id(bytes).to_compact_string();
+        let record = Record { range, id, identity, time: facts.time, order, record_key, enrichment: None };
         if self.pull.excludes(&facts) {
             // The position remembers it as it does others, so that it is accounted for once.
             skipped.add(Rejection::Skip(SkipReason::Filtered));
-            page.dropped.push(Dropped { id, identity, record_key });
+            page.excluded.push(record);
             return (order, record_key.version);
         }
         // Where passes look for changes, a record that comes again is not late.
@@ -96,7 +97,7 @@ impl Selection {
         {
             self.meter.arrived_late(context.start.since(time));
         }
-        page.records.push(Record { range, id, identity, time: facts.time, order, record_key, enrichment: None });
+        page.records.push(record);
         (order, record_key.version)
     }
 

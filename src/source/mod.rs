@@ -15,7 +15,6 @@ mod position;
 mod pull;
 mod requests;
 mod responses;
-mod seen_keys;
 mod selection;
 mod settings;
 mod since;

@@ -21,7 +21,7 @@ pub const MAIN: &str = "main";
 /// records, which never expire. Clones share what neither of them changes.
 ///
 /// A lane has two that take the same records: the one in its checkpoint takes a record when a sink has settled it, and
-/// that of a running poll (`SeenKeys`) when the poll returns it.
+/// that of a running poll (`Selection`) when the poll returns it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourcePosition {
     /// Where a pass without a position begins.

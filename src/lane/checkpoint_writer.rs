@@ -255,7 +255,16 @@ impl BackendWriter {
     /// Begins to write, or continues, and returns when the checkpoint is written or could not be.
     async fn write(&mut self, checkpoint: &mut LaneCheckpoint) {
         if self.writing.is_none() {
-            self.writing = Some(self.begin(checkpoint));
+            let (backend, key) = (self.backend.clone(), self.key.clone());
+            self.changed = Changed::Nothing;
+            self.writing = Some(if self.is_copy {
+                let copy = checkpoint.copy();
+                async move { write_copy(&*backend, &key, copy).await }.boxed()
+            } else {
+                let journal = self.spill(checkpoint);
+                let update = CheckpointUpdate { checkpoint: checkpoint.encode(), journal };
+                async move { backend.commit(&key, update).await }.boxed()
+            });
         }
         // It stays in its place while it is awaited: this future may be dropped.
         let Some(writing) = &mut self.writing else { return };
@@ -287,18 +296,6 @@ impl BackendWriter {
                 self.meter.set_store_failure(Some(LaneState::Stopped(error.to_string())));
             }
         }
-    }
-
-    fn begin(&mut self, checkpoint: &mut LaneCheckpoint) -> BoxFuture<'static, Result<Vec<u64>, StateError>> {
-        let (backend, key) = (self.backend.clone(), self.key.clone());
-        self.changed = Changed::Nothing;
-        if self.is_copy {
-            let copy = checkpoint.copy();
-            return async move { write_copy(&*backend, &key, copy).await }.boxed();
-        }
-        let journal = self.spill(checkpoint);
-        let update = CheckpointUpdate { checkpoint: checkpoint.encode(), journal };
-        async move { backend.commit(&key, update).await }.boxed()
     }
 
     fn retry(&mut self) {

@@ -145,6 +145,25 @@ mod tests {
         );
     }
 
+    /// A lane acts on the class alone.
+    #[test]
+    fn each_error_has_the_class_that_sinks_and_stores_use() {
+        let class = |status, with_cursor| match classify(status, Some("7"), "", with_cursor).into() {
+            Failure::Transient { after, .. } => format!("transient {after:?}"),
+            Failure::Unauthorized(_) => "unauthorized".to_owned(),
+            Failure::Misconfigured(_) => "misconfigured".to_owned(),
+            Failure::Superseded(_) => "superseded".to_owned(),
+        };
+        assert_eq!(
+            (class(429, false), class(400, true)),
+            ("transient Some(7s)".to_owned(), "transient None".to_owned())
+        );
+        assert_eq!(class(401, false), "unauthorized");
+        for status in [400, 403, 404, 501] {
+            assert_eq!(class(status, false), "misconfigured", "{status}");
+        }
+    }
+
     #[test]
     fn retry_after_is_read_in_both_forms_and_capped() {
         for (value, expected) in [("7", 7), ("Wed, 21 Oct 2015 07:28:30 GMT", 30), ("86400", 600)] {

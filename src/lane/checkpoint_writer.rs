@@ -52,7 +52,14 @@ impl CheckpointWriter {
     /// Starts with nothing to write.
     pub fn new(lane: &Lane, mut random: fastrand::Rng) -> Self {
         let mut writer = |backend, interval| {
-            BackendWriter::new(backend, lane.key.clone(), lane.delivery.meter.clone(), lane.clock, interval, random.fork())
+            BackendWriter::new(
+                backend,
+                lane.key.clone(),
+                lane.delivery.meter.clone(),
+                lane.clock,
+                interval,
+                random.fork(),
+            )
         };
         let Backends { main, copy } = Backends::of(lane);
         let copy = copy.map(|copy| {

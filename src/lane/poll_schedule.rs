@@ -3,7 +3,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::record::Timestamp;
-use crate::source::{Pass, PassPosition, PollContext, SourcePosition};
+use crate::source::{Pass, PollContext, SourcePosition};
 
 /// When each pass over the stream is polled next.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ impl PollSchedule {
     ) -> Self {
         let not_before = Instant::now();
         let due = |(index, pass): (usize, &Pass)| {
-            let complete = position.track(index).and_then(PassPosition::complete);
+            let complete = position.track(index).and_then(|track| track.complete);
             // A scope of findings that was never read is due at once.
             let never = if pass.chain.is_some() { Duration::ZERO } else { pass.every };
             let due = complete.map_or(never, |complete| pass.every.saturating_sub(now.since(complete)));
@@ -64,7 +64,7 @@ impl PollSchedule {
         } else if !pass.is_due(context) {
             // By the console's clock the last snapshot was complete and the next not due. By this machine's clock it
             // may be due, which would mean no wait at all.
-            let last = position.track(context.pass).and_then(PassPosition::snapshot);
+            let last = position.track(context.pass).and_then(|track| track.snapshot);
             let next = last.map_or(context.start, |snapshot| snapshot.time).plus(pass.every);
             Some(now + next.since(context.start).min(pass.every))
         } else {

@@ -129,7 +129,9 @@ impl PullStage<'_> {
         while client.time().is_none() {
             match probe.send(client, client.permit().await, Some(&delivery.meter)).await {
                 // One scope of several may lack findings; its refusal has the time as well.
-                Err(ConsoleError::Forbidden(_)) if pull.stream == Stream::Vulnerabilities && client.time().is_some() => {
+                Err(ConsoleError::Forbidden(_))
+                    if pull.stream == Stream::Vulnerabilities && client.time().is_some() =>
+                {
                     break;
                 }
                 // An answer without `Date` leaves only our own clock.

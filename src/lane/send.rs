@@ -197,13 +197,7 @@ impl<'a> SendStage<'a> {
 }
 
 /// Adds the events at these indices, which were delivered or kept as dead letters.
-fn settle(
-    checkpoint: &mut LaneCheckpoint,
-    passes: &[Pass],
-    pending: &PendingBatch,
-    settled: &[usize],
-    now: Timestamp,
-) {
+fn settle(checkpoint: &mut LaneCheckpoint, passes: &[Pass], pending: &PendingBatch, settled: &[usize], now: Timestamp) {
     checkpoint.settle(passes, pending, pending.records(settled), now);
     checkpoint.settled += settled.len() as u64;
 }

@@ -100,8 +100,8 @@ impl Poll {
         let context = PollContext { pass, start, snapshot, sweep };
         position.enter(context);
         let track = position.track(pass)?;
-        let from = track.bound().whole_second();
-        let phase = match track.snapshot() {
+        let from = track.bound.whole_second();
+        let phase = match track.snapshot {
             Some(snapshot) if snapshot.stage == Stage::Marking => Phase::Marking(snapshot),
             _ => Phase::Paging,
         };
@@ -145,7 +145,7 @@ impl Poll {
             pull: &self.pull,
             pass: self.selection.pass(),
             findings: self.scan.as_ref(),
-            since: self.selection.position.since(),
+            since: self.selection.position.since,
             from: self.pager.from,
             to: self.selection.context.start,
         };

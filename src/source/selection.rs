@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use compact_str::{CompactString, ToCompactString};
 
-use super::{By, Keys, Known, Page, Pass, PassPosition, PollContext, Pull, Record, RecordKey, Snapshot, SourcePosition};
+use super::{By, Keys, Known, Page, Pass, PollContext, Pull, Record, RecordKey, Snapshot, SourcePosition};
 use crate::record::{Facts, Identity, Stream, Timestamp, facts, stable_fields_hash};
 use crate::telemetry::{Meter, SkipReason};
 
@@ -75,7 +75,7 @@ impl Selection {
         context: PollContext,
         position: SourcePosition,
     ) -> Self {
-        let forgotten_until = position.track(context.pass).map(|track| track.bound().whole_second()).unwrap_or_default();
+        let forgotten_until = position.track(context.pass).map(|track| track.bound.whole_second()).unwrap_or_default();
         let (versions, accounted) = Default::default();
         Self { host, meter, pull, passes, context, position, versions, accounted, forgotten_until, shown: 0 }
     }
@@ -92,7 +92,7 @@ impl Selection {
 
     /// Start of the pass's last complete poll.
     pub fn complete(&self) -> Option<Timestamp> {
-        self.position.track(self.context.pass).and_then(PassPosition::complete)
+        self.position.track(self.context.pass)?.complete
     }
 
     /// Adds a record to `page` if it is new, or to `skipped`. Returns its time in the order of the poll, and the key of
@@ -118,9 +118,8 @@ impl Selection {
         let identity = facts.identity(&self.host, bytes);
         let mut record_key = self.key(&facts, identity, now);
         let of_any_version = || Identity::of(&self.host, self.pull.stream, &facts.record_id(bytes), "");
-        let is_accounted = |accounted: &Arc<HashSet<Identity>>| {
-            accounted.contains(&identity) || accounted.contains(&of_any_version())
-        };
+        let is_accounted =
+            |accounted: &Arc<HashSet<Identity>>| accounted.contains(&identity) || accounted.contains(&of_any_version());
         let known = if self.accounted.as_ref().is_some_and(is_accounted) {
             Err(Rejection::Skip(SkipReason::Duplicate))
         } else if self.pull.window.is_some_and(|window| !window.holds(order)) {
@@ -156,12 +155,7 @@ impl Selection {
 
     /// Remembers a record that is to be returned, and says what was known of it; or why it is not. `record` is its
     /// content, if all of it was read.
-    fn accept(
-        &mut self,
-        key: &mut RecordKey,
-        has_time: bool,
-        record: Option<&[u8]>,
-    ) -> Result<Known, Rejection> {
+    fn accept(&mut self, key: &mut RecordKey, has_time: bool, record: Option<&[u8]>) -> Result<Known, Rejection> {
         let pass = &self.passes[self.context.pass];
         let known = self.position.knows(pass, self.context, key, has_time);
         if known == Known::Taken {

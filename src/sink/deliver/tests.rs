@@ -187,7 +187,8 @@ async fn a_full_dead_letter_store_does_not_make_the_lane_misconfigured() {
     for _ in 0..6 {
         let seen = case.deliver(3, None).await;
         assert!(
-            matches!(seen.result, Err(Failure::Transient { after: Some(AFTER_DEAD_LETTERS), .. })) && seen.settled.is_empty(),
+            matches!(seen.result, Err(Failure::Transient { after: Some(AFTER_DEAD_LETTERS), .. }))
+                && seen.settled.is_empty(),
             "{:?}",
             seen.result
         );

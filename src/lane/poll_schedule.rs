@@ -8,8 +8,7 @@ use crate::source::{Pass, PollContext, SourcePosition};
 /// When each pass over the stream is polled next.
 #[derive(Debug)]
 pub struct PollSchedule {
-    passes: Vec<Pass>,
-    /// When each pass is due; none for a pass that is not polled again.
+    /// None for a pass that is not polled again.
     due: Vec<Option<Instant>>,
     not_before: Instant,
     once: bool,
@@ -19,7 +18,7 @@ impl PollSchedule {
     /// The first pass is due after `first_poll_after`, the others when their period is over; with `once`, all passes
     /// are due once.
     pub fn new(
-        passes: Vec<Pass>,
+        passes: &[Pass],
         position: &SourcePosition,
         now: Timestamp,
         first_poll_after: Duration,
@@ -34,11 +33,7 @@ impl PollSchedule {
             let wait = if index == 0 || once { first_poll_after } else { due.max(first_poll_after) };
             Some(not_before + wait)
         };
-        Self { due: passes.iter().enumerate().map(due).collect(), passes, not_before, once }
-    }
-
-    pub fn passes(&self) -> &[Pass] {
-        &self.passes
+        Self { due: passes.iter().enumerate().map(due).collect(), not_before, once }
     }
 
     /// The pass that is due first, and when; none when no pass is polled again.
@@ -54,8 +49,8 @@ impl PollSchedule {
     }
 
     /// A poll that began at `begun` has reached its end.
-    pub fn done(&mut self, context: PollContext, begun: Instant, position: &SourcePosition) {
-        let (Some(pass), Some(due)) = (self.passes.get(context.pass), self.due.get_mut(context.pass)) else { return };
+    pub fn done(&mut self, passes: &[Pass], context: PollContext, begun: Instant, position: &SourcePosition) {
+        let (Some(pass), Some(due)) = (passes.get(context.pass), self.due.get_mut(context.pass)) else { return };
         let now = Instant::now();
         *due = if position.is_marking(context.pass) {
             Some(now)

@@ -90,7 +90,7 @@ impl Lane {
         let (now, passes) = (self.clock.now(), self.pull.passes());
         let random = self.random.fork();
         Box::new(LaneProgress {
-            schedule: PollSchedule::new(passes, &checkpoint.position, now, self.first_poll_after, self.once),
+            schedule: PollSchedule::new(&passes, &checkpoint.position, now, self.first_poll_after, self.once),
             checkpoint,
             writer: CheckpointWriter::new(self, random),
             sizing: Sizing::new(Endpoint::of(self.key.lane.stream).max_limit),
@@ -113,7 +113,7 @@ impl Lane {
             // Boxed, so that a lane is small while it sleeps: there are tens of thousands.
             match Box::pin(self.session(progress, pass, stop)).await {
                 Ok(Some(context)) => {
-                    progress.schedule.done(context, begun, &progress.checkpoint.position);
+                    progress.schedule.done(&self.pull.passes(), context, begun, &progress.checkpoint.position);
                     progress.backoffs = Default::default();
                     self.delivery.meter.set_sink_failure(None);
                 }
@@ -146,7 +146,7 @@ impl Lane {
         let (pages, pulled) = mpsc::channel(PAGES);
         let (batches, mapped) = mpsc::channel(BATCHES);
         let (pull_random, send_random) = (self.random.fork(), self.random.fork());
-        let LaneProgress { checkpoint, writer, sizing, schedule, backoffs } = progress;
+        let LaneProgress { checkpoint, writer, sizing, backoffs, .. } = progress;
         let is_probing = backoffs[Side::Sink as usize] != Backoff::default();
         let sink = self.transactional_sink();
         let _pending = sink.as_ref().map(|sink| sink.enter());
@@ -154,7 +154,8 @@ impl Lane {
         let position = checkpoint.position.clone();
         let pull = PullStage { lane: self, sizing, random: pull_random }.run(position, pass, pages);
         let map = map::run(self, pulled, batches);
-        let mut stage = SendStage::new(self, sink, schedule.passes(), checkpoint, writer, send_random);
+        let passes = self.pull.passes();
+        let mut stage = SendStage::new(self, sink, &passes, checkpoint, writer, send_random);
         let stop_pulling = stop.child_token();
         let send = async {
             let sent = stage.run(mapped, is_probing).await;

@@ -191,12 +191,12 @@ fn show(lane: &LaneId, checkpoint: &LaneCheckpoint) -> anyhow::Result<()> {
     for (name, track) in position.tracks() {
         // The main pass, which finds new records, is shown without a name.
         let of = if name == MAIN { String::new() } else { format!(" ({name})") };
-        print_line(format!("watermark:       {}{of}", track.watermark()))?;
-        match track.complete() {
+        print_line(format!("watermark:       {}{of}", track.watermark))?;
+        match track.complete {
             Some(complete) => print_line(format!("complete until:  {complete}{of}"))?,
             None => print_line(format!("complete until:  no poll has reached its end{of}"))?,
         }
-        if let Some(snapshot) = track.snapshot() {
+        if let Some(snapshot) = track.snapshot {
             let stage = match snapshot.stage {
                 Stage::Reading => "being read",
                 Stage::Marking => "read",

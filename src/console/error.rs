@@ -5,6 +5,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use http::{HeaderMap, StatusCode};
 
 use super::transport::{TransportError, TruncatedBody};
+use crate::failure::Failure;
 use crate::record::{Timestamp, parse_page};
 use crate::settings::retry_after;
 
@@ -72,6 +73,20 @@ impl ConsoleError {
     }
 }
 
+impl From<ConsoleError> for Failure {
+    fn from(error: ConsoleError) -> Self {
+        let reason = error.to_string();
+        match error {
+            ConsoleError::Transient { after, .. } => Self::Transient { reason, after },
+            ConsoleError::TooLarge(_) | ConsoleError::BadCursor(_) => Self::transient(reason),
+            ConsoleError::Unauthorized(_) => Self::Unauthorized(reason),
+            ConsoleError::Forbidden(_) | ConsoleError::Missing(_) | ConsoleError::BadRequest(_) => {
+                Self::Misconfigured(reason)
+            }
+        }
+    }
+}
+
 impl From<TransportError> for ConsoleError {
     fn from(error: TransportError) -> Self {
         match error {
@@ -128,6 +143,25 @@ mod tests {
             reason,
             "the console answered 403 Forbidden: 4030010: Insufficient permissions: User does not have required permissions."
         );
+    }
+
+    /// A lane acts on the class alone.
+    #[test]
+    fn each_error_has_the_class_that_sinks_and_stores_use() {
+        let class = |status, with_cursor| match classify(status, Some("7"), "", with_cursor).into() {
+            Failure::Transient { after, .. } => format!("transient {after:?}"),
+            Failure::Unauthorized(_) => "unauthorized".to_owned(),
+            Failure::Misconfigured(_) => "misconfigured".to_owned(),
+            Failure::Superseded(_) => "superseded".to_owned(),
+        };
+        assert_eq!(
+            (class(429, false), class(400, true)),
+            ("transient Some(7s)".to_owned(), "transient None".to_owned())
+        );
+        assert_eq!(class(401, false), "unauthorized");
+        for status in [400, 403, 404, 501] {
+            assert_eq!(class(status, false), "misconfigured", "{status}");
+        }
     }
 
     #[test]

@@ -64,10 +64,6 @@ pub struct Reservation {
     lane: LaneBudget,
 }
 
-/// Makes its lane count as active while it waits.
-#[derive(Debug)]
-struct Claim(LaneBudget);
-
 impl Budget {
     /// A budget of `total` bytes.
     pub fn new(total: usize) -> Arc<Self> {
@@ -97,24 +93,18 @@ impl Entry {
 }
 
 impl Sums {
-    fn add(&mut self, entry: Entry) {
-        self.used += entry.held;
-        self.active += usize::from(entry.claims > 0);
-        if entry.is_live() {
-            self.live += usize::from(entry.claims > 0);
-        } else {
-            self.quiet_bytes += entry.held;
-        }
+    fn of(entry: Entry) -> Self {
+        let (used, active) = (entry.held, usize::from(entry.claims > 0));
+        let (quiet_bytes, live) = if entry.is_live() { (0, active) } else { (used, 0) };
+        Self { used, quiet_bytes, live, active }
     }
 
-    fn remove(&mut self, entry: Entry) {
-        self.used -= entry.held;
-        self.active -= usize::from(entry.claims > 0);
-        if entry.is_live() {
-            self.live -= usize::from(entry.claims > 0);
-        } else {
-            self.quiet_bytes -= entry.held;
-        }
+    /// The sums after one lane's part of them has changed.
+    fn replace(&mut self, old: Self, new: Self) {
+        self.used = self.used - old.used + new.used;
+        self.quiet_bytes = self.quiet_bytes - old.quiet_bytes + new.quiet_bytes;
+        self.live = self.live - old.live + new.live;
+        self.active = self.active - old.active + new.active;
     }
 }
 
@@ -138,7 +128,8 @@ impl LaneBudget {
 
     /// Waits until `bytes` can be reserved. A lane without reservations is never limited by its own cap.
     pub async fn reserve(&self, bytes: usize) -> Reservation {
-        let _claim = Claim::new(self.clone());
+        // The lane counts as active while it waits.
+        let _claim = Reservation::new(self.clone(), 0, None);
         loop {
             let Entry { held, paused, proven, .. } = self.entry();
             let within_cap = held == 0 || proven && held + bytes <= 2 * self.share();
@@ -178,9 +169,9 @@ impl LaneBudget {
     fn change(&self, change: impl FnOnce(&mut Entry)) {
         let mut sums = self.budget.lock();
         let mut entry = self.account.entry.lock();
-        sums.remove(*entry);
+        let before = *entry;
         change(&mut entry);
-        sums.add(*entry);
+        sums.replace(Sums::of(before), Sums::of(*entry));
         self.account.changed.notify_one();
     }
 }
@@ -233,19 +224,6 @@ impl Drop for Reservation {
             entry.held -= bytes;
             entry.claims -= 1;
         });
-    }
-}
-
-impl Claim {
-    fn new(lane: LaneBudget) -> Self {
-        lane.change(|entry| entry.claims += 1);
-        Self(lane)
-    }
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        self.0.change(|entry| entry.claims -= 1);
     }
 }
 

@@ -8,11 +8,11 @@ use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep_until};
 use tracing::warn;
 
+use super::Lane;
 use super::lane_checkpoint::LaneCheckpoint;
 use crate::checkpoint::{Append, CheckpointBackend, CheckpointKey, CheckpointUpdate, JournalChange, StateError};
 use crate::record::Clock;
 use crate::settings::FullJitter;
-use crate::sink::deliver::Delivery;
 use crate::telemetry::{LaneState, Meter};
 
 /// Empty polls move the position in the backend after this at the earliest, and after twice this at the latest. The
@@ -25,12 +25,21 @@ const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// Where a lane's checkpoint is stored.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Backends {
     /// The one that counts.
     pub main: Arc<dyn CheckpointBackend>,
     /// Stores a copy, when the main one is a transactional sink.
     pub copy: Option<Arc<dyn CheckpointBackend>>,
+}
+
+impl Backends {
+    pub fn of(lane: &Lane) -> Self {
+        match lane.transactional_sink() {
+            Some(sink) => Self { main: sink, copy: Some(lane.store.clone()) },
+            None => Self { main: lane.store.clone(), copy: None },
+        }
+    }
 }
 
 /// Writes a lane's checkpoints, and the copies where its sink stores them.
@@ -40,30 +49,39 @@ pub struct CheckpointWriter {
 }
 
 impl CheckpointWriter {
-    /// Starts with nothing to write. `interval` is `--checkpoint-interval`.
-    pub fn new(
-        backends: Backends,
-        key: &CheckpointKey,
-        delivery: &Delivery,
-        interval: Duration,
-        mut random: fastrand::Rng,
-    ) -> Self {
-        let mut writer = |backend, is_copy, interval| BackendWriter {
-            is_copy,
-            ..BackendWriter::new(backend, key.clone(), delivery.meter.clone(), delivery.clock, interval, random.fork())
+    /// Starts with nothing to write.
+    pub fn new(lane: &Lane, mut random: fastrand::Rng) -> Self {
+        let mut writer = |backend, interval| {
+            BackendWriter::new(
+                backend,
+                lane.key.clone(),
+                lane.delivery.meter.clone(),
+                lane.clock,
+                interval,
+                random.fork(),
+            )
         };
-        let copy = backends.copy.map(|copy| Box::new(writer(copy, true, interval.max(COPY_INTERVAL))));
-        Self { main: writer(backends.main, false, interval), copy }
-    }
-
-    /// True when the sink commits checkpoints with the events.
-    pub fn is_transactional(&self) -> bool {
-        self.copy.is_some()
+        let Backends { main, copy } = Backends::of(lane);
+        let copy = copy.map(|copy| {
+            let interval = lane.checkpoint_interval.max(COPY_INTERVAL);
+            Box::new(BackendWriter { is_copy: true, ..writer(copy, interval) })
+        });
+        Self { main: writer(main, lane.checkpoint_interval), copy }
     }
 
     /// The position moved over time that contained no events.
     pub fn time_passed(&mut self) {
-        self.main.time_passed();
+        self.main.changed = self.main.changed.max(Changed::Time);
+    }
+
+    /// Events were settled.
+    pub fn events_settled(&mut self) {
+        if let Some(copy) = &mut self.copy {
+            self.main.saved_elsewhere();
+            copy.changed = Changed::Events;
+        } else {
+            self.main.changed = Changed::Events;
+        }
     }
 
     /// Takes what changes in the lane's journal with the sink's next commit.
@@ -73,37 +91,26 @@ impl CheckpointWriter {
 
     /// A delivery has ended: a transactional sink has committed what [`Self::spill`] returned.
     pub fn delivered(&mut self, checkpoint: &mut LaneCheckpoint) {
-        if self.is_transactional() {
+        if self.copy.is_some() {
             let removed = checkpoint.ledger.released().to_vec();
             self.main.spilled(checkpoint, &removed);
-        }
-    }
-
-    /// Events were settled.
-    pub fn events_settled(&mut self) {
-        match &mut self.copy {
-            None => self.main.events_settled(),
-            Some(copy) => {
-                self.main.saved_elsewhere();
-                copy.events_settled();
-            }
         }
     }
 
     /// False while the lane must not send: the backend fails and a kill would repeat everything, or a checkpoint is on
     /// its way to a transactional sink, which must not overtake one that is committed with events.
     pub fn may_send(&self) -> bool {
-        !self.main.is_failing() && (self.copy.is_none() || !self.main.is_writing())
+        self.main.retry_at.is_none() && (self.copy.is_none() || self.main.writing.is_none())
     }
 
     /// True when another process has taken the lane over, or when it is unknown what was committed.
     pub fn is_superseded(&self) -> bool {
-        self.main.is_superseded()
+        self.main.superseded
     }
 
     /// True when no write is under way or due.
     pub fn is_settled(&self) -> bool {
-        self.main.is_settled()
+        self.main.writing.is_none() && self.main.due().is_none_or(|due| due > Instant::now())
     }
 
     /// Writes the checkpoint when it is due, and returns when it is written or could not be. Never returns when nothing
@@ -112,13 +119,13 @@ impl CheckpointWriter {
     pub async fn write_due(&mut self, checkpoint: &mut LaneCheckpoint, in_flight: bool) {
         let due = match &mut self.copy {
             None => {
-                self.main.due_at().await;
+                self.main.wait_until_due().await;
                 &mut self.main
             }
             Some(copy) => tokio::select! {
                 biased;
-                () = self.main.due_at(), if !in_flight => &mut self.main,
-                () = copy.due_at() => copy,
+                () = self.main.wait_until_due(), if !in_flight => &mut self.main,
+                () = copy.wait_until_due() => copy,
             },
         };
         due.write(checkpoint).await;
@@ -126,7 +133,12 @@ impl CheckpointWriter {
 
     /// Writes what is not stored yet, without waiting for the interval, until it is stored. A copy is tried once.
     pub async fn flush(&mut self, checkpoint: &mut LaneCheckpoint) {
-        self.main.flush(checkpoint).await;
+        while self.main.has_changes() {
+            if let Some(retry_at) = self.main.retry_at.filter(|_| self.main.writing.is_none()) {
+                sleep_until(retry_at).await;
+            }
+            self.main.flush_once(checkpoint).await;
+        }
         if let Some(copy) = &mut self.copy {
             copy.flush_once(checkpoint).await;
         }
@@ -197,18 +209,9 @@ impl BackendWriter {
         }
     }
 
-    fn time_passed(&mut self) {
-        self.changed = self.changed.max(Changed::Time);
-    }
-
-    fn events_settled(&mut self) {
-        self.changed = Changed::Events;
-    }
-
     /// The sink has committed everything with events.
     fn saved_elsewhere(&mut self) {
-        self.changed = Changed::Nothing;
-        self.saved_at = Instant::now();
+        (self.changed, self.saved_at) = (Changed::Nothing, Instant::now());
     }
 
     fn spill(&mut self, checkpoint: &mut LaneCheckpoint) -> JournalChange {
@@ -222,24 +225,13 @@ impl BackendWriter {
         checkpoint.ledger.forget_released(removed);
     }
 
-    fn is_writing(&self) -> bool {
-        self.writing.is_some()
-    }
-
-    fn is_failing(&self) -> bool {
-        self.retry_at.is_some()
-    }
-
-    fn is_superseded(&self) -> bool {
-        self.superseded
-    }
-
-    fn is_settled(&self) -> bool {
-        self.writing.is_none() && self.due().is_none_or(|due| due > Instant::now())
+    /// Whether something is to be written, or is being written.
+    fn has_changes(&self) -> bool {
+        self.writing.is_some() || self.changed != Changed::Nothing && !self.superseded
     }
 
     /// Waits until there is something to write, or to wait for.
-    fn due_at(&self) -> impl Future<Output = ()> + use<> {
+    fn wait_until_due(&self) -> impl Future<Output = ()> + use<> {
         let due = if self.writing.is_some() { Some(Instant::now()) } else { self.due() };
         async move {
             match due {
@@ -249,21 +241,9 @@ impl BackendWriter {
         }
     }
 
-    /// Writes what is not stored yet, without waiting for the interval, until it is stored.
-    async fn flush(&mut self, checkpoint: &mut LaneCheckpoint) {
-        while !self.superseded && (self.writing.is_some() || self.changed != Changed::Nothing) {
-            if self.writing.is_none()
-                && let Some(retry_at) = self.retry_at
-            {
-                sleep_until(retry_at).await;
-            }
-            self.write(checkpoint).await;
-        }
-    }
-
-    /// The same without trying again.
+    /// Writes what is not stored yet, once and without waiting for the interval.
     async fn flush_once(&mut self, checkpoint: &mut LaneCheckpoint) {
-        if self.writing.is_some() || self.changed != Changed::Nothing {
+        if self.has_changes() {
             self.write(checkpoint).await;
         }
     }
@@ -282,7 +262,16 @@ impl BackendWriter {
     /// Begins to write, or continues, and returns when the checkpoint is written or could not be.
     async fn write(&mut self, checkpoint: &mut LaneCheckpoint) {
         if self.writing.is_none() {
-            self.writing = Some(self.begin(checkpoint));
+            let (backend, key) = (self.backend.clone(), self.key.clone());
+            self.changed = Changed::Nothing;
+            self.writing = Some(if self.is_copy {
+                let copy = checkpoint.copy();
+                async move { write_copy(&*backend, &key, copy).await }.boxed()
+            } else {
+                let journal = self.spill(checkpoint);
+                let update = CheckpointUpdate { checkpoint: checkpoint.encode(), journal };
+                async move { backend.commit(&key, update).await }.boxed()
+            });
         }
         // It stays in its place while it is awaited: this future may be dropped.
         let Some(writing) = &mut self.writing else { return };
@@ -314,18 +303,6 @@ impl BackendWriter {
                 self.meter.set_store_failure(Some(LaneState::Stopped(error.to_string())));
             }
         }
-    }
-
-    fn begin(&mut self, checkpoint: &mut LaneCheckpoint) -> BoxFuture<'static, Result<Vec<u64>, StateError>> {
-        let (backend, key) = (self.backend.clone(), self.key.clone());
-        self.changed = Changed::Nothing;
-        if self.is_copy {
-            let copy = checkpoint.copy();
-            return async move { write_copy(&*backend, &key, copy).await }.boxed();
-        }
-        let journal = self.spill(checkpoint);
-        let update = CheckpointUpdate { checkpoint: checkpoint.encode(), journal };
-        async move { backend.commit(&key, update).await }.boxed()
     }
 
     fn retry(&mut self) {

@@ -1,6 +1,5 @@
 //! Fetches notes and timeline of each threat, within a bound of requests and bytes.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -26,10 +25,10 @@ const WAITS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 
 /// Fetches what belongs to the records of a page.
 #[derive(Debug)]
-pub struct Enricher {
-    pub client: Arc<Client>,
-    pub include: Vec<Include>,
-    pub meter: Meter,
+pub struct Enricher<'a> {
+    pub client: &'a Client,
+    pub include: &'a [Include],
+    pub meter: &'a Meter,
 }
 
 /// A list whose items stay JSON text.
@@ -46,7 +45,7 @@ struct Pagination {
     total_items: Option<u64>,
 }
 
-impl Enricher {
+impl Enricher<'_> {
     /// Bytes to reserve in addition to those of a page, for a lane whose fair share is `share`.
     pub fn reserve(&self, share: usize) -> usize {
         self.include.len() * PAGE * COPIES * self.largest(share)
@@ -63,7 +62,7 @@ impl Enricher {
     pub async fn enrich(&self, page: &mut Page, share: usize, random: &mut fastrand::Rng) -> Result<(), ConsoleError> {
         for record in &mut page.records {
             let (mut found, mut errors) = (Map::new(), Vec::new());
-            for include in &self.include {
+            for include in self.include {
                 match self.fetch(&record.id, *include, self.largest(share), random).await {
                     Ok((items, count)) => {
                         found.insert(include.name().to_owned(), Value::Array(items));
@@ -94,7 +93,7 @@ impl Enricher {
         let mut attempt = 1;
         loop {
             let permit = self.client.permit().await;
-            let answer = match request.send(&self.client, permit, Some(&self.meter)).await {
+            let answer = match request.send(self.client, permit, Some(self.meter)).await {
                 Ok(body) => read(&body, include.limit()),
                 Err(error) => Err(error),
             };

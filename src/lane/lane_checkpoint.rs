@@ -1,8 +1,9 @@
 use serde::{Deserialize, Serialize};
 
+use super::pending_batch::PendingBatch;
 use crate::checkpoint::ledger::{Accounting, Ledger};
-use crate::record::{Identity, Stream, Timestamp};
-use crate::source::{Pass, PollContext, RecordKey, SourcePosition};
+use crate::record::{Identity, Timestamp};
+use crate::source::{Pass, RecordKey, SourcePosition};
 
 /// Comes first in a stored checkpoint. Each change of the structs that it is made of needs another one.
 const VERSION: u64 = 1;
@@ -29,19 +30,6 @@ pub struct LaneCheckpoint {
     pub ledger: Ledger,
 }
 
-/// Where and when records are settled.
-#[derive(Debug, Clone, Copy)]
-pub struct Settling<'a> {
-    /// The lane's stream.
-    pub stream: Stream,
-    /// The passes over the stream.
-    pub passes: &'a [Pass],
-    /// The poll that read the records.
-    pub context: PollContext,
-    /// The time of day.
-    pub now: Timestamp,
-}
-
 /// The bytes are not a checkpoint of this release.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LaneCheckpointError {
@@ -60,21 +48,29 @@ impl From<postcard::Error> for LaneCheckpointError {
 }
 
 impl LaneCheckpoint {
-    /// Adds a record that was delivered, filtered, skipped or dead-lettered. `record_id` is the event's.
-    pub fn settle(&mut self, settling: &Settling<'_>, record_key: &RecordKey, identity: Identity, record_id: &str) {
+    /// Adds records of a batch that were delivered, excluded or kept as dead letters: key, identity and id of each.
+    pub fn settle<'a>(
+        &mut self,
+        passes: &[Pass],
+        pending: &PendingBatch,
+        records: impl Iterator<Item = (&'a RecordKey, Identity, &'a str)>,
+        now: Timestamp,
+    ) {
         let Self { position, ledger, host, .. } = self;
-        let Settling { stream, passes, context, now } = *settling;
-        let new = position.take(passes, context, record_key);
-        let Some(created) = record_key.created.filter(|_| new) else { return };
-        match Accounting::of(stream) {
-            Accounting::Records => {
-                ledger.count(created, identity);
-                ledger.remember(created, identity, now);
+        let stream = pending.batch.stream();
+        for (record_key, identity, id) in records {
+            let is_new = position.take(passes, pending.context, record_key);
+            let Some(created) = record_key.created.filter(|_| is_new) else { continue };
+            match Accounting::of(stream) {
+                Accounting::Records => {
+                    ledger.count(created, identity);
+                    ledger.remember(created, identity, now);
+                }
+                Accounting::Ids if ledger.remembers(created, now) => {
+                    ledger.remember(created, Identity::of(host, stream, id, ""), now);
+                }
+                Accounting::Ids | Accounting::Nothing => {}
             }
-            Accounting::Ids if ledger.remembers(created, now) => {
-                ledger.remember(created, Identity::of(host, stream, record_id, ""), now);
-            }
-            Accounting::Ids | Accounting::Nothing => {}
         }
     }
 
@@ -124,6 +120,7 @@ impl LaneCheckpoint {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::Stream;
 
     fn checkpoint(ledger: impl FnOnce(Timestamp) -> Ledger) -> LaneCheckpoint {
         let since = Timestamp::from_micros(1_700_000_000_000_000);

@@ -10,6 +10,7 @@ mod checkpoint_writer;
 mod enrich;
 mod lane_checkpoint;
 mod map;
+mod pending_batch;
 mod poll_schedule;
 mod pull;
 mod run;
@@ -17,6 +18,81 @@ mod send;
 mod sizing;
 mod startup;
 
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::checkpoint::{CheckpointBackend, CheckpointKey};
+use crate::console::Client;
+use crate::record::{Clock, Identity};
+use crate::sink::deliver::Delivery;
+use crate::sink::{Limits, TransactionalSink};
+use crate::source::Pull;
+use crate::transform::{Schema, TransformSettings};
+
 pub use budget::{Budget, LaneBudget, Reservation};
 pub use lane_checkpoint::{LaneCheckpoint, LaneCheckpointError};
-pub use run::{Lane, LaneEnd};
+
+/// One stream of one pipeline going to one sink.
+#[derive(Debug)]
+pub struct Lane {
+    /// What its checkpoint is stored under.
+    pub key: CheckpointKey,
+    /// Access to the console.
+    pub client: Arc<Client>,
+    /// What to pull, and how often.
+    pub pull: Arc<Pull>,
+    /// `since` as the pipeline file has it.
+    pub since_text: String,
+    /// How records are mapped, except for the schema.
+    pub transform: Arc<TransformSettings>,
+    /// The schema of the events.
+    pub schema: Schema,
+    /// Delivers batches.
+    pub delivery: Arc<Delivery>,
+    /// What a batch may contain.
+    pub limits: Limits,
+    /// How long an event may wait for its batch to fill.
+    pub flush: Duration,
+    /// How many batches may be in flight.
+    pub concurrency: usize,
+    /// Stores the checkpoint, or its copy where the sink stores the checkpoint.
+    pub store: Arc<dyn CheckpointBackend>,
+    /// `--checkpoint-interval`.
+    pub checkpoint_interval: Duration,
+    pub budget: LaneBudget,
+    pub clock: Clock,
+    /// For waits.
+    pub random: fastrand::Rng,
+    /// Wait before the first poll.
+    pub first_poll_after: Duration,
+    /// End when everything up to the start is delivered.
+    pub once: bool,
+    /// Identities of records that a repair does not deliver again.
+    pub known: Option<Arc<HashSet<Identity>>>,
+}
+
+/// Why a lane ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LaneEnd {
+    /// It was asked to stop; what was in flight is delivered and stored.
+    Drained,
+    /// `once`: everything up to the start is delivered and stored.
+    Complete,
+    /// `once`: the console refuses, and another attempt soon would not help.
+    Refused,
+    /// Another process writes the lane's checkpoint now; this one writes nothing more.
+    Superseded,
+    /// It did not drain in time. The next start delivers again what was in flight.
+    Aborted,
+    /// `once`: it made no progress for the `once_timeout`.
+    GivenUp,
+}
+
+impl Lane {
+    /// The sink, when it stores the lane's checkpoint. Backfills and repairs run next to the worker's lane: they leave
+    /// its checkpoint alone and deliver at least once.
+    fn transactional_sink(&self) -> Option<Arc<dyn TransactionalSink>> {
+        self.delivery.sink.clone().transactional().filter(|_| self.pull.window.is_none())
+    }
+}

@@ -1,38 +1,22 @@
 //! The checkpoint that a lane starts from.
 
-use std::sync::Arc;
-
 use tracing::{info, warn};
 
+use super::Lane;
 use super::checkpoint_writer::Backends;
 use super::lane_checkpoint::LaneCheckpoint;
-use super::run::Lane;
 use crate::checkpoint::ledger::Ledger;
 use crate::checkpoint::{CheckpointBackend, CheckpointKey, CheckpointUpdate, JournalChange};
 use crate::record::Timestamp;
-use crate::sink::TransactionalSink;
 use crate::source::{By, Since, SourcePosition};
 
 impl Lane {
-    /// The sink, when it stores the lane's checkpoint. Backfills and repairs run next to the worker's lane: they leave
-    /// its checkpoint alone and deliver at least once.
-    pub(super) fn transactional_sink(&self) -> Option<Arc<dyn TransactionalSink>> {
-        self.delivery.sink.clone().transactional().filter(|_| self.pull.window.is_none())
-    }
-
-    pub(super) fn backends(&self) -> Backends {
-        match self.transactional_sink() {
-            Some(sink) => Backends { main: sink, copy: Some(self.store.clone()) },
-            None => Backends { main: self.store.clone(), copy: None },
-        }
-    }
-
     /// Claims the lane's checkpoint, or stores a new one that begins at `since` before anything is pulled.
     ///
     /// # Errors
     /// When that is not possible for now, and why.
     pub(super) async fn try_open(&self) -> Result<LaneCheckpoint, String> {
-        let backends = self.backends();
+        let backends = Backends::of(self);
         let stored = claim(&backends, &self.key).await?;
         let (host, scope) = (self.client.host().to_owned(), self.client.scope());
         let asked = format!("{scope}{}", self.pull.narrowed_by());

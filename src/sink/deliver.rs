@@ -26,6 +26,9 @@ use crate::telemetry::{LaneState, Meter};
 /// If this many events in a row are refused and none is accepted, the configuration is wrong.
 const MISCONFIGURED_FROM: usize = 10;
 
+/// Shortest wait before dead letters that could not be stored are tried again.
+const AFTER_DEAD_LETTERS: Duration = Duration::from_secs(5);
+
 /// Shared by all deliveries of one lane.
 #[derive(Debug)]
 pub struct Delivery {
@@ -53,20 +56,6 @@ pub struct Health {
 /// The settled events of a batch: delivered, or stored as dead letters. It remains valid after a delivery is dropped.
 #[derive(Debug)]
 pub struct Settled(Mutex<Vec<bool>>);
-
-/// The reason why a delivery ended before its batch was settled. The other events are neither lost nor dead letters.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum DeliveryError {
-    /// The lane stopped it.
-    #[error("the delivery was stopped")]
-    Stopped,
-    /// The sink refuses everything. A transient failure never ends a delivery.
-    #[error(transparent)]
-    Failed(#[from] Failure),
-    /// Refused events cannot be stored.
-    #[error("{0}")]
-    DeadLetters(String),
-}
 
 /// Returns the checkpoint that covers the events at these indices of the batch.
 pub type UpdateFor = dyn Fn(&[usize]) -> CheckpointUpdate + Send + Sync;
@@ -161,7 +150,8 @@ impl Delivery {
     /// sent twice because of it. Without `transaction`, a transactional sink delivers at least once.
     ///
     /// # Errors
-    /// When the delivery was stopped, or when another attempt would not succeed.
+    /// When another attempt would not succeed; the failure is transient when the delivery was stopped, or when refused
+    /// events cannot be stored. The events that are not settled are neither lost nor dead letters.
     pub async fn deliver(
         &self,
         batch: &Batch,
@@ -169,7 +159,7 @@ impl Delivery {
         mut random: fastrand::Rng,
         transaction: Option<&Transaction>,
         stop: &CancellationToken,
-    ) -> Result<(), DeliveryError> {
+    ) -> Result<(), Failure> {
         let waits = self.waits(&mut random);
         let (parts, refused, oversized) = (VecDeque::new(), Vec::new(), Vec::new());
         let mut delivery = BatchDelivery {
@@ -228,13 +218,13 @@ impl BatchDelivery<'_> {
         }
     }
 
-    async fn send_parts(&mut self) -> Result<(), DeliveryError> {
+    async fn send_parts(&mut self) -> Result<(), Failure> {
         let Delivery { throttle, health, deadline, .. } = self.delivery;
         while let Some(part) = self.parts.pop_front() {
             if !throttle.blocked_for().is_zero() {
                 health.refused();
             }
-            let permit = self.stop.run_until_cancelled(throttle.acquire()).await.ok_or(DeliveryError::Stopped)?;
+            let permit = self.stop.run_until_cancelled(throttle.acquire()).await.ok_or_else(stopped)?;
             let attempt = tokio::select! {
                 biased;
                 // A transaction is not cancelled, since its outcome would be unknown. The brokers refuse it if another
@@ -276,7 +266,7 @@ impl BatchDelivery<'_> {
     }
 
     /// Settles the events, retries them (after a 429, 5xx or timeout), sends halves, or ends the delivery.
-    async fn act_on(&mut self, part: Vec<usize>, attempt: Attempt) -> Result<(), DeliveryError> {
+    async fn act_on(&mut self, part: Vec<usize>, attempt: Attempt) -> Result<(), Failure> {
         let Attempt { outcome, bytes, status } = attempt;
         match outcome {
             Outcome::Delivered => self.accept(part, bytes),
@@ -293,9 +283,9 @@ impl BatchDelivery<'_> {
                 self.wait(reason, after).await;
             }
             Outcome::TooLarge(reason) | Outcome::Refused(reason) => self.halve(part, status, reason),
-            Outcome::Unauthorized(reason) => return Err(Failure::Unauthorized(reason).into()),
-            Outcome::Misconfigured(reason) => return Err(Failure::Misconfigured(reason).into()),
-            Outcome::Superseded(reason) => return Err(Failure::Superseded(reason).into()),
+            Outcome::Unauthorized(reason) => return Err(Failure::Unauthorized(reason)),
+            Outcome::Misconfigured(reason) => return Err(Failure::Misconfigured(reason)),
+            Outcome::Superseded(reason) => return Err(Failure::Superseded(reason)),
         }
         Ok(())
     }
@@ -400,16 +390,16 @@ impl BatchDelivery<'_> {
     }
 
     /// Waits until the lease is renewed. Another worker may take the lane over, so the attempt was cancelled.
-    async fn wait_for_lease(&self) -> Result<(), DeliveryError> {
+    async fn wait_for_lease(&self) -> Result<(), Failure> {
         let reason = "the lease of this lane's shard could not be renewed in time: nothing is sent until it is";
         self.delivery.health.refused();
         self.delivery.meter.set_sink_failure(Some(LaneState::Stopped(reason.to_owned())));
-        self.stop.run_until_cancelled(self.delivery.deadline.renewed()).await.ok_or(DeliveryError::Stopped)
+        self.stop.run_until_cancelled(self.delivery.deadline.renewed()).await.ok_or_else(stopped)
     }
 
     /// Fails after too many refusals in a row: a wrong index must not turn a customer's history into dead letters.
     /// Returns the number of events that it added to the count.
-    fn check_refusals(&self) -> Result<usize, DeliveryError> {
+    fn check_refusals(&self) -> Result<usize, Failure> {
         let Some(first) = self.refused.first().filter(|_| self.accepted == 0) else { return Ok(0) };
         let refused = self.refused.len();
         let in_a_row = self.delivery.health.refused_in_a_row.fetch_add(refused, Ordering::Relaxed) + refused;
@@ -419,11 +409,10 @@ impl BatchDelivery<'_> {
         Err(Failure::Misconfigured(format!(
             "the sink refused {in_a_row} events in a row and accepted none: {}; no event of this batch became a dead letter",
             first.reason
-        ))
-        .into())
+        )))
     }
 
-    async fn store_refused(&self) -> Result<(), DeliveryError> {
+    async fn store_refused(&self) -> Result<(), Failure> {
         let Delivery { meter, clock, dead_letters, .. } = self.delivery;
         if self.refused.is_empty() {
             return Ok(());
@@ -450,13 +439,22 @@ impl BatchDelivery<'_> {
                 })
             })
             .collect();
-        dead_letters.keep(&refused).await.map_err(|error| DeliveryError::DeadLetters(error.to_string()))?;
+        if let Err(error) = dead_letters.keep(&refused).await {
+            let reason = error.to_string();
+            meter.set_sink_failure(Some(LaneState::Stopped(reason.clone())));
+            return Err(Failure::Transient { reason, after: Some(AFTER_DEAD_LETTERS) });
+        }
         let accepted = self.accepted_unnamed.min(refused.len());
         meter.lane.delivered.fetch_add(accepted as u64, Ordering::Relaxed);
         meter.lane.dead_letters.fetch_add((refused.len() - accepted) as u64, Ordering::Relaxed);
         self.settled.settle(self.refused.iter().map(|refusal| refusal.index));
         Ok(())
     }
+}
+
+/// The lane stopped the delivery.
+fn stopped() -> Failure {
+    Failure::transient("the delivery was stopped")
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::findings::FindingsScan;
 use super::requests::Request;
-use super::responses::read_count;
+use super::responses::read_page;
 use super::{Pull, Window};
 use crate::console::{Client, ConsoleError};
 use crate::telemetry::Meter;
@@ -33,6 +33,7 @@ impl Pull {
 
     async fn ask(&self, request: Request, client: &Client, meter: &Meter) -> Result<u64, ConsoleError> {
         let body = request.send(client, client.permit().await, Some(meter)).await?;
-        read_count(self.stream, &body, client.redactor())
+        let count = read_page(self.stream, &body, client.redactor())?.total_items;
+        count.ok_or_else(|| ConsoleError::transient("the console's count cannot be read"))
     }
 }

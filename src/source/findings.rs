@@ -114,23 +114,15 @@ impl FindingsScan {
 
     /// The parameters of the current list, for a window [from, to] of a lane that owes nothing before `since`.
     pub fn query(&self, since: Timestamp, from: Timestamp, to: Timestamp) -> Vec<(&'static str, String)> {
-        let mut query = Vec::new();
-        let mut at_least = |name: &'static str, time: Timestamp| {
-            if time > Timestamp::default() {
-                query.push((name, time.to_string()));
-            }
-        };
         let filter = self.filters.get(self.filter).copied().unwrap_or(Filter::All);
-        match filter {
-            Filter::All => at_least("detectionDate__gte", since),
-            Filter::Updated => at_least("riskUpdatedDate__gte", from),
-            Filter::Detected => at_least("detectionDate__gte", from),
-        }
-        match filter {
-            Filter::All => {}
-            Filter::Updated => query.push(("riskUpdatedDate__lte", to.to_string())),
-            Filter::Detected => query.push(("detectionDate__lte", to.to_string())),
-        }
+        let (at_least, from, at_most) = match filter {
+            Filter::All => ("detectionDate__gte", since, None),
+            Filter::Updated => ("riskUpdatedDate__gte", from, Some("riskUpdatedDate__lte")),
+            Filter::Detected => ("detectionDate__gte", from, Some("detectionDate__lte")),
+        };
+        let mut query = Vec::new();
+        query.extend((from > Timestamp::default()).then(|| (at_least, from.to_string())));
+        query.extend(at_most.map(|name| (name, to.to_string())));
         let removals = self.findings.include_removed && !matches!(filter, Filter::All);
         query.push(("includeRemovals", removals.to_string()));
         query.extend(self.findings.filters());

@@ -15,7 +15,6 @@ mod position;
 mod pull;
 mod requests;
 mod responses;
-mod seen_keys;
 mod selection;
 mod settings;
 mod since;
@@ -23,7 +22,7 @@ mod window;
 
 pub use findings::Findings;
 pub use latest_records::LatestRecords;
-pub use page::{Dropped, Page, Record};
+pub use page::{Page, Record};
 pub use pass::{Keys, Pass, PollContext, RecordKey};
 pub use pass_position::{Known, PassPosition, Snapshot, Stage};
 pub use poll::{Action, Poll};

@@ -15,7 +15,7 @@ pub struct Page {
     /// In the console's order.
     pub records: Vec<Record>,
     /// New records that the settings exclude: accounted for, and not delivered.
-    pub dropped: Vec<Dropped>,
+    pub excluded: Vec<Record>,
     /// Not from the console: its one record says that this snapshot is complete.
     pub marker: Option<Snapshot>,
     /// The page is the beginning of one record, which was too large to be pulled.
@@ -47,15 +47,4 @@ pub struct Record {
     pub record_key: RecordKey,
     /// What was fetched in addition to it, as a JSON object.
     pub enrichment: Option<Bytes>,
-}
-
-/// A record that is not delivered and yet accounted for.
-#[derive(Debug, Clone)]
-pub struct Dropped {
-    /// As [`Record::id`].
-    pub id: CompactString,
-    /// See [`Identity`].
-    pub identity: Identity,
-    /// What the position and the ledger remember of it.
-    pub record_key: RecordKey,
 }

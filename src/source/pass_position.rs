@@ -22,13 +22,17 @@ const KEPT_SECONDS_BELOW_BOUND: i64 = 1;
 ///   begins again each time.)
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PassPosition {
-    pub(super) bound: Timestamp,
-    pub(super) watermark: Timestamp,
-    pub(super) complete: Option<Timestamp>,
+    /// Lower end of the next poll, included.
+    pub bound: Timestamp,
+    /// All records up to this time are settled, except late arrivals.
+    pub watermark: Timestamp,
+    /// Start of the last poll that reached its end with all records settled.
+    pub complete: Option<Timestamp>,
     /// By the second of their record's time: they expire by the second, and lists delta-code well.
     #[serde(with = "seconds")]
     pub(super) seconds: BTreeMap<i64, Second>,
-    pub(super) snapshot: Option<Snapshot>,
+    /// The snapshot that was begun last.
+    pub snapshot: Option<Snapshot>,
     /// Start of the last sweep over all findings.
     pub(super) swept: Option<Timestamp>,
 }
@@ -82,26 +86,6 @@ impl PassPosition {
     /// For a pass that begins at `since`.
     pub fn starting_at(since: Timestamp) -> Self {
         Self { bound: since, watermark: since, complete: None, seconds: BTreeMap::new(), snapshot: None, swept: None }
-    }
-
-    /// Lower end of the next poll, included.
-    pub fn bound(&self) -> Timestamp {
-        self.bound
-    }
-
-    /// All records up to this time are settled, except late arrivals.
-    pub fn watermark(&self) -> Timestamp {
-        self.watermark
-    }
-
-    /// Start of the last poll that reached its end with all records settled.
-    pub fn complete(&self) -> Option<Timestamp> {
-        self.complete
-    }
-
-    /// The snapshot that was begun last.
-    pub fn snapshot(&self) -> Option<Snapshot> {
-        self.snapshot
     }
 
     /// The time up to which the pass is complete.
@@ -293,10 +277,10 @@ mod tests {
         track.take(minute(-10), 1, None);
         track.take(minute(-3), 2, None);
         track.finish(minute(0), OVERLAP);
-        assert_eq!(track.bound(), minute(-5));
+        assert_eq!(track.bound, minute(-5));
         assert!(has(&track, minute(-3), 2), "within the overlap");
         assert!(!has(&track, minute(-10), 1), "before the bound");
-        assert_eq!(track.complete(), Some(minute(0)));
+        assert_eq!(track.complete, Some(minute(0)));
     }
 
     /// The case of delivery.md: a poll at 12:00 completes, the poll at 12:10 breaks at 11:56.
@@ -308,7 +292,7 @@ mod tests {
         track.finish(minute(0), OVERLAP);
         track.take(minute(-4), 3, None);
         track.advance(minute(-4), minute(10), OVERLAP);
-        assert_eq!(track.bound(), minute(-4).minus(Duration::from_secs(1)));
+        assert_eq!(track.bound, minute(-4).minus(Duration::from_secs(1)));
         for (time, key) in [(minute(-4), 1), (minute(-1), 2), (minute(-4), 3)] {
             assert!(has(&track, time, key), "key {key}");
         }
@@ -320,17 +304,17 @@ mod tests {
         track.finish(minute(10), OVERLAP);
         let before = track.clone();
         track.advance(minute(3), minute(4), OVERLAP);
-        assert_eq!(track.bound(), before.bound());
+        assert_eq!(track.bound, before.bound);
         track.finish(minute(6), OVERLAP);
-        assert_eq!(track.bound(), before.bound());
-        assert_eq!(track.complete(), Some(minute(10)));
+        assert_eq!(track.bound, before.bound);
+        assert_eq!(track.complete, Some(minute(10)));
     }
 
     #[test]
     fn an_interrupted_poll_does_not_outrun_the_overlap() {
         let mut track = PassPosition::starting_at(minute(-60));
         track.advance(minute(9), minute(10), OVERLAP);
-        assert_eq!(track.bound(), minute(5), "a record of 12:06 may still come late");
+        assert_eq!(track.bound, minute(5), "a record of 12:06 may still come late");
     }
 
     #[test]
@@ -338,7 +322,7 @@ mod tests {
         let mut track = PassPosition::starting_at(minute(-60));
         assert!(track.take(minute(-30), 1, None));
         track.advance(minute(-30), minute(0), OVERLAP);
-        assert!(track.bound() < minute(-30), "another record of that moment may be unread");
+        assert!(track.bound < minute(-30), "another record of that moment may be unread");
         assert!(!track.take(minute(-30), 1, None));
         assert!(track.take(minute(-30), 2, None));
     }
@@ -387,7 +371,7 @@ mod tests {
         assert!(!track.take(before(minute(0)), 1, None), "taken below the bound");
         assert!(track.take(before(minute(5)), 2, None));
         track.finish(minute(10), OVERLAP);
-        assert_eq!(track.bound(), minute(5));
+        assert_eq!(track.bound, minute(5));
         assert!(has(&track, before(minute(5)), 2), "below the bound that was raised over it");
         assert!(!has(&track, before(minute(0)), 1), "nobody asks for it any more");
         assert!(track.take(minute(0), 3, None) && !has(&track, minute(0), 3), "nor for this one");
@@ -398,12 +382,12 @@ mod tests {
     fn what_was_read_reaches_to_the_watermark_or_to_the_last_complete_poll() {
         let mut track = PassPosition::starting_at(minute(-60));
         track.advance(minute(-30), minute(0), OVERLAP);
-        assert_eq!((track.watermark(), track.complete_until(), track.complete()), (minute(-30), minute(-30), None));
+        assert_eq!((track.watermark, track.complete_until(), track.complete), (minute(-30), minute(-30), None));
         track.advance(minute(3), minute(0), OVERLAP);
-        assert_eq!(track.watermark(), minute(0), "what comes after the poll's start is the next one's");
+        assert_eq!(track.watermark, minute(0), "what comes after the poll's start is the next one's");
         track.finish(minute(1), OVERLAP);
         track.advance(minute(-10), minute(2), OVERLAP);
-        assert_eq!((track.watermark(), track.complete_until()), (minute(1), minute(1)));
+        assert_eq!((track.watermark, track.complete_until()), (minute(1), minute(1)));
     }
 
     /// Keys of one console say nothing about another's records.
@@ -414,7 +398,7 @@ mod tests {
         track.finish(minute(0), OVERLAP);
         track.snapshot = Some(Snapshot { time: minute(0), taken: 1, stage: Stage::Done });
         track.forget_keys();
-        assert_eq!((track.key_count(), track.snapshot(), track.bound()), (0, None, minute(-5)));
+        assert_eq!((track.key_count(), track.snapshot, track.bound), (0, None, minute(-5)));
     }
 
     #[test]
@@ -423,16 +407,16 @@ mod tests {
         track.take(minute(-3), 7, None);
         track.finish(minute(0), OVERLAP);
         let stage =
-            |track: &PassPosition| track.snapshot().map(|snapshot| (snapshot.time, snapshot.taken, snapshot.stage));
+            |track: &PassPosition| track.snapshot.map(|snapshot| (snapshot.time, snapshot.taken, snapshot.stage));
         for (time, marker) in [(minute(10), true), (minute(20), false)] {
             track.begin_snapshot(time, minute(-60));
-            assert_eq!((track.bound(), track.watermark(), track.key_count()), (minute(-60), minute(-60), 0));
+            assert_eq!((track.bound, track.watermark, track.key_count()), (minute(-60), minute(-60), 0));
             for key in [7, 8, 8] {
                 track.take(minute(-3), key, None);
             }
             assert_eq!(stage(&track), Some((time, 2, Stage::Reading)));
             track.finish_snapshot(time, marker);
-            assert_eq!((track.complete(), track.key_count()), (Some(time), 0));
+            assert_eq!((track.complete, track.key_count()), (Some(time), 0));
             if marker {
                 assert_eq!(stage(&track), Some((time, 2, Stage::Marking)));
                 track.take(time, 9, None);

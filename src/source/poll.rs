@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use compact_str::CompactString;
 use tracing::warn;
 
 use super::findings::{AfterRefusal, FindingsScan, PAUSE, read_scopes};
@@ -17,10 +16,9 @@ use super::oversized::{MAX_SKIP, OversizedRecord, Search, is_in_place, is_of};
 use super::pager::{Next, Pager, Progress};
 use super::requests::{Place, RecordList, Request};
 use super::responses::PageReader;
-use super::seen_keys::SeenKeys;
 use super::selection::{Selection, Skipped};
 use super::{Page, PollContext, Pull, Snapshot, SourcePosition, Stage};
-use crate::console::{Client, ConsoleError, Redactor, TruncatedBody};
+use crate::console::{Client, ConsoleError, TruncatedBody};
 use crate::record::{self, Identity, Level, Stream, Timestamp, facts};
 use crate::telemetry::Meter;
 
@@ -79,17 +77,6 @@ impl Poll {
         client: &Client,
         meter: Meter,
         pull: Arc<Pull>,
-        position: SourcePosition,
-        pass: usize,
-        start: Timestamp,
-    ) -> Option<Self> {
-        Self::of_host((client.host().into(), client.redactor().clone()), meter, pull, position, pass, start)
-    }
-
-    fn of_host(
-        (host, redactor): (CompactString, Redactor),
-        meter: Meter,
-        pull: Arc<Pull>,
         mut position: SourcePosition,
         pass: usize,
         start: Timestamp,
@@ -113,18 +100,16 @@ impl Poll {
         let context = PollContext { pass, start, snapshot, sweep };
         position.enter(context);
         let track = position.track(pass)?;
-        let from = track.bound().whole_second();
-        let phase = match track.snapshot() {
+        let from = track.bound.whole_second();
+        let phase = match track.snapshot {
             Some(snapshot) if snapshot.stage == Stage::Marking => Phase::Marking(snapshot),
             _ => Phase::Paging,
         };
         // Findings are listed by their ids, which say nothing of their times.
         let progress = Progress { ordered: pull.stream != Stream::Vulnerabilities, newest: from, settled: from };
-        let is_scan = scan.is_some();
-        let seen = SeenKeys::new(passes, context, position, from, is_scan);
         Some(Self {
-            reader: PageReader::new(pull.stream, redactor),
-            selection: Selection { host, meter, pull: pull.clone(), seen, is_scan },
+            reader: PageReader::new(pull.stream, client.redactor().clone()),
+            selection: Selection::new(client.host().into(), meter, pull.clone(), passes, context, position),
             pull,
             phase,
             pager: Pager::from(from),
@@ -137,12 +122,12 @@ impl Poll {
 
     /// Skips records with these identities, of this version or (with an empty version) of any.
     pub fn skip_accounted(&mut self, accounted: Arc<HashSet<Identity>>) {
-        self.selection.seen.skip_accounted(accounted);
+        self.selection.accounted = Some(accounted);
     }
 
     /// Number of keys in memory: what grows with the records that are read.
     pub fn key_count(&self) -> usize {
-        self.selection.seen.key_count()
+        self.selection.position.key_count()
     }
 
     /// What to do next. The same request is given again until it is answered.
@@ -158,15 +143,15 @@ impl Poll {
         }
         let list = RecordList {
             pull: &self.pull,
-            pass: self.selection.seen.pass(),
+            pass: self.selection.pass(),
             findings: self.scan.as_ref(),
-            since: self.selection.seen.since(),
+            since: self.selection.position.since,
             from: self.pager.from,
-            to: self.selection.seen.context().start,
+            to: self.selection.context.start,
         };
         let place = self.pager.cursor.as_deref().map_or(Place::First, Place::Cursor);
         let request = match &self.phase {
-            Phase::Marking(_) | Phase::Done => return Action::Done(self.selection.seen.context()),
+            Phase::Marking(_) | Phase::Done => return Action::Done(self.selection.context),
             Phase::Paging => list.page(place, usize::MAX),
             Phase::Counting => list.count(),
             Phase::SteppingOver(record) => record.request(&list, place),
@@ -339,7 +324,7 @@ impl Poll {
     }
 
     fn list_refused(&mut self, error: ConsoleError) -> Result<(), ConsoleError> {
-        let is_news = self.selection.seen.complete().is_none();
+        let is_news = self.selection.complete().is_none();
         let after = self.scan.as_mut().map_or(AfterRefusal::Fail, |scan| scan.refused(&error, is_news));
         match after {
             AfterRefusal::Fail => return Err(error),
@@ -409,9 +394,9 @@ impl Poll {
         }
         page.ordered = self.progress.ordered;
         if self.progress.ordered {
-            let seen = &mut self.selection.seen;
-            self.progress.settle(seen.context().start.minus(seen.pass().reach));
-            seen.forget_old(page.shown, self.progress.newest);
+            let selection = &mut self.selection;
+            self.progress.settle(selection.context.start.minus(selection.pass().reach));
+            selection.forget_old(page.shown, self.progress.newest);
         }
         let shown_count = page.shown;
         self.ready = Some(page);
@@ -440,11 +425,11 @@ impl Poll {
         Page {
             body: Bytes::new(),
             records: Vec::new(),
-            dropped: Vec::new(),
+            excluded: Vec::new(),
             marker: None,
             cut: false,
             ordered: self.progress.ordered,
-            context: self.selection.seen.context(),
+            context: self.selection.context,
             scope: self.scan.as_ref().and_then(|scan| scan.scope().cloned()),
             shown: 0,
         }

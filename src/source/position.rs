@@ -21,10 +21,10 @@ pub const MAIN: &str = "main";
 /// records, which never expire. Clones share what neither of them changes.
 ///
 /// A lane has two that take the same records: the one in its checkpoint takes a record when a sink has settled it, and
-/// that of a running poll (`SeenKeys`) when the poll returns it.
+/// that of a running poll (`Selection`) when the poll returns it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourcePosition {
-    /// Where a pass without a position begins.
+    /// Where a pass without a position begins. The lane owes nothing before.
     pub(super) since: Timestamp,
     pub(super) tracks: Vec<(CompactString, Arc<PassPosition>)>,
     /// For each record the hash of its last delivered content.
@@ -60,17 +60,17 @@ impl SourcePosition {
 
     /// Lower end of the first pass's next poll, included.
     pub fn bound(&self) -> Timestamp {
-        self.track(0).map_or(self.since, PassPosition::bound)
+        self.track(0).map_or(self.since, |track| track.bound)
     }
 
     /// The first pass settled all records up to this time, except late arrivals.
     pub fn watermark(&self) -> Timestamp {
-        self.track(0).map_or(self.since, PassPosition::watermark)
+        self.track(0).map_or(self.since, |track| track.watermark)
     }
 
     /// Start of the first pass's last poll that reached its end with all records settled.
     pub fn complete(&self) -> Option<Timestamp> {
-        self.track(0).and_then(PassPosition::complete)
+        self.track(0)?.complete
     }
 
     /// The time up to which the lane is complete: what `lag_seconds` is measured from.
@@ -112,7 +112,7 @@ impl SourcePosition {
     /// one is done.
     pub fn next_snapshot(&self, pass: usize, start: Timestamp, every: Duration) -> Option<Timestamp> {
         let due = start.aligned_to(every);
-        match self.track(pass).and_then(PassPosition::snapshot) {
+        match self.track(pass).and_then(|track| track.snapshot) {
             Some(snapshot) if snapshot.stage != Stage::Done => Some(snapshot.time),
             Some(snapshot) if snapshot.time >= due => None,
             _ => Some(due),
@@ -129,16 +129,11 @@ impl SourcePosition {
         }
     }
 
-    /// The lane owes nothing before this time.
-    pub(super) fn since(&self) -> Timestamp {
-        self.since
-    }
-
     /// Whether a poll of findings at `start` reads all of them: the first one does if the lane owes everything, and
     /// later ones every `resync`, but not two in a row. If a sweep takes longer than `resync`, removals would never be
     /// read otherwise.
     pub(super) fn is_sweep_due(&self, pass: usize, start: Timestamp, resync: Duration) -> bool {
-        match self.track(pass).map(|track| (track.swept, track.complete())) {
+        match self.track(pass).map(|track| (track.swept, track.complete)) {
             Some((Some(swept), complete)) => start.since(swept) >= resync && complete > Some(swept),
             _ => self.since == Timestamp::default(),
         }
@@ -201,12 +196,12 @@ impl SourcePosition {
 
     /// The last snapshot of a pass, once all its records are settled.
     pub fn read_snapshot(&self, pass: usize) -> Option<Snapshot> {
-        self.track(pass)?.snapshot().filter(|snapshot| snapshot.stage != Stage::Reading)
+        self.track(pass)?.snapshot.filter(|snapshot| snapshot.stage != Stage::Reading)
     }
 
     /// Whether a snapshot waits only for its marker event.
     pub fn is_marking(&self, pass: usize) -> bool {
-        let snapshot = self.track(pass).and_then(PassPosition::snapshot);
+        let snapshot = self.track(pass).and_then(|track| track.snapshot);
         snapshot.is_some_and(|snapshot| snapshot.stage == Stage::Marking)
     }
 
@@ -343,7 +338,7 @@ mod tests {
     #[test]
     fn so_many_findings_are_remembered_and_no_more() {
         let (passes, mut position) = position(&Pull::of(Stream::Vulnerabilities));
-        assert_eq!(position.since(), minute(-60));
+        assert_eq!(position.since, minute(-60));
         (0..MANY_FINDINGS as u64 + 2).for_each(|id| {
             position.take(&passes, context(0, minute(0)), &record_key(id, minute(0)));
         });

@@ -268,27 +268,6 @@ impl Request {
             }
         }
     }
-
-    /// A parameter of the query, for tests that play the console.
-    #[cfg(test)]
-    pub(super) fn parameter(&self, name: &str) -> Option<&str> {
-        let Content::List { query, .. } = &self.content else { return None };
-        query.iter().find(|(asked, _)| asked == name).map(|(_, value)| value.as_str())
-    }
-
-    /// Path and variables, the most records and the most bytes, likewise.
-    #[cfg(test)]
-    pub(super) fn outline(&self) -> (String, usize, usize) {
-        let (limit, max_bytes) = match self.size {
-            Size::Page { max_limit } => (max_limit, usize::MAX),
-            Size::Fixed { limit, max_bytes } => (limit.unwrap_or(0), max_bytes),
-        };
-        let asked = match &self.content {
-            Content::List { path, .. } => path.to_string(),
-            Content::Alerts { variables, brief } => format!("{brief} {}", Value::Object(variables.clone())),
-        };
-        (asked, limit, max_bytes)
-    }
 }
 
 fn order(sort_by: &str, direction: &str) -> Vec<(Cow<'static, str>, String)> {
@@ -324,4 +303,31 @@ fn alert_variables(
         ("viewType".to_owned(), pull.view.unwrap_or("ALL").into()),
         ("sort".to_owned(), json!({ "by": by, "order": order })),
     ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// For tests that play the console.
+    impl Request {
+        /// A parameter of the query.
+        pub(in crate::source) fn parameter(&self, name: &str) -> Option<&str> {
+            let Content::List { query, .. } = &self.content else { return None };
+            query.iter().find(|(asked, _)| asked == name).map(|(_, value)| value.as_str())
+        }
+
+        /// Path and variables, the most records and the most bytes, likewise.
+        pub(in crate::source) fn outline(&self) -> (String, usize, usize) {
+            let (limit, max_bytes) = match self.size {
+                Size::Page { max_limit } => (max_limit, usize::MAX),
+                Size::Fixed { limit, max_bytes } => (limit.unwrap_or(0), max_bytes),
+            };
+            let asked = match &self.content {
+                Content::List { path, .. } => path.to_string(),
+                Content::Alerts { variables, brief } => format!("{brief} {}", Value::Object(variables.clone())),
+            };
+            (asked, limit, max_bytes)
+        }
+    }
 }

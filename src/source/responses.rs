@@ -33,12 +33,6 @@ fn read_alerts(body: &[u8]) -> Result<Connection<'_>, ConsoleError> {
     parse_connection(body, "alerts").map_err(|error| ConsoleError::transient(error.to_string()))
 }
 
-/// The number in the answer to a count.
-pub(super) fn read_count(stream: Stream, body: &[u8], redactor: &Redactor) -> Result<u64, ConsoleError> {
-    let page = read_page(stream, body, redactor)?;
-    page.total_items.ok_or_else(|| ConsoleError::transient("the console's count cannot be read"))
-}
-
 /// A 200 that holds an error.
 fn answered_with(error: &str, redactor: &Redactor) -> ConsoleError {
     ConsoleError::transient(format!("the console answered 200 with an error: {}", redactor.redact(error)))

@@ -1,3 +1,6 @@
+//! Decides which records of an answer are new and wanted, and counts the others.
+
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -5,8 +8,7 @@ use std::time::Duration;
 
 use compact_str::{CompactString, ToCompactString};
 
-use super::seen_keys::{Rejection, SeenKeys};
-use super::{By, Dropped, Known, Page, Pull, Record, RecordKey, Snapshot};
+use super::{By, Keys, Known, Page, Pass, PollContext, Pull, Record, RecordKey, Snapshot, SourcePosition};
 use crate::record::{Facts, Identity, Stream, Timestamp, facts, stable_fields_hash};
 use crate::telemetry::{Meter, SkipReason};
 
@@ -14,16 +16,29 @@ use crate::telemetry::{Meter, SkipReason};
 const MOST_BEHIND: Duration = Duration::from_secs(24 * 3600);
 /// In place of the record's id, in the event that says that a snapshot is complete.
 const MARKER_ID: &str = "snapshot";
+/// Keys are forgotten after this many records and this many full pages.
+const KEPT_RECORDS: usize = 100;
+const KEPT_PAGES: usize = 4;
 
-/// Decides which records of an answer are new and wanted, and counts the others.
+/// The records that a poll has returned, in addition to those that the lane's checkpoint had when the poll began. The
+/// checkpoint's own position takes the same records later, when a sink has settled them.
 #[derive(Debug)]
 pub(super) struct Selection {
-    pub host: CompactString,
-    pub meter: Meter,
-    pub pull: Arc<Pull>,
-    pub seen: SeenKeys,
-    /// The records are findings, which are listed in no order of time.
-    pub is_scan: bool,
+    host: CompactString,
+    meter: Meter,
+    pull: Arc<Pull>,
+    passes: Vec<Pass>,
+    pub context: PollContext,
+    pub position: SourcePosition,
+    /// The versions that were returned, where a poll returns one version of each record: batches may be settled in any
+    /// order.
+    versions: HashMap<u64, u64>,
+    /// Records of these identities are accounted for elsewhere.
+    pub accounted: Option<Arc<HashSet<Identity>>>,
+    /// How far the poll had read when it last forgot keys.
+    forgotten_until: Timestamp,
+    /// Records shown since then.
+    shown: usize,
 }
 
 /// Number of records of one answer that are not returned.
@@ -31,6 +46,14 @@ pub(super) struct Selection {
 pub(super) struct Skipped {
     by_reason: [u64; SkipReason::ALL.len()],
     requeued: u64,
+}
+
+/// Why a poll does not return a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rejection {
+    Skip(SkipReason),
+    /// The next poll returns it.
+    Requeue,
 }
 
 impl Skipped {
@@ -43,6 +66,35 @@ impl Skipped {
 }
 
 impl Selection {
+    /// `position` is aligned to `passes` and has entered `context`.
+    pub fn new(
+        host: CompactString,
+        meter: Meter,
+        pull: Arc<Pull>,
+        passes: Vec<Pass>,
+        context: PollContext,
+        position: SourcePosition,
+    ) -> Self {
+        let forgotten_until = position.track(context.pass).map(|track| track.bound.whole_second()).unwrap_or_default();
+        let (versions, accounted) = Default::default();
+        Self { host, meter, pull, passes, context, position, versions, accounted, forgotten_until, shown: 0 }
+    }
+
+    /// Findings are listed in no order of time.
+    fn is_scan(&self) -> bool {
+        self.pull.findings.is_some()
+    }
+
+    pub fn pass(&self) -> &Pass {
+        // A poll exists only for a pass that the stream has.
+        &self.passes[self.context.pass]
+    }
+
+    /// Start of the pass's last complete poll.
+    pub fn complete(&self) -> Option<Timestamp> {
+        self.position.track(self.context.pass)?.complete
+    }
+
     /// Adds a record to `page` if it is new, or to `skipped`. Returns its time in the order of the poll, and the key of
     /// its version.
     pub fn take(
@@ -54,26 +106,26 @@ impl Selection {
         skipped: &mut Skipped,
     ) -> (Option<Timestamp>, u64) {
         let mut facts = facts(self.pull.stream, bytes);
-        let order = match self.seen.pass().by {
-            _ if self.is_scan => None,
+        let order = match self.pass().by {
+            _ if self.is_scan() => None,
             By::Order => facts.time,
             By::Creation => facts.created,
         };
-        let context = self.seen.context();
+        let context = self.context;
         if let Some(snapshot) = context.snapshot.or(self.pull.named_by) {
             facts.version = snapshot.seconds().to_string().into();
         }
         let identity = facts.identity(&self.host, bytes);
         let mut record_key = self.key(&facts, identity, now);
         let of_any_version = || Identity::of(&self.host, self.pull.stream, &facts.record_id(bytes), "");
-        let content =
-            || (self.pull.drops_unchanged() && !page.cut).then(|| stable_fields_hash(bytes, &self.pull.volatile));
-        let known = if self.seen.is_accounted(identity, of_any_version) {
+        let is_accounted =
+            |accounted: &Arc<HashSet<Identity>>| accounted.contains(&identity) || accounted.contains(&of_any_version());
+        let known = if self.accounted.as_ref().is_some_and(is_accounted) {
             Err(Rejection::Skip(SkipReason::Duplicate))
         } else if self.pull.window.is_some_and(|window| !window.holds(order)) {
             Err(Rejection::Skip(SkipReason::Filtered))
         } else {
-            self.seen.accept(&mut record_key, order.is_some(), content)
+            self.accept(&mut record_key, order.is_some(), Some(bytes).filter(|_| !page.cut))
         };
         let known = match known {
             Ok(known) => known,
@@ -83,21 +135,47 @@ impl Selection {
             }
         };
         let id = facts.record_id(bytes).to_compact_string();
+        let record = Record { range, id, identity, time: facts.time, order, record_key, enrichment: None };
         if self.pull.excludes(&facts) {
             // The position remembers it as it does others, so that it is accounted for once.
             skipped.add(Rejection::Skip(SkipReason::Filtered));
-            page.dropped.push(Dropped { id, identity, record_key });
+            page.excluded.push(record);
             return (order, record_key.version);
         }
         // Where passes look for changes, a record that comes again is not late.
         if let Some(time) = order
             && (context.pass, known) == (0, Known::New)
-            && self.seen.complete().is_some_and(|complete| time <= complete)
+            && self.complete().is_some_and(|complete| time <= complete)
         {
             self.meter.arrived_late(context.start.since(time));
         }
-        page.records.push(Record { range, id, identity, time: facts.time, order, record_key, enrichment: None });
+        page.records.push(record);
         (order, record_key.version)
+    }
+
+    /// Remembers a record that is to be returned, and says what was known of it; or why it is not. `record` is its
+    /// content, if all of it was read.
+    fn accept(&mut self, key: &mut RecordKey, has_time: bool, record: Option<&[u8]>) -> Result<Known, Rejection> {
+        let pass = &self.passes[self.context.pass];
+        let known = self.position.knows(pass, self.context, key, has_time);
+        if known == Known::Taken {
+            return Err(Rejection::Skip(SkipReason::Duplicate));
+        }
+        // Versions of these may differ in nothing of interest.
+        let record = record.filter(|_| self.pull.drops_unchanged());
+        key.content = record.map(|record| stable_fields_hash(record, &self.pull.volatile));
+        // Records that change: a poll returns one version of each.
+        if self.is_scan() || pass.keys == Keys::Latest || key.content.is_some() {
+            match self.versions.get(&key.id) {
+                Some(version) if *version == key.version => return Err(Rejection::Skip(SkipReason::Duplicate)),
+                // The next poll returns this version.
+                Some(_) => return Err(Rejection::Requeue),
+                None if self.position.has_content(key) => return Err(Rejection::Skip(SkipReason::Unchanged)),
+                None => self.versions.insert(key.id, key.version),
+            };
+        }
+        self.position.take(&self.passes, self.context, key);
+        Ok(known)
     }
 
     /// What the position would remember of a record.
@@ -109,8 +187,8 @@ impl Selection {
         };
         let id = facts.id.parse().unwrap_or_else(|_| named().key());
         let version = if self.pull.stream == Stream::Activities { id } else { identity.key() };
-        let start = self.seen.context().start;
-        let time = if self.is_scan {
+        let start = self.context.start;
+        let time = if self.is_scan() {
             // The list may show a change that came after the start, and the next window but one asks for it again: the
             // later of two clocks counts, since one may be behind, but not without limit, since one may be years ahead.
             now.min(start.plus(MOST_BEHIND)).max(start)
@@ -125,10 +203,10 @@ impl Selection {
     pub fn mark_complete(&self, snapshot: Snapshot, page: &mut Page) {
         let (id, version) = (MARKER_ID.to_compact_string(), snapshot.time.seconds().to_string());
         let identity = Identity::of(&self.host, self.pull.stream, &id, &version);
-        let (key, start) = (identity.key(), self.seen.context().start);
+        let (key, start) = (identity.key(), self.context.start);
         let record_key = RecordKey { id: key, version: key, content: None, time: start, created: None };
         let (time, mut skipped) = (Some(snapshot.time), Skipped::default());
-        if self.seen.has_marker(&record_key) {
+        if self.position.knows(self.pass(), self.context, &record_key, false) == Known::Taken {
             skipped.add(Rejection::Skip(SkipReason::Duplicate));
         } else {
             page.records.push(Record { range: 0..0, id, identity, time, order: None, record_key, enrichment: None });
@@ -143,5 +221,57 @@ impl Selection {
         lane.requeued.fetch_add(skipped.requeued, Ordering::Relaxed);
         let counts = SkipReason::ALL.into_iter().zip(skipped.by_reason);
         counts.for_each(|(reason, count)| lane.skip_records(reason, count));
+    }
+
+    /// After an ordered page of `shown` records up to `newest`: forgets the keys that no pager can meet again. A pager
+    /// goes back by a second, or meets a page twice; the keys of a whole history would fill the memory.
+    pub fn forget_old(&mut self, shown: usize, newest: Timestamp) {
+        self.shown += shown;
+        if self.shown >= KEPT_RECORDS.max(KEPT_PAGES * shown) {
+            let before = std::mem::replace(&mut self.forgotten_until, newest);
+            self.position.advance(&self.passes, self.context, before);
+            self.shown = 0;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Clock;
+    use crate::telemetry::Telemetry;
+
+    fn time(second: usize) -> Timestamp {
+        Timestamp::from_micros(second as i64 * 1_000_000)
+    }
+
+    /// Takes a record of this second, and forgets old ones after a page of `shown` records.
+    fn page(selection: &mut Selection, second: usize, shown: usize) -> Timestamp {
+        let id = second as u64;
+        let mut key = RecordKey { id, version: id, content: None, time: time(second), created: None };
+        assert_eq!(selection.accept(&mut key, true, None), Ok(Known::New));
+        selection.forget_old(shown, time(second));
+        selection.position.bound()
+    }
+
+    /// The keys of a page are forgotten once more keys, and more pages, came after it.
+    #[test]
+    fn keys_are_forgotten_after_a_hundred_records_and_four_full_pages() {
+        let pull = Pull::of(Stream::Activities);
+        let mut position = SourcePosition::starting_at(time(0));
+        position.align(&pull.passes());
+        let context = PollContext { start: time(1_000_000), ..PollContext::default() };
+        let meter = Meter::start(&Arc::new(Telemetry::new()), "acme", pull.stream, "siem", "test", Clock::System);
+        let (host, passes) = ("console.example".into(), pull.passes());
+        let mut selection = Selection::new(host, meter, Arc::new(pull), passes, context, position);
+        for second in 1..20 {
+            assert_eq!(page(&mut selection, second, KEPT_RECORDS / 10), time(0));
+        }
+        // Twice a hundred: keys up to the first hundred go, less the second that ties may share.
+        assert_eq!((page(&mut selection, 20, KEPT_RECORDS / 10), selection.position.key_count()), (time(9), 13));
+        for second in 21..20 + KEPT_PAGES {
+            assert_eq!(page(&mut selection, second, KEPT_RECORDS), time(9));
+        }
+        assert_eq!(page(&mut selection, 30, KEPT_RECORDS), time(19));
     }
 }

@@ -62,49 +62,37 @@ pub struct DetachedLane {
     pub known: Option<Arc<HashSet<Identity>>>,
 }
 
-/// How a lane runner ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LaneExit {
-    /// The lane ended without intervention.
-    Ended(LaneEnd),
-    /// The lane did not drain in time. The next start delivers again what was in flight.
-    Aborted,
-    /// The lane made no progress for the `once_timeout`.
-    GivenUp,
-}
-
 impl LaneRunner {
     /// Runs the lane after `previous`, the lane of the same name, has ended. All log lines below carry the lane's name.
-    pub fn run(self: Box<Self>, previous: Option<JoinHandle<LaneExit>>) -> impl Future<Output = LaneExit> + Send {
+    pub fn run(self: Box<Self>, previous: Option<JoinHandle<LaneEnd>>) -> impl Future<Output = LaneEnd> + Send {
         let span = self.spec.span();
-        self.run_inner(previous).instrument(span)
-    }
-
-    async fn run_inner(self: Box<Self>, previous: Option<JoinHandle<LaneExit>>) -> LaneExit {
-        if let Some(previous) = previous {
-            // The result does not matter.
-            let _ = previous.await;
-        }
-        tokio::select! {
-            biased;
-            () = sleep(self.start_after) => {}
-            () = self.stop.cancelled() => {}
-            () = self.abort.cancelled() => {}
-        }
-        let meter = match &self.detached {
-            Some(detached) => detached.meter.clone(),
-            None => self.context.meter(&self.spec),
+        let running = async move {
+            if let Some(previous) = previous {
+                // The result does not matter.
+                let _ = previous.await;
+            }
+            tokio::select! {
+                biased;
+                () = sleep(self.start_after) => {}
+                () = self.stop.cancelled() => {}
+                () = self.abort.cancelled() => {}
+            }
+            let meter = match &self.detached {
+                Some(detached) => detached.meter.clone(),
+                None => self.context.meter(&self.spec),
+            };
+            let end = self.restart_until_end(&meter).await;
+            meter.lane.requeue_in_flight();
+            if self.once_timeout.is_none() {
+                meter.end();
+            }
+            end
         };
-        let exit = self.restart_until_exit(&meter).await;
-        meter.lane.requeue_in_flight();
-        if self.once_timeout.is_none() {
-            meter.end();
-        }
-        exit
+        running.instrument(span)
     }
 
-    async fn restart_until_exit(&self, meter: &Meter) -> LaneExit {
-        let mut forced_exit = pin!(self.forced_exit(&meter.lane));
+    async fn restart_until_end(&self, meter: &Meter) -> LaneEnd {
+        let mut forced_end = pin!(self.forced_end(&meter.lane));
         let mut delay = None;
         loop {
             match self.start(meter) {
@@ -115,11 +103,11 @@ impl LaneRunner {
                     }
                     let ended = tokio::select! {
                         ended = &mut running => ended,
-                        exit = &mut forced_exit => {
+                        end = &mut forced_end => {
                             // The next lane of this name must not start before this one is gone.
                             running.abort();
                             let _ = running.await;
-                            return exit;
+                            return end;
                         }
                     };
                     match ended {
@@ -127,7 +115,7 @@ impl LaneRunner {
                             meter.lane.requeue_in_flight();
                             delay = Some(RESTART_DELAY_AFTER_CONFLICT);
                         }
-                        Ok(end) => return LaneExit::Ended(end),
+                        Ok(end) => return end,
                         Err(panic) => {
                             error!(%panic, "lane panicked");
                             meter.lane.requeue_in_flight();
@@ -139,8 +127,8 @@ impl LaneRunner {
             }
             tokio::select! {
                 () = sleep(*delay.get_or_insert(RESTART_DELAY)) => {}
-                () = self.stop.cancelled() => return LaneExit::Ended(LaneEnd::Drained),
-                exit = &mut forced_exit => return exit,
+                () = self.stop.cancelled() => return LaneEnd::Drained,
+                end = &mut forced_end => return end,
             }
         }
     }
@@ -163,24 +151,22 @@ impl LaneRunner {
     }
 
     /// Resolves when the lane has to be aborted.
-    async fn forced_exit(&self, lane: &LaneMetrics) -> LaneExit {
+    async fn forced_end(&self, lane: &LaneMetrics) -> LaneEnd {
+        let shutdown_timeout = async {
+            self.stop.cancelled().await;
+            sleep(self.context.options.shutdown_timeout).await;
+        };
+        let no_progress = async {
+            match self.once_timeout {
+                // Boxed: the lanes of a worker do not need this future, and it would enlarge theirs.
+                Some(timeout) => Box::pin(no_progress(lane, timeout)).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
-            () = self.abort.cancelled() => LaneExit::Aborted,
-            () = self.shutdown_timeout() => LaneExit::Aborted,
-            () = self.no_progress(lane) => LaneExit::GivenUp,
-        }
-    }
-
-    async fn shutdown_timeout(&self) {
-        self.stop.cancelled().await;
-        sleep(self.context.options.shutdown_timeout).await;
-    }
-
-    async fn no_progress(&self, lane: &LaneMetrics) {
-        match self.once_timeout {
-            // Boxed: the lanes of a worker do not need this future, and it would enlarge theirs.
-            Some(timeout) => Box::pin(no_progress(lane, timeout)).await,
-            None => std::future::pending().await,
+            () = self.abort.cancelled() => LaneEnd::Aborted,
+            () = shutdown_timeout => LaneEnd::Aborted,
+            () = no_progress => LaneEnd::GivenUp,
         }
     }
 }

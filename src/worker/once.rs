@@ -5,7 +5,7 @@ use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 
 use super::context::WorkerContext;
-use super::lane_runner::{LaneExit, LaneRunner};
+use super::lane_runner::LaneRunner;
 use super::spec::LaneSpec;
 use super::{Options, StartError};
 use crate::lane::LaneEnd;
@@ -67,7 +67,7 @@ pub async fn run_once(
                 detached: None,
             });
             let exit = tokio::spawn(runner.run(None)).await;
-            LaneReport { id, complete: matches!(exit, Ok(LaneExit::Ended(LaneEnd::Complete))), metrics }
+            LaneReport { id, complete: matches!(exit, Ok(LaneEnd::Complete)), metrics }
         }
     });
     let lanes = join_all(lanes).await;

@@ -12,10 +12,11 @@ use tracing::{error, info, warn};
 use super::cluster::{Change, Cluster, Drained};
 use super::context::WorkerContext;
 use super::expiry::watch_expiry;
-use super::lane_runner::{LaneExit, LaneRunner};
+use super::lane_runner::LaneRunner;
 use super::log_problems;
 use super::spec::LaneSpec;
 use super::watch_ledgers;
+use crate::lane::LaneEnd;
 use crate::pipeline::{self, Changes, Files, Pipeline, Problem, Scan, Watch};
 use crate::sink::Deadline;
 use crate::state::LaneId;
@@ -36,7 +37,7 @@ pub struct Supervisor {
     stop: CancellationToken,
     pipelines: HashMap<String, RunningPipeline>,
     /// Lanes that were asked to stop and may still be running. The next lane of the same name waits for them.
-    ending: HashMap<LaneId, JoinHandle<LaneExit>>,
+    ending: HashMap<LaneId, JoinHandle<LaneEnd>>,
     /// Set if several workers share the pipelines.
     cluster: Option<Cluster>,
     shards: HashMap<u32, OwnedShard>,
@@ -67,12 +68,12 @@ struct RunningPipeline {
 struct RunningLane {
     spec: Arc<LaneSpec>,
     stop: CancellationToken,
-    runner: JoinHandle<LaneExit>,
+    runner: JoinHandle<LaneEnd>,
 }
 
 impl RunningLane {
     /// Asks the lane to drain, and does not wait for it.
-    fn stop(self) -> (LaneId, JoinHandle<LaneExit>) {
+    fn stop(self) -> (LaneId, JoinHandle<LaneEnd>) {
         self.stop.cancel();
         (self.spec.id.clone(), self.runner)
     }
@@ -123,7 +124,7 @@ impl Supervisor {
         let drained = async {
             let mut aborted = 0;
             for runner in ending.into_values() {
-                aborted += usize::from(matches!(runner.await, Ok(LaneExit::Aborted)));
+                aborted += usize::from(matches!(runner.await, Ok(LaneEnd::Aborted)));
             }
             aborted
         };

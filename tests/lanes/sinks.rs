@@ -1,13 +1,15 @@
 //! The sink's side: temporary and permanent refusals, partial acceptance, dead for a while, checkpoints in order.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use s1_forwarder::emulator::Kind;
 use s1_forwarder::lane::LaneEnd;
 use s1_forwarder::record::Stream;
 use s1_forwarder::sink::Outcome;
+use s1_forwarder::sink::dead_letters::{DeadLetter, DeadLetterError, DeadLetterStore, DeadLetters};
 use s1_forwarder::sink::memory::MemorySink;
 use s1_forwarder::source::RecordKey;
 use s1_forwarder::telemetry::LaneState;
@@ -74,6 +76,42 @@ async fn one_refused_event_of_a_thousand_becomes_a_dead_letter_and_the_rest_arri
     let files = s1_forwarder::sink::dead_letters::files(harness.dead_letters.path()).unwrap();
     let text = std::fs::read_to_string(&files[0]).unwrap();
     assert!(text.contains(&poison) && text.contains("bad field"));
+}
+
+/// Keeps nothing while it is full.
+#[derive(Debug, Default)]
+struct FullStore(Arc<AtomicBool>);
+
+impl DeadLetterStore for FullStore {
+    fn keep<'a>(&'a self, _: &'a [DeadLetter<'a>]) -> BoxFuture<'a, Result<(), DeadLetterError>> {
+        let is_full = self.0.load(Ordering::Relaxed);
+        Box::pin(async move { if is_full { Err(DeadLetterError::Disabled) } else { Ok(()) } })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lane_continues_within_a_minute_once_dead_letters_can_be_kept_again() {
+    let harness = LaneHarness::new(|setup| setup.activities = 300);
+    let poison = harness.console.ids(Kind::Activities)[150].to_string();
+    let sink = MemorySink::new(harness.clock, move |_, batch| {
+        let refused = batch.events().any(|event| event.record_id == poison);
+        refused.then(|| Outcome::Refused("bad field".to_owned()))
+    });
+    let is_full = Arc::new(AtomicBool::new(true));
+    let mut lane = harness.lane(harness.pull(Stream::Activities), "siem", sink.clone());
+    let dead_letters = Arc::new(DeadLetters::in_store(FullStore(is_full.clone())));
+    Arc::get_mut(&mut lane.delivery).unwrap().dead_letters = dead_letters;
+    let running = harness.start(lane);
+    sleep(Duration::from_secs(7_200)).await;
+    assert!(matches!(running.metrics.state(), LaneState::Stopped(_)), "{:?}", running.metrics.state());
+    let attempts = sink.attempts.load(Ordering::Relaxed);
+    assert!(attempts < 7_200 / 5, "{attempts} attempts in two hours");
+    is_full.store(false, Ordering::Relaxed);
+    sleep(Duration::from_secs(65)).await;
+    assert_eq!(running.metrics.dead_letters.load(Ordering::Relaxed), 1);
+    let metrics = running.drain().await;
+    assert_eq!((sink.total(), sink.counts().len()), (299, 299));
+    assert_counts_balance(&metrics);
 }
 
 #[tokio::test(start_paused = true)]

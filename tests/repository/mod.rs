@@ -3,3 +3,4 @@
 mod image;
 mod layering;
 mod reference_docs;
+mod way;

@@ -274,7 +274,7 @@ impl Ledger {
         // What every pass has left behind is never read again, nor is a snapshot whose records are settled.
         let bound = match self.snapshots {
             true => snapshot.map(|snapshot| snapshot.time),
-            false => position.tracks().map(|(_, track)| track.bound()).min(),
+            false => position.tracks().map(|(_, track)| track.bound).min(),
         };
         if let Some(snapshot) = snapshot {
             let settled = self.settled_in_snapshot(snapshot.time.micros());
@@ -290,13 +290,13 @@ impl Ledger {
                 return Err(format!("since moved from {} to {}", before.since_resolved, checkpoint.since_resolved));
             }
             for ((name, before), (_, now)) in before.position.tracks().zip(checkpoint.position.tracks()) {
-                let (old, new) = (before.snapshot(), now.snapshot());
+                let (old, new) = (before.snapshot, now.snapshot);
                 if old.map(|snapshot| snapshot.time) > new.map(|snapshot| snapshot.time) {
                     return Err(format!("snapshot {new:?} comes after {old:?}"));
                 }
                 let begins_anew = old.map(|snapshot| snapshot.time) != new.map(|snapshot| snapshot.time);
-                if before.bound() > now.bound() && !begins_anew {
-                    return Err(format!("the bound of {name} moved back from {} to {}", before.bound(), now.bound()));
+                if before.bound > now.bound && !begins_anew {
+                    return Err(format!("the bound of {name} moved back from {} to {}", before.bound, now.bound));
                 }
             }
         }
@@ -342,7 +342,7 @@ impl Ledger {
     /// Whether the stored checkpoint is behind a version that leaves no other trace.
     pub fn has_read(&self, version: &Version) -> bool {
         self.checkpoint.iter().flat_map(|checkpoint| checkpoint.position.tracks()).any(|(_, track)| {
-            track.bound().micros() > version.time || track.versions().any(|keys| keys.contains(&version.key))
+            track.bound.micros() > version.time || track.versions().any(|keys| keys.contains(&version.key))
         })
     }
 

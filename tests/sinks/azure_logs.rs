@@ -5,7 +5,6 @@ use std::time::Duration;
 use s1_forwarder::failure::Failure;
 use s1_forwarder::record::Stream;
 use s1_forwarder::settings::Schema;
-use s1_forwarder::sink::deliver::DeliveryError;
 use s1_forwarder::sink::{Batch, Outcome, Probe, SinkContext};
 use serde_json::{Value, json};
 
@@ -143,7 +142,7 @@ async fn what_is_wrong_pauses_the_lane_and_loses_nothing() {
         assert!(matches!(&found, Probe::Failed(reason) if reason.contains(expected)), "{found:?}");
         let delivered = deliver(lane, &batch(0..20)).await;
         assert!(
-            matches!(&delivered.result, Err(DeliveryError::Failed(Failure::Unauthorized(reason) | Failure::Misconfigured(reason))) if reason.contains(expected)),
+            matches!(&delivered.result, Err(Failure::Unauthorized(reason) | Failure::Misconfigured(reason)) if reason.contains(expected)),
             "{delivered:?}"
         );
         assert_eq!((delivered.dead_letters_counted, rows(&azure).len()), (0, 0));

@@ -2,7 +2,6 @@
 //! on demand.
 
 use s1_forwarder::failure::Failure;
-use s1_forwarder::sink::deliver::DeliveryError;
 use s1_forwarder::sink::{Batch, Outcome, Probe};
 use serde_json::{Value, json};
 
@@ -56,7 +55,7 @@ async fn blocked_documents_stop_the_lane_and_are_no_dead_letters() {
         push(&mut sent, "blocked", "poison");
         let delivered = deliver(sink(keys(&elastic, json!({}))), &sent).await;
         assert!(
-            matches!(&delivered.result, Err(DeliveryError::Failed(Failure::Misconfigured(reason))) if reason.contains(poison.1)),
+            matches!(&delivered.result, Err(Failure::Misconfigured(reason)) if reason.contains(poison.1)),
             "{delivered:?}"
         );
         assert_eq!((delivered.delivered, delivered.dead_letters_counted, count(&elastic)), (20, 0, 20));

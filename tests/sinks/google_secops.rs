@@ -3,7 +3,6 @@
 use s1_forwarder::failure::Failure;
 use s1_forwarder::record::Stream;
 use s1_forwarder::settings::Schema;
-use s1_forwarder::sink::deliver::DeliveryError;
 use s1_forwarder::sink::{Batch, Outcome, Probe, SinkContext};
 use serde_json::{Value, json};
 
@@ -103,7 +102,7 @@ async fn what_is_wrong_stops_the_lane_and_loses_nothing() {
         }
         let delivered = deliver(lane, &batch(0..20)).await;
         assert!(
-            matches!(&delivered.result, Err(DeliveryError::Failed(Failure::Unauthorized(reason) | Failure::Misconfigured(reason))) if reason.contains(expected)),
+            matches!(&delivered.result, Err(Failure::Unauthorized(reason) | Failure::Misconfigured(reason)) if reason.contains(expected)),
             "{delivered:?}"
         );
         assert!(delivered.dead_letters_counted == 0 && !format!("{delivered:?}").contains("canary"));

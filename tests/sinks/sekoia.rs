@@ -2,7 +2,6 @@
 
 use s1_forwarder::failure::Failure;
 use s1_forwarder::record::Stream;
-use s1_forwarder::sink::deliver::DeliveryError;
 use s1_forwarder::sink::{Batch, Outcome, Probe};
 use serde_json::{Value, json};
 
@@ -80,7 +79,7 @@ async fn a_wrong_key_or_address_stops_the_lane() {
         assert!(matches!(&found, Probe::Failed(reason) if reason.contains(part)), "{found:?}");
         let delivered = deliver(lane, &batch(0..20)).await;
         assert!(
-            matches!(&delivered.result, Err(DeliveryError::Failed(Failure::Unauthorized(reason) | Failure::Misconfigured(reason))) if reason.contains(part)),
+            matches!(&delivered.result, Err(Failure::Unauthorized(reason) | Failure::Misconfigured(reason)) if reason.contains(part)),
             "{delivered:?}"
         );
         assert_eq!(delivered.dead_letters_counted, 0);

@@ -2,9 +2,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use s1_forwarder::failure::Failure;
 use s1_forwarder::record::{Clock, Stream};
 use s1_forwarder::sink::dead_letters::{DeadLetters, files};
-use s1_forwarder::sink::deliver::{Delivery, DeliveryError, Health, Settled};
+use s1_forwarder::sink::deliver::{Delivery, Health, Settled};
 use s1_forwarder::sink::settings::RetrySettings;
 use s1_forwarder::sink::throttle::Throttle;
 use s1_forwarder::sink::{Batch, Deadline, Sink};
@@ -15,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 /// What became of a batch that a lane delivered.
 #[derive(Debug)]
 pub struct Delivered {
-    pub result: Result<(), DeliveryError>,
+    pub result: Result<(), Failure>,
     /// What the metrics say.
     pub delivered: u64,
     pub dead_letters_counted: u64,
@@ -40,7 +41,7 @@ pub fn delivery(sink: Arc<dyn Sink>, concurrency: usize, directory: &Path) -> De
 }
 
 /// Delivers one of several batches: every event of it is settled.
-pub async fn settle(delivery: &Delivery, batch: &Batch) -> Result<(), DeliveryError> {
+pub async fn settle(delivery: &Delivery, batch: &Batch) -> Result<(), Failure> {
     let settled = Settled::none_of(batch.len());
     let random = fastrand::Rng::with_seed(7);
     let result = delivery.deliver(batch, &settled, random, None, &CancellationToken::new()).await;

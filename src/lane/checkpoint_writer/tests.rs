@@ -67,7 +67,7 @@ fn full() -> StateError {
 fn new_writer(
     failures: impl IntoIterator<Item = StateError>,
     write_time: Duration,
-) -> (Arc<Memory>, BackendWriter, LaneCheckpoint) {
+) -> (Arc<Memory>, CheckpointWriter, LaneCheckpoint) {
     writer_with_seed(7, failures, write_time)
 }
 
@@ -76,24 +76,18 @@ fn writer_with_seed(
     seed: u64,
     failures: impl IntoIterator<Item = StateError>,
     write_time: Duration,
-) -> (Arc<Memory>, BackendWriter, LaneCheckpoint) {
+) -> (Arc<Memory>, CheckpointWriter, LaneCheckpoint) {
     let failures = Mutex::new(failures.into_iter().collect());
     let store = Arc::new(Memory { failures, write_time, ..Memory::default() });
     let meter = Meter::start(&Arc::new(Telemetry::new()), "acme", Stream::Activities, "siem", "test", Clock::System);
     let random = fastrand::Rng::with_seed(seed);
-    let writer = BackendWriter::new(store.clone(), lane(), meter, Clock::System, INTERVAL, random);
+    let main = BackendWriter::new(store.clone(), lane(), meter, Clock::System, INTERVAL, random);
     let since = Timestamp::default();
     let (host, scope) = ("console.example".to_owned(), String::new());
     let position = SourcePosition::starting_at(since);
     let (text, ledger) = ("1d".to_owned(), Ledger::begin(since, String::new(), false));
     let checkpoint = LaneCheckpoint { host, scope, since: text, since_resolved: since, position, settled: 0, ledger };
-    (store, writer, checkpoint)
-}
-
-/// Waits until the checkpoint is due, then writes it.
-async fn write_when_due(writer: &mut BackendWriter, checkpoint: &mut LaneCheckpoint) {
-    writer.due_at().await;
-    writer.write(checkpoint).await;
+    (store, CheckpointWriter { main, copy: None }, checkpoint)
 }
 
 fn saved(store: &Memory) -> Vec<u64> {
@@ -108,22 +102,22 @@ async fn took(future: impl Future<Output = ()>) -> Option<Duration> {
 #[tokio::test(start_paused = true)]
 async fn events_are_written_after_the_interval_and_progress_after_ten_minutes() {
     let (store, mut writer, mut checkpoint) = new_writer([], Duration::ZERO);
-    assert_eq!(took(write_when_due(&mut writer, &mut checkpoint)).await, None, "nothing is to be written");
+    assert_eq!(took(writer.write_due(&mut checkpoint, false)).await, None, "nothing is to be written");
     assert!(writer.is_settled());
-    writer.saved_elsewhere();
+    writer.main.saved_elsewhere();
     writer.time_passed();
-    let idle = took(write_when_due(&mut writer, &mut checkpoint)).await.unwrap();
+    let idle = took(writer.write_due(&mut checkpoint, false)).await.unwrap();
     assert!((IDLE_INTERVAL..=IDLE_INTERVAL * 2).contains(&idle), "{idle:?}");
     writer.events_settled();
     writer.time_passed();
     assert!(writer.is_settled(), "it is not due yet");
-    assert_eq!(took(write_when_due(&mut writer, &mut checkpoint)).await, Some(INTERVAL));
+    assert_eq!(took(writer.write_due(&mut checkpoint, false)).await, Some(INTERVAL));
     writer.events_settled();
     tokio::time::sleep(INTERVAL).await;
     assert!(!writer.is_settled(), "it is due now");
-    writer.saved_elsewhere();
+    writer.main.saved_elsewhere();
     assert!(writer.is_settled());
-    assert_eq!(took(write_when_due(&mut writer, &mut checkpoint)).await, None);
+    assert_eq!(took(writer.write_due(&mut checkpoint, false)).await, None);
     assert_eq!(saved(&store).len(), 2);
 }
 
@@ -134,13 +128,13 @@ async fn lanes_that_wrote_together_do_not_write_together_again() {
     let mut written = [[0; 20]; 2];
     for seed in 0..600 {
         let (_, mut writer, mut checkpoint) = writer_with_seed(seed, [], Duration::ZERO);
-        writer.saved_at = begun;
+        writer.main.saved_at = begun;
         for counts in &mut written {
             writer.time_passed();
-            let due = writer.due().unwrap();
-            counts[(due - writer.saved_at).as_secs() as usize / 60] += 1;
-            writer.write(&mut checkpoint).await;
-            writer.saved_at = begun;
+            let due = writer.main.due().unwrap();
+            counts[(due - writer.main.saved_at).as_secs() as usize / 60] += 1;
+            writer.main.write(&mut checkpoint).await;
+            writer.main.saved_at = begun;
         }
     }
     for counts in written {
@@ -155,42 +149,42 @@ async fn events_settled_during_a_write_are_in_the_next_checkpoint() {
     let (store, mut writer, mut checkpoint) = new_writer([], 10 * second);
     writer.events_settled();
     checkpoint.settled = 1;
-    timeout(INTERVAL + second, write_when_due(&mut writer, &mut checkpoint)).await.unwrap_err();
-    assert!(writer.is_writing() && !writer.is_settled() && saved(&store).is_empty());
+    timeout(INTERVAL + second, writer.write_due(&mut checkpoint, false)).await.unwrap_err();
+    assert!(writer.main.writing.is_some() && !writer.is_settled() && saved(&store).is_empty());
     writer.events_settled();
     checkpoint.settled = 2;
     assert_eq!(
-        took(write_when_due(&mut writer, &mut checkpoint)).await,
+        took(writer.write_due(&mut checkpoint, false)).await,
         Some(9 * second),
         "a write that has begun continues"
     );
-    assert!(!writer.is_writing());
+    assert!(!writer.main.writing.is_some());
     writer.flush(&mut checkpoint).await;
     assert_eq!(saved(&store), [1, 2]);
     assert_eq!(took(writer.flush(&mut checkpoint)).await, Some(Duration::ZERO));
-    writer.flush_once(&mut checkpoint).await;
+    writer.main.flush_once(&mut checkpoint).await;
     assert_eq!(saved(&store), [1, 2], "nothing is left to write");
     writer.events_settled();
-    writer.flush_once(&mut checkpoint).await;
+    writer.main.flush_once(&mut checkpoint).await;
     assert_eq!(saved(&store), [1, 2, 2]);
     writer.events_settled();
-    timeout(INTERVAL + second, write_when_due(&mut writer, &mut checkpoint)).await.unwrap_err();
-    writer.flush_once(&mut checkpoint).await;
-    assert_eq!((saved(&store).len(), writer.is_writing()), (4, false), "a write that has begun ends");
+    timeout(INTERVAL + second, writer.write_due(&mut checkpoint, false)).await.unwrap_err();
+    writer.main.flush_once(&mut checkpoint).await;
+    assert_eq!((saved(&store).len(), writer.main.writing.is_some()), (4, false), "a write that has begun ends");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_store_that_fails_is_tried_again_until_it_has_everything() {
     let (store, mut writer, mut checkpoint) = new_writer([full(), full(), full()], Duration::ZERO);
     writer.time_passed();
-    write_when_due(&mut writer, &mut checkpoint).await;
-    assert!(writer.is_failing(), "the lane must not send more");
-    let wait = took(write_when_due(&mut writer, &mut checkpoint)).await.unwrap();
+    writer.write_due(&mut checkpoint, false).await;
+    assert!(writer.main.retry_at.is_some(), "the lane must not send more");
+    let wait = took(writer.write_due(&mut checkpoint, false)).await.unwrap();
     assert!(!wait.is_zero() && wait <= LONGEST_WAIT && saved(&store).is_empty(), "{wait:?}");
     let wait = took(writer.flush(&mut checkpoint)).await.unwrap();
     assert!(!wait.is_zero() && wait <= 2 * LONGEST_WAIT, "not in a hot loop: {wait:?}");
-    assert_eq!((saved(&store).len(), writer.is_failing()), (1, false));
-    assert_eq!(took(write_when_due(&mut writer, &mut checkpoint)).await, None);
+    assert_eq!((saved(&store).len(), writer.main.retry_at.is_some()), (1, false));
+    assert_eq!(took(writer.write_due(&mut checkpoint, false)).await, None);
 }
 
 /// Two processes have the lane. The one that gets a conflict writes nothing more.
@@ -201,9 +195,9 @@ async fn a_lane_that_another_process_took_over_writes_nothing_more() {
     assert!(!writer.is_superseded());
     writer.events_settled();
     writer.flush(&mut checkpoint).await;
-    assert!(writer.is_superseded() && !writer.is_failing());
+    assert!(writer.is_superseded() && !writer.main.retry_at.is_some());
     writer.events_settled();
-    assert_eq!(took(write_when_due(&mut writer, &mut checkpoint)).await, None);
+    assert_eq!(took(writer.write_due(&mut checkpoint, false)).await, None);
     writer.flush(&mut checkpoint).await;
     assert!(saved(&store).is_empty());
 }
@@ -216,11 +210,11 @@ async fn a_copy_is_written_although_another_process_requested_the_lane() {
         let (_, mut writer, mut checkpoint) = new_writer([], Duration::ZERO);
         let stored = Some(if by_hand { checkpoint.encode() } else { checkpoint.copy() });
         let store = Arc::new(Memory { stored, owned_elsewhere: Mutex::new(true), ..Memory::default() });
-        (writer.backend, writer.is_copy) = (store.clone(), true);
+        (writer.main.backend, writer.main.is_copy) = (store.clone(), true);
         for settled in [5, 6] {
             checkpoint.settled = settled;
             writer.events_settled();
-            writer.write(&mut checkpoint).await;
+            writer.main.write(&mut checkpoint).await;
         }
         assert_eq!(saved(&store), if by_hand { vec![] } else { vec![5, 6] });
         assert!(!writer.is_superseded());
@@ -232,8 +226,8 @@ async fn a_copy_is_written_although_another_process_requested_the_lane() {
 async fn the_journal_is_written_once_and_unneeded_segments_are_removed() {
     let (_, mut writer, mut checkpoint) = new_writer([], Duration::ZERO);
     let directory = tempfile::tempdir().unwrap();
-    writer.backend = Arc::new(FileStore::open(directory.path()).unwrap());
-    let now = writer.clock.now();
+    writer.main.backend = Arc::new(FileStore::open(directory.path()).unwrap());
+    let now = writer.main.clock.now();
     checkpoint.ledger = Ledger::begin(now, String::new(), true);
     (0..300_u64).for_each(|number| {
         let identity = Identity::of("console.example", Stream::Activities, &number.to_string(), "");
@@ -242,7 +236,7 @@ async fn the_journal_is_written_once_and_unneeded_segments_are_removed() {
     let segment = directory.path().join("lanes/acme/activities/siem.journal/0");
     writer.events_settled();
     writer.flush(&mut checkpoint).await;
-    assert!(segment.exists() && writer.appends.is_empty());
+    assert!(segment.exists() && writer.main.appends.is_empty());
     checkpoint.ledger.restart(now, String::new(), true);
     assert_eq!(checkpoint.ledger.released(), [0]);
     writer.events_settled();

@@ -2,9 +2,9 @@ use std::time::Duration;
 
 use super::*;
 use crate::checkpoint::ledger::Ledger;
-use crate::record::{Identity, Stream};
+use crate::record::{Clock, Identity, Stream};
 use crate::sink::Batch;
-use crate::source::{Known, RecordKey};
+use crate::source::{Known, Pull, RecordKey};
 
 /// A sink that commits the checkpoint with the events is given what is true once it has taken them.
 #[test]
@@ -29,38 +29,19 @@ fn a_checkpoint_that_goes_along_knows_what_the_sink_is_about_to_take_and_no_more
     });
     let record_keys = record_keys.collect();
     let context = PollContext { start, ..PollContext::default() };
-    let watermark = Some(times[2]);
-    let pending = PendingBatch {
-        batch: Arc::new(batch),
-        record_keys,
-        dropped: Vec::new(),
-        watermark,
-        context,
-        reservation: None,
-    };
-    let clock = Clock::System;
-    let journal = JournalChange { appends: Vec::new(), dropped: vec![7] };
-    let update_builder = UpdateBuilder {
-        pending: Arc::new(pending),
-        stream: Stream::Activities,
-        before: before.clone(),
-        journal,
-        passes,
-        clock,
-    };
+    let newest = Some(times[2]);
+    let pending = PendingBatch { record_keys, newest, context, batch, ..PendingBatch::new(Stream::Activities) };
 
+    let journal = JournalChange { appends: Vec::new(), dropped: vec![7] };
+    let unchanged = before.clone();
     for (settled, until) in [(&[0, 2][..], before.position.watermark()), (&[0, 1, 2], times[2])] {
-        let covering = update_builder.update(settled);
-        assert_eq!(covering.journal, update_builder.journal);
+        let covering = covering(&before, &journal, &passes, &pending, settled, Clock::System.now());
+        assert_eq!(covering.journal, journal);
         let LaneCheckpoint { position, settled: count, .. } = LaneCheckpoint::decode(&covering.checkpoint).unwrap();
-        let pass = &update_builder.passes[0];
-        let known = update_builder
-            .pending
-            .record_keys
-            .iter()
-            .map(|record_key| position.knows(pass, context, record_key, true) == Known::Taken);
+        let is_known = |record_key| position.knows(&passes[0], context, record_key, true) == Known::Taken;
+        let known = pending.record_keys.iter().map(is_known);
         let known: Vec<usize> = known.enumerate().filter(|(_, known)| *known).map(|(index, _)| index).collect();
         assert_eq!((known.as_slice(), position.watermark(), count), (settled, until, 5 + settled.len() as u64));
     }
-    assert_eq!(update_builder.before, before);
+    assert_eq!(before, unchanged);
 }

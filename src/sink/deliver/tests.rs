@@ -86,7 +86,7 @@ struct Case {
 }
 
 struct DeliveryResult {
-    result: Result<(), DeliveryError>,
+    result: Result<(), Failure>,
     settled: Vec<usize>,
     waited: Duration,
 }
@@ -164,7 +164,7 @@ async fn refusals_are_a_misconfiguration_only_if_no_event_was_accepted() {
 
     let case = Case::new([partial(&(0..11).collect::<Vec<_>>(), &[], None)]);
     let seen = case.deliver(11, None).await;
-    assert!(matches!(seen.result, Err(DeliveryError::Failed(Failure::Misconfigured(_)))));
+    assert!(matches!(seen.result, Err(Failure::Misconfigured(_))));
     assert_eq!((seen.settled, case.stored()), (Vec::new(), Vec::new()), "no event became a dead letter");
 }
 
@@ -187,7 +187,8 @@ async fn a_full_dead_letter_store_does_not_make_the_lane_misconfigured() {
     for _ in 0..6 {
         let seen = case.deliver(3, None).await;
         assert!(
-            matches!(seen.result, Err(DeliveryError::DeadLetters(_))) && seen.settled.is_empty(),
+            matches!(seen.result, Err(Failure::Transient { after: Some(AFTER_DEAD_LETTERS), .. }))
+                && seen.settled.is_empty(),
             "{:?}",
             seen.result
         );
@@ -246,7 +247,7 @@ async fn refused_events_count_towards_a_misconfiguration_and_oversized_events_do
     let many = |outcome: fn(String) -> Outcome| (0..23).map(move |_| outcome("no".to_owned()));
     let case = Case::new(many(Outcome::Refused));
     let seen = case.deliver(12, None).await;
-    assert!(matches!(seen.result, Err(DeliveryError::Failed(Failure::Misconfigured(_)))));
+    assert!(matches!(seen.result, Err(Failure::Misconfigured(_))));
     assert_eq!((seen.settled.len(), case.stored().len(), case.sent().len()), (0, 0, 23));
 
     let case = Case::new(many(Outcome::TooLarge));

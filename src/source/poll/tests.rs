@@ -6,6 +6,8 @@ use http::StatusCode;
 use proptest::prelude::*;
 
 use super::*;
+use crate::console::Limiters;
+use crate::console::scripted::ResponseQueue;
 use crate::record::Clock;
 use crate::telemetry::Telemetry;
 
@@ -28,8 +30,10 @@ fn begin() -> Timestamp {
 
 fn poll(pull: &Pull, position: SourcePosition, start: Timestamp) -> Poll {
     let meter = Meter::start(&Arc::new(Telemetry::new()), "acme", pull.stream, "siem", "test", Clock::System);
-    let console = (CompactString::from("console.example"), Redactor::default());
-    Poll::of_host(console, meter, Arc::new(pull.clone()), position, 0, start).unwrap()
+    let settings = serde_json::from_str(r#"{"url": "https://console.example", "token": "t"}"#).unwrap();
+    let transport = Arc::new(ResponseQueue::default()).transport();
+    let client = Client::new(&settings, Arc::new(transport), Limiters::default().join_for(&settings), Clock::System);
+    Poll::new(&client, meter, Arc::new(pull.clone()), position, 0, start).unwrap()
 }
 
 fn first_poll(pull: &Pull) -> Poll {

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info, warn};
 
 use super::context::WorkerContext;
-use super::lane_runner::{DetachedLane, LaneExit, LaneRunner};
+use super::lane_runner::{DetachedLane, LaneRunner};
 use super::{LaneSpec, Options, StartError};
 use crate::checkpoint::{CheckpointKey, LaneId, Part, StateError};
 use crate::console::{Client, ConsoleError, Endpoint};
@@ -324,9 +324,9 @@ impl Job {
         let exit = tokio::spawn(runner.run(None)).await;
         self.sink_proven.fetch_or(meter.lane.delivered.load(Ordering::Relaxed) > 0, Ordering::Relaxed);
         let failed = match exit {
-            Ok(LaneExit::Ended(LaneEnd::Complete | LaneEnd::Drained) | LaneExit::Aborted) => None,
-            Ok(LaneExit::Ended(LaneEnd::Superseded)) => Some("another process pulls this window".to_owned()),
-            Ok(LaneExit::GivenUp | LaneExit::Ended(LaneEnd::Refused)) => {
+            Ok(LaneEnd::Complete | LaneEnd::Drained | LaneEnd::Aborted) => None,
+            Ok(LaneEnd::Superseded) => Some("another process pulls this window".to_owned()),
+            Ok(LaneEnd::GivenUp | LaneEnd::Refused) => {
                 let (_, error) = meter.lane.last_error().unwrap_or_default();
                 Some(if error.is_empty() { "no progress".to_owned() } else { error })
             }

@@ -16,7 +16,7 @@ use tracing::Instrument;
 
 use super::Options;
 use super::context::{BuildLaneError, WorkerContext};
-use super::lane_runner::{DetachedLane, LaneExit, LaneRunner};
+use super::lane_runner::{DetachedLane, LaneRunner};
 use super::spec::LaneSpec;
 use crate::checkpoint::ledger::{Accounting, Hour};
 use crate::console::ConsoleError;
@@ -296,7 +296,7 @@ impl Job<'_> {
         let lane = &meter.lane;
         let delivered = lane.delivered.load(Ordering::Relaxed) + lane.dead_letters.load(Ordering::Relaxed);
         Ok(match exit {
-            Ok(LaneExit::Ended(LaneEnd::Complete)) => match self.confirm(hour).await? {
+            Ok(LaneEnd::Complete) => match self.confirm(hour).await? {
                 None => Repair::Done(delivered),
                 Some(incomplete) => Repair::Failed(format!("{} records are still missing", incomplete.missing)),
             },

@@ -1,0 +1,86 @@
+use tokio::time::Instant;
+
+use super::Reservation;
+use crate::record::{Identity, Stream, Timestamp};
+use crate::sink::Batch;
+use crate::sink::deliver::Settled;
+use crate::source::{PollContext, Record, RecordKey};
+
+/// A batch, and what it means for the lane's checkpoint when its events are settled.
+#[derive(Debug)]
+pub struct PendingBatch {
+    pub batch: Batch,
+    /// The key of each event's record.
+    pub record_keys: Vec<RecordKey>,
+    /// Records that are accounted for without being delivered.
+    pub excluded: Vec<Record>,
+    /// The newest time of its records.
+    pub newest: Option<Timestamp>,
+    /// The console's answers were in order: when this batch and those before it are settled, so is everything up to
+    /// `newest`.
+    pub ordered: bool,
+    /// The poll that read the records.
+    pub context: PollContext,
+    /// Which of the events are settled.
+    pub settled: Settled,
+    /// The bytes that it takes of the memory budget, until it is dropped.
+    pub reservation: Option<Reservation>,
+    /// When its first event came.
+    pub since: Instant,
+}
+
+impl PendingBatch {
+    pub fn new(stream: Stream) -> Self {
+        Self {
+            batch: Batch::new(stream),
+            record_keys: Vec::new(),
+            excluded: Vec::new(),
+            newest: None,
+            ordered: true,
+            context: PollContext::default(),
+            settled: Settled::none_of(0),
+            reservation: None,
+            since: Instant::now(),
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.batch.is_empty() && self.excluded.is_empty()
+    }
+
+    /// The position's watermark once this batch and those before it are settled.
+    pub fn watermark(&self) -> Option<Timestamp> {
+        self.newest.filter(|_| self.ordered)
+    }
+
+    /// What a checkpoint remembers of the events at `indices`.
+    pub fn records(&self, indices: &[usize]) -> impl Iterator<Item = (&RecordKey, Identity, &str)> {
+        indices.iter().filter_map(|index| {
+            let event = self.batch.event(*index)?;
+            Some((self.record_keys.get(*index)?, event.identity, event.record_id))
+        })
+    }
+
+    /// Moves the last event, which was too many, into the next batch.
+    pub fn split_last(&mut self) -> Self {
+        Self {
+            batch: self.batch.split_last(),
+            record_keys: self.record_keys.pop().into_iter().collect(),
+            newest: self.newest,
+            ordered: self.ordered,
+            context: self.context,
+            ..Self::new(self.batch.stream())
+        }
+    }
+
+    /// Moves the bytes that the events need from the page's reservation to the batch's.
+    pub fn take_reservation(&mut self, page: &mut Reservation, copies: usize) {
+        let have = self.reservation.as_ref().map_or(0, Reservation::bytes);
+        let need = (self.batch.allocated_bytes() + self.record_keys.capacity() * size_of::<RecordKey>()) * copies;
+        let more = page.split(need.saturating_sub(have));
+        match &mut self.reservation {
+            Some(mine) => mine.merge(more),
+            None => self.reservation = Some(more),
+        }
+    }
+}

@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
 use super::CheckpointKey;
+use crate::failure::Failure;
 
 /// The newest format of the envelope around a stored checkpoint.
 pub(crate) const ENVELOPE: u16 = 1;
@@ -49,14 +50,6 @@ pub enum StateError {
         /// The segment's number.
         segment: u64,
     },
-    /// The sink that stores the lane's checkpoint cannot read or write it for now.
-    #[error("the checkpoint of lane {lane} in its sink: {reason}")]
-    Sink {
-        /// The lane's checkpoint.
-        lane: CheckpointKey,
-        /// From the sink.
-        reason: String,
-    },
     /// The lane has no checkpoint.
     #[error("lane {0} has no checkpoint")]
     Unknown(CheckpointKey),
@@ -71,41 +64,25 @@ pub enum StateError {
         /// The process that wrote it last.
         owner: String,
     },
-    /// The lane's session with its sink has ended. What the lane knows may be outdated: it has to claim its checkpoint
-    /// again.
-    #[error("{0}")]
-    Superseded(String),
-    /// The brokers do not answer, or refuse.
-    #[error("{place}: {reason}")]
-    Kafka {
-        /// The store.
-        place: String,
-        /// From the brokers.
-        reason: String,
+    /// The store, or the sink that stores the lane's checkpoint, does not answer or refuses.
+    #[error("{what}: {failure}")]
+    Failed {
+        /// The store or the call.
+        what: String,
+        failure: Failure,
     },
-    /// The API server does not answer, or refuses.
-    #[cfg(feature = "kubernetes")]
-    #[error("cannot {action} {place}: {source}")]
-    Kubernetes {
-        /// `read`, `write`, …
-        action: &'static str,
-        /// The checkpoint.
-        place: String,
-        /// From the API server.
-        source: crate::settings::kubernetes::KubernetesError,
-    },
-    /// There is neither a kubeconfig nor a service account.
-    #[cfg(feature = "kubernetes")]
-    #[error(transparent)]
-    Access(crate::settings::kubernetes::KubernetesError),
     /// This build has no such store.
     #[error("this build of s1-forwarder has no support for --state {0}")]
     NotBuilt(String),
 }
 
 impl StateError {
+    pub(crate) fn failed(what: impl Into<String>, failure: impl Into<Failure>) -> Self {
+        Self::Failed { what: what.into(), failure: failure.into() }
+    }
+
     /// True when this process must not write the checkpoint any more, or must claim it again before.
     pub fn is_superseded(&self) -> bool {
-        matches!(self, Self::Conflict { .. } | Self::Superseded(_))
+        matches!(self, Self::Conflict { .. } | Self::Failed { failure: Failure::Superseded(_), .. })
     }
 }

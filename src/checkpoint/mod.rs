@@ -10,29 +10,26 @@ pub mod ledger;
 
 use std::fmt::Debug;
 
-use futures_util::future::BoxFuture;
+use async_trait::async_trait;
 
 pub(crate) use error::ENVELOPE;
 pub use error::StateError;
 pub use key::{CheckpointKey, LaneId, LaneIdError, Part};
 
 /// Where lanes' checkpoints are stored.
+#[async_trait]
 pub trait CheckpointBackend: Send + Sync + Debug {
     /// Reads a checkpoint without claiming it.
-    fn load<'a>(&'a self, key: &'a CheckpointKey) -> BoxFuture<'a, Result<Option<Vec<u8>>, StateError>>;
+    async fn load(&self, key: &CheckpointKey) -> Result<Option<Vec<u8>>, StateError>;
 
     /// Reads a checkpoint that this process is going to write. From now on no other process can write it.
-    fn claim<'a>(&'a self, key: &'a CheckpointKey) -> BoxFuture<'a, Result<Option<Vec<u8>>, StateError>> {
-        self.load(key)
+    async fn claim(&self, key: &CheckpointKey) -> Result<Option<Vec<u8>>, StateError> {
+        self.load(key).await
     }
 
     /// Replaces a checkpoint and changes its journal; durable when it returns. Returns the journal segments that were
     /// removed: the backend may leave some for the next commit.
-    fn commit<'a>(
-        &'a self,
-        key: &'a CheckpointKey,
-        update: CheckpointUpdate,
-    ) -> BoxFuture<'a, Result<Vec<u64>, StateError>>;
+    async fn commit(&self, key: &CheckpointKey, update: CheckpointUpdate) -> Result<Vec<u64>, StateError>;
 
     /// Whether it stores journals: the parts of [`ledger`]s that would make each checkpoint too large. Without a
     /// journal a ledger keeps no identities.
@@ -41,8 +38,8 @@ pub trait CheckpointBackend: Send + Sync + Debug {
     }
 
     /// The bytes of a journal segment. They may be more than the checkpoint refers to.
-    fn read_journal<'a>(&'a self, _: &'a CheckpointKey, _: u64) -> BoxFuture<'a, Result<Option<Vec<u8>>, StateError>> {
-        Box::pin(async { Ok(None) })
+    async fn read_journal(&self, _: &CheckpointKey, _: u64) -> Result<Option<Vec<u8>>, StateError> {
+        Ok(None)
     }
 }
 

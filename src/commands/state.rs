@@ -14,7 +14,7 @@ use super::{StateArgs, UsageError, print_line};
 use crate::lane::LaneCheckpoint;
 use crate::record::Timestamp;
 use crate::source::{MAIN, SourcePosition, Stage};
-use crate::state::{CheckpointKey, LaneId, StateError, Store, process_identity};
+use crate::state::{Access, CheckpointKey, LaneId, StateError, Store, process_identity};
 
 /// Show, change, move or remove checkpoints
 ///
@@ -106,13 +106,13 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     // Reading needs no lock, so it works next to a running worker.
     let store = match args.command {
-        Command::List | Command::Show { .. } => state.look_at(instance).await?,
-        _ => match state.open(instance, &process_identity()).await {
+        Command::List | Command::Show { .. } => state.open(instance, Access::Read, None).await?,
+        _ => match state.open(instance, Access::Write { owner: &process_identity() }, None).await {
             Err(StateError::Locked(_)) if matches!(args.command, Command::Export { .. }) => {
                 eprintln!(
                     "warning: a worker uses this state; the export does not include what it delivers from now on"
                 );
-                state.look_at(instance).await?
+                state.open(instance, Access::Read, None).await?
             }
             opened => opened?,
         },

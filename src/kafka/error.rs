@@ -2,42 +2,70 @@
 
 use rdkafka::error::{KafkaError as RdKafkaError, RDKafkaErrorCode as Code};
 
-use super::Events;
+use super::BrokerError;
 use crate::failure::Failure;
+
+/// The cause of an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Class {
+    /// The brokers will never accept this message.
+    Message,
+    /// The message, or the request that contains it, is too large for the broker.
+    TooLarge,
+    /// The topic is unknown. It may have been created just now.
+    UnknownTopic,
+    /// A broker's policy, which may apply temporarily.
+    Policy,
+    /// The topic is closed to this user, or does not support these messages.
+    Topic,
+    /// The cluster does not permit the operation or does not support it.
+    Cluster,
+    Credentials,
+    /// Another producer initialised the id, or a broker no longer accepts this producer.
+    Fenced,
+    /// Another attempt may succeed.
+    Transient,
+}
+
+pub(crate) fn class(code: Code) -> Class {
+    use Code as C;
+    match code {
+        C::InvalidMessage | C::InvalidMessageSize | C::InvalidTimestamp | C::InvalidRecord | C::BadMessage => {
+            Class::Message
+        }
+        C::MessageSizeTooLarge | C::MessageBatchTooLarge => Class::TooLarge,
+        C::UnknownTopic | C::UnknownTopicOrPartition | C::UnknownPartition => Class::UnknownTopic,
+        C::PolicyViolation => Class::Policy,
+        C::TopicAuthorizationFailed | C::InvalidTopic | C::InvalidRequiredAcks => Class::Topic,
+        C::UnsupportedForMessageFormat | C::UnsupportedCompressionType => Class::Topic,
+        C::ClusterAuthorizationFailed | C::TransactionalIdAuthorizationFailed => Class::Cluster,
+        C::InvalidArgument | C::UnsupportedVersion | C::UnsupportedFeature | C::InvalidTransactionTimeout => {
+            Class::Cluster
+        }
+        C::Authentication | C::SaslAuthenticationFailed => Class::Credentials,
+        C::Fenced | C::ProducerFenced | C::InvalidProducerEpoch => Class::Fenced,
+        _ => Class::Transient,
+    }
+}
+
+pub(crate) fn code_of(error: &RdKafkaError) -> Code {
+    error.rdkafka_error_code().unwrap_or(Code::Unknown)
+}
 
 /// True when the error concerns the messages or their topic. False for unreachable brokers.
 pub(crate) fn is_refusal(code: Code) -> bool {
-    matches!(
-        code,
-        Code::TopicAuthorizationFailed
-            | Code::UnknownTopic
-            | Code::UnknownTopicOrPartition
-            | Code::UnknownPartition
-            | Code::InvalidTopic
-            | Code::MessageSizeTooLarge
-            | Code::MessageBatchTooLarge
-            | Code::InvalidMessage
-            | Code::InvalidMessageSize
-            | Code::InvalidTimestamp
-            | Code::InvalidRecord
-            | Code::InvalidRequiredAcks
-            | Code::BadMessage
-            | Code::PolicyViolation
-            | Code::UnsupportedForMessageFormat
-            | Code::UnsupportedCompressionType
-            | Code::OperationNotAttempted
-    )
+    let refusals = [Class::Message, Class::TooLarge, Class::UnknownTopic, Class::Policy, Class::Topic];
+    refusals.contains(&class(code)) || code == Code::OperationNotAttempted
 }
 
-/// True when another producer initialised the id, or a broker no longer accepts this producer.
-pub(crate) fn is_fenced(code: Code) -> bool {
-    matches!(code, Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch)
+/// True when a partition is new or moves to another broker.
+pub(super) fn is_moving(code: Code) -> bool {
+    matches!(code, Code::NotLeaderForPartition | Code::LeaderNotAvailable)
 }
 
-/// Converts the error of a call. `what` names the transactional id or topic of the call.
-pub(crate) fn failure_of(error: &RdKafkaError, what: &str, events: &Events) -> Failure {
-    let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
-    let broker_error = events.recent();
+/// Converts the error of a call. `broker_error` is what librdkafka last reported, which explains time-outs.
+pub(super) fn failure_of(error: &RdKafkaError, what: &str, broker_error: Option<BrokerError>) -> Failure {
+    let code = code_of(error);
     let advice = match code {
         Code::TransactionalIdAuthorizationFailed => {
             "; the user needs the rights Write and Describe on transactional ids that begin with the value of --instance"
@@ -53,14 +81,12 @@ pub(crate) fn failure_of(error: &RdKafkaError, what: &str, events: &Events) -> F
     if !advice.is_empty() {
         return Failure::Misconfigured(format!("{what}: {code}{advice}"));
     }
-    match (code, broker_error) {
-        (Code::Authentication | Code::SaslAuthenticationFailed, _) => Failure::Unauthorized(format!("{what}: {code}")),
-        (_, Some(broker_error))
-            if matches!(broker_error.code, Code::Authentication | Code::SaslAuthenticationFailed) =>
-        {
+    match broker_error {
+        _ if class(code) == Class::Credentials => Failure::Unauthorized(format!("{what}: {code}")),
+        Some(broker_error) if class(broker_error.code) == Class::Credentials => {
             Failure::Unauthorized(format!("{what}: {}", broker_error.reason))
         }
-        (_, Some(broker_error)) => Failure::transient(format!("{what}: {code}: {}", broker_error.reason)),
-        (_, None) => Failure::transient(format!("{what}: {code}")),
+        Some(broker_error) => Failure::transient(format!("{what}: {code}: {}", broker_error.reason)),
+        None => Failure::transient(format!("{what}: {code}")),
     }
 }

@@ -24,13 +24,16 @@ pub(crate) trait Tokens: Debug + Send + Sync {
     /// # Errors
     /// The text contains no secrets.
     fn token(&self, runtime: &Handle) -> Result<OAuthToken, Box<dyn std::error::Error>>;
+
+    /// Identifies the source until it is dropped.
+    fn key(&self) -> String;
 }
 
 /// Receives librdkafka's broker errors, and fetches tokens when it asks for them.
 #[derive(Debug, Clone)]
 pub(crate) struct Events {
     brokers: Arc<str>,
-    tokens: Option<Arc<dyn Tokens>>,
+    pub(super) tokens: Option<Arc<dyn Tokens>>,
     /// Runs the token requests.
     runtime: Handle,
     recent: Arc<Mutex<Recent>>,
@@ -85,7 +88,7 @@ impl ClientContext for Events {
     fn error(&self, error: RdKafkaError, reason: &str) {
         let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
         if code == RDKafkaErrorCode::PartitionEOF {
-            // `topic::scan` handles it.
+            // `Topic::scan` handles it.
             return;
         }
         let mut recent = self.recent.lock();

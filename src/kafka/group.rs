@@ -3,50 +3,27 @@
 //! A lane requests a [`TransactionSlot`] in the open transaction and puts its messages into the producer's queue. Then
 //! it submits the checkpoint that covers them. The transaction commits everything or nothing.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use rdkafka::error::{KafkaError as RdKafkaError, RDKafkaErrorCode as Code};
-use rdkafka::message::OwnedHeaders;
-use rdkafka::producer::future_producer::DeliveryFuture;
-use rdkafka::producer::{FutureRecord, Producer};
+use rdkafka::producer::Producer as _;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
-use super::error::{failure_of, is_fenced};
-use super::{Events, Transactional, is_refusal, on_thread};
+use super::connect::on_thread;
+use super::error::{Class, class, code_of};
+use super::send::Message;
+use super::{Connect, Producer, Report, Sent, is_refusal};
 use crate::failure::Failure;
 
 /// Time that a transaction stays open for more lanes. It closes early when all lanes that are about to send have
 /// joined.
 const WINDOW: Duration = Duration::from_millis(200);
-/// Capacity of the queue of slot requests; further requests wait.
-const WAITING: usize = 1_024;
 /// Timeout of one blocking call. A retriable call is repeated.
 const CALL: Duration = Duration::from_secs(10);
-
-/// One record of a checkpoint topic.
-#[derive(Debug)]
-pub(crate) struct Message {
-    pub(super) topic: String,
-    pub(super) partition: i32,
-    pub(super) key: String,
-    /// None deletes the record of this key.
-    pub(super) value: Option<Vec<u8>>,
-    pub(super) headers: Option<OwnedHeaders>,
-}
-
-/// Events that a lane sent, each with its index in the batch.
-#[derive(Default)]
-pub(crate) struct Sent {
-    /// In the producer's queue.
-    pub(crate) waiting: Vec<(usize, DeliveryFuture)>,
-    /// librdkafka did not queue these.
-    pub(crate) refused: Vec<(usize, Code)>,
-}
 
 /// The result of a transaction for one of its lanes.
 #[derive(Debug)]
@@ -60,8 +37,8 @@ pub(crate) enum CommitOutcome {
 /// An abort as reported to one of the transaction's lanes.
 #[derive(Debug)]
 pub(crate) struct Abort {
-    /// One report per event of the lane; None for an event that arrived.
-    pub(crate) reports: Vec<(usize, Option<Code>)>,
+    /// One report per message of the lane.
+    pub(crate) reports: Vec<(usize, Report)>,
     /// The transaction's error.
     pub(crate) code: Code,
     pub(crate) cause: AbortCause,
@@ -80,129 +57,73 @@ pub(crate) enum AbortCause {
     Brokers,
 }
 
-/// Counts the lanes that are about to send. The window closes early once all of them have a slot.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct PendingSenders(Arc<AtomicUsize>);
-
-/// Counts one lane until it is dropped.
-#[derive(Debug)]
-pub(crate) struct PendingGuard(Arc<AtomicUsize>);
-
-impl PendingSenders {
-    pub(crate) fn enter(&self) -> PendingGuard {
-        self.0.fetch_add(1, Ordering::Relaxed);
-        PendingGuard(self.0.clone())
-    }
-
-    fn count(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-impl Drop for PendingGuard {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 /// One lane's share of the open transaction. Dropping it before [`Self::commit`] aborts the transaction, since a
 /// partial batch must not be committed.
 pub(crate) struct TransactionSlot {
-    producer: Arc<Transactional>,
+    producer: Arc<Producer>,
     ready: oneshot::Sender<Part>,
-    outcome: oneshot::Receiver<CommitOutcome>,
 }
 
+/// What a lane adds to the open transaction.
 struct Part {
     sent: Sent,
     checkpoint: Vec<Message>,
+    outcome: oneshot::Sender<CommitOutcome>,
 }
 
 /// Index of checkpoint records in reports.
 pub(crate) const CHECKPOINT: usize = usize::MAX;
 
+/// The failure of a lane whose group has ended.
+pub(super) fn closed() -> Failure {
+    Failure::Superseded("the Kafka producer was closed".to_owned())
+}
+
 impl TransactionSlot {
     /// Queues the lane's events.
-    pub(crate) fn producer(&self) -> &Transactional {
+    pub(crate) fn producer(&self) -> &Producer {
         &self.producer
     }
 
     /// Commits the sent events together with `checkpoint`.
-    pub(crate) async fn commit(self, sent: Sent, checkpoint: Vec<Message>) -> CommitOutcome {
-        let closed = || CommitOutcome::ProducerFailed(Failure::Superseded("the Kafka producer was closed".to_owned()));
-        if self.ready.send(Part { sent, checkpoint }).is_err() {
-            return closed();
-        }
-        self.outcome.await.unwrap_or_else(|_| closed())
+    pub(super) async fn commit(self, sent: Sent, checkpoint: Vec<Message>) -> CommitOutcome {
+        let (outcome, decided) = oneshot::channel();
+        // If the group has ended, it drops the part, and `decided` fails.
+        let _ = self.ready.send(Part { sent, checkpoint, outcome });
+        decided.await.unwrap_or_else(|_| CommitOutcome::ProducerFailed(closed()))
     }
 }
 
-/// Requests slots in a group's next transaction.
-#[derive(Debug, Clone)]
-pub(super) struct SlotSender(mpsc::Sender<oneshot::Sender<TransactionSlot>>);
+/// A lane that waits for a slot in the next transaction.
+pub(super) type SlotRequest = oneshot::Sender<TransactionSlot>;
 
-/// Does not keep the group running.
-#[derive(Debug)]
-pub(super) struct WeakSlotSender(mpsc::WeakSender<oneshot::Sender<TransactionSlot>>);
-
-impl WeakSlotSender {
-    pub(super) fn upgrade(&self) -> Option<SlotSender> {
-        self.0.upgrade().map(SlotSender)
-    }
-}
-
-impl SlotSender {
-    pub(super) fn downgrade(&self) -> WeakSlotSender {
-        WeakSlotSender(self.0.downgrade())
-    }
-
-    /// Waits for a slot in the next transaction. None after the group has ended.
-    pub(super) async fn slot(&self) -> Option<TransactionSlot> {
-        let (sender, receiver) = oneshot::channel();
-        self.0.send(sender).await.ok()?;
-        receiver.await.ok()
-    }
-}
-
-pub(super) struct GroupSettings {
-    /// The transactional id.
-    pub(super) id: String,
-    pub(super) producer: Arc<Transactional>,
-    pub(super) events: Events,
-    pub(super) pending: PendingSenders,
-    /// True for one lane per transaction.
-    pub(super) alone: bool,
-    /// The brokers abort an open transaction after this time.
-    pub(super) timeout: Duration,
-    /// The first failure of the session's two producers. It ends the session.
-    pub(super) end: Arc<OnceLock<Failure>>,
+/// Waits for a slot in the next transaction. None after the group has ended.
+pub(super) async fn slot(group: &mpsc::Sender<SlotRequest>) -> Option<TransactionSlot> {
+    let (sender, receiver) = oneshot::channel();
+    group.send(sender).await.ok()?;
+    receiver.await.ok()
 }
 
 /// Commits transactions with one producer.
 pub(super) struct Group {
-    settings: GroupSettings,
-    requests: mpsc::Receiver<oneshot::Sender<TransactionSlot>>,
-}
-
-struct Waiting {
-    part: Part,
-    outcome: oneshot::Sender<CommitOutcome>,
-}
-
-enum End {
-    Committed,
-    Aborted(Code),
+    /// The transactional id.
+    pub(super) id: String,
+    pub(super) producer: Arc<Producer>,
+    pub(super) connect: Connect,
+    /// One reference for each lane that is about to send. The window closes early once all of them have a slot. None
+    /// for one lane per transaction.
+    pub(super) senders: Option<Weak<()>>,
+    /// The brokers abort an open transaction after this time.
+    pub(super) timeout: Duration,
+    /// The first failure of the session's two producers. It ends the session.
+    pub(super) end: Arc<OnceLock<Failure>>,
+    pub(super) requests: mpsc::Receiver<SlotRequest>,
 }
 
 impl Group {
-    pub(super) fn new(settings: GroupSettings) -> (Self, SlotSender) {
-        let (sender, requests) = mpsc::channel(WAITING);
-        (Self { settings, requests }, SlotSender(sender))
-    }
-
     /// True after a permanent failure of one of the session's producers.
     pub(super) fn has_ended(&self) -> bool {
-        self.settings.end.get().is_some()
+        self.end.get().is_some()
     }
 
     /// Commits transactions until no sender is left.
@@ -218,31 +139,34 @@ impl Group {
 
     /// Commits `message` in a last transaction. A failure is ignored: other processes detect the missing heartbeat.
     pub(super) async fn release(&mut self, message: Message) {
-        if !matches!(self.call(|producer| producer.begin_transaction()).await, Ok(Ok(()))) {
-            return;
-        }
-        if self.enqueue(&message).await.is_ok() {
+        if matches!(self.call(|producer| producer.begin_transaction()).await, Ok(Ok(()))) {
+            Sent::default().send_message(&self.producer, CHECKPOINT, &message).await;
             let _ = self.call(|producer| producer.commit_transaction(CALL)).await;
         }
     }
 
-    async fn transaction(&mut self, first: oneshot::Sender<TransactionSlot>) -> Result<(), Failure> {
+    async fn transaction(&mut self, first: SlotRequest) -> Result<(), Failure> {
         self.call(|producer| producer.begin_transaction()).await?.map_err(|error| self.fail(&error))?;
         let (mut parts, is_abandoned) = self.gather(first).await;
-        let end = match is_abandoned {
+        let aborted = match is_abandoned {
             true => self.abort(Code::PurgeQueue).await?,
-            false => {
-                self.add_checkpoints(&mut parts).await;
-                self.end(&parts).await?
-            }
+            false => self.commit(&mut parts).await?,
         };
-        self.report(parts, end, is_abandoned).await;
+        match aborted {
+            Some(code) => self.report_abort(parts, code, is_abandoned).await,
+            None => {
+                for part in parts {
+                    // The lane may have stopped waiting.
+                    let _ = part.outcome.send(CommitOutcome::Committed);
+                }
+            }
+        }
         Ok(())
     }
 
     /// Grants slots until the window closes, then waits until all of them are ready. The flag is true when a slot was
     /// dropped.
-    async fn gather(&mut self, first: oneshot::Sender<TransactionSlot>) -> (Vec<Waiting>, bool) {
+    async fn gather(&mut self, first: SlotRequest) -> (Vec<Part>, bool) {
         let mut joining = FuturesUnordered::new();
         let mut parts = Vec::new();
         let (mut is_abandoned, mut slots, mut is_open) = (false, 0, true);
@@ -250,19 +174,17 @@ impl Group {
         let mut next = Some(first);
         loop {
             while let Some(request) = next.take().or_else(|| is_open.then(|| self.requests.try_recv().ok()).flatten()) {
-                let ((ready, is_ready), (outcome, decided)) = (oneshot::channel(), oneshot::channel());
+                let (ready, part) = oneshot::channel();
                 // The lane may have stopped waiting.
-                if request
-                    .send(TransactionSlot { producer: self.settings.producer.clone(), ready, outcome: decided })
-                    .is_ok()
-                {
+                if request.send(TransactionSlot { producer: self.producer.clone(), ready }).is_ok() {
                     slots += 1;
-                    joining.push(async move { is_ready.await.ok().map(|part| Waiting { part, outcome }) });
+                    joining.push(part);
                 }
-                is_open = !self.settings.alone;
+                is_open = self.senders.is_some();
             }
             // All lanes that are about to send have joined.
-            if self.settings.alone || slots >= self.settings.pending.count() && joining.is_empty() {
+            let pending = self.senders.as_ref().map_or(0, Weak::strong_count);
+            if self.senders.is_none() || slots >= pending.saturating_sub(1) && joining.is_empty() {
                 is_open = false;
             }
             if !is_open && joining.is_empty() {
@@ -271,8 +193,8 @@ impl Group {
             tokio::select! {
                 biased;
                 Some(part) = joining.next(), if !joining.is_empty() => match part {
-                    Some(part) => parts.push(part),
-                    None => is_abandoned = true,
+                    Ok(part) => parts.push(part),
+                    Err(_) => is_abandoned = true,
                 },
                 request = self.requests.recv(), if is_open => match request {
                     Some(request) => next = Some(request),
@@ -283,79 +205,63 @@ impl Group {
         }
     }
 
-    async fn add_checkpoints(&self, parts: &mut [Waiting]) {
-        for Part { sent, checkpoint } in parts.iter_mut().map(|waiting| &mut waiting.part) {
+    /// Adds the checkpoints and commits. Repeats the call while the outcome is unknown, until the brokers have aborted
+    /// the transaction. Returns the error of an aborted transaction.
+    async fn commit(&self, parts: &mut [Part]) -> Result<Option<Code>, Failure> {
+        for Part { sent, checkpoint, .. } in parts.iter_mut() {
             for message in checkpoint.iter() {
-                match self.enqueue(message).await {
-                    Ok(report) => sent.waiting.push((CHECKPOINT, report)),
-                    Err(code) => sent.refused.push((CHECKPOINT, code)),
-                }
+                sent.send_message(&self.producer, CHECKPOINT, message).await;
             }
         }
-    }
-
-    async fn enqueue(&self, message: &Message) -> Result<DeliveryFuture, Code> {
-        let mut record = FutureRecord::<str, [u8]>::to(&message.topic).partition(message.partition).key(&message.key);
-        record.payload = message.value.as_deref();
-        record.headers = message.headers.clone();
-        super::enqueue(&self.settings.producer, record).await
-    }
-
-    /// Commits. Repeats the call while the outcome is unknown, until the brokers have aborted the transaction.
-    async fn end(&self, parts: &[Waiting]) -> Result<End, Failure> {
         // The transaction is incomplete without the refused message.
-        if let Some((_, code)) = parts.iter().flat_map(|waiting| &waiting.part.sent.refused).next() {
-            return self.abort(*code).await;
+        if let Some(code) = parts.iter().find_map(|part| part.sent.refusal()) {
+            return self.abort(code).await;
         }
         let begun = Instant::now();
         loop {
-            let Err(error) = self.call(|producer| producer.commit_transaction(CALL)).await? else {
-                return Ok(End::Committed);
-            };
+            let Err(error) = self.call(|producer| producer.commit_transaction(CALL)).await? else { return Ok(None) };
             match &error {
-                RdKafkaError::Transaction(inner) if inner.is_fatal() => return Err(self.fail(&error)),
-                RdKafkaError::Transaction(inner) if inner.txn_requires_abort() => {
+                RdKafkaError::Transaction(inner) if !inner.is_fatal() && inner.txn_requires_abort() => {
                     return self.abort(inner.code()).await;
                 }
-                RdKafkaError::Transaction(inner) if inner.is_retriable() && begun.elapsed() < self.settings.timeout => {
-                }
+                error if self.may_repeat(error, begun) => {}
                 _ => return Err(self.fail(&error)),
             }
         }
     }
 
-    async fn abort(&self, code: Code) -> Result<End, Failure> {
+    async fn abort(&self, code: Code) -> Result<Option<Code>, Failure> {
         let begun = Instant::now();
         loop {
             let Err(error) = self.call(|producer| producer.abort_transaction(CALL)).await? else {
-                return Ok(End::Aborted(code));
+                return Ok(Some(code));
             };
-            match &error {
-                RdKafkaError::Transaction(inner)
-                    if !inner.is_fatal() && inner.is_retriable() && begun.elapsed() < self.settings.timeout => {}
-                _ => return Err(self.fail(&error)),
+            if !self.may_repeat(&error, begun) {
+                return Err(self.fail(&error));
             }
         }
+    }
+
+    fn may_repeat(&self, error: &RdKafkaError, begun: Instant) -> bool {
+        matches!(error, RdKafkaError::Transaction(inner) if !inner.is_fatal() && inner.is_retriable())
+            && begun.elapsed() < self.timeout
     }
 
     /// Makes a blocking call of the producer. If no thread is available for it, nothing can end the open transaction,
     /// so the session ends.
-    async fn call<T: Send + 'static>(
-        &self,
-        call: impl FnOnce(&Transactional) -> T + Send + 'static,
-    ) -> Result<T, Failure> {
-        let producer = self.settings.producer.clone();
+    async fn call<T: Send + 'static>(&self, call: impl FnOnce(&Producer) -> T + Send + 'static) -> Result<T, Failure> {
+        let producer = self.producer.clone();
         let called = on_thread(move || call(&producer)).await;
         called.map_err(|failure| self.end_session(Failure::Superseded(failure.to_string())))
     }
 
     /// Ends the session after a fatal error.
     fn fail(&self, error: &RdKafkaError) -> Failure {
-        let GroupSettings { id, producer, events, .. } = &self.settings;
-        let fatal = producer.client().fatal_error();
-        let code = fatal.as_ref().map(|(code, _)| *code).or(error.rdkafka_error_code()).unwrap_or(Code::Unknown);
-        let failure = match failure_of(error, &format!("transactional id {id}"), events) {
-            _ if is_fenced(code) => {
+        let id = &self.id;
+        let fatal = self.producer.client().fatal_error();
+        let code = fatal.as_ref().map_or(code_of(error), |(code, _)| *code);
+        let failure = match self.connect.failure(error, &format!("transactional id {id}")) {
+            _ if class(code) == Class::Fenced => {
                 Failure::Superseded(format!("transactional id {id} was initialised by another producer"))
             }
             Failure::Transient { reason, .. } => Failure::Superseded(fatal.map_or(reason, |(_, fatal)| fatal)),
@@ -366,45 +272,28 @@ impl Group {
 
     /// Ends the session before its lanes receive their outcomes.
     fn end_session(&self, failure: Failure) -> Failure {
-        tracing::warn!(id = self.settings.id, reason = %failure, "transactional producer failed");
-        let _ = self.settings.end.set(failure.clone());
+        tracing::warn!(id = self.id, reason = %failure, "transactional producer failed");
+        let _ = self.end.set(failure.clone());
         failure
     }
 
-    /// Sends the outcome and its cause to each lane.
-    async fn report(&self, parts: Vec<Waiting>, end: End, is_abandoned: bool) {
-        let code = match end {
-            End::Committed => {
-                for waiting in parts {
-                    // The lane may have stopped waiting.
-                    let _ = waiting.outcome.send(CommitOutcome::Committed);
-                }
-                return;
-            }
-            End::Aborted(code) => code,
-        };
+    /// Reports to each lane what the cause of the abort was.
+    async fn report_abort(&self, parts: Vec<Part>, code: Code, is_abandoned: bool) {
         let mut reported = Vec::new();
-        for Waiting { part, outcome } in parts {
-            let mut reports: Vec<_> = part.sent.refused.into_iter().map(|(index, code)| (index, Some(code))).collect();
-            for (index, report) in part.sent.waiting {
-                let code = match report.await {
-                    Ok(Ok(_)) => None,
-                    Ok(Err((error, _))) => Some(error.rdkafka_error_code().unwrap_or(Code::Unknown)),
-                    Err(_) => Some(Code::PurgeQueue),
-                };
-                reports.push((index, code));
-            }
-            reported.push((reports, outcome));
+        for Part { sent, outcome, .. } in parts {
+            reported.push((sent.reports().await, outcome));
         }
-        let some_arrived =
-            reported.iter().any(|(reports, _)| !reports.is_empty() && reports.iter().all(|(_, code)| code.is_none()));
-        let is_cause = |reports: &[(usize, Option<Code>)]| {
-            let codes = reports.iter().filter_map(|(_, code)| *code);
-            codes.into_iter().any(|code| is_refusal(code) || some_arrived && code == Code::MessageTimedOut)
+        let all_arrived = |reports: &[(usize, Report)]| {
+            !reports.is_empty() && reports.iter().all(|(_, report)| *report == Report::Delivered)
+        };
+        let some_arrived = reported.iter().any(|(reports, _)| all_arrived(reports));
+        let is_cause = |reports: &[(usize, Report)]| {
+            let mut codes = reports.iter().filter_map(|(_, report)| report.code());
+            codes.any(|code| is_refusal(code) || some_arrived && code == Code::MessageTimedOut)
         };
         let known = is_abandoned || reported.iter().any(|(reports, _)| is_cause(reports));
         let alone = reported.len() == 1 && !is_abandoned;
-        tracing::warn!(id = self.settings.id, lanes = reported.len(), error = ?code, "a Kafka transaction was aborted");
+        tracing::warn!(id = self.id, lanes = reported.len(), error = ?code, "a Kafka transaction was aborted");
         for (reports, outcome) in reported {
             let cause = match () {
                 () if is_cause(&reports) || alone && is_refusal(code) => AbortCause::Own,

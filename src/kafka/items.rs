@@ -11,23 +11,19 @@
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 
-use futures_util::future::join_all;
-use rdkafka::Message;
-use rdkafka::error::{KafkaError as RdKafkaError, RDKafkaErrorCode as Code};
-use rdkafka::message::{BorrowedMessage, Header, Headers, OwnedHeaders};
-use rdkafka::producer::FutureRecord;
-use rdkafka::producer::future_producer::DeliveryFuture;
-use tokio::sync::mpsc;
+use rdkafka::Message as _;
+use rdkafka::error::KafkaError as RdKafkaError;
+use rdkafka::message::{BorrowedMessage, Header, OwnedHeaders};
+use tokio::sync::{Mutex, mpsc};
 use tokio::time::Instant;
 
-use super::failure_of;
+use super::connect::on_thread;
+use super::headers::RecordHeaders;
 use super::lock::lock;
-use super::record::partition;
-use super::topic::{self, TopicPurpose};
-use super::{Connect, Events, KafkaLocation, Transactional, enqueue, on_thread};
+use super::send::Message;
+use super::{KafkaLocation, Producer, Sent, Topic};
 use crate::failure::Failure;
 
-const PURPOSE: TopicPurpose = TopicPurpose { name: "topic of dead letters", holds: "dead letters" };
 /// A larger item is split, since brokers refuse large messages.
 const MAX_PART_BYTES: usize = 512 * 1024;
 /// Items that are read in advance.
@@ -37,7 +33,7 @@ const PARTS: &str = "parts";
 #[derive(Debug)]
 pub(crate) struct Items {
     location: KafkaLocation,
-    writer: tokio::sync::Mutex<Opening>,
+    writer: Mutex<Opening>,
 }
 
 #[derive(Debug, Default)]
@@ -50,22 +46,15 @@ struct Opening {
 /// Writes each record once within the producer's session. All in-sync replicas acknowledge it.
 #[derive(Clone)]
 struct Writer {
-    producer: Transactional,
-    events: Events,
-    topic: String,
+    producer: Producer,
+    topic: Topic,
     partitions: i32,
 }
 
 impl std::fmt::Debug for Writer {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Writer").finish_non_exhaustive()
+        formatter.debug_struct("Writer").field("topic", &self.topic).finish_non_exhaustive()
     }
-}
-
-struct TopicAccess {
-    connect: Connect,
-    events: Events,
-    topic: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,62 +76,62 @@ struct PartCount {
 
 impl Items {
     pub(crate) fn new(location: KafkaLocation) -> Self {
-        Self { location, writer: tokio::sync::Mutex::default() }
+        Self { location, writer: Mutex::default() }
     }
 
     /// Stores items, each with its group. Items of one group stay in order. Returns once the brokers have acknowledged
     /// all.
     pub(crate) async fn put(&self, items: Vec<(String, Vec<u8>)>) -> Result<(), Failure> {
         let writer = self.writer().await?;
-        let mut reports = Vec::new();
+        let mut sent = Sent::default();
         for (group, bytes) in items {
-            let (id, partition) = (fastrand::u128(..), partition(&group, writer.partitions));
+            let (id, partition) = (fastrand::u128(..), Topic::partition_of(&group, writer.partitions));
             let parts = bytes.chunks(MAX_PART_BYTES).count().to_string();
             for (number, part) in bytes.chunks(MAX_PART_BYTES).enumerate() {
                 let headers = OwnedHeaders::new().insert(Header { key: PARTS, value: Some(&parts) });
-                let key = key(&group, id, number);
-                reports.push(writer.send(partition, &key, Some(part), Some(headers)).await?);
+                let message = writer.message(partition, key(&group, id, number), Some(part.to_vec()), Some(headers));
+                sent.send_message(&writer.producer, number, &message).await;
             }
         }
-        self.acknowledged(&writer, reports).await
+        self.acknowledged(&writer, sent).await
     }
 
     /// Removes items permanently.
     pub(crate) async fn remove(&self, keys: Vec<ItemKey>) -> Result<(), Failure> {
         let writer = self.writer().await?;
-        let mut reports = Vec::new();
+        let mut sent = Sent::default();
         for ItemKey { group, id, parts, partition } in keys {
             for number in 0..parts as usize {
-                reports.push(writer.send(partition, &key(&group, id, number), None, None).await?);
+                let message = writer.message(partition, key(&group, id, number), None, None);
+                sent.send_message(&writer.producer, number, &message).await;
             }
         }
-        self.acknowledged(&writer, reports).await
+        self.acknowledged(&writer, sent).await
     }
 
     /// Acquires the lock of the one process that may remove items. None if the topic does not exist.
     pub(crate) async fn lock(&self) -> Result<Option<impl Send + use<>>, Failure> {
-        let TopicAccess { connect, events, topic } = self.access()?;
-        if !topic::exists(&connect, &events, &topic, PURPOSE).await? {
-            return Ok(None);
+        let topic = self.topic()?;
+        match topic.exists().await? {
+            true => lock(format!("s1-forwarder-dead-letters-{}", topic.name), topic).await.map(Some),
+            false => Ok(None),
         }
-        lock(connect, events, format!("s1-forwarder-dead-letters-{topic}"), topic).await.map(Some)
     }
 
     /// Bytes of all complete items.
     pub(crate) async fn size(&self) -> Result<u64, Failure> {
-        let access = self.access()?;
-        let complete = on_thread(move || complete_items(&access)).await??;
+        let topic = self.topic()?;
+        let complete = on_thread(move || complete_items(&topic)).await??;
         Ok(complete.values().map(|count| count.bytes).sum())
     }
 
     /// Reads the items that are in the topic now, each group in its order. Empty if the topic does not exist.
     pub(crate) async fn read(&self) -> Result<mpsc::Receiver<Result<(ItemKey, Vec<u8>), Failure>>, Failure> {
-        let access = self.access()?;
+        let topic = self.topic()?;
         let (sender, receiver) = mpsc::channel(READ_AHEAD);
-        let (access, complete) =
-            on_thread(move || complete_items(&access).map(|complete| (access, complete))).await??;
+        let (topic, complete) = on_thread(move || complete_items(&topic).map(|complete| (topic, complete))).await??;
         tokio::spawn(on_thread(move || {
-            if let Err(failure) = emit(&access, complete, &sender) {
+            if let Err(failure) = emit(&topic, complete, &sender) {
                 // The receiver may be gone.
                 let _ = sender.blocking_send(Err(failure));
             }
@@ -150,10 +139,8 @@ impl Items {
         Ok(receiver)
     }
 
-    fn access(&self) -> Result<TopicAccess, Failure> {
-        let connect = self.location.connect()?;
-        let events = connect.events();
-        Ok(TopicAccess { connect, events, topic: self.location.topic.clone() })
+    fn topic(&self) -> Result<Topic, Failure> {
+        Ok(Topic::of_dead_letters(self.location.connect()?, &self.location.topic))
     }
 
     /// Returns the producer. A caller that waited during another caller's failed attempt gets the same failure.
@@ -163,50 +150,33 @@ impl Items {
         if let Some(writer) = &opening.writer {
             return Ok(writer.clone());
         }
-        if let Some((_, failure)) = opening.failed.clone().filter(|(ended_at, _)| *ended_at >= requested_at) {
-            return Err(failure);
+        if let Some((_, failure)) = opening.failed.as_ref().filter(|(ended_at, _)| *ended_at >= requested_at) {
+            return Err(failure.clone());
         }
         let opened = async {
-            let TopicAccess { connect, events, topic } = self.access()?;
-            let partitions = topic::ensure(&connect, &events, &topic, PURPOSE).await?;
-            let producer = connect.client(&events, &[("enable.idempotence", "true")])?;
-            Ok(Writer { producer, events, topic, partitions })
+            let topic = self.topic()?;
+            let partitions = topic.ensure().await?;
+            let producer = topic.connect.client(&[("enable.idempotence", "true")])?;
+            Ok(Writer { producer, topic, partitions })
         };
-        let opened = opened.await;
-        opening.failed = opened.as_ref().err().map(|failure: &Failure| (Instant::now(), failure.clone()));
+        let opened: Result<Writer, Failure> = opened.await;
+        opening.failed = opened.as_ref().err().map(|failure| (Instant::now(), failure.clone()));
         opening.writer = opened.as_ref().ok().cloned();
         opened
     }
 
-    async fn acknowledged(&self, writer: &Writer, reports: Vec<DeliveryFuture>) -> Result<(), Failure> {
-        let mut failed = None;
-        for report in join_all(reports).await {
-            match report {
-                Ok(Ok(_)) => {}
-                Ok(Err((error, _))) => failed = Some(error),
-                Err(_) => failed = Some(RdKafkaError::MessageProduction(Code::PurgeQueue)),
-            }
-        }
-        let Some(error) = failed else { return Ok(()) };
-        // The next call makes a new producer: secrets may have been rotated, or the session may have ended_at.
+    async fn acknowledged(&self, writer: &Writer, sent: Sent) -> Result<(), Failure> {
+        let reports = sent.reports().await;
+        let Some(code) = reports.into_iter().find_map(|(_, report)| report.code()) else { return Ok(()) };
+        // The next call makes a new producer: secrets may have been rotated, or the session may have ended.
         self.writer.lock().await.writer = None;
-        Err(failure_of(&error, &PURPOSE.of(&self.location.topic), &writer.events))
+        Err(writer.topic.failure(&RdKafkaError::MessageProduction(code)))
     }
 }
 
 impl Writer {
-    async fn send(
-        &self,
-        partition: i32,
-        key: &str,
-        value: Option<&[u8]>,
-        headers: Option<OwnedHeaders>,
-    ) -> Result<DeliveryFuture, Failure> {
-        let mut record = FutureRecord::<str, [u8]>::to(&self.topic).partition(partition).key(key);
-        record.payload = value;
-        record.headers = headers;
-        let refused = |code| failure_of(&RdKafkaError::MessageProduction(code), &PURPOSE.of(&self.topic), &self.events);
-        enqueue(&self.producer, record).await.map_err(refused)
+    fn message(&self, partition: i32, key: String, value: Option<Vec<u8>>, headers: Option<OwnedHeaders>) -> Message {
+        Message { topic: self.topic.name.clone(), partition, key, value, headers }
     }
 }
 
@@ -221,22 +191,16 @@ fn parse(message: &BorrowedMessage<'_>) -> Option<(String, u128, u32)> {
     Some((group.to_owned(), u128::from_str_radix(id, 16).ok()?, number.parse().ok()?))
 }
 
-fn parts_of(message: &BorrowedMessage<'_>) -> u32 {
-    let headers = message.headers().into_iter().flat_map(Headers::iter);
-    let parts = headers.filter(|header| header.key == PARTS).find_map(|header| std::str::from_utf8(header.value?).ok());
-    parts.and_then(|parts| parts.parse().ok()).unwrap_or(0)
-}
-
 /// Finds the complete items that were not removed. Blocks.
-fn complete_items(TopicAccess { connect, events, topic }: &TopicAccess) -> Result<HashMap<u128, PartCount>, Failure> {
+fn complete_items(topic: &Topic) -> Result<HashMap<u128, PartCount>, Failure> {
     let mut items: HashMap<u128, PartCount> = HashMap::new();
-    topic::scan(connect, events, topic, PURPOSE, &mut |message| {
+    topic.scan(|message| {
         if let Some((_, id, _)) = parse(message) {
             match message.payload() {
                 Some(part) => {
                     let count = items.entry(id).or_default();
                     count.parts += 1;
-                    count.total = parts_of(message);
+                    count.total = RecordHeaders::of(message.headers()).number(PARTS);
                     count.bytes += part.len() as u64;
                 }
                 None => drop(items.remove(&id)),
@@ -250,12 +214,12 @@ fn complete_items(TopicAccess { connect, events, topic }: &TopicAccess) -> Resul
 
 /// Sends the items in `complete`. Blocks while the channel is full, and ends when the receiver is gone.
 fn emit(
-    TopicAccess { connect, events, topic }: &TopicAccess,
+    topic: &Topic,
     mut complete: HashMap<u128, PartCount>,
     out: &mpsc::Sender<Result<(ItemKey, Vec<u8>), Failure>>,
 ) -> Result<(), Failure> {
     let mut begun: HashMap<u128, (u32, Vec<u8>)> = HashMap::new();
-    topic::scan(connect, events, topic, PURPOSE, &mut |message| {
+    topic.scan(|message| {
         if complete.is_empty() {
             return ControlFlow::Break(());
         }

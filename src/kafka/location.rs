@@ -106,7 +106,7 @@ impl KafkaLocation {
             let value = secret.read().map_err(|error| Failure::Unauthorized(error.to_string()))?;
             config.insert(key.clone(), value.expose_secret().to_owned());
         }
-        Ok(Connect { config, tokens: None })
+        Ok(Connect::new(config, None))
     }
 
     /// Hashes the settings for the transactional id. A rotated password does not change the hash.

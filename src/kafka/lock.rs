@@ -10,9 +10,9 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError as RdKafkaError;
 use tokio::time::Instant;
 
-use super::failure_of;
-use super::process::PROCESS;
-use super::{Connect, Events, on_thread};
+use super::connect::on_thread;
+use super::topic::Topic;
+use super::{Events, PROCESS};
 use crate::failure::Failure;
 
 /// A process without heartbeats stays a member for this many milliseconds.
@@ -45,8 +45,8 @@ impl Drop for Lock {
 ///
 /// # Errors
 /// When another process has the lock, or the brokers refuse.
-pub(super) async fn lock(connect: Connect, events: Events, group: String, topic: String) -> Result<Lock, Failure> {
-    let member = on_thread(move || join(&connect, &events, &group, &topic)).await??;
+pub(super) async fn lock(group: String, topic: Topic) -> Result<Lock, Failure> {
+    let member = on_thread(move || join(&group, &topic)).await??;
     let (held, released) = channel::<()>();
     let (leaves, left) = channel();
     // A member that does not poll is removed from the group.
@@ -63,9 +63,9 @@ pub(super) async fn lock(connect: Connect, events: Events, group: String, topic:
 }
 
 /// Joins the group as its only member. Blocks.
-fn join(connect: &Connect, events: &Events, group: &str, topic: &str) -> Result<BaseConsumer<Events>, Failure> {
+fn join(group: &str, topic: &Topic) -> Result<BaseConsumer<Events>, Failure> {
     let what = format!("consumer group `{group}`");
-    let failed = |error: RdKafkaError| failure_of(&error, &what, events);
+    let failed = |error: RdKafkaError| topic.connect.failure(&error, &what);
     let settings = [
         ("group.id", group),
         ("client.id", PROCESS.as_str()),
@@ -75,8 +75,8 @@ fn join(connect: &Connect, events: &Events, group: &str, topic: &str) -> Result<
         // The member reads no messages.
         ("auto.offset.reset", "latest"),
     ];
-    let member: BaseConsumer<Events> = connect.client(events, &settings)?;
-    member.subscribe(&[topic]).map_err(failed)?;
+    let member: BaseConsumer<Events> = topic.connect.client(&settings)?;
+    member.subscribe(&[&topic.name]).map_err(failed)?;
     let begun = Instant::now();
     loop {
         if let Some(Err(error)) = member.poll(POLL) {

@@ -1,17 +1,18 @@
 //! A session lasts from one initialisation of a transactional id to the next.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
-use rdkafka::producer::Producer;
+use rdkafka::producer::Producer as _;
+use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tokio_util::task::TaskTracker;
 
-use super::failure_of;
-use super::group::{Group, GroupSettings, Message, PendingSenders, Sent, SlotSender, WeakSlotSender};
-use super::record::Claim;
-use super::topic::{self, CHECKPOINTS};
-use super::{CommitOutcome, Connect, Events, Transactional, on_thread};
+use super::claim::OwnClaim;
+use super::connect::on_thread;
+use super::group::{Group, SlotRequest, TransactionSlot, closed, slot};
+use super::topic::Topic;
+use super::{CommitOutcome, Connect, PROCESS, Producer, Sent};
 use crate::failure::Failure;
 
 /// Interval at which a process renews its claim of an id.
@@ -20,65 +21,50 @@ const HEARTBEAT: Duration = Duration::from_secs(10);
 const INITIALISE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Upper bound of a transaction if `transaction.timeout.ms` is unknown.
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(60);
+/// Capacity of the queue of slot requests; further requests wait.
+const REQUESTS: usize = 1_024;
 
 /// The two initialised producers of a transactional id.
 #[derive(Debug)]
 pub(super) struct Session {
-    pub(super) main: SlotSender,
+    main: mpsc::Sender<SlotRequest>,
     /// The producer of the quarantine id commits one lane per transaction.
-    pub(super) quarantine: SlotSender,
+    quarantine: mpsc::Sender<SlotRequest>,
     pub(super) partitions: i32,
     end: Arc<OnceLock<Failure>>,
 }
 
-pub(super) struct Start<'a> {
-    pub(super) id: &'a str,
-    pub(super) topic: &'a str,
-    pub(super) process: &'a str,
-    pub(super) pending: &'a PendingSenders,
-    pub(super) tasks: &'a TaskTracker,
-}
-
 /// The id of the producer for lanes with refused records.
-pub(super) fn quarantine_of(id: &str) -> String {
+fn quarantine_of(id: &str) -> String {
     format!("{id}-q")
 }
 
 /// Initialises a producer with this transactional id. It fences the id's last holder and ends its open transaction.
-pub(super) async fn initialise(connect: &Connect, events: &Events, id: &str) -> Result<Transactional, Failure> {
-    let (connect, events, id) = (connect.clone(), events.clone(), id.to_owned());
+async fn initialise(connect: &Connect, id: &str) -> Result<Producer, Failure> {
+    let (connect, id) = (connect.clone(), id.to_owned());
     let initialise = move || {
-        let producer: Transactional = connect.client(&events, &[("transactional.id", id.as_str())])?;
-        let what = format!("transactional id {id}");
-        producer.init_transactions(INITIALISE_TIMEOUT).map_err(|error| failure_of(&error, &what, &events))?;
+        let producer: Producer = connect.client(&[("transactional.id", id.as_str())])?;
+        let failed = |error| connect.failure(&error, &format!("transactional id {id}"));
+        producer.init_transactions(INITIALISE_TIMEOUT).map_err(failed)?;
         Ok(producer)
     };
     on_thread(initialise).await?
 }
 
-/// Checks whether an id may be initialised. No process may hold it.
-pub(super) async fn try_id(connect: &Connect, events: &Events, id: &str) -> Result<(), Failure> {
-    close(initialise(connect, events, id).await?).await;
-    Ok(())
-}
-
 /// Checks the checkpoint topic and the right to transactions. It creates no topic, and no process may hold `id`.
-pub(crate) async fn probe(connect: &Connect, topic: &str, id: &str) -> Result<String, Failure> {
-    let events = connect.events();
-    let (admin, partitions) = topic::describe(connect, &events, topic, CHECKPOINTS, topic::ANSWER_TIMEOUT).await?;
-    topic::compacted(&admin, topic, CHECKPOINTS).await?;
-    try_id(connect, &events, id).await?;
+pub(crate) async fn probe(topic: &Topic, id: &str) -> Result<String, Failure> {
+    let partitions = topic.check().await?;
+    close(initialise(&topic.connect, id).await?).await;
     Ok(match partitions {
-        Some(count) => format!("checkpoint topic `{topic}` with {count} partitions"),
-        None => format!("checkpoint topic `{topic}` does not exist and will be created"),
+        Some(count) => format!("{} with {count} partitions", topic.title),
+        None => format!("{} does not exist and will be created", topic.title),
     })
 }
 
 /// Fences the process that holds an id and its quarantine id. The caller holds neither afterwards.
 pub(super) async fn fence(connect: &Connect, id: &str) -> Result<(), Failure> {
-    let events = connect.events();
-    for id in [id.to_owned(), quarantine_of(id)] {
-        try_id(connect, &events, &id).await?;
+    for id in [id, &quarantine_of(id)] {
+        close(initialise(connect, id).await?).await;
     }
     Ok(())
 }
@@ -89,36 +75,34 @@ async fn close<T: Send + 'static>(client: T) {
 }
 
 impl Session {
-    /// Initialises the id and its quarantine id, and claims them in the topic.
-    pub(super) async fn start(connect: &Connect, events: &Events, start: Start<'_>) -> Result<Self, Failure> {
-        let Start { id, topic, process, pending, tasks } = start;
-        let partitions = topic::ensure(connect, events, topic, CHECKPOINTS).await?;
-        let first = initialise(connect, events, id).await?;
-        let second = initialise(connect, events, &quarantine_of(id)).await?;
-        let limit = connect.config.get("transaction.timeout.ms").and_then(|text| text.parse().ok());
+    /// Initialises the id and its quarantine id, and claims them in the topic. `senders` has one reference for each
+    /// lane that is about to send.
+    pub(super) async fn start(
+        topic: &Topic,
+        id: &str,
+        senders: Weak<()>,
+        tasks: &TaskTracker,
+    ) -> Result<Self, Failure> {
+        let partitions = topic.ensure().await?;
+        let first = initialise(&topic.connect, id).await?;
+        let second = initialise(&topic.connect, &quarantine_of(id)).await?;
+        let limit = topic.connect.config.get("transaction.timeout.ms").and_then(|text| text.parse().ok());
         let timeout = limit.map_or(TRANSACTION_TIMEOUT, Duration::from_millis);
         let end = Arc::new(OnceLock::new());
-        let group = |id: &str, producer, pending, alone| {
-            let (id, producer) = (id.to_owned(), Arc::new(producer));
-            Group::new(GroupSettings {
-                id,
-                producer,
-                events: events.clone(),
-                pending,
-                alone,
-                timeout,
-                end: end.clone(),
-            })
+        let group = |id: String, producer, senders| {
+            let (sender, requests) = mpsc::channel(REQUESTS);
+            let (connect, producer, end) = (topic.connect.clone(), Arc::new(producer), end.clone());
+            (sender, Group { id, producer, connect, senders, timeout, end, requests })
         };
-        let (main_group, main) = group(id, first, pending.clone(), false);
-        let (quarantine_group, quarantine) = group(&quarantine_of(id), second, PendingSenders::default(), true);
-        let claim = OwnClaim { id: id.to_owned(), topic: topic.to_owned(), process: process.to_owned(), partitions };
+        let (main, main_group) = group(id.to_owned(), first, Some(senders));
+        let (quarantine, quarantine_group) = group(quarantine_of(id), second, None);
+        let claim = OwnClaim { id: id.to_owned(), topic: topic.name.clone(), partitions };
         tasks.spawn(run_group(main_group, Some(claim.clone())));
         tasks.spawn(run_group(quarantine_group, None));
         let session = Self { main, quarantine, partitions, end };
-        session.commit_first_claim(&claim).await?;
+        session.commit_first_claim(topic, &claim).await?;
         tokio::spawn(heartbeat(session.main.downgrade(), claim, session.end.clone()));
-        tracing::info!(id, topic, process, "transactional id initialised");
+        tracing::info!(id, topic = topic.name, process = *PROCESS, "transactional id initialised");
         Ok(session)
     }
 
@@ -127,52 +111,48 @@ impl Session {
         self.end.get().cloned()
     }
 
-    async fn commit_first_claim(&self, claim: &OwnClaim) -> Result<(), Failure> {
-        match commit_claim(&self.main, claim, 0, false).await {
+    /// Waits for a slot in the next transaction. Other lanes share the transaction unless `alone` is true.
+    pub(super) async fn slot(&self, alone: bool) -> Result<TransactionSlot, Failure> {
+        match self.superseded() {
+            Some(end) => Err(end),
+            None => slot(if alone { &self.quarantine } else { &self.main })
+                .await
+                .ok_or_else(|| self.superseded().unwrap_or_else(closed)),
+        }
+    }
+
+    /// Returns the failure after which lanes have to be opened again. Every end of the session counts: the next session
+    /// finds out whether the brokers still refuse.
+    pub(super) fn superseded(&self) -> Option<Failure> {
+        self.end.get().map(|end| Failure::Superseded(end.to_string()))
+    }
+
+    async fn commit_first_claim(&self, topic: &Topic, claim: &OwnClaim) -> Result<(), Failure> {
+        match commit_claim(&self.main, claim, 0).await {
             CommitOutcome::Committed => Ok(()),
-            CommitOutcome::Aborted(abort) => {
-                let what = format!("checkpoint topic `{}`", claim.topic);
-                Err(Failure::Misconfigured(format!(
-                    "{what}: {}; the user needs the rights Read, Write and Describe on this topic",
-                    abort.code
-                )))
-            }
+            CommitOutcome::Aborted(abort) => Err(Failure::Misconfigured(format!(
+                "{}: {}; the user needs the rights Read, Write and Describe on this topic",
+                topic.title, abort.code
+            ))),
             CommitOutcome::ProducerFailed(failure) => Err(self.end().unwrap_or(failure)),
         }
     }
 }
 
-#[derive(Debug, Clone)]
-struct OwnClaim {
-    id: String,
-    topic: String,
-    process: String,
-    partitions: i32,
-}
-
-impl OwnClaim {
-    fn message(&self, beat: u64, released: bool) -> Message {
-        Claim { process: self.process.clone(), beat, released }.message(&self.topic, self.partitions, &self.id)
-    }
-}
-
-async fn commit_claim(slots: &SlotSender, claim: &OwnClaim, beat: u64, released: bool) -> CommitOutcome {
-    match slots.slot().await {
-        Some(slot) => slot.commit(Sent::default(), vec![claim.message(beat, released)]).await,
-        None => CommitOutcome::ProducerFailed(Failure::Superseded("the Kafka producer was closed".to_owned())),
+async fn commit_claim(group: &mpsc::Sender<SlotRequest>, claim: &OwnClaim, beat: u64) -> CommitOutcome {
+    match slot(group).await {
+        Some(slot) => slot.commit(Sent::default(), vec![claim.message(beat, false)]).await,
+        None => CommitOutcome::ProducerFailed(closed()),
     }
 }
 
 /// Renews the claim. Between two writes it does not keep the session alive, so the session ends with its last lane.
-async fn heartbeat(slots: WeakSlotSender, claim: OwnClaim, end: Arc<OnceLock<Failure>>) {
+async fn heartbeat(group: mpsc::WeakSender<SlotRequest>, claim: OwnClaim, end: Arc<OnceLock<Failure>>) {
     for number in 1.. {
         sleep(HEARTBEAT).await;
-        let Some(slots) = slots.upgrade() else { return };
-        if end.get().is_some() {
-            return;
-        }
+        let Some(group) = group.upgrade().filter(|_| end.get().is_none()) else { return };
         // A failure ends the session.
-        let _ = commit_claim(&slots, &claim, number, false).await;
+        let _ = commit_claim(&group, &claim, number).await;
     }
 }
 

@@ -3,15 +3,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use futures_util::stream::BoxStream;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use kube::api::{ListParams, WatchEvent, WatchParams};
+use kube::runtime::watcher::{self, DefaultBackoff, Event, watcher};
 use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
@@ -22,18 +22,17 @@ use tracing::{debug, info};
 use super::contents::Text;
 use super::location::Labelled;
 use super::objects::{Kind, Objects, path};
+use super::pending::Pending;
 use super::problem::Problem;
 use super::sources::is_pipeline_file;
-use super::watch::Pending;
-use crate::settings::FullJitter;
 use crate::settings::kubernetes::{Kubernetes, KubernetesError};
 
 /// Objects per page of a listing.
 const PAGE: u32 = 100;
+/// Timeout of one page.
+const PAGE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The API server ends a watch after this time. A watch that is silent for longer has lost its connection.
 const WATCH_SECONDS: u32 = 120;
-const SILENCE: Duration = Duration::from_secs(WATCH_SECONDS as u64 + 15);
-const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// Watches objects until it is dropped.
@@ -58,7 +57,7 @@ impl ObjectWatch {
         let (listed, first_listing) = oneshot::channel();
         let (labelled, objects, pending) = (labelled.clone(), objects.clone(), pending.clone());
         let name = format!("{}s of {labelled}", K::NAME);
-        let listing = Listing::<K> { labelled, name, objects, pending, api: None, namespace: String::new() };
+        let listing = Listing::<K> { labelled, name, objects, pending, kind: PhantomData };
         self._tasks.spawn(listing.run(listed));
         self.first_listings.push(first_listing);
     }
@@ -71,8 +70,6 @@ impl ObjectWatch {
         }
     }
 }
-
-type Events<K> = BoxStream<'static, kube::Result<WatchEvent<K>>>;
 
 /// A kind of object whose keys are pipeline files.
 trait PipelineObject:
@@ -110,36 +107,19 @@ struct Listing<K> {
     name: String,
     objects: Objects,
     pending: Arc<Pending>,
-    api: Option<Api<K>>,
-    namespace: String,
+    kind: PhantomData<fn() -> K>,
 }
 
 impl<K: PipelineObject> Listing<K> {
-    async fn run(mut self, listed: oneshot::Sender<()>) {
+    async fn run(self, listed: oneshot::Sender<()>) {
         let mut listed = Some(listed);
-        let waits = || FullJitter::new(FIRST_WAIT, LONGEST_WAIT, fastrand::Rng::new());
-        let mut wait = waits();
+        let mut waits = DefaultBackoff::default();
         loop {
-            let (action, error) = match self.list().await {
-                Ok(version) => {
-                    listed.take();
-                    match self.open(&version).await {
-                        Ok(events) => {
-                            wait = waits();
-                            self.set_problem(None);
-                            let error = self.watch(version, events).await;
-                            debug!(listing = self.name, %error, "the watch ended: listing again");
-                            tokio::time::sleep(FIRST_WAIT).await;
-                            continue;
-                        }
-                        Err(error) => ("watched", error),
-                    }
-                }
-                Err(error) => ("listed", error),
-            };
-            self.set_problem(Some(format!("the {}s cannot be {action}: {error}", K::NAME)));
-            listed.take();
-            tokio::time::sleep(FIRST_WAIT + wait.wait()).await;
+            if let Err(error) = self.follow(&mut listed).await {
+                self.set_problem(Some(format!("the {}s cannot be listed: {error}", K::NAME)));
+                listed.take();
+            }
+            tokio::time::sleep(waits.next().unwrap_or(LONGEST_WAIT)).await;
         }
     }
 
@@ -150,83 +130,66 @@ impl<K: PipelineObject> Listing<K> {
         }
     }
 
-    async fn api(&mut self) -> Result<Api<K>, KubernetesError> {
-        if let Some(api) = &self.api {
-            return Ok(api.clone());
-        }
-        let kubernetes = Kubernetes::connect(self.labelled.namespace.as_deref()).await?;
-        let api = Api::namespaced(kubernetes.client, &kubernetes.namespace);
-        self.namespace = kubernetes.namespace;
-        Ok(self.api.insert(api).clone())
-    }
-
-    /// Reads all objects. Returns the version from which to watch.
-    async fn list(&mut self) -> Result<String, KubernetesError> {
-        let api = self.api().await?;
-        let mut parameters = ListParams::default().labels(&self.labelled.selector).limit(PAGE);
+    /// Lists all objects and applies later changes, until the watch fails.
+    ///
+    /// # Errors
+    /// If the objects cannot be listed.
+    async fn follow(&self, listed: &mut Option<oneshot::Sender<()>>) -> Result<(), KubernetesError> {
+        let Kubernetes { client, namespace } = Kubernetes::connect(self.labelled.namespace.as_deref()).await?;
+        let config = watcher::Config::default().labels(&self.labelled.selector).timeout(WATCH_SECONDS).page_size(PAGE);
+        let mut events = watcher(Api::<K>::namespaced(client, &namespace), config).boxed();
         let mut files = BTreeMap::new();
+        let mut is_listing = true;
         loop {
-            let page = KubernetesError::of(api.list(&parameters)).await?;
-            files.extend(page.items.into_iter().flat_map(|object| self.files(object)));
-            match page.metadata.continue_.filter(|more| !more.is_empty()) {
-                Some(more) => parameters = parameters.continue_token(&more),
-                None => {
-                    let found = files.len();
-                    let changed = self.objects.replace(&self.name, files);
-                    if !changed.is_empty() {
-                        info!(listing = self.name, files = found, "pipeline files listed");
-                        self.pending.add(Some(changed));
-                    }
-                    return Ok(page.metadata.resource_version.unwrap_or_default());
+            let event = match is_listing {
+                true => {
+                    timeout(PAGE_TIMEOUT, events.next()).await.map_err(|_| KubernetesError::no_answer(PAGE_TIMEOUT))?
                 }
-            }
-        }
-    }
-
-    async fn open(&mut self, version: &str) -> Result<Events<K>, KubernetesError> {
-        let parameters = WatchParams::default().labels(&self.labelled.selector).timeout(WATCH_SECONDS);
-        Ok(KubernetesError::of(self.api().await?.watch(&parameters, version)).await?.boxed())
-    }
-
-    /// Applies the changes since `version`, until the watch fails.
-    async fn watch(&mut self, mut version: String, mut events: Events<K>) -> KubernetesError {
-        loop {
-            loop {
-                let event = match timeout(SILENCE, events.next()).await {
-                    Ok(Some(Ok(event))) => event,
-                    Ok(Some(Err(error))) => return error.into(),
-                    Ok(None) => break,
-                    Err(_) => return KubernetesError::Unreachable("the watch lost its connection".to_owned()),
-                };
-                let (object, gone) = match event {
-                    WatchEvent::Added(object) | WatchEvent::Modified(object) => (object, false),
-                    WatchEvent::Deleted(object) => (object, true),
-                    WatchEvent::Bookmark(bookmark) => {
-                        version = bookmark.metadata.resource_version;
-                        continue;
-                    }
-                    WatchEvent::Error(status) => return kube::Error::Api(status).into(),
-                };
-                version = object.resource_version().unwrap_or(version);
-                let of_object = path(K::KIND, &self.namespace, &object.name_any(), "");
-                let files = if gone { BTreeMap::new() } else { self.files(object).into_iter().collect() };
-                let changed = self.objects.put(&self.name, &of_object, files);
-                if !changed.is_empty() {
-                    self.pending.add(Some(changed));
-                }
-            }
-            // The API server ends each watch after its time, or at once if it shuts down.
-            tokio::time::sleep(FIRST_WAIT).await;
-            events = match self.open(&version).await {
-                Ok(events) => events,
-                Err(error) => return error,
+                false => events.next().await,
             };
+            match event {
+                Some(Ok(Event::Init)) => {}
+                Some(Ok(Event::InitApply(object))) => files.extend(files_of(&namespace, object)),
+                Some(Ok(Event::InitDone)) => {
+                    is_listing = false;
+                    self.replace(std::mem::take(&mut files));
+                    listed.take();
+                }
+                Some(Ok(Event::Apply(object))) => {
+                    let name = object.name_any();
+                    self.put(&namespace, &name, files_of(&namespace, object).collect());
+                }
+                Some(Ok(Event::Delete(object))) => self.put(&namespace, &object.name_any(), BTreeMap::new()),
+                Some(Err(watcher::Error::InitialListFailed(error))) => return Err(error.into()),
+                Some(Err(error)) => {
+                    debug!(listing = self.name, %error, "the watch ended: listing again");
+                    return Ok(());
+                }
+                None => return Ok(()),
+            }
         }
     }
 
-    fn files(&self, object: K) -> Vec<(PathBuf, Text)> {
-        let name = object.name_any();
-        let keys = object.into_keys().into_iter().filter(|(key, _)| is_pipeline_file(key.as_ref()));
-        keys.map(|(key, bytes)| (path(K::KIND, &self.namespace, &name, &key).into(), Text::new(bytes))).collect()
+    fn replace(&self, files: BTreeMap<PathBuf, Text>) {
+        let found = files.len();
+        let changed = self.objects.replace(&self.name, files);
+        if !changed.is_empty() {
+            info!(listing = self.name, files = found, "pipeline files listed");
+            self.pending.add(Some(changed));
+        }
+        self.set_problem(None);
     }
+
+    fn put(&self, namespace: &str, object: &str, files: BTreeMap<PathBuf, Text>) {
+        let changed = self.objects.put(&self.name, &path(K::KIND, namespace, object, ""), files);
+        if !changed.is_empty() {
+            self.pending.add(Some(changed));
+        }
+    }
+}
+
+fn files_of<K: PipelineObject>(namespace: &str, object: K) -> impl Iterator<Item = (PathBuf, Text)> {
+    let name = object.name_any();
+    let keys = object.into_keys().into_iter().filter(|(key, _)| is_pipeline_file(key.as_ref()));
+    keys.map(move |(key, bytes)| (path(K::KIND, namespace, &name, &key).into(), Text::new(bytes)))
 }

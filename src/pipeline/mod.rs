@@ -9,6 +9,7 @@ mod labelled;
 mod location;
 mod objects;
 mod open;
+mod pending;
 mod problem;
 mod read;
 mod schema;
@@ -25,9 +26,10 @@ pub use files::{Changes, FileReport, Files, InvalidFile, Loaded, load};
 pub use location::{Labelled, Location, LocationError};
 pub use objects::stem;
 pub use open::{open, read};
+pub use pending::Scan;
 pub use problem::{Problem, Severity};
 pub use schema::schema;
-pub use watch::{Scan, Watch};
+pub use watch::Watch;
 
 /// A valid pipeline file, merged with the defaults file. The lanes share these settings.
 #[derive(Debug, Clone, PartialEq)]

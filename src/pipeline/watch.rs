@@ -8,30 +8,16 @@ use std::time::Duration;
 
 use notify::event::{AccessKind, AccessMode};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
-use parking_lot::Mutex;
-use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior};
 
 #[cfg(feature = "kubernetes")]
 use super::labelled::ObjectWatch;
 use super::location::Labelled;
 use super::objects::Objects;
+use super::pending::{Pending, Scan};
 use super::sources::is_pipeline_file;
 
-/// The files to check for changes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Scan {
-    All,
-    /// Paths as [`Files`](super::Files) has them.
-    Paths(BTreeSet<PathBuf>),
-}
-
 const RESCAN: Duration = Duration::from_secs(10);
-/// Editors and copies write a file in several steps. A scan waits until there was no notification for this long.
-const QUIET: Duration = Duration::from_millis(200);
-/// Maximum of that wait.
-const MAX_WAIT: Duration = Duration::from_secs(2);
-
 /// Waits for changes of pipeline files.
 #[derive(Debug)]
 pub struct Watch {
@@ -42,13 +28,6 @@ pub struct Watch {
     rescan: tokio::time::Interval,
     #[cfg(feature = "kubernetes")]
     object_watch: Option<ObjectWatch>,
-}
-
-/// The files to check, collected until the next scan.
-#[derive(Debug, Default)]
-pub(super) struct Pending {
-    scan: Mutex<Option<Scan>>,
-    added: Notify,
 }
 
 impl Watch {
@@ -64,7 +43,7 @@ impl Watch {
         rescan.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let names = Names::new(paths);
         let notified = Arc::clone(&pending);
-        let watcher = notify::recommended_watcher(move |event| notified.add_event(event, &names))
+        let watcher = notify::recommended_watcher(move |event| names.add_event(event, &notified))
             .inspect_err(
                 |error| tracing::warn!(%error, "no notifications of changed files: they are checked every 10s"),
             )
@@ -106,7 +85,7 @@ impl Watch {
             return self.pending.take_after_pause().await;
         }
         tokio::select! {
-            () = self.pending.added.notified() => self.pending.take_after_pause().await,
+            () = self.pending.added() => self.pending.take_after_pause().await,
             _ = self.rescan.tick() => {
                 self.watch_directories();
                 Scan::All
@@ -148,43 +127,16 @@ impl Names {
         let name = event.file_name().filter(|name| is_pipeline_file(name))?;
         Some(self.0.get(event.parent()?)?.join(name))
     }
-}
 
-impl Pending {
-    fn add_event(&self, event: notify::Result<notify::Event>, names: &Names) {
+    fn add_event(&self, event: notify::Result<notify::Event>, pending: &Pending) {
         let paths = match event {
             // A read is an event too. Scans would cause further scans.
             Ok(event) if is_read(event.kind) => return,
             Ok(event) if event.need_rescan() || event.paths.is_empty() => None,
-            Ok(event) => event.paths.iter().map(|path| names.of(path)).collect::<Option<BTreeSet<_>>>(),
+            Ok(event) => event.paths.iter().map(|path| self.of(path)).collect::<Option<BTreeSet<_>>>(),
             Err(_) => None,
         };
-        self.add(paths);
-    }
-
-    /// Adds paths that may have changed. Without paths, any file may have changed.
-    pub fn add(&self, paths: Option<BTreeSet<PathBuf>>) {
-        let mut scan = self.scan.lock();
-        *scan = Some(match (scan.take(), paths) {
-            (None, Some(paths)) => Scan::Paths(paths),
-            (Some(Scan::Paths(mut before)), Some(paths)) => {
-                before.extend(paths);
-                Scan::Paths(before)
-            }
-            _ => Scan::All,
-        });
-        drop(scan);
-        self.added.notify_one();
-    }
-
-    fn is_waiting(&self) -> bool {
-        self.scan.lock().is_some()
-    }
-
-    async fn take_after_pause(&self) -> Scan {
-        let deadline = Instant::now() + MAX_WAIT;
-        while Instant::now() < deadline && tokio::time::timeout(QUIET, self.added.notified()).await.is_ok() {}
-        self.scan.lock().take().unwrap_or(Scan::All)
+        pending.add(paths);
     }
 }
 

@@ -3,6 +3,8 @@ use std::time::Duration;
 
 use kube::{Client, Config, Error};
 
+use crate::failure::Failure;
+
 /// Timeout of one call to the API server, which normally answers in milliseconds.
 const CALL: Duration = Duration::from_secs(10);
 
@@ -77,8 +79,12 @@ impl KubernetesError {
     pub async fn within<T>(timeout: Duration, call: impl Future<Output = Result<T, Error>>) -> Result<T, Self> {
         match tokio::time::timeout(timeout, call).await {
             Ok(answer) => answer.map_err(Self::from),
-            Err(_) => Err(Self::Unreachable(format!("no answer within {} ms", timeout.as_millis()))),
+            Err(_) => Err(Self::no_answer(timeout)),
         }
+    }
+
+    pub fn no_answer(timeout: Duration) -> Self {
+        Self::Unreachable(format!("no answer within {} ms", timeout.as_millis()))
     }
 
     /// The object changed after it was read, or exists already.
@@ -93,6 +99,17 @@ impl KubernetesError {
 
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Refused { code: 404, .. })
+    }
+}
+
+impl From<KubernetesError> for Failure {
+    fn from(error: KubernetesError) -> Self {
+        let reason = error.to_string();
+        match error {
+            KubernetesError::Access(_) => Self::Misconfigured(reason),
+            KubernetesError::Refused { code: 401, .. } => Self::Unauthorized(reason),
+            _ => Self::transient(reason),
+        }
     }
 }
 

@@ -2,7 +2,7 @@ use std::fs::{self, File, TryLockError};
 use std::io::{ErrorKind, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use futures_util::future::BoxFuture;
+use async_trait::async_trait;
 use tokio::sync::Semaphore;
 
 use super::{CheckpointBackend, CheckpointKey, StateError, Store, envelope};
@@ -62,52 +62,48 @@ impl FileStore {
     }
 }
 
+#[async_trait]
 impl CheckpointBackend for FileStore {
-    fn load<'a>(&'a self, key: &'a CheckpointKey) -> BoxFuture<'a, Result<Option<Vec<u8>>, StateError>> {
+    async fn load(&self, key: &CheckpointKey) -> Result<Option<Vec<u8>>, StateError> {
         let path = self.path(key);
         blocking(move || match read(&path)? {
             Some(sealed) => envelope::open(&sealed, &path.display().to_string()).map(Some),
             None => Ok(None),
         })
+        .await
     }
 
     /// Writes the journal first, then the checkpoint that refers to it. Then it removes the dropped segments.
-    fn commit<'a>(
-        &'a self,
-        key: &'a CheckpointKey,
-        CheckpointUpdate { checkpoint, journal }: CheckpointUpdate,
-    ) -> BoxFuture<'a, Result<Vec<u64>, StateError>> {
+    async fn commit(&self, key: &CheckpointKey, update: CheckpointUpdate) -> Result<Vec<u64>, StateError> {
         let (path, directory) = (self.path(key), self.journal(key));
         blocking(move || {
-            journal.appends.iter().try_for_each(|append| append_durably(&directory, append))?;
-            write_durably(&path, &envelope::seal(&checkpoint))?;
-            let mut removed = journal.dropped;
+            update.journal.appends.iter().try_for_each(|append| append_durably(&directory, append))?;
+            write_durably(&path, &envelope::seal(&update.checkpoint))?;
+            let mut removed = update.journal.dropped;
             removed.retain(|segment| remove_file(&directory.join(segment.to_string())).is_ok());
             Ok(removed)
         })
+        .await
     }
 
     fn keeps_journals(&self) -> bool {
         true
     }
 
-    fn read_journal<'a>(
-        &'a self,
-        key: &'a CheckpointKey,
-        segment: u64,
-    ) -> BoxFuture<'a, Result<Option<Vec<u8>>, StateError>> {
+    async fn read_journal(&self, key: &CheckpointKey, segment: u64) -> Result<Option<Vec<u8>>, StateError> {
         let path = self.journal(key).join(segment.to_string());
-        blocking(move || read(&path))
+        blocking(move || read(&path)).await
     }
 }
 
+#[async_trait]
 impl Store for FileStore {
-    fn list(&self) -> BoxFuture<'_, Result<Vec<CheckpointKey>, StateError>> {
+    async fn list(&self) -> Result<Vec<CheckpointKey>, StateError> {
         let root = self.lanes.clone();
-        blocking(move || list(&root))
+        blocking(move || list(&root)).await
     }
 
-    fn rename<'a>(&'a self, from: &'a CheckpointKey, to: &'a CheckpointKey) -> BoxFuture<'a, Result<(), StateError>> {
+    async fn rename(&self, from: &CheckpointKey, to: &CheckpointKey) -> Result<(), StateError> {
         let (old_journal, new_journal) = (self.journal(from), self.journal(to));
         let (old, new, from, to) = (self.path(from), self.path(to), from.clone(), to.clone());
         blocking(move || {
@@ -127,9 +123,10 @@ impl Store for FileStore {
             sync_directory(&parent)?;
             old.parent().map_or(Ok(()), sync_directory)
         })
+        .await
     }
 
-    fn delete<'a>(&'a self, key: &'a CheckpointKey) -> BoxFuture<'a, Result<(), StateError>> {
+    async fn delete(&self, key: &CheckpointKey) -> Result<(), StateError> {
         let (path, journal, key) = (self.path(key), self.journal(key), key.clone());
         blocking(move || match fs::remove_file(&path) {
             Ok(()) => {
@@ -139,6 +136,7 @@ impl Store for FileStore {
             Err(error) if error.kind() == ErrorKind::NotFound => Err(StateError::Unknown(key)),
             Err(error) => Err(io("remove", &path)(error)),
         })
+        .await
     }
 }
 
@@ -183,21 +181,19 @@ fn remove_directory(path: &Path) -> Result<(), StateError> {
 static DISK: Semaphore = Semaphore::const_new(16);
 
 /// Runs file calls, which block, on a thread for them.
-fn blocking<T: Send + 'static>(
+async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StateError> + Send + 'static,
-) -> BoxFuture<'static, Result<T, StateError>> {
-    Box::pin(async move {
-        // A task of its own: a caller that is not polled when its turn comes would hold up the others.
-        let done = tokio::spawn(async move {
-            // Never closed, so this always yields a permit. The thread returns it.
-            let turn = DISK.acquire().await.ok();
-            tokio::task::spawn_blocking(move || (work(), turn).0).await
-        });
-        match done.await.flatten() {
-            Ok(result) => result,
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
-        }
-    })
+) -> Result<T, StateError> {
+    // A task of its own: a caller that is not polled when its turn comes would hold up the others.
+    let done = tokio::spawn(async move {
+        // Never closed, so this always yields a permit. The thread returns it.
+        let turn = DISK.acquire().await.ok();
+        tokio::task::spawn_blocking(move || (work(), turn).0).await
+    });
+    match done.await.flatten() {
+        Ok(result) => result,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
 }
 
 fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), StateError> {

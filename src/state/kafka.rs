@@ -3,14 +3,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
+use async_trait::async_trait;
 use parking_lot::Mutex;
 
 use super::{CheckpointBackend, CheckpointKey, StateError, Store};
 use crate::checkpoint::{CheckpointUpdate, JournalChange};
 use crate::failure::Failure;
-use crate::kafka::{KafkaLocation, Lane, PROCESS, TransactionalId, TransactionalIds, reach};
+use crate::kafka::{KafkaLocation, Lane, PROCESS, Topic, TransactionalId, TransactionalIds};
 
 /// Checkpoints in a compacted topic, each under its lane's name.
 ///
@@ -36,7 +35,7 @@ impl KafkaStore {
     /// so a worker that takes the shard over fences only its last holder.
     pub fn of_shard(location: KafkaLocation, instance: &str, shard: u32) -> Self {
         let ids = TransactionalIds::new(instance);
-        let id = ids.get(&location.fingerprint(), shard, &location.topic);
+        let id = ids.get(&location.fingerprint(), shard);
         Self { location, ids, id, prefix: String::new(), lanes: Mutex::default() }
     }
 
@@ -45,168 +44,116 @@ impl KafkaStore {
         Self { prefix: format!("{instance}!"), ..Self::new(location, instance) }
     }
 
-    fn key(&self, lane: &CheckpointKey) -> String {
-        format!("{}{lane}", self.prefix)
+    fn name(&self, key: &CheckpointKey) -> String {
+        format!("{}{key}", self.prefix)
     }
 
-    fn failed(&self, failure: &Failure) -> StateError {
-        StateError::Kafka { place: self.location.to_string(), reason: failure.to_string() }
+    /// Makes a call with the topic, whose settings have secrets that may have been rotated.
+    async fn call<T>(&self, call: impl AsyncFnOnce(&Topic) -> Result<T, Failure>) -> Result<T, StateError> {
+        let called = async { call(&Topic::of_checkpoints(self.location.connect()?, &self.location.topic)).await };
+        called.await.map_err(|failure| StateError::failed(self.location.to_string(), failure))
     }
 
-    fn known(&self, lane: &CheckpointKey) -> Option<Arc<Lane>> {
-        self.lanes.lock().get(lane).cloned()
+    async fn open(&self, key: &CheckpointKey) -> Result<(Arc<Lane>, Option<Vec<u8>>), StateError> {
+        let (lane, checkpoint) = self.call(async |topic| self.id.open(topic, &self.name(key)).await).await?;
+        let lane = Arc::new(lane);
+        self.lanes.lock().insert(key.clone(), lane.clone());
+        Ok((lane, checkpoint))
     }
 
-    fn know(&self, lane: &CheckpointKey, opened: Lane) -> Arc<Lane> {
-        let opened = Arc::new(opened);
-        self.lanes.lock().insert(lane.clone(), opened.clone());
-        opened
-    }
-
-    async fn open(&self, lane: &CheckpointKey) -> Result<(Lane, Option<Vec<u8>>), StateError> {
-        let opened = async { self.id.open(&self.location.connect()?, &self.key(lane)).await };
-        opened.await.map_err(|failure| self.failed(&failure))
-    }
-
-    async fn write(&self, lane: &CheckpointKey, update: CheckpointUpdate) -> Result<(), StateError> {
-        let conflict = |owner: &str| StateError::Conflict { lane: lane.clone(), owner: owner.to_owned() };
-        let known = match self.known(lane) {
-            Some(known) => known,
-            None => self.know(lane, self.open(lane).await?.0),
+    async fn write(&self, key: &CheckpointKey, update: CheckpointUpdate) -> Result<(), StateError> {
+        let known = self.lanes.lock().get(key).cloned();
+        let lane = match known {
+            Some(lane) => lane,
+            None => self.open(key).await?.0,
         };
-        let save = async |known: &Lane| known.save(&self.location.connect()?, update.clone()).await;
-        match save(&known).await {
-            Ok(()) => return Ok(()),
-            Err(Failure::Superseded(reason)) => {
-                tracing::info!(%lane, reason, "session superseded: reading the lane's last checkpoint")
+        let save = async |lane: &Lane| self.call(async |topic| lane.save(topic, update.clone()).await).await;
+        match save(&lane).await {
+            Err(error) if error.is_superseded() => {
+                tracing::info!(lane = %key, %error, "session superseded: reading the lane's last checkpoint");
             }
-            Err(failure) => return Err(self.failed(&failure)),
+            saved => return saved,
         }
         // If this process wrote the last record, nobody else wrote meanwhile, and `update` is newer.
-        let (opened, _) = self.open(lane).await?;
-        let is_other = opened.sequence() != known.sequence();
-        if let Some(writer) = opened.writer().filter(|writer| is_other && *writer != *PROCESS) {
-            return Err(conflict(&writer));
+        let (opened, _) = self.open(key).await?;
+        let is_other = opened.sequence() != lane.sequence();
+        if let Some(owner) = opened.writer.clone().filter(|writer| is_other && *writer != *PROCESS) {
+            return Err(StateError::Conflict { lane: key.clone(), owner });
         }
-        save(&self.know(lane, opened)).await.map_err(|failure| match failure {
-            Failure::Superseded(reason) => conflict(&reason),
-            other => self.failed(&other),
+        save(&opened).await.map_err(|error| match error {
+            StateError::Failed { failure: Failure::Superseded(owner), .. } => {
+                StateError::Conflict { lane: key.clone(), owner }
+            }
+            other => other,
         })
-    }
-
-    async fn read(&self, lane: &CheckpointKey) -> Result<Option<Vec<u8>>, StateError> {
-        let read = async { self.id.load(&self.location.connect()?, &self.key(lane)).await };
-        read.await.map_err(|failure| self.failed(&failure))
-    }
-
-    async fn remove(&self, lane: &CheckpointKey) -> Result<(), StateError> {
-        let remove = async { self.id.remove(&self.location.connect()?, &self.key(lane)).await };
-        match remove.await.map_err(|failure| self.failed(&failure))? {
-            true => Ok(()),
-            false => Err(StateError::Unknown(lane.clone())),
-        }
     }
 }
 
+#[async_trait]
 impl CheckpointBackend for KafkaStore {
-    fn load<'a>(&'a self, lane: &'a CheckpointKey) -> BoxFuture<'a, Result<Option<Vec<u8>>, StateError>> {
-        self.read(lane).boxed()
+    async fn load(&self, key: &CheckpointKey) -> Result<Option<Vec<u8>>, StateError> {
+        self.call(async |topic| self.id.load(topic, &self.name(key)).await).await
     }
 
-    fn claim<'a>(&'a self, lane: &'a CheckpointKey) -> BoxFuture<'a, Result<Option<Vec<u8>>, StateError>> {
-        async move {
-            let (opened, checkpoint) = self.open(lane).await?;
-            self.know(lane, opened);
-            Ok(checkpoint)
-        }
-        .boxed()
+    async fn claim(&self, key: &CheckpointKey) -> Result<Option<Vec<u8>>, StateError> {
+        Ok(self.open(key).await?.1)
     }
 
     /// In one transaction.
-    fn commit<'a>(
-        &'a self,
-        lane: &'a CheckpointKey,
-        update: CheckpointUpdate,
-    ) -> BoxFuture<'a, Result<Vec<u64>, StateError>> {
-        async move {
-            let dropped = update.journal.dropped.clone();
-            self.write(lane, update).await?;
-            Ok(dropped)
-        }
-        .boxed()
+    async fn commit(&self, key: &CheckpointKey, update: CheckpointUpdate) -> Result<Vec<u64>, StateError> {
+        let dropped = update.journal.dropped.clone();
+        self.write(key, update).await?;
+        Ok(dropped)
     }
 
     fn keeps_journals(&self) -> bool {
         true
     }
 
-    fn read_journal<'a>(
-        &'a self,
-        lane: &'a CheckpointKey,
-        segment: u64,
-    ) -> BoxFuture<'a, Result<Option<Vec<u8>>, StateError>> {
-        async move {
-            let read = async { self.id.segment(&self.location.connect()?, &self.key(lane), segment).await };
-            read.await.map_err(|error| self.failed(&error))
-        }
-        .boxed()
+    async fn read_journal(&self, key: &CheckpointKey, segment: u64) -> Result<Option<Vec<u8>>, StateError> {
+        self.call(async |topic| self.id.segment(topic, &self.name(key), segment).await).await
     }
 }
 
+#[async_trait]
 impl Store for KafkaStore {
-    fn list(&self) -> BoxFuture<'_, Result<Vec<CheckpointKey>, StateError>> {
-        async {
-            let all = async { self.id.all(&self.location.connect()?).await };
-            let names = all.await.map_err(|error| self.failed(&error))?;
-            let own = names.iter().filter_map(|name| name.strip_prefix(&self.prefix));
-            let mut keys: Vec<CheckpointKey> = own.filter_map(|name| name.parse().ok()).collect();
-            keys.sort();
-            Ok(keys)
-        }
-        .boxed()
+    async fn list(&self) -> Result<Vec<CheckpointKey>, StateError> {
+        let names = self.call(async |topic| self.id.names(topic).await).await?;
+        let own = names.iter().filter_map(|name| name.strip_prefix(&self.prefix));
+        let mut keys: Vec<CheckpointKey> = own.filter_map(|name| name.parse().ok()).collect();
+        keys.sort();
+        Ok(keys)
     }
 
-    fn rename<'a>(&'a self, from: &'a CheckpointKey, to: &'a CheckpointKey) -> BoxFuture<'a, Result<(), StateError>> {
-        async move {
-            let Some(checkpoint) = self.read(from).await? else { return Err(StateError::Unknown(from.clone())) };
-            if self.read(to).await?.is_some() {
-                return Err(StateError::Exists(to.clone()));
-            }
-            let journal = async { self.id.journal(&self.location.connect()?, &self.key(from)).await };
-            let appends = journal.await.map_err(|error| self.failed(&error))?;
-            let journal = JournalChange { appends, dropped: Vec::new() };
-            self.write(to, CheckpointUpdate { checkpoint, journal }).await?;
-            self.remove(from).await
+    async fn rename(&self, from: &CheckpointKey, to: &CheckpointKey) -> Result<(), StateError> {
+        let Some(checkpoint) = self.load(from).await? else { return Err(StateError::Unknown(from.clone())) };
+        if self.load(to).await?.is_some() {
+            return Err(StateError::Exists(to.clone()));
         }
-        .boxed()
+        let appends = self.call(async |topic| self.id.journal(topic, &self.name(from)).await).await?;
+        let journal = JournalChange { appends, dropped: Vec::new() };
+        self.write(to, CheckpointUpdate { checkpoint, journal }).await?;
+        self.delete(from).await
     }
 
-    fn delete<'a>(&'a self, lane: &'a CheckpointKey) -> BoxFuture<'a, Result<(), StateError>> {
-        self.remove(lane).boxed()
+    async fn delete(&self, key: &CheckpointKey) -> Result<(), StateError> {
+        match self.call(async |topic| self.id.remove(topic, &self.name(key)).await).await? {
+            true => Ok(()),
+            false => Err(StateError::Unknown(key.clone())),
+        }
     }
 
-    fn prepare(&self) -> BoxFuture<'_, Result<(), StateError>> {
-        async {
-            let prepare = async { self.id.prepare(&self.location.connect()?).await };
-            prepare.await.map_err(|failure| self.failed(&failure))
-        }
-        .boxed()
+    async fn prepare(&self) -> Result<(), StateError> {
+        self.call(async |topic| topic.ensure().await.map(drop)).await
     }
 
-    fn reach(&self) -> BoxFuture<'_, Result<(), StateError>> {
-        async {
-            let reached = async { reach(&self.location.connect()?, &self.location.topic).await };
-            reached.await.map_err(|failure| self.failed(&failure))
-        }
-        .boxed()
+    async fn reach(&self) -> Result<(), StateError> {
+        self.call(async |topic| topic.reach().await).await
     }
 
-    fn close(&self) -> BoxFuture<'_, ()> {
-        async {
-            self.lanes.lock().clear();
-            self.id.close();
-            self.ids.close().await;
-        }
-        .boxed()
+    async fn close(&self) {
+        self.lanes.lock().clear();
+        self.id.close();
+        self.ids.close().await;
     }
 }

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use futures_util::future::{BoxFuture, try_join_all};
+use async_trait::async_trait;
+use futures_util::future::try_join_all;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{DeleteParams, ListParams, ObjectMeta, PostParams, Preconditions};
@@ -181,7 +182,7 @@ impl KubernetesStore {
                 let owner = self.head(lane).await?.and_then(|there| there.annotations().get(OWNER).cloned());
                 Err(StateError::Conflict { lane: lane.clone(), owner: owner.unwrap_or_else(|| "nobody".to_owned()) })
             }
-            Err(error) => Err(kubernetes("write", lane)(error)),
+            Err(error) => Err(failed("write", lane)(error)),
         }
     }
 
@@ -233,93 +234,76 @@ impl KubernetesStore {
     }
 }
 
+#[async_trait]
 impl CheckpointBackend for KubernetesStore {
-    fn load<'a>(&'a self, lane: &'a CheckpointKey) -> BoxFuture<'a, Result<Option<Vec<u8>>, StateError>> {
-        Box::pin(async move { Ok(self.read(lane).await?.map(|read| read.payload)) })
+    async fn load(&self, lane: &CheckpointKey) -> Result<Option<Vec<u8>>, StateError> {
+        Ok(self.read(lane).await?.map(|read| read.payload))
     }
 
-    fn claim<'a>(&'a self, lane: &'a CheckpointKey) -> BoxFuture<'a, Result<Option<Vec<u8>>, StateError>> {
-        Box::pin(async move {
-            let _turn = self.calls.acquire().await;
-            self.forget(lane);
-            for _ in 0..CLAIMS {
-                let Some(Read { mut head, payload }) = self.read(lane).await? else { return Ok(None) };
-                let annotations = head.annotations_mut();
-                let before = annotations.insert(OWNER.to_owned(), self.owner.clone());
-                if before.as_ref() == Some(&self.owner) {
+    async fn claim(&self, lane: &CheckpointKey) -> Result<Option<Vec<u8>>, StateError> {
+        let _turn = self.calls.acquire().await;
+        self.forget(lane);
+        for _ in 0..CLAIMS {
+            let Some(Read { mut head, payload }) = self.read(lane).await? else { return Ok(None) };
+            let before = head.annotations_mut().insert(OWNER.to_owned(), self.owner.clone());
+            if before.as_ref() == Some(&self.owner) {
+                self.remember(lane, &head);
+                return Ok(Some(payload));
+            }
+            match self.write(&head).await {
+                Ok(head) => {
+                    info!(%lane, before, "checkpoint claimed from another process");
                     self.remember(lane, &head);
                     return Ok(Some(payload));
                 }
-                match self.write(&head).await {
-                    Ok(head) => {
-                        info!(%lane, before, "checkpoint claimed from another process");
-                        self.remember(lane, &head);
-                        return Ok(Some(payload));
-                    }
-                    // The last owner wrote once more.
-                    Err(error) if error.is_conflict() || error.is_not_found() => {}
-                    Err(error) => return Err(kubernetes("claim", lane)(error)),
-                }
+                // The last owner wrote once more.
+                Err(error) if error.is_conflict() || error.is_not_found() => {}
+                Err(error) => return Err(failed("claim", lane)(error)),
             }
-            Err(StateError::Conflict { lane: lane.clone(), owner: "a worker that keeps writing it".to_owned() })
-        })
+        }
+        Err(StateError::Conflict { lane: lane.clone(), owner: "a worker that keeps writing it".to_owned() })
     }
 
-    fn commit<'a>(
-        &'a self,
-        lane: &'a CheckpointKey,
-        update: CheckpointUpdate,
-    ) -> BoxFuture<'a, Result<Vec<u64>, StateError>> {
-        Box::pin(async move {
-            let _turn = self.calls.acquire().await;
-            let head = self.split_into_objects(lane, envelope::seal(&update.checkpoint)).await?;
-            self.put(lane, head).await?;
-            Ok(update.journal.dropped)
-        })
+    async fn commit(&self, lane: &CheckpointKey, update: CheckpointUpdate) -> Result<Vec<u64>, StateError> {
+        let _turn = self.calls.acquire().await;
+        let head = self.split_into_objects(lane, envelope::seal(&update.checkpoint)).await?;
+        self.put(lane, head).await?;
+        Ok(update.journal.dropped)
     }
 }
 
+#[async_trait]
 impl Store for KubernetesStore {
-    fn list(&self) -> BoxFuture<'_, Result<Vec<CheckpointKey>, StateError>> {
-        Box::pin(async move {
-            let mut parameters = ListParams::default().labels(&selector(&self.instance, CHECKPOINT)).limit(PAGE);
-            let mut lanes = Vec::new();
-            loop {
-                let page = KubernetesError::of(self.maps.list_metadata(&parameters)).await;
-                let page = page.map_err(|source| StateError::Kubernetes {
-                    action: "list",
-                    place: "the checkpoints".to_owned(),
-                    source,
-                })?;
-                let names = page.iter().filter_map(|head| head.annotations().get(LANE));
-                lanes.extend(names.filter_map(|name| name.parse::<CheckpointKey>().ok()));
-                match page.metadata.continue_.filter(|more| !more.is_empty()) {
-                    Some(more) => parameters = parameters.continue_token(&more),
-                    None => break,
-                }
+    async fn list(&self) -> Result<Vec<CheckpointKey>, StateError> {
+        let mut parameters = ListParams::default().labels(&selector(&self.instance, CHECKPOINT)).limit(PAGE);
+        let mut lanes = Vec::new();
+        loop {
+            let page = KubernetesError::of(self.maps.list_metadata(&parameters)).await;
+            let page = page.map_err(|error| StateError::failed("cannot list the checkpoints", error))?;
+            let names = page.iter().filter_map(|head| head.annotations().get(LANE));
+            lanes.extend(names.filter_map(|name| name.parse::<CheckpointKey>().ok()));
+            match page.metadata.continue_.filter(|more| !more.is_empty()) {
+                Some(more) => parameters = parameters.continue_token(&more),
+                None => break,
             }
-            lanes.sort();
-            Ok(lanes)
-        })
+        }
+        lanes.sort();
+        Ok(lanes)
     }
 
-    fn rename<'a>(&'a self, from: &'a CheckpointKey, to: &'a CheckpointKey) -> BoxFuture<'a, Result<(), StateError>> {
-        Box::pin(async move {
-            let Some(old) = self.read(from).await? else { return Err(StateError::Unknown(from.clone())) };
-            if self.head(to).await?.is_some() {
-                return Err(StateError::Exists(to.clone()));
-            }
-            self.forget(to);
-            self.commit(to, old.payload.into()).await?;
-            self.remove(from, &old.head).await
-        })
+    async fn rename(&self, from: &CheckpointKey, to: &CheckpointKey) -> Result<(), StateError> {
+        let Some(old) = self.read(from).await? else { return Err(StateError::Unknown(from.clone())) };
+        if self.head(to).await?.is_some() {
+            return Err(StateError::Exists(to.clone()));
+        }
+        self.forget(to);
+        self.commit(to, old.payload.into()).await?;
+        self.remove(from, &old.head).await
     }
 
-    fn delete<'a>(&'a self, lane: &'a CheckpointKey) -> BoxFuture<'a, Result<(), StateError>> {
-        Box::pin(async move {
-            let Some(head) = self.head(lane).await? else { return Err(StateError::Unknown(lane.clone())) };
-            self.remove(lane, &head).await
-        })
+    async fn delete(&self, lane: &CheckpointKey) -> Result<(), StateError> {
+        let Some(head) = self.head(lane).await? else { return Err(StateError::Unknown(lane.clone())) };
+        self.remove(lane, &head).await
     }
 }
 
@@ -338,15 +322,15 @@ fn bytes_of(map: &ConfigMap) -> Vec<u8> {
     bytes.map(|bytes| bytes.0.clone()).unwrap_or_default()
 }
 
-fn kubernetes(action: &'static str, lane: &CheckpointKey) -> impl FnOnce(KubernetesError) -> StateError + use<> {
-    let place = format!("the checkpoint of {lane}");
-    move |source| StateError::Kubernetes { action, place, source }
+fn failed(action: &str, lane: &CheckpointKey) -> impl FnOnce(KubernetesError) -> StateError + use<> {
+    let what = format!("cannot {action} the checkpoint of {lane}");
+    move |error| StateError::failed(what, error)
 }
 
 async fn call<T>(
-    action: &'static str,
+    action: &str,
     lane: &CheckpointKey,
     call: impl Future<Output = Result<T, kube::Error>>,
 ) -> Result<T, StateError> {
-    KubernetesError::of(call).await.map_err(kubernetes(action, lane))
+    KubernetesError::of(call).await.map_err(failed(action, lane))
 }

@@ -19,6 +19,15 @@ pub enum Location {
     Kafka(super::KafkaLocation),
 }
 
+/// What a store is opened for.
+#[derive(Debug, Clone, Copy)]
+pub enum Access<'a> {
+    /// Takes no lock.
+    Read,
+    /// `owner` names this process, and is unique over restarts too.
+    Write { owner: &'a str },
+}
+
 /// The text is not a value of `--state`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LocationError {
@@ -70,37 +79,38 @@ impl Location {
         }
     }
 
-    /// Opens the store for writing. The names of its objects begin with `instance`. `owner` names this process, and is
-    /// unique over restarts too.
+    /// Opens the store. The names of its objects begin with `instance`. An `area`, a relative path, has names and a
+    /// lock of its own, for a command that runs next to the worker.
     ///
     /// # Errors
     /// When it cannot be used, or another process has its lock.
-    pub async fn open(&self, instance: &str, owner: &str) -> Result<Arc<dyn Store>, StateError> {
+    pub async fn open(
+        &self,
+        instance: &str,
+        access: Access<'_>,
+        area: Option<&Path>,
+    ) -> Result<Arc<dyn Store>, StateError> {
+        let area_instance = area.map(|area| area_instance(instance, area));
+        let instance = area_instance.as_deref().unwrap_or(instance);
         match self {
-            Self::File(directory) => Ok(Arc::new(FileStore::open(directory)?)),
-            Self::Kubernetes(namespace) => self.kubernetes(namespace.as_deref(), instance, owner).await,
+            Self::File(directory) => {
+                let directory = area.map_or_else(|| directory.clone(), |area| directory.join(area));
+                Ok(Arc::new(match access {
+                    Access::Write { .. } => FileStore::open(&directory)?,
+                    Access::Read => FileStore::look_at(&directory),
+                }))
+            }
+            Self::Kubernetes(namespace) => self.kubernetes(namespace.as_deref(), instance, access).await,
+            #[cfg(feature = "kafka")]
+            Self::Kafka(location) if area.is_some() => {
+                Ok(Arc::new(super::KafkaStore::area(location.clone(), instance)))
+            }
             #[cfg(feature = "kafka")]
             Self::Kafka(location) => Ok(Arc::new(super::KafkaStore::new(location.clone(), instance))),
         }
     }
 
-    /// Opens a separate area of the store for a command that runs next to the worker, with names and a lock of its own.
-    /// `area` is a relative path.
-    ///
-    /// # Errors
-    /// When it cannot be used, or another process has its lock.
-    pub async fn open_area(&self, area: &Path, instance: &str, owner: &str) -> Result<Arc<dyn Store>, StateError> {
-        match self {
-            Self::File(directory) => Ok(Arc::new(FileStore::open(&directory.join(area))?)),
-            Self::Kubernetes(_) => self.open(&area_instance(instance, area), owner).await,
-            #[cfg(feature = "kafka")]
-            Self::Kafka(location) => {
-                Ok(Arc::new(super::KafkaStore::area(location.clone(), &area_instance(instance, area))))
-            }
-        }
-    }
-
-    /// Removes the area that [`Self::open_area`] opened as `store`.
+    /// Removes the area that [`Self::open`] opened as `store`.
     ///
     /// # Errors
     /// When something of it cannot be removed.
@@ -126,48 +136,25 @@ impl Location {
         }
     }
 
-    /// Opens the store for reading, without a lock.
-    ///
-    /// # Errors
-    /// When it cannot be used.
-    pub async fn look_at(&self, instance: &str) -> Result<Arc<dyn Store>, StateError> {
-        match self {
-            Self::File(directory) => Ok(Arc::new(FileStore::look_at(directory))),
-            Self::Kubernetes(namespace) => self.kubernetes(namespace.as_deref(), instance, "").await,
-            #[cfg(feature = "kafka")]
-            Self::Kafka(location) => Ok(Arc::new(super::KafkaStore::new(location.clone(), instance))),
-        }
-    }
-
-    /// Opens the area of [`Self::open_area`] for reading, without a lock.
-    ///
-    /// # Errors
-    /// When it cannot be used.
-    pub async fn look_at_area(&self, area: &Path, instance: &str) -> Result<Arc<dyn Store>, StateError> {
-        match self {
-            Self::File(directory) => Ok(Arc::new(FileStore::look_at(&directory.join(area)))),
-            Self::Kubernetes(_) => self.look_at(&area_instance(instance, area)).await,
-            #[cfg(feature = "kafka")]
-            Self::Kafka(location) => {
-                Ok(Arc::new(super::KafkaStore::area(location.clone(), &area_instance(instance, area))))
-            }
-        }
-    }
-
     #[cfg(feature = "kubernetes")]
     async fn kubernetes(
         &self,
         namespace: Option<&str>,
         instance: &str,
-        owner: &str,
+        access: Access<'_>,
     ) -> Result<Arc<dyn Store>, StateError> {
         use crate::settings::kubernetes::Kubernetes;
-        let kubernetes = Kubernetes::connect(namespace).await.map_err(StateError::Access)?;
+        let kubernetes = Kubernetes::connect(namespace).await;
+        let kubernetes = kubernetes.map_err(|error| StateError::failed(self.to_string(), error))?;
+        let owner = match access {
+            Access::Write { owner } => owner,
+            Access::Read => "",
+        };
         Ok(Arc::new(super::KubernetesStore::new(&kubernetes, instance, owner)))
     }
 
     #[cfg(not(feature = "kubernetes"))]
-    async fn kubernetes(&self, _: Option<&str>, _: &str, _: &str) -> Result<Arc<dyn Store>, StateError> {
+    async fn kubernetes(&self, _: Option<&str>, _: &str, _: Access<'_>) -> Result<Arc<dyn Store>, StateError> {
         Err(StateError::NotBuilt(self.to_string()))
     }
 }

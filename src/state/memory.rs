@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use futures_util::future::BoxFuture;
+use async_trait::async_trait;
 use parking_lot::{Mutex, MutexGuard};
 
 use super::{CheckpointBackend, CheckpointKey, StateError, Store};
@@ -34,49 +34,41 @@ impl MemoryStore {
     }
 }
 
+#[async_trait]
 impl CheckpointBackend for MemoryStore {
-    fn load<'a>(&'a self, key: &'a CheckpointKey) -> BoxFuture<'a, Result<Option<Vec<u8>>, StateError>> {
-        Box::pin(async { Ok(self.checkpoints().get(key).cloned()) })
+    async fn load(&self, key: &CheckpointKey) -> Result<Option<Vec<u8>>, StateError> {
+        Ok(self.checkpoints().get(key).cloned())
     }
 
-    fn commit<'a>(
-        &'a self,
-        key: &'a CheckpointKey,
-        update: CheckpointUpdate,
-    ) -> BoxFuture<'a, Result<Vec<u64>, StateError>> {
-        Box::pin(async move {
-            if self.has_other_owner.load(Ordering::Relaxed) {
-                return Err(StateError::Conflict { lane: key.clone(), owner: "another process".to_owned() });
-            }
-            let one_less = |times: usize| times.checked_sub(1);
-            if self.failures.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok() {
-                let source = std::io::Error::other("no space left");
-                return Err(StateError::Io { action: "write", path: "memory".into(), source });
-            }
-            self.checkpoints().insert(key.clone(), update.checkpoint);
-            Ok(update.journal.dropped)
-        })
+    async fn commit(&self, key: &CheckpointKey, update: CheckpointUpdate) -> Result<Vec<u64>, StateError> {
+        if self.has_other_owner.load(Ordering::Relaxed) {
+            return Err(StateError::Conflict { lane: key.clone(), owner: "another process".to_owned() });
+        }
+        let one_less = |times: usize| times.checked_sub(1);
+        if self.failures.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok() {
+            let source = std::io::Error::other("no space left");
+            return Err(StateError::Io { action: "write", path: "memory".into(), source });
+        }
+        self.checkpoints().insert(key.clone(), update.checkpoint);
+        Ok(update.journal.dropped)
     }
 }
 
+#[async_trait]
 impl Store for MemoryStore {
-    fn list(&self) -> BoxFuture<'_, Result<Vec<CheckpointKey>, StateError>> {
-        Box::pin(async { Ok(self.checkpoints().keys().cloned().collect()) })
+    async fn list(&self) -> Result<Vec<CheckpointKey>, StateError> {
+        Ok(self.checkpoints().keys().cloned().collect())
     }
 
-    fn rename<'a>(&'a self, from: &'a CheckpointKey, to: &'a CheckpointKey) -> BoxFuture<'a, Result<(), StateError>> {
-        Box::pin(async move {
-            let mut checkpoints = self.checkpoints();
-            let moved = checkpoints.remove(from).ok_or_else(|| StateError::Unknown(from.clone()))?;
-            checkpoints.insert(to.clone(), moved);
-            Ok(())
-        })
+    async fn rename(&self, from: &CheckpointKey, to: &CheckpointKey) -> Result<(), StateError> {
+        let mut checkpoints = self.checkpoints();
+        let moved = checkpoints.remove(from).ok_or_else(|| StateError::Unknown(from.clone()))?;
+        checkpoints.insert(to.clone(), moved);
+        Ok(())
     }
 
-    fn delete<'a>(&'a self, key: &'a CheckpointKey) -> BoxFuture<'a, Result<(), StateError>> {
-        Box::pin(async move {
-            self.checkpoints().remove(key);
-            Ok(())
-        })
+    async fn delete(&self, key: &CheckpointKey) -> Result<(), StateError> {
+        self.checkpoints().remove(key);
+        Ok(())
     }
 }

@@ -11,7 +11,7 @@ mod kubernetes;
 mod location;
 mod memory;
 
-use futures_util::future::BoxFuture;
+use async_trait::async_trait;
 
 pub use crate::checkpoint::{CheckpointBackend, CheckpointKey, LaneId, LaneIdError, StateError};
 #[cfg(feature = "kafka")]
@@ -21,32 +21,31 @@ pub use file::FileStore;
 pub use kafka::KafkaStore;
 #[cfg(feature = "kubernetes")]
 pub use kubernetes::KubernetesStore;
-pub use location::{Location, LocationError, process_identity};
+pub use location::{Access, Location, LocationError, process_identity};
 pub use memory::MemoryStore;
 
 /// A store of many lanes' checkpoints.
+#[async_trait]
 pub trait Store: CheckpointBackend {
     /// The keys of all checkpoints, sorted.
-    fn list(&self) -> BoxFuture<'_, Result<Vec<CheckpointKey>, StateError>>;
+    async fn list(&self) -> Result<Vec<CheckpointKey>, StateError>;
 
     /// Moves a checkpoint with its journal to another key, which must not have one.
-    fn rename<'a>(&'a self, from: &'a CheckpointKey, to: &'a CheckpointKey) -> BoxFuture<'a, Result<(), StateError>>;
+    async fn rename(&self, from: &CheckpointKey, to: &CheckpointKey) -> Result<(), StateError>;
 
     /// Removes a checkpoint with its journal: the lane begins at `since` again.
-    fn delete<'a>(&'a self, key: &'a CheckpointKey) -> BoxFuture<'a, Result<(), StateError>>;
+    async fn delete(&self, key: &CheckpointKey) -> Result<(), StateError>;
 
     /// Makes sure that the store can be written, where that takes more than writing.
-    fn prepare(&self) -> BoxFuture<'_, Result<(), StateError>> {
-        Box::pin(async { Ok(()) })
+    async fn prepare(&self) -> Result<(), StateError> {
+        Ok(())
     }
 
     /// Whether the store can be reached, where it is not on this machine.
-    fn reach(&self) -> BoxFuture<'_, Result<(), StateError>> {
-        Box::pin(async { Ok(()) })
+    async fn reach(&self) -> Result<(), StateError> {
+        Ok(())
     }
 
     /// Releases what this process holds in the store, at its end.
-    fn close(&self) -> BoxFuture<'_, ()> {
-        Box::pin(async {})
-    }
+    async fn close(&self) {}
 }

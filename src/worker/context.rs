@@ -72,7 +72,7 @@ pub enum BuildLaneError {
 impl WorkerContext {
     /// Opens the state, and acquires its lock if it has one.
     pub async fn open(options: Options, telemetry: Arc<Telemetry>) -> Result<Arc<Self>, StartError> {
-        let store = options.state.open(&options.instance, &options.identity).await?;
+        let store = options.open_state(None).await?;
         Ok(Self::with_store(store, options, telemetry))
     }
 

@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::console::Transport;
 use crate::pipeline;
 use crate::record::Clock;
 use crate::sink::dead_letters::{self, DeadLetters};
-use crate::state::{Location, process_identity};
+use crate::state::{Access, Location, StateError, Store, process_identity};
 
 /// Settings of a worker process, from the command line.
 #[derive(Debug, Clone)]
@@ -45,6 +45,16 @@ pub struct Options {
 const DEAD_LETTERS: &str = "dead-letters";
 
 impl Options {
+    /// Opens the state, or an area of it, for writing.
+    pub(super) async fn open_state(&self, area: Option<&Path>) -> Result<Arc<dyn Store>, StateError> {
+        self.state.open(&self.instance, Access::Write { owner: &self.identity }, area).await
+    }
+
+    /// Opens the state, or an area of it, for reading.
+    pub(super) async fn read_state(&self, area: Option<&Path>) -> Result<Arc<dyn Store>, StateError> {
+        self.state.open(&self.instance, Access::Read, area).await
+    }
+
     /// The location of dead letters: the configured one, else a directory in a file state.
     pub fn dead_letters(&self) -> Option<dead_letters::Location> {
         let default = || Some(dead_letters::Location::Directory(self.state.directory()?.join(DEAD_LETTERS)));

@@ -93,7 +93,7 @@ pub async fn replay(
 ) -> Result<ReplayReport, ReplayError> {
     let _lock = dead_letters.lock().await?;
     let telemetry = Arc::new(Telemetry::new());
-    let store = options.state.look_at(&options.instance).await?;
+    let store = options.read_state(None).await?;
     let context = WorkerContext::with_store(store, options, telemetry.clone());
     let mut replay = Replay {
         context,

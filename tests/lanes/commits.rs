@@ -5,10 +5,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use s1_forwarder::checkpoint::ledger::Hour;
 use s1_forwarder::checkpoint::{CheckpointBackend, CheckpointKey, CheckpointUpdate, JournalChange, LaneId, StateError};
 use s1_forwarder::emulator::Kind;
+use s1_forwarder::failure::Failure;
 use s1_forwarder::lane::{Lane, LaneCheckpoint};
 use s1_forwarder::record::{Stream, Timestamp};
 use s1_forwarder::sink::memory::MemorySink;
@@ -118,37 +120,28 @@ impl Sink for CommittingSink {
     }
 }
 
+#[async_trait]
 impl CheckpointBackend for CommittingSink {
-    fn load<'a>(&'a self, _: &'a CheckpointKey) -> BoxFuture<'a, Result<Option<Vec<u8>>, StateError>> {
-        Box::pin(async { Ok(self.kept.lock().unwrap().checkpoint.clone()) })
+    async fn load(&self, _: &CheckpointKey) -> Result<Option<Vec<u8>>, StateError> {
+        Ok(self.kept.lock().unwrap().checkpoint.clone())
     }
 
-    fn commit<'a>(
-        &'a self,
-        key: &'a CheckpointKey,
-        update: CheckpointUpdate,
-    ) -> BoxFuture<'a, Result<Vec<u64>, StateError>> {
-        Box::pin(async move {
-            let _under_way = self.begin();
-            sleep(Duration::from_millis(20)).await;
-            if self.refuses_saves && self.saves.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) {
-                return Err(StateError::Sink { lane: key.clone(), reason: "busy".to_owned() });
-            }
-            self.kept.lock().unwrap().keep(&update);
-            Ok(update.journal.dropped)
-        })
+    async fn commit(&self, key: &CheckpointKey, update: CheckpointUpdate) -> Result<Vec<u64>, StateError> {
+        let _under_way = self.begin();
+        sleep(Duration::from_millis(20)).await;
+        if self.refuses_saves && self.saves.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) {
+            return Err(StateError::Failed { what: key.to_string(), failure: Failure::transient("busy") });
+        }
+        self.kept.lock().unwrap().keep(&update);
+        Ok(update.journal.dropped)
     }
 
     fn keeps_journals(&self) -> bool {
         true
     }
 
-    fn read_journal<'a>(
-        &'a self,
-        _: &'a CheckpointKey,
-        segment: u64,
-    ) -> BoxFuture<'a, Result<Option<Vec<u8>>, StateError>> {
-        Box::pin(async move { Ok(self.kept.lock().unwrap().journal.get(&segment).cloned()) })
+    async fn read_journal(&self, _: &CheckpointKey, segment: u64) -> Result<Option<Vec<u8>>, StateError> {
+        Ok(self.kept.lock().unwrap().journal.get(&segment).cloned())
     }
 }
 

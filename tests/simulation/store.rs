@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use futures_util::future::BoxFuture;
+use async_trait::async_trait;
 use s1_forwarder::checkpoint::{Append, CheckpointBackend, CheckpointKey, CheckpointUpdate, StateError};
 use tokio::time::{Instant, sleep};
 
@@ -105,41 +105,31 @@ impl SimulatedStore {
     }
 }
 
+#[async_trait]
 impl CheckpointBackend for SimulatedStore {
-    fn load<'a>(&'a self, _: &'a CheckpointKey) -> BoxFuture<'a, Result<Option<Vec<u8>>, StateError>> {
-        Box::pin(async move {
-            let mut random = self.lane.fork_random();
-            sleep(about(&mut random, self.simulation.plan.store.latency)).await;
-            self.simulation.reach(Point::Loaded, Some(self.lane.index)).await;
-            if self.is_failing(&mut random) { Err(Self::error()) } else { Ok(lock(&self.lane.ledger).stored.clone()) }
-        })
+    async fn load(&self, _: &CheckpointKey) -> Result<Option<Vec<u8>>, StateError> {
+        let mut random = self.lane.fork_random();
+        sleep(about(&mut random, self.simulation.plan.store.latency)).await;
+        self.simulation.reach(Point::Loaded, Some(self.lane.index)).await;
+        if self.is_failing(&mut random) { Err(Self::error()) } else { Ok(lock(&self.lane.ledger).stored.clone()) }
     }
 
-    fn commit<'a>(
-        &'a self,
-        _: &'a CheckpointKey,
-        CheckpointUpdate { checkpoint, journal }: CheckpointUpdate,
-    ) -> BoxFuture<'a, Result<Vec<u64>, StateError>> {
-        Box::pin(async move {
-            for append in &journal.appends {
-                self.append(append).await?;
-            }
-            self.save(checkpoint).await?;
-            let mut ledger = lock(&self.lane.ledger);
-            journal.dropped.iter().for_each(|segment| _ = ledger.journal.remove(segment));
-            Ok(journal.dropped)
-        })
+    async fn commit(&self, _: &CheckpointKey, update: CheckpointUpdate) -> Result<Vec<u64>, StateError> {
+        let CheckpointUpdate { checkpoint, journal } = update;
+        for append in &journal.appends {
+            self.append(append).await?;
+        }
+        self.save(checkpoint).await?;
+        let mut ledger = lock(&self.lane.ledger);
+        journal.dropped.iter().for_each(|segment| _ = ledger.journal.remove(segment));
+        Ok(journal.dropped)
     }
 
     fn keeps_journals(&self) -> bool {
         true
     }
 
-    fn read_journal<'a>(
-        &'a self,
-        _: &'a CheckpointKey,
-        segment: u64,
-    ) -> BoxFuture<'a, Result<Option<Vec<u8>>, StateError>> {
-        Box::pin(async move { Ok(lock(&self.lane.ledger).journal.get(&segment).cloned()) })
+    async fn read_journal(&self, _: &CheckpointKey, segment: u64) -> Result<Option<Vec<u8>>, StateError> {
+        Ok(lock(&self.lane.ledger).journal.get(&segment).cloned())
     }
 }

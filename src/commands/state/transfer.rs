@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::{StateArgs, print_line};
 use crate::checkpoint::{Append, CheckpointKey, CheckpointUpdate, JournalChange};
 use crate::lane::LaneCheckpoint;
-use crate::state::{StateError, Store, process_identity};
+use crate::state::{Access, StateError, Store, process_identity};
 use crate::worker::repairs_area;
 
 const VERSION: u32 = 1;
@@ -88,7 +88,7 @@ pub async fn export(store: &dyn Store, state: &StateArgs, file: &Path) -> anyhow
     copy(store, &lanes, false, &mut writer).await?;
     let pipelines: BTreeSet<&str> = lanes.iter().map(|key| key.lane.pipeline.as_str()).collect();
     for pipeline in pipelines {
-        let repairs = state.state.look_at_area(&repairs_area(pipeline), &state.instance).await?;
+        let repairs = state.state.open(&state.instance, Access::Read, Some(&repairs_area(pipeline))).await?;
         copy(&*repairs, &repairs.list().await?, true, &mut writer).await?;
     }
     let failed = writer.failed;
@@ -218,7 +218,9 @@ impl Target<'_> {
             return self.put_into(self.store, stored).await;
         }
         let StateArgs { state, instance } = self.state;
-        let repairs = state.open_area(&repairs_area(&stored.lane.lane.pipeline), instance, &process_identity()).await?;
+        let area = repairs_area(&stored.lane.lane.pipeline);
+        let access = Access::Write { owner: &process_identity() };
+        let repairs = state.open(instance, access, Some(&area)).await?;
         let result = self.put_into(&*repairs, stored).await;
         repairs.close().await;
         result

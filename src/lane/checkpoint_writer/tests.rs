@@ -2,6 +2,7 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
+use async_trait::async_trait;
 use tokio::time::timeout;
 
 use super::*;
@@ -26,33 +27,27 @@ struct Memory {
     owned_elsewhere: Mutex<bool>,
 }
 
+#[async_trait]
 impl CheckpointBackend for Memory {
-    fn load<'a>(&'a self, _: &'a CheckpointKey) -> BoxFuture<'a, Result<Option<Vec<u8>>, StateError>> {
-        async { Ok(self.stored.clone()) }.boxed()
+    async fn load(&self, _: &CheckpointKey) -> Result<Option<Vec<u8>>, StateError> {
+        Ok(self.stored.clone())
     }
 
-    fn claim<'a>(&'a self, _: &'a CheckpointKey) -> BoxFuture<'a, Result<Option<Vec<u8>>, StateError>> {
+    async fn claim(&self, _: &CheckpointKey) -> Result<Option<Vec<u8>>, StateError> {
         *self.owned_elsewhere.lock().unwrap() = false;
-        async { Ok(self.stored.clone()) }.boxed()
+        Ok(self.stored.clone())
     }
 
-    fn commit<'a>(
-        &'a self,
-        _: &'a CheckpointKey,
-        update: CheckpointUpdate,
-    ) -> BoxFuture<'a, Result<Vec<u64>, StateError>> {
-        async move {
-            tokio::time::sleep(self.write_time).await;
-            if let Some(failure) = self.failures.lock().unwrap().pop_front() {
-                return Err(failure);
-            }
-            if *self.owned_elsewhere.lock().unwrap() {
-                return Err(StateError::Conflict { lane: lane(), owner: "another".to_owned() });
-            }
-            self.saved.lock().unwrap().push(LaneCheckpoint::decode(&update.checkpoint).unwrap().settled);
-            Ok(update.journal.dropped)
+    async fn commit(&self, _: &CheckpointKey, update: CheckpointUpdate) -> Result<Vec<u64>, StateError> {
+        tokio::time::sleep(self.write_time).await;
+        if let Some(failure) = self.failures.lock().unwrap().pop_front() {
+            return Err(failure);
         }
-        .boxed()
+        if *self.owned_elsewhere.lock().unwrap() {
+            return Err(StateError::Conflict { lane: lane(), owner: "another".to_owned() });
+        }
+        self.saved.lock().unwrap().push(LaneCheckpoint::decode(&update.checkpoint).unwrap().settled);
+        Ok(update.journal.dropped)
     }
 }
 

@@ -1,5 +1,6 @@
 use std::sync::atomic::AtomicBool;
 
+use async_trait::async_trait;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
@@ -45,13 +46,14 @@ impl Sink for Script {
     }
 }
 
+#[async_trait]
 impl CheckpointBackend for Script {
-    fn load<'a>(&'a self, _: &'a CheckpointKey) -> BoxFuture<'a, Result<Option<Vec<u8>>, StateError>> {
-        async { Ok(None) }.boxed()
+    async fn load(&self, _: &CheckpointKey) -> Result<Option<Vec<u8>>, StateError> {
+        Ok(None)
     }
 
-    fn commit<'a>(&'a self, _: &'a CheckpointKey, _: CheckpointUpdate) -> BoxFuture<'a, Result<Vec<u64>, StateError>> {
-        async { Ok(Vec::new()) }.boxed()
+    async fn commit(&self, _: &CheckpointKey, _: CheckpointUpdate) -> Result<Vec<u64>, StateError> {
+        Ok(Vec::new())
     }
 }
 

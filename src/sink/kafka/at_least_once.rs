@@ -9,9 +9,11 @@ use tokio::time::Instant;
 
 use super::brokers::Brokers;
 use super::messages::Messages;
-use super::producer::Producer;
-use super::reports::{self, Report, ReportPolicy};
-use super::{DEFAULTS, KafkaSettings};
+use super::producer::SharedProducer;
+use super::reports::{self, ReportPolicy};
+use super::settings::{DEFAULTS, KafkaSettings};
+use crate::failure::Failure;
+use crate::kafka::Report;
 use crate::sink::common::Common;
 use crate::sink::{Attempt, Batch, BuildError, Limits, Outcome, Probe, Sink, SinkContext};
 
@@ -49,31 +51,23 @@ impl KafkaSink {
 
     async fn deliver(&self, batch: &Batch) -> Attempt {
         let first = self.attempt(batch).await;
-        if matches!(first.outcome, Outcome::Unauthorized(_)) && self.renew().await {
+        if matches!(first.outcome, Outcome::Unauthorized(_)) && self.brokers.renew().await {
             return self.attempt(batch).await;
         }
         first
     }
 
-    /// Reads the credentials again, since they may have been rotated. True when another attempt may succeed.
-    async fn renew(&self) -> bool {
-        let reloaded = self.brokers.options.reload();
-        let refused = self.brokers.drop_token().await;
-        // A producer keeps its token until it expires, so one with a refused token has to be replaced.
-        if refused && let Ok(producer) = self.brokers.producer().await {
-            self.brokers.close(&producer);
-        }
-        reloaded || refused
-    }
-
     async fn attempt(&self, batch: &Batch) -> Attempt {
         let producer = match self.brokers.producer().await {
             Ok(producer) => producer,
-            Err((outcome, status)) => return Attempt { outcome, bytes: 0, status: status.to_owned() },
+            Err(failure) => {
+                let status = if matches!(failure, Failure::Unauthorized(_)) { "secret" } else { "options" };
+                return Attempt { outcome: failure.into(), bytes: 0, status: status.to_owned() };
+            }
         };
         if self.refused.swap(false, Ordering::Relaxed) {
             // librdkafka caches the metadata of a topic for minutes. This request refreshes it.
-            let _ = self.brokers.partitions(&producer, &self.messages.topic).await;
+            let _ = producer.partitions(&self.messages.topic).await;
         }
         let (reports, bytes) = self.produce(&producer, batch).await;
         if reports.contains(&Report::Delivered) {
@@ -101,23 +95,15 @@ impl KafkaSink {
 
     /// Queues the events and waits for their reports. A future that is dropped before purges the queue: another worker
     /// may deliver newer versions of the same records before the brokers are reachable again.
-    async fn produce(&self, producer: &Producer, batch: &Batch) -> (Vec<Report>, u64) {
+    async fn produce(&self, producer: &SharedProducer, batch: &Batch) -> (Vec<Report>, u64) {
         let mut reports = vec![Report::Failed(RDKafkaErrorCode::PurgeQueue); batch.len()];
         let Some(queue) = producer.queue() else { return (reports, 0) };
         let queueing = self.queueing.lock().await;
-        let dropped = scopeguard::guard(producer, Producer::purge);
-        let (sent, bytes) = self.messages.enqueue(batch, queue).await;
+        let dropped = scopeguard::guard(producer, SharedProducer::purge);
+        let (sent, bytes) = self.messages.send(batch, queue).await;
         drop(queueing);
-        for (index, code) in sent.refused {
-            reports[index] = Report::RefusedLocally(code);
-        }
-        for (index, report) in sent.waiting {
-            reports[index] = match report.await {
-                Ok(Ok(_)) => Report::Delivered,
-                Ok(Err((error, _))) => Report::of_delivery(&error),
-                // The producer was closed before the message was sent.
-                Err(_) => Report::Failed(RDKafkaErrorCode::PurgeQueue),
-            };
+        for (index, report) in sent.reports().await {
+            reports[index] = report;
         }
         scopeguard::ScopeGuard::into_inner(dropped);
         (reports, bytes)
@@ -131,9 +117,9 @@ impl KafkaSink {
         let topic = &self.messages.topic;
         let producer = match self.brokers.producer().await {
             Ok(producer) => producer,
-            Err((outcome, _)) => return Err(Probe::Failed(outcome.reason().unwrap_or_default().to_owned())),
+            Err(failure) => return Err(Probe::Failed(failure.to_string())),
         };
-        match self.brokers.partitions(&producer, topic).await {
+        match producer.partitions(topic).await {
             Ok(partitions) => Ok(format!("topic `{topic}` with {partitions} partitions")),
             Err(error) => Err(reports::probe(topic, error, producer.events().recent().as_ref())),
         }

@@ -43,11 +43,6 @@ impl Bearer {
         Ok(Self { client_id: settings.client_id.clone(), source, given: Arc::default() })
     }
 
-    /// Identifies the source until it is dropped.
-    pub(crate) fn key(&self) -> String {
-        format!("{:p}", Arc::as_ptr(&self.source))
-    }
-
     /// Discards the last token after brokers refused it. True if there was one.
     pub(crate) async fn discard(&self) -> bool {
         let given = self.given.lock().take();
@@ -73,6 +68,10 @@ impl Tokens for Bearer {
             principal_name: self.client_id.clone(),
             lifetime_ms: wall_clock(expires_at),
         })
+    }
+
+    fn key(&self) -> String {
+        format!("{:p}", Arc::as_ptr(&self.source))
     }
 }
 

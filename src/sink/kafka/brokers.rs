@@ -1,20 +1,15 @@
 //! A sink's connection to its brokers: settings, credentials, and the producer that lanes with equal settings share.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use rdkafka::error::RDKafkaErrorCode;
-
-use super::KafkaSettings;
 use super::bearer::Bearer;
 use super::options::Options;
-use super::producer::{Producer, Producers};
+use super::producer::{Producers, SharedProducer};
+use super::settings::KafkaSettings;
 use crate::failure::Failure;
 use crate::kafka::{Connect, Tokens};
 use crate::sink::common::{Common, Compression};
-use crate::sink::{BuildError, Outcome, SinkContext};
-
-const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
+use crate::sink::{BuildError, SinkContext};
 
 #[derive(Debug)]
 pub(super) struct Brokers {
@@ -38,45 +33,34 @@ impl Brokers {
         })
     }
 
-    /// Returns the settings with secrets read, for separate clients of this sink.
+    /// Returns the settings with secrets read.
     pub(super) fn connect(&self) -> Result<Connect, Failure> {
         let config = self.options.resolve().map_err(|error| Failure::Unauthorized(error.to_string()))?;
         let tokens = self.bearer.clone().map(|bearer| Arc::new(bearer) as Arc<dyn Tokens>);
-        Ok(Connect { config, tokens })
+        Ok(Connect::new(config, tokens))
     }
 
-    /// Returns the shared producer. The second part of an error is its label for metrics.
-    pub(super) async fn producer(&self) -> Result<Arc<Producer>, (Outcome, &'static str)> {
-        let config = self.options.resolve().map_err(|error| (Outcome::Unauthorized(error.to_string()), "secret"))?;
-        let made = self.producers.get(config, self.bearer.clone()).await;
-        made.map_err(|reason| {
-            (Outcome::Misconfigured(format!("no Kafka producer with these options: {reason}")), "options")
-        })
+    /// Returns the shared producer.
+    pub(super) async fn producer(&self) -> Result<Arc<SharedProducer>, Failure> {
+        self.producers.get(self.connect()?).await
     }
 
     /// Closes the shared producer. The next call of [`Self::producer`] makes another one.
-    pub(super) fn close(&self, producer: &Arc<Producer>) {
+    pub(super) fn close(&self, producer: &Arc<SharedProducer>) {
         self.producers.close(producer);
     }
 
-    /// Reads the secrets again and drops the token that the brokers refused. True when another attempt may succeed.
+    /// Reads the credentials again, since they may have been rotated. True when another attempt may succeed.
     pub(super) async fn renew(&self) -> bool {
         let reloaded = self.options.reload();
-        self.drop_token().await || reloaded
-    }
-
-    /// Discards the last token. False if there is none.
-    pub(super) async fn drop_token(&self) -> bool {
-        match &self.bearer {
+        let refused = match &self.bearer {
             Some(bearer) => bearer.discard().await,
             None => false,
+        };
+        // A producer keeps its token until it expires, so one with a refused token has to be replaced.
+        if refused && let Ok(producer) = self.producer().await {
+            self.close(&producer);
         }
-    }
-
-    /// Requests the number of the topic's partitions.
-    pub(super) async fn partitions(&self, producer: &Arc<Producer>, topic: &str) -> Result<usize, RDKafkaErrorCode> {
-        let (producer, topic) = (producer.clone(), topic.to_owned());
-        let found = tokio::task::spawn_blocking(move || producer.partitions(&topic, PROBE_TIMEOUT)).await;
-        found.unwrap_or(Err(RDKafkaErrorCode::Unknown))
+        reloaded || refused
     }
 }

@@ -3,8 +3,8 @@
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::FutureRecord;
 
-use super::{KafkaSettings, MessageTime, check_topic};
-use crate::kafka::{Sent, Transactional, enqueue};
+use super::settings::{KafkaSettings, MessageTime, check_topic};
+use crate::kafka::{Producer, Sent};
 use crate::settings::Schema;
 use crate::sink::{Batch, BuildError, Event, SinkContext};
 
@@ -45,9 +45,8 @@ impl Messages {
     }
 
     /// Puts the events into the producer's queue, in order. Also returns the bytes of their keys and values.
-    pub(super) async fn enqueue(&self, batch: &Batch, producer: &Transactional) -> (Sent, u64) {
-        let mut sent = Sent { waiting: Vec::with_capacity(batch.len()), refused: Vec::new() };
-        let mut bytes = 0;
+    pub(super) async fn send(&self, batch: &Batch, producer: &Producer) -> (Sent, u64) {
+        let (mut sent, mut bytes) = (Sent::with_capacity(batch.len()), 0);
         for (index, event) in batch.events().enumerate() {
             let key = self.key(event);
             bytes += (key.len() + event.body.len()) as u64;
@@ -55,10 +54,7 @@ impl Messages {
             if self.timestamp == MessageTime::Event {
                 record.timestamp = event.time.map(|time| time.millis());
             }
-            match enqueue(producer, record).await {
-                Ok(report) => sent.waiting.push((index, report)),
-                Err(code) => sent.refused.push((index, code)),
-            }
+            sent.send(producer, index, record).await;
         }
         (sent, bytes)
     }

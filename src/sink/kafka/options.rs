@@ -7,7 +7,8 @@ use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError as RdKafkaError;
 use sha2::{Digest, Sha256};
 
-use super::{Delivery, KafkaSettings, Text};
+use super::settings::{Delivery, KafkaSettings};
+use super::text::Text;
 use crate::settings::{Credential, Secret, SecretError};
 use crate::sink::BuildError;
 use crate::sink::common::{Common, Compression};
@@ -48,10 +49,7 @@ impl Options {
         if common.proxy.is_some() {
             return Err(BuildError::value("proxy", "Kafka has no proxies"));
         }
-        let literal = |key: &str| match settings.options.get(key) {
-            Some(Text(Secret::Literal(text))) => Some(text.as_str()),
-            _ => None,
-        };
+        let literal = |key: &str| settings.literal(key);
         for (key, advice) in REFUSED {
             if settings.options.contains_key(key) {
                 return Err(BuildError::value(format!("options.{key}"), advice));

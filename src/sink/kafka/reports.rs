@@ -4,83 +4,19 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use rdkafka::error::{KafkaError as RdKafkaError, RDKafkaErrorCode as Code};
+use rdkafka::error::RDKafkaErrorCode as Code;
 use tokio::time::Instant;
 
-use crate::kafka::BrokerError;
+use crate::kafka::{BrokerError, Class, Report, class};
 use crate::sink::{Batch, Outcome, Probe};
 
-/// The result of one message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Report {
-    /// All replicas have the message.
-    Delivered,
-    /// librdkafka did not queue the message. The message itself is the cause.
-    RefusedLocally(Code),
-    /// The message was queued. It did not arrive, or its arrival is unknown.
-    Failed(Code),
-}
-
-impl Report {
-    pub(crate) fn of_delivery(error: &RdKafkaError) -> Self {
-        Self::Failed(error.rdkafka_error_code().unwrap_or(Code::Unknown))
+/// None for a delivered message.
+fn class_of(report: Report) -> Option<Class> {
+    match report {
+        // The message alone is larger than librdkafka's limit.
+        Report::RefusedLocally(Code::MessageSizeTooLarge) => Some(Class::Message),
+        report => report.code().map(class),
     }
-
-    fn code(self) -> Option<Code> {
-        match self {
-            Self::Delivered => None,
-            Self::RefusedLocally(code) | Self::Failed(code) => Some(code),
-        }
-    }
-}
-
-/// The cause of an error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Class {
-    /// The brokers will never accept this message.
-    Message,
-    /// The message, or the request that contains it, is too large for the broker.
-    TooLarge,
-    /// The topic is unknown. It may have been created just now.
-    Topic,
-    /// A broker's policy, which may apply temporarily.
-    Policy,
-    /// The cluster does not permit the operation or does not support it.
-    Configuration,
-    Credentials,
-    /// Another attempt may succeed.
-    Transient,
-}
-
-fn class(report: Report) -> Option<Class> {
-    Some(match (report, report.code()?) {
-        (Report::RefusedLocally(_), Code::MessageSizeTooLarge) => Class::Message,
-        (
-            _,
-            Code::InvalidMessage
-            | Code::InvalidMessageSize
-            | Code::InvalidTimestamp
-            | Code::InvalidRecord
-            | Code::BadMessage,
-        ) => Class::Message,
-        (_, Code::MessageSizeTooLarge | Code::MessageBatchTooLarge) => Class::TooLarge,
-        (_, Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition) => Class::Topic,
-        (_, Code::PolicyViolation) => Class::Policy,
-        (
-            _,
-            Code::TopicAuthorizationFailed
-            | Code::ClusterAuthorizationFailed
-            | Code::TransactionalIdAuthorizationFailed
-            | Code::UnsupportedForMessageFormat
-            | Code::InvalidTopic
-            | Code::InvalidArgument
-            | Code::InvalidRequiredAcks
-            | Code::UnsupportedVersion
-            | Code::UnsupportedCompressionType,
-        ) => Class::Configuration,
-        (_, Code::Authentication | Code::SaslAuthenticationFailed) => Class::Credentials,
-        _ => Class::Transient,
-    })
 }
 
 /// Measures how long errors that may be temporary have lasted without a delivery.
@@ -123,7 +59,7 @@ pub(crate) fn outcome(
     tolerance: &ReportPolicy,
     now: Instant,
 ) -> Outcome {
-    let classes: Vec<Option<Class>> = reports.iter().map(|report| class(*report)).collect();
+    let classes: Vec<Option<Class>> = reports.iter().map(|report| class_of(*report)).collect();
     if classes.iter().all(Option::is_none) {
         return Outcome::Delivered;
     }
@@ -133,10 +69,10 @@ pub(crate) fn outcome(
     let first = |wanted: Class| {
         classes.iter().zip(reports).find(|(class, _)| **class == Some(wanted)).map(|(_, report)| *report)
     };
-    if let Some(report) = first(Class::Configuration) {
+    if let Some(report) = first(Class::Topic).or(first(Class::Cluster)) {
         return Outcome::Misconfigured(advice(report));
     }
-    for class in [Class::Topic, Class::Policy] {
+    for class in [Class::UnknownTopic, Class::Policy] {
         if let Some(report) = first(class) {
             return match tolerance.exceeded(class, now) {
                 true => Outcome::Misconfigured(advice(report)),
@@ -153,10 +89,8 @@ pub(crate) fn outcome(
     let reason = reports.first().map(|report| advice(*report)).unwrap_or_default();
     match broker_error {
         // Messages only time out. The broker error contains the cause.
-        Some(BrokerError { code: Code::Authentication | Code::SaslAuthenticationFailed, reason }) => {
-            Outcome::Unauthorized(reason.clone())
-        }
-        Some(BrokerError { code: Code::SSL, reason }) => Outcome::Misconfigured(reason.clone()),
+        Some(error) if class(error.code) == Class::Credentials => Outcome::Unauthorized(error.reason.clone()),
+        Some(error) if error.code == Code::SSL => Outcome::Misconfigured(error.reason.clone()),
         Some(error) => Outcome::RetryLater { reason: format!("{reason}: {}", error.reason), after: None },
         None => Outcome::RetryLater { reason, after: None },
     }
@@ -185,13 +119,12 @@ fn partial(batch: &Batch, reports: &[Report], classes: &[Option<Class>]) -> Outc
 
 /// The outcome after a fatal error that a new producer does not resolve.
 pub(crate) fn fatal_outcome(code: Code, reason: &str, too_often: bool) -> Option<Outcome> {
-    match class(Report::Failed(code)) {
-        Some(Class::Configuration) => Some(Outcome::Misconfigured(advice(Report::Failed(code)))),
-        _ if too_often => {
-            Some(Outcome::Misconfigured(format!("several producers in a row failed permanently: {reason}")))
-        }
-        _ => None,
-    }
+    let reason = match class(code) {
+        Class::Topic | Class::Cluster => advice(Report::Failed(code)),
+        _ if too_often => format!("several producers in a row failed permanently: {reason}"),
+        _ => return None,
+    };
+    Some(Outcome::Misconfigured(reason))
 }
 
 /// librdkafka's text of the error, with advice for known ones.
@@ -213,16 +146,11 @@ fn advice(report: Report) -> String {
 
 /// Converts the brokers' error to the result of a probe.
 pub(crate) fn probe(topic: &str, code: Code, broker_error: Option<&BrokerError>) -> Probe {
-    let failed = match (class(Report::Failed(code)), broker_error) {
-        (
-            Some(Class::Transient),
-            Some(BrokerError { code: Code::Authentication | Code::SaslAuthenticationFailed, reason }),
-        ) => {
-            format!("credentials refused: {reason}")
-        }
-        (Some(Class::Transient), Some(error)) => format!("no answer from the brokers: {}", error.reason),
-        (Some(Class::Transient), None) => format!("no answer from the brokers: {code}"),
-        _ => format!("topic `{topic}`: {}", advice(Report::Failed(code))),
+    let failed = match broker_error {
+        _ if class(code) != Class::Transient => format!("topic `{topic}`: {}", advice(Report::Failed(code))),
+        Some(error) if class(error.code) == Class::Credentials => format!("credentials refused: {}", error.reason),
+        Some(error) => format!("no answer from the brokers: {}", error.reason),
+        None => format!("no answer from the brokers: {code}"),
     };
     Probe::Failed(failed)
 }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
@@ -11,11 +12,14 @@ use rdkafka::error::RDKafkaErrorCode as Code;
 use tokio::time::Instant;
 
 use super::at_least_once::KafkaSink;
-use super::reports::{self, Report};
-use super::{KafkaSettings, check_topic};
+use super::reports;
+use super::settings::{KafkaSettings, check_topic};
 use crate::checkpoint::{CheckpointBackend, CheckpointKey, CheckpointUpdate, StateError};
 use crate::failure::Failure;
-use crate::kafka::{Abort, AbortCause, CHECKPOINT, CommitOutcome, Lane, TransactionalId, TransactionalIds, is_refusal};
+use crate::kafka::{
+    Abort, AbortCause, CHECKPOINT, CommitOutcome, Lane, Report, Topic, TransactionalId, TransactionalIds, is_refusal,
+    probe,
+};
 use crate::sink::{Attempt, Batch, BuildError, Limits, Outcome, Probe, Sink, SinkContext, TransactionalSink};
 
 /// A lane with refused records commits in separate transactions until this time after the last refusal. If it returns
@@ -60,7 +64,7 @@ impl TransactionalKafkaSink {
         let oauth = settings.oauth.as_ref().map(|oauth| format!("{oauth:?}")).unwrap_or_default();
         let ids = context.shared.owners.clone();
         Ok(Self {
-            id: ids.get(&plain.brokers.options.fingerprint(&[topic, &oauth]), context.shard, topic),
+            id: ids.get(&plain.brokers.options.fingerprint(&[topic, &oauth]), context.shard),
             plain,
             limits,
             ids,
@@ -71,10 +75,14 @@ impl TransactionalKafkaSink {
         })
     }
 
+    fn topic(&self) -> Result<Topic, Failure> {
+        Ok(Topic::of_checkpoints(self.plain.brokers.connect()?, &self.checkpoint_topic))
+    }
+
     /// Takes the lane over and reads its checkpoint.
     async fn take_over(&self) -> Result<Option<Vec<u8>>, Failure> {
         *self.lane.lock() = None;
-        let (lane, checkpoint) = self.id.open(&self.plain.brokers.connect()?, &self.name).await?;
+        let (lane, checkpoint) = self.id.open(&self.topic()?, &self.name).await?;
         *self.lane.lock() = Some(Arc::new(lane));
         Ok(checkpoint)
     }
@@ -119,7 +127,7 @@ impl TransactionalKafkaSink {
                 Ok(slot) => slot,
                 Err(error) => return attempt(error.into(), "superseded"),
             };
-            let (sent, bytes) = self.plain.messages.enqueue(batch, slot.producer()).await;
+            let (sent, bytes) = self.plain.messages.send(batch, slot.producer()).await;
             let abort = match lane.commit(slot, sent, update.clone()).await {
                 CommitOutcome::Committed => {
                     self.plain.policy.forget();
@@ -147,7 +155,8 @@ impl TransactionalKafkaSink {
 
     /// The outcome of a transaction that this lane's messages aborted.
     fn refused(&self, batch: &Batch, abort: &Abort, reports: &[Report]) -> Outcome {
-        let checkpoint = abort.reports.iter().find_map(|(index, code)| (*index == CHECKPOINT).then_some(*code)?);
+        let checkpoint =
+            abort.reports.iter().find_map(|(index, report)| report.code().filter(|_| *index == CHECKPOINT));
         if let Some(code) = checkpoint.filter(|code| is_refusal(*code)) {
             return Outcome::Misconfigured(format!("checkpoint topic `{}`: {code}", self.checkpoint_topic));
         }
@@ -160,10 +169,7 @@ impl TransactionalKafkaSink {
 
     async fn check(&self) -> Result<String, Probe> {
         let topic = self.plain.find_topic().await?;
-        let checked = async {
-            let connect = self.plain.brokers.connect()?;
-            crate::kafka::probe(&connect, &self.checkpoint_topic, &self.ids.idle_id()).await
-        };
+        let checked = async { probe(&self.topic()?, &self.ids.idle_id()).await };
         let checkpoint_topic = checked.await.map_err(|error: Failure| Probe::Failed(error.to_string()))?;
         Ok(format!("{topic}, {checkpoint_topic}"))
     }
@@ -187,54 +193,35 @@ impl Sink for TransactionalKafkaSink {
     }
 }
 
+#[async_trait]
 impl CheckpointBackend for TransactionalKafkaSink {
-    fn load<'a>(&'a self, key: &'a CheckpointKey) -> BoxFuture<'a, Result<Option<Vec<u8>>, StateError>> {
-        async move {
-            let read = async { self.id.load(&self.plain.brokers.connect()?, &self.name).await };
-            read.await.map_err(|error| state_error(key, error))
-        }
-        .boxed()
+    async fn load(&self, key: &CheckpointKey) -> Result<Option<Vec<u8>>, StateError> {
+        let loaded = async { self.id.load(&self.topic()?, &self.name).await };
+        loaded.await.map_err(|failure| state_error(key, failure))
     }
 
-    fn claim<'a>(&'a self, key: &'a CheckpointKey) -> BoxFuture<'a, Result<Option<Vec<u8>>, StateError>> {
-        async move {
-            let claimed = match self.take_over().await {
-                Err(Failure::Unauthorized(_)) if self.plain.brokers.renew().await => self.take_over().await,
-                other => other,
-            };
-            claimed.map_err(|error| state_error(key, error))
-        }
-        .boxed()
+    async fn claim(&self, key: &CheckpointKey) -> Result<Option<Vec<u8>>, StateError> {
+        let claimed = match self.take_over().await {
+            Err(Failure::Unauthorized(_)) if self.plain.brokers.renew().await => self.take_over().await,
+            other => other,
+        };
+        claimed.map_err(|failure| state_error(key, failure))
     }
 
-    fn commit<'a>(
-        &'a self,
-        key: &'a CheckpointKey,
-        update: CheckpointUpdate,
-    ) -> BoxFuture<'a, Result<Vec<u64>, StateError>> {
-        async move {
-            let dropped = update.journal.dropped.clone();
-            let commit = async { self.lane()?.save(&self.plain.brokers.connect()?, update).await };
-            commit.await.map_err(|error| state_error(key, error))?;
-            Ok(dropped)
-        }
-        .boxed()
+    async fn commit(&self, key: &CheckpointKey, update: CheckpointUpdate) -> Result<Vec<u64>, StateError> {
+        let dropped = update.journal.dropped.clone();
+        let committed = async { self.lane()?.save(&self.topic()?, update).await };
+        committed.await.map_err(|failure| state_error(key, failure))?;
+        Ok(dropped)
     }
 
     fn keeps_journals(&self) -> bool {
         true
     }
 
-    fn read_journal<'a>(
-        &'a self,
-        key: &'a CheckpointKey,
-        segment: u64,
-    ) -> BoxFuture<'a, Result<Option<Vec<u8>>, StateError>> {
-        async move {
-            let read = async { self.id.segment(&self.plain.brokers.connect()?, &self.name, segment).await };
-            read.await.map_err(|error| state_error(key, error))
-        }
-        .boxed()
+    async fn read_journal(&self, key: &CheckpointKey, segment: u64) -> Result<Option<Vec<u8>>, StateError> {
+        let read = async { self.id.segment(&self.topic()?, &self.name, segment).await };
+        read.await.map_err(|failure| state_error(key, failure))
     }
 }
 
@@ -248,21 +235,19 @@ impl TransactionalSink for TransactionalKafkaSink {
     }
 }
 
-fn state_error(key: &CheckpointKey, error: Failure) -> StateError {
-    match error {
-        Failure::Superseded(reason) => StateError::Superseded(reason),
-        other => StateError::Sink { lane: key.clone(), reason: other.to_string() },
-    }
+fn state_error(key: &CheckpointKey, failure: Failure) -> StateError {
+    StateError::failed(format!("the checkpoint of lane {key} in its sink"), failure)
 }
 
 /// Returns one report per event of an aborted transaction. None of the events was delivered.
 fn reports_of(batch: &Batch, abort: &Abort) -> Vec<Report> {
-    let own = abort.reports.iter().any(|(_, code)| code.is_some_and(is_refusal));
+    let own = abort.reports.iter().any(|(_, report)| report.code().is_some_and(is_refusal));
     // If no report contains a cause, the transaction's error applies to all.
     let default = if own || !is_refusal(abort.code) { Code::PurgeQueue } else { abort.code };
     let mut reports = vec![Report::Failed(default); batch.len()];
-    for (index, code) in &abort.reports {
-        if let (Some(report), Some(code)) = (reports.get_mut(*index), code.filter(|code| is_refusal(*code))) {
+    for (index, reported) in &abort.reports {
+        if let (Some(report), Some(code)) = (reports.get_mut(*index), reported.code().filter(|code| is_refusal(*code)))
+        {
             *report = Report::Failed(code);
         }
     }

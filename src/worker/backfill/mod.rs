@@ -121,7 +121,7 @@ pub async fn run_backfill(
     let specs = specs(&backfill)?;
     let area = backfill.area();
     // The area has its own names and its own lock, so that it is independent of the worker's checkpoints.
-    let store = options.state.open_area(&area, &options.instance, &options.identity).await?;
+    let store = options.open_state(Some(&area)).await?;
     let telemetry = Arc::new(Telemetry::new());
     let context = WorkerContext::with_store(store.clone(), options, telemetry.clone());
     let jobs = specs.into_iter().map(|spec| {

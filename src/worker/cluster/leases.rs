@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use futures_util::TryStreamExt;
+use futures_util::StreamExt;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
-use kube::api::{
-    DeleteParams, ListParams, ObjectMeta, PostParams, Preconditions, VersionMatch, WatchEvent, WatchParams,
-};
+use kube::api::{DeleteParams, ListParams, ObjectMeta, PostParams, Preconditions, VersionMatch};
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, watcher};
 use kube::{Api, ResourceExt};
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -165,20 +165,15 @@ impl Leases {
 
     /// Watches for leases that become free. Never returns.
     pub async fn watch(&self) {
-        let parameters = WatchParams::default()
-            .labels(&format!("{},{FREE}=true", selector(&self.instance, SHARD)))
-            .timeout(WATCH_TIMEOUT);
-        loop {
-            // The first events are the leases that are free already.
-            if let Ok(events) = self.api.watch(&parameters, "0").await {
-                futures_util::pin_mut!(events);
-                while let Ok(Some(event)) = events.try_next().await {
-                    if let WatchEvent::Added(lease) | WatchEvent::Modified(lease) = event {
-                        self.freed.send_replace(lease.resource_version());
-                    }
-                }
+        let labels = format!("{},{FREE}=true", selector(&self.instance, SHARD));
+        // A cached list is good enough for the leases that are free already.
+        let config = watcher::Config::default().labels(&labels).timeout(WATCH_TIMEOUT).any_semantic();
+        let mut free = watcher(self.api.clone(), config).applied_objects().boxed();
+        while let Some(lease) = free.next().await {
+            match lease {
+                Ok(lease) => _ = self.freed.send_replace(lease.resource_version()),
+                Err(_) => sleep(self.lease / 3).await,
             }
-            sleep(self.lease / 3).await;
         }
     }
 

@@ -151,8 +151,8 @@ pub async fn run_verify(
     stop: CancellationToken,
 ) -> Result<Vec<VerifyReport>, VerifyError> {
     let specs = specs(&verify)?;
-    let live = options.state.look_at(&options.instance).await?;
-    let repairs = options.state.open_area(&verify.area(), &options.instance, &options.identity).await?;
+    let live = options.read_state(None).await?;
+    let repairs = options.open_state(Some(&verify.area())).await?;
     let telemetry = Arc::new(Telemetry::new());
     let context = WorkerContext::with_store(repairs.clone(), options, telemetry.clone());
     let mut reports = Vec::new();

@@ -125,7 +125,6 @@ async fn ledger_with_repairs(
     lane: &LaneId,
     live: Arc<dyn CheckpointBackend>,
 ) -> Result<LedgerReader, VerifyError> {
-    let options = &context.options;
-    let repairs = options.state.look_at_area(&area(&lane.pipeline), &options.instance).await?;
+    let repairs = context.options.read_state(Some(&area(&lane.pipeline))).await?;
     Ok(LedgerReader { lane: lane.clone(), live, repairs })
 }

@@ -1,0 +1,98 @@
+//! Clients of some brokers, and their blocking calls.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::client::Client;
+use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::error::{KafkaError as RdKafkaError, RDKafkaErrorCode as Code};
+use rdkafka::producer::FutureProducer;
+use rdkafka::{ClientConfig, ClientContext};
+use sha2::{Digest, Sha256};
+use tokio::sync::oneshot;
+
+use super::error::{code_of, failure_of};
+use super::{Events, Tokens};
+use crate::failure::Failure;
+
+/// A producer that any thread may call.
+pub(crate) type Producer = FutureProducer<Events>;
+
+/// The settings of clients that are used together. Debug prints none of them, since they contain secrets.
+#[derive(Clone)]
+pub(crate) struct Connect {
+    /// librdkafka's settings, with secrets read.
+    pub(crate) config: BTreeMap<String, String>,
+    /// Receives the broker errors of all these clients.
+    pub(crate) events: Events,
+}
+
+impl fmt::Debug for Connect {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Connect").finish_non_exhaustive()
+    }
+}
+
+impl Connect {
+    /// `tokens` is the source of OAUTHBEARER tokens. They are requested on the caller's runtime.
+    pub(crate) fn new(config: BTreeMap<String, String>, tokens: Option<Arc<dyn Tokens>>) -> Self {
+        let events = Events::new(config.get("bootstrap.servers").map_or("", String::as_str), tokens);
+        Self { config, events }
+    }
+
+    /// Hashes all settings, secrets included, and the source of the tokens.
+    pub(crate) fn hash(&self) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        for (key, value) in &self.config {
+            hash.update(format!("{}:{key}{}:{value}", key.len(), value.len()));
+        }
+        hash.update(self.events.tokens.as_ref().map(|tokens| tokens.key()).unwrap_or_default());
+        hash.finalize().into()
+    }
+
+    /// Creates a client with `more` settings. A consumer ignores settings of producers.
+    pub(crate) fn client<T: FromClientConfigAndContext<Events>>(&self, more: &[(&str, &str)]) -> Result<T, Failure> {
+        let mut config: ClientConfig = self.config.clone().into_iter().collect();
+        for (key, value) in more {
+            config.set(*key, *value);
+        }
+        config.create_with_context(self.events.clone()).map_err(|error| {
+            Failure::Misconfigured(format!("no Kafka client with these options: {}", creation_problem(error)))
+        })
+    }
+
+    /// Classifies the error of a call. `what` names the transactional id or topic of the call.
+    pub(super) fn failure(&self, error: &RdKafkaError, what: &str) -> Failure {
+        failure_of(error, what, self.events.recent())
+    }
+}
+
+/// Explains why librdkafka refuses the settings. The text omits the value, which may be a secret.
+pub(super) fn creation_problem(error: RdKafkaError) -> String {
+    match error {
+        RdKafkaError::ClientConfig(_, problem, key, _) => format!("{key}: {problem}"),
+        RdKafkaError::ClientCreation(problem) => problem,
+        other => other.to_string(),
+    }
+}
+
+/// Requests the number of a topic's partitions. Blocks.
+pub(crate) fn partitions<C: ClientContext>(client: &Client<C>, topic: &str, timeout: Duration) -> Result<usize, Code> {
+    let metadata = client.fetch_metadata(Some(topic), timeout).map_err(|error| code_of(&error))?;
+    let found = metadata.topics().iter().find(|found| found.name() == topic).ok_or(Code::UnknownTopicOrPartition)?;
+    found.error().map_or(Ok(found.partitions().len()), |error| Err(error.into()))
+}
+
+/// Runs a blocking call on a separate thread. librdkafka's transaction calls wait for the brokers. During an outage,
+/// they would occupy all threads of a shared pool.
+pub(super) async fn on_thread<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
+    let (sender, receiver) = oneshot::channel();
+    let spawned = std::thread::Builder::new().name("kafka-call".to_owned()).spawn(move || {
+        // The caller may have stopped waiting.
+        let _ = sender.send(call());
+    });
+    spawned.map_err(|error| Failure::transient(format!("no thread for a call to Kafka: {error}")))?;
+    receiver.await.map_err(|_| Failure::transient("a call to Kafka panicked".to_owned()))
+}

@@ -1,0 +1,102 @@
+//! Reads a compacted topic from its first to its last record.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError as RdKafkaError;
+use rdkafka::message::BorrowedMessage;
+use rdkafka::{Offset, TopicPartitionList};
+use tokio::time::Instant;
+
+use super::Events;
+use super::error::{code_of, is_moving};
+use super::topic::{ANSWER_TIMEOUT, Topic};
+use crate::failure::Failure;
+
+/// Timeout of a read without progress. An open transaction hides the records after it until it ends or times out.
+const READ_TIMEOUT: Duration = Duration::from_secs(120);
+const CONSUMER: [(&str, &str); 5] = [
+    ("group.id", "s1-forwarder-checkpoints"),
+    ("enable.auto.commit", "false"),
+    ("auto.offset.reset", "earliest"),
+    ("enable.partition.eof", "true"),
+    ("fetch.wait.max.ms", "10"),
+];
+
+#[expect(clippy::disallowed_methods, reason = "runs on a separate thread, which waits for real brokers")]
+fn pause(duration: Duration) {
+    std::thread::sleep(duration);
+}
+
+impl Topic {
+    /// Calls `visit` with every record that is in the topic at the time of the call, until `visit` breaks. Waits for
+    /// transactions that are open then. Returns false if the topic does not exist. Blocks.
+    pub(super) fn scan(&self, mut visit: impl FnMut(&BorrowedMessage<'_>) -> ControlFlow<()>) -> Result<bool, Failure> {
+        let failed = |error: RdKafkaError| self.failure(&error);
+        let consumer = |isolation| -> Result<BaseConsumer<Events>, Failure> {
+            self.connect.client(&[&CONSUMER[..], &[("isolation.level", isolation)]].concat())
+        };
+        // The high watermark includes open transactions; the last stable offset does not.
+        let (all, stable) = (consumer("read_uncommitted")?, consumer("read_committed")?);
+        let Some(count) = self.partitions(all.client(), ANSWER_TIMEOUT)? else { return Ok(false) };
+        let mut ends = HashMap::new();
+        let mut assignment = TopicPartitionList::new();
+        for partition in 0..count {
+            let (low, high) = self.watermarks(&all, partition)?;
+            if low < high {
+                ends.insert(partition, high);
+                assignment.add_partition_offset(&self.name, partition, Offset::Offset(low)).map_err(failed)?;
+            }
+        }
+        drop(all);
+        let mut last_record_at = Instant::now();
+        for (partition, high) in &ends {
+            while self.watermarks(&stable, *partition)?.1 < *high {
+                self.check_progress(last_record_at)?;
+                pause(Duration::from_millis(50));
+            }
+        }
+        if !ends.is_empty() {
+            stable.assign(&assignment).map_err(failed)?;
+        }
+        while !ends.is_empty() {
+            self.check_progress(last_record_at)?;
+            match stable.poll(Duration::from_secs(1)) {
+                None => {}
+                Some(Ok(message)) if visit(&message).is_break() => break,
+                Some(Ok(_)) => last_record_at = Instant::now(),
+                Some(Err(RdKafkaError::PartitionEOF(partition))) => _ = ends.remove(&partition),
+                Some(Err(error)) => match self.failure(&error) {
+                    // librdkafka continues to read.
+                    Failure::Transient { reason, .. } => {
+                        tracing::debug!(topic = self.name, reason, "a read of a topic is delayed")
+                    }
+                    failure => return Err(failure),
+                },
+            }
+        }
+        Ok(true)
+    }
+
+    fn check_progress(&self, last_record_at: Instant) -> Result<(), Failure> {
+        if last_record_at.elapsed() < READ_TIMEOUT {
+            return Ok(());
+        }
+        Err(Failure::transient(format!("{}: an open transaction in it does not end", self.title)))
+    }
+
+    /// Returns the first and the next offset of a partition. Retries while a new or moving partition has no leader.
+    fn watermarks(&self, client: &BaseConsumer<Events>, partition: i32) -> Result<(i64, i64), Failure> {
+        let begun = Instant::now();
+        loop {
+            match client.fetch_watermarks(&self.name, partition, ANSWER_TIMEOUT) {
+                Ok(found) => return Ok(found),
+                Err(error) if is_moving(code_of(&error)) && begun.elapsed() < ANSWER_TIMEOUT => {}
+                Err(error) => return Err(self.failure(&error)),
+            }
+            pause(Duration::from_millis(100));
+        }
+    }
+}

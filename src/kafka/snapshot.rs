@@ -1,0 +1,256 @@
+//! What a read of a checkpoint topic has found.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use rdkafka::Message;
+
+use super::claim::{Claim, claim_key};
+use super::headers::{FORMAT, RecordHeaders};
+use super::record::{JournalIndex, Stored};
+use crate::failure::Failure;
+
+/// The checkpoint of a lane.
+#[derive(Debug)]
+pub(super) struct Entry {
+    /// The transactional id that may write the next one.
+    pub(super) owner: String,
+    /// The process that wrote this one.
+    pub(super) process: String,
+    pub(super) stored: Stored,
+    pub(super) checkpoint: Vec<u8>,
+}
+
+/// The records of the topic whose keys were asked for.
+#[derive(Debug, Default)]
+pub(super) struct Snapshot {
+    /// Keys of lanes, claims and journal segments.
+    keys: HashSet<String>,
+    /// The names of all lanes with a checkpoint.
+    pub(super) names: BTreeSet<String>,
+    heads: HashMap<String, (RecordHeaders, Vec<u8>)>,
+    chunks: HashMap<String, BTreeMap<(u64, usize), Vec<u8>>>,
+    claims: HashMap<String, Claim>,
+    journals: HashMap<String, JournalIndex>,
+    /// By segment key, then by offset.
+    segments: HashMap<String, BTreeMap<u64, Vec<u8>>>,
+}
+
+impl Snapshot {
+    pub(super) fn of(keys: HashSet<String>) -> Self {
+        Self { keys, ..Self::default() }
+    }
+
+    /// Adds a record. The records of a partition have to come in order.
+    pub(super) fn add(&mut self, message: &impl Message) {
+        let Some(key) = message.key().and_then(|key| std::str::from_utf8(key).ok()) else { return };
+        match key.split_once('#') {
+            Some((lane, part)) => match part.split_once('#') {
+                Some((segment, offset)) if segment.starts_with('j') => {
+                    self.add_journal(lane, &key[..key.len() - offset.len() - 1], offset, message.payload());
+                }
+                Some((sequence, number)) => self.add_chunk(lane, sequence, number, message.payload()),
+                None => {}
+            },
+            None if key.starts_with('@') => self.add_claim(key, message),
+            None => self.add_head(key, message),
+        }
+    }
+
+    fn add_claim(&mut self, key: &str, message: &impl Message) {
+        if self.keys.contains(key) {
+            match message.payload() {
+                Some(_) => self.claims.insert(key.to_owned(), Claim::of(&RecordHeaders::of(message.headers()))),
+                None => self.claims.remove(key),
+            };
+        }
+    }
+
+    fn add_head(&mut self, lane: &str, message: &impl Message) {
+        let Some(value) = message.payload() else {
+            self.names.remove(lane);
+            self.heads.remove(lane);
+            return;
+        };
+        self.names.insert(lane.to_owned());
+        if !self.keys.contains(lane) {
+            return;
+        }
+        let headers = RecordHeaders::of(message.headers());
+        let sequence: u64 = headers.number("sequence");
+        if self.heads.get(lane).is_some_and(|(newer, _)| newer.number::<u64>("sequence") > sequence) {
+            // A record from the lane's former partition: partitions were added to the topic.
+            return;
+        }
+        if let Some(chunks) = self.chunks.get_mut(lane) {
+            chunks.retain(|(of, _), _| *of >= sequence);
+        }
+        self.heads.insert(lane.to_owned(), (headers, value.to_vec()));
+    }
+
+    fn add_chunk(&mut self, lane: &str, sequence: &str, number: &str, value: Option<&[u8]>) {
+        if self.keys.contains(lane)
+            && let (Ok(sequence), Ok(number), Some(value)) = (sequence.parse(), number.parse(), value)
+        {
+            self.chunks.entry(lane.to_owned()).or_default().insert((sequence, number), value.to_vec());
+        }
+    }
+
+    fn add_journal(&mut self, lane: &str, segment: &str, offset: &str, value: Option<&[u8]>) {
+        let number = segment.rsplit_once("#j").and_then(|(_, number)| number.parse().ok());
+        let (Some(number), Ok(offset)) = (number, offset.parse()) else { return };
+        if self.keys.contains(lane) {
+            let index = self.journals.entry(lane.to_owned()).or_default();
+            match value {
+                Some(_) => index.insert((number, offset)),
+                None => index.remove(&(number, offset)),
+            };
+        }
+        if self.keys.contains(segment) {
+            let parts = self.segments.entry(segment.to_owned()).or_default();
+            match value {
+                Some(value) => parts.insert(offset, value.to_vec()),
+                None => parts.remove(&offset),
+            };
+        }
+    }
+
+    /// # Errors
+    /// If the checkpoint is damaged, or a newer release wrote it.
+    pub(super) fn lane(&self, lane: &str) -> Result<Option<Entry>, Failure> {
+        let Some((headers, head)) = self.heads.get(lane) else { return Ok(None) };
+        let format: u32 = headers.number("format");
+        if format > FORMAT {
+            return Err(Failure::Misconfigured(format!(
+                "the checkpoint of {lane} was written by a newer release (format {format}, this one reads up to {FORMAT}); use that release"
+            )));
+        }
+        let (sequence, chunks) = (headers.number("sequence"), headers.number("chunks"));
+        let mut checkpoint = head.clone();
+        for (_, chunk) in self.chunks.get(lane).into_iter().flat_map(|all| all.range((sequence, 0)..(sequence, chunks)))
+        {
+            checkpoint.extend_from_slice(chunk);
+        }
+        if crc32fast::hash(&checkpoint) != headers.number::<u32>("crc") {
+            return Err(Failure::Misconfigured(format!(
+                "the checkpoint of {lane} is damaged; write a message without a value under this key to restart the lane without a checkpoint"
+            )));
+        }
+        let stored = Stored { sequence, chunks, journal: self.journals.get(lane).cloned().unwrap_or_default() };
+        Ok(Some(Entry { owner: headers.text("owner"), process: headers.text("process"), stored, checkpoint }))
+    }
+
+    /// Returns the contiguous bytes of a journal segment. A crash may leave records after a gap; they are ignored.
+    pub(super) fn segment(&self, key: &str) -> Option<Vec<u8>> {
+        let parts = self.segments.get(key)?;
+        let mut bytes = Vec::new();
+        while let Some(part) = parts.get(&(bytes.len() as u64)).filter(|part| !part.is_empty()) {
+            bytes.extend_from_slice(part);
+        }
+        Some(bytes)
+    }
+
+    /// The journal of a lane that has no checkpoint may have been left behind.
+    pub(super) fn journal(&self, lane: &str) -> JournalIndex {
+        self.journals.get(lane).cloned().unwrap_or_default()
+    }
+
+    pub(super) fn claim(&self, id: &str) -> Option<&Claim> {
+        self.claims.get(&claim_key(id))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::Timestamp;
+    use rdkafka::message::OwnedMessage;
+
+    use super::*;
+    use crate::checkpoint::{Append, CheckpointUpdate, JournalChange};
+    use crate::kafka::headers::headers;
+    use crate::kafka::record::{LaneRecords, segment_key};
+    use crate::kafka::send;
+
+    const LANE: &str = "a/threats/b";
+
+    /// What the topic has after one checkpoint per size, and the records of each.
+    fn write(sizes: &[usize]) -> (Stored, Vec<Vec<send::Message>>) {
+        let records = LaneRecords::new("t", 7, LANE);
+        let mut stored = Stored::default();
+        let written = sizes.iter().map(|bytes| {
+            let checkpoint = vec![u8::try_from(stored.sequence + 1).unwrap(); *bytes];
+            let (after, messages) = records.update(&stored, "id", checkpoint.into());
+            stored = after;
+            messages
+        });
+        let written = written.collect();
+        (stored, written)
+    }
+
+    fn read(messages: Vec<send::Message>) -> Snapshot {
+        let mut snapshot = Snapshot::of([LANE.to_owned(), segment_key(LANE, 7)].into());
+        for message in messages {
+            let (key, value, headers) = (Some(message.key.into_bytes()), message.value, message.headers);
+            let (topic, partition) = (message.topic, message.partition);
+            snapshot.add(&OwnedMessage::new(value, key, topic, Timestamp::NotAvailable, partition, 0, headers));
+        }
+        snapshot
+    }
+
+    fn removed(messages: &[send::Message]) -> Vec<&str> {
+        messages.iter().filter(|message| message.value.is_none()).map(|message| message.key.as_str()).collect()
+    }
+
+    #[test]
+    fn a_large_checkpoint_is_split_and_reassembled() {
+        let (stored, mut written) = write(&[10, 600_000]);
+        let (first, split) = (&written[0], &written[1]);
+        assert_eq!(first.len(), 1);
+        assert_eq!((split.len(), split.last().unwrap().key.as_str()), (4, LANE), "the head comes last");
+        assert!(split.iter().all(|message| message.partition == first[0].partition));
+        let found = read(written.drain(..).flatten().collect()).lane(LANE).unwrap().unwrap();
+        assert_eq!((found.stored.sequence, found.stored.chunks), (2, 3));
+        assert_eq!(found.stored, stored);
+        assert_eq!(found.checkpoint, vec![2; 600_000]);
+
+        let (_, written) = write(&[10, 600_000, 10]);
+        assert_eq!(removed(&written[2]), ["a/threats/b#2#0", "a/threats/b#2#1", "a/threats/b#2#2"]);
+    }
+
+    #[test]
+    fn an_incomplete_or_newer_checkpoint_is_refused() {
+        let (_, mut written) = write(&[10, 600_000]);
+        let mut split = written.remove(1);
+        split.remove(1);
+        assert!(read(split).lane(LANE).unwrap_err().to_string().contains("damaged"));
+        let mut newer = written.remove(0);
+        newer[0].headers = Some(headers(&[("format", "2"), ("sequence", "3")]));
+        assert!(read(newer).lane(LANE).unwrap_err().to_string().contains("newer release"));
+    }
+
+    #[test]
+    fn removed_and_unrequested_lanes_are_not_found() {
+        let (stored, mut written) = write(&[10]);
+        let mut log = written.remove(0);
+        log.extend(LaneRecords::new("t", 7, "other/threats/b").update(&Stored::default(), "id", vec![1].into()).1);
+        log.extend(LaneRecords::new("t", 7, LANE).removal(&stored));
+        let found = read(log);
+        assert!(found.lane(LANE).unwrap().is_none() && found.lane("other/threats/b").unwrap().is_none());
+        assert_eq!(found.names, ["other/threats/b".to_owned()].into(), "every lane with a checkpoint is listed");
+    }
+
+    #[test]
+    fn a_journal_is_read_up_to_its_first_gap_and_is_removed_by_segments() {
+        let records = LaneRecords::new("t", 7, LANE);
+        let append = |segment, offset, bytes: &str| Append { segment, offset, bytes: bytes.into() };
+        let change = JournalChange { appends: vec![append(7, 0, "abc"), append(8, 0, "x")], dropped: Vec::new() };
+        let (stored, mut log) =
+            records.update(&Stored::default(), "id", CheckpointUpdate { checkpoint: vec![1], journal: change });
+        let change = JournalChange { appends: vec![append(7, 3, "def"), append(7, 9, "gap")], dropped: vec![8] };
+        let (stored, more) = records.update(&stored, "id", CheckpointUpdate { checkpoint: vec![2], journal: change });
+        assert_eq!(removed(&more), ["a/threats/b#j8#0"]);
+        log.extend(more);
+        let found = read(log);
+        assert_eq!(found.segment(&segment_key(LANE, 7)).as_deref(), Some(&b"abcdef"[..]));
+        assert_eq!((found.journal(LANE), found.segment(&segment_key(LANE, 8))), (stored.journal, None));
+    }
+}

@@ -2,6 +2,7 @@
 //! settings from these.
 
 mod backoff;
+mod excerpt;
 mod http;
 mod id;
 #[cfg(feature = "kubernetes")]
@@ -17,6 +18,7 @@ mod size;
 mod tls;
 
 pub use backoff::FullJitter;
+pub use excerpt::excerpt;
 pub use http::{ClientError, HttpSettings, Role, install_crypto_provider};
 pub use id::{Id, IdError};
 pub use name::{NameError, check_name};

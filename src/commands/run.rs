@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::{ClusterArgs, FileArgs, ProcessArgs, TimeoutArgs, USAGE, UsageError};
+use crate::checkpoint::LaneId;
 use crate::server::Server;
 use crate::telemetry::{Telemetry, describe_skipped};
 use crate::worker::{LaneReport, OnceReport, Options, Worker, run_once};
@@ -38,6 +39,13 @@ pub struct Args {
 
     #[command(flatten)]
     timeout: TimeoutArgs,
+
+    /// In this run, keep any number of refused events of this lane as dead letters
+    ///
+    /// A lane stops when its sink refuses ten events in a row, since a wrong setting is likely. Use this if the events
+    /// are to blame. Can be given several times.
+    #[arg(long, value_name = "PIPELINE/STREAM/SINK")]
+    accept_refusals: Vec<LaneId>,
 }
 
 /// Runs until a signal, or, with `--once`, until every lane has caught up.
@@ -113,6 +121,7 @@ fn options(args: &Args) -> Result<Options, UsageError> {
         defaults: files.defaults.clone(),
         cluster: cluster.settings(&delivery.state, args.once)?,
         checkpoint_interval: process.checkpoint_interval(),
+        accept_refusals: args.accept_refusals.clone(),
         ..delivery
     })
 }

@@ -1,9 +1,12 @@
 //! The query for unified alerts: its selection shrinks to the fields that the console's release has. The program sends
 //! queries only, since mutations would change the console.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::time::Instant;
+use tracing::info;
 
 /// The fields of unified alerts that all consoles have. `@NAME` marks the positions of newer fields.
 const CORE: &str = "query UnifiedAlerts($first: Int, $after: String, $filters: [FilterInput!], $sort: SortInput, $scope: ScopeSelectorInput, $viewType: ViewType) { \
@@ -63,15 +66,20 @@ pub(super) const BRIEF: &str = "query UnifiedAlerts($first: Int, $after: String,
 alerts(first: $first, after: $after, filters: $filters, sort: $sort, scope: $scope, viewType: $viewType) { \
 totalCount pageInfo { hasNextPage endCursor } edges { node { id detectedAt updatedAt status analystVerdict } } } }";
 
-/// The newer fields that a console does not have, as indices of [`NEWER`].
+/// A field that was left out is asked for again after this time: the console may have been updated, or may have failed
+/// when it said that it does not know the field.
+const LEFT_OUT_FOR: Duration = Duration::from_secs(6 * 3600);
+
+/// The newer fields that a console does not have, as indices of [`NEWER`], and when it said so.
 #[derive(Debug, Default)]
-pub(super) struct UnknownFields(Mutex<BTreeSet<usize>>);
+pub(super) struct UnknownFields(Mutex<BTreeMap<usize, Instant>>);
 
 impl UnknownFields {
     /// Returns the query without unknown fields, and the newer fields in it.
     pub fn query(&self) -> (String, Vec<usize>) {
-        let unknown = self.0.lock();
-        let selected: Vec<usize> = (0..NEWER.len()).filter(|index| !unknown.contains(index)).collect();
+        let mut unknown = self.0.lock();
+        unknown.retain(|_, since| since.elapsed() < LEFT_OUT_FOR);
+        let selected: Vec<usize> = (0..NEWER.len()).filter(|index| !unknown.contains_key(index)).collect();
         let mut query = CORE.to_owned();
         for part in ["@node", "@asset", "@scope", "@user", "@detected", "@state"] {
             let mut fields = String::new();
@@ -100,10 +108,15 @@ impl UnknownFields {
         if named.is_empty() {
             named.extend(selected);
         }
-        let mut unknown = self.0.lock();
-        let before = unknown.len();
-        unknown.extend(named);
-        unknown.len() > before
+        let (mut unknown, now) = (self.0.lock(), Instant::now());
+        named.retain(|index| !unknown.contains_key(index));
+        unknown.extend(named.iter().map(|index| (*index, now)));
+        if !named.is_empty() {
+            let fields: Vec<&str> = named.iter().map(|index| NEWER[*index].1).collect();
+            let hours = LEFT_OUT_FOR.as_secs() / 3600;
+            info!(?fields, hours, "the console does not know these fields of unified alerts: they are left out");
+        }
+        !named.is_empty()
     }
 }
 
@@ -111,12 +124,23 @@ fn name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
-/// True if the error reports that the query does not match the schema. Servers use different texts.
+/// True if the error reports that the query does not match the schema. Servers use different texts. Single words such as
+/// "unknown" and "undefined" are also those of outages.
 pub(super) fn is_validation(error: &str) -> bool {
     let error = error.to_lowercase();
-    let words =
-        ["validation error", "undefined", "cannot query field", "unknown", "subselection", "must have a selection"];
-    words.iter().any(|word| error.contains(word))
+    let phrases = [
+        "validation error",
+        "cannot query field",
+        "unknown field",
+        "unknown argument",
+        "unknown type",
+        "undefined field",
+        "exist on type",
+        "exist on the type",
+        "subselection",
+        "must have a selection",
+    ];
+    phrases.iter().any(|phrase| error.contains(phrase)) || error.contains("field") && error.contains(" is undefined")
 }
 
 /// True if the error concerns this field, judged by the path in the error or else by the names that it quotes.
@@ -188,6 +212,29 @@ mod tests {
             ["node/aiInvestigation"]
         );
         assert_eq!(removed_fields(&["Cannot query field 'primary' on type 'Asset'"]).len(), 2);
-        assert!(removed_fields(&["Internal Server Error(s) while executing query"]).is_empty());
+    }
+
+    #[test]
+    fn outages_that_speak_of_something_unknown_remove_no_field() {
+        for outage in [
+            "Internal Server Error(s) while executing query",
+            "UNKNOWN: upstream connect error",
+            "Unknown error",
+            "Cannot read properties of undefined (reading 'tags')",
+            "labels is undefined",
+        ] {
+            assert!(removed_fields(&[outage]).is_empty(), "{outage}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_field_that_was_left_out_is_asked_for_again_after_hours() {
+        let unknown = UnknownFields::default();
+        let (whole, selected) = unknown.query();
+        assert!(unknown.learn(&["Unknown type 'X'".to_owned()], &selected));
+        tokio::time::advance(LEFT_OUT_FOR - Duration::from_secs(1)).await;
+        assert_ne!(unknown.query().0, whole);
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert_eq!(unknown.query().0, whole);
     }
 }

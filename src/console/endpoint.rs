@@ -27,6 +27,19 @@ impl Endpoint {
         Self { path, sort_by, time_filter, max_limit }
     }
 
+    /// The permission that a role needs, as the console's page of roles names it: page, then box.
+    pub const fn permission(stream: Stream) -> &'static str {
+        match stream {
+            Stream::Threats => "Endpoint Threats → View",
+            Stream::Activities => "Activity → View",
+            Stream::Agents => "Endpoints → View",
+            Stream::Alerts => "STAR / Custom Alerts → View",
+            Stream::Groups => "Groups → View",
+            Stream::UnifiedAlerts => "Unified Alerts → View, and View for each type of alert",
+            Stream::Vulnerabilities => "Applications → View and View risks",
+        }
+    }
+
     /// The endpoint with a filter by creation time. Groups have no such filter and keep that of [`Self::of`].
     pub const fn by_creation(stream: Stream) -> Self {
         let endpoint = Self::of(stream);

@@ -7,7 +7,7 @@ use http::{HeaderMap, StatusCode};
 use super::transport::{TransportError, TruncatedBody};
 use crate::failure::Failure;
 use crate::record::{Timestamp, parse_page};
-use crate::settings::retry_after;
+use crate::settings::{excerpt, retry_after};
 
 /// A request without a usable response. The texts contain no secrets: only status, code, title and detail.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -101,7 +101,7 @@ impl From<TransportError> for ConsoleError {
 fn describe(status: StatusCode, body: &[u8]) -> String {
     let page = parse_page(body).ok();
     match page.as_ref().and_then(|page| page.errors.first()) {
-        Some(error) => format!("the console answered {status}: {error}"),
+        Some(error) => format!("the console answered {status}: {}", excerpt(&error.to_string())),
         None => format!("the console answered {status}"),
     }
 }
@@ -162,6 +162,14 @@ mod tests {
         for status in [400, 403, 404, 501] {
             assert_eq!(class(status, false), "misconfigured", "{status}");
         }
+    }
+
+    #[test]
+    fn a_reason_is_short_and_on_one_line() {
+        let json = format!(r#"{{"errors":[{{"title":"first\nsecond","detail":"{}"}}]}}"#, "x".repeat(60_000));
+        let reason = classify(403, None, &json, false).to_string();
+        assert!(reason.starts_with("the console answered 403 Forbidden: first second: xxx"), "{reason}");
+        assert!(reason.len() < 300, "{} bytes", reason.len());
     }
 
     #[test]

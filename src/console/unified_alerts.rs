@@ -7,6 +7,7 @@ use super::alert_fields::{BRIEF, is_validation};
 use super::client::ApiCall;
 use super::{Client, ConsoleError, RequestPermit};
 use crate::record::parse_connection;
+use crate::settings::excerpt;
 use crate::telemetry::Meter;
 
 impl Client {
@@ -61,7 +62,7 @@ impl Client {
         let reason = self.redactor.redact(&errors.join("; "));
         let lower = reason.to_lowercase();
         let says = |words: &[&str]| words.iter().any(|word| lower.contains(word));
-        let reason = format!("the console refused the query: {reason}");
+        let reason = format!("the console refused the query: {}", excerpt(&reason));
         if with_cursor && says(&["cursor"]) {
             ConsoleError::BadCursor(reason)
         } else if says(&["permission", "not authorized", "unauthorized", "forbidden", "access denied"]) {

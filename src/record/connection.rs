@@ -11,7 +11,8 @@ use super::value::{Kind, Value};
 /// empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Connection<'a> {
-    /// The nodes and the cursor of the next page.
+    /// The nodes and the cursor of the next page. Its `null_data` is set if the response is not clearly a page: a
+    /// failed field made `edges` or `pageInfo` null.
     pub page: Page<'a>,
     /// Edges that are null, or whose node is null.
     pub null_nodes: usize,
@@ -52,8 +53,13 @@ pub fn parse_connection<'a>(body: &'a [u8], field: &str) -> Result<Connection<'a
     }
     let alerts = data.get(field);
     let (edges, info) = (alerts.get("edges"), alerts.get("pageInfo"));
-    connection.page.null_data = alerts.is_empty() || !matches!(edges.kind(), Kind::Array | Kind::Null);
     connection.page.total_items = alerts.get("totalCount").text().and_then(|total| total.parse().ok());
+    // A failed field is null. Without `edges` or `hasNextPage` the response does not say whether the list ends here.
+    let is_empty = edges.kind() == Kind::Null
+        && connection.errors.is_empty()
+        && connection.page.total_items.is_none_or(|total| total == 0);
+    let says_end = matches!(info.get("hasNextPage").raw(), "true" | "false");
+    connection.page.null_data = alerts.is_empty() || !says_end || !(edges.kind() == Kind::Array || is_empty);
     for edge in edges.elements() {
         let node = edge.get("node");
         match node.kind() {
@@ -105,5 +111,21 @@ mod tests {
         assert_eq!(of(r#"{"data":{"#), Err(PageError::Truncated(9)));
         assert_eq!(of("{}"), Err(PageError::Shape("it has no `data`")));
         assert!(of("Bad Gateway").is_err() && of("{} x").is_err());
+    }
+
+    #[test]
+    fn a_response_that_does_not_say_whether_the_list_ends_is_no_page() {
+        let of = |body: &'static str| parse_connection(body.as_bytes(), "alerts").unwrap().page.null_data;
+        for unclear in [
+            r#"{"data":{"alerts":{"edges":null,"pageInfo":null}},"errors":[{"message":"a resolver is down"}]}"#,
+            r#"{"data":{"alerts":{"edges":null,"pageInfo":{"hasNextPage":false}}},"errors":[{"message":"down"}]}"#,
+            r#"{"data":{"alerts":{"totalCount":7,"edges":null,"pageInfo":{"hasNextPage":false}}}}"#,
+            r#"{"data":{"alerts":{"edges":[{"node":{"id":"1"}}],"pageInfo":null}},"errors":[{"message":"down"}]}"#,
+            r#"{"data":{"alerts":{"edges":[{"node":{"id":"1"}}],"pageInfo":{"hasNextPage":null}}}}"#,
+        ] {
+            assert!(of(unclear), "{unclear}");
+        }
+        assert!(!of(r#"{"data":{"alerts":{"totalCount":0,"edges":null,"pageInfo":{"hasNextPage":false}}}}"#));
+        assert!(!of(r#"{"data":{"alerts":{"edges":[],"pageInfo":{"hasNextPage":false}}},"errors":[{"message":"x"}]}"#));
     }
 }

@@ -178,7 +178,8 @@ fn read_errors(value: &[u8], errors: &mut Vec<ApiError>) {
         let error = ApiError {
             code: part("code").and_then(|code| code.parse().ok()),
             title: part("title"),
-            detail: part("detail"),
+            // An entry that is a text has no other parts.
+            detail: part("detail").or_else(|| entry.text().map(Cow::into_owned)).filter(|text| !text.is_empty()),
         };
         if error != ApiError::default() {
             errors.push(error);
@@ -231,6 +232,8 @@ mod tests {
     fn empty_errors_are_ignored() {
         let empty = parse_page(br#"{"data":[],"errors":[{},{"type":"object"},null,{"code":null}]}"#).unwrap();
         assert_eq!(empty.errors, []);
+        let text = parse_page(br#"{"data":[],"errors":["the search failed",""]}"#).unwrap();
+        assert_eq!(text.errors.iter().map(ToString::to_string).collect::<Vec<_>>(), ["the search failed"]);
         let failed =
             parse_page(br#"{"errors":[{"code":4010010,"title":"Authentication Failed","detail":null}]}"#).unwrap();
         assert_eq!(failed.errors.len(), 1);

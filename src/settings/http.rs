@@ -1,16 +1,17 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use rustls::RootCertStore;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
+use rustls::{ClientConfig, RootCertStore};
 use sha2::{Digest, Sha256};
 
+use super::pin::PinnedCertificates;
 use super::{Period, Proxy, Tls};
 
 /// The settings of an HTTP client. Equal settings share a client.
@@ -46,6 +47,8 @@ pub enum ClientError {
         /// The TLS library's message.
         reason: String,
     },
+    #[error("`pin_sha256` excludes `ca_file`: the server's certificate is trusted by its fingerprint or by its issuer")]
+    PinAndAuthority,
     /// The client library failed, for example because the system has no root certificates.
     #[error("cannot set up the HTTP client: {0}")]
     Build(String),
@@ -132,14 +135,46 @@ impl HttpSettings {
         if let Some((path, pem)) = &files.ca {
             builder = builder.tls_certs_only(authorities(path, pem)?);
         }
-        if let (Some((cert_path, cert)), Some((key_path, key))) = (&files.cert, &files.key) {
-            builder = builder.identity(identity(cert_path, cert, key_path, key)?);
-        }
+        let identity = match (&files.cert, &files.key) {
+            (Some((cert_path, cert)), Some((key_path, key))) => Some(Identity::read(cert_path, cert, key_path, key)?),
+            _ => None,
+        };
+        builder = match identity {
+            _ if !self.tls.pin_sha256.is_empty() => builder.tls_backend_preconfigured(self.pinned(identity)?),
+            Some(identity) => builder.identity(identity.reqwest),
+            None => builder,
+        };
         if let Some(proxy) = &self.proxy {
             builder = builder.proxy(reqwest::Proxy::all(proxy.url().clone()).map_err(build_error)?);
         }
         builder.build().map_err(build_error)
     }
+
+    /// TLS for servers that are trusted by their fingerprints.
+    fn pinned(&self, identity: Option<Identity>) -> Result<ClientConfig, ClientError> {
+        let failed = |error: rustls::Error| ClientError::Build(error.to_string());
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let algorithms = provider.signature_verification_algorithms;
+        let verifier = PinnedCertificates::new(self.tls.pin_sha256.clone(), algorithms);
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(failed)?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier));
+        let mut config = match identity {
+            Some(Identity { chain, key, .. }) => builder.with_client_auth_cert(chain, key).map_err(failed)?,
+            None => builder.with_no_client_auth(),
+        };
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(config)
+    }
+}
+
+/// A client certificate, in the form of either library.
+struct Identity {
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    reqwest: reqwest::Identity,
 }
 
 /// The innermost cause: the text of the error itself is just "builder error".
@@ -163,6 +198,7 @@ impl TlsFiles {
         match (&tls.cert_file, &tls.key_file) {
             (Some(_), None) => return Err(ClientError::Incomplete(Role::Key)),
             (None, Some(_)) => return Err(ClientError::Incomplete(Role::Cert)),
+            _ if tls.ca_file.is_some() && !tls.pin_sha256.is_empty() => return Err(ClientError::PinAndAuthority),
             _ => {}
         }
         let read = |role, path: &Option<PathBuf>| -> Result<PemFile, ClientError> {
@@ -204,22 +240,27 @@ fn authorities(path: &Path, contents: &[u8]) -> Result<Vec<reqwest::Certificate>
     Ok(authorities)
 }
 
-fn identity(cert_path: &Path, cert: &[u8], key_path: &Path, key: &[u8]) -> Result<reqwest::Identity, ClientError> {
-    let chain = certificates(Role::Cert, cert_path, cert)?;
-    let private = PrivateKeyDer::from_pem_slice(key).map_err(|error| ClientError::NotPem {
-        role: Role::Key,
-        path: key_path.to_owned(),
-        // The parser's own message could quote a line of the file.
-        reason: match error {
-            pem::Error::NoItemsFound => "no BEGIN … PRIVATE KEY section".to_owned(),
-            _ => "it is damaged".to_owned(),
-        },
-    })?;
-    let mismatch =
-        |reason: String| ClientError::Mismatch { cert: cert_path.to_owned(), key: key_path.to_owned(), reason };
-    CertifiedKey::from_der(chain, private, &rustls::crypto::ring::default_provider())
-        .map_err(|error| mismatch(error.to_string()))?;
-    reqwest::Identity::from_pem(&[cert, b"\n", key].concat()).map_err(|error| mismatch(error.to_string()))
+impl Identity {
+    fn read(cert_path: &Path, cert: &[u8], key_path: &Path, key: &[u8]) -> Result<Self, ClientError> {
+        let chain = certificates(Role::Cert, cert_path, cert)?;
+        let private = PrivateKeyDer::from_pem_slice(key).map_err(|error| ClientError::NotPem {
+            role: Role::Key,
+            path: key_path.to_owned(),
+            // The parser's own message could quote a line of the file.
+            reason: match error {
+                pem::Error::NoItemsFound => "no BEGIN … PRIVATE KEY section".to_owned(),
+                _ => "it is damaged".to_owned(),
+            },
+        })?;
+        let mismatch =
+            |reason: String| ClientError::Mismatch { cert: cert_path.to_owned(), key: key_path.to_owned(), reason };
+        let provider = rustls::crypto::ring::default_provider();
+        CertifiedKey::from_der(chain.clone(), private.clone_key(), &provider)
+            .map_err(|error| mismatch(error.to_string()))?;
+        let reqwest = reqwest::Identity::from_pem(&[cert, b"\n", key].concat());
+        let reqwest = reqwest.map_err(|error| mismatch(error.to_string()))?;
+        Ok(Self { chain, key: private, reqwest })
+    }
 }
 
 #[cfg(test)]
@@ -247,11 +288,16 @@ mod tests {
         let missing = directory.path().join("missing.pem");
         let key = directory.path().join("key.pem");
         std::fs::write(&key, "-----BEGIN PRIVATE KEY-----\ncanary!!\n-----END PRIVATE KEY-----\n").unwrap();
+        let pin = "ab".repeat(32).parse().unwrap();
         for (tls, part) in [
             (Tls { ca_file: Some(missing.clone()), ..Tls::default() }, "cannot read the ca_file"),
             (Tls { ca_file: Some(empty.clone()), ..Tls::default() }, "holds no certificate in PEM form"),
             (Tls { cert_file: Some(empty.clone()), ..Tls::default() }, "the key_file is missing"),
             (Tls { key_file: Some(empty.clone()), ..Tls::default() }, "the cert_file is missing"),
+            (
+                Tls { ca_file: Some(empty.clone()), pin_sha256: vec![pin], ..Tls::default() },
+                "`pin_sha256` excludes `ca_file`",
+            ),
             (Tls { cert_file: Some(empty), key_file: Some(key), ..Tls::default() }, "the cert_file"),
         ] {
             let error = settings(tls).client().unwrap_err();

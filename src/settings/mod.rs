@@ -2,12 +2,14 @@
 //! settings from these.
 
 mod backoff;
+mod excerpt;
 mod http;
 mod id;
 #[cfg(feature = "kubernetes")]
 pub mod kubernetes;
 mod name;
 mod period;
+mod pin;
 mod proxy;
 mod retry_after;
 mod schema;
@@ -17,10 +19,12 @@ mod size;
 mod tls;
 
 pub use backoff::FullJitter;
+pub use excerpt::excerpt;
 pub use http::{ClientError, HttpSettings, Role, install_crypto_provider};
 pub use id::{Id, IdError};
 pub use name::{NameError, check_name};
 pub use period::{Period, PeriodError};
+pub use pin::{Fingerprint, FingerprintError};
 pub use proxy::{Proxy, ProxyError};
 pub use retry_after::retry_after;
 pub use schema::Schema;

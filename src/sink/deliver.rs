@@ -25,6 +25,8 @@ use crate::telemetry::{LaneState, Meter};
 
 /// If this many events in a row are refused and none is accepted, the configuration is wrong.
 const MISCONFIGURED_FROM: usize = 10;
+/// After so many refusals, half of them of events from all over the batch, the rest of the batch is not tried.
+const SAMPLED: usize = 2 * MISCONFIGURED_FROM;
 
 /// Shortest wait before dead letters that could not be stored are tried again.
 const AFTER_DEAD_LETTERS: Duration = Duration::from_secs(5);
@@ -51,6 +53,8 @@ pub struct Delivery {
 pub struct Health {
     refusing_since: watch::Sender<Option<Instant>>,
     refused_in_a_row: AtomicUsize,
+    /// Refusals of any number become dead letters.
+    accepts_refusals: bool,
 }
 
 /// The settled events of a batch: delivered, or stored as dead letters. It remains valid after a delivery is dropped.
@@ -69,11 +73,16 @@ pub struct Transaction {
 impl Default for Health {
     fn default() -> Self {
         let refusing_since = watch::Sender::new(None);
-        Self { refusing_since, refused_in_a_row: AtomicUsize::new(0) }
+        Self { refusing_since, refused_in_a_row: AtomicUsize::new(0), accepts_refusals: false }
     }
 }
 
 impl Health {
+    /// With `accepts_refusals`, any number of refusals in a row become dead letters, and none ends the lane.
+    pub fn new(accepts_refusals: bool) -> Self {
+        Self { accepts_refusals, ..Self::default() }
+    }
+
     /// Watches the time since which the sink has accepted nothing.
     pub fn watch(&self) -> watch::Receiver<Option<Instant>> {
         self.refusing_since.subscribe()
@@ -271,7 +280,7 @@ impl BatchDelivery<'_> {
         match outcome {
             Outcome::Delivered => self.accept(part, bytes),
             Outcome::DeliveredWithWarning(warning) | Outcome::SlowDown(warning) => {
-                tracing::debug!(%warning, "the sink accepted a batch with a warning");
+                self.warned(&warning);
                 self.accept(part, bytes);
             }
             Outcome::Partial { rejected, retry, after } => {
@@ -282,12 +291,18 @@ impl BatchDelivery<'_> {
                 self.parts.push_front(part);
                 self.wait(reason, after).await;
             }
-            Outcome::TooLarge(reason) | Outcome::Refused(reason) => self.halve(part, status, reason),
+            Outcome::TooLarge(reason) | Outcome::Refused(reason) => self.halve(part, status, reason)?,
             Outcome::Unauthorized(reason) => return Err(Failure::Unauthorized(reason)),
             Outcome::Misconfigured(reason) => return Err(Failure::Misconfigured(reason)),
             Outcome::Superseded(reason) => return Err(Failure::Superseded(reason)),
         }
         Ok(())
+    }
+
+    fn warned(&self, warning: &str) {
+        if self.delivery.meter.lane.sink_warned(warning) {
+            tracing::warn!(warning, "the sink accepts events with a warning");
+        }
     }
 
     fn accept(&mut self, part: Vec<usize>, bytes: u64) {
@@ -360,7 +375,7 @@ impl BatchDelivery<'_> {
         }
     }
 
-    fn halve(&mut self, mut part: Vec<usize>, status: String, reason: String) {
+    fn halve(&mut self, mut part: Vec<usize>, status: String, reason: String) -> Result<(), Failure> {
         let unsent = status == TOO_LARGE;
         if !unsent {
             // The sink answers, even if it accepts nothing.
@@ -370,10 +385,36 @@ impl BatchDelivery<'_> {
             let second = part.split_off(part.len() / 2);
             self.parts.push_front(second);
             self.parts.push_front(part);
-            return;
+            return Ok(());
         }
         let refused = part.into_iter().map(|index| Refusal { index, status: status.clone(), reason: reason.clone() });
-        if unsent { self.oversized.extend(refused) } else { self.refused.extend(refused) }
+        if unsent {
+            self.oversized.extend(refused);
+            return Ok(());
+        }
+        self.refused.extend(refused);
+        match self.refused.len() {
+            _ if self.accepted > 0 || self.delivery.health.accepts_refusals => Ok(()),
+            MISCONFIGURED_FROM => {
+                self.sample_rest();
+                Ok(())
+            }
+            SAMPLED => self.check_refusals().map(drop),
+            _ => Ok(()),
+        }
+    }
+
+    /// Tries events from all over the batch before the others. If the sink refuses these too, the request is to blame,
+    /// and to send each event alone would take thousands of requests.
+    fn sample_rest(&mut self) {
+        let rest: Vec<usize> = self.parts.drain(..).flatten().collect();
+        let step = rest.len().div_ceil(SAMPLED - MISCONFIGURED_FROM).max(1);
+        let (samples, others): (Vec<_>, Vec<_>) =
+            rest.into_iter().enumerate().partition(|(place, _)| place % step == step - 1);
+        self.parts.extend(samples.into_iter().map(|(_, index)| vec![index]));
+        if !others.is_empty() {
+            self.parts.push_back(others.into_iter().map(|(_, index)| index).collect());
+        }
     }
 
     async fn wait(&mut self, reason: String, after: Option<Duration>) {
@@ -403,11 +444,12 @@ impl BatchDelivery<'_> {
         let Some(first) = self.refused.first().filter(|_| self.accepted == 0) else { return Ok(0) };
         let refused = self.refused.len();
         let in_a_row = self.delivery.health.refused_in_a_row.fetch_add(refused, Ordering::Relaxed) + refused;
-        if in_a_row < MISCONFIGURED_FROM {
+        if in_a_row < MISCONFIGURED_FROM || self.delivery.health.accepts_refusals {
             return Ok(refused);
         }
         Err(Failure::Misconfigured(format!(
-            "the sink refused {in_a_row} events in a row and accepted none: {}; no event of this batch became a dead letter",
+            "the sink refused {in_a_row} events in a row and accepted none: {}; no event of this batch became a dead \
+             letter; if the events are to blame, `run --accept-refusals` keeps them",
             first.reason
         )))
     }

@@ -8,6 +8,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use tokio::sync::Semaphore;
 
 use super::common::{Common, Compression, Defaults, SinkType};
 use super::line::Line;
@@ -67,6 +68,11 @@ impl Sink for Stdout {
     }
 }
 
+/// Threads that write at the same time. The runtime has 512 for all that blocks, and a mount or reader that hangs must
+/// leave some for checkpoints and dead letters.
+const MAX_WRITERS: usize = 256;
+static WRITERS: Semaphore = Semaphore::const_new(MAX_WRITERS);
+
 /// Frames the batch and calls `write` with it on a thread that may block.
 pub(crate) async fn write_lines(
     line: &Line,
@@ -79,7 +85,9 @@ pub(crate) async fn write_lines(
         lines.push(b'\n');
     }
     let bytes = lines.len() as u64;
-    let written = match tokio::task::spawn_blocking(move || write(&lines)).await {
+    // Never closed, so this always yields a permit, which belongs to the thread: a lane may give the attempt up.
+    let permit = WRITERS.acquire().await.ok();
+    let written = match tokio::task::spawn_blocking(move || (write(&lines), permit).0).await {
         Ok(written) => written,
         Err(_) => Err(io::Error::other("the writing task ended early")),
     };
@@ -97,5 +105,42 @@ fn io_outcome(error: &io::Error) -> Outcome {
             Outcome::Misconfigured(error.to_string())
         }
         _ => Outcome::RetryLater { reason: error.to_string(), after: None },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Barrier};
+
+    use super::*;
+    use crate::record::{Identity, Stream};
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn writers_that_hang_leave_threads_for_others() {
+        let mut batch = Batch::new(Stream::Activities);
+        batch.push_with("1", Identity::of("h", Stream::Activities, "1", ""), None, |_| None);
+        let batch = Arc::new(batch);
+        // Waits until the test and all writers that run have come.
+        let hang = Arc::new(Barrier::new(MAX_WRITERS + 1));
+        let mut writers = tokio::task::JoinSet::new();
+        for _ in 0..2 * MAX_WRITERS {
+            let (batch, hang) = (batch.clone(), hang.clone());
+            writers.spawn(async move {
+                let write = move |_: &[u8]| (hang.wait(), Ok(())).1;
+                write_lines(&Line::plain(), &batch, write).await.outcome
+            });
+        }
+        while WRITERS.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        let other = tokio::task::spawn_blocking(|| "a checkpoint");
+        assert_eq!(tokio::time::timeout(Duration::from_secs(10), other).await.unwrap().unwrap(), "a checkpoint");
+        for _ in 0..2 {
+            let hang = hang.clone();
+            tokio::task::spawn_blocking(move || _ = hang.wait()).await.unwrap();
+        }
+        while let Some(outcome) = writers.join_next().await {
+            assert_eq!(outcome.unwrap(), Outcome::Delivered);
+        }
     }
 }

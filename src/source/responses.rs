@@ -1,10 +1,11 @@
 //! Reads the console's answers.
 
-use tracing::{debug, warn};
+use tracing::warn;
 
 use super::pager::Pager;
 use crate::console::{ConsoleError, Redactor};
 use crate::record::{self, Connection, Stream, parse_connection, parse_page};
+use crate::settings::excerpt;
 
 /// How often a page of unified alerts with an error next to its data is asked for again before it is used as it is.
 const PARTIAL_TRIES: usize = 3;
@@ -35,7 +36,8 @@ fn read_alerts(body: &[u8]) -> Result<Connection<'_>, ConsoleError> {
 
 /// A 200 that holds an error.
 fn answered_with(error: &str, redactor: &Redactor) -> ConsoleError {
-    ConsoleError::transient(format!("the console answered 200 with an error: {}", redactor.redact(error)))
+    let error = excerpt(&redactor.redact(error));
+    ConsoleError::transient(format!("the console answered 200 with an error: {error}"))
 }
 
 /// Reads the pages of one poll.
@@ -64,11 +66,11 @@ impl PageReader {
             if self.partial_answers <= PARTIAL_TRIES {
                 return Err(answered_with(error, &self.redactor));
             }
-            warn!(error = self.redactor.redact(error), "a page lacks a field that the console cannot read");
+            warn!(error = excerpt(&self.redactor.redact(error)), "a page lacks a field that the console cannot read");
         }
         self.partial_answers = 0;
         if null_nodes > 0 {
-            debug!(alerts = null_nodes, "the console showed alerts that are null");
+            warn!(alerts = null_nodes, "the console showed alerts that are null: they are skipped");
         }
         if cursor_missing {
             page.next_cursor = Some(pager.lost_cursor().into());

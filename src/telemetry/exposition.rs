@@ -40,6 +40,7 @@ const FAMILIES: &[Family] = &[
         metric: metrics::UNKNOWN_ACTIVITY_TYPES,
         samples: Samples::Counter(|lane| lane.unknown_activity_types.load(Relaxed)),
     },
+    Family { metric: metrics::SINK_WARNINGS, samples: Samples::Counter(|lane| lane.sink_warnings.load(Relaxed)) },
     Family { metric: metrics::DELIVERED_BYTES, samples: Samples::Counter(|lane| lane.delivered_bytes.load(Relaxed)) },
     Family { metric: metrics::LAG, samples: Samples::Gauge(|lane, now| lane.lag(now).map(|lag| lag.as_secs_f64())) },
     Family { metric: metrics::LAST_SUCCESS, samples: Samples::Gauge(|lane, _| lane.last_success().map(seconds)) },

@@ -167,6 +167,9 @@ pub struct LaneMetrics {
     pub map_errors: AtomicU64,
     pub unknown_activity_types: AtomicU64,
     pub delivered_bytes: AtomicU64,
+    pub sink_warnings: AtomicU64,
+    /// The text of the last one.
+    sink_warning: Mutex<Box<str>>,
     pub console_requests: Arc<StatusCounts>,
     pub sink_requests: StatusCounts,
     skipped: [AtomicU64; 3],
@@ -197,6 +200,8 @@ impl LaneMetrics {
             map_errors: AtomicU64::new(0),
             unknown_activity_types: AtomicU64::new(0),
             delivered_bytes: AtomicU64::new(0),
+            sink_warnings: AtomicU64::new(0),
+            sink_warning: Mutex::default(),
             console_requests: Arc::default(),
             sink_requests: StatusCounts::default(),
             skipped: Default::default(),
@@ -247,6 +252,18 @@ impl LaneMetrics {
         let pulled = self.pulled.load(Ordering::Relaxed);
         let in_flight = pulled.saturating_sub(accounted + self.skipped_total());
         self.requeued.fetch_add(in_flight, Ordering::Relaxed);
+    }
+
+    /// Counts a batch that the sink accepted with a warning. Returns true if the text changed, which is worth a log
+    /// line.
+    pub fn sink_warned(&self, warning: &str) -> bool {
+        self.sink_warnings.fetch_add(1, Ordering::Relaxed);
+        let mut last = self.sink_warning.lock();
+        let changed = **last != *warning;
+        if changed {
+            *last = warning.into();
+        }
+        changed
     }
 
     /// Sets the time up to which the lane is complete: the start of the last poll that reached its end and whose

@@ -70,6 +70,9 @@ metrics! {
         "Records that could not be mapped and were forwarded as error events.";
     UNKNOWN_ACTIVITY_TYPES = Counter "unknown_activity_types_total" LANE, "records",
         "Activities whose type is not in the mapping table (see docs/mapping-ecs.md).";
+    SINK_WARNINGS = Counter "sink_warnings_total" LANE, "batches",
+        "Batches that the sink accepted with a warning, such as full queues or documents in a failure store. The log has the \
+         text.";
     DELIVERED_BYTES = Counter "delivered_bytes_total" LANE, "bytes",
         "Bytes sent to the sink and acknowledged: request bodies after compression; for Kafka, keys and values.";
     LAG = Gauge "lag_seconds" LANE, "seconds",

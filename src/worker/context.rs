@@ -139,7 +139,7 @@ impl WorkerContext {
             dead_letters: self.dead_letters.clone(),
             meter: meter.clone(),
             clock: self.clock(),
-            health: Health::default(),
+            health: Health::new(self.options.accept_refusals.contains(&spec.id)),
             throttle: Throttle::new(spec.sink.concurrency()),
             deadline: mode.deadline,
         });

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::cluster;
+use crate::checkpoint::LaneId;
 use crate::console::Transport;
 use crate::pipeline;
 use crate::record::Clock;
@@ -32,6 +33,8 @@ pub struct Options {
     pub dead_letters: Option<dead_letters::Location>,
     /// Maximum of bytes of dead letters.
     pub dead_letters_max: u64,
+    /// `--accept-refusals`: any number of refused events of these lanes become dead letters.
+    pub accept_refusals: Vec<LaneId>,
     /// Time in which events in flight must be delivered at the end.
     pub shutdown_timeout: Duration,
     pub clock: Clock,
@@ -79,6 +82,7 @@ impl Default for Options {
             clock: Clock::System,
             seed: fastrand::u64(..),
             transport: None,
+            accept_refusals: Vec::new(),
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use s1_forwarder::console::ConsoleError;
 use s1_forwarder::console::scripted::ResponseQueue;
 use s1_forwarder::record::{Identity, Level, Stream, Timestamp, facts};
 use s1_forwarder::sink::memory::MemorySink;
@@ -291,4 +292,24 @@ async fn what_is_not_in_order_moves_no_position_before_the_end_of_the_poll() {
     assert_eq!(sink.total(), 2);
     let checkpoint = harness.checkpoint(Stream::Activities, "siem").unwrap();
     assert_eq!((checkpoint.settled, checkpoint.position.bound()), (2, Timestamp::default()));
+}
+
+/// A resolver behind the console's gateway is down: the fields that it serves are null.
+#[tokio::test(start_paused = true)]
+async fn a_list_of_unified_alerts_that_failed_is_never_taken_for_its_end() {
+    for alerts in [
+        r#"{"totalCount":null,"edges":null,"pageInfo":null}"#,
+        r#"{"totalCount":9,"edges":null,"pageInfo":{"hasNextPage":false,"endCursor":null}}"#,
+        r#"{"totalCount":9,"edges":[{"node":{"id":"alert-1"}}],"pageInfo":null}"#,
+    ] {
+        let failed =
+            format!(r#"{{"data":{{"alerts":{alerts}}},"errors":[{{"message":"UNKNOWN: a resolver is down"}}]}}"#);
+        let mut talk = Talk::new(all(Stream::UnifiedAlerts), no_history);
+        for _ in 0..10 {
+            let error = talk.hears(failed.clone()).await.unwrap_err();
+            assert!(matches!(error, ConsoleError::Transient { .. }), "the lane tries again soon: {error:?}");
+        }
+        let page = talk.hears(unified("alert-1", "", None)).await.unwrap();
+        assert_eq!((ids(&page), page.last), (vec!["alert-1"], true));
+    }
 }

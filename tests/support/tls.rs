@@ -9,6 +9,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
+use sha2::{Digest, Sha256};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
@@ -47,6 +48,13 @@ impl Authority {
 }
 
 impl Issued {
+    /// The SHA-256 of the certificate as OpenSSL prints it.
+    pub fn fingerprint(&self) -> String {
+        let certificate = CertificateDer::from_pem_slice(self.certificate.as_bytes()).unwrap();
+        let digest: [u8; 32] = Sha256::digest(&certificate).into();
+        digest.map(|byte| format!("{byte:02X}")).join(":")
+    }
+
     /// The paths of certificate and key, written into `directory`.
     pub fn write(&self, directory: &std::path::Path, name: &str) -> (PathBuf, PathBuf) {
         let (certificate, key) = (directory.join(format!("{name}.pem")), directory.join(format!("{name}.key")));

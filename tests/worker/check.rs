@@ -56,7 +56,8 @@ async fn what_is_good_and_what_is_not_is_distinguished() {
     harness.console().set_token(token().without(Kind::Threats));
     let (code, findings) = check(&harness).await;
     assert_eq!((code, findings["stream threats"].0.as_str()), (Some(1), "failed"));
-    assert!(findings["stream threats"].1.contains("403"), "{findings:#?}");
+    let detail = &findings["stream threats"].1;
+    assert!(detail.contains("403") && detail.contains("\"Endpoint Threats → View\": give it to"), "{findings:#?}");
     assert_eq!(findings["stream activities"].0, "verified");
 
     // A token that expired, and one that soon will.

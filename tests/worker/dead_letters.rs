@@ -126,6 +126,22 @@ async fn a_replay_that_is_killed_loses_no_letter() {
     assert_eq!((counts.len(), lost), (good + 9, 0));
 }
 
+/// A receiver that refuses everything stops the lane, until a command says that the events are to blame.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn refusals_are_accepted_for_one_run_by_command() {
+    let harness = Harness::new(|setup| setup.activities = 40).await;
+    harness.sink.contract(|rules| rules.event_bytes = Some(10));
+    harness.put_changed("acme", json!({}));
+    let refused = harness.once(&["--once-timeout", "2s"]).await;
+    assert!(refused.code == Some(1) && refused.stderr.contains("--accept-refusals"), "{}", refused.stderr);
+    assert_eq!(listed(&harness, &[]).await.len(), 0);
+    let other = harness.once(&["--once-timeout", "2s", "--accept-refusals", "acme/threats/siem"]).await;
+    assert_eq!(other.code, Some(1), "of another lane");
+    let accepted = harness.once(&["--accept-refusals", "acme/activities/siem"]).await;
+    assert_eq!(accepted.code, Some(0), "{}", accepted.stderr);
+    assert_eq!(listed(&harness, &[]).await.len(), harness.owed(Kind::Activities).len());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dead_letters_of_lanes_that_are_gone_stay() {
     let harness = world_with(2).await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::{StreamExt, stream};
 
 use super::{Check, Finding};
-use crate::console::{Client, ConsoleError, Limiters};
+use crate::console::{Client, ConsoleError, Endpoint, Limiters};
 use crate::pipeline::Pipeline;
 use crate::record::{Clock, Timestamp};
 use crate::sink::{Probe, SharedSinkResources};
@@ -88,6 +88,11 @@ async fn console(pipeline: &Pipeline, limiters: &Limiters) -> Vec<Finding> {
         let probe = Request::probe(pull.stream, ONE_RECORD);
         findings.push(match probe.send(&client, client.permit().await, None).await {
             Ok(_) => verified(&subject, "can be read".to_owned()),
+            Err(error @ ConsoleError::Forbidden(_)) => {
+                let permission = Endpoint::permission(pull.stream);
+                let advice = "give it to the token's role, or correct `accounts`, `sites` and `groups`";
+                failed(&subject, format!("{error}; the permission is \"{permission}\": {advice}"))
+            }
             Err(error) => failed(&subject, error.to_string()),
         });
     }

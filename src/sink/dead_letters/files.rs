@@ -12,8 +12,8 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 
-use super::line::{parse_line, write_line};
-use super::{DeadLetter, DeadLetterError, DeadLetterStore, StoredDeadLetter};
+use super::dead_letter::{DeadLetter, DeadLetterError, DeadLetterStore};
+use super::line::{StoredDeadLetter, parse_line, write_line};
 use crate::sink::append::{append_lines, open_locked};
 
 /// Locked by the command that removes dead letters; only one may run at a time.

@@ -7,7 +7,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::DeadLetter;
+use super::dead_letter::DeadLetter;
 use crate::record::{Identity, Stream, Timestamp};
 
 const VERSION: u32 = 1;

@@ -8,8 +8,8 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::Instant;
 
-use super::line::{parse_line, write_line};
-use super::{DeadLetter, DeadLetterError, DeadLetterStore, StoredDeadLetter};
+use super::dead_letter::{DeadLetter, DeadLetterError, DeadLetterStore};
+use super::line::{StoredDeadLetter, parse_line, write_line};
 use crate::failure::Failure;
 use crate::kafka::{ItemKey, Items, KafkaLocation};
 

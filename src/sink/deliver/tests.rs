@@ -158,6 +158,18 @@ async fn a_batch_with_unnamed_refusals_is_stored_whole_and_counted_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn warnings_are_counted_and_the_events_are_delivered() {
+    let warning = |text: &str| Outcome::DeliveredWithWarning(text.to_owned());
+    let case = Case::new([warning("failure store"), warning("failure store"), Outcome::SlowDown("queues".to_owned())]);
+    for _ in 0..4 {
+        assert_eq!(case.deliver(2, None).await.result, Ok(()));
+    }
+    let lane = &case.delivery.meter.lane;
+    assert_eq!((case.counted(), lane.sink_warnings.load(Ordering::Relaxed)), ((8, 0), 3));
+    assert_eq!((lane.sink_warned("queues"), lane.sink_warned("other")), (false, true), "a new text is worth a line");
+}
+
+#[tokio::test(start_paused = true)]
 async fn refusals_are_a_misconfiguration_only_if_no_event_was_accepted() {
     let refused: Vec<usize> = (1..12).collect();
     let case = Case::new([partial(&refused, &[], None)]);
@@ -250,11 +262,33 @@ async fn refused_events_count_towards_a_misconfiguration_and_oversized_events_do
     let case = Case::new(many(Outcome::Refused));
     let seen = case.deliver(12, None).await;
     assert!(matches!(seen.result, Err(Failure::Misconfigured(_))));
-    assert_eq!((seen.settled.len(), case.stored().len(), case.sent().len()), (0, 0, 23));
+    // Two less than each event and each part: the last two are not sent together.
+    assert_eq!((seen.settled.len(), case.stored().len(), case.sent().len()), (0, 0, 22));
 
     let case = Case::new(many(Outcome::TooLarge));
     let seen = case.deliver(12, None).await;
     assert_eq!((seen.result, seen.settled.len(), case.stored().len()), (Ok(()), 12, 12));
+}
+
+/// The request as a whole is refused, so the first events and some of the others are enough to know.
+#[tokio::test(start_paused = true)]
+async fn a_refused_request_does_not_cost_a_request_for_each_event() {
+    let case = Case::new((0..4_000).map(|_| Outcome::Refused("no such pipeline".to_owned())));
+    let seen = case.deliver(2_000, None).await;
+    assert!(matches!(seen.result, Err(Failure::Misconfigured(_))));
+    let sent = case.sent();
+    assert!(sent.len() < 50 && case.stored().is_empty(), "{} requests", sent.len());
+    assert!(sent.contains(&"1999".to_owned()), "one of them was the last event: {sent:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn refusals_that_are_accepted_by_command_become_dead_letters_in_any_number() {
+    let mut case = Case::new((0..60).map(|_| Outcome::Refused("no".to_owned())));
+    case.delivery.health = Health::new(true);
+    for _ in 0..2 {
+        assert_eq!(case.deliver(15, None).await.result, Ok(()));
+    }
+    assert_eq!((case.stored().len(), case.counted()), (30, (0, 30)));
 }
 
 #[tokio::test(start_paused = true)]

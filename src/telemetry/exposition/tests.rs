@@ -16,6 +16,7 @@ const CONTRACT: &[(&str, &str, &[&str])] = &[
     ("dead_letters_total", "counter", &["pipeline", "stream", "sink"]),
     ("map_errors_total", "counter", &["pipeline", "stream", "sink"]),
     ("unknown_activity_types_total", "counter", &["pipeline", "stream", "sink"]),
+    ("sink_warnings_total", "counter", &["pipeline", "stream", "sink"]),
     ("delivered_bytes_total", "counter", &["pipeline", "stream", "sink"]),
     ("lag_seconds", "gauge", &["pipeline", "stream", "sink"]),
     ("last_success_timestamp_seconds", "gauge", &["pipeline", "stream", "sink"]),

@@ -1,0 +1,50 @@
+use std::io;
+
+use futures_util::future::BoxFuture;
+
+use crate::record::{Identity, Stream, Timestamp};
+
+/// One refused event.
+#[derive(Debug, Clone)]
+pub struct DeadLetter<'a> {
+    /// When it was refused.
+    pub time: Timestamp,
+    pub pipeline: &'a str,
+    pub stream: Stream,
+    pub sink: &'a str,
+    pub identity: Identity,
+    /// Id of the record in the console.
+    pub record_id: &'a str,
+    /// The sink's status, a label of `sink_requests_total`.
+    pub status: &'a str,
+    /// The sink's reason.
+    pub reason: &'a str,
+    /// The event's own time, if it has one.
+    pub event_time: Option<Timestamp>,
+    /// Why the record could not be mapped.
+    pub error: Option<&'a str>,
+    /// The record was too large to be pulled: the event has only its beginning.
+    pub truncated: bool,
+    /// The event as it was sent.
+    pub event: &'a [u8],
+}
+
+/// A dead letter was not stored. The lane stops, so that the event is not lost.
+#[derive(Debug, thiserror::Error)]
+pub enum DeadLetterError {
+    #[error("no store for dead letters is set up; name one with --dead-letters")]
+    Disabled,
+    #[error("the dead letters in {place} have reached {max} bytes; replay or purge them, or raise --dead-letters-max")]
+    Full {
+        place: String,
+        /// Maximum size in bytes.
+        max: u64,
+    },
+    #[error("cannot store dead letters in {place}: {source}")]
+    Io { place: String, source: io::Error },
+}
+
+pub trait DeadLetterStore: Send + Sync + std::fmt::Debug {
+    /// Stores all of `dead_letters` durably. After an error none of them counts as stored.
+    fn keep<'a>(&'a self, dead_letters: &'a [DeadLetter<'a>]) -> BoxFuture<'a, Result<(), DeadLetterError>>;
+}

@@ -73,10 +73,8 @@ enum Filter {
 /// How a scan goes on after the console refused one of its lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AfterRefusal {
-    /// With the next list.
-    NextList,
-    /// That was the last list.
-    End,
+    /// With the next scope.
+    SkipScope,
     /// With the accounts, or sites, that the token may see: the caller asks for them.
     SplitByScope,
     /// Not at all: the poll ends with the refusal.
@@ -107,7 +105,8 @@ impl FindingsScan {
         self.filter < self.filters.len() || self.next_scope()
     }
 
-    fn next_scope(&mut self) -> bool {
+    /// Leaves the other lists of the scope out; false when there is no further scope.
+    pub fn next_scope(&mut self) -> bool {
         (self.filter, self.scope) = (0, self.scope + 1);
         self.scope < self.scopes.len()
     }
@@ -146,7 +145,7 @@ impl FindingsScan {
             } else {
                 debug!(%scope, %reason, "this scope has no application findings and is skipped");
             }
-            return if self.next_scope() { AfterRefusal::NextList } else { AfterRefusal::End };
+            return AfterRefusal::SkipScope;
         }
         if self.scope().is_none() && self.scopes.len() == 1 && lower.contains("scope") {
             info!(%reason, "application findings are read scope by scope");

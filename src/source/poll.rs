@@ -324,12 +324,14 @@ impl Poll {
     }
 
     fn list_refused(&mut self, error: ConsoleError) -> Result<(), ConsoleError> {
-        let is_news = self.selection.complete().is_none();
-        let after = self.scan.as_mut().map_or(AfterRefusal::Fail, |scan| scan.refused(&error, is_news));
-        match after {
+        let Some(scan) = &mut self.scan else { return Err(error) };
+        match scan.refused(&error, self.selection.complete().is_none()) {
             AfterRefusal::Fail => return Err(error),
             AfterRefusal::SplitByScope => self.phase = Phase::ListingScopes(Level::Account),
-            AfterRefusal::NextList | AfterRefusal::End => self.scan_again(after == AfterRefusal::End),
+            AfterRefusal::SkipScope => {
+                let has_more = scan.next_scope();
+                self.scan_again(has_more);
+            }
         }
         Ok(())
     }
@@ -342,14 +344,15 @@ impl Poll {
         self.phase = Phase::Paging;
         let scopes = read_scopes(level, &answer?)?;
         let has_scopes = self.scan.as_mut().is_some_and(|scan| scan.split(scopes));
-        self.scan_again(!has_scopes);
+        self.scan_again(has_scopes);
         Ok(())
     }
 
-    fn scan_again(&mut self, is_end: bool) {
+    /// Goes on in another scope, if there is one.
+    fn scan_again(&mut self, has_scope: bool) {
         self.restart();
         self.ready = Some(self.empty_page());
-        if is_end {
+        if !has_scope {
             self.phase = Phase::Done;
         }
     }

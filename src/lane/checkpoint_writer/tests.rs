@@ -153,7 +153,7 @@ async fn events_settled_during_a_write_are_in_the_next_checkpoint() {
         Some(9 * second),
         "a write that has begun continues"
     );
-    assert!(!writer.main.writing.is_some());
+    assert!(writer.main.writing.is_none());
     writer.flush(&mut checkpoint).await;
     assert_eq!(saved(&store), [1, 2]);
     assert_eq!(took(writer.flush(&mut checkpoint)).await, Some(Duration::ZERO));
@@ -190,7 +190,7 @@ async fn a_lane_that_another_process_took_over_writes_nothing_more() {
     assert!(!writer.is_superseded());
     writer.events_settled();
     writer.flush(&mut checkpoint).await;
-    assert!(writer.is_superseded() && !writer.main.retry_at.is_some());
+    assert!(writer.is_superseded() && writer.main.retry_at.is_none());
     writer.events_settled();
     assert_eq!(took(writer.write_due(&mut checkpoint, false)).await, None);
     writer.flush(&mut checkpoint).await;

@@ -2,6 +2,7 @@ use std::sync::atomic::AtomicBool;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use tokio::sync::watch;
 
 use super::*;
 use crate::checkpoint::{CheckpointBackend, CheckpointKey, StateError};

@@ -128,16 +128,6 @@ const FOLDERS: &[&str] = &["lane", "source", "state", "kafka", "console", "pipel
 /// Pairs that still import each other. The list only ever gets shorter.
 const MUTUAL: &[(&str, &str)] = &[
     ("pipeline::labelled", "pipeline::watch"),
-    ("sink::context", "sink::http::oauth"),
-    ("sink::dead_letters", "sink::dead_letters::files"),
-    ("sink::dead_letters", "sink::dead_letters::topic"),
-    ("sink::http", "sink::http::body"),
-    ("sink::http::auth", "sink::http::oauth"),
-    ("sink::http::oauth", "sink::http::request"),
-    ("sink::http::oauth", "sink::http::service_account"),
-    ("sink::http::otlp", "sink::http::otlp::record"),
-    ("sink::http::splunk_hec", "sink::http::splunk_hec::acks"),
-    ("sink::http::splunk_hec", "sink::http::splunk_hec::events"),
     ("sink::kafka", "sink::kafka::at_least_once"),
     ("sink::kafka", "sink::kafka::transactional"),
 ];

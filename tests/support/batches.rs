@@ -44,6 +44,15 @@ pub fn batch(ids: std::ops::Range<u32>) -> Batch {
     batch
 }
 
+/// Adds an event of this time as the mapping begins it: with `@timestamp`.
+pub fn push_at(batch: &mut Batch, id: &str, time: Timestamp) {
+    let identity = Identity::of("usea1-acme.sentinelone.net", batch.stream(), id, "");
+    batch.push_with(id, identity, Some(time), |out| {
+        out.extend_from_slice(format!(r#"{{"@timestamp":"{time}","id":"{id}"}}"#).as_bytes());
+        None
+    });
+}
+
 /// Adds an event with this id and text.
 pub fn push(batch: &mut Batch, id: &str, text: &str) {
     let identity = Identity::of("usea1-acme.sentinelone.net", batch.stream(), id, "");

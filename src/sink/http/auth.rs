@@ -37,7 +37,7 @@ pub enum Auth {
         token: Secret,
     },
     /// OAuth 2.0 client credentials: a token is fetched, cached and renewed.
-    Oauth2(ClientCredentials),
+    Oauth2(Box<ClientCredentials>),
     /// Each request is signed with a shared key.
     Hmac(Hmac),
 }
@@ -97,7 +97,7 @@ impl Authenticator {
             Auth::None => {}
             Auth::Basic { user, password } => this.basic = Some((user.clone(), Credential::new(password.clone()))),
             Auth::Bearer { token } => this = this.with_header(AUTHORIZATION, "Bearer ", token),
-            Auth::Oauth2(settings) => this.oauth = Some(tokens.source(Grant::Client(settings.clone()), http)?),
+            Auth::Oauth2(settings) => this.oauth = Some(tokens.source(Grant::Client((**settings).clone()), http)?),
             Auth::Hmac(settings) => this.signer = Some(Signer::new(settings)?),
         }
         Ok(this)

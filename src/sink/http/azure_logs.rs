@@ -106,7 +106,7 @@ impl DestinationType for AzureLogsSettings {
     };
 
     fn parts(&self, context: &SinkContext, http: &HttpSettings) -> Result<Parts<AzureLogs>, BuildError> {
-        let auth = Auth::Oauth2(self.credentials()?);
+        let auth = Auth::Oauth2(Box::new(self.credentials()?));
         let auth = Authenticator::new(&self.headers, &auth, &context.shared.tokens, http)?;
         let stream = context.fill("stream_name", &self.stream_name)?;
         let rule = path_segment(&self.dcr_immutable_id);

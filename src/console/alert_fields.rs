@@ -124,8 +124,8 @@ fn name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
-/// True if the error reports that the query does not match the schema. Servers use different texts. Single words such as
-/// "unknown" and "undefined" are also those of outages.
+/// True if the error reports that the query does not match the schema. Servers use different texts. Single words such
+/// as "unknown" and "undefined" are also those of outages.
 pub(super) fn is_validation(error: &str) -> bool {
     let error = error.to_lowercase();
     let phrases = [

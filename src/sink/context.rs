@@ -1,10 +1,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::compression::Compression;
+use super::build_error::BuildError;
 use super::http::Tokens;
 use crate::record::Stream;
-use crate::settings::{ClientError, Schema};
+use crate::settings::Schema;
 
 /// The lane of a sink, and what the sinks of the process share.
 #[derive(Debug, Clone)]
@@ -74,33 +74,6 @@ impl SharedSinkResources {
         return self.producers.count() + self.owners.count();
         #[cfg(not(feature = "kafka"))]
         0
-    }
-}
-
-/// Invalid settings of a sink.
-#[derive(Debug, thiserror::Error)]
-pub enum BuildError {
-    #[error("`compression: {compression:?}` is not supported by sinks of type {type_name}, only {known:?}")]
-    Compression { type_name: &'static str, compression: Compression, known: &'static [Compression] },
-    /// An unknown `{…}` in a template.
-    #[error(
-        "`{key}`: `{{{placeholder}}}` is not a placeholder; use {{pipeline}}, {{stream}} or the labels ({{label.NAME}})"
-    )]
-    Placeholder { key: &'static str, placeholder: String },
-    #[error("`{key}`: {problem}")]
-    Value {
-        key: String,
-        /// What is wrong, and what would be right.
-        problem: String,
-    },
-    /// TLS or proxy settings that no client can use.
-    #[error(transparent)]
-    Client(#[from] ClientError),
-}
-
-impl BuildError {
-    pub(crate) fn value(key: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self::Value { key: key.into(), problem: problem.into() }
     }
 }
 

@@ -3,15 +3,19 @@
 //! One call delivers one batch. It returns when all events are settled: accepted by the sink, or stored as
 //! dead letters. The lane may end a delivery early by dropping its future.
 
+mod health;
+mod settled;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
+
+pub use health::Health;
+pub use settled::Settled;
 
 use super::common::RetrySettings;
 use super::dead_letters::{DeadLetter, DeadLetters};
@@ -48,19 +52,6 @@ pub struct Delivery {
     pub deadline: Deadline,
 }
 
-/// Tracks whether a lane's sink accepts anything.
-#[derive(Debug)]
-pub struct Health {
-    refusing_since: watch::Sender<Option<Instant>>,
-    refused_in_a_row: AtomicUsize,
-    /// Refusals of any number become dead letters.
-    accepts_refusals: bool,
-}
-
-/// The settled events of a batch: delivered, or stored as dead letters. It remains valid after a delivery is dropped.
-#[derive(Debug)]
-pub struct Settled(Mutex<Vec<bool>>);
-
 /// Returns the checkpoint that covers the events at these indices of the batch.
 pub type UpdateFor = dyn Fn(&[usize]) -> CheckpointUpdate + Send + Sync;
 
@@ -68,66 +59,6 @@ pub type UpdateFor = dyn Fn(&[usize]) -> CheckpointUpdate + Send + Sync;
 pub struct Transaction {
     pub sink: Arc<dyn TransactionalSink>,
     pub update: Box<UpdateFor>,
-}
-
-impl Default for Health {
-    fn default() -> Self {
-        let refusing_since = watch::Sender::new(None);
-        Self { refusing_since, refused_in_a_row: AtomicUsize::new(0), accepts_refusals: false }
-    }
-}
-
-impl Health {
-    /// With `accepts_refusals`, any number of refusals in a row become dead letters, and none ends the lane.
-    pub fn new(accepts_refusals: bool) -> Self {
-        Self { accepts_refusals, ..Self::default() }
-    }
-
-    /// Watches the time since which the sink has accepted nothing.
-    pub fn watch(&self) -> watch::Receiver<Option<Instant>> {
-        self.refusing_since.subscribe()
-    }
-
-    /// Restarts the measurement, for a new session.
-    pub fn reset(&self) {
-        self.answered();
-    }
-
-    fn refused(&self) {
-        self.refusing_since.send_if_modified(|since| since.is_none().then(|| *since = Some(Instant::now())).is_some());
-    }
-
-    fn answered(&self) {
-        self.refusing_since.send_if_modified(|since| since.take().is_some());
-    }
-
-    /// Removes refusals from the count, since the events will be sent again.
-    fn uncount(&self, refused: usize) {
-        let less = |before: usize| Some(before.saturating_sub(refused));
-        // `less` never returns `None`, so this cannot fail.
-        let _ = self.refused_in_a_row.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
-    }
-}
-
-impl Settled {
-    pub fn none_of(events: usize) -> Self {
-        Self(Mutex::new(vec![false; events]))
-    }
-
-    /// Returns the indices of the events that are settled, or of those that are not.
-    pub fn indices(&self, settled: bool) -> Vec<usize> {
-        let flags = self.0.lock();
-        flags.iter().enumerate().filter(|(_, is)| **is == settled).map(|(index, _)| index).collect()
-    }
-
-    fn settle(&self, indices: impl IntoIterator<Item = usize>) {
-        let mut flags = self.0.lock();
-        for index in indices {
-            if let Some(flag) = flags.get_mut(index) {
-                *flag = true;
-            }
-        }
-    }
 }
 
 struct BatchDelivery<'a> {
@@ -311,7 +242,7 @@ impl BatchDelivery<'_> {
         meter.lane.delivered_bytes.fetch_add(bytes, Ordering::Relaxed);
         self.accepted += part.len();
         self.settled.settle(part);
-        health.refused_in_a_row.store(0, Ordering::Relaxed);
+        health.accepted();
         self.waits = self.delivery.waits(&mut self.random);
         health.answered();
         meter.set_sink_failure(None);
@@ -394,7 +325,7 @@ impl BatchDelivery<'_> {
         }
         self.refused.extend(refused);
         match self.refused.len() {
-            _ if self.accepted > 0 || self.delivery.health.accepts_refusals => Ok(()),
+            _ if self.accepted > 0 || self.delivery.health.accepts_refusals() => Ok(()),
             MISCONFIGURED_FROM => {
                 self.sample_rest();
                 Ok(())
@@ -443,8 +374,8 @@ impl BatchDelivery<'_> {
     fn check_refusals(&self) -> Result<usize, Failure> {
         let Some(first) = self.refused.first().filter(|_| self.accepted == 0) else { return Ok(0) };
         let refused = self.refused.len();
-        let in_a_row = self.delivery.health.refused_in_a_row.fetch_add(refused, Ordering::Relaxed) + refused;
-        if in_a_row < MISCONFIGURED_FROM || self.delivery.health.accepts_refusals {
+        let in_a_row = self.delivery.health.count_refused(refused);
+        if in_a_row < MISCONFIGURED_FROM || self.delivery.health.accepts_refusals() {
             return Ok(refused);
         }
         Err(Failure::Misconfigured(format!(

@@ -5,6 +5,7 @@
 
 mod append;
 pub mod batch;
+mod build_error;
 mod common;
 mod compression;
 mod context;
@@ -31,7 +32,8 @@ use crate::checkpoint::{CheckpointBackend, CheckpointUpdate};
 use crate::failure::Failure;
 
 pub use batch::{Batch, Event};
-pub use context::{BuildError, SharedSinkResources, SinkContext};
+pub use build_error::BuildError;
+pub use context::{SharedSinkResources, SinkContext};
 pub use deadline::Deadline;
 pub use settings::SinkSettings;
 
@@ -192,6 +194,21 @@ pub enum Probe {
     Reached(String),
     /// The problem, and advice for the operator.
     Failed(String),
+}
+
+impl Probe {
+    /// The result of two probes: the worse one, with both texts.
+    pub(crate) fn and(self, other: Self) -> Self {
+        let join = |one: String, other: String| format!("{one}; {other}");
+        match (self, other) {
+            (Self::Failed(one), Self::Failed(other)) => Self::Failed(join(one, other)),
+            (Self::Failed(problem), _) | (_, Self::Failed(problem)) => Self::Failed(problem),
+            (Self::Verified(one), Self::Verified(other)) => Self::Verified(join(one, other)),
+            (Self::Verified(one) | Self::Reached(one), Self::Verified(other) | Self::Reached(other)) => {
+                Self::Reached(join(one, other))
+            }
+        }
+    }
 }
 
 /// For test tables: the name of the outcome; for a partial one, its indices.

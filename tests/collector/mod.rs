@@ -2,16 +2,22 @@
 //! time.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
-use s1_forwarder::record::Stream;
+use s1_forwarder::record::{Stream, Timestamp};
 use s1_forwarder::sink::{Batch, Outcome, Probe};
 use serde_json::{Value, json};
 
-use crate::support::batches::{push, sink};
+use crate::support::batches::{push_text_at, sink};
 use crate::support::collector::{Collector, Record};
 
-const TIME: u64 = 1_789_547_400_123_456_000;
+/// Of all events. Loki and Datadog get an older event with the current time.
+static TIME: LazyLock<Timestamp> = LazyLock::new(|| Timestamp::now().minus(Duration::from_secs(600)));
+
+fn nanoseconds() -> u64 {
+    TIME.micros() as u64 * 1_000
+}
 
 async fn collector() -> Option<Arc<Collector>> {
     tokio::task::spawn_blocking(Collector::shared).await.unwrap()
@@ -25,7 +31,8 @@ async fn through(
     keys: Value,
 ) -> (Batch, BTreeMap<String, Record>) {
     let mut batch = Batch::new(Stream::Activities);
-    (0..300).for_each(|id| push(&mut batch, &id.to_string(), &format!("{mark} \"C:\\Users\\größe\"\t✓")));
+    let text = format!("{mark} \"C:\\Users\\größe\"\t✓");
+    (0..300).for_each(|id| push_text_at(&mut batch, &id.to_string(), &text, *TIME));
     let lane = sink(keys);
     let probe = lane.probe().await;
     assert!(matches!(probe, Probe::Verified(_)), "{probe:?}");
@@ -51,7 +58,7 @@ async fn real_otlp_in_both_encodings() {
         for event in sent.events() {
             let record = &records[event.record_id];
             assert_eq!(record.body.as_str().unwrap().as_bytes(), event.body);
-            assert_eq!((record.time, record.severity), (TIME, 0));
+            assert_eq!((record.time, record.severity), (nanoseconds(), 0));
             assert_eq!(record.attribute("event.id"), event.identity.to_string());
             assert_eq!(record.attribute("record.id"), event.record_id);
             assert_eq!(record.resource["service.name"], "sentinelone");
@@ -68,7 +75,7 @@ async fn real_loki_push() {
     for event in sent.events() {
         let record = &records[event.record_id];
         assert_eq!(record.body.as_str().unwrap().as_bytes(), event.body);
-        assert_eq!(record.time, TIME);
+        assert_eq!(record.time, nanoseconds());
         assert_eq!(record.attribute("event_id"), event.identity.to_string());
         assert_eq!((record.attribute("pipeline"), record.attribute("stream")), ("acme", "activities"));
         assert_eq!(record.attribute("customer"), "acme-eu");
@@ -83,7 +90,7 @@ async fn real_datadog_logs() {
     for event in sent.events() {
         let record = &records[event.record_id];
         assert_eq!(record.body.as_str().unwrap().as_bytes(), event.body);
-        assert_eq!(record.attributes["timestamp"], json!(TIME / 1_000_000));
+        assert_eq!(record.attributes["timestamp"], json!(TIME.millis()));
         assert_eq!(record.attribute("ddsource"), "sentinelone");
         assert_eq!(record.attribute("hostname"), "usea1-acme.sentinelone.net");
         assert_eq!(record.attribute("ddtags"), "customer:acme-eu,pipeline:acme,stream:activities");
@@ -99,7 +106,7 @@ async fn real_splunk_hec() {
         let record = &records[event.record_id];
         assert_eq!(record.body, serde_json::from_slice::<Value>(event.body).unwrap());
         // Milliseconds, as a number with a fraction.
-        assert!(record.time.abs_diff(TIME) < 1_000_000, "{record:?}");
+        assert!(record.time.abs_diff(nanoseconds()) < 1_000_000, "{record:?}");
         assert_eq!(record.attribute("event_id"), event.identity.to_string());
         assert_eq!(record.attribute("label.customer"), "acme-eu");
         assert_eq!(record.resource["host.name"], "usea1-acme.sentinelone.net");

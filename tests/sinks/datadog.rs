@@ -1,11 +1,12 @@
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use s1_forwarder::record::{Identity, Stream};
+use s1_forwarder::record::{Identity, Stream, Timestamp};
 use s1_forwarder::settings::Schema;
 use s1_forwarder::sink::{Batch, Outcome, Probe, SinkContext};
 use serde_json::{Value, json};
 
-use crate::support::batches::{batch, context, push, sink, sink_in};
+use crate::support::batches::{batch, context, push, push_at, sink, sink_in};
 use crate::support::deliver::deliver;
 use crate::support::double::FaultRule;
 use crate::support::logs::DATADOG;
@@ -26,7 +27,8 @@ fn keys(receiver: &Receiver, more: Value) -> Value {
 async fn logs_have_the_reserved_fields_and_the_event_as_message() {
     let receiver = intake().await;
     let lane = sink(keys(&receiver, json!({ "tags": { "env": "prod,eu", "team": "{pipeline}-soc" } })));
-    let sent = batch(0..500);
+    let (mut sent, time) = (Batch::new(Stream::Activities), Timestamp::now().minus(Duration::from_secs(600)));
+    (0..500).for_each(|id| push_at(&mut sent, &id.to_string(), time));
     assert_eq!(lane.send(&sent).await.outcome, Outcome::Delivered);
     assert_eq!(receiver.ledger().counts().len(), 500);
     let seen = &receiver.requests()[0];
@@ -36,7 +38,7 @@ async fn logs_have_the_reserved_fields_and_the_event_as_message() {
     assert_eq!(
         logs[7],
         json!({
-            "timestamp": 1_789_547_400_123_u64, "event_id": event.identity.to_string(), "ddsource": "sentinelone",
+            "timestamp": time.millis(), "event_id": event.identity.to_string(), "ddsource": "sentinelone",
             "service": "sentinelone", "hostname": "usea1-acme.sentinelone.net", "pipeline": "acme", "stream": "activities",
             "ddtags": "customer:acme-eu,env:prod_eu,pipeline:acme,stream:activities,team:acme-soc",
             "message": std::str::from_utf8(event.body).unwrap(),
@@ -59,6 +61,33 @@ async fn raw_records_are_their_own_bytes_and_say_what_is_wrong() {
     assert_eq!(log["message"].as_str().unwrap().as_bytes(), batch.event(0).unwrap().body);
     assert_eq!((&log["status"], &log["error"]["message"]), (&json!("error"), &json!("no threatInfo")));
     assert_eq!((&log["ddsource"], &log["hostname"], &log["timestamp"]), (&json!("s1"), &json!("h"), &Value::Null));
+}
+
+/// Datadog answers 202 and drops a log whose date is more than 18 hours ago or two hours ahead.
+#[tokio::test]
+async fn old_and_future_events_are_sent_with_the_current_time_and_keep_their_own() {
+    let receiver = intake().await;
+    let (mut batch, now) = (Batch::new(Stream::Activities), Timestamp::now());
+    let hours = |hours: u64| Duration::from_secs(hours * 3_600);
+    for (id, time) in [
+        ("fresh", now.minus(hours(16))),
+        ("old", now.minus(hours(18))),
+        ("older", now.minus(hours(24 * 30))),
+        ("ahead", now.plus(hours(3))),
+    ] {
+        push_at(&mut batch, id, time);
+    }
+    let lane = sink(keys(&receiver, json!({})));
+    assert_eq!(lane.send(&batch).await.outcome, Outcome::Delivered);
+    assert_eq!(receiver.ledger().counts().len(), 4, "none was dropped: {:?}", receiver.ledger().counts());
+    let logs: Vec<Value> = serde_json::from_str(&receiver.requests()[0].body).unwrap();
+    assert_eq!(logs[0]["event_time"], Value::Null);
+    for (log, event) in logs.iter().zip(batch.events()).skip(1) {
+        let (own, message) = (event.time.unwrap().to_string(), log["message"].as_str().unwrap());
+        let message: Value = serde_json::from_str(message).unwrap();
+        assert_eq!((&log["event_time"], &message["event_time"]), (&json!(own), &json!(own)));
+        assert_eq!((message.get("@timestamp"), &message["id"]), (None, &json!(event.record_id)));
+    }
 }
 
 /// Datadog cuts a log of more than 1 MB and answers 202: it must not get that far. The rest arrives in requests of its

@@ -2,10 +2,11 @@
 //! on demand.
 
 use s1_forwarder::failure::Failure;
+use s1_forwarder::record::Stream;
 use s1_forwarder::sink::{Batch, Outcome, Probe};
 use serde_json::{Value, json};
 
-use crate::support::batches::{batch, push, sink};
+use crate::support::batches::{batch, context, push, settings, sink};
 use crate::support::deliver::deliver;
 use crate::support::double::{Double, FaultRule, Reply};
 use crate::support::elastic::Elastic;
@@ -96,6 +97,94 @@ async fn an_ingest_pipeline_is_named_in_the_address() {
 }
 
 #[tokio::test]
+async fn missing_templates_are_installed_before_the_first_document() {
+    for (distribution, kind) in [(None, "flattened"), (Some("opensearch"), "flat_object")] {
+        let mut elastic = Elastic { distribution, installed: Default::default(), ..Elastic::new() };
+        elastic.privileges.insert("manage_index_templates");
+        let elastic = Double::start(elastic).await;
+        let lane = sink(keys(&elastic, json!({})));
+        let found = format!("{:?}", lane.probe().await);
+        assert!(found.contains("a worker installs the index template"), "{found}");
+        assert!(elastic.contract(|elastic| elastic.installed.is_empty()), "a probe installs nothing");
+        for ids in [0..3, 3..6] {
+            assert_eq!(lane.send(&batch(ids)).await.outcome, Outcome::Delivered);
+        }
+        let installed = elastic.contract(|elastic| elastic.installed.clone());
+        let component = installed["/_component_template/s1-forwarder-free-form"].to_string();
+        assert!(component.contains(&format!(r#""type":"{kind}""#)), "{component}");
+        assert_eq!(installed["/_index_template/s1-forwarder"]["index_patterns"][0], "logs-sentinel_one.*-*");
+        let paths: Vec<String> = elastic.requests().into_iter().map(|request| request.path).collect();
+        assert_eq!(paths.iter().filter(|path| **path == "/_index_template/s1-forwarder").count(), 3, "{paths:?}");
+        assert!(paths[paths.len() - 2..].iter().all(|path| path.ends_with("/_bulk")), "{paths:?}");
+    }
+}
+
+/// The events arrive all the same.
+#[tokio::test]
+async fn templates_that_may_not_be_installed_are_named_by_the_check() {
+    let elastic = Double::start(Elastic { installed: Default::default(), ..Elastic::new() }).await;
+    let lane = sink(keys(&elastic, json!({})));
+    let found = format!("{:?}", lane.probe().await);
+    assert!(found.starts_with("Verified") && found.contains("install the templates of deploy/opensearch"), "{found}");
+    assert_eq!(lane.send(&batch(0..3)).await.outcome, Outcome::Delivered);
+
+    let quiet = sink(keys(&elastic, json!({ "manage_templates": false })));
+    assert!(!format!("{:?}", quiet.probe().await).contains("template"));
+    let before = elastic.requests().len();
+    quiet.send(&batch(3..6)).await;
+    assert_eq!(elastic.requests().len(), before + 1);
+}
+
+#[tokio::test]
+async fn documents_may_go_into_an_index_or_alias() {
+    let elastic = Double::start(Elastic { index: Some("s1-activities"), ..Elastic::new() }).await;
+    let lane = sink(keys(&elastic, json!({ "index": "s1-{stream}" })));
+    assert_eq!(lane.send(&batch(0..3)).await.outcome, Outcome::Delivered);
+    assert_eq!(count(&elastic), 3);
+    assert!(elastic.contract(|elastic| elastic.documents.values().all(|document| document["data_stream"].is_null())));
+    let found = format!("{:?}", lane.probe().await);
+    assert!(found.starts_with("Verified") && found.contains("index `s1-activities` exists"), "{found}");
+    let other = format!("{:?}", sink(keys(&elastic, json!({ "index": "s1-other" }))).probe().await);
+    assert!(other.starts_with("Verified") && other.contains("the first document creates index"), "{other}");
+
+    let both = settings(keys(&elastic, json!({ "index": "a", "data_stream": "b" })));
+    let error = both.build(&context(Stream::Threats)).unwrap_err().to_string();
+    assert!(error.contains("excludes `data_stream`"), "{error}");
+}
+
+#[tokio::test]
+async fn a_node_that_is_unavailable_is_replaced_by_the_next_one() {
+    let (one, other) = (Double::start(Elastic::new()).await, Double::start(Elastic::new()).await);
+    let keys = |urls: [String; 2]| json!({ "type": "elasticsearch", "urls": urls, "api_key": "aWQ6a2V5" });
+    let dead = "http://127.0.0.1:1".to_owned();
+    for urls in [[dead.clone(), one.url()], [one.url(), dead]] {
+        let lane = sink(keys(urls));
+        assert!(matches!(lane.probe().await, Probe::Failed(_)), "one of them is wrong");
+        let delivered = deliver(lane, &batch(0..5)).await;
+        assert_eq!((delivered.result, delivered.delivered), (Ok(()), 5));
+    }
+    // One that answers 503 is left as well.
+    for elastic in [&one, &other] {
+        elastic.script([FaultRule::Answer(Reply::new(503, ""))]);
+    }
+    let lane = sink(keys([one.url(), other.url()]));
+    assert!(matches!(lane.probe().await, Probe::Verified(_)));
+    let attempts = [lane.send(&batch(5..6)).await, lane.send(&batch(5..6)).await, lane.send(&batch(5..6)).await];
+    assert_eq!(attempts[2].outcome, Outcome::Delivered, "{attempts:?}");
+    assert_eq!(
+        (one.deliveries().iter().filter(|seen| seen.status == 503).count(), other.deliveries()[0].status),
+        (1, 503)
+    );
+
+    for (more, part) in [(json!({ "url": "https://h" }), "excludes `url`"), (json!({ "urls": [] }), "needs `url`")] {
+        let mut keys = keys([one.url(), other.url()]);
+        keys.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let error = settings(keys).build(&context(Stream::Threats)).unwrap_err().to_string();
+        assert!(error.contains(part), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn a_probe_reports_what_is_wrong() {
     let with = |change: fn(&mut Elastic)| {
         let mut elastic = Elastic::new();
@@ -121,6 +210,17 @@ async fn a_probe_reports_what_is_wrong() {
             json!({}),
             "Failed",
             "neither data stream",
+        ),
+        (
+            with(|e| {
+                e.stream_exists = false;
+                e.template = None;
+                e.installed.clear();
+                e.privileges.insert("manage_index_templates");
+            }),
+            json!({}),
+            "Verified",
+            "a worker installs the index template",
         ),
         (
             with(|e| {

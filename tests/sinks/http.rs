@@ -3,11 +3,13 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use s1_forwarder::failure::Failure;
 use s1_forwarder::record::Stream;
 use s1_forwarder::sink::{Attempt, Batch, Outcome, Probe};
 use serde_json::{Value, json};
 
 use crate::support::batches::{batch, context, push, sink, sink_in};
+use crate::support::deliver::deliver;
 use crate::support::double::{FaultRule, Reply};
 use crate::support::oauth::TokenEndpoint;
 use crate::support::receiver::{Receiver, Rules, Signed};
@@ -183,6 +185,21 @@ async fn a_refused_token_is_given_up_once() {
     assert_eq!(endpoint.issued(), 3, "one new token a try");
 }
 
+/// Other lanes may use the same token with success.
+#[tokio::test]
+async fn a_token_without_a_permission_is_kept() {
+    let endpoint = TokenEndpoint::start("s3cret", 3_600).await;
+    let receiver = Receiver::start(Rules { authorization: bearers(&["token-1"]), ..Rules::default() }).await;
+    let lane = sink(keys(&receiver, oauth(&endpoint, json!("s3cret"))));
+    receiver.script(vec![FaultRule::answer(403, "no such role"); 3]);
+    for _ in 0..3 {
+        let attempt = lane.send(&batch(0..1)).await;
+        assert!(matches!(attempt.outcome, Outcome::Unauthorized(_)), "{attempt:?}");
+    }
+    assert_eq!(lane.send(&batch(0..1)).await.outcome, Outcome::Delivered);
+    assert_eq!(endpoint.issued(), 1);
+}
+
 #[tokio::test]
 async fn a_rotated_client_secret_is_read_again() {
     let directory = tempfile::tempdir().unwrap();
@@ -306,6 +323,48 @@ async fn connections_lost_again_and_again_split_the_batch() {
     assert_eq!(lane.send(&batch(0..10)).await.outcome, Outcome::Delivered);
 }
 
+/// A destination that stores a batch and answers too late would get all of it again and again.
+#[tokio::test]
+async fn batches_that_time_out_are_sent_in_halves() {
+    for (fault, copies) in [(FaultRule::AcceptAndHang, 3), (FaultRule::answer(504, ""), 1)] {
+        let receiver = Receiver::start(Rules::default()).await;
+        let lane = sink(keys(&receiver, json!({ "timeout": "1s" })));
+        receiver.script(vec![fault; 2]);
+        assert_eq!(deliver(lane.clone(), &batch(0..200)).await.result, Ok(()));
+        let counts = receiver.ledger().counts();
+        assert!(counts.len() == 200 && counts.values().all(|count| *count == copies), "{counts:?}");
+        // The next batches have the size that was accepted.
+        assert_eq!(deliver(lane, &batch(200..400)).await.result, Ok(()));
+        let events: Vec<usize> = receiver.requests().iter().map(|request| request.body.lines().count()).collect();
+        assert_eq!(events, [200, 200, 100, 100, 100, 100]);
+    }
+}
+
+/// A proxy that asks for a client certificate answers so; its refusal is not one of the events.
+#[tokio::test]
+async fn a_page_with_the_status_400_stops_the_lane_and_keeps_the_events() {
+    let receiver = Receiver::start(Rules::default()).await;
+    receiver.script([FaultRule::answer(400, "<html><title>400 The SSL certificate error</title></html>")]);
+    let delivered = deliver(sink(keys(&receiver, json!({}))), &batch(0..3)).await;
+    assert!(
+        matches!(&delivered.result, Err(Failure::Misconfigured(reason)) if reason.contains("page")),
+        "{delivered:?}"
+    );
+    assert_eq!(delivered.dead_letters.len(), 0);
+}
+
+/// More in a row than a wrong setting needs to show; the others are tried all the same.
+#[tokio::test]
+async fn bad_events_at_the_beginning_of_a_batch_cost_themselves_alone() {
+    let receiver = Receiver::start(Rules { event_bytes: Some(1_000), ..Rules::default() }).await;
+    let mut sent = Batch::new(Stream::Activities);
+    (0..15).for_each(|id| push(&mut sent, &format!("bad-{id}"), &"x".repeat(2_000)));
+    (0..100).for_each(|id| push(&mut sent, &id.to_string(), "good"));
+    let delivered = deliver(sink(keys(&receiver, json!({}))), &sent).await;
+    assert_eq!((delivered.result, delivered.delivered, delivered.dead_letters.len()), (Ok(()), 100, 15));
+    assert_eq!(receiver.ledger().counts(), once(0..100));
+}
+
 #[tokio::test]
 async fn secrets_that_a_server_repeats_are_not_passed_on() {
     let endpoint = TokenEndpoint::start("s3cret", 3_600).await;
@@ -334,6 +393,19 @@ async fn a_probe_distinguishes_credentials_from_addresses() {
     assert!(matches!(lane("good").probe().await, Probe::Reached(_)));
     assert!(matches!(lane("bad").probe().await, Probe::Failed(reason) if reason.contains("credentials")));
     assert!(receiver.ledger().counts().is_empty(), "nothing is delivered");
+}
+
+#[tokio::test]
+async fn a_receiver_that_knows_no_options_is_reached() {
+    let receiver = Receiver::start(Rules::default()).await;
+    let lane = sink(keys(&receiver, json!({})));
+    for status in [200, 404, 405, 501] {
+        receiver.script([FaultRule::answer(status, "")]);
+        let found = lane.probe().await;
+        assert!(matches!(found, Probe::Reached(_)), "{status}: {found:?}");
+    }
+    receiver.script([FaultRule::answer(503, "")]);
+    assert!(matches!(lane.probe().await, Probe::Failed(_)));
 }
 
 fn reason(attempt: &Attempt) -> &str {

@@ -1,11 +1,12 @@
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use s1_forwarder::record::{Identity, Stream, Timestamp};
 use s1_forwarder::settings::Schema;
 use s1_forwarder::sink::{Batch, Outcome, Probe, SinkContext};
 use serde_json::{Value, json};
 
-use crate::support::batches::{batch, context, settings, sink, sink_in};
+use crate::support::batches::{batch, context, push_at, settings, sink, sink_in};
 use crate::support::deliver::deliver;
 use crate::support::double::{FaultRule, Reply};
 use crate::support::logs::LOKI;
@@ -26,20 +27,16 @@ fn stream(receiver: &Receiver) -> Value {
     serde_json::from_str::<Value>(&receiver.requests()[0].body).unwrap()["streams"][0].clone()
 }
 
-/// Adds an event of this moment.
-fn push_at(batch: &mut Batch, id: &str, time: &str) {
-    let identity = Identity::of("h", batch.stream(), id, "");
-    batch.push_with(id, identity, Some(Timestamp::parse(time).unwrap()), |out| {
-        out.extend_from_slice(json!({ "id": id }).to_string().as_bytes());
-        None
-    });
+fn ago(minutes: u64) -> Timestamp {
+    Timestamp::now().minus(Duration::from_secs(60 * minutes))
 }
 
 #[tokio::test]
 async fn a_lane_is_one_stream_whose_entries_have_their_time_and_identity() {
     let receiver = loki().await;
     let lane = sink(keys(&receiver, json!({ "labels": { "env": "prod", "stream": "{stream}-{label.customer}" } })));
-    let sent = batch(0..300);
+    let (mut sent, time) = (Batch::new(Stream::Activities), ago(10));
+    (0..300).for_each(|id| push_at(&mut sent, &id.to_string(), time));
     assert_eq!(lane.send(&sent).await.outcome, Outcome::Delivered);
     assert_eq!(receiver.ledger().counts().len(), 300);
     let seen = &receiver.requests()[0];
@@ -50,7 +47,7 @@ async fn a_lane_is_one_stream_whose_entries_have_their_time_and_identity() {
     let event = sent.event(299).unwrap();
     let metadata = json!({ "event_id": event.identity.to_string(), "record_id": "299" });
     let line = std::str::from_utf8(event.body).unwrap();
-    assert_eq!(stream["values"][299], json!(["1789547400123456000", line, metadata]));
+    assert_eq!(stream["values"][299], json!([format!("{}000", time.micros()), line, metadata]));
 }
 
 #[tokio::test]
@@ -85,21 +82,40 @@ fn labels_that_loki_would_refuse_are_refused_when_they_are_read() {
     }
 }
 
+/// Loki refuses what is more than an hour older than the newest entry of its stream, and what is ahead of now.
+#[tokio::test]
+async fn old_and_future_events_are_sent_with_the_current_time_and_keep_their_own() {
+    let receiver = loki().await;
+    let mut batch = Batch::new(Stream::Activities);
+    let ahead = Timestamp::now().plus(Duration::from_secs(3_600));
+    for (id, time) in [("fresh", ago(45)), ("alert", ago(120)), ("history", ago(60 * 24 * 30)), ("ahead", ahead)] {
+        push_at(&mut batch, id, time);
+    }
+    assert_eq!(sink(keys(&receiver, json!({}))).send(&batch).await.outcome, Outcome::Delivered);
+    assert_eq!(receiver.ledger().counts().len(), 4);
+    let values = stream(&receiver)["values"].clone();
+    assert_eq!(values[0][2].get("event_time"), None);
+    for (index, event) in batch.events().enumerate().skip(1) {
+        assert_eq!(values[index][2]["event_time"], json!(event.time.unwrap().to_string()));
+    }
+}
+
 /// The answer tells in words only what was refused and what was stored; asking for less at a time finds out.
 #[tokio::test]
 async fn entries_that_are_too_old_become_dead_letters_and_all_others_arrive() {
     let receiver = loki().await;
-    let mut batch = batch(0..30);
-    push_at(&mut batch, "old", "2020-01-01T00:00:00Z");
-    (30..60).for_each(|id| push_at(&mut batch, &id.to_string(), "2026-09-20T00:00:00Z"));
-    let delivered = deliver(sink(keys(&receiver, json!({}))), &batch).await;
+    let mut batch = Batch::new(Stream::Activities);
+    (0..30).for_each(|id| push_at(&mut batch, &id.to_string(), ago(10)));
+    push_at(&mut batch, "old", ago(60 * 24 * 8));
+    (30..60).for_each(|id| push_at(&mut batch, &id.to_string(), ago(5)));
+    let delivered = deliver(sink(keys(&receiver, json!({ "max_age": "30d" }))), &batch).await;
     assert_eq!((delivered.result, delivered.delivered, delivered.dead_letters_counted), (Ok(()), 60, 1));
     assert!(delivered.dead_letters[0].to_string().contains("too old"), "{:?}", delivered.dead_letters);
     let counts = receiver.ledger().counts();
     assert!((0..60).all(|id| counts.contains_key(&id.to_string())) && !counts.contains_key("old"), "{counts:?}");
 
     let mut old = Batch::new(Stream::Activities);
-    push_at(&mut old, "old", "2020-01-01T00:00:00Z");
+    push_at(&mut old, "old", ago(60 * 24 * 8));
     let now = sink(keys(&receiver, json!({ "timestamp": "now" })));
     assert_eq!(now.send(&old).await.outcome, Outcome::Delivered);
 }

@@ -86,6 +86,21 @@ async fn a_partial_success_is_never_sent_again() {
     assert_eq!((delivered.dead_letters.len(), receiver.requests().len()), (0, 2));
 }
 
+/// The response does not say which records were refused. Each is sent alone for a while, so that the next are known.
+#[tokio::test]
+async fn after_a_partial_success_each_record_is_sent_alone() {
+    let receiver = receiver().await;
+    let lane = sink(keys(&receiver, "json", json!({})));
+    let some = r#"{"partialSuccess":{"rejectedLogRecords":"1","errorMessage":"too old"}}"#;
+    receiver.script([FaultRule::AcceptAndAnswer(Reply::new(200, some))]);
+    assert_eq!(deliver(lane.clone(), &batch(0..20)).await.dead_letters.len(), 20);
+    receiver.script([FaultRule::Answer(Reply::new(200, some))]);
+    let delivered = deliver(lane, &batch(20..40)).await;
+    assert_eq!((delivered.result, delivered.delivered), (Ok(()), 19));
+    let kept: Vec<_> = delivered.dead_letters.iter().map(|letter| letter["record_id"].as_str().unwrap()).collect();
+    assert_eq!((kept, receiver.requests().len()), (vec!["20"], 21));
+}
+
 #[tokio::test]
 async fn only_four_statuses_are_tried_again() {
     for (status, expected) in

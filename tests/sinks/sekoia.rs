@@ -1,12 +1,14 @@
 //! `sekoia` against a double of an intake.
 
+use std::sync::atomic::Ordering;
+
 use s1_forwarder::failure::Failure;
 use s1_forwarder::record::Stream;
 use s1_forwarder::sink::{Batch, Outcome, Probe};
 use serde_json::{Value, json};
 
 use crate::support::batches::{batch, push, sink};
-use crate::support::deliver::deliver;
+use crate::support::deliver::{dead_letters, deliver, delivery, settle};
 use crate::support::double::{Double, FaultRule, Reply};
 use crate::support::sekoia::Sekoia;
 
@@ -44,17 +46,45 @@ async fn sizes_are_those_of_the_escaped_text() {
     assert!(intake.deliveries().iter().all(|request| request.status == 200), "nothing was sent that was too large");
 }
 
-/// The answer has an id less than events were sent: nobody knows whose, until each is sent alone.
+/// The answer has an id less than events were sent, and does not say whose. Nothing is sent twice to find out: the
+/// batch is kept, and the next events are sent alone.
 #[tokio::test]
-async fn an_event_without_an_id_is_found_and_kept() {
+async fn an_event_without_an_id_is_kept_with_its_batch_and_alone_afterwards() {
     let intake = Double::start(Sekoia { swallows: Some("poison"), ..Sekoia::default() }).await;
-    let mut sent = batch(0..16);
-    push(&mut sent, "bad", "poison");
-    let delivered = deliver(sink(keys(&intake, json!({}))), &sent).await;
-    assert_eq!((delivered.result, delivered.delivered, delivered.dead_letters_counted), (Ok(()), 16, 1));
-    assert_eq!(delivered.dead_letters[0]["record_id"], "bad");
-    assert!(delivered.dead_letters[0]["reason"].as_str().unwrap().contains("0 event ids for 1 events"));
-    assert_eq!(intake.contract(|intake| intake.counts()).len(), 16);
+    let directory = tempfile::tempdir().unwrap();
+    let delivery = delivery(sink(keys(&intake, json!({}))), 1, directory.path());
+    let counted = || {
+        let lane = &delivery.meter.lane;
+        (lane.delivered.load(Ordering::Relaxed), lane.dead_letters.load(Ordering::Relaxed))
+    };
+    for (ids, kept, counts) in [(0..16, 17, (16, 1)), (16..32, 1, (32, 2))] {
+        let mut sent = batch(ids);
+        push(&mut sent, "bad", "poison");
+        let before = dead_letters(directory.path()).len();
+        settle(&delivery, &sent).await.unwrap();
+        let new = dead_letters(directory.path()).split_off(before);
+        assert_eq!((new.len(), counted()), (kept, counts));
+        assert_eq!(new.last().unwrap()["record_id"], "bad");
+    }
+    let counts = intake.contract(|intake| intake.counts());
+    assert!(counts.len() == 32 && counts.values().all(|count| *count == 1), "{counts:?}");
+}
+
+/// A proxy or another release of the API may answer so. What was sent may be stored.
+#[tokio::test]
+async fn a_success_without_ids_is_not_sent_again_whole() {
+    let intake = Double::start(Sekoia::default()).await;
+    intake
+        .script([FaultRule::AcceptAndAnswer(Reply::new(200, "{}")), FaultRule::AcceptAndAnswer(Reply::new(200, "{}"))]);
+    let lane = sink(keys(&intake, json!({})));
+    for _ in 0..2 {
+        let delivered = deliver(lane.clone(), &batch(0..20)).await;
+        assert!(matches!(delivered.result, Err(Failure::Misconfigured(_))), "{delivered:?}");
+    }
+    assert_eq!(deliver(lane, &batch(0..20)).await.result, Ok(()));
+    let counts = intake.contract(|intake| intake.counts());
+    let twice = counts.values().filter(|count| **count > 2).count();
+    assert_eq!((counts.len(), twice), (20, 1), "only the first event came three times: {counts:?}");
 }
 
 #[tokio::test]

@@ -90,6 +90,15 @@ fn secrets_do_not_show() {
 }
 
 #[test]
+fn every_http_sink_takes_headers_and_pins() {
+    for type_name in types().iter().filter(|name| !["kafka", "file", "stdout"].contains(name)) {
+        let schema = schema(type_name).unwrap();
+        assert!(schema["properties"]["headers"].is_object(), "{type_name}");
+        assert!(schema["properties"]["tls"]["properties"]["pin_sha256"].is_object(), "{type_name}");
+    }
+}
+
+#[test]
 fn the_destinations_own_limits_hold_whatever_batch_says() {
     let context = crate::support::batches::context(s1_forwarder::record::Stream::Threats);
     let much = json!({ "events": 1_000_000, "bytes": "1GiB" });

@@ -36,7 +36,8 @@ async fn splunk_hec_gets_objects_and_its_token() {
 async fn elasticsearch_gets_documents_under_their_identities() {
     let receiver = Receiver::start(Rules::default()).await;
     receiver.script([says(200, r#"{"errors":false,"items":[{"create":{"status":201}},{"create":{"status":409}}]}"#)]);
-    let keys = json!({ "type": "elasticsearch", "url": receiver.input(), "api_key": "aWQ6a2V5" });
+    let keys =
+        json!({ "type": "elasticsearch", "url": receiver.input(), "api_key": "aWQ6a2V5", "manage_templates": false });
     let sent = batch(0..2);
     assert_eq!(sink(keys).send(&sent).await.outcome, Outcome::Delivered);
     let seen = &receiver.requests()[0];
@@ -58,7 +59,8 @@ async fn elasticsearch_gets_documents_under_their_identities() {
 async fn elasticsearch_gets_raw_records_as_text() {
     let receiver = Receiver::start(Rules::default()).await;
     let context = SinkContext { schema: Schema::Raw, schema_name: "raw", ..context(Stream::Activities) };
-    let keys = json!({ "type": "elasticsearch", "url": receiver.input(), "auth": { "type": "basic", "user": "u", "password": "p" } });
+    let auth = json!({ "type": "basic", "user": "u", "password": "p" });
+    let keys = json!({ "type": "elasticsearch", "url": receiver.input(), "auth": auth, "manage_templates": false });
     let sent = batch(0..1);
     sink_in(keys, &context).send(&sent).await;
     let document: Value = serde_json::from_str(receiver.requests()[0].body.lines().nth(1).unwrap()).unwrap();

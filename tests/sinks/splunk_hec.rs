@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::support::batches::{batch, context, push, settings, sink, sink_in};
 use crate::support::deliver::{deliver, delivery, settle};
+use crate::support::double::FaultRule;
 use crate::support::splunk::{Collector, Hec};
 
 fn keys(collector: &Collector, more: Value) -> Value {
@@ -228,6 +229,79 @@ async fn numbers_that_come_again_acknowledge_nothing() {
     let old = old.await.unwrap();
     assert!(matches!(old.outcome, Outcome::RetryLater { .. }), "{old:?}");
     assert_eq!(lane.send(&after).await.outcome, Outcome::Delivered);
+}
+
+/// The collector acknowledges the new request before its response is read, or while that is lost. The events before the
+/// restart, whose id it has, must not count as delivered.
+#[tokio::test]
+async fn an_acknowledgement_of_a_new_request_does_not_settle_an_older_one() {
+    for is_lost in [false, true] {
+        let collector = Collector::start(Hec { acks: true, lose_acks: 1, ..Hec::default() }).await;
+        let lane = lane(&collector, acknowledged(json!({ "timeout": "30s" })));
+        let (before, after) = (batch(0..1), batch(1..2));
+        let old = tokio::spawn({
+            let lane = lane.clone();
+            async move { lane.send(&before).await }
+        });
+        while !collector.requests().iter().any(|request| request.path.ends_with("/ack")) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        collector.contract(|hec| {
+            hec.restart();
+            hec.takes = Duration::from_millis(300);
+        });
+        if is_lost {
+            collector.script([FaultRule::AcceptAndReset]);
+        }
+        let new = lane.send(&after).await;
+        assert!(matches!(new.outcome, Outcome::RetryLater { .. }), "{new:?}");
+        let old = old.await.unwrap();
+        assert!(matches!(old.outcome, Outcome::RetryLater { .. }), "{is_lost}: {old:?}");
+        assert_eq!(lane.send(&after).await.outcome, Outcome::Delivered);
+    }
+}
+
+/// With nothing pending, an id that comes again says nothing.
+#[tokio::test]
+async fn a_restart_while_nothing_is_pending_costs_nothing() {
+    let collector = Collector::start(Hec { acks: true, ..Hec::default() }).await;
+    let lane = lane(&collector, acknowledged(json!({})));
+    for id in 0..3 {
+        assert_eq!(lane.send(&batch(id..id + 1)).await.outcome, Outcome::Delivered);
+        collector.contract(Hec::restart);
+    }
+    assert_eq!(collector.ledger().counts(), counts(0..3, 1));
+}
+
+/// Each collector has its own ids.
+#[tokio::test]
+async fn a_collector_that_is_unavailable_is_replaced_by_the_next_one() {
+    let hec = || Hec { acks: true, ..Hec::default() };
+    let (one, other) = (Collector::start(hec()).await, Collector::start(hec()).await);
+    let mut keys = keys(&one, acknowledged(json!({})));
+    keys.as_object_mut().unwrap().remove("url");
+    keys["urls"] = json!([one.url(), other.url()]);
+    let lane = sink(keys);
+    assert!(matches!(lane.probe().await, Probe::Verified(_)));
+    let used = || [&one, &other].map(|collector| collector.ledger().counts().len());
+    for id in 0..3 {
+        let before = used();
+        assert_eq!(deliver(lane.clone(), &batch(id..id + 1)).await.result, Ok(()));
+        // The next request meets a collector that shuts down.
+        let collector = if used()[0] > before[0] { &one } else { &other };
+        collector.script([FaultRule::answer(503, r#"{"text":"Server is shutting down","code":23}"#)]);
+    }
+    assert!(used().iter().all(|events| *events > 0) && used().iter().sum::<usize>() == 3, "{:?}", used());
+}
+
+/// Splunk's own headers take precedence.
+#[tokio::test]
+async fn further_headers_are_sent() {
+    let collector = Collector::start(Hec::default()).await;
+    let more = json!({ "headers": { "X-Gateway-Key": "g4te", "Authorization": "other" } });
+    assert_eq!(lane(&collector, more).send(&batch(0..1)).await.outcome, Outcome::Delivered);
+    let seen = &collector.deliveries()[0];
+    assert_eq!((seen.header("x-gateway-key"), seen.header("authorization")), ("g4te", "Splunk t0ken"));
 }
 
 #[tokio::test]

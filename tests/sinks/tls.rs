@@ -10,6 +10,7 @@ use s1_forwarder::sink::{Outcome, Probe};
 use serde_json::{Value, json};
 
 use crate::support::batches::{batch, sink};
+use crate::support::oauth::TokenEndpoint;
 use crate::support::proxy::Proxy;
 use crate::support::receiver::{Receiver, Rules};
 use crate::support::tls::{Authority, TlsFront};
@@ -53,6 +54,27 @@ async fn a_private_authority_is_trusted_where_it_is_named_and_nowhere_else() {
     assert_eq!(receiver.requests().len(), 1);
 }
 
+/// A certificate for another name, of an authority that nobody trusts.
+#[tokio::test]
+async fn a_server_is_trusted_by_the_fingerprint_of_its_certificate() {
+    let (authority, clients) = (Authority::new(), Authority::new());
+    let directory = tempfile::tempdir().unwrap();
+    let receiver = Receiver::start(Rules::default()).await;
+    let issued = authority.issue(&["SplunkServerDefaultCert"]);
+    let front = TlsFront::start(receiver.address(), &issued, Some(&clients)).await;
+    let (cert_file, key_file) = clients.issue(&["forwarder"]).write(directory.path(), "client");
+    let tls = |pins: Value| json!({ "pin_sha256": pins, "cert_file": cert_file, "key_file": key_file });
+    let lane = sink(keys(front.address(), &tls(json!([issued.fingerprint(), "00".repeat(32)]))));
+    assert_eq!(lane.send(&batch(0..3)).await.outcome, Outcome::Delivered);
+
+    let other = sink(keys(front.address(), &tls(json!(["00".repeat(32)])))).send(&batch(0..3)).await;
+    assert!(
+        matches!(&other.outcome, Outcome::RetryLater { reason, .. } if reason.contains(&issued.fingerprint())),
+        "the text names the fingerprint: {other:?}"
+    );
+    assert_eq!((other.status.as_str(), receiver.requests().len()), ("tls", 1));
+}
+
 #[tokio::test]
 async fn a_client_certificate_is_shown_and_may_be_renewed_on_disk() {
     let (servers, clients) = (Authority::new(), Authority::new());
@@ -77,6 +99,36 @@ async fn a_client_certificate_is_shown_and_may_be_renewed_on_disk() {
     // The first try is made with the old one.
     assert!(matches!(lane.send(&batch(0..3)).await.outcome, Outcome::RetryLater { .. }));
     assert_eq!(lane.send(&batch(0..3)).await.outcome, Outcome::Delivered);
+}
+
+/// The certificates of a sink are not shown to its identity provider, and those of the provider may be renewed on disk.
+#[tokio::test]
+async fn a_token_endpoint_has_certificates_of_its_own() {
+    let (sinks, identities) = (Authority::new(), Authority::new());
+    let (directory, of_identities) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let authorization = ["Bearer token-1".to_owned()].into();
+    let receiver = Receiver::start(Rules { authorization, ..Rules::default() }).await;
+    let endpoint = TokenEndpoint::start("s3cret", 3_600).await;
+    let receiver_front = TlsFront::start(receiver.address(), &sinks.issue(&["127.0.0.1"]), None).await;
+    let endpoint_front = TlsFront::start(endpoint.address(), &identities.issue(&["127.0.0.1"]), None).await;
+    let lane = |tls: &Value| {
+        let mut keys = keys(receiver_front.address(), &trust(&sinks, directory.path()));
+        keys["auth"] = json!({
+            "type": "oauth2", "token_url": format!("https://{}/token", endpoint_front.address()), "client_id": "client",
+            "client_secret": "s3cret", "tls": tls,
+        });
+        sink(keys)
+    };
+    let stranger = lane(&trust(&Authority::new(), of_identities.path()));
+    for lane in [&lane(&json!({})), &stranger] {
+        let attempt = lane.send(&batch(0..3)).await;
+        assert!(
+            matches!(&attempt.outcome, Outcome::RetryLater { reason, .. } if reason.contains("token endpoint")),
+            "{attempt:?}"
+        );
+    }
+    trust(&identities, of_identities.path());
+    assert_eq!(stranger.send(&batch(0..3)).await.outcome, Outcome::Delivered);
 }
 
 #[tokio::test]

@@ -44,12 +44,25 @@ pub fn batch(ids: std::ops::Range<u32>) -> Batch {
     batch
 }
 
+/// Adds an event of this time as the mapping begins it: with `@timestamp`.
+pub fn push_at(batch: &mut Batch, id: &str, time: Timestamp) {
+    let identity = Identity::of("usea1-acme.sentinelone.net", batch.stream(), id, "");
+    batch.push_with(id, identity, Some(time), |out| {
+        out.extend_from_slice(format!(r#"{{"@timestamp":"{time}","id":"{id}"}}"#).as_bytes());
+        None
+    });
+}
+
 /// Adds an event with this id and text.
 pub fn push(batch: &mut Batch, id: &str, text: &str) {
+    push_text_at(batch, id, text, Timestamp::from_micros(1_789_547_400_123_456));
+}
+
+/// Adds an event with this id and text, of this time.
+pub fn push_text_at(batch: &mut Batch, id: &str, text: &str, time: Timestamp) {
     let identity = Identity::of("usea1-acme.sentinelone.net", batch.stream(), id, "");
-    let time = Some(Timestamp::from_micros(1_789_547_400_123_456));
     let body = serde_json::json!({ "id": id, "primaryDescription": text }).to_string();
-    batch.push_with(id, identity, time, |out| {
+    batch.push_with(id, identity, Some(time), |out| {
         out.extend_from_slice(body.as_bytes());
         None
     });

@@ -55,14 +55,19 @@ pub async fn deliver(sink: Arc<dyn Sink>, batch: &Batch) -> Delivered {
     let delivery = delivery(sink, 1, directory.path());
     let lane = delivery.meter.lane.clone();
     let result = settle(&delivery, batch).await;
-    let dead_letters = files(directory.path()).unwrap().into_iter().flat_map(|file| {
-        let text = std::fs::read_to_string(file).unwrap();
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<Value>>()
-    });
     Delivered {
         result,
         delivered: lane.delivered.load(Ordering::Relaxed),
         dead_letters_counted: lane.dead_letters.load(Ordering::Relaxed),
-        dead_letters: dead_letters.collect(),
+        dead_letters: dead_letters(directory.path()),
     }
+}
+
+/// The dead letters in a directory.
+pub fn dead_letters(directory: &Path) -> Vec<Value> {
+    let read = |file| {
+        let text = std::fs::read_to_string(file).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<Value>>()
+    };
+    files(directory).unwrap().into_iter().flat_map(read).collect()
 }

@@ -13,11 +13,17 @@ pub struct Elastic {
     pub authorization: String,
     /// Whether `GET /` is allowed.
     pub may_monitor: bool,
+    /// `version.distribution`, which OpenSearch has.
+    pub distribution: Option<&'static str>,
     /// Privileges on the data stream.
     pub privileges: BTreeSet<&'static str>,
     /// Whether it can say what one may do.
     pub tells_privileges: bool,
     pub stream_exists: bool,
+    /// An index or alias.
+    pub index: Option<&'static str>,
+    /// Templates that were installed, by their paths.
+    pub installed: BTreeMap<String, Value>,
     /// Name, pattern, whether it makes data streams.
     pub template: Option<(&'static str, &'static str, bool)>,
     pub content_length: usize,
@@ -39,9 +45,12 @@ impl Elastic {
         Self {
             authorization: "ApiKey aWQ6a2V5".to_owned(),
             may_monitor: true,
+            distribution: None,
             privileges: ["create_doc", "auto_configure"].into(),
             tells_privileges: true,
             stream_exists: true,
+            index: None,
+            installed: BTreeMap::from([("/_index_template/s1-forwarder".to_owned(), json!({}))]),
             template: Some(("logs", "logs-*-*", true)),
             content_length: 100 << 20,
             busy: 0,
@@ -72,7 +81,13 @@ impl Contract for Elastic {
         }
         let may = |privilege| self.privileges.contains(privilege);
         match (asked.method.as_str(), asked.path.as_str()) {
-            ("GET", "/") if self.may_monitor => Reply::new(200, r#"{"version":{"number":"9.2.0"}}"#),
+            ("GET", "/") if self.may_monitor => {
+                let mut version = json!({ "number": "9.2.0" });
+                if let Some(distribution) = self.distribution {
+                    version["distribution"] = json!(distribution);
+                }
+                Reply::new(200, json!({ "version": version }).to_string())
+            }
             ("GET", "/") => refusal(403, "security_exception", "cluster:monitor/main"),
             ("POST", "/_security/user/_has_privileges") if self.tells_privileges => self.reported_privileges(asked),
             ("GET", path) if path.starts_with("/_data_stream/") && !may("view_index_metadata") && !self.may_monitor => {
@@ -85,6 +100,23 @@ impl Contract for Elastic {
                 refusal(404, "index_not_found_exception", "no such index")
             }
             ("GET", "/_index_template") => self.reported_templates(),
+            ("GET", path) if path.starts_with("/_index_template/") => {
+                if self.installed.contains_key(path) {
+                    Reply::new(200, r#"{"index_templates":[{"name":"s1-forwarder"}]}"#)
+                } else {
+                    refusal(404, "resource_not_found_exception", "index template matching [s1-forwarder] not found")
+                }
+            }
+            ("PUT", path) if path.starts_with("/_index_template/") || path.starts_with("/_component_template/") => {
+                self.install(asked)
+            }
+            ("GET", path) if self.index.is_some_and(|index| path == format!("/{index}")) => {
+                Reply::new(200, json!({ "backing": { "aliases": {} } }).to_string())
+            }
+            ("GET", path) if path.trim_start_matches('/').starts_with("s1-") => {
+                refusal(404, "index_not_found_exception", "no such index")
+            }
+            ("POST", path) if self.index.is_some_and(|index| path == format!("/{index}/_bulk")) => self.bulk(asked),
             ("POST", path) if path == format!("/{STREAM}/_bulk") => {
                 if !may("create_doc") {
                     return refusal(403, "security_exception", "action [indices:data/write/bulk] is unauthorized");
@@ -107,8 +139,9 @@ impl Elastic {
             .map(|right| (right.as_str().unwrap(), self.privileges.contains(right.as_str().unwrap())))
             .collect();
         let all = rights.values().all(|has| *has);
+        let cluster = json!({ "manage_index_templates": self.privileges.contains("manage_index_templates") });
         let index = json!({ asked["names"][0].as_str().unwrap(): rights });
-        Reply::new(200, json!({ "has_all_requested": all, "index": index }).to_string())
+        Reply::new(200, json!({ "has_all_requested": all, "cluster": cluster, "index": index }).to_string())
     }
 
     fn reported_templates(&self) -> Reply {
@@ -124,6 +157,23 @@ impl Elastic {
             })
             .collect();
         Reply::new(200, json!({ "index_templates": templates }).to_string())
+    }
+
+    /// An index template is refused without the component templates that it is composed of.
+    fn install(&mut self, asked: &Received) -> Reply {
+        if !self.privileges.contains("manage_index_templates") {
+            return refusal(403, "security_exception", "action [indices:admin/index_template/put] is unauthorized");
+        }
+        let Some(template) = asked.json() else { return refusal(400, "parse_exception", "no JSON") };
+        let components = template["composed_of"].as_array().cloned().unwrap_or_default();
+        let is_there = |name: &Value| {
+            self.installed.contains_key(&format!("/_component_template/{}", name.as_str().unwrap_or_default()))
+        };
+        if !components.iter().all(is_there) {
+            return refusal(400, "invalid_index_template_exception", "component template does not exist");
+        }
+        self.installed.insert(asked.path.clone(), template);
+        Reply::new(200, r#"{"acknowledged":true}"#)
     }
 
     fn bulk(&mut self, asked: &Received) -> Reply {

@@ -7,13 +7,18 @@ use super::receiver::{Accepted, Format};
 
 /// Datadog's logs intake, version 2.
 pub const DATADOG: Format = Format { read: |request| all_or_nothing(datadog(request)), success: (202, "{}") };
-/// Loki's push endpoint, JSON form. Entries before [`OLDEST`] are too old; the others are stored all the same.
+/// Loki's push endpoint, JSON form. It refuses entries that are too old, ahead, or far behind the newest of their
+/// stream; the others are stored all the same.
 pub const LOKI: Format = Format { read: loki, success: (204, "") };
 /// An OTLP receiver of logs, both encodings.
 pub const OTLP: Format = Format { read: |request| all_or_nothing(otlp(request)), success: (200, "") };
 
-/// 2026-09-09T08:30:00Z in nanoseconds: a week before the events of the tests.
-pub const OLDEST: u64 = 1_788_942_600_000_000_000;
+const HOUR: i64 = 3_600_000;
+
+/// Now in milliseconds.
+fn now() -> i64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64
+}
 
 fn all_or_nothing(read: Result<Vec<Value>, Refusal>) -> Accepted {
     match read {
@@ -50,9 +55,24 @@ fn datadog(request: &Received) -> Result<Vec<Value>, Refusal> {
         }
         // A log that is too long is cut, with a 202: its event does not arrive.
         let whole = log.to_string().len() <= 1_000_000;
-        events.push(if whole { event(text("message")?) } else { json!({ "id": "cut" }) });
+        let event = if whole { event(text("message")?) } else { json!({ "id": "cut" }) };
+        // One that is too old or ahead is dropped, with the same 202.
+        if official_dates(log)
+            .chain(official_dates(&event))
+            .all(|date| (-18 * HOUR..=2 * HOUR).contains(&(date - now())))
+        {
+            events.push(event);
+        }
     }
     Ok(events)
+}
+
+/// The attributes that Datadog takes a log's date from, also where it finds them in a message of JSON, in milliseconds.
+fn official_dates(log: &Value) -> impl Iterator<Item = i64> {
+    const NAMES: [&str; 7] =
+        ["timestamp", "@timestamp", "_timestamp", "Timestamp", "date", "eventTime", "published_date"];
+    let millis = |text: &str| text.parse::<jiff::Timestamp>().ok().map(|time| time.as_millisecond());
+    NAMES.iter().filter_map(move |name| log[name].as_i64().or_else(|| millis(log[name].as_str()?)))
 }
 
 fn loki(request: &Received) -> Accepted {
@@ -72,8 +92,10 @@ fn loki(request: &Received) -> Accepted {
         if let Err(wrong) = labels(&stream["stream"]) {
             return (vec![], Err(wrong));
         }
-        for entry in stream["values"].as_array().unwrap() {
-            match loki_entry(entry) {
+        let values = stream["values"].as_array().unwrap();
+        let newest = values.iter().filter_map(nanoseconds).max().unwrap_or_default();
+        for entry in values {
+            match loki_entry(entry, newest) {
                 Ok(line) => events.push(event(line)),
                 Err(wrong) => refusal = Err(wrong),
             }
@@ -97,8 +119,14 @@ fn labels(labels: &Value) -> Result<(), Refusal> {
     }
 }
 
-fn loki_entry(entry: &Value) -> Result<&str, Refusal> {
-    let time = entry[0].as_str().ok_or((400, "the timestamp is no string"))?;
+/// The time of an entry, which must be a string.
+fn nanoseconds(entry: &Value) -> Option<u64> {
+    entry[0].as_str()?.parse().ok()
+}
+
+/// `newest` is the time of the newest entry of the stream.
+fn loki_entry(entry: &Value, newest: u64) -> Result<&str, Refusal> {
+    let time = nanoseconds(entry).ok_or((400, "the timestamp is no string of nanoseconds"))?;
     let line = entry[1].as_str().ok_or((400, "the line is no string"))?;
     let metadata = entry[2].as_object().into_iter().flatten();
     let metadata: Vec<_> = metadata.map(|(_, value)| value).collect();
@@ -108,10 +136,12 @@ fn loki_entry(entry: &Value) -> Result<&str, Refusal> {
     if line.len() > 256 * 1024 {
         return Err((400, "Max entry size '262144' bytes exceeded"));
     }
-    match time.parse::<u64>() {
-        Ok(time) if time >= OLDEST => Ok(line),
-        Ok(_) => Err((400, "entry has timestamp too old")),
-        Err(_) => Err((400, "the timestamp is no number of nanoseconds")),
+    let millis = |nanoseconds: u64| (nanoseconds / 1_000_000) as i64;
+    match millis(time) - now() {
+        age if age < -7 * 24 * HOUR => Err((400, "entry has timestamp too old")),
+        age if age > HOUR / 6 => Err((400, "entry has timestamp too new")),
+        _ if millis(newest) - millis(time) > HOUR => Err((400, "entry too far behind")),
+        _ => Ok(line),
     }
 }
 

@@ -1,6 +1,7 @@
 //! A token endpoint for client credentials (RFC 6749, section 4.4).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 
 use super::double::{Contract, Double, FaultRule, Received, Reply};
 
@@ -28,6 +29,10 @@ impl TokenEndpoint {
 
     pub fn url(&self) -> String {
         format!("{}/token", self.0.url())
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.0.address()
     }
 
     /// How many tokens were issued.

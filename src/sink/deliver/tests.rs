@@ -3,6 +3,7 @@ use std::sync::atomic::AtomicBool;
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use tokio::sync::watch;
 
 use super::*;
 use crate::checkpoint::{CheckpointBackend, CheckpointKey, StateError};

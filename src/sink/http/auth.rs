@@ -7,13 +7,14 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use schemars::JsonSchema;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use serde::Deserialize;
 use url::Url;
 
 use super::oauth::{ClientCredentials, Grant, TokenError, TokenSource, Tokens};
 use super::signature::{Hmac, Signer};
-use crate::settings::{Credential, HttpSettings, Secret, SecretError, scrub};
+use super::used_secrets::UsedSecrets;
+use crate::settings::{Credential, HttpSettings, Secret, SecretError};
 use crate::sink::BuildError;
 
 /// `auth:` of a sink with a choice of credentials.
@@ -36,7 +37,7 @@ pub enum Auth {
         token: Secret,
     },
     /// OAuth 2.0 client credentials: a token is fetched, cached and renewed.
-    Oauth2(ClientCredentials),
+    Oauth2(Box<ClientCredentials>),
     /// Each request is signed with a shared key.
     Hmac(Hmac),
 }
@@ -61,13 +62,6 @@ struct SecretHeader {
     credential: Arc<Credential>,
 }
 
-/// The secrets in one request, to be removed from its response before anything of that is shown.
-#[derive(Debug, Default)]
-pub(crate) struct UsedSecrets {
-    secrets: Vec<SecretString>,
-    token: Option<SecretString>,
-}
-
 /// Credentials were not available: the request was not sent.
 #[derive(Debug)]
 pub(crate) enum AuthError {
@@ -77,17 +71,9 @@ pub(crate) enum AuthError {
 }
 
 impl Authenticator {
-    pub(crate) fn none() -> Self {
-        Self { headers: Vec::new(), basic: None, oauth: None, signer: None, path: None }
-    }
-
-    pub(crate) fn new(
-        headers: &BTreeMap<String, Secret>,
-        auth: &Auth,
-        tokens: &Tokens,
-        http: &HttpSettings,
-    ) -> Result<Self, BuildError> {
-        let mut this = Self::none();
+    /// The `headers` of a sink, without other credentials. A header of the destination's own replaces one of them.
+    pub(crate) fn with_headers(headers: &BTreeMap<String, Secret>) -> Result<Self, BuildError> {
+        let mut this = Self { headers: Vec::new(), basic: None, oauth: None, signer: None, path: None };
         for (name, value) in headers {
             let key = || format!("headers.{name}");
             let parsed: HeaderName =
@@ -97,11 +83,21 @@ impl Authenticator {
             }
             this = this.with_header(parsed, "", value);
         }
+        Ok(this)
+    }
+
+    pub(crate) fn new(
+        headers: &BTreeMap<String, Secret>,
+        auth: &Auth,
+        tokens: &Tokens,
+        http: &HttpSettings,
+    ) -> Result<Self, BuildError> {
+        let mut this = Self::with_headers(headers)?;
         match auth {
             Auth::None => {}
             Auth::Basic { user, password } => this.basic = Some((user.clone(), Credential::new(password.clone()))),
             Auth::Bearer { token } => this = this.with_header(AUTHORIZATION, "Bearer ", token),
-            Auth::Oauth2(settings) => this.oauth = Some(tokens.source(Grant::Client(settings.clone()), http)?),
+            Auth::Oauth2(settings) => this.oauth = Some(tokens.source(Grant::Client((**settings).clone()), http)?),
             Auth::Hmac(settings) => this.signer = Some(Signer::new(settings)?),
         }
         Ok(this)
@@ -142,7 +138,7 @@ impl Authenticator {
             let secret = path.get().map_err(AuthError::Secret)?;
             let full = format!("{}/{}", url.path().trim_end_matches('/'), secret.expose_secret());
             url.set_path(&full);
-            used.secrets.push(secret);
+            used.push(secret);
         }
         Ok(url)
     }
@@ -156,13 +152,14 @@ impl Authenticator {
         for SecretHeader { name, prefix, credential } in &self.headers {
             let secret = credential.get().map_err(AuthError::Secret)?;
             headers.insert(name.clone(), sensitive(name, &format!("{prefix}{}", secret.expose_secret()))?);
-            used.secrets.push(secret);
+            used.push(secret);
         }
         if let Some((user, password)) = &self.basic {
             let password = password.get().map_err(AuthError::Secret)?;
             let encoded = BASE64_STANDARD.encode(format!("{user}:{}", password.expose_secret()));
             headers.insert(AUTHORIZATION, sensitive(&AUTHORIZATION, &format!("Basic {encoded}"))?);
-            used.secrets.extend([password, SecretString::from(encoded)]);
+            used.push(password);
+            used.push(encoded.into());
         }
         if let Some(oauth) = &self.oauth {
             let token = oauth.token().await.map_err(AuthError::Token)?;
@@ -172,14 +169,16 @@ impl Authenticator {
         Ok(())
     }
 
-    /// After a refusal: reads the secrets again and discards the token. True if the next attempt has other credentials.
-    pub(crate) async fn renew(&self, used: &UsedSecrets) -> bool {
+    /// After a refusal: reads the secrets again. `is_invalid`: the destination says that the credentials are not valid,
+    /// so the token is discarded. A token that lacks a permission is kept, since other lanes share it. True if the next
+    /// attempt has other credentials.
+    pub(crate) async fn renew(&self, used: &UsedSecrets, is_invalid: bool) -> bool {
         let credentials = self.headers.iter().map(|header| header.credential.as_ref());
         let credentials = credentials.chain(self.basic.iter().map(|(_, password)| password));
         let credentials = credentials.chain(self.signer.iter().map(|signer| &signer.key)).chain(&self.path);
         // Not `any`: all of them must be read. A secret that cannot be read now counts as unchanged.
         let mut changed = credentials.filter(|credential| credential.reload().unwrap_or(false)).count() > 0;
-        if let (Some(oauth), Some(token)) = (&self.oauth, &used.token) {
+        if let (Some(oauth), Some(token), true) = (&self.oauth, &used.token, is_invalid) {
             oauth.discard(token).await;
             changed = true;
         }
@@ -191,14 +190,4 @@ fn sensitive(name: &HeaderName, text: &str) -> Result<HeaderValue, AuthError> {
     let mut value = HeaderValue::from_str(text).map_err(|_| AuthError::InvalidHeaderValue(name.clone()))?;
     value.set_sensitive(true);
     Ok(value)
-}
-
-impl UsedSecrets {
-    pub(crate) fn push(&mut self, secret: SecretString) {
-        self.secrets.push(secret);
-    }
-
-    pub(crate) fn scrub(&self, body: &mut Vec<u8>) {
-        scrub(body, self.secrets.iter().chain(&self.token));
-    }
 }

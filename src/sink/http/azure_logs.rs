@@ -11,10 +11,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::framing::{path_segment, time_or_now, write_string};
+use super::event_time::time_or_now;
+use super::framing::{path_segment, write_string};
 use super::{
     Auth, Authenticator, ClientCredentials, CredentialsIn, Destination, DestinationType, Endpoint, Framing, Parts,
-    ResponseView, SinkClient,
+    ResponseView, SinkClient, TokenEndpointSettings,
 };
 use crate::settings::{HttpSettings, Schema, Secret};
 use crate::sink::common::{Compression, Defaults};
@@ -45,6 +46,12 @@ pub struct AzureLogsSettings {
     pub cloud: Cloud,
     /// Login service, instead of the cloud's own.
     pub authority: Option<Endpoint>,
+    /// How the login service is reached.
+    #[serde(default)]
+    pub oauth2: TokenEndpointSettings,
+    /// Headers of every request; each value may be a secret.
+    #[serde(default)]
+    pub headers: BTreeMap<String, Secret>,
 }
 
 fn default_stream() -> String {
@@ -99,14 +106,14 @@ impl DestinationType for AzureLogsSettings {
     };
 
     fn parts(&self, context: &SinkContext, http: &HttpSettings) -> Result<Parts<AzureLogs>, BuildError> {
-        let auth = Auth::Oauth2(self.credentials()?);
-        let auth = Authenticator::new(&BTreeMap::new(), &auth, &context.shared.tokens, http)?;
+        let auth = Auth::Oauth2(Box::new(self.credentials()?));
+        let auth = Authenticator::new(&self.headers, &auth, &context.shared.tokens, http)?;
         let stream = context.fill("stream_name", &self.stream_name)?;
         let rule = path_segment(&self.dcr_immutable_id);
         let path = format!("dataCollectionRules/{rule}/streams/{}", path_segment(&stream));
         let endpoint = self.url.join(&path).with_query("api-version", API_VERSION);
         let destination = AzureLogs { row: Row::new(context) };
-        Ok(Parts { auth, headers: HeaderMap::new(), endpoint, destination })
+        Ok(Parts::new(auth, HeaderMap::new(), endpoint, destination))
     }
 }
 
@@ -133,6 +140,8 @@ impl AzureLogsSettings {
             scope: Some(scope.to_owned()),
             params: BTreeMap::new(),
             credentials,
+            tls: self.oauth2.tls.clone(),
+            proxy: self.oauth2.proxy.clone(),
         })
     }
 }

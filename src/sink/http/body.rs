@@ -8,7 +8,7 @@ use hmac::Mac;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
-use super::Destination;
+use super::destination::Destination;
 use super::signature::Signature;
 use crate::record::{Identity, Stream, Timestamp};
 use crate::sink::common::Compression;
@@ -127,6 +127,18 @@ pub(super) fn write_event(destination: &impl Destination, index: usize, event: E
         out.extend_from_slice(destination.framing().separator);
     }
     destination.event(event, out);
+}
+
+/// The body of a request with these events, without compression.
+#[cfg(test)]
+pub(super) fn body_of(destination: &impl Destination, batch: &Batch) -> Vec<u8> {
+    let mut out = Vec::new();
+    destination.open(batch, &mut out);
+    for (index, event) in batch.events().enumerate() {
+        write_event(destination, index, event, &mut out);
+    }
+    out.extend_from_slice(destination.framing().close);
+    out
 }
 
 /// The bytes that framing adds to an event. Escapes may add more.

@@ -11,7 +11,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::framing::write_body_as_string;
+use super::event_time::{SentTime, TimeLimits};
+use super::framing::write_string;
 use super::{Authenticator, Destination, DestinationType, Endpoint, Framing, Parts, ResponseView, SinkClient};
 use crate::settings::{HttpSettings, Secret};
 use crate::sink::common::{Compression, Defaults};
@@ -41,7 +42,23 @@ pub struct DatadogSettings {
     /// replaced.
     #[serde(default)]
     pub tags: BTreeMap<String, String>,
+    /// Headers of every request; each value may be a secret.
+    #[serde(default)]
+    pub headers: BTreeMap<String, Secret>,
 }
+
+/// Datadog drops a log whose official date is more than 18 hours ago or two hours ahead, after it answered 202
+/// (<https://docs.datadoghq.com/logs/troubleshooting/>,
+/// <https://docs.datadoghq.com/logs/log_configuration/processors/log_date_remapper/>). The limits leave an hour for
+/// attempts and for clocks that differ.
+const ACCEPTED_TIMES: TimeLimits =
+    TimeLimits { past: Duration::from_secs(17 * 3_600), future: Duration::from_secs(3_600) };
+
+/// The attribute of an own time that is not sent as the log's. Datadog takes no official date from this name.
+const OWN_TIME: &str = "event_time";
+
+/// How a mapped event begins. Datadog takes the official date from `@timestamp` as well.
+const ECS_TIME: &str = r#"{"@timestamp":"#;
 
 fn default_site() -> String {
     "datadoghq.com".to_owned()
@@ -72,10 +89,14 @@ impl DestinationType for DatadogSettings {
     };
 
     fn parts(&self, context: &SinkContext, _http: &HttpSettings) -> Result<Parts<Datadog>, BuildError> {
-        let auth = Authenticator::none().with_header(HeaderName::from_static("dd-api-key"), "", &self.api_key);
+        let auth = Authenticator::with_headers(&self.headers)?.with_header(
+            HeaderName::from_static("dd-api-key"),
+            "",
+            &self.api_key,
+        );
         let endpoint = self.endpoint()?;
         let destination = Datadog { constant: self.constant_members(context)? };
-        Ok(Parts { auth, headers: HeaderMap::new(), endpoint, destination })
+        Ok(Parts::new(auth, HeaderMap::new(), endpoint, destination))
     }
 }
 
@@ -132,17 +153,25 @@ impl Destination for Datadog {
 
     /// The event is a string in `message`, which Datadog parses: its own keys could clash with the reserved ones.
     fn event(&self, event: Event<'_>, out: &mut Vec<u8>) {
+        let SentTime { time, replaced } = ACCEPTED_TIMES.time_of(event);
         out.push(b'{');
-        if let Some(time) = event.time {
+        if event.time.is_some() {
             // Writing into a Vec cannot fail.
             let _ = write!(out, r#""timestamp":{},"#, time.millis());
+        }
+        if let Some(own) = replaced {
+            let _ = write!(out, r#""{OWN_TIME}":"{own}","#);
         }
         if let Some(error) = event.error {
             let _ = write!(out, r#""status":"error","error":{{"message":{}}},"#, json!(error));
         }
         let _ = write!(out, r#""event_id":"{}","#, event.identity);
         out.extend_from_slice(self.constant.as_bytes());
-        write_body_as_string(event, out);
+        let message = String::from_utf8_lossy(event.body);
+        match message.strip_prefix(ECS_TIME).filter(|_| replaced.is_some()) {
+            Some(rest) => write_string(&format!(r#"{{"{OWN_TIME}":{rest}"#), out),
+            None => write_string(&message, out),
+        }
         out.push(b'}');
     }
 
@@ -164,7 +193,7 @@ impl Destination for Datadog {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sink::http::response::judged;
+    use crate::sink::http::destination::judged;
 
     fn datadog() -> Datadog {
         Datadog { constant: String::new() }

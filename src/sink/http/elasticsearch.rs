@@ -1,9 +1,13 @@
-//! `type: elasticsearch`: data streams of Elasticsearch and OpenSearch.
+//! `type: elasticsearch`: data streams and indices of Elasticsearch and OpenSearch.
 
 mod bulk;
+mod cluster;
 mod document;
+mod pattern;
 mod probe;
+mod templates;
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::Duration;
 
@@ -14,8 +18,10 @@ use http::header::AUTHORIZATION;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use self::cluster::{Cluster, Storage};
 use self::document::Documents;
-use super::{Auth, Authenticator, Destination, DestinationType, Endpoint, Parts, ResponseView, SinkClient};
+use super::endpoint::addresses;
+use super::{Auth, Authenticator, Destination, DestinationType, Endpoint, Parts, ResponseView, SinkClient, Target};
 use crate::settings::{HttpSettings, Secret};
 use crate::sink::common::{Compression, Defaults};
 use crate::sink::{BuildError, Event, Limits, Outcome, Probe, SinkContext};
@@ -26,10 +32,19 @@ use crate::sink::{BuildError, Event, Limits, Outcome, Probe, SinkContext};
 #[serde(deny_unknown_fields)]
 pub struct ElasticsearchSettings {
     /// The cluster, such as `https://elastic.example:9200`.
-    pub url: Endpoint,
+    pub url: Option<Endpoint>,
+    /// Several nodes of the cluster instead of `url`. A lane uses one of them until it is unavailable.
+    #[serde(default)]
+    pub urls: Vec<Endpoint>,
     /// Data stream; `{pipeline}`, `{stream}` and `{label.NAME}` are replaced.
-    #[serde(default = "default_data_stream")]
-    pub data_stream: String,
+    #[schemars(extend("default" = DATA_STREAM))]
+    pub data_stream: Option<String>,
+    /// Index or alias instead of a data stream, with the same placeholders.
+    pub index: Option<String>,
+    /// Install the templates for data streams named `logs-sentinel_one.*-*` if they are missing and the credentials
+    /// may do that.
+    #[serde(default = "yes")]
+    pub manage_templates: bool,
     /// Ingest pipeline for the documents; default: the data stream's.
     pub ingest_pipeline: Option<String>,
     /// API key as Elasticsearch shows it: `id:key` in base64.
@@ -37,10 +52,15 @@ pub struct ElasticsearchSettings {
     /// Credentials other than an API key.
     #[serde(default)]
     pub auth: Auth,
+    /// Headers of every request; each value may be a secret.
+    #[serde(default)]
+    pub headers: BTreeMap<String, Secret>,
 }
 
-fn default_data_stream() -> String {
-    "logs-sentinel_one.{stream}-default".to_owned()
+const DATA_STREAM: &str = "logs-sentinel_one.{stream}-default";
+
+fn yes() -> bool {
+    true
 }
 
 /// The parts of a response that are read. Without the filter it repeats a lot for each document.
@@ -59,32 +79,53 @@ impl DestinationType for ElasticsearchSettings {
     };
 
     fn parts(&self, context: &SinkContext, http: &HttpSettings) -> Result<Parts<Elasticsearch>, BuildError> {
-        let mut auth = Authenticator::new(&Default::default(), &self.auth, &context.shared.tokens, http)?;
+        let mut auth = Authenticator::new(&self.headers, &self.auth, &context.shared.tokens, http)?;
         if let Some(key) = &self.api_key {
             if self.auth != Auth::None {
                 return Err(BuildError::value("api_key", "excludes `auth`: a request has one kind of credentials"));
             }
             auth = auth.with_header(AUTHORIZATION, "ApiKey ", key);
         }
-        let name = context.fill("data_stream", &self.data_stream)?;
+        let (storage, name) = self.storage(context)?;
+        let target = |url: &Endpoint| {
+            let mut endpoint = url.join(&format!("{name}/_bulk")).with_query("filter_path", FILTER);
+            if let Some(pipeline) = &self.ingest_pipeline {
+                endpoint = endpoint.with_query("pipeline", pipeline);
+            }
+            let documents = Documents::new(if storage == Storage::Index { "" } else { &name }, context);
+            let manages_templates =
+                self.manage_templates && storage == Storage::DataStream && templates::apply_to(&name);
+            let cluster = Cluster { base: url.clone(), name: name.clone(), storage, manages_templates };
+            Target::new(endpoint, Elasticsearch { cluster, documents })
+        };
+        let targets = addresses(self.url.as_ref(), &self.urls)?.into_iter().map(target).collect();
+        Ok(Parts { auth, headers: HeaderMap::new(), targets })
+    }
+}
+
+impl ElasticsearchSettings {
+    /// What the documents are created in, and its name.
+    fn storage(&self, context: &SinkContext) -> Result<(Storage, String), BuildError> {
+        let (storage, key, template) = match (&self.data_stream, &self.index) {
+            (Some(_), Some(_)) => {
+                return Err(BuildError::value("index", "excludes `data_stream`: documents are created in one of them"));
+            }
+            (None, Some(index)) => (Storage::Index, "index", index.as_str()),
+            (data_stream, None) => (Storage::DataStream, "data_stream", data_stream.as_deref().unwrap_or(DATA_STREAM)),
+        };
+        let name = context.fill(key, template)?;
         let illegal = |c: char| c.is_ascii_uppercase() || c.is_whitespace() || r#"\/*?"<>|,#:"#.contains(c);
         if name.is_empty() || name.starts_with(['-', '_', '+', '.']) || name.contains(illegal) {
-            return Err(BuildError::value("data_stream", format!("`{name}` cannot be the name of a data stream")));
+            let kind = if storage == Storage::Index { "an index" } else { "a data stream" };
+            return Err(BuildError::value(key, format!("`{name}` cannot be the name of {kind}")));
         }
-        let mut endpoint = self.url.join(&format!("{name}/_bulk")).with_query("filter_path", FILTER);
-        if let Some(pipeline) = &self.ingest_pipeline {
-            endpoint = endpoint.with_query("pipeline", pipeline);
-        }
-        let destination = Elasticsearch { base: self.url.clone(), documents: Documents::new(&name, context), name };
-        Ok(Parts { auth, headers: HeaderMap::new(), endpoint, destination })
+        Ok((storage, name))
     }
 }
 
 #[derive(Debug)]
 pub(crate) struct Elasticsearch {
-    base: Endpoint,
-    /// The data stream.
-    name: String,
+    cluster: Cluster,
     documents: Documents,
 }
 
@@ -108,7 +149,11 @@ impl Destination for Elasticsearch {
         bulk::judge(response)
     }
 
+    fn prepare<'a>(&'a self, client: &'a SinkClient) -> BoxFuture<'a, bool> {
+        async move { !self.cluster.manages_templates || templates::install(&self.cluster.base, client).await }.boxed()
+    }
+
     fn probe<'a>(&'a self, _: &'a Endpoint, client: &'a SinkClient) -> BoxFuture<'a, Probe> {
-        probe::probe(&self.base, &self.name, client).boxed()
+        probe::probe(&self.cluster, client).boxed()
     }
 }

@@ -6,6 +6,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
 use url::Url;
 
+use crate::sink::BuildError;
+
 /// The URL that a sink posts to. Only scheme, host and port are printed, since webhooks have secrets in path and query.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Endpoint(Url);
@@ -52,6 +54,16 @@ impl fmt::Display for Endpoint {
 impl fmt::Debug for Endpoint {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "Endpoint({self}/…)")
+    }
+}
+
+/// The addresses of a sink that has `url` or `urls`.
+pub(crate) fn addresses<'a>(url: Option<&'a Endpoint>, urls: &'a [Endpoint]) -> Result<Vec<&'a Endpoint>, BuildError> {
+    match (url, urls) {
+        (Some(url), []) => Ok(vec![url]),
+        (None, [_, ..]) => Ok(urls.iter().collect()),
+        (Some(_), [_, ..]) => Err(BuildError::value("urls", "excludes `url`: give all addresses in `urls`")),
+        (None, []) => Err(BuildError::value("url", "is missing: the sink needs `url`, or several `urls`")),
     }
 }
 

@@ -3,7 +3,6 @@
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::json;
 
-use crate::record::Timestamp;
 use crate::sink::{Event, SinkContext};
 
 /// The bytes around and between the events of a body.
@@ -28,11 +27,6 @@ pub(super) fn write_string(text: &str, out: &mut Vec<u8>) {
 /// Appends the event's bytes as a JSON string. Invalid UTF-8 becomes U+FFFD.
 pub(super) fn write_body_as_string(event: Event<'_>, out: &mut Vec<u8>) {
     write_string(&String::from_utf8_lossy(event.body), out);
-}
-
-/// The event's own time. Destinations that require a time get the current one for events without.
-pub(super) fn time_or_now(event: Event<'_>) -> Timestamp {
-    event.time.unwrap_or_else(Timestamp::now)
 }
 
 /// `transform.labels` as further members of a JSON object: `,"label.NAME":"VALUE"` for each.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, StatusCode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -60,7 +60,7 @@ impl DestinationType for GenericSettings {
     fn parts(&self, context: &SinkContext, http: &HttpSettings) -> Result<Parts<Generic>, BuildError> {
         let auth = Authenticator::new(&self.headers, &self.auth, &context.shared.tokens, http)?;
         let destination = Generic { format: self.format, line: Line::new(self.envelope, context) };
-        Ok(Parts { auth, headers: HeaderMap::new(), endpoint: self.url.clone(), destination })
+        Ok(Parts::new(auth, HeaderMap::new(), self.url.clone(), destination))
     }
 }
 
@@ -99,19 +99,23 @@ impl Destination for Generic {
     /// OPTIONS delivers nothing and every server answers it, but few servers check credentials for it.
     fn probe<'a>(&'a self, endpoint: &'a Endpoint, client: &'a SinkClient) -> BoxFuture<'a, Probe> {
         let judge = move |response: &ResponseView<'_>| match (ResponseView { body: b"", ..*response }).by_status() {
+            // It knows no OPTIONS, which says nothing about POST.
+            _ if response.status == StatusCode::NOT_IMPLEMENTED => reached(endpoint, response.status),
             Outcome::Unauthorized(reason) => Probe::Failed(format!("{endpoint}: credentials refused: {reason}")),
             Outcome::Misconfigured(reason) if response.status.is_redirection() => Probe::Failed(reason),
             Outcome::RetryLater { reason, .. } => Probe::Failed(format!("{endpoint}: {reason}")),
-            _ => Probe::Reached(format!("{endpoint} answers {} to OPTIONS", response.status.as_u16())),
+            _ => reached(endpoint, response.status),
         };
         client.probe_with_empty(Method::OPTIONS, endpoint, judge).boxed()
     }
 }
 
+fn reached(endpoint: &Endpoint, status: StatusCode) -> Probe {
+    Probe::Reached(format!("{endpoint} answers {} to OPTIONS", status.as_u16()))
+}
+
 #[cfg(test)]
 mod tests {
-    use http::StatusCode;
-
     use super::*;
 
     #[test]

@@ -1,5 +1,6 @@
 //! `type: google_secops`: Google Security Operations (Chronicle), with the method `logs:import` of its API.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::Duration;
 
@@ -12,9 +13,13 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::framing::{path_segment, time_or_now};
+use super::event_time::time_or_now;
+use super::framing::path_segment;
 use super::service_account::ServiceAccount;
-use super::{Authenticator, Destination, DestinationType, Endpoint, Framing, Grant, Parts, ResponseView, SinkClient};
+use super::{
+    Authenticator, Destination, DestinationType, Endpoint, Framing, Grant, Parts, ResponseView, SinkClient,
+    TokenEndpointSettings,
+};
 use crate::record::Timestamp;
 use crate::settings::{HttpSettings, Secret};
 use crate::sink::common::{Compression, Defaults};
@@ -47,6 +52,12 @@ pub struct GoogleSecopsSettings {
     pub url: Option<Endpoint>,
     /// Token endpoint, instead of the key's own.
     pub token_url: Option<Endpoint>,
+    /// How the token endpoint is reached.
+    #[serde(default)]
+    pub oauth2: TokenEndpointSettings,
+    /// Headers of every request; each value may be a secret.
+    #[serde(default)]
+    pub headers: BTreeMap<String, Secret>,
 }
 
 fn default_log_type() -> String {
@@ -76,13 +87,18 @@ impl DestinationType for GoogleSecopsSettings {
 
     fn parts(&self, context: &SinkContext, http: &HttpSettings) -> Result<Parts<GoogleSecops>, BuildError> {
         let tokens = &context.shared.tokens;
-        let account =
-            ServiceAccount { key: self.service_account.clone(), scope: SCOPE, token_url: self.token_url.clone() };
-        let auth = Authenticator::none().with_token(Grant::ServiceAccount(account), tokens, http)?;
+        let account = ServiceAccount {
+            key: self.service_account.clone(),
+            scope: SCOPE,
+            token_url: self.token_url.clone(),
+            endpoint: self.oauth2.clone(),
+        };
+        let auth =
+            Authenticator::with_headers(&self.headers)?.with_token(Grant::ServiceAccount(account), tokens, http)?;
         let log_type = self.log_type(context)?;
         let endpoint = log_type.join("logs:import");
         let destination = GoogleSecops { log_type, open: self.body_start(), log_end: self.log_end(context) };
-        Ok(Parts { auth, headers: HeaderMap::new(), endpoint, destination })
+        Ok(Parts::new(auth, HeaderMap::new(), endpoint, destination))
     }
 }
 
@@ -183,7 +199,8 @@ impl Destination for GoogleSecops {
                 let says = |words: &[&str]| words.iter().any(|words| message.contains(words));
                 if says(&["too large", "exceeds", "payload size", "request size"]) {
                     Outcome::TooLarge(reason)
-                } else if says(&["log type", "logtype", "log_type", "forwarder"]) {
+                } else if says(&["unknown log type", "invalid log type", "log type not found", "unknown forwarder"]) {
+                    // Other texts may be about one entry.
                     Outcome::Misconfigured(reason)
                 } else {
                     Outcome::Refused(reason)

@@ -12,7 +12,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::framing::{label_members, time_or_now, write_body_as_string};
+use super::event_time::time_or_now;
+use super::framing::{label_members, write_body_as_string};
 use super::splunk_hec::events::{Events, Metadata};
 use super::{Authenticator, Destination, DestinationType, Endpoint, Framing, Parts, ResponseView, SinkClient};
 use crate::settings::{HttpSettings, Schema, Secret};
@@ -42,6 +43,9 @@ pub struct LogscaleSettings {
     pub host: Option<String>,
     /// `structured`: tags, which separate the stored events and should have few values; default `{ sourcetype: … }`.
     pub tags: Option<BTreeMap<String, String>>,
+    /// Headers of every request; each value may be a secret.
+    #[serde(default)]
+    pub headers: BTreeMap<String, Secret>,
 }
 
 /// APIs of LogScale.
@@ -69,7 +73,7 @@ impl DestinationType for LogscaleSettings {
     };
 
     fn parts(&self, context: &SinkContext, _http: &HttpSettings) -> Result<Parts<Logscale>, BuildError> {
-        let auth = Authenticator::none().with_header(AUTHORIZATION, "Bearer ", &self.token);
+        let auth = Authenticator::with_headers(&self.headers)?.with_header(AUTHORIZATION, "Bearer ", &self.token);
         let metadata = Metadata {
             index: self.index.as_deref(),
             source: self.source.as_deref(),
@@ -90,7 +94,7 @@ impl DestinationType for LogscaleSettings {
         };
         let endpoint = if has_path { self.url.clone() } else { self.url.join(path) };
         let destination = Logscale { writer };
-        Ok(Parts { auth, headers: HeaderMap::new(), endpoint, destination })
+        Ok(Parts::new(auth, HeaderMap::new(), endpoint, destination))
     }
 }
 
@@ -202,7 +206,7 @@ impl Destination for Logscale {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sink::http::response::judged;
+    use crate::sink::http::destination::judged;
 
     #[test]
     fn each_response_has_its_outcome() {

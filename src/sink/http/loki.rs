@@ -11,10 +11,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::framing::{time_or_now, write_body_as_string};
+use super::event_time::{SentTime, TimeLimits};
+use super::framing::write_body_as_string;
 use super::{Auth, Authenticator, Destination, DestinationType, Endpoint, Framing, Parts, ResponseView, SinkClient};
 use crate::record::Timestamp;
-use crate::settings::{HttpSettings, Secret};
+use crate::settings::{HttpSettings, Period, Secret};
 use crate::sink::common::{Compression, Defaults};
 use crate::sink::{BuildError, Event, Limits, Outcome, Probe, SinkContext};
 
@@ -34,6 +35,10 @@ pub struct LokiSettings {
     /// Time of the entries.
     #[serde(default)]
     pub timestamp: EntryTime,
+    /// `timestamp: event`: an older event gets the time of sending. Loki refuses an entry that is more than an hour
+    /// older than the newest one of its stream (half of `max_chunk_age`).
+    #[serde(default = "default_max_age")]
+    pub max_age: Period,
     /// Send the identity of the event and the id of its record as structured metadata.
     #[serde(default = "yes")]
     pub structured_metadata: bool,
@@ -49,8 +54,7 @@ pub struct LokiSettings {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum EntryTime {
-    /// The event's own time. By default Loki refuses entries older than a week or far behind the newest of their
-    /// stream.
+    /// The event's own time, unless it is older than `max_age` or ahead of now.
     #[default]
     Event,
     /// The time of sending.
@@ -60,6 +64,14 @@ pub enum EntryTime {
 fn yes() -> bool {
     true
 }
+
+/// Less than an hour, for attempts and for clocks that differ.
+fn default_max_age() -> Period {
+    Period(Duration::from_secs(50 * 60))
+}
+
+/// Loki refuses entries that are further ahead of now than `creation_grace_period`, by default ten minutes.
+const AHEAD: Duration = Duration::from_secs(5 * 60);
 
 impl DestinationType for LokiSettings {
     type Destination = Loki;
@@ -85,10 +97,13 @@ impl DestinationType for LokiSettings {
         let endpoint = self.url.join("loki/api/v1/push");
         let destination = Loki {
             open: format!(r#"{{"streams":[{{"stream":{},"values":["#, json!(self.labels(context)?)),
-            timestamp: self.timestamp,
+            accepted_times: match self.timestamp {
+                EntryTime::Event => Some(TimeLimits { past: self.max_age.0, future: AHEAD }),
+                EntryTime::Now => None,
+            },
             structured_metadata: self.structured_metadata,
         };
-        Ok(Parts { auth, headers, endpoint, destination })
+        Ok(Parts::new(auth, headers, endpoint, destination))
     }
 }
 
@@ -121,7 +136,8 @@ fn label_name(name: &str) -> String {
 pub(crate) struct Loki {
     /// What precedes the first entry.
     open: String,
-    timestamp: EntryTime,
+    /// `None` for `timestamp: now`.
+    accepted_times: Option<TimeLimits>,
     structured_metadata: bool,
 }
 
@@ -145,10 +161,8 @@ impl Destination for Loki {
     }
 
     fn event(&self, event: Event<'_>, out: &mut Vec<u8>) {
-        let time = match self.timestamp {
-            EntryTime::Event => time_or_now(event),
-            EntryTime::Now => Timestamp::now(),
-        };
+        let now = || SentTime { time: Timestamp::now(), replaced: event.time };
+        let SentTime { time, replaced } = self.accepted_times.map_or_else(now, |limits| limits.time_of(event));
         // Nanoseconds as a string: Loki refuses a number. Writing into a Vec cannot fail.
         let _ = write!(out, r#"["{}000","#, time.micros());
         write_body_as_string(event, out);
@@ -156,6 +170,9 @@ impl Destination for Loki {
             let _ = write!(out, r#",{{"event_id":"{}""#, event.identity);
             if !event.record_id.is_empty() {
                 let _ = write!(out, r#","record_id":{}"#, json!(event.record_id));
+            }
+            if let Some(own) = replaced {
+                let _ = write!(out, r#","event_time":"{own}""#);
             }
             if let Some(error) = event.error {
                 let _ = write!(out, r#","error":{}"#, json!(error));
@@ -193,11 +210,11 @@ impl Destination for Loki {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sink::http::response::judged;
+    use crate::sink::http::destination::judged;
 
     #[test]
     fn each_response_has_its_outcome() {
-        let loki = Loki { open: String::new(), timestamp: EntryTime::Event, structured_metadata: true };
+        let loki = Loki { open: String::new(), accepted_times: None, structured_metadata: true };
         for (status, body, expected) in [
             (204, "", "Delivered"),
             (200, "", "Delivered"),

@@ -7,19 +7,19 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue, Method};
+use http::header::AUTHORIZATION;
+use http::{HeaderValue, Method};
 use parking_lot::Mutex;
 use schemars::JsonSchema;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::Endpoint;
-use super::auth::UsedSecrets;
-use super::request::exchange;
+use super::endpoint::Endpoint;
+use super::exchange::exchange;
 use super::service_account::ServiceAccount;
-use crate::settings::{Credential, HttpSettings, Secret};
+use super::token_request::TokenRequest;
+use crate::settings::{Credential, HttpSettings, Proxy, Secret, Tls, scrub};
 use crate::sink::{BuildError, Outcome};
 
 /// `auth: { type: oauth2, … }`.
@@ -40,6 +40,11 @@ pub struct ClientCredentials {
     /// How the client id and secret are sent.
     #[serde(default)]
     pub credentials: CredentialsIn,
+    /// Certificates for the token endpoint; those of the sink do not apply to it.
+    #[serde(default)]
+    pub tls: Tls,
+    /// Proxy for the token endpoint; default: the sink's.
+    pub proxy: Option<Proxy>,
 }
 
 /// How a token request carries the client's credentials.
@@ -61,14 +66,6 @@ pub(crate) enum Grant {
     ServiceAccount(ServiceAccount),
 }
 
-pub(crate) struct TokenRequest {
-    pub(crate) url: Endpoint,
-    pub(crate) headers: HeaderMap,
-    pub(crate) form: String,
-    /// The secrets in `headers` and `form`.
-    pub(crate) used: UsedSecrets,
-}
-
 /// All token sources of the process.
 #[derive(Debug, Default)]
 pub(crate) struct Tokens {
@@ -76,21 +73,22 @@ pub(crate) struct Tokens {
 }
 
 impl Tokens {
-    /// The source for these settings. It is dropped with the last sink that uses it.
+    /// The source for these settings. It is dropped with the last sink that uses it. `http` are the sink's own
+    /// settings, whose proxy and timeout apply to the token endpoint as well.
     pub(crate) fn source(&self, grant: Grant, http: &HttpSettings) -> Result<Arc<TokenSource>, BuildError> {
+        let (tls, proxy) = grant.connection();
+        let proxy = proxy.or(http.proxy.as_ref()).cloned();
+        let http = HttpSettings { tls: tls.clone(), proxy, timeout: http.timeout };
+        // Settings that no client can use are found here.
+        http.client()?;
         let mut sources = self.sources.lock();
         sources.retain(|source| source.strong_count() > 0);
-        let equal = |source: &Arc<TokenSource>| source.grant == grant && source.http == *http;
+        let equal = |source: &Arc<TokenSource>| source.grant == grant && source.http == http;
         if let Some(source) = sources.iter().filter_map(Weak::upgrade).find(equal) {
             return Ok(source);
         }
-        let source = Arc::new(TokenSource {
-            secret: grant.credential(),
-            grant,
-            http: http.clone(),
-            client: http.client()?,
-            cached: tokio::sync::Mutex::default(),
-        });
+        let source =
+            Arc::new(TokenSource { secret: grant.credential(), grant, http, cached: tokio::sync::Mutex::default() });
         sources.push(Arc::downgrade(&source));
         Ok(source)
     }
@@ -100,7 +98,6 @@ impl Tokens {
 pub(crate) struct TokenSource {
     grant: Grant,
     http: HttpSettings,
-    client: reqwest::Client,
     secret: Credential,
     /// Locked while a token is fetched: other sinks wait for the result.
     cached: tokio::sync::Mutex<CachedToken>,
@@ -198,9 +195,12 @@ impl TokenSource {
         let secret = self.secret.get().map_err(|error| refused(error.to_string()))?;
         let TokenRequest { url, headers, form, used } = self.grant.request(&secret).map_err(refused)?;
         let failed = |outcome| TokenError { outcome: name_endpoint(&url, outcome) };
-        let result = exchange(&self.client, Method::POST, url.url(), headers, form.into(), 64 * 1024).await;
+        // Each time, since the certificates may have been renewed on disk.
+        let client = self.http.client().map_err(|error| refused(error.to_string()))?;
+        let result = exchange(&client, Method::POST, url.url(), headers, form.into(), 64 * 1024).await;
         let mut response = result.map_err(|error| failed(error.outcome))?;
         used.scrub(&mut response.body);
+        scrub(&mut response.body, &self.http.proxy.iter().flat_map(Proxy::secrets).collect::<Vec<_>>());
         if !response.status.is_success() {
             return Err(failed(match response.view(0).by_status() {
                 // `invalid_client` and similar errors have the status 400 or 401.
@@ -236,28 +236,19 @@ impl Grant {
         }
     }
 
+    /// Certificates and proxy for the token endpoint.
+    fn connection(&self) -> (&Tls, Option<&Proxy>) {
+        match self {
+            Self::Client(client) => (&client.tls, client.proxy.as_ref()),
+            Self::ServiceAccount(account) => (&account.endpoint.tls, account.endpoint.proxy.as_ref()),
+        }
+    }
+
     fn request(&self, secret: &SecretString) -> Result<TokenRequest, String> {
         match self {
             Self::Client(client) => Ok(client.request(secret)),
             Self::ServiceAccount(account) => account.request(secret),
         }
-    }
-}
-
-impl TokenRequest {
-    /// `used` are the secrets in `params`.
-    pub(crate) fn new<'a>(
-        url: Endpoint,
-        params: impl IntoIterator<Item = (&'a str, &'a str)>,
-        used: impl IntoIterator<Item = SecretString>,
-    ) -> Self {
-        let mut headers = HeaderMap::new();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
-        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        let form = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(params).finish();
-        let mut secrets = UsedSecrets::default();
-        used.into_iter().for_each(|secret| secrets.push(secret));
-        Self { url, headers, form, used: secrets }
     }
 }
 

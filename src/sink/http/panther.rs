@@ -52,7 +52,7 @@ impl DestinationType for PantherSettings {
     fn parts(&self, context: &SinkContext, http: &HttpSettings) -> Result<Parts<Panther>, BuildError> {
         let auth = Authenticator::new(&self.headers, &self.auth, &context.shared.tokens, http)?;
         let destination = Panther(Generic { format: self.format, line: Line::new(self.envelope, context) });
-        Ok(Parts { auth, headers: HeaderMap::new(), endpoint: self.url.clone(), destination })
+        Ok(Parts::new(auth, HeaderMap::new(), self.url.clone(), destination))
     }
 }
 
@@ -85,7 +85,7 @@ impl Destination for Panther {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sink::http::response::judged;
+    use crate::sink::http::destination::judged;
 
     #[test]
     fn each_status_has_its_outcome() {

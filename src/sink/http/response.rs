@@ -4,11 +4,8 @@ use http::StatusCode;
 use http::header::{HeaderMap, LOCATION};
 use serde::de::IgnoredAny;
 
-use crate::settings::retry_after;
+use crate::settings::{excerpt, retry_after};
 use crate::sink::Outcome;
-
-/// Characters of a response's body that are shown to the operator.
-const REASON_CHARACTERS: usize = 200;
 
 /// A response of the destination, borrowed, with the beginning of its body.
 #[derive(Debug, Clone, Copy)]
@@ -45,14 +42,8 @@ impl ResponseView<'_> {
             Some(reason) => format!("{} {reason}", self.status.as_u16()),
             None => self.status.as_u16().to_string(),
         };
-        let text = String::from_utf8_lossy(text);
-        let words: Vec<&str> =
-            text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()).collect();
-        if words.is_empty() {
-            return status;
-        }
-        let text: String = words.join(" ").chars().take(REASON_CHARACTERS).collect();
-        format!("{status}: {text}")
+        let text = excerpt(&String::from_utf8_lossy(text));
+        if text.is_empty() { status } else { format!("{status}: {text}") }
     }
 
     /// The outcome by status alone, for statuses that the destination does not define differently.
@@ -60,6 +51,8 @@ impl ResponseView<'_> {
         match self.status.as_u16() {
             200..=299 => Outcome::Delivered,
             300..=399 => Outcome::Misconfigured(self.redirect()),
+            // A proxy refuses the request, such as one without a valid client certificate.
+            400 | 422 if self.is_html() => Outcome::Misconfigured(self.html_reason()),
             400 | 422 => Outcome::Refused(self.reason()),
             401 | 403 => Outcome::Unauthorized(self.reason()),
             408 | 425 | 429 | 500..=599 => self.retry_later(),
@@ -116,13 +109,7 @@ pub(super) fn not_from(destination: &str, reason: &str) -> String {
     format!("does not answer as {destination} does ({reason}); check `url`")
 }
 
-/// The first word of the outcome of a response to four events, with the indices of a partial outcome.
-#[cfg(test)]
-pub(super) fn judged(destination: &impl super::Destination, status: u16, body: impl AsRef<[u8]>) -> String {
-    judged_by(|response| destination.judge(response), status, body, 4)
-}
-
-/// [`judged`] by a function, and for another number of events.
+/// The first word of the outcome of a response, with the indices of a partial outcome.
 #[cfg(test)]
 pub(super) fn judged_by(
     judge: impl Fn(&ResponseView<'_>) -> Outcome,
@@ -137,6 +124,22 @@ pub(super) fn judged_by(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_page_is_never_a_refusal_of_events() {
+        let headers = HeaderMap::new();
+        let page = b"<html><title>400 The SSL certificate error</title></html>";
+        for (status, body, expected) in [
+            (StatusCode::BAD_REQUEST, &page[..], "Misconfigured"),
+            (StatusCode::UNPROCESSABLE_ENTITY, page, "Misconfigured"),
+            (StatusCode::BAD_REQUEST, b"no such field", "Refused"),
+            (StatusCode::PAYLOAD_TOO_LARGE, page, "TooLarge"),
+            (StatusCode::BAD_GATEWAY, page, "RetryLater"),
+        ] {
+            let response = ResponseView { status, headers: &headers, body, events: 4 };
+            assert_eq!(crate::sink::in_words(response.by_status()), expected, "{status}");
+        }
+    }
 
     #[test]
     fn reasons_are_short_and_on_one_line() {

@@ -1,5 +1,6 @@
 //! `type: sekoia`: an intake of Sekoia.io.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,8 @@ use schemars::JsonSchema;
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 
-use super::framing::{time_or_now, write_body_as_string, write_string};
+use super::event_time::time_or_now;
+use super::framing::{write_body_as_string, write_string};
 use super::{Authenticator, Destination, DestinationType, Endpoint, Framing, Parts, ResponseView, SinkClient};
 use crate::settings::{Credential, HttpSettings, Secret};
 use crate::sink::common::{Compression, Defaults};
@@ -31,6 +33,9 @@ pub struct SekoiaSettings {
     /// Which path of the intake is used.
     #[serde(default)]
     pub format: Format,
+    /// Headers of every request; each value may be a secret.
+    #[serde(default)]
+    pub headers: BTreeMap<String, Secret>,
 }
 
 const DEFAULT_URL: &str = "https://intake.sekoia.io";
@@ -67,13 +72,13 @@ impl DestinationType for SekoiaSettings {
 
     fn parts(&self, _context: &SinkContext, _http: &HttpSettings) -> Result<Parts<Sekoia>, BuildError> {
         let key = Arc::new(Credential::new(self.intake_key.clone()));
-        let auth = Authenticator::none().with_credential(KEY_HEADER, "", key.clone());
+        let auth = Authenticator::with_headers(&self.headers)?.with_credential(KEY_HEADER, "", key.clone());
         let endpoint = self.url.join(match self.format {
             Format::Array => "array",
             Format::Batch => "batch",
         });
         let destination = Sekoia { format: self.format, probe_endpoint: self.url.join("jsons"), key };
-        Ok(Parts { auth, headers: HeaderMap::new(), endpoint, destination })
+        Ok(Parts::new(auth, HeaderMap::new(), endpoint, destination))
     }
 }
 
@@ -89,8 +94,7 @@ pub(crate) struct Sekoia {
 /// `{"event_ids":["uuid1","uuid2"]}`, or `{"event_id":"uuid"}`.
 #[derive(Deserialize)]
 struct ResponseBody {
-    #[serde(default)]
-    event_ids: Vec<String>,
+    event_ids: Option<Vec<String>>,
     event_id: Option<String>,
 }
 
@@ -140,21 +144,26 @@ impl Destination for Sekoia {
         1 << 20
     }
 
-    /// The response has an id for each accepted event. If some are missing, it does not say which: halving finds them.
+    /// The response has an id for each accepted event. If some are missing, it does not say which. To send the batch
+    /// again would store the other events twice.
     fn judge(&self, response: &ResponseView<'_>) -> Outcome {
         match response.by_status() {
             Outcome::Delivered => {}
             other => return other,
         }
-        let Ok(ResponseBody { event_ids, event_id }) = serde_json::from_slice(response.body) else {
-            return response.unexpected("Sekoia.io");
+        let ids = match serde_json::from_slice(response.body) {
+            Ok(ResponseBody { event_ids: Some(ids), .. }) => ids.len(),
+            Ok(ResponseBody { event_id: Some(_), .. }) => 1,
+            _ => return response.unexpected("Sekoia.io"),
         };
-        let ids = event_ids.len() + usize::from(event_id.is_some());
-        if ids == response.events {
-            return Outcome::Delivered;
-        }
         let reason = format!("the response has {ids} event ids for {} events", response.events);
-        if ids > response.events { Outcome::DeliveredWithWarning(reason) } else { Outcome::Refused(reason) }
+        match response.events.checked_sub(ids) {
+            Some(0) => Outcome::Delivered,
+            None => Outcome::DeliveredWithWarning(reason),
+            Some(1) if ids == 0 => Outcome::Refused(reason),
+            Some(_) if ids == 0 => Outcome::Misconfigured(reason),
+            Some(count) => Outcome::RefusedSome { count, reason },
+        }
     }
 
     /// Sekoia.io does not document its response to an empty list: only a refusal is conclusive.
@@ -175,8 +184,9 @@ impl Destination for Sekoia {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::super::body_of;
-    use super::super::response::judged;
+    use super::super::body::body_of;
+    use super::super::destination::judged;
+    use super::super::response::judged_by;
     use super::*;
     use crate::record::{Identity, Stream, Timestamp};
 
@@ -190,9 +200,10 @@ mod tests {
         for (status, body, expected) in [
             (200, r#"{"event_ids":["1","2","3","4"]}"#, "Delivered"),
             (201, r#"{"event_ids":["1","2","3","4"]}"#, "Delivered"),
-            (200, r#"{"event_ids":["1","2","3"]}"#, "Refused"),
-            (200, r#"{"event_ids":[]}"#, "Refused"),
-            (200, r#"{"event_id":"1"}"#, "Refused"),
+            (200, r#"{"event_ids":["1","2","3"]}"#, "RefusedSome"),
+            (200, r#"{"event_ids":[]}"#, "Misconfigured"),
+            (200, "{}", "Misconfigured"),
+            (200, r#"{"event_id":"1"}"#, "RefusedSome"),
             (200, r#"{"event_ids":["1","2","3","4","5"]}"#, "DeliveredWithWarning"),
             (200, "<html>a login page</html>", "Misconfigured"),
             (200, "", "Misconfigured"),
@@ -208,10 +219,10 @@ mod tests {
         ] {
             assert_eq!(judged(&destination(Format::Array), status, body), expected, "{status} {body}");
         }
-        let headers = HeaderMap::new();
-        let one =
-            ResponseView { status: http::StatusCode::OK, headers: &headers, body: br#"{"event_id":"1"}"#, events: 1 };
-        assert_eq!(destination(Format::Batch).judge(&one), Outcome::Delivered);
+        let of_one = |body| judged_by(|response| destination(Format::Batch).judge(response), 200, body, 1);
+        assert_eq!(of_one(r#"{"event_id":"1"}"#), "Delivered");
+        assert_eq!(of_one(r#"{"event_ids":[]}"#), "Refused");
+        assert_eq!(of_one("{}"), "Misconfigured");
     }
 
     fn body(format: Format) -> Value {

@@ -10,8 +10,8 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::Endpoint;
-use super::oauth::TokenRequest;
+use super::endpoint::Endpoint;
+use super::token_request::{TokenEndpointSettings, TokenRequest};
 use crate::record::Timestamp;
 use crate::settings::Secret;
 
@@ -22,6 +22,7 @@ pub(crate) struct ServiceAccount {
     pub(crate) scope: &'static str,
     /// Replaces the key file's `token_uri`.
     pub(crate) token_url: Option<Endpoint>,
+    pub(crate) endpoint: TokenEndpointSettings,
 }
 
 /// The keys of a key file that are used.
@@ -94,7 +95,7 @@ mod tests {
 
     fn account(token_url: Option<&str>) -> ServiceAccount {
         let token_url = token_url.map(|url| url.parse().unwrap());
-        ServiceAccount { key: Secret::Literal(String::new()), scope: "a b", token_url }
+        ServiceAccount { key: Secret::Literal(String::new()), scope: "a b", token_url, endpoint: Default::default() }
     }
 
     /// The expected signature was made with OpenSSL.

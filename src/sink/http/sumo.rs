@@ -38,6 +38,9 @@ pub struct SumoSettings {
     /// Send `{id, pipeline, stream, labels, record}` instead of the event alone.
     #[serde(default)]
     pub envelope: bool,
+    /// Headers of every request; each value may be a secret.
+    #[serde(default)]
+    pub headers: BTreeMap<String, Secret>,
 }
 
 impl DestinationType for SumoSettings {
@@ -54,7 +57,7 @@ impl DestinationType for SumoSettings {
     };
 
     fn parts(&self, context: &SinkContext, _http: &HttpSettings) -> Result<Parts<Sumo>, BuildError> {
-        let mut auth = Authenticator::none();
+        let mut auth = Authenticator::with_headers(&self.headers)?;
         if let Some(code) = &self.code {
             auth = auth.with_path(code);
         }
@@ -62,12 +65,12 @@ impl DestinationType for SumoSettings {
             auth = auth.with_header(HeaderName::from_static("x-sumo-token"), "", token);
         }
         let destination = Sumo { line: Line::new(self.envelope, context) };
-        Ok(Parts { auth, headers: self.headers(context)?, endpoint: self.url.clone(), destination })
+        Ok(Parts::new(auth, self.metadata(context)?, self.url.clone(), destination))
     }
 }
 
 impl SumoSettings {
-    fn headers(&self, context: &SinkContext) -> Result<HeaderMap, BuildError> {
+    fn metadata(&self, context: &SinkContext) -> Result<HeaderMap, BuildError> {
         let mut headers = HeaderMap::new();
         let mut insert = |name: &'static str, key: &str, text: &str| {
             let value = HeaderValue::from_str(text);

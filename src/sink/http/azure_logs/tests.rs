@@ -1,7 +1,7 @@
 use http::StatusCode;
 
-use super::super::body_of;
-use super::super::response::judged;
+use super::super::body::body_of;
+use super::super::destination::judged;
 use super::*;
 use crate::record::{Identity, Stream, Timestamp};
 use crate::sink::{Batch, SharedSinkResources};
@@ -34,7 +34,7 @@ fn each_response_has_its_outcome() {
         (400, r#"{"error":{"code":"InvalidStream","message":"Stream is not found"}}"#, "Misconfigured"),
         (400, r#"{"error":{"code":"UnsupportedApiVersion","message":"x"}}"#, "Misconfigured"),
         (400, r#"{"error":{"code":"InvalidPayload","message":"not JSON"}}"#, "Refused"),
-        (400, "<html>Bad Request</html>", "Refused"),
+        (400, "<html>Bad Request</html>", "Misconfigured"),
         (401, r#"{"error":{"code":"InvalidToken","message":"expired"}}"#, "Unauthorized"),
         (403, r#"{"error":{"code":"OperationFailed","message":"no role"}}"#, "Unauthorized"),
         (404, r#"{"error":{"code":"NotFound","message":"rule"}}"#, "Misconfigured"),

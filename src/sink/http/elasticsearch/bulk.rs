@@ -166,7 +166,7 @@ mod tests {
             assert_eq!(judged(200, &body), expected, "{body}");
         }
         for (status, expected) in [
-            (400, "Refused"),
+            (400, "Misconfigured"),
             (401, "Unauthorized"),
             (403, "Unauthorized"),
             (404, "Misconfigured"),
@@ -178,5 +178,6 @@ mod tests {
         ] {
             assert_eq!(judged(status, "<html>"), expected, "{status}");
         }
+        assert_eq!(judged(400, r#"{"error":{"type":"illegal_argument_exception"},"status":400}"#), "Refused");
     }
 }

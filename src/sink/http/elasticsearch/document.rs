@@ -5,7 +5,8 @@ use std::io::Write;
 use serde_json::json;
 
 use crate::settings::Schema;
-use crate::sink::http::framing::{time_or_now, write_body_as_string};
+use crate::sink::http::event_time::time_or_now;
+use crate::sink::http::framing::write_body_as_string;
 use crate::sink::{Event, SinkContext};
 
 /// What the documents of one lane have in addition to their events.

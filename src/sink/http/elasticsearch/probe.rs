@@ -6,20 +6,24 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use super::cluster::{Cluster, Storage};
+use super::pattern::matches;
+use super::templates::{self, ADVICE, NAME};
 use crate::sink::Probe;
-use crate::sink::http::request::{RequestError, Response};
+use crate::sink::http::exchange::{RequestError, Response};
 use crate::sink::http::response::not_from;
 use crate::sink::http::{Endpoint, SinkClient};
 
-/// `name` is the data stream. The checks end with the first that fails.
-pub(super) async fn probe(base: &Endpoint, name: &str, client: &SinkClient) -> Probe {
-    let probe = ClusterProbe { base, name, client };
+/// The checks end with the first that fails.
+pub(super) async fn probe(cluster: &Cluster, client: &SinkClient) -> Probe {
+    let probe = ClusterProbe { base: &cluster.base, name: &cluster.name, cluster, client };
     probe.run().await.unwrap_or_else(|result| result)
 }
 
 struct ClusterProbe<'a> {
     base: &'a Endpoint,
     name: &'a str,
+    cluster: &'a Cluster,
     client: &'a SinkClient,
 }
 
@@ -28,6 +32,7 @@ struct ClusterProbe<'a> {
 struct Rights {
     may_create: Option<bool>,
     may_create_stream: Option<bool>,
+    may_install_templates: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -67,25 +72,62 @@ impl ClusterProbe<'_> {
         if rights.may_create == Some(false) {
             return Err(self.failed(format!("the credentials lack the privilege `create_doc` on `{name}`")));
         }
+        if self.cluster.storage == Storage::Index {
+            return self.check_index(&rights, hidden).await;
+        }
         let response = self.get(&base.join(&format!("_data_stream/{name}"))).await?;
         match (response.status.as_u16(), read::<Streams>(&response)) {
             (200, Some(Streams { data_streams })) if !data_streams.is_empty() => {
-                return Ok(self.good(format!("data stream `{name}` exists"), &rights));
+                let template = match self.missing_template().await? {
+                    true => format!("; {}", missing_template(&rights)),
+                    false => String::new(),
+                };
+                return Ok(self.good(format!("data stream `{name}` exists{template}"), &rights));
             }
             (200, Some(_)) => {
-                return Err(self.failed(format!("`{name}` is an index; documents are only created in a data stream")));
+                return Err(self.failed(format!("`{name}` is an index, which is given as `index` instead")));
             }
             (404, _) => {}
             (403, _) if rights.may_create == Some(true) => {
                 return Ok(self.good(format!("the credentials may not read whether `{name}` exists"), &rights));
             }
-            (403, _) => {
-                let what = if hidden { "the cluster's information" } else { "its data streams" };
-                return Ok(Probe::Reached(format!("{base} accepts the credentials, which may not read {what}")));
-            }
+            (403, _) => return Ok(self.hidden(if hidden { "the cluster's information" } else { "its data streams" })),
             _ => return Err(self.failed(reason(&response))),
         }
         self.check_template(&rights).await
+    }
+
+    /// Checks that the index or alias exists, or that the first document creates it.
+    async fn check_index(&self, rights: &Rights, hidden: bool) -> Result<Probe, Probe> {
+        let name = self.name;
+        let response = self.get(&self.base.join(name).with_query("filter_path", "*.aliases")).await?;
+        match response.status.as_u16() {
+            200 => Ok(self.good(format!("index `{name}` exists"), rights)),
+            404 if rights.may_create_stream == Some(false) => {
+                let problem =
+                    format!("index `{name}` does not exist, and the credentials lack `auto_configure` to create it");
+                Err(self.failed(problem))
+            }
+            404 => Ok(self.good(format!("the first document creates index `{name}`"), rights)),
+            403 if rights.may_create == Some(true) => {
+                Ok(self.good(format!("the credentials may not read whether `{name}` exists"), rights))
+            }
+            403 => Ok(self.hidden(if hidden { "the cluster's information" } else { "its indices" })),
+            _ => Err(self.failed(reason(&response))),
+        }
+    }
+
+    fn hidden(&self, what: &str) -> Probe {
+        Probe::Reached(format!("{} accepts the credentials, which may not read {what}", self.base))
+    }
+
+    /// True if a worker would install the index template.
+    async fn missing_template(&self) -> Result<bool, Probe> {
+        if !self.cluster.manages_templates {
+            return Ok(false);
+        }
+        let is_installed = templates::is_installed(self.base, self.client).await.map_err(RequestError::into_probe)?;
+        Ok(is_installed == Some(false))
     }
 
     /// Checks that the URL is a cluster's and that it accepts the credentials. True if they may not read the cluster's
@@ -108,7 +150,10 @@ impl ClusterProbe<'_> {
 
     /// Asks for the privileges of the credentials, which Elasticsearch reports to all users.
     async fn rights(&self) -> Result<Rights, Probe> {
-        let body = json!({ "index": [{ "names": [self.name], "privileges": ["create_doc", "auto_configure"] }] });
+        let body = json!({
+            "cluster": ["manage_index_templates"],
+            "index": [{ "names": [self.name], "privileges": ["create_doc", "auto_configure"] }],
+        });
         let url = self.base.join("_security/user/_has_privileges");
         let response = self.client.post(url.url(), "application/json", Bytes::from(body.to_string())).await;
         let response = response.map_err(RequestError::into_probe)?;
@@ -116,7 +161,13 @@ impl ClusterProbe<'_> {
             return Ok(Rights::default());
         };
         let may = |right: &str| privileges.get("index")?.get(self.name)?.get(right)?.as_bool();
-        Ok(Rights { may_create: may("create_doc"), may_create_stream: may("auto_configure") })
+        Ok(Rights {
+            may_create: may("create_doc"),
+            may_create_stream: may("auto_configure"),
+            may_install_templates: privileges
+                .get("cluster")
+                .and_then(|cluster| cluster.get("manage_index_templates")?.as_bool()),
+        })
     }
 
     /// Checks that the first document would create the data stream.
@@ -138,8 +189,17 @@ impl ClusterProbe<'_> {
         let Some(Named { name: template, index_template }) =
             templates.iter().filter(fits).max_by_key(|named| named.index_template.priority)
         else {
-            return Err(self.failed(format!("neither data stream `{name}` nor an index template for it exists")));
+            let problem = format!("neither data stream `{name}` nor an index template for it exists");
+            return match self.cluster.manages_templates {
+                true if rights.may_install_templates == Some(false) => {
+                    Err(self.failed(format!("{problem}; {}", missing_template(rights))))
+                }
+                true => Ok(self.good(format!("{problem}; {}", missing_template(rights)), rights)),
+                false => Err(self.failed(problem)),
+            };
         };
+        let missing =
+            if self.missing_template().await? { format!("; {}", missing_template(rights)) } else { String::new() };
         if index_template.data_stream.is_none() {
             let problem =
                 format!("the index template `{template}` would create `{name}` as an index, not as a data stream");
@@ -151,7 +211,7 @@ impl ClusterProbe<'_> {
             return Err(self.failed(problem));
         }
         Ok(self.good(
-            format!("the first document creates data stream `{name}` by the index template `{template}`"),
+            format!("the first document creates data stream `{name}` by the index template `{template}`{missing}"),
             rights,
         ))
     }
@@ -171,45 +231,20 @@ impl ClusterProbe<'_> {
     }
 }
 
+/// What becomes of the index template that is not installed.
+fn missing_template(rights: &Rights) -> String {
+    match rights.may_install_templates {
+        Some(false) => {
+            format!("the index template `{NAME}` is missing, and the credentials may not install it: {ADVICE}")
+        }
+        _ => format!("a worker installs the index template `{NAME}` before the first document"),
+    }
+}
+
 fn read<T: DeserializeOwned>(response: &Response) -> Option<T> {
     serde_json::from_slice(&response.body).ok()
 }
 
 fn reason(response: &Response) -> String {
     response.view(0).reason()
-}
-
-/// `*` is the only wildcard in patterns of index templates.
-fn matches(pattern: &str, name: &str) -> bool {
-    let Some((first, rest)) = pattern.split_once('*') else { return pattern == name };
-    let Some(mut name) = name.strip_prefix(first) else { return false };
-    let mut parts: Vec<&str> = rest.split('*').collect();
-    let last = parts.pop().unwrap_or_default();
-    for part in parts {
-        let Some((_, after)) = name.split_once(part) else { return false };
-        name = after;
-    }
-    name.ends_with(last)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::matches;
-
-    #[test]
-    fn patterns_match_whole_names() {
-        for (pattern, name, expected) in [
-            ("logs-*-*", "logs-a-b", true),
-            ("logs-*-*", "logs-a", false),
-            ("*", "anything", true),
-            ("a*b*c", "abc", true),
-            ("a*b*c", "aXbYc", true),
-            ("a*b*c", "acb", false),
-            ("a*a", "a", false),
-            ("exact", "exact", true),
-            ("exact", "exactly", false),
-        ] {
-            assert_eq!(matches(pattern, name), expected, "{pattern} {name}");
-        }
-    }
 }

@@ -1,5 +1,5 @@
-use super::super::body_of;
-use super::super::response::judged;
+use super::super::body::body_of;
+use super::super::destination::judged;
 use std::collections::BTreeMap;
 
 use super::*;
@@ -38,8 +38,9 @@ fn each_response_has_its_outcome() {
         (200, "<html>a login page</html>", "Misconfigured"),
         (400, r#"{"error":{"code":400,"message":"invalid UTF-8","status":"INVALID_ARGUMENT"}}"#, "Refused"),
         (400, r#"{"error":{"code":400,"message":"Unknown log type","status":"INVALID_ARGUMENT"}}"#, "Misconfigured"),
+        (400, r#"{"error":{"code":400,"message":"entry 7: log type SENTINEL_EDR has no field x"}}"#, "Refused"),
         (400, r#"{"error":{"code":400,"message":"Request payload size exceeds the limit"}}"#, "TooLarge"),
-        (400, "<html>", "Refused"),
+        (400, "<html>", "Misconfigured"),
         (401, r#"{"error":{"code":401,"message":"x","status":"UNAUTHENTICATED"}}"#, "Unauthorized"),
         (403, r#"{"error":{"code":403,"message":"x","status":"PERMISSION_DENIED"}}"#, "Unauthorized"),
         (404, r#"{"error":{"code":404,"message":"x","status":"NOT_FOUND"}}"#, "Misconfigured"),

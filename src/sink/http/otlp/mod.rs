@@ -1,5 +1,6 @@
 //! `type: otlp`: OpenTelemetry logs over HTTP.
 
+mod encoding;
 mod protobuf;
 mod record;
 
@@ -11,13 +12,14 @@ use futures_util::future::BoxFuture;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::response::not_from;
 use super::{Auth, Authenticator, Destination, DestinationType, Endpoint, Framing, Parts, ResponseView, SinkClient};
 use crate::settings::{HttpSettings, Secret};
 use crate::sink::common::{Compression, Defaults};
 use crate::sink::{Batch, BuildError, Event, Limits, Outcome, Probe, SinkContext};
+use encoding::Encoding;
 use protobuf::Field;
 use record::Writer;
 
@@ -46,17 +48,6 @@ pub struct OtlpSettings {
     pub auth: Auth,
 }
 
-/// `encoding` of an OTLP sink.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Encoding {
-    /// `application/x-protobuf`.
-    #[default]
-    Protobuf,
-    /// `application/json`.
-    Json,
-}
-
 impl DestinationType for OtlpSettings {
     type Destination = Otlp;
 
@@ -77,7 +68,7 @@ impl DestinationType for OtlpSettings {
             writer: Writer::new(self.encoding, &self.attributes(context)?),
             retry_server_errors: self.retry_server_errors,
         };
-        Ok(Parts { auth, headers: HeaderMap::new(), endpoint, destination })
+        Ok(Parts::new(auth, HeaderMap::new(), endpoint, destination))
     }
 }
 
@@ -233,7 +224,7 @@ impl Destination for Otlp {
             429 | 502..=504 => retry(),
             408 | 425 | 500..=599 if self.retry_server_errors => retry(),
             300..=399 | 408 | 425 | 500..=599 => Outcome::Misconfigured(self.reason(response)),
-            400 | 422 => Outcome::Refused(self.reason(response)),
+            400 | 422 if !response.is_html() => Outcome::Refused(self.reason(response)),
             _ => response.by_status(),
         }
     }

@@ -23,9 +23,8 @@ pub(super) fn message(field: u8, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<
     out.push(field << 3 | BYTES);
     let start = out.len();
     write(out);
-    let mut length = Vec::with_capacity(4);
-    varint((out.len() - start) as u64, &mut length);
-    out.splice(start..start, length);
+    let (length, bytes) = encode_varint((out.len() - start) as u64);
+    out.splice(start..start, length.into_iter().take(bytes));
 }
 
 pub(super) fn fixed64(field: u8, value: u64, out: &mut Vec<u8>) {
@@ -38,12 +37,24 @@ pub(super) fn number(field: u8, value: u64, out: &mut Vec<u8>) {
     varint(value, out);
 }
 
-fn varint(mut value: u64, out: &mut Vec<u8>) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
+fn varint(value: u64, out: &mut Vec<u8>) {
+    let (encoded, bytes) = encode_varint(value);
+    out.extend(encoded.into_iter().take(bytes));
+}
+
+/// The encoded number and how many of the bytes it takes.
+fn encode_varint(mut value: u64) -> ([u8; 10], usize) {
+    let (mut encoded, mut bytes) = ([0; 10], 1);
+    for byte in &mut encoded {
+        *byte = value as u8 & 0x7f;
         value >>= 7;
+        if value == 0 {
+            break;
+        }
+        *byte |= 0x80;
+        bytes += 1;
     }
-    out.push(value as u8);
+    (encoded, bytes)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

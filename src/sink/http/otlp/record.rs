@@ -6,7 +6,7 @@ use std::io::Write;
 
 use serde_json::json;
 
-use super::Encoding;
+use super::encoding::Encoding;
 use super::protobuf;
 use crate::record::Timestamp;
 use crate::sink::http::Framing;

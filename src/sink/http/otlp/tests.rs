@@ -1,5 +1,5 @@
 use super::*;
-use crate::sink::http::response::judged;
+use crate::sink::http::destination::judged;
 
 fn otlp(encoding: Encoding, retry_server_errors: bool) -> Otlp {
     let writer = Writer::new(encoding, &BTreeMap::new());
@@ -81,5 +81,6 @@ fn reasons_are_read_in_both_encodings() {
     let refused = |reason: &str| Outcome::Refused(format!("400 Bad Request: {reason}"));
     assert_eq!(judged(&status, "application/x-protobuf"), refused("no such field"));
     assert_eq!(judged(br#"{"message":"bad"}"#, "application/json; charset=utf-8"), refused(r#"{"message":"bad"}"#));
-    assert_eq!(judged(b"<html>proxy</html>", "text/html"), refused("<html>proxy</html>"));
+    assert_eq!(judged(b"proxy", "text/plain"), refused("proxy"));
+    assert!(matches!(judged(b"<html>proxy</html>", "text/html"), Outcome::Misconfigured(_)));
 }

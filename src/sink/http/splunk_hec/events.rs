@@ -9,22 +9,22 @@ use crate::sink::{BuildError, Event, SinkContext};
 
 /// Metadata of each event, as templates.
 #[derive(Debug, Default, Clone, Copy)]
-pub(in super::super) struct Metadata<'a> {
-    pub(in super::super) index: Option<&'a str>,
-    pub(in super::super) source: Option<&'a str>,
-    pub(in super::super) sourcetype: Option<&'a str>,
-    pub(in super::super) host: Option<&'a str>,
+pub(crate) struct Metadata<'a> {
+    pub(crate) index: Option<&'a str>,
+    pub(crate) source: Option<&'a str>,
+    pub(crate) sourcetype: Option<&'a str>,
+    pub(crate) host: Option<&'a str>,
 }
 
 /// [`Metadata`] with defaults, placeholders replaced, in the order of writing.
-pub(in super::super) type Filled = Vec<(&'static str, String)>;
+pub(crate) type Filled = Vec<(&'static str, String)>;
 
 impl Metadata<'_> {
-    pub(in super::super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         [self.index, self.source, self.sourcetype, self.host] == [None; 4]
     }
 
-    pub(in super::super) fn fill(&self, context: &SinkContext) -> Result<Filled, BuildError> {
+    pub(crate) fn fill(&self, context: &SinkContext) -> Result<Filled, BuildError> {
         let default_type = format!("sentinelone:{}", context.stream.singular());
         let host = self.host.map(|host| context.fill("host", host)).transpose()?;
         let mut filled = vec![
@@ -40,7 +40,7 @@ impl Metadata<'_> {
 }
 
 #[derive(Debug)]
-pub(in super::super) struct Events {
+pub(crate) struct Events {
     /// What is between the time and the event.
     before: String,
     /// What follows the fields of the event itself: the indexed fields of the lane.
@@ -48,7 +48,7 @@ pub(in super::super) struct Events {
 }
 
 impl Events {
-    pub(in super::super) fn new(metadata: &Filled, context: &SinkContext) -> Self {
+    pub(crate) fn new(metadata: &Filled, context: &SinkContext) -> Self {
         let keys = metadata.iter().map(|(key, value)| format!(r#""{key}":{},"#, json!(value)));
         let labels = label_members(context);
         Self {
@@ -57,7 +57,7 @@ impl Events {
         }
     }
 
-    pub(in super::super) fn write(&self, event: Event<'_>, out: &mut Vec<u8>) {
+    pub(crate) fn write(&self, event: Event<'_>, out: &mut Vec<u8>) {
         // Writing into a Vec cannot fail.
         let _ = out.write_all(b"{");
         if let Some(time) = event.time {

@@ -5,6 +5,7 @@ pub(super) mod events;
 mod judge;
 mod probe;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -14,11 +15,13 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Authenticator, Destination, DestinationType, Endpoint, Parts, ResponseView, SinkClient};
-use crate::settings::{HttpSettings, Period, Secret};
+use super::endpoint::addresses;
+use super::exchange::{RequestError, Response};
+use super::{Authenticator, Destination, DestinationType, Endpoint, Parts, ResponseView, SinkClient, Target};
+use crate::settings::{HttpSettings, Secret};
 use crate::sink::common::{Compression, Defaults};
 use crate::sink::{BuildError, Event, Limits, Outcome, Probe, SinkContext};
-use acks::{AckStatus, Acks};
+use acks::{AckStatus, Acknowledgement, Acks};
 use events::{Events, Metadata};
 use judge::ResponseBody;
 
@@ -28,7 +31,10 @@ use judge::ResponseBody;
 #[serde(deny_unknown_fields)]
 pub struct SplunkHecSettings {
     /// URL of the collector without path, such as `https://splunk.example:8088`.
-    pub url: Endpoint,
+    pub url: Option<Endpoint>,
+    /// Several collectors instead of `url`. A lane uses one of them until it is unavailable.
+    #[serde(default)]
+    pub urls: Vec<Endpoint>,
     /// Token of the collector.
     pub token: Secret,
     /// Which endpoint of the collector accepts the events.
@@ -45,6 +51,9 @@ pub struct SplunkHecSettings {
     pub host: Option<String>,
     /// Wait until the indexers have the events; for tokens with indexer acknowledgement. `{}` has the defaults.
     pub acknowledgement: Option<Acknowledgement>,
+    /// Headers of every request; each value may be a secret.
+    #[serde(default)]
+    pub headers: BTreeMap<String, Secret>,
 }
 
 /// Endpoints of a collector.
@@ -56,25 +65,6 @@ pub enum Kind {
     Event,
     /// Events as lines; the source type extracts their time.
     Raw,
-}
-
-/// `acknowledgement:` of a collector.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Acknowledgement {
-    /// A UUID that is used by nothing else; default: a random one for each lane and start.
-    pub channel: Option<String>,
-    /// How often to ask (1s).
-    pub interval: Period,
-    /// Events that are not acknowledged in this time are sent again (5m).
-    pub timeout: Period,
-}
-
-impl Default for Acknowledgement {
-    fn default() -> Self {
-        let (interval, timeout) = (Period(Duration::from_secs(1)), Period(Duration::from_secs(300)));
-        Self { channel: None, interval, timeout }
-    }
 }
 
 const CHANNEL: HeaderName = HeaderName::from_static("x-splunk-request-channel");
@@ -99,33 +89,31 @@ impl DestinationType for SplunkHecSettings {
     };
 
     fn parts(&self, context: &SinkContext, _http: &HttpSettings) -> Result<Parts<SplunkHec>, BuildError> {
-        let auth = Authenticator::none().with_header(AUTHORIZATION, "Splunk ", &self.token);
+        let auth = Authenticator::with_headers(&self.headers)?.with_header(AUTHORIZATION, "Splunk ", &self.token);
         let metadata = self.metadata().fill(context)?;
-        let collector = self.url.up_to("/services/collector").join("services/collector");
         let mut headers = HeaderMap::new();
-        let mut acks = None;
-        if let Some(settings) = &self.acknowledgement {
-            for (key, period) in [("interval", settings.interval), ("timeout", settings.timeout)] {
-                if period.0.is_zero() {
-                    let problem = "0 would ask without a pause, or send everything again";
-                    return Err(BuildError::value(format!("acknowledgement.{key}"), problem));
-                }
-            }
-            let channel = acks::channel(settings)?;
-            let value = HeaderValue::from_str(&channel).map_err(|_| acks::invalid_channel())?;
-            headers.insert(CHANNEL, value);
-            let endpoint = collector.join("ack").with_query("channel", &channel);
-            acks = Some(Acks::new(endpoint, settings));
+        let channel = self.acknowledgement.as_ref().map(Acknowledgement::channel).transpose()?;
+        if let Some(channel) = &channel {
+            headers.insert(CHANNEL, HeaderValue::from_str(channel).map_err(|_| acks::invalid_channel())?);
         }
-        let (endpoint, events) = match self.endpoint {
-            Kind::Event => (collector.join("event"), Some(Events::new(&metadata, context))),
-            Kind::Raw => {
-                let raw = collector.join("raw");
-                (metadata.iter().fold(raw, |raw, (key, value)| raw.with_query(key, value)), None)
-            }
+        let target = |url: &Endpoint| {
+            let collector = url.up_to("/services/collector").join("services/collector");
+            // Ids of requests count for each collector.
+            let acks =
+                self.acknowledgement.as_ref().zip(channel.as_ref()).map(|(settings, channel)| {
+                    Acks::new(collector.join("ack").with_query("channel", channel), settings)
+                });
+            let (endpoint, events) = match self.endpoint {
+                Kind::Event => (collector.join("event"), Some(Events::new(&metadata, context))),
+                Kind::Raw => {
+                    let raw = collector.join("raw");
+                    (metadata.iter().fold(raw, |raw, (key, value)| raw.with_query(key, value)), None)
+                }
+            };
+            Target::new(endpoint, SplunkHec { collector, events, acks })
         };
-        let destination = SplunkHec { collector, events, acks };
-        Ok(Parts { auth, headers, endpoint, destination })
+        let targets = addresses(self.url.as_ref(), &self.urls)?.into_iter().map(target).collect();
+        Ok(Parts { auth, headers, targets })
     }
 }
 
@@ -167,6 +155,16 @@ impl Destination for SplunkHec {
         judge::judge(response)
     }
 
+    fn send<'a>(
+        &'a self,
+        request: BoxFuture<'a, Result<Response, RequestError>>,
+    ) -> BoxFuture<'a, Result<Response, RequestError>> {
+        match &self.acks {
+            Some(acks) => acks.track(request).boxed(),
+            None => request,
+        }
+    }
+
     /// Waits for the acknowledgement of accepted events, be it all of them or those before a refused one.
     fn confirm<'a>(
         &'a self,
@@ -184,10 +182,11 @@ impl Destination for SplunkHec {
                 }
                 return outcome;
             };
+            let pending = acks.pending_request(id);
             if !accepted_all && !matches!(outcome, Outcome::Partial { .. }) {
                 return outcome;
             }
-            match acks.wait_for(id, client).await {
+            match acks.wait_for(id, pending, client).await {
                 AckStatus::Acknowledged => outcome,
                 AckStatus::Unknown(reason) => unacknowledged(outcome, response.events, reason),
                 AckStatus::QueryRefused(refusal) => refusal,

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 
-use super::super::request::RequestError;
+use super::super::exchange::RequestError;
 use super::super::response::not_from;
 use super::super::{Endpoint, SinkClient};
 use super::acks::Acks;

@@ -1,0 +1,120 @@
+use std::fmt::Debug;
+use std::sync::atomic::AtomicBool;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use http::HeaderMap;
+
+use super::auth::Authenticator;
+use super::client::SinkClient;
+use super::endpoint::Endpoint;
+use super::exchange::{RequestError, Response};
+use super::framing::Framing;
+use super::response::ResponseView;
+use crate::settings::HttpSettings;
+use crate::sink::common::Defaults;
+use crate::sink::{Batch, BuildError, Event, Outcome, Probe, SinkContext};
+
+/// The settings of an HTTP destination. Every implementation is a [`SinkType`](crate::sink::common::SinkType).
+pub(crate) trait DestinationType {
+    type Destination: Destination;
+
+    const DEFAULTS: Defaults;
+
+    /// The destination of one lane, and how it is reached. `http` is for requests to a token endpoint.
+    ///
+    /// # Errors
+    /// As [`SinkType::build`](crate::sink::common::SinkType::build).
+    fn parts(&self, context: &SinkContext, http: &HttpSettings) -> Result<Parts<Self::Destination>, BuildError>;
+}
+
+/// What the sink of one lane is built from.
+#[derive(Debug)]
+pub(crate) struct Parts<D> {
+    pub(crate) auth: Authenticator,
+    /// Headers of every request, in addition to those that all destinations share.
+    pub(crate) headers: HeaderMap,
+    /// Where batches may be posted, with equal destinations. Not empty.
+    pub(crate) targets: Vec<Target<D>>,
+}
+
+/// One address of a destination.
+#[derive(Debug)]
+pub(crate) struct Target<D> {
+    /// Batches are posted here.
+    pub(crate) endpoint: Endpoint,
+    pub(crate) destination: D,
+    /// See [`Destination::prepare`].
+    pub(super) is_prepared: AtomicBool,
+}
+
+impl<D> Target<D> {
+    pub(crate) fn new(endpoint: Endpoint, destination: D) -> Self {
+        Self { endpoint, destination, is_prepared: AtomicBool::new(false) }
+    }
+}
+
+impl<D> Parts<D> {
+    /// For a destination with one address.
+    pub(crate) fn new(auth: Authenticator, headers: HeaderMap, endpoint: Endpoint, destination: D) -> Self {
+        Self { auth, headers, targets: vec![Target::new(endpoint, destination)] }
+    }
+}
+
+/// What makes one HTTP destination differ from another.
+pub(crate) trait Destination: Send + Sync + Debug + 'static {
+    fn content_type(&self) -> &'static str;
+
+    fn framing(&self) -> Framing<'_> {
+        Framing::NONE
+    }
+
+    /// Writes what precedes the first event. Overridden where that depends on the batch or holds a secret.
+    fn open(&self, _batch: &Batch, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.framing().open);
+    }
+
+    /// Appends one event, without the separator.
+    fn event(&self, event: Event<'_>, out: &mut Vec<u8>);
+
+    /// Maximum number of bytes of a response that are read. The rest is ignored.
+    fn max_response_bytes(&self) -> usize {
+        64 * 1024
+    }
+
+    /// What a response means. It is a pure function, so that each row of the destination's contract is a row of a test.
+    fn judge(&self, response: &ResponseView<'_>) -> Outcome;
+
+    /// Runs before the first request with events, and again before the next one if it returns false. The request is
+    /// sent in any case.
+    fn prepare<'a>(&'a self, _client: &'a SinkClient) -> BoxFuture<'a, bool> {
+        std::future::ready(true).boxed()
+    }
+
+    /// Sends a request with events. Overridden where the destination must know which requests have no response yet.
+    fn send<'a>(
+        &'a self,
+        request: BoxFuture<'a, Result<Response, RequestError>>,
+    ) -> BoxFuture<'a, Result<Response, RequestError>> {
+        request
+    }
+
+    /// Waits for what the destination reports later than its response. Most destinations return `outcome` unchanged.
+    fn confirm<'a>(
+        &'a self,
+        outcome: Outcome,
+        _response: ResponseView<'a>,
+        _client: &'a SinkClient,
+    ) -> BoxFuture<'a, Outcome> {
+        std::future::ready(outcome).boxed()
+    }
+
+    /// See [`Sink::probe`](crate::sink::Sink::probe). `endpoint` is the one that batches are posted to.
+    fn probe<'a>(&'a self, endpoint: &'a Endpoint, client: &'a SinkClient) -> BoxFuture<'a, Probe>;
+}
+
+/// The first word of the outcome of a response to four events, with the indices of a partial outcome.
+#[cfg(test)]
+pub(super) fn judged(destination: &impl Destination, status: u16, body: impl AsRef<[u8]>) -> String {
+    super::response::judged_by(|response| destination.judge(response), status, body, 4)
+}

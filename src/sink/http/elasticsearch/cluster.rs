@@ -1,0 +1,20 @@
+use crate::sink::http::Endpoint;
+
+/// What documents are created in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Storage {
+    DataStream,
+    /// An index, or an alias of one.
+    Index,
+}
+
+/// Where the documents of a lane go.
+#[derive(Debug)]
+pub(super) struct Cluster {
+    pub(super) base: Endpoint,
+    /// Name of the data stream, index or alias.
+    pub(super) name: String,
+    pub(super) storage: Storage,
+    /// The templates are installed if they are missing.
+    pub(super) manages_templates: bool,
+}

@@ -1,0 +1,113 @@
+//! One request and its response, without credentials.
+
+use std::error::Error;
+use std::io;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode};
+use url::Url;
+
+use super::response::ResponseView;
+use crate::sink::{Outcome, Probe};
+
+#[derive(Debug)]
+pub(crate) struct Response {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Response {
+    /// `events` is the number of events in the request.
+    pub(crate) fn view(&self, events: usize) -> ResponseView<'_> {
+        ResponseView { status: self.status, headers: &self.headers, body: &self.body, events }
+    }
+}
+
+/// A request that was not sent, or got no complete response.
+#[derive(Debug)]
+pub(crate) struct RequestError {
+    pub(crate) outcome: Outcome,
+    pub(crate) label: String,
+    pub(super) kind: ErrorKind,
+}
+
+/// What happened to a request without a response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ErrorKind {
+    /// It was not sent.
+    Unsent,
+    /// No connection was established, or the TLS handshake failed.
+    NotConnected,
+    /// The connection was lost after it had been established.
+    ConnectionLost,
+    /// The connection was established, and the response did not arrive in time.
+    TimedOut,
+}
+
+/// Sends one request and reads at most `max_bytes` of the response's body. A success whose body ends early is an error.
+pub(crate) async fn exchange(
+    client: &reqwest::Client,
+    method: Method,
+    url: &Url,
+    headers: HeaderMap,
+    body: Bytes,
+    max_bytes: usize,
+) -> Result<Response, RequestError> {
+    let mut response = client.request(method, url.clone()).headers(headers).body(body).send().await?;
+    let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
+    let mut body = Vec::new();
+    while body.len() < max_bytes {
+        match response.chunk().await {
+            Ok(Some(chunk)) => body.extend_from_slice(&chunk[..chunk.len().min(max_bytes - body.len())]),
+            Ok(None) => break,
+            // For a refusal the status is sufficient.
+            Err(_) if !status.is_success() => break,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(Response { status, headers, body })
+}
+
+impl From<reqwest::Error> for RequestError {
+    fn from(error: reqwest::Error) -> Self {
+        let label = match &error {
+            error if error.is_timeout() => "timeout",
+            // A server may refuse the client certificate after the request was sent.
+            error if is_tls(error) => "tls",
+            error if error.is_connect() => "connect",
+            _ => "connection",
+        };
+        let kind = match label {
+            _ if label == "tls" || error.is_connect() => ErrorKind::NotConnected,
+            "timeout" => ErrorKind::TimedOut,
+            _ => ErrorKind::ConnectionLost,
+        };
+        // The URL may hold secrets. The causes say what happened.
+        let error = error.without_url();
+        let mut reason = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            let text = error.to_string();
+            // Some errors include the text of their cause.
+            if !reason.contains(&text) {
+                reason = format!("{reason}: {text}");
+            }
+            cause = error.source();
+        }
+        Self { outcome: Outcome::RetryLater { reason, after: None }, label: label.to_owned(), kind }
+    }
+}
+
+/// True if TLS is among the causes of an error.
+fn is_tls(error: &(dyn Error + 'static)) -> bool {
+    // The error that an I/O error wraps is not its source.
+    let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    error.is::<rustls::Error>() || wrapped.is_some_and(|error| is_tls(error)) || error.source().is_some_and(is_tls)
+}
+
+impl RequestError {
+    pub(crate) fn into_probe(self) -> Probe {
+        Probe::Failed(self.outcome.reason().map_or(self.label, str::to_owned))
+    }
+}

@@ -1,0 +1,139 @@
+//! Learns from failed requests how many events the destination handles in one.
+
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+/// The timeouts in a row after which a batch is sent in halves.
+const TIMEOUTS: u32 = 2;
+/// The lost connections in a row after which a batch is sent in halves.
+const LOST_CONNECTIONS: u32 = 3;
+/// How long requests stay small after that.
+const SMALL_FOR: Duration = Duration::from_secs(300);
+/// Requests do not stay smaller than this, since an unavailable destination times out with any size.
+const MIN_EVENTS: usize = 50;
+
+/// The limit is shared by all attempts of a lane.
+#[derive(Debug, Default)]
+pub(super) struct SizeLimiter(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    timeouts: u32,
+    lost_connections: u32,
+    limit: Option<Limit>,
+}
+
+#[derive(Debug)]
+struct Limit {
+    events: usize,
+    /// `None`: until an answer is understood.
+    until: Option<Instant>,
+}
+
+impl SizeLimiter {
+    /// Maximum number of events in a request for now.
+    pub(super) fn limit(&self) -> usize {
+        let mut state = self.0.lock();
+        if state.limit.as_ref().and_then(|limit| limit.until).is_some_and(|until| until <= Instant::now()) {
+            state.limit = None;
+        }
+        state.limit.as_ref().map_or(usize::MAX, |limit| limit.events)
+    }
+
+    /// A request was answered in time.
+    pub(super) fn answered(&self) {
+        let mut state = self.0.lock();
+        (state.timeouts, state.lost_connections) = (0, 0);
+    }
+
+    /// A request got no answer in time. True if it has to be sent in halves: a destination that stores the events and
+    /// answers late would get all of them again and again.
+    pub(super) fn timed_out(&self, events: usize) -> bool {
+        let mut state = self.0.lock();
+        state.timeouts += 1;
+        if state.timeouts < TIMEOUTS || events < 2 {
+            return false;
+        }
+        state.timeouts = 0;
+        let least = state.limit.as_ref().map_or(usize::MAX, |limit| limit.events);
+        let events = (events / 2).max(MIN_EVENTS).min(least);
+        state.limit = Some(Limit { events, until: Some(Instant::now() + SMALL_FOR) });
+        true
+    }
+
+    /// The connection was lost while a request was sent. True if it has to be sent in halves: a server or proxy may
+    /// close the connection on a large body before its response can be read.
+    pub(super) fn connection_lost(&self, events: usize) -> bool {
+        let mut state = self.0.lock();
+        state.lost_connections += 1;
+        state.lost_connections >= LOST_CONNECTIONS && events > 1
+    }
+
+    /// The destination accepted some events of a request and did not say which. For a while each request has one event,
+    /// so that refused events are known.
+    pub(super) fn partly_refused(&self) {
+        self.0.lock().limit = Some(Limit { events: 1, until: Some(Instant::now() + SMALL_FOR) });
+    }
+
+    /// A success has an unexpected body. Its events may be stored, so only one event at a time is sent until an answer
+    /// is understood.
+    pub(super) fn not_understood(&self) {
+        self.0.lock().limit = Some(Limit { events: 1, until: None });
+    }
+
+    /// An answer was understood.
+    pub(super) fn understood(&self) {
+        let mut state = self.0.lock();
+        if state.limit.as_ref().is_some_and(|limit| limit.until.is_none()) {
+            state.limit = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn two_timeouts_in_a_row_make_requests_smaller_for_a_while() {
+        let limiter = SizeLimiter::default();
+        assert!(!limiter.timed_out(1_000));
+        limiter.answered();
+        assert!(!limiter.timed_out(1_000), "they are not in a row");
+        assert!(limiter.timed_out(1_000));
+        assert_eq!(limiter.limit(), 500);
+        assert!(!limiter.timed_out(300) && limiter.timed_out(300));
+        assert_eq!(limiter.limit(), 150);
+        assert!(!limiter.timed_out(8) && limiter.timed_out(8), "a small batch is halved too");
+        assert_eq!(limiter.limit(), MIN_EVENTS);
+        assert!(!limiter.timed_out(1) && !limiter.timed_out(1), "one event has no half");
+        tokio::time::advance(SMALL_FOR).await;
+        assert_eq!(limiter.limit(), usize::MAX);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn three_lost_connections_in_a_row_halve_a_batch() {
+        let limiter = SizeLimiter::default();
+        assert_eq!([(); 3].map(|()| limiter.connection_lost(10)), [false, false, true]);
+        limiter.answered();
+        assert!(!limiter.connection_lost(10));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_have_one_event_until_an_answer_is_understood() {
+        let limiter = SizeLimiter::default();
+        limiter.not_understood();
+        tokio::time::advance(100 * SMALL_FOR).await;
+        assert_eq!(limiter.limit(), 1);
+        limiter.understood();
+        assert_eq!(limiter.limit(), usize::MAX);
+
+        limiter.partly_refused();
+        limiter.understood();
+        assert_eq!(limiter.limit(), 1);
+        tokio::time::advance(SMALL_FOR).await;
+        assert_eq!(limiter.limit(), usize::MAX);
+    }
+}

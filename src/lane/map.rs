@@ -212,7 +212,7 @@ impl MapStage {
         open.reached = open.reached.max(record.order);
         if let Some(source::Snapshot { time, taken: records, .. }) = page.marker {
             return open.batch.push_with(&record.id, record.identity, record.time, |buffer| {
-                mapper.map_snapshot(Snapshot { time, records }, buffer);
+                mapper.map_snapshot(Snapshot { time, records }, record.identity, buffer);
                 None
             });
         }
@@ -223,7 +223,7 @@ impl MapStage {
             return open.batch.push(Event { body, record_id, identity, time, error, truncated: true });
         }
         open.batch.push_with(&record.id, record.identity, record.time, |buffer| {
-            match mapper.map_enriched(bytes, record.enrichment.as_deref(), buffer) {
+            match mapper.map_enriched(bytes, Some(record.identity), record.enrichment.as_deref(), buffer) {
                 Ok(mapped) => {
                     meter.lane.unknown_activity_types.fetch_add(u64::from(mapped.unknown_activity), Ordering::Relaxed);
                     None

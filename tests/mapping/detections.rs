@@ -93,6 +93,8 @@ fn a_login_is_one_whatever_its_type_is_called() {
         &hit,
         &[("event.outcome", json!("failure")), ("source.ip", json!("10.9.9.9")), ("host.ip", Value::Null)],
     );
+    let unknown = json!({"alertInfo": {"eventType": "DNS", "loginType": "unknown", "loginsUserName": "N/A"}});
+    assert_eq!(class(&unknown), ("network".to_owned(), "protocol".to_owned(), Value::Null));
     let logout = json!({"alertInfo": {"eventType": "LOGOUT", "loginIsSuccessful": "true", "loginsUserName": "bob"}});
     assert_eq!(class(&logout), ("authentication".to_owned(), "end".to_owned(), json!("success")));
 }

@@ -95,7 +95,7 @@ fn fields(stream: Stream, record: &Value) -> BTreeMap<String, Value> {
         .into_iter()
         .filter(|(field, value)| {
             let is_of_whole_record = ["error.message", "sentinel_one.identity"].contains(&field.as_str());
-            !is_of_whole_record && !(field == "@timestamp" && is_now(value))
+            !(is_of_whole_record || field == "@timestamp" && is_now(value))
         })
         .map(|(field, value)| (field.replace(&own, "sentinel_one."), value))
         .collect()

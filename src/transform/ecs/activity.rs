@@ -1,27 +1,22 @@
 //! Maps `/activities` to ECS. The number of the type says what happened; the keys of `data` say what it is about.
 
 use super::activity_class::{self, Class, Subject};
+use super::activity_event::{self, Tail};
 use super::common::CommonFields;
 use super::endpoint::first_scalar;
 use super::event::Event;
 use super::organization::NamesInData;
 use super::remote_origin::RemoteOrigin;
-use super::severity::Severity;
-use super::vendor::{self, JoinKeys, write_remaining};
+use super::vendor::JoinKeys;
 use super::{activity_data as part, activity_user, organization, rule_hit};
 use crate::record::activity::{Activity, ActivityData};
-use crate::record::block::Block;
 use crate::record::{Kind, Reader, Value};
-use crate::transform::copy::KeyCase;
-
-/// Names of the vendor object that do not come from keys of the record.
-const RESERVED: &[&str] = &["severity", "type", "agent", "site", "data"];
 
 const MANAGEMENT_UPDATED: u32 = 26;
 
 /// Returns true if the type is not in the table.
 pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, activity: &mut Activity<'_>) -> bool {
-    let number = number(activity);
+    let number = activity_event::number(activity);
     let mut data = match activity.data.kind() {
         Kind::Object => ActivityData::read(&mut Reader::new(activity.data.raw())).unwrap_or_default(),
         _ => ActivityData::default(),
@@ -37,7 +32,7 @@ pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, activity: &m
     let of_agent = activity.user_id.is_empty() && !activity.agent_id.is_empty();
     let origin = RemoteOrigin::of(data.file_display_name);
 
-    head(event, common, activity, if is_console { Value::default() } else { version });
+    activity_event::head(event, common, activity, if is_console { Value::default() } else { version });
     event_object(event, common, activity, &mut data, &class);
     activity_user::write(event, activity, &mut data, &class, origin);
     match (class.subject, origin) {
@@ -66,24 +61,8 @@ pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, activity: &m
     let site_name = organization::write_of_activity(event, activity, names);
     let keys = JoinKeys { agent_uuid, threat_id, alert_id: data.alert_id, ..JoinKeys::default() };
     let Class { severity, is_system, .. } = class;
-    tail(event, common, activity, &Tail { agent_id, site_name, severity, keys, is_system }, &data);
+    activity_event::tail(event, common, activity, &Tail { agent_id, site_name, severity, keys, is_system }, &data);
     class.is_unknown
-}
-
-/// The number of the type.
-fn number(activity: &Activity<'_>) -> Option<u32> {
-    activity.activity_type.escaped().and_then(|text| text.raw().parse().ok())
-}
-
-pub(super) fn head(
-    event: &mut Event<'_>,
-    common: &CommonFields<'_>,
-    activity: &mut Activity<'_>,
-    mut version: Value<'_>,
-) {
-    // Uses copies: `event.created` takes the dates.
-    event.head(common, [&mut { activity.created_at }, &mut { activity.updated_at }], [&mut version]);
-    event.keyword("message", &mut activity.primary_description);
 }
 
 fn event_object<'a>(
@@ -110,65 +89,6 @@ fn event_object<'a>(
     if class.subject == Subject::Device {
         event.date("start", &mut data.event_time);
     }
-    event_fields(event, common, activity, class.severity);
+    activity_event::fields(event, common, activity, class.severity);
     event.close(open);
-}
-
-/// Writes the fields of the open event object that do not depend on the class.
-pub(super) fn event_fields(
-    event: &mut Event<'_>,
-    common: &CommonFields<'_>,
-    activity: &mut Activity<'_>,
-    severity: Severity,
-) {
-    event.severity(severity);
-    event.optional("code", activity.activity_type.escaped());
-    event.keyword("id", &mut activity.id);
-    event.date("created", &mut activity.created_at);
-    event.provenance(common);
-}
-
-/// What the end of an activity's event says in addition to the rest of the record.
-pub(super) struct Tail<'a> {
-    pub agent_id: Value<'a>,
-    pub site_name: Value<'a>,
-    pub severity: Severity,
-    pub keys: JoinKeys<'a>,
-    pub is_system: bool,
-}
-
-/// Writes the fields that follow in all activities, and the vendor namespace.
-pub(super) fn tail<'a>(
-    event: &mut Event<'_>,
-    common: &CommonFields<'_>,
-    activity: &mut Activity<'a>,
-    tail: &Tail<'a>,
-    data: &impl Block<'a>,
-) {
-    event.tail();
-    let vendor = vendor::open(event, common, &tail.keys);
-    let object = event.json.open("activity");
-    event.json.word("severity", tail.severity.word());
-    if let Some(number) = number(activity) {
-        event.json.number("type", itoa::Buffer::new().format(number));
-        activity.activity_type.take();
-    }
-    organization::agent_and_site(event, tail.agent_id, [activity.site_id], [tail.site_name]);
-    let open = event.json.open("data");
-    if tail.is_system {
-        event.json.boolean("system", true);
-    }
-    let flattened = event.json.open("flattened");
-    match activity.data.kind() {
-        Kind::Object => write_remaining(&mut event.json, data, KeyCase::AsReceived, &[]),
-        // An ECS flattened field must be an object.
-        _ => drop(event.json.value("value", activity.data, KeyCase::AsReceived)),
-    }
-    event.json.close(flattened);
-    event.json.close(open);
-    activity.data.take();
-    write_remaining(&mut event.json, activity, KeyCase::Snake, RESERVED);
-    event.json.close(object);
-    event.json.close(vendor);
-    event.json.raw(b"}");
 }

@@ -9,12 +9,13 @@ use crate::record::{Escaped, Value};
 
 const USER_2FA_MODIFIED: u32 = 67;
 const LOGIN_RELATED: u32 = 138;
-const RULE_HITS: [u32; 2] = [3608, 3784];
+/// Hits of custom rules and of platform rules.
+pub(super) const RULE_HITS: [u32; 2] = [3608, 3784];
 const DEVICE_BLOCKED: u32 = 5125;
 const DEVICE_APPROVED: u32 = 5126;
 const FIREWALL_BLOCKED: u32 = 5232;
 
-/// What an activity is about. Logins and users are told apart only for types that are not in the table.
+/// What an activity is about. Logins and users are distinguished only for types that are not in the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Subject {
     /// A threat that was just detected.
@@ -187,6 +188,7 @@ fn by_subject(class: &mut Class, activity: &Activity<'_>, data: &ActivityData<'_
     }
     class.outcome = match () {
         () if Word::is(data.global_status, "success") => "success",
+        () if Word::is(data.global_status, "failed") => "failure",
         () if says("failed to ") => "failure",
         () if class.subject == Subject::Login => login_words(activity).unwrap_or_default(),
         () => "",

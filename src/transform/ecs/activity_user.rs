@@ -7,8 +7,8 @@ use super::user;
 use crate::record::activity::{Activity, ActivityData};
 use crate::record::{Escaped, Kind, Value};
 
-/// Writes `user.*`. If `byUser` is set, it is the acting user and `username` is the target. `origin` names the user of a
-/// threat that came from another host.
+/// Writes `user.*`. If `byUser` is set, it is the acting user and `username` is the target. `origin` names the user of
+/// a threat that came from another host.
 pub(super) fn write<'a>(
     event: &mut Event<'_>,
     activity: &mut Activity<'a>,

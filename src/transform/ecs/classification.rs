@@ -40,7 +40,7 @@ impl Word {
         self
     }
 
-    /// Letters and digits only.
+    /// Only the alphanumeric characters.
     pub fn joined(mut self) -> Self {
         let mut length = 0;
         for index in 0..self.length {
@@ -59,9 +59,9 @@ impl Word {
     }
 }
 
-/// The categories of a classification, in all streams; `None` for a word that is not in the table. ECS uses the category
-/// `threat` for indicator feeds, not for detections on a host. A detection that a person or a custom rule made, or that
-/// is benign, says nothing about malware.
+/// The categories of a classification, in all streams; `None` for a word that is not in the table. ECS uses the
+/// category `threat` for indicator feeds, not for detections on a host. A detection by a person or a custom rule, and
+/// a benign one, say nothing about malware.
 pub(super) fn known_categories(classification: Value<'_>) -> Option<&'static [&'static str]> {
     Some(match Word::of_value(classification).as_str() {
         "exploit" | "lateral_movement" | "network" => &["malware", "intrusion_detection"],

@@ -3,7 +3,7 @@
 
 use super::classification::Word;
 use super::endpoint::{self, Os};
-use super::event::{Event, address};
+use super::event::{Event, address, is_placeholder};
 use super::event_kind::EventKind;
 use super::user::{Account, ProcessUser};
 use super::workload;
@@ -311,7 +311,8 @@ fn process(event: &mut Event<'_>, detection: &mut Detection<'_, '_>) {
 
 impl Target<'_, '_> {
     fn is_set(&self) -> bool {
-        [&*self.name, &*self.executable, &*self.command_line].into_iter().any(|value| value.escaped().is_some())
+        let is_set = |value: &Value<'_>| value.escaped().is_some_and(|text| !is_placeholder(text));
+        [&*self.name, &*self.executable, &*self.command_line].into_iter().any(is_set)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The class of an alert or of a hit: kind, categories, types, action and outcome.
 
-use super::event::{Event, boolean};
+use super::event::{Event, boolean, is_placeholder};
 use super::event_kind::EventKind;
 use crate::record::Value;
 
@@ -9,28 +9,29 @@ use crate::record::Value;
 pub(super) struct Matched<'a> {
     event_type: Value<'a>,
     pub kind: Option<EventKind>,
-    /// The started process is known.
-    is_start: bool,
+    /// The record names the process that was acted on.
+    has_target: bool,
     is_successful: Value<'a>,
 }
 
 impl<'a> Matched<'a> {
-    /// `login` are values that only logins have: with one of them, the event is a login whatever its type is called.
-    pub fn new<const N: usize>(event_type: Value<'a>, login: [Value<'a>; N], target: [Value<'a>; 3]) -> Self {
-        let is_set = |value: &Value<'_>| value.escaped().is_some();
+    /// `login` are values that only logins have, first whether it was successful. With one of them, the event is a
+    /// login whatever its type is called.
+    pub fn new(event_type: Value<'a>, login: [Value<'a>; 4], target: [Value<'a>; 3]) -> Self {
+        let is_set = |value: &Value<'_>| value.escaped().is_some_and(|text| !is_placeholder(text));
         let kind = match EventKind::of(event_type) {
             Some(EventKind::Logout) => Some(EventKind::Logout),
             _ if login.iter().any(is_set) => Some(EventKind::Login),
             kind => kind,
         };
-        let is_successful = login.first().copied().unwrap_or_default();
-        Self { event_type, kind, is_start: target.iter().any(is_set), is_successful }
+        Self { event_type, kind, has_target: target.iter().any(is_set), is_successful: login[0] }
     }
 
     /// Writes `kind`, `category`, `type`, `action` and `outcome` of the open event object.
     pub fn classify(self, event: &mut Event<'_>) {
         let (categories, types) = self.kind.map(EventKind::class).unwrap_or_default();
-        let is_start = self.is_start || self.kind != Some(EventKind::ProcessCreation);
+        // ECS: what started is `process.*`.
+        let is_start = self.has_target || self.kind != Some(EventKind::ProcessCreation);
         let types = types.into_iter().filter(|word| !matches!(*word, "" | "info") && (is_start || *word != "start"));
         event.json.word("kind", "alert");
         let categories = categories.into_iter().filter(|word| !word.is_empty());

@@ -4,6 +4,7 @@
 mod activity;
 mod activity_class;
 mod activity_data;
+mod activity_event;
 mod activity_types;
 mod activity_user;
 mod agent;

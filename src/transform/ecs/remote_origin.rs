@@ -22,7 +22,9 @@ impl<'a> RemoteOrigin<'a> {
         let address = address(Escaped::plain(first));
         let user = if address.is_some() { after } else { rest };
         let user = user.split_once('(').map_or(user, |(user, _)| user).trim();
-        let user = Account::of_text(Escaped::plain(user));
+        // Other words in its place are no user.
+        let user =
+            Account::of_text(Escaped::plain(user)).filter(|account| account.domain.is_some() || !user.contains(' '));
         (address.is_some() || user.is_some_and(|user| user.domain.is_some())).then_some(Self { address, user })
     }
 
@@ -60,6 +62,7 @@ mod tests {
             expected(Some("192.0.2.3"), Some("testuser"))
         );
         assert_eq!(parts("lateral movement fe80::1"), expected(Some("fe80::1"), None));
+        assert_eq!(parts("Lateral Movement 192.0.2.3 by other means"), expected(Some("192.0.2.3"), None));
         assert_eq!(parts(r"Lateral Movement ACME\\jane (network)"), expected(None, Some("jane")));
         for text in ["Lateral Movement Tool.exe", "Lateral Movement", "powershell.exe", "", "é"] {
             assert_eq!(parts(text), None, "{text}");

@@ -1,7 +1,8 @@
 //! Hits of detection rules in the activity log: `data` has the values of an alert under keys in lower case. They are
 //! mapped as the alert is, whatever the number of their type.
 
-use super::activity::{self, Tail};
+use super::activity_class::RULE_HITS;
+use super::activity_event::{self, Tail};
 use super::common::CommonFields;
 use super::detection::{self, Container, Detection, File, Host, Login, Peer, Pod, Process, Rule, Target};
 use super::endpoint::Os;
@@ -15,15 +16,13 @@ use super::vendor::JoinKeys;
 use crate::record::activity::{Activity, ActivityData, RuleHit};
 use crate::record::{Reader, Value};
 
-/// Types whose hits are known even if only some of their values are there.
-const KNOWN_TYPES: [u32; 2] = [3608, 3784];
-
-/// Whether `data` holds a hit: a rule and an alert, or the process that triggered.
+/// Whether `data` holds a hit: a rule and an alert, or the process that triggered. Activities of these types can also
+/// have other keys (`ruleName`), which are not those of a hit.
 pub(super) fn is_hit(number: Option<u32>, data: &ActivityData<'_>) -> bool {
-    let is_set = |name: &str| data.other.iter().any(|(key, value)| key == name && !value.is_empty());
-    let names_process = || data.other.iter().any(|(key, value)| key.starts_with("sourceprocess") && !value.is_empty());
-    let is_known = || number.is_some_and(|number| KNOWN_TYPES.contains(&number));
-    (is_known() && data.rule_name.is_empty()) || (is_set("rulename") && is_set("alertid")) || names_process()
+    let has = |name: &str| data.other.iter().any(|(key, _)| key == name);
+    let names_process = || data.other.iter().any(|(key, _)| key.starts_with("sourceprocess"));
+    let is_known = number.is_some_and(|number| RULE_HITS.contains(&number));
+    (is_known && data.rule_name.is_empty()) || (has("rulename") && has("alertid")) || names_process()
 }
 
 pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, activity: &mut Activity<'_>) {
@@ -37,11 +36,11 @@ pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, activity: &m
     };
     let agent_id = activity.agent_id;
     let matched = matched(&hit);
-    activity::head(event, common, activity, hit.origagentversion.take());
+    activity_event::head(event, common, activity, hit.origagentversion.take());
     let open = event.open("event");
     matched.classify(event);
     event.date("start", &mut hit.detectedat);
-    activity::event_fields(event, common, activity, severity);
+    activity_event::fields(event, common, activity, severity);
     event.close(open);
     detection::write(event, &mut detection(&mut hit, activity, matched.kind));
     let names = NamesInData {
@@ -51,7 +50,13 @@ pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, activity: &m
         group: [&mut hit.group_name, &mut hit.groupname],
     };
     let site_name = organization::write_of_activity(event, activity, names);
-    activity::tail(event, common, activity, &Tail { agent_id, site_name, severity, keys, is_system: false }, &hit);
+    activity_event::tail(
+        event,
+        common,
+        activity,
+        &Tail { agent_id, site_name, severity, keys, is_system: false },
+        &hit,
+    );
 }
 
 fn matched<'a>(hit: &RuleHit<'a>) -> Matched<'a> {

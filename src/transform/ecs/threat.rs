@@ -192,18 +192,18 @@ fn event_object(
     event.close(open);
 }
 
-/// A file that was found without being run is `file`; a detection of behaviour that names a process is `process`.
+/// A file that was found without being run is `file`; another detection that names a process is `process`. A threat
+/// from another host is an intrusion.
 fn categories(info: &ThreatInfo<'_>) -> impl Iterator<Item = &'static str> {
     let class = classification::categories(info.classification);
     let is_static = Word::is(info.detection_type, "static");
-    let intrusion = Some("intrusion_detection");
     let subject = match () {
         () if is_static && names_file(info) => Some("file"),
         () if !is_static && names_process(info) => Some("process"),
         () => None,
     };
     let is_remote = RemoteOrigin::of(info.originator_process).is_some();
-    let more = intrusion.filter(|word| is_remote && !class.contains(word));
+    let more = (is_remote && !class.contains(&"intrusion_detection")).then_some("intrusion_detection");
     class.iter().copied().chain(more).chain(subject)
 }
 

@@ -51,7 +51,6 @@ const DIFFERENCES: &[(&str, &str, &str)] = &[
     ("alert", "process", "a started process is `process.*`, and the one that started it its parent"),
     ("group", "event.kind", "an inventory is a state"),
     ("group", "event.category", "an endpoint group holds machines: configuration, not identity management"),
-    ("group", "user.full_name", "`creator` is a name: `user.name`"),
     ("unified_alert", "@timestamp", "a new alert is dated by its detection"),
     ("unified_alert", "event.severity", "a false positive is informational"),
     ("unified_alert", "event.end", "not before its start"),

@@ -6,7 +6,7 @@ use s1_forwarder::transform::coverage::Coverage;
 use serde_json::{Map, Value, json};
 
 use super::schema;
-use super::support::mapper;
+use super::support::{DistinctKeys, mapper};
 
 /// Keys of real records, so that odd values meet the fields that expect others, and keys of nobody.
 fn key() -> impl Strategy<Value = String> {
@@ -121,6 +121,8 @@ proptest! {
         prop_assert!(mapped.is_ok(), "{mapped:?}");
         prop_assert!(!out.contains(&b'\n'));
         let event: Value = serde_json::from_slice(&out).map_err(|error| TestCaseError::fail(error.to_string()))?;
+        let distinct = serde_json::from_slice::<DistinctKeys>(&out);
+        prop_assert!(distinct.is_ok(), "{distinct:?}\n{}", String::from_utf8_lossy(&out));
         prop_assert_eq!(&event["event"]["original"], &Value::from(text));
         let faults = schema::faults(&event);
         prop_assert!(faults.is_empty(), "{faults:#?}\n{event:#}");

@@ -360,7 +360,7 @@ fn the_fields_of_a_group() {
             ("event.type", json!(["info"])),
             ("event.id", json!("1")),
             ("group", json!({"id": "1", "name": "g"})),
-            ("user", json!({"name": "Jane Doe", "id": "7"})),
+            ("user", json!({"name": "Jane Doe", "full_name": "Jane Doe", "id": "7"})),
             ("related.user", json!(["Jane Doe"])),
             (
                 "sentinel_one.group",

@@ -24,6 +24,7 @@ pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, group: &mut 
     event.close(open);
     organization::group(event, [&mut group.id], [&mut group.name]);
     let open = event.open("user");
+    event.optional("full_name", user::display_name(group.creator));
     user::name_and_domain(event, &mut group.creator);
     event.keyword("id", &mut group.creator_id);
     event.close(open);

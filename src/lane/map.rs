@@ -159,7 +159,8 @@ impl MapStage {
         open.newest = open.newest.max(record.order);
         if let Some(snapshot) = page.marker {
             return open.batch.push_with(&record.id, record.identity, record.time, |buffer| {
-                mapper.map_snapshot(Snapshot { time: snapshot.time, records: snapshot.taken }, buffer);
+                let snapshot = Snapshot { time: snapshot.time, records: snapshot.taken };
+                mapper.map_snapshot(snapshot, record.identity, buffer);
                 None
             });
         }
@@ -170,7 +171,7 @@ impl MapStage {
             return open.batch.push(Event { body, record_id, identity, time, error, truncated: true });
         }
         open.batch.push_with(&record.id, record.identity, record.time, |buffer| {
-            match mapper.map_enriched(bytes, record.enrichment.as_deref(), buffer) {
+            match mapper.map_enriched(bytes, Some(record.identity), record.enrichment.as_deref(), buffer) {
                 Ok(mapped) => {
                     meter.lane.unknown_activity_types.fetch_add(u64::from(mapped.unknown_activity), Ordering::Relaxed);
                     None

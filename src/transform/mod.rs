@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use self::ecs::Ecs;
 use self::mapping::check;
 pub use self::mapping::{MapError, Mapped, Origin, Snapshot};
-use crate::record::{Scope, compact};
+use crate::record::{Identity, Scope, compact};
 pub use crate::settings::Schema;
 
 /// `transform:` of a pipeline file.
@@ -80,26 +80,28 @@ impl Mapper {
     /// # Errors
     /// When the record cannot be mapped. The appended event is then an error event that contains the record.
     pub fn map(&mut self, record: &[u8], out: &mut Vec<u8>) -> Result<Mapped, MapError> {
-        self.map_enriched(record, None, out)
+        self.map_enriched(record, None, None, out)
     }
 
-    /// As [`Self::map`], with `enrichment`, a JSON object that was fetched for the record. With schema `raw` it becomes
-    /// the record's last key, `_enrichment`.
+    /// As [`Self::map`], with the identity of the record if it is known already, and with `enrichment`, a JSON object
+    /// that was fetched for the record. With schema `raw` it becomes the record's last key, `_enrichment`.
     ///
     /// # Errors
     /// As [`Self::map`].
     pub fn map_enriched(
         &mut self,
         record: &[u8],
+        identity: Option<Identity>,
         enrichment: Option<&[u8]>,
         out: &mut Vec<u8>,
     ) -> Result<Mapped, MapError> {
         match &mut self.kind {
             Kind::Ecs(ecs) => {
                 let start = out.len();
-                ecs.map(record, enrichment, out).map_err(|reason| {
+                let identity = identity.unwrap_or_else(|| ecs.identity(record));
+                ecs.map(record, identity, enrichment, out).map_err(|reason| {
                     out.truncate(start);
-                    ecs.map_error(record, &reason, out);
+                    ecs.map_error(record, identity, &reason, out);
                     MapError(reason)
                 })
             }
@@ -121,10 +123,10 @@ impl Mapper {
 
     /// Appends the event that reports a complete snapshot. With schema `raw` it is an object with the single key
     /// `snapshot`.
-    pub fn map_snapshot(&mut self, snapshot: Snapshot, out: &mut Vec<u8>) {
+    pub fn map_snapshot(&mut self, snapshot: Snapshot, identity: Identity, out: &mut Vec<u8>) {
         let Snapshot { time, records } = snapshot;
         match &mut self.kind {
-            Kind::Ecs(ecs) => ecs.map_snapshot(snapshot, out),
+            Kind::Ecs(ecs) => ecs.map_snapshot(snapshot, identity, out),
             Kind::Raw => {
                 out.extend_from_slice(format!(r#"{{"snapshot":{{"time":"{time}","records":{records}}}}}"#).as_bytes());
             }

@@ -187,7 +187,7 @@ fn each_kind_with_fields_of_its_own() {
         ("of-a-known-group", activity(2005, of_agent(), json!({"computerName": "web-1"}))),
         ("of-unknown-type", activity(99_999, of_user(), json!({"username": "jane"}))),
         (
-            "of-unknown-type-by-its-words",
+            "of-unknown-type-with-uncertain-words",
             activity(
                 99_999,
                 json!({"primaryDescription": "Jane created and modified a thing."}),

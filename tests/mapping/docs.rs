@@ -93,7 +93,10 @@ fn fields(stream: Stream, record: &Value) -> BTreeMap<String, Value> {
     let own = format!("sentinel_one.{}.", stream.singular());
     fields
         .into_iter()
-        .filter(|(field, value)| field != "error.message" && !(field == "@timestamp" && is_now(value)))
+        .filter(|(field, value)| {
+            let is_of_whole_record = ["error.message", "sentinel_one.identity"].contains(&field.as_str());
+            !(is_of_whole_record || field == "@timestamp" && is_now(value))
+        })
         .map(|(field, value)| (field.replace(&own, "sentinel_one."), value))
         .collect()
 }

@@ -1,7 +1,7 @@
 //! The emulator's records: every field of the console's record types, distributed as on a real console.
 
 use s1_forwarder::emulator::{Console, Kind, Setup};
-use s1_forwarder::record::{Stream, Timestamp};
+use s1_forwarder::record::{Identity, Stream, Timestamp};
 use s1_forwarder::transform::Snapshot;
 use s1_forwarder::transform::coverage::Coverage;
 use serde_json::Value;
@@ -74,7 +74,11 @@ fn generated_records_are_valid_ecs_and_keep_every_leaf() {
 fn the_event_that_ends_a_snapshot_is_valid_ecs_and_says_what_is_complete() {
     let time = Timestamp::parse("2026-01-31T06:00:00Z").unwrap();
     let mut out = Vec::new();
-    mapper(Stream::Agents, true).map_snapshot(Snapshot { time, records: 1_234 }, &mut out);
+    mapper(Stream::Agents, true).map_snapshot(
+        Snapshot { time, records: 1_234 },
+        Identity::from_bytes([7; 16]),
+        &mut out,
+    );
     let event: Value = serde_json::from_slice(&out).unwrap();
     let faults = schema::faults(&event);
     assert!(faults.is_empty(), "{faults:#?}\n{event:#}");
@@ -84,6 +88,7 @@ fn the_event_that_ends_a_snapshot_is_valid_ecs_and_says_what_is_complete() {
             ("@timestamp", "2026-01-31T06:00:00.000000Z".into()),
             ("event.action", "snapshot-complete".into()),
             ("event.dataset", "sentinel_one.agent".into()),
+            ("sentinel_one.identity", "07070707070707070707070707070707".into()),
             ("sentinel_one.snapshot.records", 1_234.into()),
             ("labels.customer", "acme".into()),
         ],

@@ -1,10 +1,14 @@
 //! Mapping, seen from outside: records in, events out.
 
 mod activities;
+mod detections;
 mod docs;
 mod elastic;
 mod generated;
+mod joins;
 mod properties;
 mod rules;
 mod schema;
+mod subjects;
 mod support;
+mod users;

@@ -6,7 +6,7 @@ use s1_forwarder::transform::coverage::Coverage;
 use serde_json::{Map, Value, json};
 
 use super::schema;
-use super::support::mapper;
+use super::support::{DistinctKeys, mapper};
 
 /// Keys of real records, so that odd values meet the fields that expect others, and keys of nobody.
 fn key() -> impl Strategy<Value = String> {
@@ -22,7 +22,10 @@ fn key() -> impl Strategy<Value = String> {
         detectionSource product vendor analytics assets primary agentUuid category detectionTime targetUser attacker ip host cloud \
         cloudProvider providerDetails kubernetes realTime scope account process file cmdLine attackSurfaces observables type value \
         attacks tactic technique uid cveId baseScore nvdBaseScore cvssVersion riskScore endpointName status application \
-        applicationName applicationVersion daysDetected detectionDate lastScanDate firstSeenAt lastSeenAt original_severity reason";
+        applicationName applicationVersion daysDetected detectionDate lastScanDate firstSeenAt lastSeenAt original_severity reason \
+        rulename alertid sourceprocessname sourceprocessusername tgtprocname physical originatorProcess fileDisplayName confidenceLevel \
+        globalStatus newStatus exclusionType recoveryEmail fullName userScope source deviceName tgtProcName tgtProcCmdLine \
+        loginsUserName srcMachineIp externalId storylineId analystVerdict typeValue cmdLine detectionType accountName scopeLevel";
     let known: Vec<&str> = known.split_whitespace().collect();
     prop_oneof![8 => prop::sample::select(known).prop_map(str::to_owned), 1 => "[a-zA-Z_.é\"\\\\]{0,6}"]
 }
@@ -67,12 +70,21 @@ fn scalar() -> impl Strategy<Value = Value> {
         "NotSigned",
         "SignedVerified",
         "C:\\a\\b.exe",
+        "\"C:\\a b\\c.exe\" -x",
+        "Lateral Movement 192.0.2.3 ACME\\jane (interactive session)",
+        "Effective: root, Real: jane, Login: ",
+        "NT AUTHORITY\\SYSTEM",
+        "PROCESSCREATION",
+        "WINLOGONATTEMPT",
+        "static",
+        "FALSE_POSITIVE_BENIGN",
+        "STAR",
     ];
     prop_oneof![
         1 => Just(Value::Null),
         1 => any::<bool>().prop_map(Value::from),
         2 => any::<i64>().prop_map(Value::from),
-        1 => prop::sample::select(vec![27, 67, 3608, 5125, 5126, 5232, 26, 138, 23, 0, 65_536]).prop_map(Value::from),
+        1 => prop::sample::select(vec![27, 67, 3608, 3784, 3016, 5125, 5126, 5232, 26, 138, 23, 0, 65_536]).prop_map(Value::from),
         1 => any::<i32>().prop_map(|quarters| json!(f64::from(quarters) / 4.0)),
         6 => prop::sample::select(typical.to_vec()).prop_map(Value::from),
         2 => "\\PC{0,12}".prop_map(Value::from),
@@ -109,6 +121,8 @@ proptest! {
         prop_assert!(mapped.is_ok(), "{mapped:?}");
         prop_assert!(!out.contains(&b'\n'));
         let event: Value = serde_json::from_slice(&out).map_err(|error| TestCaseError::fail(error.to_string()))?;
+        let distinct = serde_json::from_slice::<DistinctKeys>(&out);
+        prop_assert!(distinct.is_ok(), "{distinct:?}\n{}", String::from_utf8_lossy(&out));
         prop_assert_eq!(&event["event"]["original"], &Value::from(text));
         let faults = schema::faults(&event);
         prop_assert!(faults.is_empty(), "{faults:#?}\n{event:#}");

@@ -1,7 +1,9 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use s1_forwarder::record::Stream;
 use s1_forwarder::transform::{Mapper, Origin, Schema, TransformSettings};
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
 pub const HOST: &str = "console.example.com";
@@ -17,6 +19,7 @@ pub fn mapper(stream: Stream, keep_original: bool) -> Mapper {
 pub fn map(stream: Stream, record: &Value) -> Value {
     let mut out = Vec::new();
     mapper(stream, false).map(record.to_string().as_bytes(), &mut out).expect("maps");
+    serde_json::from_slice::<DistinctKeys>(&out).expect("no key twice");
     serde_json::from_slice(&out).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&out)))
 }
 
@@ -34,4 +37,57 @@ pub fn assert_fields(event: &Value, expected: &[(&str, Value)]) {
         .map(|(path, value)| format!("{path}: {} instead of {value}", at(event, path)))
         .collect();
     assert!(wrong.is_empty(), "{}\n{event:#}", wrong.join("\n"));
+}
+
+/// JSON in which no object has a key twice. Readers would keep only one of the values.
+#[derive(Debug)]
+pub struct DistinctKeys;
+
+impl<'de> Deserialize<'de> for DistinctKeys {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Self)
+    }
+}
+
+impl<'de> Visitor<'de> for DistinctKeys {
+    type Value = Self;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("JSON without repeated keys")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self, A::Error> {
+        let mut keys = BTreeSet::new();
+        while let Some((key, Self)) = entries.next_entry::<String, Self>()? {
+            if !keys.insert(key.clone()) {
+                return Err(A::Error::custom(format!("{key} is repeated")));
+            }
+        }
+        Ok(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Self, A::Error> {
+        while let Some(Self) = elements.next_element()? {}
+        Ok(self)
+    }
+
+    fn visit_bool<E: Error>(self, _: bool) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_i64<E: Error>(self, _: i64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_u64<E: Error>(self, _: u64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_f64<E: Error>(self, _: f64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_str<E: Error>(self, _: &str) -> Result<Self, E> {
+        Ok(self)
+    }
 }

@@ -1,85 +1,75 @@
-//! Maps `/activities` to ECS, by the activity type and not by the text of the description.
+//! Maps `/activities` to ECS. The number of the type says what happened; the keys of `data` say what it is about.
 
-use super::activity_class::{self, Class};
+use super::activity_class::{self, Class, Subject};
+use super::activity_event::{self, Tail};
 use super::common::CommonFields;
+use super::endpoint::first_scalar;
 use super::event::Event;
-use super::severity::Severity;
-use super::vendor::write_remaining;
-use super::{activity_data as part, activity_user, detection, organization, rule_hit};
-use crate::record::activity::{Activity, ActivityData, RuleHit};
-use crate::record::block::Block;
+use super::organization::NamesInData;
+use super::remote_origin::RemoteOrigin;
+use super::vendor::JoinKeys;
+use super::{activity_data as part, activity_user, organization, rule_hit};
+use crate::record::activity::{Activity, ActivityData};
 use crate::record::{Kind, Reader, Value};
-use crate::transform::copy::KeyCase;
-
-/// Names of the vendor object that do not come from keys of the record.
-const RESERVED: &[&str] = &["severity", "type", "agent", "site", "data"];
 
 const MANAGEMENT_UPDATED: u32 = 26;
-const RULE_HIT: u32 = 3608;
-const DEVICE_BLOCKED: u32 = 5125;
-const DEVICE_APPROVED: u32 = 5126;
-const FIREWALL_BLOCKED: u32 = 5232;
 
 /// Returns true if the type is not in the table.
 pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, activity: &mut Activity<'_>) -> bool {
-    let number = activity.activity_type.escaped().and_then(|text| text.raw().parse().ok());
-    let agent_id = activity.agent_id;
-    if number == Some(RULE_HIT) && activity.data.kind() == Kind::Object {
-        let mut hit = RuleHit::read(&mut Reader::new(activity.data.raw())).unwrap_or_default();
-        let mut class = activity_class::classify(number, activity, &ActivityData::default());
-        class.severity = hit.severity.escaped().and_then(Severity::of_word).unwrap_or(class.severity);
-        head(event, common, activity, hit.origagentversion.take());
-        event_object(event, common, activity, Value::default(), &class);
-        detection::write(event, &mut rule_hit::detection(&mut hit, activity));
-        tail(event, activity, agent_id, &class, &hit);
-        return false;
-    }
+    let number = activity_event::number(activity);
     let mut data = match activity.data.kind() {
         Kind::Object => ActivityData::read(&mut Reader::new(activity.data.raw())).unwrap_or_default(),
         _ => ActivityData::default(),
     };
+    if rule_hit::is_hit(number, &data) {
+        rule_hit::map(event, common, activity);
+        return activity_class::is_unknown(number);
+    }
     let class = activity_class::classify(number, activity, &data);
     let is_console = number == Some(MANAGEMENT_UPDATED);
     let version = if class.is("package") { part::version(activity, &mut data) } else { Value::default() };
-
+    let (agent_id, threat_id, agent_uuid) = (activity.agent_id, activity.threat_id, data.uuid);
     let of_agent = activity.user_id.is_empty() && !activity.agent_id.is_empty();
-    head(event, common, activity, if is_console { Value::default() } else { version });
-    event_object(event, common, activity, data.reason, &class);
-    activity_user::write(event, activity, &mut data, &class);
-    match number {
-        Some(FIREWALL_BLOCKED) => {
-            part::connection(event, &mut data);
-            part::rule(event, &mut data);
-            part::process(event, &mut data, true);
-        }
-        Some(DEVICE_BLOCKED | DEVICE_APPROVED) => {
-            part::device(event, &mut data);
-            part::rule(event, &mut data);
-            part::process(event, &mut data, false);
-        }
-        _ => part::process(event, &mut data, false),
+    let origin = RemoteOrigin::of(data.file_display_name);
+
+    activity_event::head(event, common, activity, if is_console { Value::default() } else { version });
+    event_object(event, common, activity, &mut data, &class);
+    activity_user::write(event, activity, &mut data, &class, origin);
+    match (class.subject, origin) {
+        (Subject::Firewall, _) => part::connection(event, &mut data),
+        (_, Some(origin)) => origin.write_source(event),
+        (_, None) if !of_agent => part::source(event, &mut data),
+        _ => {}
     }
+    if class.subject == Subject::Device {
+        part::device(event, &mut data);
+    }
+    part::rule(event, &mut data);
+    part::process(event, &mut data, class.subject == Subject::Firewall);
     part::host(event, activity, &mut data, of_agent);
     part::package(event, version, is_console);
-    part::file(event, activity, &mut data);
+    part::file(event, activity, &mut data, &class);
     let url = event.open("url");
     event.keyword("original", &mut data.download_url);
     event.close(url);
-    tail(event, activity, agent_id, &class, &data);
+    let names = NamesInData {
+        level: data.scope_level,
+        account: [&mut data.account_name, &mut Value::default()],
+        site: data.site_name,
+        group: [&mut data.group_name, &mut Value::default()],
+    };
+    let site_name = organization::write_of_activity(event, activity, names);
+    let keys = JoinKeys { agent_uuid, threat_id, alert_id: data.alert_id, ..JoinKeys::default() };
+    let Class { severity, is_system, .. } = class;
+    activity_event::tail(event, common, activity, &Tail { agent_id, site_name, severity, keys, is_system }, &data);
     class.is_unknown
 }
 
-fn head(event: &mut Event<'_>, common: &CommonFields<'_>, activity: &Activity<'_>, mut version: Value<'_>) {
-    // Uses copies: `event.created` takes the dates.
-    event.head(common, [&mut { activity.created_at }, &mut { activity.updated_at }], [&mut version]);
-    event.optional("message", activity.primary_description.escaped());
-}
-
-fn event_object(
+fn event_object<'a>(
     event: &mut Event<'_>,
     common: &CommonFields<'_>,
-    activity: &mut Activity<'_>,
-    reason: Value<'_>,
+    activity: &mut Activity<'a>,
+    data: &mut ActivityData<'a>,
     class: &Class,
 ) {
     let open = event.open("event");
@@ -93,53 +83,12 @@ fn event_object(
     if !class.outcome.is_empty() {
         event.json.word("outcome", class.outcome);
     }
-    event.severity(class.severity);
-    event.optional("code", activity.activity_type.escaped());
-    event.keyword("id", &mut activity.id);
-    event.date("created", &mut activity.created_at);
-    let description = activity.primary_description.take();
-    let reason = if class.outcome == "failure" && reason.escaped().is_some() { reason } else { description };
-    if event.optional("reason", reason.escaped()).is_none() {
-        activity.primary_description = description;
+    // Consoles give the reason of a failed login in either of these. Both stay in the record.
+    let comments = if class.outcome == "failure" { activity.comments } else { Value::default() };
+    event.optional("reason", first_scalar([data.reason, comments]).escaped());
+    if class.subject == Subject::Device {
+        event.date("start", &mut data.event_time);
     }
-    event.provenance(common);
+    activity_event::fields(event, common, activity, class.severity);
     event.close(open);
-}
-
-/// Writes the fields that follow in all activities, and the vendor namespace.
-fn tail<'a>(
-    event: &mut Event<'_>,
-    activity: &mut Activity<'a>,
-    agent_id: Value<'a>,
-    class: &Class,
-    data: &impl Block<'a>,
-) {
-    organization::write(event, [&mut activity.account_id], [&mut activity.account_name]);
-    organization::group(event, [&mut activity.group_id], [&mut activity.group_name]);
-    event.tail();
-    let vendor = event.json.open("sentinel_one");
-    let object = event.json.open("activity");
-    event.json.word("severity", class.severity.word());
-    if let Some(number) = class.number {
-        event.json.number("type", itoa::Buffer::new().format(number));
-        activity.activity_type.take();
-    }
-    organization::agent_and_site(event, agent_id, [activity.site_id], [activity.site_name]);
-    let open = event.json.open("data");
-    if class.is_system {
-        event.json.boolean("system", true);
-    }
-    let flattened = event.json.open("flattened");
-    match activity.data.kind() {
-        Kind::Object => write_remaining(&mut event.json, data, KeyCase::AsReceived, &[]),
-        // An ECS flattened field must be an object.
-        _ => drop(event.json.value("value", activity.data, KeyCase::AsReceived)),
-    }
-    event.json.close(flattened);
-    event.json.close(open);
-    activity.data.take();
-    write_remaining(&mut event.json, activity, KeyCase::Snake, RESERVED);
-    event.json.close(object);
-    event.json.close(vendor);
-    event.json.raw(b"}");
 }

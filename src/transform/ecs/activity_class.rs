@@ -1,22 +1,44 @@
-//! Classifies activities: by the table of activity types, else by other values of the record.
+//! Classifies activities: by the table of activity types, else by the keys of `data`.
 
 use super::activity_types;
-use super::classification::{Word, categories};
+use super::classification::{Word, categories, outcome};
 use super::event::boolean;
 use super::severity::Severity;
 use crate::record::activity::{Activity, ActivityData};
+use crate::record::{Escaped, Value};
 
 const USER_2FA_MODIFIED: u32 = 67;
 const LOGIN_RELATED: u32 = 138;
+/// Hits of custom rules and of platform rules.
+pub(super) const RULE_HITS: [u32; 2] = [3608, 3784];
+const DEVICE_BLOCKED: u32 = 5125;
+const DEVICE_APPROVED: u32 = 5126;
+const FIREWALL_BLOCKED: u32 = 5232;
+
+/// What an activity is about. Logins and users are distinguished only for types that are not in the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Subject {
+    /// A threat that was just detected.
+    Detection,
+    /// What became of a threat.
+    Threat,
+    Firewall,
+    Device,
+    Login,
+    User,
+    Other,
+}
 
 /// The values of `event.*` that classify an activity.
 #[derive(Debug)]
 pub(super) struct Class {
     /// The activity type, if it is a number.
     pub number: Option<u32>,
+    pub subject: Subject,
     pub kind: &'static str,
+    /// "" for none, as in `types`.
     categories: [&'static str; 3],
-    types: &'static [&'static str],
+    types: [&'static str; 3],
     /// "" for a type that is not in the table.
     pub action: &'static str,
     /// "" if the activity has no outcome.
@@ -25,6 +47,8 @@ pub(super) struct Class {
     pub is_unknown: bool,
     /// The console itself acted, not a user.
     pub is_system: bool,
+    /// A detection rule matched, so that names of users are those of the rule's owner.
+    pub is_rule_alert: bool,
 }
 
 impl Class {
@@ -33,7 +57,7 @@ impl Class {
     }
 
     pub fn types(&self) -> impl Iterator<Item = &'static str> {
-        self.types.iter().copied()
+        self.types.into_iter().filter(|word| !word.is_empty())
     }
 
     pub fn is(&self, category: &str) -> bool {
@@ -44,58 +68,173 @@ impl Class {
         self.types.contains(&word)
     }
 
-    fn set_categories(&mut self, words: &[&'static str]) {
-        for (category, word) in self.categories.iter_mut().zip(words) {
-            *category = word;
-        }
+    fn set(&mut self, categories: &[&'static str], types: &[&'static str]) {
+        (self.categories, self.types) = ([""; 3], [""; 3]);
+        categories.iter().for_each(|word| add(&mut self.categories, word));
+        types.iter().for_each(|word| add(&mut self.types, word));
     }
 }
 
+/// Adds a word that is not there yet, if there is space.
+fn add(words: &mut [&'static str; 3], word: &'static str) {
+    if !words.contains(&word)
+        && let Some(free) = words.iter_mut().find(|free| free.is_empty())
+    {
+        *free = word;
+    }
+}
+
+pub(super) fn is_unknown(number: Option<u32>) -> bool {
+    number.and_then(activity_types::find).is_none()
+}
+
 pub(super) fn classify(number: Option<u32>, activity: &Activity<'_>, data: &ActivityData<'_>) -> Class {
+    let row = number.and_then(activity_types::find);
     let mut class = Class {
         number,
+        subject: Subject::of(number, row.is_some(), activity, data),
         kind: "event",
         categories: [""; 3],
-        types: &["info"],
+        types: [""; 3],
         action: if number.is_none() { "activity" } else { "" },
         outcome: "",
         severity: Severity::Informational,
         is_unknown: false,
         is_system: boolean(data.system) == Some(true) && activity.user_id.is_empty(),
+        is_rule_alert: number.is_some_and(|number| RULE_HITS.contains(&number)),
     };
-    if let Some(row) = number.and_then(activity_types::find) {
+    if let Some(row) = row {
         class.kind = row.kind;
-        class.set_categories(&row.categories);
-        class.types = &row.types;
+        class.set(&row.categories, &row.types);
         class.action = row.action;
         class.outcome = row.outcome;
         class.severity = row.severity;
     } else {
         class.is_unknown = true;
-        guess(&mut class, number, activity, data);
+        by_subject(&mut class, activity, data);
     }
-    refine(&mut class, number, activity, data);
+    refine(&mut class, activity, data);
     class
 }
 
-/// Adds what depends on the record and not only on its type.
-fn refine(class: &mut Class, number: Option<u32>, activity: &Activity<'_>, data: &ActivityData<'_>) {
-    if class.is("malware") {
-        let refined = categories(data.threat_classification);
-        for category in refined {
-            if !class.is(category)
-                && let Some(free) = class.categories.iter_mut().find(|category| category.is_empty())
-            {
-                *free = category;
-            }
+impl Subject {
+    fn of(number: Option<u32>, is_known: bool, activity: &Activity<'_>, data: &ActivityData<'_>) -> Self {
+        let any = |values: &[Value<'_>]| values.iter().any(|value| value.escaped().is_some());
+        match number {
+            Some(FIREWALL_BLOCKED) => return Self::Firewall,
+            Some(DEVICE_BLOCKED | DEVICE_APPROVED) => return Self::Device,
+            _ => {}
         }
+        let remote = [data.reported_remote_host, data.reported_local_host, data.remote_host, data.local_host];
+        if any(&[activity.threat_id]) || any(&[data.threat_classification]) {
+            let is_report = any(&[data.global_status, data.new_status]);
+            let is_detection = any(&[activity.threat_id]) && any(&[data.confidence_level]) && !is_report;
+            return if is_detection { Self::Detection } else { Self::Threat };
+        }
+        if any(&remote) {
+            return Self::Firewall;
+        }
+        if any(&[data.device_name, data.vendor_id, data.product_id, data.manufacturer_name]) {
+            return Self::Device;
+        }
+        if is_known {
+            return Self::Other;
+        }
+        let of_console = activity.agent_id.is_empty();
+        if of_console && any(&[data.source]) && any(&[data.ip_address]) || login_words(activity).is_some() {
+            return Self::Login;
+        }
+        let is_pair = any(&[data.by_user]) && any(&[data.username, data.user_name]);
+        let has_role = any(&[data.user_scope]) && any(&[data.role, data.role_name]);
+        if of_console && (is_pair || has_role || any(&[data.recovery_email])) {
+            return Self::User;
+        }
+        Self::Other
     }
-    match Word::of_value(data.confidence_level).as_str() {
-        "malicious" => class.severity = Severity::High,
-        "suspicious" => class.severity = Severity::Medium,
+}
+
+/// The outcome of a login, from a description that is certain to be about one.
+fn login_words(activity: &Activity<'_>) -> Option<&'static str> {
+    let description = activity.primary_description.escaped()?;
+    match () {
+        () if contains(description, "failed to log in") => Some("failure"),
+        () if contains(description, " logged in to the management console") => Some("success"),
+        () => None,
+    }
+}
+
+/// Whether the text contains `words`, which are in lower case, ignoring case.
+fn contains(text: Escaped<'_>, words: &str) -> bool {
+    text.raw().as_bytes().windows(words.len()).any(|part| part.eq_ignore_ascii_case(words.as_bytes()))
+}
+
+/// Classifies a type that is not in the table by what the keys of `data` show. The description decides only where it
+/// is certain.
+fn by_subject(class: &mut Class, activity: &Activity<'_>, data: &ActivityData<'_>) {
+    let says = |words| activity.primary_description.escaped().is_some_and(|text| contains(text, words));
+    match class.subject {
+        Subject::Detection => {
+            class.kind = "alert";
+            class.set(&["malware"], &["info"]);
+        }
+        Subject::Threat => class.set(&["malware"], &["info"]),
+        Subject::Firewall => class.set(&["network"], &["info"]),
+        Subject::Device => class.set(&["host"], &["info"]),
+        Subject::Login => class.set(&["authentication"], &["start"]),
+        Subject::User if says("deleted the user") => class.set(&["iam"], &["user", "deletion"]),
+        Subject::User if says("added the user") || says("added user") => class.set(&["iam"], &["user", "creation"]),
+        Subject::User => class.set(&["iam"], &["user", "info"]),
+        Subject::Other => by_group(class, activity, data),
+    }
+    class.outcome = match () {
+        () if Word::is(data.global_status, "success") => "success",
+        () if Word::is(data.global_status, "failed") => "failure",
+        () if says("failed to ") => "failure",
+        () if class.subject == Subject::Login => login_words(activity).unwrap_or_default(),
+        () => "",
+    };
+}
+
+/// By the defaults of the type's group, else by whether it is about an endpoint.
+fn by_group(class: &mut Class, activity: &Activity<'_>, data: &ActivityData<'_>) {
+    match class.number.and_then(activity_types::group_default) {
+        Some(group) => class.set(&group.categories, &group.types),
+        None if activity.agent_id.is_empty() && data.computer_name.is_empty() => {
+            class.set(&["configuration"], &["info"]);
+        }
+        None => class.set(&["host"], &["info"]),
+    }
+}
+
+/// Adds what depends on the record and not only on its type.
+fn refine(class: &mut Class, activity: &Activity<'_>, data: &ActivityData<'_>) {
+    if class.is("malware") && data.threat_classification.escaped().is_some() {
+        let others = class.categories;
+        class.categories = [""; 3];
+        let kept = others.iter().filter(|category| **category != "malware");
+        categories(data.threat_classification).iter().chain(kept).for_each(|word| add(&mut class.categories, word));
+    }
+    let confidence = Severity::of_confidence(data.confidence_level, data.threat_classification, false);
+    if let Some(severity) = confidence {
+        class.severity = severity.judged([data.threat_classification]);
+    }
+    match Word::of_value(data.new_status).as_str() {
+        // The threat is active again.
+        "not_mitigated" | "active" => {
+            class.outcome = "unknown";
+            class.severity = class.severity.max(Severity::Medium);
+        }
+        word @ ("mitigated" | "marked_as_benign" | "blocked") => class.outcome = outcome(word, None),
         _ => {}
     }
-    match number {
+    if class.subject == Subject::Device && class.number != Some(DEVICE_BLOCKED) {
+        match Word::of_value(data.event_type).as_str() {
+            "connected" => add(&mut class.types, "start"),
+            "disconnected" => add(&mut class.types, "end"),
+            _ => {}
+        }
+    }
+    match class.number {
         // Disabling two-factor authentication is more severe than enabling it.
         Some(USER_2FA_MODIFIED) if boolean(data.new_value) == Some(false) => class.severity = Severity::Medium,
         Some(LOGIN_RELATED) => class.outcome = login_outcome(activity),
@@ -105,57 +244,10 @@ fn refine(class: &mut Class, number: Option<u32>, activity: &Activity<'_>, data:
 
 /// The vendor does not document this type, so its description is used.
 fn login_outcome(activity: &Activity<'_>) -> &'static str {
-    let description = activity.primary_description.text().unwrap_or_default().to_lowercase();
-    if description.contains("fail") {
-        "failure"
-    } else if description.contains("success") || description.contains("logged in") || description.contains("logged out")
-    {
-        "success"
-    } else {
-        "unknown"
-    }
-}
-
-/// Classifies a type that is not in the table: by its group, by the classification of its threat, by its description,
-/// or by whether it has a user or an agent.
-fn guess(class: &mut Class, number: Option<u32>, activity: &Activity<'_>, data: &ActivityData<'_>) {
-    if let Some(group) = number.and_then(activity_types::group_default) {
-        class.set_categories(&group.categories);
-        class.types = &group.types;
-        return;
-    }
-    if data.threat_classification.escaped().is_some() {
-        class.set_categories(&["malware"]);
-        return;
-    }
-    let description = activity.primary_description.text().unwrap_or_default().to_lowercase();
-    let contains_any = |words: &[&str]| words.iter().any(|word| description.contains(word));
-    if contains_any(&["failed to log in"]) {
-        class.set_categories(&["authentication"]);
-        class.types = &["start"];
-        class.outcome = "failure";
-    } else if contains_any(&["logged in"]) {
-        class.set_categories(&["authentication"]);
-        class.types = &["start"];
-        class.outcome = "success";
-    } else if contains_any(&["verification email"]) {
-        class.set_categories(&["email"]);
-    } else {
-        let creation = contains_any(&["created", "added", "recovery email"]);
-        let deletion = contains_any(&["deleted"]);
-        let change = contains_any(&["edited", "updated", "modified"]);
-        let found = creation || deletion || change || contains_any(&["enabled"]);
-        let of_user = !activity.user_id.is_empty() && activity.agent_id.is_empty();
-        class.set_categories(&[if found || of_user { "configuration" } else { "host" }]);
-        class.types = match (creation, deletion, change) {
-            (true, true, true) => &["creation", "deletion", "change"],
-            (true, true, false) => &["creation", "deletion"],
-            (true, false, true) => &["creation", "change"],
-            (true, false, false) => &["creation"],
-            (false, true, true) => &["deletion", "change"],
-            (false, true, false) => &["deletion"],
-            (false, false, true) => &["change"],
-            (false, false, false) => &["info"],
-        };
+    let says = |words| activity.primary_description.escaped().is_some_and(|text| contains(text, words));
+    match () {
+        () if says("fail") => "failure",
+        () if says("success") || says("logged in") || says("logged out") => "success",
+        () => "unknown",
     }
 }

@@ -1,7 +1,10 @@
 //! The parts of an activity's event that come from `data`.
 
+use super::activity_class::Class;
+use super::classification::Word;
 use super::endpoint::{self, first_scalar};
 use super::event::{Event, address, is_placeholder};
+use super::remote_origin;
 use crate::record::activity::{Activity, ActivityData};
 use crate::record::{Escaped, Value};
 
@@ -26,60 +29,106 @@ pub(super) fn package(event: &mut Event<'_>, mut version: Value<'_>, is_console:
     event.close(open);
 }
 
-/// Writes `source.ip` of a console user and `host.*` of an endpoint. `ipAddress` is the user's address if a user acted,
-/// and the endpoint's with `of_agent`.
+/// Writes the address of a console user.
+pub(super) fn source(event: &mut Event<'_>, data: &mut ActivityData<'_>) {
+    let open = event.open("source");
+    event.ip("ip", &mut data.ip_address);
+    event.close(open);
+}
+
+/// Writes `host.*` of an endpoint. `ipAddress` is its address if no user acted (`of_agent`).
 pub(super) fn host<'a>(
     event: &mut Event<'_>,
     activity: &mut Activity<'a>,
     data: &mut ActivityData<'a>,
     of_agent: bool,
 ) {
-    if !of_agent {
-        let open = event.open("source");
-        event.ip("ip", &mut data.ip_address);
-        event.close(open);
-    }
+    let has_host = [activity.agent_id, data.computer_name].into_iter().any(|value| value.escaped().is_some());
     let open = event.open("host");
+    endpoint::names(event, [&mut data.computer_name]);
     event.keyword("id", &mut activity.agent_id);
-    if let Some(name) = event.keyword("name", &mut data.computer_name) {
-        event.related.hosts.add(name);
-    }
     // The address of a console user was taken above, or is not a valid address.
     let ip_address = if of_agent { &mut data.ip_address } else { &mut Value::default() };
     let values = [&mut data.agentipv4, &mut data.ip_addresses, ip_address, &mut data.external_ip];
     endpoint::addresses(event, Value::default(), &values.each_ref().map(|value| **value));
     values.into_iter().for_each(Event::take_address);
-    let kind = [activity.os_family, data.os_family, data.os_type];
-    let family = first_scalar(kind);
-    if let Some(text) = family.escaped() {
-        let os = event.open("os");
-        if let Some(kind) = kind.into_iter().find_map(endpoint::os_type) {
-            event.json.word("type", kind);
-        }
-        event.json.escaped("family", text);
-        for value in [&mut activity.os_family, &mut data.os_family, &mut data.os_type] {
-            if *value == family {
-                value.take();
-            }
-        }
-        event.close(os);
+    if has_host {
+        os(event, activity, data);
     }
     event.close(open);
 }
 
+/// Without an endpoint, the platform is that of an exclusion or a blocklist entry.
+fn os<'a>(event: &mut Event<'_>, activity: &mut Activity<'a>, data: &mut ActivityData<'a>) {
+    let kind = [activity.os_family, data.os_family, data.os_type];
+    let family = first_scalar(kind);
+    let Some(text) = family.escaped() else { return };
+    let os = event.open("os");
+    if let Some(kind) = kind.into_iter().find_map(endpoint::os_type) {
+        event.json.word("type", kind);
+    }
+    event.json.escaped("family", text);
+    for value in [&mut activity.os_family, &mut data.os_family, &mut data.os_type] {
+        if *value == family {
+            value.take();
+        }
+    }
+    event.close(os);
+}
+
 /// Writes `file.*`: the file that was detected, fetched, blocked or excluded.
-pub(super) fn file<'a>(event: &mut Event<'_>, activity: &mut Activity<'a>, data: &mut ActivityData<'a>) {
+pub(super) fn file<'a>(event: &mut Event<'_>, activity: &mut Activity<'a>, data: &mut ActivityData<'a>, class: &Class) {
     let open = event.open("file");
+    let excluded = if class.is("configuration") { Excluded::of(data) } else { None };
     let path = event.keyword("path", &mut data.file_path);
-    if event.keyword("name", &mut data.file_display_name).is_none() {
+    let path = match excluded {
+        Some(Excluded::Path) if path.is_none() => event.keyword("path", &mut data.value),
+        _ => path,
+    };
+    let has_name = remote_origin::name_of(data.file_display_name).is_some()
+        && event.keyword("name", &mut data.file_display_name).is_some();
+    if !has_name {
         event.optional("name", path.map(Escaped::last_segment).filter(|name| !name.raw().is_empty()));
     }
     let repeated = activity.hash;
-    event.hashes([&mut activity.hash, &mut data.file_content_hash]);
-    if activity.hash.is_empty() && data.file_content_hash == repeated {
-        data.file_content_hash.take();
+    let none = &mut Value::default();
+    let excluded_hash = if excluded == Some(Excluded::Hash) { &mut data.value } else { none };
+    event.hashes([&mut activity.hash, &mut data.file_content_hash, &mut *excluded_hash]);
+    for value in [&mut data.file_content_hash, excluded_hash] {
+        if activity.hash.is_empty() && *value == repeated {
+            value.take();
+        }
+    }
+    if excluded == Some(Excluded::Signer) {
+        let signature = event.open("code_signature");
+        event.keyword("subject_name", &mut data.value);
+        event.close(signature);
     }
     event.close(open);
+}
+
+/// What `value` of an exclusion or a blocklist entry is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Excluded {
+    Path,
+    Hash,
+    Signer,
+}
+
+impl Excluded {
+    fn of(data: &ActivityData<'_>) -> Option<Self> {
+        let text = data.value.escaped()?.raw();
+        let kind = Word::of_value(data.exclusion_type);
+        let is_hash = matches!(text.len(), 32 | 40 | 64) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let is_path = text.starts_with('/') || text.contains("\\\\");
+        match kind.as_str() {
+            "certificate" | "signer" | "signer_identity" => Some(Self::Signer),
+            "" if data.os_family.escaped().is_none() => None,
+            _ if is_hash => Some(Self::Hash),
+            "path" => Some(Self::Path),
+            _ => is_path.then_some(Self::Path),
+        }
+    }
 }
 
 /// Writes `process.*`; only firewall activities contain the process itself.
@@ -100,22 +149,23 @@ pub(super) fn process(event: &mut Event<'_>, data: &mut ActivityData<'_>, is_fir
 /// Writes `device.*` of device control. ECS also has fields for the vendor and product numbers of a USB device.
 pub(super) fn device(event: &mut Event<'_>, data: &mut ActivityData<'_>) {
     let open = event.open("device");
-    event.keyword("id", &mut data.u_id);
+    if event.keyword("id", &mut data.u_id).is_none() {
+        event.keyword("id", &mut data.uid);
+    }
     event.keyword("serial_number", &mut data.serial);
-    let vendor = event.keyword("manufacturer", &mut data.vendor_id);
-    let object = event.open("vendor");
-    event.optional("id", vendor);
-    event.close(object);
-    let object = event.open("product");
-    event.keyword("id", &mut data.product_id);
-    event.close(object);
+    event.keyword("manufacturer", &mut data.manufacturer_name);
+    for (name, value) in [("vendor", &mut data.vendor_id), ("product", &mut data.product_id)] {
+        let object = event.open(name);
+        event.keyword("id", value);
+        event.close(object);
+    }
     let object = event.open("model");
     event.keyword("name", &mut data.device_name);
     event.close(object);
     event.close(open);
 }
 
-/// Writes the rule of device control or firewall.
+/// Writes the rule that acted or was changed.
 pub(super) fn rule(event: &mut Event<'_>, data: &mut ActivityData<'_>) {
     let open = event.open("rule");
     event.keyword("id", &mut data.rule_id);

@@ -104,7 +104,7 @@ mod tests {
     #[test]
     fn the_tables_are_complete() {
         let types = types();
-        assert_eq!(types.len(), 412);
+        assert_eq!(types.len(), 413);
         for row in &types {
             assert!(["event", "alert"].contains(&row.kind), "{row:?}");
             assert!(!row.categories.is_empty() && !row.types.is_empty() && !row.action.is_empty(), "{row:?}");

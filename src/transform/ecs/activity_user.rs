@@ -2,33 +2,48 @@
 
 use super::activity_class::Class;
 use super::event::{Event, is_placeholder};
+use super::remote_origin::RemoteOrigin;
 use super::user;
 use crate::record::activity::{Activity, ActivityData};
 use crate::record::{Escaped, Kind, Value};
 
-/// Writes `user.*`. If `byUser` is set, it is the acting user and `username` is the target.
-pub(super) fn write(event: &mut Event<'_>, activity: &mut Activity<'_>, data: &mut ActivityData<'_>, class: &Class) {
+/// Writes `user.*`. If `byUser` is set, it is the acting user and `username` is the target. `origin` names the user of
+/// a threat that came from another host.
+pub(super) fn write<'a>(
+    event: &mut Event<'_>,
+    activity: &mut Activity<'a>,
+    data: &mut ActivityData<'a>,
+    class: &Class,
+    origin: Option<RemoteOrigin<'a>>,
+) {
     let is_iam = class.is("iam");
-    let by_user = data.by_user.escaped().is_some_and(|text| !is_placeholder(text));
+    let by_user = is_set(data.by_user);
     let open = event.open("user");
     event.keyword("id", &mut activity.user_id);
-    let mut has_email = false;
+    let actor = match () {
+        () if by_user => name(event, &mut data.by_user),
+        // The names in a hit are those of the rule's owner.
+        () if class.is_rule_alert => Named::default(),
+        () => first_name(event, [&mut data.username, &mut data.user_name, &mut data.last_logged_in_user_name]),
+    };
+    if !actor.is_set
+        && let Some(user) = origin.and_then(|origin| origin.user)
+    {
+        user.write(event);
+    }
     if by_user {
-        has_email = name(event, &mut data.by_user);
+        event.optional("full_name", actor.display);
     } else {
-        for value in [&mut data.username, &mut data.user_name, &mut data.last_logged_in_user_name] {
-            if value.escaped().is_some_and(|text| !is_placeholder(text)) {
-                has_email = name(event, value);
-                break;
-            }
+        full_name(event, &mut data.full_name, actor);
+    }
+    if !is_iam {
+        if !actor.has_email {
+            user::email(event, &mut data.email);
         }
+        user::related(event, data.recovery_email);
     }
-    if let Some(full_name) = data.full_name.escaped() {
-        event.related.user.add(full_name);
-        event.keyword("full_name", &mut data.full_name);
-    }
-    if !is_iam && !has_email && !user::email(event, &mut data.email) {
-        user::email(event, &mut data.recovery_email);
+    if class.is("authentication") {
+        roles(event, [&mut data.role]);
     }
     if is_iam || by_user {
         target(event, data, is_iam, by_user);
@@ -45,31 +60,40 @@ fn target(event: &mut Event<'_>, data: &mut ActivityData<'_>, is_iam: bool, by_u
     if is_iam {
         event.keyword("id", &mut data.user_id);
     }
-    let mut has_email = false;
+    let mut target = Named::default();
     if by_user {
-        for value in [&mut data.username, &mut data.user_name] {
-            if value.escaped().is_some_and(|text| !is_placeholder(text)) {
-                has_email = name(event, value);
-                break;
-            }
-        }
+        target = first_name(event, [&mut data.username, &mut data.user_name]);
+        full_name(event, &mut data.full_name, target);
     }
     if is_iam {
-        if !has_email && !user::email(event, &mut data.email) {
+        if !target.has_email && !user::email(event, &mut data.email) {
             user::email(event, &mut data.recovery_email);
         }
-        let list = event.json.open_list("roles");
-        let mut first = None;
-        for role in [&mut data.role, &mut data.role_name] {
-            let Some(text) = role.escaped() else { continue };
-            if first.replace(text) != Some(text) {
-                event.json.element(text);
-            }
-            role.take();
-        }
-        event.json.close(list);
+        roles(event, [&mut data.role, &mut data.role_name]);
     }
     event.close(open);
+}
+
+/// Writes `full_name` of the open user object: the given one, else a name that is one of a person.
+fn full_name(event: &mut Event<'_>, given: &mut Value<'_>, named: Named<'_>) {
+    match event.keyword("full_name", given) {
+        Some(text) => event.related.user.insert(text),
+        None => drop(event.optional("full_name", named.display)),
+    }
+}
+
+/// Writes the different roles of the open user object.
+fn roles<const N: usize>(event: &mut Event<'_>, roles: [&mut Value<'_>; N]) {
+    let list = event.json.open_list("roles");
+    let mut first = None;
+    for role in roles {
+        let Some(text) = role.escaped() else { continue };
+        if first.replace(text) != Some(text) {
+            event.json.element(text);
+        }
+        role.take();
+    }
+    event.json.close(list);
 }
 
 /// Writes `user.changes.*` if the new value is data of the user.
@@ -101,33 +125,39 @@ fn changes(event: &mut Event<'_>, data: &ActivityData<'_>) {
                 }
                 event.json.close(list);
             }
-            _ => drop(event.optional("email", new.filter(|text| is_email(*text)))),
+            _ => drop(event.optional("email", new.filter(|text| user::principal(*text).is_some()))),
         }
     }
     event.close(open);
 }
 
-/// Writes the name of the open user object. For an e-mail address it writes the local part and `email`, and returns
-/// true.
-fn name(event: &mut Event<'_>, value: &mut Value<'_>) -> bool {
-    let Some(text) = value.escaped() else { return false };
-    match text.raw().split_once('@') {
-        Some((local, _)) if is_email(text) => {
-            event.json.escaped("name", Escaped::plain(local));
-            event.json.escaped("email", text);
-            event.related.user.add(Escaped::plain(local));
-            event.related.user.add(text);
-            value.take();
-            true
-        }
-        _ => {
-            user::name_and_domain(event, value);
-            false
-        }
-    }
+/// What was written of a user.
+#[derive(Clone, Copy, Default)]
+struct Named<'a> {
+    is_set: bool,
+    has_email: bool,
+    display: Option<Escaped<'a>>,
 }
 
-fn is_email(text: Escaped<'_>) -> bool {
-    let is_part = |part: &str| !part.is_empty() && !part.contains(['@', ' ', '\\', '"']);
-    text.raw().split_once('@').is_some_and(|(local, domain)| is_part(local) && is_part(domain))
+fn first_name<'a, const N: usize>(event: &mut Event<'_>, values: [&mut Value<'a>; N]) -> Named<'a> {
+    values.into_iter().find(|value| is_set(**value)).map(|value| name(event, value)).unwrap_or_default()
+}
+
+/// Writes the name of the open user object. For an e-mail address it writes the local part and `email`.
+fn name<'a>(event: &mut Event<'_>, value: &mut Value<'a>) -> Named<'a> {
+    let Some(text) = value.escaped() else { return Named::default() };
+    let display = user::display_name(*value);
+    let Some((local, _)) = user::principal(text) else {
+        return Named { is_set: user::name_and_domain(event, value), has_email: false, display };
+    };
+    event.json.escaped("name", local);
+    event.json.escaped("email", text);
+    event.related.user.add(local);
+    event.related.user.add(text);
+    value.take();
+    Named { is_set: true, has_email: true, display }
+}
+
+fn is_set(value: Value<'_>) -> bool {
+    value.escaped().is_some_and(|text| !is_placeholder(text))
 }

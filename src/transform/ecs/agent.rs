@@ -5,7 +5,7 @@ use super::common::CommonFields;
 use super::endpoint::{self, Os};
 use super::event::{Event, boolean};
 use super::severity::Severity;
-use super::vendor::write_remaining;
+use super::vendor::{self, JoinKeys, write_remaining};
 use super::{cloud, organization, user};
 use crate::record::Value;
 use crate::record::agent::Agent;
@@ -39,7 +39,7 @@ pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, agent: &mut 
     event.close(device);
     event.tail();
 
-    let vendor = event.json.open("sentinel_one");
+    let vendor = vendor::open(event, common, &JoinKeys::default());
     let object = event.json.open("agent");
     event.json.word("severity", severity.word());
     organization::agent_and_site(event, Value::default(), [agent.site_id], [agent.site_name]);

@@ -1,20 +1,30 @@
 //! Maps `/cloud-detection/alerts` to ECS.
 
 use super::common::CommonFields;
-use super::detection::{self, Container, Detection, File, Host, Kind, Login, Peer, Pod, Process, Rule};
+use super::detection::{self, Container, Detection, File, Host, Login, Peer, Pod, Process, Rule, Target};
 use super::endpoint::{Os, first_scalar};
 use super::event::Event;
+use super::event_kind::EventKind;
+use super::matched::Matched;
 use super::organization;
 use super::severity::Severity;
-use super::vendor::write_remaining;
+use super::user::{Account, ProcessUser};
+use super::vendor::{self, JoinKeys, write_remaining};
 use crate::record::Value;
-use crate::record::alert::{Alert, AlertProcess};
+use crate::record::alert::{Alert, AlertInfo, AlertProcess, AlertTarget};
 use crate::transform::copy::KeyCase;
 
 pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, alert: &mut Alert<'_>) {
-    let severity = alert.rule_info.severity.escaped().and_then(Severity::of_word).unwrap_or(Severity::Informational);
-    let agent_id = alert.agent_realtime_info.id;
     let info = &alert.alert_info;
+    let severity = alert.rule_info.severity.escaped().and_then(Severity::of_word).unwrap_or(Severity::Informational);
+    let severity = severity.judged([info.analyst_verdict]);
+    let (agent_id, alert_id) = (alert.agent_realtime_info.id, info.alert_id);
+    let keys = JoinKeys {
+        agent_uuid: first_scalar([alert.agent_realtime_info.uuid, alert.agent_detection_info.uuid]),
+        storyline: alert.source_process_info.storyline,
+        ..JoinKeys::default()
+    };
+    let matched = matched(info, &alert.target_process_info);
     // Uses copies: `event.created` takes the date.
     let times = [&mut { info.created_at }, &mut { info.reported_at }, &mut { info.updated_at }];
     event.head(common, times, [&mut alert.agent_detection_info.version]);
@@ -27,53 +37,61 @@ pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, alert: &mut 
             (": ", alert.source_process_info.name.escaped()),
         ],
     );
-    event_object(event, common, alert, severity);
-    detection::write(event, &mut detection(alert, &mut [Value::default(); 2]));
+    event_object(event, common, alert, matched, severity);
+    detection::write(event, &mut detection(alert, matched.kind, &mut [Value::default(); 2]));
     organization::write(event, [&mut alert.agent_detection_info.account_id], [&mut Value::default()]);
     event.tail();
 
-    let vendor = event.json.open("sentinel_one");
+    let vendor = vendor::open(event, common, &keys);
     let object = event.json.open("alert");
     event.json.word("severity", severity.word());
+    event.optional("id", alert_id.escaped());
     organization::agent_and_site(event, agent_id, [alert.agent_detection_info.site_id], [Value::default()]);
-    write_remaining(&mut event.json, alert, KeyCase::Snake, &["severity", "agent", "site"]);
+    write_remaining(&mut event.json, alert, KeyCase::Snake, &["severity", "id", "agent", "site"]);
     event.json.close(object);
     event.json.close(vendor);
     event.json.raw(b"}");
 }
 
-fn event_object(event: &mut Event<'_>, common: &CommonFields<'_>, alert: &mut Alert<'_>, severity: Severity) {
+fn matched<'a>(info: &AlertInfo<'a>, target: &AlertTarget<'a>) -> Matched<'a> {
+    let login = [info.login_is_successful, info.logins_user_name, info.login_account_sid, info.login_type];
+    let target = [target.tgt_proc_name, target.tgt_proc_image_path, target.tgt_proc_cmd_line];
+    let mut matched = Matched::new(info.event_type, login, target);
+    if info.event_type.is_empty() && matched.kind.is_none() && !info.indicator_category.is_empty() {
+        matched.kind = Some(EventKind::Indicator);
+    }
+    matched
+}
+
+fn event_object(
+    event: &mut Event<'_>,
+    common: &CommonFields<'_>,
+    alert: &mut Alert<'_>,
+    matched: Matched<'_>,
+    severity: Severity,
+) {
     let info = &mut alert.alert_info;
-    let by_indicator = info.event_type.is_empty() && !info.indicator_category.is_empty();
-    let kind = if by_indicator { Some(Kind::Indicator) } else { detection::kind(info.event_type) };
-    let (category, kind_of_type) = kind.map(Kind::class).unzip();
     let open = event.open("event");
-    event.json.word("kind", "alert");
-    event.words("category", ["intrusion_detection"].into_iter().chain(category));
-    event.words("type", ["info"].into_iter().chain(kind_of_type.filter(|word| *word != "info")));
-    match info.event_type.escaped() {
-        Some(event_type) => event.json.text("action", &format!("alert-{}", event_type.decode().to_lowercase())),
-        None => event.json.word("action", "alert-raised"),
-    }
-    if matches!(kind, Some(Kind::Login | Kind::Logout))
-        && let Some(outcome) = detection::login_outcome(info.login_is_successful)
-    {
-        event.json.word("outcome", outcome);
-    }
+    matched.classify(event);
     event.severity(severity);
     event.keyword("id", &mut info.alert_id);
+    event.date("start", &mut { info.created_at });
     event.date("created", &mut info.created_at);
     event.provenance(common);
     event.close(open);
 }
 
 /// The fields of a detection in an alert. `none` replaces addresses, which alerts do not have.
-fn detection<'v, 'a>(alert: &'v mut Alert<'a>, none: &'v mut [Value<'a>; 2]) -> Detection<'v, 'a> {
+fn detection<'v, 'a>(
+    alert: &'v mut Alert<'a>,
+    kind: Option<EventKind>,
+    none: &'v mut [Value<'a>; 2],
+) -> Detection<'v, 'a> {
     let (info, rule, target) = (&mut alert.alert_info, &mut alert.rule_info, &mut alert.target_process_info);
     let (current, detected) = (&mut alert.agent_realtime_info, &mut alert.agent_detection_info);
     let (container, pod) = (&mut alert.container_info, &mut alert.kubernetes_info);
     Detection {
-        event_type: info.event_type,
+        kind,
         rule: Rule {
             id: &mut rule.id,
             name: &mut rule.name,
@@ -101,6 +119,14 @@ fn detection<'v, 'a>(alert: &'v mut Alert<'a>, none: &'v mut [Value<'a>; 2]) -> 
         indicator_source: &mut info.ti_indicator_source,
         process: process(&mut alert.source_process_info),
         parent: process(&mut alert.source_parent_process_info),
+        target: Target {
+            name: &mut target.tgt_proc_name,
+            pid: &mut target.tgt_proc_pid,
+            command_line: &mut target.tgt_proc_cmd_line,
+            executable: &mut target.tgt_proc_image_path,
+            entity_id: &mut target.tgt_proc_uid,
+            start: &mut target.tgt_process_start_time,
+        },
         file: File {
             path: &mut target.tgt_file_path,
             sha1: &mut target.tgt_file_hash_sha1,
@@ -120,6 +146,7 @@ fn detection<'v, 'a>(alert: &'v mut Alert<'a>, none: &'v mut [Value<'a>; 2]) -> 
                 version: &mut detected.os_revision,
             },
             addresses: none.each_mut(),
+            mac: Value::default(),
         },
         container: Container { id: &mut container.id, name: &mut container.name, image: &mut container.image },
         pod: Pod {
@@ -133,6 +160,7 @@ fn detection<'v, 'a>(alert: &'v mut Alert<'a>, none: &'v mut [Value<'a>; 2]) -> 
 }
 
 fn process<'v, 'a>(process: &'v mut AlertProcess<'a>) -> Process<'v, 'a> {
+    let user = users(process);
     Process {
         name: &mut process.name,
         pid: &mut process.pid,
@@ -144,6 +172,16 @@ fn process<'v, 'a>(process: &'v mut AlertProcess<'a>) -> Process<'v, 'a> {
         entity_id: &mut process.unique_id,
         start: &mut process.pid_starttime,
         signer: &mut process.file_signer_identity,
-        user: process.user,
+        user,
+    }
+}
+
+/// Newer consoles have the users of a Linux process one by one.
+fn users<'a>(process: &AlertProcess<'a>) -> ProcessUser<'a> {
+    let together = ProcessUser::of(process.user);
+    ProcessUser {
+        effective: Account::of(process.effective_user).or(together.effective),
+        real: Account::of(process.real_user).or(together.real),
+        login: Account::of(process.login_user).or(together.login),
     }
 }

@@ -1,4 +1,4 @@
-//! `event.category` from the console's classification of a threat.
+//! `event.category` and `event.outcome` from the console's words for a detection.
 
 use crate::record::{Escaped, Value};
 
@@ -40,18 +40,76 @@ impl Word {
         self
     }
 
+    /// Only the alphanumeric characters.
+    pub fn joined(mut self) -> Self {
+        let mut length = 0;
+        for index in 0..self.length {
+            if self.bytes[index].is_ascii_alphanumeric() {
+                self.bytes[length] = self.bytes[index];
+                length += 1;
+            }
+        }
+        self.length = length;
+        self
+    }
+
     /// Whether the word of `value` is `word`.
     pub fn is(value: Value<'_>, word: &str) -> bool {
         Self::of_value(value).as_str() == word
     }
 }
 
-/// The categories of a classification. All classes are malware; three are also typical of an intrusion detection
-/// system. ECS uses the category `threat` for indicator feeds, not for detections on a host.
-pub(super) fn categories(classification: Value<'_>) -> &'static [&'static str] {
-    match Word::of_value(classification).as_str() {
+/// The categories of a classification, in all streams; `None` for a word that is not in the table. ECS uses the
+/// category `threat` for indicator feeds, not for detections on a host. A detection by a person or a custom rule, and
+/// a benign one, say nothing about malware.
+pub(super) fn known_categories(classification: Value<'_>) -> Option<&'static [&'static str]> {
+    Some(match Word::of_value(classification).as_str() {
         "exploit" | "lateral_movement" | "network" => &["malware", "intrusion_detection"],
-        _ => &["malware"],
+        "manual" | "benign" | "command_and_control" | "enumeration" => &["intrusion_detection"],
+        "phishing" => &["email", "intrusion_detection"],
+        "malware"
+        | "ransomware"
+        | "trojan"
+        | "worm"
+        | "virus"
+        | "rootkit"
+        | "backdoor"
+        | "downloader"
+        | "dropper"
+        | "spyware"
+        | "keylogger"
+        | "info_stealer"
+        | "coinminer"
+        | "cryptominer"
+        | "miner"
+        | "dialer"
+        | "rogue"
+        | "toolbar"
+        | "pua"
+        | "packed"
+        | "linux_malware"
+        | "generic_heuristic"
+        | "hacktool"
+        | "interactive_shell"
+        | "remote_shell"
+        | "browser"
+        | "application_control" => &["malware"],
+        word if word.starts_with("malicious_") => &["malware"],
+        _ => return None,
+    })
+}
+
+/// The categories of a threat: without a known classification it is malware.
+pub(super) fn categories(classification: Value<'_>) -> &'static [&'static str] {
+    known_categories(classification).unwrap_or(&["malware"])
+}
+
+/// `event.outcome` of a detection: what became of it, in all streams.
+pub(super) fn outcome(mitigation: &str, failed: Option<bool>) -> &'static str {
+    match mitigation {
+        "mitigated" | "marked_as_benign" | "benign" | "blocked" => "success",
+        "not_mitigated" | "unmitigated" | "active" if failed == Some(true) => "failure",
+        _ => "unknown",
     }
 }
 
@@ -66,6 +124,7 @@ mod tests {
         assert_eq!(word("64 bit"), "64_bit");
         assert_eq!(word("é"), "");
         assert_eq!(word(&"x".repeat(49)), "");
+        assert_eq!(Word::of(Escaped::plain("Process Creation-2")).joined().as_str(), "processcreation2");
         assert!(Word::is(Value::new("\"N/A\""), "n/a") && !Word::is(Value::new("null"), "null"));
     }
 }

@@ -1,7 +1,7 @@
 //! The fields that events of all streams share.
 
 use super::event::Event;
-use crate::record::{Scope, Timestamp, Value};
+use crate::record::{Identity, Scope, Timestamp, Value};
 
 /// Fields of an event that do not come from the record. Byte slices are prepared JSON.
 #[derive(Debug, Clone, Copy)]
@@ -11,6 +11,7 @@ pub(super) struct CommonFields<'f> {
     pub scope: Option<&'f Scope>,
     pub provenance: &'f [u8],
     pub console_host: &'f str,
+    pub identity: Identity,
     /// The record, and whether it has white space between its tokens.
     pub original: Option<(&'f str, bool)>,
 }

@@ -1,16 +1,17 @@
-//! Writes the fields that alerts share with hits of custom rules in the activity log, which spell their keys
+//! Writes the fields that alerts share with hits of detection rules in the activity log, which spell their keys
 //! differently.
 
 use super::classification::Word;
 use super::endpoint::{self, Os};
-use super::event::{Event, address, boolean};
-use super::user;
+use super::event::{Event, address, is_placeholder};
+use super::event_kind::EventKind;
+use super::user::{Account, ProcessUser};
 use super::workload;
-use crate::record::Value;
+use crate::record::{Escaped, Value};
 
 /// References to the fields of a detection in its record.
 pub(super) struct Detection<'v, 'a> {
-    pub event_type: Value<'a>,
+    pub kind: Option<EventKind>,
     pub rule: Rule<'v, 'a>,
     pub source: Peer<'v, 'a>,
     pub destination: Peer<'v, 'a>,
@@ -29,6 +30,7 @@ pub(super) struct Detection<'v, 'a> {
     pub indicator_source: &'v mut Value<'a>,
     pub process: Process<'v, 'a>,
     pub parent: Process<'v, 'a>,
+    pub target: Target<'v, 'a>,
     pub file: File<'v, 'a>,
     pub host: Host<'v, 'a>,
     pub container: Container<'v, 'a>,
@@ -66,7 +68,17 @@ pub(super) struct Process<'v, 'a> {
     pub entity_id: &'v mut Value<'a>,
     pub start: &'v mut Value<'a>,
     pub signer: &'v mut Value<'a>,
-    pub user: Value<'a>,
+    pub user: ProcessUser<'a>,
+}
+
+/// The process that the process acted on.
+pub(super) struct Target<'v, 'a> {
+    pub name: &'v mut Value<'a>,
+    pub pid: &'v mut Value<'a>,
+    pub command_line: &'v mut Value<'a>,
+    pub executable: &'v mut Value<'a>,
+    pub entity_id: &'v mut Value<'a>,
+    pub start: &'v mut Value<'a>,
 }
 
 /// The file that the process acted on.
@@ -85,6 +97,7 @@ pub(super) struct Host<'v, 'a> {
     pub kind: &'v mut Value<'a>,
     pub os: Os<'v, 'a>,
     pub addresses: [&'v mut Value<'a>; 2],
+    pub mac: Value<'a>,
 }
 
 pub(super) struct Container<'v, 'a> {
@@ -103,22 +116,16 @@ pub(super) struct Pod<'v, 'a> {
 
 /// Writes all objects of the event except `event`, `organization`, `group` and those after them.
 pub(super) fn write(event: &mut Event<'_>, detection: &mut Detection<'_, '_>) {
-    let is_login = kind(detection.event_type) == Some(Kind::Login);
     rule(event, &mut detection.rule);
-    connection(event, detection, is_login);
+    connection(event, detection);
     dns(event, detection);
-    login_user(event, &mut detection.login);
+    user_object(event, detection);
     registry(event, detection);
-    let open = event.open("process");
-    process_fields(event, &mut detection.process);
-    let parent = event.open("parent");
-    process_fields(event, &mut detection.parent);
-    event.close(parent);
-    event.close(open);
+    process(event, detection);
     file(event, &mut detection.file);
     dll(event, detection);
     indicator(event, detection);
-    host(event, detection, is_login);
+    host(event, detection);
     let container = &mut detection.container;
     // The labels are a single text, which stays in the record.
     workload::container_fields(event, container.id, container.name, container.image, Value::default());
@@ -127,64 +134,6 @@ pub(super) fn write(event: &mut Event<'_>, detection: &mut Detection<'_, '_>) {
         let none = Value::default();
         workload::kubernetes_fields(event, pod.cluster, pod.namespace, pod.name, pod.controller_kind, none);
     }
-}
-
-/// The kind of event that a rule matched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    Process,
-    File(&'static str),
-    Connection,
-    Dns,
-    Registry(&'static str),
-    Login,
-    Logout,
-    Module,
-    Indicator,
-}
-
-impl Kind {
-    /// Category and type, in addition to `intrusion_detection` and `info`.
-    pub fn class(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Process => ("process", "start"),
-            Self::File(change) => ("file", change),
-            Self::Connection => ("network", "connection"),
-            Self::Dns => ("network", "protocol"),
-            Self::Registry(change) => ("registry", change),
-            Self::Login => ("authentication", "start"),
-            Self::Logout => ("authentication", "end"),
-            Self::Module => ("library", "start"),
-            Self::Indicator => ("malware", "info"),
-        }
-    }
-}
-
-/// Uses the prefix of the type's name: consoles spell the remaining part in several ways.
-pub(super) fn kind(event_type: Value<'_>) -> Option<Kind> {
-    let text = event_type.escaped()?;
-    let word: String =
-        text.raw().chars().filter(char::is_ascii_alphanumeric).map(|letter| letter.to_ascii_uppercase()).collect();
-    let change = if word.contains("CREAT") {
-        "creation"
-    } else if word.contains("DELET") {
-        "deletion"
-    } else {
-        "change"
-    };
-    let starts = |prefixes: &[&str]| prefixes.iter().any(|prefix| word.starts_with(prefix));
-    Some(match () {
-        () if starts(&["PROCESS"]) => Kind::Process,
-        () if starts(&["FILE"]) => Kind::File(change),
-        () if starts(&["TCPV4", "TCPV6", "NETWORK", "IPCONNECT"]) => Kind::Connection,
-        () if starts(&["DNS"]) => Kind::Dns,
-        () if starts(&["REGISTRY", "REGKEY", "REGVALUE"]) => Kind::Registry(change),
-        () if starts(&["LOGIN"]) => Kind::Login,
-        () if starts(&["LOGOUT"]) => Kind::Logout,
-        () if starts(&["MODULE"]) => Kind::Module,
-        () if starts(&["INDICATOR", "BEHAVIORALINDICATOR"]) => Kind::Indicator,
-        () => return None,
-    })
 }
 
 fn rule(event: &mut Event<'_>, rule: &mut Rule<'_, '_>) {
@@ -197,13 +146,18 @@ fn rule(event: &mut Event<'_>, rule: &mut Rule<'_, '_>) {
     event.close(open);
 }
 
-fn connection(event: &mut Event<'_>, detection: &mut Detection<'_, '_>, is_login: bool) {
+/// The address of the machine that logged in is the source of a login. It is never the endpoint's own address.
+fn connection(event: &mut Event<'_>, detection: &mut Detection<'_, '_>) {
     let open = event.open("source");
-    if detection.source.ip.escaped().is_none() && is_login {
-        // For a login, this is the address of the client.
-        event.ip("ip", detection.machine_ip);
+    let of_login = detection.kind == Some(EventKind::Login) && detection.machine_ip.escaped().is_some();
+    let [first, second] = if of_login {
+        [&mut *detection.machine_ip, &mut *detection.source.ip]
     } else {
-        event.ip("ip", detection.source.ip);
+        [&mut *detection.source.ip, &mut *detection.machine_ip]
+    };
+    event.ip("ip", first);
+    if let Some(other) = second.escaped().and_then(address) {
+        event.related.ip.add(other);
     }
     event.port("port", detection.source.port);
     event.close(open);
@@ -247,23 +201,36 @@ fn dns(event: &mut Event<'_>, detection: &mut Detection<'_, '_>) {
     event.close(open);
 }
 
-fn login_user(event: &mut Event<'_>, login: &mut Login<'_, '_>) {
+/// The user who logged in, else the user of the process.
+fn user_object(event: &mut Event<'_>, detection: &mut Detection<'_, '_>) {
+    let login = &mut detection.login;
+    let is_login = [&*login.name, &*login.domain, &*login.sid].into_iter().any(|value| value.escaped().is_some());
     let open = event.open("user");
-    event.keyword("id", login.sid);
-    if login.domain.escaped().is_some() {
-        event.keyword("domain", login.domain);
-        if let Some(text) = login.name.escaped() {
-            let name = user::split(text).1;
-            event.json.escaped("name", name);
-            event.related.user.add(name);
-            if name == text {
-                login.name.take();
-            }
-        }
-    } else {
-        user::name_and_domain(event, login.name);
+    if is_login {
+        login_user(event, login);
+    } else if let Some(account) = detection.process.user.effective {
+        account.write(event);
     }
     event.close(open);
+}
+
+fn login_user(event: &mut Event<'_>, login: &mut Login<'_, '_>) {
+    event.keyword("id", login.sid);
+    let Some(account) = Account::of(*login.name) else {
+        event.keyword("domain", login.domain);
+        return;
+    };
+    // Windows writes `-` for a login without a domain.
+    let has_domain = login.domain.escaped().is_some_and(|text| !text.is("-"));
+    if has_domain {
+        event.keyword("domain", login.domain);
+        account.without_domain().write(event);
+    } else {
+        account.write(event);
+    }
+    if account.domain.is_none() {
+        login.name.take();
+    }
 }
 
 /// The console has one field for the name of a value and its data.
@@ -323,6 +290,52 @@ fn indicator(event: &mut Event<'_>, detection: &mut Detection<'_, '_>) {
     event.close(threat);
 }
 
+/// For a process that was started, ECS has the started process and its parent. The parent's parent stays in the record.
+/// For all other events, the process is the one that acted.
+fn process(event: &mut Event<'_>, detection: &mut Detection<'_, '_>) {
+    let is_start = detection.kind == Some(EventKind::ProcessCreation) && detection.target.is_set();
+    let open = event.open("process");
+    let parent = if is_start {
+        target_fields(event, &mut detection.target);
+        relate_process(event, &detection.parent);
+        &mut detection.process
+    } else {
+        process_fields(event, &mut detection.process);
+        &mut detection.parent
+    };
+    let open_parent = event.open("parent");
+    process_fields(event, parent);
+    event.close(open_parent);
+    event.close(open);
+}
+
+impl Target<'_, '_> {
+    fn is_set(&self) -> bool {
+        let is_set = |value: &Value<'_>| value.escaped().is_some_and(|text| !is_placeholder(text));
+        [&*self.name, &*self.executable, &*self.command_line].into_iter().any(is_set)
+    }
+}
+
+fn target_fields(event: &mut Event<'_>, target: &mut Target<'_, '_>) {
+    let of_path = target.executable.escaped().map(Escaped::last_segment).filter(|name| !name.raw().is_empty());
+    if event.keyword("name", target.name).is_none() {
+        event.optional("name", of_path);
+    }
+    event.long("pid", target.pid);
+    event.keyword("command_line", target.command_line);
+    event.keyword("executable", target.executable);
+    event.keyword("entity_id", target.entity_id);
+    event.date("start", target.start);
+}
+
+/// Adds a process without a field to `related`.
+fn relate_process(event: &mut Event<'_>, process: &Process<'_, '_>) {
+    for hash in [&*process.md5, &*process.sha1, &*process.sha256] {
+        event.relate_hash(*hash);
+    }
+    process.user.relate(event);
+}
+
 fn process_fields(event: &mut Event<'_>, process: &mut Process<'_, '_>) {
     event.keyword("name", process.name);
     event.long("pid", process.pid);
@@ -334,7 +347,7 @@ fn process_fields(event: &mut Event<'_>, process: &mut Process<'_, '_>) {
     let signature = event.open("code_signature");
     event.keyword("subject_name", process.signer);
     event.close(signature);
-    user::process_user(event, process.user);
+    process.user.write(event);
 }
 
 fn file(event: &mut Event<'_>, file: &mut File<'_, '_>) {
@@ -358,7 +371,7 @@ fn file(event: &mut Event<'_>, file: &mut File<'_, '_>) {
     event.close(open);
 }
 
-fn host(event: &mut Event<'_>, detection: &mut Detection<'_, '_>, is_login: bool) {
+fn host(event: &mut Event<'_>, detection: &mut Detection<'_, '_>) {
     let host = &mut detection.host;
     let open = event.open("host");
     let [first, second] = &mut host.names;
@@ -366,16 +379,10 @@ fn host(event: &mut Event<'_>, detection: &mut Detection<'_, '_>, is_login: bool
     event.keyword("id", host.id);
     event.keyword("type", host.kind);
     endpoint::os(event, &mut host.os);
-    // For a login, this is the address of the client, not of the host.
-    let machine = if is_login { &mut Value::default() } else { &mut *detection.machine_ip };
+    endpoint::macs(event, host.mac);
     let [first, second] = &mut host.addresses;
-    let values = [machine, &mut **first, &mut **second];
+    let values = [&mut **first, &mut **second];
     endpoint::addresses(event, Value::default(), &values.each_ref().map(|value| **value));
     values.into_iter().for_each(Event::take_address);
     event.close(open);
-}
-
-/// The value of `event.outcome` of a login.
-pub(super) fn login_outcome(is_successful: Value<'_>) -> Option<&'static str> {
-    boolean(is_successful).map(|success| if success { "success" } else { "failure" })
 }

@@ -100,6 +100,15 @@ pub(super) fn addresses(event: &mut Event<'_>, interfaces: Value<'_>, others: &[
     event.return_sets([ips, macs]);
 }
 
+/// Writes `host.mac` from a text with one or more addresses. The value stays in the record.
+pub(super) fn macs(event: &mut Event<'_>, value: Value<'_>) {
+    let list = event.json.open_list("mac");
+    for mac in value.escaped().into_iter().flat_map(|text| text.split(',')).filter_map(Mac::of) {
+        event.json.element(Escaped::plain(mac.as_str()));
+    }
+    event.json.close(list);
+}
+
 /// A MAC address of 6 or 8 bytes in the ECS form `00-25-96-FF-FE-12`.
 struct Mac {
     text: [u8; 23],

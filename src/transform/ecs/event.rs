@@ -266,6 +266,13 @@ impl<'o> Event<'o> {
         self.close(open);
     }
 
+    /// Adds a hash without a field to `related.hash`.
+    pub fn relate_hash(&mut self, value: Value<'_>) {
+        if let Some((_, text)) = value.escaped().and_then(hash) {
+            self.related.hash.add_lower_case(text);
+        }
+    }
+
     /// Writes a text if there is one. The value stays in the record.
     #[inline]
     pub fn optional<'a>(&mut self, name: &str, text: Option<Escaped<'a>>) -> Option<Escaped<'a>> {

@@ -3,7 +3,7 @@
 use super::common::CommonFields;
 use super::event::Event;
 use super::severity::Severity;
-use super::vendor::write_remaining;
+use super::vendor::{self, JoinKeys, write_remaining};
 use super::{organization, user};
 use crate::record::Value;
 use crate::record::group::Group;
@@ -24,12 +24,13 @@ pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, group: &mut 
     event.close(open);
     organization::group(event, [&mut group.id], [&mut group.name]);
     let open = event.open("user");
+    event.optional("full_name", user::display_name(group.creator));
     user::name_and_domain(event, &mut group.creator);
     event.keyword("id", &mut group.creator_id);
     event.close(open);
     event.tail();
 
-    let vendor = event.json.open("sentinel_one");
+    let vendor = vendor::open(event, common, &JoinKeys::default());
     let object = event.json.open("group");
     event.json.word("severity", severity.word());
     organization::agent_and_site(event, Value::default(), [group.site_id], [Value::default()]);

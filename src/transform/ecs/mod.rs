@@ -4,21 +4,26 @@
 mod activity;
 mod activity_class;
 mod activity_data;
+mod activity_event;
 mod activity_types;
 mod activity_user;
 mod agent;
 mod alert;
 mod classification;
 mod cloud;
+mod command_line;
 mod common;
 mod detection;
 mod endpoint;
 mod enrichment;
 mod event;
+mod event_kind;
 mod group;
+mod matched;
 mod mitre;
 mod organization;
 mod related;
+mod remote_origin;
 mod rule_hit;
 mod severity;
 mod threat;
@@ -43,7 +48,7 @@ use crate::record::group::Group;
 use crate::record::threat::Threat;
 use crate::record::unified_alert::UnifiedAlert;
 use crate::record::vulnerability::{Vulnerability, content_version};
-use crate::record::{JsonError, Reader, Scope, Stream, Timestamp};
+use crate::record::{Identity, JsonError, Reader, Scope, Stream, Timestamp, facts};
 
 /// The name with the version, for the Kafka header.
 pub(super) const NAME: &str = "ecs-9.4.0";
@@ -83,16 +88,33 @@ impl Ecs {
         }
     }
 
+    pub fn identity(&self, record: &[u8]) -> Identity {
+        facts(self.stream, record).identity(&self.console_host, record)
+    }
+
     /// Appends the event of one record.
     ///
     /// # Errors
     /// With the reason, when the record is not a JSON object. The caller must then discard the appended bytes.
-    pub fn map(&mut self, record: &[u8], enrichment: Option<&[u8]>, out: &mut Vec<u8>) -> Result<Mapped, String> {
+    pub fn map(
+        &mut self,
+        record: &[u8],
+        identity: Identity,
+        enrichment: Option<&[u8]>,
+        out: &mut Vec<u8>,
+    ) -> Result<Mapped, String> {
         let record = check(record)?;
-        self.map_object(record, enrichment, out).map_err(|error| format!("the record cannot be read: {error}"))
+        self.map_object(record, identity, enrichment, out)
+            .map_err(|error| format!("the record cannot be read: {error}"))
     }
 
-    fn map_object(&mut self, record: &str, enrichment: Option<&[u8]>, out: &mut Vec<u8>) -> Result<Mapped, JsonError> {
+    fn map_object(
+        &mut self,
+        record: &str,
+        identity: Identity,
+        enrichment: Option<&[u8]>,
+        out: &mut Vec<u8>,
+    ) -> Result<Mapped, JsonError> {
         let mut reader = Reader::new(record);
         let mut event = Event::new(out, &mut self.scratch);
         let mut common = CommonFields {
@@ -101,6 +123,7 @@ impl Ecs {
             scope: self.scope.as_deref(),
             provenance: &self.provenance,
             console_host: &self.console_host,
+            identity,
             original: None,
         };
         let mut finish = |reader: &mut Reader<'_>| {
@@ -144,7 +167,7 @@ impl Ecs {
     }
 
     /// Appends the event that follows the last record of a snapshot.
-    pub fn map_snapshot(&mut self, snapshot: Snapshot, out: &mut Vec<u8>) {
+    pub fn map_snapshot(&mut self, snapshot: Snapshot, identity: Identity, out: &mut Vec<u8>) {
         let (time, records) = (snapshot.time.to_string(), snapshot.records.to_string());
         let mut json = Json::new(out, &mut self.scratch.siblings);
         json.raw(b"{");
@@ -156,7 +179,7 @@ impl Ecs {
         json.raw(&self.provenance);
         json.raw(b"}");
         json.text("message", &format!("Snapshot of {time} is complete: {records} {}", self.stream.name()));
-        let vendor = json.open("sentinel_one");
+        let vendor = vendor::open_with_identity(&mut json, identity);
         let object = json.open("snapshot");
         json.word("time", &time);
         json.number("records", &records);
@@ -165,8 +188,9 @@ impl Ecs {
         json.raw(b"}");
     }
 
-    /// Appends the event of a record that cannot be mapped: the mandatory ECS fields, the record and the reason.
-    pub fn map_error(&mut self, record: &[u8], reason: &str, out: &mut Vec<u8>) {
+    /// Appends the event of a record that cannot be mapped: the mandatory ECS fields, its identity, the record and the
+    /// reason.
+    pub fn map_error(&mut self, record: &[u8], identity: Identity, reason: &str, out: &mut Vec<u8>) {
         let mut json = Json::new(out, &mut self.scratch.siblings);
         json.raw(b"{");
         json.word("@timestamp", &Timestamp::now().to_string());
@@ -180,6 +204,8 @@ impl Ecs {
         let error = json.open("error");
         json.text("message", reason);
         json.close(error);
+        let vendor = vendor::open_with_identity(&mut json, identity);
+        json.close(vendor);
         json.raw(b"}");
     }
 }

@@ -1,14 +1,77 @@
-//! Hits of custom rules in the activity log (type 3608): the keys of an alert in lower case.
+//! Hits of detection rules in the activity log: `data` has the values of an alert under keys in lower case. They are
+//! mapped as the alert is, whatever the number of their type.
 
-use super::detection::{Container, Detection, File, Host, Login, Peer, Pod, Process, Rule};
+use super::activity_class::RULE_HITS;
+use super::activity_event::{self, Tail};
+use super::common::CommonFields;
+use super::detection::{self, Container, Detection, File, Host, Login, Peer, Pod, Process, Rule, Target};
 use super::endpoint::Os;
-use crate::record::Value;
-use crate::record::activity::{Activity, RuleHit};
+use super::event::Event;
+use super::event_kind::EventKind;
+use super::matched::Matched;
+use super::organization::{self, NamesInData};
+use super::severity::Severity;
+use super::user::ProcessUser;
+use super::vendor::JoinKeys;
+use crate::record::activity::{Activity, ActivityData, RuleHit};
+use crate::record::{Reader, Value};
+
+/// Whether `data` holds a hit: a rule and an alert, or the process that triggered. Activities of these types can also
+/// have other keys (`ruleName`), which are not those of a hit.
+pub(super) fn is_hit(number: Option<u32>, data: &ActivityData<'_>) -> bool {
+    let has = |name: &str| data.other.iter().any(|(key, _)| key == name);
+    let names_process = || data.other.iter().any(|(key, _)| key.starts_with("sourceprocess"));
+    let is_known = number.is_some_and(|number| RULE_HITS.contains(&number));
+    (is_known && data.rule_name.is_empty()) || (has("rulename") && has("alertid")) || names_process()
+}
+
+pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, activity: &mut Activity<'_>) {
+    let mut hit = RuleHit::read(&mut Reader::new(activity.data.raw())).unwrap_or_default();
+    let severity = hit.severity.escaped().and_then(Severity::of_word).unwrap_or(Severity::Medium);
+    let keys = JoinKeys {
+        agent_uuid: hit.origagentuuid,
+        alert_id: hit.alertid,
+        threat_id: activity.threat_id,
+        storyline: hit.sourceprocessstoryline,
+    };
+    let agent_id = activity.agent_id;
+    let matched = matched(&hit);
+    activity_event::head(event, common, activity, hit.origagentversion.take());
+    let open = event.open("event");
+    matched.classify(event);
+    event.date("start", &mut hit.detectedat);
+    activity_event::fields(event, common, activity, severity);
+    event.close(open);
+    detection::write(event, &mut detection(&mut hit, activity, matched.kind));
+    let names = NamesInData {
+        level: hit.scope_level,
+        account: [&mut hit.account_name, &mut hit.accountname],
+        site: hit.site_name,
+        group: [&mut hit.group_name, &mut hit.groupname],
+    };
+    let site_name = organization::write_of_activity(event, activity, names);
+    activity_event::tail(
+        event,
+        common,
+        activity,
+        &Tail { agent_id, site_name, severity, keys, is_system: false },
+        &hit,
+    );
+}
+
+fn matched<'a>(hit: &RuleHit<'a>) -> Matched<'a> {
+    let login = [hit.loginissuccessful, hit.loginsusername, hit.loginaccountsid, hit.logintype];
+    Matched::new(hit.dveventtype, login, [hit.tgtprocname, hit.tgtprocimagepath, hit.tgtproccmdline])
+}
 
 /// The fields of a detection in a hit.
-pub(super) fn detection<'v, 'a>(hit: &'v mut RuleHit<'a>, activity: &'v mut Activity<'a>) -> Detection<'v, 'a> {
+fn detection<'v, 'a>(
+    hit: &'v mut RuleHit<'a>,
+    activity: &'v mut Activity<'a>,
+    kind: Option<EventKind>,
+) -> Detection<'v, 'a> {
     Detection {
-        event_type: hit.dveventtype,
+        kind,
         rule: Rule {
             id: &mut hit.ruleid,
             name: &mut hit.rulename,
@@ -44,8 +107,13 @@ pub(super) fn detection<'v, 'a>(hit: &'v mut RuleHit<'a>, activity: &'v mut Acti
             sha256: &mut hit.sourceprocesssha256,
             entity_id: &mut hit.sourceprocesskey,
             start: &mut hit.sourceprocessstarttime,
-            signer: &mut hit.sourceprocessfilesigneridentity,
-            user: hit.sourceprocessusername,
+            // Consoles misspell this key.
+            signer: if hit.sourceprocessfilesigneridentity.is_empty() {
+                &mut hit.sourceprocessfilesingeridentity
+            } else {
+                &mut hit.sourceprocessfilesigneridentity
+            },
+            user: ProcessUser::of(hit.sourceprocessusername),
         },
         parent: Process {
             name: &mut hit.sourceparentprocessname,
@@ -58,7 +126,15 @@ pub(super) fn detection<'v, 'a>(hit: &'v mut RuleHit<'a>, activity: &'v mut Acti
             entity_id: &mut hit.sourceparentprocesskey,
             start: &mut hit.sourceparentprocessstarttime,
             signer: &mut hit.sourceparentprocesssigneridentity,
-            user: hit.sourceparentprocessusername,
+            user: ProcessUser::of(hit.sourceparentprocessusername),
+        },
+        target: Target {
+            name: &mut hit.tgtprocname,
+            pid: &mut hit.tgtprocpid,
+            command_line: &mut hit.tgtproccmdline,
+            executable: &mut hit.tgtprocimagepath,
+            entity_id: &mut hit.tgtprocuid,
+            start: &mut hit.tgtprocessstarttime,
         },
         file: File {
             path: &mut hit.tgtfilepath,
@@ -79,6 +155,7 @@ pub(super) fn detection<'v, 'a>(hit: &'v mut RuleHit<'a>, activity: &'v mut Acti
                 version: &mut hit.origagentosrevision,
             },
             addresses: [&mut hit.agentipv4, &mut hit.externalip],
+            mac: hit.physical,
         },
         container: Container {
             id: &mut hit.k8scontainerid,

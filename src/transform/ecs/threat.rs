@@ -5,8 +5,10 @@ use super::common::CommonFields;
 use super::endpoint::{self, first_scalar};
 use super::enrichment::Enrichment;
 use super::event::{Event, boolean};
+use super::remote_origin::{self, RemoteOrigin};
 use super::severity::Severity;
-use super::vendor::write_remaining;
+use super::user::{Account, ProcessUser};
+use super::vendor::{self, JoinKeys, write_remaining};
 use super::{cloud, organization, user, workload};
 use crate::record::threat::{Threat, ThreatInfo};
 use crate::record::{Escaped, Timestamp, Value};
@@ -34,6 +36,12 @@ pub(super) fn map(
     ];
     let agent_id = threat.agent_realtime_info.agent_id;
     let severity = severity(threat);
+    let origin = RemoteOrigin::of(info.originator_process);
+    let keys = JoinKeys {
+        agent_uuid: first_scalar([threat.agent_realtime_info.agent_uuid, threat.agent_detection_info.agent_uuid]),
+        storyline: info.storyline,
+        ..JoinKeys::default()
+    };
 
     head(event, common, threat);
     message(event, threat);
@@ -41,7 +49,10 @@ pub(super) fn map(
     rule(event, &threat.threat_info);
     threat_object(event, threat);
     file(event, &mut threat.threat_info);
-    user_object(event, threat);
+    user_object(event, threat, origin);
+    if let Some(origin) = origin {
+        origin.write_source(event);
+    }
     host(event, threat);
     let (current, detected) = (&mut threat.agent_realtime_info, &mut threat.agent_detection_info);
     organization::write(
@@ -67,7 +78,7 @@ pub(super) fn map(
     }
     event.tail();
 
-    let vendor = event.json.open("sentinel_one");
+    let vendor = vendor::open(event, common, &keys);
     let object = event.json.open("threat");
     event.json.word("severity", severity.word());
     for (name, value) in repeated {
@@ -152,8 +163,7 @@ fn event_object(
     let mitigation = Word::of_value(info.mitigation_status);
     let open = event.open("event");
     event.json.word("kind", "alert");
-    let class = classification::categories(info.classification);
-    event.words("category", class.iter().copied().chain(names_process(info).then_some("process")));
+    event.words("category", categories(info));
     event.words("type", ["info"]);
     if !mitigation.as_str().is_empty() {
         event.json.name("action");
@@ -161,7 +171,7 @@ fn event_object(
         event.json.raw(mitigation.hyphenated().as_str().as_bytes());
         event.json.raw(b"\"");
     }
-    event.json.word("outcome", outcome(mitigation.as_str(), boolean(info.failed_actions)));
+    event.json.word("outcome", classification::outcome(mitigation.as_str(), boolean(info.failed_actions)));
     event.severity(severity);
     if let Some(id) = id.escaped() {
         event.json.escaped("id", id);
@@ -182,33 +192,29 @@ fn event_object(
     event.close(open);
 }
 
-fn outcome(mitigation: &str, failed: Option<bool>) -> &'static str {
-    match mitigation {
-        "mitigated" | "marked_as_benign" | "blocked" => "success",
-        "not_mitigated" | "active" if failed == Some(true) => "failure",
-        _ => "unknown",
-    }
+/// A file that was found without being run is `file`; another detection that names a process is `process`. A threat
+/// from another host is an intrusion.
+fn categories(info: &ThreatInfo<'_>) -> impl Iterator<Item = &'static str> {
+    let class = classification::categories(info.classification);
+    let is_static = Word::is(info.detection_type, "static");
+    let subject = match () {
+        () if is_static && names_file(info) => Some("file"),
+        () if !is_static && names_process(info) => Some("process"),
+        () => None,
+    };
+    let is_remote = RemoteOrigin::of(info.originator_process).is_some();
+    let more = (is_remote && !class.contains(&"intrusion_detection")).then_some("intrusion_detection");
+    class.iter().copied().chain(more).chain(subject)
 }
 
-/// A malicious threat is high; it is critical if it is ransomware or still active on an infected endpoint.
+/// A threat is critical if it is still active on an infected endpoint.
 fn severity(threat: &Threat<'_>) -> Severity {
     let info = &threat.threat_info;
-    let is_active = || {
-        Word::is(info.mitigation_status, "not_mitigated")
-            && boolean(threat.agent_realtime_info.agent_infected) == Some(true)
-    };
-    if Word::is(info.analyst_verdict, "false_positive")
-        || Word::is(info.classification, "benign")
-        || Word::is(info.mitigation_status, "marked_as_benign")
-    {
-        Severity::Informational
-    } else if Word::is(info.confidence_level, "malicious") {
-        if Word::is(info.classification, "ransomware") || is_active() { Severity::Critical } else { Severity::High }
-    } else if Word::is(info.confidence_level, "suspicious") {
-        Severity::Medium
-    } else {
-        Severity::Informational
-    }
+    let is_active = Word::is(info.mitigation_status, "not_mitigated")
+        && boolean(threat.agent_realtime_info.agent_infected) == Some(true);
+    Severity::of_confidence(info.confidence_level, info.classification, is_active)
+        .unwrap_or(Severity::Informational)
+        .judged([info.analyst_verdict, info.classification, info.mitigation_status])
 }
 
 fn rule(event: &mut Event<'_>, info: &ThreatInfo<'_>) {
@@ -240,7 +246,7 @@ fn threat_object(event: &mut Event<'_>, threat: &Threat<'_>) {
     let open = event.open("threat");
     event.techniques.write(&mut event.json);
     let indicator = event.open("indicator");
-    if boolean(info.is_fileless) != Some(true) {
+    if boolean(info.is_fileless) != Some(true) && RemoteOrigin::of(info.originator_process).is_none() {
         event.json.word("type", "file");
     }
     match Word::of_value(info.confidence_level).as_str() {
@@ -267,7 +273,8 @@ fn file_fields<'a>(
     hashes: [&mut Value<'a>; 3],
 ) {
     let of_path = path.escaped().map(Escaped::last_segment).filter(|name| !name.raw().is_empty());
-    event.optional("name", of_path.or_else(|| first_scalar([info.file_display_name, info.threat_name]).escaped()));
+    let given = || remote_origin::name_of(first_scalar([info.file_display_name, info.threat_name]));
+    event.optional("name", of_path.or_else(given));
     event.keyword("path", path);
     if let Some(text) = extension.escaped() {
         let plain = Escaped::plain(text.raw().trim_start_matches('.'));
@@ -305,14 +312,16 @@ fn file(event: &mut Event<'_>, info: &mut ThreatInfo<'_>) {
     if let Some(executable) = executable {
         event.json.escaped("name", executable.last_segment());
         event.json.escaped("executable", executable);
-        let parent = event.open("parent");
-        event.keyword("name", &mut info.originator_process);
-        event.close(parent);
-    } else {
+        if RemoteOrigin::of(info.originator_process).is_none() {
+            let parent = event.open("parent");
+            event.keyword("name", &mut info.originator_process);
+            event.close(parent);
+        }
+    } else if RemoteOrigin::of(info.originator_process).is_none() {
         event.keyword("name", &mut info.originator_process);
     }
     event.keyword("command_line", &mut info.malicious_process_arguments);
-    user::process_user(event, info.process_user);
+    ProcessUser::of(info.process_user).write(event);
     event.close(open);
 }
 
@@ -340,19 +349,37 @@ fn signature(event: &mut Event<'_>, info: &mut ThreatInfo<'_>) {
 fn names_process(info: &ThreatInfo<'_>) -> bool {
     let is_set = |value: Value<'_>| value.escaped().is_some();
     let is_fileless = boolean(info.is_fileless) == Some(true);
-    is_set(info.originator_process)
+    remote_origin::name_of(info.originator_process).is_some()
         || (is_fileless && (is_set(info.malicious_process_arguments) || is_set(info.process_user)))
 }
 
-fn user_object(event: &mut Event<'_>, threat: &mut Threat<'_>) {
+fn names_file(info: &ThreatInfo<'_>) -> bool {
+    let name = remote_origin::name_of(first_scalar([info.file_display_name, info.threat_name]));
+    info.file_path.escaped().or(name).is_some()
+}
+
+/// The user is the one who came from another host, or the one of the malicious process. Only if neither is known, it is
+/// the one who was logged in to the endpoint.
+fn user_object(event: &mut Event<'_>, threat: &mut Threat<'_>, origin: Option<RemoteOrigin<'_>>) {
     let detected = &mut threat.agent_detection_info;
+    let process_user = ProcessUser::of(threat.threat_info.process_user).effective;
+    let actor = origin.and_then(|origin| origin.user).or(process_user);
+    let interactive = Account::of(detected.agent_last_logged_in_user_name);
     let open = event.open("user");
-    if !user::name_and_domain(event, &mut detected.agent_last_logged_in_user_name) {
-        // Uses a copy: the text stays in the record as `process_user`.
-        user::name_and_domain(event, &mut { threat.threat_info.process_user });
+    match actor {
+        Some(actor) => actor.write(event),
+        None => drop(user::name_and_domain(event, &mut detected.agent_last_logged_in_user_name)),
     }
-    user::email(event, &mut detected.agent_last_logged_in_user_mail);
+    let is_interactive = match (actor, interactive) {
+        (Some(actor), Some(interactive)) => actor.may_be(interactive),
+        (actor, _) => actor.is_none(),
+    };
+    if is_interactive {
+        user::email(event, &mut detected.agent_last_logged_in_user_mail);
+    }
     event.close(open);
+    user::related(event, detected.agent_last_logged_in_user_name);
+    user::related(event, detected.agent_last_logged_in_user_mail);
     for named in
         [detected.agent_last_logged_in_upn, threat.threat_info.initiating_username, threat.threat_info.root_process_upn]
     {

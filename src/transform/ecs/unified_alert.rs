@@ -1,18 +1,20 @@
 //! Maps unified alerts to ECS. The host is the primary asset, else the first one.
 
-use super::classification::Word;
+use super::classification::{self, Word};
+use super::command_line;
 use super::common::CommonFields;
 use super::endpoint::{self, first_scalar};
 use super::event::{Event, boolean, is_placeholder};
 use super::severity::Severity;
-use super::vendor::write_remaining;
+use super::user::{Account, ProcessUser};
+use super::vendor::{self, JoinKeys, write_remaining};
 use super::{cloud, organization, user, workload};
 use crate::record::unified_alert::UnifiedAlert;
-use crate::record::{Escaped, Timestamp, Value};
+use crate::record::{Timestamp, Value};
 use crate::transform::copy::KeyCase;
 
 /// Names of the vendor object that do not come from keys of the record.
-const RESERVED: &[&str] = &["severity", "original_severity", "agent", "site"];
+const RESERVED: &[&str] = &["severity", "original_severity", "site"];
 
 /// The asset that is the host: its current state, and its state at detection time.
 #[derive(Clone, Copy, Default)]
@@ -36,8 +38,9 @@ impl<'a> Host<'a> {
 pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, alert: &mut UnifiedAlert<'_>) {
     let host = Host { current: primary(alert.assets), detected: primary(alert.detection_time.assets) };
     let console_severity = alert.severity.take();
-    let severity = console_severity.escaped().and_then(Severity::of_word).unwrap_or(Severity::Informational);
-    let threat = threat_id(alert);
+    let given = console_severity.escaped().and_then(Severity::of_word).unwrap_or(Severity::Informational);
+    let severity = given.judged([alert.analyst_verdict, alert.classification, alert.result]);
+    let keys = join_keys(alert, host);
 
     head(event, common, alert, host);
     event.sentence("message", &[("", alert.name.escaped()), (" on ", host.current.get("name").escaped())]);
@@ -67,14 +70,13 @@ pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, alert: &mut 
     related(event, alert);
     event.tail();
 
-    let vendor = event.json.open("sentinel_one");
+    let vendor = vendor::open(event, common, &keys);
     let object = event.json.open("unified_alert");
-    let word =
-        console_severity.escaped().map_or_else(|| severity.word().to_owned(), |word| word.decode().to_lowercase());
+    let word = match console_severity.escaped() {
+        Some(word) if severity == given => word.decode().to_lowercase(),
+        _ => severity.word().to_owned(),
+    };
     event.vendor_severity(&word, console_severity);
-    let agent = event.json.open("agent");
-    event.optional("uuid", host.current.get("agentUuid").escaped());
-    event.json.close(agent);
     let (current, detected) = (&alert.real_time.scope, &alert.detection_time.scope);
     organization::agent_and_site(
         event,
@@ -84,11 +86,6 @@ pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, alert: &mut 
     );
     write_remaining(&mut event.json, alert, KeyCase::Snake, RESERVED);
     event.json.close(object);
-    if let Some(id) = threat {
-        let threat = event.json.open("threat");
-        event.json.escaped("id", id);
-        event.json.close(threat);
-    }
     event.json.close(vendor);
     event.json.raw(b"}");
 }
@@ -99,11 +96,20 @@ fn primary(assets: Value<'_>) -> Value<'_> {
     assets.elements().find(is_primary).or_else(|| assets.elements().next()).unwrap_or_default()
 }
 
-/// The id in the stream `threats`, for detections of the agent's engines.
-fn threat_id<'a>(alert: &UnifiedAlert<'a>) -> Option<Escaped<'a>> {
-    let id = alert.external_id.escaped()?;
-    let is_id = (17..=19).contains(&id.raw().len()) && id.raw().bytes().all(|byte| byte.is_ascii_digit());
-    (is_id && is_sentinel_one(alert) && is_engine(alert)).then_some(id)
+/// The ids of the same detection in other streams. `externalId` is the id at the product that detected: for the agent's
+/// engines that of the threat, for custom rules that of the alert.
+fn join_keys<'a>(alert: &UnifiedAlert<'a>, host: Host<'a>) -> JoinKeys<'a> {
+    let id = alert.external_id;
+    let is_id = id
+        .escaped()
+        .is_some_and(|id| (17..=19).contains(&id.raw().len()) && id.raw().bytes().all(|byte| byte.is_ascii_digit()));
+    let id_of = |is_product: bool| if is_id && is_sentinel_one(alert) && is_product { id } else { Value::default() };
+    JoinKeys {
+        agent_uuid: host.current.get("agentUuid"),
+        alert_id: id_of(Word::is(alert.detection_source.product, "star")),
+        threat_id: id_of(is_engine(alert)),
+        storyline: alert.storyline_id,
+    }
 }
 
 fn is_sentinel_one(alert: &UnifiedAlert<'_>) -> bool {
@@ -161,7 +167,7 @@ fn event_object(event: &mut Event<'_>, common: &CommonFields<'_>, alert: &mut Un
         "" => event.json.word("action", "unified-alert-raised"),
         word => event.json.word("action", &format!("unified-alert-{}", word.replace('_', "-"))),
     }
-    event.json.word("outcome", if matches!(result.as_str(), "mitigated" | "benign") { "success" } else { "unknown" });
+    event.json.word("outcome", classification::outcome(result.as_str(), None));
     event.severity(severity);
     let id = alert.id.escaped();
     event.keyword("id", &mut alert.id);
@@ -193,27 +199,31 @@ fn event_object(event: &mut Event<'_>, common: &CommonFields<'_>, alert: &mut Un
 /// The categories by classification, and by attacked surface if the classification is not specific.
 fn categories(alert: &UnifiedAlert<'_>) -> impl Iterator<Item = &'static str> {
     let on = |surface: &str| alert.attack_surfaces.elements().any(|element| Word::is(element, surface));
-    let only = |words: &[&'static str]| words.to_vec();
-    let words = match Word::of_value(alert.classification).as_str() {
-        "malware" | "ransomware" | "trojan" | "worm" | "virus" | "rootkit" | "backdoor" | "downloader" | "dropper"
-        | "spyware" | "keylogger" | "info_stealer" | "coinminer" | "cryptominer" | "miner" | "dialer" | "rogue"
-        | "toolbar" | "pua" | "packed" | "linux_malware" | "generic_heuristic" | "benign" => only(&["malware"]),
-        word if word.starts_with("malicious_") => only(&["malware"]),
-        "hacktool" | "interactive_shell" | "remote_shell" | "manual" | "browser" | "application_control" => {
-            only(&[if on("endpoint") { "malware" } else { "intrusion_detection" }])
-        }
-        "exploit" | "lateral_movement" => only(&["malware", "intrusion_detection"]),
-        "network" => only(&["malware", "intrusion_detection", "network"]),
-        "command_and_control" | "enumeration" => only(&["intrusion_detection"]),
-        "phishing" => only(&["email", "intrusion_detection"]),
-        _ => {
-            let mut words = only(&["intrusion_detection"]);
-            let more = [("identity", "iam"), ("email", "email"), ("network", "network")];
-            words.extend(more.into_iter().filter(|(surface, _)| on(surface)).map(|(_, word)| word));
-            words
-        }
+    let class = Word::of_value(alert.classification);
+    let of_endpoint =
+        matches!(class.as_str(), "hacktool" | "interactive_shell" | "remote_shell" | "browser" | "application_control");
+    let known = classification::known_categories(alert.classification);
+    let categories = known.filter(|_| !of_endpoint || on("endpoint")).unwrap_or(&["intrusion_detection"]);
+    let surfaces = [
+        ("iam", known.is_none() && on("identity")),
+        ("email", known.is_none() && on("email")),
+        ("network", (known.is_none() || class.as_str() == "network") && on("network")),
+    ];
+    let by_surface = surfaces.into_iter().filter(|(_, counts)| *counts).map(|(category, _)| category);
+    categories.iter().copied().chain(by_surface).chain(subject(alert))
+}
+
+/// For the agent's engines, a file that was found without being run is `file`; a detection of behaviour is `process`.
+fn subject(alert: &UnifiedAlert<'_>) -> Option<&'static str> {
+    let any = |values: [Value<'_>; 2]| {
+        values.into_iter().any(|value| value.escaped().is_some_and(|text| !is_placeholder(text)))
     };
-    words.into_iter()
+    let (file, process) = (&alert.process.file, &alert.process);
+    match Word::of_value(alert.analytics.type_value).as_str() {
+        "static" if is_engine(alert) && any([file.name, file.path]) => Some("file"),
+        "dynamic" if is_engine(alert) && any([process.cmd_line, process.parent_name]) => Some("process"),
+        _ => None,
+    }
 }
 
 fn rule(event: &mut Event<'_>, alert: &mut UnifiedAlert<'_>) {
@@ -232,23 +242,38 @@ fn rule(event: &mut Event<'_>, alert: &mut UnifiedAlert<'_>) {
     event.close(open);
 }
 
-/// The file is the process image if the command line contains its name; else it is the detected file.
+/// The file is the process image if the command line contains its name; else it is the detected file, and the command
+/// line names the image.
 fn process(event: &mut Event<'_>, alert: &mut UnifiedAlert<'_>) {
+    let user = process_user(alert);
     let process = &mut alert.process;
     let name = process.file.name.text().unwrap_or_default().to_lowercase();
     let is_image = !name.is_empty() && process.cmd_line.text().is_some_and(|line| line.to_lowercase().contains(&name));
+    let executable = process.cmd_line.escaped().and_then(command_line::executable);
     let open = event.open("process");
     event.keyword("command_line", &mut process.cmd_line);
     if is_image {
         event.optional("name", process.file.name.escaped());
         event.optional("executable", process.file.path.escaped());
         event.hashes([&mut { process.file.md5 }, &mut { process.file.sha1 }, &mut { process.file.sha256 }]);
+    } else if let Some(executable) = executable {
+        event.json.escaped("name", executable.last_segment());
+        event.optional("executable", Some(executable).filter(|path| path.last_segment() != *path));
     }
     let parent = event.open("parent");
     event.keyword("name", &mut process.parent_name);
     event.close(parent);
-    user::process_user(event, process.username);
+    user.write(event);
     event.close(open);
+}
+
+/// The domain of the process's user may be in a value of its own.
+fn process_user<'a>(alert: &UnifiedAlert<'a>) -> ProcessUser<'a> {
+    let mut user = ProcessUser::of(alert.process.username);
+    if let Some(account) = &mut user.effective {
+        account.domain = account.domain.or(alert.process.user_domain.escaped());
+    }
+    user
 }
 
 fn file(event: &mut Event<'_>, alert: &mut UnifiedAlert<'_>) {
@@ -264,7 +289,13 @@ fn file(event: &mut Event<'_>, alert: &mut UnifiedAlert<'_>) {
     event.close(open);
 }
 
+/// The user is the attacked one, or the one of the process. Only if neither is known, it is the one who was logged in.
 fn user_object(event: &mut Event<'_>, alert: &mut UnifiedAlert<'_>, host: Host<'_>) {
+    let process_user = process_user(alert).effective;
+    let is_identity = Word::is(host.current.get("category"), "identity");
+    let identity = Account::of(if is_identity { host.current.get("name") } else { Value::default() });
+    let logged_in = [host.at_detection("lastLoggedInUser"), host.current.get("lastLoggedInUser")];
+    let interactive = Account::of(first_scalar(logged_in));
     let target = &mut alert.detection_time.target_user;
     let open = event.open("user");
     if target.name.escaped().is_some_and(|name| !is_placeholder(name)) {
@@ -278,17 +309,15 @@ fn user_object(event: &mut Event<'_>, alert: &mut UnifiedAlert<'_>, host: Host<'
         }
     } else if !target.domain.is_empty() || !target.email_address.is_empty() {
         event.keyword("domain", &mut target.domain);
-    } else {
-        let is_identity = Word::is(host.current.get("category"), "identity");
-        let identity = if is_identity { host.current.get("name") } else { Value::default() };
-        let seen = [identity, host.at_detection("lastLoggedInUser"), host.current.get("lastLoggedInUser")];
-        user::name_and_domain(event, &mut first_scalar(seen));
+    } else if let Some(account) = identity.or(process_user).or(interactive) {
+        account.write(event);
     }
     user::email(event, &mut target.email_address);
     if let Some(name) = event.keyword("full_name", &mut target.display_name) {
         event.related.user.add(name);
     }
     event.close(open);
+    interactive.into_iter().for_each(|account| account.relate(event));
 }
 
 fn source(event: &mut Event<'_>, alert: &mut UnifiedAlert<'_>) {

@@ -15,7 +15,7 @@ async fn once(harness: &Harness, schema: &str) -> BTreeMap<String, Value> {
         "acme",
         json!({
             "streams": { "activities": null, "threats": { "since": "30d", "include": ["timeline", "notes"] } },
-            "transform": { "schema": schema, "labels": {} }, "sinks": [sink],
+            "transform": { "schema": schema, "keep_original": true, "labels": {} }, "sinks": [sink],
         }),
     );
     let done = harness.once(&[]).await;

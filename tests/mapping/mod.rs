@@ -6,6 +6,8 @@ mod docs;
 mod elastic;
 mod generated;
 mod joins;
+mod observables;
+mod placeholders;
 mod properties;
 mod rules;
 mod schema;

@@ -1,3 +1,4 @@
+use super::address::Address;
 use crate::record::{Escaped, Value};
 use crate::transform::fnv::fnv1a;
 use crate::transform::json::Json;
@@ -14,6 +15,13 @@ pub(super) struct Related {
 impl Related {
     pub fn clear(&mut self) {
         [&mut self.ip, &mut self.hash, &mut self.user, &mut self.hosts].into_iter().for_each(TextSet::clear);
+    }
+
+    /// Every machine has a loopback address, so it relates nothing.
+    pub fn add_ip(&mut self, address: &Address) {
+        if !address.is_loopback() && !address.is_unspecified() {
+            self.ip.add(address.as_escaped());
+        }
     }
 
     pub fn write(&self, json: &mut Json<'_>) {

@@ -138,6 +138,12 @@ impl<'a> Escaped<'a> {
         Some((Self(&self.0[..at]), Self(&self.0[at + 2..])))
     }
 
+    /// Splits `a\b\c` at the last backslash, which belongs to neither part.
+    pub fn rsplit_backslash(self) -> Option<(Self, Self)> {
+        let at = separators(self.0).filter(|&(at, _)| self.0.as_bytes()[at] == b'\\').last()?.0;
+        Some((Self(&self.0[..at]), Self(&self.0[at + 2..])))
+    }
+
     /// The text after the last `\` or `/`: the file name of a path.
     pub fn last_segment(self) -> Self {
         separators(self.0).last().map_or(self, |(_, end)| Self(&self.0[end..]))
@@ -304,7 +310,10 @@ mod tests {
         assert_eq!(escaped(r#""x\n""#).last_segment().raw(), r"x\n");
         let (domain, name) = escaped(r#""NT AUTHORITY\\SYSTEM""#).split_backslash().unwrap();
         assert_eq!((domain.raw(), name.raw()), ("NT AUTHORITY", "SYSTEM"));
+        let (key, value) = escaped(r#""SOFTWARE\\Run\\a/b""#).rsplit_backslash().unwrap();
+        assert_eq!((key.raw(), value.raw()), (r"SOFTWARE\\Run", "a/b"));
         assert_eq!(escaped(r#""a/b\n""#).split_backslash(), None);
+        assert_eq!(escaped(r#""a/b\n""#).rsplit_backslash(), None);
         let parts: Vec<_> = escaped(r#""10.0.0.1, 10.0.0.2,,""#).split(',').map(Escaped::raw).collect();
         assert_eq!(parts, ["10.0.0.1", "10.0.0.2"]);
     }

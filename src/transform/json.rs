@@ -147,6 +147,16 @@ impl<'o> Json<'o> {
         self.string(text);
     }
 
+    /// As [`Json::element`], for a string in parts without escapes.
+    pub fn element_of(&mut self, parts: &[&str]) {
+        self.comma();
+        self.out.push(b'"');
+        for part in parts {
+            self.out.extend_from_slice(part.as_bytes());
+        }
+        self.out.push(b'"');
+    }
+
     #[inline]
     fn string(&mut self, text: Escaped<'_>) {
         let text = text.raw().as_bytes();

@@ -1,5 +1,6 @@
-//! `docs/mapping-ecs.md` is made from the code: each leaf of a probe is taken away, and what changes in the event is
-//! what the leaf is mapped to. `UPDATE_DOCS=1` writes the tables, every other run compares them.
+//! `docs/mapping-ecs.md` is made from the code: each stream has an example, and a table. For the table, each leaf of a
+//! probe is taken away, and what changes in the event is what the leaf is mapped to. `UPDATE_DOCS=1` writes both, every
+//! other run compares them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -8,6 +9,7 @@ use std::path::Path;
 use s1_forwarder::record::Stream;
 use serde_json::Value;
 
+use super::elastic::DIFFERENCES;
 use super::support::map;
 
 const BEGIN: &str = "<!-- The tables below are made by `UPDATE_DOCS=1 cargo test --test it mapping::docs`. -->\n";
@@ -30,9 +32,10 @@ fn the_tables_of_the_manual_are_those_of_the_code() {
 
 fn tables() -> String {
     let probes: Value = serde_json::from_str(include_str!("../data/probes.json")).unwrap();
-    let mut text = String::new();
+    let mut text = differences();
     for stream in Stream::ALL {
         write!(text, "\n## {}\n", stream.name()).unwrap();
+        text.push_str(&example(stream));
         match &probes[stream.name()] {
             Value::Array(kinds) => {
                 for kind in kinds {
@@ -45,6 +48,27 @@ fn tables() -> String {
         }
     }
     text
+}
+
+/// Why values differ from those of Elastic's own package.
+fn differences() -> String {
+    let mut text =
+        "\n## Where events differ from those of Elastic's package\n\n| event | field | reason |\n| --- | --- | --- |\n"
+            .to_owned();
+    for (stream, field, reason) in DIFFERENCES {
+        writeln!(text, "| {stream} | `{field}` | {reason} |").unwrap();
+    }
+    text
+}
+
+/// A record and its event.
+fn example(stream: Stream) -> String {
+    let examples: Value = serde_json::from_str(include_str!("../data/examples.json")).unwrap();
+    let record = &examples[stream.name()];
+    let event = map(stream, record);
+    assert!(event.get("error").is_none(), "{event:#}");
+    let block = |value: &Value| format!("\n```json\n{value:#}\n```\n");
+    format!("\nThe record{}\nbecomes the event{}", block(record), block(&event))
 }
 
 fn table(stream: Stream, record: &Value, shown: impl Fn(&str) -> bool) -> String {

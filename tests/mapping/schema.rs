@@ -91,7 +91,8 @@ fn scalar(value: &Value, path: &str, field: &Field, faults: &mut Vec<String>) {
     let fits = match field.kind {
         "keyword" | "wildcard" | "match_only_text" | "constant_keyword" => text.is_some(),
         "date" => text.is_some_and(|text| text.ends_with('Z') && Timestamp::parse(text).is_ok()),
-        "ip" => text.is_some_and(|text| text.parse::<IpAddr>().is_ok()),
+        // The canonical form is that of RFC 5952.
+        "ip" => text.is_some_and(|text| text.parse::<IpAddr>().is_ok_and(|address| address.to_string() == text)),
         "long" => value.is_i64(),
         "float" | "scaled_float" => value.is_number(),
         "boolean" => value.is_boolean(),
@@ -101,8 +102,29 @@ fn scalar(value: &Value, path: &str, field: &Field, faults: &mut Vec<String>) {
         faults.push(format!("{path} is no {}: {value}", field.kind));
     }
     let is_port = path.ends_with(".port");
-    if is_port && !(0..=65_535).contains(&value.as_i64().unwrap_or(-1)) {
+    if is_port && !(1..=65_535).contains(&value.as_i64().unwrap_or(-1)) {
         faults.push(format!("{path} is no port: {value}"));
+    }
+    if text.is_some_and(|text| is_placeholder(path, field.kind, text)) {
+        faults.push(format!("{path} is a placeholder: {value}"));
+    }
+}
+
+/// Whether the console's text for a missing value became a fact.
+fn is_placeholder(path: &str, kind: &str, text: &str) -> bool {
+    let is_named = ["host.", "user.", "device.", "file.", "rule."].iter().any(|prefix| path.starts_with(prefix));
+    match kind {
+        "date" => text < "1970-01-02",
+        // A resolver that blocks a name answers with `0.0.0.0`.
+        "ip" => text.parse::<IpAddr>().is_ok_and(|address| {
+            (address.is_unspecified() && path != "dns.resolved_ip") || (path == "related.ip" && address.is_loopback())
+        }),
+        _ if path == "host.domain" && text.eq_ignore_ascii_case("workgroup") => true,
+        _ if is_named => {
+            let words = ["n/a", "unknown", "none", "-1", "unknown file", "\\\\unknown device\\unknown file"];
+            words.contains(&text.to_lowercase().as_str())
+        }
+        _ => false,
     }
 }
 

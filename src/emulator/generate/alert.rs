@@ -32,7 +32,7 @@ pub(super) fn generate(generator: &mut Generator, at: i64) -> NewRecord {
     let indicator = random.chance(0.1);
     let intelligence = random.chance(0.05);
     let reported = at + random.within(20_000..200_000);
-    let run = "MACHINE\\SOFTWARE\\Microsoft\\Windows\\CurrentVersion\\Run";
+    let run = "MACHINE\\SOFTWARE\\Microsoft\\Windows\\CurrentVersion\\Run\\Updater";
     let status = *random.choose_weighted(&[(60, "Unresolved"), (20, "UNRESOLVED"), (20, "unresolved")]);
     let mut alert_info = object! {
         "alertId": id, "createdAt": time::print(at), "reportedAt": time::print(reported), "updatedAt": time::print(reported),

@@ -32,7 +32,7 @@ pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, activity: &m
     let of_agent = activity.user_id.is_empty() && !activity.agent_id.is_empty();
     let origin = RemoteOrigin::of(data.file_display_name);
 
-    activity_event::head(event, common, activity, if is_console { Value::default() } else { version });
+    activity_event::head(event, common, activity, &mut if is_console { Value::default() } else { version });
     event_object(event, common, activity, &mut data, &class);
     activity_user::write(event, activity, &mut data, &class, origin);
     match (class.subject, origin) {
@@ -47,7 +47,10 @@ pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, activity: &m
     part::rule(event, &mut data);
     part::process(event, &mut data, class.subject == Subject::Firewall);
     part::host(event, activity, &mut data, of_agent);
-    part::package(event, version, is_console);
+    part::package(event, &class, version);
+    if class.is("threat") {
+        part::indicator(event, activity, &data);
+    }
     part::file(event, activity, &mut data, &class);
     let url = event.open("url");
     event.keyword("original", &mut data.download_url);

@@ -39,7 +39,7 @@ pub(super) struct Class {
     /// "" for none, as in `types`.
     categories: [&'static str; 3],
     types: [&'static str; 3],
-    /// "" for a type that is not in the table.
+    /// "" for a type that is in no table.
     pub action: &'static str,
     /// "" if the activity has no outcome.
     pub outcome: &'static str,
@@ -111,6 +111,7 @@ pub(super) fn classify(number: Option<u32>, activity: &Activity<'_>, data: &Acti
         class.severity = row.severity;
     } else {
         class.is_unknown = true;
+        class.action = number.and_then(activity_types::group_default).map_or(class.action, |group| group.action);
         by_subject(&mut class, activity, data);
     }
     refine(&mut class, activity, data);
@@ -197,7 +198,7 @@ fn by_subject(class: &mut Class, activity: &Activity<'_>, data: &ActivityData<'_
 
 /// By the defaults of the type's group, else by whether it is about an endpoint.
 fn by_group(class: &mut Class, activity: &Activity<'_>, data: &ActivityData<'_>) {
-    match class.number.and_then(activity_types::group_default) {
+    match class.number.and_then(activity_types::group_default).filter(|group| !group.categories.is_empty()) {
         Some(group) => class.set(&group.categories, &group.types),
         None if activity.agent_id.is_empty() && data.computer_name.is_empty() => {
             class.set(&["configuration"], &["info"]);
@@ -227,7 +228,7 @@ fn refine(class: &mut Class, activity: &Activity<'_>, data: &ActivityData<'_>) {
         word @ ("mitigated" | "marked_as_benign" | "blocked") => class.outcome = outcome(word, None),
         _ => {}
     }
-    if class.subject == Subject::Device && class.number != Some(DEVICE_BLOCKED) {
+    if class.subject == Subject::Device && class.number != Some(DEVICE_BLOCKED) && class.is("host") {
         match Word::of_value(data.event_type).as_str() {
             "connected" => add(&mut class.types, "start"),
             "disconnected" => add(&mut class.types, "end"),
@@ -238,6 +239,16 @@ fn refine(class: &mut Class, activity: &Activity<'_>, data: &ActivityData<'_>) {
         // Disabling two-factor authentication is more severe than enabling it.
         Some(USER_2FA_MODIFIED) if boolean(data.new_value) == Some(false) => class.severity = Severity::Medium,
         Some(LOGIN_RELATED) => class.outcome = login_outcome(activity),
+        Some(DEVICE_APPROVED) => device(class, data.event_type),
+        _ => {}
+    }
+}
+
+/// One type is for devices that were connected and for those that were disconnected.
+fn device(class: &mut Class, event_type: Value<'_>) {
+    match Word::of_value(event_type).as_str() {
+        "connected" => class.action = "device-connected",
+        "disconnected" => class.action = "device-disconnected",
         _ => {}
     }
 }

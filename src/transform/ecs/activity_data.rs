@@ -1,30 +1,36 @@
 //! The parts of an activity's event that come from `data`.
 
 use super::activity_class::Class;
+use super::address::Address;
 use super::classification::Word;
 use super::endpoint::{self, first_scalar};
-use super::event::{Event, address, is_placeholder};
-use super::remote_origin;
+use super::event::{Event, is_placeholder};
+use super::{network, remote_origin};
 use crate::record::activity::{Activity, ActivityData};
 use crate::record::{Escaped, Value};
 
 /// The package version of an activity.
 pub(super) fn version<'a>(activity: &mut Activity<'a>, data: &mut ActivityData<'a>) -> Value<'a> {
     for value in [&mut data.new_agent_version, &mut activity.agent_updated_version, &mut data.version] {
-        if value.escaped().is_some() {
+        if value.escaped().is_some_and(|text| !is_placeholder(text)) {
             return value.take();
         }
     }
     Value::default()
 }
 
-/// Writes `package.*`. With `is_console` the console itself was updated, not an agent.
-pub(super) fn package(event: &mut Event<'_>, mut version: Value<'_>, is_console: bool) {
-    if version.is_empty() {
+/// Writes `package.*`: the agent, unless the console itself or an app of the marketplace was changed. The console does
+/// not name the app.
+pub(super) fn package(event: &mut Event<'_>, class: &Class, mut version: Value<'_>) {
+    if !class.is("package") {
         return;
     }
     let open = event.open("package");
-    event.json.word("name", if is_console { "SentinelOne Management Console" } else { "SentinelOne Agent" });
+    match class.action {
+        "management-updated" => event.json.word("name", "SentinelOne Management Console"),
+        action if action.starts_with("marketplace-") => {}
+        _ => event.json.word("name", "SentinelOne Agent"),
+    }
     event.keyword("version", &mut version);
     event.close(open);
 }
@@ -43,7 +49,6 @@ pub(super) fn host<'a>(
     data: &mut ActivityData<'a>,
     of_agent: bool,
 ) {
-    let has_host = [activity.agent_id, data.computer_name].into_iter().any(|value| value.escaped().is_some());
     let open = event.open("host");
     endpoint::names(event, [&mut data.computer_name]);
     event.keyword("id", &mut activity.agent_id);
@@ -52,17 +57,30 @@ pub(super) fn host<'a>(
     let values = [&mut data.agentipv4, &mut data.ip_addresses, ip_address, &mut data.external_ip];
     endpoint::addresses(event, Value::default(), &values.each_ref().map(|value| **value));
     values.into_iter().for_each(Event::take_address);
-    if has_host {
+    if !event.is_empty(&open) {
         os(event, activity, data);
     }
     event.close(open);
+}
+
+/// Writes the indicator of a hash that the cloud found to be malicious.
+pub(super) fn indicator(event: &mut Event<'_>, activity: &Activity<'_>, data: &ActivityData<'_>) {
+    let threat = event.open("threat");
+    let open = event.open("indicator");
+    event.json.word("type", "file");
+    let file = event.open("file");
+    // Uses copies: `file` takes these values.
+    event.hashes([&mut { activity.hash }, &mut { data.file_content_hash }]);
+    event.close(file);
+    event.close(open);
+    event.close(threat);
 }
 
 /// Without an endpoint, the platform is that of an exclusion or a blocklist entry.
 fn os<'a>(event: &mut Event<'_>, activity: &mut Activity<'a>, data: &mut ActivityData<'a>) {
     let kind = [activity.os_family, data.os_family, data.os_type];
     let family = first_scalar(kind);
-    let Some(text) = family.escaped() else { return };
+    let Some(text) = family.escaped().filter(|text| !is_placeholder(*text)) else { return };
     let os = event.open("os");
     if let Some(kind) = kind.into_iter().find_map(endpoint::os_type) {
         event.json.word("type", kind);
@@ -99,10 +117,20 @@ pub(super) fn file<'a>(event: &mut Event<'_>, activity: &mut Activity<'a>, data:
             value.take();
         }
     }
-    if excluded == Some(Excluded::Signer) {
-        let signature = event.open("code_signature");
-        event.keyword("subject_name", &mut data.value);
-        event.close(signature);
+    match (excluded, data.value.escaped()) {
+        (Some(Excluded::Signer), _) => {
+            let signature = event.open("code_signature");
+            event.keyword("subject_name", &mut data.value);
+            event.close(signature);
+        }
+        // The text stays in the record: ECS has extensions without the dot.
+        (Some(Excluded::FileType), Some(text)) => {
+            let extension = Escaped::plain(text.raw().trim_start_matches(['*', '.']));
+            if !is_placeholder(extension) {
+                event.json.lower_case("extension", extension);
+            }
+        }
+        _ => {}
     }
     event.close(open);
 }
@@ -113,6 +141,7 @@ enum Excluded {
     Path,
     Hash,
     Signer,
+    FileType,
 }
 
 impl Excluded {
@@ -123,6 +152,7 @@ impl Excluded {
         let is_path = text.starts_with('/') || text.contains("\\\\");
         match kind.as_str() {
             "certificate" | "signer" | "signer_identity" => Some(Self::Signer),
+            "file_type" => Some(Self::FileType),
             "" if data.os_family.escaped().is_none() => None,
             _ if is_hash => Some(Self::Hash),
             "path" => Some(Self::Path),
@@ -195,9 +225,7 @@ pub(super) fn connection(event: &mut Event<'_>, data: &mut ActivityData<'_>) {
         [&mut data.reported_remote_port, ports],
     );
     let open = event.open("network");
-    if let Some(transport) = first_scalar([data.reported_protocol, data.protocol]).escaped() {
-        event.json.lower_case("transport", transport);
-    }
+    network::transport(event, first_scalar([data.reported_protocol, data.protocol]));
     if inbound || outbound {
         event.json.word("direction", if inbound { "ingress" } else { "egress" });
     }
@@ -209,7 +237,7 @@ fn peer(event: &mut Event<'_>, name: &'static str, hosts: [&mut Value<'_>; 2], p
     let [first_host, second_host] = hosts;
     let host = if first_host.escaped().is_some() { first_host } else { second_host };
     if let Some(text) = host.escaped().filter(|text| !is_placeholder(*text)) {
-        if address(text).is_some() {
+        if Address::of(text).is_some() {
             event.ip("ip", host);
         } else {
             event.keyword("domain", host);

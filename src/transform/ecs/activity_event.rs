@@ -22,10 +22,10 @@ pub(super) fn head(
     event: &mut Event<'_>,
     common: &CommonFields<'_>,
     activity: &mut Activity<'_>,
-    mut version: Value<'_>,
+    version: &mut Value<'_>,
 ) {
     // Uses copies: `event.created` takes the dates.
-    event.head(common, [&mut { activity.created_at }, &mut { activity.updated_at }], [&mut version]);
+    event.head(common, [&mut { activity.created_at }, &mut { activity.updated_at }], [version]);
     event.keyword("message", &mut activity.primary_description);
 }
 
@@ -39,6 +39,7 @@ pub(super) fn fields(
     event.severity(severity);
     event.optional("code", activity.activity_type.escaped());
     event.keyword("id", &mut activity.id);
+    event.threat_url(common, activity.threat_id);
     event.date("created", &mut activity.created_at);
     event.provenance(common);
 }

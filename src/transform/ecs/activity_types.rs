@@ -1,4 +1,5 @@
-//! The classification of activity types in ECS: the table `data/activity-categories.csv`, compiled into the program.
+//! The classification of activity types in ECS, compiled into the program: `data/activity-categories.csv` has the types
+//! whose meaning is published, `data/activity-groups.csv` the others that the console's API knows.
 
 use std::sync::LazyLock;
 
@@ -9,9 +10,9 @@ use super::severity::Severity;
 pub(super) struct ActivityType {
     pub id: u32,
     pub kind: &'static str,
+    /// Empty for a type without a published group.
     pub categories: Vec<&'static str>,
     pub types: Vec<&'static str>,
-    /// "" in the defaults of a group.
     pub action: &'static str,
     /// "" if the type has no outcome.
     pub outcome: &'static str,
@@ -23,7 +24,7 @@ pub(super) fn find(id: u32) -> Option<&'static ActivityType> {
     lookup(&TYPES, id)
 }
 
-/// The defaults for a type that is not in the table but belongs to a known group.
+/// The defaults for a type of which only the number and perhaps the group is published.
 pub(super) fn group_default(id: u32) -> Option<&'static ActivityType> {
     static GROUPS: LazyLock<Vec<ActivityType>> = LazyLock::new(groups);
     lookup(&GROUPS, id)
@@ -51,7 +52,7 @@ fn groups() -> Vec<ActivityType> {
         kind: "event",
         categories: words(cell("ecs_event_category")),
         types: words(cell("ecs_event_type")),
-        action: "",
+        action: cell("ecs_event_action"),
         outcome: "",
         severity: Severity::Informational,
     })
@@ -106,14 +107,17 @@ mod tests {
         let types = types();
         assert_eq!(types.len(), 413);
         for row in &types {
-            assert!(["event", "alert"].contains(&row.kind), "{row:?}");
+            assert!(["event", "alert", "enrichment"].contains(&row.kind), "{row:?}");
             assert!(!row.categories.is_empty() && !row.types.is_empty() && !row.action.is_empty(), "{row:?}");
             assert!(["", "success", "failure", "unknown"].contains(&row.outcome), "{row:?}");
         }
         assert!(types.windows(2).all(|pair| pair[0].id < pair[1].id));
         let groups = groups();
-        assert!(!groups.is_empty());
-        assert!(groups.iter().all(|row| find(row.id).is_none() && !row.categories.is_empty() && !row.types.is_empty()));
+        assert_eq!(groups.len(), 102);
+        for row in &groups {
+            assert!(find(row.id).is_none() && row.action.ends_with(&format!("-activity-{}", row.id)), "{row:?}");
+            assert_eq!(row.categories.is_empty(), row.types.is_empty(), "{row:?}");
+        }
     }
 
     #[test]

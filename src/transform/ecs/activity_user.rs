@@ -87,7 +87,7 @@ fn roles<const N: usize>(event: &mut Event<'_>, roles: [&mut Value<'_>; N]) {
     let list = event.json.open_list("roles");
     let mut first = None;
     for role in roles {
-        let Some(text) = role.escaped() else { continue };
+        let Some(text) = role.escaped().filter(|text| !is_placeholder(*text)) else { continue };
         if first.replace(text) != Some(text) {
             event.json.element(text);
         }

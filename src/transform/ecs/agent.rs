@@ -14,8 +14,8 @@ use crate::transform::copy::KeyCase;
 pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, agent: &mut Agent<'_>) {
     let severity = if boolean(agent.infected) == Some(true) { Severity::Medium } else { Severity::Informational };
     // `event.id` contains the date, which `head` takes.
-    let updated = agent.updated_at;
-    event.head(common, [&mut agent.updated_at, &mut { agent.created_at }], [&mut { agent.agent_version }]);
+    let (updated, mut version) = (agent.updated_at, agent.agent_version);
+    event.head(common, [&mut agent.updated_at, &mut { agent.created_at }], [&mut version]);
     event.sentence(
         "message",
         &[
@@ -24,7 +24,7 @@ pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, agent: &mut 
             (", ", agent.network_status.escaped()),
         ],
     );
-    agent.agent_version.take();
+    agent.agent_version = version;
     event_object(event, common, agent, updated, severity);
     user_object(event, agent);
     host(event, agent);

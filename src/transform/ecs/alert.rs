@@ -7,6 +7,7 @@ use super::event::Event;
 use super::event_kind::EventKind;
 use super::matched::Matched;
 use super::organization;
+use super::registry::Registry;
 use super::severity::Severity;
 use super::user::{Account, ProcessUser};
 use super::vendor::{self, JoinKeys, write_remaining};
@@ -92,6 +93,7 @@ fn detection<'v, 'a>(
     let (container, pod) = (&mut alert.container_info, &mut alert.kubernetes_info);
     Detection {
         kind,
+        event_type: info.event_type,
         rule: Rule {
             id: &mut rule.id,
             name: &mut rule.name,
@@ -109,9 +111,12 @@ fn detection<'v, 'a>(
             domain: &mut info.login_account_domain,
             sid: &mut info.login_account_sid,
         },
-        registry_key: &mut info.registry_key_path,
-        registry_path: &mut info.registry_path,
-        registry_value: &mut info.registry_value,
+        registry: Registry {
+            key_path: &mut info.registry_key_path,
+            path: &mut info.registry_path,
+            data: &mut info.registry_value,
+            old_data_type: info.registry_old_value_type,
+        },
         module_path: &mut info.module_path,
         module_sha1: &mut info.module_sha1,
         indicator_type: info.ti_indicator_type,
@@ -148,7 +153,12 @@ fn detection<'v, 'a>(
             addresses: none.each_mut(),
             mac: Value::default(),
         },
-        container: Container { id: &mut container.id, name: &mut container.name, image: &mut container.image },
+        container: Container {
+            id: &mut container.id,
+            name: &mut container.name,
+            image: &mut container.image,
+            labels: container.labels,
+        },
         pod: Pod {
             is_set: !pod.is_empty(),
             cluster: &mut pod.cluster,

@@ -46,6 +46,15 @@ impl Event<'_> {
         }
     }
 
+    /// Writes `event.url`: the page of a threat in the console.
+    pub fn threat_url(&mut self, common: &CommonFields<'_>, id: Value<'_>) {
+        let Some(id) = id.escaped() else { return };
+        self.json.name("url");
+        for part in ["\"https://", common.console_host, "/incidents/threats/", id.raw(), "/overview\""] {
+            self.json.raw(part.as_bytes());
+        }
+    }
+
     /// Writes the fields of `event` that name the source of the event, and `event.original`.
     pub fn provenance(&mut self, common: &CommonFields<'_>) {
         self.json.raw(b",");

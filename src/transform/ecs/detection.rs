@@ -1,17 +1,20 @@
 //! Writes the fields that alerts share with hits of detection rules in the activity log, which spell their keys
 //! differently.
 
+use super::address::Address;
 use super::classification::Word;
 use super::endpoint::{self, Os};
-use super::event::{Event, address, is_placeholder};
+use super::event::{Event, is_placeholder};
 use super::event_kind::EventKind;
+use super::registry::{self, Registry};
 use super::user::{Account, ProcessUser};
-use super::workload;
+use super::{dns, network, workload};
 use crate::record::{Escaped, Value};
 
 /// References to the fields of a detection in its record.
 pub(super) struct Detection<'v, 'a> {
     pub kind: Option<EventKind>,
+    pub event_type: Value<'a>,
     pub rule: Rule<'v, 'a>,
     pub source: Peer<'v, 'a>,
     pub destination: Peer<'v, 'a>,
@@ -20,9 +23,7 @@ pub(super) struct Detection<'v, 'a> {
     pub dns_request: &'v mut Value<'a>,
     pub dns_response: &'v mut Value<'a>,
     pub login: Login<'v, 'a>,
-    pub registry_key: &'v mut Value<'a>,
-    pub registry_path: &'v mut Value<'a>,
-    pub registry_value: &'v mut Value<'a>,
+    pub registry: Registry<'v, 'a>,
     pub module_path: &'v mut Value<'a>,
     pub module_sha1: &'v mut Value<'a>,
     pub indicator_type: Value<'a>,
@@ -104,6 +105,7 @@ pub(super) struct Container<'v, 'a> {
     pub id: &'v mut Value<'a>,
     pub name: &'v mut Value<'a>,
     pub image: &'v mut Value<'a>,
+    pub labels: Value<'a>,
 }
 
 pub(super) struct Pod<'v, 'a> {
@@ -118,17 +120,16 @@ pub(super) struct Pod<'v, 'a> {
 pub(super) fn write(event: &mut Event<'_>, detection: &mut Detection<'_, '_>) {
     rule(event, &mut detection.rule);
     connection(event, detection);
-    dns(event, detection);
+    dns::write(event, detection.dns_request, detection.dns_response);
     user_object(event, detection);
-    registry(event, detection);
+    registry::write(event, detection.event_type, &mut detection.registry);
     process(event, detection);
     file(event, &mut detection.file);
     dll(event, detection);
     indicator(event, detection);
     host(event, detection);
     let container = &mut detection.container;
-    // The labels are a single text, which stays in the record.
-    workload::container_fields(event, container.id, container.name, container.image, Value::default());
+    workload::container_fields(event, container.id, container.name, container.image, container.labels);
     let pod = &mut detection.pod;
     if pod.is_set {
         let none = Value::default();
@@ -156,8 +157,8 @@ fn connection(event: &mut Event<'_>, detection: &mut Detection<'_, '_>) {
         [&mut *detection.source.ip, &mut *detection.machine_ip]
     };
     event.ip("ip", first);
-    if let Some(other) = second.escaped().and_then(address) {
-        event.related.ip.add(other);
+    if let Some(other) = second.escaped().and_then(Address::of) {
+        event.related.add_ip(&other);
     }
     event.port("port", detection.source.port);
     event.close(open);
@@ -166,37 +167,12 @@ fn connection(event: &mut Event<'_>, detection: &mut Detection<'_, '_>) {
     event.port("port", detection.destination.port);
     event.close(open);
     let open = event.open("network");
+    let is_dns = [&detection.dns_request, &detection.dns_response].into_iter().any(|value| !value.is_empty());
+    network::by_event_type(event, detection.event_type, is_dns);
     match Word::of_value(detection.direction).as_str() {
         "outgoing" | "outbound" => event.json.word("direction", "egress"),
         "incoming" | "inbound" => event.json.word("direction", "ingress"),
         _ => {}
-    }
-    event.close(open);
-}
-
-/// The answers are one text with semicolons, which stays in the record unless there is a single answer.
-fn dns(event: &mut Event<'_>, detection: &mut Detection<'_, '_>) {
-    let open = event.open("dns");
-    let question = event.open("question");
-    event.keyword("name", detection.dns_request);
-    event.close(question);
-    if let Some(text) = detection.dns_response.escaped() {
-        let list = event.json.open_list("answers");
-        for answer in text.split(';') {
-            let element = event.json.open_element();
-            event.json.escaped("data", answer);
-            event.json.close(element);
-        }
-        event.json.close(list);
-        let list = event.json.open_list("resolved_ip");
-        for address in text.split(';').filter_map(address) {
-            event.json.element(address);
-            event.related.ip.add(address);
-        }
-        event.json.close(list);
-        if text.split(';').next() == Some(text) {
-            detection.dns_response.take();
-        }
     }
     event.close(open);
 }
@@ -233,21 +209,6 @@ fn login_user(event: &mut Event<'_>, login: &mut Login<'_, '_>) {
     }
 }
 
-/// The console has one field for the name of a value and its data.
-fn registry(event: &mut Event<'_>, detection: &mut Detection<'_, '_>) {
-    let open = event.open("registry");
-    event.keyword("key", detection.registry_key);
-    event.keyword("path", detection.registry_path);
-    if let Some(value) = event.keyword("value", detection.registry_value) {
-        let data = event.open("data");
-        let list = event.json.open_list("strings");
-        event.json.element(value);
-        event.json.close(list);
-        event.close(data);
-    }
-    event.close(open);
-}
-
 fn dll(event: &mut Event<'_>, detection: &mut Detection<'_, '_>) {
     let open = event.open("dll");
     event.keyword("path", detection.module_path);
@@ -281,7 +242,12 @@ fn indicator(event: &mut Event<'_>, detection: &mut Detection<'_, '_>) {
         }
         "dns" | "domain" | "domain_name" => {
             event.json.word("type", "domain-name");
-            event.keyword("name", value);
+            let url = event.open("url");
+            event.optional("domain", value.escaped());
+            event.close(url);
+            if let Some(name) = event.keyword("name", value) {
+                event.related.hosts.add(name);
+            }
         }
         _ => {}
     }
@@ -350,7 +316,11 @@ fn process_fields(event: &mut Event<'_>, process: &mut Process<'_, '_>) {
     process.user.write(event);
 }
 
+/// Dates and signature without path and hashes are the console's defaults: there is no file.
 fn file(event: &mut Event<'_>, file: &mut File<'_, '_>) {
+    if [&file.path, &file.sha1, &file.sha256].into_iter().all(|value| value.escaped().is_none_or(is_placeholder)) {
+        return;
+    }
     let open = event.open("file");
     if let Some(path) = event.keyword("path", file.path) {
         event.optional("name", Some(path.last_segment()).filter(|name| !name.raw().is_empty()));

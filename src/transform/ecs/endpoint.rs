@@ -1,7 +1,8 @@
 //! The parts of `host.*` that several streams share.
 
+use super::address::Address;
 use super::classification::Word;
-use super::event::{Event, address, is_placeholder};
+use super::event::Event;
 use crate::record::{Cursor, Escaped, Value};
 
 /// The first scalar that is not empty, else an absent value.
@@ -20,13 +21,14 @@ pub(super) fn names<const N: usize>(event: &mut Event<'_>, names: [&mut Value<'_
     }
 }
 
-/// Writes `host.domain`. A workgroup is not added to `related.hosts`.
+/// Writes `host.domain`. `WORKGROUP` is the console's word for a host without a domain.
 pub(super) fn domain<const N: usize>(event: &mut Event<'_>, domains: [&mut Value<'_>; N]) {
     for value in domains {
+        if value.escaped().is_some_and(|domain| domain.is("workgroup")) {
+            continue;
+        }
         if let Some(domain) = event.keyword("domain", value) {
-            if !domain.is("workgroup") && !is_placeholder(domain) {
-                event.related.hosts.add(domain);
-            }
+            event.related.hosts.add(domain);
             return;
         }
     }
@@ -77,10 +79,10 @@ pub(super) fn addresses(event: &mut Event<'_>, interfaces: Value<'_>, others: &[
         cursor.each_entry(|cursor, key| {
             let value = cursor.value();
             match key {
-                "inet" | "inet6" => event.addresses("ip", value, |address| ips.insert(address)),
+                "inet" | "inet6" => event.addresses("ip", value, |address| ips.insert(address.as_escaped())),
                 "gatewayIp" => {
-                    if let Some(gateway) = value.escaped().and_then(address) {
-                        event.related.ip.add(gateway);
+                    if let Some(gateway) = value.escaped().and_then(Address::of) {
+                        event.related.add_ip(&gateway);
                     }
                 }
                 "physical" => {
@@ -93,7 +95,7 @@ pub(super) fn addresses(event: &mut Event<'_>, interfaces: Value<'_>, others: &[
         });
     });
     for value in others {
-        event.addresses("ip", *value, |address| ips.insert(address));
+        event.addresses("ip", *value, |address| ips.insert(address.as_escaped()));
     }
     ips.write(&mut event.json, "ip");
     macs.write(&mut event.json, "mac");

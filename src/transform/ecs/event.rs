@@ -1,14 +1,16 @@
 //! Writes one event. Each method writes a value of the record into a field of a certain type and takes it from the
 //! record. Values that remain in the record go to the vendor namespace.
 
-use std::net::IpAddr;
-
+use super::address::Address;
 use super::mitre::Techniques;
+pub(super) use super::placeholder::is_placeholder;
 use super::related::{Related, TextSet};
 use super::severity::Severity;
 use crate::record::{Escaped, Kind, Timestamp, Value};
 use crate::transform::copy::{KeyCase, Sibling};
 use crate::transform::json::{Json, OpenContainer};
+
+const SECONDS_OF_A_DAY: i64 = 86_400;
 
 /// Buffers that are reused for the next event, so that mapping does not allocate.
 #[derive(Debug, Clone, Default)]
@@ -54,6 +56,10 @@ impl<'o> Event<'o> {
     pub fn open(&mut self, name: &'static str) -> Object {
         self.path.push(name);
         Object(self.json.open(name))
+    }
+
+    pub fn is_empty(&self, object: &Object) -> bool {
+        self.json.is_empty(object.0)
     }
 
     #[inline]
@@ -103,10 +109,10 @@ impl<'o> Event<'o> {
         }
     }
 
-    /// Writes a text; numbers and booleans become text.
+    /// Writes a text; numbers and booleans become text. A placeholder such as `N/A` stays in the record.
     #[inline]
     pub fn keyword<'a>(&mut self, name: &str, value: &mut Value<'a>) -> Option<Escaped<'a>> {
-        let text = value.escaped()?;
+        let text = value.escaped().filter(|text| !is_placeholder(*text))?;
         value.take();
         self.json.escaped(name, text);
         Some(text)
@@ -131,9 +137,11 @@ impl<'o> Event<'o> {
         }
     }
 
+    /// Writes a port. The console has 0 where there is none.
     pub fn port(&mut self, name: &str, value: &mut Value<'_>) {
         let Some(text) = self.scalar(name, value, "a port") else { return };
         match text.trim().raw().parse::<u16>() {
+            Ok(0) => {}
             Ok(number) => self.whole_number(name, value, text, number.into()),
             Err(_) => self.mismatch(name, value, "a port"),
         }
@@ -156,7 +164,8 @@ impl<'o> Event<'o> {
     }
 
     /// Writes a date, from ISO 8601 or from seconds or milliseconds since 1970. A UTC date keeps its digits; a date
-    /// that has to be rewritten also stays in the record. Returns true if a date was written.
+    /// that has to be rewritten also stays in the record. The first day of 1970, and what is before it, means that
+    /// there is no date. Returns true if a date was written.
     #[inline]
     pub fn date(&mut self, name: &str, value: &mut Value<'_>) -> bool {
         let Some(text) = self.scalar(name, value, "a date") else { return false };
@@ -176,6 +185,7 @@ impl<'o> Event<'o> {
             _ => Timestamp::parse(raw),
         };
         match time {
+            Ok(time) if time.seconds() < SECONDS_OF_A_DAY => false,
             Ok(_) if raw.ends_with('Z') && raw.as_bytes().get(10) == Some(&b'T') => {
                 self.json.escaped(name, text);
                 value.take();
@@ -199,11 +209,12 @@ impl<'o> Event<'o> {
         if is_placeholder(text) {
             return;
         }
-        match address(text) {
+        match Address::of(text) {
+            Some(address) if address.is_unspecified() => {}
             Some(address) => {
-                self.json.escaped(name, address);
-                self.related.ip.add(address);
-                if address == text {
+                self.json.escaped(name, address.as_escaped());
+                self.related.add_ip(&address);
+                if address.as_escaped() == text {
                     value.take();
                 }
             }
@@ -213,21 +224,24 @@ impl<'o> Event<'o> {
 
     /// Takes a value that is exactly one address, which a list of addresses already contains.
     pub fn take_address(value: &mut Value<'_>) {
-        if value.escaped().is_some_and(|text| address(text) == Some(text)) {
+        let is_same =
+            |text| Address::of(text).is_some_and(|address| !address.is_unspecified() && address.as_escaped() == text);
+        if value.escaped().is_some_and(is_same) {
             value.take();
         }
     }
 
     /// Calls `visit` with each address of a list, or of a text with commas, and adds it to `related.ip`. The value
     /// stays in the record.
-    pub fn addresses<'a>(&mut self, name: &str, value: Value<'a>, mut visit: impl FnMut(Escaped<'a>)) {
-        let mut visit_one = |event: &mut Self, value: Value<'a>| {
+    pub fn addresses(&mut self, name: &str, value: Value<'_>, mut visit: impl FnMut(Address)) {
+        let mut visit_one = |event: &mut Self, value: Value<'_>| {
             let Some(text) = value.escaped() else { return !value.is_empty() };
             let mut is_invalid = false;
             for part in text.split(',').filter(|part| !is_placeholder(*part)) {
-                match address(part) {
+                match Address::of(part) {
+                    Some(address) if address.is_unspecified() => {}
                     Some(address) => {
-                        event.related.ip.add(address);
+                        event.related.add_ip(&address);
                         visit(address);
                     }
                     None => is_invalid = true,
@@ -273,9 +287,10 @@ impl<'o> Event<'o> {
         }
     }
 
-    /// Writes a text if there is one. The value stays in the record.
+    /// Writes a text if there is one and it is no placeholder. The value stays in the record.
     #[inline]
     pub fn optional<'a>(&mut self, name: &str, text: Option<Escaped<'a>>) -> Option<Escaped<'a>> {
+        let text = text.filter(|text| !is_placeholder(*text));
         if let Some(text) = text {
             self.json.escaped(name, text);
         }
@@ -328,7 +343,7 @@ impl<'o> Event<'o> {
         }
     }
 
-    pub fn words(&mut self, name: &str, words: impl IntoIterator<Item = &'static str>) {
+    pub fn words<'w>(&mut self, name: &str, words: impl IntoIterator<Item = &'w str>) {
         let list = self.json.open_list(name);
         for word in words {
             self.json.element(Escaped::plain(word));
@@ -355,18 +370,6 @@ pub(super) fn boolean(value: Value<'_>) -> Option<bool> {
     } else {
         None
     }
-}
-
-/// Whether the text is one that the console writes for a missing address, hash, user or date.
-pub(super) fn is_placeholder(text: Escaped<'_>) -> bool {
-    ["n/a", "unknown"].into_iter().any(|word| text.is(word)) || text.raw().trim().is_empty()
-}
-
-/// A valid address, without the zone of `fe80::1%eth0`.
-pub(super) fn address(text: Escaped<'_>) -> Option<Escaped<'_>> {
-    let text = text.trim().raw();
-    let text = text.split_once('%').map_or(text, |(address, _)| address);
-    text.parse::<IpAddr>().is_ok().then_some(Escaped::plain(text))
 }
 
 /// The kind of a hash, by its length.

@@ -1,24 +1,26 @@
 //! `threat.tactic.*`, `threat.technique.*` and `event.reason`, from the indicators of a threat or an alert.
 
-use super::classification::Word;
+use super::attack::{self, TechniqueId};
+use super::placeholder::is_placeholder;
 use super::related::TextSet;
 use crate::record::{Cursor, Escaped, Value};
 use crate::transform::json::Json;
 
-/// Tactics and techniques of the indicators, without duplicates, in order of appearance.
+/// Tactics and techniques of the indicators, without duplicates, in order of appearance. The lists of ids, names and
+/// references of an event match by position; what has no id comes last.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Techniques {
     pub descriptions: TextSet,
-    tactics: TextSet,
     tactic_ids: TextSet,
-    tactic_references: TextSet,
+    tactics: TextSet,
+    /// Names of tactics without an id.
+    other_tactics: TextSet,
     ids: TextSet,
-    /// Names of techniques without an id.
     names: TextSet,
-    /// One for each technique: the link of its first occurrence.
-    references: TextSet,
+    /// Names of techniques without an id.
+    other_names: TextSet,
     sub_ids: TextSet,
-    sub_references: TextSet,
+    sub_names: TextSet,
 }
 
 impl Techniques {
@@ -35,123 +37,113 @@ impl Techniques {
     }
 
     fn clear(&mut self) {
-        let Self { descriptions, tactics, tactic_ids, tactic_references, ids, names, references, .. } = self;
-        for set in [descriptions, tactics, tactic_ids, tactic_references, ids, names, references] {
+        let Self { descriptions, tactic_ids, tactics, other_tactics, ids, names, other_names, sub_ids, sub_names } =
+            self;
+        for set in [descriptions, tactic_ids, tactics, other_tactics, ids, names, other_names, sub_ids, sub_names] {
             set.clear();
         }
-        self.sub_ids.clear();
-        self.sub_references.clear();
     }
 
-    /// Reads the indicators of a unified alert, which contain ids and references.
+    /// Reads the indicators of a unified alert, which contain ids and names.
     pub fn read_attacks(&mut self, indicators: Value<'_>) {
         self.clear();
         for attack in indicators.elements().flat_map(|indicator| indicator.get("attacks").elements()) {
             let (tactic, technique) = (attack.get("tactic"), attack.get("technique"));
-            self.tactics.add_value(tactic.get("name"));
-            self.tactic_ids.add_value(tactic.get("uid"));
-            self.tactic_references.add_value(tactic.get("sourceUrl"));
-            if let Some(id) = technique.get("uid").escaped() {
-                self.add(id, technique.get("sourceUrl").escaped().unwrap_or(Escaped::plain("")));
-            }
-            self.names.add_value(technique.get("name"));
+            self.add_tactic(tactic.get("name").escaped(), tactic.get("uid").escaped());
+            self.add(technique.get("uid").escaped(), technique.get("name").escaped());
         }
     }
 
     /// Writes the tactics and techniques that were read into the open `threat` object.
     pub fn write(&self, json: &mut Json<'_>) {
-        if self.tactics.is_empty() && self.ids.is_empty() && self.names.is_empty() {
+        let sets = [&self.tactic_ids, &self.other_tactics, &self.ids, &self.other_names];
+        if sets.into_iter().all(TextSet::is_empty) {
             return;
         }
         json.word("framework", "MITRE ATT&CK");
         let open = json.open("tactic");
-        self.tactics.write(json, "name");
-        self.tactic_ids.write(json, "id");
-        self.tactic_references.write(json, "reference");
+        write_ids(json, &self.tactic_ids);
+        write_names(json, &self.tactics, &self.other_tactics);
         json.close(open);
         let open = json.open("technique");
-        self.ids.write(json, "id");
-        self.names.write(json, "name");
-        self.references.write(json, "reference");
+        write_ids(json, &self.ids);
+        write_names(json, &self.names, &self.other_names);
         let sub = json.open("subtechnique");
-        self.sub_ids.write(json, "id");
-        self.sub_references.write(json, "reference");
+        write_ids(json, &self.sub_ids);
+        self.sub_names.write(json, "name");
         json.close(sub);
         json.close(open);
     }
 
     fn read_tactic(&mut self, cursor: &mut Cursor<'_>) {
         cursor.each_entry(|cursor, key| match key {
-            "name" => {
-                let Some(name) = cursor.value().escaped() else { return };
-                self.tactics.add(name);
-                if let Some(id) = tactic_id(Word::of(name).as_str()) {
-                    self.tactic_ids.add(Escaped::plain(id));
-                }
-            }
+            "name" => self.add_tactic(cursor.value().escaped(), None),
             "techniques" => cursor.each_element(|cursor| {
-                let (mut name, mut link) = (None, None);
+                let mut name = None;
                 cursor.each_entry(|cursor, key| {
                     let value = cursor.value();
-                    match key {
-                        "name" => name = value.escaped(),
-                        "link" => link = value.escaped(),
-                        _ => {}
+                    if key == "name" {
+                        name = value.escaped();
                     }
                 });
-                if let Some(name) = name {
-                    self.add(name, link.unwrap_or(Escaped::plain("")));
-                }
+                self.add(name, None);
             }),
             _ => drop(cursor.value()),
         });
     }
 
-    fn add(&mut self, name: Escaped<'_>, link: Escaped<'_>) {
-        let Some((id, sub_id)) = technique_ids(name) else {
-            if self.names.add(name) {
-                self.references.add(link);
-            }
-            return;
+    /// Adds a tactic with ATT&CK's name and id. The id as received is used for a tactic that ATT&CK added later.
+    fn add_tactic(&mut self, name: Option<Escaped<'_>>, id: Option<Escaped<'_>>) {
+        let Some(name) = name.or(id) else { return };
+        match attack::tactic(name) {
+            Some((known, _)) if !self.tactic_ids.add(Escaped::plain(known)) => {}
+            Some((_, known)) => self.tactics.insert(Escaped::plain(known)),
+            None => match id.filter(|id| is_tactic_id(id.raw())) {
+                Some(id) if self.tactic_ids.add(id) => self.tactics.insert(name),
+                Some(_) => {}
+                None => self.other_tactics.insert(name),
+            },
+        }
+    }
+
+    /// Adds a technique by its id, which threats have in the place of a name.
+    fn add(&mut self, id: Option<Escaped<'_>>, name: Option<Escaped<'_>>) {
+        let Some(ids) = id.and_then(TechniqueId::of) else {
+            let name = name.or(id).filter(|name| !is_placeholder(*name));
+            return name.into_iter().for_each(|name| self.other_names.insert(name));
         };
-        if self.ids.add(id) {
-            self.references.add(link);
+        // With a sub-technique, the name as received is the name of that.
+        let (own_name, sub_name) = if ids.sub.is_some() { (None, name) } else { (name, None) };
+        let known = |id| attack::technique_name(id).map(Escaped::plain);
+        let (id, sub) = (Escaped::plain(ids.technique), ids.sub.map(Escaped::plain));
+        if self.ids.add(id) && !self.names.add(known(ids.technique).or(own_name).unwrap_or(id)) {
+            self.names.insert(id);
         }
-        if sub_id.is_some_and(|sub_id| self.sub_ids.add(sub_id)) {
-            self.sub_references.add(link);
+        let Some(sub) = sub.filter(|sub| self.sub_ids.add(*sub)) else { return };
+        let name = known(sub.raw()).or(sub_name).unwrap_or(sub);
+        // Some techniques have sub-techniques of the same name.
+        if !self.sub_names.add(name) {
+            let own = known(ids.technique).unwrap_or(id);
+            self.sub_names.insert(Escaped::plain(&format!("{}: {}", own.raw(), name.raw())));
         }
     }
 }
 
-/// The id of a technique (`T1059`), and the full id of a sub-technique (`T1059.001`).
-fn technique_ids(name: Escaped<'_>) -> Option<(Escaped<'_>, Option<Escaped<'_>>)> {
-    let text = name.trim().raw();
-    let digits = |text: &str, length| text.len() == length && text.bytes().all(|byte| byte.is_ascii_digit());
-    let (parent, sub) = text.split_once('.').map_or((text, None), |(parent, sub)| (parent, Some(sub)));
-    if !parent.starts_with('T') || !digits(&parent[1..], 4) || !sub.is_none_or(|sub| digits(sub, 3)) {
-        return None;
-    }
-    Some((Escaped::plain(parent), sub.map(|_| Escaped::plain(text))))
+fn is_tactic_id(text: &str) -> bool {
+    text.strip_prefix("TA").is_some_and(|digits| digits.len() == 4 && digits.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// Includes the two tactics into which ATT&CK 19 split defense evasion.
-fn tactic_id(name: &str) -> Option<&'static str> {
-    Some(match name {
-        "reconnaissance" => "TA0043",
-        "resource_development" => "TA0042",
-        "initial_access" => "TA0001",
-        "execution" => "TA0002",
-        "persistence" => "TA0003",
-        "privilege_escalation" => "TA0004",
-        "defense_evasion" | "defence_evasion" | "stealth" => "TA0005",
-        "defense_impairment" | "defence_impairment" => "TA0112",
-        "credential_access" => "TA0006",
-        "discovery" => "TA0007",
-        "lateral_movement" => "TA0008",
-        "collection" => "TA0009",
-        "exfiltration" => "TA0010",
-        "command_and_control" => "TA0011",
-        "impact" => "TA0040",
-        _ => return None,
-    })
+fn write_ids(json: &mut Json<'_>, ids: &TextSet) {
+    ids.write(json, "id");
+    let list = json.open_list("reference");
+    ids.iter().for_each(|id| attack::write_reference(json, id.raw()));
+    json.close(list);
+}
+
+fn write_names(json: &mut Json<'_>, names: &TextSet, others: &TextSet) {
+    let list = json.open_list("name");
+    for name in names.iter().chain(others.iter().filter(|other| !names.contains(*other))) {
+        json.element(name);
+    }
+    json.close(list);
 }

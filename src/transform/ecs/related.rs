@@ -1,3 +1,4 @@
+use super::address::Address;
 use crate::record::{Escaped, Value};
 use crate::transform::fnv::fnv1a;
 use crate::transform::json::Json;
@@ -14,6 +15,13 @@ pub(super) struct Related {
 impl Related {
     pub fn clear(&mut self) {
         [&mut self.ip, &mut self.hash, &mut self.user, &mut self.hosts].into_iter().for_each(TextSet::clear);
+    }
+
+    /// Every machine has a loopback address, so it relates nothing.
+    pub fn add_ip(&mut self, address: &Address) {
+        if !address.is_loopback() && !address.is_unspecified() {
+            self.ip.add(address.as_escaped());
+        }
     }
 
     pub fn write(&self, json: &mut Json<'_>) {
@@ -41,17 +49,21 @@ impl TextSet {
     /// Returns true if the text is new.
     pub fn add(&mut self, text: Escaped<'_>) -> bool {
         let text = text.raw();
-        if text.is_empty() {
-            return false;
-        }
         let fingerprint = fnv1a(text.as_bytes());
-        let known =
-            self.entries.iter().enumerate().any(|(index, entry)| entry.0 == fingerprint && self.at(index) == text);
-        if !known {
+        let is_new = !text.is_empty() && !self.has(text, fingerprint);
+        if is_new {
             self.text.push_str(text);
             self.entries.push((fingerprint, self.text.len()));
         }
-        !known
+        is_new
+    }
+
+    pub fn contains(&self, text: Escaped<'_>) -> bool {
+        self.has(text.raw(), fnv1a(text.raw().as_bytes()))
+    }
+
+    fn has(&self, text: &str, fingerprint: u64) -> bool {
+        self.entries.iter().enumerate().any(|(index, entry)| entry.0 == fingerprint && self.at(index) == text)
     }
 
     /// As [`TextSet::add`], without a result.

@@ -1,13 +1,14 @@
 //! The origin of a threat that came from another host. The console writes it in place of a process or a file.
 
-use super::event::{Event, address};
+use super::address::Address;
+use super::event::Event;
 use super::user::Account;
 use crate::record::{Escaped, Value};
 
 /// The parts of `Lateral Movement 192.0.2.3 ACME\jane (interactive session)`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RemoteOrigin<'a> {
-    address: Option<Escaped<'a>>,
+    address: Option<Address>,
     pub user: Option<Account<'a>>,
 }
 
@@ -19,7 +20,7 @@ impl<'a> RemoteOrigin<'a> {
             return None;
         }
         let (first, after) = rest.trim_start().split_once(' ').unwrap_or((rest.trim(), ""));
-        let address = address(Escaped::plain(first));
+        let address = Address::of(Escaped::plain(first));
         let user = if address.is_some() { after } else { rest };
         let user = user.split_once('(').map_or(user, |(user, _)| user).trim();
         // Other words in its place are no user.
@@ -32,9 +33,9 @@ impl<'a> RemoteOrigin<'a> {
     pub fn write_source(self, event: &mut Event<'_>) {
         let Some(address) = self.address else { return };
         let open = event.open("source");
-        event.json.escaped("ip", address);
+        event.json.escaped("ip", address.as_escaped());
         event.close(open);
-        event.related.ip.add(address);
+        event.related.add_ip(&address);
     }
 }
 
@@ -53,7 +54,7 @@ mod tests {
             let raw = format!("\"{text}\"");
             let origin = RemoteOrigin::of(Value::new(&raw))?;
             let text = |text: Escaped<'_>| text.raw().to_owned();
-            Some((origin.address.map(text), origin.user.map(|user| text(user.name))))
+            Some((origin.address.map(|address| text(address.as_escaped())), origin.user.map(|user| text(user.name))))
         };
         let expected =
             |address: Option<&str>, user: Option<&str>| Some((address.map(str::to_owned), user.map(str::to_owned)));

@@ -10,6 +10,7 @@ use super::event::Event;
 use super::event_kind::EventKind;
 use super::matched::Matched;
 use super::organization::{self, NamesInData};
+use super::registry::Registry;
 use super::severity::Severity;
 use super::user::ProcessUser;
 use super::vendor::JoinKeys;
@@ -36,7 +37,7 @@ pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, activity: &m
     };
     let agent_id = activity.agent_id;
     let matched = matched(&hit);
-    activity_event::head(event, common, activity, hit.origagentversion.take());
+    activity_event::head(event, common, activity, &mut hit.origagentversion);
     let open = event.open("event");
     matched.classify(event);
     event.date("start", &mut hit.detectedat);
@@ -72,6 +73,7 @@ fn detection<'v, 'a>(
 ) -> Detection<'v, 'a> {
     Detection {
         kind,
+        event_type: hit.dveventtype,
         rule: Rule {
             id: &mut hit.ruleid,
             name: &mut hit.rulename,
@@ -89,9 +91,12 @@ fn detection<'v, 'a>(
             domain: &mut hit.loginaccountdomain,
             sid: &mut hit.loginaccountsid,
         },
-        registry_key: &mut hit.registrykeypath,
-        registry_path: &mut hit.registrypath,
-        registry_value: &mut hit.registryvalue,
+        registry: Registry {
+            key_path: &mut hit.registrykeypath,
+            path: &mut hit.registrypath,
+            data: &mut hit.registryvalue,
+            old_data_type: hit.registryoldvaluetype,
+        },
         module_path: &mut hit.modulepath,
         module_sha1: &mut hit.modulesha1,
         indicator_type: hit.tiindicatortype,
@@ -161,6 +166,7 @@ fn detection<'v, 'a>(
             id: &mut hit.k8scontainerid,
             name: &mut hit.k8scontainername,
             image: &mut hit.k8scontainerimage,
+            labels: hit.k8scontainerlabels,
         },
         pod: Pod {
             is_set: [hit.k8sclustername, hit.k8snamespace, hit.k8spod, hit.k8snode, hit.k8scontrollerkind]

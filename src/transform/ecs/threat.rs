@@ -4,7 +4,7 @@ use super::classification::{self, Word};
 use super::common::CommonFields;
 use super::endpoint::{self, first_scalar};
 use super::enrichment::Enrichment;
-use super::event::{Event, boolean};
+use super::event::{Event, boolean, is_placeholder};
 use super::remote_origin::{self, RemoteOrigin};
 use super::severity::Severity;
 use super::user::{Account, ProcessUser};
@@ -173,13 +173,8 @@ fn event_object(
     }
     event.json.word("outcome", classification::outcome(mitigation.as_str(), boolean(info.failed_actions)));
     event.severity(severity);
-    if let Some(id) = id.escaped() {
-        event.json.escaped("id", id);
-        event.json.name("url");
-        for part in ["\"https://", common.console_host, "/incidents/threats/", id.raw(), "/overview\""] {
-            event.json.raw(part.as_bytes());
-        }
-    }
+    event.optional("id", id.escaped());
+    event.threat_url(common, id);
     let source = if threat.id == id { &mut threat.id } else { &mut info.threat_id };
     if source.escaped().is_some() {
         source.take();
@@ -278,12 +273,12 @@ fn file_fields<'a>(
     event.keyword("path", path);
     if let Some(text) = extension.escaped() {
         let plain = Escaped::plain(text.raw().trim_start_matches('.'));
-        if !plain.raw().is_empty() {
+        if !is_placeholder(plain) {
             event.json.lower_case("extension", plain);
-        }
-        let is_lower_case = plain.raw().bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase());
-        if plain == text && is_lower_case {
-            extension.take();
+            let is_lower_case = plain.raw().bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase());
+            if plain == text && is_lower_case {
+                extension.take();
+            }
         }
     }
     event.long("size", size);

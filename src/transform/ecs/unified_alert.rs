@@ -338,7 +338,7 @@ fn host_object(event: &mut Event<'_>, host: Host<'_>) {
     let open = event.open("host");
     endpoint::names(event, [&mut { host.current.get("name") }]);
     endpoint::domain(event, [&mut { host.at_detection("domain") }]);
-    if let Some(kind) = host.current.get("subcategory").escaped() {
+    if let Some(kind) = host.current.get("subcategory").escaped().filter(|kind| !is_placeholder(*kind)) {
         event.json.lower_case("type", kind);
     }
     let os = event.open("os");

@@ -3,7 +3,6 @@
 use super::event::Event;
 use crate::record::workload::{Container, EcsTask, Kubernetes};
 use crate::record::{Escaped, Kind, Value};
-use crate::transform::json::escape_into;
 
 pub(super) fn container(event: &mut Event<'_>, container: &mut Container<'_>) {
     container_fields(event, &mut container.id, &mut container.name, &mut container.image, container.labels);
@@ -21,55 +20,80 @@ pub(super) fn container_fields(
     event.keyword("id", id);
     event.keyword("name", name);
     if let Some(text) = image.escaped() {
-        let (repository, tag) = split_image(text.raw());
-        let open = event.open("image");
-        event.json.word("name", repository);
-        let list = event.json.open_list("tag");
-        if let Some(tag) = tag {
-            event.json.element(Escaped::plain(tag));
-        }
-        event.json.close(list);
-        event.close(open);
-        if repository == text.raw() {
+        write_image(event, text);
+        if text.raw() == Image::of(text.raw()).name {
             image.take();
         }
     }
-    if labels.kind() == Kind::Array {
-        write_labels(event, labels);
-    }
+    write_labels(event, labels);
     event.close(open);
 }
 
-/// Splits an image name. The text after the last colon is the tag, unless it has a slash (then the colon precedes a
-/// registry's port) or the name has a digest.
-fn split_image(image: &str) -> (&str, Option<&str>) {
-    if let Some((repository, _digest)) = image.split_once('@') {
-        return (repository, None);
-    }
-    match image.rsplit_once(':') {
-        Some((repository, tag)) if !repository.is_empty() && !tag.is_empty() && !tag.contains('/') => {
-            (repository, Some(tag))
+fn write_image(event: &mut Event<'_>, text: Escaped<'_>) {
+    let image = Image::of(text.raw());
+    let open = event.open("image");
+    event.json.word("name", image.name);
+    event.words("tag", image.tag);
+    let hash = event.open("hash");
+    event.words("all", image.digest);
+    event.close(hash);
+    event.close(open);
+}
+
+/// The parts of `registry:5000/team/app:tag@sha256:digest`.
+#[derive(Debug, PartialEq, Eq)]
+struct Image<'a> {
+    name: &'a str,
+    tag: Option<&'a str>,
+    digest: Option<&'a str>,
+}
+
+impl<'a> Image<'a> {
+    /// The text after the last colon is the tag, unless it has a slash: then the colon precedes a registry's port.
+    fn of(text: &'a str) -> Self {
+        let (tagged, digest) = match text.split_once('@') {
+            Some((tagged, digest)) if !tagged.is_empty() && !digest.is_empty() => (tagged, Some(digest)),
+            _ => (text, None),
+        };
+        match tagged.rsplit_once(':') {
+            Some((name, tag)) if !name.is_empty() && !tag.is_empty() && !tag.contains('/') => {
+                Self { name, tag: Some(tag), digest }
+            }
+            _ => Self { name: tagged, tag: None, digest },
         }
-        _ => (image, None),
     }
 }
 
-/// Writes `["k=v"]` as `container.labels`. A dot would make a path of a name, and two labels could collide.
+/// Writes labels as `container.labels`, from a list or from one text with commas. A dot would make a path of a name,
+/// and two labels could collide.
 fn write_labels(event: &mut Event<'_>, labels: Value<'_>) {
     let open = event.open("labels");
     let mut seen: Vec<String> = Vec::new();
-    for label in labels.elements().filter_map(Value::text) {
-        let Some((name, value)) = label.split_once('=') else { continue };
-        let name = name.trim().replace('.', "_");
-        if name.is_empty() || value.is_empty() || seen.contains(&name) {
-            continue;
+    let mut write = |text: &str| {
+        let Some((name, value)) = split_label(text) else { return };
+        let name = name.replace('.', "_");
+        if !seen.contains(&name) {
+            event.json.text_named(&name, value);
+            seen.push(name);
         }
-        let mut escaped = Vec::with_capacity(name.len());
-        escape_into(&mut escaped, name.as_bytes());
-        event.json.text(std::str::from_utf8(&escaped).unwrap_or_default(), value);
-        seen.push(name);
+    };
+    if labels.kind() == Kind::Array {
+        labels.elements().filter_map(Value::text).for_each(|text| write(&text));
+    } else if let Some(text) = labels.text() {
+        text.split(',').for_each(write);
     }
     event.close(open);
+}
+
+/// Splits `name=value` or `name:"value"`: the console has both.
+fn split_label(text: &str) -> Option<(&str, &str)> {
+    let text = text.trim();
+    let (name, value) = match text.strip_suffix('"').and_then(|text| text.split_once(":\"")) {
+        Some(quoted) => quoted,
+        None => text.split_once('=')?,
+    };
+    let (name, value) = (name.trim(), value.trim());
+    (!name.is_empty() && !value.is_empty()).then_some((name, value))
 }
 
 pub(super) fn kubernetes(event: &mut Event<'_>, kubernetes: &mut Kubernetes<'_>) {
@@ -132,11 +156,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn images_are_split_at_their_tag() {
-        assert_eq!(split_image("nginx"), ("nginx", None));
-        assert_eq!(split_image("nginx:1.25"), ("nginx", Some("1.25")));
-        assert_eq!(split_image("registry:5000/team/app"), ("registry:5000/team/app", None));
-        assert_eq!(split_image("registry:5000/team/app:v1"), ("registry:5000/team/app", Some("v1")));
-        assert_eq!(split_image("nginx@sha256:abc"), ("nginx", None));
+    fn images_are_split_into_name_tag_and_digest() {
+        for (text, name, tag, digest) in [
+            ("nginx", "nginx", None, None),
+            ("nginx:1.25", "nginx", Some("1.25"), None),
+            ("registry:5000/team/app", "registry:5000/team/app", None, None),
+            ("registry:5000/team/app:v1", "registry:5000/team/app", Some("v1"), None),
+            ("nginx@sha256:abc", "nginx", None, Some("sha256:abc")),
+            ("registry:5000/app:v1@sha256:abc", "registry:5000/app", Some("v1"), Some("sha256:abc")),
+            ("@", "@", None, None),
+        ] {
+            assert_eq!(Image::of(text), Image { name, tag, digest }, "{text}");
+        }
+    }
+
+    #[test]
+    fn labels_have_two_forms() {
+        assert_eq!(split_label("app=web"), Some(("app", "web")));
+        assert_eq!(split_label(" app:\"we:b\" "), Some(("app", "we:b")));
+        assert_eq!(split_label("a=b=c"), Some(("a", "b=c")));
+        for text in ["", "odd", "=v", "k=", "k:\"\"", ":\"v\""] {
+            assert_eq!(split_label(text), None, "{text}");
+        }
     }
 }

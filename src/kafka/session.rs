@@ -53,7 +53,7 @@ async fn initialise(connect: &Connect, id: &str) -> Result<Producer, Failure> {
 
 /// Checks the checkpoint topic and the right to transactions. It creates no topic, and no process may hold `id`.
 pub(crate) async fn probe(topic: &Topic, id: &str) -> Result<String, Failure> {
-    let partitions = topic.check().await?;
+    let (_, partitions) = topic.check().await?;
     close(initialise(&topic.connect, id).await?).await;
     Ok(match partitions {
         Some(count) => format!("{} with {count} partitions", topic.title),

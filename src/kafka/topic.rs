@@ -87,19 +87,21 @@ impl Topic {
         Ok(self.describe(ANSWER_TIMEOUT).await?.1.is_some())
     }
 
-    /// Returns the number of partitions, or None if the topic does not exist. Refuses a topic without compaction.
-    pub(super) async fn check(&self) -> Result<Option<i32>, Failure> {
+    /// Returns a client and the number of partitions, or None if the topic does not exist. Refuses a topic without
+    /// compaction.
+    pub(super) async fn check(&self) -> Result<(AdminClient<Events>, Option<i32>), Failure> {
         let (admin, count) = self.describe(ANSWER_TIMEOUT).await?;
         self.compacted(&admin).await?;
-        Ok(count)
+        Ok((admin, count))
     }
 
     /// Creates the topic if it does not exist. Returns the number of its partitions.
     pub(crate) async fn ensure(&self) -> Result<i32, Failure> {
-        if let Some(count) = self.check().await? {
+        let (admin, count) = self.check().await?;
+        if let Some(count) = count {
             return Ok(count);
         }
-        self.create().await?;
+        self.create(&admin).await?;
         // The brokers know a new topic shortly after the controller has created it.
         let begun = Instant::now();
         while begun.elapsed() < ANSWER_TIMEOUT {
@@ -111,8 +113,7 @@ impl Topic {
         Err(Failure::transient(format!("{}: created, but the brokers do not know it yet", self.title)))
     }
 
-    async fn create(&self) -> Result<(), Failure> {
-        let admin: AdminClient<Events> = self.connect.client(&[])?;
+    async fn create(&self, admin: &AdminClient<Events>) -> Result<(), Failure> {
         let mut new = NewTopic::new(&self.name, PARTITIONS, TopicReplication::Fixed(-1));
         for (key, value) in SETTINGS {
             new = new.set(key, value);

@@ -21,9 +21,12 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 /// Timeout of a request for metadata.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// A producer, once it is made.
+type Slot = Arc<OnceCell<Arc<SharedProducer>>>;
+
 /// By the hash of all settings, secrets included.
 #[derive(Debug, Default)]
-pub(crate) struct Producers(Mutex<HashMap<[u8; 32], Arc<OnceCell<Arc<SharedProducer>>>>>);
+pub(crate) struct Producers(Mutex<HashMap<[u8; 32], Slot>>);
 
 impl Producers {
     pub(crate) async fn get(self: &Arc<Self>, connect: Connect) -> Result<Arc<SharedProducer>, Failure> {

@@ -14,3 +14,4 @@ mod schema;
 mod subjects;
 mod support;
 mod users;
+mod varied;

@@ -91,7 +91,7 @@ async fn commands_that_run_lanes_name_them_too() {
     harness.sink.misbehave(1, vec![(1.0, FaultRule::answer(404, "no such index"))]);
     let backfill =
         "backfill pipelines/acme.yaml --stream activities --from 2020-01-01T00:00:00Z --to 2100-01-01T00:00:00Z";
-    let flags = ["--once-timeout", "2s", "--memory-budget", "16MiB"];
+    let flags = ["--once-timeout", "8s", "--memory-budget", "16MiB"];
     let exit = harness.command(&backfill.split(' ').chain(flags).collect::<Vec<_>>()).await;
     for words in ["backfill started", "lane is failing"] {
         let line = exit.stderr.lines().find(|line| line.contains(words)).unwrap_or_default();

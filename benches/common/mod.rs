@@ -60,7 +60,8 @@ pub fn records(stream: Stream, count: usize) -> Vec<Vec<u8>> {
 
 pub fn mapper(stream: Stream) -> Mapper {
     let origin = Origin { pipeline: "acme".to_owned(), console_host: "usea1-acme.sentinelone.net".to_owned(), stream };
-    let settings = transform::TransformSettings { keep_original: Some(true), ..transform::TransformSettings::default() };
+    let settings =
+        transform::TransformSettings { keep_original: Some(true), ..transform::TransformSettings::default() };
     Mapper::new(&settings, Schema::Ecs, origin)
 }
 

@@ -77,6 +77,7 @@ pub enum StateError {
 }
 
 impl StateError {
+    #[cfg(any(feature = "kafka", feature = "kubernetes"))]
     pub(crate) fn failed(what: impl Into<String>, failure: impl Into<Failure>) -> Self {
         Self::Failed { what: what.into(), failure: failure.into() }
     }

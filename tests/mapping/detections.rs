@@ -260,3 +260,43 @@ fn the_process_of_a_unified_alert_is_taken_from_its_command_line() {
     assert_eq!(process("a.exe -x"), json!({"command_line": "a.exe -x", "name": "a.exe"}));
     assert_eq!(process("sshd: worker"), json!({"command_line": "sshd: worker"}));
 }
+
+#[test]
+fn an_alert_and_its_hit_have_the_same_severity() {
+    let severities = |severity: Value, verdict: &str| {
+        let alert = json!({"ruleInfo": {"severity": severity}, "alertInfo": {"analystVerdict": verdict}});
+        let hit = json!({"activityType": 3608, "data": {"severity": severity, "analystverdict": verdict}});
+        [map(Stream::Alerts, &alert), map(Stream::Activities, &hit)]
+    };
+    for (severity, verdict, expected) in [
+        (Value::Null, "Undefined", 21),
+        (json!("E_MEDIUM"), "Undefined", 47),
+        (json!("Critical"), "Undefined", 99),
+        (json!("Critical"), "false_positive", 21),
+    ] {
+        for event in severities(severity, verdict) {
+            assert_fields(&event, &[("event.severity", json!(expected))]);
+        }
+    }
+}
+
+#[test]
+fn a_login_is_one_with_any_word_before_it() {
+    for event_type in ["USERLOGIN", "FAILEDLOGIN", "User Logon"] {
+        let hit = json!({"activityType": 3608, "data": {"dveventtype": event_type, "srcmachineip": "192.0.2.7"}});
+        assert_fields(
+            &map(Stream::Activities, &hit),
+            &[("event.category", json!(["intrusion_detection", "authentication"])), ("source.ip", json!("192.0.2.7"))],
+        );
+    }
+    let out = json!({"activityType": 3608, "data": {"dveventtype": "USERLOGOUT"}});
+    assert_fields(&map(Stream::Activities, &out), &[("event.type", json!(["info", "end"]))]);
+}
+
+#[test]
+fn an_event_type_without_a_value_is_no_action() {
+    for event_type in ["N/A", "unknown", ""] {
+        let alert = json!({"alertInfo": {"eventType": event_type}});
+        assert_fields(&map(Stream::Alerts, &alert), &[("event.action", json!("alert-raised"))]);
+    }
+}

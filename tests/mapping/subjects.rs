@@ -70,7 +70,7 @@ fn keys_show_users_logins_connections_and_devices() {
     let changed = unknown(says("Alice did something to eve."), pair);
     assert_fields(&changed, &class("event", json!(["iam"]), json!(["user", "info"]), Value::Null));
     let login = unknown(says("Eve came in."), json!({"username": "eve", "source": "sso", "ipAddress": "192.0.2.7"}));
-    assert_fields(&login, &class("event", json!(["authentication"]), json!(["start"]), Value::Null));
+    assert_fields(&login, &class("event", json!(["authentication"]), json!(["info"]), Value::Null));
     assert_fields(&login, &[("source.ip", json!("192.0.2.7"))]);
     let failed = unknown(says("The management user eve failed to log in."), json!({"username": "eve"}));
     assert_fields(&failed, &class("event", json!(["authentication"]), json!(["start"]), json!("failure")));
@@ -184,4 +184,74 @@ fn connecting_a_device_is_not_disconnecting_it() {
     );
     assert_fields(&event(5126, "disconnected"), &[("event.type", json!(["access", "end"]))]);
     assert_fields(&event(5125, "connected"), &[("event.type", json!(["access"]))]);
+}
+
+#[test]
+fn the_name_of_a_rule_or_of_a_group_says_nothing_about_a_login() {
+    let says = |text: &str, data: Value| unknown(json!({"primaryDescription": text, "userId": "3"}), data);
+    let info = class("event", json!(["configuration"]), json!(["info"]), Value::Null);
+    let quoted = "The management user Jane created the custom rule \"Admin failed to log in\".";
+    assert_fields(&says(quoted, json!({})), &info);
+    let named = "The management user Jane created the rule Admin failed to log in.";
+    assert_fields(&says(named, json!({"ruleName": "Admin failed to log in"})), &info);
+    assert_fields(&says(named, json!({"groupName": "Admin failed to log in"})), &info);
+    let of_another = says("Jane failed to log in.", json!({}));
+    assert_fields(&of_another, &class("event", json!(["configuration"]), json!(["info"]), json!("failure")));
+}
+
+#[test]
+fn an_address_of_a_console_user_is_a_login_only_with_words_of_one() {
+    let event = |text: &str| {
+        let data = json!({"username": "jane", "source": "mgmt", "ipAddress": "192.0.2.7"});
+        unknown(json!({"primaryDescription": text, "userId": "3"}), data)
+    };
+    let login = |kind: &str, outcome: Value| class("event", json!(["authentication"]), json!([kind]), outcome);
+    let out = event("The management user Jane logged out of the management console.");
+    assert_fields(&out, &login("end", json!("success")));
+    assert_fields(&event("Jane logged in with SSO."), &login("start", json!("success")));
+    assert_fields(&event("Jane failed to log in."), &login("start", json!("failure")));
+    assert_fields(&event("API token generated for Jane."), &login("info", Value::Null));
+}
+
+#[test]
+fn placeholders_and_vendors_of_integrations_show_no_threat_and_no_device() {
+    let info = class("event", json!(["configuration"]), json!(["info"]), Value::Null);
+    let vendor = unknown(json!({"userId": "3"}), json!({"productId": "7", "vendorId": "Okta"}));
+    assert_fields(&vendor, &info);
+    assert_fields(&vendor, &[("device", Value::Null)]);
+    let threat = unknown(json!({"userId": "3", "threatId": "N/A"}), json!({"threatClassification": "N/A"}));
+    assert_fields(&threat, &info);
+    assert_fields(&threat, &[("event.url", Value::Null)]);
+    let unified = map(Stream::UnifiedAlerts, &json!({"id": "N/A", "selfLink": null}));
+    assert_fields(&unified, &[("event.url", Value::Null)]);
+    let device = unknown(json!({"agentId": "1"}), json!({"vendorId": "0951"}));
+    assert_fields(&device, &[("device.vendor.id", json!("0951"))]);
+}
+
+#[test]
+fn an_exclusion_is_one_without_platform_and_type_in_data() {
+    let path = "C:\\Windows\\system32\\diskshadow.exe";
+    let file = json!({"path": path, "name": "diskshadow.exe"});
+    let event = |fields: Value, number: u32| {
+        let mut record = fields;
+        (record["activityType"], record["data"]) = (json!(number), json!({"value": path}));
+        map(Stream::Activities, &record)
+    };
+    assert_fields(&event(json!({"osFamily": "windows"}), 3016), &[("file", file.clone()), ("host", Value::Null)]);
+    assert_fields(&event(json!({}), 3016), &[("file", file)]);
+    assert_fields(&event(json!({}), 99_999), &[("file", Value::Null)]);
+}
+
+#[test]
+fn an_answer_and_the_message_are_no_reason() {
+    let event = |comments: &str, data: Value| {
+        let record =
+            json!({"activityType": 133, "primaryDescription": "Login failed.", "comments": comments, "data": data});
+        map(Stream::Activities, &record)
+    };
+    for comments in ["True", "Login failed.", "N/A"] {
+        assert_fields(&event(comments, json!({})), &[("event.reason", Value::Null)]);
+    }
+    let reason = [("event.reason", json!("bad password"))];
+    assert_fields(&event("bad password", json!({"reason": "Login failed."})), &reason);
 }

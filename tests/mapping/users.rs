@@ -136,3 +136,30 @@ fn the_name_of_a_person_is_also_the_full_name() {
     let short = activity(27, json!({"username": "john"}));
     assert_fields(&short, &[("user", json!({"id": "3", "name": "john"}))]);
 }
+
+#[test]
+fn the_user_who_came_from_another_host_is_not_the_one_who_is_logged_in() {
+    let sentence = "Lateral Movement 192.0.2.3 example.com\\testuser (interactive session)";
+    for number in [18, 4003] {
+        let data = json!({"fileDisplayName": sentence, "lastLoggedInUserName": "alice"});
+        let event = map(Stream::Activities, &json!({"activityType": number, "agentId": "1", "data": data}));
+        assert_fields(
+            &event,
+            &[
+                ("event.category", json!(["malware", "intrusion_detection"])),
+                ("user", json!({"name": "testuser", "domain": "example.com"})),
+                ("related.user", json!(["testuser", "alice"])),
+                ("source.ip", json!("192.0.2.3")),
+            ],
+        );
+    }
+    let local = activity(18, json!({"fileDisplayName": "a.exe", "lastLoggedInUserName": "alice"}));
+    assert_fields(&local, &[("user.name", json!("alice")), ("event.category", json!(["malware"]))]);
+}
+
+#[test]
+fn spaces_around_a_user_are_no_part_of_the_domain() {
+    let event = activity(27, json!({"username": " ACME\\bob "}));
+    assert_fields(&event, &[("user", json!({"id": "3", "name": "bob", "domain": "ACME"}))]);
+    assert_fields(&activity(27, json!({"username": " bob "})), &[("user.name", json!("bob"))]);
+}

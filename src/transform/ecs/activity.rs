@@ -3,14 +3,13 @@
 use super::activity_class::{self, Class, Subject};
 use super::activity_event::{self, Tail};
 use super::common::CommonFields;
-use super::endpoint::first_scalar;
-use super::event::Event;
+use super::event::{Event, boolean, is_placeholder};
 use super::organization::NamesInData;
 use super::remote_origin::RemoteOrigin;
 use super::vendor::JoinKeys;
 use super::{activity_data as part, activity_user, organization, rule_hit};
 use crate::record::activity::{Activity, ActivityData};
-use crate::record::{Kind, Reader, Value};
+use crate::record::{Escaped, Kind, Reader, Value};
 
 const MANAGEMENT_UPDATED: u32 = 26;
 
@@ -31,9 +30,10 @@ pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, activity: &m
     let (agent_id, threat_id, agent_uuid) = (activity.agent_id, activity.threat_id, data.uuid);
     let of_agent = activity.user_id.is_empty() && !activity.agent_id.is_empty();
     let origin = RemoteOrigin::of(data.file_display_name);
+    let message = activity.primary_description.escaped();
 
     activity_event::head(event, common, activity, &mut if is_console { Value::default() } else { version });
-    event_object(event, common, activity, &mut data, &class);
+    event_object(event, common, activity, &mut data, &class, message);
     activity_user::write(event, activity, &mut data, &class, origin);
     match (class.subject, origin) {
         (Subject::Firewall, _) => part::connection(event, &mut data),
@@ -74,6 +74,7 @@ fn event_object<'a>(
     activity: &mut Activity<'a>,
     data: &mut ActivityData<'a>,
     class: &Class,
+    message: Option<Escaped<'a>>,
 ) {
     let open = event.open("event");
     event.json.word("kind", class.kind);
@@ -88,7 +89,10 @@ fn event_object<'a>(
     }
     // Consoles give the reason of a failed login in either of these. Both stay in the record.
     let comments = if class.outcome == "failure" { activity.comments } else { Value::default() };
-    event.optional("reason", first_scalar([data.reason, comments]).escaped());
+    let is_reason = |value: &Value<'a>| {
+        value.escaped().is_some_and(|text| !is_placeholder(text) && Some(text) != message) && boolean(*value).is_none()
+    };
+    event.optional("reason", [data.reason, comments].into_iter().find(is_reason).and_then(Value::escaped));
     if class.subject == Subject::Device {
         event.date("start", &mut data.event_time);
     }

@@ -2,10 +2,11 @@
 
 use super::activity_types;
 use super::classification::{Word, categories, outcome};
-use super::event::boolean;
+use super::event::{boolean, is_placeholder};
+use super::remote_origin::RemoteOrigin;
 use super::severity::Severity;
+use crate::record::Value;
 use crate::record::activity::{Activity, ActivityData};
-use crate::record::{Escaped, Value};
 
 const USER_2FA_MODIFIED: u32 = 67;
 const LOGIN_RELATED: u32 = 138;
@@ -120,7 +121,8 @@ pub(super) fn classify(number: Option<u32>, activity: &Activity<'_>, data: &Acti
 
 impl Subject {
     fn of(number: Option<u32>, is_known: bool, activity: &Activity<'_>, data: &ActivityData<'_>) -> Self {
-        let any = |values: &[Value<'_>]| values.iter().any(|value| value.escaped().is_some());
+        let is_set = |value: &Value<'_>| value.escaped().is_some_and(|text| !is_placeholder(text));
+        let any = |values: &[Value<'_>]| values.iter().any(is_set);
         match number {
             Some(FIREWALL_BLOCKED) => return Self::Firewall,
             Some(DEVICE_BLOCKED | DEVICE_APPROVED) => return Self::Device,
@@ -135,14 +137,19 @@ impl Subject {
         if any(&remote) {
             return Self::Firewall;
         }
-        if any(&[data.device_name, data.vendor_id, data.product_id, data.manufacturer_name]) {
+        // Vendors and products are also those of integrations, which have no agent.
+        let of_console = !any(&[activity.agent_id]);
+        let is_device = !of_console && any(&[data.vendor_id, data.product_id, data.manufacturer_name]);
+        if is_device || any(&[data.device_name]) {
             return Self::Device;
         }
         if is_known {
             return Self::Other;
         }
-        let of_console = activity.agent_id.is_empty();
-        if of_console && any(&[data.source]) && any(&[data.ip_address]) || login_words(activity).is_some() {
+        let has_address = any(&[data.ip_address]);
+        let statement = Statement::of(activity, data);
+        let is_login = (has_address || statement.is_about_console_user()) && statement.is_login();
+        if is_login || of_console && has_address && any(&[data.source]) {
             return Self::Login;
         }
         let is_pair = any(&[data.by_user]) && any(&[data.username, data.user_name]);
@@ -154,25 +161,64 @@ impl Subject {
     }
 }
 
-/// The outcome of a login, from a description that is certain to be about one.
-fn login_words(activity: &Activity<'_>) -> Option<&'static str> {
-    let description = activity.primary_description.escaped()?;
-    match () {
-        () if contains(description, "failed to log in") => Some("failure"),
-        () if contains(description, " logged in to the management console") => Some("success"),
-        () => None,
+/// What a description itself says. The names in it can say anything: that of a rule may be "Admin failed to log in".
+#[derive(Clone, Copy)]
+struct Statement<'a> {
+    /// The text before the first quote, after which there are names.
+    text: &'a str,
+    /// Names that are also written without quotes.
+    names: [&'a str; 2],
+}
+
+impl<'a> Statement<'a> {
+    fn of(activity: &Activity<'a>, data: &ActivityData<'a>) -> Self {
+        let raw = |value: Value<'a>| value.escaped().map_or("", |text| text.raw());
+        let text = raw(activity.primary_description);
+        Self {
+            text: text.split_once('"').map_or(text, |(text, _)| text),
+            names: [data.rule_name, data.group_name].map(raw),
+        }
+    }
+
+    /// `words` are in lower case.
+    fn says(self, words: &str) -> bool {
+        contains(self.text, words) && !self.names.iter().any(|name| contains(name, words.trim()))
+    }
+
+    fn is_about_console_user(self) -> bool {
+        let beginning = "The management user ";
+        self.text.get(..beginning.len()).is_some_and(|text| text.eq_ignore_ascii_case(beginning))
+    }
+
+    /// Whether it is certain to be about a login or a logout.
+    fn is_login(self) -> bool {
+        let words =
+            ["failed to log in", " logged in to the management console", " logged out of the management console"];
+        words.into_iter().any(|words| self.says(words))
+    }
+
+    /// Type and outcome of a login.
+    fn login(self) -> (&'static str, &'static str) {
+        match () {
+            () if self.says("failed to log in") => ("start", "failure"),
+            () if self.says(" logged in") => ("start", "success"),
+            () if self.says(" logged out") => ("end", "success"),
+            // Whoever has an address can also do something else.
+            () => ("info", ""),
+        }
     }
 }
 
 /// Whether the text contains `words`, which are in lower case, ignoring case.
-fn contains(text: Escaped<'_>, words: &str) -> bool {
-    text.raw().as_bytes().windows(words.len()).any(|part| part.eq_ignore_ascii_case(words.as_bytes()))
+fn contains(text: &str, words: &str) -> bool {
+    text.as_bytes().windows(words.len()).any(|part| part.eq_ignore_ascii_case(words.as_bytes()))
 }
 
 /// Classifies a type that is not in the table by what the keys of `data` show. The description decides only where it
 /// is certain.
 fn by_subject(class: &mut Class, activity: &Activity<'_>, data: &ActivityData<'_>) {
-    let says = |words| activity.primary_description.escaped().is_some_and(|text| contains(text, words));
+    let statement = Statement::of(activity, data);
+    let says = |words| statement.says(words);
     match class.subject {
         Subject::Detection => {
             class.kind = "alert";
@@ -181,7 +227,7 @@ fn by_subject(class: &mut Class, activity: &Activity<'_>, data: &ActivityData<'_
         Subject::Threat => class.set(&["malware"], &["info"]),
         Subject::Firewall => class.set(&["network"], &["info"]),
         Subject::Device => class.set(&["host"], &["info"]),
-        Subject::Login => class.set(&["authentication"], &["start"]),
+        Subject::Login => class.set(&["authentication"], &[statement.login().0]),
         Subject::User if says("deleted the user") => class.set(&["iam"], &["user", "deletion"]),
         Subject::User if says("added the user") || says("added user") => class.set(&["iam"], &["user", "creation"]),
         Subject::User => class.set(&["iam"], &["user", "info"]),
@@ -191,7 +237,7 @@ fn by_subject(class: &mut Class, activity: &Activity<'_>, data: &ActivityData<'_
         () if Word::is(data.global_status, "success") => "success",
         () if Word::is(data.global_status, "failed") => "failure",
         () if says("failed to ") => "failure",
-        () if class.subject == Subject::Login => login_words(activity).unwrap_or_default(),
+        () if class.subject == Subject::Login => statement.login().1,
         () => "",
     };
 }
@@ -209,11 +255,15 @@ fn by_group(class: &mut Class, activity: &Activity<'_>, data: &ActivityData<'_>)
 
 /// Adds what depends on the record and not only on its type.
 fn refine(class: &mut Class, activity: &Activity<'_>, data: &ActivityData<'_>) {
+    let is_remote = class.is("malware") && RemoteOrigin::of(data.file_display_name).is_some();
     if class.is("malware") && data.threat_classification.escaped().is_some() {
         let others = class.categories;
         class.categories = [""; 3];
         let kept = others.iter().filter(|category| **category != "malware");
         categories(data.threat_classification).iter().chain(kept).for_each(|word| add(&mut class.categories, word));
+    }
+    if is_remote {
+        add(&mut class.categories, "intrusion_detection");
     }
     let confidence = Severity::of_confidence(data.confidence_level, data.threat_classification, false);
     if let Some(severity) = confidence {
@@ -255,7 +305,7 @@ fn device(class: &mut Class, event_type: Value<'_>) {
 
 /// The vendor does not document this type, so its description is used.
 fn login_outcome(activity: &Activity<'_>) -> &'static str {
-    let says = |words| activity.primary_description.escaped().is_some_and(|text| contains(text, words));
+    let says = |words| activity.primary_description.escaped().is_some_and(|text| contains(text.raw(), words));
     match () {
         () if says("fail") => "failure",
         () if says("success") || says("logged in") || says("logged out") => "success",

@@ -97,7 +97,7 @@ fn os<'a>(event: &mut Event<'_>, activity: &mut Activity<'a>, data: &mut Activit
 /// Writes `file.*`: the file that was detected, fetched, blocked or excluded.
 pub(super) fn file<'a>(event: &mut Event<'_>, activity: &mut Activity<'a>, data: &mut ActivityData<'a>, class: &Class) {
     let open = event.open("file");
-    let excluded = if class.is("configuration") { Excluded::of(data) } else { None };
+    let excluded = if class.is("configuration") { Excluded::of(activity, data, class) } else { None };
     let path = event.keyword("path", &mut data.file_path);
     let path = match excluded {
         Some(Excluded::Path) if path.is_none() => event.keyword("path", &mut data.value),
@@ -145,15 +145,17 @@ enum Excluded {
 }
 
 impl Excluded {
-    fn of(data: &ActivityData<'_>) -> Option<Self> {
+    fn of(activity: &Activity<'_>, data: &ActivityData<'_>, class: &Class) -> Option<Self> {
         let text = data.value.escaped()?.raw();
         let kind = Word::of_value(data.exclusion_type);
         let is_hash = matches!(text.len(), 32 | 40 | 64) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let has_platform = [data.os_family, activity.os_family].iter().any(|family| family.escaped().is_some());
+        let is_entry = has_platform || ["exclusion", "blacklist"].iter().any(|word| class.action.contains(word));
         let is_path = text.starts_with('/') || text.contains("\\\\");
         match kind.as_str() {
             "certificate" | "signer" | "signer_identity" => Some(Self::Signer),
             "file_type" => Some(Self::FileType),
-            "" if data.os_family.escaped().is_none() => None,
+            "" if !is_entry => None,
             _ if is_hash => Some(Self::Hash),
             "path" => Some(Self::Path),
             _ => is_path.then_some(Self::Path),

@@ -20,16 +20,23 @@ pub(super) fn write<'a>(
     let by_user = is_set(data.by_user);
     let open = event.open("user");
     event.keyword("id", &mut activity.user_id);
-    let actor = match () {
+    let mut actor = match () {
         () if by_user => name(event, &mut data.by_user),
         // The names in a hit are those of the rule's owner.
         () if class.is_rule_alert => Named::default(),
-        () => first_name(event, [&mut data.username, &mut data.user_name, &mut data.last_logged_in_user_name]),
+        () => first_name(event, [&mut data.username, &mut data.user_name]),
     };
-    if !actor.is_set
-        && let Some(user) = origin.and_then(|origin| origin.user)
-    {
-        user.write(event);
+    let logged_in = &mut data.last_logged_in_user_name;
+    match origin.and_then(|origin| origin.user) {
+        // Who is logged in at the attacked host is not who came from the other host.
+        Some(user) => {
+            if !actor.is_set {
+                user.write(event);
+            }
+            user::related(event, *logged_in);
+        }
+        None if !actor.is_set && !by_user && !class.is_rule_alert => actor = first_name(event, [logged_in]),
+        None => {}
     }
     if by_user {
         event.optional("full_name", actor.display);

@@ -1,6 +1,6 @@
 //! The fields that events of all streams share.
 
-use super::event::Event;
+use super::event::{Event, is_placeholder};
 use crate::record::{Identity, Scope, Timestamp, Value};
 
 /// Fields of an event that do not come from the record. Byte slices are prepared JSON.
@@ -48,7 +48,7 @@ impl Event<'_> {
 
     /// Writes `event.url`: the page of a threat in the console.
     pub fn threat_url(&mut self, common: &CommonFields<'_>, id: Value<'_>) {
-        let Some(id) = id.escaped() else { return };
+        let Some(id) = id.escaped().filter(|id| !is_placeholder(*id)) else { return };
         self.json.name("url");
         for part in ["\"https://", common.console_host, "/incidents/threats/", id.raw(), "/overview\""] {
             self.json.raw(part.as_bytes());

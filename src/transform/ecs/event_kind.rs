@@ -49,6 +49,7 @@ impl EventKind {
     /// Consoles spell the remaining part of these words in several ways.
     fn of_beginning(word: &str) -> Option<Self> {
         let begins = |beginnings: &[&str]| beginnings.iter().any(|beginning| word.starts_with(beginning));
+        let contains = |parts: &[&str]| parts.iter().any(|part| word.contains(part));
         let operation = Operation::of(word);
         Some(match () {
             () if begins(&["openprocess", "openremoteprocess", "duplicate", "crossprocess"]) => Self::Process("access"),
@@ -59,10 +60,11 @@ impl EventKind {
             () if begins(&["schedtask", "scheduledtask", "task"]) => Self::Task(operation.or("info")),
             () if begins(&["tcpv4", "tcpv6", "ipconnect", "iplisten", "network"]) => Self::Connection,
             () if begins(&["dns"]) => Self::Dns,
-            () if begins(&["login", "logon"]) => Self::Login,
-            () if begins(&["logout", "logoff"]) => Self::Logout,
             () if begins(&["module"]) => Self::Module,
             () if begins(&["indicator", "behavioralindicator"]) => Self::Indicator,
+            // Also `userlogin`, `failedlogin`.
+            () if contains(&["logout", "logoff"]) => Self::Logout,
+            () if contains(&["login", "logon"]) => Self::Login,
             () => return None,
         })
     }

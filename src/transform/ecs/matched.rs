@@ -37,7 +37,7 @@ impl<'a> Matched<'a> {
         let categories = categories.into_iter().filter(|word| !word.is_empty());
         event.words("category", ["intrusion_detection"].into_iter().chain(categories));
         event.words("type", ["info"].into_iter().chain(types));
-        match self.event_type.escaped() {
+        match self.event_type.escaped().filter(|text| !is_placeholder(*text)) {
             Some(event_type) => event.json.text("action", &format!("alert-{}", event_type.decode().to_lowercase())),
             None => event.json.word("action", "alert-raised"),
         }

@@ -28,7 +28,10 @@ pub(super) fn is_hit(number: Option<u32>, data: &ActivityData<'_>) -> bool {
 
 pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, activity: &mut Activity<'_>) {
     let mut hit = RuleHit::read(&mut Reader::new(activity.data.raw())).unwrap_or_default();
-    let severity = hit.severity.escaped().and_then(Severity::of_word).unwrap_or(Severity::Medium);
+    // As that of the alert.
+    let severity = hit.severity.escaped().and_then(Severity::of_word).unwrap_or(Severity::Informational);
+    let verdict = hit.other.iter().find(|(key, _)| key.eq_ignore_ascii_case("analystverdict"));
+    let severity = severity.judged([verdict.map_or_else(Value::default, |(_, verdict)| *verdict)]);
     let keys = JoinKeys {
         agent_uuid: hit.origagentuuid,
         alert_id: hit.alertid,

@@ -172,7 +172,7 @@ fn event_object(event: &mut Event<'_>, common: &CommonFields<'_>, alert: &mut Un
     let id = alert.id.escaped();
     event.keyword("id", &mut alert.id);
     if event.keyword("url", &mut alert.self_link).is_none()
-        && let Some(id) = id
+        && let Some(id) = id.filter(|id| !is_placeholder(*id))
     {
         event.json.name("url");
         for part in ["\"https://", common.console_host, "/incidents/unified-alerts?alertId=", id.raw(), "\""] {

@@ -18,6 +18,7 @@ impl<'a> Account<'a> {
     }
 
     pub fn of_text(text: Escaped<'a>) -> Option<Self> {
+        let text = text.trim();
         if is_placeholder(text) {
             return None;
         }
@@ -71,14 +72,14 @@ impl<'a> ProcessUser<'a> {
     /// Reads one user or, from Linux, `Effective: root, Real: jane, Login: jane`.
     pub fn of(value: Value<'a>) -> Self {
         let Some(text) = value.escaped() else { return Self::default() };
-        if !text.raw().starts_with("Effective:") {
+        if after_label(text.trim(), "effective").is_none() {
             return Self { effective: Account::of_text(text), ..Self::default() };
         }
         let named = |label: &str| {
-            let part = text.split(',').find_map(|part| part.raw().strip_prefix(label)?.strip_prefix(':'));
+            let part = text.split(',').find_map(|part| after_label(part, label));
             part.and_then(|name| Account::of_text(Escaped::plain(name.trim())))
         };
-        Self { effective: named("Effective"), real: named("Real"), login: named("Login") }
+        Self { effective: named("effective"), real: named("real"), login: named("login") }
     }
 
     /// Writes `user` and `real_user` of the open process object. ECS has no domain there.
@@ -97,12 +98,18 @@ impl<'a> ProcessUser<'a> {
     }
 }
 
+/// The text after `label:`, in any case.
+fn after_label<'a>(text: Escaped<'a>, label: &str) -> Option<&'a str> {
+    let (word, rest) = text.raw().split_at_checked(label.len())?;
+    if word.eq_ignore_ascii_case(label) { rest.strip_prefix(':') } else { None }
+}
+
 /// Writes `name` and, if the text has one, `domain` of the open user object. Returns false if there is no name. A text
 /// that was split stays in the record.
 pub(super) fn name_and_domain(event: &mut Event<'_>, value: &mut Value<'_>) -> bool {
     let Some(account) = Account::of(*value) else { return false };
     account.write(event);
-    if account.domain.is_none() {
+    if value.escaped() == Some(account.name) {
         value.take();
     }
     true
@@ -131,9 +138,10 @@ pub(super) fn display_name(value: Value<'_>) -> Option<Escaped<'_>> {
     value.escaped().filter(|text| text.raw().trim().contains(' ') && split(*text).0.is_none())
 }
 
-/// Splits `DOMAIN\name`. A text with an empty part is a name.
+/// Splits `DOMAIN\name`, without the spaces around its parts. A text with an empty part is a name.
 pub(super) fn split(text: Escaped<'_>) -> (Option<Escaped<'_>>, Escaped<'_>) {
-    match text.split_backslash() {
+    let text = text.trim();
+    match text.split_backslash().map(|(domain, name)| (domain.trim(), name.trim())) {
         Some((domain, name)) if !domain.raw().is_empty() && !name.raw().is_empty() => (Some(domain), name),
         _ => (None, text),
     }
@@ -163,6 +171,8 @@ mod tests {
         assert_eq!(account(r"NT AUTHORITY\\SYSTEM"), named("SYSTEM", Some("NT AUTHORITY")));
         assert_eq!(account("jane@acme.example"), named("jane", Some("acme.example")));
         assert_eq!(account("jane"), named("jane", None));
+        assert_eq!(account(r" ACME\\bob "), named("bob", Some("ACME")));
+        assert_eq!(account(" jane@acme.example "), named("jane", Some("acme.example")));
         assert_eq!(account("Jane Doe"), named("Jane Doe", None));
         assert_eq!(account(r"\\jane"), named(r"\\jane", None));
         assert_eq!((account("N/A"), account("")), (None, None));
@@ -174,6 +184,8 @@ mod tests {
         let name = |account: Option<Account<'_>>| account.map(|account| account.name.raw().to_owned());
         assert_eq!((name(user.effective).as_deref(), name(user.real).as_deref()), (Some("root"), Some("jane")));
         assert_eq!(name(user.login), None);
+        let user = ProcessUser::of(Value::new(r#"" effective: root, real: jane""#));
+        assert_eq!((name(user.effective).as_deref(), name(user.real).as_deref()), (Some("root"), Some("jane")));
         let user = ProcessUser::of(Value::new(r#""ACME\\jane""#));
         assert_eq!((name(user.effective).as_deref(), name(user.real)), (Some("jane"), None));
     }

@@ -6,6 +6,7 @@ mod docs;
 mod elastic;
 mod generated;
 mod joins;
+mod missing_values;
 mod observables;
 mod placeholders;
 mod properties;

@@ -6,7 +6,7 @@ use s1_forwarder::transform::coverage::Coverage;
 use serde_json::{Map, Value, json};
 
 use super::schema;
-use super::support::{DistinctKeys, mapper};
+use super::support::{DistinctKeys, map, mapper};
 
 /// Keys of real records, so that odd values meet the fields that expect others, and keys of nobody.
 fn key() -> impl Strategy<Value = String> {
@@ -161,6 +161,19 @@ fn repeated_keys_keep_all_their_values() {
     assert_eq!((&own["id"], &own["new"], &own["new_2"]), (&json!("2"), &json!("3"), &json!("4")));
     assert_eq!(event["user"]["name"], "a");
     assert_eq!(own["data"]["flattened"], json!({"username": "b", "x": "c", "x_2": "d"}));
+}
+
+#[test]
+fn an_id_that_is_no_text_does_not_repeat_the_name_of_the_id() {
+    for (id, kept) in [(json!(["x"]), json!(["x"])), (json!({"a": 1}), json!({"a": 1})), (json!("N/A"), json!("N/A"))] {
+        let event = map(Stream::Threats, &json!({"id": id, "threatInfo": {"threatId": "5"}}));
+        let own = &event["sentinel_one"]["threat"];
+        assert_eq!((&event["event"]["id"], &own["id"], &own["original_id"]), (&json!("5"), &json!("5"), &kept));
+    }
+    let event = map(Stream::Threats, &json!({"id": "N/A", "originalId": "1", "threatInfo": {"threatId": "none"}}));
+    let own = &event["sentinel_one"]["threat"];
+    assert_eq!((&own["id"], &own["original_id"], &own["original_id_2"]), (&Value::Null, &json!("N/A"), &json!("1")));
+    assert_eq!(own["threat_info"]["threat_id"], "none");
 }
 
 #[test]

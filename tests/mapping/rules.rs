@@ -96,7 +96,7 @@ fn the_file_of_a_threat() {
             ("error", Value::Null),
         ],
     );
-    let unsigned = threat(json!({"fileVerificationType": "NotSigned", "isValidCertificate": false}));
+    let unsigned = threat(json!({"filePath": "/a", "fileVerificationType": "NotSigned", "isValidCertificate": false}));
     assert_eq!(at(&unsigned, "file.code_signature"), &json!({"exists": false}));
 }
 

@@ -112,7 +112,6 @@ fn scalar(value: &Value, path: &str, field: &Field, faults: &mut Vec<String>) {
 
 /// Whether the console's text for a missing value became a fact.
 fn is_placeholder(path: &str, kind: &str, text: &str) -> bool {
-    let is_named = ["host.", "user.", "device.", "file.", "rule."].iter().any(|prefix| path.starts_with(prefix));
     match kind {
         "date" => text < "1970-01-02",
         // A resolver that blocks a name answers with `0.0.0.0`.
@@ -120,11 +119,13 @@ fn is_placeholder(path: &str, kind: &str, text: &str) -> bool {
             (address.is_unspecified() && path != "dns.resolved_ip") || (path == "related.ip" && address.is_loopback())
         }),
         _ if path == "host.domain" && text.eq_ignore_ascii_case("workgroup") => true,
-        _ if is_named => {
-            let words = ["n/a", "unknown", "none", "-1", "unknown file", "\\\\unknown device\\unknown file"];
-            words.contains(&text.to_lowercase().as_str())
+        // The one is a word of ECS, the other a sentence.
+        _ if path == "event.outcome" || path == "message" => false,
+        _ => {
+            let words = ["", "-1", "n/a", "none", "null", "unknown", "not available", "unknown file"];
+            let text = text.trim().to_lowercase();
+            words.contains(&text.as_str()) || text.ends_with("\\unknown file")
         }
-        _ => false,
     }
 }
 
@@ -189,7 +190,7 @@ fn faults_are_found() {
     let found = faults_of(
         r#"{"host":{"ip":"10.0.0.1","name":["a"],"nonsense":1,"mac":["A","A"]},"source":{"port":70000,"ip":"x"},
             "event":{"kind":"alarm","category":["malware"],"type":["creation"],"created":"2022-01-01","severity":"21"},
-            "sentinel_one":{"a":[null]},"file":{}}"#,
+            "sentinel_one":{"a":[null]},"file":{},"dns":{"question":{"name":"N/A"}}}"#,
     );
     for expected in [
         "@timestamp is missing",
@@ -206,6 +207,7 @@ fn faults_are_found() {
         "event.severity is no long",
         "sentinel_one.a holds something empty",
         "file is empty",
+        "dns.question.name is a placeholder",
     ] {
         assert!(found.contains(expected), "{expected} not in\n{found}");
     }

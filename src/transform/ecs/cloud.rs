@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::endpoint::first_scalar;
-use super::event::Event;
+use super::event::{Event, is_placeholder};
 use crate::record::{Escaped, Kind, Value};
 
 /// Writes the first provider that is not empty. The object stays in the record, since it has more values than ECS has
@@ -35,7 +35,7 @@ pub(super) fn write(event: &mut Event<'_>, providers: Value<'_>, is_ecs_task: bo
 pub(super) fn write_detected(event: &mut Event<'_>, detected: Value<'_>) {
     let details = detected.get("providerDetails");
     let open = event.open("cloud");
-    if let Some(provider) = detected.get("cloudProvider").escaped() {
+    if let Some(provider) = detected.get("cloudProvider").escaped().filter(|text| !is_placeholder(*text)) {
         event.json.lower_case("provider", provider);
     }
     for (object, field, values) in [

@@ -150,14 +150,15 @@ fn rule(event: &mut Event<'_>, rule: &mut Rule<'_, '_>) {
 /// The address of the machine that logged in is the source of a login. It is never the endpoint's own address.
 fn connection(event: &mut Event<'_>, detection: &mut Detection<'_, '_>) {
     let open = event.open("source");
-    let of_login = detection.kind == Some(EventKind::Login) && detection.machine_ip.escaped().is_some();
+    let machine = detection.machine_ip.escaped().and_then(Address::of);
+    let of_login = detection.kind == Some(EventKind::Login) && machine.is_some_and(|address| !address.is_unspecified());
     let [first, second] = if of_login {
         [&mut *detection.machine_ip, &mut *detection.source.ip]
     } else {
         [&mut *detection.source.ip, &mut *detection.machine_ip]
     };
     event.ip("ip", first);
-    if let Some(other) = second.escaped().and_then(Address::of) {
+    if let Some(other) = if of_login { second.escaped().and_then(Address::of) } else { machine } {
         event.related.add_ip(&other);
     }
     event.port("port", detection.source.port);
@@ -167,7 +168,8 @@ fn connection(event: &mut Event<'_>, detection: &mut Detection<'_, '_>) {
     event.port("port", detection.destination.port);
     event.close(open);
     let open = event.open("network");
-    let is_dns = [&detection.dns_request, &detection.dns_response].into_iter().any(|value| !value.is_empty());
+    let is_set = |value: &Value<'_>| value.escaped().is_some_and(|text| !is_placeholder(text));
+    let is_dns = is_set(detection.dns_request) || is_set(detection.dns_response);
     network::by_event_type(event, detection.event_type, is_dns);
     match Word::of_value(detection.direction).as_str() {
         "outgoing" | "outbound" => event.json.word("direction", "egress"),
@@ -180,7 +182,7 @@ fn connection(event: &mut Event<'_>, detection: &mut Detection<'_, '_>) {
 /// The user who logged in, else the user of the process.
 fn user_object(event: &mut Event<'_>, detection: &mut Detection<'_, '_>) {
     let login = &mut detection.login;
-    let is_login = [&*login.name, &*login.domain, &*login.sid].into_iter().any(|value| value.escaped().is_some());
+    let is_login = [&*login.name, &*login.domain, &*login.sid].into_iter().any(|value| of_login(*value).is_some());
     let open = event.open("user");
     if is_login {
         login_user(event, login);
@@ -190,16 +192,21 @@ fn user_object(event: &mut Event<'_>, detection: &mut Detection<'_, '_>) {
     event.close(open);
 }
 
+/// A value of a login. Windows writes `-` for one that is missing.
+fn of_login(value: Value<'_>) -> Option<Escaped<'_>> {
+    value.escaped().filter(|text| !text.is("-") && !is_placeholder(*text))
+}
+
 fn login_user(event: &mut Event<'_>, login: &mut Login<'_, '_>) {
-    event.keyword("id", login.sid);
-    let Some(account) = Account::of(*login.name) else {
-        event.keyword("domain", login.domain);
-        return;
-    };
-    // Windows writes `-` for a login without a domain.
-    let has_domain = login.domain.escaped().is_some_and(|text| !text.is("-"));
+    if of_login(*login.sid).is_some() {
+        event.keyword("id", login.sid);
+    }
+    let has_domain = of_login(*login.domain).is_some();
     if has_domain {
         event.keyword("domain", login.domain);
+    }
+    let Some(account) = of_login(*login.name).and_then(Account::of_text) else { return };
+    if has_domain {
         account.without_domain().write(event);
     } else {
         account.write(event);

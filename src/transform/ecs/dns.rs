@@ -1,8 +1,11 @@
 //! `dns.*`, from the request and the response of an alert.
 
 use super::address::Address;
-use super::event::Event;
+use super::event::{Event, is_placeholder};
 use crate::record::{Escaped, Value};
+
+/// What a response without an answer has in its place.
+const NO_DATA: [&str; 5] = ["-", "NODATA", "NXDOMAIN", "REFUSED", "SERVFAIL"];
 
 /// Writes question and answers. The response is one text with semicolons, which stays in the record unless it is a
 /// single answer.
@@ -72,7 +75,7 @@ impl<'a> Answer<'a> {
             }
             _ => (None, text),
         };
-        if data.raw().is_empty() {
+        if is_placeholder(data) || NO_DATA.iter().any(|word| data.is(word)) {
             return None;
         }
         Some(match Address::of(data) {

@@ -2,12 +2,12 @@
 
 use super::address::Address;
 use super::classification::Word;
-use super::event::Event;
+use super::event::{Event, is_placeholder};
 use crate::record::{Cursor, Escaped, Value};
 
-/// The first scalar that is not empty, else an absent value.
+/// The first scalar that is neither empty nor a placeholder, else an absent value.
 pub(super) fn first_scalar<'a, const N: usize>(values: [Value<'a>; N]) -> Value<'a> {
-    values.into_iter().find(|value| value.escaped().is_some()).unwrap_or_default()
+    values.into_iter().find(|value| value.escaped().is_some_and(|text| !is_placeholder(text))).unwrap_or_default()
 }
 
 /// Writes `host.name` and `host.hostname`.
@@ -15,7 +15,7 @@ pub(super) fn names<const N: usize>(event: &mut Event<'_>, names: [&mut Value<'_
     for value in names {
         if let Some(name) = event.keyword("name", value) {
             event.json.escaped("hostname", name);
-            event.related.hosts.add(name);
+            event.related.add_host(name);
             return;
         }
     }

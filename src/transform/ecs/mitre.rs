@@ -94,6 +94,7 @@ impl Techniques {
 
     /// Adds a tactic with ATT&CK's name and id. The id as received is used for a tactic that ATT&CK added later.
     fn add_tactic(&mut self, name: Option<Escaped<'_>>, id: Option<Escaped<'_>>) {
+        let [name, id] = [name, id].map(|text| text.filter(|text| !is_placeholder(*text)));
         let Some(name) = name.or(id) else { return };
         match attack::tactic(name) {
             Some((known, _)) if !self.tactic_ids.add(Escaped::plain(known)) => {}

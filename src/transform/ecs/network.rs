@@ -1,7 +1,7 @@
 //! `network.*`.
 
 use super::classification::Word;
-use super::event::Event;
+use super::event::{Event, is_placeholder};
 use crate::record::Value;
 
 /// Writes protocol, transport and type of a detection, as far as the type of its event tells them.
@@ -24,7 +24,7 @@ pub(super) fn by_event_type(event: &mut Event<'_>, event_type: Value<'_>, is_dns
 
 /// Writes `transport`, from the name of a protocol or from its number at IANA.
 pub(super) fn transport(event: &mut Event<'_>, protocol: Value<'_>) {
-    let Some(text) = protocol.escaped() else { return };
+    let Some(text) = protocol.escaped().filter(|text| !is_placeholder(*text)) else { return };
     if text.raw().parse::<u8>().is_err() {
         return event.json.lower_case("transport", text);
     }

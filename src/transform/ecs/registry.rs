@@ -1,6 +1,6 @@
 //! `registry.*`, from the path of a key or a value and the data of the value.
 
-use super::event::Event;
+use super::event::{Event, is_placeholder};
 use crate::record::{Escaped, Value};
 
 /// The registry part of an alert. The path may be in either of two keys.
@@ -12,19 +12,34 @@ pub(super) struct Registry<'v, 'a> {
     pub old_data_type: Value<'a>,
 }
 
+impl<'a> Registry<'_, 'a> {
+    /// The path of the key, unless the other path is longer by the name of a value.
+    fn longest_path(&mut self) -> &mut Value<'a> {
+        let is_within = match (set(self.key_path), set(self.path)) {
+            (Some(key), Some(path)) => path.raw().strip_prefix(key.raw()).is_some_and(|rest| rest.starts_with(r"\\")),
+            (key, _) => key.is_none(),
+        };
+        if is_within { self.path } else { self.key_path }
+    }
+}
+
+fn set<'a>(value: &Value<'a>) -> Option<Escaped<'a>> {
+    value.escaped().filter(|text| !is_placeholder(*text))
+}
+
 /// The path of a value ends in the value's name: of an event about a value, and of any event with data.
 pub(super) fn write(event: &mut Event<'_>, event_type: Value<'_>, registry: &mut Registry<'_, '_>) {
-    let path = if registry.key_path.escaped().is_some() { &mut *registry.key_path } else { &mut *registry.path };
-    let of_value = registry.data.escaped().is_some()
+    let received = set(registry.longest_path());
+    let of_value = set(registry.data).is_some()
         || event_type.escaped().is_some_and(|text| text.raw().to_ascii_uppercase().contains("VALUE"));
     let open = event.open("registry");
-    if let Some(text) = path.escaped()
+    if let Some(text) = received
         && write_path(event, text, of_value)
     {
-        path.take();
+        registry.longest_path().take();
     }
     let data = event.open("data");
-    if let Some(text) = registry.data.escaped() {
+    if let Some(text) = set(registry.data) {
         if let Some(kind) = registry.old_data_type.escaped().and_then(data_type) {
             event.json.word("type", kind);
         }

@@ -1,4 +1,5 @@
 use super::address::Address;
+use super::placeholder::is_placeholder;
 use crate::record::{Escaped, Value};
 use crate::transform::fnv::fnv1a;
 use crate::transform::json::Json;
@@ -21,6 +22,15 @@ impl Related {
     pub fn add_ip(&mut self, address: &Address) {
         if !address.is_loopback() && !address.is_unspecified() {
             self.ip.add(address.as_escaped());
+        }
+    }
+
+    /// A host that is named by its address is related by the address.
+    pub fn add_host(&mut self, name: Escaped<'_>) {
+        match Address::of(name) {
+            Some(address) => self.add_ip(&address),
+            None if is_placeholder(name) => {}
+            None => self.hosts.insert(name),
         }
     }
 
@@ -71,9 +81,9 @@ impl TextSet {
         self.add(text);
     }
 
-    /// Adds the text of a scalar.
+    /// Adds the text of a scalar, unless it is a placeholder.
     pub fn add_value(&mut self, value: Value<'_>) {
-        if let Some(text) = value.escaped() {
+        if let Some(text) = value.escaped().filter(|text| !is_placeholder(*text)) {
             self.add(text);
         }
     }

@@ -16,7 +16,7 @@ use crate::transform::copy::KeyCase;
 
 /// Names of the vendor object that do not come from keys of the record.
 const RESERVED: &[&str] =
-    &["severity", "id", "name", "created_at", "identified_at", "engines", "detection", "agent", "site"];
+    &["severity", "id", "original_id", "name", "created_at", "identified_at", "engines", "detection", "agent", "site"];
 
 pub(super) fn map(
     event: &mut Event<'_>,
@@ -92,6 +92,8 @@ pub(super) fn map(
         [current.site_id, detected.site_id],
         [current.site_name, detected.site_name],
     );
+    // An id that is no id would repeat the name of the one above.
+    event.json.value("original_id", threat.id.take(), KeyCase::Snake);
     write_remaining(&mut event.json, threat, KeyCase::Snake, RESERVED);
     if let Some(enrichment) = &enrichment {
         enrichment.write(event, &threat_ids);
@@ -175,9 +177,8 @@ fn event_object(
     event.severity(severity);
     event.optional("id", id.escaped());
     event.threat_url(common, id);
-    let source = if threat.id == id { &mut threat.id } else { &mut info.threat_id };
-    if source.escaped().is_some() {
-        source.take();
+    if !id.is_empty() {
+        if threat.id == id { &mut threat.id } else { &mut info.threat_id }.take();
     }
     event.date("created", &mut info.created_at);
     event.date("start", &mut info.identified_at);
@@ -267,7 +268,7 @@ fn file_fields<'a>(
     size: &mut Value<'a>,
     hashes: [&mut Value<'a>; 3],
 ) {
-    let of_path = path.escaped().map(Escaped::last_segment).filter(|name| !name.raw().is_empty());
+    let of_path = path.escaped().filter(|path| !is_placeholder(*path)).and_then(file_name);
     let given = || remote_origin::name_of(first_scalar([info.file_display_name, info.threat_name]));
     event.optional("name", of_path.or_else(given));
     event.keyword("path", path);
@@ -288,24 +289,29 @@ fn file_fields<'a>(
 /// Writes `file` and `process`. If the behaviour of an executable was detected, the file is also the process.
 fn file(event: &mut Event<'_>, info: &mut ThreatInfo<'_>) {
     let is = |value: Value<'_>, word: &str| value.escaped().is_some_and(|text| text.is(word));
-    let executable = info.file_path.escaped().filter(|_| {
-        is(info.detection_type, "dynamic")
+    let executable = info.file_path.escaped().filter(|path| {
+        !is_placeholder(*path)
+            && is(info.detection_type, "dynamic")
             && is(info.file_extension_type, "executable")
             && boolean(info.is_fileless) != Some(true)
     });
 
+    let is_file = names_file(info) || [info.md5, info.sha1, info.sha256].into_iter().any(is_set);
     let open = event.open("file");
     let (mut path, mut extension, mut size) = (info.file_path, info.file_extension, info.file_size);
     let (mut md5, mut sha1, mut sha256) = (info.md5, info.sha1, info.sha256);
     file_fields(event, info, &mut path, &mut extension, &mut size, [&mut md5, &mut sha1, &mut sha256]);
     (info.file_path, info.file_extension, info.file_size) = (path, extension, size);
     (info.md5, info.sha1, info.sha256) = (md5, sha1, sha256);
-    signature(event, info);
+    // The console has `NotSigned` for what is no file as well.
+    if is_file {
+        signature(event, info);
+    }
     event.close(open);
 
     let open = event.open("process");
     if let Some(executable) = executable {
-        event.json.escaped("name", executable.last_segment());
+        event.optional("name", file_name(executable));
         event.json.escaped("executable", executable);
         if RemoteOrigin::of(info.originator_process).is_none() {
             let parent = event.open("parent");
@@ -342,15 +348,23 @@ fn signature(event: &mut Event<'_>, info: &mut ThreatInfo<'_>) {
 /// Whether the detection names a process, so that the event has a `process.*` field: it is fileless or has an
 /// originator.
 fn names_process(info: &ThreatInfo<'_>) -> bool {
-    let is_set = |value: Value<'_>| value.escaped().is_some();
     let is_fileless = boolean(info.is_fileless) == Some(true);
-    remote_origin::name_of(info.originator_process).is_some()
+    (is_set(info.originator_process) && remote_origin::name_of(info.originator_process).is_some())
         || (is_fileless && (is_set(info.malicious_process_arguments) || is_set(info.process_user)))
 }
 
 fn names_file(info: &ThreatInfo<'_>) -> bool {
     let name = remote_origin::name_of(first_scalar([info.file_display_name, info.threat_name]));
-    info.file_path.escaped().or(name).is_some()
+    is_set(info.file_path) || name.is_some()
+}
+
+fn is_set(value: Value<'_>) -> bool {
+    value.escaped().is_some_and(|text| !is_placeholder(text))
+}
+
+/// The name at the end of a path. A root has none.
+fn file_name(path: Escaped<'_>) -> Option<Escaped<'_>> {
+    Some(path.last_segment()).filter(|name| !name.raw().is_empty())
 }
 
 /// The user is the one who came from another host, or the one of the malicious process. Only if neither is known, it is

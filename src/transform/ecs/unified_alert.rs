@@ -1,5 +1,6 @@
 //! Maps unified alerts to ECS. The host is the primary asset, else the first one.
 
+use super::address::Address;
 use super::classification::{self, Word};
 use super::command_line;
 use super::common::CommonFields;
@@ -10,7 +11,7 @@ use super::user::{Account, ProcessUser};
 use super::vendor::{self, JoinKeys, write_remaining};
 use super::{cloud, organization, user, workload};
 use crate::record::unified_alert::UnifiedAlert;
-use crate::record::{Timestamp, Value};
+use crate::record::{Escaped, Timestamp, Value};
 use crate::transform::copy::KeyCase;
 
 /// Names of the vendor object that do not come from keys of the record.
@@ -215,9 +216,7 @@ fn categories(alert: &UnifiedAlert<'_>) -> impl Iterator<Item = &'static str> {
 
 /// For the agent's engines, a file that was found without being run is `file`; a detection of behaviour is `process`.
 fn subject(alert: &UnifiedAlert<'_>) -> Option<&'static str> {
-    let any = |values: [Value<'_>; 2]| {
-        values.into_iter().any(|value| value.escaped().is_some_and(|text| !is_placeholder(text)))
-    };
+    let any = |values: [Value<'_>; 2]| values.into_iter().any(is_set);
     let (file, process) = (&alert.process.file, &alert.process);
     match Word::of_value(alert.analytics.type_value).as_str() {
         "static" if is_engine(alert) && any([file.name, file.path]) => Some("file"),
@@ -249,7 +248,8 @@ fn process(event: &mut Event<'_>, alert: &mut UnifiedAlert<'_>) {
     let process = &mut alert.process;
     let name = process.file.name.text().unwrap_or_default().to_lowercase();
     let is_image = !name.is_empty() && process.cmd_line.text().is_some_and(|line| line.to_lowercase().contains(&name));
-    let executable = process.cmd_line.escaped().and_then(command_line::executable);
+    let is_file = |path: &Escaped<'_>| !path.last_segment().raw().is_empty();
+    let executable = process.cmd_line.escaped().and_then(command_line::executable).filter(is_file);
     let open = event.open("process");
     event.keyword("command_line", &mut process.cmd_line);
     if is_image {
@@ -257,7 +257,7 @@ fn process(event: &mut Event<'_>, alert: &mut UnifiedAlert<'_>) {
         event.optional("executable", process.file.path.escaped());
         event.hashes([&mut { process.file.md5 }, &mut { process.file.sha1 }, &mut { process.file.sha256 }]);
     } else if let Some(executable) = executable {
-        event.json.escaped("name", executable.last_segment());
+        event.optional("name", Some(executable.last_segment()));
         event.optional("executable", Some(executable).filter(|path| path.last_segment() != *path));
     }
     let parent = event.open("parent");
@@ -298,16 +298,17 @@ fn user_object(event: &mut Event<'_>, alert: &mut UnifiedAlert<'_>, host: Host<'
     let interactive = Account::of(first_scalar(logged_in));
     let target = &mut alert.detection_time.target_user;
     let open = event.open("user");
-    if target.name.escaped().is_some_and(|name| !is_placeholder(name)) {
-        if target.domain.escaped().is_some() {
-            if let Some(name) = event.keyword("name", &mut target.name) {
-                event.related.user.add(name);
-            }
+    if let Some(account) = Account::of(target.name) {
+        if is_set(target.domain) {
+            account.without_domain().write(event);
             event.keyword("domain", &mut target.domain);
+            if account.domain.is_none() {
+                target.name.take();
+            }
         } else {
             user::name_and_domain(event, &mut target.name);
         }
-    } else if !target.domain.is_empty() || !target.email_address.is_empty() {
+    } else if is_set(target.domain) || is_set(target.email_address) {
         event.keyword("domain", &mut target.domain);
     } else if let Some(account) = identity.or(process_user).or(interactive) {
         account.write(event);
@@ -323,12 +324,34 @@ fn user_object(event: &mut Event<'_>, alert: &mut UnifiedAlert<'_>, host: Host<'
 fn source(event: &mut Event<'_>, alert: &mut UnifiedAlert<'_>) {
     let attacker = &mut alert.detection_time.attacker;
     let open = event.open("source");
-    event.optional("address", first_scalar([attacker.ip, attacker.host]).escaped());
+    let [ip, of_host] = [attacker.ip, attacker.host].map(|value| {
+        let address = value.escaped().and_then(Address::of);
+        address.filter(|address| !address.is_unspecified())
+    });
+    match ip.or(of_host) {
+        Some(address) => event.json.escaped("address", address.as_escaped()),
+        None => {
+            let name = first_scalar([attacker.host, attacker.ip]).escaped();
+            event.optional("address", name.filter(|name| Address::of(*name).is_none()));
+        }
+    }
     event.ip("ip", &mut attacker.ip);
-    if let Some(host) = event.keyword("domain", &mut attacker.host) {
-        event.related.hosts.add(host);
+    // A host may be named by its address, which is no domain.
+    match of_host {
+        Some(_) if ip.is_none() => event.ip("ip", &mut attacker.host),
+        Some(address) => event.related.add_ip(&address),
+        None if attacker.host.escaped().and_then(Address::of).is_some() => {}
+        None => {
+            if let Some(host) = event.keyword("domain", &mut attacker.host) {
+                event.related.hosts.add(host);
+            }
+        }
     }
     event.close(open);
+}
+
+fn is_set(value: Value<'_>) -> bool {
+    value.escaped().is_some_and(|text| !is_placeholder(text))
 }
 
 fn host_object(event: &mut Event<'_>, host: Host<'_>) {
@@ -375,7 +398,7 @@ fn kubernetes(event: &mut Event<'_>, kubernetes: Value<'_>) {
 /// Adds values that analysts search by: other assets, the assignee, and the observables.
 fn related(event: &mut Event<'_>, alert: &UnifiedAlert<'_>) {
     for asset in alert.assets.elements() {
-        event.related.hosts.add_value(asset.get("name"));
+        asset.get("name").escaped().into_iter().for_each(|name| event.related.add_host(name));
     }
     for asset in alert.detection_time.assets.elements() {
         for key in ["ipV4", "ipV4Addresses", "ipV6", "ipV6Addresses", "consoleIpAddress"] {
@@ -389,9 +412,11 @@ fn related(event: &mut Event<'_>, alert: &UnifiedAlert<'_>) {
         let value = observable.get("value");
         match Word::of_value(observable.get("type")).as_str() {
             "ip" | "ip_address" => event.addresses("ip", value, drop),
-            "hostname" => drop(value.escaped().map(|text| event.related.hosts.add(text))),
-            "username" | "email_address" => event.related.user.add_value(value),
-            "file_hash" => drop(value.escaped().map(|text| event.related.hash.add_lower_case(text))),
+            "hostname" => value.escaped().into_iter().for_each(|name| event.related.add_host(name)),
+            "username" | "email_address" => user::related(event, value),
+            "file_hash" if is_set(value) => {
+                value.escaped().into_iter().for_each(|text| event.related.hash.add_lower_case(text));
+            }
             _ => {}
         }
     }

@@ -1,7 +1,7 @@
 //! The vendor namespace: values of a record without an ECS field, under their own path.
 
 use super::common::CommonFields;
-use super::event::Event;
+use super::event::{Event, is_placeholder};
 use crate::record::block::{Block, Visitor};
 use crate::record::{Identity, Value};
 use crate::transform::copy::{KeyCase, Sibling, is_secret};
@@ -24,7 +24,8 @@ pub(super) fn open(event: &mut Event<'_>, common: &CommonFields<'_>, keys: &Join
     for (object, name, value) in
         [("agent", "uuid", keys.agent_uuid), ("alert", "id", keys.alert_id), ("threat", "id", keys.threat_id)]
     {
-        if let Some(text) = value.escaped() {
+        // The same `N/A` in two events would join strangers.
+        if let Some(text) = value.escaped().filter(|text| !is_placeholder(*text)) {
             let object = event.json.open(object);
             event.json.escaped(name, text);
             event.json.close(object);

@@ -1,6 +1,6 @@
 //! `container.*` and `orchestrator.*`.
 
-use super::event::Event;
+use super::event::{Event, is_placeholder};
 use crate::record::workload::{Container, EcsTask, Kubernetes};
 use crate::record::{Escaped, Kind, Value};
 
@@ -19,7 +19,7 @@ pub(super) fn container_fields(
     let open = event.open("container");
     event.keyword("id", id);
     event.keyword("name", name);
-    if let Some(text) = image.escaped() {
+    if let Some(text) = image.escaped().filter(|text| !is_placeholder(*text)) {
         write_image(event, text);
         if text.raw() == Image::of(text.raw()).name {
             image.take();

@@ -1,4 +1,4 @@
-//! A placeholder neither joins strangers nor hides the value beside it.
+//! A placeholder neither joins strangers nor hides the value next to it.
 
 use s1_forwarder::record::Stream;
 use serde_json::{Value, json};

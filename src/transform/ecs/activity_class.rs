@@ -203,7 +203,7 @@ impl<'a> Statement<'a> {
             () if self.says("failed to log in") => ("start", "failure"),
             () if self.says(" logged in") => ("start", "success"),
             () if self.says(" logged out") => ("end", "success"),
-            // Whoever has an address can also do something else.
+            // An address is sent with other actions of a user too.
             () => ("info", ""),
         }
     }

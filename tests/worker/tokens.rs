@@ -25,9 +25,9 @@ async fn a_token_that_is_revoked_in_the_middle_costs_nothing_when_two_are_given(
         "acme",
         json!({ "console": { "token": tokens }, "streams": { "threats": { "interval": "300ms" } } }),
     );
-    harness.console().set_rate(30.0, system_clock());
     let mut worker = harness.worker();
     harness.delivered(&[Kind::Activities]).await;
+    harness.console().set_rate(30.0, system_clock());
     // Days until the token in use expires.
     let expires = async |worker: &mut crate::support::process::Process, days: i64| {
         until(&format!("a token with {days} days left is in use"), async || {

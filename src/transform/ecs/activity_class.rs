@@ -2,7 +2,7 @@
 
 use super::activity_types;
 use super::classification::{Word, categories, outcome};
-use super::event::{boolean, is_placeholder};
+use super::event::{boolean, is_set};
 use super::remote_origin::RemoteOrigin;
 use super::severity::Severity;
 use crate::record::Value;
@@ -121,8 +121,7 @@ pub(super) fn classify(number: Option<u32>, activity: &Activity<'_>, data: &Acti
 
 impl Subject {
     fn of(number: Option<u32>, is_known: bool, activity: &Activity<'_>, data: &ActivityData<'_>) -> Self {
-        let is_set = |value: &Value<'_>| value.escaped().is_some_and(|text| !is_placeholder(text));
-        let any = |values: &[Value<'_>]| values.iter().any(is_set);
+        let any = |values: &[Value<'_>]| values.iter().any(|value| is_set(*value));
         match number {
             Some(FIREWALL_BLOCKED) => return Self::Firewall,
             Some(DEVICE_BLOCKED | DEVICE_APPROVED) => return Self::Device,

@@ -4,7 +4,7 @@ use super::activity_class::Class;
 use super::address::Address;
 use super::classification::Word;
 use super::endpoint::{self, first_scalar};
-use super::event::{Event, is_placeholder};
+use super::event::{Event, is_placeholder, is_set};
 use super::{network, remote_origin};
 use crate::record::activity::{Activity, ActivityData};
 use crate::record::{Escaped, Value};
@@ -12,7 +12,7 @@ use crate::record::{Escaped, Value};
 /// The package version of an activity.
 pub(super) fn version<'a>(activity: &mut Activity<'a>, data: &mut ActivityData<'a>) -> Value<'a> {
     for value in [&mut data.new_agent_version, &mut activity.agent_updated_version, &mut data.version] {
-        if value.escaped().is_some_and(|text| !is_placeholder(text)) {
+        if is_set(*value) {
             return value.take();
         }
     }

@@ -1,7 +1,7 @@
 //! Writes the acting user (`user`) and the user that was changed (`user.target`).
 
 use super::activity_class::Class;
-use super::event::{Event, is_placeholder};
+use super::event::{Event, is_placeholder, is_set};
 use super::remote_origin::RemoteOrigin;
 use super::user;
 use crate::record::activity::{Activity, ActivityData};
@@ -163,8 +163,4 @@ fn name<'a>(event: &mut Event<'_>, value: &mut Value<'a>) -> Named<'a> {
     event.related.user.add(text);
     value.take();
     Named { is_set: true, has_email: true, display }
-}
-
-fn is_set(value: Value<'_>) -> bool {
-    value.escaped().is_some_and(|text| !is_placeholder(text))
 }

@@ -3,7 +3,7 @@
 use super::classification::Word;
 use super::common::CommonFields;
 use super::endpoint::{self, Os};
-use super::event::{Event, boolean, is_placeholder};
+use super::event::{Event, boolean, is_set};
 use super::severity::Severity;
 use super::vendor::{self, JoinKeys, write_remaining};
 use super::{cloud, organization, user};
@@ -63,7 +63,7 @@ fn event_object(
     event.words("type", ["info"]);
     event.json.word("action", "agent-inventory");
     event.severity(severity);
-    if agent.id.escaped().is_some_and(|id| !is_placeholder(id)) {
+    if is_set(agent.id) {
         event.sentence("id", &[("", agent.id.escaped()), (":", updated.escaped())]);
     }
     event.date("created", &mut agent.created_at);

@@ -4,7 +4,7 @@
 use super::address::Address;
 use super::classification::Word;
 use super::endpoint::{self, Os};
-use super::event::{Event, is_placeholder};
+use super::event::{Event, is_placeholder, is_set};
 use super::event_kind::EventKind;
 use super::registry::{self, Registry};
 use super::user::{Account, ProcessUser};
@@ -168,8 +168,7 @@ fn connection(event: &mut Event<'_>, detection: &mut Detection<'_, '_>) {
     event.port("port", detection.destination.port);
     event.close(open);
     let open = event.open("network");
-    let is_set = |value: &Value<'_>| value.escaped().is_some_and(|text| !is_placeholder(text));
-    let is_dns = is_set(detection.dns_request) || is_set(detection.dns_response);
+    let is_dns = is_set(*detection.dns_request) || is_set(*detection.dns_response);
     network::by_event_type(event, detection.event_type, is_dns);
     match Word::of_value(detection.direction).as_str() {
         "outgoing" | "outbound" => event.json.word("direction", "egress"),
@@ -284,8 +283,7 @@ fn process(event: &mut Event<'_>, detection: &mut Detection<'_, '_>) {
 
 impl Target<'_, '_> {
     fn is_set(&self) -> bool {
-        let is_set = |value: &Value<'_>| value.escaped().is_some_and(|text| !is_placeholder(text));
-        [&*self.name, &*self.executable, &*self.command_line].into_iter().any(is_set)
+        [*self.name, *self.executable, *self.command_line].into_iter().any(is_set)
     }
 }
 

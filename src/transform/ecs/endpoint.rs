@@ -2,12 +2,12 @@
 
 use super::address::Address;
 use super::classification::Word;
-use super::event::{Event, is_placeholder};
+use super::event::{Event, is_set};
 use crate::record::{Cursor, Escaped, Value};
 
 /// The first scalar that is neither empty nor a placeholder, else an absent value.
 pub(super) fn first_scalar<'a, const N: usize>(values: [Value<'a>; N]) -> Value<'a> {
-    values.into_iter().find(|value| value.escaped().is_some_and(|text| !is_placeholder(text))).unwrap_or_default()
+    values.into_iter().find(|value| is_set(*value)).unwrap_or_default()
 }
 
 /// Writes `host.name` and `host.hostname`.

@@ -3,7 +3,7 @@
 
 use super::address::Address;
 use super::mitre::Techniques;
-pub(super) use super::placeholder::is_placeholder;
+pub(super) use super::placeholder::{is_placeholder, is_set};
 use super::related::{Related, TextSet};
 use super::severity::Severity;
 use crate::record::{Escaped, Kind, Timestamp, Value};

@@ -1,6 +1,6 @@
 //! The class of an alert or of a hit: kind, categories, types, action and outcome.
 
-use super::event::{Event, boolean, is_placeholder};
+use super::event::{Event, boolean, is_placeholder, is_set};
 use super::event_kind::EventKind;
 use crate::record::Value;
 
@@ -18,13 +18,12 @@ impl<'a> Matched<'a> {
     /// `login` are values that only logins have, first whether it was successful. With one of them, the event is a
     /// login whatever its type is called.
     pub fn new(event_type: Value<'a>, login: [Value<'a>; 4], target: [Value<'a>; 3]) -> Self {
-        let is_set = |value: &Value<'_>| value.escaped().is_some_and(|text| !is_placeholder(text));
         let kind = match EventKind::of(event_type) {
             Some(EventKind::Logout) => Some(EventKind::Logout),
-            _ if login.iter().any(is_set) => Some(EventKind::Login),
+            _ if login.into_iter().any(is_set) => Some(EventKind::Login),
             kind => kind,
         };
-        Self { event_type, kind, has_target: target.iter().any(is_set), is_successful: login[0] }
+        Self { event_type, kind, has_target: target.into_iter().any(is_set), is_successful: login[0] }
     }
 
     /// Writes `kind`, `category`, `type`, `action` and `outcome` of the open event object.

@@ -1,4 +1,4 @@
-use crate::record::Escaped;
+use crate::record::{Escaped, Value};
 
 /// Whether the text is one that the console writes in place of a missing value.
 pub(super) fn is_placeholder(text: Escaped<'_>) -> bool {
@@ -13,6 +13,11 @@ pub(super) fn is_placeholder(text: Escaped<'_>) -> bool {
         _ => false,
     };
     is_word || text.raw().bytes().all(|byte| byte.is_ascii_whitespace())
+}
+
+/// Whether the value is a text that says something.
+pub(super) fn is_set(value: Value<'_>) -> bool {
+    value.escaped().is_some_and(|text| !is_placeholder(text))
 }
 
 #[cfg(test)]

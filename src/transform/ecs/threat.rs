@@ -4,7 +4,7 @@ use super::classification::{self, Word};
 use super::common::CommonFields;
 use super::endpoint::{self, first_scalar};
 use super::enrichment::Enrichment;
-use super::event::{Event, boolean, is_placeholder};
+use super::event::{Event, boolean, is_placeholder, is_set};
 use super::remote_origin::{self, RemoteOrigin};
 use super::severity::Severity;
 use super::user::{Account, ProcessUser};
@@ -356,10 +356,6 @@ fn names_process(info: &ThreatInfo<'_>) -> bool {
 fn names_file(info: &ThreatInfo<'_>) -> bool {
     let name = remote_origin::name_of(first_scalar([info.file_display_name, info.threat_name]));
     is_set(info.file_path) || name.is_some()
-}
-
-fn is_set(value: Value<'_>) -> bool {
-    value.escaped().is_some_and(|text| !is_placeholder(text))
 }
 
 /// The name at the end of a path. A root has none.

@@ -5,7 +5,7 @@ use super::classification::{self, Word};
 use super::command_line;
 use super::common::CommonFields;
 use super::endpoint::{self, first_scalar};
-use super::event::{Event, boolean, is_placeholder};
+use super::event::{Event, boolean, is_placeholder, is_set};
 use super::severity::Severity;
 use super::user::{Account, ProcessUser};
 use super::vendor::{self, JoinKeys, write_remaining};
@@ -348,10 +348,6 @@ fn source(event: &mut Event<'_>, alert: &mut UnifiedAlert<'_>) {
         }
     }
     event.close(open);
-}
-
-fn is_set(value: Value<'_>) -> bool {
-    value.escaped().is_some_and(|text| !is_placeholder(text))
 }
 
 fn host_object(event: &mut Event<'_>, host: Host<'_>) {

@@ -212,7 +212,7 @@ async fn replay_matching(
     delivery: &DeliveryArgs,
 ) -> anyhow::Result<ExitCode> {
     let store = location(delivery)?;
-    let loaded = pipeline::read(&files.pipelines, files.defaults.as_deref()).await;
+    let loaded = pipeline::read(files.locations(), files.defaults.as_deref()).await;
     loaded.problems.iter().for_each(|problem| eprintln!("{problem}"));
     if loaded.pipelines.is_empty() && loaded.problems.iter().any(Problem::is_error) {
         return Err(UsageError("no pipeline file is valid".to_owned()).into());

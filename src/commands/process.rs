@@ -21,14 +21,24 @@ use crate::worker::Options;
 
 #[derive(Debug, Clone, Args)]
 pub struct FileArgs {
+    /// As --pipelines, and instead of it
+    #[arg(value_name = "PATH")]
+    paths: Vec<pipeline::Location>,
+
     /// Pipeline files, directories with pipeline files, or kubernetes:[NAMESPACE/]label=SELECTOR
     ///
     /// A directory is read one level deep: *.yaml and *.yml. Names that begin with a dot are skipped, symlinks are
     /// followed. With kubernetes:, each key *.yaml or *.yml of the ConfigMaps and Secrets whose labels match is a
     /// pipeline file; changes are followed. NAMESPACE defaults to that of the kubeconfig or of the pod's service
     /// account.
-    #[arg(long, required = true, num_args = 1.., value_name = "PATH", env = "S1_FORWARDER_PIPELINES")]
-    pub pipelines: Vec<pipeline::Location>,
+    #[arg(
+        long,
+        required_unless_present = "paths",
+        num_args = 1..,
+        value_name = "PATH",
+        env = "S1_FORWARDER_PIPELINES"
+    )]
+    pipelines: Vec<pipeline::Location>,
 
     /// A YAML file with keys that all pipelines inherit
     ///
@@ -37,6 +47,19 @@ pub struct FileArgs {
     /// `{ file }` paths are relative to this file.
     #[arg(long, value_name = "FILE", env = "S1_FORWARDER_DEFAULTS")]
     pub defaults: Option<PathBuf>,
+}
+
+impl FileArgs {
+    /// One file, without defaults.
+    pub(super) fn of_file(file: PathBuf) -> Self {
+        Self { paths: vec![file.into()], pipelines: Vec::new(), defaults: None }
+    }
+
+    /// Where the pipeline files are.
+    pub fn locations(&self) -> &[pipeline::Location] {
+        // `--pipelines` may come from the environment, so paths that are given take precedence.
+        if self.paths.is_empty() { &self.pipelines } else { &self.paths }
+    }
 }
 
 #[derive(Debug, Clone, Args)]

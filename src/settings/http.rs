@@ -12,6 +12,7 @@ use rustls::{ClientConfig, RootCertStore};
 use sha2::{Digest, Sha256};
 
 use super::pin::PinnedCertificates;
+use super::request_error::innermost_cause;
 use super::{Period, Proxy, Tls};
 
 /// The settings of an HTTP client. Equal settings share a client.
@@ -179,8 +180,7 @@ struct Identity {
 
 /// The innermost cause: the text of the error itself is just "builder error".
 fn build_error(error: reqwest::Error) -> ClientError {
-    let innermost = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source()).last();
-    ClientError::Build(innermost.map_or_else(String::new, ToString::to_string))
+    ClientError::Build(innermost_cause(&error))
 }
 
 type PemFile = Option<(PathBuf, Vec<u8>)>;

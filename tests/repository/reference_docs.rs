@@ -14,11 +14,11 @@ use serde_json::Value;
 const WIDTH: usize = 120;
 const MADE_BY: &str = "<!-- Generated: `UPDATE_GOLDEN=1 cargo test --test it reference_docs` -->\n\n";
 
-fn root() -> &'static Path {
+pub(super) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn compare(name: &str, text: &str) {
+pub(super) fn compare(name: &str, text: &str) {
     let wide: Vec<_> = text.lines().filter(|line| line.chars().count() > WIDTH).collect();
     assert!(wide.is_empty(), "lines of more than {WIDTH} characters in {name}:\n{}", wide.join("\n"));
     let path = root().join(name);
@@ -52,11 +52,11 @@ fn wrap(prefix: &str, text: &str, indent: &str) -> String {
     out
 }
 
-fn item(text: &str) -> String {
+pub(super) fn item(text: &str) -> String {
     wrap("- ", text, "  ") + "\n"
 }
 
-fn paragraph(text: &str) -> String {
+pub(super) fn paragraph(text: &str) -> String {
     wrap("", text, "") + "\n\n"
 }
 
@@ -76,8 +76,9 @@ fn metrics() {
     let mut rows = vec![["metric", "type", "labels", "unit", "alert"].map(str::to_owned).to_vec()];
     for metric in METRICS {
         let alert = alerts.iter().filter(|(_, rule)| names(rule, metric)).map(|(name, _)| format!("`{name}`"));
-        let alert: Vec<_> = alert.collect();
+        let mut alert: Vec<_> = alert.collect();
         used += alert.len();
+        alert.dedup();
         rows.push(vec![
             format!("`{}`", metric.name),
             metric.kind.name().to_owned(),
@@ -90,7 +91,8 @@ fn metrics() {
     let mut text = format!("# Metrics\n\n{MADE_BY}");
     text += &paragraph(&format!(
         "`GET /metrics` of a worker (`--listen`) returns these metrics in the text format of Prometheus. All names begin with \
-         `{METRIC_PREFIX}`. The alerts are in [alerts.yaml](../deploy/helm/s1-forwarder/files/alerts.yaml). On Linux the response has the usual \
+         `{METRIC_PREFIX}`. The alerts are in [alerts.yaml](../deploy/helm/s1-forwarder/files/alerts.yaml), and explained in \
+         [runbooks.md](runbooks.md). On Linux the response has the usual \
          `process_*` metrics too, without the prefix: CPU time, memory, descriptors, threads and start time. It is compressed \
          with gzip if the request accepts that."
     ));
@@ -108,8 +110,8 @@ fn metrics() {
     compare("docs/metrics.md", &(text.trim_end().to_owned() + "\n"));
 }
 
-/// Each alert and the text of its rule.
-fn alerts() -> Vec<(String, String)> {
+/// Each alert and the text of its rule. An alert may have several rules.
+pub(super) fn alerts() -> Vec<(String, String)> {
     let text = fs::read_to_string(root().join("deploy/helm/s1-forwarder/files/alerts.yaml")).unwrap();
     let rules = text.split("- alert: ").skip(1);
     let rules: Vec<_> = rules.map(|rule| rule.split_once('\n').unwrap()).collect();

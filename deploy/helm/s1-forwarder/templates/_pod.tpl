@@ -41,6 +41,8 @@
 - name: S1_FORWARDER_DEFAULTS
   value: /etc/s1-forwarder/defaults/defaults.yaml
 {{- end }}
+- name: TOKIO_WORKER_THREADS
+  value: {{ .Values.worker.threads | quote }}
 {{- with .Values.worker.extraEnv }}
 {{ toYaml . }}
 {{- end }}

@@ -233,7 +233,7 @@ async fn a_worker_runs_with_what_the_chart_gives_it() {
     harness.write("acme.yaml", &harness.pipeline(json!({})).to_string());
     let inline = format!("pipelines.inline.acme={}", harness.path("acme.yaml").display());
     let values = ["--skip-tests", "--set-file", &inline];
-    let rendered = chart.template("emea.s1-forwarder", &tenant.name, &values).unwrap();
+    let rendered = chart.template("s1-forwarder", &tenant.name, &values).unwrap();
     let (mut arguments, mut variables) = (Vec::new(), Vec::new());
     for manifest in documents(&rendered) {
         let object = kubernetes.apply(manifest, "").await.unwrap();
@@ -277,7 +277,7 @@ async fn a_worker_runs_with_what_the_chart_gives_it() {
     assert!(!exit.stderr.contains("forbidden"), "{}", exit.stderr);
     let checkpoints: Api<ConfigMap> = Api::namespaced(kubernetes.admin().await, &tenant.name);
     let checkpoints = checkpoints.list(&ListParams::default()).await.unwrap();
-    assert!(checkpoints.iter().any(|map| map.name_any().starts_with("emea-s1-forwarder-checkpoint-")));
+    assert!(checkpoints.iter().any(|map| map.name_any().starts_with("s1-forwarder-checkpoint-")));
 }
 
 fn texts(list: &Value) -> Vec<String> {

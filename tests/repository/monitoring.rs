@@ -34,7 +34,8 @@ fn each_alert_has_its_runbook_and_each_runbook_its_alert() {
         // The rules of one alert share their annotations.
         let own = rule.lines().find_map(|line| line.trim().strip_prefix("runbook_url: "));
         let shared = rule.contains("annotations: *");
-        assert!(shared || own == Some(&format!("docs/runbooks.md{anchor}")), "{name}: {own:?}");
+        let url = format!("docs/runbooks.md{anchor}");
+        assert!(shared || own == Some(url.as_str()), "{name}: {own:?}");
     }
 }
 

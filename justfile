@@ -74,7 +74,7 @@ mutants *ARGS:
 
 # Rewrite the reference pages and golden files from the code.
 golden:
-    UPDATE_GOLDEN=1 UPDATE_DOCS=1 cargo test --locked --test it -- reference_docs files:: mapping::docs
+    UPDATE_GOLDEN=1 UPDATE_DOCS=1 cargo test --locked --test it -- reference_docs chart_values files:: mapping::docs
 
 # What a release of the version in Cargo.toml would hold; changes nothing (needs cargo-cyclonedx).
 release-dry-run:

@@ -104,8 +104,12 @@ def free_port():
         return listener.getsockname()[1]
 
 
+# Everything is on this machine, whatever proxy the environment names.
+opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
 def get(url):
-    with urllib.request.urlopen(url, timeout=10) as answer:
+    with opener.open(url, timeout=10) as answer:
         return answer.read()
 
 
@@ -134,7 +138,8 @@ class Processes:
 
     def start(self, name, *arguments):
         """Starts a program; its output is in a file of this name."""
-        environment = {key: value for key, value in os.environ.items() if not key.startswith("S1_FORWARDER_")}
+        kept = [key for key in os.environ if not key.startswith("S1_FORWARDER_") and not key.lower().endswith("_proxy")]
+        environment = {key: os.environ[key] for key in kept}
         with open(self.work / f"{name}.log", "wb") as log:
             process = subprocess.Popen(arguments, cwd=self.work, env=environment, stdout=log, stderr=log)
         self.running.append(process)

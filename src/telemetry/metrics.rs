@@ -114,6 +114,8 @@ metrics! {
         "Checkpoint writes rejected because another process owns the lane. The lane stops in this process.";
     SHARDS_HELD = Gauge "shards_held" &[], "shards",
         "Shards whose lease this worker holds.";
+    SHARDS = Gauge "shards" &[], "shards",
+        "Shards of the installation: `--shards`. 0 before the worker has joined, and with `--cluster none`.";
     LEASE_RENEWALS = Counter "lease_renewals_total" &["result"], "renewals",
         "Attempts to renew a lease, by result: `ok`, `failed`.";
     LEASE_LOSSES = Counter "lease_losses_total" &[], "leases",

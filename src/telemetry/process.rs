@@ -32,6 +32,7 @@ pub struct ProcessMetrics {
     reload_success_time: IntGauge,
     checkpoint_conflicts: IntCounter,
     shards_held: IntGauge,
+    shards: IntGauge,
     lease_renewals: IntCounterVec,
     lease_losses: IntCounter,
     shard_handover: HistogramVec,
@@ -68,6 +69,7 @@ impl Default for ProcessMetrics {
             reload_success_time: gauge(&metrics::RELOAD_SUCCESS_TIME),
             checkpoint_conflicts: counter(&metrics::CHECKPOINT_CONFLICTS),
             shards_held: gauge(&metrics::SHARDS_HELD),
+            shards: gauge(&metrics::SHARDS),
             lease_renewals: IntCounterVec::new(options(lease_renewals), lease_renewals.labels).expect("valid counter"),
             lease_losses: counter(&metrics::LEASE_LOSSES),
             shard_handover: histogram(&metrics::SHARD_HANDOVER, HANDOVER_SECONDS),
@@ -75,7 +77,7 @@ impl Default for ProcessMetrics {
             console_requests: histogram(&metrics::CONSOLE_REQUEST_DURATION, REQUEST_SECONDS),
             sink_requests: histogram(&metrics::SINK_REQUEST_DURATION, REQUEST_SECONDS),
         };
-        let collectors: [Box<dyn Collector>; 14] = [
+        let collectors: [Box<dyn Collector>; 15] = [
             Box::new(build),
             Box::new(process.in_flight_bytes.clone()),
             Box::new(process.memory_budget.clone()),
@@ -84,6 +86,7 @@ impl Default for ProcessMetrics {
             Box::new(process.reload_success_time.clone()),
             Box::new(process.checkpoint_conflicts.clone()),
             Box::new(process.shards_held.clone()),
+            Box::new(process.shards.clone()),
             Box::new(process.lease_renewals.clone()),
             Box::new(process.lease_losses.clone()),
             Box::new(process.shard_handover.clone()),
@@ -126,8 +129,10 @@ impl ProcessMetrics {
         &self.checkpoint_conflicts
     }
 
-    pub fn set_shards_held(&self, count: usize) {
-        self.shards_held.set(i64::try_from(count).unwrap_or(i64::MAX));
+    /// `held`: shards of this worker; `all`: shards of the installation.
+    pub fn set_shards(&self, held: usize, all: u32) {
+        self.shards_held.set(i64::try_from(held).unwrap_or(i64::MAX));
+        self.shards.set(i64::from(all));
     }
 
     pub fn count_lease_renewal(&self, succeeded: bool) {

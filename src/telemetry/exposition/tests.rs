@@ -40,6 +40,7 @@ const CONTRACT: &[(&str, &str, &[&str])] = &[
     ("build_info", "gauge", &["version", "revision"]),
     ("checkpoint_conflicts_total", "counter", &[]),
     ("shards_held", "gauge", &[]),
+    ("shards", "gauge", &[]),
     ("lease_losses_total", "counter", &[]),
     ("lease_renewals_total", "counter", &["result"]),
     ("shard_handover_duration_seconds", "histogram", &["direction"]),

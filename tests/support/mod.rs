@@ -30,6 +30,7 @@ pub mod panther;
 pub mod ports;
 pub mod process;
 pub mod proxy;
+pub mod quickstart;
 pub mod receiver;
 pub mod secops;
 pub mod sekoia;

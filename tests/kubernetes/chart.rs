@@ -9,7 +9,7 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::ResourceExt;
 use kube::api::{Api, GroupVersionKind, ListParams, PostParams};
-use s1_forwarder::emulator::Kind;
+use s1_forwarder::emulator::{Kind, system_clock};
 use serde_json::{Value, json};
 
 use crate::support::cache::{or_skip, run};
@@ -126,6 +126,7 @@ fn values_that_cannot_work_are_refused_before_anything_is_installed() {
     let Some(chart) = Chart::new() else { return };
     for (value, word) in [
         ("worker.state=file:state", "worker.state"),
+        ("worker.deadLetters=", "worker.deadLetters"),
         ("worker.leese=15s", "leese"),
         ("worker.lease=15", "worker.lease"),
         ("worker.shards=0", "worker.shards"),
@@ -173,11 +174,17 @@ async fn a_worker_runs_with_what_the_chart_gives_it() {
     harness.write("acme.yaml", &harness.pipeline(json!({})).to_string());
     let inline = format!("pipelines.inline.acme={}", harness.path("acme.yaml").display());
     let rendered = chart.template("s1-forwarder", &tenant.name, &["--set-file", &inline]).unwrap();
-    let mut arguments = Vec::new();
+    let (mut arguments, mut environment) = (Vec::new(), Vec::new());
     for manifest in documents(&rendered) {
         let object = kubernetes.apply(manifest, "").await.unwrap();
         match object["kind"].as_str().unwrap() {
-            "Deployment" => arguments = texts(&object["spec"]["template"]["spec"]["containers"][0]["args"]),
+            "Deployment" => {
+                let container = &object["spec"]["template"]["spec"]["containers"][0];
+                arguments = texts(&container["args"]);
+                let text = |value: &Value| value.as_str().unwrap().to_owned();
+                let variables = container["env"].as_array().unwrap().iter();
+                environment = variables.map(|variable| (text(&variable["name"]), text(&variable["value"]))).collect();
+            }
             "Secret" => {
                 let file = BASE64_STANDARD.decode(object["data"]["acme.yaml"].as_str().unwrap()).unwrap();
                 fs::create_dir_all(harness.path("etc/pipelines/inline")).unwrap();
@@ -191,7 +198,7 @@ async fn a_worker_runs_with_what_the_chart_gives_it() {
     let arguments: Vec<String> = arguments.iter().map(|argument| here(argument)).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let mut command = program(harness.root(), &arguments);
-    command.env("KUBECONFIG", tenant.kubeconfig());
+    command.env("KUBECONFIG", tenant.kubeconfig()).envs(environment.clone());
     let mut worker = Process::spawn(command);
 
     worker.lane("acme/activities/siem", |lane| lane["last_success"].is_string()).await;
@@ -207,6 +214,27 @@ async fn a_worker_runs_with_what_the_chart_gives_it() {
         metrics.iter().all(|metric| scrape.contains(&format!("# TYPE {metric} "))).then_some(())
     })
     .await;
+    // A refused event is kept; `kubectl exec` shows it without a flag, and sends it again.
+    harness.sink.contract(|rules| rules.event_bytes = Some(100_000));
+    harness.console().generate_oversized(Kind::Activities, system_clock(), 150_000);
+    worker.lane("acme/activities/siem", |lane| lane["dead_letters"] == 1 && lane["up"] == true).await;
+    let exec = async |command: &[&str]| {
+        let mut command = program(harness.root(), &[&["dead-letters"], command].concat());
+        command.env("KUBECONFIG", tenant.kubeconfig()).envs(environment.clone());
+        Process::spawn(command).exit().await
+    };
+    let listed = exec(&["list"]).await;
+    assert!(listed.code == Some(0) && listed.stdout.contains("acme/activities/siem"), "{}", listed.stderr);
+    harness.sink.contract(|rules| rules.event_bytes = None);
+    let pipelines = harness.path("etc/pipelines/inline").display().to_string();
+    let replayed = exec(&["replay", "--pipelines", &pipelines]).await;
+    assert_eq!(
+        (replayed.code, replayed.stdout.as_str()),
+        (Some(0), "1 delivered, 0 refused again\n"),
+        "{}",
+        replayed.stderr
+    );
+    assert_eq!(exec(&["list"]).await.stdout, "no dead letters\n");
     worker.signal("TERM").await;
     let exit = worker.exit().await;
     assert_eq!(exit.code, Some(0), "{}", exit.stderr);

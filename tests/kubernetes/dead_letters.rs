@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use base64::prelude::{BASE64_STANDARD, Engine};
-use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams, PostParams};
@@ -257,15 +256,6 @@ async fn a_damaged_secret_is_reported_and_stops_nothing_else() {
 
     store.keep(&[letter("acme", "1", "{}")]).await.unwrap();
     store.keep(&[letter("globex", "2", "{}")]).await.unwrap();
-    let mut empty = damaged.clone();
-    empty.metadata = k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta {
-        resource_version: None,
-        uid: None,
-        ..empty.metadata
-    };
-    empty.metadata.name = Some(format!("{name}-nothing"));
-    empty.data = Some([("other".to_owned(), ByteString(Vec::new()))].into());
-    secrets.create(&PostParams::default(), &empty).await.unwrap();
     let exit = installation.command(&["list", "--format", "json"]).await;
     assert_eq!(exit.code, Some(0), "{}", exit.stderr);
     assert_eq!(exit.stdout.lines().count(), 2, "{}", exit.stdout);

@@ -61,3 +61,58 @@ pub fn pieces(text: &[u8], max: usize) -> io::Result<Vec<Vec<u8>>> {
     let (first, second) = text.split_at(middle);
     Ok([pieces(first, max)?, pieces(second, max)?].concat())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Timestamp;
+    use crate::sink::dead_letters::DeadLetter;
+    use crate::sink::dead_letters::line::write_line;
+
+    fn line(sink: &str, id: &str, reason: &str) -> Vec<u8> {
+        let mut line = Vec::new();
+        let dead_letter = DeadLetter {
+            time: Timestamp::from_micros(0),
+            pipeline: "acme",
+            stream: Stream::Threats,
+            sink,
+            identity: Identity::of("host", Stream::Threats, id, ""),
+            record_id: id,
+            status: "400",
+            reason,
+            event_time: None,
+            error: None,
+            truncated: false,
+            event: b"{}",
+        };
+        write_line(&dead_letter, &mut line);
+        line
+    }
+
+    #[test]
+    fn a_dead_letter_replaces_that_of_its_lane_and_identity_only() {
+        let (one, other, of_other_sink) = (line("siem", "1", "old"), line("siem", "2", ""), line("bus", "1", ""));
+        let unknown = b"{\"v\":99}\n".to_vec();
+        let stored = [one, other.clone(), of_other_sink.clone(), unknown.clone()].concat();
+        let new = line("siem", "1", "new");
+        assert_eq!(append(&stored, &new), [other, of_other_sink, unknown, new].concat());
+    }
+
+    #[test]
+    fn lines_are_divided_until_each_piece_fits() {
+        let text: Vec<u8> = (0..40).flat_map(|id| line("siem", &id.to_string(), "")).collect();
+        let all = pieces(&text, 400).unwrap();
+        assert!(all.len() > 2 && all.iter().all(|piece| piece.len() <= 400));
+        let joined: Vec<u8> = all.iter().flat_map(|piece| decompress(piece).unwrap()).collect();
+        assert_eq!(joined, text);
+        assert_eq!(pieces(&line("siem", "1", ""), 1).unwrap().len(), 1, "a line is never divided");
+    }
+
+    #[test]
+    fn damage_shows() {
+        let mut compressed = compress(b"a line\n").unwrap();
+        let last = compressed.len() - 6;
+        compressed[last] ^= 1;
+        assert!(decompress(&compressed).is_err() && decompress(&compressed[..9]).is_err());
+    }
+}

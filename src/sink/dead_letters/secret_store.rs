@@ -49,7 +49,7 @@ struct Share {
 /// A change that adds dead letters.
 enum Change {
     Append {
-        open: OpenSecret,
+        open: Box<OpenSecret>,
         compressed: Vec<u8>,
     },
     /// New Secrets, each with one of these pieces.
@@ -172,7 +172,7 @@ impl SecretStore {
             if let Some(open) = open {
                 let compressed = gzip::compress(&gzip::append(open.lines(), &lines))?;
                 if compressed.len() <= MAX_BYTES {
-                    return Ok(Change::Append { open, compressed });
+                    return Ok(Change::Append { open: Box::new(open), compressed });
                 }
             }
             Ok(Change::Create(gzip::pieces(&lines, MAX_BYTES)?))
@@ -188,7 +188,7 @@ impl SecretStore {
     ) -> Result<Vec<(String, ListedSecret)>, KubernetesError> {
         let secrets = self.secrets().await?;
         match change {
-            Change::Append { open, compressed } => Ok(vec![secrets.replace(open, compressed).await?]),
+            Change::Append { open, compressed } => Ok(vec![secrets.replace(*open, compressed).await?]),
             Change::Create(pieces) => {
                 let first = share.last.as_ref().map_or(0, |(number, _)| number + 1);
                 let mut written = Vec::new();

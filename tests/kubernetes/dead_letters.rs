@@ -220,8 +220,8 @@ async fn what_is_too_large_for_a_secret_is_in_several() {
     let large = random_event(1_300_000);
     store.keep(&[letter("acme", "large", &large)]).await.unwrap();
     let events: Vec<(String, String)> = (0..8).map(|number| (number.to_string(), random_event(50_000))).collect();
-    let letters: Vec<_> = events.iter().map(|(id, event)| letter("acme", id, event)).collect();
-    store.keep(&letters).await.unwrap();
+    let dead_letters: Vec<_> = events.iter().map(|(id, event)| letter("acme", id, event)).collect();
+    store.keep(&dead_letters).await.unwrap();
     let listed = installation.listed(&[]).await;
     assert_eq!(identities(&listed).len(), 9);
     assert_eq!(listed[0]["event"].to_string(), large, "it is whole again");

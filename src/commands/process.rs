@@ -150,15 +150,18 @@ pub struct DeliveryArgs {
     #[arg(long, value_name = "SIZE", default_value = "512MiB", value_parser = budget, env = "S1_FORWARDER_MEMORY_BUDGET")]
     pub memory_budget: ByteSize,
 
-    /// Where dead letters are stored, which are events that a sink refuses permanently: `file:DIR` or
-    /// `kafka://BROKERS/TOPIC` [default: dead-letters in the state's directory]
+    /// Where dead letters are stored, which are events that a sink refuses permanently: `file:DIR`,
+    /// `kubernetes:[NAMESPACE]` or `kafka://BROKERS/TOPIC` [default: dead-letters in the state's directory; kubernetes:
+    /// with --state kubernetes:]
     ///
-    /// With kafka:, they are records of a compacted topic, which is created if it does not exist. librdkafka settings
+    /// With kubernetes:, they are in Secrets, compressed, with at most 4 MiB that pipelines share fairly; NAMESPACE
+    /// defaults to that of the kubeconfig or of the pod's service account. With kafka:, they are records of a compacted topic, which is created if it does not exist. librdkafka settings
     /// may follow a `?`, as in --state.
     #[arg(long, value_name = "STORE", value_parser = hidden_value::<dead_letters::Location>(), env = "S1_FORWARDER_DEAD_LETTERS")]
     dead_letters: Option<dead_letters::Location>,
 
-    /// Maximum of bytes of dead letters; if the store is full, a lane with a new dead letter stops and loses nothing
+    /// Maximum of bytes of dead letters in files or in Kafka; if the store is full, a lane with a new dead letter stops
+    /// and loses nothing
     #[arg(long, value_name = "SIZE", default_value = "1GiB", env = "S1_FORWARDER_DEAD_LETTERS_MAX")]
     pub dead_letters_max: ByteSize,
 

@@ -23,7 +23,7 @@ pub use backoff::FullJitter;
 pub use excerpt::excerpt;
 pub use http::{ClientError, HttpSettings, Role, install_crypto_provider};
 pub use id::{Id, IdError};
-pub use name::{NameError, check_name};
+pub use name::{NameError, check_name, is_namespace};
 pub use period::{Period, PeriodError};
 pub use pin::{Fingerprint, FingerprintError};
 pub use proxy::{Proxy, ProxyError};

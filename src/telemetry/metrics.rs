@@ -108,6 +108,12 @@ metrics! {
         "Bytes of records and events in memory, over all lanes.";
     MEMORY_BUDGET = Gauge "memory_budget_bytes" &[], "bytes",
         "Maximum of `in_flight_bytes`: `--memory-budget`.";
+    DEAD_LETTER_BYTES = Gauge "dead_letter_bytes" &["pipeline"], "bytes",
+        "Bytes in the store of dead letters, measured every minute (a topic, which is read for it, less often). `pipeline` is \
+         empty for the whole store. With `--dead-letters kubernetes:` each pipeline with dead letters has a sample too. \
+         Workers that share the store report the same values.";
+    DEAD_LETTER_MAX_BYTES = Gauge "dead_letter_max_bytes" &["pipeline"], "bytes",
+        "Maximum of `dead_letter_bytes`. That of a pipeline is its current share.";
     KAFKA_CLIENTS = Gauge "kafka_clients" &[], "clients",
         "Open Kafka clients.";
     CHECKPOINT_CONFLICTS = Counter "checkpoint_conflicts_total" &[], "checkpoints",

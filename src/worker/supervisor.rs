@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -107,6 +107,9 @@ impl Supervisor {
         let mut tick = interval(GAUGE_INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let stop = self.stop.clone();
+        let mut measuring = JoinSet::new();
+        let context = self.context.clone();
+        measuring.spawn(async move { context.measure_dead_letters().await });
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
@@ -115,6 +118,7 @@ impl Supervisor {
                 _ = tick.tick() => self.context.refresh_gauges(),
             }
         }
+        drop(measuring);
         self.drain().await;
     }
 

@@ -9,7 +9,7 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::ResourceExt;
 use kube::api::{Api, GroupVersionKind, ListParams, PostParams};
-use s1_forwarder::emulator::Kind;
+use s1_forwarder::emulator::{Kind, system_clock};
 use serde_json::{Value, json};
 
 use crate::support::cache::{or_skip, run};
@@ -160,6 +160,7 @@ fn values_that_cannot_work_are_refused_before_anything_is_installed() {
     let Some(chart) = Chart::new() else { return };
     for (value, word) in [
         ("worker.state=file:state", "worker.state"),
+        ("worker.deadLetters=", "worker.deadLetters"),
         ("worker.leese=15s", "leese"),
         ("worker.lease=15", "worker.lease"),
         ("worker.shards=0", "worker.shards"),
@@ -271,6 +272,22 @@ async fn a_worker_runs_with_what_the_chart_gives_it() {
     // As `kubectl exec` starts it: with the variables of the container, and without its arguments.
     let list = start(&["state", "list"]).exit().await;
     assert!(list.code == Some(0) && list.stdout.contains("acme/activities/siem"), "{}{}", list.stdout, list.stderr);
+    // A refused event is kept; `kubectl exec` shows it without a flag, and sends it again.
+    harness.sink.contract(|rules| rules.event_bytes = Some(100_000));
+    harness.console().generate_oversized(Kind::Activities, system_clock(), 150_000);
+    worker.lane("acme/activities/siem", |lane| lane["dead_letters"] == 1 && lane["up"] == true).await;
+    let listed = start(&["dead-letters", "list"]).exit().await;
+    assert!(listed.code == Some(0) && listed.stdout.contains("acme/activities/siem"), "{}", listed.stderr);
+    harness.sink.contract(|rules| rules.event_bytes = None);
+    let pipelines = harness.path("etc/pipelines/inline").display().to_string();
+    let replayed = start(&["dead-letters", "replay", "--pipelines", &pipelines]).exit().await;
+    assert_eq!(
+        (replayed.code, replayed.stdout.as_str()),
+        (Some(0), "1 delivered, 0 refused again\n"),
+        "{}",
+        replayed.stderr
+    );
+    assert_eq!(start(&["dead-letters", "list"]).exit().await.stdout, "no dead letters\n");
     worker.signal("TERM").await;
     let exit = worker.exit().await;
     assert_eq!(exit.code, Some(0), "{}", exit.stderr);

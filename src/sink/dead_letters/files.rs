@@ -12,7 +12,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 
-use super::dead_letter::{DeadLetter, DeadLetterError, DeadLetterStore};
+use super::dead_letter::{DeadLetter, DeadLetterError, DeadLetterStore, Usage};
 use super::line::{StoredDeadLetter, parse_line, write_line};
 use crate::sink::append::{append_lines, open_locked};
 
@@ -56,6 +56,21 @@ impl DeadLetterStore for Directory {
                 }
             }
         })
+    }
+
+    fn usage(&self) -> BoxFuture<'_, Result<Option<Usage>, DeadLetterError>> {
+        Box::pin(self.measure())
+    }
+}
+
+impl Directory {
+    async fn measure(&self) -> Result<Option<Usage>, DeadLetterError> {
+        let files = self.0.clone();
+        let Files { path, max, .. } = &*self.0;
+        let failed = |source| DeadLetterError::Io { place: path.display().to_string(), source };
+        let counted = tokio::task::spawn_blocking(move || total_size(&files.path)).await;
+        let counted = counted.unwrap_or_else(|_| Err(io::Error::other("the reading task ended early")));
+        Ok(Some(Usage { bytes: counted.map_err(failed)?, max: *max, pipelines: Vec::new() }))
     }
 }
 

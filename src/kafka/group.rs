@@ -200,7 +200,7 @@ impl Group {
             while let Some(request) = next.take().or_else(|| is_open.then(|| self.requests.try_recv().ok()).flatten()) {
                 let (ready, part) = oneshot::channel();
                 let slot = TransactionSlot { producer: self.producer.clone(), ready };
-                // The lane of a dropped request asks the other group. The lane of a granted one may have stopped waiting.
+                // The lane of a dropped request asks the other group. Other lanes may have stopped waiting.
                 if request.alone != is_shared && request.grant.send(slot).is_ok() {
                     slots += 1;
                     joining.push(part);

@@ -23,7 +23,7 @@ async fn an_empty_topic_is_compacted_and_keeps_its_other_settings() {
     let settings = [("cleanup.policy", "compact,delete"), ("retention.ms", "1000"), ("min.insync.replicas", "1")];
     bus.broker.create_topic(CHECKPOINTS, 2, &settings).await;
     bus.broker.create_topic("lanes", 1, &[]).await;
-    bus.broker.create_topic("letters", 1, &[]).await;
+    bus.broker.create_topic("dead_letters", 1, &[]).await;
     let check = harness.command(&["check", "--pipelines", "pipelines"]).await;
     assert!(check.stdout.contains("is empty and will be set to cleanup.policy=compact"), "{}", check.stdout);
     assert_eq!(
@@ -33,9 +33,9 @@ async fn an_empty_topic_is_compacted_and_keeps_its_other_settings() {
     );
 
     let place = |topic: &str| format!("kafka://{}/{topic}", bus.broker.address());
-    let (state, letters) = (place("lanes"), place("letters"));
+    let (state, dead_letters) = (place("lanes"), place("dead_letters"));
     for _ in 0..2 {
-        assert_done(&harness.once(&["--state", &state, "--dead-letters", &letters]).await);
+        assert_done(&harness.once(&["--state", &state, "--dead-letters", &dead_letters]).await);
     }
     for topic in [CHECKPOINTS, "lanes"] {
         assert_eq!(bus.broker.topic_setting(topic, "cleanup.policy").await, "compact", "{topic}");
@@ -50,11 +50,11 @@ async fn commands_that_only_ask_make_no_topic() {
     let harness = harness().await;
     bus.put(&harness, "acme", json!({}));
     let place = |topic: &str| format!("kafka://{}/{topic}", bus.broker.address());
-    let (state, letters) = (place("lanes"), place("letters"));
+    let (state, dead_letters) = (place("lanes"), place("dead_letters"));
     let flags: [&[&str]; 3] = [
         &["check", "--pipelines", "pipelines"],
         &["state", "list", "--state", &state],
-        &["dead-letters", "list", "--dead-letters", &letters],
+        &["dead-letters", "list", "--dead-letters", &dead_letters],
     ];
     for _ in 0..2 {
         for arguments in flags {
@@ -63,7 +63,7 @@ async fn commands_that_only_ask_make_no_topic() {
     }
     let made: Vec<_> = bus.broker.topics().into_keys().filter(|topic| !topic.starts_with("__")).collect();
     assert_eq!(made, [] as [&str; 0]);
-    assert_done(&harness.once(&["--state", &state, "--dead-letters", &letters]).await);
+    assert_done(&harness.once(&["--state", &state, "--dead-letters", &dead_letters]).await);
     for topic in [CHECKPOINTS, "lanes"] {
         assert_eq!(bus.broker.topic_setting(topic, "cleanup.policy").await, "compact", "{topic}");
     }

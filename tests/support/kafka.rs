@@ -1,8 +1,8 @@
 //! A real Apache Kafka, without ZooKeeper, started from its jars, with its makers' defaults.
 //!
-//! What is set otherwise, and why: ports and directories, which tests that run side by side cannot share; the replicas of
-//! the brokers' own topics, three by default, of which one broker has one; Java's memory; and listeners, users and rules
-//! of a secure broker.
+//! What is set otherwise, and why: ports and directories, which tests that run side by side cannot share; the replicas
+//! of the brokers' own topics, of which a single broker has one and not three; Java's memory; and listeners, users and
+//! rules of a secure broker.
 
 #![allow(clippy::disallowed_methods, reason = "a real process keeps real time, and nobody else is on its thread")]
 

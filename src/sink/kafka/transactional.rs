@@ -96,7 +96,8 @@ impl TransactionalKafkaSink {
         self.quarantined_until.lock().is_some()
     }
 
-    /// Called after the brokers did not accept records of this lane. It shares no transactions for the next [`QUARANTINE`].
+    /// Called after the brokers did not accept records of this lane. It shares no transactions for the next
+    /// [`QUARANTINE`].
     fn quarantine(&self, code: Code) {
         if self.quarantined_until.lock().replace(Instant::now() + QUARANTINE).is_none() {
             tracing::warn!(error = ?code, "records not accepted: the lane gets transactions of its own");

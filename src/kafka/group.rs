@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::connect::on_thread;
 use super::error::{Class, class, code_of};
-use super::roles::{Roles, SlotRequest};
+use super::roles::Roles;
 use super::send::Message;
 use super::{Connect, Producer, Report, Sent, is_refusal};
 use crate::failure::Failure;
@@ -96,6 +96,14 @@ impl TransactionSlot {
         let _ = self.ready.send(Part { sent, checkpoint, outcome });
         decided.await.unwrap_or_else(|_| CommitOutcome::ProducerFailed(closed()))
     }
+}
+
+/// A lane that waits for a slot in a transaction.
+pub(super) struct SlotRequest {
+    /// The lane shares its transaction with no other.
+    pub(super) alone: bool,
+    /// Dropped if the request is for the other group.
+    pub(super) grant: oneshot::Sender<TransactionSlot>,
 }
 
 fn is_retriable(error: &RdKafkaError) -> bool {

@@ -10,6 +10,7 @@ mod connect;
 mod error;
 mod events;
 mod group;
+mod groups;
 mod headers;
 mod items;
 mod location;

@@ -1,19 +1,6 @@
-//! The two groups of a session, and which of them lanes share.
+//! Which of a session's two groups lanes share.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-
-use tokio::sync::{mpsc, oneshot};
-
-use super::group::TransactionSlot;
-
-/// A lane that waits for a slot in a transaction.
-pub(super) struct SlotRequest {
-    /// The lane shares its transaction with no other.
-    pub(super) alone: bool,
-    /// Dropped if the request is for the other group.
-    pub(super) grant: oneshot::Sender<TransactionSlot>,
-}
 
 /// Lanes share the transactions of one group. The other one, the quarantine, commits one lane per transaction.
 #[derive(Debug, Default)]
@@ -25,7 +12,8 @@ pub(super) struct Roles {
 }
 
 impl Roles {
-    fn group(&self, alone: bool) -> usize {
+    /// Returns the index of the group for a lane.
+    pub(super) fn group(&self, alone: bool) -> usize {
         self.shared.load(Ordering::SeqCst) ^ usize::from(alone)
     }
 
@@ -50,43 +38,6 @@ impl Roles {
     /// True while the quarantine may be unable to commit.
     pub(super) fn is_degraded(&self) -> bool {
         self.is_degraded.load(Ordering::SeqCst)
-    }
-}
-
-/// Requests slots of a session's groups.
-#[derive(Debug, Clone)]
-pub(super) struct Groups {
-    pub(super) queues: [mpsc::Sender<SlotRequest>; 2],
-    pub(super) roles: Arc<Roles>,
-}
-
-/// Does not keep the groups running.
-pub(super) struct WeakGroups {
-    queues: [mpsc::WeakSender<SlotRequest>; 2],
-    roles: Arc<Roles>,
-}
-
-impl Groups {
-    /// Waits for a slot in the next transaction. None after the group has ended.
-    pub(super) async fn slot(&self, alone: bool) -> Option<TransactionSlot> {
-        loop {
-            let (grant, granted) = oneshot::channel();
-            self.queues[self.roles.group(alone)].send(SlotRequest { alone, grant }).await.ok()?;
-            if let Ok(slot) = granted.await {
-                return Some(slot);
-            }
-        }
-    }
-
-    pub(super) fn downgrade(&self) -> WeakGroups {
-        WeakGroups { queues: self.queues.each_ref().map(mpsc::Sender::downgrade), roles: self.roles.clone() }
-    }
-}
-
-impl WeakGroups {
-    pub(super) fn upgrade(&self) -> Option<Groups> {
-        let [first, second] = &self.queues;
-        Some(Groups { queues: [first.upgrade()?, second.upgrade()?], roles: self.roles.clone() })
     }
 }
 

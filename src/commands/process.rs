@@ -155,8 +155,8 @@ pub struct DeliveryArgs {
     /// with --state kubernetes:]
     ///
     /// With kubernetes:, they are in Secrets, compressed, with at most 4 MiB that pipelines share fairly; NAMESPACE
-    /// defaults to that of the kubeconfig or of the pod's service account. With kafka:, they are records of a compacted topic, which is created if it does not exist. librdkafka settings
-    /// may follow a `?`, as in --state.
+    /// defaults to that of the kubeconfig or of the pod's service account. With kafka:, they are records of a compacted
+    /// topic, which is created if it does not exist. librdkafka settings may follow a `?`, as in --state.
     #[arg(long, value_name = "STORE", value_parser = hidden_value::<dead_letters::Location>(), env = "S1_FORWARDER_DEAD_LETTERS")]
     dead_letters: Option<dead_letters::Location>,
 

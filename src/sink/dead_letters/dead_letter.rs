@@ -72,6 +72,6 @@ pub struct Usage {
     pub bytes: u64,
     /// Maximum of `bytes`.
     pub max: u64,
-    /// The pipelines that have dead letters, each with its bytes and their current maximum, where pipelines have shares.
+    /// Where pipelines have shares: those that have dead letters, each with its bytes and their current maximum.
     pub pipelines: Vec<(String, u64, u64)>,
 }

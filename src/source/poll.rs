@@ -11,15 +11,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use tracing::warn;
 
-use super::findings::{AfterRefusal, FindingsScan, PAUSE, read_scopes};
+use super::findings::{AfterRefusal, FindingsScan, PAUSE};
 use super::oversized::{MAX_SKIP, OversizedRecord, Search, is_in_place, is_of};
 use super::pager::{Next, Pager, Progress};
 use super::requests::{Place, RecordList, Request};
 use super::responses::PageReader;
+use super::scope_list::{ListedScopes, ScopeList};
 use super::selection::{Selection, Skipped};
 use super::{Page, PollContext, Pull, Snapshot, SourcePosition, Stage};
 use crate::console::{Client, ConsoleError, TruncatedBody};
-use crate::record::{self, Identity, Level, Stream, Timestamp, facts};
+use crate::record::{self, Identity, Level, Scope, Stream, Timestamp, facts};
 use crate::telemetry::Meter;
 
 /// How often `data: null` is asked for again before the console's count decides whether there is nothing.
@@ -41,6 +42,23 @@ pub struct Poll {
     /// To be emitted before anything else is asked.
     ready: Option<Page>,
     null_answers: usize,
+    /// The console has answered with null before where it counted nothing.
+    is_null_usual: bool,
+    end: PollEnd,
+}
+
+/// How a poll has ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum PollEnd {
+    /// Everything in [bound, S] was returned.
+    #[default]
+    Complete,
+    /// There was nothing to ask for: the snapshot of this time is complete, or S is before the bound.
+    NotDue,
+    /// The scope has no findings to read, for lack of a licence.
+    Unavailable,
+    /// Nothing was read: the console wants findings to be asked for by one of these scopes at a time.
+    Scopes(Vec<Arc<Scope>>),
 }
 
 /// What the caller of a poll does next.
@@ -50,7 +68,7 @@ pub enum Action {
     Ask(Request),
     /// Delivers the records of a page, in order.
     Emit(Page),
-    /// Nothing: the poll has reached its end.
+    /// Nothing: the poll has ended, as [`Poll::into_end`] says.
     Done(PollContext),
 }
 
@@ -66,13 +84,14 @@ enum Phase {
     /// Gets past a record that is too large for the memory budget.
     SteppingOver(OversizedRecord),
     /// The console lists findings scope by scope: asks which scopes the token has.
-    ListingScopes(Level),
+    ListingScopes(ScopeList),
     Done,
 }
 
 impl Poll {
     /// A poll of the stream's `pass`-th pass that starts at `start` by the console's clock and continues `position`.
-    /// None when nothing is due: the snapshot of this time is complete.
+    /// None when nothing is due: the snapshot of this time is complete, or the console's clock was set back and all up
+    /// to `start` was read.
     pub fn new(
         client: &Client,
         meter: Meter,
@@ -98,11 +117,12 @@ impl Poll {
             _ => (None, false),
         };
         let context = PollContext { pass, start, snapshot, sweep };
-        position.enter(context);
+        position.enter(&passes, context);
         let track = position.track(pass)?;
         let from = track.bound.whole_second();
         let phase = match track.snapshot {
             Some(snapshot) if snapshot.stage == Stage::Marking => Phase::Marking(snapshot),
+            _ if start < from => return None,
             _ => Phase::Paging,
         };
         // Findings are listed by their ids, which say nothing of their times.
@@ -117,7 +137,24 @@ impl Poll {
             scan,
             ready: None,
             null_answers: 0,
+            is_null_usual: false,
+            end: PollEnd::default(),
         })
+    }
+
+    /// The console is known to answer `data: null` where it counts nothing: it is asked for its count at once.
+    pub fn expect_null(&mut self) {
+        self.is_null_usual = true;
+    }
+
+    /// Whether it is.
+    pub fn is_null_usual(&self) -> bool {
+        self.is_null_usual
+    }
+
+    /// How a poll that is done has ended.
+    pub fn into_end(self) -> PollEnd {
+        self.end
     }
 
     /// Skips records with these identities, of this version or (with an empty version) of any.
@@ -127,7 +164,7 @@ impl Poll {
 
     /// Number of keys in memory: what grows with the records that are read.
     pub fn key_count(&self) -> usize {
-        self.selection.position.key_count()
+        self.selection.remembered()
     }
 
     /// What to do next. The same request is given again until it is answered.
@@ -155,7 +192,7 @@ impl Poll {
             Phase::Paging => list.page(place, usize::MAX),
             Phase::Counting => list.count(),
             Phase::SteppingOver(record) => record.request(&list, place),
-            Phase::ListingScopes(level) => Request::scopes(*level),
+            Phase::ListingScopes(list) => list.request(),
         };
         let is_first = self.pager.cursor.is_none() && !matches!(self.phase, Phase::SteppingOver(_));
         let has_pause = self.scan.is_some() && request.is_page() && !is_first;
@@ -170,23 +207,20 @@ impl Poll {
     /// Those of the answer. The poll is ready to go on: [`Self::next_action`] gives the request that follows from the
     /// failure.
     pub fn answered(&mut self, answer: Result<Bytes, ConsoleError>, now: Timestamp) -> Result<(), ConsoleError> {
-        match self.phase {
+        match &self.phase {
             Phase::Marking(_) | Phase::Done => Ok(()),
             Phase::SteppingOver(OversizedRecord::Confirming { .. }) => self.place_answered(answer, now),
             Phase::SteppingOver(OversizedRecord::InPart { .. }) => self.alert_answered(answer, now),
             Phase::Paging | Phase::SteppingOver(_) => self.page_answered(answer, now),
             Phase::Counting => self.count_answered(small(answer)?),
-            Phase::ListingScopes(level) => self.scopes_answered(level, small(answer)),
+            Phase::ListingScopes(_) => self.scopes_answered(small(answer)),
         }
     }
 
     fn page_answered(&mut self, answer: Result<Bytes, ConsoleError>, now: Timestamp) -> Result<(), ConsoleError> {
         let body = match answer {
             Ok(body) => body,
-            Err(ConsoleError::TooLarge(cut)) => {
-                self.step_over(&cut, now);
-                return Ok(());
-            }
+            Err(ConsoleError::TooLarge(cut)) => return self.step_over(&cut, now),
             Err(error @ ConsoleError::BadCursor(_)) => {
                 self.restart();
                 return Err(error);
@@ -210,15 +244,7 @@ impl Poll {
                     return Ok(());
                 }
             }
-            Search::TooFar { wanted } => {
-                let before = self.pager.from;
-                self.search(OversizedRecord::Searching { at: 0, wanted });
-                if self.pager.from <= before {
-                    return Err(ConsoleError::transient(format!(
-                        "a record is too large for --memory-budget, and more than {MAX_SKIP} records before it cannot be left out"
-                    )));
-                }
-            }
+            Search::TooFar { wanted } => self.search_nearer(wanted)?,
             Search::Gone => self.restart(),
         }
         self.take_page(&body, page, false, now);
@@ -226,23 +252,42 @@ impl Poll {
     }
 
     /// A single record is too large.
-    fn step_over(&mut self, cut: &TruncatedBody, now: Timestamp) {
+    fn step_over(&mut self, cut: &TruncatedBody, now: Timestamp) -> Result<(), ConsoleError> {
         let Phase::SteppingOver(record) = std::mem::replace(&mut self.phase, Phase::Paging) else {
             match OversizedRecord::begin(self.pull.stream, cut) {
                 record @ OversizedRecord::InPart { .. } => self.phase = Phase::SteppingOver(record),
                 record => self.search(record),
             }
-            return;
+            return Ok(());
         };
         let mut page = None;
-        let record = record.met(cut, |beginning| {
+        let met = record.met(cut, |beginning| {
             let beginning = self.beginning(beginning, beginning, cut.max_bytes, now);
             !page.insert(beginning).records.is_empty()
         });
-        if matches!(record, OversizedRecord::Behind { .. }) {
-            self.ready = page;
+        match met {
+            Search::Continue(record) => {
+                if matches!(record, OversizedRecord::Behind { .. }) {
+                    self.ready = page;
+                }
+                self.phase = Phase::SteppingOver(record);
+            }
+            Search::TooFar { wanted } => self.search_nearer(wanted)?,
+            Search::Gone => self.restart(),
         }
-        self.phase = Phase::SteppingOver(record);
+        Ok(())
+    }
+
+    /// Begins a search again where the poll has come since the last one began.
+    fn search_nearer(&mut self, wanted: Bytes) -> Result<(), ConsoleError> {
+        let before = self.pager.from;
+        self.search(OversizedRecord::Searching { at: 0, wanted });
+        if self.pager.from > before {
+            return Ok(());
+        }
+        Err(ConsoleError::transient(format!(
+            "a record is too large for --memory-budget, and more than {MAX_SKIP} records before it cannot be left out"
+        )))
     }
 
     /// Begins a walk without cursors shortly before what was read last.
@@ -309,14 +354,19 @@ impl Poll {
             Some(count) => count <= shown,
             // A console that cannot count, and says once more that there is nothing. An empty list of unified alerts is
             // not null, so null is a failure there.
-            None => page.null_data && shown == 0 && self.pull.stream != Stream::UnifiedAlerts,
+            None => page.null_data && shown == 0 && self.pull.stream != Stream::UnifiedAlerts && !self.is_null_usual,
         };
         if is_end {
+            self.is_null_usual |= self.null_answers > NULL_TRIES && page.total_items.is_some();
             self.ready = Some(self.empty_page());
             self.next_list();
             return Ok(());
         }
+        let was_null_usual = std::mem::take(&mut self.is_null_usual);
         let Some(count) = page.total_items else {
+            if was_null_usual {
+                self.restart();
+            }
             return Err(ConsoleError::transient("the console showed no clear end, and its count cannot be read"));
         };
         self.restart();
@@ -327,7 +377,8 @@ impl Poll {
         let Some(scan) = &mut self.scan else { return Err(error) };
         match scan.refused(&error, self.selection.complete().is_none()) {
             AfterRefusal::Fail => return Err(error),
-            AfterRefusal::SplitByScope => self.phase = Phase::ListingScopes(Level::Account),
+            AfterRefusal::SplitByScope => self.phase = Phase::ListingScopes(ScopeList::of(Level::Account)),
+            AfterRefusal::SkipScope if self.pull.window.is_none() => self.end_as(PollEnd::Unavailable),
             AfterRefusal::SkipScope => {
                 let has_more = scan.next_scope();
                 self.scan_again(has_more);
@@ -336,20 +387,33 @@ impl Poll {
         Ok(())
     }
 
-    fn scopes_answered(&mut self, level: Level, answer: Result<Bytes, ConsoleError>) -> Result<(), ConsoleError> {
-        if matches!(answer, Err(ConsoleError::Forbidden(_))) && level == Level::Account {
-            self.phase = Phase::ListingScopes(Level::Site);
-            return Ok(());
+    fn scopes_answered(&mut self, answer: Result<Bytes, ConsoleError>) -> Result<(), ConsoleError> {
+        let Phase::ListingScopes(list) = std::mem::replace(&mut self.phase, Phase::Paging) else { return Ok(()) };
+        match list.answered(answer, self.reader.redactor()) {
+            Ok(ListedScopes::Continue(list)) => self.phase = Phase::ListingScopes(list),
+            Ok(ListedScopes::Complete(scopes)) => match &mut self.scan {
+                // A closed window is one poll, and has no position for each scope.
+                Some(scan) if self.pull.window.is_some() => {
+                    scan.split(scopes);
+                    self.scan_again(true);
+                }
+                _ => self.end_as(PollEnd::Scopes(scopes)),
+            },
+            Err((error, list)) => {
+                self.phase = Phase::ListingScopes(list);
+                return Err(error);
+            }
         }
-        self.phase = Phase::Paging;
-        let scopes = read_scopes(level, &answer?)?;
-        let has_scopes = self.scan.as_mut().is_some_and(|scan| scan.split(scopes));
-        self.scan_again(has_scopes);
         Ok(())
+    }
+
+    fn end_as(&mut self, end: PollEnd) {
+        (self.end, self.phase) = (end, Phase::Done);
     }
 
     /// Goes on in another scope, if there is one.
     fn scan_again(&mut self, has_scope: bool) {
+        self.selection.next_list();
         self.restart();
         self.ready = Some(self.empty_page());
         if !has_scope {
@@ -360,6 +424,7 @@ impl Poll {
     /// Goes on to the next list of a window of findings, or ends.
     fn next_list(&mut self) {
         if self.scan.as_mut().is_some_and(FindingsScan::advance) {
+            self.selection.next_list();
             self.restart();
         } else {
             self.phase = Phase::Done;
@@ -369,8 +434,11 @@ impl Poll {
     /// `data: null` may mean that there is nothing, or that something is wrong.
     fn null_answer(&mut self) -> Result<(), ConsoleError> {
         self.null_answers += 1;
+        if self.is_null_usual {
+            self.doubt();
+            return Ok(());
+        }
         if self.null_answers > NULL_TRIES {
-            self.null_answers = 0;
             self.doubt();
         }
         Err(ConsoleError::transient("the console answered 200 with `data: null`"))
@@ -462,6 +530,7 @@ impl Poll {
     fn restart(&mut self) {
         let from = self.pager.from.max(self.progress.settled.whole_second());
         (self.pager, self.progress.newest, self.phase) = (Pager::from(from), from, Phase::Paging);
+        self.null_answers = 0;
     }
 }
 

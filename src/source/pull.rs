@@ -216,6 +216,13 @@ impl Pull {
         self
     }
 
+    /// The same, where the settings name no scopes, but also through those that the token was found to have.
+    #[must_use]
+    pub fn with_found_scopes(&self, found: Vec<Arc<Scope>>) -> Self {
+        let findings = self.findings.clone().map(|findings| Findings { found, ..findings });
+        Self { findings, ..self.clone() }
+    }
+
     /// The same records, but only those of `window`, pulled once. Nothing comes late into a closed window, so there is
     /// no overlap, and a position keeps few keys however many records the window has.
     pub fn within(&self, window: Window) -> Self {

@@ -43,9 +43,6 @@ impl Lane {
         if passes.iter().all(|pass| pass.chain != Some(None)) {
             checkpoint.position.forget_others(&passes);
         }
-        if !self.pull.drops_unchanged() {
-            checkpoint.position.forget_contents();
-        }
         if checkpoint.host != host {
             info!(was = %checkpoint.host, is = %host, "the console has changed: keeping the time and forgetting the keys");
             checkpoint.position.forget_keys();

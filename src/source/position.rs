@@ -20,6 +20,8 @@ const CONTENT_KEPT: Duration = Duration::from_secs(45 * 86_400);
 
 /// Names the position of a stream's first pass in checkpoints.
 pub const MAIN: &str = "main";
+/// The same for snapshots.
+pub(super) const SNAPSHOT: &str = "snapshot";
 
 /// How far a lane has come: one position for each pass over its stream, in the order of the passes, and the contents of
 /// records. Clones share what neither of them changes.
@@ -69,9 +71,14 @@ impl SourcePosition {
         read.map_or_else(|| Arc::new(PassPosition::starting_at(self.since)), |(_, track)| track.clone())
     }
 
-    /// Forgets the positions of passes that the stream does not have now.
+    /// Forgets the positions of scopes, and of passes that come back, that the stream does not have now. Another mode
+    /// of the stream goes on where it was.
     pub fn forget_others(&mut self, passes: &[Pass]) {
-        self.tracks.retain(|(name, _)| passes.iter().any(|pass| pass.name == *name));
+        let is_of_findings = passes.iter().any(|pass| pass.chain.is_some());
+        self.tracks.retain(|(name, _)| {
+            let is_of_mode = !is_of_findings && [MAIN, SNAPSHOT].contains(&name.as_str());
+            is_of_mode || passes.iter().any(|pass| pass.name == *name)
+        });
     }
 
     /// With the names of their passes.
@@ -272,11 +279,6 @@ impl SourcePosition {
     /// Keeps the times and forgets the keys: another console's records have other identities.
     pub fn forget_keys(&mut self) {
         self.tracks.iter_mut().for_each(|(_, track)| Arc::make_mut(track).forget_keys());
-        self.forget_contents();
-    }
-
-    /// Forgets what was delivered of records that may change without a difference.
-    pub fn forget_contents(&mut self) {
         (self.contents, self.old_contents, self.contents_since) = Default::default();
     }
 }

@@ -5,7 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::findings::position_name;
-use super::{By, Findings, Keys, MAIN, Pass, Since, Window};
+use super::position::{MAIN, SNAPSHOT};
+use super::{By, Findings, Keys, Pass, Since, Window};
 use crate::console::{ConsoleSettings, Endpoint};
 use crate::record::{Facts, Level, Scope, Stream, Timestamp};
 use crate::settings::{Id, Period};
@@ -83,9 +84,8 @@ impl Include {
 pub const VOLATILE: [&str; 4] =
     ["containerizedWorkloadCounts", "fullDiskScanLastUpdatedAt", "lastActiveDate", "updatedAt"];
 
-/// Names of the other passes, and of the snapshot, in checkpoints.
+/// Names of the other passes in checkpoints.
 const LOOKBACK: &str = "lookback";
-const SNAPSHOT: &str = "snapshot";
 const NET: &str = "net";
 
 const MINUTE: Duration = Duration::from_secs(60);

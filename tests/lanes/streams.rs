@@ -180,7 +180,8 @@ async fn an_agent_that_is_gone_is_forgotten_and_one_that_checks_in_is_not() {
         check_in(there);
     }
     sleep(DAY).await;
-    assert_counts_balance(&running.drain().await);
+    let metrics = running.drain().await;
+    assert_counts_balance(&metrics);
     assert!(listed.iter().all(|id| times(&sink, *id) == 1), "a check-in is no change");
     let known = || harness.checkpoint(Stream::Agents, "siem").unwrap().position.content_count();
     assert_eq!(known(), there.len());
@@ -189,7 +190,8 @@ async fn an_agent_that_is_gone_is_forgotten_and_one_that_checks_in_is_not() {
     let running = start(&harness, pull, &sink);
     check_in(&[gone[0], there[0]]);
     sleep(DAY).await;
-    assert_counts_balance(&running.drain().await);
+    let metrics = running.drain().await;
+    assert_counts_balance(&metrics);
     assert_eq!((times(&sink, gone[0]), times(&sink, there[0]), known()), (2, 1, there.len() + 1));
 }
 
@@ -209,7 +211,7 @@ async fn the_second_pass_over_alerts_begins_where_their_lookback_does() {
     let from = |query: &str| Timestamp::parse(query.split("createdAt__gte=").nth(1)?.get(..27)?.trim()).ok();
     let far = asked.iter().filter(|seen| {
         let query = seen.query.replace("%3A", ":");
-        from(&query).is_some_and(|from| from < START.minus(8 * DAY))
+        !query.contains("cursor=") && from(&query).is_some_and(|from| from < START.minus(8 * DAY))
     });
     assert_eq!(far.count(), 1, "the history is read once");
 }
@@ -233,7 +235,8 @@ async fn a_second_pass_that_the_console_refuses_does_not_stop_the_first() {
     harness.console.set_quirks(Quirks::default());
     sleep(65 * MINUTE).await;
     assert!(running.metrics.state().is_up());
-    assert_counts_balance(&running.drain().await);
+    let metrics = running.drain().await;
+    assert_counts_balance(&metrics);
 }
 
 #[tokio::test(start_paused = true)]
@@ -327,7 +330,7 @@ async fn a_missing_endpoint_is_reported_once_and_does_not_hold_up_a_run() {
     assert_eq!(activities.total(), 20);
     assert!(!missing.metrics.state().is_up() && there.metrics.state().is_up());
     let asked: u64 = missing.metrics.console_requests.snapshot().values().sum();
-    assert!((2..=14).contains(&asked), "probed about hourly: {asked}");
+    assert!((2..=26).contains(&asked), "each of the two passes probes about hourly: {asked}");
     missing.drain().await;
     there.drain().await;
     let lane = harness.lane(harness.pull(Stream::Alerts), "siem", alerts);

@@ -35,7 +35,9 @@ impl State {
             Err(refused) => return *refused,
         };
         if kind == Kind::Vulnerabilities
-            && let Some(error) = self.risks_error(&query, token, now)
+            && let Some(error) = self
+                .risks_error(&query, token)
+                .or_else(|| self.site_fault(&query).and_then(|fault| error_answer(fault, now)))
         {
             return error;
         }

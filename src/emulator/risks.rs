@@ -4,17 +4,17 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::console::State;
+use super::faults::Fault;
 use super::http::Answer;
 use super::kind::IdColumn;
-use super::list::error_answer;
 use super::query::{Query, parse};
 use super::store::Row;
 use super::time::{self, DAY, HOUR};
 use super::token::{Scope, Token};
 
 impl State {
-    /// The error for a site without a licence or with a fault, several scopes, or a page that is too large.
-    pub fn risks_error(&self, query: &Query, token: &Token, now: i64) -> Option<Answer> {
+    /// The error for a site without a licence, several scopes, or a page that is too large.
+    pub fn risks_error(&self, query: &Query, token: &Token) -> Option<Answer> {
         let scopes = [IdColumn::Account, IdColumn::Site, IdColumn::Group];
         let mut scope_filters = query.conditions.ids.iter().filter(|(column, _)| scopes.contains(column)).peekable();
         let several = match &token.scope {
@@ -30,16 +30,16 @@ impl State {
         if scope_filters.any(unlicensed) {
             return Some(Answer::forbidden(Some("Feature Application Risk is not available for the scope")));
         }
-        let faulty = |site: &u64| {
-            let faults = self.injector.faults.sites.iter();
-            faults.filter(|(faulty, _)| faulty == site).find_map(|(_, fault)| error_answer(*fault, now))
-        };
-        let mut sites = query.conditions.ids.iter().filter(|(column, _)| *column == IdColumn::Site);
-        if let Some(answer) = sites.find_map(|(_, ids)| ids.iter().find_map(faulty)) {
-            return Some(answer);
-        }
         let too_large = self.quirks.risks_timeout_above.is_some_and(|max| query.limit > max);
         too_large.then(|| Answer::html(StatusCode::GATEWAY_TIMEOUT))
+    }
+
+    /// The fault of a site that the request names.
+    pub fn site_fault(&self, query: &Query) -> Option<Fault> {
+        let sites = query.conditions.ids.iter().filter(|(column, _)| *column == IdColumn::Site);
+        let is_named = |site: &u64| sites.clone().any(|(_, ids)| ids.contains(site));
+        let faults = self.injector.faults.sites.iter();
+        faults.filter(|(site, _)| is_named(site)).map(|(_, fault)| *fault).next()
     }
 }
 

@@ -8,25 +8,23 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use tracing::warn;
-
 use super::findings::{AfterRefusal, FindingsScan, PAUSE};
-use super::oversized::{MAX_SKIP, OversizedRecord, Search, is_in_place, is_of};
+use super::oversized::{OversizedRecord, Search};
 use super::pager::{Next, Pager, Progress};
 use super::requests::{Place, RecordList, Request};
 use super::responses::PageReader;
-use super::scope_list::{ListedScopes, ScopeList};
+use super::scope_list::ScopeList;
 use super::selection::{Selection, Skipped};
 use super::{Page, PollContext, Pull, Snapshot, SourcePosition, Stage};
-use crate::console::{Client, ConsoleError, TruncatedBody};
-use crate::record::{self, Identity, Level, Scope, Stream, Timestamp, facts};
+use crate::console::{Client, ConsoleError};
+use crate::record::{self, Identity, Level, Scope, Stream, Timestamp};
 use crate::telemetry::Meter;
+use bytes::Bytes;
 
 /// How often `data: null` is asked for again before the console's count decides whether there is nothing.
 const NULL_TRIES: usize = 3;
-/// The console compares times at about 10 ms.
-const PRECISION: Duration = Duration::from_millis(20);
+
+mod stepping;
 
 /// Everything in [bound, S] that the position has not seen, page by page.
 #[derive(Debug)]
@@ -251,101 +249,6 @@ impl Poll {
         Ok(())
     }
 
-    /// A single record is too large.
-    fn step_over(&mut self, cut: &TruncatedBody, now: Timestamp) -> Result<(), ConsoleError> {
-        let Phase::SteppingOver(record) = std::mem::replace(&mut self.phase, Phase::Paging) else {
-            match OversizedRecord::begin(self.pull.stream, cut) {
-                record @ OversizedRecord::InPart { .. } => self.phase = Phase::SteppingOver(record),
-                record => self.search(record),
-            }
-            return Ok(());
-        };
-        let mut page = None;
-        let met = record.met(cut, |beginning| {
-            let beginning = self.beginning(beginning, beginning, cut.max_bytes, now);
-            !page.insert(beginning).records.is_empty()
-        });
-        match met {
-            Search::Continue(record) => {
-                if matches!(record, OversizedRecord::Behind { .. }) {
-                    self.ready = page;
-                }
-                self.phase = Phase::SteppingOver(record);
-            }
-            Search::TooFar { wanted } => self.search_nearer(wanted)?,
-            Search::Gone => self.restart(),
-        }
-        Ok(())
-    }
-
-    /// Begins a search again where the poll has come since the last one began.
-    fn search_nearer(&mut self, wanted: Bytes) -> Result<(), ConsoleError> {
-        let before = self.pager.from;
-        self.search(OversizedRecord::Searching { at: 0, wanted });
-        if self.pager.from > before {
-            return Ok(());
-        }
-        Err(ConsoleError::transient(format!(
-            "a record is too large for --memory-budget, and more than {MAX_SKIP} records before it cannot be left out"
-        )))
-    }
-
-    /// Begins a walk without cursors shortly before what was read last.
-    fn search(&mut self, record: OversizedRecord) {
-        let Progress { ordered, newest, .. } = self.progress;
-        let from = if ordered { newest.minus(PRECISION).max(self.pager.from) } else { self.pager.from };
-        self.pager = Pager::from(from);
-        self.phase = Phase::SteppingOver(record);
-    }
-
-    /// The record that is stepped over was asked for again, and its beginning is all that fits.
-    fn place_answered(&mut self, answer: Result<Bytes, ConsoleError>, now: Timestamp) -> Result<(), ConsoleError> {
-        let phase = std::mem::replace(&mut self.phase, Phase::Paging);
-        let Phase::SteppingOver(OversizedRecord::Confirming { at, beginning, wanted, page }) = phase else {
-            return Ok(());
-        };
-        match answer {
-            Err(ConsoleError::TooLarge(cut)) if is_in_place(&cut, &beginning) => {
-                let records = self.reader.page(&page, &mut self.pager)?;
-                self.take_page(&page, records, true, now);
-                Ok(())
-            }
-            Ok(_) | Err(ConsoleError::TooLarge(_)) => {
-                self.restart();
-                Err(moved())
-            }
-            // The page after it is asked for again: nothing is reserved for it while the lane waits.
-            Err(error) => {
-                self.phase = Phase::SteppingOver(OversizedRecord::Behind { at, beginning, wanted });
-                Err(error)
-            }
-        }
-    }
-
-    /// The page of one alert that is too large came again, with only its id and times.
-    fn alert_answered(&mut self, answer: Result<Bytes, ConsoleError>, now: Timestamp) -> Result<(), ConsoleError> {
-        let phase = std::mem::replace(&mut self.phase, Phase::Paging);
-        let Phase::SteppingOver(OversizedRecord::InPart { beginning, max_bytes }) = phase else { return Ok(()) };
-        let body = match answer {
-            Err(ConsoleError::TooLarge(_)) => {
-                return Err(ConsoleError::transient(
-                    "a record is too large for --memory-budget, and the console shows no less of it when asked for less",
-                ));
-            }
-            answer => answer?,
-        };
-        let page = self.reader.page(&body, &mut self.pager)?;
-        let stream = self.pull.stream;
-        let Some(brief) = page.records.first().filter(|brief| is_of(&beginning, &facts(stream, brief).id)) else {
-            return Err(moved());
-        };
-        self.ready = Some(self.beginning(&beginning, brief, max_bytes, now));
-        if self.follow(page.next_cursor.as_deref(), 1) {
-            self.phase = Phase::Done;
-        }
-        Ok(())
-    }
-
     /// Decides whether the walk has come to the end of the list.
     fn count_answered(&mut self, body: Bytes) -> Result<(), ConsoleError> {
         let page = self.reader.page(&body, &mut self.pager)?;
@@ -388,21 +291,15 @@ impl Poll {
     }
 
     fn scopes_answered(&mut self, answer: Result<Bytes, ConsoleError>) -> Result<(), ConsoleError> {
-        let Phase::ListingScopes(list) = std::mem::replace(&mut self.phase, Phase::Paging) else { return Ok(()) };
-        match list.answered(answer, self.reader.redactor()) {
-            Ok(ListedScopes::Continue(list)) => self.phase = Phase::ListingScopes(list),
-            Ok(ListedScopes::Complete(scopes)) => match &mut self.scan {
-                // A closed window is one poll, and has no position for each scope.
-                Some(scan) if self.pull.window.is_some() => {
-                    scan.split(scopes);
-                    self.scan_again(true);
-                }
-                _ => self.end_as(PollEnd::Scopes(scopes)),
-            },
-            Err((error, list)) => {
-                self.phase = Phase::ListingScopes(list);
-                return Err(error);
+        let Phase::ListingScopes(list) = &mut self.phase else { return Ok(()) };
+        let Some(scopes) = list.answered(answer, self.reader.redactor())? else { return Ok(()) };
+        match &mut self.scan {
+            // A closed window is one poll, and has no position for each scope.
+            Some(scan) if self.pull.window.is_some() => {
+                scan.split(scopes);
+                self.scan_again(true);
             }
+            _ => self.end_as(PollEnd::Scopes(scopes)),
         }
         Ok(())
     }
@@ -476,22 +373,6 @@ impl Poll {
         }
     }
 
-    /// The page of a record of which only the beginning was read. `brief` identifies the record.
-    fn beginning(&mut self, beginning: &Bytes, brief: &[u8], max_bytes: usize, now: Timestamp) -> Page {
-        let mut page = Page { body: beginning.clone(), cut: true, shown: 1, ..self.empty_page() };
-        let mut skipped = Skipped::default();
-        let (_, version) = self.selection.take(brief, 0..beginning.len(), now, &mut page, &mut skipped);
-        self.pager.show(version);
-        self.selection.count(1, skipped);
-        if let Some(record) = page.records.first() {
-            warn!(
-                record = %record.id, max_bytes,
-                "a record is too large for --memory-budget: its beginning becomes a dead letter"
-            );
-        }
-        page
-    }
-
     fn empty_page(&self) -> Page {
         Page {
             body: Bytes::new(),
@@ -532,10 +413,6 @@ impl Poll {
         (self.pager, self.progress.newest, self.phase) = (Pager::from(from), from, Phase::Paging);
         self.null_answers = 0;
     }
-}
-
-fn moved() -> ConsoleError {
-    ConsoleError::transient("the console's list moved while a record was stepped over")
 }
 
 /// An answer that should be small: one that is not is a failure that may pass.

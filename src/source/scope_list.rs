@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use compact_str::{CompactString, ToCompactString};
 
 use super::pager::{Next, Pager};
@@ -22,14 +23,6 @@ pub(super) struct ScopeList {
     total: Option<u64>,
 }
 
-/// What the console's answer means for the list.
-#[derive(Debug)]
-pub(super) enum ListedScopes {
-    /// There is more to ask for.
-    Continue(ScopeList),
-    Complete(Vec<Arc<Scope>>),
-}
-
 impl ScopeList {
     pub fn of(level: Level) -> Self {
         Self { level, pager: Pager::from(Timestamp::default()), scopes: BTreeMap::new(), total: None }
@@ -40,35 +33,42 @@ impl ScopeList {
         Request::scopes(self.level, self.pager.cursor.as_deref())
     }
 
-    /// Takes an answer. Accounts that the token may not list, or of which it has none, are followed by its sites.
+    /// Takes an answer, and returns the scopes once the list is complete. Accounts that the token may not list, or of
+    /// which it has none, are followed by its sites.
     ///
     /// # Errors
-    /// With the list to go on with, unless the console refuses: an answer without scopes never means that there are
-    /// none.
+    /// Those of the answer. An answer without scopes never means that there are none. The list is ready to go on.
     pub fn answered(
-        mut self,
-        answer: Result<bytes::Bytes, ConsoleError>,
+        &mut self,
+        answer: Result<Bytes, ConsoleError>,
         redactor: &Redactor,
-    ) -> Result<ListedScopes, (ConsoleError, Self)> {
-        let body = match answer {
-            Ok(body) => body,
+    ) -> Result<Option<Vec<Arc<Scope>>>, ConsoleError> {
+        let read = match answer {
+            Ok(body) => self.add(&body, redactor),
             Err(ConsoleError::Forbidden(_)) if self.level == Level::Account => {
-                return Ok(ListedScopes::Continue(Self::of(Level::Site)));
+                *self = Self::of(Level::Site);
+                return Ok(None);
             }
-            Err(error @ ConsoleError::BadCursor(_)) => return Err((error, Self::of(self.level))),
-            Err(error) => return Err((error, self)),
+            Err(error @ ConsoleError::BadCursor(_)) => Err(error),
+            Err(error) => return Err(error),
         };
-        match self.add(&body, redactor) {
-            Ok(false) => Ok(ListedScopes::Continue(self)),
-            Ok(true) if !self.scopes.is_empty() => Ok(ListedScopes::Complete(self.scopes.into_values().collect())),
+        match read {
+            Ok(false) => Ok(None),
+            Ok(true) if !self.scopes.is_empty() => Ok(Some(std::mem::take(&mut self.scopes).into_values().collect())),
             // Consoles answer so in place of 403.
-            Ok(true) if self.level == Level::Account => Ok(ListedScopes::Continue(Self::of(Level::Site))),
+            Ok(true) if self.level == Level::Account => {
+                *self = Self::of(Level::Site);
+                Ok(None)
+            }
             Ok(true) => {
                 let reason = "the console wants application findings to be asked for by account or site, and lists \
                               neither for this token: name them in `console.sites` or `console.accounts`";
-                Err((ConsoleError::Forbidden(reason.to_owned()), self))
+                Err(ConsoleError::Forbidden(reason.to_owned()))
             }
-            Err(error) => Err((error, Self::of(self.level))),
+            Err(error) => {
+                *self = Self::of(self.level);
+                Err(error)
+            }
         }
     }
 

@@ -6,8 +6,8 @@ use http::StatusCode;
 use proptest::prelude::*;
 
 use super::*;
-use crate::console::Limiters;
 use crate::console::scripted::ResponseQueue;
+use crate::console::{Limiters, TruncatedBody};
 use crate::record::Clock;
 use crate::source::MANY_FINDINGS;
 use crate::telemetry::Telemetry;

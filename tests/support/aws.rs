@@ -139,7 +139,8 @@ pub struct AwsServers {
     pub external_id: Option<&'static str>,
     pub lifetime: Duration,
     pub issued: u32,
-    metadata_tokens: BTreeSet<String>,
+    /// Tokens of the instance metadata service that were issued.
+    pub metadata_tokens: BTreeSet<String>,
 }
 
 impl Default for AwsServers {

@@ -21,7 +21,7 @@ mod tls;
 
 pub use backoff::FullJitter;
 pub use excerpt::excerpt;
-pub use http::{ClientError, HttpSettings, Role, install_crypto_provider};
+pub use http::{ClientError, HttpSettings, Role, install_crypto_provider, local_client};
 pub use id::{Id, IdError};
 pub use name::{NameError, check_name, is_namespace};
 pub use period::{Period, PeriodError};

@@ -16,7 +16,7 @@ use super::aws::{Aws, AwsSigner};
 use super::exchange::Response;
 use super::oauth::ClientCredentials;
 use super::signature::{Hmac, Signer};
-use super::token_request::TokenError;
+use super::token_error::TokenError;
 use super::token_source::{Grant, TokenSource, Tokens};
 use super::used_secrets::UsedSecrets;
 use crate::settings::{Credential, HttpSettings, Secret, SecretError};

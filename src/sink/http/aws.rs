@@ -1,6 +1,8 @@
 //! `auth: { type: aws, … }`: requests signed with Signature Version 4, for OpenSearch Service and other services of AWS.
 
+mod credentials;
 mod origin;
+mod settings;
 mod sign;
 mod sts;
 
@@ -10,65 +12,24 @@ use std::time::{Duration, SystemTime};
 
 use http::header::{DATE, HeaderMap};
 use http::{Method, StatusCode};
-use schemars::JsonSchema;
-use secrecy::SecretString;
-use serde::Deserialize;
 use url::Url;
 
 use self::origin::Origin;
 use self::sign::Scope;
 use self::sts::Role;
-use super::ambient::Ambient;
 use super::endpoint::Endpoint;
+use super::environment::Environment;
 use super::exchange::Response;
 use super::renewable::{Issued, Renewable};
-use super::token_request::{Connection, TokenEndpointSettings, TokenError};
-use crate::settings::{HttpSettings, Proxy, Secret, Tls};
-use crate::sink::BuildError;
+use super::token_error::TokenError;
+use super::token_request::{Connection, TokenEndpointSettings};
+use crate::settings::HttpSettings;
 
-/// `auth: { type: aws, … }`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Aws {
-    /// Region of the destination, such as `eu-west-1`; default: `AWS_REGION` of the environment.
-    pub region: Option<String>,
-    /// Service that requests are signed for: `es` is OpenSearch Service, `aoss` OpenSearch Serverless.
-    #[serde(default = "es")]
-    pub service: String,
-    /// Access key, instead of the credentials that AWS gives to the worker.
-    pub access_key_id: Option<String>,
-    /// Secret of the access key.
-    pub secret_access_key: Option<Secret>,
-    /// ARN of a role to assume with these credentials.
-    pub role_arn: Option<String>,
-    /// External id that the role asks for.
-    pub external_id: Option<String>,
-    /// Certificates for the Security Token Service; those of the sink do not apply to it.
-    #[serde(default)]
-    pub tls: Tls,
-    /// Proxy for the Security Token Service; default: the sink's.
-    pub proxy: Option<Proxy>,
-}
-
-fn es() -> String {
-    "es".to_owned()
-}
+pub(super) use self::credentials::AwsCredentials;
+pub use self::settings::Aws;
 
 /// `service` of OpenSearch Serverless.
 pub(super) const SERVERLESS: &str = "aoss";
-
-impl Aws {
-    pub(super) fn check(&self) -> Result<(), BuildError> {
-        match (&self.access_key_id, &self.secret_access_key) {
-            (Some(_), None) => Err(BuildError::value("auth.access_key_id", "needs `secret_access_key`")),
-            (None, Some(_)) => Err(BuildError::value("auth.secret_access_key", "needs `access_key_id`")),
-            _ if self.external_id.is_some() && self.role_arn.is_none() => {
-                Err(BuildError::value("auth.external_id", "needs `role_arn`: it is for a role that is assumed"))
-            }
-            _ => Ok(()),
-        }
-    }
-}
 
 /// Where credentials come from, and which role is assumed with them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,7 +50,7 @@ struct Found {
 }
 
 impl AwsGrant {
-    pub(super) fn new(settings: &Aws, ambient: &Ambient) -> Self {
+    pub(super) fn new(settings: &Aws, ambient: &Environment) -> Self {
         let role = settings.role_arn.clone().map(|arn| Role { arn, external_id: settings.external_id.clone() });
         let endpoint = TokenEndpointSettings { tls: settings.tls.clone(), proxy: settings.proxy.clone() };
         Self { found: Found::new(settings, ambient), role, endpoint }
@@ -97,7 +58,7 @@ impl AwsGrant {
 }
 
 impl Found {
-    fn new(settings: &Aws, ambient: &Ambient) -> Result<Self, String> {
+    fn new(settings: &Aws, ambient: &Environment) -> Result<Self, String> {
         let region = settings.region.clone().or_else(|| ambient.variable("AWS_REGION"));
         let region = region.or_else(|| ambient.variable("AWS_DEFAULT_REGION"));
         let region = region.ok_or("`auth.region` is missing, and the environment variable AWS_REGION is not set")?;
@@ -105,14 +66,6 @@ impl Found {
         let sts = ambient.url_or("AWS_ENDPOINT_URL_STS", &format!("https://sts.{region}.{suffix}"))?;
         Ok(Self { origin: Origin::new(settings, ambient)?, region, sts })
     }
-}
-
-/// Credentials of AWS.
-#[derive(Debug, Clone)]
-pub(crate) struct AwsCredentials {
-    access_key_id: String,
-    pub(super) secret_access_key: SecretString,
-    pub(super) session_token: Option<SecretString>,
 }
 
 /// Credentials that several sinks share.

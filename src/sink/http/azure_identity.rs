@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use http::{HeaderName, HeaderValue};
 use secrecy::SecretString;
 
-use super::ambient::Ambient;
 use super::endpoint::Endpoint;
+use super::environment::Environment;
 use super::framing::path_segment;
 use super::oauth::{ClientCredentials, CredentialsIn};
 use super::renewable::Issued;
-use super::token_request::{Connection, TokenEndpointSettings, TokenError, TokenRequest, by_status_of_azure};
+use super::token_error::TokenError;
+use super::token_request::{Connection, TokenEndpointSettings, TokenRequest, by_status_of_azure};
 use crate::settings::Secret;
 
 /// The managed identity of a virtual machine or of an App Service.
@@ -33,7 +34,7 @@ const INSTANCE: &str = "http://169.254.169.254";
 
 impl ManagedIdentity {
     /// `client_id` selects a user-assigned identity. The error says what is wrong with the environment.
-    pub(super) fn new(ambient: &Ambient, scope: &str, client_id: Option<&str>) -> Result<Self, String> {
+    pub(super) fn new(ambient: &Environment, scope: &str, client_id: Option<&str>) -> Result<Self, String> {
         let (server, url) = match (ambient.url("IDENTITY_ENDPOINT")?, ambient.variable("IDENTITY_HEADER")) {
             (Some(url), Some(header)) => {
                 (Server::AppService(Secret::Literal(header)), url.with_query("api-version", "2019-08-01"))
@@ -75,7 +76,7 @@ impl ManagedIdentity {
 
 /// What the workload identity webhook of Kubernetes puts into the environment. The arguments replace parts of it.
 pub(super) fn workload_identity(
-    ambient: &Ambient,
+    ambient: &Environment,
     tenant_id: Option<&str>,
     client_id: Option<&str>,
     authority: Option<Endpoint>,
@@ -115,8 +116,8 @@ pub(super) fn token_url(authority: &Endpoint, tenant_id: &str) -> Endpoint {
 mod tests {
     use super::*;
 
-    fn ambient(variables: &[(&str, &str)]) -> Ambient {
-        Ambient::of(variables.iter().copied())
+    fn ambient(variables: &[(&str, &str)]) -> Environment {
+        Environment::of(variables.iter().copied())
     }
 
     const SCOPE: &str = "https://monitor.azure.com//.default";

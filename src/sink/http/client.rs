@@ -11,7 +11,7 @@ use super::endpoint::Endpoint;
 use super::exchange::{ErrorKind, RequestError, Response, exchange};
 use super::response::ResponseView;
 use super::signature::Signer;
-use super::token_request::TokenError;
+use super::token_error::TokenError;
 use super::used_secrets::UsedSecrets;
 use crate::settings::{HttpSettings, Proxy};
 use crate::sink::{BuildError, Outcome, Probe, SinkContext};

@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 
 use super::endpoint::Endpoint;
 use super::renewable::Issued;
-use super::token_request::{Connection, TokenEndpointSettings, TokenError, TokenRequest};
+use super::token_error::TokenError;
+use super::token_request::{Connection, TokenEndpointSettings, TokenRequest};
 use crate::record::Timestamp;
 use crate::settings::Secret;
 

@@ -3,10 +3,11 @@
 use http::{HeaderName, HeaderValue};
 use secrecy::SecretString;
 
-use super::ambient::Ambient;
 use super::endpoint::Endpoint;
+use super::environment::Environment;
 use super::renewable::Issued;
-use super::token_request::{Connection, TokenError, TokenRequest};
+use super::token_error::TokenError;
+use super::token_request::{Connection, TokenRequest};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct GoogleMetadata {
@@ -17,7 +18,7 @@ const HOST: &str = "metadata.google.internal";
 
 impl GoogleMetadata {
     /// The error says what is wrong with the environment.
-    pub(super) fn new(ambient: &Ambient, scope: &str) -> Result<Self, String> {
+    pub(super) fn new(ambient: &Environment, scope: &str) -> Result<Self, String> {
         const VARIABLE: &str = "GCE_METADATA_HOST";
         let host = ambient.variable(VARIABLE).unwrap_or_else(|| HOST.to_owned());
         let host: Endpoint = format!("http://{host}").parse().map_err(|error| format!("{VARIABLE}: {error}"))?;

@@ -9,7 +9,8 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
 use super::endpoint::Endpoint;
-use super::token_request::{TokenError, TokenRequest};
+use super::token_error::TokenError;
+use super::token_request::TokenRequest;
 use crate::settings::{Proxy, Secret, Tls};
 
 /// `auth: { type: oauth2, … }`.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::token_request::TokenError;
+use super::token_error::TokenError;
 
 /// A value that was fetched, and how long it is valid.
 #[derive(Debug)]

@@ -12,6 +12,7 @@ use super::endpoint::Endpoint;
 use super::exchange::exchange;
 use super::renewable::Issued;
 use super::response::ResponseView;
+use super::token_error::TokenError;
 use super::token_response::TokenResponse;
 use super::used_secrets::UsedSecrets;
 use crate::settings::{ClientError, HttpSettings, Proxy, Tls, local_client, scrub};
@@ -25,32 +26,6 @@ pub struct TokenEndpointSettings {
     pub tls: Tls,
     /// Proxy for the token endpoint; default: the sink's.
     pub proxy: Option<Proxy>,
-}
-
-/// There is no token.
-#[derive(Debug, Clone)]
-pub(crate) struct TokenError {
-    pub(crate) outcome: Outcome,
-}
-
-impl TokenError {
-    /// The credentials are missing, unusable or refused.
-    pub(crate) fn refused(reason: impl Into<String>) -> Self {
-        Self { outcome: Outcome::Unauthorized(reason.into()) }
-    }
-
-    /// Adds what the operator can do.
-    pub(crate) fn with_hint(self, hint: &str) -> Self {
-        let add = |reason: String| format!("{reason}; {hint}");
-        Self {
-            outcome: match self.outcome {
-                Outcome::RetryLater { reason, after } => Outcome::RetryLater { reason: add(reason), after },
-                Outcome::Unauthorized(reason) => Outcome::Unauthorized(add(reason)),
-                Outcome::Misconfigured(reason) => Outcome::Misconfigured(add(reason)),
-                other => other,
-            },
-        }
-    }
 }
 
 /// How the server of a [`TokenRequest`] is reached.

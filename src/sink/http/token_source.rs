@@ -13,7 +13,8 @@ use super::google_metadata::GoogleMetadata;
 use super::oauth::{ClientCredentials, CredentialsIn};
 use super::renewable::{Issued, Renewable};
 use super::service_account::ServiceAccount;
-use super::token_request::{Connection, TokenEndpointSettings, TokenError};
+use super::token_error::TokenError;
+use super::token_request::{Connection, TokenEndpointSettings};
 use crate::settings::{Credential, HttpSettings};
 use crate::sink::{BuildError, Outcome};
 

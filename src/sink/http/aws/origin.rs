@@ -9,15 +9,16 @@ use http::{HeaderName, HeaderValue};
 use secrecy::SecretString;
 use serde::Deserialize;
 
+use super::credentials::{AwsCredentials, issued};
+use super::settings::Aws;
 use super::sts::{SESSION, assume_with_web_identity};
-use super::{Aws, AwsCredentials};
-use crate::record::Timestamp;
 use crate::settings::Secret;
-use crate::sink::http::ambient::Ambient;
 use crate::sink::http::endpoint::Endpoint;
+use crate::sink::http::environment::Environment;
 use crate::sink::http::framing::path_segment;
 use crate::sink::http::renewable::Issued;
-use crate::sink::http::token_request::{Connection, TokenError, TokenRequest};
+use crate::sink::http::token_error::TokenError;
+use crate::sink::http::token_request::{Connection, TokenRequest};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Origin {
@@ -50,7 +51,7 @@ const NO_INSTANCE: &str = "the environment has no credentials of AWS (AWS_ACCESS
 
 impl Origin {
     /// In the order of the AWS SDKs. The error says what is wrong with the environment.
-    pub(super) fn new(settings: &Aws, ambient: &Ambient) -> Result<Self, String> {
+    pub(super) fn new(settings: &Aws, ambient: &Environment) -> Result<Self, String> {
         let literal = |name| ambient.variable(name).map(Secret::Literal);
         if let (Some(id), Some(secret)) = (&settings.access_key_id, &settings.secret_access_key) {
             return Ok(Self::Key { id: id.clone(), secret: secret.clone(), session_token: None });
@@ -173,16 +174,6 @@ async fn credentials(request: TokenRequest) -> Result<Issued<AwsCredentials>, To
     request.read(Connection::Local, "`AccessKeyId`, `SecretAccessKey`, `Token` and `Expiration`", read).await
 }
 
-/// Credentials that end at a time.
-pub(super) fn issued(
-    value: AwsCredentials,
-    expiration: Option<&str>,
-    now: SystemTime,
-) -> Option<Issued<AwsCredentials>> {
-    let lifetime = Timestamp::parse(expiration?).ok()?.since(now.into());
-    Some(Issued { value, lifetime })
-}
-
 /// True if the connection is encrypted or stays on this machine and its link.
 fn may_send_secret(url: &Endpoint) -> bool {
     let host = url.url().host_str().unwrap_or_default();
@@ -198,7 +189,7 @@ mod tests {
 
     fn origin(variables: &[(&str, &str)]) -> Result<Origin, String> {
         let settings = serde_json::from_str(r#"{ "region": "eu-west-1" }"#).unwrap();
-        Origin::new(&settings, &Ambient::of(variables.iter().copied()))
+        Origin::new(&settings, &Environment::of(variables.iter().copied()))
     }
 
     #[test]

@@ -10,8 +10,8 @@ use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, He
 use secrecy::ExposeSecret;
 use url::Url;
 
-use super::AwsCredentials;
-use crate::sink::http::token_request::TokenError;
+use super::credentials::AwsCredentials;
+use crate::sink::http::token_error::TokenError;
 
 /// What a signature is valid for.
 pub(super) struct Scope<'a> {

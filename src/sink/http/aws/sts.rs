@@ -6,13 +6,14 @@ use http::HeaderValue;
 use http::header::ACCEPT;
 use secrecy::{ExposeSecret, SecretString};
 
+use super::credentials::{AwsCredentials, issued};
 use super::sign::{Scope, sign};
-use super::{AwsCredentials, origin};
 use crate::sink::Outcome;
 use crate::sink::http::endpoint::Endpoint;
 use crate::sink::http::renewable::Issued;
 use crate::sink::http::response::ResponseView;
-use crate::sink::http::token_request::{Connection, TokenError, TokenRequest};
+use crate::sink::http::token_error::TokenError;
+use crate::sink::http::token_request::{Connection, TokenRequest};
 
 /// Name of the session, where the environment has none. CloudTrail shows it.
 pub(super) const SESSION: &str = "s1-forwarder";
@@ -81,7 +82,7 @@ fn read(xml: &str) -> Option<Issued<AwsCredentials>> {
         secret_access_key: element(xml, "SecretAccessKey")?.into(),
         session_token: Some(element(xml, "SessionToken")?.into()),
     };
-    origin::issued(credentials, element(xml, "Expiration"), SystemTime::now())
+    issued(credentials, element(xml, "Expiration"), SystemTime::now())
 }
 
 /// The text of the first element of this name. The texts that are read hold no markup and no entities.

@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use super::endpoint::Endpoint;
 
+type Lookup = dyn Fn(&str) -> Option<String> + Send + Sync;
+
 /// Environment variables, which tests replace.
 #[derive(Clone)]
 pub(super) struct Environment {
-    variable: Arc<dyn Fn(&str) -> Option<String> + Send + Sync>,
+    variable: Arc<Lookup>,
 }
 
 impl Default for Environment {

@@ -1,4 +1,4 @@
-//! A value that expires, such as a token. It is renewed before, and only one of those who share it fetches it at a time.
+//! A value that expires, such as a token. It is renewed before that, by one of those who share it at a time.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;

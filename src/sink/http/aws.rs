@@ -1,4 +1,4 @@
-//! `auth: { type: aws, … }`: requests signed with Signature Version 4, for OpenSearch Service and other services of AWS.
+//! `auth: { type: aws, … }`: requests signed with Signature Version 4, for OpenSearch Service and others of AWS.
 
 mod credentials;
 mod origin;

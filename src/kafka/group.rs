@@ -249,6 +249,9 @@ impl Group {
         loop {
             // The transaction is incomplete without a refused message, and librdkafka sends no others after it.
             if let Some(code) = parts.iter_mut().find_map(|part| part.sent.failure()) {
+                // An abort drops requests on the wire. If the brokers store one after it, they miss the sequence numbers
+                // of the next transaction and refuse it.
+                let _ = self.call(|producer| producer.flush(CALL)).await?;
                 return Ok(Some(code));
             }
             let Err(error) = self.call(|producer| producer.commit_transaction(CALL)).await? else { return Ok(None) };

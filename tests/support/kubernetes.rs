@@ -271,7 +271,7 @@ pub fn documents(manifests: &str) -> impl Iterator<Item = &str> {
 
 /// The rest of the first line of a manifest that begins so.
 fn field<'a>(manifest: &'a str, name: &str) -> &'a str {
-    manifest.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default()
+    manifest.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim_matches('"')
 }
 
 fn spawn(command: &mut Command, directory: &Path) -> Child {

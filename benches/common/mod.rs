@@ -59,10 +59,14 @@ pub fn records(stream: Stream, count: usize) -> Vec<Vec<u8>> {
 }
 
 pub fn mapper(stream: Stream) -> Mapper {
+    mapper_to(Schema::Ecs, stream)
+}
+
+pub fn mapper_to(schema: Schema, stream: Stream) -> Mapper {
     let origin = Origin { pipeline: "acme".to_owned(), console_host: "usea1-acme.sentinelone.net".to_owned(), stream };
     let settings =
         transform::TransformSettings { keep_original: Some(true), ..transform::TransformSettings::default() };
-    Mapper::new(&settings, Schema::Ecs, origin)
+    Mapper::new(&settings, schema, origin)
 }
 
 /// A page as the console sends it.

@@ -7,10 +7,12 @@ use super::class::{
 };
 use super::entity;
 use super::event::address;
+use crate::record::Value;
 use crate::record::activity::{Activity, ActivityData};
 use crate::transform::common::account::Account;
 use crate::transform::common::activity_class::{self as common, Subject};
 use crate::transform::common::activity_types::{Ocsf, find, group_default};
+use crate::transform::common::address::Address;
 use crate::transform::common::classification::Word;
 use crate::transform::common::placeholder::is_set;
 use crate::transform::common::remote_origin;
@@ -28,6 +30,7 @@ pub(super) struct Plan {
     pub activity: u8,
     pub status: Option<u16>,
     pub disposition: Option<u16>,
+    is_firewall: bool,
 }
 
 impl Plan {
@@ -41,6 +44,7 @@ impl Plan {
             activity: row.activity,
             status: row.status,
             disposition: row.disposition,
+            is_firewall: class.subject == Subject::Firewall,
         };
         // What the record says in addition to its type.
         if !plan.class.is(&DETECTION_FINDING) && matches!(plan.status, None | Some(0)) {
@@ -79,7 +83,7 @@ impl Plan {
                 (is_set(activity.id) && has_file(data), &REMEDIATION_ACTIVITY)
             }
             () if self.class.is(&REMEDIATION_ACTIVITY) => (is_set(activity.id), &BASE_EVENT),
-            () if self.class.is(&NETWORK_ACTIVITY) => (is_device || has_peer(data), &BASE_EVENT),
+            () if self.class.is(&NETWORK_ACTIVITY) => (is_device || self.has_peer(data), &BASE_EVENT),
             () if self.class.is(&PERIPHERAL_ACTIVITY) => (is_device && peripheral_name(data).is_some(), &BASE_EVENT),
             () if self.class.is(&DETECTION_FINDING) => {
                 (is_set(activity.threat_id) || is_set(data.alert_id), &BASE_EVENT)
@@ -87,6 +91,18 @@ impl Plan {
             () => return None,
         };
         (!is_possible).then_some(other)
+    }
+
+    /// Whether a connection has an endpoint besides the device.
+    fn has_peer(&self, data: &ActivityData<'_>) -> bool {
+        if !self.is_firewall {
+            return address(data.ip_address).is_some();
+        }
+        // An address that means that there is none is no endpoint.
+        let is_host =
+            |host: Value<'_>| address(host).is_some() || host.escaped().is_some_and(|text| Address::of(text).is_none());
+        let first = |values: [Value<'_>; 2]| values.into_iter().find(|value| is_set(*value)).is_some_and(is_host);
+        first([data.reported_local_host, data.local_host]) || first([data.reported_remote_host, data.remote_host])
     }
 
     fn change(&mut self, other: &'static Class) {
@@ -144,11 +160,6 @@ fn has_user(activity: &Activity<'_>, data: &ActivityData<'_>) -> bool {
 fn has_file(data: &ActivityData<'_>) -> bool {
     is_set(data.file_path)
         || remote_origin::name_of(data.file_display_name).is_some_and(|_| is_set(data.file_display_name))
-}
-
-fn has_peer(data: &ActivityData<'_>) -> bool {
-    let hosts = [data.reported_local_host, data.local_host, data.reported_remote_host, data.remote_host];
-    hosts.into_iter().any(is_set) || address(data.ip_address).is_some()
 }
 
 #[cfg(test)]

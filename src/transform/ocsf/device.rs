@@ -67,9 +67,9 @@ impl Device<'_, '_> {
 
     /// Writes the object with what `more` writes into it. Without one of the values that OCSF requires, there is no
     /// device.
-    pub fn write(&mut self, event: &mut Event<'_>, more: impl FnOnce(&mut Event<'_>)) {
+    pub fn write(&mut self, event: &mut Event<'_>, more: impl FnOnce(&mut Event<'_>)) -> bool {
         if !self.is_set() {
-            return;
+            return false;
         }
         if !event.class.has_device {
             event.using(Profile::Host);
@@ -78,6 +78,7 @@ impl Device<'_, '_> {
         self.write_fields(event);
         more(event);
         event.close(open);
+        true
     }
 
     /// Writes the attributes of the open device object.

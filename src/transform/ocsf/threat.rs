@@ -259,7 +259,7 @@ fn device(event: &mut Event<'_>, threat: &mut Threat<'_>) -> bool {
         cloud: Cloud::of(detected.cloud_providers),
     };
     let (id, name) = (*device.uid, first_scalar([*device.names[0], *device.names[1]]));
-    device.write(event, |event| {
+    let is_device = device.write(event, |event| {
         let name = &mut detected.agent_last_logged_in_user_name;
         if let Some(account) = Account::of(*name) {
             let owner = event.open("owner");
@@ -275,7 +275,7 @@ fn device(event: &mut Event<'_>, threat: &mut Threat<'_>) -> bool {
         }
     });
     resource(event, id, name);
-    if are_interfaces_mapped(threat.agent_realtime_info.network_interfaces) {
+    if is_device && are_interfaces_mapped(threat.agent_realtime_info.network_interfaces) {
         threat.agent_realtime_info.network_interfaces.take();
     }
     has_container

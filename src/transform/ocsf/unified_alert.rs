@@ -437,7 +437,10 @@ fn target_user(event: &mut Event<'_>, alert: &mut UnifiedAlert<'_>) {
 /// Adds the console's observables that the event has in `unmapped.observables`.
 fn observables(event: &mut Event<'_>, observables: Value<'_>) {
     for observable in observables.elements() {
-        let Some(text) = observable.get("value").escaped().filter(|text| !is_placeholder(*text)) else { continue };
+        let value = observable.get("value");
+        // A number in `unmapped` is no text.
+        let is_text = value.kind() == crate::record::Kind::String;
+        let Some(text) = value.escaped().filter(|text| is_text && !is_placeholder(*text)) else { continue };
         let kind = match Word::of_value(observable.get("type")).as_str() {
             "ip" | "ip_address" if Address::of(text).is_some() => Kind::IpAddress,
             "hostname" => Kind::Hostname,

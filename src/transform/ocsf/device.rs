@@ -332,20 +332,23 @@ fn interfaces(event: &mut Event<'_>, interfaces: Value<'_>, macs: Value<'_>) {
 /// Whether every value of the interfaces is in an attribute, so that the list need not be repeated.
 pub(super) fn are_interfaces_mapped(interfaces: Value<'_>) -> bool {
     let is_plain = |value: Value<'_>| value.escaped().is_none_or(|text| !is_placeholder(text));
-    interfaces.elements().all(|interface| {
-        interface.entries().all(|(key, value)| match &*key {
-            "inet" | "inet6" => {
-                let mut is_mapped = true;
-                let mut visit = |value: Value<'_>| {
-                    is_mapped &= value.is_empty()
-                        || address(value).is_some_and(|address| value.escaped() == Some(address.as_escaped()));
-                };
-                each_element(value, &mut visit);
-                is_mapped
-            }
-            "physical" => value.is_empty() || value.escaped().is_some_and(is_mac),
-            "name" | "id" => value.is_empty() || (value.escaped().is_some() && is_plain(value)),
-            _ => value.is_empty(),
+    use crate::record::Kind::{Array, Object};
+    interfaces.kind() == Array
+        && interfaces.elements().all(|interface| {
+            interface.kind() == Object
+                && interface.entries().all(|(key, value)| match &*key {
+                    "inet" | "inet6" => {
+                        let mut is_mapped = true;
+                        let mut visit = |value: Value<'_>| {
+                            is_mapped &= value.is_empty()
+                                || address(value).is_some_and(|address| value.escaped() == Some(address.as_escaped()));
+                        };
+                        each_element(value, &mut visit);
+                        is_mapped
+                    }
+                    "physical" => value.is_empty() || value.escaped().is_some_and(is_mac),
+                    "name" | "id" => value.is_empty() || (value.escaped().is_some() && is_plain(value)),
+                    _ => value.is_empty(),
+                })
         })
-    })
 }

@@ -61,10 +61,12 @@ bench-cost:
 bench-exactly-once:
     S1_FORWARDER_SERVERS=1 cargo test --release --locked --test servers -- --ignored --nocapture throughput
 
-# The chart's alert rules (needs promtool).
+# The chart's rules, and its dashboards on a Prometheus that scrapes workers (needs prometheus, promtool, Python).
 alerts:
     promtool check rules deploy/helm/s1-forwarder/files/alerts.yaml
     promtool test rules deploy/helm/s1-forwarder/ci/alerts.test
+    cargo build --locked --quiet
+    python3 .ci/alerts.py "${CARGO_TARGET_DIR:-target}/debug/s1-forwarder"
 
 # Break the code that keeps the guarantees, line by line; an hour and a half (needs cargo-mutants, Python).
 mutants *ARGS:
@@ -72,7 +74,7 @@ mutants *ARGS:
 
 # Rewrite the reference pages and golden files from the code.
 golden:
-    UPDATE_GOLDEN=1 UPDATE_DOCS=1 cargo test --locked --test it -- reference_docs files:: mapping::docs
+    UPDATE_GOLDEN=1 UPDATE_DOCS=1 cargo test --locked --test it -- reference_docs chart_values files:: mapping::docs
 
 # What a release of the version in Cargo.toml would hold; changes nothing (needs cargo-cyclonedx).
 release-dry-run:

@@ -77,7 +77,8 @@ pack() {
 name=s1-forwarder-$version-$target
 mkdir -p "$work/pack/$name"
 install -m 755 "$built" "$work/pack/$name/s1-forwarder"
-(cd "$tree" && cp -r LICENSE README.md CHANGELOG.md SECURITY.md docs pipelines "$work/pack/$name/")
+(cd "$tree" && cp -r --parents LICENSE README.md CHANGELOG.md SECURITY.md docs pipelines \
+    deploy/opensearch deploy/quickstart deploy/systemd "$work/pack/$name/")
 pack "$work/pack" "$name" >"$dist/$name.tar.gz"
 pack "$tree/deploy/helm" s1-forwarder >"$dist/s1-forwarder-chart-$version.tgz"
 (cd "$tree" && cargo cyclonedx --quiet --format json --override-filename sbom && mv sbom.json "$dist/$name.cdx.json")

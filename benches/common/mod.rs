@@ -64,9 +64,12 @@ pub fn mapper(stream: Stream) -> Mapper {
 
 pub fn mapper_to(schema: Schema, stream: Stream) -> Mapper {
     let origin = Origin { pipeline: "acme".to_owned(), console_host: "usea1-acme.sentinelone.net".to_owned(), stream };
-    let settings =
-        transform::TransformSettings { keep_original: Some(true), ..transform::TransformSettings::default() };
-    Mapper::new(&settings, schema, origin)
+    Mapper::new(&with_original(), schema, origin)
+}
+
+/// The counterparts of the benchmarks keep the record too.
+fn with_original() -> transform::TransformSettings {
+    transform::TransformSettings { keep_original: Some(true), ..transform::TransformSettings::default() }
 }
 
 /// A page as the console sends it.
@@ -136,7 +139,7 @@ pub fn lane(stream: Stream, console: ScriptedTransport, sink: Arc<MemorySink>) -
         client: Arc::new(client),
         since_text: pull.since.to_string(),
         pull: Arc::new(pull),
-        transform: Arc::default(),
+        transform: Arc::new(with_original()),
         schema: Schema::Ecs,
         limits: sink.limits,
         delivery: Arc::new(Delivery {

@@ -1,6 +1,7 @@
 //! `dead-letters`: lists, re-sends or removes events that sinks refused permanently.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -13,10 +14,11 @@ use tokio_util::sync::CancellationToken;
 use super::process::time;
 use super::run::Signals;
 use super::{DeliveryArgs, FileArgs, Format, TimeoutArgs, UsageError, print_line};
+use crate::checkpoint::LaneId;
 use crate::pipeline::{self, Problem};
 use crate::record::{Stream, Timestamp};
 use crate::sink::dead_letters::{Location, StoredDeadLetter};
-use crate::worker::{Filter, ReplayReport, replay};
+use crate::worker::{Filter, Options, ReplayReport, replay};
 
 /// List, replay or purge dead letters
 ///
@@ -55,6 +57,12 @@ enum Command {
         filter: FilterArgs,
         #[command(flatten)]
         timeout: TimeoutArgs,
+        /// In this replay, keep any number of events of this lane that are refused again
+        ///
+        /// A replay ends for a lane when its sink refuses ten events in a row, since a wrong setting is likely. Use
+        /// this if the events are to blame. Can be given several times.
+        #[arg(long, value_name = "PIPELINE/STREAM/SINK")]
+        accept_refusals: Vec<LaneId>,
         #[command(flatten)]
         delivery: DeliveryArgs,
     },
@@ -122,36 +130,56 @@ impl FilterArgs {
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
         Command::List { filter, format, delivery } => {
-            list(&location(&delivery)?, &filter.filter(), format).await?;
+            list(&Store::of(&delivery)?, &filter.filter(), format).await?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Replay { files, filter, timeout, delivery } => {
-            replay_matching(&files, filter.filter(), timeout.once_timeout.0, &delivery).await
+        Command::Replay { files, filter, timeout, accept_refusals, delivery } => {
+            let store = Store::of(&delivery)?;
+            let options = Options { accept_refusals, ..delivery.options() };
+            replay_matching(&files, &store, filter.filter(), options, timeout.once_timeout.0).await
         }
         Command::Purge { filter, all, delivery } => {
             if filter.is_empty() && !all {
                 return Err(UsageError("select dead letters with a filter, or use --all".to_owned()).into());
             }
-            purge(&location(&delivery)?, &filter.filter()).await?;
+            purge(&Store::of(&delivery)?, &filter.filter()).await?;
             Ok(ExitCode::SUCCESS)
         }
     }
 }
 
-fn location(delivery: &DeliveryArgs) -> anyhow::Result<Location> {
-    let message = "--dead-letters is required with this --state: file:DIR, or kafka://BROKERS/TOPIC";
-    delivery.options().dead_letters().ok_or_else(|| UsageError(message.to_owned()).into())
+/// The store of the installation `instance`.
+struct Store {
+    location: Location,
+    instance: String,
+}
+
+impl Store {
+    fn of(delivery: &DeliveryArgs) -> anyhow::Result<Self> {
+        let message = "--dead-letters is required with this --state: file:DIR, kubernetes:, or kafka://BROKERS/TOPIC";
+        let options = delivery.options();
+        let location = options.dead_letters().ok_or_else(|| UsageError(message.to_owned()))?;
+        Ok(Self { location, instance: options.instance })
+    }
+}
+
+impl fmt::Display for Store {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.location.fmt(formatter)
+    }
 }
 
 /// Calls `visit` with each dead letter that matches `filter`, and removes it if `visit` returns true. A damaged one is
 /// reported and skipped. Returns the number of removed dead letters.
 async fn visit_each(
-    store: &Location,
+    store: &Store,
     filter: &Filter,
     mut visit: impl FnMut(StoredDeadLetter) -> anyhow::Result<bool>,
 ) -> anyhow::Result<usize> {
     let (mut remaining, mut removed) = (filter.limit.unwrap_or(usize::MAX), 0);
-    for mut partition in store.partitions().await.with_context(|| format!("cannot read {store}"))? {
+    for mut partition in
+        store.location.partitions(&store.instance).await.with_context(|| format!("cannot read {store}"))?
+    {
         let mut accepted = BTreeSet::new();
         while remaining > 0
             && let Some(read) = partition.next().await
@@ -176,7 +204,7 @@ async fn visit_each(
     Ok(removed)
 }
 
-async fn list(store: &Location, filter: &Filter, format: Format) -> anyhow::Result<()> {
+async fn list(store: &Store, filter: &Filter, format: Format) -> anyhow::Result<()> {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(["REFUSED AT", "LANE", "STATUS", "RECORD", "IDENTITY", "REASON"]);
     visit_each(store, filter, |dead_letter| {
@@ -199,27 +227,27 @@ async fn list(store: &Location, filter: &Filter, format: Format) -> anyhow::Resu
     Ok(())
 }
 
-async fn purge(store: &Location, filter: &Filter) -> anyhow::Result<()> {
-    let _lock = store.lock().await.with_context(|| store.to_string())?;
+async fn purge(store: &Store, filter: &Filter) -> anyhow::Result<()> {
+    let _lock = store.location.lock(&store.instance).await.with_context(|| store.to_string())?;
     let removed = visit_each(store, filter, |_| Ok(true)).await?;
     Ok(print_line(format!("{removed} dead letters removed"))?)
 }
 
 async fn replay_matching(
     files: &FileArgs,
+    store: &Store,
     filter: Filter,
-    patience: Duration,
-    delivery: &DeliveryArgs,
+    options: Options,
+    once_timeout: Duration,
 ) -> anyhow::Result<ExitCode> {
-    let store = location(delivery)?;
-    let loaded = pipeline::read(&files.pipelines, files.defaults.as_deref()).await;
+    let loaded = pipeline::read(files.locations(), files.defaults.as_deref()).await;
     loaded.problems.iter().for_each(|problem| eprintln!("{problem}"));
     if loaded.pipelines.is_empty() && loaded.problems.iter().any(Problem::is_error) {
         return Err(UsageError("no pipeline file is valid".to_owned()).into());
     }
     let mut signals = Signals::new()?;
     let stop = CancellationToken::new();
-    let running = replay(&store, filter, &loaded.pipelines, delivery.options(), patience, stop.clone());
+    let running = replay(&store.location, filter, &loaded.pipelines, options, once_timeout, stop.clone());
     tokio::pin!(running);
     let mut signals_received = 0;
     let report = loop {

@@ -13,6 +13,7 @@ pub mod check;
 pub mod dead_letters;
 pub mod demo;
 pub mod emulate;
+pub mod init;
 pub mod map;
 pub mod preview;
 pub mod run;
@@ -26,7 +27,7 @@ use std::io::{IsTerminal, stderr};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::settings::install_crypto_provider;
 use crate::telemetry::init_logs;
@@ -65,6 +66,7 @@ pub const USAGE: u8 = 2;
     arg_required_else_help = true,
     subcommand_required = true,
     after_help = "Start here:\n  s1-forwarder demo --for 30s                   see the whole program work, without any setup\n  \
+                  s1-forwarder init pipelines/acme.yaml         write a pipeline file, from questions\n  \
                   s1-forwarder check --pipelines pipelines      validate files and test credentials\n  \
                   s1-forwarder run --pipelines pipelines        run the pipelines; changed files are reloaded\n\n\
                   Exit codes: 0 done; 1 a failure at run time; 2 wrong usage, or none of the pipeline files can run."
@@ -80,6 +82,7 @@ struct Cli {
 enum Command {
     Run(Box<run::Args>),
     Check(check::Args),
+    Init(init::Args),
     Backfill(backfill::Args),
     #[command(name = "dead-letters")]
     DeadLetters(Box<dead_letters::Args>),
@@ -108,15 +111,27 @@ impl Command {
     }
 }
 
-/// The definition of the command line, for docs/cli.md.
+/// The definition of the command line.
 pub fn definition() -> clap::Command {
-    Cli::command()
+    with_variables(Cli::command())
+}
+
+/// Gives each flag without an environment variable one that is named after it.
+fn with_variables(command: clap::Command) -> clap::Command {
+    let command = command.mut_args(|flag| match (flag.get_long(), flag.get_env()) {
+        (Some(name), None) => {
+            let variable = format!("S1_FORWARDER_{}", name.to_uppercase().replace('-', "_"));
+            flag.env(variable)
+        }
+        _ => flag,
+    });
+    command.mut_subcommands(with_variables)
 }
 
 /// The whole program: parses the command line, runs the command, and returns the exit code.
 pub fn main() -> ExitCode {
     // With wrong usage, this ends the process with 2.
-    let Cli { logs, command } = Cli::parse();
+    let Cli { logs, command } = Cli::from_arg_matches(&definition().get_matches()).unwrap_or_else(|error| error.exit());
     install_crypto_provider();
     let level = logs.log_level.as_deref().unwrap_or(command.log_level());
     if let Err(error) = init_logs(logs.log_format, level) {
@@ -162,6 +177,7 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Run(args) => run::run(*args).await,
         Command::Check(args) => check::run(args).await,
+        Command::Init(args) => init::run(args).await,
         Command::Backfill(args) => backfill::run(args).await,
         Command::DeadLetters(args) => dead_letters::run(*args).await,
         Command::Preview(args) => preview::run(args).await,

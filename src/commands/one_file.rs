@@ -35,7 +35,12 @@ impl OneFileArgs {
     pub fn load(&self) -> Result<Arc<Pipeline>, UsageError> {
         let loaded = pipeline::load(std::slice::from_ref(&self.file), self.defaults.as_deref());
         loaded.problems.iter().for_each(|problem| eprintln!("{problem}"));
-        let invalid = || UsageError(format!("{} is not a valid pipeline file", self.file.display()));
+        let file = self.file.display();
+        match loaded.pipelines.len() {
+            0 | 1 => {}
+            count => return Err(UsageError(format!("{file} has {count} pipeline files: name one of them"))),
+        }
+        let invalid = || UsageError(format!("{file} is not a valid pipeline file"));
         loaded.pipelines.into_iter().next().ok_or_else(invalid)
     }
 }

@@ -21,14 +21,24 @@ use crate::worker::Options;
 
 #[derive(Debug, Clone, Args)]
 pub struct FileArgs {
+    /// As --pipelines, and instead of it
+    #[arg(value_name = "PATH")]
+    paths: Vec<pipeline::Location>,
+
     /// Pipeline files, directories with pipeline files, or kubernetes:[NAMESPACE/]label=SELECTOR
     ///
     /// A directory is read one level deep: *.yaml and *.yml. Names that begin with a dot are skipped, symlinks are
     /// followed. With kubernetes:, each key *.yaml or *.yml of the ConfigMaps and Secrets whose labels match is a
     /// pipeline file; changes are followed. NAMESPACE defaults to that of the kubeconfig or of the pod's service
     /// account.
-    #[arg(long, required = true, num_args = 1.., value_name = "PATH", env = "S1_FORWARDER_PIPELINES")]
-    pub pipelines: Vec<pipeline::Location>,
+    #[arg(
+        long,
+        required_unless_present = "paths",
+        num_args = 1..,
+        value_name = "PATH",
+        env = "S1_FORWARDER_PIPELINES"
+    )]
+    pipelines: Vec<pipeline::Location>,
 
     /// A YAML file with keys that all pipelines inherit
     ///
@@ -37,6 +47,19 @@ pub struct FileArgs {
     /// `{ file }` paths are relative to this file.
     #[arg(long, value_name = "FILE", env = "S1_FORWARDER_DEFAULTS")]
     pub defaults: Option<PathBuf>,
+}
+
+impl FileArgs {
+    /// One file, without defaults.
+    pub(super) fn of_file(file: PathBuf) -> Self {
+        Self { paths: vec![file.into()], pipelines: Vec::new(), defaults: None }
+    }
+
+    /// Where the pipeline files are.
+    pub fn locations(&self) -> &[pipeline::Location] {
+        // `--pipelines` may come from the environment, so paths that are given take precedence.
+        if self.paths.is_empty() { &self.pipelines } else { &self.paths }
+    }
 }
 
 #[derive(Debug, Clone, Args)]
@@ -127,15 +150,18 @@ pub struct DeliveryArgs {
     #[arg(long, value_name = "SIZE", default_value = "512MiB", value_parser = budget, env = "S1_FORWARDER_MEMORY_BUDGET")]
     pub memory_budget: ByteSize,
 
-    /// Where dead letters are stored, which are events that a sink refuses permanently: `file:DIR` or
-    /// `kafka://BROKERS/TOPIC` [default: dead-letters in the state's directory]
+    /// Where dead letters are stored, which are events that a sink refuses permanently: `file:DIR`,
+    /// `kubernetes:[NAMESPACE]` or `kafka://BROKERS/TOPIC` [default: dead-letters in the state's directory; kubernetes:
+    /// with --state kubernetes:]
     ///
-    /// With kafka:, they are records of a compacted topic, which is created if it does not exist. librdkafka settings
-    /// may follow a `?`, as in --state.
+    /// With kubernetes:, they are in Secrets, compressed, with at most 4 MiB that pipelines share fairly; NAMESPACE
+    /// defaults to that of the kubeconfig or of the pod's service account. With kafka:, they are records of a compacted
+    /// topic, which is created if it does not exist. librdkafka settings may follow a `?`, as in --state.
     #[arg(long, value_name = "STORE", value_parser = hidden_value::<dead_letters::Location>(), env = "S1_FORWARDER_DEAD_LETTERS")]
     dead_letters: Option<dead_letters::Location>,
 
-    /// Maximum of bytes of dead letters; if the store is full, a lane with a new dead letter stops and loses nothing
+    /// Maximum of bytes of dead letters in files or in Kafka; if the store is full, a lane with a new dead letter stops
+    /// and loses nothing
     #[arg(long, value_name = "SIZE", default_value = "1GiB", env = "S1_FORWARDER_DEAD_LETTERS_MAX")]
     pub dead_letters_max: ByteSize,
 

@@ -98,6 +98,9 @@ async fn catch_up(args: Args, telemetry: Arc<Telemetry>, mut signals: Signals) -
         }
     };
     report.problems.iter().for_each(|problem| eprintln!("{problem}"));
+    if report.pipelines == 0 && report.problems.is_empty() {
+        return Err(UsageError("no pipeline files found".to_owned()).into());
+    }
     println!("{}", summary(&report.lanes));
     Ok(exit_code(&report))
 }
@@ -117,7 +120,7 @@ fn options(args: &Args) -> Result<Options, UsageError> {
     let Args { files, process, cluster, .. } = args;
     let delivery = process.delivery.options();
     Ok(Options {
-        pipelines: files.pipelines.clone(),
+        pipelines: files.locations().to_vec(),
         defaults: files.defaults.clone(),
         cluster: cluster.settings(&delivery.state, args.once)?,
         checkpoint_interval: process.checkpoint_interval(),

@@ -5,7 +5,7 @@ mod transfer;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use clap::Subcommand;
 use comfy_table::{Table, presets};
 
@@ -56,8 +56,8 @@ enum Command {
     },
     /// Delete a checkpoint: the lane starts at `since` again
     Delete {
-        /// The lane: PIPELINE/STREAM/SINK
-        lane: LaneId,
+        /// The lane: PIPELINE/STREAM/SINK, or PIPELINE for all its lanes
+        name: String,
     },
     /// Write all checkpoints to a file, as a backup or to move them to another store
     ///
@@ -140,9 +140,11 @@ async fn manage(command: Command, store: &dyn Store, state: &StateArgs) -> anyho
             print_line(format!("{key} continues from {to}"))?;
         }
         Command::Rename { from, to } => rename(store, &from, &to).await?,
-        Command::Delete { lane } => {
-            store.delete(&lane.clone().into()).await?;
-            print_line(format!("{lane} starts at its `since` again"))?;
+        Command::Delete { name } => {
+            for lane in lanes_of(store, &name).await? {
+                store.delete(&lane.clone().into()).await?;
+                print_line(format!("{lane} starts at its `since` again"))?;
+            }
         }
         Command::Export { file } => transfer::export(store, state, &file).await?,
         Command::Import { file, replace } => transfer::import(store, state, &file, replace).await?,
@@ -213,21 +215,21 @@ fn show(lane: &LaneId, checkpoint: &LaneCheckpoint) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn rename(store: &dyn Store, from: &str, to: &str) -> anyhow::Result<()> {
-    let pairs: Vec<(LaneId, LaneId)> = if from.contains('/') {
-        vec![(from.parse()?, to.parse()?)]
-    } else {
-        let lanes = store.list().await?.into_iter().map(|key| key.lane).filter(|lane| lane.pipeline == from);
-        let renamed = |lane: LaneId| {
-            let target: LaneId = format!("{to}/{}/{}", lane.stream, lane.sink).parse()?;
-            anyhow::Ok((lane, target))
-        };
-        lanes.map(renamed).collect::<Result<_, _>>()?
-    };
-    if pairs.is_empty() {
-        anyhow::bail!("no lane of a pipeline `{from}` has a checkpoint");
+/// The lane with this name, or the lanes of the pipeline with this name.
+async fn lanes_of(store: &dyn Store, name: &str) -> anyhow::Result<Vec<LaneId>> {
+    if name.contains('/') {
+        return Ok(vec![name.parse()?]);
     }
-    for (from, to) in pairs {
+    let keys = store.list().await?.into_iter();
+    let lanes: Vec<LaneId> = keys.map(|key| key.lane).filter(|lane| lane.pipeline == name).collect();
+    ensure!(!lanes.is_empty(), "no lane of a pipeline `{name}` has a checkpoint");
+    Ok(lanes)
+}
+
+async fn rename(store: &dyn Store, from: &str, to: &str) -> anyhow::Result<()> {
+    let is_lane = from.contains('/');
+    for from in lanes_of(store, from).await? {
+        let to: LaneId = if is_lane { to.parse()? } else { format!("{to}/{}/{}", from.stream, from.sink).parse()? };
         if from.stream != to.stream {
             return Err(UsageError(
                 "a checkpoint cannot move to another stream: its times have another meaning there".to_owned(),

@@ -26,8 +26,8 @@ const LOG_EVERY: Duration = Duration::from_secs(10);
 /// delivered, filtered, or stored as a dead letter. A difference is confirmed by pulling the hour again. An hour is
 /// compared if it is in the lane's ledger, the lane has passed it, and `overlap` is over.
 ///
-/// Exit codes: 0 nothing is missing, or all of it was repaired; 1 records are missing, or the comparison failed; 2
-/// wrong usage.
+/// Exit codes: 0 nothing is missing, or all of it was repaired; 1 records are missing, the comparison failed, or
+/// no hour could be compared; 2 wrong usage.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -85,8 +85,13 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             print_difference(report, incomplete)?;
         }
     }
+    let compared = reports.iter().any(|report| report.hours > 0);
+    if !compared {
+        print_line("no hour was compared: the window must contain a whole hour that is over and in the ledger")?;
+    }
     let is_repaired = |incomplete: &IncompleteHour| matches!(incomplete.repair, Repair::Done(_));
-    let complete = !stop.is_cancelled() && reports.iter().flat_map(|report| &report.incomplete).all(is_repaired);
+    let complete =
+        compared && !stop.is_cancelled() && reports.iter().flat_map(|report| &report.incomplete).all(is_repaired);
     Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

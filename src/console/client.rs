@@ -18,7 +18,7 @@ use super::{
     Transport, TransportError,
 };
 use crate::record::{Clock, Stream, Timestamp};
-use crate::settings::{ClientError, HttpSettings, Id, Period, Proxy, SecretError};
+use crate::settings::{ClientError, Id, Proxy, SecretError};
 use crate::telemetry::Meter;
 
 /// Timeout of a list of findings, for which consoles need longer.
@@ -88,9 +88,8 @@ impl Client {
     /// # Errors
     /// When the TLS files of the settings cannot be used.
     pub fn connect(settings: &ConsoleSettings, limiters: &Limiters, clock: Clock) -> Result<Self, ClientError> {
-        let (tls, proxy) = (settings.tls.clone(), settings.proxy.clone());
-        let http = HttpSettings { tls, proxy, timeout: settings.timeout.unwrap_or(Period(DEFAULT_TIMEOUT)) };
-        Ok(Self::new(settings, Arc::new(HttpTransport::new(http.client()?)), limiters.join_for(settings), clock))
+        let transport = HttpTransport::new(settings.http().client()?);
+        Ok(Self::new(settings, Arc::new(transport), limiters.join_for(settings), clock))
     }
 
     /// `limiter` must be the one for this console and token.

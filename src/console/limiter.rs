@@ -13,7 +13,7 @@ use governor::{Quota, RateLimiter};
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
-use super::settings::{ConsoleSettings, DEFAULT_REQUESTS_PER_SECOND};
+use super::settings::ConsoleSettings;
 
 /// All limiters of the process.
 #[derive(Debug, Default)]
@@ -53,7 +53,7 @@ impl Limiters {
     /// The limiter for the console and the token of `settings`.
     pub fn join_for(&self, settings: &ConsoleSettings) -> Limiter {
         let key = LimiterKey { host: settings.url.host().to_owned(), token: settings.token.first().reference() };
-        self.join(key, settings.requests_per_second.unwrap_or(DEFAULT_REQUESTS_PER_SECOND))
+        self.join(key, settings.rate())
     }
 
     /// The limiter for `key`. It allows at most `rate` requests per second as long as the returned handle exists.

@@ -4,12 +4,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::ConsoleUrl;
-use crate::settings::{Id, Period, Proxy, Secrets, Tls};
+use crate::settings::{HttpSettings, Id, Period, Proxy, Secrets, Tls};
 
 /// Timeout of one request if the pipeline file sets none.
 pub(super) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Requests per second if the pipeline file sets no rate.
-pub(super) const DEFAULT_REQUESTS_PER_SECOND: f64 = 5.0;
+const DEFAULT_REQUESTS_PER_SECOND: f64 = 5.0;
 
 /// `console:` of a pipeline file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -39,4 +39,16 @@ pub struct ConsoleSettings {
     /// Certificate authorities and client certificate for the connection.
     #[serde(default)]
     pub tls: Tls,
+}
+
+impl ConsoleSettings {
+    /// Requests per second that this pipeline allows.
+    pub fn rate(&self) -> f64 {
+        self.requests_per_second.unwrap_or(DEFAULT_REQUESTS_PER_SECOND)
+    }
+
+    pub(super) fn http(&self) -> HttpSettings {
+        let timeout = self.timeout.unwrap_or(Period(DEFAULT_TIMEOUT));
+        HttpSettings { tls: self.tls.clone(), proxy: self.proxy.clone(), timeout }
+    }
 }

@@ -10,6 +10,8 @@ use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::settings::describe_request_error;
+
 /// Limit for the body of a status other than 200, in bytes.
 const ERROR_BODY_BYTES: usize = 64 * 1024;
 
@@ -40,12 +42,12 @@ pub struct Response {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TransportError {
     /// Name resolution, route or TLS failed.
-    #[error("cannot connect: {0}")]
+    #[error("{0}")]
     Connect(String),
     #[error("no complete answer within {0:?}")]
     Timeout(Duration),
     /// The connection ended within the response.
-    #[error("the answer broke off: {0}")]
+    #[error("{0}")]
     Broken(String),
     #[error("{0}")]
     TooLarge(TruncatedBody),
@@ -135,19 +137,10 @@ fn classify(error: &reqwest::Error, timeout: Duration) -> TransportError {
     if error.is_timeout() {
         TransportError::Timeout(timeout)
     } else if error.is_connect() {
-        TransportError::Connect(innermost(error))
+        TransportError::Connect(describe_request_error(error))
     } else {
-        TransportError::Broken(innermost(error))
+        TransportError::Broken(describe_request_error(error))
     }
-}
-
-/// The innermost cause says what happened; the outer ones repeat the URL.
-fn innermost(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
-    }
-    cause.to_string()
 }
 
 /// A body while it arrives: decompressed if needed, and limited in size.
@@ -196,7 +189,7 @@ impl Capped {
         if self.exceeded {
             TransportError::TooLarge(TruncatedBody::of(&self.bytes, self.max_bytes))
         } else {
-            TransportError::Broken(error.to_string())
+            TransportError::Broken(format!("the answer broke off: {error}"))
         }
     }
 }

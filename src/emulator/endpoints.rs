@@ -98,7 +98,8 @@ impl State {
         if faults.missing.contains(&kind) {
             return Some(Answer::not_found());
         }
-        let no_accounts = kind == Kind::Accounts && matches!(token.scope, Scope::Sites(_));
+        let no_accounts =
+            kind == Kind::Accounts && matches!(token.scope, Scope::Sites(_)) && !self.quirks.accounts_empty_for_sites;
         let refused = faults.forbidden.contains(&kind) || token.forbidden.contains(&kind) || no_accounts;
         refused.then(|| Answer::forbidden(Some("User does not have required permissions.")))
     }

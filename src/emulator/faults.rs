@@ -95,11 +95,14 @@ pub struct Faults {
     pub forbidden: Vec<Kind>,
     /// Requests for these kinds are always answered with 404.
     pub missing: Vec<Kind>,
+    /// Requests for the application findings of these sites always have the fault.
+    pub sites: Vec<(u64, Fault)>,
 }
 
 impl Default for Faults {
     fn default() -> Self {
-        Self { rules: Vec::new(), max_consecutive: 3, rate_limit: None, forbidden: Vec::new(), missing: Vec::new() }
+        let (rules, forbidden, missing, sites) = Default::default();
+        Self { rules, max_consecutive: 3, rate_limit: None, forbidden, missing, sites }
     }
 }
 
@@ -154,6 +157,7 @@ impl Faults {
         self.rate_limit = self.rate_limit.or(other.rate_limit);
         self.forbidden.extend(other.forbidden);
         self.missing.extend(other.missing);
+        self.sites.extend(other.sites);
         self
     }
 

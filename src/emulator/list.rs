@@ -35,7 +35,9 @@ impl State {
             Err(refused) => return *refused,
         };
         if kind == Kind::Vulnerabilities
-            && let Some(error) = self.risks_error(&query, token)
+            && let Some(error) = self
+                .risks_error(&query, token)
+                .or_else(|| self.site_fault(&query).and_then(|fault| error_answer(fault, now)))
         {
             return error;
         }
@@ -96,7 +98,8 @@ impl State {
         }
         let unlicensed = &self.quirks.unlicensed_sites;
         let licensed = |row: &Row| kind != Kind::Vulnerabilities || !unlicensed.contains(&row.site);
-        let visible = |row: &Row| token.scope.covers(kind, row.account, row.site) && licensed(row);
+        let is_listed = kind != Kind::Accounts || !matches!(token.scope, Scope::Sites(_));
+        let visible = |row: &Row| is_listed && token.scope.covers(kind, row.account, row.site) && licensed(row);
         let search = Search { kind, table: self.table(kind), query, visible: &visible };
         let page = if query.count_only { page::Page::default() } else { search.page(limit) };
         let total = if query.skip_count || (query.cursor.is_some() && self.quirks.total_on_first_page_only) {
@@ -112,7 +115,7 @@ impl State {
         if let Some(next) = next {
             pagination["nextCursor"] = next;
         }
-        if faults.contains(&Fault::NullData) {
+        if faults.contains(&Fault::NullData) || self.quirks.empty_is_null && page.rows.is_empty() {
             return Answer::json(StatusCode::OK, &json!({ "data": null, "pagination": pagination }));
         }
         let bodies: Vec<Cow<'_, [u8]>> = match kind {

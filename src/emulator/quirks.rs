@@ -49,12 +49,18 @@ pub struct Quirks {
     pub total_on_first_page_only: bool,
     /// `POST /users/api-token-details` answers 400 for an unknown token. False: 401.
     pub unknown_token_is_400: bool,
+    /// The list of a page without records is null.
+    pub empty_is_null: bool,
     /// Every successful answer has `errors: null`. False leaves the key out.
     pub errors_null: bool,
     /// Compresses answers for clients that accept gzip.
     pub gzip: bool,
     /// Fields of unified alerts that this release does not have, each as `Type.field`. A query with one of them fails.
     pub missing_alert_fields: Vec<String>,
+    /// Fields by which this release cannot filter unified alerts. A query with one of them fails.
+    pub missing_alert_filters: Vec<String>,
+    /// Tokens of sites get an empty list of accounts. False: 403.
+    pub accounts_empty_for_sites: bool,
     /// Pages of unified alerts end with a null edge and an edge with a null node.
     pub null_edges: bool,
     /// Sites without a licence for application findings.
@@ -75,9 +81,12 @@ impl Default for Quirks {
             max_total: None,
             total_on_first_page_only: true,
             unknown_token_is_400: true,
+            empty_is_null: false,
             errors_null: false,
             gzip: true,
             missing_alert_fields: Vec::new(),
+            missing_alert_filters: Vec::new(),
+            accounts_empty_for_sites: false,
             null_edges: false,
             unlicensed_sites: Vec::new(),
             risks_require_one_scope: false,

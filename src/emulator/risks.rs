@@ -4,6 +4,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::console::State;
+use super::faults::Fault;
 use super::http::Answer;
 use super::kind::IdColumn;
 use super::query::{Query, parse};
@@ -31,6 +32,14 @@ impl State {
         }
         let too_large = self.quirks.risks_timeout_above.is_some_and(|max| query.limit > max);
         too_large.then(|| Answer::html(StatusCode::GATEWAY_TIMEOUT))
+    }
+
+    /// The fault of a site that the request names.
+    pub fn site_fault(&self, query: &Query) -> Option<Fault> {
+        let sites = query.conditions.ids.iter().filter(|(column, _)| *column == IdColumn::Site);
+        let is_named = |site: &u64| sites.clone().any(|(_, ids)| ids.contains(site));
+        let faults = self.injector.faults.sites.iter();
+        faults.filter(|(site, _)| is_named(site)).map(|(_, fault)| *fault).next()
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rdkafka::client::Client;
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::{KafkaError as RdKafkaError, RDKafkaErrorCode as Code};
-use rdkafka::producer::FutureProducer;
+use rdkafka::producer::{FutureProducer, Producer as _};
 use rdkafka::{ClientConfig, ClientContext};
 use sha2::{Digest, Sha256};
 use tokio::sync::oneshot;
@@ -16,6 +16,9 @@ use tokio::sync::oneshot;
 use super::error::{code_of, failure_of};
 use super::{Events, Tokens};
 use crate::failure::Failure;
+
+/// By default, brokers create a topic that a producer or an administrator asks for, with the brokers' own settings.
+pub(super) const NO_CREATION: (&str, &str) = ("allow.auto.create.topics", "false");
 
 /// A producer that any thread may call.
 pub(crate) type Producer = FutureProducer<Events>;
@@ -83,6 +86,32 @@ pub(crate) fn partitions<C: ClientContext>(client: &Client<C>, topic: &str, time
     let metadata = client.fetch_metadata(Some(topic), timeout).map_err(|error| code_of(&error))?;
     let found = metadata.topics().iter().find(|found| found.name() == topic).ok_or(Code::UnknownTopicOrPartition)?;
     found.error().map_or(Ok(found.partitions().len()), |error| Err(error.into()))
+}
+
+/// Requests the number of a topic's partitions. Unlike a request of a producer of events, it creates no topic.
+///
+/// # Errors
+/// The outer one if there is no client, the inner one if the brokers refuse.
+pub(crate) async fn find_partitions(
+    connect: &Connect,
+    topic: &str,
+    timeout: Duration,
+) -> Result<Result<usize, Code>, Failure> {
+    let (connect, topic) = (connect.clone(), topic.to_owned());
+    on_thread(move || {
+        // A producer has a thread that fetches tokens and reports the brokers' errors. An `AdminClient` has none.
+        let client: Producer = connect.client(&[NO_CREATION, ("enable.idempotence", "false")])?;
+        let found = partitions(client.client(), &topic, timeout);
+        close(client);
+        Ok(found)
+    })
+    .await?
+}
+
+/// Drops a client on a separate thread, since this waits for librdkafka's threads.
+pub(super) fn close<T: Send + 'static>(client: T) {
+    // If no thread is available, the current one drops it.
+    let _ = std::thread::Builder::new().name("kafka-close".to_owned()).spawn(move || drop(client));
 }
 
 /// Runs a blocking call on a separate thread. librdkafka's transaction calls wait for the brokers. During an outage,

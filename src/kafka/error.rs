@@ -12,6 +12,8 @@ pub(crate) enum Class {
     Message,
     /// The message, or the request that contains it, is too large for the broker.
     TooLarge,
+    /// A message of the request. The report does not say which one.
+    Request,
     /// The topic is unknown. It may have been created just now.
     UnknownTopic,
     /// A broker's policy, which may apply temporarily.
@@ -30,9 +32,9 @@ pub(crate) enum Class {
 pub(crate) fn class(code: Code) -> Class {
     use Code as C;
     match code {
-        C::InvalidMessage | C::InvalidMessageSize | C::InvalidTimestamp | C::InvalidRecord | C::BadMessage => {
-            Class::Message
-        }
+        C::InvalidMessageSize | C::InvalidTimestamp | C::InvalidRecord | C::BadMessage => Class::Message,
+        // The message was damaged on its way (CORRUPT_MESSAGE).
+        C::InvalidMessage => Class::Transient,
         C::MessageSizeTooLarge | C::MessageBatchTooLarge => Class::TooLarge,
         C::UnknownTopic | C::UnknownTopicOrPartition | C::UnknownPartition => Class::UnknownTopic,
         C::PolicyViolation => Class::Policy,

@@ -3,6 +3,7 @@
 //! A lane requests a [`TransactionSlot`] in the open transaction and puts its messages into the producer's queue. Then
 //! it submits the checkpoint that covers them. The transaction commits everything or nothing.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::connect::on_thread;
 use super::error::{Class, class, code_of};
+use super::roles::Roles;
 use super::send::Message;
 use super::{Connect, Producer, Report, Sent, is_refusal};
 use crate::failure::Failure;
@@ -23,7 +25,9 @@ use crate::failure::Failure;
 /// joined.
 const WINDOW: Duration = Duration::from_millis(200);
 /// Timeout of one blocking call. A retriable call is repeated.
-const CALL: Duration = Duration::from_secs(10);
+const CALL: Duration = Duration::from_secs(1);
+/// Timeout of the last transaction, which is not repeated.
+const RELEASE: Duration = Duration::from_secs(10);
 
 /// The result of a transaction for one of its lanes.
 #[derive(Debug)]
@@ -94,14 +98,21 @@ impl TransactionSlot {
     }
 }
 
-/// A lane that waits for a slot in the next transaction.
-pub(super) type SlotRequest = oneshot::Sender<TransactionSlot>;
+/// A lane that waits for a slot in a transaction.
+pub(super) struct SlotRequest {
+    /// The lane shares its transaction with no other.
+    pub(super) alone: bool,
+    /// Dropped if the request is for the other group.
+    pub(super) grant: oneshot::Sender<TransactionSlot>,
+}
 
-/// Waits for a slot in the next transaction. None after the group has ended.
-pub(super) async fn slot(group: &mpsc::Sender<SlotRequest>) -> Option<TransactionSlot> {
-    let (sender, receiver) = oneshot::channel();
-    group.send(sender).await.ok()?;
-    receiver.await.ok()
+fn is_retriable(error: &RdKafkaError) -> bool {
+    match error {
+        // Messages are still under way. The last report comes at the message timeout.
+        RdKafkaError::Flush(code) => *code == Code::OperationTimedOut,
+        RdKafkaError::Transaction(inner) => !inner.is_fatal() && inner.is_retriable(),
+        _ => false,
+    }
 }
 
 /// Commits transactions with one producer.
@@ -110,17 +121,26 @@ pub(super) struct Group {
     pub(super) id: String,
     pub(super) producer: Arc<Producer>,
     pub(super) connect: Connect,
-    /// One reference for each lane that is about to send. The window closes early once all of them have a slot. None
-    /// for one lane per transaction.
-    pub(super) senders: Option<Weak<()>>,
+    /// One reference for each lane that is about to send. The window closes early once all of them have a slot.
+    pub(super) senders: Weak<()>,
+    /// This group's index in the session, whose groups may change roles.
+    pub(super) index: usize,
+    pub(super) roles: Arc<Roles>,
     /// The brokers abort an open transaction after this time.
     pub(super) timeout: Duration,
     /// The first failure of the session's two producers. It ends the session.
     pub(super) end: Arc<OnceLock<Failure>>,
     pub(super) requests: mpsc::Receiver<SlotRequest>,
+    /// Requests that arrived while a transaction was aborted.
+    pub(super) waiting: VecDeque<SlotRequest>,
 }
 
 impl Group {
+    /// True if lanes share this group's transactions. Otherwise, it commits one lane per transaction.
+    pub(super) fn is_shared(&self) -> bool {
+        self.roles.is_shared(self.index)
+    }
+
     /// True after a permanent failure of one of the session's producers.
     pub(super) fn has_ended(&self) -> bool {
         self.end.get().is_some()
@@ -131,42 +151,54 @@ impl Group {
     /// # Errors
     /// When the producer has failed permanently.
     pub(super) async fn run(&mut self) -> Result<(), Failure> {
-        while let Some(first) = self.requests.recv().await {
+        while let Some(first) = self.next_request().await {
             self.transaction(first).await?;
         }
         Ok(())
+    }
+
+    async fn next_request(&mut self) -> Option<SlotRequest> {
+        loop {
+            let request = match self.waiting.pop_front() {
+                Some(request) => request,
+                None => self.requests.recv().await?,
+            };
+            // The lane of a dropped request asks the other group.
+            if request.alone != self.is_shared() {
+                return Some(request);
+            }
+        }
     }
 
     /// Commits `message` in a last transaction. A failure is ignored: other processes detect the missing heartbeat.
     pub(super) async fn release(&mut self, message: Message) {
         if matches!(self.call(|producer| producer.begin_transaction()).await, Ok(Ok(()))) {
             Sent::default().send_message(&self.producer, CHECKPOINT, &message).await;
-            let _ = self.call(|producer| producer.commit_transaction(CALL)).await;
+            let _ = self.call(|producer| producer.commit_transaction(RELEASE)).await;
         }
     }
 
     async fn transaction(&mut self, first: SlotRequest) -> Result<(), Failure> {
         self.call(|producer| producer.begin_transaction()).await?.map_err(|error| self.fail(&error))?;
-        let (mut parts, is_abandoned) = self.gather(first).await;
-        let aborted = match is_abandoned {
-            true => self.abort(Code::PurgeQueue).await?,
-            false => self.commit(&mut parts).await?,
-        };
+        let is_shared = self.is_shared();
+        let (mut parts, is_abandoned) = self.gather(first, is_shared).await;
+        let aborted = if is_abandoned { Some(Code::PurgeQueue) } else { self.commit(&mut parts).await? };
         match aborted {
-            Some(code) => self.report_abort(parts, code, is_abandoned).await,
+            Some(code) => self.abort(parts, code, is_abandoned).await,
             None => {
+                self.roles.committed(self.index);
                 for part in parts {
                     // The lane may have stopped waiting.
                     let _ = part.outcome.send(CommitOutcome::Committed);
                 }
+                Ok(())
             }
         }
-        Ok(())
     }
 
     /// Grants slots until the window closes, then waits until all of them are ready. The flag is true when a slot was
     /// dropped.
-    async fn gather(&mut self, first: SlotRequest) -> (Vec<Part>, bool) {
+    async fn gather(&mut self, first: SlotRequest, is_shared: bool) -> (Vec<Part>, bool) {
         let mut joining = FuturesUnordered::new();
         let mut parts = Vec::new();
         let (mut is_abandoned, mut slots, mut is_open) = (false, 0, true);
@@ -175,16 +207,16 @@ impl Group {
         loop {
             while let Some(request) = next.take().or_else(|| is_open.then(|| self.requests.try_recv().ok()).flatten()) {
                 let (ready, part) = oneshot::channel();
-                // The lane may have stopped waiting.
-                if request.send(TransactionSlot { producer: self.producer.clone(), ready }).is_ok() {
+                let slot = TransactionSlot { producer: self.producer.clone(), ready };
+                // The lane of a dropped request asks the other group. Other lanes may have stopped waiting.
+                if request.alone != is_shared && request.grant.send(slot).is_ok() {
                     slots += 1;
                     joining.push(part);
                 }
-                is_open = self.senders.is_some();
+                is_open = is_shared;
             }
             // All lanes that are about to send have joined.
-            let pending = self.senders.as_ref().map_or(0, Weak::strong_count);
-            if self.senders.is_none() || slots >= pending.saturating_sub(1) && joining.is_empty() {
+            if !is_shared || slots >= self.senders.strong_count().saturating_sub(1) && joining.is_empty() {
                 is_open = false;
             }
             if !is_open && joining.is_empty() {
@@ -206,45 +238,60 @@ impl Group {
     }
 
     /// Adds the checkpoints and commits. Repeats the call while the outcome is unknown, until the brokers have aborted
-    /// the transaction. Returns the error of an aborted transaction.
+    /// the transaction. Returns the error of a transaction that has to be aborted.
     async fn commit(&self, parts: &mut [Part]) -> Result<Option<Code>, Failure> {
         for Part { sent, checkpoint, .. } in parts.iter_mut() {
             for message in checkpoint.iter() {
                 sent.send_message(&self.producer, CHECKPOINT, message).await;
             }
         }
-        // The transaction is incomplete without the refused message.
-        if let Some(code) = parts.iter().find_map(|part| part.sent.refusal()) {
-            return self.abort(code).await;
-        }
         let begun = Instant::now();
         loop {
+            // The transaction is incomplete without a refused message, and librdkafka sends no others after it.
+            if let Some(code) = parts.iter_mut().find_map(|part| part.sent.failure()) {
+                return Ok(Some(code));
+            }
             let Err(error) = self.call(|producer| producer.commit_transaction(CALL)).await? else { return Ok(None) };
             match &error {
                 RdKafkaError::Transaction(inner) if !inner.is_fatal() && inner.txn_requires_abort() => {
-                    return self.abort(inner.code()).await;
+                    return Ok(Some(inner.code()));
                 }
-                error if self.may_repeat(error, begun) => {}
+                error if is_retriable(error) && begun.elapsed() < self.timeout => {}
                 _ => return Err(self.fail(&error)),
             }
         }
     }
 
-    async fn abort(&self, code: Code) -> Result<Option<Code>, Failure> {
+    /// Aborts the transaction. Its lanes get their outcomes first if the abort takes long: nothing can commit it any
+    /// more. The brokers do not end a transaction while one of its partitions is unavailable, and accept no other
+    /// messages under this id until then. So the groups change roles when messages were not acknowledged in time, and
+    /// the lanes go on in the other group.
+    async fn abort(&mut self, parts: Vec<Part>, code: Code, is_abandoned: bool) -> Result<(), Failure> {
         let begun = Instant::now();
-        loop {
-            let Err(error) = self.call(|producer| producer.abort_transaction(CALL)).await? else {
-                return Ok(Some(code));
-            };
-            if !self.may_repeat(&error, begun) {
-                return Err(self.fail(&error));
-            }
+        let mut is_aborted = self.abort_once(begun).await?;
+        if self.report_abort(parts, code, is_abandoned).await {
+            self.roles.retire(self.index);
         }
+        while !is_aborted {
+            if self.requests.is_closed() || self.has_ended() {
+                return Err(closed());
+            }
+            // The lanes of dropped requests ask the other group.
+            let is_shared = self.is_shared();
+            let arrived = std::iter::from_fn(|| self.requests.try_recv().ok());
+            self.waiting.extend(arrived.filter(|request| request.alone != is_shared));
+            is_aborted = self.abort_once(begun).await?;
+        }
+        Ok(())
     }
 
-    fn may_repeat(&self, error: &RdKafkaError, begun: Instant) -> bool {
-        matches!(error, RdKafkaError::Transaction(inner) if !inner.is_fatal() && inner.is_retriable())
-            && begun.elapsed() < self.timeout
+    /// Returns false if the brokers have not ended the transaction yet.
+    async fn abort_once(&self, begun: Instant) -> Result<bool, Failure> {
+        match self.call(|producer| producer.abort_transaction(CALL)).await? {
+            Ok(()) => Ok(true),
+            Err(error) if is_retriable(&error) && !(self.is_shared() && begun.elapsed() >= self.timeout) => Ok(false),
+            Err(error) => Err(self.fail(&error)),
+        }
     }
 
     /// Makes a blocking call of the producer. If no thread is available for it, nothing can end the open transaction,
@@ -277,20 +324,22 @@ impl Group {
         failure
     }
 
-    /// Reports to each lane what the cause of the abort was.
-    async fn report_abort(&self, parts: Vec<Part>, code: Code, is_abandoned: bool) {
+    /// Reports to each lane what the cause of the abort was. Returns true if messages were not acknowledged in time.
+    async fn report_abort(&self, parts: Vec<Part>, code: Code, is_abandoned: bool) -> bool {
         let mut reported = Vec::new();
         for Part { sent, outcome, .. } in parts {
             reported.push((sent.reports().await, outcome));
         }
-        let all_arrived = |reports: &[(usize, Report)]| {
-            !reports.is_empty() && reports.iter().all(|(_, report)| *report == Report::Delivered)
+        // Checkpoints are sent last. If one arrived, the brokers are available.
+        let has_arrived = |(index, report): &(usize, Report)| *index == CHECKPOINT && *report == Report::Delivered;
+        let some_arrived = reported.iter().any(|(reports, _)| reports.iter().any(has_arrived));
+        let is_late = |code| code == Code::MessageTimedOut;
+        let any = |reports: &[(usize, Report)], is: &dyn Fn(Code) -> bool| {
+            reports.iter().filter_map(|(_, report)| report.code()).any(is)
         };
-        let some_arrived = reported.iter().any(|(reports, _)| all_arrived(reports));
-        let is_cause = |reports: &[(usize, Report)]| {
-            let mut codes = reports.iter().filter_map(|(_, report)| report.code());
-            codes.any(|code| is_refusal(code) || some_arrived && code == Code::MessageTimedOut)
-        };
+        let is_cause =
+            |reports: &[(usize, Report)]| any(reports, &|code| is_refusal(code) || some_arrived && is_late(code));
+        let some_late = reported.iter().any(|(reports, _)| any(reports, &is_late));
         let known = is_abandoned || reported.iter().any(|(reports, _)| is_cause(reports));
         let alone = reported.len() == 1 && !is_abandoned;
         tracing::warn!(id = self.id, lanes = reported.len(), error = ?code, "a Kafka transaction was aborted");
@@ -303,5 +352,6 @@ impl Group {
             };
             let _ = outcome.send(CommitOutcome::Aborted(Abort { reports, code, cause }));
         }
+        some_late
     }
 }

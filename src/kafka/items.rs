@@ -140,7 +140,7 @@ impl Items {
     }
 
     fn topic(&self) -> Result<Topic, Failure> {
-        Ok(Topic::of_dead_letters(self.location.connect()?, &self.location.topic))
+        Ok(Topic::of_dead_letters(self.location.connect(&[])?, &self.location.topic))
     }
 
     /// Returns the producer. A caller that waited during another caller's failed attempt gets the same failure.
@@ -156,7 +156,7 @@ impl Items {
         let opened = async {
             let topic = self.topic()?;
             let partitions = topic.ensure().await?;
-            let producer = topic.connect.client(&[("enable.idempotence", "true")])?;
+            let producer = topic.client(&[("enable.idempotence", "true")])?;
             Ok(Writer { producer, topic, partitions })
         };
         let opened: Result<Writer, Failure> = opened.await;

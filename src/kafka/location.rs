@@ -4,29 +4,27 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use rdkafka::ClientConfig;
-use rdkafka::error::KafkaError as RdKafkaError;
-use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
 
-use super::Connect;
+use super::{Connect, options};
 use crate::failure::Failure;
 use crate::settings::Secret;
 
-/// Defaults, which options of the address override. A late message aborts its transaction but does not end the
-/// producer, since `message.timeout.ms` is below `transaction.timeout.ms`.
-const DEFAULTS: [(&str, &str); 8] = [
+/// Defaults, which options of the address override.
+const DEFAULTS: [(&str, &str); 6] = [
     ("client.id", "s1-forwarder"),
     ("acks", "all"),
     ("compression.type", "zstd"),
     ("linger.ms", "5"),
-    ("message.timeout.ms", "30000"),
-    ("transaction.timeout.ms", "60000"),
     ("ssl.ca.location", "probe"),
     ("socket.keepalive.enable", "true"),
 ];
 /// Keys that an address must not set.
-const REFUSED: [&str; 4] = ["bootstrap.servers", "metadata.broker.list", "transactional.id", "enable.idempotence"];
+const REFUSED: [(&str, &str); 3] = [
+    ("bootstrap.servers", "the brokers stand before the topic"),
+    ("metadata.broker.list", "the brokers stand before the topic"),
+    ("enable.idempotence", "this program sets it by itself"),
+];
 
 /// `kafka://BROKERS/TOPIC?OPTIONS`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,31 +59,23 @@ impl FromStr for KafkaLocation {
         if brokers.split(',').any(str::is_empty) || topic.is_empty() || topic.len() > 249 || !topic.chars().all(legal) {
             return Err(KafkaLocationError::Form);
         }
+        let invalid = |option: &str, problem: &str| KafkaLocationError::Option {
+            option: option.to_owned(),
+            problem: problem.to_owned(),
+        };
         let option = |option: &str| {
-            let invalid = |option: &str, problem: &str| KafkaLocationError::Option {
-                option: option.to_owned(),
-                problem: problem.to_owned(),
-            };
             let (key, value) = option.split_once('=').ok_or_else(|| invalid(option, "write it as NAME=VALUE"))?;
-            if REFUSED.contains(&key) {
-                return Err(invalid(key, "this program sets it by itself"));
-            }
             let value = percent_encoding::percent_decode_str(value).decode_utf8_lossy().into_owned();
             let secret = match value.strip_prefix("file:") {
                 Some(path) => Secret::File(path.into()),
-                None => {
-                    // librdkafka validates the name and the value.
-                    let checked = ClientConfig::new().set(key, &value).create_native_config();
-                    checked.map_err(|error| match error {
-                        RdKafkaError::ClientConfig(_, problem, ..) => invalid(key, &problem),
-                        _ => invalid(key, "librdkafka does not accept it"),
-                    })?;
-                    Secret::Literal(value)
-                }
+                None => Secret::Literal(value),
             };
             Ok((key.to_owned(), secret))
         };
-        let options = options.split('&').filter(|option| !option.is_empty()).map(option).collect::<Result<_, _>>()?;
+        let options = options.split('&').filter(|option| !option.is_empty()).map(option);
+        let options: BTreeMap<_, _> = options.collect::<Result<_, _>>()?;
+        options::check(options.iter().map(|(key, secret)| (key.as_str(), secret)), &REFUSED)
+            .map_err(|found| invalid(&found.key, &found.problem))?;
         Ok(Self { brokers: brokers.to_owned(), topic: topic.to_owned(), options })
     }
 }
@@ -97,15 +87,13 @@ impl fmt::Display for KafkaLocation {
 }
 
 impl KafkaLocation {
-    /// Returns the settings of a client, with secrets read.
-    pub(crate) fn connect(&self) -> Result<Connect, Failure> {
-        let mut config: BTreeMap<_, _> =
-            DEFAULTS.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        config.insert("bootstrap.servers".to_owned(), self.brokers.clone());
-        for (key, secret) in &self.options {
-            let value = secret.read().map_err(|error| Failure::Unauthorized(error.to_string()))?;
-            config.insert(key.clone(), value.expose_secret().to_owned());
-        }
+    /// Returns the settings of a client, with secrets read. `defaults` are more defaults.
+    pub(crate) fn connect(&self, defaults: &[(&str, &str)]) -> Result<Connect, Failure> {
+        let brokers = [("bootstrap.servers", self.brokers.as_str())];
+        let defaults = DEFAULTS.iter().chain(defaults).chain(&brokers).copied();
+        let credential = |(key, secret): (&String, &Secret)| (key.clone(), options::credential(key, secret));
+        let given = self.options.iter().map(credential).collect();
+        let config = options::resolve(defaults, &given).map_err(|error| Failure::Unauthorized(error.to_string()))?;
         Ok(Connect::new(config, None))
     }
 
@@ -146,13 +134,15 @@ mod tests {
     #[test]
     fn an_error_names_the_invalid_option_without_its_value() {
         for (wrong, expected) in [
-            ("client.id=x&transactional.id=mine", "option `transactional.id`: this program sets it by itself"),
+            ("client.id=x&enable.idempotence=true", "option `enable.idempotence`: this program sets it by itself"),
+            ("client.id=x&transactional.id=mine", "option `transactional.id`: transactions come with"),
+            ("acks=1", "option `acks`: an event counts as delivered once all replicas have it"),
             ("security.protocol", "option `security.protocol`: write it as NAME=VALUE"),
             (
                 "client.id=x&sasl.pasword=s3cret",
                 "option `sasl.pasword`: No such configuration property: \"sasl.pasword\"",
             ),
-            ("acks=s3cret", "option `acks`: Invalid value"),
+            ("linger.ms=s3cret", "option `linger.ms`: Invalid value"),
         ] {
             let error = format!("//a:1/t?{wrong}").parse::<KafkaLocation>().unwrap_err().to_string();
             assert!(error.starts_with(expected) && !error.contains("s3cret"), "{error}");

@@ -75,7 +75,7 @@ fn join(group: &str, topic: &Topic) -> Result<BaseConsumer<Events>, Failure> {
         // The member reads no messages.
         ("auto.offset.reset", "latest"),
     ];
-    let member: BaseConsumer<Events> = topic.connect.client(&settings)?;
+    let member: BaseConsumer<Events> = topic.client(&settings)?;
     member.subscribe(&[&topic.name]).map_err(failed)?;
     let begun = Instant::now();
     loop {

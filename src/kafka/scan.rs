@@ -11,12 +11,15 @@ use rdkafka::{Offset, TopicPartitionList};
 use tokio::time::Instant;
 
 use super::Events;
+use super::connect::partitions;
 use super::error::{code_of, is_moving};
 use super::topic::{ANSWER_TIMEOUT, Topic};
 use crate::failure::Failure;
 
 /// Timeout of a read without progress. An open transaction hides the records after it until it ends or times out.
 const READ_TIMEOUT: Duration = Duration::from_secs(120);
+/// A consumer without a token is polled for this long.
+const TOKEN_POLL: Duration = Duration::from_millis(200);
 const CONSUMER: [(&str, &str); 5] = [
     ("group.id", "s1-forwarder-checkpoints"),
     ("enable.auto.commit", "false"),
@@ -35,12 +38,10 @@ impl Topic {
     /// transactions that are open then. Returns false if the topic does not exist. Blocks.
     pub(super) fn scan(&self, mut visit: impl FnMut(&BorrowedMessage<'_>) -> ControlFlow<()>) -> Result<bool, Failure> {
         let failed = |error: RdKafkaError| self.failure(&error);
-        let consumer = |isolation| -> Result<BaseConsumer<Events>, Failure> {
-            self.connect.client(&[&CONSUMER[..], &[("isolation.level", isolation)]].concat())
-        };
         // The high watermark includes open transactions; the last stable offset does not.
-        let (all, stable) = (consumer("read_uncommitted")?, consumer("read_committed")?);
-        let Some(count) = self.partitions(all.client(), ANSWER_TIMEOUT)? else { return Ok(false) };
+        let (all, stable) = (self.consumer("read_uncommitted")?, self.consumer("read_committed")?);
+        let found = partitions(all.client(), &self.name, ANSWER_TIMEOUT);
+        let Some(count) = self.count(found)? else { return Ok(false) };
         let mut ends = HashMap::new();
         let mut assignment = TopicPartitionList::new();
         for partition in 0..count {
@@ -78,6 +79,27 @@ impl Topic {
             }
         }
         Ok(true)
+    }
+
+    /// True if nothing was ever written to the topic. Blocks.
+    pub(super) fn is_unused(&self, partitions: i32) -> Result<bool, Failure> {
+        let consumer = self.consumer("read_uncommitted")?;
+        for partition in 0..partitions {
+            if self.watermarks(&consumer, partition)?.1 > 0 {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn consumer(&self, isolation: &str) -> Result<BaseConsumer<Events>, Failure> {
+        let consumer: BaseConsumer<Events> =
+            self.client(&[&CONSUMER[..], &[("isolation.level", isolation)]].concat())?;
+        if self.connect.events.tokens.is_some() {
+            // A consumer fetches its token while it is polled.
+            let _ = consumer.poll(TOKEN_POLL);
+        }
+        Ok(consumer)
     }
 
     fn check_progress(&self, last_record_at: Instant) -> Result<(), Failure> {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use rdkafka::error::{KafkaError as RdKafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{OwnedHeaders, ToBytes};
 use rdkafka::producer::FutureRecord;
@@ -47,7 +48,21 @@ pub(super) struct Message {
 
 /// Messages that were given to a producer, each with its index in the batch.
 #[derive(Default)]
-pub(crate) struct Sent(Vec<(usize, Result<DeliveryFuture, Code>)>);
+pub(crate) struct Sent(Vec<(usize, Delivery)>);
+
+enum Delivery {
+    Pending(DeliveryFuture),
+    Reported(Report),
+}
+
+fn report_of(delivery: <DeliveryFuture as Future>::Output) -> Report {
+    match delivery {
+        Ok(Ok(_)) => Report::Delivered,
+        Ok(Err((error, _))) => Report::Failed(code_of(&error)),
+        // The producer was closed before the message was sent.
+        Err(_) => Report::Failed(Code::PurgeQueue),
+    }
+}
 
 impl Sent {
     pub(crate) fn with_capacity(messages: usize) -> Self {
@@ -63,12 +78,12 @@ impl Sent {
     ) {
         let queued = loop {
             match producer.send_result(record) {
-                Ok(report) => break Ok(report),
+                Ok(report) => break Delivery::Pending(report),
                 Err((RdKafkaError::MessageProduction(Code::QueueFull), refused)) => {
                     record = refused;
                     sleep(QUEUE_FULL_WAIT).await;
                 }
-                Err((error, _)) => break Err(code_of(&error)),
+                Err((error, _)) => break Delivery::Reported(Report::RefusedLocally(code_of(&error))),
             }
         };
         self.0.push((index, queued));
@@ -82,23 +97,26 @@ impl Sent {
         self.send(producer, index, record).await;
     }
 
-    /// The first error of a message that was not queued.
-    pub(super) fn refusal(&self) -> Option<Code> {
-        self.0.iter().find_map(|(_, queued)| queued.as_ref().err().copied())
+    /// The first error that was reported until now.
+    pub(super) fn failure(&mut self) -> Option<Code> {
+        self.0.iter_mut().find_map(|(_, delivery)| {
+            if let Delivery::Pending(pending) = delivery {
+                *delivery = Delivery::Reported(report_of(pending.now_or_never()?));
+            }
+            match delivery {
+                Delivery::Reported(report) => report.code(),
+                Delivery::Pending(_) => None,
+            }
+        })
     }
 
     /// Waits for the brokers' reports.
     pub(crate) async fn reports(self) -> Vec<(usize, Report)> {
         let mut reports = Vec::with_capacity(self.0.len());
-        for (index, queued) in self.0 {
-            let report = match queued {
-                Err(code) => Report::RefusedLocally(code),
-                Ok(report) => match report.await {
-                    Ok(Ok(_)) => Report::Delivered,
-                    Ok(Err((error, _))) => Report::Failed(code_of(&error)),
-                    // The producer was closed before the message was sent.
-                    Err(_) => Report::Failed(Code::PurgeQueue),
-                },
+        for (index, delivery) in self.0 {
+            let report = match delivery {
+                Delivery::Pending(pending) => report_of(pending.await),
+                Delivery::Reported(report) => report,
             };
             reports.push((index, report));
         }

@@ -1,17 +1,20 @@
 //! A session lasts from one initialisation of a transactional id to the next.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use rdkafka::producer::Producer as _;
 use tokio::sync::mpsc;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 
 use super::claim::OwnClaim;
-use super::connect::on_thread;
-use super::group::{Group, SlotRequest, TransactionSlot, closed, slot};
-use super::topic::Topic;
+use super::connect::{close, on_thread};
+use super::group::{Group, TransactionSlot, closed};
+use super::groups::{Groups, WeakGroups};
+use super::roles::Roles;
+use super::topic::{Found, Topic};
 use super::{CommitOutcome, Connect, PROCESS, Producer, Sent};
 use crate::failure::Failure;
 
@@ -27,9 +30,7 @@ const REQUESTS: usize = 1_024;
 /// The two initialised producers of a transactional id.
 #[derive(Debug)]
 pub(super) struct Session {
-    main: mpsc::Sender<SlotRequest>,
-    /// The producer of the quarantine id commits one lane per transaction.
-    quarantine: mpsc::Sender<SlotRequest>,
+    groups: Groups,
     pub(super) partitions: i32,
     end: Arc<OnceLock<Failure>>,
 }
@@ -53,25 +54,21 @@ async fn initialise(connect: &Connect, id: &str) -> Result<Producer, Failure> {
 
 /// Checks the checkpoint topic and the right to transactions. It creates no topic, and no process may hold `id`.
 pub(crate) async fn probe(topic: &Topic, id: &str) -> Result<String, Failure> {
-    let (_, partitions) = topic.check().await?;
-    close(initialise(&topic.connect, id).await?).await;
-    Ok(match partitions {
-        Some(count) => format!("{} with {count} partitions", topic.title),
-        None => format!("{} does not exist and will be created", topic.title),
+    let found = topic.find().await?;
+    close(initialise(&topic.connect, id).await?);
+    Ok(match found {
+        Found::Ready(count) => format!("{} with {count} partitions", topic.title),
+        Found::Unused { .. } => format!("{} is empty and will be set to cleanup.policy=compact", topic.title),
+        Found::Missing => format!("{} does not exist and will be created", topic.title),
     })
 }
 
 /// Fences the process that holds an id and its quarantine id. The caller holds neither afterwards.
 pub(super) async fn fence(connect: &Connect, id: &str) -> Result<(), Failure> {
     for id in [id, &quarantine_of(id)] {
-        close(initialise(connect, id).await?).await;
+        close(initialise(connect, id).await?);
     }
     Ok(())
-}
-
-/// Drops a client on a separate thread, since this waits for librdkafka's threads.
-async fn close<T: Send + 'static>(client: T) {
-    let _ = on_thread(move || drop(client)).await;
 }
 
 impl Session {
@@ -89,19 +86,29 @@ impl Session {
         let limit = topic.connect.config.get("transaction.timeout.ms").and_then(|text| text.parse().ok());
         let timeout = limit.map_or(TRANSACTION_TIMEOUT, Duration::from_millis);
         let end = Arc::new(OnceLock::new());
-        let group = |id: String, producer, senders| {
-            let (sender, requests) = mpsc::channel(REQUESTS);
-            let (connect, producer, end) = (topic.connect.clone(), Arc::new(producer), end.clone());
-            (sender, Group { id, producer, connect, senders, timeout, end, requests })
-        };
-        let (main, main_group) = group(id.to_owned(), first, Some(senders));
-        let (quarantine, quarantine_group) = group(quarantine_of(id), second, None);
+        let roles = Arc::new(Roles::default());
         let claim = OwnClaim { id: id.to_owned(), topic: topic.name.clone(), partitions };
-        tasks.spawn(run_group(main_group, Some(claim.clone())));
-        tasks.spawn(run_group(quarantine_group, None));
-        let session = Self { main, quarantine, partitions, end };
+        let start = |index, id: String, producer| {
+            let (queue, requests) = mpsc::channel(REQUESTS);
+            let group = Group {
+                id,
+                producer: Arc::new(producer),
+                connect: topic.connect.clone(),
+                senders: senders.clone(),
+                index,
+                roles: roles.clone(),
+                timeout,
+                end: end.clone(),
+                requests,
+                waiting: VecDeque::new(),
+            };
+            tasks.spawn(run_group(group, claim.clone()));
+            queue
+        };
+        let queues = [start(0, id.to_owned(), first), start(1, quarantine_of(id), second)];
+        let session = Self { groups: Groups { queues, roles: roles.clone() }, partitions, end: end.clone() };
         session.commit_first_claim(topic, &claim).await?;
-        tokio::spawn(heartbeat(session.main.downgrade(), claim, session.end.clone()));
+        tokio::spawn(heartbeat(session.groups.downgrade(), claim, end));
         tracing::info!(id, topic = topic.name, process = *PROCESS, "transactional id initialised");
         Ok(session)
     }
@@ -115,10 +122,12 @@ impl Session {
     pub(super) async fn slot(&self, alone: bool) -> Result<TransactionSlot, Failure> {
         match self.superseded() {
             Some(end) => Err(end),
-            None => slot(if alone { &self.quarantine } else { &self.main })
-                .await
-                .ok_or_else(|| self.superseded().unwrap_or_else(closed)),
+            None => self.groups.slot(alone).await.ok_or_else(|| self.superseded().unwrap_or_else(closed)),
         }
+    }
+
+    pub(super) fn is_degraded(&self) -> bool {
+        self.groups.roles.is_degraded()
     }
 
     /// Returns the failure after which lanes have to be opened again. Every end of the session counts: the next session
@@ -128,7 +137,7 @@ impl Session {
     }
 
     async fn commit_first_claim(&self, topic: &Topic, claim: &OwnClaim) -> Result<(), Failure> {
-        match commit_claim(&self.main, claim, 0).await {
+        match commit_claim(&self.groups, claim, 0, false).await {
             CommitOutcome::Committed => Ok(()),
             CommitOutcome::Aborted(abort) => Err(Failure::Misconfigured(format!(
                 "{}: {}; the user needs the rights Read, Write and Describe on this topic",
@@ -139,28 +148,32 @@ impl Session {
     }
 }
 
-async fn commit_claim(group: &mpsc::Sender<SlotRequest>, claim: &OwnClaim, beat: u64) -> CommitOutcome {
-    match slot(group).await {
+async fn commit_claim(groups: &Groups, claim: &OwnClaim, beat: u64, alone: bool) -> CommitOutcome {
+    match groups.slot(alone).await {
         Some(slot) => slot.commit(Sent::default(), vec![claim.message(beat, false)]).await,
         None => CommitOutcome::ProducerFailed(closed()),
     }
 }
 
 /// Renews the claim. Between two writes it does not keep the session alive, so the session ends with its last lane.
-async fn heartbeat(group: mpsc::WeakSender<SlotRequest>, claim: OwnClaim, end: Arc<OnceLock<Failure>>) {
+async fn heartbeat(groups: WeakGroups, claim: OwnClaim, end: Arc<OnceLock<Failure>>) {
     for number in 1.. {
         sleep(HEARTBEAT).await;
-        let Some(group) = group.upgrade().filter(|_| end.get().is_none()) else { return };
+        let Some(groups) = groups.upgrade().filter(|_| end.get().is_none()) else { return };
         // A failure ends the session.
-        let _ = commit_claim(&group, &claim, number).await;
+        let _ = commit_claim(&groups, &claim, number, false).await;
+        if groups.roles.is_degraded() {
+            // Finds out whether the quarantine commits again.
+            let _ = timeout(HEARTBEAT, commit_claim(&groups, &claim, number, true)).await;
+        }
     }
 }
 
 /// Runs a group to its end. After its last lane has left, the group releases its id.
-async fn run_group(mut group: Group, claim: Option<OwnClaim>) {
-    let result = group.run().await;
-    if let (Ok(()), Some(claim), false) = (result, claim, group.has_ended()) {
+async fn run_group(mut group: Group, claim: OwnClaim) {
+    if group.run().await.is_ok() && group.is_shared() && !group.has_ended() {
         group.release(claim.message(u64::MAX, true)).await;
     }
-    close(group).await;
+    // The process may end afterwards, and would lose what is under way.
+    let _ = on_thread(move || drop(group)).await;
 }

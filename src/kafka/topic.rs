@@ -1,12 +1,16 @@
 //! Compacted topics: creates and checks them.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, ConfigEntry, ConfigSource, NewTopic, ResourceSpecifier, TopicReplication,
+};
+use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::{KafkaError as RdKafkaError, RDKafkaErrorCode as Code};
 use tokio::time::{Instant, sleep};
 
-use super::connect::{on_thread, partitions};
+use super::connect::{NO_CREATION, close, find_partitions, on_thread};
 use super::error::{Class, class};
 use super::{Connect, Events};
 use crate::failure::Failure;
@@ -24,6 +28,22 @@ const SETTINGS: [(&str, &str); 4] = [
     ("segment.ms", "3600000"),
     ("min.cleanable.dirty.ratio", "0.1"),
 ];
+
+/// A topic as the brokers describe it.
+#[derive(Debug)]
+pub(super) enum Found {
+    Missing,
+    /// The number of its partitions. It is compacted, as far as the user may see.
+    Ready(i32),
+    /// Nothing was ever written to it, and it is not compacted. By default, brokers create a topic when a client asks
+    /// for it.
+    Unused {
+        partitions: i32,
+        policy: String,
+        /// The topic's own settings.
+        settings: BTreeMap<String, String>,
+    },
+}
 
 /// A compacted topic, which need not exist yet.
 #[derive(Debug, Clone)]
@@ -55,99 +75,150 @@ impl Topic {
         i32::try_from(crc32fast::hash(name.as_bytes()) % partitions).unwrap_or(0)
     }
 
-    /// Returns the number of partitions, or None if the topic does not exist. Blocks.
-    pub(super) fn partitions(
-        &self,
-        client: &rdkafka::client::Client<Events>,
-        timeout: Duration,
-    ) -> Result<Option<i32>, Failure> {
-        match partitions(client, &self.name, timeout) {
+    /// A client that creates no topic when it asks for one.
+    pub(super) fn client<T: FromClientConfigAndContext<Events>>(&self, more: &[(&str, &str)]) -> Result<T, Failure> {
+        self.connect.client(&[&[NO_CREATION], more].concat())
+    }
+
+    /// Returns the number of partitions, or None if the topic does not exist.
+    pub(super) fn count(&self, found: Result<usize, Code>) -> Result<Option<i32>, Failure> {
+        match found {
             Ok(count) => Ok(i32::try_from(count).ok().filter(|count| *count > 0)),
             Err(code) if class(code) == Class::UnknownTopic => Ok(None),
             Err(code) => Err(self.failure(&RdKafkaError::MetadataFetch(code))),
         }
     }
 
-    async fn describe(&self, timeout: Duration) -> Result<(AdminClient<Events>, Option<i32>), Failure> {
-        let topic = self.clone();
-        let describe = move || {
-            let admin: AdminClient<Events> = topic.connect.client(&[])?;
-            let found = topic.partitions(admin.inner(), timeout)?;
-            Ok((admin, found))
-        };
-        on_thread(describe).await?
+    async fn partitions(&self, timeout: Duration) -> Result<Option<i32>, Failure> {
+        self.count(find_partitions(&self.connect, &self.name, timeout).await?)
     }
 
     /// Checks that the brokers answer. The topic need not exist.
     pub(crate) async fn reach(&self) -> Result<(), Failure> {
-        self.describe(REACH_TIMEOUT).await.map(drop)
+        self.partitions(REACH_TIMEOUT).await.map(drop)
     }
 
     pub(super) async fn exists(&self) -> Result<bool, Failure> {
-        Ok(self.describe(ANSWER_TIMEOUT).await?.1.is_some())
+        Ok(self.partitions(ANSWER_TIMEOUT).await?.is_some())
     }
 
-    /// Returns a client and the number of partitions, or None if the topic does not exist. Refuses a topic without
-    /// compaction.
-    pub(super) async fn check(&self) -> Result<(AdminClient<Events>, Option<i32>), Failure> {
-        let (admin, count) = self.describe(ANSWER_TIMEOUT).await?;
-        self.compacted(&admin).await?;
-        Ok((admin, count))
+    /// Asks for the topic and its settings. Changes nothing.
+    ///
+    /// # Errors
+    /// If records in it would be deleted.
+    pub(super) async fn find(&self) -> Result<Found, Failure> {
+        let Some(partitions) = self.partitions(ANSWER_TIMEOUT).await? else { return Ok(Found::Missing) };
+        let Some(entries) = self.settings().await? else { return Ok(Found::Ready(partitions)) };
+        let policy = entries.iter().find(|entry| entry.name == "cleanup.policy").and_then(|entry| entry.value.clone());
+        let Some(policy) = policy.filter(|policy| policy.split(',').any(|word| word.trim() == "delete")) else {
+            return Ok(Found::Ready(partitions));
+        };
+        let topic = self.clone();
+        if !on_thread(move || topic.is_unused(partitions)).await?? {
+            return Err(self.would_forget(&policy, ""));
+        }
+        let own = entries.into_iter().filter(|entry| entry.source == ConfigSource::DynamicTopic && !entry.is_sensitive);
+        let settings = own.filter_map(|entry| Some((entry.name, entry.value?))).collect();
+        Ok(Found::Unused { partitions, policy, settings })
     }
 
-    /// Creates the topic if it does not exist. Returns the number of its partitions.
+    /// Makes sure that the topic exists and is compacted. Returns the number of its partitions.
     pub(crate) async fn ensure(&self) -> Result<i32, Failure> {
-        let (admin, count) = self.check().await?;
-        if let Some(count) = count {
-            return Ok(count);
-        }
-        self.create(&admin).await?;
-        // The brokers know a new topic shortly after the controller has created it.
-        let begun = Instant::now();
-        while begun.elapsed() < ANSWER_TIMEOUT {
-            if let Some(count) = self.describe(ANSWER_TIMEOUT).await?.1 {
-                return Ok(count);
+        let mut created_at = None;
+        loop {
+            match self.find().await? {
+                Found::Ready(partitions) => return Ok(partitions),
+                Found::Unused { partitions, policy, settings } => {
+                    self.compact(&policy, &settings).await?;
+                    return Ok(partitions);
+                }
+                Found::Missing => {}
             }
-            sleep(Duration::from_millis(100)).await;
+            match created_at {
+                None => {
+                    self.create().await?;
+                    created_at = Some(Instant::now());
+                }
+                // The brokers know a new topic shortly after the controller has created it.
+                Some(at) if at.elapsed() < ANSWER_TIMEOUT => sleep(Duration::from_millis(100)).await,
+                Some(_) => {
+                    let problem = "created, but the brokers do not know it yet";
+                    return Err(Failure::transient(format!("{}: {problem}", self.title)));
+                }
+            }
         }
-        Err(Failure::transient(format!("{}: created, but the brokers do not know it yet", self.title)))
     }
 
-    async fn create(&self, admin: &AdminClient<Events>) -> Result<(), Failure> {
+    /// An `AdminClient` fetches no tokens, so a user with tokens has none.
+    async fn admin(&self) -> Result<Option<AdminClient<Events>>, Failure> {
+        if self.connect.events.tokens.is_some() {
+            return Ok(None);
+        }
+        let topic = self.clone();
+        on_thread(move || topic.client(&[])).await?.map(Some)
+    }
+
+    /// Returns the topic's settings. None if the user has no right to describe them.
+    async fn settings(&self) -> Result<Option<Vec<ConfigEntry>>, Failure> {
+        let Some(admin) = self.admin().await? else { return Ok(None) };
+        let options = AdminOptions::new().request_timeout(Some(ANSWER_TIMEOUT));
+        let answers = admin.describe_configs(&[ResourceSpecifier::Topic(&self.name)], &options).await;
+        close(admin);
+        Ok(answers.ok().and_then(|answers| answers.into_iter().flatten().next()).map(|found| found.entries))
+    }
+
+    async fn create(&self) -> Result<(), Failure> {
         let mut new = NewTopic::new(&self.name, PARTITIONS, TopicReplication::Fixed(-1));
         for (key, value) in SETTINGS {
             new = new.set(key, value);
         }
+        let refused = |reason: &str| {
+            let advice = "create it with cleanup.policy=compact";
+            Failure::Misconfigured(format!(
+                "the {} does not exist and cannot be created ({reason}); {advice}",
+                self.title
+            ))
+        };
+        let admin = self.admin().await?.ok_or_else(|| refused("librdkafka creates no topics with tokens"))?;
         let options = AdminOptions::new().operation_timeout(Some(ANSWER_TIMEOUT));
-        let reason = match admin.create_topics(&[new], &options).await.map(|results| results.into_iter().next()) {
-            Ok(Some(Ok(_)) | None) | Ok(Some(Err((_, Code::TopicAlreadyExists)))) => {
-                tracing::info!(topic = self.name, "the topic of {} was created", self.holds);
+        let created = admin.create_topics(&[new], &options).await;
+        close(admin);
+        match created.map(|results| results.into_iter().next()) {
+            Ok(Some(Ok(_)) | None) => tracing::info!(topic = self.name, "the topic of {} was created", self.holds),
+            // Another process was faster.
+            Ok(Some(Err((_, Code::TopicAlreadyExists)))) => {}
+            Ok(Some(Err((_, code)))) => return Err(refused(&code.to_string())),
+            Err(error) => return Err(refused(&error.to_string())),
+        }
+        Ok(())
+    }
+
+    /// Sets an unused topic to compaction. The request replaces all settings of the topic, so it repeats them.
+    async fn compact(&self, policy: &str, settings: &BTreeMap<String, String>) -> Result<(), Failure> {
+        let mut change = AlterConfig::new(ResourceSpecifier::Topic(&self.name));
+        for (key, value) in settings.iter().map(|(key, value)| (key.as_str(), value.as_str())).chain(SETTINGS) {
+            change = change.set(key, value);
+        }
+        let Some(admin) = self.admin().await? else { return Err(self.would_forget(policy, "")) };
+        let options = AdminOptions::new().request_timeout(Some(ANSWER_TIMEOUT));
+        let changed = admin.alter_configs(&[change], &options).await;
+        close(admin);
+        let reason = match changed.map(|results| results.into_iter().next()) {
+            Ok(Some(Ok(_)) | None) => {
+                tracing::info!(topic = self.name, "the topic of {} was empty and is now compacted", self.holds);
                 return Ok(());
             }
             Ok(Some(Err((_, code)))) => code.to_string(),
             Err(error) => error.to_string(),
         };
-        Err(Failure::Misconfigured(format!(
-            "the {} does not exist and cannot be created ({reason}); create it with cleanup.policy=compact",
-            self.title
-        )))
+        Err(self.would_forget(policy, &format!(" ({reason})")))
     }
 
-    /// Refuses a topic that deletes old records, since a lane without its checkpoint begins at `since` again. Does
-    /// nothing if the user has no right to describe the topic.
-    async fn compacted(&self, admin: &AdminClient<Events>) -> Result<(), Failure> {
-        let options = AdminOptions::new().request_timeout(Some(ANSWER_TIMEOUT));
-        let answers = admin.describe_configs(&[ResourceSpecifier::Topic(&self.name)], &options).await;
-        let policy = |config: &ConfigResource| {
-            config.entries.iter().find(|entry| entry.name == "cleanup.policy").and_then(|entry| entry.value.clone())
-        };
-        let mut policies = answers.iter().flatten().flatten().filter_map(policy);
-        match policies.find(|policy| policy.split(',').any(|word| word.trim() == "delete")) {
-            None => Ok(()),
-            Some(policy) => Err(Failure::Misconfigured(format!(
-                "the {} has cleanup.policy={policy} and would forget {}; set it to compact",
-                self.title, self.holds
-            ))),
-        }
+    /// A lane without its checkpoint begins at `since` again.
+    fn would_forget(&self, policy: &str, reason: &str) -> Failure {
+        Failure::Misconfigured(format!(
+            "the {} has cleanup.policy={policy} and would forget {}; set it to compact{reason}",
+            self.title, self.holds
+        ))
     }
 }

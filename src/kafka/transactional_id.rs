@@ -309,6 +309,11 @@ impl Lane {
         self.session.slot(alone).await
     }
 
+    /// True while lanes whose partitions are unavailable must not join a shared transaction, which could not end.
+    pub(crate) fn is_degraded(&self) -> bool {
+        self.session.is_degraded()
+    }
+
     /// Commits the events in `sent` together with `update`.
     pub(crate) async fn commit(&self, slot: TransactionSlot, sent: Sent, update: CheckpointUpdate) -> CommitOutcome {
         let (after, messages) = self.update(update);

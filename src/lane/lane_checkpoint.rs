@@ -6,7 +6,7 @@ use crate::record::{Identity, Timestamp};
 use crate::source::{Pass, RecordKey, SourcePosition};
 
 /// Comes first in a stored checkpoint. Each change of the structs that it is made of needs another one.
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
 /// Comes before the version in a copy.
 const COPY: u8 = 0;
 
@@ -36,6 +36,12 @@ pub enum LaneCheckpointError {
     /// Truncated or altered.
     #[error("the checkpoint is damaged; delete it to start this lane at `since` (s1-forwarder state delete)")]
     Damaged,
+    /// Written before the layout changed.
+    #[error(
+        "the checkpoint has an older layout ({0}, this release reads {VERSION}); delete it to start this lane at \
+         `since` (s1-forwarder state delete)"
+    )]
+    Older(u64),
     /// Written by a newer release.
     #[error("the checkpoint was written by a newer release (layout {0}, this one reads {VERSION}); use that release")]
     Newer(u64),
@@ -112,7 +118,8 @@ impl LaneCheckpoint {
                 _ => Err(LaneCheckpointError::Damaged),
             },
             (newer, _) if newer > VERSION => Err(LaneCheckpointError::Newer(newer)),
-            _ => Err(LaneCheckpointError::Damaged),
+            (0, _) => Err(LaneCheckpointError::Damaged),
+            (older, _) => Err(LaneCheckpointError::Older(older)),
         }
     }
 }
@@ -144,7 +151,8 @@ mod tests {
             assert_eq!(LaneCheckpoint::decode(&bytes[..cut]), Err(LaneCheckpointError::Damaged));
         }
         assert_eq!(LaneCheckpoint::decode(&[&*bytes, &[0]].concat()), Err(LaneCheckpointError::Damaged));
-        assert_eq!(LaneCheckpoint::decode(&[&[2], &bytes[1..]].concat()), Err(LaneCheckpointError::Newer(2)));
+        assert_eq!(LaneCheckpoint::decode(&[&[3], &bytes[1..]].concat()), Err(LaneCheckpointError::Newer(3)));
+        assert_eq!(LaneCheckpoint::decode(&[&[1], &bytes[1..]].concat()), Err(LaneCheckpointError::Older(1)));
         assert_eq!(LaneCheckpoint::decode(&[77]), Err(LaneCheckpointError::Newer(77)), "whatever follows");
     }
 

@@ -5,6 +5,7 @@
 //! the first page that brings something, and so is each delivery: most polls bring nothing, and start no task at all.
 //! What the sink has settled moves the position, and the position goes to the store.
 
+mod backoff;
 mod budget;
 mod checkpoint_writer;
 mod enrich;

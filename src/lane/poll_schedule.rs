@@ -1,17 +1,33 @@
 use std::time::Duration;
 
+use compact_str::CompactString;
 use tokio::time::Instant;
 
+use super::backoff::Backoff;
 use crate::record::Timestamp;
 use crate::source::{Pass, PollContext, SourcePosition};
+use crate::telemetry::LaneState;
 
-/// When each pass over the stream is polled next.
+/// When each pass over the stream is polled next. A pass that the console refuses, or fails to answer, waits by itself:
+/// the others are polled when they are due.
 #[derive(Debug)]
 pub struct PollSchedule {
-    /// None for a pass that is not polled again.
-    due: Vec<Option<Instant>>,
+    passes: Vec<ScheduledPass>,
     not_before: Instant,
     once: bool,
+    /// With `once`: a pass was given up.
+    is_refused: bool,
+}
+
+#[derive(Debug)]
+struct ScheduledPass {
+    name: CompactString,
+    /// None for a pass that is not polled again.
+    due: Option<Instant>,
+    /// Pauses after failures in a row.
+    backoff: Backoff,
+    /// Why the last poll failed.
+    failure: Option<LaneState>,
 }
 
 impl PollSchedule {
@@ -25,20 +41,35 @@ impl PollSchedule {
         once: bool,
     ) -> Self {
         let not_before = Instant::now();
-        let due = |(index, pass): (usize, &Pass)| {
+        let mut schedule = Self { passes: Vec::new(), not_before, once, is_refused: false };
+        schedule.follow(passes, position, now);
+        for (index, pass) in schedule.passes.iter_mut().enumerate() {
+            let first = not_before + first_poll_after;
+            pass.due = pass.due.map(|due| if index == 0 || once { first } else { due.max(first) });
+        }
+        schedule
+    }
+
+    /// The stream has these passes now. Those that it had before stay as they are.
+    pub fn follow(&mut self, passes: &[Pass], position: &SourcePosition, now: Timestamp) {
+        let mut before = std::mem::take(&mut self.passes);
+        let entry = |(index, pass): (usize, &Pass)| {
+            if let Some(place) = before.iter().position(|entry| entry.name == pass.name) {
+                return before.swap_remove(place);
+            }
             let complete = position.track(index).and_then(|track| track.complete);
             // A scope of findings that was never read is due at once.
             let never = if pass.chain.is_some() { Duration::ZERO } else { pass.every };
-            let due = complete.map_or(never, |complete| pass.every.saturating_sub(now.since(complete)));
-            let wait = if index == 0 || once { first_poll_after } else { due.max(first_poll_after) };
-            Some(not_before + wait)
+            let wait = complete.map_or(never, |complete| pass.every.saturating_sub(now.since(complete)));
+            let due = Instant::now() + if self.once { Duration::ZERO } else { wait };
+            ScheduledPass { name: pass.name.clone(), due: Some(due), backoff: Backoff::default(), failure: None }
         };
-        Self { due: passes.iter().enumerate().map(due).collect(), not_before, once }
+        self.passes = passes.iter().enumerate().map(entry).collect();
     }
 
     /// The pass that is due first, and when; none when no pass is polled again.
     pub fn next(&self) -> Option<(usize, Instant)> {
-        let due = self.due.iter().enumerate().filter_map(|(pass, due)| due.map(|due| (pass, due)));
+        let due = self.passes.iter().enumerate().filter_map(|(index, pass)| Some((index, pass.due?)));
         let (pass, due) = due.min_by_key(|(_, due)| *due)?;
         Some((pass, due.max(self.not_before)))
     }
@@ -48,11 +79,53 @@ impl PollSchedule {
         self.not_before = Instant::now() + pause;
     }
 
-    /// A poll that began at `begun` has reached its end.
+    /// A poll of the pass failed. The pass is polled again after a pause, longer while it fails, and at least `after`.
+    pub fn failed(
+        &mut self,
+        pass: usize,
+        failure: LaneState,
+        window: (Duration, Duration),
+        after: Duration,
+        random: &mut fastrand::Rng,
+    ) {
+        if let Some(pass) = self.passes.get_mut(pass) {
+            pass.due = Some(Instant::now() + pass.backoff.next(window, random).max(after));
+            pass.failure = Some(failure);
+        }
+    }
+
+    /// With `once`: the pass is not polled again.
+    pub fn give_up(&mut self, pass: usize, failure: LaneState) {
+        self.is_refused = true;
+        if let Some(pass) = self.passes.get_mut(pass) {
+            (pass.due, pass.failure) = (None, Some(failure));
+        }
+    }
+
+    /// Whether a pass was given up.
+    pub fn is_refused(&self) -> bool {
+        self.is_refused
+    }
+
+    /// Whether the last poll of the pass failed.
+    pub fn is_failing(&self, pass: usize) -> bool {
+        self.passes.get(pass).is_some_and(|pass| pass.failure.is_some())
+    }
+
+    /// The failure of a pass; of one other than `except`.
+    pub fn failure(&self, except: Option<usize>) -> Option<LaneState> {
+        let passes = self.passes.iter().enumerate().filter(|(index, _)| Some(*index) != except);
+        passes.filter_map(|(_, pass)| pass.failure.clone()).next()
+    }
+
+    /// A poll that began at `begun` has ended without a failure.
     pub fn done(&mut self, passes: &[Pass], context: PollContext, begun: Instant, position: &SourcePosition) {
-        let (Some(pass), Some(due)) = (passes.get(context.pass), self.due.get_mut(context.pass)) else { return };
+        let (Some(pass), Some(scheduled)) = (passes.get(context.pass), self.passes.get_mut(context.pass)) else {
+            return;
+        };
         let now = Instant::now();
-        *due = if position.is_marking(context.pass) {
+        (scheduled.backoff, scheduled.failure) = Default::default();
+        scheduled.due = if position.is_marking(context.pass) {
             Some(now)
         } else if self.once {
             None

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
 use super::Lane;
@@ -14,16 +14,21 @@ use crate::console::ConsoleError;
 use crate::failure::Failure;
 use crate::record::{Stream, Timestamp};
 use crate::settings::FullJitter;
-use crate::source::{Action, Poll, PollContext, Request, SourcePosition};
+use crate::source::{Action, Poll, PollContext, PollEnd, Request, SourcePosition};
 use crate::telemetry::LaneState;
 
 /// Backoff for a console that fails.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// After so many failures in a row a poll may give way to the stream's other passes, if it has returned findings: they
+/// are delivered again.
+const FAILURES_IN_WINDOW: u32 = 100;
 /// Timeouts in a row after which pages get smaller.
 const TIMEOUTS_BEFORE_SMALLER: u32 = 2;
 /// `Date` has whole seconds, and an answer takes time: clocks that differ by less agree, however short the overlap is.
 const LEAST_SKEW: Duration = Duration::from_secs(5);
+/// A turn within the rate limit expires after this time.
+const LONGEST_TURN: Duration = Duration::from_secs(1);
 /// Largest body of the single record that is asked for to learn the console's time.
 const FIRST_ANSWER: usize = 1024 * 1024;
 
@@ -32,7 +37,16 @@ pub struct PullStage<'a> {
     pub lane: &'a Lane,
     /// What the lane has learned about the size of its records; shared by all its polls.
     pub sizing: &'a mut Sizing,
+    /// The console answers `data: null` where it counts nothing; shared likewise.
+    pub is_null_usual: &'a mut bool,
     pub random: fastrand::Rng,
+    /// After so many failures in a row the poll ends: the stream has other passes, which must not wait for this one
+    /// indefinitely.
+    pub gives_way_after: Option<u32>,
+    /// The failure of another pass, which a poll that succeeds does not end.
+    pub other_failure: Option<LaneState>,
+    /// What the reasons of failures begin with.
+    pub prefix: String,
 }
 
 impl PullStage<'_> {
@@ -46,7 +60,7 @@ impl PullStage<'_> {
         position: SourcePosition,
         pass: usize,
         pages: mpsc::Sender<PulledPage>,
-    ) -> Result<Option<PollContext>, Failure> {
+    ) -> Result<Option<(PollContext, PollEnd)>, Failure> {
         let Lane { pull, client, budget, delivery, .. } = self.lane;
         let meter = &delivery.meter;
         let start = match pull.window {
@@ -54,10 +68,14 @@ impl PullStage<'_> {
             None => self.start_time().await?,
         };
         let Some(mut poll) = Poll::new(client, meter.clone(), pull.clone(), position, pass, start) else {
-            return Ok(Some(PollContext { pass, start, ..PollContext::default() }));
+            return Ok(Some((PollContext { pass, start, ..PollContext::default() }, PollEnd::NotDue)));
         };
+
         if let Some(known) = &self.lane.known {
             poll.skip_accounted(known.clone());
+        }
+        if *self.is_null_usual {
+            poll.expect_null();
         }
         let enricher = (!pull.include.is_empty()).then(|| Enricher { client, include: &pull.include, meter });
         let mut retry = RetryState::new(&mut self.random);
@@ -78,7 +96,8 @@ impl PullStage<'_> {
                         }
                         retry.answered(found_new, &mut self.random);
                         self.sizing.learn(page.shown, page.body.len());
-                        meter.set_console_failure(None);
+                        meter.set_console_failure(self.other_failure.clone());
+                        retry.is_within_window |= found_new && pull.findings.is_some();
                     }
                     let reserved = reservation.take();
                     if found_new || !page.excluded.is_empty() {
@@ -92,10 +111,13 @@ impl PullStage<'_> {
                     }
                     continue;
                 }
-                Action::Done(context) => return Ok(Some(context)),
+                Action::Done(context) => {
+                    *self.is_null_usual = poll.is_null_usual();
+                    return Ok(Some((context, poll.into_end())));
+                }
             };
             sleep(request.pause()).await;
-            let permit = client.permit().await;
+            let mut permit = client.permit().await;
             let (is_page, total) = (request.is_page(), budget.total());
             share = budget.share();
             let mut plan = self.sizing.plan(share, total, budget.is_proven() || !found_new);
@@ -105,7 +127,12 @@ impl PullStage<'_> {
                     plan.limit = plan.limit.min(enrich::PAGE);
                     reserve += enricher.reserve(share);
                 }
+                let asked = Instant::now();
                 reservation = Some(budget.reserve(reserve).await);
+                if asked.elapsed() > LONGEST_TURN {
+                    // Lanes that waited for memory together must not ask together.
+                    permit = client.permit().await;
+                }
             }
             let answer = request.with_size(plan.limit, plan.max_body).send(client, permit, Some(meter)).await;
             if is_page && matches!(answer, Err(ConsoleError::TooLarge(_))) {
@@ -128,8 +155,8 @@ impl PullStage<'_> {
         let probe = Request::probe(pull.stream, FIRST_ANSWER);
         while client.time().is_none() {
             match probe.send(client, client.permit().await, Some(&delivery.meter)).await {
-                // One scope of several may lack findings; its refusal has the time as well.
-                Err(ConsoleError::Forbidden(_))
+                // One scope of several may be refused; its refusal has the time as well.
+                Err(ConsoleError::Forbidden(_) | ConsoleError::Missing(_) | ConsoleError::BadRequest(_))
                     if pull.stream == Stream::Vulnerabilities && client.time().is_some() =>
                 {
                     break;
@@ -158,7 +185,7 @@ impl PullStage<'_> {
     /// Retries a transient failure (429, 5xx, timeout): waits until the next attempt.
     ///
     /// # Errors
-    /// A failure that a retry would not change.
+    /// A failure that a retry would not change, or that keeps other passes waiting.
     async fn failed(&mut self, error: ConsoleError, retry: &mut RetryState) -> Result<(), Failure> {
         let (reason, after) = match error {
             ConsoleError::Transient { reason, after, timed_out } => {
@@ -178,7 +205,13 @@ impl PullStage<'_> {
             }
             refusal => return Err(self.refused(refusal).await),
         };
-        self.lane.delivery.meter.set_console_failure(Some(LaneState::ConsoleFailing(reason)));
+        let reason = format!("{}{reason}", self.prefix);
+        self.lane.delivery.meter.set_console_failure(Some(LaneState::ConsoleFailing(reason.clone())));
+        retry.failures += 1;
+        let least = if retry.is_within_window { FAILURES_IN_WINDOW } else { 0 };
+        if self.gives_way_after.is_some_and(|most| retry.failures >= most.max(least)) {
+            return Err(Failure::Transient { reason, after });
+        }
         // `Retry-After` may lengthen the wait, but not shorten it.
         sleep(after.unwrap_or_default().max(retry.waits.wait())).await;
         Ok(())
@@ -186,35 +219,43 @@ impl PullStage<'_> {
 
     /// Reports a refusal. A refused token may have expired or have been revoked; the console can tell.
     async fn refused(&self, error: ConsoleError) -> Failure {
-        let mut reason = error.to_string();
+        let mut reason = format!("{}{error}", self.prefix);
         if let ConsoleError::Unauthorized(_) = error {
             reason += &match self.lane.client.token_expiry().await {
                 Ok(Some(expiry)) if expiry <= self.lane.clock.now() => format!("; the token expired at {expiry}"),
                 _ => "; the token is wrong, revoked or expired".to_owned(),
             };
         }
-        self.lane.delivery.meter.set_console_failure(Some(LaneState::ConsoleRefused(reason)));
-        error.into()
+        self.lane.delivery.meter.set_console_failure(Some(LaneState::ConsoleRefused(reason.clone())));
+        match error.into() {
+            Failure::Unauthorized(_) => Failure::Unauthorized(reason),
+            Failure::Misconfigured(_) => Failure::Misconfigured(reason),
+            failure => failure,
+        }
     }
 }
 
 /// Failures since the last page.
 struct RetryState {
     waits: FullJitter,
+    failures: u32,
     timeouts: u32,
     cursors: u32,
+    /// Findings of the poll were returned, which another poll returns again.
+    is_within_window: bool,
 }
 
 impl RetryState {
     fn new(random: &mut fastrand::Rng) -> Self {
-        Self { waits: FullJitter::new(FIRST_WAIT, LONGEST_WAIT, random.fork()), timeouts: 0, cursors: 0 }
+        let waits = FullJitter::new(FIRST_WAIT, LONGEST_WAIT, random.fork());
+        Self { waits, failures: 0, timeouts: 0, cursors: 0, is_within_window: false }
     }
 
     /// A page came. One without new records does not excuse refused cursors: the poll may be going in circles.
     fn answered(&mut self, found_new: bool, random: &mut fastrand::Rng) {
         if found_new || self.cursors == 0 {
-            *self = Self::new(random);
+            *self = Self { is_within_window: self.is_within_window, ..Self::new(random) };
         }
-        self.timeouts = 0;
+        (self.timeouts, self.failures) = (0, 0);
     }
 }

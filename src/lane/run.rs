@@ -1,9 +1,11 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::backoff::Backoff;
 use super::checkpoint_writer::{CheckpointWriter, waits};
 use super::lane_checkpoint::LaneCheckpoint;
 use super::poll_schedule::PollSchedule;
@@ -13,8 +15,9 @@ use super::sizing::Sizing;
 use super::{Lane, LaneEnd, map};
 use crate::console::Endpoint;
 use crate::failure::Failure;
+use crate::record::Scope;
 use crate::sink::settings::RetrySettings;
-use crate::source::PollContext;
+use crate::source::{MAIN, PollContext, PollEnd};
 use crate::telemetry::LaneState;
 
 /// Pages that wait between source and transform.
@@ -26,15 +29,25 @@ const BATCHES: usize = 1;
 const AFTER_REFUSED: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(300));
 /// The same where the console refuses more than the token.
 const AFTER_FORBIDDEN: (Duration, Duration) = (Duration::from_secs(3600), Duration::from_secs(3600));
+/// After so many failures in a row a poll gives way to the stream's other passes; after one if the last poll failed.
+const MOST_FAILURES: u32 = 10;
+/// The pause of a pass that gave way.
+const AFTER_GIVING_WAY: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(60));
+
+/// A session with a transactional sink that ended sooner is followed by a pause.
+const SHORT_SESSION: Duration = Duration::from_secs(60);
 
 /// What a lane keeps from poll to poll.
 struct LaneProgress {
     checkpoint: LaneCheckpoint,
     writer: CheckpointWriter,
     sizing: Sizing,
+    is_null_usual: bool,
     schedule: PollSchedule,
-    /// Pauses between sessions, by [`Side`].
-    backoffs: [Backoff; 2],
+    /// Pauses while the console refuses the token.
+    token_backoff: Backoff,
+    /// Pauses while the sink fails.
+    sink_backoff: Backoff,
 }
 
 /// Whose failure ended a session.
@@ -51,7 +64,9 @@ impl Lane {
         let mut lane = Box::new(self);
         async move {
             let mut reopening = false;
+            let mut waits = waits(&mut lane.random);
             let end = loop {
+                let opened = Instant::now();
                 let Some(mut progress) = stop.run_until_cancelled(Box::pin(lane.open(reopening))).await else {
                     break LaneEnd::Drained;
                 };
@@ -62,6 +77,10 @@ impl Lane {
                 // The session with a transactional sink has ended: reopen the lane and read its checkpoint again.
                 lane.delivery.meter.lane.requeue_in_flight();
                 (lane.first_poll_after, reopening) = (Duration::ZERO, true);
+                if opened.elapsed() < SHORT_SESSION {
+                    // Sessions that end as soon as they begin must not keep the brokers and the console busy.
+                    stop.run_until_cancelled(sleep(waits.wait())).await;
+                }
             };
             if matches!(end, LaneEnd::Drained | LaneEnd::Complete) {
                 lane.delivery.meter.done();
@@ -94,14 +113,18 @@ impl Lane {
             checkpoint,
             writer: CheckpointWriter::new(self, random),
             sizing: Sizing::new(Endpoint::of(self.key.lane.stream).max_limit),
-            backoffs: Default::default(),
+            is_null_usual: false,
+            token_backoff: Backoff::default(),
+            sink_backoff: Backoff::default(),
         })
     }
 
     /// Polls the passes as they fall due, and stores the checkpoint at the end.
     async fn poll_until_end(&mut self, progress: &mut LaneProgress, stop: &CancellationToken) -> LaneEnd {
         let end = loop {
-            let Some((pass, next_poll)) = progress.schedule.next() else { break LaneEnd::Complete };
+            let Some((pass, next_poll)) = progress.schedule.next() else {
+                break if progress.schedule.is_refused() { LaneEnd::Refused } else { LaneEnd::Complete };
+            };
             let waited = stop.run_until_cancelled(progress.wait_until(next_poll)).await;
             if progress.writer.is_superseded() {
                 return LaneEnd::Superseded;
@@ -112,20 +135,22 @@ impl Lane {
             let begun = Instant::now();
             // Boxed, so that a lane is small while it sleeps: there are tens of thousands.
             match Box::pin(self.session(progress, pass, stop)).await {
-                Ok(Some(context)) => {
+                Ok(Some((context, end))) => {
                     progress.schedule.done(&self.pull.passes(), context, begun, &progress.checkpoint.position);
-                    progress.backoffs = Default::default();
+                    (progress.token_backoff, progress.sink_backoff) = Default::default();
                     self.delivery.meter.set_sink_failure(None);
+                    self.follow_scopes(pass, end, progress);
+                    self.delivery.meter.set_console_failure(progress.schedule.failure(None));
                 }
                 // The lane is asked to stop.
                 Ok(None) => self.delivery.meter.lane.requeue_in_flight(),
                 Err((_, Failure::Superseded(_))) => return LaneEnd::Superseded,
-                Err((Side::Console, Failure::Misconfigured(_))) if self.once => {
+                Err((Side::Console, Failure::Misconfigured(reason))) if self.once => {
                     self.delivery.meter.lane.requeue_in_flight();
-                    break LaneEnd::Refused;
+                    progress.schedule.give_up(pass, LaneState::ConsoleRefused(reason));
                 }
                 Err((side, failure)) => {
-                    self.pause(side, failure, progress);
+                    self.pause(side, pass, failure, progress);
                     // The pause may be long, and a kill during it must not repeat what was settled.
                     stop.run_until_cancelled(progress.writer.flush(&mut progress.checkpoint)).await;
                 }
@@ -142,19 +167,29 @@ impl Lane {
         progress: &mut LaneProgress,
         pass: usize,
         stop: &CancellationToken,
-    ) -> Result<Option<PollContext>, (Side, Failure)> {
+    ) -> Result<Option<(PollContext, PollEnd)>, (Side, Failure)> {
         let (pages, pulled) = mpsc::channel(PAGES);
         let (batches, mapped) = mpsc::channel(BATCHES);
         let (pull_random, send_random) = (self.random.fork(), self.random.fork());
-        let LaneProgress { checkpoint, writer, sizing, backoffs, .. } = progress;
-        let is_probing = backoffs[Side::Sink as usize] != Backoff::default();
+        let LaneProgress { checkpoint, writer, sizing, is_null_usual, schedule, sink_backoff, .. } = progress;
+        let is_probing = *sink_backoff != Backoff::default();
         let sink = self.transactional_sink();
         let _pending = sink.as_ref().map(|sink| sink.enter());
 
         let position = checkpoint.position.clone();
-        let pull = PullStage { lane: self, sizing, random: pull_random }.run(position, pass, pages);
-        let map = map::run(self, pulled, batches);
         let passes = self.pull.passes();
+        let name = passes.get(pass).map(|pass| &*pass.name).filter(|name| *name != MAIN);
+        let pull = PullStage {
+            lane: self,
+            sizing,
+            is_null_usual,
+            random: pull_random,
+            gives_way_after: (passes.len() > 1).then(|| if schedule.is_failing(pass) { 1 } else { MOST_FAILURES }),
+            other_failure: schedule.failure(Some(pass)),
+            prefix: name.map(|name| format!("{name}: ")).unwrap_or_default(),
+        };
+        let pull = pull.run(position, pass, pages);
+        let map = map::run(self, pulled, batches);
         let mut stage = SendStage::new(self, sink, &passes, checkpoint, writer, send_random);
         let stop_pulling = stop.child_token();
         let send = async {
@@ -165,35 +200,74 @@ impl Lane {
         let (sent, mapped, pulled) = tokio::join!(send, map, stop_pulling.run_until_cancelled(pull));
         sent.and(mapped).map_err(|failure| (Side::Sink, failure))?;
         let polled = pulled.unwrap_or(Ok(None)).map_err(|failure| (Side::Console, failure))?;
-        if let Some(context) = polled {
-            stage.finish(context).await;
+        if let Some((context, end)) = &polled {
+            stage.finish(*context, end).await;
         }
         Ok(polled)
     }
 
-    /// Plans the next poll after a session that failed. Pauses are longer while the same side fails.
-    fn pause(&mut self, side: Side, failure: Failure, progress: &mut LaneProgress) {
+    /// Goes on with the scopes that a poll of everything that the token may see has found; without any, where the
+    /// console accepts that poll.
+    fn follow_scopes(&mut self, pass: usize, end: PollEnd, progress: &mut LaneProgress) {
+        let passes = self.pull.passes();
+        if passes.get(pass).is_none_or(|pass| pass.chain != Some(None)) {
+            return;
+        }
+        let found: Vec<Arc<Scope>> = if let PollEnd::Scopes(found) = end { found } else { Vec::new() };
+        let position = &mut progress.checkpoint.position;
+        let pull = self.pull.with_found_scopes(found);
+        if pull != *self.pull {
+            self.pull = Arc::new(pull);
+            let passes = self.pull.passes();
+            position.align(&passes);
+            progress.schedule.follow(&passes, position, self.clock.now());
+        }
+        position.forget_others(&self.pull.passes());
+    }
+
+    /// Plans the next poll after a session that failed. Pauses are longer while the same fails.
+    fn pause(&mut self, side: Side, pass: usize, failure: Failure, progress: &mut LaneProgress) {
         let meter = &self.delivery.meter;
         meter.lane.requeue_in_flight();
-        let backoff = &mut progress.backoffs[side as usize];
-        let RetrySettings { initial, max } = self.delivery.retry;
-        let (window, after) = match (&failure, side) {
-            (Failure::Transient { after, .. }, Side::Sink) => {
-                if self.budget.is_proven() {
-                    *backoff = Backoff::default();
-                }
-                ((initial.0, max.0), after.unwrap_or_default())
+        let LaneProgress { schedule, token_backoff, sink_backoff, .. } = progress;
+        let random = &mut self.random;
+        match (side, failure) {
+            (Side::Console, Failure::Misconfigured(reason)) => {
+                schedule.failed(pass, LaneState::ConsoleRefused(reason), AFTER_FORBIDDEN, Duration::ZERO, random);
             }
-            (Failure::Misconfigured(_), Side::Console) => (AFTER_FORBIDDEN, Duration::ZERO),
-            _ => (AFTER_REFUSED, Duration::ZERO),
-        };
-        if side == Side::Sink {
-            self.budget.set_proven(false);
-            if !matches!(failure, Failure::Transient { .. }) {
-                meter.set_sink_failure(Some(LaneState::SinkRefused(failure.to_string())));
+            (Side::Console, Failure::Unauthorized(reason)) => {
+                let pause = token_backoff.next(AFTER_REFUSED, random);
+                // Another pass tries the token next.
+                schedule.failed(pass, LaneState::ConsoleRefused(reason), (pause, pause), pause, random);
+                schedule.pause(pause);
+            }
+            (Side::Console, failure) => {
+                let after = if let Failure::Transient { after, .. } = &failure {
+                    after.unwrap_or_default()
+                } else {
+                    Duration::ZERO
+                };
+                let state = LaneState::ConsoleFailing(failure.to_string());
+                schedule.failed(pass, state, AFTER_GIVING_WAY, after, random);
+            }
+            (Side::Sink, failure) => {
+                let RetrySettings { initial, max } = self.delivery.retry;
+                let (window, after) = match &failure {
+                    Failure::Transient { after, .. } => {
+                        if self.budget.is_proven() {
+                            *sink_backoff = Backoff::default();
+                        }
+                        ((initial.0, max.0), after.unwrap_or_default())
+                    }
+                    _ => {
+                        meter.set_sink_failure(Some(LaneState::SinkRefused(failure.to_string())));
+                        (AFTER_REFUSED, Duration::ZERO)
+                    }
+                };
+                self.budget.set_proven(false);
+                schedule.pause(sink_backoff.next(window, random).max(after));
             }
         }
-        progress.schedule.pause(backoff.next(window, &mut self.random).max(after));
     }
 }
 
@@ -208,19 +282,5 @@ impl LaneProgress {
                 () = self.writer.write_due(&mut self.checkpoint, false) => {}
             }
         }
-    }
-}
-
-/// How often in a row one side failed.
-#[derive(Default, PartialEq, Eq)]
-struct Backoff(u32);
-
-impl Backoff {
-    /// Doubles from the first to the last of `window`. The second half of each pause is random, so that lanes spread
-    /// out.
-    fn next(&mut self, (first, last): (Duration, Duration), random: &mut fastrand::Rng) -> Duration {
-        let pause = first.saturating_mul(1 << self.0.min(16)).min(last);
-        self.0 += 1;
-        pause.mul_f64(0.5 + random.f64() / 2.0)
     }
 }

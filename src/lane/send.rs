@@ -19,7 +19,7 @@ use crate::failure::Failure;
 use crate::record::Timestamp;
 use crate::sink::TransactionalSink;
 use crate::sink::deliver::Transaction;
-use crate::source::{Pass, PollContext, SourcePosition};
+use crate::source::{Pass, PollContext, PollEnd, SourcePosition};
 use crate::telemetry::LaneMetrics;
 
 /// After this long without any delivery, a lane gives its bytes back and returns to its checkpoint. A lane that probes
@@ -179,10 +179,15 @@ impl<'a> SendStage<'a> {
         Ok(())
     }
 
-    /// Stores that the poll has ended, and that everything that it returned is settled.
-    pub async fn finish(&mut self, context: PollContext) {
-        if self.passes.get(context.pass).is_some_and(|pass| pass.is_due(context)) {
-            self.checkpoint.position.finish(self.passes, context, self.lane.pull.marker);
+    /// Stores how the poll has ended. Everything that it returned is settled.
+    pub async fn finish(&mut self, context: PollContext, end: &PollEnd) {
+        let position = &mut self.checkpoint.position;
+        match end {
+            PollEnd::Complete => position.finish(self.passes, context, self.lane.pull.marker),
+            PollEnd::Unavailable => position.pass_over(context),
+            PollEnd::NotDue | PollEnd::Scopes(_) => {}
+        }
+        if matches!(end, PollEnd::Complete | PollEnd::Unavailable) {
             // A complete snapshot is stored at once: after a kill its event would be sent again.
             match context.snapshot {
                 Some(_) => self.writer.events_settled(),

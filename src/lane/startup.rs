@@ -37,7 +37,12 @@ impl Lane {
             return Ok(checkpoint);
         };
         let mut checkpoint = LaneCheckpoint::decode(&bytes).map_err(|error| error.to_string())?;
-        checkpoint.position.align(&self.pull.passes());
+        let passes = self.pull.passes();
+        checkpoint.position.align(&passes);
+        // A poll of everything that the token may see finds out which scopes of findings the token has.
+        if passes.iter().all(|pass| pass.chain != Some(None)) {
+            checkpoint.position.forget_others(&passes);
+        }
         if checkpoint.host != host {
             info!(was = %checkpoint.host, is = %host, "the console has changed: keeping the time and forgetting the keys");
             checkpoint.position.forget_keys();

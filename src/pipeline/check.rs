@@ -76,7 +76,19 @@ pub(super) fn console(root: &Node, console: &console::ConsoleSettings, problems:
         let message = "the API token is sent unencrypted; write https:// unless this is a test";
         report.push(&["console", "url"], Severity::Warning, message);
     }
+    if let Some(path) = root.nearest(&["console", "url"]).text().and_then(pasted_path) {
+        let message = format!("`{path}` is ignored: requests go to {}", console.url);
+        report.push(&["console", "url"], Severity::Warning, message);
+    }
     tls(&mut report, &["console", "tls"], &console.tls);
+}
+
+/// What follows the host in a pasted address.
+fn pasted_path(address: &str) -> Option<&str> {
+    let address = address.trim();
+    let after_scheme = address.find("://").map_or(0, |at| at + 3);
+    let host = &address[after_scheme..];
+    Some(&host[host.find('/')?..]).filter(|path| *path != "/")
 }
 
 fn is_loopback(host: &str) -> bool {
@@ -177,6 +189,7 @@ pub(super) fn sinks(root: &Node, sinks: &[Option<sink::SinkSettings>], problems:
         if let Some(sink) = sink {
             sink_settings(&mut report, &prefix, sink);
         }
+        unencrypted(&mut report, &prefix);
         let given = node.get("name").and_then(Node::text);
         let name = given.or_else(|| node.get("type").and_then(Node::text)).unwrap_or_default();
         match names.get(name) {
@@ -212,6 +225,26 @@ pub(super) fn sinks(root: &Node, sinks: &[Option<sink::SinkSettings>], problems:
         if !sinks.iter().any(|sink| sink.takes(stream)) {
             let message = "no sink accepts this stream, so it is not pulled";
             Report { root, problems }.push(&["streams", stream.name()], Severity::Warning, message);
+        }
+    }
+}
+
+/// Keys of sinks that hold credentials.
+const CREDENTIALS: [&str; 7] = ["auth", "token", "api_key", "intake_key", "code", "client_secret", "password"];
+
+/// Warns about credentials that would be sent to another host without TLS.
+fn unencrypted(report: &mut Report<'_>, prefix: &str) {
+    let root = report.root;
+    if !CREDENTIALS.iter().any(|key| root.get(key).is_some()) {
+        return;
+    }
+    let urls = root.get("url").into_iter().chain(root.get("urls").map_or(&[][..], Node::list));
+    for url in urls {
+        let Some(rest) = url.text().and_then(|text| text.trim().strip_prefix("http://")) else { continue };
+        let host = rest.split(['/', '?']).next().unwrap_or_default();
+        if !is_loopback(host) {
+            let message = "the credentials are sent unencrypted; write https:// unless this is a test";
+            report.at(&url.place, &format!("{prefix}.url"), Severity::Warning, message);
         }
     }
 }

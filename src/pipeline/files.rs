@@ -22,6 +22,7 @@ use super::{Pipeline, Scan};
 ///   neither starts.
 /// * A file with a new name keeps its old name until it gets the new one.
 /// * If a directory cannot be listed, its pipelines keep running.
+/// * The defaults file is no pipeline file, also in a directory of pipeline files.
 /// * A file with unchanged size and times is not read. A file with unchanged contents is not parsed.
 #[derive(Debug)]
 pub struct Files {
@@ -229,9 +230,16 @@ impl Files {
         let mut paths: BTreeSet<PathBuf> = self.objects.paths().into_iter().collect();
         self.unlisted = self.objects.problems();
         let mut failed = Vec::new();
+        let defaults = self.defaults.as_ref().and_then(|defaults| defaults.path.canonicalize().ok());
+        let is_defaults = |path: &PathBuf| {
+            let defaults = defaults.as_ref().filter(|defaults| defaults.file_name() == path.file_name());
+            defaults.is_some_and(|defaults| path.canonicalize().is_ok_and(|path| path == *defaults))
+        };
         for source in &mut self.sources {
             match source.list() {
-                Listing::Files(found) => paths.extend(found.into_iter().filter(|path| !self.files.contains_key(path))),
+                Listing::Files(found) => {
+                    paths.extend(found.into_iter().filter(|path| !self.files.contains_key(path) && !is_defaults(path)))
+                }
                 Listing::Failed(problem) => {
                     self.unlisted.push(problem);
                     failed.push(&*source);

@@ -12,6 +12,7 @@ use rustls::{ClientConfig, RootCertStore};
 use sha2::{Digest, Sha256};
 
 use super::pin::PinnedCertificates;
+use super::request_error::innermost_cause;
 use super::{Period, Proxy, Tls};
 
 /// The settings of an HTTP client. Equal settings share a client.
@@ -121,17 +122,10 @@ impl HttpSettings {
     }
 
     fn build(&self, files: &TlsFiles) -> Result<reqwest::Client, ClientError> {
-        install_crypto_provider();
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("s1-forwarder/", env!("CARGO_PKG_VERSION")))
+        let mut builder = common_builder()
             .timeout(self.timeout.0)
             .connect_timeout(self.timeout.0.min(CONNECT_TIMEOUT))
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .pool_max_idle_per_host(IDLE_PER_HOST)
-            .redirect(reqwest::redirect::Policy::none())
-            // Callers decide what may be sent again, since they know the request.
-            .retry(reqwest::retry::never())
-            .referer(false);
+            .pool_max_idle_per_host(IDLE_PER_HOST);
         if let Some((path, pem)) = &files.ca {
             builder = builder.tls_certs_only(authorities(path, pem)?);
         }
@@ -170,6 +164,36 @@ impl HttpSettings {
     }
 }
 
+/// Metadata servers answer at once. Where there is none, nobody answers.
+const LOCAL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The client for servers on this machine and its link, such as the metadata servers of clouds. It uses no proxy.
+///
+/// # Errors
+/// If the system has no root certificates.
+pub fn local_client() -> Result<reqwest::Client, ClientError> {
+    static CLIENT: Mutex<Option<reqwest::Client>> = Mutex::new(None);
+    let mut client = CLIENT.lock();
+    if let Some(client) = &*client {
+        return Ok(client.clone());
+    }
+    let built = common_builder().timeout(LOCAL_TIMEOUT).no_proxy().build().map_err(build_error)?;
+    *client = Some(built.clone());
+    Ok(built)
+}
+
+/// What all clients have in common.
+fn common_builder() -> reqwest::ClientBuilder {
+    install_crypto_provider();
+    reqwest::Client::builder()
+        .user_agent(concat!("s1-forwarder/", env!("CARGO_PKG_VERSION")))
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .redirect(reqwest::redirect::Policy::none())
+        // Callers decide what may be sent again, since they know the request.
+        .retry(reqwest::retry::never())
+        .referer(false)
+}
+
 /// A client certificate, in the form of either library.
 struct Identity {
     chain: Vec<CertificateDer<'static>>,
@@ -179,8 +203,7 @@ struct Identity {
 
 /// The innermost cause: the text of the error itself is just "builder error".
 fn build_error(error: reqwest::Error) -> ClientError {
-    let innermost = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source()).last();
-    ClientError::Build(innermost.map_or_else(String::new, ToString::to_string))
+    ClientError::Build(innermost_cause(&error))
 }
 
 type PemFile = Option<(PathBuf, Vec<u8>)>;

@@ -65,7 +65,7 @@ pub struct Common {
     pub retry: RetrySettings,
     /// Maximum number of batches in flight; default by type.
     pub concurrency: Option<NonZeroU32>,
-    /// Timeout of one request.
+    /// Timeout of one request; `kafka` has defaults of its own.
     #[schemars(extend("default" = DEFAULT_TIMEOUT))]
     pub timeout: Option<Period>,
     /// Proxy for this sink; default: the environment's.

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::build_error::BuildError;
-use super::http::Tokens;
+use super::http::{Ambient, Tokens};
 use crate::record::Stream;
 use crate::settings::Schema;
 
@@ -27,6 +27,7 @@ pub struct SinkContext {
 #[derive(Debug, Clone)]
 pub struct SharedSinkResources {
     pub(crate) tokens: Arc<Tokens>,
+    pub(crate) ambient: Ambient,
     #[cfg(feature = "kafka")]
     pub(crate) producers: Arc<super::kafka::Producers>,
     #[cfg(feature = "kafka")]
@@ -48,11 +49,17 @@ impl SharedSinkResources {
     pub fn new(instance: &str) -> Self {
         Self {
             tokens: Arc::default(),
+            ambient: Ambient::default(),
             #[cfg(feature = "kafka")]
             producers: Arc::default(),
             #[cfg(feature = "kafka")]
             owners: crate::kafka::TransactionalIds::new(instance),
         }
+    }
+
+    /// Replaces the environment that the identities of clouds are taken from.
+    pub fn with_ambient(self, ambient: Ambient) -> Self {
+        Self { ambient, ..self }
     }
 
     /// Called when this process has acquired the lease of a shard.

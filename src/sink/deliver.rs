@@ -380,7 +380,7 @@ impl BatchDelivery<'_> {
         }
         Err(Failure::Misconfigured(format!(
             "the sink refused {in_a_row} events in a row and accepted none: {}; no event of this batch became a dead \
-             letter; if the events are to blame, `run --accept-refusals` keeps them",
+             letter; if the events are to blame, `--accept-refusals` keeps them",
             first.reason
         )))
     }

@@ -53,7 +53,10 @@ impl Sink for File {
 
     fn send<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Attempt> {
         let path = self.path.clone();
-        write_lines(&self.line, batch, move |lines| append_lines(&path, lines)).boxed()
+        let named =
+            move |error: std::io::Error| std::io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+        let path = self.path.clone();
+        write_lines(&self.line, batch, move |lines| append_lines(&path, lines).map_err(named)).boxed()
     }
 
     fn probe(&self) -> BoxFuture<'_, Probe> {

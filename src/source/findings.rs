@@ -1,15 +1,15 @@
 //! How application findings are read. They carry no time of their last change, so a poll reads a closed window of their
-//! dates, or, at intervals, sweeps over all of them. The console takes one scope at a time, so a poll reads scope by
-//! scope.
+//! dates, or, at intervals, sweeps over all of them. The console takes one scope at a time, so a lane reads each scope
+//! in polls of its own. A closed window is read in one poll, scope by scope.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use compact_str::{CompactString, ToCompactString};
+use compact_str::CompactString;
 use tracing::{debug, info};
 
 use crate::console::ConsoleError;
-use crate::record::{Level, Scope, Timestamp, Value, parse_page};
+use crate::record::{Scope, Timestamp};
 
 /// Between two pages: these lists are expensive for a console.
 pub(super) const PAUSE: Duration = Duration::from_secs(1);
@@ -23,13 +23,16 @@ pub struct Findings {
     pub(super) include_removed: bool,
     /// Time between two sweeps.
     pub(super) resync: Duration,
-    /// Read one after the other; empty for all that the token may see.
+    /// Those that the settings name; empty for all that the token may see.
     pub(super) scopes: Vec<Arc<Scope>>,
+    /// What the token was last found to have, where the settings name none and the console wants one at a time.
+    pub(super) found: Vec<Arc<Scope>>,
 }
 
 impl Default for Findings {
     fn default() -> Self {
-        Self { severities: String::new(), include_removed: true, resync: DEFAULT_RESYNC, scopes: Vec::new() }
+        let (severities, scopes, found) = Default::default();
+        Self { severities, include_removed: true, resync: DEFAULT_RESYNC, scopes, found }
     }
 }
 
@@ -39,15 +42,22 @@ impl Findings {
         (!self.severities.is_empty()).then(|| ("severities", self.severities.clone()))
     }
 
-    /// The scopes, each of which has a position of its own; `None` stands for all that the token may see.
+    /// The scopes, each of which has a position of its own; `None` stands for all that the token may see. It comes
+    /// last, and its polls also find out which scopes the token has.
     pub(super) fn scopes(&self) -> Vec<Option<Arc<Scope>>> {
-        if self.scopes.is_empty() { vec![None] } else { self.scopes.iter().cloned().map(Some).collect() }
+        let all = self.scopes.is_empty().then_some(None);
+        self.scopes.iter().chain(&self.found).cloned().map(Some).chain(all).collect()
     }
 }
 
 /// Names the position of a scope in checkpoints.
 pub(super) fn position_name(scope: &Scope) -> CompactString {
     compact_str::format_compact!("{}={}", scope.level.parameter(), scope.id)
+}
+
+/// Whether a position is that of one scope.
+pub(super) fn is_of_scope(position_name: &str) -> bool {
+    position_name.contains('=')
 }
 
 /// The lists that one poll reads one after the other.
@@ -73,7 +83,7 @@ enum Filter {
 /// How a scan goes on after the console refused one of its lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AfterRefusal {
-    /// With the next scope.
+    /// Without this scope, which has no findings to read.
     SkipScope,
     /// With the accounts, or sites, that the token may see: the caller asks for them.
     SplitByScope,
@@ -154,36 +164,16 @@ impl FindingsScan {
         AfterRefusal::Fail
     }
 
-    /// Reads these scopes one by one from now on; false when there are none.
-    pub fn split(&mut self, scopes: Vec<Arc<Scope>>) -> bool {
+    /// Reads these scopes one by one from now on.
+    pub fn split(&mut self, scopes: Vec<Arc<Scope>>) {
         self.scopes = scopes.into_iter().map(Some).collect();
-        !self.scopes.is_empty()
     }
-}
-
-/// The scopes in a list of accounts or of sites.
-pub(super) fn read_scopes(level: Level, body: &[u8]) -> Result<Vec<Arc<Scope>>, ConsoleError> {
-    let page = parse_page(body).map_err(|error| ConsoleError::transient(error.to_string()))?;
-    let mut scopes = Vec::new();
-    for record in page.records {
-        let record = Value::new(std::str::from_utf8(record).unwrap_or_default());
-        let mut add = |scope: Value<'_>| {
-            if let Some(id) = scope.get("id").text() {
-                let name = scope.get("name").text().map(|name| name.to_compact_string());
-                scopes.push(Arc::new(Scope { level, id: id.to_compact_string(), name }));
-            }
-        };
-        // Sites are a list within an object.
-        let inner = record.get("sites");
-        if inner.is_empty() { add(record) } else { inner.elements().for_each(add) }
-    }
-    Ok(scopes)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Stream;
+    use crate::record::{Level, Stream};
     use crate::source::Pull;
 
     #[test]

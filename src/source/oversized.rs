@@ -31,7 +31,7 @@ pub(super) enum OversizedRecord {
     InPart { beginning: Bytes, max_bytes: usize },
 }
 
-/// What a page means that came during a search.
+/// What an answer means that came during a search.
 #[derive(Debug)]
 pub(super) enum Search {
     /// The search goes on.
@@ -77,21 +77,25 @@ impl OversizedRecord {
     }
 
     /// A record was too large where the search is. `is_new` hands it on, and says whether it was new.
-    pub fn met(self, cut: &TruncatedBody, is_new: impl FnOnce(&Bytes) -> bool) -> Self {
+    pub fn met(self, cut: &TruncatedBody, is_new: impl FnOnce(&Bytes) -> bool) -> Search {
         let (at, wanted) = match self {
             Self::Searching { at, wanted } => (at, Some(wanted)),
             // Another one right behind the first.
             Self::Behind { at, wanted, .. } => (at + 1, wanted),
-            other => return other,
+            other => return Search::Continue(other),
         };
         let beginning = listed(cut);
+        // The page after it would be asked for with a `skip` that the console refuses.
+        if at >= MAX_SKIP {
+            return Search::TooFar { wanted: wanted.unwrap_or(beginning) };
+        }
         let is_new = is_new(&beginning);
-        match wanted.filter(|wanted| !is_same(&beginning, wanted)) {
+        Search::Continue(match wanted.filter(|wanted| !is_same(&beginning, wanted)) {
             // One of the same time that was stepped over before. A cursor from here would lead to the wanted one, from
             // which another search would begin in front of this one, without end.
             Some(wanted) if !is_new => Self::Searching { at: at + 1, wanted },
             wanted => Self::Behind { at, beginning, wanted },
-        }
+        })
     }
 }
 
@@ -144,5 +148,18 @@ mod tests {
         assert!(!is_same(record, b"") && !is_same(b"", record), "nothing is known of it");
         assert!(is_of(record, "17") && !is_of(record, "18"));
         assert!(!is_of(record, ""), "an alert without an id is none in particular");
+    }
+
+    /// The page after it would be asked for with a larger `skip` than the console accepts.
+    #[test]
+    fn a_record_at_the_last_place_that_can_be_skipped_to_is_searched_for_from_nearer() {
+        let cut = TruncatedBody::of(br#"{"data":[{"id":"17","x":"aaaa"#, 100);
+        let wanted = listed(&cut);
+        for (at, is_too_far) in [(MAX_SKIP - 1, false), (MAX_SKIP, true)] {
+            let met = OversizedRecord::Searching { at, wanted: wanted.clone() }.met(&cut, |_| true);
+            assert_eq!(matches!(met, Search::TooFar { .. }), is_too_far, "{met:?}");
+        }
+        let behind = OversizedRecord::Behind { at: MAX_SKIP - 1, beginning: wanted.clone(), wanted: None };
+        assert!(matches!(behind.met(&cut, |_| true), Search::TooFar { wanted: again } if again == wanted));
     }
 }

@@ -7,7 +7,8 @@ use super::By;
 use crate::record::{Scope, Timestamp};
 
 /// One way to read a stream. The first pass of a stream reads new records; others come back for records that it cannot
-/// see. Each has its own [`super::PassPosition`], and a record that one of them delivers enters all of them.
+/// see. Each has its own [`super::PassPosition`], and a record that one of them delivers enters all of them. Findings
+/// have a pass for each scope, which show different records.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pass {
     /// Names its track in checkpoints; unique within the stream.
@@ -68,6 +69,11 @@ pub struct RecordKey {
 }
 
 impl Pass {
+    /// Whether this, the stream's `index`-th pass, reads what the first one has read before.
+    pub fn comes_back(&self, index: usize) -> bool {
+        index > 0 && self.chain.is_none()
+    }
+
     /// Whether a poll has anything to read: a snapshot may be complete, and the next one not due.
     pub fn is_due(&self, context: PollContext) -> bool {
         !self.snapshot || context.snapshot.is_some()

@@ -123,7 +123,7 @@ impl PassPosition {
     /// Remembers a record; false if it was remembered before.
     pub fn take(&mut self, time: Timestamp, key: u64, version: Option<u64>) -> bool {
         let second = time.seconds();
-        if second < self.bound.seconds() - KEPT_SECONDS_BELOW_BOUND {
+        if second < self.first_kept_second() {
             // Never asked for again.
             return true;
         }
@@ -161,6 +161,12 @@ impl PassPosition {
         self.raise_bound(start.minus(reach));
     }
 
+    /// A poll that started at `start` had nothing to read.
+    pub(super) fn pass_over(&mut self, start: Timestamp) {
+        self.watermark = self.watermark.max(start);
+        self.complete = self.complete.max(Some(start));
+    }
+
     /// Keeps the times and forgets the keys: another console's records have other identities. A snapshot begins again.
     pub fn forget_keys(&mut self) {
         self.seconds.clear();
@@ -183,12 +189,17 @@ impl PassPosition {
         }
     }
 
+    /// Records of earlier seconds are not asked for again.
+    pub(super) fn first_kept_second(&self) -> i64 {
+        self.bound.seconds() - KEPT_SECONDS_BELOW_BOUND
+    }
+
     fn raise_bound(&mut self, bound: Timestamp) {
         if bound <= self.bound {
             return;
         }
         self.bound = bound;
-        let kept = self.seconds.split_off(&(bound.seconds() - KEPT_SECONDS_BELOW_BOUND));
+        let kept = self.seconds.split_off(&self.first_kept_second());
         self.seconds = kept;
     }
 }

@@ -8,24 +8,23 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use tracing::warn;
-
-use super::findings::{AfterRefusal, FindingsScan, PAUSE, read_scopes};
-use super::oversized::{MAX_SKIP, OversizedRecord, Search, is_in_place, is_of};
+use super::findings::{AfterRefusal, FindingsScan, PAUSE};
+use super::oversized::{OversizedRecord, Search};
 use super::pager::{Next, Pager, Progress};
 use super::requests::{Place, RecordList, Request};
 use super::responses::PageReader;
+use super::scope_list::ScopeList;
 use super::selection::{Selection, Skipped};
 use super::{Page, PollContext, Pull, Snapshot, SourcePosition, Stage};
-use crate::console::{Client, ConsoleError, TruncatedBody};
-use crate::record::{self, Identity, Level, Stream, Timestamp, facts};
+use crate::console::{Client, ConsoleError};
+use crate::record::{self, Identity, Level, Scope, Stream, Timestamp};
 use crate::telemetry::Meter;
+use bytes::Bytes;
 
 /// How often `data: null` is asked for again before the console's count decides whether there is nothing.
 const NULL_TRIES: usize = 3;
-/// The console compares times at about 10 ms.
-const PRECISION: Duration = Duration::from_millis(20);
+
+mod stepping;
 
 /// Everything in [bound, S] that the position has not seen, page by page.
 #[derive(Debug)]
@@ -41,6 +40,23 @@ pub struct Poll {
     /// To be emitted before anything else is asked.
     ready: Option<Page>,
     null_answers: usize,
+    /// The console has answered with null before where it counted nothing.
+    is_null_usual: bool,
+    end: PollEnd,
+}
+
+/// How a poll has ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum PollEnd {
+    /// Everything in [bound, S] was returned.
+    #[default]
+    Complete,
+    /// There was nothing to ask for: the snapshot of this time is complete, or S is before the bound.
+    NotDue,
+    /// The scope has no findings to read, for lack of a licence.
+    Unavailable,
+    /// Nothing was read: the console wants findings to be asked for by one of these scopes at a time.
+    Scopes(Vec<Arc<Scope>>),
 }
 
 /// What the caller of a poll does next.
@@ -50,7 +66,7 @@ pub enum Action {
     Ask(Request),
     /// Delivers the records of a page, in order.
     Emit(Page),
-    /// Nothing: the poll has reached its end.
+    /// Nothing: the poll has ended, as [`Poll::into_end`] says.
     Done(PollContext),
 }
 
@@ -66,13 +82,14 @@ enum Phase {
     /// Gets past a record that is too large for the memory budget.
     SteppingOver(OversizedRecord),
     /// The console lists findings scope by scope: asks which scopes the token has.
-    ListingScopes(Level),
+    ListingScopes(ScopeList),
     Done,
 }
 
 impl Poll {
     /// A poll of the stream's `pass`-th pass that starts at `start` by the console's clock and continues `position`.
-    /// None when nothing is due: the snapshot of this time is complete.
+    /// None when nothing is due: the snapshot of this time is complete, or the console's clock was set back and all up
+    /// to `start` was read.
     pub fn new(
         client: &Client,
         meter: Meter,
@@ -98,11 +115,12 @@ impl Poll {
             _ => (None, false),
         };
         let context = PollContext { pass, start, snapshot, sweep };
-        position.enter(context);
+        position.enter(&passes, context);
         let track = position.track(pass)?;
         let from = track.bound.whole_second();
         let phase = match track.snapshot {
             Some(snapshot) if snapshot.stage == Stage::Marking => Phase::Marking(snapshot),
+            _ if start < from => return None,
             _ => Phase::Paging,
         };
         // Findings are listed by their ids, which say nothing of their times.
@@ -117,7 +135,24 @@ impl Poll {
             scan,
             ready: None,
             null_answers: 0,
+            is_null_usual: false,
+            end: PollEnd::default(),
         })
+    }
+
+    /// The console is known to answer `data: null` where it counts nothing: it is asked for its count at once.
+    pub fn expect_null(&mut self) {
+        self.is_null_usual = true;
+    }
+
+    /// Whether it is.
+    pub fn is_null_usual(&self) -> bool {
+        self.is_null_usual
+    }
+
+    /// How a poll that is done has ended.
+    pub fn into_end(self) -> PollEnd {
+        self.end
     }
 
     /// Skips records with these identities, of this version or (with an empty version) of any.
@@ -127,7 +162,7 @@ impl Poll {
 
     /// Number of keys in memory: what grows with the records that are read.
     pub fn key_count(&self) -> usize {
-        self.selection.position.key_count()
+        self.selection.remembered()
     }
 
     /// What to do next. The same request is given again until it is answered.
@@ -155,7 +190,7 @@ impl Poll {
             Phase::Paging => list.page(place, usize::MAX),
             Phase::Counting => list.count(),
             Phase::SteppingOver(record) => record.request(&list, place),
-            Phase::ListingScopes(level) => Request::scopes(*level),
+            Phase::ListingScopes(list) => list.request(),
         };
         let is_first = self.pager.cursor.is_none() && !matches!(self.phase, Phase::SteppingOver(_));
         let has_pause = self.scan.is_some() && request.is_page() && !is_first;
@@ -170,23 +205,20 @@ impl Poll {
     /// Those of the answer. The poll is ready to go on: [`Self::next_action`] gives the request that follows from the
     /// failure.
     pub fn answered(&mut self, answer: Result<Bytes, ConsoleError>, now: Timestamp) -> Result<(), ConsoleError> {
-        match self.phase {
+        match &self.phase {
             Phase::Marking(_) | Phase::Done => Ok(()),
             Phase::SteppingOver(OversizedRecord::Confirming { .. }) => self.place_answered(answer, now),
             Phase::SteppingOver(OversizedRecord::InPart { .. }) => self.alert_answered(answer, now),
             Phase::Paging | Phase::SteppingOver(_) => self.page_answered(answer, now),
             Phase::Counting => self.count_answered(small(answer)?),
-            Phase::ListingScopes(level) => self.scopes_answered(level, small(answer)),
+            Phase::ListingScopes(_) => self.scopes_answered(small(answer)),
         }
     }
 
     fn page_answered(&mut self, answer: Result<Bytes, ConsoleError>, now: Timestamp) -> Result<(), ConsoleError> {
         let body = match answer {
             Ok(body) => body,
-            Err(ConsoleError::TooLarge(cut)) => {
-                self.step_over(&cut, now);
-                return Ok(());
-            }
+            Err(ConsoleError::TooLarge(cut)) => return self.step_over(&cut, now),
             Err(error @ ConsoleError::BadCursor(_)) => {
                 self.restart();
                 return Err(error);
@@ -210,94 +242,10 @@ impl Poll {
                     return Ok(());
                 }
             }
-            Search::TooFar { wanted } => {
-                let before = self.pager.from;
-                self.search(OversizedRecord::Searching { at: 0, wanted });
-                if self.pager.from <= before {
-                    return Err(ConsoleError::transient(format!(
-                        "a record is too large for --memory-budget, and more than {MAX_SKIP} records before it cannot be left out"
-                    )));
-                }
-            }
+            Search::TooFar { wanted } => self.search_nearer(wanted)?,
             Search::Gone => self.restart(),
         }
         self.take_page(&body, page, false, now);
-        Ok(())
-    }
-
-    /// A single record is too large.
-    fn step_over(&mut self, cut: &TruncatedBody, now: Timestamp) {
-        let Phase::SteppingOver(record) = std::mem::replace(&mut self.phase, Phase::Paging) else {
-            match OversizedRecord::begin(self.pull.stream, cut) {
-                record @ OversizedRecord::InPart { .. } => self.phase = Phase::SteppingOver(record),
-                record => self.search(record),
-            }
-            return;
-        };
-        let mut page = None;
-        let record = record.met(cut, |beginning| {
-            let beginning = self.beginning(beginning, beginning, cut.max_bytes, now);
-            !page.insert(beginning).records.is_empty()
-        });
-        if matches!(record, OversizedRecord::Behind { .. }) {
-            self.ready = page;
-        }
-        self.phase = Phase::SteppingOver(record);
-    }
-
-    /// Begins a walk without cursors shortly before what was read last.
-    fn search(&mut self, record: OversizedRecord) {
-        let Progress { ordered, newest, .. } = self.progress;
-        let from = if ordered { newest.minus(PRECISION).max(self.pager.from) } else { self.pager.from };
-        self.pager = Pager::from(from);
-        self.phase = Phase::SteppingOver(record);
-    }
-
-    /// The record that is stepped over was asked for again, and its beginning is all that fits.
-    fn place_answered(&mut self, answer: Result<Bytes, ConsoleError>, now: Timestamp) -> Result<(), ConsoleError> {
-        let phase = std::mem::replace(&mut self.phase, Phase::Paging);
-        let Phase::SteppingOver(OversizedRecord::Confirming { at, beginning, wanted, page }) = phase else {
-            return Ok(());
-        };
-        match answer {
-            Err(ConsoleError::TooLarge(cut)) if is_in_place(&cut, &beginning) => {
-                let records = self.reader.page(&page, &mut self.pager)?;
-                self.take_page(&page, records, true, now);
-                Ok(())
-            }
-            Ok(_) | Err(ConsoleError::TooLarge(_)) => {
-                self.restart();
-                Err(moved())
-            }
-            // The page after it is asked for again: nothing is reserved for it while the lane waits.
-            Err(error) => {
-                self.phase = Phase::SteppingOver(OversizedRecord::Behind { at, beginning, wanted });
-                Err(error)
-            }
-        }
-    }
-
-    /// The page of one alert that is too large came again, with only its id and times.
-    fn alert_answered(&mut self, answer: Result<Bytes, ConsoleError>, now: Timestamp) -> Result<(), ConsoleError> {
-        let phase = std::mem::replace(&mut self.phase, Phase::Paging);
-        let Phase::SteppingOver(OversizedRecord::InPart { beginning, max_bytes }) = phase else { return Ok(()) };
-        let body = match answer {
-            Err(ConsoleError::TooLarge(_)) => {
-                return Err(ConsoleError::transient(
-                    "a record is too large for --memory-budget, and the console shows no less of it when asked for less",
-                ));
-            }
-            answer => answer?,
-        };
-        let page = self.reader.page(&body, &mut self.pager)?;
-        let stream = self.pull.stream;
-        let Some(brief) = page.records.first().filter(|brief| is_of(&beginning, &facts(stream, brief).id)) else {
-            return Err(moved());
-        };
-        self.ready = Some(self.beginning(&beginning, brief, max_bytes, now));
-        if self.follow(page.next_cursor.as_deref(), 1) {
-            self.phase = Phase::Done;
-        }
         Ok(())
     }
 
@@ -309,14 +257,19 @@ impl Poll {
             Some(count) => count <= shown,
             // A console that cannot count, and says once more that there is nothing. An empty list of unified alerts is
             // not null, so null is a failure there.
-            None => page.null_data && shown == 0 && self.pull.stream != Stream::UnifiedAlerts,
+            None => page.null_data && shown == 0 && self.pull.stream != Stream::UnifiedAlerts && !self.is_null_usual,
         };
         if is_end {
+            self.is_null_usual |= self.null_answers > NULL_TRIES && page.total_items.is_some();
             self.ready = Some(self.empty_page());
             self.next_list();
             return Ok(());
         }
+        let was_null_usual = std::mem::take(&mut self.is_null_usual);
         let Some(count) = page.total_items else {
+            if was_null_usual {
+                self.restart();
+            }
             return Err(ConsoleError::transient("the console showed no clear end, and its count cannot be read"));
         };
         self.restart();
@@ -327,7 +280,8 @@ impl Poll {
         let Some(scan) = &mut self.scan else { return Err(error) };
         match scan.refused(&error, self.selection.complete().is_none()) {
             AfterRefusal::Fail => return Err(error),
-            AfterRefusal::SplitByScope => self.phase = Phase::ListingScopes(Level::Account),
+            AfterRefusal::SplitByScope => self.phase = Phase::ListingScopes(ScopeList::of(Level::Account)),
+            AfterRefusal::SkipScope if self.pull.window.is_none() => self.end_as(PollEnd::Unavailable),
             AfterRefusal::SkipScope => {
                 let has_more = scan.next_scope();
                 self.scan_again(has_more);
@@ -336,20 +290,27 @@ impl Poll {
         Ok(())
     }
 
-    fn scopes_answered(&mut self, level: Level, answer: Result<Bytes, ConsoleError>) -> Result<(), ConsoleError> {
-        if matches!(answer, Err(ConsoleError::Forbidden(_))) && level == Level::Account {
-            self.phase = Phase::ListingScopes(Level::Site);
-            return Ok(());
+    fn scopes_answered(&mut self, answer: Result<Bytes, ConsoleError>) -> Result<(), ConsoleError> {
+        let Phase::ListingScopes(list) = &mut self.phase else { return Ok(()) };
+        let Some(scopes) = list.answered(answer, self.reader.redactor())? else { return Ok(()) };
+        match &mut self.scan {
+            // A closed window is one poll, and has no position for each scope.
+            Some(scan) if self.pull.window.is_some() => {
+                scan.split(scopes);
+                self.scan_again(true);
+            }
+            _ => self.end_as(PollEnd::Scopes(scopes)),
         }
-        self.phase = Phase::Paging;
-        let scopes = read_scopes(level, &answer?)?;
-        let has_scopes = self.scan.as_mut().is_some_and(|scan| scan.split(scopes));
-        self.scan_again(has_scopes);
         Ok(())
+    }
+
+    fn end_as(&mut self, end: PollEnd) {
+        (self.end, self.phase) = (end, Phase::Done);
     }
 
     /// Goes on in another scope, if there is one.
     fn scan_again(&mut self, has_scope: bool) {
+        self.selection.next_list();
         self.restart();
         self.ready = Some(self.empty_page());
         if !has_scope {
@@ -360,6 +321,7 @@ impl Poll {
     /// Goes on to the next list of a window of findings, or ends.
     fn next_list(&mut self) {
         if self.scan.as_mut().is_some_and(FindingsScan::advance) {
+            self.selection.next_list();
             self.restart();
         } else {
             self.phase = Phase::Done;
@@ -369,8 +331,11 @@ impl Poll {
     /// `data: null` may mean that there is nothing, or that something is wrong.
     fn null_answer(&mut self) -> Result<(), ConsoleError> {
         self.null_answers += 1;
+        if self.is_null_usual {
+            self.doubt();
+            return Ok(());
+        }
         if self.null_answers > NULL_TRIES {
-            self.null_answers = 0;
             self.doubt();
         }
         Err(ConsoleError::transient("the console answered 200 with `data: null`"))
@@ -406,22 +371,6 @@ impl Poll {
         if follows && self.follow(shown.next_cursor.as_deref(), shown_count) {
             self.next_list();
         }
-    }
-
-    /// The page of a record of which only the beginning was read. `brief` identifies the record.
-    fn beginning(&mut self, beginning: &Bytes, brief: &[u8], max_bytes: usize, now: Timestamp) -> Page {
-        let mut page = Page { body: beginning.clone(), cut: true, shown: 1, ..self.empty_page() };
-        let mut skipped = Skipped::default();
-        let (_, version) = self.selection.take(brief, 0..beginning.len(), now, &mut page, &mut skipped);
-        self.pager.show(version);
-        self.selection.count(1, skipped);
-        if let Some(record) = page.records.first() {
-            warn!(
-                record = %record.id, max_bytes,
-                "a record is too large for --memory-budget: its beginning becomes a dead letter"
-            );
-        }
-        page
     }
 
     fn empty_page(&self) -> Page {
@@ -462,11 +411,8 @@ impl Poll {
     fn restart(&mut self) {
         let from = self.pager.from.max(self.progress.settled.whole_second());
         (self.pager, self.progress.newest, self.phase) = (Pager::from(from), from, Phase::Paging);
+        self.null_answers = 0;
     }
-}
-
-fn moved() -> ConsoleError {
-    ConsoleError::transient("the console's list moved while a record was stepped over")
 }
 
 /// An answer that should be small: one that is not is a failure that may pass.

@@ -6,47 +6,79 @@ use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
 use super::encoding;
+use super::findings::is_of_scope;
 use super::{Known, Pass, PassPosition, PollContext, RecordKey, Snapshot, Stage};
 use crate::record::Timestamp;
 
 /// After a sweep the first window begins so much earlier than the sweep.
 const BEFORE_SWEEP: Duration = Duration::from_secs(24 * 3600);
 /// Most findings of one window to remember; further ones are delivered twice if windows overlap.
-const MANY_FINDINGS: usize = 50_000;
+pub(super) const MANY_FINDINGS: usize = 50_000;
+
+/// A record's content is forgotten when no poll showed the record for this time, at the latest after twice this time.
+const CONTENT_KEPT: Duration = Duration::from_secs(45 * 86_400);
 
 /// Names the position of a stream's first pass in checkpoints.
 pub const MAIN: &str = "main";
+/// The same for snapshots.
+pub(super) const SNAPSHOT: &str = "snapshot";
 
 /// How far a lane has come: one position for each pass over its stream, in the order of the passes, and the contents of
-/// records, which never expire. Clones share what neither of them changes.
+/// records. Clones share what neither of them changes.
 ///
 /// A lane has two that take the same records: the one in its checkpoint takes a record when a sink has settled it, and
 /// that of a running poll (`Selection`) when the poll returns it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourcePosition {
-    /// Where a pass without a position begins. The lane owes nothing before.
+    /// The lane owes nothing before.
     pub(super) since: Timestamp,
     pub(super) tracks: Vec<(CompactString, Arc<PassPosition>)>,
-    /// For each record the hash of its last delivered content.
+    /// For each record that was shown since `contents_since` the hash of its last delivered content.
     #[serde(with = "encoding::contents")]
     pub(super) contents: Arc<HashMap<u64, u64>>,
+    /// The same for records that were last shown before.
+    #[serde(with = "encoding::contents")]
+    pub(super) old_contents: Arc<HashMap<u64, u64>>,
+    pub(super) contents_since: Option<Timestamp>,
 }
 
 impl SourcePosition {
     /// For a new lane that begins at `since`.
     pub fn starting_at(since: Timestamp) -> Self {
-        Self { since, tracks: Vec::new(), contents: Arc::default() }
+        let (tracks, contents, old_contents, contents_since) = Default::default();
+        Self { since, tracks, contents, old_contents, contents_since }
     }
 
-    /// Puts the positions of `passes` first, in their order. Positions of passes that the stream does not have now
-    /// stay.
+    /// Puts the positions of `passes` first, in their order. A pass that comes back for known records gets its position
+    /// with the next poll, see [`Self::enter`].
     pub fn align(&mut self, passes: &[Pass]) {
+        let mut next = 0;
         for (index, pass) in passes.iter().enumerate() {
-            match self.tracks.iter().position(|(name, _)| *name == pass.name) {
-                Some(place) => self.tracks[index..=place].rotate_right(1),
-                None => self.tracks.insert(index, (pass.name.clone(), Arc::new(PassPosition::starting_at(self.since)))),
+            // Most have their places already, and there may be hundreds of scopes.
+            match (next..self.tracks.len()).find(|place| self.tracks[*place].0 == pass.name) {
+                Some(place) => self.tracks[next..=place].rotate_right(1),
+                None if pass.comes_back(index) => continue,
+                None => self.tracks.insert(next, (pass.name.clone(), self.beginning(pass, passes))),
             }
+            next += 1;
         }
+    }
+
+    /// Where a pass begins that was never polled. A scope that was found continues what was read of all scopes.
+    fn beginning(&self, pass: &Pass, passes: &[Pass]) -> Arc<PassPosition> {
+        let all = passes.iter().find(|other| other.chain == Some(None) && pass.chain.is_some());
+        let read = all.and_then(|all| self.tracks.iter().find(|(name, _)| *name == all.name));
+        read.map_or_else(|| Arc::new(PassPosition::starting_at(self.since)), |(_, track)| track.clone())
+    }
+
+    /// Forgets the positions of scopes, and of passes that come back, that the stream does not have now. Another mode
+    /// of the stream goes on where it was.
+    pub fn forget_others(&mut self, passes: &[Pass]) {
+        let is_of_findings = passes.iter().any(|pass| pass.chain.is_some());
+        self.tracks.retain(|(name, _)| {
+            let is_of_mode = !is_of_findings && [MAIN, SNAPSHOT].contains(&name.as_str());
+            is_of_mode || passes.iter().any(|pass| pass.name == *name)
+        });
     }
 
     /// With the names of their passes.
@@ -73,9 +105,11 @@ impl SourcePosition {
         self.track(0)?.complete
     }
 
-    /// The time up to which the lane is complete: what `lag_seconds` is measured from.
+    /// The time up to which the lane is complete: what `lag_seconds` is measured from. A lane that reads scope by scope
+    /// is as far as the last one of them.
     pub fn complete_until(&self) -> Timestamp {
-        self.track(0).map_or(self.since, PassPosition::complete_until)
+        let scopes = self.tracks().filter(|(name, _)| is_of_scope(name)).map(|(_, track)| track.complete_until());
+        scopes.min().unwrap_or_else(|| self.track(0).map_or(self.since, PassPosition::complete_until))
     }
 
     /// The newest time of which the first pass settled a record.
@@ -93,7 +127,7 @@ impl SourcePosition {
 
     /// Number of records whose content is remembered.
     pub fn content_count(&self) -> usize {
-        self.contents.len()
+        self.contents.len() + self.old_contents.len()
     }
 
     /// Looks up a record in the pass of a poll; a record without a time of its own, under every time.
@@ -105,7 +139,13 @@ impl SourcePosition {
 
     /// Whether the content of the record was delivered last.
     pub fn has_content(&self, record_key: &RecordKey) -> bool {
-        record_key.content.is_some_and(|content| self.contents.get(&record_key.id) == Some(&content))
+        let known = self.contents.get(&record_key.id).or_else(|| self.old_contents.get(&record_key.id));
+        record_key.content.is_some() && known == record_key.content.as_ref()
+    }
+
+    /// Whether the content of the record will be forgotten unless the position takes the record again.
+    pub fn is_content_old(&self, record_key: &RecordKey) -> bool {
+        self.old_contents.contains_key(&record_key.id)
     }
 
     /// The time of the snapshot that a poll at `start` reads: the unfinished one, else that of `start`. None when that
@@ -119,9 +159,18 @@ impl SourcePosition {
         }
     }
 
-    /// Begins a poll: when it reads another snapshot than the last poll, its pass begins again.
-    pub fn enter(&mut self, context: PollContext) {
+    /// Begins a poll: when it reads another snapshot than the last poll, its pass begins again. Passes that come back
+    /// for known records begin with the lane's first poll, no further back than they reach.
+    pub fn enter(&mut self, passes: &[Pass], context: PollContext) {
         let since = self.since;
+        if self.tracks.len() < passes.len() {
+            for (index, pass) in passes.iter().enumerate() {
+                if self.tracks.get(index).is_none_or(|(name, _)| *name != pass.name) {
+                    let begin = since.max(context.start.minus(pass.reach));
+                    self.tracks.insert(index, (pass.name.clone(), Arc::new(PassPosition::starting_at(begin))));
+                }
+            }
+        }
         if let (Some(time), Some((_, track))) = (context.snapshot, self.tracks.get_mut(context.pass))
             && track.snapshot.is_none_or(|snapshot| snapshot.time != time)
         {
@@ -139,29 +188,33 @@ impl SourcePosition {
         }
     }
 
-    /// Remembers a record in every pass; false if the pass that returned it knew it before.
+    /// Remembers a record in every pass that may show it; false if the pass that returned it knew it before.
     pub fn take(&mut self, passes: &[Pass], context: PollContext, record_key: &RecordKey) -> bool {
-        self.enter(context);
+        self.enter(passes, context);
         if context.sweep {
             // There are hundreds of thousands, and the next sweep returns them again.
             return true;
         }
         let mut is_new = false;
         for (index, (pass, (_, track))) in passes.iter().zip(&mut self.tracks).enumerate() {
-            let has_room = pass.chain.is_none() || track.key_count() < MANY_FINDINGS;
-            // Records that another pass delivers are no part of a snapshot.
-            if has_room && (!pass.snapshot || index == context.pass) {
-                let (key, version) = pass.key(record_key);
-                let (track, place) = (Arc::make_mut(track), pass.place(record_key));
-                let taken = match pass.chain {
-                    Some(_) => track.take_anywhere(place, key, version),
-                    None => track.take(place, key, version),
-                };
-                is_new |= taken && index == context.pass;
+            // Records that another pass delivers are no part of a snapshot, and findings are of one scope.
+            if index != context.pass && (pass.snapshot || pass.chain.is_some()) {
+                continue;
             }
+            let (key, version) = pass.key(record_key);
+            let place = pass.place(record_key);
+            let taken = match pass.chain {
+                Some(_) if track.key_count() >= MANY_FINDINGS => false,
+                Some(_) => Arc::make_mut(track).take_anywhere(place, key, version),
+                None => Arc::make_mut(track).take(place, key, version),
+            };
+            is_new |= taken && index == context.pass;
         }
         if let Some(content) = record_key.content {
             Arc::make_mut(&mut self.contents).insert(record_key.id, content);
+            if self.is_content_old(record_key) {
+                Arc::make_mut(&mut self.old_contents).remove(&record_key.id);
+            }
         }
         is_new
     }
@@ -177,7 +230,8 @@ impl SourcePosition {
 
     /// A poll reached its end, and all its records are settled. With `marker` an event follows a complete snapshot.
     pub fn finish(&mut self, passes: &[Pass], context: PollContext, marker: bool) {
-        self.enter(context);
+        self.enter(passes, context);
+        self.age_contents(context.start);
         let (Some(pass), Some((_, track))) = (passes.get(context.pass), self.tracks.get_mut(context.pass)) else {
             return;
         };
@@ -191,6 +245,23 @@ impl SourcePosition {
             track.finish(context.start, if context.sweep { pass.reach.max(BEFORE_SWEEP) } else { pass.reach });
         } else {
             Arc::make_mut(track).finish(context.start, pass.reach);
+        }
+    }
+
+    /// A poll found that there is nothing to read for the time being: the bound stays.
+    pub fn pass_over(&mut self, context: PollContext) {
+        if let Some((_, track)) = self.tracks.get_mut(context.pass) {
+            Arc::make_mut(track).pass_over(context.start);
+        }
+    }
+
+    fn age_contents(&mut self, now: Timestamp) {
+        if self.content_count() == 0 {
+            return;
+        }
+        let since = *self.contents_since.get_or_insert(now);
+        if now.since(since) >= CONTENT_KEPT {
+            (self.old_contents, self.contents_since) = (std::mem::take(&mut self.contents), Some(now));
         }
     }
 
@@ -208,7 +279,7 @@ impl SourcePosition {
     /// Keeps the times and forgets the keys: another console's records have other identities.
     pub fn forget_keys(&mut self) {
         self.tracks.iter_mut().for_each(|(_, track)| Arc::make_mut(track).forget_keys());
-        self.contents = Arc::default();
+        (self.contents, self.old_contents, self.contents_since) = Default::default();
     }
 }
 
@@ -287,7 +358,7 @@ mod tests {
         assert_eq!(position.next_snapshot(0, now, hour), Some(time));
         let context = PollContext { snapshot: Some(time), ..context(0, now) };
         assert!(position.take(&passes, context, &record_key(1, minute(-3))));
-        position.enter(context);
+        position.enter(&passes, context);
         assert_eq!(position.key_count(), 1, "the same snapshot goes on");
         assert_eq!((position.read_snapshot(0), position.is_marking(0)), (None, false));
         assert_eq!(position.next_snapshot(0, minute(70), hour), Some(time), "what was begun is finished first");
@@ -299,8 +370,60 @@ mod tests {
         assert!(!position.is_marking(0) && position.read_snapshot(0).is_some());
         assert_eq!(position.next_snapshot(0, minute(59), hour), None);
         assert_eq!(position.next_snapshot(0, minute(60), hour), Some(minute(60)));
-        position.enter(PollContext { snapshot: Some(minute(60)), ..context });
+        position.enter(&passes, PollContext { snapshot: Some(minute(60)), ..context });
         assert_eq!((position.read_snapshot(0), position.bound()), (None, minute(-60)), "all is read again");
+    }
+
+    /// What is older than the pass reaches would be remembered, and read again, for nothing.
+    #[test]
+    fn a_pass_that_comes_back_begins_no_further_back_than_it_reaches() {
+        let pull = Pull { lookback: Duration::from_secs(3600), ..Pull::of(Stream::Alerts) };
+        let (passes, mut position) = (pull.passes(), SourcePosition::starting_at(minute(-500_000)));
+        position.align(&passes);
+        for (id, at) in [(1, minute(-400_000)), (2, minute(-70)), (3, minute(-50))] {
+            assert!(position.take(&passes, context(0, minute(0)), &record_key(id, at)));
+        }
+        let second = |position: &SourcePosition| position.track(1).map(|track| (track.bound, track.key_count()));
+        assert_eq!(second(&position), Some((minute(-60), 1)));
+        position.finish(&passes, context(0, minute(30)), false);
+        assert_eq!(second(&position), Some((minute(-60), 1)), "what it has not read is still to be read");
+
+        // Switched off, and on again much later.
+        let off = Pull { lookback: Duration::ZERO, ..pull }.passes();
+        position.align(&off);
+        position.forget_others(&off);
+        position.finish(&off, context(0, minute(10_000)), false);
+        assert_eq!((second(&position), position.tracks().count()), (None, 1));
+        position.align(&passes);
+        position.enter(&passes, context(0, minute(10_030)));
+        assert_eq!(second(&position), Some((minute(9_970), 0)));
+        // Where the lane owes less than it reaches, it begins there.
+        let mut position = SourcePosition::starting_at(minute(-5));
+        position.enter(&passes, context(0, minute(0)));
+        assert_eq!(second(&position), Some((minute(-5), 0)));
+    }
+
+    /// Machines that exist for a day would be remembered for years.
+    #[test]
+    fn the_content_of_a_record_that_is_not_shown_is_forgotten_in_time() {
+        let (passes, mut position) = position(&Pull::of(Stream::Agents));
+        let with = |id| RecordKey { content: Some(5), ..record_key(id, minute(-3)) };
+        let day = |day: i64| minute(day * 24 * 60);
+        for id in [1, 2] {
+            position.take(&passes, context(0, day(0)), &with(id));
+        }
+        for (at, is_old) in [(0, false), (44, false), (45, true)] {
+            position.finish(&passes, context(0, day(at)), false);
+            assert_eq!((position.is_content_old(&with(1)), position.content_count()), (is_old, 2), "day {at}");
+            assert!(position.has_content(&with(1)) && position.has_content(&with(2)), "day {at}");
+        }
+        assert!(position.take(&passes, context(0, day(50)), &with(1)), "it is shown again");
+        assert!(!position.is_content_old(&with(1)) && position.content_count() == 2);
+        for at in [89, 90] {
+            position.finish(&passes, context(0, day(at)), false);
+            assert_eq!((position.has_content(&with(1)), position.has_content(&with(2))), (true, at < 90), "day {at}");
+        }
+        assert_eq!(position.content_count(), 1);
     }
 
     /// Days of findings are read again by a sweep, and a window keeps some keys of each record.

@@ -5,7 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::findings::position_name;
-use super::{By, Findings, Keys, MAIN, Pass, Since, Window};
+use super::position::{MAIN, SNAPSHOT};
+use super::{By, Findings, Keys, Pass, Since, Window};
 use crate::console::{ConsoleSettings, Endpoint};
 use crate::record::{Facts, Level, Scope, Stream, Timestamp};
 use crate::settings::{Id, Period};
@@ -83,9 +84,8 @@ impl Include {
 pub const VOLATILE: [&str; 4] =
     ["containerizedWorkloadCounts", "fullDiskScanLastUpdatedAt", "lastActiveDate", "updatedAt"];
 
-/// Names of the other passes, and of the snapshot, in checkpoints.
+/// Names of the other passes in checkpoints.
 const LOOKBACK: &str = "lookback";
-const SNAPSHOT: &str = "snapshot";
 const NET: &str = "net";
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -214,6 +214,13 @@ impl Pull {
             }
         }
         self
+    }
+
+    /// The same, where the settings name no scopes, but also through those that the token was found to have.
+    #[must_use]
+    pub fn with_found_scopes(&self, found: Vec<Arc<Scope>>) -> Self {
+        let findings = self.findings.clone().map(|findings| Findings { found, ..findings });
+        Self { findings, ..self.clone() }
     }
 
     /// The same records, but only those of `window`, pulled once. Nothing comes late into a closed window, so there is

@@ -14,7 +14,7 @@ use crate::telemetry::Meter;
 
 /// Largest body of a count, or of one alert in brief.
 const SMALL_BYTES: usize = 64 * 1024;
-/// Largest list of accounts or sites.
+/// Largest page of accounts or sites.
 const SCOPES_BYTES: usize = 16 * 1024 * 1024;
 
 /// A request to a console, complete but for token, scope and, for pages of records, size.
@@ -200,11 +200,13 @@ impl Request {
         Self::list(Endpoint::of(Stream::Vulnerabilities).path, query, ScopeFilter::None, size)
     }
 
-    /// The accounts, or the sites, that the token may see.
-    pub(super) fn scopes(level: Level) -> Self {
+    /// A page of the accounts, or of the sites, that the token may see.
+    pub(super) fn scopes(level: Level, cursor: Option<&str>) -> Self {
         let path = if level == Level::Account { "accounts" } else { "sites" };
+        let mut query = vec![("sortBy".into(), "id".to_owned()), ("sortOrder".into(), "asc".to_owned())];
+        query.extend(cursor.map(|cursor| ("cursor".into(), cursor.to_owned())));
         let size = Size::Fixed { limit: Some(1000), max_bytes: SCOPES_BYTES };
-        Self::list(path, Vec::new(), ScopeFilter::Pipeline, size)
+        Self::list(path, query, ScopeFilter::Pipeline, size)
     }
 
     /// The newest notes, or timeline items, of a threat.

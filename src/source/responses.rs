@@ -53,6 +53,10 @@ impl PageReader {
         Self { stream, redactor, partial_answers: 0 }
     }
 
+    pub fn redactor(&self) -> &Redactor {
+        &self.redactor
+    }
+
     /// A page without errors, or one that still has errors after several tries.
     pub fn page<'a>(&mut self, body: &'a [u8], pager: &mut Pager) -> Result<record::Page<'a>, ConsoleError> {
         if self.stream != Stream::UnifiedAlerts {

@@ -1,6 +1,6 @@
 //! Decides which records of an answer are new and wanted, and counts the others.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use compact_str::{CompactString, ToCompactString};
 
+use super::returned::{Returned, ReturnedVersions};
 use super::{By, Keys, Known, Page, Pass, PollContext, Pull, Record, RecordKey, Snapshot, SourcePosition};
 use crate::record::{Facts, Identity, Stream, Timestamp, facts, stable_fields_hash};
 use crate::telemetry::{Meter, SkipReason};
@@ -30,9 +31,8 @@ pub(super) struct Selection {
     passes: Vec<Pass>,
     pub context: PollContext,
     pub position: SourcePosition,
-    /// The versions that were returned, where a poll returns one version of each record: batches may be settled in any
-    /// order.
-    versions: HashMap<u64, u64>,
+    /// Where a poll returns one version of each record: batches may be settled in any order.
+    returned: ReturnedVersions,
     /// Records of these identities are accounted for elsewhere.
     pub accounted: Option<Arc<HashSet<Identity>>>,
     /// How far the poll had read when it last forgot keys.
@@ -76,8 +76,8 @@ impl Selection {
         position: SourcePosition,
     ) -> Self {
         let forgotten_until = position.track(context.pass).map(|track| track.bound.whole_second()).unwrap_or_default();
-        let (versions, accounted) = Default::default();
-        Self { host, meter, pull, passes, context, position, versions, accounted, forgotten_until, shown: 0 }
+        let (returned, accounted) = Default::default();
+        Self { host, meter, pull, passes, context, position, returned, accounted, forgotten_until, shown: 0 }
     }
 
     /// Findings are listed in no order of time.
@@ -90,13 +90,23 @@ impl Selection {
         &self.passes[self.context.pass]
     }
 
+    /// The poll goes on to another of its lists.
+    pub fn next_list(&mut self) {
+        self.returned.next_list();
+    }
+
+    /// Number of records in memory.
+    pub fn remembered(&self) -> usize {
+        self.position.key_count() + self.returned.len()
+    }
+
     /// Start of the pass's last complete poll.
     pub fn complete(&self) -> Option<Timestamp> {
         self.position.track(self.context.pass)?.complete
     }
 
-    /// Adds a record to `page` if it is new, or to `skipped`. Returns its time in the order of the poll, and the key of
-    /// its version.
+    /// Adds a record to `page` if it is new, or to `skipped`. Returns its time in the order of the poll, unless that
+    /// time is not in the poll's window, and the key of its version.
     pub fn take(
         &mut self,
         bytes: &[u8],
@@ -127,15 +137,29 @@ impl Selection {
         } else {
             self.accept(&mut record_key, order.is_some(), Some(bytes).filter(|_| !page.cut))
         };
+        // A time after the end of the window, as of a record that changed when it was listed already, says nothing of
+        // how far the poll has read.
+        let order = order.filter(|time| *time <= context.start);
+        let is_refreshed =
+            known == Err(Rejection::Skip(SkipReason::Unchanged)) && self.position.is_content_old(&record_key);
         let known = match known {
-            Ok(known) => known,
+            Ok(known) => Some(known),
             Err(rejection) => {
                 skipped.add(rejection);
-                return (order, record_key.version);
+                if !is_refreshed {
+                    return (order, record_key.version);
+                }
+                None
             }
         };
         let id = facts.record_id(bytes).to_compact_string();
         let record = Record { range, id, identity, time: facts.time, order, record_key, enrichment: None };
+        let Some(known) = known else {
+            // It is not sent, but the lane's checkpoint remembers that it was shown.
+            self.position.take(&self.passes, context, &record.record_key);
+            page.excluded.push(record);
+            return (order, record_key.version);
+        };
         if self.pull.excludes(&facts) {
             // The position remembers it as it does others, so that it is accounted for once.
             skipped.add(Rejection::Skip(SkipReason::Filtered));
@@ -166,13 +190,16 @@ impl Selection {
         key.content = record.map(|record| stable_fields_hash(record, &self.pull.volatile));
         // Records that change: a poll returns one version of each.
         if self.is_scan() || pass.keys == Keys::Latest || key.content.is_some() {
-            match self.versions.get(&key.id) {
-                Some(version) if *version == key.version => return Err(Rejection::Skip(SkipReason::Duplicate)),
+            match self.returned.get(key.id, key.version) {
+                Returned::This => return Err(Rejection::Skip(SkipReason::Duplicate)),
                 // The next poll returns this version.
-                Some(_) => return Err(Rejection::Requeue),
-                None if self.position.has_content(key) => return Err(Rejection::Skip(SkipReason::Unchanged)),
-                None => self.versions.insert(key.id, key.version),
-            };
+                Returned::Other => return Err(Rejection::Requeue),
+                Returned::Never if self.position.has_content(key) => {
+                    return Err(Rejection::Skip(SkipReason::Unchanged));
+                }
+                Returned::Never if self.is_scan() => self.returned.add_finding(key.id, key.version),
+                Returned::Never => self.returned.add(key.id, key.version, pass.place(key)),
+            }
         }
         self.position.take(&self.passes, self.context, key);
         Ok(known)
@@ -230,6 +257,10 @@ impl Selection {
         if self.shown >= KEPT_RECORDS.max(KEPT_PAGES * shown) {
             let before = std::mem::replace(&mut self.forgotten_until, newest);
             self.position.advance(&self.passes, self.context, before);
+            // Another version of an agent may follow under a later time, and must not overtake the first.
+            if let Some(track) = self.position.track(self.context.pass).filter(|_| self.pass().keys == Keys::Latest) {
+                self.returned.forget_before(track.first_kept_second());
+            }
             self.shown = 0;
         }
     }

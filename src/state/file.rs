@@ -1,8 +1,11 @@
+use std::collections::HashMap;
 use std::fs::{self, File, TryLockError};
 use std::io::{ErrorKind, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use super::{CheckpointBackend, CheckpointKey, StateError, Store, envelope};
@@ -23,7 +26,11 @@ pub struct FileStore {
     lanes: PathBuf,
     /// Locked for as long as the store lives; none when it only reads.
     _lock: Option<File>,
+    /// The turn of each checkpoint that is being read or written.
+    turns: Mutex<HashMap<PathBuf, Weak<Turn>>>,
 }
+
+type Turn = tokio::sync::Mutex<()>;
 
 impl FileStore {
     /// Creates the directory where it does not exist, and locks it.
@@ -37,7 +44,7 @@ impl FileStore {
         let path = directory.join(LOCK);
         let lock = File::options().create(true).append(true).open(&path).map_err(io("open", &path))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { lanes, _lock: Some(lock) }),
+            Ok(()) => Ok(Self { lanes, _lock: Some(lock), turns: Mutex::default() }),
             Err(TryLockError::WouldBlock) => Err(StateError::Locked(directory.to_owned())),
             Err(TryLockError::Error(source)) => Err(io("lock", &path)(source)),
         }
@@ -46,7 +53,31 @@ impl FileStore {
     /// For reading next to the process that owns the state: takes no lock and creates nothing. What it reads is whole,
     /// since checkpoints are replaced and never written in place.
     pub fn look_at(directory: &Path) -> Self {
-        Self { lanes: directory.join(LANES), _lock: None }
+        Self { lanes: directory.join(LANES), _lock: None, turns: Mutex::default() }
+    }
+
+    /// Runs file calls after those on the same path that were begun before. A write outlives a lane that does not wait
+    /// for it: it must not replace what the lane's next start reads or writes.
+    async fn in_turn<T: Send + 'static>(
+        &self,
+        path: &Path,
+        work: impl FnOnce() -> Result<T, StateError> + Send + 'static,
+    ) -> Result<T, StateError> {
+        let turn = self.turn(path).lock_owned().await;
+        blocking(move || (work(), turn).0).await
+    }
+
+    fn turn(&self, path: &Path) -> Arc<Turn> {
+        let mut turns = self.turns.lock();
+        if let Some(turn) = turns.get(path).and_then(Weak::upgrade) {
+            return turn;
+        }
+        if turns.len() == turns.capacity() {
+            turns.retain(|_, turn| turn.strong_count() > 0);
+        }
+        let turn = Arc::default();
+        turns.insert(path.to_owned(), Arc::downgrade(&turn));
+        turn
     }
 
     fn path(&self, key: &CheckpointKey) -> PathBuf {
@@ -66,7 +97,8 @@ impl FileStore {
 impl CheckpointBackend for FileStore {
     async fn load(&self, key: &CheckpointKey) -> Result<Option<Vec<u8>>, StateError> {
         let path = self.path(key);
-        blocking(move || match read(&path)? {
+        let file = path.clone();
+        self.in_turn(&file, move || match read(&path)? {
             Some(sealed) => envelope::open(&sealed, &path.display().to_string()).map(Some),
             None => Ok(None),
         })
@@ -76,7 +108,8 @@ impl CheckpointBackend for FileStore {
     /// Writes the journal first, then the checkpoint that refers to it. Then it removes the dropped segments.
     async fn commit(&self, key: &CheckpointKey, update: CheckpointUpdate) -> Result<Vec<u64>, StateError> {
         let (path, directory) = (self.path(key), self.journal(key));
-        blocking(move || {
+        let file = path.clone();
+        self.in_turn(&file, move || {
             update.journal.appends.iter().try_for_each(|append| append_durably(&directory, append))?;
             write_durably(&path, &envelope::seal(&update.checkpoint))?;
             let mut removed = update.journal.dropped;
@@ -371,5 +404,29 @@ mod tests {
         assert!(matches!(FileStore::open(directory.path()), Err(StateError::Locked(_))));
         drop(first);
         FileStore::open(directory.path()).unwrap();
+    }
+
+    /// A lane that is cut off while the disk hangs, and starts again, must not be overtaken by its last write.
+    #[tokio::test]
+    async fn a_write_that_nobody_waits_for_comes_before_what_follows() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = FileStore::open(directory.path()).unwrap();
+        let path = directory.path().join("checkpoint");
+        let (release, hangs) = std::sync::mpsc::channel::<()>();
+        let written = path.clone();
+        let mut write = Box::pin(store.in_turn(&path, move || {
+            let _ = hangs.recv();
+            fs::write(&written, "old").map_err(io("write", &written))
+        }));
+        assert!(futures_util::poll!(&mut write).is_pending());
+        drop(write);
+        let (seen, other) = (path.clone(), directory.path().join("other"));
+        let mut next = Box::pin(store.in_turn(&path, move || read(&seen)));
+        assert!(futures_util::poll!(&mut next).is_pending());
+        store.in_turn(&other, || Ok(())).await.unwrap();
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        assert!(futures_util::poll!(&mut next).is_pending(), "it waits for the write");
+        release.send(()).unwrap();
+        assert_eq!(next.await.unwrap().as_deref(), Some(&b"old"[..]));
     }
 }

@@ -11,6 +11,10 @@ use crate::checkpoint::{CheckpointUpdate, JournalChange};
 use crate::failure::Failure;
 use crate::kafka::{KafkaLocation, Lane, PROCESS, Topic, TransactionalId, TransactionalIds};
 
+/// In milliseconds. A late message aborts its transaction but does not end the producer, since it times out before the
+/// transaction does.
+const TIMEOUTS: [(&str, &str); 2] = [("message.timeout.ms", "30000"), ("transaction.timeout.ms", "60000")];
+
 /// Checkpoints in a compacted topic, each under its lane's name.
 ///
 /// All writes go through one transactional producer. A process that initialises its id takes the lanes over. This
@@ -50,7 +54,10 @@ impl KafkaStore {
 
     /// Makes a call with the topic, whose settings have secrets that may have been rotated.
     async fn call<T>(&self, call: impl AsyncFnOnce(&Topic) -> Result<T, Failure>) -> Result<T, StateError> {
-        let called = async { call(&Topic::of_checkpoints(self.location.connect()?, &self.location.topic)).await };
+        let called = async {
+            let connect = self.location.connect(&TIMEOUTS)?;
+            call(&Topic::of_checkpoints(connect, &self.location.topic)).await
+        };
         called.await.map_err(|failure| StateError::failed(self.location.to_string(), failure))
     }
 

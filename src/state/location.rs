@@ -6,6 +6,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use super::{FileStore, StateError, Store};
+use crate::settings::is_namespace;
 
 /// The value of `--state`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,7 +47,7 @@ impl FromStr for Location {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.split_once(':') {
             Some(("file", directory)) if !directory.is_empty() => Ok(Self::File(directory.into())),
-            Some(("kubernetes", namespace)) if is_label(namespace) => {
+            Some(("kubernetes", namespace)) if namespace.is_empty() || is_namespace(namespace) => {
                 Ok(Self::Kubernetes((!namespace.is_empty()).then(|| namespace.to_owned())))
             }
             #[cfg(feature = "kafka")]
@@ -54,10 +55,6 @@ impl FromStr for Location {
             _ => Err(LocationError::Form),
         }
     }
-}
-
-fn is_label(namespace: &str) -> bool {
-    namespace.len() <= 63 && namespace.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
 }
 
 impl fmt::Display for Location {

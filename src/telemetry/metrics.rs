@@ -108,12 +108,20 @@ metrics! {
         "Bytes of records and events in memory, over all lanes.";
     MEMORY_BUDGET = Gauge "memory_budget_bytes" &[], "bytes",
         "Maximum of `in_flight_bytes`: `--memory-budget`.";
+    DEAD_LETTER_BYTES = Gauge "dead_letter_bytes" &["pipeline"], "bytes",
+        "Bytes in the store of dead letters, measured every minute (a topic, which is read for it, less often). `pipeline` is \
+         empty for the whole store. With `--dead-letters kubernetes:` each pipeline with dead letters has a sample too. \
+         Workers that share the store report the same values.";
+    DEAD_LETTER_MAX_BYTES = Gauge "dead_letter_max_bytes" &["pipeline"], "bytes",
+        "Maximum of `dead_letter_bytes`. That of a pipeline is its current share.";
     KAFKA_CLIENTS = Gauge "kafka_clients" &[], "clients",
         "Open Kafka clients.";
     CHECKPOINT_CONFLICTS = Counter "checkpoint_conflicts_total" &[], "checkpoints",
         "Checkpoint writes rejected because another process owns the lane. The lane stops in this process.";
     SHARDS_HELD = Gauge "shards_held" &[], "shards",
         "Shards whose lease this worker holds.";
+    SHARDS = Gauge "shards" &[], "shards",
+        "Shards of the installation: `--shards`. 0 before the worker has joined, and with `--cluster none`.";
     LEASE_RENEWALS = Counter "lease_renewals_total" &["result"], "renewals",
         "Attempts to renew a lease, by result: `ok`, `failed`.";
     LEASE_LOSSES = Counter "lease_losses_total" &[], "leases",

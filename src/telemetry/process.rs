@@ -1,5 +1,7 @@
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use prometheus::core::Collector;
 #[cfg(target_os = "linux")]
 use prometheus::process_collector::ProcessCollector;
@@ -28,10 +30,15 @@ pub struct ProcessMetrics {
     in_flight_bytes: IntGauge,
     memory_budget: IntGauge,
     kafka_clients: IntGauge,
+    dead_letter_bytes: IntGaugeVec,
+    dead_letter_max: IntGaugeVec,
+    /// The values of the label `pipeline` that the gauges of dead letters have.
+    dead_letter_pipelines: Mutex<BTreeSet<String>>,
     reload_successful: IntGauge,
     reload_success_time: IntGauge,
     checkpoint_conflicts: IntCounter,
     shards_held: IntGauge,
+    shards: IntGauge,
     lease_renewals: IntCounterVec,
     lease_losses: IntCounter,
     shard_handover: HistogramVec,
@@ -56,7 +63,10 @@ impl Default for ProcessMetrics {
             let options = HistogramOpts::new(metric.full_name(), metric.help).buckets(buckets.to_vec());
             HistogramVec::new(options, metric.labels).expect("valid histogram")
         }
-        let build = IntGaugeVec::new(options(&metrics::BUILD_INFO), metrics::BUILD_INFO.labels).expect("valid gauge");
+        fn gauges(metric: &Metric) -> IntGaugeVec {
+            IntGaugeVec::new(options(metric), metric.labels).expect("valid gauge")
+        }
+        let build = gauges(&metrics::BUILD_INFO);
         build.with_label_values(&[env!("CARGO_PKG_VERSION"), REVISION.unwrap_or("unknown")]).set(1);
         let lease_renewals = &metrics::LEASE_RENEWALS;
         let process = Self {
@@ -64,10 +74,14 @@ impl Default for ProcessMetrics {
             in_flight_bytes: gauge(&metrics::IN_FLIGHT_BYTES),
             memory_budget: gauge(&metrics::MEMORY_BUDGET),
             kafka_clients: gauge(&metrics::KAFKA_CLIENTS),
+            dead_letter_bytes: gauges(&metrics::DEAD_LETTER_BYTES),
+            dead_letter_max: gauges(&metrics::DEAD_LETTER_MAX_BYTES),
+            dead_letter_pipelines: Mutex::default(),
             reload_successful: gauge(&metrics::RELOAD_SUCCESSFUL),
             reload_success_time: gauge(&metrics::RELOAD_SUCCESS_TIME),
             checkpoint_conflicts: counter(&metrics::CHECKPOINT_CONFLICTS),
             shards_held: gauge(&metrics::SHARDS_HELD),
+            shards: gauge(&metrics::SHARDS),
             lease_renewals: IntCounterVec::new(options(lease_renewals), lease_renewals.labels).expect("valid counter"),
             lease_losses: counter(&metrics::LEASE_LOSSES),
             shard_handover: histogram(&metrics::SHARD_HANDOVER, HANDOVER_SECONDS),
@@ -75,15 +89,18 @@ impl Default for ProcessMetrics {
             console_requests: histogram(&metrics::CONSOLE_REQUEST_DURATION, REQUEST_SECONDS),
             sink_requests: histogram(&metrics::SINK_REQUEST_DURATION, REQUEST_SECONDS),
         };
-        let collectors: [Box<dyn Collector>; 14] = [
+        let collectors: [Box<dyn Collector>; 17] = [
             Box::new(build),
             Box::new(process.in_flight_bytes.clone()),
             Box::new(process.memory_budget.clone()),
             Box::new(process.kafka_clients.clone()),
+            Box::new(process.dead_letter_bytes.clone()),
+            Box::new(process.dead_letter_max.clone()),
             Box::new(process.reload_successful.clone()),
             Box::new(process.reload_success_time.clone()),
             Box::new(process.checkpoint_conflicts.clone()),
             Box::new(process.shards_held.clone()),
+            Box::new(process.shards.clone()),
             Box::new(process.lease_renewals.clone()),
             Box::new(process.lease_losses.clone()),
             Box::new(process.shard_handover.clone()),
@@ -114,6 +131,22 @@ impl ProcessMetrics {
         &self.kafka_clients
     }
 
+    /// Sets the gauges of dead letters: for each pipeline (empty: the whole store) its bytes and their maximum.
+    pub fn set_dead_letters(&self, samples: &[(String, u64, u64)]) {
+        let gauge = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+        let mut pipelines = self.dead_letter_pipelines.lock();
+        let before = std::mem::replace(&mut *pipelines, samples.iter().map(|(name, ..)| name.clone()).collect());
+        for (name, bytes, max) in samples {
+            self.dead_letter_bytes.with_label_values(&[name]).set(gauge(*bytes));
+            self.dead_letter_max.with_label_values(&[name]).set(gauge(*max));
+        }
+        for name in before.difference(&pipelines) {
+            // Both exist, since they were set before.
+            let _ = self.dead_letter_bytes.remove_label_values(&[name]);
+            let _ = self.dead_letter_max.remove_label_values(&[name]);
+        }
+    }
+
     /// The pipeline files were read again. `changed_at` is `None` if none of them has changed.
     pub fn set_reloaded(&self, is_valid: bool, changed_at: Option<Timestamp>) {
         self.reload_successful.set(i64::from(is_valid));
@@ -126,8 +159,10 @@ impl ProcessMetrics {
         &self.checkpoint_conflicts
     }
 
-    pub fn set_shards_held(&self, count: usize) {
-        self.shards_held.set(i64::try_from(count).unwrap_or(i64::MAX));
+    /// `held`: shards of this worker; `all`: shards of the installation.
+    pub fn set_shards(&self, held: usize, all: u32) {
+        self.shards_held.set(i64::try_from(held).unwrap_or(i64::MAX));
+        self.shards.set(i64::from(all));
     }
 
     pub fn count_lease_renewal(&self, succeeded: bool) {

@@ -57,7 +57,8 @@ pub(super) fn name(
     sibling
 }
 
-/// Keys of secrets that enrol an agent into a site or group. No event contains their values.
+/// Keys of secrets that enrol an agent into a site or group. No mapped field contains their values. `event.original`
+/// and raw events have the record as it is, with them.
 pub(super) fn is_secret(key: &str) -> bool {
     let is = |secret: &str| key.eq_ignore_ascii_case(secret);
     match key.len() {

@@ -3,13 +3,14 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::time::{Instant, sleep};
 
 use super::spec::LaneSpec;
 use super::{Options, StartError};
 use crate::console::{Client, Limiters};
 use crate::lane::{Budget, Lane};
 use crate::settings::ClientError;
-use crate::sink::dead_letters::DeadLetters;
+use crate::sink::dead_letters::{DeadLetters, Usage};
 use crate::sink::deliver::{Delivery, Health};
 use crate::sink::throttle::Throttle;
 use crate::sink::{self, BuildError, Deadline, Sink};
@@ -20,6 +21,9 @@ use crate::{console, record::Clock};
 
 /// The first polls of lanes that start together are spread over this time per lane, at most over their interval.
 const SPREAD_PER_LANE: Duration = Duration::from_millis(5);
+
+/// Time between two measurements of the dead letters.
+const MEASURE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The resources that the lanes of a process share.
 #[derive(Debug)]
@@ -78,7 +82,7 @@ impl WorkerContext {
 
     pub fn with_store(store: Arc<dyn Store>, options: Options, telemetry: Arc<Telemetry>) -> Arc<Self> {
         let dead_letters = match options.dead_letters() {
-            Some(location) => DeadLetters::at(location, options.dead_letters_max),
+            Some(location) => DeadLetters::at(location, &options.instance, options.dead_letters_max),
             None => DeadLetters::disabled(),
         };
         Arc::new(Self {
@@ -112,6 +116,23 @@ impl WorkerContext {
         self.telemetry.process().in_flight_bytes().set(gauge(self.budget.used()));
         self.telemetry.process().memory_budget().set(gauge(self.options.memory_budget));
         self.telemetry.process().kafka_clients().set(gauge(self.sinks.kafka_clients()));
+    }
+
+    /// Keeps the gauges of dead letters up to date. Never returns.
+    pub async fn measure_dead_letters(&self) {
+        loop {
+            let begun = Instant::now();
+            match self.dead_letters.usage().await {
+                Ok(Some(Usage { bytes, max, mut pipelines })) => {
+                    pipelines.push((String::new(), bytes, max));
+                    self.telemetry.process().set_dead_letters(&pipelines);
+                }
+                Ok(None) => {}
+                Err(error) => tracing::debug!(%error, "the dead letters cannot be measured"),
+            }
+            // A topic is read to be measured: that may take a hundredth of the time.
+            sleep(MEASURE_INTERVAL.max(begun.elapsed() * 100)).await;
+        }
     }
 
     pub fn store(&self) -> Arc<dyn Store> {

@@ -7,6 +7,7 @@ mod expiry;
 mod lane_runner;
 mod once;
 mod options;
+mod renames;
 mod replay;
 mod spec;
 mod supervisor;

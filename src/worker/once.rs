@@ -6,6 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::context::WorkerContext;
 use super::lane_runner::LaneRunner;
+use super::renames::warn_of_renames;
 use super::spec::LaneSpec;
 use super::{Options, StartError};
 use crate::lane::LaneEnd;
@@ -48,6 +49,7 @@ pub async fn run_once(
     let context = WorkerContext::open(options, telemetry).await?;
     let loaded = pipeline::read(&context.options.pipelines, context.options.defaults.as_deref()).await;
     context.telemetry.health().set_files_read();
+    warn_of_renames(&*context.store(), loaded.pipelines.iter().map(|pipeline| &**pipeline)).await;
     let mut specs: Vec<_> = loaded.pipelines.iter().flat_map(|pipeline| LaneSpec::of(pipeline)).collect();
     specs.sort_by(|one, other| one.id.cmp(&other.id));
     let lanes = specs.into_iter().map(|spec| {

@@ -29,7 +29,7 @@ pub struct Options {
     pub memory_budget: usize,
     /// Minimum time between two checkpoints of one lane.
     pub checkpoint_interval: Duration,
-    /// `--dead-letters`. The default is `dead-letters` in the state directory, if there is such a directory.
+    /// `--dead-letters`. The default is next to the state, if that is a directory or in Kubernetes.
     pub dead_letters: Option<dead_letters::Location>,
     /// Maximum of bytes of dead letters.
     pub dead_letters_max: u64,
@@ -58,9 +58,14 @@ impl Options {
         self.state.open(&self.instance, Access::Read, area).await
     }
 
-    /// The location of dead letters: the configured one, else a directory in a file state.
+    /// The location of dead letters: the configured one, else next to the state.
     pub fn dead_letters(&self) -> Option<dead_letters::Location> {
-        let default = || Some(dead_letters::Location::Directory(self.state.directory()?.join(DEAD_LETTERS)));
+        let default = || match &self.state {
+            Location::File(directory) => Some(dead_letters::Location::Directory(directory.join(DEAD_LETTERS))),
+            #[cfg(feature = "kubernetes")]
+            Location::Kubernetes(namespace) => Some(dead_letters::Location::Kubernetes(namespace.clone())),
+            _ => None,
+        };
         self.dead_letters.clone().or_else(default)
     }
 }

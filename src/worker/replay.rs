@@ -91,7 +91,8 @@ pub async fn replay(
     once_timeout: Duration,
     stop: CancellationToken,
 ) -> Result<ReplayReport, ReplayError> {
-    let _lock = dead_letters.lock().await?;
+    let instance = options.instance.clone();
+    let _lock = dead_letters.lock(&instance).await?;
     let telemetry = Arc::new(Telemetry::new());
     let store = options.read_state(None).await?;
     let context = WorkerContext::with_store(store, options, telemetry.clone());
@@ -105,7 +106,7 @@ pub async fn replay(
         left: filter.limit.unwrap_or(usize::MAX),
         filter,
     };
-    for partition in dead_letters.partitions().await? {
+    for partition in dead_letters.partitions(&instance).await? {
         if replay.left == 0 || replay.stop.is_cancelled() {
             break;
         }
@@ -171,7 +172,6 @@ impl Replay<'_> {
                 self.report.truncated += 1;
                 continue;
             }
-            self.left -= 1;
             let lane = LaneId { pipeline: letter.pipeline.clone(), stream: letter.stream, sink: letter.sink.clone() };
             let found = deliveries.entry(lane.clone()).or_insert_with(|| match self.delivery(&lane) {
                 Ok(delivery) => Some(delivery),
@@ -181,6 +181,7 @@ impl Replay<'_> {
                 }
             });
             let Some(delivery) = found.clone() else { continue };
+            self.left -= 1;
             let ReplayBatch { batch, numbers } =
                 batches.entry(lane.clone()).or_insert_with(|| ReplayBatch::new(lane.stream));
             push(batch, &letter);

@@ -3,8 +3,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::JoinHandle;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
@@ -14,6 +14,7 @@ use super::context::WorkerContext;
 use super::expiry::watch_expiry;
 use super::lane_runner::LaneRunner;
 use super::log_problems;
+use super::renames::warn_of_renames;
 use super::spec::LaneSpec;
 use super::watch_ledgers;
 use crate::lane::LaneEnd;
@@ -24,6 +25,9 @@ use crate::telemetry::{Activity, FileStatus};
 
 /// Interval of the updates of the process's gauges.
 const GAUGE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Interval of the warning that there is nothing to run.
+const WARN_IDLE_EVERY: Duration = Duration::from_secs(3600);
 
 /// Timeout for the release of the leases at the end. A lease that is not released expires.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -43,6 +47,8 @@ pub struct Supervisor {
     shards: HashMap<u32, OwnedShard>,
     /// The shard of each pipeline, whether this worker owns the shard or not.
     shard_by_pipeline: HashMap<String, u32>,
+    /// When it was last warned that there is nothing to run.
+    warned_idle: Option<Instant>,
 }
 
 /// A shard of this worker. Without a cluster, shard 0 has all pipelines.
@@ -85,7 +91,7 @@ impl Supervisor {
         let alone = cluster.is_none().then(|| (0, OwnedShard::default()));
         let shards = alone.into_iter().collect();
         let (pipelines, ending, shard_by_pipeline) = Default::default();
-        Self { context, files, watch, stop, pipelines, ending, cluster, shards, shard_by_pipeline }
+        Self { context, files, watch, stop, pipelines, ending, cluster, shards, shard_by_pipeline, warned_idle: None }
     }
 
     /// Reads the files and starts their lanes.
@@ -101,6 +107,9 @@ impl Supervisor {
         let mut tick = interval(GAUGE_INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let stop = self.stop.clone();
+        let mut measuring = JoinSet::new();
+        let context = self.context.clone();
+        measuring.spawn(async move { context.measure_dead_letters().await });
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
@@ -109,6 +118,7 @@ impl Supervisor {
                 _ = tick.tick() => self.context.refresh_gauges(),
             }
         }
+        drop(measuring);
         self.drain().await;
     }
 
@@ -220,6 +230,10 @@ impl Supervisor {
             }
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         };
+        if !(changes.started.is_empty() && changes.changed.is_empty()) {
+            let pipelines = self.files.running().map(|pipeline| &**pipeline);
+            warn_of_renames(&*self.context.store(), pipelines).await;
+        }
         self.apply(changes);
     }
 
@@ -251,6 +265,17 @@ impl Supervisor {
         }
         self.publish_reload(&changes);
         self.publish_file_status(&changes.affected);
+        self.warn_if_idle();
+    }
+
+    /// A path with a typing mistake must not look like a worker that is well.
+    fn warn_if_idle(&mut self) {
+        if self.files.running().next().is_some() {
+            self.warned_idle = None;
+        } else if self.warned_idle.is_none_or(|warned| warned.elapsed() >= WARN_IDLE_EVERY) {
+            self.warned_idle = Some(Instant::now());
+            warn!("there is no valid pipeline file, so nothing is pulled: see --pipelines");
+        }
     }
 
     /// A directory that cannot be read changes no file, and makes the files as a whole invalid.

@@ -1,5 +1,7 @@
 //! The command line as a user sees it: exit codes, flags and their environment variables, what `check` prints.
 
+mod init;
+
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -62,28 +64,28 @@ fn typing_mistakes_in_flags_are_wrong_usage() {
     }
 }
 
+/// Also those of one command.
 #[test]
-fn every_process_wide_flag_is_an_environment_variable_too() {
-    let (_, help, _) = run(program().args(["run", "--help"]));
-    for flag in [
-        "--state",
-        "--listen",
-        "--memory-budget",
-        "--checkpoint-interval",
-        "--dead-letters",
-        "--dead-letters-max",
-        "--shutdown-timeout",
-        "--instance",
-        "--cluster",
-        "--shards",
-        "--lease",
-        "--defaults",
-        "--log-format",
-        "--log-level",
-    ] {
-        let variable = format!("S1_FORWARDER_{}", flag.trim_start_matches('-').to_uppercase().replace('-', "_"));
-        assert!(help.contains(&format!("{flag} <")) && help.contains(&format!("[env: {variable}=]")), "{flag}\n{help}");
+fn every_flag_is_an_environment_variable_too() {
+    fn check(command: &clap::Command) -> usize {
+        let flags = command.get_arguments().filter_map(|flag| Some((flag.get_long()?, flag.get_env()?)));
+        let named = flags.filter(|(name, variable)| {
+            let expected = format!("S1_FORWARDER_{}", name.to_uppercase().replace('-', "_"));
+            variable.to_str() == Some(expected.as_str())
+        });
+        let (named, all) = (named.count(), command.get_arguments().filter(|flag| flag.get_long().is_some()).count());
+        assert_eq!(named, all, "{}", command.get_name());
+        named + command.get_subcommands().map(check).sum::<usize>()
     }
+    assert!(check(&s1_forwarder::commands::definition()) > 50);
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), "acme.yaml", GOOD);
+    let (code, out, errors) = run(program()
+        .args(["check"])
+        .env("S1_FORWARDER_PIPELINES", directory.path())
+        .env("S1_FORWARDER_OFFLINE", "true")
+        .env("S1_FORWARDER_FORMAT", "json"));
+    assert!(code == 0 && out.contains("\"offline\": true"), "{out}{errors}");
 }
 
 #[test]
@@ -131,19 +133,12 @@ fn check_of_what_is_not_there_ends_with_2() {
 fn check_reports_failed_connections_with_1() {
     let directory = tempfile::tempdir().unwrap();
     write(directory.path(), "acme.yaml", GOOD);
-    let check = |token: Option<&str>| {
-        let mut command = program();
-        command.args(["check", "--format", "json", "--pipelines"]).arg(directory.path());
-        match token {
-            Some(token) => command.env("S1_CLI_TEST_TOKEN", token),
-            None => command.env_remove("S1_CLI_TEST_TOKEN"),
-        };
-        let (code, out, errors) = run(&mut command);
-        let report: serde_json::Value = serde_json::from_str(&out).unwrap_or_else(|_| panic!("{out}{errors}"));
-        (code, report["pipelines"][0]["findings"].clone(), format!("{out}{errors}"))
-    };
+    let mut command = program();
+    command.args(["check", "--format", "json", "--pipelines"]).arg(directory.path());
     // Nobody listens at the console's address.
-    let (code, findings, all) = check(Some("canary5e1"));
+    let (code, out, errors) = run(command.env("S1_CLI_TEST_TOKEN", "canary5e1"));
+    let report: serde_json::Value = serde_json::from_str(&out).unwrap_or_else(|_| panic!("{out}{errors}"));
+    let (findings, all) = (report["pipelines"][0]["findings"].clone(), format!("{out}{errors}"));
     assert_eq!(
         (code, &findings[0]["subject"], &findings[0]["check"]),
         (1, &"console".into(), &"failed".into()),
@@ -151,10 +146,50 @@ fn check_reports_failed_connections_with_1() {
     );
     assert_eq!(findings[1]["check"], "skipped");
     assert_eq!(findings.as_array().unwrap().last().unwrap()["check"], "verified", "standard output is there");
+    let detail = findings[0]["detail"].as_str().unwrap();
+    assert!(detail.starts_with("cannot connect to 127.0.0.1:1: Connection refused"), "the address is named: {detail}");
     assert!(!all.contains("canary5e1"), "{all}");
-    // Without a token nobody is asked.
-    let (code, findings, all) = check(None);
-    assert!(code == 1 && findings[0]["detail"].as_str().unwrap().contains("S1_CLI_TEST_TOKEN"), "{all}");
+}
+
+#[test]
+fn nothing_to_run_is_wrong_usage() {
+    let directory = tempfile::tempdir().unwrap();
+    for arguments in [&["check", "--offline"][..], &["run", "--once", "--listen", "127.0.0.1:0"]] {
+        let (code, out, errors) =
+            run(program().current_dir(directory.path()).args(arguments).arg("--pipelines").arg(directory.path()));
+        assert!(code == 2 && format!("{out}{errors}").contains("no pipeline files found"), "{code} {out}{errors}");
+    }
+}
+
+#[test]
+fn files_are_named_with_and_without_a_flag() {
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), "acme.yaml", GOOD);
+    write(directory.path(), "globex.yaml", GOOD);
+    let file = directory.path().join("acme.yaml");
+    // What is given takes precedence over the environment.
+    let (code, out, errors) = run(program()
+        .args(["check", "--offline"])
+        .arg(&file)
+        .env("S1_FORWARDER_PIPELINES", directory.path().join("nothing")));
+    assert!(code == 0 && out.contains("1 valid"), "{out}{errors}");
+    // A command for one file does not choose among several.
+    let (code, _, errors) = run(program().arg("preview").arg(directory.path()));
+    assert!(code == 2 && errors.contains("has 2 pipeline files: name one of them"), "{errors}");
+}
+
+/// People put the defaults where the pipelines are.
+#[test]
+fn the_defaults_file_is_no_pipeline_file() {
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), "acme.yaml", GOOD);
+    write(directory.path(), "defaults.yaml", "transform: { labels: { tier: gold } }\n");
+    let (code, out, errors) = run(program()
+        .args(["check", "--offline", "--defaults"])
+        .arg(directory.path().join("defaults.yaml"))
+        .arg("--pipelines")
+        .arg(directory.path()));
+    assert!(code == 0 && out.contains("1 valid"), "{out}{errors}");
 }
 
 /// Against an emulated console: what each finding says, for a good token, one with fewer rights, and a refused one.
@@ -183,8 +218,8 @@ async fn check_finds_what_a_token_may_do() {
     };
     console.set_token(Token::new("canary-good"));
     let (code, words, out) = check("canary-good").await;
-    let all = "console=verified token=verified scope=verified stream threats=verified stream activities=verified \
-               sink stdout=verified";
+    let all = "console=verified token=verified owner=verified scope=verified clock=verified stream threats=verified \
+               stream activities=verified rate limit=verified sink stdout=verified";
     assert_eq!((code, words.as_str()), (0, all), "{out}");
     assert!(out.contains("never expires") && !out.contains("canary"), "{out}");
 
@@ -193,8 +228,13 @@ async fn check_finds_what_a_token_may_do() {
     assert!(code == 1 && words.contains("stream threats=failed stream activities=verified"), "{out}");
 
     let (code, words, out) = check("canary-wrong").await;
-    assert!(code == 1 && words.starts_with("console=verified token=failed scope=skipped"), "{out}");
+    assert!(code == 1 && words.starts_with("console=verified token=failed owner=skipped scope=skipped"), "{out}");
     assert!(!out.contains("canary"), "{out}");
+
+    // A token that cannot be read is no fault of the console's.
+    let (code, words, out) = check("").await;
+    assert!(code == 1 && words.starts_with("console=verified token=failed owner=skipped"), "{out}");
+    assert!(out.contains("S1_CLI_TEST_TOKEN"), "{out}");
     server.stop().await;
 }
 
@@ -266,7 +306,12 @@ fn state_commands_manage_checkpoints() {
     assert_eq!(state(&["rename", "acme", "globex"]).0, 0);
     assert!(state(&["list"]).1.contains("globex/threats/siem"));
     assert_eq!(state(&["rename", "globex/threats/siem", "globex/activities/siem"]).0, 2);
-    assert_eq!(state(&["delete", "globex/threats/siem"]).0, 0);
+    let (code, _, errors) = state(&["delete", "acme"]);
+    assert!(code == 1 && errors.contains("no lane of a pipeline `acme`"), "{errors}");
+    assert_eq!(state(&["delete", "globex"]).0, 0);
+    assert_eq!(state(&["list"]).1, "no checkpoints\n");
+    seed(directory.path());
+    assert_eq!(state(&["delete", "acme/threats/siem"]).0, 0);
     assert_eq!(state(&["list"]).1, "no checkpoints\n");
 }
 

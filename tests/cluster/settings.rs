@@ -53,6 +53,7 @@ async fn each_worker_reports_who_holds_what() {
         })
         .await;
         let metrics = process.metrics().await;
+        assert_eq!(metrics.sum("shards", &[]), 5);
         assert!(
             metrics.sum("shard_handover_duration_seconds_count", &[("direction", "acquire")]) >= 2,
             "{}",

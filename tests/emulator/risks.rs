@@ -121,3 +121,22 @@ async fn without_the_licence_its_fields_are_not_there() {
         client.stop().await;
     }
 }
+
+#[tokio::test]
+async fn one_site_may_fail_and_lists_of_scopes_may_be_empty_or_null() {
+    let client = console().await;
+    let sites = client.console.ids(Kind::Sites);
+    for (fault, status) in [(Fault::Forbidden, 403), (Fault::NotFound, 404), (Fault::GatewayTimeout, 504)] {
+        client.console.set_faults(Faults { sites: vec![(sites[0], fault)], ..Faults::default() });
+        assert_eq!(client.get(&format!("{PATH}?siteIds={}", sites[0])).await.status, status);
+        assert_eq!(client.get(&format!("{PATH}?siteIds={}", sites[1])).await.status, 200);
+    }
+    client.console.set_token(Token::new(Setup::TOKEN).scoped(Scope::Sites(sites[..1].to_vec())));
+    assert_eq!(client.get("/accounts").await.status, 403);
+    client.console.set_quirks(Quirks { accounts_empty_for_sites: true, ..Quirks::default() });
+    assert_eq!(client.page("/accounts").await["data"], Value::Array(Vec::new()));
+    client.console.set_quirks(Quirks { accounts_empty_for_sites: true, empty_is_null: true, ..Quirks::default() });
+    let page = client.page("/accounts").await;
+    assert_eq!((&page["data"], page["pagination"]["totalItems"].as_u64()), (&Value::Null, Some(0)));
+    client.stop().await;
+}

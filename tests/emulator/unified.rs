@@ -123,6 +123,12 @@ async fn what_is_asked_wrongly_is_refused() {
     let unknown = json!({ "filters": [{ "fieldId": "siteId", "stringEqual": { "value": "1" } }] });
     let expected = "Field siteId does not exist or not supported for FILTER API call";
     assert_eq!(refusal(&client, "", unknown).await, expected);
+    let by_detection = || json!({ "filters": [{ "fieldId": "detectedAt", "dateTimeRange": { "start": 0 } }] });
+    assert_eq!(ask(&client, "id", by_detection()).await.json()["errors"], Value::Null);
+    let missing_alert_filters = vec!["detectedAt".to_owned()];
+    client.console.set_quirks(Quirks { missing_alert_filters, ..Quirks::default() });
+    assert!(refusal(&client, "id", by_detection()).await.starts_with("Field detectedAt does not exist"));
+    client.console.set_quirks(Quirks::default());
     for range in [json!({ "start": "2026-01-01T00:00:00Z" }), json!({ "end": 1.5 })] {
         let filters = json!({ "filters": [{ "fieldId": "updatedAt", "dateTimeRange": range }] });
         assert_eq!(ask(&client, "", filters).await.status, 400);

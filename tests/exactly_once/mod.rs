@@ -6,8 +6,10 @@
 mod changes;
 mod commands;
 mod kill;
+mod outages;
 mod owners;
 mod quarantine;
 mod reader;
 mod throughput;
+mod topics;
 mod verify;

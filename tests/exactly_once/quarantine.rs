@@ -121,6 +121,7 @@ async fn a_user_without_the_rights_is_reported_which() {
 
     // Another installation may; but its topic would forget checkpoints.
     bus.broker.create_topic("forgetful", 2, &[("cleanup.policy", "delete")]).await;
+    bus.broker.write("forgetful", "key").await;
     let mut sink = bus.sink();
     sink["checkpoint_topic"] = json!("forgetful");
     harness.put_changed("acme", json!({ "sinks": [sink] }));

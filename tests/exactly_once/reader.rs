@@ -18,13 +18,19 @@ pub const TOPICS: [&str; 2] = ["s1.activities", "s1.threats"];
 pub const CHECKPOINTS: &str = "s1-forwarder-checkpoints";
 
 impl Bus {
-    /// None where there is no Kafka, or no kcat; in CI that is a failure.
+    /// With the topics of the streams. None where there is no Kafka, or no kcat; in CI that is a failure.
     pub async fn start() -> Option<Self> {
+        let bus = Self::without_topics().await?;
+        for topic in TOPICS {
+            bus.broker.create_topic(topic, 3, &[]).await;
+        }
+        Some(bus)
+    }
+
+    /// Whatever is missing is made by the brokers, or by the program.
+    pub async fn without_topics() -> Option<Self> {
         kcat::there()?;
         let broker = tokio::task::spawn_blocking(Broker::start).await.unwrap()?;
-        for topic in TOPICS {
-            broker.create_topic(topic, 3, &[]).await;
-        }
         Some(Self { broker: Arc::new(broker) })
     }
 

@@ -9,7 +9,7 @@ use s1_forwarder::settings::Secret;
 const FULL: &str = r#"
 enabled: false
 console:
-  url: " https://USEA1-acme.sentinelone.net/dashboard "
+  url: " https://USEA1-acme.sentinelone.net/ "
   token: { file: secrets/token }
   accounts: [225494730938493804, "225494730938493805"]
   tls: { ca_file: ca.pem }

@@ -87,6 +87,7 @@ async fn dead_letters_in_a_topic_are_listed_replayed_and_purged_next_to_a_worker
     let good = harness.owed(Kind::Activities).len() - 5;
     worker.lane("acme/activities/siem", |lane| lane["dead_letters"] == 5 && lane["delivered"] == good).await;
     assert!(dead_letters.broker.read(&dead_letters.topic).len() > 5, "the large one is cut");
+    assert_eq!(dead_letters.broker.topic_setting(&dead_letters.topic, "cleanup.policy").await, "compact");
     assert!(!harness.path("state/dead-letters").exists());
     dead_letters.assert_nothing_lost().await;
     for (flag, value, found) in [
@@ -211,6 +212,7 @@ async fn a_topic_that_takes_no_letter_stops_the_lane_until_it_does() {
 
     // What forgets, and what is full, is refused: the lane stops and says so.
     dead_letters.broker.create_topic("forgetful", 1, &[("cleanup.policy", "delete")]).await;
+    dead_letters.broker.write("forgetful", "key").await;
     let forgetful = format!("kafka://{}/forgetful", dead_letters.broker.address());
     for (flags, reported) in [
         (&["--dead-letters", forgetful.as_str()][..], "would forget dead letters; set it to compact"),

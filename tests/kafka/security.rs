@@ -6,14 +6,18 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use s1_forwarder::emulator::Kind;
 use s1_forwarder::record::Stream;
 use s1_forwarder::sink::{Batch, Outcome, Probe};
 use serde_json::{Value, json};
 
 use crate::support::batches::{batch, context, push, settings, sink};
+use crate::support::harness::Harness;
 use crate::support::kafka::Broker;
+use crate::support::kcat;
 use crate::support::oauth::TokenEndpoint;
-use crate::support::tls::Authority;
+use crate::support::proxy::Proxy;
+use crate::support::tls::{Authority, TlsFront};
 
 /// A broker, its authority and a directory with the authority's certificate in `ca.pem`.
 struct Cluster {
@@ -115,6 +119,36 @@ async fn real_client_certificates() {
     let lane = sink(cluster.keys(address, "mtls", tls));
     assert_eq!(lane.send(&batch(0..10)).await.outcome, Outcome::Delivered);
     assert_eq!(cluster.ids("mtls").await, once(0..10));
+
+    // The same as librdkafka's own options, which have several lines.
+    let pem = std::fs::read_to_string(&key_file).unwrap();
+    let options = json!({
+        "security.protocol": "ssl", "ssl.ca.pem": { "file": ca_file }, "ssl.certificate.pem": { "file": cert_file },
+        "ssl.key.pem": pem,
+    });
+    let keys =
+        json!({ "type": "kafka", "brokers": [cluster.broker.ssl_address()], "topic": "mtls", "options": options });
+    assert_eq!(sink(keys).send(&batch(10..20)).await.outcome, Outcome::Delivered);
+    assert_eq!(cluster.ids("mtls").await, once(0..20));
+}
+
+/// An address has the same options.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn real_checkpoints_with_a_client_certificate_from_files() {
+    let Some(cluster) = Cluster::start(&[]).await else { return };
+    let harness = Harness::new(|setup| setup.activities = 20).await;
+    harness.put_changed("acme", json!({}));
+    let (cert_file, key_file) = cluster.authority.issue(&["forwarder"]).write(cluster.directory.path(), "client");
+    let ca_file = cluster.directory.path().join("ca.pem");
+    let (ca_file, cert_file, key_file) = (ca_file.display(), cert_file.display(), key_file.display());
+    let state = format!(
+        "kafka://{}/lanes?security.protocol=ssl&ssl.ca.pem=file:{ca_file}&ssl.certificate.pem=file:{cert_file}&ssl.key.pem=file:{key_file}",
+        cluster.broker.ssl_address()
+    );
+    let exit = harness.once(&["--state", &state, "--dead-letters", "file:dead"]).await;
+    assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
+    let listed = harness.command(&["state", "list", "--state", &state]).await;
+    assert!(listed.stdout.contains("acme/activities/siem"), "{}{}", listed.stdout, listed.stderr);
 }
 
 /// A token that the broker's development validator takes: claims without a signature. It ends in an hour, the first one
@@ -149,6 +183,57 @@ async fn real_tokens_of_client_credentials() {
     assert!(!format!("{attempt:?}").contains("canary"));
 }
 
+/// The provider has a certificate from an authority of its own, and is behind a proxy. Neither is true of the brokers.
+#[tokio::test(flavor = "multi_thread")]
+async fn real_tokens_come_from_a_private_provider_behind_a_proxy() {
+    let Some(cluster) = Cluster::start(&["tokens"]).await else { return };
+    let endpoint = TokenEndpoint::start_with("s3cret", 3_600, |number| unsigned(number + 1)).await;
+    let authority = Authority::new();
+    let provider = TlsFront::start(endpoint.address(), &authority.issue(&["127.0.0.1"]), None).await;
+    let proxy = Proxy::start(provider.address(), None).await;
+    let ca_file = cluster.directory.path().join("provider.pem");
+    std::fs::write(&ca_file, authority.certificate()).unwrap();
+    let keys = |more: Value| {
+        let mut keys = cluster.oauth("tokens", &endpoint);
+        keys["oauth"]["token_url"] = json!(format!("https://{}/token", provider.address()));
+        keys["oauth"].as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        keys
+    };
+    let unknown = sink(keys(json!({}))).send(&batch(0..1)).await;
+    assert!(!matches!(unknown.outcome, Outcome::Delivered), "{unknown:?}");
+    assert_eq!(endpoint.issued(), 0, "the authority of the brokers is not that of the provider");
+
+    let more = json!({ "tls": { "ca_file": ca_file }, "proxy": format!("http://{}", proxy.address()) });
+    let attempt = sink(keys(more)).send(&batch(0..10)).await;
+    assert_eq!(attempt.outcome, Outcome::Delivered, "{attempt:?}");
+    assert_eq!(cluster.ids("tokens").await, once(0..10));
+    assert_eq!(proxy.asked(), [format!("CONNECT {}", provider.address())]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn real_tokens_serve_exactly_once() {
+    let Some(cluster) = Cluster::start(&["tokens"]).await else { return };
+    let endpoint = TokenEndpoint::start_with("s3cret", 3_600, |number| unsigned(number + 1)).await;
+    let harness = Harness::new(|setup| setup.activities = 50).await;
+    let mut keys = cluster.oauth("tokens", &endpoint);
+    let more = json!({ "name": "bus", "delivery": "exactly_once", "checkpoint_topic": "lanes" });
+    keys.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    harness.put_changed("acme", json!({ "sinks": [keys] }));
+    let check = harness.command(&["check", "--pipelines", "pipelines"]).await;
+    assert!(check.stdout.contains("topic `lanes` does not exist"), "{}{}", check.stdout, check.stderr);
+
+    cluster.broker.create_topic("lanes", 1, &[("cleanup.policy", "compact")]).await;
+    for _ in 0..2 {
+        let exit = harness.once(&[]).await;
+        assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
+    }
+    let headers = kcat::committed(&cluster.broker.address(), "tokens", "%h\n");
+    let id = |headers: &str| headers.split(',').find_map(|header| header.strip_prefix("id=")).unwrap().to_owned();
+    let mut ids: Vec<_> = headers.lines().map(id).collect();
+    ids.sort();
+    assert_eq!(ids, harness.owed(Kind::Activities).into_iter().collect::<Vec<_>>());
+}
+
 #[tokio::test]
 async fn real_versions_of_a_record_share_a_partition() {
     let Some(broker) = tokio::task::spawn_blocking(Broker::shared).await.unwrap() else { return };
@@ -179,6 +264,7 @@ fn brokers_are_always_verified_and_mechanisms_agree() {
         (json!({ "options": { "sasl.oauthbearer.method": "oidc" } }), "tokens come with `oauth`"),
         (json!({ "options": { "sasl.mechanism": "OAUTHBEARER" } }), "wants `oauth`"),
         (json!({ "oauth": oauth, "options": { "sasl.mechanism": "PLAIN" } }), "excludes"),
+        (json!({ "tls": { "pin_sha256": ["ab".repeat(32)] } }), "name it in `ca_file`"),
     ] {
         let mut keys = json!({ "type": "kafka", "brokers": ["h:1"], "topic": "t" });
         keys.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());

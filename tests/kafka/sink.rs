@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::support::batches::{batch, context, push, settings, sink, sink_in};
 use crate::support::kafka::{Broker, Consumed, read};
+use crate::support::process::until;
 
 fn keys(brokers: &str, topic: &str, more: Value) -> Value {
     let mut keys = json!({
@@ -50,6 +51,8 @@ fn what_would_break_a_promise_is_refused() {
         (json!({ "topic": "with blank" }), "cannot be a topic"),
         (json!({ "topic": "s1.{label.nobody}" }), "is not a placeholder"),
         (json!({ "proxy": "http://proxy:3128" }), "`proxy`"),
+        (json!({ "options": { "plugin.library.paths": { "file": "x" } } }), "loads code"),
+        (json!({ "delivery": "exactly_once", "checkpoint_topic": "c", "timeout": "0s" }), "indefinitely"),
     ] {
         let built = settings(keys("127.0.0.1:1", "t", more.clone())).build(&context(Stream::Threats));
         let message = built.unwrap_err().to_string();
@@ -234,7 +237,8 @@ async fn real_raw_error_records_say_so_next_to_their_own_bytes() {
 #[tokio::test]
 async fn real_an_unknown_topic_is_tolerated_and_then_stops_the_lane() {
     let Some(broker) = real("known", &[]).await else { return };
-    let more = json!({ "options": { "topic.metadata.propagation.max.ms": 1500 } });
+    // Otherwise, brokers create it.
+    let more = json!({ "options": { "topic.metadata.propagation.max.ms": 1500, "allow.auto.create.topics": false } });
     let lane = sink(keys(&broker.address(), "unknown", more));
     assert!(matches!(lane.probe().await, Probe::Failed(reason) if reason.contains("create the topic")));
     let first = lane.send(&batch(0..3)).await;
@@ -252,6 +256,57 @@ async fn real_an_unknown_topic_is_tolerated_and_then_stops_the_lane() {
     broker.create_topic("unknown", 1, &[]).await;
     while lane.send(&batch(0..3)).await.outcome != Outcome::Delivered {}
     assert_eq!(ids(&broker.read("unknown")), once(0..3));
+}
+
+#[tokio::test]
+async fn real_a_missing_topic_is_made_by_the_first_event_and_by_no_question() {
+    let Some(broker) = real("other", &[]).await else { return };
+    let lane = sink(keys(&broker.address(), "asked-for", json!({})));
+    for _ in 0..2 {
+        assert!(matches!(lane.probe().await, Probe::Failed(reason) if reason.contains("create the topic")));
+    }
+    assert!(!broker.topics().contains_key("asked-for"));
+    while lane.send(&batch(0..3)).await.outcome != Outcome::Delivered {}
+    assert_eq!(ids(&broker.read("asked-for")), once(0..3));
+}
+
+/// With the default timeouts: what was sent to a broker is not sent again.
+#[tokio::test]
+async fn real_a_broker_that_is_frozen_for_40_seconds_receives_nothing_twice() {
+    let Some(broker) = tokio::task::spawn_blocking(Broker::start).await.unwrap() else { return };
+    broker.create_topic("t", 2, &[]).await;
+    let lane = sink(json!({ "type": "kafka", "brokers": [broker.address()], "topic": "t" }));
+    assert_eq!(lane.send(&batch(0..100)).await.outcome, Outcome::Delivered);
+    broker.freeze();
+    let late = async {
+        let mut left = batch(100..200);
+        loop {
+            match lane.send(&left).await.outcome {
+                Outcome::Delivered => return,
+                Outcome::Partial { retry, .. } => left = left.select(retry),
+                outcome => assert!(matches!(outcome, Outcome::RetryLater { .. }), "{outcome:?}"),
+            }
+        }
+    };
+    let thaw = async {
+        tokio::time::sleep(Duration::from_secs(40)).await;
+        broker.thaw();
+    };
+    tokio::join!(late, thaw);
+    // Its controller has missed it for a while.
+    until("its partitions have a leader again", async || (broker.topics()["t"] == 2).then_some(())).await;
+    assert_eq!(ids(&broker.read("t")), once(0..200));
+}
+
+#[tokio::test]
+async fn a_request_that_is_refused_for_an_unnamed_record_is_halved() {
+    let cluster = MockCluster::new(1).unwrap();
+    cluster.create_topic("t", 1, 1).unwrap();
+    let lane = sink(keys(&cluster.bootstrap_servers(), "t", json!({})));
+    cluster.request_errors(RDKafkaApiKey::Produce, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_RECORD]);
+    let attempt = lane.send(&batch(0..5)).await;
+    assert!(matches!(attempt.outcome, Outcome::Refused(_)), "{attempt:?}");
+    assert_eq!(lane.send(&batch(0..5)).await.outcome, Outcome::Delivered);
 }
 
 #[tokio::test]

@@ -9,14 +9,14 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::ResourceExt;
 use kube::api::{Api, GroupVersionKind, ListParams, PostParams};
-use s1_forwarder::emulator::Kind;
+use s1_forwarder::emulator::{Kind, system_clock};
 use serde_json::{Value, json};
 
 use crate::support::cache::{or_skip, run};
 use crate::support::golang;
 use crate::support::harness::Harness;
 use crate::support::kubernetes::{Kubernetes, documents};
-use crate::support::process::{Process, program, until};
+use crate::support::process::{Process, program};
 
 /// Helm, and the chart that it is run on.
 struct Chart {
@@ -81,25 +81,59 @@ async fn the_api_server_takes_the_chart_with_each_of_its_values_files() {
     let (Some(chart), Some(kubernetes)) = (Chart::new(), Kubernetes::shared().await) else { return };
     install_monitors(&kubernetes).await;
     let namespace = kubernetes.namespace().await;
+    let mut kinds = BTreeSet::new();
     for file in chart.values() {
         let values = ["--values", file.to_str().unwrap()];
         chart.helm(&["lint", ".", "--strict"], &values).unwrap();
         let rendered = chart.template("acme", &namespace, &values).unwrap();
-        let mut kinds = Vec::new();
+        let mut deployments = 0;
         for manifest in documents(&rendered) {
             let object = kubernetes.apply(manifest, "&dryRun=All").await;
             let object = object.unwrap_or_else(|error| panic!("{}: {error}\n{manifest}", file.display()));
             if object["kind"] == "Deployment" {
                 check_deployment(&kubernetes, &object).await;
+                deployments += 1;
             }
-            kinds.push(object["kind"].as_str().unwrap().to_owned());
-        }
-        assert!(kinds.contains(&"Deployment".to_owned()), "{kinds:?}");
-        if file.ends_with("everything.yaml") {
-            for kind in ["HorizontalPodAutoscaler", "NetworkPolicy", "ServiceMonitor", "PodMonitor", "PrometheusRule"] {
-                assert!(kinds.iter().any(|found| found == kind), "no {kind} among {kinds:?}");
+            if object["kind"] == "PrometheusRule" {
+                check_rules(&object);
             }
+            kinds.insert(object["kind"].as_str().unwrap().to_owned());
         }
+        assert_eq!(deployments, 1, "{}", file.display());
+    }
+    for kind in [
+        "HorizontalPodAutoscaler",
+        "NetworkPolicy",
+        "ServiceMonitor",
+        "PodMonitor",
+        "PrometheusRule",
+        // Those of the dashboards.
+        "ConfigMap",
+        "Job",
+        // `helm test`.
+        "Pod",
+    ] {
+        assert!(kinds.contains(kind), "no {kind} among {kinds:?}");
+    }
+}
+
+/// With the values of everything.yaml.
+fn check_rules(object: &Value) {
+    let groups = object["spec"]["groups"].as_array().unwrap();
+    let rules: Vec<_> = groups.iter().flat_map(|group| group["rules"].as_array().unwrap()).collect();
+    let alerts: Vec<_> = rules.iter().filter(|rule| rule["alert"].is_string()).collect();
+    assert!(alerts.len() > 20 && rules.len() > alerts.len(), "{} of {}", alerts.len(), rules.len());
+    for alert in alerts {
+        assert_ne!(alert["alert"], "S1ForwarderMapErrors", "it is disabled");
+        assert_eq!(alert["labels"]["team"], "security", "{alert}");
+        let (severity, patience) = (&alert["labels"]["severity"], &alert["for"]);
+        assert!(severity.is_string(), "{alert}");
+        if alert["alert"] == "S1ForwarderLaneLags" {
+            assert!(severity == "info" && patience == "1h", "{alert}");
+        }
+        let name = alert["alert"].as_str().unwrap().to_lowercase();
+        assert_eq!(alert["annotations"]["runbook_url"], format!("https://runbooks.example/s1-forwarder#{name}"));
+        assert!(alert["annotations"]["summary"].is_string(), "{alert}");
     }
 }
 
@@ -126,17 +160,44 @@ fn values_that_cannot_work_are_refused_before_anything_is_installed() {
     let Some(chart) = Chart::new() else { return };
     for (value, word) in [
         ("worker.state=file:state", "worker.state"),
+        ("worker.deadLetters=", "worker.deadLetters"),
         ("worker.leese=15s", "leese"),
         ("worker.lease=15", "worker.lease"),
         ("worker.shards=0", "worker.shards"),
         ("pipelines.inline.acme.enabled=true", "pipelines.inline.acme"),
         ("pipelines.inline.Acme=x", "Acme"),
         ("metrics.serviceMonitor.enabled=perhaps", "metrics.serviceMonitor.enabled"),
+        ("metrics.serviceMonitor.enabled=true,metrics.podMonitor.enabled=true", "metrics"),
+        ("worker.instance=of-forty-one-characters-which-is-too-long", "worker.instance"),
+        ("worker.existingSecret.stateKey=state", "worker.existingSecret"),
+        ("serviceAccount.create=false", "serviceAccount"),
     ] {
         let refused = chart.template("acme", "default", &["--set", value]).unwrap_err();
         let said = refused.replace('/', ".");
         assert!(said.contains("values don't meet the specifications") && said.contains(word), "{value}: {refused}");
     }
+    for value in ["replicas=65", "autoscaling.enabled=true,autoscaling.maxReplicas=65"] {
+        let refused = chart.template("acme", "default", &["--set", value]).unwrap_err();
+        assert!(refused.contains("65 workers cannot share worker.shards: 64"), "{value}: {refused}");
+    }
+}
+
+/// Helm allows dots and 53 characters in a release's name, and the program 40 characters without dots.
+#[tokio::test]
+async fn the_program_accepts_the_instance_of_each_release() {
+    let Some(chart) = Chart::new() else { return };
+    let directory = tempfile::tempdir().unwrap();
+    for release in ["a", "acme.emea", "the-release-of-the-security-team-in-the.emea.region-1", "s1-forwarder"] {
+        let rendered = chart.template(release, "default", &[]).unwrap();
+        let line = rendered.split("name: S1_FORWARDER_INSTANCE\n").nth(1).unwrap().lines().next().unwrap();
+        let instance = line.trim().strip_prefix("value: ").unwrap();
+        let arguments = ["state", "list", "--state", "file:state", "--instance", instance];
+        let exit = Process::spawn(program(directory.path(), &arguments)).exit().await;
+        assert!(!exit.stderr.contains("--instance"), "{release}: {instance}: {}", exit.stderr);
+    }
+    let refused = ["state", "list", "--state", "file:state", "--instance", "acme.emea"];
+    let refused = Process::spawn(program(directory.path(), &refused)).exit().await;
+    assert!(refused.code == Some(2) && refused.stderr.contains("--instance"), "{}", refused.stderr);
 }
 
 #[test]
@@ -150,7 +211,7 @@ fn the_chart_is_of_the_programs_version() {
 fn the_plain_manifests_are_those_of_the_chart() {
     let Some(chart) = Chart::new() else { return };
     // With them, pipelines are added without a change of the manifests.
-    let labelled = ["--set", "pipelines.labelled.selector=s1-forwarder/pipelines"];
+    let labelled = ["--skip-tests", "--set", "pipelines.labelled.selector=s1-forwarder/pipelines"];
     let rendered = chart.template("s1-forwarder", "s1-forwarder", &labelled).unwrap();
     let helms = ["helm.sh/chart:", "app.kubernetes.io/managed-by:", "# Source:"];
     let lines = rendered.lines().filter(|line| !helms.iter().any(|word| line.trim_start().starts_with(word)));
@@ -165,19 +226,26 @@ fn the_plain_manifests_are_those_of_the_chart() {
     assert!(fs::read_to_string(&path).unwrap() == wanted, "{} is not what the chart says", path.display());
 }
 
-/// The rights, the flags, the files and the alerts of the chart, tried on the program itself.
+/// The rights, the flags, the variables and the files of the chart, tried on the program itself.
 #[tokio::test]
 async fn a_worker_runs_with_what_the_chart_gives_it() {
     let (Some(chart), Some(kubernetes)) = (Chart::new(), Kubernetes::shared().await) else { return };
     let (harness, tenant) = (Harness::new(|setup| setup.activities = 20).await, kubernetes.tenant().await);
     harness.write("acme.yaml", &harness.pipeline(json!({})).to_string());
     let inline = format!("pipelines.inline.acme={}", harness.path("acme.yaml").display());
-    let rendered = chart.template("s1-forwarder", &tenant.name, &["--set-file", &inline]).unwrap();
-    let mut arguments = Vec::new();
+    let values = ["--skip-tests", "--set-file", &inline];
+    let rendered = chart.template("s1-forwarder", &tenant.name, &values).unwrap();
+    let (mut arguments, mut variables) = (Vec::new(), Vec::new());
     for manifest in documents(&rendered) {
         let object = kubernetes.apply(manifest, "").await.unwrap();
         match object["kind"].as_str().unwrap() {
-            "Deployment" => arguments = texts(&object["spec"]["template"]["spec"]["containers"][0]["args"]),
+            "Deployment" => {
+                let container = &object["spec"]["template"]["spec"]["containers"][0];
+                arguments = texts(&container["args"]);
+                let text = |value: &Value| value.as_str().unwrap().to_owned();
+                let list = container["env"].as_array().unwrap();
+                variables = list.iter().map(|variable| (text(&variable["name"]), text(&variable["value"]))).collect();
+            }
             "Secret" => {
                 let file = BASE64_STANDARD.decode(object["data"]["acme.yaml"].as_str().unwrap()).unwrap();
                 fs::create_dir_all(harness.path("etc/pipelines/inline")).unwrap();
@@ -190,23 +258,36 @@ async fn a_worker_runs_with_what_the_chart_gives_it() {
     let here = |argument: &str| argument.replace("/etc/s1-forwarder", &etc).replace("0.0.0.0:9598", "127.0.0.1:0");
     let arguments: Vec<String> = arguments.iter().map(|argument| here(argument)).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let mut command = program(harness.root(), &arguments);
-    command.env("KUBECONFIG", tenant.kubeconfig());
-    let mut worker = Process::spawn(command);
+    let start = |arguments: &[&str]| {
+        let mut command = program(harness.root(), arguments);
+        command.env("KUBECONFIG", tenant.kubeconfig()).envs(variables.clone());
+        Process::spawn(command)
+    };
+    let mut worker = start(&arguments);
 
     worker.lane("acme/activities/siem", |lane| lane["last_success"].is_string()).await;
     harness.delivered(&[Kind::Activities]).await;
     assert_eq!(worker.get("/livez").await.0, 200);
     assert_eq!(worker.get("/readyz").await.0, 200);
-    let alerts = fs::read_to_string(root().join("deploy/helm/s1-forwarder/files/alerts.yaml")).unwrap();
-    let words = alerts.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
-    let metrics: BTreeSet<&str> = words.filter(|word| word.starts_with("s1_forwarder_")).collect();
-    assert!(metrics.len() > 5, "{metrics:?}");
-    until(&format!("there are {metrics:?}"), async || {
-        let scrape = worker.metrics().await.0;
-        metrics.iter().all(|metric| scrape.contains(&format!("# TYPE {metric} "))).then_some(())
-    })
-    .await;
+    // As `kubectl exec` starts it: with the variables of the container, and without its arguments.
+    let list = start(&["state", "list"]).exit().await;
+    assert!(list.code == Some(0) && list.stdout.contains("acme/activities/siem"), "{}{}", list.stdout, list.stderr);
+    // A refused event is kept; `kubectl exec` shows it without a flag, and sends it again.
+    harness.sink.contract(|rules| rules.event_bytes = Some(100_000));
+    harness.console().generate_oversized(Kind::Activities, system_clock(), 150_000);
+    worker.lane("acme/activities/siem", |lane| lane["dead_letters"] == 1 && lane["up"] == true).await;
+    let listed = start(&["dead-letters", "list"]).exit().await;
+    assert!(listed.code == Some(0) && listed.stdout.contains("acme/activities/siem"), "{}", listed.stderr);
+    harness.sink.contract(|rules| rules.event_bytes = None);
+    let pipelines = harness.path("etc/pipelines/inline").display().to_string();
+    let replayed = start(&["dead-letters", "replay", "--pipelines", &pipelines]).exit().await;
+    assert_eq!(
+        (replayed.code, replayed.stdout.as_str()),
+        (Some(0), "1 delivered, 0 refused again\n"),
+        "{}",
+        replayed.stderr
+    );
+    assert_eq!(start(&["dead-letters", "list"]).exit().await.stdout, "no dead letters\n");
     worker.signal("TERM").await;
     let exit = worker.exit().await;
     assert_eq!(exit.code, Some(0), "{}", exit.stderr);

@@ -1,6 +1,7 @@
 //! What runs in Kubernetes, against a real API server.
 
 mod chart;
+mod dead_letters;
 mod pipelines;
 mod rights;
 mod transfer;

@@ -35,7 +35,7 @@ async fn a_worker_has_these_rights_and_no_others() {
     for (group, resource, rights) in [
         ("coordination.k8s.io", "leases", &["get", "list", "watch", "create", "update", "delete"][..]),
         ("", "configmaps", &["get", "list", "create", "update", "delete"]),
-        ("", "secrets", &[]),
+        ("", "secrets", &["get", "list", "create", "update", "delete"]),
         ("", "pods", &[]),
         ("apps", "deployments", &[]),
         ("rbac.authorization.k8s.io", "roles", &[]),

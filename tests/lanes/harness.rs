@@ -39,6 +39,8 @@ pub struct LaneHarness {
     limiters: Limiters,
     /// How long the console takes to answer.
     pub console_delay: Duration,
+    /// The rate limit of lanes to sinks of one name.
+    pub requests_per_second: f64,
 }
 
 /// A lane that runs.
@@ -61,6 +63,7 @@ impl LaneHarness {
             dead_letters: tempfile::tempdir().unwrap(),
             limiters: Limiters::default(),
             console_delay: Duration::from_millis(20),
+            requests_per_second: 1000.0,
         }
     }
 
@@ -139,11 +142,11 @@ impl LaneHarness {
     /// A client of the console behind `transport`, limited apart from those of other names.
     pub fn client(&self, transport: Arc<dyn Transport>, name: &str) -> Client {
         let settings: console::ConsoleSettings = serde_json::from_value(serde_json::json!({
-            "url": "https://console.example", "token": Setup::TOKEN, "requests_per_second": 1000.0,
+            "url": "https://console.example", "token": Setup::TOKEN, "requests_per_second": self.requests_per_second,
         }))
         .unwrap();
         let key = LimiterKey { host: name.to_owned(), token: String::new() };
-        Client::new(&settings, transport, self.limiters.join(key, 1000.0), self.clock)
+        Client::new(&settings, transport, self.limiters.join(key, self.requests_per_second), self.clock)
     }
 
     pub fn start(&self, lane: Lane) -> Running {

@@ -42,6 +42,27 @@ async fn delivered_by_healthy_lanes(healthy: usize, dead: usize) -> usize {
     delivered
 }
 
+/// The turns that lanes took before they waited for memory would all be used at the same moment.
+#[tokio::test(start_paused = true)]
+async fn lanes_that_waited_for_memory_together_do_not_ask_together() {
+    let mut harness = LaneHarness::new(|setup| (setup.activities, setup.threats, setup.agents) = (5, 5, 5));
+    harness.requests_per_second = 0.5;
+    let other = harness.budget.lane();
+    let everything = other.reserve(other.total()).await;
+    let sink = MemorySink::accepting(harness.clock);
+    let lane = |stream| harness.start(harness.lane(harness.pull(stream), "siem", sink.clone()));
+    let running = [Stream::Activities, Stream::Threats, Stream::Agents].map(lane);
+    sleep(Duration::from_secs(60)).await;
+    let (asked, delivered) = (harness.console.request_log().len(), sink.total());
+    drop(everything);
+    sleep(Duration::from_millis(1_900)).await;
+    let at_once = harness.console.request_log().len() - asked;
+    assert!((delivered, at_once) == (0, 1), "one request in two seconds: {at_once}");
+    sleep(Duration::from_secs(20)).await;
+    assert!(sink.total() >= 14, "{}", sink.total());
+    running.iter().for_each(|lane| lane.task.abort());
+}
+
 #[tokio::test(start_paused = true)]
 async fn ninety_dead_sinks_of_a_hundred_do_not_slow_the_other_ten() {
     let alone = delivered_by_healthy_lanes(10, 0).await;

@@ -2,6 +2,7 @@
 
 mod commits;
 mod enrichment;
+mod findings;
 pub mod harness;
 mod isolation;
 mod oversized;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use s1_forwarder::emulator::{Fault, Faults, Kind};
+use s1_forwarder::emulator::{Fault, Faults, Kind, Quirks};
 use s1_forwarder::lane::Lane;
 use s1_forwarder::record::{Stream, Timestamp, facts};
 use s1_forwarder::sink::memory::MemorySink;
@@ -150,11 +150,47 @@ async fn a_stream_that_is_forbidden_waits_and_comes_back() {
     allowed.drain().await;
 }
 
+/// An idle lane of such a console would be reported as failing at each of its polls.
+#[tokio::test(start_paused = true)]
+async fn a_console_that_answers_null_for_nothing_is_no_failure_once_its_count_has_said_so() {
+    let harness = LaneHarness::new(|_| {});
+    harness.console.set_quirks(Quirks { empty_is_null: true, ..Quirks::default() });
+    let sink = MemorySink::accepting(harness.clock);
+    let running = harness.start(harness.lane(harness.pull(Stream::Activities), "siem", sink.clone()));
+    sleep(Duration::from_secs(60)).await;
+    let failed_at = running.metrics.last_error().unwrap().0;
+    let asked = harness.console.request_log().len();
+    sleep(Duration::from_secs(300)).await;
+    let (failed_last, asked) = (running.metrics.last_error().unwrap().0, harness.console.request_log().len() - asked);
+    assert!(running.metrics.state().is_up() && failed_last == failed_at);
+    assert!((20..=22).contains(&asked), "a page and a count for each of ten polls: {asked}");
+    // It is still asked for its count: null may also be a failure.
+    harness.console.generate(Kind::Activities, harness.clock.now().micros());
+    let always = Faults { max_consecutive: u32::MAX, ..Faults::default() };
+    harness.console.set_faults(always.with(Fault::NullData, 1.0));
+    sleep(Duration::from_secs(120)).await;
+    assert!(!running.metrics.state().is_up());
+    harness.console.set_faults(Faults::default());
+    sleep(Duration::from_secs(120)).await;
+    let metrics = running.drain().await;
+    assert_eq!(sink.total(), 1);
+    assert_counts_balance(&metrics);
+}
+
 /// Thousands of lanes may read their histories at once, and what they remember is in no budget.
 #[tokio::test(start_paused = true)]
 async fn a_long_history_is_not_remembered() {
-    let harness = LaneHarness::new(|setup| setup.activities = 12_000);
-    let lane = harness.lane(harness.pull(Stream::Activities), "siem", MemorySink::accepting(harness.clock));
+    // Of alerts, the poll also knows which versions it returned, and the second pass those of `lookback`.
+    for (kind, stream, most) in [(Kind::Activities, Stream::Activities, 2_500), (Kind::Alerts, Stream::Alerts, 5_000)] {
+        is_not_remembered(kind, stream, most).await;
+    }
+}
+
+async fn is_not_remembered(kind: Kind, stream: Stream, most_keys: usize) {
+    let harness = LaneHarness::new(|setup| {
+        (setup.activities, setup.alerts, setup.span) = (12_000, 12_000, Duration::from_secs(300 * 86_400));
+    });
+    let lane = harness.lane(harness.pull(stream), "siem", MemorySink::accepting(harness.clock));
     let (client, meter) = (lane.client.clone(), lane.delivery.meter.clone());
     let position = SourcePosition::starting_at(Timestamp::default());
     let mut poll = Poll::new(&client, meter, lane.pull.clone(), position, 0, harness.clock.now()).unwrap();
@@ -170,8 +206,8 @@ async fn a_long_history_is_not_remembered() {
         }
         most = most.max(poll.key_count());
     }
-    assert_eq!(arrived, harness.owed(Kind::Activities).len());
-    assert!((100..2_500).contains(&most), "{most} keys");
+    assert_eq!(arrived, harness.owed(kind).len());
+    assert!((100..most_keys).contains(&most), "{most} keys");
 }
 
 #[tokio::test(start_paused = true)]

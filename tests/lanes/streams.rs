@@ -160,6 +160,85 @@ async fn decommissioned_agents_are_pulled_on_request() {
     assert!(sinks[0].total() < 200 && sinks[0].total() == harness.owed(Kind::Agents).len());
 }
 
+/// Machines that exist for a day would be remembered for years.
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_is_gone_is_forgotten_and_one_that_checks_in_is_not() {
+    let harness = LaneHarness::new(|setup| setup.agents = 20);
+    let (sink, pull) = (sink(&harness), Pull { interval: DAY / 4, ..harness.pull(Stream::Agents) });
+    let listed: Vec<u64> = harness.owed(Kind::Agents).into_values().collect();
+    let (gone, there) = listed.split_at(5);
+    let check_in = |agents: &[u64]| {
+        let now = harness.clock.now();
+        for id in agents {
+            let active = |agent: &mut Value| agent["lastActiveDate"] = json!(now.to_string());
+            harness.console.update(Kind::Agents, *id, now.micros(), active);
+        }
+    };
+    let running = start(&harness, pull.clone(), &sink);
+    for _ in 0..100 {
+        sleep(DAY).await;
+        check_in(there);
+    }
+    sleep(DAY).await;
+    let metrics = running.drain().await;
+    assert_counts_balance(&metrics);
+    assert!(listed.iter().all(|id| times(&sink, *id) == 1), "a check-in is no change");
+    let known = || harness.checkpoint(Stream::Agents, "siem").unwrap().position.content_count();
+    assert_eq!(known(), there.len());
+
+    // One of them comes back.
+    let running = start(&harness, pull, &sink);
+    check_in(&[gone[0], there[0]]);
+    sleep(DAY).await;
+    let metrics = running.drain().await;
+    assert_counts_balance(&metrics);
+    assert_eq!((times(&sink, gone[0]), times(&sink, there[0]), known()), (2, 1, there.len() + 1));
+}
+
+/// Older alerts would be remembered by both passes, and read again, for nothing.
+#[tokio::test(start_paused = true)]
+async fn the_second_pass_over_alerts_begins_where_their_lookback_does() {
+    let harness = LaneHarness::new(|setup| (setup.alerts, setup.span) = (300, 200 * DAY));
+    let pull = Pull { since: Since::At(START.minus(365 * DAY)), lookback: 7 * DAY, ..harness.pull(Stream::Alerts) };
+    let sink = sink(&harness);
+    let running = start(&harness, pull.clone(), &sink);
+    sleep(25 * MINUTE).await;
+    running.drain().await;
+    assert_eq!((sink.total(), sink.counts().len()), (300, 300));
+    let position = harness.checkpoint(Stream::Alerts, "siem").unwrap().position;
+    assert!(position.key_count() < 40, "{} keys", position.key_count());
+    let asked = harness.console.request_log();
+    let from = |query: &str| Timestamp::parse(query.split("createdAt__gte=").nth(1)?.get(..27)?.trim()).ok();
+    let far = asked.iter().filter(|seen| {
+        let query = seen.query.replace("%3A", ":");
+        !query.contains("cursor=") && from(&query).is_some_and(|from| from < START.minus(8 * DAY))
+    });
+    assert_eq!(far.count(), 1, "the history is read once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_pass_that_the_console_refuses_does_not_stop_the_first() {
+    let harness = LaneHarness::new(|setup| setup.unified_alerts = 20);
+    let quirks = Quirks { missing_alert_filters: vec!["detectedAt".to_owned()], ..Quirks::default() };
+    harness.console.set_quirks(quirks);
+    let sink = sink(&harness);
+    let running = start(&harness, harness.pull(Stream::UnifiedAlerts), &sink);
+    sleep(40 * MINUTE).await;
+    let state = running.metrics.state();
+    assert!(state.error().is_some_and(|error| error.starts_with("net: ")), "{state:?}");
+    let id = harness.console.ids(Kind::UnifiedAlerts)[0];
+    let before = sink.total();
+    harness.console.change_randomly(Kind::UnifiedAlerts, id, harness.clock.now().micros());
+    sleep(2 * MINUTE).await;
+    assert_eq!(sink.total(), before + 1, "changes still arrive");
+    assert!(!running.metrics.state().is_up(), "and the failure is still reported");
+    harness.console.set_quirks(Quirks::default());
+    sleep(65 * MINUTE).await;
+    assert!(running.metrics.state().is_up());
+    let metrics = running.drain().await;
+    assert_counts_balance(&metrics);
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_analysts_make_of_an_alert_arrives_once_for_each_version() {
     let harness = LaneHarness::new(|setup| {
@@ -251,7 +330,7 @@ async fn a_missing_endpoint_is_reported_once_and_does_not_hold_up_a_run() {
     assert_eq!(activities.total(), 20);
     assert!(!missing.metrics.state().is_up() && there.metrics.state().is_up());
     let asked: u64 = missing.metrics.console_requests.snapshot().values().sum();
-    assert!((2..=14).contains(&asked), "probed about hourly: {asked}");
+    assert!((2..=26).contains(&asked), "each of the two passes probes about hourly: {asked}");
     missing.drain().await;
     there.drain().await;
     let lane = harness.lane(harness.pull(Stream::Alerts), "siem", alerts);

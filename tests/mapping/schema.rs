@@ -119,7 +119,7 @@ fn is_placeholder(path: &str, kind: &str, text: &str) -> bool {
             (address.is_unspecified() && path != "dns.resolved_ip") || (path == "related.ip" && address.is_loopback())
         }),
         _ if path == "host.domain" && text.eq_ignore_ascii_case("workgroup") => true,
-        // A word of ECS, a sentence, and an identity, which ends with whatever version the console gave.
+        // A word of ECS, a sentence, and an identity that ends with the version as the console gave it.
         _ if matches!(path, "event.outcome" | "message" | "event.id") => false,
         _ => {
             let words = ["", "-1", "n/a", "none", "null", "unknown", "not available", "unknown file"];

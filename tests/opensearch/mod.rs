@@ -1,5 +1,7 @@
 //! `elasticsearch` against a real OpenSearch, with the index template that is shipped.
 
+mod quickstart;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -1,6 +1,8 @@
 //! What the repository promises about itself.
 
+mod chart_values;
 mod image;
 mod layering;
+mod monitoring;
 mod reference_docs;
 mod way;

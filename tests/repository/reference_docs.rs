@@ -14,11 +14,11 @@ use serde_json::Value;
 const WIDTH: usize = 120;
 const MADE_BY: &str = "<!-- Generated: `UPDATE_GOLDEN=1 cargo test --test it reference_docs` -->\n\n";
 
-fn root() -> &'static Path {
+pub(super) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn compare(name: &str, text: &str) {
+pub(super) fn compare(name: &str, text: &str) {
     let wide: Vec<_> = text.lines().filter(|line| line.chars().count() > WIDTH).collect();
     assert!(wide.is_empty(), "lines of more than {WIDTH} characters in {name}:\n{}", wide.join("\n"));
     let path = root().join(name);
@@ -26,7 +26,7 @@ fn compare(name: &str, text: &str) {
         fs::write(&path, text).unwrap();
     }
     let written = fs::read_to_string(&path).unwrap_or_default();
-    assert!(written == text, "{name} differs: run UPDATE_GOLDEN=1 cargo test --test it reference_docs");
+    assert!(written == text, "{name} differs: run UPDATE_GOLDEN=1 cargo test --test it repository");
 }
 
 /// `text` after `prefix`, in lines of which all but the first begin with `indent`. Line breaks of the source are
@@ -52,11 +52,11 @@ fn wrap(prefix: &str, text: &str, indent: &str) -> String {
     out
 }
 
-fn item(text: &str) -> String {
+pub(super) fn item(text: &str) -> String {
     wrap("- ", text, "  ") + "\n"
 }
 
-fn paragraph(text: &str) -> String {
+pub(super) fn paragraph(text: &str) -> String {
     wrap("", text, "") + "\n\n"
 }
 
@@ -72,32 +72,36 @@ fn table(rows: &[Vec<String>]) -> String {
 #[test]
 fn metrics() {
     let alerts = alerts();
-    let mut used = 0;
-    let mut rows = vec![["metric", "type", "labels", "unit", "alert"].map(str::to_owned).to_vec()];
+    let mut rows = vec![["metric", "type", "labels", "unit"].map(str::to_owned).to_vec()];
     for metric in METRICS {
-        let alert = alerts.iter().filter(|(_, rule)| names(rule, metric)).map(|(name, _)| format!("`{name}`"));
-        let alert: Vec<_> = alert.collect();
-        used += alert.len();
         rows.push(vec![
             format!("`{}`", metric.name),
             metric.kind.name().to_owned(),
             metric.labels.join(", "),
             metric.unit.to_owned(),
-            alert.join(", "),
         ]);
     }
-    assert!(used >= alerts.len(), "an alert uses a metric that does not exist");
     let mut text = format!("# Metrics\n\n{MADE_BY}");
     text += &paragraph(&format!(
         "`GET /metrics` of a worker (`--listen`) returns these metrics in the text format of Prometheus. All names begin with \
-         `{METRIC_PREFIX}`. The alerts are in [alerts.yaml](../deploy/helm/s1-forwarder/files/alerts.yaml). On Linux the response has the usual \
+         `{METRIC_PREFIX}`. The alerts are in [alerts.yaml](../deploy/helm/s1-forwarder/files/alerts.yaml), and explained in \
+         [runbooks.md](runbooks.md). On Linux the response has the usual \
          `process_*` metrics too, without the prefix: CPU time, memory, descriptors, threads and start time. It is compressed \
          with gzip if the request accepts that."
     ));
     text += &table(&rows);
     text += "\n## Meaning\n\n";
     for metric in METRICS {
-        text += &item(&format!("`{}`: {}", metric.name, metric.help));
+        let used_by = alerts.iter().filter(|(_, rule)| names(rule, metric));
+        let mut links: Vec<_> =
+            used_by.map(|(name, _)| format!("[{name}](runbooks.md#{})", name.to_lowercase())).collect();
+        links.dedup();
+        let links = match links.len() {
+            0 => String::new(),
+            1 => format!(" Alert: {}.", links[0]),
+            _ => format!(" Alerts: {}.", links.join(", ")),
+        };
+        text += &item(&format!("`{}`: {}{links}", metric.name, metric.help));
     }
     text += "\n## Balance\n\n";
     text += &paragraph(
@@ -108,8 +112,8 @@ fn metrics() {
     compare("docs/metrics.md", &(text.trim_end().to_owned() + "\n"));
 }
 
-/// Each alert and the text of its rule.
-fn alerts() -> Vec<(String, String)> {
+/// Each alert and the text of its rule. An alert may have several rules.
+pub(super) fn alerts() -> Vec<(String, String)> {
     let text = fs::read_to_string(root().join("deploy/helm/s1-forwarder/files/alerts.yaml")).unwrap();
     let rules = text.split("- alert: ").skip(1);
     let rules: Vec<_> = rules.map(|rule| rule.split_once('\n').unwrap()).collect();

@@ -5,12 +5,13 @@ use std::time::Duration;
 use s1_forwarder::failure::Failure;
 use s1_forwarder::record::Stream;
 use s1_forwarder::settings::Schema;
-use s1_forwarder::sink::{Batch, Outcome, Probe, SinkContext};
+use s1_forwarder::sink::http::Ambient;
+use s1_forwarder::sink::{Batch, Outcome, Probe, SharedSinkResources, SinkContext};
 use serde_json::{Value, json};
 
 use crate::support::azure::{Azure, RULE, TENANT};
 use crate::support::batches::{batch, context, push, sink, sink_in};
-use crate::support::deliver::deliver;
+use crate::support::deliver::{deliver, reason};
 use crate::support::double::{Double, FaultRule, Reply};
 
 fn keys(azure: &Double<Azure>, more: Value) -> Value {
@@ -73,6 +74,110 @@ async fn a_federated_identity_needs_no_secret_and_its_token_is_read_again() {
         azure.token_lifetime = Duration::from_secs(3_599);
     });
     assert_eq!(lane.send(&batch(0..1)).await.outcome, Outcome::Delivered);
+}
+
+/// Keys without an application, and the context of a worker with these variables.
+fn identity(azure: &Double<Azure>, more: Value, variables: &[(&str, &str)]) -> (Value, SinkContext) {
+    let mut keys = json!({ "type": "azure_logs", "url": azure.url(), "dcr_immutable_id": RULE });
+    keys.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let shared = SharedSinkResources::default().with_ambient(Ambient::of(variables.iter().copied()));
+    (keys, SinkContext { shared, ..context(Stream::Activities) })
+}
+
+#[tokio::test]
+async fn a_managed_identity_needs_no_secret() {
+    let start = || async { Double::start(Azure { managed: Some("mine"), ..Azure::default() }).await };
+    for client in [json!({ "managed_identity": true }), json!({ "managed_identity": true, "client_id": "mine" })] {
+        let azure = start().await;
+        let (keys, worker) = identity(&azure, client, &[("AZURE_POD_IDENTITY_AUTHORITY_HOST", &azure.url())]);
+        let lanes = [sink_in(keys.clone(), &worker), sink_in(keys, &worker)];
+        for lane in lanes {
+            assert_eq!(lane.send(&batch(0..2)).await.outcome, Outcome::Delivered);
+        }
+        assert_eq!(azure.contract(|azure| azure.issued), 1, "lanes share the token");
+    }
+    let azure = start().await;
+    let url = format!("{}/msi/token", azure.url());
+    let variables = [("IDENTITY_ENDPOINT", url.as_str()), ("IDENTITY_HEADER", "canary-header")];
+    let (keys, worker) = identity(&azure, json!({ "managed_identity": true }), &variables);
+    assert_eq!(sink_in(keys, &worker).send(&batch(0..2)).await.outcome, Outcome::Delivered);
+}
+
+#[tokio::test]
+async fn a_metadata_service_that_is_updated_is_asked_again() {
+    let azure = Double::start(Azure { managed: Some("mine"), updating: vec![410, 404, 429, 500], ..Azure::default() });
+    let azure = azure.await;
+    let host = [("AZURE_POD_IDENTITY_AUTHORITY_HOST", azure.url())];
+    let host = host.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let (keys, worker) = identity(&azure, json!({ "managed_identity": true }), &host);
+    let lane = sink_in(keys, &worker);
+    for _ in 0..4 {
+        let attempt = lane.send(&batch(0..1)).await;
+        assert!(matches!(attempt.outcome, Outcome::RetryLater { .. }), "{attempt:?}");
+    }
+    assert_eq!(lane.send(&batch(0..1)).await.outcome, Outcome::Delivered);
+}
+
+#[tokio::test]
+async fn a_workload_identity_is_that_of_the_pod_and_its_token_is_read_each_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("token");
+    std::fs::write(&file, "old").unwrap();
+    let azure = Azure { federated: Some("old".to_owned()), token_lifetime: Duration::ZERO, ..Azure::default() };
+    let azure = Double::start(azure).await;
+    let (url, path) = (azure.url(), file.to_str().unwrap().to_owned());
+    let variables = [
+        ("AZURE_FEDERATED_TOKEN_FILE", path.as_str()),
+        ("AZURE_CLIENT_ID", "app"),
+        ("AZURE_TENANT_ID", TENANT),
+        ("AZURE_AUTHORITY_HOST", &url),
+    ];
+    let (keys, worker) = identity(&azure, json!({ "workload_identity": true }), &variables);
+    let lane = sink_in(keys, &worker);
+    lane.send(&batch(0..1)).await;
+    std::fs::write(&file, "new").unwrap();
+    azure.contract(|azure| {
+        azure.federated = Some("new".to_owned());
+        azure.token_lifetime = Duration::from_secs(3_599);
+    });
+    assert_eq!(lane.send(&batch(0..1)).await.outcome, Outcome::Delivered);
+    let requests = azure.requests();
+    let refused = requests.iter().filter(|request| request.path.ends_with("/token") && request.status == 401);
+    assert_eq!(refused.count(), 0, "the old token is not sent again");
+}
+
+#[tokio::test]
+async fn identities_that_are_missing_are_named_with_what_to_do() {
+    let azure = Double::start(Azure::default()).await;
+    let (url, app) = (azure.url(), format!("{}/msi/token", azure.url()));
+    let managed = json!({ "managed_identity": true });
+    for (more, variables, parts) in [
+        (
+            &managed,
+            &[("AZURE_POD_IDENTITY_AUTHORITY_HOST", url.as_str())][..],
+            ["Identity not found", "a virtual machine"],
+        ),
+        (
+            &managed,
+            &[("AZURE_POD_IDENTITY_AUTHORITY_HOST", "http://127.0.0.1:1")],
+            ["127.0.0.1:1", "a virtual machine"],
+        ),
+        (
+            &managed,
+            &[("IDENTITY_ENDPOINT", &app), ("IDENTITY_HEADER", "canary-other")],
+            ["you sent ***", "assign a managed"],
+        ),
+        (&managed, &[("IDENTITY_ENDPOINT", &app)], ["Azure Arc", "use `client_secret`"]),
+        (&json!({ "workload_identity": true }), &[("AZURE_TENANT_ID", "t")], ["AZURE_CLIENT_ID is not set", "webhook"]),
+    ] {
+        let (keys, worker) = identity(&azure, more.clone(), variables);
+        let lane = sink_in(keys, &worker);
+        let attempt = lane.send(&batch(0..1)).await;
+        let words = reason(&attempt);
+        assert!(parts.iter().all(|part| words.contains(part)) && !words.contains("canary"), "{parts:?}: {words}");
+        assert!(matches!(lane.probe().await, Probe::Failed(found) if found.contains(parts[0])));
+    }
+    assert!(azure.deliveries().is_empty());
 }
 
 /// The issue is in the sizes: no request breaks a limit, and no column is cut.

@@ -71,7 +71,8 @@ async fn a_full_disk_may_pass_and_a_wrong_path_does_not() {
 
     let directory = tempfile::tempdir().unwrap();
     let wrong = sink(json!({ "type": "file", "path": directory.path() }));
-    assert!(matches!(wrong.send(&batch(0..1)).await.outcome, Outcome::Misconfigured(_)));
+    let Outcome::Misconfigured(reason) = wrong.send(&batch(0..1)).await.outcome else { panic!("a directory") };
+    assert!(reason.contains(&directory.path().display().to_string()), "the path is named: {reason}");
     assert!(matches!(wrong.probe().await, Probe::Failed(_)));
 
     let fine = sink(json!({ "type": "file", "path": directory.path().join("new/events.ndjson") }));

@@ -3,13 +3,14 @@
 use s1_forwarder::failure::Failure;
 use s1_forwarder::record::Stream;
 use s1_forwarder::settings::Schema;
-use s1_forwarder::sink::{Batch, Outcome, Probe, SinkContext};
+use s1_forwarder::sink::http::Ambient;
+use s1_forwarder::sink::{Batch, Outcome, Probe, SharedSinkResources, SinkContext};
 use serde_json::{Value, json};
 
-use crate::support::batches::{batch, context, push, sink, sink_in};
-use crate::support::deliver::deliver;
+use crate::support::batches::{batch, context, push, settings, sink, sink_in};
+use crate::support::deliver::{deliver, reason};
 use crate::support::double::{Double, FaultRule, Reply};
-use crate::support::secops::{KEY, SecOps};
+use crate::support::secops::{AUDIENCE, KEY, SecOps};
 
 fn keys(secops: &Double<SecOps>, more: Value) -> Value {
     let mut keys = json!({
@@ -117,4 +118,132 @@ async fn an_account_that_may_only_import_is_not_called_wrong() {
     assert!(matches!(&found, Probe::Reached(reason) if reason.contains("chronicle.logs.import")), "{found:?}");
     assert_eq!(lane.send(&batch(0..1)).await.outcome, Outcome::Delivered);
     assert_eq!(secops.deliveries().len(), 1, "a probe delivers nothing");
+}
+
+/// Keys without a key file.
+fn identity(secops: &Double<SecOps>, more: Value) -> Value {
+    let mut keys =
+        json!({ "type": "google_secops", "url": secops.url(), "project": "p", "location": "eu", "instance": "i" });
+    keys.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    keys
+}
+
+/// What gcloud writes for workload identity federation.
+fn configuration(secops: &Double<SecOps>, source: Value) -> Value {
+    let url = secops.url();
+    let mut configuration = json!({
+        "universe_domain": "googleapis.com", "type": "external_account", "audience": AUDIENCE,
+        "subject_token_type": "urn:ietf:params:oauth:token-type:jwt", "token_url": format!("{url}/v1/token"),
+        "credential_source": source,
+    });
+    if secops.contract(|secops| secops.impersonates) {
+        let account = "serviceAccounts/a@p.iam.gserviceaccount.com:generateAccessToken";
+        configuration["service_account_impersonation_url"] = json!(format!("{url}/v1/projects/-/{account}"));
+        configuration["service_account_impersonation"] = json!({ "token_lifetime_seconds": 1_800 });
+    }
+    configuration
+}
+
+#[tokio::test]
+async fn a_federated_identity_needs_no_key() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("subject");
+    std::fs::write(&file, "canary-subject\n").unwrap();
+    for impersonates in [false, true] {
+        let secops = SecOps { subject: "canary-subject".to_owned(), impersonates, ..SecOps::default() };
+        let secops = Double::start(secops).await;
+        let url = json!({
+            "url": format!("{}/subject", secops.url()), "headers": { "X-Own": "canary-own" },
+            "format": { "type": "json", "subject_token_field_name": "value" },
+        });
+        for (number, source) in [json!({ "file": file }), url].into_iter().enumerate() {
+            let path = directory.path().join(format!("{impersonates}-{number}.json"));
+            std::fs::write(&path, serde_json::to_string_pretty(&configuration(&secops, source)).unwrap()).unwrap();
+            let lane = sink(identity(&secops, json!({ "external_account": { "file": path } })));
+            for ids in [0..2, 2..3] {
+                let attempt = lane.send(&batch(ids)).await;
+                assert_eq!(attempt.outcome, Outcome::Delivered, "{attempt:?}");
+            }
+            assert_eq!(secops.contract(|secops| secops.federated), number as u32 + 1);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_subject_token_is_read_again_when_the_token_is_renewed() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("subject");
+    std::fs::write(&file, "old").unwrap();
+    let secops = Double::start(SecOps { subject: "old".to_owned(), ..SecOps::default() }).await;
+    let source = configuration(&secops, json!({ "file": file })).to_string();
+    let lane = sink(identity(&secops, json!({ "external_account": source })));
+    assert_eq!(lane.send(&batch(0..1)).await.outcome, Outcome::Delivered);
+    std::fs::write(&file, "new").unwrap();
+    secops.contract(|secops| {
+        secops.subject = "new".to_owned();
+        secops.ended.insert("google-token-1".to_owned());
+    });
+    assert_eq!(lane.send(&batch(1..2)).await.outcome, Outcome::Delivered);
+}
+
+#[tokio::test]
+async fn the_account_of_the_machine_needs_no_key() {
+    let secops = Double::start(SecOps::default()).await;
+    let host = secops.address().to_string();
+    let worker = |host: &str| {
+        let shared = SharedSinkResources::default().with_ambient(Ambient::of([("GCE_METADATA_HOST", host)]));
+        SinkContext { shared, ..context(Stream::Activities) }
+    };
+    let keys = identity(&secops, json!({ "metadata_server": true }));
+    let lane = sink_in(keys.clone(), &worker(&host));
+    for ids in [0..2, 2..3] {
+        assert_eq!(lane.send(&batch(ids)).await.outcome, Outcome::Delivered);
+    }
+    assert_eq!(secops.contract(|secops| secops.issued), 1);
+
+    secops.contract(|secops| secops.has_no_account = true);
+    for (host, part) in [(host.as_str(), "404"), ("127.0.0.1:1", "127.0.0.1:1")] {
+        let attempt = sink_in(keys.clone(), &worker(host)).send(&batch(0..1)).await;
+        let words = reason(&attempt);
+        assert!(words.contains(part) && words.contains("a machine or a pod in Google Cloud"), "{words}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_federated_identity_is_said_without_its_tokens() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("subject");
+    std::fs::write(&file, "canary-stranger").unwrap();
+    let secops =
+        SecOps { impersonates: true, has_no_account: true, subject: "canary-x".to_owned(), ..Default::default() };
+    let secops = Double::start(secops).await;
+    let url = json!({ "url": format!("{}/subject", secops.url()), "headers": { "x-own": "canary-own" } });
+    let mut json = url.clone();
+    json["format"] = json!({ "type": "json", "subject_token_field_name": "value" });
+    let mut field = url.clone();
+    field["format"] = json!({ "type": "json", "subject_token_field_name": "other" });
+    for (source, part) in [
+        (json!({ "file": file }), "ID Token *** is stale"),
+        (json!({ "file": "/nowhere/subject" }), "/nowhere/subject"),
+        (json!({ "environment_id": "aws1" }), "not supported"),
+        (field, "`credential_source.format` describes"),
+        (url, "*** is stale"),
+        (json, "needs the role Workload Identity User"),
+    ] {
+        let keys = json!({ "external_account": configuration(&secops, source).to_string() });
+        let attempt = sink(identity(&secops, keys)).send(&batch(0..1)).await;
+        let words = reason(&attempt);
+        assert!(words.contains(part) && !format!("{attempt:?}").contains("canary"), "{part}: {attempt:?}");
+    }
+    assert!(secops.deliveries().is_empty());
+}
+
+#[test]
+fn a_sink_has_exactly_one_kind_of_credentials() {
+    for more in [json!({}), json!({ "service_account": KEY, "metadata_server": true })] {
+        let mut keys = json!({ "type": "google_secops", "project": "p", "location": "eu", "instance": "i" });
+        keys.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let error = settings(keys).build(&context(Stream::Threats)).unwrap_err().to_string();
+        assert!(error.contains("exactly one of"), "{error}");
+    }
 }

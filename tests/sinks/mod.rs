@@ -1,5 +1,6 @@
 //! Each sink against a double of its destination or the real server.
 
+mod aws;
 mod azure_logs;
 mod datadog;
 mod elasticsearch;

@@ -21,6 +21,10 @@ pub struct Azure {
     pub secret: String,
     /// The token of a federated identity that is good.
     pub federated: Option<String>,
+    /// The machine's managed identity, by its client id.
+    pub managed: Option<&'static str>,
+    /// Statuses that the metadata service answers with from now on.
+    pub updating: Vec<u16>,
     pub token_lifetime: Duration,
     /// Whether the application has the role on the rule.
     pub has_role: bool,
@@ -58,6 +62,8 @@ impl Default for Azure {
         Self {
             secret: "s3cret".to_owned(),
             federated: None,
+            managed: None,
+            updating: Vec::new(),
             token_lifetime: Duration::from_secs(3_599),
             has_role: true,
             throttled: 0,
@@ -83,6 +89,11 @@ impl Contract for Azure {
     fn answer(&mut self, asked: &Received) -> Reply {
         if asked.path == format!("/{TENANT}/oauth2/v2.0/token") {
             return self.token(asked);
+        }
+        match asked.path.as_str() {
+            "/metadata/identity/oauth2/token" => return self.metadata(asked),
+            "/msi/token" => return self.app_service(asked),
+            _ => {}
         }
         match self.rows_of(asked) {
             Ok(rows) => {
@@ -121,11 +132,55 @@ impl Azure {
             let body = r#"{"error":"invalid_client","error_description":"AADSTS7000215: Invalid client secret provided","error_codes":[7000215]}"#;
             return Reply::new(401, body);
         }
+        let (token, seconds) = self.issue();
+        Reply::new(200, format!(r#"{{"token_type":"Bearer","expires_in":{seconds},"access_token":"{token}"}}"#))
+    }
+
+    /// A new token, and its lifetime in seconds.
+    fn issue(&mut self) -> (String, u64) {
         self.issued += 1;
         let token = format!("azure-token-{}", self.issued);
-        let seconds = self.token_lifetime.as_secs();
         self.tokens.insert(token.clone(), Instant::now() + self.token_lifetime);
-        Reply::new(200, format!(r#"{{"token_type":"Bearer","expires_in":{seconds},"access_token":"{token}"}}"#))
+        (token, self.token_lifetime.as_secs())
+    }
+
+    /// The Instance Metadata Service of a virtual machine. All values are texts.
+    fn metadata(&mut self, asked: &Received) -> Reply {
+        if let Some(status) = self.updating.pop() {
+            return Reply::new(status, "");
+        }
+        let query = query(asked, "2018-02-01");
+        if asked.method != "GET" || asked.header("metadata") != "true" || !asked.header("x-forwarded-for").is_empty() {
+            let body = r#"{"error":"invalid_request","error_description":"Required metadata header not specified"}"#;
+            return Reply::new(400, body);
+        }
+        match self.managed {
+            Some(id) if query.as_ref().is_some_and(|query| query.get("client_id").is_none_or(|is| is == id)) => {}
+            _ => {
+                let body = r#"{"error":"invalid_request","error_description":"Identity not found"}"#;
+                return Reply::new(400, body);
+            }
+        }
+        let (token, seconds) = self.issue();
+        let end = Timestamp::now().seconds() + seconds as i64;
+        let body = format!(
+            r#"{{"access_token":"{token}","refresh_token":"","expires_in":"{seconds}","expires_on":"{end}",
+                "resource":"https://monitor.azure.com/","token_type":"Bearer"}}"#
+        );
+        Reply::new(200, body)
+    }
+
+    /// The endpoint of App Service, which says only when a token ends.
+    fn app_service(&mut self, asked: &Received) -> Reply {
+        if asked.header("x-identity-header") != "canary-header" {
+            return Reply::new(401, format!("you sent {}", asked.header("x-identity-header")));
+        }
+        if self.managed.is_none() || query(asked, "2019-08-01").is_none() {
+            return Reply::new(400, r#"{"statusCode":400,"message":"No Managed Identity found"}"#);
+        }
+        let (token, seconds) = self.issue();
+        let end = Timestamp::now().seconds() + seconds as i64;
+        Reply::new(200, format!(r#"{{"access_token":"{token}","expires_on":"{end}","token_type":"Bearer"}}"#))
     }
 
     fn rows_of(&mut self, asked: &Received) -> Result<Vec<Value>, Reply> {
@@ -175,4 +230,11 @@ impl Azure {
         }
         self.rows.push(row);
     }
+}
+
+/// The query of a request for a managed identity, if version and resource are right.
+fn query(asked: &Received, version: &str) -> Option<BTreeMap<String, String>> {
+    let query: BTreeMap<String, String> = url::form_urlencoded::parse(asked.query.as_bytes()).into_owned().collect();
+    let is = |name: &str, value: &str| query.get(name).is_some_and(|is| is == value);
+    (is("api-version", version) && is("resource", "https://monitor.azure.com/")).then_some(query)
 }

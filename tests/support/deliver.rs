@@ -8,7 +8,7 @@ use s1_forwarder::sink::dead_letters::{DeadLetters, files};
 use s1_forwarder::sink::deliver::{Delivery, Health, Settled};
 use s1_forwarder::sink::settings::RetrySettings;
 use s1_forwarder::sink::throttle::Throttle;
-use s1_forwarder::sink::{Batch, Deadline, Sink};
+use s1_forwarder::sink::{Attempt, Batch, Deadline, Outcome, Sink};
 use s1_forwarder::telemetry::{Meter, Telemetry};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -70,4 +70,12 @@ pub fn dead_letters(directory: &Path) -> Vec<Value> {
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<Value>>()
     };
     files(directory).unwrap().into_iter().flat_map(read).collect()
+}
+
+/// Why an attempt failed; "" if it did not.
+pub fn reason(attempt: &Attempt) -> &str {
+    match &attempt.outcome {
+        Outcome::Unauthorized(reason) | Outcome::Misconfigured(reason) | Outcome::RetryLater { reason, .. } => reason,
+        _ => "",
+    }
 }

@@ -2,6 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
+use super::aws::Signatures;
 use super::double::{Contract, Received, Reply};
 
 pub const STREAM: &str = "logs-sentinel_one.activities-default";
@@ -11,6 +12,10 @@ pub const STREAM: &str = "logs-sentinel_one.activities-default";
 pub struct Elastic {
     /// The good value of `Authorization`.
     pub authorization: String,
+    /// Signatures of AWS instead.
+    pub signatures: Option<Signatures>,
+    /// OpenSearch Serverless, which has no information about the cluster.
+    pub is_serverless: bool,
     /// Whether `GET /` is allowed.
     pub may_monitor: bool,
     /// `version.distribution`, which OpenSearch has.
@@ -44,6 +49,8 @@ impl Elastic {
     pub fn new() -> Self {
         Self {
             authorization: "ApiKey aWQ6a2V5".to_owned(),
+            signatures: None,
+            is_serverless: false,
             may_monitor: true,
             distribution: None,
             privileges: ["create_doc", "auto_configure"].into(),
@@ -73,7 +80,12 @@ impl Contract for Elastic {
     }
 
     fn answer(&mut self, asked: &Received) -> Reply {
-        if asked.header("authorization") != self.authorization {
+        if let Some(signatures) = &self.signatures {
+            if let Err(reason) = signatures.verify(asked) {
+                let refusal = Reply::new(403, json!({ "message": reason }).to_string());
+                return refusal.with("date", httpdate::fmt_http_date(signatures.now()));
+            }
+        } else if asked.header("authorization") != self.authorization {
             return refusal(401, "security_exception", "unable to authenticate");
         }
         if asked.bytes.len() > self.content_length {
@@ -81,6 +93,7 @@ impl Contract for Elastic {
         }
         let may = |privilege| self.privileges.contains(privilege);
         match (asked.method.as_str(), asked.path.as_str()) {
+            ("GET", "/") if self.is_serverless => Reply::new(404, ""),
             ("GET", "/") if self.may_monitor => {
                 let mut version = json!({ "number": "9.2.0" });
                 if let Some(distribution) = self.distribution {

@@ -1,18 +1,25 @@
-//! A real Apache Kafka, one broker without ZooKeeper, started from its jars.
+//! A real Apache Kafka, without ZooKeeper, started from its jars, with its makers' defaults.
+//!
+//! What is set otherwise, and why: ports and directories, which tests that run side by side cannot share; the replicas
+//! of the brokers' own topics, of which a single broker has one and not three; Java's memory; and listeners, users and
+//! rules of a secure broker.
 
 #![allow(clippy::disallowed_methods, reason = "a real process keeps real time, and nobody else is on its thread")]
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Headers, Message};
+use rdkafka::metadata::MetadataTopic;
+use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::tls::Authority;
@@ -21,6 +28,8 @@ use super::{maven, ports};
 /// A running broker; it ends when it is dropped.
 pub struct Broker {
     port: u16,
+    /// Port of the controller, which is in the first broker.
+    controller: u16,
     /// Ports of the listeners SASL_SSL and SSL, where it has them.
     secure: Option<(u16, u16)>,
     directory: tempfile::TempDir,
@@ -66,7 +75,6 @@ impl Broker {
     fn start_with(authority: Option<&Authority>) -> Option<Self> {
         let jars = jars()?;
         let directory = tempfile::tempdir().unwrap();
-        let (port, controller) = (ports::free(), ports::free());
         let secure = authority.map(|authority| {
             let server = authority.issue(&["127.0.0.1"]);
             std::fs::write(directory.path().join("server.pem"), format!("{}{}", server.key, server.certificate))
@@ -74,28 +82,51 @@ impl Broker {
             std::fs::write(directory.path().join("ca.pem"), authority.certificate()).unwrap();
             (ports::free(), ports::free())
         });
-        let (more_listeners, more_properties) = secure.map(more_listeners).unwrap_or_default();
-        let properties = format!(
-            "process.roles=broker,controller\nnode.id=1\ncontroller.quorum.voters=1@127.0.0.1:{controller}\n\
-             listeners=PLAINTEXT://127.0.0.1:{port}{more_listeners},CONTROLLER://127.0.0.1:{controller}\n\
-             advertised.listeners=PLAINTEXT://127.0.0.1:{port}{more_listeners}\ncontroller.listener.names=CONTROLLER\n\
-             listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL,SSL:SSL\nlog.dirs={}\n\
-             offsets.topic.replication.factor=1\ntransaction.state.log.replication.factor=1\n\
-             transaction.state.log.min.isr=1\ngroup.initial.rebalance.delay.ms=0\nauto.create.topics.enable=false\n\
-             {more_properties}",
-            directory.path().join("data").display()
-        );
-        std::fs::write(directory.path().join("server.properties"), properties).unwrap();
-        let broker = Self { port, secure, directory, jars, process: Mutex::new(None) };
-        let mut format =
-            vec!["kafka.tools.StorageTool", "format", "-t", "MkU3OEVBNTcwNTJENDM2Qk", "-c", "server.properties"];
-        if secure.is_some() {
-            format.extend(["--add-scram", "SCRAM-SHA-512=[name=alice,password=s3cret pass]"]);
-        }
-        let formatted = broker.java(&format).status().unwrap();
-        assert!(formatted.success(), "{}", broker.log());
+        let (port, controller) = (ports::free(), ports::free());
+        let broker = Self { port, controller, secure, directory, jars, process: Mutex::new(None) };
+        broker.format(1);
         broker.run();
         Some(broker)
+    }
+
+    /// Another broker of the same cluster, with the number [`Self::OTHER`].
+    pub fn start_other(&self) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let (port, jars) = (ports::free(), self.jars.clone());
+        let broker =
+            Self { port, controller: self.controller, secure: None, directory, jars, process: Mutex::new(None) };
+        broker.format(Self::OTHER);
+        broker.run();
+        broker
+    }
+
+    pub const OTHER: i32 = 2;
+
+    /// Writes the settings, and prepares the directory.
+    fn format(&self, node: i32) {
+        let Self { port, controller, .. } = self;
+        let (more_listeners, more_properties) = self.secure.map(more_listeners).unwrap_or_default();
+        let (roles, control) = match node {
+            1 => ("broker,controller", format!(",CONTROLLER://127.0.0.1:{controller}")),
+            _ => ("broker", String::new()),
+        };
+        let properties = format!(
+            "process.roles={roles}\nnode.id={node}\ncontroller.quorum.voters=1@127.0.0.1:{controller}\n\
+             listeners=PLAINTEXT://127.0.0.1:{port}{more_listeners}{control}\n\
+             advertised.listeners=PLAINTEXT://127.0.0.1:{port}{more_listeners}\ncontroller.listener.names=CONTROLLER\n\
+             listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL,SSL:SSL\n\
+             log.dirs={}\noffsets.topic.replication.factor=1\ntransaction.state.log.replication.factor=1\n\
+             transaction.state.log.min.isr=1\n{more_properties}",
+            self.directory.path().join("data").display()
+        );
+        std::fs::write(self.directory.path().join("server.properties"), properties).unwrap();
+        let mut format =
+            vec!["kafka.tools.StorageTool", "format", "-t", "MkU3OEVBNTcwNTJENDM2Qk", "-c", "server.properties"];
+        if self.secure.is_some() {
+            format.extend(["--add-scram", "SCRAM-SHA-512=[name=alice,password=s3cret pass]"]);
+        }
+        let formatted = self.java(&format).status().unwrap();
+        assert!(formatted.success(), "{}", self.log());
     }
 
     /// One for all tests that run at the same time.
@@ -156,6 +187,21 @@ impl Broker {
         }
     }
 
+    /// Stops its clock: it answers nothing, and its connections stay open.
+    pub fn freeze(&self) {
+        self.signal("STOP");
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, name: &str) {
+        let process = self.process.lock().unwrap().as_ref().unwrap().id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &process]).status().unwrap().success(), "{name} {process}");
+    }
+
     /// Starts it (again, on the same port and data) and waits until it answers.
     pub fn run(&self) {
         let child = self.java(&["kafka.Kafka", "server.properties"]).spawn().unwrap();
@@ -170,11 +216,21 @@ impl Broker {
 
     /// Makes a topic.
     pub async fn create_topic(&self, name: &str, partitions: i32, settings: &[(&str, &str)]) {
-        let admin: AdminClient<DefaultClientContext> = self.config().create().unwrap();
         let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
         for (key, value) in settings {
             topic = topic.set(key, value);
         }
+        self.create(topic).await;
+    }
+
+    /// Makes a topic of one partition, of which only this broker has a replica.
+    pub async fn create_topic_on(&self, name: &str, node: i32) {
+        self.create(NewTopic::new(name, 1, TopicReplication::Variable(&[&[node]]))).await;
+    }
+
+    async fn create(&self, topic: NewTopic<'_>) {
+        let admin: AdminClient<DefaultClientContext> = self.config().create().unwrap();
+        let name = topic.name;
         for made in admin.create_topics(&[topic], &AdminOptions::new()).await.unwrap() {
             made.unwrap();
         }
@@ -187,6 +243,29 @@ impl Broker {
         while !visible() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    /// The topics that exist, and how many of the partitions of each have a leader. Asking makes none.
+    pub fn topics(&self) -> BTreeMap<String, usize> {
+        let client: BaseConsumer = self.config().create().unwrap();
+        let metadata = client.fetch_metadata(None, Duration::from_secs(20)).unwrap();
+        let leaders = |topic: &MetadataTopic| topic.partitions().iter().filter(|found| found.leader() > 0).count();
+        metadata.topics().iter().map(|topic| (topic.name().to_owned(), leaders(topic))).collect()
+    }
+
+    /// A setting of a topic.
+    pub async fn topic_setting(&self, topic: &str, key: &str) -> String {
+        let admin: AdminClient<DefaultClientContext> = self.config().create().unwrap();
+        let found = admin.describe_configs(&[ResourceSpecifier::Topic(topic)], &AdminOptions::new()).await.unwrap();
+        let found = found.into_iter().next().unwrap().unwrap();
+        found.entries.into_iter().find(|entry| entry.name == key).unwrap().value.unwrap()
+    }
+
+    /// Puts a message into a topic.
+    pub async fn write(&self, topic: &str, key: &str) {
+        let producer: FutureProducer = self.config().create().unwrap();
+        let record = FutureRecord::to(topic).key(key).payload("text");
+        producer.send(record, Duration::from_secs(20)).await.unwrap();
     }
 
     /// Everything that is in a topic now.

@@ -4,6 +4,7 @@
 // Each test binary uses its own part of this.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
+pub mod aws;
 pub mod azure;
 pub mod batches;
 pub mod cache;
@@ -30,6 +31,7 @@ pub mod panther;
 pub mod ports;
 pub mod process;
 pub mod proxy;
+pub mod quickstart;
 pub mod receiver;
 pub mod secops;
 pub mod sekoia;

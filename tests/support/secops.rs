@@ -11,6 +11,7 @@ use super::double::{Contract, Received, Reply};
 pub const KEY: &str = include_str!("../data/google/service-account.json");
 const PUBLIC_KEY: &[u8] = include_bytes!("../data/google/public-key.der");
 pub const INSTANCE: &str = "/v1alpha/projects/p/locations/eu/instances/i";
+pub const AUDIENCE: &str = "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/pool/providers/k8s";
 const REQUEST_BYTES: usize = 4_000_000;
 
 /// Google's token service and the Chronicle API of one instance.
@@ -24,6 +25,14 @@ pub struct SecOps {
     pub may_not_import: bool,
     pub may_not_look: bool,
     pub issued: u32,
+    /// The other identity provider's token that is good.
+    pub subject: String,
+    /// Whether the federated identity has no rights of its own.
+    pub impersonates: bool,
+    /// Federated tokens that were issued.
+    pub federated: u32,
+    /// Whether the machine has no service account.
+    pub has_no_account: bool,
     /// The logs, decoded, each with the object that it came in.
     pub logs: Vec<(String, Value)>,
 }
@@ -38,17 +47,17 @@ impl Contract for SecOps {
     }
 
     fn answer(&mut self, asked: &Received) -> Reply {
-        if asked.path == "/token" {
-            return match assertion(asked) {
-                Ok(()) => {
-                    self.issued += 1;
-                    let token = format!("google-token-{}", self.issued);
-                    Reply::new(200, format!(r#"{{"access_token":"{token}","expires_in":3599,"token_type":"Bearer"}}"#))
-                }
-                Err(reason) => {
-                    Reply::new(400, format!(r#"{{"error":"invalid_grant","error_description":"{reason}"}}"#))
-                }
-            };
+        match asked.path.as_str() {
+            "/token" => return self.token(assertion(asked)),
+            "/computeMetadata/v1/instance/service-accounts/default/token" => return self.metadata(asked),
+            "/v1/token" => return self.exchange(asked),
+            "/v1/projects/-/serviceAccounts/a@p.iam.gserviceaccount.com:generateAccessToken" => {
+                return self.impersonate(asked);
+            }
+            "/subject" if asked.header("x-own") == "canary-own" => {
+                return Reply::new(200, format!(r#"{{"value":"{}"}}"#, self.subject));
+            }
+            _ => {}
         }
         let issued = (1..=self.issued).map(|number| format!("google-token-{number}"));
         let good: BTreeSet<String> = issued.filter(|token| !self.ended.contains(token)).collect();
@@ -85,6 +94,75 @@ impl SecOps {
             *counts.entry(log.clone()).or_default() += 1;
         }
         counts
+    }
+
+    fn token(&mut self, proof: Result<(), &str>) -> Reply {
+        match proof {
+            Ok(()) => {
+                self.issued += 1;
+                let token = format!("google-token-{}", self.issued);
+                Reply::new(200, format!(r#"{{"access_token":"{token}","expires_in":3599,"token_type":"Bearer"}}"#))
+            }
+            Err(reason) => Reply::new(400, format!(r#"{{"error":"invalid_grant","error_description":"{reason}"}}"#)),
+        }
+    }
+
+    /// The metadata server of a machine.
+    fn metadata(&mut self, asked: &Received) -> Reply {
+        if asked.header("metadata-flavor") != "Google" || !asked.header("x-forwarded-for").is_empty() {
+            return Reply::new(403, "Missing Metadata-Flavor:Google header.");
+        }
+        if self.has_no_account {
+            return Reply::new(404, "The requested URL was not found on this server.");
+        }
+        self.token(Ok(()))
+    }
+
+    /// The Security Token Service (RFC 8693).
+    fn exchange(&mut self, asked: &Received) -> Reply {
+        let form: BTreeMap<String, String> = url::form_urlencoded::parse(&asked.bytes).into_owned().collect();
+        let expected = [
+            ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
+            ("requested_token_type", "urn:ietf:params:oauth:token-type:access_token"),
+            ("audience", AUDIENCE),
+            ("scope", "https://www.googleapis.com/auth/cloud-platform"),
+            ("subject_token_type", "urn:ietf:params:oauth:token-type:jwt"),
+        ];
+        if let Some((name, _)) = expected.iter().find(|(name, value)| form.get(*name).is_none_or(|is| is != value)) {
+            return Reply::new(400, format!(r#"{{"error":"invalid_request","error_description":"{name}"}}"#));
+        }
+        if form.get("subject_token") != Some(&self.subject) {
+            let sent = form.get("subject_token").map_or("", String::as_str);
+            let body = format!(r#"{{"error":"invalid_grant","error_description":"ID Token {sent} is stale"}}"#);
+            return Reply::new(400, body);
+        }
+        self.federated += 1;
+        if !self.impersonates {
+            return self.token(Ok(()));
+        }
+        let token = format!("canary-federated-{}", self.federated);
+        let body = format!(
+            r#"{{"access_token":"{token}","issued_token_type":"urn:ietf:params:oauth:token-type:access_token","token_type":"Bearer","expires_in":3600}}"#
+        );
+        Reply::new(200, body)
+    }
+
+    /// The IAM Service Account Credentials API.
+    fn impersonate(&mut self, asked: &Received) -> Reply {
+        let token = asked.header("authorization").strip_prefix("Bearer canary-federated-");
+        if token.and_then(|number| number.parse::<u32>().ok()).is_none_or(|number| number > self.federated) {
+            return refusal(401, "UNAUTHENTICATED", "invalid authentication credentials");
+        }
+        let body = asked.json().unwrap_or_default();
+        if body["scope"][0] != "https://www.googleapis.com/auth/cloud-platform" || body["lifetime"] != "1800s" {
+            return refusal(400, "INVALID_ARGUMENT", "scope or lifetime");
+        }
+        if self.has_no_account {
+            return refusal(403, "PERMISSION_DENIED", "Permission 'iam.serviceAccounts.getAccessToken' denied");
+        }
+        self.issued += 1;
+        let end = Timestamp::now().plus(std::time::Duration::from_secs(1_800)).to_string();
+        Reply::new(200, format!(r#"{{"accessToken":"google-token-{}","expireTime":"{end}"}}"#, self.issued))
     }
 
     fn import(&mut self, asked: &Received) -> Reply {

@@ -139,7 +139,49 @@ async fn refusals_are_accepted_for_one_run_by_command() {
     assert_eq!(other.code, Some(1), "of another lane");
     let accepted = harness.once(&["--accept-refusals", "acme/activities/siem"]).await;
     assert_eq!(accepted.code, Some(0), "{}", accepted.stderr);
-    assert_eq!(listed(&harness, &[]).await.len(), harness.owed(Kind::Activities).len());
+    let all = harness.owed(Kind::Activities).len();
+    assert_eq!(listed(&harness, &[]).await.len(), all);
+
+    // The same for a replay.
+    let replay = ["dead-letters", "replay", "--pipelines", "pipelines"];
+    let refused = harness.command(&replay).await;
+    assert!(refused.code == Some(1) && refused.stderr.contains("--accept-refusals"), "{}", refused.stderr);
+    let accepted = harness.command(&[&replay[..], &["--accept-refusals", "acme/activities/siem"]].concat()).await;
+    let refused_again = format!("0 delivered, {all} refused again\n");
+    assert_eq!((accepted.code, accepted.stdout), (Some(0), refused_again), "{}", accepted.stderr);
+    assert_eq!(listed(&harness, &[]).await.len(), all);
+}
+
+/// How full the store is, as a worker finds it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_size_of_the_store_is_a_metric() {
+    let harness = world_with(3).await;
+    assert_eq!(harness.once(&[]).await.code, Some(0));
+    let size = std::fs::metadata(harness.path(FILE)).unwrap().len();
+    assert!(size > 450_000);
+    let mut worker = harness.worker_with(&["--dead-letters-max", "1MiB"]);
+    until("the store is measured", async || {
+        let metrics = worker.metrics().await.0;
+        let bytes = format!("s1_forwarder_dead_letter_bytes{{pipeline=\"\"}} {size}\n");
+        (metrics.contains(&bytes) && metrics.contains("s1_forwarder_dead_letter_max_bytes{pipeline=\"\"} 1048576\n"))
+            .then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn letters_without_a_lane_do_not_use_up_the_limit_of_a_replay() {
+    let harness = world_with(2).await;
+    harness.put_changed("globex", json!({}));
+    assert_eq!(harness.once(&[]).await.code, Some(0));
+    assert_eq!(listed(&harness, &[]).await.len(), 4);
+    std::fs::remove_file(harness.path("pipelines/acme.yaml")).unwrap();
+    harness.sink.contract(|rules| rules.event_bytes = None);
+    let replay = ["dead-letters", "replay", "--pipelines", "pipelines", "--limit", "2"];
+    let exit = harness.command(&replay).await;
+    assert_eq!((exit.code, exit.stdout.as_str()), (Some(1), "2 delivered, 0 refused again\n"), "{}", exit.stderr);
+    assert!(exit.stderr.contains("acme/activities/siem: no pipeline of this name"), "{}", exit.stderr);
+    assert_eq!(listed(&harness, &["--pipeline", "acme"]).await.len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -49,6 +49,10 @@ async fn nothing_is_missing_and_verify_says_so_next_to_a_worker_under_faults() {
     let purged = number(&exit, "activities", PURGED);
     assert!(purged > 0 && before - number(&exit, "activities", CONSOLE) == purged, "{}", exit.stdout);
     assert!(!exit.stdout.contains("threats"), "{}", exit.stdout);
+
+    // A window without a whole hour proves nothing.
+    let exit = harness.command(&["verify", "pipelines/acme.yaml", "--from", "30m", "--to", "now"]).await;
+    assert!(exit.code == Some(1) && exit.stdout.contains("no hour was compared"), "{}{}", exit.stdout, exit.stderr);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -128,8 +132,9 @@ async fn what_cannot_be_judged_is_said() {
     assert_eq!(harness.once(&["--once-timeout", "2s"]).await.code, Some(1));
     // A lane that has not come by has nothing missing.
     let exit = harness.verify(&["--stream", "threats"]).await;
-    assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
+    assert_eq!(exit.code, Some(1), "{}{}", exit.stdout, exit.stderr);
     assert!(exit.stdout.contains("the lane is not past it yet"), "{}", exit.stdout);
+    assert!(exit.stdout.contains("no hour was compared"), "{}", exit.stdout);
     let usage = harness
         .command(&["verify", "pipelines/acme.yaml", "--from", "2026-01-02T00:00:00Z", "--to", "2026-01-01T00:00:00Z"])
         .await;

@@ -1,8 +1,10 @@
 //! `check`: validates pipeline files and tests their connections. Nothing is delivered.
 
+mod console;
 mod online;
 mod report;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::{FileArgs, Format, USAGE, print_line};
@@ -13,10 +15,10 @@ pub use report::{Check, Finding, PipelineReport, Report};
 /// Validate pipeline files and test their connections
 ///
 /// First, all errors of all files are reported with their places. Then each console is tested: reachable, token valid
-/// and when it expires, scope, permission for each stream. Each sink is `verified`, `reached, credentials not testable`
-/// or `failed`. Nothing is delivered, and no state is read or written.
+/// and when it expires, its owner and scope, clock, permission for each stream, rate limit. Each sink is `verified`,
+/// `reached, credentials not testable` or `failed`. Nothing is delivered, and no state is read or written.
 ///
-/// Exit codes: 0 everything is valid; 1 a connection failed; 2 a file is invalid.
+/// Exit codes: 0 everything is valid; 1 a connection failed; 2 a file is invalid, or there is none.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -31,17 +33,24 @@ pub struct Args {
     format: Format,
 }
 
+impl Args {
+    /// A check of one file.
+    pub(super) fn of_file(file: PathBuf, offline: bool, format: Format) -> Self {
+        Self { files: FileArgs::of_file(file), offline, format }
+    }
+}
+
 /// # Errors
 /// If the result cannot be printed.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let loaded = pipeline::read(&args.files.pipelines, args.files.defaults.as_deref()).await;
+    let loaded = pipeline::read(args.files.locations(), args.files.defaults.as_deref()).await;
     let findings = if args.offline { Vec::new() } else { online::check_all(&loaded.pipelines).await };
     let report = Report::new(&loaded, findings, args.offline);
     match args.format {
         Format::Table => print_line(report.table())?,
         Format::Json => print_line(serde_json::to_string_pretty(&report)?)?,
     }
-    Ok(if report.has_invalid_file() {
+    Ok(if report.has_invalid_file() || report.pipelines.is_empty() {
         ExitCode::from(USAGE)
     } else if report.has_failed_connection() {
         ExitCode::FAILURE

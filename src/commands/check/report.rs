@@ -1,7 +1,7 @@
 use std::fmt::Write;
 use std::path::PathBuf;
 
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::{Cell, Color, ContentArrangement, Table, presets};
 use serde::Serialize;
 
 use crate::pipeline::{FileReport, Loaded, Pipeline, Problem};
@@ -18,6 +18,7 @@ use crate::pipeline::{FileReport, Loaded, Pipeline, Problem};
 ///       "streams": ["threats"], "sinks": [{ "name": "siem", "type": "http" }],
 ///       "findings": [
 ///         { "subject": "console", "check": "verified", "detail": "https://usea1-acme.sentinelone.net responds" },
+///         { "subject": "token", "check": "verified", "detail": "valid until …", "warning": "it expires soon: …" },
 ///         { "subject": "sink siem", "check": "failed", "detail": "…" }
 ///       ]
 ///     }
@@ -62,10 +63,39 @@ struct SinkReport {
 /// The result of testing one connection or one permission.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// `console`, `token`, `scope`, `stream NAME`, `sink NAME`.
+    /// `console`, `token`, `owner`, `scope`, `clock`, `stream NAME`, `rate limit`, `sink NAME`.
     pub subject: String,
     pub check: Check,
     pub detail: String,
+    /// What works now but should be changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
+}
+
+impl Finding {
+    pub fn new(subject: &str, check: Check, detail: impl Into<String>) -> Self {
+        Self { subject: subject.to_owned(), check, detail: detail.into(), warning: None }
+    }
+
+    /// Adds a warning.
+    pub fn warn(self, warning: String) -> Self {
+        Self { warning: Some(warning), ..self }
+    }
+
+    fn cells(&self) -> [Cell; 3] {
+        let (words, color) = match (self.check, &self.warning) {
+            (Check::Verified | Check::Reached, Some(_)) => ("warning", Some(Color::Yellow)),
+            (Check::Verified, None) => ("verified", Some(Color::Green)),
+            (Check::Reached, None) => ("reached, credentials not testable", Some(Color::Green)),
+            (Check::Failed, _) => ("failed", Some(Color::Red)),
+            (Check::Skipped, _) => ("skipped", None),
+        };
+        let detail = match &self.warning {
+            Some(warning) => format!("{}; {warning}", self.detail),
+            None => self.detail.clone(),
+        };
+        [Cell::new(&self.subject), colored(words, color), Cell::new(detail)]
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -77,17 +107,6 @@ pub enum Check {
     Failed,
     /// Not tested, because an earlier test failed.
     Skipped,
-}
-
-impl Check {
-    fn words(self) -> &'static str {
-        match self {
-            Self::Verified => "verified",
-            Self::Reached => "reached, credentials not testable",
-            Self::Failed => "failed",
-            Self::Skipped => "skipped",
-        }
-    }
 }
 
 impl Report {
@@ -132,8 +151,9 @@ impl Report {
         }
         let mut findings = table(&["PIPELINE", "SUBJECT", "RESULT", "DETAIL"]);
         for pipeline in &self.pipelines {
-            for Finding { subject, check, detail } in &pipeline.findings {
-                findings.add_row([pipeline.name.as_deref().unwrap_or_default(), subject, check.words(), detail]);
+            let name = pipeline.name.as_deref().unwrap_or_default();
+            for finding in &pipeline.findings {
+                findings.add_row(std::iter::once(Cell::new(name)).chain(finding.cells()));
             }
         }
         if !findings.is_empty() {
@@ -162,6 +182,15 @@ impl Report {
     }
 }
 
+/// Colours appear on terminals only, and not if `NO_COLOR` is set.
+fn colored(text: &str, color: Option<Color>) -> Cell {
+    let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    match color.filter(|_| wanted) {
+        Some(color) => Cell::new(text).fg(color),
+        None => Cell::new(text),
+    }
+}
+
 fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     // Lines wrap at the width of a terminal. In a pipe they stay whole, for grep.
@@ -183,21 +212,21 @@ impl PipelineReport {
         }
     }
 
-    fn row(&self) -> [String; 5] {
-        let status = match (self.valid, self.enabled) {
-            (false, _) => "invalid",
-            (true, Some(false)) => "valid, paused",
-            (true, _) => "valid",
+    fn row(&self) -> [Cell; 5] {
+        let (status, color) = match (self.valid, self.enabled) {
+            (false, _) => ("invalid", Color::Red),
+            (true, Some(false)) => ("valid, paused", Color::Yellow),
+            (true, _) => ("valid", Color::Green),
         };
         let sinks = self.sinks.iter().flatten().map(|sink| {
             if sink.name == sink.type_name { sink.name.clone() } else { format!("{} ({})", sink.name, sink.type_name) }
         });
         [
-            self.name.clone().unwrap_or_else(|| "-".to_owned()),
-            self.file.display().to_string(),
-            status.to_owned(),
-            self.streams.as_deref().unwrap_or_default().join(", "),
-            sinks.collect::<Vec<_>>().join(", "),
+            Cell::new(self.name.as_deref().unwrap_or("-")),
+            Cell::new(self.file.display()),
+            colored(status, Some(color)),
+            Cell::new(self.streams.as_deref().unwrap_or_default().join(", ")),
+            Cell::new(sinks.collect::<Vec<_>>().join(", ")),
         ]
     }
 }

@@ -76,14 +76,21 @@ pub(super) fn sort_path(field: &str) -> Result<&'static str, FilterError> {
 
 fn path(field: &str) -> Result<&'static str, FilterError> {
     let known = FIELDS.iter().find(|(known, _)| *known == field);
-    known.map(|(_, path)| *path).ok_or_else(|| {
-        FilterError::Rejected(format!("Field {field} does not exist or not supported for FILTER API call"))
-    })
+    known.map(|(_, path)| *path).ok_or_else(|| not_supported(field))
+}
+
+fn not_supported(field: &str) -> FilterError {
+    FilterError::Rejected(format!("Field {field} does not exist or not supported for FILTER API call"))
 }
 
 impl Filter {
-    /// Reads the argument `filters`.
-    pub fn read_all(filters: &Value) -> Result<Vec<Self>, FilterError> {
+    /// Reads the argument `filters` on a console that lacks the `missing` fields.
+    pub fn read_all(filters: &Value, missing: &[String]) -> Result<Vec<Self>, FilterError> {
+        let named = filters.as_array().map_or(std::slice::from_ref(filters), Vec::as_slice);
+        let mut fields = named.iter().filter_map(|filter| filter["fieldId"].as_str());
+        if let Some(field) = fields.find(|field| missing.iter().any(|missing| missing == field)) {
+            return Err(not_supported(field));
+        }
         match filters {
             Value::Null => Ok(Vec::new()),
             Value::Array(items) => items.iter().map(Self::read).collect(),

@@ -117,7 +117,7 @@ impl State {
         faults: &[Fault],
     ) -> Result<Value, FilterError> {
         let argument = |name: &str| arguments.get(name).unwrap_or(&Value::Null);
-        let filters = Filter::read_all(argument("filters"))?;
+        let filters = Filter::read_all(argument("filters"), &self.quirks.missing_alert_filters)?;
         let sort = if argument("sort").is_null() {
             argument("sorts").get(0).unwrap_or(&Value::Null)
         } else {

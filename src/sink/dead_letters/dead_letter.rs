@@ -40,6 +40,18 @@ pub enum DeadLetterError {
         /// Maximum size in bytes.
         max: u64,
     },
+    #[error(
+        "the dead letters of {pipeline} in {place} have reached {share} bytes, their share of {max}; replay or purge them, \
+         or store dead letters in Kafka (--dead-letters kafka://BROKERS/TOPIC)"
+    )]
+    ShareFull {
+        place: String,
+        pipeline: String,
+        /// Maximum size of this pipeline's dead letters in bytes.
+        share: u64,
+        /// Maximum size of the store in bytes.
+        max: u64,
+    },
     #[error("cannot store dead letters in {place}: {source}")]
     Io { place: String, source: io::Error },
 }
@@ -47,4 +59,19 @@ pub enum DeadLetterError {
 pub trait DeadLetterStore: Send + Sync + std::fmt::Debug {
     /// Stores all of `dead_letters` durably. After an error none of them counts as stored.
     fn keep<'a>(&'a self, dead_letters: &'a [DeadLetter<'a>]) -> BoxFuture<'a, Result<(), DeadLetterError>>;
+
+    /// The size of the store. `None` if it is not known.
+    fn usage(&self) -> BoxFuture<'_, Result<Option<Usage>, DeadLetterError>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+}
+
+/// How full a store is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Usage {
+    pub bytes: u64,
+    /// Maximum of `bytes`.
+    pub max: u64,
+    /// Where pipelines have shares: those that have dead letters, each with its bytes and their current maximum.
+    pub pipelines: Vec<(String, u64, u64)>,
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 
-use super::dead_letter::{DeadLetter, DeadLetterError, DeadLetterStore};
+use super::dead_letter::{DeadLetter, DeadLetterError, DeadLetterStore, Usage};
 use super::line::{StoredDeadLetter, parse_line, write_line};
 use crate::sink::append::{append_lines, open_locked};
 
@@ -57,6 +57,21 @@ impl DeadLetterStore for Directory {
             }
         })
     }
+
+    fn usage(&self) -> BoxFuture<'_, Result<Option<Usage>, DeadLetterError>> {
+        Box::pin(self.measure())
+    }
+}
+
+impl Directory {
+    async fn measure(&self) -> Result<Option<Usage>, DeadLetterError> {
+        let files = self.0.clone();
+        let Files { path, max, .. } = &*self.0;
+        let failed = |source| DeadLetterError::Io { place: path.display().to_string(), source };
+        let counted = tokio::task::spawn_blocking(move || total_size(&files.path)).await;
+        let counted = counted.unwrap_or_else(|_| Err(io::Error::other("the reading task ended early")));
+        Ok(Some(Usage { bytes: counted.map_err(failed)?, max: *max, pipelines: Vec::new() }))
+    }
 }
 
 impl Files {
@@ -65,21 +80,24 @@ impl Files {
         let io = |source| DeadLetterError::Io { place: place(), source };
         let more: u64 = files.values().map(|lines| lines.len() as u64).sum();
         let fits = |used: &u64| used.saturating_add(more) <= self.max;
-        let mut used = self.used.lock();
-        let before = match used.filter(fits) {
-            Some(used) => used,
-            None => total_size(&self.path).map_err(io)?,
-        };
-        if !fits(&before) {
-            return Err(DeadLetterError::Full { place: place(), max: self.max });
+        {
+            let mut used = self.used.lock();
+            let before = match used.filter(fits) {
+                Some(used) => used,
+                None => total_size(&self.path).map_err(io)?,
+            };
+            if !fits(&before) {
+                return Err(DeadLetterError::Full { place: place(), max: self.max });
+            }
+            *used = Some(before + more);
         }
-        // After an error the size is unknown.
-        *used = None;
-        for (name, lines) in files {
-            append_lines(&self.path.join(name), &lines).map_err(io)?;
-        }
-        *used = Some(before + more);
-        Ok(())
+        // Without the lock: a command may have locked one of the files for long, and other lanes write to others.
+        let appended = files.iter().try_for_each(|(name, lines)| append_lines(&self.path.join(name), lines));
+        appended.map_err(|source| {
+            // After an error the size is unknown.
+            *self.used.lock() = None;
+            io(source)
+        })
     }
 }
 
@@ -232,4 +250,49 @@ pub(super) fn remove(path: &Path, numbers: &BTreeSet<u64>) -> io::Result<usize> 
         File::open(directory)?.sync_all()?;
     }
     Ok(removed)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures_util::poll;
+
+    use super::*;
+    use crate::record::{Identity, Stream, Timestamp};
+
+    fn letter(pipeline: &str) -> DeadLetter<'_> {
+        DeadLetter {
+            time: Timestamp::default(),
+            pipeline,
+            stream: Stream::Threats,
+            sink: "siem",
+            identity: Identity::of("console.example", Stream::Threats, "1", ""),
+            record_id: "1",
+            status: "400",
+            reason: "no",
+            event_time: None,
+            error: None,
+            truncated: false,
+            event: b"{}",
+        }
+    }
+
+    /// A replay locks a file for as long as it rewrites it.
+    #[tokio::test]
+    async fn a_locked_file_keeps_no_other_lane_waiting() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Directory::new(directory.path().to_owned(), 1 << 20);
+        store.keep(&[letter("acme")]).await.unwrap();
+        let locked = open_locked(&directory.path().join("acme/threats.siem.ndjson")).unwrap();
+        let waiting = [letter("acme")];
+        let mut waits = store.keep(&waiting);
+        assert!(poll!(&mut waits).is_pending());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let others = [letter("other")];
+        tokio::time::timeout(Duration::from_secs(20), store.keep(&others)).await.unwrap().unwrap();
+        assert!(poll!(&mut waits).is_pending());
+        drop(locked);
+        waits.await.unwrap();
+    }
 }

@@ -9,14 +9,21 @@ use std::str::FromStr;
 #[cfg(feature = "kafka")]
 use super::topic::{self, TopicPartition};
 use super::{StoredDeadLetter, files};
+#[cfg(feature = "kubernetes")]
+use super::{lease, secrets::SecretPartition};
 #[cfg(feature = "kafka")]
 use crate::kafka::{KafkaLocation, KafkaLocationError};
+#[cfg(feature = "kubernetes")]
+use crate::settings::{is_namespace, kubernetes::Kubernetes};
 
 /// The value of `--dead-letters`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Location {
     /// `file:DIR`.
     Directory(PathBuf),
+    /// `kubernetes:[NAMESPACE]`; without a namespace the worker's own.
+    #[cfg(feature = "kubernetes")]
+    Kubernetes(Option<String>),
     /// `kafka://BROKERS/TOPIC`.
     #[cfg(feature = "kafka")]
     Topic(KafkaLocation),
@@ -25,7 +32,10 @@ pub enum Location {
 /// The text is not a [`Location`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LocationError {
-    #[error("write it as file:DIR, for example file:/var/lib/dead-letters, or as kafka://BROKERS/TOPIC")]
+    #[error(
+        "write it as file:DIR, for example file:/var/lib/dead-letters, as kubernetes:[NAMESPACE], or as \
+         kafka://BROKERS/TOPIC"
+    )]
     Form,
     #[cfg(feature = "kafka")]
     #[error(transparent)]
@@ -38,6 +48,12 @@ impl FromStr for Location {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.split_once(':') {
             Some(("file", directory)) if !directory.is_empty() => Ok(Self::Directory(directory.into())),
+            #[cfg(feature = "kubernetes")]
+            Some(("kubernetes", "")) => Ok(Self::Kubernetes(None)),
+            #[cfg(feature = "kubernetes")]
+            Some(("kubernetes", namespace)) if is_namespace(namespace) => {
+                Ok(Self::Kubernetes(Some(namespace.to_owned())))
+            }
             #[cfg(feature = "kafka")]
             Some(("kafka", place)) => Ok(Self::Topic(place.parse()?)),
             _ => Err(LocationError::Form),
@@ -49,6 +65,8 @@ impl fmt::Display for Location {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Directory(directory) => directory.display().fmt(formatter),
+            #[cfg(feature = "kubernetes")]
+            Self::Kubernetes(namespace) => write!(formatter, "kubernetes:{}", namespace.as_deref().unwrap_or_default()),
             #[cfg(feature = "kafka")]
             Self::Topic(location) => location.fmt(formatter),
         }
@@ -61,12 +79,18 @@ impl Location {
     ///
     /// # Errors
     /// If another process has locked it, or the store cannot be used.
-    pub async fn lock(&self) -> io::Result<Option<Box<dyn Send>>> {
+    #[cfg_attr(not(feature = "kubernetes"), expect(unused_variables, reason = "only objects have names"))]
+    pub async fn lock(&self, instance: &str) -> io::Result<Option<Box<dyn Send>>> {
         match self {
             Self::Directory(directory) if directory.is_dir() => {
                 files::lock(directory).map(|lock| Some(Box::new(lock) as Box<dyn Send>))
             }
             Self::Directory(_) => Ok(None),
+            #[cfg(feature = "kubernetes")]
+            Self::Kubernetes(namespace) => {
+                let kubernetes = connect(namespace.as_deref()).await?;
+                lease::lock(&kubernetes, instance).await.map(|lock| Some(Box::new(lock) as Box<dyn Send>))
+            }
             #[cfg(feature = "kafka")]
             Self::Topic(location) => topic::lock(location).await,
         }
@@ -76,11 +100,18 @@ impl Location {
     ///
     /// # Errors
     /// If the store cannot be read.
-    pub async fn partitions(&self) -> io::Result<Vec<DeadLetterPartition>> {
+    #[cfg_attr(not(feature = "kubernetes"), expect(unused_variables, reason = "only objects have names"))]
+    pub async fn partitions(&self, instance: &str) -> io::Result<Vec<DeadLetterPartition>> {
         match self {
             Self::Directory(directory) => {
                 let files = files::files(directory)?.into_iter();
                 Ok(files.map(files::FilePartition::new).map(DeadLetterPartition::File).collect())
+            }
+            #[cfg(feature = "kubernetes")]
+            Self::Kubernetes(namespace) => {
+                let kubernetes = connect(namespace.as_deref()).await?;
+                let pipelines = SecretPartition::all(&kubernetes, instance).await?;
+                Ok(pipelines.into_iter().map(DeadLetterPartition::Secrets).collect())
             }
             #[cfg(feature = "kafka")]
             Self::Topic(location) => Ok(vec![DeadLetterPartition::Topic(TopicPartition::open(location).await?)]),
@@ -88,11 +119,19 @@ impl Location {
     }
 }
 
+#[cfg(feature = "kubernetes")]
+async fn connect(namespace: Option<&str>) -> io::Result<Kubernetes> {
+    Kubernetes::connect(namespace).await.map_err(io::Error::other)
+}
+
 /// A part of a store. Each of its dead letters has a number.
 #[derive(Debug)]
 pub enum DeadLetterPartition {
     /// The dead letters of one lane.
     File(files::FilePartition),
+    /// The dead letters of one pipeline.
+    #[cfg(feature = "kubernetes")]
+    Secrets(SecretPartition),
     /// The dead letters of all lanes.
     #[cfg(feature = "kafka")]
     Topic(TopicPartition),
@@ -106,6 +145,8 @@ impl DeadLetterPartition {
     pub async fn next(&mut self) -> Option<io::Result<(u64, StoredDeadLetter)>> {
         match self {
             Self::File(file) => file.next(),
+            #[cfg(feature = "kubernetes")]
+            Self::Secrets(secrets) => secrets.next().await,
             #[cfg(feature = "kafka")]
             Self::Topic(topic) => topic.next().await,
         }
@@ -118,6 +159,8 @@ impl DeadLetterPartition {
     pub async fn remove(&mut self, numbers: &BTreeSet<u64>) -> io::Result<usize> {
         match self {
             Self::File(file) => file.remove(numbers),
+            #[cfg(feature = "kubernetes")]
+            Self::Secrets(secrets) => secrets.remove(numbers).await,
             #[cfg(feature = "kafka")]
             Self::Topic(topic) => topic.remove(numbers).await,
         }

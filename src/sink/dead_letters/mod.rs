@@ -2,18 +2,28 @@
 
 mod dead_letter;
 mod files;
+#[cfg(feature = "kubernetes")]
+mod gzip;
+#[cfg(feature = "kubernetes")]
+mod lease;
 mod line;
 mod location;
+#[cfg(feature = "kubernetes")]
+mod secret_store;
+#[cfg(feature = "kubernetes")]
+mod secrets;
 #[cfg(feature = "kafka")]
 mod topic;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-pub use dead_letter::{DeadLetter, DeadLetterError, DeadLetterStore};
+pub use dead_letter::{DeadLetter, DeadLetterError, DeadLetterStore, Usage};
 pub use files::{files, read};
 pub use line::StoredDeadLetter;
 pub use location::{DeadLetterPartition, Location, LocationError};
+#[cfg(feature = "kubernetes")]
+pub use secret_store::SecretStore;
 
 /// Stores the dead letters of all lanes.
 #[derive(Debug)]
@@ -30,10 +40,16 @@ impl DeadLetters {
         Self::in_store(files::Directory::new(path.into(), max))
     }
 
-    /// A store in `location` with at most `max` bytes.
-    pub fn at(location: Location, max: u64) -> Self {
+    /// A store in `location`. A directory or a topic has at most `max` bytes. The names of Secrets begin with
+    /// `instance`.
+    #[cfg_attr(not(feature = "kubernetes"), expect(unused_variables, reason = "only Secrets have names"))]
+    pub fn at(location: Location, instance: &str, max: u64) -> Self {
         match location {
             Location::Directory(path) => Self::directory(path, max),
+            #[cfg(feature = "kubernetes")]
+            Location::Kubernetes(namespace) => {
+                Self::in_store(SecretStore::new(namespace, instance, SecretStore::DEFAULT_MAX))
+            }
             #[cfg(feature = "kafka")]
             Location::Topic(location) => Self::in_store(topic::Topic::new(location, max)),
         }
@@ -54,6 +70,17 @@ impl DeadLetters {
     /// If there is no store, it is full, or writing fails.
     pub async fn keep(&self, dead_letters: &[DeadLetter<'_>]) -> Result<(), DeadLetterError> {
         self.store.as_ref().ok_or(DeadLetterError::Disabled)?.keep(dead_letters).await
+    }
+
+    /// The size of the store. `None` if there is none, or its size is not known.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub async fn usage(&self) -> Result<Option<Usage>, DeadLetterError> {
+        match &self.store {
+            Some(store) => store.usage().await,
+            None => Ok(None),
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::Instant;
 
-use super::dead_letter::{DeadLetter, DeadLetterError, DeadLetterStore};
+use super::dead_letter::{DeadLetter, DeadLetterError, DeadLetterStore, Usage};
 use super::line::{StoredDeadLetter, parse_line, write_line};
 use crate::failure::Failure;
 use crate::kafka::{ItemKey, Items, KafkaLocation};
@@ -84,6 +84,13 @@ impl DeadLetterStore for Topic {
             let items: Vec<_> = dead_letters.iter().map(item).collect();
             self.admit(items.iter().map(|(_, line)| line.len() as u64).sum()).await?;
             self.items.put(items).await.map_err(|failure| self.failed(failure))
+        })
+    }
+
+    fn usage(&self) -> BoxFuture<'_, Result<Option<Usage>, DeadLetterError>> {
+        Box::pin(async {
+            let bytes = self.items.size().await.map_err(|failure| self.failed(failure))?;
+            Ok(Some(Usage { bytes, max: self.max, pipelines: Vec::new() }))
         })
     }
 }

@@ -5,17 +5,22 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use http::Method;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use schemars::JsonSchema;
 use secrecy::ExposeSecret;
 use serde::Deserialize;
 use url::Url;
 
-use super::oauth::{ClientCredentials, Grant, TokenError, TokenSource, Tokens};
+use super::aws::{Aws, AwsSigner};
+use super::exchange::Response;
+use super::oauth::ClientCredentials;
 use super::signature::{Hmac, Signer};
+use super::token_error::TokenError;
+use super::token_source::{Grant, TokenSource, Tokens};
 use super::used_secrets::UsedSecrets;
 use crate::settings::{Credential, HttpSettings, Secret, SecretError};
-use crate::sink::BuildError;
+use crate::sink::{BuildError, SharedSinkResources};
 
 /// `auth:` of a sink with a choice of credentials.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -40,6 +45,8 @@ pub enum Auth {
     Oauth2(Box<ClientCredentials>),
     /// Each request is signed with a shared key.
     Hmac(Hmac),
+    /// Each request is signed with credentials of AWS (Signature Version 4).
+    Aws(Box<Aws>),
 }
 
 /// Headers that describe the body; the client sets them.
@@ -51,6 +58,7 @@ pub(crate) struct Authenticator {
     basic: Option<(String, Credential)>,
     oauth: Option<Arc<TokenSource>>,
     signer: Option<Signer>,
+    aws: Option<AwsSigner>,
     /// Last segment of the URL's path.
     path: Option<Credential>,
 }
@@ -73,7 +81,7 @@ pub(crate) enum AuthError {
 impl Authenticator {
     /// The `headers` of a sink, without other credentials. A header of the destination's own replaces one of them.
     pub(crate) fn with_headers(headers: &BTreeMap<String, Secret>) -> Result<Self, BuildError> {
-        let mut this = Self { headers: Vec::new(), basic: None, oauth: None, signer: None, path: None };
+        let mut this = Self { headers: Vec::new(), basic: None, oauth: None, signer: None, aws: None, path: None };
         for (name, value) in headers {
             let key = || format!("headers.{name}");
             let parsed: HeaderName =
@@ -89,7 +97,7 @@ impl Authenticator {
     pub(crate) fn new(
         headers: &BTreeMap<String, Secret>,
         auth: &Auth,
-        tokens: &Tokens,
+        shared: &SharedSinkResources,
         http: &HttpSettings,
     ) -> Result<Self, BuildError> {
         let mut this = Self::with_headers(headers)?;
@@ -97,8 +105,15 @@ impl Authenticator {
             Auth::None => {}
             Auth::Basic { user, password } => this.basic = Some((user.clone(), Credential::new(password.clone()))),
             Auth::Bearer { token } => this = this.with_header(AUTHORIZATION, "Bearer ", token),
-            Auth::Oauth2(settings) => this.oauth = Some(tokens.source(Grant::Client((**settings).clone()), http)?),
+            Auth::Oauth2(settings) => {
+                this.oauth = Some(shared.tokens.source(Grant::Client((**settings).clone()), http)?)
+            }
             Auth::Hmac(settings) => this.signer = Some(Signer::new(settings)?),
+            Auth::Aws(settings) => {
+                settings.check()?;
+                let source = shared.tokens.aws(shared.ambient.aws(settings), http)?;
+                this.aws = Some(AwsSigner { source, service: settings.service.clone() });
+            }
         }
         Ok(this)
     }
@@ -169,6 +184,29 @@ impl Authenticator {
         Ok(())
     }
 
+    /// Adds a signature over the whole request, where the credentials are such.
+    pub(crate) async fn sign(
+        &self,
+        method: &Method,
+        url: &Url,
+        headers: &mut HeaderMap,
+        body: &[u8],
+        used: &mut UsedSecrets,
+    ) -> Result<(), AuthError> {
+        if let Some(aws) = &self.aws {
+            let credentials = aws.sign(method, url, headers, body).await.map_err(AuthError::Token)?;
+            used.push(credentials.secret_access_key.clone());
+            credentials.session_token.iter().for_each(|token| used.push(token.clone()));
+            used.aws = Some(credentials);
+        }
+        Ok(())
+    }
+
+    /// Takes note of a response that refuses the signature.
+    pub(crate) fn observe(&self, response: &Response, used: &mut UsedSecrets) {
+        used.signature_is_refused = self.aws.as_ref().is_some_and(|aws| aws.is_refused(response));
+    }
+
     /// After a refusal: reads the secrets again. `is_invalid`: the destination says that the credentials are not valid,
     /// so the token is discarded. A token that lacks a permission is kept, since other lanes share it. True if the next
     /// attempt has other credentials.
@@ -180,6 +218,10 @@ impl Authenticator {
         let mut changed = credentials.filter(|credential| credential.reload().unwrap_or(false)).count() > 0;
         if let (Some(oauth), Some(token), true) = (&self.oauth, &used.token, is_invalid) {
             oauth.discard(token).await;
+            changed = true;
+        }
+        if let (Some(aws), Some(credentials), true) = (&self.aws, &used.aws, used.signature_is_refused) {
+            aws.discard(credentials).await;
             changed = true;
         }
         changed

@@ -11,11 +11,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::azure_identity::token_url;
 use super::event_time::time_or_now;
 use super::framing::{path_segment, write_string};
 use super::{
-    Auth, Authenticator, ClientCredentials, CredentialsIn, Destination, DestinationType, Endpoint, Framing, Parts,
-    ResponseView, SinkClient, TokenEndpointSettings,
+    Ambient, Authenticator, ClientCredentials, CredentialsIn, Destination, DestinationType, Endpoint, Framing, Grant,
+    Parts, ResponseView, SinkClient, TokenEndpointSettings,
 };
 use crate::settings::{HttpSettings, Schema, Secret};
 use crate::sink::common::{Compression, Defaults};
@@ -34,13 +35,19 @@ pub struct AzureLogsSettings {
     #[serde(default = "default_stream")]
     pub stream_name: String,
     /// Directory (tenant) of the application.
-    pub tenant_id: String,
-    /// Client id of the application.
-    pub client_id: String,
+    pub tenant_id: Option<String>,
+    /// Client id of the application, or of a user-assigned managed identity.
+    pub client_id: Option<String>,
     /// Client secret of the application.
     pub client_secret: Option<Secret>,
     /// Token of a federated identity instead of a secret, such as the file that Kubernetes renews.
     pub federated_token: Option<Secret>,
+    /// Use the managed identity that Azure gives to the machine or the app.
+    #[serde(default)]
+    pub managed_identity: bool,
+    /// Use the workload identity that Kubernetes gives to the pod; `tenant_id` and `client_id` replace its own.
+    #[serde(default)]
+    pub workload_identity: bool,
     /// Azure cloud of rule and application.
     #[serde(default)]
     pub cloud: Cloud,
@@ -106,8 +113,8 @@ impl DestinationType for AzureLogsSettings {
     };
 
     fn parts(&self, context: &SinkContext, http: &HttpSettings) -> Result<Parts<AzureLogs>, BuildError> {
-        let auth = Auth::Oauth2(Box::new(self.credentials()?));
-        let auth = Authenticator::new(&self.headers, &auth, &context.shared.tokens, http)?;
+        let grant = self.grant(&context.shared.ambient)?;
+        let auth = Authenticator::with_headers(&self.headers)?.with_token(grant, &context.shared.tokens, http)?;
         let stream = context.fill("stream_name", &self.stream_name)?;
         let rule = path_segment(&self.dcr_immutable_id);
         let path = format!("dataCollectionRules/{rule}/streams/{}", path_segment(&stream));
@@ -117,32 +124,48 @@ impl DestinationType for AzureLogsSettings {
     }
 }
 
+/// The kinds of credentials, of which a sink has one.
+const CREDENTIALS: &str = "give exactly one of `client_secret`, `federated_token`, `managed_identity: true` and \
+                           `workload_identity: true` as the proof of the application's identity";
+
 impl AzureLogsSettings {
-    fn credentials(&self) -> Result<ClientCredentials, BuildError> {
-        let (client_secret, credentials) = match (&self.client_secret, &self.federated_token) {
-            (Some(secret), None) => (secret.clone(), CredentialsIn::Body),
-            (None, Some(token)) => (token.clone(), CredentialsIn::Assertion),
-            _ => {
-                let problem =
-                    "give either `client_secret` or `federated_token` as the proof of the application's identity";
-                return Err(BuildError::value("client_secret", problem));
+    fn grant(&self, ambient: &Ambient) -> Result<Grant, BuildError> {
+        let (_, scope) = self.cloud.addresses();
+        let (tenant_id, client_id) = (self.tenant_id.as_deref(), self.client_id.as_deref());
+        match (&self.client_secret, &self.federated_token, self.managed_identity, self.workload_identity) {
+            (Some(secret), None, false, false) => self.application(secret, CredentialsIn::Body),
+            (None, Some(token), false, false) => self.application(token, CredentialsIn::Assertion),
+            (None, None, true, false) if tenant_id.is_some() => {
+                Err(BuildError::value("tenant_id", "has no meaning with `managed_identity`, which has its own tenant"))
             }
+            (None, None, true, false) => Ok(ambient.managed_identity(scope, client_id)),
+            (None, None, false, true) => {
+                let (authority, endpoint) = (self.authority.clone(), self.oauth2.clone());
+                Ok(ambient.workload_identity(tenant_id, client_id, authority, self.cloud.addresses(), endpoint))
+            }
+            _ => Err(BuildError::value("client_secret", CREDENTIALS)),
+        }
+    }
+
+    fn application(&self, secret: &Secret, credentials: CredentialsIn) -> Result<Grant, BuildError> {
+        let required = |value: &Option<String>, key: &str| {
+            value.clone().ok_or_else(|| BuildError::value(key, "is missing: the application is given by its ids"))
         };
         let (login, scope) = self.cloud.addresses();
         let authority = match &self.authority {
             Some(authority) => authority.clone(),
             None => login.parse().map_err(|error| BuildError::value("cloud", format!("{error}")))?,
         };
-        Ok(ClientCredentials {
-            token_url: authority.join(&format!("{}/oauth2/v2.0/token", path_segment(&self.tenant_id))),
-            client_id: self.client_id.clone(),
-            client_secret,
+        Ok(Grant::Client(ClientCredentials {
+            token_url: token_url(&authority, &required(&self.tenant_id, "tenant_id")?),
+            client_id: required(&self.client_id, "client_id")?,
+            client_secret: secret.clone(),
             scope: Some(scope.to_owned()),
             params: BTreeMap::new(),
             credentials,
             tls: self.oauth2.tls.clone(),
             proxy: self.oauth2.proxy.clone(),
-        })
+        }))
     }
 }
 

@@ -9,9 +9,9 @@ use url::Url;
 use super::auth::{AuthError, Authenticator};
 use super::endpoint::Endpoint;
 use super::exchange::{ErrorKind, RequestError, Response, exchange};
-use super::oauth::TokenError;
 use super::response::ResponseView;
 use super::signature::Signer;
+use super::token_error::TokenError;
 use super::used_secrets::UsedSecrets;
 use crate::settings::{HttpSettings, Proxy};
 use crate::sink::{BuildError, Outcome, Probe, SinkContext};
@@ -143,10 +143,14 @@ impl SinkClient {
         self.auth.apply(&mut headers, used).await?;
         self.settings.proxy.iter().flat_map(Proxy::secrets).for_each(|secret| used.push(secret));
         let url = self.auth.address(url, used)?;
+        self.auth.sign(&method, &url, &mut headers, &body, used).await?;
         let client = self.client.lock().clone();
         let mut result = exchange(&client, method, &url, headers, body, max_bytes).await;
         match &mut result {
-            Ok(response) => used.scrub(&mut response.body),
+            Ok(response) => {
+                self.auth.observe(response, used);
+                used.scrub(&mut response.body);
+            }
             Err(error) if error.kind == ErrorKind::NotConnected => self.renew_client(),
             Err(_) => {}
         }

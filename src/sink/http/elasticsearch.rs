@@ -20,6 +20,7 @@ use serde::Deserialize;
 
 use self::cluster::{Cluster, Storage};
 use self::document::Documents;
+use super::aws::SERVERLESS;
 use super::endpoint::addresses;
 use super::{Auth, Authenticator, Destination, DestinationType, Endpoint, Parts, ResponseView, SinkClient, Target};
 use crate::settings::{HttpSettings, Secret};
@@ -79,7 +80,7 @@ impl DestinationType for ElasticsearchSettings {
     };
 
     fn parts(&self, context: &SinkContext, http: &HttpSettings) -> Result<Parts<Elasticsearch>, BuildError> {
-        let mut auth = Authenticator::new(&self.headers, &self.auth, &context.shared.tokens, http)?;
+        let mut auth = Authenticator::new(&self.headers, &self.auth, &context.shared, http)?;
         if let Some(key) = &self.api_key {
             if self.auth != Auth::None {
                 return Err(BuildError::value("api_key", "excludes `auth`: a request has one kind of credentials"));
@@ -95,7 +96,8 @@ impl DestinationType for ElasticsearchSettings {
             let documents = Documents::new(if storage == Storage::Index { "" } else { &name }, context);
             let manages_templates =
                 self.manage_templates && storage == Storage::DataStream && templates::apply_to(&name);
-            let cluster = Cluster { base: url.clone(), name: name.clone(), storage, manages_templates };
+            let is_serverless = matches!(&self.auth, Auth::Aws(aws) if aws.service == SERVERLESS);
+            let cluster = Cluster { base: url.clone(), name: name.clone(), storage, manages_templates, is_serverless };
             Target::new(endpoint, Elasticsearch { cluster, documents })
         };
         let targets = addresses(self.url.as_ref(), &self.urls)?.into_iter().map(target).collect();

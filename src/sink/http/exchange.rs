@@ -8,6 +8,7 @@ use http::{HeaderMap, Method, StatusCode};
 use url::Url;
 
 use super::response::ResponseView;
+use crate::settings::describe_request_error;
 use crate::sink::{Outcome, Probe};
 
 #[derive(Debug)]
@@ -83,18 +84,7 @@ impl From<reqwest::Error> for RequestError {
             "timeout" => ErrorKind::TimedOut,
             _ => ErrorKind::ConnectionLost,
         };
-        // The URL may hold secrets. The causes say what happened.
-        let error = error.without_url();
-        let mut reason = error.to_string();
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            let text = error.to_string();
-            // Some errors include the text of their cause.
-            if !reason.contains(&text) {
-                reason = format!("{reason}: {text}");
-            }
-            cause = error.source();
-        }
+        let reason = describe_request_error(&error);
         Self { outcome: Outcome::RetryLater { reason, after: None }, label: label.to_owned(), kind }
     }
 }

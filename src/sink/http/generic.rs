@@ -58,7 +58,7 @@ impl DestinationType for GenericSettings {
     };
 
     fn parts(&self, context: &SinkContext, http: &HttpSettings) -> Result<Parts<Generic>, BuildError> {
-        let auth = Authenticator::new(&self.headers, &self.auth, &context.shared.tokens, http)?;
+        let auth = Authenticator::new(&self.headers, &self.auth, &context.shared, http)?;
         let destination = Generic { format: self.format, line: Line::new(self.envelope, context) };
         Ok(Parts::new(auth, HeaderMap::new(), self.url.clone(), destination))
     }

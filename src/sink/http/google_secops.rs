@@ -17,7 +17,7 @@ use super::event_time::time_or_now;
 use super::framing::path_segment;
 use super::service_account::ServiceAccount;
 use super::{
-    Authenticator, Destination, DestinationType, Endpoint, Framing, Grant, Parts, ResponseView, SinkClient,
+    Ambient, Authenticator, Destination, DestinationType, Endpoint, Framing, Grant, Parts, ResponseView, SinkClient,
     TokenEndpointSettings,
 };
 use crate::record::Timestamp;
@@ -40,7 +40,13 @@ pub struct GoogleSecopsSettings {
     #[serde(default = "default_log_type")]
     pub log_type: String,
     /// Key of a service account: the JSON file that Google issues.
-    pub service_account: Secret,
+    pub service_account: Option<Secret>,
+    /// Configuration of workload identity federation instead of a key: the JSON file that gcloud writes. It names the
+    /// file or the URL of another identity provider's token.
+    pub external_account: Option<Secret>,
+    /// Use the service account that Google Cloud gives to the machine or the pod.
+    #[serde(default)]
+    pub metadata_server: bool,
     /// UUID of the forwarder that the logs are attributed to.
     pub forwarder: Option<String>,
     /// Namespace of the assets.
@@ -50,7 +56,7 @@ pub struct GoogleSecopsSettings {
     pub api_version: String,
     /// URL without path, instead of the region's own.
     pub url: Option<Endpoint>,
-    /// Token endpoint, instead of the key's own.
+    /// Token endpoint, instead of that of the key or the configuration.
     pub token_url: Option<Endpoint>,
     /// How the token endpoint is reached.
     #[serde(default)]
@@ -86,15 +92,8 @@ impl DestinationType for GoogleSecopsSettings {
     };
 
     fn parts(&self, context: &SinkContext, http: &HttpSettings) -> Result<Parts<GoogleSecops>, BuildError> {
-        let tokens = &context.shared.tokens;
-        let account = ServiceAccount {
-            key: self.service_account.clone(),
-            scope: SCOPE,
-            token_url: self.token_url.clone(),
-            endpoint: self.oauth2.clone(),
-        };
-        let auth =
-            Authenticator::with_headers(&self.headers)?.with_token(Grant::ServiceAccount(account), tokens, http)?;
+        let grant = self.grant(&context.shared.ambient)?;
+        let auth = Authenticator::with_headers(&self.headers)?.with_token(grant, &context.shared.tokens, http)?;
         let log_type = self.log_type(context)?;
         let endpoint = log_type.join("logs:import");
         let destination = GoogleSecops { log_type, open: self.body_start(), log_end: self.log_end(context) };
@@ -103,6 +102,23 @@ impl DestinationType for GoogleSecopsSettings {
 }
 
 impl GoogleSecopsSettings {
+    fn grant(&self, ambient: &Ambient) -> Result<Grant, BuildError> {
+        let (token_url, endpoint) = (self.token_url.clone(), self.oauth2.clone());
+        match (&self.service_account, &self.external_account, self.metadata_server) {
+            (Some(key), None, false) => {
+                Ok(Grant::ServiceAccount(ServiceAccount { key: key.clone(), scope: SCOPE, token_url, endpoint }))
+            }
+            (None, Some(configuration), false) => {
+                Ok(ambient.external_account(configuration.clone(), SCOPE, token_url, endpoint))
+            }
+            (None, None, true) => Ok(ambient.google_metadata(SCOPE)),
+            _ => {
+                let problem = "give exactly one of `service_account`, `external_account` and `metadata_server: true`";
+                Err(BuildError::value("service_account", problem))
+            }
+        }
+    }
+
     fn instance(&self) -> String {
         let [project, location, instance] =
             [&self.project, &self.location, &self.instance].map(|text| path_segment(text));

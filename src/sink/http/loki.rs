@@ -87,7 +87,7 @@ impl DestinationType for LokiSettings {
     };
 
     fn parts(&self, context: &SinkContext, http: &HttpSettings) -> Result<Parts<Loki>, BuildError> {
-        let auth = Authenticator::new(&self.headers, &self.auth, &context.shared.tokens, http)?;
+        let auth = Authenticator::new(&self.headers, &self.auth, &context.shared, http)?;
         let mut headers = HeaderMap::new();
         if let Some(tenant) = &self.tenant {
             let tenant = HeaderValue::from_str(&context.fill("tenant", tenant)?)

@@ -50,7 +50,7 @@ impl DestinationType for PantherSettings {
     };
 
     fn parts(&self, context: &SinkContext, http: &HttpSettings) -> Result<Parts<Panther>, BuildError> {
-        let auth = Authenticator::new(&self.headers, &self.auth, &context.shared.tokens, http)?;
+        let auth = Authenticator::new(&self.headers, &self.auth, &context.shared, http)?;
         let destination = Panther(Generic { format: self.format, line: Line::new(self.envelope, context) });
         Ok(Parts::new(auth, HeaderMap::new(), self.url.clone(), destination))
     }

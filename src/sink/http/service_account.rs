@@ -57,7 +57,7 @@ impl ServiceAccount {
         let assertion = SecretString::from(key.assertion(self.scope, Timestamp::now().seconds())?);
         let params =
             [("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer"), ("assertion", assertion.expose_secret())];
-        Ok(TokenRequest::new(url, params, [key.private_key.into(), assertion.clone()]))
+        Ok(TokenRequest::form(url, params, [key.private_key.into(), assertion.clone()]))
     }
 }
 
@@ -114,7 +114,7 @@ mod tests {
             assert_eq!(request.url.to_string(), expected);
             assert!(
                 request
-                    .form
+                    .body
                     .starts_with("grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion=ey")
             );
         }

@@ -1,5 +1,6 @@
 use secrecy::SecretString;
 
+use super::aws::AwsCredentials;
 use crate::settings::scrub;
 
 /// The secrets in one request, to be removed from its response before anything of that is shown.
@@ -7,6 +8,10 @@ use crate::settings::scrub;
 pub(crate) struct UsedSecrets {
     secrets: Vec<SecretString>,
     pub(crate) token: Option<SecretString>,
+    /// The request was signed with these.
+    pub(crate) aws: Option<AwsCredentials>,
+    /// The response refuses the signature or its credentials.
+    pub(crate) signature_is_refused: bool,
 }
 
 impl UsedSecrets {

@@ -9,11 +9,11 @@ use tokio::time::Instant;
 
 use super::brokers::Brokers;
 use super::messages::Messages;
-use super::producer::SharedProducer;
+use super::producer::{PROBE_TIMEOUT, SharedProducer};
 use super::reports::{self, ReportPolicy};
 use super::settings::{DEFAULTS, KafkaSettings};
 use crate::failure::Failure;
-use crate::kafka::Report;
+use crate::kafka::{Report, find_partitions};
 use crate::sink::common::Common;
 use crate::sink::{Attempt, Batch, BuildError, Limits, Outcome, Probe, Sink, SinkContext};
 
@@ -115,13 +115,11 @@ impl KafkaSink {
     /// The probe's result when the topic was not found.
     pub(super) async fn find_topic(&self) -> Result<String, Probe> {
         let topic = &self.messages.topic;
-        let producer = match self.brokers.producer().await {
-            Ok(producer) => producer,
-            Err(failure) => return Err(Probe::Failed(failure.to_string())),
-        };
-        match producer.partitions(topic).await {
+        let failed = |failure: Failure| Probe::Failed(failure.to_string());
+        let connect = self.brokers.connect().map_err(failed)?;
+        match find_partitions(&connect, topic, PROBE_TIMEOUT).await.map_err(failed)? {
             Ok(partitions) => Ok(format!("topic `{topic}` with {partitions} partitions")),
-            Err(error) => Err(reports::probe(topic, error, producer.events().recent().as_ref())),
+            Err(error) => Err(reports::probe(topic, error, connect.events.recent().as_ref())),
         }
     }
 }

@@ -37,7 +37,7 @@ impl Bearer {
         common: &Common,
         context: &SinkContext,
     ) -> Result<Self, BuildError> {
-        // `tls` applies to the brokers only. The token endpoint is another server, usually with a public certificate.
+        // `tls` applies to the brokers only. `oauth` has its own for the token endpoint.
         let http = HttpSettings { tls: Default::default(), proxy: None, timeout: common.timeout() };
         let source = context.shared.tokens.source(Grant::Client(settings.clone()), &http)?;
         Ok(Self { client_id: settings.client_id.clone(), source, given: Arc::default() })

@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rdkafka::ClientConfig;
-use rdkafka::error::KafkaError as RdKafkaError;
 use sha2::{Digest, Sha256};
 
 use super::settings::{Delivery, KafkaSettings};
 use super::text::Text;
-use crate::settings::{Credential, Secret, SecretError};
+use crate::kafka::options;
+use crate::settings::{Credential, Period, Secret, SecretError};
 use crate::sink::BuildError;
 use crate::sink::common::{Common, Compression};
 
@@ -29,17 +28,9 @@ const TRANSACTION_TIMEOUT: &str = "transaction.timeout.ms";
 const TRANSACTION_MARGIN: Duration = Duration::from_secs(30);
 const PROPAGATION_KEY: &str = "topic.metadata.propagation.max.ms";
 
-/// Keys that would break the sink's guarantees, each with an alternative.
-const REFUSED: [(&str, &str); 5] = [
-    ("bootstrap.servers", "name the brokers in `brokers`"),
-    ("metadata.broker.list", "name the brokers in `brokers`"),
-    ("transactional.id", "transactions come with `delivery: exactly_once`"),
-    ("delivery.report.only.error", "the forwarder waits for every report"),
-    ("sasl.oauthbearer.method", "tokens come with `oauth`"),
-];
-/// Keys that could disable the verification of brokers, each with the only accepted value.
-const VERIFIED: [(&str, &str); 2] =
-    [("enable.ssl.certificate.verification", "true"), ("ssl.endpoint.identification.algorithm", "https")];
+/// Keys that the sink has under other names.
+const REFUSED: [(&str, &str); 2] =
+    [("bootstrap.servers", "name the brokers in `brokers`"), ("metadata.broker.list", "name the brokers in `brokers`")];
 
 impl Options {
     pub(crate) fn new(settings: &KafkaSettings, common: &Common, compression: Compression) -> Result<Self, BuildError> {
@@ -50,23 +41,13 @@ impl Options {
             return Err(BuildError::value("proxy", "Kafka has no proxies"));
         }
         let literal = |key: &str| settings.literal(key);
-        for (key, advice) in REFUSED {
-            if settings.options.contains_key(key) {
-                return Err(BuildError::value(format!("options.{key}"), advice));
-            }
+        if !common.tls.pin_sha256.is_empty() {
+            let problem = "brokers are verified by an authority; name it in `ca_file`";
+            return Err(BuildError::value("tls.pin_sha256", problem));
         }
-        for key in ["acks", "request.required.acks"] {
-            if literal(key).is_some_and(|acks| !matches!(acks, "all" | "-1")) {
-                let problem = "an event counts as delivered once all replicas have it; remove this option";
-                return Err(BuildError::value(format!("options.{key}"), problem));
-            }
-        }
-        for (key, only) in VERIFIED {
-            if settings.options.contains_key(key) && literal(key) != Some(only) {
-                let problem = "brokers are always verified; name a private authority in `tls: { ca_file: … }`";
-                return Err(BuildError::value(format!("options.{key}"), problem));
-            }
-        }
+        let given = settings.options.iter().map(|(key, Text(secret))| (key.as_str(), secret));
+        options::check(given, &REFUSED)
+            .map_err(|found| BuildError::value(format!("options.{}", found.key), found.problem))?;
         let mechanism = literal("sasl.mechanism").or(literal("sasl.mechanisms"));
         if settings.oauth.is_some() && mechanism.is_some_and(|mechanism| mechanism != OAUTHBEARER) {
             return Err(BuildError::value("oauth", "excludes another `sasl.mechanism`"));
@@ -79,40 +60,17 @@ impl Options {
         }
         let mut defaults = default_options(settings, common, compression);
         if settings.delivery == Delivery::ExactlyOnce {
-            defaults.insert(TRANSACTION_TIMEOUT, transaction_timeout(common, &literal)?);
+            defaults.insert(TRANSACTION_TIMEOUT, transaction_timeout(message_timeout(settings, common), &literal)?);
         }
         let propagation = literal(PROPAGATION_KEY).and_then(|text| text.parse().ok()).map(Duration::from_millis);
         let given = settings.options.iter().filter(|(key, _)| *key != PROPAGATION_KEY);
         let waited = propagation.unwrap_or(PROPAGATION).min(PROPAGATION);
         defaults.insert(PROPAGATION_KEY, waited.as_millis().to_string());
-        let options = Self {
+        Ok(Self {
             defaults,
-            given: given.map(|(key, Text(secret))| (key.clone(), Credential::new(secret.clone()))).collect(),
+            given: given.map(|(key, Text(secret))| (key.clone(), options::credential(key, secret))).collect(),
             propagation: propagation.unwrap_or(Duration::from_secs(30)),
-        };
-        options.check(settings)?;
-        Ok(options)
-    }
-
-    /// Lets librdkafka validate each key, and each value that is not read from a file or variable.
-    fn check(&self, settings: &KafkaSettings) -> Result<(), BuildError> {
-        let mut config = ClientConfig::new();
-        for (key, value) in &self.defaults {
-            config.set(*key, value);
-        }
-        for (key, Text(secret)) in &settings.options {
-            if let Secret::Literal(text) = secret {
-                config.set(key, text.trim());
-            }
-        }
-        match config.create_native_config() {
-            Ok(_) => Ok(()),
-            // The last part is the value, which may be a secret.
-            Err(RdKafkaError::ClientConfig(_, problem, key, _)) => {
-                Err(BuildError::value(format!("options.{key}"), problem))
-            }
-            Err(_) => Err(BuildError::value("options", "librdkafka does not accept them")),
-        }
+        })
     }
 
     /// A topic that is unknown for longer counts as missing.
@@ -122,13 +80,7 @@ impl Options {
 
     /// Returns all settings with secrets read.
     pub(crate) fn resolve(&self) -> Result<BTreeMap<String, String>, SecretError> {
-        use secrecy::ExposeSecret;
-        let mut resolved: BTreeMap<_, _> =
-            self.defaults.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
-        for (key, credential) in &self.given {
-            resolved.insert(key.clone(), credential.get()?.expose_secret().to_owned());
-        }
-        Ok(resolved)
+        options::resolve(self.defaults.iter().map(|(key, value)| (*key, value.as_str())), &self.given)
     }
 
     /// Hashes the settings and `extra`. Secrets count by their reference, so a rotated password does not change the
@@ -151,15 +103,29 @@ impl Options {
     }
 }
 
+/// Returns the time after which a message counts as not delivered. Within it, librdkafka's own retries repeat nothing.
+/// After it, a message in flight may have arrived, so `at_least_once` waits long. A transaction that is aborted repeats
+/// nothing, and all its lanes wait for its slowest message.
+fn message_timeout(settings: &KafkaSettings, common: &Common) -> Duration {
+    common.timeout.map_or(settings.delivery.message_timeout(), |Period(timeout)| timeout)
+}
+
 /// Returns the brokers' timeout of a transaction in milliseconds. It exceeds the timeout of a message, so that a late
 /// message aborts its transaction but does not end its producer.
-fn transaction_timeout<'a>(common: &Common, literal: &impl Fn(&str) -> Option<&'a str>) -> Result<String, BuildError> {
+fn transaction_timeout<'a>(
+    default_message_timeout: Duration,
+    literal: &impl Fn(&str) -> Option<&'a str>,
+) -> Result<String, BuildError> {
     if literal("enable.idempotence") == Some("false") {
         return Err(BuildError::value("options.enable.idempotence", "`delivery: exactly_once` needs it"));
     }
     let number = |key: &str| literal(key).and_then(|text| text.trim().parse::<u128>().ok());
     let message = number("message.timeout.ms").or(number("delivery.timeout.ms"));
-    let message = message.unwrap_or(common.timeout().0.as_millis());
+    let message = message.unwrap_or(default_message_timeout.as_millis());
+    if message == 0 {
+        let problem = "0 means indefinitely, and a transaction cannot last that long";
+        return Err(BuildError::value("options.message.timeout.ms", problem));
+    }
     let given = number(TRANSACTION_TIMEOUT);
     if given.is_some_and(|transaction| transaction <= message) {
         let problem = format!("a transaction must last longer than a message may take ({message} ms, see `timeout`)");
@@ -186,7 +152,7 @@ fn default_options(
         ("compression.type", compression.to_owned()),
         ("linger.ms", "20".to_owned()),
         // The lane retries a message that was not delivered in time.
-        ("message.timeout.ms", common.timeout().0.as_millis().to_string()),
+        ("message.timeout.ms", message_timeout(settings, common).as_millis().to_string()),
         // The memory budget bounds the messages of running deliveries. This bounds those of cancelled deliveries.
         ("queue.buffering.max.messages", "1000000".to_owned()),
         ("queue.buffering.max.kbytes", (256 * 1024).to_string()),

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::metadata::MetadataTopic;
 use rdkafka::producer::{Producer as _, PurgeConfig};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
@@ -19,7 +20,7 @@ use crate::kafka::{Connect, Events, Producer, partitions};
 const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Timeout of a request for metadata.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A producer, once it is made.
 type Slot = Arc<OnceCell<Arc<SharedProducer>>>;
@@ -122,5 +123,16 @@ impl SharedProducer {
         let (producer, topic) = (self.inner.clone().ok_or(RDKafkaErrorCode::Unknown)?, topic.to_owned());
         let found = tokio::task::spawn_blocking(move || partitions(producer.client(), &topic, PROBE_TIMEOUT)).await;
         found.unwrap_or(Err(RDKafkaErrorCode::Unknown))
+    }
+
+    /// True if a partition of the topic has no leader now.
+    pub(crate) async fn lacks_leader(&self, topic: &str) -> bool {
+        let (Some(producer), topic) = (self.inner.clone(), topic.to_owned()) else { return false };
+        let lacking = tokio::task::spawn_blocking(move || {
+            let metadata = producer.client().fetch_metadata(Some(&topic), PROBE_TIMEOUT);
+            let has_none = |topic: &MetadataTopic| topic.partitions().iter().any(|partition| partition.leader() < 0);
+            metadata.is_ok_and(|metadata| metadata.topics().iter().any(has_none))
+        });
+        lacking.await.unwrap_or(false)
     }
 }

@@ -10,13 +10,21 @@ use tokio::time::Instant;
 use crate::kafka::{BrokerError, Class, Report, class};
 use crate::sink::{Batch, Outcome, Probe};
 
-/// None for a delivered message.
-fn class_of(report: Report) -> Option<Class> {
-    match report {
+/// The classes of the reports of a batch. None for a delivered message.
+fn classes_of(reports: &[Report]) -> Vec<Option<Class>> {
+    let count = |code| reports.iter().filter(|report| report.code() == Some(code)).count();
+    // Brokers refuse a request because of some of its records. Newer brokers name these records, and librdkafka reports
+    // `InvalidDifferentRecord` for the others. Older brokers refuse all in the same way.
+    let is_named = |code| count(code) == 1 || count(Code::InvalidDifferentRecord) > 0;
+    let class_of = |report: &Report| match *report {
         // The message alone is larger than librdkafka's limit.
         Report::RefusedLocally(Code::MessageSizeTooLarge) => Some(Class::Message),
+        Report::Failed(code @ (Code::InvalidRecord | Code::InvalidTimestamp)) if !is_named(code) => {
+            Some(Class::Request)
+        }
         report => report.code().map(class),
-    }
+    };
+    reports.iter().map(class_of).collect()
 }
 
 /// Measures how long errors that may be temporary have lasted without a delivery.
@@ -59,7 +67,7 @@ pub(crate) fn outcome(
     tolerance: &ReportPolicy,
     now: Instant,
 ) -> Outcome {
-    let classes: Vec<Option<Class>> = reports.iter().map(|report| class_of(*report)).collect();
+    let classes = classes_of(reports);
     if classes.iter().all(Option::is_none) {
         return Outcome::Delivered;
     }
@@ -85,6 +93,9 @@ pub(crate) fn outcome(
     }
     if let Some(report) = first(Class::TooLarge) {
         return Outcome::TooLarge(advice(report));
+    }
+    if let Some(report) = first(Class::Request) {
+        return Outcome::Refused(advice(report));
     }
     let reason = reports.first().map(|report| advice(*report)).unwrap_or_default();
     match broker_error {
@@ -185,12 +196,16 @@ mod tests {
     fn each_error_class_has_its_outcome() {
         use Report::{Delivered, Failed, RefusedLocally};
         type Row<'a> = (&'a [Report], Option<(Code, &'a str)>, &'a str);
-        let table: [Row<'_>; 22] = [
+        let table: [Row<'_>; 26] = [
             (&[Delivered, Delivered], None, "Delivered"),
             (&[Delivered, RefusedLocally(Code::MessageSizeTooLarge)], None, "rejected [1] retry []"),
             (&[RefusedLocally(Code::MessageSizeTooLarge)], None, "rejected [0] retry []"),
             (&[Failed(Code::InvalidRecord), Delivered], None, "rejected [0] retry []"),
             (&[Failed(Code::InvalidTimestamp), Failed(Code::MessageTimedOut)], None, "rejected [0] retry [1]"),
+            (&[Failed(Code::InvalidRecord), Failed(Code::InvalidDifferentRecord)], None, "rejected [0] retry [1]"),
+            (&[Failed(Code::InvalidRecord); 2], None, "Refused"),
+            (&[Delivered, Failed(Code::InvalidRecord), Failed(Code::InvalidRecord)], None, "rejected [] retry [1, 2]"),
+            (&[Failed(Code::InvalidMessage); 2], None, "RetryLater"),
             (&[Delivered, Failed(Code::MessageTimedOut)], None, "rejected [] retry [1]"),
             (&[Delivered, Failed(Code::TopicAuthorizationFailed)], None, "rejected [] retry [1]"),
             (&[Failed(Code::MessageSizeTooLarge); 2], None, "TooLarge"),

@@ -96,10 +96,11 @@ impl TransactionalKafkaSink {
         self.quarantined_until.lock().is_some()
     }
 
-    /// Called after the brokers refused records of this lane. It shares no transactions for the next [`QUARANTINE`].
+    /// Called after the brokers did not accept records of this lane. It shares no transactions for the next
+    /// [`QUARANTINE`].
     fn quarantine(&self, code: Code) {
         if self.quarantined_until.lock().replace(Instant::now() + QUARANTINE).is_none() {
-            tracing::warn!(error = ?code, "records refused: the lane gets transactions of its own");
+            tracing::warn!(error = ?code, "records not accepted: the lane gets transactions of its own");
         }
     }
 
@@ -111,19 +112,28 @@ impl TransactionalKafkaSink {
         }
     }
 
+    async fn lacks_leader(&self) -> bool {
+        match self.plain.brokers.producer().await {
+            Ok(producer) => producer.lacks_leader(&self.plain.messages.topic).await,
+            Err(_) => false,
+        }
+    }
+
     async fn transact(&self, batch: &Batch, update: CheckpointUpdate) -> Attempt {
         let attempt = |outcome, status: &str| Attempt { outcome, bytes: 0, status: status.to_owned() };
         // Records of an unknown lane aborted a shared transaction. A separate transaction shows whether they are this
         // lane's.
         let mut is_suspect = false;
         loop {
-            let alone = is_suspect || self.is_quarantined();
             let slot = async {
                 let lane = self.lane()?;
-                let slot = lane.slot(alone).await?;
-                Ok::<_, Failure>((lane, slot))
+                if lane.is_degraded() && self.lacks_leader().await {
+                    self.quarantine(Code::LeaderNotAvailable);
+                }
+                let alone = is_suspect || self.is_quarantined();
+                Ok::<_, Failure>((lane.slot(alone).await?, lane, alone))
             };
-            let (lane, slot) = match slot.await {
+            let (slot, lane, alone) = match slot.await {
                 Ok(slot) => slot,
                 Err(error) => return attempt(error.into(), "superseded"),
             };

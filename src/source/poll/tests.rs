@@ -6,9 +6,10 @@ use http::StatusCode;
 use proptest::prelude::*;
 
 use super::*;
-use crate::console::Limiters;
 use crate::console::scripted::ResponseQueue;
+use crate::console::{Limiters, TruncatedBody};
 use crate::record::Clock;
+use crate::source::MANY_FINDINGS;
 use crate::telemetry::Telemetry;
 
 const OVERLAP: Duration = Duration::from_secs(300);
@@ -28,12 +29,18 @@ fn begin() -> Timestamp {
     Timestamp::from_micros(1_790_000_000_000_000)
 }
 
-fn poll(pull: &Pull, position: SourcePosition, start: Timestamp) -> Poll {
-    let meter = Meter::start(&Arc::new(Telemetry::new()), "acme", pull.stream, "siem", "test", Clock::System);
+fn meter(pull: &Pull) -> Meter {
+    Meter::start(&Arc::new(Telemetry::new()), "acme", pull.stream, "siem", "test", Clock::System)
+}
+
+fn client() -> Client {
     let settings = serde_json::from_str(r#"{"url": "https://console.example", "token": "t"}"#).unwrap();
     let transport = Arc::new(ResponseQueue::default()).transport();
-    let client = Client::new(&settings, Arc::new(transport), Limiters::default().join_for(&settings), Clock::System);
-    Poll::new(&client, meter, Arc::new(pull.clone()), position, 0, start).unwrap()
+    Client::new(&settings, Arc::new(transport), Limiters::default().join_for(&settings), Clock::System)
+}
+
+fn poll(pull: &Pull, position: SourcePosition, start: Timestamp) -> Poll {
+    Poll::new(&client(), meter(pull), Arc::new(pull.clone()), position, 0, start).unwrap()
 }
 
 fn first_poll(pull: &Pull) -> Poll {
@@ -110,29 +117,130 @@ fn unified_alerts_are_counted_without_a_cursor() {
     assert!(counting.starts_with("true ") && counting.contains(r#""after":null"#) && limit == 1, "{counting}");
 }
 
-#[test]
-fn a_token_of_several_scopes_reads_findings_site_by_site_where_accounts_are_forbidden() {
+/// A poll of a token of several scopes, at the moment when the console has asked for one of them.
+fn asking_for_scopes() -> Poll {
     let mut poll = first_poll(&Pull::of(Stream::Vulnerabilities));
     let refusal = ConsoleError::BadRequest("choose a single scope".to_owned());
     assert_eq!(poll.answered(Err(refusal), begin()), Ok(()));
-    assert_eq!(asked(&mut poll).outline().0, "accounts");
-    let busy = ConsoleError::transient("busy");
-    assert_eq!(poll.answered(Err(busy.clone()), begin()), Err(busy));
-    assert_eq!(asked(&mut poll).outline().0, "application-management/risks", "the list is tried again first");
-    poll.answered(Err(ConsoleError::Forbidden("a scope is missing".to_owned())), begin()).unwrap();
-    poll.answered(Err(ConsoleError::Forbidden("no accounts".to_owned())), begin()).unwrap();
-    assert_eq!(asked(&mut poll).outline().0, "sites");
-    assert!(emitted(&mut poll, r#"{"data":{"sites":[{"id":"7"},{"id":"8"}]}}"#).is_empty());
-    // Changes and detections of each site; the second one has no licence.
-    for _ in 0..2 {
-        assert_eq!(asked(&mut poll).parameter("siteIds"), Some("7"));
-        assert!(emitted(&mut poll, &list(&[], None)).is_empty());
-    }
-    assert_eq!(asked(&mut poll).parameter("siteIds"), Some("8"));
-    let refusal = ConsoleError::Forbidden("not available for the scope".to_owned());
-    assert_eq!(poll.answered(Err(refusal), begin()), Ok(()));
-    assert!(matches!(poll.next_action(), Action::Emit(page) if page.records.is_empty()));
+    assert_eq!(
+        (asked(&mut poll).outline().0, asked(&mut poll).parameter("sortBy")),
+        ("accounts".to_owned(), Some("id"))
+    );
+    poll
+}
+
+/// Answers with a page of scopes.
+fn scopes(poll: &mut Poll, body: &'static str) -> Result<(), ConsoleError> {
+    poll.answered(Ok(Bytes::from_static(body.as_bytes())), begin())
+}
+
+fn found(mut poll: Poll) -> Vec<String> {
     assert!(matches!(poll.next_action(), Action::Done(_)));
+    let PollEnd::Scopes(scopes) = poll.into_end() else { panic!("it did not list scopes") };
+    scopes.iter().map(|scope| format!("{}={}", scope.level.parameter(), scope.id)).collect()
+}
+
+#[test]
+fn a_token_of_several_scopes_is_asked_for_its_sites_where_it_has_no_accounts() {
+    for no_accounts in
+        [Err(ConsoleError::Forbidden("no accounts".to_owned())), Ok(Bytes::from_static(br#"{"data":[]}"#))]
+    {
+        let mut poll = asking_for_scopes();
+        let busy = ConsoleError::transient("busy");
+        assert_eq!(poll.answered(Err(busy.clone()), begin()), Err(busy));
+        assert_eq!(asked(&mut poll).outline().0, "accounts", "the same request again");
+        assert_eq!(poll.answered(no_accounts, begin()), Ok(()));
+        assert_eq!(asked(&mut poll).outline().0, "sites");
+        scopes(&mut poll, r#"{"data":{"sites":[{"id":"8","name":"b"},{"id":"7"}]}}"#).unwrap();
+        assert_eq!(found(poll), ["siteIds=7", "siteIds=8"]);
+    }
+}
+
+#[test]
+fn scopes_are_listed_to_the_last_page() {
+    let mut poll = asking_for_scopes();
+    scopes(&mut poll, r#"{"data":[{"id":"7"}],"pagination":{"nextCursor":"a"}}"#).unwrap();
+    assert_eq!(asked(&mut poll).parameter("cursor"), Some("a"));
+    assert_eq!(poll.answered(Err(ConsoleError::transient("busy")), begin()), Err(ConsoleError::transient("busy")));
+    assert_eq!(asked(&mut poll).parameter("cursor"), Some("a"));
+    // A refused cursor leads back to the first page.
+    let refused = ConsoleError::BadCursor("expired".to_owned());
+    assert_eq!(poll.answered(Err(refused.clone()), begin()), Err(refused));
+    assert_eq!((asked(&mut poll).parameter("cursor"), asked(&mut poll).outline().0), (None, "accounts".to_owned()));
+    scopes(&mut poll, r#"{"data":[{"id":"7"}],"pagination":{"nextCursor":"a","totalItems":2}}"#).unwrap();
+    scopes(&mut poll, r#"{"data":[{"id":"9"}],"pagination":{"nextCursor":"a"}}"#).unwrap();
+    assert_eq!(found(poll), ["accountIds=7", "accountIds=9"], "the cursor came again, and the count says the same");
+}
+
+/// Read as an empty list they would end a window of which nothing was read.
+#[test]
+fn an_answer_without_scopes_is_a_failure() {
+    for answer in [
+        r#"{"data":null}"#,
+        r#"{"data":[],"errors":[{"code":5000010,"title":"Internal server error"}]}"#,
+        r#"{"data":{"sites":null}}"#,
+        r#"{"data":[{"id":"7"},{"name":"without an id"}]}"#,
+    ] {
+        let mut poll = asking_for_scopes();
+        assert!(matches!(scopes(&mut poll, answer), Err(ConsoleError::Transient { .. })), "{answer}");
+        assert_eq!(asked(&mut poll).outline().0, "accounts");
+    }
+    // The cursor comes again, and the console counts more.
+    let mut poll = asking_for_scopes();
+    let page = r#"{"data":[{"id":"7"}],"pagination":{"nextCursor":"a","totalItems":2}}"#;
+    scopes(&mut poll, page).unwrap();
+    assert!(matches!(scopes(&mut poll, page), Err(ConsoleError::Transient { .. })));
+    // Neither accounts nor sites: the console wants one of them.
+    let mut poll = asking_for_scopes();
+    scopes(&mut poll, r#"{"data":[]}"#).unwrap();
+    let Err(ConsoleError::Forbidden(reason)) = scopes(&mut poll, r#"{"data":{"sites":[]}}"#) else { panic!("an end") };
+    assert!(reason.contains("console.sites"), "{reason}");
+}
+
+/// A window is not asked for from its end to its beginning.
+#[test]
+fn a_poll_that_starts_before_its_bound_has_nothing_to_ask_for() {
+    let (pull, client) = (Arc::new(Pull::of(Stream::Activities)), client());
+    let position = || SourcePosition::starting_at(begin());
+    let begins = |start| Poll::new(&client, meter(&pull), pull.clone(), position(), 0, start).is_some();
+    assert!(begins(begin()) && !begins(begin().minus(Duration::from_secs(2))));
+}
+
+/// A record may change after the console has chosen it for the page. Its new time is not how far the poll has read.
+#[test]
+fn a_time_after_the_end_of_the_window_does_not_end_the_order() {
+    let mut poll = first_poll(&Pull::of(Stream::Activities));
+    let page = list(&[activity(1, begin().minus(OVERLAP), 0), activity(2, begin().plus(OVERLAP), 0)], Some("a"));
+    asked(&mut poll);
+    poll.answered(Ok(page.into()), begin()).unwrap();
+    let Action::Emit(page) = poll.next_action() else { panic!("no page") };
+    let orders: Vec<_> = page.records.iter().map(|record| record.order).collect();
+    assert_eq!((orders, page.ordered), (vec![Some(begin().minus(OVERLAP)), None], true));
+    asked(&mut poll);
+    poll.answered(Ok(list(&[activity(3, begin(), 0)], None).into()), begin()).unwrap();
+    assert!(matches!(poll.next_action(), Action::Emit(page) if page.ordered && page.records.len() == 1));
+}
+
+/// There are hundreds of thousands, and they are in no budget. A walk that begins again returns none of them twice.
+#[test]
+fn a_sweep_remembers_no_more_findings_than_a_window() {
+    const PAGE: u64 = 1_000;
+    let findings = |page: u64, next: Option<&str>| {
+        let finding = |id| format!(r#"{{"id":"{}","status":"Detected"}}"#, 10_000_000 + id);
+        list(&(page * PAGE..(page + 1) * PAGE).map(finding).collect::<Vec<_>>(), next)
+    };
+    let pages = MANY_FINDINGS as u64 / PAGE + 10;
+    let mut poll = poll(&Pull::of(Stream::Vulnerabilities), SourcePosition::starting_at(Timestamp::default()), begin());
+    for page in 0..pages {
+        assert_eq!(emitted(&mut poll, &findings(page, Some(&format!("c{page}")))).len() as u64, PAGE, "page {page}");
+    }
+    assert_eq!(poll.key_count(), MANY_FINDINGS);
+    let refused = ConsoleError::BadCursor("expired".to_owned());
+    assert_eq!(poll.answered(Err(refused.clone()), begin()), Err(refused));
+    for page in [0, MANY_FINDINGS as u64 / PAGE - 1, pages - 1] {
+        assert!(emitted(&mut poll, &findings(page, Some(&format!("d{page}")))).is_empty(), "page {page} again");
+    }
+    assert_eq!(emitted(&mut poll, &findings(pages, None)).len() as u64, PAGE, "and goes on");
 }
 
 /// A record of the model console.

@@ -34,12 +34,15 @@ const CONTRACT: &[(&str, &str, &[&str])] = &[
     ("in_flight_bytes", "gauge", &[]),
     ("memory_budget_bytes", "gauge", &[]),
     ("kafka_clients", "gauge", &[]),
+    ("dead_letter_bytes", "gauge", &["pipeline"]),
+    ("dead_letter_max_bytes", "gauge", &["pipeline"]),
     ("config_last_reload_successful", "gauge", &[]),
     ("config_last_reload_success_timestamp_seconds", "gauge", &[]),
     ("pipelines", "gauge", &["state"]),
     ("build_info", "gauge", &["version", "revision"]),
     ("checkpoint_conflicts_total", "counter", &[]),
     ("shards_held", "gauge", &[]),
+    ("shards", "gauge", &[]),
     ("lease_losses_total", "counter", &[]),
     ("lease_renewals_total", "counter", &["result"]),
     ("shard_handover_duration_seconds", "histogram", &["direction"]),
@@ -137,6 +140,7 @@ fn a_scrape_has_exactly_the_documented_metrics() {
     telemetry.process().observe_arrival_delay(Stream::Threats, Duration::from_secs(2));
     telemetry.process().observe_console_request(Stream::Threats, Duration::from_millis(20));
     telemetry.process().count_lease_renewal(true);
+    telemetry.process().set_dead_letters(&[(String::new(), 1_024, 4_096), ("acme".to_owned(), 1_024, 2_048)]);
     telemetry.process().observe_shard_handover("release", Duration::from_secs(1));
     telemetry.process().observe_sink_request("kafka", Duration::from_millis(20));
 

@@ -195,7 +195,7 @@ impl Member {
         for (shard, holder) in self.plan.holders(now) {
             workers.entry(holder.to_owned()).or_default().insert(shard);
         }
-        self.telemetry.process().set_shards_held(self.plan.owned().count());
+        self.telemetry.process().set_shards(self.plan.owned().count(), self.shards);
         self.telemetry.set_cluster(ClusterView { worker: self.worker.clone(), shards: self.shards, workers });
     }
 }

@@ -1,13 +1,16 @@
-{{- define "s1-forwarder.fullname" -}}
-{{- if contains .Chart.Name .Release.Name -}}
-{{- .Release.Name | trunc 52 | trimSuffix "-" -}}
-{{- else -}}
-{{- printf "%s-%s" .Release.Name .Chart.Name | trunc 52 | trimSuffix "-" -}}
+{{- define "s1-forwarder.name" -}}
+{{- .Values.nameOverride | default .Chart.Name -}}
 {{- end -}}
+
+{{/* The default of `--instance`, which has at most 40 characters and no dots. */}}
+{{- define "s1-forwarder.fullname" -}}
+{{- $name := include "s1-forwarder.name" . -}}
+{{- $default := ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) -}}
+{{- .Values.fullnameOverride | default $default | replace "." "-" | trunc 40 | trimAll "-" -}}
 {{- end -}}
 
 {{- define "s1-forwarder.selector" -}}
-app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/name: {{ include "s1-forwarder.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
@@ -16,10 +19,13 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
 {{- end -}}
 
 {{- define "s1-forwarder.serviceAccount" -}}
-{{- .Values.serviceAccount.name | default (ternary (include "s1-forwarder.fullname" .) "default" .Values.serviceAccount.create) -}}
+{{- .Values.serviceAccount.name | default (include "s1-forwarder.fullname" .) -}}
 {{- end -}}
 
 {{- define "s1-forwarder.image" -}}
@@ -34,4 +40,16 @@ name: {{ include "s1-forwarder.fullname" . }}
 namespace: {{ .Release.Namespace }}
 labels:
   {{- include "s1-forwarder.labels" . | nindent 2 }}
+{{- end -}}
+
+{{/* The same in another namespace and with further labels: a list of the context, the namespace and the labels. */}}
+{{- define "s1-forwarder.metadataIn" -}}
+{{- $root := index . 0 -}}
+name: {{ include "s1-forwarder.fullname" $root }}
+namespace: {{ index . 1 | default $root.Release.Namespace }}
+labels:
+  {{- include "s1-forwarder.labels" $root | nindent 2 }}
+  {{- with index . 2 }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
 {{- end -}}

@@ -122,8 +122,26 @@ fn each_cloud_has_its_login_service_and_scope() {
             "client_secret": "s", "cloud": cloud,
         });
         let settings: AzureLogsSettings = serde_json::from_value(keys).unwrap();
-        let credentials = settings.credentials().unwrap();
+        let Ok(Grant::Client(credentials)) = settings.grant(&Ambient::default()) else { panic!("no client") };
         assert_eq!(credentials.token_url.url().as_str(), format!("{login}/t%2F1/oauth2/v2.0/token"));
         assert_eq!(credentials.scope.as_deref(), Some(scope));
+    }
+}
+
+#[test]
+fn a_sink_has_exactly_one_kind_of_credentials_and_what_these_need() {
+    for (more, part) in [
+        (json!({}), "exactly one of"),
+        (json!({ "client_secret": "s", "managed_identity": true }), "exactly one of"),
+        (json!({ "managed_identity": true, "workload_identity": true }), "exactly one of"),
+        (json!({ "client_secret": "s", "client_id": "c" }), "`tenant_id`: is missing"),
+        (json!({ "federated_token": "t", "tenant_id": "t" }), "`client_id`: is missing"),
+        (json!({ "managed_identity": true, "tenant_id": "t" }), "has its own tenant"),
+    ] {
+        let mut keys = json!({ "url": "https://dce.example", "dcr_immutable_id": "dcr-1" });
+        keys.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let settings: AzureLogsSettings = serde_json::from_value(keys).unwrap();
+        let error = settings.grant(&Ambient::default()).unwrap_err().to_string();
+        assert!(error.contains(part), "{more}: {error}");
     }
 }

@@ -17,4 +17,6 @@ pub(super) struct Cluster {
     pub(super) storage: Storage,
     /// The templates are installed if they are missing.
     pub(super) manages_templates: bool,
+    /// OpenSearch Serverless, which has no information about the cluster.
+    pub(super) is_serverless: bool,
 }

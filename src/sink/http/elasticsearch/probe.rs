@@ -1,7 +1,7 @@
 //! Checks a cluster, its data stream and the credentials without writing a document.
 
 use bytes::Bytes;
-use http::Method;
+use http::{Method, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -10,6 +10,7 @@ use super::cluster::{Cluster, Storage};
 use super::pattern::matches;
 use super::templates::{self, ADVICE, NAME};
 use crate::sink::Probe;
+use crate::sink::http::aws::refuses_signature;
 use crate::sink::http::exchange::{RequestError, Response};
 use crate::sink::http::response::not_from;
 use crate::sink::http::{Endpoint, SinkClient};
@@ -142,8 +143,11 @@ impl ClusterProbe<'_> {
         match (response.status.as_u16(), read::<Cluster>(&response)) {
             (200, Some(_)) => Ok(false),
             (200, None) => Err(self.failed(not_from("Elasticsearch", &reason(&response)))),
-            (401, _) => Err(self.failed(format!("the credentials are refused: {}", reason(&response)))),
+            (401 | 403, _) if response.status == StatusCode::UNAUTHORIZED || refuses_signature(&response) => {
+                Err(self.failed(format!("the credentials are refused: {}", reason(&response))))
+            }
             (403, _) => Ok(true),
+            (404, _) if self.cluster.is_serverless => Ok(true),
             _ => Err(self.failed(format!("{}; check `url`", reason(&response)))),
         }
     }

@@ -61,7 +61,7 @@ impl DestinationType for OtlpSettings {
     };
 
     fn parts(&self, context: &SinkContext, http: &HttpSettings) -> Result<Parts<Otlp>, BuildError> {
-        let auth = Authenticator::new(&self.headers, &self.auth, &context.shared.tokens, http)?;
+        let auth = Authenticator::new(&self.headers, &self.auth, &context.shared, http)?;
         let endpoint = self.url.join("v1/logs");
         let destination = Otlp {
             encoding: self.encoding,

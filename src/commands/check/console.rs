@@ -1,0 +1,225 @@
+//! Tests one console in the order in which a person would doubt: address, token, owner, scope, clock, streams, rate.
+
+use std::time::Duration;
+
+use super::{Check, Finding};
+use crate::console::{Client, ConsoleError, ConsoleSettings, Endpoint, Limiters, reach};
+use crate::pipeline::Pipeline;
+use crate::record::{Clock, Timestamp};
+use crate::source::Request;
+
+/// Consoles report a year such as 2999 for a token that never expires.
+const NEVER: Duration = Duration::from_secs(100 * 365 * 86_400);
+/// A token that expires within this time gets a warning.
+const SOON: Duration = Duration::from_secs(14 * 86_400);
+/// A larger difference between the two clocks gets a warning. The console's `Date` header has whole seconds.
+const CLOCK_DIFFERENCE: Duration = Duration::from_secs(60);
+/// Connectors quote this rate per token from SentinelOne's documentation.
+const CONSOLE_RATE: f64 = 25.0;
+/// Larger than one record of any stream.
+const ONE_RECORD: usize = 4 * 1024 * 1024;
+
+/// Requests that need no permission come first, and only permissions that the pipeline needs are tested. So the test
+/// works for every role.
+pub(super) async fn check(pipeline: &Pipeline, limiters: &Limiters) -> Vec<Finding> {
+    let settings = &pipeline.console;
+    let streams = pipeline.streams.pulls();
+    let mut findings = vec![address(settings).await];
+    let rest = ["token", "owner", "scope", "clock"].map(str::to_owned).into_iter();
+    let mut rest: Vec<String> = rest.chain(streams.iter().map(|pull| format!("stream {}", pull.stream))).collect();
+    if findings[0].check == Check::Failed {
+        return skip(findings, rest);
+    }
+    rest.remove(0);
+    let client = match client(settings, limiters) {
+        Ok(client) => client,
+        Err(reason) => {
+            findings.push(Finding::new("token", Check::Failed, reason));
+            return skip(findings, rest);
+        }
+    };
+    match token(&client).await {
+        Ok(finding) => findings.push(finding),
+        Err(refused) => {
+            findings.push(refused);
+            return skip(findings, rest);
+        }
+    }
+    findings.extend(user(&client).await);
+    findings.extend(client.time().map(|console| clock(console, Timestamp::now())));
+    for pull in streams {
+        let subject = format!("stream {}", pull.stream);
+        let probe = Request::probe(pull.stream, ONE_RECORD);
+        findings.push(match probe.send(&client, client.permit().await, None).await {
+            Ok(_) => verified(&subject, "can be read"),
+            Err(error @ ConsoleError::Forbidden(_)) => {
+                let permission = Endpoint::permission(pull.stream);
+                let advice = "give it to the token's role, or correct `accounts`, `sites` and `groups`";
+                failed(&subject, format!("{error}; the permission is \"{permission}\": {advice}"))
+            }
+            Err(error) => failed(&subject, error.to_string()),
+        });
+    }
+    findings.push(rate(settings));
+    findings
+}
+
+/// Whether a server answers at the console's address. No token is sent.
+async fn address(settings: &ConsoleSettings) -> Finding {
+    let url = &settings.url;
+    match reach(settings).await {
+        Ok(answer) if answer.is_page => verified("console", format!("{url} responds")).warn(
+            "with a web page instead of an answer of the API: is `console.url` the console's own address?".to_owned(),
+        ),
+        Ok(answer) => {
+            let addresses = answer.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            let addresses = if addresses.is_empty() { String::new() } else { format!(" ({addresses})") };
+            verified("console", format!("{url} responds{addresses}"))
+        }
+        Err(reason) => failed("console", reason),
+    }
+}
+
+fn client(settings: &ConsoleSettings, limiters: &Limiters) -> Result<Client, String> {
+    settings.token.iter().try_for_each(|token| token.read().map(drop)).map_err(|error| error.to_string())?;
+    Client::connect(settings, limiters, Clock::System).map_err(|error| error.to_string())
+}
+
+/// The error is the finding for a token that the console refuses.
+async fn token(client: &Client) -> Result<Finding, Finding> {
+    let mut finding = match client.token_expiry().await {
+        Ok(expiry) => expires(expiry, Timestamp::now()),
+        Err(error @ ConsoleError::Unauthorized(_)) => return Err(failed("token", error.to_string())),
+        Err(error @ (ConsoleError::Forbidden(_) | ConsoleError::Missing(_))) => {
+            reached("token", format!("the console does not report when it expires: {error}"))
+        }
+        Err(error) => failed("token", error.to_string()),
+    };
+    if client.token_in_use() > 0 {
+        finding.detail += "; this is the second token, the first is refused";
+    }
+    Ok(finding)
+}
+
+fn expires(expiry: Option<Timestamp>, now: Timestamp) -> Finding {
+    let Some(expiry) = expiry else {
+        return verified("token", "valid; the console does not report when it expires");
+    };
+    let left = expiry.since(now);
+    if expiry <= now {
+        return failed("token", format!("expired at {expiry}; create a new one in the console"));
+    } else if left > NEVER {
+        return verified("token", "valid, never expires");
+    }
+    let days = left.as_secs() / 86_400;
+    let finding = verified("token", format!("valid until {expiry}, {days} days"));
+    if left < SOON { finding.warn("it expires soon: create a new one".to_owned()) } else { finding }
+}
+
+/// Owner and scope of the token, from the response of `/user`.
+async fn user(client: &Client) -> [Finding; 2] {
+    let body = match client.object("user").await {
+        Ok(body) => body,
+        // A role without permission to read its own user can still pull records.
+        Err(error) => {
+            let detail = format!("the console does not report it: {error}");
+            return ["owner", "scope"].map(|subject| reached(subject, detail.clone()));
+        }
+    };
+    let user: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
+    let text =
+        |pointer: &str| user.pointer(pointer).and_then(serde_json::Value::as_str).filter(|text| !text.is_empty());
+    let unknown = |subject| reached(subject, "the console does not report it");
+    let owner = match (text("/data/fullName"), text("/data/email")) {
+        (Some(name), Some(email)) if name != email => verified("owner", format!("{name} ({email})")),
+        (Some(name), _) | (None, Some(name)) => verified("owner", name),
+        (None, None) => unknown("owner"),
+    };
+    let Some(scope) = text("/data/scope") else { return [owner, unknown("scope")] };
+    // A role has the name of its account or site, and its own.
+    let roles = user.pointer("/data/scopeRoles").and_then(serde_json::Value::as_array).into_iter().flatten();
+    let roles: Vec<String> = roles
+        .filter_map(|role| {
+            let text = |key: &str| role.get(key).and_then(serde_json::Value::as_str);
+            let role_name = text("roleName").or_else(|| text("role_name"));
+            match (text("name"), role_name) {
+                (Some(name), Some(role)) => Some(format!("{name} as {role}")),
+                (name, role) => name.or(role).map(str::to_owned),
+            }
+        })
+        .collect();
+    let roles = if roles.is_empty() { String::new() } else { format!(": {}", roles.join(", ")) };
+    [owner, verified("scope", format!("{scope}{roles}"))]
+}
+
+fn clock(console: Timestamp, local: Timestamp) -> Finding {
+    let (ahead, behind) = (console.since(local), local.since(console));
+    let difference = ahead.max(behind);
+    let direction = if ahead > behind { "ahead of" } else { "behind" };
+    let finding = verified("clock", format!("the console's is {} s {direction} this host's", difference.as_secs()));
+    match difference > CLOCK_DIFFERENCE {
+        true => finding.warn("one of the two is wrong: set it by NTP".to_owned()),
+        false => finding,
+    }
+}
+
+fn rate(settings: &ConsoleSettings) -> Finding {
+    let rate = settings.rate();
+    let finding = verified("rate limit", format!("up to {rate} requests per second with this token"));
+    match rate > CONSOLE_RATE {
+        true => finding.warn(format!("consoles allow about {CONSOLE_RATE}")),
+        false => finding,
+    }
+}
+
+fn skip(findings: Vec<Finding>, rest: Vec<String>) -> Vec<Finding> {
+    let skipped = rest.into_iter().map(|subject| Finding::new(&subject, Check::Skipped, ""));
+    findings.into_iter().chain(skipped).collect()
+}
+
+fn verified(subject: &str, detail: impl Into<String>) -> Finding {
+    Finding::new(subject, Check::Verified, detail)
+}
+
+fn reached(subject: &str, detail: impl Into<String>) -> Finding {
+    Finding::new(subject, Check::Reached, detail)
+}
+
+fn failed(subject: &str, detail: impl Into<String>) -> Finding {
+    Finding::new(subject, Check::Failed, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        Timestamp::parse(text).unwrap()
+    }
+
+    #[test]
+    fn an_expiry_in_the_past_soon_later_and_never() {
+        let now = at("2026-01-31T00:00:00Z");
+        let found = |expiry: &str| expires(Some(at(expiry)), now);
+        assert_eq!(found("2026-01-31T00:00:00Z").check, Check::Failed);
+        assert!(found("2026-02-13T23:59:59Z").warning.is_some());
+        assert_eq!(
+            found("2026-02-14T00:00:00Z"),
+            verified("token", "valid until 2026-02-14T00:00:00.000000Z, 14 days")
+        );
+        assert_eq!(found("2999-12-31T00:00:00Z"), verified("token", "valid, never expires"));
+        assert!(expires(None, now).detail.contains("does not report"));
+    }
+
+    #[test]
+    fn clocks_that_differ_by_more_than_a_minute_are_told() {
+        let local = at("2026-01-31T00:10:00Z");
+        assert_eq!(
+            clock(at("2026-01-31T00:09:58Z"), local),
+            verified("clock", "the console's is 2 s behind this host's")
+        );
+        for console in ["2026-01-31T00:08:59Z", "2026-01-31T00:11:01Z"] {
+            assert!(clock(at(console), local).warning.is_some(), "{console}");
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! `init`: writes a pipeline file from flags or questions, and checks it.
+
+mod example;
+
+use std::io::{ErrorKind, IsTerminal, Write, stderr, stdin};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use dialoguer::{Input, MultiSelect, Select};
+
+use super::{Format, UsageError, check};
+use crate::console::ConsoleUrl;
+use crate::pipeline::stem;
+use crate::record::Stream;
+use crate::settings::check_name;
+use crate::sink::settings as sink_settings;
+
+use example::Example;
+
+/// Write a commented pipeline file, and check it
+///
+/// The file begins as the documented example of the destination. What the flags do not say is asked on a terminal. Then
+/// the file is checked as `check` does. Secrets are not asked for: the pipeline file names the files that hold them.
+///
+/// Exit codes: as those of `check`; 2 if the file exists.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The pipeline file. Its name without extension is the pipeline's name
+    file: PathBuf,
+
+    /// Address of the console, such as https://usea1-acme.sentinelone.net
+    #[arg(long, value_name = "URL", value_parser = ConsoleUrl::parse)]
+    console: Option<ConsoleUrl>,
+
+    /// File that holds the API token, relative to the pipeline file
+    #[arg(long, value_name = "PATH")]
+    token_file: Option<String>,
+
+    /// Streams to pull, separated by commas [default: those of the example]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    streams: Vec<Stream>,
+
+    /// Type of the destination
+    #[arg(long, value_name = "TYPE", value_parser = clap::builder::PossibleValuesParser::new(sink_settings::types()))]
+    sink: Option<String>,
+
+    /// A key of the sink with its value in YAML, such as `url=https://splunk.example:8088` (repeatable)
+    #[arg(long, value_name = "KEY=VALUE", value_parser = setting)]
+    set: Vec<(String, String)>,
+
+    /// Overwrite the file if it exists
+    #[arg(long)]
+    force: bool,
+
+    /// Only validate the file, without network
+    #[arg(long)]
+    offline: bool,
+}
+
+fn setting(text: &str) -> Result<(String, String), &'static str> {
+    let (key, value) = text.split_once('=').ok_or("write KEY=VALUE")?;
+    Ok((key.trim().to_owned(), value.trim().to_owned()))
+}
+
+/// # Errors
+/// If something is missing and there is no terminal to ask on, or the file cannot be written.
+pub async fn run(mut args: Args) -> anyhow::Result<ExitCode> {
+    let name = stem(&args.file);
+    check_name(&name).map_err(|error| UsageError(format!("{}: {error}", args.file.display())))?;
+    if args.file.exists() && !args.force {
+        return Err(UsageError(format!("{} exists; --force overwrites it", args.file.display())).into());
+    }
+    tokio::task::block_in_place(|| args.ask())?;
+    let Args { console: Some(console), token_file: Some(token_file), sink: Some(sink), .. } = &args else {
+        let missing =
+            "--console URL, --token-file PATH and --sink TYPE are needed; without them init asks on a terminal";
+        return Err(UsageError(missing.to_owned()).into());
+    };
+    let mut example = Example::of(sink).with_context(|| format!("there is no example of {sink}"))?;
+    example.name(&name).console(console).token_file(token_file).streams(&args.streams);
+    args.set.iter().for_each(|(key, value)| example.set(key, value));
+    write(&args.file, &example.text(), args.force)?;
+    eprintln!("wrote {}\n", args.file.display());
+    check::run(check::Args::of_file(args.file, args.offline, Format::Table)).await
+}
+
+impl Args {
+    /// Asks for what the flags do not say, if there is a terminal.
+    fn ask(&mut self) -> anyhow::Result<()> {
+        if !stdin().is_terminal() || !stderr().is_terminal() {
+            return Ok(());
+        }
+        if self.console.is_none() {
+            let prompt = "Address of the console, such as https://usea1-acme.sentinelone.net";
+            let parse = |text: &String| ConsoleUrl::parse(text).map(drop);
+            let text: String = Input::new().with_prompt(prompt).validate_with(parse).interact_text()?;
+            self.console = Some(ConsoleUrl::parse(&text)?);
+        }
+        if self.token_file.is_none() {
+            let prompt = "File that holds the API token, relative to the pipeline file";
+            let default = format!("secrets/{}.token", stem(&self.file));
+            self.token_file = Some(Input::new().with_prompt(prompt).default(default).interact_text()?);
+        }
+        if self.streams.is_empty() {
+            let choices =
+                Stream::ALL.map(|stream| (stream.name(), matches!(stream, Stream::Threats | Stream::Activities)));
+            let chosen = MultiSelect::new().with_prompt("Streams (space selects)").items_checked(choices).interact()?;
+            self.streams = chosen.into_iter().filter_map(|index| Stream::ALL.get(index).copied()).collect();
+        }
+        let asks_for_sink = self.sink.is_none();
+        if asks_for_sink {
+            let chosen =
+                Select::new().with_prompt("Destination").items(sink_settings::types()).default(0).interact()?;
+            self.sink = sink_settings::types().get(chosen).map(|&name| name.to_owned());
+        }
+        let keys = self.sink.as_deref().and_then(Example::of).map(|example| example.keys()).unwrap_or_default();
+        for (key, value) in keys {
+            if asks_for_sink && self.set.iter().all(|(given, _)| *given != key) {
+                self.set.push((key.clone(), Input::new().with_prompt(key).with_initial_text(value).interact_text()?));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn write(file: &Path, text: &str, force: bool) -> anyhow::Result<()> {
+    if let Some(directory) = file.parent().filter(|directory| !directory.as_os_str().is_empty()) {
+        std::fs::create_dir_all(directory).with_context(|| format!("cannot create {}", directory.display()))?;
+    }
+    let mut options = std::fs::OpenOptions::new();
+    match force {
+        true => options.create(true).truncate(true),
+        false => options.create_new(true),
+    };
+    let written = options.write(true).open(file).and_then(|mut file| file.write_all(text.as_bytes()));
+    match written {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            Err(UsageError(format!("{} exists; --force overwrites it", file.display())).into())
+        }
+        written => written.with_context(|| format!("cannot write {}", file.display())),
+    }
+}

@@ -1,0 +1,37 @@
+use std::net::IpAddr;
+
+use http::header;
+
+use super::ConsoleSettings;
+use crate::settings::describe_request_error;
+
+/// A response from a console's address.
+#[derive(Debug)]
+pub struct Reached {
+    /// What the console's name resolves to on this host. Empty if only a proxy can resolve it.
+    pub addresses: Vec<IpAddr>,
+    /// The response is a web page, not JSON.
+    pub is_page: bool,
+}
+
+/// Tests whether anything responds at the console's address. No token is sent: each response is good, since some
+/// deployments hide the endpoint.
+///
+/// # Errors
+/// What prevents a connection.
+pub async fn reach(settings: &ConsoleSettings) -> Result<Reached, String> {
+    let client = settings.http().client().map_err(|error| error.to_string())?;
+    let url = format!("{}/web/api/v2.1/system/status", settings.url.base());
+    let response = client.get(&url).send().await.map_err(|error| describe_request_error(&error))?;
+    let kind = response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let is_page = response.status().is_success() && kind.starts_with("text/html");
+    let url = response.url();
+    let addresses = match (url.host_str(), url.port_or_known_default()) {
+        (Some(host), Some(port)) => tokio::net::lookup_host((host, port)).await.ok(),
+        _ => None,
+    };
+    let mut addresses: Vec<IpAddr> = addresses.into_iter().flatten().map(|address| address.ip()).collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    Ok(Reached { addresses, is_page })
+}

@@ -1,0 +1,61 @@
+//! Which of a session's two groups lanes share.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+/// Lanes share the transactions of one group. The other one, the quarantine, commits one lane per transaction.
+#[derive(Debug, Default)]
+pub(super) struct Roles {
+    /// Index of the shared group.
+    shared: AtomicUsize,
+    /// True from a change of roles until the group in quarantine commits again.
+    is_degraded: AtomicBool,
+}
+
+impl Roles {
+    /// Returns the index of the group for a lane.
+    pub(super) fn group(&self, alone: bool) -> usize {
+        self.shared.load(Ordering::SeqCst) ^ usize::from(alone)
+    }
+
+    pub(super) fn is_shared(&self, index: usize) -> bool {
+        self.group(false) == index
+    }
+
+    /// Makes the group the quarantine, since its transaction does not end for now.
+    pub(super) fn retire(&self, index: usize) {
+        if self.is_shared(index) {
+            self.is_degraded.store(true, Ordering::SeqCst);
+            self.shared.store(index ^ 1, Ordering::SeqCst);
+        }
+    }
+
+    pub(super) fn committed(&self, index: usize) {
+        if !self.is_shared(index) {
+            self.is_degraded.store(false, Ordering::SeqCst);
+        }
+    }
+
+    /// True while the quarantine may be unable to commit.
+    pub(super) fn is_degraded(&self) -> bool {
+        self.is_degraded.load(Ordering::SeqCst)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_whose_transaction_does_not_end_is_the_quarantine_until_it_commits() {
+        let roles = Roles::default();
+        assert_eq!((roles.group(false), roles.group(true)), (0, 1));
+        roles.retire(1);
+        assert!(roles.is_shared(0) && !roles.is_degraded(), "the quarantine cannot be retired");
+        roles.retire(0);
+        assert_eq!((roles.group(false), roles.group(true)), (1, 0));
+        roles.committed(1);
+        assert!(roles.is_degraded());
+        roles.committed(0);
+        assert!(!roles.is_degraded() && roles.is_shared(1), "the roles stay");
+    }
+}

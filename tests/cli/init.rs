@@ -1,0 +1,81 @@
+//! `init` writes a pipeline file that runs, keeps comments, and overwrites nothing.
+
+use std::fs;
+use std::sync::Arc;
+
+use s1_forwarder::emulator::{Console, Server, Setup, system_clock};
+
+use super::{program, run, write};
+
+#[test]
+fn every_destination_has_an_example_that_init_completes() {
+    let directory = tempfile::tempdir().unwrap();
+    for sink in s1_forwarder::sink::settings::types() {
+        let file = directory.path().join(format!("{}.yaml", sink.replace('_', "-")));
+        let (code, out, errors) = run(program()
+            .args(["init", "--offline", "--console", "usea1-globex.sentinelone.net", "--token-file", "globex.token"])
+            .args(["--streams", "threats,agents", "--sink", sink])
+            .arg(&file));
+        assert!(code == 0 && out.contains("1 valid"), "{sink}: {out}{errors}");
+        let text = fs::read_to_string(&file).unwrap();
+        assert!(text.contains("  url: https://usea1-globex.sentinelone.net\n") || *sink == "stdout", "{text}");
+        assert!(
+            text.contains("  token: { file: globex.token }") && text.contains("threats: {}\n  agents: {}\n"),
+            "{text}"
+        );
+        assert!(text.contains('#') && !text.contains("acme.token"), "{text}");
+    }
+}
+
+/// As a new user: the written file runs as it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_written_file_is_checked_and_runs() {
+    let setup = Setup { activities: 5, threats: 5, ..Setup::new(system_clock()) };
+    let server = Server::start(Arc::new(Console::new(&setup)), ([127, 0, 0, 1], 0).into()).await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    fs::create_dir(directory.path().join("secrets")).unwrap();
+    write(directory.path(), "secrets/acme.token", Setup::TOKEN);
+    let (path, url) = (directory.path().to_owned(), server.url());
+    let commands = move || {
+        let events = path.join("events.ndjson");
+        let mut init = program();
+        init.current_dir(&path).args(["init", "acme.yaml", "--sink", "file", "--console", &url]);
+        init.args(["--token-file", "secrets/acme.token", "--streams", "threats"]);
+        let (code, out, errors) = run(init.arg("--set").arg(format!("path={}", events.display())));
+        assert!(code == 0 && out.contains("all connections work"), "{out}{errors}");
+        let (code, out, errors) = run(program().current_dir(&path).args([
+            "run",
+            "--once",
+            "--pipelines",
+            "acme.yaml",
+            "--listen",
+            "127.0.0.1:0",
+        ]));
+        assert_eq!(code, 0, "{out}{errors}");
+        assert_eq!(fs::read_to_string(events).unwrap().lines().count(), 5);
+    };
+    tokio::task::spawn_blocking(commands).await.unwrap();
+    server.stop().await;
+}
+
+#[test]
+fn nothing_is_overwritten_or_guessed() {
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), "acme.yaml", "mine");
+    let complete = ["--offline", "--console", "https://c.example", "--token-file", "t", "--sink", "stdout"];
+    let init =
+        |file: &str, flags: &[&str]| run(program().current_dir(directory.path()).args(["init", file]).args(flags));
+    let (code, _, errors) = init("acme.yaml", &complete);
+    assert!(code == 2 && errors.contains("--force"), "{errors}");
+    assert_eq!(fs::read_to_string(directory.path().join("acme.yaml")).unwrap(), "mine");
+    assert_eq!(init("acme.yaml", &[&complete[..], &["--force"]].concat()).0, 0);
+    // There is no terminal to ask on.
+    let (code, _, errors) = init("new.yaml", &["--sink", "stdout"]);
+    assert!(code == 2 && errors.contains("--console URL"), "{errors}");
+    let (code, _, errors) = init("Not A Name.yaml", &complete);
+    assert!(code == 2 && errors.contains("Not A Name.yaml"), "{errors}");
+    assert!(!directory.path().join("new.yaml").exists() && !directory.path().join("Not A Name.yaml").exists());
+    // What is missing or wrong is found by the check: the file is there to be corrected.
+    let (code, out, _) = init("bad.yaml", &[&complete[..], &["--set", "nonsense=1"]].concat());
+    assert!(code == 2 && out.contains("nonsense"), "{out}");
+}

@@ -104,8 +104,9 @@ mod tests {
         observables.add(Kind::UserName, "", "name", text(""));
         let expected = r#"{"name":"device.hostname","type_id":1,"type":"Hostname","value":"a"},{"name":"name","type_id":4,"type":"User Name","value":"a"}"#;
         assert_eq!(String::from_utf8(observables.json.clone()).unwrap(), expected);
-        for number in 0..100 {
-            observables.add(Kind::Hash, "", "x", text(&number.to_string()));
+        let numbers: Vec<String> = (0..100).map(|number| number.to_string()).collect();
+        for number in &numbers {
+            observables.add(Kind::Hash, "", "x", text(number));
         }
         assert_eq!(observables.entries.len(), MOST);
         observables.clear();

@@ -1,9 +1,10 @@
 //! What no other load on the machine changes: instructions, allocations and bytes copied for a record on its way
 //! through a lane (page, position, mapping, batch, delivery, checkpoint; no sockets, no compression), the instructions
-//! compared with those of a round trip of the same record through `serde_json::Value` in the same program.
+//! compared with those of a round trip of the same record through `serde_json::Value` in the same program. Also the
+//! instructions to map a record to OCSF, compared with those to map it to ECS.
 //!
-//! `cargo bench --bench cost` prints them; with `-- --check` it fails where a ratio is 5 % over the committed one, with
-//! `-- --commit` it writes the ratios down. Needs valgrind.
+//! `cargo bench --bench cost` prints them. With `-- --check` it fails where a ratio is 5 % over the committed one, or
+//! OCSF costs more than 1.3 times ECS. With `-- --commit` it writes the ratios down. Needs valgrind.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark may end in a panic")]
 #![allow(unsafe_code, reason = "an allocator that counts cannot be written without")]
@@ -16,6 +17,7 @@ use std::process::{Command, ExitCode};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use s1_forwarder::record::Stream;
+use s1_forwarder::transform::Schema;
 
 const COMMITTED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/cost.txt");
 const STREAMS: [Stream; 2] = [Stream::Threats, Stream::Activities];
@@ -23,6 +25,9 @@ const STREAMS: [Stream; 2] = [Stream::Threats, Stream::Activities];
 const FEW: usize = 200;
 const MANY: usize = 2_200;
 const TOLERANCE: f64 = 1.05;
+const MAPPED: [Stream; 4] = [Stream::Threats, Stream::Activities, Stream::Agents, Stream::Alerts];
+/// What an event in OCSF may cost, as a multiple of one in ECS.
+const MOST_OF_OCSF: f64 = 1.3;
 
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 
@@ -86,23 +91,46 @@ fn main() -> ExitCode {
         "instructions for a record in a lane and in a round trip; allocations for a record; bytes copied by memcpy and \
          memmove for a byte of events"
     );
+    let is_dear = compare_schemas();
     if words.iter().any(|word| word == "--commit") {
         std::fs::write(COMMITTED, lines).unwrap();
     } else if worse && words.iter().any(|word| word == "--check") {
         eprintln!("a ratio is more than 5 % over the committed one (benches/cost.txt)");
         return ExitCode::FAILURE;
+    } else if is_dear && words.iter().any(|word| word == "--check") {
+        eprintln!("an event in OCSF costs more than {MOST_OF_OCSF} times one in ECS");
+        return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS
+}
+
+/// Prints the instructions to map a record to each schema. Returns whether OCSF costs too much.
+fn compare_schemas() -> bool {
+    println!("\n{:<12}{:>12}{:>12}{:>8}", "stream", "ecs", "ocsf", "ratio");
+    let mut is_dear = false;
+    for stream in MAPPED {
+        let (ecs, ocsf) = (instructions("ecs", stream), instructions("ocsf", stream));
+        let ratio = ocsf / ecs;
+        is_dear |= ratio > MOST_OF_OCSF;
+        println!("{:<12}{ecs:>12.0}{ocsf:>12.0}{ratio:>8.3}", stream.name());
+    }
+    is_dear
 }
 
 /// What is counted.
 fn work(what: &str, stream: Stream, count: usize) {
     let records = common::records(stream, MANY).into_iter().take(count).collect::<Vec<_>>();
-    if what == "lane" {
-        common::run_lane(stream, records);
-    } else {
-        let mut out = Vec::new();
-        records.iter().for_each(|record| common::round_trip(record, &mut out));
+    let mut out = Vec::new();
+    let schema = match what {
+        "lane" => return drop(common::run_lane(stream, records)),
+        "ecs" => Schema::Ecs,
+        "ocsf" => Schema::Ocsf,
+        _ => return records.iter().for_each(|record| common::round_trip(record, &mut out)),
+    };
+    let mut mapper = common::mapper_to(schema, stream);
+    for record in &records {
+        out.clear();
+        mapper.map(record, &mut out).unwrap();
     }
 }
 

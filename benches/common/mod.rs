@@ -59,8 +59,12 @@ pub fn records(stream: Stream, count: usize) -> Vec<Vec<u8>> {
 }
 
 pub fn mapper(stream: Stream) -> Mapper {
+    mapper_to(Schema::Ecs, stream)
+}
+
+pub fn mapper_to(schema: Schema, stream: Stream) -> Mapper {
     let origin = Origin { pipeline: "acme".to_owned(), console_host: "usea1-acme.sentinelone.net".to_owned(), stream };
-    Mapper::new(&with_original(), Schema::Ecs, origin)
+    Mapper::new(&with_original(), schema, origin)
 }
 
 /// The counterparts of the benchmarks keep the record too.

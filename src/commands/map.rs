@@ -22,7 +22,7 @@ const FAULTS_SHOWN: u64 = 20;
 /// becomes an error event and is reported on stderr with its line and byte.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// ecs or raw [default: the pipeline's schema, else ecs]
+    /// ecs, ocsf or raw [default: the pipeline's schema, else ecs]
     #[arg(long, value_name = "SCHEMA", value_parser = schema)]
     pub schema: Option<Schema>,
     /// Stream of the records: threats, activities, agents, alerts, groups, unified_alerts, vulnerabilities
@@ -42,9 +42,9 @@ pub struct Args {
 fn schema(name: &str) -> Result<Schema, String> {
     match name {
         "ecs" => Ok(Schema::Ecs),
+        "ocsf" => Ok(Schema::Ocsf),
         "raw" => Ok(Schema::Raw),
-        "ocsf" => Err("OCSF is not supported; the schemas are ecs and raw".to_owned()),
-        _ => Err("the schemas are ecs and raw".to_owned()),
+        _ => Err("the schemas are ecs, ocsf and raw".to_owned()),
     }
 }
 
@@ -53,10 +53,11 @@ fn schema(name: &str) -> Result<Schema, String> {
 /// # Errors
 /// If stdin or stdout fail, or the input is not valid JSON.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let Some(mapper) = mapper(args) else { return Ok(ExitCode::from(2)) };
+    let Some((mapper, schema)) = mapper(args) else { return Ok(ExitCode::from(2)) };
     let input = BufReader::with_capacity(1 << 16, io::stdin().lock());
     let output = io::BufWriter::with_capacity(1 << 16, io::stdout().lock());
-    let mut run = Run { mapper, output, coverage: args.report.then(Coverage::default), records: 0, faults: 0 };
+    let coverage = args.report.then(Coverage::default);
+    let mut run = Run { mapper, schema, output, coverage, records: 0, faults: 0 };
     match run.map(args.stream, input) {
         // The reader has closed the pipe.
         Err(error) if is_closed_pipe(&error) => return Ok(ExitCode::SUCCESS),
@@ -72,7 +73,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 /// The mapper for the flags and the pipeline file. `None` if the file is invalid; its problems have been printed.
-fn mapper(args: &Args) -> Option<Mapper> {
+fn mapper(args: &Args) -> Option<(Mapper, Schema)> {
     let given = args.console_host.as_ref().map(|url| url.host().to_owned());
     let Some(path) = &args.pipeline else {
         let origin = Origin {
@@ -80,7 +81,8 @@ fn mapper(args: &Args) -> Option<Mapper> {
             console_host: given.unwrap_or_else(|| "console.example.com".to_owned()),
             stream: args.stream,
         };
-        return Some(Mapper::new(&TransformSettings::default(), args.schema.unwrap_or_default(), origin));
+        let schema = args.schema.unwrap_or_default();
+        return Some((Mapper::new(&TransformSettings::default(), schema, origin), schema));
     };
     let loaded = pipeline::load(std::slice::from_ref(path), None);
     for problem in &loaded.problems {
@@ -92,11 +94,13 @@ fn mapper(args: &Args) -> Option<Mapper> {
         console_host: given.unwrap_or_else(|| pipeline.console.url.host().to_owned()),
         stream: args.stream,
     };
-    Some(Mapper::new(&pipeline.transform, args.schema.unwrap_or(pipeline.transform.schema), origin))
+    let schema = args.schema.unwrap_or(pipeline.transform.schema);
+    Some((Mapper::new(&pipeline.transform, schema, origin), schema))
 }
 
 struct Run<W> {
     mapper: Mapper,
+    schema: Schema,
     output: W,
     coverage: Option<Coverage>,
     records: u64,
@@ -127,7 +131,7 @@ impl<W: Write> Run<W> {
                 }
             } else if let Some(coverage) = &mut self.coverage {
                 let read = |bytes| serde_json::from_slice(bytes).context("the event cannot be read back");
-                coverage.add(stream, &read(&record.bytes)?, &read(&event)?);
+                coverage.add(self.schema, stream, &read(&record.bytes)?, &read(&event)?);
             }
             event.push(b'\n');
             self.output.write_all(&event)?;
@@ -144,10 +148,10 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
 fn table(stream: Stream, records: u64, coverage: &Coverage) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    let head = ["stream", "records", "fields", "to ECS", "to sentinel_one.*", "excluded", "lost"];
+    let head = ["stream", "records", "fields", "mapped", "to sentinel_one.* or unmapped", "excluded", "lost"];
     table.set_header(head);
     let lost = coverage.lost.len() as u64;
-    let counts = [records, coverage.leaves, coverage.ecs, coverage.vendor, coverage.dropped, lost];
+    let counts = [records, coverage.leaves, coverage.mapped, coverage.vendor, coverage.dropped, lost];
     table.add_row(std::iter::once(stream.to_string()).chain(counts.map(|count| count.to_string())));
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
@@ -164,7 +168,7 @@ mod tests {
         let settings = TransformSettings { keep_original: Some(false), ..TransformSettings::default() };
         let mapper = Mapper::new(&settings, schema, origin);
         let coverage = (schema == Schema::Ecs).then(Coverage::default);
-        let mut run = Run { mapper, output: Vec::new(), coverage, records: 0, faults: 0 };
+        let mut run = Run { mapper, schema, output: Vec::new(), coverage, records: 0, faults: 0 };
         let error = run.map(stream, input.as_bytes()).err().map(|error| error.to_string());
         (String::from_utf8(run.output).unwrap(), run.faults, error, run.coverage.unwrap_or_default())
     }
@@ -203,7 +207,7 @@ mod tests {
     #[test]
     fn an_unknown_schema_is_refused() {
         assert_eq!(schema("ecs"), Ok(Schema::Ecs));
-        assert!(schema("ocsf").unwrap_err().contains("not supported"));
+        assert_eq!(schema("ocsf"), Ok(Schema::Ocsf));
         assert!(schema("cef").is_err());
     }
 }

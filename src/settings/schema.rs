@@ -8,6 +8,8 @@ pub enum Schema {
     /// Elastic Common Schema 9.4.
     #[default]
     Ecs,
+    /// Open Cybersecurity Schema Framework 1.8.
+    Ocsf,
     /// The record's own bytes, without line breaks between tokens.
     Raw,
 }

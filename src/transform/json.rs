@@ -82,6 +82,11 @@ impl<'o> Json<'o> {
         if self.is_empty(open) { self.out.truncate(open.start) } else { self.out.push(close) }
     }
 
+    /// Leaves out an object or a list with all that is in it.
+    pub fn discard(&mut self, open: OpenContainer) {
+        self.out.truncate(open.start);
+    }
+
     /// Writes a text that does not need escapes.
     #[inline]
     pub fn word(&mut self, name: &str, word: &str) {
@@ -133,6 +138,34 @@ impl<'o> Json<'o> {
     pub fn number(&mut self, name: &str, digits: &str) {
         self.name(name);
         self.raw(digits.as_bytes());
+    }
+
+    /// Writes `NAME_id` and `NAME`; `caption` must not need escapes.
+    pub fn choice(&mut self, name: &str, id: &str, caption: &str) {
+        self.out.reserve(2 * name.len() + caption.len() + 20);
+        self.comma();
+        for part in ["\"", name, "_id\":", id, ",\"", name, "\":\"", caption, "\""] {
+            self.out.extend_from_slice(part.as_bytes());
+        }
+    }
+
+    /// Writes a sentence of the present parts. Each part but the first is preceded by its separator.
+    pub fn sentence(&mut self, name: &str, parts: &[(&str, Option<Escaped<'_>>)]) {
+        let mut first = true;
+        for (separator, part) in parts {
+            let Some(part) = part else { continue };
+            if first {
+                self.name(name);
+                self.raw(b"\"");
+            } else {
+                self.raw(separator.as_bytes());
+            }
+            self.raw(part.raw().as_bytes());
+            first = false;
+        }
+        if !first {
+            self.raw(b"\"");
+        }
     }
 
     #[inline]

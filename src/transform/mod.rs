@@ -1,11 +1,14 @@
-//! Maps records to events: to ECS with labels, or to the record's own bytes. Events are written into the output buffer.
+//! Maps records to events: to ECS or OCSF with labels, or to the record's own bytes. Events are written into the output
+//! buffer.
 
+mod common;
 mod copy;
 pub mod coverage;
 mod ecs;
 mod fnv;
 mod json;
 mod mapping;
+mod ocsf;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use self::ecs::Ecs;
 use self::mapping::check;
 pub use self::mapping::{MapError, Mapped, Origin, Snapshot};
+use self::ocsf::Ocsf;
 use crate::record::{Identity, Scope, compact};
 pub use crate::settings::Schema;
 
@@ -25,22 +29,23 @@ pub use crate::settings::Schema;
 pub struct TransformSettings {
     /// Schema of the events. A sink can override it.
     pub schema: Schema,
-    /// Keep the record in `event.original`, which makes events 1.7 to 1.9 times as large. Without it, what has no ECS
-    /// field is still below `sentinel_one`. Default false.
+    /// Keep the record in `event.original` or `raw_data`, which makes events 1.7 to 1.9 times as large. Without it,
+    /// what has no field in the schema is still below `sentinel_one` or `unmapped`. Default false.
     pub keep_original: Option<bool>,
-    /// Labels of every event, written as `labels.NAME`.
+    /// Labels of every event, written as `labels.NAME` or into `metadata.labels`.
     pub labels: BTreeMap<String, String>,
 }
 
 /// Whether the table of activity types has this type. Other types are mapped by the rules for unknown types.
 pub fn knows_activity_type(id: u32) -> bool {
-    ecs::knows_activity_type(id)
+    common::activity_types::find(id).is_some()
 }
 
-/// The value of the Kafka header `schema`: `ecs-9.4.0`, `raw`.
+/// The value of the Kafka header `schema`: `ecs-9.4.0`, `ocsf-1.8.0`, `raw`.
 pub const fn schema_name(schema: Schema) -> &'static str {
     match schema {
         Schema::Ecs => ecs::NAME,
+        Schema::Ocsf => ocsf::NAME,
         Schema::Raw => "raw",
     }
 }
@@ -54,16 +59,17 @@ pub struct Mapper {
 #[derive(Debug, Clone)]
 enum Kind {
     Ecs(Box<Ecs>),
+    Ocsf(Box<Ocsf>),
     Raw,
 }
 
 impl Mapper {
     /// `schema` is the sink's, or else that of `settings`.
     pub fn new(settings: &TransformSettings, schema: Schema, origin: Origin) -> Self {
+        let keep_original = settings.keep_original.unwrap_or(false);
         let kind = match schema {
-            Schema::Ecs => {
-                Kind::Ecs(Box::new(Ecs::new(&origin, &settings.labels, settings.keep_original.unwrap_or(false))))
-            }
+            Schema::Ecs => Kind::Ecs(Box::new(Ecs::new(&origin, &settings.labels, keep_original))),
+            Schema::Ocsf => Kind::Ocsf(Box::new(Ocsf::new(&origin, &settings.labels, keep_original))),
             Schema::Raw => Kind::Raw,
         };
         Self { kind }
@@ -71,8 +77,10 @@ impl Mapper {
 
     /// Sets the scope of the records that follow, for streams whose records do not contain it.
     pub fn set_scope(&mut self, scope: Option<Arc<Scope>>) {
-        if let Kind::Ecs(ecs) = &mut self.kind {
-            ecs.scope = scope;
+        match &mut self.kind {
+            Kind::Ecs(ecs) => ecs.scope = scope,
+            Kind::Ocsf(ocsf) => ocsf.scope = scope,
+            Kind::Raw => {}
         }
     }
 
@@ -106,6 +114,15 @@ impl Mapper {
                     MapError(reason)
                 })
             }
+            Kind::Ocsf(ocsf) => {
+                let start = out.len();
+                let identity = identity.unwrap_or_else(|| ocsf.identity(record));
+                ocsf.map(record, identity, enrichment, out).map_err(|reason| {
+                    out.truncate(start);
+                    ocsf.map_error(record, identity, &reason, out);
+                    MapError(reason)
+                })
+            }
             Kind::Raw => {
                 out.extend_from_slice(&compact(record));
                 check(record).map_err(MapError)?;
@@ -128,6 +145,7 @@ impl Mapper {
         let Snapshot { time, records } = snapshot;
         match &mut self.kind {
             Kind::Ecs(ecs) => ecs.map_snapshot(snapshot, identity, out),
+            Kind::Ocsf(ocsf) => ocsf.map_snapshot(snapshot, identity, out),
             Kind::Raw => {
                 out.extend_from_slice(format!(r#"{{"snapshot":{{"time":"{time}","records":{records}}}}}"#).as_bytes());
             }

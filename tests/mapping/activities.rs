@@ -1,10 +1,11 @@
 //! Each kind of activity that has fields of its own, as a whole event.
 
 use s1_forwarder::record::Stream;
+use s1_forwarder::transform::Schema;
 use serde_json::{Value, json};
 
 use super::schema;
-use super::support::map;
+use super::support::{faults, map, map_to};
 
 /// What all activities have, with `fields` over it.
 fn activity(number: u32, fields: Value, data: Value) -> Value {
@@ -202,6 +203,9 @@ fn each_kind_with_fields_of_its_own() {
         let event = map(Stream::Activities, &record);
         assert_eq!(schema::faults(&event), Vec::<String>::new(), "{name}");
         insta::assert_snapshot!(name, format!("{event:#}"));
+        let event = map_to(Schema::Ocsf, Stream::Activities, &record);
+        assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{name}: {event:#}");
+        insta::assert_snapshot!(format!("ocsf-{name}"), format!("{event:#}"));
     }
 }
 

@@ -1,50 +1,86 @@
-//! `docs/mapping-ecs.md` is made from the code: each stream has an example, and a table. For the table, each leaf of a
-//! probe is taken away, and what changes in the event is what the leaf is mapped to. `UPDATE_DOCS=1` writes both, every
-//! other run compares them.
+//! `docs/mapping-ecs.md` and `docs/mapping-ocsf.md` are made from the code: each stream has an example, and a table.
+//! For the table, each leaf of a probe is taken away, and what changes in the event is what the leaf is mapped to.
+//! `UPDATE_DOCS=1` writes both, every other run compares them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::Path;
 
-use s1_forwarder::record::Stream;
+use s1_forwarder::record::{Stream, Timestamp};
+use s1_forwarder::transform::Schema;
 use serde_json::Value;
 
 use super::elastic::DIFFERENCES;
-use super::support::map;
+use super::support::map_to;
 
 const BEGIN: &str = "<!-- The tables below are made by `UPDATE_DOCS=1 cargo test --test it mapping::docs`. -->\n";
 
 #[test]
 fn the_tables_of_the_manual_are_those_of_the_code() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/mapping-ecs.md");
-    let text = std::fs::read_to_string(&path).unwrap();
-    let (head, written) = text.split_once(BEGIN).expect("the mark before the tables");
-    let made = tables();
-    if std::env::var_os("UPDATE_DOCS").is_some() {
-        std::fs::write(&path, format!("{head}{BEGIN}{made}")).unwrap();
-        return;
+    for page in [&ECS, &OCSF] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(page.path);
+        let text = std::fs::read_to_string(&path).unwrap();
+        let (head, written) = text.split_once(BEGIN).expect("the mark before the tables");
+        let made = tables(page);
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::write(&path, format!("{head}{BEGIN}{made}")).unwrap();
+            continue;
+        }
+        assert!(
+            written == made,
+            "{} is not up to date: run UPDATE_DOCS=1 cargo test --test it mapping::docs",
+            page.path
+        );
     }
-    assert!(
-        written == made,
-        "docs/mapping-ecs.md is not up to date: run UPDATE_DOCS=1 cargo test --test it mapping::docs"
-    );
 }
 
-fn tables() -> String {
+/// The manual of one schema.
+struct Page {
+    path: &'static str,
+    schema: Schema,
+    /// Its name, and the object of values without a field.
+    columns: [&'static str; 2],
+    vendor: &'static str,
+    /// Fields that depend on the whole record.
+    of_whole_record: &'static [&'static str],
+    /// The time of an event, which is that of the mapping if the record has none.
+    time: &'static str,
+}
+
+static ECS: Page = Page {
+    path: "docs/mapping-ecs.md",
+    schema: Schema::Ecs,
+    columns: ["ECS", "sentinel_one.*"],
+    vendor: "sentinel_one.",
+    of_whole_record: &["error.message", "sentinel_one.identity"],
+    time: "@timestamp",
+};
+
+static OCSF: Page = Page {
+    path: "docs/mapping-ocsf.md",
+    schema: Schema::Ocsf,
+    columns: ["OCSF", "unmapped.*"],
+    vendor: "unmapped.",
+    // Observables repeat what other attributes have.
+    of_whole_record: &["metadata.uid", "metadata.profiles", "observables"],
+    time: "time",
+};
+
+fn tables(page: &Page) -> String {
     let probes: Value = serde_json::from_str(include_str!("../data/probes.json")).unwrap();
-    let mut text = differences();
+    let mut text = if page.schema == Schema::Ecs { differences() } else { String::new() };
     for stream in Stream::ALL {
         write!(text, "\n## {}\n", stream.name()).unwrap();
-        text.push_str(&example(stream));
+        text.push_str(&example(page, stream));
         match &probes[stream.name()] {
             Value::Array(kinds) => {
                 for kind in kinds {
                     write!(text, "\n### {}\n", kind["title"].as_str().unwrap()).unwrap();
                     let is_first = kind == &kinds[0];
-                    text.push_str(&table(stream, &kind["record"], |path| is_first || path.starts_with("data.")));
+                    text.push_str(&table(page, stream, &kind["record"], |path| is_first || path.starts_with("data.")));
                 }
             }
-            record => text.push_str(&table(stream, record, |_| true)),
+            record => text.push_str(&table(page, stream, record, |_| true)),
         }
     }
     text
@@ -62,19 +98,20 @@ fn differences() -> String {
 }
 
 /// A record and its event.
-fn example(stream: Stream) -> String {
+fn example(page: &Page, stream: Stream) -> String {
     let examples: Value = serde_json::from_str(include_str!("../data/examples.json")).unwrap();
     let record = &examples[stream.name()];
-    let event = map(stream, record);
+    let event = map_to(page.schema, stream, record);
     assert!(event.get("error").is_none(), "{event:#}");
     let block = |value: &Value| format!("\n```json\n{value:#}\n```\n");
     format!("\nThe record{}\nbecomes the event{}", block(record), block(&event))
 }
 
-fn table(stream: Stream, record: &Value, shown: impl Fn(&str) -> bool) -> String {
-    let mut text = "\n| source | ECS | sentinel_one.* |\n| --- | --- | --- |\n".to_owned();
-    let whole = fields(stream, record);
-    let none = fields(stream, &minimal(record, None));
+fn table(page: &Page, stream: Stream, record: &Value, shown: impl Fn(&str) -> bool) -> String {
+    let [schema, vendor] = page.columns;
+    let mut text = format!("\n| source | {schema} | {vendor} |\n| --- | --- | --- |\n");
+    let whole = fields(page, stream, record);
+    let none = fields(page, stream, &minimal(record, None));
     let mut rows: BTreeMap<String, (BTreeSet<String>, BTreeSet<String>)> = BTreeMap::new();
     for pointer in leaves(record) {
         let path = readable(&pointer);
@@ -85,10 +122,10 @@ fn table(stream: Stream, record: &Value, shown: impl Fn(&str) -> bool) -> String
         remove(&mut without, &pointer);
         let (ecs, vendor) = rows.entry(path).or_default();
         // What goes when it goes, and, for values that step in for others, what comes when it is alone.
-        let alone = fields(stream, &minimal(record, Some(&pointer)));
-        let without = fields(stream, &without);
+        let alone = fields(page, stream, &minimal(record, Some(&pointer)));
+        let without = fields(page, stream, &without);
         for field in differing(&whole, &without).chain(differing(&alone, &none)) {
-            match field.strip_prefix("sentinel_one.") {
+            match field.strip_prefix(page.vendor) {
                 Some(field) => vendor.insert(field.to_owned()),
                 None => ecs.insert(field),
             };
@@ -104,7 +141,7 @@ fn table(stream: Stream, record: &Value, shown: impl Fn(&str) -> bool) -> String
 }
 
 /// The fields of the event; `sentinel_one` without the stream's own name in front.
-fn fields(stream: Stream, record: &Value) -> BTreeMap<String, Value> {
+fn fields(page: &Page, stream: Stream, record: &Value) -> BTreeMap<String, Value> {
     let mut fields = BTreeMap::new();
     let mut record = record.clone();
     // So that the event does not take the time of its mapping.
@@ -113,20 +150,34 @@ fn fields(stream: Stream, record: &Value) -> BTreeMap<String, Value> {
     {
         record["createdAt"] = "2000-01-01T00:00:00Z".into();
     }
-    flatten(&map(stream, &record), "", &mut fields);
+    let event = map_to(page.schema, stream, &record);
+    // A record without an id has its identity in place of it, which depends on all of the record.
+    let identity = event["metadata"]["uid"].clone();
+    flatten(&event, "", &mut fields);
+    // A number says what its caption does.
+    let numbers: Vec<String> = fields.keys().map(|name| format!("{name}_id")).collect();
+    if page.schema == Schema::Ocsf {
+        numbers.iter().for_each(|name| drop(fields.remove(name)));
+    }
     let own = format!("sentinel_one.{}.", stream.singular());
     fields
         .into_iter()
         .filter(|(field, value)| {
-            let is_of_whole_record = ["error.message", "sentinel_one.identity"].contains(&field.as_str());
-            !(is_of_whole_record || field == "@timestamp" && is_now(value))
+            let is_of_whole_record = page.of_whole_record.contains(&field.as_str());
+            let is_identity = identity.is_string() && *value == identity;
+            !(is_of_whole_record || is_identity || field == page.time && is_now(value))
         })
         .map(|(field, value)| (field.replace(&own, "sentinel_one."), value))
         .collect()
 }
 
 fn is_now(time: &Value) -> bool {
-    time.as_str().is_some_and(|time| !["2000", "2025", "2026-01", "2026-02"].iter().any(|year| time.starts_with(year)))
+    let now = Timestamp::now();
+    let is_recent = |time: Timestamp| now.since(time).as_secs() < 3_600;
+    match time {
+        Value::String(text) => Timestamp::parse(text).is_ok_and(is_recent),
+        millis => millis.as_i64().is_some_and(|millis| is_recent(Timestamp::from_micros(millis * 1_000))),
+    }
 }
 
 fn differing<'f>(

@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use s1_forwarder::record::{Stream, Timestamp};
+use s1_forwarder::transform::Schema;
 use s1_forwarder::transform::coverage::Coverage;
 use serde_json::Value;
 
@@ -132,7 +133,7 @@ fn what_elastic_maps_is_mapped_alike_or_better() {
         for (name, input, expected) in pairs {
             let event = map(stream, &input);
             assert_eq!(schema::faults(&event), Vec::<String>::new(), "{name}");
-            coverage.add(stream, &input, &event);
+            coverage.add(Schema::Ecs, stream, &input, &event);
             let mut leaves = BTreeMap::new();
             flatten(&expected, "", &mut leaves);
             for (field, theirs) in leaves.into_iter().filter(|(field, _)| is_compared(field)) {
@@ -152,7 +153,7 @@ fn what_elastic_maps_is_mapped_alike_or_better() {
         println!(
             "{stream}: {alike} of {compared} values alike; {} leaves, {} to ECS, {} to sentinel_one.*, {} dropped on purpose, {} lost",
             coverage.leaves,
-            coverage.ecs,
+            coverage.mapped,
             coverage.vendor,
             coverage.dropped,
             coverage.lost.len()

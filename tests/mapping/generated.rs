@@ -2,12 +2,14 @@
 
 use s1_forwarder::emulator::{Console, Kind, Setup};
 use s1_forwarder::record::{Identity, Stream, Timestamp};
-use s1_forwarder::transform::Snapshot;
 use s1_forwarder::transform::coverage::Coverage;
+use s1_forwarder::transform::{Schema, Snapshot};
 use serde_json::Value;
 
 use super::schema;
-use super::support::{assert_fields, mapper};
+use super::support::{assert_fields, faults, mapper, mapper_to};
+
+const SCHEMAS: [Schema; 2] = [Schema::Ecs, Schema::Ocsf];
 
 const STREAMS: [(Stream, Kind); 7] = [
     (Stream::Threats, Kind::Threats),
@@ -19,9 +21,10 @@ const STREAMS: [(Stream, Kind); 7] = [
     (Stream::Vulnerabilities, Kind::Vulnerabilities),
 ];
 
-/// Each record is valid ECS and keeps its leaves. `S1_FORWARDER_GENERATED_RECORDS` says how many are made of each kind.
+/// Each event is valid and keeps the leaves of its record. `S1_FORWARDER_GENERATED_RECORDS` says how many are made of
+/// each kind.
 #[test]
-fn generated_records_are_valid_ecs_and_keep_every_leaf() {
+fn generated_records_are_valid_in_every_schema_and_keep_every_leaf() {
     let count = std::env::var("S1_FORWARDER_GENERATED_RECORDS").map_or(500, |count| count.parse().unwrap());
     let console = Console::new(&Setup {
         activities: count,
@@ -33,11 +36,11 @@ fn generated_records_are_valid_ecs_and_keep_every_leaf() {
         ..Setup::new(1_767_225_600_000_000)
     });
     println!(
-        "{:<12}{:>9}{:>9}{:>9}{:>18}{:>9}{:>6}",
-        "stream", "records", "leaves", "to ECS", "to sentinel_one.*", "dropped", "lost"
+        "{:<16}{:>9}{:>9}{:>9}{:>18}{:>9}{:>6}",
+        "stream", "records", "leaves", "mapped", "vendor", "dropped", "lost"
     );
-    for (stream, kind) in STREAMS {
-        let mut mapper = mapper(stream, true);
+    for (schema, (stream, kind)) in SCHEMAS.into_iter().flat_map(|schema| STREAMS.map(|stream| (schema, stream))) {
+        let mut mapper = mapper_to(schema, stream, true);
         let mut coverage = Coverage::default();
         let mut unknown = 0;
         let ids = console.ids(kind);
@@ -47,25 +50,31 @@ fn generated_records_are_valid_ecs_and_keep_every_leaf() {
             let mut out = Vec::new();
             unknown += usize::from(mapper.map(&record, &mut out).unwrap().unknown_activity);
             let event: Value = serde_json::from_slice(&out).unwrap();
-            let faults = schema::faults(&event);
+            let faults = faults(schema, &event);
             assert!(faults.is_empty(), "{faults:#?}\n{}\n{event:#}", String::from_utf8_lossy(&record));
             assert!(event.get("error").is_none(), "{event:#}");
             let record: Value = serde_json::from_slice(&record).unwrap();
-            let original: Value = serde_json::from_str(event["event"]["original"].as_str().unwrap()).unwrap();
+            let original = match schema {
+                Schema::Ocsf => &event["raw_data"],
+                _ => &event["event"]["original"],
+            };
+            let original: Value = serde_json::from_str(original.as_str().unwrap()).unwrap();
             assert_eq!(original, record);
-            coverage.add(stream, &record, &event);
+            coverage.add(schema, stream, &record, &event);
         }
         println!(
-            "{stream:<12}{:>9}{:>9}{:>9}{:>18}{:>9}{:>6}",
+            "{stream:<16}{:>9}{:>9}{:>9}{:>18}{:>9}{:>6}",
             ids.len(),
             coverage.leaves,
-            coverage.ecs,
+            coverage.mapped,
             coverage.vendor,
             coverage.dropped,
             coverage.lost.len()
         );
         assert!(coverage.lost.is_empty(), "{:?}", &coverage.lost[..coverage.lost.len().min(10)]);
-        assert!(coverage.ecs > 0 && coverage.vendor > 0);
+        // A group is a base event, with all of it in `unmapped`.
+        let is_base_event = (schema, stream) == (Schema::Ocsf, Stream::Groups);
+        assert!((coverage.mapped > 0 || is_base_event) && coverage.vendor > 0);
         assert!(unknown < ids.len() / 2, "{unknown} activities of {} are of unknown types", ids.len());
     }
 }

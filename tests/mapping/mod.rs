@@ -8,6 +8,7 @@ mod generated;
 mod joins;
 mod missing_values;
 mod observables;
+pub mod ocsf;
 mod placeholders;
 mod properties;
 mod rules;

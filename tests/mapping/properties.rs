@@ -2,11 +2,11 @@
 
 use proptest::prelude::*;
 use s1_forwarder::record::Stream;
+use s1_forwarder::transform::Schema;
 use s1_forwarder::transform::coverage::Coverage;
 use serde_json::{Map, Value, json};
 
-use super::schema;
-use super::support::{DistinctKeys, map, mapper};
+use super::support::{DistinctKeys, faults, map, mapper, mapper_to};
 
 /// Keys of real records, so that odd values meet the fields that expect others, and keys of nobody.
 fn key() -> impl Strategy<Value = String> {
@@ -114,20 +114,25 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn any_object_maps_and_keeps_every_leaf(record in object(), stream in prop::sample::select(Stream::ALL.to_vec())) {
+    fn any_object_maps_and_keeps_every_leaf(
+        record in object(),
+        stream in prop::sample::select(Stream::ALL.to_vec()),
+        schema in prop::sample::select(vec![Schema::Ecs, Schema::Ocsf]),
+    ) {
         let text = record.to_string();
         let mut out = Vec::new();
-        let mapped = mapper(stream, true).map(text.as_bytes(), &mut out);
+        let mapped = mapper_to(schema, stream, true).map(text.as_bytes(), &mut out);
         prop_assert!(mapped.is_ok(), "{mapped:?}");
         prop_assert!(!out.contains(&b'\n'));
         let event: Value = serde_json::from_slice(&out).map_err(|error| TestCaseError::fail(error.to_string()))?;
         let distinct = serde_json::from_slice::<DistinctKeys>(&out);
         prop_assert!(distinct.is_ok(), "{distinct:?}\n{}", String::from_utf8_lossy(&out));
-        prop_assert_eq!(&event["event"]["original"], &Value::from(text));
-        let faults = schema::faults(&event);
+        let original = if schema == Schema::Ocsf { &event["raw_data"] } else { &event["event"]["original"] };
+        prop_assert_eq!(original, &Value::from(text));
+        let faults = faults(schema, &event);
         prop_assert!(faults.is_empty(), "{faults:#?}\n{event:#}");
         let mut coverage = Coverage::default();
-        coverage.add(stream, &record, &event);
+        coverage.add(schema, stream, &record, &event);
         prop_assert!(coverage.lost.is_empty(), "{:?}\n{event:#}", coverage.lost);
     }
 
@@ -136,6 +141,14 @@ proptest! {
     fn any_bytes_become_one_event(bytes in prop::collection::vec(any::<u8>(), 0..40), as_object in any::<bool>()) {
         let record = if as_object { [b"{\"a\":\"", &bytes[..], b"\"}"].concat() } else { bytes };
         for stream in Stream::ALL {
+            let mut out = Vec::new();
+            let mapped = mapper_to(Schema::Ocsf, stream, true).map(&record, &mut out);
+            prop_assert!(!out.contains(&b'\n'));
+            let event: Value = serde_json::from_slice(&out).map_err(|error| TestCaseError::fail(error.to_string()))?;
+            prop_assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new());
+            if mapped.is_err() && !record.is_empty() {
+                prop_assert_eq!(&event["raw_data"], &Value::from(String::from_utf8_lossy(&record)));
+            }
             let mut out = Vec::new();
             let mapped = mapper(stream, true).map(&record, &mut out);
             prop_assert!(!out.contains(&b'\n'));

@@ -9,18 +9,44 @@ use serde_json::Value;
 pub const HOST: &str = "console.example.com";
 
 pub fn mapper(stream: Stream, keep_original: bool) -> Mapper {
+    mapper_to(Schema::Ecs, stream, keep_original)
+}
+
+pub fn mapper_to(schema: Schema, stream: Stream, keep_original: bool) -> Mapper {
     let labels = BTreeMap::from([("customer".to_owned(), "acme".to_owned())]);
     let settings = TransformSettings { keep_original: Some(keep_original), labels, ..TransformSettings::default() };
     let origin = Origin { pipeline: "acme-eu".to_owned(), console_host: HOST.to_owned(), stream };
-    Mapper::new(&settings, Schema::Ecs, origin)
+    Mapper::new(&settings, schema, origin)
 }
 
 /// The event of a record that must map.
 pub fn map(stream: Stream, record: &Value) -> Value {
+    map_to(Schema::Ecs, stream, record)
+}
+
+/// As [`map`], without the time of mapping that OCSF has.
+pub fn map_to(schema: Schema, stream: Stream, record: &Value) -> Value {
     let mut out = Vec::new();
-    mapper(stream, false).map(record.to_string().as_bytes(), &mut out).expect("maps");
-    serde_json::from_slice::<DistinctKeys>(&out).expect("no key twice");
-    serde_json::from_slice(&out).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&out)))
+    mapper_to(schema, stream, false).map(record.to_string().as_bytes(), &mut out).expect("maps");
+    read_event(&out)
+}
+
+pub fn read_event(event: &[u8]) -> Value {
+    serde_json::from_slice::<DistinctKeys>(event)
+        .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(event)));
+    let mut event: Value = serde_json::from_slice(event).unwrap();
+    if let Some(metadata) = event.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.remove("processed_time");
+    }
+    event
+}
+
+/// What is wrong with an event by its schema.
+pub fn faults(schema: Schema, event: &Value) -> Vec<String> {
+    match schema {
+        Schema::Ocsf => super::ocsf::schema::faults(event),
+        _ => super::schema::faults(event),
+    }
 }
 
 /// The value at a dotted path; null where there is none.

@@ -4,11 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use s1_forwarder::record::Stream;
+use s1_forwarder::transform::Schema;
 use s1_forwarder::transform::coverage::Coverage;
 use serde_json::{Map, Value, json};
 
-use super::schema;
-use super::support::mapper;
+use super::support::{faults, mapper_to};
 
 /// Elasticsearch's default limit of fields for one index.
 const FIELD_LIMIT: usize = 1_000;
@@ -94,19 +94,19 @@ fn activity_types() -> Vec<u32> {
 
 /// `S1_FORWARDER_VARIED_RECORDS` says how many records are made in all.
 #[test]
-fn any_choice_of_keys_of_any_type_is_valid_ecs_with_few_fields() {
+fn any_choice_of_keys_of_any_type_is_valid_in_every_schema_and_ecs_has_few_fields() {
     let count: usize = std::env::var("S1_FORWARDER_VARIED_RECORDS").map_or(3_000, |count| count.parse().unwrap());
     let (numbers, event_types) = (activity_types(), EVENT_TYPES.split_whitespace().collect::<Vec<_>>());
     let mut random = fastrand::Rng::with_seed(19);
     let mut fields: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     // Each with the first record and event that have it.
-    let mut faults: BTreeMap<String, String> = BTreeMap::new();
+    let mut found: BTreeMap<String, String> = BTreeMap::new();
     // Half of the records are activities, a fifth alerts.
     let shares = [(Stream::Activities, 50), (Stream::Alerts, 20), (Stream::Threats, 10), (Stream::Agents, 5)];
     let others = [(Stream::UnifiedAlerts, 8), (Stream::Vulnerabilities, 5), (Stream::Groups, 2)];
     for (stream, share) in shares.into_iter().chain(others) {
         let complete = complete_records(stream);
-        let mut mapper = mapper(stream, false);
+        let mut mappers = [Schema::Ecs, Schema::Ocsf].map(|schema| (schema, mapper_to(schema, stream, false)));
         let seen = fields.entry(stream.name()).or_default();
         for index in 0..count * share / 100 {
             let event_type = json!(event_types[index % event_types.len()]);
@@ -121,19 +121,23 @@ fn any_choice_of_keys_of_any_type_is_valid_ecs_with_few_fields() {
                 Stream::Alerts => record["alertInfo"]["eventType"] = event_type,
                 _ => {}
             }
-            let mut out = Vec::new();
-            mapper.map(record.to_string().as_bytes(), &mut out).unwrap();
-            let event: Value = serde_json::from_slice(&out).unwrap();
-            let mut coverage = Coverage::default();
-            coverage.add(stream, &record, &event);
-            let lost = coverage.lost.into_iter().map(|path| format!("{path} is lost"));
-            for fault in schema::faults(&event).into_iter().chain(lost) {
-                faults.entry(fault).or_insert_with(|| format!("{record}\n{event}"));
+            for (schema, mapper) in &mut mappers {
+                let mut out = Vec::new();
+                mapper.map(record.to_string().as_bytes(), &mut out).unwrap();
+                let event: Value = serde_json::from_slice(&out).unwrap();
+                let mut coverage = Coverage::default();
+                coverage.add(*schema, stream, &record, &event);
+                let lost = coverage.lost.into_iter().map(|path| format!("{path} is lost"));
+                for fault in faults(*schema, &event).into_iter().chain(lost) {
+                    found.entry(format!("{schema:?}: {fault}")).or_insert_with(|| format!("{record}\n{event}"));
+                }
+                if *schema == Schema::Ecs {
+                    collect_fields(&event, "", seen);
+                }
             }
-            collect_fields(&event, "", seen);
         }
     }
-    assert!(faults.is_empty(), "{faults:#?}");
+    assert!(found.is_empty(), "{} faults: {found:#?}", found.len());
     for (stream, fields) in fields {
         println!("{stream}: {} fields", fields.len());
         assert!((20..FIELD_LIMIT).contains(&fields.len()), "{stream}: {} fields", fields.len());

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use s1_forwarder::emulator::{Console, Kind, Setup};
 use s1_forwarder::record::{Identity, Stream, Timestamp};
-use s1_forwarder::sink::{Batch, Outcome, Probe, Sink};
+use s1_forwarder::sink::{Batch, Outcome, Probe, Sink, SinkContext};
 use s1_forwarder::transform::{self, Mapper, Origin, Schema};
 use serde_json::{Value, json};
 
@@ -151,11 +151,64 @@ async fn mapped_events_of_all_streams_are_indexed_as_ecs_has_them() {
     }
 }
 
+/// Every OCSF event of every stream finds its place in the index template that is shipped for them: no conflict, times
+/// are dates, addresses are addresses, and `unmapped` is one field.
+#[tokio::test]
+async fn ocsf_events_of_all_streams_are_indexed_by_the_shipped_template() {
+    let Some(node) = OpenSearch::shared().await else { return };
+    let template = serde_json::from_str(include_str!("../../deploy/opensearch/ocsf.opensearch.json")).unwrap();
+    let (status, answer) = node.ask("PUT", "_index_template/s1-forwarder-ocsf", &template).await;
+    assert_eq!(status, 200, "{answer}");
+    let console = Console::new(&Setup {
+        activities: 500,
+        threats: 200,
+        agents: 200,
+        alerts: 200,
+        unified_alerts: 200,
+        vulnerabilities: 200,
+        ..Setup::new(1_767_225_600_000_000)
+    });
+    for (stream, kind) in [
+        (Stream::Threats, Kind::Threats),
+        (Stream::Activities, Kind::Activities),
+        (Stream::Agents, Kind::Agents),
+        (Stream::Alerts, Kind::Alerts),
+        (Stream::Groups, Kind::Groups),
+        (Stream::UnifiedAlerts, Kind::UnifiedAlerts),
+        (Stream::Vulnerabilities, Kind::Vulnerabilities),
+    ] {
+        let name = format!("logs-ocsf.{stream}-mapped");
+        let keys = json!({ "type": "elasticsearch", "url": node.url(), "data_stream": &name });
+        let context = SinkContext { schema: Schema::Ocsf, schema_name: "ocsf-1.8.0", ..context(stream) };
+        let lane = sink_in(keys, &context);
+        let ids = console.ids(kind);
+        for ids in ids.chunks(500) {
+            let batch = mapped_to(Schema::Ocsf, &console, stream, kind, ids);
+            let delivered = deliver(lane.clone(), &batch).await;
+            assert_eq!(delivered.result, Ok(()));
+            assert!(delivered.dead_letters_counted == 0, "{stream}: {}", delivered.dead_letters[0]["reason"]);
+        }
+        assert_eq!(node.count(&name).await, ids.len() as u64, "{stream}");
+        let (_, answer) = node.ask("GET", &format!("{name}/_mapping"), &Value::Null).await;
+        let index = answer.as_object().unwrap().values().next().unwrap();
+        let mut fields = BTreeMap::new();
+        flatten(&index["mappings"]["properties"], "", &mut fields);
+        let of = |name: &str| fields.get(name).map(String::as_str);
+        let expected = (Some("date"), Some("date"), Some("date"), Some("flat_object"));
+        assert_eq!((of("@timestamp"), of("time"), of("metadata.logged_time"), of("unmapped")), expected, "{stream}");
+        assert!(fields.iter().all(|(name, kind)| !name.ends_with(".ip") || kind == "ip"), "{stream}: {fields:?}");
+    }
+}
+
 fn mapped(console: &Console, stream: Stream, kind: Kind, ids: &[u64]) -> Batch {
+    mapped_to(Schema::Ecs, console, stream, kind, ids)
+}
+
+fn mapped_to(schema: Schema, console: &Console, stream: Stream, kind: Kind, ids: &[u64]) -> Batch {
     let origin = Origin { pipeline: "acme".to_owned(), console_host: "console.example".to_owned(), stream };
     let settings =
         transform::TransformSettings { keep_original: Some(true), ..transform::TransformSettings::default() };
-    let mut mapper = Mapper::new(&settings, Schema::Ecs, origin);
+    let mut mapper = Mapper::new(&settings, schema, origin);
     let mut batch = Batch::new(stream);
     for id in ids {
         let record = console.record(kind, *id).unwrap();

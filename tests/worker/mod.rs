@@ -5,6 +5,7 @@
 //! delivers), `S1_FORWARDER_KILLS` (how often the worker is killed), `S1_FORWARDER_BACKFILL` (activities that a
 //! backfill delivers), `S1_FORWARDER_DEAD_PIPELINES` (pipelines whose sinks are dead).
 
+mod assets;
 mod backfill;
 mod changes;
 mod check;

@@ -1,26 +1,27 @@
 //! Maps `/activities` to ECS. The number of the type says what happened; the keys of `data` say what it is about.
 
-use super::activity_class::{self, Class, Subject};
 use super::activity_event::{self, Tail};
-use super::common::CommonFields;
+use super::common_fields::CommonFields;
 use super::event::{Event, boolean, is_placeholder};
 use super::organization::NamesInData;
-use super::remote_origin::RemoteOrigin;
 use super::vendor::JoinKeys;
 use super::{activity_data as part, activity_user, organization, rule_hit};
 use crate::record::activity::{Activity, ActivityData};
 use crate::record::{Escaped, Kind, Reader, Value};
+use crate::transform::common::activity_class::{self, Class, Subject};
+use crate::transform::common::remote_origin::RemoteOrigin;
+use crate::transform::common::rule_hit::is_hit;
 
 const MANAGEMENT_UPDATED: u32 = 26;
 
 /// Returns true if the type is not in the table.
 pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, activity: &mut Activity<'_>) -> bool {
-    let number = activity_event::number(activity);
+    let number = activity_class::number(activity);
     let mut data = match activity.data.kind() {
         Kind::Object => ActivityData::read(&mut Reader::new(activity.data.raw())).unwrap_or_default(),
         _ => ActivityData::default(),
     };
-    if rule_hit::is_hit(number, &data) {
+    if is_hit(number, &data) {
         rule_hit::map(event, common, activity);
         return activity_class::is_unknown(number);
     }

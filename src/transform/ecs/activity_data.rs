@@ -1,13 +1,16 @@
 //! The parts of an activity's event that come from `data`.
 
-use super::activity_class::Class;
-use super::address::Address;
-use super::classification::Word;
-use super::endpoint::{self, first_scalar};
+use super::endpoint;
 use super::event::{Event, is_placeholder, is_set};
-use super::{network, remote_origin};
+use super::network;
 use crate::record::activity::{Activity, ActivityData};
 use crate::record::{Escaped, Value};
+use crate::transform::common::activity_class::Class;
+use crate::transform::common::address::Address;
+use crate::transform::common::classification::Word;
+use crate::transform::common::os::os_type;
+use crate::transform::common::placeholder::first_scalar;
+use crate::transform::common::remote_origin;
 
 /// The package version of an activity.
 pub(super) fn version<'a>(activity: &mut Activity<'a>, data: &mut ActivityData<'a>) -> Value<'a> {
@@ -82,7 +85,7 @@ fn os<'a>(event: &mut Event<'_>, activity: &mut Activity<'a>, data: &mut Activit
     let family = first_scalar(kind);
     let Some(text) = family.escaped().filter(|text| !is_placeholder(*text)) else { return };
     let os = event.open("os");
-    if let Some(kind) = kind.into_iter().find_map(endpoint::os_type) {
+    if let Some(kind) = kind.into_iter().find_map(os_type) {
         event.json.word("type", kind);
     }
     event.json.escaped("family", text);

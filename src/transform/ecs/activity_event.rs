@@ -1,22 +1,19 @@
 //! What the events of all activities have, whatever they are about.
 
-use super::common::CommonFields;
+use super::common_fields::CommonFields;
 use super::event::Event;
 use super::organization;
-use super::severity::Severity;
-use super::vendor::{self, JoinKeys, write_remaining};
+use super::vendor::{self, JoinKeys};
 use crate::record::activity::Activity;
 use crate::record::block::Block;
 use crate::record::{Kind, Value};
+use crate::transform::common::activity_class::number;
+use crate::transform::common::remaining::write_remaining;
+use crate::transform::common::severity::Severity;
 use crate::transform::copy::KeyCase;
 
 /// Names of the vendor object that do not come from keys of the record.
 const RESERVED: &[&str] = &["severity", "type", "agent", "site", "data"];
-
-/// The number of the type.
-pub(super) fn number(activity: &Activity<'_>) -> Option<u32> {
-    activity.activity_type.escaped().and_then(|text| text.raw().parse().ok())
-}
 
 pub(super) fn head(
     event: &mut Event<'_>,

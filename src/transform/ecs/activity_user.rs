@@ -1,11 +1,12 @@
 //! Writes the acting user (`user`) and the user that was changed (`user.target`).
 
-use super::activity_class::Class;
 use super::event::{Event, is_placeholder, is_set};
-use super::remote_origin::RemoteOrigin;
 use super::user;
 use crate::record::activity::{Activity, ActivityData};
 use crate::record::{Escaped, Kind, Value};
+use crate::transform::common::account::{display_name, principal};
+use crate::transform::common::activity_class::Class;
+use crate::transform::common::remote_origin::RemoteOrigin;
 
 /// Writes `user.*`. If `byUser` is set, it is the acting user and `username` is the target. `origin` names the user of
 /// a threat that came from another host.
@@ -132,7 +133,7 @@ fn changes(event: &mut Event<'_>, data: &ActivityData<'_>) {
                 }
                 event.json.close(list);
             }
-            _ => drop(event.optional("email", new.filter(|text| user::principal(*text).is_some()))),
+            _ => drop(event.optional("email", new.filter(|text| principal(*text).is_some()))),
         }
     }
     event.close(open);
@@ -153,8 +154,8 @@ fn first_name<'a, const N: usize>(event: &mut Event<'_>, values: [&mut Value<'a>
 /// Writes the name of the open user object. For an e-mail address it writes the local part and `email`.
 fn name<'a>(event: &mut Event<'_>, value: &mut Value<'a>) -> Named<'a> {
     let Some(text) = value.escaped() else { return Named::default() };
-    let display = user::display_name(*value);
-    let Some((local, _)) = user::principal(text) else {
+    let display = display_name(*value);
+    let Some((local, _)) = principal(text) else {
         return Named { is_set: user::name_and_domain(event, value), has_email: false, display };
     };
     event.json.escaped("name", local);

@@ -1,14 +1,16 @@
 //! Maps `/agents` to ECS: the state of an endpoint after a change.
 
-use super::classification::Word;
-use super::common::CommonFields;
-use super::endpoint::{self, Os};
+use super::common_fields::CommonFields;
+use super::endpoint;
 use super::event::{Event, boolean, is_set};
-use super::severity::Severity;
-use super::vendor::{self, JoinKeys, write_remaining};
+use super::vendor::{self, JoinKeys};
 use super::{cloud, organization, user};
 use crate::record::Value;
 use crate::record::agent::Agent;
+use crate::transform::common::agent::architecture;
+use crate::transform::common::os::Os;
+use crate::transform::common::remaining::write_remaining;
+use crate::transform::common::severity::Severity;
 use crate::transform::copy::KeyCase;
 
 pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, agent: &mut Agent<'_>) {
@@ -105,25 +107,4 @@ fn host(event: &mut Event<'_>, agent: &mut Agent<'_>) {
     endpoint::os(event, &mut os);
     endpoint::addresses(event, agent.network_interfaces, &[agent.last_ip_to_mgmt, agent.external_ip]);
     event.close(open);
-}
-
-/// The value of `host.architecture`. A "64 bit" system is ARM if the name of its OS or processor contains it.
-fn architecture(agent: &Agent<'_>) -> Option<&'static str> {
-    let is_arm = || {
-        let names_arm = |value: Value<'_>| {
-            value.text().is_some_and(|text| {
-                let text = text.to_lowercase();
-                text.contains("aarch64")
-                    || text.split(|c: char| !c.is_alphanumeric()).any(|word| word.starts_with("arm"))
-            })
-        };
-        names_arm(agent.os_name) || names_arm(agent.cpu_id)
-    };
-    match Word::of_value(agent.os_arch).as_str() {
-        "64_bit" if is_arm() => Some("arm64"),
-        "64_bit" | "x86_64" | "amd64" => Some("x86_64"),
-        "arm64" | "aarch64" => Some("arm64"),
-        "32_bit" | "x86" => Some("x86"),
-        _ => None,
-    }
 }

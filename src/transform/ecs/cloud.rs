@@ -1,20 +1,15 @@
 //! `cloud.*`, from `cloudProviders` or from the flat object of unified alerts.
 
-use std::borrow::Cow;
-
-use super::endpoint::first_scalar;
 use super::event::{Event, is_placeholder};
-use crate::record::{Escaped, Kind, Value};
+use crate::record::Value;
+use crate::transform::common::cloud::{provider, region_of_zone};
+use crate::transform::common::placeholder::first_scalar;
 
 /// Writes the first provider that is not empty. The object stays in the record, since it has more values than ECS has
 /// fields. An Amazon ECS task runs on AWS even if no provider is named.
 pub(super) fn write(event: &mut Event<'_>, providers: Value<'_>, is_ecs_task: bool) {
-    let is_present = |(name, provider): &(Cow<'_, str>, Value<'_>)| {
-        !name.is_empty() && provider.kind() == Kind::Object && !provider.is_empty()
-    };
-    let named = providers.entries().find(is_present);
     let open = event.open("cloud");
-    if let Some((name, provider)) = named {
+    if let Some((name, provider)) = provider(providers) {
         event.json.text("provider", &name.to_lowercase());
         let mut nested = |object, field, key| {
             let open = event.open(object);
@@ -58,29 +53,4 @@ fn region_and_zone(event: &mut Event<'_>, location: Value<'_>, region: Value<'_>
     let of_zone = location.or(zone).and_then(region_of_zone);
     event.optional("region", region.escaped().or(of_zone).or(location));
     event.optional("availability_zone", zone.or(location.filter(|_| of_zone.is_some())));
-}
-
-/// `us-east-1` for `us-east-1a`, `us-central1` for `us-central1-f`; `None` for a region.
-fn region_of_zone(location: Escaped<'_>) -> Option<Escaped<'_>> {
-    let text = location.raw();
-    let (before, letter) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    let region = before.strip_suffix('-').unwrap_or(before);
-    let is_zone =
-        letter.bytes().all(|byte| byte.is_ascii_lowercase()) && region.ends_with(|c: char| c.is_ascii_digit());
-    (is_zone && region.contains('-')).then_some(Escaped::plain(region))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn zones_are_distinguished_from_regions() {
-        let region = |text| region_of_zone(Escaped::plain(text)).map(Escaped::raw);
-        assert_eq!(region("us-east-1a"), Some("us-east-1"));
-        assert_eq!(region("us-central1-f"), Some("us-central1"));
-        for text in ["us-east-1", "eastus", "eastus2", "westeurope", "", "a", "é"] {
-            assert_eq!(region(text), None, "{text}");
-        }
-    }
 }

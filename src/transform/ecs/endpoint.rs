@@ -1,14 +1,9 @@
 //! The parts of `host.*` that several streams share.
 
-use super::address::Address;
-use super::classification::Word;
-use super::event::{Event, is_set};
+use super::event::Event;
 use crate::record::{Cursor, Escaped, Value};
-
-/// The first scalar that is neither empty nor a placeholder, else an absent value.
-pub(super) fn first_scalar<'a, const N: usize>(values: [Value<'a>; N]) -> Value<'a> {
-    values.into_iter().find(|value| is_set(*value)).unwrap_or_default()
-}
+use crate::transform::common::address::Address;
+use crate::transform::common::os::{Os, os_type};
 
 /// Writes `host.name` and `host.hostname`.
 pub(super) fn names<const N: usize>(event: &mut Event<'_>, names: [&mut Value<'_>; N]) {
@@ -34,16 +29,6 @@ pub(super) fn domain<const N: usize>(event: &mut Event<'_>, domains: [&mut Value
     }
 }
 
-/// References to the fields of an operating system.
-pub(super) struct Os<'v, 'a> {
-    pub name: &'v mut Value<'a>,
-    pub version: &'v mut Value<'a>,
-    /// Possible types; the first that ECS has is used.
-    pub kind: [Value<'a>; 2],
-    /// The family, if the record has one in addition to the type.
-    pub family: Value<'a>,
-}
-
 /// Writes `host.os.*`. Type and family stay in the record: ECS does not have all words of the console.
 pub(super) fn os(event: &mut Event<'_>, os: &mut Os<'_, '_>) {
     let open = event.open("os");
@@ -57,19 +42,6 @@ pub(super) fn os(event: &mut Event<'_>, os: &mut Os<'_, '_>) {
         event.sentence("full", &[("", name), (" ", version)]);
     }
     event.close(open);
-}
-
-/// The value of `host.os.type`.
-pub(super) fn os_type(value: Value<'_>) -> Option<&'static str> {
-    match Word::of_value(value).as_str() {
-        "windows" | "windows_legacy" => Some("windows"),
-        "macos" => Some("macos"),
-        "linux" => Some("linux"),
-        "ios" => Some("ios"),
-        "android" => Some("android"),
-        "unix" | "aix" | "hp_ux" | "solaris" => Some("unix"),
-        _ => None,
-    }
 }
 
 /// Writes `host.ip` (addresses of the interfaces, then `others`) and `host.mac`. All values stay in the record.

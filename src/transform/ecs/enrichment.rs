@@ -4,26 +4,14 @@ use serde_json::{Map, Value, json};
 
 use super::event::Event;
 use crate::record::Escaped;
+use crate::transform::common::enrichment::Enrichment;
 
 /// Keys of timeline items that are left out if they repeat an id of the threat.
 const REPEATED_IDS: [&str; 5] = ["agentId", "siteId", "accountId", "groupId", "threatId"];
 
-/// The enrichment of one threat.
-#[derive(Debug)]
-pub(super) struct Enrichment(Map<String, Value>);
-
 impl Enrichment {
-    /// Reads the JSON object that the lane fetched.
-    pub fn read(bytes: &[u8]) -> Option<Self> {
-        serde_json::from_slice(bytes).ok().map(Self)
-    }
-
-    fn items(&self, name: &str) -> impl Iterator<Item = &Map<String, Value>> {
-        self.0.get(name).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_object)
-    }
-
     /// Adds authors of notes and hashes of the timeline to `related`, which must not be written yet.
-    pub fn add_related(&self, event: &mut Event<'_>) {
+    pub(super) fn add_related(&self, event: &mut Event<'_>) {
         for creator in self.items("notes").filter_map(|note| note.get("creator")?.as_str()) {
             let quoted = Value::from(creator).to_string();
             event.related.user.insert(Escaped::plain(quoted.get(1..quoted.len() - 1).unwrap_or_default()));
@@ -36,7 +24,7 @@ impl Enrichment {
     }
 
     /// Writes the lists into the vendor object. `threat_ids` are the ids in the threat's record.
-    pub fn write(&self, event: &mut Event<'_>, threat_ids: &[String]) {
+    pub(super) fn write(&self, event: &mut Event<'_>, threat_ids: &[String]) {
         for (name, count) in [("notes", "notesCount"), ("timeline", "timelineCount")] {
             let items: Vec<Value> = self.items(name).map(|item| Value::Object(item_of(item, threat_ids))).collect();
             if !items.is_empty() {

@@ -1,16 +1,17 @@
 //! Writes one event. Each method writes a value of the record into a field of a certain type and takes it from the
 //! record. Values that remain in the record go to the vendor namespace.
 
-use super::address::Address;
 use super::mitre::Techniques;
-pub(super) use super::placeholder::{is_placeholder, is_set};
-use super::related::{Related, TextSet};
-use super::severity::Severity;
-use crate::record::{Escaped, Kind, Timestamp, Value};
+use super::related::Related;
+use crate::record::{Escaped, Kind, Value};
+use crate::transform::common::address::Address;
+use crate::transform::common::date::{self, Date};
+use crate::transform::common::hash::hash;
+pub(super) use crate::transform::common::placeholder::{boolean, is_placeholder, is_set};
+use crate::transform::common::severity::Severity;
+use crate::transform::common::text_set::TextSet;
 use crate::transform::copy::{KeyCase, Sibling};
 use crate::transform::json::{Json, OpenContainer};
-
-const SECONDS_OF_A_DAY: i64 = 86_400;
 
 /// Buffers that are reused for the next event, so that mapping does not allocate.
 #[derive(Debug, Clone, Default)]
@@ -173,29 +174,18 @@ impl<'o> Event<'o> {
             return false;
         }
         let raw = text.raw();
-        let time = match raw.parse::<i64>() {
-            Ok(number) if (1_000_000_000..100_000_000_000).contains(&number) => {
-                Ok(Timestamp::from_micros(number * 1_000_000))
-            }
-            Ok(number) if (100_000_000_000..100_000_000_000_000).contains(&number) => {
-                Ok(Timestamp::from_micros(number * 1_000))
-            }
-            // Some records have a zero for an event that has not happened.
-            Ok(0) => return false,
-            _ => Timestamp::parse(raw),
-        };
-        match time {
-            Ok(time) if time.seconds() < SECONDS_OF_A_DAY => false,
-            Ok(_) if raw.ends_with('Z') && raw.as_bytes().get(10) == Some(&b'T') => {
+        match date::read(raw) {
+            Date::Missing => false,
+            Date::At(_) if raw.ends_with('Z') && raw.as_bytes().get(10) == Some(&b'T') => {
                 self.json.escaped(name, text);
                 value.take();
                 true
             }
-            Ok(time) => {
+            Date::At(time) => {
                 self.json.word(name, &time.to_string());
                 true
             }
-            Err(_) => {
+            Date::Invalid => {
                 self.mismatch(name, value, "a date");
                 false
             }
@@ -326,21 +316,7 @@ impl<'o> Event<'o> {
 
     /// Writes a sentence of the present parts. Each part but the first is preceded by its separator.
     pub fn sentence(&mut self, name: &str, parts: &[(&str, Option<Escaped<'_>>)]) {
-        let mut first = true;
-        for (separator, part) in parts {
-            let Some(part) = part else { continue };
-            if first {
-                self.json.name(name);
-                self.json.raw(b"\"");
-            } else {
-                self.json.raw(separator.as_bytes());
-            }
-            self.json.raw(part.raw().as_bytes());
-            first = false;
-        }
-        if !first {
-            self.json.raw(b"\"");
-        }
+        self.json.sentence(name, parts);
     }
 
     pub fn words<'w>(&mut self, name: &str, words: impl IntoIterator<Item = &'w str>) {
@@ -358,27 +334,4 @@ impl<'o> Event<'o> {
         }
         text
     }
-}
-
-/// Reads a boolean, from a boolean or from text.
-pub(super) fn boolean(value: Value<'_>) -> Option<bool> {
-    let text = value.escaped()?;
-    if text.is("true") {
-        Some(true)
-    } else if text.is("false") {
-        Some(false)
-    } else {
-        None
-    }
-}
-
-/// The kind of a hash, by its length.
-fn hash(text: Escaped<'_>) -> Option<(&'static str, Escaped<'_>)> {
-    let kind = match text.raw().len() {
-        32 => "md5",
-        40 => "sha1",
-        64 => "sha256",
-        _ => return None,
-    };
-    text.raw().bytes().all(|byte| byte.is_ascii_hexdigit()).then_some((kind, text))
 }

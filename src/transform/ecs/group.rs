@@ -1,12 +1,14 @@
 //! Maps `/groups` to ECS. Groups contain endpoints, so the category is `configuration` and not `iam`.
 
-use super::common::CommonFields;
+use super::common_fields::CommonFields;
 use super::event::Event;
-use super::severity::Severity;
-use super::vendor::{self, JoinKeys, write_remaining};
+use super::vendor::{self, JoinKeys};
 use super::{organization, user};
 use crate::record::Value;
 use crate::record::group::Group;
+use crate::transform::common::account::display_name;
+use crate::transform::common::remaining::write_remaining;
+use crate::transform::common::severity::Severity;
 use crate::transform::copy::KeyCase;
 
 pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, group: &mut Group<'_>) {
@@ -24,7 +26,7 @@ pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, group: &mut 
     event.close(open);
     organization::group(event, [&mut group.id], [&mut group.name]);
     let open = event.open("user");
-    event.optional("full_name", user::display_name(group.creator));
+    event.optional("full_name", display_name(group.creator));
     user::name_and_domain(event, &mut group.creator);
     event.keyword("id", &mut group.creator_id);
     event.close(open);

@@ -1,33 +1,12 @@
 //! The class of an alert or of a hit: kind, categories, types, action and outcome.
 
-use super::event::{Event, boolean, is_placeholder, is_set};
-use super::event_kind::EventKind;
-use crate::record::Value;
+use super::event::{Event, boolean, is_placeholder};
+use crate::transform::common::event_kind::EventKind;
+use crate::transform::common::matched::Matched;
 
-/// The event that a detection rule matched, as its record tells it.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Matched<'a> {
-    event_type: Value<'a>,
-    pub kind: Option<EventKind>,
-    /// The record names the process that was acted on.
-    has_target: bool,
-    is_successful: Value<'a>,
-}
-
-impl<'a> Matched<'a> {
-    /// `login` are values that only logins have, first whether it was successful. With one of them, the event is a
-    /// login whatever its type is called.
-    pub fn new(event_type: Value<'a>, login: [Value<'a>; 4], target: [Value<'a>; 3]) -> Self {
-        let kind = match EventKind::of(event_type) {
-            Some(EventKind::Logout) => Some(EventKind::Logout),
-            _ if login.into_iter().any(is_set) => Some(EventKind::Login),
-            kind => kind,
-        };
-        Self { event_type, kind, has_target: target.into_iter().any(is_set), is_successful: login[0] }
-    }
-
+impl Matched<'_> {
     /// Writes `kind`, `category`, `type`, `action` and `outcome` of the open event object.
-    pub fn classify(self, event: &mut Event<'_>) {
+    pub(super) fn classify(self, event: &mut Event<'_>) {
         let (categories, types) = self.kind.map(EventKind::class).unwrap_or_default();
         // ECS: what started is `process.*`.
         let is_start = self.has_target || self.kind != Some(EventKind::ProcessCreation);

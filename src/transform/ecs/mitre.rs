@@ -1,9 +1,9 @@
 //! `threat.tactic.*`, `threat.technique.*` and `event.reason`, from the indicators of a threat or an alert.
 
-use super::attack::{self, TechniqueId};
-use super::placeholder::is_placeholder;
-use super::related::TextSet;
 use crate::record::{Cursor, Escaped, Value};
+use crate::transform::common::attack::{self, TechniqueId};
+use crate::transform::common::placeholder::is_placeholder;
+use crate::transform::common::text_set::TextSet;
 use crate::transform::json::Json;
 
 /// Tactics and techniques of the indicators, without duplicates, in order of appearance. The lists of ids, names and

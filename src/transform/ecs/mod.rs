@@ -2,36 +2,28 @@
 //! `docs/mapping-ecs.md`, and one per part that several streams share.
 
 mod activity;
-mod activity_class;
 mod activity_data;
 mod activity_event;
-mod activity_types;
 mod activity_user;
-mod address;
 mod agent;
 mod alert;
-mod attack;
-mod classification;
 mod cloud;
 mod command_line;
-mod common;
+mod common_fields;
 mod detection;
 mod dns;
 mod endpoint;
 mod enrichment;
 mod event;
-mod event_kind;
 mod group;
 mod matched;
 mod mitre;
 mod network;
 mod organization;
-mod placeholder;
 mod registry;
 mod related;
-mod remote_origin;
+mod remote_source;
 mod rule_hit;
-mod severity;
 mod threat;
 mod unified_alert;
 mod user;
@@ -42,8 +34,7 @@ mod workload;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use self::common::CommonFields;
-use self::enrichment::Enrichment;
+use self::common_fields::CommonFields;
 use self::event::{Event, Scratch};
 use super::json::Json;
 use super::mapping::{Mapped, Origin, Snapshot, check};
@@ -55,13 +46,10 @@ use crate::record::threat::Threat;
 use crate::record::unified_alert::UnifiedAlert;
 use crate::record::vulnerability::{Vulnerability, content_version};
 use crate::record::{Identity, JsonError, Reader, Scope, Stream, Timestamp, facts};
+use crate::transform::common::enrichment::Enrichment;
 
 /// The name with the version, for the Kafka header.
 pub(super) const NAME: &str = "ecs-9.4.0";
-
-pub(super) fn knows_activity_type(id: u32) -> bool {
-    activity_types::find(id).is_some()
-}
 
 /// Maps the records of one lane into ECS.
 #[derive(Debug, Clone)]

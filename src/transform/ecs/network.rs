@@ -1,8 +1,8 @@
 //! `network.*`.
 
-use super::classification::Word;
 use super::event::{Event, is_placeholder};
 use crate::record::Value;
+use crate::transform::common::classification::Word;
 
 /// Writes protocol, transport and type of a detection, as far as the type of its event tells them.
 pub(super) fn by_event_type(event: &mut Event<'_>, event_type: Value<'_>, is_dns: bool) {

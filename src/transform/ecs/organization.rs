@@ -1,10 +1,10 @@
 //! The owner of a record: `organization.*`, `group.*`, and `agent.id` and `site.*` in the vendor namespace.
 
-use super::classification::Word;
-use super::endpoint::first_scalar;
 use super::event::Event;
 use crate::record::activity::Activity;
 use crate::record::{Level, Scope, Value};
+use crate::transform::common::classification::Word;
+use crate::transform::common::placeholder::first_scalar;
 
 /// Writes the first account id and the first account name.
 pub(super) fn write<'a, const I: usize, const N: usize>(

@@ -1,17 +1,21 @@
 //! Maps `/threats` to ECS.
 
-use super::classification::{self, Word};
-use super::common::CommonFields;
-use super::endpoint::{self, first_scalar};
-use super::enrichment::Enrichment;
+use super::common_fields::CommonFields;
+use super::endpoint;
 use super::event::{Event, boolean, is_placeholder, is_set};
-use super::remote_origin::{self, RemoteOrigin};
-use super::severity::Severity;
-use super::user::{Account, ProcessUser};
-use super::vendor::{self, JoinKeys, write_remaining};
+use super::vendor::{self, JoinKeys};
 use super::{cloud, organization, user, workload};
 use crate::record::threat::{Threat, ThreatInfo};
-use crate::record::{Escaped, Timestamp, Value};
+use crate::record::{Escaped, Value};
+use crate::transform::common::account::{Account, ProcessUser};
+use crate::transform::common::classification::{self, Word};
+use crate::transform::common::enrichment::Enrichment;
+use crate::transform::common::os::Os;
+use crate::transform::common::placeholder::first_scalar;
+use crate::transform::common::remaining::write_remaining;
+use crate::transform::common::remote_origin::{self, RemoteOrigin};
+use crate::transform::common::severity::Severity;
+use crate::transform::common::threat::{file_name, is_new, severity, time};
 use crate::transform::copy::KeyCase;
 
 /// Names of the vendor object that do not come from keys of the record.
@@ -122,15 +126,10 @@ fn threat_ids(threat: &Threat<'_>) -> Vec<String> {
 /// change.
 fn head(event: &mut Event<'_>, common: &CommonFields<'_>, threat: &mut Threat<'_>) {
     let info = &mut threat.threat_info;
-    let time = |value: Value<'_>| value.escaped().and_then(|text| Timestamp::parse(text.raw()).ok());
-    let is_new = match (time(info.created_at), time(info.updated_at)) {
-        (Some(created), Some(updated)) => created.since(updated).max(updated.since(created)).as_secs_f64() <= 60.0,
-        (_, updated) => updated.is_none(),
-    };
     // Uses copies: fields of `event` take these two.
     let (mut identified, mut created) = (info.identified_at, info.created_at);
     let versions = [&mut threat.agent_realtime_info.agent_version, &mut threat.agent_detection_info.agent_version];
-    if is_new && time(identified).is_some() {
+    if is_new(info.created_at, info.updated_at) && time(identified).is_some() {
         event.head(common, [&mut identified], versions);
     } else {
         event.head(common, [&mut info.updated_at, &mut identified, &mut created], versions);
@@ -201,16 +200,6 @@ fn categories(info: &ThreatInfo<'_>) -> impl Iterator<Item = &'static str> {
     let is_remote = RemoteOrigin::of(info.originator_process).is_some();
     let more = (is_remote && !class.contains(&"intrusion_detection")).then_some("intrusion_detection");
     class.iter().copied().chain(more).chain(subject)
-}
-
-/// A threat is critical if it is still active on an infected endpoint.
-fn severity(threat: &Threat<'_>) -> Severity {
-    let info = &threat.threat_info;
-    let is_active = Word::is(info.mitigation_status, "not_mitigated")
-        && boolean(threat.agent_realtime_info.agent_infected) == Some(true);
-    Severity::of_confidence(info.confidence_level, info.classification, is_active)
-        .unwrap_or(Severity::Informational)
-        .judged([info.analyst_verdict, info.classification, info.mitigation_status])
 }
 
 fn rule(event: &mut Event<'_>, info: &ThreatInfo<'_>) {
@@ -358,11 +347,6 @@ fn names_file(info: &ThreatInfo<'_>) -> bool {
     is_set(info.file_path) || name.is_some()
 }
 
-/// The name at the end of a path. A root has none.
-fn file_name(path: Escaped<'_>) -> Option<Escaped<'_>> {
-    Some(path.last_segment()).filter(|name| !name.raw().is_empty())
-}
-
 /// The user is the one who came from another host, or the one of the malicious process. Only if neither is known, it is
 /// the one who was logged in to the endpoint.
 fn user_object(event: &mut Event<'_>, threat: &mut Threat<'_>, origin: Option<RemoteOrigin<'_>>) {
@@ -399,7 +383,7 @@ fn host(event: &mut Event<'_>, threat: &mut Threat<'_>) {
     event.keyword("id", &mut current.agent_id);
     endpoint::domain(event, [&mut current.agent_domain, &mut detected.agent_domain]);
     event.keyword("type", &mut current.agent_machine_type);
-    let mut os = endpoint::Os {
+    let mut os = Os {
         name: if current.agent_os_name.is_empty() { &mut detected.agent_os_name } else { &mut current.agent_os_name },
         version: if current.agent_os_revision.is_empty() {
             &mut detected.agent_os_revision

@@ -1,46 +1,32 @@
 //! Maps unified alerts to ECS. The host is the primary asset, else the first one.
 
-use super::address::Address;
-use super::classification::{self, Word};
 use super::command_line;
-use super::common::CommonFields;
-use super::endpoint::{self, first_scalar};
-use super::event::{Event, boolean, is_placeholder, is_set};
-use super::severity::Severity;
-use super::user::{Account, ProcessUser};
-use super::vendor::{self, JoinKeys, write_remaining};
+use super::common_fields::CommonFields;
+use super::endpoint;
+use super::event::{Event, is_placeholder, is_set};
+use super::vendor::{self, JoinKeys};
 use super::{cloud, organization, user, workload};
 use crate::record::unified_alert::UnifiedAlert;
-use crate::record::{Escaped, Timestamp, Value};
+use crate::record::{Escaped, Value};
+use crate::transform::common::account::Account;
+use crate::transform::common::address::Address;
+use crate::transform::common::classification::{self, Word};
+use crate::transform::common::os::os_type;
+use crate::transform::common::placeholder::first_scalar;
+use crate::transform::common::remaining::write_remaining;
+use crate::transform::common::severity::Severity;
+use crate::transform::common::unified_alert::{
+    Host, alert_id, is_engine, is_new, is_sentinel_one, process_user, severity, threat_id, time,
+};
 use crate::transform::copy::KeyCase;
 
 /// Names of the vendor object that do not come from keys of the record.
 const RESERVED: &[&str] = &["severity", "original_severity", "site"];
 
-/// The asset that is the host: its current state, and its state at detection time.
-#[derive(Clone, Copy, Default)]
-struct Host<'a> {
-    current: Value<'a>,
-    detected: Value<'a>,
-}
-
-impl<'a> Host<'a> {
-    /// A value of the asset at detection time.
-    fn at_detection(self, key: &str) -> Value<'a> {
-        self.detected.get("asset").get(key)
-    }
-
-    fn is_machine(self) -> bool {
-        let category = Word::of_value(self.current.get("category"));
-        matches!(category.as_str(), "server" | "workstation") || self.current.get("agentUuid").escaped().is_some()
-    }
-}
-
 pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, alert: &mut UnifiedAlert<'_>) {
-    let host = Host { current: primary(alert.assets), detected: primary(alert.detection_time.assets) };
+    let host = Host::of(alert);
+    let (given, severity) = severity(alert);
     let console_severity = alert.severity.take();
-    let given = console_severity.escaped().and_then(Severity::of_word).unwrap_or(Severity::Informational);
-    let severity = given.judged([alert.analyst_verdict, alert.classification, alert.result]);
     let keys = join_keys(alert, host);
 
     head(event, common, alert, host);
@@ -91,50 +77,21 @@ pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, alert: &mut 
     event.json.raw(b"}");
 }
 
-/// The asset with `primary: true`, else the first one.
-fn primary(assets: Value<'_>) -> Value<'_> {
-    let is_primary = |asset: &Value<'_>| boolean(asset.get("primary")) == Some(true);
-    assets.elements().find(is_primary).or_else(|| assets.elements().next()).unwrap_or_default()
-}
-
-/// The ids of the same detection in other streams. `externalId` is the id at the product that detected: for the agent's
-/// engines that of the threat, for custom rules that of the alert.
+/// The ids of the same detection in other streams.
 fn join_keys<'a>(alert: &UnifiedAlert<'a>, host: Host<'a>) -> JoinKeys<'a> {
-    let id = alert.external_id;
-    let is_id = id
-        .escaped()
-        .is_some_and(|id| (17..=19).contains(&id.raw().len()) && id.raw().bytes().all(|byte| byte.is_ascii_digit()));
-    let id_of = |is_product: bool| if is_id && is_sentinel_one(alert) && is_product { id } else { Value::default() };
     JoinKeys {
         agent_uuid: host.current.get("agentUuid"),
-        alert_id: id_of(Word::is(alert.detection_source.product, "star")),
-        threat_id: id_of(is_engine(alert)),
+        alert_id: alert_id(alert),
+        threat_id: threat_id(alert),
         storyline: alert.storyline_id,
     }
-}
-
-fn is_sentinel_one(alert: &UnifiedAlert<'_>) -> bool {
-    Word::is(alert.detection_source.vendor, "sentinelone")
-}
-
-fn is_engine(alert: &UnifiedAlert<'_>) -> bool {
-    matches!(Word::of_value(alert.detection_source.product).as_str(), "edr" | "cws" | "cwp")
-}
-
-fn time(value: Value<'_>) -> Option<Timestamp> {
-    value.escaped().and_then(|text| Timestamp::parse(text.raw()).ok())
 }
 
 /// `@timestamp` of a new alert is its detection time, else the time of its change. The observer is the detecting
 /// product.
 fn head(event: &mut Event<'_>, common: &CommonFields<'_>, alert: &UnifiedAlert<'_>, host: Host<'_>) {
     let (mut detected, mut updated, mut created) = (alert.detected_at, alert.updated_at, alert.created_at);
-    let is_new = match (time(updated), time(created).or_else(|| time(detected))) {
-        // `since` is zero if `updated` is earlier.
-        (Some(updated), Some(created)) => updated.since(created).as_secs_f64() < 60.0,
-        (updated, _) => updated.is_none(),
-    };
-    match is_new {
+    match is_new(alert) {
         true => event.times([&mut detected, &mut updated, &mut created]),
         false => event.times([&mut updated, &mut detected, &mut created]),
     }
@@ -267,15 +224,6 @@ fn process(event: &mut Event<'_>, alert: &mut UnifiedAlert<'_>) {
     event.close(open);
 }
 
-/// The domain of the process's user may be in a value of its own.
-fn process_user<'a>(alert: &UnifiedAlert<'a>) -> ProcessUser<'a> {
-    let mut user = ProcessUser::of(alert.process.username);
-    if let Some(account) = &mut user.effective {
-        account.domain = account.domain.or(alert.process.user_domain.escaped());
-    }
-    user
-}
-
 fn file(event: &mut Event<'_>, alert: &mut UnifiedAlert<'_>) {
     let file = &mut alert.process.file;
     let open = event.open("file");
@@ -362,7 +310,7 @@ fn host_object(event: &mut Event<'_>, host: Host<'_>) {
     }
     let os = event.open("os");
     let kinds = [host.at_detection("osType"), host.current.get("osType")];
-    if let Some(kind) = kinds.into_iter().find_map(endpoint::os_type) {
+    if let Some(kind) = kinds.into_iter().find_map(os_type) {
         event.json.word("type", kind);
     }
     event.optional("name", host.at_detection("osName").escaped());

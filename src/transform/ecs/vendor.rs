@@ -1,10 +1,8 @@
 //! The vendor namespace: values of a record without an ECS field, under their own path.
 
-use super::common::CommonFields;
+use super::common_fields::CommonFields;
 use super::event::{Event, is_placeholder};
-use crate::record::block::{Block, Visitor};
 use crate::record::{Identity, Value};
-use crate::transform::copy::{KeyCase, Sibling, is_secret};
 use crate::transform::json::{Json, OpenContainer};
 
 /// Ids that have the same path in all streams, so that the events of one detection can be joined. A stream whose own
@@ -38,46 +36,4 @@ pub(super) fn open_with_identity(json: &mut Json<'_>, identity: Identity) -> Ope
     let open = json.open("sentinel_one");
     json.word("identity", std::str::from_utf8(&identity.hex()).unwrap_or_default());
     open
-}
-
-/// Writes the values that were not taken from `block` into the open object, which already has the names `reserved`.
-pub(super) fn write_remaining<'a>(json: &mut Json<'_>, block: &impl Block<'a>, key_case: KeyCase, reserved: &[&str]) {
-    block.visit(&mut VendorWriter { json, key_case, reserved, siblings: Vec::new() });
-}
-
-struct VendorWriter<'j, 'o, 'r> {
-    json: &'j mut Json<'o>,
-    key_case: KeyCase,
-    reserved: &'r [&'r str],
-    siblings: Vec<Sibling>,
-}
-
-impl<'a> Visitor<'a> for VendorWriter<'_, '_, '_> {
-    fn field(&mut self, name: &'static str, key: &'static str, value: Value<'a>) {
-        if is_secret(key) {
-            return;
-        }
-        self.json.value(if self.key_case == KeyCase::Snake { name } else { key }, value, self.key_case);
-    }
-
-    fn block(&mut self, name: &'static str, key: &'static str, block: &impl Block<'a>) {
-        let open = self.json.open(if self.key_case == KeyCase::Snake { name } else { key });
-        write_remaining(self.json, block, self.key_case, &[]);
-        self.json.close(open);
-    }
-
-    fn other(&mut self, owner: &impl Block<'a>, key: &str, value: Value<'a>) {
-        if is_secret(key) {
-            return;
-        }
-        let (key_case, reserved) = (self.key_case, self.reserved);
-        let is_used = |name: &str| {
-            reserved.contains(&name)
-                || match key_case {
-                    KeyCase::Snake => owner.has_field(name),
-                    KeyCase::AsReceived => owner.has_key(name),
-                }
-        };
-        self.json.keyed_value(key, value, key_case, &mut self.siblings, is_used);
-    }
 }

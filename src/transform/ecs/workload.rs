@@ -3,6 +3,7 @@
 use super::event::{Event, is_placeholder};
 use crate::record::workload::{Container, EcsTask, Kubernetes};
 use crate::record::{Escaped, Kind, Value};
+use crate::transform::common::workload::{Image, split_label};
 
 pub(super) fn container(event: &mut Event<'_>, container: &mut Container<'_>) {
     container_fields(event, &mut container.id, &mut container.name, &mut container.image, container.labels);
@@ -40,30 +41,6 @@ fn write_image(event: &mut Event<'_>, text: Escaped<'_>) {
     event.close(open);
 }
 
-/// The parts of `registry:5000/team/app:tag@sha256:digest`.
-#[derive(Debug, PartialEq, Eq)]
-struct Image<'a> {
-    name: &'a str,
-    tag: Option<&'a str>,
-    digest: Option<&'a str>,
-}
-
-impl<'a> Image<'a> {
-    /// The text after the last colon is the tag, unless it has a slash: then the colon precedes a registry's port.
-    fn of(text: &'a str) -> Self {
-        let (tagged, digest) = match text.split_once('@') {
-            Some((tagged, digest)) if !tagged.is_empty() && !digest.is_empty() => (tagged, Some(digest)),
-            _ => (text, None),
-        };
-        match tagged.rsplit_once(':') {
-            Some((name, tag)) if !name.is_empty() && !tag.is_empty() && !tag.contains('/') => {
-                Self { name, tag: Some(tag), digest }
-            }
-            _ => Self { name: tagged, tag: None, digest },
-        }
-    }
-}
-
 /// Writes labels as `container.labels`, from a list or from one text with commas. A dot would make a path of a name,
 /// and two labels could collide.
 fn write_labels(event: &mut Event<'_>, labels: Value<'_>) {
@@ -83,17 +60,6 @@ fn write_labels(event: &mut Event<'_>, labels: Value<'_>) {
         text.split(',').for_each(write);
     }
     event.close(open);
-}
-
-/// Splits `name=value` or `name:"value"`: the console has both.
-fn split_label(text: &str) -> Option<(&str, &str)> {
-    let text = text.trim();
-    let (name, value) = match text.strip_suffix('"').and_then(|text| text.split_once(":\"")) {
-        Some(quoted) => quoted,
-        None => text.split_once('=')?,
-    };
-    let (name, value) = (name.trim(), value.trim());
-    (!name.is_empty() && !value.is_empty()).then_some((name, value))
 }
 
 pub(super) fn kubernetes(event: &mut Event<'_>, kubernetes: &mut Kubernetes<'_>) {
@@ -149,34 +115,4 @@ pub(super) fn ecs_task(event: &mut Event<'_>, task: &mut EcsTask<'_>) {
     event.keyword("name", &mut task.service_name);
     event.close(resource);
     event.close(open);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn images_are_split_into_name_tag_and_digest() {
-        for (text, name, tag, digest) in [
-            ("nginx", "nginx", None, None),
-            ("nginx:1.25", "nginx", Some("1.25"), None),
-            ("registry:5000/team/app", "registry:5000/team/app", None, None),
-            ("registry:5000/team/app:v1", "registry:5000/team/app", Some("v1"), None),
-            ("nginx@sha256:abc", "nginx", None, Some("sha256:abc")),
-            ("registry:5000/app:v1@sha256:abc", "registry:5000/app", Some("v1"), Some("sha256:abc")),
-            ("@", "@", None, None),
-        ] {
-            assert_eq!(Image::of(text), Image { name, tag, digest }, "{text}");
-        }
-    }
-
-    #[test]
-    fn labels_have_two_forms() {
-        assert_eq!(split_label("app=web"), Some(("app", "web")));
-        assert_eq!(split_label(" app:\"we:b\" "), Some(("app", "we:b")));
-        assert_eq!(split_label("a=b=c"), Some(("a", "b=c")));
-        for text in ["", "odd", "=v", "k=", "k:\"\"", ":\"v\""] {
-            assert_eq!(split_label(text), None, "{text}");
-        }
-    }
 }

@@ -14,35 +14,50 @@ use crate::sink::{Event, SinkContext};
 pub(super) struct Documents {
     /// `"data_stream":{…},` if the name has type, dataset and namespace; else empty.
     head: String,
+    form: Form,
+}
+
+#[derive(Debug)]
+enum Form {
+    /// The event is a document with an `@timestamp`.
+    Whole,
+    /// The event has no `@timestamp`, which data streams require.
+    WithTime,
     /// `schema: raw`: what is between the identity and the text of the record.
-    raw: Option<String>,
+    Raw(String),
 }
 
 impl Documents {
     pub(super) fn new(data_stream: &str, context: &SinkContext) -> Self {
-        let raw = match context.schema {
-            // A mapped event is a document with an `@timestamp`.
-            Schema::Ecs => None,
-            Schema::Raw => Some(format!(
+        let form = match context.schema {
+            Schema::Ecs => Form::Whole,
+            Schema::Ocsf => Form::WithTime,
+            Schema::Raw => Form::Raw(format!(
                 r#","module":"sentinel_one","dataset":"sentinel_one.{}"}},"observer":{{"vendor":"SentinelOne","hostname":{}}},"labels":{},"message":"#,
                 context.stream.singular(),
                 json!(context.console_host),
                 json!(context.labels)
             )),
         };
-        Self { head: head(data_stream), raw }
+        Self { head: head(data_stream), form }
     }
 
     pub(super) fn write(&self, event: Event<'_>, out: &mut Vec<u8>) {
         out.push(b'{');
         out.extend_from_slice(self.head.as_bytes());
-        match &self.raw {
-            Some(origin) => {
+        match &self.form {
+            Form::Raw(origin) => {
                 write_raw(origin, event, out);
                 out.push(b'}');
+                return;
             }
-            None => out.extend_from_slice(event.body.strip_prefix(b"{").unwrap_or(event.body)),
+            Form::WithTime => {
+                // Writing into a Vec cannot fail.
+                let _ = write!(out, r#""@timestamp":"{}","#, time_or_now(event));
+            }
+            Form::Whole => {}
         }
+        out.extend_from_slice(event.body.strip_prefix(b"{").unwrap_or(event.body));
     }
 }
 
@@ -114,6 +129,24 @@ mod tests {
         for name in ["s1", "logs-s1", "logs-s1-", "logs-s1-acme-eu"] {
             assert_eq!(document(name), json!({ "@timestamp": "x" }), "{name}");
         }
+    }
+
+    #[test]
+    fn an_ocsf_event_gets_the_time_that_data_streams_require() {
+        let context = document("logs-a-b", Schema::Ocsf, None);
+        // The event of this test has one of its own, which is the later of two keys.
+        assert_eq!(context["data_stream"]["dataset"], "a");
+        let mut out = Vec::new();
+        let mut batch = Batch::new(Stream::Threats);
+        let time = Some(Timestamp::from_micros(1_789_547_400_123_456));
+        batch.push_with("1", Identity::of("h", Stream::Threats, "1", ""), time, |out| {
+            out.extend_from_slice(br#"{"class_uid":2004}"#);
+            None
+        });
+        let documents = Documents { head: String::new(), form: Form::WithTime };
+        documents.write(batch.event(0).unwrap(), &mut out);
+        let document: Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!(document, json!({ "@timestamp": "2026-09-16T08:30:00.123456Z", "class_uid": 2004 }));
     }
 
     #[test]

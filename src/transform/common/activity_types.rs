@@ -1,0 +1,155 @@
+//! The classification of activity types in ECS and OCSF, compiled into the program: `../data/activity-categories.csv`
+//! has the types whose meaning is published, `../data/activity-groups.csv` the others that the console's API knows.
+
+use std::sync::LazyLock;
+
+use super::severity::Severity;
+
+/// A row of the table.
+#[derive(Debug, Clone)]
+pub struct ActivityType {
+    pub id: u32,
+    pub kind: &'static str,
+    /// Empty for a type without a published group.
+    pub categories: Vec<&'static str>,
+    pub types: Vec<&'static str>,
+    pub action: &'static str,
+    /// "" if the type has no outcome.
+    pub outcome: &'static str,
+    pub severity: Severity,
+    pub ocsf: Ocsf,
+}
+
+/// The class of a type in OCSF.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Ocsf {
+    pub class: u32,
+    pub activity: u8,
+    /// `None` if the type has no status.
+    pub status: Option<u16>,
+    pub disposition: Option<u16>,
+}
+
+pub fn find(id: u32) -> Option<&'static ActivityType> {
+    static TYPES: LazyLock<Vec<ActivityType>> = LazyLock::new(types);
+    lookup(&TYPES, id)
+}
+
+/// The defaults for a type of which only the number and perhaps the group is published.
+pub fn group_default(id: u32) -> Option<&'static ActivityType> {
+    static GROUPS: LazyLock<Vec<ActivityType>> = LazyLock::new(groups);
+    lookup(&GROUPS, id)
+}
+
+fn lookup(types: &'static [ActivityType], id: u32) -> Option<&'static ActivityType> {
+    types.binary_search_by_key(&id, |row| row.id).ok().map(|index| &types[index])
+}
+
+fn types() -> Vec<ActivityType> {
+    rows(include_str!("../data/activity-categories.csv"), |cell| ActivityType {
+        id: 0,
+        kind: cell("ecs_event_kind"),
+        categories: words(cell("ecs_event_category")),
+        types: words(cell("ecs_event_type")),
+        action: cell("ecs_event_action"),
+        outcome: cell("ecs_event_outcome"),
+        severity: Severity::of_id(cell("severity_id").parse().unwrap_or(0)),
+        ocsf: ocsf(cell),
+    })
+}
+
+fn groups() -> Vec<ActivityType> {
+    rows(include_str!("../data/activity-groups.csv"), |cell| ActivityType {
+        id: 0,
+        kind: "event",
+        categories: words(cell("ecs_event_category")),
+        types: words(cell("ecs_event_type")),
+        action: cell("ecs_event_action"),
+        outcome: "",
+        severity: Severity::Informational,
+        ocsf: ocsf(cell),
+    })
+}
+
+fn ocsf(cell: &dyn Fn(&str) -> &'static str) -> Ocsf {
+    Ocsf {
+        class: cell("ocsf_class_uid").parse().unwrap_or_default(),
+        activity: cell("ocsf_activity_id").parse().unwrap_or_default(),
+        status: cell("ocsf_status_id").parse().ok(),
+        disposition: cell("ocsf_disposition_id").parse().ok(),
+    }
+}
+
+fn rows(table: &'static str, read: impl Fn(&dyn Fn(&str) -> &'static str) -> ActivityType) -> Vec<ActivityType> {
+    let mut lines = table.lines().map(cells);
+    let names = lines.next().unwrap_or_default();
+    let mut rows: Vec<ActivityType> = lines
+        .filter_map(|cells| {
+            let cell = |name: &str| {
+                names.iter().position(|known| *known == name).and_then(|index| cells.get(index)).copied().unwrap_or("")
+            };
+            let id = cell("activity_type_id").parse().ok()?;
+            Some(ActivityType { id, ..read(&cell) })
+        })
+        .collect();
+    rows.sort_by_key(|row| row.id);
+    rows
+}
+
+fn words(cell: &'static str) -> Vec<&'static str> {
+    cell.split('|').filter(|word| !word.is_empty()).collect()
+}
+
+/// The cells of a CSV line; a cell in quotes may contain commas.
+fn cells(line: &'static str) -> Vec<&'static str> {
+    let mut cells = Vec::new();
+    let mut rest = line;
+    loop {
+        let (cell, remaining) = match rest.strip_prefix('"').and_then(|quoted| quoted.split_once('"')) {
+            Some((cell, remaining)) => (cell, remaining.strip_prefix(',')),
+            None => match rest.split_once(',') {
+                Some((cell, remaining)) => (cell, Some(remaining)),
+                None => (rest, None),
+            },
+        };
+        cells.push(cell);
+        match remaining {
+            Some(remaining) => rest = remaining,
+            None => return cells,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tables_are_complete() {
+        let types = types();
+        assert_eq!(types.len(), 413);
+        for row in &types {
+            assert!(["event", "alert", "enrichment"].contains(&row.kind), "{row:?}");
+            assert!(!row.categories.is_empty() && !row.types.is_empty() && !row.action.is_empty(), "{row:?}");
+            assert!(["", "success", "failure", "unknown"].contains(&row.outcome), "{row:?}");
+        }
+        assert!(types.windows(2).all(|pair| pair[0].id < pair[1].id));
+        let groups = groups();
+        assert_eq!(groups.len(), 102);
+        for row in &groups {
+            assert!(find(row.id).is_none() && row.action.ends_with(&format!("-activity-{}", row.id)), "{row:?}");
+            assert_eq!(row.categories.is_empty(), row.types.is_empty(), "{row:?}");
+        }
+    }
+
+    #[test]
+    fn rows_are_found_by_number() {
+        let login = find(27).unwrap();
+        assert_eq!((login.kind, login.action, login.outcome), ("event", "user-logged-in", "success"));
+        assert_eq!((&login.categories[..], &login.types[..]), (&["authentication", "session"][..], &["start"][..]));
+        // The note is in quotes and contains commas.
+        let hit = find(3608).unwrap();
+        assert_eq!((hit.kind, hit.severity), ("alert", Severity::Medium));
+        assert!(find(1234).is_none() && find(u32::MAX).is_none());
+    }
+}

@@ -1,0 +1,31 @@
+//! What is decided the same in all schemas: users, addresses, severities, classes of activities, the parts of a
+//! detection.
+
+pub(super) mod account;
+pub(super) mod activity_class;
+pub(super) mod activity_types;
+pub(super) mod address;
+pub(super) mod agent;
+pub(super) mod alert;
+pub(super) mod attack;
+pub(super) mod classification;
+pub(super) mod cloud;
+pub(super) mod date;
+pub(super) mod detection;
+pub(super) mod dns;
+pub(super) mod enrichment;
+pub(super) mod event_kind;
+pub(super) mod hash;
+pub(super) mod matched;
+pub(super) mod os;
+pub(super) mod placeholder;
+pub(super) mod registry;
+pub(super) mod remaining;
+pub(super) mod remote_origin;
+pub(super) mod rule_hit;
+pub(super) mod severity;
+pub(super) mod text_set;
+pub(super) mod threat;
+pub(super) mod unified_alert;
+pub(super) mod vulnerability;
+pub(super) mod workload;

@@ -1,0 +1,39 @@
+//! The beginning of an event.
+
+use super::class::{Class, OTHER};
+use super::event::Event;
+
+impl Event<'_> {
+    /// Opens the event and writes its class, its activity and its type. `other` is the name of an activity that OCSF
+    /// does not have.
+    pub fn begin(&mut self, class: &'static Class, activity: u8, other: &str) {
+        let json = &mut self.json;
+        let mut buffer = itoa::Buffer::new();
+        let name = class.activity(activity);
+        let activity = if name.is_some() { activity } else { OTHER };
+        json.raw(b"{");
+        json.number("activity_id", buffer.format(activity));
+        match name {
+            Some(name) => json.word("activity_name", name),
+            None => json.text("activity_name", other),
+        }
+        json.number("category_uid", buffer.format(class.uid / 1000));
+        json.word("category_name", class.category);
+        json.number("class_uid", buffer.format(class.uid));
+        json.word("class_name", class.name);
+        json.number("type_uid", buffer.format(u64::from(class.uid) * 100 + u64::from(activity)));
+        json.name("type_name");
+        for part in ["\"", class.name, ": ", name.unwrap_or("Other"), "\""] {
+            json.raw(part.as_bytes());
+        }
+        self.class = class;
+    }
+
+    /// Writes `status_id` and `status`. `other` is the name of a status without a number.
+    pub fn status(&mut self, id: u16, other: &str) {
+        match self.class.statuses.get(usize::from(id)) {
+            Some(caption) => self.choice("status", id, caption),
+            None => self.other("status", other),
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! Maps records to OCSF 1.8.0. There is one file per stream, in the order of the tables of `docs/mapping-ocsf.md`, and
+//! one per part that several streams share.
+
+mod activity;
+mod activity_class;
+mod activity_end;
+mod activity_parts;
+mod activity_values;
+mod agent;
+mod alert;
+mod attacks;
+mod class;
+mod detection;
+mod device;
+mod engines;
+mod enrichment;
+mod entity;
+mod event;
+mod file;
+mod finding;
+mod group;
+mod head;
+mod metadata;
+mod mitigation;
+mod observables;
+mod rule_hit;
+mod threat;
+mod unified_alert;
+mod unmapped;
+mod user;
+mod vulnerability;
+mod workload;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use self::class::{BASE_EVENT, OTHER};
+use self::event::{Event, Scratch};
+use self::metadata::Common;
+use super::common::enrichment::Enrichment;
+use super::common::severity::Severity;
+use super::json::Json;
+use super::mapping::{Mapped, Origin, Snapshot, check};
+use crate::record::activity::Activity;
+use crate::record::agent::Agent;
+use crate::record::alert::Alert;
+use crate::record::group::Group;
+use crate::record::threat::Threat;
+use crate::record::unified_alert::UnifiedAlert;
+use crate::record::vulnerability::Vulnerability;
+use crate::record::{Escaped, Identity, JsonError, Reader, Scope, Stream, Timestamp, facts};
+
+/// The name with the version, for the Kafka header.
+pub(super) const NAME: &str = "ocsf-1.8.0";
+
+/// Maps the records of one lane into OCSF.
+#[derive(Debug, Clone)]
+pub(super) struct Ocsf {
+    stream: Stream,
+    console_host: String,
+    keep_original: bool,
+    /// The beginning of `metadata`: the same in every event.
+    metadata: Vec<u8>,
+    /// The scope of the next records, if they do not contain it.
+    pub scope: Option<Arc<Scope>>,
+    scratch: Scratch,
+}
+
+impl Ocsf {
+    pub fn new(origin: &Origin, labels: &BTreeMap<String, String>, keep_original: bool) -> Self {
+        Self {
+            stream: origin.stream,
+            console_host: origin.console_host.clone(),
+            keep_original,
+            metadata: metadata(origin, labels),
+            scope: None,
+            scratch: Scratch::default(),
+        }
+    }
+
+    pub fn identity(&self, record: &[u8]) -> Identity {
+        facts(self.stream, record).identity(&self.console_host, record)
+    }
+
+    /// Appends the event of one record.
+    ///
+    /// # Errors
+    /// With the reason, when the record is not a JSON object. The caller must then discard the appended bytes.
+    pub fn map(
+        &mut self,
+        record: &[u8],
+        identity: Identity,
+        enrichment: Option<&[u8]>,
+        out: &mut Vec<u8>,
+    ) -> Result<Mapped, String> {
+        let record = check(record)?;
+        self.map_object(record, identity, enrichment, out)
+            .map_err(|error| format!("the record cannot be read: {error}"))
+    }
+
+    fn map_object(
+        &mut self,
+        record: &str,
+        identity: Identity,
+        enrichment: Option<&[u8]>,
+        out: &mut Vec<u8>,
+    ) -> Result<Mapped, JsonError> {
+        let mut reader = Reader::new(record);
+        let mut event = Event::new(out, &mut self.scratch);
+        let mut common = Common {
+            metadata: &self.metadata,
+            console_host: &self.console_host,
+            identity,
+            original: None,
+            scope: self.scope.as_deref(),
+        };
+        let mut finish = |reader: &mut Reader<'_>| {
+            reader.end()?;
+            common.original = self.keep_original.then(|| (record, reader.has_spaces()));
+            Ok(common)
+        };
+        let mut mapped = Mapped::default();
+        match self.stream {
+            Stream::Threats => {
+                let mut threat = Threat::read(&mut reader)?;
+                let enrichment = enrichment.and_then(Enrichment::read);
+                threat::map(&mut event, &finish(&mut reader)?, &mut threat, enrichment.as_ref());
+            }
+            Stream::Activities => {
+                let mut activity = Activity::read(&mut reader)?;
+                mapped.unknown_activity = activity::map(&mut event, &finish(&mut reader)?, &mut activity);
+            }
+            Stream::Agents => {
+                let mut agent = Agent::read(&mut reader)?;
+                agent::map(&mut event, &finish(&mut reader)?, &mut agent);
+            }
+            Stream::Alerts => {
+                let mut alert = Alert::read(&mut reader)?;
+                alert::map(&mut event, &finish(&mut reader)?, &mut alert);
+            }
+            Stream::Groups => {
+                let mut group = Group::read(&mut reader)?;
+                group::map(&mut event, &finish(&mut reader)?, &mut group);
+            }
+            Stream::UnifiedAlerts => {
+                let mut alert = UnifiedAlert::read(&mut reader)?;
+                unified_alert::map(&mut event, &finish(&mut reader)?, &mut alert);
+            }
+            Stream::Vulnerabilities => {
+                let mut finding = Vulnerability::read(&mut reader)?;
+                vulnerability::map(&mut event, &finish(&mut reader)?, &mut finding);
+            }
+        }
+        Ok(mapped)
+    }
+
+    /// Appends the event that follows the last record of a snapshot.
+    pub fn map_snapshot(&mut self, snapshot: Snapshot, identity: Identity, out: &mut Vec<u8>) {
+        let (time, records) = (snapshot.time.to_string(), snapshot.records.to_string());
+        let message = format!("Snapshot of {time} is complete: {records} {}", self.stream.name());
+        let mut event = begin_own_event(&mut self.scratch, "snapshot-complete", snapshot.time, &message, out);
+        event.status(1, "");
+        let metadata = event.open("metadata");
+        metadata::begin(&mut event.json, &self.metadata, identity);
+        event.close(metadata);
+        let unmapped = event.open("unmapped");
+        let object = event.open("snapshot");
+        event.json.word("time", &time);
+        event.json.number("records", &records);
+        event.close(object);
+        event.close(unmapped);
+        event.json.raw(b"}");
+    }
+
+    /// Appends the event of a record that cannot be mapped: the record and the reason.
+    pub fn map_error(&mut self, record: &[u8], identity: Identity, reason: &str, out: &mut Vec<u8>) {
+        let mut event = begin_own_event(&mut self.scratch, "mapping-failed", Timestamp::now(), reason, out);
+        event.status(2, "");
+        event.json.text("status_detail", reason);
+        let metadata = event.open("metadata");
+        metadata::begin(&mut event.json, &self.metadata, identity);
+        event.close(metadata);
+        if !record.is_empty() {
+            event.json.text("raw_data", &String::from_utf8_lossy(record));
+        }
+        event.json.raw(b"}");
+    }
+}
+
+/// Begins an event that no record describes.
+fn begin_own_event<'o>(
+    scratch: &'o mut Scratch,
+    activity: &str,
+    time: Timestamp,
+    message: &str,
+    out: &'o mut Vec<u8>,
+) -> Event<'o> {
+    let mut event = Event::new(out, scratch);
+    event.begin(&BASE_EVENT, OTHER, activity);
+    event.timestamp("time", time);
+    event.severity(Severity::Informational);
+    event.json.text("message", message);
+    event
+}
+
+fn metadata(origin: &Origin, labels: &BTreeMap<String, String>) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut siblings = Vec::new();
+    let mut json = Json::new(&mut out, &mut siblings);
+    let stream = origin.stream.name();
+    json.word("version", "1.8.0");
+    json.raw(br#","product":{"vendor_name":"SentinelOne","name":"Singularity","feature":{"name":""#);
+    json.raw(stream.as_bytes());
+    json.raw(br#""}}"#);
+    json.word("log_name", stream);
+    json.word("log_provider", "SentinelOne");
+    json.text("log_source", &origin.console_host);
+    let list = json.open_list("labels");
+    let pipeline = ("pipeline", origin.pipeline.as_str());
+    let own =
+        labels.iter().map(|(name, label)| (name.as_str(), label.as_str())).filter(|(name, _)| *name != "pipeline");
+    for (name, label) in std::iter::once(pipeline).chain(own) {
+        let quoted = serde_json::Value::from(format!("{name}:{label}")).to_string();
+        json.element(Escaped::plain(quoted.get(1..quoted.len() - 1).unwrap_or_default()));
+    }
+    json.close(list);
+    out
+}

@@ -1,0 +1,5 @@
+//! OCSF: that events are valid, that they keep every leaf, and what they say.
+
+mod events;
+mod golden;
+pub mod schema;

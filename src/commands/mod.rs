@@ -57,7 +57,7 @@ pub const USAGE: u8 = 2;
 /// Forwards SentinelOne security records to Kafka and HTTP SIEMs.
 ///
 /// One YAML file per customer describes one pipeline: a SentinelOne console, the streams to pull from it, how records
-/// are mapped (ECS or raw), and the sinks that receive them. One worker runs thousands of pipelines.
+/// are mapped (ECS, OCSF or raw), and the sinks that receive them. One worker runs thousands of pipelines.
 #[derive(Debug, Parser)]
 #[command(
     name = "s1-forwarder",

@@ -249,8 +249,8 @@ impl Group {
         loop {
             // The transaction is incomplete without a refused message, and librdkafka sends no others after it.
             if let Some(code) = parts.iter_mut().find_map(|part| part.sent.failure()) {
-                // An abort drops requests on the wire. If the brokers store one after it, they miss the sequence numbers
-                // of the next transaction and refuse it.
+                // An abort drops requests on the wire. If the brokers store one after it, sequence numbers are missing,
+                // and they refuse the next transaction.
                 let _ = self.call(|producer| producer.flush(CALL)).await?;
                 return Ok(Some(code));
             }

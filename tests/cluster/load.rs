@@ -159,7 +159,7 @@ async fn the_load_on_the_api_server_is_what_the_docs_compute() {
         assert!(measured <= rate * 1.5, "{what}: {measured}/s");
     }
     assert_eq!(after.since(&before, "POST configmaps"), 0.0);
-    // Each is a look at the name of every checkpoint there is: a worker does that when it starts, to find renamed lanes.
+    // Each is a look at the name of every checkpoint: a worker does that when it starts, to find renamed lanes.
     assert_eq!(after.since(&before, "LIST configmaps"), 0.0);
     let listed = after.since(&start, "LIST configmaps");
     assert!(listed <= (workers * (1 + lanes / 500)) as f64, "{listed} lists of checkpoints");

@@ -411,7 +411,7 @@ fn command_line() {
     let mut text = format!("# Command line\n\n{MADE_BY}");
     text += &paragraph(&program.get_long_about().or(program.get_about()).unwrap().to_string());
     text += &paragraph(
-        "Most flags are also environment variables. A flag takes precedence over its variable. Exit codes: 0 done; 1 a failure \
+        "Each flag is also an environment variable. A flag takes precedence over its variable. Exit codes: 0 done; 1 a failure \
          at run time; 2 wrong usage, or none of the pipeline files can run.",
     );
     text += "## All commands\n\n";

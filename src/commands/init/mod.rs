@@ -29,7 +29,7 @@ pub struct Args {
     /// The pipeline file. Its name without extension is the pipeline's name
     file: PathBuf,
 
-    /// Address of the console, such as https://usea1-acme.sentinelone.net
+    /// Address of the console, such as `https://usea1-acme.sentinelone.net`
     #[arg(long, value_name = "URL", value_parser = ConsoleUrl::parse)]
     console: Option<ConsoleUrl>,
 

@@ -64,7 +64,10 @@ impl Options {
             Location::File(directory) => Some(dead_letters::Location::Directory(directory.join(DEAD_LETTERS))),
             #[cfg(feature = "kubernetes")]
             Location::Kubernetes(namespace) => Some(dead_letters::Location::Kubernetes(namespace.clone())),
-            _ => None,
+            #[cfg(not(feature = "kubernetes"))]
+            Location::Kubernetes(_) => None,
+            #[cfg(feature = "kafka")]
+            Location::Kafka(_) => None,
         };
         self.dead_letters.clone().or_else(default)
     }

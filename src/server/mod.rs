@@ -3,6 +3,7 @@
 //! Their data comes from [`Telemetry`], which has no settings and so no secrets.
 
 mod lanes;
+mod listener;
 mod page;
 
 use std::convert::Infallible;
@@ -69,10 +70,9 @@ impl Server {
     ) -> io::Result<()> {
         let shutdown = shutdown.shared();
         let heartbeats = send_heartbeats(telemetry.clone());
-        let serving =
-            axum::serve(self.listener, router(telemetry)).with_graceful_shutdown(shutdown.clone()).into_future();
+        let serving = listener::serve(self.listener, router(telemetry), listener::LIMITS, shutdown.clone());
         tokio::select! {
-            served = serving => served,
+            () = serving => Ok(()),
             never = heartbeats => match never {},
             // A client that reads slowly must not delay the end of the process.
             () = shutdown.then(|()| sleep(LAST_RESPONSES)) => Ok(()),

@@ -1,0 +1,188 @@
+//! Accepts connections, and bounds what a client can hold: connections, time and memory.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use parking_lot::Mutex;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{sleep, timeout};
+
+/// Limits of a listener. A client that would exceed one is disconnected.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// Connections at a time.
+    pub connections: usize,
+    /// Connections at a time from one address.
+    pub connections_per_address: usize,
+    /// Time until the head of a request has arrived, counted from the end of the last one.
+    pub head: Duration,
+    /// Time for all requests of a connection. Whoever reads slowly holds the response in memory.
+    pub connection: Duration,
+}
+
+/// A Prometheus, a kubelet and some browsers have one or two connections each.
+pub(super) const LIMITS: Limits = Limits {
+    connections: 256,
+    connections_per_address: 32,
+    head: Duration::from_secs(10),
+    connection: Duration::from_secs(300),
+};
+
+/// Bytes of a request's head.
+const MAX_HEAD: usize = 16 * 1024;
+/// Wait after an error of the listener, such as too many open files.
+const AFTER_ERROR: Duration = Duration::from_millis(100);
+
+/// Serves `router` until `shutdown` completes; then until the responses that were begun are sent.
+pub(super) async fn serve(listener: TcpListener, router: Router, limits: Limits, shutdown: impl Future<Output = ()>) {
+    let open = Arc::new(Open::default());
+    let graceful = GracefulShutdown::new();
+    let accept = async {
+        loop {
+            let (stream, peer) = match listener.accept().await {
+                Ok(accepted) => accepted,
+                Err(_) => {
+                    sleep(AFTER_ERROR).await;
+                    continue;
+                }
+            };
+            if let Some(place) = open.enter(peer.ip(), limits) {
+                let connection = connection(stream, router.clone(), limits);
+                let connection = graceful.watch(connection);
+                tokio::spawn(async move {
+                    // What went wrong with a client is of no interest.
+                    let _ = timeout(limits.connection, connection).await;
+                    drop(place);
+                });
+            }
+        }
+    };
+    tokio::select! {
+        () = accept => {}
+        () = shutdown => {}
+    }
+    drop(listener);
+    graceful.shutdown().await;
+}
+
+fn connection(
+    stream: TcpStream,
+    router: Router,
+    limits: Limits,
+) -> http1::Connection<TokioIo<TcpStream>, TowerToHyperService<Router>> {
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(limits.head).max_buf_size(MAX_HEAD);
+    builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+}
+
+/// The open connections, by address.
+#[derive(Debug, Default)]
+struct Open(Mutex<HashMap<IpAddr, usize>>);
+
+impl Open {
+    /// `None` if there are too many.
+    fn enter(self: &Arc<Self>, address: IpAddr, limits: Limits) -> Option<Place> {
+        let mut open = self.0.lock();
+        if open.values().sum::<usize>() >= limits.connections {
+            return None;
+        }
+        let count = open.entry(address).or_default();
+        if *count >= limits.connections_per_address {
+            return None;
+        }
+        *count += 1;
+        Some(Place { address, open: self.clone() })
+    }
+}
+
+/// One of the connections, until it is dropped.
+#[derive(Debug)]
+struct Place {
+    address: IpAddr,
+    open: Arc<Open>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut open = self.open.0.lock();
+        match open.get_mut(&self.address) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => drop(open.remove(&self.address)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::time::Instant;
+
+    use super::*;
+
+    async fn start(limits: Limits) -> std::net::SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = Router::new().route("/", get(async || "hello"));
+        tokio::spawn(serve(listener, router, limits, std::future::pending()));
+        address
+    }
+
+    /// What comes back until the server closes the connection.
+    async fn exchange(address: std::net::SocketAddr, request: &[u8]) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        // The server may have closed it already.
+        let _ = stream.write_all(request).await;
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+        String::from_utf8(answer).unwrap()
+    }
+
+    const WHOLE: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+
+    #[tokio::test]
+    async fn a_head_that_does_not_end_is_not_waited_for() {
+        let address = start(Limits { head: Duration::from_millis(300), ..LIMITS }).await;
+        let begun = Instant::now();
+        assert!(!exchange(address, b"GET / HTTP/1.1\r\nHost: x\r\n").await.contains("200"));
+        assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+        let long = format!("GET / HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "x".repeat(MAX_HEAD));
+        let answer = exchange(address, long.as_bytes()).await;
+        assert!(!answer.contains("200"), "{answer}");
+        assert!(exchange(address, WHOLE).await.ends_with("hello"));
+    }
+
+    #[tokio::test]
+    async fn one_address_holds_so_many_connections_and_others_have_room() {
+        let address = start(Limits { connections_per_address: 2, ..LIMITS }).await;
+        let mut held = Vec::new();
+        for _ in 0..2 {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+            let mut answer = [0; 17];
+            stream.read_exact(&mut answer).await.unwrap();
+            held.push(stream);
+        }
+        assert_eq!(exchange(address, WHOLE).await, "");
+        drop(held);
+        while !exchange(address, WHOLE).await.ends_with("hello") {
+            tokio::task::yield_now().await;
+        }
+        let open = Arc::new(Open::default());
+        let limits = Limits { connections: 3, connections_per_address: 2, ..LIMITS };
+        let [one, other] = [IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2])];
+        let held = [open.enter(one, limits), open.enter(one, limits)];
+        assert!(open.enter(one, limits).is_none());
+        let third = open.enter(other, limits);
+        assert!(third.is_some() && open.enter(other, limits).is_none(), "in all");
+        drop((held, third));
+        assert!(open.0.lock().is_empty());
+    }
+}

@@ -63,8 +63,12 @@ impl FromStr for KafkaLocation {
             option: option.to_owned(),
             problem: problem.to_owned(),
         };
-        let option = |option: &str| {
-            let (key, value) = option.split_once('=').ok_or_else(|| invalid(option, "write it as NAME=VALUE"))?;
+        let option = |(place, option): (usize, &str)| {
+            // Not the text: it may be the end of a password.
+            let number = format!("number {}", place + 1);
+            let (key, value) = option
+                .split_once('=')
+                .ok_or_else(|| invalid(&number, "write it as NAME=VALUE, and `&` in a value as %26"))?;
             let value = percent_encoding::percent_decode_str(value).decode_utf8_lossy().into_owned();
             let secret = match value.strip_prefix("file:") {
                 Some(path) => Secret::File(path.into()),
@@ -72,7 +76,7 @@ impl FromStr for KafkaLocation {
             };
             Ok((key.to_owned(), secret))
         };
-        let options = options.split('&').filter(|option| !option.is_empty()).map(option);
+        let options = options.split('&').filter(|option| !option.is_empty()).enumerate().map(option);
         let options: BTreeMap<_, _> = options.collect::<Result<_, _>>()?;
         options::check(options.iter().map(|(key, secret)| (key.as_str(), secret)), &REFUSED)
             .map_err(|found| invalid(&found.key, &found.problem))?;

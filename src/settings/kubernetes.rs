@@ -10,7 +10,8 @@ const CALL: Duration = Duration::from_secs(10);
 
 const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 const PROGRAM: &str = "s1-forwarder";
-const INSTANCE: &str = "app.kubernetes.io/instance";
+/// Not `app.kubernetes.io/instance`: by that label Argo CD takes objects for its own, and prunes them.
+const INSTANCE: &str = "s1-forwarder/instance";
 const KIND: &str = "s1-forwarder/kind";
 
 #[derive(Clone)]

@@ -28,6 +28,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::settings::install_crypto_provider;
 use crate::telemetry::init_logs;
@@ -133,6 +134,7 @@ pub fn main() -> ExitCode {
     // With wrong usage, this ends the process with 2.
     let Cli { logs, command } = Cli::from_arg_matches(&definition().get_matches()).unwrap_or_else(|error| error.exit());
     install_crypto_provider();
+    prevent_core_dumps();
     let level = logs.log_level.as_deref().unwrap_or(command.log_level());
     if let Err(error) = init_logs(logs.log_format, level) {
         eprintln!("error: {error}");
@@ -154,6 +156,17 @@ pub fn main() -> ExitCode {
             eprintln!("error: {}", with_causes(&error));
             if error.is::<UsageError>() { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
         }
+    }
+}
+
+/// A core dump would hold the tokens of all customers. The limit of one byte, unlike zero, also holds where the system
+/// pipes core dumps to a program (core(5)).
+fn prevent_core_dumps() {
+    let Rlimit { current, maximum } = getrlimit(Resource::Core);
+    let one = Some(maximum.map_or(1, |maximum| maximum.min(1)));
+    if current != one {
+        // A lower limit is always granted.
+        let _ = setrlimit(Resource::Core, Rlimit { current: one, maximum });
     }
 }
 

@@ -69,6 +69,16 @@ impl Forms<'_> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_leaves_no_core_dump() {
+    let harness = Harness::new(|_| {}).await;
+    let mut worker = harness.worker();
+    worker.url().await;
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", worker.id())).unwrap();
+    let core = limits.lines().find_map(|line| line.strip_prefix("Max core file size")).unwrap();
+    assert!(core.split_whitespace().next().unwrap().parse::<u64>().unwrap() <= 1, "{core}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_secret_is_reported_by_log_metric_page_state_or_dead_letter() {
     let harness = Harness::new(|setup| setup.activities = 40).await;
     harness.console().generate_oversized(Kind::Activities, system_clock() - 60_000_000, 150_000);

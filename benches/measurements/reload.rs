@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::process::Command;
 
-use s1_forwarder::pipeline::{Files, Scan};
+use s1_forwarder::pipeline::{FileOptions, Files, Scan};
 use s1_forwarder::worker::LaneSpec;
 use serde_json::json;
 
@@ -33,7 +33,7 @@ pub fn work(files: usize, changes: usize) {
         pipeline("http://127.0.0.1:1", &stream, "http://127.0.0.1:1", "")
     };
     (0..files).for_each(|number| place.pipeline(&format!("p{number:05}"), &text(0)));
-    let mut known = Files::new(&[place.path("pipelines")], None);
+    let mut known = Files::new(&[place.path("pipelines")], &FileOptions::default());
     assert_eq!(known.rescan(&Scan::All).started.len(), files);
     let path = place.path("pipelines").join("p00000.yaml");
     for change in 1..=changes {

@@ -240,7 +240,7 @@ async fn replay_matching(
     options: Options,
     once_timeout: Duration,
 ) -> anyhow::Result<ExitCode> {
-    let loaded = pipeline::read(files.locations(), files.defaults.as_deref()).await;
+    let loaded = pipeline::read(files.locations(), &files.options.get()).await;
     loaded.problems.iter().for_each(|problem| eprintln!("{problem}"));
     if loaded.pipelines.is_empty() && loaded.problems.iter().any(Problem::is_error) {
         return Err(UsageError("no pipeline file is valid".to_owned()).into());

@@ -84,7 +84,7 @@ fn mapper(args: &Args) -> Option<(Mapper, Schema)> {
         let schema = args.schema.unwrap_or_default();
         return Some((Mapper::new(&TransformSettings::default(), schema, origin), schema));
     };
-    let loaded = pipeline::load(std::slice::from_ref(path), None);
+    let loaded = pipeline::load(std::slice::from_ref(path), &pipeline::FileOptions::default());
     for problem in &loaded.problems {
         eprintln!("{problem}");
     }

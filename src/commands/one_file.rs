@@ -8,7 +8,7 @@ use clap::Args;
 use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
 
-use super::process::time;
+use super::process::{FileOptionArgs, time};
 use super::run::Signals;
 use super::{DeliveryArgs, RateArgs, TimeoutArgs, UsageError};
 use crate::pipeline::{self, Pipeline};
@@ -22,9 +22,8 @@ pub struct OneFileArgs {
     /// The pipeline file
     pub file: PathBuf,
 
-    /// A YAML file with keys that all pipelines inherit
-    #[arg(long, value_name = "FILE", env = "S1_FORWARDER_DEFAULTS")]
-    pub defaults: Option<PathBuf>,
+    #[command(flatten)]
+    pub options: FileOptionArgs,
 }
 
 impl OneFileArgs {
@@ -33,7 +32,7 @@ impl OneFileArgs {
     /// # Errors
     /// If the file is invalid.
     pub fn load(&self) -> Result<Arc<Pipeline>, UsageError> {
-        let loaded = pipeline::load(std::slice::from_ref(&self.file), self.defaults.as_deref());
+        let loaded = pipeline::load(std::slice::from_ref(&self.file), &self.options.get());
         loaded.problems.iter().for_each(|problem| eprintln!("{problem}"));
         let file = self.file.display();
         match loaded.pipelines.len() {

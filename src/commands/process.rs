@@ -40,19 +40,70 @@ pub struct FileArgs {
     )]
     pipelines: Vec<pipeline::Location>,
 
+    #[command(flatten)]
+    pub options: FileOptionArgs,
+}
+
+/// How pipeline files are read.
+#[derive(Debug, Clone, Default, Args)]
+pub struct FileOptionArgs {
     /// A YAML file with keys that all pipelines inherit
     ///
     /// It has the keys of a pipeline file, except `name`. Mappings are merged key by key, and the pipeline's own value
     /// takes precedence. Lists, such as `sinks`, are not merged: a pipeline's own list replaces the default. Relative
     /// `{ file }` paths are relative to this file.
     #[arg(long, value_name = "FILE", env = "S1_FORWARDER_DEFAULTS")]
-    pub defaults: Option<PathBuf>,
+    defaults: Option<PathBuf>,
+
+    /// The pipeline files are from others than the operator: restrict what they may name
+    ///
+    /// Their secrets come from --secrets-dir and --env-allow, their other files from --files-dir, and they reach public
+    /// addresses only. Pipeline files in objects of Kubernetes are always restricted so. See docs/security.md.
+    #[arg(long, env = "S1_FORWARDER_TENANT_FILES", help_heading = TENANTS)]
+    tenant_files: bool,
+
+    /// Tenants' files may name secrets in files below this directory
+    ///
+    /// {pipeline} stands for the file's name without extension: each pipeline then has a directory of its own.
+    #[arg(long, value_name = "DIR", env = "S1_FORWARDER_SECRETS_DIR", help_heading = TENANTS)]
+    secrets_dir: Option<PathBuf>,
+
+    /// Tenants' files may name secrets in environment variables that begin with this
+    #[arg(long, value_name = "PREFIX", env = "S1_FORWARDER_ENV_ALLOW", value_delimiter = ',', help_heading = TENANTS)]
+    env_allow: Vec<String>,
+
+    /// Tenants' files may name `file` sinks and the files of `tls:` below this directory
+    ///
+    /// {pipeline} stands for the file's name without extension.
+    #[arg(long, value_name = "DIR", env = "S1_FORWARDER_FILES_DIR", help_heading = TENANTS)]
+    files_dir: Option<PathBuf>,
+
+    /// Tenants' files may name any address: of this machine, its link and private networks too
+    #[arg(long, env = "S1_FORWARDER_ALLOW_PRIVATE_DESTINATIONS", help_heading = TENANTS)]
+    allow_private_destinations: bool,
+}
+
+const TENANTS: &str = "Pipeline files of tenants";
+
+impl FileOptionArgs {
+    pub fn get(&self) -> pipeline::FileOptions {
+        pipeline::FileOptions {
+            defaults: self.defaults.clone(),
+            tenants: pipeline::TenantRules {
+                for_files: self.tenant_files,
+                secrets_dir: self.secrets_dir.clone(),
+                env_prefixes: self.env_allow.clone(),
+                files_dir: self.files_dir.clone(),
+                allow_private: self.allow_private_destinations,
+            },
+        }
+    }
 }
 
 impl FileArgs {
     /// One file, without defaults.
     pub(super) fn of_file(file: PathBuf) -> Self {
-        Self { paths: vec![file.into()], pipelines: Vec::new(), defaults: None }
+        Self { paths: vec![file.into()], pipelines: Vec::new(), options: FileOptionArgs::default() }
     }
 
     /// Where the pipeline files are.

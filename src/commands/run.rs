@@ -124,7 +124,7 @@ fn options(args: &Args) -> Result<Options, UsageError> {
     let delivery = process.delivery.options();
     Ok(Options {
         pipelines: files.locations().to_vec(),
-        defaults: files.defaults.clone(),
+        files: files.options.get(),
         cluster: cluster.settings(&delivery.state, args.once)?,
         checkpoint_interval: process.checkpoint_interval(),
         accept_refusals: args.accept_refusals.clone(),

@@ -95,7 +95,8 @@ impl Args {
 }
 
 async fn request_status(base: &str) -> anyhow::Result<Status> {
-    let client = HttpSettings { tls: Tls::default(), proxy: None, timeout: Period(TIMEOUT) }.client()?;
+    let client =
+        HttpSettings { tls: Tls::default(), proxy: None, timeout: Period(TIMEOUT), public_only: false }.client()?;
     let mut response = client.get(format!("{base}/api/v1/lanes")).send().await?;
     if !response.status().is_success() {
         bail!("it responds with {}", response.status());

@@ -39,6 +39,9 @@ pub struct ConsoleSettings {
     /// Certificate authorities and client certificate for the connection.
     #[serde(default)]
     pub tls: Tls,
+    /// See [`HttpSettings::public_only`].
+    #[serde(skip)]
+    pub public_only: bool,
 }
 
 impl ConsoleSettings {
@@ -49,6 +52,7 @@ impl ConsoleSettings {
 
     pub(super) fn http(&self) -> HttpSettings {
         let timeout = self.timeout.unwrap_or(Period(DEFAULT_TIMEOUT));
-        HttpSettings { tls: self.tls.clone(), proxy: self.proxy.clone(), timeout }
+        let public_only = self.public_only;
+        HttpSettings { tls: self.tls.clone(), proxy: self.proxy.clone(), timeout, public_only }
     }
 }

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::contents::{Contents, Version, read_contents};
+use super::defaults::Defaults;
 use super::document;
 use super::objects::{Kind, Objects};
 use super::problem::{Place, Problem, Severity};
 use super::sources::{Listing, Source};
-use super::yaml::Node;
+use super::tenant::TenantRules;
 use super::{Pipeline, Scan};
 
 /// The pipeline files at some paths, with the last valid version of each.
@@ -29,6 +30,7 @@ pub struct Files {
     sources: Vec<Source>,
     objects: Objects,
     defaults: Option<Defaults>,
+    tenants: TenantRules,
     files: HashMap<PathBuf, File>,
     /// Name and path of each file that is valid.
     claims: BTreeSet<(String, PathBuf)>,
@@ -39,15 +41,6 @@ pub struct Files {
     invalid: BTreeSet<PathBuf>,
     /// Problems of paths that could not be listed.
     unlisted: Vec<Problem>,
-}
-
-#[derive(Debug)]
-struct Defaults {
-    path: PathBuf,
-    version: Option<Version>,
-    /// The last valid version.
-    tree: Option<Node>,
-    problems: Vec<Problem>,
 }
 
 #[derive(Debug, Default)]
@@ -112,19 +105,27 @@ pub struct Loaded {
     pub files: Vec<FileReport>,
 }
 
+/// How pipeline files are read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FileOptions {
+    /// `--defaults`.
+    pub defaults: Option<PathBuf>,
+    pub tenants: TenantRules,
+}
+
 /// Reads the files below `paths` (files, or directories one level deep) once.
-pub fn load(paths: &[PathBuf], defaults: Option<&Path>) -> Loaded {
-    let mut files = Files::new(paths, defaults);
+pub fn load(paths: &[PathBuf], options: &FileOptions) -> Loaded {
+    let mut files = Files::new(paths, options);
     files.rescan(&Scan::All);
     files.loaded()
 }
 
 impl Files {
     /// Reads nothing: see [`Self::rescan`].
-    pub fn new(paths: &[PathBuf], defaults: Option<&Path>) -> Self {
-        let defaults =
-            defaults.map(|path| Defaults { path: path.to_owned(), version: None, tree: None, problems: Vec::new() });
+    pub fn new(paths: &[PathBuf], options: &FileOptions) -> Self {
+        let defaults = options.defaults.as_deref().map(Defaults::new);
         Self {
+            tenants: options.tenants.clone(),
             sources: paths.iter().map(|path| Source::new(path)).collect(),
             objects: Objects::default(),
             defaults,
@@ -308,6 +309,10 @@ impl Files {
         let Some(mut root) = document::tree(text, &file, &mut problems) else {
             return File { version: Some(version), problems, ..File::default() };
         };
+        let is_tenants = self.tenants.apply_to(path);
+        if is_tenants {
+            self.tenants.check(&root, path, &mut problems);
+        }
         let place = &root.nearest(&["name"]).place;
         let name_place = (place.line, place.column);
         match &self.defaults {
@@ -318,7 +323,10 @@ impl Files {
             }
             None => {}
         }
-        let pipeline = document::pipeline(&root, path, &mut problems);
+        let mut pipeline = document::pipeline(&root, path, &mut problems);
+        if let Some(pipeline) = pipeline.as_mut().filter(|_| is_tenants && !self.tenants.allow_private) {
+            pipeline.reach_public_only();
+        }
         if Kind::of(path) == Some(Kind::Secret) {
             problems.retain(|problem| !problem.is_about_literal_secret());
         }
@@ -444,38 +452,5 @@ impl Files {
         let place = Place { file: path.into(), line: file.name_place.0, column: file.name_place.1 };
         problems.push(Problem::at(&place, "name", Severity::Error, message));
         problems
-    }
-}
-
-impl Defaults {
-    /// Reads the file again if it changed. True if the pipelines have to be read again.
-    fn refresh(&mut self) -> bool {
-        match read_contents(&self.path, self.version.as_ref()) {
-            Contents::Same(version) => {
-                self.version = Some(version);
-                false
-            }
-            Contents::New(text, version) => {
-                let file: Arc<Path> = self.path.as_path().into();
-                self.version = Some(version);
-                self.problems.clear();
-                let tree = document::tree(&text, &file, &mut self.problems);
-                if let Some(tree) = &tree {
-                    document::check_defaults(&tree.clone(), &mut self.problems);
-                }
-                let valid = tree.filter(|_| !self.problems.iter().any(Problem::is_error));
-                let usable = valid.is_some();
-                self.tree = valid.or_else(|| self.tree.take());
-                usable
-            }
-            Contents::Gone => self.unusable("there is no such file".to_owned()),
-            Contents::Unreadable(message) => self.unusable(message),
-        }
-    }
-
-    fn unusable(&mut self, message: String) -> bool {
-        self.version = None;
-        self.problems = vec![Problem::file(&self.path, message)];
-        false
     }
 }

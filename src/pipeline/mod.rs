@@ -2,6 +2,7 @@
 
 mod check;
 mod contents;
+mod defaults;
 mod document;
 mod files;
 #[cfg(feature = "kubernetes")]
@@ -14,6 +15,7 @@ mod problem;
 mod read;
 mod schema;
 mod sources;
+mod tenant;
 mod watch;
 mod yaml;
 
@@ -22,13 +24,14 @@ use std::sync::Arc;
 
 use crate::{console, sink, source, transform};
 
-pub use files::{Changes, FileReport, Files, InvalidFile, Loaded, load};
+pub use files::{Changes, FileOptions, FileReport, Files, InvalidFile, Loaded, load};
 pub use location::{Labelled, Location, LocationError};
 pub use objects::stem;
 pub use open::{open, read};
 pub use pending::Scan;
 pub use problem::{Problem, Severity};
 pub use schema::schema;
+pub use tenant::TenantRules;
 pub use watch::Watch;
 
 /// A valid pipeline file, merged with the defaults file. The lanes share these settings.
@@ -48,6 +51,12 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
+    /// See [`HttpSettings::public_only`](crate::settings::HttpSettings::public_only).
+    fn reach_public_only(&mut self) {
+        Arc::make_mut(&mut self.console).public_only = true;
+        self.sinks.iter_mut().for_each(|sink| Arc::make_mut(sink).common.public_only = true);
+    }
+
     /// The context of the sink's first lane, to check or probe a sink without a lane. `None` if the sink accepts no
     /// stream of the pipeline.
     pub fn sink_context(

@@ -1,6 +1,4 @@
-use std::path::Path;
-
-use super::files::Loaded;
+use super::files::{FileOptions, Loaded};
 use super::location::{Location, split};
 use super::objects::Objects;
 use super::watch::Watch;
@@ -8,17 +6,17 @@ use super::{Files, Scan};
 
 /// The pipeline files at `locations`, not read yet, and a watch of their changes. The watch starts before the first
 /// scan, so that no change between the two is missed.
-pub fn open(locations: &[Location], defaults: Option<&Path>) -> (Files, Watch) {
+pub fn open(locations: &[Location], options: &FileOptions) -> (Files, Watch) {
     let (paths, labelled) = split(locations);
     let objects = Objects::default();
-    let mut watch = Watch::new(&paths, defaults);
+    let mut watch = Watch::new(&paths, options.defaults.as_deref());
     watch.watch_objects(labelled, &objects);
-    (Files::new(&paths, defaults).with_objects(objects), watch)
+    (Files::new(&paths, options).with_objects(objects), watch)
 }
 
 /// Reads the pipeline files at `locations` once.
-pub async fn read(locations: &[Location], defaults: Option<&Path>) -> Loaded {
-    let (mut files, mut watch) = open(locations, defaults);
+pub async fn read(locations: &[Location], options: &FileOptions) -> Loaded {
+    let (mut files, mut watch) = open(locations, options);
     watch.first_listing().await;
     let loaded = tokio::task::spawn_blocking(move || {
         files.rescan(&Scan::All);

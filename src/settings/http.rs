@@ -12,6 +12,7 @@ use rustls::{ClientConfig, RootCertStore};
 use sha2::{Digest, Sha256};
 
 use super::pin::PinnedCertificates;
+use super::reachable::PublicResolver;
 use super::read_file::read_file;
 use super::request_error::innermost_cause;
 use super::{Period, Proxy, Tls};
@@ -24,6 +25,8 @@ pub struct HttpSettings {
     pub proxy: Option<Proxy>,
     /// Timeout of a complete request.
     pub timeout: Period,
+    /// Names that resolve to private addresses are refused: the settings are a tenant's.
+    pub public_only: bool,
 }
 
 /// An HTTP client could not be built.
@@ -141,6 +144,9 @@ impl HttpSettings {
             Some(identity) => builder.identity(identity.reqwest),
             None => builder,
         };
+        if self.public_only {
+            builder = builder.dns_resolver(Arc::new(PublicResolver));
+        }
         if let Some(proxy) = &self.proxy {
             builder = builder.proxy(reqwest::Proxy::all(proxy.url().clone()).map_err(build_error)?);
         }
@@ -294,7 +300,7 @@ mod tests {
     use super::*;
 
     fn settings(tls: Tls) -> HttpSettings {
-        HttpSettings { tls, proxy: None, timeout: Period(Duration::from_secs(30)) }
+        HttpSettings { tls, proxy: None, timeout: Period(Duration::from_secs(30)), public_only: false }
     }
 
     #[test]

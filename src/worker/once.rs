@@ -47,7 +47,7 @@ pub async fn run_once(
     stop: CancellationToken,
 ) -> Result<OnceReport, StartError> {
     let context = WorkerContext::open(options, telemetry).await?;
-    let loaded = pipeline::read(&context.options.pipelines, context.options.defaults.as_deref()).await;
+    let loaded = pipeline::read(&context.options.pipelines, &context.options.files).await;
     context.telemetry.health().set_files_read();
     warn_of_renames(&*context.store(), loaded.pipelines.iter().map(|pipeline| &**pipeline)).await;
     let mut specs: Vec<_> = loaded.pipelines.iter().flat_map(|pipeline| LaneSpec::of(pipeline)).collect();

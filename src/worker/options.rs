@@ -1,4 +1,4 @@
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,8 +15,7 @@ use crate::state::{Access, Location, StateError, Store, process_identity};
 pub struct Options {
     /// `--pipelines`.
     pub pipelines: Vec<pipeline::Location>,
-    /// `--defaults`.
-    pub defaults: Option<PathBuf>,
+    pub files: pipeline::FileOptions,
     /// `--state`.
     pub state: Location,
     /// `--instance`.
@@ -77,7 +76,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             pipelines: Vec::new(),
-            defaults: None,
+            files: pipeline::FileOptions::default(),
             state: Location::File("state".into()),
             instance: "s1-forwarder".to_owned(),
             cluster: None,

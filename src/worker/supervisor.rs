@@ -104,7 +104,7 @@ impl RunningLane {
 
 impl Supervisor {
     pub fn new(context: Arc<WorkerContext>, cluster: Option<Cluster>, stop: CancellationToken) -> Self {
-        let (files, watch) = pipeline::open(&context.options.pipelines, context.options.defaults.as_deref());
+        let (files, watch) = pipeline::open(&context.options.pipelines, &context.options.files);
         let alone = cluster.is_none().then(|| (0, OwnedShard::default()));
         let shards = alone.into_iter().collect();
         Self {

@@ -16,7 +16,7 @@ fn every_wrong_file_is_reported_in_the_expected_words() {
             continue;
         }
         seen += 1;
-        let loaded = pipeline::load(std::slice::from_ref(&path), None);
+        let loaded = pipeline::load(std::slice::from_ref(&path), &pipeline::FileOptions::default());
         let text: String = loaded.problems.iter().map(|problem| format!("{problem}\n")).collect();
         assert_eq!(loaded.pipelines.is_empty(), loaded.problems.iter().any(pipeline::Problem::is_error), "{text}");
         assert!(!text.contains("CANARY") && !text.contains("1415926"), "a secret is shown:\n{text}");
@@ -35,12 +35,12 @@ fn every_wrong_file_is_reported_in_the_expected_words() {
 
 #[test]
 fn all_errors_of_all_files_are_reported_at_once() {
-    let loaded = pipeline::load(&["tests/files/errors".into()], None);
+    let loaded = pipeline::load(&["tests/files/errors".into()], &pipeline::FileOptions::default());
     let alone: usize = std::fs::read_dir("tests/files/errors")
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
-        .map(|path| pipeline::load(&[path], None).problems.len())
+        .map(|path| pipeline::load(&[path], &pipeline::FileOptions::default()).problems.len())
         .sum();
     assert_eq!(loaded.problems.len(), alone);
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use s1_forwarder::pipeline::load;
+use s1_forwarder::pipeline::{FileOptions, load};
 use s1_forwarder::record::Stream;
 use s1_forwarder::settings::Secret;
 
@@ -33,7 +33,7 @@ fn a_file_is_read_whole() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("acme.yaml");
     fs::write(&path, FULL).unwrap();
-    let loaded = load(std::slice::from_ref(&path), None);
+    let loaded = load(std::slice::from_ref(&path), &FileOptions::default());
     assert_eq!(loaded.problems, [], "{:?}", loaded.problems);
     let acme = &loaded.pipelines[0];
     assert_eq!((acme.name.as_str(), acme.enabled, &acme.path), ("acme", false, &path));
@@ -63,7 +63,7 @@ fn a_directory_is_read_one_level_deep() {
     }
     fs::create_dir(directory.path().join("e.yaml")).unwrap();
     fs::write(directory.path().join("e.yaml/f.yaml"), minimal).unwrap();
-    let loaded = load(&[directory.path().to_owned()], None);
+    let loaded = load(&[directory.path().to_owned()], &FileOptions::default());
     let names: Vec<_> = loaded.pipelines.iter().map(|pipeline| pipeline.name.as_str()).collect();
     assert_eq!((names, loaded.problems.len()), (vec!["a", "b"], 0));
 }
@@ -73,7 +73,7 @@ fn what_is_not_there_or_no_text_is_reported() {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("latin.yaml"), b"name: a\nconsole: \xe9\n").unwrap();
     fs::write(directory.path().join("large.yaml"), vec![b'#'; 2 << 20]).unwrap();
-    let loaded = load(&[directory.path().to_owned(), directory.path().join("missing")], None);
+    let loaded = load(&[directory.path().to_owned(), directory.path().join("missing")], &FileOptions::default());
     let reported: Vec<_> = loaded.problems.iter().map(|problem| problem.message.as_str()).collect();
     assert_eq!(reported, ["larger than 1 MiB", "line 2 is not UTF-8 text", "there is no such file or directory"]);
 }
@@ -81,7 +81,7 @@ fn what_is_not_there_or_no_text_is_reported() {
 /// The examples are what people copy: each must be valid as it stands.
 #[test]
 fn every_example_is_valid() {
-    let loaded = load(&["pipelines".into()], None);
+    let loaded = load(&["pipelines".into()], &FileOptions::default());
     assert!(loaded.files.len() >= 4, "{:?}", loaded.files.len());
     assert!(loaded.problems.is_empty(), "{:?}", loaded.problems);
 }
@@ -92,7 +92,7 @@ fn many_files_are_many_pipelines() {
     for number in 0..500 {
         fs::write(directory.path().join(format!("c{number}.yaml")), FULL).unwrap();
     }
-    let loaded = load(&[directory.path().to_owned()], None);
+    let loaded = load(&[directory.path().to_owned()], &FileOptions::default());
     assert_eq!((loaded.pipelines.len(), loaded.problems.len()), (500, 0));
 }
 
@@ -125,7 +125,7 @@ fn the_alternatives_of_the_examples_are_valid() {
         let text = uncommented(words);
         assert_ne!(text, without);
         fs::write(directory.path().join("http.yaml"), &text).unwrap();
-        let loaded = load(&[directory.path().to_owned()], None);
+        let loaded = load(&[directory.path().to_owned()], &FileOptions::default());
         assert!(loaded.problems.is_empty(), "{text}\n{:?}", loaded.problems);
     }
 }

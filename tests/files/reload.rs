@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use s1_forwarder::pipeline::{Changes, Files, Scan, Watch, load};
+use s1_forwarder::pipeline::{Changes, FileOptions, Files, Scan, Watch, load};
 
 /// A directory of pipeline files and what is known of it.
 struct Scene {
@@ -19,7 +19,7 @@ impl Scene {
         for (name, text) in files {
             fs::write(directory.path().join(name), text).unwrap();
         }
-        let scanned = Files::new(&[directory.path().to_owned()], None);
+        let scanned = Files::new(&[directory.path().to_owned()], &FileOptions::default());
         Self { directory, files: scanned }
     }
 
@@ -174,7 +174,7 @@ fn a_directory_that_vanishes_stops_nothing() {
 #[test]
 fn a_single_file_that_is_removed_stops_its_pipeline() {
     let scene = Scene::new(&[("acme.yaml", &pipeline("60s"))]);
-    let mut files = Files::new(&[scene.path("acme.yaml")], None);
+    let mut files = Files::new(&[scene.path("acme.yaml")], &FileOptions::default());
     assert_eq!(files.rescan(&Scan::All).started.len(), 1);
     fs::remove_file(scene.path("acme.yaml")).unwrap();
     assert_eq!(files.rescan(&Scan::All).stopped, ["acme"]);
@@ -238,7 +238,7 @@ async fn a_mounted_config_map_or_secret_is_followed_through_its_swap() {
     let mut mount = Mount::new(&[("acme.yaml", &slow), ("umbrella.yaml", &slow), ("notes", "no pipeline")]);
     let paths = [mount.root.path().to_owned()];
     let mut watch = Watch::new(&paths, None);
-    let mut files = Files::new(&paths, None);
+    let mut files = Files::new(&paths, &FileOptions::default());
     assert_eq!(summary(&files.rescan(&Scan::All), mount.root.path()), "+acme +umbrella");
 
     for (keys, wanted) in [
@@ -273,7 +273,7 @@ fn defaults_are_inherited_and_their_change_reaches_every_pipeline() {
         fs::write(&defaults, text).unwrap();
     };
     write("45s");
-    let mut files = Files::new(&[scene.directory.path().to_owned()], Some(&defaults));
+    let mut files = Files::new(&[scene.directory.path().to_owned()], &with_defaults(&defaults));
     let changes = files.rescan(&Scan::All);
     assert_eq!(summary(&changes, scene.directory.path()), "+acme +globex", "{:?}", files.problems());
     let (acme, globex) = (&changes.started[0], &changes.started[1]);
@@ -297,7 +297,7 @@ fn defaults_are_inherited_and_their_change_reaches_every_pipeline() {
     assert!(files.rescan(&Scan::All).invalid.is_empty(), "a reported problem is not reported again");
     assert_eq!(files.running().count(), 2);
 
-    let at_start = load(&[scene.directory.path().to_owned()], Some(&defaults));
+    let at_start = load(&[scene.directory.path().to_owned()], &with_defaults(&defaults));
     assert!(
         at_start.pipelines.is_empty(),
         "without the defaults they would be something else than they are meant to be"
@@ -323,7 +323,7 @@ async fn the_watch_reports_changes_and_of_nothing_else() {
     let paths = [scene.directory.path().to_owned()];
     let mut watch = Watch::new(&paths, None);
     // Reading is no change.
-    let mut files = Files::new(&paths, None);
+    let mut files = Files::new(&paths, &FileOptions::default());
     files.rescan(&Scan::All);
     let quiet = tokio::time::timeout(Duration::from_secs(1), watch.changed()).await;
     assert!(quiet.is_err(), "{quiet:?}");
@@ -346,4 +346,8 @@ async fn what_notifies_nobody_is_looked_at_every_ten_seconds() {
     assert_eq!(watch.changed().await, Scan::All);
     assert_eq!(watch.changed().await, Scan::All);
     assert_eq!(start.elapsed().as_secs(), 20);
+}
+
+fn with_defaults(path: &std::path::Path) -> FileOptions {
+    FileOptions { defaults: Some(path.to_owned()), ..FileOptions::default() }
 }

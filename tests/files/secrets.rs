@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use s1_forwarder::pipeline::{Loaded, load};
+use s1_forwarder::pipeline::{FileOptions, Loaded, load};
 use s1_forwarder::settings::Credential;
 
 const CANARY: &str = "canary7f3a";
@@ -28,7 +28,7 @@ fn everything_printable(loaded: &Loaded) -> String {
 fn load_text(text: &str) -> Loaded {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("acme.yaml"), text).unwrap();
-    load(&[directory.path().to_owned()], None)
+    load(&[directory.path().to_owned()], &FileOptions::default())
 }
 
 const VALID: &str = r#"

@@ -3,6 +3,7 @@
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
+use tokio::process::Command;
 
 use crate::support::harness::Harness;
 use crate::support::kubernetes::{Kubernetes, Tenant};
@@ -42,12 +43,20 @@ impl<'a> Scene<'a> {
         self.harness.pipeline(changes).to_string()
     }
 
-    fn run(&self, arguments: &[&str]) -> Process {
+    fn program(&self, arguments: &[&str]) -> Command {
         let mut command = program(self.harness.root(), arguments);
-        Process::spawn({
-            command.env("KUBECONFIG", self.tenant.kubeconfig());
-            command
-        })
+        command.env("KUBECONFIG", self.tenant.kubeconfig());
+        command
+    }
+
+    /// With the rights that labelled objects need here: the console and the sink are on this machine, the token is in a
+    /// file.
+    fn run(&self, arguments: &[&str]) -> Process {
+        let mut command = self.program(arguments);
+        command
+            .env("S1_FORWARDER_SECRETS_DIR", self.harness.root())
+            .env("S1_FORWARDER_ALLOW_PRIVATE_DESTINATIONS", "true");
+        Process::spawn(command)
     }
 
     async fn check(&self, pipelines: &str) -> (Exit, Value) {
@@ -121,6 +130,25 @@ async fn labelled_objects_are_pipeline_files_with_the_same_rules() {
     assert_eq!((&broken["line"], &broken["key"]), (&json!(2), &json!("streams.threats.intervall")));
     problem("relative, relative.yaml", "absolute path");
     problem("copy, acme.yaml", &format!("also that of configmap {namespace}/customers, acme.yaml"));
+}
+
+#[tokio::test]
+async fn labelled_objects_may_not_name_what_is_the_workers() {
+    let Some(kubernetes) = Kubernetes::shared().await else { return };
+    let scene = Scene::new(&kubernetes).await;
+    scene.tenant.allow_pipelines().await;
+    scene.put("acme", json!({ "acme.yaml": scene.text(json!({})) })).await;
+    scene.harness.put_changed("local", json!({}));
+    let arguments = ["check", "--offline", "--format", "json", "--pipelines", LABELLED, "pipelines"];
+    let exit = Process::spawn(scene.program(&arguments)).exit().await;
+    let report: Value = serde_json::from_str(&exit.stdout).unwrap();
+    let valid = |report: &Value| -> Vec<(String, bool)> {
+        let of = |pipeline: &Value| (pipeline["name"].as_str().unwrap().to_owned(), pipeline["valid"] == true);
+        report["pipelines"].as_array().unwrap().iter().map(of).collect()
+    };
+    assert_eq!(valid(&report), [("acme".to_owned(), false), ("local".to_owned(), true)], "{report:#}");
+    let problems = report["problems"].to_string();
+    assert!(problems.contains("no secrets of the worker") && problems.contains("not a public address"), "{problems}");
 }
 
 #[tokio::test]

@@ -396,8 +396,10 @@ fn example_sinks() -> Vec<sink::settings::Kind> {
         fs::read_dir(root().join("pipelines")).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|file| file.extension().is_some_and(|extension| extension == "yaml"));
     files.sort();
-    let loaded: Vec<_> =
-        files.iter().flat_map(|file| pipeline::load(std::slice::from_ref(file), None).pipelines).collect();
+    let loaded: Vec<_> = files
+        .iter()
+        .flat_map(|file| pipeline::load(std::slice::from_ref(file), &pipeline::FileOptions::default()).pipelines)
+        .collect();
     let sinks = loaded.iter().flat_map(|pipeline| &pipeline.sinks);
     sinks.map(|sink| sink.kind.clone()).collect()
 }

@@ -29,6 +29,7 @@ mod sink_input;
 mod state_input;
 mod status;
 mod streams;
+mod tenants;
 mod tokens;
 mod transfer;
 mod unified;

@@ -43,7 +43,7 @@ impl Args {
 /// # Errors
 /// If the result cannot be printed.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let loaded = pipeline::read(args.files.locations(), args.files.defaults.as_deref()).await;
+    let loaded = pipeline::read(args.files.locations(), &args.files.options.get()).await;
     let findings = if args.offline { Vec::new() } else { online::check_all(&loaded.pipelines).await };
     let report = Report::new(&loaded, findings, args.offline);
     match args.format {

@@ -67,7 +67,6 @@ pub(crate) use token_source::{Grant, Tokens};
 
 use super::common::{Common, Defaults, SinkType};
 use super::{BuildError, Sink, SinkContext};
-use crate::settings::HttpSettings;
 
 impl<T: DestinationType> SinkType for T {
     fn defaults(&self) -> Defaults {
@@ -75,7 +74,7 @@ impl<T: DestinationType> SinkType for T {
     }
 
     fn build(&self, common: &Common, context: &SinkContext) -> Result<Arc<dyn Sink>, BuildError> {
-        let http = HttpSettings { tls: common.tls.clone(), proxy: common.proxy.clone(), timeout: common.timeout() };
+        let http = common.http();
         let parts = self.parts(context, &http)?;
         Ok(Arc::new(HttpSink::new(parts, http, common, &T::DEFAULTS, context)?))
     }

@@ -75,7 +75,7 @@ impl TokenEndpointSettings {
     /// The settings for requests to the token endpoint. `http` are those of the sink.
     fn http(&self, http: &HttpSettings) -> Result<HttpSettings, BuildError> {
         let proxy = self.proxy.as_ref().or(http.proxy.as_ref()).cloned();
-        let http = HttpSettings { tls: self.tls.clone(), proxy, timeout: http.timeout };
+        let http = HttpSettings { tls: self.tls.clone(), proxy, ..http.clone() };
         // Settings that no client can use are found here.
         http.client()?;
         Ok(http)

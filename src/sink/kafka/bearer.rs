@@ -38,7 +38,7 @@ impl Bearer {
         context: &SinkContext,
     ) -> Result<Self, BuildError> {
         // `tls` applies to the brokers only. `oauth` has its own for the token endpoint.
-        let http = HttpSettings { tls: Default::default(), proxy: None, timeout: common.timeout() };
+        let http = HttpSettings { tls: Default::default(), proxy: None, ..common.http() };
         let source = context.shared.tokens.source(Grant::Client(settings.clone()), &http)?;
         Ok(Self { client_id: settings.client_id.clone(), source, given: Arc::default() })
     }

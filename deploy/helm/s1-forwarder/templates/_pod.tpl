@@ -41,6 +41,30 @@
 - name: S1_FORWARDER_DEFAULTS
   value: /etc/s1-forwarder/defaults/defaults.yaml
 {{- end }}
+{{- with .Values.pipelines.tenants }}
+{{- if or .files $.Values.pipelines.labelled.selector }}
+{{- if .files }}
+- name: S1_FORWARDER_TENANT_FILES
+  value: "true"
+{{- end }}
+{{- if .secretsDir }}
+- name: S1_FORWARDER_SECRETS_DIR
+  value: {{ .secretsDir | quote }}
+{{- end }}
+{{- if .envAllow }}
+- name: S1_FORWARDER_ENV_ALLOW
+  value: {{ join "," .envAllow | quote }}
+{{- end }}
+{{- if .filesDir }}
+- name: S1_FORWARDER_FILES_DIR
+  value: {{ .filesDir | quote }}
+{{- end }}
+{{- if .allowPrivateDestinations }}
+- name: S1_FORWARDER_ALLOW_PRIVATE_DESTINATIONS
+  value: "true"
+{{- end }}
+{{- end }}
+{{- end }}
 - name: TOKIO_WORKER_THREADS
   value: {{ .Values.worker.threads | quote }}
 {{- with .Values.worker.extraEnv }}

@@ -1,0 +1,57 @@
+//! The keys that all pipelines inherit, and their changes since the last scan.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::contents::{Contents, Version, read_contents};
+use super::document;
+use super::problem::Problem;
+use super::yaml::Node;
+
+/// The file of `--defaults`.
+#[derive(Debug)]
+pub(super) struct Defaults {
+    pub path: PathBuf,
+    version: Option<Version>,
+    /// The last valid version.
+    pub tree: Option<Node>,
+    pub problems: Vec<Problem>,
+}
+
+impl Defaults {
+    /// Reads nothing yet.
+    pub fn new(path: &Path) -> Self {
+        Self { path: path.to_owned(), version: None, tree: None, problems: Vec::new() }
+    }
+
+    /// Reads the file again if it changed. True if the pipelines have to be read again.
+    pub fn refresh(&mut self) -> bool {
+        match read_contents(&self.path, self.version.as_ref()) {
+            Contents::Same(version) => {
+                self.version = Some(version);
+                false
+            }
+            Contents::New(text, version) => {
+                let file: Arc<Path> = self.path.as_path().into();
+                self.version = Some(version);
+                self.problems.clear();
+                let tree = document::tree(&text, &file, &mut self.problems);
+                if let Some(tree) = &tree {
+                    document::check_defaults(&tree.clone(), &mut self.problems);
+                }
+                let valid = tree.filter(|_| !self.problems.iter().any(Problem::is_error));
+                let usable = valid.is_some();
+                self.tree = valid.or_else(|| self.tree.take());
+                usable
+            }
+            Contents::Gone => self.unusable("there is no such file".to_owned()),
+            Contents::Unreadable(message) => self.unusable(message),
+        }
+    }
+
+    fn unusable(&mut self, message: String) -> bool {
+        self.version = None;
+        self.problems = vec![Problem::file(&self.path, message)];
+        false
+    }
+}

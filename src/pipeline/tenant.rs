@@ -1,0 +1,347 @@
+//! Pipeline files from other hands than the operator's: what they may not say.
+
+use std::net::IpAddr;
+use std::path::{Component, Path, PathBuf};
+
+use url::{Host, Url};
+
+use super::objects::{self, Kind};
+use super::problem::{Problem, Severity};
+use super::yaml::{Node, Value, join};
+use crate::settings::is_public;
+
+/// What tenants' files may use of the worker: by default nothing but literal secrets and public addresses.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TenantRules {
+    /// `--tenant-files`: the rules hold for files too. They always hold for objects of Kubernetes.
+    pub for_files: bool,
+    /// `--secrets-dir`: `{ file }` only below. `{pipeline}` stands for the name of the file.
+    pub secrets_dir: Option<PathBuf>,
+    /// `--env-allow`: `{ env }` only with one of these prefixes.
+    pub env_prefixes: Vec<String>,
+    /// `--files-dir`: `file` sinks and the files of `tls:` only below. `{pipeline}` as above.
+    pub files_dir: Option<PathBuf>,
+    /// `--allow-private-destinations`.
+    pub allow_private: bool,
+}
+
+/// A tenant that shares a token with a neighbour cannot slow the neighbour below this rate.
+const LEAST_REQUESTS_PER_SECOND: f64 = 1.0;
+
+/// Never read for a tenant: the tokens that Kubernetes gives to the worker.
+const SERVICE_ACCOUNTS: [&str; 2] = ["/var/run/secrets/kubernetes.io", "/run/secrets/kubernetes.io"];
+
+/// Settings of librdkafka that tenants may give: none names a file, takes much memory, or logs.
+const KAFKA_OPTIONS: [&str; 24] = [
+    "acks",
+    "broker.address.family",
+    "client.id",
+    "client.rack",
+    "compression.codec",
+    "compression.level",
+    "compression.type",
+    "connections.max.idle.ms",
+    "enable.ssl.certificate.verification",
+    "linger.ms",
+    "message.timeout.ms",
+    "metadata.max.age.ms",
+    "partitioner",
+    "request.timeout.ms",
+    "sasl.mechanism",
+    "sasl.mechanisms",
+    "sasl.password",
+    "sasl.username",
+    "security.protocol",
+    "socket.keepalive.enable",
+    "socket.timeout.ms",
+    "ssl.ca.pem",
+    "ssl.certificate.pem",
+    "ssl.key.pem",
+];
+
+impl TenantRules {
+    /// Whether the pipeline file at `path` is a tenant's.
+    pub(super) fn apply_to(&self, path: &Path) -> bool {
+        self.for_files || Kind::of(path).is_some()
+    }
+
+    /// Reports what the file may not say. `root` is the tree of the file alone: the operator's defaults may say all.
+    pub(super) fn check(&self, root: &Node, file: &Path, problems: &mut Vec<Problem>) {
+        let stem = objects::stem(file);
+        let fill = |directory: &Option<PathBuf>| {
+            directory.as_ref().map(|path| PathBuf::from(path.to_string_lossy().replace("{pipeline}", &stem)))
+        };
+        let mut check = Check { rules: self, secrets: fill(&self.secrets_dir), files: fill(&self.files_dir), problems };
+        check.name(root, &stem);
+        check.node(root, "", "");
+    }
+}
+
+struct Check<'a> {
+    rules: &'a TenantRules,
+    secrets: Option<PathBuf>,
+    files: Option<PathBuf>,
+    problems: &'a mut Vec<Problem>,
+}
+
+impl Check<'_> {
+    fn refuse(&mut self, node: &Node, key: &str, message: impl Into<String>) {
+        self.problems.push(Problem::at(&node.place, key, Severity::Error, message));
+    }
+
+    /// Otherwise one file could take the name of another one, which would not start again.
+    fn name(&mut self, root: &Node, stem: &str) {
+        if let Some(node) = root.get("name").filter(|node| node.text().is_none_or(|name| name != stem)) {
+            self.refuse(node, "name", format!("a tenant's file may have no name but its own, `{stem}`"));
+        }
+    }
+
+    /// `key` is the last part of `path`, without the index in a list.
+    fn node(&mut self, node: &Node, path: &str, key: &str) {
+        match &node.value {
+            Value::List(elements) => {
+                for (index, element) in elements.iter().enumerate() {
+                    self.node(element, &format!("{path}[{index}]"), key);
+                }
+            }
+            Value::Map(entries) => {
+                self.mapping(node, path, key);
+                for entry in entries {
+                    let inner = join(path, &entry.key);
+                    if self.entry(node, key, &entry.key, &entry.node, &inner) {
+                        self.node(&entry.node, &inner, &entry.key);
+                    }
+                }
+            }
+            Value::Text(text) => self.address(node, path, key, text),
+            _ => {}
+        }
+    }
+
+    /// What a mapping lacks.
+    fn mapping(&mut self, node: &Node, path: &str, key: &str) {
+        let is = |name: &str| node.get("type").and_then(Node::text) == Some(name);
+        if key == "auth" && is("aws") && node.get("access_key_id").is_none() {
+            self.refuse(node, path, "a tenant's file cannot use the worker's identity in AWS; give `access_key_id`");
+        }
+        if key == "sinks" && is("kafka") && !self.rules.allow_private {
+            self.refuse(
+                node,
+                path,
+                "the addresses of Kafka brokers cannot be checked after resolution: a tenant's file has a Kafka sink only \
+                 with --allow-private-destinations",
+            );
+        }
+        if key == "sinks" && is("stdout") {
+            self.refuse(node, path, "a tenant's file cannot write to the worker's own output");
+        }
+    }
+
+    /// False if there is nothing more to check in it.
+    fn entry(&mut self, parent: &Node, parent_key: &str, key: &str, node: &Node, path: &str) -> bool {
+        // Free texts.
+        if matches!(parent_key, "labels") {
+            return false;
+        }
+        let text = node.text();
+        match (parent_key, key) {
+            (_, "file") if text.is_some() => self.secret_file(node, path, text.unwrap_or_default()),
+            (_, "env") if text.is_some() => self.variable(node, path, text.unwrap_or_default()),
+            ("tls", _) if key.ends_with("_file") => self.file(node, path, text.unwrap_or_default()),
+            ("sinks", "path") if parent.get("type").and_then(Node::text) == Some("file") => {
+                self.file(node, path, text.unwrap_or_default());
+            }
+            ("options", _) if !KAFKA_OPTIONS.contains(&key) => {
+                self.refuse(node, path, "a tenant's file may not give this option of librdkafka");
+            }
+            (_, "managed_identity" | "workload_identity" | "metadata_server")
+                if !matches!(node.value, Value::Bool(false)) =>
+            {
+                self.refuse(node, path, "a tenant's file cannot use the worker's identity");
+            }
+            (_, "external_account") => {
+                self.refuse(node, path, "a tenant's file cannot use a configuration that names files of the worker");
+            }
+            ("console", "requests_per_second") if number(node).is_some_and(|rate| rate < LEAST_REQUESTS_PER_SECOND) => {
+                self.refuse(
+                    node,
+                    path,
+                    format!(
+                        "at least {LEAST_REQUESTS_PER_SECOND} in a tenant's file, since the smallest value holds for \
+                         all pipelines with the same token"
+                    ),
+                );
+            }
+            _ => return true,
+        }
+        false
+    }
+
+    fn secret_file(&mut self, node: &Node, path: &str, file: &str) {
+        let allowed = is_below(file, self.secrets.as_deref())
+            && !SERVICE_ACCOUNTS.iter().any(|directory| is_below(file, Some(Path::new(directory))));
+        if !allowed {
+            let message = outside("secrets", self.secrets.as_deref(), "--secrets-dir");
+            self.refuse(node, path, message);
+        }
+    }
+
+    fn file(&mut self, node: &Node, path: &str, file: &str) {
+        if !is_below(file, self.files.as_deref()) {
+            let message = outside("files", self.files.as_deref(), "--files-dir");
+            self.refuse(node, path, message);
+        }
+    }
+
+    fn variable(&mut self, node: &Node, path: &str, name: &str) {
+        let prefixes = &self.rules.env_prefixes;
+        if !prefixes.iter().any(|prefix| !prefix.is_empty() && name.starts_with(prefix.as_str())) {
+            let message = match prefixes.as_slice() {
+                [] => "a tenant's file may name no environment variables (see --env-allow)".to_owned(),
+                allowed => format!(
+                    "a tenant's file may name only environment variables that begin with {}",
+                    allowed.join(" or ")
+                ),
+            };
+            self.refuse(node, path, message);
+        }
+    }
+
+    /// An address that is no name is used without asking a resolver.
+    fn address(&mut self, node: &Node, path: &str, key: &str, text: &str) {
+        if self.rules.allow_private {
+            return;
+        }
+        // Some addresses may be given without `https://`.
+        let is_address = matches!(key, "url" | "urls" | "proxy" | "endpoint") || key.ends_with("_url");
+        let text = match text.trim() {
+            bare if is_address && !bare.contains("://") => format!("https://{bare}"),
+            whole => whole.to_owned(),
+        };
+        let address = Url::parse(&text).ok().and_then(|url| match url.host()? {
+            Host::Ipv4(address) => Some(IpAddr::from(address)),
+            Host::Ipv6(address) => Some(IpAddr::from(address)),
+            Host::Domain(_) => None,
+        });
+        if let Some(address) = address.filter(|address| !is_public(*address)) {
+            let message = format!(
+                "{address} is not a public address; a tenant's file may name it only with --allow-private-destinations"
+            );
+            self.refuse(node, path, message);
+        }
+    }
+}
+
+fn outside(what: &str, directory: Option<&Path>, flag: &str) -> String {
+    match directory {
+        Some(directory) => format!("a tenant's file may name only {what} below {}", directory.display()),
+        None => format!("a tenant's file may name no {what} of the worker (see {flag})"),
+    }
+}
+
+/// By its text: `..` is refused, since a symbolic link may come before it.
+fn is_below(file: &str, directory: Option<&Path>) -> bool {
+    let (Ok(file), Some(Ok(directory))) = (std::path::absolute(file), directory.map(std::path::absolute)) else {
+        return false;
+    };
+    let is_plain = file.components().all(|component| component != Component::ParentDir);
+    is_plain && file != directory && file.starts_with(directory)
+}
+
+fn number(node: &Node) -> Option<f64> {
+    match &node.value {
+        Value::Unsigned(number) => Some(*number as f64),
+        Value::Negative(number) => Some(*number as f64),
+        Value::Float(number) => Some(*number),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::document;
+    use super::*;
+
+    fn rules() -> TenantRules {
+        TenantRules {
+            for_files: true,
+            secrets_dir: Some("/secrets/{pipeline}".into()),
+            env_prefixes: vec!["TENANT_".to_owned()],
+            files_dir: Some("/files".into()),
+            allow_private: false,
+        }
+    }
+
+    /// Keys of what is refused in `acme.yaml`.
+    fn refused(rules: &TenantRules, text: &str) -> Vec<String> {
+        let file: Arc<Path> = Path::new("/pipelines/acme.yaml").into();
+        let mut problems = Vec::new();
+        let root = document::tree(text, &file, &mut problems).unwrap();
+        rules.check(&root, &file, &mut problems);
+        problems.into_iter().map(|problem| problem.key).collect()
+    }
+
+    #[test]
+    fn what_is_the_operators_is_refused() {
+        for (text, key) in [
+            ("console: { token: { file: /secrets/globex/token } }", "console.token.file"),
+            ("console: { token: { file: /secrets/acme/../globex/token } }", "console.token.file"),
+            ("console: { token: { file: token } }", "console.token.file"),
+            ("console: { token: [{ file: /etc/passwd }] }", "console.token[0].file"),
+            ("console: { token: { env: S1_FORWARDER_STATE } }", "console.token.env"),
+            ("console: { tls: { ca_file: /etc/passwd } }", "console.tls.ca_file"),
+            ("console: { requests_per_second: 0.001 }", "console.requests_per_second"),
+            ("console: { url: 'https://169.254.169.254' }", "console.url"),
+            ("console: { url: 10.0.0.1 }", "console.url"),
+            ("console: { url: 'https://[::ffff:127.0.0.1]:9000' }", "console.url"),
+            ("console: { url: 'https://2130706433/' }", "console.url"),
+            ("console: { proxy: 'http://user:secret@10.0.0.1:3128' }", "console.proxy"),
+            ("name: globex", "name"),
+            ("sinks: [{ type: file, path: /state/lanes/globex }]", "sinks[0].path"),
+            ("sinks: [{ type: file, path: /files/../state }]", "sinks[0].path"),
+            ("sinks: [{ type: stdout }]", "sinks[0]"),
+            ("sinks: [{ type: kafka }]", "sinks[0]"),
+            ("sinks: [{ type: elasticsearch, urls: ['https://10.0.0.1:9200'] }]", "sinks[0].urls[0]"),
+            ("sinks: [{ auth: { type: aws } }]", "sinks[0].auth"),
+            ("sinks: [{ auth: { type: oauth2, token_url: 'http://127.1' } }]", "sinks[0].auth.token_url"),
+            ("sinks: [{ managed_identity: true }]", "sinks[0].managed_identity"),
+            ("sinks: [{ workload_identity: true }]", "sinks[0].workload_identity"),
+            ("sinks: [{ metadata_server: true }]", "sinks[0].metadata_server"),
+            ("sinks: [{ external_account: '{}' }]", "sinks[0].external_account"),
+            ("sinks: [{ headers: { X: { file: /etc/passwd } } }]", "sinks[0].headers.X.file"),
+            ("sinks: [{ options: { ssl.ca.location: /etc/passwd } }]", "sinks[0].options.ssl.ca.location"),
+        ] {
+            assert_eq!(refused(&rules(), text).last().map(String::as_str), Some(key), "{text}");
+        }
+        let nothing = TenantRules { for_files: true, ..TenantRules::default() };
+        for text in ["console: { token: { file: /secrets/acme/token } }", "console: { token: { env: TENANT_A } }"] {
+            assert_eq!(refused(&nothing, text).len(), 1, "{text}");
+        }
+        let all = TenantRules { secrets_dir: Some("/".into()), ..rules() };
+        let token = "console: { token: { file: /var/run/secrets/kubernetes.io/serviceaccount/token } }";
+        assert_eq!(refused(&all, token), ["console.token.file"]);
+    }
+
+    #[test]
+    fn what_is_allowed_is_not() {
+        let text = "
+name: acme
+console: { url: 'https://usea1.sentinelone.net', token: { file: /secrets/acme/token }, requests_per_second: 2 }
+transform: { labels: { file: /etc/passwd, address: 'http://10.0.0.1' } }
+sinks:
+  - { type: file, path: /files/acme.ndjson }
+  - { type: http, url: 'https://siem.example', headers: { X: { env: TENANT_KEY } }, auth: { type: aws, access_key_id: A } }
+";
+        assert_eq!(refused(&rules(), text), <[&str; 0]>::default());
+        let private = TenantRules { allow_private: true, ..rules() };
+        let text = "
+console: { url: 'http://10.0.0.1' }
+sinks: [{ type: kafka, brokers: ['10.0.0.2:9092'], options: { compression.type: zstd } }]
+";
+        assert_eq!(refused(&private, text), <[&str; 0]>::default());
+        assert!(!rules().apply_to(Path::new("x.yaml")) || rules().for_files);
+        assert!(TenantRules::default().apply_to(Path::new("configmap ns/name, acme.yaml")));
+    }
+}

@@ -142,11 +142,9 @@ async fn labelled_objects_may_not_name_what_is_the_workers() {
     let arguments = ["check", "--offline", "--format", "json", "--pipelines", LABELLED, "pipelines"];
     let exit = Process::spawn(scene.program(&arguments)).exit().await;
     let report: Value = serde_json::from_str(&exit.stdout).unwrap();
-    let valid = |report: &Value| -> Vec<(String, bool)> {
-        let of = |pipeline: &Value| (pipeline["name"].as_str().unwrap().to_owned(), pipeline["valid"] == true);
-        report["pipelines"].as_array().unwrap().iter().map(of).collect()
-    };
-    assert_eq!(valid(&report), [("acme".to_owned(), false), ("local".to_owned(), true)], "{report:#}");
+    let valid: Vec<&Value> =
+        report["pipelines"].as_array().unwrap().iter().filter(|pipeline| pipeline["valid"] == true).collect();
+    assert_eq!((valid.len(), &valid[0]["name"]), (1, &json!("local")), "{report:#}");
     let problems = report["problems"].to_string();
     assert!(problems.contains("no secrets of the worker") && problems.contains("not a public address"), "{problems}");
 }

@@ -84,7 +84,7 @@ enum Command {
     Run(Box<run::Args>),
     Check(check::Args),
     Init(init::Args),
-    Backfill(backfill::Args),
+    Backfill(Box<backfill::Args>),
     #[command(name = "dead-letters")]
     DeadLetters(Box<dead_letters::Args>),
     State(state::Args),
@@ -191,7 +191,7 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Run(args) => run::run(*args).await,
         Command::Check(args) => check::run(args).await,
         Command::Init(args) => init::run(args).await,
-        Command::Backfill(args) => backfill::run(args).await,
+        Command::Backfill(args) => backfill::run(*args).await,
         Command::DeadLetters(args) => dead_letters::run(*args).await,
         Command::Preview(args) => preview::run(args).await,
         Command::State(args) => state::run(args).await,

@@ -23,7 +23,7 @@ pub(super) struct Limits {
     pub connections_per_address: usize,
     /// Time until the head of a request has arrived, counted from the end of the last one.
     pub head: Duration,
-    /// Time for all requests of a connection. Whoever reads slowly holds the response in memory.
+    /// Time for all requests of a connection. A client that reads slowly holds the response in memory.
     pub connection: Duration,
 }
 

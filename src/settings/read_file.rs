@@ -66,7 +66,7 @@ fn within<T: Send + 'static>(
     let (send, receive) = sync_channel(0);
     let owned = path.to_owned();
     std::thread::Builder::new().name("read-file".to_owned()).spawn(move || {
-        // Fails after the time-out. The path is marked then.
+        // Fails after the timeout. The path is marked then.
         if send.send(read()).is_err() {
             HANGING.lock().remove(&owned);
         }

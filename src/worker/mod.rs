@@ -164,3 +164,20 @@ fn log_problems(problems: &[Problem]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Otherwise the process would stay alive and hold shards whose lanes do not run.
+    #[tokio::test]
+    async fn a_worker_whose_supervisor_ends_by_itself_has_failed() {
+        let idle = || AbortOnDropHandle::new(tokio::spawn(std::future::pending()));
+        let worker = |supervisor| Worker { stop: CancellationToken::new(), supervisor, _store_check: idle() };
+        worker(tokio::spawn(async {})).failed().await;
+        worker(tokio::spawn(async { panic!("a mistake") })).failed().await;
+        let mut running = worker(tokio::spawn(std::future::pending()));
+        let waited = tokio::time::timeout(Duration::from_millis(50), running.failed()).await;
+        assert!(waited.is_err(), "it runs");
+    }
+}

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::support::harness::Harness;
 
-/// Nobody writes to it: reading it waits for ever.
+/// Nobody writes to it: reading it waits indefinitely.
 fn pipe(path: &Path) {
     assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
 }

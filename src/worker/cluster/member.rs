@@ -108,8 +108,8 @@ impl Member {
     }
 
     fn send(&mut self, call: Call) {
-        // A renewal is sent after a third of the lease, and deliveries end after two thirds: one without an answer leaves
-        // time for another one. A late listing is better than none.
+        // A renewal is sent after a third of the lease, and deliveries end after two thirds. One without an answer
+        // leaves time for another one. A late listing is better than none.
         let timeout = if call == Call::List { self.lease } else { self.lease / 6 };
         let (leases, sent) = (self.leases.clone(), self.now());
         self.calls.spawn(async move {

@@ -1,6 +1,7 @@
 //! What the repository promises about itself.
 
 mod chart_values;
+mod dependencies;
 mod image;
 mod layering;
 mod monitoring;

@@ -1,0 +1,110 @@
+//! What a lane reads again, and when late records arrive.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use s1_forwarder::emulator::{Counts, Kind, Quirks};
+use s1_forwarder::record::Stream;
+use s1_forwarder::sink::memory::MemorySink;
+use tokio::time::sleep;
+
+use super::harness::{LaneHarness, Running, assert_counts_balance};
+
+const SECOND: Duration = Duration::from_secs(1);
+const INTERVAL: Duration = Duration::from_secs(30);
+const OVERLAP: Duration = Duration::from_secs(300);
+/// Until the first windows are closed.
+const SETTLED_AFTER: u32 = 600;
+const OBSERVED: u32 = 900;
+
+/// Records pulled and delivered, and requests.
+fn figures(running: &Running) -> [u64; 3] {
+    let metrics = &running.metrics;
+    let requests = metrics.console_requests.snapshot().values().sum();
+    [metrics.pulled.load(Ordering::Relaxed), metrics.delivered.load(Ordering::Relaxed), requests]
+}
+
+/// The records pulled for each one delivered and the requests a poll, in steady state, where `rate` records appear a
+/// second. Every other one appears up to two seconds after its own time.
+async fn steady_state(stream: Stream, kind: Kind, rate: f64) -> (f64, f64) {
+    let harness = LaneHarness::new(|_| {});
+    let sink = MemorySink::accepting(harness.clock);
+    let running = harness.start(harness.lane(harness.pull(stream), "siem", sink.clone()));
+    let (mut owed, mut settled, mut random) = (0.0, [0; 3], fastrand::Rng::with_seed(5));
+    for second in 0..SETTLED_AFTER + OBSERVED {
+        if second == SETTLED_AFTER {
+            settled = figures(&running);
+        }
+        owed += rate;
+        while owed >= 1.0 {
+            owed -= 1.0;
+            let late = if random.bool() { random.i64(0..2_000_000) } else { 0 };
+            harness.console.generate(kind, harness.clock.now().micros() - late);
+        }
+        sleep(SECOND).await;
+    }
+    let [pulled, delivered, requests] = figures(&running);
+    let polls = OBSERVED / u32::try_from(INTERVAL.as_secs()).unwrap();
+    let pulled = (pulled - settled[0]) as f64 / (delivered - settled[1]).max(1) as f64;
+    sleep(2 * INTERVAL).await;
+    let metrics = running.drain().await;
+    assert_eq!((sink.total(), sink.counts().len()), (sink.counts().len(), harness.owed(kind).len()));
+    assert_counts_balance(&metrics);
+    (pulled, (requests - settled[2]) as f64 / f64::from(polls))
+}
+
+/// Reading the whole overlap at each poll would be eleven records for each one.
+#[tokio::test(start_paused = true)]
+async fn a_record_is_pulled_about_twice_whatever_the_rate() {
+    for (stream, kind) in [(Stream::Activities, Kind::Activities), (Stream::Threats, Kind::Threats)] {
+        for (rate, most_requests) in [(0.05, 3.5), (1.0, 3.5), (20.0, 6.0)] {
+            let (pulled, requests) = steady_state(stream, kind, rate).await;
+            println!("{stream:?} at {rate} a second: {pulled:.2} pulled for each one, {requests:.2} requests a poll");
+            assert!((1.9..=2.2).contains(&pulled), "{stream:?} at {rate} a second: {pulled} for each one");
+            assert!(requests <= most_requests, "{stream:?} at {rate} a second: {requests} requests a poll");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_lane_sends_one_request_a_poll() {
+    let (_, requests) = steady_state(Stream::Activities, Kind::Activities, 0.0).await;
+    assert!((0.9..=1.1).contains(&requests), "{requests}");
+}
+
+/// How long after it became visible a record arrives whose own time is `late` in the past.
+async fn arrives_after(counts: Counts, late: Duration) -> Duration {
+    let harness = LaneHarness::new(|_| {});
+    harness.console.set_quirks(Quirks { counts, ..Quirks::default() });
+    let sink = MemorySink::accepting(harness.clock);
+    let running = harness.start(harness.lane(harness.pull(Stream::Activities), "siem", sink.clone()));
+    for _ in 0..700 {
+        harness.console.generate(Kind::Activities, harness.clock.now().micros());
+        sleep(SECOND).await;
+    }
+    let begun = harness.clock.now();
+    let id = harness.console.generate(Kind::Activities, begun.minus(late).micros()).to_string();
+    while !sink.accepted().iter().any(|(_, accepted, _)| *accepted == id) {
+        assert!(harness.clock.now().since(begun) < 10 * OVERLAP, "{counts:?}: it does not arrive");
+        harness.console.generate(Kind::Activities, harness.clock.now().micros());
+        sleep(SECOND).await;
+    }
+    let after = harness.clock.now().since(begun);
+    let metrics = running.drain().await;
+    assert_eq!(sink.total(), sink.counts().len(), "nothing arrives twice");
+    assert_counts_balance(&metrics);
+    after
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_record_arrives_at_the_next_poll_or_when_its_time_is_closed() {
+    for late in [5, 60, 200, 290].map(Duration::from_secs) {
+        let after = arrives_after(Counts::Exact, late).await;
+        assert!(after <= INTERVAL + 5 * SECOND, "{late:?} late: it arrived {after:?} later");
+        for counts in [Counts::Off(-1), Counts::Off(7), Counts::Refused] {
+            let after = arrives_after(counts, late).await;
+            let most = OVERLAP - late + OVERLAP / 2 + 2 * INTERVAL;
+            assert!(after <= most, "{counts:?}, {late:?} late: it arrived {after:?} later");
+        }
+    }
+}

@@ -69,12 +69,15 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn serve(args: &Args, telemetry: Arc<Telemetry>, mut signals: Signals) -> anyhow::Result<ExitCode> {
-    let worker = tokio::select! {
+    let mut worker = tokio::select! {
         worker = Worker::start(options(args)?, telemetry) => worker?,
         // The start waits until the state store is reachable.
         () = signals.next() => return Ok(ExitCode::SUCCESS),
     };
-    signals.next().await;
+    tokio::select! {
+        () = signals.next() => {}
+        () = worker.failed() => return Ok(ExitCode::FAILURE),
+    }
     tokio::select! {
         () = worker.shutdown() => Ok(ExitCode::SUCCESS),
         () = signals.next() => Ok(ExitCode::FAILURE),

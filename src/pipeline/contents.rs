@@ -1,7 +1,7 @@
 //! Finds out cheaply whether a file changed: first by its times and size, then by its contents.
 
 use std::fs::Metadata;
-use std::io::{ErrorKind, Read};
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use sha2::{Digest, Sha256};
 
 use super::yaml::MAX_BYTES;
+use crate::settings::{not_a_regular_file, read_file};
 
 /// Identifies the version of a file that was read.
 #[derive(Debug, Clone)]
@@ -51,7 +52,8 @@ const SETTLES_IN: Duration = Duration::from_secs(2);
 
 pub(super) fn read_contents(path: &Path, known: Option<&Version>) -> Contents {
     let metadata = match std::fs::metadata(path) {
-        Ok(metadata) => metadata,
+        Ok(metadata) if metadata.is_file() => metadata,
+        Ok(_) => return Contents::Unreadable(format!("cannot be read: {}", not_a_regular_file())),
         Err(error) if error.kind() == ErrorKind::NotFound => return Contents::Gone,
         Err(error) => return Contents::Unreadable(format!("cannot be read: {error}")),
     };
@@ -60,14 +62,14 @@ pub(super) fn read_contents(path: &Path, known: Option<&Version>) -> Contents {
         return Contents::Same(known.clone());
     }
     let age = metadata.modified().ok().and_then(|modified| SystemTime::now().duration_since(modified).ok());
-    let mut bytes = Vec::new();
-    let read = std::fs::File::open(path).and_then(|file| file.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes));
-    match read {
-        Ok(_) if bytes.len() > MAX_BYTES => return Contents::Unreadable("larger than 1 MiB".to_owned()),
-        Ok(_) => {}
+    let bytes = match read_file(path, MAX_BYTES) {
+        Ok(bytes) => bytes,
         Err(error) if error.kind() == ErrorKind::NotFound => return Contents::Gone,
+        Err(error) if error.kind() == ErrorKind::FileTooLarge => {
+            return Contents::Unreadable("larger than 1 MiB".to_owned());
+        }
         Err(error) => return Contents::Unreadable(format!("cannot be read: {error}")),
-    }
+    };
     let stamp = Some(stamp).filter(|_| age.is_some_and(|age| age > SETTLES_IN));
     Text::new(bytes).contents_at(stamp, known.map(|known| &known.hash))
 }

@@ -101,8 +101,12 @@ impl Node {
 /// Maximum size of a pipeline file. Real files are far smaller.
 pub(super) const MAX_BYTES: usize = 1024 * 1024;
 const MAX_DEPTH: usize = 32;
-/// Limits aliases of aliases, whose expansion grows exponentially.
-const MAX_NODES: usize = 100_000;
+const INCOMPLETE: &str = "an alias of something that is not complete yet";
+/// Maximum size of the tree: nodes, and bytes of keys and texts. Limits what aliases repeat: aliases of aliases, and
+/// aliases of a long text.
+const MAX_TREE: usize = 4 * MAX_BYTES;
+/// Size of a node besides its text.
+const NODE: usize = 40;
 
 /// Reads one document. Without valid YAML there is no tree. With repeated keys there are a tree and problems.
 pub(super) fn parse(text: &str, file: &Arc<Path>) -> (Option<Node>, Vec<Problem>) {
@@ -110,7 +114,7 @@ pub(super) fn parse(text: &str, file: &Arc<Path>) -> (Option<Node>, Vec<Problem>
         parser: Parser::new_from_str(text),
         file: Arc::clone(file),
         anchors: HashMap::new(),
-        nodes: 0,
+        size: 0,
         path: String::new(),
         problems: Vec::new(),
     };
@@ -128,7 +132,8 @@ struct Builder<'a> {
     parser: Parser<'a, StrInput<'a>>,
     file: Arc<Path>,
     anchors: HashMap<usize, Node>,
-    nodes: usize,
+    /// See [`MAX_TREE`].
+    size: usize,
     /// The keys on the path to the current node.
     path: String,
     problems: Vec<Problem>,
@@ -173,12 +178,13 @@ impl<'a> Builder<'a> {
     }
 
     fn node(&mut self, event: Event<'a>, place: Place, depth: usize) -> Fallible<Node> {
-        self.nodes += 1;
-        if depth > MAX_DEPTH || self.nodes > MAX_NODES {
-            return Err(self.error(&place, "nested too deeply, or too large for a pipeline file"));
+        if depth > MAX_DEPTH {
+            return Err(self.error(&place, "nested too deeply for a pipeline file"));
         }
+        self.grow(NODE, &place)?;
         let (value, anchor) = match event {
             Event::Scalar(text, style, anchor, tag) => {
+                self.grow(text.len(), &place)?;
                 let as_text = style != ScalarStyle::Plain
                     || tag.is_some_and(|tag| tag.is_yaml_core_schema() && tag.suffix == "str");
                 (if as_text { Value::Text(text.into_owned()) } else { plain(&text) }, anchor)
@@ -186,11 +192,15 @@ impl<'a> Builder<'a> {
             Event::SequenceStart(anchor, _) => (self.list(depth)?, anchor),
             Event::MappingStart(anchor, _) => (self.map(depth)?, anchor),
             Event::Alias(anchor) => {
-                let Some(target) = self.anchors.get(&anchor).cloned() else {
-                    return Err(self.error(&place, "an alias of something that is not complete yet"));
+                let Some(size) = self.anchors.get(&anchor).map(size) else {
+                    return Err(self.error(&place, INCOMPLETE));
                 };
-                self.nodes += count(&target);
-                return Ok(Node { place, ..target });
+                // Before it is copied.
+                self.grow(size, &place)?;
+                let target = self.anchors.get(&anchor).cloned();
+                return target
+                    .map(|target| Node { place: place.clone(), ..target })
+                    .ok_or_else(|| self.error(&place, INCOMPLETE));
             }
             _ => return Err(self.error(&place, "not valid YAML")),
         };
@@ -199,6 +209,14 @@ impl<'a> Builder<'a> {
             self.anchors.insert(anchor, node.clone());
         }
         Ok(node)
+    }
+
+    fn grow(&mut self, size: usize, place: &Place) -> Fallible<()> {
+        self.size += size;
+        if self.size > MAX_TREE {
+            return Err(self.error(place, "too large for a pipeline file, with what aliases repeat"));
+        }
+        Ok(())
     }
 
     fn list(&mut self, depth: usize) -> Fallible<Value> {
@@ -217,23 +235,30 @@ impl<'a> Builder<'a> {
     }
 
     fn map(&mut self, depth: usize) -> Fallible<Value> {
-        let mut entries: Vec<Entry> = Vec::new();
+        let mut entries = Vec::new();
+        let mut lines = HashMap::new();
         loop {
             let (key, place) = match self.next()? {
                 (Event::MappingEnd, _) => return Ok(Value::Map(entries)),
-                (Event::Scalar(key, ..), place) => (key.into_owned(), place),
+                (Event::Scalar(key, ..), place) => {
+                    self.grow(key.len(), &place)?;
+                    (key.into_owned(), place)
+                }
                 (_, place) => return Err(self.error(&place, "a key must be a plain word")),
             };
             let (event, value_place) = self.next()?;
             let above = self.path.len();
             self.path = join(&self.path, &key);
             let node = self.node(event, value_place, depth + 1)?;
-            match entries.iter().find(|entry| entry.key == key) {
+            match lines.get(&key) {
                 Some(first) => {
-                    let message = format!("this key is given twice; the first is on line {}", first.place.line);
+                    let message = format!("this key is given twice; the first is on line {first}");
                     self.problems.push(Problem::at(&place, &self.path, Severity::Error, message));
                 }
-                None => entries.push(Entry { key, place, node }),
+                None => {
+                    lines.insert(key.clone(), place.line);
+                    entries.push(Entry { key, place, node });
+                }
             }
             self.path.truncate(above);
         }
@@ -245,9 +270,10 @@ pub(super) fn join(key: &str, inner: &str) -> String {
     if key.is_empty() { inner.to_owned() } else { format!("{key}.{inner}") }
 }
 
-fn count(node: &Node) -> usize {
-    1 + node.entries().iter().map(|entry| count(&entry.node)).sum::<usize>()
-        + node.list().iter().map(count).sum::<usize>()
+fn size(node: &Node) -> usize {
+    NODE + node.text().map_or(0, str::len)
+        + node.entries().iter().map(|entry| entry.key.len() + size(&entry.node)).sum::<usize>()
+        + node.list().iter().map(size).sum::<usize>()
 }
 
 /// Adds the usual cause to the parser's message.
@@ -349,6 +375,10 @@ mod tests {
         }
         let (root, problems) = parse(&bomb, &Path::new("test.yaml").into());
         assert!(root.is_none() && problems[0].message.contains("too large"), "{problems:?}");
+        let repeated = |times: usize| format!("a: &x {}\nb: [{}]\n", "x".repeat(50_000), vec!["*x"; times].join(", "));
+        let (root, problems) = parse(&repeated(2_000), &Path::new("test.yaml").into());
+        assert!(root.is_none() && problems[0].message.contains("too large"), "{problems:?}");
+        assert!(parse(&repeated(20), &Path::new("test.yaml").into()).0.is_some());
     }
 
     #[test]

@@ -12,6 +12,7 @@ use rustls::{ClientConfig, RootCertStore};
 use sha2::{Digest, Sha256};
 
 use super::pin::PinnedCertificates;
+use super::read_file::read_file;
 use super::request_error::innermost_cause;
 use super::{Period, Proxy, Tls};
 
@@ -86,6 +87,8 @@ impl fmt::Display for Role {
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longer than the usual 60 s between polls, so that a quiet lane keeps its connection.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+/// Larger than the root certificates of any system.
+const MAX_TLS_FILE: usize = 1024 * 1024;
 /// Many lanes may use one sink's host. Consoles need one or two connections.
 const IDLE_PER_HOST: usize = 32;
 
@@ -226,7 +229,7 @@ impl TlsFiles {
         }
         let read = |role, path: &Option<PathBuf>| -> Result<PemFile, ClientError> {
             let Some(path) = path else { return Ok(None) };
-            match std::fs::read(path) {
+            match read_file(path, MAX_TLS_FILE) {
                 Ok(contents) => Ok(Some((path.clone(), contents))),
                 Err(source) => Err(ClientError::Unreadable { role, path: path.clone(), source }),
             }

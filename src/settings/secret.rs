@@ -1,6 +1,6 @@
 use std::borrow::Cow;
 use std::fmt;
-use std::io::Read;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
@@ -10,6 +10,8 @@ use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+
+use super::read_file::read_file;
 
 /// The source of a secret: `{ file: PATH }`, `{ env: NAME }`, or the text itself. `Debug` and `Serialize` never show a
 /// literal.
@@ -87,7 +89,13 @@ impl Secret {
     /// If it cannot be read or is empty.
     pub fn read_document(&self) -> Result<SecretString, SecretError> {
         let raw = match self {
-            Self::File(path) => self.utf8(read_file(path)?)?,
+            Self::File(path) => {
+                let bytes = read_file(path, MAX_BYTES).map_err(|source| match source.kind() {
+                    ErrorKind::FileTooLarge => SecretError::TooLarge(self.place()),
+                    _ => SecretError::Unreadable { path: path.clone(), source },
+                })?;
+                String::from_utf8(bytes).map_err(|_| SecretError::NotText(self.place()))?
+            }
             Self::Env(name) => match std::env::var(name) {
                 Ok(text) => text,
                 Err(std::env::VarError::NotPresent) => return Err(SecretError::NotSet(name.clone())),
@@ -106,10 +114,6 @@ impl Secret {
         Ok(SecretString::from(text))
     }
 
-    fn utf8(&self, bytes: Vec<u8>) -> Result<String, SecretError> {
-        String::from_utf8(bytes).map_err(|_| SecretError::NotText(self.place()))
-    }
-
     fn place(&self) -> String {
         match self {
             Self::File(path) => format!("the file {}", path.display()),
@@ -117,15 +121,6 @@ impl Secret {
             Self::Literal(_) => "the pipeline file".to_owned(),
         }
     }
-}
-
-fn read_file(path: &Path) -> Result<Vec<u8>, SecretError> {
-    let unreadable = |source| SecretError::Unreadable { path: path.to_owned(), source };
-    let mut bytes = Vec::new();
-    let file = std::fs::File::open(path).map_err(unreadable)?;
-    // One byte more than the maximum shows that the file is too large, without reading all of it.
-    file.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-    Ok(bytes)
 }
 
 fn absolute(path: &Path) -> PathBuf {
@@ -303,12 +298,12 @@ impl Credential {
     /// # Errors
     /// See [`Secret::read`]. The next call tries again.
     pub fn get(&self) -> Result<SecretString, SecretError> {
-        let mut cached = self.cached.lock();
-        if let Some(secret) = cached.as_ref() {
+        if let Some(secret) = self.cached.lock().as_ref() {
             return Ok(secret.clone());
         }
+        // Not while it is locked: the file system may not answer.
         let secret = self.read()?;
-        *cached = Some(secret.clone());
+        *self.cached.lock() = Some(secret.clone());
         Ok(secret)
     }
 

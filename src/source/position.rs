@@ -166,13 +166,16 @@ impl SourcePosition {
     }
 
     /// Begins a poll: when it reads another snapshot than the last poll, its pass begins again. Passes that come back
-    /// for known records begin with the lane's first poll, no further back than they reach.
+    /// for known records begin with the lane's first poll, no further back than they reach. A pass in another order
+    /// shows records that the first one never does, so it begins where the lane does.
     pub fn enter(&mut self, passes: &[Pass], context: PollContext) {
         let since = self.since;
         if self.tracks.len() < passes.len() {
             for (index, pass) in passes.iter().enumerate() {
                 if self.tracks.get(index).is_none_or(|(name, _)| *name != pass.name) {
-                    let begin = since.max(context.start.minus(pass.reach));
+                    let shows_the_same = passes.first().is_some_and(|first| first.by == pass.by);
+                    let reached = if shows_the_same { context.start.minus(pass.reach) } else { since };
+                    let begin = since.max(reached);
                     self.tracks.insert(index, (pass.name.clone(), Arc::new(PassPosition::starting_at(begin))));
                 }
             }
@@ -414,6 +417,17 @@ mod tests {
         let mut position = SourcePosition::starting_at(minute(-5));
         position.enter(&passes, context(0, minute(0)));
         assert_eq!(second(&position), Some((minute(-5), 0)));
+    }
+
+    /// Only the second pass of unified alerts shows those without an `updatedAt`.
+    #[test]
+    fn a_pass_in_another_order_begins_where_the_lane_does() {
+        let pull = Pull::of(Stream::UnifiedAlerts);
+        let (passes, mut position) = (pull.passes(), SourcePosition::starting_at(minute(-500_000)));
+        position.enter(&passes, context(0, minute(0)));
+        assert_eq!(position.track(1).map(|track| track.bound), Some(minute(-500_000)));
+        position.finish(&passes, context(1, minute(0)), false);
+        assert_eq!(position.track(1).map(|track| track.bound), Some(minute(-24 * 60)));
     }
 
     /// Machines that exist for a day would be remembered for years.

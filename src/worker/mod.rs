@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::pipeline::Problem;
 use crate::settings::FullJitter;
@@ -90,8 +90,17 @@ impl Worker {
         };
         let store_check = AbortOnDropHandle::new(tokio::spawn(check_store(store, telemetry)));
         let supervisor = Supervisor::new(context, cluster, stop.clone());
-        let supervisor = tokio::spawn(async { supervisor.start().await.run().await });
+        let supervisor = tokio::spawn(supervisor.run());
         Ok(Self { stop, supervisor, _store_check: store_check })
+    }
+
+    /// Resolves if the worker ends without having been asked to: a task panicked that it cannot do without. The
+    /// process should end at once, so that another one takes over. Cancel-safe.
+    pub async fn failed(&mut self) {
+        match (&mut self.supervisor).await {
+            Err(error) if error.is_panic() => error!(%error, "the supervisor panicked"),
+            _ => error!("the supervisor has ended"),
+        }
     }
 
     /// Stops pulling, delivers the events in flight within the shutdown timeout, stores the checkpoints, and ends.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tracing::{error, info, warn};
 
 use super::cluster::{Change, Cluster, Drained};
@@ -18,13 +18,16 @@ use super::renames::warn_of_renames;
 use super::spec::LaneSpec;
 use super::watch_ledgers;
 use crate::lane::LaneEnd;
-use crate::pipeline::{self, Changes, Files, Pipeline, Problem, Scan, Watch};
+use crate::pipeline::{self, Changes, Files, Pipeline, Scan, Watch};
 use crate::sink::Deadline;
 use crate::state::LaneId;
 use crate::telemetry::{Activity, FileStatus};
 
 /// Interval of the updates of the process's gauges.
 const GAUGE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// A scan that takes longer is reported.
+const SLOW_SCAN: Duration = Duration::from_secs(15);
 
 /// Interval of the warning that there is nothing to run.
 const WARN_IDLE_EVERY: Duration = Duration::from_secs(3600);
@@ -36,7 +39,11 @@ const RELEASE_TIMEOUT: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub struct Supervisor {
     context: Arc<WorkerContext>,
-    files: Files,
+    /// `None` while a scan has them.
+    files: Option<Files>,
+    scan: Option<RunningScan>,
+    /// The pipelines of the last scan, of all shards.
+    loaded: Vec<Arc<Pipeline>>,
     watch: Watch,
     stop: CancellationToken,
     pipelines: HashMap<String, RunningPipeline>,
@@ -59,6 +66,16 @@ struct OwnedShard {
     lanes: TaskTracker,
     /// Aborts the lanes.
     abort: CancellationToken,
+}
+
+/// A scan of the pipeline files, in a thread of its own: the file system may not answer.
+#[derive(Debug)]
+struct RunningScan {
+    task: AbortOnDropHandle<(Files, Changes)>,
+    started: Instant,
+    is_reported: bool,
+    /// The status of all files has to be published afterwards.
+    publish_all: bool,
 }
 
 /// The lanes of one pipeline.
@@ -90,19 +107,23 @@ impl Supervisor {
         let (files, watch) = pipeline::open(&context.options.pipelines, context.options.defaults.as_deref());
         let alone = cluster.is_none().then(|| (0, OwnedShard::default()));
         let shards = alone.into_iter().collect();
-        let (pipelines, ending, shard_by_pipeline) = Default::default();
-        Self { context, files, watch, stop, pipelines, ending, cluster, shards, shard_by_pipeline, warned_idle: None }
+        Self {
+            context,
+            files: Some(files),
+            scan: None,
+            loaded: Vec::new(),
+            watch,
+            stop,
+            pipelines: HashMap::new(),
+            ending: HashMap::new(),
+            cluster,
+            shards,
+            shard_by_pipeline: HashMap::new(),
+            warned_idle: None,
+        }
     }
 
-    /// Reads the files and starts their lanes.
-    pub async fn start(mut self) -> Self {
-        self.watch.first_listing().await;
-        self.rescan(Scan::All).await;
-        self.context.telemetry.health().set_files_read();
-        self
-    }
-
-    /// Applies changes until the worker is stopped, then drains the lanes.
+    /// Reads the files, starts their lanes, and applies changes until the worker is stopped. Then it drains the lanes.
     pub async fn run(mut self) {
         let mut tick = interval(GAUGE_INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -110,12 +131,24 @@ impl Supervisor {
         let mut measuring = JoinSet::new();
         let context = self.context.clone();
         measuring.spawn(async move { context.measure_dead_letters().await });
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = self.watch.first_listing() => self.start_scan(Scan::All),
+        }
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
-                scan = self.watch.changed() => self.rescan(scan).await,
-                change = next_change(&mut self.cluster) => self.apply_shard_changes(change),
-                _ = tick.tick() => self.context.refresh_gauges(),
+                scan = self.watch.changed(), if self.scan.is_none() => self.start_scan(scan),
+                (files, changes) = next_scan(&mut self.scan) => self.end_scan(files, changes),
+                change = next_change(&mut self.cluster) => match change {
+                    Some(change) => self.apply_shard_changes(change),
+                    // Without its task no lease is renewed: the process has to end at once.
+                    None => return error!("the task that holds the leases has ended"),
+                },
+                _ = tick.tick() => {
+                    self.context.refresh_gauges();
+                    self.report_slow_scan();
+                }
             }
         }
         drop(measuring);
@@ -143,7 +176,7 @@ impl Supervisor {
             tokio::select! {
                 aborted = &mut drained => break aborted,
                 // Each shard is released as soon as it is drained.
-                change = next_change(&mut self.cluster) => self.apply_shard_changes(change),
+                Some(change) = next_change(&mut self.cluster) => self.apply_shard_changes(change),
             }
         };
         self.context.close().await;
@@ -178,8 +211,15 @@ impl Supervisor {
             }
             next = self.cluster.as_mut().and_then(|cluster| cluster.changes.try_recv().ok());
         }
-        // The status of any file may have changed.
-        self.publish_file_status(&self.files.running().map(|pipeline| pipeline.path.clone()).collect());
+        self.publish_all();
+    }
+
+    /// The status of any file may have changed.
+    fn publish_all(&mut self) {
+        match &mut self.scan {
+            Some(scan) => scan.publish_all = true,
+            None => self.publish_file_status(&self.loaded.iter().map(|pipeline| pipeline.path.clone()).collect()),
+        }
     }
 
     fn acquire(&mut self, shard: u32, deadline: Deadline) {
@@ -188,7 +228,7 @@ impl Supervisor {
         if self.stop.is_cancelled() {
             return;
         }
-        let mine = self.files.running().filter(|pipeline| self.shard_of(pipeline) == shard);
+        let mine = self.loaded.iter().filter(|pipeline| self.shard_of(pipeline) == shard);
         let mine: Vec<Arc<Pipeline>> = mine.cloned().collect();
         let lanes = mine.iter().map(|pipeline| LaneSpec::of(pipeline).len()).sum();
         mine.iter().for_each(|pipeline| self.run_pipeline(pipeline, lanes));
@@ -216,25 +256,49 @@ impl Supervisor {
         self.cluster.as_ref().map_or(0, |cluster| cluster.shard_of(&pipeline.console))
     }
 
-    async fn rescan(&mut self, scan: Scan) {
-        // Reading files blocks. The blocking task owns the set meanwhile.
-        let mut files = std::mem::replace(&mut self.files, Files::new(&[], None));
-        let scanned = tokio::task::spawn_blocking(move || {
-            let changes = files.rescan(&scan);
+    /// Cluster, signals and lanes are attended to meanwhile.
+    fn start_scan(&mut self, scan: Scan) {
+        let Some(mut files) = self.files.take() else { return };
+        let store = self.context.store();
+        let task = tokio::spawn(async move {
+            let scanned = tokio::task::spawn_blocking(move || {
+                let changes = files.rescan(&scan);
+                (files, changes)
+            });
+            let (files, changes) = scanned.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+            if !(changes.started.is_empty() && changes.changed.is_empty()) {
+                warn_of_renames(&*store, files.running().map(|pipeline| &**pipeline)).await;
+            }
             (files, changes)
         });
-        let changes = match scanned.await {
-            Ok((files, changes)) => {
-                self.files = files;
-                changes
-            }
-            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-        };
-        if !(changes.started.is_empty() && changes.changed.is_empty()) {
-            let pipelines = self.files.running().map(|pipeline| &**pipeline);
-            warn_of_renames(&*self.context.store(), pipelines).await;
+        let task = AbortOnDropHandle::new(task);
+        self.scan = Some(RunningScan { task, started: Instant::now(), is_reported: false, publish_all: false });
+    }
+
+    fn end_scan(&mut self, files: Files, changes: Changes) {
+        let publish_all = self.scan.take().is_some_and(|scan| scan.publish_all);
+        if !changes.is_empty() {
+            self.loaded = files.running().cloned().collect();
         }
+        self.files = Some(files);
         self.apply(changes);
+        if publish_all {
+            self.publish_all();
+        }
+        self.context.telemetry.health().set_files_read();
+    }
+
+    fn report_slow_scan(&mut self) {
+        let slow = self.scan.as_mut().filter(|scan| !scan.is_reported && scan.started.elapsed() > SLOW_SCAN);
+        if let Some(scan) = slow {
+            scan.is_reported = true;
+            self.context.telemetry.process().set_reloaded(false, None);
+            error!(
+                seconds = scan.started.elapsed().as_secs(),
+                "the pipeline files are still being read: their file system may not answer; running pipelines go on, \
+                 changes wait"
+            );
+        }
     }
 
     fn apply(&mut self, changes: Changes) {
@@ -270,7 +334,7 @@ impl Supervisor {
 
     /// A path with a typing mistake must not look like a worker that is well.
     fn warn_if_idle(&mut self) {
-        if self.files.running().next().is_some() {
+        if !self.loaded.is_empty() {
             self.warned_idle = None;
         } else if self.warned_idle.is_none_or(|warned| warned.elapsed() >= WARN_IDLE_EVERY) {
             self.warned_idle = Some(Instant::now());
@@ -280,7 +344,7 @@ impl Supervisor {
 
     /// A directory that cannot be read changes no file, and makes the files as a whole invalid.
     fn publish_reload(&self, changes: &Changes) {
-        let is_valid = !self.files.problems().iter().any(Problem::is_error);
+        let is_valid = !self.files.iter().flat_map(Files::problems).any(|problem| problem.is_error());
         let changed_at = (!changes.affected.is_empty()).then(|| self.context.clock().now());
         self.context.telemetry.process().set_reloaded(is_valid, changed_at);
     }
@@ -345,14 +409,15 @@ impl Supervisor {
     /// all for each change would be slow.
     fn publish_file_status(&self, paths: &BTreeSet<PathBuf>) {
         let telemetry = &self.context.telemetry;
+        let Some(files) = &self.files else { return };
         for path in paths {
-            let Some(report) = self.files.report(path) else {
+            let Some(report) = files.report(path) else {
                 telemetry.remove_file(path);
                 continue;
             };
             let errors = report.problems.iter().filter(|problem| problem.is_error());
             let errors: Vec<String> = errors.map(ToString::to_string).collect();
-            let running = self.files.running_version(path);
+            let running = files.running_version(path);
             let activity = match running {
                 Some(pipeline) if !pipeline.enabled => Activity::Paused,
                 Some(pipeline) if self.pipelines.contains_key(&pipeline.name) => Activity::Running,
@@ -369,12 +434,18 @@ impl Supervisor {
     }
 }
 
-/// Never resolves without a cluster.
-async fn next_change(cluster: &mut Option<Cluster>) -> Change {
-    if let Some(cluster) = cluster
-        && let Some(change) = cluster.changes.recv().await
-    {
-        return change;
+/// Never resolves while no scan runs. Cancel-safe.
+async fn next_scan(scan: &mut Option<RunningScan>) -> (Files, Changes) {
+    match scan {
+        Some(scan) => (&mut scan.task).await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic())),
+        None => std::future::pending().await,
     }
-    std::future::pending().await
+}
+
+/// Never resolves without a cluster. `None` if the task of the cluster has ended.
+async fn next_change(cluster: &mut Option<Cluster>) -> Option<Change> {
+    match cluster {
+        Some(cluster) => cluster.changes.recv().await,
+        None => std::future::pending().await,
+    }
 }

@@ -18,7 +18,7 @@ use s1_forwarder::sink::throttle::Throttle;
 use s1_forwarder::sink::{Deadline, Sink};
 use s1_forwarder::source::{Pull, StreamSettings, Vulnerabilities};
 use s1_forwarder::state::LaneId;
-use s1_forwarder::telemetry::{LaneMetrics, Meter, Telemetry};
+use s1_forwarder::telemetry::{LaneMetrics, LaneState, Meter, Telemetry};
 use tokio::task::{JoinHandle, yield_now};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -197,6 +197,20 @@ impl Process {
         for lane in 0..self.lanes.len() {
             if self.lanes[lane].running.is_none() {
                 self.start_lane(lane);
+            }
+        }
+    }
+
+    /// Restarts lanes that refusals have stopped, as their operator would: if nine events were refused by a sink that
+    /// is well again, and the tenth is refused for what it is, a lane does not go on by itself.
+    pub async fn restart_stopped(&mut self) {
+        for index in 0..self.lanes.len() {
+            let lane = &self.lanes[index];
+            let is_stopped =
+                lane.metrics.as_ref().is_some_and(|metrics| matches!(metrics.state(), LaneState::SinkRefused(_)));
+            if is_stopped && self.simulation.lanes[index].plan.poison > 0.0 {
+                self.stop_lane(index).await;
+                self.start_lane(index);
             }
         }
     }

@@ -77,7 +77,7 @@ async fn play(simulation: &Arc<Simulation>) {
     let calm_since = simulation.now();
     simulation.note(format_args!("calm from here on"));
 
-    settle(simulation, &process, calm_since).await;
+    settle(simulation, &mut process, calm_since).await;
     for _ in 0..2 {
         // Time for repeats to come.
         sleep(simulation.plan.interval * 2).await;
@@ -166,7 +166,7 @@ async fn strike(simulation: &Arc<Simulation>, mut process: Process, random: &mut
 }
 
 /// Waits until everything owed has arrived.
-async fn settle(simulation: &Arc<Simulation>, process: &Process, calm_since: Timestamp) {
+async fn settle(simulation: &Arc<Simulation>, process: &mut Process, calm_since: Timestamp) {
     let begun = Instant::now();
     let skew = Duration::from_secs(simulation.plan.skew.unsigned_abs());
     let mut sign = SIGN_OF_LIFE;
@@ -181,6 +181,7 @@ async fn settle(simulation: &Arc<Simulation>, process: &Process, calm_since: Tim
         sleep(simulation.plan.interval.min(Duration::from_secs(60))).await;
         if begun.elapsed() > sign {
             sign += SIGN_OF_LIFE;
+            process.restart_stopped().await;
             simulation.model.greet(simulation.now());
         }
     }

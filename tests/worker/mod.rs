@@ -12,6 +12,7 @@ mod check;
 mod console_input;
 mod dead_letters;
 mod enrichment;
+mod files_that_hang;
 mod findings;
 mod guides;
 mod kill;

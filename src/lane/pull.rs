@@ -9,7 +9,7 @@ use tracing::{info, warn};
 use super::Lane;
 use super::enrich::{self, Enricher};
 use super::map::PulledPage;
-use super::sizing::{EXPANSION, Sizing};
+use super::sizing::{EXPANSION, SMALL_PAGE, Sizing};
 use crate::console::ConsoleError;
 use crate::failure::Failure;
 use crate::record::{Stream, Timestamp};
@@ -138,7 +138,12 @@ impl PullStage<'_> {
                     reserve += enricher.reserve(share);
                 }
                 let asked = Instant::now();
-                reservation = Some(budget.reserve(reserve).await);
+                // What is fetched in addition to records, and a record that is too large, have no small page.
+                let is_divisible = enricher.is_none() && plan.limit > 1;
+                let reserved =
+                    budget.reserve_page(reserve, if is_divisible { SMALL_PAGE.min(reserve) } else { reserve }).await;
+                plan = plan.within(reserved.bytes());
+                reservation = Some(reserved);
                 if asked.elapsed() > LONGEST_TURN {
                     // Lanes that waited for memory together must not ask together.
                     permit = client.permit().await;

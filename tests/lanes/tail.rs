@@ -15,7 +15,6 @@ const INTERVAL: Duration = Duration::from_secs(30);
 const OVERLAP: Duration = Duration::from_secs(300);
 /// Until the first windows are closed.
 const SETTLED_AFTER: u32 = 600;
-const OBSERVED: u32 = 900;
 
 /// Records pulled and delivered, and requests.
 fn figures(running: &Running) -> [u64; 3] {
@@ -31,39 +30,48 @@ async fn steady_state(stream: Stream, kind: Kind, rate: f64) -> (f64, f64) {
     let sink = MemorySink::accepting(harness.clock);
     let running = harness.start(harness.lane(harness.pull(stream), "siem", sink.clone()));
     let (mut owed, mut settled, mut random) = (0.0, [0; 3], fastrand::Rng::with_seed(5));
-    for second in 0..SETTLED_AFTER + OBSERVED {
+    let mut begun = harness.clock.now();
+    // Time is closed in steps, which must be many where few records come.
+    let observed = if rate > 5.0 { 900 } else { 9_000 };
+    for second in 0..SETTLED_AFTER + observed {
         if second == SETTLED_AFTER {
-            settled = figures(&running);
+            (settled, begun) = (figures(&running), harness.clock.now());
         }
-        owed += rate;
+        // Not in step with the polls.
+        owed += rate * 2.0 * random.f64();
         while owed >= 1.0 {
             owed -= 1.0;
             let late = if random.bool() { random.i64(0..2_000_000) } else { 0 };
             harness.console.generate(kind, harness.clock.now().micros() - late);
         }
-        sleep(SECOND).await;
+        sleep(SECOND.mul_f64(0.5 + random.f64())).await;
     }
     let [pulled, delivered, requests] = figures(&running);
-    let polls = OBSERVED / u32::try_from(INTERVAL.as_secs()).unwrap();
+    let polls = harness.clock.now().since(begun).as_secs_f64() / INTERVAL.as_secs_f64();
     let pulled = (pulled - settled[0]) as f64 / (delivered - settled[1]).max(1) as f64;
     sleep(2 * INTERVAL).await;
     let metrics = running.drain().await;
     assert_eq!((sink.total(), sink.counts().len()), (sink.counts().len(), harness.owed(kind).len()));
     assert_counts_balance(&metrics);
-    (pulled, (requests - settled[2]) as f64 / f64::from(polls))
+    (pulled, (requests - settled[2]) as f64 / polls)
 }
 
 /// Reading the whole overlap at each poll would be eleven records for each one.
 #[tokio::test(start_paused = true)]
 async fn a_record_is_pulled_about_twice_whatever_the_rate() {
+    let mut above = Vec::new();
     for (stream, kind) in [(Stream::Activities, Kind::Activities), (Stream::Threats, Kind::Threats)] {
-        for (rate, most_requests) in [(0.05, 3.5), (1.0, 3.5), (20.0, 6.0)] {
+        for (rate, most_requests) in [(0.05, 3.0), (1.0, 3.5), (20.0, 6.0)] {
             let (pulled, requests) = steady_state(stream, kind, rate).await;
-            println!("{stream:?} at {rate} a second: {pulled:.2} pulled for each one, {requests:.2} requests a poll");
-            assert!((1.9..=2.2).contains(&pulled), "{stream:?} at {rate} a second: {pulled} for each one");
-            assert!(requests <= most_requests, "{stream:?} at {rate} a second: {requests} requests a poll");
+            let figures =
+                format!("{stream:?} at {rate} a second: {pulled:.2} for each one, {requests:.2} requests a poll");
+            println!("{figures}");
+            if !(1.9..=2.2).contains(&pulled) || requests > most_requests {
+                above.push(figures);
+            }
         }
     }
+    assert!(above.is_empty(), "{above:#?}");
 }
 
 #[tokio::test(start_paused = true)]

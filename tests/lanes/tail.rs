@@ -1,11 +1,13 @@
 //! What a lane reads again, and when late records arrive.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use s1_forwarder::emulator::{Counts, Kind, Quirks};
 use s1_forwarder::record::Stream;
 use s1_forwarder::sink::memory::MemorySink;
+use s1_forwarder::source::Pull;
 use tokio::time::sleep;
 
 use super::harness::{LaneHarness, Running, assert_counts_balance};
@@ -72,6 +74,43 @@ async fn a_record_is_pulled_about_twice_whatever_the_rate() {
         }
     }
     assert!(above.is_empty(), "{above:#?}");
+}
+
+/// A lane with a tenth of the default `interval` and `overlap`, where `rate` records appear a second, each up to a
+/// second after its own time, and the console takes five requests a second.
+#[tokio::test(start_paused = true)]
+#[ignore = "a benchmark: `just bench-tail`"]
+async fn a_busy_lane_keeps_up_within_the_rate_limit_of_its_console() {
+    const SHORT: Duration = Duration::from_secs(3);
+    let rate = std::env::var("S1_FORWARDER_RATE").map_or(1_200, |rate| rate.parse().unwrap());
+    let mut harness = LaneHarness::new(|_| {});
+    harness.requests_per_second = 5.0;
+    let mut sink = MemorySink::accepting(harness.clock);
+    Arc::get_mut(&mut sink).unwrap().limits.events = 1_000;
+    let pull = Pull { interval: SHORT, overlap: OVERLAP / 10, ..harness.pull(Stream::Activities) };
+    let running = harness.start(harness.lane(pull, "siem", sink.clone()));
+    let (mut lag, mut settled, begun) = (Duration::ZERO, [0; 3], harness.clock.now());
+    for second in 0..100 {
+        let now = harness.clock.now();
+        (0..rate)
+            .for_each(|place| _ = harness.console.generate(Kind::Activities, now.micros() - place * 1_000_000 / rate));
+        if second == 60 {
+            settled = figures(&running);
+        }
+        for _ in 0..10 {
+            sleep(SECOND / 10).await;
+            if second >= 60 {
+                lag = lag.max(harness.clock.now().since(running.metrics.complete_until().unwrap_or(begun)));
+            }
+        }
+    }
+    let [pulled, delivered, requests] = figures(&running);
+    let each = (pulled - settled[0]) as f64 / (delivered - settled[1]) as f64;
+    println!("| {rate} events a second, 5 requests a second, lag | ≤ {:?} | {lag:.1?} |", 2 * SHORT);
+    println!("| records pulled for each one delivered | ≤ 2.2 at the default interval | {each:.2} |");
+    println!("| requests a second | ≤ 5 | {:.1} |", (requests - settled[2]) as f64 / 40.0);
+    assert!(lag <= 2 * SHORT, "{lag:?}");
+    running.task.abort();
 }
 
 #[tokio::test(start_paused = true)]

@@ -34,6 +34,8 @@ async fn a_worker_raises_its_limit_of_open_files_and_names_one_that_is_too_low()
     assert!(metrics.contains("process_max_fds 700\n"), "{line}\n{metrics}");
     assert!(!raised.log_text().contains("too low"), "{}", raised.log_text());
 
+    raised.kill().await;
+
     // 30 sinks, one console, and others.
     let low = limited(&harness, "ulimit -n 230");
     low.logged(&["the limit of open files may be too low", "\"limit\":230", "\"needed\":231"]).await;

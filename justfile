@@ -57,6 +57,10 @@ test-servers *ARGS:
 bench-cost:
     cargo bench --locked --bench cost -- --check
 
+# A busy lane within its console's rate limit, in simulated time: lag, records pulled, requests.
+bench-tail:
+    cargo test --release --locked --test it -- --ignored --nocapture a_busy_lane_keeps_up
+
 # What `delivery: exactly_once` leaves of the throughput, with a real broker (needs Java, Maven).
 bench-exactly-once:
     S1_FORWARDER_SERVERS=1 cargo test --release --locked --test servers -- --ignored --nocapture throughput

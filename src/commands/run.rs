@@ -9,12 +9,13 @@ use comfy_table::{CellAlignment, Table, presets};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
 
 use super::{ClusterArgs, FileArgs, ProcessArgs, TimeoutArgs, USAGE, UsageError};
 use crate::checkpoint::LaneId;
 use crate::server::Server;
 use crate::telemetry::{Telemetry, describe_skipped};
-use crate::worker::{LaneReport, OnceReport, Options, Worker, run_once};
+use crate::worker::{LaneReport, OnceReport, Options, Worker, raise_limit, run_once};
 
 const DEFAULT_LISTEN: &str = "127.0.0.1:9598";
 
@@ -53,6 +54,10 @@ pub struct Args {
 /// # Errors
 /// If the state cannot be used, or the address cannot be bound.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    match raise_limit() {
+        Ok((before, limit)) => info!(before, limit, "the limit of open files is raised as far as this process may"),
+        Err(error) => warn!(%error, "the limit of open files cannot be raised"),
+    }
     let telemetry = Arc::new(Telemetry::new());
     let signals = Signals::new()?;
     let listen = args.process.listen.as_deref().or((!args.once).then_some(DEFAULT_LISTEN));

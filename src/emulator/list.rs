@@ -12,7 +12,7 @@ use super::http::{Answer, Request};
 use super::kind::{IdColumn, Kind};
 use super::page::{self, Search};
 use super::query::Query;
-use super::quirks::OutOfScope;
+use super::quirks::{Counts, OutOfScope};
 use super::risks;
 use super::store::Row;
 use super::time;
@@ -101,11 +101,18 @@ impl State {
         let is_listed = kind != Kind::Accounts || !matches!(token.scope, Scope::Sites(_));
         let visible = |row: &Row| is_listed && token.scope.covers(kind, row.account, row.site) && licensed(row);
         let search = Search { kind, table: self.table(kind), query, visible: &visible };
+        if query.count_only && self.quirks.counts == Counts::Refused {
+            return Answer::invalid("countOnly: not supported");
+        }
         let page = if query.count_only { page::Page::default() } else { search.page(limit) };
         let total = if query.skip_count || (query.cursor.is_some() && self.quirks.total_on_first_page_only) {
             0
         } else {
             search.count(token.scope == Scope::Global).min(self.quirks.max_total.unwrap_or(u64::MAX))
+        };
+        let total = match self.quirks.counts {
+            Counts::Off(by) if query.count_only => total.saturating_add_signed(by),
+            _ => total,
         };
         let mut pagination = json!({ "totalItems": total });
         let next = match faults.contains(&Fault::RepeatedCursor) {

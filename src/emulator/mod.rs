@@ -46,7 +46,7 @@ pub use console::{Console, LoggedRequest};
 pub use faults::{Fault, FaultRule, Faults, RetryAfter, UnknownPreset};
 pub use http::{Answer, BASE, Request, Transmission};
 pub use kind::Kind;
-pub use quirks::{LastPage, OutOfScope, Quirks, UnknownParameters};
+pub use quirks::{Counts, LastPage, OutOfScope, Quirks, UnknownParameters};
 pub use server::Server;
 pub use setup::Setup;
 pub use store::{RecordError, RecordVersion};

@@ -35,6 +35,17 @@ pub enum UnknownParameters {
     Refused,
 }
 
+/// The answers to `countOnly`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Counts {
+    #[default]
+    Exact,
+    /// Wrong by this number, but not below zero.
+    Off(i64),
+    /// 400.
+    Refused,
+}
+
 /// How this console differs from others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Quirks {
@@ -43,6 +54,8 @@ pub struct Quirks {
     pub unknown_parameters: UnknownParameters,
     /// Time filters are rounded down to 10 ms: `__gt` returns the boundary again, and `__lte` misses the last records.
     pub times_rounded_to_10_ms: bool,
+    /// Whether `countOnly` tells the number of records.
+    pub counts: Counts,
     /// The maximum of `totalItems`.
     pub max_total: Option<u64>,
     /// Pages after the first have a total of 0. False repeats the total on every page.
@@ -78,6 +91,7 @@ impl Default for Quirks {
             out_of_scope: OutOfScope::default(),
             unknown_parameters: UnknownParameters::default(),
             times_rounded_to_10_ms: false,
+            counts: Counts::default(),
             max_total: None,
             total_on_first_page_only: true,
             unknown_token_is_400: true,

@@ -4,11 +4,19 @@
 //! Requests are served in their order. A lane is *live* when its sink has accepted something and is not refusing. The
 //! others are *quiet*: each has one small reservation at a time, and none from the sink's first refusal on. Live lanes
 //! share what the quiet ones leave, and no lane reserves more than twice its fair share.
+//!
+//! A sixteenth of a large budget is a common reserve. A live lane that has nothing may take a small page from it when
+//! nothing else is left: lanes whose sinks have just stopped answering may have taken everything, and nothing has shown
+//! yet that they have.
 
 use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+
+/// From this budget on there is a common reserve, of this fraction.
+const LEAST_WITH_RESERVE: usize = 16 << 20;
+const RESERVE: usize = 16;
 
 /// Bytes are counted in units of this size: a semaphore counts to 2³² at most.
 const UNIT: usize = 1024;
@@ -16,8 +24,10 @@ const UNIT: usize = 1024;
 /// The bytes that all lanes together may reserve.
 #[derive(Debug)]
 pub struct Budget {
+    /// Without the common reserve.
     total: usize,
     free: Arc<Semaphore>,
+    common: Arc<Semaphore>,
     sums: Mutex<Sums>,
 }
 
@@ -60,15 +70,29 @@ struct Entry {
 #[derive(Debug)]
 pub struct Reservation {
     bytes: usize,
-    permit: Option<OwnedSemaphorePermit>,
+    permits: Permits,
     lane: LaneBudget,
+}
+
+/// Bytes of the budget and of its common reserve.
+#[derive(Debug, Default)]
+struct Permits {
+    own: Option<OwnedSemaphorePermit>,
+    common: Option<OwnedSemaphorePermit>,
 }
 
 impl Budget {
     /// A budget of `total` bytes.
     pub fn new(total: usize) -> Arc<Self> {
         let units = (total / UNIT).clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize));
-        Arc::new(Self { total: units * UNIT, free: Arc::new(Semaphore::new(units)), sums: Mutex::default() })
+        let common = if total < LEAST_WITH_RESERVE { 0 } else { units / RESERVE };
+        let (total, sums) = ((units - common) * UNIT, Mutex::default());
+        Arc::new(Self {
+            total,
+            free: Arc::new(Semaphore::new(units - common)),
+            common: Arc::new(Semaphore::new(common)),
+            sums,
+        })
     }
 
     /// Bytes reserved now (`in_flight_bytes`).
@@ -128,21 +152,44 @@ impl LaneBudget {
 
     /// Waits until `bytes` can be reserved. A lane without reservations is never limited by its own cap.
     pub async fn reserve(&self, bytes: usize) -> Reservation {
+        self.reserve_page(bytes, bytes).await
+    }
+
+    /// The same, but `small` bytes are enough if they come from the common reserve.
+    pub async fn reserve_page(&self, bytes: usize, small: usize) -> Reservation {
         // The lane counts as active while it waits.
-        let _claim = Reservation::new(self.clone(), 0, None);
+        let _claim = Reservation::new(self.clone(), 0, Permits::default());
         loop {
             let Entry { held, paused, proven, .. } = self.entry();
             let within_cap = held == 0 || proven && held + bytes <= 2 * self.share();
             if within_cap && !paused {
-                // The semaphore is never closed, so this always yields a permit.
-                let wanted = units(bytes.min(self.budget.total));
-                let permit = self.budget.free.clone().acquire_many_owned(wanted).await.ok();
+                let (bytes, permits) = self.acquire(bytes, small).await;
                 // The sink may have begun to refuse while the lane waited.
                 if !self.entry().paused {
-                    return Reservation::new(self.clone(), bytes, permit);
+                    return Reservation::new(self.clone(), bytes, permits);
                 }
             }
             self.account.changed.notified().await;
+        }
+    }
+
+    /// The semaphores are never closed, so they always yield permits.
+    async fn acquire(&self, bytes: usize, small: usize) -> (usize, Permits) {
+        let Budget { total, free, common, .. } = &*self.budget;
+        let own = free.clone().acquire_many_owned(units(bytes.min(*total)));
+        tokio::pin!(own);
+        loop {
+            let entry = self.entry();
+            let may_borrow = entry.held == 0 && entry.is_live() && small < bytes && *total >= LEAST_WITH_RESERVE / 2;
+            tokio::select! {
+                biased;
+                own = &mut own => return (bytes, Permits { own: own.ok(), common: None }),
+                common = common.clone().acquire_many_owned(units(small)), if may_borrow => {
+                    return (small, Permits { own: None, common: common.ok() });
+                }
+                // What the lane has, and whether it is live.
+                () = self.account.changed.notified() => {}
+            }
         }
     }
 
@@ -177,12 +224,12 @@ impl LaneBudget {
 }
 
 impl Reservation {
-    fn new(lane: LaneBudget, bytes: usize, permit: Option<OwnedSemaphorePermit>) -> Self {
+    fn new(lane: LaneBudget, bytes: usize, permits: Permits) -> Self {
         lane.change(|entry| {
             entry.held += bytes;
             entry.claims += 1;
         });
-        Self { bytes, permit, lane }
+        Self { bytes, permits, lane }
     }
 
     /// Bytes held.
@@ -194,23 +241,41 @@ impl Reservation {
     /// the bytes are in memory already.
     pub fn split(&mut self, bytes: usize) -> Self {
         let moved = bytes.min(self.bytes);
-        let permit = self.permit.as_mut().and_then(|permit| {
-            let have = permit.num_permits();
-            permit.split((units(moved) as usize).min(have))
-        });
+        let permits = self.permits.split(units(moved) as usize);
         self.bytes -= moved;
         self.lane.change(|entry| entry.held -= moved);
-        Self::new(self.lane.clone(), bytes, permit)
+        Self::new(self.lane.clone(), bytes, permits)
     }
 
     /// Adds `other`, of the same lane, to this one.
     pub fn merge(&mut self, mut other: Self) {
         let bytes = std::mem::take(&mut other.bytes);
         self.bytes += bytes;
-        match (&mut self.permit, other.permit.take()) {
-            (Some(mine), Some(permit)) => mine.merge(permit),
-            (mine @ None, permit) => *mine = permit,
-            (Some(_), None) => {}
+        self.permits.merge(std::mem::take(&mut other.permits));
+    }
+}
+
+impl Permits {
+    /// Moves so many units into others, those of the reserve last.
+    fn split(&mut self, units: usize) -> Self {
+        let mut left = units;
+        let mut part = |permit: &mut Option<OwnedSemaphorePermit>| {
+            let permit = permit.as_mut()?;
+            let moved = left.min(permit.num_permits());
+            left -= moved;
+            permit.split(moved)
+        };
+        Self { own: part(&mut self.own), common: part(&mut self.common) }
+    }
+
+    fn merge(&mut self, other: Self) {
+        // Permits of one semaphore can be merged.
+        for (mine, permit) in [(&mut self.own, other.own), (&mut self.common, other.common)] {
+            match (mine, permit) {
+                (Some(mine), Some(permit)) => mine.merge(permit),
+                (mine @ None, permit) => *mine = permit,
+                (Some(_), None) => {}
+            }
         }
     }
 }
@@ -218,7 +283,7 @@ impl Reservation {
 impl Drop for Reservation {
     fn drop(&mut self) {
         // The bytes first: a lane that the change wakes must find them.
-        self.permit = None;
+        self.permits = Permits::default();
         let bytes = self.bytes;
         self.lane.change(|entry| {
             entry.held -= bytes;
@@ -322,6 +387,55 @@ mod tests {
         assert!(timeout(MOMENT, lane.reserve(KIB)).await.is_err());
         lane.pause(false);
         let _held = lane.reserve(KIB).await;
+    }
+
+    /// Lanes whose sinks have just stopped answering hold everything.
+    #[tokio::test(start_paused = true)]
+    async fn a_live_lane_that_has_nothing_takes_a_small_page_from_the_common_reserve() {
+        let budget = Budget::new(16 << 20);
+        let (hanging, healthy, dead) = (budget.lane(), budget.lane(), budget.lane());
+        let everything = hanging.reserve(hanging.total()).await;
+        assert_eq!(budget.used(), 15 << 20);
+        healthy.set_proven(true);
+        let page = healthy.reserve_page(600 * KIB, 256 * KIB).await;
+        assert_eq!((page.bytes(), budget.used()), (256 * KIB, (15 << 20) + 256 * KIB));
+        assert!(timeout(MOMENT, healthy.reserve_page(600 * KIB, 256 * KIB)).await.is_err(), "it has something");
+        assert!(timeout(MOMENT, dead.reserve_page(600 * KIB, 256 * KIB)).await.is_err(), "its sink has proven nothing");
+
+        // It settles what it has while it waits.
+        let waiting = tokio::spawn({
+            let healthy = healthy.clone();
+            async move { healthy.reserve_page(600 * KIB, 256 * KIB).await.bytes() }
+        });
+        tokio::time::sleep(MOMENT).await;
+        drop(page);
+        assert_eq!(timeout(MOMENT, waiting).await.unwrap().unwrap(), 256 * KIB);
+        drop(everything);
+        assert_eq!(budget.used(), 0);
+
+        // Parts of both are returned to where they came from.
+        let mut own = healthy.reserve(10 * KIB).await;
+        let all = hanging.reserve(hanging.total() - 10 * KIB).await;
+        let rest = own.split(10 * KIB);
+        drop(own);
+        drop(rest);
+        let other = budget.lane();
+        other.set_proven(true);
+        let mut common = other.reserve_page(600 * KIB, 256 * KIB).await;
+        let mut small = other
+            .budget
+            .free
+            .clone()
+            .try_acquire_many_owned(10)
+            .ok()
+            .map(|own| Reservation::new(other.clone(), 10 * KIB, Permits { own: Some(own), common: None }));
+        common.merge(small.take().unwrap());
+        drop(common.split(100 * KIB));
+        drop((common, all));
+        assert_eq!(
+            (budget.used(), budget.free.available_permits(), budget.common.available_permits()),
+            (0, 15 << 10, 1 << 10)
+        );
     }
 
     #[tokio::test(start_paused = true)]

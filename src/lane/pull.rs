@@ -9,7 +9,7 @@ use tracing::{info, warn};
 use super::Lane;
 use super::enrich::{self, Enricher};
 use super::map::PulledPage;
-use super::sizing::{EXPANSION, Sizing};
+use super::sizing::{EXPANSION, SMALL_PAGE, Sizing};
 use crate::console::ConsoleError;
 use crate::failure::Failure;
 use crate::record::{Stream, Timestamp};
@@ -39,6 +39,9 @@ pub struct PullStage<'a> {
     pub sizing: &'a mut Sizing,
     /// The console answers `data: null` where it counts nothing; shared likewise.
     pub is_null_usual: &'a mut bool,
+    /// The bound of a poll for which the console counted records that it did not show; shared likewise. It is asked for
+    /// counts again when the bound has moved.
+    pub miscounted_at: &'a mut Option<Timestamp>,
     pub random: fastrand::Rng,
     /// After so many failures in a row the poll ends: the stream has other passes, which must not wait for this one
     /// indefinitely.
@@ -77,6 +80,10 @@ impl PullStage<'_> {
         if *self.is_null_usual {
             poll.expect_null();
         }
+        let bound = poll.bound();
+        if *self.miscounted_at == Some(bound) {
+            poll.ignore_counts();
+        }
         let enricher = (!pull.include.is_empty()).then(|| Enricher { client, include: &pull.include, meter });
         let mut retry = RetryState::new(&mut self.random);
         // A page without new records costs the sink nothing, so the next one need not be small for its sake.
@@ -113,6 +120,9 @@ impl PullStage<'_> {
                 }
                 Action::Done(context) => {
                     *self.is_null_usual = poll.is_null_usual();
+                    if poll.has_wrong_counts() {
+                        *self.miscounted_at = Some(bound);
+                    }
                     return Ok(Some((context, poll.into_end())));
                 }
             };
@@ -128,7 +138,12 @@ impl PullStage<'_> {
                     reserve += enricher.reserve(share);
                 }
                 let asked = Instant::now();
-                reservation = Some(budget.reserve(reserve).await);
+                // What is fetched in addition to records, and a record that is too large, have no small page.
+                let is_divisible = enricher.is_none() && plan.limit > 1;
+                let reserved =
+                    budget.reserve_page(reserve, if is_divisible { SMALL_PAGE.min(reserve) } else { reserve }).await;
+                plan = plan.within(reserved.bytes());
+                reservation = Some(reserved);
                 if asked.elapsed() > LONGEST_TURN {
                     // Lanes that waited for memory together must not ask together.
                     permit = client.permit().await;

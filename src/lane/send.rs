@@ -26,6 +26,9 @@ use crate::telemetry::LaneMetrics;
 /// whether its sink works again does so at the first refusal.
 const SINK_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// A lane whose sink has not answered for this long, or whose store fails, reserves nothing new until that ends.
+const SILENCE: Duration = Duration::from_secs(5);
+
 /// The sink stage of one lane.
 pub struct SendStage<'a> {
     lane: &'a Lane,
@@ -75,6 +78,7 @@ impl<'a> SendStage<'a> {
         let Lane { budget, delivery, concurrency, .. } = self.lane;
         delivery.health.reset();
         let mut health = delivery.health.watch();
+        let mut attempts = delivery.health.watch_silence();
         let mut is_mapped = false;
         let end = loop {
             if is_mapped && self.in_flight.is_empty() {
@@ -84,7 +88,9 @@ impl<'a> SendStage<'a> {
                 break Err(Failure::Superseded("another process has the lane".to_owned()));
             }
             let refusing_since = *health.borrow_and_update();
-            budget.pause(refusing_since.is_some());
+            let silent_from = attempts.borrow_and_update().silent_since.map(|since| since + SILENCE);
+            let is_silent = silent_from.is_some_and(|from| from <= Instant::now());
+            budget.pause(refusing_since.is_some() || is_silent || !self.writer.may_send());
             let timeout = if is_probing && !budget.is_proven() { Duration::ZERO } else { SINK_TIMEOUT };
             let give_up_at = refusing_since.map(|since| since + timeout);
             let accepts_more = !is_mapped && self.in_flight.len() < *concurrency && self.writer.may_send();
@@ -102,6 +108,8 @@ impl<'a> SendStage<'a> {
                 }
                 () = self.writer.write_due(self.checkpoint, in_flight) => {}
                 _ = health.changed() => {}
+                _ = attempts.changed() => {}
+                () = sleep_until(silent_from.unwrap_or_else(Instant::now)), if silent_from.is_some() && !is_silent => {}
                 () = sleep_until(give_up_at.unwrap_or_else(Instant::now)), if give_up_at.is_some() => {
                     let reason = "the sink has accepted nothing for a while".to_owned();
                     break Err(Failure::Transient { reason, after: Some(delivery.throttle.blocked_for()) });
@@ -112,6 +120,8 @@ impl<'a> SendStage<'a> {
                 },
             }
         };
+        // The batches that were not sent give their bytes back at once.
+        drop(mapped);
         // Waits for the attempts that are under way, and adds what they settle to the checkpoint.
         self.stop.cancel();
         while let Some(done) = self.deliveries.join_next_with_id().await {

@@ -7,6 +7,8 @@ const HEADROOM: f64 = 1.5;
 const FIRST_GUESS: f64 = 4096.0;
 /// Smallest body worth a request.
 const MIN_BODY: usize = 64 * 1024;
+/// Reserved for such a body.
+pub const SMALL_PAGE: usize = MIN_BODY * EXPANSION;
 /// Records of a page until the sink has accepted something.
 const FIRST_LIMIT: usize = 50;
 /// Pages after which a halved limit is doubled again.
@@ -29,6 +31,18 @@ pub struct PageBudget {
     pub limit: usize,
     pub reserve: usize,
     pub max_body: usize,
+}
+
+impl PageBudget {
+    /// The same page, of fewer records if only so many bytes were reserved for it.
+    pub fn within(self, reserved: usize) -> Self {
+        if reserved >= self.reserve {
+            return self;
+        }
+        let max_body = reserved / EXPANSION;
+        let limit = (self.limit as f64 * max_body as f64 / self.max_body as f64) as usize;
+        Self { limit: limit.max(1), reserve: reserved, max_body }
+    }
 }
 
 impl Sizing {
@@ -124,6 +138,14 @@ mod tests {
             assert!(sizing.too_large(plan, TOTAL));
         };
         assert!(fitting.limit == 1000 && cut_off <= 2, "{fitting:?} after {cut_off}");
+    }
+
+    #[test]
+    fn a_page_that_got_fewer_bytes_has_as_many_fewer_records() {
+        let plan = PageBudget { limit: 1000, reserve: 4 * MIB, max_body: MIB };
+        assert_eq!(plan.within(4 * MIB), plan);
+        assert_eq!(plan.within(MIB), PageBudget { limit: 250, reserve: MIB, max_body: MIB / 4 });
+        assert_eq!(plan.within(1024).limit, 1);
     }
 
     #[test]

@@ -77,6 +77,8 @@ struct BatchDelivery<'a> {
     waits: FullJitter,
     transaction: Option<&'a Transaction>,
     stop: &'a CancellationToken,
+    /// When the last attempt began.
+    attempted_at: Instant,
 }
 
 struct Refusal {
@@ -115,6 +117,7 @@ impl Delivery {
             waits,
             transaction,
             stop,
+            attempted_at: Instant::now(),
         };
         delivery.sort_by_size();
         delivery.send_parts().await?;
@@ -162,9 +165,11 @@ impl BatchDelivery<'_> {
         let Delivery { throttle, health, deadline, .. } = self.delivery;
         while let Some(part) = self.parts.pop_front() {
             if !throttle.blocked_for().is_zero() {
-                health.refused();
+                health.refused(Instant::now());
             }
             let permit = self.stop.run_until_cancelled(throttle.acquire()).await.ok_or_else(stopped)?;
+            self.attempted_at = Instant::now();
+            let unanswered = health.attempt();
             let attempt = tokio::select! {
                 biased;
                 // A transaction is not cancelled, since its outcome would be unknown. The brokers refuse it if another
@@ -172,6 +177,7 @@ impl BatchDelivery<'_> {
                 () = deadline.passed(), if self.transaction.is_none() || deadline.has_passed() => None,
                 attempt = self.send(&part) => Some(attempt),
             };
+            drop(unanswered);
             let Some(attempt) = attempt else {
                 drop(permit);
                 self.parts.push_front(part);
@@ -349,7 +355,8 @@ impl BatchDelivery<'_> {
     }
 
     async fn wait(&mut self, reason: String, after: Option<Duration>) {
-        self.delivery.health.refused();
+        // A sink that hangs has refused since the attempt began, not since it was given up.
+        self.delivery.health.refused(self.attempted_at);
         self.delivery.meter.set_sink_failure(Some(LaneState::SinkFailing(reason)));
         self.pause(after).await;
     }
@@ -364,7 +371,7 @@ impl BatchDelivery<'_> {
     /// Waits until the lease is renewed. Another worker may take the lane over, so the attempt was cancelled.
     async fn wait_for_lease(&self) -> Result<(), Failure> {
         let reason = "the lease of this lane's shard could not be renewed in time: nothing is sent until it is";
-        self.delivery.health.refused();
+        self.delivery.health.refused(Instant::now());
         self.delivery.meter.set_sink_failure(Some(LaneState::Stopped(reason.to_owned())));
         self.stop.run_until_cancelled(self.delivery.deadline.renewed()).await.ok_or_else(stopped)
     }

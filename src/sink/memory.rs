@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -23,6 +23,8 @@ pub struct MemorySink {
     pub limits: Limits,
     /// How long each attempt takes.
     pub delay: Duration,
+    /// Attempts are not answered while this is set.
+    pub is_silent: AtomicBool,
     /// Whether accepted events are kept, or only counted.
     pub keeps_events: bool,
     pub attempts: AtomicUsize,
@@ -52,6 +54,7 @@ impl MemorySink {
         Arc::new(Self {
             limits: Limits { events: 100, bytes: 1 << 20, event_bytes: 1 << 20, ..Limits::NONE },
             delay: Duration::from_millis(20),
+            is_silent: AtomicBool::new(false),
             keeps_events: true,
             attempts: AtomicUsize::new(0),
             bytes: AtomicU64::new(0),
@@ -136,6 +139,9 @@ impl Sink for MemorySink {
             lock(&self.parallel).push(parallel);
             if !self.delay.is_zero() {
                 tokio::time::sleep(self.delay).await;
+            }
+            while self.is_silent.load(Ordering::Relaxed) {
+                tokio::time::sleep(Duration::from_millis(100)).await;
             }
             let outcome = (lock(&self.judge))(self.attempts.fetch_add(1, Ordering::Relaxed), batch);
             self.in_flight.fetch_sub(1, Ordering::Relaxed);

@@ -74,10 +74,14 @@ mod tests {
             position.finish(&passes, PollContext { start: start(), ..PollContext::default() }, false);
             position.finish(
                 &passes,
-                PollContext { pass: 2, start: start(), snapshot: Some(start()), sweep: false },
+                PollContext { pass: 2, start: start(), snapshot: Some(start()), ..PollContext::default() },
                 true,
             );
-            position.finish(&passes, PollContext { pass: 3, start: start(), snapshot: None, sweep: true }, false);
+            position.finish(
+                &passes,
+                PollContext { pass: 3, start: start(), sweep: true, ..PollContext::default() },
+                false,
+            );
         }
         position
     }

@@ -20,6 +20,7 @@ mod scope_list;
 mod selection;
 mod settings;
 mod since;
+mod tail;
 mod window;
 
 pub use findings::Findings;

@@ -51,6 +51,8 @@ pub struct PollContext {
     pub snapshot: Option<Timestamp>,
     /// Everything is read, whatever was settled before.
     pub sweep: bool,
+    /// Of the time that the poll before it has read, only parts are read again: the bound stays where it is.
+    pub leaves_open: bool,
 }
 
 /// What a position and a ledger remember of a record.

@@ -15,9 +15,9 @@ const KEPT_SECONDS_BELOW_BOUND: i64 = 1;
 /// records after it.
 ///
 /// The rules and the case behind each are in `docs/delivery.md`; in short:
-/// - a poll asks for [bound, S], S being its start by the console's clock;
+/// - a poll asks for [bound, S], S being its start by the console's clock, or for parts of it ([`super::tail`]);
 /// - a poll that reached its end moves the bound to S − reach (`overlap`, or `lookback`), one that did not to
-///   min(watermark, S − reach);
+///   min(watermark, S − reach), and one that did not read all that is older leaves it;
 /// - the bound never moves back, and a key is forgotten only when its record's time is before the bound. (A snapshot
 ///   begins again each time.)
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -154,6 +154,11 @@ impl PassPosition {
         self.raise_bound(watermark.minus(Duration::from_secs(1)).min(start.minus(reach)));
     }
 
+    /// The same for a poll that leaves the bound where it is.
+    pub fn advance_watermark(&mut self, watermark: Timestamp, start: Timestamp) {
+        self.watermark = self.watermark.max(watermark.min(start));
+    }
+
     /// A poll that started at `start` reached its end, and all its records are settled.
     pub fn finish(&mut self, start: Timestamp, reach: Duration) {
         self.watermark = self.watermark.max(start);
@@ -161,7 +166,7 @@ impl PassPosition {
         self.raise_bound(start.minus(reach));
     }
 
-    /// A poll that started at `start` had nothing to read.
+    /// A poll that started at `start` leaves the bound where it is: it read what was new, or had nothing to read.
     pub(super) fn pass_over(&mut self, start: Timestamp) {
         self.watermark = self.watermark.max(start);
         self.complete = self.complete.max(Some(start));
@@ -170,7 +175,7 @@ impl PassPosition {
     /// Keeps the times and forgets the keys: another console's records have other identities. A snapshot begins again.
     pub fn forget_keys(&mut self) {
         self.seconds.clear();
-        self.snapshot = None;
+        (self.snapshot, self.complete) = (None, None);
     }
 
     /// Begins a snapshot of another time: reads everything from `since` on again.

@@ -1,10 +1,11 @@
 //! One poll of one pass over a stream, as a machine without I/O: [`Poll::next_action`] says what to ask the console,
 //! and [`Poll::answered`] takes the answer. Time is passed in. The lane sends, waits, tries again and reserves memory.
 //!
-//! A poll walks along the console's cursors through [bound, S]. A refused or repeated cursor ends the walk, and another
+//! A poll walks along the console's cursors through [bound, S], or through the parts of it that [`super::tail`] chooses.
+//! A refused or repeated cursor ends the walk, and another
 //! begins where this one got to. Where the list ends without saying so clearly, the console's own count decides.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,10 +13,11 @@ use super::findings::{AfterRefusal, FindingsScan, PAUSE};
 use super::oversized::{OversizedRecord, Search};
 use super::pager::{Next, Pager, Progress};
 use super::requests::{Place, RecordList, Request};
-use super::responses::PageReader;
+use super::responses::{PageReader, read_page};
 use super::scope_list::ScopeList;
 use super::selection::{Selection, Skipped};
-use super::{Page, PollContext, Pull, Snapshot, SourcePosition, Stage};
+use super::tail::{Span, Tail};
+use super::{Keys, Page, PollContext, Pull, Snapshot, SourcePosition, Stage};
 use crate::console::{Client, ConsoleError};
 use crate::record::{self, Identity, Level, Scope, Stream, Timestamp};
 use crate::telemetry::Meter;
@@ -35,6 +37,16 @@ pub struct Poll {
     phase: Phase,
     pager: Pager,
     progress: Progress,
+    /// Upper end of the walk, included.
+    to: Timestamp,
+    /// The walks that follow.
+    walks: VecDeque<Span>,
+    /// Records of earlier times were read before, by the poll before this one.
+    new_from: Option<Timestamp>,
+    /// A part was read again because of its count.
+    has_late: bool,
+    /// A record was found that the poll before this one had not read.
+    found_late: bool,
     /// The lists of a window of findings, one after the other.
     scan: Option<FindingsScan>,
     /// To be emitted before anything else is asked.
@@ -75,6 +87,8 @@ pub enum Action {
 enum Phase {
     /// All records of a snapshot are settled: only the event that says so is left.
     Marking(Snapshot),
+    /// Asks by count which part of the open time has records that came late.
+    FindingLate(Tail),
     /// Reads page after page along the console's cursors.
     Paging,
     /// The console did not say clearly that the list is at its end: its own count decides.
@@ -114,30 +128,63 @@ impl Poll {
             (None, Some(findings)) => (Some(FindingsScan::detected(findings.clone())), true),
             _ => (None, false),
         };
-        let context = PollContext { pass, start, snapshot, sweep };
+        let mut context = PollContext { pass, start, snapshot, sweep, leaves_open: false };
         position.enter(&passes, context);
         let track = position.track(pass)?;
+        // A pass that looks for changes without a new time has to read all records again.
+        let is_by_time = pass == 0 && settings.keys == Keys::Versions && snapshot.is_none() && pull.window.is_none();
+        let tail = if is_by_time && scan.is_none() { Tail::of(track, settings, start) } else { None };
+        // Versions that are not sent are counted, and not known.
+        let tail = tail.map(|tail| if pull.drops_unchanged() { tail.without_counts() } else { tail });
+        context.leaves_open = tail.as_ref().is_some_and(Tail::leaves_open);
+        let new_from = tail.as_ref().map(Tail::new_from);
         let from = track.bound.whole_second();
         let phase = match track.snapshot {
             Some(snapshot) if snapshot.stage == Stage::Marking => Phase::Marking(snapshot),
             _ if start < from => return None,
-            _ => Phase::Paging,
+            _ => tail.map_or(Phase::Paging, Phase::FindingLate),
         };
         // Findings are listed by their ids, which say nothing of their times.
         let progress = Progress { ordered: pull.stream != Stream::Vulnerabilities, newest: from, settled: from };
-        Some(Self {
+        let mut poll = Self {
             reader: PageReader::new(pull.stream, client.redactor().clone()),
             selection: Selection::new(client.host().into(), meter, pull.clone(), passes, context, position),
             pull,
             phase,
             pager: Pager::from(from),
             progress,
+            to: start,
+            walks: VecDeque::new(),
+            new_from,
+            has_late: false,
+            found_late: false,
             scan,
             ready: None,
             null_answers: 0,
             is_null_usual: false,
             end: PollEnd::default(),
-        })
+        };
+        poll.begin_walks();
+        Some(poll)
+    }
+
+    /// The console's counts are known to be wrong: it is not asked for them. What came late is read when its time is
+    /// closed.
+    pub fn ignore_counts(&mut self) {
+        if let Phase::FindingLate(tail) = std::mem::replace(&mut self.phase, Phase::Paging) {
+            self.phase = Phase::FindingLate(tail.without_counts());
+            self.begin_walks();
+        }
+    }
+
+    /// Whether the console counted records that it did not show.
+    pub fn has_wrong_counts(&self) -> bool {
+        self.has_late && !self.found_late
+    }
+
+    /// Lower end of the time that is still open.
+    pub fn bound(&self) -> Timestamp {
+        self.selection.position.bound()
     }
 
     /// The console is known to answer `data: null` where it counts nothing: it is asked for its count at once.
@@ -182,11 +229,13 @@ impl Poll {
             findings: self.scan.as_ref(),
             since: self.selection.position.since,
             from: self.pager.from,
-            to: self.selection.context.start,
+            to: self.to,
         };
         let place = self.pager.cursor.as_deref().map_or(Place::First, Place::Cursor);
         let request = match &self.phase {
             Phase::Marking(_) | Phase::Done => return Action::Done(self.selection.context),
+            // Its walks have begun where there is no question.
+            Phase::FindingLate(tail) => tail.question().map_or_else(|| list.count(), |part| list.count_in(part)),
             Phase::Paging => list.page(place, usize::MAX),
             Phase::Counting => list.count(),
             Phase::SteppingOver(record) => record.request(&list, place),
@@ -211,6 +260,7 @@ impl Poll {
             Phase::SteppingOver(OversizedRecord::InPart { .. }) => self.alert_answered(answer, now),
             Phase::Paging | Phase::SteppingOver(_) => self.page_answered(answer, now),
             Phase::Counting => self.count_answered(small(answer)?),
+            Phase::FindingLate(_) => self.part_counted(answer),
             Phase::ListingScopes(_) => self.scopes_answered(small(answer)),
         }
     }
@@ -247,6 +297,45 @@ impl Poll {
         }
         self.take_page(&body, page, false, now);
         Ok(())
+    }
+
+    /// A count that cannot be read costs time only: what came late is read when its time is closed. So it is not asked
+    /// for again, and does not keep the poll from reading.
+    fn part_counted(&mut self, answer: Result<Bytes, ConsoleError>) -> Result<(), ConsoleError> {
+        let Phase::FindingLate(tail) = &mut self.phase else { return Ok(()) };
+        let page = match &answer {
+            Err(error @ ConsoleError::Unauthorized(_)) => return Err(error.clone()),
+            Err(_) => None,
+            Ok(body) => read_page(self.pull.stream, body, self.reader.redactor()).ok(),
+        };
+        if let Some(track) = self.selection.position.track(self.selection.context.pass) {
+            tail.counted(track, page.and_then(|page| page.total_items));
+        }
+        self.begin_walks();
+        Ok(())
+    }
+
+    /// Begins to read once nothing is left to be counted.
+    fn begin_walks(&mut self) {
+        let Phase::FindingLate(tail) = &self.phase else { return };
+        if tail.question().is_some() {
+            return;
+        }
+        let Phase::FindingLate(tail) = std::mem::replace(&mut self.phase, Phase::Paging) else { return };
+        self.has_late = tail.has_late();
+        if let Some(track) = self.selection.position.track(self.selection.context.pass) {
+            self.walks = tail.walks(track);
+        }
+        self.next_walk();
+    }
+
+    fn next_walk(&mut self) {
+        let Some(Span { from, to }) = self.walks.pop_front() else {
+            self.phase = Phase::Done;
+            return;
+        };
+        (self.pager, self.progress.newest, self.phase) = (Pager::from(from), from, Phase::Paging);
+        (self.to, self.null_answers) = (to, 0);
     }
 
     /// Decides whether the walk has come to the end of the list.
@@ -318,13 +407,13 @@ impl Poll {
         }
     }
 
-    /// Goes on to the next list of a window of findings, or ends.
+    /// Goes on to the next list of a window of findings, or to the next walk, or ends.
     fn next_list(&mut self) {
         if self.scan.as_mut().is_some_and(FindingsScan::advance) {
             self.selection.next_list();
             self.restart();
         } else {
-            self.phase = Phase::Done;
+            self.next_walk();
         }
     }
 
@@ -360,6 +449,7 @@ impl Poll {
         if !page.records.is_empty() {
             self.pager.found_new();
         }
+        self.found_late |= page.records.iter().chain(&page.excluded).any(|record| record.order < self.new_from);
         page.ordered = self.progress.ordered;
         if self.progress.ordered {
             let selection = &mut self.selection;

@@ -105,6 +105,12 @@ impl SourcePosition {
         self.track(0)?.complete
     }
 
+    /// The first pass has read all records up to this time, late arrivals within `overlap` included. None for
+    /// snapshots.
+    pub fn closed_until(&self) -> Option<Timestamp> {
+        self.track(0).filter(|track| track.snapshot.is_none()).map(|track| track.bound)
+    }
+
     /// The time up to which the lane is complete: what `lag_seconds` is measured from. A lane that reads scope by scope
     /// is as far as the last one of them.
     pub fn complete_until(&self) -> Timestamp {
@@ -227,7 +233,12 @@ impl SourcePosition {
         if let (Some(pass), Some((_, track))) = (passes.get(context.pass), self.tracks.get_mut(context.pass))
             && pass.chain.is_none()
         {
-            Arc::make_mut(track).advance(watermark, context.start, pass.reach);
+            let track = Arc::make_mut(track);
+            if context.leaves_open {
+                track.advance_watermark(watermark, context.start);
+            } else {
+                track.advance(watermark, context.start, pass.reach);
+            }
         }
     }
 
@@ -246,6 +257,8 @@ impl SourcePosition {
                 track.swept = Some(context.start);
             }
             track.finish(context.start, if context.sweep { pass.reach.max(BEFORE_SWEEP) } else { pass.reach });
+        } else if context.leaves_open {
+            Arc::make_mut(track).pass_over(context.start);
         } else {
             Arc::make_mut(track).finish(context.start, pass.reach);
         }

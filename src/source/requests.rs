@@ -7,6 +7,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::findings::FindingsScan;
+use super::tail::Span;
 use super::{Include, Pass, Pull, Window};
 use crate::console::{Client, ConsoleError, Endpoint, RequestPermit, ScopeFilter};
 use crate::record::{Level, Stream, Timestamp};
@@ -88,6 +89,24 @@ impl RecordList<'_> {
             Stream::UnifiedAlerts => self.brief_alert(Place::First),
             _ => self.list(vec![("countOnly".into(), "true".to_owned())], size),
         }
+    }
+
+    /// The number of records in a part of the list.
+    pub fn count_in(&self, part: Span) -> Request {
+        if self.pull.stream == Stream::UnifiedAlerts {
+            // The console compares milliseconds and includes both ends.
+            let (from, to) = (part.from, part.to.minus(Duration::from_millis(1)));
+            return RecordList { from, to, ..*self }.count();
+        }
+        let filter = self.pass.time_filter;
+        let mut query = vec![
+            ("countOnly".into(), "true".to_owned()),
+            (format!("{filter}__gte").into(), part.from.to_string()),
+            (format!("{filter}__lt").into(), part.to.to_string()),
+        ];
+        query.extend(named(self.pull.filters(&self.pull.types)));
+        let size = Size::Fixed { limit: None, max_bytes: SMALL_BYTES };
+        Request::list(Endpoint::of(self.pull.stream).path, query, ScopeFilter::Pipeline, size)
     }
 
     fn records(&self, place: Place<'_>, size: Size) -> Request {

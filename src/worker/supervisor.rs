@@ -14,6 +14,7 @@ use super::context::WorkerContext;
 use super::expiry::watch_expiry;
 use super::lane_runner::LaneRunner;
 use super::log_problems;
+use super::open_files;
 use super::renames::warn_of_renames;
 use super::spec::LaneSpec;
 use super::watch_ledgers;
@@ -56,6 +57,8 @@ pub struct Supervisor {
     shard_by_pipeline: HashMap<String, u32>,
     /// When it was last warned that there is nothing to run.
     warned_idle: Option<Instant>,
+    /// It was warned that the lanes may need more open files than the process may have.
+    warned_files: bool,
 }
 
 /// A shard of this worker. Without a cluster, shard 0 has all pipelines.
@@ -120,6 +123,7 @@ impl Supervisor {
             shards,
             shard_by_pipeline: HashMap::new(),
             warned_idle: None,
+            warned_files: false,
         }
     }
 
@@ -232,6 +236,7 @@ impl Supervisor {
         let mine: Vec<Arc<Pipeline>> = mine.cloned().collect();
         let lanes = mine.iter().map(|pipeline| LaneSpec::of(pipeline).len()).sum();
         mine.iter().for_each(|pipeline| self.run_pipeline(pipeline, lanes));
+        self.warn_of_open_files();
     }
 
     fn drain_shard(&mut self, shard: u32) {
@@ -330,6 +335,25 @@ impl Supervisor {
         self.publish_reload(&changes);
         self.publish_file_status(&changes.affected);
         self.warn_if_idle();
+        if !(changes.started.is_empty() && changes.changed.is_empty()) {
+            self.warn_of_open_files();
+        }
+    }
+
+    /// Without a free file a worker cannot connect, read its files or answer its probes. So it is named before.
+    fn warn_of_open_files(&mut self) {
+        let lanes = self.pipelines.values().flat_map(|running| &running.lanes);
+        let needed = open_files::needed(lanes.map(|lane| &*lane.spec));
+        let Some(limit) = open_files::limit() else { return };
+        let is_low = needed > limit;
+        if is_low && !self.warned_files {
+            warn!(
+                limit,
+                needed,
+                "the limit of open files may be too low: each console and each sink of a pipeline may need a connection"
+            );
+        }
+        self.warned_files = is_low;
     }
 
     /// A path with a typing mistake must not look like a worker that is well.

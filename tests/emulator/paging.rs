@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use s1_forwarder::emulator::{Kind, LastPage, Quirks, Scope, Setup};
+use s1_forwarder::emulator::{Counts, Kind, LastPage, Quirks, Scope, Setup};
 
 use super::client::{Client, NOW, SECOND, distinct, ids_of};
 
@@ -89,6 +89,19 @@ async fn limits_defaults_and_counts() {
     assert_eq!(client.page("/activities?skipCount=true").await["pagination"]["totalItems"], 0);
     let counted = client.page("/activities?countOnly=True").await;
     assert_eq!((ids_of(&counted).len(), &counted["pagination"]["totalItems"]), (0, &total.into()));
+    let second = format!("/activities?countOnly=true&createdAt__gte={0}&createdAt__lt={0}", "2026-01-01T00:00:00Z");
+    assert_eq!(client.page(&second).await["pagination"]["totalItems"], 0);
+    for (by, counted) in [(3, total as i64 + 3), (-2, total as i64 - 2), (i64::MIN, 0)] {
+        client.console.set_quirks(Quirks { counts: Counts::Off(by), ..Quirks::default() });
+        assert_eq!(client.page("/activities?countOnly=true").await["pagination"]["totalItems"], counted);
+        assert_eq!(
+            client.page("/activities?limit=5").await["pagination"]["totalItems"],
+            total,
+            "only counts are wrong"
+        );
+    }
+    client.console.set_quirks(Quirks { counts: Counts::Refused, ..Quirks::default() });
+    client.refusal("/activities?countOnly=true").await;
     client.console.set_quirks(Quirks { max_total: Some(1000), ..Quirks::default() });
     assert_eq!(client.page("/activities?countOnly=true").await["pagination"]["totalItems"], 1000);
 

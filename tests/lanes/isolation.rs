@@ -1,6 +1,7 @@
 //! A dead sink stalls only its own lane.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use s1_forwarder::record::Stream;
@@ -40,6 +41,35 @@ async fn delivered_by_healthy_lanes(healthy: usize, dead: usize) -> usize {
     let delivered = sinks.iter().map(|sink| sink.total()).sum();
     running.iter().for_each(|lane| lane.task.abort());
     delivered
+}
+
+/// Ninety lanes have delivered, and take what they can get when their sinks fall silent. What shows that they have is
+/// that nothing comes.
+#[tokio::test(start_paused = true)]
+async fn ninety_sinks_that_fall_silent_leave_the_other_ten_lanes_a_small_page_each() {
+    let mut harness = LaneHarness::new(|setup| setup.activities = ACTIVITIES);
+    harness.budget = s1_forwarder::lane::Budget::new(32 << 20);
+    let mut running = Vec::new();
+    let mut sinks: Vec<Arc<MemorySink>> = (0..100).map(|_| MemorySink::accepting(harness.clock)).collect();
+    for (lane, sink) in sinks.iter_mut().enumerate() {
+        Arc::get_mut(sink).unwrap().delay = Duration::from_secs(1);
+        running.push(harness.start(harness.lane(
+            harness.pull(Stream::Activities),
+            &format!("lane-{lane}"),
+            sink.clone(),
+        )));
+    }
+    let (silent, healthy) = sinks.split_at(90);
+    sleep(Duration::from_secs(3)).await;
+    assert!(sinks.iter().all(|sink| sink.total() > 0), "all lanes have delivered");
+    silent.iter().for_each(|sink| sink.is_silent.store(true, Ordering::Relaxed));
+    sleep(Duration::from_secs(15)).await;
+    let before: Vec<usize> = healthy.iter().map(|sink| sink.total()).collect();
+    sleep(Duration::from_secs(30)).await;
+    let delivered: Vec<usize> = healthy.iter().zip(before).map(|(sink, before)| sink.total() - before).collect();
+    println!("in thirty seconds beside ninety silent sinks: {delivered:?}");
+    assert!(delivered.iter().all(|delivered| *delivered >= 50), "{delivered:?}");
+    running.iter().for_each(|lane| lane.task.abort());
 }
 
 /// The turns that lanes took before they waited for memory would all be used at the same moment.

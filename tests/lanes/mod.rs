@@ -12,4 +12,5 @@ mod questions;
 mod script;
 mod sinks;
 mod streams;
+mod tail;
 mod windows;

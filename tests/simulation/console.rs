@@ -6,13 +6,16 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use http::StatusCode;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use s1_forwarder::console::{self, Transport, TransportError, TruncatedBody};
-use s1_forwarder::emulator;
+use s1_forwarder::emulator::{self, Kind};
+use s1_forwarder::record::Timestamp;
 use secrecy::ExposeSecret;
 use serde_json::Value;
 use tokio::time::sleep;
 
+use crate::plan::Counts;
 use crate::shared::{Point, Simulation, about};
 
 /// The client takes the list to be at its end after five.
@@ -41,6 +44,9 @@ impl Wire {
         asked.body = capped_body(&asked.body, plan.page_cap);
         simulation.model.happen_by_chance(unrest, simulation.now());
         let mut answer = simulation.model.console.answer(asked, simulation.now().micros());
+        if answer.status == 200 && is_count_of_part(asked) {
+            return self.miscount(asked, answer, random);
+        }
         simulation.model.happen_by_chance(unrest, simulation.now());
         if answer.status == 200 && !asked.body.is_empty() {
             return self.alerts(asked, answer, random);
@@ -56,6 +62,40 @@ impl Wire {
         } else if paged {
             *in_a_row = 0;
         }
+        answer
+    }
+
+    /// The answer to a count of a part of the open time. Other counts are exact: where a list ends with `data: null`,
+    /// nothing else can tell whether there are records.
+    fn miscount(
+        &self,
+        asked: &emulator::Request,
+        mut answer: emulator::Answer,
+        random: &mut fastrand::Rng,
+    ) -> emulator::Answer {
+        let Ok(mut page) = serde_json::from_slice::<Value>(&answer.body) else { return answer };
+        let place = if asked.body.is_empty() { "/pagination/totalItems" } else { "/data/alerts/totalCount" };
+        let Some(total) = page.pointer_mut(place).filter(|total| total.is_u64()) else { return answer };
+        let exact = total.as_u64().unwrap_or_default();
+        let counted = match self.simulation.plan.console.counts {
+            Counts::Exact => exact,
+            Counts::Off(by) => exact.saturating_add_signed(by),
+            Counts::OffByChance => (exact + random.u64(..4)).saturating_sub(2),
+            Counts::Late(by) => {
+                let then = self.simulation.now().minus(by).micros();
+                exact.saturating_sub(self.simulation.model.visible_since(kind_asked(asked), part(asked), then))
+            }
+            Counts::Capped(most) => exact.min(most),
+            Counts::Refused | Counts::Failing => {
+                let refused = self.simulation.plan.console.counts == Counts::Refused;
+                let status = if refused { StatusCode::BAD_REQUEST } else { StatusCode::INTERNAL_SERVER_ERROR };
+                answer.status = status;
+                answer.body = r#"{"errors":[{"code":4000010,"title":"Validation Error"}]}"#.into();
+                return answer;
+            }
+        };
+        *total = counted.into();
+        answer.body = page.to_string().into();
         answer
     }
 
@@ -149,6 +189,37 @@ fn capped(query: &str, cap: usize) -> String {
         None => pair.to_owned(),
     };
     query.split('&').map(capped).collect::<Vec<_>>().join("&")
+}
+
+/// Polls ask for whole seconds, and count to just before them.
+fn is_count_of_part(asked: &emulator::Request) -> bool {
+    match asked.body.is_empty() {
+        true => asked.query.contains("countOnly") && asked.query.contains("__lt="),
+        false => variables(&asked.body)["first"] == 1 && part(asked).end % 1_000_000 == 0,
+    }
+}
+
+fn kind_asked(asked: &emulator::Request) -> Kind {
+    match asked.path.rsplit('/').next().unwrap_or_default() {
+        "threats" => Kind::Threats,
+        "agents" => Kind::Agents,
+        "groups" => Kind::Groups,
+        "graphql" => Kind::UnifiedAlerts,
+        _ => Kind::Activities,
+    }
+}
+
+/// The times that are asked for, in microseconds.
+fn part(asked: &emulator::Request) -> std::ops::Range<i64> {
+    let range = &variables(&asked.body)["filters"][0]["dateTimeRange"];
+    if let (Some(start), Some(end)) = (range["start"].as_i64(), range["end"].as_i64()) {
+        return start * 1_000..(end + 1) * 1_000;
+    }
+    let time = |name: &str| {
+        let pair = url::form_urlencoded::parse(asked.query.as_bytes()).find(|(key, _)| key.ends_with(name));
+        pair.map_or(0, |(_, time)| Timestamp::parse(&time).unwrap().micros())
+    };
+    time("__gte")..time("__lt")
 }
 
 /// What a query for unified alerts asks for.

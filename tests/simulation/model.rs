@@ -278,6 +278,13 @@ impl Model {
         Some(shown_in(time, record_id, agent.id, agent.created, agent.appeared))
     }
 
+    /// How many records with times in `window` became visible only after `then`.
+    pub fn visible_since(&self, kind: Kind, window: std::ops::Range<i64>, then: i64) -> u64 {
+        let state = lock(&self.state);
+        let current = state.current.range((kind, 0)..=(kind, u64::MAX)).map(|(_, version)| version);
+        current.filter(|version| window.contains(&version.time) && version.visible > then).count() as u64
+    }
+
     pub fn version(&self, key: u64) -> Option<Version> {
         lock(&self.state).versions.get(&key).cloned()
     }

@@ -63,8 +63,25 @@ pub struct SimulationPlan {
     pub random: Rng,
 }
 
+/// What the console counts in a part of the open time, in place of the number of its records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counts {
+    Exact,
+    Off(i64),
+    /// Sometimes one, sometimes the other.
+    OffByChance,
+    /// As many as were visible this long ago.
+    Late(Duration),
+    Refused,
+    /// 500.
+    Failing,
+    /// Not above this number.
+    Capped(u64),
+}
+
 #[derive(Debug)]
 pub struct ConsolePlan {
+    pub counts: Counts,
     pub rate: f64,
     pub timeout: Duration,
     pub latency: Duration,
@@ -268,7 +285,18 @@ impl ConsolePlan {
             missing_alert_fields: if with(r, 0.2) { vec!["UnifiedAlert.labels".to_owned()] } else { Vec::new() },
             ..Quirks::default()
         };
+        let counts = match r.u32(..10) {
+            0 => Counts::Off(-1),
+            1 => Counts::Off(3),
+            2 => Counts::OffByChance,
+            3 => Counts::Late(overlap.mul_f64(r.f64() * 1.5)),
+            4 => Counts::Refused,
+            5 => Counts::Failing,
+            6 => Counts::Capped(2),
+            _ => Counts::Exact,
+        };
         Self {
+            counts,
             rate: pick(r, &[1.0, 5.0, 100.0]),
             timeout: Duration::from_secs(pick(r, &[5, 30])),
             latency: Duration::from_millis(pick(r, &[1, 50, 500])),

@@ -20,6 +20,7 @@ mod logs;
 mod memory;
 mod metrics;
 mod once;
+mod open_files;
 mod preview;
 mod quickstart;
 mod reload;

@@ -308,7 +308,7 @@ async fn health_reports_a_temporary_refusal_until_the_sink_answers() {
     assert_eq!((since, seen.result, case.stored().len()), (Some(begun), Ok(()), 1));
     assert!(seen.waited >= Duration::from_secs(60) && health.borrow().is_none());
 
-    case.delivery.health.refused();
+    case.delivery.health.refused(Instant::now());
     case.delivery.health.reset();
     assert!(health.borrow().is_none());
 }

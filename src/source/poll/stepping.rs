@@ -115,7 +115,7 @@ impl Poll {
         };
         self.ready = Some(self.beginning(&beginning, brief, max_bytes, now));
         if self.follow(page.next_cursor.as_deref(), 1) {
-            self.phase = Phase::Done;
+            self.next_list();
         }
         Ok(())
     }

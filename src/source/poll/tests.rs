@@ -9,8 +9,10 @@ use super::*;
 use crate::console::scripted::ResponseQueue;
 use crate::console::{Limiters, TruncatedBody};
 use crate::record::Clock;
-use crate::source::MANY_FINDINGS;
+use crate::source::{MANY_FINDINGS, RecordKey};
 use crate::telemetry::Telemetry;
+
+mod tail;
 
 const OVERLAP: Duration = Duration::from_secs(300);
 /// Time between the polls of a sequence.
@@ -19,8 +21,8 @@ const INTERVAL: Duration = Duration::from_secs(60);
 const MAX_BYTES: usize = 1500;
 /// Records of a page, unless they exceed [`MAX_BYTES`].
 const LIMIT: usize = 3;
-/// The console shows every record this long after the first poll's start.
-const ALL_VISIBLE: Duration = Duration::from_secs(400);
+/// The console shows every record this long after the first poll's start, and all of its time is closed.
+const ALL_CLOSED: Duration = Duration::from_secs(800);
 /// No poll of these tests needs as many requests.
 const MAX_REQUESTS: usize = 5_000;
 
@@ -269,6 +271,18 @@ enum Fault {
     Interruption,
 }
 
+/// What the console counts in a part of the open time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Counts {
+    Exact,
+    /// Wrong by this number.
+    Off(i64),
+    /// As many as were visible so many seconds ago.
+    Late(u64),
+    Refused,
+    Failing,
+}
+
 /// A console of activities. Their ids are their indices in `records`.
 #[derive(Debug)]
 struct Console {
@@ -277,6 +291,7 @@ struct Console {
     faults: std::vec::IntoIter<Fault>,
     now: Timestamp,
     requests: usize,
+    counts: Counts,
 }
 
 impl Console {
@@ -284,7 +299,11 @@ impl Console {
     fn listed(&self, request: &Request) -> Vec<(i64, usize)> {
         let precise = |time: Timestamp| time.micros() / 10_000;
         let bound = |name| precise(Timestamp::parse(request.parameter(name).unwrap()).unwrap());
-        let window = bound("createdAt__gte")..=bound("createdAt__lte");
+        let end = match request.parameter("createdAt__lt") {
+            Some(_) => bound("createdAt__lt"),
+            None => bound("createdAt__lte") + 1,
+        };
+        let window = bound("createdAt__gte")..end;
         let shown = self.records.iter().enumerate().filter(|(_, record)| {
             record.visible <= self.now && record.deleted.is_none_or(|deleted| self.now < deleted)
         });
@@ -294,10 +313,31 @@ impl Console {
         listed
     }
 
+    fn count_of_part(&mut self, request: &Request) -> Result<Bytes, ConsoleError> {
+        let exact = self.listed(request).len() as u64;
+        let count = match self.counts {
+            Counts::Exact => exact,
+            Counts::Off(by) => exact.saturating_add_signed(by),
+            Counts::Late(seconds) => {
+                let now = self.now;
+                self.now = now.minus(Duration::from_secs(seconds));
+                let late = self.listed(request).len() as u64;
+                self.now = now;
+                late
+            }
+            Counts::Refused => return Err(ConsoleError::BadRequest("countOnly".to_owned())),
+            Counts::Failing => return Err(ConsoleError::transient("busy")),
+        };
+        Ok(format!(r#"{{"data":[],"pagination":{{"totalItems":{count}}}}}"#).into())
+    }
+
     /// None for an interruption.
     fn answer(&mut self, request: &Request) -> Option<Result<Bytes, ConsoleError>> {
         (self.now, self.requests) = (self.now.plus(Duration::from_secs(2)), self.requests + 1);
         let fault = self.faults.next().unwrap_or(Fault::Nothing);
+        if request.parameter("createdAt__lt").is_some() {
+            return if fault == Fault::Interruption { None } else { Some(self.count_of_part(request)) };
+        }
         let (listed, cursor) = (self.listed(request), request.parameter("cursor"));
         let (_, limit, max_bytes) = request.outline();
         if request.parameter("countOnly").is_some() && !matches!(fault, Fault::Failure | Fault::Null) {
@@ -347,6 +387,8 @@ impl Console {
 struct Lane {
     pull: Pull,
     position: SourcePosition,
+    /// The bound of a poll whose counts were wrong.
+    miscounted_at: Option<Timestamp>,
     delivered: HashMap<String, usize>,
 }
 
@@ -355,14 +397,19 @@ impl Lane {
     fn poll(&mut self, console: &mut Console, start: Timestamp) -> Result<bool, TestCaseError> {
         let (passes, since) = (self.pull.passes(), self.position.bound().whole_second());
         let mut poll = poll(&self.pull, self.position.clone(), start);
+        let bound = poll.bound();
+        if self.miscounted_at == Some(bound) {
+            poll.ignore_counts();
+        }
         let mut limit = LIMIT;
         for _ in 0..MAX_REQUESTS {
             match poll.next_action() {
                 Action::Ask(request) => {
                     let request = if request.is_page() { request.with_size(limit, MAX_BYTES) } else { request };
-                    let window = [request.parameter("createdAt__gte"), request.parameter("createdAt__lte")]
-                        .map(|time| Timestamp::parse(time.unwrap()).unwrap());
-                    prop_assert!(since <= window[0] && window[1] == start, "{request:?} is not in [{since}, {start}]");
+                    let end = request.parameter("createdAt__lte").or(request.parameter("createdAt__lt"));
+                    let window =
+                        [request.parameter("createdAt__gte"), end].map(|time| Timestamp::parse(time.unwrap()).unwrap());
+                    prop_assert!(since <= window[0] && window[1] <= start, "{request:?} is not in [{since}, {start}]");
                     let Some(answer) = console.answer(&request) else { return Ok(false) };
                     if matches!(answer, Err(ConsoleError::TooLarge(_))) && limit > 1 && request.outline().2 == MAX_BYTES
                     {
@@ -375,6 +422,7 @@ impl Lane {
                 Action::Emit(page) => self.deliver(&page),
                 Action::Done(context) => {
                     self.position.finish(&passes, context, false);
+                    self.miscounted_at = poll.has_wrong_counts().then_some(bound).or(self.miscounted_at);
                     return Ok(true);
                 }
             }
@@ -426,27 +474,38 @@ fn fault() -> impl Strategy<Value = Fault> {
     ]
 }
 
+fn counts() -> impl Strategy<Value = Counts> {
+    prop_oneof![
+        3 => Just(Counts::Exact),
+        2 => prop_oneof![Just(-1i64), Just(1), Just(4), Just(-100)].prop_map(Counts::Off),
+        2 => (1u64..400).prop_map(Counts::Late),
+        1 => Just(Counts::Refused),
+        1 => Just(Counts::Failing),
+    ]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// For all faults and interruptions: each record is emitted once, the bound never moves back, every poll ends, and
+    /// For all faults, interruptions and counts, wrong ones included: each record is emitted once, the bound never moves back, every poll ends, and
     /// every request is within [bound, start].
     #[test]
     fn a_sequence_of_polls_emits_each_record_once(
         records in prop::collection::vec(shown(), 0..30),
         faults in prop::collection::vec(fault(), 0..60),
+        counts in counts(),
     ) {
         let pull = Pull { overlap: OVERLAP, ..Pull::of(Stream::Activities) };
         let mut position = SourcePosition::starting_at(begin());
         position.align(&pull.passes());
-        let mut lane = Lane { pull, position, delivered: HashMap::new() };
-        let mut console = Console { records, faults: faults.into_iter(), now: begin(), requests: 0 };
+        let mut lane = Lane { pull, position, miscounted_at: None, delivered: HashMap::new() };
+        let mut console = Console { records, faults: faults.into_iter(), now: begin(), requests: 0, counts };
         let mut start = begin();
         loop {
             let bound = lane.position.bound();
             let is_complete = lane.poll(&mut console, start)?;
             prop_assert!(bound <= lane.position.bound(), "the bound moved back");
-            if is_complete && start > begin().plus(ALL_VISIBLE) {
+            if is_complete && start > begin().plus(ALL_CLOSED) {
                 break;
             }
             start = start.plus(INTERVAL).max(console.now);

@@ -142,7 +142,10 @@ impl Account {
     /// The lane has yet to pull changes that are later than this.
     pub fn settled_until(&self, stream: Stream) -> Timestamp {
         match Accounting::of(stream) {
-            Accounting::Ids => self.checkpoint.position.complete().unwrap_or_default(),
+            Accounting::Ids => {
+                let position = &self.checkpoint.position;
+                position.closed_until().or(position.complete()).unwrap_or_default()
+            }
             Accounting::Records | Accounting::Nothing => Timestamp::from_micros(i64::MAX),
         }
     }
@@ -163,7 +166,10 @@ impl Account {
             }
             Accounting::Nothing => (Hour(0), None),
         };
-        let end = covered.and_then(|covered| Hour::of(covered.min(now).minus(overlap))).unwrap_or(Hour(0));
+        // What comes late within `overlap` was read when the lane has closed the time.
+        let closed = covered.map(|covered| covered.min(now).minus(overlap));
+        let closed = closed.map(|closed| position.closed_until().map_or(closed, |until| until.min(closed)));
+        let end = closed.and_then(Hour::of).unwrap_or(Hour(0));
         start..end.max(start)
     }
 

@@ -1,0 +1,224 @@
+//! What a poll reads again of the time that the poll before it has read.
+
+use super::*;
+
+fn second(from_begin: i64) -> Timestamp {
+    Timestamp::from_micros(begin().micros() + from_begin * 1_000_000)
+}
+
+fn activities() -> Pull {
+    Pull { overlap: OVERLAP, interval: Duration::from_secs(30), ..Pull::of(Stream::Activities) }
+}
+
+/// A position with `each` records in each of `known`'s seconds. Its bound is that of a complete poll at `closed`, and
+/// its last complete poll was 30 s before [`begin`].
+fn position(known: std::ops::Range<i64>, each: u64, closed: i64) -> SourcePosition {
+    let passes = activities().passes();
+    let mut position = SourcePosition::starting_at(second(-5_000));
+    position.align(&passes);
+    for at in known {
+        for place in 0..each {
+            let id = 1_000_000 + (at + 5_000) as u64 * 10_000 + place;
+            let key = RecordKey { id, version: id, content: None, time: second(at), created: Some(second(at)) };
+            position.take(&passes, PollContext::default(), &key);
+        }
+    }
+    position.finish(&passes, PollContext { start: second(closed), ..PollContext::default() }, false);
+    let open = PollContext { start: second(-30), leaves_open: true, ..PollContext::default() };
+    position.finish(&passes, open, false);
+    position
+}
+
+/// One record a second, up to the last complete poll. No part is due to be closed.
+fn steady() -> SourcePosition {
+    position(-400..-30, 1, -30)
+}
+
+/// The part of the open time that the poll wants to be counted; None once it reads.
+fn question(poll: &mut Poll) -> Option<(i64, i64)> {
+    let request = asked(poll);
+    request.parameter("countOnly")?;
+    let at = |name| Timestamp::parse(request.parameter(name).unwrap()).unwrap().seconds() - begin().seconds();
+    Some((at("createdAt__gte"), at("createdAt__lt")))
+}
+
+fn counted(poll: &mut Poll, count: i64) {
+    poll.answered(Ok(format!(r#"{{"data":[],"pagination":{{"totalItems":{count}}}}}"#).into()), begin()).unwrap();
+}
+
+/// Answers with empty pages to the end. Returns the times that were read, both ends included, and how the poll ended.
+fn walks(poll: &mut Poll) -> (Vec<(i64, i64)>, PollContext) {
+    let mut walks = Vec::new();
+    loop {
+        match poll.next_action() {
+            Action::Ask(request) => {
+                let at = |name| Timestamp::parse(request.parameter(name).unwrap()).unwrap().seconds();
+                walks.push((at("createdAt__gte"), at("createdAt__lte")));
+                poll.answered(Ok(list(&[], None).into()), begin()).unwrap();
+            }
+            Action::Emit(_) => {}
+            Action::Done(context) => {
+                let from_begin = |time: i64| time - begin().seconds();
+                return (walks.into_iter().map(|(from, to)| (from_begin(from), from_begin(to))).collect(), context);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_poll_reads_what_is_new_and_asks_by_count_for_the_rest() {
+    for count in [300, 299, 0] {
+        let mut poll = poll(&activities(), steady(), begin());
+        assert_eq!(question(&mut poll), Some((-330, -30)));
+        assert_eq!(question(&mut poll), Some((-330, -30)), "until it is answered");
+        counted(&mut poll, count);
+        let (walks, context) = walks(&mut poll);
+        assert_eq!((walks, context.leaves_open), (vec![(-30, 0)], true), "a count of {count} is no late record");
+        assert!(!poll.has_wrong_counts());
+    }
+}
+
+#[test]
+fn a_poll_that_leaves_the_time_open_moves_no_bound() {
+    let (passes, mut position) = (activities().passes(), steady());
+    let before = position.clone();
+    let context = PollContext { start: begin(), leaves_open: true, ..PollContext::default() };
+    position.advance(&passes, context, second(-5));
+    assert_eq!(
+        (position.bound(), position.watermark(), position.complete()),
+        (before.bound(), second(-5), Some(second(-30)))
+    );
+    position.finish(&passes, context, false);
+    assert_eq!(
+        (position.bound(), position.complete_until(), position.key_count()),
+        (before.bound(), begin(), before.key_count())
+    );
+    assert_eq!(position.closed_until(), Some(second(-330)));
+}
+
+/// Most come seconds late: what was read last is read again with what is new, and costs no request.
+#[test]
+fn what_comes_a_little_late_is_read_with_what_is_new() {
+    let mut poll = poll(&activities(), steady(), begin());
+    question(&mut poll);
+    counted(&mut poll, 301);
+    assert_eq!(question(&mut poll), Some((-330, -33)));
+    counted(&mut poll, 297);
+    assert_eq!(walks(&mut poll).0, [(-33, 0)]);
+    assert!(poll.has_wrong_counts(), "nothing came late there");
+}
+
+/// Wherever a record came late: the poll reads its second, and little else.
+#[test]
+fn a_late_record_is_found_by_a_few_counts() {
+    for late in -330..-30 {
+        let mut poll = poll(&activities(), steady(), begin());
+        let mut counts = 0;
+        while let Some((from, to)) = question(&mut poll) {
+            counts += 1;
+            counted(&mut poll, to - from + i64::from((from..to).contains(&late)));
+        }
+        let (walks, context) = walks(&mut poll);
+        assert!(walks.iter().any(|(from, to)| (*from..=*to).contains(&late)), "{late}: {walks:?}");
+        let again: i64 = walks.iter().map(|(from, to)| to - from).sum::<i64>() - 30;
+        assert!(counts <= 8 && again <= 45 && context.leaves_open, "{late}: {counts} counts, {again} s read again");
+    }
+}
+
+/// Counts are a convenience. Without them, or with wrong ones, the poll reads what is new.
+#[test]
+fn a_count_that_cannot_be_read_keeps_no_poll_from_reading() {
+    let timed_out = ConsoleError::Transient { reason: "slow".to_owned(), after: None, timed_out: true };
+    for failure in [
+        Err(ConsoleError::BadRequest("countOnly".to_owned())),
+        Err(ConsoleError::Forbidden("no counts".to_owned())),
+        Err(timed_out),
+        Ok(Bytes::from_static(br#"{"data":[],"pagination":{}}"#)),
+        Ok(Bytes::from_static(b"<html>")),
+    ] {
+        let mut poll = poll(&activities(), steady(), begin());
+        question(&mut poll);
+        assert_eq!(poll.answered(failure.clone(), begin()), Ok(()), "{failure:?}");
+        assert_eq!(walks(&mut poll).0, [(-30, 0)], "{failure:?}");
+    }
+    let mut refused = poll(&activities(), steady(), begin());
+    let expired = ConsoleError::Unauthorized("expired".to_owned());
+    assert_eq!(refused.answered(Err(expired.clone()), begin()), Err(expired));
+    assert_eq!(question(&mut refused), Some((-330, -30)), "it is asked again with another token");
+    // Half of a part that has more records was not counted.
+    let mut half = poll(&activities(), steady(), begin());
+    counted(&mut half, 301);
+    counted(&mut half, 298);
+    assert_eq!(question(&mut half), Some((-330, -182)));
+    assert_eq!(half.answered(Err(ConsoleError::transient("busy")), begin()), Ok(()));
+    assert_eq!(walks(&mut half).0, [(-330, 0)], "both halves are read");
+}
+
+/// Whatever the counts have said.
+#[test]
+fn what_is_older_than_the_overlap_is_read_once_more_before_the_bound_moves() {
+    let mut due = poll(&activities(), position(-700..-30, 1, -180), begin());
+    assert_eq!(question(&mut due), Some((-299, -30)));
+    counted(&mut due, 269);
+    let (read, context) = walks(&mut due);
+    assert_eq!((read, context.leaves_open), (vec![(-480, -299), (-30, 0)], false));
+    // Half of `overlap` at a time.
+    let mut not_due = poll(&activities(), position(-700..-30, 1, -149), begin());
+    assert_eq!(question(&mut not_due), Some((-449, -30)));
+    not_due.ignore_counts();
+    let (read, context) = walks(&mut not_due);
+    assert_eq!((read, context.leaves_open), (vec![(-30, 0)], true));
+}
+
+#[test]
+fn what_holds_no_known_record_is_read_without_a_count() {
+    // Nothing known at all; known records only in what is closed; a lane that was away for longer than `overlap`.
+    let away = second(400);
+    for (position, start, walk) in [
+        (position(-600..-400, 1, -30), begin(), (-330, 0)),
+        (position(-600..-310, 1, -180), begin(), (-480, 0)),
+        (steady(), away, (-330, 400)),
+    ] {
+        let mut poll = poll(&activities(), position, start);
+        if question(&mut poll).is_some() {
+            counted(&mut poll, 0);
+        }
+        let (walks, context) = walks(&mut poll);
+        assert_eq!((walks, context.leaves_open), (vec![walk], false));
+    }
+    let mut set_back = poll(&activities(), steady(), second(-40));
+    assert_eq!(walks(&mut set_back).0, [(-330, -40)], "the console's clock was set back");
+}
+
+/// Consoles cap their counts, and a busy lane must not spend its requests on counts.
+#[test]
+fn a_busy_lane_counts_its_newest_records_in_parts() {
+    let mut poll = poll(&activities(), position(-330..-30, 1_200, -30), begin());
+    let mut questions = Vec::new();
+    while let Some(part) = question(&mut poll) {
+        questions.push(part);
+        counted(&mut poll, (part.1 - part.0) * 1_200);
+    }
+    assert_eq!(questions, [(-38, -30), (-46, -38), (-54, -46), (-62, -54)]);
+    let (walks, context) = walks(&mut poll);
+    assert_eq!((walks, context.leaves_open), (vec![(-330, -299), (-30, 0)], false), "a full page is closed at once");
+}
+
+/// Alerts change without a new time, and agents are counted that are not sent.
+#[test]
+fn streams_that_no_count_describes_are_not_counted() {
+    for (stream, walk) in [(Stream::Alerts, (-330, 0)), (Stream::Agents, (-30, 0))] {
+        let pull = Pull { overlap: OVERLAP, interval: Duration::from_secs(30), ..Pull::of(stream) };
+        let passes = pull.passes();
+        let mut position = SourcePosition::starting_at(second(-5_000));
+        position.align(&passes);
+        let key = RecordKey { id: 7, version: 7, content: Some(7), time: second(-100), created: Some(second(-100)) };
+        position.take(&passes, PollContext { start: second(-30), ..PollContext::default() }, &key);
+        position.finish(&passes, PollContext { start: second(-30), ..PollContext::default() }, false);
+        let mut poll = poll(&pull, position, begin());
+        let request = asked(&mut poll);
+        let filter = passes[0].time_filter;
+        let at = |end: &str| Timestamp::parse(request.parameter(&format!("{filter}__{end}")).unwrap()).unwrap();
+        assert_eq!((at("gte"), at("lte")), (second(walk.0), second(walk.1)), "{stream:?}");
+    }
+}

@@ -1,0 +1,157 @@
+//! What a lane reads again, and when late records arrive.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use s1_forwarder::emulator::{Counts, Kind, Quirks};
+use s1_forwarder::record::Stream;
+use s1_forwarder::sink::memory::MemorySink;
+use s1_forwarder::source::Pull;
+use tokio::time::sleep;
+
+use super::harness::{LaneHarness, Running, assert_counts_balance};
+
+const SECOND: Duration = Duration::from_secs(1);
+const INTERVAL: Duration = Duration::from_secs(30);
+const OVERLAP: Duration = Duration::from_secs(300);
+/// Until the first windows are closed.
+const SETTLED_AFTER: u32 = 600;
+
+/// Records pulled and delivered, and requests.
+fn figures(running: &Running) -> [u64; 3] {
+    let metrics = &running.metrics;
+    let requests = metrics.console_requests.snapshot().values().sum();
+    [metrics.pulled.load(Ordering::Relaxed), metrics.delivered.load(Ordering::Relaxed), requests]
+}
+
+/// The records pulled for each one delivered and the requests a poll, in steady state, where `rate` records appear a
+/// second. Every other one appears up to two seconds after its own time.
+async fn steady_state(stream: Stream, kind: Kind, rate: f64) -> (f64, f64) {
+    let harness = LaneHarness::new(|_| {});
+    let sink = MemorySink::accepting(harness.clock);
+    let running = harness.start(harness.lane(harness.pull(stream), "siem", sink.clone()));
+    let (mut owed, mut settled, mut random) = (0.0, [0; 3], fastrand::Rng::with_seed(5));
+    let mut begun = harness.clock.now();
+    // Time is closed in steps, which must be many where few records come.
+    let observed = if rate > 5.0 { 900 } else { 9_000 };
+    for second in 0..SETTLED_AFTER + observed {
+        if second == SETTLED_AFTER {
+            (settled, begun) = (figures(&running), harness.clock.now());
+        }
+        // Not in step with the polls.
+        owed += rate * 2.0 * random.f64();
+        while owed >= 1.0 {
+            owed -= 1.0;
+            let late = if random.bool() { random.i64(0..2_000_000) } else { 0 };
+            harness.console.generate(kind, harness.clock.now().micros() - late);
+        }
+        sleep(SECOND.mul_f64(0.5 + random.f64())).await;
+    }
+    let [pulled, delivered, requests] = figures(&running);
+    let polls = harness.clock.now().since(begun).as_secs_f64() / INTERVAL.as_secs_f64();
+    let pulled = (pulled - settled[0]) as f64 / (delivered - settled[1]).max(1) as f64;
+    sleep(2 * INTERVAL).await;
+    let metrics = running.drain().await;
+    assert_eq!((sink.total(), sink.counts().len()), (sink.counts().len(), harness.owed(kind).len()));
+    assert_counts_balance(&metrics);
+    (pulled, (requests - settled[2]) as f64 / polls)
+}
+
+/// Reading the whole overlap at each poll would be eleven records for each one.
+#[tokio::test(start_paused = true)]
+async fn a_record_is_pulled_about_twice_whatever_the_rate() {
+    let mut above = Vec::new();
+    for (stream, kind) in [(Stream::Activities, Kind::Activities), (Stream::Threats, Kind::Threats)] {
+        for (rate, most_requests) in [(0.05, 3.0), (1.0, 3.5), (20.0, 6.0)] {
+            let (pulled, requests) = steady_state(stream, kind, rate).await;
+            let figures =
+                format!("{stream:?} at {rate} a second: {pulled:.2} for each one, {requests:.2} requests a poll");
+            println!("{figures}");
+            if !(1.9..=2.2).contains(&pulled) || requests > most_requests {
+                above.push(figures);
+            }
+        }
+    }
+    assert!(above.is_empty(), "{above:#?}");
+}
+
+/// A lane with a tenth of the default `interval` and `overlap`, where `rate` records appear a second, each up to a
+/// second after its own time, and the console takes five requests a second.
+#[tokio::test(start_paused = true)]
+#[ignore = "a benchmark: `just bench-tail`"]
+async fn a_busy_lane_keeps_up_within_the_rate_limit_of_its_console() {
+    const SHORT: Duration = Duration::from_secs(3);
+    let rate = std::env::var("S1_FORWARDER_RATE").map_or(1_200, |rate| rate.parse().unwrap());
+    let mut harness = LaneHarness::new(|_| {});
+    harness.requests_per_second = 5.0;
+    let mut sink = MemorySink::accepting(harness.clock);
+    Arc::get_mut(&mut sink).unwrap().limits.events = 1_000;
+    let pull = Pull { interval: SHORT, overlap: OVERLAP / 10, ..harness.pull(Stream::Activities) };
+    let running = harness.start(harness.lane(pull, "siem", sink.clone()));
+    let (mut lag, mut settled, begun) = (Duration::ZERO, [0; 3], harness.clock.now());
+    for second in 0..100 {
+        let now = harness.clock.now();
+        (0..rate)
+            .for_each(|place| _ = harness.console.generate(Kind::Activities, now.micros() - place * 1_000_000 / rate));
+        if second == 60 {
+            settled = figures(&running);
+        }
+        for _ in 0..10 {
+            sleep(SECOND / 10).await;
+            if second >= 60 {
+                lag = lag.max(harness.clock.now().since(running.metrics.complete_until().unwrap_or(begun)));
+            }
+        }
+    }
+    let [pulled, delivered, requests] = figures(&running);
+    let each = (pulled - settled[0]) as f64 / (delivered - settled[1]) as f64;
+    println!("| {rate} events a second, 5 requests a second, lag | ≤ {:?} | {lag:.1?} |", 2 * SHORT);
+    println!("| records pulled for each one delivered | ≤ 2.2 at the default interval | {each:.2} |");
+    println!("| requests a second | ≤ 5 | {:.1} |", (requests - settled[2]) as f64 / 40.0);
+    assert!(lag <= 2 * SHORT, "{lag:?}");
+    running.task.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_lane_sends_one_request_a_poll() {
+    let (_, requests) = steady_state(Stream::Activities, Kind::Activities, 0.0).await;
+    assert!((0.9..=1.1).contains(&requests), "{requests}");
+}
+
+/// How long after it became visible a record arrives whose own time is `late` in the past.
+async fn arrives_after(counts: Counts, late: Duration) -> Duration {
+    let harness = LaneHarness::new(|_| {});
+    harness.console.set_quirks(Quirks { counts, ..Quirks::default() });
+    let sink = MemorySink::accepting(harness.clock);
+    let running = harness.start(harness.lane(harness.pull(Stream::Activities), "siem", sink.clone()));
+    for _ in 0..700 {
+        harness.console.generate(Kind::Activities, harness.clock.now().micros());
+        sleep(SECOND).await;
+    }
+    let begun = harness.clock.now();
+    let id = harness.console.generate(Kind::Activities, begun.minus(late).micros()).to_string();
+    while !sink.accepted().iter().any(|(_, accepted, _)| *accepted == id) {
+        assert!(harness.clock.now().since(begun) < 10 * OVERLAP, "{counts:?}: it does not arrive");
+        harness.console.generate(Kind::Activities, harness.clock.now().micros());
+        sleep(SECOND).await;
+    }
+    let after = harness.clock.now().since(begun);
+    let metrics = running.drain().await;
+    assert_eq!(sink.total(), sink.counts().len(), "nothing arrives twice");
+    assert_counts_balance(&metrics);
+    after
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_record_arrives_at_the_next_poll_or_when_its_time_is_closed() {
+    for late in [5, 60, 200, 290].map(Duration::from_secs) {
+        let after = arrives_after(Counts::Exact, late).await;
+        assert!(after <= INTERVAL + 5 * SECOND, "{late:?} late: it arrived {after:?} later");
+        for counts in [Counts::Off(-1), Counts::Off(7), Counts::Refused] {
+            let after = arrives_after(counts, late).await;
+            let most = OVERLAP - late + OVERLAP / 2 + 2 * INTERVAL;
+            assert!(after <= most, "{counts:?}, {late:?} late: it arrived {after:?} later");
+        }
+    }
+}

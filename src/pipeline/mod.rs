@@ -4,6 +4,7 @@ mod check;
 mod contents;
 mod defaults;
 mod document;
+mod effective;
 mod files;
 #[cfg(feature = "kubernetes")]
 mod labelled;

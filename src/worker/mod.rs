@@ -10,6 +10,7 @@ mod open_files;
 mod options;
 mod renames;
 mod replay;
+mod running;
 mod spec;
 mod supervisor;
 mod verify;
@@ -74,26 +75,17 @@ impl Worker {
     /// # Errors
     /// If the state cannot be used, or the worker cannot join the cluster.
     pub async fn start(options: Options, telemetry: Arc<Telemetry>) -> Result<Self, StartError> {
+        Self::open(options, telemetry).await?.start().await
+    }
+
+    /// The first step of [`Self::start`]: opens the state, and acquires its lock if it has one.
+    ///
+    /// # Errors
+    /// If the state cannot be used.
+    pub async fn open(options: Options, telemetry: Arc<Telemetry>) -> Result<OpenedWorker, StartError> {
         let opened = WorkerContext::open(options, telemetry.clone()).await;
         telemetry.health().set_state_store(opened.as_ref().map(|_| ()).map_err(ToString::to_string));
-        let stop = CancellationToken::new();
-        let context = opened?;
-        let (health, store) = (telemetry.health(), context.store());
-        let report = |result| health.set_state_store(result);
-        retry_while_transient("the state store", async || store.reach().await, |_| true, report).await?;
-        let Options { instance, identity, .. } = &context.options;
-        let cluster = match &context.options.cluster {
-            Some(settings) => {
-                let join = async || Cluster::join(settings, instance, identity, telemetry.clone()).await;
-                let report = |result| health.set_api_server(result);
-                Some(retry_while_transient("the API server", join, ClusterError::is_transient, report).await?)
-            }
-            None => None,
-        };
-        let store_check = AbortOnDropHandle::new(tokio::spawn(check_store(store, telemetry)));
-        let supervisor = Supervisor::new(context, cluster, stop.clone());
-        let supervisor = tokio::spawn(supervisor.run());
-        Ok(Self { stop, supervisor, _store_check: store_check })
+        Ok(OpenedWorker { context: opened?, telemetry })
     }
 
     /// Resolves if the worker ends without having been asked to: a task panicked that it cannot do without. The
@@ -113,6 +105,40 @@ impl Worker {
         {
             std::panic::resume_unwind(error.into_panic());
         }
+    }
+}
+
+/// A worker that has its state, and has read no pipeline files yet.
+#[derive(Debug)]
+pub struct OpenedWorker {
+    context: Arc<WorkerContext>,
+    telemetry: Arc<Telemetry>,
+}
+
+impl OpenedWorker {
+    /// See [`Worker::start`].
+    ///
+    /// # Errors
+    /// If the state cannot be used, or the worker cannot join the cluster.
+    pub async fn start(self) -> Result<Worker, StartError> {
+        let Self { context, telemetry } = self;
+        let stop = CancellationToken::new();
+        let (health, store) = (telemetry.health(), context.store());
+        let report = |result| health.set_state_store(result);
+        retry_while_transient("the state store", async || store.reach().await, |_| true, report).await?;
+        let Options { instance, identity, .. } = &context.options;
+        let cluster = match &context.options.cluster {
+            Some(settings) => {
+                let join = async || Cluster::join(settings, instance, identity, telemetry.clone()).await;
+                let report = |result| health.set_api_server(result);
+                Some(retry_while_transient("the API server", join, ClusterError::is_transient, report).await?)
+            }
+            None => None,
+        };
+        let store_check = AbortOnDropHandle::new(tokio::spawn(check_store(store, telemetry)));
+        let supervisor = Supervisor::new(context, cluster, stop.clone());
+        let supervisor = tokio::spawn(supervisor.run());
+        Ok(Worker { stop, supervisor, _store_check: store_check })
     }
 }
 

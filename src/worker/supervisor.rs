@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
 use super::cluster::{Change, Cluster, Drained};
@@ -15,11 +15,12 @@ use super::expiry::watch_expiry;
 use super::lane_runner::LaneRunner;
 use super::log_problems;
 use super::open_files;
-use super::renames::warn_of_renames;
+use super::renames::Renames;
+use super::running::RunningSettings;
 use super::spec::LaneSpec;
 use super::watch_ledgers;
 use crate::lane::LaneEnd;
-use crate::pipeline::{self, Changes, Files, Pipeline, Scan, Watch};
+use crate::pipeline::{self, Changes, Files, Pipeline, Problem, Scan, Watch};
 use crate::sink::Deadline;
 use crate::state::LaneId;
 use crate::telemetry::{Activity, FileStatus};
@@ -59,6 +60,8 @@ pub struct Supervisor {
     warned_idle: Option<Instant>,
     /// It was warned that the lanes may need more open files than the process may have.
     warned_files: bool,
+    settings: Arc<RunningSettings>,
+    renames: Renames,
 }
 
 /// A shard of this worker. Without a cluster, shard 0 has all pipelines.
@@ -74,7 +77,7 @@ struct OwnedShard {
 /// A scan of the pipeline files, in a thread of its own: the file system may not answer.
 #[derive(Debug)]
 struct RunningScan {
-    task: AbortOnDropHandle<(Files, Changes)>,
+    task: JoinHandle<(Files, Changes)>,
     started: Instant,
     is_reported: bool,
     /// The status of all files has to be published afterwards.
@@ -110,6 +113,8 @@ impl Supervisor {
         let (files, watch) = pipeline::open(&context.options.pipelines, &context.options.files);
         let alone = cluster.is_none().then(|| (0, OwnedShard::default()));
         let shards = alone.into_iter().collect();
+        let settings = Arc::<RunningSettings>::default();
+        context.telemetry.set_settings_source(settings.clone());
         Self {
             context,
             files: Some(files),
@@ -124,6 +129,8 @@ impl Supervisor {
             shard_by_pipeline: HashMap::new(),
             warned_idle: None,
             warned_files: false,
+            settings,
+            renames: Renames::default(),
         }
     }
 
@@ -135,9 +142,13 @@ impl Supervisor {
         let mut measuring = JoinSet::new();
         let context = self.context.clone();
         measuring.spawn(async move { context.measure_dead_letters().await });
+        let store = self.context.store();
         tokio::select! {
             () = stop.cancelled() => {}
-            () = self.watch.first_listing() => self.start_scan(Scan::All),
+            ((), renames) = async { (self.watch.first_listing().await, Renames::of(&*store).await) } => {
+                self.renames = renames;
+                self.start_scan(Scan::All);
+            }
         }
         loop {
             tokio::select! {
@@ -264,19 +275,10 @@ impl Supervisor {
     /// Cluster, signals and lanes are attended to meanwhile.
     fn start_scan(&mut self, scan: Scan) {
         let Some(mut files) = self.files.take() else { return };
-        let store = self.context.store();
-        let task = tokio::spawn(async move {
-            let scanned = tokio::task::spawn_blocking(move || {
-                let changes = files.rescan(&scan);
-                (files, changes)
-            });
-            let (files, changes) = scanned.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
-            if !(changes.started.is_empty() && changes.changed.is_empty()) {
-                warn_of_renames(&*store, files.running().map(|pipeline| &**pipeline)).await;
-            }
+        let task = tokio::task::spawn_blocking(move || {
+            let changes = files.rescan(&scan);
             (files, changes)
         });
-        let task = AbortOnDropHandle::new(task);
         self.scan = Some(RunningScan { task, started: Instant::now(), is_reported: false, publish_all: false });
     }
 
@@ -284,6 +286,9 @@ impl Supervisor {
         let publish_all = self.scan.take().is_some_and(|scan| scan.publish_all);
         if !changes.is_empty() {
             self.loaded = files.running().cloned().collect();
+            let pipelines: Vec<_> = self.loaded.iter().map(|pipeline| &**pipeline).collect();
+            // In a task of its own: a slow store must not delay the lanes, nor the changes that follow.
+            tokio::spawn(self.renames.check(self.context.store(), &pipelines));
         }
         self.files = Some(files);
         self.apply(changes);
@@ -311,18 +316,24 @@ impl Supervisor {
         for name in &changes.stopped {
             info!(pipeline = %name, "pipeline removed");
             self.shard_by_pipeline.remove(name);
+            self.settings.remove(name);
             self.stop_pipeline(name);
         }
         let starting = changes.started.iter().chain(&changes.changed);
         let lanes = starting.clone().map(|pipeline| LaneSpec::of(pipeline).len()).sum();
         for pipeline in starting {
             info!(pipeline = %pipeline.name, enabled = pipeline.enabled, "pipeline loaded");
+            self.settings.insert(pipeline);
             self.run_pipeline(pipeline, lanes);
         }
+        let sources = self.files.as_ref().map(Files::problems_of_other_paths).unwrap_or_default();
         for invalid in &changes.invalid {
             log_problems(&invalid.problems);
             let file = invalid.path.display();
             match &invalid.still_running {
+                _ if sources.contains_key(&invalid.path) => {
+                    error!(%file, "what runs continues as it is; a restart would start no pipeline that depends on this")
+                }
                 Some(name) => {
                     error!(pipeline = %name, %file, "the last good version keeps running; a restart would not start it")
                 }
@@ -332,6 +343,9 @@ impl Supervisor {
         for path in &changes.repaired {
             info!(file = %path.display(), "the file is valid again");
         }
+        let text = |problems: Vec<Problem>| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+        let sources = sources.into_iter().map(|(path, problems)| (path, text(problems))).collect();
+        self.context.telemetry.set_source_problems(sources);
         self.publish_reload(&changes);
         self.publish_file_status(&changes.affected);
         self.warn_if_idle();

@@ -92,7 +92,21 @@ async fn dead_letters_are_listed_replayed_and_purged_next_to_a_worker() {
     let exit = harness.command(&["dead-letters", "purge", "--all"]).await;
     assert_eq!(exit.stdout, "2 dead letters removed\n");
     assert!(!harness.path(FILE).exists());
-    assert_eq!(harness.command(&["dead-letters", "list"]).await.stdout, "no dead letters\n");
+    assert_eq!(harness.command(&["dead-letters", "list"]).await.stdout, "no dead letters in state/dead-letters\n");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_does_not_exist_is_named() {
+    let harness = Harness::new(|setup| setup.activities = 1).await;
+    let typo = harness.command(&["dead-letters", "list", "--state", "file:sate"]).await;
+    assert!(typo.code == Some(2) && typo.stderr.contains("there is no directory sate"), "{}", typo.stderr);
+    std::fs::create_dir(harness.path("state")).unwrap();
+    let none = harness.command(&["dead-letters", "list"]).await;
+    assert!(
+        none.code == Some(0) && none.stdout.contains("there is no directory state/dead-letters"),
+        "{}",
+        none.stdout
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

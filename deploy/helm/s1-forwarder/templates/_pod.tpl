@@ -65,6 +65,9 @@
 {{- end }}
 {{- end }}
 {{- end }}
+# Other workers ask this one for its lanes there.
+- name: POD_IP
+  valueFrom: { fieldRef: { fieldPath: status.podIP } }
 - name: TOKIO_WORKER_THREADS
   value: {{ .Values.worker.threads | quote }}
 {{- with .Values.worker.extraEnv }}

@@ -180,7 +180,7 @@ impl Store {
             Location::Directory(directory) if !directory.is_dir() => {
                 format!("no dead letters: there is no directory {}", directory.display())
             }
-            _ => format!("no dead letters in {self}"),
+            _ => "no dead letters".to_owned(),
         }
     }
 }

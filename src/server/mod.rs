@@ -35,7 +35,7 @@ pub use details::{HistoryPoint, Incident, PipelineDetails};
 pub use lanes::{Cluster, File, Lane, LastError, SourceProblem, Status, Summary, Verified, WorkerAnswer};
 
 use fleet::Fleet;
-use query::{DEFAULT_ROWS, MOST_ROWS, Parameters, Sort};
+use query::{DEFAULT_ROWS, LaneQuery, MOST_ROWS, Parameters, Sort};
 
 use crate::record::Timestamp;
 use crate::telemetry::Telemetry;
@@ -106,6 +106,16 @@ struct App {
     fleet: Fleet,
     /// Permits for what looks at all lanes: many readers must not take the memory and the time of the lanes.
     views: Semaphore,
+    /// The same for what waits for other workers. They have permits of their own, since workers ask each other.
+    fleet_views: Semaphore,
+}
+
+impl App {
+    async fn status(&self, query: &LaneQuery, all_workers: bool) -> Status {
+        let permits = if all_workers { &self.fleet_views } else { &self.views };
+        let _permit = permits.acquire().await;
+        self.fleet.status(&self.telemetry, query, all_workers).await
+    }
 }
 
 /// Requests for lanes that are answered at the same time.
@@ -123,7 +133,12 @@ fn router(telemetry: Arc<Telemetry>) -> Router {
         .fallback(async || (StatusCode::NOT_FOUND, "not found\n"))
         .layer(map_response(restrict_content))
         .layer(CompressionLayer::new())
-        .with_state(Arc::new(App { telemetry, fleet: Fleet::new(), views: Semaphore::new(CONCURRENT_VIEWS) }))
+        .with_state(Arc::new(App {
+            telemetry,
+            fleet: Fleet::new(),
+            views: Semaphore::new(CONCURRENT_VIEWS),
+            fleet_views: Semaphore::new(CONCURRENT_VIEWS),
+        }))
 }
 
 async fn metrics(State(app): AppState) -> impl IntoResponse {
@@ -152,8 +167,7 @@ async fn lanes(State(app): AppState, Query(parameters): Query<Parameters>) -> Re
         Ok(query) => query,
         Err(error) => return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
     };
-    let _permit = app.views.acquire().await;
-    Json(app.fleet.status(&app.telemetry, &query, query.all_workers == Some(true)).await).into_response()
+    Json(app.status(&query, query.all_workers == Some(true)).await).into_response()
 }
 
 async fn page(State(app): AppState, Query(parameters): Query<Parameters>) -> Response {
@@ -163,8 +177,7 @@ async fn page(State(app): AppState, Query(parameters): Query<Parameters>) -> Res
     };
     query.limit = Some(query.limit.unwrap_or(DEFAULT_ROWS).min(MOST_ROWS));
     query.sort = query.sort.or(Some(Sort::State));
-    let _permit = app.views.acquire().await;
-    let status = app.fleet.status(&app.telemetry, &query, query.all_workers != Some(false)).await;
+    let status = app.status(&query, query.all_workers != Some(false)).await;
     Html(page::render(&status, &query, &app.telemetry.health().not_ready(), Timestamp::now())).into_response()
 }
 
@@ -189,10 +202,11 @@ async fn pipeline_page(
 /// A pipeline, and the seconds after which the browser reloads its page.
 async fn details(app: &App, name: &str, parameters: Parameters) -> Result<(PipelineDetails, Option<u16>), Response> {
     let query = parameters.parse().map_err(|error| (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response())?;
-    let _permit = app.views.acquire().await;
     let details = if query.all_workers == Some(false) {
+        let _permit = app.views.acquire().await;
         PipelineDetails::of(&app.telemetry, name, Timestamp::now())
     } else {
+        let _permit = app.fleet_views.acquire().await;
         app.fleet.pipeline(&app.telemetry, name).await
     };
     let unknown = || (StatusCode::NOT_FOUND, "no such pipeline\n").into_response();

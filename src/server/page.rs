@@ -218,7 +218,11 @@ fn write_lanes(page: &mut String, status: &Status, query: &LaneQuery, now: Times
     write_form(page, query)?;
     let lanes = &status.lanes;
     if lanes.is_empty() {
-        let words = if status.summary.lanes == 0 { "No lane runs." } else { "No lane matches the filter." };
+        let words = match (status.summary.lanes, status.matching) {
+            (0, _) => "No lane runs.",
+            (_, 0) => "No lane matches the filter.",
+            _ => "There is no such page: fewer lanes match than before.",
+        };
         return write!(page, "<p>{words}</p>");
     }
     let first = query.rows().start;

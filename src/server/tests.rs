@@ -346,8 +346,12 @@ async fn a_pipeline_has_a_page() {
     assert_eq!((&json["errors"][0]["count"], json["history"].as_array().unwrap().len()), (&2.into(), 19));
     assert_eq!(running.get("/pipelines/acm").await.0, 404);
 
-    // A lane that ends, and its pipeline's memory with it.
+    // A lane that restarts keeps the history, a pipeline that is gone does not.
     telemetry.end_lane(&lane);
+    telemetry.start_lane("acme", Stream::Threats, "bus");
+    assert_eq!(telemetry.history("acme").len(), 19);
+    telemetry.end_lane(&lane);
+    telemetry.sample_rates(Timestamp::now().plus(Duration::from_secs(600)));
     assert!(telemetry.history("acme").is_empty());
 }
 

@@ -38,6 +38,9 @@ impl History {
     /// Twelve hours.
     const MOST: usize = 144;
 
+    /// Samples that memory is reserved for at a time: an hour.
+    const GROWTH: usize = 12;
+
     /// The number of the step that `now` is in.
     pub(super) fn step(now: Timestamp) -> i64 {
         now.micros().div_euclid(i64::try_from(Self::STEP.as_micros()).unwrap_or(i64::MAX))
@@ -61,6 +64,10 @@ impl History {
         }
         if self.samples.len() == Self::MOST {
             self.samples.pop_front();
+        }
+        if self.samples.len() == self.samples.capacity() {
+            // A deque that grows by itself reserves twice of what it needs: there are thousands.
+            self.samples.reserve_exact(Self::GROWTH);
         }
         self.samples.push_back(Point {
             delivered_per_second: (new as f64 / (Self::STEP.as_secs_f64() * steps as f64)) as f32,
@@ -99,7 +106,7 @@ mod tests {
         assert_eq!((last.lag_seconds, before.lag_seconds), (None, Some(1498.0)));
         assert_eq!(last.time.since(before.time), History::STEP);
         assert_eq!(History::step(last.time), 1_499);
-        assert!(std::mem::size_of::<Point>() * History::MOST <= 1_200);
+        assert!(std::mem::size_of::<Point>() * history.samples.capacity() <= 1_200);
     }
 
     #[test]

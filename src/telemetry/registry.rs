@@ -198,7 +198,7 @@ impl Telemetry {
             lane.rates = Rates::default();
         }
         if pipeline.lanes.iter().all(|lane| !lane.running) {
-            (pipeline.token_expires, pipeline.history) = Default::default();
+            pipeline.token_expires = None;
         }
     }
 
@@ -294,7 +294,12 @@ impl Pipeline {
 
     fn sample_history(&mut self, now: Timestamp) {
         let step = History::step(now);
-        if !self.history.is_due(step) || self.running().next().is_none() {
+        if !self.history.is_due(step) {
+            return;
+        }
+        if self.running().next().is_none() {
+            // Not as soon as the last lane ends: lanes whose settings change end, and begin again.
+            self.history = History::default();
             return;
         }
         let delivered = self.lanes.iter().map(|lane| lane.metrics.delivered.load(Relaxed)).sum();

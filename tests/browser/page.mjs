@@ -50,7 +50,7 @@ const desktop = { width: 1280, height: 900 };
 const phone = { width: 390, height: 844 };
 const overview = await open("status-light", "/", { ...desktop, dark: false });
 await open("status-dark", "/", { ...desktop, dark: true });
-await open("status-phone", "/?state=failing", { ...phone, dark: false });
+await open("status-phone", "/?state=failing", { ...phone, height: 1600, dark: false });
 await open("pipeline-light", "/pipelines/bolt", { ...desktop, height: 1500, dark: false });
 await open("pipeline-phone", "/pipelines/bolt", { ...phone, dark: true });
 

@@ -92,7 +92,7 @@ async fn dead_letters_are_listed_replayed_and_purged_next_to_a_worker() {
     let exit = harness.command(&["dead-letters", "purge", "--all"]).await;
     assert_eq!(exit.stdout, "2 dead letters removed\n");
     assert!(!harness.path(FILE).exists());
-    assert_eq!(harness.command(&["dead-letters", "list"]).await.stdout, "no dead letters in state/dead-letters\n");
+    assert_eq!(harness.command(&["dead-letters", "list"]).await.stdout, "no dead letters\n");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,10 +4,11 @@
 #   deploy/release.sh VERSION            version and changelog in a commit, a tag, and the artefacts in dist/
 #   deploy/release.sh --dry-run          the same for the version in Cargo.toml, in a temporary directory
 #
-# The artefacts: an archive (program, licence, documents, example pipelines), the Helm chart, a CycloneDX SBOM, the
-# release notes, and SHA256SUMS over all of them. Everything is made in a fresh clone of HEAD.
+# The artefacts: an archive (program, licence, documents, example pipelines), the program's debug information, the Helm
+# chart, a CycloneDX SBOM, the release notes, and SHA256SUMS over all of them. Everything is made in a fresh clone of
+# HEAD.
 # S1_FORWARDER_RELEASE_PROFILE=dev builds faster; .ci/run uses it for the dry run, where the program is not shipped.
-# Needs git, tar, sha256sum and cargo-cyclonedx.
+# Needs git, tar, sha256sum, objcopy and readelf (binutils), and cargo-cyclonedx.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -32,6 +33,10 @@ semver='^(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)(-[0-9A-Za-z.-]+)?$'
 [[ $version =~ $semver ]] || fail "$version is not a version like 1.2.3 or 1.2.3-rc.1"
 profile=${S1_FORWARDER_RELEASE_PROFILE:-release}
 cargo cyclonedx --version >/dev/null 2>&1 || fail "cargo-cyclonedx is missing: cargo install cargo-cyclonedx --locked"
+
+for tool in objcopy readelf; do
+    command -v "$tool" >/dev/null || fail "$tool is missing: install binutils"
+done
 
 if ! $dry_run; then
     [ -z "$(git status --porcelain)" ] || fail "commit or discard these changes first: $(git status --porcelain | head -n 5)"
@@ -76,10 +81,18 @@ pack() {
 }
 name=s1-forwarder-$version-$target
 mkdir -p "$work/pack/$name"
-install -m 755 "$built" "$work/pack/$name/s1-forwarder"
+# Debug information is five times the program. Debuggers and addr2line find it by the name in the program, if it lies
+# next to it.
+mkdir -p "$work/debug/$name-debug"
+debug=$work/debug/$name-debug/s1-forwarder.debug
+objcopy --only-keep-debug "$built" "$debug"
+objcopy --strip-all --add-gnu-debuglink="$debug" "$built" "$work/pack/$name/s1-forwarder"
+chmod 755 "$work/pack/$name/s1-forwarder"
+chmod 644 "$debug"
 (cd "$tree" && cp -r --parents LICENSE README.md CHANGELOG.md SECURITY.md docs pipelines \
     deploy/opensearch deploy/quickstart deploy/systemd "$work/pack/$name/")
 pack "$work/pack" "$name" >"$dist/$name.tar.gz"
+pack "$work/debug" "$name-debug" >"$dist/$name-debug.tar.gz"
 pack "$tree/deploy/helm" s1-forwarder >"$dist/s1-forwarder-chart-$version.tgz"
 (cd "$tree" && cargo cyclonedx --quiet --format json --override-filename sbom && mv sbom.json "$dist/$name.cdx.json")
 grep -q '"bomFormat": *"CycloneDX"' "$dist/$name.cdx.json" || fail "the SBOM is not CycloneDX"
@@ -89,6 +102,11 @@ grep -q '"bomFormat": *"CycloneDX"' "$dist/$name.cdx.json" || fail "the SBOM is 
 mkdir "$work/unpacked"
 tar --extract --gzip --file "$dist/$name.tar.gz" --directory "$work/unpacked"
 "$work/unpacked/$name/s1-forwarder" --version >/dev/null || fail "the archived program does not start"
+
+! readelf --sections --wide "$work/unpacked/$name/s1-forwarder" | grep -q '\.debug_info' ||
+    fail "the archived program has debug information"
+readelf --sections --wide "$debug" | grep -q '\.debug_' || fail "there is no debug information to keep"
+echo "program: $(stat -c %s "$built") bytes as built, $(stat -c %s "$work/unpacked/$name/s1-forwarder") in the archive"
 
 if $dry_run; then
     git -C "$tree" --no-pager diff --stat

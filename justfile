@@ -24,6 +24,7 @@ lint-features:
     cargo clippy --all-targets --locked --no-default-features -- -D warnings
     cargo clippy --all-targets --locked --no-default-features --features kafka -- -D warnings
     cargo clippy --all-targets --locked --no-default-features --features kubernetes -- -D warnings
+    cargo clippy --all-targets --locked --no-default-features --features traces -- -D warnings
 
 # Words, width of prose and links (needs vale, Node.js with markdownlint-cli2).
 prose:
@@ -49,7 +50,7 @@ unused-dependencies:
 test *ARGS:
     cargo test --locked {{ ARGS }}
 
-# All tests, the real servers included (needs Java, Maven, Go, kcat).
+# All tests, the real servers included (needs Java, Maven, Go, kcat, Chromium, Node.js).
 test-servers *ARGS:
     S1_FORWARDER_SERVERS=1 cargo test --locked --no-fail-fast {{ ARGS }}
 

@@ -1,9 +1,11 @@
-//! The tests against real servers: Apache Kafka, OpenSearch, an OpenTelemetry collector, a Kubernetes API server.
+//! The tests against real servers: Apache Kafka, OpenSearch, an OpenTelemetry collector, a Kubernetes API server. And
+//! the status page in a real browser.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may end in a panic")]
 
 mod support;
 
+mod browser;
 #[cfg(feature = "kubernetes")]
 mod cluster;
 mod collector;

@@ -1,5 +1,6 @@
 //! Flags for workers that share pipelines.
 
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -29,6 +30,11 @@ pub struct ClusterArgs {
     /// A worker renews its leases after one third of this time. If it cannot, it stops delivering after two thirds.
     #[arg(long, value_name = "PERIOD", default_value = "15s", value_parser = lease, env = "S1_FORWARDER_LEASE")]
     lease: Period,
+
+    /// Address at which the other workers reach this one's HTTP endpoints, to show the lanes of all workers [default:
+    /// that of --listen, or of the pod (POD_IP) if --listen names all addresses]
+    #[arg(long, value_name = "HOST:PORT", value_parser = super::process::listen, env = "S1_FORWARDER_ADVERTISE")]
+    advertise: Option<String>,
 }
 
 /// The values of `--cluster`.
@@ -49,11 +55,17 @@ fn lease(text: &str) -> Result<Period, String> {
 }
 
 impl ClusterArgs {
-    /// The settings of a worker with this state; `None` if it shares no pipelines. `once` is `run --once`.
+    /// The settings of a worker with this state; `None` if it shares no pipelines. `once` is `run --once`. `listening`
+    /// is the address that the worker's HTTP endpoints are bound to.
     ///
     /// # Errors
     /// If the flags contradict each other.
-    pub fn settings(&self, state: &Location, once: bool) -> Result<Option<cluster::ClusterSettings>, UsageError> {
+    pub fn settings(
+        &self,
+        state: &Location,
+        once: bool,
+        listening: Option<SocketAddr>,
+    ) -> Result<Option<cluster::ClusterSettings>, UsageError> {
         let namespace = match state {
             Location::Kubernetes(namespace) => Some(namespace.clone()),
             _ => None,
@@ -72,6 +84,32 @@ impl ClusterArgs {
             )));
         }
         let namespace = namespace.flatten();
-        Ok(Some(cluster::ClusterSettings { namespace, shards: self.shards, lease: self.lease.0 }))
+        let pod = std::env::var("POD_IP").ok();
+        let address = self.advertise.clone().or_else(|| reachable_address(listening?, pod.as_deref()));
+        Ok(Some(cluster::ClusterSettings { namespace, shards: self.shards, lease: self.lease.0, address }))
+    }
+}
+
+/// Where other processes reach what listens on an address. `pod` is the address of the pod, which Kubernetes knows.
+fn reachable_address(listening: SocketAddr, pod: Option<&str>) -> Option<String> {
+    if !listening.ip().is_unspecified() {
+        return Some(listening.to_string());
+    }
+    let pod: IpAddr = pod?.parse().ok()?;
+    Some(SocketAddr::new(pod, listening.port()).to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_is_reached_at_its_own_address_or_at_that_of_its_pod() {
+        let address = |listening: &str, pod| reachable_address(listening.parse().unwrap(), pod);
+        assert_eq!(address("127.0.0.1:9598", Some("10.0.0.7")).as_deref(), Some("127.0.0.1:9598"));
+        assert_eq!(address("0.0.0.0:9598", Some("10.0.0.7")).as_deref(), Some("10.0.0.7:9598"));
+        assert_eq!(address("[::]:9598", Some("fd00::7")).as_deref(), Some("[fd00::7]:9598"));
+        assert_eq!(address("0.0.0.0:9598", None), None);
+        assert_eq!(address("0.0.0.0:9598", Some("pod.example")), None);
     }
 }

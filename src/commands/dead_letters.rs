@@ -159,7 +159,29 @@ impl Store {
         let message = "--dead-letters is required with this --state: file:DIR, kubernetes:, or kafka://BROKERS/TOPIC";
         let options = delivery.options();
         let location = options.dead_letters().ok_or_else(|| UsageError(message.to_owned()))?;
+        // A worker makes the directory with the first dead letter, in a directory that is there.
+        if let Location::Directory(directory) = &location
+            && let Some(parent) = directory.parent().filter(|parent| !parent.as_os_str().is_empty() && !parent.is_dir())
+        {
+            return Err(UsageError(format!(
+                "there is no directory {} (use --state file:DIR or --dead-letters file:DIR for another)",
+                parent.display()
+            ))
+            .into());
+        }
         Ok(Self { location, instance: options.instance })
+    }
+}
+
+impl Store {
+    /// What a listing without dead letters says.
+    fn without_dead_letters(&self) -> String {
+        match &self.location {
+            Location::Directory(directory) if !directory.is_dir() => {
+                format!("no dead letters: there is no directory {}", directory.display())
+            }
+            _ => "no dead letters".to_owned(),
+        }
     }
 }
 
@@ -221,7 +243,7 @@ async fn list(store: &Store, filter: &Filter, format: Format) -> anyhow::Result<
     .await?;
     match format {
         Format::Json => {}
-        Format::Table if table.is_empty() => print_line("no dead letters")?,
+        Format::Table if table.is_empty() => print_line(store.without_dead_letters())?,
         Format::Table => print_line(table)?,
     }
     Ok(())

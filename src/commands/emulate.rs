@@ -7,7 +7,8 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::builder::PossibleValuesParser;
 
-use crate::emulator::{Console, Faults, Server, Setup, Token, system_clock};
+use crate::emulator::{Console, Faults, Kind, Server, Setup, Token, system_clock};
+use crate::record::Timestamp;
 use crate::settings::Period;
 
 /// Run an emulated SentinelOne console with generated records
@@ -46,9 +47,51 @@ pub struct Args {
     /// The accepted API token
     #[arg(long, default_value = Setup::TOKEN)]
     pub token: String,
+    /// When the token expires: a time, or a period from now such as 10d; `0s` is an expired token [default: never]
+    #[arg(long, value_name = "TIME", value_parser = expiry)]
+    pub token_expires: Option<Timestamp>,
+    /// What the token's user may read; the rest is answered with 403
+    #[arg(long, value_enum, default_value_t = Role::Viewer)]
+    pub role: Role,
     /// Faults to inject, separated by commas
     #[arg(long, value_name = "NAME,…", value_delimiter = ',', default_value = "none", value_parser = PossibleValuesParser::new(Faults::PRESETS))]
     pub faults: Vec<String>,
+}
+
+/// Roles of the token's user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Role {
+    /// Everything
+    Viewer,
+    /// Threats and alerts
+    Threats,
+    /// Agents, groups and sites
+    Endpoints,
+    /// The activity log
+    Activity,
+}
+
+impl Role {
+    fn can_read(self, kind: Kind) -> bool {
+        match self {
+            Self::Viewer => true,
+            Self::Threats => matches!(kind, Kind::Threats | Kind::Alerts | Kind::UnifiedAlerts),
+            Self::Endpoints => matches!(kind, Kind::Agents | Kind::Groups | Kind::Sites),
+            Self::Activity => kind == Kind::Activities,
+        }
+    }
+}
+
+fn expiry(text: &str) -> Result<Timestamp, String> {
+    let after = text.parse::<Period>().map(|period| Timestamp::now().plus(period.0));
+    after
+        .or_else(|_| Timestamp::parse(text))
+        .map_err(|_| "write a period from now (10d) or a time with its zone (2026-01-31T00:00:00Z)".to_owned())
+}
+
+fn token(args: &Args) -> Token {
+    let token = Token::new(&args.token).expiring(args.token_expires.map_or(i64::MAX, Timestamp::micros));
+    Kind::ALL.into_iter().filter(|kind| !args.role.can_read(*kind)).fold(token, Token::without)
 }
 
 /// Serves until SIGINT or SIGTERM.
@@ -71,7 +114,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         ..Setup::new(system_clock())
     });
     console.set_faults(faults);
-    console.set_tokens(vec![Token::new(&args.token)]);
+    console.set_tokens(vec![token(&args)]);
     let server = Server::start(Arc::new(console), args.listen)
         .await
         .with_context(|| format!("cannot listen on {} (use --listen for another address)", args.listen))?;
@@ -110,6 +153,12 @@ mod tests {
         assert_eq!(args.faults, ["late", "slow"]);
         assert_eq!(args.span.0.as_secs(), 7_200);
         assert!(Line::try_parse_from(["emulate", "--faults", "gremlins"]).is_err());
+        assert!(Line::try_parse_from(["emulate", "--token-expires", "soon"]).is_err());
+        let args = Line::try_parse_from(["emulate", "--token-expires", "10d", "--role", "endpoints"]).unwrap().args;
+        let token = token(&args);
+        let days = (token.expires - Timestamp::now().micros()) / 86_400_000_000;
+        assert!((9..=10).contains(&days), "{days}");
+        assert!(token.forbidden.contains(&Kind::Threats) && !token.forbidden.contains(&Kind::Agents));
         assert!(Line::try_parse_from(["emulate", "--span", "2"]).is_err());
     }
 }

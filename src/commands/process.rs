@@ -243,8 +243,8 @@ pub fn time(text: &str) -> Result<Timestamp, String> {
     })
 }
 
-/// Parses the address of `--listen`.
-fn listen(text: &str) -> Result<String, String> {
+/// Parses the address of `--listen` or `--advertise`.
+pub(super) fn listen(text: &str) -> Result<String, String> {
     let port = text.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
     match port {
         Some(Ok(_)) => Ok(text.to_owned()),

@@ -1,5 +1,6 @@
 //! `run`: the worker.
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,6 +14,12 @@ use tokio_util::sync::CancellationToken;
 use super::{ClusterArgs, FileArgs, ProcessArgs, TimeoutArgs, USAGE, UsageError};
 use crate::checkpoint::LaneId;
 use crate::server::Server;
+#[cfg(feature = "traces")]
+use crate::settings::{HttpSettings, Period, Tls};
+#[cfg(feature = "traces")]
+use crate::state::process_identity;
+#[cfg(feature = "traces")]
+use crate::telemetry::Traces;
 use crate::telemetry::{Telemetry, describe_skipped};
 use crate::worker::{LaneReport, OnceReport, Options, Worker, run_once};
 
@@ -40,6 +47,15 @@ pub struct Args {
     #[command(flatten)]
     timeout: TimeoutArgs,
 
+    /// Export a trace of each delivered batch to an OpenTelemetry collector over HTTP, such as http://collector:4318
+    /// [default: OTEL_EXPORTER_OTLP_TRACES_ENDPOINT or OTEL_EXPORTER_OTLP_ENDPOINT, else none]
+    ///
+    /// The other variables of OpenTelemetry hold too, such as OTEL_SERVICE_NAME, OTEL_TRACES_SAMPLER and
+    /// OTEL_EXPORTER_OTLP_HEADERS.
+    #[cfg(feature = "traces")]
+    #[arg(long, value_name = "URL")]
+    otlp_traces: Option<url::Url>,
+
     /// In this run, keep any number of refused events of this lane as dead letters
     ///
     /// A lane stops when its sink refuses ten events in a row, since a wrong setting is likely. Use this if the events
@@ -55,22 +71,61 @@ pub struct Args {
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let telemetry = Arc::new(Telemetry::new());
     let signals = Signals::new()?;
+    #[cfg(feature = "traces")]
+    let traces = start_traces(args.otlp_traces.as_ref())?;
     let listen = args.process.listen.as_deref().or((!args.once).then_some(DEFAULT_LISTEN));
     let server = match listen {
         Some(listen) => Some(Serving::start(listen, &telemetry).await?),
         None => None,
     };
-    let code =
-        if args.once { catch_up(args, telemetry, signals).await? } else { serve(&args, telemetry, signals).await? };
+    let address = server.as_ref().map(|server| server.address);
+    let code = if args.once {
+        catch_up(args, telemetry, signals).await?
+    } else {
+        serve(&args, telemetry, signals, address).await?
+    };
     if let Some(server) = server {
         server.end().await?;
+    }
+    #[cfg(feature = "traces")]
+    if let Some(traces) = traces {
+        // It blocks until the exporter's thread has sent the rest.
+        tokio::task::spawn_blocking(|| traces.shutdown()).await?;
     }
     Ok(code)
 }
 
-async fn serve(args: &Args, telemetry: Arc<Telemetry>, mut signals: Signals) -> anyhow::Result<ExitCode> {
+/// Exports traces if the flag or the variables of OpenTelemetry ask for it.
+#[cfg(feature = "traces")]
+fn start_traces(endpoint: Option<&url::Url>) -> anyhow::Result<Option<Traces>> {
+    let variable = |name| std::env::var(name).is_ok_and(|value: String| !value.is_empty());
+    let is_wanted =
+        endpoint.is_some() || variable("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") || variable("OTEL_EXPORTER_OTLP_ENDPOINT");
+    let is = |name, value| std::env::var(name).is_ok_and(|text: String| text.eq_ignore_ascii_case(value));
+    if !is_wanted || is("OTEL_SDK_DISABLED", "true") || is("OTEL_TRACES_EXPORTER", "none") {
+        return Ok(None);
+    }
+    let settings = HttpSettings { tls: Tls::default(), proxy: None, timeout: Period(TRACES_TIMEOUT) };
+    Ok(Some(Traces::start(endpoint.map(url::Url::as_str), &process_identity(), settings.client()?)?))
+}
+
+/// Timeout of one export.
+#[cfg(feature = "traces")]
+const TRACES_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
+
+async fn serve(
+    args: &Args,
+    telemetry: Arc<Telemetry>,
+    mut signals: Signals,
+    address: Option<SocketAddr>,
+) -> anyhow::Result<ExitCode> {
+    let opened = Worker::open(options(args, address)?, telemetry).await?;
+    // Not earlier: a second worker on the same state never gets here.
+    if let Some(address) = address {
+        tracing::info!(%address, "listening");
+    }
     let worker = tokio::select! {
-        worker = Worker::start(options(args)?, telemetry) => worker?,
+        worker = opened.start() => worker?,
         // The start waits until the state store is reachable.
         () = signals.next() => return Ok(ExitCode::SUCCESS),
     };
@@ -83,7 +138,8 @@ async fn serve(args: &Args, telemetry: Arc<Telemetry>, mut signals: Signals) -> 
 
 async fn catch_up(args: Args, telemetry: Arc<Telemetry>, mut signals: Signals) -> anyhow::Result<ExitCode> {
     let stop = CancellationToken::new();
-    let mut running = tokio::spawn(run_once(options(&args)?, telemetry, args.timeout.once_timeout.0, stop.clone()));
+    let mut running =
+        tokio::spawn(run_once(options(&args, None)?, telemetry, args.timeout.once_timeout.0, stop.clone()));
     let mut signals_received = 0;
     let report = loop {
         tokio::select! {
@@ -116,13 +172,13 @@ fn exit_code(report: &OnceReport) -> ExitCode {
     }
 }
 
-fn options(args: &Args) -> Result<Options, UsageError> {
+fn options(args: &Args, listening: Option<SocketAddr>) -> Result<Options, UsageError> {
     let Args { files, process, cluster, .. } = args;
     let delivery = process.delivery.options();
     Ok(Options {
         pipelines: files.locations().to_vec(),
         defaults: files.defaults.clone(),
-        cluster: cluster.settings(&delivery.state, args.once)?,
+        cluster: cluster.settings(&delivery.state, args.once, listening)?,
         checkpoint_interval: process.checkpoint_interval(),
         accept_refusals: args.accept_refusals.clone(),
         ..delivery
@@ -173,6 +229,7 @@ impl Signals {
 
 /// The HTTP endpoints. They stay open until everything else has ended.
 struct Serving {
+    address: SocketAddr,
     end: oneshot::Sender<()>,
     task: tokio::task::JoinHandle<std::io::Result<()>>,
 }
@@ -180,13 +237,13 @@ struct Serving {
 impl Serving {
     async fn start(listen: &str, telemetry: &Arc<Telemetry>) -> anyhow::Result<Self> {
         let server = Server::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
-        tracing::info!(address = %server.address(), "listening");
+        let address = server.address();
         let (end, ended) = oneshot::channel();
         let task = tokio::spawn(server.serve(telemetry.clone(), async {
             // A dropped sender ends the server as well.
             let _ = ended.await;
         }));
-        Ok(Self { end, task })
+        Ok(Self { address, end, task })
     }
 
     async fn end(self) -> anyhow::Result<()> {

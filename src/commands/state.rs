@@ -104,6 +104,11 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         ))
         .into());
     }
+    // Before the store is opened, which creates it if it does not exist.
+    let import = match &args.command {
+        Command::Import { file, .. } => Some(transfer::Import::read(file)?),
+        _ => None,
+    };
     // Reading needs no lock, so it works next to a running worker.
     let store = match args.command {
         Command::List | Command::Show { .. } => state.open(instance, Access::Read, None).await?,
@@ -117,7 +122,10 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             opened => opened?,
         },
     };
-    let done = manage(args.command, &*store, &args.state).await;
+    let done = match (args.command, import) {
+        (Command::Import { replace, .. }, Some(import)) => import.write(&*store, &args.state, replace).await,
+        (command, _) => manage(command, &*store, &args.state).await,
+    };
     store.close().await;
     done?;
     Ok(ExitCode::SUCCESS)
@@ -147,7 +155,7 @@ async fn manage(command: Command, store: &dyn Store, state: &StateArgs) -> anyho
             }
         }
         Command::Export { file } => transfer::export(store, state, &file).await?,
-        Command::Import { file, replace } => transfer::import(store, state, &file, replace).await?,
+        Command::Import { file, replace } => transfer::Import::read(&file)?.write(store, state, replace).await?,
     }
     Ok(())
 }

@@ -9,7 +9,8 @@ use comfy_table::{CellAlignment, Table, presets};
 use tokio::time::sleep;
 
 use super::{Format, print_line};
-use crate::server::{Cluster, File, Lane, Status};
+use crate::record::Timestamp;
+use crate::server::{Cluster, File, Lane, SourceProblem, Status};
 use crate::settings::{HttpSettings, Period, Tls};
 
 /// A larger response is not from a worker.
@@ -24,6 +25,10 @@ pub struct Args {
     /// Address of the worker (its --listen)
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9598", env = "S1_FORWARDER_URL")]
     url: String,
+
+    /// The lanes of all workers that share the pipelines: this one asks the others
+    #[arg(long)]
+    all: bool,
 
     /// Only lanes that fail, and files with a problem
     #[arg(long)]
@@ -43,19 +48,21 @@ pub struct Args {
 }
 
 /// # Errors
-/// If no worker responds at the address.
+/// If no worker responds at the address. A worker that does not answer this one is reported on standard error, and the
+/// exit code is 1.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let base = args.url.trim_end_matches('/');
     let base = if base.contains("://") { base.to_owned() } else { format!("http://{base}") };
     loop {
-        let mut status = request_status(&base).await.with_context(|| format!("no worker responds at {base}"))?;
+        let mut status = args.request(&base).await.with_context(|| format!("no worker responds at {base}"))?;
         args.filter(&mut status);
         match args.format {
             Format::Json => print_line(serde_json::to_string_pretty(&status)?)?,
             Format::Table => args.print_tables(&status)?,
         }
         if !args.watch {
-            return Ok(ExitCode::SUCCESS);
+            let is_complete = status.workers.iter().all(|answer| answer.problem.is_none());
+            return Ok(if is_complete { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         sleep(WATCH_INTERVAL).await;
         // The reader of a pipe may have gone.
@@ -68,6 +75,12 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 impl Args {
     fn is_filtered(&self) -> bool {
         self.failing || !self.pipelines.is_empty()
+    }
+
+    async fn request(&self, base: &str) -> anyhow::Result<Status> {
+        let workers = if self.all { "all" } else { "this" };
+        let state = if self.failing { "failing" } else { "" };
+        request_status(&format!("{base}/api/v1/lanes?workers={workers}&state={state}")).await
     }
 
     fn filter(&self, status: &mut Status) {
@@ -87,6 +100,15 @@ impl Args {
         } else {
             print_line(lanes(&status.lanes))?;
         }
+        for answer in &status.workers {
+            if let Some(problem) = &answer.problem {
+                let address = answer.address.as_deref().unwrap_or("no address");
+                eprintln!("no answer from {} ({address}): {problem}; its lanes are missing", answer.worker);
+            }
+        }
+        for SourceProblem { place, problem } in &status.source_problems {
+            print_line(format!("\n{place}: {problem}"))?;
+        }
         for file in status.files.iter().filter(|file| file.problem.is_some()) {
             print_line(format!("\n{} ({}): {}", file.file, file.state, file.problem.as_deref().unwrap_or_default()))?;
         }
@@ -94,9 +116,9 @@ impl Args {
     }
 }
 
-async fn request_status(base: &str) -> anyhow::Result<Status> {
+async fn request_status(url: &str) -> anyhow::Result<Status> {
     let client = HttpSettings { tls: Tls::default(), proxy: None, timeout: Period(TIMEOUT) }.client()?;
-    let mut response = client.get(format!("{base}/api/v1/lanes")).send().await?;
+    let mut response = client.get(url).send().await?;
     if !response.status().is_success() {
         bail!("it responds with {}", response.status());
     }
@@ -130,23 +152,31 @@ fn workers(cluster: &Cluster, files: &[File]) -> Table {
 }
 
 fn lanes(lanes: &[Lane]) -> Table {
-    let header = ["LANE", "STATE", "LAG", "PULLED", "DELIVERED", "SKIPPED", "REQUEUED", "DEAD LETTERS", "ERROR"];
+    let mut header =
+        vec!["LANE", "STATE", "LAG", "NEXT", "PULLED", "DELIVERED", "SKIPPED", "REQUEUED", "DEAD LETTERS", "ERROR"];
+    let with_workers = lanes.iter().any(|lane| lane.worker.is_some());
+    header.extend(with_workers.then_some("WORKER"));
     let mut table = table(&header);
+    let now = Timestamp::now();
     for lane in lanes {
         let lag = lane.lag_seconds.map_or_else(|| "-".to_owned(), |seconds| format!("{seconds:.0} s"));
-        table.add_row([
+        let next = lane.next_attempt.as_deref().and_then(|time| Timestamp::parse(time).ok());
+        let mut row = vec![
             format!("{}/{}/{}", lane.pipeline, lane.stream, lane.sink),
             lane.state.replace('_', " "),
             lag,
+            next.map_or_else(|| "now".to_owned(), |next| format!("in {} s", next.since(now).as_secs())),
             lane.pulled.to_string(),
             lane.delivered.to_string(),
             lane.describe_skipped(),
             lane.requeued.to_string(),
             lane.dead_letters.to_string(),
             lane.error.clone().unwrap_or_default(),
-        ]);
+        ];
+        row.extend(with_workers.then(|| lane.worker.clone().unwrap_or_default()));
+        table.add_row(row);
     }
-    align_right(&mut table, 2..8);
+    align_right(&mut table, 2..9);
     table
 }
 

@@ -259,14 +259,14 @@ impl Client {
         call: ApiCall<'_>,
         meter: Option<&Meter>,
     ) -> Result<Bytes, ConsoleError> {
-        let mut refused = None;
+        let mut refused: Option<ConsoleError> = None;
         for index in self.tokens.indexes() {
             if refused.is_some() {
                 self.limiter.ready().await;
             }
             match self.attempt_with_reload(index, &call, meter).await {
-                Err(ConsoleError::Unauthorized(reason)) => {
-                    refused.get_or_insert(reason);
+                Err(error @ (ConsoleError::Unauthorized(_) | ConsoleError::NoToken(_))) => {
+                    refused.get_or_insert(error);
                 }
                 // This does not show whether the console accepts the token.
                 failure @ Err(ConsoleError::Transient { .. }) => return failure,
@@ -278,7 +278,7 @@ impl Client {
                 }
             }
         }
-        Err(ConsoleError::Unauthorized(refused.unwrap_or_default()))
+        Err(refused.unwrap_or_else(|| ConsoleError::NoToken("there is no token".to_owned())))
     }
 
     /// One attempt with the token at `index`, and a second one if it is refused and its file has a new token.
@@ -288,7 +288,7 @@ impl Client {
         call: &ApiCall<'_>,
         meter: Option<&Meter>,
     ) -> Result<Bytes, ConsoleError> {
-        let unreadable = |error: SecretError| ConsoleError::Unauthorized(error.to_string());
+        let unreadable = |error: SecretError| ConsoleError::NoToken(error.to_string());
         let used = self.tokens.get(index).map_err(unreadable)?;
         let first = self.attempt(&used, call, meter).await;
         if !matches!(first, Err(ConsoleError::Unauthorized(_) | ConsoleError::Forbidden(_))) {

@@ -27,6 +27,9 @@ pub enum ConsoleError {
     /// 401: the token is missing, malformed, revoked or expired.
     #[error("{0}")]
     Unauthorized(String),
+    /// There is no token to send: its file or environment variable cannot be read. The console was not asked.
+    #[error("{0}")]
+    NoToken(String),
     /// 403: the token may not read this stream, or this scope.
     #[error("{0}")]
     Forbidden(String),
@@ -79,7 +82,7 @@ impl From<ConsoleError> for Failure {
         match error {
             ConsoleError::Transient { after, .. } => Self::Transient { reason, after },
             ConsoleError::TooLarge(_) | ConsoleError::BadCursor(_) => Self::transient(reason),
-            ConsoleError::Unauthorized(_) => Self::Unauthorized(reason),
+            ConsoleError::Unauthorized(_) | ConsoleError::NoToken(_) => Self::Unauthorized(reason),
             ConsoleError::Forbidden(_) | ConsoleError::Missing(_) | ConsoleError::BadRequest(_) => {
                 Self::Misconfigured(reason)
             }

@@ -47,6 +47,15 @@ impl ConsoleSettings {
         self.requests_per_second.unwrap_or(DEFAULT_REQUESTS_PER_SECOND)
     }
 
+    /// These settings with the defaults that apply.
+    pub fn effective(&self) -> Self {
+        Self {
+            requests_per_second: Some(self.rate()),
+            timeout: Some(self.timeout.unwrap_or(Period(DEFAULT_TIMEOUT))),
+            ..self.clone()
+        }
+    }
+
     pub(super) fn http(&self) -> HttpSettings {
         let timeout = self.timeout.unwrap_or(Period(DEFAULT_TIMEOUT));
         HttpSettings { tls: self.tls.clone(), proxy: self.proxy.clone(), timeout }

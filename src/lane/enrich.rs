@@ -68,7 +68,7 @@ impl Enricher<'_> {
                         found.insert(include.name().to_owned(), Value::Array(items));
                         found.insert(format!("{}Count", include.name()), Value::from(count));
                     }
-                    Err(error @ ConsoleError::Unauthorized(_)) => return Err(error),
+                    Err(error @ (ConsoleError::Unauthorized(_) | ConsoleError::NoToken(_))) => return Err(error),
                     Err(error) => errors.push(format!("{}: {error}", include.name())),
                 }
             }

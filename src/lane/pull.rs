@@ -217,13 +217,19 @@ impl PullStage<'_> {
         Ok(())
     }
 
-    /// Reports a refusal. A refused token may have expired or have been revoked; the console can tell.
+    /// Reports a refusal. A refused token may have expired or have been revoked: the console, or an earlier answer of
+    /// it, can tell.
     async fn refused(&self, error: ConsoleError) -> Failure {
         let mut reason = format!("{}{error}", self.prefix);
         if let ConsoleError::Unauthorized(_) = error {
-            reason += &match self.lane.client.token_expiry().await {
-                Ok(Some(expiry)) if expiry <= self.lane.clock.now() => format!("; the token expired at {expiry}"),
-                _ => "; the token is wrong, revoked or expired".to_owned(),
+            let (meter, now) = (&self.lane.delivery.meter, self.lane.clock.now());
+            let expiry = self.lane.client.token_expiry().await.ok().flatten().or_else(|| meter.known_token_expiry());
+            reason += &match expiry {
+                Some(expiry) if expiry <= now => format!("; the token expired at {expiry}: create a new one"),
+                Some(expiry) => format!(
+                    "; the token was valid until {expiry}: it was revoked or replaced, or its user was disabled or deleted"
+                ),
+                None => "; the token is wrong, revoked or expired".to_owned(),
             };
         }
         self.lane.delivery.meter.set_console_failure(Some(LaneState::ConsoleRefused(reason.clone())));

@@ -4,6 +4,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
+use tracing::info;
 
 use super::backoff::Backoff;
 use super::checkpoint_writer::{CheckpointWriter, waits};
@@ -29,6 +30,9 @@ const BATCHES: usize = 1;
 const AFTER_REFUSED: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(300));
 /// The same where the console refuses more than the token.
 const AFTER_FORBIDDEN: (Duration, Duration) = (Duration::from_secs(3600), Duration::from_secs(3600));
+/// With `once`, the pauses after refusals, and how many of them in a row end the lane.
+const AFTER_REFUSED_ONCE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(5));
+const MOST_REFUSALS_ONCE: u32 = 3;
 /// After so many failures in a row a poll gives way to the stream's other passes; after one if the last poll failed.
 const MOST_FAILURES: u32 = 10;
 /// The pause of a pass that gave way.
@@ -48,6 +52,8 @@ struct LaneProgress {
     token_backoff: Backoff,
     /// Pauses while the sink fails.
     sink_backoff: Backoff,
+    /// Refusals by console or sink in a row.
+    refusals: u32,
 }
 
 /// Whose failure ended a session.
@@ -116,16 +122,20 @@ impl Lane {
             is_null_usual: false,
             token_backoff: Backoff::default(),
             sink_backoff: Backoff::default(),
+            refusals: 0,
         })
     }
 
     /// Polls the passes as they fall due, and stores the checkpoint at the end.
     async fn poll_until_end(&mut self, progress: &mut LaneProgress, stop: &CancellationToken) -> LaneEnd {
+        let mut is_refused = false;
         let end = loop {
             let Some((pass, next_poll)) = progress.schedule.next() else {
                 break if progress.schedule.is_refused() { LaneEnd::Refused } else { LaneEnd::Complete };
             };
+            self.report_next_attempt(next_poll, std::mem::take(&mut is_refused));
             let waited = stop.run_until_cancelled(progress.wait_until(next_poll)).await;
+            self.delivery.meter.lane.set_next_attempt(None);
             if progress.writer.is_superseded() {
                 return LaneEnd::Superseded;
             }
@@ -137,7 +147,7 @@ impl Lane {
             match Box::pin(self.session(progress, pass, stop)).await {
                 Ok(Some((context, end))) => {
                     progress.schedule.done(&self.pull.passes(), context, begun, &progress.checkpoint.position);
-                    (progress.token_backoff, progress.sink_backoff) = Default::default();
+                    (progress.token_backoff, progress.sink_backoff, progress.refusals) = Default::default();
                     self.delivery.meter.set_sink_failure(None);
                     self.follow_scopes(pass, end, progress);
                     self.delivery.meter.set_console_failure(progress.schedule.failure(None));
@@ -150,7 +160,12 @@ impl Lane {
                     progress.schedule.give_up(pass, LaneState::ConsoleRefused(reason));
                 }
                 Err((side, failure)) => {
+                    is_refused = !matches!(failure, Failure::Transient { .. });
+                    progress.refusals = if is_refused { progress.refusals + 1 } else { 0 };
                     self.pause(side, pass, failure, progress);
+                    if self.once && progress.refusals == MOST_REFUSALS_ONCE {
+                        break LaneEnd::Refused;
+                    }
                     // The pause may be long, and a kill during it must not repeat what was settled.
                     stop.run_until_cancelled(progress.writer.flush(&mut progress.checkpoint)).await;
                 }
@@ -225,18 +240,30 @@ impl Lane {
         position.forget_others(&self.pull.passes());
     }
 
+    /// Shows when a lane that waits goes on; where it was refused, which a person has to mend, in the log too.
+    fn report_next_attempt(&self, next_poll: Instant, is_refused: bool) {
+        let lane = &self.delivery.meter.lane;
+        let wait = next_poll.saturating_duration_since(Instant::now());
+        let next_attempt = self.clock.now().plus(wait);
+        lane.set_next_attempt(Some(next_attempt));
+        if is_refused {
+            info!(%next_attempt, seconds = wait.as_secs(), "the lane is paused until its next attempt");
+        }
+    }
+
     /// Plans the next poll after a session that failed. Pauses are longer while the same fails.
     fn pause(&mut self, side: Side, pass: usize, failure: Failure, progress: &mut LaneProgress) {
         let meter = &self.delivery.meter;
         meter.lane.requeue_in_flight();
         let LaneProgress { schedule, token_backoff, sink_backoff, .. } = progress;
         let random = &mut self.random;
+        let after_refused = if self.once { AFTER_REFUSED_ONCE } else { AFTER_REFUSED };
         match (side, failure) {
             (Side::Console, Failure::Misconfigured(reason)) => {
                 schedule.failed(pass, LaneState::ConsoleRefused(reason), AFTER_FORBIDDEN, Duration::ZERO, random);
             }
             (Side::Console, Failure::Unauthorized(reason)) => {
-                let pause = token_backoff.next(AFTER_REFUSED, random);
+                let pause = token_backoff.next(after_refused, random);
                 // Another pass tries the token next.
                 schedule.failed(pass, LaneState::ConsoleRefused(reason), (pause, pause), pause, random);
                 schedule.pause(pause);
@@ -261,7 +288,7 @@ impl Lane {
                     }
                     _ => {
                         meter.set_sink_failure(Some(LaneState::SinkRefused(failure.to_string())));
-                        (AFTER_REFUSED, Duration::ZERO)
+                        (after_refused, Duration::ZERO)
                     }
                 };
                 self.budget.set_proven(false);

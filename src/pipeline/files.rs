@@ -178,8 +178,8 @@ impl Files {
         changes
     }
 
-    /// Problems of the defaults file and of paths that cannot be listed.
-    fn problems_of_other_paths(&self) -> BTreeMap<PathBuf, Vec<Problem>> {
+    /// Problems of the defaults file and of paths that cannot be listed: what is wrong outside of pipeline files.
+    pub fn problems_of_other_paths(&self) -> BTreeMap<PathBuf, Vec<Problem>> {
         let mut by_path: BTreeMap<PathBuf, Vec<Problem>> = BTreeMap::new();
         let defaults = self.defaults.iter().flat_map(|defaults| &defaults.problems);
         for problem in self.unlisted.iter().chain(defaults) {

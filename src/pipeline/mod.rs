@@ -3,6 +3,7 @@
 mod check;
 mod contents;
 mod document;
+mod effective;
 mod files;
 #[cfg(feature = "kubernetes")]
 mod labelled;

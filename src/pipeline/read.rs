@@ -84,6 +84,12 @@ pub(super) fn keys_of<'de, T: Deserialize<'de>>() -> &'static [&'static str] {
 /// The known word that was probably intended.
 pub(super) fn likely<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let lower = word.to_lowercase().replace('-', "_");
+    let known: Vec<&str> = known.into_iter().collect();
+    // `splunk` for `splunk_hec`.
+    let mut longer = known.iter().filter(|candidate| lower.len() > 3 && candidate.starts_with(&lower));
+    if let (Some(candidate), None) = (longer.next(), longer.next()) {
+        return Some(candidate);
+    }
     let scored = known.into_iter().map(|candidate| (strsim::damerau_levenshtein(&lower, candidate), candidate));
     let (distance, candidate) = scored.min_by_key(|(distance, _)| *distance)?;
     let close = distance <= 2.max(candidate.len() / 3) && distance < candidate.len();

@@ -255,6 +255,9 @@ fn explain(info: &str) -> String {
     if info.contains("mapping values are not allowed") {
         return format!("{info} (a text with `: ` needs quotes; or the line is indented too far)");
     }
+    if info.contains("did not find expected") {
+        return format!("{info} (check the indentation of this line and of the lines above it)");
+    }
     if info.contains("tab") {
         return format!("{info} (indent with spaces)");
     }

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use serde::{Deserialize, Serialize};
 
+use super::query::{Facts, LaneQuery};
 use crate::record::Timestamp;
 use crate::telemetry::{LaneView, Snapshot, describe_skipped};
 
@@ -17,10 +18,56 @@ pub struct Status {
     pub time: String,
     /// Set if several workers share the pipelines.
     pub cluster: Option<Cluster>,
+    /// Over all lanes, whatever the request filters.
+    #[serde(default)]
+    pub summary: Summary,
+    /// Number of lanes that the request asks for. `lanes` has one page of them if the request has a `limit`.
+    #[serde(default)]
+    pub matching: usize,
+    /// Set if the request asks for all workers: the answer of each other worker.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub workers: Vec<WorkerAnswer>,
+    /// What is wrong outside of pipeline files: with the defaults, or with a place where files are looked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub source_problems: Vec<SourceProblem>,
     /// Sorted by path.
     pub files: Vec<File>,
-    /// Only running lanes, sorted by pipeline, stream and sink.
+    /// Only running lanes, sorted by pipeline, stream and sink unless the request says otherwise.
     pub lanes: Vec<Lane>,
+}
+
+/// See [`Status::source_problems`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceProblem {
+    /// A file, a directory, or a selector of objects.
+    pub place: String,
+    pub problem: String,
+}
+
+/// Sums over all lanes.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    pub lanes: usize,
+    /// Lanes that do not fail.
+    pub up: usize,
+    /// Number of lanes by state.
+    pub states: BTreeMap<Cow<'static, str>, usize>,
+    pub pulled_per_second: f64,
+    pub delivered_per_second: f64,
+    /// The largest lag.
+    pub lag_seconds: Option<f64>,
+    pub dead_letters: u64,
+}
+
+/// What another worker answered.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WorkerAnswer {
+    pub worker: String,
+    /// Address of its HTTP endpoints.
+    pub address: Option<String>,
+    /// Why there is no answer; its lanes are missing then.
+    pub problem: Option<String>,
+    pub summary: Option<Summary>,
 }
 
 /// The workers that share the pipelines, as this worker sees them.
@@ -57,6 +104,9 @@ pub struct Lane {
     pub pipeline: String,
     pub stream: Cow<'static, str>,
     pub sink: String,
+    /// The worker that runs the lane; set if the request asks for all workers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker: Option<String>,
     /// `starting`, `running`, `console_failing`, `console_refused`, `sink_failing`, `sink_refused`, `stopped` or
     /// `done`.
     pub state: Cow<'static, str>,
@@ -68,12 +118,18 @@ pub struct Lane {
     pub last_error: Option<LastError>,
     /// Time of the last poll or delivery without an error.
     pub last_success: Option<String>,
+    /// When the lane polls next. Null while it polls or delivers.
+    #[serde(default)]
+    pub next_attempt: Option<String>,
     /// Everything up to this time was pulled and delivered.
     pub complete_until: Option<String>,
     /// Seconds since `complete_until`.
     pub lag_seconds: Option<f64>,
     /// When the pipeline's API token expires.
     pub token_expires: Option<String>,
+    /// Result of the last comparison with the console's count.
+    #[serde(default)]
+    pub verified: Option<Verified>,
     /// Records pulled since the process started; so are the counts below.
     pub pulled: u64,
     pub delivered: u64,
@@ -98,10 +154,19 @@ pub struct LastError {
     pub text: String,
 }
 
+/// See [`Lane::verified`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Verified {
+    /// Records that the console counts and the lane does not account for, created in the last compared day.
+    pub missing_records: u64,
+    /// End of that day.
+    pub until: String,
+}
+
 impl Status {
-    pub fn of(snapshot: &Snapshot, now: Timestamp) -> Self {
+    pub(super) fn of(snapshot: &Snapshot, query: &LaneQuery, now: Timestamp) -> Self {
         let cluster = snapshot.cluster.as_ref();
-        let files = snapshot.files.iter().map(|(file, status)| File {
+        let files = snapshot.files.iter().filter(|_| !query.without_files).map(|(file, status)| File {
             file: file.display().to_string(),
             pipeline: status.pipeline.clone(),
             state: status.activity.name().into(),
@@ -109,17 +174,70 @@ impl Status {
             worker: status.shard.and_then(|shard| Some(cluster?.holder(shard)?.to_owned())),
             problem: status.problem.clone(),
         });
+        let mut matching: Vec<(Facts<'_>, &LaneView)> = Vec::new();
+        let mut summary = Summary::default();
+        for view in &snapshot.lanes {
+            let facts = Facts::of_view(view, now);
+            summary.add(&facts, view.pulled_per_second);
+            if query.matches(&facts) {
+                matching.push((facts, view));
+            }
+        }
+        matching.sort_by(|(one, _), (other, _)| query.order(one, other));
+        let rows = query.rows();
+        let lanes = matching.iter().skip(rows.start).take(rows.len()).map(|(_, view)| Lane::of(view, now));
+        let source_problems = snapshot
+            .source_problems
+            .iter()
+            .map(|(place, problem)| SourceProblem { place: place.display().to_string(), problem: problem.clone() });
         Self {
             version: env!("CARGO_PKG_VERSION").into(),
             time: now.to_string(),
+            source_problems: source_problems.collect(),
             cluster: cluster.map(|view| Cluster {
                 worker: view.worker.clone(),
                 shards: view.shards,
                 workers: view.workers.clone(),
             }),
+            summary,
+            matching: matching.len(),
+            workers: Vec::new(),
             files: files.collect(),
-            lanes: snapshot.lanes.iter().map(|lane| Lane::of(lane, now)).collect(),
+            lanes: lanes.collect(),
         }
+    }
+}
+
+impl Summary {
+    fn add(&mut self, lane: &Facts<'_>, pulled_per_second: f64) {
+        self.lanes += 1;
+        self.up += usize::from(lane.up);
+        match self.states.get_mut(lane.state) {
+            Some(count) => *count += 1,
+            None => _ = self.states.insert(lane.state.to_owned().into(), 1),
+        }
+        self.pulled_per_second += pulled_per_second;
+        self.delivered_per_second += lane.rate;
+        if lane.lag >= 0.0 {
+            self.lag_seconds = Some(self.lag_seconds.map_or(lane.lag, |lag| lag.max(lane.lag)));
+        }
+        self.dead_letters += lane.dead_letters;
+    }
+
+    /// Adds the sums of another worker.
+    pub(super) fn merge(&mut self, other: &Self) {
+        self.lanes += other.lanes;
+        self.up += other.up;
+        for (state, count) in &other.states {
+            *self.states.entry(state.clone()).or_default() += count;
+        }
+        self.pulled_per_second += other.pulled_per_second;
+        self.delivered_per_second += other.delivered_per_second;
+        self.lag_seconds = match (self.lag_seconds, other.lag_seconds) {
+            (Some(one), Some(other)) => Some(one.max(other)),
+            (one, other) => one.or(other),
+        };
+        self.dead_letters = self.dead_letters.saturating_add(other.dead_letters);
     }
 }
 
@@ -129,7 +247,7 @@ impl Lane {
         describe_skipped(self.skipped.iter().map(|(reason, count)| (&**reason, *count)))
     }
 
-    fn of(view: &LaneView, now: Timestamp) -> Self {
+    pub(super) fn of(view: &LaneView, now: Timestamp) -> Self {
         let lane = &view.metrics;
         let state = lane.state();
         let time = |time: Option<Timestamp>| time.map(|time| time.to_string());
@@ -137,14 +255,20 @@ impl Lane {
             pipeline: lane.pipeline.clone(),
             stream: lane.stream.name().into(),
             sink: lane.sink.clone(),
+            worker: None,
             state: state.name().into(),
             up: state.is_up(),
             error: state.error().map(str::to_owned),
             last_error: lane.last_error().map(|(time, text)| LastError { time: time.to_string(), text }),
             last_success: time(lane.last_success()),
+            next_attempt: time(lane.next_attempt()),
             complete_until: time(lane.complete_until()),
             lag_seconds: lane.lag(now).map(|lag| lag.as_secs_f64()),
             token_expires: time(view.token_expires),
+            verified: lane.verification().map(|verification| Verified {
+                missing_records: verification.missing_records,
+                until: verification.until.to_string(),
+            }),
             pulled: lane.pulled.load(Relaxed),
             delivered: lane.delivered.load(Relaxed),
             skipped: lane.skipped_by_reason().map(|(reason, count)| (reason.into(), count)).collect(),

@@ -1,232 +1,366 @@
-//! The status page: one HTML document without scripts and without external resources.
+//! The status page: an overview, and one page of the lanes.
 
 use std::collections::BTreeSet;
-use std::fmt::{self, Display, Formatter, Write};
-use std::time::Duration;
+use std::fmt::{self, Write};
 
-use super::lanes::{Cluster, File, Lane, Status};
+use super::html::{self, Escaped, HumanDuration, RelativeTime, cut, day, state_class};
+use super::lanes::{Cluster, File, Lane, SourceProblem, Status, WorkerAnswer};
+use super::query::{DEFAULT_ROWS, LaneQuery, MOST_ROWS, MOST_WANTED, STATES, Sort};
 use crate::record::Timestamp;
 
-const STYLE: &str = "\
-:root{color-scheme:light dark}\
-body{font:14px/1.45 system-ui,sans-serif;margin:1.5rem;max-width:110rem}\
-h1{font-size:1.25rem;margin:0 0 .3rem}h2{font-size:1.05rem;margin:1.6rem 0 .4rem}\
-p{margin:.3rem 0}nav a{margin-right:1rem}\
-table{border-collapse:collapse;width:100%}\
-th,td{text-align:left;padding:.3rem .6rem;border-bottom:1px solid #8884;vertical-align:top}\
-th{white-space:nowrap}td.n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}\
-td.e{overflow-wrap:anywhere;min-width:14rem}\
-.up{color:#137333}.down{color:#c5221f;font-weight:600}.idle{color:#80868b}\
-@media(prefers-color-scheme:dark){.up{color:#81c995}.down{color:#f28b82}.idle{color:#9aa0a6}}";
+/// Rows of a table that has no pages.
+const MOST_FILES: usize = 50;
+/// Characters of an error in a row. The pipeline's page has all of it.
+const MOST_TEXT: usize = 300;
 
-/// `refresh` makes the browser reload the page after this number of seconds.
-pub(super) fn render(status: &Status, not_ready: &[String], refresh: Option<u16>, now: Timestamp) -> String {
-    let mut page = String::with_capacity(4096 + status.lanes.len() * 700);
+/// The columns of the lanes, and what those are sorted by that can be.
+const COLUMNS: [(&str, Option<Sort>); 13] = [
+    ("Pipeline", Some(Sort::Name)),
+    ("Stream", None),
+    ("Sink", None),
+    ("State", Some(Sort::State)),
+    ("Last error", None),
+    ("Lag", Some(Sort::Lag)),
+    ("Last success", Some(Sort::LastSuccess)),
+    ("Next attempt", None),
+    ("Events/s", Some(Sort::Rate)),
+    ("Delivered", None),
+    ("Skipped", None),
+    ("Dead letters", Some(Sort::DeadLetters)),
+    ("Token expires", Some(Sort::TokenExpiry)),
+];
+
+pub(super) fn render(status: &Status, query: &LaneQuery, not_ready: &[String], now: Timestamp) -> String {
+    let mut page = String::with_capacity(16_384 + status.lanes.len() * 1_500);
     // Writing to a String cannot fail.
-    let _ = write_page(&mut page, status, not_ready, refresh, now);
+    let _ = write_page(&mut page, status, query, not_ready, now);
     page
 }
 
 fn write_page(
     page: &mut String,
     status: &Status,
+    query: &LaneQuery,
     not_ready: &[String],
-    refresh: Option<u16>,
     now: Timestamp,
 ) -> fmt::Result {
-    page.push_str("<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">");
-    page.push_str("<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">");
-    if let Some(seconds) = refresh {
-        write!(page, "<meta http-equiv=\"refresh\" content=\"{seconds}\">")?;
-    }
-    write!(page, "<title>s1-forwarder</title><style>{STYLE}</style></head><body>")?;
-    write!(page, "<h1>s1-forwarder {}</h1>", Escaped(&status.version))?;
-    let up = status.lanes.iter().filter(|lane| lane.up).count();
-    let failing = status.lanes.len() - up;
+    html::begin(page, "s1-forwarder", query.refresh, ("lanes", "Skip to the lanes"))?;
+    write!(page, "<header><h1>s1-forwarder {}</h1>", Escaped(&status.version))?;
+    let summary = &status.summary;
+    let failing = summary.lanes.saturating_sub(summary.up);
     let class = if failing == 0 { "up" } else { "down" };
     write!(
         page,
-        "<p><span class=\"{class}\">{up} lanes up, {failing} failing</span> at {}</p>",
+        "<p><span class=\"{class}\">{} lanes up, {failing} failing</span> at <time>{}</time></p>",
+        summary.up,
         Escaped(&status.time)
     )?;
     for reason in not_ready {
         write!(page, "<p class=\"down\">not ready: {}</p>", Escaped(reason))?;
     }
-    page.push_str("<nav><a href=\"/metrics\">metrics</a><a href=\"/api/v1/lanes\">lanes as JSON</a>");
-    page.push_str("<a href=\"/?refresh=5\">refresh every 5 s</a><a href=\"/\">stop refreshing</a></nav>");
+    write_summary(page, status, query)?;
+    write_navigation(page, status, query)?;
+    page.push_str("</header><main>");
+    write_source_problems(page, &status.source_problems)?;
     write_files(page, &status.files)?;
     if let Some(cluster) = &status.cluster {
-        write_cluster(page, cluster, &status.files)?;
+        write_cluster(page, cluster, status)?;
     }
-    write_lanes(page, &status.lanes, now)?;
-    page.push_str("</body></html>\n");
+    write_lanes(page, status, query, now)?;
+    page.push_str("</main></body></html>\n");
     Ok(())
 }
 
-/// Writes only the files that are paused or invalid.
-fn write_files(page: &mut String, files: &[File]) -> fmt::Result {
-    let is_running = |file: &File| matches!(&*file.state, "running" | "elsewhere") && file.problem.is_none();
-    let mut files = files.iter().filter(|file| !is_running(file)).peekable();
-    if files.peek().is_none() {
-        return Ok(());
-    }
-    page.push_str("<h2>Paused and invalid pipeline files</h2><table><thead><tr>");
-    page.push_str("<th>Pipeline</th><th>File</th><th>State</th><th>Problem</th></tr></thead><tbody>");
-    for file in files {
-        let class = if file.problem.is_some() { "down" } else { "idle" };
-        let (state, consequence) = match (&*file.state, &file.problem) {
-            ("running", Some(_)) => {
-                ("invalid", " — The last good version keeps running; a restart would not start this pipeline.")
-            }
-            ("paused", Some(_)) => ("paused, invalid", " — A restart would not read this pipeline."),
-            (_, Some(_)) => ("invalid", " — Not running; a restart would not start this pipeline."),
-            ("paused", None) => ("paused", "Paused by its file; its checkpoints are kept."),
-            (state, None) => (state, ""),
-        };
+/// The sums as cards. Those of the states are links to the lanes in that state, the worst first.
+fn write_summary(page: &mut String, status: &Status, query: &LaneQuery) -> fmt::Result {
+    let summary = &status.summary;
+    page.push_str("<ul class=\"cards\">");
+    for state in STATES {
+        let Some(count) = summary.states.get(state).filter(|count| **count > 0) else { continue };
+        let up = matches!(state, "starting" | "running" | "done");
+        let filtered = LaneQuery { state: state.to_owned(), page: 1, ..query.clone() };
+        let (class, words) = (state_class(state, up), state.replace('_', " "));
         write!(
             page,
-            "<tr><td>{}</td><td>{}</td><td class=\"{class}\">{state}</td><td class=\"e\">{}{consequence}</td></tr>",
-            Escaped(&file.pipeline),
-            Escaped(&file.file),
-            Escaped(file.problem.as_deref().unwrap_or_default()),
+            "<li><b class=\"{class}\">{count}</b><a href=\"{}#lanes\">{words}</a></li>",
+            Escaped(&filtered.link())
         )?;
+    }
+    write!(page, "<li><b>{:.1}</b>events/s delivered</li>", summary.delivered_per_second)?;
+    write!(page, "<li><b>{:.1}</b>records/s pulled</li>", summary.pulled_per_second)?;
+    if let Some(lag) = summary.lag_seconds {
+        write!(page, "<li><b>{}</b>largest lag</li>", HumanDuration::of_seconds(lag))?;
+    }
+    write!(page, "<li><b>{}</b>dead letters</li></ul>", summary.dead_letters)
+}
+
+fn write_navigation(page: &mut String, status: &Status, query: &LaneQuery) -> fmt::Result {
+    let link = |change: fn(&mut LaneQuery)| {
+        let mut query = query.clone();
+        change(&mut query);
+        query.link()
+    };
+    page.push_str("<nav aria-label=\"Views\"><a href=\"metrics\">metrics</a>");
+    write!(page, "<a href=\"api/v1/lanes{}\">lanes as JSON</a>", Escaped(&link(|query| query.refresh = None)))?;
+    if query.refresh.is_some() {
+        write!(page, "<a href=\"{}\">stop refreshing</a>", Escaped(&link(|query| query.refresh = None)))?;
+    } else {
+        write!(page, "<a href=\"{}\">refresh every 5 s</a>", Escaped(&link(|query| query.refresh = Some(5))))?;
+    }
+    if status.cluster.is_some() && query.all_workers == Some(false) {
+        write!(page, "<a href=\"{}\">all workers</a>", Escaped(&link(|query| query.all_workers = None)))?;
+    } else if status.cluster.is_some() {
+        write!(page, "<a href=\"{}\">only this worker</a>", Escaped(&link(|query| query.all_workers = Some(false))))?;
+    }
+    page.push_str("</nav>");
+    Ok(())
+}
+
+fn write_source_problems(page: &mut String, problems: &[SourceProblem]) -> fmt::Result {
+    if problems.is_empty() {
+        return Ok(());
+    }
+    page.push_str("<h2>Where pipelines come from</h2>");
+    html::table(page, "Defaults and places that cannot be used", &["Place", "Problem"])?;
+    for SourceProblem { place, problem } in problems.iter().take(MOST_FILES) {
+        let (text, more) = cut(problem, MOST_TEXT);
+        write!(page, "<tr><th scope=\"row\">{}</th>", Escaped(place))?;
+        write!(page, "<td data-label=\"Problem\" class=\"e\"><span class=\"down\">{}{more}</span>", Escaped(text))?;
+        page.push_str(
+            " — What runs continues as it is; a restart would start no pipeline that depends on this.</td></tr>",
+        );
     }
     page.push_str("</tbody></table>");
     Ok(())
 }
 
-/// Writes the workers, and the pipelines that other workers run.
-fn write_cluster(page: &mut String, cluster: &Cluster, files: &[File]) -> fmt::Result {
+/// Writes only the files that are paused or invalid, those with a problem first.
+fn write_files(page: &mut String, files: &[File]) -> fmt::Result {
+    let is_running = |file: &&File| matches!(&*file.state, "running" | "elsewhere") && file.problem.is_none();
+    let mut files: Vec<&File> = files.iter().filter(|file| !is_running(file)).collect();
+    files.sort_by_key(|file| file.problem.is_none());
+    if files.is_empty() {
+        return Ok(());
+    }
+    page.push_str("<h2>Paused and invalid pipeline files</h2>");
+    html::table(page, "Files that do not run as they are", &["Pipeline", "File", "State", "Problem"])?;
+    for file in files.iter().take(MOST_FILES) {
+        let class = if file.problem.is_some() { "down" } else { "soft" };
+        let (state, consequence) = consequence(file);
+        let (problem, more) = cut(file.problem.as_deref().unwrap_or_default(), MOST_TEXT);
+        write!(page, "<tr><th scope=\"row\">{}</th>", Escaped(&file.pipeline))?;
+        write!(page, "<td data-label=\"File\">{}</td>", Escaped(&file.file))?;
+        write!(page, "<td data-label=\"State\" class=\"{class}\">{state}</td>")?;
+        write!(page, "<td data-label=\"Problem\" class=\"e\">{}{more}{consequence}</td></tr>", Escaped(problem))?;
+    }
+    page.push_str("</tbody></table>");
+    write_rest(page, files.len(), "files: `s1-forwarder check` lists all of them")
+}
+
+/// The state of a file that does not run as it is, and what that means.
+pub(super) fn consequence(file: &File) -> (&str, &'static str) {
+    match (&*file.state, &file.problem) {
+        ("running", Some(_)) => {
+            ("invalid", " — The last good version keeps running; a restart would not start this pipeline.")
+        }
+        ("paused", Some(_)) => ("paused, invalid", " — A restart would not read this pipeline."),
+        (_, Some(_)) => ("invalid", " — Not running; a restart would not start this pipeline."),
+        ("paused", None) => ("paused", "Paused by its file; its checkpoints are kept."),
+        (state, None) => (state, ""),
+    }
+}
+
+fn write_rest(page: &mut String, rows: usize, what: &str) -> fmt::Result {
+    match rows.saturating_sub(MOST_FILES) {
+        0 => Ok(()),
+        rest => write!(page, "<p class=\"soft\">and {rest} more {what}</p>"),
+    }
+}
+
+/// Writes the workers, and what they answered.
+fn write_cluster(page: &mut String, cluster: &Cluster, status: &Status) -> fmt::Result {
     let held: usize = cluster.workers.values().map(BTreeSet::len).sum();
-    write!(page, "<h2>Workers</h2><p>Workers hold {held} of {} shards.</p><table><thead><tr>", cluster.shards)?;
-    page.push_str("<th>Worker</th><th>Pipelines</th><th>Shards</th><th>Shard numbers</th></tr></thead><tbody>");
-    for (name, shards) in &cluster.workers {
-        let pipelines = files.iter().filter(|file| file.shard.is_some_and(|shard| shards.contains(&shard))).count();
+    write!(page, "<h2>Workers</h2><p>Workers hold {held} of {} shards.</p>", cluster.shards)?;
+    for WorkerAnswer { worker, address, problem, .. } in &status.workers {
+        let Some(problem) = problem else { continue };
+        let address = address.as_deref().unwrap_or("no address");
+        let names = (Escaped(worker), Escaped(address), Escaped(problem));
+        write!(
+            page,
+            "<p class=\"down\">no answer from {} ({}): {}. Its lanes are missing below.</p>",
+            names.0, names.1, names.2
+        )?;
+    }
+    let columns = ["Worker", "Pipelines", "Shards", "Lanes", "Shard numbers"];
+    html::table(page, "What each worker has", &columns)?;
+    for (name, shards) in cluster.workers.iter().take(MOST_FILES) {
+        let has = |file: &&File| file.shard.is_some_and(|shard| shards.contains(&shard));
+        let pipelines = status.files.iter().filter(has).count();
         let here = if *name == cluster.worker { " (this one)" } else { "" };
         let numbers: Vec<String> = shards.iter().map(u32::to_string).collect();
-        write!(
-            page,
-            "<tr><td>{}{here}</td><td class=\"n\">{pipelines}</td><td class=\"n\">{}</td><td class=\"e\">{}</td></tr>",
-            Escaped(name),
-            shards.len(),
-            numbers.join(" "),
-        )?;
+        let answer = status.workers.iter().find(|answer| answer.worker == *name);
+        let lanes = match answer.and_then(|answer| answer.summary.as_ref()) {
+            Some(summary) => format!("{} up, {} failing", summary.up, summary.lanes.saturating_sub(summary.up)),
+            None => String::new(),
+        };
+        write!(page, "<tr><th scope=\"row\">{}{here}</th>", Escaped(name))?;
+        write!(page, "<td data-label=\"Pipelines\" class=\"n\">{pipelines}</td>")?;
+        write!(page, "<td data-label=\"Shards\" class=\"n\">{}</td>", shards.len())?;
+        write!(page, "<td data-label=\"Lanes\">{lanes}</td>")?;
+        write!(page, "<td data-label=\"Shard numbers\" class=\"e\">{}</td></tr>", numbers.join(" "))?;
     }
-    page.push_str("</tbody></table><details><summary>Pipelines on other workers</summary><table><tbody>");
-    for file in files.iter().filter(|file| file.state == "elsewhere") {
-        let worker = file.worker.as_deref().unwrap_or("handover");
-        write!(page, "<tr><td>{}</td><td>{}</td></tr>", Escaped(&file.pipeline), Escaped(worker))?;
-    }
-    page.push_str("</tbody></table></details>");
-    Ok(())
+    page.push_str("</tbody></table>");
+    write_rest(page, cluster.workers.len(), "workers")
 }
 
-fn write_lanes(page: &mut String, lanes: &[Lane], now: Timestamp) -> fmt::Result {
-    page.push_str("<h2>Lanes</h2>");
+fn write_lanes(page: &mut String, status: &Status, query: &LaneQuery, now: Timestamp) -> fmt::Result {
+    page.push_str("<h2 id=\"lanes\">Lanes</h2>");
+    write_form(page, query)?;
+    let lanes = &status.lanes;
     if lanes.is_empty() {
-        page.push_str("<p>No lane runs.</p>");
-        return Ok(());
+        let words = match (status.summary.lanes, status.matching) {
+            (0, _) => "No lane runs.",
+            (_, 0) => "No lane matches the filter.",
+            _ => "There is no such page: fewer lanes match than before.",
+        };
+        return write!(page, "<p>{words}</p>");
     }
-    page.push_str("<table><thead><tr>");
-    for title in [
-        "Pipeline",
-        "Stream",
-        "Sink",
-        "State",
-        "Last success",
-        "Lag",
-        "Pulled",
-        "/s",
-        "Delivered",
-        "/s",
-        "Skipped",
-        "Requeued",
-        "Dead letters",
-        "Token expires",
-        "Last error",
-    ] {
-        write!(page, "<th>{title}</th>")?;
+    let first = query.rows().start;
+    write!(
+        page,
+        "<div class=\"wide\"><table><caption>Lanes {} to {} of {}</caption><thead><tr>",
+        first + 1,
+        first + lanes.len(),
+        status.matching
+    )?;
+    for (title, sort) in COLUMNS {
+        write_column(page, title, sort, query)?;
+    }
+    if lanes.iter().any(|lane| lane.worker.is_some()) {
+        page.push_str("<th scope=\"col\">Worker</th>");
     }
     page.push_str("</tr></thead><tbody>");
-    lanes.iter().try_for_each(|lane| write_lane(page, lane, now))?;
-    page.push_str("</tbody></table>");
+    lanes.iter().try_for_each(|lane| write_lane(page, lane, "pipelines/", now))?;
+    page.push_str("</tbody></table></div>");
+    write_pages(page, status.matching, query)
+}
+
+fn write_column(page: &mut String, title: &str, sort: Option<Sort>, query: &LaneQuery) -> fmt::Result {
+    let Some(sort) = sort else { return write!(page, "<th scope=\"col\">{title}</th>") };
+    let is_current = query.sort() == sort;
+    // A second click reverses the order.
+    let descending = if is_current { Some(!query.is_descending()) } else { None };
+    let link = LaneQuery { sort: Some(sort), descending, page: 1, ..query.clone() }.link();
+    let (order, mark) = match (is_current, query.is_descending()) {
+        (false, _) => ("", ""),
+        (true, true) => (" aria-sort=\"descending\"", " ↓"),
+        (true, false) => (" aria-sort=\"ascending\"", " ↑"),
+    };
+    write!(page, "<th scope=\"col\"{order}><a href=\"{}#lanes\">{title}</a>{mark}</th>", Escaped(&link))
+}
+
+/// The filter. It works without scripts: the browser sends the fields as the query of a link.
+fn write_form(page: &mut String, query: &LaneQuery) -> fmt::Result {
+    page.push_str("<form method=\"get\" action=\"./#lanes\" aria-label=\"Filter of the lanes\">");
+    for (label, key, value) in
+        [("Pipeline", "pipeline", &query.pipeline), ("Stream", "stream", &query.stream), ("Sink", "sink", &query.sink)]
+    {
+        write!(page, "<label>{label}<input name=\"{key}\" value=\"{}\" size=\"14\"></label>", Escaped(value))?;
+    }
+    let option = |page: &mut String, value: &str, words: &str, selected: bool| {
+        let selected = if selected { " selected" } else { "" };
+        write!(page, "<option value=\"{value}\"{selected}>{words}</option>")
+    };
+    page.push_str("<label>State<select name=\"state\">");
+    for (value, words) in [("", "all"), ("failing", "all that fail"), ("up", "all that are up")] {
+        option(page, value, words, query.state == value)?;
+    }
+    for state in STATES {
+        option(page, state, &state.replace('_', " "), query.state == state)?;
+    }
+    page.push_str("</select></label><label>Sorted by<select name=\"sort\">");
+    for sort in Sort::ALL {
+        option(page, sort.name(), sort.words(), query.sort() == sort)?;
+    }
+    page.push_str("</select></label><label>Rows<select name=\"limit\">");
+    for rows in [20, DEFAULT_ROWS, MOST_ROWS] {
+        option(page, &rows.to_string(), &rows.to_string(), query.limit == Some(rows))?;
+    }
+    page.push_str("</select></label>");
+    if query.all_workers == Some(false) {
+        page.push_str("<input type=\"hidden\" name=\"workers\" value=\"this\">");
+    }
+    page.push_str("<button>Show</button><a href=\"./\">reset</a></form>");
     Ok(())
 }
 
-fn write_lane(page: &mut String, lane: &Lane, now: Timestamp) -> fmt::Result {
-    let class = match &*lane.state {
-        "starting" | "done" => "idle",
-        _ if lane.up => "up",
-        _ => "down",
-    };
-    let names = (Escaped(&lane.pipeline), Escaped(&lane.stream), Escaped(&lane.sink));
-    write!(page, "<tr><td>{}</td><td>{}</td><td>{}</td>", names.0, names.1, names.2)?;
-    write!(page, "<td class=\"{class}\">{}</td>", lane.state.replace('_', " "))?;
-    write!(page, "<td class=\"n\">{}</td>", RelativeTime(lane.last_success.as_deref(), now))?;
-    match lane.lag_seconds {
-        Some(lag) => write!(page, "<td class=\"n\">{}</td>", HumanDuration(Duration::from_secs_f64(lag)))?,
-        None => page.push_str("<td class=\"n\">–</td>"),
+fn write_pages(page: &mut String, matching: usize, query: &LaneQuery) -> fmt::Result {
+    let limit = query.limit.unwrap_or(DEFAULT_ROWS);
+    let pages = matching.div_ceil(limit).min(MOST_WANTED / limit).max(1);
+    if pages == 1 {
+        return Ok(());
     }
-    write!(page, "<td class=\"n\">{}</td><td class=\"n\">{:.1}</td>", lane.pulled, lane.pulled_per_second)?;
-    write!(page, "<td class=\"n\">{}</td><td class=\"n\">{:.1}</td>", lane.delivered, lane.delivered_per_second)?;
-    write!(page, "<td class=\"n\">{}</td>", Escaped(&lane.describe_skipped()))?;
-    write!(page, "<td class=\"n\">{}</td><td class=\"n\">{}</td>", lane.requeued, lane.dead_letters)?;
-    write!(page, "<td class=\"n\">{}</td>", Escaped(lane.token_expires.as_deref().map_or("–", day)))?;
+    write!(page, "<nav class=\"pages\" aria-label=\"Pages\"><span>Page {} of {pages}</span>", query.page)?;
+    for (to, rel, words) in
+        [(1, "", "first"), (query.page - 1, "prev", "previous"), (query.page + 1, "next", "next"), (pages, "", "last")]
+    {
+        if to == query.page || !(1..=pages).contains(&to) {
+            continue;
+        }
+        let link = LaneQuery { page: to, ..query.clone() }.link();
+        let rel = if rel.is_empty() { String::new() } else { format!(" rel=\"{rel}\"") };
+        write!(page, "<a href=\"{}#lanes\"{rel}>{words}</a>", Escaped(&link))?;
+    }
+    page.push_str("</nav>");
+    if matching > MOST_WANTED {
+        write!(page, "<p class=\"soft\">Only the first {MOST_WANTED} lanes have pages: narrow the filter.</p>")?;
+    }
+    Ok(())
+}
+
+/// A row. `base` is the way to the pages of pipelines.
+pub(super) fn write_lane(page: &mut String, lane: &Lane, base: &str, now: Timestamp) -> fmt::Result {
+    let name = Escaped(&lane.pipeline);
+    let link = percent_encoding::utf8_percent_encode(&lane.pipeline, percent_encoding::NON_ALPHANUMERIC);
+    write!(page, "<tr><th scope=\"row\"><a href=\"{base}{link}\">{name}</a></th>")?;
+    write!(page, "<td data-label=\"Stream\">{}</td>", Escaped(&lane.stream))?;
+    write!(page, "<td data-label=\"Sink\">{}</td>", Escaped(&lane.sink))?;
+    let (class, words) = (state_class(&lane.state, lane.up), lane.state.replace('_', " "));
+    write!(page, "<td data-label=\"State\" class=\"{class}\">{}</td>", Escaped(&words))?;
     match &lane.last_error {
         Some(error) => {
-            let ago = RelativeTime(Some(&error.time), now);
-            write!(page, "<td class=\"e\">{} <span class=\"idle\">({ago})</span></td></tr>", Escaped(&error.text))
+            let (text, more) = cut(&error.text, MOST_TEXT);
+            let ago = RelativeTime { text: Some(&error.time), now, otherwise: "" };
+            let text = Escaped(text);
+            write!(
+                page,
+                "<td data-label=\"Last error\" class=\"e\"><span>{text}{more} <span class=\"soft\">({ago})</span></span></td>"
+            )?;
         }
-        None => write!(page, "<td class=\"e\"></td></tr>"),
+        None => page.push_str("<td></td>"),
     }
+    let time = |text: &Option<String>, otherwise| RelativeTime { text: text.as_deref(), now, otherwise }.to_string();
+    let mut cell =
+        |label: &str, text: &dyn fmt::Display| write!(page, "<td data-label=\"{label}\" class=\"n\">{text}</td>");
+    match lane.lag_seconds {
+        Some(lag) => cell("Lag", &HumanDuration::of_seconds(lag))?,
+        None => cell("Lag", &"–")?,
+    }
+    cell("Last success", &time(&lane.last_success, "never"))?;
+    cell("Next attempt", &time(&lane.next_attempt, "now"))?;
+    cell("Events/s", &format_args!("{:.1}", lane.delivered_per_second))?;
+    cell("Delivered", &lane.delivered)?;
+    cell("Skipped", &lane.skipped.values().fold(0_u64, |sum, count| sum.saturating_add(*count)))?;
+    cell("Dead letters", &lane.dead_letters)?;
+    cell("Token expires", &Escaped(lane.token_expires.as_deref().map_or("–", day)))?;
+    if let Some(worker) = &lane.worker {
+        write!(page, "<td data-label=\"Worker\">{}</td>", Escaped(worker))?;
+    }
+    page.push_str("</tr>");
+    Ok(())
 }
 
-/// The day of an RFC 3339 time. Consoles report a year such as 2999 for a token that never expires.
-fn day(time: &str) -> &str {
-    if time > "2900" { "never" } else { time.get(..10).unwrap_or(time) }
-}
-
-/// A past time as "… ago", with the full time as tooltip.
-struct RelativeTime<'a>(Option<&'a str>, Timestamp);
-
-impl Display for RelativeTime<'_> {
-    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
-        let Some((text, time)) = self.0.and_then(|text| Some((text, Timestamp::parse(text).ok()?))) else {
-            return formatter.write_str("never");
-        };
-        write!(formatter, "<span title=\"{}\">{} ago</span>", Escaped(text), HumanDuration(self.1.since(time)))
-    }
-}
-
-/// A duration in its two largest units.
-struct HumanDuration(Duration);
-
-impl Display for HumanDuration {
-    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
-        match self.0.as_secs() {
-            seconds @ 0..60 => write!(formatter, "{seconds} s"),
-            seconds @ 60..3_600 => write!(formatter, "{} min {} s", seconds / 60, seconds % 60),
-            seconds @ 3_600..86_400 => write!(formatter, "{} h {} min", seconds / 3_600, seconds % 3_600 / 60),
-            seconds => write!(formatter, "{} d {} h", seconds / 86_400, seconds % 86_400 / 3_600),
-        }
-    }
-}
-
-/// Text in HTML, in elements and in quoted attributes.
-struct Escaped<'a>(&'a str);
-
-impl Display for Escaped<'_> {
-    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
-        for character in self.0.chars() {
-            match character {
-                '&' => formatter.write_str("&amp;")?,
-                '<' => formatter.write_str("&lt;")?,
-                '>' => formatter.write_str("&gt;")?,
-                '"' => formatter.write_str("&quot;")?,
-                '\'' => formatter.write_str("&#39;")?,
-                other => formatter.write_char(other)?,
-            }
-        }
-        Ok(())
-    }
+/// The titles of the columns that [`write_lane`] fills.
+pub(super) fn titles() -> [&'static str; COLUMNS.len()] {
+    COLUMNS.map(|(title, _)| title)
 }

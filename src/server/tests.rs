@@ -20,11 +20,14 @@ struct Running {
 
 impl Running {
     async fn start() -> Self {
+        Self::serve(Arc::new(Telemetry::new())).await
+    }
+
+    async fn serve(telemetry: Arc<Telemetry>) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let server = Server::bind("127.0.0.1:0").await.unwrap();
         assert_ne!(server.address().port(), 0);
         let base = format!("http://{}", server.address());
-        let telemetry = Arc::new(Telemetry::new());
         let (stop, stopped) = oneshot::channel::<()>();
         let served = tokio::spawn(server.serve(telemetry.clone(), async {
             let _ = stopped.await;
@@ -110,7 +113,7 @@ async fn unknown_paths_and_other_methods_are_refused() {
     for path in ["/metric", "/api/v1", "/api/v1/lanes/x", "/../etc/passwd", "//"] {
         assert_eq!(running.get(path).await.0, 404, "{path}");
     }
-    for path in ["/", "/metrics", "/livez", "/readyz", "/api/v1/lanes"] {
+    for path in ["/", "/metrics", "/livez", "/readyz", "/api/v1/lanes", "/pipelines/x", "/api/v1/pipelines/x"] {
         let status = async |method: Method| {
             running.client.request(method, format!("{}{path}", running.base)).send().await.unwrap().status().as_u16()
         };
@@ -172,6 +175,8 @@ async fn the_page_shows_lanes_and_the_problems_of_files() {
         "Paused by its file; its checkpoints are kept.",
         "empty file — Not running; a restart would not start this pipeline.",
         "http-equiv=\"refresh\" content=\"5\"",
+        "<a class=\"skip\" href=\"#lanes\">",
+        "aria-sort=\"descending\"><a href=",
         "not ready: the pipeline files have not been read yet",
     ] {
         assert!(page.contains(part), "{part} is missing in {page}");
@@ -181,19 +186,173 @@ async fn the_page_shows_lanes_and_the_problems_of_files() {
     assert!(!running.get("/").await.1.contains("http-equiv"));
 }
 
+const HOSTILE: &str = "<script>alert('x')</script>\" onload=\"&";
+const ESCAPED: &str = "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;&quot; onload=&quot;&amp;";
+
+#[derive(Debug)]
+struct HostileSettings;
+
+impl crate::telemetry::SettingsSource for HostileSettings {
+    fn settings(&self, _: &str) -> Option<Vec<(String, String)>> {
+        Some(vec![(HOSTILE.to_owned(), HOSTILE.to_owned())])
+    }
+}
+
 #[tokio::test]
 async fn outside_text_is_escaped() {
     let running = Running::start().await;
-    let hostile = "<script>alert('x')</script>\" onload=\"&";
-    let lane = running.telemetry.start_lane(hostile, Stream::Threats, hostile);
-    lane.set_state(Timestamp::now(), LaneState::Stopped(hostile.to_owned()));
-    running.telemetry.set_file(Path::new(hostile), file(hostile, Activity::NotStarted, Some(hostile)));
-    let response = running.client.get(&running.base).send().await.unwrap();
-    assert!(response.headers()["content-security-policy"].to_str().unwrap().starts_with("default-src 'none'"));
-    let page = response.text().await.unwrap();
-    let escaped = "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;&quot; onload=&quot;&amp;";
+    let lane = running.telemetry.start_lane(HOSTILE, Stream::Threats, HOSTILE);
+    lane.set_state(Timestamp::now(), LaneState::Stopped(HOSTILE.to_owned()));
+    running.telemetry.set_file(std::path::Path::new(HOSTILE), file(HOSTILE, Activity::NotStarted, Some(HOSTILE)));
+    running.telemetry.set_settings_source(Arc::new(HostileSettings));
+    let encoded: String =
+        url::form_urlencoded::byte_serialize(HOSTILE.as_bytes()).collect::<String>().replace('+', "%20");
+    for (path, times) in [("/".to_owned(), 6), (format!("/pipelines/{encoded}"), 12)] {
+        let response = running.client.get(format!("{}{path}", running.base)).send().await.unwrap();
+        let page = response.text().await.unwrap();
+        assert!(!page.contains("<script") && !page.contains("onload=\""), "{page}");
+        assert_eq!(page.matches(ESCAPED).count(), times, "{page}");
+    }
+    // A filter comes back in the form.
+    let page = running.get(&format!("/?pipeline={encoded}&sink={encoded}")).await.1;
     assert!(!page.contains("<script") && !page.contains("onload=\""), "{page}");
-    assert_eq!(page.matches(escaped).count(), 6, "{page}");
+    assert!(page.contains(&format!("name=\"pipeline\" value=\"{ESCAPED}\"")), "{page}");
+}
+
+#[tokio::test]
+async fn the_browser_may_load_nothing_but_the_style_of_the_page() {
+    let running = Running::start().await;
+    let response = running.client.get(&running.base).send().await.unwrap();
+    let policy = response.headers()["content-security-policy"].to_str().unwrap().to_owned();
+    let page = response.text().await.unwrap();
+    assert!(policy.starts_with("default-src 'none'; style-src 'sha256-") && !policy.contains("unsafe"), "{policy}");
+    let style = page.split("<style>").nth(1).and_then(|rest| rest.split("</style>").next()).unwrap();
+    let hash = <base64::engine::GeneralPurpose as base64::Engine>::encode(
+        &base64::engine::general_purpose::STANDARD,
+        <sha2::Sha256 as sha2::Digest>::digest(style),
+    );
+    assert!(policy.contains(&hash), "the browser would refuse the page's style: {policy}");
+    assert!(!page.contains(" style=") && !page.contains("<script"), "{page}");
+}
+
+#[tokio::test]
+async fn lanes_are_filtered_sorted_and_paged() {
+    let running = Running::start().await;
+    let now = Timestamp::now();
+    for number in 0..30_u32 {
+        let stream = if number % 2 == 0 { Stream::Threats } else { Stream::Agents };
+        let lane = running.telemetry.start_lane(&format!("p{number:02}"), stream, "bus");
+        lane.set_complete_until(now.minus(Duration::from_secs(u64::from(number) * 100)));
+        let error = "503".to_owned();
+        lane.set_state(now, if number % 10 == 0 { LaneState::SinkFailing(error) } else { LaneState::Running });
+    }
+    let names = async |query: &str| {
+        let (status, text) = running.get(&format!("/api/v1/lanes{query}")).await;
+        assert_eq!(status, 200, "{text}");
+        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let lanes = json["lanes"].as_array().unwrap().iter().map(|lane| lane["pipeline"].as_str().unwrap().to_owned());
+        (lanes.collect::<Vec<_>>(), json["matching"].as_u64().unwrap())
+    };
+    let (all, matching) = names("").await;
+    assert_eq!((all.len(), matching, &*all[0], &*all[29]), (30, 30, "p00", "p29"));
+    assert_eq!(names("?state=failing").await.0, ["p00", "p10", "p20"]);
+    assert_eq!(names("?state=sink_failing&sort=lag&order=asc").await.0, ["p00", "p10", "p20"]);
+    assert_eq!(names("?sort=state&limit=4").await, (["p20", "p10", "p00", "p29"].map(str::to_owned).into(), 30));
+    assert_eq!(names("?stream=agent&limit=2&page=3").await, (["p09", "p11"].map(str::to_owned).into(), 15));
+    assert_eq!(names("?pipeline=P1&sink=bus&order=desc&limit=1").await, (["p19".to_owned()].into(), 10));
+    assert_eq!(names("?pipeline=nobody").await, (Vec::new(), 0));
+    assert_eq!(names("?limit=10&page=9").await, (Vec::new(), 30));
+
+    let (status, text) = running.get("/api/v1/lanes?sort=size").await;
+    assert!(status == 400 && text.starts_with("sort: expected one of"), "{status} {text}");
+    // Unknown states are refused on the page too, and empty fields of the form are no filter.
+    assert_eq!(running.get("/?state=broken").await.0, 400);
+    let page = running.get("/?pipeline=&state=&sort=lag&limit=20").await.1;
+    assert!(page.contains("Lanes 1 to 20 of 30") && page.contains("Page 1 of 2"), "{page}");
+    assert!(page.find("p29").unwrap() < page.find("p28").unwrap(), "the largest lag first");
+    assert!(page.contains("rel=\"next\"") && !page.contains("rel=\"prev\""), "{page}");
+}
+
+/// A page of a worker with ten thousand failing lanes has a bounded size, and is made in a bounded time.
+#[tokio::test]
+async fn ten_thousand_lanes_stay_quick_and_small() {
+    let running = Running::start().await;
+    let now = Timestamp::now();
+    let error = "<&> the console answered 503 Service Unavailable; ".repeat(40);
+    for number in 0..2_500 {
+        let name = format!("pipeline-with-a-name-{number}");
+        for stream in [Stream::Threats, Stream::Activities, Stream::Agents, Stream::Alerts] {
+            let lane = running.telemetry.start_lane(&name, stream, "siem");
+            lane.set_state(now, LaneState::ConsoleFailing(error.clone()));
+        }
+        running.telemetry.set_file(Path::new(&format!("{name}.yaml")), file(&name, Activity::Running, Some(&error)));
+    }
+    for (path, most) in [
+        ("/", 400),
+        ("/?limit=500&page=3", 1_500),
+        ("/?limit=10000", 1_500),
+        ("/pipelines/pipeline-with-a-name-7", 100),
+    ] {
+        let begun = Instant::now();
+        let (status, page) = running.get(path).await;
+        let took = begun.elapsed();
+        println!("{path}: {} KB in {took:?}", page.len() / 1024);
+        assert_eq!(status, 200);
+        assert!(page.len() < most * 1024, "{path}: {} bytes", page.len());
+        // A build for tests on a busy machine; a release takes a tenth of it.
+        assert!(took < Duration::from_secs(3), "{path}: {took:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_pipeline_has_a_page() {
+    // The history comes before the server, which samples too.
+    let telemetry = Arc::new(Telemetry::new());
+    let begin = Timestamp::now().minus(Duration::from_secs(300) * 19);
+    let lane = telemetry.start_lane("acme", Stream::Threats, "bus");
+    telemetry.set_file(Path::new("acme.yaml"), file("acme", Activity::Running, None));
+    telemetry.set_token_expiry("acme", Some(Timestamp::parse("2030-01-31T00:00:00Z").unwrap()));
+    for (second, text) in [(1, "first error"), (2, "second error"), (3, "second error")] {
+        let time = begin.plus(Duration::from_secs(second));
+        lane.set_state(time, LaneState::ConsoleRefused(text.to_owned()));
+        lane.set_state(time, LaneState::Running);
+    }
+    lane.set_verification(crate::telemetry::Verification { missing_records: 3, until: begin });
+    for step in 0..20_u32 {
+        lane.delivered.fetch_add(600, std::sync::atomic::Ordering::Relaxed);
+        let now = begin.plus(Duration::from_secs(300) * step);
+        lane.set_complete_until(now.minus(Duration::from_secs(90)));
+        telemetry.sample_rates(now);
+    }
+    let running = Running::serve(telemetry.clone()).await;
+    let (status, page) = running.get("/pipelines/acme").await;
+    assert_eq!(status, 200);
+    for part in [
+        "first error",
+        "second error",
+        ", 2 times",
+        "s1-forwarder check FILE",
+        "Events delivered per second: now 2.0/s, at most 2.0/s",
+        "Largest lag: now 1 min 30 s, at most 1 min 30 s",
+        "2030-01-31",
+        "acme.yaml",
+        "<span class=\"down\">3</span>",
+    ] {
+        assert!(page.contains(part), "{part} is missing in {page}");
+    }
+    assert_eq!(page.matches("<svg role=\"img\"").count(), 2);
+    let json: serde_json::Value = serde_json::from_str(&running.get("/api/v1/pipelines/acme").await.1).unwrap();
+    assert_eq!(json["errors"].as_array().unwrap().len(), 2, "the same error again is counted: {json}");
+    assert_eq!((&json["errors"][0]["count"], json["history"].as_array().unwrap().len()), (&2.into(), 19));
+    assert_eq!(running.get("/pipelines/acm").await.0, 404);
+
+    // A lane that restarts keeps the history, a pipeline that is gone does not.
+    telemetry.end_lane(&lane);
+    telemetry.start_lane("acme", Stream::Threats, "bus");
+    assert_eq!(telemetry.history("acme").len(), 19);
+    telemetry.end_lane(&lane);
+    telemetry.sample_rates(Timestamp::now().plus(Duration::from_secs(600)));
+    assert!(telemetry.history("acme").is_empty());
 }
 
 #[tokio::test]

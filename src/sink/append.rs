@@ -5,18 +5,32 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use crate::settings::{create_private_directories, private_file};
+
+/// Who can read files and directories that are created.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Readers {
+    /// Only the owner.
+    Owner,
+    /// Whom the process's umask allows: collectors of other users read the files of a sink.
+    Umask,
+}
+
 /// Appends `lines`, each with its line feed, and returns when they are on the disk. Creates the file and its
 /// directories. On an error none of the lines is kept.
 ///
 /// The file is opened for each call, so that it may be rotated by renaming it. It is locked while it is written, since
 /// other lanes and processes may append to it.
-pub(crate) fn append_lines(path: &Path, lines: &[u8]) -> io::Result<()> {
+pub(crate) fn append_lines(path: &Path, lines: &[u8], readers: Readers) -> io::Result<()> {
     let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let missing: Vec<_> = directory.ancestors().take_while(|ancestor| !ancestor.exists()).collect();
     if !missing.is_empty() {
-        std::fs::create_dir_all(directory)?;
+        match readers {
+            Readers::Owner => create_private_directories(directory)?,
+            Readers::Umask => std::fs::create_dir_all(directory)?,
+        }
     }
-    let mut file = open_locked(path)?;
+    let mut file = open_locked(path, readers)?;
     let end = remove_incomplete_line(&mut file)?;
     // A new name is durable only after its directory is synced.
     let parents = missing.iter().filter_map(|path| path.parent()).filter(|parent| !parent.as_os_str().is_empty());
@@ -31,9 +45,13 @@ pub(crate) fn append_lines(path: &Path, lines: &[u8]) -> io::Result<()> {
 }
 
 /// Opens or creates the file at `path` and locks it. Opens it again if the previous holder of the lock replaced it.
-pub(crate) fn open_locked(path: &Path) -> io::Result<File> {
+pub(crate) fn open_locked(path: &Path, readers: Readers) -> io::Result<File> {
+    let mut options = match readers {
+        Readers::Owner => private_file(),
+        Readers::Umask => OpenOptions::new(),
+    };
     loop {
-        let file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
+        let file = options.read(true).append(true).create(true).open(path)?;
         file.lock()?;
         let (opened, named) = (file.metadata()?, path.metadata());
         if named.is_ok_and(|named| (named.dev(), named.ino()) == (opened.dev(), opened.ino())) {
@@ -72,17 +90,17 @@ mod tests {
     fn an_incomplete_last_line_is_removed() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("new/events.ndjson");
-        append_lines(&path, b"{\"a\":1}\n").unwrap();
+        append_lines(&path, b"{\"a\":1}\n", Readers::Umask).unwrap();
         for incomplete in ["{\"b\":", &"x".repeat(200_000)] {
             OpenOptions::new().append(true).open(&path).unwrap().write_all(incomplete.as_bytes()).unwrap();
-            append_lines(&path, b"{\"c\":3}\n").unwrap();
+            append_lines(&path, b"{\"c\":3}\n", Readers::Umask).unwrap();
         }
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "{\"a\":1}\n{\"c\":3}\n{\"c\":3}\n");
     }
 
     #[test]
     fn a_full_disk_is_reported_as_such() {
-        let error = append_lines(Path::new("/dev/full"), b"{}\n").unwrap_err();
+        let error = append_lines(Path::new("/dev/full"), b"{}\n", Readers::Umask).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::StorageFull, "{error}");
     }
 }

@@ -25,7 +25,7 @@ use crate::checkpoint::CheckpointUpdate;
 use crate::failure::Failure;
 use crate::record::Clock;
 use crate::settings::FullJitter;
-use crate::telemetry::{LaneState, Meter};
+use crate::telemetry::{BatchSpan, LaneState, Meter};
 
 /// If this many events in a row are refused and none is accepted, the configuration is wrong.
 const MISCONFIGURED_FROM: usize = 10;
@@ -96,10 +96,32 @@ impl Delivery {
         &self,
         batch: &Batch,
         settled: &Settled,
-        mut random: fastrand::Rng,
+        random: fastrand::Rng,
         transaction: Option<&Transaction>,
         stop: &CancellationToken,
     ) -> Result<(), Failure> {
+        let lane = &self.meter.lane;
+        let span = BatchSpan::begin(lane, self.meter.sink_type(), batch.len(), batch.body_bytes());
+        let delivered = self.settle(batch, settled, random, transaction, stop).await;
+        match &delivered {
+            Ok(0) => span.end("delivered", 0, None),
+            Ok(dead_letters) => span.end("dead_letters", *dead_letters, None),
+            Err(failure @ Failure::Transient { .. }) => span.end("failed", 0, Some(&failure.to_string())),
+            Err(failure @ Failure::Superseded(_)) => span.end("superseded", 0, Some(&failure.to_string())),
+            Err(failure) => span.end("refused", 0, Some(&failure.to_string())),
+        }
+        delivered.map(drop)
+    }
+
+    /// Returns the number of events that became dead letters.
+    async fn settle(
+        &self,
+        batch: &Batch,
+        settled: &Settled,
+        mut random: fastrand::Rng,
+        transaction: Option<&Transaction>,
+        stop: &CancellationToken,
+    ) -> Result<usize, Failure> {
         let waits = self.waits(&mut random);
         let (parts, refused, oversized) = (VecDeque::new(), Vec::new(), Vec::new());
         let mut delivery = BatchDelivery {
@@ -129,7 +151,7 @@ impl Delivery {
             delivery.parts.push_back(Vec::new());
             delivery.send_parts().await?;
         }
-        Ok(())
+        Ok(delivery.refused.len())
     }
 
     fn waits(&self, random: &mut fastrand::Rng) -> FullJitter {

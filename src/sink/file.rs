@@ -6,16 +6,16 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-use super::append::append_lines;
+use super::append::{Readers, append_lines};
 use super::common::{Common, Defaults, SinkType};
 use super::line::Line;
 use super::stdout::{LOCAL_DEFAULTS, write_lines};
 use super::{Attempt, Batch, BuildError, Limits, Probe, Sink, SinkContext};
 
 /// `type: file`: one event a line, on the disk before the checkpoint moves. The file may be rotated by renaming it.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FileSettings {
     /// Path of the file; `{pipeline}`, `{stream}` and `{label.NAME}` are replaced. Directories are created.
@@ -56,7 +56,7 @@ impl Sink for File {
         let named =
             move |error: std::io::Error| std::io::Error::new(error.kind(), format!("{}: {error}", path.display()));
         let path = self.path.clone();
-        write_lines(&self.line, batch, move |lines| append_lines(&path, lines).map_err(named)).boxed()
+        write_lines(&self.line, batch, move |lines| append_lines(&path, lines, Readers::Umask).map_err(named)).boxed()
     }
 
     fn probe(&self) -> BoxFuture<'_, Probe> {

@@ -1,6 +1,7 @@
 //! `sinks:` of a pipeline file: the list of types, each with its own keys next to the [common ones](Common).
 
 use std::fmt::Debug;
+use std::num::NonZeroU32;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use serde_json::{Map, Value, json};
 pub use super::common::{BatchSettings, Common, Compression, Defaults, RetrySettings, SinkType};
 use super::{BuildError, Sink, SinkContext};
 use crate::record::Stream;
+use crate::settings::{ByteSize, Period};
 
 /// One entry of `sinks:`.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,6 +53,15 @@ macro_rules! types {
                     $($(#[$attribute])* $name => Some(generator.root_schema_for::<$settings>()),)*
                     _ => None,
                 }
+            }
+
+            /// The type's own keys, without literal secrets.
+            fn own_keys(&self) -> Value {
+                let keys = match self {
+                    $($(#[$attribute])* Self::$variant(settings) => serde_json::to_value(settings),)*
+                };
+                // Settings are made of texts, numbers, lists and maps with texts as keys.
+                keys.unwrap_or_default()
             }
 
             /// The type's defaults of the keys that every sink has.
@@ -173,6 +184,31 @@ impl SinkSettings {
     /// How long an event waits for its batch to fill.
     pub fn batch_timeout(&self) -> Duration {
         self.common.batch.timeout.map_or(self.kind.as_type().defaults().flush, |period| period.0)
+    }
+
+    /// All keys with the values that apply, defaults included, without literal secrets.
+    pub fn effective(&self) -> Value {
+        let defaults = self.kind.as_type().defaults();
+        let limits = self.common.limits(&defaults);
+        let number = |count: usize| NonZeroU32::new(u32::try_from(count).unwrap_or(u32::MAX));
+        let common = Common {
+            name: Some(self.name().to_owned()),
+            batch: BatchSettings {
+                events: number(limits.events),
+                bytes: Some(ByteSize(limits.bytes as u64)),
+                timeout: Some(Period(self.batch_timeout())),
+            },
+            compression: Some(self.common.compression(&defaults)),
+            concurrency: number(self.concurrency()),
+            ..self.common.clone()
+        };
+        let mut keys = json!({ "type": self.kind.name() });
+        for part in [serde_json::to_value(common).unwrap_or_default(), self.kind.own_keys()] {
+            if let (Value::Object(keys), Value::Object(part)) = (&mut keys, part) {
+                keys.extend(part);
+            }
+        }
+        keys
     }
 
     /// The sink of one lane. Opens no connection, so that it can also validate settings.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
 use super::common::{Common, Compression, Defaults, SinkType};
@@ -24,7 +24,7 @@ pub(crate) const LOCAL_DEFAULTS: Defaults = Defaults {
 };
 
 /// `type: stdout`: one event a line on standard output.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StdoutSettings {
     /// Write `{id, pipeline, stream, labels, record}` instead of the event alone.

@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 use super::{CheckpointBackend, CheckpointKey, StateError, Store, envelope};
 use crate::checkpoint::{Append, CheckpointUpdate};
 use crate::record::Stream;
+use crate::settings::{create_private_directories, private_file};
 
 const LOCK: &str = "lock";
 const LANES: &str = "lanes";
@@ -39,10 +40,10 @@ impl FileStore {
     /// When the directory cannot be used, or another process holds the lock.
     pub fn open(directory: &Path) -> Result<Self, StateError> {
         let lanes = directory.join(LANES);
-        fs::create_dir_all(&lanes).map_err(io("create", &lanes))?;
+        create_private_directories(&lanes).map_err(io("create", &lanes))?;
         sync_directory(directory)?;
         let path = directory.join(LOCK);
-        let lock = File::options().create(true).append(true).open(&path).map_err(io("open", &path))?;
+        let lock = private_file().create(true).append(true).open(&path).map_err(io("open", &path))?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { lanes, _lock: Some(lock), turns: Mutex::default() }),
             Err(TryLockError::WouldBlock) => Err(StateError::Locked(directory.to_owned())),
@@ -186,7 +187,7 @@ fn append_durably(directory: &Path, append: &Append) -> Result<(), StateError> {
     let path = directory.join(append.segment.to_string());
     let parent = create_parent(&path)?;
     let is_new = !path.exists();
-    let mut file = File::options().create(true).write(true).truncate(false).open(&path).map_err(io("open", &path))?;
+    let mut file = private_file().create(true).write(true).truncate(false).open(&path).map_err(io("open", &path))?;
     file.set_len(append.offset)
         .and_then(|()| file.seek(SeekFrom::End(0)))
         .and_then(|_| file.write_all(&append.bytes))
@@ -232,7 +233,7 @@ async fn blocking<T: Send + 'static>(
 fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), StateError> {
     let parent = create_parent(path)?;
     let new = path.with_extension("new");
-    let mut file = File::create(&new).map_err(io("create", &new))?;
+    let mut file = private_file().write(true).create(true).truncate(true).open(&new).map_err(io("create", &new))?;
     file.write_all(bytes).and_then(|()| file.sync_all()).map_err(io("write", &new))?;
     fs::rename(&new, path).map_err(io("replace", path))?;
     sync_directory(&parent)
@@ -241,7 +242,7 @@ fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), StateError> {
 fn create_parent(path: &Path) -> Result<PathBuf, StateError> {
     let parent = path.parent().unwrap_or(Path::new(".")).to_owned();
     if !parent.is_dir() {
-        fs::create_dir_all(&parent).map_err(io("create", &parent))?;
+        create_private_directories(&parent).map_err(io("create", &parent))?;
         // The entry of the new directory must survive a crash too.
         parent.ancestors().skip(1).take(2).try_for_each(sync_directory)?;
     }

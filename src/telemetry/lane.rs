@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
@@ -176,9 +176,11 @@ pub struct LaneMetrics {
     complete_until: AtomicI64,
     snapshot: Mutex<Option<(Timestamp, u64)>>,
     last_success: AtomicI64,
+    next_attempt: AtomicI64,
     verification: Mutex<Option<Verification>>,
     state: Mutex<LaneState>,
-    last_error: Mutex<Option<(Timestamp, String)>>,
+    /// The newest is the last. A lane that never failed has none and allocates nothing.
+    errors: Mutex<VecDeque<RecentError>>,
 }
 
 impl LaneMetrics {
@@ -208,9 +210,10 @@ impl LaneMetrics {
             complete_until: AtomicI64::new(i64::MIN),
             snapshot: Mutex::new(None),
             last_success: AtomicI64::new(i64::MIN),
+            next_attempt: AtomicI64::new(i64::MIN),
             verification: Mutex::new(None),
             state: Mutex::new(LaneState::Starting),
-            last_error: Mutex::new(None),
+            errors: Mutex::default(),
         }
     }
 
@@ -317,7 +320,7 @@ impl LaneMetrics {
     pub fn set_state(&self, now: Timestamp, state: LaneState) -> bool {
         let mut current = self.state.lock();
         if let Some(error) = state.error().filter(|_| *current != state) {
-            *self.last_error.lock() = Some((now, error.to_owned()));
+            self.remember_error(now, state.name(), error);
         }
         let changed = std::mem::discriminant(&*current) != std::mem::discriminant(&state);
         *current = state;
@@ -328,10 +331,59 @@ impl LaneMetrics {
         self.state.lock().clone()
     }
 
+    /// The state's name and whether the lane is up: what a list of thousands of lanes needs, without the error.
+    pub fn state_name(&self) -> (&'static str, bool) {
+        let state = self.state.lock();
+        (state.name(), state.is_up())
+    }
+
+    /// When the lane asks its console next; `None` while it does so, and before the first time.
+    pub fn set_next_attempt(&self, time: Option<Timestamp>) {
+        self.next_attempt.store(time.map_or(i64::MIN, Timestamp::micros), Ordering::Relaxed);
+    }
+
+    /// See [`Self::set_next_attempt`].
+    pub fn next_attempt(&self) -> Option<Timestamp> {
+        known_time(self.next_attempt.load(Ordering::Relaxed))
+    }
+
     /// The last error and when it occurred.
     pub fn last_error(&self) -> Option<(Timestamp, String)> {
-        self.last_error.lock().clone()
+        self.errors.lock().back().map(|error| (error.time, error.text.to_string()))
     }
+
+    /// The last errors, the oldest first.
+    pub fn recent_errors(&self) -> Vec<RecentError> {
+        self.errors.lock().iter().cloned().collect()
+    }
+
+    fn remember_error(&self, now: Timestamp, state: &'static str, text: &str) {
+        let mut errors = self.errors.lock();
+        if let Some(last) = errors.back_mut().filter(|last| last.state == state && *last.text == *text) {
+            last.time = now;
+            last.count = last.count.saturating_add(1);
+            return;
+        }
+        if errors.len() == RECENT_ERRORS {
+            errors.pop_front();
+        }
+        errors.reserve_exact(1);
+        errors.push_back(RecentError { time: now, state, text: text.into(), count: 1 });
+    }
+}
+
+/// Errors that a lane remembers.
+const RECENT_ERRORS: usize = 8;
+
+/// An error of a lane. The same error again, without another one between, is counted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecentError {
+    /// The last time.
+    pub time: Timestamp,
+    /// [`LaneState::name`] of the state that it caused.
+    pub state: &'static str,
+    pub text: Box<str>,
+    pub count: u32,
 }
 
 fn known_time(micros: i64) -> Option<Timestamp> {

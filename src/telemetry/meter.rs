@@ -57,6 +57,11 @@ impl Meter {
         Self { lane, telemetry: telemetry.clone(), sink_type: sink_type.into(), clock, failures: Arc::default() }
     }
 
+    /// The type of the lane's sink.
+    pub fn sink_type(&self) -> &str {
+        &self.sink_type
+    }
+
     /// A request to the console ended, with or without a response.
     pub fn console_request(&self, status: &str, took: Duration) {
         self.lane.console_requests.count(status);
@@ -77,6 +82,11 @@ impl Meter {
     /// The console reported when the pipeline's token expires; `None` if it does not.
     pub fn token_expires(&self, expires: Option<Timestamp>) {
         self.telemetry.set_token_expiry(&self.lane.pipeline, expires);
+    }
+
+    /// The last value of [`Self::token_expires`] from any lane of the pipeline.
+    pub fn known_token_expiry(&self) -> Option<Timestamp> {
+        self.telemetry.token_expiry(&self.lane.pipeline)
     }
 
     /// Sets the console's failure; `None` clears it.

@@ -8,17 +8,27 @@
 
 mod exposition;
 mod health;
+mod history;
 mod lane;
 mod logs;
 mod meter;
 mod metrics;
 mod process;
 mod registry;
+#[cfg(feature = "traces")]
+mod traces;
+#[cfg(not(feature = "traces"))]
+#[path = "no_traces.rs"]
+mod traces;
 
 pub use health::Health;
-pub use lane::{LaneMetrics, LaneState, SkipReason, StatusCounts, Verification, describe_skipped};
+pub use history::HistorySample;
+pub use lane::{LaneMetrics, LaneState, RecentError, SkipReason, StatusCounts, Verification, describe_skipped};
 pub use logs::{LogError, LogFormat, init_logs, lane_span};
 pub use meter::Meter;
 pub use metrics::{METRIC_PREFIX, METRICS, Metric, MetricType};
 pub use process::ProcessMetrics;
-pub use registry::{Activity, ClusterView, FileStatus, LaneView, Snapshot, Telemetry};
+pub use registry::{Activity, ClusterView, FileStatus, LaneView, SettingsSource, Snapshot, Telemetry};
+pub use traces::BatchSpan;
+#[cfg(feature = "traces")]
+pub use traces::{Traces, TracesError};

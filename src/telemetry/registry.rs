@@ -1,10 +1,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use super::history::{History, HistorySample};
 use super::{Health, LaneMetrics, LaneState, ProcessMetrics};
 use crate::record::{Stream, Timestamp};
 
@@ -54,6 +56,8 @@ pub struct ClusterView {
     pub shards: u32,
     /// The shards that each worker holds, by its name.
     pub workers: BTreeMap<String, BTreeSet<u32>>,
+    /// `HOST:PORT` of the workers' HTTP endpoints, by name, as far as they are known.
+    pub addresses: BTreeMap<String, String>,
 }
 
 impl ClusterView {
@@ -80,6 +84,8 @@ pub struct LaneView {
 #[derive(Debug, Clone)]
 pub struct Snapshot {
     pub files: Vec<(PathBuf, FileStatus)>,
+    /// See [`Telemetry::set_source_problems`].
+    pub source_problems: BTreeMap<PathBuf, String>,
     /// Only running lanes.
     pub lanes: Vec<LaneView>,
     /// Set if several workers share the pipelines.
@@ -95,11 +101,21 @@ pub struct Telemetry {
     cluster: RwLock<Option<ClusterView>>,
     /// By name: `console_requests_total` and `sink_requests_total` are sums over one pipeline's lanes.
     pipelines: RwLock<BTreeMap<String, Pipeline>>,
+    settings: RwLock<Option<Arc<dyn SettingsSource>>>,
+    /// What is wrong outside of pipeline files, by path.
+    source_problems: RwLock<BTreeMap<PathBuf, String>>,
+}
+
+/// Shows the settings of the pipelines that run, for their pages. The settings' modules are above this one.
+pub trait SettingsSource: std::fmt::Debug + Send + Sync {
+    /// Keys and values, without secrets; `None` if no such pipeline runs.
+    fn settings(&self, pipeline: &str) -> Option<Vec<(String, String)>>;
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Pipeline {
     pub(super) token_expires: Option<Timestamp>,
+    history: History,
     /// Sorted by stream and sink.
     lanes: Vec<Lane>,
 }
@@ -199,6 +215,10 @@ impl Telemetry {
         read(&self.cluster).is_some()
     }
 
+    pub fn cluster(&self) -> Option<ClusterView> {
+        read(&self.cluster).clone()
+    }
+
     pub fn set_cluster(&self, view: ClusterView) {
         *write(&self.cluster) = Some(view);
     }
@@ -208,13 +228,39 @@ impl Telemetry {
         write(&self.pipelines).entry(pipeline.to_owned()).or_default().token_expires = expires;
     }
 
-    /// Updates the averages behind `…_per_second`; called every few seconds.
+    /// See [`Self::set_token_expiry`].
+    pub fn token_expiry(&self, pipeline: &str) -> Option<Timestamp> {
+        read(&self.pipelines).get(pipeline)?.token_expires
+    }
+
+    /// Updates the averages behind `…_per_second` and the histories; called every few seconds.
     pub fn sample_rates(&self, now: Timestamp) {
-        for lane in write(&self.pipelines).values_mut().flat_map(|pipeline| &mut pipeline.lanes) {
-            if lane.running {
+        for pipeline in write(&self.pipelines).values_mut() {
+            for lane in pipeline.lanes.iter_mut().filter(|lane| lane.running) {
                 lane.rates.sample(&lane.metrics, now);
             }
+            pipeline.sample_history(now);
         }
+    }
+
+    /// The last hours of a pipeline, the oldest sample first; empty if it does not run here.
+    pub fn history(&self, pipeline: &str) -> Vec<HistorySample> {
+        read(&self.pipelines).get(pipeline).map(|pipeline| pipeline.history.samples()).unwrap_or_default()
+    }
+
+    /// Sets what is wrong with the defaults file and with places where pipeline files are looked for.
+    pub fn set_source_problems(&self, problems: BTreeMap<PathBuf, String>) {
+        *write(&self.source_problems) = problems;
+    }
+
+    pub fn set_settings_source(&self, source: Arc<dyn SettingsSource>) {
+        *write(&self.settings) = Some(source);
+    }
+
+    /// See [`SettingsSource::settings`].
+    pub fn settings(&self, pipeline: &str) -> Option<Vec<(String, String)>> {
+        let source = read(&self.settings).clone();
+        source?.settings(pipeline)
     }
 
     pub fn snapshot(&self) -> Snapshot {
@@ -228,7 +274,8 @@ impl Telemetry {
                 token_expires: pipeline.token_expires,
             })
         });
-        Snapshot { files, lanes: lanes.collect(), cluster: read(&self.cluster).clone() }
+        let source_problems = read(&self.source_problems).clone();
+        Snapshot { files, source_problems, lanes: lanes.collect(), cluster: read(&self.cluster).clone() }
     }
 
     pub(super) fn files(&self) -> RwLockReadGuard<'_, BTreeMap<PathBuf, FileStatus>> {
@@ -245,6 +292,21 @@ impl Pipeline {
         self.lanes.iter().filter(|lane| lane.running).map(|lane| &*lane.metrics)
     }
 
+    fn sample_history(&mut self, now: Timestamp) {
+        let step = History::step(now);
+        if !self.history.is_due(step) {
+            return;
+        }
+        if self.running().next().is_none() {
+            // Not as soon as the last lane ends: lanes whose settings change end, and begin again.
+            self.history = History::default();
+            return;
+        }
+        let delivered = self.lanes.iter().map(|lane| lane.metrics.delivered.load(Relaxed)).sum();
+        let lag = self.running().filter_map(|lane| lane.lag(now)).max();
+        self.history.push(step, delivered, lag);
+    }
+
     /// The lanes that sums are made of: every lane that ever ran, as long as one still runs.
     pub(super) fn summed(&self) -> impl Iterator<Item = &LaneMetrics> {
         let any = self.lanes.iter().any(|lane| lane.running);
@@ -256,7 +318,6 @@ impl Rates {
     const TIME_CONSTANT: Duration = Duration::from_secs(60);
 
     fn sample(&mut self, lane: &LaneMetrics, now: Timestamp) {
-        use std::sync::atomic::Ordering::Relaxed;
         let sample = Sample { time: now, pulled: lane.pulled.load(Relaxed), delivered: lane.delivered.load(Relaxed) };
         let started = *self.started.get_or_insert(now);
         let Some(last) = self.last else {

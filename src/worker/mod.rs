@@ -9,6 +9,7 @@ mod once;
 mod options;
 mod renames;
 mod replay;
+mod running;
 mod spec;
 mod supervisor;
 mod verify;
@@ -72,10 +73,45 @@ impl Worker {
     /// # Errors
     /// If the state cannot be used, or the worker cannot join the cluster.
     pub async fn start(options: Options, telemetry: Arc<Telemetry>) -> Result<Self, StartError> {
+        Self::open(options, telemetry).await?.start().await
+    }
+
+    /// The first step of [`Self::start`]: opens the state, and acquires its lock if it has one.
+    ///
+    /// # Errors
+    /// If the state cannot be used.
+    pub async fn open(options: Options, telemetry: Arc<Telemetry>) -> Result<OpenedWorker, StartError> {
         let opened = WorkerContext::open(options, telemetry.clone()).await;
         telemetry.health().set_state_store(opened.as_ref().map(|_| ()).map_err(ToString::to_string));
+        Ok(OpenedWorker { context: opened?, telemetry })
+    }
+
+    /// Stops pulling, delivers the events in flight within the shutdown timeout, stores the checkpoints, and ends.
+    pub async fn shutdown(self) {
+        self.stop.cancel();
+        if let Err(error) = self.supervisor.await
+            && error.is_panic()
+        {
+            std::panic::resume_unwind(error.into_panic());
+        }
+    }
+}
+
+/// A worker that has its state, and has read no pipeline files yet.
+#[derive(Debug)]
+pub struct OpenedWorker {
+    context: Arc<WorkerContext>,
+    telemetry: Arc<Telemetry>,
+}
+
+impl OpenedWorker {
+    /// See [`Worker::start`].
+    ///
+    /// # Errors
+    /// If the state cannot be used, or the worker cannot join the cluster.
+    pub async fn start(self) -> Result<Worker, StartError> {
+        let Self { context, telemetry } = self;
         let stop = CancellationToken::new();
-        let context = opened?;
         let (health, store) = (telemetry.health(), context.store());
         let report = |result| health.set_state_store(result);
         retry_while_transient("the state store", async || store.reach().await, |_| true, report).await?;
@@ -91,17 +127,7 @@ impl Worker {
         let store_check = AbortOnDropHandle::new(tokio::spawn(check_store(store, telemetry)));
         let supervisor = Supervisor::new(context, cluster, stop.clone());
         let supervisor = tokio::spawn(async { supervisor.start().await.run().await });
-        Ok(Self { stop, supervisor, _store_check: store_check })
-    }
-
-    /// Stops pulling, delivers the events in flight within the shutdown timeout, stores the checkpoints, and ends.
-    pub async fn shutdown(self) {
-        self.stop.cancel();
-        if let Err(error) = self.supervisor.await
-            && error.is_panic()
-        {
-            std::panic::resume_unwind(error.into_panic());
-        }
+        Ok(Worker { stop, supervisor, _store_check: store_check })
     }
 }
 

@@ -1,12 +1,17 @@
+use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use parking_lot::Mutex;
+use tokio::time::{Instant, interval_at};
 use tokio_util::sync::CancellationToken;
+use tracing::info;
 
 use super::context::WorkerContext;
 use super::lane_runner::LaneRunner;
-use super::renames::warn_of_renames;
+use super::renames::Renames;
 use super::spec::LaneSpec;
 use super::{Options, StartError};
 use crate::lane::LaneEnd;
@@ -35,6 +40,30 @@ pub struct LaneReport {
     pub metrics: Arc<LaneMetrics>,
 }
 
+/// The lanes that have not ended.
+#[derive(Debug, Default)]
+struct Waiting(Mutex<BTreeMap<LaneId, Arc<LaneMetrics>>>);
+
+impl Waiting {
+    /// Says now and then which lanes are not done, those that fail first.
+    async fn log_regularly(&self) -> Infallible {
+        let mut tick = interval_at(Instant::now() + PROGRESS_INTERVAL, PROGRESS_INTERVAL);
+        loop {
+            tick.tick().await;
+            let mut lanes: Vec<_> = self.0.lock().iter().map(|(id, lane)| (lane.state_name(), id.clone())).collect();
+            lanes.sort_by_key(|((_, up), _)| *up);
+            let named = lanes.iter().take(MOST_NAMED);
+            let named: Vec<_> = named.map(|((state, _), id)| format!("{id} ({})", state.replace('_', " "))).collect();
+            info!(lanes = lanes.len(), waiting_for = %named.join(", "), "catching up");
+        }
+    }
+}
+
+/// Interval of the lines about lanes that are not done.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(15);
+/// Lanes that such a line names.
+const MOST_NAMED: usize = 5;
+
 /// Lets every lane catch up to the time of the start, by the clock of its console. A lane without progress for
 /// `once_timeout` is given up. `stop` makes all lanes drain early.
 ///
@@ -49,13 +78,18 @@ pub async fn run_once(
     let context = WorkerContext::open(options, telemetry).await?;
     let loaded = pipeline::read(&context.options.pipelines, context.options.defaults.as_deref()).await;
     context.telemetry.health().set_files_read();
-    warn_of_renames(&*context.store(), loaded.pipelines.iter().map(|pipeline| &**pipeline)).await;
+    let mut renames = Renames::of(&*context.store()).await;
+    let pipelines: Vec<_> = loaded.pipelines.iter().map(|pipeline| &**pipeline).collect();
+    tokio::spawn(renames.check(context.store(), &pipelines));
     let mut specs: Vec<_> = loaded.pipelines.iter().flat_map(|pipeline| LaneSpec::of(pipeline)).collect();
     specs.sort_by(|one, other| one.id.cmp(&other.id));
+    let waiting = Arc::new(Waiting::default());
     let lanes = specs.into_iter().map(|spec| {
+        let waiting = waiting.clone();
         let (context, stop) = (context.clone(), stop.child_token());
         async move {
             let (id, metrics) = (spec.id.clone(), context.meter(&spec).lane);
+            waiting.0.lock().insert(id.clone(), metrics.clone());
             let runner = Box::new(LaneRunner {
                 spec,
                 context,
@@ -69,10 +103,14 @@ pub async fn run_once(
                 detached: None,
             });
             let exit = tokio::spawn(runner.run(None)).await;
+            waiting.0.lock().remove(&id);
             LaneReport { id, complete: matches!(exit, Ok(LaneEnd::Complete)), metrics }
         }
     });
-    let lanes = join_all(lanes).await;
+    let lanes = tokio::select! {
+        lanes = join_all(lanes) => lanes,
+        never = waiting.log_regularly() => match never {},
+    };
     context.close().await;
     Ok(OnceReport { lanes, problems: loaded.problems, pipelines: loaded.pipelines.len() })
 }

@@ -14,7 +14,8 @@ use super::context::WorkerContext;
 use super::expiry::watch_expiry;
 use super::lane_runner::LaneRunner;
 use super::log_problems;
-use super::renames::warn_of_renames;
+use super::renames::Renames;
+use super::running::RunningSettings;
 use super::spec::LaneSpec;
 use super::watch_ledgers;
 use crate::lane::LaneEnd;
@@ -49,6 +50,8 @@ pub struct Supervisor {
     shard_by_pipeline: HashMap<String, u32>,
     /// When it was last warned that there is nothing to run.
     warned_idle: Option<Instant>,
+    settings: Arc<RunningSettings>,
+    renames: Renames,
 }
 
 /// A shard of this worker. Without a cluster, shard 0 has all pipelines.
@@ -91,12 +94,28 @@ impl Supervisor {
         let alone = cluster.is_none().then(|| (0, OwnedShard::default()));
         let shards = alone.into_iter().collect();
         let (pipelines, ending, shard_by_pipeline) = Default::default();
-        Self { context, files, watch, stop, pipelines, ending, cluster, shards, shard_by_pipeline, warned_idle: None }
+        let settings = Arc::<RunningSettings>::default();
+        context.telemetry.set_settings_source(settings.clone());
+        Self {
+            context,
+            files,
+            watch,
+            stop,
+            pipelines,
+            ending,
+            cluster,
+            shards,
+            shard_by_pipeline,
+            warned_idle: None,
+            settings,
+            renames: Renames::default(),
+        }
     }
 
     /// Reads the files and starts their lanes.
     pub async fn start(mut self) -> Self {
         self.watch.first_listing().await;
+        self.renames = Renames::of(&*self.context.store()).await;
         self.rescan(Scan::All).await;
         self.context.telemetry.health().set_files_read();
         self
@@ -231,8 +250,9 @@ impl Supervisor {
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         };
         if !(changes.started.is_empty() && changes.changed.is_empty()) {
-            let pipelines = self.files.running().map(|pipeline| &**pipeline);
-            warn_of_renames(&*self.context.store(), pipelines).await;
+            let pipelines: Vec<_> = self.files.running().map(|pipeline| &**pipeline).collect();
+            // In a task of its own: a slow store must not delay the lanes, nor the changes that follow.
+            tokio::spawn(self.renames.check(self.context.store(), &pipelines));
         }
         self.apply(changes);
     }
@@ -242,18 +262,24 @@ impl Supervisor {
         for name in &changes.stopped {
             info!(pipeline = %name, "pipeline removed");
             self.shard_by_pipeline.remove(name);
+            self.settings.remove(name);
             self.stop_pipeline(name);
         }
         let starting = changes.started.iter().chain(&changes.changed);
         let lanes = starting.clone().map(|pipeline| LaneSpec::of(pipeline).len()).sum();
         for pipeline in starting {
             info!(pipeline = %pipeline.name, enabled = pipeline.enabled, "pipeline loaded");
+            self.settings.insert(pipeline);
             self.run_pipeline(pipeline, lanes);
         }
+        let sources = self.files.problems_of_other_paths();
         for invalid in &changes.invalid {
             log_problems(&invalid.problems);
             let file = invalid.path.display();
             match &invalid.still_running {
+                _ if sources.contains_key(&invalid.path) => {
+                    error!(%file, "what runs continues as it is; a restart would start no pipeline that depends on this")
+                }
                 Some(name) => {
                     error!(pipeline = %name, %file, "the last good version keeps running; a restart would not start it")
                 }
@@ -263,6 +289,9 @@ impl Supervisor {
         for path in &changes.repaired {
             info!(file = %path.display(), "the file is valid again");
         }
+        let text = |problems: Vec<Problem>| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+        let sources = sources.into_iter().map(|(path, problems)| (path, text(problems))).collect();
+        self.context.telemetry.set_source_problems(sources);
         self.publish_reload(&changes);
         self.publish_file_status(&changes.affected);
         self.warn_if_idle();

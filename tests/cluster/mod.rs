@@ -5,6 +5,7 @@
 //! (seconds without API server); for `load` also `S1_FORWARDER_CLUSTER_WORKERS`, `_BUSY` (how many customers have
 //! something new), `_LEASE` and `_WATCH` (seconds: of a lease, and of each measurement).
 
+mod fleet;
 mod harness;
 #[cfg(feature = "kafka")]
 mod kafka;

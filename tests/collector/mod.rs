@@ -1,6 +1,9 @@
 //! Four destinations against the receivers of a real OpenTelemetry collector: every event arrives with its fields and
 //! time.
 
+#[cfg(feature = "traces")]
+mod traces;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;

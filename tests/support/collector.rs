@@ -21,6 +21,21 @@ const VERSION: &str = "0.145.0";
 const PROVIDERS: &str = "1.51.0";
 const RECEIVERS: [&str; 4] = ["splunk_hec", "otlp", "loki", "datadog"];
 
+/// Name of the file with the spans.
+const TRACES: &str = "traces";
+
+/// A span as the collector understood it.
+#[derive(Debug, Clone)]
+#[allow(dead_code, reason = "not every test that shares this file reads spans")]
+pub struct CollectedSpan {
+    pub resource: BTreeMap<String, Value>,
+    pub name: String,
+    pub attributes: BTreeMap<String, Value>,
+    pub error: String,
+    /// Nanoseconds.
+    pub took: u64,
+}
+
 /// A running collector; it ends when it is dropped.
 pub struct Collector {
     ports: BTreeMap<&'static str, u16>,
@@ -107,6 +122,23 @@ impl Collector {
         }
     }
 
+    /// The spans whose attribute `pipeline` is this, once there is one.
+    #[allow(dead_code, reason = "not every test that shares this file reads spans")]
+    pub fn spans(&self, pipeline: &str) -> Vec<CollectedSpan> {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let text = std::fs::read_to_string(out(self.directory.path(), TRACES)).unwrap_or_default();
+            let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+            let mut spans: Vec<CollectedSpan> = whole.lines().flat_map(read_spans).collect();
+            spans.retain(|span| span.attributes["pipeline"] == pipeline);
+            if !spans.is_empty() {
+                return spans;
+            }
+            assert!(Instant::now() < deadline, "no span of {pipeline}: {}", self.log());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
     fn log(&self) -> String {
         std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
     }
@@ -129,7 +161,9 @@ fn config(ports: &BTreeMap<&str, u16>, directory: &Path) -> String {
     for receiver in RECEIVERS {
         config += &format!("  file/{receiver}: {{ path: {:?}, flush_interval: 100ms }}\n", out(directory, receiver));
     }
+    config += &format!("  file/{TRACES}: {{ path: {:?}, flush_interval: 100ms }}\n", out(directory, TRACES));
     config += "service:\n  telemetry: { metrics: { level: none } }\n  pipelines:\n";
+    config += &format!("    traces: {{ receivers: [otlp], exporters: [file/{TRACES}] }}\n");
     for receiver in RECEIVERS {
         config += &format!("    logs/{receiver}: {{ receivers: [{receiver}], exporters: [file/{receiver}] }}\n");
     }
@@ -154,6 +188,29 @@ fn read(line: &str) -> Vec<Record> {
         }
     }
     records
+}
+
+fn read_spans(line: &str) -> Vec<CollectedSpan> {
+    let export: Value = serde_json::from_str(line).unwrap();
+    let mut spans = Vec::new();
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    for resource_spans in list(&export["resourceSpans"]) {
+        let resource = attributes(&resource_spans["resource"]["attributes"]);
+        for span in list(&resource_spans["scopeSpans"]).iter().flat_map(|scope| list(&scope["spans"])) {
+            spans.push(CollectedSpan {
+                resource: resource.clone(),
+                name: span["name"].as_str().unwrap_or_default().to_owned(),
+                attributes: attributes(&span["attributes"]),
+                error: span["status"]["message"].as_str().unwrap_or_default().to_owned(),
+                took: nanoseconds(&span["endTimeUnixNano"]).saturating_sub(nanoseconds(&span["startTimeUnixNano"])),
+            });
+        }
+    }
+    spans
+}
+
+fn nanoseconds(value: &Value) -> u64 {
+    value.as_str().unwrap().parse().unwrap()
 }
 
 fn attributes(list: &Value) -> BTreeMap<String, Value> {

@@ -136,7 +136,11 @@ async fn a_token_that_comes_later_is_taken_without_a_restart() {
 
     let mut worker = harness.worker();
     let console = worker.lane("empty/activities/siem", |lane| lane["state"] == "console_refused").await;
-    assert!(console["error"].as_str().unwrap().contains("is empty"), "{console}");
+    let error = console["error"].as_str().unwrap();
+    assert!(error.contains("is empty") && !error.contains("revoked"), "the console was not asked: {console}");
+    worker.logged(&["the lane is paused until its next attempt", "next_attempt", "empty"]).await;
+    let paused = worker.lane("empty/activities/siem", |lane| lane["next_attempt"].is_string()).await;
+    assert_eq!(paused["state"], "console_refused");
     let sink = worker.lane("refused/activities/siem", |lane| lane["state"] == "sink_refused").await;
     assert!(sink["error"].as_str().unwrap().contains("401"), "{sink}");
     worker.lane("good/activities/siem", |lane| lane["state"] == "running").await;

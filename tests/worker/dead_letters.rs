@@ -96,6 +96,20 @@ async fn dead_letters_are_listed_replayed_and_purged_next_to_a_worker() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_does_not_exist_is_named() {
+    let harness = Harness::new(|setup| setup.activities = 1).await;
+    let typo = harness.command(&["dead-letters", "list", "--state", "file:sate"]).await;
+    assert!(typo.code == Some(2) && typo.stderr.contains("there is no directory sate"), "{}", typo.stderr);
+    std::fs::create_dir(harness.path("state")).unwrap();
+    let none = harness.command(&["dead-letters", "list"]).await;
+    assert!(
+        none.code == Some(0) && none.stdout.contains("there is no directory state/dead-letters"),
+        "{}",
+        none.stdout
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replay_that_is_killed_loses_no_letter() {
     let harness = world_with(9).await;
     assert_eq!(harness.once(&[]).await.code, Some(0));

@@ -225,3 +225,26 @@ async fn a_renamed_pipeline_or_sink_is_warned_about() {
     assert!(renamed.stderr.contains("state rename acme/activities/siem globex/activities/siem"), "{}", renamed.stderr);
     assert!(!harness.once(&[]).await.stderr.contains("state rename"), "the lane is no longer new");
 }
+
+/// What is wrong outside of pipeline files would stop all pipelines at the next restart, and nothing before it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn broken_defaults_are_shown_and_cost_nothing_until_a_restart() {
+    let harness = Harness::new(|setup| setup.activities = 20).await;
+    harness.write("defaults.yaml", "transform: { labels: { region: eu } }\n");
+    harness.put_changed("acme", json!({ "streams": { "activities": { "interval": "300ms" } } }));
+    let mut worker = harness.worker_with(&["--defaults", "defaults.yaml"]);
+    harness.delivered(&[Kind::Activities]).await;
+    harness.write("defaults.yaml", "transfrom: {}\n");
+    worker.logged(&["ERROR", "a restart would start no pipeline that depends on this", "defaults.yaml"]).await;
+    let (_, page) = worker.get("/").await;
+    assert!(page.contains("Where pipelines come from") && page.contains("did you mean `transform`?"), "{page}");
+    assert_eq!(worker.metrics().await.sum("config_last_reload_successful", &[]), 0);
+    let status: Value = serde_json::from_str(&worker.get("/api/v1/lanes").await.1).unwrap();
+    assert!(status["source_problems"][0]["place"].as_str().unwrap().ends_with("defaults.yaml"), "{status}");
+    goes_on(&harness, &harness.sink, Kind::Activities).await;
+
+    harness.write("defaults.yaml", "transform: { labels: { region: us } }\n");
+    worker.logged(&["the file is valid again", "defaults.yaml"]).await;
+    until("the page is clean", async || (!worker.get("/").await.1.contains("Where pipelines come from")).then_some(()))
+        .await;
+}

@@ -1,6 +1,7 @@
 //! State that cannot be used: refused with its reason before anything is sent that could not be remembered.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use s1_forwarder::emulator::{Kind, system_clock};
@@ -44,6 +45,11 @@ async fn a_second_process_on_the_same_state_is_refused() {
         let second = harness.command(arguments).await;
         assert_eq!(second.code, Some(1), "{arguments:?}: {}{}", second.stdout, second.stderr);
         assert!(second.stderr.contains("is in use by another process"), "{}", second.stderr);
+        assert!(
+            !second.stderr.contains("listening"),
+            "a process without its state says nothing of the kind: {}",
+            second.stderr
+        );
     }
     harness.console().generate(Kind::Activities, system_clock());
     harness.delivered(&[Kind::Activities]).await;
@@ -53,6 +59,30 @@ async fn a_second_process_on_the_same_state_is_refused() {
     let listed = harness.command(&["state", "delete", "acme/activities/siem"]).await;
     assert!(listed.code == Some(0) && listed.stdout.contains("acme/activities/siem"), "{}", listed.stdout);
     assert!(harness.sink.ledger().counts().values().all(|count| *count == 1));
+}
+
+/// Checkpoints name customers, and dead letters hold whole events.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_the_owner_reads_state_and_dead_letters() {
+    let harness = Harness::new(|setup| setup.activities = 60).await;
+    harness.console().generate_oversized(Kind::Activities, system_clock() - 600_000_000, 150_000);
+    harness.sink.contract(|rules| rules.event_bytes = Some(100_000));
+    harness.put_changed("acme", json!({}));
+    let exit = harness.once(&[]).await;
+    assert_eq!(exit.code, Some(0), "{}", exit.stderr);
+    assert!(harness.path("state/dead-letters/acme/activities.siem.ndjson").is_file(), "{}", exit.stdout);
+    let (mut left, mut files) = (vec![harness.path("state")], 0);
+    while let Some(path) = left.pop() {
+        let metadata = std::fs::metadata(&path).unwrap();
+        let wanted = if metadata.is_dir() { 0o700 } else { 0o600 };
+        assert_eq!(metadata.permissions().mode() & 0o777, wanted, "{}", path.display());
+        if metadata.is_dir() {
+            left.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        } else {
+            files += 1;
+        }
+    }
+    assert!(files >= 3, "lock, checkpoint and dead letters: {files}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

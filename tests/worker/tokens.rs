@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use s1_forwarder::emulator::{Kind, Token, system_clock};
+use s1_forwarder::emulator::{Kind, Setup, Token, system_clock};
 use serde_json::json;
 
 use crate::support::harness::Harness;
@@ -84,4 +84,52 @@ async fn check_says_which_of_two_tokens_is_in_use_and_fails_when_neither_is_good
     harness.put_changed("acme", json!({ "console": { "token": ["c4nary-1", "c4nary-2"] } }));
     let literal = harness.command(&["check", "--pipelines", "pipelines", "--offline"]).await;
     assert_eq!(literal.stdout.matches("is in the file itself").count(), 2, "{}", literal.stdout);
+}
+
+/// The console does not say why it refuses a token. What it said before tells a revoked one from an expired one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn revoked_and_expired_tokens_are_told_apart() {
+    let harness = Harness::new(|setup| setup.activities = 20).await;
+    harness.console().set_tokens(vec![token(Setup::TOKEN, 5, false)]);
+    harness.put_changed("acme", json!({ "streams": { "activities": { "interval": "300ms" } } }));
+    let mut worker = harness.worker();
+    worker.logged(&["the API token expires soon", "\"days\":7"]).await;
+    harness.console().set_tokens(vec![token(Setup::TOKEN, 5, true)]);
+    let error = async |worker: &mut crate::support::process::Process| {
+        let lane = worker.lane("acme/activities/siem", |lane| lane["state"] == "console_refused").await;
+        lane["error"].as_str().unwrap().to_owned()
+    };
+    let revoked = error(&mut worker).await;
+    assert!(revoked.contains("the token was valid until") && revoked.contains("it was revoked"), "{revoked}");
+    worker.kill().await;
+
+    harness.console().set_tokens(vec![token(Setup::TOKEN, -1, false)]);
+    let mut worker = harness.worker();
+    let expired = error(&mut worker).await;
+    assert!(expired.contains("the token expired at"), "{expired}");
+    worker.kill().await;
+
+    harness.console().set_tokens(Vec::new());
+    let mut worker = harness.worker();
+    let unknown = error(&mut worker).await;
+    assert!(unknown.contains("the token is wrong, revoked or expired"), "nothing was known before: {unknown}");
+}
+
+/// No retry helps, so a job that runs once does not wait for its whole timeout.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_single_run_soon_gives_up_credentials_that_are_refused() {
+    let harness = Harness::new(|setup| setup.activities = 20).await;
+    harness.put_changed("acme", json!({ "console": { "token": "another" } }));
+    let refusing = crate::support::harness::receiver().await;
+    refusing.contract(|rules| rules.authorization = ["Bearer right".to_owned()].into());
+    let mut pipeline = harness.pipeline(json!({}));
+    pipeline["sinks"][0]["url"] = json!(refusing.input());
+    pipeline["sinks"][0]["auth"] = json!({ "type": "bearer", "token": "wrong" });
+    harness.put("bolt", &pipeline);
+    let begun = tokio::time::Instant::now();
+    let exit = harness.once(&["--once-timeout", "10m"]).await;
+    assert_eq!(exit.code, Some(1), "{}", exit.stderr);
+    assert!(begun.elapsed() < Duration::from_secs(100), "{:?}", begun.elapsed());
+    assert_eq!(exit.stdout.matches("given up: ").count(), 2, "{}", exit.stdout);
+    assert!(exit.stdout.contains("revoked or expired") && exit.stdout.contains("401"), "{}", exit.stdout);
 }

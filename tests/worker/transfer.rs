@@ -29,7 +29,7 @@ async fn lanes_go_on_from_another_directory_and_what_is_not_whole_is_refused() {
         fs::write(harness.path("wrong"), text).unwrap();
         let exit = import("file:other", "wrong").await;
         assert!(exit.code == Some(1) && exit.stderr.contains(reported), "{reported}: {}", exit.stderr);
-        assert!(!harness.path("other/lanes/acme").exists(), "{reported}: nothing was written");
+        assert!(!harness.path("other").exists(), "{reported}: nothing was written, and no store was made");
     }
 
     let exit = import("file:other", "export").await;
@@ -51,7 +51,8 @@ async fn lanes_go_on_from_another_directory_and_what_is_not_whole_is_refused() {
     done(&harness, &["state", "export", "later", "--state", "file:other"]).await;
     let before = done(&harness, &["state", "show", "acme/activities/siem", "--state", "file:other"]).await;
     done(&harness, &["state", "delete", "acme/activities/siem", "--state", "file:other"]).await;
-    done(&harness, &["state", "import", "later", "--replace", "--state", "file:other"]).await;
+    let replaced = done(&harness, &["state", "import", "later", "--replace", "--state", "file:other"]).await;
+    assert_eq!(replaced.stdout.matches(" moved from 2").count(), 1, "the other one was not there: {}", replaced.stdout);
     let after = done(&harness, &["state", "show", "acme/activities/siem", "--state", "file:other"]).await;
     assert_eq!(before.stdout, after.stdout);
     goes_on(&harness, "file:other").await;

@@ -89,7 +89,9 @@ fn client(settings: &ConsoleSettings, limiters: &Limiters) -> Result<Client, Str
 async fn token(client: &Client) -> Result<Finding, Finding> {
     let mut finding = match client.token_expiry().await {
         Ok(expiry) => expires(expiry, Timestamp::now()),
-        Err(error @ ConsoleError::Unauthorized(_)) => return Err(failed("token", error.to_string())),
+        Err(error @ (ConsoleError::Unauthorized(_) | ConsoleError::NoToken(_))) => {
+            return Err(failed("token", error.to_string()));
+        }
         Err(error @ (ConsoleError::Forbidden(_) | ConsoleError::Missing(_))) => {
             reached("token", format!("the console does not report when it expires: {error}"))
         }

@@ -28,6 +28,10 @@ pub struct Args {
     #[arg(long)]
     offline: bool,
 
+    /// Also print the settings of each pipeline as they apply: with defaults, without secrets
+    #[arg(long)]
+    settings: bool,
+
     /// Output format
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
@@ -36,7 +40,7 @@ pub struct Args {
 impl Args {
     /// A check of one file.
     pub(super) fn of_file(file: PathBuf, offline: bool, format: Format) -> Self {
-        Self { files: FileArgs::of_file(file), offline, format }
+        Self { files: FileArgs::of_file(file), offline, settings: false, format }
     }
 }
 
@@ -45,7 +49,7 @@ impl Args {
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let loaded = pipeline::read(args.files.locations(), args.files.defaults.as_deref()).await;
     let findings = if args.offline { Vec::new() } else { online::check_all(&loaded.pipelines).await };
-    let report = Report::new(&loaded, findings, args.offline);
+    let report = Report::new(&loaded, findings, args.offline, args.settings);
     match args.format {
         Format::Table => print_line(report.table())?,
         Format::Json => print_line(serde_json::to_string_pretty(&report)?)?,

@@ -51,6 +51,9 @@ pub struct PipelineReport {
     streams: Option<Vec<&'static str>>,
     sinks: Option<Vec<SinkReport>>,
     pub findings: Vec<Finding>,
+    /// With `--settings`: keys and values as they apply.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    settings: Option<Vec<(String, String)>>,
 }
 
 #[derive(Debug, Serialize)]
@@ -111,12 +114,12 @@ pub enum Check {
 
 impl Report {
     /// `findings` are in the order of `loaded.pipelines`, and empty for an offline check.
-    pub fn new(loaded: &Loaded, findings: Vec<Vec<Finding>>, offline: bool) -> Self {
+    pub fn new(loaded: &Loaded, findings: Vec<Vec<Finding>>, offline: bool, settings: bool) -> Self {
         let mut found: Vec<_> = loaded.pipelines.iter().zip(findings).collect();
         let pipelines = loaded.files.iter().map(|file| {
             let position = found.iter().position(|(pipeline, _)| pipeline.path == file.path);
             let findings = position.map(|position| found.swap_remove(position).1).unwrap_or_default();
-            PipelineReport::new(file, findings)
+            PipelineReport::new(file, findings, settings)
         });
         let mut report = Self { ok: false, offline, pipelines: pipelines.collect(), problems: loaded.problems.clone() };
         report.ok = !report.has_invalid_file() && !report.has_failed_connection();
@@ -159,6 +162,13 @@ impl Report {
         if !findings.is_empty() {
             let _ = writeln!(out, "{findings}\n");
         }
+        for pipeline in &self.pipelines {
+            let Some(rows) = &pipeline.settings else { continue };
+            let mut settings = table(&["PIPELINE", "KEY", "VALUE"]);
+            let name = pipeline.name.as_deref().unwrap_or_default();
+            rows.iter().for_each(|(key, value)| _ = settings.add_row([name, key, value]));
+            let _ = writeln!(out, "{settings}\n");
+        }
         out.push_str(&self.summary());
         out
     }
@@ -199,7 +209,7 @@ fn table(header: &[&str]) -> Table {
 }
 
 impl PipelineReport {
-    fn new(file: &FileReport, findings: Vec<Finding>) -> Self {
+    fn new(file: &FileReport, findings: Vec<Finding>, settings: bool) -> Self {
         let pipeline = file.pipeline.as_deref();
         Self {
             name: pipeline.map(|pipeline| pipeline.name.clone()),
@@ -209,6 +219,7 @@ impl PipelineReport {
             streams: pipeline.map(streams),
             sinks: pipeline.map(sinks),
             findings,
+            settings: pipeline.filter(|_| settings).map(Pipeline::effective),
         }
     }
 

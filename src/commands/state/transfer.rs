@@ -175,20 +175,36 @@ impl Writer<'_> {
     }
 }
 
-/// Writes the checkpoints of an export into `store`. The whole export is validated before anything is written.
-pub async fn import(store: &dyn Store, state: &StateArgs, file: &Path, replace: bool) -> anyhow::Result<()> {
-    let source = Source::of(file)?;
-    let mut lanes = Vec::new();
-    for stored in source.read()? {
-        let Stored { lane, is_repair, .. } = stored?;
-        lanes.extend(Some(lane).filter(|_| !is_repair));
+/// An export that was read to its end and is complete and undamaged.
+pub struct Import {
+    source: Source,
+    lanes: Vec<CheckpointKey>,
+}
+
+impl Import {
+    /// Reads the whole export. Nothing is opened or written.
+    ///
+    /// # Errors
+    /// If it cannot be read, is damaged, or is of a newer release.
+    pub fn read(file: &Path) -> anyhow::Result<Self> {
+        let source = Source::of(file)?;
+        let mut lanes = Vec::new();
+        for stored in source.read()? {
+            let Stored { lane, is_repair, .. } = stored?;
+            lanes.extend(Some(lane).filter(|_| !is_repair));
+        }
+        Ok(Self { source, lanes })
     }
-    let target = Target { state, store, replace };
-    target.refuse_to_replace(&lanes).await?;
-    for stored in source.read()? {
-        target.put(stored?).await?;
+
+    /// Writes the checkpoints into `store`.
+    pub async fn write(&self, store: &dyn Store, state: &StateArgs, replace: bool) -> anyhow::Result<()> {
+        let target = Target { state, store, replace };
+        target.refuse_to_replace(&self.lanes).await?;
+        for stored in self.source.read()? {
+            target.put(stored?).await?;
+        }
+        Ok(print_line(format!("{} checkpoints imported into {}", self.lanes.len(), state.state))?)
     }
-    Ok(print_line(format!("{} checkpoints imported into {}", lanes.len(), state.state))?)
 }
 
 /// The store that an export is imported into.
@@ -229,12 +245,17 @@ impl Target<'_> {
     async fn put_into(&self, store: &dyn Store, stored: Stored) -> anyhow::Result<()> {
         let Stored { lane, mut bytes, journal, .. } = stored;
         // After the claim, no other process writes this lane.
-        if store.claim(&lane).await?.is_some() {
+        if let Some(replaced) = store.claim(&lane).await? {
             if !self.replace {
                 return Err(StateError::Exists(lane).into());
             }
             // This deletes the journal too, which must not be mixed with the imported one.
             store.delete(&lane).await?;
+            let time = |bytes: &[u8]| match LaneCheckpoint::decode(bytes) {
+                Ok(checkpoint) => checkpoint.position.complete_until().to_string(),
+                Err(_) => "an unreadable checkpoint".to_owned(),
+            };
+            print_line(format!("{lane} moved from {} to {}", time(&replaced), time(&bytes)))?;
         }
         let mut appends = Vec::new();
         if store.keeps_journals() {

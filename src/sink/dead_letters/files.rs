@@ -14,7 +14,8 @@ use parking_lot::Mutex;
 
 use super::dead_letter::{DeadLetter, DeadLetterError, DeadLetterStore, Usage};
 use super::line::{StoredDeadLetter, parse_line, write_line};
-use crate::sink::append::{append_lines, open_locked};
+use crate::settings::private_file;
+use crate::sink::append::{Readers, append_lines, open_locked};
 
 /// Locked by the command that removes dead letters; only one may run at a time.
 const LOCK: &str = "lock";
@@ -92,7 +93,8 @@ impl Files {
             *used = Some(before + more);
         }
         // Without the lock: a command may have locked one of the files for long, and other lanes write to others.
-        let appended = files.iter().try_for_each(|(name, lines)| append_lines(&self.path.join(name), lines));
+        let appended =
+            files.iter().try_for_each(|(name, lines)| append_lines(&self.path.join(name), lines, Readers::Owner));
         appended.map_err(|source| {
             // After an error the size is unknown.
             *self.used.lock() = None;
@@ -175,7 +177,7 @@ pub fn files(directory: &Path) -> io::Result<Vec<PathBuf>> {
 /// # Errors
 /// If another process has locked it, or the directory cannot be used.
 pub(super) fn lock(directory: &Path) -> io::Result<File> {
-    let lock = File::options().create(true).append(true).open(directory.join(LOCK))?;
+    let lock = private_file().create(true).append(true).open(directory.join(LOCK))?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => {
@@ -219,9 +221,9 @@ pub(super) fn remove(path: &Path, numbers: &BTreeSet<u64>) -> io::Result<usize> 
     if numbers.is_empty() {
         return Ok(0);
     }
-    let file = open_locked(path)?;
+    let file = open_locked(path, Readers::Owner)?;
     let rest = path.with_extension("rest");
-    let mut out = BufWriter::new(File::create(&rest)?);
+    let mut out = BufWriter::new(private_file().write(true).create(true).truncate(true).open(&rest)?);
     let mut lines = BufReader::new(&file);
     let mut line = Vec::new();
     let (mut removed, mut has_rest) = (0, false);
@@ -284,7 +286,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let store = Directory::new(directory.path().to_owned(), 1 << 20);
         store.keep(&[letter("acme")]).await.unwrap();
-        let locked = open_locked(&directory.path().join("acme/threats.siem.ndjson")).unwrap();
+        let locked = open_locked(&directory.path().join("acme/threats.siem.ndjson"), Readers::Owner).unwrap();
         let waiting = [letter("acme")];
         let mut waits = store.keep(&waiting);
         assert!(poll!(&mut waits).is_pending());

@@ -93,7 +93,7 @@ mod tests {
     use super::files::{lock, remove};
     use super::*;
     use crate::record::{Identity, Stream, Timestamp};
-    use crate::sink::append::append_lines;
+    use crate::sink::append::{Readers, append_lines};
 
     fn dead_letter<'a>(pipeline: &'a str, event: &'a [u8]) -> DeadLetter<'a> {
         DeadLetter {
@@ -206,7 +206,7 @@ mod tests {
         let (mut lines, total) = (Vec::new(), 400);
         line::write_line(&dead_letter("acme", b"{}"), &mut lines);
         let removed = std::thread::scope(|scope| {
-            let writer = scope.spawn(|| (0..total).for_each(|_| append_lines(&path, &lines).unwrap()));
+            let writer = scope.spawn(|| (0..total).for_each(|_| append_lines(&path, &lines, Readers::Owner).unwrap()));
             let mut removed = 0;
             while !writer.is_finished() {
                 if path.exists() {

@@ -9,7 +9,7 @@ use http::Method;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use schemars::JsonSchema;
 use secrecy::ExposeSecret;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::aws::{Aws, AwsSigner};
@@ -23,7 +23,7 @@ use crate::settings::{Credential, HttpSettings, Secret, SecretError};
 use crate::sink::{BuildError, SharedSinkResources};
 
 /// `auth:` of a sink with a choice of credentials.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Auth {
     /// No credentials, or those in `headers`.

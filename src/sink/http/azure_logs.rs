@@ -24,7 +24,7 @@ use crate::sink::{BuildError, Event, Limits, Outcome, Probe, SinkContext};
 
 /// `type: azure_logs`: a table of Microsoft Sentinel, with a data collection rule. Azure Monitor does not deduplicate;
 /// the column `EventId` identifies duplicates.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AzureLogsSettings {
     /// Logs ingestion URL of the data collection endpoint or of the rule itself.

@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::event_time::{SentTime, TimeLimits};
@@ -20,7 +20,7 @@ use crate::sink::{BuildError, Event, Limits, Outcome, Probe, SinkContext};
 
 /// `type: datadog`: Datadog's logs intake. Datadog does not deduplicate; the attribute `event_id` identifies
 /// duplicates.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DatadogSettings {
     /// API key.

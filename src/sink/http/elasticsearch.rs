@@ -16,7 +16,7 @@ use futures_util::future::BoxFuture;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use self::cluster::{Cluster, Storage};
 use self::document::Documents;
@@ -29,7 +29,7 @@ use crate::sink::{BuildError, Event, Limits, Outcome, Probe, SinkContext};
 
 /// `type: elasticsearch`: a data stream of Elasticsearch or OpenSearch. The identity of an event is the `_id` of its
 /// document, so that a document that is sent again is recognised until the data stream rolls over.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ElasticsearchSettings {
     /// The cluster, such as `https://elastic.example:9200`.

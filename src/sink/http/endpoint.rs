@@ -3,7 +3,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer, de};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use url::Url;
 
 use crate::sink::BuildError;
@@ -93,6 +93,14 @@ impl FromStr for Endpoint {
             return Err(EndpointError::Credentials);
         }
         Ok(Self(url))
+    }
+}
+
+/// Without path and query, as in all output.
+impl Serialize for Endpoint {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let is_short = self.0.path() == "/" && self.0.query().is_none();
+        serializer.collect_str(&format_args!("{self}{}", if is_short { "" } else { "/…" }))
     }
 }
 

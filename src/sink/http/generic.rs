@@ -16,7 +16,7 @@ use crate::sink::line::Line;
 use crate::sink::{BuildError, Event, Limits, Outcome, Probe, SinkContext};
 
 /// `type: http`: JSON to any receiver. A 2xx means that the receiver accepted the whole request.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GenericSettings {
     /// Requests are posted to this URL.

@@ -10,7 +10,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, Method};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::event_time::time_or_now;
@@ -27,7 +27,7 @@ use crate::sink::{BuildError, Event, Limits, Outcome, Probe, SinkContext};
 
 /// `type: google_secops`: Google Security Operations (Chronicle). Its parsers read the console's own records
 /// (`schema: raw`). The label `event_id` identifies duplicates.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GoogleSecopsSettings {
     /// Google Cloud project of the instance.

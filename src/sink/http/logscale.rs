@@ -21,7 +21,7 @@ use crate::sink::common::{Compression, Defaults};
 use crate::sink::{BuildError, Event, Limits, Outcome, Probe, SinkContext};
 
 /// `type: logscale`: a repository of Falcon LogScale, or an NG-SIEM connector.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LogscaleSettings {
     /// The cluster, such as `https://cloud.community.humio.com`, or the complete URL of an NG-SIEM connector, which

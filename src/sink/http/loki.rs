@@ -21,7 +21,7 @@ use crate::sink::{BuildError, Event, Limits, Outcome, Probe, SinkContext};
 
 /// `type: loki`: Grafana Loki. A lane is one stream in Loki. Loki stores an entry once if it arrives twice with equal
 /// time.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LokiSettings {
     /// URL without path, such as `https://loki.example:3100`.

@@ -14,7 +14,7 @@ use super::token_request::TokenRequest;
 use crate::settings::{Proxy, Secret, Tls};
 
 /// `auth: { type: oauth2, … }`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ClientCredentials {
     /// Token endpoint.

@@ -21,7 +21,7 @@ use crate::sink::{Batch, BuildError, Event, Limits, Outcome, Probe, SinkContext}
 
 /// `type: sekoia`: an intake of Sekoia.io. Its format for SentinelOne reads the console's own records (`schema: raw`).
 /// Sekoia.io does not deduplicate.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SekoiaSettings {
     /// URL of the region's intake.

@@ -13,7 +13,7 @@ use crate::settings::{Credential, Secret, SecretError};
 use crate::sink::BuildError;
 
 /// `auth: { type: hmac, … }`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Hmac {
     /// The key. One that begins with `whsec_` is base64 after the prefix, any other is used as it is.

@@ -7,7 +7,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Authenticator, Destination, DestinationType, Endpoint, Parts, ResponseView, SinkClient};
 use crate::settings::{HttpSettings, Secret};
@@ -16,7 +16,7 @@ use crate::sink::line::Line;
 use crate::sink::{BuildError, Event, Limits, Outcome, Probe, SinkContext};
 
 /// `type: sumo`: one event a line to an HTTP source of Sumo Logic.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SumoSettings {
     /// URL of the source. Its last segment is the credential, unless `code` or `token` is given.

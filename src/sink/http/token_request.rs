@@ -5,8 +5,8 @@ use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use schemars::JsonSchema;
 use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::endpoint::Endpoint;
 use super::exchange::exchange;
@@ -19,7 +19,7 @@ use crate::settings::{ClientError, HttpSettings, Proxy, Tls, local_client, scrub
 use crate::sink::Outcome;
 
 /// `oauth2:` of a sink whose token endpoint is known.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TokenEndpointSettings {
     /// Certificates for the token endpoint; those of the sink do not apply to it.

@@ -13,7 +13,7 @@ use crate::sink::http::ClientCredentials;
 use crate::sink::{BuildError, Limits};
 
 /// `type: kafka`: one message an event, keyed by the record, so that versions of one record stay in order.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct KafkaSettings {
     /// Brokers to begin with, as `HOST:PORT`.

@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
+use super::ClusterSettings;
 use super::plan::{Answer, Call, LeaseRecord, Listing};
 use crate::settings::kubernetes::{Kubernetes, KubernetesError, object_labels, selector};
 
@@ -22,6 +23,8 @@ const SHARD: &str = "shard";
 const WORKER: &str = "worker";
 /// Label of leases without a holder. Workers watch leases with this label, and so get no event for each renewal.
 const FREE: &str = "s1-forwarder/free";
+/// Annotation of a worker's lease: `HOST:PORT` of its HTTP endpoints.
+const ADDRESS: &str = "s1-forwarder/address";
 const SETTINGS: &str = "settings";
 const SHARDS: &str = "shards";
 /// Seconds after which a watch is started again. A lost connection may go unnoticed for that long.
@@ -37,21 +40,32 @@ pub struct Leases {
     lease: Duration,
     /// The last known spec of each shard's lease. Writes keep its number of transitions and its time of acquisition.
     specs: Mutex<BTreeMap<u32, LeaseSpec>>,
+    /// This worker's `--advertise`.
+    address: Option<String>,
+    /// The addresses of the workers at the last listing, by name.
+    addresses: Mutex<BTreeMap<String, String>>,
     /// The latest version that a watch reported. No listing may be older.
     freed: watch::Sender<Option<String>>,
 }
 
 impl Leases {
     /// The name of the `worker` must be different after a restart.
-    pub fn new(kubernetes: &Kubernetes, instance: &str, worker: &str, lease: Duration) -> Self {
+    pub fn new(kubernetes: &Kubernetes, instance: &str, worker: &str, settings: &ClusterSettings) -> Self {
         Self {
             api: Api::namespaced(kubernetes.client.clone(), &kubernetes.namespace),
             instance: instance.to_owned(),
             worker: worker.to_owned(),
-            lease,
+            lease: settings.lease,
             specs: Mutex::default(),
+            address: settings.address.clone(),
+            addresses: Mutex::default(),
             freed: watch::Sender::new(None),
         }
+    }
+
+    /// The addresses of the workers' HTTP endpoints, by name, as far as they are known.
+    pub fn addresses(&self) -> BTreeMap<String, String> {
+        self.addresses.lock().clone()
     }
 
     /// Changes when a lease has become free.
@@ -126,10 +140,14 @@ impl Leases {
             self.specs.lock().insert(number, spec.clone());
             listing.shards.insert(number, record(&lease));
         }
+        let mut addresses = BTreeMap::new();
         for lease in self.api.list(&parameters(WORKER)).await? {
             let record = record(&lease);
+            let address = lease.annotations().get(ADDRESS).cloned();
+            addresses.extend(record.holder.clone().zip(address));
             listing.workers.extend(record.holder.clone().map(|holder| (holder, record)));
         }
+        *self.addresses.lock() = addresses;
         Ok(Answer::Listed(listing))
     }
 
@@ -149,6 +167,11 @@ impl Leases {
             name: Some(name.clone()),
             resource_version: version.cloned(),
             labels: Some(labels),
+            annotations: self
+                .address
+                .clone()
+                .filter(|_| kind == WORKER)
+                .map(|address| [(ADDRESS.to_owned(), address)].into()),
             ..ObjectMeta::default()
         };
         let lease = Lease { metadata, spec: Some(spec) };

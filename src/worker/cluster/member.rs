@@ -34,7 +34,7 @@ pub async fn join(
     let (drained, drained_out) = mpsc::channel(settings.shards as usize + 1);
     let leave = CancellationToken::new();
     let member = Member {
-        leases: Arc::new(Leases::new(&kubernetes, instance, worker, settings.lease)),
+        leases: Arc::new(Leases::new(&kubernetes, instance, worker, settings)),
         plan: LeasePlanner::new(worker, settings.shards, settings.lease),
         lease: settings.lease,
         started: Instant::now(),
@@ -196,6 +196,11 @@ impl Member {
             workers.entry(holder.to_owned()).or_default().insert(shard);
         }
         self.telemetry.process().set_shards(self.plan.owned().count(), self.shards);
-        self.telemetry.set_cluster(ClusterView { worker: self.worker.clone(), shards: self.shards, workers });
+        self.telemetry.set_cluster(ClusterView {
+            worker: self.worker.clone(),
+            shards: self.shards,
+            workers,
+            addresses: self.leases.addresses(),
+        });
     }
 }

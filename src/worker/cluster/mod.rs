@@ -32,6 +32,8 @@ pub struct ClusterSettings {
     pub shards: u32,
     /// `--lease`.
     pub lease: Duration,
+    /// `HOST:PORT` at which other workers reach this one's HTTP endpoints.
+    pub address: Option<String>,
 }
 
 /// A worker cannot join the cluster.

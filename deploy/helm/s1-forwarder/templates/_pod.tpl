@@ -41,6 +41,9 @@
 - name: S1_FORWARDER_DEFAULTS
   value: /etc/s1-forwarder/defaults/defaults.yaml
 {{- end }}
+# Other workers ask this one for its lanes there.
+- name: POD_IP
+  valueFrom: { fieldRef: { fieldPath: status.podIP } }
 - name: TOKIO_WORKER_THREADS
   value: {{ .Values.worker.threads | quote }}
 {{- with .Values.worker.extraEnv }}

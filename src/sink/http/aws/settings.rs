@@ -1,11 +1,11 @@
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::settings::{Proxy, Secret, Tls};
 use crate::sink::BuildError;
 
 /// `auth: { type: aws, … }`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Aws {
     /// Region of the destination, such as `eu-west-1`; default: `AWS_REGION` of the environment.

@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::response::not_from;
 use super::{Auth, Authenticator, Destination, DestinationType, Endpoint, Framing, Parts, ResponseView, SinkClient};
@@ -25,7 +25,7 @@ use record::Writer;
 
 /// `type: otlp`: OpenTelemetry logs over HTTP. The protocol does not deduplicate; the attribute `event.id` identifies
 /// duplicates.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OtlpSettings {
     /// URL of the receiver without path, such as `https://collector.example:4318`.

@@ -27,7 +27,7 @@ use judge::ResponseBody;
 
 /// `type: splunk_hec`: Splunk's HTTP Event Collector. Splunk does not deduplicate; `dedup` by the indexed field
 /// `event_id` does.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SplunkHecSettings {
     /// URL of the collector without path, such as `https://splunk.example:8088`.

@@ -1,0 +1,112 @@
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+use super::lanes::{File, Lane, Status};
+use super::query::LaneQuery;
+use crate::record::Timestamp;
+use crate::telemetry::Telemetry;
+
+/// The response of `/api/v1/pipelines/NAME`, and the content of the pipeline's page. Later releases may add fields.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PipelineDetails {
+    /// Version of the program.
+    pub version: Cow<'static, str>,
+    /// Time of the response.
+    pub time: String,
+    pub pipeline: String,
+    /// The worker that answers, if several workers share the pipelines.
+    pub worker: Option<String>,
+    /// The files that have this pipeline, which is one unless two have the same name.
+    pub files: Vec<File>,
+    pub lanes: Vec<Lane>,
+    /// The newest first.
+    pub errors: Vec<Incident>,
+    /// The oldest first.
+    pub history: Vec<HistoryPoint>,
+    /// Keys and values of the pipeline file as they apply, without secrets.
+    pub settings: Vec<(String, String)>,
+}
+
+/// An error of one lane.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Incident {
+    /// The last time.
+    pub time: String,
+    pub stream: Cow<'static, str>,
+    pub sink: String,
+    /// The state that it caused.
+    pub state: Cow<'static, str>,
+    pub text: String,
+    /// How often the lane had it in a row.
+    pub count: u32,
+}
+
+/// Five minutes of a pipeline.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct HistoryPoint {
+    /// End of the five minutes, in seconds since 1970.
+    pub time: i64,
+    pub delivered_per_second: f32,
+    /// The largest lag among the pipeline's lanes.
+    pub lag_seconds: Option<f32>,
+}
+
+impl PipelineDetails {
+    /// `None` if this worker knows no such pipeline.
+    pub(super) fn of(telemetry: &Telemetry, pipeline: &str, now: Timestamp) -> Option<Self> {
+        let mut snapshot = telemetry.snapshot();
+        snapshot.lanes.retain(|lane| lane.metrics.pipeline == pipeline);
+        snapshot.files.retain(|(_, status)| status.pipeline == pipeline);
+        if snapshot.lanes.is_empty() && snapshot.files.is_empty() {
+            return None;
+        }
+        let mut errors = Vec::new();
+        for lane in snapshot.lanes.iter().map(|lane| &lane.metrics) {
+            errors.extend(lane.recent_errors().into_iter().map(|error| (error, lane)));
+        }
+        errors.sort_by_key(|(error, _)| std::cmp::Reverse(error.time));
+        let errors = errors.into_iter().map(|(error, lane)| Incident {
+            time: error.time.to_string(),
+            stream: lane.stream.name().into(),
+            sink: lane.sink.clone(),
+            state: error.state.into(),
+            text: error.text.into_string(),
+            count: error.count,
+        });
+        let errors = errors.collect();
+        let history = telemetry.history(pipeline).into_iter().map(|sample| HistoryPoint {
+            time: sample.time.seconds(),
+            delivered_per_second: sample.delivered_per_second,
+            lag_seconds: sample.lag_seconds,
+        });
+        let history = history.collect();
+        let everything = LaneQuery { page: 1, ..LaneQuery::default() };
+        let Status { version, time, cluster, files, lanes, .. } = Status::of(&snapshot, &everything, now);
+        let settings = telemetry.settings(pipeline).unwrap_or_default();
+        let worker = cluster.map(|cluster| cluster.worker);
+        Some(Self { version, time, pipeline: pipeline.to_owned(), worker, files, lanes, errors, history, settings })
+    }
+}
+
+/// What an operator does about a lane in this state. docs/troubleshooting.md has the long answer.
+pub(super) fn advice(state: &str) -> &'static str {
+    match state {
+        "console_failing" => {
+            "The lane tries again by itself. If this lasts, check the network, the proxy and whether the console is up."
+        }
+        "console_refused" => {
+            "Check token, role and scope with `s1-forwarder check FILE`. A replaced token file is read without a restart."
+        }
+        "sink_failing" => {
+            "The lane tries again by itself and loses nothing. If this lasts, check the sink and the way to it."
+        }
+        "sink_refused" => {
+            "Correct the sink's credentials or settings: `s1-forwarder check FILE` tests them. The lane tries again by itself."
+        }
+        "stopped" => {
+            "Make the store of checkpoints or dead letters writable and free. The lane then continues by itself."
+        }
+        _ => "",
+    }
+}

@@ -1,0 +1,144 @@
+//! Asks the other workers, so that any of them shows the lanes of all.
+
+use std::time::Duration;
+
+use futures_util::{StreamExt, stream};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::de::DeserializeOwned;
+
+use super::details::PipelineDetails;
+use super::lanes::{Lane, Status, WorkerAnswer};
+use super::query::{Facts, LaneQuery, MOST_WANTED};
+use crate::record::Timestamp;
+use crate::settings::{describe_request_error, install_crypto_provider};
+use crate::telemetry::{ClusterView, Telemetry};
+
+/// A worker that takes longer is shown without an answer.
+const TIMEOUT: Duration = Duration::from_secs(3);
+/// A larger answer is not from a worker.
+const MOST_BYTES: usize = 64 << 20;
+/// Workers that are asked at the same time.
+const CONCURRENCY: usize = 16;
+
+/// The client for requests to other workers.
+#[derive(Debug)]
+pub(super) struct Fleet(Option<reqwest::Client>);
+
+impl Fleet {
+    pub fn new() -> Self {
+        install_crypto_provider();
+        // Workers are on one network: a proxy for consoles and sinks does not know their addresses.
+        Self(
+            reqwest::Client::builder()
+                .no_proxy()
+                .timeout(TIMEOUT)
+                .redirect(reqwest::redirect::Policy::none())
+                .build()
+                .ok(),
+        )
+    }
+
+    /// The lanes of this worker, or of all workers.
+    pub async fn status(&self, telemetry: &Telemetry, query: &LaneQuery, all: bool) -> Status {
+        let snapshot = telemetry.snapshot();
+        let now = Timestamp::now();
+        let Some(view) = snapshot.cluster.as_ref().filter(|_| all) else {
+            return Status::of(&snapshot, query, now);
+        };
+        // Any of the page's rows may be on any worker: each sends its rows up to the end of the page.
+        let rows = query.rows();
+        let limit = query.limit.map(|_| rows.end.min(MOST_WANTED));
+        let part = LaneQuery { page: 1, limit, ..query.clone() };
+        let mut status = Status::of(&snapshot, &part, now);
+        status.lanes.iter_mut().for_each(|lane| lane.worker = Some(view.worker.clone()));
+        let asked = LaneQuery { all_workers: Some(false), without_files: true, refresh: None, ..part.clone() };
+        let path = format!("/api/v1/lanes{}", asked.link());
+        let mut asking = Vec::new();
+        for worker in view.workers.keys() {
+            if *worker != view.worker {
+                asking.push(self.ask_worker(view, worker, &path));
+            }
+        }
+        let mut answers: Vec<_> = stream::iter(asking).buffer_unordered(CONCURRENCY).collect().await;
+        answers.sort_by(|(one, _), (other, _)| one.worker.cmp(&other.worker));
+        for (answer, lanes) in answers {
+            if let Some(summary) = &answer.summary {
+                status.summary.merge(summary);
+            }
+            if let Some((matching, lanes)) = lanes {
+                status.matching += matching;
+                status.lanes.extend(lanes.into_iter().map(|lane| Lane { worker: Some(answer.worker.clone()), ..lane }));
+            }
+            status.workers.push(answer);
+        }
+        status.lanes.sort_by(|one, other| query.order(&Facts::of_lane(one), &Facts::of_lane(other)));
+        status.lanes = status.lanes.into_iter().skip(rows.start).take(rows.len()).collect();
+        status
+    }
+
+    async fn ask_worker(
+        &self,
+        view: &ClusterView,
+        worker: &str,
+        path: &str,
+    ) -> (WorkerAnswer, Option<(usize, Vec<Lane>)>) {
+        let address = view.addresses.get(worker).cloned();
+        let answer =
+            |problem, summary| WorkerAnswer { worker: worker.to_owned(), address: address.clone(), problem, summary };
+        match self.ask::<Status>(view, worker, path).await {
+            Ok(Some(status)) => {
+                (answer(None, Some(status.summary)), Some((status.matching.max(status.lanes.len()), status.lanes)))
+            }
+            Ok(None) => (answer(Some("it knows no lanes".to_owned()), None), None),
+            Err(problem) => (answer(Some(problem), None), None),
+        }
+    }
+
+    /// A pipeline of this worker, else of the worker that runs it. `None` if no worker knows it.
+    pub async fn pipeline(&self, telemetry: &Telemetry, pipeline: &str) -> Option<PipelineDetails> {
+        let own = PipelineDetails::of(telemetry, pipeline, Timestamp::now())?;
+        let Some(view) = telemetry.cluster().filter(|_| own.lanes.is_empty()) else { return Some(own) };
+        // Its shard may just be moving, so that nobody is known to have it.
+        let holder = own.files.iter().find_map(|file| file.worker.clone());
+        let name = utf8_percent_encode(pipeline, NON_ALPHANUMERIC);
+        let path = format!("/api/v1/pipelines/{name}?workers=this");
+        let mut asking = Vec::new();
+        for worker in view.workers.keys() {
+            if *worker != view.worker && holder.as_ref().is_none_or(|holder| holder == worker) {
+                asking.push(self.ask::<PipelineDetails>(&view, worker, &path));
+            }
+        }
+        let answers: Vec<_> = stream::iter(asking).buffer_unordered(CONCURRENCY).collect().await;
+        let found = answers.into_iter().filter_map(|answer| answer.ok().flatten()).find(|it| !it.lanes.is_empty());
+        // Its file, and who should have answered, are known here.
+        Some(found.unwrap_or(own))
+    }
+
+    /// `None` if the worker does not know what it is asked for.
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        view: &ClusterView,
+        worker: &str,
+        path: &str,
+    ) -> Result<Option<T>, String> {
+        let address = view.addresses.get(worker).ok_or("its address is unknown: see `--advertise`")?;
+        let client = self.0.as_ref().ok_or("the HTTP client could not be set up")?;
+        let failed = |error: reqwest::Error| describe_request_error(&error);
+        let mut response = client.get(format!("http://{address}{path}")).send().await.map_err(failed)?;
+        match response.status().as_u16() {
+            200 => {}
+            404 => return Ok(None),
+            status => return Err(format!("it answers with status {status}")),
+        }
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(failed)? {
+            body.extend_from_slice(&chunk);
+            if body.len() > MOST_BYTES {
+                return Err(format!("its answer is larger than {MOST_BYTES} bytes"));
+            }
+        }
+        serde_json::from_slice(&body)
+            .map(Some)
+            .map_err(|_| "its answer is not from a worker of this version".to_owned())
+    }
+}

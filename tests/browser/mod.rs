@@ -1,0 +1,134 @@
+//! The status page in a real browser: what it shows, that it needs no scripts, and what its content policy refuses.
+//!
+//! `S1_FORWARDER_SCREENSHOTS=1` writes the pictures in docs/images.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use s1_forwarder::pipeline;
+use s1_forwarder::record::{Stream, Timestamp};
+use s1_forwarder::server::Server;
+use s1_forwarder::telemetry::{Activity, FileStatus, LaneState, SettingsSource, SkipReason, Telemetry};
+
+use crate::support::cache::{installed, kept, or_skip, run, servers_wanted};
+
+const PUPPETEER: &str = "24.40.0";
+const BROWSERS: [&str; 4] = ["chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"];
+
+fn browser() -> Result<(PathBuf, PathBuf), String> {
+    servers_wanted()?;
+    installed(&["node", "npm"], "--version")?;
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut programs = std::env::split_paths(&path).flat_map(|directory| BROWSERS.map(|name| directory.join(name)));
+    let chromium = programs.find(|program| program.is_file()).ok_or("no Chromium is installed")?;
+    let puppeteer = kept(&format!("puppeteer-core-{PUPPETEER}"), |directory| {
+        let mut npm = Command::new("npm");
+        npm.args(["install", "--no-save", "--no-audit", "--no-fund", "--silent", "--prefix"]).arg(directory);
+        run(npm.arg(format!("puppeteer-core@{PUPPETEER}")), directory).map(drop)
+    })?;
+    Ok((chromium, puppeteer))
+}
+
+#[derive(Debug)]
+struct Settings(Arc<pipeline::Pipeline>);
+
+impl SettingsSource for Settings {
+    fn settings(&self, _: &str) -> Option<Vec<(String, String)>> {
+        Some(self.0.effective())
+    }
+}
+
+const FILE: &str = "console:\n  url: https://usea1-bolt.sentinelone.net\n  token: { file: /run/secrets/bolt/token }\n\
+                    streams: { threats: {}, activities: {}, agents: {} }\n\
+                    sinks:\n- { type: splunk_hec, name: siem, url: 'https://splunk.example:8088', token: { env: HEC } }\n";
+
+/// A worker in the twelfth hour of its life, with what goes wrong.
+fn busy_worker(directory: &Path) -> Arc<Telemetry> {
+    let telemetry = Arc::new(Telemetry::new());
+    let now = Timestamp::now();
+    let names = ["acme", "bolt", "cedar", "delta", "ember", "fjord", "grove", "haven", "iris", "juno"];
+    let streams = [Stream::Threats, Stream::Activities, Stream::Agents];
+    let mut lanes = Vec::new();
+    for (index, name) in names.into_iter().enumerate() {
+        for stream in streams {
+            lanes.push((index as u64, telemetry.start_lane(name, stream, "siem")));
+        }
+        let activity = if name == "juno" { Activity::Paused } else { Activity::Running };
+        let problem =
+            (name == "cedar").then(|| "12:5: streams.activites: unknown key; did you mean `activities`?".to_owned());
+        let status = FileStatus { pipeline: name.to_owned(), activity, shard: None, problem };
+        telemetry.set_file(&PathBuf::from(format!("pipelines/{name}.yaml")), status);
+    }
+    for step in (0..150_u32).rev() {
+        let time = now.minus(Duration::from_secs(300) * step);
+        for (index, lane) in &lanes {
+            let wave = u64::from(step % 40 + 10) * (index + 1) * 20;
+            lane.pulled.fetch_add(wave + 7, Relaxed);
+            lane.delivered.fetch_add(wave, Relaxed);
+            lane.skip_records(SkipReason::Duplicate, 7);
+            let lag = if lane.pipeline == "bolt" && step < 30 {
+                u64::from(30 - step) * 300
+            } else {
+                20 + u64::from(step % 9)
+            };
+            lane.set_complete_until(time.minus(Duration::from_secs(lag)));
+            lane.succeeded(time);
+            lane.set_state(time, LaneState::Running);
+        }
+        telemetry.sample_rates(time);
+    }
+    for (_, lane) in &lanes {
+        lane.set_next_attempt(Some(now.plus(Duration::from_secs(40))));
+        let state = match (lane.pipeline.as_str(), lane.stream) {
+            ("bolt", Stream::Threats) => LaneState::ConsoleRefused(
+                "the console answered 403 Forbidden: 4030010: Insufficient permissions: <img src=x onerror=alert(1)>"
+                    .to_owned(),
+            ),
+            ("bolt", _) => {
+                LaneState::SinkFailing("cannot connect to splunk.example:8088: Connection refused".to_owned())
+            }
+            ("delta", Stream::Agents) => LaneState::SinkRefused("401 Unauthorized: invalid token".to_owned()),
+            ("ember", Stream::Threats) => {
+                LaneState::Stopped("cannot write state/lanes: No space left on device".to_owned())
+            }
+            _ => continue,
+        };
+        lane.set_state(now, state);
+        lane.dead_letters.fetch_add(3, Relaxed);
+    }
+    for (index, name) in names.into_iter().enumerate() {
+        telemetry.set_token_expiry(name, Some(now.plus(Duration::from_secs(86_400 * (9 + 40 * index as u64)))));
+    }
+    let file = directory.join("bolt.yaml");
+    std::fs::write(&file, FILE).unwrap();
+    let loaded = pipeline::load(&[file], None);
+    let bolt = loaded.pipelines.first().unwrap_or_else(|| panic!("{:?}", loaded.problems));
+    telemetry.set_settings_source(Arc::new(Settings(bolt.clone())));
+    telemetry.health().set_files_read();
+    telemetry.health().set_state_store(Ok(()));
+    telemetry
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_browser_shows_the_pages_as_they_are_meant() {
+    let Some((chromium, puppeteer)) = or_skip("browser", browser()) else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", server.address());
+    let served = tokio::spawn(server.serve(busy_worker(directory.path()), std::future::pending()));
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut node = Command::new("node");
+    node.arg(root.join("tests/browser/page.mjs")).arg(chromium).arg(puppeteer).arg(&url);
+    if std::env::var("S1_FORWARDER_SCREENSHOTS").as_deref() == Ok("1") {
+        let images = root.join("docs/images");
+        std::fs::create_dir_all(&images).unwrap();
+        node.arg(images);
+    }
+    let looked = tokio::task::spawn_blocking(move || run(&mut node, &std::env::temp_dir())).await.unwrap();
+    served.abort();
+    let said = looked.unwrap_or_else(|complaints| panic!("{complaints}"));
+    assert!(said.contains("no complaints"), "{said}");
+}

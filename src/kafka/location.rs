@@ -141,7 +141,7 @@ mod tests {
             ("client.id=x&enable.idempotence=true", "option `enable.idempotence`: this program sets it by itself"),
             ("client.id=x&transactional.id=mine", "option `transactional.id`: transactions come with"),
             ("acks=1", "option `acks`: an event counts as delivered once all replicas have it"),
-            ("security.protocol", "option `security.protocol`: write it as NAME=VALUE"),
+            ("client.id=x&s3cret", "option `number 2`: write it as NAME=VALUE"),
             (
                 "client.id=x&sasl.pasword=s3cret",
                 "option `sasl.pasword`: No such configuration property: \"sasl.pasword\"",

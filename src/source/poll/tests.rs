@@ -487,8 +487,8 @@ fn counts() -> impl Strategy<Value = Counts> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// For all faults, interruptions and counts, wrong ones included: each record is emitted once, the bound never moves back, every poll ends, and
-    /// every request is within [bound, start].
+    /// For all faults, interruptions and counts, wrong ones included: each record is emitted once, the bound never
+    /// moves back, every poll ends, and every request is within [bound, start].
     #[test]
     fn a_sequence_of_polls_emits_each_record_once(
         records in prop::collection::vec(shown(), 0..30),

@@ -143,7 +143,7 @@ fn lanes(lanes: &[Lane]) -> Table {
             lane.describe_skipped(),
             lane.requeued.to_string(),
             lane.dead_letters.to_string(),
-            lane.error.clone().unwrap_or_default(),
+            lane.error.clone().or_else(|| lane.remap_problem()).unwrap_or_default(),
         ]);
     }
     align_right(&mut table, 2..8);

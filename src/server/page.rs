@@ -177,7 +177,7 @@ fn write_lane(page: &mut String, lane: &Lane, now: Timestamp) -> fmt::Result {
             let ago = RelativeTime(Some(&error.time), now);
             write!(page, "<td class=\"e\">{} <span class=\"idle\">({ago})</span></td></tr>", Escaped(&error.text))
         }
-        None => write!(page, "<td class=\"e\"></td></tr>"),
+        None => write!(page, "<td class=\"e\">{}</td></tr>", Escaped(&lane.remap_problem().unwrap_or_default())),
     }
 }
 

@@ -30,5 +30,7 @@ mod status;
 mod streams;
 mod tokens;
 mod transfer;
+#[cfg(feature = "remap")]
+mod transform;
 mod unified;
 mod verify;

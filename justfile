@@ -25,6 +25,7 @@ lint-features:
     cargo clippy --all-targets --locked --no-default-features --features kafka -- -D warnings
     cargo clippy --all-targets --locked --no-default-features --features kubernetes -- -D warnings
     cargo clippy --all-targets --locked --no-default-features --features traces -- -D warnings
+    cargo clippy --all-targets --locked --no-default-features --features remap -- -D warnings
 
 # Words, width of prose and links (needs vale, Node.js with markdownlint-cli2).
 prose:

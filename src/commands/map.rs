@@ -3,15 +3,16 @@
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use comfy_table::{CellAlignment, Table, presets};
 
 use crate::console::ConsoleUrl;
 use crate::pipeline;
 use crate::record::{RecordSplitter, Stream};
 use crate::transform::coverage::Coverage;
-use crate::transform::{Mapper, Origin, Schema, TransformSettings};
+use crate::transform::{Mapper, Origin, Schema, Steps, TransformSettings};
 
 /// Maximum of records that are reported one by one if they cannot be mapped.
 const FAULTS_SHOWN: u64 = 20;
@@ -28,9 +29,12 @@ pub struct Args {
     /// Stream of the records: threats, activities, agents, alerts, groups, unified_alerts, vulnerabilities
     #[arg(long, value_name = "NAME")]
     pub stream: Stream,
-    /// Use the schema, the labels and the console host of this pipeline file
+    /// Use the console host and everything in `transform` of this pipeline file: what it drops is not printed
     #[arg(long, value_name = "FILE")]
     pub pipeline: Option<PathBuf>,
+    /// Use the schema and the program of this sink of the pipeline file
+    #[arg(long, value_name = "NAME", requires = "pipeline")]
+    pub sink: Option<String>,
     /// Host of the console, for observer.hostname and links
     #[arg(long, value_name = "HOST", value_parser = ConsoleUrl::parse)]
     pub console_host: Option<ConsoleUrl>,
@@ -53,11 +57,11 @@ fn schema(name: &str) -> Result<Schema, String> {
 /// # Errors
 /// If stdin or stdout fail, or the input is not valid JSON.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let Some((mapper, schema)) = mapper(args) else { return Ok(ExitCode::from(2)) };
+    let Some((mapper, schema)) = mapper(args)? else { return Ok(ExitCode::from(2)) };
     let input = BufReader::with_capacity(1 << 16, io::stdin().lock());
     let output = io::BufWriter::with_capacity(1 << 16, io::stdout().lock());
     let coverage = args.report.then(Coverage::default);
-    let mut run = Run { mapper, schema, output, coverage, records: 0, faults: 0 };
+    let mut run = Run { mapper, schema, output, coverage, records: 0, faults: 0, dropped: 0, failed: 0 };
     match run.map(args.stream, input) {
         // The reader has closed the pipe.
         Err(error) if is_closed_pipe(&error) => return Ok(ExitCode::SUCCESS),
@@ -66,6 +70,12 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if let Some(coverage) = &run.coverage {
         eprintln!("{}", table(args.stream, run.records, coverage));
     }
+    if run.dropped > 0 {
+        eprintln!("{} of {} records are dropped by the pipeline", run.dropped, run.records);
+    }
+    if run.failed > 0 {
+        eprintln!("{} of {} events are as they were mapped, since a program failed on them", run.failed, run.records);
+    }
     if run.faults > 0 {
         eprintln!("{} of {} records could not be mapped and became error events", run.faults, run.records);
     }
@@ -73,7 +83,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 /// The mapper for the flags and the pipeline file. `None` if the file is invalid; its problems have been printed.
-fn mapper(args: &Args) -> Option<(Mapper, Schema)> {
+fn mapper(args: &Args) -> anyhow::Result<Option<(Mapper, Schema)>> {
     let given = args.console_host.as_ref().map(|url| url.host().to_owned());
     let Some(path) = &args.pipeline else {
         let origin = Origin {
@@ -82,20 +92,29 @@ fn mapper(args: &Args) -> Option<(Mapper, Schema)> {
             stream: args.stream,
         };
         let schema = args.schema.unwrap_or_default();
-        return Some((Mapper::new(&TransformSettings::default(), schema, origin), schema));
+        return Ok(Some((Mapper::new(&TransformSettings::default(), schema, origin), schema)));
     };
     let loaded = pipeline::load(std::slice::from_ref(path), &pipeline::FileOptions::default());
     for problem in &loaded.problems {
         eprintln!("{problem}");
     }
-    let pipeline = loaded.pipelines.first()?;
+    let Some(pipeline) = loaded.pipelines.first() else { return Ok(None) };
     let origin = Origin {
         pipeline: pipeline.name.clone(),
         console_host: given.unwrap_or_else(|| pipeline.console.url.host().to_owned()),
         stream: args.stream,
     };
-    let schema = args.schema.unwrap_or(pipeline.transform.schema);
-    Some((Mapper::new(&pipeline.transform, schema, origin), schema))
+    let sink = match &args.sink {
+        Some(name) => {
+            let found = pipeline.sinks.iter().find(|sink| sink.name() == name);
+            Some(found.with_context(|| format!("{} has no sink `{name}`", path.display()))?)
+        }
+        None => None,
+    };
+    let schema = args.schema.or_else(|| sink?.common.schema).unwrap_or(pipeline.transform.schema);
+    let remap = sink.and_then(|sink| sink.common.remap.as_deref());
+    let steps = Steps::new(&pipeline.transform, schema, remap).map_err(|error| anyhow!("transform.{error}"))?;
+    Ok(Some((Mapper::new(&pipeline.transform, schema, origin).with_steps(steps.map(Arc::new)), schema)))
 }
 
 struct Run<W> {
@@ -105,6 +124,10 @@ struct Run<W> {
     coverage: Option<Coverage>,
     records: u64,
     faults: u64,
+    /// By `drop` and `remap`.
+    dropped: u64,
+    /// Events that a program failed on.
+    failed: u64,
 }
 
 impl<W: Write> Run<W> {
@@ -120,18 +143,34 @@ impl<W: Write> Run<W> {
             };
             self.records += 1;
             event.clear();
-            if let Err(error) = self.mapper.map(&record.bytes, &mut event) {
-                self.faults += 1;
-                match self.faults {
-                    ..=FAULTS_SHOWN => eprintln!("line {}, byte {}: {error}", record.line, record.offset),
-                    _ if self.faults == FAULTS_SHOWN + 1 => {
-                        eprintln!("more records that cannot be mapped are not shown")
+            let show = |problem: &str| eprintln!("line {}, byte {}: {problem}", record.line, record.offset);
+            match self.mapper.map(&record.bytes, &mut event) {
+                Err(error) => {
+                    self.faults += 1;
+                    match self.faults {
+                        ..=FAULTS_SHOWN => show(&error.to_string()),
+                        _ if self.faults == FAULTS_SHOWN + 1 => {
+                            eprintln!("more records that cannot be mapped are not shown")
+                        }
+                        _ => {}
                     }
-                    _ => {}
                 }
-            } else if let Some(coverage) = &mut self.coverage {
-                let read = |bytes| serde_json::from_slice(bytes).context("the event cannot be read back");
-                coverage.add(self.schema, stream, &read(&record.bytes)?, &read(&event)?);
+                Ok(mapped) if mapped.dropped.is_some() => {
+                    self.dropped += 1;
+                    continue;
+                }
+                Ok(mapped) => {
+                    if let Some(reason) = &mapped.remap_error {
+                        self.failed += 1;
+                        if self.failed <= FAULTS_SHOWN {
+                            show(reason);
+                        }
+                    }
+                    if let Some(coverage) = &mut self.coverage {
+                        let read = |bytes| serde_json::from_slice(bytes).context("the event cannot be read back");
+                        coverage.add(self.schema, stream, &read(&record.bytes)?, &read(&event)?);
+                    }
+                }
             }
             event.push(b'\n');
             self.output.write_all(&event)?;
@@ -168,7 +207,8 @@ mod tests {
         let settings = TransformSettings { keep_original: Some(false), ..TransformSettings::default() };
         let mapper = Mapper::new(&settings, schema, origin);
         let coverage = (schema == Schema::Ecs).then(Coverage::default);
-        let mut run = Run { mapper, schema, output: Vec::new(), coverage, records: 0, faults: 0 };
+        let mut run =
+            Run { mapper, schema, output: Vec::new(), coverage, records: 0, faults: 0, dropped: 0, failed: 0 };
         let error = run.map(stream, input.as_bytes()).err().map(|error| error.to_string());
         (String::from_utf8(run.output).unwrap(), run.faults, error, run.coverage.unwrap_or_default())
     }

@@ -14,7 +14,7 @@ use crate::pipeline::Pipeline;
 use crate::record::{Clock, Facts, Stream};
 use crate::settings::FullJitter;
 use crate::source::{LatestRecords, Pull};
-use crate::transform::{Mapper, Origin};
+use crate::transform::{Mapper, Origin, Steps};
 
 /// Larger than any page of a thousand records.
 const PAGE_BYTES: usize = 64 << 20;
@@ -59,7 +59,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     settings.requests_per_second = Some(args.rate.requests_per_second);
     let client = Arc::new(Client::connect(&settings, &Limiters::default(), Clock::System)?);
     for pull in pulls {
-        let mut printer = EventPrinter::new(&pipeline, &pull, &client);
+        let mut printer = EventPrinter::new(&pipeline, &pull, &client)?;
         if let Err(error) = printer.print_latest(LatestRecords::new(client.clone(), pull, args.limit as usize)).await {
             return if is_closed_pipe(&error) { Ok(ExitCode::SUCCESS) } else { Err(error) };
         }
@@ -74,15 +74,19 @@ struct EventPrinter {
     /// `None` if standard output is not a terminal.
     pretty: Option<Pretty>,
     printed: usize,
+    /// By `drop` and `remap`.
+    dropped: usize,
 }
 
 impl EventPrinter {
-    fn new(pipeline: &Pipeline, pull: &Pull, client: &Client) -> Self {
+    fn new(pipeline: &Pipeline, pull: &Pull, client: &Client) -> anyhow::Result<Self> {
         let stream = pull.stream;
         let origin = Origin { pipeline: pipeline.name.clone(), console_host: client.host().to_owned(), stream };
-        let mapper = Mapper::new(&pipeline.transform, pipeline.transform.schema, origin);
+        let (transform, schema) = (&pipeline.transform, pipeline.transform.schema);
+        let steps = Steps::new(transform, schema, None).map_err(|error| anyhow::anyhow!("transform.{error}"))?;
+        let mapper = Mapper::new(transform, schema, origin).with_steps(steps.map(Arc::new));
         let pretty = Pretty::for_output(io::stdout().is_terminal(), std::env::var_os("NO_COLOR").as_deref());
-        Self { stream, mapper, pretty, printed: 0 }
+        Ok(Self { stream, mapper, pretty, printed: 0, dropped: 0 })
     }
 
     async fn print_latest(&mut self, mut latest: LatestRecords) -> anyhow::Result<()> {
@@ -110,17 +114,30 @@ impl EventPrinter {
                 Err(error) => anyhow::bail!("stream {}: {error}", self.stream),
             }
         }
-        if self.printed == 0 {
+        if self.printed + self.dropped == 0 {
             eprintln!("stream {}: the console has no records", self.stream);
+        } else if self.dropped > 0 {
+            eprintln!("stream {}: the pipeline drops {} other records", self.stream, self.dropped);
         }
         Ok(())
     }
 
     fn print(&mut self, record: &[u8], facts: &Facts<'_>) -> io::Result<()> {
-        self.printed += 1;
         let mut event = Vec::new();
         // A record that cannot be mapped is printed as the error event that a sink would receive.
-        let _ = self.mapper.map(record, &mut event);
+        match self.mapper.map(record, &mut event) {
+            Ok(mapped) if mapped.dropped.is_some() => {
+                self.dropped += 1;
+                return Ok(());
+            }
+            Ok(mapped) => {
+                if let Some(reason) = mapped.remap_error {
+                    eprintln!("stream {}, record {}: {reason}", self.stream, facts.record_id(record));
+                }
+            }
+            Err(_) => {}
+        }
+        self.printed += 1;
         let mut out = io::stdout().lock();
         match &self.pretty {
             None => {

@@ -172,7 +172,7 @@ fn lanes(lanes: &[Lane]) -> Table {
             lane.describe_skipped(),
             lane.requeued.to_string(),
             lane.dead_letters.to_string(),
-            lane.error.clone().unwrap_or_default(),
+            lane.error.clone().or_else(|| lane.remap_problem()).unwrap_or_default(),
         ];
         row.extend(with_workers.then(|| lane.worker.clone().unwrap_or_default()));
         table.add_row(row);

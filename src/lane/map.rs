@@ -16,8 +16,8 @@ use crate::failure::Failure;
 use crate::sink::deliver::Settled;
 use crate::sink::{Event, Limits};
 use crate::source::{Page, Record};
-use crate::telemetry::{LaneState, Meter};
-use crate::transform::{Mapper, Origin, Snapshot};
+use crate::telemetry::{LaneState, Meter, SkipReason};
+use crate::transform::{Dropped, Mapped, Mapper, Origin, Schema, Snapshot};
 
 /// A page with the reservation of its bytes. Boxed: a channel allocates 32 slots at once, and each poll makes one.
 pub type PulledPage = Box<(Page, Reservation)>;
@@ -28,6 +28,7 @@ const AFTER_PANIC: Duration = Duration::from_secs(10);
 /// The transform stage of one lane.
 struct MapStage {
     mapper: Mapper,
+    schema: Schema,
     /// What a batch may contain.
     limits: Limits,
     /// How long an event may wait for its batch to fill.
@@ -76,7 +77,10 @@ impl MapStage {
     fn new(lane: &Lane, batches: mpsc::Sender<Arc<PendingBatch>>) -> Self {
         let LaneId { pipeline, stream, .. } = &lane.key.lane;
         Self {
-            mapper: Mapper::new(&lane.transform, lane.schema, Origin::of(pipeline, lane.client.host(), *stream)),
+            mapper: Mapper::new(&lane.transform, lane.schema, Origin::of(pipeline, lane.client.host(), *stream))
+                .with_steps(lane.steps.clone())
+                .with_labeler(lane.labeler.clone()),
+            schema: lane.schema,
             limits: lane.limits,
             flush: lane.flush,
             meter: lane.delivery.meter.clone(),
@@ -112,7 +116,8 @@ impl MapStage {
         self.open.context = page.context;
         self.open.excluded.append(&mut page.excluded);
         for (index, record) in page.records.iter().enumerate() {
-            if self.open.batch.is_empty() {
+            // A batch may stay empty: a record whose event is dropped leaves nothing in it.
+            if self.open.batch.is_empty() && self.open.batch.allocated_bytes() == 0 {
                 self.begin_batch(&page, index);
             }
             let before = self.open.batch.size();
@@ -151,30 +156,33 @@ impl MapStage {
     }
 
     fn record(&mut self, record: &Record, page: &Page) {
-        let Self { mapper, meter, open, .. } = self;
+        let Self { mapper, schema, meter, open, .. } = self;
         open.context = page.context;
         open.ordered &= page.ordered;
         open.record_keys.push(record.record_key);
         // `split_last` leaves the time of the split record in the batch before; the bound stays below that time.
         open.newest = open.newest.max(record.order);
         if let Some(snapshot) = page.marker {
-            return open.batch.push_with(&record.id, record.identity, record.time, |buffer| {
+            open.batch.push_with(&record.id, record.identity, record.time, |buffer| {
                 let snapshot = Snapshot { time: snapshot.time, records: snapshot.taken };
                 mapper.map_snapshot(snapshot, record.identity, buffer);
                 None
             });
+            return open.label_last(mapper);
         }
         let bytes = &page.body[record.range.clone()];
         if page.cut {
             let Record { id, identity, time, .. } = record;
-            let (body, record_id, identity, time, error) = (bytes, id.as_str(), *identity, *time, None);
-            return open.batch.push(Event { body, record_id, identity, time, error, truncated: true });
+            let (body, record_id, identity, time) = (mapper.cut(bytes), id.as_str(), *identity, *time);
+            let (error, labels) = (None, mapper.labels());
+            return open.batch.push(Event { body: &body, record_id, identity, time, error, labels, truncated: true });
         }
+        let mut dropped = None;
         open.batch.push_with(&record.id, record.identity, record.time, |buffer| {
             match mapper.map_enriched(bytes, Some(record.identity), record.enrichment.as_deref(), buffer) {
                 Ok(mapped) => {
-                    meter.lane.unknown_activity_types.fetch_add(u64::from(mapped.unknown_activity), Ordering::Relaxed);
-                    None
+                    dropped = mapped.dropped;
+                    count(meter, *schema, mapped)
                 }
                 Err(error) => {
                     meter.lane.map_errors.fetch_add(1, Ordering::Relaxed);
@@ -182,6 +190,15 @@ impl MapStage {
                 }
             }
         });
+        if let Some(dropped) = dropped {
+            let reason = match dropped {
+                Dropped::Condition => SkipReason::Filtered,
+                Dropped::Remap => SkipReason::Remap,
+            };
+            meter.lane.skip_records(reason, 1);
+            return open.discard_last(record);
+        }
+        open.label_last(mapper);
     }
 
     /// Bytes of the batch as it will be framed.
@@ -199,4 +216,15 @@ impl MapStage {
         full.settled = Settled::none_of(full.batch.len());
         self.batches.send(Arc::new(full)).await.ok()
     }
+}
+
+/// Counts what mapping a record has shown. Returns the error that goes next to a raw event: it has no place for a tag.
+fn count(meter: &Meter, schema: Schema, mapped: Mapped) -> Option<Box<str>> {
+    let lane = &meter.lane;
+    lane.unknown_activity_types.fetch_add(u64::from(mapped.unknown_activity), Ordering::Relaxed);
+    let reason = mapped.remap_error?;
+    if lane.remap_failed(&reason) {
+        tracing::warn!(reason, "a program of the pipeline failed on an event, which is forwarded as it was mapped");
+    }
+    (schema == Schema::Raw).then(|| format!("remap: {reason}").into())
 }

@@ -29,7 +29,7 @@ use crate::record::{Clock, Identity};
 use crate::sink::deliver::Delivery;
 use crate::sink::{Limits, TransactionalSink};
 use crate::source::Pull;
-use crate::transform::{Schema, TransformSettings};
+use crate::transform::{Labeler, Schema, Steps, TransformSettings};
 
 pub use budget::{Budget, LaneBudget, Reservation};
 pub use lane_checkpoint::{LaneCheckpoint, LaneCheckpointError};
@@ -49,6 +49,10 @@ pub struct Lane {
     pub transform: Arc<TransformSettings>,
     /// The schema of the events.
     pub schema: Schema,
+    /// What the user has done to mapped events.
+    pub steps: Option<Arc<Steps>>,
+    /// Makes the labels of each record, if they differ.
+    pub labeler: Option<Arc<Labeler>>,
     /// Delivers batches.
     pub delivery: Arc<Delivery>,
     /// What a batch may contain.

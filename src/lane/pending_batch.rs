@@ -5,6 +5,7 @@ use crate::record::{Identity, Stream, Timestamp};
 use crate::sink::Batch;
 use crate::sink::deliver::Settled;
 use crate::source::{PollContext, Record, RecordKey};
+use crate::transform::Mapper;
 
 /// A batch, and what it means for the lane's checkpoint when its events are settled.
 #[derive(Debug)]
@@ -59,6 +60,20 @@ impl PendingBatch {
             let event = self.batch.event(*index)?;
             Some((self.record_keys.get(*index)?, event.identity, event.record_id))
         })
+    }
+
+    /// Gives the last event the labels that its mapper has found.
+    pub fn label_last(&mut self, mapper: &Mapper) {
+        if let Some(labels) = mapper.labels() {
+            self.batch.label_last(labels.clone());
+        }
+    }
+
+    /// Removes the last event, which is that of `record`: it is accounted for, and not delivered.
+    pub fn discard_last(&mut self, record: &Record) {
+        self.batch.discard_last();
+        self.record_keys.pop();
+        self.excluded.push(Record { enrichment: None, ..record.clone() });
     }
 
     /// Moves the last event, which was too many, into the next batch.

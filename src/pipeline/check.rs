@@ -166,6 +166,11 @@ pub(super) fn transform(root: &Node, transform: &transform::TransformSettings, p
             report.error(&["transform", "labels", name], message);
         }
     }
+    for (name, value) in &transform.labels {
+        if let Err(problem) = transform::check_label(value) {
+            report.error(&["transform", "labels", name], problem);
+        }
+    }
     if transform.schema == transform::Schema::Raw && transform.keep_original.is_some() {
         let message = "without effect: with `schema: raw` the event is the record itself";
         report.push(&["transform", "keep_original"], Severity::Warning, message);
@@ -305,12 +310,48 @@ pub(super) fn detections(root: &Node, pipeline: &Pipeline, problems: &mut Vec<Pr
     }
 }
 
+/// Compiles the programs and checks the redactions.
+pub(super) fn steps(root: &Node, pipeline: &Pipeline, problems: &mut Vec<Problem>) {
+    for transform::StepsError { key, problem } in
+        transform::Steps::check(&pipeline.transform).err().into_iter().flatten()
+    {
+        let place = &element(root.nearest(&["transform"]), &key).place;
+        problems.push(Problem::at(place, &written("transform", &key), Severity::Error, problem));
+    }
+    let nodes = root.get("sinks").map_or(&[][..], Node::list);
+    for (index, (node, sink)) in nodes.iter().zip(&pipeline.sinks).enumerate() {
+        let Some(Err(problem)) = sink.common.remap.as_deref().map(transform::check_program) else { continue };
+        let place = &node.nearest(&["remap"]).place;
+        problems.push(Problem::at(place, &format!("sinks[{index}].remap"), Severity::Error, problem));
+    }
+}
+
+/// The node at keys and indices of lists, or the innermost one on the path to it.
+fn element<'a>(mut node: &'a Node, keys: &[String]) -> &'a Node {
+    for key in keys {
+        let inner = node.get(key).or_else(|| node.list().get(key.parse::<usize>().ok()?));
+        match inner {
+            Some(inner) => node = inner,
+            None => break,
+        }
+    }
+    node
+}
+
+/// `transform.drop[0]`.
+fn written(prefix: &str, keys: &[String]) -> String {
+    keys.iter().fold(prefix.to_owned(), |written, key| match key.parse::<usize>() {
+        Ok(index) => format!("{written}[{index}]"),
+        Err(_) => format!("{written}.{key}"),
+    })
+}
+
 /// Builds each sink, to find errors that depend on the lane, such as placeholders in topics.
 pub(super) fn builds(root: &Node, pipeline: &Pipeline, problems: &mut Vec<Problem>) {
     let nodes = root.get("sinks").map_or(&[][..], Node::list);
     for (index, (node, sink)) in nodes.iter().zip(&pipeline.sinks).enumerate() {
         let Some(context) = pipeline.sink_context(sink, SharedSinkResources::default()) else { continue };
-        let Err(error) = sink.build(&context) else { continue };
+        let Err(error) = sink::build(sink, &context) else { continue };
         let key = match &error {
             BuildError::Compression { .. } => "compression",
             BuildError::Placeholder { key, .. } => key,

@@ -6,16 +6,16 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::Pipeline;
 use super::check;
 use super::objects::{self, Kind};
 use super::problem::{Problem, Severity};
 use super::read::{keys_of, not_one_of, read, read_with, unknown_key, warn_of_literals};
 use super::yaml::{self, Entry, Node, Value, join};
+use super::{Case, Pipeline};
 use crate::settings::check_name;
 use crate::{console, sink, source, transform};
 
-const KEYS: [&str; 6] = ["name", "enabled", "console", "streams", "transform", "sinks"];
+const KEYS: [&str; 7] = ["name", "enabled", "console", "streams", "transform", "sinks", "tests"];
 
 /// The tree of a file, with relative paths resolved against the file's directory.
 pub(super) fn tree(text: &str, file: &Arc<Path>, problems: &mut Vec<Problem>) -> Option<Node> {
@@ -58,6 +58,8 @@ fn resolve_paths(node: &mut Node, directory: Option<&Path>, key: &str, problems:
                             problems.push(Problem::at(&entry.place, &key, Severity::Error, RELATIVE));
                         }
                     }
+                    // Records are not settings.
+                    _ if key.is_empty() && entry.key == "tests" => {}
                     _ => resolve_paths(&mut entry.node, directory, &entry.key, problems),
                 }
             }
@@ -117,6 +119,7 @@ pub(super) fn check_defaults(root: &Node, problems: &mut Vec<Problem>) {
     given(root, "transform").map(|node| read::<transform::TransformSettings>(node, "transform", &mut found));
     problems.extend(found.into_iter().filter(|problem| !problem.is_about_missing_key()));
     given(root, "sinks").map(|node| sinks(node, problems));
+    given(root, "tests").map(|node| read::<Vec<Case>>(node, "tests", problems));
 }
 
 fn unknown_keys(root: &Node, problems: &mut Vec<Problem>) {
@@ -139,6 +142,7 @@ pub(super) fn pipeline(root: &Node, file: &Path, problems: &mut Vec<Problem>) ->
     let empty = Node::new(Value::Map(Vec::new()), root.place.clone());
     let transform = read(given(root, "transform").unwrap_or(&empty), "transform", problems);
     let sinks: Vec<_> = required(root, "sinks", problems).map_or_else(Vec::new, |node| sinks(node, problems));
+    let tests: Vec<Case> = given(root, "tests").and_then(|node| read(node, "tests", problems)).unwrap_or_default();
 
     if let Some(console) = &console {
         check::console(root, console, problems);
@@ -154,13 +158,15 @@ pub(super) fn pipeline(root: &Node, file: &Path, problems: &mut Vec<Problem>) ->
         (Some(name), Some(enabled), Some(console), Some(streams), Some(transform)) => {
             let sinks = sinks.into_iter().flatten().map(Arc::new).collect();
             let (console, streams, transform) = (Arc::new(console), Box::new(streams), Arc::new(transform));
-            Pipeline { name, path: file.to_owned(), enabled, console, streams, transform, sinks }
+            let tests = tests.into();
+            Pipeline { name, path: file.to_owned(), enabled, console, streams, transform, sinks, tests }
         }
         _ => return None,
     };
     if !problems[before..].iter().any(Problem::is_error) {
         check::detections(root, &pipeline, problems);
         check::builds(root, &pipeline, problems);
+        check::steps(root, &pipeline, problems);
     }
     (!problems[before..].iter().any(Problem::is_error)).then_some(pipeline)
 }

@@ -1,5 +1,6 @@
 //! Pipeline files: reads, checks and watches them. A pipeline consists of the settings that the other modules define.
 
+mod case;
 mod check;
 mod contents;
 mod defaults;
@@ -25,6 +26,7 @@ use std::sync::Arc;
 
 use crate::{console, sink, source, transform};
 
+pub use case::Case;
 pub use files::{Changes, FileOptions, FileReport, Files, InvalidFile, Loaded, load};
 pub use location::{Labelled, Location, LocationError};
 pub use objects::stem;
@@ -49,6 +51,8 @@ pub struct Pipeline {
     pub transform: Arc<transform::TransformSettings>,
     /// Their names are unique.
     pub sinks: Box<[Arc<sink::SinkSettings>]>,
+    /// What `check` tests.
+    pub tests: Box<[Case]>,
 }
 
 impl Pipeline {
@@ -66,13 +70,15 @@ impl Pipeline {
         shared: sink::SharedSinkResources,
     ) -> Option<sink::SinkContext> {
         let pull = self.streams.pulls().into_iter().find(|pull| sink.takes(pull.stream))?;
+        let (labels, console_labels) = self.transform.sample_labels();
         Some(sink::SinkContext {
             pipeline: self.name.clone(),
             stream: pull.stream,
             sink: sink.name().to_owned(),
             shard: 0,
             console_host: self.console.url.host().to_owned(),
-            labels: self.transform.labels.clone(),
+            labels,
+            console_labels,
             schema: sink.common.schema.unwrap_or(self.transform.schema),
             schema_name: "",
             shared,

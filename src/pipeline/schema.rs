@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
 
+use super::Case;
 use crate::record::Stream;
 use crate::settings::Period;
 use crate::source::{Pull, Since};
@@ -32,6 +33,11 @@ pub fn schema() -> Value {
             "streams": section::<source::StreamSettings>(),
             "transform": section::<transform::TransformSettings>(),
             "sinks": { "type": "array", "items": { "oneOf": sinks }, "minItems": 1 },
+            "tests": {
+                "type": "array",
+                "items": section::<Case>(),
+                "description": "Records, and what has to become of them; `check` runs these tests.",
+            },
         },
         "required": ["console", "streams", "sinks"],
         "additionalProperties": false,

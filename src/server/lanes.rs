@@ -140,6 +140,10 @@ pub struct Lane {
     pub dead_letters: u64,
     /// Records that were forwarded as error events.
     pub map_errors: u64,
+    /// Events on which a program of `remap` or `drop` failed.
+    pub remap_errors: u64,
+    /// Why, the last time.
+    pub last_remap_error: Option<String>,
     pub delivered_bytes: u64,
     /// Average over about the last minute.
     pub pulled_per_second: f64,
@@ -247,6 +251,12 @@ impl Lane {
         describe_skipped(self.skipped.iter().map(|(reason, count)| (&**reason, *count)))
     }
 
+    /// What is wrong with the programs of a lane that runs: events are forwarded as they were mapped.
+    pub fn remap_problem(&self) -> Option<String> {
+        let last = self.last_remap_error.as_ref().filter(|_| self.remap_errors > 0)?;
+        Some(format!("remap failed on {} events, last: {last}", self.remap_errors))
+    }
+
     pub(super) fn of(view: &LaneView, now: Timestamp) -> Self {
         let lane = &view.metrics;
         let state = lane.state();
@@ -275,6 +285,8 @@ impl Lane {
             requeued: lane.requeued.load(Relaxed),
             dead_letters: lane.dead_letters.load(Relaxed),
             map_errors: lane.map_errors.load(Relaxed),
+            remap_errors: lane.remap_errors.load(Relaxed),
+            last_remap_error: lane.last_remap_error(),
             delivered_bytes: lane.delivered_bytes.load(Relaxed),
             pulled_per_second: view.pulled_per_second,
             delivered_per_second: view.delivered_per_second,

@@ -337,7 +337,10 @@ pub(super) fn write_lane(page: &mut String, lane: &Lane, base: &str, now: Timest
                 "<td data-label=\"Last error\" class=\"e\"><span>{text}{more} <span class=\"soft\">({ago})</span></span></td>"
             )?;
         }
-        None => page.push_str("<td></td>"),
+        None => {
+            let problem = lane.remap_problem().unwrap_or_default();
+            write!(page, "<td data-label=\"Last error\" class=\"e\"><span>{}</span></td>", Escaped(&problem))?;
+        }
     }
     let time = |text: &Option<String>, otherwise| RelativeTime { text: text.as_deref(), now, otherwise }.to_string();
     let mut cell =

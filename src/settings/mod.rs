@@ -7,6 +7,7 @@ mod http;
 mod id;
 #[cfg(feature = "kubernetes")]
 pub mod kubernetes;
+mod labels;
 mod name;
 mod period;
 mod pin;
@@ -26,6 +27,7 @@ pub use backoff::FullJitter;
 pub use excerpt::excerpt;
 pub use http::{ClientError, HttpSettings, Role, install_crypto_provider, local_client};
 pub use id::{Id, IdError};
+pub use labels::Labels;
 pub use name::{NameError, check_name, is_namespace};
 pub use period::{Period, PeriodError};
 pub use pin::{Fingerprint, FingerprintError};

@@ -1,6 +1,8 @@
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::record::{Identity, Stream, Timestamp};
+use crate::settings::Labels;
 
 /// Events for a sink. One buffer contains the bytes of all events; a list contains their properties.
 #[derive(Debug, Clone)]
@@ -17,6 +19,7 @@ struct Entry {
     identity: Identity,
     time: Option<Timestamp>,
     error: Option<Box<str>>,
+    labels: Option<Arc<Labels>>,
     truncated: bool,
 }
 
@@ -33,6 +36,8 @@ pub struct Event<'a> {
     pub time: Option<Timestamp>,
     /// The reason why the record could not be mapped. The body is an error event then; for `raw`, the record itself.
     pub error: Option<&'a str>,
+    /// The labels, if the events of the lane differ in them.
+    pub labels: Option<&'a Arc<Labels>>,
     /// True if the record was too large to be pulled. The body is its beginning. It is not sent, but becomes a dead
     /// letter.
     pub truncated: bool,
@@ -94,8 +99,16 @@ impl Batch {
             identity,
             time,
             error,
+            labels: None,
             truncated: false,
         });
+    }
+
+    /// Sets the labels of the last event.
+    pub fn label_last(&mut self, labels: Arc<Labels>) {
+        if let Some(entry) = self.entries.last_mut() {
+            entry.labels = Some(labels);
+        }
     }
 
     /// Appends a copy of `event`.
@@ -105,6 +118,7 @@ impl Batch {
             event.error.map(Into::into)
         });
         if let Some(entry) = self.entries.last_mut() {
+            entry.labels = event.labels.cloned();
             entry.truncated = event.truncated;
         }
     }
@@ -112,10 +126,14 @@ impl Batch {
     /// Moves the last event into a batch of its own.
     pub fn split_last(&mut self) -> Self {
         let last = self.select(self.len().checked_sub(1));
+        self.discard_last();
+        last
+    }
+
+    pub fn discard_last(&mut self) {
         if let Some(entry) = self.entries.pop() {
             self.buffer.truncate(entry.record_id.start);
         }
-        last
     }
 
     pub fn events(&self) -> impl ExactSizeIterator<Item = Event<'_>> + DoubleEndedIterator {
@@ -140,6 +158,7 @@ impl Batch {
             identity: entry.identity,
             time: entry.time,
             error: entry.error.as_deref(),
+            labels: entry.labels.as_ref(),
             truncated: entry.truncated,
         }
     }
@@ -165,6 +184,7 @@ mod tests {
                 identity,
                 time: None,
                 error: None,
+                labels: None,
                 truncated: number == 1,
             };
             batch.push(event);

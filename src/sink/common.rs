@@ -34,6 +34,11 @@ pub trait SinkType {
         false
     }
 
+    /// Whether a batch may have events with different labels.
+    fn mixes_labels(&self) -> bool {
+        false
+    }
+
     /// The sink of one lane. Opens no connection, so that it can also validate settings.
     ///
     /// # Errors
@@ -57,6 +62,8 @@ pub struct Common {
     pub streams: Option<Vec<Stream>>,
     /// Overrides `transform.schema`.
     pub schema: Option<Schema>,
+    /// Overrides `transform.remap`. An empty program changes nothing.
+    pub remap: Option<String>,
     /// Limits of a batch.
     pub batch: BatchSettings,
     /// Compression of request bodies; default by type.

@@ -1,10 +1,12 @@
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::build_error::BuildError;
 use super::http::{Ambient, Tokens};
+use super::safe_part::safe_part;
 use crate::record::Stream;
-use crate::settings::Schema;
+use crate::settings::{Labels, Schema};
 
 /// The lane of a sink, and what the sinks of the process share.
 #[derive(Debug, Clone)]
@@ -15,8 +17,10 @@ pub struct SinkContext {
     pub shard: u32,
     /// The console's host, in the form that identities use.
     pub console_host: String,
-    /// `transform.labels`.
-    pub labels: BTreeMap<String, String>,
+    /// `transform.labels`. Values that differ from event to event are samples.
+    pub labels: Labels,
+    /// The labels whose values come from the console. In names they are made safe.
+    pub console_labels: BTreeSet<String>,
     pub schema: Schema,
     /// Schema and version for destinations, such as `ecs-9.4.0` or `raw`.
     pub schema_name: &'static str,
@@ -87,6 +91,11 @@ impl SharedSinkResources {
 impl SinkContext {
     /// Replaces the placeholders in a template.
     pub(crate) fn fill(&self, key: &'static str, template: &str) -> Result<String, BuildError> {
+        self.fill_with(key, template, &self.labels)
+    }
+
+    /// As [`Self::fill`], with other labels.
+    pub(crate) fn fill_with(&self, key: &'static str, template: &str, labels: &Labels) -> Result<String, BuildError> {
         let mut filled = String::with_capacity(template.len());
         let mut rest = template;
         while let Some((before, after)) = rest.split_once('{') {
@@ -94,13 +103,16 @@ impl SinkContext {
             let (placeholder, after) =
                 after.split_once('}').ok_or_else(|| BuildError::value(key, "a `{` without its `}`"))?;
             let value = match placeholder.strip_prefix("label.") {
-                Some(label) => self.labels.get(label).map(String::as_str),
-                None if placeholder == "pipeline" => Some(self.pipeline.as_str()),
-                None if placeholder == "stream" => Some(self.stream.name()),
+                Some(label) => labels.get(label).map(|value| match self.console_labels.contains(label) {
+                    true => safe_part(key, value),
+                    false => Cow::Borrowed(value.as_str()),
+                }),
+                None if placeholder == "pipeline" => Some(Cow::Borrowed(self.pipeline.as_str())),
+                None if placeholder == "stream" => Some(Cow::Borrowed(self.stream.name())),
                 None => None,
             };
             let unknown = || BuildError::Placeholder { key, placeholder: placeholder.to_owned() };
-            filled.push_str(value.ok_or_else(unknown)?);
+            filled.push_str(&value.ok_or_else(unknown)?);
             rest = after;
         }
         filled.push_str(rest);
@@ -119,7 +131,8 @@ mod tests {
             sink: "bus".to_owned(),
             shard: 0,
             console_host: "host.example".to_owned(),
-            labels: BTreeMap::from([("customer".to_owned(), "acme-eu".to_owned())]),
+            labels: Labels::from([("customer".to_owned(), "acme-eu".to_owned())]),
+            console_labels: BTreeSet::new(),
             schema: Schema::Ecs,
             schema_name: "ecs-9.4.0",
             shared: SharedSinkResources::default(),

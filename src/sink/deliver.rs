@@ -6,7 +6,7 @@
 mod health;
 mod settled;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -24,7 +24,7 @@ use super::{Attempt, Batch, Deadline, Outcome, Sink, TOO_LARGE, TransactionalSin
 use crate::checkpoint::CheckpointUpdate;
 use crate::failure::Failure;
 use crate::record::Clock;
-use crate::settings::FullJitter;
+use crate::settings::{FullJitter, Labels};
 use crate::telemetry::{BatchSpan, LaneState, Meter};
 
 /// If this many events in a row are refused and none is accepted, the configuration is wrong.
@@ -178,9 +178,28 @@ impl BatchDelivery<'_> {
                 self.oversized.push(Refusal { index, status: TOO_LARGE.to_owned(), reason });
             }
         }
-        if !part.is_empty() {
+        if self.delivery.sink.separates_labels() {
+            self.parts.extend(self.by_labels(part));
+        } else if !part.is_empty() {
             self.parts.push_back(part);
         }
+    }
+
+    /// The events with the same labels together, in the order of the first of each.
+    fn by_labels(&self, part: Vec<usize>) -> Vec<Vec<usize>> {
+        let mut parts: Vec<(Option<&Arc<Labels>>, Vec<usize>)> = Vec::new();
+        let mut places = HashMap::new();
+        for index in part {
+            let labels = self.batch.event(index).and_then(|event| event.labels);
+            let place = *places.entry(labels).or_insert_with(|| {
+                parts.push((labels, Vec::new()));
+                parts.len() - 1
+            });
+            if let Some((_, part)) = parts.get_mut(place) {
+                part.push(index);
+            }
+        }
+        parts.into_iter().map(|(_, part)| part).collect()
     }
 
     async fn send_parts(&mut self) -> Result<(), Failure> {
@@ -436,6 +455,7 @@ impl BatchDelivery<'_> {
                     reason: &refusal.reason,
                     event_time: event.time,
                     error: event.error,
+                    labels: event.labels.map(|labels| &**labels),
                     truncated: event.truncated,
                     event: event.body,
                 })

@@ -16,8 +16,10 @@ pub mod file;
 pub mod http;
 #[cfg(feature = "kafka")]
 pub mod kafka;
+mod labelled;
 mod line;
 pub mod memory;
+mod safe_part;
 pub mod settings;
 pub mod stdout;
 pub mod throttle;
@@ -35,6 +37,7 @@ pub use batch::{Batch, Event};
 pub use build_error::BuildError;
 pub use context::{SharedSinkResources, SinkContext};
 pub use deadline::Deadline;
+pub use labelled::build;
 pub use settings::SinkSettings;
 
 /// A destination. All lanes that deliver to it share one instance.
@@ -47,6 +50,11 @@ pub trait Sink: Send + Sync + Debug {
 
     /// Detects a wrong address, wrong credentials and missing rights, as far as possible without a delivery.
     fn probe(&self) -> BoxFuture<'_, Probe>;
+
+    /// True if a batch must not have events with different labels.
+    fn separates_labels(&self) -> bool {
+        false
+    }
 
     /// Returns this sink if it accepts events only together with the lane's checkpoint.
     fn transactional(self: Arc<Self>) -> Option<Arc<dyn TransactionalSink>> {

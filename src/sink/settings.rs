@@ -176,6 +176,11 @@ impl SinkSettings {
         self.common.concurrency.map_or(defaults.concurrency, super::common::count).min(defaults.concurrency_max)
     }
 
+    /// Whether one batch may have events with different labels.
+    pub fn mixes_labels(&self) -> bool {
+        self.kind.as_type().mixes_labels()
+    }
+
     /// Whether the sink commits checkpoints together with the events.
     pub fn keeps_checkpoints(&self) -> bool {
         self.kind.as_type().keeps_checkpoints()
@@ -211,7 +216,8 @@ impl SinkSettings {
         keys
     }
 
-    /// The sink of one lane. Opens no connection, so that it can also validate settings.
+    /// The sink of one lane whose labels are those of `context`. Opens no connection, so that it can also validate
+    /// settings.
     ///
     /// # Errors
     /// If the settings contradict each other or refer to something that does not exist.

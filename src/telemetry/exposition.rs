@@ -36,6 +36,7 @@ const FAMILIES: &[Family] = &[
     Family { metric: metrics::RECORDS_REQUEUED, samples: Samples::Counter(|lane| lane.requeued.load(Relaxed)) },
     Family { metric: metrics::DEAD_LETTERS, samples: Samples::Counter(|lane| lane.dead_letters.load(Relaxed)) },
     Family { metric: metrics::MAP_ERRORS, samples: Samples::Counter(|lane| lane.map_errors.load(Relaxed)) },
+    Family { metric: metrics::REMAP_ERRORS, samples: Samples::Counter(|lane| lane.remap_errors.load(Relaxed)) },
     Family {
         metric: metrics::UNKNOWN_ACTIVITY_TYPES,
         samples: Samples::Counter(|lane| lane.unknown_activity_types.load(Relaxed)),

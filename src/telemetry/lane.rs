@@ -12,16 +12,18 @@ use crate::record::{Stream, Timestamp};
 /// Why a record needs no delivery (label `reason` of `records_skipped_total`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SkipReason {
-    /// Excluded by the stream's settings, such as `exclude_types`.
+    /// Excluded by the stream's settings, such as `exclude_types`, or by a condition of `transform.drop`.
     Filtered,
     /// Already delivered, and read again in the overlap.
     Duplicate,
     /// Only fields listed in `volatile` changed.
     Unchanged,
+    /// Dropped by `abort` in `remap`.
+    Remap,
 }
 
 impl SkipReason {
-    pub const ALL: [Self; 3] = [Self::Filtered, Self::Duplicate, Self::Unchanged];
+    pub const ALL: [Self; 4] = [Self::Filtered, Self::Duplicate, Self::Unchanged, Self::Remap];
 
     /// The reason in words, for tables and summaries.
     pub const fn words(self) -> &'static str {
@@ -29,6 +31,7 @@ impl SkipReason {
             Self::Filtered => "filtered",
             Self::Duplicate => "already delivered",
             Self::Unchanged => "unchanged",
+            Self::Remap => "dropped by remap",
         }
     }
 
@@ -38,6 +41,7 @@ impl SkipReason {
             Self::Filtered => "filtered",
             Self::Duplicate => "duplicate",
             Self::Unchanged => "unchanged",
+            Self::Remap => "remap",
         }
     }
 }
@@ -165,6 +169,9 @@ pub struct LaneMetrics {
     pub requeued: AtomicU64,
     pub dead_letters: AtomicU64,
     pub map_errors: AtomicU64,
+    pub remap_errors: AtomicU64,
+    /// The text of the last one.
+    remap_error: Mutex<Box<str>>,
     pub unknown_activity_types: AtomicU64,
     pub delivered_bytes: AtomicU64,
     pub sink_warnings: AtomicU64,
@@ -172,7 +179,7 @@ pub struct LaneMetrics {
     sink_warning: Mutex<Box<str>>,
     pub console_requests: Arc<StatusCounts>,
     pub sink_requests: StatusCounts,
-    skipped: [AtomicU64; 3],
+    skipped: [AtomicU64; 4],
     complete_until: AtomicI64,
     snapshot: Mutex<Option<(Timestamp, u64)>>,
     last_success: AtomicI64,
@@ -200,6 +207,8 @@ impl LaneMetrics {
             requeued: AtomicU64::new(0),
             dead_letters: AtomicU64::new(0),
             map_errors: AtomicU64::new(0),
+            remap_errors: AtomicU64::new(0),
+            remap_error: Mutex::default(),
             unknown_activity_types: AtomicU64::new(0),
             delivered_bytes: AtomicU64::new(0),
             sink_warnings: AtomicU64::new(0),
@@ -261,12 +270,18 @@ impl LaneMetrics {
     /// line.
     pub fn sink_warned(&self, warning: &str) -> bool {
         self.sink_warnings.fetch_add(1, Ordering::Relaxed);
-        let mut last = self.sink_warning.lock();
-        let changed = **last != *warning;
-        if changed {
-            *last = warning.into();
-        }
-        changed
+        replace_if_different(&self.sink_warning, warning)
+    }
+
+    /// Counts an event on which the user's program failed. Returns true if the text changed, which is worth a log line.
+    pub fn remap_failed(&self, reason: &str) -> bool {
+        self.remap_errors.fetch_add(1, Ordering::Relaxed);
+        replace_if_different(&self.remap_error, reason)
+    }
+
+    /// The reason of the last failure of the user's program.
+    pub fn last_remap_error(&self) -> Option<String> {
+        Some(self.remap_error.lock().to_string()).filter(|text| !text.is_empty())
     }
 
     /// Sets the time up to which the lane is complete: the start of the last poll that reached its end and whose
@@ -384,6 +399,16 @@ pub struct RecentError {
     pub state: &'static str,
     pub text: Box<str>,
     pub count: u32,
+}
+
+/// True if `text` was different.
+fn replace_if_different(last: &Mutex<Box<str>>, text: &str) -> bool {
+    let mut last = last.lock();
+    let changed = **last != *text;
+    if changed {
+        *last = text.into();
+    }
+    changed
 }
 
 fn known_time(micros: i64) -> Option<Timestamp> {

@@ -61,13 +61,16 @@ metrics! {
         "Events that the sink acknowledged.";
     RECORDS_SKIPPED = Counter "records_skipped_total" &["pipeline", "stream", "sink", "reason"], "records",
         "Records that need no delivery, by reason: `duplicate` (already delivered), `unchanged` (only volatile fields differ), \
-         `filtered` (excluded by the stream's settings).";
+         `filtered` (excluded by the stream's settings or by `transform.drop`), `remap` (dropped by `abort` in `remap`).";
     RECORDS_REQUEUED = Counter "records_requeued_total" LANE, "records",
         "Records that were pulled, not delivered, and will be pulled again.";
     DEAD_LETTERS = Counter "dead_letters_total" LANE, "events",
         "Events that the sink refused permanently and that are stored as dead letters.";
     MAP_ERRORS = Counter "map_errors_total" LANE, "records",
         "Records that could not be mapped and were forwarded as error events.";
+    REMAP_ERRORS = Counter "remap_errors_total" LANE, "events",
+        "Events on which a program of `remap` or `drop` failed. They are forwarded as they were mapped, with the tag \
+         `remap_failed`.";
     UNKNOWN_ACTIVITY_TYPES = Counter "unknown_activity_types_total" LANE, "records",
         "Activities whose type is not in the mapping table (see docs/mapping-ecs.md).";
     SINK_WARNINGS = Counter "sink_warnings_total" LANE, "batches",

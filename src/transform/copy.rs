@@ -1,5 +1,7 @@
 //! Copies parts of a record that have no field in the schema, in one pass over their bytes.
 
+use std::cell::Cell;
+
 use super::fnv::fnv1a;
 
 /// How the keys of a copied object are written.
@@ -57,15 +59,28 @@ pub(super) fn name(
     sibling
 }
 
-/// Keys of secrets that enrol an agent into a site or group. No mapped field contains their values. `event.original`
-/// and raw events have the record as it is, with them.
+thread_local! {
+    static SEEN_SECRET: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Keys of secrets: two enrol an agent into a site or group, one removes it from its host. No mapped field contains
+/// their values; see `secrets.rs` for what contains the record.
 pub(super) fn is_secret(key: &str) -> bool {
     let is = |secret: &str| key.eq_ignore_ascii_case(secret);
-    match key.len() {
-        10 => is("licenseKey") || is("licenceKey"),
+    let secret = match key.len() {
+        10 => is("licenseKey") || is("licenceKey") || is("passphrase"),
         17 => is("registrationToken"),
         _ => false,
+    };
+    if secret {
+        SEEN_SECRET.set(true);
     }
+    secret
+}
+
+/// True if [`is_secret`] has found one on this thread since the last call.
+pub(super) fn take_seen_secret() -> bool {
+    SEEN_SECRET.take()
 }
 
 struct Copier<'a, 'o> {

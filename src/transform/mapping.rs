@@ -24,10 +24,23 @@ impl Origin {
 pub struct MapError(pub String);
 
 /// The result of mapping one record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Mapped {
     /// The table of activity types does not have the type of this activity.
     pub unknown_activity: bool,
+    /// The user's settings drop the event: there is none.
+    pub dropped: Option<Dropped>,
+    /// Why the user's program failed. The event is as it was mapped, and tagged.
+    pub remap_error: Option<String>,
+}
+
+/// What drops an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dropped {
+    /// A condition of `drop`.
+    Condition,
+    /// `abort` in `remap`.
+    Remap,
 }
 
 /// A complete inventory of agents, which one event reports.

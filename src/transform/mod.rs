@@ -1,5 +1,5 @@
 //! Maps records to events: to ECS or OCSF with labels, or to the record's own bytes. Events are written into the output
-//! buffer.
+//! buffer. What the user wants done to them comes after that (`steps.rs`).
 
 mod common;
 mod copy;
@@ -7,34 +7,35 @@ pub mod coverage;
 mod ecs;
 mod fnv;
 mod json;
+mod labels;
 mod mapping;
+#[cfg(not(feature = "remap"))]
+mod no_remap;
 mod ocsf;
+mod redact;
+mod redaction;
+#[cfg(feature = "remap")]
+mod remap;
+mod schema_paths;
+mod secrets;
+mod settings;
+mod steps;
+mod tree;
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
 use self::ecs::Ecs;
+pub use self::labels::{Labeler, OTHER, UNKNOWN, check as check_label};
 use self::mapping::check;
-pub use self::mapping::{MapError, Mapped, Origin, Snapshot};
+pub use self::mapping::{Dropped, MapError, Mapped, Origin, Snapshot};
 use self::ocsf::Ocsf;
+pub use self::redaction::{Redaction, With};
+pub use self::settings::TransformSettings;
+pub use self::steps::{FAILED_TAG, Steps, StepsError, check_program};
 use crate::record::{Identity, Scope, compact};
+use crate::settings::Labels;
 pub use crate::settings::Schema;
-
-/// `transform:` of a pipeline file.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct TransformSettings {
-    /// Schema of the events. A sink can override it.
-    pub schema: Schema,
-    /// Keep the record in `event.original` or `raw_data`, which makes events 1.7 to 1.9 times as large. Without it,
-    /// what has no field in the schema is still below `sentinel_one` or `unmapped`. Default false.
-    pub keep_original: Option<bool>,
-    /// Labels of every event, written as `labels.NAME` or into `metadata.labels`.
-    pub labels: BTreeMap<String, String>,
-}
 
 /// Whether the table of activity types has this type. Other types are mapped by the rules for unknown types.
 pub fn knows_activity_type(id: u32) -> bool {
@@ -54,6 +55,16 @@ pub const fn schema_name(schema: Schema) -> &'static str {
 #[derive(Debug, Clone)]
 pub struct Mapper {
     kind: Kind,
+    /// Events contain the record.
+    keeps_record: bool,
+    /// No secret of the console may be in an event.
+    redacts_secrets: bool,
+    steps: Option<Arc<Steps>>,
+    labeler: Option<Arc<Labeler>>,
+    /// The labels of the last event, if events differ in them.
+    labels: Option<Arc<Labels>>,
+    scope: Option<Arc<Scope>>,
+    origin: Origin,
 }
 
 #[derive(Debug, Clone)]
@@ -64,7 +75,8 @@ enum Kind {
 }
 
 impl Mapper {
-    /// `schema` is the sink's, or else that of `settings`.
+    /// Only maps: the steps that `settings` has after the mapping are compiled apart, and given to
+    /// [`Self::with_steps`]. `schema` is the sink's, or else that of `settings`.
     pub fn new(settings: &TransformSettings, schema: Schema, origin: Origin) -> Self {
         let keep_original = settings.keep_original.unwrap_or(false);
         let kind = match schema {
@@ -72,19 +84,68 @@ impl Mapper {
             Schema::Ocsf => Kind::Ocsf(Box::new(Ocsf::new(&origin, &settings.labels, keep_original))),
             Schema::Raw => Kind::Raw,
         };
-        Self { kind }
+        let keeps_record = keep_original || schema == Schema::Raw;
+        Self {
+            kind,
+            keeps_record,
+            redacts_secrets: !settings.keep_console_secrets,
+            steps: None,
+            labeler: Labeler::new(&settings.labels, origin.stream).map(Arc::new),
+            labels: None,
+            scope: None,
+            origin,
+        }
+    }
+
+    /// Takes the labels from `labeler`, which the mappers of a lane share.
+    pub fn with_labeler(self, labeler: Option<Arc<Labeler>>) -> Self {
+        Self { labeler, ..self }
+    }
+
+    /// The labels of the last event, if events differ in them.
+    pub fn labels(&self) -> Option<&Arc<Labels>> {
+        self.labels.as_ref()
+    }
+
+    fn label(&mut self, record: &[u8]) {
+        let Some(labeler) = &self.labeler else { return };
+        let labels = labeler.label(record, self.scope.as_deref());
+        if self.labels.as_ref().is_some_and(|current| Arc::ptr_eq(current, &labels)) {
+            return;
+        }
+        match &mut self.kind {
+            Kind::Ecs(ecs) => ecs.set_labels(&self.origin, &labels),
+            Kind::Ocsf(ocsf) => ocsf.set_labels(&self.origin, &labels),
+            Kind::Raw => {}
+        }
+        self.labels = Some(labels);
+    }
+
+    /// What may be shown of a record that was cut off: nobody knows what is at a path of it.
+    pub fn cut<'a>(&mut self, record: &'a [u8]) -> Cow<'a, [u8]> {
+        self.label(record);
+        if self.steps.as_ref().is_some_and(|steps| steps.redacts()) {
+            return Cow::Owned(format!("\"{}\"", redact::REDACTED).into_bytes());
+        }
+        if self.redacts_secrets { secrets::redact(record) } else { Cow::Borrowed(record) }
+    }
+
+    /// Applies `steps` to each event.
+    pub fn with_steps(self, steps: Option<Arc<Steps>>) -> Self {
+        Self { steps, ..self }
     }
 
     /// Sets the scope of the records that follow, for streams whose records do not contain it.
     pub fn set_scope(&mut self, scope: Option<Arc<Scope>>) {
         match &mut self.kind {
-            Kind::Ecs(ecs) => ecs.scope = scope,
-            Kind::Ocsf(ocsf) => ocsf.scope = scope,
+            Kind::Ecs(ecs) => ecs.scope = scope.clone(),
+            Kind::Ocsf(ocsf) => ocsf.scope = scope.clone(),
             Kind::Raw => {}
         }
+        self.scope = scope;
     }
 
-    /// Appends exactly one event to `out`, without a line break in or after it.
+    /// Appends exactly one event to `out`, without a line break in or after it; none if [`Mapped::dropped`] says so.
     ///
     /// # Errors
     /// When the record cannot be mapped. The appended event is then an error event that contains the record.
@@ -104,34 +165,61 @@ impl Mapper {
         enrichment: Option<&[u8]>,
         out: &mut Vec<u8>,
     ) -> Result<Mapped, MapError> {
+        self.label(record);
+        let start = out.len();
+        let mut result = self.map_only(record, identity, enrichment, out);
+        if let Some(steps) = &self.steps {
+            match &mut result {
+                Ok(mapped) => steps.apply(out, start, mapped),
+                Err(_) => steps.redact(out, start),
+            }
+        }
+        result
+    }
+
+    fn map_only(
+        &mut self,
+        record: &[u8],
+        identity: Option<Identity>,
+        enrichment: Option<&[u8]>,
+        out: &mut Vec<u8>,
+    ) -> Result<Mapped, MapError> {
+        let start = out.len();
+        let (stream, guards) = (self.origin.stream, self.keeps_record && self.redacts_secrets);
+        // Of a record that cannot be mapped, an event always contains the bytes.
+        let unmapped = |record| if self.redacts_secrets { secrets::redact(record) } else { Cow::Borrowed(record) };
         match &mut self.kind {
             Kind::Ecs(ecs) => {
-                let start = out.len();
                 let identity = identity.unwrap_or_else(|| ecs.identity(record));
-                ecs.map(record, identity, enrichment, out).map_err(|reason| {
+                let mapped = secrets::guarded(guards, stream, record, out, |record, out| {
+                    ecs.map(record, identity, enrichment, out)
+                });
+                mapped.map_err(|reason| {
                     out.truncate(start);
-                    ecs.map_error(record, identity, &reason, out);
+                    ecs.map_error(&unmapped(record), identity, &reason, out);
                     MapError(reason)
                 })
             }
             Kind::Ocsf(ocsf) => {
-                let start = out.len();
                 let identity = identity.unwrap_or_else(|| ocsf.identity(record));
-                ocsf.map(record, identity, enrichment, out).map_err(|reason| {
+                let mapped = secrets::guarded(guards, stream, record, out, |record, out| {
+                    ocsf.map(record, identity, enrichment, out)
+                });
+                mapped.map_err(|reason| {
                     out.truncate(start);
-                    ocsf.map_error(record, identity, &reason, out);
+                    ocsf.map_error(&unmapped(record), identity, &reason, out);
                     MapError(reason)
                 })
             }
             Kind::Raw => {
-                out.extend_from_slice(&compact(record));
+                out.extend_from_slice(&compact(&unmapped(record)));
                 check(record).map_err(MapError)?;
                 if let Some(enrichment) = enrichment
                     && let Some(end) = out.iter().rposition(|byte| *byte == b'}')
                 {
                     out.truncate(end);
                     out.extend_from_slice(b",\"_enrichment\":");
-                    out.extend_from_slice(enrichment);
+                    out.extend_from_slice(&unmapped(enrichment));
                     out.push(b'}');
                 }
                 Ok(Mapped::default())
@@ -143,6 +231,7 @@ impl Mapper {
     /// `snapshot`.
     pub fn map_snapshot(&mut self, snapshot: Snapshot, identity: Identity, out: &mut Vec<u8>) {
         let Snapshot { time, records } = snapshot;
+        self.label(b"{}");
         match &mut self.kind {
             Kind::Ecs(ecs) => ecs.map_snapshot(snapshot, identity, out),
             Kind::Ocsf(ocsf) => ocsf.map_snapshot(snapshot, identity, out),

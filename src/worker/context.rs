@@ -16,7 +16,7 @@ use crate::sink::throttle::Throttle;
 use crate::sink::{self, BuildError, Deadline, Sink};
 use crate::state::Store;
 use crate::telemetry::{Meter, Telemetry};
-use crate::transform::{Schema, schema_name};
+use crate::transform::{Labeler, Schema, Steps, StepsError, schema_name};
 use crate::{console, record::Clock};
 
 /// The first polls of lanes that start together are spread over this time per lane, at most over their interval.
@@ -40,11 +40,22 @@ pub struct WorkerContext {
     limiters: Limiters,
     /// By pipeline: its lanes share the console's clock and the token in use.
     clients: Mutex<HashMap<String, CachedClient>>,
+    /// By pipeline: its lanes share compiled programs.
+    steps: Mutex<HashMap<String, Vec<CachedSteps>>>,
     random: Mutex<fastrand::Rng>,
 }
 
 /// A pipeline's client, and the settings that it was made from.
 type CachedClient = (Arc<console::ConsoleSettings>, Weak<Client>);
+
+/// Compiled steps, and what they were compiled from.
+#[derive(Debug)]
+struct CachedSteps {
+    settings: Arc<crate::transform::TransformSettings>,
+    schema: Schema,
+    remap: Option<String>,
+    steps: Weak<Steps>,
+}
 
 /// How a lane runs.
 #[derive(Debug, Default)]
@@ -71,6 +82,8 @@ pub enum BuildLaneError {
     Console(#[from] ClientError),
     #[error("sink: {0}")]
     Sink(#[from] BuildError),
+    #[error("transform.{0}")]
+    Steps(#[from] StepsError),
 }
 
 impl WorkerContext {
@@ -93,6 +106,7 @@ impl WorkerContext {
             sinks: sink::SharedSinkResources::new(&options.instance),
             limiters: Limiters::default(),
             clients: Mutex::default(),
+            steps: Mutex::default(),
             random: Mutex::new(fastrand::Rng::with_seed(options.seed)),
             options,
             telemetry,
@@ -154,6 +168,7 @@ impl WorkerContext {
     pub fn build_lane(&self, spec: &LaneSpec, meter: &Meter, mode: LaneMode) -> Result<Lane, BuildLaneError> {
         let LaneEndpoints { client, schema, sink } = self.endpoints(spec, mode.shard)?;
         let limits = sink.limits();
+        let steps = self.steps(spec, schema)?;
         let delivery = Arc::new(Delivery {
             sink,
             retry: spec.sink.common.retry,
@@ -171,6 +186,8 @@ impl WorkerContext {
             pull: spec.pull.clone(),
             transform: spec.transform.clone(),
             schema,
+            steps,
+            labeler: Labeler::new(&spec.transform.labels, spec.id.stream).map(Arc::new),
             delivery,
             limits,
             flush: spec.sink.batch_timeout(),
@@ -192,21 +209,45 @@ impl WorkerContext {
         Ok(self.endpoints(spec, 0)?.sink)
     }
 
+    /// The steps after the mapping, which are compiled once for all lanes of a pipeline.
+    fn steps(&self, spec: &LaneSpec, schema: Schema) -> Result<Option<Arc<Steps>>, BuildLaneError> {
+        let remap = spec.sink.common.remap.as_ref();
+        let fits = |cached: &CachedSteps| {
+            cached.settings == spec.transform && cached.schema == schema && cached.remap.as_ref() == remap
+        };
+        let cached =
+            |all: &[CachedSteps]| all.iter().find(|cached| fits(cached)).and_then(|cached| cached.steps.upgrade());
+        if let Some(steps) = self.steps.lock().get(&spec.id.pipeline).and_then(|all| cached(all)) {
+            return Ok(Some(steps));
+        }
+        let steps = Steps::new(&spec.transform, schema, remap.map(String::as_str))?;
+        let Some(steps) = steps.map(Arc::new) else { return Ok(None) };
+        let mut all = self.steps.lock();
+        let of_pipeline = all.entry(spec.id.pipeline.clone()).or_default();
+        of_pipeline.retain(|cached| cached.steps.strong_count() > 0);
+        let (settings, remap) = (spec.transform.clone(), remap.cloned());
+        of_pipeline.push(CachedSteps { settings, schema, remap, steps: Arc::downgrade(&steps) });
+        Ok(Some(steps))
+    }
+
     /// Builds client and sink. Neither connects yet.
     fn endpoints(&self, spec: &LaneSpec, shard: u32) -> Result<LaneEndpoints, BuildLaneError> {
         let client = self.client(&spec.id.pipeline, &spec.console)?;
         let schema = spec.sink.common.schema.unwrap_or(spec.transform.schema);
-        let sink = spec.sink.build(&sink::SinkContext {
+        let (labels, console_labels) = spec.transform.sample_labels();
+        let context = sink::SinkContext {
             pipeline: spec.id.pipeline.clone(),
             stream: spec.id.stream,
             sink: spec.id.sink.clone(),
             shard,
             console_host: client.host().to_owned(),
-            labels: spec.transform.labels.clone(),
+            labels,
+            console_labels,
             schema,
             schema_name: schema_name(schema),
             shared: self.sinks.clone(),
-        })?;
+        };
+        let sink = sink::build(&spec.sink, &context)?;
         Ok(LaneEndpoints { client, schema, sink })
     }
 

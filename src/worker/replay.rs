@@ -286,6 +286,7 @@ fn push(batch: &mut Batch, letter: &StoredDeadLetter) {
         identity: letter.identity,
         time: letter.event_time,
         error: letter.error.as_deref(),
+        labels: letter.labels.as_ref(),
         truncated: false,
     });
 }

@@ -61,3 +61,67 @@ async fn everything_arrives_in_kafka_once_though_the_broker_goes_away() {
     everything_arrives(&harness, &Topics(broker)).await;
     away.await.unwrap();
 }
+
+/// One pipeline for many customers: a topic for each site of the console, and its labels in the headers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_site_has_a_topic() {
+    let Some(broker) = Broker::shared() else { return };
+    let harness = Harness::new(|setup| setup.activities = 300).await;
+    for delivery in ["at_least_once", "exactly_once"] {
+        let sink = json!({ "name": "siem", "type": "kafka", "brokers": [broker.address()], "delivery": delivery,
+            "topic": format!("{delivery}.{{label.site}}"), "checkpoint_topic": format!("{delivery}-site-checkpoints") });
+        let labels = json!({ "site": "{site.name}" });
+        harness.put_changed("acme", json!({ "transform": { "labels": labels }, "sinks": [sink] }));
+        let state = format!("file:{delivery}");
+        let done = harness.once(&["--state", &state]).await;
+        assert_eq!(done.code, Some(0), "{}{}", done.stdout, done.stderr);
+        let mut arrived = 0;
+        let topics: Vec<String> =
+            broker.topics().into_keys().filter(|topic| topic.starts_with(&format!("{delivery}."))).collect();
+        for topic in &topics {
+            for message in broker.read(topic) {
+                let site = message
+                    .header("label.site")
+                    .replace(|c: char| !c.is_ascii_alphanumeric() && !"._-".contains(c), "_");
+                assert_eq!(topic, &format!("{delivery}.{site}"));
+                arrived += 1;
+            }
+        }
+        assert!(topics.len() > 1, "{topics:?}");
+        assert_eq!(arrived, harness.owed(s1_forwarder::emulator::Kind::Activities).len());
+    }
+}
+
+/// OCSF in Kafka, from the example that is shipped.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ocsf_arrives_in_kafka_as_shipped() {
+    let Some(broker) = Broker::shared() else { return };
+    let harness = Harness::new(|setup| (setup.activities, setup.threats) = (200, 50)).await;
+    let mut pipeline = include_str!("../../pipelines/ocsf-kafka.yaml").replace("since: 1d", "since: 30d");
+    for (from, to) in [
+        ("https://usea1-acme.sentinelone.net", harness.server.url()),
+        ("secrets/acme.token", harness.path("token").display().to_string()),
+        ("\"kafka1.example:9092\", \"kafka2.example:9092\"", format!("\"{}\"", broker.address())),
+    ] {
+        assert!(pipeline.contains(from), "{from}");
+        pipeline = pipeline.replace(from, &to);
+    }
+    harness.write("pipelines/ocsf-kafka.yaml", &pipeline);
+    for topic in ["ocsf.activities", "ocsf.threats"] {
+        broker.create_topic(topic, 1, &[]).await;
+    }
+    let done = harness.once(&[]).await;
+    assert_eq!(done.code, Some(0), "{}{}", done.stdout, done.stderr);
+    let mut arrived = 0;
+    for message in ["ocsf.activities", "ocsf.threats"].iter().flat_map(|topic| broker.read(topic)) {
+        let event: Value = serde_json::from_str(&message.value).unwrap();
+        assert_eq!(
+            (message.header("schema"), message.header("id")),
+            ("ocsf-1.8.0", event["metadata"]["uid"].as_str().unwrap())
+        );
+        assert!(event["class_uid"].is_u64() && event["metadata"]["labels"][1] == "customer:acme", "{event:#}");
+        arrived += 1;
+    }
+    let owed = [s1_forwarder::emulator::Kind::Activities, s1_forwarder::emulator::Kind::Threats];
+    assert_eq!(arrived, owed.map(|kind| harness.owed(kind).len()).iter().sum::<usize>());
+}

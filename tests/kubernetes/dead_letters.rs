@@ -96,6 +96,7 @@ fn letter<'a>(pipeline: &'a str, id: &'a str, event: &'a str) -> DeadLetter<'a> 
         reason: "refused",
         event_time: None,
         error: None,
+        labels: None,
         truncated: false,
         event: event.as_bytes(),
     }

@@ -115,6 +115,8 @@ impl LaneHarness {
             pull: Arc::new(pull),
             transform: Arc::default(),
             schema: Schema::Raw,
+            steps: None,
+            labeler: None,
             delivery: Arc::new(Delivery {
                 sink,
                 retry: RetrySettings::default(),

@@ -13,6 +13,7 @@ mod placeholders;
 mod properties;
 mod rules;
 mod schema;
+mod steps;
 mod subjects;
 mod support;
 mod users;

@@ -164,6 +164,10 @@ fn configuration() {
         ("streams", "The streams that are pulled. A stream that is not named is not pulled."),
         ("transform", "How records become events."),
         ("sinks", "The destinations. Each stream and each sink of it make one lane."),
+        (
+            "tests",
+            "Records, and what has to become of them. `check` runs these tests; see [transform.md](transform.md).",
+        ),
     ] {
         let required = is_required(&schema, key);
         text += &item(&format!(
@@ -202,6 +206,8 @@ fn configuration() {
         text += &keys(sink, "", &common);
         text += &defaults[name];
     }
+    text += "\n## tests\n\n";
+    text += &keys(&properties["tests"]["items"], "", &[]);
     compare("docs/configuration.md", &text);
 }
 

@@ -3,10 +3,11 @@
 
 use s1_forwarder::failure::Failure;
 use s1_forwarder::record::Stream;
-use s1_forwarder::sink::{Batch, Outcome, Probe};
+use s1_forwarder::settings::Schema;
+use s1_forwarder::sink::{Batch, Outcome, Probe, SinkContext};
 use serde_json::{Value, json};
 
-use crate::support::batches::{batch, context, push, settings, sink};
+use crate::support::batches::{batch, context, push, settings, sink, sink_in};
 use crate::support::deliver::deliver;
 use crate::support::double::{Double, FaultRule, Reply};
 use crate::support::elastic::Elastic;
@@ -120,6 +121,24 @@ async fn missing_templates_are_installed_before_the_first_document() {
 }
 
 /// The events arrive all the same.
+/// With `schema: ocsf` the template is OCSF's, in the words of the product.
+#[tokio::test]
+async fn the_template_of_ocsf_is_installed_for_its_data_streams() {
+    for (distribution, kind) in [(None, "flattened"), (Some("opensearch"), "flat_object")] {
+        let mut elastic = Elastic { distribution, installed: Default::default(), ..Elastic::new() };
+        elastic.privileges.insert("manage_index_templates");
+        let elastic = Double::start(elastic).await;
+        let ocsf = SinkContext { schema: Schema::Ocsf, schema_name: "ocsf-1.8.0", ..context(Stream::Threats) };
+        let lane = sink_in(keys(&elastic, json!({ "data_stream": "logs-ocsf.{stream}-acme" })), &ocsf);
+        assert_eq!(lane.send(&batch(0..3)).await.outcome, Outcome::Delivered);
+        let installed = elastic.contract(|elastic| elastic.installed.clone());
+        assert_eq!(installed.keys().collect::<Vec<_>>(), ["/_index_template/s1-forwarder-ocsf"]);
+        let template = &installed["/_index_template/s1-forwarder-ocsf"];
+        assert_eq!(template["index_patterns"][0], "logs-ocsf.*-*");
+        assert_eq!(template["template"]["mappings"]["properties"]["unmapped"]["type"], kind, "{template:#}");
+    }
+}
+
 #[tokio::test]
 async fn templates_that_may_not_be_installed_are_named_by_the_check() {
     let elastic = Double::start(Elastic { installed: Default::default(), ..Elastic::new() }).await;

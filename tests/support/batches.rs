@@ -14,6 +14,7 @@ pub fn context(stream: Stream) -> SinkContext {
         shard: 0,
         console_host: "usea1-acme.sentinelone.net".to_owned(),
         labels: BTreeMap::from([("customer".to_owned(), "acme-eu".to_owned())]),
+        console_labels: Default::default(),
         schema: Schema::Ecs,
         schema_name: "ecs-9.4.0",
         shared: SharedSinkResources::default(),

@@ -130,6 +130,7 @@ impl Contract for Elastic {
                 refusal(404, "index_not_found_exception", "no such index")
             }
             ("POST", path) if self.index.is_some_and(|index| path == format!("/{index}/_bulk")) => self.bulk(asked),
+            ("POST", path) if path.starts_with("/logs-ocsf.") && path.ends_with("/_bulk") => self.bulk(asked),
             ("POST", path) if path == format!("/{STREAM}/_bulk") => {
                 if !may("create_doc") {
                     return refusal(403, "security_exception", "action [indices:data/write/bulk] is unauthorized");

@@ -8,12 +8,13 @@ use crate::support::harness::Harness;
 use crate::support::process::{Metrics, until};
 
 /// The documented metrics, except those of expiring tokens and of late records.
-const NAMES: [&str; 16] = [
+const NAMES: [&str; 17] = [
     "records_pulled_total",
     "events_delivered_total",
     "records_skipped_total",
     "dead_letters_total",
     "map_errors_total",
+    "remap_errors_total",
     "delivered_bytes_total",
     "lag_seconds",
     "last_success_timestamp_seconds",

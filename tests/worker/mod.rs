@@ -33,5 +33,7 @@ mod streams;
 mod tenants;
 mod tokens;
 mod transfer;
+#[cfg(feature = "remap")]
+mod transform;
 mod unified;
 mod verify;

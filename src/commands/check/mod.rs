@@ -1,5 +1,6 @@
 //! `check`: validates pipeline files and tests their connections. Nothing is delivered.
 
+mod cases;
 mod console;
 mod online;
 mod report;
@@ -16,15 +17,16 @@ pub use report::{Check, Finding, PipelineReport, Report};
 ///
 /// First, all errors of all files are reported with their places. Then each console is tested: reachable, token valid
 /// and when it expires, its owner and scope, clock, permission for each stream, rate limit. Each sink is `verified`,
-/// `reached, credentials not testable` or `failed`. Nothing is delivered, and no state is read or written.
+/// `reached, credentials not testable` or `failed`. Nothing is delivered, and no state is read or written. The `tests`
+/// of the files run too.
 ///
-/// Exit codes: 0 everything is valid; 1 a connection failed; 2 a file is invalid, or there is none.
+/// Exit codes: 0 everything is valid; 1 a connection or a test failed; 2 a file is invalid, or there is none.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     files: FileArgs,
 
-    /// Only validate the files, without network
+    /// Only validate the files and run their tests, without network
     #[arg(long)]
     offline: bool,
 
@@ -48,7 +50,13 @@ impl Args {
 /// If the result cannot be printed.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let loaded = pipeline::read(args.files.locations(), &args.files.options.get()).await;
-    let findings = if args.offline { Vec::new() } else { online::check_all(&loaded.pipelines).await };
+    let tests = loaded.pipelines.iter().map(|pipeline| cases::run(pipeline));
+    let mut findings: Vec<Vec<Finding>> = tests.collect();
+    if !args.offline {
+        for (findings, mut online) in findings.iter_mut().zip(online::check_all(&loaded.pipelines).await) {
+            findings.append(&mut online);
+        }
+    }
     let report = Report::new(&loaded, findings, args.offline, args.settings);
     match args.format {
         Format::Table => print_line(report.table())?,
@@ -56,7 +64,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     Ok(if report.has_invalid_file() || report.pipelines.is_empty() {
         ExitCode::from(USAGE)
-    } else if report.has_failed_connection() {
+    } else if report.has_failure() {
         ExitCode::FAILURE
     } else {
         ExitCode::SUCCESS

@@ -7,7 +7,7 @@ use futures_util::{StreamExt, stream};
 use super::{Check, Finding, console};
 use crate::console::Limiters;
 use crate::pipeline::Pipeline;
-use crate::sink::{Probe, SharedSinkResources};
+use crate::sink::{self, Probe, SharedSinkResources};
 
 /// Pipelines that are tested concurrently.
 const CONCURRENCY: usize = 16;
@@ -25,7 +25,7 @@ async fn check(pipeline: &Pipeline, limiters: &Limiters, shared: &SharedSinkReso
     for sink in &pipeline.sinks {
         let subject = format!("sink {}", sink.name());
         let Some(context) = pipeline.sink_context(sink, shared.clone()) else { continue };
-        let (check, detail) = match sink.build(&context) {
+        let (check, detail) = match sink::build(sink, &context) {
             Ok(sink) => match sink.probe().await {
                 Probe::Verified(detail) => (Check::Verified, detail),
                 Probe::Reached(detail) => (Check::Reached, detail),

@@ -6,6 +6,9 @@ use serde::Serialize;
 
 use crate::pipeline::{FileReport, Loaded, Pipeline, Problem};
 
+/// Beginning of the subject of a test of the file.
+pub const TEST: &str = "test ";
+
 /// The output of `check --format json`:
 ///
 /// ```json
@@ -63,10 +66,10 @@ struct SinkReport {
     type_name: &'static str,
 }
 
-/// The result of testing one connection or one permission.
+/// The result of testing one connection, one permission, or one record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// `console`, `token`, `owner`, `scope`, `clock`, `stream NAME`, `rate limit`, `sink NAME`.
+    /// `console`, `token`, `owner`, `scope`, `clock`, `stream NAME`, `rate limit`, `sink NAME`, `test NAME`.
     pub subject: String,
     pub check: Check,
     pub detail: String,
@@ -113,7 +116,7 @@ pub enum Check {
 }
 
 impl Report {
-    /// `findings` are in the order of `loaded.pipelines`, and empty for an offline check.
+    /// `findings` are in the order of `loaded.pipelines`.
     pub fn new(loaded: &Loaded, findings: Vec<Vec<Finding>>, offline: bool, settings: bool) -> Self {
         let mut found: Vec<_> = loaded.pipelines.iter().zip(findings).collect();
         let pipelines = loaded.files.iter().map(|file| {
@@ -122,7 +125,7 @@ impl Report {
             PipelineReport::new(file, findings, settings)
         });
         let mut report = Self { ok: false, offline, pipelines: pipelines.collect(), problems: loaded.problems.clone() };
-        report.ok = !report.has_invalid_file() && !report.has_failed_connection();
+        report.ok = !report.has_invalid_file() && !report.has_failure();
         report
     }
 
@@ -131,7 +134,8 @@ impl Report {
         self.problems.iter().any(Problem::is_error)
     }
 
-    pub fn has_failed_connection(&self) -> bool {
+    /// True if a connection or a test failed.
+    pub fn has_failure(&self) -> bool {
         let mut findings = self.pipelines.iter().flat_map(|pipeline| &pipeline.findings);
         findings.any(|finding| finding.check == Check::Failed)
     }
@@ -176,18 +180,27 @@ impl Report {
     fn summary(&self) -> String {
         let invalid = self.pipelines.iter().filter(|pipeline| !pipeline.valid).count();
         let valid = self.pipelines.len() - invalid;
-        let findings = || self.pipelines.iter().flat_map(|pipeline| &pipeline.findings);
-        let failed = findings().filter(|finding| finding.check == Check::Failed).count();
+        let count = |tests: bool, failed: bool| {
+            let findings = self.pipelines.iter().flat_map(|pipeline| &pipeline.findings);
+            let counted = findings.filter(|finding| finding.subject.starts_with(TEST) == tests);
+            counted.filter(|finding| !failed || finding.check == Check::Failed).count()
+        };
         let files = match (valid, invalid) {
             (0, 0) => "no pipeline files found".to_owned(),
             (valid, 0) => format!("{valid} valid"),
             (valid, invalid) => format!("{valid} valid, {invalid} invalid"),
         };
-        match (self.offline, failed) {
+        let files = match (count(true, false), count(true, true)) {
+            (0, _) => files,
+            (1, 0) => format!("{files}; 1 test passed"),
+            (tests, 0) => format!("{files}; {tests} tests passed"),
+            (tests, failed) => format!("{files}; {failed} of {tests} tests failed"),
+        };
+        match (self.offline, count(false, true)) {
             (true, _) => format!("{files}; connections not tested (--offline)"),
-            (false, 0) if findings().next().is_none() => files,
+            (false, 0) if count(false, false) == 0 => files,
             (false, 0) => format!("{files}; all connections work"),
-            (false, failed) => format!("{files}; {failed} of {} connection tests failed", findings().count()),
+            (false, failed) => format!("{files}; {failed} of {} connection tests failed", count(false, false)),
         }
     }
 }

@@ -3,6 +3,7 @@ use std::io;
 use futures_util::future::BoxFuture;
 
 use crate::record::{Identity, Stream, Timestamp};
+use crate::settings::Labels;
 
 /// One refused event.
 #[derive(Debug, Clone)]
@@ -23,6 +24,8 @@ pub struct DeadLetter<'a> {
     pub event_time: Option<Timestamp>,
     /// Why the record could not be mapped.
     pub error: Option<&'a str>,
+    /// The labels, if the events of the lane differ in them.
+    pub labels: Option<&'a Labels>,
     /// The record was too large to be pulled: the event has only its beginning.
     pub truncated: bool,
     /// The event as it was sent.

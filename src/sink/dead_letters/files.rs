@@ -275,6 +275,7 @@ mod tests {
             reason: "no",
             event_time: None,
             error: None,
+            labels: None,
             truncated: false,
             event: b"{}",
         }

@@ -82,6 +82,7 @@ mod tests {
             reason,
             event_time: None,
             error: None,
+            labels: None,
             truncated: false,
             event: b"{}",
         };

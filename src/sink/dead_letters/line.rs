@@ -1,6 +1,7 @@
 //! The stored form of a dead letter: one line of JSON.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -9,6 +10,7 @@ use serde_json::value::RawValue;
 
 use super::dead_letter::DeadLetter;
 use crate::record::{Identity, Stream, Timestamp};
+use crate::settings::Labels;
 
 const VERSION: u32 = 1;
 
@@ -25,6 +27,7 @@ pub struct StoredDeadLetter {
     pub reason: String,
     pub event_time: Option<Timestamp>,
     pub error: Option<String>,
+    pub labels: Option<Arc<Labels>>,
     pub truncated: bool,
     pub event: Vec<u8>,
 }
@@ -45,6 +48,8 @@ struct Line<'a> {
     event_time: Option<Cow<'a, str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     error: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    labels: Option<Cow<'a, Labels>>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     truncated: bool,
     /// The bytes that were sent.
@@ -78,6 +83,7 @@ impl StoredDeadLetter {
             reason: &self.reason,
             event_time: self.event_time,
             error: self.error.as_deref(),
+            labels: self.labels.as_deref(),
             truncated: self.truncated,
             event: &self.event,
         }
@@ -106,6 +112,7 @@ pub fn write_line(dead_letter: &DeadLetter<'_>, out: &mut Vec<u8>) {
         reason: Cow::Borrowed(dead_letter.reason),
         event_time: dead_letter.event_time.map(|time| Cow::Owned(time.to_string())),
         error: dead_letter.error.map(Cow::Borrowed),
+        labels: dead_letter.labels.map(Cow::Borrowed),
         truncated: dead_letter.truncated,
         event,
         event_text,
@@ -140,6 +147,7 @@ pub fn parse_line(line: &[u8]) -> Result<StoredDeadLetter, String> {
         reason: line.reason.into_owned(),
         event_time: line.event_time.as_deref().map(time).transpose()?,
         error: line.error.map(Cow::into_owned),
+        labels: line.labels.map(|labels| Arc::new(labels.into_owned())),
         truncated: line.truncated,
         event,
     })

@@ -106,6 +106,7 @@ mod tests {
             status: "400",
             event_time: Some(Timestamp::from_micros(1_700_000_000_000_001)),
             error: Some("why not mapped"),
+            labels: None,
             truncated: false,
             reason: "line\nbreaks \"and\" quotes",
             event,

@@ -150,6 +150,7 @@ pub(crate) fn framing_bytes(destination: &impl Destination) -> usize {
         identity: Identity::of("", Stream::Activities, "", ""),
         time: Some(Timestamp::now()),
         error: None,
+        labels: None,
         truncated: false,
     };
     let mut out = Vec::new();

@@ -42,8 +42,8 @@ pub struct ElasticsearchSettings {
     pub data_stream: Option<String>,
     /// Index or alias instead of a data stream, with the same placeholders.
     pub index: Option<String>,
-    /// Install the templates for data streams named `logs-sentinel_one.*-*` if they are missing and the credentials
-    /// may do that.
+    /// Install the templates for data streams named `logs-sentinel_one.*-*`, or with `schema: ocsf` for those named
+    /// `logs-ocsf.*-*`, if they are missing and the credentials may do that.
     #[serde(default = "yes")]
     pub manage_templates: bool,
     /// Ingest pipeline for the documents; default: the data stream's.
@@ -94,10 +94,10 @@ impl DestinationType for ElasticsearchSettings {
                 endpoint = endpoint.with_query("pipeline", pipeline);
             }
             let documents = Documents::new(if storage == Storage::Index { "" } else { &name }, context);
-            let manages_templates =
-                self.manage_templates && storage == Storage::DataStream && templates::apply_to(&name);
+            let manages = self.manage_templates && storage == Storage::DataStream;
+            let template = if manages { templates::of(context.schema, &name) } else { None };
             let is_serverless = matches!(&self.auth, Auth::Aws(aws) if aws.service == SERVERLESS);
-            let cluster = Cluster { base: url.clone(), name: name.clone(), storage, manages_templates, is_serverless };
+            let cluster = Cluster { base: url.clone(), name: name.clone(), storage, template, is_serverless };
             Target::new(endpoint, Elasticsearch { cluster, documents })
         };
         let targets = addresses(self.url.as_ref(), &self.urls)?.into_iter().map(target).collect();
@@ -152,7 +152,14 @@ impl Destination for Elasticsearch {
     }
 
     fn prepare<'a>(&'a self, client: &'a SinkClient) -> BoxFuture<'a, bool> {
-        async move { !self.cluster.manages_templates || templates::install(&self.cluster.base, client).await }.boxed()
+        async move {
+            let Cluster { template, base, .. } = &self.cluster;
+            match template {
+                Some(template) => templates::install(template, base, client).await,
+                None => true,
+            }
+        }
+        .boxed()
     }
 
     fn probe<'a>(&'a self, _: &'a Endpoint, client: &'a SinkClient) -> BoxFuture<'a, Probe> {

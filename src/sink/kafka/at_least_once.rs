@@ -67,7 +67,9 @@ impl KafkaSink {
         };
         if self.refused.swap(false, Ordering::Relaxed) {
             // librdkafka caches the metadata of a topic for minutes. This request refreshes it.
-            let _ = producer.partitions(&self.messages.topic).await;
+            for topic in self.messages.topics(batch) {
+                let _ = producer.partitions(&topic).await;
+            }
         }
         let (reports, bytes) = self.produce(&producer, batch).await;
         if reports.contains(&Report::Delivered) {
@@ -119,6 +121,11 @@ impl KafkaSink {
         let connect = self.brokers.connect().map_err(failed)?;
         match find_partitions(&connect, topic, PROBE_TIMEOUT).await.map_err(failed)? {
             Ok(partitions) => Ok(format!("topic `{topic}` with {partitions} partitions")),
+            Err(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic)
+                if self.messages.has_many_topics() =>
+            {
+                Err(Probe::Reached("the brokers respond; the topics depend on labels from the console".to_owned()))
+            }
             Err(error) => Err(reports::probe(topic, error, connect.events.recent().as_ref())),
         }
     }

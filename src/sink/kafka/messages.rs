@@ -1,12 +1,18 @@
 //! Converts events to Kafka messages.
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::FutureRecord;
 
 use super::settings::{KafkaSettings, MessageTime, check_topic};
 use crate::kafka::{Producer, Sent};
-use crate::settings::Schema;
+use crate::settings::{Labels, Schema};
 use crate::sink::{Batch, BuildError, Event, SinkContext};
+
+/// Longest name of a topic.
+const MAX_TOPIC: usize = 248;
 
 /// The properties that all messages of one lane share.
 #[derive(Debug)]
@@ -15,7 +21,18 @@ pub(super) struct Messages {
     timestamp: MessageTime,
     raw: bool,
     key_prefix: String,
+    /// Without those of labels that come from the console.
     headers: Vec<(String, String)>,
+    by_labels: Option<ByLabels>,
+}
+
+/// What differs from event to event.
+#[derive(Debug)]
+struct ByLabels {
+    template: String,
+    context: SinkContext,
+    /// No label makes this topic: it is for checkpoints.
+    reserved: Option<String>,
 }
 
 impl Messages {
@@ -29,9 +46,16 @@ impl Messages {
             ("schema", context.schema_name),
             ("content-type", "application/json"),
         ];
-        let labels = context.labels.iter().map(|(name, value)| (format!("label.{name}"), value.clone()));
+        let labels = context.labels.iter().filter(|(name, _)| !context.console_labels.contains(*name));
+        let labels = labels.map(|(name, value)| (format!("label.{name}"), value.clone()));
+        let by_labels = (!context.console_labels.is_empty()).then(|| ByLabels {
+            template: settings.topic.clone(),
+            context: context.clone(),
+            reserved: settings.checkpoint_topic.clone(),
+        });
         Ok(Self {
             topic,
+            by_labels,
             timestamp: settings.timestamp,
             raw: context.schema == Schema::Raw,
             key_prefix: format!("{}/{}/", context.console_host, context.stream),
@@ -50,13 +74,40 @@ impl Messages {
         for (index, event) in batch.events().enumerate() {
             let key = self.key(event);
             bytes += (key.len() + event.body.len()) as u64;
-            let mut record = FutureRecord::to(&self.topic).key(&key).payload(event.body).headers(self.headers(event));
+            let topic = self.topic_of(event);
+            let mut record = FutureRecord::to(&topic).key(&key).payload(event.body).headers(self.headers(event));
             if self.timestamp == MessageTime::Event {
                 record.timestamp = event.time.map(|time| time.millis());
             }
             sent.send(producer, index, record).await;
         }
         (sent, bytes)
+    }
+
+    /// True if the topic of an event depends on its record.
+    pub(super) fn has_many_topics(&self) -> bool {
+        self.by_labels.as_ref().is_some_and(|by_labels| {
+            by_labels
+                .context
+                .console_labels
+                .iter()
+                .any(|name| by_labels.template.contains(&format!("{{label.{name}}}")))
+        })
+    }
+
+    /// The topics of the events.
+    pub(super) fn topics<'a>(&'a self, batch: &'a Batch) -> BTreeSet<Cow<'a, str>> {
+        match self.by_labels {
+            Some(_) => batch.events().map(|event| self.topic_of(event)).collect(),
+            None => BTreeSet::from([Cow::Borrowed(self.topic.as_str())]),
+        }
+    }
+
+    fn topic_of(&self, event: Event<'_>) -> Cow<'_, str> {
+        match (&self.by_labels, event.labels) {
+            (Some(by_labels), Some(labels)) => Cow::Owned(by_labels.topic(labels)),
+            _ => Cow::Borrowed(&self.topic),
+        }
     }
 
     /// A record without an id has no order to keep. Its key is the identity, so that such records spread over
@@ -79,6 +130,24 @@ impl Messages {
         if let Some(error) = event.error.filter(|_| self.raw) {
             headers = insert(headers, "error", error);
         }
-        self.headers.iter().fold(headers, |headers, (key, value)| insert(headers, key, value))
+        headers = self.headers.iter().fold(headers, |headers, (key, value)| insert(headers, key, value));
+        let console_labels = self.by_labels.iter().flat_map(|by_labels| &by_labels.context.console_labels);
+        let labels = console_labels.filter_map(|name| Some((name, event.labels?.get(name)?)));
+        labels.fold(headers, |headers, (name, value)| insert(headers, &format!("label.{name}"), value))
+    }
+}
+
+impl ByLabels {
+    /// A valid topic for any labels. Topics that begin with two underscores are Kafka's own.
+    fn topic(&self, labels: &Labels) -> String {
+        let mut topic = self.context.fill_with("topic", &self.template, labels).unwrap_or_default();
+        topic.truncate(MAX_TOPIC);
+        while topic.starts_with("__") {
+            topic.remove(0);
+        }
+        if topic.is_empty() || self.reserved.as_ref() == Some(&topic) {
+            topic.insert(0, '_');
+        }
+        topic
     }
 }

@@ -35,6 +35,10 @@ impl SinkType for KafkaSettings {
         self.delivery == Delivery::ExactlyOnce
     }
 
+    fn mixes_labels(&self) -> bool {
+        true
+    }
+
     fn build(&self, common: &Common, context: &SinkContext) -> Result<Arc<dyn Sink>, BuildError> {
         let sink = KafkaSink::new(self, common, context)?;
         Ok(match self.delivery {

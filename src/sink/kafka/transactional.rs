@@ -112,11 +112,14 @@ impl TransactionalKafkaSink {
         }
     }
 
-    async fn lacks_leader(&self) -> bool {
-        match self.plain.brokers.producer().await {
-            Ok(producer) => producer.lacks_leader(&self.plain.messages.topic).await,
-            Err(_) => false,
+    async fn lacks_leader(&self, batch: &Batch) -> bool {
+        let Ok(producer) = self.plain.brokers.producer().await else { return false };
+        for topic in self.plain.messages.topics(batch) {
+            if producer.lacks_leader(&topic).await {
+                return true;
+            }
         }
+        false
     }
 
     async fn transact(&self, batch: &Batch, update: CheckpointUpdate) -> Attempt {
@@ -127,7 +130,7 @@ impl TransactionalKafkaSink {
         loop {
             let slot = async {
                 let lane = self.lane()?;
-                if lane.is_degraded() && self.lacks_leader().await {
+                if lane.is_degraded() && self.lacks_leader(batch).await {
                     self.quarantine(Code::LeaderNotAvailable);
                 }
                 let alone = is_suspect || self.is_quarantined();

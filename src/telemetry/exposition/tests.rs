@@ -15,6 +15,7 @@ const CONTRACT: &[(&str, &str, &[&str])] = &[
     ("records_requeued_total", "counter", &["pipeline", "stream", "sink"]),
     ("dead_letters_total", "counter", &["pipeline", "stream", "sink"]),
     ("map_errors_total", "counter", &["pipeline", "stream", "sink"]),
+    ("remap_errors_total", "counter", &["pipeline", "stream", "sink"]),
     ("unknown_activity_types_total", "counter", &["pipeline", "stream", "sink"]),
     ("sink_warnings_total", "counter", &["pipeline", "stream", "sink"]),
     ("delivered_bytes_total", "counter", &["pipeline", "stream", "sink"]),

@@ -82,6 +82,11 @@ impl Ecs {
         }
     }
 
+    /// For the events that follow.
+    pub fn set_labels(&mut self, origin: &Origin, labels: &BTreeMap<String, String>) {
+        self.head = head(origin, labels);
+    }
+
     pub fn identity(&self, record: &[u8]) -> Identity {
         facts(self.stream, record).identity(&self.console_host, record)
     }

@@ -78,6 +78,11 @@ impl Ocsf {
         }
     }
 
+    /// For the events that follow.
+    pub fn set_labels(&mut self, origin: &Origin, labels: &BTreeMap<String, String>) {
+        self.metadata = metadata(origin, labels);
+    }
+
     pub fn identity(&self, record: &[u8]) -> Identity {
         facts(self.stream, record).identity(&self.console_host, record)
     }

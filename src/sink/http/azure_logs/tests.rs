@@ -14,6 +14,7 @@ fn context(schema: Schema) -> SinkContext {
         shard: 0,
         console_host: "acme.sentinelone.net".to_owned(),
         labels: BTreeMap::from([("customer".to_owned(), "acme".to_owned())]),
+        console_labels: Default::default(),
         schema,
         schema_name: if schema == Schema::Raw { "raw" } else { "ecs-9.4.0" },
         shared: SharedSinkResources::default(),

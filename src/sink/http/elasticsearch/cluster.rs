@@ -1,3 +1,4 @@
+use super::templates::Template;
 use crate::sink::http::Endpoint;
 
 /// What documents are created in.
@@ -15,8 +16,8 @@ pub(super) struct Cluster {
     /// Name of the data stream, index or alias.
     pub(super) name: String,
     pub(super) storage: Storage,
-    /// The templates are installed if they are missing.
-    pub(super) manages_templates: bool,
+    /// Installed if it is missing.
+    pub(super) template: Option<&'static Template>,
     /// OpenSearch Serverless, which has no information about the cluster.
     pub(super) is_serverless: bool,
 }

@@ -106,6 +106,7 @@ mod tests {
             shard: 0,
             console_host: "acme.sentinelone.net".to_owned(),
             labels: BTreeMap::new(),
+            console_labels: Default::default(),
             schema,
             schema_name: "",
             shared: SharedSinkResources::default(),

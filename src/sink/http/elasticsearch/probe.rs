@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::cluster::{Cluster, Storage};
 use super::pattern::matches;
-use super::templates::{self, ADVICE, NAME};
+use super::templates::{self, ADVICE};
 use crate::sink::Probe;
 use crate::sink::http::aws::refuses_signature;
 use crate::sink::http::exchange::{RequestError, Response};
@@ -80,8 +80,8 @@ impl ClusterProbe<'_> {
         match (response.status.as_u16(), read::<Streams>(&response)) {
             (200, Some(Streams { data_streams })) if !data_streams.is_empty() => {
                 let template = match self.missing_template().await? {
-                    true => format!("; {}", missing_template(&rights)),
-                    false => String::new(),
+                    Some(missing) => format!("; {}", missing_template(missing, &rights)),
+                    None => String::new(),
                 };
                 return Ok(self.good(format!("data stream `{name}` exists{template}"), &rights));
             }
@@ -123,12 +123,11 @@ impl ClusterProbe<'_> {
     }
 
     /// True if a worker would install the index template.
-    async fn missing_template(&self) -> Result<bool, Probe> {
-        if !self.cluster.manages_templates {
-            return Ok(false);
-        }
-        let is_installed = templates::is_installed(self.base, self.client).await.map_err(RequestError::into_probe)?;
-        Ok(is_installed == Some(false))
+    async fn missing_template(&self) -> Result<Option<&'static str>, Probe> {
+        let Some(template) = self.cluster.template else { return Ok(None) };
+        let installed = templates::is_installed(template, self.base, self.client).await;
+        let is_missing = installed.map_err(RequestError::into_probe)? == Some(false);
+        Ok(is_missing.then_some(template.name))
     }
 
     /// Checks that the URL is a cluster's and that it accepts the credentials. True if they may not read the cluster's
@@ -194,16 +193,20 @@ impl ClusterProbe<'_> {
             templates.iter().filter(fits).max_by_key(|named| named.index_template.priority)
         else {
             let problem = format!("neither data stream `{name}` nor an index template for it exists");
-            return match self.cluster.manages_templates {
-                true if rights.may_install_templates == Some(false) => {
-                    Err(self.failed(format!("{problem}; {}", missing_template(rights))))
+            return match self.cluster.template {
+                Some(template) if rights.may_install_templates == Some(false) => {
+                    Err(self.failed(format!("{problem}; {}", missing_template(template.name, rights))))
                 }
-                true => Ok(self.good(format!("{problem}; {}", missing_template(rights)), rights)),
-                false => Err(self.failed(problem)),
+                Some(template) => {
+                    Ok(self.good(format!("{problem}; {}", missing_template(template.name, rights)), rights))
+                }
+                None => Err(self.failed(problem)),
             };
         };
-        let missing =
-            if self.missing_template().await? { format!("; {}", missing_template(rights)) } else { String::new() };
+        let missing = match self.missing_template().await? {
+            Some(missing) => format!("; {}", missing_template(missing, rights)),
+            None => String::new(),
+        };
         if index_template.data_stream.is_none() {
             let problem =
                 format!("the index template `{template}` would create `{name}` as an index, not as a data stream");
@@ -236,12 +239,12 @@ impl ClusterProbe<'_> {
 }
 
 /// What becomes of the index template that is not installed.
-fn missing_template(rights: &Rights) -> String {
+fn missing_template(name: &str, rights: &Rights) -> String {
     match rights.may_install_templates {
         Some(false) => {
-            format!("the index template `{NAME}` is missing, and the credentials may not install it: {ADVICE}")
+            format!("the index template `{name}` is missing, and the credentials may not install it: {ADVICE}")
         }
-        _ => format!("a worker installs the index template `{NAME}` before the first document"),
+        _ => format!("a worker installs the index template `{name}` before the first document"),
     }
 }
 

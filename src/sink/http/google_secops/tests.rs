@@ -15,6 +15,7 @@ fn context() -> SinkContext {
         shard: 0,
         console_host: "acme.sentinelone.net".to_owned(),
         labels: BTreeMap::from([("customer".to_owned(), "acme".to_owned()), ("stream".to_owned(), "x".to_owned())]),
+        console_labels: Default::default(),
         schema: Schema::Raw,
         schema_name: "raw",
         shared: SharedSinkResources::default(),

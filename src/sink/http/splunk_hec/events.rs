@@ -93,6 +93,7 @@ mod tests {
             shard: 0,
             console_host: "acme.sentinelone.net".to_owned(),
             labels: BTreeMap::from([("customer".to_owned(), "acme".to_owned())]),
+            console_labels: Default::default(),
             schema: Schema::Ecs,
             schema_name: "ecs-9.4.0",
             shared: SharedSinkResources::default(),

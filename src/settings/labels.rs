@@ -1,0 +1,4 @@
+use std::collections::BTreeMap;
+
+/// The labels of an event, by name.
+pub type Labels = BTreeMap<String, String>;

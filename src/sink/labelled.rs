@@ -1,0 +1,88 @@
+//! A sink for events whose labels come from the console: one instance for each set of labels.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+
+use super::{Attempt, Batch, BuildError, Limits, Outcome, Probe, Sink, SinkContext, SinkSettings};
+use crate::settings::Labels;
+
+/// Most instances that are kept. They share HTTP clients and tokens, so that another one costs little.
+const MAX_INSTANCES: usize = 128;
+/// Bytes that the longest labels can add to an event.
+const LONGEST_LABEL: usize = 256;
+
+/// The sink of one lane. Opens no connection, so that it can also validate settings.
+///
+/// # Errors
+/// If the settings contradict each other or refer to something that does not exist.
+pub fn build(settings: &SinkSettings, context: &SinkContext) -> Result<Arc<dyn Sink>, BuildError> {
+    let sample = settings.build(context)?;
+    if context.console_labels.is_empty() || settings.mixes_labels() {
+        return Ok(sample);
+    }
+    let (settings, context) = (settings.clone(), context.clone());
+    Ok(Arc::new(LabelledSink { settings, context, sample, instances: Mutex::default() }))
+}
+
+#[derive(Debug)]
+struct LabelledSink {
+    settings: SinkSettings,
+    context: SinkContext,
+    /// With the labels of `context`.
+    sample: Arc<dyn Sink>,
+    /// The newest last.
+    instances: Mutex<VecDeque<(Arc<Labels>, Arc<dyn Sink>)>>,
+}
+
+impl LabelledSink {
+    fn instance(&self, labels: &Arc<Labels>) -> Result<Arc<dyn Sink>, BuildError> {
+        let known = |(of, _): &&(Arc<Labels>, Arc<dyn Sink>)| of == labels;
+        if let Some((_, sink)) = self.instances.lock().iter().find(known) {
+            return Ok(sink.clone());
+        }
+        let context = SinkContext { labels: Labels::clone(labels), ..self.context.clone() };
+        let sink = self.settings.build(&context)?;
+        let mut instances = self.instances.lock();
+        if instances.len() >= MAX_INSTANCES {
+            instances.pop_front();
+        }
+        instances.push_back((labels.clone(), sink.clone()));
+        Ok(sink)
+    }
+
+    async fn deliver(&self, batch: &Batch) -> Attempt {
+        let Some(labels) = batch.event(0).and_then(|event| event.labels) else {
+            return self.sample.send(batch).await;
+        };
+        match self.instance(labels) {
+            Ok(sink) => sink.send(batch).await,
+            Err(error) => {
+                let outcome = Outcome::Misconfigured(format!("with the labels {labels:?}: {error}"));
+                Attempt { outcome, bytes: 0, status: "labels".to_owned() }
+            }
+        }
+    }
+}
+
+impl Sink for LabelledSink {
+    fn limits(&self) -> Limits {
+        let limits = self.sample.limits();
+        Limits { framing: limits.framing + LONGEST_LABEL * self.context.console_labels.len(), ..limits }
+    }
+
+    fn send<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Attempt> {
+        self.deliver(batch).boxed()
+    }
+
+    fn probe(&self) -> BoxFuture<'_, Probe> {
+        self.sample.probe()
+    }
+
+    fn separates_labels(&self) -> bool {
+        true
+    }
+}

@@ -1,0 +1,19 @@
+//! In the place of `remap` in builds without VRL.
+
+/// There is none.
+#[derive(Debug)]
+pub(super) enum Program {}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Purpose {
+    Remap,
+    Condition,
+}
+
+impl Program {
+    /// # Errors
+    /// Always.
+    pub fn compile(_: &str, _: Purpose) -> Result<Self, String> {
+        Err("this build has no programs: build s1-forwarder with the feature `remap`".to_owned())
+    }
+}

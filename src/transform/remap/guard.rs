@@ -1,0 +1,279 @@
+//! Refuses what would need too much stack or memory in one step, before the compiler sees it.
+
+use std::collections::BTreeMap;
+
+use vrl::diagnostic::{Diagnostic, Span};
+use vrl::parser::Program;
+use vrl::parser::ast::{
+    Assignment, AssignmentOp, AssignmentTarget, Block, Container, Expr, FunctionCall, IfStatement, Literal, Node,
+    Opcode, Predicate, QueryTarget, RootExpr, Unary,
+};
+use vrl::path::{OwnedSegment, OwnedValuePath};
+
+use super::functions::is_withheld;
+
+/// Deepest nesting of a program, and longest path.
+const MAX_DEPTH: usize = 64;
+/// Largest index of a list: assigning to an element fills all elements before it.
+const MAX_INDEX: isize = 1_000;
+/// Most regular expressions of a program, and the bytes that each may take when it is compiled.
+const MAX_REGEXES: usize = 32;
+const MAX_REGEX_BYTES: usize = 256 * 1024;
+
+/// Largest type that the compiler may have to follow: it computes the type of each value, part by part, and a program
+/// can double it in each line.
+const MAX_TYPE: u64 = 5_000;
+
+/// What is refused, with its place.
+pub(super) fn check(program: Program) -> Vec<Diagnostic> {
+    let mut guard = Guard { found: Vec::new(), regexes: 0, types: BTreeMap::new() };
+    for root in program.0 {
+        if let RootExpr::Expr(expression) = root.into_inner() {
+            guard.expression(expression, 0);
+        }
+    }
+    guard.found
+}
+
+struct Guard {
+    found: Vec<Diagnostic>,
+    regexes: usize,
+    /// How large the types of variables and of assigned paths can be at most.
+    types: BTreeMap<String, u64>,
+}
+
+impl Guard {
+    fn refuse(&mut self, span: Span, message: impl Into<String>, label: &str) {
+        self.found.push(Diagnostic::error(0, message).with_primary(label, span));
+    }
+
+    /// Reports once what many parts of a program have in common.
+    fn refuse_once(&mut self, span: Span, message: String, label: &str) {
+        if !self.found.iter().any(|found| found.message() == message) {
+            self.refuse(span, message, label);
+        }
+    }
+
+    /// Returns how large the expression's type can be at most.
+    fn expression(&mut self, node: Node<Expr>, depth: usize) -> u64 {
+        let span = node.span();
+        if depth > MAX_DEPTH {
+            self.refuse_once(span, format!("nested more than {MAX_DEPTH} levels deep"), "too deep");
+            return 1;
+        }
+        let size = self.inner(node, depth + 1);
+        if size > MAX_TYPE {
+            self.refuse_once(span, "the type of this value is too complex".to_owned(), "it grows with each line");
+            return 1;
+        }
+        size
+    }
+
+    fn inner(&mut self, node: Node<Expr>, depth: usize) -> u64 {
+        match node.into_inner() {
+            Expr::Literal(literal) => {
+                self.literal(&literal);
+                1
+            }
+            Expr::Container(container) => self.container(container.into_inner(), depth),
+            Expr::IfStatement(statement) => self.condition(statement.into_inner(), depth),
+            Expr::Op(operation) => {
+                let operation = operation.into_inner();
+                let opcode = *operation.1.inner();
+                if opcode == Opcode::Mul && !(is_number(&operation.0) && is_number(&operation.2)) {
+                    let message = "a text multiplied by a number repeats it: say that both sides are numbers";
+                    let label = "write to_int(…) or to_float(…) around what is not a literal number";
+                    self.refuse(operation.1.span(), message, label);
+                }
+                let both = self.expression(*operation.0, depth).saturating_add(self.expression(*operation.2, depth));
+                match opcode {
+                    Opcode::Err | Opcode::Or | Opcode::And | Opcode::Merge => both,
+                    _ => 1,
+                }
+            }
+            Expr::Assignment(assignment) => match assignment.into_inner() {
+                Assignment::Single { target, expr, op } => {
+                    let size = self.expression(*expr, depth);
+                    self.target(&target, op == AssignmentOp::Merge, size);
+                    size
+                }
+                Assignment::Infallible { ok, err, expr, op } => {
+                    let size = self.expression(*expr, depth);
+                    self.target(&ok, op == AssignmentOp::Merge, size);
+                    self.target(&err, false, 1);
+                    size
+                }
+            },
+            Expr::Query(query) => {
+                let query = query.into_inner();
+                self.path(query.path.span(), query.path.inner());
+                match query.target.into_inner() {
+                    QueryTarget::FunctionCall(call) => self.call(call, depth),
+                    QueryTarget::Container(container) => self.container(container, depth),
+                    QueryTarget::Internal(name) => self.size_of(&name),
+                    QueryTarget::External(_) => self.size_of(&event_path(query.path.inner())),
+                }
+            }
+            Expr::FunctionCall(call) => self.call(call.into_inner(), depth),
+            Expr::Unary(unary) => match unary.into_inner() {
+                Unary::Not(not) => self.expression(*not.into_inner().take().1, depth),
+            },
+            Expr::Abort(abort) => abort.into_inner().message.map_or(1, |message| self.expression(*message, depth)),
+            Expr::Return(returned) => self.expression(*returned.into_inner().expr, depth),
+            Expr::Variable(name) => self.size_of(name.inner()),
+            Expr::Break(_) => 1,
+        }
+    }
+
+    /// A path has the parts that were assigned to it, below it and above it.
+    fn size_of(&self, name: &str) -> u64 {
+        let is_part = |other: &str| other.starts_with(name) || name.starts_with(other);
+        let known = self.types.iter().filter(|(other, _)| match name.starts_with('.') {
+            true => other.starts_with('.') && is_part(other),
+            false => *other == name,
+        });
+        known.fold(1, |sum: u64, (_, size)| sum.saturating_add(*size))
+    }
+
+    fn assign(&mut self, name: String, merges: bool, size: u64) {
+        // A part of a variable, or one of two branches: what was there before may still be.
+        let before = if merges { self.types.get(&name).copied().unwrap_or(0) } else { 0 };
+        self.types.insert(name, before.saturating_add(size));
+    }
+
+    fn literal(&mut self, literal: &Node<Literal>) {
+        let Literal::Regex(pattern) = literal.inner() else { return };
+        self.regexes += 1;
+        if self.regexes == MAX_REGEXES + 1 {
+            self.refuse(literal.span(), format!("more than {MAX_REGEXES} regular expressions"), "one too many");
+        }
+        // Other errors are the compiler's to report.
+        let built = regex::RegexBuilder::new(pattern).size_limit(MAX_REGEX_BYTES).build();
+        if let Err(regex::Error::CompiledTooBig(_)) = built {
+            self.refuse(literal.span(), "this regular expression is too large", "use smaller counts of repetitions");
+        }
+    }
+
+    fn container(&mut self, container: Container, depth: usize) -> u64 {
+        match container {
+            Container::Group(group) => self.expression(group.into_inner().into_inner(), depth),
+            Container::Block(block) => self.block(block.into_inner(), depth),
+            Container::Array(array) => self.sum(array.into_inner().into_iter(), depth),
+            Container::Object(object) => self.sum(object.into_inner().into_iter().map(|(_, node)| node), depth),
+        }
+    }
+
+    fn sum(&mut self, nodes: impl Iterator<Item = Node<Expr>>, depth: usize) -> u64 {
+        nodes.fold(1, |sum: u64, node| sum.saturating_add(self.expression(node, depth)))
+    }
+
+    /// The value of a block is that of its last expression.
+    fn block(&mut self, block: Block, depth: usize) -> u64 {
+        block.into_inner().into_iter().fold(1, |_, node| self.expression(node, depth))
+    }
+
+    fn condition(&mut self, statement: IfStatement, depth: usize) -> u64 {
+        match statement.predicate.into_inner() {
+            Predicate::One(expression) => drop(self.expression(*expression, depth)),
+            Predicate::Many(expressions) => drop(self.sum(expressions.into_iter(), depth)),
+        }
+        let before = self.types.clone();
+        let size = self.block(statement.if_node.into_inner(), depth);
+        let after_if = std::mem::replace(&mut self.types, before.clone());
+        let other = statement.else_node.map_or(1, |block| self.block(block.into_inner(), depth));
+        for (name, size) in after_if {
+            // The type is that of either branch.
+            if before.get(&name) != Some(&size) {
+                self.assign(name, true, size);
+            }
+        }
+        size.saturating_add(other)
+    }
+
+    fn call(&mut self, call: FunctionCall, depth: usize) -> u64 {
+        let name: &str = call.ident.inner();
+        if is_withheld(name) {
+            let message = format!("the function `{name}` of VRL cannot be called here");
+            self.refuse(call.ident.span(), message, "docs/transform.md lists the functions that can");
+        }
+        let size = self.sum(call.arguments.into_iter().map(|argument| argument.into_inner().expr), depth);
+        let closure = call.closure.map_or(0, |closure| self.block(closure.into_inner().block.into_inner(), depth));
+        size.saturating_add(closure)
+    }
+
+    fn target(&mut self, target: &Node<AssignmentTarget>, merges: bool, size: u64) {
+        let span = target.span();
+        match target.inner() {
+            AssignmentTarget::Noop => {}
+            AssignmentTarget::Query(query) => {
+                self.path(span, query.path.inner());
+                match query.target.inner() {
+                    QueryTarget::External(_) => self.assign(event_path(query.path.inner()), merges, size),
+                    QueryTarget::Internal(name) => self.assign(name.to_string(), true, size),
+                    QueryTarget::FunctionCall(_) | QueryTarget::Container(_) => {}
+                }
+            }
+            AssignmentTarget::Internal(name, path) => {
+                path.iter().for_each(|path| self.path(span, path));
+                self.assign(name.to_string(), merges || path.is_some(), size);
+            }
+            AssignmentTarget::External(path) => {
+                path.iter().for_each(|path| self.path(span, &path.path));
+                let name = path.as_ref().map_or_else(|| ".".to_owned(), |path| event_path(&path.path));
+                self.assign(name, merges, size);
+            }
+        }
+    }
+
+    fn path(&mut self, span: Span, path: &OwnedValuePath) {
+        if path.segments.len() > MAX_DEPTH {
+            self.refuse(span, format!("a path of more than {MAX_DEPTH} parts"), "too long");
+        }
+        let is_far = |segment: &OwnedSegment| matches!(segment, OwnedSegment::Index(index) if index.unsigned_abs() > MAX_INDEX.unsigned_abs());
+        if path.segments.iter().any(is_far) {
+            self.refuse(span, format!("an index beyond {MAX_INDEX}"), "too large");
+        }
+    }
+}
+
+/// `.a.b.`, so that a path above another one is its prefix.
+fn event_path(path: &OwnedValuePath) -> String {
+    let segments = path.segments.iter().map(|segment| match segment {
+        OwnedSegment::Field(name) => format!("{name}."),
+        OwnedSegment::Index(index) => format!("{index}."),
+    });
+    std::iter::once(".".to_owned()).chain(segments).collect()
+}
+
+/// True if an expression is a number whatever the event holds.
+fn is_number(node: &Node<Expr>) -> bool {
+    const CALLS: [&str; 13] = [
+        "abs",
+        "ceil",
+        "float",
+        "floor",
+        "int",
+        "length",
+        "mod",
+        "parse_float",
+        "parse_int",
+        "round",
+        "strlen",
+        "to_float",
+        "to_int",
+    ];
+    match node.inner() {
+        Expr::Literal(literal) => matches!(literal.inner(), Literal::Integer(_) | Literal::Float(_)),
+        Expr::FunctionCall(call) => CALLS.contains(&&**call.inner().ident.inner()),
+        Expr::Container(container) => match container.inner() {
+            Container::Group(group) => is_number(&group.inner().0),
+            _ => false,
+        },
+        Expr::Op(operation) => {
+            let operation = operation.inner();
+            let numeric = matches!(operation.1.inner(), Opcode::Mul | Opcode::Div | Opcode::Sub | Opcode::Add);
+            numeric && is_number(&operation.0) && is_number(&operation.2)
+        }
+        _ => false,
+    }
+}

@@ -1,0 +1,140 @@
+//! Programs in VRL over one event: `remap` and the conditions of `drop`. They cannot read the worker's environment,
+//! open connections, run without end or fill the memory.
+
+mod control;
+mod functions;
+mod guard;
+
+use std::fmt;
+use std::sync::LazyLock;
+
+use vrl::compiler::runtime::{Runtime, Terminate};
+use vrl::compiler::state::RuntimeState;
+use vrl::compiler::{
+    CompileConfig, DiagnosticMessages, Function, Program as Compiled, TargetValueRef, TimeZone, TypeState,
+};
+use vrl::diagnostic::{DiagnosticList, Formatter};
+use vrl::path::{OwnedTargetPath, parse_target_path};
+use vrl::value::{Secrets, Value};
+
+use self::control::Control;
+use super::schema_paths::IDENTITIES;
+
+/// Longest source of a program. Longer ones would need a deeper stack to compile.
+pub(super) const MAX_SOURCE: usize = 16 * 1024;
+/// Largest event that a program is run on. Larger ones are forwarded as if the program had failed.
+pub(super) const MAX_EVENT: usize = 1024 * 1024;
+/// Stack of the thread that compiles a program: the compiler descends once for each bracket.
+const COMPILER_STACK: usize = 256 * 1024 * 1024;
+
+static FUNCTIONS: LazyLock<Vec<Box<dyn Function>>> = LazyLock::new(functions::allowed);
+
+/// A compiled program.
+pub(super) struct Program {
+    source: String,
+    compiled: Compiled,
+}
+
+/// What a program is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// It changes the event.
+    Remap,
+    /// Its result is true or false. It changes nothing.
+    Condition,
+}
+
+/// What became of an event.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Run {
+    /// The program ended with this value.
+    Done(Value),
+    /// The program called `abort`.
+    Aborted,
+    /// The program failed, or reached a limit. The event may be half changed.
+    Failed(String),
+}
+
+impl fmt::Debug for Program {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Program").field("source", &self.source).finish_non_exhaustive()
+    }
+}
+
+impl Program {
+    /// # Errors
+    /// The compiler's diagnostics, with lines, columns and carets.
+    pub fn compile(source: &str, purpose: Purpose) -> Result<Self, String> {
+        if source.len() > MAX_SOURCE {
+            return Err(format!("{} bytes; a program has at most {MAX_SOURCE}", source.len()));
+        }
+        let text = source.to_owned();
+        let compiler = std::thread::Builder::new().name("vrl-compiler".to_owned()).stack_size(COMPILER_STACK);
+        let thread = compiler.spawn(move || compile(&text, purpose));
+        let thread = thread.map_err(|error| format!("no thread for the compiler: {error}"))?;
+        let compiled = thread.join().map_err(|_| "the compiler failed on this program".to_owned())??;
+        Ok(Self { source: source.to_owned(), compiled })
+    }
+
+    /// Runs the program on `event`.
+    pub fn run(&self, event: &mut Value) -> Run {
+        let mut runtime = Runtime::new(RuntimeState::default());
+        let (mut metadata, mut secrets) = (Value::Object(Default::default()), Secrets::default());
+        let mut target = TargetValueRef { value: event, metadata: &mut metadata, secrets: &mut secrets };
+        let mut control = Control::start();
+        // Not the worker's time zone.
+        let zone = TimeZone::parse("UTC").unwrap_or_default();
+        match runtime.resolve_with_control(&mut target, &self.compiled, &zone, &mut control) {
+            Ok(value) => Run::Done(value),
+            Err(Terminate::Abort(vrl::compiler::ExpressionError::Abort { .. })) => Run::Aborted,
+            Err(Terminate::Interrupted) => Run::Failed(control.reason().to_owned()),
+            Err(failure) => Run::Failed(failure.to_string()),
+        }
+    }
+}
+
+/// Runs on a thread with a large stack.
+fn compile(source: &str, purpose: Purpose) -> Result<Compiled, String> {
+    let print = |list: DiagnosticList| print(&Formatter::new(source, list).to_string());
+    let parsed = vrl::parser::parse(source).map_err(|error| {
+        let messages: DiagnosticMessages = vec![Box::new(error)];
+        print(messages.into())
+    })?;
+    let refused = guard::check(parsed);
+    if !refused.is_empty() {
+        return Err(print(refused.into()));
+    }
+    let mut config = CompileConfig::default();
+    match purpose {
+        Purpose::Condition => config.set_read_only(),
+        Purpose::Remap => {
+            for path in IDENTITIES {
+                if let Ok(path) = parse_target_path(path) {
+                    config.set_read_only_path(path, true);
+                }
+            }
+            config.set_read_only_path(OwnedTargetPath::metadata_root(), true);
+        }
+    }
+    let state = TypeState::default();
+    let result = vrl::compiler::compile_with_state(source, &FUNCTIONS, &state, config).map_err(print)?;
+    if purpose == Purpose::Condition {
+        let found = result.program.final_type_info().result;
+        if !found.is_boolean() {
+            return Err(
+                "a condition has to be true or false, such as `.event.action == \"agent-heartbeat\"`".to_owned()
+            );
+        }
+        if found.is_fallible() {
+            return Err("a condition must not fail: write what happens then, such as `?? false`".to_owned());
+        }
+    }
+    Ok(result.program)
+}
+
+/// The compiler's text, each place as `program:LINE:COLUMN`: the file that has the program has other lines.
+fn print(diagnostics: &str) -> String {
+    let lines = diagnostics.trim_matches('\n').lines().filter(|line| !line.contains("VRL REPL"));
+    lines
+        .fold("it does not compile".to_owned(), |text, line| format!("{text}\n{}", line.replace("┌─ :", "┌─ program:")))
+}

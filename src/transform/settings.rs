@@ -1,0 +1,46 @@
+//! `transform:` of a pipeline file.
+
+use std::collections::BTreeSet;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::labels::{UNKNOWN, from_console};
+use super::redaction::Redaction;
+use crate::settings::{Labels, Schema};
+
+/// `transform:` of a pipeline file. A record is mapped; then come `drop`, `remap` and `redact`, in this order.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TransformSettings {
+    /// Schema of the events. A sink can override it.
+    pub schema: Schema,
+    /// Keep the record in `event.original` or `raw_data`, which makes events 1.7 to 1.9 times as large. Without it,
+    /// what has no field in the schema is still below `sentinel_one` or `unmapped`. Default false.
+    pub keep_original: Option<bool>,
+    /// Labels of every event, written as `labels.NAME` or into `metadata.labels`. `{account.name}`, `{account.id}`, and
+    /// the same of `site` and `group` are replaced by what the record names, or by `unknown`.
+    pub labels: Labels,
+    /// Values that no sink gets: dotted paths of the event and of the record, through lists too. They are removed,
+    /// replaced or hashed.
+    pub redact: Vec<Redaction>,
+    /// Let licence keys, registration tokens and passphrases of the console through, in `event.original`, `raw_data`
+    /// and raw events. By default `[redacted]` replaces them there, and mapped fields never have them.
+    pub keep_console_secrets: bool,
+    /// Conditions in VRL: an event is dropped if one of them is true, such as `.event.action == "agent-heartbeat"`.
+    pub drop: Vec<String>,
+    /// A program in VRL that changes each event; `abort` drops it. A sink can override it.
+    pub remap: Option<String>,
+}
+
+impl TransformSettings {
+    /// The labels as they may be in an event, and the names of those whose values come from the console.
+    pub fn sample_labels(&self) -> (Labels, BTreeSet<String>) {
+        let console_labels: BTreeSet<_> = from_console(&self.labels).cloned().collect();
+        let sample = |(name, value): (&String, &String)| {
+            let value = if console_labels.contains(name) { UNKNOWN.to_owned() } else { value.clone() };
+            (name.clone(), value)
+        };
+        (self.labels.iter().map(sample).collect(), console_labels)
+    }
+}

@@ -1,0 +1,189 @@
+//! What the user has done to a mapped event: `drop`, `remap`, `redact`, in this order. Redaction is last, so that
+//! nothing escapes it that a program copies.
+
+#[cfg(feature = "remap")]
+use super::mapping::Dropped;
+use super::mapping::Mapped;
+#[cfg(not(feature = "remap"))]
+use super::no_remap::{Program, Purpose};
+use super::redact::{REDACTED, Redactor};
+#[cfg(feature = "remap")]
+use super::remap::{MAX_EVENT, Program, Purpose, Run};
+use super::settings::TransformSettings;
+use super::tree::Tree;
+use crate::settings::Schema;
+
+/// Added to `tags`, or to `metadata.labels`, of an event that its program failed on.
+pub const FAILED_TAG: &str = "remap_failed";
+
+/// The compiled steps of a lane. Lanes with the same settings share them.
+#[derive(Debug)]
+pub struct Steps {
+    #[cfg_attr(not(feature = "remap"), expect(dead_code, reason = "only programs fail"))]
+    schema: Schema,
+    redactor: Redactor,
+    #[cfg_attr(not(feature = "remap"), expect(dead_code, reason = "there are none"))]
+    conditions: Vec<Program>,
+    #[cfg_attr(not(feature = "remap"), expect(dead_code, reason = "there is none"))]
+    program: Option<Program>,
+}
+
+/// A part of `transform` that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}: {problem}", key.join("."))]
+pub struct StepsError {
+    /// Below `transform`, such as `["drop", "0"]`; or `["remap"]`, which may be the sink's.
+    pub key: Vec<String>,
+    /// Several lines for a program.
+    pub problem: String,
+}
+
+impl StepsError {
+    fn new(key: &str, index: Option<usize>, problem: String) -> Self {
+        let index = index.map(|index| index.to_string());
+        Self { key: std::iter::once(key.to_owned()).chain(index).collect(), problem }
+    }
+}
+
+/// Checks `remap` of a sink.
+///
+/// # Errors
+/// The compiler's diagnostics.
+pub fn check_program(source: &str) -> Result<(), String> {
+    Program::compile(source, Purpose::Remap).map(|_| ())
+}
+
+impl Steps {
+    /// Checks the steps of `settings` without reading secrets.
+    ///
+    /// # Errors
+    /// All parts that cannot be used.
+    pub fn check(settings: &TransformSettings) -> Result<(), Vec<StepsError>> {
+        let redactions = settings.redact.iter().enumerate().filter_map(|(index, redaction)| {
+            super::redact::check(redaction).err().map(|problem| StepsError::new("redact", Some(index), problem))
+        });
+        let mut errors: Vec<_> = redactions.collect();
+        for (index, source) in settings.drop.iter().enumerate() {
+            let compiled = Program::compile(source, Purpose::Condition);
+            errors.extend(compiled.err().map(|problem| StepsError::new("drop", Some(index), problem)));
+        }
+        let remap = settings.remap.as_deref().and_then(|source| check_program(source).err());
+        errors.extend(remap.map(|problem| StepsError::new("remap", None, problem)));
+        if errors.is_empty() { Ok(()) } else { Err(errors) }
+    }
+
+    /// Compiles the steps of `settings`; `remap` is the sink's program, if it has its own. `None` if there are none.
+    ///
+    /// # Errors
+    /// The first part that cannot be used.
+    pub fn new(settings: &TransformSettings, schema: Schema, remap: Option<&str>) -> Result<Option<Self>, StepsError> {
+        let remap = remap.or(settings.remap.as_deref());
+        if settings.redact.is_empty() && settings.drop.is_empty() && remap.is_none() {
+            return Ok(None);
+        }
+        let redactor = Redactor::new(&settings.redact)
+            .map_err(|(index, problem)| StepsError::new("redact", Some(index), problem))?;
+        let conditions = settings.drop.iter().enumerate().map(|(index, source)| {
+            Program::compile(source, Purpose::Condition)
+                .map_err(|problem| StepsError::new("drop", Some(index), problem))
+        });
+        let conditions: Vec<_> = conditions.collect::<Result<_, _>>()?;
+        let program = remap.map(|source| Program::compile(source, Purpose::Remap)).transpose();
+        let program = program.map_err(|problem| StepsError::new("remap", None, problem))?;
+        Ok(Some(Self { schema, redactor, conditions, program }))
+    }
+
+    /// Applies the steps to the event that begins at `start`. A dropped event is removed from `out`.
+    pub(super) fn apply(&self, out: &mut Vec<u8>, start: usize, mapped: &mut Mapped) {
+        #[cfg(feature = "remap")]
+        if self.program.is_some() || !self.conditions.is_empty() {
+            return self.run(out, start, mapped);
+        }
+        // Only `drop` and `remap` skip an event.
+        let _ = mapped;
+        self.redact(out, start);
+    }
+
+    pub(super) fn redacts(&self) -> bool {
+        !self.redactor.is_empty()
+    }
+
+    /// Redacts the event that begins at `start`: one of a record that could not be mapped, for example.
+    pub(super) fn redact(&self, out: &mut Vec<u8>, start: usize) {
+        if !self.redactor.is_empty() {
+            let event = serde_json::from_slice::<serde_json::Value>(&out[start..]).ok().filter(Tree::is_object);
+            self.finish(out, start, event);
+        }
+    }
+
+    /// Replaces the bytes from `start` on by `event`, redacted. `None` if they are not an event.
+    fn finish<T: Tree>(&self, out: &mut Vec<u8>, start: usize, event: Option<T>) {
+        let json = event.and_then(|mut event| {
+            self.redactor.event(&mut event);
+            event.to_json()
+        });
+        out.truncate(start);
+        match json {
+            Some(json) => out.extend_from_slice(&json),
+            // Nobody knows which part of it is at a path.
+            None => out.extend_from_slice(format!("\"{REDACTED}\"").as_bytes()),
+        }
+    }
+}
+
+#[cfg(feature = "remap")]
+impl Steps {
+    fn run(&self, out: &mut Vec<u8>, start: usize, mapped: &mut Mapped) {
+        use vrl::value::Value;
+
+        let bytes = &out[start..];
+        if bytes.len() > MAX_EVENT {
+            mapped.remap_error = Some(format!("the event has {} bytes; programs take {MAX_EVENT}", bytes.len()));
+            return self.fail(out, start);
+        }
+        // Of a raw record that is not valid JSON, there is nothing to run a program on.
+        let Some(mut event) = serde_json::from_slice::<Value>(bytes).ok().filter(Value::is_object) else {
+            mapped.remap_error = Some("the event is not valid JSON".to_owned());
+            return self.redact(out, start);
+        };
+        for condition in &self.conditions {
+            match condition.run(&mut event) {
+                Run::Done(Value::Boolean(true)) => {
+                    out.truncate(start);
+                    mapped.dropped = Some(Dropped::Condition);
+                    return;
+                }
+                Run::Done(_) | Run::Aborted => {}
+                Run::Failed(reason) => {
+                    mapped.remap_error = Some(reason);
+                    return self.fail(out, start);
+                }
+            }
+        }
+        match self.program.as_ref().map(|program| program.run(&mut event)) {
+            Some(Run::Aborted) => {
+                out.truncate(start);
+                mapped.dropped = Some(Dropped::Remap);
+            }
+            Some(Run::Failed(reason)) => {
+                mapped.remap_error = Some(reason);
+                self.fail(out, start);
+            }
+            Some(Run::Done(_)) | None => self.finish(out, start, Some(event)),
+        }
+    }
+
+    /// Forwards the event as it was, with a tag.
+    fn fail(&self, out: &mut Vec<u8>, start: usize) {
+        let mut event = serde_json::from_slice::<serde_json::Value>(&out[start..]).ok().filter(Tree::is_object);
+        let tags = match self.schema {
+            Schema::Ecs => event.as_mut().and_then(|event| event.pointer_mut("/tags")),
+            Schema::Ocsf => event.as_mut().and_then(|event| event.pointer_mut("/metadata/labels")),
+            Schema::Raw => None,
+        };
+        if let Some(tags) = tags.and_then(serde_json::Value::as_array_mut) {
+            tags.push(FAILED_TAG.into());
+        }
+        self.finish(out, start, event);
+    }
+}

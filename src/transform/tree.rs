@@ -1,0 +1,110 @@
+//! What redaction needs of a parsed event, whichever library parsed it.
+
+use serde_json::Value;
+
+/// A JSON value.
+pub(super) trait Tree: Sized {
+    /// The value of a key, if this is an object.
+    fn member(&mut self, key: &str) -> Option<&mut Self>;
+    fn remove_member(&mut self, key: &str);
+    /// All values of an object.
+    fn for_each_member(&mut self, visit: &mut dyn FnMut(&mut Self));
+    /// The elements, if this is a list.
+    fn elements(&mut self) -> Option<&mut Vec<Self>>;
+    fn is_object(&self) -> bool;
+    fn is_null(&self) -> bool;
+    /// A text without quotes; everything else as JSON.
+    fn to_text(&self) -> String;
+    fn of_text(text: String) -> Self;
+    fn parse(text: &str) -> Option<Self>;
+    fn to_json(&self) -> Option<Vec<u8>>;
+}
+
+impl Tree for Value {
+    fn member(&mut self, key: &str) -> Option<&mut Self> {
+        self.as_object_mut()?.get_mut(key)
+    }
+
+    fn remove_member(&mut self, key: &str) {
+        if let Some(object) = self.as_object_mut() {
+            object.remove(key);
+        }
+    }
+
+    fn for_each_member(&mut self, visit: &mut dyn FnMut(&mut Self)) {
+        self.as_object_mut().into_iter().flat_map(|object| object.values_mut()).for_each(visit);
+    }
+
+    fn elements(&mut self) -> Option<&mut Vec<Self>> {
+        self.as_array_mut()
+    }
+
+    fn is_object(&self) -> bool {
+        self.is_object()
+    }
+
+    fn is_null(&self) -> bool {
+        self.is_null()
+    }
+
+    fn to_text(&self) -> String {
+        self.as_str().map_or_else(|| self.to_string(), str::to_owned)
+    }
+
+    fn of_text(text: String) -> Self {
+        Self::String(text)
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
+
+    fn to_json(&self) -> Option<Vec<u8>> {
+        serde_json::to_vec(self).ok()
+    }
+}
+
+#[cfg(feature = "remap")]
+impl Tree for vrl::value::Value {
+    fn member(&mut self, key: &str) -> Option<&mut Self> {
+        self.as_object_mut()?.get_mut(key)
+    }
+
+    fn remove_member(&mut self, key: &str) {
+        if let Some(object) = self.as_object_mut() {
+            object.remove(key);
+        }
+    }
+
+    fn for_each_member(&mut self, visit: &mut dyn FnMut(&mut Self)) {
+        self.as_object_mut().into_iter().flat_map(|object| object.values_mut()).for_each(visit);
+    }
+
+    fn elements(&mut self) -> Option<&mut Vec<Self>> {
+        self.as_array_mut()
+    }
+
+    fn is_object(&self) -> bool {
+        self.is_object()
+    }
+
+    fn is_null(&self) -> bool {
+        self.is_null()
+    }
+
+    fn to_text(&self) -> String {
+        self.to_string_lossy().into_owned()
+    }
+
+    fn of_text(text: String) -> Self {
+        text.into()
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
+
+    fn to_json(&self) -> Option<Vec<u8>> {
+        serde_json::to_vec(self).ok()
+    }
+}

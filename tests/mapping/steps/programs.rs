@@ -1,0 +1,238 @@
+//! `drop` and `remap`: what programs can do, and what they cannot.
+
+use std::time::{Duration, Instant};
+
+use s1_forwarder::record::Stream;
+use s1_forwarder::transform::{Dropped, FAILED_TAG, Schema, Steps};
+use serde_json::{Value, json};
+
+use super::{mapper, run, settings};
+
+fn record() -> Value {
+    json!({ "id": "1", "activityType": 27, "createdAt": "2026-01-31T00:00:00Z", "accountName": "Acme",
+        "primaryDescription": "The user jane logged in.", "data": { "username": "jane", "ipAddress": "10.0.0.1" } })
+}
+
+fn problem(transform: &str) -> String {
+    let errors = Steps::check(&settings(transform)).unwrap_err();
+    errors.iter().map(|error| format!("{error}\n")).collect()
+}
+
+#[test]
+fn conditions_and_abort_drop_events() {
+    for (transform, dropped) in [
+        ("drop: ['.event.provider == \"SentinelOne\"']", Some(Dropped::Condition)),
+        ("drop: ['.event.kind == \"nothing\"', 'exists(.organization.name)']", Some(Dropped::Condition)),
+        ("drop: ['.event.kind == \"nothing\"']", None),
+        ("remap: 'if .organization.name == \"Acme\" { abort }'", Some(Dropped::Remap)),
+        ("remap: 'if .organization.name == \"Other\" { abort }'", None),
+    ] {
+        let (event, mapped) = run(transform, Schema::Ecs, &record());
+        assert_eq!((mapped.dropped, event.is_none()), (dropped, dropped.is_some()), "{transform}");
+        assert_eq!(mapped.remap_error, None);
+    }
+}
+
+#[test]
+fn a_program_changes_the_event_of_every_schema() {
+    let program =
+        "remap: |\n  .added = upcase(string!(.NAME))\n  del(.message)\n  .list = map_values([1, 2]) -> |v| { v + 1 }\n";
+    for (schema, name, expected) in [
+        (Schema::Ecs, "organization.name", "ACME"),
+        (Schema::Ocsf, "message", "THE USER JANE LOGGED IN."),
+        (Schema::Raw, "accountName", "ACME"),
+    ] {
+        let (event, mapped) = run(&program.replace("NAME", name), schema, &record());
+        let event = event.unwrap();
+        assert_eq!(mapped.remap_error, None, "{schema:?}");
+        assert_eq!((&event["added"], &event["list"]), (&json!(expected), &json!([2, 3])), "{event:#}");
+        assert!(event.get("message").is_none());
+    }
+}
+
+#[test]
+fn drop_comes_before_remap_and_redaction_comes_last() {
+    let transform = "drop: ['exists(.mine)']\nremap: '.mine = .user.name'\nredact: [mine]\n";
+    let (event, mapped) = run(transform, Schema::Ecs, &record());
+    assert_eq!(
+        (mapped.dropped, event.unwrap().get("mine")),
+        (None, None),
+        "remap is after drop, and redact after remap"
+    );
+}
+
+/// A failure leaves the event as it was, also where the program has changed it already.
+#[test]
+fn an_event_on_which_a_program_fails_is_forwarded_with_a_tag() {
+    let transform = "remap: |\n  .message = \"changed\"\n  .event.code = to_int!(.user.name)\nredact: [user.name]\n";
+    let untouched = run("{}", Schema::Ecs, &record()).0.unwrap();
+    let (event, mapped) = run(transform, Schema::Ecs, &record());
+    let event = event.unwrap();
+    assert!(mapped.remap_error.unwrap().contains("to_int"));
+    assert_eq!((&event["message"], &event["event"]["code"]), (&untouched["message"], &untouched["event"]["code"]));
+    let tags = event["tags"].as_array().unwrap();
+    assert_eq!((tags.last(), tags.len()), (Some(&json!(FAILED_TAG)), untouched["tags"].as_array().unwrap().len() + 1));
+    assert!(untouched["user"]["name"] == "jane" && event["user"].get("name").is_none(), "it is redacted all the same");
+
+    let event = run("remap: '.x = to_int!(.message)'", Schema::Ocsf, &record()).0.unwrap();
+    assert!(event["metadata"]["labels"].as_array().unwrap().contains(&json!(FAILED_TAG)));
+    let (event, mapped) = run("drop: ['to_int!(.accountName) == 1']", Schema::Raw, &record());
+    assert_eq!(event.unwrap(), record());
+    assert!(mapped.remap_error.is_some());
+}
+
+#[test]
+fn the_identity_never_changes() {
+    let before = run("{}", Schema::Ecs, &record()).0.unwrap();
+    for program in [
+        ".sentinel_one.identity = \"x\"",
+        "del(.sentinel_one)",
+        ". = {}",
+        "del(.sentinel_one.identity)",
+        ".metadata.uid = \"x\"",
+        ".metadata = {}",
+        ". |= { \"sentinel_one\": { \"identity\": 1 } }",
+    ] {
+        let problem = problem(&format!("remap: '{program}'"));
+        assert!(problem.contains("read-only"), "{program}: {problem}");
+    }
+    let after = run("remap: '.sentinel_one.mine = 1'", Schema::Ecs, &record()).0.unwrap();
+    assert_eq!(before["sentinel_one"]["identity"], after["sentinel_one"]["identity"]);
+    for path in ["sentinel_one", "sentinel_one.identity", "metadata", "metadata.uid"] {
+        assert!(problem(&format!("redact: [{path}]")).contains("identity"), "{path}");
+    }
+}
+
+#[test]
+fn diagnostics_have_line_column_and_caret() {
+    let problem = problem("remap: |\n  .a = 1\n  .b = upcase(.a, 2, 3)\n");
+    assert!(problem.starts_with("remap: ") && problem.contains("program:2:") && problem.contains("^"), "{problem}");
+    let condition = self::problem("drop: ['.a', '.b == ']");
+    assert!(
+        condition.contains("drop.0: a condition has to be true or false") && condition.contains("drop.1: "),
+        "{condition}"
+    );
+}
+
+/// A customer's program must not read the worker or open connections.
+#[test]
+fn nothing_outside_of_the_event_can_be_reached() {
+    for call in [
+        "get_env_var!(\"HOME\")",
+        "get_hostname!()",
+        "get_timezone_name!()",
+        "dns_lookup!(\"example.com\")",
+        "reverse_dns!(\"127.0.0.1\")",
+        "http_request!(\"http://127.0.0.1\")",
+        "log(\"x\")",
+        "parse_proto!(\"x\", \"/etc/passwd\", \"x\")",
+        "validate_json_schema!(\"x\", \"/etc/passwd\")",
+        "get_enrichment_table_record!(\"x\", {})",
+        "get_secret(\"x\")",
+        "decode_gzip!(\"x\")",
+        "random_bytes(10)",
+    ] {
+        let problem = problem(&format!("remap: '.x = {call}'"));
+        assert!(problem.contains("cannot be called here"), "{call}: {problem}");
+    }
+    assert!(problem("remap: '%x = 1'").contains("read-only"), "there is no metadata");
+}
+
+#[test]
+fn what_could_take_any_memory_or_stack_is_refused() {
+    let deep = format!("remap: '.x = {}1{}'", "[".repeat(5_000), "]".repeat(5_000));
+    let path = format!("remap: '.x{} = 1'", ".a".repeat(5_000));
+    let sum = format!("remap: '.x = 1{}'", "+1".repeat(5_000));
+    let regexes = format!("remap: '.x = [{}]'", "match(\"\", r\"a\"), ".repeat(33)).replace("r\"a\"", "r''a''");
+    let long = format!("remap: '.x = \"{}\"'", "x".repeat(20_000));
+    // The compiler would follow the type of each element.
+    let line = |line: &str| format!("remap: |\n  s = [\"a\", \"b\"]\n{}  .x = s\n", format!("  {line}\n").repeat(60));
+    let doubled = [
+        "s = append(s, s)",
+        "s = [s, s]",
+        "s = {\"a\": s, \"b\": s}",
+        ".s = [.s, .s]",
+        "s.a = s",
+        "if true { s = [s] } else { s = {\"a\": s} }",
+    ]
+    .map(line);
+    for transform in &doubled {
+        assert!(problem(transform).contains("too complex"), "{transform}");
+    }
+    let usual = "remap: |\n".to_owned()
+        + &"  .a = .b\n  .c.d = upcase(.e) ?? \"x\"\n  m = \"a\" + to_string(.f) ?? \"\"\n".repeat(40);
+    assert_eq!(Steps::check(&settings(&usual)), Ok(()), "moving fields is not complex");
+    for (transform, expected) in [
+        ("remap: '.x = \"aaaaaaaaaaaaaaaa\" * 100000000000'", "repeats it"),
+        ("remap: '.x = .y * 2'", "repeats it"),
+        ("remap: '.x = []; .x[4000000000] = 1'", "an index beyond"),
+        ("remap: 'x = []; x[-4000000000] = 1; .x = x'", "an index beyond"),
+        ("remap: '.x = match(\"\", r''\\w{900}\\w{900}'')'", "too large"),
+        ("remap: '.x = set!({}, [4000000000], 1)'", "cannot be called here"),
+        (&deep, "nested more than"),
+        (&path, "a path of more than"),
+        (&sum, "nested more than"),
+        (&regexes, "regular expressions"),
+        (&long, "a program has at most"),
+    ] {
+        let problem = problem(transform);
+        assert!(problem.contains(expected), "{}: {problem}", &transform[..transform.len().min(80)]);
+    }
+    for allowed in
+        ["remap: '.x = 2 * 3'", "remap: '.x = to_int(.y) ?? 0'", "remap: '.x = (2 + 1) * length(string!(.message))'"]
+    {
+        assert_eq!(Steps::check(&settings(allowed)), Ok(()), "{allowed}");
+    }
+}
+
+/// A bound on the time of one event: closures over closures end.
+#[test]
+fn a_program_that_does_not_end_is_ended() {
+    let list = (0..100).map(|number| number.to_string()).collect::<Vec<_>>().join(",");
+    let program = format!(
+        "remap: |\n  list = [{list}]\n  .n = 0\n  for_each(list) -> |_i, _v| {{ for_each(list) -> |_j, _w| {{ for_each(list) -> |_k, _x| {{ .n = to_int!(.n) + 1 }} }} }}\n"
+    );
+    let begun = Instant::now();
+    let (event, mapped) = run(&program, Schema::Ecs, &record());
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(mapped.remap_error.unwrap().contains("the program was ended"));
+    assert!(event.unwrap().get("n").is_none());
+}
+
+/// A value that is as deep as the bound on expressions allows is neither printed nor dropped by a deep recursion that
+/// ends the worker.
+#[test]
+fn a_deep_value_does_not_exhaust_the_stack() {
+    let list = (0..200).map(|number| number.to_string()).collect::<Vec<_>>().join(",");
+    let program = format!(
+        "remap: |\n  list = [{list}]\n  .x = 1\n  for_each(list) -> |_i, _v| {{ for_each(list) -> |_j, _w| {{ .x = [[[[[[[[.x]]]]]]]] }} }}\n"
+    );
+    let transform = settings(&program);
+    // As large as the stack of a worker's thread.
+    let thread = std::thread::Builder::new().stack_size(2 << 20).spawn(move || {
+        let mut out = Vec::new();
+        mapper(&transform, Schema::Ecs, Stream::Activities).map(record().to_string().as_bytes(), &mut out).unwrap()
+    });
+    assert!(thread.unwrap().join().unwrap().remap_error.is_some());
+}
+
+#[test]
+fn a_result_that_would_be_as_long_as_two_arguments_multiplied_is_refused() {
+    let program = "remap: |\n  s = \"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"\n  s = s + s + s + s + s + s + s + s\n  s = s + s + s + s + s + s + s + s\n  s = s + s + s + s + s + s + s + s\n  .x = CALL\n";
+    for call in ["replace(s, \"a\", s)", "replace(s, \"\", s)", "join!(split(s, \"\"), s)"] {
+        let (_, mapped) = run(&program.replace("CALL", call), Schema::Ecs, &record());
+        assert!(mapped.remap_error.unwrap().contains("larger than 8 MiB"), "{call}");
+    }
+    let (event, mapped) =
+        run("remap: '.x = join!([\"a\", \"b\"], \"-\") + replace(\"aXa\", \"X\", \"yy\")'", Schema::Ecs, &record());
+    assert_eq!((mapped.remap_error, &event.unwrap()["x"]), (None, &json!("a-bayya")));
+}
+
+#[test]
+fn an_event_that_is_too_large_is_forwarded_as_it_is() {
+    let mut record = record();
+    record["primaryDescription"] = json!("x".repeat(1 << 20));
+    let (event, mapped) = run("remap: '.x = 1'", Schema::Raw, &record);
+    assert!(mapped.remap_error.unwrap().contains("programs take 1048576"));
+    assert_eq!(event.unwrap(), record);
+}

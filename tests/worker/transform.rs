@@ -1,0 +1,163 @@
+//! The example of docs/transform.md through the program: labels from the console, `drop`, `remap`, `redact`, tests.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use s1_forwarder::emulator::Kind;
+use serde_json::{Value, json};
+
+use crate::support::harness::Harness;
+use crate::support::process::until;
+
+/// As shipped, but for the console and the sink.
+fn shipped(harness: &Harness) -> String {
+    harness.write("redact.key", "a key of more than 16 bytes");
+    let mut pipeline = include_str!("../../pipelines/by-site.yaml").to_owned();
+    for (from, to) in [
+        ("https://usea1-acme.sentinelone.net", harness.server.url()),
+        ("secrets/acme.token", harness.path("token").display().to_string()),
+        ("secrets/redact.key", harness.path("redact.key").display().to_string()),
+    ] {
+        assert!(pipeline.contains(from), "{from}");
+        pipeline = pipeline.replace(from, &to);
+    }
+    let (before, rest) = pipeline.split_once("sinks:\n").unwrap();
+    let (_, tests) = rest.split_once("tests:\n").unwrap();
+    format!("{before}sinks: [{}]\ntests:\n{tests}", crate::support::harness::Destination::settings(&harness.sink))
+}
+
+/// A type of activity that many records have.
+fn frequent_type(harness: &Harness) -> String {
+    let mut counts = BTreeMap::new();
+    for id in harness.console().ids(Kind::Activities) {
+        let record: Value = serde_json::from_slice(&harness.console().record(Kind::Activities, id).unwrap()).unwrap();
+        *counts.entry(record["activityType"].to_string()).or_insert(0) += 1;
+    }
+    // The tests in the file have records of this type.
+    counts.remove("27");
+    counts.into_iter().max_by_key(|(_, count)| *count).unwrap().0
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_shipped_example_labels_drops_and_hashes() {
+    let harness = Harness::new(|setup| (setup.activities, setup.threats) = (600, 40)).await;
+    let dropped = frequent_type(&harness);
+    let pipeline = shipped(&harness)
+        .replace("\"5009\"", &format!("\"{dropped}\""))
+        .replace("5009,", &format!("{dropped},"))
+        .replace("since: 1d", "since: 30d");
+    harness.write("pipelines/acme.yaml", &pipeline);
+    let check = harness.command(&["check", "--offline", "--pipelines", "pipelines"]).await;
+    assert!(check.code == Some(0) && check.stdout.contains("2 tests passed"), "{}{}", check.stdout, check.stderr);
+
+    let done = harness.once(&[]).await;
+    assert!(done.code == Some(0) && done.stdout.contains("filtered"), "{}{}", done.stdout, done.stderr);
+
+    let mut sites = BTreeSet::new();
+    let mut hashes = 0;
+    for delivery in harness.sink.deliveries() {
+        for line in delivery.body.lines() {
+            let envelope: Value = serde_json::from_str(line).unwrap();
+            let event = &envelope["record"];
+            assert_ne!(event["event"]["code"], json!(dropped), "{event:#}");
+            assert_eq!(
+                (&envelope["labels"]["site"], &envelope["labels"]["customer"]),
+                (&event["labels"]["site"], &event["labels"]["customer"])
+            );
+            sites.insert(event["labels"]["site"].as_str().unwrap().to_owned());
+            assert!(
+                event["labels"]["severity_group"].is_string() && event["process"].get("command_line").is_none(),
+                "{event:#}"
+            );
+            if let Some(name) = event["user"]["name"].as_str() {
+                assert!(name.len() == 32 && name.bytes().all(|byte| byte.is_ascii_hexdigit()), "{name}");
+                hashes += 1;
+            }
+        }
+    }
+    assert!(sites.len() > 1 && hashes > 0, "{sites:?} {hashes}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn failures_and_aborts_of_programs_are_counted_and_shown() {
+    let harness = Harness::new(|setup| setup.activities = 300).await;
+    let remap = "if starts_with(to_string(.event.id) ?? \"\", \"1\") { abort }\n.x = to_int!(.message)";
+    harness.put_changed("acme", json!({ "transform": { "schema": "ecs", "remap": remap } }));
+    let mut worker = harness.worker();
+    let ids: Vec<String> = harness.console().ids(Kind::Activities).iter().map(ToString::to_string).collect();
+    let aborted = ids.iter().filter(|id| id.starts_with('1')).count();
+    let metrics = until("some events have failed", async || {
+        let metrics = worker.metrics().await;
+        (metrics.sum("remap_errors_total", &[]) + metrics.sum("records_skipped_total", &[("reason", "remap")]) >= 50)
+            .then_some(metrics)
+    })
+    .await;
+    let skipped = metrics.sum("records_skipped_total", &[("reason", "remap")]);
+    assert!(skipped as usize <= aborted && (aborted == 0) == (skipped == 0), "{skipped} of {aborted}");
+    let lanes: Value = serde_json::from_str(&worker.get("/api/v1/lanes").await.1).unwrap();
+    let lane = &lanes["lanes"][0];
+    if aborted < ids.len() {
+        assert!(lane["remap_errors"].as_u64().unwrap() > 0 && lane["up"] == true, "{lane:#}");
+        assert!(lane["last_remap_error"].as_str().unwrap().contains("to_int"), "{lane:#}");
+    }
+    worker.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_test_that_fails_is_named_with_both_values() {
+    let harness = Harness::new(|setup| setup.activities = 1).await;
+    let record = json!({ "id": "1", "activityType": 27, "siteName": "S", "file": "x" });
+    harness.put_changed("acme", json!({
+        "transform": { "schema": "ecs", "labels": { "site": "{site.name}" }, "drop": [".labels.site == \"gone\""] },
+        "tests": [
+            { "name": "good", "stream": "activities", "record": record, "expect": { "labels.site": "S", "nothing": null, "tags.0": "sentinel_one" } },
+            { "name": "wrong", "stream": "activities", "record": record, "expect": { "labels.site": "T" } },
+            { "name": "not dropped", "stream": "activities", "record": record, "dropped": true },
+            { "name": "dropped", "stream": "activities", "record": { "siteName": "gone" } },
+            { "name": "a path is not a secret", "stream": "activities", "record": { "data": { "file": "x" } }, "sink": "siem" },
+        ],
+    }));
+    let check = harness.command(&["check", "--offline", "--pipelines", "pipelines", "--format", "json"]).await;
+    let report: Value = serde_json::from_str(&check.stdout).unwrap();
+    let findings: Vec<_> = report["pipelines"][0]["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|finding| {
+            (
+                finding["subject"].as_str().unwrap(),
+                finding["check"].as_str().unwrap(),
+                finding["detail"].as_str().unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!((check.code, &report["ok"]), (Some(1), &json!(false)));
+    assert_eq!(
+        findings,
+        [
+            ("test good", "verified", ""),
+            ("test wrong", "failed", "labels.site: expected \"T\", found \"S\""),
+            ("test not dropped", "failed", "the event was not dropped"),
+            ("test dropped", "failed", "the event was dropped"),
+            ("test a path is not a secret", "verified", ""),
+        ]
+    );
+    let table = harness.command(&["check", "--offline", "--pipelines", "pipelines"]).await;
+    assert!(table.stdout.contains("1 valid; 3 of 5 tests failed"), "{}", table.stdout);
+}
+
+/// The bound on memory, which the allocator of the program counts.
+#[cfg(feature = "remap")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_program_that_fills_the_memory_is_ended() {
+    let harness = Harness::new(|setup| setup.activities = 1).await;
+    let doubled = format!("s = \"aaaaaaaaaaaaaaaa\"\n{}.x = s\n", "s = s + s\n".repeat(60));
+    harness.put_changed("acme", json!({ "transform": { "schema": "ecs", "remap": doubled } }));
+    harness.write("records", "{\"id\":\"1\"}\n");
+    let input = std::fs::File::open(harness.path("records")).unwrap();
+    let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin("s1-forwarder"));
+    command.current_dir(harness.root()).args(["map", "--pipeline", "pipelines/acme.yaml", "--stream", "activities"]);
+    let output = command.stdin(input).output().unwrap();
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && errors.contains("more than 32 MiB of memory"), "{errors}");
+    assert!(String::from_utf8(output.stdout).unwrap().contains("remap_failed"));
+}

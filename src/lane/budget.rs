@@ -152,10 +152,10 @@ impl LaneBudget {
 
     /// Waits until `bytes` can be reserved. A lane without reservations is never limited by its own cap.
     pub async fn reserve(&self, bytes: usize) -> Reservation {
-        self.reserve_page(bytes, bytes).await
+        self.reserve_page(bytes, 0).await
     }
 
-    /// The same, but `small` bytes are enough if they come from the common reserve.
+    /// The same, but `small` bytes are enough if they come from the common reserve. Zero: it is not used.
     pub async fn reserve_page(&self, bytes: usize, small: usize) -> Reservation {
         // The lane counts as active while it waits.
         let _claim = Reservation::new(self.clone(), 0, Permits::default());
@@ -180,7 +180,7 @@ impl LaneBudget {
         tokio::pin!(own);
         loop {
             let entry = self.entry();
-            let may_borrow = entry.held == 0 && entry.is_live() && small < bytes && *total >= LEAST_WITH_RESERVE / 2;
+            let may_borrow = small > 0 && entry.held == 0 && entry.is_live() && *total >= LEAST_WITH_RESERVE / 2;
             tokio::select! {
                 biased;
                 own = &mut own => return (bytes, Permits { own: own.ok(), common: None }),
@@ -397,7 +397,7 @@ mod tests {
         let everything = hanging.reserve(hanging.total()).await;
         assert_eq!(budget.used(), 15 << 20);
         healthy.set_proven(true);
-        let page = healthy.reserve_page(600 * KIB, 256 * KIB).await;
+        let page = timeout(MOMENT, healthy.reserve_page(600 * KIB, 256 * KIB)).await.unwrap();
         assert_eq!((page.bytes(), budget.used()), (256 * KIB, (15 << 20) + 256 * KIB));
         assert!(timeout(MOMENT, healthy.reserve_page(600 * KIB, 256 * KIB)).await.is_err(), "it has something");
         assert!(timeout(MOMENT, dead.reserve_page(600 * KIB, 256 * KIB)).await.is_err(), "its sink has proven nothing");

@@ -140,8 +140,8 @@ impl PullStage<'_> {
                 let asked = Instant::now();
                 // What is fetched in addition to records, and a record that is too large, have no small page.
                 let is_divisible = enricher.is_none() && plan.limit > 1;
-                let reserved =
-                    budget.reserve_page(reserve, if is_divisible { SMALL_PAGE.min(reserve) } else { reserve }).await;
+                let small = if is_divisible { SMALL_PAGE.min(reserve) } else { 0 };
+                let reserved = budget.reserve_page(reserve, small).await;
                 plan = plan.within(reserved.bytes());
                 reservation = Some(reserved);
                 if asked.elapsed() > LONGEST_TURN {

@@ -13,7 +13,7 @@ use super::findings::{AfterRefusal, FindingsScan, PAUSE};
 use super::oversized::{OversizedRecord, Search};
 use super::pager::{Next, Pager, Progress};
 use super::requests::{Place, RecordList, Request};
-use super::responses::{PageReader, read_page};
+use super::responses::PageReader;
 use super::scope_list::ScopeList;
 use super::selection::{Selection, Skipped};
 use super::tail::{Span, Tail};
@@ -27,6 +27,7 @@ use bytes::Bytes;
 const NULL_TRIES: usize = 3;
 
 mod stepping;
+mod walks;
 
 /// Everything in [bound, S] that the position has not seen, page by page.
 #[derive(Debug)]
@@ -297,45 +298,6 @@ impl Poll {
         }
         self.take_page(&body, page, false, now);
         Ok(())
-    }
-
-    /// A count that cannot be read costs time only: what came late is read when its time is closed. So it is not asked
-    /// for again, and does not keep the poll from reading.
-    fn part_counted(&mut self, answer: Result<Bytes, ConsoleError>) -> Result<(), ConsoleError> {
-        let Phase::FindingLate(tail) = &mut self.phase else { return Ok(()) };
-        let page = match &answer {
-            Err(error @ ConsoleError::Unauthorized(_)) => return Err(error.clone()),
-            Err(_) => None,
-            Ok(body) => read_page(self.pull.stream, body, self.reader.redactor()).ok(),
-        };
-        if let Some(track) = self.selection.position.track(self.selection.context.pass) {
-            tail.counted(track, page.and_then(|page| page.total_items));
-        }
-        self.begin_walks();
-        Ok(())
-    }
-
-    /// Begins to read once nothing is left to be counted.
-    fn begin_walks(&mut self) {
-        let Phase::FindingLate(tail) = &self.phase else { return };
-        if tail.question().is_some() {
-            return;
-        }
-        let Phase::FindingLate(tail) = std::mem::replace(&mut self.phase, Phase::Paging) else { return };
-        self.has_late = tail.has_late();
-        if let Some(track) = self.selection.position.track(self.selection.context.pass) {
-            self.walks = tail.walks(track);
-        }
-        self.next_walk();
-    }
-
-    fn next_walk(&mut self) {
-        let Some(Span { from, to }) = self.walks.pop_front() else {
-            self.phase = Phase::Done;
-            return;
-        };
-        (self.pager, self.progress.newest, self.phase) = (Pager::from(from), from, Phase::Paging);
-        (self.to, self.null_answers) = (to, 0);
     }
 
     /// Decides whether the walk has come to the end of the list.

@@ -68,7 +68,7 @@ async fn ninety_sinks_that_fall_silent_leave_the_other_ten_lanes_a_small_page_ea
     sleep(Duration::from_secs(30)).await;
     let delivered: Vec<usize> = healthy.iter().zip(before).map(|(sink, before)| sink.total() - before).collect();
     println!("in thirty seconds next to ninety silent sinks: {delivered:?}");
-    assert!(delivered.iter().all(|delivered| *delivered >= 50), "{delivered:?}");
+    assert!(delivered.iter().all(|delivered| *delivered >= 500), "{delivered:?}");
     running.iter().for_each(|lane| lane.task.abort());
 }
 

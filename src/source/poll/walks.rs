@@ -1,0 +1,50 @@
+//! Which parts of its time a poll reads, one walk after the other.
+
+use bytes::Bytes;
+
+use super::{Phase, Poll};
+use crate::console::ConsoleError;
+use crate::source::pager::Pager;
+use crate::source::responses::read_page;
+use crate::source::tail::Span;
+
+impl Poll {
+    /// A count that cannot be read costs time only: what came late is read when its time is closed. So it is not asked
+    /// for again, and does not keep the poll from reading.
+    pub(super) fn part_counted(&mut self, answer: Result<Bytes, ConsoleError>) -> Result<(), ConsoleError> {
+        let Phase::FindingLate(tail) = &mut self.phase else { return Ok(()) };
+        let page = match &answer {
+            Err(error @ ConsoleError::Unauthorized(_)) => return Err(error.clone()),
+            Err(_) => None,
+            Ok(body) => read_page(self.pull.stream, body, self.reader.redactor()).ok(),
+        };
+        if let Some(track) = self.selection.position.track(self.selection.context.pass) {
+            tail.counted(track, page.and_then(|page| page.total_items));
+        }
+        self.begin_walks();
+        Ok(())
+    }
+
+    /// Begins to read once nothing is left to be counted.
+    pub(super) fn begin_walks(&mut self) {
+        let Phase::FindingLate(tail) = &self.phase else { return };
+        if tail.question().is_some() {
+            return;
+        }
+        let Phase::FindingLate(tail) = std::mem::replace(&mut self.phase, Phase::Paging) else { return };
+        self.has_late = tail.has_late();
+        if let Some(track) = self.selection.position.track(self.selection.context.pass) {
+            self.walks = tail.walks(track);
+        }
+        self.next_walk();
+    }
+
+    pub(super) fn next_walk(&mut self) {
+        let Some(Span { from, to }) = self.walks.pop_front() else {
+            self.phase = Phase::Done;
+            return;
+        };
+        (self.pager, self.progress.newest, self.phase) = (Pager::from(from), from, Phase::Paging);
+        (self.to, self.null_answers) = (to, 0);
+    }
+}

@@ -141,6 +141,8 @@ pub fn lane(stream: Stream, console: ScriptedTransport, sink: Arc<MemorySink>) -
         pull: Arc::new(pull),
         transform: Arc::new(with_original()),
         schema: Schema::Ecs,
+        steps: None,
+        labeler: None,
         limits: sink.limits,
         delivery: Arc::new(Delivery {
             sink,

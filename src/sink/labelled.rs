@@ -28,6 +28,9 @@ pub fn build(settings: &SinkSettings, context: &SinkContext) -> Result<Arc<dyn S
     Ok(Arc::new(LabelledSink { settings, context, sample, instances: Mutex::default() }))
 }
 
+/// The sink for events with these labels.
+type Instance = (Arc<Labels>, Arc<dyn Sink>);
+
 #[derive(Debug)]
 struct LabelledSink {
     settings: SinkSettings,
@@ -35,12 +38,12 @@ struct LabelledSink {
     /// With the labels of `context`.
     sample: Arc<dyn Sink>,
     /// The newest last.
-    instances: Mutex<VecDeque<(Arc<Labels>, Arc<dyn Sink>)>>,
+    instances: Mutex<VecDeque<Instance>>,
 }
 
 impl LabelledSink {
     fn instance(&self, labels: &Arc<Labels>) -> Result<Arc<dyn Sink>, BuildError> {
-        let known = |(of, _): &&(Arc<Labels>, Arc<dyn Sink>)| of == labels;
+        let known = |(of, _): &&Instance| of == labels;
         if let Some((_, sink)) = self.instances.lock().iter().find(known) {
             return Ok(sink.clone());
         }

@@ -151,6 +151,8 @@ impl Process {
             pull: Arc::new(pull),
             transform: Arc::default(),
             schema: Schema::Raw,
+            steps: None,
+            labeler: None,
             delivery: Arc::new(Delivery {
                 sink: Arc::new(destination.clone()),
                 retry: RetrySettings { initial: Period(plan.retry.0), max: Period(plan.retry.1) },

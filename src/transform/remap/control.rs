@@ -1,9 +1,10 @@
 //! Ends a program that takes too long or too much memory.
 
 use std::ops::ControlFlow;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tikv_jemalloc_ctl::thread::{ThreadLocal, allocatedp};
+use tokio::time::Instant;
 use vrl::compiler::runtime::ExecutionControl;
 
 /// Maximum number of expressions that a program evaluates for one event. A deeper value cannot be built.

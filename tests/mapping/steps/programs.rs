@@ -1,6 +1,8 @@
 //! `drop` and `remap`: what programs can do, and what they cannot.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use s1_forwarder::record::Stream;
 use s1_forwarder::transform::{Dropped, FAILED_TAG, Schema, Steps};

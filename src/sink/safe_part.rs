@@ -57,7 +57,7 @@ mod tests {
         for (key, value, expected) in [
             ("topic", "Default site", "Default_site"),
             ("topic", "..", "_"),
-            ("topic", "Zoë/é", "Zo____"),
+            ("topic", "Zoë/é", "Zo___"),
             ("path", "../../etc/passwd", "_/etc/passwd".replace('/', "_").as_str()),
             ("index", "Acme EU-1", "acme_eu-1"),
             ("index", ".kibana", "_kibana"),

@@ -6,7 +6,7 @@ use s1_forwarder::transform::Schema;
 use s1_forwarder::transform::coverage::Coverage;
 use serde_json::{Map, Value, json};
 
-use super::support::{DistinctKeys, faults, map, mapper, mapper_to};
+use super::support::{DistinctKeys, faults, map, mapper, mapper_to, verbatim_mapper};
 
 /// Keys of real records, so that odd values meet the fields that expect others, and keys of nobody.
 fn key() -> impl Strategy<Value = String> {
@@ -121,7 +121,7 @@ proptest! {
     ) {
         let text = record.to_string();
         let mut out = Vec::new();
-        let mapped = mapper_to(schema, stream, true).map(text.as_bytes(), &mut out);
+        let mapped = verbatim_mapper(schema, stream).map(text.as_bytes(), &mut out);
         prop_assert!(mapped.is_ok(), "{mapped:?}");
         prop_assert!(!out.contains(&b'\n'));
         let event: Value = serde_json::from_slice(&out).map_err(|error| TestCaseError::fail(error.to_string()))?;

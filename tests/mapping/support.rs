@@ -13,8 +13,20 @@ pub fn mapper(stream: Stream, keep_original: bool) -> Mapper {
 }
 
 pub fn mapper_to(schema: Schema, stream: Stream, keep_original: bool) -> Mapper {
+    let settings = TransformSettings { keep_original: Some(keep_original), ..TransformSettings::default() };
+    mapper_with(settings, schema, stream)
+}
+
+/// Keeps the original as it is, with the console's own secrets.
+pub fn verbatim_mapper(schema: Schema, stream: Stream) -> Mapper {
+    let settings =
+        TransformSettings { keep_original: Some(true), keep_console_secrets: true, ..TransformSettings::default() };
+    mapper_with(settings, schema, stream)
+}
+
+fn mapper_with(settings: TransformSettings, schema: Schema, stream: Stream) -> Mapper {
     let labels = BTreeMap::from([("customer".to_owned(), "acme".to_owned())]);
-    let settings = TransformSettings { keep_original: Some(keep_original), labels, ..TransformSettings::default() };
+    let settings = TransformSettings { labels, ..settings };
     let origin = Origin { pipeline: "acme-eu".to_owned(), console_host: HOST.to_owned(), stream };
     Mapper::new(&settings, schema, origin)
 }

@@ -134,7 +134,8 @@ async fn a_page_of_known_records_still_advances() {
     (0..30).for_each(|number| activity(&harness, number, START.minus(SECOND)));
     let sink = taker(&harness);
     once(&harness, Stream::Activities, &sink).await;
-    sleep(2 * MINUTE).await;
+    // Their time is closed, and read once more.
+    sleep(8 * MINUTE).await;
     let before = harness.checkpoint(Stream::Activities, "siem").unwrap().position.bound();
     let running = harness.start(harness.lane(harness.pull(Stream::Activities), "siem", sink.clone()));
     sleep(SECOND * 5).await;

@@ -58,7 +58,7 @@ mod tests {
             ("topic", "Default site", "Default_site"),
             ("topic", "..", "_"),
             ("topic", "Zoë/é", "Zo___"),
-            ("path", "../../etc/passwd", "_/etc/passwd".replace('/', "_").as_str()),
+            ("path", "../../etc/passwd", "__.._etc_passwd"),
             ("index", "Acme EU-1", "acme_eu-1"),
             ("index", ".kibana", "_kibana"),
             ("data_stream", "Acme EU-1", "acme_eu_1"),

@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods, reason = "a real process keeps real time, and nobody else is on its thread")]
 
 use std::fs::File;
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -243,7 +244,10 @@ impl Tenant<'_> {
     /// One that leads to the API server through something else on 127.0.0.1.
     pub fn kubeconfig_through(&self, server: SocketAddr) -> PathBuf {
         let path = self.kubernetes.directory.path().join(format!("{}-{}.kubeconfig", self.name, server.port()));
-        std::fs::write(&path, self.kubernetes.kubeconfig(&self.name, &self.token, server).to_string()).unwrap();
+        // Another process may read it meanwhile.
+        let mut file = tempfile::NamedTempFile::new_in(self.kubernetes.directory.path()).unwrap();
+        write!(file, "{}", self.kubernetes.kubeconfig(&self.name, &self.token, server)).unwrap();
+        file.persist(&path).unwrap();
         path
     }
 

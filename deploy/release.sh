@@ -103,9 +103,11 @@ mkdir "$work/unpacked"
 tar --extract --gzip --file "$dist/$name.tar.gz" --directory "$work/unpacked"
 "$work/unpacked/$name/s1-forwarder" --version >/dev/null || fail "the archived program does not start"
 
-! readelf --sections --wide "$work/unpacked/$name/s1-forwarder" | grep -q '\.debug_info' ||
+# Not in a pipe: grep would end before readelf has written everything, which counts as a failure.
+sections() { readelf --sections --wide "$1" 2>/dev/null; }
+[[ $(sections "$work/unpacked/$name/s1-forwarder") != *.debug_info* ]] ||
     fail "the archived program has debug information"
-readelf --sections --wide "$debug" 2>/dev/null | grep -q '\.debug_' || fail "there is no debug information to keep"
+[[ $(sections "$debug") == *.debug_info* ]] || fail "there is no debug information to keep"
 echo "program: $(stat -c %s "$built") bytes as built, $(stat -c %s "$work/unpacked/$name/s1-forwarder") in the archive"
 
 if $dry_run; then

@@ -55,6 +55,24 @@ test *ARGS:
 test-servers *ARGS:
     S1_FORWARDER_SERVERS=1 cargo test --locked --no-fail-fast {{ ARGS }}
 
+# Mutated inputs to every reader (a name of tests/fuzz, such as pages), a minute each, again and again with new seeds.
+fuzz TARGET="" SECONDS="60":
+    while true; do \
+        S1_FORWARDER_FUZZ_TARGET={{ TARGET }} S1_FORWARDER_FUZZ_SECONDS={{ SECONDS }} \
+            S1_FORWARDER_FUZZ_SEED=$((RANDOM << 15 | RANDOM)) CARGO_PROFILE_DEV_OPT_LEVEL=1 \
+            cargo test --locked --quiet --lib -- --nocapture fuzz::; \
+    done
+
+# The same once, as fast as it was built for the tests. The seed is the same each time, so that CI is the same too.
+fuzz-once SECONDS="10":
+    S1_FORWARDER_FUZZ_SECONDS={{ SECONDS }} S1_FORWARDER_FUZZ_SEED=1 \
+        cargo test --locked --quiet --lib -- --nocapture fuzz::
+
+# A thousand pipelines for an hour, with faults, reloads and kills: nothing is lost, nothing grows.
+long-run PIPELINES="1000" SECONDS="3600":
+    S1_FORWARDER_LONG_RUN_PIPELINES={{ PIPELINES }} S1_FORWARDER_LONG_RUN_SECONDS={{ SECONDS }} \
+        cargo test --locked --test it -- --ignored --nocapture nothing_grows_and_nothing_is_lost
+
 # Instructions, allocations and copies of the hot path (needs valgrind).
 bench-cost:
     cargo bench --locked --bench cost -- --check
@@ -62,6 +80,18 @@ bench-cost:
 # A busy lane within its console's rate limit, in simulated time: lag, records pulled, requests.
 bench-tail:
     cargo test --release --locked --test it -- --ignored --nocapture a_busy_lane_keeps_up
+
+# An hour at 1,000 events a second with restarts, in simulated time: bytes an acknowledgement writes, checkpoint size.
+bench-hour:
+    cargo test --release --locked --test it -- --ignored --nocapture an_hour_at_a_thousand_events
+
+# Requests a day for 10,000 agents, 10,000 alerts and 100,000 findings, in simulated time.
+bench-requests:
+    cargo test --release --locked --test it -- --ignored --nocapture requests_a_day_for
+
+# 10,000 idle lanes: memory, CPU time, and that of a scrape.
+bench-idle:
+    cargo bench --locked --bench table -- idle
 
 # What `delivery: exactly_once` leaves of the throughput, with a real broker (needs Java, Maven).
 bench-exactly-once:
@@ -81,6 +111,10 @@ mutants *ARGS:
 # Rewrite the reference pages and golden files from the code.
 golden:
     UPDATE_GOLDEN=1 UPDATE_DOCS=1 cargo test --locked --test it -- reference_docs chart_values files:: mapping::docs
+
+# The release builds twice to the same bytes; two builds from nothing (needs binutils).
+reproducible:
+    bash .ci/reproducible
 
 # What a release of the version in Cargo.toml would hold; changes nothing (needs cargo-cyclonedx).
 release-dry-run:

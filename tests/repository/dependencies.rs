@@ -1,6 +1,6 @@
 //! Every dependency has a line that says what it is for.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 #[test]
@@ -11,9 +11,60 @@ fn each_dependency_has_its_reason() {
     let given: BTreeSet<&str> = given.filter(|name| !name.starts_with('#')).collect();
     let page = fs::read_to_string("docs/dev/dependencies.md").unwrap();
     // The names of crates stand before the colon of their item.
-    let items = page.lines().filter_map(|line| line.strip_prefix("- ")?.split_once(": "));
+    let (_, items) = page.split_once("## Native code").unwrap();
+    let items = items.lines().filter_map(|line| line.strip_prefix("- ")?.split_once(": "));
     let named = items.flat_map(|(names, _)| names.split('`').skip(1).step_by(2));
     let named: BTreeSet<&str> = named.filter(|name| *name != "backon" && *name != "ring").collect();
     assert!(given.len() > 40, "{given:?}");
     assert_eq!(named, given);
 }
+
+/// Crates of the lock file that compile code in another language: they depend on the builders of such code.
+fn native(lock: &str) -> BTreeMap<&str, &str> {
+    let mut native = BTreeMap::new();
+    for package in lock.split("[[package]]").skip(1) {
+        let value =
+            |key| package.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(" = \"")?.strip_suffix('"'));
+        let needs = package.split("\ndependencies = [").nth(1).unwrap_or_default();
+        let builders = ["\"cc\"", "\"cmake\"", "\"openssl-src\"", "\"autotools\""];
+        if builders.iter().any(|name| needs.contains(name)) && package.contains("source = ") {
+            native.insert(value("name").unwrap(), value("version").unwrap());
+        }
+    }
+    native
+}
+
+#[test]
+fn native_and_unsafe_code_is_reviewed_in_the_version_that_is_locked() {
+    let lock = fs::read_to_string("Cargo.lock").unwrap();
+    let page = fs::read_to_string("docs/dev/dependencies.md").unwrap();
+    let reviews = page.split("## Reviews").nth(1).unwrap().split("\n## ").next().unwrap();
+    let mut reviewed = BTreeSet::new();
+    for row in reviews.lines().filter(|line| line.starts_with("| ")).skip(2) {
+        let cells: Vec<_> = row.trim_matches('|').split('|').map(str::trim).collect();
+        let [name, version, date, lines, seen] = cells[..] else { panic!("five cells: {row}") };
+        assert!(lock.contains(&format!("name = \"{name}\"\nversion = \"{version}\"\n")), "not what is locked: {row}");
+        assert!(
+            date.starts_with("20") && date.len() == 10 && lines.parse::<u32>().is_ok() && !seen.is_empty(),
+            "{row}"
+        );
+        assert!(reviewed.insert(name), "twice: {row}");
+    }
+    // Those that the page says are native, or unsafe and reached from outside.
+    let listed = page.split("## Native code").nth(1).unwrap().split("## The rest").next().unwrap();
+    let items = listed.lines().filter_map(|line| line.strip_prefix("- ")?.split_once(": "));
+    for name in items.flat_map(|(names, _)| names.split('`').skip(1).step_by(2)) {
+        assert!(reviewed.contains(name) || PURE.contains(&name), "{name} has no review");
+    }
+    let native = native(&lock);
+    assert!(native.contains_key("ring") && native.contains_key("zstd-sys"), "{native:?}");
+    for (name, version) in &native {
+        assert!(reviewed.contains(name) || BUILD_ONLY.contains(name), "{name} {version} has no review");
+    }
+}
+
+/// Crates with hardly any unsafe code of their own.
+const PURE: [&str; 4] = ["rustls", "tokio-rustls", "httpdate", "secrecy"];
+
+/// Native code that is not in the released program: benchmarks, another operating system.
+const BUILD_ONLY: [&str; 2] = ["alloca", "iana-time-zone-haiku"];

@@ -5,6 +5,9 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+use crate::support::cache::{or_skip, run};
+
 const PROGRAM: &str = env!("CARGO_BIN_EXE_s1-forwarder");
 
 fn root() -> &'static Path {
@@ -82,6 +85,37 @@ fn the_image_is_built_from_every_file_that_the_build_reads() {
     for file in ["target/debug/s1-forwarder", ".git/HEAD", "tests/it.rs"] {
         assert!(!is_admitted(&ignore, Path::new(file)), "{file} is not needed in the image");
     }
+}
+
+#[test]
+fn base_images_are_named_by_digest_and_the_last_one_has_no_shell() {
+    let dockerfile = fs::read_to_string(root().join("deploy/Dockerfile")).unwrap();
+    let stages: Vec<&str> = dockerfile.split("\nFROM ").skip(1).collect();
+    assert_eq!(stages.len(), 2, "{stages:?}");
+    for stage in &stages {
+        let image = stage.split_whitespace().next().unwrap();
+        let (name, digest) = image.split_once("@sha256:").unwrap_or_else(|| panic!("{image} has no digest"));
+        assert!(name.contains(':') && digest.len() == 64, "{image}");
+    }
+    // Nothing could run these commands in an image without a shell.
+    let last = stages.last().unwrap();
+    assert!(last.starts_with("gcr.io/distroless/") && !last.contains("\nRUN "), "{last}");
+}
+
+/// The last image has glibc and the runtime of the compiler, and no more.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[test]
+fn the_program_needs_no_libraries_but_those_of_the_image() {
+    let ran = run(Command::new("ldd").arg(PROGRAM), root());
+    let Some(listed) = or_skip("list of the libraries that the program needs", ran) else { return };
+    let names: Vec<&str> = listed.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    let is_known = |name: &str| {
+        ["linux-vdso", "libc.", "libm.", "libgcc_s.", "libstdc++."].iter().any(|known| name.starts_with(known))
+            || name.contains("/ld-linux")
+    };
+    assert!(names.len() > 2, "{listed}");
+    let unknown: Vec<_> = names.iter().filter(|name| !is_known(name)).collect();
+    assert!(unknown.is_empty(), "the image has no {unknown:?}");
 }
 
 /// `cargo install` and the image's build know nothing of a configuration outside the package.

@@ -1,9 +1,11 @@
 //! What the repository promises about itself.
 
 mod chart_values;
+mod definition;
 mod dependencies;
 mod image;
 mod layering;
 mod monitoring;
 mod reference_docs;
+mod security;
 mod way;

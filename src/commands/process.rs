@@ -25,12 +25,13 @@ pub struct FileArgs {
     #[arg(value_name = "PATH")]
     paths: Vec<pipeline::Location>,
 
-    /// Pipeline files, directories with pipeline files, or kubernetes:[NAMESPACE/]label=SELECTOR
+    /// Pipeline files, directories with pipeline files, kubernetes-resources:[NAMESPACE|*], or
+    /// kubernetes:[NAMESPACE/]label=SELECTOR
     ///
     /// A directory is read one level deep: *.yaml and *.yml. Names that begin with a dot are skipped, symlinks are
-    /// followed. With kubernetes:, each key *.yaml or *.yml of the ConfigMaps and Secrets whose labels match is a
-    /// pipeline file; changes are followed. NAMESPACE defaults to that of the kubeconfig or of the pod's service
-    /// account.
+    /// followed. With kubernetes-resources:, each Pipeline resource of the namespace, or of all with *, is a pipeline.
+    /// With kubernetes:, each key *.yaml or *.yml of the ConfigMaps and Secrets whose labels match is a pipeline file.
+    /// Changes of both are followed. NAMESPACE defaults to that of the kubeconfig or of the pod's service account.
     #[arg(
         long,
         required_unless_present = "paths",
@@ -182,6 +183,17 @@ pub struct ProcessArgs {
     /// With --once there is no default: a job can run next to a worker.
     #[arg(long, value_name = "HOST:PORT", value_parser = listen, env = "S1_FORWARDER_LISTEN")]
     pub listen: Option<String>,
+
+    /// A second address, with /livez and /readyz alone, without TLS and authentication: for the kubelet
+    #[arg(long, value_name = "HOST:PORT", value_parser = listen, env = "S1_FORWARDER_LISTEN_PROBES")]
+    pub listen_probes: Option<String>,
+
+    /// A YAML file with TLS and authentication of the HTTP endpoints, in the manner of Prometheus' web configuration
+    ///
+    /// It and the files that it names are read again every 10 s. /livez and /readyz need no credentials. See
+    /// docs/security.md.
+    #[arg(long, value_name = "FILE", env = "S1_FORWARDER_WEB_CONFIG")]
+    pub web_config: Option<PathBuf>,
 
     /// Minimum time between two writes of a lane's checkpoint [default: 5s with --state kubernetes:, else 0s]
     ///

@@ -28,6 +28,9 @@ pub struct TenantRules {
 /// A tenant that shares a token with a neighbour cannot slow the neighbour below this rate.
 const LEAST_REQUESTS_PER_SECOND: f64 = 1.0;
 
+const NO_SECRET_REF: &str = "a resource has its secrets in Secrets of its own namespace: \
+                             { secretRef: { name: NAME, key: KEY } }";
+
 /// Never read for a tenant: the tokens that Kubernetes gives to the worker.
 const SERVICE_ACCOUNTS: [&str; 2] = ["/var/run/secrets/kubernetes.io", "/run/secrets/kubernetes.io"];
 
@@ -71,7 +74,9 @@ impl TenantRules {
         let fill = |directory: &Option<PathBuf>| {
             directory.as_ref().map(|path| PathBuf::from(path.to_string_lossy().replace("{pipeline}", &stem)))
         };
-        let mut check = Check { rules: self, secrets: fill(&self.secrets_dir), files: fill(&self.files_dir), problems };
+        let is_resource = Kind::of(file) == Some(Kind::Pipeline);
+        let (secrets, files) = (fill(&self.secrets_dir), fill(&self.files_dir));
+        let mut check = Check { rules: self, is_resource, secrets, files, problems };
         check.name(root, &stem);
         check.node(root, "", "");
     }
@@ -79,6 +84,8 @@ impl TenantRules {
 
 struct Check<'a> {
     rules: &'a TenantRules,
+    /// Its secrets are in Secrets of its namespace, whatever files may name.
+    is_resource: bool,
     secrets: Option<PathBuf>,
     files: Option<PathBuf>,
     problems: &'a mut Vec<Problem>,
@@ -145,9 +152,10 @@ impl Check<'_> {
         }
         let text = node.text();
         match (parent_key, key) {
+            (_, "file" | "env") if text.is_some() && self.is_resource => self.refuse(node, path, NO_SECRET_REF),
             (_, "file") if text.is_some() => self.secret_file(node, path, text.unwrap_or_default()),
             (_, "env") if text.is_some() => self.variable(node, path, text.unwrap_or_default()),
-            ("tls", _) if key.ends_with("_file") => self.file(node, path, text.unwrap_or_default()),
+            ("tls", _) if key.ends_with("_file") && text.is_some() => self.file(node, path, text.unwrap_or_default()),
             ("sinks", "path") if parent.get("type").and_then(Node::text) == Some("file") => {
                 self.file(node, path, text.unwrap_or_default());
             }
@@ -341,7 +349,7 @@ console: { url: 'http://10.0.0.1' }
 sinks: [{ type: kafka, brokers: ['10.0.0.2:9092'], options: { compression.type: zstd } }]
 ";
         assert_eq!(refused(&private, text), <[&str; 0]>::default());
-        assert!(!rules().apply_to(Path::new("x.yaml")) || rules().for_files);
+        assert!(rules().apply_to(Path::new("x.yaml")) && !TenantRules::default().apply_to(Path::new("x.yaml")));
         assert!(TenantRules::default().apply_to(Path::new("configmap ns/name, acme.yaml")));
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, StrInput};
 
-use super::problem::{Place, Problem, Severity};
+use super::problem::{MAX_PROBLEMS, Place, Problem, Severity};
 
 /// A value with its place.
 #[derive(Debug, Clone)]
@@ -178,9 +178,7 @@ impl<'a> Builder<'a> {
     }
 
     fn node(&mut self, event: Event<'a>, place: Place, depth: usize) -> Fallible<Node> {
-        if depth > MAX_DEPTH {
-            return Err(self.error(&place, "nested too deeply for a pipeline file"));
-        }
+        self.limit_depth(depth, &place)?;
         self.grow(NODE, &place)?;
         let (value, anchor) = match event {
             Event::Scalar(text, style, anchor, tag) => {
@@ -192,10 +190,12 @@ impl<'a> Builder<'a> {
             Event::SequenceStart(anchor, _) => (self.list(depth)?, anchor),
             Event::MappingStart(anchor, _) => (self.map(depth)?, anchor),
             Event::Alias(anchor) => {
-                let Some(size) = self.anchors.get(&anchor).map(size) else {
+                let Some((size, height)) = self.anchors.get(&anchor).map(|target| (size(target), height(target)))
+                else {
                     return Err(self.error(&place, INCOMPLETE));
                 };
                 // Before it is copied.
+                self.limit_depth(depth + height, &place)?;
                 self.grow(size, &place)?;
                 let target = self.anchors.get(&anchor).cloned();
                 return target
@@ -209,6 +209,14 @@ impl<'a> Builder<'a> {
             self.anchors.insert(anchor, node.clone());
         }
         Ok(node)
+    }
+
+    /// What reads the tree recurses as deep as the tree.
+    fn limit_depth(&self, depth: usize, place: &Place) -> Fallible<()> {
+        if depth > MAX_DEPTH {
+            return Err(self.error(place, "nested too deeply for a pipeline file, with what aliases repeat"));
+        }
+        Ok(())
     }
 
     fn grow(&mut self, size: usize, place: &Place) -> Fallible<()> {
@@ -253,7 +261,11 @@ impl<'a> Builder<'a> {
             match lines.get(&key) {
                 Some(first) => {
                     let message = format!("this key is given twice; the first is on line {first}");
-                    self.problems.push(Problem::at(&place, &self.path, Severity::Error, message));
+                    let problem = Problem::at(&place, &self.path, Severity::Error, message);
+                    if self.problems.len() >= MAX_PROBLEMS {
+                        return Err(Box::new(problem));
+                    }
+                    self.problems.push(problem);
                 }
                 None => {
                     lines.insert(key.clone(), place.line);
@@ -274,6 +286,12 @@ fn size(node: &Node) -> usize {
     NODE + node.text().map_or(0, str::len)
         + node.entries().iter().map(|entry| entry.key.len() + size(&entry.node)).sum::<usize>()
         + node.list().iter().map(size).sum::<usize>()
+}
+
+/// The levels below a node.
+fn height(node: &Node) -> usize {
+    let inner = node.entries().iter().map(|entry| &entry.node).chain(node.list());
+    inner.map(|node| 1 + height(node)).max().unwrap_or_default()
 }
 
 /// Adds the usual cause to the parser's message.
@@ -382,6 +400,21 @@ mod tests {
         let (root, problems) = parse(&repeated(2_000), &Path::new("test.yaml").into());
         assert!(root.is_none() && problems[0].message.contains("too large"), "{problems:?}");
         assert!(parse(&repeated(20), &Path::new("test.yaml").into()).0.is_some());
+    }
+
+    #[test]
+    fn the_tree_is_as_deep_as_a_limit_however_it_is_written() {
+        let flow = |levels: usize| format!("a: {}1{}\n", "[".repeat(levels), "]".repeat(levels));
+        let chain = |levels: usize| {
+            let links = (1..levels).map(|level| format!("a{level}: &a{level} [*a{}]\n", level - 1));
+            "a0: &a0 [1]\n".to_owned() + &links.collect::<String>()
+        };
+        for of in [flow as fn(usize) -> String, chain] {
+            let read = |levels: usize| parse(&of(levels), &Path::new("test.yaml").into());
+            assert!(read(MAX_DEPTH - 1).0.is_some());
+            let (root, problems) = read(MAX_DEPTH);
+            assert!(root.is_none() && problems[0].message.contains("too deeply"), "{problems:?}");
+        }
     }
 
     #[test]

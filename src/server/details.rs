@@ -102,7 +102,8 @@ pub(super) fn advice(state: &str) -> &'static str {
             "The lane tries again by itself and loses nothing. If this lasts, check the sink and the way to it."
         }
         "sink_refused" => {
-            "Correct the sink's credentials or settings: `s1-forwarder check FILE` tests them. The lane tries again by itself."
+            "Correct the sink's credentials or settings. `s1-forwarder check FILE` tests the credentials, and `preview FILE` \
+             prints the events that the sink would get. The lane tries again by itself."
         }
         "stopped" => {
             "Make the store of checkpoints or dead letters writable and free. The lane then continues by itself."

@@ -1,6 +1,6 @@
 //! Asks the other workers, so that any of them shows the lanes of all.
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -9,35 +9,23 @@ use serde::de::DeserializeOwned;
 use super::details::PipelineDetails;
 use super::lanes::{Lane, Status, WorkerAnswer};
 use super::query::{Facts, LaneQuery, MOST_WANTED};
+use super::web_config::WebConfig;
 use crate::record::Timestamp;
-use crate::settings::{describe_request_error, install_crypto_provider};
+use crate::settings::describe_request_error;
 use crate::telemetry::{ClusterView, Telemetry};
 
-/// A worker that takes longer is shown without an answer.
-const TIMEOUT: Duration = Duration::from_secs(3);
 /// A larger answer is not from a worker.
 const MOST_BYTES: usize = 64 << 20;
+const NO_CREDENTIALS: &str = "it refuses this worker's credentials: all workers need one --web-config, with a token in a file \
+                              (`bearer_tokens`)";
 /// Workers that are asked at the same time.
 const CONCURRENCY: usize = 16;
 
-/// The client for requests to other workers.
+/// Asks other workers, with the credentials that this one asks for.
 #[derive(Debug)]
-pub(super) struct Fleet(Option<reqwest::Client>);
+pub(super) struct Fleet(pub Arc<WebConfig>);
 
 impl Fleet {
-    pub fn new() -> Self {
-        install_crypto_provider();
-        // Workers are on one network: a proxy for consoles and sinks does not know their addresses.
-        Self(
-            reqwest::Client::builder()
-                .no_proxy()
-                .timeout(TIMEOUT)
-                .redirect(reqwest::redirect::Policy::none())
-                .build()
-                .ok(),
-        )
-    }
-
     /// The lanes of this worker, or of all workers.
     pub async fn status(&self, telemetry: &Telemetry, query: &LaneQuery, all: bool) -> Status {
         let snapshot = telemetry.snapshot();
@@ -122,12 +110,12 @@ impl Fleet {
         path: &str,
     ) -> Result<Option<T>, String> {
         let address = view.addresses.get(worker).ok_or("its address is unknown: see `--advertise`")?;
-        let client = self.0.as_ref().ok_or("the HTTP client could not be set up")?;
         let failed = |error: reqwest::Error| describe_request_error(&error);
-        let mut response = client.get(format!("http://{address}{path}")).send().await.map_err(failed)?;
+        let mut response = self.0.peers().ask(address, path).await.map_err(failed)?;
         match response.status().as_u16() {
             200 => {}
             404 => return Ok(None),
+            401 => return Err(NO_CREDENTIALS.to_owned()),
             status => return Err(format!("it answers with status {status}")),
         }
         let mut body = Vec::new();

@@ -38,7 +38,7 @@ pub(super) fn begin(page: &mut String, title: &str, refresh: Option<u16>, skip: 
     write!(page, "<style>{STYLE}</style></head><body><a class=\"skip\" href=\"#{}\">{}</a>", skip.0, skip.1)
 }
 
-/// The head of a table; all columns but those in `numbers` are texts.
+/// The head of a table.
 pub(super) fn table(page: &mut String, caption: &str, columns: &[&str]) -> fmt::Result {
     write!(page, "<table><caption>{}</caption><thead><tr>", Escaped(caption))?;
     for column in columns {

@@ -6,13 +6,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use parking_lot::Mutex;
-use tokio::net::{TcpListener, TcpStream};
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
 
 /// Limits of a listener. A client that would exceed one is disconnected.
 #[derive(Debug, Clone, Copy)]
@@ -40,8 +46,19 @@ const MAX_HEAD: usize = 16 * 1024;
 /// Wait after an error of the listener, such as too many open files.
 const AFTER_ERROR: Duration = Duration::from_millis(100);
 
-/// Serves `router` until `shutdown` completes; then until the responses that were begun are sent.
-pub(super) async fn serve(listener: TcpListener, router: Router, limits: Limits, shutdown: impl Future<Output = ()>) {
+/// The address that a request came from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Client(pub IpAddr);
+
+/// Serves `router` until `shutdown` completes; then until the responses that were begun are sent. `tls` is asked for
+/// each connection, so that a new certificate holds for the next one.
+pub(super) async fn serve(
+    listener: TcpListener,
+    router: Router,
+    limits: Limits,
+    tls: impl Fn() -> Option<Arc<ServerConfig>>,
+    shutdown: impl Future<Output = ()>,
+) {
     let open = Arc::new(Open::default());
     let graceful = GracefulShutdown::new();
     let accept = async {
@@ -53,15 +70,25 @@ pub(super) async fn serve(listener: TcpListener, router: Router, limits: Limits,
                     continue;
                 }
             };
-            if let Some(place) = open.enter(peer.ip(), limits) {
-                let connection = connection(stream, router.clone(), limits);
-                let connection = graceful.watch(connection);
-                tokio::spawn(async move {
-                    // What went wrong with a client is of no interest.
-                    let _ = timeout(limits.connection, connection).await;
-                    drop(place);
-                });
-            }
+            let Some(place) = open.enter(peer.ip(), limits) else { continue };
+            let (router, tls, watcher) = (router.clone(), tls(), graceful.watcher());
+            let client = Client(peer.ip());
+            tokio::spawn(async move {
+                // What went wrong with a client is of no interest.
+                match tls {
+                    None => {
+                        let _ = timeout(limits.connection, connection(stream, client, router, limits, watcher)).await;
+                    }
+                    Some(config) => {
+                        let handshake = TlsAcceptor::from(config).accept(stream);
+                        if let Ok(Ok(stream)) = timeout(limits.head, handshake).await {
+                            let connection = connection(stream, client, router, limits, watcher);
+                            let _ = timeout(limits.connection, connection).await;
+                        }
+                    }
+                }
+                drop(place);
+            });
         }
     };
     tokio::select! {
@@ -72,14 +99,32 @@ pub(super) async fn serve(listener: TcpListener, router: Router, limits: Limits,
     graceful.shutdown().await;
 }
 
-fn connection(
-    stream: TcpStream,
+async fn connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    client: Client,
     router: Router,
     limits: Limits,
-) -> http1::Connection<TokioIo<TcpStream>, TowerToHyperService<Router>> {
+    watcher: Watcher,
+) -> hyper::Result<()> {
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(limits.head).max_buf_size(MAX_HEAD);
-    builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+    // The fuzzing sends all it has, and then reads.
+    builder.half_close(cfg!(test));
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(client);
+        router.call(request)
+    });
+    watcher.watch(builder.serve_connection(TokioIo::new(stream), service)).await
+}
+
+/// One connection, for the fuzzing.
+#[cfg(test)]
+pub(super) async fn exchange(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, router: Router) {
+    // Without it, the connection would end.
+    let graceful = GracefulShutdown::new();
+    let client = Client(IpAddr::from([127, 0, 0, 1]));
+    let _ = connection(stream, client, router, LIMITS, graceful.watcher()).await;
 }
 
 /// The open connections, by address.
@@ -123,6 +168,7 @@ impl Drop for Place {
 mod tests {
     use axum::routing::get;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
     use tokio::time::Instant;
 
     use super::*;
@@ -131,7 +177,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let router = Router::new().route("/", get(async || "hello"));
-        tokio::spawn(serve(listener, router, limits, std::future::pending()));
+        tokio::spawn(serve(listener, router, limits, || None, std::future::pending()));
         address
     }
 

@@ -1,7 +1,9 @@
 //! The HTTP endpoints of a worker: metrics, health, the status page and its JSON.
 //!
-//! Their data comes from [`Telemetry`], which has no settings and so no secrets.
+//! Their data comes from [`Telemetry`], which has no settings and so no secrets. All of them only read: nothing that a
+//! request says changes anything.
 
+mod access;
 mod chart;
 mod details;
 mod fleet;
@@ -11,6 +13,7 @@ mod listener;
 mod page;
 mod pipeline_page;
 mod query;
+mod web_config;
 
 use std::convert::Infallible;
 use std::io;
@@ -19,22 +22,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Path, Query, State};
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::middleware::map_response;
+use axum::extract::{Path, Query, Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state, map_response};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use futures_util::{FutureExt, stream};
+use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tower_http::compression::CompressionLayer;
+use tracing::warn;
 
 pub use details::{HistoryPoint, Incident, PipelineDetails};
 pub use lanes::{Cluster, File, Lane, LastError, SourceProblem, Status, Summary, Verified, WorkerAnswer};
+pub use web_config::{PeerClient, WebConfig, WebConfigError};
 
 use fleet::Fleet;
+use listener::{Client, LIMITS};
 use query::{DEFAULT_ROWS, LaneQuery, MOST_ROWS, Parameters, Sort};
 
 use crate::record::Timestamp;
@@ -46,11 +53,13 @@ const LAST_RESPONSES: Duration = Duration::from_secs(1);
 /// Interval of the runtime's heartbeat and of the averages on the status page.
 const HEARTBEAT: Duration = Duration::from_secs(2);
 
-/// An address bound for the HTTP endpoints; requests are answered once [`Server::serve`] runs.
+/// Addresses bound for the HTTP endpoints; requests are answered once [`Server::serve`] runs.
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
+    probes: Option<TcpListener>,
+    web: Arc<WebConfig>,
 }
 
 impl Server {
@@ -61,12 +70,32 @@ impl Server {
     pub async fn bind(listen: &str) -> io::Result<Self> {
         let listener = TcpListener::bind(listen).await?;
         let address = listener.local_addr()?;
-        Ok(Self { listener, address })
+        let web = Arc::new(WebConfig::open().map_err(io::Error::other)?);
+        Ok(Self { listener, address, probes: None, web })
+    }
+
+    /// Binds another address for `/livez` and `/readyz` alone, without TLS.
+    ///
+    /// # Errors
+    /// As [`Self::bind`].
+    pub async fn with_probes(self, listen: &str) -> io::Result<Self> {
+        Ok(Self { probes: Some(TcpListener::bind(listen).await?), ..self })
+    }
+
+    /// TLS and authentication.
+    #[must_use]
+    pub fn with_web_config(self, web: WebConfig) -> Self {
+        Self { web: Arc::new(web), ..self }
     }
 
     /// The bound address, with the port that the system chose.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The same of the probes' own address.
+    pub fn probes_address(&self) -> Option<SocketAddr> {
+        self.probes.as_ref().and_then(|probes| probes.local_addr().ok())
     }
 
     /// Serves requests until `shutdown` completes.
@@ -80,12 +109,24 @@ impl Server {
     ) -> io::Result<()> {
         let shutdown = shutdown.shared();
         let heartbeats = send_heartbeats(telemetry.clone());
-        let serving = listener::serve(self.listener, router(telemetry), listener::LIMITS, shutdown.clone());
+        let app = Arc::new(App::new(telemetry, self.web.clone()));
+        let web = self.web.clone();
+        let tls = move || web.current().tls.clone();
+        let pages = listener::serve(self.listener, router(app.clone()), LIMITS, tls, shutdown.clone());
+        let probes = async {
+            match self.probes {
+                Some(listener) => {
+                    listener::serve(listener, finish(probes(app)), LIMITS, || None, shutdown.clone()).await
+                }
+                None => shutdown.clone().await,
+            }
+        };
         tokio::select! {
-            () = serving => Ok(()),
+            _ = async { tokio::join!(pages, probes) } => Ok(()),
             never = heartbeats => match never {},
+            never = self.web.follow() => match never {},
             // A client that reads slowly must not delay the end of the process.
-            () = shutdown.then(|()| sleep(LAST_RESPONSES)) => Ok(()),
+            () = shutdown.clone().then(|()| sleep(LAST_RESPONSES)) => Ok(()),
         }
     }
 }
@@ -108,9 +149,23 @@ struct App {
     views: Semaphore,
     /// The same for what waits for other workers. They have permits of their own, since workers ask each other.
     fleet_views: Semaphore,
+    web: Arc<WebConfig>,
+    /// When wrong credentials were logged last.
+    last_refusal: Mutex<Option<Instant>>,
 }
 
 impl App {
+    fn new(telemetry: Arc<Telemetry>, web: Arc<WebConfig>) -> Self {
+        Self {
+            telemetry,
+            fleet: Fleet(web.clone()),
+            views: Semaphore::new(CONCURRENT_VIEWS),
+            fleet_views: Semaphore::new(CONCURRENT_VIEWS),
+            web,
+            last_refusal: Mutex::new(None),
+        }
+    }
+
     async fn status(&self, query: &LaneQuery, all_workers: bool) -> Status {
         let permits = if all_workers { &self.fleet_views } else { &self.views };
         let _permit = permits.acquire().await;
@@ -121,24 +176,51 @@ impl App {
 /// Requests for lanes that are answered at the same time.
 const CONCURRENT_VIEWS: usize = 4;
 
-fn router(telemetry: Arc<Telemetry>) -> Router {
-    Router::new()
+/// A client that tries passwords must not fill the log.
+const REFUSAL_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The kubelet has no credentials, and cannot present a certificate.
+fn probes(app: Arc<App>) -> Router {
+    Router::new().route("/livez", get(livez)).route("/readyz", get(readyz)).with_state(app)
+}
+
+fn router(app: Arc<App>) -> Router {
+    let pages = Router::new()
         .route("/", get(page))
         .route("/pipelines/{name}", get(pipeline_page))
         .route("/metrics", get(metrics))
-        .route("/livez", get(livez))
-        .route("/readyz", get(readyz))
         .route("/api/v1/lanes", get(lanes))
         .route("/api/v1/pipelines/{name}", get(pipeline))
         .fallback(async || (StatusCode::NOT_FOUND, "not found\n"))
-        .layer(map_response(restrict_content))
-        .layer(CompressionLayer::new())
-        .with_state(Arc::new(App {
-            telemetry,
-            fleet: Fleet::new(),
-            views: Semaphore::new(CONCURRENT_VIEWS),
-            fleet_views: Semaphore::new(CONCURRENT_VIEWS),
-        }))
+        .layer(from_fn_with_state(app.clone(), authenticate))
+        .with_state(app.clone());
+    finish(pages.merge(probes(app)))
+}
+
+/// What all responses have in common.
+fn finish(router: Router) -> Router {
+    router.layer(map_response(restrict_content)).layer(CompressionLayer::new())
+}
+
+async fn authenticate(State(app): AppState, request: Request, next: Next) -> Response {
+    let web = app.web.current();
+    let authorization = request.headers().get(header::AUTHORIZATION);
+    if web.access.allows(authorization).await {
+        return next.run(request).await;
+    }
+    if authorization.is_some() {
+        let mut last = app.last_refusal.lock();
+        if last.is_none_or(|last| last.elapsed() >= REFUSAL_INTERVAL) {
+            *last = Some(Instant::now());
+            let client = request.extensions().get::<Client>().map(|client| client.0.to_string());
+            warn!(client, path = request.uri().path(), "a request with wrong credentials was refused");
+        }
+    }
+    let mut response = (StatusCode::UNAUTHORIZED, "credentials are required\n").into_response();
+    for challenge in web.access.challenges() {
+        response.headers_mut().append(header::WWW_AUTHENTICATE, challenge);
+    }
+    response
 }
 
 async fn metrics(State(app): AppState) -> impl IntoResponse {
@@ -147,19 +229,22 @@ async fn metrics(State(app): AppState) -> impl IntoResponse {
     (content_type, Body::from_stream(stream::iter(chunks)))
 }
 
-async fn livez(State(app): AppState) -> impl IntoResponse {
-    problems(app.telemetry.health().stuck().into_iter().collect())
+async fn livez(State(app): AppState, headers: HeaderMap) -> impl IntoResponse {
+    problems(&app, &headers, app.telemetry.health().stuck().into_iter().collect()).await
 }
 
-async fn readyz(State(app): AppState) -> impl IntoResponse {
-    problems(app.telemetry.health().not_ready())
+async fn readyz(State(app): AppState, headers: HeaderMap) -> impl IntoResponse {
+    problems(&app, &headers, app.telemetry.health().not_ready()).await
 }
 
-fn problems(problems: Vec<String>) -> (StatusCode, String) {
+/// What is wrong is for those who may read the other pages. The status is for everybody.
+async fn problems(app: &App, headers: &HeaderMap, problems: Vec<String>) -> (StatusCode, String) {
     if problems.is_empty() {
         return (StatusCode::OK, "ok\n".to_owned());
     }
-    (StatusCode::SERVICE_UNAVAILABLE, problems.join("\n") + "\n")
+    let is_allowed = app.web.current().access.allows(headers.get(header::AUTHORIZATION)).await;
+    let text = if is_allowed { problems.join("\n") } else { "not ok".to_owned() };
+    (StatusCode::SERVICE_UNAVAILABLE, text + "\n")
 }
 
 async fn lanes(State(app): AppState, Query(parameters): Query<Parameters>) -> Response {
@@ -224,4 +309,4 @@ async fn restrict_content(mut response: Response) -> Response {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -2,6 +2,7 @@ use std::io::Read;
 use std::path::Path;
 
 use reqwest::Method;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -41,10 +42,6 @@ impl Running {
     }
 }
 
-fn file(pipeline: &str, activity: Activity, problem: Option<&str>) -> FileStatus {
-    FileStatus { pipeline: pipeline.to_owned(), activity, shard: None, problem: problem.map(str::to_owned) }
-}
-
 #[tokio::test]
 async fn ready_needs_files_and_state_and_ends_with_draining() {
     let running = Running::start().await;
@@ -68,6 +65,21 @@ async fn ready_needs_files_and_state_and_ends_with_draining() {
     running.telemetry.health().set_draining();
     assert_eq!(running.get("/readyz").await.0, 503);
     assert_eq!(running.get("/livez").await.0, 200);
+}
+
+#[test]
+fn probes_tell_strangers_no_more_than_the_status() {
+    // Its files have not been read, and the state store is not open.
+    let fuzzed = Fuzzed::new(Some("token"));
+    let ask = |header: &str| {
+        let request = format!("GET /readyz HTTP/1.1\r\nHost: x\r\n{header}Connection: close\r\n\r\n");
+        let answer = String::from_utf8(fuzzed.answer(request.as_bytes())).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+        answer.split_once("\r\n\r\n").unwrap().1.to_owned()
+    };
+    assert_eq!(ask(""), "not ok\n");
+    assert_eq!(ask("Authorization: Bearer other\r\n"), "not ok\n");
+    assert!(ask("Authorization: Bearer token\r\n").contains("state store: not opened yet"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -127,7 +139,7 @@ async fn unknown_paths_and_other_methods_are_refused() {
 async fn lanes_as_json() {
     let running = Running::start().await;
     let lane = running.telemetry.start_lane("acme", Stream::Threats, "bus");
-    running.telemetry.set_file(Path::new("dir/acme.yaml"), file("acme", Activity::Running, None));
+    running.telemetry.set_file(Path::new("dir/acme.yaml"), FileStatus::of_test("acme", Activity::Running, None));
     running.telemetry.set_token_expiry("acme", Some(Timestamp::parse("2030-01-31T00:00:00Z").unwrap()));
     let now = Timestamp::now();
     lane.pulled.fetch_add(12, std::sync::atomic::Ordering::Relaxed);
@@ -160,10 +172,13 @@ async fn the_page_shows_lanes_and_the_problems_of_files() {
     telemetry.start_lane("acme", Stream::Threats, "bus");
     let failing = telemetry.start_lane("bolt", Stream::Activities, "siem");
     failing.set_state(Timestamp::now(), LaneState::SinkFailing("503 Service Unavailable".to_owned()));
-    telemetry.set_file(Path::new("acme.yaml"), file("acme", Activity::Running, None));
-    telemetry.set_file(Path::new("bolt.yaml"), file("bolt", Activity::Running, Some("line 3: unknown key `stream`")));
-    telemetry.set_file(Path::new("cold.yaml"), file("cold", Activity::Paused, None));
-    telemetry.set_file(Path::new("dead.yaml"), file("dead", Activity::NotStarted, Some("empty file")));
+    telemetry.set_file(Path::new("acme.yaml"), FileStatus::of_test("acme", Activity::Running, None));
+    telemetry.set_file(
+        Path::new("bolt.yaml"),
+        FileStatus::of_test("bolt", Activity::Running, Some("line 3: unknown key `stream`")),
+    );
+    telemetry.set_file(Path::new("cold.yaml"), FileStatus::of_test("cold", Activity::Paused, None));
+    telemetry.set_file(Path::new("dead.yaml"), FileStatus::of_test("dead", Activity::NotStarted, Some("empty file")));
 
     let (status, page) = running.get("/?refresh=5").await;
     assert_eq!(status, 200);
@@ -203,7 +218,9 @@ async fn outside_text_is_escaped() {
     let running = Running::start().await;
     let lane = running.telemetry.start_lane(HOSTILE, Stream::Threats, HOSTILE);
     lane.set_state(Timestamp::now(), LaneState::Stopped(HOSTILE.to_owned()));
-    running.telemetry.set_file(std::path::Path::new(HOSTILE), file(HOSTILE, Activity::NotStarted, Some(HOSTILE)));
+    running
+        .telemetry
+        .set_file(std::path::Path::new(HOSTILE), FileStatus::of_test(HOSTILE, Activity::NotStarted, Some(HOSTILE)));
     running.telemetry.set_settings_source(Arc::new(HostileSettings));
     let encoded: String =
         url::form_urlencoded::byte_serialize(HOSTILE.as_bytes()).collect::<String>().replace('+', "%20");
@@ -285,7 +302,9 @@ async fn ten_thousand_lanes_stay_quick_and_small() {
             let lane = running.telemetry.start_lane(&name, stream, "siem");
             lane.set_state(now, LaneState::ConsoleFailing(error.clone()));
         }
-        running.telemetry.set_file(Path::new(&format!("{name}.yaml")), file(&name, Activity::Running, Some(&error)));
+        running
+            .telemetry
+            .set_file(Path::new(&format!("{name}.yaml")), FileStatus::of_test(&name, Activity::Running, Some(&error)));
     }
     for (path, most) in [
         ("/", 400),
@@ -310,7 +329,7 @@ async fn a_pipeline_has_a_page() {
     let telemetry = Arc::new(Telemetry::new());
     let begin = Timestamp::now().minus(Duration::from_secs(300) * 19);
     let lane = telemetry.start_lane("acme", Stream::Threats, "bus");
-    telemetry.set_file(Path::new("acme.yaml"), file("acme", Activity::Running, None));
+    telemetry.set_file(Path::new("acme.yaml"), FileStatus::of_test("acme", Activity::Running, None));
     telemetry.set_token_expiry("acme", Some(Timestamp::parse("2030-01-31T00:00:00Z").unwrap()));
     for (second, text) in [(1, "first error"), (2, "second error"), (3, "second error")] {
         let time = begin.plus(Duration::from_secs(second));
@@ -367,4 +386,40 @@ async fn a_client_that_does_not_read_does_not_delay_the_shutdown() {
     running.served.await.unwrap().unwrap();
     assert!(started.elapsed() < Duration::from_secs(20));
     drop(slow);
+}
+
+/// A listener without sockets, for the fuzzing.
+pub(crate) struct Fuzzed {
+    runtime: tokio::runtime::Runtime,
+    router: Router,
+    _lane: Arc<crate::telemetry::LaneMetrics>,
+}
+
+impl Fuzzed {
+    /// With one lane, whose pages ask for `token`.
+    pub fn new(token: Option<&str>) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let telemetry = Arc::new(Telemetry::new());
+        let lane = telemetry.start_lane("c4nary-pipeline", Stream::Threats, "siem");
+        let tokens = token.map(|token| <sha2::Sha256 as sha2::Digest>::digest(token).into()).into_iter().collect();
+        let web = Arc::new(WebConfig::with_tokens(tokens));
+        let router = router(Arc::new(App::new(telemetry, web)));
+        Self { runtime, router, _lane: lane }
+    }
+
+    /// What comes back to a client that sends this and then waits for the end.
+    pub fn answer(&self, request: &[u8]) -> Vec<u8> {
+        self.runtime.block_on(async {
+            let (mut client, server) = tokio::io::duplex(1 << 20);
+            let serving = tokio::spawn(listener::exchange(server, self.router.clone()));
+            // The server may have closed it already.
+            let _ = client.write_all(request).await;
+            let _ = client.shutdown().await;
+            let mut answer = Vec::new();
+            let _ = client.read_to_end(&mut answer).await;
+            drop(client);
+            serving.await.unwrap();
+            answer
+        })
+    }
 }

@@ -10,12 +10,13 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore};
 use sha2::{Digest, Sha256};
+use tokio::time::Instant;
 
 use super::pin::PinnedCertificates;
 use super::reachable::PublicResolver;
 use super::read_file::read_file;
 use super::request_error::innermost_cause;
-use super::{Period, Proxy, Tls};
+use super::{Period, Proxy, Tls, TlsFile};
 
 /// The settings of an HTTP client. Equal settings share a client.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -59,10 +60,11 @@ pub enum ClientError {
     Build(String),
 }
 
-/// A key of `tls:`.
+/// A key of `tls:`, or of the listener's TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     Ca,
+    ClientCa,
     Cert,
     Key,
 }
@@ -70,7 +72,7 @@ pub enum Role {
 impl Role {
     fn content(self) -> &'static str {
         match self {
-            Self::Ca | Self::Cert => "certificate",
+            Self::Ca | Self::ClientCa | Self::Cert => "certificate",
             Self::Key => "private key",
         }
     }
@@ -80,6 +82,7 @@ impl fmt::Display for Role {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::Ca => "ca_file",
+            Self::ClientCa => "client_ca_file",
             Self::Cert => "cert_file",
             Self::Key => "key_file",
         })
@@ -95,13 +98,22 @@ const MAX_TLS_FILE: usize = 1024 * 1024;
 /// Many lanes may use one sink's host. Consoles need one or two connections.
 const IDLE_PER_HOST: usize = 32;
 
-/// `files` is a hash of the `tls:` files that the client was built from.
+/// A client that was not asked for in this time is forgotten, so that settings that are gone leave nothing behind.
+/// Where it is still in use, it stays there.
+const FORGET_AFTER: Duration = Duration::from_secs(3600);
+
 struct SharedClient {
+    /// A hash of the `tls:` files that the client was built from.
     files: [u8; 32],
     client: reqwest::Client,
+    used: Instant,
 }
 
 static CLIENTS: LazyLock<Mutex<HashMap<HttpSettings, SharedClient>>> = LazyLock::new(Mutex::default);
+
+fn forget_unused(clients: &mut HashMap<HttpSettings, SharedClient>, now: Instant) {
+    clients.retain(|_, shared| now.saturating_duration_since(shared.used) < FORGET_AFTER);
+}
 
 /// Selects the cryptography provider of TLS for this process. Later calls have no effect.
 pub fn install_crypto_provider() {
@@ -119,11 +131,14 @@ impl HttpSettings {
     pub fn client(&self) -> Result<reqwest::Client, ClientError> {
         let files = TlsFiles::read(&self.tls)?;
         let mut clients = CLIENTS.lock();
-        if let Some(shared) = clients.get(self).filter(|shared| shared.files == files.fingerprint) {
+        if let Some(shared) = clients.get_mut(self).filter(|shared| shared.files == files.fingerprint) {
+            shared.used = Instant::now();
             return Ok(shared.client.clone());
         }
         let client = self.build(&files)?;
-        clients.insert(self.clone(), SharedClient { files: files.fingerprint, client: client.clone() });
+        forget_unused(&mut clients, Instant::now());
+        let shared = SharedClient { files: files.fingerprint, client: client.clone(), used: Instant::now() };
+        clients.insert(self.clone(), shared);
         Ok(client)
     }
 
@@ -192,7 +207,7 @@ pub fn local_client() -> Result<reqwest::Client, ClientError> {
 }
 
 /// What all clients have in common.
-fn common_builder() -> reqwest::ClientBuilder {
+pub(super) fn common_builder() -> reqwest::ClientBuilder {
     install_crypto_provider();
     reqwest::Client::builder()
         .user_agent(concat!("s1-forwarder/", env!("CARGO_PKG_VERSION")))
@@ -204,15 +219,19 @@ fn common_builder() -> reqwest::ClientBuilder {
 }
 
 /// A client certificate, in the form of either library.
-struct Identity {
-    chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
+pub(super) struct Identity {
+    pub chain: Vec<CertificateDer<'static>>,
+    pub key: PrivateKeyDer<'static>,
     reqwest: reqwest::Identity,
 }
 
 /// The innermost cause: the text of the error itself is just "builder error".
-fn build_error(error: reqwest::Error) -> ClientError {
+pub(super) fn build_error(error: reqwest::Error) -> ClientError {
     ClientError::Build(innermost_cause(&error))
+}
+
+pub(super) fn read_pem(role: Role, path: &Path) -> Result<Vec<u8>, ClientError> {
+    read_file(path, MAX_TLS_FILE).map_err(|source| ClientError::Unreadable { role, path: path.to_owned(), source })
 }
 
 type PemFile = Option<(PathBuf, Vec<u8>)>;
@@ -233,11 +252,11 @@ impl TlsFiles {
             _ if tls.ca_file.is_some() && !tls.pin_sha256.is_empty() => return Err(ClientError::PinAndAuthority),
             _ => {}
         }
-        let read = |role, path: &Option<PathBuf>| -> Result<PemFile, ClientError> {
-            let Some(path) = path else { return Ok(None) };
-            match read_file(path, MAX_TLS_FILE) {
-                Ok(contents) => Ok(Some((path.clone(), contents))),
-                Err(source) => Err(ClientError::Unreadable { role, path: path.clone(), source }),
+        let read = |role, file: &Option<TlsFile>| -> Result<PemFile, ClientError> {
+            let Some(file) = file else { return Ok(None) };
+            match file.read(MAX_TLS_FILE) {
+                Ok(contents) => Ok(Some((file.place(), contents))),
+                Err(source) => Err(ClientError::Unreadable { role, path: file.place(), source }),
             }
         };
         let (ca, cert, key) =
@@ -251,7 +270,11 @@ impl TlsFiles {
     }
 }
 
-fn certificates(role: Role, path: &Path, contents: &[u8]) -> Result<Vec<CertificateDer<'static>>, ClientError> {
+pub(super) fn certificates(
+    role: Role,
+    path: &Path,
+    contents: &[u8],
+) -> Result<Vec<CertificateDer<'static>>, ClientError> {
     let not_pem = |reason: String| ClientError::NotPem { role, path: path.to_owned(), reason };
     let found: Result<Vec<_>, pem::Error> = CertificateDer::pem_slice_iter(contents).collect();
     match found {
@@ -273,7 +296,7 @@ fn authorities(path: &Path, contents: &[u8]) -> Result<Vec<reqwest::Certificate>
 }
 
 impl Identity {
-    fn read(cert_path: &Path, cert: &[u8], key_path: &Path, key: &[u8]) -> Result<Self, ClientError> {
+    pub fn read(cert_path: &Path, cert: &[u8], key_path: &Path, key: &[u8]) -> Result<Self, ClientError> {
         let chain = certificates(Role::Cert, cert_path, cert)?;
         let private = PrivateKeyDer::from_pem_slice(key).map_err(|error| ClientError::NotPem {
             role: Role::Key,
@@ -313,6 +336,25 @@ mod tests {
     }
 
     #[test]
+    fn clients_of_settings_that_are_gone_are_forgotten() {
+        let of = |seconds| HttpSettings { timeout: Period(Duration::from_secs(seconds)), ..settings(Tls::default()) };
+        let begun = Instant::now();
+        let shared = |settings: &HttpSettings, used| {
+            let files = TlsFiles::read(&settings.tls).unwrap();
+            SharedClient { files: files.fingerprint, client: settings.build(&files).unwrap(), used }
+        };
+        let (gone, asked_for) = (of(1), of(2));
+        let mut clients = HashMap::from([
+            (gone.clone(), shared(&gone, begun)),
+            (asked_for.clone(), shared(&asked_for, begun + FORGET_AFTER / 2)),
+        ]);
+        forget_unused(&mut clients, begun + FORGET_AFTER / 2);
+        assert_eq!(clients.len(), 2);
+        forget_unused(&mut clients, begun + FORGET_AFTER);
+        assert_eq!(clients.into_keys().collect::<Vec<_>>(), [asked_for]);
+    }
+
+    #[test]
     fn each_unusable_file_has_its_own_message() {
         let directory = tempfile::tempdir().unwrap();
         let empty = directory.path().join("empty.pem");
@@ -322,15 +364,15 @@ mod tests {
         std::fs::write(&key, "-----BEGIN PRIVATE KEY-----\ncanary!!\n-----END PRIVATE KEY-----\n").unwrap();
         let pin = "ab".repeat(32).parse().unwrap();
         for (tls, part) in [
-            (Tls { ca_file: Some(missing.clone()), ..Tls::default() }, "cannot read the ca_file"),
-            (Tls { ca_file: Some(empty.clone()), ..Tls::default() }, "holds no certificate in PEM form"),
-            (Tls { cert_file: Some(empty.clone()), ..Tls::default() }, "the key_file is missing"),
-            (Tls { key_file: Some(empty.clone()), ..Tls::default() }, "the cert_file is missing"),
+            (Tls { ca_file: Some(missing.clone().into()), ..Tls::default() }, "cannot read the ca_file"),
+            (Tls { ca_file: Some(empty.clone().into()), ..Tls::default() }, "holds no certificate in PEM form"),
+            (Tls { cert_file: Some(empty.clone().into()), ..Tls::default() }, "the key_file is missing"),
+            (Tls { key_file: Some(empty.clone().into()), ..Tls::default() }, "the cert_file is missing"),
             (
-                Tls { ca_file: Some(empty.clone()), pin_sha256: vec![pin], ..Tls::default() },
+                Tls { ca_file: Some(empty.clone().into()), pin_sha256: vec![pin], ..Tls::default() },
                 "`pin_sha256` excludes `ca_file`",
             ),
-            (Tls { cert_file: Some(empty), key_file: Some(key), ..Tls::default() }, "the cert_file"),
+            (Tls { cert_file: Some(empty.into()), key_file: Some(key.into()), ..Tls::default() }, "the cert_file"),
         ] {
             let error = settings(tls).client().unwrap_err();
             let text = format!("{error} {error:?}");

@@ -27,7 +27,7 @@ pub struct FingerprintError(String);
 struct OtherCertificate(Fingerprint);
 
 impl Fingerprint {
-    fn of(certificate: &CertificateDer<'_>) -> Self {
+    pub(super) fn of(certificate: &CertificateDer<'_>) -> Self {
         Self(Sha256::digest(certificate).into())
     }
 }

@@ -83,7 +83,7 @@ fn within<T: Send + 'static>(
 }
 
 /// Lets the other tasks of a runtime thread continue on another one.
-fn off_the_runtime<T>(wait: impl FnOnce() -> T) -> T {
+pub(super) fn off_the_runtime<T>(wait: impl FnOnce() -> T) -> T {
     match Handle::try_current().map(|handle| handle.runtime_flavor()) {
         Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(wait),
         _ => wait(),

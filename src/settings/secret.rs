@@ -11,10 +11,11 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::SecretObject;
 use super::read_file::read_file;
 
-/// The source of a secret: `{ file: PATH }`, `{ env: NAME }`, or the text itself. `Debug` and `Serialize` never show a
-/// literal.
+/// The source of a secret: `{ file: PATH }`, `{ env: NAME }`, or the text itself; in a `Pipeline` resource a key of a
+/// Secret. `Debug` and `Serialize` never show a literal.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub enum Secret {
     /// A file. It is read again when the other side answers 401 or 403.
@@ -23,6 +24,8 @@ pub enum Secret {
     Env(String),
     /// The text, in the pipeline file itself. It works and causes a warning.
     Literal(String),
+    /// A key of a Secret in Kubernetes. It is read again as a file is.
+    Object(SecretObject),
 }
 
 /// A secret could not be read. No variant contains its text.
@@ -30,6 +33,8 @@ pub enum Secret {
 pub enum SecretError {
     #[error("cannot read the secret file {}: {source}", path.display())]
     Unreadable { path: PathBuf, source: std::io::Error },
+    #[error("cannot read the Secret {object}: {reason}")]
+    Object { object: SecretObject, reason: String },
     #[error("the environment variable {0}, which should hold a secret, is not set")]
     NotSet(String),
     #[error("the secret from {0} is empty")]
@@ -68,6 +73,7 @@ impl Secret {
                 let digest = Sha256::digest(text.trim().as_bytes());
                 format!("literal:{}", hex::encode(&digest[..6]))
             }
+            Self::Object(object) => format!("secret:{object}"),
         }
     }
 
@@ -102,6 +108,11 @@ impl Secret {
                 Err(std::env::VarError::NotUnicode(_)) => return Err(SecretError::NotText(self.place())),
             },
             Self::Literal(text) => text.clone(),
+            Self::Object(object) => {
+                let read = object.read();
+                let bytes = read.map_err(|reason| SecretError::Object { object: object.clone(), reason })?;
+                String::from_utf8(bytes).map_err(|_| SecretError::NotText(self.place()))?
+            }
         };
         if raw.len() > MAX_BYTES {
             return Err(SecretError::TooLarge(self.place()));
@@ -119,6 +130,7 @@ impl Secret {
             Self::File(path) => format!("the file {}", path.display()),
             Self::Env(name) => format!("the environment variable {name}"),
             Self::Literal(_) => "the pipeline file".to_owned(),
+            Self::Object(object) => format!("the Secret {object}"),
         }
     }
 }
@@ -133,6 +145,7 @@ impl fmt::Debug for Secret {
             Self::File(path) => formatter.debug_tuple("File").field(path).finish(),
             Self::Env(name) => formatter.debug_tuple("Env").field(name).finish(),
             Self::Literal(_) => formatter.write_str("Literal(***)"),
+            Self::Object(object) => formatter.debug_tuple("Object").field(object).finish(),
         }
     }
 }
@@ -146,6 +159,7 @@ impl Serialize for Secret {
         match self {
             Self::File(path) => map.serialize_entry("file", path)?,
             Self::Env(name) => map.serialize_entry("env", name)?,
+            Self::Object(object) => map.serialize_entry(SECRET_REF, &object.to_string())?,
             Self::Literal(_) => {}
         }
         map.end()
@@ -158,6 +172,10 @@ impl<'de> Deserialize<'de> for Secret {
         deserializer.deserialize_newtype_struct(Self::TYPE_NAME, SecretVisitor)
     }
 }
+
+/// The key of a reference to a Secret. Its value is `NAMESPACE/NAME/KEY`, which [`crate::pipeline`] makes of the
+/// `{ name, key }` of a resource, and refuses in files.
+pub const SECRET_REF: &str = "secretRef";
 
 impl Secret {
     /// The name in `deserialize_newtype_struct`.
@@ -226,6 +244,7 @@ impl<'de> Visitor<'de> for SecretVisitor {
             let secret = match key.as_str() {
                 "file" => Secret::File(map.next_value::<Name>()?.0.into()),
                 "env" => Secret::Env(map.next_value::<Name>()?.0),
+                SECRET_REF => Secret::Object(map.next_value::<Name>()?.0.parse().map_err(de::Error::custom)?),
                 _ => return self.refuse("another key"),
             };
             if found.replace(secret).is_some() {

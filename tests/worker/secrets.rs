@@ -10,6 +10,7 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use s1_forwarder::emulator::{Kind, Token, system_clock};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -70,9 +71,13 @@ impl Forms<'_> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_leaves_no_core_dump() {
+    // What the test inherits may forbid core dumps already.
+    let inherited = getrlimit(Resource::Core);
+    setrlimit(Resource::Core, Rlimit { current: inherited.maximum, ..inherited }).unwrap();
     let harness = Harness::new(|_| {}).await;
     let mut worker = harness.worker();
     worker.url().await;
+    setrlimit(Resource::Core, inherited).unwrap();
     let limits = std::fs::read_to_string(format!("/proc/{}/limits", worker.id())).unwrap();
     let core = limits.lines().find_map(|line| line.strip_prefix("Max core file size")).unwrap();
     assert!(core.split_whitespace().next().unwrap().parse::<u64>().unwrap() <= 1, "{core}");

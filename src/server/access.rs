@@ -1,0 +1,137 @@
+//! Who may read what the listener serves.
+
+use std::collections::{BTreeMap, HashSet};
+
+use axum::http::HeaderValue;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
+use subtle::{Choice, ConstantTimeEq};
+use tokio::sync::Semaphore;
+
+/// The SHA-256 of a bearer token.
+pub(super) type TokenHash = [u8; 32];
+
+/// Users and tokens. Without any, everybody has access.
+pub(super) struct Access {
+    /// The bcrypt hash of each user's password.
+    users: BTreeMap<String, String>,
+    tokens: Vec<TokenHash>,
+    /// Hashes of credentials that were right. A check with bcrypt takes a tenth of a second, on purpose.
+    known: Mutex<HashSet<[u8; 32]>>,
+    /// One check at a time: requests without credentials must not take the processors from the lanes.
+    checking: Semaphore,
+}
+
+/// Right credentials that are remembered. Each user has one password.
+const MOST_KNOWN: usize = 100;
+
+impl Access {
+    pub fn new(users: BTreeMap<String, String>, tokens: Vec<TokenHash>) -> Self {
+        Self { users, tokens, known: Mutex::default(), checking: Semaphore::new(1) }
+    }
+
+    pub fn is_open(&self) -> bool {
+        self.users.is_empty() && self.tokens.is_empty()
+    }
+
+    /// True if a request with this header `Authorization` may read everything.
+    pub async fn allows(&self, authorization: Option<&HeaderValue>) -> bool {
+        if self.is_open() {
+            return true;
+        }
+        let Some((scheme, credentials)) = authorization.and_then(|value| value.to_str().ok()?.split_once(' ')) else {
+            return false;
+        };
+        let credentials = credentials.trim();
+        if scheme.eq_ignore_ascii_case("bearer") {
+            self.allows_token(credentials)
+        } else if scheme.eq_ignore_ascii_case("basic") {
+            self.allows_basic(credentials).await
+        } else {
+            false
+        }
+    }
+
+    fn allows_token(&self, token: &str) -> bool {
+        let hash: TokenHash = Sha256::digest(token).into();
+        // All of them are compared, so that the time says nothing.
+        self.tokens.iter().fold(Choice::from(0), |found, known| found | known.ct_eq(&hash)).into()
+    }
+
+    async fn allows_basic(&self, credentials: &str) -> bool {
+        let decoded = BASE64_STANDARD.decode(credentials).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+        let Some((user, password)) = decoded.as_deref().and_then(|text| text.split_once(':')) else { return false };
+        // The work for an unknown user is that for a known one, so that the time does not tell which users there are.
+        let (hash, is_user) = match (self.users.get(user), self.users.values().next()) {
+            (Some(hash), _) => (hash.clone(), true),
+            (None, Some(other)) => (other.clone(), false),
+            (None, None) => return false,
+        };
+        let mut digest = Sha256::new();
+        for part in [user, password, &hash] {
+            digest.update((part.len() as u64).to_be_bytes());
+            digest.update(part);
+        }
+        let key: [u8; 32] = digest.finalize().into();
+        if is_user && self.known.lock().contains(&key) {
+            return true;
+        }
+        let Ok(_permit) = self.checking.acquire().await else { return false };
+        let password = password.to_owned();
+        let checked = tokio::task::spawn_blocking(move || bcrypt::verify(password, &hash)).await;
+        let is_right = is_user && matches!(checked, Ok(Ok(true)));
+        if is_right {
+            let mut known = self.known.lock();
+            if known.len() >= MOST_KNOWN {
+                known.clear();
+            }
+            known.insert(key);
+        }
+        is_right
+    }
+
+    /// The values of `WWW-Authenticate`.
+    pub fn challenges(&self) -> impl Iterator<Item = HeaderValue> {
+        let basic = (!self.users.is_empty()).then_some(r#"Basic realm="s1-forwarder", charset="UTF-8""#);
+        let bearer = (!self.tokens.is_empty()).then_some(r#"Bearer realm="s1-forwarder""#);
+        basic.into_iter().chain(bearer).map(HeaderValue::from_static)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn basic(text: &str) -> Option<HeaderValue> {
+        Some(HeaderValue::from_str(&format!("Basic {}", BASE64_STANDARD.encode(text))).unwrap())
+    }
+
+    #[tokio::test]
+    async fn only_right_credentials_are_allowed() {
+        let users = BTreeMap::from([("anna".to_owned(), bcrypt::hash("se:cret", 4).unwrap())]);
+        let access = Access::new(users, vec![Sha256::digest("token").into(), Sha256::digest("other").into()]);
+        assert!(!access.is_open());
+        for _ in 0..2 {
+            // The second time from memory.
+            assert!(access.allows(basic("anna:se:cret").as_ref()).await);
+        }
+        assert_eq!(access.known.lock().len(), 1);
+        for wrong in ["anna:secret", "anna:", "anna", ":se:cret", "", "bert:se:cret", "anna:se:cret "] {
+            assert!(!access.allows(basic(wrong).as_ref()).await, "{wrong}");
+        }
+        assert_eq!(access.known.lock().len(), 1, "what was wrong is not remembered");
+        for right in ["Bearer token", "bearer other", "BEARER  token"] {
+            assert!(access.allows(Some(&HeaderValue::from_static(right))).await, "{right}");
+        }
+        for wrong in ["Bearer", "Bearer ", "Bearer toke", "Bearer tokenn", "token", "Digest token", "Basic token", ""] {
+            assert!(!access.allows(Some(&HeaderValue::from_static(wrong))).await, "{wrong}");
+        }
+        assert!(!access.allows(Some(&HeaderValue::from_bytes(b"Bearer \xff").unwrap())).await);
+        assert!(!access.allows(None).await);
+        assert_eq!(access.challenges().count(), 2);
+        let open = Access::new(BTreeMap::new(), Vec::new());
+        assert!(open.is_open() && open.allows(None).await);
+    }
+}

@@ -1,0 +1,143 @@
+//! Every kind of record through every schema.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::bodies::examples;
+use super::{Target, outline};
+use crate::record::Stream;
+use crate::settings::Schema;
+use crate::transform::{Keys, MapError, Mapper, Origin, Steps, TransformSettings};
+
+const SCHEMAS: [Schema; 3] = [Schema::Ecs, Schema::Ocsf, Schema::Raw];
+
+const WORDS: &[&str] = &[
+    "id",
+    "threatInfo",
+    "agentDetectionInfo",
+    "agentRealtimeInfo",
+    "indicators",
+    "mitigationStatus",
+    "containerInfo",
+    "kubernetesInfo",
+    "threatId",
+    "createdAt",
+    "updatedAt",
+    "filePath",
+    "fileSize",
+    "sha1",
+    "sha256",
+    "md5",
+    "confidenceLevel",
+    "classification",
+    "engines",
+    "agentIpV4",
+    "externalIp",
+    "cloudProviders",
+    "networkInterfaces",
+    "inet",
+    "physical",
+    "processUser",
+    "tactics",
+    "techniques",
+    "name",
+    "link",
+    "labels",
+    "activityType",
+    "data",
+    "osFamily",
+    "userId",
+    "username",
+    "email",
+    "newValue",
+    "ipAddress",
+    "computerName",
+    "alertInfo",
+    "ruleInfo",
+    "sourceProcessInfo",
+    "targetProcessInfo",
+    "alertId",
+    "eventType",
+    "srcIp",
+    "dnsResponse",
+    "loginIsSuccessful",
+    "severity",
+    "registrationToken",
+    "site",
+    "licenseKey",
+    "tags",
+    "detectionTime",
+    "attacks",
+    "observables",
+    "cveId",
+    "baseScore",
+    "CORP\\jane",
+    "user@example.com",
+    "DNS",
+    "FILECREATION",
+    "T1059.001",
+    "malicious",
+    "27",
+    "3608",
+];
+
+/// The mapper of a stream and a schema; `variant` is its settings.
+fn mapper(stream: Stream, schema: Schema, variant: usize) -> Mapper {
+    let settings = serde_json::json!({
+        "keep_original": variant & 1 == 1,
+        "labels": { "customer": "acme", "site": "{site.name}" },
+        "redact": if variant & 2 == 2 {
+            serde_json::json!(["process.command_line", { "path": "user.name", "with": "replace" }])
+        } else {
+            serde_json::json!([])
+        },
+    });
+    let settings: TransformSettings = serde_json::from_value(settings).unwrap();
+    let origin = Origin { pipeline: "acme".to_owned(), console_host: "console.example".to_owned(), stream };
+    let steps = Steps::new(&settings, schema, None, Keys::OfTests).unwrap().map(Arc::new);
+    Mapper::new(&settings, schema, origin).with_steps(steps)
+}
+
+#[test]
+fn records() {
+    let variants = Stream::ALL.len() * SCHEMAS.len() * 4;
+    let mappers: Vec<_> = (0..variants)
+        .map(|number| {
+            let (stream, rest) = (number % Stream::ALL.len(), number / Stream::ALL.len());
+            let mapper = mapper(Stream::ALL[stream], SCHEMAS[rest % SCHEMAS.len()], rest / SCHEMAS.len());
+            (RefCell::new(mapper), SCHEMAS[rest % SCHEMAS.len()])
+        })
+        .collect();
+    let mut seeds = Vec::new();
+    for (index, (_, record)) in examples().into_iter().enumerate() {
+        for rest in 0..SCHEMAS.len() * 4 {
+            let header = u8::try_from(rest * Stream::ALL.len() + index).unwrap();
+            seeds.push([&[header][..], record.to_string().as_bytes()].concat());
+        }
+    }
+    Target { name: "records", seeds, words: WORDS, header: 1 }.run(|input| {
+        let Some((variant, record)) = input.split_first() else { return String::new() };
+        let number = usize::from(*variant) % variants;
+        let (mapper, schema) = &mappers[number];
+        let mut out = Vec::new();
+        let mapped = mapper.borrow_mut().map(record, &mut out);
+        let is_record = serde_json::from_slice::<Value>(record).is_ok_and(|record| record.is_object());
+        assert!(out.len() <= 64 * record.len() + 64 * 1024, "{} bytes of {}", out.len(), record.len());
+        if is_record && *schema != Schema::Raw {
+            let event = serde_json::from_slice::<Value>(&out).unwrap_or_else(|error| {
+                panic!("{error}: {}", String::from_utf8_lossy(&out));
+            });
+            assert!(event.is_object() && !out.contains(&b'\n'), "{event}");
+            // Which fields there are is what differs from one path through the mapping to another.
+            let keys = |value: &Value| value.as_object().map(|map| map.keys().cloned().collect::<Vec<_>>().join(","));
+            return format!("{number} {:?} {}", result_of(&mapped.err()), keys(&event).unwrap_or_default());
+        }
+        format!("{number} {:?}", result_of(&mapped.err()))
+    });
+}
+
+fn result_of(error: &Option<MapError>) -> String {
+    error.as_ref().map(|error| outline(&error.to_string())).unwrap_or_default()
+}

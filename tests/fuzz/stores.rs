@@ -1,0 +1,113 @@
+//! What the state store and the stores of dead letters return: it may be damaged, or written by somebody else.
+
+use super::{Target, outline};
+use crate::checkpoint::ledger::Ledger;
+use crate::lane::LaneCheckpoint;
+use crate::record::{Identity, Stream, Timestamp};
+use crate::sink::dead_letters::{DeadLetter, fuzzed};
+use crate::source::SourcePosition;
+use crate::state::envelope;
+
+const NOW: Timestamp = Timestamp::from_micros(1_790_000_000_000_000);
+
+fn checkpoint(records: u64) -> LaneCheckpoint {
+    let mut ledger = Ledger::begin(NOW.minus(std::time::Duration::from_secs(86_400)), "1d".to_owned(), true);
+    for number in 0..records {
+        let created = NOW.minus(std::time::Duration::from_secs(number * 100));
+        let identity = Identity::of("console.example", Stream::Threats, &number.to_string(), "");
+        ledger.count(created, identity);
+        ledger.remember(created, number, NOW);
+    }
+    let position = SourcePosition::starting_at(NOW);
+    let words = ["console.example", "siteIds=7", "1d"].map(str::to_owned);
+    let [host, scope, since] = words;
+    let mut checkpoint = LaneCheckpoint::begin(host, scope, since, NOW, position, ledger);
+    checkpoint.settled = records;
+    checkpoint
+}
+
+#[test]
+fn checkpoints() {
+    let mut seeds = Vec::new();
+    for records in [0, 1, 50, 700] {
+        let bytes = checkpoint(records).encode();
+        seeds.push([&[0][..], &bytes].concat());
+        seeds.push([&[0][..], &checkpoint(records).copy()].concat());
+        seeds.push([&[1][..], &envelope::seal(&bytes)].concat());
+    }
+    Target { name: "checkpoints", seeds, words: &["S1FWSTAT", "\u{2}", "\u{7f}"], header: 1 }.run(|input| {
+        let Some((kind, bytes)) = input.split_first() else { return String::new() };
+        let opened = match kind % 2 {
+            0 => envelope::open(&envelope::seal(bytes), "a test").unwrap(),
+            _ => match envelope::open(bytes, "a test") {
+                Ok(opened) => opened,
+                Err(error) => return outline(&error.to_string()),
+            },
+        };
+        match LaneCheckpoint::decode(&opened) {
+            Ok(checkpoint) => {
+                // What was read can be written and read again.
+                let again = LaneCheckpoint::decode(&checkpoint.encode()).unwrap();
+                assert_eq!(again, checkpoint);
+                let mut ledger = checkpoint.ledger.clone();
+                ledger.spill(NOW);
+                ledger.count(NOW, Identity::of("h", Stream::Threats, "1", ""));
+                format!("{} {}", checkpoint.position.key_count().min(9), checkpoint.ledger.encoded_size().min(99))
+            }
+            Err(error) => outline(&error.to_string()),
+        }
+    });
+}
+
+#[test]
+fn dead_letters() {
+    let mut seeds = Vec::new();
+    for event in [&b"{\"a\":1}"[..], b"two\nlines", b"\xff\xfe", b""] {
+        let mut line = Vec::new();
+        let dead_letter = DeadLetter {
+            time: NOW,
+            pipeline: "acme",
+            stream: Stream::Threats,
+            sink: "siem",
+            identity: Identity::of("host", Stream::Threats, "1", ""),
+            record_id: "1",
+            status: "400",
+            reason: "a field",
+            event_time: Some(NOW),
+            error: Some("an error"),
+            labels: None,
+            truncated: false,
+            event,
+        };
+        fuzzed::write_line(&dead_letter, &mut line);
+        seeds.push([&[0][..], line.trim_ascii_end()].concat());
+        #[cfg(feature = "kubernetes")]
+        seeds.push([&[1][..], &fuzzed::compress(&line).unwrap()].concat());
+    }
+    let words =
+        &["event", "event_text", "event_base64", "identity", "labels", "truncated", "v", "time", "\u{1f}\u{8b}"];
+    Target { name: "dead_letters", seeds, words, header: 1 }.run(|input| {
+        let Some((kind, bytes)) = input.split_first() else { return String::new() };
+        #[cfg(feature = "kubernetes")]
+        if kind % 2 == 1 {
+            return match fuzzed::decompress(bytes) {
+                Ok(lines) => {
+                    let kept = fuzzed::append(&lines, b"");
+                    assert!(kept.len() <= lines.len());
+                    format!("{}", fuzzed::lines(&lines).count().min(20))
+                }
+                Err(error) => outline(&error.to_string()),
+            };
+        }
+        let _ = kind;
+        match fuzzed::parse_line(bytes) {
+            Ok(stored) => {
+                let line = stored.to_json();
+                assert!(!line.contains('\n'), "one line each");
+                assert_eq!(fuzzed::parse_line(line.as_bytes()).as_ref(), Ok(&stored), "{line}");
+                format!("{:?} {} {}", stored.stream, stored.truncated, stored.event.len().min(9))
+            }
+            Err(error) => outline(&error),
+        }
+    });
+}

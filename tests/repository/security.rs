@@ -1,0 +1,54 @@
+//! Each row of the threat model names tests that exist.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use super::reference_docs::root;
+
+/// The functions that are tests, and how many of each name there are.
+fn tests(directory: &Path, found: &mut BTreeMap<String, usize>) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            tests(&path, found);
+        } else if path.extension().is_some_and(|kind| kind == "rs") {
+            let text = fs::read_to_string(&path).unwrap();
+            let (mut is_test, mut is_ignored) = (false, false);
+            for line in text.lines().map(str::trim) {
+                if line.starts_with("#[test]") || line.starts_with("#[tokio::test") {
+                    (is_test, is_ignored) = (true, false);
+                } else if line.starts_with("#[ignore") {
+                    is_ignored = true;
+                } else if let (true, Some((_, name))) = (is_test, line.split_once("fn ")) {
+                    if !is_ignored {
+                        *found.entry(name.split('(').next().unwrap().to_owned()).or_default() += 1;
+                    }
+                    is_test = false;
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn each_threat_has_a_measure_and_tests_that_exist() {
+    let mut existing = BTreeMap::new();
+    ["src", "tests"].into_iter().for_each(|directory| tests(&root().join(directory), &mut existing));
+    assert!(existing.len() > 1_000, "{}", existing.len());
+    let page = fs::read_to_string(root().join("docs/security.md")).unwrap();
+    let threats = page.split("## Threats\n").nth(1).unwrap().split("\n## ").next().unwrap();
+    let rows: Vec<_> = threats.lines().filter(|line| line.starts_with("| ")).skip(2).collect();
+    assert!(rows.len() > 25, "{}", rows.len());
+    let mut seen = BTreeSet::new();
+    for row in rows {
+        let cells: Vec<_> = row.trim_matches('|').split(" | ").map(str::trim).collect();
+        let [threat, measure, tests] = cells[..] else { panic!("three cells: {row}") };
+        assert!(!measure.is_empty() && seen.insert(threat), "{row}");
+        let names: Vec<_> = tests.split('`').skip(1).step_by(2).collect();
+        assert!(!names.is_empty(), "no test: {row}");
+        for name in names {
+            assert!(existing.contains_key(name), "there is no test {name}: {row}");
+        }
+    }
+}

@@ -1,15 +1,29 @@
 //! Compact serde encodings for the parts of a checkpoint that grow: sorted numbers, and hashes.
 //!
 //! Checkpoints are encoded with `postcard`, which writes integers as varints: small differences take a byte or two,
-//! while a hash is shorter as its eight bytes.
+//! while a hash is shorter as its bytes.
 
 use std::fmt;
 use std::marker::PhantomData;
 
 use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
 
-/// A number of eight bytes, little end first.
-pub type Fixed = [u8; 8];
+/// The bits of a hash of a record's content, which is compared with that of its last content.
+pub const CONTENT_HASH: u64 = (1 << 40) - 1;
+/// The bits of a hash that names the last version of a record, where one is remembered: it is compared with one other.
+pub const VERSION_HASH: u64 = (1 << 32) - 1;
+
+/// A number of forty bits, little end first.
+pub type Fixed = [u8; 5];
+
+pub fn to_fixed(hash: u64) -> Fixed {
+    let [a, b, c, d, e, ..] = hash.to_le_bytes();
+    [a, b, c, d, e]
+}
+
+pub fn from_fixed([a, b, c, d, e]: Fixed) -> u64 {
+    u64::from_le_bytes([a, b, c, d, e, 0, 0, 0])
+}
 
 /// Reads a sequence without a list in between. `step` returns false for an item that cannot be.
 ///
@@ -67,26 +81,6 @@ pub mod sorted {
             let fits = super::add(&mut number, difference);
             numbers.extend([number]);
             fits
-        })
-    }
-}
-
-/// Hashes, each as its eight bytes.
-pub mod hashes {
-    use serde::{Deserializer, Serializer};
-
-    /// # Errors
-    /// Those of the serializer.
-    pub fn serialize<S: Serializer>(hashes: &[u64], serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(hashes.iter().map(|hash| hash.to_le_bytes()))
-    }
-
-    /// # Errors
-    /// Those of the deserializer.
-    pub fn deserialize<'de, D: Deserializer<'de>, C: Default + Extend<u64>>(deserializer: D) -> Result<C, D::Error> {
-        super::fold(deserializer, C::default(), |hashes: &mut C, bytes: super::Fixed| {
-            hashes.extend([u64::from_le_bytes(bytes)]);
-            true
         })
     }
 }

@@ -42,8 +42,11 @@ pub enum StateError {
         /// The format of its envelope.
         version: u16,
     },
-    /// A journal is shorter than its checkpoint says.
-    #[error("segment {segment} of the journal of lane {lane} is missing or too short: its ledger cannot be read")]
+    /// A journal is not as its checkpoint says.
+    #[error(
+        "segment {segment} of the journal of lane {lane} is missing or damaged; restore checkpoint and journal from a \
+         backup, or delete the checkpoint to start this lane at `since` (s1-forwarder state delete)"
+    )]
     Journal {
         /// The lane's checkpoint.
         lane: CheckpointKey,

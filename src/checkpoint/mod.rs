@@ -5,6 +5,7 @@
 
 pub mod encoding;
 mod error;
+pub mod journal;
 mod key;
 pub mod ledger;
 

@@ -18,8 +18,10 @@ use crate::telemetry::{LaneState, Meter};
 /// Empty polls move the position in the backend after this at the earliest, and after twice this at the latest. The
 /// random part keeps lanes apart that started together, or that wrote together after an outage.
 const IDLE_INTERVAL: Duration = Duration::from_secs(600);
-/// The copy of a checkpoint that a sink stores is written at most this often. It is used only if the sink's is lost.
+/// The copy of a checkpoint that a sink stores is written at most this often, and a large one as often as makes so many
+/// bytes a second. It is used only if the sink's is lost.
 const COPY_INTERVAL: Duration = Duration::from_secs(5);
+const COPY_RATE: u64 = 8 << 10;
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// Short, so that lanes go on soon after an outage; backends limit how many calls they make at a time.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
@@ -103,6 +105,16 @@ impl CheckpointWriter {
         self.main.retry_at.is_none() && (self.copy.is_none() || self.main.writing.is_none())
     }
 
+    /// When the first attempt began of those that have not stored the checkpoint.
+    pub fn stalled_since(&self) -> Option<Instant> {
+        self.main.stalled_since.or(self.main.writing.as_ref().map(|_| self.main.begun_at))
+    }
+
+    /// True while something is to be written, or is being written.
+    pub fn has_changes(&self) -> bool {
+        self.main.has_changes()
+    }
+
     /// True when another process has taken the lane over, or when it is unknown what was committed.
     pub fn is_superseded(&self) -> bool {
         self.main.superseded
@@ -153,6 +165,8 @@ struct BackendWriter {
     meter: Meter,
     clock: Clock,
     interval: Duration,
+    /// The least interval after a large copy.
+    pace: Duration,
     saved_at: Instant,
     /// How long after that empty polls move the position in the backend.
     idle_for: Duration,
@@ -161,6 +175,9 @@ struct BackendWriter {
     appends: Vec<Append>,
     /// Resolves to the segments of the journal that were removed.
     writing: Option<BoxFuture<'static, Result<Vec<u64>, StateError>>>,
+    /// When the last attempt began, and the first of those that failed in a row.
+    begun_at: Instant,
+    stalled_since: Option<Instant>,
     /// Set while the backend fails.
     retry_at: Option<Instant>,
     /// Another process writes this checkpoint now: this one writes nothing more.
@@ -197,11 +214,14 @@ impl BackendWriter {
             meter,
             clock,
             interval,
+            pace: Duration::ZERO,
             saved_at: Instant::now(),
             idle_for,
             changed: Changed::Nothing,
             appends: Vec::new(),
             writing: None,
+            begun_at: Instant::now(),
+            stalled_since: None,
             retry_at: None,
             superseded: false,
             waits,
@@ -215,7 +235,7 @@ impl BackendWriter {
     }
 
     fn spill(&mut self, checkpoint: &mut LaneCheckpoint) -> JournalChange {
-        self.appends.append(&mut checkpoint.ledger.spill(self.clock.now()));
+        self.appends.append(&mut checkpoint.spill(self.clock.now()));
         JournalChange { appends: self.appends.clone(), dropped: checkpoint.ledger.released().to_vec() }
     }
 
@@ -254,7 +274,7 @@ impl BackendWriter {
             _ if self.superseded => return None,
             Changed::Nothing => return None,
             Changed::Time => self.saved_at + self.idle_for,
-            Changed::Events => self.saved_at + self.interval,
+            Changed::Events => self.saved_at + self.interval.max(self.pace),
         };
         Some(self.retry_at.map_or(due, |retry_at| retry_at.max(due)))
     }
@@ -263,9 +283,10 @@ impl BackendWriter {
     async fn write(&mut self, checkpoint: &mut LaneCheckpoint) {
         if self.writing.is_none() {
             let (backend, key) = (self.backend.clone(), self.key.clone());
-            self.changed = Changed::Nothing;
+            (self.changed, self.begun_at) = (Changed::Nothing, Instant::now());
             self.writing = Some(if self.is_copy {
                 let copy = checkpoint.copy();
+                self.pace = Duration::from_secs(copy.len() as u64 / COPY_RATE);
                 async move { write_copy(&*backend, &key, copy).await }.boxed()
             } else {
                 let journal = self.spill(checkpoint);
@@ -284,6 +305,7 @@ impl BackendWriter {
                 }
                 self.saved_at = Instant::now();
                 self.idle_for = idle_for(&mut self.random);
+                self.stalled_since = None;
                 if self.retry_at.take().is_some() {
                     self.waits = waits(&mut self.random);
                     self.meter.set_store_failure(None);
@@ -307,6 +329,7 @@ impl BackendWriter {
 
     fn retry(&mut self) {
         self.changed = Changed::Events;
+        self.stalled_since.get_or_insert(self.begun_at);
         self.retry_at = Some(Instant::now() + self.waits.wait());
     }
 }

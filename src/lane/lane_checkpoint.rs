@@ -1,18 +1,24 @@
+use std::collections::BTreeMap;
+
+use futures_util::future::try_join_all;
 use serde::{Deserialize, Serialize};
 
+use super::change_log::ChangeLog;
 use super::pending_batch::PendingBatch;
+use crate::checkpoint::journal::Journal;
 use crate::checkpoint::ledger::{Accounting, Ledger};
+use crate::checkpoint::{Append, CheckpointBackend, CheckpointKey, StateError};
 use crate::record::{Identity, Timestamp};
-use crate::source::{Pass, RecordKey, SourcePosition};
+use crate::source::{Pass, PositionPart, PositionReader, RecordKey, SourcePosition};
 
 /// Comes first in a stored checkpoint. Each change of the structs that it is made of needs another one.
-const VERSION: u64 = 2;
+const VERSION: u64 = 3;
 /// Comes before the version in a copy.
 const COPY: u8 = 0;
 
 /// What a lane stores in one write: its position, what it has accounted for, and the settings that both were made
 /// under.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LaneCheckpoint {
     /// The console that the position's keys belong to.
     pub host: String,
@@ -22,12 +28,29 @@ pub struct LaneCheckpoint {
     pub since: String,
     /// `since` as it was resolved then. The lane delivers nothing older.
     pub since_resolved: Timestamp,
-    /// How far the lane has come.
+    /// How far the lane has come. Of a large one, the checkpoint itself has only the first pass and what has changed
+    /// last, until [`Self::load`] adds what is in the journal.
     pub position: SourcePosition,
     /// Records that the sink or the dead letters accepted so far. Each counts once, over restarts too.
     pub settled: u64,
     /// What the lane has accounted for.
     pub ledger: Ledger,
+    /// The position's part of the journal.
+    log: ChangeLog,
+    /// The last part of the position, until the others are read.
+    last_part: Option<Box<PositionPart>>,
+}
+
+/// The stored form, after the position.
+#[derive(Serialize, Deserialize)]
+struct Stored<S, L, C> {
+    host: S,
+    scope: S,
+    since: S,
+    since_resolved: Timestamp,
+    settled: u64,
+    ledger: L,
+    log: C,
 }
 
 /// The bytes are not a checkpoint of this release.
@@ -54,33 +77,64 @@ impl From<postcard::Error> for LaneCheckpointError {
 }
 
 impl LaneCheckpoint {
-    /// Adds records of a batch that were delivered, excluded or kept as dead letters: key, identity and id of each.
+    /// Of a new lane.
+    pub fn begin(
+        host: String,
+        scope: String,
+        since: String,
+        since_resolved: Timestamp,
+        position: SourcePosition,
+        ledger: Ledger,
+    ) -> Self {
+        let (log, last_part) = Default::default();
+        Self { host, scope, since, since_resolved, position, settled: 0, ledger, log, last_part }
+    }
+
+    /// A clone of which what changes can be stored.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        Self { position: self.position.fork(), ..self.clone() }
+    }
+
+    /// Adds records of a batch that were delivered, excluded or kept as dead letters: key and identity of each.
     pub fn settle<'a>(
         &mut self,
         passes: &[Pass],
         pending: &PendingBatch,
-        records: impl Iterator<Item = (&'a RecordKey, Identity, &'a str)>,
+        records: impl Iterator<Item = (&'a RecordKey, Identity)>,
         now: Timestamp,
     ) {
-        let Self { position, ledger, host, .. } = self;
+        let Self { position, ledger, .. } = self;
         let stream = pending.batch.stream();
-        for (record_key, identity, id) in records {
+        for (record_key, identity) in records {
             let is_new = position.take(passes, pending.context, record_key);
             let Some(created) = record_key.created.filter(|_| is_new) else { continue };
             match Accounting::of(stream) {
                 Accounting::Records => {
                     ledger.count(created, identity);
-                    ledger.remember(created, identity, now);
+                    ledger.remember(created, record_key.id, now);
                 }
-                Accounting::Ids if ledger.remembers(created, now) => {
-                    ledger.remember(created, Identity::of(host, stream, id, ""), now);
-                }
-                Accounting::Ids | Accounting::Nothing => {}
+                Accounting::Ids => ledger.remember(created, record_key.id, now),
+                Accounting::Nothing => {}
             }
         }
     }
 
-    /// The stored form: the version, and the struct as `postcard` writes it.
+    /// Drops what is too old, and returns what has to be written to the journal before the checkpoint.
+    pub fn spill(&mut self, now: Timestamp) -> Vec<Append> {
+        let mut appends = self.ledger.spill(now);
+        appends.extend(self.log.spill(&mut self.position, &mut self.ledger));
+        appends
+    }
+
+    /// The lane begins at `position` again. Its journal is left.
+    pub fn restart(&mut self, position: SourcePosition) {
+        self.position = position;
+        self.log.leave(&mut self.position, &mut self.ledger);
+        self.last_part = None;
+    }
+
+    /// The stored form. What [`Self::spill`] returned is stored before it.
     pub fn encode(&self) -> Vec<u8> {
         self.encode_after(Vec::new())
     }
@@ -91,14 +145,19 @@ impl LaneCheckpoint {
         let mut copy = self.clone();
         let (from, asked) = (copy.position.newest(), copy.ledger.asked().to_owned());
         copy.ledger.restart(from, asked, false);
+        copy.log = ChangeLog::default();
         copy.encode_after(vec![COPY])
     }
 
-    fn encode_after(&self, mut out: Vec<u8>) -> Vec<u8> {
-        let numbers = self.position.key_count() + self.position.content_count();
-        out.reserve(256 + numbers * 16 + self.ledger.encoded_size());
+    /// The version, the position, and the rest as `postcard` writes it.
+    fn encode_after(&self, out: Vec<u8>) -> Vec<u8> {
+        let Self { host, scope, since, since_resolved, settled, ledger, log, .. } = self;
+        let (since_resolved, settled) = (*since_resolved, *settled);
+        let stored = Stored { host, scope, since, since_resolved, settled, ledger, log };
         // A `Vec` accepts every byte, and all of it can be serialized.
-        postcard::to_extend(&(VERSION, self), out).unwrap_or_default()
+        let mut out = postcard::to_extend(&VERSION, out).unwrap_or_default();
+        out.append(&mut log.encode(&self.position));
+        postcard::to_extend(&stored, out).unwrap_or_default()
     }
 
     /// True for the bytes of a copy.
@@ -106,40 +165,104 @@ impl LaneCheckpoint {
         bytes.first() == Some(&COPY)
     }
 
-    /// From stored bytes, those of a copy included.
+    /// From stored bytes, those of a copy included. See [`Self::load`].
     ///
     /// # Errors
-    /// When they are truncated or altered, or when a newer release wrote them.
+    /// When they are truncated or altered, or when another release wrote them.
     pub fn decode(bytes: &[u8]) -> Result<Self, LaneCheckpointError> {
         let bytes = bytes.strip_prefix(&[COPY]).unwrap_or(bytes);
         match postcard::take_from_bytes(bytes)? {
-            (VERSION, rest) => match postcard::take_from_bytes(rest)? {
-                (checkpoint, []) => Ok(checkpoint),
-                _ => Err(LaneCheckpointError::Damaged),
-            },
+            (VERSION, rest) => Self::decode_rest(rest),
             (newer, _) if newer > VERSION => Err(LaneCheckpointError::Newer(newer)),
             (0, _) => Err(LaneCheckpointError::Damaged),
             (older, _) => Err(LaneCheckpointError::Older(older)),
         }
+    }
+
+    fn decode_rest(bytes: &[u8]) -> Result<Self, LaneCheckpointError> {
+        let (part, rest): (PositionPart, _) = postcard::take_from_bytes(bytes)?;
+        let (stored, rest) = postcard::take_from_bytes(rest)?;
+        if !rest.is_empty() {
+            return Err(LaneCheckpointError::Damaged);
+        }
+        let Stored { host, scope, since, since_resolved, settled, ledger, log } = stored;
+        let log: ChangeLog = log;
+        let last_part = (!log.journal().is_empty()).then(|| Box::new(part.clone()));
+        let mut reader = PositionReader::default();
+        reader.apply(part);
+        let position = reader.finish();
+        Ok(Self { host, scope, since, since_resolved, position, settled, ledger, log, last_part })
+    }
+
+    /// Reads what the journal has of the position.
+    ///
+    /// # Errors
+    /// When the journal cannot be read, or is not as it was written.
+    pub async fn load(&mut self, backend: &dyn CheckpointBackend, key: &CheckpointKey) -> Result<(), StateError> {
+        // All at once: reading a topic takes as long for one of them.
+        let segments = self.log.journal().segments();
+        let segments = segments.map(async |segment| Ok((segment.number, segment.read(backend, key).await?)));
+        let segments = try_join_all(segments).await?.into_iter().collect();
+        let first = || self.log.journal().segments().next().map(|segment| segment.number).unwrap_or_default();
+        let damaged = StateError::Journal { lane: key.clone(), segment: first() };
+        self.read_position(&segments).then_some(()).ok_or(damaged)
+    }
+
+    /// Takes the position from the journal's segments; false when they are damaged.
+    pub fn read_position(&mut self, segments: &BTreeMap<u64, Vec<u8>>) -> bool {
+        let Some(last) = &self.last_part else { return true };
+        let Some(position) = self.log.read(segments, (**last).clone()) else { return false };
+        (self.position, self.last_part) = (position, None);
+        true
+    }
+
+    /// All segments of the journal, as far as the checkpoint refers to them.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub async fn journal(
+        &self,
+        backend: &dyn CheckpointBackend,
+        key: &CheckpointKey,
+    ) -> Result<BTreeMap<u64, Vec<u8>>, StateError> {
+        let segments = self.journals().into_iter().flat_map(Journal::segments);
+        let read = segments.map(async |segment| Ok((segment.number, segment.read(backend, key).await?)));
+        Ok(try_join_all(read).await?.into_iter().collect())
+    }
+
+    /// True when `journal` contains everything that the checkpoint refers to.
+    pub fn is_complete_with(&self, journal: &BTreeMap<u64, Vec<u8>>) -> bool {
+        self.journals().into_iter().all(|part| part.is_complete_with(journal))
+    }
+
+    /// Leaves the journal, for a store without one: takes position and sums back from it, and forgets the identities.
+    ///
+    /// # Errors
+    /// When the journal is damaged.
+    pub fn leave_journal(&mut self, journal: &BTreeMap<u64, Vec<u8>>) -> Result<(), LaneCheckpointError> {
+        if !self.read_position(journal) {
+            return Err(LaneCheckpointError::Damaged);
+        }
+        self.log.leave(&mut self.position, &mut self.ledger);
+        self.ledger.leave_journal(journal);
+        Ok(())
+    }
+
+    fn journals(&self) -> [&Journal; 3] {
+        let [sums, identities] = self.ledger.journals();
+        [self.log.journal(), sums, identities]
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Stream;
 
     fn checkpoint(ledger: impl FnOnce(Timestamp) -> Ledger) -> LaneCheckpoint {
         let since = Timestamp::from_micros(1_700_000_000_000_000);
-        LaneCheckpoint {
-            host: "console.example".to_owned(),
-            scope: String::new(),
-            since: "1d".to_owned(),
-            since_resolved: since,
-            position: SourcePosition::starting_at(since),
-            settled: 7,
-            ledger: ledger(since),
-        }
+        let (host, position) = ("console.example".to_owned(), SourcePosition::starting_at(since));
+        let begun = LaneCheckpoint::begin(host, String::new(), "1d".to_owned(), since, position, ledger(since));
+        LaneCheckpoint { settled: 7, ..begun }
     }
 
     #[test]
@@ -151,8 +274,8 @@ mod tests {
             assert_eq!(LaneCheckpoint::decode(&bytes[..cut]), Err(LaneCheckpointError::Damaged));
         }
         assert_eq!(LaneCheckpoint::decode(&[&*bytes, &[0]].concat()), Err(LaneCheckpointError::Damaged));
-        assert_eq!(LaneCheckpoint::decode(&[&[3], &bytes[1..]].concat()), Err(LaneCheckpointError::Newer(3)));
-        assert_eq!(LaneCheckpoint::decode(&[&[1], &bytes[1..]].concat()), Err(LaneCheckpointError::Older(1)));
+        assert_eq!(LaneCheckpoint::decode(&[&[4], &bytes[1..]].concat()), Err(LaneCheckpointError::Newer(4)));
+        assert_eq!(LaneCheckpoint::decode(&[&[2], &bytes[1..]].concat()), Err(LaneCheckpointError::Older(2)));
         assert_eq!(LaneCheckpoint::decode(&[77]), Err(LaneCheckpointError::Newer(77)), "whatever follows");
     }
 
@@ -161,8 +284,7 @@ mod tests {
     fn the_ledger_of_a_copy_begins_where_the_copy_ends() {
         let checkpoint = checkpoint(|since| {
             let mut ledger = Ledger::begin(Timestamp::default(), "activityTypes=27".to_owned(), true);
-            let identity = |id: u64| Identity::of("host", Stream::Activities, &id.to_string(), "");
-            (0..300_u64).for_each(|id| ledger.remember(since, identity(id), since));
+            (0..300).for_each(|id| ledger.remember(since, id, since));
             assert!(!ledger.spill(since).is_empty());
             ledger
         });
@@ -171,7 +293,7 @@ mod tests {
         assert!(LaneCheckpoint::is_copy(&copy) && !LaneCheckpoint::is_copy(&checkpoint.encode()));
         let copy = LaneCheckpoint::decode(&copy).unwrap();
         assert_eq!((&copy.position, copy.settled), (&checkpoint.position, checkpoint.settled));
-        assert!(!copy.ledger.has_journals() && copy.ledger.is_complete_with(&Default::default()));
+        assert!(!copy.ledger.has_journals() && copy.is_complete_with(&Default::default()));
         assert_eq!((copy.ledger.since(), copy.ledger.asked()), (now, checkpoint.ledger.asked()));
         assert!(
             copy.ledger.generation() > checkpoint.ledger.generation(),

@@ -7,6 +7,7 @@
 
 mod backoff;
 mod budget;
+mod change_log;
 mod checkpoint_writer;
 mod enrich;
 mod lane_checkpoint;
@@ -25,7 +26,7 @@ use std::time::Duration;
 
 use crate::checkpoint::{CheckpointBackend, CheckpointKey};
 use crate::console::Client;
-use crate::record::{Clock, Identity};
+use crate::record::Clock;
 use crate::sink::deliver::Delivery;
 use crate::sink::{Limits, TransactionalSink};
 use crate::source::Pull;
@@ -73,8 +74,8 @@ pub struct Lane {
     pub first_poll_after: Duration,
     /// End when everything up to the start is delivered.
     pub once: bool,
-    /// Identities of records that a repair does not deliver again.
-    pub known: Option<Arc<HashSet<Identity>>>,
+    /// Records that a repair does not deliver again.
+    pub known: Option<Arc<HashSet<u64>>>,
 }
 
 /// Why a lane ended.

@@ -55,11 +55,8 @@ impl PendingBatch {
     }
 
     /// What a checkpoint remembers of the events at `indices`.
-    pub fn records(&self, indices: &[usize]) -> impl Iterator<Item = (&RecordKey, Identity, &str)> {
-        indices.iter().filter_map(|index| {
-            let event = self.batch.event(*index)?;
-            Some((self.record_keys.get(*index)?, event.identity, event.record_id))
-        })
+    pub fn records(&self, indices: &[usize]) -> impl Iterator<Item = (&RecordKey, Identity)> {
+        indices.iter().filter_map(|index| Some((self.record_keys.get(*index)?, self.batch.event(*index)?.identity)))
     }
 
     /// Gives the last event the labels that its mapper has found.

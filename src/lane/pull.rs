@@ -10,7 +10,7 @@ use super::Lane;
 use super::enrich::{self, Enricher};
 use super::map::PulledPage;
 use super::sizing::{EXPANSION, SMALL_PAGE, Sizing};
-use crate::console::ConsoleError;
+use crate::console::{ConsoleError, Endpoint};
 use crate::failure::Failure;
 use crate::record::{Stream, Timestamp};
 use crate::settings::FullJitter;
@@ -163,12 +163,22 @@ impl PullStage<'_> {
         }
     }
 
+    /// Whether the console's time is known. If it seems to be behind ours, polls may have nothing to ask for, so that
+    /// no answer would correct it.
+    fn knows_time(&self) -> bool {
+        let Lane { pull, client, .. } = self.lane;
+        client.time().is_some_and(|theirs| {
+            let behind = client.clock().now().since(theirs);
+            behind <= pull.overlap.max(LEAST_SKEW) || client.has_said_time_lately()
+        })
+    }
+
     /// S: the console's time, or ours when they differ by more than `overlap` and ours is earlier.
     async fn start_time(&mut self) -> Result<Timestamp, Failure> {
         let Lane { pull, client, delivery, .. } = self.lane;
         let mut retry = RetryState::new(&mut self.random);
         let probe = Request::probe(pull.stream, FIRST_ANSWER);
-        while client.time().is_none() {
+        while !self.knows_time() {
             match probe.send(client, client.permit().await, Some(&delivery.meter)).await {
                 // One scope of several may be refused; its refusal has the time as well.
                 Err(ConsoleError::Forbidden(_) | ConsoleError::Missing(_) | ConsoleError::BadRequest(_))
@@ -247,7 +257,14 @@ impl PullStage<'_> {
                 None => "; the token is wrong, revoked or expired".to_owned(),
             };
         }
-        self.lane.delivery.meter.set_console_failure(Some(LaneState::ConsoleRefused(reason.clone())));
+        if let ConsoleError::Forbidden(_) = error {
+            let permission = Endpoint::permission(self.lane.pull.stream);
+            reason += &format!("; the permission is \"{permission}\": give it to the token's role");
+        }
+        let is_about_token = matches!(error, ConsoleError::Unauthorized(_) | ConsoleError::NoToken(_));
+        let meter = &self.lane.delivery.meter;
+        meter.lane.set_token_refused(is_about_token);
+        meter.set_console_failure(Some(LaneState::ConsoleRefused(reason.clone())));
         match error.into() {
             Failure::Unauthorized(_) => Failure::Unauthorized(reason),
             Failure::Misconfigured(_) => Failure::Misconfigured(reason),

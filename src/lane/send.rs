@@ -4,9 +4,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::task::{self, JoinError, JoinSet};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
@@ -22,11 +23,12 @@ use crate::sink::deliver::Transaction;
 use crate::source::{Pass, PollContext, PollEnd, SourcePosition};
 use crate::telemetry::LaneMetrics;
 
-/// After this long without any delivery, a lane gives its bytes back and returns to its checkpoint. A lane that probes
-/// whether its sink works again does so at the first refusal.
+/// After this long without any delivery, or while its store stores nothing, a lane gives its bytes back and returns to
+/// its checkpoint. A lane that probes whether its sink works again does so at the first refusal.
 const SINK_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A lane whose sink has not answered for this long, or whose store fails, reserves nothing new until that ends.
+/// A lane whose sink or store has not answered for this long, or whose store fails, reserves nothing new until that
+/// ends.
 const SILENCE: Duration = Duration::from_secs(5);
 
 /// The sink stage of one lane.
@@ -50,7 +52,11 @@ struct InFlightBatch {
     watermark: Option<Timestamp>,
     /// None once it is delivered.
     pending: Option<Arc<PendingBatch>>,
+    committed: Committed,
 }
+
+/// The checkpoint that a transactional sink committed last with events of a batch, and the number of these events.
+type Committed = Arc<Mutex<Option<(usize, LaneCheckpoint)>>>;
 
 impl<'a> SendStage<'a> {
     pub fn new(
@@ -88,11 +94,16 @@ impl<'a> SendStage<'a> {
                 break Err(Failure::Superseded("another process has the lane".to_owned()));
             }
             let refusing_since = *health.borrow_and_update();
-            let silent_from = attempts.borrow_and_update().silent_since.map(|since| since + SILENCE);
+            let stalled_since = self.writer.stalled_since();
+            let silent_since = [attempts.borrow_and_update().silent_since, stalled_since].into_iter().flatten().min();
+            let silent_from = silent_since.map(|since| since + SILENCE);
             let is_silent = silent_from.is_some_and(|from| from <= Instant::now());
             budget.pause(refusing_since.is_some() || is_silent || !self.writer.may_send());
             let timeout = if is_probing && !budget.is_proven() { Duration::ZERO } else { SINK_TIMEOUT };
-            let give_up_at = refusing_since.map(|since| since + timeout);
+            let store_timeout = stalled_since.map(|since| since + SINK_TIMEOUT);
+            let give_up_at = refusing_since.map(|since| since + timeout).into_iter().chain(store_timeout).min();
+            // A write that hangs is noticed then.
+            let is_writing = self.writer.has_changes();
             let accepts_more = !is_mapped && self.in_flight.len() < *concurrency && self.writer.may_send();
             let in_flight = !self.in_flight.is_empty();
             // Biased, so that a simulated schedule replays: what has ended comes first, new work last.
@@ -111,13 +122,15 @@ impl<'a> SendStage<'a> {
                 _ = attempts.changed() => {}
                 () = sleep_until(silent_from.unwrap_or_else(Instant::now)), if silent_from.is_some() && !is_silent => {}
                 () = sleep_until(give_up_at.unwrap_or_else(Instant::now)), if give_up_at.is_some() => {
-                    let reason = "the sink has accepted nothing for a while".to_owned();
+                    let what = if give_up_at == store_timeout { "state store" } else { "sink" };
+                    let reason = format!("the {what} has accepted nothing for a while");
                     break Err(Failure::Transient { reason, after: Some(delivery.throttle.blocked_for()) });
                 }
                 next = mapped.recv(), if accepts_more => match next {
                     Some(pending) => self.spawn_delivery(pending),
                     None => is_mapped = true,
                 },
+                () = sleep(SILENCE), if is_writing => {}
             }
         };
         // The batches that were not sent give their bytes back at once.
@@ -134,7 +147,7 @@ impl<'a> SendStage<'a> {
 
     fn spawn_delivery(&mut self, pending: Arc<PendingBatch>) {
         let delivery = self.lane.delivery.clone();
-        let excluded = pending.excluded.iter().map(|record| (&record.record_key, record.identity, &*record.id));
+        let excluded = pending.excluded.iter().map(|record| (&record.record_key, record.identity));
         self.checkpoint.settle(self.passes, &pending, excluded, delivery.clock.now());
         if !pending.excluded.is_empty() {
             self.writer.time_passed();
@@ -142,11 +155,16 @@ impl<'a> SendStage<'a> {
         if pending.batch.is_empty() {
             return;
         }
+        let committed = Committed::default();
         let transaction = self.sink.clone().map(|sink| {
             let journal = self.writer.spill(self.checkpoint);
-            let (before, passes, pending) = (self.checkpoint.clone(), self.passes.to_vec(), pending.clone());
-            let clock = delivery.clock;
-            let update = move |settled: &[usize]| covering(&before, &journal, &passes, &pending, settled, clock.now());
+            let (before, passes, pending) = (self.checkpoint.fork(), self.passes.to_vec(), pending.clone());
+            let (clock, committed) = (delivery.clock, committed.clone());
+            let update = move |settled: &[usize]| {
+                let (checkpoint, update) = covering(&before, &journal, &passes, &pending, settled, clock.now());
+                *committed.lock() = Some((settled.len(), checkpoint));
+                update
+            };
             Transaction { sink, update: Box::new(update) }
         });
         let (sent, random, stop) = (pending.clone(), self.random.fork(), self.stop.clone());
@@ -155,7 +173,7 @@ impl<'a> SendStage<'a> {
         // For its log lines: a task does not inherit the span of the lane.
         let delivery = self.deliveries.spawn(delivering.in_current_span()).id();
         let (context, watermark) = (pending.context, pending.watermark());
-        self.in_flight.push_back(InFlightBatch { delivery, context, watermark, pending: Some(pending) });
+        self.in_flight.push_back(InFlightBatch { delivery, context, watermark, pending: Some(pending), committed });
     }
 
     /// Adds what was settled of a batch to the checkpoint. The watermark moves when everything before the batch is
@@ -169,11 +187,16 @@ impl<'a> SendStage<'a> {
         let place = self.in_flight.iter().position(|batch| batch.delivery == id);
         let pending = place.and_then(|place| self.in_flight[place].pending.clone());
         let (Some(place), Some(pending)) = (place, pending) else { return Ok(()) };
+        let settled = pending.settled.indices(true);
+        let committed = self.in_flight[place].committed.lock().take();
+        match committed.filter(|(events, _)| delivered.is_ok() && *events == settled.len()) {
+            // The lane goes on from what is stored: its journal is longer by this batch.
+            Some((_, committed)) => *self.checkpoint = committed,
+            None => settle(self.checkpoint, self.passes, &pending, &settled, self.lane.clock.now()),
+        }
         if delivered.is_ok() {
             self.writer.delivered(self.checkpoint);
         }
-        let settled = pending.settled.indices(true);
-        settle(self.checkpoint, self.passes, &pending, &settled, self.lane.clock.now());
         if !settled.is_empty() {
             self.writer.events_settled();
         }
@@ -226,13 +249,16 @@ fn covering(
     pending: &PendingBatch,
     settled: &[usize],
     now: Timestamp,
-) -> CheckpointUpdate {
-    let mut checkpoint = before.clone();
+) -> (LaneCheckpoint, CheckpointUpdate) {
+    let (mut checkpoint, mut journal) = (before.fork(), journal.clone());
     settle(&mut checkpoint, passes, pending, settled, now);
     if let Some(watermark) = pending.watermark().filter(|_| settled.len() == pending.batch.len()) {
         checkpoint.position.advance(passes, pending.context, watermark);
     }
-    CheckpointUpdate { checkpoint: checkpoint.encode(), journal: journal.clone() }
+    journal.appends.append(&mut checkpoint.spill(now));
+    journal.dropped = checkpoint.ledger.released().to_vec();
+    let update = CheckpointUpdate { checkpoint: checkpoint.encode(), journal };
+    (checkpoint, update)
 }
 
 /// Sets the metrics of the lane's position.

@@ -16,6 +16,10 @@ impl Lane {
     /// # Errors
     /// When that is not possible for now, and why.
     pub(super) async fn try_open(&self) -> Result<LaneCheckpoint, String> {
+        // A claim would take the checkpoint from the worker that has the shard by now.
+        if self.delivery.deadline.has_passed() {
+            return Err("the lease of the lane's shard was not renewed in time".to_owned());
+        }
         let backends = Backends::of(self);
         let stored = claim(&backends, &self.key).await?;
         let (host, scope) = (self.client.host().to_owned(), self.client.scope());
@@ -29,7 +33,7 @@ impl Lane {
             position.align(&self.pull.passes());
             let ledger = Ledger::begin(since_resolved, asked, journals);
             let since = self.since_text.clone();
-            let checkpoint = LaneCheckpoint { host, scope, since, since_resolved, position, settled: 0, ledger };
+            let checkpoint = LaneCheckpoint::begin(host, scope, since, since_resolved, position, ledger);
             backends.main.commit(&self.key, checkpoint.encode().into()).await.map_err(|error| error.to_string())?;
             if self.pull.window.is_none() {
                 info!(since = %since_resolved, "a new lane begins at `since`");
@@ -37,6 +41,7 @@ impl Lane {
             return Ok(checkpoint);
         };
         let mut checkpoint = LaneCheckpoint::decode(&bytes).map_err(|error| error.to_string())?;
+        checkpoint.load(&*backends.main, &self.key).await.map_err(|error| error.to_string())?;
         let passes = self.pull.passes();
         checkpoint.position.align(&passes);
         // A poll of everything that the token may see finds out which scopes of findings the token has.
@@ -110,8 +115,8 @@ async fn without_journal(
     if !checkpoint.ledger.has_journals() {
         return Ok((checkpoint, Vec::new()));
     }
-    let journal = checkpoint.ledger.journal(store, key).await.map_err(|error| error.to_string())?;
-    checkpoint.ledger.leave_journal(&journal);
+    let journal = checkpoint.journal(store, key).await.map_err(|error| error.to_string())?;
+    checkpoint.leave_journal(&journal).map_err(|error| error.to_string())?;
     Ok((checkpoint, journal.into_keys().collect()))
 }
 

@@ -13,6 +13,7 @@ mod pass_position;
 mod poll;
 mod position;
 mod pull;
+mod recorder;
 mod requests;
 mod responses;
 mod returned;
@@ -20,6 +21,7 @@ mod scope_list;
 mod selection;
 mod settings;
 mod since;
+mod stored;
 mod tail;
 mod window;
 
@@ -38,4 +40,5 @@ pub use settings::{
     Vulnerabilities,
 };
 pub use since::Since;
+pub use stored::{PositionPart, PositionReader};
 pub use window::{By, Window};

@@ -4,6 +4,7 @@ use std::time::Duration;
 use compact_str::CompactString;
 
 use super::By;
+use crate::checkpoint::encoding::VERSION_HASH;
 use crate::record::{Scope, Timestamp};
 
 /// One way to read a stream. The first pass of a stream reads new records; others come back for records that it cannot
@@ -62,7 +63,7 @@ pub struct RecordKey {
     pub id: u64,
     /// Names this version of it.
     pub version: u64,
-    /// Names its content, where versions may differ in nothing of interest.
+    /// A short hash of its content, where versions may differ in nothing of interest.
     pub content: Option<u64>,
     /// Its time in the stream's own order, or the start of the poll.
     pub time: Timestamp,
@@ -93,7 +94,7 @@ impl Pass {
     pub fn key(&self, record_key: &RecordKey) -> (u64, Option<u64>) {
         match self.keys {
             Keys::Versions => (record_key.version, None),
-            Keys::Latest => (record_key.id, Some(record_key.version)),
+            Keys::Latest => (record_key.id, Some(record_key.version & VERSION_HASH)),
         }
     }
 }

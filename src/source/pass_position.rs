@@ -4,7 +4,6 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
-use crate::checkpoint::encoding::{hashes, sorted};
 use crate::record::Timestamp;
 
 /// Keys are kept this much below the bound: the console compares times at about 10 ms, so a query from the bound may
@@ -20,7 +19,7 @@ const KEPT_SECONDS_BELOW_BOUND: i64 = 1;
 ///   min(watermark, S − reach), and one that did not read all that is older leaves it;
 /// - the bound never moves back, and a key is forgotten only when its record's time is before the bound. (A snapshot
 ///   begins again each time.)
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PassPosition {
     /// Lower end of the next poll, included.
     pub bound: Timestamp,
@@ -29,7 +28,6 @@ pub struct PassPosition {
     /// Start of the last poll that reached its end with all records settled.
     pub complete: Option<Timestamp>,
     /// By the second of their record's time: they expire by the second, and lists delta-code well.
-    #[serde(with = "seconds")]
     pub(super) seconds: BTreeMap<i64, Second>,
     /// The snapshot that was begun last.
     pub snapshot: Option<Snapshot>,
@@ -37,17 +35,25 @@ pub struct PassPosition {
     pub(super) swept: Option<Timestamp>,
 }
 
+/// A [`PassPosition`] without its keys. Later times are stored as their distance from the bound.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Head {
+    bound: Timestamp,
+    watermark: i64,
+    complete: Option<i64>,
+    snapshot: Option<Snapshot>,
+    swept: Option<i64>,
+}
+
 /// Most seconds have one or two records: `SmallVec` stores those without an allocation, and is no larger than a `Vec`.
 pub(super) type Numbers = SmallVec<[u64; 2]>;
 
 /// The settled records of one second.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Second {
     /// Sorted.
-    #[serde(with = "sorted")]
     pub(super) keys: Numbers,
-    /// The last settled version of each key; empty if the key itself names the version.
-    #[serde(with = "hashes")]
+    /// The last settled version of each key, 32 bits; empty if the key itself names the version.
     pub(super) versions: Numbers,
 }
 
@@ -86,6 +92,23 @@ impl PassPosition {
     /// For a pass that begins at `since`.
     pub fn starting_at(since: Timestamp) -> Self {
         Self { bound: since, watermark: since, complete: None, seconds: BTreeMap::new(), snapshot: None, swept: None }
+    }
+
+    pub(super) fn head(&self) -> Head {
+        let from_bound = |time: Timestamp| time.micros().wrapping_sub(self.bound.micros());
+        Head {
+            bound: self.bound,
+            watermark: from_bound(self.watermark),
+            complete: self.complete.map(from_bound),
+            snapshot: self.snapshot,
+            swept: self.swept.map(from_bound),
+        }
+    }
+
+    pub(super) fn set_head(&mut self, head: Head) {
+        let time = |from_bound: i64| Timestamp::from_micros(head.bound.micros().wrapping_add(from_bound));
+        (self.bound, self.watermark, self.snapshot) = (head.bound, time(head.watermark), head.snapshot);
+        (self.complete, self.swept) = (head.complete.map(time), head.swept.map(time));
     }
 
     /// The time up to which the pass is complete.
@@ -204,6 +227,10 @@ impl PassPosition {
             return;
         }
         self.bound = bound;
+        self.forget_old_keys();
+    }
+
+    pub(super) fn forget_old_keys(&mut self) {
         let kept = self.seconds.split_off(&self.first_kept_second());
         self.seconds = kept;
     }
@@ -218,7 +245,7 @@ impl Second {
         }
     }
 
-    fn forget(&mut self, key: u64) {
+    pub(super) fn forget(&mut self, key: u64) {
         if let Ok(place) = self.keys.binary_search(&key) {
             self.keys.remove(place);
             if place < self.versions.len() {
@@ -227,7 +254,18 @@ impl Second {
         }
     }
 
-    fn take(&mut self, key: u64, version: Option<u64>) -> bool {
+    /// Adds what was settled later.
+    pub(super) fn merge(&mut self, later: &Self) {
+        if self.keys.is_empty() {
+            self.clone_from(later);
+            return;
+        }
+        for (place, key) in later.keys.iter().enumerate() {
+            self.take(*key, later.versions.get(place).copied());
+        }
+    }
+
+    pub(super) fn take(&mut self, key: u64, version: Option<u64>) -> bool {
         match (self.keys.binary_search(&key), version) {
             (Ok(_), None) => false,
             (Ok(place), Some(version)) => match self.versions.get_mut(place) {
@@ -242,34 +280,6 @@ impl Second {
                 true
             }
         }
-    }
-}
-
-/// Records by their second, as the difference to the second before.
-mod seconds {
-    use std::collections::BTreeMap;
-
-    use serde::{Deserializer, Serializer};
-
-    use super::Second;
-    use crate::checkpoint::encoding::fold;
-
-    pub fn serialize<S: Serializer>(seconds: &BTreeMap<i64, Second>, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut previous = 0;
-        let difference =
-            |(second, records): (&i64, _)| (second.wrapping_sub(std::mem::replace(&mut previous, *second)), records);
-        serializer.collect_seq(seconds.iter().map(difference))
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<i64, Second>, D::Error> {
-        let mut second = 0_i64;
-        fold(deserializer, BTreeMap::new(), |seconds, (difference, records): (i64, Second)| {
-            let Some(next) = second.checked_add(difference) else { return false };
-            second = next;
-            let is_whole = records.versions.is_empty() || records.versions.len() == records.keys.len();
-            seconds.insert(second, records);
-            is_whole
-        })
     }
 }
 

@@ -19,7 +19,7 @@ use super::selection::{Selection, Skipped};
 use super::tail::{Span, Tail};
 use super::{Keys, Page, PollContext, Pull, Snapshot, SourcePosition, Stage};
 use crate::console::{Client, ConsoleError};
-use crate::record::{self, Identity, Level, Scope, Stream, Timestamp};
+use crate::record::{self, Level, Scope, Stream, Timestamp};
 use crate::telemetry::Meter;
 use bytes::Bytes;
 
@@ -203,8 +203,8 @@ impl Poll {
         self.end
     }
 
-    /// Skips records with these identities, of this version or (with an empty version) of any.
-    pub fn skip_accounted(&mut self, accounted: Arc<HashSet<Identity>>) {
+    /// Skips the records with these keys (`RecordKey::id`).
+    pub fn skip_accounted(&mut self, accounted: Arc<HashSet<u64>>) {
         self.selection.accounted = Some(accounted);
     }
 

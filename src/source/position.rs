@@ -3,10 +3,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use compact_str::CompactString;
-use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
-use super::encoding;
 use super::findings::is_of_scope;
+use super::recorder::{Noted, Recorder};
 use super::{Known, Pass, PassPosition, PollContext, RecordKey, Snapshot, Stage};
 use crate::record::Timestamp;
 
@@ -28,25 +28,23 @@ pub(super) const SNAPSHOT: &str = "snapshot";
 ///
 /// A lane has two that take the same records: the one in its checkpoint takes a record when a sink has settled it, and
 /// that of a running poll (`Selection`) when the poll returns it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SourcePosition {
     /// The lane owes nothing before.
     pub(super) since: Timestamp,
     pub(super) tracks: Vec<(CompactString, Arc<PassPosition>)>,
     /// For each record that was shown since `contents_since` the hash of its last delivered content.
-    #[serde(with = "encoding::contents")]
     pub(super) contents: Arc<HashMap<u64, u64>>,
     /// The same for records that were last shown before.
-    #[serde(with = "encoding::contents")]
     pub(super) old_contents: Arc<HashMap<u64, u64>>,
     pub(super) contents_since: Option<Timestamp>,
+    pub(super) recorder: Recorder,
 }
 
 impl SourcePosition {
     /// For a new lane that begins at `since`.
     pub fn starting_at(since: Timestamp) -> Self {
-        let (tracks, contents, old_contents, contents_since) = Default::default();
-        Self { since, tracks, contents, old_contents, contents_since }
+        Self { since, ..Self::default() }
     }
 
     /// Puts the positions of `passes` first, in their order. A pass that comes back for known records gets its position
@@ -58,7 +56,10 @@ impl SourcePosition {
             match (next..self.tracks.len()).find(|place| self.tracks[*place].0 == pass.name) {
                 Some(place) => self.tracks[next..=place].rotate_right(1),
                 None if pass.comes_back(index) => continue,
-                None => self.tracks.insert(next, (pass.name.clone(), self.beginning(pass, passes))),
+                None => {
+                    self.tracks.insert(next, (pass.name.clone(), self.beginning(pass, passes)));
+                    self.recorder.replaced();
+                }
             }
             next += 1;
         }
@@ -75,10 +76,14 @@ impl SourcePosition {
     /// of the stream goes on where it was.
     pub fn forget_others(&mut self, passes: &[Pass]) {
         let is_of_findings = passes.iter().any(|pass| pass.chain.is_some());
+        let before = self.tracks.len();
         self.tracks.retain(|(name, _)| {
             let is_of_mode = !is_of_findings && [MAIN, SNAPSHOT].contains(&name.as_str());
             is_of_mode || passes.iter().any(|pass| pass.name == *name)
         });
+        if self.tracks.len() < before {
+            self.recorder.replaced();
+        }
     }
 
     /// With the names of their passes.
@@ -177,6 +182,7 @@ impl SourcePosition {
                     let reached = if shows_the_same { context.start.minus(pass.reach) } else { since };
                     let begin = since.max(reached);
                     self.tracks.insert(index, (pass.name.clone(), Arc::new(PassPosition::starting_at(begin))));
+                    self.recorder.replaced();
                 }
             }
         }
@@ -184,6 +190,7 @@ impl SourcePosition {
             && track.snapshot.is_none_or(|snapshot| snapshot.time != time)
         {
             Arc::make_mut(track).begin_snapshot(time, since);
+            self.recorder.replaced();
         }
     }
 
@@ -205,6 +212,7 @@ impl SourcePosition {
             return true;
         }
         let mut is_new = false;
+        let mut noted: SmallVec<[Noted; 1]> = SmallVec::new();
         for (index, (pass, (_, track))) in passes.iter().zip(&mut self.tracks).enumerate() {
             // Records that another pass delivers are no part of a snapshot, and findings are of one scope.
             if index != context.pass && (pass.snapshot || pass.chain.is_some()) {
@@ -218,8 +226,21 @@ impl SourcePosition {
                 None => Arc::make_mut(track).take(place, key, version),
             };
             is_new |= taken && index == context.pass;
+            let second = place.seconds();
+            if taken && self.recorder.is_recording() && second >= track.first_kept_second() {
+                let is_same = |noted: &&mut Noted| (noted.second, noted.key, noted.version) == (second, key, version);
+                match noted.iter_mut().find(is_same) {
+                    Some(noted) => noted.passes.push(index),
+                    None => {
+                        let (passes, moves) = ([index].into_iter().collect(), pass.chain.is_some());
+                        noted.push(Noted { passes, moves, second, key, version });
+                    }
+                }
+            }
         }
+        noted.iter().for_each(|noted| self.recorder.note(&self.tracks, noted));
         if let Some(content) = record_key.content {
+            self.recorder.note_content(record_key.id, content);
             Arc::make_mut(&mut self.contents).insert(record_key.id, content);
             if self.is_content_old(record_key) {
                 Arc::make_mut(&mut self.old_contents).remove(&record_key.id);
@@ -251,6 +272,7 @@ impl SourcePosition {
         };
         if context.snapshot.is_some() {
             Arc::make_mut(track).finish_snapshot(context.start, marker);
+            self.recorder.replaced();
         } else if pass.chain.is_some() {
             let track = Arc::make_mut(track);
             if context.sweep || track.swept.is_none() {
@@ -278,6 +300,7 @@ impl SourcePosition {
         let since = *self.contents_since.get_or_insert(now);
         if now.since(since) >= CONTENT_KEPT {
             (self.old_contents, self.contents_since) = (std::mem::take(&mut self.contents), Some(now));
+            self.recorder.replaced();
         }
     }
 
@@ -296,202 +319,9 @@ impl SourcePosition {
     pub fn forget_keys(&mut self) {
         self.tracks.iter_mut().for_each(|(_, track)| Arc::make_mut(track).forget_keys());
         (self.contents, self.old_contents, self.contents_since) = Default::default();
+        self.recorder.replaced();
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::record::Stream;
-    use crate::source::Pull;
-
-    fn minute(minute: i64) -> Timestamp {
-        Timestamp::from_micros((12 * 60 + minute) * 60_000_000)
-    }
-
-    fn record_key(id: u64, time: Timestamp) -> RecordKey {
-        RecordKey { id, version: id + 1000, content: None, time, created: Some(time) }
-    }
-
-    fn position(pull: &Pull) -> (Vec<Pass>, SourcePosition) {
-        let mut position = SourcePosition::starting_at(minute(-60));
-        position.align(&pull.passes());
-        (pull.passes(), position)
-    }
-
-    fn context(pass: usize, start: Timestamp) -> PollContext {
-        PollContext { pass, start, ..PollContext::default() }
-    }
-
-    #[test]
-    fn how_far_the_first_pass_is_is_how_far_a_lane_is() {
-        let (passes, mut position) = position(&Pull::of(Stream::Alerts));
-        let times = |position: &SourcePosition| {
-            [position.bound(), position.watermark(), position.complete_until(), position.newest()]
-        };
-        assert_eq!((times(&position), position.complete()), ([minute(-60); 4], None));
-        position.advance(&passes, context(0, minute(0)), minute(-20));
-        let bound = minute(-20).minus(Duration::from_secs(1));
-        assert_eq!(times(&position), [bound, minute(-20), minute(-20), minute(-20)]);
-        position.finish(&passes, context(0, minute(0)), false);
-        assert_eq!(times(&position), [minute(-5), minute(0), minute(0), minute(0)]);
-        position.finish(&passes, context(1, minute(30)), false);
-        assert_eq!((times(&position)[0], position.complete()), (minute(-5), Some(minute(0))), "another pass");
-        assert!(position.take(&passes, context(0, minute(10)), &record_key(1, minute(9))));
-        assert_eq!(position.newest(), minute(9).plus(Duration::from_secs(1)), "a key may lie anywhere in its second");
-    }
-
-    /// What either pass delivers enters both, or the second shows it again.
-    #[test]
-    fn what_one_pass_delivers_the_others_know() {
-        let (passes, mut position) = position(&Pull::of(Stream::Alerts));
-        assert!(position.take(&passes, context(0, minute(0)), &record_key(1, minute(-3))));
-        assert!(!position.take(&passes, context(1, minute(0)), &record_key(1, minute(-3))), "it is accounted for once");
-        assert_eq!(position.key_count(), 2);
-        position.forget_keys();
-        assert_eq!((position.key_count(), position.bound()), (0, minute(-60)));
-    }
-
-    #[test]
-    fn contents_are_remembered_until_another_console_has_other_records() {
-        let (passes, mut position) = position(&Pull::of(Stream::Agents));
-        let with = |content| RecordKey { content: Some(content), ..record_key(1, minute(-3)) };
-        position.take(&passes, context(0, minute(0)), &with(5));
-        assert!(position.has_content(&with(5)) && !position.has_content(&with(6)));
-        assert!(!position.has_content(&record_key(1, minute(-3))), "nothing is said of its content");
-        position.take(&passes, context(0, minute(0)), &with(6));
-        assert!(position.has_content(&with(6)) && !position.has_content(&with(5)));
-        assert_eq!(position.content_count(), 1);
-        position.forget_keys();
-        assert_eq!(position.content_count(), 0);
-    }
-
-    #[test]
-    fn a_snapshot_is_read_said_to_be_complete_and_done_before_the_next() {
-        let (passes, mut position) = position(&Pull { snapshot: true, ..Pull::of(Stream::Agents) });
-        let hour = Duration::from_secs(3600);
-        let (now, time) = (minute(10), minute(0));
-        assert_eq!(position.next_snapshot(0, now, hour), Some(time));
-        let context = PollContext { snapshot: Some(time), ..context(0, now) };
-        assert!(position.take(&passes, context, &record_key(1, minute(-3))));
-        position.enter(&passes, context);
-        assert_eq!(position.key_count(), 1, "the same snapshot goes on");
-        assert_eq!((position.read_snapshot(0), position.is_marking(0)), (None, false));
-        assert_eq!(position.next_snapshot(0, minute(70), hour), Some(time), "what was begun is finished first");
-        position.finish(&passes, context, true);
-        assert!(position.is_marking(0));
-        assert_eq!(position.read_snapshot(0).map(|snapshot| (snapshot.time, snapshot.taken)), Some((time, 1)));
-        assert_eq!(position.next_snapshot(0, minute(70), hour), Some(time), "its last event is not delivered");
-        position.finish(&passes, context, true);
-        assert!(!position.is_marking(0) && position.read_snapshot(0).is_some());
-        assert_eq!(position.next_snapshot(0, minute(59), hour), None);
-        assert_eq!(position.next_snapshot(0, minute(60), hour), Some(minute(60)));
-        position.enter(&passes, PollContext { snapshot: Some(minute(60)), ..context });
-        assert_eq!((position.read_snapshot(0), position.bound()), (None, minute(-60)), "all is read again");
-    }
-
-    /// What is older than the pass reaches would be remembered, and read again, for nothing.
-    #[test]
-    fn a_pass_that_comes_back_begins_no_further_back_than_it_reaches() {
-        let pull = Pull { lookback: Duration::from_secs(3600), ..Pull::of(Stream::Alerts) };
-        let (passes, mut position) = (pull.passes(), SourcePosition::starting_at(minute(-500_000)));
-        position.align(&passes);
-        for (id, at) in [(1, minute(-400_000)), (2, minute(-70)), (3, minute(-50))] {
-            assert!(position.take(&passes, context(0, minute(0)), &record_key(id, at)));
-        }
-        let second = |position: &SourcePosition| position.track(1).map(|track| (track.bound, track.key_count()));
-        assert_eq!(second(&position), Some((minute(-60), 1)));
-        position.finish(&passes, context(0, minute(30)), false);
-        assert_eq!(second(&position), Some((minute(-60), 1)), "what it has not read is still to be read");
-
-        // Switched off, and on again much later.
-        let off = Pull { lookback: Duration::ZERO, ..pull }.passes();
-        position.align(&off);
-        position.forget_others(&off);
-        position.finish(&off, context(0, minute(10_000)), false);
-        assert_eq!((second(&position), position.tracks().count()), (None, 1));
-        position.align(&passes);
-        position.enter(&passes, context(0, minute(10_030)));
-        assert_eq!(second(&position), Some((minute(9_970), 0)));
-        // Where the lane owes less than it reaches, it begins there.
-        let mut position = SourcePosition::starting_at(minute(-5));
-        position.enter(&passes, context(0, minute(0)));
-        assert_eq!(second(&position), Some((minute(-5), 0)));
-    }
-
-    /// Only the second pass of unified alerts shows those without an `updatedAt`.
-    #[test]
-    fn a_pass_in_another_order_begins_where_the_lane_does() {
-        let pull = Pull::of(Stream::UnifiedAlerts);
-        let (passes, mut position) = (pull.passes(), SourcePosition::starting_at(minute(-500_000)));
-        position.enter(&passes, context(0, minute(0)));
-        assert_eq!(position.track(1).map(|track| track.bound), Some(minute(-500_000)));
-        position.finish(&passes, context(1, minute(0)), false);
-        assert_eq!(position.track(1).map(|track| track.bound), Some(minute(-24 * 60)));
-    }
-
-    /// Machines that exist for a day would be remembered for years.
-    #[test]
-    fn the_content_of_a_record_that_is_not_shown_is_forgotten_in_time() {
-        let (passes, mut position) = position(&Pull::of(Stream::Agents));
-        let with = |id| RecordKey { content: Some(5), ..record_key(id, minute(-3)) };
-        let day = |day: i64| minute(day * 24 * 60);
-        for id in [1, 2] {
-            position.take(&passes, context(0, day(0)), &with(id));
-        }
-        for (at, is_old) in [(0, false), (44, false), (45, true)] {
-            position.finish(&passes, context(0, day(at)), false);
-            assert_eq!((position.is_content_old(&with(1)), position.content_count()), (is_old, 2), "day {at}");
-            assert!(position.has_content(&with(1)) && position.has_content(&with(2)), "day {at}");
-        }
-        assert!(position.take(&passes, context(0, day(50)), &with(1)), "it is shown again");
-        assert!(!position.is_content_old(&with(1)) && position.content_count() == 2);
-        for at in [89, 90] {
-            position.finish(&passes, context(0, day(at)), false);
-            assert_eq!((position.has_content(&with(1)), position.has_content(&with(2))), (true, at < 90), "day {at}");
-        }
-        assert_eq!(position.content_count(), 1);
-    }
-
-    /// Days of findings are read again by a sweep, and a window keeps some keys of each record.
-    #[test]
-    fn a_sweep_comes_first_where_everything_is_owed_and_then_every_resync() {
-        let week = Duration::from_secs(7 * 86_400);
-        let pull = Pull::of(Stream::Vulnerabilities);
-        let (passes, mut position) = position(&pull);
-        assert!(!position.is_sweep_due(0, minute(0), week), "it begins later than with everything");
-        let mut all = SourcePosition::starting_at(Timestamp::default());
-        all.align(&passes);
-        assert!(all.is_sweep_due(0, minute(0), week));
-        let start = minute(100_000);
-        let sweep = PollContext { sweep: true, ..context(0, start) };
-        assert!(all.take(&passes, sweep, &record_key(1, minute(-3))) && all.key_count() == 0);
-        all.finish(&passes, sweep, false);
-        assert_eq!(all.bound(), start.minus(passes[0].reach.max(BEFORE_SWEEP)));
-        assert!(!all.is_sweep_due(0, start.plus(week), week), "a window comes between two");
-        all.finish(&passes, context(0, start.plus(Duration::from_secs(300))), false);
-        assert!(!all.is_sweep_due(0, start.plus(week - Duration::from_secs(1)), week));
-        assert!(all.is_sweep_due(0, start.plus(week), week), "a window is no sweep");
-
-        assert!(position.take(&passes, context(0, minute(0)), &record_key(1, minute(-3))));
-        assert_eq!(position.key_count(), passes.len());
-        position.advance(&passes, context(0, minute(0)), minute(-2));
-        assert_eq!(position.watermark(), minute(-60), "findings come in no order");
-        position.finish(&passes, context(0, minute(0)), false);
-        position.finish(&passes, context(0, minute(5)), false);
-        let due = |after| position.is_sweep_due(0, minute(0).plus(after), week);
-        assert!(!due(week - Duration::from_secs(1)) && due(week));
-        assert_eq!(position.bound(), minute(-60).max(minute(5).minus(passes[0].reach)));
-    }
-
-    /// More are delivered twice where windows overlap, rather than fill the memory.
-    #[test]
-    fn so_many_findings_are_remembered_and_no_more() {
-        let (passes, mut position) = position(&Pull::of(Stream::Vulnerabilities));
-        assert_eq!(position.since, minute(-60));
-        (0..MANY_FINDINGS as u64 + 2).for_each(|id| {
-            position.take(&passes, context(0, minute(0)), &record_key(id, minute(0)));
-        });
-        assert_eq!(position.tracks().map(|(_, track)| track.key_count()).max(), Some(MANY_FINDINGS));
-    }
-}
+mod tests;

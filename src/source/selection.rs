@@ -10,6 +10,7 @@ use compact_str::{CompactString, ToCompactString};
 
 use super::returned::{Returned, ReturnedVersions};
 use super::{By, Keys, Known, Page, Pass, PollContext, Pull, Record, RecordKey, Snapshot, SourcePosition};
+use crate::checkpoint::encoding::CONTENT_HASH;
 use crate::record::{Facts, Identity, Stream, Timestamp, facts, stable_fields_hash};
 use crate::telemetry::{Meter, SkipReason};
 
@@ -33,8 +34,8 @@ pub(super) struct Selection {
     pub position: SourcePosition,
     /// Where a poll returns one version of each record: batches may be settled in any order.
     returned: ReturnedVersions,
-    /// Records of these identities are accounted for elsewhere.
-    pub accounted: Option<Arc<HashSet<Identity>>>,
+    /// The records that are accounted for elsewhere, whatever their version.
+    pub accounted: Option<Arc<HashSet<u64>>>,
     /// How far the poll had read when it last forgot keys.
     forgotten_until: Timestamp,
     /// Records shown since then.
@@ -127,10 +128,7 @@ impl Selection {
         }
         let identity = facts.identity(&self.host, bytes);
         let mut record_key = self.key(&facts, identity, now);
-        let of_any_version = || Identity::of(&self.host, self.pull.stream, &facts.record_id(bytes), "");
-        let is_accounted =
-            |accounted: &Arc<HashSet<Identity>>| accounted.contains(&identity) || accounted.contains(&of_any_version());
-        let known = if self.accounted.as_ref().is_some_and(is_accounted) {
+        let known = if self.accounted.as_ref().is_some_and(|accounted| accounted.contains(&record_key.id)) {
             Err(Rejection::Skip(SkipReason::Duplicate))
         } else if self.pull.window.is_some_and(|window| !window.holds(order)) {
             Err(Rejection::Skip(SkipReason::Filtered))
@@ -187,7 +185,7 @@ impl Selection {
         }
         // Versions of these may differ in nothing of interest.
         let record = record.filter(|_| self.pull.drops_unchanged());
-        key.content = record.map(|record| stable_fields_hash(record, &self.pull.volatile));
+        key.content = record.map(|record| stable_fields_hash(record, &self.pull.volatile) & CONTENT_HASH);
         // Records that change: a poll returns one version of each.
         if self.is_scan() || pass.keys == Keys::Latest || key.content.is_some() {
             match self.returned.get(key.id, key.version) {

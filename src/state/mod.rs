@@ -2,7 +2,7 @@
 //!
 //! Each write is durable when it returns. A checkpoint that is damaged, or that a newer release wrote, is refused.
 
-mod envelope;
+pub(crate) mod envelope;
 mod file;
 #[cfg(feature = "kafka")]
 mod kafka;

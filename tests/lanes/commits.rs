@@ -14,10 +14,11 @@ use s1_forwarder::failure::Failure;
 use s1_forwarder::lane::{Lane, LaneCheckpoint};
 use s1_forwarder::record::{Stream, Timestamp};
 use s1_forwarder::sink::memory::MemorySink;
-use s1_forwarder::sink::{Attempt, Batch, Limits, Outcome, Probe, Sink, TransactionalSink};
+use s1_forwarder::sink::{Attempt, Batch, Deadline, Limits, Outcome, Probe, Sink, TransactionalSink, Until};
 use s1_forwarder::source::{By, Pull, Window};
 use s1_forwarder::state::FileStore;
 use s1_forwarder::telemetry::SkipReason;
+use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::harness::{LaneHarness, START, assert_counts_balance};
@@ -50,7 +51,7 @@ impl Committed {
         if checkpoint.settled != self.taken.len() as u64 {
             self.mistakes.push(format!("{} events are taken, {} are reported", self.taken.len(), checkpoint.settled));
         }
-        if !checkpoint.ledger.is_complete_with(&self.journal) {
+        if !checkpoint.is_complete_with(&self.journal) {
             self.mistakes.push("a part of the journal is missing".to_owned());
         }
         if covering.checkpoint.len() > 10_000 {
@@ -181,6 +182,23 @@ fn stored(harness: &LaneHarness) -> Vec<u8> {
     harness.store.checkpoints()[&id.into()].clone()
 }
 
+/// The lease of the lane's shard has expired: another worker may have the lane, and keeps its checkpoint.
+#[tokio::test(start_paused = true)]
+async fn a_checkpoint_is_claimed_only_while_the_lane_may_deliver() {
+    let harness = LaneHarness::new(|setup| setup.activities = 10);
+    let (renew, until) = watch::channel(Until::now());
+    let mut lane = harness.lane(harness.pull(Stream::Activities), "siem", MemorySink::accepting(harness.clock));
+    Arc::get_mut(&mut lane.delivery).unwrap().deadline = Deadline::new(until);
+    let running = harness.start(lane);
+    sleep(Duration::from_secs(600)).await;
+    assert!(harness.store.checkpoints().is_empty(), "it was claimed without a lease");
+    assert!(running.metrics.last_error().is_some_and(|(_, error)| error.contains("lease")));
+    renew.send_replace(Until::after(Duration::from_secs(3_600)));
+    sleep(Duration::from_secs(600)).await;
+    assert!(!harness.store.checkpoints().is_empty());
+    running.task.abort();
+}
+
 #[tokio::test(start_paused = true)]
 async fn every_event_is_committed_once_whenever_the_process_is_killed() {
     for moment in (0..30).map(|step| Duration::from_millis(50 * step)) {
@@ -292,9 +310,9 @@ async fn a_journal_in_the_store_goes_into_the_sink_as_sums() {
     harness.run_once(with_store(plain.clone())).await;
     let id = with_store(plain.clone()).key;
     let sums = async |ledger: Vec<u8>| {
-        let ledger = LaneCheckpoint::decode(&ledger).unwrap().ledger;
-        let journal = ledger.journal(&*store, &id).await.unwrap();
-        (ledger.totals(&*store, &id, Hour(0)..Hour(u32::MAX)).await.unwrap().sums, journal.len())
+        let checkpoint = LaneCheckpoint::decode(&ledger).unwrap();
+        let journal = checkpoint.journal(&*store, &id).await.unwrap();
+        (checkpoint.ledger.totals(&*store, &id, Hour(0)..Hour(u32::MAX)).await.unwrap().sums, journal.len())
     };
     let (before, segments) = sums(store.load(&id).await.unwrap().unwrap()).await;
     assert_eq!((before.values().map(|sum| sum.count).sum::<u64>(), segments), (600, 1));

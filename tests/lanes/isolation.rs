@@ -1,12 +1,16 @@
 //! A dead sink stalls only its own lane.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use async_trait::async_trait;
+use s1_forwarder::checkpoint::{CheckpointBackend, CheckpointKey, CheckpointUpdate, StateError};
+use s1_forwarder::lane::Lane;
 use s1_forwarder::record::Stream;
 use s1_forwarder::sink::Outcome;
 use s1_forwarder::sink::memory::MemorySink;
+use s1_forwarder::state::MemoryStore;
 use tokio::time::sleep;
 
 use super::harness::LaneHarness;
@@ -69,6 +73,70 @@ async fn ninety_sinks_that_fall_silent_leave_the_other_ten_lanes_a_small_page_ea
     let delivered: Vec<usize> = healthy.iter().zip(before).map(|(sink, before)| sink.total() - before).collect();
     println!("in thirty seconds next to ninety silent sinks: {delivered:?}");
     assert!(delivered.iter().all(|delivered| *delivered >= 500), "{delivered:?}");
+    running.iter().for_each(|lane| lane.task.abort());
+}
+
+/// A store in memory that fails, or never answers, when it is set to.
+#[derive(Debug, Default)]
+struct StallingStore {
+    store: MemoryStore,
+    fails: AtomicBool,
+    hangs: AtomicBool,
+}
+
+#[async_trait]
+impl CheckpointBackend for StallingStore {
+    async fn load(&self, key: &CheckpointKey) -> Result<Option<Vec<u8>>, StateError> {
+        self.store.load(key).await
+    }
+
+    async fn commit(&self, key: &CheckpointKey, update: CheckpointUpdate) -> Result<Vec<u64>, StateError> {
+        while self.hangs.load(Ordering::Relaxed) {
+            sleep(Duration::from_millis(100)).await;
+        }
+        if self.fails.load(Ordering::Relaxed) {
+            self.store.fail_next(1);
+        }
+        self.store.commit(key, update).await
+    }
+}
+
+/// Ninety lanes hold what they can get when their stores fail or never answer. After half a minute they hold nothing,
+/// and the other ten have it. When the stores work again, the ninety go on.
+#[tokio::test(start_paused = true)]
+async fn ninety_lanes_whose_stores_stall_give_back_what_they_hold() {
+    let mut harness = LaneHarness::new(|setup| setup.activities = ACTIVITIES);
+    harness.budget = s1_forwarder::lane::Budget::new(32 << 20);
+    let stores: Vec<Arc<StallingStore>> = (0..100).map(|_| Arc::default()).collect();
+    let mut sinks: Vec<Arc<MemorySink>> = (0..100).map(|_| MemorySink::accepting(harness.clock)).collect();
+    let mut running = Vec::new();
+    for (number, (sink, store)) in sinks.iter_mut().zip(&stores).enumerate() {
+        Arc::get_mut(sink).unwrap().delay = Duration::from_secs(1);
+        let lane = harness.lane(harness.pull(Stream::Activities), &format!("lane-{number}"), sink.clone());
+        running.push(harness.start(Lane { store: store.clone(), ..lane }));
+    }
+    let totals = |sinks: &[Arc<MemorySink>]| sinks.iter().map(|sink| sink.total()).collect::<Vec<_>>();
+    sleep(Duration::from_secs(3)).await;
+    assert!(totals(&sinks).iter().all(|total| *total > 0), "all lanes have delivered");
+    for (number, store) in stores[..90].iter().enumerate() {
+        if number % 2 == 0 { &store.hangs } else { &store.fails }.store(true, Ordering::Relaxed);
+    }
+    sleep(Duration::from_secs(45)).await;
+    let (stalled, healthy) = (totals(&sinks[..90]), totals(&sinks[90..]));
+    let others: Vec<_> = running.drain(90..).collect();
+    others.iter().for_each(|lane| lane.task.abort());
+    sleep(Duration::from_secs(20)).await;
+    assert_eq!(harness.budget.used(), 0, "bytes are held by lanes whose stores stall");
+    assert_eq!(totals(&sinks[..90]), stalled, "a lane whose store stalls delivers nothing");
+    println!("in 48 seconds next to ninety stalled stores: {healthy:?}");
+    assert!(healthy.iter().all(|delivered| *delivered >= 5_000), "{healthy:?}");
+    for store in &stores {
+        store.hangs.store(false, Ordering::Relaxed);
+        store.fails.store(false, Ordering::Relaxed);
+    }
+    sleep(Duration::from_secs(600)).await;
+    let counts = sinks[..90].iter().map(|sink| (sink.total(), sink.counts().len()));
+    assert!(counts.clone().all(|counts| counts == (ACTIVITIES, ACTIVITIES)), "{:?}", counts.collect::<Vec<_>>());
     running.iter().for_each(|lane| lane.task.abort());
 }
 

@@ -1,14 +1,17 @@
 //! Lanes over the emulated console and in-memory sinks, under paused time: what they deliver, and when.
 
 mod commits;
+mod counting_store;
 mod enrichment;
 mod findings;
 pub mod harness;
+mod hour;
 mod isolation;
 mod oversized;
 mod pages;
 mod polling;
 mod questions;
+mod requests;
 mod script;
 mod sinks;
 mod streams;

@@ -235,7 +235,7 @@ async fn what_a_ledger_holds_is_not_delivered_again_by_a_repair() {
         let record = harness.console.record(Kind::Activities, *id).unwrap();
         facts(Stream::Activities, &record).identity("console.example", &record)
     };
-    let known = Some(Arc::new(ids[3..].iter().map(identity).collect()));
+    let known = Some(Arc::new(ids[3..].iter().copied().collect()));
     harness.run_once(Lane { known, ..harness.lane(harness.pull(Stream::Activities), "siem", sink.clone()) }).await;
     let lacking: BTreeSet<String> = ids[..3].iter().map(|id| identity(id).to_string()).collect();
     assert_eq!((sink.total(), sink.counts().into_keys().collect::<BTreeSet<_>>()), (3, lacking));
@@ -268,6 +268,24 @@ async fn a_node_with_a_clock_an_hour_ahead_loses_nothing() {
     running.drain().await;
     assert_eq!(sink.counts().len(), 130);
     assert_eq!(sink.total(), 130);
+}
+
+/// While the console seems to be behind, there is nothing to ask for, and no answer would say that it was wrong.
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_was_wrong_once_does_not_silence_a_lane() {
+    let harness = LaneHarness::new(|setup| setup.activities = 10);
+    let sink = MemorySink::accepting(harness.clock);
+    let running = harness.start(harness.lane(harness.pull(Stream::Activities), "siem", sink.clone()));
+    sleep(Duration::from_secs(120)).await;
+    harness.console.set_faults(Faults::default().with(Fault::WrongDate(-7200), 1.0));
+    sleep(Duration::from_secs(90)).await;
+    harness.console.set_faults(Faults::default());
+    for _ in 0..10 {
+        harness.console.generate(Kind::Activities, harness.clock.now().minus(Duration::from_secs(1)).micros());
+    }
+    sleep(Duration::from_secs(900)).await;
+    running.drain().await;
+    assert_eq!((sink.counts().len(), sink.total()), (20, 20));
 }
 
 #[tokio::test(start_paused = true)]

@@ -33,28 +33,28 @@ pub async fn wrong(simulation: &Arc<Simulation>, lane: &Arc<LaneSimulation>, bef
         Ok(books) => books,
         Err(error) => return Some(error.to_string()),
     };
-    let known: HashSet<Identity> = books.identities.values().flatten().copied().collect();
+    let known: HashSet<u64> = books.identities.values().flatten().copied().collect();
     let named = |id: u64| Identity::of(HOST, stream, &id.to_string(), "");
 
     let since = checkpoint.since_resolved;
     let due = lock(&lane.ledger).due(before)?;
     let owed = simulation.model.accountable(&lane.plan, since, due);
     let young = |created: i64| Timestamp::from_micros(created) >= oldest.start();
-    let lost = owed.iter().find(|version| young(version.created) && !known.contains(&named(version.id)));
+    let lost = owed.iter().find(|version| young(version.created) && !known.contains(&version.id));
     if let Some(lost) = lost {
         return Some(format!("not accounted for: {lost:?}"));
     }
     let ledger = lock(&lane.ledger);
     let history = simulation.model.history(&lane.plan);
     let settled = history.iter().filter(|version| ledger.has_settled(version.id) || lane.plan.leaves_out(version));
-    let settled: HashSet<Identity> = settled.map(|version| named(version.id)).collect();
-    if let Some(strange) = known.iter().find(|identity| !settled.contains(identity)) {
+    let settled: HashSet<u64> = settled.map(|version| version.id).collect();
+    if let Some(strange) = known.iter().find(|id| !settled.contains(id)) {
         return Some(format!("accounted for, but never settled: {strange}"));
     }
     if accounting == Accounting::Records {
         for (hour, sum) in &books.sums {
             let mut expected = Sum::default();
-            books.identities.get(hour).into_iter().flatten().for_each(|identity| expected.add(*identity));
+            books.identities.get(hour).into_iter().flatten().for_each(|id| expected.add(named(*id)));
             if expected != *sum {
                 return Some(format!("{} counted in the hour from {hour}, of {}", sum.count, expected.count));
             }

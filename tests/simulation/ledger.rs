@@ -1,8 +1,9 @@
 //! What one lane's sink, dead letters and store saw, and whether the promises allow it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
+use s1_forwarder::checkpoint::encoding::VERSION_HASH;
 use s1_forwarder::lane::LaneCheckpoint;
 use s1_forwarder::record::{Stream, Timestamp};
 use s1_forwarder::source::Stage;
@@ -65,11 +66,13 @@ pub struct Ledger {
     pub incarnations: Vec<Incarnation>,
     last: HashMap<u64, (usize, DeliveryState)>,
     settled: HashSet<u64>,
+    /// The same, as passes remember the last version of a record.
+    settled_short: HashSet<u64>,
     refused: HashSet<u64>,
     dead_letters: HashSet<u64>,
     pub stored: Option<Vec<u8>>,
     /// Segments of the lane's journal.
-    pub journal: HashMap<u64, Vec<u8>>,
+    pub journal: BTreeMap<u64, Vec<u8>>,
     checkpoint: Option<LaneCheckpoint>,
     in_flight: usize,
     /// Each poll is an inventory of its own.
@@ -105,10 +108,11 @@ impl Ledger {
             incarnations: Vec::new(),
             last: HashMap::new(),
             settled: HashSet::new(),
+            settled_short: HashSet::new(),
             refused: HashSet::new(),
             dead_letters: HashSet::new(),
             stored: None,
-            journal: HashMap::new(),
+            journal: BTreeMap::new(),
             checkpoint: None,
             // Events that may be beyond the acknowledged prefix.
             in_flight: plan.concurrency * plan.events,
@@ -167,6 +171,7 @@ impl Ledger {
     }
 
     fn settle(&mut self, version: &Version) {
+        self.settled_short.insert(version.key & VERSION_HASH);
         if self.settled.insert(version.key) && !version.is_marker() {
             *self.settled_at.entry(version.changed).or_default() += 1;
             self.settled_ids.insert(version.id);
@@ -263,7 +268,10 @@ impl Ledger {
     ) -> Result<(), String> {
         self.incarnations[incarnation].saved = Some(begun.duration_since(self.begun));
         self.incarnations[incarnation].save_failed = false;
-        let checkpoint = LaneCheckpoint::decode(bytes).map_err(|error| error.to_string())?;
+        let mut checkpoint = LaneCheckpoint::decode(bytes).map_err(|error| error.to_string())?;
+        if !checkpoint.read_position(&self.journal) {
+            return Err("the store does not have the journal that a checkpoint refers to".to_owned());
+        }
         let before = self.checkpoint.replace(checkpoint.clone());
         self.stored = Some(bytes.to_vec());
         if checkpoint.position.complete().is_some() {
@@ -301,7 +309,8 @@ impl Ledger {
             }
         }
         for versions in checkpoint.position.tracks().flat_map(|(_, track)| track.versions()) {
-            if let Some(key) = versions.iter().find(|key| !self.settled.contains(key) && !left_out(**key)) {
+            let is_settled = |key: &u64| self.settled.contains(key) || self.settled_short.contains(key);
+            if let Some(key) = versions.iter().find(|key| !is_settled(key) && !left_out(**key)) {
                 return Err(format!("key {key} is in the store, but its event is not settled"));
             }
         }

@@ -20,6 +20,12 @@ impl Hour {
     pub fn from(time: Timestamp) -> Self {
         Self(u32::try_from(time.micros().saturating_add(MICROS - 1).div_euclid(MICROS)).unwrap_or(0))
     }
+    /// The first hour of its day.
+    #[must_use]
+    pub const fn day(self) -> Self {
+        Self(self.0 - self.0 % 24)
+    }
+
     pub const fn start(self) -> Timestamp {
         Timestamp::from_micros(self.0 as i64 * MICROS)
     }

@@ -4,12 +4,14 @@
 //! that moment. It sums up records by their hour of creation (count and xor of their identities, for 90 days), and
 //! keeps the identities of the last 48 hours.
 //!
-//! Its part of a checkpoint stays small however busy the lane is. Where the store has journals, older sums and all but
-//! the last few identities go there, and the checkpoint says how far the journal counts. The journal is written before
-//! the checkpoint that refers to it. What a crash leaves after its end is overwritten.
+//! Its part of a checkpoint stays small however busy the lane is, and however old. Where the store has journals, older
+//! sums and all but the last few identities go there, and the checkpoint says how far the journal counts. The journal
+//! is written before the checkpoint that refers to it. What a crash leaves after its end is overwritten. Where the
+//! store has none, the hours of a day that has ended three days ago become one count.
+//!
+//! Identities are kept as the 64 bits under which a position knows a record: its id, or a hash.
 
 mod hour;
-mod journal;
 mod totals;
 
 use std::collections::BTreeMap;
@@ -19,14 +21,16 @@ use serde::{Deserialize, Serialize};
 pub use hour::Hour;
 pub use totals::LedgerTotals;
 
-use self::journal::Journal;
 use crate::checkpoint::Append;
+use crate::checkpoint::journal::Journal;
 use crate::record::{Identity, Stream, Timestamp};
 const SUM_HOURS: u32 = 90 * 24;
 const IDENTITY_HOURS: u32 = 48;
 /// Sums in the checkpoint at most, where there is a journal. When the others move to the journal, the newest stay.
 const MOST_SUMS: usize = 72;
 const NEWEST_SUMS: usize = 24;
+/// Without a journal, a day becomes one count when its last hour is so old.
+const HOURS_APART: u32 = 72;
 /// Identities in the checkpoint at most; then all of them move to the journal.
 const MOST_RECENT: usize = 256;
 /// Segments of identities (of 1 MiB) per lane at most: about thirteen million identities.
@@ -41,8 +45,12 @@ pub struct Ledger {
     #[serde(with = "by_hour")]
     sums: BTreeMap<Hour, Sum>,
     old_sums: Journal,
+    /// Counts of whole days, by their first hour, where the store keeps no journals.
+    days: BTreeMap<Hour, u64>,
+    /// The hours before this one are counted by the day.
+    days_until: Hour,
     /// Identities that are not in the journal yet.
-    recent: Vec<(Hour, Identity)>,
+    recent: Vec<(Hour, u64)>,
     identities: Journal,
     /// The first hour all of whose identities are kept; none where the store keeps no journals.
     kept_from: Option<Hour>,
@@ -100,6 +108,8 @@ impl Ledger {
             asked,
             sums: BTreeMap::new(),
             old_sums: Journal::default(),
+            days: BTreeMap::new(),
+            days_until: Hour(0),
             recent: Vec::new(),
             identities: Journal::default(),
             kept_from: journals.then(|| Hour::from(since)),
@@ -111,7 +121,7 @@ impl Ledger {
     /// Starts the ledger again, for everything created from `since` on.
     pub fn restart(&mut self, since: Timestamp, asked: String, journals: bool) {
         let mut released = std::mem::take(&mut self.released);
-        released.extend(self.old_sums.segments().chain(self.identities.segments()).map(|segment| segment.number));
+        released.extend(self.old_sums.drop_all().chain(self.identities.drop_all()));
         let (generation, next_segment) = (self.generation + 1, self.next_segment);
         *self = Self { generation, next_segment, released, ..Self::begin(since, asked, journals) };
     }
@@ -156,13 +166,38 @@ impl Ledger {
         }
     }
 
-    /// Keeps an identity, if identities are kept and the record is young enough.
-    pub fn remember(&mut self, created: Timestamp, identity: Identity, now: Timestamp) {
+    /// Keeps the identity of a record, if identities are kept and the record is young enough.
+    pub fn remember(&mut self, created: Timestamp, key: u64, now: Timestamp) {
         if self.remembers(created, now)
             && let Some(hour) = Hour::of(created)
         {
-            self.recent.push((hour, identity));
+            self.recent.push((hour, key));
         }
+    }
+
+    /// Sums up days that ended some time ago.
+    fn fold_days(&mut self, now: Timestamp) {
+        self.days = self.days.split_off(&first_kept(now, SUM_HOURS).day());
+        self.days_until = self.days_until.max(first_kept(now, HOURS_APART).day());
+        let young = self.sums.split_off(&self.days_until);
+        for (hour, sum) in std::mem::replace(&mut self.sums, young) {
+            *self.days.entry(hour.day()).or_default() += sum.count;
+        }
+    }
+
+    /// The hours before this one are counted by the day.
+    pub fn days_until(&self) -> Hour {
+        self.days_until
+    }
+
+    /// What a lane writes to other segments of its journal gets their numbers here.
+    pub fn next_segment(&mut self) -> &mut u64 {
+        &mut self.next_segment
+    }
+
+    /// Segments of the lane's journal that no checkpoint refers to any more.
+    pub fn release(&mut self, segments: impl IntoIterator<Item = u64>) {
+        self.released.extend(segments);
     }
 
     /// Drops what is too old, and returns what has to be written to the journal before the checkpoint.
@@ -171,8 +206,11 @@ impl Ledger {
         self.sums = self.sums.split_off(&first_sum);
         let mut appends = Vec::new();
         if self.kept_from.is_none() {
+            self.fold_days(now);
             return appends;
         }
+        // Of the time when the store had no journals.
+        self.days = self.days.split_off(&first_sum.day());
         self.released.extend(self.old_sums.expire(first_sum));
         self.released.extend(self.identities.expire(first_identity));
         if self.sums.len() > MOST_SUMS {
@@ -184,7 +222,7 @@ impl Ledger {
         if self.recent.len() > MOST_RECENT {
             let leaving = std::mem::take(&mut self.recent);
             let newest = leaving.iter().map(|(hour, _)| *hour).max().unwrap_or(first_identity);
-            appends.push(self.identities.append(newest, totals::identities(&leaving), &mut self.next_segment));
+            appends.push(self.identities.append(newest, totals::keys(leaving), &mut self.next_segment));
         }
         while self.identities.len() > MOST_SEGMENTS
             && let Some(gone) = self.identities.drop_oldest()
@@ -197,7 +235,7 @@ impl Ledger {
 
     /// About as many bytes as it takes in a checkpoint.
     pub fn encoded_size(&self) -> usize {
-        128 + (self.sums.len() + self.recent.len()) * 24
+        128 + self.sums.len() * 24 + self.recent.len() * 14 + self.days.len() * 8
     }
 
     /// Segments that may be removed once this ledger is stored.

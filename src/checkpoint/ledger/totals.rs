@@ -1,13 +1,13 @@
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 
-use super::journal::{Journal, Segment};
-use super::{Hour, Ledger, Sum};
-use crate::checkpoint::{CheckpointBackend, CheckpointKey, StateError};
-use crate::record::Identity;
+use serde::{Deserialize, Serialize};
 
-/// Bytes of an hour and an identity.
-const IDENTITY: usize = 4 + 16;
+use super::{Hour, Ledger, Sum};
+use crate::checkpoint::encoding::sorted;
+use crate::checkpoint::journal::{Journal, Segment};
+use crate::checkpoint::{CheckpointBackend, CheckpointKey, StateError};
+
 /// Bytes of an hour, a count and identities xored.
 const SUM: usize = 4 + 8 + 16;
 
@@ -15,8 +15,18 @@ const SUM: usize = 4 + 8 + 16;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LedgerTotals {
     pub sums: BTreeMap<Hour, Sum>,
-    /// Only of hours whose identities are kept.
-    pub identities: BTreeMap<Hour, HashSet<Identity>>,
+    /// Counts of whole days, by their first hour.
+    pub days: BTreeMap<Hour, u64>,
+    /// Only of hours whose identities are kept: the 64 bits under which a position knows the records.
+    pub identities: BTreeMap<Hour, HashSet<u64>>,
+}
+
+/// Identities of one hour, as a journal has them.
+#[derive(Serialize, Deserialize)]
+struct Keys {
+    hour: Hour,
+    #[serde(with = "sorted")]
+    keys: Vec<u64>,
 }
 
 impl LedgerTotals {
@@ -45,46 +55,38 @@ impl Ledger {
         for (hour, sum) in self.sums.range(hours.clone()) {
             totals.sums.insert(*hour, *sum);
         }
+        for (day, count) in self.days.range(hours.clone()) {
+            totals.days.insert(*day, *count);
+        }
         for segment in older(&self.old_sums, &hours) {
-            for entry in read(backend, key, segment).await?.as_chunks::<SUM>().0 {
+            for entry in segment.read(backend, key).await?.as_chunks::<SUM>().0 {
                 let (hour, sum) = parse_sum(entry);
                 if hours.contains(&hour) {
                     totals.sums.entry(hour).or_default().merge(&sum);
                 }
             }
         }
-        let mut remember = |(hour, identity): (Hour, Identity)| {
-            if hours.contains(&hour) {
-                totals.identities.entry(hour).or_default().insert(identity);
-            }
-        };
-        self.recent.iter().copied().for_each(&mut remember);
+        for (hour, known) in self.recent.iter().filter(|(hour, _)| hours.contains(hour)) {
+            totals.identities.entry(*hour).or_default().insert(*known);
+        }
         for segment in older(&self.identities, &hours) {
-            read(backend, key, segment).await?.as_chunks::<IDENTITY>().0.iter().map(identity).for_each(&mut remember);
+            let bytes = segment.read(backend, key).await?;
+            let mut rest = &bytes[..];
+            while !rest.is_empty() {
+                let damaged = |_| StateError::Journal { lane: key.clone(), segment: segment.number };
+                let (chunk, more) = postcard::take_from_bytes::<Vec<Keys>>(rest).map_err(damaged)?;
+                for Keys { hour, keys } in chunk.into_iter().filter(|chunk| hours.contains(&chunk.hour)) {
+                    totals.identities.entry(hour).or_default().extend(keys);
+                }
+                rest = more;
+            }
         }
         Ok(totals)
     }
 
-    /// The segments of its journal, as far as the ledger refers to them.
-    ///
-    /// # Errors
-    /// As [`Self::totals`].
-    pub async fn journal(
-        &self,
-        backend: &dyn CheckpointBackend,
-        key: &CheckpointKey,
-    ) -> Result<BTreeMap<u64, Vec<u8>>, StateError> {
-        let mut journal = BTreeMap::new();
-        for segment in self.old_sums.segments().chain(self.identities.segments()) {
-            journal.insert(segment.number, read(backend, key, segment).await?);
-        }
-        Ok(journal)
-    }
-
-    /// True when `journal` contains everything that the ledger refers to.
-    pub fn is_complete_with(&self, journal: &BTreeMap<u64, Vec<u8>>) -> bool {
-        let mut segments = self.old_sums.segments().chain(self.identities.segments());
-        segments.all(|segment| journal.get(&segment.number).is_some_and(|bytes| bytes.len() as u64 == segment.length))
+    /// The parts of its journal.
+    pub fn journals(&self) -> [&Journal; 2] {
+        [&self.old_sums, &self.identities]
     }
 
     /// Leaves the journal, for a store without one: takes the sums back from it and forgets the identities.
@@ -108,31 +110,16 @@ fn older<'a>(journal: &'a Journal, hours: &Range<Hour>) -> impl Iterator<Item = 
     journal.segments().filter(move |segment| segment.newest >= first)
 }
 
-async fn read(backend: &dyn CheckpointBackend, key: &CheckpointKey, segment: &Segment) -> Result<Vec<u8>, StateError> {
-    let missing = || StateError::Journal { lane: key.clone(), segment: segment.number };
-    let length = usize::try_from(segment.length).map_err(|_| missing())?;
-    let mut bytes = backend.read_journal(key, segment.number).await?.ok_or_else(missing)?;
-    if bytes.len() < length {
-        return Err(missing());
-    }
-    bytes.truncate(length);
-    Ok(bytes)
-}
-
-pub fn identities(entries: &[(Hour, Identity)]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(entries.len() * IDENTITY);
-    for (hour, identity) in entries {
-        out.extend_from_slice(&hour.0.to_be_bytes());
-        out.extend_from_slice(&identity.bytes());
-    }
-    out
-}
-
-pub fn identity(entry: &[u8; IDENTITY]) -> (Hour, Identity) {
-    let (mut hour, mut identity) = ([0; 4], [0; 16]);
-    hour.copy_from_slice(&entry[..4]);
-    identity.copy_from_slice(&entry[4..]);
-    (Hour(u32::from_be_bytes(hour)), Identity::from_bytes(identity))
+/// The identities as a journal has them.
+pub fn keys(entries: Vec<(Hour, u64)>) -> Vec<u8> {
+    let mut hours: BTreeMap<Hour, Vec<u64>> = BTreeMap::new();
+    entries.into_iter().for_each(|(hour, key)| hours.entry(hour).or_default().push(key));
+    let sorted = hours.into_iter().map(|(hour, mut keys)| {
+        keys.sort_unstable();
+        Keys { hour, keys }
+    });
+    // A `Vec` accepts every byte, and all of it can be serialized.
+    postcard::to_stdvec(&sorted.collect::<Vec<_>>()).unwrap_or_default()
 }
 
 pub fn sums(entries: &BTreeMap<Hour, Sum>) -> Vec<u8> {

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use super::*;
 use crate::checkpoint::LaneId;
 use crate::checkpoint::ledger::Ledger;
-use crate::record::{Identity, Stream, Timestamp};
+use crate::record::{Stream, Timestamp};
 use crate::source::SourcePosition;
 use crate::state::FileStore;
 use crate::telemetry::Telemetry;
@@ -81,7 +81,7 @@ fn writer_with_seed(
     let (host, scope) = ("console.example".to_owned(), String::new());
     let position = SourcePosition::starting_at(since);
     let (text, ledger) = ("1d".to_owned(), Ledger::begin(since, String::new(), false));
-    let checkpoint = LaneCheckpoint { host, scope, since: text, since_resolved: since, position, settled: 0, ledger };
+    let checkpoint = LaneCheckpoint::begin(host, scope, text, since, position, ledger);
     (store, CheckpointWriter { main, copy: None }, checkpoint)
 }
 
@@ -224,10 +224,7 @@ async fn the_journal_is_written_once_and_unneeded_segments_are_removed() {
     writer.main.backend = Arc::new(FileStore::open(directory.path()).unwrap());
     let now = writer.main.clock.now();
     checkpoint.ledger = Ledger::begin(now, String::new(), true);
-    (0..300_u64).for_each(|number| {
-        let identity = Identity::of("console.example", Stream::Activities, &number.to_string(), "");
-        checkpoint.ledger.remember(now, identity, now);
-    });
+    (0..300).for_each(|number| checkpoint.ledger.remember(now, number, now));
     let segment = directory.path().join("lanes/acme/activities/siem.journal/0");
     writer.events_settled();
     writer.flush(&mut checkpoint).await;

@@ -1,6 +1,7 @@
 //! Counts and reads the records of one hour at the console.
 
 use std::collections::HashSet;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,8 +41,17 @@ pub struct CompletenessChecker {
 pub struct HourRecords {
     /// Over all records.
     pub sum: Sum,
-    /// Identity and id of each record that was not known.
-    pub unknown: Vec<(Identity, String)>,
+    /// The records that were not known.
+    pub unknown: Vec<UnknownRecord>,
+}
+
+#[derive(Debug)]
+pub struct UnknownRecord {
+    /// Under which a ledger knows it.
+    pub key: u64,
+    pub identity: Identity,
+    /// Its id at the console.
+    pub id: String,
 }
 
 impl CompletenessChecker {
@@ -64,11 +74,11 @@ impl CompletenessChecker {
         Self { page_bytes: SMALL_PAGE_BYTES, budget: Some(budget), ..self }
     }
 
-    /// The console's count of the records created in `hour`.
-    pub async fn count(&mut self, hour: Hour) -> Result<u64, ConsoleError> {
+    /// The console's count of the records created in `hours`.
+    pub async fn count(&mut self, hours: Range<Hour>) -> Result<u64, ConsoleError> {
         let mut retry = self.retry_state();
         loop {
-            match self.try_count(window(hour)).await {
+            match self.try_count(window(&hours)).await {
                 Ok(count) => return Ok(count),
                 Err(error) => retry.wait(error).await?,
             }
@@ -83,15 +93,15 @@ impl CompletenessChecker {
         count_in_parts(window, known, |part| self.pull.count(&self.client, part, &self.meter)).await
     }
 
-    /// Reads all records created in `hour`. A record that changed later than `settled_until` is not unknown: the lane
+    /// Reads all records created in `hours`. A record that changed later than `settled_until` is not unknown: the lane
     /// has yet to pull the change.
     pub async fn read(
         &mut self,
-        hour: Hour,
-        known: &HashSet<Identity>,
+        hours: Range<Hour>,
+        known: &HashSet<u64>,
         settled_until: Timestamp,
     ) -> Result<HourRecords, ConsoleError> {
-        let window = window(hour);
+        let window = window(&hours);
         let pull = Arc::new(self.pull.within(window));
         let position = SourcePosition::starting_at(window.from);
         let poll = Poll::new(&self.client, self.meter.clone(), pull, position, 0, window.to);
@@ -104,10 +114,10 @@ impl CompletenessChecker {
                 Action::Emit(page) => {
                     retry = self.retry_state();
                     for record in &page.records {
-                        let identity = self.ledger_identity(record);
+                        let (key, identity) = (record.record_key.id, self.identity(record));
                         records.sum.add(identity);
-                        if record.record_key.time <= settled_until && !known.contains(&identity) {
-                            records.unknown.push((identity, record.id.to_string()));
+                        if record.record_key.time <= settled_until && !known.contains(&key) {
+                            records.unknown.push(UnknownRecord { key, identity, id: record.id.to_string() });
                         }
                     }
                     continue;
@@ -141,8 +151,8 @@ impl CompletenessChecker {
         }
     }
 
-    /// The identity of the record in the lane's ledger.
-    fn ledger_identity(&self, record: &Record) -> Identity {
+    /// The identity of the record, of any version where records change.
+    fn identity(&self, record: &Record) -> Identity {
         match Accounting::of(self.lane.stream) {
             Accounting::Ids => Identity::of(self.client.host(), self.lane.stream, &record.id, ""),
             Accounting::Records | Accounting::Nothing => record.identity,
@@ -174,7 +184,7 @@ impl RetryState {
     }
 }
 
-/// The window of an hour, by the time of creation.
-pub fn window(hour: Hour) -> Window {
-    Window { from: hour.start(), to: hour.end(), by: By::Creation }
+/// The window of these hours, by the time of creation.
+pub fn window(hours: &Range<Hour>) -> Window {
+    Window { from: hours.start.start(), to: hours.end.start(), by: By::Creation }
 }

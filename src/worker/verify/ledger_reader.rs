@@ -1,6 +1,6 @@
 //! Reads the ledger of a lane, together with the ledgers of its repairs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,15 +64,30 @@ impl LedgerReader {
     /// The accounted records of the lane and its repairs in `hours`.
     pub async fn account(&self, hours: Range<Hour>) -> Result<Account, VerifyError> {
         let Account { checkpoint, mut totals } = Account::of_lane(&*self.live, &self.lane, hours.clone()).await?;
+        let days_until = checkpoint.ledger.days_until();
         let mut replaced = BTreeSet::new();
+        // Of days of which the ledger has one count, the repaired hours and their records.
+        let mut repaired_days: BTreeMap<Hour, (u32, u64)> = BTreeMap::new();
         for repair in self.repairs_of(checkpoint.ledger.generation()).await? {
             let Repair { key, hour, whole, checkpoint, .. } = repair;
             if !hours.contains(&hour) {
                 continue;
             }
-            let of_repair = checkpoint.ledger.totals(&*self.repairs, &key, hour..hour.plus(1)).await?;
+            // A repair has records of its hour only, which may be counted by the day.
+            let mut of_repair = checkpoint.ledger.totals(&*self.repairs, &key, hour.day()..hour.plus(1)).await?;
+            for count in std::mem::take(&mut of_repair.days).into_values() {
+                of_repair.sums.entry(hour).or_default().count += count;
+            }
             // A complete repair of a whole hour replaces the earlier records of the hour.
-            let complete = checkpoint.position.complete() == Some(window(hour).to);
+            let complete = checkpoint.position.complete() == Some(window(&(hour..hour.plus(1))).to);
+            if hour < days_until {
+                if whole && complete && replaced.insert(hour) {
+                    let (repaired, records) = repaired_days.entry(hour.day()).or_default();
+                    *repaired += 1;
+                    *records += of_repair.sums.get(&hour).map_or(0, |sum| sum.count);
+                }
+                continue;
+            }
             if whole && complete && replaced.insert(hour) {
                 totals.sums.remove(&hour);
             }
@@ -80,6 +95,10 @@ impl LedgerReader {
                 totals.merge(of_repair);
             }
         }
+        // Nothing says which records of the day an hour's repair has replaced, unless it is that of all its hours.
+        totals.days.extend(
+            repaired_days.into_iter().filter(|(_, (hours, _))| *hours == 24).map(|(day, (_, records))| (day, records)),
+        );
         Ok(Account { checkpoint, totals })
     }
 
@@ -124,12 +143,16 @@ impl Account {
         }
     }
 
-    /// The number of accounted records of `hour`.
-    pub fn expected(&self, stream: Stream, hour: Hour) -> u64 {
+    /// The number of accounted records of `hours`: one hour, or a day of which the ledger has one count.
+    pub fn expected(&self, stream: Stream, hours: &Range<Hour>) -> u64 {
+        let LedgerTotals { sums, days, identities } = &self.totals;
         match Accounting::of(stream) {
-            Accounting::Records => self.totals.sums.get(&hour).map_or(0, |sum| sum.count),
+            Accounting::Records if hours.start < self.ledger().days_until() => {
+                days.get(&hours.start).copied().unwrap_or_default()
+            }
+            Accounting::Records => sums.range(hours.clone()).map(|(_, sum)| sum.count).sum(),
             Accounting::Ids | Accounting::Nothing => {
-                self.totals.identities.get(&hour).map_or(0, |identities| identities.len() as u64)
+                identities.get(&hours.start).map_or(0, |identities| identities.len() as u64)
             }
         }
     }

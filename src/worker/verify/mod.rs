@@ -1,11 +1,12 @@
-//! Compares the records of a console with a lane's ledger, hour by hour, next to a running worker, and delivers missing
-//! ones.
+//! Compares the records of a console with a lane's ledger, hour by hour (day by day where the ledger has only that),
+//! next to a running worker, and delivers missing ones.
 
 mod completeness;
 mod ledger_reader;
 mod watch;
 
 use std::collections::HashSet;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -70,14 +71,14 @@ pub struct VerifyReport {
     pub accounted: u64,
     /// Records in the lane's ledger that the console has no more.
     pub purged: u64,
-    pub incomplete: Vec<IncompleteHour>,
+    pub incomplete: Vec<IncompleteHours>,
 }
 
-/// An hour for which the console has records that are not in the lane's ledger.
+/// An hour, or a day, for which the console has records that are not in the lane's ledger.
 #[derive(Debug)]
-pub struct IncompleteHour {
-    /// The hour in which the records were created.
-    pub hour: Hour,
+pub struct IncompleteHours {
+    /// The hours in which the records were created.
+    pub hours: Range<Hour>,
     /// Number of missing records.
     pub missing: u64,
     /// Some of the missing records, with their ids at the console. Empty if the ledger has no identities for the hour.
@@ -215,15 +216,24 @@ impl Job<'_> {
         let hours = self.comparable_hours(&account, &mut report.not_judged);
         self.progress.total.fetch_add(u64::from(hours.end.0.saturating_sub(hours.start.0)), Ordering::Relaxed);
         let account = self.ledger.account(hours.clone()).await?;
-        for hour in (hours.start.0..hours.end.0).map(Hour) {
-            self.compare(hour, &account, &mut report, stop).await?;
-            self.progress.done.fetch_add(1, Ordering::Relaxed);
+        let mut next = hours.start;
+        while next < hours.end {
+            let days_until = account.checkpoint.ledger.days_until();
+            let end = if next < days_until { next.day().plus(24) } else { next.plus(1) };
+            if next < days_until && (next != next.day() || end > hours.end) {
+                let end = end.min(hours.end);
+                report.not_judged.push(format!("from {next} to {end}: the ledger has only whole days this long ago"));
+            } else {
+                self.compare(next..end, &account, &mut report, stop).await?;
+            }
+            self.progress.done.fetch_add(u64::from(end.0 - next.0), Ordering::Relaxed);
+            next = end;
         }
         Ok(report)
     }
 
     /// The part of the requested hours that can be compared.
-    fn comparable_hours(&self, account: &Account, not_judged: &mut Vec<String>) -> std::ops::Range<Hour> {
+    fn comparable_hours(&self, account: &Account, not_judged: &mut Vec<String>) -> Range<Hour> {
         let (now, overlap) = (self.context.clock().now(), self.spec.pull.overlap);
         let requested = Hour::from(self.verify.from)..Hour::of(self.verify.to).unwrap_or(Hour(0));
         let comparable = account.comparable_hours(self.spec.id.stream, overlap, now);
@@ -240,46 +250,72 @@ impl Job<'_> {
 
     async fn compare(
         &mut self,
-        hour: Hour,
+        hours: Range<Hour>,
         account: &Account,
         report: &mut VerifyReport,
         stop: &CancellationToken,
     ) -> Result<(), VerifyError> {
         let stream = self.spec.id.stream;
-        let expected = account.expected(stream, hour);
-        let counted = self.checker.count(hour).await?;
-        report.hours += 1;
+        let expected = account.expected(stream, &hours);
+        let counted = self.checker.count(hours.clone()).await?;
+        report.hours += u64::from(hours.end.0 - hours.start.0);
         report.counted += counted;
         report.accounted += expected;
         if counted <= expected {
             report.purged += expected - counted;
             return Ok(());
         }
-        let Some(mut incomplete) = self.confirm(hour).await? else { return Ok(()) };
+        let Some(mut incomplete) = self.confirm(&hours).await? else { return Ok(()) };
         if self.verify.repair {
-            incomplete.repair = self.repair(hour, incomplete.examples.is_empty(), stop).await?;
+            incomplete.repair = self.repair_all(&hours, incomplete.examples.is_empty(), stop).await?;
         }
         report.incomplete.push(incomplete);
         Ok(())
     }
 
-    async fn confirm(&mut self, hour: Hour) -> Result<Option<IncompleteHour>, VerifyError> {
+    async fn confirm(&mut self, hours: &Range<Hour>) -> Result<Option<IncompleteHours>, VerifyError> {
         let now = self.context.clock().now();
-        confirm(&mut self.ledger, &mut self.checker, self.spec.id.stream, hour, now).await
+        confirm(&mut self.ledger, &mut self.checker, self.spec.id.stream, hours.clone(), now).await
     }
 
-    /// Pulls `hour` again and delivers the missing records, or all records if `whole`.
-    async fn repair(&mut self, hour: Hour, whole: bool, stop: &CancellationToken) -> Result<Repair, VerifyError> {
+    /// Pulls `hours` again, one after the other, and delivers the missing records, or all records if `whole`.
+    async fn repair_all(
+        &mut self,
+        hours: &Range<Hour>,
+        whole: bool,
+        stop: &CancellationToken,
+    ) -> Result<Repair, VerifyError> {
         if whole && !self.verify.resend {
             return Ok(Repair::NeedsResend);
         }
+        let mut delivered = 0;
+        for hour in (hours.start.0..hours.end.0).map(Hour) {
+            match self.repair(hour, whole, stop).await? {
+                Ok(records) => delivered += records,
+                Err(reason) => return Ok(Repair::Failed(reason)),
+            }
+        }
+        Ok(match self.confirm(hours).await? {
+            None => Repair::Done(delivered),
+            Some(incomplete) => Repair::Failed(format!("{} records are still missing", incomplete.missing)),
+        })
+    }
+
+    /// The number of delivered records, or why the repair has failed.
+    async fn repair(
+        &mut self,
+        hour: Hour,
+        whole: bool,
+        stop: &CancellationToken,
+    ) -> Result<Result<u64, String>, VerifyError> {
         let account = self.ledger.account(hour..hour.plus(1)).await?;
         let known = account.totals.identities.get(&hour).filter(|_| !whole).cloned();
         let (LaneId { pipeline, stream, sink }, telemetry) = (&self.spec.id, &self.context.telemetry);
         let kind = self.spec.sink.kind.name();
         let meter = Meter::detached(telemetry, pipeline, *stream, sink, kind, self.context.clock());
         let key = self.ledger.next_repair(&account, hour, whole).await?;
-        let spec = LaneSpec { pull: Arc::new(self.spec.pull.within(window(hour))), ..(*self.spec).clone() };
+        let spec =
+            LaneSpec { pull: Arc::new(self.spec.pull.within(window(&(hour..hour.plus(1))))), ..(*self.spec).clone() };
         let runner = Box::new(LaneRunner {
             spec: Arc::new(spec),
             context: self.context.clone(),
@@ -296,37 +332,40 @@ impl Job<'_> {
         let lane = &meter.lane;
         let delivered = lane.delivered.load(Ordering::Relaxed) + lane.dead_letters.load(Ordering::Relaxed);
         Ok(match exit {
-            Ok(LaneEnd::Complete) => match self.confirm(hour).await? {
-                None => Repair::Done(delivered),
-                Some(incomplete) => Repair::Failed(format!("{} records are still missing", incomplete.missing)),
-            },
-            Ok(_) => Repair::Failed(lane.last_error().map_or("stopped".to_owned(), |(_, error)| error)),
-            Err(panic) => Repair::Failed(format!("internal error: {panic}")),
+            Ok(LaneEnd::Complete) => Ok(delivered),
+            Ok(_) => Err(lane.last_error().map_or("stopped".to_owned(), |(_, error)| error)),
+            Err(panic) => Err(format!("internal error: {panic}")),
         })
     }
 }
 
-/// Reads the records of `hour`, and compares them with the ledger as it is afterwards. `None` if no record is missing.
+/// Reads the records of `hours`, and compares them with the ledger as it is afterwards. `None` if no record is missing.
+/// `hours` is one hour, or a day of which the ledger has one count.
 async fn confirm(
     ledger: &mut LedgerReader,
     checker: &mut CompletenessChecker,
     stream: Stream,
-    hour: Hour,
+    hours: Range<Hour>,
     now: Timestamp,
-) -> Result<Option<IncompleteHour>, VerifyError> {
-    let before = ledger.account(hour..hour.plus(1)).await?;
+) -> Result<Option<IncompleteHours>, VerifyError> {
+    let before = ledger.account(hours.clone()).await?;
     let none = HashSet::new();
-    let known = before.totals.identities.get(&hour).unwrap_or(&none);
-    let mut records = checker.read(hour, known, before.settled_until(stream)).await?;
-    let after = ledger.account(hour..hour.plus(1)).await?;
-    let repair = Repair::NotRequested;
-    if after.remembers(hour, now) {
-        let known = after.totals.identities.get(&hour).unwrap_or(&none);
-        records.unknown.retain(|(identity, _)| !known.contains(identity));
-        let missing = records.unknown.len() as u64;
-        records.unknown.truncate(MAX_EXAMPLES);
-        return Ok((missing > 0).then_some(IncompleteHour { hour, missing, examples: records.unknown, repair }));
+    let known = before.totals.identities.get(&hours.start).unwrap_or(&none);
+    let mut records = checker.read(hours.clone(), known, before.settled_until(stream)).await?;
+    let after = ledger.account(hours.clone()).await?;
+    if before.checkpoint.ledger.days_until() <= hours.start && hours.start < after.checkpoint.ledger.days_until() {
+        // The lane has summed up the day meanwhile.
+        return Ok(None);
     }
-    let missing = records.sum.count.saturating_sub(after.expected(stream, hour));
-    Ok((missing > 0).then_some(IncompleteHour { hour, missing, examples: Vec::new(), repair }))
+    let repair = Repair::NotRequested;
+    if after.remembers(hours.start, now) {
+        let known = after.totals.identities.get(&hours.start).unwrap_or(&none);
+        records.unknown.retain(|record| !known.contains(&record.key));
+        let missing = records.unknown.len() as u64;
+        let examples = records.unknown.into_iter().take(MAX_EXAMPLES).map(|record| (record.identity, record.id));
+        let examples = examples.collect();
+        return Ok((missing > 0).then_some(IncompleteHours { hours, missing, examples, repair }));
+    }
+    let missing = records.sum.count.saturating_sub(after.expected(stream, &hours));
+    Ok((missing > 0).then_some(IncompleteHours { hours, missing, examples: Vec::new(), repair }))
 }

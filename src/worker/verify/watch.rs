@@ -98,8 +98,8 @@ async fn check(context: &WorkerContext, spec: &LaneSpec) -> Result<Check, Verify
     let mut records = 0;
     let mut ledger = None;
     for hour in (hours.start.0..hours.end.0).map(Hour) {
-        let count = checker.count(hour).await?;
-        if count <= account.expected(id.stream, hour) {
+        let count = checker.count(hour..hour.plus(1)).await?;
+        if count <= account.expected(id.stream, &(hour..hour.plus(1))) {
             continue;
         }
         // Repairs are rare, and finding them requires a listing. Most lanes lack nothing and do not need it.
@@ -107,8 +107,9 @@ async fn check(context: &WorkerContext, spec: &LaneSpec) -> Result<Check, Verify
             Some(ledger) => ledger,
             None => ledger.insert(ledger_with_repairs(context, id, live.clone()).await?),
         };
-        if count > ledger.account(hour..hour.plus(1)).await?.expected(id.stream, hour)
-            && let Some(incomplete) = confirm(ledger, &mut checker, id.stream, hour, context.clock().now()).await?
+        if count > ledger.account(hour..hour.plus(1)).await?.expected(id.stream, &(hour..hour.plus(1)))
+            && let Some(incomplete) =
+                confirm(ledger, &mut checker, id.stream, hour..hour.plus(1), context.clock().now()).await?
         {
             records += incomplete.missing;
         }

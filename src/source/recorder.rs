@@ -1,0 +1,121 @@
+//! What has changed of a position since it was stored last.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use compact_str::CompactString;
+use serde::Deserialize;
+use smallvec::SmallVec;
+
+use super::encoding::seconds;
+use super::pass_position::{Head, PassPosition, Second};
+
+pub(super) type Passes = Vec<CompactString>;
+
+/// Keys that the same passes remember.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub(super) struct SharedKeys {
+    pub passes: Passes,
+    /// A record is remembered under one time only: the last one.
+    pub moves: bool,
+    #[serde(with = "seconds")]
+    pub seconds: BTreeMap<i64, Second>,
+}
+
+/// What changed since a position was stored last. A clone records nothing, as that of a running poll.
+#[derive(Debug, Default)]
+pub(super) struct Recorder(pub Option<Box<Changes>>);
+
+#[derive(Debug, Clone, Default)]
+pub(super) struct Changes {
+    /// As they were stored last.
+    pub passes: Vec<(CompactString, Head)>,
+    pub keys: Vec<SharedKeys>,
+    pub contents: HashMap<u64, u64>,
+    /// Number of keys and contents.
+    pub count: usize,
+    /// More than keys, contents and times has changed: only the whole position says what.
+    pub is_replaced: bool,
+}
+
+/// A key that passes remember, by their places among the passes.
+pub(super) struct Noted {
+    pub passes: SmallVec<[usize; 2]>,
+    pub moves: bool,
+    pub second: i64,
+    pub key: u64,
+    pub version: Option<u64>,
+}
+
+impl Clone for Recorder {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+/// What is to be stored is no part of what a position says.
+impl PartialEq for Recorder {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Recorder {}
+
+impl Recorder {
+    pub fn is_recording(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Only the whole position says what has changed.
+    pub fn replaced(&mut self) {
+        if let Some(changes) = &mut self.0 {
+            changes.is_replaced = true;
+        }
+    }
+
+    /// `tracks` are those of the position.
+    pub fn note(&mut self, tracks: &[(CompactString, Arc<PassPosition>)], noted: &Noted) {
+        let Some(changes) = &mut self.0 else { return };
+        let names = || noted.passes.iter().filter_map(|index| tracks.get(*index)).map(|(name, _)| name);
+        let of = |keys: &SharedKeys| keys.moves == noted.moves && keys.passes.iter().eq(names());
+        let place = changes.keys.iter().rposition(of).unwrap_or_else(|| {
+            let (passes, moves) = (names().cloned().collect(), noted.moves);
+            changes.keys.push(SharedKeys { passes, moves, seconds: BTreeMap::new() });
+            changes.keys.len() - 1
+        });
+        let Some(SharedKeys { seconds, .. }) = changes.keys.get_mut(place) else { return };
+        if noted.moves {
+            forget(seconds, noted.key);
+        }
+        seconds.entry(noted.second).or_default().take(noted.key, noted.version);
+        changes.count += 1;
+    }
+
+    /// Forgets changed keys that no pass of theirs remembers any more.
+    pub fn prune(&mut self, tracks: &[(CompactString, Arc<PassPosition>)]) {
+        let Some(changes) = &mut self.0 else { return };
+        for SharedKeys { passes, seconds, .. } in &mut changes.keys {
+            let of_keys = tracks.iter().filter(|(name, _)| passes.contains(name));
+            let first = of_keys.map(|(_, track)| track.first_kept_second()).min().unwrap_or(i64::MIN);
+            let kept = seconds.split_off(&first);
+            let old = std::mem::replace(seconds, kept);
+            changes.count -= old.values().map(|records| records.keys.len()).sum::<usize>().min(changes.count);
+        }
+        changes.keys.retain(|keys| !keys.seconds.is_empty());
+    }
+
+    pub fn note_content(&mut self, id: u64, content: u64) {
+        if let Some(changes) = &mut self.0 {
+            changes.contents.insert(id, content);
+            changes.count += 1;
+        }
+    }
+}
+
+fn forget(seconds: &mut BTreeMap<i64, Second>, key: u64) {
+    seconds.retain(|_, records| {
+        records.forget(key);
+        !records.keys.is_empty()
+    });
+}

@@ -1,10 +1,11 @@
 //! What no other load on the machine changes: instructions, allocations and bytes copied for a record on its way
 //! through a lane (page, position, mapping, batch, delivery, checkpoint; no sockets, no compression), the instructions
 //! compared with those of a round trip of the same record through `serde_json::Value` in the same program. Also the
-//! instructions to map a record to OCSF, compared with those to map it to ECS.
+//! instructions to map a record to OCSF, and those of a `remap` of three lines, compared with those to map it to ECS.
 //!
-//! `cargo bench --bench cost` prints them. With `-- --check` it fails where a ratio is 5 % over the committed one, or
-//! OCSF costs more than 1.3 times ECS. With `-- --commit` it writes the ratios down. Needs valgrind.
+//! `cargo bench --bench cost` prints them. With `-- --check` it fails where a ratio is 5 % over the committed one, OCSF
+//! costs more than 1.3 times ECS, or the `remap` more than 3 times. With `-- --commit` it writes the ratios down. Needs
+//! valgrind.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark may end in a panic")]
 #![allow(unsafe_code, reason = "an allocator that counts cannot be written without")]
@@ -28,6 +29,8 @@ const TOLERANCE: f64 = 1.05;
 const MAPPED: [Stream; 4] = [Stream::Threats, Stream::Activities, Stream::Agents, Stream::Alerts];
 /// What an event in OCSF may cost, as a multiple of one in ECS.
 const MOST_OF_OCSF: f64 = 1.3;
+/// What a program of three lines may cost, as a multiple of the mapping.
+const MOST_OF_REMAP: f64 = 3.0;
 
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 
@@ -91,43 +94,55 @@ fn main() -> ExitCode {
         "instructions for a record in a lane and in a round trip; allocations for a record; bytes copied by memcpy and \
          memmove for a byte of events"
     );
-    let is_dear = compare_schemas();
+    let dear = compare_schemas();
     if words.iter().any(|word| word == "--commit") {
         std::fs::write(COMMITTED, lines).unwrap();
     } else if worse && words.iter().any(|word| word == "--check") {
         eprintln!("a ratio is more than 5 % over the committed one (benches/cost.txt)");
         return ExitCode::FAILURE;
-    } else if is_dear && words.iter().any(|word| word == "--check") {
-        eprintln!("an event in OCSF costs more than {MOST_OF_OCSF} times one in ECS");
+    } else if let (Some(what), true) = (dear, words.iter().any(|word| word == "--check")) {
+        eprintln!("{what}");
         return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS
 }
 
-/// Prints the instructions to map a record to each schema. Returns whether OCSF costs too much.
-fn compare_schemas() -> bool {
-    println!("\n{:<12}{:>12}{:>12}{:>8}", "stream", "ecs", "ocsf", "ratio");
-    let mut is_dear = false;
+/// Prints the instructions to map a record to each schema, and those of a program over the event. Returns what costs
+/// too much.
+fn compare_schemas() -> Option<String> {
+    println!("\n{:<12}{:>12}{:>12}{:>8}{:>12}{:>8}", "stream", "ecs", "ocsf", "ratio", "remap", "ratio");
+    let mut dear = None;
     for stream in MAPPED {
         let (ecs, ocsf) = (instructions("ecs", stream), instructions("ocsf", stream));
         let ratio = ocsf / ecs;
-        is_dear |= ratio > MOST_OF_OCSF;
-        println!("{:<12}{ecs:>12.0}{ocsf:>12.0}{ratio:>8.3}", stream.name());
+        if ratio > MOST_OF_OCSF {
+            dear = Some(format!("an event in OCSF costs more than {MOST_OF_OCSF} times one in ECS: {stream}"));
+        }
+        print!("{:<12}{ecs:>12.0}{ocsf:>12.0}{ratio:>8.3}", stream.name());
+        if cfg!(feature = "remap") {
+            let remap = instructions("remap", stream) - ecs;
+            print!("{remap:>12.0}{:>8.3}", remap / ecs);
+            if remap / ecs > MOST_OF_REMAP {
+                dear = Some(format!("a remap costs more than {MOST_OF_REMAP} times the mapping: {stream}"));
+            }
+        }
+        println!();
     }
-    is_dear
+    dear
 }
 
 /// What is counted.
 fn work(what: &str, stream: Stream, count: usize) {
     let records = common::records(stream, MANY).into_iter().take(count).collect::<Vec<_>>();
     let mut out = Vec::new();
-    let schema = match what {
+    let mut mapper = match what {
         "lane" => return drop(common::run_lane(stream, records)),
-        "ecs" => Schema::Ecs,
-        "ocsf" => Schema::Ocsf,
+        "ecs" => common::mapper(stream),
+        "ocsf" => common::mapper_to(Schema::Ocsf, stream),
+        #[cfg(feature = "remap")]
+        "remap" => common::mapper_with_remap(stream),
         _ => return records.iter().for_each(|record| common::round_trip(record, &mut out)),
     };
-    let mut mapper = common::mapper_to(schema, stream);
     for record in &records {
         out.clear();
         mapper.map(record, &mut out).unwrap();

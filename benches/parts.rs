@@ -119,15 +119,10 @@ fn position(criterion: &mut Criterion) {
     };
     let mut full = new();
     taken(&mut full);
-    let checkpoint = LaneCheckpoint {
-        host: "usea1-acme.sentinelone.net".to_owned(),
-        scope: String::new(),
-        since: "1d".to_owned(),
-        since_resolved: Timestamp::from_micros(begin),
-        position: full.clone(),
-        settled: KEYS,
-        ledger: Ledger::begin(Timestamp::from_micros(begin), String::new(), true),
-    };
+    let begin = Timestamp::from_micros(begin);
+    let ledger = Ledger::begin(begin, String::new(), true);
+    let host = "usea1-acme.sentinelone.net".to_owned();
+    let checkpoint = LaneCheckpoint::begin(host, String::new(), "1d".to_owned(), begin, full.clone(), ledger);
     let stored = checkpoint.encode();
     println!("checkpoint of {KEYS} keys: {} bytes", stored.len());
     let mut group = criterion.benchmark_group("position");

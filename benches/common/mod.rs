@@ -67,6 +67,15 @@ pub fn mapper_to(schema: Schema, stream: Stream) -> Mapper {
     Mapper::new(&with_original(), schema, origin)
 }
 
+/// As [`mapper`], with a program of three lines over each event.
+#[cfg(feature = "remap")]
+pub fn mapper_with_remap(stream: Stream) -> Mapper {
+    let program = ".labels.team = \"blue\"\n.message = upcase(string(.message) ?? \"\")\ndel(.related)";
+    let steps =
+        transform::Steps::new(&with_original(), Schema::Ecs, Some(program), transform::Keys::Configured).unwrap();
+    mapper(stream).with_steps(steps.map(Arc::new))
+}
+
 /// The counterparts of the benchmarks keep the record too.
 fn with_original() -> transform::TransformSettings {
     transform::TransformSettings { keep_original: Some(true), ..transform::TransformSettings::default() }

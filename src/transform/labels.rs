@@ -7,7 +7,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::record::{Level, Scope, Stream, Value};
-use crate::settings::Labels;
+use crate::settings::{Labels, TextPart, text_parts};
 
 /// The value of a label for a record that does not name the field.
 pub const UNKNOWN: &str = "unknown";
@@ -58,41 +58,37 @@ pub fn check(value: &str) -> Result<(), String> {
     Template::parse(value).map(|_| ())
 }
 
+impl Part {
+    fn of_field(field: &str) -> Result<Self, String> {
+        let level = |word| match word {
+            "account" => Some(Level::Account),
+            "site" => Some(Level::Site),
+            "group" => Some(Level::Group),
+            _ => None,
+        };
+        let found = field.split_once('.').and_then(|(word, kind)| match kind {
+            "id" => Some(Self::Field(level(word)?, Kind::Id)),
+            "name" => Some(Self::Field(level(word)?, Kind::Name)),
+            _ => None,
+        });
+        found.ok_or_else(|| {
+            format!(
+                "`{{{field}}}` is not a field; use {{account.name}}, {{account.id}}, or the same of `site` or `group`"
+            )
+        })
+    }
+}
+
 impl Template {
     /// `None` for a value without fields.
     fn parse(text: &str) -> Result<Option<Self>, String> {
-        let (mut parts, mut rest) = (Vec::new(), text);
-        while let Some((before, after)) = rest.split_once('{') {
-            let (field, after) = after.split_once('}').ok_or("a `{` without its `}`")?;
-            let level = |word| match word {
-                "account" => Some(Level::Account),
-                "site" => Some(Level::Site),
-                "group" => Some(Level::Group),
-                _ => None,
-            };
-            let found = field.split_once('.').and_then(|(word, kind)| match kind {
-                "id" => Some(Part::Field(level(word)?, Kind::Id)),
-                "name" => Some(Part::Field(level(word)?, Kind::Name)),
-                _ => None,
-            });
-            let unknown = || {
-                format!(
-                    "`{{{field}}}` is not a field; use {{account.name}}, {{account.id}}, or the same of `site` or `group`"
-                )
-            };
-            if !before.is_empty() {
-                parts.push(Part::Text(before.to_owned()));
-            }
-            parts.push(found.ok_or_else(unknown)?);
-            rest = after;
-        }
-        if parts.is_empty() {
-            return Ok(None);
-        }
-        if !rest.is_empty() {
-            parts.push(Part::Text(rest.to_owned()));
-        }
-        Ok(Some(Self(parts)))
+        let parts = text_parts(text).map(|part| match part.map_err(|error| error.to_string())? {
+            TextPart::Plain(text) => Ok(Part::Text(text.to_owned())),
+            TextPart::Placeholder(field) => Part::of_field(field),
+        });
+        let parts: Vec<Part> = parts.collect::<Result<_, String>>()?;
+        let has_fields = parts.iter().any(|part| matches!(part, Part::Field(..)));
+        Ok(has_fields.then_some(Self(parts)))
     }
 
     fn fill(&self, owner: &Owner<'_>) -> String {

@@ -1,6 +1,9 @@
-//! Input and result types of mappers.
+//! What maps records to a schema, its input and its results.
 
-use crate::record::{Stream, Timestamp};
+use std::sync::Arc;
+
+use crate::record::{Identity, JsonError, Scope, Stream, Timestamp};
+use crate::settings::Labels;
 
 /// The source of a mapper's records.
 #[derive(Debug, Clone)]
@@ -49,6 +52,34 @@ pub struct Snapshot {
     /// Identifies the snapshot.
     pub time: Timestamp,
     pub records: u64,
+}
+
+/// Maps the records of one lane to one schema.
+pub(super) trait SchemaMapper {
+    /// For the events that follow.
+    fn set_labels(&mut self, origin: &Origin, labels: &Labels);
+
+    /// The scope of the records that follow, for streams whose records do not contain it.
+    fn set_scope(&mut self, scope: Option<Arc<Scope>>);
+
+    /// Appends the event of one record. `enrichment` is a JSON object that was fetched for it.
+    ///
+    /// # Errors
+    /// When the record is not a JSON object. The caller must then discard the appended bytes.
+    fn map(
+        &mut self,
+        record: &str,
+        identity: Identity,
+        enrichment: Option<&[u8]>,
+        out: &mut Vec<u8>,
+    ) -> Result<Mapped, JsonError>;
+
+    /// Appends the event that follows the last record of a snapshot.
+    fn map_snapshot(&mut self, snapshot: Snapshot, identity: Identity, out: &mut Vec<u8>);
+
+    /// Appends the event of a record that cannot be mapped: the mandatory fields, its identity, the record and the
+    /// reason.
+    fn map_error(&mut self, record: &[u8], identity: Identity, reason: &str, out: &mut Vec<u8>);
 }
 
 /// The record as text, if it is UTF-8 and begins like a JSON object.

@@ -21,19 +21,21 @@ mod secrets;
 mod settings;
 mod steps;
 mod tree;
+mod words;
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use self::ecs::Ecs;
 pub use self::labels::{Labeler, OTHER, UNKNOWN, check as check_label};
-use self::mapping::check;
 pub use self::mapping::{Dropped, MapError, Mapped, Origin, Snapshot};
+use self::mapping::{SchemaMapper, check};
 use self::ocsf::Ocsf;
+pub use self::redact::Keys;
 pub use self::redaction::{Redaction, With};
 pub use self::settings::TransformSettings;
 pub use self::steps::{FAILED_TAG, Steps, StepsError, check_program};
-use crate::record::{Identity, Scope, compact};
+use crate::record::{Identity, Scope, compact, facts};
 use crate::settings::Labels;
 pub use crate::settings::Schema;
 
@@ -72,6 +74,17 @@ enum Kind {
     Ecs(Box<Ecs>),
     Ocsf(Box<Ocsf>),
     Raw,
+}
+
+impl Kind {
+    /// `None` if events are the records themselves.
+    fn mapper(&mut self) -> Option<&mut dyn SchemaMapper> {
+        match self {
+            Self::Ecs(ecs) => Some(&mut **ecs),
+            Self::Ocsf(ocsf) => Some(&mut **ocsf),
+            Self::Raw => None,
+        }
+    }
 }
 
 impl Mapper {
@@ -113,10 +126,8 @@ impl Mapper {
         if self.labels.as_ref().is_some_and(|current| Arc::ptr_eq(current, &labels)) {
             return;
         }
-        match &mut self.kind {
-            Kind::Ecs(ecs) => ecs.set_labels(&self.origin, &labels),
-            Kind::Ocsf(ocsf) => ocsf.set_labels(&self.origin, &labels),
-            Kind::Raw => {}
+        if let Some(mapper) = self.kind.mapper() {
+            mapper.set_labels(&self.origin, &labels);
         }
         self.labels = Some(labels);
     }
@@ -135,12 +146,15 @@ impl Mapper {
         Self { steps, ..self }
     }
 
+    /// The paths of `redact` that no event has had so far.
+    pub fn unmatched_redactions(&self) -> Vec<String> {
+        self.steps.iter().flat_map(|steps| steps.unmatched_redactions()).map(str::to_owned).collect()
+    }
+
     /// Sets the scope of the records that follow, for streams whose records do not contain it.
     pub fn set_scope(&mut self, scope: Option<Arc<Scope>>) {
-        match &mut self.kind {
-            Kind::Ecs(ecs) => ecs.scope = scope.clone(),
-            Kind::Ocsf(ocsf) => ocsf.scope = scope.clone(),
-            Kind::Raw => {}
+        if let Some(mapper) = self.kind.mapper() {
+            mapper.set_scope(scope.clone());
         }
         self.scope = scope;
     }
@@ -188,43 +202,30 @@ impl Mapper {
         let (stream, guards) = (self.origin.stream, self.keeps_record && self.redacts_secrets);
         // Of a record that cannot be mapped, an event always contains the bytes.
         let unmapped = |record| if self.redacts_secrets { secrets::redact(record) } else { Cow::Borrowed(record) };
-        match &mut self.kind {
-            Kind::Ecs(ecs) => {
-                let identity = identity.unwrap_or_else(|| ecs.identity(record));
-                let mapped = secrets::guarded(guards, stream, record, out, |record, out| {
-                    ecs.map(record, identity, enrichment, out)
-                });
-                mapped.map_err(|reason| {
-                    out.truncate(start);
-                    ecs.map_error(&unmapped(record), identity, &reason, out);
-                    MapError(reason)
-                })
+        let Some(mapper) = self.kind.mapper() else {
+            out.extend_from_slice(&compact(&unmapped(record)));
+            check(record).map_err(MapError)?;
+            if let Some(enrichment) = enrichment
+                && let Some(end) = out.iter().rposition(|byte| *byte == b'}')
+            {
+                out.truncate(end);
+                out.extend_from_slice(b",\"_enrichment\":");
+                out.extend_from_slice(&unmapped(enrichment));
+                out.push(b'}');
             }
-            Kind::Ocsf(ocsf) => {
-                let identity = identity.unwrap_or_else(|| ocsf.identity(record));
-                let mapped = secrets::guarded(guards, stream, record, out, |record, out| {
-                    ocsf.map(record, identity, enrichment, out)
-                });
-                mapped.map_err(|reason| {
-                    out.truncate(start);
-                    ocsf.map_error(&unmapped(record), identity, &reason, out);
-                    MapError(reason)
-                })
-            }
-            Kind::Raw => {
-                out.extend_from_slice(&compact(&unmapped(record)));
-                check(record).map_err(MapError)?;
-                if let Some(enrichment) = enrichment
-                    && let Some(end) = out.iter().rposition(|byte| *byte == b'}')
-                {
-                    out.truncate(end);
-                    out.extend_from_slice(b",\"_enrichment\":");
-                    out.extend_from_slice(&unmapped(enrichment));
-                    out.push(b'}');
-                }
-                Ok(Mapped::default())
-            }
-        }
+            return Ok(Mapped::default());
+        };
+        let identity = identity.unwrap_or_else(|| facts(stream, record).identity(&self.origin.console_host, record));
+        let mapped = secrets::guarded(guards, stream, record, out, |record, out| {
+            mapper
+                .map(check(record)?, identity, enrichment, out)
+                .map_err(|error| format!("the record cannot be read: {error}"))
+        });
+        mapped.map_err(|reason| {
+            out.truncate(start);
+            mapper.map_error(&unmapped(record), identity, &reason, out);
+            MapError(reason)
+        })
     }
 
     /// Appends the event that reports a complete snapshot. With schema `raw` it is an object with the single key
@@ -232,10 +233,9 @@ impl Mapper {
     pub fn map_snapshot(&mut self, snapshot: Snapshot, identity: Identity, out: &mut Vec<u8>) {
         let Snapshot { time, records } = snapshot;
         self.label(b"{}");
-        match &mut self.kind {
-            Kind::Ecs(ecs) => ecs.map_snapshot(snapshot, identity, out),
-            Kind::Ocsf(ocsf) => ocsf.map_snapshot(snapshot, identity, out),
-            Kind::Raw => {
+        match self.kind.mapper() {
+            Some(mapper) => mapper.map_snapshot(snapshot, identity, out),
+            None => {
                 out.extend_from_slice(format!(r#"{{"snapshot":{{"time":"{time}","records":{records}}}}}"#).as_bytes());
             }
         }

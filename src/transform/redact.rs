@@ -1,5 +1,7 @@
 //! Redacts values of an event and of the record in it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use hmac::{Hmac, KeyInit, Mac};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
@@ -7,25 +9,42 @@ use sha2::Sha256;
 use super::redaction::{Redaction, With};
 use super::schema_paths::{IDENTITIES, ORIGINALS};
 use super::tree::Tree;
+use super::words::Words;
+use crate::settings::Secret;
 
 /// Replaces a redacted value.
 pub(super) const REDACTED: &str = "[redacted]";
 /// Shortest key of hashes: with a shorter one, values could be guessed.
 const MIN_KEY: usize = 16;
 
+/// The key of hashes in `tests:` of a pipeline file, so that they need no secret.
+const KEY_OF_TESTS: &str = "the key of tests in pipeline files";
+
+/// Where the keys of hashes come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keys {
+    /// The settings.
+    Configured,
+    /// A constant: hashes are as long and as equal as with the configured ones.
+    OfTests,
+}
+
 /// The redactions of a pipeline, with their keys.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Redactor {
     rules: Vec<Rule>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Rule {
     path: String,
     action: Action,
+    everywhere: bool,
+    /// Some event had the path.
+    matched: AtomicBool,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 enum Action {
     Remove,
     Replace,
@@ -35,7 +54,7 @@ enum Action {
 impl Redactor {
     /// # Errors
     /// Which entry cannot be used, and why.
-    pub fn new(redactions: &[Redaction]) -> Result<Self, (usize, String)> {
+    pub fn new(redactions: &[Redaction], keys: Keys) -> Result<Self, (usize, String)> {
         let rule = |redaction: &Redaction| {
             check(redaction)?;
             let action = match (redaction.with, &redaction.key) {
@@ -43,14 +62,14 @@ impl Redactor {
                 (With::Replace, _) => Action::Replace,
                 (With::Hash, key) => {
                     let key = key.as_ref().ok_or("`with: hash` needs a `key`")?;
-                    let key = key.read_document().map_err(|error| error.to_string())?;
-                    if key.expose_secret().len() < MIN_KEY {
-                        return Err(format!("the key has fewer than {MIN_KEY} bytes"));
-                    }
-                    Action::Hash(key)
+                    Action::Hash(match keys {
+                        Keys::Configured => read_key(key)?,
+                        Keys::OfTests => KEY_OF_TESTS.into(),
+                    })
                 }
             };
-            Ok::<_, String>(Rule { path: redaction.path.clone(), action })
+            let (path, everywhere) = (redaction.path.clone(), redaction.everywhere);
+            Ok::<_, String>(Rule { path, action, everywhere, matched: AtomicBool::new(false) })
         };
         let rules =
             redactions.iter().enumerate().map(|(index, redaction)| rule(redaction).map_err(|problem| (index, problem)));
@@ -61,16 +80,29 @@ impl Redactor {
         self.rules.is_empty()
     }
 
+    /// The paths that no event has had so far.
+    pub fn unmatched(&self) -> impl Iterator<Item = &str> {
+        self.rules.iter().filter(|rule| !rule.matched.load(Ordering::Relaxed)).map(|rule| rule.path.as_str())
+    }
+
     /// Redacts an event, and the record that it keeps as a text.
     pub fn event<T: Tree>(&self, event: &mut T) {
-        self.tree(event);
+        if self.is_empty() {
+            return;
+        }
+        let words = self.words(event);
+        if !words.is_empty() {
+            keep_identities(event, |event| words.replace_in(event));
+        }
+        self.tree(event, &words);
         for path in ORIGINALS {
             at(event, path, &mut |parent: &mut T, key: &str| {
                 let Some(original) = parent.member(key) else { return };
                 let text = original.to_text();
                 *original = T::of_text(match T::parse(&text) {
                     Some(mut record) if record.is_object() => {
-                        self.tree(&mut record);
+                        words.replace_in(&mut record);
+                        self.tree(&mut record, &words);
                         record.to_json().and_then(|json| String::from_utf8(json).ok()).unwrap_or_default()
                     }
                     // Nobody knows which part of a text is at a path.
@@ -80,28 +112,98 @@ impl Redactor {
         }
     }
 
-    fn tree<T: Tree>(&self, tree: &mut T) {
+    fn tree<T: Tree>(&self, tree: &mut T, words: &Words) {
         for rule in &self.rules {
-            at(tree, &rule.path, &mut |parent: &mut T, key: &str| match &rule.action {
-                Action::Remove => parent.remove_member(key),
-                Action::Replace => leaves(parent.member(key), &mut |_| REDACTED.to_owned()),
-                Action::Hash(secret) => leaves(parent.member(key), &mut |text| hash(secret, text)),
+            at(tree, &rule.path, &mut |parent: &mut T, key: &str| {
+                rule.matched.store(true, Ordering::Relaxed);
+                if matches!(rule.action, Action::Remove) {
+                    return parent.remove_member(key);
+                }
+                // What was replaced everywhere has been replaced here too.
+                leaves(parent.member(key), &mut |text| {
+                    (!words.has_replacement(text)).then(|| rule.action.replacement(text))
+                });
             });
         }
+    }
+
+    /// What the rules with `everywhere` replace in this event.
+    fn words<T: Tree>(&self, event: &mut T) -> Words {
+        let mut words = Words::default();
+        for rule in self.rules.iter().filter(|rule| rule.everywhere) {
+            at(event, &rule.path, &mut |parent: &mut T, key: &str| {
+                leaves(parent.member(key), &mut |text| {
+                    words.add(text, rule.action.replacement(text));
+                    None
+                });
+            });
+        }
+        words.sort();
+        words
+    }
+}
+
+impl Action {
+    fn replacement(&self, text: &str) -> String {
+        match self {
+            Self::Remove | Self::Replace => REDACTED.to_owned(),
+            Self::Hash(key) => hash(key, text),
+        }
+    }
+}
+
+fn read_key(key: &Secret) -> Result<SecretString, String> {
+    let key = key.read_document().map_err(|error| error.to_string())?;
+    if key.expose_secret().len() < MIN_KEY {
+        return Err(format!("the key has fewer than {MIN_KEY} bytes"));
+    }
+    Ok(key)
+}
+
+/// Calls `change`, and puts back the identity of the event.
+fn keep_identities<T: Tree>(event: &mut T, change: impl FnOnce(&mut T)) {
+    let mut identities = Vec::new();
+    for path in IDENTITIES {
+        at(event, path, &mut |parent: &mut T, key: &str| {
+            identities.extend(parent.member(key).map(|identity| (path, identity.to_text())));
+        });
+    }
+    change(event);
+    for (path, identity) in identities {
+        at(event, path, &mut |parent: &mut T, key: &str| {
+            if let Some(value) = parent.member(key) {
+                *value = T::of_text(identity.clone());
+            }
+        });
     }
 }
 
 /// # Errors
 /// Why this is not a redaction.
 pub(super) fn check(redaction: &Redaction) -> Result<(), String> {
-    let Redaction { path, with, key } = redaction;
-    if path.split('.').any(str::is_empty) {
-        return Err(format!("`{path}` is not a path, such as `user.name`"));
+    let Redaction { path, with, key, everywhere } = redaction;
+    if let Some(path) = path.strip_prefix('.') {
+        return Err(format!("a path has no dot at its beginning: write `{path}`"));
+    }
+    if path.split('.').any(str::is_empty) || path.contains(['*', '[', ']']) {
+        return Err(format!("`{path}` is not a path, such as `user.name`; a path passes through lists by itself"));
+    }
+    if let Some(index) = path.split('.').find(|key| key.bytes().all(|byte| byte.is_ascii_digit())) {
+        return Err(format!("`{path}` has an index: leave out `{index}`, a path passes through lists by itself"));
+    }
+    if path == "@timestamp" {
+        return Err("destinations need the time of an event: it cannot be redacted".to_owned());
     }
     if IDENTITIES.iter().any(|identity| path == identity || identity.starts_with(&format!("{path}."))) {
         return Err(format!("`{path}` has the identity of an event, which never changes"));
     }
     match (with, key) {
+        (With::Remove, _) if *everywhere => {
+            Err("`everywhere` needs `with: hash` or `with: replace`: a text cannot lose a word".to_owned())
+        }
+        (With::Hash, Some(Secret::Literal(key))) if key.len() < MIN_KEY => {
+            Err(format!("the key has fewer than {MIN_KEY} bytes"))
+        }
         (With::Hash, None) => Err("`with: hash` needs a `key`".to_owned()),
         (With::Remove | With::Replace, Some(_)) => Err("a `key` is for `with: hash`".to_owned()),
         _ => Ok(()),
@@ -125,15 +227,17 @@ fn at<T: Tree>(tree: &mut T, path: &str, visit: &mut dyn FnMut(&mut T, &str)) {
     }
 }
 
-/// Replaces each text, number and truth value at or below `tree`.
-fn leaves<T: Tree>(tree: Option<&mut T>, replace: &mut dyn FnMut(&str) -> String) {
+/// Replaces each text, number and truth value at or below `tree` that `replace` has a text for.
+fn leaves<T: Tree>(tree: Option<&mut T>, replace: &mut dyn FnMut(&str) -> Option<String>) {
     let Some(tree) = tree else { return };
     if let Some(elements) = tree.elements() {
         elements.iter_mut().for_each(|element| leaves(Some(element), replace));
     } else if tree.is_object() {
         tree.for_each_member(&mut |member| leaves(Some(member), replace));
-    } else if !tree.is_null() {
-        *tree = T::of_text(replace(&tree.to_text()));
+    } else if !tree.is_null()
+        && let Some(text) = replace(&tree.to_text())
+    {
+        *tree = T::of_text(text);
     }
 }
 

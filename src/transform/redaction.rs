@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::settings::Secret;
 
-/// One entry of `redact:`, a path alone or `{ path, with, key }`.
+/// One entry of `redact:`, a path alone or `{ path, with, key, everywhere }`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Redaction {
     /// Dotted path of the values.
@@ -18,6 +18,8 @@ pub struct Redaction {
     pub with: With,
     /// The key of the hashes.
     pub key: Option<Secret>,
+    /// The values are replaced wherever else they stand in the event, too.
+    pub everywhere: bool,
 }
 
 /// What is done with a redacted value.
@@ -43,6 +45,9 @@ struct Entry {
     with: With,
     /// The key of the hashes, at least 16 bytes.
     key: Option<Secret>,
+    /// Replace the values that are found at `path` in all other texts of the event too, where they stand as words.
+    #[serde(default)]
+    everywhere: bool,
 }
 
 impl<'de> Deserialize<'de> for Redaction {
@@ -58,16 +63,16 @@ impl<'de> Visitor<'de> for EntryVisitor {
     type Value = Redaction;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a path or { path: …, with: remove|replace|hash, key: … }")
+        formatter.write_str("a path or { path: …, with: remove|replace|hash, key: …, everywhere: … }")
     }
 
     fn visit_str<E: de::Error>(self, path: &str) -> Result<Redaction, E> {
-        Ok(Redaction { path: path.to_owned(), with: With::Remove, key: None })
+        Ok(Redaction { path: path.to_owned(), with: With::Remove, key: None, everywhere: false })
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Redaction, A::Error> {
-        let Entry { path, with, key } = Entry::deserialize(de::value::MapAccessDeserializer::new(map))?;
-        Ok(Redaction { path, with, key })
+        let Entry { path, with, key, everywhere } = Entry::deserialize(de::value::MapAccessDeserializer::new(map))?;
+        Ok(Redaction { path, with, key, everywhere })
     }
 }
 

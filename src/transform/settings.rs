@@ -27,7 +27,7 @@ pub struct TransformSettings {
     /// Let licence keys, registration tokens and passphrases of the console through, in `event.original`, `raw_data`
     /// and raw events. By default `[redacted]` replaces them there, and mapped fields never have them.
     pub keep_console_secrets: bool,
-    /// Conditions in VRL: an event is dropped if one of them is true, such as `.event.action == "agent-heartbeat"`.
+    /// Conditions in VRL: an event is dropped if one of them is true, such as `.event.action == "user-logged-in"`.
     pub drop: Vec<String>,
     /// A program in VRL that changes each event; `abort` drops it. A sink can override it.
     pub remap: Option<String>,

@@ -6,7 +6,7 @@ use super::mapping::Dropped;
 use super::mapping::Mapped;
 #[cfg(not(feature = "remap"))]
 use super::no_remap::{Program, Purpose};
-use super::redact::{REDACTED, Redactor};
+use super::redact::{Keys, REDACTED, Redactor};
 #[cfg(feature = "remap")]
 use super::remap::{MAX_EVENT, Program, Purpose, Run};
 use super::settings::TransformSettings;
@@ -76,12 +76,17 @@ impl Steps {
     ///
     /// # Errors
     /// The first part that cannot be used.
-    pub fn new(settings: &TransformSettings, schema: Schema, remap: Option<&str>) -> Result<Option<Self>, StepsError> {
+    pub fn new(
+        settings: &TransformSettings,
+        schema: Schema,
+        remap: Option<&str>,
+        keys: Keys,
+    ) -> Result<Option<Self>, StepsError> {
         let remap = remap.or(settings.remap.as_deref());
         if settings.redact.is_empty() && settings.drop.is_empty() && remap.is_none() {
             return Ok(None);
         }
-        let redactor = Redactor::new(&settings.redact)
+        let redactor = Redactor::new(&settings.redact, keys)
             .map_err(|(index, problem)| StepsError::new("redact", Some(index), problem))?;
         let conditions = settings.drop.iter().enumerate().map(|(index, source)| {
             Program::compile(source, Purpose::Condition)
@@ -102,6 +107,10 @@ impl Steps {
         // Only `drop` and `remap` skip an event.
         let _ = mapped;
         self.redact(out, start);
+    }
+
+    pub(super) fn unmatched_redactions(&self) -> impl Iterator<Item = &str> {
+        self.redactor.unmatched()
     }
 
     pub(super) fn redacts(&self) -> bool {
@@ -146,7 +155,7 @@ impl Steps {
             mapped.remap_error = Some("the event is not valid JSON".to_owned());
             return self.redact(out, start);
         };
-        for condition in &self.conditions {
+        for (index, condition) in self.conditions.iter().enumerate() {
             match condition.run(&mut event) {
                 Run::Done(Value::Boolean(true)) => {
                     out.truncate(start);
@@ -155,7 +164,7 @@ impl Steps {
                 }
                 Run::Done(_) | Run::Aborted => {}
                 Run::Failed(reason) => {
-                    mapped.remap_error = Some(reason);
+                    mapped.remap_error = Some(format!("drop[{index}]: {reason}"));
                     return self.fail(out, start);
                 }
             }
@@ -166,7 +175,7 @@ impl Steps {
                 mapped.dropped = Some(Dropped::Remap);
             }
             Some(Run::Failed(reason)) => {
-                mapped.remap_error = Some(reason);
+                mapped.remap_error = Some(format!("remap: {reason}"));
                 self.fail(out, start);
             }
             Some(Run::Done(_)) | None => self.finish(out, start, Some(event)),

@@ -13,6 +13,7 @@ pub(super) trait Tree: Sized {
     fn elements(&mut self) -> Option<&mut Vec<Self>>;
     fn is_object(&self) -> bool;
     fn is_null(&self) -> bool;
+    fn is_text(&self) -> bool;
     /// A text without quotes; everything else as JSON.
     fn to_text(&self) -> String;
     fn of_text(text: String) -> Self;
@@ -20,91 +21,61 @@ pub(super) trait Tree: Sized {
     fn to_json(&self) -> Option<Vec<u8>>;
 }
 
-impl Tree for Value {
-    fn member(&mut self, key: &str) -> Option<&mut Self> {
-        self.as_object_mut()?.get_mut(key)
-    }
+/// Both libraries' types have the same methods, but for those about texts.
+macro_rules! impl_tree {
+    ($value:ty, $is_text:path, $to_text:expr) => {
+        impl Tree for $value {
+            fn member(&mut self, key: &str) -> Option<&mut Self> {
+                self.as_object_mut()?.get_mut(key)
+            }
 
-    fn remove_member(&mut self, key: &str) {
-        if let Some(object) = self.as_object_mut() {
-            object.remove(key);
+            fn remove_member(&mut self, key: &str) {
+                if let Some(object) = self.as_object_mut() {
+                    object.remove(key);
+                }
+            }
+
+            fn for_each_member(&mut self, visit: &mut dyn FnMut(&mut Self)) {
+                self.as_object_mut().into_iter().flat_map(|object| object.values_mut()).for_each(visit);
+            }
+
+            fn elements(&mut self) -> Option<&mut Vec<Self>> {
+                self.as_array_mut()
+            }
+
+            fn is_object(&self) -> bool {
+                self.is_object()
+            }
+
+            fn is_null(&self) -> bool {
+                self.is_null()
+            }
+
+            fn is_text(&self) -> bool {
+                $is_text(self)
+            }
+
+            fn to_text(&self) -> String {
+                $to_text(self)
+            }
+
+            fn of_text(text: String) -> Self {
+                text.into()
+            }
+
+            fn parse(text: &str) -> Option<Self> {
+                serde_json::from_str(text).ok()
+            }
+
+            fn to_json(&self) -> Option<Vec<u8>> {
+                serde_json::to_vec(self).ok()
+            }
         }
-    }
-
-    fn for_each_member(&mut self, visit: &mut dyn FnMut(&mut Self)) {
-        self.as_object_mut().into_iter().flat_map(|object| object.values_mut()).for_each(visit);
-    }
-
-    fn elements(&mut self) -> Option<&mut Vec<Self>> {
-        self.as_array_mut()
-    }
-
-    fn is_object(&self) -> bool {
-        self.is_object()
-    }
-
-    fn is_null(&self) -> bool {
-        self.is_null()
-    }
-
-    fn to_text(&self) -> String {
-        self.as_str().map_or_else(|| self.to_string(), str::to_owned)
-    }
-
-    fn of_text(text: String) -> Self {
-        Self::String(text)
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        serde_json::from_str(text).ok()
-    }
-
-    fn to_json(&self) -> Option<Vec<u8>> {
-        serde_json::to_vec(self).ok()
-    }
+    };
 }
 
+impl_tree!(Value, Value::is_string, |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
 #[cfg(feature = "remap")]
-impl Tree for vrl::value::Value {
-    fn member(&mut self, key: &str) -> Option<&mut Self> {
-        self.as_object_mut()?.get_mut(key)
-    }
-
-    fn remove_member(&mut self, key: &str) {
-        if let Some(object) = self.as_object_mut() {
-            object.remove(key);
-        }
-    }
-
-    fn for_each_member(&mut self, visit: &mut dyn FnMut(&mut Self)) {
-        self.as_object_mut().into_iter().flat_map(|object| object.values_mut()).for_each(visit);
-    }
-
-    fn elements(&mut self) -> Option<&mut Vec<Self>> {
-        self.as_array_mut()
-    }
-
-    fn is_object(&self) -> bool {
-        self.is_object()
-    }
-
-    fn is_null(&self) -> bool {
-        self.is_null()
-    }
-
-    fn to_text(&self) -> String {
-        self.to_string_lossy().into_owned()
-    }
-
-    fn of_text(text: String) -> Self {
-        text.into()
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        serde_json::from_str(text).ok()
-    }
-
-    fn to_json(&self) -> Option<Vec<u8>> {
-        serde_json::to_vec(self).ok()
-    }
-}
+impl_tree!(vrl::value::Value, vrl::value::Value::is_bytes, |value: &vrl::value::Value| value
+    .to_string_lossy()
+    .into_owned());

@@ -41,7 +41,7 @@ fn a_file_is_read_whole() {
     assert_eq!(*acme.console.token.first(), Secret::File(directory.path().join("secrets/token")));
     let ids: Vec<_> = acme.console.accounts.iter().map(|id| id.as_str()).collect();
     assert_eq!(ids, ["225494730938493804", "225494730938493805"]);
-    assert_eq!(acme.console.tls.ca_file, Some(directory.path().join("ca.pem")));
+    assert_eq!(acme.console.tls.ca_file, Some(directory.path().join("ca.pem").into()));
     let pulls = acme.streams.pulls();
     assert_eq!(pulls.iter().map(|pull| pull.stream).collect::<Vec<_>>(), [Stream::Threats, Stream::Activities]);
     assert_eq!(serde_json::to_value(pulls[1].since).unwrap(), "2026-01-30T22:00:00.000000Z");

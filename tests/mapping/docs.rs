@@ -1,13 +1,13 @@
 //! `docs/mapping-ecs.md` and `docs/mapping-ocsf.md` are made from the code: each stream has an example, and a table.
 //! For the table, each leaf of a probe is taken away, and what changes in the event is what the leaf is mapped to.
-//! `UPDATE_DOCS=1` writes both, every other run compares them.
+//! `docs/activity-types.md` has the activity types. `UPDATE_DOCS=1` writes all, every other run compares them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::Path;
 
 use s1_forwarder::record::{Stream, Timestamp};
-use s1_forwarder::transform::Schema;
+use s1_forwarder::transform::{Schema, knows_activity_type};
 use serde_json::Value;
 
 use super::elastic::DIFFERENCES;
@@ -32,6 +32,25 @@ fn the_tables_of_the_manual_are_those_of_the_code() {
             page.path
         );
     }
+}
+
+/// Each activity type that the tables have, with what conditions of `drop` and `remap` can ask for.
+#[test]
+fn the_activity_types_of_the_manual_are_those_of_the_code() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/activity-types.md");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let (head, written) = text.split_once(BEGIN).expect("the mark before the table");
+    let mut made = "\n| type | `event.action` | `event.severity` |\n| --- | --- | --- |\n".to_owned();
+    for id in (0..100_000).filter(|id| knows_activity_type(*id)) {
+        let record = serde_json::json!({ "id": "1", "activityType": id, "createdAt": "2026-01-31T00:00:00Z" });
+        let event = &map_to(Schema::Ecs, Stream::Activities, &record)["event"];
+        writeln!(made, "| {id} | {} | {} |", event["action"].as_str().unwrap(), event["severity"]).unwrap();
+    }
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&path, format!("{head}{BEGIN}{made}")).unwrap();
+        return;
+    }
+    assert!(written == made, "not up to date: run UPDATE_DOCS=1 cargo test --test it mapping::docs");
 }
 
 /// The manual of one schema.

@@ -31,13 +31,12 @@ mod vendor;
 mod vulnerability;
 mod workload;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use self::common_fields::CommonFields;
 use self::event::{Event, Scratch};
 use super::json::Json;
-use super::mapping::{Mapped, Origin, Snapshot, check};
+use super::mapping::{Mapped, Origin, SchemaMapper, Snapshot};
 use crate::record::activity::Activity;
 use crate::record::agent::Agent;
 use crate::record::alert::Alert;
@@ -45,7 +44,8 @@ use crate::record::group::Group;
 use crate::record::threat::Threat;
 use crate::record::unified_alert::UnifiedAlert;
 use crate::record::vulnerability::{Vulnerability, content_version};
-use crate::record::{Identity, JsonError, Reader, Scope, Stream, Timestamp, facts};
+use crate::record::{Identity, JsonError, Reader, Scope, Stream, Timestamp};
+use crate::settings::Labels;
 use crate::transform::common::enrichment::Enrichment;
 
 /// The name with the version, for the Kafka header.
@@ -62,14 +62,14 @@ pub(super) struct Ecs {
     /// The beginning of `observer`.
     observer: Vec<u8>,
     /// The scope of the next records, if they do not contain it.
-    pub scope: Option<Arc<Scope>>,
+    scope: Option<Arc<Scope>>,
     /// `event.module` to `event.timezone`.
     provenance: Vec<u8>,
     scratch: Scratch,
 }
 
 impl Ecs {
-    pub fn new(origin: &Origin, labels: &BTreeMap<String, String>, keep_original: bool) -> Self {
+    pub fn new(origin: &Origin, labels: &Labels, keep_original: bool) -> Self {
         Self {
             stream: origin.stream,
             console_host: origin.console_host.clone(),
@@ -81,33 +81,18 @@ impl Ecs {
             scratch: Scratch::default(),
         }
     }
+}
 
-    /// For the events that follow.
-    pub fn set_labels(&mut self, origin: &Origin, labels: &BTreeMap<String, String>) {
+impl SchemaMapper for Ecs {
+    fn set_labels(&mut self, origin: &Origin, labels: &Labels) {
         self.head = head(origin, labels);
     }
 
-    pub fn identity(&self, record: &[u8]) -> Identity {
-        facts(self.stream, record).identity(&self.console_host, record)
+    fn set_scope(&mut self, scope: Option<Arc<Scope>>) {
+        self.scope = scope;
     }
 
-    /// Appends the event of one record.
-    ///
-    /// # Errors
-    /// With the reason, when the record is not a JSON object. The caller must then discard the appended bytes.
-    pub fn map(
-        &mut self,
-        record: &[u8],
-        identity: Identity,
-        enrichment: Option<&[u8]>,
-        out: &mut Vec<u8>,
-    ) -> Result<Mapped, String> {
-        let record = check(record)?;
-        self.map_object(record, identity, enrichment, out)
-            .map_err(|error| format!("the record cannot be read: {error}"))
-    }
-
-    fn map_object(
+    fn map(
         &mut self,
         record: &str,
         identity: Identity,
@@ -165,8 +150,7 @@ impl Ecs {
         Ok(mapped)
     }
 
-    /// Appends the event that follows the last record of a snapshot.
-    pub fn map_snapshot(&mut self, snapshot: Snapshot, identity: Identity, out: &mut Vec<u8>) {
+    fn map_snapshot(&mut self, snapshot: Snapshot, identity: Identity, out: &mut Vec<u8>) {
         let (time, records) = (snapshot.time.to_string(), snapshot.records.to_string());
         let mut json = Json::new(out, &mut self.scratch.siblings);
         json.raw(b"{");
@@ -187,9 +171,7 @@ impl Ecs {
         json.raw(b"}");
     }
 
-    /// Appends the event of a record that cannot be mapped: the mandatory ECS fields, its identity, the record and the
-    /// reason.
-    pub fn map_error(&mut self, record: &[u8], identity: Identity, reason: &str, out: &mut Vec<u8>) {
+    fn map_error(&mut self, record: &[u8], identity: Identity, reason: &str, out: &mut Vec<u8>) {
         let mut json = Json::new(out, &mut self.scratch.siblings);
         json.raw(b"{");
         json.word("@timestamp", &Timestamp::now().to_string());
@@ -209,7 +191,7 @@ impl Ecs {
     }
 }
 
-fn head(origin: &Origin, labels: &BTreeMap<String, String>) -> Vec<u8> {
+fn head(origin: &Origin, labels: &Labels) -> Vec<u8> {
     let mut out = Vec::new();
     let mut siblings = Vec::new();
     let mut json = Json::new(&mut out, &mut siblings);

@@ -31,7 +31,6 @@ mod user;
 mod vulnerability;
 mod workload;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use self::class::{BASE_EVENT, OTHER};
@@ -40,7 +39,7 @@ use self::metadata::Common;
 use super::common::enrichment::Enrichment;
 use super::common::severity::Severity;
 use super::json::Json;
-use super::mapping::{Mapped, Origin, Snapshot, check};
+use super::mapping::{Mapped, Origin, SchemaMapper, Snapshot};
 use crate::record::activity::Activity;
 use crate::record::agent::Agent;
 use crate::record::alert::Alert;
@@ -48,7 +47,8 @@ use crate::record::group::Group;
 use crate::record::threat::Threat;
 use crate::record::unified_alert::UnifiedAlert;
 use crate::record::vulnerability::Vulnerability;
-use crate::record::{Escaped, Identity, JsonError, Reader, Scope, Stream, Timestamp, facts};
+use crate::record::{Escaped, Identity, JsonError, Reader, Scope, Stream, Timestamp};
+use crate::settings::Labels;
 
 /// The name with the version, for the Kafka header.
 pub(super) const NAME: &str = "ocsf-1.8.0";
@@ -62,12 +62,12 @@ pub(super) struct Ocsf {
     /// The beginning of `metadata`: the same in every event.
     metadata: Vec<u8>,
     /// The scope of the next records, if they do not contain it.
-    pub scope: Option<Arc<Scope>>,
+    scope: Option<Arc<Scope>>,
     scratch: Scratch,
 }
 
 impl Ocsf {
-    pub fn new(origin: &Origin, labels: &BTreeMap<String, String>, keep_original: bool) -> Self {
+    pub fn new(origin: &Origin, labels: &Labels, keep_original: bool) -> Self {
         Self {
             stream: origin.stream,
             console_host: origin.console_host.clone(),
@@ -77,33 +77,18 @@ impl Ocsf {
             scratch: Scratch::default(),
         }
     }
+}
 
-    /// For the events that follow.
-    pub fn set_labels(&mut self, origin: &Origin, labels: &BTreeMap<String, String>) {
+impl SchemaMapper for Ocsf {
+    fn set_labels(&mut self, origin: &Origin, labels: &Labels) {
         self.metadata = metadata(origin, labels);
     }
 
-    pub fn identity(&self, record: &[u8]) -> Identity {
-        facts(self.stream, record).identity(&self.console_host, record)
+    fn set_scope(&mut self, scope: Option<Arc<Scope>>) {
+        self.scope = scope;
     }
 
-    /// Appends the event of one record.
-    ///
-    /// # Errors
-    /// With the reason, when the record is not a JSON object. The caller must then discard the appended bytes.
-    pub fn map(
-        &mut self,
-        record: &[u8],
-        identity: Identity,
-        enrichment: Option<&[u8]>,
-        out: &mut Vec<u8>,
-    ) -> Result<Mapped, String> {
-        let record = check(record)?;
-        self.map_object(record, identity, enrichment, out)
-            .map_err(|error| format!("the record cannot be read: {error}"))
-    }
-
-    fn map_object(
+    fn map(
         &mut self,
         record: &str,
         identity: Identity,
@@ -159,8 +144,7 @@ impl Ocsf {
         Ok(mapped)
     }
 
-    /// Appends the event that follows the last record of a snapshot.
-    pub fn map_snapshot(&mut self, snapshot: Snapshot, identity: Identity, out: &mut Vec<u8>) {
+    fn map_snapshot(&mut self, snapshot: Snapshot, identity: Identity, out: &mut Vec<u8>) {
         let (time, records) = (snapshot.time.to_string(), snapshot.records.to_string());
         let message = format!("Snapshot of {time} is complete: {records} {}", self.stream.name());
         let mut event = begin_own_event(&mut self.scratch, "snapshot-complete", snapshot.time, &message, out);
@@ -177,8 +161,7 @@ impl Ocsf {
         event.json.raw(b"}");
     }
 
-    /// Appends the event of a record that cannot be mapped: the record and the reason.
-    pub fn map_error(&mut self, record: &[u8], identity: Identity, reason: &str, out: &mut Vec<u8>) {
+    fn map_error(&mut self, record: &[u8], identity: Identity, reason: &str, out: &mut Vec<u8>) {
         let mut event = begin_own_event(&mut self.scratch, "mapping-failed", Timestamp::now(), reason, out);
         event.status(2, "");
         event.json.text("status_detail", reason);
@@ -208,7 +191,7 @@ fn begin_own_event<'o>(
     event
 }
 
-fn metadata(origin: &Origin, labels: &BTreeMap<String, String>) -> Vec<u8> {
+fn metadata(origin: &Origin, labels: &Labels) -> Vec<u8> {
     let mut out = Vec::new();
     let mut siblings = Vec::new();
     let mut json = Json::new(&mut out, &mut siblings);

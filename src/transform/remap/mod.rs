@@ -27,6 +27,10 @@ pub(super) const MAX_EVENT: usize = 1024 * 1024;
 /// Stack of the thread that compiles a program: the compiler descends once for each bracket.
 const COMPILER_STACK: usize = 256 * 1024 * 1024;
 
+#[allow(clippy::expect_used, reason = "a constant, which a test compiles")]
+static SPAN: LazyLock<regex::Regex> =
+    LazyLock::new(|| regex::Regex::new(r"\((\d+):(\d+)\)").expect("a valid expression"));
+
 static FUNCTIONS: LazyLock<Vec<Box<dyn Function>>> = LazyLock::new(functions::allowed);
 
 /// A compiled program.
@@ -88,8 +92,22 @@ impl Program {
             Ok(value) => Run::Done(value),
             Err(Terminate::Abort(vrl::compiler::ExpressionError::Abort { .. })) => Run::Aborted,
             Err(Terminate::Interrupted) => Run::Failed(control.reason().to_owned()),
-            Err(failure) => Run::Failed(failure.to_string()),
+            Err(failure) => Run::Failed(self.with_places(&failure.to_string())),
         }
+    }
+}
+
+impl Program {
+    /// VRL names places by the first and last byte: `at (16:36)` becomes `at line 1, column 17`.
+    fn with_places(&self, failure: &str) -> String {
+        let place = |captures: &regex::Captures<'_>| {
+            let begin = captures[1].parse().ok().and_then(|begin: usize| self.source.get(..begin));
+            let Some(before) = begin else { return captures[0].to_owned() };
+            let line = before.matches('\n').count() + 1;
+            let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+            format!("line {line}, column {column}")
+        };
+        SPAN.replace_all(failure, place).into_owned()
     }
 }
 
@@ -121,9 +139,7 @@ fn compile(source: &str, purpose: Purpose) -> Result<Compiled, String> {
     if purpose == Purpose::Condition {
         let found = result.program.final_type_info().result;
         if !found.is_boolean() {
-            return Err(
-                "a condition has to be true or false, such as `.event.action == \"agent-heartbeat\"`".to_owned()
-            );
+            return Err("a condition has to be true or false, such as `.event.action == \"user-logged-in\"`".to_owned());
         }
         if found.is_fallible() {
             return Err("a condition must not fail: write what happens then, such as `?? false`".to_owned());
@@ -135,6 +151,12 @@ fn compile(source: &str, purpose: Purpose) -> Result<Compiled, String> {
 /// The compiler's text, each place as `program:LINE:COLUMN`: the file that has the program has other lines.
 fn print(diagnostics: &str) -> String {
     let lines = diagnostics.trim_matches('\n').lines().filter(|line| !line.contains("VRL REPL"));
+    let hint = if diagnostics.contains("undefined function") {
+        "\ndocs/transform.md lists the functions; values are hashed by `redact`"
+    } else {
+        ""
+    };
     lines
         .fold("it does not compile".to_owned(), |text, line| format!("{text}\n{}", line.replace("┌─ :", "┌─ program:")))
+        + hint
 }

@@ -8,7 +8,7 @@ mod redaction;
 use std::sync::Arc;
 
 use s1_forwarder::record::Stream;
-use s1_forwarder::transform::{Mapped, Mapper, Origin, Schema, Steps, TransformSettings};
+use s1_forwarder::transform::{Keys, Mapped, Mapper, Origin, Schema, Steps, TransformSettings};
 use serde_json::Value;
 
 use super::support::HOST;
@@ -18,7 +18,7 @@ pub fn settings(yaml: &str) -> TransformSettings {
 }
 
 pub fn mapper(settings: &TransformSettings, schema: Schema, stream: Stream) -> Mapper {
-    let steps = Steps::new(settings, schema, None).unwrap_or_else(|error| panic!("{error}"));
+    let steps = Steps::new(settings, schema, None, Keys::Configured).unwrap_or_else(|error| panic!("{error}"));
     let origin = Origin { pipeline: "acme".to_owned(), console_host: HOST.to_owned(), stream };
     Mapper::new(settings, schema, origin).with_steps(steps.map(Arc::new))
 }

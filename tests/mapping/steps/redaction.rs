@@ -1,7 +1,7 @@
 //! `redact`, and the secrets of the console that are redacted without being asked for.
 
 use s1_forwarder::record::Stream;
-use s1_forwarder::transform::{Mapper, Origin, Schema, Steps};
+use s1_forwarder::transform::{Keys, Mapper, Origin, Schema, Steps};
 use serde_json::{Value, json};
 
 use super::{mapper, run, settings};
@@ -66,6 +66,13 @@ fn redactions_that_cannot_be_are_refused() {
     for (transform, expected) in [
         ("redact: ['']", "is not a path"),
         ("redact: ['a..b']", "is not a path"),
+        ("redact: ['user.*']", "is not a path"),
+        ("redact: ['user[0].name']", "is not a path"),
+        ("redact: [.user.name]", "no dot at its beginning: write `user.name`"),
+        ("redact: [related.user.0]", "leave out `0`"),
+        ("redact: ['@timestamp']", "need the time of an event"),
+        ("redact: [{ path: a, with: remove, everywhere: true }]", "`with: hash` or `with: replace`"),
+        ("redact: [{ path: a, with: hash, key: short }]", "fewer than 16 bytes"),
         ("redact: [{ path: a, with: hash }]", "needs a `key`"),
         ("redact: [{ path: a, with: remove, key: x }]", "a `key` is for `with: hash`"),
         ("redact: [{ path: metadata.uid, with: replace }]", "has the identity of an event"),
@@ -73,12 +80,60 @@ fn redactions_that_cannot_be_are_refused() {
         let errors = Steps::check(&settings(transform)).unwrap_err();
         assert!(errors[0].to_string().contains(expected), "{transform}: {errors:?}");
     }
-    for (key, expected) in [("short", "fewer than 16 bytes"), ("{ env: S1_NO_SUCH_VARIABLE }", "is not set")] {
-        let transform = settings(&format!("redact: [{{ path: a, with: hash, key: {key} }}]"));
-        assert_eq!(Steps::check(&transform), Ok(()), "secrets are read when a lane starts");
-        let error = Steps::new(&transform, Schema::Ecs, None).unwrap_err().to_string();
-        assert!(error.contains(expected), "{error}");
+    let transform = settings("redact: [{ path: a, with: hash, key: { env: S1_NO_SUCH_VARIABLE } }]");
+    assert_eq!(Steps::check(&transform), Ok(()), "secrets are read when a lane starts");
+    let error = Steps::new(&transform, Schema::Ecs, None, Keys::Configured).unwrap_err().to_string();
+    assert!(error.contains("is not set"), "{error}");
+    assert!(Steps::new(&transform, Schema::Ecs, None, Keys::OfTests).is_ok());
+}
+
+/// A user's name stands in many fields, in sentences and in the record: `everywhere` finds it in all of them.
+#[test]
+fn a_value_is_redacted_wherever_it_stands() {
+    let mut record = record();
+    record["primaryDescription"] = json!("The management user Jane (jane) logged in; janet did not.");
+    record["data"]["path"] = json!(r"C:\Users\jane\file.txt");
+    for (schema, path) in
+        [(Schema::Ecs, "related.user"), (Schema::Ocsf, "actor.user.name"), (Schema::Raw, "data.username")]
+    {
+        let plain = run("keep_original: true", schema, &record).0.unwrap();
+        let transform =
+            format!("keep_original: true\nredact: [{{ path: {path}, with: hash, key: {KEY}, everywhere: true }}]\n");
+        let (event, _) = run(&transform, schema, &record);
+        let (event, text) = (event.clone().unwrap(), event.unwrap().to_string());
+        assert!(plain.to_string().contains("(jane)"), "{schema:?}");
+        assert!(!text.replace("janet", "").contains("jane"), "{schema:?}: {text}");
+        assert!(text.contains("janet did not"), "{schema:?}: {text}");
+        let hash = event.pointer("/related/user/0").or(event.pointer("/actor/user/name"));
+        let hash = hash.or(event.pointer("/data/username")).unwrap().as_str().unwrap();
+        assert_eq!(hash.len(), 32, "hashed once: {text}");
+        assert!(text.matches(hash).count() >= 3, "{schema:?}: {text}");
+        for identity in ["/sentinel_one/identity", "/metadata/uid"] {
+            assert_eq!(event.pointer(identity), plain.pointer(identity));
+        }
     }
+}
+
+/// The identity is not looked into.
+#[test]
+fn an_identity_stays_even_if_a_value_is_in_it() {
+    let plain = run("{}", Schema::Ecs, &record()).0.unwrap();
+    let identity = plain["sentinel_one"]["identity"].as_str().unwrap();
+    let mut record = record();
+    record["secondaryDescription"] = json!(identity);
+    let transform = "keep_original: true\nredact: [{ path: sentinel_one.activity.description.secondary, with: replace, everywhere: true }]";
+    let (event, _) = run(transform, Schema::Ecs, &record);
+    let event = event.unwrap();
+    let before = run("{}", Schema::Ecs, &record).0.unwrap();
+    assert_eq!(event["sentinel_one"]["identity"], before["sentinel_one"]["identity"]);
+}
+
+#[test]
+fn paths_that_no_event_has_are_known() {
+    let mut mapper = mapper(&settings("redact: [user.nmae, user.name]"), Schema::Ecs, Stream::Activities);
+    assert_eq!(mapper.unmatched_redactions(), ["user.nmae", "user.name"]);
+    mapper.map(record().to_string().as_bytes(), &mut Vec::new()).unwrap();
+    assert_eq!(mapper.unmatched_redactions(), ["user.nmae"]);
 }
 
 /// Nobody knows what is at a path of a record that is not JSON: nothing of it is sent.

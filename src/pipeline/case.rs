@@ -1,7 +1,6 @@
 //! `tests:` of a pipeline file: a record, and what has to become of it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -9,9 +8,12 @@ use serde_json::Value;
 
 use super::Pipeline;
 use crate::record::Stream;
-use crate::transform::{Mapper, Origin, Steps};
+use crate::transform::{Keys, Origin};
 
-/// One entry of `tests:`. `check` runs it.
+/// What names the kind of an event, in ECS and in OCSF.
+const KINDS: [&str; 3] = ["event.action", "event.code", "type_name"];
+
+/// One entry of `tests:`. `check` runs it. Hashes have a key of their own, so that a test needs no secret.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Case {
@@ -27,6 +29,9 @@ pub struct Case {
     /// Dotted paths of the event and their values; `null` for a field that must not exist.
     #[serde(default)]
     pub expect: BTreeMap<String, Value>,
+    /// Texts that must be nowhere in the event, such as a name that is redacted.
+    #[serde(default)]
+    pub absent: Vec<String>,
     /// True if the event must be dropped.
     #[serde(default)]
     pub dropped: bool,
@@ -36,19 +41,9 @@ impl Case {
     /// # Errors
     /// What is not as expected, one difference after the other.
     pub fn run(&self, pipeline: &Pipeline) -> Result<(), String> {
-        let sink = match &self.sink {
-            Some(name) => {
-                let found = pipeline.sinks.iter().find(|sink| sink.name() == name);
-                Some(found.ok_or_else(|| format!("the pipeline has no sink `{name}`"))?)
-            }
-            None => None,
-        };
-        let transform = &pipeline.transform;
-        let schema = sink.and_then(|sink| sink.common.schema).unwrap_or(transform.schema);
-        let remap = sink.and_then(|sink| sink.common.remap.as_deref());
-        let steps = Steps::new(transform, schema, remap).map_err(|error| format!("transform.{error}"))?;
         let origin = Origin::of(&pipeline.name, pipeline.console.url.host(), self.stream);
-        let mut mapper = Mapper::new(transform, schema, origin).with_steps(steps.map(Arc::new));
+        let mapper = pipeline.mapper(origin, self.sink.as_deref(), None, Keys::OfTests);
+        let (mut mapper, _) = mapper.map_err(|error| error.to_string())?;
         let mut event = Vec::new();
         let mapped = mapper.map(self.record.to_string().as_bytes(), &mut event).map_err(|error| error.to_string())?;
         if let Some(reason) = mapped.remap_error {
@@ -57,15 +52,23 @@ impl Case {
         match (mapped.dropped.is_some(), self.dropped) {
             (true, true) => return Ok(()),
             (true, false) => return Err("the event was dropped".to_owned()),
-            (false, true) => return Err("the event was not dropped".to_owned()),
             (false, false) => {}
+            (false, true) => {
+                let event: Value = serde_json::from_slice(&event).map_err(|error| error.to_string())?;
+                let kind = KINDS.iter().filter_map(|path| Some(format!("{path} is {}", find(&event, path)?)));
+                let kind = kind.collect::<Vec<_>>().join(", ");
+                return Err(format!("the event was not dropped: {kind}"));
+            }
         }
+        let text = String::from_utf8_lossy(&event);
+        let present = self.absent.iter().filter(|absent| text.contains(absent.as_str()));
+        let present = present.map(|absent| format!("{absent:?} is in the event"));
         let event: Value = serde_json::from_slice(&event).map_err(|error| error.to_string())?;
         let differs = |(path, expected): (&String, &Value)| {
             let found = find(&event, path).unwrap_or(&Value::Null);
             (found != expected).then(|| format!("{path}: expected {expected}, found {found}"))
         };
-        let differences: Vec<_> = self.expect.iter().filter_map(differs).collect();
+        let differences: Vec<_> = self.expect.iter().filter_map(differs).chain(present).collect();
         if differences.is_empty() { Ok(()) } else { Err(differences.join("; ")) }
     }
 }

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Pipeline;
 use super::problem::{Place, Problem, Severity};
 use super::yaml::Node;
+use super::{Case, Pipeline};
 use crate::record::{Stream, Timestamp};
 use crate::settings::check_name;
 use crate::settings::{Id, Tls};
@@ -171,9 +171,39 @@ pub(super) fn transform(root: &Node, transform: &transform::TransformSettings, p
             report.error(&["transform", "labels", name], problem);
         }
     }
+    for (index, redaction) in transform.redact.iter().enumerate() {
+        let label = redaction.path.strip_prefix("labels.").filter(|label| transform.labels.contains_key(*label));
+        if let Some(label) = label {
+            let message = format!(
+                "the label `{label}` is redacted in the event only: topics, indices, headers and envelopes still have it"
+            );
+            let list = report.root.nearest(&["transform", "redact"]);
+            let place = list.list().get(index).unwrap_or(list).place.clone();
+            report.at(&place, &format!("transform.redact[{index}]"), Severity::Warning, message);
+        }
+    }
     if transform.schema == transform::Schema::Raw && transform.keep_original.is_some() {
         let message = "without effect: with `schema: raw` the event is the record itself";
         report.push(&["transform", "keep_original"], Severity::Warning, message);
+    }
+}
+
+/// Tests that check nothing, or that look the same.
+pub(super) fn tests(root: &Node, tests: &[Case], problems: &mut Vec<Problem>) {
+    let nodes = root.get("tests").map_or(&[][..], Node::list);
+    let mut names = BTreeSet::new();
+    for (index, (node, test)) in nodes.iter().zip(tests).enumerate() {
+        let mut report = |message: String| {
+            problems.push(Problem::at(&node.place, &format!("tests[{index}]"), Severity::Error, message));
+        };
+        if !names.insert(&test.name) {
+            report(format!("another test is named `{}`", test.name));
+        }
+        match (test.dropped, test.expect.is_empty() && test.absent.is_empty()) {
+            (false, true) => report("a test needs `expect`, `absent` or `dropped: true`".to_owned()),
+            (true, false) => report("a dropped event has nothing to `expect`".to_owned()),
+            _ => {}
+        }
     }
 }
 

@@ -18,6 +18,8 @@ pub(super) struct Version {
     /// `None` if the file was written so shortly before it was read that a later write could have the same times.
     stamp: Option<Stamp>,
     pub hash: [u8; 32],
+    /// `metadata.generation` of a resource.
+    pub generation: Option<i64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,6 +80,7 @@ pub(super) fn read_contents(path: &Path, known: Option<&Version>) -> Contents {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Text {
     hash: [u8; 32],
+    generation: Option<i64>,
     /// The error tells why the contents are not text.
     text: Result<Arc<str>, String>,
 }
@@ -90,7 +93,15 @@ impl Text {
             let line = 1 + valid.iter().filter(|byte| **byte == b'\n').count();
             format!("line {line} is not UTF-8 text")
         });
-        Self { hash, text }
+        Self { hash, generation: None, text }
+    }
+
+    /// The text of a resource. Another generation is another version, even of the same text.
+    #[cfg(any(test, feature = "kubernetes"))]
+    pub fn of_generation(self, generation: Option<i64>) -> Self {
+        let mut hash = Sha256::new_with_prefix(self.hash);
+        hash.update(generation.unwrap_or_default().to_be_bytes());
+        Self { generation, hash: hash.finalize().into(), ..self }
     }
 
     /// `known` is the hash of the contents that were last read.
@@ -99,7 +110,7 @@ impl Text {
     }
 
     fn contents_at(self, stamp: Option<Stamp>, known: Option<&[u8; 32]>) -> Contents {
-        let version = Version { stamp, hash: self.hash };
+        let version = Version { stamp, hash: self.hash, generation: self.generation };
         match self.text {
             _ if known == Some(&self.hash) => Contents::Same(version),
             Ok(text) => Contents::New(text, version),

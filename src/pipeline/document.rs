@@ -8,11 +8,11 @@ use serde::Deserialize;
 
 use super::check;
 use super::objects::{self, Kind};
-use super::problem::{Problem, Severity};
+use super::problem::{MAX_PROBLEMS, Problem, Severity};
 use super::read::{keys_of, not_one_of, read, read_with, unknown_key, warn_of_literals};
 use super::yaml::{self, Entry, Node, Value, join};
 use super::{Case, Pipeline};
-use crate::settings::check_name;
+use crate::settings::{SECRET_REF, SecretObject, check_name};
 use crate::{console, sink, source, transform};
 
 const KEYS: [&str; 7] = ["name", "enabled", "console", "streams", "transform", "sinks", "tests"];
@@ -32,15 +32,30 @@ pub(super) fn tree(text: &str, file: &Arc<Path>, problems: &mut Vec<Problem>) ->
         problems.push(Problem::at(&root.place, "", Severity::Error, message));
         return None;
     }
-    let directory = Kind::of(file).is_none().then(|| file.parent().unwrap_or(Path::new("")));
-    resolve_paths(&mut root, directory, "", problems);
+    let base = match objects::resource_at(file) {
+        Some((namespace, _)) => Base::Namespace(namespace),
+        None if Kind::of(file).is_some() => Base::Nothing,
+        None => Base::Directory(file.parent().unwrap_or(Path::new(""))),
+    };
+    resolve(&mut root, base, ("", ""), problems);
     fill_empty_streams(&mut root);
     Some(root)
 }
 
-/// Resolves `{ file: PATH }` and the files of `tls:` against `directory`. Without a directory they must be absolute.
-/// This is done before the defaults file is merged, whose paths are relative to itself.
-fn resolve_paths(node: &mut Node, directory: Option<&Path>, key: &str, problems: &mut Vec<Problem>) {
+/// What names in a file are relative to.
+#[derive(Debug, Clone, Copy)]
+enum Base<'a> {
+    /// `{ file }` in a file.
+    Directory(&'a Path),
+    /// Labelled objects.
+    Nothing,
+    /// `secretRef` in a resource.
+    Namespace(&'a str),
+}
+
+/// Resolves `{ file: PATH }`, the files of `tls:`, and `secretRef`. This is done before the defaults file is merged,
+/// whose paths are relative to itself. A node is named by its key, and by the keys on the way to it.
+fn resolve(node: &mut Node, base: Base<'_>, (key, path): (&str, &str), problems: &mut Vec<Problem>) {
     let is_secret = !matches!(key, "" | "labels" | "headers" | "options");
     match &mut node.value {
         Value::Map(entries) => {
@@ -48,27 +63,52 @@ fn resolve_paths(node: &mut Node, directory: Option<&Path>, key: &str, problems:
             for entry in entries {
                 let is_path =
                     (alone && is_secret && entry.key == "file") || (key == "tls" && entry.key.ends_with("_file"));
-                match (&mut entry.node.value, directory) {
-                    (Value::Text(path), Some(directory)) if is_path => {
-                        *path = directory.join(path.as_str()).to_string_lossy().into_owned()
+                match (&mut entry.node.value, base) {
+                    _ if alone && is_secret && entry.key == SECRET_REF => resolve_secret(entry, base, path, problems),
+                    (Value::Text(file), Base::Directory(directory)) if is_path => {
+                        *file = directory.join(file.as_str()).to_string_lossy().into_owned()
                     }
-                    (Value::Text(path), None) if is_path => {
-                        if Path::new(path).is_relative() {
-                            let key = join(key, &entry.key);
-                            problems.push(Problem::at(&entry.place, &key, Severity::Error, RELATIVE));
+                    (Value::Text(file), Base::Nothing) if is_path => {
+                        if Path::new(file).is_relative() {
+                            let path = join(path, &entry.key);
+                            problems.push(Problem::at(&entry.place, &path, Severity::Error, RELATIVE));
                         }
                     }
                     // Records are not settings.
                     _ if key.is_empty() && entry.key == "tests" => {}
-                    _ => resolve_paths(&mut entry.node, directory, &entry.key, problems),
+                    _ => {
+                        let path = join(path, &entry.key);
+                        resolve(&mut entry.node, base, (&entry.key, &path), problems);
+                    }
                 }
             }
         }
         Value::List(elements) => {
-            elements.iter_mut().for_each(|element| resolve_paths(element, directory, key, problems))
+            for (index, element) in elements.iter_mut().enumerate() {
+                resolve(element, base, (key, &format!("{path}[{index}]")), problems);
+            }
         }
         _ => {}
     }
+}
+
+/// Replaces `{ name, key }` by [`SecretObject`]'s text. What is reported is replaced too, so that it is reported once.
+fn resolve_secret(entry: &mut Entry, base: Base<'_>, key: &str, problems: &mut Vec<Problem>) {
+    let Base::Namespace(namespace) = base else {
+        let message = "only a Pipeline resource of Kubernetes names Secrets; write { file: PATH } or { env: NAME }";
+        problems.push(Problem::at(&entry.place, &join(key, SECRET_REF), Severity::Error, message));
+        entry.node.value = Value::Text("no/secret/here".to_owned());
+        return;
+    };
+    let text = |name: &str| entry.node.get(name).and_then(Node::text).unwrap_or_default();
+    let object = SecretObject::new(namespace, text("name"), text("key")).ok();
+    let has_more = entry.node.entries().iter().any(|entry| !matches!(entry.key.as_str(), "name" | "key"));
+    if has_more || object.is_none() {
+        let message = "expected { name: NAME, key: KEY } of a Secret in the resource's own namespace";
+        problems.push(Problem::at(&entry.place, &join(key, SECRET_REF), Severity::Error, message));
+    }
+    let text = object.map_or_else(|| "no/secret/here".to_owned(), |object| object.to_string());
+    entry.node.value = Value::Text(text);
 }
 
 const RELATIVE: &str = "a relative path has no meaning in an object of Kubernetes; write an absolute path (of a Secret that \
@@ -91,7 +131,7 @@ pub(super) fn inherit(own: &mut Node, defaults: &Node) {
     let (Value::Map(own), Value::Map(defaults)) = (&mut own.value, &defaults.value) else { return };
     for default in defaults {
         match own.iter_mut().find(|entry| entry.key == default.key) {
-            // The two sources of a secret, `file` and `env`, exclude each other.
+            // The sources of a secret exclude each other.
             Some(entry) if is_source(&entry.node) || is_source(&default.node) => {}
             Some(entry) if matches!(entry.node.value, Value::Null) => entry.node = default.node.clone(),
             Some(entry) => inherit(&mut entry.node, &default.node),
@@ -101,7 +141,7 @@ pub(super) fn inherit(own: &mut Node, defaults: &Node) {
 }
 
 fn is_source(node: &Node) -> bool {
-    matches!(node.entries(), [Entry { key, .. }] if key == "file" || key == "env")
+    matches!(node.entries(), [Entry { key, .. }] if ["file", "env", SECRET_REF].contains(&key.as_str()))
 }
 
 /// Checks a defaults file. Keys may be missing, since the pipeline files may have them. The nodes of reported problems
@@ -123,7 +163,8 @@ pub(super) fn check_defaults(root: &Node, problems: &mut Vec<Problem>) {
 }
 
 fn unknown_keys(root: &Node, problems: &mut Vec<Problem>) {
-    for entry in root.entries().iter().filter(|entry| !KEYS.contains(&entry.key.as_str())) {
+    let unknown = root.entries().iter().filter(|entry| !KEYS.contains(&entry.key.as_str()));
+    for entry in unknown.take(MAX_PROBLEMS) {
         problems.push(Problem::at(&entry.place, &entry.key, Severity::Error, unknown_key(&entry.key, &KEYS)));
     }
 }
@@ -154,6 +195,7 @@ pub(super) fn pipeline(root: &Node, file: &Path, problems: &mut Vec<Problem>) ->
         check::transform(root, transform, problems);
     }
     check::sinks(root, &sinks, problems);
+    check::tests(root, &tests, problems);
     let pipeline = match (name, enabled, console, streams, transform) {
         (Some(name), Some(enabled), Some(console), Some(streams), Some(transform)) => {
             let sinks = sinks.into_iter().flatten().map(Arc::new).collect();
@@ -201,6 +243,9 @@ fn required_by(schema: &serde_json::Value) -> Vec<String> {
 fn name(root: &Node, file: &Path, problems: &mut Vec<Problem>) -> Option<String> {
     let (name, node, hint) = match given(root, "name") {
         Some(node) => (read(node, "name", problems)?, node, ""),
+        None if objects::resource_at(file).is_some() => {
+            (objects::stem(file), root, " (NAMESPACE.NAME of the resource)")
+        }
         None => (objects::stem(file), root, " (the file's name, since there is no key `name`)"),
     };
     match check_name(&name) {

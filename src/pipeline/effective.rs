@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::Pipeline;
 use crate::record::Stream;
-use crate::settings::Period;
+use crate::settings::{Period, SECRET_REF};
 
 impl Pipeline {
     /// Keys with dots and their values. A secret shows where it comes from; a literal
@@ -77,7 +77,7 @@ fn is_source(value: &Value) -> bool {
 }
 
 fn is_secret_source(map: &Map<String, Value>) -> bool {
-    map.len() == 1 && (map.contains_key("file") || map.contains_key("env"))
+    map.len() == 1 && ["file", "env", SECRET_REF].iter().any(|source| map.contains_key(*source))
 }
 
 fn text(value: &Value) -> String {

@@ -92,6 +92,8 @@ pub struct FileReport {
     pub pipeline: Option<Arc<Pipeline>>,
     /// Errors and warnings.
     pub problems: Vec<Problem>,
+    /// `metadata.generation`, if the file is a resource.
+    pub generation: Option<i64>,
 }
 
 /// The current state of all files.
@@ -203,7 +205,8 @@ impl Files {
     pub fn report(&self, path: &Path) -> Option<FileReport> {
         let (path, file) = self.files.get_key_value(path)?;
         let (pipeline, problems) = (file.valid.clone(), self.problems_of(path, file));
-        Some(FileReport { path: path.clone(), pipeline, problems })
+        let generation = file.version.as_ref().and_then(|version| version.generation);
+        Some(FileReport { path: path.clone(), pipeline, problems, generation })
     }
 
     /// Sorted by path.
@@ -327,8 +330,13 @@ impl Files {
         if let Some(pipeline) = pipeline.as_mut().filter(|_| is_tenants && !self.tenants.allow_private) {
             pipeline.reach_public_only();
         }
-        if Kind::of(path) == Some(Kind::Secret) {
-            problems.retain(|problem| !problem.is_about_literal_secret());
+        match Kind::of(path) {
+            Some(Kind::Secret) => problems.retain(|problem| !problem.is_about_literal_secret()),
+            // Its text is made from the resource, so nobody sees its lines.
+            Some(Kind::Pipeline) => {
+                problems.iter_mut().filter(|problem| problem.file == path).for_each(Problem::unplace)
+            }
+            Some(Kind::ConfigMap) | None => {}
         }
         let valid = pipeline.filter(|_| !problems.iter().any(Problem::is_error)).map(Arc::new);
         File { version: Some(version), valid, problems, name_place }
@@ -450,7 +458,11 @@ impl Files {
         };
         let message = format!("the pipeline's name `{name}` is also that of {}", others.join(", "));
         let place = Place { file: path.into(), line: file.name_place.0, column: file.name_place.1 };
-        problems.push(Problem::at(&place, "name", Severity::Error, message));
+        let mut problem = Problem::at(&place, "name", Severity::Error, message);
+        if Kind::of(path) == Some(Kind::Pipeline) {
+            problem.unplace();
+        }
+        problems.push(problem);
         problems
     }
 }

@@ -2,6 +2,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use crate::settings::is_namespace;
+
 /// One value of `--pipelines`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Location {
@@ -9,6 +11,17 @@ pub enum Location {
     Path(PathBuf),
     /// ConfigMaps and Secrets with some labels.
     Labelled(Labelled),
+    /// `Pipeline` resources.
+    Resources(Namespaces),
+}
+
+/// `kubernetes-resources:[NAMESPACE|*]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Namespaces {
+    /// The worker's own.
+    Own,
+    Named(String),
+    All,
 }
 
 /// Objects in a Kubernetes namespace with some labels: `kubernetes:[NAMESPACE/]label=SELECTOR`.
@@ -28,21 +41,38 @@ pub enum LocationError {
          kubernetes:label=s1-forwarder/pipelines=true; for a file of that name write ./{0}"
     )]
     Labelled(String),
+    /// A location that starts with `kubernetes-resources:` and is invalid.
+    #[error(
+        "write it as kubernetes-resources:, kubernetes-resources:NAMESPACE or kubernetes-resources:* (all namespaces); \
+         for a file of that name write ./{0}"
+    )]
+    Resources(String),
     /// This build is without the feature `kubernetes`.
     #[error("this program was built without Kubernetes")]
     NotBuilt,
 }
 
 const PREFIX: &str = "kubernetes:";
+const RESOURCES: &str = "kubernetes-resources:";
 
 impl FromStr for Location {
     type Err = LocationError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let Some(objects) = text.strip_prefix(PREFIX) else { return Ok(Self::Path(text.into())) };
-        if cfg!(not(feature = "kubernetes")) {
+        let (objects, resources) = (text.strip_prefix(PREFIX), text.strip_prefix(RESOURCES));
+        if cfg!(not(feature = "kubernetes")) && objects.or(resources).is_some() {
             return Err(LocationError::NotBuilt);
         }
+        match resources {
+            Some("") => return Ok(Self::Resources(Namespaces::Own)),
+            Some("*") => return Ok(Self::Resources(Namespaces::All)),
+            Some(namespace) if is_namespace(namespace) => {
+                return Ok(Self::Resources(Namespaces::Named(namespace.to_owned())));
+            }
+            Some(_) => return Err(LocationError::Resources(text.to_owned())),
+            None => {}
+        }
+        let Some(objects) = objects else { return Ok(Self::Path(text.into())) };
         // A selector may contain slashes. A namespace contains no equals sign.
         let (namespace, selector) = match objects.strip_prefix("label=") {
             Some(selector) => (None, Some(selector)),
@@ -51,9 +81,7 @@ impl FromStr for Location {
                 None => (None, None),
             },
         };
-        let is_name =
-            |name: &str| !name.is_empty() && name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'));
-        match selector.map(str::trim).filter(|selector| !selector.is_empty() && namespace.is_none_or(is_name)) {
+        match selector.map(str::trim).filter(|selector| !selector.is_empty() && namespace.is_none_or(is_namespace)) {
             Some(selector) => {
                 let namespace = namespace.map(str::to_owned);
                 Ok(Self::Labelled(Labelled { namespace, selector: selector.to_owned() }))
@@ -79,12 +107,32 @@ impl fmt::Display for Labelled {
     }
 }
 
-pub(super) fn split(locations: &[Location]) -> (Vec<PathBuf>, Vec<Labelled>) {
-    let mut split = (Vec::new(), Vec::new());
+impl fmt::Display for Namespaces {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let namespace = match self {
+            Self::Own => "",
+            Self::Named(namespace) => namespace,
+            Self::All => "*",
+        };
+        write!(formatter, "{RESOURCES}{namespace}")
+    }
+}
+
+/// [`Location`]s by kind.
+#[derive(Debug, Default)]
+pub(super) struct Split {
+    pub paths: Vec<PathBuf>,
+    pub labelled: Vec<Labelled>,
+    pub resources: Vec<Namespaces>,
+}
+
+pub(super) fn split(locations: &[Location]) -> Split {
+    let mut split = Split::default();
     for location in locations {
         match location {
-            Location::Path(path) => split.0.push(path.clone()),
-            Location::Labelled(labelled) => split.1.push(labelled.clone()),
+            Location::Path(path) => split.paths.push(path.clone()),
+            Location::Labelled(labelled) => split.labelled.push(labelled.clone()),
+            Location::Resources(namespaces) => split.resources.push(namespaces.clone()),
         }
     }
     split
@@ -110,7 +158,14 @@ mod tests {
         {
             assert_eq!(wrong.parse::<Location>(), Err(LocationError::Labelled(wrong.to_owned())), "{wrong}");
         }
-        for path in ["pipelines", "./kubernetes:label=x", "label=x"] {
+        let resources = |text: &str| text.parse::<Location>().map(|location| format!("{location:?}"));
+        assert_eq!(resources("kubernetes-resources:"), Ok("Resources(Own)".to_owned()));
+        assert_eq!(resources("kubernetes-resources:acme"), Ok("Resources(Named(\"acme\"))".to_owned()));
+        assert_eq!(resources("kubernetes-resources:*"), Ok("Resources(All)".to_owned()));
+        for wrong in ["kubernetes-resources:a/b", "kubernetes-resources:Acme", "kubernetes-resources:a*"] {
+            assert_eq!(wrong.parse::<Location>(), Err(LocationError::Resources(wrong.to_owned())), "{wrong}");
+        }
+        for path in ["pipelines", "./kubernetes:label=x", "label=x", "kubernetes-resources"] {
             assert_eq!(path.parse(), Ok(Location::Path(path.into())));
         }
         for text in ["kubernetes:label=a/b=c", "kubernetes:customers/label=a"] {

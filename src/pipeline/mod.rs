@@ -3,20 +3,27 @@
 mod case;
 mod check;
 mod contents;
+mod crd;
 mod defaults;
 mod document;
 mod effective;
 mod files;
-#[cfg(feature = "kubernetes")]
-mod labelled;
+#[cfg(test)]
+mod fuzzed;
 mod location;
+mod mapper;
+#[cfg(feature = "kubernetes")]
+mod object_watch;
 mod objects;
 mod open;
 mod pending;
 mod problem;
 mod read;
+pub mod resource;
 mod schema;
+mod settings_file;
 mod sources;
+mod structural;
 mod tenant;
 mod watch;
 mod yaml;
@@ -27,15 +34,20 @@ use std::sync::Arc;
 use crate::{console, sink, source, transform};
 
 pub use case::Case;
+pub use crd::{definition, definition_text};
 pub use files::{Changes, FileOptions, FileReport, Files, InvalidFile, Loaded, load};
-pub use location::{Labelled, Location, LocationError};
-pub use objects::stem;
+#[cfg(test)]
+pub(crate) use fuzzed::fuzzed;
+pub use location::{Labelled, Location, LocationError, Namespaces};
+pub use mapper::MapperError;
+pub use objects::{resource_at, stem};
 pub use open::{open, read};
 pub use pending::Scan;
 pub use problem::{Problem, Severity};
 pub use schema::schema;
+pub use settings_file::read_settings;
 pub use tenant::TenantRules;
-pub use watch::Watch;
+pub use watch::{Resources, Watch};
 
 /// A valid pipeline file, merged with the defaults file. The lanes share these settings.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,7 +1,7 @@
-//! Pipeline files in Kubernetes objects: keys of ConfigMaps and Secrets.
+//! Pipeline files in Kubernetes objects: keys of ConfigMaps and Secrets, and the `spec` of `Pipeline` resources.
 //!
 //! Each key has a path, `configmap NAMESPACE/NAME, KEY`, which stands for a file's path in errors and on the status
-//! page.
+//! page. That of a resource is `pipeline NAMESPACE/NAME, spec`.
 
 #![cfg_attr(not(feature = "kubernetes"), allow(dead_code, reason = "only Kubernetes fills it"))]
 
@@ -13,6 +13,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::contents::{Contents, Text};
 use super::problem::Problem;
+use super::resource::ResourceState;
 
 /// The last known files of all listings. The watches of the API server update them.
 #[derive(Debug, Clone, Default)]
@@ -22,8 +23,24 @@ pub(super) struct Objects(Arc<Mutex<BTreeMap<String, Listing>>>);
 #[derive(Debug, Default)]
 struct Listing {
     files: BTreeMap<PathBuf, Text>,
+    /// What else is known of the objects, if they are resources.
+    resources: BTreeMap<PathBuf, Arc<ResourceState>>,
     /// Set if the files may be outdated.
     problem: Option<Problem>,
+}
+
+/// What objects hold.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub files: BTreeMap<PathBuf, Text>,
+    pub resources: BTreeMap<PathBuf, Arc<ResourceState>>,
+}
+
+impl Found {
+    pub fn extend(&mut self, other: Self) {
+        self.files.extend(other.files);
+        self.resources.extend(other.resources);
+    }
 }
 
 /// A kind of objects that hold files.
@@ -31,6 +48,8 @@ struct Listing {
 pub(super) enum Kind {
     ConfigMap,
     Secret,
+    /// A resource, whose `spec` is the file.
+    Pipeline,
 }
 
 impl Kind {
@@ -38,13 +57,14 @@ impl Kind {
         match self {
             Self::ConfigMap => "configmap ",
             Self::Secret => "secret ",
+            Self::Pipeline => "pipeline ",
         }
     }
 
     /// The kind of object that has the key `path`. `None` if `path` is a file.
     pub fn of(path: &Path) -> Option<Self> {
         let path = path.to_str().filter(|path| path.contains(SEPARATOR))?;
-        [Self::ConfigMap, Self::Secret].into_iter().find(|kind| path.starts_with(kind.prefix()))
+        [Self::ConfigMap, Self::Secret, Self::Pipeline].into_iter().find(|kind| path.starts_with(kind.prefix()))
     }
 }
 
@@ -56,8 +76,22 @@ pub(super) fn path(kind: Kind, namespace: &str, name: &str, key: &str) -> String
     format!("{}{namespace}/{name}{SEPARATOR}{key}", kind.prefix())
 }
 
-/// The default name of a pipeline: its file name or key, without extension.
+/// The key in the path of a resource.
+pub(super) const SPEC: &str = "spec";
+
+/// Namespace and name of the resource at `path`; `None` if it is another kind of file.
+pub fn resource_at(path: &Path) -> Option<(&str, &str)> {
+    let path = path.to_str().filter(|_| Kind::of(path) == Some(Kind::Pipeline))?;
+    let (object, _) = path.strip_prefix(Kind::Pipeline.prefix())?.rsplit_once(SEPARATOR)?;
+    object.split_once('/')
+}
+
+/// The default name of a pipeline: its file name or key, without extension. That of a resource begins with its
+/// namespace, which has no dots, so that resources of two namespaces never have one name.
 pub fn stem(path: &Path) -> String {
+    if let Some((namespace, name)) = resource_at(path) {
+        return format!("{namespace}.{name}");
+    }
     let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
     match stem.rsplit_once(SEPARATOR).filter(|_| Kind::of(path).is_some()) {
         Some((_, key)) => key.to_owned(),
@@ -85,12 +119,19 @@ impl Objects {
         self.listings().values().filter_map(|listing| listing.problem.clone()).collect()
     }
 
+    /// The resources of all listings.
+    pub fn resources(&self) -> Vec<(PathBuf, Arc<ResourceState>)> {
+        let listings = self.listings();
+        let resources = listings.values().flat_map(|listing| &listing.resources);
+        resources.map(|(path, state)| (path.clone(), state.clone())).collect()
+    }
+
     /// Replaces all files of a listing. Returns the paths that changed.
-    pub fn replace(&self, listing: &str, files: BTreeMap<PathBuf, Text>) -> BTreeSet<PathBuf> {
+    pub fn replace(&self, listing: &str, found: Found) -> BTreeSet<PathBuf> {
         let mut listings = self.listings();
         let listing = listings.entry(listing.to_owned()).or_default();
-        let changed = changed_paths(&listing.files, &files);
-        listing.files = files;
+        let changed = changed_paths(&listing.files, &found.files);
+        (listing.files, listing.resources) = (found.files, found.resources);
         changed
     }
 
@@ -102,13 +143,18 @@ impl Objects {
     }
 
     /// Replaces the files of one object, whose paths all start with `object`. Returns the paths that changed.
-    pub fn put(&self, listing: &str, object: &str, files: BTreeMap<PathBuf, Text>) -> BTreeSet<PathBuf> {
+    pub fn put(&self, listing: &str, object: &str, found: Found) -> BTreeSet<PathBuf> {
         let mut listings = self.listings();
-        let known = &mut listings.entry(listing.to_owned()).or_default().files;
+        let Listing { files, resources, .. } = listings.entry(listing.to_owned()).or_default();
+        // The paths of an object follow each other.
         let of_object = |path: &Path| path.to_str().is_some_and(|path| path.starts_with(object));
-        let before: BTreeMap<_, _> = known.extract_if(.., |path, _| of_object(path)).collect();
-        let changed = changed_paths(&before, &files);
-        known.extend(files);
+        let paths = files.range(PathBuf::from(object)..).map(|(path, _)| path).take_while(|path| of_object(path));
+        let paths: Vec<PathBuf> = paths.cloned().collect();
+        let before: BTreeMap<_, _> = paths.iter().filter_map(|path| files.remove_entry(path)).collect();
+        let changed = changed_paths(&before, &found.files);
+        paths.iter().for_each(|path| _ = resources.remove(path));
+        files.extend(found.files);
+        resources.extend(found.resources);
         changed
     }
 }
@@ -116,4 +162,20 @@ impl Objects {
 fn changed_paths(before: &BTreeMap<PathBuf, Text>, now: &BTreeMap<PathBuf, Text>) -> BTreeSet<PathBuf> {
     let paths = before.keys().chain(now.keys());
     paths.filter(|path| before.get(*path) != now.get(*path)).cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_name_objects_and_pipelines() {
+        let path = |kind, key| PathBuf::from(path(kind, "acme", "console.eu", key));
+        let (map, resource) = (path(Kind::ConfigMap, "globex.yaml"), path(Kind::Pipeline, SPEC));
+        assert_eq!((Kind::of(&map), stem(&map).as_str()), (Some(Kind::ConfigMap), "globex"));
+        assert_eq!((Kind::of(&resource), stem(&resource).as_str()), (Some(Kind::Pipeline), "acme.console.eu"));
+        assert_eq!((resource_at(&resource), resource_at(&map)), (Some(("acme", "console.eu")), None));
+        let file = Path::new("pipeline acme/console.yaml");
+        assert_eq!((Kind::of(file), resource_at(file), stem(file).as_str()), (None, None, "console"));
+    }
 }

@@ -7,11 +7,12 @@ use super::{Files, Scan};
 /// The pipeline files at `locations`, not read yet, and a watch of their changes. The watch starts before the first
 /// scan, so that no change between the two is missed.
 pub fn open(locations: &[Location], options: &FileOptions) -> (Files, Watch) {
-    let (paths, labelled) = split(locations);
+    let locations = split(locations);
     let objects = Objects::default();
-    let mut watch = Watch::new(&paths, options.defaults.as_deref());
-    watch.watch_objects(labelled, &objects);
-    (Files::new(&paths, options).with_objects(objects), watch)
+    let mut watch = Watch::new(&locations.paths, options.defaults.as_deref());
+    let files = Files::new(&locations.paths, options).with_objects(objects.clone());
+    watch.watch_objects(locations, &objects);
+    (files, watch)
 }
 
 /// Reads the pipeline files at `locations` once.

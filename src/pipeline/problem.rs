@@ -41,6 +41,9 @@ pub struct Problem {
     pub severity: Severity,
 }
 
+/// Maximum number of problems that are reported of one part of a file: a file may have one for each byte.
+pub(super) const MAX_PROBLEMS: usize = 100;
+
 const MISSING: &str = "missing key ";
 /// Message of the warning about a secret in the file.
 pub(super) const LITERAL_SECRET: &str = "the secret is in the file itself, and readable by everybody who can read the file; \
@@ -73,6 +76,11 @@ impl Problem {
     /// A required key is missing.
     pub(super) fn missing_key(place: &Place, key: &str, missing: &str) -> Self {
         Self::at(place, key, Severity::Error, format!("{MISSING}`{missing}`"))
+    }
+
+    /// Removes line and column.
+    pub(super) fn unplace(&mut self) {
+        (self.line, self.column) = (0, 0);
     }
 
     /// True for problems made by [`Self::missing_key`].

@@ -12,12 +12,9 @@ use serde::de::{
     self, DeserializeSeed, Deserializer, Expected, IntoDeserializer, MapAccess, SeqAccess, Unexpected, Visitor,
 };
 
-use super::problem::{LITERAL_SECRET, Place, Problem, Severity};
+use super::problem::{LITERAL_SECRET, MAX_PROBLEMS, Place, Problem, Severity};
 use super::yaml::{Entry, Node, Value, join};
 use crate::settings::{Secret, Secrets};
-
-/// Maximum number of problems that are reported.
-const MAX_PROBLEMS: usize = 100;
 
 /// Reads `node`, the value of `key`, as a `T`. `None` if it has an error.
 pub(super) fn read<'de, T: Deserialize<'de>>(node: &'de Node, key: &str, problems: &mut Vec<Problem>) -> Option<T> {
@@ -81,8 +78,14 @@ pub(super) fn keys_of<'de, T: Deserialize<'de>>() -> &'static [&'static str] {
     keys
 }
 
+/// A longer word is no misspelt key. The time to compare two words grows with both lengths.
+const MAX_MISSPELT: usize = 64;
+
 /// The known word that was probably intended.
 pub(super) fn likely<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    if word.len() > MAX_MISSPELT {
+        return None;
+    }
     let lower = word.to_lowercase().replace('-', "_");
     let known: Vec<&str> = known.into_iter().collect();
     // `splunk` for `splunk_hec`.
@@ -221,8 +224,9 @@ impl<'de> Reader<'de, '_> {
 
     fn push(&self, problem: Problem) {
         let mut found = self.found.borrow_mut();
+        let alike = found.iter().filter(|other| other.severity == problem.severity).count();
         // Another attempt finds the same problem again.
-        if !found.contains(&problem) {
+        if alike < MAX_PROBLEMS && !found.contains(&problem) {
             found.push(problem);
         }
     }

@@ -10,14 +10,27 @@ use notify::event::{AccessKind, AccessMode};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::time::{Instant, MissedTickBehavior};
 
+use super::location::Split;
 #[cfg(feature = "kubernetes")]
-use super::labelled::ObjectWatch;
-use super::location::Labelled;
+use super::object_watch::ObjectWatch;
 use super::objects::Objects;
 use super::pending::{Pending, Scan};
+use super::resource::ResourceState;
 use super::sources::is_pipeline_file;
 
 const RESCAN: Duration = Duration::from_secs(10);
+
+/// The `Pipeline` resources as the API server last reported them.
+#[derive(Debug, Clone)]
+pub struct Resources(Objects);
+
+impl Resources {
+    /// The resources, by the paths of their pipeline files.
+    pub fn list(&self) -> Vec<(PathBuf, Arc<ResourceState>)> {
+        self.0.resources()
+    }
+}
+
 /// Waits for changes of pipeline files.
 #[derive(Debug)]
 pub struct Watch {
@@ -26,6 +39,7 @@ pub struct Watch {
     /// Directories that could not be watched yet, because they do not exist.
     unwatched: Vec<PathBuf>,
     rescan: tokio::time::Interval,
+    resources: Option<Resources>,
     #[cfg(feature = "kubernetes")]
     object_watch: Option<ObjectWatch>,
 }
@@ -53,6 +67,7 @@ impl Watch {
             watcher,
             unwatched: directories,
             rescan,
+            resources: None,
             #[cfg(feature = "kubernetes")]
             object_watch: None,
         };
@@ -60,13 +75,20 @@ impl Watch {
         watch
     }
 
-    /// Also watches `labelled`, and stores what is found in `objects`.
+    /// Also watches the objects among `locations`, and stores what is found in `objects`.
     #[cfg_attr(not(feature = "kubernetes"), allow(unused_variables, reason = "there are none"))]
-    pub(super) fn watch_objects(&mut self, labelled: Vec<Labelled>, objects: &Objects) {
+    pub(super) fn watch_objects(&mut self, locations: Split, objects: &Objects) {
         #[cfg(feature = "kubernetes")]
-        if !labelled.is_empty() {
-            self.object_watch = Some(ObjectWatch::start(labelled, objects, &self.pending));
+        if !(locations.labelled.is_empty() && locations.resources.is_empty()) {
+            let Split { labelled, resources, .. } = locations;
+            self.resources = (!resources.is_empty()).then(|| Resources(objects.clone()));
+            self.object_watch = Some(ObjectWatch::start(labelled, resources, objects, &self.pending));
         }
+    }
+
+    /// The `Pipeline` resources; `None` if there are none to watch.
+    pub fn resources(&self) -> Option<Resources> {
+        self.resources.clone()
     }
 
     /// Waits until the API server has answered or refused the first listing of objects.

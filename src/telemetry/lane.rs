@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use compact_str::CompactString;
@@ -186,6 +186,8 @@ pub struct LaneMetrics {
     next_attempt: AtomicI64,
     verification: Mutex<Option<Verification>>,
     state: Mutex<LaneState>,
+    /// The console refuses the token, or there is none to send.
+    token_refused: AtomicBool,
     /// The newest is the last. A lane that never failed has none and allocates nothing.
     errors: Mutex<VecDeque<RecentError>>,
 }
@@ -222,6 +224,7 @@ impl LaneMetrics {
             next_attempt: AtomicI64::new(i64::MIN),
             verification: Mutex::new(None),
             state: Mutex::new(LaneState::Starting),
+            token_refused: AtomicBool::new(false),
             errors: Mutex::default(),
         }
     }
@@ -315,10 +318,10 @@ impl LaneMetrics {
         *self.verification.lock()
     }
 
-    /// `lag_seconds` at `now`; `None` before the first checkpoint. It is computed on demand, since a stored value would
-    /// not grow while a lane is stalled.
+    /// `lag_seconds` at `now`; `None` before the first checkpoint, and before the end of a first pass that begins in
+    /// 1970. It is computed on demand, since a stored value would not grow while a lane is stalled.
     pub fn lag(&self, now: Timestamp) -> Option<Duration> {
-        self.complete_until().map(|time| now.since(time))
+        self.complete_until().filter(|time| time.micros() > 0).map(|time| now.since(time))
     }
 
     /// A poll or a delivery ended without an error at `now`.
@@ -350,6 +353,16 @@ impl LaneMetrics {
     pub fn state_name(&self) -> (&'static str, bool) {
         let state = self.state.lock();
         (state.name(), state.is_up())
+    }
+
+    /// Whether the console refuses the token, or there is none to send.
+    pub fn set_token_refused(&self, refused: bool) {
+        self.token_refused.store(refused, Ordering::Relaxed);
+    }
+
+    /// See [`Self::set_token_refused`].
+    pub fn is_token_refused(&self) -> bool {
+        self.token_refused.load(Ordering::Relaxed)
     }
 
     /// When the lane asks its console next; `None` while it does so, and before the first time.

@@ -34,8 +34,9 @@ pub enum LogError {
     Twice,
 }
 
-/// kube logs every failed request to the API server. The callers log these errors once, with their context.
-const WITHOUT_KUBE_ERRORS: &str = "kube_client::client::builder=off";
+/// kube logs every failed request to the API server, and VRL's compiler logs its own guesses. The callers report these
+/// errors once, with their context.
+const WITHOUT_REPORTED: &str = "kube_client::client::builder=off,vrl=off";
 
 /// Sends the process's logs to standard error, times in UTC. The default `format` is text on a terminal, else JSON.
 ///
@@ -56,7 +57,7 @@ pub fn init_logs(format: Option<LogFormat>, level: &str) -> Result<(), LogError>
 /// crate, and would then log nothing of this program.
 fn filter(level: &str) -> Option<EnvFilter> {
     let is_level = |part: &str| part.contains(['=', '[']) || part.trim().parse::<LevelFilter>().is_ok();
-    let filter = EnvFilter::builder().parse(format!("{WITHOUT_KUBE_ERRORS},{level}")).ok();
+    let filter = EnvFilter::builder().parse(format!("{WITHOUT_REPORTED},{level}")).ok();
     filter.filter(|_| level.split(',').all(is_level))
 }
 

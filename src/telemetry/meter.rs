@@ -25,6 +25,44 @@ struct Failures {
     console: Option<LaneState>,
     sink: Option<LaneState>,
     store: Option<LaneState>,
+    lines: LogLines,
+}
+
+/// What one lane may log of its changes. A destination that many lanes share may fail and recover every few seconds.
+#[derive(Debug)]
+struct LogLines {
+    left: u32,
+    /// When a line was last added to those that are left.
+    added: Timestamp,
+    unlogged: u64,
+}
+
+/// Lines at once.
+const LINES: u32 = 10;
+/// After these, one in each period of this length.
+const LINE_PERIOD: Duration = Duration::from_secs(60);
+
+impl Default for LogLines {
+    fn default() -> Self {
+        Self { left: LINES, added: Timestamp::default(), unlogged: 0 }
+    }
+}
+
+impl LogLines {
+    /// The number of changes that were not logged before this one; `None` if this one is not logged either.
+    fn take(&mut self, now: Timestamp) -> Option<u64> {
+        let earned = now.since(self.added).as_secs() / LINE_PERIOD.as_secs();
+        if earned > 0 {
+            self.left = self.left.saturating_add(u32::try_from(earned).unwrap_or(u32::MAX)).min(LINES);
+            self.added = now;
+        }
+        if self.left == 0 {
+            self.unlogged += 1;
+            return None;
+        }
+        self.left -= 1;
+        Some(std::mem::take(&mut self.unlogged))
+    }
 }
 
 impl Meter {
@@ -91,6 +129,9 @@ impl Meter {
 
     /// Sets the console's failure; `None` clears it.
     pub fn set_console_failure(&self, failure: Option<LaneState>) {
+        if !matches!(failure, Some(LaneState::ConsoleRefused(_))) {
+            self.lane.set_token_refused(false);
+        }
         self.update(|failures| failures.console = failure);
     }
 
@@ -124,7 +165,7 @@ impl Meter {
         let now = self.clock.now();
         let mut failures = self.failures.lock();
         change(&mut failures);
-        let Failures { console, sink, store } = &*failures;
+        let Failures { console, sink, store, .. } = &*failures;
         let state = match store.as_ref().or(sink.as_ref()).or(console.as_ref()) {
             Some(failure) => failure.clone(),
             None => {
@@ -133,16 +174,42 @@ impl Meter {
             }
         };
         let previous = self.lane.state();
-        if self.lane.set_state(now, state.clone()) {
-            self.log_change(&previous, &state);
+        if self.lane.set_state(now, state.clone())
+            && let Some(unlogged) = failures.lines.take(now)
+        {
+            drop(failures);
+            self.log_change(&previous, &state, unlogged);
         }
     }
 
     /// The caller runs within the lane's span, which names the lane.
-    fn log_change(&self, previous: &LaneState, state: &LaneState) {
+    fn log_change(&self, previous: &LaneState, state: &LaneState, unlogged: u64) {
+        if unlogged > 0 {
+            warn!(changes = unlogged, "the lane's state changes too often to be logged each time");
+        }
         match state.error() {
             Some(error) => warn!(state = state.name(), %error, "lane is failing"),
             None => info!(state = state.name(), previous = previous.name(), "lane is running"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lane_that_fails_again_and_again_does_not_fill_the_log() {
+        let begin = Timestamp::from_micros(1_790_000_000_000_000);
+        let (mut lines, mut logged) = (LogLines::default(), 0);
+        for second in 0..3_600 {
+            logged += u64::from(lines.take(begin.plus(Duration::from_secs(second))).is_some());
+        }
+        assert_eq!(logged, u64::from(LINES) + 59);
+        // The next line says how many there were.
+        assert_eq!(lines.take(begin.plus(Duration::from_secs(3_600))), Some(59));
+        // After a while, each change is logged again.
+        let later = begin.plus(Duration::from_secs(10_000));
+        assert!((0..LINES).all(|_| lines.take(later) == Some(0)) && lines.take(later).is_none());
     }
 }

@@ -117,12 +117,15 @@ metrics! {
          Workers that share the store report the same values.";
     DEAD_LETTER_MAX_BYTES = Gauge "dead_letter_max_bytes" &["pipeline"], "bytes",
         "Maximum of `dead_letter_bytes`. That of a pipeline is its current share.";
+    TASKS = Gauge "tasks" &[], "tasks",
+        "Tasks of the process that have not ended: a few for each lane and for each connection. A number that grows while \
+         the number of lanes does not is a defect; please report it.";
     KAFKA_CLIENTS = Gauge "kafka_clients" &[], "clients",
         "Open Kafka clients.";
     CHECKPOINT_CONFLICTS = Counter "checkpoint_conflicts_total" &[], "checkpoints",
         "Checkpoint writes rejected because another process owns the lane. The lane stops in this process.";
     SHARDS_HELD = Gauge "shards_held" &[], "shards",
-        "Shards whose lease this worker holds.";
+        "Shards whose leases this worker holds and has renewed in time.";
     SHARDS = Gauge "shards" &[], "shards",
         "Shards of the installation: `--shards`. 0 before the worker has joined, and with `--cluster none`.";
     LEASE_RENEWALS = Counter "lease_renewals_total" &["result"], "renewals",
@@ -133,8 +136,9 @@ metrics! {
         "Duration of a shard's handover. `release`: from the decision until the lanes were drained and the lease was released. \
          `acquire`: from the former holder's last sign of life until this worker held the lease.";
     ARRIVAL_DELAY = Histogram "arrival_delay_seconds" &["stream"], "seconds",
-        "Poll start minus timestamp of records that an earlier complete poll over their time did not return. Use it to tune \
-         `overlap`.";
+        "Poll start minus timestamp of records that an earlier complete poll over their time did not return. This is at \
+         most how late they became visible: one that no count showed is found when its time is closed, up to half an \
+         `overlap` and two intervals later. Use it to tune `overlap`.";
     CONSOLE_REQUEST_DURATION = Histogram "console_request_duration_seconds" &["stream"], "seconds",
         "Time from a console request to the end of its response.";
     SINK_REQUEST_DURATION = Histogram "sink_request_duration_seconds" &["type"], "seconds",

@@ -8,6 +8,7 @@ use prometheus::process_collector::ProcessCollector;
 use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
+use tokio::runtime::Handle;
 
 use super::metrics::{self, Metric};
 use crate::record::{Stream, Timestamp};
@@ -29,6 +30,7 @@ pub struct ProcessMetrics {
     registry: Registry,
     in_flight_bytes: IntGauge,
     memory_budget: IntGauge,
+    tasks: IntGauge,
     kafka_clients: IntGauge,
     dead_letter_bytes: IntGaugeVec,
     dead_letter_max: IntGaugeVec,
@@ -73,6 +75,7 @@ impl Default for ProcessMetrics {
             registry: Registry::new(),
             in_flight_bytes: gauge(&metrics::IN_FLIGHT_BYTES),
             memory_budget: gauge(&metrics::MEMORY_BUDGET),
+            tasks: gauge(&metrics::TASKS),
             kafka_clients: gauge(&metrics::KAFKA_CLIENTS),
             dead_letter_bytes: gauges(&metrics::DEAD_LETTER_BYTES),
             dead_letter_max: gauges(&metrics::DEAD_LETTER_MAX_BYTES),
@@ -89,10 +92,11 @@ impl Default for ProcessMetrics {
             console_requests: histogram(&metrics::CONSOLE_REQUEST_DURATION, REQUEST_SECONDS),
             sink_requests: histogram(&metrics::SINK_REQUEST_DURATION, REQUEST_SECONDS),
         };
-        let collectors: [Box<dyn Collector>; 17] = [
+        let collectors: [Box<dyn Collector>; 18] = [
             Box::new(build),
             Box::new(process.in_flight_bytes.clone()),
             Box::new(process.memory_budget.clone()),
+            Box::new(process.tasks.clone()),
             Box::new(process.kafka_clients.clone()),
             Box::new(process.dead_letter_bytes.clone()),
             Box::new(process.dead_letter_max.clone()),
@@ -194,6 +198,10 @@ impl ProcessMetrics {
 
     /// These metrics as Prometheus text.
     pub(super) fn text(&self) -> String {
+        // A test may scrape outside of a runtime.
+        if let Ok(runtime) = Handle::try_current() {
+            self.tasks.set(i64::try_from(runtime.metrics().num_alive_tasks()).unwrap_or(i64::MAX));
+        }
         let mut text = Vec::new();
         if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
             tracing::error!(%error, "process metrics cannot be written");

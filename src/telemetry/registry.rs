@@ -45,6 +45,16 @@ pub struct FileStatus {
     pub shard: Option<u32>,
     /// Why the current version of the file could not be started.
     pub problem: Option<String>,
+    /// `metadata.generation` of the current version, if the file is a resource.
+    pub generation: Option<i64>,
+}
+
+#[cfg(test)]
+impl FileStatus {
+    pub fn of_test(pipeline: &str, activity: Activity, problem: Option<&str>) -> Self {
+        let problem = problem.map(str::to_owned);
+        Self { pipeline: pipeline.to_owned(), activity, shard: None, problem, generation: None }
+    }
 }
 
 /// The workers that share the pipelines, as this worker sees them.
@@ -188,6 +198,20 @@ impl Telemetry {
         pipelines.get(pipeline)?.lanes.iter().find(named).map(|lane| lane.metrics.clone())
     }
 
+    /// The lane with this name will start again with other settings: what it did before says nothing about them.
+    pub fn restart_lane(&self, pipeline: &str, stream: Stream, sink: &str) {
+        if let Some(lane) = self.lane(pipeline, stream, sink) {
+            lane.set_state(Timestamp::now(), LaneState::Starting);
+        }
+    }
+
+    /// The lanes of a pipeline that run, sorted by stream and sink.
+    pub fn lanes_of(&self, pipeline: &str) -> Vec<Arc<LaneMetrics>> {
+        let pipelines = read(&self.pipelines);
+        let lanes = pipelines.get(pipeline).map(|pipeline| pipeline.lanes.as_slice()).unwrap_or_default();
+        lanes.iter().filter(|lane| lane.running).map(|lane| lane.metrics.clone()).collect()
+    }
+
     /// Removes the lane from metrics and the status page.
     pub fn end_lane(&self, lane: &LaneMetrics) {
         let mut pipelines = write(&self.pipelines);
@@ -204,6 +228,10 @@ impl Telemetry {
 
     pub fn set_file(&self, file: &Path, status: FileStatus) {
         write(&self.files).insert(file.to_owned(), status);
+    }
+
+    pub fn file(&self, file: &Path) -> Option<FileStatus> {
+        read(&self.files).get(file).cloned()
     }
 
     pub fn remove_file(&self, file: &Path) {

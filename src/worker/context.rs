@@ -16,7 +16,7 @@ use crate::sink::throttle::Throttle;
 use crate::sink::{self, BuildError, Deadline, Sink};
 use crate::state::Store;
 use crate::telemetry::{Meter, Telemetry};
-use crate::transform::{Labeler, Schema, Steps, StepsError, schema_name};
+use crate::transform::{Keys, Labeler, Schema, Steps, StepsError, schema_name};
 use crate::{console, record::Clock};
 
 /// The first polls of lanes that start together are spread over this time per lane, at most over their interval.
@@ -220,7 +220,7 @@ impl WorkerContext {
         if let Some(steps) = self.steps.lock().get(&spec.id.pipeline).and_then(|all| cached(all)) {
             return Ok(Some(steps));
         }
-        let steps = Steps::new(&spec.transform, schema, remap.map(String::as_str))?;
+        let steps = Steps::new(&spec.transform, schema, remap.map(String::as_str), Keys::Configured)?;
         let Some(steps) = steps.map(Arc::new) else { return Ok(None) };
         let mut all = self.steps.lock();
         let of_pipeline = all.entry(spec.id.pipeline.clone()).or_default();

@@ -62,10 +62,11 @@ async fn check(context: &WorkerContext, pipeline: &Pipeline, client: &Client, lo
     let stage = expires.and_then(|expires| stage(expires, context.clock().now()));
     if let (Some(days), Some(expires)) = (stage.filter(|_| stage != *logged), expires) {
         let pipeline = &*pipeline.name;
+        let days_left = expires.since(context.clock().now()).as_secs() / 86_400;
         match days {
             0 => error!(pipeline, %expires, "the API token has expired: create a new one"),
-            1..=WARN_DAYS => warn!(pipeline, %expires, days, "the API token expires soon: replace it"),
-            _ => info!(pipeline, %expires, days, "the API token expires within a month"),
+            1..=WARN_DAYS => warn!(pipeline, %expires, days_left, "the API token expires soon: replace it"),
+            _ => info!(pipeline, %expires, days_left, "the API token expires within a month"),
         }
     }
     *logged = stage;

@@ -14,7 +14,7 @@ use super::context::{BuildLaneError, LaneMode, WorkerContext};
 use super::spec::LaneSpec;
 use crate::checkpoint::CheckpointKey;
 use crate::lane::LaneEnd;
-use crate::record::{Identity, Timestamp};
+use crate::record::Timestamp;
 use crate::sink::Deadline;
 use crate::telemetry::{LaneMetrics, LaneState, Meter};
 
@@ -59,7 +59,7 @@ pub struct DetachedLane {
     /// The sink has accepted events already, so that the first pages need not be small.
     pub sink_proven: bool,
     /// Records that are not delivered again, by their identity in the ledger.
-    pub known: Option<Arc<HashSet<Identity>>>,
+    pub known: Option<Arc<HashSet<u64>>>,
 }
 
 impl LaneRunner {

@@ -10,9 +10,11 @@ mod open_files;
 mod options;
 mod renames;
 mod replay;
-mod running;
+#[cfg(feature = "kubernetes")]
+mod resources;
 mod spec;
 mod supervisor;
+mod valid_pipelines;
 mod verify;
 
 use std::fmt::Display;
@@ -39,7 +41,7 @@ pub use replay::{Filter, ReplayError, ReplayReport, replay};
 pub use spec::LaneSpec;
 use verify::watch_ledgers;
 pub use verify::{
-    IncompleteHour, Repair, Verify, VerifyError, VerifyProgress, VerifyReport, area as repairs_area, run_verify,
+    IncompleteHours, Repair, Verify, VerifyError, VerifyProgress, VerifyReport, area as repairs_area, run_verify,
 };
 
 use cluster::{Cluster, ClusterError};

@@ -1,5 +1,4 @@
-use std::collections::{BTreeSet, HashMap};
-use std::path::PathBuf;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,14 +15,17 @@ use super::lane_runner::LaneRunner;
 use super::log_problems;
 use super::open_files;
 use super::renames::Renames;
-use super::running::RunningSettings;
+#[cfg(feature = "kubernetes")]
+use super::resources;
 use super::spec::LaneSpec;
+use super::valid_pipelines::ValidPipelines;
 use super::watch_ledgers;
 use crate::lane::LaneEnd;
 use crate::pipeline::{self, Changes, Files, Pipeline, Problem, Scan, Watch};
 use crate::sink::Deadline;
 use crate::state::LaneId;
-use crate::telemetry::{Activity, FileStatus};
+
+mod publish;
 
 /// Interval of the updates of the process's gauges.
 const GAUGE_INTERVAL: Duration = Duration::from_secs(5);
@@ -44,8 +46,7 @@ pub struct Supervisor {
     /// `None` while a scan has them.
     files: Option<Files>,
     scan: Option<RunningScan>,
-    /// The pipelines of the last scan, of all shards.
-    loaded: Vec<Arc<Pipeline>>,
+    valid: Arc<ValidPipelines>,
     watch: Watch,
     stop: CancellationToken,
     pipelines: HashMap<String, RunningPipeline>,
@@ -60,7 +61,6 @@ pub struct Supervisor {
     warned_idle: Option<Instant>,
     /// It was warned that the lanes may need more open files than the process may have.
     warned_files: bool,
-    settings: Arc<RunningSettings>,
     renames: Renames,
 }
 
@@ -113,13 +113,13 @@ impl Supervisor {
         let (files, watch) = pipeline::open(&context.options.pipelines, &context.options.files);
         let alone = cluster.is_none().then(|| (0, OwnedShard::default()));
         let shards = alone.into_iter().collect();
-        let settings = Arc::<RunningSettings>::default();
-        context.telemetry.set_settings_source(settings.clone());
+        let valid = Arc::<ValidPipelines>::default();
+        context.telemetry.set_settings_source(valid.clone());
         Self {
             context,
             files: Some(files),
             scan: None,
-            loaded: Vec::new(),
+            valid,
             watch,
             stop,
             pipelines: HashMap::new(),
@@ -129,7 +129,6 @@ impl Supervisor {
             shard_by_pipeline: HashMap::new(),
             warned_idle: None,
             warned_files: false,
-            settings,
             renames: Renames::default(),
         }
     }
@@ -139,9 +138,13 @@ impl Supervisor {
         let mut tick = interval(GAUGE_INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let stop = self.stop.clone();
-        let mut measuring = JoinSet::new();
+        let mut reporting = JoinSet::new();
         let context = self.context.clone();
-        measuring.spawn(async move { context.measure_dead_letters().await });
+        reporting.spawn(async move { context.measure_dead_letters().await });
+        #[cfg(feature = "kubernetes")]
+        if let Some(resources) = self.watch.resources() {
+            reporting.spawn(resources::report(self.context.clone(), resources));
+        }
         let store = self.context.store();
         tokio::select! {
             () = stop.cancelled() => {}
@@ -166,7 +169,7 @@ impl Supervisor {
                 }
             }
         }
-        drop(measuring);
+        drop(reporting);
         self.drain().await;
     }
 
@@ -233,7 +236,10 @@ impl Supervisor {
     fn publish_all(&mut self) {
         match &mut self.scan {
             Some(scan) => scan.publish_all = true,
-            None => self.publish_file_status(&self.loaded.iter().map(|pipeline| pipeline.path.clone()).collect()),
+            None => {
+                let paths = self.valid.all().into_iter().map(|pipeline| pipeline.path.clone()).collect();
+                self.publish_file_status(&paths);
+            }
         }
     }
 
@@ -243,8 +249,8 @@ impl Supervisor {
         if self.stop.is_cancelled() {
             return;
         }
-        let mine = self.loaded.iter().filter(|pipeline| self.shard_of(pipeline) == shard);
-        let mine: Vec<Arc<Pipeline>> = mine.cloned().collect();
+        let mut mine = self.valid.all();
+        mine.retain(|pipeline| self.shard_of(pipeline) == shard);
         let lanes = mine.iter().map(|pipeline| LaneSpec::of(pipeline).len()).sum();
         mine.iter().for_each(|pipeline| self.run_pipeline(pipeline, lanes));
         self.warn_of_open_files();
@@ -285,8 +291,8 @@ impl Supervisor {
     fn end_scan(&mut self, files: Files, changes: Changes) {
         let publish_all = self.scan.take().is_some_and(|scan| scan.publish_all);
         if !changes.is_empty() {
-            self.loaded = files.running().cloned().collect();
-            let pipelines: Vec<_> = self.loaded.iter().map(|pipeline| &**pipeline).collect();
+            self.valid.replace(files.running());
+            let pipelines: Vec<_> = files.running().map(|pipeline| &**pipeline).collect();
             // In a task of its own: a slow store must not delay the lanes, nor the changes that follow.
             tokio::spawn(self.renames.check(self.context.store(), &pipelines));
         }
@@ -316,14 +322,12 @@ impl Supervisor {
         for name in &changes.stopped {
             info!(pipeline = %name, "pipeline removed");
             self.shard_by_pipeline.remove(name);
-            self.settings.remove(name);
             self.stop_pipeline(name);
         }
         let starting = changes.started.iter().chain(&changes.changed);
         let lanes = starting.clone().map(|pipeline| LaneSpec::of(pipeline).len()).sum();
         for pipeline in starting {
             info!(pipeline = %pipeline.name, enabled = pipeline.enabled, "pipeline loaded");
-            self.settings.insert(pipeline);
             self.run_pipeline(pipeline, lanes);
         }
         let sources = self.files.as_ref().map(Files::problems_of_other_paths).unwrap_or_default();
@@ -372,19 +376,12 @@ impl Supervisor {
 
     /// A path with a typing mistake must not look like a worker that is well.
     fn warn_if_idle(&mut self) {
-        if !self.loaded.is_empty() {
+        if !self.valid.is_empty() {
             self.warned_idle = None;
         } else if self.warned_idle.is_none_or(|warned| warned.elapsed() >= WARN_IDLE_EVERY) {
             self.warned_idle = Some(Instant::now());
             warn!("there is no valid pipeline file, so nothing is pulled: see --pipelines");
         }
-    }
-
-    /// A directory that cannot be read changes no file, and makes the files as a whole invalid.
-    fn publish_reload(&self, changes: &Changes) {
-        let is_valid = !self.files.iter().flat_map(Files::problems).any(|problem| problem.is_error());
-        let changed_at = (!changes.affected.is_empty()).then(|| self.context.clock().now());
-        self.context.telemetry.process().set_reloaded(is_valid, changed_at);
     }
 
     /// Starts and stops lanes so that they match `pipeline`. Lanes with unchanged settings keep running. `starting` is
@@ -406,6 +403,9 @@ impl Supervisor {
         running.shard = shard;
         let keeps_running = |lane: &mut RunningLane| specs.contains(&lane.spec) && !lane.runner.is_finished();
         let stopped: Vec<RunningLane> = running.lanes.extract_if(.., |lane| !keeps_running(lane)).collect();
+        stopped.iter().for_each(|lane| {
+            self.context.telemetry.restart_lane(&lane.spec.id.pipeline, lane.spec.id.stream, &lane.spec.id.sink)
+        });
         self.ending.extend(stopped.into_iter().map(RunningLane::stop));
         let new = specs.into_iter().filter(|spec| running.lanes.iter().all(|lane| lane.spec.id != spec.id));
         let new: Vec<_> = new.collect();
@@ -441,34 +441,6 @@ impl Supervisor {
         let Some(running) = self.pipelines.remove(name) else { return };
         running.stop_watches.cancel();
         self.ending.extend(running.lanes.into_iter().map(RunningLane::stop));
-    }
-
-    /// Updates the status page and the metric `pipelines` for these files only: with thousands of files, an update of
-    /// all for each change would be slow.
-    fn publish_file_status(&self, paths: &BTreeSet<PathBuf>) {
-        let telemetry = &self.context.telemetry;
-        let Some(files) = &self.files else { return };
-        for path in paths {
-            let Some(report) = files.report(path) else {
-                telemetry.remove_file(path);
-                continue;
-            };
-            let errors = report.problems.iter().filter(|problem| problem.is_error());
-            let errors: Vec<String> = errors.map(ToString::to_string).collect();
-            let running = files.running_version(path);
-            let activity = match running {
-                Some(pipeline) if !pipeline.enabled => Activity::Paused,
-                Some(pipeline) if self.pipelines.contains_key(&pipeline.name) => Activity::Running,
-                Some(_) => Activity::Elsewhere,
-                None => Activity::NotStarted,
-            };
-            let shard =
-                self.cluster.as_ref().zip(running).map(|(cluster, pipeline)| cluster.shard_of(&pipeline.console));
-            let pipeline = running.or(report.pipeline.as_ref());
-            let pipeline = pipeline.map_or_else(|| pipeline::stem(path), |pipeline| pipeline.name.clone());
-            let problem = (!errors.is_empty()).then(|| errors.join("\n"));
-            telemetry.set_file(path, FileStatus { pipeline, activity, shard, problem });
-        }
     }
 }
 

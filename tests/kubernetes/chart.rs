@@ -19,14 +19,14 @@ use crate::support::kubernetes::{Kubernetes, documents};
 use crate::support::process::{Process, program};
 
 /// Helm, and the chart that it is run on.
-struct Chart {
+pub struct Chart {
     helm: PathBuf,
     directory: PathBuf,
 }
 
 impl Chart {
     /// None where Go is missing.
-    fn new() -> Option<Self> {
+    pub fn new() -> Option<Self> {
         let helm = golang::program("helm", "helm.sh/helm/v3@v3.18.4", "helm.sh/helm/v3/cmd/helm");
         Some(Self { helm: or_skip("Helm", helm)?, directory: root().join("deploy/helm/s1-forwarder") })
     }
@@ -39,7 +39,7 @@ impl Chart {
         run(&mut command, &self.directory)
     }
 
-    fn template(&self, release: &str, namespace: &str, values: &[&str]) -> Result<String, String> {
+    pub fn template(&self, release: &str, namespace: &str, values: &[&str]) -> Result<String, String> {
         self.helm(&["template", release, ".", "--namespace", namespace], values)
     }
 
@@ -171,6 +171,7 @@ fn values_that_cannot_work_are_refused_before_anything_is_installed() {
         ("worker.instance=of-forty-one-characters-which-is-too-long", "worker.instance"),
         ("worker.existingSecret.stateKey=state", "worker.existingSecret"),
         ("serviceAccount.create=false", "serviceAccount"),
+        ("web.tls=true", "web.existingSecret"),
     ] {
         let refused = chart.template("acme", "default", &["--set", value]).unwrap_err();
         let said = refused.replace('/', ".");
@@ -257,7 +258,12 @@ async fn a_worker_runs_with_what_the_chart_gives_it() {
         }
     }
     let etc = harness.path("etc").display().to_string();
-    let here = |argument: &str| argument.replace("/etc/s1-forwarder", &etc).replace("0.0.0.0:9598", "127.0.0.1:0");
+    let here = |argument: &str| {
+        argument
+            .replace("/etc/s1-forwarder", &etc)
+            .replace("0.0.0.0:9598", "127.0.0.1:0")
+            .replace("0.0.0.0:9599", "127.0.0.1:0")
+    };
     let arguments: Vec<String> = arguments.iter().map(|argument| here(argument)).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let start = |arguments: &[&str]| {

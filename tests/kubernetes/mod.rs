@@ -2,6 +2,8 @@
 
 mod chart;
 mod dead_letters;
+mod many_resources;
 mod pipelines;
+mod resources;
 mod rights;
 mod transfer;

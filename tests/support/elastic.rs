@@ -34,6 +34,8 @@ pub struct Elastic {
     pub content_length: usize,
     /// How often each document is answered with 429.
     pub busy: u32,
+    /// Only documents whose ids end with one of these; all when empty.
+    pub busy_ends: &'static [char],
     /// The status and type that documents with `poison` in them are answered with.
     pub poison: (u16, &'static str),
     /// Whether refused documents go into the failure store.
@@ -61,6 +63,7 @@ impl Elastic {
             template: Some(("logs", "logs-*-*", true)),
             content_length: 100 << 20,
             busy: 0,
+            busy_ends: &[],
             poison: (400, "document_parsing_exception"),
             failure_store: false,
             documents: BTreeMap::new(),
@@ -216,7 +219,7 @@ impl Elastic {
         if self.documents.contains_key(id) {
             return failed(409, "version_conflict_engine_exception");
         }
-        if *seen <= self.busy {
+        if *seen <= self.busy && (self.busy_ends.is_empty() || id.ends_with(self.busy_ends)) {
             return failed(429, "es_rejected_execution_exception");
         }
         if document.to_string().contains("poison") {

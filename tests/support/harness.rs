@@ -57,7 +57,7 @@ impl Harness {
         let server = Server::start(console, ([127, 0, 0, 1], 0).into()).await.unwrap();
         let directory = tempfile::tempdir().unwrap();
         let harness = Self { directory, server, sink: receiver().await, kubeconfig: None };
-        fs::create_dir(harness.path("pipelines")).unwrap();
+        fs::create_dir_all(harness.path("pipelines/secrets")).unwrap();
         harness.write("token", Setup::TOKEN);
         harness
     }
@@ -100,6 +100,19 @@ impl Harness {
     /// The same with `changes` to what is usual.
     pub fn put_changed(&self, name: &str, changes: Value) {
         self.put(name, &self.pipeline(changes));
+    }
+
+    /// A pipeline file that is shipped, with this console instead of its own, and `replaced` by what is this test's.
+    /// The token is where the file expects it; an editor has ended its line.
+    pub fn shipped(&self, name: &str, replaced: &[(&str, &str)]) -> String {
+        self.write("pipelines/secrets/acme.token", &format!("{}\n", Setup::TOKEN));
+        let mut text = fs::read_to_string(format!("pipelines/{name}.yaml")).unwrap();
+        let console = self.server.url();
+        for (from, to) in [("https://usea1-acme.sentinelone.net", console.as_str())].iter().chain(replaced) {
+            assert!(text.contains(from), "{name} does not name {from}");
+            text = text.replace(from, to);
+        }
+        text
     }
 
     /// A worker over the directory of pipelines.
@@ -192,7 +205,7 @@ pub async fn receiver() -> Receiver {
 }
 
 /// The identity of an event (docs/delivery.md), computed without the program's code.
-fn identity(host: &str, kind: Kind, version: &RecordVersion) -> String {
+pub fn identity(host: &str, kind: Kind, version: &RecordVersion) -> String {
     let (stream, tail) = match kind {
         Kind::Activities => ("activities", String::new()),
         Kind::Threats => ("threats", print_time(version.updated)),

@@ -28,6 +28,7 @@ use super::{golang, ports};
 const ADMIN_TOKEN: &str = "admin-token";
 /// Where the plain manifests say that they belong.
 const MANIFESTS_NAMESPACE: &str = "namespace: s1-forwarder";
+const DEFINITION: &str = include_str!("../../deploy/kubernetes/crd.yaml");
 const MANIFESTS: &str = include_str!("../../deploy/kubernetes/s1-forwarder.yaml");
 
 /// A running API server and its etcd; they end when it is dropped.
@@ -183,6 +184,18 @@ impl Kubernetes {
         let namespace = serde_json::from_value(json!({ "metadata": { "name": name, "labels": labels } })).unwrap();
         Api::<Namespace>::all(self.admin().await).create(&PostParams::default(), &namespace).await.unwrap();
         name
+    }
+
+    /// The resource `Pipeline`.
+    pub async fn install_definition(&self) {
+        self.apply(DEFINITION, "").await.unwrap_or_else(|error| panic!("{error}"));
+        let admin = self.admin().await;
+        let kind = GroupVersionKind::gvk("s1-forwarder.io", "v1alpha1", "Pipeline");
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while kube::discovery::pinned_kind(&admin, &kind).await.is_err() {
+            assert!(Instant::now() < deadline, "the API server does not serve the definition");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     }
 
     /// Applies what the manifests have of rights by this name, in a namespace.

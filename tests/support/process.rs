@@ -102,9 +102,21 @@ impl Process {
     /// The most bytes of memory that it ever held, as the kernel counts them.
     #[allow(dead_code, reason = "not every test that shares this file looks at memory")]
     pub fn peak_rss(&self) -> u64 {
+        self.kernel_count("VmHWM") * 1024
+    }
+
+    /// A number of `/proc/PID/status`, such as `Threads`, or `VmRSS` in KiB.
+    #[allow(dead_code, reason = "not every test that shares this file looks at it")]
+    pub fn kernel_count(&self, name: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-        peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+        let value = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap();
+        value.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
+    /// How many descriptors it has open.
+    #[allow(dead_code, reason = "not every test that shares this file looks at it")]
+    pub fn open_files(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.id())).unwrap().count()
     }
 
     /// All that it logged so far.

@@ -34,6 +34,7 @@ const CONTRACT: &[(&str, &str, &[&str])] = &[
     ("token_expiry_timestamp_seconds", "gauge", &["pipeline"]),
     ("in_flight_bytes", "gauge", &[]),
     ("memory_budget_bytes", "gauge", &[]),
+    ("tasks", "gauge", &[]),
     ("kafka_clients", "gauge", &[]),
     ("dead_letter_bytes", "gauge", &["pipeline"]),
     ("dead_letter_max_bytes", "gauge", &["pipeline"]),
@@ -121,10 +122,6 @@ fn read_labels(text: &str) -> BTreeMap<String, String> {
     labels
 }
 
-fn file(pipeline: &str, activity: Activity, problem: Option<&str>) -> FileStatus {
-    FileStatus { pipeline: pipeline.to_owned(), activity, shard: None, problem: problem.map(str::to_owned) }
-}
-
 #[test]
 fn a_scrape_has_exactly_the_documented_metrics() {
     let telemetry = Arc::new(Telemetry::new());
@@ -137,7 +134,7 @@ fn a_scrape_has_exactly_the_documented_metrics() {
     lane.console_requests.count("200");
     lane.sink_requests.count("ok");
     telemetry.set_token_expiry("acme", Some(now));
-    telemetry.set_file(Path::new("acme.yaml"), file("acme", Activity::Running, None));
+    telemetry.set_file(Path::new("acme.yaml"), FileStatus::of_test("acme", Activity::Running, None));
     telemetry.process().observe_arrival_delay(Stream::Threats, Duration::from_secs(2));
     telemetry.process().observe_console_request(Stream::Threats, Duration::from_millis(20));
     telemetry.process().count_lease_renewal(true);
@@ -253,10 +250,13 @@ fn lag_grows_while_a_lane_is_stalled_and_is_absent_before_the_first_checkpoint()
 #[test]
 fn files_count_by_state_and_an_invalid_edit_of_a_running_pipeline_counts_twice() {
     let telemetry = Arc::new(Telemetry::new());
-    telemetry.set_file(Path::new("a.yaml"), file("a", Activity::Running, None));
-    telemetry.set_file(Path::new("b.yaml"), file("b", Activity::Running, Some("line 3: unknown key `stream`")));
-    telemetry.set_file(Path::new("c.yaml"), file("c", Activity::Paused, None));
-    telemetry.set_file(Path::new("d.yaml"), file("d", Activity::NotStarted, Some("empty file")));
+    telemetry.set_file(Path::new("a.yaml"), FileStatus::of_test("a", Activity::Running, None));
+    telemetry.set_file(
+        Path::new("b.yaml"),
+        FileStatus::of_test("b", Activity::Running, Some("line 3: unknown key `stream`")),
+    );
+    telemetry.set_file(Path::new("c.yaml"), FileStatus::of_test("c", Activity::Paused, None));
+    telemetry.set_file(Path::new("d.yaml"), FileStatus::of_test("d", Activity::NotStarted, Some("empty file")));
     let count = |state| Scrape::of(&telemetry, Timestamp::now()).get("pipelines", &[("state", state)]);
     assert_eq!([count("running"), count("paused"), count("invalid")], [Some(2.0), Some(1.0), Some(2.0)]);
     telemetry.remove_file(Path::new("d.yaml"));

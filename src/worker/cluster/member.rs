@@ -14,7 +14,7 @@ use super::leases::{Leases, agreed_shards};
 use super::plan::{Answer, Call, Event, LeasePlanner, MonotonicTime};
 use super::{Change, Cluster, ClusterError, ClusterSettings, Drained};
 use crate::settings::kubernetes::{Kubernetes, KubernetesError};
-use crate::sink::Deadline;
+use crate::sink::{Deadline, Until, suspended};
 use crate::telemetry::{ClusterView, Telemetry};
 
 /// See [`Cluster::join`].
@@ -38,6 +38,7 @@ pub async fn join(
         plan: LeasePlanner::new(worker, settings.shards, settings.lease),
         lease: settings.lease,
         started: Instant::now(),
+        suspended: suspended(),
         worker: worker.to_owned(),
         shards: settings.shards,
         calls: JoinSet::new(),
@@ -57,12 +58,14 @@ struct Member {
     plan: LeasePlanner,
     lease: Duration,
     started: Instant,
+    /// [`suspended`] at that time.
+    suspended: Duration,
     /// The name of this worker.
     worker: String,
     shards: u32,
     calls: JoinSet<(Call, MonotonicTime, Result<Answer, KubernetesError>)>,
     /// The time at which the deliveries for each shard must end.
-    deadlines: BTreeMap<u32, watch::Sender<Instant>>,
+    deadlines: BTreeMap<u32, watch::Sender<Until>>,
     /// When each draining shard started to drain.
     draining: BTreeMap<u32, MonotonicTime>,
     api_health: ApiHealth,
@@ -103,8 +106,13 @@ impl Member {
         self.publish();
     }
 
+    /// Goes on while the machine is suspended, as the leases of other workers do.
     fn now(&self) -> MonotonicTime {
-        self.started.elapsed()
+        self.started.elapsed() + suspended().saturating_sub(self.suspended)
+    }
+
+    fn until(&self, time: MonotonicTime) -> Until {
+        Until::after(time.saturating_sub(self.now()))
     }
 
     fn send(&mut self, call: Call) {
@@ -151,13 +159,13 @@ impl Member {
                 Event::Acquired { shard, until, vacant } => {
                     info!(shard, "shard acquired");
                     self.telemetry.process().observe_shard_handover("acquire", vacant);
-                    let (deadline, until) = watch::channel(self.started + until);
+                    let (deadline, until) = watch::channel(self.until(until));
                     self.deadlines.insert(shard, deadline);
                     Change::Acquired(shard, Deadline::new(until))
                 }
                 Event::Renewed(shard, until) => {
                     if let Some(deadline) = self.deadlines.get(&shard) {
-                        deadline.send_replace(self.started + until);
+                        deadline.send_replace(self.until(until));
                     }
                     continue;
                 }
@@ -175,7 +183,7 @@ impl Member {
                 }
                 Event::Lost(shard) => {
                     if let Some(deadline) = self.deadlines.remove(&shard) {
-                        deadline.send_replace(Instant::now());
+                        deadline.send_replace(Until::now());
                     }
                     self.draining.remove(&shard);
                     self.telemetry.process().count_lease_loss();
@@ -196,7 +204,9 @@ impl Member {
         for (shard, holder) in self.plan.holders(now) {
             workers.entry(holder.to_owned()).or_default().insert(shard);
         }
-        self.telemetry.process().set_shards(self.plan.owned().count(), self.shards);
+        // While leases cannot be renewed, their lanes deliver nothing: nobody has these shards.
+        let is_renewed = |shard: &u32| self.plan.deadline(*shard).is_some_and(|until| until > now);
+        self.telemetry.process().set_shards(self.plan.owned().filter(is_renewed).count(), self.shards);
         self.telemetry.set_cluster(ClusterView {
             worker: self.worker.clone(),
             shards: self.shards,

@@ -277,7 +277,6 @@ impl LeasePlanner {
     }
 
     /// The time at which deliveries for a shard of this worker must end.
-    #[cfg(test)]
     pub fn deadline(&self, shard: u32) -> Option<MonotonicTime> {
         self.owned.get(&shard).map(|lease| self.delivery_deadline(lease.renewed_at))
     }

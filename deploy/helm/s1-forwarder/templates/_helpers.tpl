@@ -34,6 +34,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
 {{- end -}}
 
+{{/* How the workers' pages are reached. */}}
+{{- define "s1-forwarder.scheme" -}}
+{{- ternary "https" "http" .Values.web.tls -}}
+{{- end -}}
+
 {{/* Name, namespace and labels of an object with the release's name. */}}
 {{- define "s1-forwarder.metadata" -}}
 name: {{ include "s1-forwarder.fullname" . }}
@@ -52,4 +57,20 @@ labels:
   {{- with index . 2 }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
+{{- end -}}
+
+{{/* Name of the rights to Pipeline resources. Those of releases in other namespaces have other names. */}}
+{{- define "s1-forwarder.resourcesName" -}}
+{{ .Release.Namespace }}-{{ include "s1-forwarder.fullname" . }}-resources
+{{- end -}}
+
+{{/* A list of the context and the namespace. */}}
+{{- define "s1-forwarder.resourcesMetadata" -}}
+{{- $root := index . 0 -}}
+name: {{ include "s1-forwarder.resourcesName" $root }}
+{{- if ne (index . 1) "*" }}
+namespace: {{ index . 1 }}
+{{- end }}
+labels:
+  {{- include "s1-forwarder.labels" $root | nindent 2 }}
 {{- end -}}

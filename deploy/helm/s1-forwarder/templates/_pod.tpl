@@ -17,6 +17,9 @@
 - {{ printf "kubernetes:%slabel=%s" (ternary (printf "%s/" .namespace) "" (ne .namespace "")) .selector | quote }}
 {{- end }}
 {{- end }}
+{{- range .Values.pipelines.resources.namespaces }}
+- {{ printf "kubernetes-resources:%s" . | quote }}
+{{- end }}
 {{- end -}}
 
 {{/* Settings that every command needs, so that one in a worker's pod finds the same objects as the worker. */}}
@@ -42,7 +45,7 @@
   value: /etc/s1-forwarder/defaults/defaults.yaml
 {{- end }}
 {{- with .Values.pipelines.tenants }}
-{{- if or .files $.Values.pipelines.labelled.selector }}
+{{- if or .files $.Values.pipelines.labelled.selector $.Values.pipelines.resources.namespaces }}
 {{- if .files }}
 - name: S1_FORWARDER_TENANT_FILES
   value: "true"
@@ -64,6 +67,10 @@
   value: "true"
 {{- end }}
 {{- end }}
+{{- end }}
+{{- if .Values.web.existingSecret }}
+- name: S1_FORWARDER_WEB_CONFIG
+  value: /etc/s1-forwarder/web/web.yaml
 {{- end }}
 # Other workers ask this one for its lanes there.
 - name: POD_IP

@@ -17,6 +17,9 @@
 {{- if .Values.pipelines.defaults }}
 - { name: defaults, mountPath: /etc/s1-forwarder/defaults, readOnly: true }
 {{- end }}
+{{- if .Values.web.existingSecret }}
+- { name: web, mountPath: /etc/s1-forwarder/web, readOnly: true }
+{{- end }}
 {{- range .Values.credentials }}
 - { name: credentials-{{ . }}, mountPath: /run/secrets/{{ . }}, readOnly: true }
 {{- end }}
@@ -41,6 +44,10 @@
 {{- if .Values.pipelines.defaults }}
 - name: defaults
   secret: { secretName: {{ include "s1-forwarder.fullname" . }}-defaults }
+{{- end }}
+{{- with .Values.web.existingSecret }}
+- name: web
+  secret: { secretName: {{ . }} }
 {{- end }}
 {{- range .Values.credentials }}
 - name: credentials-{{ . }}

@@ -1,0 +1,41 @@
+//! The mapper of a pipeline without a lane: for `map`, `preview` and `tests:`.
+
+use std::sync::Arc;
+
+use super::Pipeline;
+use crate::transform::{Keys, Mapper, Origin, Schema, Steps, StepsError};
+
+/// There is no such mapper.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MapperError {
+    #[error("the pipeline has no sink `{name}`; it has {}", sinks.join(", "))]
+    NoSink { name: String, sinks: Vec<String> },
+    #[error("transform.{0}")]
+    Steps(#[from] StepsError),
+}
+
+impl Pipeline {
+    /// Maps as the sink of this name does, or as `transform` says. `schema` overrides both.
+    ///
+    /// # Errors
+    /// If there is no such sink, or a step after the mapping cannot be used.
+    pub fn mapper(
+        &self,
+        origin: Origin,
+        sink: Option<&str>,
+        schema: Option<Schema>,
+        keys: Keys,
+    ) -> Result<(Mapper, Schema), MapperError> {
+        let no_sink = |name: &str| MapperError::NoSink {
+            name: name.to_owned(),
+            sinks: self.sinks.iter().map(|sink| sink.name().to_owned()).collect(),
+        };
+        let find = |name| self.sinks.iter().find(|sink| sink.name() == name).ok_or_else(|| no_sink(name));
+        let sink = sink.map(find).transpose()?;
+        let of_sink = sink.and_then(|sink| sink.common.schema);
+        let schema = schema.or(of_sink).unwrap_or(self.transform.schema);
+        let remap = sink.and_then(|sink| sink.common.remap.as_deref());
+        let steps = Steps::new(&self.transform, schema, remap, keys)?;
+        Ok((Mapper::new(&self.transform, schema, origin).with_steps(steps.map(Arc::new)), schema))
+    }
+}

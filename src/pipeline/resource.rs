@@ -1,0 +1,223 @@
+//! `Pipeline` resources: what a worker has to know of them besides their `spec`.
+
+use serde::{Deserialize, Serialize};
+
+/// API group of the resources, and prefix of their annotations.
+pub const GROUP: &str = "s1-forwarder.io";
+pub const VERSION: &str = "v1alpha1";
+pub const KIND: &str = "Pipeline";
+pub const PLURAL: &str = "pipelines";
+/// With the value [`REMOVE`], the checkpoints go with the resource. Else they stay.
+pub const CHECKPOINTS: &str = "s1-forwarder.io/checkpoints";
+pub const REMOVE: &str = "remove";
+/// Holds a resource until its checkpoints are removed.
+pub const FINALIZER: &str = "s1-forwarder.io/checkpoints";
+
+/// A resource as the API server last reported it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ResourceState {
+    pub namespace: String,
+    pub name: String,
+    pub uid: String,
+    /// It is deleted as soon as it has no finalizers.
+    pub is_deleted: bool,
+    /// Its annotation says that the checkpoints go with it.
+    pub removes_checkpoints: bool,
+    /// All of them.
+    pub finalizers: Vec<String>,
+    /// Those of its status.
+    pub conditions: Vec<Condition>,
+}
+
+/// A condition of a resource's status.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Condition {
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// `True`, `False` or `Unknown`.
+    pub status: String,
+    pub reason: String,
+    #[serde(default)]
+    pub message: String,
+    #[serde(default)]
+    pub observed_generation: i64,
+    pub last_transition_time: String,
+}
+
+impl ResourceState {
+    pub fn has_finalizer(&self) -> bool {
+        self.finalizers.iter().any(|finalizer| finalizer == FINALIZER)
+    }
+}
+
+#[cfg(feature = "kubernetes")]
+pub use object::PipelineResource;
+
+#[cfg(feature = "kubernetes")]
+mod object {
+    use std::borrow::Cow;
+
+    use k8s_openapi::NamespaceResourceScope;
+    use kube::api::ObjectMeta;
+    use kube::{Resource, ResourceExt};
+    use serde::Deserialize;
+    use serde_json::{Value, json};
+
+    use super::{CHECKPOINTS, GROUP, KIND, PLURAL, REMOVE, ResourceState, VERSION};
+
+    /// The object itself.
+    #[derive(Debug, Clone, Deserialize)]
+    pub struct PipelineResource {
+        pub metadata: ObjectMeta,
+        /// A pipeline file.
+        #[serde(default)]
+        pub spec: Value,
+        #[serde(default)]
+        pub status: Value,
+    }
+
+    impl Resource for PipelineResource {
+        type DynamicType = ();
+        type Scope = NamespaceResourceScope;
+
+        fn kind((): &()) -> Cow<'_, str> {
+            KIND.into()
+        }
+
+        fn group((): &()) -> Cow<'_, str> {
+            GROUP.into()
+        }
+
+        fn version((): &()) -> Cow<'_, str> {
+            VERSION.into()
+        }
+
+        fn plural((): &()) -> Cow<'_, str> {
+            PLURAL.into()
+        }
+
+        fn meta(&self) -> &ObjectMeta {
+            &self.metadata
+        }
+
+        fn meta_mut(&mut self) -> &mut ObjectMeta {
+            &mut self.metadata
+        }
+    }
+
+    impl PipelineResource {
+        /// The pipeline file. A resource that is being deleted is paused: its lanes drain.
+        pub fn text(&self) -> String {
+            let mut spec = self.spec.clone();
+            if let (Some(spec), true) = (spec.as_object_mut(), self.metadata.deletion_timestamp.is_some()) {
+                spec.insert("enabled".to_owned(), json!(false));
+            }
+            spec.to_string()
+        }
+
+        pub fn state(&self) -> ResourceState {
+            ResourceState {
+                namespace: self.namespace().unwrap_or_default(),
+                name: self.name_any(),
+                uid: self.uid().unwrap_or_default(),
+                is_deleted: self.metadata.deletion_timestamp.is_some(),
+                removes_checkpoints: self.annotations().get(CHECKPOINTS).is_some_and(|value| value == REMOVE),
+                finalizers: self.finalizers().to_vec(),
+                // One that is damaged must not hide the resource.
+                conditions: self
+                    .status
+                    .get("conditions")
+                    .and_then(|conditions| Vec::deserialize(conditions).ok())
+                    .unwrap_or_default(),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::path::{Path, PathBuf};
+
+    use super::super::contents::Text;
+    use super::super::objects::{Found, Objects};
+    use super::super::{FileOptions, FileReport, Files, Scan, TenantRules};
+
+    const RESOURCE: &str = "pipeline acme/console, spec";
+
+    fn report(path: &str, text: &str) -> FileReport {
+        let objects = Objects::default();
+        let text = Text::new(text.as_bytes().to_vec()).of_generation(Some(7));
+        let files = BTreeMap::from([(PathBuf::from(path), text)]);
+        objects.replace("test", Found { files, ..Found::default() });
+        // What an operator may allow to other files.
+        let tenants = TenantRules {
+            secrets_dir: Some("/secrets".into()),
+            env_prefixes: vec!["TENANT_".to_owned()],
+            ..TenantRules::default()
+        };
+        let mut files = Files::new(&[], &FileOptions { defaults: None, tenants }).with_objects(objects);
+        files.rescan(&Scan::All);
+        files.report(Path::new(path)).unwrap()
+    }
+
+    fn text(token: &str, sink: &str) -> String {
+        format!(
+            r#"{{ "console": {{ "url": "https://acme.example", "token": {token} }}, "streams": {{ "threats": {{}} }},
+                "sinks": [{{ "type": "http", "name": "siem", "url": "https://siem.example" {sink} }}] }}"#
+        )
+    }
+
+    const REFERENCE: &str = r#"{ "secretRef": { "name": "console", "key": "token" } }"#;
+
+    #[test]
+    fn a_resource_has_the_name_of_its_namespace_and_its_secrets_from_there() {
+        let tls = r#", "tls": { "ca_file": { "secretRef": { "name": "ca", "key": "ca.crt" } } },
+                       "headers": { "X-Tenant": "acme", "X-Key": { "secretRef": { "name": "key", "key": "k" } } }"#;
+        let report = report(RESOURCE, &text(REFERENCE, tls));
+        let pipeline = report.pipeline.unwrap_or_else(|| panic!("{:?}", report.problems));
+        assert_eq!((pipeline.name.as_str(), report.generation), ("acme.console", Some(7)));
+        assert_eq!(pipeline.console.token.first().reference(), "secret:acme/console/token");
+        let shown = pipeline.effective();
+        let value = |key: &str| shown.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str());
+        assert_eq!(value("sinks[siem].tls.ca_file"), Some("{ secretRef: acme/ca/ca.crt }"));
+        assert_eq!(value("sinks[siem].headers.X-Key"), Some("{ secretRef: acme/key/k }"));
+        assert!(pipeline.console.public_only, "the rules for tenants hold");
+    }
+
+    #[test]
+    fn a_resource_names_nothing_but_secrets_of_its_namespace() {
+        for token in [
+            r#"{ "file": "/secrets/token" }"#,
+            r#"{ "env": "TENANT_TOKEN" }"#,
+            r#"{ "secretRef": { "namespace": "globex", "name": "console", "key": "token" } }"#,
+            r#"{ "secretRef": { "name": "../../globex/secrets/console", "key": "token" } }"#,
+            r#"{ "secretRef": { "name": "console" } }"#,
+            r#"{ "secretRef": "globex/console/token" }"#,
+        ] {
+            let report = report(RESOURCE, &text(token, ""));
+            let problems: Vec<String> = report.problems.iter().map(ToString::to_string).collect();
+            assert!(report.pipeline.is_none() && problems.len() == 1, "{token}: {problems:?}");
+            let problem = &problems[0];
+            assert!(problem.starts_with("pipeline acme/console, spec: console.token"), "no line: {problem}");
+            assert!(problem.contains("own namespace"), "{problem}");
+        }
+        let other_name = text(REFERENCE, "").replacen('{', r#"{ "name": "globex.console","#, 1);
+        assert!(report(RESOURCE, &other_name).pipeline.is_none());
+    }
+
+    #[test]
+    fn no_other_file_names_a_secret() {
+        for path in ["configmap acme/pipelines, console.yaml", "secret acme/pipelines, console.yaml"] {
+            for token in [REFERENCE, r#"{ "secretRef": "globex/console/token" }"#] {
+                let report = report(path, &text(token, ""));
+                let problem = report.problems.first().map(ToString::to_string).unwrap_or_default();
+                assert!(report.pipeline.is_none() && problem.contains("only a Pipeline resource"), "{problem}");
+            }
+            let tls = r#", "tls": { "ca_file": { "secretRef": "globex/ca/ca.crt" } }"#;
+            let report = report(path, &text(r#""literal""#, tls));
+            assert!(report.pipeline.is_none(), "{:?}", report.problems);
+        }
+    }
+}

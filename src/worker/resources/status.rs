@@ -1,0 +1,403 @@
+//! The status of a `Pipeline` resource, made from what the worker reports of its file and its lanes.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::pipeline::resource::Condition;
+use crate::record::Timestamp;
+use crate::telemetry::{Activity, FileStatus, LaneMetrics, LaneState};
+
+/// A token that is valid for less is named in its condition.
+const EXPIRES_SOON: Duration = Duration::from_secs(14 * 86_400);
+/// Longest message of a condition.
+const LONGEST_MESSAGE: usize = 1_000;
+
+/// `status` of the resource; deploy/kubernetes/crd.yaml describes the fields.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Status {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    pub pipeline: String,
+    pub worker: String,
+    pub conditions: Vec<Condition>,
+    pub lanes: Vec<Lane>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lag_seconds: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub complete_until: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_success: Option<String>,
+    pub delivered: u64,
+    pub dead_letters: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_expires: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Lane {
+    pub stream: &'static str,
+    pub sink: String,
+    pub state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lag_seconds: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub complete_until: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_success: Option<String>,
+    pub delivered: u64,
+    pub dead_letters: u64,
+}
+
+/// Status, reason and message of a condition.
+type Judgement = (&'static str, &'static str, String);
+
+impl Status {
+    /// `before` are the conditions that the resource has now.
+    pub fn of(
+        file: &FileStatus,
+        lanes: &[Arc<LaneMetrics>],
+        token_expires: Option<Timestamp>,
+        worker: &str,
+        before: &[Condition],
+        now: Timestamp,
+    ) -> Self {
+        let states: Vec<LaneState> = lanes.iter().map(|lane| lane.state()).collect();
+        let view = View { file, lanes, states: &states, token_expires, now };
+        let generation = file.generation.unwrap_or_default();
+        let conditions = view.judgements().map(|(kind, (status, reason, mut message))| {
+            let end = message.floor_char_boundary(LONGEST_MESSAGE);
+            message.truncate(end);
+            let known = before.iter().find(|known| known.kind == kind && known.status == status);
+            let since = known.map_or_else(|| seconds(now), |known| known.last_transition_time.clone());
+            Condition {
+                kind: kind.to_owned(),
+                status: status.to_owned(),
+                reason: reason.to_owned(),
+                message,
+                observed_generation: generation,
+                last_transition_time: since,
+            }
+        });
+        let complete_until = lanes.iter().map(|lane| lane.complete_until()).min().flatten();
+        Self {
+            observed_generation: file.generation,
+            pipeline: file.pipeline.clone(),
+            worker: worker.to_owned(),
+            conditions: conditions.into(),
+            lanes: lanes.iter().zip(&states).map(|(lane, state)| Lane::of(lane, state, now)).collect(),
+            lag_seconds: complete_until.map(|until| now.since(until).as_secs()),
+            complete_until: complete_until.map(seconds),
+            last_success: lanes.iter().filter_map(|lane| lane.last_success()).max().map(seconds),
+            delivered: lanes.iter().map(|lane| lane.delivered.load(Relaxed)).sum(),
+            dead_letters: lanes.iter().map(|lane| lane.dead_letters.load(Relaxed)).sum(),
+            token_expires: token_expires.map(seconds),
+        }
+    }
+
+    /// True if something has changed that should be written at once: not times, counts and texts.
+    pub fn differs_from(&self, other: &Self) -> bool {
+        let words = |status: &Self| {
+            let conditions = status.conditions.iter();
+            let conditions = conditions.map(|condition| (condition.status.clone(), condition.reason.clone()));
+            let lanes = status.lanes.iter().map(|lane| (lane.stream, lane.sink.clone(), lane.state));
+            let first = (status.observed_generation, status.worker.clone(), status.token_expires.clone());
+            (first, conditions.collect::<Vec<_>>(), lanes.collect::<Vec<_>>())
+        };
+        words(self) != words(other)
+    }
+
+    pub fn ready(&self) -> Option<&Condition> {
+        self.conditions.first()
+    }
+}
+
+impl Lane {
+    fn of(lane: &LaneMetrics, state: &LaneState, now: Timestamp) -> Self {
+        Self {
+            stream: lane.stream.name(),
+            sink: lane.sink.clone(),
+            state: state.name(),
+            error: state.error().map(str::to_owned),
+            lag_seconds: lane.lag(now).map(|lag| lag.as_secs()),
+            complete_until: lane.complete_until().map(seconds),
+            last_success: lane.last_success().map(seconds),
+            delivered: lane.delivered.load(Relaxed),
+            dead_letters: lane.dead_letters.load(Relaxed),
+        }
+    }
+}
+
+/// Times in Kubernetes have whole seconds.
+fn seconds(time: Timestamp) -> String {
+    let text = time.whole_second().to_string();
+    match text.split_once('.') {
+        Some((whole, _)) => format!("{whole}Z"),
+        None => text,
+    }
+}
+
+/// What conditions are made of.
+struct View<'a> {
+    file: &'a FileStatus,
+    lanes: &'a [Arc<LaneMetrics>],
+    /// One for each lane.
+    states: &'a [LaneState],
+    token_expires: Option<Timestamp>,
+    now: Timestamp,
+}
+
+impl View<'_> {
+    /// The first lane in such a state, with its error, and how many more there are.
+    fn failing(&self, is_such: impl Fn(&LaneMetrics, &LaneState) -> bool) -> Option<(&LaneState, String)> {
+        let lanes = self.lanes.iter().map(|lane| &**lane).zip(self.states);
+        let mut failing = lanes.filter(|(lane, state)| is_such(lane, state));
+        let (lane, state) = failing.next()?;
+        let mut message = format!("{}/{}: {}", lane.stream.name(), lane.sink, state.error().unwrap_or_default());
+        let more = failing.count();
+        if more > 0 {
+            message.push_str(&format!(" (lanes that fail: {})", more + 1));
+        }
+        Some((state, message))
+    }
+
+    /// Each type of condition.
+    fn judgements(&self) -> [(&'static str, Judgement); 5] {
+        let of_lanes = |judge: fn(&Self) -> Judgement| match self.idle() {
+            Some(reason) => ("Unknown", reason, String::new()),
+            None => judge(self),
+        };
+        [
+            ("Ready", self.ready()),
+            ("ConsoleReachable", of_lanes(Self::console_reachable)),
+            ("TokenValid", of_lanes(Self::token_valid)),
+            ("Delivering", of_lanes(Self::delivering)),
+            ("Complete", of_lanes(Self::complete)),
+        ]
+    }
+
+    /// The reason for the conditions about lanes where none runs.
+    fn idle(&self) -> Option<&'static str> {
+        match self.file.activity {
+            Activity::Running => None,
+            Activity::Paused => Some("Paused"),
+            Activity::Elsewhere | Activity::NotStarted => Some("NotRunning"),
+        }
+    }
+
+    fn has_started(&self) -> bool {
+        self.states.iter().any(|state| !matches!(state, LaneState::Starting))
+    }
+
+    fn ready(&self) -> Judgement {
+        if let Some(problem) = &self.file.problem {
+            let keeps = "the last valid version keeps running, and a restart would not start it: ";
+            let message = match self.file.activity {
+                Activity::Running | Activity::Paused => format!("{keeps}{problem}"),
+                Activity::Elsewhere | Activity::NotStarted => problem.clone(),
+            };
+            return ("False", "Invalid", message);
+        }
+        if self.file.activity == Activity::Paused {
+            return ("False", "Paused", "`enabled: false`; the checkpoints are kept".to_owned());
+        }
+        if let Some((state, message)) = self.failing(|_, state| state.error().is_some()) {
+            return ("False", self.reason(state), message);
+        }
+        let starting = self.states.iter().filter(|state| matches!(state, LaneState::Starting)).count();
+        if starting > 0 || self.states.is_empty() {
+            return ("False", "Starting", format!("lanes that wait for their first poll: {starting}"));
+        }
+        ("True", "Running", format!("lanes that run: {}", self.states.len()))
+    }
+
+    fn reason(&self, state: &LaneState) -> &'static str {
+        match state {
+            LaneState::ConsoleFailing(_) => "ConsoleFailing",
+            LaneState::ConsoleRefused(_) if self.lanes.iter().any(|lane| lane.is_token_refused()) => "TokenRefused",
+            LaneState::ConsoleRefused(_) => "ConsoleRefused",
+            LaneState::SinkFailing(_) => "SinkFailing",
+            LaneState::SinkRefused(_) => "SinkRefused",
+            LaneState::Stopped(_) => "Stopped",
+            LaneState::Starting | LaneState::Running | LaneState::Done => "Running",
+        }
+    }
+
+    fn console_reachable(&self) -> Judgement {
+        match self.failing(|_, state| matches!(state, LaneState::ConsoleFailing(_))) {
+            Some((_, message)) => ("False", "ConsoleFailing", message),
+            None if self.has_started() => ("True", "Answers", String::new()),
+            None => ("Unknown", "Starting", String::new()),
+        }
+    }
+
+    fn token_valid(&self) -> Judgement {
+        if let Some((_, message)) = self.failing(|lane, _| lane.is_token_refused()) {
+            return ("False", "Refused", message);
+        }
+        match self.token_expires {
+            Some(expires) if expires <= self.now => ("False", "Expired", format!("it expired at {expires}")),
+            _ if !self.has_started() => ("Unknown", "Starting", String::new()),
+            Some(expires) if expires.since(self.now) <= EXPIRES_SOON => {
+                ("True", "ExpiresSoon", format!("it expires at {expires}: replace it"))
+            }
+            _ => ("True", "Accepted", String::new()),
+        }
+    }
+
+    fn delivering(&self) -> Judgement {
+        let is_such = |_: &LaneMetrics, state: &LaneState| {
+            matches!(state, LaneState::SinkFailing(_) | LaneState::SinkRefused(_) | LaneState::Stopped(_))
+        };
+        match self.failing(is_such) {
+            Some((state, message)) => ("False", self.reason(state), message),
+            None if self.has_started() => ("True", "NoFailure", String::new()),
+            None => ("Unknown", "Starting", String::new()),
+        }
+    }
+
+    /// Compares nothing: the worker does so once a day.
+    fn complete(&self) -> Judgement {
+        let results = self.lanes.iter().filter_map(|lane| Some((lane, lane.verification()?)));
+        let results: Vec<_> = results.collect();
+        let missing: u64 = results.iter().map(|(_, result)| result.missing_records).sum();
+        match results.iter().map(|(_, result)| result.until).max() {
+            None => ("Unknown", "NotCompared", "the counts of a whole day were not compared yet".to_owned()),
+            Some(until) if missing > 0 => {
+                let message = format!(
+                    "{missing} records of the day until {until} are not accounted for; `verify --repair` delivers them"
+                );
+                ("False", "RecordsMissing", message)
+            }
+            Some(until) => ("True", "Compared", format!("nothing is missing until {until}")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Stream;
+    use crate::telemetry::Verification;
+
+    const NOW: Timestamp = Timestamp::from_micros(1_800_000_000_500_000);
+
+    fn file(activity: Activity, problem: Option<&str>) -> FileStatus {
+        FileStatus { generation: Some(7), ..FileStatus::of_test("acme.console", activity, problem) }
+    }
+
+    fn lane(stream: Stream, state: LaneState) -> Arc<LaneMetrics> {
+        let lane = LaneMetrics::new("acme.console", stream, "siem");
+        lane.set_state(NOW, state);
+        Arc::new(lane)
+    }
+
+    /// `STATUS REASON` of each condition.
+    fn judged(status: &Status) -> Vec<String> {
+        status.conditions.iter().map(|condition| format!("{} {}", condition.status, condition.reason)).collect()
+    }
+
+    fn status(file: &FileStatus, lanes: &[Arc<LaneMetrics>]) -> Status {
+        Status::of(file, lanes, None, "worker-1", &[], NOW)
+    }
+
+    #[test]
+    fn conditions_say_which_part_fails() {
+        let running = file(Activity::Running, None);
+        let error = |text: &str| text.to_owned();
+        let fine = || lane(Stream::Threats, LaneState::Running);
+        let cases = [
+            (LaneState::Running, ["True Running", "True Answers", "True Accepted", "True NoFailure"]),
+            (LaneState::Starting, ["False Starting", "True Answers", "True Accepted", "True NoFailure"]),
+            (
+                LaneState::ConsoleFailing(error("no route")),
+                ["False ConsoleFailing", "False ConsoleFailing", "True Accepted", "True NoFailure"],
+            ),
+            (
+                LaneState::ConsoleRefused(error("403")),
+                ["False ConsoleRefused", "True Answers", "True Accepted", "True NoFailure"],
+            ),
+            (
+                LaneState::SinkFailing(error("503")),
+                ["False SinkFailing", "True Answers", "True Accepted", "False SinkFailing"],
+            ),
+            (
+                LaneState::SinkRefused(error("401")),
+                ["False SinkRefused", "True Answers", "True Accepted", "False SinkRefused"],
+            ),
+            (LaneState::Stopped(error("full")), ["False Stopped", "True Answers", "True Accepted", "False Stopped"]),
+        ];
+        for (state, expected) in cases {
+            let found = judged(&status(&running, &[fine(), lane(Stream::Agents, state.clone())]));
+            assert_eq!(
+                (&found[..4], found[4].as_str()),
+                (&expected.map(str::to_owned)[..], "Unknown NotCompared"),
+                "{state:?}"
+            );
+        }
+        let starting = status(&running, &[lane(Stream::Threats, LaneState::Starting)]);
+        assert_eq!(
+            judged(&starting)[..4],
+            ["False Starting", "Unknown Starting", "Unknown Starting", "Unknown Starting"]
+        );
+        let refused = lane(Stream::Threats, LaneState::ConsoleRefused(error("401 Unauthorized")));
+        refused.set_token_refused(true);
+        let refused = status(&running, &[refused.clone(), refused]);
+        assert_eq!(judged(&refused)[..3], ["False TokenRefused", "True Answers", "False Refused"]);
+        assert_eq!(refused.conditions[0].message, "threats/siem: 401 Unauthorized (lanes that fail: 2)");
+    }
+
+    #[test]
+    fn a_file_that_does_not_run_says_why() {
+        let invalid = status(&file(Activity::NotStarted, Some("streams.threat: unknown key")), &[]);
+        assert_eq!(judged(&invalid)[..2], ["False Invalid", "Unknown NotRunning"]);
+        assert_eq!(invalid.conditions[0].message, "streams.threat: unknown key");
+        let before = status(&file(Activity::Running, Some("wrong")), &[lane(Stream::Threats, LaneState::Running)]);
+        assert_eq!(judged(&before)[..2], ["False Invalid", "True Answers"]);
+        assert!(before.conditions[0].message.starts_with("the last valid version keeps running"));
+        let paused = status(&file(Activity::Paused, None), &[]);
+        assert_eq!(judged(&paused)[..2], ["False Paused", "Unknown Paused"]);
+    }
+
+    #[test]
+    fn tokens_expire_and_days_are_compared() {
+        let running = file(Activity::Running, None);
+        let lanes = [lane(Stream::Threats, LaneState::Running)];
+        let valid = |expires: Timestamp| judged(&Status::of(&running, &lanes, Some(expires), "w", &[], NOW))[2].clone();
+        let day = Duration::from_secs(86_400);
+        assert_eq!(valid(NOW.minus(day)), "False Expired");
+        assert_eq!(valid(NOW.plus(day)), "True ExpiresSoon");
+        assert_eq!(valid(NOW.plus(day * 30)), "True Accepted");
+        for (missing_records, expected) in [(0, "True Compared"), (3, "False RecordsMissing")] {
+            lanes[0].set_verification(Verification { missing_records, until: NOW });
+            assert_eq!(judged(&status(&running, &lanes))[4], expected);
+        }
+    }
+
+    #[test]
+    fn a_transition_is_dated_and_only_words_are_changes() {
+        let running = file(Activity::Running, None);
+        let lanes = [lane(Stream::Threats, LaneState::Running)];
+        let first = status(&running, &lanes);
+        assert_eq!(first.conditions[0].last_transition_time, "2027-01-15T08:00:00Z");
+        let later = NOW.plus(Duration::from_secs(60));
+        lanes[0].delivered.store(5, Relaxed);
+        lanes[0].set_complete_until(NOW);
+        let second = Status::of(&running, &lanes, None, "worker-1", &first.conditions, later);
+        assert_eq!(second.conditions[0].last_transition_time, first.conditions[0].last_transition_time);
+        assert!(!second.differs_from(&first) && second != first);
+        assert_eq!((second.lag_seconds, second.delivered), (Some(60), 5));
+        assert_eq!(second.complete_until.as_deref(), Some("2027-01-15T08:00:00Z"));
+        lanes[0].set_state(later, LaneState::SinkFailing("503".to_owned()));
+        let third = Status::of(&running, &lanes, None, "worker-1", &second.conditions, later);
+        assert!(third.differs_from(&second));
+        assert_eq!(third.conditions[0].last_transition_time, "2027-01-15T08:01:00Z");
+        assert!(Status::of(&running, &lanes, None, "worker-2", &[], later).differs_from(&third), "another worker");
+    }
+}

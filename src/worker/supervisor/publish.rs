@@ -1,0 +1,46 @@
+//! What the supervisor says about pipeline files: on the status page and in metrics.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use super::Supervisor;
+use crate::pipeline::{self, Changes, Files};
+use crate::telemetry::{Activity, FileStatus};
+
+impl Supervisor {
+    /// A directory that cannot be read changes no file, and makes the files as a whole invalid.
+    pub(super) fn publish_reload(&self, changes: &Changes) {
+        let is_valid = !self.files.iter().flat_map(Files::problems).any(|problem| problem.is_error());
+        let changed_at = (!changes.affected.is_empty()).then(|| self.context.clock().now());
+        self.context.telemetry.process().set_reloaded(is_valid, changed_at);
+    }
+
+    /// Updates the status page and the metric `pipelines` for these files only: with thousands of files, an update of
+    /// all for each change would be slow.
+    pub(super) fn publish_file_status(&self, paths: &BTreeSet<PathBuf>) {
+        let telemetry = &self.context.telemetry;
+        let Some(files) = &self.files else { return };
+        for path in paths {
+            let Some(report) = files.report(path) else {
+                telemetry.remove_file(path);
+                continue;
+            };
+            let errors = report.problems.iter().filter(|problem| problem.is_error());
+            let errors: Vec<String> = errors.map(ToString::to_string).collect();
+            let running = files.running_version(path);
+            let activity = match running {
+                Some(pipeline) if !pipeline.enabled => Activity::Paused,
+                Some(pipeline) if self.pipelines.contains_key(&pipeline.name) => Activity::Running,
+                Some(_) => Activity::Elsewhere,
+                None => Activity::NotStarted,
+            };
+            let shard =
+                self.cluster.as_ref().zip(running).map(|(cluster, pipeline)| cluster.shard_of(&pipeline.console));
+            let pipeline = running.or(report.pipeline.as_ref());
+            let pipeline = pipeline.map_or_else(|| pipeline::stem(path), |pipeline| pipeline.name.clone());
+            let problem = (!errors.is_empty()).then(|| errors.join("\n"));
+            let generation = report.generation;
+            telemetry.set_file(path, FileStatus { pipeline, activity, shard, problem, generation });
+        }
+    }
+}

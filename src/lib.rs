@@ -29,6 +29,9 @@ pub mod commands;
 pub mod console;
 pub mod emulator;
 pub mod failure;
+#[cfg(test)]
+#[path = "../tests/fuzz/mod.rs"]
+mod fuzz;
 #[cfg(feature = "kafka")]
 mod kafka;
 pub mod lane;

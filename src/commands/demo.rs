@@ -65,7 +65,9 @@ pub async fn run(demo: Demo) -> anyhow::Result<ExitCode> {
     }
 
     let telemetry = Arc::new(Telemetry::new());
-    let server = Server::bind(&demo.listen).await.with_context(|| format!("cannot listen on {}", demo.listen))?;
+    let server = Server::bind(&demo.listen)
+        .await
+        .with_context(|| format!("cannot listen on {} (use --listen for another address)", demo.listen))?;
     let base = format!("http://{}", server.address());
     let (stop_server, server_stopped) = oneshot::channel::<()>();
     let serving = tokio::spawn(server.serve(telemetry.clone(), async {

@@ -3,16 +3,15 @@
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use comfy_table::{CellAlignment, Table, presets};
 
 use crate::console::ConsoleUrl;
 use crate::pipeline;
 use crate::record::{RecordSplitter, Stream};
 use crate::transform::coverage::Coverage;
-use crate::transform::{Mapper, Origin, Schema, Steps, TransformSettings};
+use crate::transform::{Keys, Mapper, Origin, Schema, TransformSettings};
 
 /// Maximum of records that are reported one by one if they cannot be mapped.
 const FAULTS_SHOWN: u64 = 20;
@@ -76,10 +75,20 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if run.failed > 0 {
         eprintln!("{} of {} events are as they were mapped, since a program failed on them", run.failed, run.records);
     }
+    if run.records > run.dropped {
+        warn_of_unmatched(&run.mapper);
+    }
     if run.faults > 0 {
         eprintln!("{} of {} records could not be mapped and became error events", run.faults, run.records);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A path with a typing mistake redacts nothing.
+pub(super) fn warn_of_unmatched(mapper: &Mapper) {
+    for path in mapper.unmatched_redactions() {
+        eprintln!("redact: no event had `{path}`");
+    }
 }
 
 /// The mapper for the flags and the pipeline file. `None` if the file is invalid; its problems have been printed.
@@ -104,17 +113,10 @@ fn mapper(args: &Args) -> anyhow::Result<Option<(Mapper, Schema)>> {
         console_host: given.unwrap_or_else(|| pipeline.console.url.host().to_owned()),
         stream: args.stream,
     };
-    let sink = match &args.sink {
-        Some(name) => {
-            let found = pipeline.sinks.iter().find(|sink| sink.name() == name);
-            Some(found.with_context(|| format!("{} has no sink `{name}`", path.display()))?)
-        }
-        None => None,
-    };
-    let schema = args.schema.or_else(|| sink?.common.schema).unwrap_or(pipeline.transform.schema);
-    let remap = sink.and_then(|sink| sink.common.remap.as_deref());
-    let steps = Steps::new(&pipeline.transform, schema, remap).map_err(|error| anyhow!("transform.{error}"))?;
-    Ok(Some((Mapper::new(&pipeline.transform, schema, origin).with_steps(steps.map(Arc::new)), schema)))
+    pipeline
+        .mapper(origin, args.sink.as_deref(), args.schema, Keys::Configured)
+        .map(Some)
+        .with_context(|| path.display().to_string())
 }
 
 struct Run<W> {

@@ -45,6 +45,10 @@ pub struct UsageError(pub String);
 /// Time for blocking calls to finish when the process ends.
 const LAST_WRITES: Duration = Duration::from_secs(1);
 
+/// A thread for blocking calls ends after this time without one. The threads take turns: with tokio's ten seconds, one
+/// call in ten seconds for each keeps all of them, and their number only grows while many lanes write checkpoints.
+const IDLE_THREAD: Duration = Duration::from_millis(200);
+
 /// The values of `--format`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
@@ -140,7 +144,8 @@ pub fn main() -> ExitCode {
         eprintln!("error: {error}");
         return ExitCode::from(USAGE);
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_keep_alive(IDLE_THREAD).build();
+    let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("error: cannot start the threads of the program: {error}");

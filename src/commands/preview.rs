@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
+use super::map::warn_of_unmatched;
 use super::pretty::Pretty;
 use super::{OneFileArgs, RateArgs, UsageError};
 use crate::console::{self, Client, ConsoleError, Limiters};
@@ -14,7 +15,7 @@ use crate::pipeline::Pipeline;
 use crate::record::{Clock, Facts, Stream};
 use crate::settings::FullJitter;
 use crate::source::{LatestRecords, Pull};
-use crate::transform::{Mapper, Origin, Steps};
+use crate::transform::{Keys, Mapper, Origin};
 
 /// Larger than any page of a thousand records.
 const PAGE_BYTES: usize = 64 << 20;
@@ -35,6 +36,10 @@ pub struct Args {
     /// A stream of the pipeline file [default: all]
     #[arg(long, value_name = "NAME")]
     stream: Option<Stream>,
+
+    /// Print what this sink gets, with its schema and its program [default: as `transform` says]
+    #[arg(long, value_name = "NAME")]
+    sink: Option<String>,
 
     /// Number of records per stream
     #[arg(long, value_name = "N", default_value = "10", value_parser = clap::value_parser!(u32).range(1..=100_000))]
@@ -59,7 +64,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     settings.requests_per_second = Some(args.rate.requests_per_second);
     let client = Arc::new(Client::connect(&settings, &Limiters::default(), Clock::System)?);
     for pull in pulls {
-        let mut printer = EventPrinter::new(&pipeline, &pull, &client)?;
+        let mut printer = EventPrinter::new(&pipeline, args.sink.as_deref(), &pull, &client)?;
         if let Err(error) = printer.print_latest(LatestRecords::new(client.clone(), pull, args.limit as usize)).await {
             return if is_closed_pipe(&error) { Ok(ExitCode::SUCCESS) } else { Err(error) };
         }
@@ -79,12 +84,10 @@ struct EventPrinter {
 }
 
 impl EventPrinter {
-    fn new(pipeline: &Pipeline, pull: &Pull, client: &Client) -> anyhow::Result<Self> {
+    fn new(pipeline: &Pipeline, sink: Option<&str>, pull: &Pull, client: &Client) -> anyhow::Result<Self> {
         let stream = pull.stream;
         let origin = Origin { pipeline: pipeline.name.clone(), console_host: client.host().to_owned(), stream };
-        let (transform, schema) = (&pipeline.transform, pipeline.transform.schema);
-        let steps = Steps::new(transform, schema, None).map_err(|error| anyhow::anyhow!("transform.{error}"))?;
-        let mapper = Mapper::new(transform, schema, origin).with_steps(steps.map(Arc::new));
+        let (mapper, _) = pipeline.mapper(origin, sink, None, Keys::Configured)?;
         let pretty = Pretty::for_output(io::stdout().is_terminal(), std::env::var_os("NO_COLOR").as_deref());
         Ok(Self { stream, mapper, pretty, printed: 0, dropped: 0 })
     }
@@ -113,6 +116,9 @@ impl EventPrinter {
                 }
                 Err(error) => anyhow::bail!("stream {}: {error}", self.stream),
             }
+        }
+        if self.printed > 0 {
+            warn_of_unmatched(&self.mapper);
         }
         if self.printed + self.dropped == 0 {
             eprintln!("stream {}: the console has no records", self.stream);

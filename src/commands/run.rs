@@ -14,7 +14,7 @@ use tracing::{info, warn};
 
 use super::{ClusterArgs, FileArgs, ProcessArgs, TimeoutArgs, USAGE, UsageError};
 use crate::checkpoint::LaneId;
-use crate::server::Server;
+use crate::server::{Server, WebConfig};
 #[cfg(feature = "traces")]
 use crate::settings::{HttpSettings, Period, Tls};
 #[cfg(feature = "traces")]
@@ -80,7 +80,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let traces = start_traces(args.otlp_traces.as_ref())?;
     let listen = args.process.listen.as_deref().or((!args.once).then_some(DEFAULT_LISTEN));
     let server = match listen {
-        Some(listen) => Some(Serving::start(listen, &telemetry).await?),
+        Some(listen) => Some(Serving::start(listen, &args.process, &telemetry).await?),
         None => None,
     };
     let address = server.as_ref().map(|server| server.address);
@@ -244,9 +244,19 @@ struct Serving {
 }
 
 impl Serving {
-    async fn start(listen: &str, telemetry: &Arc<Telemetry>) -> anyhow::Result<Self> {
-        let server = Server::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
+    async fn start(listen: &str, args: &ProcessArgs, telemetry: &Arc<Telemetry>) -> anyhow::Result<Self> {
+        let cannot_listen = |listen: &str| format!("cannot listen on {listen} (use another address)");
+        let mut server = Server::bind(listen).await.with_context(|| cannot_listen(listen))?;
+        if let Some(file) = &args.web_config {
+            server = server.with_web_config(WebConfig::read(file).map_err(|error| UsageError(error.to_string()))?);
+        }
+        if let Some(listen) = &args.listen_probes {
+            server = server.with_probes(listen).await.with_context(|| cannot_listen(listen))?;
+        }
         let address = server.address();
+        if let Some(address) = server.probes_address() {
+            info!(%address, "listening for probes");
+        }
         let (end, ended) = oneshot::channel();
         let task = tokio::spawn(server.serve(telemetry.clone(), async {
             // A dropped sender ends the server as well.

@@ -10,11 +10,19 @@ use crate::pipeline;
 /// Editors complete keys and mark mistakes with it: docs/editors.md says how. `check` finds the same mistakes, and
 /// those that span several keys.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// Print the definition of the resource Pipeline, for `kubectl apply --server-side -f -`
+    #[arg(long)]
+    kubernetes: bool,
+}
 
 /// # Errors
 /// If the schema cannot be printed.
-pub fn run(_: &Args) -> anyhow::Result<ExitCode> {
-    print_line(serde_json::to_string_pretty(&pipeline::schema())?)?;
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    if args.kubernetes {
+        print_line(pipeline::definition_text().trim_end())?;
+    } else {
+        print_line(serde_json::to_string_pretty(&pipeline::schema())?)?;
+    }
     Ok(ExitCode::SUCCESS)
 }

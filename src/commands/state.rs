@@ -12,7 +12,7 @@ use comfy_table::{Table, presets};
 use super::process::time;
 use super::{StateArgs, UsageError, print_line};
 use crate::lane::LaneCheckpoint;
-use crate::record::Timestamp;
+use crate::record::{Stream, Timestamp};
 use crate::source::{MAIN, SourcePosition, Stage};
 use crate::state::{Access, CheckpointKey, LaneId, StateError, Store, process_identity};
 
@@ -134,13 +134,13 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 async fn manage(command: Command, store: &dyn Store, state: &StateArgs) -> anyhow::Result<()> {
     match command {
         Command::List => list(store).await?,
-        Command::Show { lane } => show(&lane, &load(store, &lane.clone().into()).await?)?,
+        Command::Show { lane } => show(&lane, &load_whole(store, &lane.clone().into()).await?)?,
         Command::Set { lane, to } => {
             let key = lane.into();
             let mut checkpoint = decode(&key, store.claim(&key).await?)?;
             // `since` moves too if the new time is earlier: a lane pulls nothing before `since`.
             checkpoint.since_resolved = checkpoint.since_resolved.min(to);
-            checkpoint.position = SourcePosition::starting_at(to);
+            checkpoint.restart(SourcePosition::starting_at(to));
             // The new ledger counts no record twice, and does not report the records before `to` as missing.
             let LaneCheckpoint { ledger, .. } = &mut checkpoint;
             ledger.restart(to, ledger.asked().to_owned(), ledger.has_journals());
@@ -164,6 +164,13 @@ async fn load(store: &dyn Store, key: &CheckpointKey) -> anyhow::Result<LaneChec
     decode(key, store.load(key).await?)
 }
 
+/// The same with what is in the journal.
+async fn load_whole(store: &dyn Store, key: &CheckpointKey) -> anyhow::Result<LaneCheckpoint> {
+    let mut checkpoint = load(store, key).await?;
+    checkpoint.load(store, key).await?;
+    Ok(checkpoint)
+}
+
 fn decode(key: &CheckpointKey, bytes: Option<Vec<u8>>) -> anyhow::Result<LaneCheckpoint> {
     let bytes = bytes.with_context(|| format!("lane {key} has no checkpoint"))?;
     LaneCheckpoint::decode(&bytes).with_context(|| format!("lane {key}"))
@@ -171,11 +178,16 @@ fn decode(key: &CheckpointKey, bytes: Option<Vec<u8>>) -> anyhow::Result<LaneChe
 
 async fn list(store: &dyn Store) -> anyhow::Result<()> {
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(["LANE", "NEXT POLL FROM", "COMPLETE UNTIL", "CONSOLE"]);
+    table.load_style(presets::NOTHING).set_header(["LANE", "CLOSED UNTIL", "COMPLETE UNTIL", "CONSOLE"]);
     for key in store.list().await? {
         let name = key.to_string();
+        let checkpoint = match key.lane.stream {
+            // How far a lane of many scopes is depends on all of them.
+            Stream::Vulnerabilities => load_whole(store, &key).await,
+            _ => load(store, &key).await,
+        };
         // One damaged checkpoint must not hide the others.
-        table.add_row(match load(store, &key).await {
+        table.add_row(match checkpoint {
             Ok(LaneCheckpoint { host, position, .. }) => {
                 [name, position.bound().to_string(), position.complete_until().to_string(), host]
             }
@@ -197,7 +209,7 @@ fn show(lane: &LaneId, checkpoint: &LaneCheckpoint) -> anyhow::Result<()> {
     print_line(format!("console:         {host}"))?;
     print_line(format!("scope:           {scope}"))?;
     print_line(format!("since:           {since} (resolved at the first start: {since_resolved})"))?;
-    print_line(format!("next poll from:  {}", position.bound()))?;
+    print_line(format!("closed until:    {} (all before is settled, late records included)", position.bound()))?;
     for (name, track) in position.tracks() {
         // The main pass, which finds new records, is shown without a name.
         let of = if name == MAIN { String::new() } else { format!(" ({name})") };

@@ -1,17 +1,19 @@
 //! `status`: prints the lanes of a running worker.
 
 use std::io::{Write, stdout};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use comfy_table::{CellAlignment, Table, presets};
+use http::StatusCode;
 use tokio::time::sleep;
 
-use super::{Format, print_line};
+use super::{Format, UsageError, print_line};
 use crate::record::Timestamp;
-use crate::server::{Cluster, File, Lane, SourceProblem, Status};
-use crate::settings::{HttpSettings, Period, Tls};
+use crate::server::{Cluster, File, Lane, PeerClient, SourceProblem, Status, WebConfig};
+use crate::settings::{HttpSettings, Period, Secret, Tls, TlsFile, describe_request_error};
 
 /// A larger response is not from a worker.
 const MAX_BYTES: usize = 256 << 20;
@@ -22,9 +24,21 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 /// Print the lanes of a running worker, and which worker holds which shards
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Address of the worker (its --listen)
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9598", env = "S1_FORWARDER_URL")]
+    /// Address of the worker (its --listen); without http:// or https://, --web-config decides which
+    #[arg(long, value_name = "URL", default_value = "127.0.0.1:9598", env = "S1_FORWARDER_URL")]
     url: String,
+
+    /// The worker's own file: its first token in a file is presented, and its certificate is trusted
+    #[arg(long, value_name = "FILE", env = "S1_FORWARDER_WEB_CONFIG")]
+    web_config: Option<PathBuf>,
+
+    /// A file with a bearer token that the worker accepts; instead of --web-config
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+
+    /// PEM file with the authority of the worker's certificate [default: those of the system]; instead of --web-config
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
 
     /// The lanes of all workers that share the pipelines: this one asks the others
     #[arg(long)]
@@ -51,10 +65,13 @@ pub struct Args {
 /// If no worker responds at the address. A worker that does not answer this one is reported on standard error, and the
 /// exit code is 1.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let client = args.client()?;
     let base = args.url.trim_end_matches('/');
-    let base = if base.contains("://") { base.to_owned() } else { format!("http://{base}") };
+    let base = if base.contains("://") { base.to_owned() } else { format!("{}://{base}", client.scheme()) };
+    let shown = without_password(&base);
     loop {
-        let mut status = args.request(&base).await.with_context(|| format!("no worker responds at {base}"))?;
+        let mut status =
+            args.request(&client, &base).await.with_context(|| format!("no worker responds at {shown}"))?;
         args.filter(&mut status);
         match args.format {
             Format::Json => print_line(serde_json::to_string_pretty(&status)?)?,
@@ -77,15 +94,30 @@ impl Args {
         self.failing || !self.pipelines.is_empty()
     }
 
-    async fn request(&self, base: &str) -> anyhow::Result<Status> {
+    fn client(&self) -> anyhow::Result<PeerClient> {
+        match &self.web_config {
+            Some(file) if self.token_file.is_none() && self.ca_file.is_none() => {
+                Ok(WebConfig::read(file).map_err(|error| UsageError(error.to_string()))?.peers())
+            }
+            _ => {
+                let tls = Tls { ca_file: self.ca_file.clone().map(TlsFile::Path), ..Tls::default() };
+                let token = self.token_file.clone().map(|file| Secret::File(file).read()).transpose()?;
+                let settings = HttpSettings { tls, proxy: None, timeout: Period(TIMEOUT), public_only: false };
+                Ok(PeerClient::new(settings.client()?, token.as_ref()))
+            }
+        }
+    }
+
+    async fn request(&self, client: &PeerClient, base: &str) -> anyhow::Result<Status> {
         let workers = if self.all { "all" } else { "this" };
         let state = if self.failing { "failing" } else { "" };
-        request_status(&format!("{base}/api/v1/lanes?workers={workers}&state={state}")).await
+        request_status(client, &format!("{base}/api/v1/lanes?workers={workers}&state={state}")).await
     }
 
     fn filter(&self, status: &mut Status) {
         let is_wanted = |name: &String| self.pipelines.is_empty() || self.pipelines.contains(name);
         status.lanes.retain(|lane| is_wanted(&lane.pipeline) && !(self.failing && lane.up));
+        status.matching = status.lanes.len();
         status.files.retain(|file| is_wanted(&file.pipeline) && !(self.failing && file.problem.is_none()));
     }
 
@@ -96,7 +128,13 @@ impl Args {
             print_line("")?;
         }
         if status.lanes.is_empty() {
-            print_line(if self.is_filtered() { "no such lane" } else { "no lane runs in this worker" })?;
+            let paused = status.files.iter().filter(|file| file.state == "paused").count();
+            print_line(match (self.pipelines.is_empty(), self.failing) {
+                (false, _) => format!("no lane of {} runs", self.pipelines.join(", ")),
+                (true, true) => "no lane is failing".to_owned(),
+                (true, false) if paused > 0 => format!("no lane runs in this worker; {paused} pipelines are paused"),
+                (true, false) => "no lane runs in this worker".to_owned(),
+            })?;
         } else {
             print_line(lanes(&status.lanes))?;
         }
@@ -116,10 +154,19 @@ impl Args {
     }
 }
 
-async fn request_status(url: &str) -> anyhow::Result<Status> {
-    let client =
-        HttpSettings { tls: Tls::default(), proxy: None, timeout: Period(TIMEOUT), public_only: false }.client()?;
-    let mut response = client.get(url).send().await?;
+/// An address without what stands before the `@`.
+fn without_password(url: &str) -> String {
+    match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://{host}"),
+        _ => url.to_owned(),
+    }
+}
+
+async fn request_status(client: &PeerClient, url: &str) -> anyhow::Result<Status> {
+    let mut response = client.get(url, TIMEOUT).await.map_err(|error| anyhow!(describe_request_error(&error)))?;
+    if response.status() == StatusCode::UNAUTHORIZED {
+        bail!("it requires credentials: give --web-config or --token-file");
+    }
     if !response.status().is_success() {
         bail!("it responds with {}", response.status());
     }

@@ -15,7 +15,7 @@ use tracing::info;
 use super::one_file::{WindowArgs, run_with_progress};
 use super::{UsageError, print_line};
 use crate::record::Stream;
-use crate::worker::{IncompleteHour, Repair, Verify, VerifyError, VerifyProgress, VerifyReport, run_verify};
+use crate::worker::{IncompleteHours, Repair, Verify, VerifyError, VerifyProgress, VerifyReport, run_verify};
 
 /// Interval of the log lines without a terminal.
 const LOG_EVERY: Duration = Duration::from_secs(10);
@@ -89,7 +89,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     if !compared {
         print_line("no hour was compared: the window must contain a whole hour that is over and in the ledger")?;
     }
-    let is_repaired = |incomplete: &IncompleteHour| matches!(incomplete.repair, Repair::Done(_));
+    let is_repaired = |incomplete: &IncompleteHours| matches!(incomplete.repair, Repair::Done(_));
     let complete =
         compared && !stop.is_cancelled() && reports.iter().flat_map(|report| &report.incomplete).all(is_repaired);
     Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -101,7 +101,7 @@ fn table(reports: &[VerifyReport]) -> Table {
     table.load_style(presets::NOTHING).set_header(header);
     for report in reports {
         let missing: u64 = report.incomplete.iter().map(|incomplete| incomplete.missing).sum();
-        let repaired = |incomplete: &IncompleteHour| match incomplete.repair {
+        let repaired = |incomplete: &IncompleteHours| match incomplete.repair {
             Repair::Done(delivered) => delivered,
             _ => 0,
         };
@@ -116,17 +116,20 @@ fn table(reports: &[VerifyReport]) -> Table {
     table
 }
 
-fn print_difference(report: &VerifyReport, incomplete: &IncompleteHour) -> std::io::Result<()> {
-    let IncompleteHour { hour, missing, examples, repair } = incomplete;
+fn print_difference(report: &VerifyReport, incomplete: &IncompleteHours) -> std::io::Result<()> {
+    let IncompleteHours { hours, missing, examples, repair } = incomplete;
+    let period = if hours.end.0 - hours.start.0 == 1 { "hour" } else { "day" };
     let outcome = match repair {
         Repair::NotRequested => "--repair delivers them".to_owned(),
         Repair::Done(delivered) => format!("repaired: {delivered} delivered"),
         Repair::NeedsResend => {
-            "the ledger has no identities for this hour (it stores them for 48 hours): --repair --resend delivers the whole hour again".to_owned()
+            format!(
+                "the ledger has no identities for this {period} (it stores them for 48 hours): --repair --resend delivers the whole {period} again"
+            )
         }
         Repair::Failed(reason) => format!("not repaired: {reason}"),
     };
-    print_line(format!("{}: {missing} missing in the hour from {hour}; {outcome}", report.lane))?;
+    print_line(format!("{}: {missing} missing in the {period} from {}; {outcome}", report.lane, hours.start))?;
     for (identity, record) in examples {
         print_line(format!("  record {record}, identity {identity}"))?;
     }

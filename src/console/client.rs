@@ -30,6 +30,9 @@ const SMALL_RESPONSE: usize = 1024 * 1024;
 /// unchanged.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
+/// A console that seemed to be behind is asked for its time again after this: one of its nodes may have been wrong.
+const CLOCK_AGE: Duration = Duration::from_secs(300);
+
 /// One pipeline's access to its console.
 #[derive(Debug)]
 pub struct Client {
@@ -50,6 +53,14 @@ pub struct Client {
 /// Permission from the console's rate limiter to send one request.
 #[derive(Debug)]
 pub struct RequestPermit(());
+
+#[cfg(test)]
+impl RequestPermit {
+    /// Without a rate limit.
+    pub fn unlimited() -> Self {
+        Self(())
+    }
+}
 
 /// How a request for a list is narrowed to the scope that the pipeline names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,6 +144,11 @@ impl Client {
     pub fn time(&self) -> Option<Timestamp> {
         let clock = *self.server_clock.lock();
         clock.map(|clock| clock.date.plus(clock.at.elapsed()))
+    }
+
+    /// Whether the console said its time within `CLOCK_AGE`.
+    pub fn has_said_time_lately(&self) -> bool {
+        self.server_clock.lock().is_some_and(|clock| clock.at.elapsed() < CLOCK_AGE)
     }
 
     /// The later one of the console's clock and the local one.

@@ -11,6 +11,7 @@ use governor::nanos::Nanos;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
 use super::settings::ConsoleSettings;
@@ -39,6 +40,8 @@ struct SharedLimiter {
     state: Mutex<Rates>,
     /// Locked while a request waits, so that requests are served in order.
     queue: tokio::sync::Mutex<()>,
+    /// The rate has changed: the first in the queue must not wait as the old one says.
+    changed: Notify,
 }
 
 type Governor = RateLimiter<NotKeyed, InMemoryState, TokioClock, NoOpMiddleware<TokioInstant>>;
@@ -68,7 +71,7 @@ impl Limiters {
             limiters.retain(|_, shared| shared.strong_count() > 0);
         }
         let state = Mutex::new(Rates { requested: vec![rate], governor: governor(rate) });
-        let shared = Arc::new(SharedLimiter { state, queue: tokio::sync::Mutex::default() });
+        let shared = Arc::new(SharedLimiter { state, queue: tokio::sync::Mutex::default(), changed: Notify::new() });
         limiters.insert(key, Arc::downgrade(&shared));
         Limiter { shared, rate }
     }
@@ -79,10 +82,15 @@ impl Limiter {
     pub async fn ready(&self) {
         let _queue = self.shared.queue.lock().await;
         loop {
+            // Before the rate is read, so that no change is missed.
+            let changed = self.shared.changed.notified();
             let governor = self.shared.state.lock().governor.clone();
             match governor.check() {
                 Ok(()) => return,
-                Err(not_until) => sleep(not_until.wait_time_from(TokioClock.now())).await,
+                Err(not_until) => tokio::select! {
+                    () = sleep(not_until.wait_time_from(TokioClock.now())) => {}
+                    () = changed => {}
+                },
             }
         }
     }
@@ -108,6 +116,7 @@ impl SharedLimiter {
         let after = smallest(&rates.requested);
         if after != before && after.is_finite() {
             rates.governor = governor(after);
+            self.changed.notify_waiters();
         }
     }
 }
@@ -185,5 +194,22 @@ mod tests {
         assert!(time_for(&other, 4).await < Duration::from_millis(100), "another token has its own limiter");
         drop(slow);
         assert!(time_for(&fast, 11).await < Duration::from_millis(200));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_waits_hears_of_another_rate() {
+        let limiters = Limiters::default();
+        let (fast, slow) = (Arc::new(limiters.join(key("a"), 10.0)), limiters.join(key("a"), 0.001));
+        fast.ready().await;
+        let begun = Instant::now();
+        let waiting = tokio::spawn({
+            let fast = fast.clone();
+            async move { fast.ready().await }
+        });
+        sleep(Duration::from_secs(1)).await;
+        assert!(!waiting.is_finished(), "a thousand seconds between two requests");
+        drop(slow);
+        waiting.await.unwrap();
+        assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
     }
 }

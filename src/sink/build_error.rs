@@ -8,9 +8,15 @@ pub enum BuildError {
     Compression { type_name: &'static str, compression: Compression, known: &'static [Compression] },
     /// An unknown `{…}` in a template.
     #[error(
-        "`{key}`: `{{{placeholder}}}` is not a placeholder; use {{pipeline}}, {{stream}} or the labels ({{label.NAME}})"
+        "`{key}`: `{{{placeholder}}}` is not a placeholder; use {{pipeline}}, {{stream}} or the labels ({})",
+        names(labels)
     )]
-    Placeholder { key: &'static str, placeholder: String },
+    Placeholder {
+        key: &'static str,
+        placeholder: String,
+        /// The labels that exist.
+        labels: Vec<String>,
+    },
     #[error("`{key}`: {problem}")]
     Value {
         key: String,
@@ -26,4 +32,12 @@ impl BuildError {
     pub(crate) fn value(key: impl Into<String>, problem: impl Into<String>) -> Self {
         Self::Value { key: key.into(), problem: problem.into() }
     }
+}
+
+fn names(labels: &[String]) -> String {
+    if labels.is_empty() {
+        return "{label.NAME}; `transform.labels` has none".to_owned();
+    }
+    let names: Vec<_> = labels.iter().map(|name| format!("{{label.{name}}}")).collect();
+    names.join(", ")
 }

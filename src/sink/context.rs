@@ -6,7 +6,7 @@ use super::build_error::BuildError;
 use super::http::{Ambient, Tokens};
 use super::safe_part::safe_part;
 use crate::record::Stream;
-use crate::settings::{Labels, Schema};
+use crate::settings::{Labels, Schema, TextPart, text_parts};
 
 /// The lane of a sink, and what the sinks of the process share.
 #[derive(Debug, Clone)]
@@ -97,26 +97,32 @@ impl SinkContext {
     /// As [`Self::fill`], with other labels.
     pub(crate) fn fill_with(&self, key: &'static str, template: &str, labels: &Labels) -> Result<String, BuildError> {
         let mut filled = String::with_capacity(template.len());
-        let mut rest = template;
-        while let Some((before, after)) = rest.split_once('{') {
-            filled.push_str(before);
-            let (placeholder, after) =
-                after.split_once('}').ok_or_else(|| BuildError::value(key, "a `{` without its `}`"))?;
-            let value = match placeholder.strip_prefix("label.") {
-                Some(label) => labels.get(label).map(|value| match self.console_labels.contains(label) {
-                    true => safe_part(key, value),
-                    false => Cow::Borrowed(value.as_str()),
-                }),
-                None if placeholder == "pipeline" => Some(Cow::Borrowed(self.pipeline.as_str())),
-                None if placeholder == "stream" => Some(Cow::Borrowed(self.stream.name())),
-                None => None,
-            };
-            let unknown = || BuildError::Placeholder { key, placeholder: placeholder.to_owned() };
-            filled.push_str(&value.ok_or_else(unknown)?);
-            rest = after;
+        for part in text_parts(template) {
+            match part.map_err(|error| BuildError::value(key, error.to_string()))? {
+                TextPart::Plain(text) => filled.push_str(text),
+                TextPart::Placeholder(placeholder) => {
+                    let unknown = || BuildError::Placeholder {
+                        key,
+                        placeholder: placeholder.to_owned(),
+                        labels: labels.keys().cloned().collect(),
+                    };
+                    filled.push_str(&self.value(key, placeholder, labels).ok_or_else(unknown)?);
+                }
+            }
         }
-        filled.push_str(rest);
         Ok(filled)
+    }
+
+    fn value<'a>(&'a self, key: &'static str, placeholder: &str, labels: &'a Labels) -> Option<Cow<'a, str>> {
+        match placeholder.strip_prefix("label.") {
+            Some(label) => labels.get(label).map(|value| match self.console_labels.contains(label) {
+                true => safe_part(key, value),
+                false => Cow::Borrowed(value.as_str()),
+            }),
+            None if placeholder == "pipeline" => Some(Cow::Borrowed(self.pipeline.as_str())),
+            None if placeholder == "stream" => Some(Cow::Borrowed(self.stream.name())),
+            None => None,
+        }
     }
 }
 

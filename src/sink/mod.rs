@@ -36,7 +36,7 @@ use crate::failure::Failure;
 pub use batch::{Batch, Event};
 pub use build_error::BuildError;
 pub use context::{SharedSinkResources, SinkContext};
-pub use deadline::Deadline;
+pub use deadline::{Deadline, Until, suspended};
 pub use labelled::build;
 pub use settings::SinkSettings;
 

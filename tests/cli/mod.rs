@@ -298,7 +298,7 @@ fn state_commands_manage_checkpoints() {
     assert_eq!(code, 0, "{out}{errors}");
     let (_, shown, _) = state(&["show", "acme/threats/siem"]);
     assert!(
-        shown.contains("next poll from:  2026-01-01T00:00:00.000000Z") && shown.contains("console.example"),
+        shown.contains("closed until:    2026-01-01T00:00:00.000000Z") && shown.contains("console.example"),
         "{shown}"
     );
     let (code, _, errors) = state(&["set", "acme/threats/siem", "--to", "2026-01-01T00:00:00"]);
@@ -324,15 +324,9 @@ fn seed(directory: &Path) {
     use s1_forwarder::source::SourcePosition;
     use s1_forwarder::state::FileStore;
     let since = Timestamp::parse("2026-01-31T00:00:00Z").unwrap();
-    let checkpoint = LaneCheckpoint {
-        host: "console.example".to_owned(),
-        scope: String::new(),
-        since: "1d".to_owned(),
-        since_resolved: since,
-        position: SourcePosition::starting_at(since),
-        settled: 0,
-        ledger: Ledger::begin(since, String::new(), true),
-    };
+    let (host, position) = ("console.example".to_owned(), SourcePosition::starting_at(since));
+    let ledger = Ledger::begin(since, String::new(), true);
+    let checkpoint = LaneCheckpoint::begin(host, String::new(), "1d".to_owned(), since, position, ledger);
     let store = FileStore::open(directory).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(store.commit(&"acme/threats/siem".parse().unwrap(), checkpoint.encode().into())).unwrap();

@@ -4,16 +4,18 @@
 #[cfg(feature = "traces")]
 mod traces;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use s1_forwarder::emulator::Kind;
 use s1_forwarder::record::{Stream, Timestamp};
 use s1_forwarder::sink::{Batch, Outcome, Probe};
 use serde_json::{Value, json};
 
 use crate::support::batches::{push_text_at, sink};
 use crate::support::collector::{Collector, Record};
+use crate::support::harness::Harness;
 
 /// Of all events. Loki and Datadog get an older event with the current time.
 static TIME: LazyLock<Timestamp> = LazyLock::new(|| Timestamp::now().minus(Duration::from_secs(600)));
@@ -114,5 +116,37 @@ async fn real_splunk_hec() {
         assert_eq!(record.attribute("label.customer"), "acme-eu");
         assert_eq!(record.resource["host.name"], "usea1-acme.sentinelone.net");
         assert_eq!(record.resource["com.splunk.index"], "edr");
+    }
+}
+
+/// OCSF in Splunk's collector, from the example that is shipped.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ocsf_arrives_in_splunk_hec_as_shipped() {
+    let Some(collector) = collector().await else { return };
+    let harness = Harness::new(|setup| (setup.activities, setup.threats) = (200, 50)).await;
+    harness.write("pipelines/secrets/hec.token", "t0ken");
+    let replaced = [
+        ("since: 1d", "since: 30d"),
+        ("https://splunk.example:8088", &collector.url("splunk_hec")),
+        ("customer: acme", "customer: ocsf-as-shipped"),
+    ];
+    harness.write("pipelines/ocsf-splunk.yaml", &harness.shipped("ocsf-splunk", &replaced));
+    let done = harness.once(&[]).await;
+    assert_eq!(done.code, Some(0), "{}{}", done.stdout, done.stderr);
+    let owed = [Kind::Activities, Kind::Threats].map(|kind| harness.owed(kind).len()).iter().sum::<usize>();
+    let reading = tokio::task::spawn_blocking(move || collector.records("splunk_hec", "ocsf-as-shipped", owed));
+    let records = reading.await.unwrap();
+    let identities: BTreeSet<_> = records.iter().map(|record| record.attribute("event_id")).collect();
+    assert_eq!((records.len(), identities.len()), (owed, owed), "each once");
+    for record in &records {
+        let event = &record.body;
+        assert_eq!(event["metadata"]["uid"], record.attribute("event_id"));
+        assert!(event["class_uid"].is_u64(), "{event:#}");
+        // Milliseconds, as a number with a fraction: the time that the stream is ordered by.
+        let time = event["finding_info"]["modified_time"].as_u64().or(event["time"].as_u64());
+        assert!((record.time / 1_000_000).abs_diff(time.unwrap()) <= 1, "{event:#}");
+        let sourcetype = record.resource["com.splunk.sourcetype"].as_str().unwrap_or_default();
+        assert!(["ocsf:sentinelone:activities", "ocsf:sentinelone:threats"].contains(&sourcetype), "{record:?}");
+        assert_eq!(record.attribute("label.customer"), "ocsf-as-shipped");
     }
 }

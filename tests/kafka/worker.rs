@@ -97,15 +97,11 @@ async fn each_site_has_a_topic() {
 async fn ocsf_arrives_in_kafka_as_shipped() {
     let Some(broker) = Broker::shared() else { return };
     let harness = Harness::new(|setup| (setup.activities, setup.threats) = (200, 50)).await;
-    let mut pipeline = include_str!("../../pipelines/ocsf-kafka.yaml").replace("since: 1d", "since: 30d");
-    for (from, to) in [
-        ("https://usea1-acme.sentinelone.net", harness.server.url()),
-        ("secrets/acme.token", harness.path("token").display().to_string()),
-        ("\"kafka1.example:9092\", \"kafka2.example:9092\"", format!("\"{}\"", broker.address())),
-    ] {
-        assert!(pipeline.contains(from), "{from}");
-        pipeline = pipeline.replace(from, &to);
-    }
+    let brokers = format!("\"{}\"", broker.address());
+    let pipeline = harness.shipped(
+        "ocsf-kafka",
+        &[("since: 1d", "since: 30d"), ("\"kafka1.example:9092\", \"kafka2.example:9092\"", &brokers)],
+    );
     harness.write("pipelines/ocsf-kafka.yaml", &pipeline);
     for topic in ["ocsf.activities", "ocsf.threats"] {
         broker.create_topic(topic, 1, &[]).await;

@@ -54,6 +54,24 @@ async fn a_private_authority_is_trusted_where_it_is_named_and_nowhere_else() {
     assert_eq!(receiver.requests().len(), 1);
 }
 
+#[tokio::test]
+async fn a_certificate_that_has_expired_is_named() {
+    let (authority, directory) = (Authority::new(), tempfile::tempdir().unwrap());
+    let receiver = Receiver::start(Rules::default()).await;
+    let trusting = trust(&authority, directory.path());
+    for (issued, part) in
+        [(authority.issue_expired(&["127.0.0.1"]), "expired"), (authority.issue(&["siem.example"]), "siem.example")]
+    {
+        let front = TlsFront::start(receiver.address(), &issued, None).await;
+        let attempt = sink(keys(front.address(), &trusting)).send(&batch(0..3)).await;
+        assert!(
+            matches!(&attempt.outcome, Outcome::RetryLater { reason, .. } if reason.contains(part)),
+            "{part}: {attempt:?}"
+        );
+    }
+    assert!(receiver.requests().is_empty());
+}
+
 /// A certificate for another name, of an authority that nobody trusts.
 #[tokio::test]
 async fn a_server_is_trusted_by_the_fingerprint_of_its_certificate() {

@@ -14,19 +14,8 @@ async fn an_asset_service_gets_the_inventory_in_arrays_of_100() {
     let harness = Harness::new(|setup| setup.agents = 250).await;
     let authorization = BTreeSet::from(["Bearer asset-token".to_owned()]);
     let service = Receiver::start(Rules { authorization, ..Rules::default() }).await;
-    harness.write("pipelines/assets.token", "asset-token");
-    // As shipped, but for the addresses and the paths of the secrets.
-    let shipped = include_str!("../../pipelines/ocsf-assets.yaml");
-    let mut pipeline = shipped.to_owned();
-    for (from, to) in [
-        ("https://usea1-acme.sentinelone.net", harness.server.url()),
-        ("secrets/acme.token", harness.path("token").display().to_string()),
-        ("https://assets.example/v1/assets", service.input()),
-        ("secrets/assets.token", harness.path("pipelines/assets.token").display().to_string()),
-    ] {
-        assert!(pipeline.contains(from), "{from}");
-        pipeline = pipeline.replace(from, &to);
-    }
+    harness.write("pipelines/secrets/assets.token", "asset-token");
+    let pipeline = harness.shipped("ocsf-assets", &[("https://assets.example/v1/assets", &service.input())]);
     harness.write("pipelines/ocsf-assets.yaml", &pipeline);
     let done = harness.once(&[]).await;
     assert_eq!(done.code, Some(0), "{}{}", done.stdout, done.stderr);

@@ -16,8 +16,6 @@ use crate::support::receiver::{Receiver, Rules, Signed};
 use crate::support::sekoia::Sekoia;
 use crate::support::splunk::{Collector, Hec};
 
-const CONSOLE: &str = "https://usea1-acme.sentinelone.net";
-
 /// A guide by the name of its page and its file.
 struct Guide {
     name: &'static str,
@@ -71,18 +69,11 @@ async fn harness(guide: &Guide, to: &str, secret: &str) -> Harness {
     })
     .await;
     harness.console().set_token(role(guide, None));
-    let mut file = fs::read_to_string(format!("pipelines/{}.yaml", guide.name)).unwrap();
-    for (from, to) in [(CONSOLE, harness.server.url().as_str()), (guide.address, to)] {
-        assert!(file.contains(from), "{} does not name {from}", guide.name);
-        file = file.replace(from, to);
-    }
+    let file = harness.shipped(guide.name, &[(guide.address, to)]);
     assert!(!file.contains("https://"), "an address of {} is not replaced", guide.name);
     harness.write(&format!("pipelines/{}.yaml", guide.name), &file);
-    fs::create_dir(harness.path("pipelines/secrets")).unwrap();
-    for (name, secret) in [("acme.token", Setup::TOKEN), (guide.secret, secret)] {
-        // An editor ends the last line.
-        harness.write(&format!("pipelines/secrets/{name}"), &format!("{secret}\n"));
-    }
+    // An editor ends the last line.
+    harness.write(&format!("pipelines/secrets/{}", guide.secret), &format!("{secret}\n"));
     harness
 }
 

@@ -3,7 +3,8 @@
 //!
 //! How much is done can be set: `S1_FORWARDER_E2E_ACTIVITIES` and `S1_FORWARDER_E2E_THREATS` (records that `run --once`
 //! delivers), `S1_FORWARDER_KILLS` (how often the worker is killed), `S1_FORWARDER_BACKFILL` (activities that a
-//! backfill delivers), `S1_FORWARDER_DEAD_PIPELINES` (pipelines whose sinks are dead).
+//! backfill delivers), `S1_FORWARDER_DEAD_PIPELINES` (pipelines whose sinks are dead),
+//! `S1_FORWARDER_LONG_RUN_PIPELINES` and `S1_FORWARDER_LONG_RUN_SECONDS` (the size of the long run).
 
 mod assets;
 mod backfill;
@@ -16,7 +17,9 @@ mod files_that_hang;
 mod findings;
 mod guides;
 mod kill;
+mod listener;
 mod logs;
+mod long_run;
 mod memory;
 mod metrics;
 mod once;
@@ -25,6 +28,7 @@ mod preview;
 mod quickstart;
 mod reload;
 mod secrets;
+mod secrets_elsewhere;
 mod shutdown;
 mod sink_input;
 mod state_input;

@@ -32,11 +32,14 @@ async fn the_lanes_of_a_running_worker_are_a_table() {
         async move { harness.command(&all.iter().map(String::as_str).collect::<Vec<_>>()).await.stdout }
     };
     let failing = filtered(&["--failing"]).await;
-    assert!(failing.contains("no such lane") && failing.contains("broken.yaml"), "{failing}");
+    assert!(failing.contains("no lane is failing") && failing.contains("broken.yaml"), "{failing}");
     let other = filtered(&["--pipeline", "other"]).await;
     assert!(!other.contains("acme") && !other.contains("broken"), "{other}");
     let json: Value = serde_json::from_str(&filtered(&["--format", "json", "--pipeline", "acme"]).await).unwrap();
-    assert_eq!((&json["lanes"][0]["delivered"], json["files"].as_array().map(Vec::len)), (&json!(owed), Some(1)));
+    assert_eq!(
+        (&json["matching"], &json["lanes"][0]["delivered"], json["files"].as_array().map(Vec::len)),
+        (&json!(1), &json!(owed), Some(1))
+    );
 
     worker.kill().await;
     until("nobody answers", async || {

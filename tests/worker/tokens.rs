@@ -93,7 +93,7 @@ async fn revoked_and_expired_tokens_are_told_apart() {
     harness.console().set_tokens(vec![token(Setup::TOKEN, 5, false)]);
     harness.put_changed("acme", json!({ "streams": { "activities": { "interval": "300ms" } } }));
     let mut worker = harness.worker();
-    worker.logged(&["the API token expires soon", "\"days\":7"]).await;
+    worker.logged(&["the API token expires soon", "\"days_left\":4"]).await;
     harness.console().set_tokens(vec![token(Setup::TOKEN, 5, true)]);
     let error = async |worker: &mut crate::support::process::Process| {
         let lane = worker.lane("acme/activities/siem", |lane| lane["state"] == "console_refused").await;

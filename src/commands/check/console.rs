@@ -88,10 +88,18 @@ fn client(settings: &ConsoleSettings, limiters: &Limiters) -> Result<Client, Str
 /// The error is the finding for a token that the console refuses.
 async fn token(client: &Client) -> Result<Finding, Finding> {
     let mut finding = match client.token_expiry().await {
-        Ok(expiry) => expires(expiry, Timestamp::now()),
-        Err(error @ (ConsoleError::Unauthorized(_) | ConsoleError::NoToken(_))) => {
-            return Err(failed("token", error.to_string()));
+        Ok(expiry) => {
+            let finding = expires(expiry, Timestamp::now());
+            if finding.check == Check::Failed {
+                return Err(finding);
+            }
+            finding
         }
+        Err(error @ ConsoleError::Unauthorized(_)) => {
+            return Err(failed("token", format!("{error}; the token is wrong, revoked or expired")));
+        }
+        Err(error @ ConsoleError::NoToken(_)) => return Err(failed("token", error.to_string())),
+
         Err(error @ (ConsoleError::Forbidden(_) | ConsoleError::Missing(_))) => {
             reached("token", format!("the console does not report when it expires: {error}"))
         }

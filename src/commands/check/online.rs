@@ -8,6 +8,7 @@ use super::{Check, Finding, console};
 use crate::console::Limiters;
 use crate::pipeline::Pipeline;
 use crate::sink::{self, Probe, SharedSinkResources};
+use crate::transform::{Keys, Steps};
 
 /// Pipelines that are tested concurrently.
 const CONCURRENCY: usize = 16;
@@ -22,6 +23,12 @@ pub async fn check_all(pipelines: &[Arc<Pipeline>]) -> Vec<Vec<Finding>> {
 
 async fn check(pipeline: &Pipeline, limiters: &Limiters, shared: &SharedSinkResources) -> Vec<Finding> {
     let mut findings = console::check(pipeline, limiters).await;
+    if pipeline.transform.redact.iter().any(|redaction| redaction.key.is_some()) {
+        findings.push(match Steps::new(&pipeline.transform, pipeline.transform.schema, None, Keys::Configured) {
+            Ok(_) => Finding::new("redact", Check::Verified, ""),
+            Err(error) => Finding::new("redact", Check::Failed, format!("transform.{error}")),
+        });
+    }
     for sink in &pipeline.sinks {
         let subject = format!("sink {}", sink.name());
         let Some(context) = pipeline.sink_context(sink, shared.clone()) else { continue };

@@ -128,7 +128,7 @@ async fn read_lane(store: &dyn Store, lane: &CheckpointKey, is_repair: bool) -> 
         let read = match LaneCheckpoint::is_copy(&bytes) {
             // The journal is stored with the original, in the sink.
             true => Ok(BTreeMap::new()),
-            false => checkpoint.ledger.journal(store, lane).await,
+            false => checkpoint.journal(store, lane).await,
         };
         match read {
             Ok(journal) => return Ok(Stored { lane: lane.clone(), is_repair, bytes, journal }),
@@ -262,7 +262,7 @@ impl Target<'_> {
             appends.extend(journal.into_iter().map(|(segment, bytes)| Append { segment, offset: 0, bytes }));
         } else if !LaneCheckpoint::is_copy(&bytes) {
             let mut checkpoint = LaneCheckpoint::decode(&bytes)?;
-            checkpoint.ledger.leave_journal(&journal);
+            checkpoint.leave_journal(&journal)?;
             bytes = checkpoint.encode();
         }
         let journal = JournalChange { appends, dropped: Vec::new() };
@@ -373,7 +373,7 @@ impl Reader<'_> {
         let (of, journal) = self.journal.take().unwrap_or_else(|| (name.to_owned(), BTreeMap::new()));
         let bytes = BASE64_STANDARD.decode(base64)?;
         let checkpoint = LaneCheckpoint::decode(&bytes).with_context(|| format!("lane {lane}"))?;
-        let complete = LaneCheckpoint::is_copy(&bytes) || checkpoint.ledger.is_complete_with(&journal);
+        let complete = LaneCheckpoint::is_copy(&bytes) || checkpoint.is_complete_with(&journal);
         ensure!(of == name && complete, "it is damaged: a part of the journal of {lane} is missing");
         Ok(Stored { lane, is_repair, bytes, journal })
     }

@@ -220,3 +220,11 @@ mod tests {
         assert_eq!((removed + left, removed > 10), (total, true), "{removed} were removed");
     }
 }
+
+/// What the fuzzing reads and writes.
+#[cfg(test)]
+pub(crate) mod fuzzed {
+    #[cfg(feature = "kubernetes")]
+    pub(crate) use super::gzip::{append, compress, decompress, lines};
+    pub(crate) use super::line::{parse_line, write_line};
+}

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use super::*;
 use crate::checkpoint::{CheckpointBackend, CheckpointKey, StateError};
 use crate::record::{Identity, Stream};
+use crate::sink::Until;
 use crate::sink::dead_letters::{DeadLetterError, DeadLetterStore};
 use crate::sink::{Limits, Probe};
 use crate::telemetry::Telemetry;
@@ -316,13 +317,13 @@ async fn health_reports_a_temporary_refusal_until_the_sink_answers() {
 /// Another worker may have the lane after the deadline.
 #[tokio::test(start_paused = true)]
 async fn nothing_is_sent_after_the_deadline_until_it_is_renewed() {
-    let (renew, until) = watch::channel(Instant::now());
+    let (renew, until) = watch::channel(Until::now());
     let mut case = Case::new([]);
     case.delivery.deadline = Deadline::new(until);
     let renewal = async {
         sleep(Duration::from_secs(30)).await;
         assert!(case.sent().is_empty());
-        renew.send(Instant::now() + Duration::from_secs(10)).unwrap();
+        renew.send(Until::after(Duration::from_secs(10))).unwrap();
     };
     let (seen, ()) = tokio::join!(case.deliver(2, None), renewal);
     assert_eq!((seen.result, seen.waited, case.sent().len()), (Ok(()), Duration::from_secs(30), 1));

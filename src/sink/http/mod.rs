@@ -79,3 +79,73 @@ impl<T: DestinationType> SinkType for T {
         Ok(Arc::new(HttpSink::new(parts, http, common, &T::DEFAULTS, context)?))
     }
 }
+
+/// The judge of a destination.
+#[cfg(test)]
+pub(crate) type Judge = Box<dyn Fn(&ResponseView<'_>) -> super::Outcome>;
+
+/// The judge of each destination, for the fuzzing. A test compares the names with the types of sinks.
+#[cfg(test)]
+pub(crate) fn judges() -> Vec<(&'static str, Judge)> {
+    use serde_json::{Value, json};
+
+    fn of<T: DestinationType + serde::de::DeserializeOwned>(keys: Value) -> Judge {
+        let context = SinkContext {
+            pipeline: "acme".to_owned(),
+            stream: crate::record::Stream::Threats,
+            sink: "siem".to_owned(),
+            shard: 0,
+            console_host: "console.example".to_owned(),
+            labels: Default::default(),
+            console_labels: Default::default(),
+            schema: crate::settings::Schema::Ecs,
+            schema_name: "ecs",
+            shared: Default::default(),
+        };
+        let settings: T = serde_json::from_value(keys).unwrap();
+        let parts = settings.parts(&context, &Common::default().http()).unwrap();
+        let target = parts.targets.into_iter().next().unwrap();
+        Box::new(move |response| target.destination.judge(response))
+    }
+
+    let url = "https://siem.example";
+    vec![
+        ("http", of::<generic::GenericSettings>(json!({ "url": url }))),
+        ("splunk_hec", of::<splunk_hec::SplunkHecSettings>(json!({ "url": url, "token": "t" }))),
+        ("splunk_hec", of::<splunk_hec::SplunkHecSettings>(json!({ "url": url, "token": "t", "acknowledgement": {} }))),
+        ("elasticsearch", of::<elasticsearch::ElasticsearchSettings>(json!({ "url": url }))),
+        (
+            "azure_logs",
+            of::<azure_logs::AzureLogsSettings>(json!({
+                "url": url, "dcr_immutable_id": "dcr-1", "stream_name": "Custom-s1", "managed_identity": true,
+            })),
+        ),
+        (
+            "google_secops",
+            of::<google_secops::GoogleSecopsSettings>(json!({
+                "project": "p", "location": "eu", "instance": "i", "metadata_server": true,
+            })),
+        ),
+        ("sekoia", of::<sekoia::SekoiaSettings>(json!({ "url": url, "intake_key": "k" }))),
+        ("panther", of::<panther::PantherSettings>(json!({ "url": url }))),
+        ("datadog", of::<datadog::DatadogSettings>(json!({ "api_key": "k" }))),
+        ("sumo", of::<sumo::SumoSettings>(json!({ "url": url }))),
+        ("logscale", of::<logscale::LogscaleSettings>(json!({ "url": url, "token": "t" }))),
+        ("otlp", of::<otlp::OtlpSettings>(json!({ "url": url }))),
+        ("otlp", of::<otlp::OtlpSettings>(json!({ "url": url, "encoding": "json" }))),
+        ("loki", of::<loki::LokiSettings>(json!({ "url": url, "labels": { "job": "s1" } }))),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn the_judge_of_each_destination_is_fuzzed() {
+        let fuzzed: BTreeSet<_> = super::judges().into_iter().map(|(name, _)| name).collect();
+        let others = ["kafka", "file", "stdout"];
+        let types = crate::sink::settings::types().iter().copied().filter(|name| !others.contains(name));
+        assert_eq!(fuzzed, types.collect());
+    }
+}

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use super::settings::{Delivery, KafkaSettings};
 use super::text::Text;
 use crate::kafka::options;
-use crate::settings::{Credential, Period, Secret, SecretError};
+use crate::settings::{Credential, Period, Secret, SecretError, Tls, TlsFile};
 use crate::sink::BuildError;
 use crate::sink::common::{Common, Compression};
 
@@ -66,9 +66,10 @@ impl Options {
         let given = settings.options.iter().filter(|(key, _)| *key != PROPAGATION_KEY);
         let waited = propagation.unwrap_or(PROPAGATION).min(PROPAGATION);
         defaults.insert(PROPAGATION_KEY, waited.as_millis().to_string());
+        let given = given.map(|(key, Text(secret))| (key.clone(), options::credential(key, secret)));
         Ok(Self {
             defaults,
-            given: given.map(|(key, Text(secret))| (key.clone(), options::credential(key, secret))).collect(),
+            given: tls_objects(common).chain(given).collect(),
             propagation: propagation.unwrap_or(Duration::from_secs(30)),
         })
     }
@@ -134,6 +135,25 @@ fn transaction_timeout<'a>(
     Ok(given.unwrap_or(message + TRANSACTION_MARGIN.as_millis()).to_string())
 }
 
+/// The files of `tls:`, each with the option for its path and the option for its contents.
+fn tls_files(common: &Common) -> impl Iterator<Item = (&TlsFile, &'static str, &'static str)> {
+    let Tls { ca_file, cert_file, key_file, .. } = &common.tls;
+    let files = [
+        (ca_file, "ssl.ca.location", "ssl.ca.pem"),
+        (cert_file, "ssl.certificate.location", "ssl.certificate.pem"),
+        (key_file, "ssl.key.location", "ssl.key.pem"),
+    ];
+    files.into_iter().filter_map(|(file, location, contents)| Some((file.as_ref()?, location, contents)))
+}
+
+/// The contents of the files of `tls:` that are in Secrets.
+fn tls_objects(common: &Common) -> impl Iterator<Item = (String, Credential)> {
+    tls_files(common).filter_map(|(file, _, contents)| match file {
+        TlsFile::Path(_) => None,
+        TlsFile::Object(object) => Some((contents.to_owned(), Credential::document(Secret::Object(object.clone())))),
+    })
+}
+
 /// Returns the defaults, which the user may override.
 fn default_options(
     settings: &KafkaSettings,
@@ -168,19 +188,16 @@ fn default_options(
     } else {
         defaults.insert("enable.idempotence", "true".to_owned());
     }
-    let tls = [
-        ("ssl.ca.location", &common.tls.ca_file),
-        ("ssl.certificate.location", &common.tls.cert_file),
-        ("ssl.key.location", &common.tls.key_file),
-    ];
-    for (key, file) in tls {
-        defaults.extend(file.iter().map(|file| (key, file.display().to_string())));
+    for (file, location, _) in tls_files(common) {
+        if let TlsFile::Path(path) = file {
+            defaults.insert(location, path.display().to_string());
+        }
     }
     if settings.oauth.is_some() {
         defaults.insert("sasl.mechanism", OAUTHBEARER.to_owned());
     }
     // Any holder of a token may use it, so it is encrypted unless the user configures otherwise.
-    if common.tls != crate::settings::Tls::default() || settings.oauth.is_some() {
+    if common.tls != Tls::default() || settings.oauth.is_some() {
         let sasl = settings.oauth.is_some() || settings.options.keys().any(|key| key.starts_with("sasl."));
         defaults.insert("security.protocol", if sasl { "sasl_ssl" } else { "ssl" }.to_owned());
     }

@@ -245,6 +245,10 @@ impl Second {
         }
     }
 
+    pub(super) fn has(&self, key: u64) -> bool {
+        self.keys.binary_search(&key).is_ok()
+    }
+
     pub(super) fn forget(&mut self, key: u64) {
         if let Ok(place) = self.keys.binary_search(&key) {
             self.keys.remove(place);

@@ -79,7 +79,10 @@ impl Recorder {
         let Some(changes) = &mut self.0 else { return };
         let names = || noted.passes.iter().filter_map(|index| tracks.get(*index)).map(|(name, _)| name);
         let of = |keys: &SharedKeys| keys.moves == noted.moves && keys.passes.iter().eq(names());
-        let place = changes.keys.iter().rposition(of).unwrap_or_else(|| {
+        // They are applied in their order: the key must not stand before what other passes have of it.
+        let has_key = |keys: &SharedKeys| keys.seconds.get(&noted.second).is_some_and(|records| records.has(noted.key));
+        let after_key = changes.keys.iter().rposition(has_key).unwrap_or_default();
+        let place = changes.keys.iter().rposition(of).filter(|place| *place >= after_key).unwrap_or_else(|| {
             let (passes, moves) = (names().cloned().collect(), noted.moves);
             changes.keys.push(SharedKeys { passes, moves, seconds: BTreeMap::new() });
             changes.keys.len() - 1

@@ -40,11 +40,12 @@ impl Wire {
         let simulation = &self.simulation;
         let plan = &simulation.plan.console;
         let unrest = if simulation.is_calm() { 0.0 } else { plan.unrest };
+        let is_count_of_part = is_count_of_part(asked);
         asked.query = capped(&asked.query, plan.page_cap);
         asked.body = capped_body(&asked.body, plan.page_cap);
         simulation.model.happen_by_chance(unrest, simulation.now());
         let mut answer = simulation.model.console.answer(asked, simulation.now().micros());
-        if answer.status == 200 && is_count_of_part(asked) {
+        if answer.status == 200 && is_count_of_part {
             return self.miscount(asked, answer, random);
         }
         simulation.model.happen_by_chance(unrest, simulation.now());
@@ -191,11 +192,14 @@ fn capped(query: &str, cap: usize) -> String {
     query.split('&').map(capped).collect::<Vec<_>>().join("&")
 }
 
-/// Polls ask for whole seconds, and count to just before them.
+/// Polls ask for whole seconds, and count to just before them. A probe asks for one record of any time.
 fn is_count_of_part(asked: &emulator::Request) -> bool {
     match asked.body.is_empty() {
         true => asked.query.contains("countOnly") && asked.query.contains("__lt="),
-        false => variables(&asked.body)["first"] == 1 && part(asked).end % 1_000_000 == 0,
+        false => {
+            let end = part(asked).end;
+            variables(&asked.body)["first"] == 1 && end > 0 && end % 1_000_000 == 0
+        }
     }
 }
 

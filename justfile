@@ -55,6 +55,10 @@ test *ARGS:
 test-servers *ARGS:
     S1_FORWARDER_SERVERS=1 cargo test --locked --no-fail-fast {{ ARGS }}
 
+# Processes under simulated faults, one for each seed.
+simulate SEEDS="10000":
+    S1_FORWARDER_SEEDS={{ SEEDS }} cargo test --release --locked --test simulation -- --nocapture
+
 # Mutated inputs to every reader (a name of tests/fuzz, such as pages), a minute each, again and again with new seeds.
 fuzz TARGET="" SECONDS="60":
     while true; do \

@@ -37,7 +37,7 @@ pub(super) fn tree(text: &str, file: &Arc<Path>, problems: &mut Vec<Problem>) ->
         None if Kind::of(file).is_some() => Base::Nothing,
         None => Base::Directory(file.parent().unwrap_or(Path::new(""))),
     };
-    resolve(&mut root, base, ("", ""), problems);
+    resolve(&mut root, base, Key::default(), problems);
     fill_empty_streams(&mut root);
     Some(root)
 }
@@ -53,10 +53,25 @@ enum Base<'a> {
     Namespace(&'a str),
 }
 
+/// The key of a node, without the index in a list, and the keys on the way to it.
+#[derive(Clone, Copy, Default)]
+struct Key<'a> {
+    name: &'a str,
+    path: &'a str,
+    /// The author of the file has chosen it, as the name of a header: it says nothing of what is in the node.
+    is_chosen: bool,
+}
+
+/// Whether the author of a file chooses the keys of the mapping that has this key.
+pub(super) fn has_chosen_keys(key: &str) -> bool {
+    matches!(key, "labels" | "headers" | "options")
+}
+
 /// Resolves `{ file: PATH }`, the files of `tls:`, and `secretRef`. This is done before the defaults file is merged,
 /// whose paths are relative to itself. A node is named by its key, and by the keys on the way to it.
-fn resolve(node: &mut Node, base: Base<'_>, (key, path): (&str, &str), problems: &mut Vec<Problem>) {
-    let is_secret = !matches!(key, "" | "labels" | "headers" | "options");
+fn resolve(node: &mut Node, base: Base<'_>, Key { name: key, path, is_chosen }: Key<'_>, problems: &mut Vec<Problem>) {
+    let has_chosen_keys = !is_chosen && has_chosen_keys(key);
+    let is_secret = !key.is_empty() && !has_chosen_keys;
     match &mut node.value {
         Value::Map(entries) => {
             let alone = entries.len() == 1;
@@ -78,14 +93,16 @@ fn resolve(node: &mut Node, base: Base<'_>, (key, path): (&str, &str), problems:
                     _ if key.is_empty() && entry.key == "tests" => {}
                     _ => {
                         let path = join(path, &entry.key);
-                        resolve(&mut entry.node, base, (&entry.key, &path), problems);
+                        let key = Key { name: &entry.key, path: &path, is_chosen: has_chosen_keys };
+                        resolve(&mut entry.node, base, key, problems);
                     }
                 }
             }
         }
         Value::List(elements) => {
             for (index, element) in elements.iter_mut().enumerate() {
-                resolve(element, base, (key, &format!("{path}[{index}]")), problems);
+                let path = format!("{path}[{index}]");
+                resolve(element, base, Key { name: key, path: &path, is_chosen }, problems);
             }
         }
         _ => {}

@@ -5,6 +5,7 @@ use std::path::{Component, Path, PathBuf};
 
 use url::{Host, Url};
 
+use super::document::has_chosen_keys;
 use super::objects::{self, Kind};
 use super::problem::{Problem, Severity};
 use super::yaml::{Node, Value, join};
@@ -78,7 +79,7 @@ impl TenantRules {
         let (secrets, files) = (fill(&self.secrets_dir), fill(&self.files_dir));
         let mut check = Check { rules: self, is_resource, secrets, files, problems };
         check.name(root, &stem);
-        check.node(root, "", "");
+        check.node(root, "", "", false);
     }
 }
 
@@ -103,20 +104,23 @@ impl Check<'_> {
         }
     }
 
-    /// `key` is the last part of `path`, without the index in a list.
-    fn node(&mut self, node: &Node, path: &str, key: &str) {
+    /// `key` is the last part of `path`, without the index in a list. One that `is_chosen` by the author of the file, as
+    /// the name of a header, says nothing of what is in the node.
+    fn node(&mut self, node: &Node, path: &str, key: &str, is_chosen: bool) {
         match &node.value {
             Value::List(elements) => {
                 for (index, element) in elements.iter().enumerate() {
-                    self.node(element, &format!("{path}[{index}]"), key);
+                    self.node(element, &format!("{path}[{index}]"), key, is_chosen);
                 }
             }
             Value::Map(entries) => {
                 self.mapping(node, path, key);
-                for entry in entries {
+                let has_chosen_keys = !is_chosen && has_chosen_keys(key);
+                let is_free = has_chosen_keys && key == "labels";
+                for entry in entries.iter().filter(|_| !is_free) {
                     let inner = join(path, &entry.key);
                     if self.entry(node, key, &entry.key, &entry.node, &inner) {
-                        self.node(&entry.node, &inner, &entry.key);
+                        self.node(&entry.node, &inner, &entry.key, has_chosen_keys);
                     }
                 }
             }
@@ -128,7 +132,7 @@ impl Check<'_> {
     /// What a mapping lacks.
     fn mapping(&mut self, node: &Node, path: &str, key: &str) {
         let is = |name: &str| node.get("type").and_then(Node::text) == Some(name);
-        if key == "auth" && is("aws") && node.get("access_key_id").is_none() {
+        if key == "auth" && is("aws") && node.get("access_key_id").and_then(Node::text).is_none() {
             self.refuse(node, path, "a tenant's file cannot use the worker's identity in AWS; give `access_key_id`");
         }
         if key == "sinks" && is("kafka") && !self.rules.allow_private {
@@ -146,8 +150,8 @@ impl Check<'_> {
 
     /// False if there is nothing more to check in it.
     fn entry(&mut self, parent: &Node, parent_key: &str, key: &str, node: &Node, path: &str) -> bool {
-        // Free texts.
-        if matches!(parent_key, "labels") {
+        // Records are not settings.
+        if path == "tests" {
             return false;
         }
         let text = node.text();
@@ -319,6 +323,9 @@ mod tests {
             ("sinks: [{ metadata_server: true }]", "sinks[0].metadata_server"),
             ("sinks: [{ external_account: '{}' }]", "sinks[0].external_account"),
             ("sinks: [{ headers: { X: { file: /etc/passwd } } }]", "sinks[0].headers.X.file"),
+            ("sinks: [{ headers: { labels: { file: /etc/passwd } } }]", "sinks[0].headers.labels.file"),
+            ("sinks: [{ headers: { headers: { env: S1_FORWARDER_STATE } } }]", "sinks[0].headers.headers.env"),
+            ("sinks: [{ auth: { type: aws, access_key_id: null } }]", "sinks[0].auth"),
             ("sinks: [{ options: { ssl.ca.location: /etc/passwd } }]", "sinks[0].options.ssl.ca.location"),
         ] {
             assert_eq!(refused(&rules(), text).last().map(String::as_str), Some(key), "{text}");
@@ -338,6 +345,7 @@ mod tests {
 name: acme
 console: { url: 'https://usea1.sentinelone.net', token: { file: /secrets/acme/token }, requests_per_second: 2 }
 transform: { labels: { file: /etc/passwd, address: 'http://10.0.0.1' } }
+tests: [{ record: { url: 'http://10.0.0.5', file: /etc/passwd } }]
 sinks:
   - { type: file, path: /files/acme.ndjson }
   - { type: http, url: 'https://siem.example', headers: { X: { env: TENANT_KEY } }, auth: { type: aws, access_key_id: A } }

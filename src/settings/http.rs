@@ -11,9 +11,10 @@ use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore};
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
+use url::Url;
 
 use super::pin::PinnedCertificates;
-use super::reachable::PublicResolver;
+use super::reachable::{NotPublic, PublicResolver, not_public};
 use super::read_file::read_file;
 use super::request_error::innermost_cause;
 use super::{Period, Proxy, Tls, TlsFile};
@@ -140,6 +141,14 @@ impl HttpSettings {
         let shared = SharedClient { files: files.fingerprint, client: client.clone(), used: Instant::now() };
         clients.insert(self.clone(), shared);
         Ok(client)
+    }
+
+    /// Whether a request may go there. An address in place of a name is not resolved, so that nothing else sees it.
+    ///
+    /// # Errors
+    /// If the settings are a tenant's, and the address is not public.
+    pub fn may_reach(&self, url: &Url) -> Result<(), NotPublic> {
+        if self.public_only { not_public(url).map_or(Ok(()), Err) } else { Ok(()) }
     }
 
     fn build(&self, files: &TlsFiles) -> Result<reqwest::Client, ClientError> {

@@ -4,6 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use url::{Host, Url};
 
 /// A host has no address that everybody can reach.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -26,6 +27,16 @@ pub fn is_public(address: IpAddr) -> bool {
             None => is_public_v6(address),
         },
     }
+}
+
+/// The address in a URL, if it has one in place of a name, and it is not public.
+pub(super) fn not_public(url: &Url) -> Option<NotPublic> {
+    let address = match url.host()? {
+        Host::Ipv4(address) => IpAddr::from(address),
+        Host::Ipv6(address) => IpAddr::from(address),
+        Host::Domain(_) => return None,
+    };
+    (!is_public(address)).then(|| NotPublic { host: address.to_string(), address })
 }
 
 fn is_public_v4(address: Ipv4Addr) -> bool {

@@ -260,17 +260,22 @@ impl WorkerContext {
 
     /// The client that all lanes of the pipeline share.
     pub fn client(&self, pipeline: &str, settings: &Arc<console::ConsoleSettings>) -> Result<Arc<Client>, ClientError> {
-        let mut clients = self.clients.lock();
-        if let Some((made_from, client)) = clients.get(pipeline)
-            && made_from == settings
-            && let Some(client) = client.upgrade()
-        {
+        let made = |clients: &HashMap<String, CachedClient>| {
+            let (made_from, client) = clients.get(pipeline)?;
+            client.upgrade().filter(|_| made_from == settings)
+        };
+        if let Some(client) = made(&self.clients.lock()) {
             return Ok(client);
         }
+        // Outside the lock of all pipelines: it reads files, which may not answer.
         let client = Arc::new(match &self.options.transport {
             Some(transport) => Client::new(settings, transport.clone(), self.limiters.join_for(settings), self.clock()),
             None => Client::connect(settings, &self.limiters, self.clock())?,
         });
+        let mut clients = self.clients.lock();
+        if let Some(client) = made(&clients) {
+            return Ok(client);
+        }
         // Only when the map would grow: the search takes time proportional to the number of pipelines.
         if clients.len() == clients.capacity() {
             clients.retain(|_, (_, client)| client.strong_count() > 0);

@@ -13,7 +13,7 @@ use super::response::ResponseView;
 use super::signature::Signer;
 use super::token_error::TokenError;
 use super::used_secrets::UsedSecrets;
-use crate::settings::{HttpSettings, Proxy};
+use crate::settings::{HttpSettings, NotPublic, Proxy};
 use crate::sink::{BuildError, Outcome, Probe, SinkContext};
 
 /// Maximum number of bytes that are read of a response to a probe: Elasticsearch may list hundreds of index templates.
@@ -144,6 +144,7 @@ impl SinkClient {
         self.settings.proxy.iter().flat_map(Proxy::secrets).for_each(|secret| used.push(secret));
         let url = self.auth.address(url, used)?;
         self.auth.sign(&method, &url, &mut headers, &body, used).await?;
+        self.settings.may_reach(&url)?;
         let client = self.client.lock().clone();
         let mut result = exchange(&client, method, &url, headers, body, max_bytes).await;
         match &mut result {
@@ -166,6 +167,13 @@ impl SinkClient {
         if let Ok(client) = self.settings.client() {
             *self.client.lock() = client;
         }
+    }
+}
+
+impl From<NotPublic> for RequestError {
+    fn from(error: NotPublic) -> Self {
+        let outcome = Outcome::Misconfigured(error.to_string());
+        Self { outcome, label: "address".to_owned(), kind: ErrorKind::Unsent }
     }
 }
 

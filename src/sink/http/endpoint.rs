@@ -85,7 +85,12 @@ impl FromStr for Endpoint {
     type Err = EndpointError;
 
     fn from_str(text: &str) -> Result<Self, EndpointError> {
-        let url = Url::parse(text.trim()).map_err(|_| EndpointError::NotUrl)?;
+        // The parser would also take `https:HOST`, which is no address elsewhere.
+        let text = text.trim();
+        if text.split_once(':').is_none_or(|(_, rest)| !rest.starts_with("//")) {
+            return Err(EndpointError::NotUrl);
+        }
+        let url = Url::parse(text).map_err(|_| EndpointError::NotUrl)?;
         if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none_or(str::is_empty) {
             return Err(EndpointError::Scheme);
         }

@@ -170,6 +170,9 @@ impl TokenRequest {
         let failed = |outcome| TokenError { outcome: name_endpoint(&url, outcome) };
         // Each time, since the certificates may have been renewed on disk.
         let client = connection.client().map_err(|error| TokenError::refused(error.to_string()))?;
+        if let Connection::Settings(settings) = connection {
+            settings.may_reach(url.url()).map_err(|error| TokenError::refused(error.to_string()))?;
+        }
         let result = exchange(&client, method, url.url(), headers, Bytes::from(body), 64 * 1024).await;
         let mut response = result.map_err(|error| failed(error.outcome))?;
         used.scrub(&mut response.body);

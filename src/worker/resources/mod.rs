@@ -77,7 +77,7 @@ struct Written {
     /// When the status was written, or could not be.
     status_at: Option<Instant>,
     finalizer_at: Option<Instant>,
-    /// The reason of `Ready` in the last event.
+    /// The reason of `Ready` in the last event, or in the status before the first one of this worker.
     event_reason: Option<String>,
     event_at: Option<Instant>,
 }
@@ -125,8 +125,28 @@ impl Reporter {
         let due = self.most_urgent(due);
         let requests = due.iter().map(|(_, resource, request)| self.send(resource, request));
         let results = join_all(requests).await;
+        self.log_failures(&due, &results);
+        let mut events = Vec::new();
         for ((path, resource, request), result) in due.into_iter().zip(results) {
-            self.remember(&path, &resource, request, result).await;
+            if let Some(status) = self.remember(&path, &resource, request, result.is_ok()) {
+                events.push((resource, status));
+            }
+        }
+        join_all(events.iter().map(|(resource, status)| self.api.publish(resource, status))).await;
+    }
+
+    /// One line when requests begin to fail, however many do.
+    fn log_failures(&mut self, due: &[Request], results: &[Result<(), String>]) {
+        let failed =
+            due.iter().zip(results).find_map(|((_, resource, _), result)| Some((resource, result.as_ref().err()?)));
+        if let Some((resource, error)) = failed
+            && !self.is_failing
+        {
+            let (namespace, name) = (&resource.namespace, &resource.name);
+            warn!(namespace, name, %error, "a Pipeline resource could not be updated; this goes on without further lines");
+        }
+        if !results.is_empty() {
+            self.is_failing = failed.is_some();
         }
     }
 
@@ -191,32 +211,29 @@ impl Reporter {
         Ok(())
     }
 
-    async fn remember(&mut self, path: &Path, resource: &ResourceState, request: Due, result: Result<(), String>) {
-        if let Err(error) = &result
-            && !self.is_failing
-        {
-            let (namespace, name) = (&resource.namespace, &resource.name);
-            warn!(namespace, name, %error, "a Pipeline resource could not be updated; this goes on without further lines");
-        }
-        self.is_failing = result.is_err();
+    /// Returns a status that is worth an event.
+    fn remember(&mut self, path: &Path, resource: &ResourceState, request: Due, is_written: bool) -> Option<Status> {
         let mut written = self.written.remove(path).filter(|written| written.uid == resource.uid).unwrap_or_default();
         written.uid.clone_from(&resource.uid);
+        let mut event = None;
         match request {
             Due::Status(status) => {
                 written.status_at = Some(Instant::now());
-                written.status = None;
-                if result.is_ok() {
-                    if is_worth_an_event(&status, &written, resource) {
-                        written.event_at = Some(Instant::now());
-                        written.event_reason = status.ready().map(|ready| ready.reason.clone());
-                        self.api.publish(resource, &status).await;
-                    }
-                    written.status = Some(*status);
+                // What the resource says now is not what the worker before this one has left there.
+                let stored = || resource.conditions.iter().find(|condition| condition.kind == "Ready");
+                written.event_reason =
+                    written.event_reason.take().or_else(|| stored().map(|stored| stored.reason.clone()));
+                if is_written && is_worth_an_event(&status, &written) {
+                    written.event_at = Some(Instant::now());
+                    written.event_reason = status.ready().map(|ready| ready.reason.clone());
+                    event = Some((*status).clone());
                 }
+                written.status = is_written.then_some(*status);
             }
             _ => written.finalizer_at = Some(Instant::now()),
         }
         self.written.insert(path.to_owned(), written);
+        event
     }
 }
 
@@ -233,11 +250,10 @@ fn due_finalizer(resource: &ResourceState, file: &FileStatus, has_no_lanes: bool
 
 /// True if `Ready` has another reason than in the last event, by this worker or an earlier one. A lane that starts is
 /// not worth an event. An event that would come too soon is published with a later status.
-fn is_worth_an_event(status: &Status, written: &Written, resource: &ResourceState) -> bool {
-    let stored = resource.conditions.iter().find(|condition| condition.kind == "Ready");
-    let before = written.event_reason.as_ref().or(stored.map(|stored| &stored.reason));
+fn is_worth_an_event(status: &Status, written: &Written) -> bool {
     let Some(ready) = status.ready() else { return false };
-    ready.reason != "Starting" && before != Some(&ready.reason) && !is_recent(written.event_at, EVENT_PAUSE)
+    let is_new = written.event_reason.as_ref() != Some(&ready.reason);
+    ready.reason != "Starting" && is_new && !is_recent(written.event_at, EVENT_PAUSE)
 }
 
 /// Whether this worker writes the status. A file that is invalid has no console, and so no shard; its name chooses one.

@@ -85,7 +85,7 @@ impl Status {
                 last_transition_time: since,
             }
         });
-        let complete_until = lanes.iter().map(|lane| lane.complete_until()).min().flatten();
+        let complete_until = lanes.iter().map(|lane| complete_until(lane)).min().flatten();
         Self {
             observed_generation: file.generation,
             pipeline: file.pipeline.clone(),
@@ -126,12 +126,17 @@ impl Lane {
             state: state.name(),
             error: state.error().map(str::to_owned),
             lag_seconds: lane.lag(now).map(|lag| lag.as_secs()),
-            complete_until: lane.complete_until().map(seconds),
+            complete_until: complete_until(lane).map(seconds),
             last_success: lane.last_success().map(seconds),
             delivered: lane.delivered.load(Relaxed),
             dead_letters: lane.dead_letters.load(Relaxed),
         }
     }
+}
+
+/// None before the end of a first pass that begins in 1970, as for `lag_seconds`.
+fn complete_until(lane: &LaneMetrics) -> Option<Timestamp> {
+    lane.complete_until().filter(|time| time.micros() > 0)
 }
 
 /// Times in Kubernetes have whole seconds.

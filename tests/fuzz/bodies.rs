@@ -108,8 +108,10 @@ impl Console {
 
     /// Gives the answers to a poll, one after the other. Returns what became of them.
     fn drive(&self, stream: usize, answers: &[Bytes]) -> String {
+        // An answer is followed by a page and by the next question.
+        let most = 3 * answers.len() + 100;
         let (mut poll, mut answers, mut result) = (self.poll(stream), answers.iter(), String::new());
-        for _ in 0..2_000 {
+        for _ in 0..most {
             match poll.next_action() {
                 Action::Ask(request) => {
                     result.push('?');

@@ -104,8 +104,8 @@ impl Check<'_> {
         }
     }
 
-    /// `key` is the last part of `path`, without the index in a list. One that `is_chosen` by the author of the file, as
-    /// the name of a header, says nothing of what is in the node.
+    /// `key` is the last part of `path`, without the index in a list. One that `is_chosen` by the file's author, as the
+    /// name of a header, says nothing of what is in the node.
     fn node(&mut self, node: &Node, path: &str, key: &str, is_chosen: bool) {
         match &node.value {
             Value::List(elements) => {

@@ -335,6 +335,22 @@ mod tests {
         HttpSettings { tls, proxy: None, timeout: Period(Duration::from_secs(30)), public_only: false }
     }
 
+    /// As in the `token_uri` of a service account's key, which no check of the file has seen.
+    #[test]
+    fn a_tenants_request_does_not_go_to_a_private_address() {
+        let own = settings(Tls::default());
+        let tenants = HttpSettings { public_only: true, ..own.clone() };
+        for text in ["http://169.254.169.254/x", "https:10.0.0.1", "http://[::1]:80/", "http://2130706433/"] {
+            let url = text.parse().unwrap();
+            assert_eq!(own.may_reach(&url), Ok(()), "{text}");
+            let refused = tenants.may_reach(&url).unwrap_err().to_string();
+            assert!(refused.contains("not a public address"), "{text}: {refused}");
+        }
+        for text in ["https://8.8.8.8/", "https://siem.example/"] {
+            assert_eq!(tenants.may_reach(&text.parse().unwrap()), Ok(()), "{text}");
+        }
+    }
+
     #[test]
     fn equal_settings_share_a_client() {
         let (one, two) = (settings(Tls::default()), settings(Tls::default()));

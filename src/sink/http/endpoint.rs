@@ -129,3 +129,18 @@ impl JsonSchema for Endpoint {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The parser of URLs takes the first two for `https://10.0.0.1/`.
+    #[test]
+    fn an_address_has_two_slashes() {
+        for text in ["https:10.0.0.1", "https:/10.0.0.1", "10.0.0.1", ""] {
+            assert_eq!(text.parse::<Endpoint>(), Err(EndpointError::NotUrl), "{text}");
+        }
+        assert!(" https://siem.example/x ".parse::<Endpoint>().is_ok());
+        assert_eq!("ftp://siem.example".parse::<Endpoint>(), Err(EndpointError::Scheme));
+    }
+}

@@ -1,15 +1,14 @@
 //! Pipeline files from other hands than the operator's: what they may not say.
 
-use std::net::IpAddr;
 use std::path::{Component, Path, PathBuf};
 
-use url::{Host, Url};
+use url::Url;
 
 use super::document::has_chosen_keys;
 use super::objects::{self, Kind};
 use super::problem::{Problem, Severity};
 use super::yaml::{Node, Value, join};
-use crate::settings::is_public;
+use crate::settings::{NotPublic, not_public};
 
 /// What tenants' files may use of the worker: by default nothing but literal secrets and public addresses.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -116,8 +115,11 @@ impl Check<'_> {
             Value::Map(entries) => {
                 self.mapping(node, path, key);
                 let has_chosen_keys = !is_chosen && has_chosen_keys(key);
-                let is_free = has_chosen_keys && key == "labels";
-                for entry in entries.iter().filter(|_| !is_free) {
+                if has_chosen_keys && key == "labels" {
+                    // Free texts.
+                    return;
+                }
+                for entry in entries {
                     let inner = join(path, &entry.key);
                     if self.entry(node, key, &entry.key, &entry.node, &inner) {
                         self.node(&entry.node, &inner, &entry.key, has_chosen_keys);
@@ -230,12 +232,7 @@ impl Check<'_> {
             bare if is_address && !bare.contains("://") => format!("https://{bare}"),
             whole => whole.to_owned(),
         };
-        let address = Url::parse(&text).ok().and_then(|url| match url.host()? {
-            Host::Ipv4(address) => Some(IpAddr::from(address)),
-            Host::Ipv6(address) => Some(IpAddr::from(address)),
-            Host::Domain(_) => None,
-        });
-        if let Some(address) = address.filter(|address| !is_public(*address)) {
+        if let Some(NotPublic { address, .. }) = Url::parse(&text).ok().as_ref().and_then(not_public) {
             let message = format!(
                 "{address} is not a public address; a tenant's file may name it only with --allow-private-destinations"
             );

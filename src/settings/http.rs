@@ -293,15 +293,29 @@ pub(super) fn certificates(
     }
 }
 
-fn authorities(path: &Path, contents: &[u8]) -> Result<Vec<reqwest::Certificate>, ClientError> {
-    let not_pem = |reason: String| ClientError::NotPem { role: Role::Ca, path: path.to_owned(), reason };
-    let mut store = RootCertStore::empty();
-    let mut authorities = Vec::new();
-    for certificate in certificates(Role::Ca, path, contents)? {
-        authorities.push(reqwest::Certificate::from_der(&certificate).map_err(|error| not_pem(error.to_string()))?);
-        store.add(certificate).map_err(|error| not_pem(error.to_string()))?;
+/// The certificates of a file, each of which can be an authority.
+pub(super) fn roots(
+    role: Role,
+    path: &Path,
+    certificates: Vec<CertificateDer<'static>>,
+) -> Result<RootCertStore, ClientError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates {
+        let not_pem = |reason: String| ClientError::NotPem { role, path: path.to_owned(), reason };
+        roots.add(certificate).map_err(|error| not_pem(error.to_string()))?;
     }
-    Ok(authorities)
+    Ok(roots)
+}
+
+fn authorities(path: &Path, contents: &[u8]) -> Result<Vec<reqwest::Certificate>, ClientError> {
+    let certificates = certificates(Role::Ca, path, contents)?;
+    roots(Role::Ca, path, certificates.clone())?;
+    let not_pem = |error: reqwest::Error| ClientError::NotPem {
+        role: Role::Ca,
+        path: path.to_owned(),
+        reason: error.to_string(),
+    };
+    certificates.iter().map(|certificate| reqwest::Certificate::from_der(certificate).map_err(not_pem)).collect()
 }
 
 impl Identity {

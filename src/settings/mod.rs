@@ -37,7 +37,7 @@ pub use pin::{Fingerprint, FingerprintError};
 pub use placeholders::{TextPart, Unclosed, text_parts};
 pub use private::{create_private_directories, private_file};
 pub use proxy::{Proxy, ProxyError};
-pub use reachable::{NotPublic, is_public};
+pub use reachable::{NotPublic, not_public};
 pub use read_file::{not_a_regular_file, read_file};
 pub use request_error::describe_request_error;
 pub use retry_after::retry_after;

@@ -19,7 +19,7 @@ pub struct NotPublic {
 
 /// True for addresses that are reached from everywhere on the Internet. The others are those of this machine, its link,
 /// private networks, and ranges that are reserved (IANA's special-purpose registries).
-pub fn is_public(address: IpAddr) -> bool {
+fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),
         IpAddr::V6(address) => match embedded_v4(address) {
@@ -30,7 +30,7 @@ pub fn is_public(address: IpAddr) -> bool {
 }
 
 /// The address in a URL, if it has one in place of a name, and it is not public.
-pub(super) fn not_public(url: &Url) -> Option<NotPublic> {
+pub fn not_public(url: &Url) -> Option<NotPublic> {
     let address = match url.host()? {
         Host::Ipv4(address) => IpAddr::from(address),
         Host::Ipv6(address) => IpAddr::from(address),

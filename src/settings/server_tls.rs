@@ -12,7 +12,7 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
 use sha2::{Digest, Sha256};
 
-use super::http::{Identity, build_error, certificates, common_builder, read_pem};
+use super::http::{Identity, build_error, certificates, common_builder, read_pem, roots};
 use super::pin::{Fingerprint, PinnedCertificates};
 use super::{ClientError, Role};
 
@@ -60,6 +60,7 @@ impl ServerTls {
         };
         let (cert, key) = (read(Role::Cert, &files.cert)?, read(Role::Key, &files.key)?);
         let identity = Identity::read(&files.cert, &cert, &files.key, &key)?;
+        let mut authorities = |role, path: &Path| roots(role, path, certificates(role, path, &read(role, path)?)?);
         let provider = Arc::new(rustls::crypto::ring::default_provider());
 
         let versions: &[_] = if files.only_tls_1_3 { &[&TLS13] } else { &[&TLS13, &TLS12] };
@@ -68,7 +69,7 @@ impl ServerTls {
         let builder = match &files.clients {
             None => builder.with_no_client_auth(),
             Some((path, wanted)) => {
-                let roots = roots(Role::ClientCa, path, &read(Role::ClientCa, path)?)?;
+                let roots = authorities(Role::ClientCa, path)?;
                 let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
                 let verifier = match wanted {
                     ClientCertificates::Optional => verifier.allow_unauthenticated(),
@@ -86,7 +87,7 @@ impl ServerTls {
                 Arc::new(PinnedCertificates::new(own, provider.signature_verification_algorithms))
             }
             Some((path, name)) => {
-                let roots = roots(Role::Ca, path, &read(Role::Ca, path)?)?;
+                let roots = authorities(Role::Ca, path)?;
                 Arc::new(Named::new(name.clone(), roots, &provider)?)
             }
         };
@@ -114,19 +115,6 @@ impl ServerTls {
 /// does not know their addresses.
 pub fn peer_client_builder() -> reqwest::ClientBuilder {
     common_builder().no_proxy()
-}
-
-fn roots(role: Role, path: &Path, contents: &[u8]) -> Result<RootCertStore, ClientError> {
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(role, path, contents)? {
-        let reason = |error: rustls::Error| error.to_string();
-        roots.add(certificate).map_err(|error| ClientError::NotPem {
-            role,
-            path: path.to_owned(),
-            reason: reason(error),
-        })?;
-    }
-    Ok(roots)
 }
 
 /// Accepts certificates for one name, at whatever address the worker is: its address is that of a pod, which is in no

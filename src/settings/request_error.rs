@@ -1,5 +1,7 @@
 use std::error::Error;
 
+use super::excerpt;
+
 /// What happened to an HTTP request without a complete response, with the server's address. The rest of the URL may
 /// hold secrets, and the causes between the first and the last one repeat each other.
 pub fn describe_request_error(error: &reqwest::Error) -> String {
@@ -19,13 +21,13 @@ pub fn describe_request_error(error: &reqwest::Error) -> String {
     }
 }
 
-/// The text of the error's innermost cause.
+/// The text of the error's innermost cause, cut and on one line: it may quote the server's certificate.
 pub(super) fn innermost_cause(error: &dyn Error) -> String {
     let mut cause = error;
     while let Some(inner) = cause.source() {
         cause = inner;
     }
-    cause.to_string()
+    excerpt(&cause.to_string())
 }
 
 #[cfg(test)]

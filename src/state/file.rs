@@ -11,8 +11,10 @@ use tokio::sync::Semaphore;
 use super::{CheckpointBackend, CheckpointKey, StateError, Store, envelope};
 use crate::checkpoint::{Append, CheckpointUpdate};
 use crate::record::Stream;
-use crate::settings::{create_private_directories, private_file};
+use crate::settings::{create_private_directories, private_file, read_file};
 
+/// Most bytes of a file: a checkpoint of a hundred thousand agents has 1.5 MB.
+const MAX_BYTES: usize = 256 << 20;
 const LOCK: &str = "lock";
 const LANES: &str = "lanes";
 const SUFFIX: &str = ".checkpoint";
@@ -176,7 +178,7 @@ impl Store for FileStore {
 
 /// None where there is no such file.
 fn read(path: &Path) -> Result<Option<Vec<u8>>, StateError> {
-    match fs::read(path) {
+    match read_file(path, MAX_BYTES) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(io("read", path)(error)),
@@ -215,7 +217,7 @@ fn remove_directory(path: &Path) -> Result<(), StateError> {
 static DISK: Semaphore = Semaphore::const_new(16);
 
 /// Runs file calls, which block, on a thread for them.
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StateError> + Send + 'static,
 ) -> Result<T, StateError> {
     // A task of its own: a caller that is not polled when its turn comes would hold up the others.

@@ -99,7 +99,8 @@ impl ResponseView<'_> {
     fn redirect(&self) -> String {
         let location = self.headers.get(LOCATION).and_then(|location| location.to_str().ok());
         let target = location.and_then(|location| url::Url::parse(location).ok());
-        let host = target.as_ref().and_then(url::Url::host_str).map(|host| format!(" to {host}")).unwrap_or_default();
+        let host = target.as_ref().and_then(url::Url::host_str).map(|host| format!(" to {}", excerpt(host)));
+        let host = host.unwrap_or_default();
         format!("{}: redirects{host}, which is not followed; put the final address into `url`", self.status.as_u16())
     }
 }

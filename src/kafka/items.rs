@@ -8,8 +8,9 @@
 //! An item is complete when all its parts are in the topic. Ids are unique, so a removal cannot delete an item that
 //! arrived after the read.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use rdkafka::Message as _;
 use rdkafka::error::KafkaError as RdKafkaError;
@@ -66,8 +67,9 @@ pub(crate) struct ItemKey {
 }
 
 /// The parts of an item that were read so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct PartCount {
+    group: Arc<str>,
     parts: u32,
     /// Number of parts of the complete item.
     total: u32,
@@ -118,11 +120,11 @@ impl Items {
         }
     }
 
-    /// Bytes of all complete items.
-    pub(crate) async fn size(&self) -> Result<u64, Failure> {
+    /// Groups, and bytes of their complete items. A group comes once for each item.
+    pub(crate) async fn sizes(&self) -> Result<Vec<(Arc<str>, u64)>, Failure> {
         let topic = self.topic()?;
         let complete = on_thread(move || complete_items(&topic)).await??;
-        Ok(complete.values().map(|count| count.bytes).sum())
+        Ok(complete.into_values().map(|count| (count.group, count.bytes)).collect())
     }
 
     /// Reads the items that are in the topic now, each group in its order. Empty if the topic does not exist.
@@ -194,11 +196,20 @@ fn parse(message: &BorrowedMessage<'_>) -> Option<(String, u128, u32)> {
 /// Finds the complete items that were not removed. Blocks.
 fn complete_items(topic: &Topic) -> Result<HashMap<u128, PartCount>, Failure> {
     let mut items: HashMap<u128, PartCount> = HashMap::new();
+    // There are far fewer groups than items.
+    let mut groups: HashSet<Arc<str>> = HashSet::new();
     topic.scan(|message| {
-        if let Some((_, id, _)) = parse(message) {
+        if let Some((group, id, _)) = parse(message) {
             match message.payload() {
                 Some(part) => {
-                    let count = items.entry(id).or_default();
+                    let count = items.entry(id).or_insert_with(|| {
+                        let group = groups.get(&*group).cloned().unwrap_or_else(|| {
+                            let group: Arc<str> = group.into();
+                            groups.insert(group.clone());
+                            group
+                        });
+                        PartCount { group, parts: 0, total: 0, bytes: 0 }
+                    });
                     count.parts += 1;
                     count.total = RecordHeaders::of(message.headers()).number(PARTS);
                     count.bytes += part.len() as u64;

@@ -216,7 +216,10 @@ async fn a_topic_that_takes_no_letter_stops_the_lane_until_it_does() {
     let forgetful = format!("kafka://{}/forgetful", dead_letters.broker.address());
     for (flags, reported) in [
         (&["--dead-letters", forgetful.as_str()][..], "would forget dead letters; set it to compact"),
-        (&["--dead-letters", &dead_letters.store(), "--dead-letters-max", "100KB"], "have reached 100000 bytes"),
+        (
+            &["--dead-letters", &dead_letters.store(), "--dead-letters-max", "100KB"],
+            "have reached 50000 bytes, their share of 100000",
+        ),
     ] {
         let mut worker = harness.worker_with(flags);
         let lane = worker.lane("acme/activities/siem", |lane| lane["state"] == "stopped").await;

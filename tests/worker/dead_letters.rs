@@ -177,8 +177,10 @@ async fn the_size_of_the_store_is_a_metric() {
     until("the store is measured", async || {
         let metrics = worker.metrics().await.0;
         let bytes = format!("s1_forwarder_dead_letter_bytes{{pipeline=\"\"}} {size}\n");
-        (metrics.contains(&bytes) && metrics.contains("s1_forwarder_dead_letter_max_bytes{pipeline=\"\"} 1048576\n"))
-            .then_some(())
+        let own = format!("s1_forwarder_dead_letter_bytes{{pipeline=\"acme\"}} {size}\n");
+        let max = "s1_forwarder_dead_letter_max_bytes{pipeline=\"\"} 1048576\n";
+        let share = "s1_forwarder_dead_letter_max_bytes{pipeline=\"acme\"} 524288\n";
+        [bytes.as_str(), &own, max, share].iter().all(|line| metrics.contains(line)).then_some(())
     })
     .await;
 }

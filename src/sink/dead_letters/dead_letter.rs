@@ -37,15 +37,9 @@ pub struct DeadLetter<'a> {
 pub enum DeadLetterError {
     #[error("no store for dead letters is set up; name one with --dead-letters")]
     Disabled,
-    #[error("the dead letters in {place} have reached {max} bytes; replay or purge them, or raise --dead-letters-max")]
-    Full {
-        place: String,
-        /// Maximum size in bytes.
-        max: u64,
-    },
     #[error(
         "the dead letters of {pipeline} in {place} have reached {share} bytes, their share of {max}; replay or purge them, \
-         or store dead letters in Kafka (--dead-letters kafka://BROKERS/TOPIC)"
+         or {more_room}"
     )]
     ShareFull {
         place: String,
@@ -54,10 +48,15 @@ pub enum DeadLetterError {
         share: u64,
         /// Maximum size of the store in bytes.
         max: u64,
+        /// What makes more room.
+        more_room: &'static str,
     },
     #[error("cannot store dead letters in {place}: {source}")]
     Io { place: String, source: io::Error },
 }
+
+/// [`DeadLetterError::ShareFull::more_room`] of files and topics.
+pub(super) const RAISE_MAX: &str = "raise --dead-letters-max";
 
 pub trait DeadLetterStore: Send + Sync + std::fmt::Debug {
     /// Stores all of `dead_letters` durably. After an error none of them counts as stored.
@@ -75,6 +74,6 @@ pub struct Usage {
     pub bytes: u64,
     /// Maximum of `bytes`.
     pub max: u64,
-    /// Where pipelines have shares: those that have dead letters, each with its bytes and their current maximum.
+    /// The pipelines that have dead letters, each with its bytes and their current maximum.
     pub pipelines: Vec<(String, u64, u64)>,
 }

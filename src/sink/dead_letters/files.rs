@@ -12,10 +12,15 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 
+use super::dead_letter::RAISE_MAX;
 use super::dead_letter::{DeadLetter, DeadLetterError, DeadLetterStore, Usage};
 use super::line::{StoredDeadLetter, parse_line, write_line};
+use super::shares::{Reached, Shares};
 use crate::settings::private_file;
 use crate::sink::append::{Readers, append_lines, open_locked};
+
+/// Most bytes of a line. An event of the largest record, in base64, has less.
+const MAX_LINE: u64 = 512 << 20;
 
 /// Locked by the command that removes dead letters; only one may run at a time.
 const LOCK: &str = "lock";
@@ -27,24 +32,23 @@ pub struct Directory(Arc<Files>);
 struct Files {
     path: PathBuf,
     max: u64,
-    /// Bytes of all files, once counted. They are counted again before the store counts as full, since other processes
+    /// What the files have, once counted. They are counted again before a share counts as full, since other processes
     /// may remove dead letters.
-    used: Mutex<Option<u64>>,
+    shares: Mutex<Option<Shares>>,
 }
 
 impl Directory {
     pub fn new(path: PathBuf, max: u64) -> Self {
-        Self(Arc::new(Files { path, max, used: Mutex::new(None) }))
+        Self(Arc::new(Files { path, max, shares: Mutex::new(None) }))
     }
 }
 
 impl DeadLetterStore for Directory {
     fn keep<'a>(&'a self, dead_letters: &'a [DeadLetter<'a>]) -> BoxFuture<'a, Result<(), DeadLetterError>> {
-        let mut files: BTreeMap<PathBuf, Vec<u8>> = BTreeMap::new();
+        let mut files: BTreeMap<(String, String), Vec<u8>> = BTreeMap::new();
         for dead_letter in dead_letters {
-            let name =
-                PathBuf::from(dead_letter.pipeline).join(format!("{}.{}.ndjson", dead_letter.stream, dead_letter.sink));
-            write_line(dead_letter, files.entry(name).or_default());
+            let name = format!("{}.{}.ndjson", dead_letter.stream, dead_letter.sink);
+            write_line(dead_letter, files.entry((dead_letter.pipeline.to_owned(), name)).or_default());
         }
         let directory = self.0.clone();
         Box::pin(async move {
@@ -67,37 +71,56 @@ impl DeadLetterStore for Directory {
 impl Directory {
     async fn measure(&self) -> Result<Option<Usage>, DeadLetterError> {
         let files = self.0.clone();
-        let Files { path, max, .. } = &*self.0;
-        let failed = |source| DeadLetterError::Io { place: path.display().to_string(), source };
-        let counted = tokio::task::spawn_blocking(move || total_size(&files.path)).await;
+        let failed = |source| DeadLetterError::Io { place: self.0.path.display().to_string(), source };
+        let counted = tokio::task::spawn_blocking(move || files.count()).await;
         let counted = counted.unwrap_or_else(|_| Err(io::Error::other("the reading task ended early")));
-        Ok(Some(Usage { bytes: counted.map_err(failed)?, max: *max, pipelines: Vec::new() }))
+        Ok(Some(counted.map_err(failed)?.usage()))
     }
 }
 
 impl Files {
-    fn append(&self, files: BTreeMap<PathBuf, Vec<u8>>) -> Result<(), DeadLetterError> {
+    /// Reads the sizes of all files.
+    fn count(&self) -> io::Result<Shares> {
+        let size = |path: PathBuf| {
+            let pipeline = path.parent().and_then(Path::file_name).unwrap_or_default();
+            Ok((pipeline.to_string_lossy().into_owned(), path.metadata()?.len()))
+        };
+        let sizes: Vec<(String, u64)> = files(&self.path)?.into_iter().map(size).collect::<io::Result<_>>()?;
+        Ok(Shares::new(self.max, sizes))
+    }
+
+    /// `files` are lines by pipeline and name of the file.
+    fn append(&self, files: BTreeMap<(String, String), Vec<u8>>) -> Result<(), DeadLetterError> {
         let place = || self.path.display().to_string();
         let io = |source| DeadLetterError::Io { place: place(), source };
-        let more: u64 = files.values().map(|lines| lines.len() as u64).sum();
-        let fits = |used: &u64| used.saturating_add(more) <= self.max;
-        {
-            let mut used = self.used.lock();
-            let before = match used.filter(fits) {
-                Some(used) => used,
-                None => total_size(&self.path).map_err(io)?,
-            };
-            if !fits(&before) {
-                return Err(DeadLetterError::Full { place: place(), max: self.max });
+        let more = || files.iter().map(|((pipeline, _), lines)| (pipeline, lines.len() as u64));
+        let admit = |mut shares: Shares| {
+            for (pipeline, bytes) in more() {
+                shares.admit(pipeline, bytes).map_err(|reached| (pipeline, reached))?;
+                shares.add(pipeline, bytes);
             }
-            *used = Some(before + more);
+            Ok(shares)
+        };
+        {
+            let mut shares = self.shares.lock();
+            let known = shares.take().map(admit).and_then(Result::ok);
+            let admitted = known.map_or_else(|| self.count().map(admit), |shares| Ok(Ok(shares)));
+            let admitted = admitted.map_err(io)?.map_err(|(pipeline, Reached(share))| DeadLetterError::ShareFull {
+                place: place(),
+                pipeline: pipeline.clone(),
+                share,
+                max: self.max,
+                more_room: RAISE_MAX,
+            });
+            *shares = Some(admitted?);
         }
         // Without the lock: a command may have locked one of the files for long, and other lanes write to others.
-        let appended =
-            files.iter().try_for_each(|(name, lines)| append_lines(&self.path.join(name), lines, Readers::Owner));
+        let appended = files.iter().try_for_each(|((pipeline, name), lines)| {
+            append_lines(&self.path.join(pipeline).join(name), lines, Readers::Owner)
+        });
         appended.map_err(|source| {
             // After an error the size is unknown.
-            *self.used.lock() = None;
+            *self.shares.lock() = None;
             io(source)
         })
     }
@@ -142,10 +165,6 @@ impl FilePartition {
         self.removed.sort_unstable();
         Ok(count)
     }
-}
-
-fn total_size(directory: &Path) -> io::Result<u64> {
-    files(directory)?.iter().map(|path| path.metadata().map(|metadata| metadata.len())).sum()
 }
 
 /// The files of a store, sorted. A missing directory has none.
@@ -202,8 +221,14 @@ pub fn read(path: &Path) -> io::Result<impl Iterator<Item = io::Result<(u64, Sto
         let mut line = Vec::new();
         let number = next;
         next += 1;
-        match lines.read_until(b'\n', &mut line) {
+        match lines.by_ref().take(MAX_LINE).read_until(b'\n', &mut line) {
             Err(error) => Some(Err(error)),
+            Ok(read) if read as u64 == MAX_LINE && line.last() != Some(&b'\n') => {
+                // What follows is not the next line.
+                lines.set_limit(0);
+                let problem = format!("{place}, line {}: it is larger than {MAX_LINE} bytes", number + 1);
+                Some(Err(io::Error::new(io::ErrorKind::InvalidData, problem)))
+            }
             Ok(_) if line.pop() != Some(b'\n') => None,
             Ok(_) => Some(parse_line(&line).map(|stored| (number, stored)).map_err(|problem| {
                 io::Error::new(io::ErrorKind::InvalidData, format!("{place}, line {}: {problem}", number + 1))

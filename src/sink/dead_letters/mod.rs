@@ -12,6 +12,7 @@ mod location;
 mod secret_store;
 #[cfg(feature = "kubernetes")]
 mod secrets;
+mod shares;
 #[cfg(feature = "kafka")]
 mod topic;
 
@@ -151,13 +152,29 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_full_store_refuses_until_dead_letters_are_removed() {
+    async fn a_full_share_refuses_until_dead_letters_are_removed_and_leaves_room_for_other_pipelines() {
         let directory = tempfile::tempdir().unwrap();
-        let store = DeadLetters::directory(directory.path(), 600);
+        let mut line = Vec::new();
+        line::write_line(&dead_letter("acme", b"{}"), &mut line);
+        // Room for two and a half of a pipeline alone.
+        let max = line.len() as u64 * 5;
+        let store = DeadLetters::directory(directory.path(), max);
         store.keep(&[dead_letter("acme", b"{}")]).await.unwrap();
         let more = [dead_letter("acme", b"{}"), dead_letter("acme", b"{}")];
-        assert!(matches!(store.keep(&more).await, Err(DeadLetterError::Full { max: 600, .. })));
-        assert_eq!(all(directory.path()).len(), 1);
+        let refused = store.keep(&more).await;
+        assert!(
+            matches!(&refused, Err(DeadLetterError::ShareFull { pipeline, share, .. }) if pipeline == "acme" && *share == max / 2),
+            "{refused:?}"
+        );
+        assert_eq!(all(directory.path()).len(), 1, "all of them or none");
+        store.keep(&more[..1]).await.unwrap();
+        assert!(store.keep(&more[..1]).await.is_err());
+        store.keep(&[dead_letter("beta", b"{}")]).await.unwrap();
+        let usage = store.usage().await.unwrap().unwrap();
+        let size = line.len() as u64;
+        let pipelines = [("acme".to_owned(), 2 * size, 2 * size), ("beta".to_owned(), size, 3 * size / 2)];
+        assert_eq!((usage.bytes, usage.pipelines), (3 * size, pipelines.to_vec()));
+        // Another process removes some.
         std::fs::remove_dir_all(directory.path().join("acme")).unwrap();
         store.keep(&more).await.unwrap();
     }

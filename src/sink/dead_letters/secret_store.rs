@@ -13,10 +13,14 @@ use super::dead_letter::{DeadLetter, DeadLetterError, DeadLetterStore, Usage};
 use super::gzip;
 use super::line::write_line;
 use super::secrets::{ATTEMPTS, ListedSecret, MAX_BYTES, OpenSecret, Secrets, blocking, counted_bytes};
+use super::shares::Shares;
 use crate::settings::kubernetes::{Kubernetes, KubernetesError};
 
 /// The Secrets are listed again after this time, since other workers also write them.
 const LIST_AFTER: Duration = Duration::from_secs(5);
+
+/// [`DeadLetterError::ShareFull::more_room`].
+const USE_KAFKA: &str = "store dead letters in Kafka (--dead-letters kafka://BROKERS/TOPIC)";
 
 /// A store that all workers of an installation share.
 #[derive(Debug)]
@@ -119,14 +123,17 @@ impl SecretStore {
         self.listing.lock().await.at = None;
     }
 
+    fn shares(&self, secrets: &BTreeMap<String, ListedSecret>) -> Shares {
+        Shares::new(self.max, secrets.values().map(|secret| (secret.pipeline.clone(), secret.bytes)))
+    }
+
     async fn share(&self, pipeline: &str) -> Result<Share, DeadLetterError> {
         self.listed(|listed_at, secrets| {
             let own = || secrets.iter().filter(|(_, secret)| secret.pipeline == pipeline);
-            let used = own().map(|(_, secret)| secret.bytes).sum();
-            let total: u64 = secrets.values().map(|secret| secret.bytes).sum();
+            let shares = self.shares(secrets);
             let last = own().filter_map(|(name, secret)| secret.number(name)).max();
             let last = last.map(|(number, name)| (number, name.to_owned()));
-            Share { listed_at, used, max: share(self.max, total - used), last }
+            Share { listed_at, used: shares.used(pipeline), max: shares.share(pipeline), last }
         })
         .await
     }
@@ -142,7 +149,13 @@ impl SecretStore {
                     continue;
                 }
                 let (place, pipeline) = (self.place(), pipeline.to_owned());
-                return Err(DeadLetterError::ShareFull { place, pipeline, share: share.max, max: self.max });
+                return Err(DeadLetterError::ShareFull {
+                    place,
+                    pipeline,
+                    share: share.max,
+                    max: self.max,
+                    more_room: USE_KAFKA,
+                });
             }
             match self.write(pipeline, &share, change).await {
                 Ok(written) => {
@@ -213,12 +226,6 @@ impl Change {
     }
 }
 
-/// How much a pipeline may have, if the other ones have `others`: as much as stays free. One pipeline has at most half
-/// of the store, two have a third each; a pipeline that comes later always finds room.
-fn share(max: u64, others: u64) -> u64 {
-    max.saturating_sub(others) / 2
-}
-
 impl DeadLetterStore for SecretStore {
     fn keep<'a>(&'a self, dead_letters: &'a [DeadLetter<'a>]) -> BoxFuture<'a, Result<(), DeadLetterError>> {
         let mut pipelines: BTreeMap<&str, Vec<u8>> = BTreeMap::new();
@@ -234,41 +241,6 @@ impl DeadLetterStore for SecretStore {
     }
 
     fn usage(&self) -> BoxFuture<'_, Result<Option<Usage>, DeadLetterError>> {
-        Box::pin(self.listed(|_, secrets| {
-            let mut used: BTreeMap<String, u64> = BTreeMap::new();
-            for secret in secrets.values() {
-                *used.entry(secret.pipeline.clone()).or_default() += secret.bytes;
-            }
-            let bytes: u64 = used.values().sum();
-            let pipelines = used.into_iter().map(|(name, used)| (name, used, share(self.max, bytes - used))).collect();
-            Some(Usage { bytes, max: self.max, pipelines })
-        }))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::share;
-
-    #[test]
-    fn each_of_some_full_pipelines_has_as_much_as_stays_free() {
-        let max = 1200;
-        for pipelines in 1..=5_u64 {
-            let mut used = vec![0; pipelines as usize];
-            // They grow in turn, by one byte, until none may grow any more.
-            while let Some(index) = (0..used.len())
-                .filter(|index| {
-                    let others = used.iter().sum::<u64>() - used[*index];
-                    used[*index] < share(max, others)
-                })
-                .min_by_key(|index| used[*index])
-            {
-                used[index] += 1;
-            }
-            let fair = max / (pipelines + 1);
-            assert!(used.iter().all(|used| used.abs_diff(fair) <= 1), "{used:?}, not {fair} each");
-            assert!(share(max, used.iter().sum()) >= fair / 2, "a new pipeline finds room");
-        }
-        assert_eq!(share(max, max + 1), 0);
+        Box::pin(self.listed(|_, secrets| Some(self.shares(secrets).usage())))
     }
 }

@@ -1,6 +1,6 @@
 //! Dead letters in a Kafka topic: one item for each, ordered within a lane.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::sync::Arc;
 
@@ -8,8 +8,10 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::Instant;
 
+use super::dead_letter::RAISE_MAX;
 use super::dead_letter::{DeadLetter, DeadLetterError, DeadLetterStore, Usage};
 use super::line::{StoredDeadLetter, parse_line, write_line};
+use super::shares::{Reached, Shares};
 use crate::failure::Failure;
 use crate::kafka::{ItemKey, Items, KafkaLocation};
 
@@ -26,8 +28,8 @@ pub struct Topic {
 
 #[derive(Debug, Default)]
 struct Used {
-    /// Bytes of all dead letters, once counted.
-    bytes: Option<u64>,
+    /// What the pipelines have, once counted.
+    shares: Option<Shares>,
     /// Bytes added after the last count.
     added: u64,
     /// The last failed count and its time.
@@ -43,32 +45,49 @@ impl Topic {
         DeadLetterError::Io { place: self.place.clone(), source: io::Error::other(error) }
     }
 
-    /// Reserves space for `more` bytes.
-    async fn admit(&self, more: u64) -> Result<(), DeadLetterError> {
+    /// Reads what the pipelines have.
+    async fn count(&self) -> Result<Shares, Failure> {
+        let sizes = self.items.sizes().await?;
+        let pipeline = |group: &str| group.split('/').next().unwrap_or_default().to_owned();
+        Ok(Shares::new(self.max, sizes.into_iter().map(|(group, bytes)| (pipeline(&group), bytes))))
+    }
+
+    /// Reserves space for these bytes more of pipelines.
+    async fn admit(&self, more: &BTreeMap<&str, u64>) -> Result<(), DeadLetterError> {
         let called_at = Instant::now();
+        let admit = |mut shares: Shares| {
+            for (pipeline, bytes) in more {
+                shares.admit(pipeline, *bytes).map_err(|reached| (*pipeline, reached))?;
+                shares.add(pipeline, *bytes);
+            }
+            Ok(shares)
+        };
         let mut used = self.used.lock().await;
-        let fits = |bytes: u64| bytes.saturating_add(more) <= self.max;
-        let fresh = used.added <= self.max / RECOUNT_FRACTION;
-        let bytes = match used.bytes.filter(|bytes| fresh && fits(*bytes)) {
-            Some(bytes) => bytes,
+        let is_fresh = used.added <= self.max / RECOUNT_FRACTION;
+        let known = used.shares.take().filter(|_| is_fresh).map(admit).and_then(Result::ok);
+        let shares = match known {
+            Some(shares) => shares,
             None => {
                 // Calls that waited for a failed count get its error.
                 if let Some((_, error)) = used.failed.take_if(|(at, _)| *at >= called_at) {
                     used.failed = Some((Instant::now(), error.clone()));
                     return Err(self.failed(error));
                 }
-                let counted = self.items.size().await;
+                let counted = self.count().await;
                 used.failed = counted.as_ref().err().map(|error| (Instant::now(), error.clone()));
                 used.added = 0;
-                counted.map_err(|failure| self.failed(failure))?
+                let admitted = admit(counted.map_err(|failure| self.failed(failure))?);
+                admitted.map_err(|(pipeline, Reached(share))| DeadLetterError::ShareFull {
+                    place: self.place.clone(),
+                    pipeline: pipeline.to_owned(),
+                    share,
+                    max: self.max,
+                    more_room: RAISE_MAX,
+                })?
             }
         };
-        if !fits(bytes) {
-            used.bytes = None;
-            return Err(DeadLetterError::Full { place: self.place.clone(), max: self.max });
-        }
-        used.bytes = Some(bytes + more);
-        used.added += more;
+        used.shares = Some(shares);
+        used.added += more.values().sum::<u64>();
         Ok(())
     }
 }
@@ -82,16 +101,17 @@ impl DeadLetterStore for Topic {
                 (format!("{}/{}/{}", dead_letter.pipeline, dead_letter.stream, dead_letter.sink), line)
             };
             let items: Vec<_> = dead_letters.iter().map(item).collect();
-            self.admit(items.iter().map(|(_, line)| line.len() as u64).sum()).await?;
+            let mut more = BTreeMap::new();
+            for (dead_letter, (_, line)) in dead_letters.iter().zip(&items) {
+                *more.entry(dead_letter.pipeline).or_default() += line.len() as u64;
+            }
+            self.admit(&more).await?;
             self.items.put(items).await.map_err(|failure| self.failed(failure))
         })
     }
 
     fn usage(&self) -> BoxFuture<'_, Result<Option<Usage>, DeadLetterError>> {
-        Box::pin(async {
-            let bytes = self.items.size().await.map_err(|failure| self.failed(failure))?;
-            Ok(Some(Usage { bytes, max: self.max, pipelines: Vec::new() }))
-        })
+        Box::pin(async { Ok(Some(self.count().await.map_err(|failure| self.failed(failure))?.usage())) })
     }
 }
 

@@ -125,7 +125,11 @@ async fn serve(
     mut signals: Signals,
     address: Option<SocketAddr>,
 ) -> anyhow::Result<ExitCode> {
-    let opened = Worker::open(options(args, address)?, telemetry).await?;
+    let opened = tokio::select! {
+        opened = Worker::open(options(args, address)?, telemetry) => opened?,
+        // Its file system may not answer.
+        () = signals.next() => return Ok(ExitCode::SUCCESS),
+    };
     // Not earlier: a second worker on the same state never gets here.
     if let Some(address) = address {
         tracing::info!(%address, "listening");

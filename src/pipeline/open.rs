@@ -6,18 +6,22 @@ use super::{Files, Scan};
 
 /// The pipeline files at `locations`, not read yet, and a watch of their changes. The watch starts before the first
 /// scan, so that no change between the two is missed.
-pub fn open(locations: &[Location], options: &FileOptions) -> (Files, Watch) {
-    let locations = split(locations);
-    let objects = Objects::default();
-    let mut watch = Watch::new(&locations.paths, options.defaults.as_deref());
-    let files = Files::new(&locations.paths, options).with_objects(objects.clone());
-    watch.watch_objects(locations, &objects);
-    (files, watch)
+pub async fn open(locations: &[Location], options: &FileOptions) -> (Files, Watch) {
+    let (locations, options) = (split(locations), options.clone());
+    // The file system may not answer.
+    let opened = tokio::task::spawn_blocking(move || {
+        let objects = Objects::default();
+        let mut watch = Watch::new(&locations.paths, options.defaults.as_deref());
+        let files = Files::new(&locations.paths, &options).with_objects(objects.clone());
+        watch.watch_objects(locations, &objects);
+        (files, watch)
+    });
+    opened.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
 }
 
 /// Reads the pipeline files at `locations` once.
 pub async fn read(locations: &[Location], options: &FileOptions) -> Loaded {
-    let (mut files, mut watch) = open(locations, options);
+    let (mut files, mut watch) = open(locations, options).await;
     watch.first_listing().await;
     let loaded = tokio::task::spawn_blocking(move || {
         files.rescan(&Scan::All);

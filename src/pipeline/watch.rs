@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use notify::event::{AccessKind, AccessMode};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use parking_lot::Mutex;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::location::Split;
@@ -35,18 +36,24 @@ impl Resources {
 #[derive(Debug)]
 pub struct Watch {
     pending: Arc<Pending>,
-    watcher: Option<RecommendedWatcher>,
-    /// Directories that could not be watched yet, because they do not exist.
-    unwatched: Vec<PathBuf>,
+    directories: Arc<Mutex<Directories>>,
     rescan: tokio::time::Interval,
     resources: Option<Resources>,
     #[cfg(feature = "kubernetes")]
     object_watch: Option<ObjectWatch>,
 }
 
+/// The directories of the pipeline files.
+#[derive(Debug)]
+struct Directories {
+    watcher: Option<RecommendedWatcher>,
+    /// Those that could not be watched yet, because they do not exist.
+    unwatched: Vec<PathBuf>,
+}
+
 impl Watch {
     /// Watches `paths` (files or directories) and the defaults file. Without notifications, only the regular scans
-    /// remain.
+    /// remain. Blocks while the file system does not answer.
     pub fn new(paths: &[PathBuf], defaults: Option<&Path>) -> Self {
         let pending = Arc::new(Pending::default());
         let mut directories: Vec<PathBuf> = paths.iter().map(|path| directory_of(path)).collect();
@@ -62,17 +69,16 @@ impl Watch {
                 |error| tracing::warn!(%error, "no notifications of changed files: they are checked every 10s"),
             )
             .ok();
-        let mut watch = Self {
+        let mut directories = Directories { watcher, unwatched: directories };
+        directories.watch();
+        Self {
             pending,
-            watcher,
-            unwatched: directories,
+            directories: Arc::new(Mutex::new(directories)),
             rescan,
             resources: None,
             #[cfg(feature = "kubernetes")]
             object_watch: None,
-        };
-        watch.watch_directories();
-        watch
+        }
     }
 
     /// Also watches the objects among `locations`, and stores what is found in `objects`.
@@ -109,13 +115,24 @@ impl Watch {
         tokio::select! {
             () = self.pending.added() => self.pending.take_after_pause().await,
             _ = self.rescan.tick() => {
-                self.watch_directories();
+                self.watch_new_directories();
                 Scan::All
             }
         }
     }
 
-    fn watch_directories(&mut self) {
+    /// Does not wait for it: the file system may not answer.
+    fn watch_new_directories(&self) {
+        let has_some = self.directories.try_lock().is_some_and(|directories| !directories.unwatched.is_empty());
+        if has_some {
+            let directories = self.directories.clone();
+            tokio::task::spawn_blocking(move || directories.lock().watch());
+        }
+    }
+}
+
+impl Directories {
+    fn watch(&mut self) {
         let Some(watcher) = &mut self.watcher else { return };
         self.unwatched.retain(|directory| match watcher.watch(directory, RecursiveMode::NonRecursive) {
             Ok(()) => false,

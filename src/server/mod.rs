@@ -45,7 +45,7 @@ use listener::{Client, LIMITS};
 use query::{DEFAULT_ROWS, LaneQuery, MOST_ROWS, Parameters, Sort};
 
 use crate::record::Timestamp;
-use crate::telemetry::Telemetry;
+use crate::telemetry::{Part, Telemetry};
 
 /// Time for open responses to finish after shutdown begins.
 const LAST_RESPONSES: Duration = Duration::from_secs(1);
@@ -133,7 +133,7 @@ impl Server {
 
 async fn send_heartbeats(telemetry: Arc<Telemetry>) -> Infallible {
     loop {
-        telemetry.health().heartbeat();
+        telemetry.health().heartbeat(Part::Runtime);
         telemetry.sample_rates(Timestamp::now());
         sleep(HEARTBEAT).await;
     }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::record::Stream;
-use crate::telemetry::{Activity, FileStatus, Health, LaneState};
+use crate::telemetry::{Activity, FileStatus, Health, LaneState, Part};
 
 struct Running {
     base: String,
@@ -83,13 +83,27 @@ fn probes_tell_strangers_no_more_than_the_status() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stuck_runtime_is_reported() {
+async fn a_stuck_part_is_reported() {
     let health = Health::new();
-    assert_eq!(health.stuck(), None);
-    tokio::time::advance(Duration::from_secs(31)).await;
-    assert!(health.stuck().is_some());
-    health.heartbeat();
-    assert_eq!(health.stuck(), None);
+    let after = async |seconds: u64| {
+        tokio::time::advance(Duration::from_secs(seconds)).await;
+        health.stuck().unwrap_or_default()
+    };
+    assert_eq!(after(1).await, "");
+    assert_eq!(after(30).await, "the runtime has made no progress for 31 s");
+    // A part that never began, such as the supervisor of a worker that waits for its state, is not missed.
+    health.heartbeat(Part::Runtime);
+    assert_eq!(after(0).await, "");
+
+    health.heartbeat(Part::Supervisor);
+    tokio::time::advance(Duration::from_secs(40)).await;
+    health.heartbeat(Part::Runtime);
+    assert_eq!(after(0).await, "");
+    tokio::time::advance(Duration::from_secs(15)).await;
+    health.heartbeat(Part::Runtime);
+    assert_eq!(after(6).await, "the supervisor has made no progress for 61 s");
+    health.set_draining();
+    assert_eq!(after(0).await, "");
 }
 
 #[tokio::test]

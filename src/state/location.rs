@@ -93,7 +93,7 @@ impl Location {
             Self::File(directory) => {
                 let directory = area.map_or_else(|| directory.clone(), |area| directory.join(area));
                 Ok(Arc::new(match access {
-                    Access::Write { .. } => FileStore::open(&directory)?,
+                    Access::Write { .. } => super::file::blocking(move || FileStore::open(&directory)).await?,
                     Access::Read => FileStore::look_at(&directory),
                 }))
             }

@@ -1,11 +1,37 @@
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// `/livez` fails if the runtime made no progress for this time. Nothing in this program blocks for a second.
-const STUCK: Duration = Duration::from_secs(30);
+/// A part of the process that makes progress at least every five seconds while it is well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// Tasks are run. Nothing in this program blocks for a second.
+    Runtime,
+    /// Files, shards and lanes are attended to. Ten thousand pipelines that start at the same time take it some seconds.
+    Supervisor,
+}
+
+impl Part {
+    /// `/livez` fails if the part made no progress for this time.
+    fn patience(self) -> Duration {
+        match self {
+            Self::Runtime => Duration::from_secs(30),
+            Self::Supervisor => Duration::from_secs(60),
+        }
+    }
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Runtime => "runtime",
+            Self::Supervisor => "supervisor",
+        })
+    }
+}
 
 /// State behind `/livez` and `/readyz`, set by the worker. It does not depend on consoles and sinks: a restart, or a
 /// removed endpoint, would not help them.
@@ -15,7 +41,8 @@ pub struct Health {
     draining: AtomicBool,
     state_store: Mutex<Result<(), String>>,
     api_server: Mutex<Result<(), String>>,
-    last_heartbeat: Mutex<Instant>,
+    /// The last heartbeat of each part that must be alive now.
+    heartbeats: Mutex<Vec<(Part, Instant)>>,
 }
 
 impl Default for Health {
@@ -32,7 +59,7 @@ impl Health {
             draining: AtomicBool::new(false),
             state_store: Mutex::new(Err("not opened yet".to_owned())),
             api_server: Mutex::new(Ok(())),
-            last_heartbeat: Mutex::new(Instant::now()),
+            heartbeats: Mutex::new(vec![(Part::Runtime, Instant::now())]),
         }
     }
 
@@ -41,8 +68,10 @@ impl Health {
         self.files_read.store(true, Ordering::Relaxed);
     }
 
+    /// From now on the supervisor waits for the lanes, for as long as the shutdown may take.
     pub fn set_draining(&self) {
         self.draining.store(true, Ordering::Relaxed);
+        self.heartbeats.lock().retain(|(part, _)| *part != Part::Supervisor);
     }
 
     /// Sets whether the state store responds; else why not.
@@ -55,15 +84,18 @@ impl Health {
         *self.api_server.lock() = reached;
     }
 
-    /// The runtime makes progress.
-    pub fn heartbeat(&self) {
-        *self.last_heartbeat.lock() = Instant::now();
+    /// The part makes progress. From the first time on, it has to do so again and again.
+    pub fn heartbeat(&self, part: Part) {
+        let mut heartbeats = self.heartbeats.lock();
+        heartbeats.retain(|(known, _)| *known != part);
+        heartbeats.push((part, Instant::now()));
     }
 
     /// Why the process should be restarted; `None` while it is alive.
     pub fn stuck(&self) -> Option<String> {
-        let silent = self.last_heartbeat.lock().elapsed();
-        (silent > STUCK).then(|| format!("the runtime has made no progress for {} s", silent.as_secs()))
+        let heartbeats = self.heartbeats.lock();
+        let (part, last) = heartbeats.iter().find(|(part, last)| last.elapsed() > part.patience())?;
+        Some(format!("the {part} has made no progress for {} s", last.elapsed().as_secs()))
     }
 
     /// Reasons why the process is not ready; empty if it is.

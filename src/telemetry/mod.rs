@@ -21,7 +21,7 @@ mod traces;
 #[path = "no_traces.rs"]
 mod traces;
 
-pub use health::Health;
+pub use health::{Health, Part};
 pub use history::HistorySample;
 pub use lane::{LaneMetrics, LaneState, RecentError, SkipReason, StatusCounts, Verification, describe_skipped};
 pub use logs::{LogError, LogFormat, init_logs, lane_span};

@@ -138,7 +138,7 @@ impl OpenedWorker {
             None => None,
         };
         let store_check = AbortOnDropHandle::new(tokio::spawn(check_store(store, telemetry)));
-        let supervisor = Supervisor::new(context, cluster, stop.clone());
+        let supervisor = Supervisor::new(context, cluster, stop.clone()).await;
         let supervisor = tokio::spawn(supervisor.run());
         Ok(Worker { stop, supervisor, _store_check: store_check })
     }

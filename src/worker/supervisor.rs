@@ -24,6 +24,7 @@ use crate::lane::LaneEnd;
 use crate::pipeline::{self, Changes, Files, Pipeline, Problem, Scan, Watch};
 use crate::sink::Deadline;
 use crate::state::LaneId;
+use crate::telemetry::Part;
 
 mod publish;
 
@@ -109,8 +110,8 @@ impl RunningLane {
 }
 
 impl Supervisor {
-    pub fn new(context: Arc<WorkerContext>, cluster: Option<Cluster>, stop: CancellationToken) -> Self {
-        let (files, watch) = pipeline::open(&context.options.pipelines, &context.options.files);
+    pub async fn new(context: Arc<WorkerContext>, cluster: Option<Cluster>, stop: CancellationToken) -> Self {
+        let (files, watch) = pipeline::open(&context.options.pipelines, &context.options.files).await;
         let alone = cluster.is_none().then(|| (0, OwnedShard::default()));
         let shards = alone.into_iter().collect();
         let valid = Arc::<ValidPipelines>::default();
@@ -164,6 +165,7 @@ impl Supervisor {
                     None => return error!("the task that holds the leases has ended"),
                 },
                 _ = tick.tick() => {
+                    self.context.telemetry.health().heartbeat(Part::Supervisor);
                     self.context.refresh_gauges();
                     self.report_slow_scan();
                 }

@@ -264,7 +264,7 @@ impl Files {
         let known = self.files.get(path);
         let version = known.and_then(|file| file.version.as_ref());
         let contents = self.read(path, version);
-        let file = match contents {
+        let mut file = match contents {
             Contents::Gone if known.is_none() => return false,
             Contents::Gone => {
                 self.forget_claim(path);
@@ -290,12 +290,21 @@ impl Files {
                 File { problems, ..File::default() }
             }
         };
+        if file.valid.is_none() {
+            file.valid = self.paused_for_deletion(path);
+        }
         self.forget_claim(path);
         if let Some(pipeline) = &file.valid {
             self.claims.insert((pipeline.name.clone(), path.to_owned()));
         }
         self.files.insert(path.to_owned(), file);
         true
+    }
+
+    /// The running version of a resource that is being deleted, paused, so that its lanes drain.
+    fn paused_for_deletion(&self, path: &Path) -> Option<Arc<Pipeline>> {
+        let running = self.running_version(path).filter(|_| self.objects.is_deleted(path))?;
+        Some(Arc::new(Pipeline { enabled: false, ..(**running).clone() }))
     }
 
     fn read(&self, path: &Path, known: Option<&Version>) -> Contents {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, DefaultBackoff, Event, watcher};
 use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
@@ -160,9 +161,12 @@ impl<K: PipelineObject> Listing<K> {
         let mut listed = Some(listed);
         let mut waits = DefaultBackoff::default();
         loop {
-            if let Err(error) = self.follow(&mut listed).await {
-                self.set_problem(Some(format!("the {}s cannot be listed: {error}", K::NAME)));
-                listed.take();
+            match self.follow(&mut listed).await {
+                Ok(()) => waits = DefaultBackoff::default(),
+                Err(error) => {
+                    self.set_problem(Some(format!("the {}s cannot be listed: {error}", K::NAME)));
+                    listed.take();
+                }
             }
             tokio::time::sleep(waits.next().unwrap_or(LONGEST_WAIT)).await;
         }
@@ -175,7 +179,7 @@ impl<K: PipelineObject> Listing<K> {
         }
     }
 
-    /// Lists all objects and applies later changes, until the watch fails.
+    /// Lists all objects and applies later changes, until no watch can be started.
     ///
     /// # Errors
     /// If the objects cannot be listed.
@@ -193,7 +197,8 @@ impl<K: PipelineObject> Listing<K> {
         if !self.selected.selector.is_empty() {
             config = config.labels(&self.selected.selector);
         }
-        let mut events = watcher(api, config).boxed();
+        // A watch that ends is continued where it was, after a wait.
+        let mut events = watcher(api, config).default_backoff().boxed();
         let mut found = Found::default();
         let mut is_listing = true;
         loop {
@@ -204,7 +209,8 @@ impl<K: PipelineObject> Listing<K> {
                 false => events.next().await,
             };
             match event {
-                Some(Ok(Event::Init)) => {}
+                // Also where the API server has forgotten what the watch had seen.
+                Some(Ok(Event::Init)) => (is_listing, found) = (true, Found::default()),
                 Some(Ok(Event::InitApply(object))) => {
                     let namespace = object.namespace().unwrap_or_default();
                     found.extend(object.found(&namespace));
@@ -222,6 +228,9 @@ impl<K: PipelineObject> Listing<K> {
                     self.put(&object.namespace().unwrap_or_default(), &object.name_any(), Found::default());
                 }
                 Some(Err(watcher::Error::InitialListFailed(error))) => return Err(error.into()),
+                Some(Err(watcher::Error::WatchFailed(error))) => {
+                    debug!(listing = self.name, %error, "the watch was interrupted");
+                }
                 Some(Err(error)) => {
                     debug!(listing = self.name, %error, "the watch ended: listing again");
                     return Ok(());

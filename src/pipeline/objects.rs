@@ -126,6 +126,12 @@ impl Objects {
         resources.map(|(path, state)| (path.clone(), state.clone())).collect()
     }
 
+    /// True if the resource at `path` is being deleted.
+    pub fn is_deleted(&self, path: &Path) -> bool {
+        let listings = self.listings();
+        listings.values().filter_map(|listing| listing.resources.get(path)).any(|resource| resource.is_deleted)
+    }
+
     /// Replaces all files of a listing. Returns the paths that changed.
     pub fn replace(&self, listing: &str, found: Found) -> BTreeSet<PathBuf> {
         let mut listings = self.listings();

@@ -19,6 +19,7 @@ pub struct ResourceState {
     pub namespace: String,
     pub name: String,
     pub uid: String,
+    pub resource_version: String,
     /// It is deleted as soon as it has no finalizers.
     pub is_deleted: bool,
     /// Its annotation says that the checkpoints go with it.
@@ -121,6 +122,7 @@ mod object {
                 namespace: self.namespace().unwrap_or_default(),
                 name: self.name_any(),
                 uid: self.uid().unwrap_or_default(),
+                resource_version: self.resource_version().unwrap_or_default(),
                 is_deleted: self.metadata.deletion_timestamp.is_some(),
                 removes_checkpoints: self.annotations().get(CHECKPOINTS).is_some_and(|value| value == REMOVE),
                 finalizers: self.finalizers().to_vec(),
@@ -139,10 +141,12 @@ mod object {
 mod tests {
     use std::collections::BTreeMap;
     use std::path::{Path, PathBuf};
+    use std::sync::Arc;
 
     use super::super::contents::Text;
     use super::super::objects::{Found, Objects};
     use super::super::{FileOptions, FileReport, Files, Scan, TenantRules};
+    use super::ResourceState;
 
     const RESOURCE: &str = "pipeline acme/console, spec";
 
@@ -160,6 +164,30 @@ mod tests {
         let mut files = Files::new(&[], &FileOptions { defaults: None, tenants }).with_objects(objects);
         files.rescan(&Scan::All);
         files.report(Path::new(path)).unwrap()
+    }
+
+    #[test]
+    fn a_deleted_resource_is_paused_also_if_it_is_invalid_by_then() {
+        let objects = Objects::default();
+        let put = |text: &str, is_deleted: bool| {
+            let state = Arc::new(ResourceState { is_deleted, ..ResourceState::default() });
+            let files = BTreeMap::from([(RESOURCE.into(), Text::new(text.as_bytes().to_vec()))]);
+            objects.replace("test", Found { files, resources: BTreeMap::from([(RESOURCE.into(), state)]) });
+        };
+        let mut files = Files::new(&[], &FileOptions::default()).with_objects(objects.clone());
+        put(&text(REFERENCE, ""), false);
+        files.rescan(&Scan::All);
+        put("{}", false);
+        let changes = files.rescan(&Scan::All);
+        assert!(changes.is_empty() && changes.invalid.len() == 1, "{changes:?}");
+        put(r#"{ "enabled": false }"#, true);
+        let changes = files.rescan(&Scan::All);
+        assert!(changes.changed.len() == 1 && !changes.changed[0].enabled, "{changes:?}");
+        assert!(!files.report(Path::new(RESOURCE)).unwrap().problems.is_empty(), "it says what is wrong all the same");
+        put("{}", true);
+        assert!(files.rescan(&Scan::All).is_empty(), "it stays paused");
+        objects.replace("test", Found::default());
+        assert_eq!(files.rescan(&Scan::All).stopped, ["acme.console"]);
     }
 
     fn text(token: &str, sink: &str) -> String {

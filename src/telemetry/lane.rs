@@ -321,7 +321,12 @@ impl LaneMetrics {
     /// `lag_seconds` at `now`; `None` before the first checkpoint, and before the end of a first pass that begins in
     /// 1970. It is computed on demand, since a stored value would not grow while a lane is stalled.
     pub fn lag(&self, now: Timestamp) -> Option<Duration> {
-        self.complete_until().filter(|time| time.micros() > 0).map(|time| now.since(time))
+        self.lag_since().map(|time| now.since(time))
+    }
+
+    /// The time that [`Self::lag`] counts from.
+    pub fn lag_since(&self) -> Option<Timestamp> {
+        self.complete_until().filter(|time| time.micros() > 0)
     }
 
     /// A poll or a delivery ended without an error at `now`.

@@ -3,14 +3,14 @@
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::{Patch, PatchParams};
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
-use serde_json::{Value, json};
+use serde_json::json;
 use tracing::debug;
 
 use super::status::Status;
 use crate::pipeline::resource::{FINALIZER, GROUP, KIND, PipelineResource, ResourceState, VERSION};
 use crate::settings::kubernetes::{Kubernetes, KubernetesError};
 
-/// Owners of fields in server-side apply. The workers of all installations are one owner of a status.
+/// Owners of fields. The workers of all installations are one owner of a status.
 const STATUS_MANAGER: &str = "s1-forwarder-status";
 const FINALIZER_MANAGER: &str = "s1-forwarder-finalizer";
 /// Limits of the API.
@@ -35,21 +35,28 @@ impl Api {
     }
 
     pub async fn write_status(&self, resource: &ResourceState, status: &Status) -> Result<(), KubernetesError> {
-        let patch = Patch::Apply(object(resource, json!({ "status": status })));
+        let patch = Patch::Apply(json!({
+            "apiVersion": format!("{GROUP}/{VERSION}"),
+            "kind": KIND,
+            "metadata": { "name": resource.name, "namespace": resource.namespace },
+            "status": status,
+        }));
         let parameters = PatchParams::apply(STATUS_MANAGER).force();
         let written = KubernetesError::of(self.of(resource).patch_status(&resource.name, &parameters, &patch)).await;
-        gone_is_fine(written)
+        outdated_is_fine(written)
     }
 
-    /// Adds or removes the finalizer, whatever other finalizers there are.
+    /// Adds or removes the finalizer, whoever added it, and keeps the others.
     pub async fn set_finalizer(&self, resource: &ResourceState, present: bool) -> Result<(), KubernetesError> {
-        let finalizers: &[&str] = if present { &[FINALIZER] } else { &[] };
-        // With the uid, a resource that is gone is not made again.
-        let metadata = json!({ "finalizers": finalizers, "uid": resource.uid });
-        let patch = Patch::Apply(object(resource, json!({ "metadata": metadata })));
-        let parameters = PatchParams::apply(FINALIZER_MANAGER).force();
+        let others = resource.finalizers.iter().map(String::as_str).filter(|finalizer| *finalizer != FINALIZER);
+        let finalizers: Vec<&str> = others.chain(present.then_some(FINALIZER)).collect();
+        // With these, the list of another version or of another resource is not replaced.
+        let (uid, version) = (&resource.uid, &resource.resource_version);
+        let metadata = json!({ "finalizers": finalizers, "uid": uid, "resourceVersion": version });
+        let patch = Patch::Merge(json!({ "metadata": metadata }));
+        let parameters = PatchParams { field_manager: Some(FINALIZER_MANAGER.to_owned()), ..PatchParams::default() };
         let written = KubernetesError::of(self.of(resource).patch(&resource.name, &parameters, &patch)).await;
-        gone_is_fine(written)
+        outdated_is_fine(written)
     }
 
     /// An event about the condition `Ready`.
@@ -79,28 +86,11 @@ impl Api {
     }
 }
 
-/// What server-side apply needs, and `fields`.
-fn object(resource: &ResourceState, fields: Value) -> Value {
-    let mut object = json!({
-        "apiVersion": format!("{GROUP}/{VERSION}"),
-        "kind": KIND,
-        "metadata": { "name": resource.name, "namespace": resource.namespace },
-    });
-    if let (Value::Object(object), Value::Object(fields)) = (&mut object, fields) {
-        for (key, value) in fields {
-            match (object.get_mut(&key), value) {
-                (Some(Value::Object(known)), Value::Object(more)) => known.extend(more),
-                (_, value) => _ = object.insert(key, value),
-            }
-        }
-    }
-    object
-}
-
-/// A resource that was deleted meanwhile needs nothing more.
-fn gone_is_fine(result: Result<PipelineResource, KubernetesError>) -> Result<(), KubernetesError> {
+/// A resource that was deleted meanwhile needs nothing more. One that was changed is tried again when its new version
+/// has been read.
+fn outdated_is_fine(result: Result<PipelineResource, KubernetesError>) -> Result<(), KubernetesError> {
     match result {
-        Err(error) if !error.is_not_found() => Err(error),
+        Err(error) if !error.is_not_found() && !error.is_conflict() => Err(error),
         _ => Ok(()),
     }
 }

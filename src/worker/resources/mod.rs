@@ -23,6 +23,7 @@ use super::context::WorkerContext;
 use crate::pipeline::Resources;
 use crate::pipeline::resource::ResourceState;
 use crate::settings::kubernetes::KubernetesError;
+use crate::state::{CheckpointKey, StateError};
 use crate::telemetry::{Activity, ClusterView, FileStatus};
 
 /// Interval at which changes are looked for.
@@ -123,7 +124,8 @@ impl Reporter {
         }
         self.written.retain(|path, _| own.contains(path));
         let due = self.most_urgent(due);
-        let requests = due.iter().map(|(_, resource, request)| self.send(resource, request));
+        let checkpoints = self.checkpoints_to_remove(&due).await;
+        let requests = due.iter().map(|(_, resource, request)| self.send(resource, request, &checkpoints));
         let results = join_all(requests).await;
         self.log_failures(&due, &results);
         let mut events = Vec::new();
@@ -189,23 +191,45 @@ impl Reporter {
         is_due.then(|| Due::Status(Box::new(status)))
     }
 
-    async fn send(&self, resource: &ResourceState, request: &Due) -> Result<(), String> {
+    /// The checkpoints of all deleted resources. The store is asked once for any number of them.
+    async fn checkpoints_to_remove(&self, due: &[Request]) -> Result<Vec<CheckpointKey>, String> {
+        let pipelines: BTreeSet<&str> = due
+            .iter()
+            .filter_map(|(_, _, request)| match request {
+                Due::RemoveCheckpoints(pipeline) => Some(pipeline.as_str()),
+                _ => None,
+            })
+            .collect();
+        if pipelines.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut keys = self.context.store().list().await.map_err(|error| error.to_string())?;
+        keys.retain(|key| pipelines.contains(key.lane.pipeline.as_str()));
+        Ok(keys)
+    }
+
+    async fn send(
+        &self,
+        resource: &ResourceState,
+        request: &Due,
+        checkpoints: &Result<Vec<CheckpointKey>, String>,
+    ) -> Result<(), String> {
         let text = |error: KubernetesError| error.to_string();
         match request {
             Due::Status(status) => self.api.write_status(resource, status).await.map_err(text),
             Due::AddFinalizer => self.api.set_finalizer(resource, true).await.map_err(text),
             Due::RemoveFinalizer => self.api.set_finalizer(resource, false).await.map_err(text),
             Due::RemoveCheckpoints(pipeline) => {
-                self.remove_checkpoints(pipeline).await.map_err(|error| error.to_string())?;
+                let keys = checkpoints.as_ref().map_err(String::clone)?;
+                self.remove_checkpoints(pipeline, keys).await.map_err(|error| error.to_string())?;
                 self.api.set_finalizer(resource, false).await.map_err(text)
             }
         }
     }
 
-    async fn remove_checkpoints(&self, pipeline: &str) -> Result<(), crate::state::StateError> {
-        let store = self.context.store();
-        for key in store.list().await?.into_iter().filter(|key| key.lane.pipeline == pipeline) {
-            store.delete(&key).await?;
+    async fn remove_checkpoints(&self, pipeline: &str, keys: &[CheckpointKey]) -> Result<(), StateError> {
+        for key in keys.iter().filter(|key| key.lane.pipeline == pipeline) {
+            self.context.store().delete(key).await?;
             info!(pipeline, checkpoint = %key, "checkpoint removed with its resource");
         }
         Ok(())
@@ -219,10 +243,11 @@ impl Reporter {
         match request {
             Due::Status(status) => {
                 written.status_at = Some(Instant::now());
-                // What the resource says now is not what the worker before this one has left there.
-                let stored = || resource.conditions.iter().find(|condition| condition.kind == "Ready");
-                written.event_reason =
-                    written.event_reason.take().or_else(|| stored().map(|stored| stored.reason.clone()));
+                // The first status replaces what an earlier worker has left there.
+                if written.event_reason.is_none() {
+                    let stored = resource.conditions.iter().find(|condition| condition.kind == "Ready");
+                    written.event_reason = stored.map(|stored| stored.reason.clone());
+                }
                 if is_written && is_worth_an_event(&status, &written) {
                     written.event_at = Some(Instant::now());
                     written.event_reason = status.ready().map(|ready| ready.reason.clone());

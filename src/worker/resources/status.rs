@@ -25,14 +25,8 @@ pub(super) struct Status {
     pub worker: String,
     pub conditions: Vec<Condition>,
     pub lanes: Vec<Lane>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub lag_seconds: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub complete_until: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub last_success: Option<String>,
-    pub delivered: u64,
-    pub dead_letters: u64,
+    #[serde(flatten)]
+    pub progress: Progress,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_expires: Option<String>,
 }
@@ -45,14 +39,22 @@ pub(super) struct Lane {
     pub state: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    #[serde(flatten)]
+    pub progress: Progress,
+}
+
+/// How far a lane is, or all lanes of a pipeline: as far as the last of them, and their sums.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Progress {
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub lag_seconds: Option<u64>,
+    lag_seconds: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub complete_until: Option<String>,
+    complete_until: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub last_success: Option<String>,
-    pub delivered: u64,
-    pub dead_letters: u64,
+    last_success: Option<String>,
+    delivered: u64,
+    dead_letters: u64,
 }
 
 /// Status, reason and message of a condition.
@@ -85,18 +87,13 @@ impl Status {
                 last_transition_time: since,
             }
         });
-        let complete_until = lanes.iter().map(|lane| complete_until(lane)).min().flatten();
         Self {
             observed_generation: file.generation,
             pipeline: file.pipeline.clone(),
             worker: worker.to_owned(),
             conditions: conditions.into(),
             lanes: lanes.iter().zip(&states).map(|(lane, state)| Lane::of(lane, state, now)).collect(),
-            lag_seconds: complete_until.map(|until| now.since(until).as_secs()),
-            complete_until: complete_until.map(seconds),
-            last_success: lanes.iter().filter_map(|lane| lane.last_success()).max().map(seconds),
-            delivered: lanes.iter().map(|lane| lane.delivered.load(Relaxed)).sum(),
-            dead_letters: lanes.iter().map(|lane| lane.dead_letters.load(Relaxed)).sum(),
+            progress: Progress::of(lanes, now),
             token_expires: token_expires.map(seconds),
         }
     }
@@ -119,24 +116,29 @@ impl Status {
 }
 
 impl Lane {
-    fn of(lane: &LaneMetrics, state: &LaneState, now: Timestamp) -> Self {
+    fn of(lane: &Arc<LaneMetrics>, state: &LaneState, now: Timestamp) -> Self {
         Self {
             stream: lane.stream.name(),
             sink: lane.sink.clone(),
             state: state.name(),
             error: state.error().map(str::to_owned),
-            lag_seconds: lane.lag(now).map(|lag| lag.as_secs()),
-            complete_until: complete_until(lane).map(seconds),
-            last_success: lane.last_success().map(seconds),
-            delivered: lane.delivered.load(Relaxed),
-            dead_letters: lane.dead_letters.load(Relaxed),
+            progress: Progress::of(std::slice::from_ref(lane), now),
         }
     }
 }
 
-/// None before the end of a first pass that begins in 1970, as for `lag_seconds`.
-fn complete_until(lane: &LaneMetrics) -> Option<Timestamp> {
-    lane.complete_until().filter(|time| time.micros() > 0)
+impl Progress {
+    fn of(lanes: &[Arc<LaneMetrics>], now: Timestamp) -> Self {
+        // None is the smallest.
+        let complete_until = lanes.iter().map(|lane| lane.lag_since()).min().flatten();
+        Self {
+            lag_seconds: complete_until.map(|until| now.since(until).as_secs()),
+            complete_until: complete_until.map(seconds),
+            last_success: lanes.iter().filter_map(|lane| lane.last_success()).max().map(seconds),
+            delivered: lanes.iter().map(|lane| lane.delivered.load(Relaxed)).sum(),
+            dead_letters: lanes.iter().map(|lane| lane.dead_letters.load(Relaxed)).sum(),
+        }
+    }
 }
 
 /// Times in Kubernetes have whole seconds.
@@ -200,6 +202,17 @@ impl View<'_> {
         self.states.iter().any(|state| !matches!(state, LaneState::Starting))
     }
 
+    /// Some lane is in such a state, or has polled or delivered without an error.
+    fn has_succeeded(&self, is_such: impl Fn(&LaneState) -> bool) -> bool {
+        self.lanes.iter().any(|lane| lane.last_success().is_some()) || self.states.iter().any(is_such)
+    }
+
+    /// The reason of a condition that nothing is known about.
+    fn unknown(&self) -> Judgement {
+        let reason = if self.has_started() { "NoAnswer" } else { "Starting" };
+        ("Unknown", reason, String::new())
+    }
+
     fn ready(&self) -> Judgement {
         if let Some(problem) = &self.file.problem {
             let keeps = "the last valid version keeps running, and a restart would not start it: ";
@@ -237,8 +250,8 @@ impl View<'_> {
     fn console_reachable(&self) -> Judgement {
         match self.failing(|_, state| matches!(state, LaneState::ConsoleFailing(_))) {
             Some((_, message)) => ("False", "ConsoleFailing", message),
-            None if self.has_started() => ("True", "Answers", String::new()),
-            None => ("Unknown", "Starting", String::new()),
+            None if self.has_succeeded(has_answer) => ("True", "Answers", String::new()),
+            None => self.unknown(),
         }
     }
 
@@ -248,7 +261,8 @@ impl View<'_> {
         }
         match self.token_expires {
             Some(expires) if expires <= self.now => ("False", "Expired", format!("it expired at {expires}")),
-            _ if !self.has_started() => ("Unknown", "Starting", String::new()),
+            // Any answer but that to a refused token shows that the console takes it.
+            _ if !self.has_succeeded(has_answer) => self.unknown(),
             Some(expires) if expires.since(self.now) <= EXPIRES_SOON => {
                 ("True", "ExpiresSoon", format!("it expires at {expires}: replace it"))
             }
@@ -262,8 +276,10 @@ impl View<'_> {
         };
         match self.failing(is_such) {
             Some((state, message)) => ("False", self.reason(state), message),
-            None if self.has_started() => ("True", "NoFailure", String::new()),
-            None => ("Unknown", "Starting", String::new()),
+            None if self.has_succeeded(|state| matches!(state, LaneState::Running | LaneState::Done)) => {
+                ("True", "NoFailure", String::new())
+            }
+            None => self.unknown(),
         }
     }
 
@@ -275,13 +291,28 @@ impl View<'_> {
         match results.iter().map(|(_, result)| result.until).max() {
             None => ("Unknown", "NotCompared", "the counts of a whole day were not compared yet".to_owned()),
             Some(until) if missing > 0 => {
+                let namespace = self.file.pipeline.split('.').next().unwrap_or_default();
                 let message = format!(
-                    "{missing} records of the day until {until} are not accounted for; `verify --repair` delivers them"
+                    "{missing} records of the day until {until} are not accounted for; `s1-forwarder verify \
+                     kubernetes-resources:{namespace} --pipeline {} --repair` in a worker's pod delivers them",
+                    self.file.pipeline
                 );
                 ("False", "RecordsMissing", message)
             }
             Some(until) => ("True", "Compared", format!("nothing is missing until {until}")),
         }
+    }
+}
+
+/// True if the lane's console must have answered.
+fn has_answer(state: &LaneState) -> bool {
+    match state {
+        LaneState::Running
+        | LaneState::Done
+        | LaneState::ConsoleRefused(_)
+        | LaneState::SinkFailing(_)
+        | LaneState::SinkRefused(_) => true,
+        LaneState::Starting | LaneState::ConsoleFailing(_) | LaneState::Stopped(_) => false,
     }
 }
 
@@ -351,10 +382,16 @@ mod tests {
             judged(&starting)[..4],
             ["False Starting", "Unknown Starting", "Unknown Starting", "Unknown Starting"]
         );
+        let away = lane(Stream::Threats, LaneState::ConsoleFailing(error("no route")));
+        let no_answer = ["False ConsoleFailing", "False ConsoleFailing", "Unknown NoAnswer", "Unknown NoAnswer"];
+        assert_eq!(judged(&status(&running, std::slice::from_ref(&away)))[..4], no_answer, "it never answered");
+        away.succeeded(NOW);
+        assert_eq!(judged(&status(&running, &[away]))[2..4], ["True Accepted", "True NoFailure"], "it did");
         let refused = lane(Stream::Threats, LaneState::ConsoleRefused(error("401 Unauthorized")));
         refused.set_token_refused(true);
         let refused = status(&running, &[refused.clone(), refused]);
-        assert_eq!(judged(&refused)[..3], ["False TokenRefused", "True Answers", "False Refused"]);
+        let words = ["False TokenRefused", "True Answers", "False Refused", "Unknown NoAnswer"];
+        assert_eq!(judged(&refused)[..4], words);
         assert_eq!(refused.conditions[0].message, "threats/siem: 401 Unauthorized (lanes that fail: 2)");
     }
 
@@ -383,6 +420,8 @@ mod tests {
             lanes[0].set_verification(Verification { missing_records, until: NOW });
             assert_eq!(judged(&status(&running, &lanes))[4], expected);
         }
+        let message = &status(&running, &lanes).conditions[4].message;
+        assert!(message.contains("verify kubernetes-resources:acme --pipeline acme.console --repair"), "{message}");
     }
 
     #[test]
@@ -397,8 +436,8 @@ mod tests {
         let second = Status::of(&running, &lanes, None, "worker-1", &first.conditions, later);
         assert_eq!(second.conditions[0].last_transition_time, first.conditions[0].last_transition_time);
         assert!(!second.differs_from(&first) && second != first);
-        assert_eq!((second.lag_seconds, second.delivered), (Some(60), 5));
-        assert_eq!(second.complete_until.as_deref(), Some("2027-01-15T08:00:00Z"));
+        assert_eq!((second.progress.lag_seconds, second.progress.delivered), (Some(60), 5));
+        assert_eq!(second.progress.complete_until.as_deref(), Some("2027-01-15T08:00:00Z"));
         lanes[0].set_state(later, LaneState::SinkFailing("503".to_owned()));
         let third = Status::of(&running, &lanes, None, "worker-1", &second.conditions, later);
         assert!(third.differs_from(&second));

@@ -42,7 +42,7 @@ struct ActivityTypes {
 /// # Errors
 /// If the file is invalid, or the console does not respond.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let pipeline = args.one.load()?;
+    let pipeline = args.one.load().await?;
     let client = Client::connect(&pipeline.console, &Limiters::default(), Clock::System)?;
     let body = client.object("activities/types").await?;
     let ActivityTypes { data } =

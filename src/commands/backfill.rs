@@ -54,7 +54,7 @@ pub struct Args {
 /// If the file is invalid, or the state or the console cannot be used.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let backfill = Backfill {
-        pipeline: args.window.load()?,
+        pipeline: args.window.load().await?,
         stream: args.stream,
         sink: args.sink.clone(),
         from: args.window.from,

@@ -1,6 +1,5 @@
 //! Flags of commands for one pipeline file, and for a closed time window.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::process::{FileOptionArgs, time};
 use super::run::Signals;
 use super::{DeliveryArgs, RateArgs, TimeoutArgs, UsageError};
-use crate::pipeline::{self, Pipeline};
+use crate::pipeline::{self, Loaded, Location, Pipeline};
 use crate::record::Timestamp;
 
 /// Interval at which the progress is drawn.
@@ -19,8 +18,12 @@ const DRAW_EVERY: Duration = Duration::from_millis(250);
 
 #[derive(Debug, Args)]
 pub struct OneFileArgs {
-    /// The pipeline file
-    pub file: PathBuf,
+    /// The pipeline file, or one of the places that `run --pipelines` reads, such as kubernetes-resources:NAMESPACE
+    pub file: Location,
+
+    /// The pipeline of this name, where there are several
+    #[arg(long, value_name = "NAME")]
+    pub pipeline: Option<String>,
 
     #[command(flatten)]
     pub options: FileOptionArgs,
@@ -30,17 +33,28 @@ impl OneFileArgs {
     /// Reads the file and prints its problems on standard error.
     ///
     /// # Errors
-    /// If the file is invalid.
-    pub fn load(&self) -> Result<Arc<Pipeline>, UsageError> {
-        let loaded = pipeline::load(std::slice::from_ref(&self.file), &self.options.get());
-        loaded.problems.iter().for_each(|problem| eprintln!("{problem}"));
-        let file = self.file.display();
-        match loaded.pipelines.len() {
-            0 | 1 => {}
-            count => return Err(UsageError(format!("{file} has {count} pipeline files: name one of them"))),
+    /// If the file is invalid, or the pipeline is not in it.
+    pub async fn load(&self) -> Result<Arc<Pipeline>, UsageError> {
+        let loaded = pipeline::read(std::slice::from_ref(&self.file), &self.options.get()).await;
+        self.choose(loaded).map_err(UsageError)
+    }
+
+    fn choose(&self, mut loaded: Loaded) -> Result<Arc<Pipeline>, String> {
+        let (file, found) = (&self.file, loaded.pipelines.len());
+        if let Some(name) = &self.pipeline {
+            loaded.pipelines.retain(|pipeline| pipeline.name == *name);
+            // Those of others are not what was asked for.
+            if let [only] = loaded.pipelines.as_slice() {
+                loaded.problems.retain(|problem| *problem.file == only.path);
+            }
         }
-        let invalid = || UsageError(format!("{file} is not a valid pipeline file"));
-        loaded.pipelines.into_iter().next().ok_or_else(invalid)
+        loaded.problems.iter().for_each(|problem| eprintln!("{problem}"));
+        match (loaded.pipelines.pop(), loaded.pipelines.is_empty(), &self.pipeline) {
+            (Some(only), true, _) => Ok(only),
+            (Some(_), false, _) => Err(format!("{file} has {found} pipelines: choose one with --pipeline NAME")),
+            (None, _, Some(name)) if found > 0 => Err(format!("{file} has no valid pipeline `{name}`")),
+            (None, ..) => Err(format!("{file} is not a valid pipeline file")),
+        }
     }
 }
 
@@ -75,11 +89,11 @@ impl WindowArgs {
     ///
     /// # Errors
     /// If the window is empty, or the file is invalid.
-    pub fn load(&self) -> Result<Arc<Pipeline>, UsageError> {
+    pub async fn load(&self) -> Result<Arc<Pipeline>, UsageError> {
         if self.from >= self.to {
             return Err(UsageError(format!("--from {} must be before --to {}", self.from, self.to)));
         }
-        let mut pipeline = self.one.load()?;
+        let mut pipeline = self.one.load().await?;
         Arc::make_mut(&mut Arc::make_mut(&mut pipeline).console).requests_per_second =
             Some(self.rate.requests_per_second);
         Ok(pipeline)

@@ -52,12 +52,12 @@ pub struct Args {
 /// # Errors
 /// If the file is invalid, or the console does not respond.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let pipeline = args.one.load()?;
+    let pipeline = args.one.load().await?;
     let mut pulls = pipeline.streams.pulls();
     if let Some(stream) = args.stream {
         pulls.retain(|pull| pull.stream == stream);
         if pulls.is_empty() {
-            return Err(UsageError(format!("{} names no stream {stream}", args.one.file.display())).into());
+            return Err(UsageError(format!("{} names no stream {stream}", args.one.file)).into());
         }
     }
     let mut settings = console::ConsoleSettings::clone(&pipeline.console);

@@ -97,6 +97,16 @@ impl From<PathBuf> for Location {
     }
 }
 
+impl fmt::Display for Location {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Path(path) => path.display().fmt(formatter),
+            Self::Labelled(labelled) => labelled.fmt(formatter),
+            Self::Resources(namespaces) => namespaces.fmt(formatter),
+        }
+    }
+}
+
 impl fmt::Display for Labelled {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(PREFIX)?;

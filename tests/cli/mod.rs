@@ -173,9 +173,16 @@ fn files_are_named_with_and_without_a_flag() {
         .arg(&file)
         .env("S1_FORWARDER_PIPELINES", directory.path().join("nothing")));
     assert!(code == 0 && out.contains("1 valid"), "{out}{errors}");
-    // A command for one file does not choose among several.
+    // A command for one pipeline does not choose among several.
     let (code, _, errors) = run(program().arg("preview").arg(directory.path()));
-    assert!(code == 2 && errors.contains("has 2 pipeline files: name one of them"), "{errors}");
+    assert!(code == 2 && errors.contains("has 2 pipelines: choose one with --pipeline NAME"), "{errors}");
+    let (code, _, errors) = run(program().arg("preview").arg(directory.path()).args(["--pipeline", "initech"]));
+    assert!(code == 2 && errors.contains("has no valid pipeline `initech`"), "{errors}");
+    // No stream `agents`, so nothing is requested; of the other file, which is invalid, nothing is said.
+    write(directory.path(), "globex.yaml", "console: 1");
+    let preview = ["--pipeline", "acme", "--stream", "agents"];
+    let (code, _, errors) = run(program().arg("preview").arg(directory.path()).args(preview));
+    assert!(code == 2 && errors.contains("names no stream agents") && !errors.contains("globex"), "{errors}");
 }
 
 /// People put the defaults where the pipelines are.

@@ -16,6 +16,8 @@ use crate::settings::{create_private_directories, private_file, read_file};
 /// Most bytes of a file: a checkpoint of a hundred thousand agents has 1.5 MB.
 const MAX_BYTES: usize = 256 << 20;
 const LOCK: &str = "lock";
+/// Written and removed to see whether files can be written.
+const PROBE: &str = "probe";
 const LANES: &str = "lanes";
 const SUFFIX: &str = ".checkpoint";
 const JOURNAL_SUFFIX: &str = ".journal";
@@ -134,6 +136,17 @@ impl CheckpointBackend for FileStore {
 
 #[async_trait]
 impl Store for FileStore {
+    async fn reach(&self) -> Result<(), StateError> {
+        let path = self.lanes.with_file_name(PROBE);
+        blocking(move || {
+            let mut file =
+                private_file().create(true).write(true).truncate(true).open(&path).map_err(io("create", &path))?;
+            file.write_all(PROBE.as_bytes()).and_then(|()| file.sync_data()).map_err(io("write", &path))?;
+            remove_file(&path)
+        })
+        .await
+    }
+
     async fn list(&self) -> Result<Vec<CheckpointKey>, StateError> {
         let root = self.lanes.clone();
         blocking(move || list(&root)).await
@@ -407,6 +420,20 @@ mod tests {
         assert!(matches!(FileStore::open(directory.path()), Err(StateError::Locked(_))));
         drop(first);
         FileStore::open(directory.path()).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_directory_that_cannot_be_written_is_not_reached() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = directory.path().join("state");
+        let store = FileStore::open(&state).unwrap();
+        store.reach().await.unwrap();
+        assert!(!state.join(PROBE).exists());
+        std::fs::rename(&state, directory.path().join("away")).unwrap();
+        let error = store.reach().await.unwrap_err().to_string();
+        assert!(error.starts_with("cannot create ") && error.contains("No such file"), "{error}");
+        std::fs::rename(directory.path().join("away"), &state).unwrap();
+        store.reach().await.unwrap();
     }
 
     /// A lane that is cut off while the disk hangs, and starts again, must not be overtaken by its last write.

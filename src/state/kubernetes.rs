@@ -291,6 +291,19 @@ impl Store for KubernetesStore {
         Ok(lanes)
     }
 
+    /// The API server checks rights, quotas and its own rules, and stores nothing.
+    async fn reach(&self) -> Result<(), StateError> {
+        let metadata = ObjectMeta {
+            name: Some(format!("{}-probe", self.instance)),
+            labels: Some(object_labels(&self.instance, "probe")),
+            ..ObjectMeta::default()
+        };
+        let probe = ConfigMap { metadata, ..ConfigMap::default() };
+        let parameters = PostParams { dry_run: true, ..PostParams::default() };
+        let created = KubernetesError::of(self.maps.create(&parameters, &probe)).await;
+        created.map(drop).map_err(|error| StateError::failed("cannot write checkpoints", error))
+    }
+
     async fn rename(&self, from: &CheckpointKey, to: &CheckpointKey) -> Result<(), StateError> {
         let Some(old) = self.read(from).await? else { return Err(StateError::Unknown(from.clone())) };
         if self.head(to).await?.is_some() {

@@ -41,7 +41,7 @@ pub trait Store: CheckpointBackend {
         Ok(())
     }
 
-    /// Whether the store can be reached, where it is not on this machine.
+    /// Whether the store can be reached and written.
     async fn reach(&self) -> Result<(), StateError> {
         Ok(())
     }

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{error, info, warn};
@@ -181,7 +181,12 @@ async fn retry_while_transient<T, E: Display>(
 async fn check_store(store: Arc<dyn Store>, telemetry: Arc<Telemetry>) {
     loop {
         sleep(STORE_CHECK).await;
-        telemetry.health().set_state_store(store.reach().await.map_err(|error| error.to_string()));
+        let reached = match timeout(STORE_CHECK, store.reach()).await {
+            Ok(reached) => reached.map_err(|error| error.to_string()),
+            // A file system may hang.
+            Err(_) => Err(format!("no answer within {} s", STORE_CHECK.as_secs())),
+        };
+        telemetry.health().set_state_store(reached);
     }
 }
 

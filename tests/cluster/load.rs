@@ -158,7 +158,9 @@ async fn the_load_on_the_api_server_is_what_the_docs_compute() {
         let measured = after.rate(&before, what);
         assert!(measured <= rate * 1.5, "{what}: {measured}/s");
     }
-    assert_eq!(after.since(&before, "POST configmaps"), 0.0);
+    // No checkpoint, but a dry run of each worker every 30 s: whether it may write.
+    let dry_runs = workers as f64 * (watched.as_secs_f64() / 30.0 + 1.0);
+    assert!(after.since(&before, "POST configmaps") <= dry_runs);
     // Each is a look at the name of every checkpoint: a worker does that when it starts, to find renamed lanes.
     assert_eq!(after.since(&before, "LIST configmaps"), 0.0);
     let listed = after.since(&start, "LIST configmaps");

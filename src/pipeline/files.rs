@@ -328,7 +328,12 @@ impl Files {
         let place = &root.nearest(&["name"]).place;
         let name_place = (place.line, place.column);
         match &self.defaults {
-            Some(Defaults { tree: Some(defaults), .. }) => document::inherit(&mut root, defaults),
+            Some(Defaults { tree: Some(defaults), .. }) => {
+                if is_tenants {
+                    TenantRules::check_inherited(&root, defaults, &mut problems);
+                }
+                document::inherit(&mut root, defaults);
+            }
             Some(Defaults { path: defaults, .. }) => {
                 let message = format!("does not run, because the defaults file {} is invalid", defaults.display());
                 problems.push(Problem::file(path, message));

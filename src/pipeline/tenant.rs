@@ -80,6 +80,24 @@ impl TenantRules {
         check.name(root, &stem);
         check.node(root, "", "", false);
     }
+
+    /// Reports what would send the token of the operator's `defaults` to a console of the file's choice.
+    pub(super) fn check_inherited(root: &Node, defaults: &Node, problems: &mut Vec<Problem>) {
+        let (Some(own), Some(defaults)) = (root.get("console"), defaults.get("console")) else { return };
+        if has(own, "token") || !has(defaults, "token") {
+            return;
+        }
+        for key in ["url", "tls", "proxy"].into_iter().filter(|key| has(own, key)) {
+            let message = "the token is that of the operator's defaults, and goes only where these say: name a `token` \
+                           too, or leave this out";
+            let key_path = format!("console.{key}");
+            problems.push(Problem::at(&own.nearest(&[key]).place, &key_path, Severity::Error, message));
+        }
+    }
+}
+
+fn has(node: &Node, key: &str) -> bool {
+    node.get(key).is_some_and(|value| !matches!(value.value, Value::Null))
 }
 
 struct Check<'a> {
@@ -290,6 +308,25 @@ mod tests {
         let root = document::tree(text, &file, &mut problems).unwrap();
         rules.check(&root, &file, &mut problems);
         problems.into_iter().map(|problem| problem.key).collect()
+    }
+
+    #[test]
+    fn the_operators_token_goes_only_where_the_operator_sends_it() {
+        let keys = |own: &str, defaults: &str| {
+            let file: Arc<Path> = Path::new("/pipelines/acme.yaml").into();
+            let mut problems = Vec::new();
+            let tree = |text: &str| document::tree(text, &file, &mut Vec::new()).unwrap();
+            TenantRules::check_inherited(&tree(own), &tree(defaults), &mut problems);
+            problems.into_iter().map(|problem| problem.key).collect::<Vec<_>>().join(" ")
+        };
+        let operators = "console: { url: https://a.example, token: { file: /run/token } }";
+        assert_eq!(keys("console: { url: https://b.example }", operators), "console.url");
+        let detour = "console: { token: null, proxy: http://b.example, tls: { ca_file: b.pem } }";
+        assert_eq!(keys(detour, operators), "console.tls console.proxy");
+        assert_eq!(keys("console: { site_ids: [1] }", operators), "");
+        assert_eq!(keys("console: { url: https://b.example, token: own }", operators), "");
+        assert_eq!(keys("console: { url: https://b.example }", "console: { timeout: 5s }"), "");
+        assert_eq!(keys("streams: {}", operators), "");
     }
 
     #[test]

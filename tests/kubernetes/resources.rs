@@ -10,6 +10,7 @@ use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use s1_forwarder::emulator::{Kind, Setup, Token};
 use s1_forwarder::pipeline::resource::PipelineResource;
 use serde_json::{Value, json};
+use tokio::process::Command;
 
 use super::chart::Chart;
 use crate::support::harness::{Harness, merge};
@@ -121,11 +122,22 @@ impl<'a> Scene<'a> {
             vec!["run", "--listen", "127.0.0.1:0", "--log-level", "info,s1_forwarder=debug", "--pipelines"];
         arguments.extend(locations.iter().map(String::as_str));
         arguments.extend(flags);
-        let mut command = program(self.harness.root(), &arguments);
-        command.env("KUBECONFIG", self.tenant.kubeconfig()).env("HOSTNAME", name);
+        let mut command = self.program(&arguments);
+        command.env("HOSTNAME", name);
+        Process::spawn(command)
+    }
+
+    /// A command with the rights of a worker.
+    fn command(&self, arguments: &[&str]) -> Process {
+        Process::spawn(self.program(arguments))
+    }
+
+    fn program(&self, arguments: &[&str]) -> Command {
+        let mut command = program(self.harness.root(), arguments);
+        command.env("KUBECONFIG", self.tenant.kubeconfig());
         // The console and the sink are on this machine.
         command.env("S1_FORWARDER_ALLOW_PRIVATE_DESTINATIONS", "true");
-        Process::spawn(command)
+        command
     }
 
     /// The status of a resource.
@@ -364,6 +376,13 @@ async fn a_pipeline_becomes_ready_says_that_its_token_is_refused_and_becomes_rea
     scene.condition(acme, "Ready", "True", "Running").await;
     scene.condition(acme, "TokenValid", "True", "Accepted").await;
 
+    // Commands take it by its place and name.
+    let place = format!("kubernetes-resources:{namespace}");
+    let preview = ["preview", &place, "--pipeline", &format!("{namespace}.acme"), "--limit", "1"];
+    let shown = scene.command(&preview).exit().await;
+    assert_eq!(shown.code, Some(0), "{}", shown.stderr);
+    assert!(shown.stdout.contains("\"@timestamp\""), "{}", shown.stdout);
+
     // What is invalid is named in the status, and what ran goes on.
     let mut wrong = scene.spec(json!({}));
     wrong["transform"]["remap"] = json!(".event = ");
@@ -407,9 +426,21 @@ async fn a_pipeline_becomes_ready_says_that_its_token_is_refused_and_becomes_rea
         resource.finalizers().contains(&"s1-forwarder.io/checkpoints".to_owned()).then_some(())
     })
     .await;
+    // Also where the resource is invalid by then, and where another program owns the list of finalizers.
+    scene.apply_with(&namespace, "acme", &wrong, json!({ "s1-forwarder.io/checkpoints": "remove" })).await.unwrap();
+    scene.condition(acme, "Ready", "False", "Invalid").await;
+    let patch = |finalizers: Value| Patch::Merge(json!({ "metadata": { "finalizers": finalizers } }));
+    let both = patch(json!(["s1-forwarder.io/checkpoints", "example.com/other"]));
+    resources.patch("acme", &PatchParams::default(), &both).await.unwrap();
     resources.delete("acme", &DeleteParams::default()).await.unwrap();
-    until("the resource is gone", gone).await;
+    until("only the other finalizer holds it", async || {
+        (resources.get("acme").await.unwrap().finalizers() == ["example.com/other"]).then_some(())
+    })
+    .await;
     assert_eq!(stored().await, 0, "its checkpoint went with it");
+    until("no lane runs", async || worker.lanes().await.is_empty().then_some(())).await;
+    resources.patch("acme", &PatchParams::default(), &patch(json!([]))).await.unwrap();
+    until("the resource is gone", gone).await;
 
     let log = worker.log_text();
     assert!(!log.contains("orbidden"), "a right is missing: {log}");

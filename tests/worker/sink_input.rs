@@ -82,7 +82,11 @@ async fn one_event_that_is_refused_becomes_a_dead_letter_and_the_rest_arrives_on
     // A store that is full stops the lane, and loses nothing.
     let exit = harness.once(&["--dead-letters-max", "1kB", "--once-timeout", "2s"]).await;
     assert_eq!(exit.code, Some(1), "{}", exit.stderr);
-    assert!(exit.stdout.contains("given up: the dead letters of acme in") && exit.stdout.contains("purge"), "{}", exit.stdout);
+    assert!(
+        exit.stdout.contains("given up: the dead letters of acme in") && exit.stdout.contains("purge"),
+        "{}",
+        exit.stdout
+    );
 
     let exit = harness.once(&[]).await;
     assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);

@@ -96,52 +96,66 @@ fn activity_types() -> Vec<u32> {
 #[test]
 fn any_choice_of_keys_of_any_type_is_valid_in_every_schema_and_ecs_has_few_fields() {
     let count: usize = std::env::var("S1_FORWARDER_VARIED_RECORDS").map_or(3_000, |count| count.parse().unwrap());
-    let (numbers, event_types) = (activity_types(), EVENT_TYPES.split_whitespace().collect::<Vec<_>>());
-    let mut random = fastrand::Rng::with_seed(19);
-    let mut fields: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
-    // Each with the first record and event that have it.
-    let mut found: BTreeMap<String, String> = BTreeMap::new();
     // Half of the records are activities, a fifth alerts.
     let shares = [(Stream::Activities, 50), (Stream::Alerts, 20), (Stream::Threats, 10), (Stream::Agents, 5)];
     let others = [(Stream::UnifiedAlerts, 8), (Stream::Vulnerabilities, 5), (Stream::Groups, 2)];
-    for (stream, share) in shares.into_iter().chain(others) {
-        let complete = complete_records(stream);
-        let mut mappers = [Schema::Ecs, Schema::Ocsf].map(|schema| (schema, mapper_to(schema, stream, false)));
-        let seen = fields.entry(stream.name()).or_default();
-        for index in 0..count * share / 100 {
-            let event_type = json!(event_types[index % event_types.len()]);
-            let number = numbers[index % numbers.len()];
-            let is_hit = matches!(number, 3608 | 3784 | UNKNOWN_HIT);
-            let mut record = varied(&complete[usize::from(is_hit) % complete.len()], &mut random);
-            match stream {
-                Stream::Activities => {
-                    record["activityType"] = json!(number);
-                    record["data"]["dveventtype"] = event_type;
-                }
-                Stream::Alerts => record["alertInfo"]["eventType"] = event_type,
-                _ => {}
-            }
-            for (schema, mapper) in &mut mappers {
-                let mut out = Vec::new();
-                mapper.map(record.to_string().as_bytes(), &mut out).unwrap();
-                let event: Value = serde_json::from_slice(&out).unwrap();
-                let mut coverage = Coverage::default();
-                coverage.add(*schema, stream, &record, &event);
-                let lost = coverage.lost.into_iter().map(|path| format!("{path} is lost"));
-                for fault in faults(*schema, &event).into_iter().chain(lost) {
-                    found.entry(format!("{schema:?}: {fault}")).or_insert_with(|| format!("{record}\n{event}"));
-                }
-                if *schema == Schema::Ecs {
-                    collect_fields(&event, "", seen);
-                }
-            }
-        }
-    }
-    assert!(found.is_empty(), "{} faults: {found:#?}", found.len());
-    for (stream, fields) in fields {
+    let results: Vec<(Stream, Seen)> = std::thread::scope(|scope| {
+        let check = |(stream, share)| (stream, scope.spawn(move || map_varied(stream, count * share / 100)));
+        let threads: Vec<_> = shares.into_iter().chain(others).map(check).collect();
+        threads.into_iter().map(|(stream, thread)| (stream, thread.join().unwrap())).collect()
+    });
+    for (stream, Seen { fields, faults }) in results {
+        assert!(faults.is_empty(), "{stream}, {} faults: {faults:#?}", faults.len());
         println!("{stream}: {} fields", fields.len());
         assert!((20..FIELD_LIMIT).contains(&fields.len()), "{stream}: {} fields", fields.len());
     }
+}
+
+/// What was found in the events of a stream.
+#[derive(Default)]
+struct Seen {
+    /// In ECS.
+    fields: BTreeSet<String>,
+    /// Each with the first record and event that have it.
+    faults: BTreeMap<String, String>,
+}
+
+/// Maps so many records of a stream to each schema.
+fn map_varied(stream: Stream, count: usize) -> Seen {
+    let (numbers, event_types) = (activity_types(), EVENT_TYPES.split_whitespace().collect::<Vec<_>>());
+    let mut random = fastrand::Rng::with_seed(19);
+    let complete = complete_records(stream);
+    let mut mappers = [Schema::Ecs, Schema::Ocsf].map(|schema| (schema, mapper_to(schema, stream, false)));
+    let mut seen = Seen::default();
+    for index in 0..count {
+        let event_type = json!(event_types[index % event_types.len()]);
+        let number = numbers[index % numbers.len()];
+        let is_hit = matches!(number, 3608 | 3784 | UNKNOWN_HIT);
+        let mut record = varied(&complete[usize::from(is_hit) % complete.len()], &mut random);
+        match stream {
+            Stream::Activities => {
+                record["activityType"] = json!(number);
+                record["data"]["dveventtype"] = event_type;
+            }
+            Stream::Alerts => record["alertInfo"]["eventType"] = event_type,
+            _ => {}
+        }
+        for (schema, mapper) in &mut mappers {
+            let mut out = Vec::new();
+            mapper.map(record.to_string().as_bytes(), &mut out).unwrap();
+            let event: Value = serde_json::from_slice(&out).unwrap();
+            let mut coverage = Coverage::default();
+            coverage.add(*schema, stream, &record, &event);
+            let lost = coverage.lost.into_iter().map(|path| format!("{path} is lost"));
+            for fault in faults(*schema, &event).into_iter().chain(lost) {
+                seen.faults.entry(format!("{schema:?}: {fault}")).or_insert_with(|| format!("{record}\n{event}"));
+            }
+            if *schema == Schema::Ecs {
+                collect_fields(&event, "", &mut seen.fields);
+            }
+        }
+    }
+    seen
 }
 
 /// Adds the paths of the leaves, with free-form objects as one.

@@ -19,13 +19,12 @@ fmt-check:
 lint:
     cargo clippy --all-targets --locked -- -D warnings
 
-# Clippy with each feature alone, and with none.
+# Clippy with each feature alone; with none also the tests.
 lint-features:
     cargo clippy --all-targets --locked --no-default-features -- -D warnings
-    cargo clippy --all-targets --locked --no-default-features --features kafka -- -D warnings
-    cargo clippy --all-targets --locked --no-default-features --features kubernetes -- -D warnings
-    cargo clippy --all-targets --locked --no-default-features --features traces -- -D warnings
-    cargo clippy --all-targets --locked --no-default-features --features remap -- -D warnings
+    for feature in kafka kubernetes traces remap; do \
+        cargo clippy --locked --no-default-features --features "$feature" -- -D warnings; \
+    done
 
 # Words, width of prose and links (needs vale, Node.js with markdownlint-cli2).
 prose:

@@ -24,7 +24,7 @@ const COMMITTED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/cost.txt")
 const STREAMS: [Stream; 2] = [Stream::Threats, Stream::Activities];
 /// What the work for so many records more costs is the cost of a record: start and end cancel out.
 const FEW: usize = 200;
-const MANY: usize = 2_200;
+const MANY: usize = 1_200;
 const TOLERANCE: f64 = 1.05;
 const MAPPED: [Stream; 4] = [Stream::Threats, Stream::Activities, Stream::Agents, Stream::Alerts];
 /// What an event in OCSF may cost, as a multiple of one in ECS.

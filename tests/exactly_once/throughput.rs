@@ -1,6 +1,6 @@
 //! What `delivery: exactly_once` costs: the same records to the same broker, with it and without, in one run.
 //!
-//! A measurement, and so run by itself and optimised: `just bench-exactly-once`. `S1_FORWARDER_LANES` and
+//! A measurement, and so run by itself: `just bench-exactly-once` with the optimized program. `S1_FORWARDER_LANES` and
 //! `S1_FORWARDER_BENCH_RECORDS` (of each lane) can be set. Fails when less than 60 % of the throughput is left.
 
 use serde_json::json;

@@ -113,8 +113,8 @@ metrics! {
         "Maximum of `in_flight_bytes`: `--memory-budget`.";
     DEAD_LETTER_BYTES = Gauge "dead_letter_bytes" &["pipeline"], "bytes",
         "Bytes in the store of dead letters, measured every minute (a topic, which is read for it, less often). `pipeline` is \
-         empty for the whole store. With `--dead-letters kubernetes:` each pipeline with dead letters has a sample too. \
-         Workers that share the store report the same values.";
+         empty for the whole store. Each pipeline with dead letters has a sample too. Workers that share the store report \
+         the same values.";
     DEAD_LETTER_MAX_BYTES = Gauge "dead_letter_max_bytes" &["pipeline"], "bytes",
         "Maximum of `dead_letter_bytes`. That of a pipeline is its current share.";
     TASKS = Gauge "tasks" &[], "tasks",

@@ -359,6 +359,23 @@ async fn a_pipeline_becomes_ready_says_that_its_token_is_refused_and_becomes_rea
     })
     .await;
 
+    // As `kubectl get s1p` shows it.
+    let admin = kubernetes.admin().await;
+    let group = http::Request::get("/apis/s1-forwarder.io/v1alpha1").body(Vec::new()).unwrap();
+    let group: Value = admin.request(group).await.unwrap();
+    assert_eq!(group["resources"][0]["shortNames"], json!(["s1p"]), "{group}");
+    let path = format!("/apis/s1-forwarder.io/v1alpha1/namespaces/{namespace}/pipelines");
+    let table = http::Request::get(path).header("accept", "application/json;as=Table;v=v1;g=meta.k8s.io");
+    let table: Value = admin.request(table.body(Vec::new()).unwrap()).await.unwrap();
+    let columns: Vec<&str> =
+        table["columnDefinitions"].as_array().unwrap().iter().map(|column| column["name"].as_str().unwrap()).collect();
+    let expected = ["Name", "Ready", "Reason", "Lag", "Last success", "Token expires", "Worker", "Age"];
+    assert_eq!(columns, expected);
+    let cells = &table["rows"][0]["cells"];
+    assert_eq!((&cells[0], &cells[1], &cells[2]), (&json!("acme"), &json!("True"), &json!("Running")), "{cells}");
+    // Ages, such as 3s.
+    assert!(cells[3].as_str().is_some_and(|lag| lag.ends_with(['s', 'm'])), "{cells}");
+
     // The console no longer knows the token.
     scene.harness.console().set_tokens(vec![Token::new("another-token")]);
     let (refused, status) = scene.condition(acme, "TokenValid", "False", "Refused").await;

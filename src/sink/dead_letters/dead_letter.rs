@@ -55,9 +55,6 @@ pub enum DeadLetterError {
     Io { place: String, source: io::Error },
 }
 
-/// [`DeadLetterError::ShareFull::more_room`] of files and topics.
-pub(super) const RAISE_MAX: &str = "raise --dead-letters-max";
-
 pub trait DeadLetterStore: Send + Sync + std::fmt::Debug {
     /// Stores all of `dead_letters` durably. After an error none of them counts as stored.
     fn keep<'a>(&'a self, dead_letters: &'a [DeadLetter<'a>]) -> BoxFuture<'a, Result<(), DeadLetterError>>;

@@ -12,10 +12,9 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 
-use super::dead_letter::RAISE_MAX;
 use super::dead_letter::{DeadLetter, DeadLetterError, DeadLetterStore, Usage};
 use super::line::{StoredDeadLetter, parse_line, write_line};
-use super::shares::{Reached, Shares};
+use super::shares::Shares;
 use crate::settings::private_file;
 use crate::sink::append::{Readers, append_lines, open_locked};
 
@@ -93,26 +92,15 @@ impl Files {
     fn append(&self, files: BTreeMap<(String, String), Vec<u8>>) -> Result<(), DeadLetterError> {
         let place = || self.path.display().to_string();
         let io = |source| DeadLetterError::Io { place: place(), source };
-        let more = || files.iter().map(|((pipeline, _), lines)| (pipeline, lines.len() as u64));
-        let admit = |mut shares: Shares| {
-            for (pipeline, bytes) in more() {
-                shares.admit(pipeline, bytes).map_err(|reached| (pipeline, reached))?;
-                shares.add(pipeline, bytes);
-            }
-            Ok(shares)
-        };
+        let mut more: BTreeMap<&str, u64> = BTreeMap::new();
+        for ((pipeline, _), lines) in &files {
+            *more.entry(pipeline).or_default() += lines.len() as u64;
+        }
         {
             let mut shares = self.shares.lock();
-            let known = shares.take().map(admit).and_then(Result::ok);
-            let admitted = known.map_or_else(|| self.count().map(admit), |shares| Ok(Ok(shares)));
-            let admitted = admitted.map_err(io)?.map_err(|(pipeline, Reached(share))| DeadLetterError::ShareFull {
-                place: place(),
-                pipeline: pipeline.clone(),
-                share,
-                max: self.max,
-                more_room: RAISE_MAX,
-            });
-            *shares = Some(admitted?);
+            if !shares.as_mut().is_some_and(|shares| shares.reserve(&more, &place()).is_ok()) {
+                shares.insert(self.count().map_err(io)?).reserve(&more, &place())?;
+            }
         }
         // Without the lock: a command may have locked one of the files for long, and other lanes write to others.
         let appended = files.iter().try_for_each(|((pipeline, name), lines)| {

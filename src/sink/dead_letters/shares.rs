@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::dead_letter::Usage;
+use super::dead_letter::{DeadLetterError, Usage};
 
 /// The bytes that each pipeline has in a store of limited size.
 #[derive(Debug, Clone, Default)]
@@ -10,10 +10,6 @@ pub(super) struct Shares {
     max: u64,
     used: BTreeMap<String, u64>,
 }
-
-/// The share of a pipeline that has reached it, in bytes.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Reached(pub u64);
 
 impl Shares {
     /// `sizes` are the names of pipelines, with bytes of theirs. A name may come several times.
@@ -47,11 +43,27 @@ impl Shares {
         self.max.saturating_sub(self.total() - self.used(pipeline)) / 2
     }
 
+    /// True if the pipeline may have so many bytes more.
+    fn admits(&self, pipeline: &str, more: u64) -> bool {
+        self.used(pipeline).saturating_add(more) <= self.share(pipeline)
+    }
+
+    /// Counts these bytes more of pipelines, all of them or none. `place` is that of the store.
+    ///
     /// # Errors
-    /// If a pipeline would have more than its share with these bytes more.
-    pub fn admit(&self, pipeline: &str, more: u64) -> Result<(), Reached> {
-        let share = self.share(pipeline);
-        if self.used(pipeline).saturating_add(more) > share { Err(Reached(share)) } else { Ok(()) }
+    /// If a pipeline would have more than its share.
+    pub fn reserve(&mut self, more: &BTreeMap<&str, u64>, place: &str) -> Result<(), DeadLetterError> {
+        if let Some((pipeline, _)) = more.iter().find(|(pipeline, bytes)| !self.admits(pipeline, **bytes)) {
+            return Err(DeadLetterError::ShareFull {
+                place: place.to_owned(),
+                pipeline: (*pipeline).to_owned(),
+                share: self.share(pipeline),
+                max: self.max,
+                more_room: "raise --dead-letters-max",
+            });
+        }
+        more.iter().for_each(|(pipeline, bytes)| self.add(pipeline, *bytes));
+        Ok(())
     }
 
     pub fn usage(&self) -> Usage {
@@ -72,22 +84,26 @@ mod tests {
             let names: Vec<String> = (0..pipelines).map(|number| format!("p{number}")).collect();
             // They grow in turn, by one byte, until none may grow any more.
             while let Some(name) =
-                names.iter().filter(|name| shares.admit(name, 1).is_ok()).min_by_key(|name| shares.used(name))
+                names.iter().filter(|name| shares.admits(name, 1)).min_by_key(|name| shares.used(name))
             {
                 shares.add(name, 1);
             }
             let fair = max / (pipelines + 1);
             assert!(names.iter().all(|name| shares.used(name).abs_diff(fair) <= 1), "{shares:?}, not {fair} each");
-            assert!(shares.admit("new", fair / 2).is_ok(), "a new pipeline finds room: {shares:?}");
+            assert!(shares.admits("new", fair / 2), "a new pipeline finds room: {shares:?}");
         }
     }
 
     #[test]
     fn a_share_counts_what_is_there_and_more_than_it_holds_is_no_overflow() {
-        let shares = Shares::new(100, [("acme".to_owned(), 30), ("globex".to_owned(), 10), ("acme".to_owned(), 5)]);
+        let mut shares = Shares::new(100, [("acme".to_owned(), 30), ("globex".to_owned(), 10), ("acme".to_owned(), 5)]);
         assert_eq!((shares.used("acme"), shares.share("acme"), shares.share("new")), (35, 45, 27));
-        assert_eq!((shares.admit("acme", 10), shares.admit("acme", 11)), (Ok(()), Err(Reached(45))));
+        let refused = shares.reserve(&[("acme", 11), ("globex", 1)].into(), "here");
+        assert!(matches!(refused, Err(DeadLetterError::ShareFull { share: 45, .. })), "{refused:?}");
+        assert_eq!(shares.total(), 45, "nothing is counted");
+        shares.reserve(&[("acme", 10), ("globex", 1)].into(), "here").unwrap();
+        assert_eq!((shares.used("acme"), shares.used("globex")), (45, 11));
         let full = Shares::new(10, [("acme".to_owned(), 500)]);
-        assert_eq!((full.share("new"), full.admit("new", 1)), (0, Err(Reached(0))));
+        assert_eq!((full.share("new"), full.admits("new", 1)), (0, false));
     }
 }

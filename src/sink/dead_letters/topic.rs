@@ -8,10 +8,9 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::Instant;
 
-use super::dead_letter::RAISE_MAX;
 use super::dead_letter::{DeadLetter, DeadLetterError, DeadLetterStore, Usage};
 use super::line::{StoredDeadLetter, parse_line, write_line};
-use super::shares::{Reached, Shares};
+use super::shares::Shares;
 use crate::failure::Failure;
 use crate::kafka::{ItemKey, Items, KafkaLocation};
 
@@ -55,38 +54,21 @@ impl Topic {
     /// Reserves space for these bytes more of pipelines.
     async fn admit(&self, more: &BTreeMap<&str, u64>) -> Result<(), DeadLetterError> {
         let called_at = Instant::now();
-        let admit = |mut shares: Shares| {
-            for (pipeline, bytes) in more {
-                shares.admit(pipeline, *bytes).map_err(|reached| (*pipeline, reached))?;
-                shares.add(pipeline, *bytes);
-            }
-            Ok(shares)
-        };
         let mut used = self.used.lock().await;
         let is_fresh = used.added <= self.max / RECOUNT_FRACTION;
-        let known = used.shares.take().filter(|_| is_fresh).map(admit).and_then(Result::ok);
-        let shares = match known {
-            Some(shares) => shares,
-            None => {
-                // Calls that waited for a failed count get its error.
-                if let Some((_, error)) = used.failed.take_if(|(at, _)| *at >= called_at) {
-                    used.failed = Some((Instant::now(), error.clone()));
-                    return Err(self.failed(error));
-                }
-                let counted = self.count().await;
-                used.failed = counted.as_ref().err().map(|error| (Instant::now(), error.clone()));
-                used.added = 0;
-                let admitted = admit(counted.map_err(|failure| self.failed(failure))?);
-                admitted.map_err(|(pipeline, Reached(share))| DeadLetterError::ShareFull {
-                    place: self.place.clone(),
-                    pipeline: pipeline.to_owned(),
-                    share,
-                    max: self.max,
-                    more_room: RAISE_MAX,
-                })?
+        let known = used.shares.as_mut().filter(|_| is_fresh);
+        if !known.is_some_and(|shares| shares.reserve(more, &self.place).is_ok()) {
+            // Calls that waited for a failed count get its error.
+            if let Some((_, error)) = used.failed.take_if(|(at, _)| *at >= called_at) {
+                used.failed = Some((Instant::now(), error.clone()));
+                return Err(self.failed(error));
             }
-        };
-        used.shares = Some(shares);
+            let counted = self.count().await;
+            used.failed = counted.as_ref().err().map(|error| (Instant::now(), error.clone()));
+            used.added = 0;
+            let counted = counted.map_err(|failure| self.failed(failure))?;
+            used.shares.insert(counted).reserve(more, &self.place)?;
+        }
         used.added += more.values().sum::<u64>();
         Ok(())
     }

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 pub enum Part {
     /// Tasks are run. Nothing in this program blocks for a second.
     Runtime,
-    /// Files, shards and lanes are attended to. Ten thousand pipelines that start at the same time take it some seconds.
+    /// Files, shards and lanes are attended to. Ten thousand pipelines that start together take it some seconds.
     Supervisor,
 }
 

@@ -98,7 +98,7 @@ impl Files {
         }
         {
             let mut shares = self.shares.lock();
-            if !shares.as_mut().is_some_and(|shares| shares.reserve(&more, &place()).is_ok()) {
+            if shares.as_mut().is_none_or(|shares| shares.reserve(&more, &place()).is_err()) {
                 shares.insert(self.count().map_err(io)?).reserve(&more, &place())?;
             }
         }

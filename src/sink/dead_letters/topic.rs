@@ -57,7 +57,7 @@ impl Topic {
         let mut used = self.used.lock().await;
         let is_fresh = used.added <= self.max / RECOUNT_FRACTION;
         let known = used.shares.as_mut().filter(|_| is_fresh);
-        if !known.is_some_and(|shares| shares.reserve(more, &self.place).is_ok()) {
+        if known.is_none_or(|shares| shares.reserve(more, &self.place).is_err()) {
             // Calls that waited for a failed count get its error.
             if let Some((_, error)) = used.failed.take_if(|(at, _)| *at >= called_at) {
                 used.failed = Some((Instant::now(), error.clone()));

@@ -46,7 +46,7 @@ impl Api {
         outdated_is_fine(written)
     }
 
-    /// Adds or removes the finalizer, whoever added it, and keeps the others.
+    /// Adds or removes the finalizer, and keeps the others. It may be in a list that another program owns.
     pub async fn set_finalizer(&self, resource: &ResourceState, present: bool) -> Result<(), KubernetesError> {
         let others = resource.finalizers.iter().map(String::as_str).filter(|finalizer| *finalizer != FINALIZER);
         let finalizers: Vec<&str> = others.chain(present.then_some(FINALIZER)).collect();

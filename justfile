@@ -19,11 +19,11 @@ fmt-check:
 lint:
     cargo clippy --all-targets --locked -- -D warnings
 
-# Clippy with each feature alone; with none also the tests.
+# Clippy with each feature alone, and with none.
 lint-features:
     cargo clippy --all-targets --locked --no-default-features -- -D warnings
     for feature in kafka kubernetes traces remap; do \
-        cargo clippy --locked --no-default-features --features "$feature" -- -D warnings; \
+        cargo clippy --all-targets --locked --no-default-features --features "$feature" -- -D warnings; \
     done
 
 # Words, width of prose and links (needs vale, Node.js with markdownlint-cli2).

@@ -18,9 +18,9 @@ async fn a_worker_waits_for_the_api_server_at_its_start() {
     kubernetes.stop_api();
     let (mut waits, mut leaves) = (worker(), worker());
     for worker in [&mut waits, &mut leaves] {
-        worker.logged(&["WARN", "waits until the API server can be reached"]).await;
+        worker.logged(&["WARN", "waits until the state store can be reached", "the API server"]).await;
         let (ready, why) = worker.get("/readyz").await;
-        assert!(ready == 503 && why.contains("API server: "), "{ready}: {why}");
+        assert!(ready == 503 && why.contains("state store: ") && why.contains("the API server"), "{ready}: {why}");
         assert_eq!(worker.get("/livez").await.0, 200);
     }
     // There is nothing to release.
@@ -32,7 +32,7 @@ async fn a_worker_waits_for_the_api_server_at_its_start() {
 
     // When it is back, it does not know at once what the worker may do.
     kubernetes.start_api().await;
-    waits.logged(&["the API server answers"]).await;
+    waits.logged(&["the state store answers"]).await;
     waits.logged(&["shard acquired"]).await;
     until("it is ready", async || (waits.get("/readyz").await == (200, "ok\n".to_owned())).then_some(())).await;
     waits.signal("TERM").await;

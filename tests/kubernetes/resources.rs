@@ -398,7 +398,7 @@ async fn a_pipeline_becomes_ready_says_that_its_token_is_refused_and_becomes_rea
     let preview = ["preview", &place, "--pipeline", &format!("{namespace}.acme"), "--limit", "1"];
     let shown = scene.command(&preview).exit().await;
     assert_eq!(shown.code, Some(0), "{}", shown.stderr);
-    assert!(shown.stdout.contains("\"@timestamp\""), "{}", shown.stdout);
+    assert!(shown.stdout.contains("\"activityType\":"), "{}", shown.stdout);
 
     // What is invalid is named in the status, and what ran goes on.
     let mut wrong = scene.spec(json!({}));

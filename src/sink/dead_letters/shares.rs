@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::dead_letter::{DeadLetterError, Usage};
 
 /// The bytes that each pipeline has in a store of limited size.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug)]
 pub(super) struct Shares {
     max: u64,
     used: BTreeMap<String, u64>,

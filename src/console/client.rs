@@ -99,7 +99,7 @@ impl Client {
     /// # Errors
     /// When the TLS files of the settings cannot be used.
     pub fn connect(settings: &ConsoleSettings, limiters: &Limiters, clock: Clock) -> Result<Self, ClientError> {
-        let transport = HttpTransport::new(settings.http().client()?);
+        let transport = HttpTransport::new(settings.http())?;
         Ok(Self::new(settings, Arc::new(transport), limiters.join_for(settings), clock))
     }
 

@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::settings::describe_request_error;
+use crate::settings::{ClientError, HttpSettings, RenewableClient, describe_request_error, is_html, is_tls_error};
 
 /// Limit for the body of a status other than 200, in bytes.
 const ERROR_BODY_BYTES: usize = 64 * 1024;
@@ -78,23 +78,30 @@ pub trait Transport: Send + Sync + Debug {
 }
 
 /// Over HTTP or HTTPS. Lanes with the same TLS settings share a client.
-#[derive(Debug, Clone)]
-pub struct HttpTransport(reqwest::Client);
+#[derive(Debug)]
+pub struct HttpTransport(RenewableClient);
 
 impl HttpTransport {
-    /// `client` must neither follow redirects nor decompress.
-    pub fn new(client: reqwest::Client) -> Self {
-        Self(client)
+    /// # Errors
+    /// If a file of `tls:` cannot be read or is invalid.
+    pub fn new(settings: HttpSettings) -> Result<Self, ClientError> {
+        RenewableClient::new(settings).map(Self)
     }
 
     async fn exchange(&self, request: Request) -> Result<Response, TransportError> {
-        let fail = |error: reqwest::Error| classify(&error, request.timeout);
+        let fail = |error: reqwest::Error| {
+            if error.is_connect() || is_tls_error(&error) {
+                self.0.renew();
+            }
+            classify(&error, request.timeout)
+        };
         let mut authorization = HeaderValue::try_from(format!("ApiToken {}", request.token.expose_secret()))
             .map_err(|_| TransportError::Connect("the token has characters that a header cannot contain".to_owned()))?;
         authorization.set_sensitive(true);
+        let client = self.0.get();
         let mut builder = match request.body {
-            Some(body) => self.0.post(&request.url).header(header::CONTENT_TYPE, "application/json").body(body),
-            None => self.0.get(&request.url),
+            Some(body) => client.post(&request.url).header(header::CONTENT_TYPE, "application/json").body(body),
+            None => client.get(&request.url),
         };
         builder = builder
             .header(header::AUTHORIZATION, authorization)
@@ -106,6 +113,9 @@ impl HttpTransport {
         if status != StatusCode::OK {
             // The status must not be lost if the body is too large or the connection breaks.
             let body = error_body(&mut answer, &headers).await;
+            if status.is_client_error() && is_html(&body) {
+                self.0.renew();
+            }
             return Ok(Response { status, headers, body });
         }
         let mut body = Body::new(&headers, request.max_bytes);

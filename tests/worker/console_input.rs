@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::harness::Harness;
 use crate::support::process::{until, until_within};
+use crate::support::tls::{Authority, TlsFront};
 
 fn always(fault: Fault) -> Faults {
     Faults { max_consecutive: u32::MAX, ..Faults::default() }.with(fault, 1.0)
@@ -37,6 +38,29 @@ async fn answers_that_are_no_pages_are_reported_and_asked_for_again() {
     }
     let arrived = harness.sink.ledger().counts();
     assert!(arrived.values().all(|count| *count == 1), "something came twice");
+}
+
+/// First an authority that did not issue the console's certificate, then a client certificate that it does not accept.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn certificates_for_a_console_are_replaced_on_disk_without_a_restart() {
+    let (servers, clients, others) = (Authority::new(), Authority::new(), Authority::new());
+    let harness = Harness::new(|setup| setup.activities = 30).await;
+    let front = TlsFront::start(harness.server.address(), &servers.issue(&["127.0.0.1"]), Some(&clients)).await;
+    harness.write("ca.pem", &others.certificate());
+    let (cert_file, key_file) = others.issue(&["forwarder"]).write(harness.root(), "client");
+    let tls = json!({ "ca_file": harness.path("ca.pem"), "cert_file": cert_file, "key_file": key_file });
+    let url = format!("https://{}", front.address());
+    harness.put_changed("acme", json!({ "console": { "url": url, "tls": tls } }));
+    let mut worker = harness.worker();
+    let untrusted = |lane: &Value| lane["error"].as_str().unwrap_or_default().contains("invalid peer certificate");
+    worker.lane("acme/activities/siem", untrusted).await;
+    harness.write("ca.pem", &servers.certificate());
+    let refused = |lane: &Value| lane["state"] == "console_failing" && !untrusted(lane);
+    worker.lane("acme/activities/siem", refused).await;
+    clients.issue(&["forwarder"]).write(harness.root(), "client");
+    let counts = || harness.sink.ledger().counts();
+    until("everything is delivered", async || (counts().len() == 30).then_some(())).await;
+    assert!(counts().values().all(|count| *count == 1));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

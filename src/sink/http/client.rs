@@ -3,7 +3,6 @@
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
-use parking_lot::Mutex;
 use url::Url;
 
 use super::auth::{AuthError, Authenticator};
@@ -13,7 +12,7 @@ use super::response::ResponseView;
 use super::signature::Signer;
 use super::token_error::TokenError;
 use super::used_secrets::UsedSecrets;
-use crate::settings::{HttpSettings, NotPublic, Proxy};
+use crate::settings::{HttpSettings, NotPublic, Proxy, RenewableClient};
 use crate::sink::{BuildError, Outcome, Probe, SinkContext};
 
 /// Maximum number of bytes that are read of a response to a probe: Elasticsearch may list hundreds of index templates.
@@ -22,8 +21,7 @@ const MAX_PROBE_BYTES: usize = 1 << 20;
 /// Sends requests with the sink's credentials and headers.
 #[derive(Debug)]
 pub(crate) struct SinkClient {
-    settings: HttpSettings,
-    client: Mutex<reqwest::Client>,
+    client: RenewableClient,
     /// A list, since a map takes four times the memory and a worker may have ten thousand lanes.
     headers: Box<[(HeaderName, HeaderValue)]>,
     auth: Authenticator,
@@ -37,7 +35,7 @@ impl SinkClient {
         mut headers: HeaderMap,
         context: &SinkContext,
     ) -> Result<Self, BuildError> {
-        let client = Mutex::new(settings.client()?);
+        let client = RenewableClient::new(settings)?;
         for (name, text) in
             [("x-s1-forwarder-pipeline", context.pipeline.as_str()), ("x-s1-forwarder-stream", context.stream.name())]
         {
@@ -46,7 +44,7 @@ impl SinkClient {
             headers.insert(HeaderName::from_static(name), value);
         }
         let headers = headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
-        Ok(Self { settings, client, headers, auth })
+        Ok(Self { client, headers, auth })
     }
 
     /// A request without a body; see [`send`](Self::send).
@@ -141,32 +139,23 @@ impl SinkClient {
     ) -> Result<Response, RequestError> {
         headers.extend(self.headers.iter().cloned());
         self.auth.apply(&mut headers, used).await?;
-        self.settings.proxy.iter().flat_map(Proxy::secrets).for_each(|secret| used.push(secret));
+        self.client.settings().proxy.iter().flat_map(Proxy::secrets).for_each(|secret| used.push(secret));
         let url = self.auth.address(url, used)?;
         self.auth.sign(&method, &url, &mut headers, &body, used).await?;
-        self.settings.may_reach(&url)?;
-        let client = self.client.lock().clone();
-        let mut result = exchange(&client, method, &url, headers, body, max_bytes).await;
+        self.client.settings().may_reach(&url)?;
+        let mut result = exchange(&self.client.get(), method, &url, headers, body, max_bytes).await;
         match &mut result {
             Ok(response) => {
                 self.auth.observe(response, used);
                 used.scrub(&mut response.body);
             }
-            Err(error) if error.kind == ErrorKind::NotConnected => self.renew_client(),
+            Err(error) if error.kind == ErrorKind::NotConnected => self.client.renew(),
             Err(_) => {}
         }
-        // Some proxies answer a missing or expired client certificate with a page.
         if result.as_ref().is_ok_and(|response| response.status.is_client_error() && response.view(0).is_html()) {
-            self.renew_client();
+            self.client.renew();
         }
         result
-    }
-
-    /// Reads the certificates again, which may have been renewed on disk: a client does not do so by itself.
-    fn renew_client(&self) {
-        if let Ok(client) = self.settings.client() {
-            *self.client.lock() = client;
-        }
     }
 }
 

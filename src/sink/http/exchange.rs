@@ -1,14 +1,11 @@
 //! One request and its response, without credentials.
 
-use std::error::Error;
-use std::io;
-
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use url::Url;
 
 use super::response::ResponseView;
-use crate::settings::describe_request_error;
+use crate::settings::{describe_request_error, is_tls_error};
 use crate::sink::{Outcome, Probe};
 
 #[derive(Debug)]
@@ -74,8 +71,7 @@ impl From<reqwest::Error> for RequestError {
     fn from(error: reqwest::Error) -> Self {
         let label = match &error {
             error if error.is_timeout() => "timeout",
-            // A server may refuse the client certificate after the request was sent.
-            error if is_tls(error) => "tls",
+            error if is_tls_error(error) => "tls",
             error if error.is_connect() => "connect",
             _ => "connection",
         };
@@ -87,13 +83,6 @@ impl From<reqwest::Error> for RequestError {
         let reason = describe_request_error(&error);
         Self { outcome: Outcome::RetryLater { reason, after: None }, label: label.to_owned(), kind }
     }
-}
-
-/// True if TLS is among the causes of an error.
-fn is_tls(error: &(dyn Error + 'static)) -> bool {
-    // The error that an I/O error wraps is not its source.
-    let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-    error.is::<rustls::Error>() || wrapped.is_some_and(|error| is_tls(error)) || error.source().is_some_and(is_tls)
 }
 
 impl RequestError {

@@ -26,9 +26,9 @@ impl ResponseView<'_> {
         retry_after(self.headers, SystemTime::now())
     }
 
-    /// True for HTML. It comes from a proxy or a login page, never from an API that accepts events.
+    /// See [`is_html`](crate::settings::is_html).
     pub fn is_html(&self) -> bool {
-        self.body.trim_ascii_start().starts_with(b"<")
+        crate::settings::is_html(self.body)
     }
 
     /// Status and beginning of the body, for the operator. Control characters and line breaks become blanks.

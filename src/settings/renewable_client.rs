@@ -1,0 +1,54 @@
+use std::error::Error;
+use std::io;
+
+use parking_lot::Mutex;
+
+use super::{ClientError, HttpSettings};
+
+/// An HTTP client whose certificates may be replaced on disk: a client does not read them again by itself.
+#[derive(Debug)]
+pub struct RenewableClient {
+    settings: HttpSettings,
+    client: Mutex<reqwest::Client>,
+}
+
+impl RenewableClient {
+    /// # Errors
+    /// As [`HttpSettings::client`].
+    pub fn new(settings: HttpSettings) -> Result<Self, ClientError> {
+        let client = Mutex::new(settings.client()?);
+        Ok(Self { settings, client })
+    }
+
+    pub fn settings(&self) -> &HttpSettings {
+        &self.settings
+    }
+
+    /// The client with the certificates that were read last.
+    pub fn get(&self) -> reqwest::Client {
+        self.client.lock().clone()
+    }
+
+    /// Reads the certificates again. Call it when the server does not accept them, or the client not the server's.
+    /// Unusable files leave the client as it is.
+    pub fn renew(&self) {
+        if let Ok(client) = self.settings.client() {
+            *self.client.lock() = client;
+        }
+    }
+}
+
+/// True if TLS is among the causes of an error. A server may refuse the client certificate after the request was sent.
+pub fn is_tls_error(error: &(dyn Error + 'static)) -> bool {
+    // The error that an I/O error wraps is not its source.
+    let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    error.is::<rustls::Error>()
+        || wrapped.is_some_and(|error| is_tls_error(error))
+        || error.source().is_some_and(is_tls_error)
+}
+
+/// True for a body in HTML. It comes from a proxy or a login page, never from an API. Some proxies answer a missing or
+/// expired client certificate so.
+pub fn is_html(body: &[u8]) -> bool {
+    body.trim_ascii_start().starts_with(b"<")
+}

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::check;
-use super::objects::{self, Kind};
+use super::objects;
 use super::problem::{MAX_PROBLEMS, Problem, Severity};
 use super::read::{keys_of, not_one_of, read, read_with, unknown_key, warn_of_literals};
 use super::yaml::{self, Entry, Node, Value, join};
@@ -32,9 +32,8 @@ pub(super) fn tree(text: &str, file: &Arc<Path>, problems: &mut Vec<Problem>) ->
         problems.push(Problem::at(&root.place, "", Severity::Error, message));
         return None;
     }
-    let base = match objects::resource_at(file) {
-        Some((namespace, _)) => Base::Namespace(namespace),
-        None if Kind::of(file).is_some() => Base::Nothing,
+    let base = match objects::object_at(file) {
+        Some(object) => Base::Namespace(object.namespace),
         None => Base::Directory(file.parent().unwrap_or(Path::new(""))),
     };
     resolve(&mut root, base, Key::default(), problems);
@@ -47,9 +46,7 @@ pub(super) fn tree(text: &str, file: &Arc<Path>, problems: &mut Vec<Problem>) ->
 enum Base<'a> {
     /// `{ file }` in a file.
     Directory(&'a Path),
-    /// Labelled objects.
-    Nothing,
-    /// `secretRef` in a resource.
+    /// `secretRef` in an object of Kubernetes.
     Namespace(&'a str),
 }
 
@@ -83,7 +80,7 @@ fn resolve(node: &mut Node, base: Base<'_>, Key { name: key, path, is_chosen }: 
                     (Value::Text(file), Base::Directory(directory)) if is_path => {
                         *file = directory.join(file.as_str()).to_string_lossy().into_owned()
                     }
-                    (Value::Text(file), Base::Nothing) if is_path => {
+                    (Value::Text(file), Base::Namespace(_)) if is_path => {
                         if Path::new(file).is_relative() {
                             let path = join(path, &entry.key);
                             problems.push(Problem::at(&entry.place, &path, Severity::Error, RELATIVE));
@@ -112,7 +109,7 @@ fn resolve(node: &mut Node, base: Base<'_>, Key { name: key, path, is_chosen }: 
 /// Replaces `{ name, key }` by [`SecretObject`]'s text. What is reported is replaced too, so that it is reported once.
 fn resolve_secret(entry: &mut Entry, base: Base<'_>, key: &str, problems: &mut Vec<Problem>) {
     let Base::Namespace(namespace) = base else {
-        let message = "only a Pipeline resource of Kubernetes names Secrets; write { file: PATH } or { env: NAME }";
+        let message = "only an object of Kubernetes names Secrets; write { file: PATH } or { env: NAME }";
         problems.push(Problem::at(&entry.place, &join(key, SECRET_REF), Severity::Error, message));
         entry.node.value = Value::Text("no/secret/here".to_owned());
         return;
@@ -121,15 +118,15 @@ fn resolve_secret(entry: &mut Entry, base: Base<'_>, key: &str, problems: &mut V
     let object = SecretObject::new(namespace, text("name"), text("key")).ok();
     let has_more = entry.node.entries().iter().any(|entry| !matches!(entry.key.as_str(), "name" | "key"));
     if has_more || object.is_none() {
-        let message = "expected { name: NAME, key: KEY } of a Secret in the resource's own namespace";
+        let message = "expected { name: NAME, key: KEY } of a Secret in the object's own namespace";
         problems.push(Problem::at(&entry.place, &join(key, SECRET_REF), Severity::Error, message));
     }
     let text = object.map_or_else(|| "no/secret/here".to_owned(), |object| object.to_string());
     entry.node.value = Value::Text(text);
 }
 
-const RELATIVE: &str = "a relative path has no meaning in an object of Kubernetes; write an absolute path (of a Secret that \
-                        is mounted), { env: NAME }, or, in a Secret, the value itself";
+const RELATIVE: &str = "a relative path has no meaning in an object of Kubernetes; write { secretRef: { name: NAME, key: \
+                        KEY } } of a Secret in its namespace, or the absolute path of a Secret that is mounted";
 
 /// A stream without a value has its defaults: `threats:` means `threats: {}`.
 fn fill_empty_streams(root: &mut Node) {

@@ -79,11 +79,35 @@ pub(super) fn path(kind: Kind, namespace: &str, name: &str, key: &str) -> String
 /// The key in the path of a resource.
 pub(super) const SPEC: &str = "spec";
 
+/// An object that holds a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Object<'a> {
+    pub kind: Kind,
+    pub namespace: &'a str,
+    pub name: &'a str,
+}
+
+/// The object with the key `path`. `None` if `path` is a file.
+pub(super) fn object_at(path: &Path) -> Option<Object<'_>> {
+    let kind = Kind::of(path)?;
+    let (object, _) = path.to_str()?.strip_prefix(kind.prefix())?.rsplit_once(SEPARATOR)?;
+    let (namespace, name) = object.split_once('/')?;
+    Some(Object { kind, namespace, name })
+}
+
 /// Namespace and name of the resource at `path`; `None` if it is another kind of file.
 pub fn resource_at(path: &Path) -> Option<(&str, &str)> {
-    let path = path.to_str().filter(|_| Kind::of(path) == Some(Kind::Pipeline))?;
-    let (object, _) = path.strip_prefix(Kind::Pipeline.prefix())?.rsplit_once(SEPARATOR)?;
-    object.split_once('/')
+    let Object { namespace, name, .. } = object_at(path).filter(|object| object.kind == Kind::Pipeline)?;
+    Some((namespace, name))
+}
+
+/// `{pipeline}` in `--secrets-dir` and `--files-dir`. In a labelled object it is the object's name: keys are the choice
+/// of the object's author, who could name the directory of another tenant.
+pub(super) fn directory_name(path: &Path) -> String {
+    match object_at(path) {
+        Some(Object { kind: Kind::ConfigMap | Kind::Secret, name, .. }) => name.to_owned(),
+        _ => stem(path),
+    }
 }
 
 /// The default name of a pipeline: its file name or key, without extension. That of a resource begins with its
@@ -181,7 +205,9 @@ mod tests {
         assert_eq!((Kind::of(&map), stem(&map).as_str()), (Some(Kind::ConfigMap), "globex"));
         assert_eq!((Kind::of(&resource), stem(&resource).as_str()), (Some(Kind::Pipeline), "acme.console.eu"));
         assert_eq!((resource_at(&resource), resource_at(&map)), (Some(("acme", "console.eu")), None));
+        assert_eq!([&map, &resource].map(|path| directory_name(path)), ["console.eu", "acme.console.eu"]);
         let file = Path::new("pipeline acme/console.yaml");
+        assert_eq!(directory_name(file), "console");
         assert_eq!((Kind::of(file), resource_at(file), stem(file).as_str()), (None, None, "console"));
     }
 }

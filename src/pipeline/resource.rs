@@ -236,16 +236,22 @@ mod tests {
     }
 
     #[test]
-    fn no_other_file_names_a_secret() {
+    fn labelled_objects_name_secrets_of_their_namespace_and_files_none() {
+        let other = r#"{ "secretRef": "globex/console/token" }"#;
+        let tls = r#", "tls": { "ca_file": { "secretRef": "globex/ca/ca.crt" } }"#;
         for path in ["configmap acme/pipelines, console.yaml", "secret acme/pipelines, console.yaml"] {
-            for token in [REFERENCE, r#"{ "secretRef": "globex/console/token" }"#] {
-                let report = report(path, &text(token, ""));
+            let own = report(path, &text(REFERENCE, "")).pipeline.unwrap();
+            assert_eq!(own.console.token.first().reference(), "secret:acme/console/token");
+            for text in [text(other, ""), text(REFERENCE, tls)] {
+                let report = report(path, &text);
                 let problem = report.problems.first().map(ToString::to_string).unwrap_or_default();
-                assert!(report.pipeline.is_none() && problem.contains("only a Pipeline resource"), "{problem}");
+                assert!(report.pipeline.is_none() && problem.contains("own namespace"), "{problem}");
             }
-            let tls = r#", "tls": { "ca_file": { "secretRef": "globex/ca/ca.crt" } }"#;
-            let report = report(path, &text(r#""literal""#, tls));
-            assert!(report.pipeline.is_none(), "{:?}", report.problems);
+        }
+        for token in [REFERENCE, other] {
+            let report = report("pipelines/console.yaml", &text(token, ""));
+            let problem = report.problems.first().map(ToString::to_string).unwrap_or_default();
+            assert!(report.pipeline.is_none() && problem.contains("only an object of Kubernetes"), "{problem}");
         }
     }
 }

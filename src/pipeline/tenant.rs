@@ -15,7 +15,7 @@ use crate::settings::{NotPublic, not_public};
 pub struct TenantRules {
     /// `--tenant-files`: the rules hold for files too. They always hold for objects of Kubernetes.
     pub for_files: bool,
-    /// `--secrets-dir`: `{ file }` only below. `{pipeline}` stands for the name of the file.
+    /// `--secrets-dir`: `{ file }` only below. `{pipeline}` stands for the name of the file, or of the labelled object.
     pub secrets_dir: Option<PathBuf>,
     /// `--env-allow`: `{ env }` only with one of these prefixes.
     pub env_prefixes: Vec<String>,
@@ -27,6 +27,9 @@ pub struct TenantRules {
 
 /// A tenant that shares a token with a neighbour cannot slow the neighbour below this rate.
 const LEAST_REQUESTS_PER_SECOND: f64 = 1.0;
+
+/// Each stream has a lane for each sink, and lanes share memory alike.
+const MAX_SINKS: usize = 16;
 
 const NO_SECRET_REF: &str = "a resource has its secrets in Secrets of its own namespace: \
                              { secretRef: { name: NAME, key: KEY } }";
@@ -70,14 +73,15 @@ impl TenantRules {
 
     /// Reports what the file may not say. `root` is the tree of the file alone: the operator's defaults may say all.
     pub(super) fn check(&self, root: &Node, file: &Path, problems: &mut Vec<Problem>) {
-        let stem = objects::stem(file);
+        let own = objects::directory_name(file);
         let fill = |directory: &Option<PathBuf>| {
-            directory.as_ref().map(|path| PathBuf::from(path.to_string_lossy().replace("{pipeline}", &stem)))
+            directory.as_ref().map(|path| PathBuf::from(path.to_string_lossy().replace("{pipeline}", &own)))
         };
         let is_resource = Kind::of(file) == Some(Kind::Pipeline);
         let (secrets, files) = (fill(&self.secrets_dir), fill(&self.files_dir));
         let mut check = Check { rules: self, is_resource, secrets, files, problems };
-        check.name(root, &stem);
+        check.name(root, &objects::stem(file));
+        check.sinks(root);
         check.node(root, "", "", false);
     }
 
@@ -118,6 +122,16 @@ impl Check<'_> {
     fn name(&mut self, root: &Node, stem: &str) {
         if let Some(node) = root.get("name").filter(|node| node.text().is_none_or(|name| name != stem)) {
             self.refuse(node, "name", format!("a tenant's file may have no name but its own, `{stem}`"));
+        }
+    }
+
+    fn sinks(&mut self, root: &Node) {
+        let Some(node) = root.get("sinks") else { return };
+        if let Value::List(sinks) = &node.value
+            && sinks.len() > MAX_SINKS
+        {
+            let message = format!("a tenant's file has at most {MAX_SINKS} sinks, since all lanes share the memory");
+            self.refuse(node, "sinks", message);
         }
     }
 
@@ -364,6 +378,9 @@ mod tests {
         ] {
             assert_eq!(refused(&rules(), text).last().map(String::as_str), Some(key), "{text}");
         }
+        let sinks = |count| format!("sinks: [{}]", vec!["{ type: http }"; count].join(", "));
+        assert_eq!(refused(&rules(), &sinks(MAX_SINKS)), <[&str; 0]>::default());
+        assert_eq!(refused(&rules(), &sinks(MAX_SINKS + 1)), ["sinks"]);
         let nothing = TenantRules { for_files: true, ..TenantRules::default() };
         for text in ["console: { token: { file: /secrets/acme/token } }", "console: { token: { env: TENANT_A } }"] {
             assert_eq!(refused(&nothing, text).len(), 1, "{text}");
@@ -371,6 +388,25 @@ mod tests {
         let all = TenantRules { secrets_dir: Some("/".into()), ..rules() };
         let token = "console: { token: { file: /var/run/secrets/kubernetes.io/serviceaccount/token } }";
         assert_eq!(refused(&all, token), ["console.token.file"]);
+    }
+
+    #[test]
+    fn the_author_of_a_labelled_object_has_the_directory_of_the_object_whatever_the_key() {
+        let refused = |object: &str, token: &str| {
+            let file: Arc<Path> = Path::new(object).into();
+            let mut problems = Vec::new();
+            let root = document::tree(&format!("console: {{ token: {token} }}"), &file, &mut problems).unwrap();
+            rules().check(&root, &file, &mut problems);
+            problems.into_iter().map(|problem| problem.key).collect::<Vec<_>>().join(" ")
+        };
+        let (own, other) = ("{ file: /secrets/acme/token }", "{ file: /secrets/globex/token }");
+        for key in ["globex.yaml", "acme.yaml"] {
+            let object = format!("configmap customers/acme, {key}");
+            assert_eq!((refused(&object, own).as_str(), refused(&object, other).as_str()), ("", "console.token.file"));
+        }
+        let secret = "{ secretRef: { name: console, key: token } }";
+        assert_eq!(refused("secret customers/acme, acme.yaml", secret), "");
+        assert_eq!(refused("/pipelines/acme.yaml", secret), "console.token.secretRef");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Secrets of Kubernetes that a `Pipeline` resource names, read from the API server each time that a file would be
+//! Secrets of Kubernetes that labelled objects and `Pipeline` resources name, read from the API server each time that a file would be
 //! read.
 
 use std::fmt;

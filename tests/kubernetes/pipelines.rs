@@ -183,7 +183,12 @@ async fn a_worker_follows_labelled_objects_next_to_files_and_over_an_outage_of_t
     worker.logged(&["ConfigMaps cannot be listed"]).await;
     assert_eq!(worker.lanes().await.len(), 2, "what was known stays");
     kubernetes.start_api().await;
-    scene.put("acme", json!({ "acme.yaml": good, "umbrella.yaml": good })).await;
+    // With a token in a Secret of the namespace, which has no label.
+    let token = json!({ "metadata": { "name": "console" }, "stringData": { "token": Setup::TOKEN } });
+    scene.secrets.create(&PostParams::default(), &serde_json::from_value(token).unwrap()).await.unwrap();
+    let mut umbrella = scene.harness.pipeline(json!({}));
+    umbrella["console"]["token"] = json!({ "secretRef": { "name": "console", "key": "token" } });
+    scene.put("acme", json!({ "acme.yaml": good, "umbrella.yaml": umbrella.to_string() })).await;
     worker.lane("umbrella/activities/siem", up).await;
     worker.logged(&["the file is valid again", "acme.yaml"]).await;
 

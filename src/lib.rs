@@ -24,6 +24,7 @@
 
 #![forbid(unsafe_code)]
 
+mod catch_panic;
 pub mod checkpoint;
 pub mod commands;
 pub mod console;

@@ -12,6 +12,10 @@ use super::problem::{Place, Problem, Severity};
 use super::sources::{Listing, Source};
 use super::tenant::TenantRules;
 use super::{Pipeline, Scan};
+use crate::catch_panic::catch_panic;
+
+/// Files of one name that an error lists.
+const MAX_LISTED: usize = 3;
 
 /// The pipeline files at some paths, with the last valid version of each.
 ///
@@ -316,6 +320,15 @@ impl Files {
     }
 
     fn parse(&self, path: &Path, text: &str, version: Version) -> File {
+        let parsed = catch_panic(|| self.parse_text(path, text, version.clone()));
+        parsed.unwrap_or_else(|message| File {
+            version: Some(version),
+            problems: vec![Problem::file(path, message)],
+            ..File::default()
+        })
+    }
+
+    fn parse_text(&self, path: &Path, text: &str, version: Version) -> File {
         let mut problems = Vec::new();
         let file: Arc<Path> = path.into();
         let Some(mut root) = document::tree(text, &file, &mut problems) else {
@@ -464,13 +477,11 @@ impl Files {
         let mut problems = file.problems.clone();
         let Some(valid) = file.valid.as_ref().filter(|_| self.is_invalid(path, file)) else { return problems };
         let name = &valid.name;
-        let others: Vec<String> = match self.running.get(name) {
-            Some(running) => vec![format!("{} (which keeps running)", running.path.display())],
-            None => {
-                self.claiming(name).filter(|other| *other != path).map(|other| other.display().to_string()).collect()
-            }
+        let others = match self.running.get(name) {
+            Some(running) => format!("{} (which keeps running)", running.path.display()),
+            None => listed(self.claiming(name).filter(|other| *other != path)),
         };
-        let message = format!("the pipeline's name `{name}` is also that of {}", others.join(", "));
+        let message = format!("the pipeline's name `{name}` is also that of {others}");
         let place = Place { file: path.into(), line: file.name_place.0, column: file.name_place.1 };
         let mut problem = Problem::at(&place, "name", Severity::Error, message);
         if Kind::of(path) == Some(Kind::Pipeline) {
@@ -479,4 +490,10 @@ impl Files {
         problems.push(problem);
         problems
     }
+}
+/// The first few paths. Thousands of files may have one name, and each of them names the others.
+fn listed<'a>(mut paths: impl Iterator<Item = &'a PathBuf>) -> String {
+    let named: Vec<String> = paths.by_ref().take(MAX_LISTED).map(|path| path.display().to_string()).collect();
+    let more = if paths.next().is_some() { ", and others" } else { "" };
+    format!("{}{more}", named.join(", "))
 }

@@ -10,8 +10,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{Instrument, error};
 
-use super::context::{BuildLaneError, LaneMode, WorkerContext};
+use super::context::{LaneMode, WorkerContext};
 use super::spec::LaneSpec;
+use crate::catch_panic::catch_panic;
 use crate::checkpoint::CheckpointKey;
 use crate::lane::LaneEnd;
 use crate::record::Timestamp;
@@ -123,7 +124,7 @@ impl LaneRunner {
                         }
                     }
                 }
-                Err(error) => meter.set_sink_failure(Some(LaneState::Stopped(error.to_string()))),
+                Err(reason) => meter.set_sink_failure(Some(LaneState::Stopped(reason))),
             }
             tokio::select! {
                 () = sleep(*delay.get_or_insert(RESTART_DELAY)) => {}
@@ -134,14 +135,18 @@ impl LaneRunner {
     }
 
     /// Not inlined into its caller, which is `async`: that future would reserve space for the lane while the lane runs.
-    fn start(&self, meter: &Meter) -> Result<AbortOnDropHandle<LaneEnd>, BuildLaneError> {
+    ///
+    /// # Errors
+    /// Why the lane cannot be built.
+    fn start(&self, meter: &Meter) -> Result<AbortOnDropHandle<LaneEnd>, String> {
         let mode = LaneMode {
             first_poll_after: self.first_poll_after,
             once: self.once_timeout.is_some(),
             deadline: self.deadline.clone(),
             shard: self.shard,
         };
-        let mut lane = self.context.build_lane(&self.spec, meter, mode)?;
+        let built = catch_panic(|| self.context.build_lane(&self.spec, meter, mode))?;
+        let mut lane = built.map_err(|error| error.to_string())?;
         if let Some(DetachedLane { key, known, sink_proven, .. }) = &self.detached {
             lane.budget.set_proven(*sink_proven);
             lane.key = key.clone();

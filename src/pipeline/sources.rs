@@ -1,10 +1,11 @@
 //! `--pipelines PATH`: a file, or a directory one level deep.
 
 use std::ffi::OsStr;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use super::problem::Problem;
+use crate::settings::list_directory;
 
 /// One path of `--pipelines`.
 #[derive(Debug)]
@@ -45,29 +46,35 @@ impl Source {
     }
 
     pub fn list(&mut self) -> Listing {
-        let failed = |error: &std::io::Error| {
-            let message = match error.kind() {
-                ErrorKind::NotFound => "there is no such file or directory".to_owned(),
-                _ => format!("cannot be read: {error}"),
-            };
-            Listing::Failed(Problem::file(&self.path, message))
-        };
-        match std::fs::metadata(&self.path) {
-            Ok(metadata) if metadata.is_dir() => self.last_found = PathKind::Directory,
-            Ok(_) => {
-                self.last_found = PathKind::File;
-                return Listing::Files(vec![self.path.clone()]);
+        let (path, known) = (self.path.clone(), self.last_found);
+        match list_directory(&self.path, move || list_path(&path, known)) {
+            Ok((found, files)) => {
+                self.last_found = found;
+                Listing::Files(files)
             }
-            Err(error) if error.kind() == ErrorKind::NotFound && self.last_found == PathKind::File => {
-                return Listing::Files(vec![self.path.clone()]);
+            Err(error) => {
+                let message = match error.kind() {
+                    ErrorKind::NotFound => "there is no such file or directory".to_owned(),
+                    _ => format!("cannot be read: {error}"),
+                };
+                Listing::Failed(Problem::file(&self.path, message))
             }
-            Err(error) => return failed(&error),
-        }
-        match std::fs::read_dir(&self.path).and_then(Iterator::collect::<Result<Vec<_>, _>>) {
-            Ok(entries) => Listing::Files(entries.iter().filter(is_file).map(std::fs::DirEntry::path).collect()),
-            Err(error) => failed(&error),
         }
     }
+}
+
+/// What is at `path`, and its files. A file that is gone is listed, so that its pipeline is removed.
+fn list_path(path: &Path, last_found: PathKind) -> io::Result<(PathKind, Vec<PathBuf>)> {
+    match std::fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => {}
+        Ok(_) => return Ok((PathKind::File, vec![path.to_owned()])),
+        Err(error) if error.kind() == ErrorKind::NotFound && last_found == PathKind::File => {
+            return Ok((PathKind::File, vec![path.to_owned()]));
+        }
+        Err(error) => return Err(error),
+    }
+    let entries = std::fs::read_dir(path)?.collect::<io::Result<Vec<_>>>()?;
+    Ok((PathKind::Directory, entries.iter().filter(is_file).map(std::fs::DirEntry::path).collect()))
 }
 
 /// Follows symlinks.

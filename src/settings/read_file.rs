@@ -1,7 +1,7 @@
 //! Reads files that others name: pipeline files, tokens, certificates. The file may be a pipe, a device, or on a file
 //! system that does not answer.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::OpenOptions;
 use std::io::{Error, ErrorKind, Read, Result};
 use std::os::unix::fs::OpenOptionsExt;
@@ -13,12 +13,34 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use rustix::fs::OFlags;
 use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::time::Instant;
 
 /// A file system that takes longer does not answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Paths whose last read did not end in time and has not ended yet. Each has one thread.
-static HANGING: LazyLock<Mutex<HashSet<PathBuf>>> = LazyLock::new(Mutex::default);
+static HANGING: LazyLock<Mutex<Hanging>> = LazyLock::new(Mutex::default);
+
+/// What did not answer in time.
+#[derive(Debug, Default)]
+struct Hanging {
+    /// Paths whose last call has not ended yet. Each has one thread.
+    paths: HashSet<PathBuf>,
+    /// Directories, and until when the other files in them are not tried: thousands of files of one dead mount would
+    /// each take the whole timeout.
+    directories: HashMap<PathBuf, Instant>,
+}
+
+impl Hanging {
+    fn has(&self, path: &Path, directory: &Path, now: Instant) -> bool {
+        self.paths.contains(path) || self.directories.get(directory).is_some_and(|until| now < *until)
+    }
+
+    fn add(&mut self, path: &Path, directory: &Path, now: Instant, patience: Duration) {
+        self.paths.insert(path.to_owned());
+        self.directories.retain(|_, until| now < *until);
+        self.directories.insert(directory.to_owned(), now + patience);
+    }
+}
 
 /// Reads a regular file of at most `max` bytes. It waits at most 5 s for the file system and can be called on a thread
 /// of the runtime, whose other tasks go on.
@@ -27,7 +49,15 @@ static HANGING: LazyLock<Mutex<HashSet<PathBuf>>> = LazyLock::new(Mutex::default
 /// Those of the system; `InvalidInput` if it is no regular file, `FileTooLarge`, or `TimedOut`.
 pub fn read_file(path: &Path, max: usize) -> Result<Vec<u8>> {
     let file = path.to_owned();
-    within(PATIENCE, path, move || read_regular(&file, max))
+    within(PATIENCE, path, path.parent().unwrap_or(path), move || read_regular(&file, max))
+}
+
+/// Calls `list`, which lists the directory `path`, as [`read_file`] reads a file.
+///
+/// # Errors
+/// Those of `list`, or `TimedOut`.
+pub fn list_directory<T: Send + 'static>(path: &Path, list: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    within(PATIENCE, path, path, list)
 }
 
 /// The error for what is neither a file nor a symbolic link to one.
@@ -56,10 +86,11 @@ fn read_regular(path: &Path, max: usize) -> Result<Vec<u8>> {
 fn within<T: Send + 'static>(
     patience: Duration,
     path: &Path,
+    directory: &Path,
     read: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
     let silent = || Error::new(ErrorKind::TimedOut, "the file system does not answer");
-    if HANGING.lock().contains(path) {
+    if HANGING.lock().has(path, directory, Instant::now()) {
         return Err(silent());
     }
     // Without a buffer: what is sent has been received, or the receiver is gone.
@@ -68,14 +99,14 @@ fn within<T: Send + 'static>(
     std::thread::Builder::new().name("read-file".to_owned()).spawn(move || {
         // Fails after the timeout. The path is marked then.
         if send.send(read()).is_err() {
-            HANGING.lock().remove(&owned);
+            HANGING.lock().paths.remove(&owned);
         }
     })?;
     match off_the_runtime(|| receive.recv_timeout(patience)) {
         Ok(result) => result,
         Err(RecvTimeoutError::Timeout) => {
             // Before the receiver is dropped, which lets the thread remove the mark.
-            HANGING.lock().insert(path.to_owned());
+            HANGING.lock().add(path, directory, Instant::now(), patience);
             Err(silent())
         }
         Err(RecvTimeoutError::Disconnected) => Err(Error::other("the thread that read it panicked")),
@@ -112,10 +143,10 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
     async fn a_file_system_that_hangs_holds_up_one_task_and_one_thread() {
-        let path = Path::new("a file on a dead mount");
+        let (path, directory) = (Path::new("dead mount/file"), Path::new("dead mount"));
         let (end, ended) = sync_channel::<()>(1);
         let reading = tokio::spawn(async {
-            within(Duration::from_millis(200), path, move || {
+            within(Duration::from_millis(200), path, directory, move || {
                 ended.recv().ok();
                 Ok(())
             })
@@ -125,12 +156,22 @@ mod tests {
         turned.await.unwrap();
         assert!(!reading.is_finished());
         assert_eq!(reading.await.unwrap().unwrap_err().kind(), ErrorKind::TimedOut);
-        let again = within(Duration::from_secs(60), path, || -> Result<()> { panic!("no second thread") });
-        assert_eq!(again.unwrap_err().kind(), ErrorKind::TimedOut);
+        let fails_at_once = |path: &Path| {
+            let again =
+                within(Duration::from_secs(60), path, directory, || -> Result<()> { panic!("no second thread") });
+            assert_eq!(again.unwrap_err().kind(), ErrorKind::TimedOut);
+        };
+        fails_at_once(path);
+        // So does another file of the directory, for a while.
+        let other = Path::new("dead mount/other");
+        fails_at_once(other);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert_eq!(within(Duration::from_secs(60), other, directory, || Ok(7)).unwrap(), 7);
+        fails_at_once(path);
         end.send(()).unwrap();
-        while HANGING.lock().contains(path) {
+        while HANGING.lock().paths.contains(path) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        assert_eq!(within(Duration::from_secs(60), path, || Ok(7)).unwrap(), 7);
+        assert_eq!(within(Duration::from_secs(60), path, directory, || Ok(7)).unwrap(), 7);
     }
 }

@@ -34,6 +34,9 @@ const GAUGE_INTERVAL: Duration = Duration::from_secs(5);
 /// A scan that takes longer is reported.
 const SLOW_SCAN: Duration = Duration::from_secs(15);
 
+/// Files whose problems are logged after a scan. A wrong line in the defaults file makes all files invalid.
+const MAX_LOGGED_FILES: usize = 100;
+
 /// Interval of the warning that there is nothing to run.
 const WARN_IDLE_EVERY: Duration = Duration::from_secs(3600);
 
@@ -333,7 +336,7 @@ impl Supervisor {
             self.run_pipeline(pipeline, lanes);
         }
         let sources = self.files.as_ref().map(Files::problems_of_other_paths).unwrap_or_default();
-        for invalid in &changes.invalid {
+        for invalid in changes.invalid.iter().take(MAX_LOGGED_FILES) {
             log_problems(&invalid.problems);
             let file = invalid.path.display();
             match &invalid.still_running {
@@ -346,7 +349,10 @@ impl Supervisor {
                 None => error!(%file, "not started"),
             }
         }
-        for path in &changes.repaired {
+        if let Some(more) = changes.invalid.len().checked_sub(MAX_LOGGED_FILES).filter(|more| *more > 0) {
+            error!(more, "more files are invalid: `check` and the status page name them");
+        }
+        for path in changes.repaired.iter().take(MAX_LOGGED_FILES) {
             info!(file = %path.display(), "the file is valid again");
         }
         let text = |problems: Vec<Problem>| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");

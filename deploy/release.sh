@@ -70,9 +70,13 @@ grep -q "image: \"s1-forwarder:$version\"" "$tree/deploy/kubernetes/s1-forwarder
     fail "deploy/kubernetes/s1-forwarder.yaml does not name the image of $version"
 
 target=$(rustc -vV | sed -n 's/^host: //p')
-built=${CARGO_TARGET_DIR:-$PWD/target}/$([ "$profile" = dev ] && echo debug || echo "$profile")/s1-forwarder
-(cd "$tree" && CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$OLDPWD/target} S1_FORWARDER_REVISION=$revision \
-    cargo build --locked --quiet --profile "$profile" --bin s1-forwarder)
+built_in=${CARGO_TARGET_DIR:-$PWD/target}
+if [ "$profile" = dev ]; then
+    (cd "$tree" && CARGO_TARGET_DIR=$built_in S1_FORWARDER_REVISION=$revision cargo build --locked --quiet --bin s1-forwarder)
+    built=$built_in/debug/s1-forwarder
+else
+    built=$(deploy/build.sh "$tree" "$built_in/shipped")
+fi
 "$built" --version | grep -Fq "$version" || fail "the program says $("$built" --version) and not $version"
 
 # Same input, same bytes: sorted names, no owner, the commit's date.

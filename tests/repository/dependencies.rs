@@ -6,8 +6,10 @@ use std::fs;
 #[test]
 fn each_dependency_has_its_reason() {
     let manifest = fs::read_to_string("Cargo.toml").unwrap();
-    let section = manifest.split("\n[dependencies]\n").nth(1).unwrap().split("\n[").next().unwrap();
-    let given = section.lines().filter_map(|line| line.split_once(" = ")).map(|(name, _)| name);
+    let sections = ["\n[dependencies]\n", "\n[build-dependencies]\n", "\n[dev-dependencies]\n"]
+        .map(|head| manifest.split(head).nth(1).unwrap_or_else(|| panic!("no{head}")).split("\n[").next().unwrap());
+    let lines = sections.iter().flat_map(|section| section.lines());
+    let given = lines.filter_map(|line| line.split_once(" = ")).map(|(name, _)| name);
     let given: BTreeSet<&str> = given.filter(|name| !name.starts_with('#')).collect();
     let page = fs::read_to_string("docs/dev/dependencies.md").unwrap();
     // The names of crates stand before the colon of their item.

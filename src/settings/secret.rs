@@ -40,8 +40,8 @@ pub enum SecretError {
     #[error("the secret from {0} is empty")]
     Empty(String),
     /// It is not a token or password but something else, such as a log file.
-    #[error("the secret from {0} is larger than {MAX_BYTES} bytes")]
-    TooLarge(String),
+    #[error("the secret from {place} is larger than {max} bytes")]
+    TooLarge { place: String, max: usize },
     #[error("the secret from {0} is not UTF-8 text")]
     NotText(String),
     #[error("the secret from {0} holds a line break or another control character, which no HTTP header can carry")]
@@ -61,6 +61,8 @@ pub fn scrub<'a>(text: &mut Vec<u8>, secrets: impl IntoIterator<Item = &'a Secre
 
 /// Larger than any token or password.
 const MAX_BYTES: usize = 64 * 1024;
+/// Larger than the certificates of all authorities of a system.
+const MAX_DOCUMENT_BYTES: usize = 1024 * 1024;
 
 impl Secret {
     /// Identifies the secret without revealing it: `file:/run/secrets/token`, `env:TOKEN`, or `literal:` and a short
@@ -82,7 +84,7 @@ impl Secret {
     /// # Errors
     /// If it cannot be read, is empty, or cannot be part of an HTTP header.
     pub fn read(&self) -> Result<SecretString, SecretError> {
-        let secret = self.read_document()?;
+        let secret = self.read_text(MAX_BYTES)?;
         if secret.expose_secret().chars().any(char::is_control) {
             return Err(SecretError::ControlCharacter(self.place()));
         }
@@ -94,10 +96,15 @@ impl Secret {
     /// # Errors
     /// If it cannot be read or is empty.
     pub fn read_document(&self) -> Result<SecretString, SecretError> {
+        self.read_text(MAX_DOCUMENT_BYTES)
+    }
+
+    fn read_text(&self, max: usize) -> Result<SecretString, SecretError> {
+        let too_large = || SecretError::TooLarge { place: self.place(), max };
         let raw = match self {
             Self::File(path) => {
-                let bytes = read_file(path, MAX_BYTES).map_err(|source| match source.kind() {
-                    ErrorKind::FileTooLarge => SecretError::TooLarge(self.place()),
+                let bytes = read_file(path, max).map_err(|source| match source.kind() {
+                    ErrorKind::FileTooLarge => too_large(),
                     _ => SecretError::Unreadable { path: path.clone(), source },
                 })?;
                 String::from_utf8(bytes).map_err(|_| SecretError::NotText(self.place()))?
@@ -114,8 +121,8 @@ impl Secret {
                 String::from_utf8(bytes).map_err(|_| SecretError::NotText(self.place()))?
             }
         };
-        if raw.len() > MAX_BYTES {
-            return Err(SecretError::TooLarge(self.place()));
+        if raw.len() > max {
+            return Err(too_large());
         }
         // Editors on Windows write a byte order mark.
         let text = raw.trim_start_matches('\u{feff}').trim();

@@ -120,6 +120,15 @@ async fn real_client_certificates() {
     assert_eq!(lane.send(&batch(0..10)).await.outcome, Outcome::Delivered);
     assert_eq!(cluster.ids("mtls").await, once(0..10));
 
+    // One of an authority that the broker does not know is replaced on disk.
+    let (cert_file, key_file) = Authority::new().issue(&["forwarder"]).write(cluster.directory.path(), "rotated");
+    let tls = json!({ "tls": { "ca_file": ca_file, "cert_file": cert_file, "key_file": key_file } });
+    let lane = sink(cluster.keys(cluster.broker.ssl_address(), "mtls", tls));
+    let refused = lane.send(&batch(20..30)).await;
+    assert!(!matches!(refused.outcome, Outcome::Delivered), "{refused:?}");
+    cluster.authority.issue(&["forwarder"]).write(cluster.directory.path(), "rotated");
+    assert_eq!(lane.send(&batch(20..30)).await.outcome, Outcome::Delivered);
+
     // The same as librdkafka's own options, which have several lines.
     let pem = std::fs::read_to_string(&key_file).unwrap();
     let options = json!({
@@ -129,7 +138,7 @@ async fn real_client_certificates() {
     let keys =
         json!({ "type": "kafka", "brokers": [cluster.broker.ssl_address()], "topic": "mtls", "options": options });
     assert_eq!(sink(keys).send(&batch(10..20)).await.outcome, Outcome::Delivered);
-    assert_eq!(cluster.ids("mtls").await, once(0..20));
+    assert_eq!(cluster.ids("mtls").await, once(0..30));
 }
 
 /// An address has the same options.

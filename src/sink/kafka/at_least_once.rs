@@ -51,7 +51,10 @@ impl KafkaSink {
 
     async fn deliver(&self, batch: &Batch) -> Attempt {
         let first = self.attempt(batch).await;
-        if matches!(first.outcome, Outcome::Unauthorized(_)) && self.brokers.renew().await {
+        let is_unauthorized = matches!(first.outcome, Outcome::Unauthorized(_));
+        let may_be_outdated =
+            is_unauthorized || matches!(first.outcome, Outcome::Misconfigured(_) | Outcome::RetryLater { .. });
+        if may_be_outdated && self.brokers.renew(is_unauthorized).await {
             return self.attempt(batch).await;
         }
         first

@@ -50,12 +50,13 @@ impl Brokers {
         self.producers.close(producer);
     }
 
-    /// Reads the credentials again, since they may have been rotated. True when another attempt may succeed.
-    pub(super) async fn renew(&self) -> bool {
+    /// Reads credentials and certificates again, since they may have been rotated. True when another attempt may
+    /// succeed. Brokers that refuse a certificate do not say that they refuse credentials (`is_unauthorized`).
+    pub(super) async fn renew(&self, is_unauthorized: bool) -> bool {
         let reloaded = self.options.reload();
         let refused = match &self.bearer {
-            Some(bearer) => bearer.discard().await,
-            None => false,
+            Some(bearer) if is_unauthorized => bearer.discard().await,
+            _ => false,
         };
         // A producer keeps its token until it expires, so one with a refused token has to be replaced.
         if refused && let Ok(producer) = self.producer().await {

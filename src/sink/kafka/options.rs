@@ -69,7 +69,7 @@ impl Options {
         let given = given.map(|(key, Text(secret))| (key.clone(), options::credential(key, secret)));
         Ok(Self {
             defaults,
-            given: tls_objects(common).chain(given).collect(),
+            given: tls_files(common).chain(given).collect(),
             propagation: propagation.unwrap_or(Duration::from_secs(30)),
         })
     }
@@ -135,22 +135,16 @@ fn transaction_timeout<'a>(
     Ok(given.unwrap_or(message + TRANSACTION_MARGIN.as_millis()).to_string())
 }
 
-/// The files of `tls:`, each with the option for its path and the option for its contents.
-fn tls_files(common: &Common) -> impl Iterator<Item = (&TlsFile, &'static str, &'static str)> {
+/// The files of `tls:`, by the options for their contents: a producer with other contents is another producer.
+fn tls_files(common: &Common) -> impl Iterator<Item = (String, Credential)> {
     let Tls { ca_file, cert_file, key_file, .. } = &common.tls;
-    let files = [
-        (ca_file, "ssl.ca.location", "ssl.ca.pem"),
-        (cert_file, "ssl.certificate.location", "ssl.certificate.pem"),
-        (key_file, "ssl.key.location", "ssl.key.pem"),
-    ];
-    files.into_iter().filter_map(|(file, location, contents)| Some((file.as_ref()?, location, contents)))
-}
-
-/// The contents of the files of `tls:` that are in Secrets.
-fn tls_objects(common: &Common) -> impl Iterator<Item = (String, Credential)> {
-    tls_files(common).filter_map(|(file, _, contents)| match file {
-        TlsFile::Path(_) => None,
-        TlsFile::Object(object) => Some((contents.to_owned(), Credential::document(Secret::Object(object.clone())))),
+    let files = [(ca_file, "ssl.ca.pem"), (cert_file, "ssl.certificate.pem"), (key_file, "ssl.key.pem")];
+    files.into_iter().filter_map(|(file, option)| {
+        let contents = match file.as_ref()? {
+            TlsFile::Path(path) => Secret::File(path.clone()),
+            TlsFile::Object(object) => Secret::Object(object.clone()),
+        };
+        Some((option.to_owned(), Credential::document(contents)))
     })
 }
 
@@ -187,11 +181,6 @@ fn default_options(
         defaults.insert("max.in.flight.requests.per.connection", "1".to_owned());
     } else {
         defaults.insert("enable.idempotence", "true".to_owned());
-    }
-    for (file, location, _) in tls_files(common) {
-        if let TlsFile::Path(path) = file {
-            defaults.insert(location, path.display().to_string());
-        }
     }
     if settings.oauth.is_some() {
         defaults.insert("sasl.mechanism", OAUTHBEARER.to_owned());

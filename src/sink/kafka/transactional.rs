@@ -215,7 +215,9 @@ impl CheckpointBackend for TransactionalKafkaSink {
 
     async fn claim(&self, key: &CheckpointKey) -> Result<Option<Vec<u8>>, StateError> {
         let claimed = match self.take_over().await {
-            Err(Failure::Unauthorized(_)) if self.plain.brokers.renew().await => self.take_over().await,
+            Err(failure) if self.plain.brokers.renew(matches!(failure, Failure::Unauthorized(_))).await => {
+                self.take_over().await
+            }
             other => other,
         };
         claimed.map_err(|failure| state_error(key, failure))

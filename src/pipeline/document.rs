@@ -76,7 +76,7 @@ fn resolve(node: &mut Node, base: Base<'_>, Key { name: key, path, is_chosen }: 
                 let is_path =
                     (alone && is_secret && entry.key == "file") || (key == "tls" && entry.key.ends_with("_file"));
                 match (&mut entry.node.value, base) {
-                    _ if alone && is_secret && entry.key == SECRET_REF => resolve_secret(entry, base, path, problems),
+                    _ if is_secret && entry.key == SECRET_REF => resolve_secret(entry, alone, base, path, problems),
                     (Value::Text(file), Base::Directory(directory)) if is_path => {
                         *file = directory.join(file.as_str()).to_string_lossy().into_owned()
                     }
@@ -107,7 +107,7 @@ fn resolve(node: &mut Node, base: Base<'_>, Key { name: key, path, is_chosen }: 
 }
 
 /// Replaces `{ name, key }` by [`SecretObject`]'s text. What is reported is replaced too, so that it is reported once.
-fn resolve_secret(entry: &mut Entry, base: Base<'_>, key: &str, problems: &mut Vec<Problem>) {
+fn resolve_secret(entry: &mut Entry, alone: bool, base: Base<'_>, key: &str, problems: &mut Vec<Problem>) {
     let Base::Namespace(namespace) = base else {
         let message = "only an object of Kubernetes names Secrets; write { file: PATH } or { env: NAME }";
         problems.push(Problem::at(&entry.place, &join(key, SECRET_REF), Severity::Error, message));
@@ -116,7 +116,7 @@ fn resolve_secret(entry: &mut Entry, base: Base<'_>, key: &str, problems: &mut V
     };
     let text = |name: &str| entry.node.get(name).and_then(Node::text).unwrap_or_default();
     let object = SecretObject::new(namespace, text("name"), text("key")).ok();
-    let has_more = entry.node.entries().iter().any(|entry| !matches!(entry.key.as_str(), "name" | "key"));
+    let has_more = !alone || entry.node.entries().iter().any(|entry| !matches!(entry.key.as_str(), "name" | "key"));
     if has_more || object.is_none() {
         let message = "expected { name: NAME, key: KEY } of a Secret in the object's own namespace";
         problems.push(Problem::at(&entry.place, &join(key, SECRET_REF), Severity::Error, message));

@@ -12,6 +12,7 @@ use serde::de::{
     self, DeserializeSeed, Deserializer, Expected, IntoDeserializer, MapAccess, SeqAccess, Unexpected, Visitor,
 };
 
+use super::lists::may_be_list;
 use super::problem::{LITERAL_SECRET, MAX_PROBLEMS, Place, Problem, Severity};
 use super::yaml::{Entry, Node, Value, join};
 use crate::settings::{Secret, Secrets};
@@ -304,6 +305,11 @@ impl<'de> Deserializer<'de> for Reader<'de, '_> {
             Value::Negative(number) => visitor.visit_i64(*number),
             Value::Float(number) => visitor.visit_f64(*number),
             Value::Text(text) => visitor.visit_borrowed_str(text),
+            Value::List(_) if !may_be_list(self.key) => Err(match (&visitor as &dyn Expected).to_string().as_str() {
+                // Of a value that serde reads again as one of several types.
+                "any value" => de::Error::custom("expected one value or a mapping, found a list"),
+                _ => de::Error::invalid_type(Unexpected::Seq, &visitor),
+            }),
             Value::List(elements) => visitor.visit_seq(Elements { reader: self, elements, next: 0 }),
             Value::Map(_) => self.entries(None, visitor),
         }

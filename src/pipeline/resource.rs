@@ -235,6 +235,38 @@ mod tests {
         assert!(report(RESOURCE, &other_name).pipeline.is_none());
     }
 
+    /// Their values would be settings without the keys that the rules look at.
+    #[test]
+    fn settings_that_are_written_as_a_list_are_refused() {
+        let path = "configmap acme/pipelines, console.yaml";
+        let whole = text(r#""literal""#, "");
+        assert!(report(path, &whole).pipeline.is_some());
+        let oauth = |value: &str| {
+            let keys = r#""type": "oauth2", "token_url": "https://a.example", "client_id": "i", "client_secret": "s""#;
+            format!(r#", "auth": {{ {keys}, {value} }}"#)
+        };
+        for (text, place) in [
+            (
+                whole.replace(r#"{ "url": "https://acme.example", "token": "literal" }"#, r#"["10.0.0.1", "t"]"#),
+                "console",
+            ),
+            (text(r#""t", "tls": [null, [], "/a/tls.crt", "/a/tls.key"]"#, ""), "console.tls"),
+            (text(r#""t""#, r#", "tls": [null, [], "/a/tls.crt", "/a/tls.key"]"#), ".tls"),
+            (text(r#""t""#, r#", "auth": ["aws", "eu-west-1", "es", null, null, "arn", null, {}, null]"#), ".auth"),
+            (text(r#""t""#, r#", "auth": [["aws", "eu-west-1"]]"#), ".auth"),
+            (text(r#""t""#, r#", "oauth2": [{}, "10.0.0.1:3128"]"#), ".oauth2"),
+            (text(r#""t""#, &oauth(r#""tls": [null, [], "/a/tls.crt", "/a/tls.key"]"#)), ".auth"),
+            (text(r#""t""#, r#", "batch": [1, 2, "5s"]"#), ".batch"),
+            (whole.replace(r#""threats": {}"#, r#""threats": ["30d"]"#), "streams.threats"),
+            (whole.replace(r#""sinks": ["#, r#""sinks": [["http", "a"], "#), "sinks[0]"),
+        ] {
+            let report = report(path, &text);
+            let problems: Vec<String> = report.problems.iter().map(ToString::to_string).collect();
+            assert!(report.pipeline.is_none(), "{text}");
+            assert!(problems.iter().any(|problem| problem.contains(place)), "{text}: {problems:?}");
+        }
+    }
+
     #[test]
     fn labelled_objects_name_secrets_of_their_namespace_and_files_none() {
         let other = r#"{ "secretRef": "globex/console/token" }"#;
@@ -242,7 +274,9 @@ mod tests {
         for path in ["configmap acme/pipelines, console.yaml", "secret acme/pipelines, console.yaml"] {
             let own = report(path, &text(REFERENCE, "")).pipeline.unwrap();
             assert_eq!(own.console.token.first().reference(), "secret:acme/console/token");
-            for text in [text(other, ""), text(REFERENCE, tls)] {
+            let beside = r#", "tls": { "ca_file": { "secretRef": "globex/ca/ca.crt", "x": 1 } }"#;
+            let own_beside = REFERENCE.replacen('{', r#"{ "x": 1,"#, 1);
+            for text in [text(other, ""), text(REFERENCE, tls), text(REFERENCE, beside), text(&own_beside, "")] {
                 let report = report(path, &text);
                 let problem = report.problems.first().map(ToString::to_string).unwrap_or_default();
                 assert!(report.pipeline.is_none() && problem.contains("own namespace"), "{problem}");

@@ -92,8 +92,11 @@ impl<'de> Visitor<'de> for TlsFileVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<TlsFile, A::Error> {
-        match map.next_entry::<String, String>()? {
-            Some((key, object)) if key == SECRET_REF => Ok(TlsFile::Object(object.parse().map_err(de::Error::custom)?)),
+        let first = map.next_entry::<String, String>()?;
+        match first.filter(|(key, _)| key == SECRET_REF) {
+            Some((_, object)) if map.next_key::<de::IgnoredAny>()?.is_none() => {
+                Ok(TlsFile::Object(object.parse().map_err(de::Error::custom)?))
+            }
             _ => Err(de::Error::invalid_type(de::Unexpected::Map, &self)),
         }
     }

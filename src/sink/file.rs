@@ -1,6 +1,6 @@
 //! One event a line in a file.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use futures_util::FutureExt;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::append::{Readers, append_lines};
 use super::common::{Common, Defaults, SinkType};
 use super::line::Line;
-use super::stdout::{LOCAL_DEFAULTS, write_lines};
+use super::stdout::{LOCAL_DEFAULTS, Writers, write_lines, writers_of};
 use super::{Attempt, Batch, BuildError, Limits, Probe, Sink, SinkContext};
 
 /// `type: file`: one event a line, on the disk before the checkpoint moves. The file may be rotated by renaming it.
@@ -32,10 +32,15 @@ impl SinkType for FileSettings {
 
     fn build(&self, common: &Common, context: &SinkContext) -> Result<Arc<dyn Sink>, BuildError> {
         let path = PathBuf::from(context.fill("path", &self.path)?);
+        let above = |path: &Path| path.components().filter(|component| *component == Component::ParentDir).count();
+        if above(&path) > above(Path::new(&self.path)) {
+            return Err(BuildError::value("path", "a label may not be `..`, which leaves the directory"));
+        }
         if path.file_name().is_none() {
             return Err(BuildError::value("path", format!("`{}` is not the path of a file", self.path)));
         }
-        Ok(Arc::new(File { path, limits: common.limits(&LOCAL_DEFAULTS), line: Line::new(self.envelope, context) }))
+        let (limits, line) = (common.limits(&LOCAL_DEFAULTS), Line::new(self.envelope, context));
+        Ok(Arc::new(File { path, limits, line, writers: writers_of(&context.pipeline) }))
     }
 }
 
@@ -44,6 +49,7 @@ struct File {
     path: PathBuf,
     limits: Limits,
     line: Line,
+    writers: Writers,
 }
 
 impl Sink for File {
@@ -56,7 +62,10 @@ impl Sink for File {
         let named =
             move |error: std::io::Error| std::io::Error::new(error.kind(), format!("{}: {error}", path.display()));
         let path = self.path.clone();
-        write_lines(&self.line, batch, move |lines| append_lines(&path, lines, Readers::Umask).map_err(named)).boxed()
+        write_lines(&self.writers, &self.line, batch, move |lines| {
+            append_lines(&path, lines, Readers::Umask).map_err(named)
+        })
+        .boxed()
     }
 
     fn probe(&self) -> BoxFuture<'_, Probe> {

@@ -1,11 +1,13 @@
 //! One event a line on standard output.
 
+use std::collections::HashMap;
 use std::io::{self, Write};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock, Weak};
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
@@ -38,7 +40,8 @@ impl SinkType for StdoutSettings {
     }
 
     fn build(&self, common: &Common, context: &SinkContext) -> Result<Arc<dyn Sink>, BuildError> {
-        Ok(Arc::new(Stdout { limits: common.limits(&LOCAL_DEFAULTS), line: Line::new(self.envelope, context) }))
+        let (limits, line) = (common.limits(&LOCAL_DEFAULTS), Line::new(self.envelope, context));
+        Ok(Arc::new(Stdout { limits, line, writers: writers_of(&context.pipeline) }))
     }
 }
 
@@ -46,6 +49,7 @@ impl SinkType for StdoutSettings {
 struct Stdout {
     limits: Limits,
     line: Line,
+    writers: Writers,
 }
 
 impl Sink for Stdout {
@@ -54,7 +58,7 @@ impl Sink for Stdout {
     }
 
     fn send<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Attempt> {
-        write_lines(&self.line, batch, |lines| {
+        write_lines(&self.writers, &self.line, batch, |lines| {
             // The lock prevents that lines of several lanes mix.
             let mut stdout = io::stdout().lock();
             stdout.write_all(lines)?;
@@ -73,8 +77,28 @@ impl Sink for Stdout {
 const MAX_WRITERS: usize = 256;
 static WRITERS: Semaphore = Semaphore::const_new(MAX_WRITERS);
 
-/// Frames the batch and calls `write` with it on a thread that may block.
+/// Threads of one pipeline that write at the same time.
+const MAX_WRITERS_OF_PIPELINE: usize = 8;
+
+/// The turns of a pipeline's writers.
+pub(crate) type Writers = Arc<Semaphore>;
+
+/// The writers of a pipeline, whose sinks may all be on one mount that hangs.
+pub(crate) fn writers_of(pipeline: &str) -> Writers {
+    static OF_PIPELINES: LazyLock<Mutex<HashMap<String, Weak<Semaphore>>>> = LazyLock::new(Mutex::default);
+    let mut all = OF_PIPELINES.lock();
+    if let Some(writers) = all.get(pipeline).and_then(Weak::upgrade) {
+        return writers;
+    }
+    all.retain(|_, writers| writers.strong_count() > 0);
+    let writers = Arc::new(Semaphore::new(MAX_WRITERS_OF_PIPELINE));
+    all.insert(pipeline.to_owned(), Arc::downgrade(&writers));
+    writers
+}
+
+/// Frames the batch and calls `write` with it on a thread that may block, when `writers` have a turn.
 pub(crate) async fn write_lines(
+    writers: &Writers,
     line: &Line,
     batch: &Batch,
     write: impl FnOnce(&[u8]) -> io::Result<()> + Send + 'static,
@@ -85,9 +109,9 @@ pub(crate) async fn write_lines(
         lines.push(b'\n');
     }
     let bytes = lines.len() as u64;
-    // Never closed, so this always yields a permit, which belongs to the thread: a lane may give the attempt up.
-    let permit = WRITERS.acquire().await.ok();
-    let written = match tokio::task::spawn_blocking(move || (write(&lines), permit).0).await {
+    // Never closed, so these always yield permits, which belong to the thread: a lane may give the attempt up.
+    let permits = (writers.clone().acquire_owned().await.ok(), WRITERS.acquire().await.ok());
+    let written = match tokio::task::spawn_blocking(move || (write(&lines), permits).0).await {
         Ok(written) => written,
         Err(_) => Err(io::Error::other("the writing task ended early")),
     };
@@ -122,14 +146,16 @@ mod tests {
         let batch = Arc::new(batch);
         // Waits until the test and all writers that run have come.
         let hang = Arc::new(Barrier::new(MAX_WRITERS + 1));
+        let of_pipelines: Vec<_> = (0..2 * MAX_WRITERS).map(|index| writers_of(&format!("p{}", index / 16))).collect();
         let mut writers = tokio::task::JoinSet::new();
-        for _ in 0..2 * MAX_WRITERS {
+        for own in of_pipelines {
             let (batch, hang) = (batch.clone(), hang.clone());
             writers.spawn(async move {
                 let write = move |_: &[u8]| (hang.wait(), Ok(())).1;
-                write_lines(&Line::plain(), &batch, write).await.outcome
+                write_lines(&own, &Line::plain(), &batch, write).await.outcome
             });
         }
+        // Of 32 pipelines with 16 writers each, each has 8.
         while WRITERS.available_permits() > 0 {
             tokio::task::yield_now().await;
         }

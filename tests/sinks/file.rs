@@ -2,7 +2,7 @@ use s1_forwarder::record::{Identity, Stream};
 use s1_forwarder::sink::{Batch, Outcome, Probe};
 use serde_json::{Value, json};
 
-use crate::support::batches::{batch, context, sink, sink_in};
+use crate::support::batches::{batch, context, settings, sink, sink_in};
 
 #[tokio::test]
 async fn events_are_lines_of_the_file_that_the_path_names() {
@@ -18,6 +18,21 @@ async fn events_are_lines_of_the_file_that_the_path_names() {
     let written = std::fs::read_to_string(directory.path().join("acme/activities-acme-eu.ndjson")).unwrap();
     let expected: String = batch.events().map(|event| format!("{}\n", str::from_utf8(event.body).unwrap())).collect();
     assert_eq!(written, expected.repeat(2));
+}
+
+/// The author of a file chooses its labels, and the operator the directory.
+#[test]
+fn a_label_does_not_lead_out_of_the_directory() {
+    for (path, label) in
+        [("/files/{label.up}/state/x", ".."), ("/files/.{label.up}/x", "."), ("/f/{label.up}", "a/../../b")]
+    {
+        let mut context = context(Stream::Threats);
+        context.labels.insert("up".to_owned(), label.to_owned());
+        let refused = settings(json!({ "type": "file", "path": path })).build(&context).unwrap_err().to_string();
+        assert!(refused.contains("leaves the directory"), "{refused}");
+        context.labels.insert("up".to_owned(), "a/b".to_owned());
+        assert!(settings(json!({ "type": "file", "path": path })).build(&context).is_ok(), "{path}");
+    }
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use flate2::write::MultiGzDecoder;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use secrecy::{ExposeSecret, SecretString};
+use url::Url;
 
 use crate::settings::{ClientError, HttpSettings, RenewableClient, describe_request_error, is_html, is_tls_error};
 
@@ -98,6 +99,10 @@ impl HttpTransport {
         let mut authorization = HeaderValue::try_from(format!("ApiToken {}", request.token.expose_secret()))
             .map_err(|_| TransportError::Connect("the token has characters that a header cannot contain".to_owned()))?;
         authorization.set_sensitive(true);
+        // A resolver does not see an address in place of a name.
+        if let Ok(url) = Url::parse(&request.url) {
+            self.0.settings().may_reach(&url).map_err(|error| TransportError::Connect(error.to_string()))?;
+        }
         let client = self.0.get();
         let mut builder = match request.body {
             Some(body) => client.post(&request.url).header(header::CONTENT_TYPE, "application/json").body(body),
@@ -240,6 +245,24 @@ mod tests {
         let mut body = Body::new(&headers, max_bytes);
         sent.chunks(7).try_for_each(|chunk| body.push(chunk))?;
         body.finish()
+    }
+
+    #[tokio::test]
+    async fn a_tenants_console_is_at_a_public_address() {
+        let timeout = Duration::from_secs(5);
+        let of = |public_only| HttpSettings {
+            tls: crate::settings::Tls::default(),
+            proxy: None,
+            timeout: crate::settings::Period(timeout),
+            public_only,
+        };
+        for (public_only, expected) in [(true, "is not a public address"), (false, "Connection refused")] {
+            let transport = HttpTransport::new(of(public_only)).unwrap();
+            let (url, token) = ("http://127.0.0.1:1/web/api".to_owned(), SecretString::from("token"));
+            let request = Request { url, token, body: None, timeout, max_bytes: 1 };
+            let error = transport.send(request).await.unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
     }
 
     #[test]

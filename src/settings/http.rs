@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::pin::PinnedCertificates;
-use super::reachable::{NotPublic, PublicResolver, not_public};
+use super::reachable::{NotPublic, Resolver, not_public};
 use super::read_file::read_file;
 use super::request_error::innermost_cause;
 use super::{Period, Proxy, Tls, TlsFile};
@@ -168,9 +168,7 @@ impl HttpSettings {
             Some(identity) => builder.identity(identity.reqwest),
             None => builder,
         };
-        if self.public_only {
-            builder = builder.dns_resolver(Arc::new(PublicResolver));
-        }
+        builder = builder.dns_resolver(Arc::new(Resolver { public_only: self.public_only }));
         if let Some(proxy) = &self.proxy {
             builder = builder.proxy(reqwest::Proxy::all(proxy.url().clone()).map_err(build_error)?);
         }

@@ -1,9 +1,15 @@
 //! Addresses that requests may go to. Pipeline files from other hands than the operator's must not reach what only the
 //! worker can: the metadata servers of clouds, services of its cluster, itself.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::LazyLock;
 
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared};
+use parking_lot::Mutex;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use tokio::sync::Semaphore;
 use url::{Host, Url};
 
 /// A host has no address that everybody can reach.
@@ -44,11 +50,14 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
     let is_shared = a == 100 && (64..128).contains(&b);
     let is_benchmark = a == 198 && (18..20).contains(&b);
     let is_protocol = a == 192 && b == 0 && c == 0;
+    // Azure's platform, which answers on virtual machines there only.
+    let is_azure = address == Ipv4Addr::new(168, 63, 129, 16);
     !(a == 0
         || a >= 240
         || is_shared
         || is_benchmark
         || is_protocol
+        || is_azure
         || address.is_private()
         || address.is_loopback()
         || address.is_link_local()
@@ -76,23 +85,60 @@ fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     }
 }
 
-/// Resolves names, and refuses those with an address that is not public: a connection uses any of them. Called for each
-/// connection, so that a name that changes its address later is refused then.
+/// Resolves names for each connection. If a client reaches `public_only`, it refuses names with an address that is not
+/// public, since a connection uses any of them: a name that changes its address later is refused then.
 #[derive(Debug)]
-pub(super) struct PublicResolver;
+pub(super) struct Resolver {
+    pub public_only: bool,
+}
 
-impl Resolve for PublicResolver {
+impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
+        let public_only = self.public_only;
         Box::pin(async move {
             let host = name.as_str();
-            // The client replaces the port.
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((host, 0)).await?.collect();
-            match found.iter().find(|address| !is_public(address.ip())) {
+            let found = lookup(host).await?;
+            match found.iter().find(|address| public_only && !is_public(address.ip())) {
                 Some(address) => Err(NotPublic { host: host.to_owned(), address: address.ip() }.into()),
                 None => Ok(Box::new(found.into_iter()) as Addrs),
             }
         })
     }
+}
+
+type Lookup = Shared<BoxFuture<'static, Result<Vec<SocketAddr>, String>>>;
+
+/// The lookups that have not ended yet. A name server that does not answer keeps a thread for each of them, also after
+/// the request that asked has timed out: of these threads there is one for each name, and the system's files and the
+/// other names have others.
+static LOOKUPS: LazyLock<Mutex<HashMap<String, Lookup>>> = LazyLock::new(Mutex::default);
+static SLOTS: Semaphore = Semaphore::const_new(128);
+
+/// Removes the lookup of a name, also if its task is aborted with the runtime.
+struct Running(String);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        LOOKUPS.lock().remove(&self.0);
+    }
+}
+
+/// The addresses of a host. Ports are 0, which the client replaces.
+fn lookup(host: &str) -> Lookup {
+    let mut lookups = LOOKUPS.lock();
+    if let Some(running) = lookups.get(host) {
+        return running.clone();
+    }
+    let running = Running(host.to_owned());
+    let task = tokio::spawn(async move {
+        let _slot = SLOTS.acquire().await;
+        let found = tokio::net::lookup_host((running.0.as_str(), 0)).await;
+        found.map(Iterator::collect).map_err(|error| error.to_string())
+    });
+    let ended = async { task.await.unwrap_or_else(|_| Err("the lookup was given up".to_owned())) };
+    let lookup = ended.boxed().shared();
+    lookups.insert(host.to_owned(), lookup.clone());
+    lookup
 }
 
 #[cfg(test)]
@@ -113,6 +159,7 @@ mod tests {
             "169.254.170.2",
             "100.64.0.1",
             "192.0.0.192",
+            "168.63.129.16",
             "198.18.0.1",
             "203.0.113.7",
             "224.0.0.1",
@@ -138,7 +185,20 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_is_refused_by_its_address() {
-        let refused = PublicResolver.resolve("localhost".parse().unwrap()).await.err().unwrap().to_string();
+        let resolver = |public_only| Resolver { public_only };
+        let refused = resolver(true).resolve("localhost".parse().unwrap()).await.err().unwrap().to_string();
         assert!(refused.starts_with("localhost is at ") && refused.contains("not a public address"), "{refused}");
+        assert!(resolver(false).resolve("localhost".parse().unwrap()).await.unwrap().count() > 0);
+    }
+
+    #[tokio::test]
+    async fn a_name_is_looked_up_once_at_a_time_whoever_asks() {
+        let slots = SLOTS.acquire_many(128).await.unwrap();
+        let (one, other) = (lookup("one.localhost"), lookup("one.localhost"));
+        assert!(one.ptr_eq(&other), "the second waits for the first");
+        assert!(one.clone().now_or_never().is_none());
+        drop(slots);
+        assert_eq!(one.await, other.await);
+        assert!(!LOOKUPS.lock().contains_key("one.localhost"));
     }
 }

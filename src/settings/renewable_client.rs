@@ -1,7 +1,9 @@
 use std::error::Error;
 use std::io;
+use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use super::{ClientError, HttpSettings};
 
@@ -10,14 +12,18 @@ use super::{ClientError, HttpSettings};
 pub struct RenewableClient {
     settings: HttpSettings,
     client: Mutex<reqwest::Client>,
+    renewed_at: Mutex<Option<Instant>>,
 }
+
+/// Certificates are not read more often than this: a server can make each request fail.
+const LEAST_INTERVAL: Duration = Duration::from_secs(1);
 
 impl RenewableClient {
     /// # Errors
     /// As [`HttpSettings::client`].
     pub fn new(settings: HttpSettings) -> Result<Self, ClientError> {
         let client = Mutex::new(settings.client()?);
-        Ok(Self { settings, client })
+        Ok(Self { settings, client, renewed_at: Mutex::new(None) })
     }
 
     pub fn settings(&self) -> &HttpSettings {
@@ -32,6 +38,11 @@ impl RenewableClient {
     /// Reads the certificates again. Call it when the server does not accept them, or the client not the server's.
     /// Unusable files leave the client as it is.
     pub fn renew(&self) {
+        let last = self.renewed_at.lock().replace(Instant::now());
+        if last.is_some_and(|last| last.elapsed() < LEAST_INTERVAL) {
+            *self.renewed_at.lock() = last;
+            return;
+        }
         if let Ok(client) = self.settings.client() {
             *self.client.lock() = client;
         }

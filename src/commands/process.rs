@@ -65,8 +65,8 @@ pub struct FileOptionArgs {
 
     /// Tenants' files may name secrets in files below this directory
     ///
-    /// {pipeline} stands for the file's name without extension, or the name of the labelled object: each tenant then
-    /// has a directory of its own.
+    /// {pipeline} stands for the file's name without extension, or NAMESPACE.NAME of the labelled object: each tenant
+    /// then has a directory of its own.
     #[arg(long, value_name = "DIR", env = "S1_FORWARDER_SECRETS_DIR", help_heading = TENANTS)]
     secrets_dir: Option<PathBuf>,
 
@@ -76,7 +76,7 @@ pub struct FileOptionArgs {
 
     /// Tenants' files may name `file` sinks and the files of `tls:` below this directory
     ///
-    /// {pipeline} stands for the file's name without extension, or the name of the labelled object.
+    /// {pipeline} stands for the file's name without extension, or NAMESPACE.NAME of the labelled object.
     #[arg(long, value_name = "DIR", env = "S1_FORWARDER_FILES_DIR", help_heading = TENANTS)]
     files_dir: Option<PathBuf>,
 

@@ -8,14 +8,11 @@ use super::contents::{Contents, Version, read_contents};
 use super::defaults::Defaults;
 use super::document;
 use super::objects::{Kind, Objects};
-use super::problem::{Place, Problem, Severity};
+use super::problem::{Place, Problem, Severity, listed};
 use super::sources::{Listing, Source};
 use super::tenant::TenantRules;
 use super::{Pipeline, Scan};
 use crate::catch_panic::catch_panic;
-
-/// Files of one name that an error lists.
-const MAX_LISTED: usize = 3;
 
 /// The pipeline files at some paths, with the last valid version of each.
 ///
@@ -354,8 +351,8 @@ impl Files {
             None => {}
         }
         let mut pipeline = document::pipeline(&root, path, &mut problems);
-        if let Some(pipeline) = pipeline.as_mut().filter(|_| is_tenants && !self.tenants.allow_private) {
-            pipeline.reach_public_only();
+        if let Some(pipeline) = pipeline.as_mut().filter(|_| is_tenants) {
+            pipeline.restrict(!self.tenants.allow_private);
         }
         match Kind::of(path) {
             Some(Kind::Secret) => problems.retain(|problem| !problem.is_about_literal_secret()),
@@ -422,12 +419,18 @@ impl Files {
 
     /// Decides which file runs under `name`. True if the file or its contents changed.
     fn assign_name(&mut self, name: &str) -> bool {
+        // Nobody but the author of a resource chooses its name, which begins with its namespace.
+        let is_resource = |path: &Path| Kind::of(path) == Some(Kind::Pipeline);
+        let resource = self.claiming(name).find(|path| is_resource(path));
         let owner = self.running.get(name).filter(|running| self.keeps_name(name, &running.path));
-        let next = match owner {
+        let next = match owner.filter(|running| resource.is_none() || is_resource(&running.path)) {
             Some(running) => match self.files.get(&running.path).and_then(|file| file.valid.as_ref()) {
                 Some(valid) if valid.name == name => Some(Arc::clone(valid)),
                 _ => Some(Arc::clone(running)),
             },
+            None if resource.is_some() => {
+                resource.and_then(|path| self.files.get(path)).and_then(|file| file.valid.clone())
+            }
             None => {
                 let mut claiming = self.claiming(name);
                 match (claiming.next(), claiming.next()) {
@@ -490,10 +493,4 @@ impl Files {
         problems.push(problem);
         problems
     }
-}
-/// The first few paths. Thousands of files may have one name, and each of them names the others.
-fn listed<'a>(mut paths: impl Iterator<Item = &'a PathBuf>) -> String {
-    let named: Vec<String> = paths.by_ref().take(MAX_LISTED).map(|path| path.display().to_string()).collect();
-    let more = if paths.next().is_some() { ", and others" } else { "" };
-    format!("{}{more}", named.join(", "))
 }

@@ -10,6 +10,7 @@ mod effective;
 mod files;
 #[cfg(test)]
 mod fuzzed;
+mod lists;
 mod location;
 mod mapper;
 #[cfg(feature = "kubernetes")]
@@ -30,7 +31,9 @@ mod yaml;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
+use crate::settings::Period;
 use crate::{console, sink, source, transform};
 
 pub use case::Case;
@@ -67,11 +70,20 @@ pub struct Pipeline {
     pub tests: Box<[Case]>,
 }
 
+const LEAST_RETRY_MAX: Period = Period(Duration::from_millis(100));
+
 impl Pipeline {
-    /// See [`HttpSettings::public_only`](crate::settings::HttpSettings::public_only).
-    fn reach_public_only(&mut self) {
-        Arc::make_mut(&mut self.console).public_only = true;
-        self.sinks.iter_mut().for_each(|sink| Arc::make_mut(sink).common.public_only = true);
+    /// Settings of a tenant: see [`HttpSettings::public_only`](crate::settings::HttpSettings::public_only). Waits before
+    /// repetitions grow to at least [`LEAST_RETRY_MAX`], since all lanes share the processors.
+    fn restrict(&mut self, public_only: bool) {
+        if public_only {
+            Arc::make_mut(&mut self.console).public_only = true;
+        }
+        for sink in &mut self.sinks {
+            let common = &mut Arc::make_mut(sink).common;
+            common.public_only |= public_only;
+            common.retry.max = common.retry.max.max(LEAST_RETRY_MAX);
+        }
     }
 
     /// The context of the sink's first lane, to check or probe a sink without a lane. `None` if the sink accepts no

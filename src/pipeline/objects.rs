@@ -101,12 +101,12 @@ pub fn resource_at(path: &Path) -> Option<(&str, &str)> {
     Some((namespace, name))
 }
 
-/// `{pipeline}` in `--secrets-dir` and `--files-dir`. In a labelled object it is the object's name: keys are the choice
+/// `{pipeline}` in `--secrets-dir` and `--files-dir`. In a labelled object it is `NAMESPACE.OBJECT`: keys are the choice
 /// of the object's author, who could name the directory of another tenant.
 pub(super) fn directory_name(path: &Path) -> String {
     match object_at(path) {
-        Some(Object { kind: Kind::ConfigMap | Kind::Secret, name, .. }) => name.to_owned(),
-        _ => stem(path),
+        Some(Object { namespace, name, .. }) => format!("{namespace}.{name}"),
+        None => stem(path),
     }
 }
 
@@ -205,7 +205,7 @@ mod tests {
         assert_eq!((Kind::of(&map), stem(&map).as_str()), (Some(Kind::ConfigMap), "globex"));
         assert_eq!((Kind::of(&resource), stem(&resource).as_str()), (Some(Kind::Pipeline), "acme.console.eu"));
         assert_eq!((resource_at(&resource), resource_at(&map)), (Some(("acme", "console.eu")), None));
-        assert_eq!([&map, &resource].map(|path| directory_name(path)), ["console.eu", "acme.console.eu"]);
+        assert_eq!([&map, &resource].map(|path| directory_name(path)), ["acme.console.eu", "acme.console.eu"]);
         let file = Path::new("pipeline acme/console.yaml");
         assert_eq!(directory_name(file), "console");
         assert_eq!((Kind::of(file), resource_at(file), stem(file).as_str()), (None, None, "console"));

@@ -114,3 +114,13 @@ impl fmt::Display for Problem {
         formatter.write_str(&self.message)
     }
 }
+
+/// Files of one name that an error lists.
+const MAX_LISTED: usize = 3;
+
+/// The first few paths. Thousands of files may have one name, and each of them names the others.
+pub(super) fn listed<'a>(mut paths: impl Iterator<Item = &'a PathBuf>) -> String {
+    let named: Vec<String> = paths.by_ref().take(MAX_LISTED).map(|path| path.display().to_string()).collect();
+    let more = if paths.next().is_some() { ", and others" } else { "" };
+    format!("{}{more}", named.join(", "))
+}

@@ -1,6 +1,7 @@
 //! Pipeline files from other hands than the operator's: what they may not say.
 
 use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
 
 use url::Url;
 
@@ -8,7 +9,7 @@ use super::document::has_chosen_keys;
 use super::objects::{self, Kind};
 use super::problem::{Problem, Severity};
 use super::yaml::{Node, Value, join};
-use crate::settings::{NotPublic, not_public};
+use crate::settings::{NotPublic, Period, not_public};
 
 /// What tenants' files may use of the worker: by default nothing but literal secrets and public addresses.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,6 +31,12 @@ const LEAST_REQUESTS_PER_SECOND: f64 = 1.0;
 
 /// Each stream has a lane for each sink, and lanes share memory alike.
 const MAX_SINKS: usize = 16;
+
+/// Requests at a time of one lane.
+const MAX_CONCURRENCY: f64 = 64.0;
+
+/// Of a time-out, and of the time in which a lane remembers what it has read.
+const LONGEST: Duration = Duration::from_secs(90 * 86_400);
 
 const NO_SECRET_REF: &str = "a resource has its secrets in Secrets of its own namespace: \
                              { secretRef: { name: NAME, key: KEY } }";
@@ -208,6 +215,15 @@ impl Check<'_> {
             (_, "external_account") => {
                 self.refuse(node, path, "a tenant's file cannot use a configuration that names files of the worker");
             }
+            ("sinks", "urls") if node.list().len() > MAX_SINKS => {
+                self.refuse(node, path, format!("at most {MAX_SINKS} in a tenant's file"));
+            }
+            ("sinks", "concurrency") if number(node).is_some_and(|number| number > MAX_CONCURRENCY) => {
+                self.refuse(node, path, format!("at most {MAX_CONCURRENCY} in a tenant's file"));
+            }
+            (_, "overlap" | "lookback" | "timeout") if is_longer(node, LONGEST) => {
+                self.refuse(node, path, "at most 90 days in a tenant's file");
+            }
             ("console", "requests_per_second") if number(node).is_some_and(|rate| rate < LEAST_REQUESTS_PER_SECOND) => {
                 self.refuse(
                     node,
@@ -298,6 +314,10 @@ fn number(node: &Node) -> Option<f64> {
     }
 }
 
+fn is_longer(node: &Node, longest: Duration) -> bool {
+    node.text().and_then(|text| text.parse::<Period>().ok()).is_some_and(|Period(period)| period > longest)
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -362,6 +382,10 @@ mod tests {
             ("sinks: [{ type: file, path: /state/lanes/globex }]", "sinks[0].path"),
             ("sinks: [{ type: file, path: /files/../state }]", "sinks[0].path"),
             ("sinks: [{ type: stdout }]", "sinks[0]"),
+            ("sinks: [{ concurrency: 65 }]", "sinks[0].concurrency"),
+            ("sinks: [{ batch: { timeout: 36500d } }]", "sinks[0].batch.timeout"),
+            ("streams: { threats: { overlap: 36500d } }", "streams.threats.overlap"),
+            ("console: { tls: { cert_file: { secretRef: a/b/c, x: 1 } } }", "console.tls.cert_file.secretRef"),
             ("sinks: [{ type: kafka }]", "sinks[0]"),
             ("sinks: [{ type: elasticsearch, urls: ['https://10.0.0.1:9200'] }]", "sinks[0].urls[0]"),
             ("sinks: [{ auth: { type: aws } }]", "sinks[0].auth"),
@@ -399,7 +423,7 @@ mod tests {
             rules().check(&root, &file, &mut problems);
             problems.into_iter().map(|problem| problem.key).collect::<Vec<_>>().join(" ")
         };
-        let (own, other) = ("{ file: /secrets/acme/token }", "{ file: /secrets/globex/token }");
+        let (own, other) = ("{ file: /secrets/customers.acme/token }", "{ file: /secrets/acme/token }");
         for key in ["globex.yaml", "acme.yaml"] {
             let object = format!("configmap customers/acme, {key}");
             assert_eq!((refused(&object, own).as_str(), refused(&object, other).as_str()), ("", "console.token.file"));

@@ -193,7 +193,9 @@ fn in_words(expected: &str) -> String {
         "f32" | "f64" => "a number",
         _ if expected.starts_with("a nonzero ") => "a whole number above 0",
         "a map" => "a mapping (`key: value`)",
-        _ if expected.starts_with("struct ") => "a mapping (`key: value`)",
+        _ if expected.starts_with("struct ") || expected.starts_with("internally tagged enum ") => {
+            "a mapping (`key: value`)"
+        }
         _ => expected,
     }
     .to_owned()

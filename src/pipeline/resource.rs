@@ -274,9 +274,10 @@ mod tests {
         for path in ["configmap acme/pipelines, console.yaml", "secret acme/pipelines, console.yaml"] {
             let own = report(path, &text(REFERENCE, "")).pipeline.unwrap();
             assert_eq!(own.console.token.first().reference(), "secret:acme/console/token");
-            let beside = r#", "tls": { "ca_file": { "secretRef": "globex/ca/ca.crt", "x": 1 } }"#;
-            let own_beside = REFERENCE.replacen('{', r#"{ "x": 1,"#, 1);
-            for text in [text(other, ""), text(REFERENCE, tls), text(REFERENCE, beside), text(&own_beside, "")] {
+            let second_key = r#", "tls": { "ca_file": { "secretRef": "globex/ca/ca.crt", "x": 1 } }"#;
+            let own_second_key = REFERENCE.replacen('{', r#"{ "x": 1,"#, 1);
+            for text in [text(other, ""), text(REFERENCE, tls), text(REFERENCE, second_key), text(&own_second_key, "")]
+            {
                 let report = report(path, &text);
                 let problem = report.problems.first().map(ToString::to_string).unwrap_or_default();
                 assert!(report.pipeline.is_none() && problem.contains("own namespace"), "{problem}");

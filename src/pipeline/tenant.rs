@@ -35,7 +35,7 @@ const MAX_SINKS: usize = 16;
 /// Requests at a time of one lane.
 const MAX_CONCURRENCY: f64 = 64.0;
 
-/// Of a time-out, and of the time in which a lane remembers what it has read.
+/// Of a timeout, and of the time in which a lane remembers what it has read.
 const LONGEST: Duration = Duration::from_secs(90 * 86_400);
 
 const NO_SECRET_REF: &str = "a resource has its secrets in Secrets of its own namespace: \

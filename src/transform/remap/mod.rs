@@ -22,6 +22,10 @@ use super::schema_paths::IDENTITIES;
 
 /// Longest source of a program. Longer ones would need a deeper stack to compile.
 pub(super) const MAX_SOURCE: usize = 16 * 1024;
+/// Each repeats its line of the program. A program on one line may have thousands.
+const MAX_DIAGNOSTICS: usize = 5;
+/// Longest line of a diagnostic in characters.
+const MAX_LINE: usize = 200;
 /// Largest event that a program is run on. Larger ones are forwarded as if the program had failed.
 pub(super) const MAX_EVENT: usize = 1024 * 1024;
 /// Stack of the thread that compiles a program: the compiler descends once for each bracket.
@@ -113,7 +117,10 @@ impl Program {
 
 /// Runs on a thread with a large stack.
 fn compile(source: &str, purpose: Purpose) -> Result<Compiled, String> {
-    let print = |list: DiagnosticList| print(&Formatter::new(source, list).to_string());
+    let print = |mut list: DiagnosticList| {
+        list.truncate(MAX_DIAGNOSTICS);
+        print(&Formatter::new(source, list).to_string())
+    };
     let parsed = vrl::parser::parse(source).map_err(|error| {
         let messages: DiagnosticMessages = vec![Box::new(error)];
         print(messages.into())
@@ -157,6 +164,7 @@ fn print(diagnostics: &str) -> String {
         ""
     };
     lines
+        .map(|line| line.chars().take(MAX_LINE).collect::<String>())
         .fold("it does not compile".to_owned(), |text, line| format!("{text}\n{}", line.replace("┌─ :", "┌─ program:")))
         + hint
 }

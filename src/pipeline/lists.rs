@@ -25,8 +25,8 @@ const LISTS: [&str; 20] = [
     "volatile",
 ];
 
-/// Whether the value of `key`, with the keys on the way to it, may be a list. An element of a list may not: its key ends
-/// with its index. Records of tests are what the console sends.
+/// Whether the value of `key`, with the keys on the way to it, may be a list. An element of a list may not: its key
+/// ends with its index. Records of tests are what the console sends.
 pub(super) fn may_be_list(key: &str) -> bool {
     let name = key.rsplit('.').next().unwrap_or_default();
     key.starts_with("tests[") || (LISTS.contains(&name) && key != "streams")

@@ -73,8 +73,8 @@ pub struct Pipeline {
 const LEAST_RETRY_MAX: Period = Period(Duration::from_millis(100));
 
 impl Pipeline {
-    /// Settings of a tenant: see [`HttpSettings::public_only`](crate::settings::HttpSettings::public_only). Waits before
-    /// repetitions grow to at least [`LEAST_RETRY_MAX`], since all lanes share the processors.
+    /// Settings of a tenant: see [`HttpSettings::public_only`](crate::settings::HttpSettings::public_only). Waits
+    /// before repetitions grow to at least [`LEAST_RETRY_MAX`], since all lanes share the processors.
     fn restrict(&mut self, public_only: bool) {
         if public_only {
             Arc::make_mut(&mut self.console).public_only = true;

@@ -101,8 +101,8 @@ pub fn resource_at(path: &Path) -> Option<(&str, &str)> {
     Some((namespace, name))
 }
 
-/// `{pipeline}` in `--secrets-dir` and `--files-dir`. In a labelled object it is `NAMESPACE.OBJECT`: keys are the choice
-/// of the object's author, who could name the directory of another tenant.
+/// `{pipeline}` in `--secrets-dir` and `--files-dir`. In a labelled object it is `NAMESPACE.OBJECT`: keys are the
+/// choice of the object's author, who could name the directory of another tenant.
 pub(super) fn directory_name(path: &Path) -> String {
     match object_at(path) {
         Some(Object { namespace, name, .. }) => format!("{namespace}.{name}"),

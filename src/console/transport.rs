@@ -99,14 +99,13 @@ impl HttpTransport {
         let mut authorization = HeaderValue::try_from(format!("ApiToken {}", request.token.expose_secret()))
             .map_err(|_| TransportError::Connect("the token has characters that a header cannot contain".to_owned()))?;
         authorization.set_sensitive(true);
+        let url = Url::parse(&request.url).map_err(|error| TransportError::Broken(error.to_string()))?;
         // A resolver does not see an address in place of a name.
-        if let Ok(url) = Url::parse(&request.url) {
-            self.0.settings().may_reach(&url).map_err(|error| TransportError::Connect(error.to_string()))?;
-        }
+        self.0.settings().may_reach(&url).map_err(|error| TransportError::Connect(error.to_string()))?;
         let client = self.0.get();
         let mut builder = match request.body {
-            Some(body) => client.post(&request.url).header(header::CONTENT_TYPE, "application/json").body(body),
-            None => client.get(&request.url),
+            Some(body) => client.post(url).header(header::CONTENT_TYPE, "application/json").body(body),
+            None => client.get(url),
         };
         builder = builder
             .header(header::AUTHORIZATION, authorization)

@@ -133,10 +133,7 @@ impl Check<'_> {
     }
 
     fn sinks(&mut self, root: &Node) {
-        let Some(node) = root.get("sinks") else { return };
-        if let Value::List(sinks) = &node.value
-            && sinks.len() > MAX_SINKS
-        {
+        if let Some(node) = root.get("sinks").filter(|node| node.list().len() > MAX_SINKS) {
             let message = format!("a tenant's file has at most {MAX_SINKS} sinks, since all lanes share the memory");
             self.refuse(node, "sinks", message);
         }

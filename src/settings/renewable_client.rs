@@ -38,10 +38,12 @@ impl RenewableClient {
     /// Reads the certificates again. Call it when the server does not accept them, or the client not the server's.
     /// Unusable files leave the client as it is.
     pub fn renew(&self) {
-        let last = self.renewed_at.lock().replace(Instant::now());
-        if last.is_some_and(|last| last.elapsed() < LEAST_INTERVAL) {
-            *self.renewed_at.lock() = last;
-            return;
+        {
+            let mut renewed_at = self.renewed_at.lock();
+            if renewed_at.is_some_and(|last| last.elapsed() < LEAST_INTERVAL) {
+                return;
+            }
+            *renewed_at = Some(Instant::now());
         }
         if let Ok(client) = self.settings.client() {
             *self.client.lock() = client;

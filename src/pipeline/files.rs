@@ -317,7 +317,7 @@ impl Files {
     }
 
     fn parse(&self, path: &Path, text: &str, version: Version) -> File {
-        let parsed = catch_panic(|| self.parse_text(path, text, version.clone()));
+        let parsed = catch_panic(&path.display(), || self.parse_text(path, text, version.clone()));
         parsed.unwrap_or_else(|message| File {
             version: Some(version),
             problems: vec![Problem::file(path, message)],

@@ -145,7 +145,7 @@ impl LaneRunner {
             deadline: self.deadline.clone(),
             shard: self.shard,
         };
-        let built = catch_panic(|| self.context.build_lane(&self.spec, meter, mode))?;
+        let built = catch_panic(&self.spec.id, || self.context.build_lane(&self.spec, meter, mode))?;
         let mut lane = built.map_err(|error| error.to_string())?;
         if let Some(DetachedLane { key, known, sink_proven, .. }) = &self.detached {
             lane.budget.set_proven(*sink_proven);

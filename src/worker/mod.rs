@@ -202,7 +202,10 @@ fn log_problems(problems: &[Problem]) {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::future::BoxFuture;
+
     use super::*;
+    use crate::console::{Request, Response, Transport, TransportError};
 
     /// Otherwise the process would stay alive and hold shards whose lanes do not run.
     #[tokio::test]
@@ -214,5 +217,57 @@ mod tests {
         let mut running = worker(tokio::spawn(std::future::pending()));
         let waited = tokio::time::timeout(Duration::from_millis(50), running.failed()).await;
         assert!(waited.is_err(), "it runs");
+    }
+
+    #[derive(Debug)]
+    struct Panics;
+
+    impl Transport for Panics {
+        fn send(&self, request: Request) -> BoxFuture<'_, Result<Response, TransportError>> {
+            assert!(!request.url.contains("panics"), "a mistake");
+            Box::pin(async { Err(TransportError::Broken("no mistake".to_owned())) })
+        }
+    }
+
+    /// `catch_panic` panics for these names where it is tested.
+    #[tokio::test]
+    async fn a_panic_over_one_file_or_one_lane_stops_its_pipeline_only() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(format!("{name}.yaml"));
+        for (name, console, sink) in [
+            ("acme", "acme", "siem"),
+            ("panics-in-its-file", "acme", "siem"),
+            ("built", "acme", "panics-in-its-lane"),
+            ("runs", "panics", "siem"),
+        ] {
+            let text = format!(
+                "console: {{ url: 'https://{console}.example', token: none }}\nstreams: {{ threats: {{}} }}\n\
+                 sinks: [{{ type: http, name: {sink}, url: 'https://siem.example' }}]\n",
+            );
+            std::fs::write(path(name), text).unwrap();
+        }
+        let telemetry = Arc::new(Telemetry::new());
+        let options = Options {
+            pipelines: vec![directory.path().display().to_string().parse().unwrap()],
+            state: crate::state::Location::File(directory.path().join("state")),
+            transport: Some(Arc::new(Panics)),
+            ..Options::default()
+        };
+        let worker = Worker::start(options, telemetry.clone()).await.unwrap();
+        let stopped = async |pipeline: &str| loop {
+            let lane = telemetry.lanes_of(pipeline).into_iter().find(|lane| !lane.state().is_up());
+            match lane {
+                Some(lane) => return format!("{:?}", lane.state()),
+                None => sleep(Duration::from_millis(10)).await,
+            }
+        };
+        let states = async { [stopped("built").await, stopped("runs").await, stopped("acme").await] };
+        let [built, runs, acme] = timeout(Duration::from_secs(60), states).await.unwrap();
+        assert!(built.contains("internal error with built/threats/panics-in-its-lane, please"), "{built}");
+        assert!(runs.contains("internal error") && runs.contains("a mistake"), "{runs}");
+        assert!(acme.contains("no mistake"), "{acme}");
+        let file = telemetry.file(&path("panics-in-its-file")).unwrap();
+        assert!(file.problem.as_ref().is_some_and(|problem| problem.contains("internal error with ")), "{file:?}");
+        worker.shutdown().await;
     }
 }

@@ -190,6 +190,27 @@ mod tests {
         assert_eq!(files.rescan(&Scan::All).stopped, ["acme.console"]);
     }
 
+    #[test]
+    fn a_resource_has_its_name_also_if_a_labelled_object_takes_it_first() {
+        const KEY: &str = "configmap globex/console, acme.console.yaml";
+        let objects = Objects::default();
+        let put = |paths: &[&str]| {
+            let files = paths.iter().map(|path| (path.into(), Text::new(text(REFERENCE, "").into_bytes())));
+            objects.replace("test", Found { files: files.collect(), ..Found::default() });
+        };
+        let mut files = Files::new(&[], &FileOptions::default()).with_objects(objects.clone());
+        let mut running = |paths: &[&str]| {
+            put(paths);
+            files.rescan(&Scan::All);
+            files.running().map(|pipeline| pipeline.path.display().to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(running(&[KEY]), [KEY]);
+        assert_eq!(running(&[KEY, RESOURCE]), [RESOURCE]);
+        assert_eq!(running(&[KEY]), [KEY]);
+        assert_eq!(running(&[]), [""; 0]);
+        assert_eq!(running(&[KEY, RESOURCE]), [RESOURCE], "also if both are new");
+    }
+
     fn text(token: &str, sink: &str) -> String {
         format!(
             r#"{{ "console": {{ "url": "https://acme.example", "token": {token} }}, "streams": {{ "threats": {{}} }},

@@ -8,6 +8,7 @@ mod id;
 #[cfg(feature = "kubernetes")]
 pub mod kubernetes;
 mod labels;
+mod lookup;
 mod name;
 mod period;
 mod pin;

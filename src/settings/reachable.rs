@@ -1,16 +1,12 @@
 //! Addresses that requests may go to. Pipeline files from other hands than the operator's must not reach what only the
 //! worker can: the metadata servers of clouds, services of its cluster, itself.
 
-use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::LazyLock;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, Shared};
-use parking_lot::Mutex;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use tokio::sync::Semaphore;
 use url::{Host, Url};
+
+use super::lookup::lookup;
 
 /// A host has no address that everybody can reach.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -106,41 +102,6 @@ impl Resolve for Resolver {
     }
 }
 
-type Lookup = Shared<BoxFuture<'static, Result<Vec<SocketAddr>, String>>>;
-
-/// The lookups that have not ended yet. A name server that does not answer keeps a thread for each of them, also after
-/// the request that asked has timed out: of these threads there is one for each name, and the system's files and the
-/// other names have others.
-static LOOKUPS: LazyLock<Mutex<HashMap<String, Lookup>>> = LazyLock::new(Mutex::default);
-static SLOTS: Semaphore = Semaphore::const_new(128);
-
-/// Removes the lookup of a name, also if its task is aborted with the runtime.
-struct Running(String);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        LOOKUPS.lock().remove(&self.0);
-    }
-}
-
-/// The addresses of a host. Ports are 0, which the client replaces.
-fn lookup(host: &str) -> Lookup {
-    let mut lookups = LOOKUPS.lock();
-    if let Some(running) = lookups.get(host) {
-        return running.clone();
-    }
-    let running = Running(host.to_owned());
-    let task = tokio::spawn(async move {
-        let _slot = SLOTS.acquire().await;
-        let found = tokio::net::lookup_host((running.0.as_str(), 0)).await;
-        found.map(Iterator::collect).map_err(|error| error.to_string())
-    });
-    let ended = async { task.await.unwrap_or_else(|_| Err("the lookup was given up".to_owned())) };
-    let lookup = ended.boxed().shared();
-    lookups.insert(host.to_owned(), lookup.clone());
-    lookup
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -189,16 +150,5 @@ mod tests {
         let refused = resolver(true).resolve("localhost".parse().unwrap()).await.err().unwrap().to_string();
         assert!(refused.starts_with("localhost is at ") && refused.contains("not a public address"), "{refused}");
         assert!(resolver(false).resolve("localhost".parse().unwrap()).await.unwrap().count() > 0);
-    }
-
-    #[tokio::test]
-    async fn a_name_is_looked_up_once_at_a_time_whoever_asks() {
-        let slots = SLOTS.acquire_many(128).await.unwrap();
-        let (one, other) = (lookup("one.localhost"), lookup("one.localhost"));
-        assert!(one.ptr_eq(&other), "the second waits for the first");
-        assert!(one.clone().now_or_never().is_none());
-        drop(slots);
-        assert_eq!(one.await, other.await);
-        assert!(!LOOKUPS.lock().contains_key("one.localhost"));
     }
 }

@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use super::problem::Problem;
-use crate::settings::list_directory;
+use crate::settings::ask_file_system;
 
 /// One path of `--pipelines`.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ impl Source {
 
     pub fn list(&mut self) -> Listing {
         let (path, known) = (self.path.clone(), self.last_found);
-        match list_directory(&self.path, move || list_path(&path, known)) {
+        match ask_file_system(&self.path, move || list_path(&path, known)) {
             Ok((found, files)) => {
                 self.last_found = found;
                 Listing::Files(files)

@@ -2,6 +2,7 @@
 //! targets of symlinks send no notifications.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +19,7 @@ use super::objects::Objects;
 use super::pending::{Pending, Scan};
 use super::resource::ResourceState;
 use super::sources::is_pipeline_file;
+use crate::settings::ask_file_system;
 
 const RESCAN: Duration = Duration::from_secs(10);
 
@@ -47,19 +49,16 @@ pub struct Watch {
 #[derive(Debug)]
 struct Directories {
     watcher: Option<RecommendedWatcher>,
-    /// Those that could not be watched yet, because they do not exist.
-    unwatched: Vec<PathBuf>,
+    /// Paths whose directories could not be watched yet: they do not exist, or their file system does not answer.
+    unwatched: BTreeSet<PathBuf>,
 }
 
 impl Watch {
     /// Watches `paths` (files or directories) and the defaults file. Without notifications, only the regular scans
-    /// remain. Blocks while the file system does not answer.
+    /// remain. Waits for a file system as [`read_file`](crate::settings::read_file) does.
     pub fn new(paths: &[PathBuf], defaults: Option<&Path>) -> Self {
         let pending = Arc::new(Pending::default());
-        let mut directories: Vec<PathBuf> = paths.iter().map(|path| directory_of(path)).collect();
-        directories.extend(defaults.map(directory_of));
-        directories.sort();
-        directories.dedup();
+        let unwatched = paths.iter().cloned().chain(defaults.map(Path::to_owned)).collect();
         let mut rescan = tokio::time::interval_at(Instant::now() + RESCAN, RESCAN);
         rescan.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let names = Names::new(paths);
@@ -69,7 +68,7 @@ impl Watch {
                 |error| tracing::warn!(%error, "no notifications of changed files: they are checked every 10s"),
             )
             .ok();
-        let mut directories = Directories { watcher, unwatched: directories };
+        let mut directories = Directories { watcher, unwatched };
         directories.watch();
         Self {
             pending,
@@ -134,22 +133,29 @@ impl Watch {
 impl Directories {
     fn watch(&mut self) {
         let Some(watcher) = &mut self.watcher else { return };
-        self.unwatched.retain(|directory| match watcher.watch(directory, RecursiveMode::NonRecursive) {
-            Ok(()) => false,
-            Err(error) => {
-                tracing::debug!(path = %directory.display(), %error, "the directory cannot be watched yet");
-                true
-            }
+        let mut watched = BTreeSet::new();
+        self.unwatched.retain(|path| {
+            let result = directory_of(path).map_err(notify::Error::io).and_then(|directory| {
+                if !watched.contains(&directory) {
+                    watcher.watch(&directory, RecursiveMode::NonRecursive)?;
+                    watched.insert(directory);
+                }
+                Ok(())
+            });
+            result
+                .inspect_err(|error| tracing::debug!(path = %path.display(), %error, "it cannot be watched yet"))
+                .is_err()
         });
     }
 }
 
 /// A single file is watched through its directory, since another file may replace it.
-fn directory_of(path: &Path) -> PathBuf {
-    if path.is_dir() {
-        return path.to_owned();
+fn directory_of(path: &Path) -> io::Result<PathBuf> {
+    let owned = path.to_owned();
+    if ask_file_system(path, move || Ok(owned.is_dir()))? {
+        return Ok(path.to_owned());
     }
-    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned()
+    Ok(path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned())
 }
 
 /// Maps the absolute directories in events to the paths of `--pipelines`.
@@ -157,8 +163,8 @@ struct Names(BTreeMap<PathBuf, PathBuf>);
 
 impl Names {
     fn new(paths: &[PathBuf]) -> Self {
-        let directories = paths.iter().filter(|path| path.is_dir());
-        Self(directories.filter_map(|path| Some((std::env::current_dir().ok()?.join(path), path.clone()))).collect())
+        let absolute = |path: &PathBuf| Some((std::env::current_dir().ok()?.join(path), path.clone()));
+        Self(paths.iter().filter_map(absolute).collect())
     }
 
     /// `None` if more than this file may have changed, as with `..data`, a defaults file or a directory.

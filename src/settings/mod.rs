@@ -40,7 +40,7 @@ pub use placeholders::{TextPart, Unclosed, text_parts};
 pub use private::{create_private_directories, private_file};
 pub use proxy::{Proxy, ProxyError};
 pub use reachable::{NotPublic, not_public};
-pub use read_file::{list_directory, not_a_regular_file, read_file};
+pub use read_file::{ask_file_system, not_a_regular_file, read_file};
 pub use renewable_client::{RenewableClient, is_html, is_tls_error};
 pub use request_error::describe_request_error;
 pub use retry_after::retry_after;

@@ -52,12 +52,12 @@ pub fn read_file(path: &Path, max: usize) -> Result<Vec<u8>> {
     within(PATIENCE, path, path.parent().unwrap_or(path), move || read_regular(&file, max))
 }
 
-/// Calls `list`, which lists the directory `path`, as [`read_file`] reads a file.
+/// Calls `ask`, which asks about the file or directory `path`, as [`read_file`] reads a file.
 ///
 /// # Errors
-/// Those of `list`, or `TimedOut`.
-pub fn list_directory<T: Send + 'static>(path: &Path, list: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    within(PATIENCE, path, path, list)
+/// Those of `ask`, or `TimedOut`.
+pub fn ask_file_system<T: Send + 'static>(path: &Path, ask: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    within(PATIENCE, path, path, ask)
 }
 
 /// The error for what is neither a file nor a symbolic link to one.

@@ -35,6 +35,7 @@ pub mod quickstart;
 pub mod receiver;
 pub mod secops;
 pub mod sekoia;
+pub mod silent;
 pub mod splunk;
 pub mod sumo;
 pub mod tls;

@@ -22,6 +22,7 @@ mod logs;
 mod long_run;
 mod memory;
 mod metrics;
+mod no_answer;
 mod once;
 mod open_files;
 mod preview;

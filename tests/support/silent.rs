@@ -1,0 +1,47 @@
+//! A file system and a name server that stop to answer: a library that the program loads around the system's calls.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::process::{Process, program};
+
+pub struct Silent {
+    library: PathBuf,
+    /// Calls wait while this file exists.
+    marker: PathBuf,
+    /// What is below it is on the file system.
+    directory: PathBuf,
+}
+
+impl Silent {
+    /// Its files are below `root`. Names below `.silent.test` are those of the name server.
+    pub fn new(root: &Path) -> Self {
+        let (library, marker, directory) = (root.join("silent.so"), root.join("silent"), root.join("mount"));
+        std::fs::create_dir(&directory).unwrap();
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/silent.c");
+        let compiled =
+            Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(source).arg("-ldl").status();
+        assert!(compiled.unwrap().success());
+        Self { library, marker, directory }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    pub fn begin(&self) {
+        std::fs::write(&self.marker, "").unwrap();
+    }
+
+    pub fn end(&self) {
+        std::fs::remove_file(&self.marker).unwrap();
+    }
+
+    /// The program in `root`, with these arguments.
+    pub fn process(&self, root: &Path, arguments: &[&str]) -> Process {
+        let mut command = program(root, arguments);
+        command.env("LD_PRELOAD", &self.library);
+        command.env("SILENT_WHILE", &self.marker).env("SILENT_DIRECTORY", &self.directory);
+        Process::spawn(command)
+    }
+}

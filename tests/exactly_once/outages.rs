@@ -18,7 +18,7 @@ use crate::support::process::{PATIENCE, Process, until, until_within};
 const BOTH: [Kind; 2] = [Kind::Activities, Kind::Threats];
 /// The default timeout of a message with `exactly_once`, and what a busy machine needs in addition.
 const MESSAGE_TIMEOUT: Duration = Duration::from_secs(30);
-const MARGIN: Duration = Duration::from_secs(15);
+const MARGIN: Duration = Duration::from_secs(60);
 
 /// Waits until the topics contain everything that is owed, and asserts that they contain it once.
 async fn everything_once(brokers: &str, topics: &[&str], harness: &Harness) {
@@ -140,10 +140,10 @@ async fn partitions_without_a_leader_delay_other_lanes_once() {
     }
     // They go on at their own pace for as long as the leader is gone.
     let apart = Instant::now();
-    while apart.elapsed() < MESSAGE_TIMEOUT + MARGIN {
+    while apart.elapsed() < MESSAGE_TIMEOUT + Duration::from_secs(15) {
         for pipeline in ["well-1", "well-2"] {
             let took = goes_on(&mut worker, pipeline).await;
-            assert!(took < MARGIN, "{pipeline} stood still for {took:?}\n{}", worker.log_text());
+            assert!(took < MESSAGE_TIMEOUT * 3 / 4, "{pipeline} stood still for {took:?}\n{}", worker.log_text());
         }
     }
     assert_eq!(lines(&worker, "transactional id initialised").len(), 1, "{}", worker.log_text());

@@ -76,11 +76,12 @@ async fn one_forbidden_topic_costs_the_other_lanes_one_transaction_each_time() {
     for number in 1..pipelines {
         let names = topics(number);
         let names = names.each_ref().map(String::as_str);
-        until_within(3 * PATIENCE, "the other lanes deliver", async || {
-            (arrived(&address, &names).len() == owed.len()).then_some(())
+        let arrived = until_within(3 * PATIENCE, "the other lanes deliver", async || {
+            let arrived = arrived(&address, &names);
+            (arrived.len() == owed.len()).then_some(arrived)
         })
         .await;
-        let repeated: BTreeMap<_, _> = arrived(&address, &names).into_iter().filter(|(_, count)| *count > 1).collect();
+        let repeated: BTreeMap<_, _> = arrived.into_iter().filter(|(_, count)| *count > 1).collect();
         assert!(repeated.is_empty(), "{repeated:?}");
     }
     let refused = worker.lane("p0/threats/bus", |lane| lane["state"] == "sink_refused").await;
@@ -96,7 +97,11 @@ async fn one_forbidden_topic_costs_the_other_lanes_one_transaction_each_time() {
     let aborted = log.iter().filter(|line| says(line, "a Kafka transaction was aborted"));
     let shared = aborted.filter(|line| line["lanes"].as_u64() > Some(1)).count();
     println!("{} lanes: {entries} entries into quarantine, {shared} transactions of others aborted", 2 * pipelines);
-    assert!(entries >= 1 && shared <= entries, "{entries} entries, {shared} aborted\n{}", worker.log_text());
+    // librdkafka skips the sequence numbers of messages that waited for a broker when the transaction was aborted, and
+    // then aborts the next one too: confluent-kafka-python, issue 1125.
+    let after_purge =
+        log.iter().filter(|line| line["error"] == "OutOfOrderSequenceNumber" && says(line, "aborted")).count();
+    assert!(entries >= 1 && shared <= entries + after_purge.min(entries), "{entries} entries, {shared} aborted");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -152,10 +152,10 @@ async fn the_status_of_many_resources_outlives_a_worker_and_is_a_bounded_load() 
     assert_eq!(seen.len(), 2, "{seen:?}");
     let lanes = api.list(&ListParams::default()).await.unwrap().items.len();
     assert_eq!(lanes, count);
-    for worker in workers.values_mut() {
-        let log = worker.log_text();
-        assert!(!log.contains("orbidden") && !log.contains("could not be updated"), "{log}");
-    }
+    // A busy API server may not answer in time; a refusal is a fault.
+    let is_refusal = |line: &Value| line["error"].as_str().is_some_and(|error| error.contains("API server answered"));
+    let refused: Vec<Value> = workers.values().flat_map(|worker| worker.log()).filter(is_refusal).collect();
+    assert!(refused.is_empty(), "{refused:#?}");
     for (_, worker) in workers {
         worker.signal("TERM").await;
         assert_eq!(worker.exit().await.code, Some(0));

@@ -1,16 +1,16 @@
 //! Finds out cheaply whether a file changed: first by its times and size, then by its contents.
 
 use std::fs::Metadata;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use sha2::{Digest, Sha256};
 
 use super::yaml::MAX_BYTES;
-use crate::settings::{not_a_regular_file, read_file};
+use crate::settings::{Answers, not_a_regular_file, read_regular};
 
 /// Identifies the version of a file that was read.
 #[derive(Debug, Clone)]
@@ -30,13 +30,6 @@ struct Stamp {
     changed: (i64, i64),
 }
 
-impl Version {
-    /// True if times and size of the file are unchanged.
-    pub fn is_unchanged(&self, path: &Path) -> bool {
-        self.stamp.is_some() && std::fs::metadata(path).ok().map(|metadata| stamp(&metadata)) == self.stamp
-    }
-}
-
 /// The result of reading a file.
 pub(super) enum Contents {
     /// There is no such file.
@@ -52,28 +45,32 @@ pub(super) enum Contents {
 /// Longer than the resolution of the times of any file system in use.
 const SETTLES_IN: Duration = Duration::from_secs(2);
 
-pub(super) fn read_contents(path: &Path, known: Option<&Version>) -> Contents {
-    let metadata = match std::fs::metadata(path) {
-        Ok(metadata) if metadata.is_file() => metadata,
-        Ok(_) => return Contents::Unreadable(format!("cannot be read: {}", not_a_regular_file())),
-        Err(error) if error.kind() == ErrorKind::NotFound => return Contents::Gone,
-        Err(error) => return Contents::Unreadable(format!("cannot be read: {error}")),
+/// The contents of these files, except for those that have their known version by times and size. A file system that
+/// does not answer makes its own files unreadable.
+pub(super) fn read_contents(files: Vec<(PathBuf, Option<Version>)>) -> impl Iterator<Item = (PathBuf, Contents)> {
+    let unreadable = |error: io::Error| match error.kind() {
+        ErrorKind::NotFound => Contents::Gone,
+        ErrorKind::FileTooLarge => Contents::Unreadable("larger than 1 MiB".to_owned()),
+        _ => Contents::Unreadable(format!("cannot be read: {error}")),
     };
+    let answers = Answers::new(files, |path, known| read_changed(path, known.as_ref()).transpose());
+    answers.map(move |(path, answer)| (path, answer.unwrap_or_else(unreadable)))
+}
+
+/// `None` if times and size of the file are unchanged.
+fn read_changed(path: &Path, known: Option<&Version>) -> io::Result<Option<Contents>> {
+    let metadata = std::fs::metadata(path)?;
+    if !metadata.is_file() {
+        return Err(not_a_regular_file());
+    }
     let stamp = stamp(&metadata);
-    if let Some(known) = known.filter(|known| known.stamp.as_ref() == Some(&stamp)) {
-        return Contents::Same(known.clone());
+    if known.is_some_and(|known| known.stamp.as_ref() == Some(&stamp)) {
+        return Ok(None);
     }
     let age = metadata.modified().ok().and_then(|modified| SystemTime::now().duration_since(modified).ok());
-    let bytes = match read_file(path, MAX_BYTES) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Contents::Gone,
-        Err(error) if error.kind() == ErrorKind::FileTooLarge => {
-            return Contents::Unreadable("larger than 1 MiB".to_owned());
-        }
-        Err(error) => return Contents::Unreadable(format!("cannot be read: {error}")),
-    };
+    let bytes = read_regular(path, MAX_BYTES)?;
     let stamp = Some(stamp).filter(|_| age.is_some_and(|age| age > SETTLES_IN));
-    Text::new(bytes).contents_at(stamp, known.map(|known| &known.hash))
+    Ok(Some(Text::new(bytes).contents_at(stamp, known.map(|known| &known.hash))))
 }
 
 /// The text of a pipeline file.

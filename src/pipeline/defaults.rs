@@ -26,7 +26,9 @@ impl Defaults {
 
     /// Reads the file again if it changed. True if the pipelines have to be read again.
     pub fn refresh(&mut self) -> bool {
-        match read_contents(&self.path, self.version.as_ref()) {
+        let read = read_contents(vec![(self.path.clone(), self.version.clone())]).next();
+        let Some((_, contents)) = read else { return false };
+        match contents {
             Contents::Same(version) => {
                 self.version = Some(version);
                 false

@@ -13,6 +13,7 @@ use super::sources::{Listing, Source};
 use super::tenant::TenantRules;
 use super::{Pipeline, Scan};
 use crate::catch_panic::catch_panic;
+use crate::settings::ask_file_system;
 
 /// The pipeline files at some paths, with the last valid version of each.
 ///
@@ -155,14 +156,14 @@ impl Files {
         let previous_problems = self.problems_of_other_paths();
         let defaults_changed = self.defaults.as_mut().is_some_and(Defaults::refresh);
         let paths = match scan {
-            Scan::Paths(paths) if !defaults_changed => paths.clone(),
-            _ => self.list(defaults_changed),
+            Scan::Paths(paths) if !defaults_changed => paths.iter().cloned().collect(),
+            _ => self.list(),
         };
         let mut touched = BTreeSet::new();
         let mut names = BTreeSet::new();
-        for path in paths {
+        for (path, contents) in self.read(paths, defaults_changed) {
             let claimed = self.claimed(&path);
-            if self.refresh(&path, defaults_changed) {
+            if self.refresh(&path, contents) {
                 names.extend(
                     [claimed, self.claimed(&path), self.running_names.get(&path).cloned()].into_iter().flatten(),
                 );
@@ -229,16 +230,16 @@ impl Files {
         self.files.iter().filter(|(path, file)| self.is_invalid(path, file)).count()
     }
 
-    /// The paths to check: new ones, and all known ones or those whose size or times have changed. The result is short
-    /// even with ten thousand files, so that no sorted list of all is made every ten seconds.
-    fn list(&mut self, all: bool) -> BTreeSet<PathBuf> {
+    /// The paths to check: new ones and known ones.
+    fn list(&mut self) -> Vec<PathBuf> {
         let mut paths: BTreeSet<PathBuf> = self.objects.paths().into_iter().collect();
         self.unlisted = self.objects.problems();
         let mut failed = Vec::new();
-        let defaults = self.defaults.as_ref().and_then(|defaults| defaults.path.canonicalize().ok());
+        let canonical = |path: &Path| ask_file_system(path, Path::canonicalize).ok();
+        let defaults = self.defaults.as_ref().and_then(|defaults| canonical(&defaults.path));
         let is_defaults = |path: &PathBuf| {
             let defaults = defaults.as_ref().filter(|defaults| defaults.file_name() == path.file_name());
-            defaults.is_some_and(|defaults| path.canonicalize().is_ok_and(|path| path == *defaults))
+            defaults.is_some_and(|defaults| canonical(path).as_ref() == Some(defaults))
         };
         for source in &mut self.sources {
             match source.list() {
@@ -251,20 +252,29 @@ impl Files {
                 }
             }
         }
-        let known = self.files.iter().filter(|(path, file)| {
-            // Files below a path that cannot be listed are not checked.
-            failed.iter().all(|source| !source.contains(path))
-                && (all || !file.version.as_ref().is_some_and(|version| version.is_unchanged(path)))
-        });
-        paths.extend(known.map(|(path, _)| path.clone()));
-        paths
+        // Files below a path that cannot be listed are not checked.
+        let is_listed = |path: &&PathBuf| failed.iter().all(|source| !source.contains(path));
+        let known = self.files.keys().filter(|path| !paths.contains(*path)).filter(is_listed);
+        known.cloned().chain(paths.iter().cloned()).collect()
     }
 
-    /// Reads a file again if it changed. True if it changed.
-    fn refresh(&mut self, path: &Path, even_if_equal: bool) -> bool {
+    /// The contents of files and objects, except for those that are known. With `even_if_equal`, of all of them.
+    fn read(&self, paths: Vec<PathBuf>, even_if_equal: bool) -> impl Iterator<Item = (PathBuf, Contents)> + use<> {
+        let (mut objects, mut files) = (Vec::new(), Vec::new());
+        for path in paths {
+            let version = self.files.get(&path).and_then(|file| file.version.as_ref()).filter(|_| !even_if_equal);
+            match self.objects.read(&path, version.map(|version| &version.hash)) {
+                Some(contents) => objects.push((path, contents)),
+                None if Kind::of(&path).is_some() => objects.push((path, Contents::Gone)),
+                None => files.push((path, version.cloned())),
+            }
+        }
+        objects.into_iter().chain(read_contents(files))
+    }
+
+    /// Takes a file as it is now. True if it changed.
+    fn refresh(&mut self, path: &Path, contents: Contents) -> bool {
         let known = self.files.get(path);
-        let version = known.and_then(|file| file.version.as_ref());
-        let contents = self.read(path, version);
         let mut file = match contents {
             Contents::Gone if known.is_none() => return false,
             Contents::Gone => {
@@ -272,16 +282,12 @@ impl Files {
                 self.files.remove(path);
                 return true;
             }
-            Contents::Same(version) if !even_if_equal => {
+            Contents::Same(version) => {
                 if let Some(file) = self.files.get_mut(path) {
                     file.version = Some(version);
                 }
                 return false;
             }
-            Contents::Same(_) => match self.read(path, None) {
-                Contents::New(text, version) => self.parse(path, &text, version),
-                _ => return false,
-            },
             Contents::New(text, version) => self.parse(path, &text, version),
             Contents::Unreadable(message) => {
                 let problems = vec![Problem::file(path, message)];
@@ -306,14 +312,6 @@ impl Files {
     fn paused_for_deletion(&self, path: &Path) -> Option<Arc<Pipeline>> {
         let running = self.running_version(path).filter(|_| self.objects.is_deleted(path))?;
         Some(Arc::new(Pipeline { enabled: false, ..(**running).clone() }))
-    }
-
-    fn read(&self, path: &Path, known: Option<&Version>) -> Contents {
-        let object = self.objects.read(path, known.map(|known| &known.hash));
-        object.unwrap_or_else(|| match Kind::of(path) {
-            Some(_) => Contents::Gone,
-            None => read_contents(path, known),
-        })
     }
 
     fn parse(&self, path: &Path, text: &str, version: Version) -> File {

@@ -46,8 +46,8 @@ impl Source {
     }
 
     pub fn list(&mut self) -> Listing {
-        let (path, known) = (self.path.clone(), self.last_found);
-        match ask_file_system(&self.path, move || list_path(&path, known)) {
+        let known = self.last_found;
+        match ask_file_system(&self.path, move |path| list_path(path, known)) {
             Ok((found, files)) => {
                 self.last_found = found;
                 Listing::Files(files)
@@ -77,12 +77,7 @@ fn list_path(path: &Path, last_found: PathKind) -> io::Result<(PathKind, Vec<Pat
     Ok((PathKind::Directory, entries.iter().filter(is_file).map(std::fs::DirEntry::path).collect()))
 }
 
-/// Follows symlinks.
+/// Follows no symlinks: their targets may be on a file system that does not answer.
 fn is_file(entry: &&std::fs::DirEntry) -> bool {
-    is_pipeline_file(&entry.file_name())
-        && match entry.file_type() {
-            Ok(kind) if kind.is_symlink() => !entry.path().is_dir(),
-            Ok(kind) => !kind.is_dir(),
-            Err(_) => true,
-        }
+    is_pipeline_file(&entry.file_name()) && !entry.file_type().is_ok_and(|kind| kind.is_dir())
 }

@@ -151,8 +151,7 @@ impl Directories {
 
 /// A single file is watched through its directory, since another file may replace it.
 fn directory_of(path: &Path) -> io::Result<PathBuf> {
-    let owned = path.to_owned();
-    if ask_file_system(path, move || Ok(owned.is_dir()))? {
+    if ask_file_system(path, |path| Ok(path.is_dir()))? {
         return Ok(path.to_owned());
     }
     Ok(path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned())

@@ -1,5 +1,5 @@
-//! Looks up names of hosts. A name server that does not answer keeps a thread for each name, also after the request that
-//! asked has timed out. So there are limits, and names that nobody answers do not use up what the others need.
+//! Looks up names of hosts. A name server that does not answer keeps a thread for each name, also after the request
+//! that asked has timed out. So there are limits, and names that nobody answers do not use up what the others need.
 
 use std::collections::HashMap;
 use std::io;

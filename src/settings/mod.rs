@@ -3,6 +3,7 @@
 
 mod backoff;
 mod excerpt;
+mod file_system;
 mod http;
 mod id;
 #[cfg(feature = "kubernetes")]
@@ -30,6 +31,7 @@ mod tls;
 
 pub use backoff::FullJitter;
 pub use excerpt::excerpt;
+pub use file_system::{Answers, ask_file_system};
 pub use http::{ClientError, HttpSettings, Role, install_crypto_provider, local_client};
 pub use id::{Id, IdError};
 pub use labels::Labels;
@@ -40,7 +42,7 @@ pub use placeholders::{TextPart, Unclosed, text_parts};
 pub use private::{create_private_directories, private_file};
 pub use proxy::{Proxy, ProxyError};
 pub use reachable::{NotPublic, not_public};
-pub use read_file::{ask_file_system, not_a_regular_file, read_file};
+pub use read_file::{not_a_regular_file, read_file, read_regular};
 pub use renewable_client::{RenewableClient, is_html, is_tls_error};
 pub use request_error::describe_request_error;
 pub use retry_after::retry_after;

@@ -88,8 +88,8 @@ mod read {
     use tokio::sync::mpsc::{Receiver, Sender, channel};
     use tokio::time::Instant;
 
+    use super::super::file_system::off_the_runtime;
     use super::super::kubernetes::{Kubernetes, KubernetesError};
-    use super::super::read_file::off_the_runtime;
     use super::SecretObject;
 
     /// Time for an answer of the API server.

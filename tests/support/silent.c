@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <netdb.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -18,10 +19,17 @@ static int is_silent(void) {
     return marker && syscall(SYS_faccessat, AT_FDCWD, marker, F_OK) == 0;
 }
 
-static void wait_for(const char *path) {
+static int is_there(const char *path) {
     const char *directory = getenv("SILENT_DIRECTORY");
-    int is_there = directory && path && strncmp(path, directory, strlen(directory)) == 0;
-    while (is_there && is_silent())
+    return directory && path && strncmp(path, directory, strlen(directory)) == 0;
+}
+
+/* Also for a symbolic link to there. */
+static void wait_for(const char *path) {
+    char target[PATH_MAX + 1] = {0};
+    int concerns = is_there(path) ||
+                   (path && syscall(SYS_readlinkat, AT_FDCWD, path, target, PATH_MAX) > 0 && is_there(target));
+    while (concerns && is_silent())
         usleep(20000);
 }
 

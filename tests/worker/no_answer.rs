@@ -24,11 +24,14 @@ async fn ends(worker: Process) {
     assert_eq!(worker.exit().await.code, Some(0));
 }
 
-/// One pipeline file on the file system, and pipelines with a token, an authority and a sink there.
+/// Two pipeline files on the file system, one of them behind a symbolic link next to others, and pipelines with a token
+/// and a sink there.
 fn put_pipelines(harness: &Harness, mount: &Silent) {
     std::fs::create_dir(mount.path("pipelines")).unwrap();
     std::fs::copy(harness.path("token"), mount.path("token")).unwrap();
     std::fs::write(mount.path("pipelines/there.yaml"), harness.pipeline(json!({})).to_string()).unwrap();
+    std::fs::write(mount.path("linked.yaml"), harness.pipeline(json!({})).to_string()).unwrap();
+    std::os::unix::fs::symlink(mount.path("linked.yaml"), harness.path("pipelines/linked.yaml")).unwrap();
     harness.put_changed("token-there", json!({ "console": { "token": { "file": mount.path("token") } } }));
     let file = json!({ "type": "file", "name": "file", "path": mount.path("out/{stream}.ndjson") });
     harness.put_changed("sink-there", json!({ "sinks": [file] }));
@@ -47,12 +50,13 @@ async fn a_dead_file_system_at_the_start_costs_what_is_on_it() {
     let lane = worker.lane("token-there/activities/siem", |lane| !lane["error"].is_null()).await;
     assert!(lane["error"].as_str().unwrap().contains("does not answer"), "{lane}");
     worker.logged(&["mount/pipelines", "does not answer"]).await;
+    worker.logged(&["linked.yaml", "does not answer"]).await;
     assert_eq!(worker.get("/livez").await.0, 200);
     assert!(worker.kernel_count("Threads") < MOST_THREADS, "{} threads", worker.kernel_count("Threads"));
     delivers(&mut worker, "acme").await;
 
     mount.end();
-    for pipeline in ["there", "token-there", "sink-there"] {
+    for pipeline in ["there", "linked", "token-there", "sink-there"] {
         delivers(&mut worker, pipeline).await;
     }
     ends(worker).await;
@@ -65,13 +69,13 @@ async fn a_file_system_that_dies_stops_no_pipeline_that_runs() {
     put_pipelines(&harness, &mount);
     let there = mount.path("pipelines");
     let mut worker = mount.process(harness.root(), &[&ARGUMENTS[..], &[there.to_str().unwrap()]].concat());
-    for pipeline in ["there", "token-there", "sink-there"] {
+    for pipeline in ["there", "linked", "token-there", "sink-there"] {
         delivers(&mut worker, pipeline).await;
     }
     mount.begin();
     worker.logged(&["mount/pipelines", "does not answer"]).await;
     harness.put_changed("later", json!({}));
-    for pipeline in ["acme", "there", "token-there", "later"] {
+    for pipeline in ["acme", "there", "linked", "token-there", "later"] {
         delivers(&mut worker, pipeline).await;
     }
     assert_eq!(worker.get("/livez").await.0, 200);

@@ -1,11 +1,14 @@
 /* A network file system and a name server that do not answer, while the file $SILENT_WHILE exists: calls about files
- * below $SILENT_DIRECTORY do not return, and lookups of names below .silent.test fail late. Loaded with LD_PRELOAD. */
+ * below $SILENT_DIRECTORY do not return, and lookups of names below .silent.test fail late. With $SILENT_THREADS, the
+ * system starts no threads meanwhile. Loaded with LD_PRELOAD. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <dlfcn.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <netdb.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -89,4 +92,10 @@ int getaddrinfo(const char *name, const char *service, const struct addrinfo *hi
     for (int tenths = 0; tenths < 200 && is_silent(); tenths++)
         usleep(100000);
     return EAI_AGAIN;
+}
+
+int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *), void *argument) {
+    if (getenv("SILENT_THREADS") && is_silent())
+        return EPERM;
+    return REAL(pthread_create)(thread, attributes, run, argument);
 }

@@ -1,7 +1,8 @@
 //! A file system and a name server that stop to answer: a library that the program loads around the system's calls.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+
+use tokio::process::Command;
 
 use super::process::{Process, program};
 
@@ -19,8 +20,12 @@ impl Silent {
         let (library, marker, directory) = (root.join("silent.so"), root.join("silent"), root.join("mount"));
         std::fs::create_dir(&directory).unwrap();
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/silent.c");
-        let compiled =
-            Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(source).arg("-ldl").status();
+        let compiled = std::process::Command::new("cc")
+            .args(["-shared", "-fPIC", "-o"])
+            .arg(&library)
+            .arg(source)
+            .arg("-ldl")
+            .status();
         assert!(compiled.unwrap().success());
         Self { library, marker, directory }
     }
@@ -39,9 +44,20 @@ impl Silent {
 
     /// The program in `root`, with these arguments.
     pub fn process(&self, root: &Path, arguments: &[&str]) -> Process {
+        Process::spawn(self.command(root, arguments))
+    }
+
+    /// The same, where the system also starts no threads.
+    pub fn process_without_threads(&self, root: &Path, arguments: &[&str]) -> Process {
+        let mut command = self.command(root, arguments);
+        command.env("SILENT_THREADS", "1");
+        Process::spawn(command)
+    }
+
+    fn command(&self, root: &Path, arguments: &[&str]) -> Command {
         let mut command = program(root, arguments);
         command.env("LD_PRELOAD", &self.library);
         command.env("SILENT_WHILE", &self.marker).env("SILENT_DIRECTORY", &self.directory);
-        Process::spawn(command)
+        command
     }
 }

@@ -1,4 +1,5 @@
-//! File systems and name servers that do not answer: what needs them waits, and nothing else.
+//! A system that does not do what the worker asks of it: what needs it waits, and nothing else; or another worker takes
+//! over.
 
 use serde_json::json;
 
@@ -108,4 +109,18 @@ async fn names_that_are_not_answered_leave_threads_for_everything_else() {
     assert_eq!(worker.get("/livez").await.0, 200);
     assert!(worker.kernel_count("Threads") < 320, "{} threads", worker.kernel_count("Threads"));
     ends(worker).await;
+}
+
+/// The supervisor cannot start its next scan then, and panics: it cannot know what else it would miss.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_without_its_supervisor_ends_with_1() {
+    let harness = Harness::new(|setup| (setup.activities, setup.rate) = (50, 20.0)).await;
+    harness.put_changed("acme", json!({}));
+    let system = Silent::new(harness.root());
+    let mut worker = system.process_without_threads(harness.root(), &ARGUMENTS);
+    delivers(&mut worker, "acme").await;
+    system.begin();
+    let exit = worker.exit().await;
+    assert_eq!(exit.code, Some(1), "{}", exit.stderr);
+    assert!(exit.stderr.contains("the supervisor panicked"), "{}", exit.stderr);
 }

@@ -78,15 +78,16 @@ impl SecretObject {
 
 #[cfg(feature = "kubernetes")]
 mod read {
-    use std::sync::LazyLock;
     use std::sync::mpsc::{SyncSender, sync_channel};
+    use std::sync::{Arc, LazyLock};
     use std::time::Duration;
 
     use k8s_openapi::api::core::v1::Secret;
     use kube::Api;
     use parking_lot::Mutex;
+    use tokio::sync::Semaphore;
     use tokio::sync::mpsc::{Receiver, Sender, channel};
-    use tokio::time::Instant;
+    use tokio::time::{Instant, timeout};
 
     use super::super::file_system::off_the_runtime;
     use super::super::kubernetes::{Kubernetes, KubernetesError};
@@ -96,11 +97,16 @@ mod read {
     const PATIENCE: Duration = Duration::from_secs(5);
     /// Requests that wait for the thread. Each caller occupies a thread, of which there are fewer.
     const WAITING: usize = 1024;
+    /// Concurrent calls. By default an API server executes 245 calls of all service accounts, lets 300 of one account
+    /// wait, and refuses further ones, also those for leases.
+    const CALLS: usize = 32;
 
     type Answer = Result<Vec<u8>, String>;
 
     struct Request {
         object: SecretObject,
+        /// Nobody waits for the answer after this time.
+        deadline: Instant,
         answer: SyncSender<Answer>,
     }
 
@@ -125,28 +131,30 @@ mod read {
         /// If there is no such Secret or key, or the API server refuses or does not answer. The text names neither the
         /// Secret nor the key.
         pub fn read(&self) -> Result<Vec<u8>, String> {
-            let silent = || Err("the API server does not answer".to_owned());
             // Thousands of callers must not wait one after the other.
             if SILENT.lock().is_some_and(|since| since.elapsed() < PATIENCE) {
-                return silent();
+                return Err(no_answer());
             }
             let (answer, answered) = sync_channel(1);
             let reader = READER.as_ref().map_err(Clone::clone)?;
-            let request = Request { object: self.clone(), answer };
+            let request = Request { object: self.clone(), deadline: Instant::now() + PATIENCE, answer };
             reader.try_send(request).map_err(|_| "too many Secrets are being read".to_owned())?;
-            match off_the_runtime(|| answered.recv_timeout(PATIENCE)) {
-                Ok(answer) => answer,
-                Err(_) => {
-                    *SILENT.lock() = Some(Instant::now());
-                    silent()
-                }
-            }
+            off_the_runtime(|| answered.recv_timeout(PATIENCE)).unwrap_or_else(|_| Err(no_answer()))
         }
     }
 
+    fn no_answer() -> String {
+        "the API server does not answer".to_owned()
+    }
+
     async fn serve(mut requests: Receiver<Request>) {
+        let calls = Arc::new(Semaphore::new(CALLS));
         let mut kubernetes = None;
-        while let Some(Request { object, answer }) = requests.recv().await {
+        while let Some(Request { object, deadline, answer }) = requests.recv().await {
+            let turn = Arc::clone(&calls).acquire_owned().await;
+            if Instant::now() >= deadline {
+                continue;
+            }
             if kubernetes.is_none() {
                 match Kubernetes::connect(None).await {
                     Ok(connected) => kubernetes = Some(connected),
@@ -157,8 +165,15 @@ mod read {
             let Some(Kubernetes { client, .. }) = &kubernetes else { continue };
             let secrets = Api::<Secret>::namespaced(client.clone(), &object.namespace);
             tokio::spawn(async move {
-                let read = KubernetesError::within(PATIENCE, secrets.get_opt(&object.name)).await;
-                let _ = answer.send(value_of(read, &object.key));
+                let read = match timeout(PATIENCE, secrets.get_opt(&object.name)).await {
+                    Ok(read) => value_of(read.map_err(KubernetesError::from), &object.key),
+                    Err(_) => {
+                        *SILENT.lock() = Some(Instant::now());
+                        Err(no_answer())
+                    }
+                };
+                let _ = answer.send(read);
+                drop(turn);
             });
         }
     }

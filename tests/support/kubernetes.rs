@@ -108,7 +108,7 @@ impl Kubernetes {
         command.args(["--service-account-key-file=accounts.pem", "--service-account-signing-key-file=accounts.key"]);
         // Without a controller there is no default service account for it to look for.
         command.args(["--authorization-mode=RBAC", "--disable-admission-plugins=ServiceAccount"]);
-        command.args(["--endpoint-reconciler-type=none", "--max-requests-inflight=2000"]);
+        command.args(["--endpoint-reconciler-type=none"]);
         *self.api_server.lock().unwrap() = Some(spawn(&mut command, self.directory.path()));
     }
 

@@ -1,5 +1,6 @@
 //! The keys that all pipelines inherit, and their changes since the last scan.
 
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -7,11 +8,14 @@ use super::contents::{Contents, Version, read_contents};
 use super::document;
 use super::problem::Problem;
 use super::yaml::Node;
+use crate::settings::ask_file_system;
 
 /// The file of `--defaults`.
 #[derive(Debug)]
 pub(super) struct Defaults {
     pub path: PathBuf,
+    /// The path without symbolic links, as it was last found.
+    canonical: Option<PathBuf>,
     version: Option<Version>,
     /// The last valid version.
     pub tree: Option<Node>,
@@ -21,11 +25,26 @@ pub(super) struct Defaults {
 impl Defaults {
     /// Reads nothing yet.
     pub fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), version: None, tree: None, problems: Vec::new() }
+        Self { path: path.to_owned(), canonical: None, version: None, tree: None, problems: Vec::new() }
+    }
+
+    /// Whether this path leads to the file, which is no pipeline file. A path of its name that does not answer may.
+    pub fn is_at(&self, path: &Path) -> bool {
+        let name = self.canonical.as_ref().unwrap_or(&self.path).file_name();
+        name == path.file_name()
+            && match canonical(path) {
+                Ok(path) => self.canonical.as_ref().is_none_or(|canonical| *canonical == path),
+                Err(error) => error.kind() != ErrorKind::NotFound,
+            }
     }
 
     /// Reads the file again if it changed. True if the pipelines have to be read again.
     pub fn refresh(&mut self) -> bool {
+        match canonical(&self.path) {
+            Ok(path) => self.canonical = Some(path),
+            Err(error) if error.kind() == ErrorKind::NotFound => self.canonical = Some(self.path.clone()),
+            Err(_) => {}
+        }
         let read = read_contents(vec![(self.path.clone(), self.version.clone())]).next();
         let Some((_, contents)) = read else { return false };
         match contents {
@@ -56,4 +75,8 @@ impl Defaults {
         self.problems = vec![Problem::file(&self.path, message)];
         false
     }
+}
+
+fn canonical(path: &Path) -> io::Result<PathBuf> {
+    ask_file_system(path, Path::canonicalize)
 }

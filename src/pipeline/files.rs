@@ -13,7 +13,6 @@ use super::sources::{Listing, Source};
 use super::tenant::TenantRules;
 use super::{Pipeline, Scan};
 use crate::catch_panic::catch_panic;
-use crate::settings::ask_file_system;
 
 /// The pipeline files at some paths, with the last valid version of each.
 ///
@@ -155,10 +154,11 @@ impl Files {
     pub fn rescan(&mut self, scan: &Scan) -> Changes {
         let previous_problems = self.problems_of_other_paths();
         let defaults_changed = self.defaults.as_mut().is_some_and(Defaults::refresh);
-        let paths = match scan {
+        let mut paths = match scan {
             Scan::Paths(paths) if !defaults_changed => paths.iter().cloned().collect(),
             _ => self.list(),
         };
+        paths.retain(|path| self.defaults.as_ref().is_none_or(|defaults| !defaults.is_at(path)));
         let mut touched = BTreeSet::new();
         let mut names = BTreeSet::new();
         for (path, contents) in self.read(paths, defaults_changed) {
@@ -235,16 +235,10 @@ impl Files {
         let mut paths: BTreeSet<PathBuf> = self.objects.paths().into_iter().collect();
         self.unlisted = self.objects.problems();
         let mut failed = Vec::new();
-        let canonical = |path: &Path| ask_file_system(path, Path::canonicalize).ok();
-        let defaults = self.defaults.as_ref().and_then(|defaults| canonical(&defaults.path));
-        let is_defaults = |path: &PathBuf| {
-            let defaults = defaults.as_ref().filter(|defaults| defaults.file_name() == path.file_name());
-            defaults.is_some_and(|defaults| canonical(path).as_ref() == Some(defaults))
-        };
         for source in &mut self.sources {
             match source.list() {
                 Listing::Files(found) => {
-                    paths.extend(found.into_iter().filter(|path| !self.files.contains_key(path) && !is_defaults(path)))
+                    paths.extend(found.into_iter().filter(|path| !self.files.contains_key(path)));
                 }
                 Listing::Failed(problem) => {
                     self.unlisted.push(problem);

@@ -304,6 +304,25 @@ fn defaults_are_inherited_and_their_change_reaches_every_pipeline() {
     );
 }
 
+/// A touched defaults file is reported by its path, and reads as before.
+#[test]
+fn defaults_next_to_the_pipelines_are_never_one() {
+    let complete = format!("# Of all.\n{}", pipeline("60s"));
+    let scene = Scene::new(&[("acme.yaml", "{}\n"), ("defaults.yaml", &complete)]);
+    let (directory, defaults) = (scene.directory.path(), scene.path("defaults.yaml"));
+    // Named by another path than the one that the directory has.
+    let named = directory.join("..").join(directory.file_name().unwrap()).join("defaults.yaml");
+    let mut files = Files::new(&[directory.to_owned()], &with_defaults(&named));
+    assert_eq!(summary(&files.rescan(&Scan::All), directory), "+acme", "{:?}", files.problems());
+    for _ in 0..2 {
+        fs::File::open(&defaults).unwrap().set_modified(std::time::SystemTime::now()).unwrap();
+        let changes = files.rescan(&Scan::Paths([defaults.clone()].into()));
+        assert!(changes.is_empty(), "{changes:?}");
+        assert!(files.rescan(&Scan::All).is_empty());
+    }
+    assert_eq!(files.reports().len(), 1);
+}
+
 /// Reloading one file looks at no other.
 #[test]
 fn a_change_is_found_by_its_path_alone() {

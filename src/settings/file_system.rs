@@ -2,7 +2,7 @@
 
 #![expect(clippy::disallowed_types, reason = "callers wait off the runtime, with a timeout")]
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::io::{Error, ErrorKind, Result};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -12,40 +12,91 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 /// A file system that takes longer does not answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The same for further paths, after one of them.
 const LESS_PATIENCE: Duration = Duration::from_millis(500);
-/// From so many paths in a directory on, the others in it are not tried for a while: thousands of files of one file
-/// system would each take a thread.
+/// The same in a directory with [`MANY`] paths that do not answer.
+const LEAST_PATIENCE: Duration = Duration::from_millis(100);
+/// Many paths of a directory do not answer.
 const MANY: usize = 16;
+/// Threads that wait for the paths of one directory. Others in it are not tried then.
+const MOST_IN_DIRECTORY: usize = 64;
+/// Threads that wait for paths, of all directories. Systems limit the threads of a process.
+const MOST: usize = 1_000;
+/// A path without an answer is tried again after this time, then after twice as long and so on: a file system that is
+/// mounted anew does not end the calls to the old one.
+const RETRY_AFTER: Duration = Duration::from_secs(300);
 /// Answers that wait for the caller. Each may be as large as a file.
 const AHEAD: usize = 16;
+/// A caller that waits longer is one of at most [`MOST_WAITING`].
+const SOON: Duration = Duration::from_millis(100);
+/// Each occupies one of the 512 threads that the runtime has for all that blocks.
+const MOST_WAITING: usize = 128;
 
 static SILENT: LazyLock<Mutex<Silent>> = LazyLock::new(Mutex::default);
+static WAITING: Semaphore = Semaphore::const_new(MOST_WAITING);
 
 /// What did not answer in time.
 #[derive(Debug, Default)]
 struct Silent {
-    /// Paths whose last call has not ended yet. Each has one thread.
-    paths: HashSet<PathBuf>,
-    /// How many paths in a directory did not answer lately, and when the last of them did not.
-    directories: HashMap<PathBuf, (usize, Instant)>,
+    paths: HashMap<PathBuf, Hanging>,
+    /// The sums for directories, and for all.
+    directories: HashMap<PathBuf, Hanging>,
+    all: Hanging,
+}
+
+/// Calls that have not ended yet. Each has a thread.
+#[derive(Debug, Default, Clone, Copy)]
+struct Hanging {
+    calls: usize,
+    /// When the last of them began to hang.
+    since: Option<Instant>,
+}
+
+impl Hanging {
+    /// There are `most`, and it is not yet time for one more.
+    fn refuses(self, most: usize) -> bool {
+        let wait =
+            RETRY_AFTER * 2_u32.saturating_pow(u32::try_from(self.calls.saturating_sub(most)).unwrap_or(u32::MAX));
+        self.calls >= most && self.since.is_some_and(|since| since.elapsed() < wait)
+    }
+
+    fn add(&mut self) {
+        (self.calls, self.since) = (self.calls + 1, Some(Instant::now()));
+    }
 }
 
 impl Silent {
-    fn has(&self, path: &Path, patience: Duration) -> bool {
-        let has_many = |(count, last): &(usize, Instant)| *count >= MANY && last.elapsed() < patience;
-        self.paths.contains(path) || self.directories.get(directory(path)).is_some_and(has_many)
+    /// How long to wait for a path; `None` if it is not tried now.
+    fn patience(&self, path: &Path, patience: Duration) -> Option<Duration> {
+        let directory = self.directories.get(directory(path)).copied().unwrap_or_default();
+        let is_refused = self.paths.get(path).is_some_and(|calls| calls.refuses(1))
+            || directory.refuses(MOST_IN_DIRECTORY)
+            || self.all.refuses(MOST);
+        let patience = if directory.calls >= MANY { patience.min(LEAST_PATIENCE) } else { patience };
+        (!is_refused).then_some(patience)
     }
 
     fn add(&mut self, path: &Path) {
-        self.paths.insert(path.to_owned());
-        self.directories.retain(|_, (_, last)| last.elapsed() < 2 * PATIENCE);
-        let (count, last) = self.directories.entry(directory(path).to_owned()).or_insert((0, Instant::now()));
-        (*count, *last) = (*count + 1, Instant::now());
+        self.paths.entry(path.to_owned()).or_default().add();
+        self.directories.entry(directory(path).to_owned()).or_default().add();
+        self.all.add();
+    }
+
+    fn remove(&mut self, path: &Path) {
+        for (hanging, path) in [(&mut self.paths, path), (&mut self.directories, directory(path))] {
+            if let Some(calls) = hanging.get_mut(path) {
+                calls.calls -= 1;
+                if calls.calls == 0 {
+                    hanging.remove(path);
+                }
+            }
+        }
+        self.all.calls -= 1;
     }
 }
 
@@ -93,7 +144,7 @@ struct Thread<T> {
 /// How far a thread is.
 #[derive(Debug, Default)]
 struct Progress {
-    /// The question that it asks. At the end, the number of questions.
+    /// The question that it asks next or now. At the end, the number of questions.
     at: AtomicUsize,
     /// Nobody waits for it any longer.
     is_abandoned: AtomicBool,
@@ -114,32 +165,42 @@ impl<Q: Send + Sync + 'static, T: Send + 'static> Answers<Q, T> {
         let (own, (send, answers)) = (progress.clone(), sync_channel(AHEAD));
         std::thread::Builder::new().name("read-file".to_owned()).spawn(move || {
             for (index, (path, question)) in questions.iter().enumerate().skip(from) {
-                own.at.store(index, Ordering::SeqCst);
-                let known_as_silent = SILENT.lock().has(path, patience);
-                let answer = if known_as_silent { Some(Err(silent())) } else { ask(path, question) };
+                let is_tried = SILENT.lock().patience(path, patience).is_some();
+                let answer = if is_tried { ask(path, question) } else { Some(Err(silent())) };
+                // Under the lock it is either abandoned or further.
+                let mut silent = SILENT.lock();
                 if own.is_abandoned.load(Ordering::SeqCst) {
-                    SILENT.lock().paths.remove(path);
+                    silent.remove(path);
                     return;
                 }
+                own.at.store(index + 1, Ordering::SeqCst);
+                drop(silent);
                 if answer.is_some_and(|answer| send.send((index, answer)).is_err()) {
                     return;
                 }
             }
-            own.at.store(questions.len(), Ordering::SeqCst);
         })?;
         Ok(Thread { progress, answers })
     }
 
-    /// The path did not answer in time.
-    fn abandon(&mut self, progress: &Progress, index: usize) {
-        let Some((path, _)) = self.questions.get(index) else { return };
-        // The thread removes the path when its call ends, unless that was just before.
-        SILENT.lock().add(path);
-        progress.is_abandoned.store(true, Ordering::SeqCst);
+    /// The path did not answer in time. False if it just did.
+    fn abandon(&mut self, progress: &Progress, index: usize) -> bool {
+        let Some((path, _)) = self.questions.get(index) else { return false };
+        let mut silent = SILENT.lock();
         if progress.at.load(Ordering::SeqCst) != index {
-            SILENT.lock().paths.remove(path);
+            return false;
         }
+        // The thread removes the path when its call ends.
+        silent.add(path);
+        progress.is_abandoned.store(true, Ordering::SeqCst);
         self.patience = self.patience.min(LESS_PATIENCE);
+        true
+    }
+
+    /// How long to wait for what the thread asks now.
+    fn patience(&self, progress: &Progress) -> Duration {
+        let asked = self.questions.get(progress.at.load(Ordering::SeqCst));
+        asked.and_then(|(path, _)| SILENT.lock().patience(path, self.patience)).unwrap_or(self.patience)
     }
 
     fn answer(&mut self, index: usize, answer: Result<T>) -> Option<(PathBuf, Result<T>)> {
@@ -158,15 +219,15 @@ impl<Q: Send + Sync + 'static, T: Send + 'static> Iterator for Answers<Q, T> {
                 Ok(thread) => thread,
                 Err(error) => return self.answer(self.next, Err(error)),
             };
-            match off_the_runtime(|| thread.answers.recv_timeout(self.patience)) {
+            match wait_for(&thread.answers, self.patience(&thread.progress), SOON) {
                 Ok((index, answer)) => {
                     self.thread = Some(thread);
                     return self.answer(index, answer);
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     let at = thread.progress.at.load(Ordering::SeqCst);
-                    if at == self.next || last_seen.replace(at) == Some(at) {
-                        self.abandon(&thread.progress, at);
+                    let is_stuck = at == self.next || last_seen.replace(at) == Some(at);
+                    if is_stuck && self.abandon(&thread.progress, at) {
                         return self.answer(at, Err(silent()));
                     }
                     self.thread = Some(thread);
@@ -181,8 +242,20 @@ impl<Q: Send + Sync + 'static, T: Send + 'static> Iterator for Answers<Q, T> {
     }
 }
 
-/// Lets the other tasks of a runtime thread continue on another one.
-pub(super) fn off_the_runtime<T>(wait: impl FnOnce() -> T) -> T {
+/// Waits for what a thread sends, at most for `patience`, and for less than that if many others wait for longer than
+/// `soon`. The other tasks of a runtime thread continue on another one meanwhile.
+pub(super) fn wait_for<T>(
+    receiver: &Receiver<T>,
+    patience: Duration,
+    soon: Duration,
+) -> std::result::Result<T, RecvTimeoutError> {
+    let wait = || match receiver.recv_timeout(patience.min(soon)) {
+        Err(RecvTimeoutError::Timeout) if patience > soon => match WAITING.try_acquire() {
+            Ok(_turn) => receiver.recv_timeout(patience.saturating_sub(soon)),
+            Err(_) => Err(RecvTimeoutError::Timeout),
+        },
+        received => received,
+    };
     match Handle::try_current().map(|handle| handle.runtime_flavor()) {
         Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(wait),
         _ => wait(),
@@ -193,7 +266,8 @@ pub(super) fn off_the_runtime<T>(wait: impl FnOnce() -> T) -> T {
 mod tests {
     use super::*;
 
-    const SHORT: Duration = Duration::from_millis(200);
+    /// Longer than a loaded machine takes to start a thread.
+    const SHORT: Duration = Duration::from_secs(2);
 
     /// A file system whose paths answer with the lengths of their names, except for those with `dead` in them while
     /// `alive` is not set.
@@ -226,23 +300,49 @@ mod tests {
         assert_eq!(collected(answers(&paths, minute, &alive)), expected);
         assert!(begun.elapsed() < minute);
         alive.store(true, Ordering::SeqCst);
-        while SILENT.lock().paths.iter().any(|path| path.starts_with("a")) {
+        while SILENT.lock().paths.keys().any(|path| path.starts_with("a")) {
             std::thread::park_timeout(Duration::from_millis(1));
         }
         assert_eq!(collected(answers(&["a/dead"], minute, &alive)), [("a/dead".to_owned(), Some(4))]);
     }
 
     #[test]
-    fn a_directory_in_which_many_paths_do_not_answer_is_left_alone_for_a_while() {
+    fn a_directory_in_which_many_paths_do_not_answer_gets_few_threads() {
         let alive = Arc::new(AtomicBool::new(false));
-        let names: Vec<String> = (0..MANY).map(|number| format!("b/dead-{number}")).collect();
-        let paths: Vec<&str> = names.iter().map(String::as_str).chain(["b/other"]).collect();
-        let found = collected(answers(&paths, Duration::from_millis(50), &alive));
-        assert_eq!(found.last(), Some(&("b/other".to_owned(), None)));
-        while collected(answers(&["b/other"], Duration::from_millis(50), &alive)) != [("b/other".to_owned(), Some(5))] {
+        let names: Vec<String> = (0..MOST_IN_DIRECTORY).map(|number| format!("b/dead-{number}")).collect();
+        let paths: Vec<&str> = names.iter().map(String::as_str).collect();
+        let answer = |path: &str| collected(answers(&[path], Duration::from_secs(60), &alive)).pop().unwrap().1;
+        assert!(collected(answers(&paths[..MANY], LEAST_PATIENCE, &alive)).iter().all(|answer| answer.1.is_none()));
+        // A path that answers does so soon, next to many that do not.
+        while answer("b/other") != Some(5) {
             std::thread::park_timeout(Duration::from_millis(10));
         }
+        assert!(collected(answers(&paths, LEAST_PATIENCE, &alive)).iter().all(|answer| answer.1.is_none()));
+        assert_eq!(answer("b/other"), None, "the directory has all its threads");
+        assert_eq!(answer("d/other"), Some(5));
         alive.store(true, Ordering::SeqCst);
+        while SILENT.lock().directories.contains_key(Path::new("b")) {
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+        assert_eq!(answer("b/dead-1"), Some(6));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_hangs_is_tried_again_after_a_while() {
+        let (path, mut silent) = (Path::new("e/dead"), Silent::default());
+        let mut tried = Vec::new();
+        for minute in 0..60 {
+            if silent.patience(path, PATIENCE).is_some() {
+                tried.push(minute);
+                silent.add(path);
+            }
+            tokio::time::advance(Duration::from_secs(60)).await;
+        }
+        assert_eq!(tried, [0, 5, 15, 35]);
+        for _ in tried {
+            silent.remove(path);
+        }
+        assert!(silent.patience(path, PATIENCE).is_some() && silent.paths.is_empty() && silent.directories.is_empty());
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

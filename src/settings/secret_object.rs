@@ -89,12 +89,14 @@ mod read {
     use tokio::sync::mpsc::{Receiver, Sender, channel};
     use tokio::time::{Instant, timeout};
 
-    use super::super::file_system::off_the_runtime;
+    use super::super::file_system::wait_for;
     use super::super::kubernetes::{Kubernetes, KubernetesError};
     use super::SecretObject;
 
     /// Time for an answer of the API server.
     const PATIENCE: Duration = Duration::from_secs(5);
+    /// Only some callers wait for longer.
+    const SOON: Duration = Duration::from_millis(500);
     /// Requests that wait for the thread. Each caller occupies a thread, of which there are fewer.
     const WAITING: usize = 1024;
     /// Concurrent calls. By default an API server executes 245 calls of all service accounts, lets 300 of one account
@@ -139,7 +141,7 @@ mod read {
             let reader = READER.as_ref().map_err(Clone::clone)?;
             let request = Request { object: self.clone(), deadline: Instant::now() + PATIENCE, answer };
             reader.try_send(request).map_err(|_| "too many Secrets are being read".to_owned())?;
-            off_the_runtime(|| answered.recv_timeout(PATIENCE)).unwrap_or_else(|_| Err(no_answer()))
+            wait_for(&answered, PATIENCE, SOON).unwrap_or_else(|_| Err(no_answer()))
         }
     }
 

@@ -115,7 +115,7 @@ mutants *ARGS:
 golden:
     UPDATE_GOLDEN=1 UPDATE_DOCS=1 cargo test --locked --test it -- reference_docs chart_values files:: mapping::docs
 
-# The release builds twice to the same bytes; two builds from nothing (needs binutils).
+# The release builds twice to the same bytes; two builds from nothing.
 reproducible:
     bash .ci/reproducible
 

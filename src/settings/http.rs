@@ -208,7 +208,8 @@ pub fn local_client() -> Result<reqwest::Client, ClientError> {
     if let Some(client) = &*client {
         return Ok(client.clone());
     }
-    let built = common_builder().timeout(LOCAL_TIMEOUT).no_proxy().build().map_err(build_error)?;
+    let builder = common_builder().dns_resolver(Arc::new(Resolver { public_only: false }));
+    let built = builder.timeout(LOCAL_TIMEOUT).no_proxy().build().map_err(build_error)?;
     *client = Some(built.clone());
     Ok(built)
 }

@@ -13,13 +13,17 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-/// Lookups at a time: those of names that nobody answered in time when they were last asked for, and the others.
-/// Together half of the threads of the runtime for such calls, so that files have the other half.
-const SLOTS: usize = 128;
+/// Lookups at a time of new names, of names that were answered in time when they were last asked for, and of those that
+/// were not. Together 192 of the 512 threads that the runtime has for all that blocks.
+const SLOTS: usize = 96;
+const ANSWERED_SLOTS: usize = 32;
+const SLOW_SLOTS: usize = 64;
 /// In time.
 const SOON: Duration = Duration::from_secs(1);
 /// How long a name is one that nobody answers.
 const REMEMBERED: Duration = Duration::from_secs(600);
+/// How long a name is one that is answered.
+const TRUSTED: Duration = Duration::from_secs(86_400);
 
 static LOOKUPS: LazyLock<Arc<Lookups>> = LazyLock::new(Arc::default);
 
@@ -31,9 +35,9 @@ struct Lookups {
     /// Those that have not ended yet: one for each name.
     running: Mutex<HashMap<String, Lookup>>,
     slots: Semaphore,
+    answered_slots: Semaphore,
     slow_slots: Semaphore,
-    /// Names that nobody answered in time, and until when that is remembered.
-    slow: Mutex<HashMap<String, Instant>>,
+    history: Mutex<History>,
 }
 
 impl Default for Lookups {
@@ -41,9 +45,35 @@ impl Default for Lookups {
         Self {
             running: Mutex::default(),
             slots: Semaphore::new(SLOTS),
-            slow_slots: Semaphore::new(SLOTS),
-            slow: Mutex::default(),
+            answered_slots: Semaphore::new(ANSWERED_SLOTS),
+            slow_slots: Semaphore::new(SLOW_SLOTS),
+            history: Mutex::default(),
         }
+    }
+}
+
+/// Whether names were answered in time.
+#[derive(Debug, Default)]
+struct History {
+    /// Until when that is remembered.
+    names: HashMap<String, (bool, Instant)>,
+    /// From this number of names on, those that may be forgotten are.
+    full: usize,
+}
+
+impl History {
+    fn was_answered(&self, host: &str) -> Option<bool> {
+        self.names.get(host).filter(|(_, until)| Instant::now() < *until).map(|(answered, _)| *answered)
+    }
+
+    fn remember(&mut self, host: &str, answered: bool) {
+        let now = Instant::now();
+        if self.names.len() >= self.full {
+            self.names.retain(|_, (_, until)| now < *until);
+            self.full = 1_000.max(2 * self.names.len());
+        }
+        let until = now + if answered { TRUSTED } else { REMEMBERED };
+        self.names.insert(host.to_owned(), (answered, until));
     }
 }
 
@@ -55,7 +85,8 @@ struct Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.lookups.running.lock().remove(&self.host);
+        // Dropped after the lock.
+        let _ended = self.lookups.running.lock().remove(&self.host);
     }
 }
 
@@ -76,11 +107,12 @@ impl Lookups {
         }
         let running = Running { lookups: this.clone(), host: host.to_owned() };
         let found = resolve(host.to_owned());
-        let task = tokio::spawn(async move {
+        let lookup = async move {
             let found = running.lookups.in_a_slot(&running.host, found).await;
             found.map_err(|error| error.to_string())
-        });
-        let ended = async { task.await.unwrap_or_else(|_| Err("the lookup was given up".to_owned())) };
+        };
+        // Spawned when it is first polled, without the lock: a runtime that ends drops what is spawned at once.
+        let ended = async { tokio::spawn(lookup).await.unwrap_or_else(|_| Err("the lookup was given up".to_owned())) };
         let lookup = ended.boxed().shared();
         lookups.insert(host.to_owned(), lookup.clone());
         lookup
@@ -88,15 +120,19 @@ impl Lookups {
 
     async fn in_a_slot<T>(&self, host: &str, lookup: impl Future<Output = T>) -> T {
         let mut lookup = std::pin::pin!(lookup);
-        let is_slow = self.slow.lock().get(host).is_some_and(|until| Instant::now() < *until);
-        let slots = if is_slow { &self.slow_slots } else { &self.slots };
+        let before = self.history.lock().was_answered(host);
+        let slots = match before {
+            Some(true) => &self.answered_slots,
+            Some(false) => &self.slow_slots,
+            None => &self.slots,
+        };
         let slot = slots.acquire().await;
         if let Ok(found) = tokio::time::timeout(SOON, &mut lookup).await {
-            self.slow.lock().remove(host);
+            self.history.lock().remember(host, true);
             return found;
         }
-        self.remember(host);
-        if is_slow {
+        self.history.lock().remember(host, false);
+        if before == Some(false) {
             return lookup.await;
         }
         // It leaves its slot to others as soon as there is one for slow names.
@@ -107,12 +143,6 @@ impl Lookups {
                 lookup.await
             }
         }
-    }
-
-    fn remember(&self, host: &str) {
-        let (mut slow, now) = (self.slow.lock(), Instant::now());
-        slow.retain(|_, until| now < *until);
-        slow.insert(host.to_owned(), now + REMEMBERED);
     }
 }
 
@@ -140,7 +170,7 @@ mod tests {
     #[tokio::test]
     async fn a_name_is_looked_up_once_at_a_time_whoever_asks() {
         let lookups = Arc::new(Lookups::default());
-        let slots = lookups.slots.acquire_many(128).await.unwrap();
+        let slots = lookups.slots.acquire_many(96).await.unwrap();
         let (one, other) = (answered(&lookups, "one"), answered(&lookups, "one"));
         assert!(one.ptr_eq(&other), "the second waits for the first");
         assert!(one.clone().now_or_never().is_none());
@@ -153,25 +183,41 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn names_that_nobody_answers_wait_for_each_other() {
         let lookups = Arc::new(Lookups::default());
-        let all = |lookups: &Arc<Lookups>| (0..200).map(|number| unanswered(lookups, &number.to_string())).collect();
-        let first: Vec<Lookup> = all(&lookups);
+        // Each is polled, as a request does.
+        let all = |count: usize| -> Vec<_> {
+            (0..count).map(|number| tokio::spawn(unanswered(&lookups, &number.to_string()))).collect()
+        };
         let took = async |host: &str| {
             let begun = Instant::now();
             assert_eq!(answered(&lookups, host).await, Ok(vec![address()]));
             begun.elapsed()
         };
-        // 128 of the names have left their slots by then, and 72 have not.
+        assert_eq!(took("old").await, Duration::ZERO);
+        let first = all(SLOTS + SLOW_SLOTS - 10);
+        tokio::task::yield_now().await;
+        // 64 of the names have left their slots by then.
         assert!(took("new").await <= SOON);
         for lookup in first {
-            assert_eq!(lookup.await, Err("nobody answers".to_owned()));
+            assert_eq!(lookup.await.unwrap(), Err("nobody answers".to_owned()));
         }
-        let _second: Vec<Lookup> = all(&lookups);
+        let second = all(SLOTS + SLOW_SLOTS - 10);
         tokio::time::sleep(SOON * 2).await;
         assert_eq!(lookups.slots.available_permits(), SLOTS, "they are known");
-        assert_eq!(took("new").await, Duration::ZERO);
+        assert_eq!(took("newer").await, Duration::ZERO);
         // One of them is answered again: it waits for the others once.
-        tokio::time::sleep(NAME_SERVER * 2).await;
+        for lookup in second {
+            let _ = lookup.await;
+        }
         assert!(took("7").await <= SOON);
-        assert!(!lookups.slow.lock().contains_key("7") && lookups.slow.lock().contains_key("8"));
+        assert_eq!(
+            ["7", "8", "old"].map(|host| lookups.history.lock().was_answered(host)),
+            [Some(true), Some(false), Some(true)]
+        );
+
+        // Thousands of new ones take all slots but those of names that were answered.
+        let _many = all(5_000);
+        tokio::time::sleep(SOON * 2).await;
+        assert_eq!(lookups.slots.available_permits(), 0);
+        assert_eq!(took("old").await, Duration::ZERO);
     }
 }

@@ -73,8 +73,8 @@ impl Sink for Stdout {
 }
 
 /// Threads that write at the same time. The runtime has 512 for all that blocks, and a mount or reader that hangs must
-/// leave some for checkpoints and dead letters.
-const MAX_WRITERS: usize = 256;
+/// leave some for checkpoints and dead letters, besides those for lookups (192) and for those that wait for files (128).
+const MAX_WRITERS: usize = 128;
 static WRITERS: Semaphore = Semaphore::const_new(MAX_WRITERS);
 
 /// Threads of one pipeline that write at the same time.

@@ -56,7 +56,8 @@ impl Silent {
 
     fn command(&self, root: &Path, arguments: &[&str]) -> Command {
         let mut command = program(root, arguments);
-        command.env("LD_PRELOAD", &self.library);
+        // So that the number of its threads does not depend on the machine.
+        command.env("LD_PRELOAD", &self.library).env("TOKIO_WORKER_THREADS", "2");
         command.env("SILENT_WHILE", &self.marker).env("SILENT_DIRECTORY", &self.directory);
         command
     }

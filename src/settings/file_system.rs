@@ -28,7 +28,7 @@ const MOST_IN_DIRECTORY: usize = 64;
 /// Threads that wait for paths, of all directories. Systems limit the threads of a process.
 const MOST: usize = 1_000;
 /// A path without an answer is tried again after this time, then after twice as long and so on: a file system that is
-/// mounted anew does not end the calls to the old one.
+/// mounted again does not end the calls to the old one.
 const RETRY_AFTER: Duration = Duration::from_secs(300);
 /// Answers that wait for the caller. Each may be as large as a file.
 const AHEAD: usize = 16;

@@ -72,8 +72,8 @@ impl Sink for Stdout {
     }
 }
 
-/// Threads that write at the same time. The runtime has 512 for all that blocks, and a mount or reader that hangs must
-/// leave some for checkpoints and dead letters, besides those for lookups (192) and for those that wait for files (128).
+/// Threads that write at the same time. The runtime has 512 for all that blocks: 192 for lookups, 128 for those that
+/// wait for files. A mount or a reader that hangs must leave some for checkpoints and dead letters.
 const MAX_WRITERS: usize = 128;
 static WRITERS: Semaphore = Semaphore::const_new(MAX_WRITERS);
 

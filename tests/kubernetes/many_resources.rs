@@ -152,8 +152,8 @@ async fn the_status_of_many_resources_outlives_a_worker_and_is_a_bounded_load() 
     assert_eq!(seen.len(), 2, "{seen:?}");
     let lanes = api.list(&ListParams::default()).await.unwrap().items.len();
     assert_eq!(lanes, count);
-    // A busy API server may not answer in time; a refusal is a fault.
-    let is_refusal = |line: &Value| line["error"].as_str().is_some_and(|error| error.contains("API server answered"));
+    // A busy API server may fail, or not answer in time; a refusal is a fault.
+    let is_refusal = |line: &Value| line["error"].as_str().is_some_and(|error| error.contains("API server answered 4"));
     let refused: Vec<Value> = workers.values().flat_map(|worker| worker.log()).filter(is_refusal).collect();
     assert!(refused.is_empty(), "{refused:#?}");
     for (_, worker) in workers {

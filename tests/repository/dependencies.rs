@@ -70,3 +70,13 @@ const PURE: [&str; 4] = ["rustls", "tokio-rustls", "httpdate", "secrecy"];
 
 /// Native code that is not in the released program: benchmarks, another operating system.
 const BUILD_ONLY: [&str; 2] = ["alloca", "iana-time-zone-haiku"];
+
+/// OpenSSL names its source files in its errors, so the program has the names of those that it was built from.
+#[cfg(feature = "kafka")]
+#[test]
+fn the_openssl_of_the_program_cannot_load_modules() {
+    let program = fs::read(env!("CARGO_BIN_EXE_s1-forwarder")).unwrap();
+    let has = |file: &str| memchr::memmem::find(&program, file.as_bytes()).is_some();
+    assert!(has("crypto/evp/evp_enc.c"), "no OpenSSL in the program");
+    assert!(!has("dso_dlfcn.c"), "OpenSSL has its loader of shared libraries");
+}

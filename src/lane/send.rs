@@ -19,7 +19,7 @@ use crate::checkpoint::{CheckpointUpdate, JournalChange};
 use crate::failure::Failure;
 use crate::record::Timestamp;
 use crate::sink::TransactionalSink;
-use crate::sink::deliver::Transaction;
+use crate::sink::deliver::{SinkAnswers, Transaction};
 use crate::source::{Pass, PollContext, PollEnd, SourcePosition};
 use crate::telemetry::LaneMetrics;
 
@@ -84,7 +84,6 @@ impl<'a> SendStage<'a> {
         let Lane { budget, delivery, concurrency, .. } = self.lane;
         delivery.health.reset();
         let mut health = delivery.health.watch();
-        let mut attempts = delivery.health.watch_silence();
         let mut is_mapped = false;
         let end = loop {
             if is_mapped && self.in_flight.is_empty() {
@@ -93,9 +92,9 @@ impl<'a> SendStage<'a> {
             if self.writer.is_superseded() {
                 break Err(Failure::Superseded("another process has the lane".to_owned()));
             }
-            let refusing_since = *health.borrow_and_update();
+            let SinkAnswers { refusing_since, silent_since, .. } = *health.borrow_and_update();
             let stalled_since = self.writer.stalled_since();
-            let silent_since = [attempts.borrow_and_update().silent_since, stalled_since].into_iter().flatten().min();
+            let silent_since = [silent_since, stalled_since].into_iter().flatten().min();
             let silent_from = silent_since.map(|since| since + SILENCE);
             let is_silent = silent_from.is_some_and(|from| from <= Instant::now());
             budget.pause(refusing_since.is_some() || is_silent || !self.writer.may_send());
@@ -119,7 +118,6 @@ impl<'a> SendStage<'a> {
                 }
                 () = self.writer.write_due(self.checkpoint, in_flight) => {}
                 _ = health.changed() => {}
-                _ = attempts.changed() => {}
                 () = sleep_until(silent_from.unwrap_or_else(Instant::now)), if silent_from.is_some() && !is_silent => {}
                 () = sleep_until(give_up_at.unwrap_or_else(Instant::now)), if give_up_at.is_some() => {
                     let what = if give_up_at == store_timeout { "state store" } else { "sink" };

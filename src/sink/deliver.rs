@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-pub use health::Health;
+pub use health::{Health, SinkAnswers};
 pub use settled::Settled;
 
 use super::common::RetrySettings;

@@ -222,7 +222,7 @@ impl Replay<'_> {
             tokio::pin!(delivering);
             let mut health = delivery.health.watch();
             loop {
-                let refusing_since = *health.borrow_and_update();
+                let refusing_since = health.borrow_and_update().refusing_since;
                 let give_up_at = refusing_since.map(|since| since + self.once_timeout).filter(|_| !given_up);
                 tokio::select! {
                     result = &mut delivering => break result,

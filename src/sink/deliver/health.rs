@@ -3,23 +3,26 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// The attempts that a lane's sink has not answered.
+/// How a lane's sink answers at the moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Attempts {
-    count: usize,
+pub struct SinkAnswers {
+    /// Since when the sink has accepted nothing.
+    pub refusing_since: Option<Instant>,
+    /// Attempts that the sink has not answered.
+    unanswered: usize,
     /// When the first of them began, or when the sink last answered one.
     pub silent_since: Option<Instant>,
 }
 
-impl Attempts {
+impl SinkAnswers {
     fn begin(&mut self) {
-        self.count += 1;
+        self.unanswered += 1;
         self.silent_since.get_or_insert_with(Instant::now);
     }
 
     fn end(&mut self) {
-        self.count = self.count.saturating_sub(1);
-        self.silent_since = (self.count > 0).then(Instant::now);
+        self.unanswered = self.unanswered.saturating_sub(1);
+        self.silent_since = (self.unanswered > 0).then(Instant::now);
     }
 }
 
@@ -29,26 +32,17 @@ pub(super) struct AttemptGuard<'a>(&'a Health);
 
 impl Drop for AttemptGuard<'_> {
     fn drop(&mut self) {
-        self.0.attempts.send_modify(Attempts::end);
+        self.0.answers.send_modify(SinkAnswers::end);
     }
 }
 
 /// Tracks whether a lane's sink accepts anything.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Health {
-    refusing_since: watch::Sender<Option<Instant>>,
-    /// Attempts that the sink has not answered.
-    attempts: watch::Sender<Attempts>,
+    answers: watch::Sender<SinkAnswers>,
     refused_in_a_row: AtomicUsize,
     /// Refusals of any number become dead letters.
     accepts_refusals: bool,
-}
-
-impl Default for Health {
-    fn default() -> Self {
-        let (refusing_since, attempts) = (watch::Sender::new(None), watch::Sender::default());
-        Self { refusing_since, attempts, refused_in_a_row: AtomicUsize::new(0), accepts_refusals: false }
-    }
 }
 
 impl Health {
@@ -57,14 +51,9 @@ impl Health {
         Self { accepts_refusals, ..Self::default() }
     }
 
-    /// Watches the time since which the sink has accepted nothing.
-    pub fn watch(&self) -> watch::Receiver<Option<Instant>> {
-        self.refusing_since.subscribe()
-    }
-
-    /// Watches since when the sink has answered none of the attempts that it has.
-    pub fn watch_silence(&self) -> watch::Receiver<Attempts> {
-        self.attempts.subscribe()
+    /// Watches how the sink answers.
+    pub fn watch(&self) -> watch::Receiver<SinkAnswers> {
+        self.answers.subscribe()
     }
 
     /// Restarts the measurement, for a new session.
@@ -74,17 +63,21 @@ impl Health {
 
     /// The sink refuses for now, as the answer shows to an attempt that began at `since`.
     pub(super) fn refused(&self, begun: Instant) {
-        self.refusing_since.send_if_modified(|since| since.is_none().then(|| *since = Some(begun)).is_some());
+        self.answers.send_if_modified(|answers| {
+            let is_new = answers.refusing_since.is_none();
+            answers.refusing_since.get_or_insert(begun);
+            is_new
+        });
     }
 
     /// An attempt begins. It ends when the guard is dropped.
     pub(super) fn attempt(&self) -> AttemptGuard<'_> {
-        self.attempts.send_modify(Attempts::begin);
+        self.answers.send_modify(SinkAnswers::begin);
         AttemptGuard(self)
     }
 
     pub(super) fn answered(&self) {
-        self.refusing_since.send_if_modified(|since| since.take().is_some());
+        self.answers.send_if_modified(|answers| answers.refusing_since.take().is_some());
     }
 
     /// An event was accepted.

@@ -230,7 +230,7 @@ async fn temporarily_refused_events_wait_and_untried_events_do_not() {
         let health = case.delivery.health.watch();
         let observation = async {
             tokio::task::yield_now().await;
-            health.borrow().is_some()
+            health.borrow().refusing_since.is_some()
         };
         let (seen, refuses) = tokio::join!(case.deliver(4, None), observation);
         assert!(!seen.waited.is_zero() && seen.result.is_ok(), "temporarily refused events are not sent in a hot loop");
@@ -303,15 +303,15 @@ async fn health_reports_a_temporary_refusal_until_the_sink_answers() {
     let delivery = case.deliver(1, None);
     let observation = async {
         sleep(Duration::from_secs(59)).await;
-        *health.borrow()
+        health.borrow().refusing_since
     };
     let (seen, since) = tokio::join!(delivery, observation);
     assert_eq!((since, seen.result, case.stored().len()), (Some(begun), Ok(()), 1));
-    assert!(seen.waited >= Duration::from_secs(60) && health.borrow().is_none());
+    assert!(seen.waited >= Duration::from_secs(60) && health.borrow().refusing_since.is_none());
 
     case.delivery.health.refused(Instant::now());
     case.delivery.health.reset();
-    assert!(health.borrow().is_none());
+    assert!(health.borrow().refusing_since.is_none());
 }
 
 /// Another worker may have the lane after the deadline.

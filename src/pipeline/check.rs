@@ -322,7 +322,7 @@ fn sink_settings(report: &mut Report<'_>, prefix: &str, sink: &sink::SinkSetting
 
 /// Warns if a sink would get a detection several times: unified alerts contain those of threats and alerts.
 pub(super) fn detections(root: &Node, pipeline: &Pipeline, problems: &mut Vec<Problem>) {
-    let pulls = pipeline.streams.pulls();
+    let pulls = &pipeline.pulls;
     let takes = |sink: &sink::SinkSettings, name: &str| {
         pulls.iter().any(|pull| pull.stream.name() == name && sink.takes(pull.stream))
     };

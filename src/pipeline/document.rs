@@ -213,9 +213,10 @@ pub(super) fn pipeline(root: &Node, file: &Path, problems: &mut Vec<Problem>) ->
     let pipeline = match (name, enabled, console, streams, transform) {
         (Some(name), Some(enabled), Some(console), Some(streams), Some(transform)) => {
             let sinks = sinks.into_iter().flatten().map(Arc::new).collect();
-            let (console, streams, transform) = (Arc::new(console), Box::new(streams), Arc::new(transform));
+            let pulls = streams.pulls().into_iter().map(|pull| Arc::new(pull.with_scopes(&console))).collect();
+            let (console, streams, transform) = (Arc::new(console), Arc::new(streams), Arc::new(transform));
             let tests = tests.into();
-            Pipeline { name, path: file.to_owned(), enabled, console, streams, transform, sinks, tests }
+            Pipeline { name, path: file.to_owned(), enabled, console, streams, pulls, transform, sinks, tests }
         }
         _ => return None,
     };

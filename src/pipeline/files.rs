@@ -9,6 +9,7 @@ use super::defaults::Defaults;
 use super::document;
 use super::objects::{Kind, Objects};
 use super::problem::{Place, Problem, Severity, listed};
+use super::shared::SharedSettings;
 use super::sources::{Listing, Source};
 use super::tenant::TenantRules;
 use super::{Pipeline, Scan};
@@ -42,6 +43,7 @@ pub struct Files {
     invalid: BTreeSet<PathBuf>,
     /// Problems of paths that could not be listed.
     unlisted: Vec<Problem>,
+    shared: SharedSettings,
 }
 
 #[derive(Debug, Default)]
@@ -138,6 +140,7 @@ impl Files {
             running_names: HashMap::new(),
             invalid: BTreeSet::new(),
             unlisted: Vec::new(),
+            shared: SharedSettings::default(),
         }
     }
 
@@ -291,8 +294,9 @@ impl Files {
                 File { problems, ..File::default() }
             }
         };
-        if file.valid.is_none() {
-            file.valid = self.paused_for_deletion(path);
+        match file.valid.as_mut().and_then(Arc::get_mut) {
+            Some(pipeline) => self.shared.share(pipeline),
+            None => file.valid = self.paused_for_deletion(path),
         }
         self.forget_claim(path);
         if let Some(pipeline) = &file.valid {

@@ -23,6 +23,7 @@ mod read;
 pub mod resource;
 mod schema;
 mod settings_file;
+mod shared;
 mod sources;
 mod structural;
 mod tenant;
@@ -62,7 +63,9 @@ pub struct Pipeline {
     /// If false, the pipeline is paused and keeps its checkpoints.
     pub enabled: bool,
     pub console: Arc<console::ConsoleSettings>,
-    pub streams: Box<source::StreamSettings>,
+    pub streams: Arc<source::StreamSettings>,
+    /// What is pulled: the streams with all defaults, through the scopes that the console's settings name.
+    pub pulls: Box<[Arc<source::Pull>]>,
     pub transform: Arc<transform::TransformSettings>,
     /// Their names are unique.
     pub sinks: Box<[Arc<sink::SinkSettings>]>,
@@ -93,7 +96,7 @@ impl Pipeline {
         sink: &sink::SinkSettings,
         shared: sink::SharedSinkResources,
     ) -> Option<sink::SinkContext> {
-        let pull = self.streams.pulls().into_iter().find(|pull| sink.takes(pull.stream))?;
+        let pull = self.pulls.iter().find(|pull| sink.takes(pull.stream))?;
         let (labels, console_labels) = self.transform.sample_labels();
         Some(sink::SinkContext {
             pipeline: self.name.clone(),

@@ -35,8 +35,8 @@ impl LaneSpec {
             })
         };
         let mut lanes = Vec::new();
-        for pull in pipeline.streams.pulls().into_iter().map(|pull| Arc::new(pull.with_scopes(&pipeline.console))) {
-            lanes.extend(pipeline.sinks.iter().filter(|sink| sink.takes(pull.stream)).map(|sink| lane(&pull, sink)));
+        for pull in &pipeline.pulls {
+            lanes.extend(pipeline.sinks.iter().filter(|sink| sink.takes(pull.stream)).map(|sink| lane(pull, sink)));
         }
         lanes
     }

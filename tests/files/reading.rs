@@ -1,6 +1,7 @@
 //! What valid files mean.
 
 use std::fs;
+use std::sync::Arc;
 
 use s1_forwarder::pipeline::{FileOptions, load};
 use s1_forwarder::record::Stream;
@@ -42,7 +43,7 @@ fn a_file_is_read_whole() {
     let ids: Vec<_> = acme.console.accounts.iter().map(|id| id.as_str()).collect();
     assert_eq!(ids, ["225494730938493804", "225494730938493805"]);
     assert_eq!(acme.console.tls.ca_file, Some(directory.path().join("ca.pem").into()));
-    let pulls = acme.streams.pulls();
+    let pulls = &acme.pulls;
     assert_eq!(pulls.iter().map(|pull| pull.stream).collect::<Vec<_>>(), [Stream::Threats, Stream::Activities]);
     assert_eq!(serde_json::to_value(pulls[1].since).unwrap(), "2026-01-30T22:00:00.000000Z");
     assert_eq!(acme.transform.labels["file"], "a-label-not-a-path");
@@ -51,6 +52,25 @@ fn a_file_is_read_whole() {
     assert!(printed.contains(&format!("{:?}", directory.path().join("password"))), "{printed}");
     assert_eq!((acme.sinks[0].name(), acme.sinks[1].name()), ("bus", "stdout"));
     assert!(!acme.sinks[1].takes(Stream::Threats));
+}
+
+/// Ten thousand customers have few different streams and mappings.
+#[test]
+fn pipelines_hold_equal_settings_once() {
+    let directory = tempfile::tempdir().unwrap();
+    for (name, interval) in [("acme", "30s"), ("globex", "30s"), ("initech", "60s")] {
+        let text = format!(
+            "console: {{ url: {name}.example, token: {{ env: T }} }}\nstreams: {{ threats: {{ interval: {interval} }} }}\n\
+             transform: {{ labels: {{ team: soc }} }}\nsinks: [{{ type: stdout }}]\n"
+        );
+        fs::write(directory.path().join(format!("{name}.yaml")), text).unwrap();
+    }
+    let loaded = load(&[directory.path().to_owned()], &FileOptions::default());
+    let [acme, globex, initech] = loaded.pipelines.as_slice() else { panic!("{:?}", loaded.problems) };
+    assert!(Arc::ptr_eq(&acme.streams, &globex.streams) && Arc::ptr_eq(&acme.pulls[0], &globex.pulls[0]));
+    assert!(Arc::ptr_eq(&acme.transform, &initech.transform));
+    assert_ne!(acme.streams, initech.streams);
+    assert_ne!(acme.pulls, initech.pulls);
 }
 
 #[test]

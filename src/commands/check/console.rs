@@ -23,7 +23,7 @@ const ONE_RECORD: usize = 4 * 1024 * 1024;
 /// works for every role.
 pub(super) async fn check(pipeline: &Pipeline, limiters: &Limiters) -> Vec<Finding> {
     let settings = &pipeline.console;
-    let streams = pipeline.streams.pulls();
+    let streams = &pipeline.pulls;
     let mut findings = vec![address(settings).await];
     let rest = ["token", "owner", "scope", "clock"].map(str::to_owned).into_iter();
     let mut rest: Vec<String> = rest.chain(streams.iter().map(|pull| format!("stream {}", pull.stream))).collect();

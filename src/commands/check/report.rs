@@ -256,7 +256,7 @@ impl PipelineReport {
 }
 
 fn streams(pipeline: &Pipeline) -> Vec<&'static str> {
-    pipeline.streams.pulls().iter().map(|pull| pull.stream.name()).collect()
+    pipeline.pulls.iter().map(|pull| pull.stream.name()).collect()
 }
 
 fn sinks(pipeline: &Pipeline) -> Vec<SinkReport> {

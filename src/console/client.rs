@@ -7,7 +7,6 @@ use http::{HeaderMap, StatusCode, header};
 use parking_lot::Mutex;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret, SecretString};
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::alert_fields::UnknownFields;
@@ -264,8 +263,8 @@ impl Client {
         self.tokens.in_use()
     }
 
-    /// Changes each time that requests begin to use another token.
-    pub fn token_changes(&self) -> watch::Receiver<u64> {
+    /// How often requests began to use another token.
+    pub fn token_changes(&self) -> u64 {
         self.tokens.changes()
     }
 

@@ -1,7 +1,6 @@
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use secrecy::SecretString;
-use tokio::sync::watch;
 use tracing::warn;
 
 use crate::settings::{Credential, SecretError, Secrets};
@@ -12,13 +11,13 @@ pub struct Tokens {
     credentials: Vec<Credential>,
     in_use: AtomicUsize,
     /// Counts the changes of the token that requests use.
-    changes: watch::Sender<u64>,
+    changes: AtomicU64,
 }
 
 impl Tokens {
     pub fn new(secrets: &Secrets) -> Self {
         let credentials = secrets.iter().cloned().map(Credential::new).collect();
-        Self { credentials, in_use: AtomicUsize::new(0), changes: watch::Sender::new(0) }
+        Self { credentials, in_use: AtomicUsize::new(0), changes: AtomicU64::new(0) }
     }
 
     /// The index of the token in use.
@@ -44,7 +43,7 @@ impl Tokens {
     /// When the token cannot be read; the previous one is then kept.
     pub fn reload(&self, index: usize) -> Result<SecretString, SecretError> {
         if self.credentials[index].reload()? && index == self.in_use() {
-            self.notify_change();
+            self.changes.fetch_add(1, Ordering::Relaxed);
         }
         self.credentials[index].get()
     }
@@ -54,21 +53,17 @@ impl Tokens {
         if self.in_use.swap(index, Ordering::Relaxed) != index {
             let token = if index == 0 { "first" } else { "second" };
             warn!(%console, in_use = token, "the API token in use was refused; using the other one");
-            self.notify_change();
+            self.changes.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// Changes each time that requests begin to use another token.
-    pub fn changes(&self) -> watch::Receiver<u64> {
-        self.changes.subscribe()
+    /// How often requests began to use another token.
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Relaxed)
     }
 
     /// The tokens that were read so far.
     pub fn known(&self) -> Vec<SecretString> {
         self.credentials.iter().filter_map(|token| token.get().ok()).collect()
-    }
-
-    fn notify_change(&self) {
-        self.changes.send_modify(|count| *count += 1);
     }
 }

@@ -1,67 +1,73 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{sleep, timeout};
-use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use super::context::WorkerContext;
+use super::spec::LaneSpec;
 use crate::console::Client;
-use crate::pipeline::Pipeline;
 use crate::record::Timestamp;
 
+/// Wait before the first check: the first requests of the lanes go first.
+pub const FIRST_CHECK: Duration = Duration::from_secs(1);
+/// Wait before the next check while the console does not answer.
+pub const RETRY_INTERVAL: Duration = Duration::from_secs(600);
 /// Tokens are valid for weeks, so that a replaced one is noticed soon enough.
 const CHECK_INTERVAL: Duration = Duration::from_secs(6 * 3600);
-const RETRY_INTERVAL: Duration = Duration::from_secs(600);
 /// Each of these numbers of days before the expiry, one line is logged. No other sign comes before the console refuses
 /// the token.
 const STAGES: [u64; 6] = [0, 1, 3, 7, 14, 30];
 /// From then on the line is a warning.
 const WARN_DAYS: u64 = 14;
 
-/// Regularly asks the console when the pipeline's token expires, until `stop`. `starting` is the number of lanes that
-/// start at the same time. It spreads the first requests, so that ten thousand pipelines do not connect at once.
-pub async fn watch_expiry(
-    context: Arc<WorkerContext>,
-    pipeline: Arc<Pipeline>,
-    starting: usize,
-    stop: CancellationToken,
-) {
-    stop.run_until_cancelled(watch(&context, &pipeline, starting)).await;
+/// The token whose expiry was last asked for.
+#[derive(Debug, Default)]
+pub struct KnownToken {
+    client: Option<Arc<Client>>,
+    /// [`Client::token_changes`] at that time.
+    changes: u64,
+    /// The stage of the last line.
+    logged: Option<u64>,
 }
 
-async fn watch(context: &WorkerContext, pipeline: &Pipeline, starting: usize) {
-    // Lets the first requests of the lanes go first.
-    let first = Duration::from_secs(1).mul_f64(1.0 + context.fork_random().f64());
-    sleep(first + context.first_poll_after(starting, RETRY_INTERVAL)).await;
-    let mut logged = None;
-    loop {
-        let Ok(client) = context.client(&pipeline.name, &pipeline.console) else {
-            sleep(RETRY_INTERVAL).await;
-            continue;
-        };
-        let mut changes = client.token_changes();
-        // Boxed: each pipeline has such a task, and it sleeps for hours without the memory of a request.
-        let is_known = Box::pin(check(context, pipeline, &client, &mut logged)).await;
-        let pause = if is_known { CHECK_INTERVAL } else { RETRY_INTERVAL };
-        // Another token has another expiry. The client, which sends the changes, lives here.
-        let _ = timeout(pause, changes.changed()).await;
+impl KnownToken {
+    /// True if requests use another token by now, which expires at another time.
+    pub fn is_replaced(&self) -> bool {
+        self.client.as_ref().is_some_and(|client| client.token_changes() != self.changes)
     }
 }
 
-/// True if the console answered. `logged` is the stage of the last line.
-async fn check(context: &WorkerContext, pipeline: &Pipeline, client: &Client, logged: &mut Option<u64>) -> bool {
-    let expires = match client.token_expiry().await {
-        Ok(expires) => expires,
-        Err(error) => {
-            debug!(pipeline = %pipeline.name, %error, "the expiry of the API token is unknown");
-            return false;
-        }
+/// Asks the console when the token of the lanes' pipeline expires. Returns the wait before the next check too.
+pub async fn check(
+    context: Arc<WorkerContext>,
+    lanes: Vec<Arc<LaneSpec>>,
+    mut known: KnownToken,
+) -> (KnownToken, Duration) {
+    let lane = lanes.first().map(|lane| (&*lane.id.pipeline, &lane.console));
+    let Some((pipeline, client)) = lane.and_then(|(name, console)| Some((name, context.client(name, console).ok()?)))
+    else {
+        return (known, RETRY_INTERVAL);
     };
-    context.telemetry.set_token_expiry(&pipeline.name, expires);
+    known.changes = client.token_changes();
+    let expires = client.token_expiry().await;
+    known.client = Some(client);
+    match expires {
+        Ok(expires) => {
+            report(&context, pipeline, expires, &mut known.logged);
+            (known, CHECK_INTERVAL)
+        }
+        Err(error) => {
+            debug!(%pipeline, %error, "the expiry of the API token is unknown");
+            (known, RETRY_INTERVAL)
+        }
+    }
+}
+
+/// `logged` is the stage of the last line.
+fn report(context: &WorkerContext, pipeline: &str, expires: Option<Timestamp>, logged: &mut Option<u64>) {
+    context.telemetry.set_token_expiry(pipeline, expires);
     let stage = expires.and_then(|expires| stage(expires, context.clock().now()));
     if let (Some(days), Some(expires)) = (stage.filter(|_| stage != *logged), expires) {
-        let pipeline = &*pipeline.name;
         let days_left = expires.since(context.clock().now()).as_secs() / 86_400;
         match days {
             0 => error!(pipeline, %expires, "the API token has expired: create a new one"),
@@ -70,7 +76,6 @@ async fn check(context: &WorkerContext, pipeline: &Pipeline, client: &Client, lo
         }
     }
     *logged = stage;
-    true
 }
 
 /// The least of [`STAGES`] that the rest of the token's life is within; `None` if it is longer than all of them.

@@ -1,6 +1,7 @@
 //! Starts, restarts and stops the lanes of this process.
 
 mod backfill;
+mod checks;
 pub mod cluster;
 mod context;
 mod expiry;
@@ -39,7 +40,6 @@ pub use open_files::raise_limit;
 pub use options::Options;
 pub use replay::{Filter, ReplayError, ReplayReport, replay};
 pub use spec::LaneSpec;
-use verify::watch_ledgers;
 pub use verify::{
     IncompleteHours, Repair, Verify, VerifyError, VerifyProgress, VerifyReport, area as repairs_area, run_verify,
 };

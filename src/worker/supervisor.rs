@@ -8,9 +8,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
+use super::checks::Checks;
 use super::cluster::{Change, Cluster, Drained};
 use super::context::WorkerContext;
-use super::expiry::watch_expiry;
 use super::lane_runner::LaneRunner;
 use super::log_problems;
 use super::open_files;
@@ -19,7 +19,6 @@ use super::renames::Renames;
 use super::resources;
 use super::spec::LaneSpec;
 use super::valid_pipelines::ValidPipelines;
-use super::watch_ledgers;
 use crate::lane::LaneEnd;
 use crate::pipeline::{self, Changes, Files, Pipeline, Problem, Scan, Watch};
 use crate::sink::Deadline;
@@ -28,8 +27,8 @@ use crate::telemetry::Part;
 
 mod publish;
 
-/// Interval of the updates of the process's gauges.
-const GAUGE_INTERVAL: Duration = Duration::from_secs(5);
+/// Interval at which the process's gauges are updated, and checks that are due are started.
+const TICK: Duration = Duration::from_secs(5);
 
 /// A scan that takes longer is reported.
 const SLOW_SCAN: Duration = Duration::from_secs(15);
@@ -93,8 +92,8 @@ struct RunningScan {
 struct RunningPipeline {
     shard: u32,
     lanes: Vec<RunningLane>,
-    /// Ends the pipeline's tasks that watch its token and its ledgers.
-    stop_watches: CancellationToken,
+    /// `None` without lanes.
+    checks: Option<Box<Checks>>,
 }
 
 #[derive(Debug)]
@@ -139,7 +138,7 @@ impl Supervisor {
 
     /// Reads the files, starts their lanes, and applies changes until the worker is stopped. Then it drains the lanes.
     pub async fn run(mut self) {
-        let mut tick = interval(GAUGE_INTERVAL);
+        let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let stop = self.stop.clone();
         let mut reporting = JoinSet::new();
@@ -171,6 +170,7 @@ impl Supervisor {
                     self.context.telemetry.health().heartbeat(Part::Supervisor);
                     self.context.refresh_gauges();
                     self.report_slow_scan();
+                    self.run_due_checks();
                 }
             }
         }
@@ -309,6 +309,17 @@ impl Supervisor {
         self.context.telemetry.health().set_files_read();
     }
 
+    fn run_due_checks(&mut self) {
+        let (context, pipelines) = (&self.context, self.pipelines.len());
+        let wait = || context.first_poll_after(pipelines, TICK);
+        for RunningPipeline { lanes, checks, .. } in self.pipelines.values_mut() {
+            let specs = || lanes.iter().map(|lane| lane.spec.clone()).collect();
+            if let Some(checks) = checks {
+                checks.run_due(context, specs, wait);
+            }
+        }
+    }
+
     fn report_slow_scan(&mut self) {
         let slow = self.scan.as_mut().filter(|scan| !scan.is_reported && scan.started.elapsed() > SLOW_SCAN);
         if let Some(scan) = slow {
@@ -435,19 +446,11 @@ impl Supervisor {
             });
             running.lanes.push(RunningLane { spec, stop, runner: owned.lanes.spawn(runner.run(previous)) });
         }
-        running.stop_watches.cancel();
-        running.stop_watches = CancellationToken::new();
-        if !running.lanes.is_empty() {
-            let (context, stop) = (&self.context, &running.stop_watches);
-            tokio::spawn(watch_expiry(context.clone(), pipeline.clone(), starting, stop.clone()));
-            let specs = running.lanes.iter().map(|lane| lane.spec.clone()).collect();
-            tokio::spawn(watch_ledgers(context.clone(), specs, starting, stop.clone()));
-        }
+        running.checks = (!running.lanes.is_empty()).then(|| Box::new(Checks::new(&self.context, starting)));
     }
 
     fn stop_pipeline(&mut self, name: &str) {
         let Some(running) = self.pipelines.remove(name) else { return };
-        running.stop_watches.cancel();
         self.ending.extend(running.lanes.into_iter().map(RunningLane::stop));
     }
 }

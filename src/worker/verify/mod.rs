@@ -3,7 +3,7 @@
 
 mod completeness;
 mod ledger_reader;
-mod watch;
+mod ledgers;
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -32,7 +32,7 @@ use crate::telemetry::{Meter, Telemetry};
 use completeness::{CompletenessChecker, window};
 use ledger_reader::{Account, LedgerReader, live_backend};
 
-pub use watch::watch_ledgers;
+pub use ledgers::{FIRST_CHECK, RETRY_INTERVAL, check_ledgers};
 
 /// Maximum number of missing records that are listed per hour.
 const MAX_EXAMPLES: usize = 20;

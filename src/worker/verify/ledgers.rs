@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, warn};
 
 use super::completeness::CompletenessChecker;
@@ -18,9 +16,9 @@ use crate::worker::context::WorkerContext;
 use crate::worker::spec::LaneSpec;
 
 /// Wait before the first check.
-const FIRST_CHECK: Duration = Duration::from_secs(5);
+pub const FIRST_CHECK: Duration = Duration::from_secs(5);
 /// Wait before the next check while no hour can be compared.
-const RETRY_INTERVAL: Duration = Duration::from_secs(60);
+pub const RETRY_INTERVAL: Duration = Duration::from_secs(60);
 const CHECK_INTERVAL: Duration = Duration::from_secs(3600);
 /// Number of hours that are compared. Late records are expected within a day.
 const HOURS: u32 = 24;
@@ -34,45 +32,23 @@ enum Check {
     NotBefore(Timestamp),
 }
 
-/// Compares these lanes of a pipeline with their console every hour, until `stop`. `starting` is the number of lanes
-/// that start at the same time. It spreads the first checks, so that ten thousand pipelines do not read their ledgers
-/// at once.
-pub async fn watch_ledgers(
-    context: Arc<WorkerContext>,
-    specs: Vec<Arc<LaneSpec>>,
-    starting: usize,
-    stop: CancellationToken,
-) {
-    stop.run_until_cancelled(watch(&context, specs, starting)).await;
-}
-
-async fn watch(context: &WorkerContext, mut specs: Vec<Arc<LaneSpec>>, starting: usize) {
-    specs.retain(|spec| Accounting::of(spec.id.stream) == Accounting::Records);
-    if specs.is_empty() {
-        return;
+/// Compares these lanes of a pipeline with their console. Returns the wait before the next time.
+pub async fn check_ledgers(context: Arc<WorkerContext>, lanes: Vec<Arc<LaneSpec>>) -> Duration {
+    let mut pause = CHECK_INTERVAL;
+    for spec in lanes.iter().filter(|spec| Accounting::of(spec.id.stream) == Accounting::Records) {
+        let wait = match check(&context, spec).instrument(spec.span()).await {
+            Ok(Check::Done) => CHECK_INTERVAL,
+            // A check reads the checkpoint, and tens of thousands of lanes may have nothing to compare for long.
+            Ok(Check::NotBefore(time)) => time.since(context.clock().now()).max(RETRY_INTERVAL),
+            Err(error) => {
+                let _span = spec.span().entered();
+                debug!(%error, "the ledger could not be compared with the console");
+                RETRY_INTERVAL
+            }
+        };
+        pause = pause.min(wait);
     }
-    let first = FIRST_CHECK.mul_f64(1.0 + context.fork_random().f64());
-    sleep(first + context.first_poll_after(starting, RETRY_INTERVAL)).await;
-    loop {
-        let mut pause = CHECK_INTERVAL;
-        for spec in &specs {
-            let check_lane = async {
-                match check(context, spec).await {
-                    Ok(Check::Done) => CHECK_INTERVAL,
-                    // A check reads the checkpoint, and tens of thousands of lanes may have nothing to compare for
-                    // long.
-                    Ok(Check::NotBefore(time)) => time.since(context.clock().now()).max(RETRY_INTERVAL),
-                    Err(error) => {
-                        debug!(%error, "the ledger could not be compared with the console");
-                        RETRY_INTERVAL
-                    }
-                }
-            };
-            // Boxed, so that the task is small while it sleeps.
-            pause = pause.min(Box::pin(check_lane.instrument(spec.span())).await);
-        }
-        sleep(pause.mul_f64(0.9 + context.fork_random().f64() / 5.0)).await;
-    }
+    pause.mul_f64(0.9 + context.fork_random().f64() / 5.0)
 }
 
 /// Compares the hours that can be compared, and reports missing records.

@@ -1,0 +1,137 @@
+//! The regular checks of a pipeline that runs: when its token expires, and whether its ledgers lack records.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio::task::unconstrained;
+use tokio::time::{Instant, sleep};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::context::WorkerContext;
+use super::expiry::{self, KnownToken};
+use super::spec::LaneSpec;
+use super::verify;
+
+/// Wait before a check that panicked is repeated.
+const AFTER_PANIC: Duration = Duration::from_secs(3600);
+
+/// The checks of one pipeline. They are tasks only while they run: there are tens of thousands, and they wait for
+/// hours. Those that run are aborted when this is dropped.
+#[derive(Debug)]
+pub struct Checks {
+    expiry: Repeated<KnownToken>,
+    ledgers: Repeated<()>,
+}
+
+impl Checks {
+    /// `starting` is the number of lanes that start at the same time. It spreads the first checks, so that ten thousand
+    /// pipelines do not connect and read their ledgers at once.
+    pub fn new(context: &WorkerContext, starting: usize) -> Self {
+        let first = |wait: Duration, spread: Duration| {
+            let wait = wait.mul_f64(1.0 + context.fork_random().f64());
+            Instant::now() + wait + context.first_poll_after(starting, spread)
+        };
+        Self {
+            expiry: Repeated::from(first(expiry::FIRST_CHECK, expiry::RETRY_INTERVAL)),
+            ledgers: Repeated::from(first(verify::FIRST_CHECK, verify::RETRY_INTERVAL)),
+        }
+    }
+
+    /// Starts what is due, after `wait`. `lanes` are those of the pipeline.
+    pub fn run_due(
+        &mut self,
+        context: &Arc<WorkerContext>,
+        lanes: impl Fn() -> Vec<Arc<LaneSpec>>,
+        wait: impl Fn() -> Duration,
+    ) {
+        let is_replaced = self.expiry.state.is_replaced();
+        if self.expiry.is_due() || is_replaced {
+            let (context, lanes) = (context.clone(), lanes());
+            self.expiry.start(wait(), |known| expiry::check(context, lanes, known));
+        }
+        if self.ledgers.is_due() {
+            let (context, lanes) = (context.clone(), lanes());
+            self.ledgers.start(wait(), |()| async { ((), verify::check_ledgers(context, lanes).await) });
+        }
+    }
+}
+
+/// A check that is repeated, and what it keeps from one run to the next.
+#[derive(Debug)]
+struct Repeated<T> {
+    state: T,
+    due: Instant,
+    /// Returns the state and the wait before the next run.
+    running: Option<AbortOnDropHandle<(T, Duration)>>,
+}
+
+impl<T: Default> From<Instant> for Repeated<T> {
+    fn from(due: Instant) -> Self {
+        Self { state: T::default(), due, running: None }
+    }
+}
+
+impl<T: Default + Send + 'static> Repeated<T> {
+    /// True if no run is under way and the next one is due.
+    fn is_due(&mut self) -> bool {
+        if let Some(ended) = self.running.as_mut().and_then(|running| unconstrained(running).now_or_never()) {
+            let (state, pause) = ended.unwrap_or_else(|_| (T::default(), AFTER_PANIC));
+            (self.state, self.due, self.running) = (state, Instant::now() + pause, None);
+        }
+        self.running.is_none() && self.due <= Instant::now()
+    }
+
+    fn start<F>(&mut self, wait: Duration, run: impl FnOnce(T) -> F)
+    where
+        F: Future<Output = (T, Duration)> + Send + 'static,
+    {
+        let run = run(std::mem::take(&mut self.state));
+        let waiting_and_running = async move {
+            sleep(wait).await;
+            run.await
+        };
+        self.running = Some(AbortOnDropHandle::new(tokio::spawn(waiting_and_running)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_check_is_due_again_after_the_pause_that_it_returned_or_when_it_panicked() {
+        let mut check = Repeated::<u32>::from(Instant::now() + Duration::from_secs(2));
+        assert!(!check.is_due(), "later");
+        sleep(Duration::from_secs(2)).await;
+        assert!(check.is_due());
+        check.start(Duration::from_secs(1), |runs| async move { (runs + 1, Duration::from_secs(10)) });
+        assert!(!check.is_due(), "it runs");
+        sleep(Duration::from_secs(3)).await;
+        assert!(!check.is_due(), "it waits");
+        assert_eq!(check.state, 1);
+        sleep(Duration::from_secs(10)).await;
+        assert!(check.is_due());
+        check.start(Duration::ZERO, |_| async { panic!("a mistake") });
+        sleep(Duration::from_secs(1)).await;
+        assert!(!check.is_due(), "not at once after a panic");
+        sleep(AFTER_PANIC).await;
+        assert!(check.is_due());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_check_that_runs_ends_with_its_pipeline() {
+        let mut check = Repeated::<Option<Arc<()>>>::from(Instant::now());
+        let held = Arc::new(());
+        check.state = Some(held.clone());
+        check.start(Duration::ZERO, |held| async {
+            sleep(Duration::MAX).await;
+            (held, Duration::ZERO)
+        });
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(Arc::strong_count(&held), 2);
+        drop(check);
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(Arc::strong_count(&held), 1);
+    }
+}

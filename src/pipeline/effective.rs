@@ -26,7 +26,7 @@ impl Pipeline {
 
     fn effective_streams(&self) -> Value {
         let mut streams = value_of(&*self.streams);
-        for pull in self.streams.pulls() {
+        for pull in &self.pulls {
             let Some(keys) = streams.get_mut(pull.stream.name()).and_then(Value::as_object_mut) else { continue };
             let period = |period| value_of(&Period(period));
             let mut applies = |key: &str, value: Value| keys.insert(key.to_owned(), value);

@@ -294,8 +294,8 @@ impl Files {
                 File { problems, ..File::default() }
             }
         };
-        match file.valid.as_mut().and_then(Arc::get_mut) {
-            Some(pipeline) => self.shared.share(pipeline),
+        match &mut file.valid {
+            Some(pipeline) => self.shared.share(Arc::make_mut(pipeline)),
             None => file.valid = self.paused_for_deletion(path),
         }
         self.forget_claim(path);

@@ -36,13 +36,13 @@ enum Check {
 pub async fn check_ledgers(context: Arc<WorkerContext>, lanes: Vec<Arc<LaneSpec>>) -> Duration {
     let mut pause = CHECK_INTERVAL;
     for spec in lanes.iter().filter(|spec| Accounting::of(spec.id.stream) == Accounting::Records) {
-        let wait = match check(&context, spec).instrument(spec.span()).await {
+        let span = spec.span();
+        let wait = match check(&context, spec).instrument(span.clone()).await {
             Ok(Check::Done) => CHECK_INTERVAL,
             // A check reads the checkpoint, and tens of thousands of lanes may have nothing to compare for long.
             Ok(Check::NotBefore(time)) => time.since(context.clock().now()).max(RETRY_INTERVAL),
             Err(error) => {
-                let _span = spec.span().entered();
-                debug!(%error, "the ledger could not be compared with the console");
+                span.in_scope(|| debug!(%error, "the ledger could not be compared with the console"));
                 RETRY_INTERVAL
             }
         };

@@ -138,7 +138,7 @@ fn work(what: &str, stream: Stream, count: usize) {
     let mut mapper = match what {
         "lane" => return drop(common::run_lane(stream, records)),
         "ecs" => common::mapper(stream),
-        "ocsf" => common::mapper_to(Schema::Ocsf, stream),
+        "ocsf" => common::mapper_to(Schema::Ocsf, stream, true),
         #[cfg(feature = "remap")]
         "remap" => common::mapper_with_remap(stream),
         _ => return records.iter().for_each(|record| common::round_trip(record, &mut out)),

@@ -59,12 +59,13 @@ pub fn records(stream: Stream, count: usize) -> Vec<Vec<u8>> {
 }
 
 pub fn mapper(stream: Stream) -> Mapper {
-    mapper_to(Schema::Ecs, stream)
+    mapper_to(Schema::Ecs, stream, true)
 }
 
-pub fn mapper_to(schema: Schema, stream: Stream) -> Mapper {
+/// `kept`: its events keep the original.
+pub fn mapper_to(schema: Schema, stream: Stream, kept: bool) -> Mapper {
     let origin = Origin { pipeline: "acme".to_owned(), console_host: "usea1-acme.sentinelone.net".to_owned(), stream };
-    Mapper::new(&with_original(), schema, origin)
+    Mapper::new(&transform_settings(kept), schema, origin)
 }
 
 /// As [`mapper`], with a program of three lines over each event.
@@ -72,13 +73,13 @@ pub fn mapper_to(schema: Schema, stream: Stream) -> Mapper {
 pub fn mapper_with_remap(stream: Stream) -> Mapper {
     let program = ".labels.team = \"blue\"\n.message = upcase(string(.message) ?? \"\")\ndel(.related)";
     let steps =
-        transform::Steps::new(&with_original(), Schema::Ecs, Some(program), transform::Keys::Configured).unwrap();
+        transform::Steps::new(&transform_settings(true), Schema::Ecs, Some(program), transform::Keys::Configured)
+            .unwrap();
     mapper(stream).with_steps(steps.map(Arc::new))
 }
 
-/// The counterparts of the benchmarks keep the record too.
-fn with_original() -> transform::TransformSettings {
-    transform::TransformSettings { keep_original: Some(true), ..transform::TransformSettings::default() }
+fn transform_settings(kept: bool) -> transform::TransformSettings {
+    transform::TransformSettings { keep_original: Some(kept), ..transform::TransformSettings::default() }
 }
 
 /// A page as the console sends it.
@@ -148,7 +149,7 @@ pub fn lane(stream: Stream, console: ScriptedTransport, sink: Arc<MemorySink>) -
         client: Arc::new(client),
         since_text: pull.since.to_string(),
         pull: Arc::new(pull),
-        transform: Arc::new(with_original()),
+        transform: Arc::new(transform_settings(true)),
         schema: Schema::Ecs,
         steps: None,
         labeler: None,

@@ -23,7 +23,7 @@ pub fn pipelines(size: Size) -> Vec<Row> {
 /// The whole way, ten times as many records each time.
 pub fn records(size: Size) -> Vec<Row> {
     let row = |events: usize| {
-        let (usage, _) = whole::catch_up(events);
+        let (usage, _) = whole::catch_up(events, false);
         let each = micros(usage.cpu(), events);
         let figures = json!({ "events": events, "cpu_us": each, "peak_rss": usage.peak_rss });
         let measured = format!("{each:.1} µs of CPU an event, peak {:.0} MB", usage.peak_rss as f64 / 1e6);

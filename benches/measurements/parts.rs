@@ -8,6 +8,7 @@ use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use s1_forwarder::record::{Stream, facts, parse_page};
+use s1_forwarder::transform::Schema;
 
 use super::kernel;
 use crate::common;
@@ -35,11 +36,12 @@ impl Parts {
     }
 }
 
-pub fn measure(stream: Stream) -> Parts {
+/// `kept`: events with the original.
+pub fn measure(stream: Stream, kept: bool) -> Parts {
     let records = common::records(stream, 4 * PAGE);
     let pages: Vec<Vec<u8>> = records.chunks(PAGE).map(|records| common::page(records, Some(7))).collect();
     let sent: Vec<Vec<u8>> = pages.iter().map(|page| gzip(page)).collect();
-    let mut mapper = common::mapper(stream);
+    let mut mapper = common::mapper_to(Schema::Ecs, stream, kept);
     let bodies: Vec<Vec<u8>> = records
         .chunks(PAGE)
         .map(|records| {

@@ -12,7 +12,7 @@ use crate::common;
 
 pub fn mapping(_: Size) -> Vec<Row> {
     let row = |stream: Stream| {
-        let parts = parts::measure(stream);
+        let parts = parts::measure(stream, true);
         let ratio = parts.map.as_secs_f64() / parts.value.as_secs_f64();
         let measured = format!("{ratio:.2} ({} ns, {} ns)", parts.map.as_nanos(), parts.value.as_nanos());
         let figures = json!({ "map_ns": parts.map.as_nanos(), "value_ns": parts.value.as_nanos() });

@@ -11,9 +11,17 @@ use super::world::{Console, HISTORY, NullSink, Place, pipeline};
 use super::{Row, Size, parts};
 
 pub fn whole(size: Size) -> Vec<Row> {
-    let events = size.of(200_000);
-    let (usage, requests) = catch_up(events);
-    let parts = parts::measure(Stream::Activities);
+    [false, true].into_iter().flat_map(|kept| with(size.of(200_000), kept)).collect()
+}
+
+/// What the names of rows say about `event.original`.
+pub fn original(kept: bool) -> &'static str {
+    if kept { "original kept" } else { "without the original" }
+}
+
+fn with(events: usize, kept: bool) -> [Row; 3] {
+    let (usage, requests) = catch_up(events, kept);
+    let parts = parts::measure(Stream::Activities, kept);
     let each = |time| micros(time, events);
     let ratio = each(usage.user) / (parts.sum().as_secs_f64() * 1e6);
     let measured = format!(
@@ -36,9 +44,10 @@ pub fn whole(size: Size) -> Vec<Row> {
         events as f64 / usage.cpu().as_secs_f64()
     );
     let memory = format!("{:.0} MB", usage.peak_rss as f64 / 1e6);
-    vec![
+    let original = original(kept);
+    [
         Row::goal(
-            "console → ECS → gzip → HTTP: user CPU compared with the sum of its parts",
+            &format!("console → ECS → gzip → HTTP, {original}: user CPU compared with the sum of its parts"),
             "≤ 1.6",
             measured,
             ratio <= 1.6,
@@ -79,7 +88,7 @@ pub fn syscalls(_: Size) -> Vec<Row> {
     const GOAL: &str = "system calls for a batch of 1,000 events";
     let (few, many) = (20, 60);
     let count = |batches: usize| {
-        let (_console, _sink, place) = world(batches * 1_000);
+        let (_console, _sink, place) = world(batches * 1_000, false);
         let trace = place.path("trace");
         place.run_once_under(&["strace", "-f", "-c", "-o", trace.to_str()?], &[]);
         let text = std::fs::read_to_string(trace).ok()?;
@@ -94,17 +103,19 @@ pub fn syscalls(_: Size) -> Vec<Row> {
     vec![Row::report(GOAL, format!("{each:.0}"), json!({ "few": before, "many": after, "each": each }))]
 }
 
-/// Forwards so many activities, and gives what that cost and the number of requests to the sink.
-pub fn catch_up(events: usize) -> (Usage, u64) {
-    let (_console, sink, place) = world(events);
+/// Forwards so many activities, `kept`: with the original, and gives what that cost and the number of requests to the
+/// sink.
+pub fn catch_up(events: usize, kept: bool) -> (Usage, u64) {
+    let (_console, sink, place) = world(events, kept);
     let usage = place.run_once(&[]);
     (usage, sink.taken().0)
 }
 
-fn world(events: usize) -> (Console, NullSink, Place) {
+fn world(events: usize, kept: bool) -> (Console, NullSink, Place) {
     let console = Console::start(events, &[]);
     let sink = NullSink::start("take");
     let place = Place::new();
-    place.pipeline("acme", &pipeline(&console.host(0), HISTORY, &sink.url(), ""));
+    let pipeline = pipeline(&console.host(0), HISTORY, &sink.url(), "");
+    place.pipeline("acme", &format!("{pipeline}transform: {{ keep_original: {kept} }}\n"));
     (console, sink, place)
 }

@@ -120,10 +120,10 @@ impl MapStage {
             if self.open.batch.is_empty() && self.open.batch.allocated_bytes() == 0 {
                 self.begin_batch(&page, index);
             }
-            let before = self.open.batch.size();
+            let before = self.open.batch.body_bytes();
             self.record(record, &page);
             self.expansion.records += record.range.len();
-            self.expansion.events += self.open.batch.size() - before;
+            self.expansion.events += self.open.batch.body_bytes() - before;
             if self.open.batch.len() > 1 && self.framed_size() > self.limits.bytes {
                 let last = self.open.split_last();
                 self.open.take_reservation(&mut reservation, copies);
@@ -146,10 +146,15 @@ impl MapStage {
         Some(())
     }
 
-    /// Reserves space in a new batch for the page's records from `index` on, as far as they fit into one batch.
+    /// Reserves space in a new batch for the page's records from `index` on, as far as they fit into one batch. After a
+    /// full batch, the next page most likely goes on filling this one.
     fn begin_batch(&mut self, page: &Page, index: usize) {
         let ahead = page.records[index..].iter().take(self.limits.events);
-        let (events, bytes) = ahead.fold((0, 0), |(events, bytes), record| (events + 1, bytes + record.range.len()));
+        let (mut events, mut bytes) =
+            ahead.fold((0, 0), |(events, bytes), record| (events + 1, bytes + record.range.len()));
+        if index > 0 {
+            (events, bytes) = (self.limits.events, bytes * self.limits.events / events.max(1));
+        }
         self.open.batch.reserve(events, self.expansion.space_for(bytes).min(self.limits.bytes));
         self.open.record_keys.reserve_exact(events);
         self.open.since = Instant::now();

@@ -4,11 +4,16 @@ use std::sync::Arc;
 use crate::record::{Identity, Stream, Timestamp};
 use crate::settings::Labels;
 
-/// Events for a sink. One buffer contains the bytes of all events; a list contains their properties.
+/// Space reserved for the id of a record: a decimal number of the console.
+const RECORD_ID_BYTES: usize = 20;
+
+/// Events for a sink. One buffer contains the bytes of all events, another their record ids; a list contains their
+/// properties.
 #[derive(Debug, Clone)]
 pub struct Batch {
     stream: Stream,
     buffer: Vec<u8>,
+    record_ids: String,
     entries: Vec<Entry>,
 }
 
@@ -45,7 +50,7 @@ pub struct Event<'a> {
 
 impl Batch {
     pub fn new(stream: Stream) -> Self {
-        Self { stream, buffer: Vec::new(), entries: Vec::new() }
+        Self { stream, buffer: Vec::new(), record_ids: String::new(), entries: Vec::new() }
     }
 
     pub fn stream(&self) -> Stream {
@@ -62,23 +67,25 @@ impl Batch {
 
     /// Bytes of all bodies.
     pub fn body_bytes(&self) -> usize {
-        self.entries.iter().map(|entry| entry.body.len()).sum()
+        self.buffer.len()
     }
 
     /// Bytes of all bodies and record ids.
     pub fn size(&self) -> usize {
-        self.buffer.len()
+        self.buffer.len() + self.record_ids.len()
     }
 
-    /// Reserves memory for more events and for their bytes in total, so that the batch is not moved as it grows.
+    /// Reserves memory for more events, their ids, and the bytes of their bodies in total, so that the batch is not
+    /// moved as it grows.
     pub fn reserve(&mut self, events: usize, bytes: usize) {
         self.entries.reserve_exact(events);
+        self.record_ids.reserve_exact(events * RECORD_ID_BYTES);
         self.buffer.reserve_exact(bytes);
     }
 
     /// Bytes of memory that are allocated for the events.
     pub fn allocated_bytes(&self) -> usize {
-        self.buffer.capacity() + self.entries.capacity() * size_of::<Entry>()
+        self.buffer.capacity() + self.record_ids.capacity() + self.entries.capacity() * size_of::<Entry>()
     }
 
     /// Appends an event. `write` writes its body into the batch's buffer and returns the mapping error, if any.
@@ -89,13 +96,12 @@ impl Batch {
         time: Option<Timestamp>,
         write: impl FnOnce(&mut Vec<u8>) -> Option<Box<str>>,
     ) {
-        let id_start = self.buffer.len();
-        self.buffer.extend_from_slice(record_id.as_bytes());
-        let body_start = self.buffer.len();
+        let (id_start, body_start) = (self.record_ids.len(), self.buffer.len());
+        self.record_ids.push_str(record_id);
         let error = write(&mut self.buffer);
         self.entries.push(Entry {
             body: body_start..self.buffer.len(),
-            record_id: id_start..body_start,
+            record_id: id_start..self.record_ids.len(),
             identity,
             time,
             error,
@@ -132,7 +138,8 @@ impl Batch {
 
     pub fn discard_last(&mut self) {
         if let Some(entry) = self.entries.pop() {
-            self.buffer.truncate(entry.record_id.start);
+            self.buffer.truncate(entry.body.start);
+            self.record_ids.truncate(entry.record_id.start);
         }
     }
 
@@ -154,7 +161,7 @@ impl Batch {
     fn view<'a>(&'a self, entry: &'a Entry) -> Event<'a> {
         Event {
             body: &self.buffer[entry.body.clone()],
-            record_id: std::str::from_utf8(&self.buffer[entry.record_id.clone()]).unwrap_or_default(),
+            record_id: &self.record_ids[entry.record_id.clone()],
             identity: entry.identity,
             time: entry.time,
             error: entry.error.as_deref(),
@@ -174,7 +181,7 @@ mod tests {
         let mut batch = Batch::new(Stream::Threats);
         assert!(batch.is_empty());
         batch.reserve(10, 1_000);
-        let allocated = 1_000 + 10 * size_of::<Entry>();
+        let allocated = 1_000 + 10 * (RECORD_ID_BYTES + size_of::<Entry>());
         assert_eq!(batch.allocated_bytes(), allocated);
         for number in 0..3_u8 {
             let identity = Identity::of("console.example", Stream::Threats, &number.to_string(), "");

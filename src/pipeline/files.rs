@@ -359,6 +359,7 @@ impl Files {
             Some(Kind::ConfigMap) | None => {}
         }
         let valid = pipeline.filter(|_| !problems.iter().any(Problem::is_error)).map(Arc::new);
+        problems.shrink_to_fit();
         File { version: Some(version), valid, problems, name_place }
     }
 

@@ -102,12 +102,12 @@ impl CheckpointWriter {
     /// False while the lane must not send: the backend fails and a kill would repeat everything, or a checkpoint is on
     /// its way to a transactional sink, which must not overtake one that is committed with events.
     pub fn may_send(&self) -> bool {
-        self.main.retry_at.is_none() && (self.copy.is_none() || self.main.writing.is_none())
+        self.main.failing.is_none() && (self.copy.is_none() || self.main.writing.is_none())
     }
 
     /// When the first attempt began of those that have not stored the checkpoint.
     pub fn stalled_since(&self) -> Option<Instant> {
-        self.main.stalled_since.or(self.main.writing.as_ref().map(|_| self.main.begun_at))
+        self.main.stalled_since()
     }
 
     /// True while something is to be written, or is being written.
@@ -146,7 +146,7 @@ impl CheckpointWriter {
     /// Writes what is not stored yet, without waiting for the interval, until it is stored. A copy is tried once.
     pub async fn flush(&mut self, checkpoint: &mut LaneCheckpoint) {
         while self.main.has_changes() {
-            if let Some(retry_at) = self.main.retry_at.filter(|_| self.main.writing.is_none()) {
+            if let Some(retry_at) = self.main.retry_at().filter(|_| self.main.writing.is_none()) {
                 sleep_until(retry_at).await;
             }
             self.main.flush_once(checkpoint).await;
@@ -175,15 +175,21 @@ struct BackendWriter {
     appends: Vec<Append>,
     /// Resolves to the segments of the journal that were removed.
     writing: Option<BoxFuture<'static, Result<Vec<u64>, StateError>>>,
-    /// When the last attempt began, and the first of those that failed in a row.
+    /// When the last attempt began.
     begun_at: Instant,
-    stalled_since: Option<Instant>,
-    /// Set while the backend fails.
-    retry_at: Option<Instant>,
+    /// Set while the backend fails. Boxed: most never do, and there are tens of thousands of lanes.
+    failing: Option<Box<Failing>>,
     /// Another process writes this checkpoint now: this one writes nothing more.
     superseded: bool,
-    waits: FullJitter,
     random: fastrand::Rng,
+}
+
+/// Attempts that failed in a row.
+struct Failing {
+    /// When the first of them began.
+    since: Instant,
+    retry_at: Instant,
+    waits: FullJitter,
 }
 
 /// What the backend does not have yet.
@@ -206,7 +212,7 @@ impl BackendWriter {
         interval: Duration,
         mut random: fastrand::Rng,
     ) -> Self {
-        let (waits, idle_for) = (waits(&mut random), idle_for(&mut random));
+        let idle_for = idle_for(&mut random);
         Self {
             backend,
             is_copy: false,
@@ -221,10 +227,8 @@ impl BackendWriter {
             appends: Vec::new(),
             writing: None,
             begun_at: Instant::now(),
-            stalled_since: None,
-            retry_at: None,
+            failing: None,
             superseded: false,
-            waits,
             random,
         }
     }
@@ -276,7 +280,7 @@ impl BackendWriter {
             Changed::Time => self.saved_at + self.idle_for,
             Changed::Events => self.saved_at + self.interval.max(self.pace),
         };
-        Some(self.retry_at.map_or(due, |retry_at| retry_at.max(due)))
+        Some(self.retry_at().map_or(due, |retry_at| retry_at.max(due)))
     }
 
     /// Begins to write, or continues, and returns when the checkpoint is written or could not be.
@@ -305,9 +309,7 @@ impl BackendWriter {
                 }
                 self.saved_at = Instant::now();
                 self.idle_for = idle_for(&mut self.random);
-                self.stalled_since = None;
-                if self.retry_at.take().is_some() {
-                    self.waits = waits(&mut self.random);
+                if self.failing.take().is_some() {
                     self.meter.set_store_failure(None);
                 }
             }
@@ -329,8 +331,19 @@ impl BackendWriter {
 
     fn retry(&mut self) {
         self.changed = Changed::Events;
-        self.stalled_since.get_or_insert(self.begun_at);
-        self.retry_at = Some(Instant::now() + self.waits.wait());
+        let failing = self.failing.get_or_insert_with(|| {
+            Box::new(Failing { since: self.begun_at, retry_at: self.begun_at, waits: waits(&mut self.random) })
+        });
+        failing.retry_at = Instant::now() + failing.waits.wait();
+    }
+
+    fn retry_at(&self) -> Option<Instant> {
+        self.failing.as_ref().map(|failing| failing.retry_at)
+    }
+
+    fn stalled_since(&self) -> Option<Instant> {
+        let writing_since = self.writing.as_ref().map(|_| self.begun_at);
+        self.failing.as_ref().map(|failing| failing.since).or(writing_since)
     }
 }
 

@@ -173,12 +173,12 @@ async fn a_store_that_fails_is_tried_again_until_it_has_everything() {
     let (store, mut writer, mut checkpoint) = new_writer([full(), full(), full()], Duration::ZERO);
     writer.time_passed();
     writer.write_due(&mut checkpoint, false).await;
-    assert!(writer.main.retry_at.is_some(), "the lane must not send more");
+    assert!(writer.main.failing.is_some(), "the lane must not send more");
     let wait = took(writer.write_due(&mut checkpoint, false)).await.unwrap();
     assert!(!wait.is_zero() && wait <= LONGEST_WAIT && saved(&store).is_empty(), "{wait:?}");
     let wait = took(writer.flush(&mut checkpoint)).await.unwrap();
     assert!(!wait.is_zero() && wait <= 2 * LONGEST_WAIT, "not in a hot loop: {wait:?}");
-    assert_eq!((saved(&store).len(), writer.main.retry_at.is_some()), (1, false));
+    assert_eq!((saved(&store).len(), writer.main.failing.is_some()), (1, false));
     assert_eq!(took(writer.write_due(&mut checkpoint, false)).await, None);
 }
 
@@ -190,7 +190,7 @@ async fn a_lane_that_another_process_took_over_writes_nothing_more() {
     assert!(!writer.is_superseded());
     writer.events_settled();
     writer.flush(&mut checkpoint).await;
-    assert!(writer.is_superseded() && writer.main.retry_at.is_none());
+    assert!(writer.is_superseded() && writer.main.failing.is_none());
     writer.events_settled();
     assert_eq!(took(writer.write_due(&mut checkpoint, false)).await, None);
     writer.flush(&mut checkpoint).await;

@@ -83,7 +83,6 @@ impl<'a> SendStage<'a> {
     ) -> Result<(), Failure> {
         let Lane { budget, delivery, concurrency, .. } = self.lane;
         delivery.health.reset();
-        let mut health = delivery.health.watch();
         let mut is_mapped = false;
         let end = loop {
             if is_mapped && self.in_flight.is_empty() {
@@ -92,7 +91,7 @@ impl<'a> SendStage<'a> {
             if self.writer.is_superseded() {
                 break Err(Failure::Superseded("another process has the lane".to_owned()));
             }
-            let SinkAnswers { refusing_since, silent_since, .. } = *health.borrow_and_update();
+            let SinkAnswers { refusing_since, silent_since, .. } = delivery.health.answers();
             let stalled_since = self.writer.stalled_since();
             let silent_since = [silent_since, stalled_since].into_iter().flatten().min();
             let silent_from = silent_since.map(|since| since + SILENCE);
@@ -117,7 +116,7 @@ impl<'a> SendStage<'a> {
                     }
                 }
                 () = self.writer.write_due(self.checkpoint, in_flight) => {}
-                _ = health.changed() => {}
+                () = delivery.health.changed() => {}
                 () = sleep_until(silent_from.unwrap_or_else(Instant::now)), if silent_from.is_some() && !is_silent => {}
                 () = sleep_until(give_up_at.unwrap_or_else(Instant::now)), if give_up_at.is_some() => {
                     let what = if give_up_at == store_timeout { "state store" } else { "sink" };

@@ -220,13 +220,12 @@ impl Replay<'_> {
             let delivering = delivery.deliver(&batch, &settled, self.context.fork_random(), None, &stop);
             let delivering = delivering.instrument(lane_span(&lane.pipeline, lane.stream, &lane.sink));
             tokio::pin!(delivering);
-            let mut health = delivery.health.watch();
             loop {
-                let refusing_since = health.borrow_and_update().refusing_since;
+                let refusing_since = delivery.health.answers().refusing_since;
                 let give_up_at = refusing_since.map(|since| since + self.once_timeout).filter(|_| !given_up);
                 tokio::select! {
                     result = &mut delivering => break result,
-                    _ = health.changed() => {}
+                    () = delivery.health.changed() => {}
                     () = sleep_until(give_up_at.unwrap_or_else(Instant::now)), if give_up_at.is_some() => {
                         given_up = true;
                         stop.cancel();

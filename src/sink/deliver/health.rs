@@ -1,6 +1,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tokio::sync::watch;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// How a lane's sink answers at the moment.
@@ -32,14 +33,16 @@ pub(super) struct AttemptGuard<'a>(&'a Health);
 
 impl Drop for AttemptGuard<'_> {
     fn drop(&mut self) {
-        self.0.answers.send_modify(SinkAnswers::end);
+        self.0.change(SinkAnswers::end);
     }
 }
 
 /// Tracks whether a lane's sink accepts anything.
 #[derive(Debug, Default)]
 pub struct Health {
-    answers: watch::Sender<SinkAnswers>,
+    answers: Mutex<SinkAnswers>,
+    /// Wakes the one session that waits for a change.
+    changed: Notify,
     refused_in_a_row: AtomicUsize,
     /// Refusals of any number become dead letters.
     accepts_refusals: bool,
@@ -51,9 +54,23 @@ impl Health {
         Self { accepts_refusals, ..Self::default() }
     }
 
-    /// Watches how the sink answers.
-    pub fn watch(&self) -> watch::Receiver<SinkAnswers> {
-        self.answers.subscribe()
+    /// How the sink answers at the moment.
+    pub fn answers(&self) -> SinkAnswers {
+        *self.answers.lock()
+    }
+
+    /// Returns when that has changed since the last call. One task at a time may wait.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    fn change(&self, change: impl FnOnce(&mut SinkAnswers)) {
+        let mut answers = self.answers.lock();
+        let before = *answers;
+        change(&mut answers);
+        if *answers != before {
+            self.changed.notify_one();
+        }
     }
 
     /// Restarts the measurement, for a new session.
@@ -63,21 +80,17 @@ impl Health {
 
     /// The sink refuses for now, as the answer shows to an attempt that began at `since`.
     pub(super) fn refused(&self, begun: Instant) {
-        self.answers.send_if_modified(|answers| {
-            let is_new = answers.refusing_since.is_none();
-            answers.refusing_since.get_or_insert(begun);
-            is_new
-        });
+        self.change(|answers| _ = answers.refusing_since.get_or_insert(begun));
     }
 
     /// An attempt begins. It ends when the guard is dropped.
     pub(super) fn attempt(&self) -> AttemptGuard<'_> {
-        self.answers.send_modify(SinkAnswers::begin);
+        self.change(SinkAnswers::begin);
         AttemptGuard(self)
     }
 
     pub(super) fn answered(&self) {
-        self.answers.send_if_modified(|answers| answers.refusing_since.take().is_some());
+        self.change(|answers| answers.refusing_since = None);
     }
 
     /// An event was accepted.

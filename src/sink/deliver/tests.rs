@@ -227,10 +227,10 @@ async fn temporarily_refused_events_wait_and_untried_events_do_not() {
         [(&[][..], &[0, 1, 2, 3][..], true), (&[], &[1], false), (&[0], &[1, 3], false), (&[2], &[1, 3], false)]
     {
         let case = Case::new([partial(rejected, again, None)]);
-        let health = case.delivery.health.watch();
+        let health = &case.delivery.health;
         let observation = async {
             tokio::task::yield_now().await;
-            health.borrow().refusing_since.is_some()
+            health.answers().refusing_since.is_some()
         };
         let (seen, refuses) = tokio::join!(case.deliver(4, None), observation);
         assert!(!seen.waited.is_zero() && seen.result.is_ok(), "temporarily refused events are not sent in a hot loop");
@@ -298,20 +298,20 @@ async fn health_reports_a_temporary_refusal_until_the_sink_answers() {
     let later = || Outcome::RetryLater { reason: "busy".to_owned(), after: Some(Duration::from_secs(60)) };
     let refused = Outcome::Refused("no".to_owned());
     let case = Case::new([later(), refused]);
-    let health = case.delivery.health.watch();
+    let health = &case.delivery.health;
     let begun = Instant::now();
     let delivery = case.deliver(1, None);
     let observation = async {
         sleep(Duration::from_secs(59)).await;
-        health.borrow().refusing_since
+        health.answers().refusing_since
     };
     let (seen, since) = tokio::join!(delivery, observation);
     assert_eq!((since, seen.result, case.stored().len()), (Some(begun), Ok(()), 1));
-    assert!(seen.waited >= Duration::from_secs(60) && health.borrow().refusing_since.is_none());
+    assert!(seen.waited >= Duration::from_secs(60) && health.answers().refusing_since.is_none());
 
     case.delivery.health.refused(Instant::now());
     case.delivery.health.reset();
-    assert!(health.borrow().refusing_since.is_none());
+    assert!(health.answers().refusing_since.is_none());
 }
 
 /// Another worker may have the lane after the deadline.

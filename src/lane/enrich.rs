@@ -3,14 +3,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde::Deserialize;
-use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use tokio::time::sleep;
 
-use crate::console::{Client, ConsoleError};
+use crate::console::{Client, ConsoleError, Redactor};
+use crate::record::Stream;
 use crate::settings::FullJitter;
-use crate::source::{Include, Page, Request};
+use crate::source::{Include, Page, Request, read_page};
 use crate::telemetry::Meter;
 
 /// Most threats of one page: with more requests in a row the lane would seem to be stalled.
@@ -29,20 +28,6 @@ pub struct Enricher<'a> {
     pub client: &'a Client,
     pub include: &'a [Include],
     pub meter: &'a Meter,
-}
-
-/// A list whose items stay JSON text.
-#[derive(Deserialize)]
-struct Answer<'a> {
-    #[serde(borrow)]
-    data: Option<Vec<&'a RawValue>>,
-    pagination: Option<Pagination>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Pagination {
-    total_items: Option<u64>,
 }
 
 impl Enricher<'_> {
@@ -94,7 +79,7 @@ impl Enricher<'_> {
         loop {
             let permit = self.client.permit().await;
             let answer = match request.send(self.client, permit, Some(self.meter)).await {
-                Ok(body) => read(&body, include.limit()),
+                Ok(body) => read(&body, include.limit(), self.client.redactor()),
                 Err(error) => Err(error),
             };
             match answer {
@@ -108,14 +93,12 @@ impl Enricher<'_> {
     }
 }
 
-fn read(body: &[u8], limit: usize) -> Result<(Vec<Value>, u64), ConsoleError> {
-    let broken = |_| ConsoleError::transient("the answer is not a list");
-    let answer: Answer<'_> = serde_json::from_slice(body).map_err(broken)?;
-    let data = answer.data.unwrap_or_default();
-    let total = answer.pagination.and_then(|pagination| pagination.total_items).unwrap_or(0).max(data.len() as u64);
-    let newest = data.iter().take(limit).rev();
-    let items: Result<Vec<Value>, _> = newest.map(|item| serde_json::from_str(item.get())).collect();
-    Ok((items.map_err(broken)?, total))
+fn read(body: &[u8], limit: usize, redactor: &Redactor) -> Result<(Vec<Value>, u64), ConsoleError> {
+    let page = read_page(Stream::Threats, body, redactor)?;
+    let total = page.total_items.unwrap_or(0).max(page.records.len() as u64);
+    let newest = page.records.iter().take(limit).rev();
+    let items: Result<Vec<Value>, _> = newest.map(|item| serde_json::from_slice(item)).collect();
+    Ok((items.map_err(|_| ConsoleError::transient("the answer holds items that are not JSON"))?, total))
 }
 
 #[cfg(test)]
@@ -125,9 +108,12 @@ mod tests {
     #[test]
     fn the_newest_items_are_kept_in_the_order_of_time_and_all_are_counted() {
         let body = br#"{"data":[{"id":"3"},{"id":"2"},{"id":"1"}],"pagination":{"totalItems":7,"nextCursor":"x"}}"#;
-        let (items, count) = read(body, 2).unwrap();
+        let read = |body: &[u8]| read(body, 2, &Redactor::default());
+        let (items, count) = read(body).unwrap();
         assert_eq!((items, count), (vec![serde_json::json!({"id":"2"}), serde_json::json!({"id":"3"})], 7));
-        assert_eq!(read(br#"{"data":null,"errors":null}"#, 2).unwrap(), (Vec::new(), 0));
-        assert!(read(b"<html>", 2).is_err());
+        assert_eq!(read(br#"{"data":null,"errors":null}"#).unwrap(), (Vec::new(), 0));
+        assert!(read(b"<html>").is_err());
+        let error = read(br#"{"data":null,"errors":[{"code":5000010,"title":"Internal"}]}"#).unwrap_err();
+        assert!(matches!(error, ConsoleError::Transient { .. }), "a 200 with an error has no items: {error}");
     }
 }

@@ -33,7 +33,7 @@ pub use cursor::Cursor;
 pub use facts::{Facts, compact, facts};
 pub use identity::{Identity, IdentityError};
 pub use json::{JsonError, MAX_DEPTH, Reader, string_end, value_end};
-pub use page::{ApiError, Page, PageError, parse_page};
+pub use page::{Page, PageError, parse_page};
 pub use scope::{Level, Scope};
 pub use split::{RawRecord, RecordSplitter, SplitError};
 pub use stream::Stream;

@@ -14,30 +14,8 @@ pub struct Page<'a> {
     pub next_cursor: Option<Cow<'a, str>>,
     /// `pagination.totalItems`, if it is a number.
     pub total_items: Option<u64>,
-    /// The entries of `errors` that are not empty.
-    pub errors: Vec<ApiError>,
-}
-
-/// An entry of `errors`; at least one of its parts is present.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ApiError {
-    /// For example 4010010.
-    pub code: Option<u64>,
-    /// For example `Authentication Failed`.
-    pub title: Option<String>,
-    pub detail: Option<String>,
-}
-
-impl std::fmt::Display for ApiError {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let code = self.code.map(|code| code.to_string());
-        let parts = [code.as_deref(), self.title.as_deref(), self.detail.as_deref()];
-        for (index, part) in parts.into_iter().flatten().enumerate() {
-            formatter.write_str(if index > 0 { ": " } else { "" })?;
-            formatter.write_str(part)?;
-        }
-        Ok(())
-    }
+    /// The entries of `errors` that are not empty, each as `code: title: detail` of what it has.
+    pub errors: Vec<String>,
 }
 
 /// The response body is not a page.
@@ -170,19 +148,15 @@ fn read_pagination<'a>(value: &'a [u8], page: &mut Page<'a>) {
     }
 }
 
-fn read_errors(value: &[u8], errors: &mut Vec<ApiError>) {
+fn read_errors(value: &[u8], errors: &mut Vec<String>) {
     let text = String::from_utf8_lossy(value);
     let value = Value::new(&text);
     let mut read = |entry: Value<'_>| {
-        let part = |name| entry.get(name).text().map(Cow::into_owned);
-        let error = ApiError {
-            code: part("code").and_then(|code| code.parse().ok()),
-            title: part("title"),
-            // An entry that is a text has no other parts.
-            detail: part("detail").or_else(|| entry.text().map(Cow::into_owned)).filter(|text| !text.is_empty()),
-        };
-        if error != ApiError::default() {
-            errors.push(error);
+        // An entry that is a text has no parts.
+        let parts = ["code", "title", "detail"].map(|name| entry.get(name).text()).into_iter().flatten();
+        let parts: Vec<_> = entry.text().into_iter().chain(parts).filter(|part| !part.is_empty()).collect();
+        if !parts.is_empty() {
+            errors.push(parts.join(": "));
         }
     };
     match value.kind() {
@@ -207,7 +181,7 @@ mod tests {
         assert_eq!(texts(&page), [r#"{"a":"]}"}"#, r#"{"b":[1,{"c":"\"}"}]}"#, "{}", "7"]);
         assert_eq!(page.next_cursor.as_deref(), Some("abc%3D"));
         assert_eq!(page.total_items, Some(3));
-        assert_eq!(page.errors, []);
+        assert!(page.errors.is_empty());
     }
 
     #[test]
@@ -231,13 +205,12 @@ mod tests {
     #[test]
     fn empty_errors_are_ignored() {
         let empty = parse_page(br#"{"data":[],"errors":[{},{"type":"object"},null,{"code":null}]}"#).unwrap();
-        assert_eq!(empty.errors, []);
+        assert!(empty.errors.is_empty());
         let text = parse_page(br#"{"data":[],"errors":["the search failed",""]}"#).unwrap();
-        assert_eq!(text.errors.iter().map(ToString::to_string).collect::<Vec<_>>(), ["the search failed"]);
+        assert_eq!(text.errors, ["the search failed"]);
         let failed =
             parse_page(br#"{"errors":[{"code":4010010,"title":"Authentication Failed","detail":null}]}"#).unwrap();
-        assert_eq!(failed.errors.len(), 1);
-        assert_eq!(failed.errors[0].to_string(), "4010010: Authentication Failed");
+        assert_eq!(failed.errors, ["4010010: Authentication Failed"]);
     }
 
     #[test]

@@ -35,6 +35,7 @@ use position::MANY_FINDINGS;
 pub use position::{MAIN, SourcePosition};
 pub use pull::{Include, Pull, VOLATILE};
 pub use requests::Request;
+pub use responses::read_page;
 pub use settings::{
     Activities, Agents, AlertView, Alerts, FindingSeverity, Groups, Mode, StreamSettings, Threats, UnifiedAlerts,
     Vulnerabilities,

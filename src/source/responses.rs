@@ -14,18 +14,14 @@ const PARTIAL_TRIES: usize = 3;
 ///
 /// # Errors
 /// When the body is no page, or a page with errors.
-pub(super) fn read_page<'a>(
-    stream: Stream,
-    body: &'a [u8],
-    redactor: &Redactor,
-) -> Result<record::Page<'a>, ConsoleError> {
+pub fn read_page<'a>(stream: Stream, body: &'a [u8], redactor: &Redactor) -> Result<record::Page<'a>, ConsoleError> {
     if stream == Stream::UnifiedAlerts {
         return Ok(read_alerts(body)?.page);
     }
     let page = parse_page(body).map_err(|error| ConsoleError::transient(error.to_string()))?;
     match page.errors.first() {
         None => Ok(page),
-        Some(error) => Err(answered_with(&error.to_string(), redactor)),
+        Some(error) => Err(answered_with(error, redactor)),
     }
 }
 

@@ -76,27 +76,22 @@ impl CheckpointWriter {
         self.main.changed = self.main.changed.max(Changed::Time);
     }
 
-    /// Events were settled.
-    pub fn events_settled(&mut self) {
-        if let Some(copy) = &mut self.copy {
+    /// Events were settled. `by_delivery`: by one that has succeeded, so that a transactional sink has committed them,
+    /// what [`Self::spill`] returned, and the checkpoint.
+    pub fn events_settled(&mut self, checkpoint: &mut LaneCheckpoint, by_delivery: bool) {
+        self.main.changed = Changed::Events;
+        let Some(copy) = &mut self.copy else { return };
+        copy.changed = Changed::Events;
+        if by_delivery {
+            let removed = checkpoint.ledger.released().to_vec();
+            self.main.spilled(checkpoint, &removed);
             self.main.saved_elsewhere();
-            copy.changed = Changed::Events;
-        } else {
-            self.main.changed = Changed::Events;
         }
     }
 
     /// Takes what changes in the lane's journal with the sink's next commit.
     pub fn spill(&mut self, checkpoint: &mut LaneCheckpoint) -> JournalChange {
         self.main.spill(checkpoint)
-    }
-
-    /// A delivery has ended: a transactional sink has committed what [`Self::spill`] returned.
-    pub fn delivered(&mut self, checkpoint: &mut LaneCheckpoint) {
-        if self.copy.is_some() {
-            let removed = checkpoint.ledger.released().to_vec();
-            self.main.spilled(checkpoint, &removed);
-        }
     }
 
     /// False while the lane must not send: the backend fails and a kill would repeat everything, or a checkpoint is on
@@ -309,7 +304,7 @@ impl BackendWriter {
                 }
                 self.saved_at = Instant::now();
                 self.idle_for = idle_for(&mut self.random);
-                if self.failing.take().is_some() {
+                if self.failing.take().is_some() && !self.is_copy {
                     self.meter.set_store_failure(None);
                 }
             }

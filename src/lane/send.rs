@@ -191,11 +191,8 @@ impl<'a> SendStage<'a> {
             Some((_, committed)) => *self.checkpoint = committed,
             None => settle(self.checkpoint, self.passes, &pending, &settled, self.lane.clock.now()),
         }
-        if delivered.is_ok() {
-            self.writer.delivered(self.checkpoint);
-        }
         if !settled.is_empty() {
-            self.writer.events_settled();
+            self.writer.events_settled(self.checkpoint, delivered.is_ok());
         }
         delivered?;
         self.lane.budget.set_proven(true);
@@ -220,7 +217,7 @@ impl<'a> SendStage<'a> {
         if matches!(end, PollEnd::Complete | PollEnd::Unavailable) {
             // A complete snapshot is stored at once: after a kill its event would be sent again.
             match context.snapshot {
-                Some(_) => self.writer.events_settled(),
+                Some(_) => self.writer.events_settled(self.checkpoint, false),
                 None => self.writer.time_passed(),
             }
             report(&self.lane.delivery.meter.lane, &self.checkpoint.position);

@@ -29,4 +29,9 @@ impl Failure {
     pub fn transient(reason: impl Into<String>) -> Self {
         Self::Transient { reason: reason.into(), after: None }
     }
+
+    /// The shortest wait before the next attempt; zero where the other side names none.
+    pub fn after(&self) -> Duration {
+        if let Self::Transient { after: Some(after), .. } = self { *after } else { Duration::ZERO }
+    }
 }

@@ -3,7 +3,6 @@ use std::time::Duration;
 use compact_str::CompactString;
 use tokio::time::Instant;
 
-use super::backoff::Backoff;
 use crate::record::Timestamp;
 use crate::source::{Pass, PollContext, SourcePosition};
 use crate::telemetry::LaneState;
@@ -24,8 +23,6 @@ struct ScheduledPass {
     name: CompactString,
     /// None for a pass that is not polled again.
     due: Option<Instant>,
-    /// Pauses after failures in a row.
-    backoff: Backoff,
     /// Why the last poll failed.
     failure: Option<LaneState>,
 }
@@ -62,7 +59,7 @@ impl PollSchedule {
             let never = if pass.chain.is_some() { Duration::ZERO } else { pass.every };
             let wait = complete.map_or(never, |complete| pass.every.saturating_sub(now.since(complete)));
             let due = Instant::now() + if self.once { Duration::ZERO } else { wait };
-            ScheduledPass { name: pass.name.clone(), due: Some(due), backoff: Backoff::default(), failure: None }
+            ScheduledPass { name: pass.name.clone(), due: Some(due), failure: None }
         };
         self.passes = passes.iter().enumerate().map(entry).collect();
     }
@@ -79,17 +76,10 @@ impl PollSchedule {
         self.not_before = Instant::now() + pause;
     }
 
-    /// A poll of the pass failed. The pass is polled again after a pause, longer while it fails, and at least `after`.
-    pub fn failed(
-        &mut self,
-        pass: usize,
-        failure: LaneState,
-        window: (Duration, Duration),
-        after: Duration,
-        random: &mut fastrand::Rng,
-    ) {
+    /// A poll of the pass failed. The pass is polled again after the pause.
+    pub fn failed(&mut self, pass: usize, failure: LaneState, pause: Duration) {
         if let Some(pass) = self.passes.get_mut(pass) {
-            pass.due = Some(Instant::now() + pass.backoff.next(window, random).max(after));
+            pass.due = Some(Instant::now() + pause);
             pass.failure = Some(failure);
         }
     }
@@ -124,7 +114,7 @@ impl PollSchedule {
             return;
         };
         let now = Instant::now();
-        (scheduled.backoff, scheduled.failure) = Default::default();
+        scheduled.failure = None;
         scheduled.due = if position.is_marking(context.pass) {
             Some(now)
         } else if self.once {

@@ -6,7 +6,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::backoff::Backoff;
+use super::backoff::{Backoff, spread};
 use super::checkpoint_writer::{CheckpointWriter, waits};
 use super::lane_checkpoint::LaneCheckpoint;
 use super::poll_schedule::PollSchedule;
@@ -28,15 +28,15 @@ const BATCHES: usize = 1;
 
 /// The first and the longest pause after a refusal, before the lane tries again.
 const AFTER_REFUSED: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(300));
-/// The same where the console refuses more than the token.
-const AFTER_FORBIDDEN: (Duration, Duration) = (Duration::from_secs(3600), Duration::from_secs(3600));
+/// The longest pause of a pass that the console refuses for more than the token.
+const AFTER_FORBIDDEN: Duration = Duration::from_secs(3600);
 /// With `once`, the pauses after refusals, and how many of them in a row end the lane.
 const AFTER_REFUSED_ONCE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(5));
 const MOST_REFUSALS_ONCE: u32 = 3;
 /// After so many failures in a row a poll gives way to the stream's other passes; after one if the last poll failed.
 const MOST_FAILURES: u32 = 10;
-/// The pause of a pass that gave way.
-const AFTER_GIVING_WAY: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(60));
+/// The longest pause of a pass that gave way, if the console names none.
+const AFTER_GIVING_WAY: Duration = Duration::from_secs(60);
 
 /// A session with a transactional sink that ended sooner is followed by a pause.
 const SHORT_SESSION: Duration = Duration::from_secs(60);
@@ -255,7 +255,7 @@ impl Lane {
         }
     }
 
-    /// Plans the next poll after a session that failed. Pauses are longer while the same fails.
+    /// Plans the next poll after a session that failed. Pauses are longer while the token or the sink fails.
     fn pause(&mut self, side: Side, pass: usize, failure: Failure, progress: &mut LaneProgress) {
         let meter = &self.delivery.meter;
         meter.lane.requeue_in_flight();
@@ -264,39 +264,31 @@ impl Lane {
         let after_refused = if self.once { AFTER_REFUSED_ONCE } else { AFTER_REFUSED };
         match (side, failure) {
             (Side::Console, Failure::Misconfigured(reason)) => {
-                schedule.failed(pass, LaneState::ConsoleRefused(reason), AFTER_FORBIDDEN, Duration::ZERO, random);
+                schedule.failed(pass, LaneState::ConsoleRefused(reason), spread(AFTER_FORBIDDEN, random));
             }
             (Side::Console, Failure::Unauthorized(reason)) => {
                 let pause = token_backoff.next(after_refused, random);
                 // Another pass tries the token next.
-                schedule.failed(pass, LaneState::ConsoleRefused(reason), (pause, pause), pause, random);
+                schedule.failed(pass, LaneState::ConsoleRefused(reason), pause);
                 schedule.pause(pause);
             }
             (Side::Console, failure) => {
-                let after = if let Failure::Transient { after, .. } = &failure {
-                    after.unwrap_or_default()
-                } else {
-                    Duration::ZERO
-                };
-                let state = LaneState::ConsoleFailing(failure.to_string());
-                schedule.failed(pass, state, AFTER_GIVING_WAY, after, random);
+                let pause = spread(AFTER_GIVING_WAY, random).max(failure.after());
+                schedule.failed(pass, LaneState::ConsoleFailing(failure.to_string()), pause);
             }
             (Side::Sink, failure) => {
                 let RetrySettings { initial, max } = self.delivery.retry;
-                let (window, after) = match &failure {
-                    Failure::Transient { after, .. } => {
-                        if self.budget.is_proven() {
-                            *sink_backoff = Backoff::default();
-                        }
-                        ((initial.0, max.0), after.unwrap_or_default())
+                let window = if let Failure::Transient { .. } = failure {
+                    if self.budget.is_proven() {
+                        *sink_backoff = Backoff::default();
                     }
-                    _ => {
-                        meter.set_sink_failure(Some(LaneState::SinkRefused(failure.to_string())));
-                        (after_refused, Duration::ZERO)
-                    }
+                    (initial.0, max.0)
+                } else {
+                    meter.set_sink_failure(Some(LaneState::SinkRefused(failure.to_string())));
+                    after_refused
                 };
                 self.budget.set_proven(false);
-                schedule.pause(sink_backoff.next(window, random).max(after));
+                schedule.pause(sink_backoff.next(window, random).max(failure.after()));
             }
         }
     }

@@ -11,7 +11,7 @@
 
 use std::sync::Arc;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 /// From this budget on there is a common reserve, of this fraction.
@@ -97,16 +97,12 @@ impl Budget {
 
     /// Bytes reserved now (`in_flight_bytes`).
     pub fn used(&self) -> usize {
-        self.lock().used
+        self.sums.lock().used
     }
 
     /// An account for a lane.
     pub fn lane(self: &Arc<Self>) -> LaneBudget {
         LaneBudget { budget: self.clone(), account: Arc::default() }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Sums> {
-        self.sums.lock()
     }
 }
 
@@ -137,7 +133,7 @@ impl LaneBudget {
     pub fn share(&self) -> usize {
         let entry = self.entry();
         let itself = usize::from(entry.claims == 0);
-        let sums = self.budget.lock();
+        let sums = self.budget.sums.lock();
         if entry.is_live() {
             self.budget.total.saturating_sub(sums.quiet_bytes) / (sums.live + itself).max(1)
         } else {
@@ -214,7 +210,7 @@ impl LaneBudget {
     }
 
     fn change(&self, change: impl FnOnce(&mut Entry)) {
-        let mut sums = self.budget.lock();
+        let mut sums = self.budget.sums.lock();
         let mut entry = self.account.entry.lock();
         let before = *entry;
         change(&mut entry);

@@ -17,8 +17,8 @@ const VERSION: u64 = 3;
 const COPY: u8 = 0;
 
 /// What a lane stores in one write: its position, what it has accounted for, and the settings that both were made
-/// under.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// under. The version and the position come first, then the fields in this order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LaneCheckpoint {
     /// The console that the position's keys belong to.
     pub host: String,
@@ -30,6 +30,7 @@ pub struct LaneCheckpoint {
     pub since_resolved: Timestamp,
     /// How far the lane has come. Of a large one, the checkpoint itself has only the first pass and what has changed
     /// last, until [`Self::load`] adds what is in the journal.
+    #[serde(skip)]
     pub position: SourcePosition,
     /// Records that the sink or the dead letters accepted so far. Each counts once, over restarts too.
     pub settled: u64,
@@ -38,19 +39,8 @@ pub struct LaneCheckpoint {
     /// The position's part of the journal.
     log: ChangeLog,
     /// The last part of the position, until the others are read.
+    #[serde(skip)]
     last_part: Option<Box<PositionPart>>,
-}
-
-/// The stored form, after the position.
-#[derive(Serialize, Deserialize)]
-struct Stored<S, L, C> {
-    host: S,
-    scope: S,
-    since: S,
-    since_resolved: Timestamp,
-    settled: u64,
-    ledger: L,
-    log: C,
 }
 
 /// The bytes are not a checkpoint of this release.
@@ -149,15 +139,11 @@ impl LaneCheckpoint {
         copy.encode_after(vec![COPY])
     }
 
-    /// The version, the position, and the rest as `postcard` writes it.
     fn encode_after(&self, out: Vec<u8>) -> Vec<u8> {
-        let Self { host, scope, since, since_resolved, settled, ledger, log, .. } = self;
-        let (since_resolved, settled) = (*since_resolved, *settled);
-        let stored = Stored { host, scope, since, since_resolved, settled, ledger, log };
         // A `Vec` accepts every byte, and all of it can be serialized.
         let mut out = postcard::to_extend(&VERSION, out).unwrap_or_default();
-        out.append(&mut log.encode(&self.position));
-        postcard::to_extend(&stored, out).unwrap_or_default()
+        out.append(&mut self.log.encode(&self.position));
+        postcard::to_extend(self, out).unwrap_or_default()
     }
 
     /// True for the bytes of a copy.
@@ -181,17 +167,15 @@ impl LaneCheckpoint {
 
     fn decode_rest(bytes: &[u8]) -> Result<Self, LaneCheckpointError> {
         let (part, rest): (PositionPart, _) = postcard::take_from_bytes(bytes)?;
-        let (stored, rest) = postcard::take_from_bytes(rest)?;
+        let (mut checkpoint, rest): (Self, _) = postcard::take_from_bytes(rest)?;
         if !rest.is_empty() {
             return Err(LaneCheckpointError::Damaged);
         }
-        let Stored { host, scope, since, since_resolved, settled, ledger, log } = stored;
-        let log: ChangeLog = log;
-        let last_part = (!log.journal().is_empty()).then(|| Box::new(part.clone()));
+        checkpoint.last_part = (!checkpoint.log.journal().is_empty()).then(|| Box::new(part.clone()));
         let mut reader = PositionReader::default();
         reader.apply(part);
-        let position = reader.finish();
-        Ok(Self { host, scope, since, since_resolved, position, settled, ledger, log, last_part })
+        checkpoint.position = reader.finish();
+        Ok(checkpoint)
     }
 
     /// Reads what the journal has of the position.

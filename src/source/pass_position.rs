@@ -116,11 +116,6 @@ impl PassPosition {
         self.complete.map_or(self.watermark, |complete| complete.max(self.watermark))
     }
 
-    /// The keys remembered, by the second of their record's time.
-    pub fn keys(&self) -> impl Iterator<Item = (i64, &[u64])> {
-        self.seconds.iter().map(|(second, records)| (*second, &records.keys[..]))
-    }
-
     /// The versions remembered, by the second of their record's time.
     pub fn versions(&self) -> impl Iterator<Item = &[u64]> {
         let of = |records: &Second| records.versions.is_empty();

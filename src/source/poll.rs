@@ -15,9 +15,9 @@ use super::pager::{Next, Pager, Progress};
 use super::requests::{Place, RecordList, Request};
 use super::responses::PageReader;
 use super::scope_list::ScopeList;
-use super::selection::{Selection, Skipped};
+use super::selection::Selection;
 use super::tail::{Span, Tail};
-use super::{Keys, Page, PollContext, Pull, Snapshot, SourcePosition, Stage};
+use super::{Keys, Page, PollContext, Pull, Record, Snapshot, SourcePosition, Stage};
 use crate::console::{Client, ConsoleError};
 use crate::record::{self, Level, Scope, Stream, Timestamp};
 use crate::telemetry::Meter;
@@ -397,21 +397,22 @@ impl Poll {
     fn take_page(&mut self, body: &Bytes, shown: record::Page<'_>, follows: bool, now: Timestamp) {
         let mut page = Page { body: body.clone(), shown: shown.records.len(), ..self.empty_page() };
         page.records.reserve_exact(shown.records.len());
-        let (begin, mut skipped) = (body.as_ptr() as usize, Skipped::default());
+        self.selection.count_pulled(page.shown);
+        let begin = body.as_ptr() as usize;
         for bytes in &shown.records {
             let offset = bytes.as_ptr() as usize - begin;
             let range = offset..offset + bytes.len();
-            let (order, version) = self.selection.take(bytes, range, now, &mut page, &mut skipped);
+            let (order, version) = self.selection.take(bytes, range, now, &mut page);
             if let Some(time) = order {
                 self.progress.see(time);
             }
             self.pager.show(version);
         }
-        self.selection.count(page.shown, skipped);
         if !page.records.is_empty() {
             self.pager.found_new();
         }
-        self.found_late |= page.records.iter().chain(&page.excluded).any(|record| record.order < self.new_from);
+        let is_late = |record: &Record| record.order.is_some_and(|order| Some(order) < self.new_from);
+        self.found_late |= page.records.iter().chain(&page.excluded).any(is_late);
         page.ordered = self.progress.ordered;
         if self.progress.ordered {
             let selection = &mut self.selection;

@@ -93,20 +93,7 @@ impl RecordList<'_> {
 
     /// The number of records in a part of the list.
     pub fn count_in(&self, part: Span) -> Request {
-        if self.pull.stream == Stream::UnifiedAlerts {
-            // The console compares milliseconds and includes both ends.
-            let (from, to) = (part.from, part.to.minus(Duration::from_millis(1)));
-            return RecordList { from, to, ..*self }.count();
-        }
-        let filter = self.pass.time_filter;
-        let mut query = vec![
-            ("countOnly".into(), "true".to_owned()),
-            (format!("{filter}__gte").into(), part.from.to_string()),
-            (format!("{filter}__lt").into(), part.to.to_string()),
-        ];
-        query.extend(named(self.pull.filters(&self.pull.types)));
-        let size = Size::Fixed { limit: None, max_bytes: SMALL_BYTES };
-        Request::list(Endpoint::of(self.pull.stream).path, query, ScopeFilter::Pipeline, size)
+        Request::count_between(self.pull, self.pass.time_filter, None, (part.from, part.to), &self.pull.types)
     }
 
     fn records(&self, place: Place<'_>, size: Size) -> Request {
@@ -192,23 +179,30 @@ impl Request {
     /// The number of records in `window` of these activity types; all types when empty. Not for findings.
     pub(super) fn count_in_window(pull: &Pull, window: Window, types: &[u32]) -> Self {
         let endpoint = pull.within(window).endpoint();
+        Self::count_between(pull, endpoint.time_filter, Some(endpoint.sort_by), (window.from, window.to), types)
+    }
+
+    /// The number of records from `from` on and before `to`, by the time that `filter` names.
+    fn count_between(
+        pull: &Pull,
+        filter: &str,
+        sort_by: Option<&str>,
+        (from, to): (Timestamp, Timestamp),
+        types: &[u32],
+    ) -> Self {
         let size = |limit| Size::Fixed { limit, max_bytes: SMALL_BYTES };
         if pull.stream == Stream::UnifiedAlerts {
             // The console compares milliseconds and includes both ends.
-            let last = window.to.minus(Duration::from_millis(1));
-            let order = (endpoint.time_filter, "ASC");
-            let variables = alert_variables(pull, order, Some(window.from), Some(last), None);
+            let last = to.minus(Duration::from_millis(1));
+            let variables = alert_variables(pull, (filter, "ASC"), Some(from), Some(last), None);
             return Self::new(Content::Alerts { variables, brief: true }, size(Some(1)));
         }
-        let filter = endpoint.time_filter;
-        let mut query = vec![
-            ("countOnly".into(), "true".to_owned()),
-            ("sortBy".into(), endpoint.sort_by.to_owned()),
-            (format!("{filter}__gte").into(), window.from.to_string()),
-            (format!("{filter}__lt").into(), window.to.to_string()),
-        ];
+        let mut query = vec![("countOnly".into(), "true".to_owned())];
+        query.extend(sort_by.map(|sort_by| ("sortBy".into(), sort_by.to_owned())));
+        query.push((format!("{filter}__gte").into(), from.to_string()));
+        query.push((format!("{filter}__lt").into(), to.to_string()));
         query.extend(named(pull.filters(types)));
-        Self::list(endpoint.path, query, ScopeFilter::Pipeline, size(None))
+        Self::list(Endpoint::of(pull.stream).path, query, ScopeFilter::Pipeline, size(None))
     }
 
     /// The number of findings that were detected in `window`, in the scope at which `scan` is.

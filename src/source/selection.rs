@@ -42,28 +42,12 @@ pub(super) struct Selection {
     shown: usize,
 }
 
-/// Number of records of one answer that are not returned.
-#[derive(Debug, Default)]
-pub(super) struct Skipped {
-    by_reason: [u64; SkipReason::ALL.len()],
-    requeued: u64,
-}
-
 /// Why a poll does not return a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Rejection {
     Skip(SkipReason),
     /// The next poll returns it.
     Requeue,
-}
-
-impl Skipped {
-    fn add(&mut self, rejection: Rejection) {
-        match rejection {
-            Rejection::Skip(reason) => self.by_reason[reason as usize] += 1,
-            Rejection::Requeue => self.requeued += 1,
-        }
-    }
 }
 
 impl Selection {
@@ -106,15 +90,14 @@ impl Selection {
         self.position.track(self.context.pass)?.complete
     }
 
-    /// Adds a record to `page` if it is new, or to `skipped`. Returns its time in the order of the poll, unless that
-    /// time is not in the poll's window, and the key of its version.
+    /// Adds a record to `page` if it is new, and counts it otherwise; it is counted as pulled already. Returns its time
+    /// in the order of the poll, unless that time is not in the poll's window, and the key of its version.
     pub fn take(
         &mut self,
         bytes: &[u8],
         range: Range<usize>,
         now: Timestamp,
         page: &mut Page,
-        skipped: &mut Skipped,
     ) -> (Option<Timestamp>, u64) {
         let mut facts = facts(self.pull.stream, bytes);
         let order = match self.pass().by {
@@ -143,7 +126,7 @@ impl Selection {
         let known = match known {
             Ok(known) => Some(known),
             Err(rejection) => {
-                skipped.add(rejection);
+                self.reject(rejection);
                 if !is_refreshed {
                     return (order, record_key.version);
                 }
@@ -160,7 +143,7 @@ impl Selection {
         };
         if self.pull.excludes(&facts) {
             // The position remembers it as it does others, so that it is accounted for once.
-            skipped.add(Rejection::Skip(SkipReason::Filtered));
+            self.reject(Rejection::Skip(SkipReason::Filtered));
             page.excluded.push(record);
             return (order, record_key.version);
         }
@@ -230,22 +213,25 @@ impl Selection {
         let identity = Identity::of(&self.host, self.pull.stream, &id, &version);
         let (key, start) = (identity.key(), self.context.start);
         let record_key = RecordKey { id: key, version: key, content: None, time: start, created: None };
-        let (time, mut skipped) = (Some(snapshot.time), Skipped::default());
+        self.count_pulled(page.shown);
         if self.position.knows(self.pass(), self.context, &record_key, false) == Known::Taken {
-            skipped.add(Rejection::Skip(SkipReason::Duplicate));
+            self.reject(Rejection::Skip(SkipReason::Duplicate));
         } else {
+            let time = Some(snapshot.time);
             page.records.push(Record { range: 0..0, id, identity, time, order: None, record_key, enrichment: None });
         }
-        self.count(page.shown, skipped);
     }
 
-    /// Counts the records of an answer.
-    pub fn count(&self, shown: usize, skipped: Skipped) {
-        let lane = &self.meter.lane;
-        lane.pulled.fetch_add(shown as u64, Ordering::Relaxed);
-        lane.requeued.fetch_add(skipped.requeued, Ordering::Relaxed);
-        let counts = SkipReason::ALL.into_iter().zip(skipped.by_reason);
-        counts.for_each(|(reason, count)| lane.skip_records(reason, count));
+    /// Counts the records of an answer, before any of them is taken.
+    pub fn count_pulled(&self, shown: usize) {
+        self.meter.lane.pulled.fetch_add(shown as u64, Ordering::Relaxed);
+    }
+
+    fn reject(&self, rejection: Rejection) {
+        match rejection {
+            Rejection::Skip(reason) => self.meter.lane.skip_records(reason, 1),
+            Rejection::Requeue => _ = self.meter.lane.requeued.fetch_add(1, Ordering::Relaxed),
+        }
     }
 
     /// After an ordered page of `shown` records up to `newest`: forgets the keys that no pager can meet again. A pager

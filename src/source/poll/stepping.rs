@@ -11,7 +11,6 @@ use crate::record::{Timestamp, facts};
 use crate::source::Page;
 use crate::source::oversized::{MAX_SKIP, OversizedRecord, Search, is_in_place, is_of};
 use crate::source::pager::{Pager, Progress};
-use crate::source::selection::Skipped;
 
 /// The console compares times at about 10 ms.
 const PRECISION: Duration = Duration::from_millis(20);
@@ -123,10 +122,9 @@ impl Poll {
     /// The page of a record of which only the beginning was read. `brief` identifies the record.
     fn beginning(&mut self, beginning: &Bytes, brief: &[u8], max_bytes: usize, now: Timestamp) -> Page {
         let mut page = Page { body: beginning.clone(), cut: true, shown: 1, ..self.empty_page() };
-        let mut skipped = Skipped::default();
-        let (_, version) = self.selection.take(brief, 0..beginning.len(), now, &mut page, &mut skipped);
+        self.selection.count_pulled(1);
+        let (_, version) = self.selection.take(brief, 0..beginning.len(), now, &mut page);
         self.pager.show(version);
-        self.selection.count(1, skipped);
         if let Some(record) = page.records.first() {
             warn!(
                 record = %record.id, max_bytes,

@@ -14,7 +14,7 @@ use crate::console::{ConsoleError, Endpoint};
 use crate::failure::Failure;
 use crate::record::{Stream, Timestamp};
 use crate::settings::FullJitter;
-use crate::source::{Action, Poll, PollContext, PollEnd, Request, SourcePosition};
+use crate::source::{Action, Learned, Poll, PollContext, PollEnd, Request, SourcePosition};
 use crate::telemetry::LaneState;
 
 /// Backoff for a console that fails.
@@ -37,11 +37,8 @@ pub struct PullStage<'a> {
     pub lane: &'a Lane,
     /// What the lane has learned about the size of its records; shared by all its polls.
     pub sizing: &'a mut Sizing,
-    /// The console answers `data: null` where it counts nothing; shared likewise.
-    pub is_null_usual: &'a mut bool,
-    /// The bound of a poll for which the console counted records that it did not show; shared likewise. It is asked for
-    /// counts again when the bound has moved.
-    pub miscounted_at: &'a mut Option<Timestamp>,
+    /// What its polls have learned of the console; shared likewise.
+    pub learned: &'a mut Learned,
     pub random: fastrand::Rng,
     /// After so many failures in a row the poll ends: the stream has other passes, which must not wait for this one
     /// indefinitely.
@@ -77,13 +74,7 @@ impl PullStage<'_> {
         if let Some(known) = &self.lane.known {
             poll.skip_accounted(known.clone());
         }
-        if *self.is_null_usual {
-            poll.expect_null();
-        }
-        let bound = poll.bound();
-        if *self.miscounted_at == Some(bound) {
-            poll.ignore_counts();
-        }
+        poll.know(*self.learned);
         let enricher = (!pull.include.is_empty()).then(|| Enricher { client, include: &pull.include, meter });
         let mut retry = RetryState::new(&mut self.random);
         // A page without new records costs the sink nothing, so the next one need not be small for its sake.
@@ -119,10 +110,7 @@ impl PullStage<'_> {
                     continue;
                 }
                 Action::Done(context) => {
-                    *self.is_null_usual = poll.is_null_usual();
-                    if poll.has_wrong_counts() {
-                        *self.miscounted_at = Some(bound);
-                    }
+                    *self.learned = poll.learned();
                     return Ok(Some((context, poll.into_end())));
                 }
             };

@@ -16,9 +16,9 @@ use super::sizing::Sizing;
 use super::{Lane, LaneEnd, map};
 use crate::console::Endpoint;
 use crate::failure::Failure;
-use crate::record::{Scope, Timestamp};
+use crate::record::Scope;
 use crate::sink::settings::RetrySettings;
-use crate::source::{MAIN, PollContext, PollEnd};
+use crate::source::{Learned, MAIN, PollContext, PollEnd};
 use crate::telemetry::LaneState;
 
 /// Pages that wait between source and transform.
@@ -46,8 +46,7 @@ struct LaneProgress {
     checkpoint: LaneCheckpoint,
     writer: CheckpointWriter,
     sizing: Sizing,
-    is_null_usual: bool,
-    miscounted_at: Option<Timestamp>,
+    learned: Learned,
     schedule: PollSchedule,
     /// Pauses while the console refuses the token.
     token_backoff: Backoff,
@@ -120,8 +119,7 @@ impl Lane {
             checkpoint,
             writer: CheckpointWriter::new(self, random),
             sizing: Sizing::new(Endpoint::of(self.key.lane.stream).max_limit),
-            is_null_usual: false,
-            miscounted_at: None,
+            learned: Learned::default(),
             token_backoff: Backoff::default(),
             sink_backoff: Backoff::default(),
             refusals: 0,
@@ -188,8 +186,7 @@ impl Lane {
         let (pages, pulled) = mpsc::channel(PAGES);
         let (batches, mapped) = mpsc::channel(BATCHES);
         let (pull_random, send_random) = (self.random.fork(), self.random.fork());
-        let LaneProgress { checkpoint, writer, sizing, is_null_usual, miscounted_at, schedule, sink_backoff, .. } =
-            progress;
+        let LaneProgress { checkpoint, writer, sizing, learned, schedule, sink_backoff, .. } = progress;
         let is_probing = *sink_backoff != Backoff::default();
         let sink = self.transactional_sink();
         let _pending = sink.as_ref().map(|sink| sink.enter());
@@ -200,8 +197,7 @@ impl Lane {
         let pull = PullStage {
             lane: self,
             sizing,
-            is_null_usual,
-            miscounted_at,
+            learned,
             random: pull_random,
             gives_way_after: (passes.len() > 1).then(|| if schedule.is_failing(pass) { 1 } else { MOST_FAILURES }),
             other_failure: schedule.failure(Some(pass)),

@@ -30,7 +30,7 @@ pub use latest_records::LatestRecords;
 pub use page::{Page, Record};
 pub use pass::{Keys, Pass, PollContext, RecordKey};
 pub use pass_position::{Known, PassPosition, Snapshot, Stage};
-pub use poll::{Action, Poll, PollEnd};
+pub use poll::{Action, Learned, Poll, PollEnd};
 use position::MANY_FINDINGS;
 pub use position::{MAIN, SourcePosition};
 pub use pull::{Include, Pull, VOLATILE};

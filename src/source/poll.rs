@@ -53,9 +53,20 @@ pub struct Poll {
     /// To be emitted before anything else is asked.
     ready: Option<Page>,
     null_answers: usize,
-    /// The console has answered with null before where it counted nothing.
-    is_null_usual: bool,
+    /// The bound with which it began: its copy of the position moves on.
+    bound: Timestamp,
+    learned: Learned,
     end: PollEnd,
+}
+
+/// What polls learn of their console, for those that follow.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Learned {
+    /// The console answers `data: null` where it counts nothing: it is asked for its count at once.
+    is_null_usual: bool,
+    /// The bound of a poll for which the console counted records that it did not show. It is asked for counts again
+    /// when the bound has moved.
+    miscounted_at: Option<Timestamp>,
 }
 
 /// How a poll has ended.
@@ -140,6 +151,7 @@ impl Poll {
         context.leaves_open = tail.as_ref().is_some_and(Tail::leaves_open);
         let new_from = tail.as_ref().map(Tail::new_from);
         let from = track.bound.whole_second();
+        let bound = position.bound();
         let phase = match track.snapshot {
             Some(snapshot) if snapshot.stage == Stage::Marking => Phase::Marking(snapshot),
             _ if start < from => return None,
@@ -162,40 +174,31 @@ impl Poll {
             scan,
             ready: None,
             null_answers: 0,
-            is_null_usual: false,
+            bound,
+            learned: Learned::default(),
             end: PollEnd::default(),
         };
         poll.begin_walks();
         Some(poll)
     }
 
-    /// The console's counts are known to be wrong: it is not asked for them. What came late is read when its time is
-    /// closed.
-    pub fn ignore_counts(&mut self) {
-        if let Phase::FindingLate(tail) = std::mem::replace(&mut self.phase, Phase::Paging) {
+    /// Takes over what earlier polls have learned. Where the console's counts are known to be wrong, it is not asked for
+    /// them, and what came late is read when its time is closed.
+    pub fn know(&mut self, learned: Learned) {
+        self.learned = learned;
+        if learned.miscounted_at == Some(self.bound)
+            && let Phase::FindingLate(tail) = std::mem::replace(&mut self.phase, Phase::Paging)
+        {
             self.phase = Phase::FindingLate(tail.without_counts());
             self.begin_walks();
         }
     }
 
-    /// Whether the console counted records that it did not show.
-    pub fn has_wrong_counts(&self) -> bool {
-        self.has_late && !self.found_late
-    }
-
-    /// Lower end of the time that is still open.
-    pub fn bound(&self) -> Timestamp {
-        self.selection.position.bound()
-    }
-
-    /// The console is known to answer `data: null` where it counts nothing: it is asked for its count at once.
-    pub fn expect_null(&mut self) {
-        self.is_null_usual = true;
-    }
-
-    /// Whether it is.
-    pub fn is_null_usual(&self) -> bool {
-        self.is_null_usual
+    /// What the next poll has to know.
+    pub fn learned(&self) -> Learned {
+        let has_wrong_counts = self.has_late && !self.found_late;
+        let miscounted_at = if has_wrong_counts { Some(self.bound) } else { self.learned.miscounted_at };
+        Learned { miscounted_at, ..self.learned }
     }
 
     /// How a poll that is done has ended.
@@ -308,15 +311,17 @@ impl Poll {
             Some(count) => count <= shown,
             // A console that cannot count, and says once more that there is nothing. An empty list of unified alerts is
             // not null, so null is a failure there.
-            None => page.null_data && shown == 0 && self.pull.stream != Stream::UnifiedAlerts && !self.is_null_usual,
+            None => {
+                page.null_data && shown == 0 && self.pull.stream != Stream::UnifiedAlerts && !self.learned.is_null_usual
+            }
         };
         if is_end {
-            self.is_null_usual |= self.null_answers > NULL_TRIES && page.total_items.is_some();
+            self.learned.is_null_usual |= self.null_answers > NULL_TRIES && page.total_items.is_some();
             self.ready = Some(self.empty_page());
             self.next_list();
             return Ok(());
         }
-        let was_null_usual = std::mem::take(&mut self.is_null_usual);
+        let was_null_usual = std::mem::take(&mut self.learned.is_null_usual);
         let Some(count) = page.total_items else {
             if was_null_usual {
                 self.restart();
@@ -382,7 +387,7 @@ impl Poll {
     /// `data: null` may mean that there is nothing, or that something is wrong.
     fn null_answer(&mut self) -> Result<(), ConsoleError> {
         self.null_answers += 1;
-        if self.is_null_usual {
+        if self.learned.is_null_usual {
             self.doubt();
             return Ok(());
         }

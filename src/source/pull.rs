@@ -237,29 +237,21 @@ impl Pull {
         Self { window: Some(window), named_by, since, overlap: Duration::ZERO, ..self.clone() }
     }
 
-    /// Findings have no time of their last change, alerts that never changed have none either, and snapshots are read
-    /// by the time of creation.
-    fn is_windowed_by_creation(&self) -> bool {
-        self.snapshot || matches!(self.stream, Stream::UnifiedAlerts | Stream::Vulnerabilities)
-    }
-
     /// How the console is asked for these records.
     pub(super) fn endpoint(&self) -> Endpoint {
-        match self.window {
-            Some(_) if self.is_windowed_by_creation() => Endpoint::by_creation(self.stream),
-            Some(Window { by: By::Creation, .. }) => Endpoint::by_creation(self.stream),
-            _ => Endpoint::of(self.stream),
-        }
+        if self.is_by_creation() { Endpoint::by_creation(self.stream) } else { Endpoint::of(self.stream) }
     }
 
-    /// The time by which the console is asked for these records.
+    /// The time by which the console is asked for these records. It filters groups by their last change only.
     pub(super) fn by(&self) -> By {
-        match self.window {
-            Some(_) if self.is_windowed_by_creation() => By::Creation,
-            // The console filters groups by their last change only.
-            Some(Window { by: By::Creation, .. }) if self.stream != Stream::Groups => By::Creation,
-            _ => By::Order,
-        }
+        if self.is_by_creation() && self.stream != Stream::Groups { By::Creation } else { By::Order }
+    }
+
+    /// Findings have no time of their last change, alerts that never changed have none either, and snapshots are read
+    /// by the time of creation: of these, every window is one by creation.
+    fn is_by_creation(&self) -> bool {
+        let is_always = self.snapshot || matches!(self.stream, Stream::UnifiedAlerts | Stream::Vulnerabilities);
+        self.window.is_some_and(|window| is_always || window.by == By::Creation)
     }
 
     /// Whether the settings exclude a record by its type.

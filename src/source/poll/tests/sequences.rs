@@ -148,8 +148,7 @@ impl Console {
 struct Lane {
     pull: Pull,
     position: SourcePosition,
-    /// The bound of a poll whose counts were wrong.
-    miscounted_at: Option<Timestamp>,
+    learned: Learned,
     delivered: HashMap<String, usize>,
 }
 
@@ -158,10 +157,7 @@ impl Lane {
     fn poll(&mut self, console: &mut Console, start: Timestamp) -> Result<bool, TestCaseError> {
         let (passes, since) = (self.pull.passes(), self.position.bound().whole_second());
         let mut poll = poll(&self.pull, self.position.clone(), start);
-        let bound = poll.bound();
-        if self.miscounted_at == Some(bound) {
-            poll.ignore_counts();
-        }
+        poll.know(self.learned);
         let mut limit = LIMIT;
         for _ in 0..MAX_REQUESTS {
             match poll.next_action() {
@@ -183,7 +179,7 @@ impl Lane {
                 Action::Emit(page) => self.deliver(&page),
                 Action::Done(context) => {
                     self.position.finish(&passes, context, false);
-                    self.miscounted_at = poll.has_wrong_counts().then_some(bound).or(self.miscounted_at);
+                    self.learned = poll.learned();
                     return Ok(true);
                 }
             }
@@ -259,7 +255,7 @@ proptest! {
         let pull = Pull { overlap: OVERLAP, ..Pull::of(Stream::Activities) };
         let mut position = SourcePosition::starting_at(begin());
         position.align(&pull.passes());
-        let mut lane = Lane { pull, position, miscounted_at: None, delivered: HashMap::new() };
+        let mut lane = Lane { pull, position, learned: Learned::default(), delivered: HashMap::new() };
         let mut console = Console { records, faults: faults.into_iter(), now: begin(), requests: 0, counts };
         let mut start = begin();
         loop {

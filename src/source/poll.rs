@@ -182,8 +182,8 @@ impl Poll {
         Some(poll)
     }
 
-    /// Takes over what earlier polls have learned. Where the console's counts are known to be wrong, it is not asked for
-    /// them, and what came late is read when its time is closed.
+    /// Takes over what earlier polls have learned. A console whose counts are known to be wrong is not asked for them,
+    /// and what came late is read when its time is closed.
     pub fn know(&mut self, learned: Learned) {
         self.learned = learned;
         if learned.miscounted_at == Some(self.bound)

@@ -7,6 +7,11 @@ use crate::record::Timestamp;
 use crate::source::{Pass, PollContext, SourcePosition};
 use crate::telemetry::LaneState;
 
+/// Polls begin at multiples of their period divided by this, and of at most [`LONGEST_STEP`], so that lanes wake up
+/// together. Each of 10,000 idle lanes woken by itself costs twice as much CPU time (docs/dev/performance.md).
+const STEPS_IN_PERIOD: u32 = 120;
+const LONGEST_STEP: Duration = Duration::from_millis(500);
+
 /// When each pass over the stream is polled next. A pass that the console refuses, or fails to answer, waits by itself:
 /// the others are polled when they are due.
 #[derive(Debug)]
@@ -108,8 +113,14 @@ impl PollSchedule {
         passes.filter_map(|(_, pass)| pass.failure.clone()).next()
     }
 
-    /// A poll that began at `begun` has ended without a failure.
-    pub fn done(&mut self, passes: &[Pass], context: PollContext, begun: Instant, position: &SourcePosition) {
+    /// A poll that began at `begun`, by the machine's clock at `begun_at`, has ended without a failure.
+    pub fn done(
+        &mut self,
+        passes: &[Pass],
+        context: PollContext,
+        (begun, begun_at): (Instant, Timestamp),
+        position: &SourcePosition,
+    ) {
         let (Some(pass), Some(scheduled)) = (passes.get(context.pass), self.passes.get_mut(context.pass)) else {
             return;
         };
@@ -126,7 +137,45 @@ impl PollSchedule {
             let next = last.map_or(context.start, |snapshot| snapshot.time).plus(pass.every);
             Some(now + next.since(context.start).min(pass.every))
         } else {
-            Some((begun + pass.every).max(now))
+            Some((begun + until_next(begun_at, pass.every)).max(now))
         };
+    }
+}
+
+/// From the beginning of a poll to that of the next: the period, or as much less as lets lanes wake up together.
+fn until_next(begun_at: Timestamp, period: Duration) -> Duration {
+    let step = (period / STEPS_IN_PERIOD).min(LONGEST_STEP);
+    begun_at.plus(period).aligned_to(step).since(begun_at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lanes_with_equal_periods_wake_up_together() {
+        let at = |millis: i64| Timestamp::from_micros(millis * 1_000);
+        for (period, step) in [(1_200, 10), (30_000, 250), (60_000, 500), (21_600_000, 500)] {
+            let every = Duration::from_millis(period);
+            let next = |begun_at: Timestamp| begun_at.plus(until_next(begun_at, every));
+            let from = at(1_795_432_000_123).aligned_to(Duration::from_millis(step));
+            let together = from.plus(every);
+            for millis in 0..step {
+                let begun_at = from.plus(Duration::from_millis(millis));
+                assert_eq!(next(begun_at), together, "{period} {millis}");
+            }
+            assert!(next(from.minus(Duration::from_millis(1))) < together, "{period}");
+        }
+    }
+
+    #[test]
+    fn polls_are_a_period_apart_or_a_step_less() {
+        for micros in [0, 1, 499_999, 500_000, 1_795_432_000_123_457] {
+            for period in [0, 1, 119, 120, 5_000, 60_000].map(Duration::from_millis) {
+                let until = until_next(Timestamp::from_micros(micros), period);
+                let longest = period / 120;
+                assert!(until <= period && until + longest >= period, "{micros} {period:?} {until:?}");
+            }
+        }
     }
 }

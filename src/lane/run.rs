@@ -142,7 +142,7 @@ impl Lane {
             if waited.is_none() {
                 break LaneEnd::Drained;
             }
-            let begun = Instant::now();
+            let begun = (Instant::now(), self.clock.now());
             // Boxed, so that a lane is small while it sleeps: there are tens of thousands.
             match Box::pin(self.session(progress, pass, stop)).await {
                 Ok(Some((context, end))) => {

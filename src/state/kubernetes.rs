@@ -237,6 +237,7 @@ impl KubernetesStore {
 #[async_trait]
 impl CheckpointBackend for KubernetesStore {
     async fn load(&self, lane: &CheckpointKey) -> Result<Option<Vec<u8>>, StateError> {
+        let _turn = self.calls.acquire().await;
         Ok(self.read(lane).await?.map(|read| read.payload))
     }
 
@@ -346,4 +347,55 @@ async fn call<T>(
     call: impl Future<Output = Result<T, kube::Error>>,
 ) -> Result<T, StateError> {
     KubernetesError::of(call).await.map_err(failed(action, lane))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use axum::extract::State;
+    use axum::http::StatusCode;
+    use axum::{Json, Router};
+    use futures_util::future::join_all;
+    use kube::{Client, Config};
+    use serde_json::{Value, json};
+    use tokio::net::TcpListener;
+    use tokio::time::sleep;
+
+    use super::*;
+
+    /// Calls that an API server answers, and the most that it ever answered at the same time.
+    #[derive(Debug, Default)]
+    struct Load {
+        now: AtomicUsize,
+        most: AtomicUsize,
+    }
+
+    async fn answer(State(load): State<Arc<Load>>) -> (StatusCode, Json<Value>) {
+        let now = load.now.fetch_add(1, Ordering::SeqCst) + 1;
+        load.most.fetch_max(now, Ordering::SeqCst);
+        sleep(Duration::from_millis(20)).await;
+        load.now.fetch_sub(1, Ordering::SeqCst);
+        (StatusCode::NOT_FOUND, Json(json!({ "kind": "Status", "code": 404, "reason": "NotFound" })))
+    }
+
+    #[tokio::test]
+    async fn the_calls_for_checkpoints_of_many_lanes_are_few_at_a_time() {
+        let load = Arc::new(Load::default());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let app = Router::new().fallback(answer).with_state(load.clone());
+        let server = tokio::spawn(async move { axum::serve(listener, app).await });
+        let client = Client::try_from(Config::new(format!("http://{address}").parse().unwrap())).unwrap();
+        let store = KubernetesStore::new(&Kubernetes { client, namespace: "default".to_owned() }, "instance", "owner");
+        let lanes: Vec<CheckpointKey> =
+            (0..50).map(|number| format!("customer-{number}/activities/siem").parse().unwrap()).collect();
+        let loaded = join_all(lanes.iter().map(|lane| store.load(lane))).await;
+        let claimed = join_all(lanes.iter().map(|lane| store.claim(lane))).await;
+        let not_found = loaded.iter().chain(&claimed).filter(|read| matches!(read, Ok(None)));
+        assert_eq!(not_found.count(), 2 * lanes.len(), "{:?}", loaded[0]);
+        assert_eq!(load.most.load(Ordering::SeqCst), CALLS);
+        server.abort();
+    }
 }

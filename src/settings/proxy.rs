@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// The URL of a proxy: `http://HOST:PORT` or `https://…`, optionally with user name and password. Printing omits both.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Proxy(url::Url);
+pub struct Proxy(Box<url::Url>);
 
 /// The text is not the URL of a proxy. Quotes nothing of the text, which may hold a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -42,7 +42,7 @@ impl FromStr for Proxy {
         let with_scheme = if text.contains("://") { Cow::Borrowed(text) } else { Cow::Owned(format!("http://{text}")) };
         let url = url::Url::parse(&with_scheme).map_err(|_| ProxyError)?;
         let usable = matches!(url.scheme(), "http" | "https") && url.host_str().is_some_and(|host| !host.is_empty());
-        if usable { Ok(Self(url)) } else { Err(ProxyError) }
+        if usable { Ok(Self(Box::new(url))) } else { Err(ProxyError) }
     }
 }
 

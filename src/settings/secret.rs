@@ -25,7 +25,7 @@ pub enum Secret {
     /// The text, in the pipeline file itself. It works and causes a warning.
     Literal(String),
     /// A key of a Secret in Kubernetes. It is read again as a file is.
-    Object(SecretObject),
+    Object(Box<SecretObject>),
 }
 
 /// A secret could not be read. No variant contains its text.
@@ -117,7 +117,7 @@ impl Secret {
             Self::Literal(text) => text.clone(),
             Self::Object(object) => {
                 let read = object.read();
-                let bytes = read.map_err(|reason| SecretError::Object { object: object.clone(), reason })?;
+                let bytes = read.map_err(|reason| SecretError::Object { object: (**object).clone(), reason })?;
                 String::from_utf8(bytes).map_err(|_| SecretError::NotText(self.place()))?
             }
         };
@@ -251,7 +251,7 @@ impl<'de> Visitor<'de> for SecretVisitor {
             let secret = match key.as_str() {
                 "file" => Secret::File(map.next_value::<Name>()?.0.into()),
                 "env" => Secret::Env(map.next_value::<Name>()?.0),
-                SECRET_REF => Secret::Object(map.next_value::<Name>()?.0.parse().map_err(de::Error::custom)?),
+                SECRET_REF => Secret::Object(Box::new(map.next_value::<Name>()?.0.parse().map_err(de::Error::custom)?)),
                 _ => return self.refuse("another key"),
             };
             if found.replace(secret).is_some() {

@@ -31,7 +31,7 @@ pub struct Tls {
 pub enum TlsFile {
     Path(PathBuf),
     /// A key of a Secret in Kubernetes.
-    Object(SecretObject),
+    Object(Box<SecretObject>),
 }
 
 impl TlsFile {
@@ -95,7 +95,7 @@ impl<'de> Visitor<'de> for TlsFileVisitor {
         let first = map.next_entry::<String, String>()?;
         match first.filter(|(key, _)| key == SECRET_REF) {
             Some((_, object)) if map.next_key::<de::IgnoredAny>()?.is_none() => {
-                Ok(TlsFile::Object(object.parse().map_err(de::Error::custom)?))
+                Ok(TlsFile::Object(Box::new(object.parse().map_err(de::Error::custom)?)))
             }
             _ => Err(de::Error::invalid_type(de::Unexpected::Map, &self)),
         }

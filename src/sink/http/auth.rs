@@ -52,15 +52,16 @@ pub enum Auth {
 /// Headers that describe the body; the client sets them.
 const RESERVED: [&str; 5] = ["connection", "content-encoding", "content-length", "host", "transfer-encoding"];
 
+/// Credentials that few sinks have are boxed: there are tens of thousands of sinks.
 #[derive(Debug)]
 pub(crate) struct Authenticator {
     headers: Vec<SecretHeader>,
-    basic: Option<(String, Credential)>,
+    basic: Option<Box<(String, Credential)>>,
     oauth: Option<Arc<TokenSource>>,
-    signer: Option<Signer>,
-    aws: Option<AwsSigner>,
+    signer: Option<Box<Signer>>,
+    aws: Option<Box<AwsSigner>>,
     /// Last segment of the URL's path.
-    path: Option<Credential>,
+    path: Option<Box<Credential>>,
 }
 
 #[derive(Debug)]
@@ -103,16 +104,18 @@ impl Authenticator {
         let mut this = Self::with_headers(headers)?;
         match auth {
             Auth::None => {}
-            Auth::Basic { user, password } => this.basic = Some((user.clone(), Credential::new(password.clone()))),
+            Auth::Basic { user, password } => {
+                this.basic = Some(Box::new((user.clone(), Credential::new(password.clone()))));
+            }
             Auth::Bearer { token } => this = this.with_header(AUTHORIZATION, "Bearer ", token),
             Auth::Oauth2(settings) => {
                 this.oauth = Some(shared.tokens.source(Grant::Client((**settings).clone()), http)?)
             }
-            Auth::Hmac(settings) => this.signer = Some(Signer::new(settings)?),
+            Auth::Hmac(settings) => this.signer = Some(Box::new(Signer::new(settings)?)),
             Auth::Aws(settings) => {
                 settings.check()?;
                 let source = shared.tokens.aws(shared.ambient.aws(settings), http)?;
-                this.aws = Some(AwsSigner { source, service: settings.service.clone() });
+                this.aws = Some(Box::new(AwsSigner { source, service: settings.service.clone() }));
             }
         }
         Ok(this)
@@ -142,7 +145,7 @@ impl Authenticator {
 
     /// Appends a secret to the path of the URL.
     pub(crate) fn with_path(mut self, secret: &Secret) -> Self {
-        self.path = Some(Credential::new(secret.clone()));
+        self.path = Some(Box::new(Credential::new(secret.clone())));
         self
     }
 
@@ -159,7 +162,7 @@ impl Authenticator {
     }
 
     pub(crate) fn signer(&self) -> Option<&Signer> {
-        self.signer.as_ref()
+        self.signer.as_deref()
     }
 
     /// Adds the credentials to `headers`, replacing headers of the same names.
@@ -169,7 +172,7 @@ impl Authenticator {
             headers.insert(name.clone(), sensitive(name, &format!("{prefix}{}", secret.expose_secret()))?);
             used.push(secret);
         }
-        if let Some((user, password)) = &self.basic {
+        if let Some((user, password)) = self.basic.as_deref() {
             let password = password.get().map_err(AuthError::Secret)?;
             let encoded = BASE64_STANDARD.encode(format!("{user}:{}", password.expose_secret()));
             headers.insert(AUTHORIZATION, sensitive(&AUTHORIZATION, &format!("Basic {encoded}"))?);
@@ -212,8 +215,8 @@ impl Authenticator {
     /// attempt has other credentials.
     pub(crate) async fn renew(&self, used: &UsedSecrets, is_invalid: bool) -> bool {
         let credentials = self.headers.iter().map(|header| header.credential.as_ref());
-        let credentials = credentials.chain(self.basic.iter().map(|(_, password)| password));
-        let credentials = credentials.chain(self.signer.iter().map(|signer| &signer.key)).chain(&self.path);
+        let credentials = credentials.chain(self.basic.iter().map(|basic| &basic.1));
+        let credentials = credentials.chain(self.signer.iter().map(|signer| &signer.key)).chain(self.path.as_deref());
         // Not `any`: all of them must be read. A secret that cannot be read now counts as unchanged.
         let mut changed = credentials.filter(|credential| credential.reload().unwrap_or(false)).count() > 0;
         if let (Some(oauth), Some(token), true) = (&self.oauth, &used.token, is_invalid) {

@@ -82,14 +82,15 @@ impl<T: Default + Send + 'static> Repeated<T> {
         self.running.is_none() && self.due <= Instant::now()
     }
 
-    fn start<F>(&mut self, wait: Duration, run: impl FnOnce(T) -> F)
+    fn start<F>(&mut self, wait: Duration, run: impl FnOnce(T) -> F + Send + 'static)
     where
         F: Future<Output = (T, Duration)> + Send + 'static,
     {
-        let run = run(std::mem::take(&mut self.state));
+        let state = std::mem::take(&mut self.state);
         let waiting_and_running = async move {
             sleep(wait).await;
-            run.await
+            // Boxed after the wait, so that a task that waits is small: a worker that starts has thousands.
+            Box::pin(run(state)).await
         };
         self.running = Some(AbortOnDropHandle::new(tokio::spawn(waiting_and_running)));
     }

@@ -1,3 +1,4 @@
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -70,7 +71,8 @@ impl Lane {
         let mut lane = Box::new(self);
         async move {
             let mut reopening = false;
-            let mut waits = waits(&mut lane.random);
+            // Of a transactional sink. Boxed: most lanes have none.
+            let mut between_sessions = None;
             let end = loop {
                 let opened = Instant::now();
                 let Some(mut progress) = stop.run_until_cancelled(Box::pin(lane.open(reopening))).await else {
@@ -85,6 +87,7 @@ impl Lane {
                 (lane.first_poll_after, reopening) = (Duration::ZERO, true);
                 if opened.elapsed() < SHORT_SESSION {
                     // Sessions that end as soon as they begin must not keep the brokers and the console busy.
+                    let waits = between_sessions.get_or_insert_with(|| Box::new(waits(&mut lane.random)));
                     stop.run_until_cancelled(sleep(waits.wait())).await;
                 }
             };
@@ -134,7 +137,8 @@ impl Lane {
                 break if progress.schedule.is_refused() { LaneEnd::Refused } else { LaneEnd::Complete };
             };
             self.report_next_attempt(next_poll, std::mem::take(&mut is_refused));
-            let waited = stop.run_until_cancelled(progress.wait_until(next_poll)).await;
+            // By reference: the function would reserve space for the future twice, in each of ten thousand lanes.
+            let waited = stop.run_until_cancelled(pin!(progress.wait_until(next_poll))).await;
             self.delivery.meter.lane.set_next_attempt(None);
             if progress.writer.is_superseded() {
                 return LaneEnd::Superseded;

@@ -129,11 +129,15 @@ impl CheckpointWriter {
                 self.main.wait_until_due().await;
                 &mut self.main
             }
-            Some(copy) => tokio::select! {
-                biased;
-                () = self.main.wait_until_due(), if !in_flight => &mut self.main,
-                () = copy.wait_until_due() => copy,
-            },
+            Some(copy) => {
+                // Boxed: few lanes write a copy.
+                let (main, copy_due) = (self.main.wait_until_due().boxed(), copy.wait_until_due().boxed());
+                tokio::select! {
+                    biased;
+                    () = main, if !in_flight => &mut self.main,
+                    () = copy_due => copy,
+                }
+            }
         };
         due.write(checkpoint).await;
     }

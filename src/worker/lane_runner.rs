@@ -126,9 +126,10 @@ impl LaneRunner {
                 }
                 Err(reason) => meter.set_sink_failure(Some(LaneState::Stopped(reason))),
             }
+            // Boxed: most lanes never wait here, and it would enlarge the future of each.
+            let waiting = Box::pin(self.stop.run_until_cancelled(sleep(*delay.get_or_insert(RESTART_DELAY))));
             tokio::select! {
-                () = sleep(*delay.get_or_insert(RESTART_DELAY)) => {}
-                () = self.stop.cancelled() => return LaneEnd::Drained,
+                waited = waiting => if waited.is_none() { return LaneEnd::Drained },
                 end = &mut forced_end => return end,
             }
         }

@@ -58,8 +58,12 @@ class Mutant:
         span = listed["function"]["span"]
         begin, self.end = (starts[at["line"] - 1] + at["column"] - 1 for at in (span["start"], span["end"]))
         self.begin = body_begin(text, begin)
-        changed = apply(listed["diff"], text)
-        self.body = changed[self.begin : self.end + len(changed) - len(text)]
+        self.changed = apply(listed["diff"], text)
+        self.growth = len(self.changed) - len(text)
+
+    @property
+    def body(self):
+        return self.changed[self.begin : self.end + self.growth]
 
     def __str__(self):
         return self.listed_as
@@ -105,6 +109,17 @@ def with_all(text, mutants):
         done = end
     pieces.append((text[done:], None))
     return "".join(piece for piece, _ in pieces), [owner for piece, owner in pieces for _ in range(piece.count("\n"))]
+
+
+def widen(mutants):
+    """A function within another one cannot choose by itself: its mutants become those of the outer one."""
+    spans = {(mutant.file, mutant.begin, mutant.end) for mutant in mutants}
+    for mutant in mutants:
+        around = [
+            (begin, end) for file, begin, end in spans
+            if file == mutant.file and begin <= mutant.begin and mutant.end <= end
+        ]
+        mutant.begin, mutant.end = min(around, key=lambda span: span[0] - span[1])
 
 
 def write(tree, texts, mutants):
@@ -216,6 +231,7 @@ def main():
     listed = [one for one in listed if one["function"]]
     texts = {file: (root / file).read_text() for file in sorted({one["file"] for one in listed})}
     mutants = [Mutant(number, one, texts[one["file"]]) for number, one in enumerate(listed, 1)]
+    widen(mutants)
 
     tree = output / "tree"
     files = subprocess.check_output(["git", "ls-files", "-z"], text=True).split("\0")

@@ -147,13 +147,11 @@ pub fn lane(stream: Stream, console: ScriptedTransport, sink: Arc<MemorySink>) -
     Lane {
         key: LaneId { pipeline: "acme".to_owned(), stream, sink: "siem".to_owned() }.into(),
         client: Arc::new(client),
-        since_text: pull.since.to_string(),
         pull: Arc::new(pull),
         transform: Arc::new(transform_settings(true)),
         schema: Schema::Ecs,
         steps: None,
         labeler: None,
-        limits: sink.limits,
         delivery: Arc::new(Delivery {
             sink,
             retry: RetrySettings::default(),
@@ -169,7 +167,6 @@ pub fn lane(stream: Stream, console: ScriptedTransport, sink: Arc<MemorySink>) -
         store: Arc::new(MemoryStore::default()),
         checkpoint_interval: Duration::ZERO,
         budget: Budget::new(512 << 20).lane(),
-        clock,
         random: fastrand::Rng::with_seed(7),
         first_poll_after: Duration::ZERO,
         once: true,

@@ -58,7 +58,7 @@ impl CheckpointWriter {
                 backend,
                 lane.key.clone(),
                 lane.delivery.meter.clone(),
-                lane.clock,
+                lane.delivery.clock,
                 interval,
                 random.fork(),
             )

@@ -86,8 +86,20 @@ impl LaneCheckpoint {
         Self { position: self.position.fork(), ..self.clone() }
     }
 
-    /// Adds records of a batch that were delivered, excluded or kept as dead letters: key and identity of each.
-    pub fn settle<'a>(
+    /// Adds the events at these indices of a batch, which were delivered or kept as dead letters.
+    pub fn settle(&mut self, passes: &[Pass], pending: &PendingBatch, settled: &[usize], now: Timestamp) {
+        self.account(passes, pending, pending.records(settled), now);
+        self.settled += settled.len() as u64;
+    }
+
+    /// Adds the records that are not delivered with a batch.
+    pub fn exclude(&mut self, passes: &[Pass], pending: &PendingBatch, now: Timestamp) {
+        let excluded = pending.excluded.iter().map(|record| (&record.record_key, record.identity));
+        self.account(passes, pending, excluded, now);
+    }
+
+    /// Adds records to position and ledger: key and identity of each.
+    pub(super) fn account<'a>(
         &mut self,
         passes: &[Pass],
         pending: &PendingBatch,

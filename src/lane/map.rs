@@ -81,7 +81,7 @@ impl MapStage {
                 .with_steps(lane.steps.clone())
                 .with_labeler(lane.labeler.clone()),
             schema: lane.schema,
-            limits: lane.limits,
+            limits: lane.delivery.sink.limits(),
             flush: lane.flush,
             meter: lane.delivery.meter.clone(),
             budget: lane.budget.clone(),

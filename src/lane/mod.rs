@@ -26,9 +26,8 @@ use std::time::Duration;
 
 use crate::checkpoint::{CheckpointBackend, CheckpointKey};
 use crate::console::Client;
-use crate::record::Clock;
+use crate::sink::TransactionalSink;
 use crate::sink::deliver::Delivery;
-use crate::sink::{Limits, TransactionalSink};
 use crate::source::Pull;
 use crate::transform::{Labeler, Schema, Steps, TransformSettings};
 
@@ -44,8 +43,6 @@ pub struct Lane {
     pub client: Arc<Client>,
     /// What to pull, and how often.
     pub pull: Arc<Pull>,
-    /// `since` as the pipeline file has it.
-    pub since_text: String,
     /// How records are mapped, except for the schema.
     pub transform: Arc<TransformSettings>,
     /// The schema of the events.
@@ -56,8 +53,6 @@ pub struct Lane {
     pub labeler: Option<Arc<Labeler>>,
     /// Delivers batches.
     pub delivery: Arc<Delivery>,
-    /// What a batch may contain.
-    pub limits: Limits,
     /// How long an event may wait for its batch to fill.
     pub flush: Duration,
     /// How many batches may be in flight.
@@ -67,7 +62,6 @@ pub struct Lane {
     /// `--checkpoint-interval`.
     pub checkpoint_interval: Duration,
     pub budget: LaneBudget,
-    pub clock: Clock,
     /// For waits.
     pub random: fastrand::Rng,
     /// Wait before the first poll.

@@ -235,7 +235,7 @@ impl PullStage<'_> {
     async fn refused(&self, error: ConsoleError) -> Failure {
         let mut reason = format!("{}{error}", self.prefix);
         if let ConsoleError::Unauthorized(_) = error {
-            let (meter, now) = (&self.lane.delivery.meter, self.lane.clock.now());
+            let (meter, now) = (&self.lane.delivery.meter, self.lane.delivery.clock.now());
             let expiry = self.lane.client.token_expiry().await.ok().flatten().or_else(|| meter.known_token_expiry());
             reason += &match expiry {
                 Some(expiry) if expiry <= now => format!("; the token expired at {expiry}: create a new one"),

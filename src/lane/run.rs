@@ -115,7 +115,7 @@ impl Lane {
             self.delivery.meter.set_store_failure(None);
         }
         report(&self.delivery.meter.lane, &checkpoint.position);
-        let (now, passes) = (self.clock.now(), self.pull.passes());
+        let (now, passes) = (self.delivery.clock.now(), self.pull.passes());
         let random = self.random.fork();
         Box::new(LaneProgress {
             schedule: PollSchedule::new(&passes, &checkpoint.position, now, self.first_poll_after, self.once),
@@ -146,7 +146,7 @@ impl Lane {
             if waited.is_none() {
                 break LaneEnd::Drained;
             }
-            let begun = (Instant::now(), self.clock.now());
+            let begun = (Instant::now(), self.delivery.clock.now());
             // Boxed, so that a lane is small while it sleeps: there are tens of thousands.
             match Box::pin(self.session(progress, pass, stop)).await {
                 Ok(Some((context, end))) => {
@@ -239,7 +239,7 @@ impl Lane {
             self.pull = Arc::new(pull);
             let passes = self.pull.passes();
             position.align(&passes);
-            progress.schedule.follow(&passes, position, self.clock.now());
+            progress.schedule.follow(&passes, position, self.delivery.clock.now());
         }
         position.forget_others(&self.pull.passes());
     }
@@ -248,7 +248,7 @@ impl Lane {
     fn report_next_attempt(&self, next_poll: Instant, is_refused: bool) {
         let lane = &self.delivery.meter.lane;
         let wait = next_poll.saturating_duration_since(Instant::now());
-        let next_attempt = self.clock.now().plus(wait);
+        let next_attempt = self.delivery.clock.now().plus(wait);
         lane.set_next_attempt(Some(next_attempt));
         if is_refused {
             info!(%next_attempt, seconds = wait.as_secs(), "the lane is paused until its next attempt");

@@ -82,7 +82,7 @@ impl<'a> SendStage<'a> {
         is_probing: bool,
     ) -> Result<(), Failure> {
         let Lane { budget, delivery, concurrency, .. } = self.lane;
-        delivery.health.reset();
+        delivery.health.answered();
         let mut is_mapped = false;
         let end = loop {
             if is_mapped && self.in_flight.is_empty() {
@@ -144,9 +144,8 @@ impl<'a> SendStage<'a> {
 
     fn spawn_delivery(&mut self, pending: Arc<PendingBatch>) {
         let delivery = self.lane.delivery.clone();
-        let excluded = pending.excluded.iter().map(|record| (&record.record_key, record.identity));
-        self.checkpoint.settle(self.passes, &pending, excluded, delivery.clock.now());
         if !pending.excluded.is_empty() {
+            self.checkpoint.exclude(self.passes, &pending, delivery.clock.now());
             self.writer.time_passed();
         }
         if pending.batch.is_empty() {
@@ -189,7 +188,7 @@ impl<'a> SendStage<'a> {
         match committed.filter(|(events, _)| delivered.is_ok() && *events == settled.len()) {
             // The lane goes on from what is stored: its journal is longer by this batch.
             Some((_, committed)) => *self.checkpoint = committed,
-            None => settle(self.checkpoint, self.passes, &pending, &settled, self.lane.clock.now()),
+            None => self.checkpoint.settle(self.passes, &pending, &settled, self.lane.delivery.clock.now()),
         }
         if !settled.is_empty() {
             self.writer.events_settled(self.checkpoint, delivered.is_ok());
@@ -228,12 +227,6 @@ impl<'a> SendStage<'a> {
     }
 }
 
-/// Adds the events at these indices, which were delivered or kept as dead letters.
-fn settle(checkpoint: &mut LaneCheckpoint, passes: &[Pass], pending: &PendingBatch, settled: &[usize], now: Timestamp) {
-    checkpoint.settle(passes, pending, pending.records(settled), now);
-    checkpoint.settled += settled.len() as u64;
-}
-
 /// The checkpoint that a transactional sink commits with these events of a batch. No other batch is in flight, so it
 /// adds to what was known `before` the batch.
 fn covering(
@@ -245,7 +238,7 @@ fn covering(
     now: Timestamp,
 ) -> (LaneCheckpoint, CheckpointUpdate) {
     let (mut checkpoint, mut journal) = (before.fork(), journal.clone());
-    settle(&mut checkpoint, passes, pending, settled, now);
+    checkpoint.settle(passes, pending, settled, now);
     if let Some(watermark) = pending.watermark().filter(|_| settled.len() == pending.batch.len()) {
         checkpoint.position.advance(passes, pending.context, watermark);
     }

@@ -28,11 +28,11 @@ impl Lane {
         let is_backfill = self.pull.window.is_some_and(|window| window.by == By::Order);
         let journals = backends.main.keeps_journals() && !is_backfill;
         let Some(bytes) = stored else {
-            let since_resolved = resolve(self.pull.since, self.clock.now());
+            let since_resolved = resolve(self.pull.since, self.delivery.clock.now());
             let mut position = SourcePosition::starting_at(since_resolved);
             position.align(&self.pull.passes());
             let ledger = Ledger::begin(since_resolved, asked, journals);
-            let since = self.since_text.clone();
+            let since = self.pull.since.to_string();
             let checkpoint = LaneCheckpoint::begin(host, scope, since, since_resolved, position, ledger);
             backends.main.commit(&self.key, checkpoint.encode().into()).await.map_err(|error| error.to_string())?;
             if self.pull.window.is_none() {
@@ -45,7 +45,7 @@ impl Lane {
         let passes = self.pull.passes();
         checkpoint.position.align(&passes);
         // A poll of everything that the token may see finds out which scopes of findings the token has.
-        if passes.iter().all(|pass| pass.chain != Some(None)) {
+        if passes.iter().all(|pass| !pass.reads_all_findings()) {
             checkpoint.position.forget_others(&passes);
         }
         if checkpoint.host != host {
@@ -58,11 +58,11 @@ impl Lane {
             info!(was = %checkpoint.scope, is = %scope, "the scope has changed: only `backfill` fetches older records of what it adds");
             checkpoint.scope = scope;
         }
-        if checkpoint.since != self.since_text {
-            info!(was = %checkpoint.since, is = %self.since_text, "`since` was resolved at the first start; the edit is ignored");
+        if checkpoint.since != self.pull.since.to_string() {
+            info!(was = %checkpoint.since, is = %self.pull.since, "`since` was resolved at the first start; the edit is ignored");
         }
         if journals {
-            checkpoint.ledger.keep_identities(self.clock.now());
+            checkpoint.ledger.keep_identities(self.delivery.clock.now());
         }
         if checkpoint.ledger.asked() != asked || checkpoint.ledger.has_journals() != journals {
             let from = checkpoint.position.newest();

@@ -167,7 +167,6 @@ impl WorkerContext {
     /// If the settings refer to something that is missing, such as a CA file.
     pub fn build_lane(&self, spec: &LaneSpec, meter: &Meter, mode: LaneMode) -> Result<Lane, BuildLaneError> {
         let LaneEndpoints { client, schema, sink } = self.endpoints(spec, mode.shard)?;
-        let limits = sink.limits();
         let steps = self.steps(spec, schema)?;
         let delivery = Arc::new(Delivery {
             sink,
@@ -182,20 +181,17 @@ impl WorkerContext {
         Ok(Lane {
             key: spec.id.clone().into(),
             client,
-            since_text: spec.pull.since.to_string(),
             pull: spec.pull.clone(),
             transform: spec.transform.clone(),
             schema,
             steps,
             labeler: Labeler::new(&spec.transform.labels, spec.id.stream).map(Arc::new),
             delivery,
-            limits,
             flush: spec.sink.batch_timeout(),
             concurrency: spec.sink.concurrency(),
             store: self.shard_store(mode.shard),
             checkpoint_interval: self.options.checkpoint_interval,
             budget: self.budget.lane(),
-            clock: self.clock(),
             random: self.fork_random(),
             first_poll_after: mode.first_poll_after,
             once: mode.once,

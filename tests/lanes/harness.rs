@@ -106,12 +106,10 @@ impl LaneHarness {
         let id = LaneId { pipeline: "acme".to_owned(), stream: pull.stream, sink: name.to_owned() };
         let transport = emulated(self.console.clone(), self.clock, self.console_delay);
         let client = self.client(Arc::new(transport), name);
-        let limits = sink.limits();
         let meter = Meter::start(&self.telemetry, "acme", pull.stream, name, "memory", self.clock);
         Lane {
             key: id.into(),
             client: Arc::new(client),
-            since_text: pull.since.to_string(),
             pull: Arc::new(pull),
             transform: Arc::default(),
             schema: Schema::Raw,
@@ -127,13 +125,11 @@ impl LaneHarness {
                 throttle: Throttle::new(4),
                 deadline: Deadline::default(),
             }),
-            limits,
             flush: Duration::from_secs(1),
             concurrency: 4,
             store: self.store.clone(),
             checkpoint_interval: Duration::ZERO,
             budget: self.budget.lane(),
-            clock: self.clock,
             random: fastrand::Rng::with_seed(7),
             first_poll_after: Duration::ZERO,
             once: false,

@@ -11,11 +11,11 @@ use s1_forwarder::emulator::Setup;
 use s1_forwarder::lane::{Budget, Lane, LaneEnd};
 use s1_forwarder::record::{Clock, Timestamp};
 use s1_forwarder::settings::{Period, Schema};
+use s1_forwarder::sink::Deadline;
 use s1_forwarder::sink::dead_letters::DeadLetters;
 use s1_forwarder::sink::deliver::{Delivery, Health};
 use s1_forwarder::sink::settings::RetrySettings;
 use s1_forwarder::sink::throttle::Throttle;
-use s1_forwarder::sink::{Deadline, Sink};
 use s1_forwarder::source::{Pull, StreamSettings, Vulnerabilities};
 use s1_forwarder::state::LaneId;
 use s1_forwarder::telemetry::{LaneMetrics, LaneState, Meter, Telemetry};
@@ -129,7 +129,6 @@ impl Process {
         let meter = Meter::start(&self.telemetry, "acme", plan.stream, &plan.sink, "memory", self.clock);
         self.lanes[index].metrics = Some(meter.lane.clone());
         let destination = Destination { simulation: simulation.clone(), lane: own.clone(), incarnation };
-        let limits = destination.limits();
         let exclude_types = plan.exclude.clone();
         assert!(exclude_types.iter().all(|kind| *kind == EXCLUDED));
         let pull = Pull {
@@ -146,7 +145,6 @@ impl Process {
         let lane = Lane {
             key: id.into(),
             client: self.client.clone(),
-            since_text: pull.since.to_string(),
             first_poll_after: pull.interval.mul_f64(if random.bool() { random.f64() } else { 0.0 }),
             pull: Arc::new(pull),
             transform: Arc::default(),
@@ -163,13 +161,11 @@ impl Process {
                 throttle: Throttle::new(plan.concurrency),
                 deadline: Deadline::default(),
             }),
-            limits,
             flush: plan.flush,
             concurrency: plan.concurrency,
             store: Arc::new(SimulatedStore { simulation: simulation.clone(), lane: own, incarnation }),
             checkpoint_interval: simulation.plan.checkpoint_interval,
             budget: self.budget.lane(),
-            clock: self.clock,
             random,
             once: false,
             known: None,

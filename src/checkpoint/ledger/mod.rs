@@ -233,11 +233,6 @@ impl Ledger {
         appends
     }
 
-    /// About as many bytes as it takes in a checkpoint.
-    pub fn encoded_size(&self) -> usize {
-        128 + self.sums.len() * 24 + self.recent.len() * 14 + self.days.len() * 8
-    }
-
     /// Segments that may be removed once this ledger is stored.
     pub fn released(&self) -> &[u64] {
         &self.released

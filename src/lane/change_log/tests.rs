@@ -107,7 +107,7 @@ impl Lane {
         let pending = PendingBatch { context, ..PendingBatch::new(self.stream) };
         let identity = |key: &RecordKey| Identity::of("console.example", Stream::Activities, &key.id.to_string(), "");
         let records = records.iter().map(|key| (key, identity(key)));
-        self.checkpoint.settle(&self.passes, &pending, records, at);
+        self.checkpoint.account(&self.passes, &pending, records, at);
     }
 
     /// Settles a batch of an ordered poll, and stores the checkpoint.

@@ -73,11 +73,6 @@ impl Health {
         }
     }
 
-    /// Restarts the measurement, for a new session.
-    pub fn reset(&self) {
-        self.answered();
-    }
-
     /// The sink refuses for now, as the answer shows to an attempt that began at `since`.
     pub(super) fn refused(&self, begun: Instant) {
         self.change(|answers| _ = answers.refusing_since.get_or_insert(begun));
@@ -89,7 +84,8 @@ impl Health {
         AttemptGuard(self)
     }
 
-    pub(super) fn answered(&self) {
+    /// The sink has answered; or nothing is known about it, for a new session.
+    pub fn answered(&self) {
         self.change(|answers| answers.refusing_since = None);
     }
 

@@ -310,7 +310,7 @@ async fn health_reports_a_temporary_refusal_until_the_sink_answers() {
     assert!(seen.waited >= Duration::from_secs(60) && health.answers().refusing_since.is_none());
 
     case.delivery.health.refused(Instant::now());
-    case.delivery.health.reset();
+    case.delivery.health.answered();
     assert!(health.answers().refusing_since.is_none());
 }
 

@@ -210,15 +210,15 @@ fn show(lane: &LaneId, checkpoint: &LaneCheckpoint) -> anyhow::Result<()> {
     print_line(format!("scope:           {scope}"))?;
     print_line(format!("since:           {since} (resolved at the first start: {since_resolved})"))?;
     print_line(format!("closed until:    {} (all before is settled, late records included)", position.bound()))?;
-    for (name, track) in position.tracks() {
+    for (name, pass_position) in position.pass_positions() {
         // The main pass, which finds new records, is shown without a name.
         let of = if name == MAIN { String::new() } else { format!(" ({name})") };
-        print_line(format!("watermark:       {}{of}", track.watermark))?;
-        match track.complete {
+        print_line(format!("watermark:       {}{of}", pass_position.watermark))?;
+        match pass_position.complete {
             Some(complete) => print_line(format!("complete until:  {complete}{of}"))?,
             None => print_line(format!("complete until:  no poll has reached its end{of}"))?,
         }
-        if let Some(snapshot) = track.snapshot {
+        if let Some(snapshot) = pass_position.snapshot {
             let stage = match snapshot.stage {
                 Stage::Reading => "being read",
                 Stage::Marking => "read",

@@ -184,7 +184,7 @@ impl MapStage {
         }
         let mut dropped = None;
         open.batch.push_with(&record.id, record.identity, record.time, |buffer| {
-            match mapper.map_enriched(bytes, Some(record.identity), record.enrichment.as_deref(), buffer) {
+            match mapper.map_record(bytes, Some(record.identity), record.enrichment.as_deref(), buffer) {
                 Ok(mapped) => {
                     dropped = mapped.dropped;
                     count(meter, *schema, mapped)

@@ -59,9 +59,9 @@ impl PollSchedule {
             if let Some(place) = before.iter().position(|entry| entry.name == pass.name) {
                 return before.swap_remove(place);
             }
-            let complete = position.track(index).and_then(|track| track.complete);
+            let complete = position.of_pass(index).and_then(|pass_position| pass_position.complete);
             // A scope of findings that was never read is due at once.
-            let never = if pass.chain.is_some() { Duration::ZERO } else { pass.every };
+            let never = if pass.findings_of.is_some() { Duration::ZERO } else { pass.every };
             let wait = complete.map_or(never, |complete| pass.every.saturating_sub(now.since(complete)));
             let due = Instant::now() + if self.once { Duration::ZERO } else { wait };
             ScheduledPass { name: pass.name.clone(), due: Some(due), failure: None }
@@ -133,7 +133,7 @@ impl PollSchedule {
         } else if !pass.is_due(context) {
             // By the console's clock the last snapshot was complete and the next not due. By this machine's clock it
             // may be due, which would mean no wait at all.
-            let last = position.track(context.pass).and_then(|track| track.snapshot);
+            let last = position.of_pass(context.pass).and_then(|pass_position| pass_position.snapshot);
             let next = last.map_or(context.start, |snapshot| snapshot.time).plus(pass.every);
             Some(now + next.since(context.start).min(pass.every))
         } else {

@@ -229,7 +229,7 @@ impl Lane {
     /// console accepts that poll.
     fn follow_scopes(&mut self, pass: usize, end: PollEnd, progress: &mut LaneProgress) {
         let passes = self.pull.passes();
-        if passes.get(pass).is_none_or(|pass| pass.chain != Some(None)) {
+        if passes.get(pass).is_none_or(|pass| !pass.reads_all_findings()) {
             return;
         }
         let found: Vec<Arc<Scope>> = if let PollEnd::Scopes(found) = end { found } else { Vec::new() };

@@ -104,7 +104,7 @@ impl Delivery {
     ) -> Result<(), Failure> {
         let lane = &self.meter.lane;
         let span = BatchSpan::begin(lane, self.meter.sink_type(), batch.len(), batch.body_bytes());
-        let delivered = self.settle(batch, settled, random, transaction, stop).await;
+        let delivered = self.deliver_parts(batch, settled, random, transaction, stop).await;
         match &delivered {
             Ok(0) => span.end("delivered", 0, None),
             Ok(dead_letters) => span.end("dead_letters", *dead_letters, None),
@@ -116,7 +116,7 @@ impl Delivery {
     }
 
     /// Returns the number of events that became dead letters.
-    async fn settle(
+    async fn deliver_parts(
         &self,
         batch: &Batch,
         settled: &Settled,
@@ -288,7 +288,7 @@ impl BatchDelivery<'_> {
         meter.lane.delivered.fetch_add(part.len() as u64, Ordering::Relaxed);
         meter.lane.delivered_bytes.fetch_add(bytes, Ordering::Relaxed);
         self.accepted += part.len();
-        self.settled.settle(part);
+        self.settled.mark(part);
         health.accepted();
         self.waits = self.delivery.waits(&mut self.random);
         health.answered();
@@ -469,7 +469,7 @@ impl BatchDelivery<'_> {
         let accepted = self.accepted_unnamed.min(refused.len());
         meter.lane.delivered.fetch_add(accepted as u64, Ordering::Relaxed);
         meter.lane.dead_letters.fetch_add((refused.len() - accepted) as u64, Ordering::Relaxed);
-        self.settled.settle(self.refused.iter().map(|refusal| refusal.index));
+        self.settled.mark(self.refused.iter().map(|refusal| refusal.index));
         Ok(())
     }
 }

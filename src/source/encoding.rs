@@ -164,12 +164,12 @@ mod tests {
             reach: Duration::from_secs(86_400),
             keys,
             snapshot: false,
-            chain: None,
+            findings_of: None,
         };
         let (last, versions) = (Keys::Latest, Keys::Versions);
-        let mut passes = [pass(MAIN, versions), pass("again", last), pass("all", versions), pass("chain", last)];
+        let mut passes = [pass(MAIN, versions), pass("again", last), pass("all", versions), pass("findings", last)];
         passes[2].snapshot = true;
-        passes[3].chain = Some(None);
+        passes[3].findings_of = Some(None);
         let since = start().minus(Duration::from_secs(86_400));
         let mut position = SourcePosition::starting_at(since);
         position.align(&passes);
@@ -236,10 +236,11 @@ mod tests {
         let records: Vec<_> =
             (0..10_000).map(|place| (place * 10_000_000, (1 << 60) + place as u64 * 8_388_593)).collect();
         let all = position(&records, false);
-        let bytes_each =
-            |tracks, contents| encode(&SourcePosition { tracks, contents, ..all.clone() }).len() as f64 / 10_000.0;
+        let bytes_each = |pass_positions, contents| {
+            encode(&SourcePosition { pass_positions, contents, ..all.clone() }).len() as f64 / 10_000.0
+        };
         let per_agent = bytes_each(Vec::new(), all.contents.clone());
-        let per_alert = bytes_each(vec![all.tracks[1].clone()], Arc::default());
+        let per_alert = bytes_each(vec![all.pass_positions[1].clone()], Arc::default());
         assert!((8.0..13.0).contains(&per_agent) && (8.0..14.0).contains(&per_alert), "{per_agent} {per_alert}");
     }
 }

@@ -184,8 +184,8 @@ mod tests {
             (Timestamp::default(), time("2026-01-01T00:00:00.000000Z"), time("2026-01-02T00:00:00.000000Z"));
         let scope = Arc::new(Scope { level: Level::Site, id: "7".into(), name: None });
         let mut delta = FindingsScan::new(findings.clone(), Some(scope), false);
-        let texts = |chain: &FindingsScan| {
-            let query = chain.query(since, from, to);
+        let texts = |scan: &FindingsScan| {
+            let query = scan.query(since, from, to);
             query.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&")
         };
         assert_eq!(
@@ -201,7 +201,7 @@ mod tests {
         assert!(!sweep.advance());
     }
 
-    /// A scope's track is found again by its name, whatever scopes are added or left out.
+    /// A scope's position is found again by its name, whatever scopes are added or left out.
     #[test]
     fn scopes_are_read_one_after_the_other_and_each_has_a_track_of_its_own() {
         let with_scopes = |scopes: &str| {

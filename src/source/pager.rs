@@ -99,7 +99,7 @@ impl Progress {
     }
 
     /// A page was read in order. Records after `late_from` may still arrive late.
-    pub fn settle(&mut self, late_from: Timestamp) {
+    pub fn page_read(&mut self, late_from: Timestamp) {
         self.settled = self.newest.minus(TOLERANCE).min(late_from).max(self.settled);
     }
 }

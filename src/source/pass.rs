@@ -12,7 +12,7 @@ use crate::record::{Scope, Timestamp};
 /// have a pass for each scope, which show different records.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pass {
-    /// Names its track in checkpoints; unique within the stream.
+    /// Names its position in checkpoints; unique within the stream.
     pub name: CompactString,
     /// `sortBy`.
     pub sort_by: &'static str,
@@ -29,7 +29,7 @@ pub struct Pass {
     pub snapshot: bool,
     /// Each poll is a closed window of findings, or a sweep over all of them, of this scope; of all where there is
     /// none.
-    pub chain: Option<Option<Arc<Scope>>>,
+    pub findings_of: Option<Option<Arc<Scope>>>,
 }
 
 /// What a pass remembers of settled records.
@@ -74,7 +74,12 @@ pub struct RecordKey {
 impl Pass {
     /// Whether this, the stream's `index`-th pass, reads what the first one has read before.
     pub fn comes_back(&self, index: usize) -> bool {
-        index > 0 && self.chain.is_none()
+        index > 0 && self.findings_of.is_none()
+    }
+
+    /// Whether this reads the findings of all scopes that the token may see.
+    pub fn reads_all_findings(&self) -> bool {
+        self.findings_of == Some(None)
     }
 
     /// Whether a poll has anything to read: a snapshot may be complete, and the next one not due.

@@ -292,163 +292,170 @@ mod tests {
         Timestamp::from_micros((12 * 60 + minute) * 60_000_000)
     }
 
-    fn has(track: &PassPosition, time: Timestamp, key: u64) -> bool {
-        track.knows(time, key, None) == Known::Taken
+    fn has(pass_position: &PassPosition, time: Timestamp, key: u64) -> bool {
+        pass_position.knows(time, key, None) == Known::Taken
     }
 
     #[test]
     fn a_complete_poll_leaves_the_bound_an_overlap_behind_its_start() {
-        let mut track = PassPosition::starting_at(minute(-60));
-        track.take(minute(-10), 1, None);
-        track.take(minute(-3), 2, None);
-        track.finish(minute(0), OVERLAP);
-        assert_eq!(track.bound, minute(-5));
-        assert!(has(&track, minute(-3), 2), "within the overlap");
-        assert!(!has(&track, minute(-10), 1), "before the bound");
-        assert_eq!(track.complete, Some(minute(0)));
+        let mut pass_position = PassPosition::starting_at(minute(-60));
+        pass_position.take(minute(-10), 1, None);
+        pass_position.take(minute(-3), 2, None);
+        pass_position.finish(minute(0), OVERLAP);
+        assert_eq!(pass_position.bound, minute(-5));
+        assert!(has(&pass_position, minute(-3), 2), "within the overlap");
+        assert!(!has(&pass_position, minute(-10), 1), "before the bound");
+        assert_eq!(pass_position.complete, Some(minute(0)));
     }
 
     /// The case of delivery.md: a poll at 12:00 completes, the poll at 12:10 breaks at 11:56.
     #[test]
     fn an_interrupted_poll_keeps_the_keys_above_what_it_reached() {
-        let mut track = PassPosition::starting_at(minute(-60));
-        track.take(minute(-4), 1, None);
-        track.take(minute(-1), 2, None);
-        track.finish(minute(0), OVERLAP);
-        track.take(minute(-4), 3, None);
-        track.advance(minute(-4), minute(10), OVERLAP);
-        assert_eq!(track.bound, minute(-4).minus(Duration::from_secs(1)));
+        let mut pass_position = PassPosition::starting_at(minute(-60));
+        pass_position.take(minute(-4), 1, None);
+        pass_position.take(minute(-1), 2, None);
+        pass_position.finish(minute(0), OVERLAP);
+        pass_position.take(minute(-4), 3, None);
+        pass_position.advance(minute(-4), minute(10), OVERLAP);
+        assert_eq!(pass_position.bound, minute(-4).minus(Duration::from_secs(1)));
         for (time, key) in [(minute(-4), 1), (minute(-1), 2), (minute(-4), 3)] {
-            assert!(has(&track, time, key), "key {key}");
+            assert!(has(&pass_position, time, key), "key {key}");
         }
     }
 
     #[test]
     fn the_bound_never_moves_back() {
-        let mut track = PassPosition::starting_at(minute(0));
-        track.finish(minute(10), OVERLAP);
-        let before = track.clone();
-        track.advance(minute(3), minute(4), OVERLAP);
-        assert_eq!(track.bound, before.bound);
-        track.finish(minute(6), OVERLAP);
-        assert_eq!(track.bound, before.bound);
-        assert_eq!(track.complete, Some(minute(10)));
+        let mut pass_position = PassPosition::starting_at(minute(0));
+        pass_position.finish(minute(10), OVERLAP);
+        let before = pass_position.clone();
+        pass_position.advance(minute(3), minute(4), OVERLAP);
+        assert_eq!(pass_position.bound, before.bound);
+        pass_position.finish(minute(6), OVERLAP);
+        assert_eq!(pass_position.bound, before.bound);
+        assert_eq!(pass_position.complete, Some(minute(10)));
     }
 
     #[test]
     fn an_interrupted_poll_does_not_outrun_the_overlap() {
-        let mut track = PassPosition::starting_at(minute(-60));
-        track.advance(minute(9), minute(10), OVERLAP);
-        assert_eq!(track.bound, minute(5), "a record of 12:06 may still come late");
+        let mut pass_position = PassPosition::starting_at(minute(-60));
+        pass_position.advance(minute(9), minute(10), OVERLAP);
+        assert_eq!(pass_position.bound, minute(5), "a record of 12:06 may still come late");
     }
 
     #[test]
     fn ties_on_the_watermark_are_distinguished_by_their_keys() {
-        let mut track = PassPosition::starting_at(minute(-60));
-        assert!(track.take(minute(-30), 1, None));
-        track.advance(minute(-30), minute(0), OVERLAP);
-        assert!(track.bound < minute(-30), "another record of that moment may be unread");
-        assert!(!track.take(minute(-30), 1, None));
-        assert!(track.take(minute(-30), 2, None));
+        let mut pass_position = PassPosition::starting_at(minute(-60));
+        assert!(pass_position.take(minute(-30), 1, None));
+        pass_position.advance(minute(-30), minute(0), OVERLAP);
+        assert!(pass_position.bound < minute(-30), "another record of that moment may be unread");
+        assert!(!pass_position.take(minute(-30), 1, None));
+        assert!(pass_position.take(minute(-30), 2, None));
     }
 
     #[test]
     fn what_is_known_of_a_record_without_a_time_is_known_once() {
-        let mut track = PassPosition::starting_at(minute(-60));
-        track.take_anywhere(minute(90), 7, Some(1));
+        let mut pass_position = PassPosition::starting_at(minute(-60));
+        pass_position.take_anywhere(minute(90), 7, Some(1));
         // The clock that was ahead is right again.
-        track.take_anywhere(minute(0), 7, Some(2));
-        assert_eq!((track.key_count(), track.knows_anywhere(7, Some(2))), (1, Known::Taken));
+        pass_position.take_anywhere(minute(0), 7, Some(2));
+        assert_eq!((pass_position.key_count(), pass_position.knows_anywhere(7, Some(2))), (1, Known::Taken));
     }
 
     /// A record without a time of its own is remembered at the start of its poll, which the bound reaches last.
     #[test]
     fn a_key_is_found_wherever_it_is_kept() {
-        let mut track = PassPosition::starting_at(minute(-60));
-        track.take(minute(0), 7, None);
-        let knows = |track: &PassPosition, key| track.knows_anywhere(key, None) == Known::Taken;
-        assert!(knows(&track, 7) && !knows(&track, 8));
-        track.finish(minute(4), OVERLAP);
-        assert!(knows(&track, 7));
-        track.finish(minute(10), OVERLAP);
-        assert!(!knows(&track, 7));
+        let mut pass_position = PassPosition::starting_at(minute(-60));
+        pass_position.take(minute(0), 7, None);
+        let knows = |pass_position: &PassPosition, key| pass_position.knows_anywhere(key, None) == Known::Taken;
+        assert!(knows(&pass_position, 7) && !knows(&pass_position, 8));
+        pass_position.finish(minute(4), OVERLAP);
+        assert!(knows(&pass_position, 7));
+        pass_position.finish(minute(10), OVERLAP);
+        assert!(!knows(&pass_position, 7));
     }
 
     /// The case of delivery.md: as a set, status A→B→A under one `updatedAt` drops the last A.
     #[test]
     fn a_record_that_goes_back_to_what_it_was_has_changed() {
-        let mut track = PassPosition::starting_at(minute(-60));
+        let mut pass_position = PassPosition::starting_at(minute(-60));
         for version in [1, 2, 1] {
-            assert_ne!(track.knows(minute(-3), 7, Some(version)), Known::Taken);
-            assert!(track.take(minute(-3), 7, Some(version)));
-            assert_eq!(track.knows(minute(-3), 7, Some(version)), Known::Taken);
+            assert_ne!(pass_position.knows(minute(-3), 7, Some(version)), Known::Taken);
+            assert!(pass_position.take(minute(-3), 7, Some(version)));
+            assert_eq!(pass_position.knows(minute(-3), 7, Some(version)), Known::Taken);
         }
-        assert_eq!(track.key_count(), 1);
-        assert!(!track.take(minute(-3), 7, Some(1)));
+        assert_eq!(pass_position.key_count(), 1);
+        assert!(!pass_position.take(minute(-3), 7, Some(1)));
     }
 
     /// The console compares at about 10 ms: a query from the bound shows what lies just before it, again and again.
     #[test]
     fn a_record_just_before_the_bound_is_still_distinguished() {
         let before = |bound: Timestamp| bound.minus(Duration::from_millis(5));
-        let mut track = PassPosition::starting_at(minute(0));
-        assert!(track.take(before(minute(0)), 1, None));
-        assert!(!track.take(before(minute(0)), 1, None), "taken below the bound");
-        assert!(track.take(before(minute(5)), 2, None));
-        track.finish(minute(10), OVERLAP);
-        assert_eq!(track.bound, minute(5));
-        assert!(has(&track, before(minute(5)), 2), "below the bound that was raised over it");
-        assert!(!has(&track, before(minute(0)), 1), "nobody asks for it any more");
-        assert!(track.take(minute(0), 3, None) && !has(&track, minute(0), 3), "nor for this one");
-        assert_eq!(track.key_count(), 1);
+        let mut pass_position = PassPosition::starting_at(minute(0));
+        assert!(pass_position.take(before(minute(0)), 1, None));
+        assert!(!pass_position.take(before(minute(0)), 1, None), "taken below the bound");
+        assert!(pass_position.take(before(minute(5)), 2, None));
+        pass_position.finish(minute(10), OVERLAP);
+        assert_eq!(pass_position.bound, minute(5));
+        assert!(has(&pass_position, before(minute(5)), 2), "below the bound that was raised over it");
+        assert!(!has(&pass_position, before(minute(0)), 1), "nobody asks for it any more");
+        assert!(pass_position.take(minute(0), 3, None) && !has(&pass_position, minute(0), 3), "nor for this one");
+        assert_eq!(pass_position.key_count(), 1);
     }
 
     #[test]
     fn what_was_read_reaches_to_the_watermark_or_to_the_last_complete_poll() {
-        let mut track = PassPosition::starting_at(minute(-60));
-        track.advance(minute(-30), minute(0), OVERLAP);
-        assert_eq!((track.watermark, track.complete_until(), track.complete), (minute(-30), minute(-30), None));
-        track.advance(minute(3), minute(0), OVERLAP);
-        assert_eq!(track.watermark, minute(0), "what comes after the poll's start is the next one's");
-        track.finish(minute(1), OVERLAP);
-        track.advance(minute(-10), minute(2), OVERLAP);
-        assert_eq!((track.watermark, track.complete_until()), (minute(1), minute(1)));
+        let mut pass_position = PassPosition::starting_at(minute(-60));
+        pass_position.advance(minute(-30), minute(0), OVERLAP);
+        assert_eq!(
+            (pass_position.watermark, pass_position.complete_until(), pass_position.complete),
+            (minute(-30), minute(-30), None)
+        );
+        pass_position.advance(minute(3), minute(0), OVERLAP);
+        assert_eq!(pass_position.watermark, minute(0), "what comes after the poll's start is the next one's");
+        pass_position.finish(minute(1), OVERLAP);
+        pass_position.advance(minute(-10), minute(2), OVERLAP);
+        assert_eq!((pass_position.watermark, pass_position.complete_until()), (minute(1), minute(1)));
     }
 
     /// Keys of one console say nothing about another's records.
     #[test]
     fn another_console_begins_without_keys_at_the_same_time() {
-        let mut track = PassPosition::starting_at(minute(-60));
-        track.take(minute(-3), 7, None);
-        track.finish(minute(0), OVERLAP);
-        track.snapshot = Some(Snapshot { time: minute(0), taken: 1, stage: Stage::Done });
-        track.forget_keys();
-        assert_eq!((track.key_count(), track.snapshot, track.bound), (0, None, minute(-5)));
+        let mut pass_position = PassPosition::starting_at(minute(-60));
+        pass_position.take(minute(-3), 7, None);
+        pass_position.finish(minute(0), OVERLAP);
+        pass_position.snapshot = Some(Snapshot { time: minute(0), taken: 1, stage: Stage::Done });
+        pass_position.forget_keys();
+        assert_eq!((pass_position.key_count(), pass_position.snapshot, pass_position.bound), (0, None, minute(-5)));
     }
 
     #[test]
     fn a_snapshot_reads_all_then_says_so_then_is_done() {
-        let mut track = PassPosition::starting_at(minute(-60));
-        track.take(minute(-3), 7, None);
-        track.finish(minute(0), OVERLAP);
-        let stage =
-            |track: &PassPosition| track.snapshot.map(|snapshot| (snapshot.time, snapshot.taken, snapshot.stage));
+        let mut pass_position = PassPosition::starting_at(minute(-60));
+        pass_position.take(minute(-3), 7, None);
+        pass_position.finish(minute(0), OVERLAP);
+        let stage = |pass_position: &PassPosition| {
+            pass_position.snapshot.map(|snapshot| (snapshot.time, snapshot.taken, snapshot.stage))
+        };
         for (time, marker) in [(minute(10), true), (minute(20), false)] {
-            track.begin_snapshot(time, minute(-60));
-            assert_eq!((track.bound, track.watermark, track.key_count()), (minute(-60), minute(-60), 0));
+            pass_position.begin_snapshot(time, minute(-60));
+            assert_eq!(
+                (pass_position.bound, pass_position.watermark, pass_position.key_count()),
+                (minute(-60), minute(-60), 0)
+            );
             for key in [7, 8, 8] {
-                track.take(minute(-3), key, None);
+                pass_position.take(minute(-3), key, None);
             }
-            assert_eq!(stage(&track), Some((time, 2, Stage::Reading)));
-            track.finish_snapshot(time, marker);
-            assert_eq!((track.complete, track.key_count()), (Some(time), 0));
+            assert_eq!(stage(&pass_position), Some((time, 2, Stage::Reading)));
+            pass_position.finish_snapshot(time, marker);
+            assert_eq!((pass_position.complete, pass_position.key_count()), (Some(time), 0));
             if marker {
-                assert_eq!(stage(&track), Some((time, 2, Stage::Marking)));
-                track.take(time, 9, None);
-                assert_eq!(stage(&track), Some((time, 2, Stage::Marking)), "its last event is no record");
-                track.finish_snapshot(time, marker);
+                assert_eq!(stage(&pass_position), Some((time, 2, Stage::Marking)));
+                pass_position.take(time, 9, None);
+                assert_eq!(stage(&pass_position), Some((time, 2, Stage::Marking)), "its last event is no record");
+                pass_position.finish_snapshot(time, marker);
             }
-            assert_eq!(stage(&track), Some((time, 2, Stage::Done)));
+            assert_eq!(stage(&pass_position), Some((time, 2, Stage::Done)));
         }
     }
 }

@@ -131,7 +131,7 @@ impl Poll {
             if settings.snapshot { Some(position.next_snapshot(pass, start, settings.every)?) } else { None };
         // A snapshot that goes on is read up to its own time at least, whatever clock gives the time now.
         let start = snapshot.map_or(start, |time| time.max(start));
-        let (scan, sweep) = match (&settings.chain, &pull.findings) {
+        let (scan, sweep) = match (&settings.findings_of, &pull.findings) {
             (Some(scope), Some(findings)) => {
                 let sweep = position.is_sweep_due(pass, start, findings.resync);
                 (Some(FindingsScan::new(findings.clone(), scope.clone(), sweep)), sweep)
@@ -142,17 +142,17 @@ impl Poll {
         };
         let mut context = PollContext { pass, start, snapshot, sweep, leaves_open: false };
         position.enter(&passes, context);
-        let track = position.track(pass)?;
+        let pass_position = position.of_pass(pass)?;
         // A pass that looks for changes without a new time has to read all records again.
         let is_by_time = pass == 0 && settings.keys == Keys::Versions && snapshot.is_none() && pull.window.is_none();
-        let tail = if is_by_time && scan.is_none() { Tail::of(track, settings, start) } else { None };
+        let tail = if is_by_time && scan.is_none() { Tail::of(pass_position, settings, start) } else { None };
         // Versions that are not sent are counted, and not known.
         let tail = tail.map(|tail| if pull.drops_unchanged() { tail.without_counts() } else { tail });
         context.leaves_open = tail.as_ref().is_some_and(Tail::leaves_open);
         let new_from = tail.as_ref().map(Tail::new_from);
-        let from = track.bound.whole_second();
+        let from = pass_position.bound.whole_second();
         let bound = position.bound();
-        let phase = match track.snapshot {
+        let phase = match pass_position.snapshot {
             Some(snapshot) if snapshot.stage == Stage::Marking => Phase::Marking(snapshot),
             _ if start < from => return None,
             _ => tail.map_or(Phase::Paging, Phase::FindingLate),
@@ -407,7 +407,7 @@ impl Poll {
         for bytes in &shown.records {
             let offset = bytes.as_ptr() as usize - begin;
             let range = offset..offset + bytes.len();
-            let (order, version) = self.selection.take(bytes, range, now, &mut page);
+            let (order, version) = self.selection.select(bytes, range, now, &mut page);
             if let Some(time) = order {
                 self.progress.see(time);
             }
@@ -421,7 +421,7 @@ impl Poll {
         page.ordered = self.progress.ordered;
         if self.progress.ordered {
             let selection = &mut self.selection;
-            self.progress.settle(selection.context.start.minus(selection.pass().reach));
+            self.progress.page_read(selection.context.start.minus(selection.pass().reach));
             selection.forget_old(page.shown, self.progress.newest);
         }
         let shown_count = page.shown;

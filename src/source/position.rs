@@ -32,7 +32,7 @@ pub(super) const SNAPSHOT: &str = "snapshot";
 pub struct SourcePosition {
     /// The lane owes nothing before.
     pub(super) since: Timestamp,
-    pub(super) tracks: Vec<(CompactString, Arc<PassPosition>)>,
+    pub(super) pass_positions: Vec<(CompactString, Arc<PassPosition>)>,
     /// For each record that was shown since `contents_since` the hash of its last delivered content.
     pub(super) contents: Arc<HashMap<u64, u64>>,
     /// The same for records that were last shown before.
@@ -53,11 +53,11 @@ impl SourcePosition {
         let mut next = 0;
         for (index, pass) in passes.iter().enumerate() {
             // Most have their places already, and there may be hundreds of scopes.
-            match (next..self.tracks.len()).find(|place| self.tracks[*place].0 == pass.name) {
-                Some(place) => self.tracks[next..=place].rotate_right(1),
+            match (next..self.pass_positions.len()).find(|place| self.pass_positions[*place].0 == pass.name) {
+                Some(place) => self.pass_positions[next..=place].rotate_right(1),
                 None if pass.comes_back(index) => continue,
                 None => {
-                    self.tracks.insert(next, (pass.name.clone(), self.beginning(pass, passes)));
+                    self.pass_positions.insert(next, (pass.name.clone(), self.beginning(pass, passes)));
                     self.recorder.replaced();
                 }
             }
@@ -67,73 +67,80 @@ impl SourcePosition {
 
     /// Where a pass begins that was never polled. A scope that was found continues what was read of all scopes.
     fn beginning(&self, pass: &Pass, passes: &[Pass]) -> Arc<PassPosition> {
-        let all = passes.iter().find(|other| other.chain == Some(None) && pass.chain.is_some());
-        let read = all.and_then(|all| self.tracks.iter().find(|(name, _)| *name == all.name));
-        read.map_or_else(|| Arc::new(PassPosition::starting_at(self.since)), |(_, track)| track.clone())
+        let all = passes.iter().find(|other| other.reads_all_findings() && pass.findings_of.is_some());
+        let read = all.and_then(|all| self.pass_positions.iter().find(|(name, _)| *name == all.name));
+        read.map_or_else(|| Arc::new(PassPosition::starting_at(self.since)), |(_, pass_position)| pass_position.clone())
     }
 
     /// Forgets the positions of scopes, and of passes that come back, that the stream does not have now. Another mode
     /// of the stream goes on where it was.
     pub fn forget_others(&mut self, passes: &[Pass]) {
-        let is_of_findings = passes.iter().any(|pass| pass.chain.is_some());
-        let before = self.tracks.len();
-        self.tracks.retain(|(name, _)| {
+        let is_of_findings = passes.iter().any(|pass| pass.findings_of.is_some());
+        let before = self.pass_positions.len();
+        self.pass_positions.retain(|(name, _)| {
             let is_of_mode = !is_of_findings && [MAIN, SNAPSHOT].contains(&name.as_str());
             is_of_mode || passes.iter().any(|pass| pass.name == *name)
         });
-        if self.tracks.len() < before {
+        if self.pass_positions.len() < before {
             self.recorder.replaced();
         }
     }
 
     /// With the names of their passes.
-    pub fn tracks(&self) -> impl Iterator<Item = (&str, &PassPosition)> {
-        self.tracks.iter().map(|(name, track)| (name.as_str(), &**track))
+    pub fn pass_positions(&self) -> impl Iterator<Item = (&str, &PassPosition)> {
+        self.pass_positions.iter().map(|(name, pass_position)| (name.as_str(), &**pass_position))
     }
 
-    pub fn track(&self, pass: usize) -> Option<&PassPosition> {
-        self.tracks.get(pass).map(|(_, track)| &**track)
+    pub fn of_pass(&self, pass: usize) -> Option<&PassPosition> {
+        self.pass_positions.get(pass).map(|(_, pass_position)| &**pass_position)
     }
 
     /// Lower end of the first pass's next poll, included.
     pub fn bound(&self) -> Timestamp {
-        self.track(0).map_or(self.since, |track| track.bound)
+        self.of_pass(0).map_or(self.since, |pass_position| pass_position.bound)
     }
 
     /// The first pass settled all records up to this time, except late arrivals.
     pub fn watermark(&self) -> Timestamp {
-        self.track(0).map_or(self.since, |track| track.watermark)
+        self.of_pass(0).map_or(self.since, |pass_position| pass_position.watermark)
     }
 
     /// Start of the first pass's last poll that reached its end with all records settled.
     pub fn complete(&self) -> Option<Timestamp> {
-        self.track(0)?.complete
+        self.of_pass(0)?.complete
     }
 
     /// The first pass has read all records up to this time, late arrivals within `overlap` included. None for
     /// snapshots.
     pub fn closed_until(&self) -> Option<Timestamp> {
-        self.track(0).filter(|track| track.snapshot.is_none()).map(|track| track.bound)
+        self.of_pass(0)
+            .filter(|pass_position| pass_position.snapshot.is_none())
+            .map(|pass_position| pass_position.bound)
     }
 
     /// The time up to which the lane is complete: what `lag_seconds` is measured from. A lane that reads scope by scope
     /// is as far as the last one of them.
     pub fn complete_until(&self) -> Timestamp {
-        let scopes = self.tracks().filter(|(name, _)| is_of_scope(name)).map(|(_, track)| track.complete_until());
-        scopes.min().unwrap_or_else(|| self.track(0).map_or(self.since, PassPosition::complete_until))
+        let scopes = self
+            .pass_positions()
+            .filter(|(name, _)| is_of_scope(name))
+            .map(|(_, pass_position)| pass_position.complete_until());
+        scopes.min().unwrap_or_else(|| self.of_pass(0).map_or(self.since, PassPosition::complete_until))
     }
 
     /// The newest time of which the first pass settled a record.
     pub fn newest(&self) -> Timestamp {
         let after = |second: i64| Timestamp::from_micros(second.saturating_add(1).saturating_mul(1_000_000));
-        let after_keys =
-            self.track(0).and_then(|track| track.seconds.last_key_value()).map(|(second, _)| after(*second));
+        let after_keys = self
+            .of_pass(0)
+            .and_then(|pass_position| pass_position.seconds.last_key_value())
+            .map(|(second, _)| after(*second));
         self.complete_until().max(after_keys.unwrap_or_default())
     }
 
     /// Number of keys over all passes.
     pub fn key_count(&self) -> usize {
-        self.tracks().map(|(_, track)| track.key_count()).sum()
+        self.pass_positions().map(|(_, pass_position)| pass_position.key_count()).sum()
     }
 
     /// Number of records whose content is remembered.
@@ -143,9 +150,13 @@ impl SourcePosition {
 
     /// Looks up a record in the pass of a poll; a record without a time of its own, under every time.
     pub fn knows(&self, pass: &Pass, context: PollContext, record_key: &RecordKey, timed: bool) -> Known {
-        let Some(track) = self.track(context.pass) else { return Known::New };
+        let Some(pass_position) = self.of_pass(context.pass) else { return Known::New };
         let (key, version) = pass.key(record_key);
-        if timed { track.knows(pass.place(record_key), key, version) } else { track.knows_anywhere(key, version) }
+        if timed {
+            pass_position.knows(pass.place(record_key), key, version)
+        } else {
+            pass_position.knows_anywhere(key, version)
+        }
     }
 
     /// Whether the content of the record was delivered last.
@@ -163,7 +174,7 @@ impl SourcePosition {
     /// one is done.
     pub fn next_snapshot(&self, pass: usize, start: Timestamp, every: Duration) -> Option<Timestamp> {
         let due = start.aligned_to(every);
-        match self.track(pass).and_then(|track| track.snapshot) {
+        match self.of_pass(pass).and_then(|pass_position| pass_position.snapshot) {
             Some(snapshot) if snapshot.stage != Stage::Done => Some(snapshot.time),
             Some(snapshot) if snapshot.time >= due => None,
             _ => Some(due),
@@ -175,21 +186,21 @@ impl SourcePosition {
     /// shows records that the first one never does, so it begins where the lane does.
     pub fn enter(&mut self, passes: &[Pass], context: PollContext) {
         let since = self.since;
-        if self.tracks.len() < passes.len() {
+        if self.pass_positions.len() < passes.len() {
             for (index, pass) in passes.iter().enumerate() {
-                if self.tracks.get(index).is_none_or(|(name, _)| *name != pass.name) {
+                if self.pass_positions.get(index).is_none_or(|(name, _)| *name != pass.name) {
                     let shows_the_same = passes.first().is_some_and(|first| first.by == pass.by);
                     let reached = if shows_the_same { context.start.minus(pass.reach) } else { since };
                     let begin = since.max(reached);
-                    self.tracks.insert(index, (pass.name.clone(), Arc::new(PassPosition::starting_at(begin))));
+                    self.pass_positions.insert(index, (pass.name.clone(), Arc::new(PassPosition::starting_at(begin))));
                     self.recorder.replaced();
                 }
             }
         }
-        if let (Some(time), Some((_, track))) = (context.snapshot, self.tracks.get_mut(context.pass))
-            && track.snapshot.is_none_or(|snapshot| snapshot.time != time)
+        if let (Some(time), Some((_, pass_position))) = (context.snapshot, self.pass_positions.get_mut(context.pass))
+            && pass_position.snapshot.is_none_or(|snapshot| snapshot.time != time)
         {
-            Arc::make_mut(track).begin_snapshot(time, since);
+            Arc::make_mut(pass_position).begin_snapshot(time, since);
             self.recorder.replaced();
         }
     }
@@ -198,7 +209,7 @@ impl SourcePosition {
     /// later ones every `resync`, but not two in a row. If a sweep takes longer than `resync`, removals would never be
     /// read otherwise.
     pub(super) fn is_sweep_due(&self, pass: usize, start: Timestamp, resync: Duration) -> bool {
-        match self.track(pass).map(|track| (track.swept, track.complete)) {
+        match self.of_pass(pass).map(|pass_position| (pass_position.swept, pass_position.complete)) {
             Some((Some(swept), complete)) => start.since(swept) >= resync && complete > Some(swept),
             _ => self.since == Timestamp::default(),
         }
@@ -213,32 +224,32 @@ impl SourcePosition {
         }
         let mut is_new = false;
         let mut noted: SmallVec<[Noted; 1]> = SmallVec::new();
-        for (index, (pass, (_, track))) in passes.iter().zip(&mut self.tracks).enumerate() {
+        for (index, (pass, (_, pass_position))) in passes.iter().zip(&mut self.pass_positions).enumerate() {
             // Records that another pass delivers are no part of a snapshot, and findings are of one scope.
-            if index != context.pass && (pass.snapshot || pass.chain.is_some()) {
+            if index != context.pass && (pass.snapshot || pass.findings_of.is_some()) {
                 continue;
             }
             let (key, version) = pass.key(record_key);
             let place = pass.place(record_key);
-            let taken = match pass.chain {
-                Some(_) if track.key_count() >= MANY_FINDINGS => false,
-                Some(_) => Arc::make_mut(track).take_anywhere(place, key, version),
-                None => Arc::make_mut(track).take(place, key, version),
+            let taken = match pass.findings_of {
+                Some(_) if pass_position.key_count() >= MANY_FINDINGS => false,
+                Some(_) => Arc::make_mut(pass_position).take_anywhere(place, key, version),
+                None => Arc::make_mut(pass_position).take(place, key, version),
             };
             is_new |= taken && index == context.pass;
             let second = place.seconds();
-            if taken && self.recorder.is_recording() && second >= track.first_kept_second() {
+            if taken && self.recorder.is_recording() && second >= pass_position.first_kept_second() {
                 let is_same = |noted: &&mut Noted| (noted.second, noted.key, noted.version) == (second, key, version);
                 match noted.iter_mut().find(is_same) {
                     Some(noted) => noted.passes.push(index),
                     None => {
-                        let (passes, moves) = ([index].into_iter().collect(), pass.chain.is_some());
+                        let (passes, moves) = ([index].into_iter().collect(), pass.findings_of.is_some());
                         noted.push(Noted { passes, moves, second, key, version });
                     }
                 }
             }
         }
-        noted.iter().for_each(|noted| self.recorder.note(&self.tracks, noted));
+        noted.iter().for_each(|noted| self.recorder.note(&self.pass_positions, noted));
         if let Some(content) = record_key.content {
             self.recorder.note_content(record_key.id, content);
             Arc::make_mut(&mut self.contents).insert(record_key.id, content);
@@ -251,14 +262,15 @@ impl SourcePosition {
 
     /// A poll that has not reached its end settled everything up to `watermark`.
     pub fn advance(&mut self, passes: &[Pass], context: PollContext, watermark: Timestamp) {
-        if let (Some(pass), Some((_, track))) = (passes.get(context.pass), self.tracks.get_mut(context.pass))
-            && pass.chain.is_none()
+        if let (Some(pass), Some((_, pass_position))) =
+            (passes.get(context.pass), self.pass_positions.get_mut(context.pass))
+            && pass.findings_of.is_none()
         {
-            let track = Arc::make_mut(track);
+            let pass_position = Arc::make_mut(pass_position);
             if context.leaves_open {
-                track.advance_watermark(watermark, context.start);
+                pass_position.advance_watermark(watermark, context.start);
             } else {
-                track.advance(watermark, context.start, pass.reach);
+                pass_position.advance(watermark, context.start, pass.reach);
             }
         }
     }
@@ -267,29 +279,31 @@ impl SourcePosition {
     pub fn finish(&mut self, passes: &[Pass], context: PollContext, marker: bool) {
         self.enter(passes, context);
         self.age_contents(context.start);
-        let (Some(pass), Some((_, track))) = (passes.get(context.pass), self.tracks.get_mut(context.pass)) else {
+        let (Some(pass), Some((_, pass_position))) =
+            (passes.get(context.pass), self.pass_positions.get_mut(context.pass))
+        else {
             return;
         };
         if context.snapshot.is_some() {
-            Arc::make_mut(track).finish_snapshot(context.start, marker);
+            Arc::make_mut(pass_position).finish_snapshot(context.start, marker);
             self.recorder.replaced();
-        } else if pass.chain.is_some() {
-            let track = Arc::make_mut(track);
-            if context.sweep || track.swept.is_none() {
-                track.swept = Some(context.start);
+        } else if pass.findings_of.is_some() {
+            let pass_position = Arc::make_mut(pass_position);
+            if context.sweep || pass_position.swept.is_none() {
+                pass_position.swept = Some(context.start);
             }
-            track.finish(context.start, if context.sweep { pass.reach.max(BEFORE_SWEEP) } else { pass.reach });
+            pass_position.finish(context.start, if context.sweep { pass.reach.max(BEFORE_SWEEP) } else { pass.reach });
         } else if context.leaves_open {
-            Arc::make_mut(track).pass_over(context.start);
+            Arc::make_mut(pass_position).pass_over(context.start);
         } else {
-            Arc::make_mut(track).finish(context.start, pass.reach);
+            Arc::make_mut(pass_position).finish(context.start, pass.reach);
         }
     }
 
     /// A poll found that there is nothing to read for the time being: the bound stays.
     pub fn pass_over(&mut self, context: PollContext) {
-        if let Some((_, track)) = self.tracks.get_mut(context.pass) {
-            Arc::make_mut(track).pass_over(context.start);
+        if let Some((_, pass_position)) = self.pass_positions.get_mut(context.pass) {
+            Arc::make_mut(pass_position).pass_over(context.start);
         }
     }
 
@@ -306,18 +320,18 @@ impl SourcePosition {
 
     /// The last snapshot of a pass, once all its records are settled.
     pub fn read_snapshot(&self, pass: usize) -> Option<Snapshot> {
-        self.track(pass)?.snapshot.filter(|snapshot| snapshot.stage != Stage::Reading)
+        self.of_pass(pass)?.snapshot.filter(|snapshot| snapshot.stage != Stage::Reading)
     }
 
     /// Whether a snapshot waits only for its marker event.
     pub fn is_marking(&self, pass: usize) -> bool {
-        let snapshot = self.track(pass).and_then(|track| track.snapshot);
+        let snapshot = self.of_pass(pass).and_then(|pass_position| pass_position.snapshot);
         snapshot.is_some_and(|snapshot| snapshot.stage == Stage::Marking)
     }
 
     /// Keeps the times and forgets the keys: another console's records have other identities.
     pub fn forget_keys(&mut self) {
-        self.tracks.iter_mut().for_each(|(_, track)| Arc::make_mut(track).forget_keys());
+        self.pass_positions.iter_mut().for_each(|(_, pass_position)| Arc::make_mut(pass_position).forget_keys());
         (self.contents, self.old_contents, self.contents_since) = Default::default();
         self.recorder.replaced();
     }

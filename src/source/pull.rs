@@ -141,7 +141,7 @@ impl Pull {
             reach: self.overlap,
             keys: Keys::Versions,
             snapshot: false,
-            chain: None,
+            findings_of: None,
         };
         match self.stream {
             _ if self.window.is_some() => vec![main],
@@ -163,14 +163,13 @@ impl Pull {
                 vec![main, net]
             }
             Stream::Vulnerabilities => {
-                let chain = |scope: Option<Arc<Scope>>| Pass {
+                let pass = |scope: Option<Arc<Scope>>| Pass {
                     name: scope.as_deref().map_or(MAIN.into(), position_name),
                     keys: Keys::Latest,
-                    chain: Some(scope),
+                    findings_of: Some(scope),
                     ..main.clone()
                 };
-                let chains = self.findings.iter().flat_map(Findings::scopes);
-                chains.map(chain).collect()
+                self.findings.iter().flat_map(Findings::scopes).map(pass).collect()
             }
             _ => vec![main],
         }

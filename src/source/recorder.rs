@@ -74,10 +74,10 @@ impl Recorder {
         }
     }
 
-    /// `tracks` are those of the position.
-    pub fn note(&mut self, tracks: &[(CompactString, Arc<PassPosition>)], noted: &Noted) {
+    /// `pass_positions` are those of the position.
+    pub fn note(&mut self, pass_positions: &[(CompactString, Arc<PassPosition>)], noted: &Noted) {
         let Some(changes) = &mut self.0 else { return };
-        let names = || noted.passes.iter().filter_map(|index| tracks.get(*index)).map(|(name, _)| name);
+        let names = || noted.passes.iter().filter_map(|index| pass_positions.get(*index)).map(|(name, _)| name);
         let of = |keys: &SharedKeys| keys.moves == noted.moves && keys.passes.iter().eq(names());
         // They are applied in their order: the key must not stand before what other passes have of it.
         let has_key = |keys: &SharedKeys| keys.seconds.get(&noted.second).is_some_and(|records| records.has(noted.key));
@@ -96,11 +96,11 @@ impl Recorder {
     }
 
     /// Forgets changed keys that no pass of theirs remembers any more.
-    pub fn prune(&mut self, tracks: &[(CompactString, Arc<PassPosition>)]) {
+    pub fn prune(&mut self, pass_positions: &[(CompactString, Arc<PassPosition>)]) {
         let Some(changes) = &mut self.0 else { return };
         for SharedKeys { passes, seconds, .. } in &mut changes.keys {
-            let of_keys = tracks.iter().filter(|(name, _)| passes.contains(name));
-            let first = of_keys.map(|(_, track)| track.first_kept_second()).min().unwrap_or(i64::MIN);
+            let of_keys = pass_positions.iter().filter(|(name, _)| passes.contains(name));
+            let first = of_keys.map(|(_, pass_position)| pass_position.first_kept_second()).min().unwrap_or(i64::MIN);
             let kept = seconds.split_off(&first);
             let old = std::mem::replace(seconds, kept);
             changes.count -= old.values().map(|records| records.keys.len()).sum::<usize>().min(changes.count);

@@ -60,7 +60,8 @@ impl Selection {
         context: PollContext,
         position: SourcePosition,
     ) -> Self {
-        let forgotten_until = position.track(context.pass).map(|track| track.bound.whole_second()).unwrap_or_default();
+        let forgotten_until =
+            position.of_pass(context.pass).map(|pass_position| pass_position.bound.whole_second()).unwrap_or_default();
         let (returned, accounted) = Default::default();
         Self { host, meter, pull, passes, context, position, returned, accounted, forgotten_until, shown: 0 }
     }
@@ -87,12 +88,12 @@ impl Selection {
 
     /// Start of the pass's last complete poll.
     pub fn complete(&self) -> Option<Timestamp> {
-        self.position.track(self.context.pass)?.complete
+        self.position.of_pass(self.context.pass)?.complete
     }
 
     /// Adds a record to `page` if it is new, and counts it otherwise; it is counted as pulled already. Returns its time
     /// in the order of the poll, unless that time is not in the poll's window, and the key of its version.
-    pub fn take(
+    pub fn select(
         &mut self,
         bytes: &[u8],
         range: Range<usize>,
@@ -242,8 +243,10 @@ impl Selection {
             let before = std::mem::replace(&mut self.forgotten_until, newest);
             self.position.advance(&self.passes, self.context, before);
             // Another version of an agent may follow under a later time, and must not overtake the first.
-            if let Some(track) = self.position.track(self.context.pass).filter(|_| self.pass().keys == Keys::Latest) {
-                self.returned.forget_before(track.first_kept_second());
+            if let Some(pass_position) =
+                self.position.of_pass(self.context.pass).filter(|_| self.pass().keys == Keys::Latest)
+            {
+                self.returned.forget_before(pass_position.first_kept_second());
             }
             self.shown = 0;
         }

@@ -54,7 +54,8 @@ struct SharedKeysToStore<'a> {
 impl SourcePosition {
     /// From now on the position records what changes.
     pub fn record_changes(&mut self) {
-        let passes = self.tracks.iter().map(|(name, track)| (name.clone(), track.head())).collect();
+        let passes =
+            self.pass_positions.iter().map(|(name, pass_position)| (name.clone(), pass_position.head())).collect();
         self.recorder = Recorder(Some(Box::new(Changes { passes, ..Changes::default() })));
     }
 
@@ -71,7 +72,7 @@ impl SourcePosition {
 
     /// Number of keys and contents that have changed; none where the whole position has to be stored.
     pub fn change_count(&mut self) -> Option<usize> {
-        self.recorder.prune(&self.tracks);
+        self.recorder.prune(&self.pass_positions);
         self.recorder.0.as_ref().filter(|changes| !changes.is_replaced).map(|changes| changes.count)
     }
 
@@ -93,17 +94,17 @@ impl SourcePosition {
 
     /// The stored form of all of it.
     pub fn whole(&self) -> Vec<u8> {
-        let keys = self.tracks.iter().filter(|(_, track)| !track.seconds.is_empty());
-        let keys = keys.map(|(name, track)| SharedKeysToStore {
+        let keys = self.pass_positions.iter().filter(|(_, pass_position)| !pass_position.seconds.is_empty());
+        let keys = keys.map(|(name, pass_position)| SharedKeysToStore {
             passes: vec![name.clone()],
             moves: false,
-            seconds: &track.seconds,
+            seconds: &pass_position.seconds,
         });
         self.encode(self.heads().collect(), keys.collect(), &self.contents, &self.old_contents)
     }
 
     fn heads(&self) -> impl Iterator<Item = (&CompactString, Head)> {
-        self.tracks.iter().map(|(name, track)| (name, track.head()))
+        self.pass_positions.iter().map(|(name, pass_position)| (name, pass_position.head()))
     }
 
     fn encode(
@@ -133,11 +134,11 @@ impl PositionReader {
         let Self { position, moved } = self;
         (position.since, position.contents_since) = (part.since, part.contents_since);
         for (name, head) in part.passes {
-            track(position, &name).set_head(head);
+            pass_of(position, &name).set_head(head);
         }
         for SharedKeys { passes, moves, seconds } in part.keys {
             for name in passes {
-                let into = &mut track(position, &name).seconds;
+                let into = &mut pass_of(position, &name).seconds;
                 for (second, records) in &seconds {
                     if moves {
                         // The first part, which is whole, does not say which keys move.
@@ -164,7 +165,10 @@ impl PositionReader {
 
     /// The position, without the keys that it had forgotten meanwhile.
     pub fn finish(mut self) -> SourcePosition {
-        self.position.tracks.iter_mut().for_each(|(_, track)| Arc::make_mut(track).forget_old_keys());
+        self.position
+            .pass_positions
+            .iter_mut()
+            .for_each(|(_, pass_position)| Arc::make_mut(pass_position).forget_old_keys());
         self.position
     }
 
@@ -181,12 +185,12 @@ impl PositionReader {
 }
 
 /// The position of the pass with this name, which is added if it is not there.
-fn track<'a>(position: &'a mut SourcePosition, name: &CompactString) -> &'a mut PassPosition {
-    let place = position.tracks.iter().position(|(other, _)| other == name).unwrap_or_else(|| {
-        position.tracks.push((name.clone(), Arc::new(PassPosition::starting_at(position.since))));
-        position.tracks.len() - 1
+fn pass_of<'a>(position: &'a mut SourcePosition, name: &CompactString) -> &'a mut PassPosition {
+    let place = position.pass_positions.iter().position(|(other, _)| other == name).unwrap_or_else(|| {
+        position.pass_positions.push((name.clone(), Arc::new(PassPosition::starting_at(position.since))));
+        position.pass_positions.len() - 1
     });
-    Arc::make_mut(&mut position.tracks[place].1)
+    Arc::make_mut(&mut position.pass_positions[place].1)
 }
 
 /// The second of each key.

@@ -58,15 +58,15 @@ struct Part {
 impl Tail {
     /// For a poll of `pass` at `start`. None where the poll reads everything from the bound on: nothing of it was read,
     /// all of it is closed, or it has no known records.
-    pub fn of(track: &PassPosition, pass: &Pass, start: Timestamp) -> Option<Self> {
-        let read_until = track.complete.filter(|complete| *complete < start)?.whole_second();
-        let bound = track.bound.whole_second();
+    pub fn of(pass_position: &PassPosition, pass: &Pass, start: Timestamp) -> Option<Self> {
+        let read_until = pass_position.complete.filter(|complete| *complete < start)?.whole_second();
+        let bound = pass_position.bound.whole_second();
         let closed_until = start.minus(pass.reach);
-        let is_due = closed_until.since(track.bound) >= pass.reach / 2
-            || known(track, Span { from: bound, to: closed_until.whole_second() }) >= FULL_PAGE;
+        let is_due = closed_until.since(pass_position.bound) >= pass.reach / 2
+            || known(pass_position, Span { from: bound, to: closed_until.whole_second() }) >= FULL_PAGE;
         let closing = is_due.then(|| Span { from: bound, to: closed_until.whole_second().plus(SECOND) });
         let open = Span { from: closing.map_or(bound, |closing| closing.to), to: read_until };
-        if open.from >= open.to || known(track, Span { from: bound, to: read_until }) == 0 {
+        if open.from >= open.to || known(pass_position, Span { from: bound, to: read_until }) == 0 {
             return None;
         }
         let newest = Duration::from_secs((pass.every / NEWEST_PART).as_secs()).max(SECOND);
@@ -78,7 +78,7 @@ impl Tail {
             counts: 0,
             newest,
         };
-        tail.divide(track, open);
+        tail.divide(pass_position, open);
         Some(tail)
     }
 
@@ -110,7 +110,7 @@ impl Tail {
 
     /// The console counts so many records in the part of [`Self::question`]; None where it does not say. Fewer than are
     /// known is no reason to read: records that changed have moved to a later time.
-    pub fn counted(&mut self, track: &PassPosition, count: Option<u64>) {
+    pub fn counted(&mut self, pass_position: &PassPosition, count: Option<u64>) {
         let Some(count) = count else {
             self.parts.retain(|part| part.is_suspect);
             self.late.extend(self.parts.drain(..).map(|part| part.span));
@@ -118,7 +118,7 @@ impl Tail {
         };
         self.counts += 1;
         let Some(Part { span, .. }) = self.parts.pop() else { return };
-        let known = known(track, span);
+        let known = known(pass_position, span);
         if count > known as u64 {
             let is_newest = span.to == self.new.from;
             if known <= FEW && !is_newest || span.to.since(span.from) <= self.newest || self.counts >= MOST_COUNTS {
@@ -128,18 +128,18 @@ impl Tail {
             }
         }
         if self.counts >= MOST_COUNTS {
-            self.counted(track, None);
+            self.counted(pass_position, None);
         }
     }
 
     /// What the poll reads, in ascending order. Walks with no known records between them are one.
-    pub fn walks(self, track: &PassPosition) -> VecDeque<Span> {
+    pub fn walks(self, pass_position: &PassPosition) -> VecDeque<Span> {
         let mut late = self.late;
         late.sort_unstable_by_key(|span| span.from);
         let mut walks: VecDeque<Span> = self.closing.into_iter().collect();
         for span in late.into_iter().chain([self.new]) {
             match walks.back_mut() {
-                Some(last) if known(track, Span { from: last.to, to: span.from }) == 0 => last.to = span.to,
+                Some(last) if known(pass_position, Span { from: last.to, to: span.from }) == 0 => last.to = span.to,
                 _ => walks.push_back(span),
             }
         }
@@ -147,10 +147,10 @@ impl Tail {
     }
 
     /// Parts whose counts a console does not cap, from the newest on.
-    fn divide(&mut self, track: &PassPosition, open: Span) {
+    fn divide(&mut self, pass_position: &PassPosition, open: Span) {
         let mut part = Span { from: open.to, to: open.to };
         let mut records = 0;
-        let seconds = track.seconds.range(open.from.seconds()..open.to.seconds()).rev();
+        let seconds = pass_position.seconds.range(open.from.seconds()..open.to.seconds()).rev();
         for (second, known) in seconds.map(|(second, of)| (*second, of.keys.len())) {
             if records + known > MOST_COUNTED {
                 if records == 0 || self.parts.len() + 1 == MOST_PARTS {
@@ -161,8 +161,8 @@ impl Tail {
             }
             (part.from, records) = (Timestamp::from_micros(second * 1_000_000), records + known);
         }
-        let counted: usize = self.parts.iter().map(|part| known(track, part.span)).sum();
-        if records + counted == known(track, open) {
+        let counted: usize = self.parts.iter().map(|part| known(pass_position, part.span)).sum();
+        if records + counted == known(pass_position, open) {
             // Before the first known record there may be late ones too.
             part.from = open.from;
         }
@@ -187,10 +187,10 @@ impl Tail {
 }
 
 /// Number of known records in a part.
-fn known(track: &PassPosition, span: Span) -> usize {
+fn known(pass_position: &PassPosition, span: Span) -> usize {
     if span.from >= span.to {
         return 0;
     }
-    let seconds = track.seconds.range(span.from.seconds()..span.to.seconds());
+    let seconds = pass_position.seconds.range(span.from.seconds()..span.to.seconds());
     seconds.map(|(_, records)| records.keys.len()).sum()
 }

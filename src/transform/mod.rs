@@ -164,7 +164,7 @@ impl Mapper {
     /// # Errors
     /// When the record cannot be mapped. The appended event is then an error event that contains the record.
     pub fn map(&mut self, record: &[u8], out: &mut Vec<u8>) -> Result<Mapped, MapError> {
-        self.map_enriched(record, None, None, out)
+        self.map_record(record, None, None, out)
     }
 
     /// As [`Self::map`], with the identity of the record if it is known already, and with `enrichment`, a JSON object
@@ -172,7 +172,7 @@ impl Mapper {
     ///
     /// # Errors
     /// As [`Self::map`].
-    pub fn map_enriched(
+    pub fn map_record(
         &mut self,
         record: &[u8],
         identity: Option<Identity>,

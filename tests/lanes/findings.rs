@@ -99,7 +99,7 @@ async fn a_token_of_more_than_a_thousand_sites_is_read_to_the_last_site() {
         assert!(sites.len() > 1_000 && arrived(&harness, &sink).contains(&last), "{last_page:?}");
         assert_eq!(arrived(&harness, &sink), open(&harness, &sites));
         let stored = harness.checkpoint(Stream::Vulnerabilities, "siem").unwrap().position;
-        assert_eq!(stored.tracks().filter(|(name, _)| name.starts_with("siteIds=")).count(), sites.len());
+        assert_eq!(stored.pass_positions().filter(|(name, _)| name.starts_with("siteIds=")).count(), sites.len());
     }
 }
 
@@ -226,7 +226,7 @@ async fn found_sites_are_followed_and_their_positions_with_them() {
     let sink = MemorySink::accepting(harness.clock);
     let names = |harness: &LaneHarness| {
         let stored = harness.checkpoint(Stream::Vulnerabilities, "siem").unwrap().position;
-        stored.tracks().map(|(name, _)| name.to_owned()).filter(|name| name != "main").collect::<BTreeSet<_>>()
+        stored.pass_positions().map(|(name, _)| name.to_owned()).filter(|name| name != "main").collect::<BTreeSet<_>>()
     };
     let named = |sites: &[u64]| sites.iter().map(|site| format!("siteIds={site}")).collect::<BTreeSet<_>>();
     let running = start(&harness, pull.clone(), &sink);
@@ -259,6 +259,6 @@ async fn the_findings_of_a_site_are_remembered_for_that_site() {
     let sink = MemorySink::accepting(harness.clock);
     harness.run_once(harness.lane(pull, "siem", sink.clone())).await;
     let position = harness.checkpoint(Stream::Vulnerabilities, "siem").unwrap().position;
-    assert!(position.tracks().all(|(_, track)| (1..sink.total()).contains(&track.key_count())));
+    assert!(position.pass_positions().all(|(_, pass_position)| (1..sink.total()).contains(&pass_position.key_count())));
     assert_eq!(position.key_count(), sink.total(), "each once");
 }

@@ -127,7 +127,7 @@ async fn without_volatile_keys_every_check_in_is_sent() {
     assert_eq!(harness.checkpoint(Stream::Agents, "siem").unwrap().position.content_count(), 0);
 }
 
-/// Each mode has a track of its own; what is known of the agents stays.
+/// Each mode has a position of its own; what is known of the agents stays.
 #[tokio::test(start_paused = true)]
 async fn a_lane_may_change_its_mode_and_change_back() {
     let harness = LaneHarness::new(|setup| setup.agents = 60);
@@ -387,7 +387,7 @@ async fn a_snapshot_is_every_agent_under_one_time_and_a_restart_continues_it() {
     assert_eq!(last.1, "snapshot", "the marker comes after all the others");
     let metrics = running.metrics.clone();
     assert_eq!(metrics.snapshot(), Some((first, listed.len() as u64)));
-    let stored = harness.checkpoint(Stream::Agents, "siem").unwrap().position.track(0).unwrap().snapshot.unwrap();
+    let stored = harness.checkpoint(Stream::Agents, "siem").unwrap().position.of_pass(0).unwrap().snapshot.unwrap();
     assert_eq!((stored.time, stored.stage), (first, Stage::Done), "a kill now would repeat nothing");
     assert_counts_balance(&metrics);
 

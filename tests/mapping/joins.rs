@@ -22,7 +22,7 @@ fn every_event_has_its_identity() {
         assert_fields(&map(stream, &record), &[("sentinel_one.identity", json!(expected.to_string()))]);
         // A lane passes the identity that it delivers under, which names a snapshot for example.
         let (identity, mut out) = (Identity::from_bytes([7; 16]), Vec::new());
-        mapper(stream, false).map_enriched(text.as_bytes(), Some(identity), None, &mut out).unwrap();
+        mapper(stream, false).map_record(text.as_bytes(), Some(identity), None, &mut out).unwrap();
         let event: Value = serde_json::from_slice(&out).unwrap();
         assert_fields(&event, &[("sentinel_one.identity", json!(identity.to_string()))]);
     }

@@ -282,7 +282,7 @@ impl Ledger {
         // What every pass has left behind is never read again, nor is a snapshot whose records are settled.
         let bound = match self.snapshots {
             true => snapshot.map(|snapshot| snapshot.time),
-            false => position.tracks().map(|(_, track)| track.bound).min(),
+            false => position.pass_positions().map(|(_, pass_position)| pass_position.bound).min(),
         };
         if let Some(snapshot) = snapshot {
             let settled = self.settled_in_snapshot(snapshot.time.micros());
@@ -297,7 +297,8 @@ impl Ledger {
             if before.since_resolved != checkpoint.since_resolved {
                 return Err(format!("since moved from {} to {}", before.since_resolved, checkpoint.since_resolved));
             }
-            for ((name, before), (_, now)) in before.position.tracks().zip(checkpoint.position.tracks()) {
+            for ((name, before), (_, now)) in before.position.pass_positions().zip(checkpoint.position.pass_positions())
+            {
                 let (old, new) = (before.snapshot, now.snapshot);
                 if old.map(|snapshot| snapshot.time) > new.map(|snapshot| snapshot.time) {
                     return Err(format!("snapshot {new:?} comes after {old:?}"));
@@ -308,7 +309,7 @@ impl Ledger {
                 }
             }
         }
-        for versions in checkpoint.position.tracks().flat_map(|(_, track)| track.versions()) {
+        for versions in checkpoint.position.pass_positions().flat_map(|(_, pass_position)| pass_position.versions()) {
             let is_settled = |key: &u64| self.settled.contains(key) || self.settled_short.contains(key);
             if let Some(key) = versions.iter().find(|key| !is_settled(key) && !left_out(**key)) {
                 return Err(format!("key {key} is in the store, but its event is not settled"));
@@ -350,8 +351,9 @@ impl Ledger {
 
     /// Whether the stored checkpoint is behind a version that leaves no other trace.
     pub fn has_read(&self, version: &Version) -> bool {
-        self.checkpoint.iter().flat_map(|checkpoint| checkpoint.position.tracks()).any(|(_, track)| {
-            track.bound.micros() > version.time || track.versions().any(|keys| keys.contains(&version.key))
+        self.checkpoint.iter().flat_map(|checkpoint| checkpoint.position.pass_positions()).any(|(_, pass_position)| {
+            pass_position.bound.micros() > version.time
+                || pass_position.versions().any(|keys| keys.contains(&version.key))
         })
     }
 

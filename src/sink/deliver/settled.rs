@@ -15,7 +15,7 @@ impl Settled {
         flags.iter().enumerate().filter(|(_, is)| **is == settled).map(|(index, _)| index).collect()
     }
 
-    pub(super) fn settle(&self, indices: impl IntoIterator<Item = usize>) {
+    pub(super) fn mark(&self, indices: impl IntoIterator<Item = usize>) {
         let mut flags = self.0.lock();
         for index in indices {
             if let Some(flag) = flags.get_mut(index) {

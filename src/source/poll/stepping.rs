@@ -123,7 +123,7 @@ impl Poll {
     fn beginning(&mut self, beginning: &Bytes, brief: &[u8], max_bytes: usize, now: Timestamp) -> Page {
         let mut page = Page { body: beginning.clone(), cut: true, shown: 1, ..self.empty_page() };
         self.selection.count_pulled(1);
-        let (_, version) = self.selection.take(brief, 0..beginning.len(), now, &mut page);
+        let (_, version) = self.selection.select(brief, 0..beginning.len(), now, &mut page);
         self.pager.show(version);
         if let Some(record) = page.records.first() {
             warn!(

@@ -18,8 +18,8 @@ impl Poll {
             Err(_) => None,
             Ok(body) => read_page(self.pull.stream, body, self.reader.redactor()).ok(),
         };
-        if let Some(track) = self.selection.position.track(self.selection.context.pass) {
-            tail.counted(track, page.and_then(|page| page.total_items));
+        if let Some(pass_position) = self.selection.position.of_pass(self.selection.context.pass) {
+            tail.counted(pass_position, page.and_then(|page| page.total_items));
         }
         self.begin_walks();
         Ok(())
@@ -33,8 +33,8 @@ impl Poll {
         }
         let Phase::FindingLate(tail) = std::mem::replace(&mut self.phase, Phase::Paging) else { return };
         self.has_late = tail.has_late();
-        if let Some(track) = self.selection.position.track(self.selection.context.pass) {
-            self.walks = tail.walks(track);
+        if let Some(pass_position) = self.selection.position.of_pass(self.selection.context.pass) {
+            self.walks = tail.walks(pass_position);
         }
         self.next_walk();
     }

@@ -96,7 +96,9 @@ fn a_pass_that_comes_back_begins_no_further_back_than_it_reaches() {
     for (id, at) in [(1, minute(-400_000)), (2, minute(-70)), (3, minute(-50))] {
         assert!(position.take(&passes, context(0, minute(0)), &record_key(id, at)));
     }
-    let second = |position: &SourcePosition| position.track(1).map(|track| (track.bound, track.key_count()));
+    let second = |position: &SourcePosition| {
+        position.of_pass(1).map(|pass_position| (pass_position.bound, pass_position.key_count()))
+    };
     assert_eq!(second(&position), Some((minute(-60), 1)));
     position.finish(&passes, context(0, minute(30)), false);
     assert_eq!(second(&position), Some((minute(-60), 1)), "what it has not read is still to be read");
@@ -106,7 +108,7 @@ fn a_pass_that_comes_back_begins_no_further_back_than_it_reaches() {
     position.align(&off);
     position.forget_others(&off);
     position.finish(&off, context(0, minute(10_000)), false);
-    assert_eq!((second(&position), position.tracks().count()), (None, 1));
+    assert_eq!((second(&position), position.pass_positions().count()), (None, 1));
     position.align(&passes);
     position.enter(&passes, context(0, minute(10_030)));
     assert_eq!(second(&position), Some((minute(9_970), 0)));
@@ -122,9 +124,9 @@ fn a_pass_in_another_order_begins_where_the_lane_does() {
     let pull = Pull::of(Stream::UnifiedAlerts);
     let (passes, mut position) = (pull.passes(), SourcePosition::starting_at(minute(-500_000)));
     position.enter(&passes, context(0, minute(0)));
-    assert_eq!(position.track(1).map(|track| track.bound), Some(minute(-500_000)));
+    assert_eq!(position.of_pass(1).map(|pass_position| pass_position.bound), Some(minute(-500_000)));
     position.finish(&passes, context(1, minute(0)), false);
-    assert_eq!(position.track(1).map(|track| track.bound), Some(minute(-24 * 60)));
+    assert_eq!(position.of_pass(1).map(|pass_position| pass_position.bound), Some(minute(-24 * 60)));
 }
 
 /// Machines that exist for a day would be remembered for years.
@@ -189,5 +191,8 @@ fn so_many_findings_are_remembered_and_no_more() {
     (0..MANY_FINDINGS as u64 + 2).for_each(|id| {
         position.take(&passes, context(0, minute(0)), &record_key(id, minute(0)));
     });
-    assert_eq!(position.tracks().map(|(_, track)| track.key_count()).max(), Some(MANY_FINDINGS));
+    assert_eq!(
+        position.pass_positions().map(|(_, pass_position)| pass_position.key_count()).max(),
+        Some(MANY_FINDINGS)
+    );
 }

@@ -58,7 +58,7 @@ fn a_threat_with_notes_and_timeline() {
     let mut out = Vec::new();
     let record = record.to_string();
     let mut mapper = mapper_to(Schema::Ocsf, Stream::Threats, false);
-    mapper.map_enriched(record.as_bytes(), None, Some(enrichment.to_string().as_bytes()), &mut out).unwrap();
+    mapper.map_record(record.as_bytes(), None, Some(enrichment.to_string().as_bytes()), &mut out).unwrap();
     let event = read_event(&out);
     assert_eq!(schema::faults(&event), Vec::<String>::new(), "{event:#}");
     insta::assert_snapshot!("enriched-threat", format!("{event:#}"));

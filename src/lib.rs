@@ -11,7 +11,7 @@
 //! - [`transform`] writes the event of a record once, into the buffer of the batch that will carry it.
 //! - [`sink`] makes one attempt for a batch and returns an `Outcome`. [`sink::deliver`] retries, splits and
 //!   dead-letters.
-//! - [`lane`] joins these stages with bounded channels, within one memory budget. Settled events move its position, and
+//! - [`lane`] joins these stages with bounded channels, within one memory budget. Settled events move its position.
 //! - [`checkpoint`] says how the position and the ledger are stored as the lane's checkpoint: by [`state`], or by a
 //!   sink together with the events.
 //!

@@ -1,5 +1,6 @@
 //! Checks that concern several values: contradictions, values without sense, and warnings.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,15 +31,15 @@ struct Report<'a> {
 
 impl Report<'_> {
     /// At the node at `keys`, or at the innermost one on the path to it.
-    fn push(&mut self, keys: &[&str], severity: Severity, message: impl Into<String>) {
+    fn push(&mut self, keys: &[&str], severity: Severity, message: impl Into<Cow<'static, str>>) {
         self.at(&self.root.nearest(keys).place.clone(), &keys.join("."), severity, message);
     }
 
-    fn error(&mut self, keys: &[&str], message: impl Into<String>) {
+    fn error(&mut self, keys: &[&str], message: impl Into<Cow<'static, str>>) {
         self.push(keys, Severity::Error, message);
     }
 
-    fn at(&mut self, place: &Place, key: &str, severity: Severity, message: impl Into<String>) {
+    fn at(&mut self, place: &Place, key: &str, severity: Severity, message: impl Into<Cow<'static, str>>) {
         self.problems.push(Problem::at(place, key, severity, message));
     }
 }

@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -37,7 +38,7 @@ pub struct Problem {
     /// Such as `streams.threats.interval` or `sinks[0].topic`; empty at the top level.
     pub key: String,
     /// The problem and its solution.
-    pub message: String,
+    pub message: Cow<'static, str>,
     pub severity: Severity,
 }
 
@@ -50,7 +51,7 @@ pub(super) const LITERAL_SECRET: &str = "the secret is in the file itself, and r
                                          { file: PATH } or { env: NAME } keeps it elsewhere";
 
 impl Problem {
-    pub(super) fn at(place: &Place, key: &str, severity: Severity, message: impl Into<String>) -> Self {
+    pub(super) fn at(place: &Place, key: &str, severity: Severity, message: impl Into<Cow<'static, str>>) -> Self {
         Self {
             file: place.file.to_path_buf(),
             line: place.line,
@@ -62,7 +63,7 @@ impl Problem {
     }
 
     /// An error in the file as a whole.
-    pub(super) fn file(file: &Path, message: impl Into<String>) -> Self {
+    pub(super) fn file(file: &Path, message: impl Into<Cow<'static, str>>) -> Self {
         Self {
             file: file.to_owned(),
             line: 0,

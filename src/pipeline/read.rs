@@ -4,6 +4,7 @@
 //! unknown keys and continues. A refused value is marked, and the tree is read again without it. This repeats until no
 //! value is refused. So the reported problems always agree with what the program accepts.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fmt;
 
@@ -221,7 +222,7 @@ pub(super) struct Reader<'de, 'a> {
 }
 
 impl<'de> Reader<'de, '_> {
-    fn report(&self, place: &Place, key: &str, severity: Severity, message: impl Into<String>) {
+    fn report(&self, place: &Place, key: &str, severity: Severity, message: impl Into<Cow<'static, str>>) {
         self.push(Problem::at(place, key, severity, message));
     }
 

@@ -1,5 +1,6 @@
 //! Pipeline files from other hands than the operator's: what they may not say.
 
+use std::borrow::Cow;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
@@ -121,7 +122,7 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
-    fn refuse(&mut self, node: &Node, key: &str, message: impl Into<String>) {
+    fn refuse(&mut self, node: &Node, key: &str, message: impl Into<Cow<'static, str>>) {
         self.problems.push(Problem::at(&node.place, key, Severity::Error, message));
     }
 

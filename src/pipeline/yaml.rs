@@ -3,6 +3,7 @@
 //! It is built from the events of the parser. Existing tree types silently drop repeated keys, and read large ids as
 //! floating point numbers.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::path::Path;
@@ -162,7 +163,7 @@ impl<'a> Builder<'a> {
             Some(Ok((event, span))) => Ok((event, self.place(&span.start))),
             Some(Err(error)) => {
                 let message = format!("not valid YAML: {}", explain(error.info()));
-                Err(self.error(&self.place(error.marker()), &message))
+                Err(self.error(&self.place(error.marker()), message))
             }
             None => Ok((Event::StreamEnd, self.place(&Marker::default()))),
         }
@@ -173,7 +174,7 @@ impl<'a> Builder<'a> {
         Place { file: Arc::clone(&self.file), line: number(marker.line()).max(1), column: number(marker.col() + 1) }
     }
 
-    fn error(&self, place: &Place, message: &str) -> Box<Problem> {
+    fn error(&self, place: &Place, message: impl Into<Cow<'static, str>>) -> Box<Problem> {
         Box::new(Problem::at(place, "", Severity::Error, message))
     }
 

@@ -94,7 +94,7 @@ fn what_is_not_there_or_no_text_is_reported() {
     fs::write(directory.path().join("latin.yaml"), b"name: a\nconsole: \xe9\n").unwrap();
     fs::write(directory.path().join("large.yaml"), vec![b'#'; 2 << 20]).unwrap();
     let loaded = load(&[directory.path().to_owned(), directory.path().join("missing")], &FileOptions::default());
-    let reported: Vec<_> = loaded.problems.iter().map(|problem| problem.message.as_str()).collect();
+    let reported: Vec<_> = loaded.problems.iter().map(|problem| &*problem.message).collect();
     assert_eq!(reported, ["larger than 1 MiB", "line 2 is not UTF-8 text", "there is no such file or directory"]);
 }
 

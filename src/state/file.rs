@@ -69,7 +69,13 @@ impl FileStore {
         work: impl FnOnce() -> Result<T, StateError> + Send + 'static,
     ) -> Result<T, StateError> {
         let turn = self.turn(path).lock_owned().await;
-        blocking(move || (work(), turn).0).await
+        let done = blocking(move || (work(), turn).0).await;
+        // A worker writes ten thousand paths. `turn` removes those whose caller did not wait for the end.
+        let mut turns = self.turns.lock();
+        if turns.get(path).is_some_and(|turn| turn.strong_count() == 0) {
+            turns.remove(path);
+        }
+        done
     }
 
     fn turn(&self, path: &Path) -> Arc<Turn> {

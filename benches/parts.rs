@@ -121,8 +121,8 @@ fn position(criterion: &mut Criterion) {
     taken(&mut full);
     let begin = Timestamp::from_micros(begin);
     let ledger = Ledger::begin(begin, String::new(), true);
-    let host = "usea1-acme.sentinelone.net".to_owned();
-    let checkpoint = LaneCheckpoint::begin(host, String::new(), "1d".to_owned(), begin, full.clone(), ledger);
+    let host = "usea1-acme.sentinelone.net".into();
+    let checkpoint = LaneCheckpoint::begin(host, "".into(), "1d".into(), begin, full.clone(), ledger);
     let stored = checkpoint.encode();
     println!("checkpoint of {KEYS} keys: {} bytes", stored.len());
     let mut group = criterion.benchmark_group("position");

@@ -189,7 +189,7 @@ async fn list(store: &dyn Store) -> anyhow::Result<()> {
         // One damaged checkpoint must not hide the others.
         table.add_row(match checkpoint {
             Ok(LaneCheckpoint { host, position, .. }) => {
-                [name, position.bound().to_string(), position.complete_until().to_string(), host]
+                [name, position.bound().to_string(), position.complete_until().to_string(), host.into()]
             }
             Err(error) => [name, format!("{error:#}"), String::new(), String::new()],
         });

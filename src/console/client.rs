@@ -39,7 +39,7 @@ pub struct Client {
     url: ConsoleUrl,
     tokens: Arc<Tokens>,
     pub(super) redactor: Redactor,
-    pub(super) scope: Vec<(&'static str, String)>,
+    pub(super) scope: Box<[(&'static str, String)]>,
     pub(super) unknown_fields: UnknownFields,
     limiter: Limiter,
     timeout: Duration,

@@ -21,13 +21,13 @@ pub struct ConsoleSettings {
     pub token: Secrets,
     /// Account ids that narrow the token's scope.
     #[serde(default)]
-    pub accounts: Vec<Id>,
+    pub accounts: Box<[Id]>,
     /// Site ids that narrow the token's scope.
     #[serde(default)]
-    pub sites: Vec<Id>,
+    pub sites: Box<[Id]>,
     /// Group ids that narrow the token's scope.
     #[serde(default)]
-    pub groups: Vec<Id>,
+    pub groups: Box<[Id]>,
     /// Limit for this host and token. All pipelines of the process that use both share it: the smallest value applies.
     #[schemars(extend("default" = DEFAULT_REQUESTS_PER_SECOND, "unit" = "requests per second", "minimum" = 0.001, "maximum" = 1000))]
     pub requests_per_second: Option<f64>,

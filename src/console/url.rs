@@ -7,8 +7,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, JsonSchema)]
 #[schemars(with = "String", title = "URL")]
 pub struct ConsoleUrl {
-    base: String,
-    host: String,
+    base: Box<str>,
+    host: Box<str>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -48,7 +48,7 @@ impl ConsoleUrl {
             Some(port) => format!("{name}:{port}"),
             None => name.to_owned(),
         };
-        Ok(Self { base: format!("{}://{host}", url.scheme()), host })
+        Ok(Self { base: format!("{}://{host}", url.scheme()).into(), host: host.into() })
     }
 
     /// `https://host` without a path.

@@ -21,11 +21,11 @@ const COPY: u8 = 0;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LaneCheckpoint {
     /// The console that the position's keys belong to.
-    pub host: String,
+    pub host: Box<str>,
     /// The accounts, sites and groups of the requests, as text.
-    pub scope: String,
+    pub scope: Box<str>,
     /// `since` as the pipeline file had it at the first start.
-    pub since: String,
+    pub since: Box<str>,
     /// `since` as it was resolved then. The lane delivers nothing older.
     pub since_resolved: Timestamp,
     /// How far the lane has come. Of a large one, the checkpoint itself has only the first pass and what has changed
@@ -69,9 +69,9 @@ impl From<postcard::Error> for LaneCheckpointError {
 impl LaneCheckpoint {
     /// Of a new lane.
     pub fn begin(
-        host: String,
-        scope: String,
-        since: String,
+        host: Box<str>,
+        scope: Box<str>,
+        since: Box<str>,
         since_resolved: Timestamp,
         position: SourcePosition,
         ledger: Ledger,
@@ -256,8 +256,8 @@ mod tests {
 
     fn checkpoint(ledger: impl FnOnce(Timestamp) -> Ledger) -> LaneCheckpoint {
         let since = Timestamp::from_micros(1_700_000_000_000_000);
-        let (host, position) = ("console.example".to_owned(), SourcePosition::starting_at(since));
-        let begun = LaneCheckpoint::begin(host, String::new(), "1d".to_owned(), since, position, ledger(since));
+        let (host, position) = ("console.example".into(), SourcePosition::starting_at(since));
+        let begun = LaneCheckpoint::begin(host, "".into(), "1d".into(), since, position, ledger(since));
         LaneCheckpoint { settled: 7, ..begun }
     }
 

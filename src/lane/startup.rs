@@ -22,7 +22,7 @@ impl Lane {
         }
         let backends = Backends::of(self);
         let stored = claim(&backends, &self.key).await?;
-        let (host, scope) = (self.client.host().to_owned(), self.client.scope());
+        let (host, scope) = (Box::from(self.client.host()), self.client.scope().into_boxed_str());
         let asked = format!("{scope}{}", self.pull.narrowed_by());
         // The console's count verifies a backfill. The identities of what a repair delivered have to be known.
         let is_backfill = self.pull.window.is_some_and(|window| window.by == By::Order);
@@ -32,7 +32,7 @@ impl Lane {
             let mut position = SourcePosition::starting_at(since_resolved);
             position.align(&self.pull.passes());
             let ledger = Ledger::begin(since_resolved, asked, journals);
-            let since = self.pull.since.to_string();
+            let since = self.pull.since.to_string().into();
             let checkpoint = LaneCheckpoint::begin(host, scope, since, since_resolved, position, ledger);
             backends.main.commit(&self.key, checkpoint.encode().into()).await.map_err(|error| error.to_string())?;
             if self.pull.window.is_none() {
@@ -58,7 +58,7 @@ impl Lane {
             info!(was = %checkpoint.scope, is = %scope, "the scope has changed: only `backfill` fetches older records of what it adds");
             checkpoint.scope = scope;
         }
-        if checkpoint.since != self.pull.since.to_string() {
+        if *checkpoint.since != *self.pull.since.to_string() {
             info!(was = %checkpoint.since, is = %self.pull.since, "`since` was resolved at the first start; the edit is ignored");
         }
         if journals {

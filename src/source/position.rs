@@ -1,5 +1,5 @@
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use compact_str::CompactString;
@@ -28,7 +28,7 @@ pub(super) const SNAPSHOT: &str = "snapshot";
 ///
 /// A lane has two that take the same records: the one in its checkpoint takes a record when a sink has settled it, and
 /// that of a running poll (`Selection`) when the poll returns it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourcePosition {
     /// The lane owes nothing before.
     pub(super) since: Timestamp,
@@ -41,6 +41,22 @@ pub struct SourcePosition {
     pub(super) recorder: Recorder,
 }
 
+/// Most lanes remember no contents, and a worker may have ten thousand lanes: they share this.
+static NO_CONTENTS: LazyLock<Arc<HashMap<u64, u64>>> = LazyLock::new(Arc::default);
+
+impl Default for SourcePosition {
+    fn default() -> Self {
+        Self {
+            since: Timestamp::default(),
+            pass_positions: Vec::new(),
+            contents: NO_CONTENTS.clone(),
+            old_contents: NO_CONTENTS.clone(),
+            contents_since: None,
+            recorder: Recorder::default(),
+        }
+    }
+}
+
 impl SourcePosition {
     /// For a new lane that begins at `since`.
     pub fn starting_at(since: Timestamp) -> Self {
@@ -51,6 +67,7 @@ impl SourcePosition {
     /// with the next poll, see [`Self::enter`].
     pub fn align(&mut self, passes: &[Pass]) {
         let mut next = 0;
+        self.pass_positions.reserve_exact(passes.len().saturating_sub(self.pass_positions.len()));
         for (index, pass) in passes.iter().enumerate() {
             // Most have their places already, and there may be hundreds of scopes.
             match (next..self.pass_positions.len()).find(|place| self.pass_positions[*place].0 == pass.name) {

@@ -47,8 +47,8 @@ pub struct LaneRunner {
     pub first_poll_after: Duration,
     /// If set, the lane ends when it has caught up, or when it made no progress for this long.
     pub once_timeout: Option<Duration>,
-    /// Set for a lane that runs next to the worker's lanes.
-    pub detached: Option<DetachedLane>,
+    /// Set for a lane that runs next to the worker's lanes. Boxed: few do.
+    pub detached: Option<Box<DetachedLane>>,
 }
 
 /// What a lane that runs next to a worker's lanes does not share with them.
@@ -148,7 +148,7 @@ impl LaneRunner {
         };
         let built = catch_panic(&self.spec.id, || self.context.build_lane(&self.spec, meter, mode))?;
         let mut lane = built.map_err(|error| error.to_string())?;
-        if let Some(DetachedLane { key, known, sink_proven, .. }) = &self.detached {
+        if let Some(DetachedLane { key, known, sink_proven, .. }) = self.detached.as_deref() {
             lane.budget.set_proven(*sink_proven);
             lane.key = key.clone();
             lane.known = known.clone();

@@ -77,7 +77,7 @@ impl Suspicion {
         let Self { new, unused, host } = self;
         let stored = store.load(&unused.clone().into()).await;
         let checkpoint = stored.ok().flatten().and_then(|bytes| LaneCheckpoint::decode(&bytes).ok());
-        if checkpoint.is_some_and(|checkpoint| checkpoint.host == *host) {
+        if checkpoint.is_some_and(|checkpoint| *checkpoint.host == **host) {
             let LaneId { pipeline, stream, sink } = new;
             warn!(
                 %pipeline, %stream, %sink,

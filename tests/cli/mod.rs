@@ -333,7 +333,7 @@ fn seed(directory: &Path) {
     let since = Timestamp::parse("2026-01-31T00:00:00Z").unwrap();
     let (host, position) = ("console.example".to_owned(), SourcePosition::starting_at(since));
     let ledger = Ledger::begin(since, String::new(), true);
-    let checkpoint = LaneCheckpoint::begin(host, String::new(), "1d".to_owned(), since, position, ledger);
+    let checkpoint = LaneCheckpoint::begin(host.into(), "".into(), "1d".into(), since, position, ledger);
     let store = FileStore::open(directory).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(store.commit(&"acme/threats/siem".parse().unwrap(), checkpoint.encode().into())).unwrap();

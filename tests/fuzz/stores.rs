@@ -19,7 +19,7 @@ fn checkpoint(records: u64) -> LaneCheckpoint {
         ledger.remember(created, number, NOW);
     }
     let position = SourcePosition::starting_at(NOW);
-    let words = ["console.example", "siteIds=7", "1d"].map(str::to_owned);
+    let words = ["console.example", "siteIds=7", "1d"].map(Box::from);
     let [host, scope, since] = words;
     let mut checkpoint = LaneCheckpoint::begin(host, scope, since, NOW, position, ledger);
     checkpoint.settled = records;

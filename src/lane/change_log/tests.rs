@@ -77,14 +77,8 @@ impl Lane {
         let mut position = SourcePosition::starting_at(since);
         position.align(&passes);
         let ledger = Ledger::begin(since, String::new(), true);
-        let checkpoint = LaneCheckpoint::begin(
-            "console.example".to_owned(),
-            String::new(),
-            "1d".to_owned(),
-            since,
-            position,
-            ledger,
-        );
+        let checkpoint =
+            LaneCheckpoint::begin("console.example".into(), "".into(), "1d".into(), since, position, ledger);
         let (store, random) = (Store::default(), fastrand::Rng::with_seed(7));
         Self { checkpoint, passes, stream: pull.stream, store, random, batches: 0 }
     }

@@ -78,9 +78,9 @@ fn writer_with_seed(
     let random = fastrand::Rng::with_seed(seed);
     let main = BackendWriter::new(store.clone(), lane(), meter, Clock::System, INTERVAL, random);
     let since = Timestamp::default();
-    let (host, scope) = ("console.example".to_owned(), String::new());
+    let (host, scope) = ("console.example".into(), "".into());
     let position = SourcePosition::starting_at(since);
-    let (text, ledger) = ("1d".to_owned(), Ledger::begin(since, String::new(), false));
+    let (text, ledger) = ("1d".into(), Ledger::begin(since, String::new(), false));
     let checkpoint = LaneCheckpoint::begin(host, scope, text, since, position, ledger);
     (store, CheckpointWriter { main, copy: None }, checkpoint)
 }

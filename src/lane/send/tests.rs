@@ -14,10 +14,10 @@ fn a_checkpoint_that_goes_along_knows_what_the_sink_is_about_to_take_and_no_more
     let passes = pull.passes();
     let mut position = SourcePosition::starting_at(start.minus(Duration::from_secs(3600)));
     position.align(&passes);
-    let (host, scope) = ("console.example".to_owned(), String::new());
+    let (host, scope) = ("console.example".into(), "".into());
     let since_resolved = position.bound();
     let ledger = Ledger::begin(since_resolved, String::new(), false);
-    let since = "1h".to_owned();
+    let since = "1h".into();
     let mut before = LaneCheckpoint::begin(host, scope, since, since_resolved, position, ledger);
     before.settled = 5;
     before.ledger.release([7]);

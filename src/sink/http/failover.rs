@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 #[derive(Debug)]
 pub(super) struct Failover<T> {
     /// Not empty.
-    all: Vec<T>,
+    all: Box<[T]>,
     current: AtomicUsize,
 }
 
@@ -15,7 +15,7 @@ impl<T> Failover<T> {
         let mut hasher = DefaultHasher::new();
         user.hash(&mut hasher);
         let current = hasher.finish() as usize % all.len().max(1);
-        Self { all, current: AtomicUsize::new(current) }
+        Self { all: all.into(), current: AtomicUsize::new(current) }
     }
 
     pub(super) fn all(&self) -> &[T] {

@@ -22,7 +22,8 @@ pub(super) struct SizeLimiter(Mutex<State>);
 struct State {
     timeouts: u32,
     lost_connections: u32,
-    limit: Option<Limit>,
+    /// Boxed: most lanes have none.
+    limit: Option<Box<Limit>>,
 }
 
 #[derive(Debug)]
@@ -59,7 +60,7 @@ impl SizeLimiter {
         state.timeouts = 0;
         let least = state.limit.as_ref().map_or(usize::MAX, |limit| limit.events);
         let events = (events / 2).max(MIN_EVENTS).min(least);
-        state.limit = Some(Limit { events, until: Some(Instant::now() + SMALL_FOR) });
+        state.limit = Some(Box::new(Limit { events, until: Some(Instant::now() + SMALL_FOR) }));
         true
     }
 
@@ -74,13 +75,13 @@ impl SizeLimiter {
     /// The destination accepted some events of a request and did not say which. For a while each request has one event,
     /// so that refused events are known.
     pub(super) fn partly_refused(&self) {
-        self.0.lock().limit = Some(Limit { events: 1, until: Some(Instant::now() + SMALL_FOR) });
+        self.0.lock().limit = Some(Box::new(Limit { events: 1, until: Some(Instant::now() + SMALL_FOR) }));
     }
 
     /// A success has an unexpected body. Its events may be stored, so only one event at a time is sent until an answer
     /// is understood.
     pub(super) fn not_understood(&self) {
-        self.0.lock().limit = Some(Limit { events: 1, until: None });
+        self.0.lock().limit = Some(Box::new(Limit { events: 1, until: None }));
     }
 
     /// An answer was understood.

@@ -314,12 +314,12 @@ impl Job {
             start_after: Duration::ZERO,
             first_poll_after: Duration::ZERO,
             once_timeout: Some(self.backfill.once_timeout),
-            detached: Some(DetachedLane {
+            detached: Some(Box::new(DetachedLane {
                 key: self.key(Part::BackfillSlice(number)),
                 meter: meter.clone(),
                 known: None,
                 sink_proven: self.sink_proven.load(Ordering::Relaxed),
-            }),
+            })),
         });
         let exit = tokio::spawn(runner.run(None)).await;
         self.sink_proven.fetch_or(meter.lane.delivered.load(Ordering::Relaxed) > 0, Ordering::Relaxed);

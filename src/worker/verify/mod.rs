@@ -326,7 +326,12 @@ impl Job<'_> {
             start_after: Duration::ZERO,
             first_poll_after: Duration::ZERO,
             once_timeout: Some(self.verify.once_timeout),
-            detached: Some(DetachedLane { key, meter: meter.clone(), known: known.map(Arc::new), sink_proven: false }),
+            detached: Some(Box::new(DetachedLane {
+                key,
+                meter: meter.clone(),
+                known: known.map(Arc::new),
+                sink_proven: false,
+            })),
         });
         let exit = tokio::spawn(runner.run(None)).await;
         let lane = &meter.lane;

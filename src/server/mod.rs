@@ -50,8 +50,10 @@ use crate::telemetry::{Part, Telemetry};
 /// Time for open responses to finish after shutdown begins.
 const LAST_RESPONSES: Duration = Duration::from_secs(1);
 
-/// Interval of the runtime's heartbeat and of the averages on the status page.
+/// Interval of the runtime's heartbeat.
 const HEARTBEAT: Duration = Duration::from_secs(2);
+/// Heartbeats for each sample of the averages, which take a minute to change: a worker has thousands of lanes.
+const HEARTBEATS_FOR_SAMPLE: u32 = 5;
 
 /// Addresses bound for the HTTP endpoints; requests are answered once [`Server::serve`] runs.
 #[derive(Debug)]
@@ -133,9 +135,11 @@ impl Server {
 
 async fn send_heartbeats(telemetry: Arc<Telemetry>) -> Infallible {
     loop {
-        telemetry.health().heartbeat(Part::Runtime);
         telemetry.sample_rates(Timestamp::now());
-        sleep(HEARTBEAT).await;
+        for _ in 0..HEARTBEATS_FOR_SAMPLE {
+            telemetry.health().heartbeat(Part::Runtime);
+            sleep(HEARTBEAT).await;
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use crate::telemetry::{Activity, FileStatus};
 impl Supervisor {
     /// A directory that cannot be read changes no file, and makes the files as a whole invalid.
     pub(super) fn publish_reload(&self, changes: &Changes) {
-        let is_valid = !self.files.iter().flat_map(Files::problems).any(|problem| problem.is_error());
+        let is_valid = !self.files.as_ref().is_some_and(Files::has_errors);
         let changed_at = (!changes.affected.is_empty()).then(|| self.context.clock().now());
         self.context.telemetry.process().set_reloaded(is_valid, changed_at);
     }

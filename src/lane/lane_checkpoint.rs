@@ -80,12 +80,6 @@ impl LaneCheckpoint {
         Self { host, scope, since, since_resolved, position, settled: 0, ledger, log, last_part }
     }
 
-    /// A clone of which what changes can be stored.
-    #[must_use]
-    pub fn fork(&self) -> Self {
-        Self { position: self.position.fork(), ..self.clone() }
-    }
-
     /// Adds the events at these indices of a batch, which were delivered or kept as dead letters.
     pub fn settle(&mut self, passes: &[Pass], pending: &PendingBatch, settled: &[usize], now: Timestamp) {
         self.account(passes, pending, pending.records(settled), now);

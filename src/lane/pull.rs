@@ -67,14 +67,13 @@ impl PullStage<'_> {
             Some(window) => window.to,
             None => self.start_time().await?,
         };
-        let Some(mut poll) = Poll::new(client, meter.clone(), pull.clone(), position, pass, start) else {
+        let Some(mut poll) = Poll::new(client, meter.clone(), pull.clone(), position, pass, start, *self.learned) else {
             return Ok(Some((PollContext { pass, start, ..PollContext::default() }, PollEnd::NotDue)));
         };
 
         if let Some(known) = &self.lane.known {
             poll.skip_accounted(known.clone());
         }
-        poll.know(*self.learned);
         let enricher = (!pull.include.is_empty()).then(|| Enricher { client, include: &pull.include, meter });
         let mut retry = RetryState::new(&mut self.random);
         // A page without new records costs the sink nothing, so the next one need not be small for its sake.

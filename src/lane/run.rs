@@ -195,7 +195,7 @@ impl Lane {
         let sink = self.transactional_sink();
         let _pending = sink.as_ref().map(|sink| sink.enter());
 
-        let position = checkpoint.position.clone();
+        let position = checkpoint.position.for_poll();
         let passes = self.pull.passes();
         let name = passes.get(pass).map(|pass| &*pass.name).filter(|name| *name != MAIN);
         let pull = PullStage {

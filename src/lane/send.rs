@@ -154,7 +154,7 @@ impl<'a> SendStage<'a> {
         let committed = Committed::default();
         let transaction = self.sink.clone().map(|sink| {
             let journal = self.writer.spill(self.checkpoint);
-            let (before, passes, pending) = (self.checkpoint.fork(), self.passes.to_vec(), pending.clone());
+            let (before, passes, pending) = (self.checkpoint.clone(), self.passes.to_vec(), pending.clone());
             let (clock, committed) = (delivery.clock, committed.clone());
             let update = move |settled: &[usize]| {
                 let (checkpoint, update) = covering(&before, &journal, &passes, &pending, settled, clock.now());
@@ -237,7 +237,7 @@ fn covering(
     settled: &[usize],
     now: Timestamp,
 ) -> (LaneCheckpoint, CheckpointUpdate) {
-    let (mut checkpoint, mut journal) = (before.fork(), journal.clone());
+    let (mut checkpoint, mut journal) = (before.clone(), journal.clone());
     checkpoint.settle(passes, pending, settled, now);
     if let Some(watermark) = pending.watermark().filter(|_| settled.len() == pending.batch.len()) {
         checkpoint.position.advance(passes, pending.context, watermark);

@@ -113,9 +113,9 @@ enum Phase {
 }
 
 impl Poll {
-    /// A poll of the stream's `pass`-th pass that starts at `start` by the console's clock and continues `position`.
-    /// None when nothing is due: the snapshot of this time is complete, or the console's clock was set back and all up
-    /// to `start` was read.
+    /// A poll of the stream's `pass`-th pass that starts at `start` by the console's clock and continues `position`;
+    /// `learned` is what earlier polls know of the console. None when nothing is due: the snapshot of this time is
+    /// complete, or the console's clock was set back and all up to `start` was read.
     pub fn new(
         client: &Client,
         meter: Meter,
@@ -123,6 +123,7 @@ impl Poll {
         mut position: SourcePosition,
         pass: usize,
         start: Timestamp,
+        learned: Learned,
     ) -> Option<Self> {
         let passes = pull.passes();
         position.align(&passes);
@@ -146,12 +147,14 @@ impl Poll {
         // A pass that looks for changes without a new time has to read all records again.
         let is_by_time = pass == 0 && settings.keys == Keys::Versions && snapshot.is_none() && pull.window.is_none();
         let tail = if is_by_time && scan.is_none() { Tail::of(pass_position, settings, start) } else { None };
-        // Versions that are not sent are counted, and not known.
-        let tail = tail.map(|tail| if pull.drops_unchanged() { tail.without_counts() } else { tail });
+        let bound = position.bound();
+        // Versions that are not sent are counted, and not known. Where counts are known to be wrong, what came late is
+        // read when its time is closed.
+        let is_uncounted = pull.drops_unchanged() || learned.miscounted_at == Some(bound);
+        let tail = tail.map(|tail| if is_uncounted { tail.without_counts() } else { tail });
         context.leaves_open = tail.as_ref().is_some_and(Tail::leaves_open);
         let new_from = tail.as_ref().map(Tail::new_from);
         let from = pass_position.bound.whole_second();
-        let bound = position.bound();
         let phase = match pass_position.snapshot {
             Some(snapshot) if snapshot.stage == Stage::Marking => Phase::Marking(snapshot),
             _ if start < from => return None,
@@ -175,23 +178,11 @@ impl Poll {
             ready: None,
             null_answers: 0,
             bound,
-            learned: Learned::default(),
+            learned,
             end: PollEnd::default(),
         };
         poll.begin_walks();
         Some(poll)
-    }
-
-    /// Takes over what earlier polls have learned. A console whose counts are known to be wrong is not asked for them,
-    /// and what came late is read when its time is closed.
-    pub fn know(&mut self, learned: Learned) {
-        self.learned = learned;
-        if learned.miscounted_at == Some(self.bound)
-            && let Phase::FindingLate(tail) = std::mem::replace(&mut self.phase, Phase::Paging)
-        {
-            self.phase = Phase::FindingLate(tail.without_counts());
-            self.begin_walks();
-        }
     }
 
     /// What the next poll has to know.

@@ -22,8 +22,8 @@ pub(super) struct SharedKeys {
     pub seconds: BTreeMap<i64, Second>,
 }
 
-/// What changed since a position was stored last. A clone records nothing, as that of a running poll.
-#[derive(Debug, Default)]
+/// What changed since a position was stored last; `None` where nothing is recorded.
+#[derive(Debug, Clone, Default)]
 pub(super) struct Recorder(pub Option<Box<Changes>>);
 
 #[derive(Debug, Clone, Default)]
@@ -45,12 +45,6 @@ pub(super) struct Noted {
     pub second: i64,
     pub key: u64,
     pub version: Option<u64>,
-}
-
-impl Clone for Recorder {
-    fn clone(&self) -> Self {
-        Self::default()
-    }
 }
 
 /// What is to be stored is no part of what a position says.

@@ -64,10 +64,18 @@ impl SourcePosition {
         self.recorder = Recorder::default();
     }
 
-    /// A clone that goes on recording.
+    /// A copy for a poll: it is never stored, so it records nothing.
     #[must_use]
-    pub fn fork(&self) -> Self {
-        Self { recorder: Recorder(self.recorder.0.clone()), ..self.clone() }
+    pub fn for_poll(&self) -> Self {
+        let Self { since, pass_positions, contents, old_contents, contents_since, recorder: _ } = self;
+        Self {
+            since: *since,
+            pass_positions: pass_positions.clone(),
+            contents: contents.clone(),
+            old_contents: old_contents.clone(),
+            contents_since: *contents_since,
+            recorder: Recorder::default(),
+        }
     }
 
     /// Number of keys and contents that have changed; none where the whole position has to be stored.

@@ -9,7 +9,7 @@ use s1_forwarder::emulator::{Fault, Faults, Kind, Quirks};
 use s1_forwarder::lane::Lane;
 use s1_forwarder::record::{Stream, Timestamp, facts};
 use s1_forwarder::sink::memory::MemorySink;
-use s1_forwarder::source::{Action, Poll, Pull, SourcePosition};
+use s1_forwarder::source::{Action, Learned, Poll, Pull, SourcePosition};
 use s1_forwarder::telemetry::SkipReason;
 use tokio::time::sleep;
 
@@ -193,7 +193,7 @@ async fn is_not_remembered(kind: Kind, stream: Stream, most_keys: usize) {
     let lane = harness.lane(harness.pull(stream), "siem", MemorySink::accepting(harness.clock));
     let (client, meter) = (lane.client.clone(), lane.delivery.meter.clone());
     let position = SourcePosition::starting_at(Timestamp::default());
-    let mut poll = Poll::new(&client, meter, lane.pull.clone(), position, 0, harness.clock.now()).unwrap();
+    let mut poll = Poll::new(&client, meter, lane.pull.clone(), position, 0, harness.clock.now(), Learned::default()).unwrap();
     let (mut arrived, mut most) = (0, 0);
     loop {
         match poll.next_action() {

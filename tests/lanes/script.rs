@@ -7,7 +7,7 @@ use std::time::Duration;
 use s1_forwarder::console::scripted::ResponseQueue;
 use s1_forwarder::console::{Client, ConsoleError};
 use s1_forwarder::record::{Stream, Timestamp};
-use s1_forwarder::source::{Action, Page, Poll, Pull, RecordKey, Since, SourcePosition};
+use s1_forwarder::source::{Action, Learned, Page, Poll, Pull, RecordKey, Since, SourcePosition};
 use s1_forwarder::telemetry::Meter;
 use serde_json::json;
 
@@ -50,7 +50,7 @@ impl Talk {
         let mut begun = SourcePosition::starting_at(Timestamp::default());
         begun.align(&pull.passes());
         position(&mut begun, &pull);
-        let poll = Poll::new(&client, meter.clone(), Arc::new(pull), begun, pass, START).unwrap();
+        let poll = Poll::new(&client, meter.clone(), Arc::new(pull), begun, pass, START, Learned::default()).unwrap();
         Self { harness, script, client, meter, poll }
     }
 

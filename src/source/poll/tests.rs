@@ -40,7 +40,11 @@ fn client() -> Client {
 }
 
 fn poll(pull: &Pull, position: SourcePosition, start: Timestamp) -> Poll {
-    Poll::new(&client(), meter(pull), Arc::new(pull.clone()), position, 0, start).unwrap()
+    poll_knowing(Learned::default(), pull, position, start)
+}
+
+fn poll_knowing(learned: Learned, pull: &Pull, position: SourcePosition, start: Timestamp) -> Poll {
+    Poll::new(&client(), meter(pull), Arc::new(pull.clone()), position, 0, start, learned).unwrap()
 }
 
 fn first_poll(pull: &Pull) -> Poll {
@@ -202,7 +206,7 @@ fn an_answer_without_scopes_is_a_failure() {
 fn a_poll_that_starts_before_its_bound_has_nothing_to_ask_for() {
     let (pull, client) = (Arc::new(Pull::of(Stream::Activities)), client());
     let position = || SourcePosition::starting_at(begin());
-    let begins = |start| Poll::new(&client, meter(&pull), pull.clone(), position(), 0, start).is_some();
+    let begins = |start| Poll::new(&client, meter(&pull), pull.clone(), position(), 0, start, Learned::default()).is_some();
     assert!(begins(begin()) && !begins(begin().minus(Duration::from_secs(2))));
 }
 

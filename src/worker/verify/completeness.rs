@@ -13,7 +13,7 @@ use crate::console::{Client, ConsoleError};
 use crate::lane::LaneBudget;
 use crate::record::{Identity, Timestamp};
 use crate::settings::FullJitter;
-use crate::source::{Action, By, Poll, Pull, Record, SourcePosition, Window};
+use crate::source::{Action, By, Learned, Poll, Pull, Record, SourcePosition, Window};
 use crate::state::LaneId;
 use crate::telemetry::Meter;
 use crate::worker::backfill::{TRUSTED_COUNT, count_in_parts};
@@ -104,7 +104,7 @@ impl CompletenessChecker {
         let window = window(&hours);
         let pull = Arc::new(self.pull.within(window));
         let position = SourcePosition::starting_at(window.from);
-        let poll = Poll::new(&self.client, self.meter.clone(), pull, position, 0, window.to);
+        let poll = Poll::new(&self.client, self.meter.clone(), pull, position, 0, window.to, Learned::default());
         let Some(mut poll) = poll else { return Ok(HourRecords::default()) };
         let (mut records, mut limit, mut retry) = (HourRecords::default(), PAGE_RECORDS, self.retry_state());
         let mut reservation = None;

@@ -156,8 +156,7 @@ impl Lane {
     /// One poll that starts at `start`. False when it was interrupted.
     fn poll(&mut self, console: &mut Console, start: Timestamp) -> Result<bool, TestCaseError> {
         let (passes, since) = (self.pull.passes(), self.position.bound().whole_second());
-        let mut poll = poll(&self.pull, self.position.clone(), start);
-        poll.know(self.learned);
+        let mut poll = poll_knowing(self.learned, &self.pull, self.position.for_poll(), start);
         let mut limit = LIMIT;
         for _ in 0..MAX_REQUESTS {
             match poll.next_action() {

@@ -165,7 +165,8 @@ fn what_is_older_than_the_overlap_is_read_once_more_before_the_bound_moves() {
     // Half of `overlap` at a time.
     let mut not_due = poll(&activities(), position(-700..-30, 1, -149), begin());
     assert_eq!(question(&mut not_due), Some((-449, -30)));
-    not_due.know(Learned { miscounted_at: Some(not_due.bound), ..Learned::default() });
+    let miscounted = Learned { miscounted_at: Some(not_due.bound), ..Learned::default() };
+    let mut not_due = poll_knowing(miscounted, &activities(), position(-700..-30, 1, -149), begin());
     let (read, context) = walks(&mut not_due);
     assert_eq!((read, context.leaves_open), (vec![(-30, 0)], true));
 }

@@ -32,8 +32,8 @@ pub trait CheckpointBackend: Send + Sync + Debug {
     /// removed: the backend may leave some for the next commit.
     async fn commit(&self, key: &CheckpointKey, update: CheckpointUpdate) -> Result<Vec<u64>, StateError>;
 
-    /// Whether it stores journals: the parts of [`ledger`]s that would make each checkpoint too large. Without a
-    /// journal a ledger keeps no identities.
+    /// Whether it stores journals: the parts of positions and [`ledger`]s that would make each checkpoint too large.
+    /// Without a journal a ledger keeps no identities.
     fn keeps_journals(&self) -> bool {
         false
     }

@@ -72,7 +72,7 @@ impl CheckpointWriter {
     }
 
     /// The position moved over time that contained no events.
-    pub fn time_passed(&mut self) {
+    pub fn moved_on(&mut self) {
         self.main.changed = self.main.changed.max(Changed::Time);
     }
 
@@ -116,7 +116,7 @@ impl CheckpointWriter {
     }
 
     /// True when no write is under way or due.
-    pub fn is_settled(&self) -> bool {
+    pub fn is_idle(&self) -> bool {
         self.main.writing.is_none() && self.main.due().is_none_or(|due| due > Instant::now())
     }
 
@@ -170,7 +170,7 @@ struct BackendWriter {
     /// How long after that empty polls move the position in the backend.
     idle_for: Duration,
     changed: Changed,
-    /// What the ledger wants in the journal with its next checkpoint.
+    /// What goes into the journal with the next checkpoint, or before it.
     appends: Vec<Append>,
     /// Resolves to the segments of the journal that were removed.
     writing: Option<BoxFuture<'static, Result<Vec<u64>, StateError>>>,

@@ -1,4 +1,4 @@
-//! The transform stage: records become events, straight into the batch that will carry them.
+//! The map stage: records become events, straight into the batch that will carry them.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -25,7 +25,7 @@ pub type PulledPage = Box<(Page, Reservation)>;
 /// Shortest wait before the records whose mapping panicked are pulled again.
 const AFTER_PANIC: Duration = Duration::from_secs(10);
 
-/// The transform stage of one lane.
+/// The map stage of one lane.
 struct MapStage {
     mapper: Mapper,
     schema: Schema,

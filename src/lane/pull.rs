@@ -1,4 +1,4 @@
-//! The source stage: one poll, page by page, each within bytes that were reserved for it.
+//! The pull stage: one poll, page by page, each within bytes that were reserved for it.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ const LONGEST_TURN: Duration = Duration::from_secs(1);
 /// Largest body of the single record that is asked for to learn the console's time.
 const FIRST_ANSWER: usize = 1024 * 1024;
 
-/// The source stage of one lane.
+/// The pull stage of one lane.
 pub struct PullStage<'a> {
     pub lane: &'a Lane,
     /// What the lane has learned about the size of its records; shared by all its polls.

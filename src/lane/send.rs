@@ -1,4 +1,4 @@
-//! The sink stage: batches go out in parallel, and the checkpoint follows the acknowledged prefix.
+//! The send stage: batches go out in parallel, and the checkpoint follows the acknowledged prefix.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ const SINK_TIMEOUT: Duration = Duration::from_secs(30);
 /// ends.
 const SILENCE: Duration = Duration::from_secs(5);
 
-/// The sink stage of one lane.
+/// The send stage of one lane.
 pub struct SendStage<'a> {
     lane: &'a Lane,
     /// The sink, when it commits the lane's checkpoint with the events.
@@ -82,7 +82,7 @@ impl<'a> SendStage<'a> {
         is_probing: bool,
     ) -> Result<(), Failure> {
         let Lane { budget, delivery, concurrency, .. } = self.lane;
-        delivery.health.answered();
+        delivery.health.clear_refusing();
         let mut is_mapped = false;
         let end = loop {
             if is_mapped && self.in_flight.is_empty() {
@@ -146,7 +146,7 @@ impl<'a> SendStage<'a> {
         let delivery = self.lane.delivery.clone();
         if !pending.excluded.is_empty() {
             self.checkpoint.exclude(self.passes, &pending, delivery.clock.now());
-            self.writer.time_passed();
+            self.writer.moved_on();
         }
         if pending.batch.is_empty() {
             return;
@@ -217,11 +217,11 @@ impl<'a> SendStage<'a> {
             // A complete snapshot is stored at once: after a kill its event would be sent again.
             match context.snapshot {
                 Some(_) => self.writer.events_settled(self.checkpoint, false),
-                None => self.writer.time_passed(),
+                None => self.writer.moved_on(),
             }
             report(&self.lane.delivery.meter.lane, &self.checkpoint.position);
         }
-        while !self.writer.is_settled() {
+        while !self.writer.is_idle() {
             self.writer.write_due(self.checkpoint, false).await;
         }
     }

@@ -206,7 +206,7 @@ impl BatchDelivery<'_> {
         let Delivery { throttle, health, deadline, .. } = self.delivery;
         while let Some(part) = self.parts.pop_front() {
             if !throttle.blocked_for().is_zero() {
-                health.refused(Instant::now());
+                health.set_refusing(Instant::now());
             }
             let permit = self.stop.run_until_cancelled(throttle.acquire()).await.ok_or_else(stopped)?;
             self.attempted_at = Instant::now();
@@ -291,7 +291,6 @@ impl BatchDelivery<'_> {
         self.settled.mark(part);
         health.accepted();
         self.waits = self.delivery.waits(&mut self.random);
-        health.answered();
         meter.set_sink_failure(None);
     }
 
@@ -339,7 +338,7 @@ impl BatchDelivery<'_> {
         if !accepted.is_empty() {
             self.accept(accepted, bytes);
         } else if settles {
-            self.delivery.health.answered();
+            self.delivery.health.clear_refusing();
         }
         if again.is_empty() {
             return;
@@ -357,7 +356,7 @@ impl BatchDelivery<'_> {
         let unsent = status == TOO_LARGE;
         if !unsent {
             // The sink answers, even if it accepts nothing.
-            self.delivery.health.answered();
+            self.delivery.health.clear_refusing();
         }
         if part.len() > 1 {
             let second = part.split_off(part.len() / 2);
@@ -397,7 +396,7 @@ impl BatchDelivery<'_> {
 
     async fn wait(&mut self, reason: String, after: Option<Duration>) {
         // A sink that hangs has refused since the attempt began, not since it was given up.
-        self.delivery.health.refused(self.attempted_at);
+        self.delivery.health.set_refusing(self.attempted_at);
         self.delivery.meter.set_sink_failure(Some(LaneState::SinkFailing(reason)));
         self.pause(after).await;
     }
@@ -412,7 +411,7 @@ impl BatchDelivery<'_> {
     /// Waits until the lease is renewed. Another worker may take the lane over, so the attempt was cancelled.
     async fn wait_for_lease(&self) -> Result<(), Failure> {
         let reason = "the lease of this lane's shard could not be renewed in time: nothing is sent until it is";
-        self.delivery.health.refused(Instant::now());
+        self.delivery.health.set_refusing(Instant::now());
         self.delivery.meter.set_sink_failure(Some(LaneState::Stopped(reason.to_owned())));
         self.stop.run_until_cancelled(self.delivery.deadline.renewed()).await.ok_or_else(stopped)
     }

@@ -40,7 +40,7 @@ pub use deadline::{Deadline, Until, suspended};
 pub use labelled::build;
 pub use settings::SinkSettings;
 
-/// A destination. All lanes that deliver to it share one instance.
+/// A destination. Each lane has an instance of its own.
 pub trait Sink: Send + Sync + Debug {
     fn limits(&self) -> Limits;
 

@@ -32,7 +32,7 @@ pub(super) struct Progress {
     pub ordered: bool,
     pub newest: Timestamp,
     /// Where another walk may begin: everything before was read, in order, and is too old to arrive late.
-    pub settled: Timestamp,
+    pub restart_from: Timestamp,
 }
 
 /// Where a page leads.
@@ -100,7 +100,7 @@ impl Progress {
 
     /// A page was read in order. Records after `late_from` may still arrive late.
     pub fn page_read(&mut self, late_from: Timestamp) {
-        self.settled = self.newest.minus(TOLERANCE).min(late_from).max(self.settled);
+        self.restart_from = self.newest.minus(TOLERANCE).min(late_from).max(self.restart_from);
     }
 }
 

@@ -2,8 +2,8 @@
 //! and [`Poll::answered`] takes the answer. Time is passed in. The lane sends, waits, tries again and reserves memory.
 //!
 //! A poll walks along the console's cursors through [bound, S], or through the parts of it that `source/tail.rs`
-//! chooses. A refused or repeated cursor ends the walk, and another
-//! begins where this one got to. Where the list ends without saying so clearly, the console's own count decides.
+//! chooses. A refused or repeated cursor ends the walk, and another begins where this one got to. Where the list ends
+//! without saying so clearly, the console's own count decides.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -161,7 +161,7 @@ impl Poll {
             _ => tail.map_or(Phase::Paging, Phase::FindingLate),
         };
         // Findings are listed by their ids, which say nothing of their times.
-        let progress = Progress { ordered: pull.stream != Stream::Vulnerabilities, newest: from, settled: from };
+        let progress = Progress { ordered: pull.stream != Stream::Vulnerabilities, newest: from, restart_from: from };
         let mut poll = Self {
             reader: PageReader::new(pull.stream, client.redactor().clone()),
             selection: Selection::new(client.host().into(), meter, pull.clone(), passes, context, position),
@@ -458,7 +458,10 @@ impl Poll {
 
     /// Begins another walk; where the order can be relied on, from what was read so far.
     fn restart(&mut self) {
-        let from = self.pager.from.max(self.progress.settled.whole_second());
+        self.begin_walk(self.pager.from.max(self.progress.restart_from.whole_second()));
+    }
+
+    fn begin_walk(&mut self, from: Timestamp) {
         (self.pager, self.progress.newest, self.phase) = (Pager::from(from), from, Phase::Paging);
         self.null_answers = 0;
     }

@@ -112,7 +112,7 @@ impl Selection {
         }
         let identity = facts.identity(&self.host, bytes);
         let mut record_key = self.key(&facts, identity, now);
-        let known = if self.accounted.as_ref().is_some_and(|accounted| accounted.contains(&record_key.id)) {
+        let accepted = if self.accounted.as_ref().is_some_and(|accounted| accounted.contains(&record_key.id)) {
             Err(Rejection::Skip(SkipReason::Duplicate))
         } else if self.pull.window.is_some_and(|window| !window.holds(order)) {
             Err(Rejection::Skip(SkipReason::Filtered))
@@ -122,35 +122,32 @@ impl Selection {
         // A time after the end of the window, as of a record that changed when it was listed already, says nothing of
         // how far the poll has read.
         let order = order.filter(|time| *time <= context.start);
-        let is_refreshed =
-            known == Err(Rejection::Skip(SkipReason::Unchanged)) && self.position.is_content_old(&record_key);
-        let known = match known {
-            Ok(known) => Some(known),
-            Err(rejection) => {
-                self.reject(rejection);
-                if !is_refreshed {
-                    return (order, record_key.version);
-                }
-                None
-            }
+        // The position remembers a record that the settings exclude as it does others, so that it is accounted for once.
+        let rejection = match accepted {
+            Ok(_) if self.pull.excludes(&facts) => Some(Rejection::Skip(SkipReason::Filtered)),
+            Ok(_) => None,
+            Err(rejection) => Some(rejection),
         };
+        if let Some(rejection) = rejection {
+            self.reject(rejection);
+        }
+        let is_refreshed =
+            accepted == Err(Rejection::Skip(SkipReason::Unchanged)) && self.position.is_content_old(&record_key);
+        if is_refreshed {
+            // It is not sent, but the lane's checkpoint remembers that it was shown.
+            self.position.take(&self.passes, context, &record_key);
+        } else if accepted.is_err() {
+            return (order, record_key.version);
+        }
         let id = facts.record_id(bytes).to_compact_string();
         let record = Record { range, id, identity, time: facts.time, order, record_key, enrichment: None };
-        let Some(known) = known else {
-            // It is not sent, but the lane's checkpoint remembers that it was shown.
-            self.position.take(&self.passes, context, &record.record_key);
-            page.excluded.push(record);
-            return (order, record_key.version);
-        };
-        if self.pull.excludes(&facts) {
-            // The position remembers it as it does others, so that it is accounted for once.
-            self.reject(Rejection::Skip(SkipReason::Filtered));
+        if rejection.is_some() {
             page.excluded.push(record);
             return (order, record_key.version);
         }
         // Where passes look for changes, a record that comes again is not late.
         if let Some(time) = order
-            && (context.pass, known) == (0, Known::New)
+            && (context.pass, accepted) == (0, Ok(Known::New))
             && self.complete().is_some_and(|complete| time <= complete)
         {
             self.meter.arrived_late(context.start.since(time));

@@ -98,20 +98,20 @@ async fn took(future: impl Future<Output = ()>) -> Option<Duration> {
 async fn events_are_written_after_the_interval_and_progress_after_ten_minutes() {
     let (store, mut writer, mut checkpoint) = new_writer([], Duration::ZERO);
     assert_eq!(took(writer.write_due(&mut checkpoint, false)).await, None, "nothing is to be written");
-    assert!(writer.is_settled());
+    assert!(writer.is_idle());
     writer.main.saved_elsewhere();
-    writer.time_passed();
+    writer.moved_on();
     let idle = took(writer.write_due(&mut checkpoint, false)).await.unwrap();
     assert!((IDLE_INTERVAL..=IDLE_INTERVAL * 2).contains(&idle), "{idle:?}");
     writer.events_settled(&mut checkpoint, true);
-    writer.time_passed();
-    assert!(writer.is_settled(), "it is not due yet");
+    writer.moved_on();
+    assert!(writer.is_idle(), "it is not due yet");
     assert_eq!(took(writer.write_due(&mut checkpoint, false)).await, Some(INTERVAL));
     writer.events_settled(&mut checkpoint, true);
     tokio::time::sleep(INTERVAL).await;
-    assert!(!writer.is_settled(), "it is due now");
+    assert!(!writer.is_idle(), "it is due now");
     writer.main.saved_elsewhere();
-    assert!(writer.is_settled());
+    assert!(writer.is_idle());
     assert_eq!(took(writer.write_due(&mut checkpoint, false)).await, None);
     assert_eq!(saved(&store).len(), 2);
 }
@@ -125,7 +125,7 @@ async fn lanes_that_wrote_together_do_not_write_together_again() {
         let (_, mut writer, mut checkpoint) = writer_with_seed(seed, [], Duration::ZERO);
         writer.main.saved_at = begun;
         for counts in &mut written {
-            writer.time_passed();
+            writer.moved_on();
             let due = writer.main.due().unwrap();
             counts[(due - writer.main.saved_at).as_secs() as usize / 60] += 1;
             writer.main.write(&mut checkpoint).await;
@@ -145,7 +145,7 @@ async fn events_settled_during_a_write_are_in_the_next_checkpoint() {
     writer.events_settled(&mut checkpoint, true);
     checkpoint.settled = 1;
     timeout(INTERVAL + second, writer.write_due(&mut checkpoint, false)).await.unwrap_err();
-    assert!(writer.main.writing.is_some() && !writer.is_settled() && saved(&store).is_empty());
+    assert!(writer.main.writing.is_some() && !writer.is_idle() && saved(&store).is_empty());
     writer.events_settled(&mut checkpoint, true);
     checkpoint.settled = 2;
     assert_eq!(
@@ -171,7 +171,7 @@ async fn events_settled_during_a_write_are_in_the_next_checkpoint() {
 #[tokio::test(start_paused = true)]
 async fn a_store_that_fails_is_tried_again_until_it_has_everything() {
     let (store, mut writer, mut checkpoint) = new_writer([full(), full(), full()], Duration::ZERO);
-    writer.time_passed();
+    writer.moved_on();
     writer.write_due(&mut checkpoint, false).await;
     assert!(writer.main.failing.is_some(), "the lane must not send more");
     let wait = took(writer.write_due(&mut checkpoint, false)).await.unwrap();

@@ -73,8 +73,8 @@ impl Health {
         }
     }
 
-    /// The sink refuses for now, as the answer shows to an attempt that began at `since`.
-    pub(super) fn refused(&self, begun: Instant) {
+    /// The sink refuses for now, as the answer to an attempt shows that began at `begun`.
+    pub(super) fn set_refusing(&self, begun: Instant) {
         self.change(|answers| _ = answers.refusing_since.get_or_insert(begun));
     }
 
@@ -84,14 +84,15 @@ impl Health {
         AttemptGuard(self)
     }
 
-    /// The sink has answered; or nothing is known about it, for a new session.
-    pub fn answered(&self) {
+    /// The sink does not refuse everything: it has settled something, or nothing is known about it in a new session.
+    pub fn clear_refusing(&self) {
         self.change(|answers| answers.refusing_since = None);
     }
 
     /// An event was accepted.
     pub(super) fn accepted(&self) {
         self.refused_in_a_row.store(0, Ordering::Relaxed);
+        self.clear_refusing();
     }
 
     pub(super) fn accepts_refusals(&self) -> bool {

@@ -309,8 +309,8 @@ async fn health_reports_a_temporary_refusal_until_the_sink_answers() {
     assert_eq!((since, seen.result, case.stored().len()), (Some(begun), Ok(()), 1));
     assert!(seen.waited >= Duration::from_secs(60) && health.answers().refusing_since.is_none());
 
-    case.delivery.health.refused(Instant::now());
-    case.delivery.health.answered();
+    case.delivery.health.set_refusing(Instant::now());
+    case.delivery.health.clear_refusing();
     assert!(health.answers().refusing_since.is_none());
 }
 

@@ -4,7 +4,6 @@ use bytes::Bytes;
 
 use super::{Phase, Poll};
 use crate::console::ConsoleError;
-use crate::source::pager::Pager;
 use crate::source::responses::read_page;
 use crate::source::tail::Span;
 
@@ -44,7 +43,7 @@ impl Poll {
             self.phase = Phase::Done;
             return;
         };
-        (self.pager, self.progress.newest, self.phase) = (Pager::from(from), from, Phase::Paging);
-        (self.to, self.null_answers) = (to, 0);
+        self.to = to;
+        self.begin_walk(from);
     }
 }

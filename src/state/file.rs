@@ -108,8 +108,7 @@ impl FileStore {
 impl CheckpointBackend for FileStore {
     async fn load(&self, key: &CheckpointKey) -> Result<Option<Vec<u8>>, StateError> {
         let path = self.path(key);
-        let file = path.clone();
-        self.in_turn(&file, move || match read(&path)? {
+        self.in_turn(&path.clone(), move || match read(&path)? {
             Some(sealed) => envelope::open(&sealed, &path.display().to_string()).map(Some),
             None => Ok(None),
         })
@@ -119,12 +118,11 @@ impl CheckpointBackend for FileStore {
     /// Writes the journal first, then the checkpoint that refers to it. Then it removes the dropped segments.
     async fn commit(&self, key: &CheckpointKey, update: CheckpointUpdate) -> Result<Vec<u64>, StateError> {
         let (path, directory) = (self.path(key), self.journal(key));
-        let file = path.clone();
-        self.in_turn(&file, move || {
+        self.in_turn(&path.clone(), move || {
             update.journal.appends.iter().try_for_each(|append| append_durably(&directory, append))?;
             write_durably(&path, &envelope::seal(&update.checkpoint))?;
             let mut removed = update.journal.dropped;
-            removed.retain(|segment| remove_file(&directory.join(segment.to_string())).is_ok());
+            removed.retain(|segment| remove(&directory.join(segment.to_string()), fs::remove_file).is_ok());
             Ok(removed)
         })
         .await
@@ -148,7 +146,7 @@ impl Store for FileStore {
             let mut file =
                 private_file().create(true).write(true).truncate(true).open(&path).map_err(io("create", &path))?;
             file.write_all(PROBE.as_bytes()).and_then(|()| file.sync_data()).map_err(io("write", &path))?;
-            remove_file(&path)
+            remove(&path, fs::remove_file)
         })
         .await
     }
@@ -171,7 +169,7 @@ impl Store for FileStore {
             let parent = create_parent(&new)?;
             if old_journal.exists() {
                 // Before the checkpoint, which alone makes the journal count; a crash in between repeats this.
-                remove_directory(&new_journal)?;
+                remove(&new_journal, fs::remove_dir_all)?;
                 fs::rename(&old_journal, &new_journal).map_err(io("rename", &old_journal))?;
             }
             fs::rename(&old, &new).map_err(io("rename", &old))?;
@@ -185,7 +183,7 @@ impl Store for FileStore {
         let (path, journal, key) = (self.path(key), self.journal(key), key.clone());
         blocking(move || match fs::remove_file(&path) {
             Ok(()) => {
-                remove_directory(&journal)?;
+                remove(&journal, fs::remove_dir_all)?;
                 path.parent().map_or(Ok(()), sync_directory)
             }
             Err(error) if error.kind() == ErrorKind::NotFound => Err(StateError::Unknown(key)),
@@ -217,15 +215,9 @@ fn append_durably(directory: &Path, append: &Append) -> Result<(), StateError> {
     if is_new { sync_directory(&parent) } else { Ok(()) }
 }
 
-fn remove_file(path: &Path) -> Result<(), StateError> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(io("remove", path)(error)),
-        _ => Ok(()),
-    }
-}
-
-fn remove_directory(path: &Path) -> Result<(), StateError> {
-    match fs::remove_dir_all(path) {
+/// What is gone already counts as removed.
+fn remove<'a>(path: &'a Path, by: impl FnOnce(&'a Path) -> std::io::Result<()>) -> Result<(), StateError> {
+    match by(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(io("remove", path)(error)),
         _ => Ok(()),
     }

@@ -58,12 +58,6 @@ struct Known {
     chunks: Vec<String>,
 }
 
-/// A checkpoint as it was read.
-struct Read {
-    head: ConfigMap,
-    payload: Vec<u8>,
-}
-
 impl KubernetesStore {
     /// Makes no call. `owner` must be unique to this process, over restarts too.
     pub fn new(kubernetes: &Kubernetes, instance: &str, owner: &str) -> Self {
@@ -80,10 +74,6 @@ impl KubernetesStore {
         format!("{}-checkpoint-{}", self.instance, hash(lane))
     }
 
-    fn known(&self, lane: &CheckpointKey) -> Option<Known> {
-        self.known.lock().get(lane).cloned()
-    }
-
     fn remember(&self, lane: &CheckpointKey, head: &ConfigMap) {
         let known = Known { version: head.resource_version(), chunks: chunks_of(head) };
         self.known.lock().insert(lane.clone(), known);
@@ -97,12 +87,13 @@ impl KubernetesStore {
         call("read", lane, self.maps.get_opt(&self.name(lane))).await
     }
 
-    async fn read(&self, lane: &CheckpointKey) -> Result<Option<Read>, StateError> {
+    /// The head, and the checkpoint's payload.
+    async fn read(&self, lane: &CheckpointKey) -> Result<Option<(ConfigMap, Vec<u8>)>, StateError> {
         for _ in 0..CLAIMS {
             let Some(head) = self.head(lane).await? else { return Ok(None) };
             let Some(sealed) = self.assemble(lane, &head).await? else { continue };
             let payload = envelope::open(&sealed, &format!("the object {}", self.name(lane)))?;
-            return Ok(Some(Read { head, payload }));
+            return Ok(Some((head, payload)));
         }
         let place = format!("the object {}", self.name(lane));
         Err(StateError::Damaged { place, reason: "a part of it is missing" })
@@ -120,17 +111,13 @@ impl KubernetesStore {
     }
 
     fn object(&self, name: String, kind: &str, lane: &CheckpointKey) -> ConfigMap {
-        let mut labels = object_labels(&self.instance, kind);
-        labels.insert(LANE_HASH.to_owned(), hash(lane));
-        let annotations = [(LANE, lane.to_string()), (OWNER, self.owner.clone())];
-        let annotations = annotations.into_iter().map(|(name, text)| (name.to_owned(), text)).collect();
-        let metadata = ObjectMeta {
-            name: Some(name),
-            labels: Some(labels),
-            annotations: Some(annotations),
-            ..ObjectMeta::default()
-        };
-        ConfigMap { metadata, ..ConfigMap::default() }
+        let mut object = ConfigMap::default();
+        object.metadata.name = Some(name);
+        object.labels_mut().extend(object_labels(&self.instance, kind));
+        object.labels_mut().insert(LANE_HASH.to_owned(), hash(lane));
+        object.annotations_mut().insert(LANE.to_owned(), lane.to_string());
+        object.annotations_mut().insert(OWNER.to_owned(), self.owner.clone());
+        object
     }
 
     /// The head for these bytes. Writes the chunks, if there are any.
@@ -156,7 +143,7 @@ impl KubernetesStore {
 
     /// Replaces the head that this process wrote or claimed last.
     async fn put(&self, lane: &CheckpointKey, mut head: ConfigMap) -> Result<(), StateError> {
-        let before = self.known(lane);
+        let before = self.known.lock().get(lane).cloned();
         head.metadata.resource_version = before.as_ref().and_then(|known| known.version.clone());
         let mut written = self.write(&head).await;
         if matches!(&written, Err(error) if error.is_conflict()) {
@@ -204,9 +191,9 @@ impl KubernetesStore {
             Ok(chunks) => {
                 let time = |meta: &ObjectMeta| meta.creation_timestamp.as_ref().map(|time| time.0);
                 let newest = chunks.iter().filter_map(|chunk| time(&chunk.metadata)).max();
-                let is_old = |meta: &ObjectMeta| match (newest, time(meta)) {
-                    (Some(newest), Some(time)) => newest.duration_since(time).unsigned_abs() > ABANDONED,
-                    _ => false,
+                let is_old = |meta: &ObjectMeta| {
+                    let times = newest.zip(time(meta));
+                    times.is_some_and(|(newest, time)| newest.duration_since(time).unsigned_abs() > ABANDONED)
                 };
                 gone.extend(chunks.iter().filter(|chunk| is_old(&chunk.metadata)).map(ResourceExt::name_any));
             }
@@ -238,14 +225,14 @@ impl KubernetesStore {
 impl CheckpointBackend for KubernetesStore {
     async fn load(&self, lane: &CheckpointKey) -> Result<Option<Vec<u8>>, StateError> {
         let _turn = self.calls.acquire().await;
-        Ok(self.read(lane).await?.map(|read| read.payload))
+        Ok(self.read(lane).await?.map(|(_, payload)| payload))
     }
 
     async fn claim(&self, lane: &CheckpointKey) -> Result<Option<Vec<u8>>, StateError> {
         let _turn = self.calls.acquire().await;
         self.forget(lane);
         for _ in 0..CLAIMS {
-            let Some(Read { mut head, payload }) = self.read(lane).await? else { return Ok(None) };
+            let Some((mut head, payload)) = self.read(lane).await? else { return Ok(None) };
             let before = head.annotations_mut().insert(OWNER.to_owned(), self.owner.clone());
             if before.as_ref() == Some(&self.owner) {
                 self.remember(lane, &head);
@@ -294,25 +281,22 @@ impl Store for KubernetesStore {
 
     /// The API server checks rights, quotas and its own rules, and stores nothing.
     async fn reach(&self) -> Result<(), StateError> {
-        let metadata = ObjectMeta {
-            name: Some(format!("{}-probe", self.instance)),
-            labels: Some(object_labels(&self.instance, "probe")),
-            ..ObjectMeta::default()
-        };
-        let probe = ConfigMap { metadata, ..ConfigMap::default() };
+        let mut probe = ConfigMap::default();
+        probe.metadata.name = Some(format!("{}-probe", self.instance));
+        probe.labels_mut().extend(object_labels(&self.instance, "probe"));
         let parameters = PostParams { dry_run: true, ..PostParams::default() };
         let created = KubernetesError::of(self.maps.create(&parameters, &probe)).await;
         created.map(drop).map_err(|error| StateError::failed("cannot write checkpoints", error))
     }
 
     async fn rename(&self, from: &CheckpointKey, to: &CheckpointKey) -> Result<(), StateError> {
-        let Some(old) = self.read(from).await? else { return Err(StateError::Unknown(from.clone())) };
+        let Some((old, payload)) = self.read(from).await? else { return Err(StateError::Unknown(from.clone())) };
         if self.head(to).await?.is_some() {
             return Err(StateError::Exists(to.clone()));
         }
         self.forget(to);
-        self.commit(to, old.payload.into()).await?;
-        self.remove(from, &old.head).await
+        self.commit(to, payload.into()).await?;
+        self.remove(from, &old).await
     }
 
     async fn delete(&self, lane: &CheckpointKey) -> Result<(), StateError> {

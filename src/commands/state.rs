@@ -14,7 +14,7 @@ use super::{StateArgs, UsageError, print_line};
 use crate::lane::LaneCheckpoint;
 use crate::record::{Stream, Timestamp};
 use crate::source::{MAIN, SourcePosition, Stage};
-use crate::state::{Access, CheckpointKey, LaneId, StateError, Store, process_identity};
+use crate::state::{Access, CheckpointKey, LaneId, Location, StateError, Store, process_identity};
 
 /// Show, change, move or remove checkpoints
 ///
@@ -97,7 +97,10 @@ fn past_time(text: &str) -> Result<Timestamp, String> {
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let StateArgs { state, instance } = &args.state;
     let creates_state = matches!(args.command, Command::Import { .. });
-    if let Some(directory) = state.directory().filter(|directory| !creates_state && !directory.is_dir()) {
+    if let Location::File(directory) = state
+        && !creates_state
+        && !directory.is_dir()
+    {
         return Err(UsageError(format!(
             "there is no directory {} (use --state file:DIR for another)",
             directory.display()

@@ -24,28 +24,19 @@ pub struct KafkaStore {
     location: KafkaLocation,
     ids: Arc<TransactionalIds>,
     id: Arc<TransactionalId>,
-    /// The prefix of an area's keys; empty for the worker's own.
+    /// Empty for the worker's own keys.
     prefix: String,
     lanes: Mutex<HashMap<CheckpointKey, Arc<Lane>>>,
 }
 
 impl KafkaStore {
-    /// Opens no connection yet.
-    pub fn new(location: KafkaLocation, instance: &str) -> Self {
-        Self::of_shard(location, instance, 0)
-    }
-
-    /// For the lanes of one shard, where several workers share the store. Each shard has a transactional id of its own,
-    /// so a worker that takes the shard over fences only its last holder.
-    pub fn of_shard(location: KafkaLocation, instance: &str, shard: u32) -> Self {
+    /// Opens no connection yet. Each shard has a transactional id of its own, so a worker that takes the shard over
+    /// fences only its last holder. An area, for a command that runs next to the worker, has its own `instance`, and a
+    /// prefix before the keys.
+    pub fn new(location: KafkaLocation, instance: &str, shard: u32, prefix: String) -> Self {
         let ids = TransactionalIds::new(instance);
         let id = ids.get(&location.fingerprint(), shard);
-        Self { location, ids, id, prefix: String::new(), lanes: Mutex::default() }
-    }
-
-    /// An area for a command that runs next to the worker: another transactional id, and keys with a prefix.
-    pub fn area(location: KafkaLocation, instance: &str) -> Self {
-        Self { prefix: format!("{instance}!"), ..Self::new(location, instance) }
+        Self { location, ids, id, prefix, lanes: Mutex::default() }
     }
 
     fn name(&self, key: &CheckpointKey) -> String {

@@ -69,13 +69,6 @@ impl fmt::Display for Location {
 }
 
 impl Location {
-    pub fn directory(&self) -> Option<&PathBuf> {
-        match self {
-            Self::File(directory) => Some(directory),
-            _ => None,
-        }
-    }
-
     /// Opens the store. The names of its objects begin with `instance`. An `area`, a relative path, has names and a
     /// lock of its own, for a command that runs next to the worker.
     ///
@@ -97,13 +90,23 @@ impl Location {
                     Access::Read => FileStore::look_at(&directory),
                 }))
             }
-            Self::Kubernetes(namespace) => self.kubernetes(namespace.as_deref(), instance, access).await,
-            #[cfg(feature = "kafka")]
-            Self::Kafka(location) if area.is_some() => {
-                Ok(Arc::new(super::KafkaStore::area(location.clone(), instance)))
+            #[cfg(feature = "kubernetes")]
+            Self::Kubernetes(namespace) => {
+                let kubernetes = crate::settings::kubernetes::Kubernetes::connect(namespace.as_deref()).await;
+                let kubernetes = kubernetes.map_err(|error| StateError::failed(self.to_string(), error))?;
+                let owner = if let Access::Write { owner } = access { owner } else { "" };
+                Ok(Arc::new(super::KubernetesStore::new(&kubernetes, instance, owner)))
+            }
+            #[cfg(not(feature = "kubernetes"))]
+            Self::Kubernetes(_) => {
+                let _ = instance;
+                Err(StateError::NotBuilt(self.to_string()))
             }
             #[cfg(feature = "kafka")]
-            Self::Kafka(location) => Ok(Arc::new(super::KafkaStore::new(location.clone(), instance))),
+            Self::Kafka(location) => {
+                let prefix = area.map_or_else(String::new, |_| format!("{instance}!"));
+                Ok(Arc::new(super::KafkaStore::new(location.clone(), instance, 0, prefix)))
+            }
         }
     }
 
@@ -125,34 +128,14 @@ impl Location {
     pub fn of_shard(&self, instance: &str, shard: u32) -> Option<Arc<dyn Store>> {
         match self {
             #[cfg(feature = "kafka")]
-            Self::Kafka(location) => Some(Arc::new(super::KafkaStore::of_shard(location.clone(), instance, shard))),
+            Self::Kafka(location) => {
+                Some(Arc::new(super::KafkaStore::new(location.clone(), instance, shard, String::new())))
+            }
             _ => {
                 let _ = (instance, shard);
                 None
             }
         }
-    }
-
-    #[cfg(feature = "kubernetes")]
-    async fn kubernetes(
-        &self,
-        namespace: Option<&str>,
-        instance: &str,
-        access: Access<'_>,
-    ) -> Result<Arc<dyn Store>, StateError> {
-        use crate::settings::kubernetes::Kubernetes;
-        let kubernetes = Kubernetes::connect(namespace).await;
-        let kubernetes = kubernetes.map_err(|error| StateError::failed(self.to_string(), error))?;
-        let owner = match access {
-            Access::Write { owner } => owner,
-            Access::Read => "",
-        };
-        Ok(Arc::new(super::KubernetesStore::new(&kubernetes, instance, owner)))
-    }
-
-    #[cfg(not(feature = "kubernetes"))]
-    async fn kubernetes(&self, _: Option<&str>, _: &str, _: Access<'_>) -> Result<Arc<dyn Store>, StateError> {
-        Err(StateError::NotBuilt(self.to_string()))
     }
 }
 

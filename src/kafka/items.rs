@@ -8,20 +8,19 @@
 //! An item is complete when all its parts are in the topic. Ids are unique, so a removal cannot delete an item that
 //! arrived after the read.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::ops::ControlFlow;
-use std::sync::Arc;
 
 use rdkafka::Message as _;
 use rdkafka::error::KafkaError as RdKafkaError;
 use rdkafka::message::{BorrowedMessage, Header, OwnedHeaders};
+use rdkafka::producer::FutureRecord;
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::Instant;
 
 use super::connect::on_thread;
 use super::headers::RecordHeaders;
 use super::lock::lock;
-use super::send::Message;
 use super::{KafkaLocation, Producer, Sent, Topic};
 use crate::failure::Failure;
 
@@ -34,14 +33,8 @@ const PARTS: &str = "parts";
 #[derive(Debug)]
 pub(crate) struct Items {
     location: KafkaLocation,
-    writer: Mutex<Opening>,
-}
-
-#[derive(Debug, Default)]
-struct Opening {
-    writer: Option<Writer>,
-    /// The last failed attempt and its end.
-    failed: Option<(Instant, Failure)>,
+    /// The end of the last attempt to make the producer, and its result.
+    writer: Mutex<Option<(Instant, Result<Writer, Failure>)>>,
 }
 
 /// Writes each record once within the producer's session. All in-sync replicas acknowledge it.
@@ -67,9 +60,8 @@ pub(crate) struct ItemKey {
 }
 
 /// The parts of an item that were read so far.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct PartCount {
-    group: Arc<str>,
     parts: u32,
     /// Number of parts of the complete item.
     total: u32,
@@ -91,8 +83,9 @@ impl Items {
             let parts = bytes.chunks(MAX_PART_BYTES).count().to_string();
             for (number, part) in bytes.chunks(MAX_PART_BYTES).enumerate() {
                 let headers = OwnedHeaders::new().insert(Header { key: PARTS, value: Some(&parts) });
-                let message = writer.message(partition, key(&group, id, number), Some(part.to_vec()), Some(headers));
-                sent.send_message(&writer.producer, number, &message).await;
+                let key = key(&group, id, number);
+                let record = FutureRecord::to(&writer.topic.name).partition(partition).key(&key);
+                sent.send(&writer.producer, number, record.payload(part).headers(headers)).await;
             }
         }
         self.acknowledged(&writer, sent).await
@@ -104,8 +97,9 @@ impl Items {
         let mut sent = Sent::default();
         for ItemKey { group, id, parts, partition } in keys {
             for number in 0..parts as usize {
-                let message = writer.message(partition, key(&group, id, number), None, None);
-                sent.send_message(&writer.producer, number, &message).await;
+                let key = key(&group, id, number);
+                let record = FutureRecord::<_, [u8]>::to(&writer.topic.name).partition(partition).key(&key);
+                sent.send(&writer.producer, number, record).await;
             }
         }
         self.acknowledged(&writer, sent).await
@@ -120,18 +114,20 @@ impl Items {
         }
     }
 
-    /// Groups, and bytes of their complete items. A group comes once for each item.
-    pub(crate) async fn sizes(&self) -> Result<Vec<(Arc<str>, u64)>, Failure> {
+    /// Each group, and the bytes of its complete items.
+    pub(crate) async fn sizes(&self) -> Result<Vec<(String, u64)>, Failure> {
         let topic = self.topic()?;
-        let complete = on_thread(move || complete_items(&topic)).await??;
-        Ok(complete.into_values().map(|count| (count.group, count.bytes)).collect())
+        let groups = on_thread(move || complete_items(&topic)).await??;
+        let bytes = |items: HashMap<_, PartCount>| items.values().map(|count| count.bytes).sum();
+        Ok(groups.into_iter().map(|(group, items)| (group, bytes(items))).collect())
     }
 
     /// Reads the items that are in the topic now, each group in its order. Empty if the topic does not exist.
     pub(crate) async fn read(&self) -> Result<mpsc::Receiver<Result<(ItemKey, Vec<u8>), Failure>>, Failure> {
         let topic = self.topic()?;
         let (sender, receiver) = mpsc::channel(READ_AHEAD);
-        let (topic, complete) = on_thread(move || complete_items(&topic).map(|complete| (topic, complete))).await??;
+        let (topic, groups) = on_thread(move || complete_items(&topic).map(|groups| (topic, groups))).await??;
+        let complete = groups.into_values().flatten().map(|(id, count)| (id, count.total)).collect();
         tokio::spawn(on_thread(move || {
             if let Err(failure) = emit(&topic, complete, &sender) {
                 // The receiver may be gone.
@@ -148,12 +144,11 @@ impl Items {
     /// Returns the producer. A caller that waited during another caller's failed attempt gets the same failure.
     async fn writer(&self) -> Result<Writer, Failure> {
         let requested_at = Instant::now();
-        let mut opening = self.writer.lock().await;
-        if let Some(writer) = &opening.writer {
-            return Ok(writer.clone());
-        }
-        if let Some((_, failure)) = opening.failed.as_ref().filter(|(ended_at, _)| *ended_at >= requested_at) {
-            return Err(failure.clone());
+        let mut last = self.writer.lock().await;
+        if let Some((ended_at, opened)) = &*last
+            && (opened.is_ok() || *ended_at >= requested_at)
+        {
+            return opened.clone();
         }
         let opened = async {
             let topic = self.topic()?;
@@ -162,8 +157,7 @@ impl Items {
             Ok(Writer { producer, topic, partitions })
         };
         let opened: Result<Writer, Failure> = opened.await;
-        opening.failed = opened.as_ref().err().map(|failure| (Instant::now(), failure.clone()));
-        opening.writer = opened.as_ref().ok().cloned();
+        *last = Some((Instant::now(), opened.clone()));
         opened
     }
 
@@ -171,14 +165,8 @@ impl Items {
         let reports = sent.reports().await;
         let Some(code) = reports.into_iter().find_map(|(_, report)| report.code()) else { return Ok(()) };
         // The next call makes a new producer: secrets may have been rotated, or the session may have ended.
-        self.writer.lock().await.writer = None;
+        self.writer.lock().await.take_if(|(_, opened)| opened.is_ok());
         Err(writer.topic.failure(&RdKafkaError::MessageProduction(code)))
-    }
-}
-
-impl Writer {
-    fn message(&self, partition: i32, key: String, value: Option<Vec<u8>>, headers: Option<OwnedHeaders>) -> Message {
-        Message { topic: self.topic.name.clone(), partition, key, value, headers }
     }
 }
 
@@ -193,23 +181,15 @@ fn parse(message: &BorrowedMessage<'_>) -> Option<(String, u128, u32)> {
     Some((group.to_owned(), u128::from_str_radix(id, 16).ok()?, number.parse().ok()?))
 }
 
-/// Finds the complete items that were not removed. Blocks.
-fn complete_items(topic: &Topic) -> Result<HashMap<u128, PartCount>, Failure> {
-    let mut items: HashMap<u128, PartCount> = HashMap::new();
-    // There are far fewer groups than items.
-    let mut groups: HashSet<Arc<str>> = HashSet::new();
+/// Finds the complete items that were not removed, by group and id. Blocks.
+fn complete_items(topic: &Topic) -> Result<HashMap<String, HashMap<u128, PartCount>>, Failure> {
+    let mut groups: HashMap<String, HashMap<u128, PartCount>> = HashMap::new();
     topic.scan(|message| {
         if let Some((group, id, _)) = parse(message) {
+            let items = groups.entry(group).or_default();
             match message.payload() {
                 Some(part) => {
-                    let count = items.entry(id).or_insert_with(|| {
-                        let group = groups.get(&*group).cloned().unwrap_or_else(|| {
-                            let group: Arc<str> = group.into();
-                            groups.insert(group.clone());
-                            group
-                        });
-                        PartCount { group, parts: 0, total: 0, bytes: 0 }
-                    });
+                    let count = items.entry(id).or_default();
                     count.parts += 1;
                     count.total = RecordHeaders::of(message.headers()).number(PARTS);
                     count.bytes += part.len() as u64;
@@ -219,14 +199,18 @@ fn complete_items(topic: &Topic) -> Result<HashMap<u128, PartCount>, Failure> {
         }
         ControlFlow::Continue(())
     })?;
-    items.retain(|_, count| count.parts == count.total);
-    Ok(items)
+    groups.retain(|_, items| {
+        items.retain(|_, count| count.parts == count.total);
+        !items.is_empty()
+    });
+    Ok(groups)
 }
 
-/// Sends the items in `complete`. Blocks while the channel is full, and ends when the receiver is gone.
+/// Sends the items of `complete`, which has each id and its number of parts. Blocks while the channel is full, and ends
+/// when the receiver is gone.
 fn emit(
     topic: &Topic,
-    mut complete: HashMap<u128, PartCount>,
+    mut complete: HashMap<u128, u32>,
     out: &mpsc::Sender<Result<(ItemKey, Vec<u8>), Failure>>,
 ) -> Result<(), Failure> {
     let mut begun: HashMap<u128, (u32, Vec<u8>)> = HashMap::new();
@@ -237,7 +221,7 @@ fn emit(
         let (Some((group, id, _)), Some(part)) = (parse(message), message.payload()) else {
             return ControlFlow::Continue(());
         };
-        let Some(parts) = complete.get(&id).map(|count| count.total) else { return ControlFlow::Continue(()) };
+        let Some(parts) = complete.get(&id).copied() else { return ControlFlow::Continue(()) };
         let (received, bytes) = begun.entry(id).or_default();
         *received += 1;
         bytes.extend_from_slice(part);

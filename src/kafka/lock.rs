@@ -1,9 +1,7 @@
 //! A lock: a consumer group with one member. A process joins the group and then lists its members, so the second of two
 //! processes sees the first. A killed process stays a member until its session times out.
 
-#![expect(clippy::disallowed_types, reason = "the other end is a separate thread, and dropping the lock waits for it")]
-
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -26,26 +24,13 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(100);
 
-/// Locked until this is dropped.
-#[derive(Debug)]
-pub(super) struct Lock {
-    held: Option<Sender<()>>,
-    left: Receiver<()>,
-}
-
-impl Drop for Lock {
-    /// Waits: a process that exits before it has left the group stays a member until its session times out.
-    fn drop(&mut self) {
-        drop(self.held.take());
-        let _ = self.left.recv_timeout(LEAVE_TIMEOUT);
-    }
-}
-
-/// Acquires the lock, the consumer group `group`. Its member subscribes to `topic`, which has to exist.
+/// Acquires the lock, the consumer group `group`. Its member subscribes to `topic`, which has to exist. The lock is held
+/// until the result is dropped, which waits for the member's thread: a process that exits before it has left the group
+/// stays a member until its session times out.
 ///
 /// # Errors
 /// When another process has the lock, or the brokers refuse.
-pub(super) async fn lock(group: String, topic: Topic) -> Result<Lock, Failure> {
+pub(super) async fn lock(group: String, topic: Topic) -> Result<impl Send + use<>, Failure> {
     let member = on_thread(move || join(&group, &topic)).await??;
     let (held, released) = channel::<()>();
     let (leaves, left) = channel();
@@ -59,7 +44,10 @@ pub(super) async fn lock(group: String, topic: Topic) -> Result<Lock, Failure> {
     };
     let spawned = std::thread::Builder::new().name("kafka-lock".to_owned()).spawn(stay);
     spawned.map_err(|error| Failure::transient(format!("no thread to hold a lock in Kafka: {error}")))?;
-    Ok(Lock { held: Some(held), left })
+    Ok(scopeguard::guard((held, left), |(held, left)| {
+        drop(held);
+        let _ = left.recv_timeout(LEAVE_TIMEOUT);
+    }))
 }
 
 /// Joins the group as its only member. Blocks.

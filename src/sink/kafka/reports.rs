@@ -10,19 +10,19 @@ use tokio::time::Instant;
 use crate::kafka::{BrokerError, Class, Report, class};
 use crate::sink::{Batch, Outcome, Probe};
 
-/// The classes of the reports of a batch. None for a delivered message.
-fn classes_of(reports: &[Report]) -> Vec<Option<Class>> {
+/// The errors of a batch's reports, each with its class. None for a delivered message.
+fn classes_of(reports: &[Report]) -> Vec<Option<(Class, Code)>> {
     let count = |code| reports.iter().filter(|report| report.code() == Some(code)).count();
     // Brokers refuse a request because of some of its records. Newer brokers name these records, and librdkafka reports
     // `InvalidDifferentRecord` for the others. Older brokers refuse all in the same way.
     let is_named = |code| count(code) == 1 || count(Code::InvalidDifferentRecord) > 0;
     let class_of = |report: &Report| match *report {
         // The message alone is larger than librdkafka's limit.
-        Report::RefusedLocally(Code::MessageSizeTooLarge) => Some(Class::Message),
+        Report::RefusedLocally(code @ Code::MessageSizeTooLarge) => Some((Class::Message, code)),
         Report::Failed(code @ (Code::InvalidRecord | Code::InvalidTimestamp)) if !is_named(code) => {
-            Some(Class::Request)
+            Some((Class::Request, code))
         }
-        report => report.code().map(class),
+        report => report.code().map(|code| (class(code), code)),
     };
     reports.iter().map(class_of).collect()
 }
@@ -67,37 +67,28 @@ pub(crate) fn outcome(
     tolerance: &ReportPolicy,
     now: Instant,
 ) -> Outcome {
+    use Class::{Cluster, Credentials, Policy, Request, TooLarge, Topic, UnknownTopic};
     let classes = classes_of(reports);
     if classes.iter().all(Option::is_none) {
         return Outcome::Delivered;
     }
-    if classes.iter().any(|class| matches!(class, None | Some(Class::Message))) {
-        return partial(batch, reports, &classes);
+    if classes.iter().any(|found| matches!(found, None | Some((Class::Message, _)))) {
+        return partial(batch, &classes);
     }
-    let first = |wanted: Class| {
-        classes.iter().zip(reports).find(|(class, _)| **class == Some(wanted)).map(|(_, report)| *report)
-    };
-    if let Some(report) = first(Class::Topic).or(first(Class::Cluster)) {
-        return Outcome::Misconfigured(advice(report));
+    let failed = classes.iter().flatten();
+    let order = [Topic, Cluster, UnknownTopic, Policy, Credentials, TooLarge, Request];
+    let first = order.into_iter().find_map(|wanted| failed.clone().find(|(class, _)| *class == wanted));
+    if let Some(&(class, code)) = first {
+        let reason = advice(code);
+        return match class {
+            UnknownTopic | Policy if !tolerance.exceeded(class, now) => Outcome::RetryLater { reason, after: None },
+            Credentials => Outcome::Unauthorized(reason),
+            TooLarge => Outcome::TooLarge(reason),
+            Request => Outcome::Refused(reason),
+            _ => Outcome::Misconfigured(reason),
+        };
     }
-    for class in [Class::UnknownTopic, Class::Policy] {
-        if let Some(report) = first(class) {
-            return match tolerance.exceeded(class, now) {
-                true => Outcome::Misconfigured(advice(report)),
-                false => Outcome::RetryLater { reason: advice(report), after: None },
-            };
-        }
-    }
-    if let Some(report) = first(Class::Credentials) {
-        return Outcome::Unauthorized(advice(report));
-    }
-    if let Some(report) = first(Class::TooLarge) {
-        return Outcome::TooLarge(advice(report));
-    }
-    if let Some(report) = first(Class::Request) {
-        return Outcome::Refused(advice(report));
-    }
-    let reason = reports.first().map(|report| advice(*report)).unwrap_or_default();
+    let reason = failed.map(|(_, code)| advice(*code)).next().unwrap_or_default();
     match broker_error {
         // Messages only time out. The broker error contains the cause.
         Some(error) if class(error.code) == Class::Credentials => Outcome::Unauthorized(error.reason.clone()),
@@ -109,13 +100,13 @@ pub(crate) fn outcome(
 
 /// Some messages are settled. If an older version of a record is sent again, so are all newer ones, since the newest
 /// must arrive last.
-fn partial(batch: &Batch, reports: &[Report], classes: &[Option<Class>]) -> Outcome {
+fn partial(batch: &Batch, classes: &[Option<(Class, Code)>]) -> Outcome {
     let mut rejected = Vec::new();
     let mut retry = Vec::new();
     let mut again = HashSet::new();
-    for ((index, event), (report, class)) in batch.events().enumerate().zip(reports.iter().zip(classes)) {
-        match class {
-            Some(Class::Message) => rejected.push((index, advice(*report))),
+    for ((index, event), failed) in batch.events().enumerate().zip(classes) {
+        match failed {
+            Some((Class::Message, code)) => rejected.push((index, advice(*code))),
             None if !again.contains(event.record_id) => {}
             _ => {
                 retry.push(index);
@@ -131,7 +122,7 @@ fn partial(batch: &Batch, reports: &[Report], classes: &[Option<Class>]) -> Outc
 /// The outcome after a fatal error that a new producer does not resolve.
 pub(crate) fn fatal_outcome(code: Code, reason: &str, too_often: bool) -> Option<Outcome> {
     let reason = match class(code) {
-        Class::Topic | Class::Cluster => advice(Report::Failed(code)),
+        Class::Topic | Class::Cluster => advice(code),
         _ if too_often => format!("several producers in a row failed permanently: {reason}"),
         _ => return None,
     };
@@ -139,8 +130,7 @@ pub(crate) fn fatal_outcome(code: Code, reason: &str, too_often: bool) -> Option
 }
 
 /// librdkafka's text of the error, with advice for known ones.
-fn advice(report: Report) -> String {
-    let Some(code) = report.code() else { return String::new() };
+fn advice(code: Code) -> String {
     let advice = match code {
         Code::UnknownTopic | Code::UnknownTopicOrPartition => "; create the topic, or correct `topic`",
         Code::TopicAuthorizationFailed => "; the user needs the right to write to the topic",
@@ -158,7 +148,7 @@ fn advice(report: Report) -> String {
 /// Converts the brokers' error to the result of a probe.
 pub(crate) fn probe(topic: &str, code: Code, broker_error: Option<&BrokerError>) -> Probe {
     let failed = match broker_error {
-        _ if class(code) != Class::Transient => format!("topic `{topic}`: {}", advice(Report::Failed(code))),
+        _ if class(code) != Class::Transient => format!("topic `{topic}`: {}", advice(code)),
         Some(error) if class(error.code) == Class::Credentials => format!("credentials refused: {}", error.reason),
         Some(error) => format!("no answer from the brokers: {}", error.reason),
         None => format!("no answer from the brokers: {code}"),

@@ -26,11 +26,6 @@ pub(crate) struct Bearer {
     given: Arc<Mutex<Option<SecretString>>>,
 }
 
-/// The reason why there is no token. It contains no secret.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct NoToken(String);
-
 impl Bearer {
     pub(crate) fn new(
         settings: &ClientCredentials,
@@ -59,9 +54,8 @@ impl Tokens for Bearer {
         let source = self.source.clone();
         // In a task: a runtime that shuts down drops the task, which closes the channel.
         runtime.spawn(async move { sender.send(source.token_with_expiry().await) });
-        let fetched = receiver.blocking_recv().map_err(|_| NoToken("the worker is shutting down".to_owned()))?;
-        let (token, expires_at) =
-            fetched.map_err(|error| NoToken(error.outcome.reason().unwrap_or("no token").to_owned()))?;
+        let fetched = receiver.blocking_recv().map_err(|_| "the worker is shutting down")?;
+        let (token, expires_at) = fetched.map_err(|error| error.outcome.reason().unwrap_or("no token").to_owned())?;
         *self.given.lock() = Some(token.clone());
         Ok(OAuthToken {
             token: token.expose_secret().to_owned(),

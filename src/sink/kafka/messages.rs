@@ -86,13 +86,8 @@ impl Messages {
 
     /// True if the topic of an event depends on its record.
     pub(super) fn has_many_topics(&self) -> bool {
-        self.by_labels.as_ref().is_some_and(|by_labels| {
-            by_labels
-                .context
-                .console_labels
-                .iter()
-                .any(|name| by_labels.template.contains(&format!("{{label.{name}}}")))
-        })
+        let Some(ByLabels { template, context, .. }) = &self.by_labels else { return false };
+        context.console_labels.iter().any(|name| template.contains(&format!("{{label.{name}}}")))
     }
 
     /// The topics of the events.

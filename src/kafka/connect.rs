@@ -82,7 +82,7 @@ pub(super) fn creation_problem(error: RdKafkaError) -> String {
 }
 
 /// Requests the number of a topic's partitions. Blocks.
-pub(crate) fn partitions<C: ClientContext>(client: &Client<C>, topic: &str, timeout: Duration) -> Result<usize, Code> {
+pub(super) fn partitions<C: ClientContext>(client: &Client<C>, topic: &str, timeout: Duration) -> Result<usize, Code> {
     let metadata = client.fetch_metadata(Some(topic), timeout).map_err(|error| code_of(&error))?;
     let found = metadata.topics().iter().find(|found| found.name() == topic).ok_or(Code::UnknownTopicOrPartition)?;
     found.error().map_or(Ok(found.partitions().len()), |error| Err(error.into()))
@@ -109,7 +109,7 @@ pub(crate) async fn find_partitions(
 }
 
 /// Drops a client on a separate thread, since this waits for librdkafka's threads.
-pub(super) fn close<T: Send + 'static>(client: T) {
+pub(crate) fn close<T: Send + 'static>(client: T) {
     // If no thread is available, the current one drops it.
     let _ = std::thread::Builder::new().name("kafka-close".to_owned()).spawn(move || drop(client));
 }

@@ -1,5 +1,6 @@
 //! `delivery: at_least_once`: a batch is delivered when the brokers have acknowledged all its messages.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use futures_util::FutureExt;
@@ -7,13 +8,14 @@ use futures_util::future::BoxFuture;
 use rdkafka::error::RDKafkaErrorCode;
 use tokio::time::Instant;
 
-use super::brokers::Brokers;
+use super::bearer::Bearer;
 use super::messages::Messages;
-use super::producer::{PROBE_TIMEOUT, SharedProducer};
+use super::options::Options;
+use super::producer::{PROBE_TIMEOUT, Producers, SharedProducer};
 use super::reports::{self, ReportPolicy};
 use super::settings::{DEFAULTS, KafkaSettings};
 use crate::failure::Failure;
-use crate::kafka::{Report, find_partitions};
+use crate::kafka::{Connect, Report, Tokens, find_partitions};
 use crate::sink::common::Common;
 use crate::sink::{Attempt, Batch, BuildError, Limits, Outcome, Probe, Sink, SinkContext};
 
@@ -22,7 +24,10 @@ const FATAL_MAX: u32 = 5;
 
 #[derive(Debug)]
 pub(super) struct KafkaSink {
-    pub(super) brokers: Brokers,
+    pub(super) options: Options,
+    /// Source of OAUTHBEARER tokens.
+    bearer: Option<Bearer>,
+    producers: Arc<Producers>,
     pub(super) messages: Messages,
     pub(super) policy: ReportPolicy,
     limits: Limits,
@@ -37,10 +42,12 @@ pub(super) struct KafkaSink {
 impl KafkaSink {
     pub(super) fn new(settings: &KafkaSettings, common: &Common, context: &SinkContext) -> Result<Self, BuildError> {
         let messages = Messages::new(settings, context)?;
-        let brokers = Brokers::new(settings, common, common.compression(&DEFAULTS), context)?;
+        let options = Options::new(settings, common, common.compression(&DEFAULTS))?;
         Ok(Self {
-            policy: ReportPolicy::new(brokers.options.propagation()),
-            brokers,
+            policy: ReportPolicy::new(options.propagation),
+            options,
+            bearer: settings.oauth.as_ref().map(|oauth| Bearer::new(oauth, common, context)).transpose()?,
+            producers: context.shared.producers.clone(),
             messages,
             limits: common.limits(&DEFAULTS),
             queueing: tokio::sync::Mutex::default(),
@@ -49,19 +56,46 @@ impl KafkaSink {
         })
     }
 
+    /// Returns the settings with secrets read.
+    pub(super) fn connect(&self) -> Result<Connect, Failure> {
+        let config = self.options.resolve().map_err(|error| Failure::Unauthorized(error.to_string()))?;
+        let tokens = self.bearer.clone().map(|bearer| Arc::new(bearer) as Arc<dyn Tokens>);
+        Ok(Connect::new(config, tokens))
+    }
+
+    /// Returns the producer that lanes with equal settings share.
+    pub(super) async fn producer(&self) -> Result<Arc<SharedProducer>, Failure> {
+        self.producers.get(self.connect()?).await
+    }
+
+    /// Reads credentials and certificates again, since they may have been rotated. True when another attempt may
+    /// succeed. Brokers that refuse a certificate do not say that they refuse credentials (`is_unauthorized`).
+    pub(super) async fn renew(&self, is_unauthorized: bool) -> bool {
+        let reloaded = self.options.reload();
+        let refused = match &self.bearer {
+            Some(bearer) if is_unauthorized => bearer.discard().await,
+            _ => false,
+        };
+        // A producer keeps its token until it expires, so one with a refused token has to be replaced.
+        if refused && let Ok(producer) = self.producer().await {
+            self.producers.close(&producer);
+        }
+        reloaded || refused
+    }
+
     async fn deliver(&self, batch: &Batch) -> Attempt {
         let first = self.attempt(batch).await;
         let is_unauthorized = matches!(first.outcome, Outcome::Unauthorized(_));
         let may_be_outdated =
             is_unauthorized || matches!(first.outcome, Outcome::Misconfigured(_) | Outcome::RetryLater { .. });
-        if may_be_outdated && self.brokers.renew(is_unauthorized).await {
+        if may_be_outdated && self.renew(is_unauthorized).await {
             return self.attempt(batch).await;
         }
         first
     }
 
     async fn attempt(&self, batch: &Batch) -> Attempt {
-        let producer = match self.brokers.producer().await {
+        let producer = match self.producer().await {
             Ok(producer) => producer,
             Err(failure) => {
                 let status = if matches!(failure, Failure::Unauthorized(_)) { "secret" } else { "options" };
@@ -71,20 +105,20 @@ impl KafkaSink {
         if self.refused.swap(false, Ordering::Relaxed) {
             // librdkafka caches the metadata of a topic for minutes. This request refreshes it.
             for topic in self.messages.topics(batch) {
-                let _ = producer.partitions(&topic).await;
+                producer.lacks_leader(&topic).await;
             }
         }
         let (reports, bytes) = self.produce(&producer, batch).await;
         if reports.contains(&Report::Delivered) {
-            producer.events().forget();
+            producer.events.forget();
             self.policy.forget();
             self.fatal.store(0, Ordering::Relaxed);
         }
-        let broker_error = producer.events().recent();
+        let broker_error = producer.events.recent();
         let status = reports::status(&reports);
         let mut outcome = reports::outcome(batch, &reports, broker_error.as_ref(), &self.policy, Instant::now());
         if let Some((code, reason)) = producer.fatal_error() {
-            self.brokers.close(&producer);
+            self.producers.close(&producer);
             let failures = self.fatal.fetch_add(1, Ordering::Relaxed) + 1;
             let topic = &self.messages.topic;
             tracing::warn!(topic, error = ?code, reason, failures, "the Kafka producer failed and is replaced");
@@ -102,10 +136,9 @@ impl KafkaSink {
     /// may deliver newer versions of the same records before the brokers are reachable again.
     async fn produce(&self, producer: &SharedProducer, batch: &Batch) -> (Vec<Report>, u64) {
         let mut reports = vec![Report::Failed(RDKafkaErrorCode::PurgeQueue); batch.len()];
-        let Some(queue) = producer.queue() else { return (reports, 0) };
         let queueing = self.queueing.lock().await;
         let dropped = scopeguard::guard(producer, SharedProducer::purge);
-        let (sent, bytes) = self.messages.send(batch, queue).await;
+        let (sent, bytes) = self.messages.send(batch, &producer.queue).await;
         drop(queueing);
         for (index, report) in sent.reports().await {
             reports[index] = report;
@@ -121,7 +154,7 @@ impl KafkaSink {
     pub(super) async fn find_topic(&self) -> Result<String, Probe> {
         let topic = &self.messages.topic;
         let failed = |failure: Failure| Probe::Failed(failure.to_string());
-        let connect = self.brokers.connect().map_err(failed)?;
+        let connect = self.connect().map_err(failed)?;
         match find_partitions(&connect, topic, PROBE_TIMEOUT).await.map_err(failed)? {
             Ok(partitions) => Ok(format!("topic `{topic}` with {partitions} partitions")),
             Err(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic)

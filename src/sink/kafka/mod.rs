@@ -6,7 +6,6 @@
 
 mod at_least_once;
 mod bearer;
-mod brokers;
 mod messages;
 mod options;
 mod producer;

@@ -16,7 +16,8 @@ use crate::sink::common::{Common, Compression};
 pub(crate) struct Options {
     defaults: BTreeMap<&'static str, String>,
     given: BTreeMap<String, Credential>,
-    propagation: Duration,
+    /// A topic that is unknown for longer counts as missing.
+    pub(crate) propagation: Duration,
 }
 
 /// Longest time that librdkafka itself waits for an unknown topic. The sink applies a longer time of the user, so that
@@ -40,7 +41,6 @@ impl Options {
         if common.proxy.is_some() {
             return Err(BuildError::value("proxy", "Kafka has no proxies"));
         }
-        let literal = |key: &str| settings.literal(key);
         if !common.tls.pin_sha256.is_empty() {
             let problem = "brokers are verified by an authority; name it in `ca_file`";
             return Err(BuildError::value("tls.pin_sha256", problem));
@@ -48,7 +48,7 @@ impl Options {
         let given = settings.options.iter().map(|(key, Text(secret))| (key.as_str(), secret));
         options::check(given, &REFUSED)
             .map_err(|found| BuildError::value(format!("options.{}", found.key), found.problem))?;
-        let mechanism = literal("sasl.mechanism").or(literal("sasl.mechanisms"));
+        let mechanism = settings.literal("sasl.mechanism").or(settings.literal("sasl.mechanisms"));
         if settings.oauth.is_some() && mechanism.is_some_and(|mechanism| mechanism != OAUTHBEARER) {
             return Err(BuildError::value("oauth", "excludes another `sasl.mechanism`"));
         }
@@ -60,9 +60,10 @@ impl Options {
         }
         let mut defaults = default_options(settings, common, compression);
         if settings.delivery == Delivery::ExactlyOnce {
-            defaults.insert(TRANSACTION_TIMEOUT, transaction_timeout(message_timeout(settings, common), &literal)?);
+            defaults.insert(TRANSACTION_TIMEOUT, transaction_timeout(settings, common)?);
         }
-        let propagation = literal(PROPAGATION_KEY).and_then(|text| text.parse().ok()).map(Duration::from_millis);
+        let propagation = settings.literal(PROPAGATION_KEY).and_then(|text| text.parse().ok());
+        let propagation = propagation.map(Duration::from_millis);
         let given = settings.options.iter().filter(|(key, _)| *key != PROPAGATION_KEY);
         let waited = propagation.unwrap_or(PROPAGATION).min(PROPAGATION);
         defaults.insert(PROPAGATION_KEY, waited.as_millis().to_string());
@@ -72,11 +73,6 @@ impl Options {
             given: tls_files(common).chain(given).collect(),
             propagation: propagation.unwrap_or(Duration::from_secs(30)),
         })
-    }
-
-    /// A topic that is unknown for longer counts as missing.
-    pub(crate) fn propagation(&self) -> Duration {
-        self.propagation
     }
 
     /// Returns all settings with secrets read.
@@ -108,21 +104,22 @@ impl Options {
 /// After it, a message in flight may have arrived, so `at_least_once` waits long. A transaction that is aborted repeats
 /// nothing, and all its lanes wait for its slowest message.
 fn message_timeout(settings: &KafkaSettings, common: &Common) -> Duration {
-    common.timeout.map_or(settings.delivery.message_timeout(), |Period(timeout)| timeout)
+    let default = match settings.delivery {
+        Delivery::AtLeastOnce => Duration::from_secs(300),
+        Delivery::ExactlyOnce => Duration::from_secs(30),
+    };
+    common.timeout.map_or(default, |Period(timeout)| timeout)
 }
 
 /// Returns the brokers' timeout of a transaction in milliseconds. It exceeds the timeout of a message, so that a late
 /// message aborts its transaction but does not end its producer.
-fn transaction_timeout<'a>(
-    default_message_timeout: Duration,
-    literal: &impl Fn(&str) -> Option<&'a str>,
-) -> Result<String, BuildError> {
-    if literal("enable.idempotence") == Some("false") {
+fn transaction_timeout(settings: &KafkaSettings, common: &Common) -> Result<String, BuildError> {
+    if settings.literal("enable.idempotence") == Some("false") {
         return Err(BuildError::value("options.enable.idempotence", "`delivery: exactly_once` needs it"));
     }
-    let number = |key: &str| literal(key).and_then(|text| text.trim().parse::<u128>().ok());
+    let number = |key: &str| settings.literal(key).and_then(|text| text.trim().parse::<u128>().ok());
     let message = number("message.timeout.ms").or(number("delivery.timeout.ms"));
-    let message = message.unwrap_or(default_message_timeout.as_millis());
+    let message = message.unwrap_or(message_timeout(settings, common).as_millis());
     if message == 0 {
         let problem = "0 means indefinitely, and a transaction cannot last that long";
         return Err(BuildError::value("options.message.timeout.ms", problem));
@@ -175,8 +172,7 @@ fn default_options(
         // Cloud load balancers drop idle connections.
         ("socket.keepalive.enable", "true".to_owned()),
     ]);
-    let is_false = |value: Option<&Text>| matches!(value, Some(Text(Secret::Literal(text))) if text == "false");
-    if is_false(settings.options.get("enable.idempotence")) {
+    if settings.literal("enable.idempotence") == Some("false") {
         // Without idempotence, a message in flight may overtake a retry.
         defaults.insert("max.in.flight.requests.per.connection", "1".to_owned());
     } else {

@@ -10,11 +10,12 @@ use parking_lot::Mutex;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::metadata::MetadataTopic;
 use rdkafka::producer::{Producer as _, PurgeConfig};
+use scopeguard::ScopeGuard;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 use crate::failure::Failure;
-use crate::kafka::{Connect, Events, Producer, partitions};
+use crate::kafka::{Connect, Events, Producer, close};
 
 /// A producer that is unused for this long is closed, since it has threads and connections.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
@@ -46,8 +47,7 @@ impl Producers {
 
     /// Removes the producer from the pool. It ends when its last user drops it.
     pub(crate) fn close(&self, producer: &Arc<SharedProducer>) {
-        let is_this = |slot: &OnceCell<_>| slot.get().is_some_and(|current| Arc::ptr_eq(current, producer));
-        self.0.lock().retain(|_, slot| !is_this(slot));
+        self.0.lock().retain(|_, slot| slot.get().is_none_or(|current| !Arc::ptr_eq(current, producer)));
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -69,9 +69,9 @@ async fn close_when_idle(producers: Weak<Producers>, producer: Weak<SharedProduc
 }
 
 pub(crate) struct SharedProducer {
-    /// None while this is dropped.
-    inner: Option<Producer>,
-    events: Events,
+    /// Accepts messages. Closed on a separate thread, since this waits for librdkafka's threads.
+    pub(super) queue: ScopeGuard<Producer, fn(Producer)>,
+    pub(super) events: Events,
     used_at: Mutex<Instant>,
 }
 
@@ -81,53 +81,26 @@ impl fmt::Debug for SharedProducer {
     }
 }
 
-/// Closes the producer on a separate thread, since this waits for librdkafka's threads.
-impl Drop for SharedProducer {
-    fn drop(&mut self) {
-        let inner = self.inner.take();
-        // If no thread is available, the current one closes the producer.
-        let _ = std::thread::Builder::new().name("kafka-close".to_owned()).spawn(move || drop(inner));
-    }
-}
-
 impl SharedProducer {
     fn new(connect: &Connect) -> Result<Self, Failure> {
-        let inner = Some(connect.client(&[])?);
-        Ok(Self { inner, events: connect.events.clone(), used_at: Mutex::new(Instant::now()) })
-    }
-
-    pub(crate) fn events(&self) -> &Events {
-        &self.events
-    }
-
-    /// Accepts messages. None while the producer is closed.
-    pub(crate) fn queue(&self) -> Option<&Producer> {
-        self.inner.as_ref()
+        let queue = scopeguard::guard(connect.client(&[])?, close::<Producer> as fn(Producer));
+        Ok(Self { queue, events: connect.events.clone(), used_at: Mutex::new(Instant::now()) })
     }
 
     /// Purges the queued messages of all lanes. A lane with a running delivery sends its messages again. Does not wait
     /// for librdkafka's threads, which may be connecting to brokers.
     pub(crate) fn purge(&self) {
-        if let Some(inner) = &self.inner {
-            inner.purge(PurgeConfig::default().queue().non_blocking());
-        }
+        self.queue.purge(PurgeConfig::default().queue().non_blocking());
     }
 
     /// The error after which the producer accepts no more messages.
     pub(crate) fn fatal_error(&self) -> Option<(RDKafkaErrorCode, String)> {
-        self.inner.as_ref()?.client().fatal_error()
+        self.queue.client().fatal_error()
     }
 
-    /// Requests the number of partitions of a topic.
-    pub(crate) async fn partitions(&self, topic: &str) -> Result<usize, RDKafkaErrorCode> {
-        let (producer, topic) = (self.inner.clone().ok_or(RDKafkaErrorCode::Unknown)?, topic.to_owned());
-        let found = tokio::task::spawn_blocking(move || partitions(producer.client(), &topic, PROBE_TIMEOUT)).await;
-        found.unwrap_or(Err(RDKafkaErrorCode::Unknown))
-    }
-
-    /// True if a partition of the topic has no leader now.
+    /// True if a partition of the topic has no leader now. The request renews the topic in librdkafka's cache.
     pub(crate) async fn lacks_leader(&self, topic: &str) -> bool {
-        let (Some(producer), topic) = (self.inner.clone(), topic.to_owned()) else { return false };
+        let (producer, topic) = (self.queue.clone(), topic.to_owned());
         let lacking = tokio::task::spawn_blocking(move || {
             let metadata = producer.client().fetch_metadata(Some(&topic), PROBE_TIMEOUT);
             let has_none = |topic: &MetadataTopic| topic.partitions().iter().any(|partition| partition.leader() < 0);

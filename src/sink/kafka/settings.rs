@@ -48,16 +48,6 @@ pub enum Delivery {
     ExactlyOnce,
 }
 
-impl Delivery {
-    /// The default of `timeout`: how long librdkafka tries to deliver a message.
-    pub(super) fn message_timeout(self) -> Duration {
-        Duration::from_secs(match self {
-            Self::AtLeastOnce => 300,
-            Self::ExactlyOnce => 30,
-        })
-    }
-}
-
 /// `timestamp`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]

@@ -64,7 +64,7 @@ impl TransactionalKafkaSink {
         let oauth = settings.oauth.as_ref().map(|oauth| format!("{oauth:?}")).unwrap_or_default();
         let ids = context.shared.owners.clone();
         Ok(Self {
-            id: ids.get(&plain.brokers.options.fingerprint(&[topic, &oauth]), context.shard),
+            id: ids.get(&plain.options.fingerprint(&[topic, &oauth]), context.shard),
             plain,
             limits,
             ids,
@@ -76,7 +76,7 @@ impl TransactionalKafkaSink {
     }
 
     fn topic(&self) -> Result<Topic, Failure> {
-        Ok(Topic::of_checkpoints(self.plain.brokers.connect()?, &self.checkpoint_topic))
+        Ok(Topic::of_checkpoints(self.plain.connect()?, &self.checkpoint_topic))
     }
 
     /// Takes the lane over and reads its checkpoint.
@@ -113,7 +113,7 @@ impl TransactionalKafkaSink {
     }
 
     async fn lacks_leader(&self, batch: &Batch) -> bool {
-        let Ok(producer) = self.plain.brokers.producer().await else { return false };
+        let Ok(producer) = self.plain.producer().await else { return false };
         for topic in self.plain.messages.topics(batch) {
             if producer.lacks_leader(&topic).await {
                 return true;
@@ -215,7 +215,7 @@ impl CheckpointBackend for TransactionalKafkaSink {
 
     async fn claim(&self, key: &CheckpointKey) -> Result<Option<Vec<u8>>, StateError> {
         let claimed = match self.take_over().await {
-            Err(failure) if self.plain.brokers.renew(matches!(failure, Failure::Unauthorized(_))).await => {
+            Err(failure) if self.plain.renew(matches!(failure, Failure::Unauthorized(_))).await => {
                 self.take_over().await
             }
             other => other,

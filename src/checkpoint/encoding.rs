@@ -3,10 +3,7 @@
 //! Checkpoints are encoded with `postcard`, which writes integers as varints: small differences take a byte or two,
 //! while a hash is shorter as its bytes.
 
-use std::fmt;
-use std::marker::PhantomData;
-
-use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error};
 
 /// The bits of a hash of a record's content, which is compared with that of its last content.
 pub const CONTENT_HASH: u64 = (1 << 40) - 1;
@@ -25,40 +22,18 @@ pub fn from_fixed([a, b, c, d, e]: Fixed) -> u64 {
     u64::from_le_bytes([a, b, c, d, e, 0, 0, 0])
 }
 
-/// Reads a sequence without a list in between. `step` returns false for an item that cannot be.
+/// Reads ascending numbers that were written as the differences between neighbours, each with what belongs to it.
 ///
 /// # Errors
-/// When the sequence cannot be read, or `step` refuses an item.
-pub fn fold<'de, D: Deserializer<'de>, T: Deserialize<'de>, A>(
-    deserializer: D,
-    into: A,
-    step: impl FnMut(&mut A, T) -> bool,
-) -> Result<A, D::Error> {
-    struct Fold<A, T, F>(A, F, PhantomData<T>);
-
-    impl<'de, A, T: Deserialize<'de>, F: FnMut(&mut A, T) -> bool> Visitor<'de> for Fold<A, T, F> {
-        type Value = A;
-
-        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-            formatter.write_str("a sequence")
-        }
-
-        fn visit_seq<S: SeqAccess<'de>>(mut self, mut items: S) -> Result<A, S::Error> {
-            while let Some(item) = items.next_element()? {
-                if !(self.1)(&mut self.0, item) {
-                    return Err(S::Error::custom("a number is too large"));
-                }
-            }
-            Ok(self.0)
-        }
+/// Those of the deserializer, and when a number would be too large.
+pub fn numbered<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<(u64, T)>, D::Error> {
+    let mut items = Vec::<(u64, T)>::deserialize(deserializer)?;
+    let mut number = 0_u64;
+    for (difference, _) in &mut items {
+        number = number.checked_add(*difference).ok_or_else(|| D::Error::custom("a number is too large"))?;
+        *difference = number;
     }
-
-    deserializer.deserialize_seq(Fold(into, step, PhantomData))
-}
-
-/// Adds a difference; false on overflow.
-pub fn add(number: &mut u64, difference: u64) -> bool {
-    number.checked_add(difference).map(|sum| *number = sum).is_some()
+    Ok(items)
 }
 
 /// Ascending numbers, as the differences between neighbours.
@@ -75,12 +50,7 @@ pub mod sorted {
 
     /// # Errors
     /// Those of the deserializer, and when a number would be too large.
-    pub fn deserialize<'de, D: Deserializer<'de>, C: Default + Extend<u64>>(deserializer: D) -> Result<C, D::Error> {
-        let mut number = 0;
-        super::fold(deserializer, C::default(), |numbers: &mut C, difference: u64| {
-            let fits = super::add(&mut number, difference);
-            numbers.extend([number]);
-            fits
-        })
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u64>, D::Error> {
+        Ok(super::numbered::<D, ()>(deserializer)?.into_iter().map(|(number, ())| number).collect())
     }
 }

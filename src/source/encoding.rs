@@ -6,7 +6,7 @@ pub mod contents {
 
     use serde::{Deserializer, Serializer};
 
-    use crate::checkpoint::encoding::{Fixed, add, fold, from_fixed, to_fixed};
+    use crate::checkpoint::encoding::{from_fixed, numbered, to_fixed};
 
     pub fn serialize<S: Serializer>(contents: &HashMap<u64, u64>, serializer: S) -> Result<S::Ok, S::Error> {
         let mut contents: Vec<(u64, u64)> = contents.iter().map(|(key, content)| (*key, *content)).collect();
@@ -19,12 +19,7 @@ pub mod contents {
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<HashMap<u64, u64>, D::Error> {
-        let mut key = 0;
-        fold(deserializer, HashMap::new(), |contents, (difference, content): (u64, Fixed)| {
-            let fits = add(&mut key, difference);
-            contents.insert(key, from_fixed(content));
-            fits
-        })
+        Ok(numbered(deserializer)?.into_iter().map(|(key, content)| (key, from_fixed(content))).collect())
     }
 }
 

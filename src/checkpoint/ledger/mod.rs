@@ -248,10 +248,11 @@ impl Ledger {
 mod by_hour {
     use std::collections::BTreeMap;
 
+    use serde::de::Error;
     use serde::{Deserializer, Serializer};
 
     use super::{Hour, Sum};
-    use crate::checkpoint::encoding::fold;
+    use crate::checkpoint::encoding::numbered;
 
     pub fn serialize<S: Serializer>(sums: &BTreeMap<Hour, Sum>, serializer: S) -> Result<S::Ok, S::Error> {
         let mut previous = 0;
@@ -259,13 +260,8 @@ mod by_hour {
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<Hour, Sum>, D::Error> {
-        let mut hour = 0_u32;
-        fold(deserializer, BTreeMap::new(), |sums, (difference, sum): (u32, Sum)| {
-            let Some(next) = hour.checked_add(difference) else { return false };
-            hour = next;
-            sums.insert(Hour(hour), sum);
-            true
-        })
+        let hour = |number: u64| u32::try_from(number).map(Hour).map_err(D::Error::custom);
+        numbered(deserializer)?.into_iter().map(|(number, sum)| hour(number).map(|hour| (hour, sum))).collect()
     }
 }
 

@@ -29,14 +29,9 @@ const CALL: Duration = Duration::from_secs(1);
 /// Timeout of the last transaction, which is not repeated.
 const RELEASE: Duration = Duration::from_secs(10);
 
-/// The result of a transaction for one of its lanes.
-#[derive(Debug)]
-pub(crate) enum CommitOutcome {
-    Committed,
-    Aborted(Abort),
-    /// The producer has failed. Only the stored checkpoint shows whether the transaction was committed.
-    ProducerFailed(Failure),
-}
+/// The result of a transaction for one of its lanes: an abort, or none after a commit. It is an error if the producer has
+/// failed. Then only the stored checkpoint shows whether the transaction was committed.
+pub(crate) type CommitOutcome = Result<Option<Abort>, Failure>;
 
 /// An abort as reported to one of the transaction's lanes.
 #[derive(Debug)]
@@ -64,7 +59,8 @@ pub(crate) enum AbortCause {
 /// One lane's share of the open transaction. Dropping it before [`Self::commit`] aborts the transaction, since a
 /// partial batch must not be committed.
 pub(crate) struct TransactionSlot {
-    producer: Arc<Producer>,
+    /// Queues the lane's events.
+    pub(crate) producer: Producer,
     ready: oneshot::Sender<Part>,
 }
 
@@ -72,7 +68,7 @@ pub(crate) struct TransactionSlot {
 struct Part {
     sent: Sent,
     checkpoint: Vec<Message>,
-    outcome: oneshot::Sender<CommitOutcome>,
+    outcome: oneshot::Sender<Option<Abort>>,
 }
 
 /// Index of checkpoint records in reports.
@@ -84,17 +80,12 @@ pub(super) fn closed() -> Failure {
 }
 
 impl TransactionSlot {
-    /// Queues the lane's events.
-    pub(crate) fn producer(&self) -> &Producer {
-        &self.producer
-    }
-
     /// Commits the sent events together with `checkpoint`.
     pub(super) async fn commit(self, sent: Sent, checkpoint: Vec<Message>) -> CommitOutcome {
         let (outcome, decided) = oneshot::channel();
         // If the group has ended, it drops the part, and `decided` fails.
         let _ = self.ready.send(Part { sent, checkpoint, outcome });
-        decided.await.unwrap_or_else(|_| CommitOutcome::ProducerFailed(closed()))
+        decided.await.map_err(|_| closed())
     }
 }
 
@@ -119,7 +110,7 @@ fn is_retriable(error: &RdKafkaError) -> bool {
 pub(super) struct Group {
     /// The transactional id.
     pub(super) id: String,
-    pub(super) producer: Arc<Producer>,
+    pub(super) producer: Producer,
     pub(super) connect: Connect,
     /// One reference for each lane that is about to send. The window closes early once all of them have a slot.
     pub(super) senders: Weak<()>,
@@ -183,17 +174,15 @@ impl Group {
         let is_shared = self.is_shared();
         let (mut parts, is_abandoned) = self.gather(first, is_shared).await;
         let aborted = if is_abandoned { Some(Code::PurgeQueue) } else { self.commit(&mut parts).await? };
-        match aborted {
-            Some(code) => self.abort(parts, code, is_abandoned).await,
-            None => {
-                self.roles.committed(self.index);
-                for part in parts {
-                    // The lane may have stopped waiting.
-                    let _ = part.outcome.send(CommitOutcome::Committed);
-                }
-                Ok(())
-            }
+        if let Some(code) = aborted {
+            return self.abort(parts, code, is_abandoned).await;
         }
+        self.roles.committed(self.index);
+        for part in parts {
+            // The lane may have stopped waiting.
+            let _ = part.outcome.send(None);
+        }
+        Ok(())
     }
 
     /// Grants slots until the window closes, then waits until all of them are ready. The flag is true when a slot was
@@ -333,27 +322,25 @@ impl Group {
         for Part { sent, outcome, .. } in parts {
             reported.push((sent.reports().await, outcome));
         }
+        let all = || reported.iter().flat_map(|(reports, _)| reports);
         // Checkpoints are sent last. If one arrived, the brokers are available.
-        let has_arrived = |(index, report): &(usize, Report)| *index == CHECKPOINT && *report == Report::Delivered;
-        let some_arrived = reported.iter().any(|(reports, _)| reports.iter().any(has_arrived));
+        let some_arrived = all().any(|(index, report)| *index == CHECKPOINT && *report == Report::Delivered);
         let is_late = |code| code == Code::MessageTimedOut;
-        let any = |reports: &[(usize, Report)], is: &dyn Fn(Code) -> bool| {
-            reports.iter().filter_map(|(_, report)| report.code()).any(is)
+        let some_late = all().any(|(_, report)| report.code().is_some_and(is_late));
+        let is_cause = |(_, report): &(usize, Report)| {
+            report.code().is_some_and(|code| is_refusal(code) || some_arrived && is_late(code))
         };
-        let is_cause =
-            |reports: &[(usize, Report)]| any(reports, &|code| is_refusal(code) || some_arrived && is_late(code));
-        let some_late = reported.iter().any(|(reports, _)| any(reports, &is_late));
-        let known = is_abandoned || reported.iter().any(|(reports, _)| is_cause(reports));
+        let known = is_abandoned || all().any(is_cause);
         let alone = reported.len() == 1 && !is_abandoned;
         tracing::warn!(id = self.id, lanes = reported.len(), error = ?code, "a Kafka transaction was aborted");
         for (reports, outcome) in reported {
             let cause = match () {
-                () if is_cause(&reports) || alone && is_refusal(code) => AbortCause::Own,
+                () if reports.iter().any(is_cause) || alone && is_refusal(code) => AbortCause::Own,
                 () if known => AbortCause::Others,
                 () if is_refusal(code) => AbortCause::Unknown,
                 () => AbortCause::Brokers,
             };
-            let _ = outcome.send(CommitOutcome::Aborted(Abort { reports, code, cause }));
+            let _ = outcome.send(Some(Abort { reports, code, cause }));
         }
         some_late
     }

@@ -33,15 +33,16 @@ pub(super) struct Reader(OnceCell<mpsc::Sender<Request>>);
 
 impl Reader {
     /// Reads the records with these keys, and the names of all lanes. The result is newer than the call.
-    pub(super) async fn read(&self, topic: Topic, keys: HashSet<String>) -> Found {
+    pub(super) async fn read(&self, topic: &Topic, keys: impl IntoIterator<Item = String>) -> Found {
         let (reply, found) = oneshot::channel();
+        let request = Request { topic: topic.clone(), keys: keys.into_iter().collect(), reply };
         let requests = self.0.get_or_init(|| async {
             let (sender, requests) = mpsc::channel(REQUESTS);
             tokio::spawn(serve(requests));
             sender
         });
         let ended = || Failure::transient("the task that reads checkpoints ended");
-        requests.await.send(Request { topic, keys, reply }).await.map_err(|_| ended())?;
+        requests.await.send(request).await.map_err(|_| ended())?;
         found.await.map_err(|_| ended())?
     }
 }

@@ -5,15 +5,15 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use rdkafka::producer::Producer as _;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 
 use super::claim::OwnClaim;
 use super::connect::{close, on_thread};
-use super::group::{Group, TransactionSlot, closed};
-use super::groups::{Groups, WeakGroups};
+use super::group::{Group, SlotRequest, TransactionSlot, closed};
 use super::roles::Roles;
+use super::send::Message;
 use super::topic::{Found, Topic};
 use super::{CommitOutcome, Connect, PROCESS, Producer, Sent};
 use crate::failure::Failure;
@@ -27,10 +27,11 @@ const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(60);
 /// Capacity of the queue of slot requests; further requests wait.
 const REQUESTS: usize = 1_024;
 
-/// The two initialised producers of a transactional id.
+/// The two initialised producers of a transactional id. Their groups end after it is dropped.
 #[derive(Debug)]
 pub(super) struct Session {
-    groups: Groups,
+    queues: [mpsc::Sender<SlotRequest>; 2],
+    pub(super) roles: Arc<Roles>,
     pub(super) partitions: i32,
     end: Arc<OnceLock<Failure>>,
 }
@@ -53,7 +54,7 @@ async fn initialise(connect: &Connect, id: &str) -> Result<Producer, Failure> {
 }
 
 /// Checks the checkpoint topic and the right to transactions. It creates no topic, and no process may hold `id`.
-pub(crate) async fn probe(topic: &Topic, id: &str) -> Result<String, Failure> {
+pub(super) async fn probe(topic: &Topic, id: &str) -> Result<String, Failure> {
     let found = topic.find().await?;
     close(initialise(&topic.connect, id).await?);
     Ok(match found {
@@ -79,7 +80,7 @@ impl Session {
         id: &str,
         senders: Weak<()>,
         tasks: &TaskTracker,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Arc<Self>, Failure> {
         let partitions = topic.ensure().await?;
         let first = initialise(&topic.connect, id).await?;
         let second = initialise(&topic.connect, &quarantine_of(id)).await?;
@@ -92,7 +93,7 @@ impl Session {
             let (queue, requests) = mpsc::channel(REQUESTS);
             let group = Group {
                 id,
-                producer: Arc::new(producer),
+                producer,
                 connect: topic.connect.clone(),
                 senders: senders.clone(),
                 index,
@@ -106,9 +107,9 @@ impl Session {
             queue
         };
         let queues = [start(0, id.to_owned(), first), start(1, quarantine_of(id), second)];
-        let session = Self { groups: Groups { queues, roles: roles.clone() }, partitions, end: end.clone() };
+        let session = Arc::new(Self { queues, roles, partitions, end });
         session.commit_first_claim(topic, &claim).await?;
-        tokio::spawn(heartbeat(session.groups.downgrade(), claim, end));
+        tokio::spawn(heartbeat(Arc::downgrade(&session), claim));
         tracing::info!(id, topic = topic.name, process = *PROCESS, "transactional id initialised");
         Ok(session)
     }
@@ -120,14 +121,23 @@ impl Session {
 
     /// Waits for a slot in the next transaction. Other lanes share the transaction unless `alone` is true.
     pub(super) async fn slot(&self, alone: bool) -> Result<TransactionSlot, Failure> {
-        match self.superseded() {
-            Some(end) => Err(end),
-            None => self.groups.slot(alone).await.ok_or_else(|| self.superseded().unwrap_or_else(closed)),
+        if let Some(end) = self.superseded() {
+            return Err(end);
+        }
+        loop {
+            let (grant, granted) = oneshot::channel();
+            let sent = self.queues[self.roles.group(alone)].send(SlotRequest { alone, grant }).await;
+            sent.map_err(|_| self.superseded().unwrap_or_else(closed))?;
+            // A dropped request is for the other group now.
+            if let Ok(slot) = granted.await {
+                return Ok(slot);
+            }
         }
     }
 
-    pub(super) fn is_degraded(&self) -> bool {
-        self.groups.roles.is_degraded()
+    /// Commits `messages` without events. Other lanes share the transaction unless `alone` is true.
+    pub(super) async fn commit(&self, messages: Vec<Message>, alone: bool) -> CommitOutcome {
+        self.slot(alone).await?.commit(Sent::default(), messages).await
     }
 
     /// Returns the failure after which lanes have to be opened again. Every end of the session counts: the next session
@@ -137,34 +147,28 @@ impl Session {
     }
 
     async fn commit_first_claim(&self, topic: &Topic, claim: &OwnClaim) -> Result<(), Failure> {
-        match commit_claim(&self.groups, claim, 0, false).await {
-            CommitOutcome::Committed => Ok(()),
-            CommitOutcome::Aborted(abort) => Err(Failure::Misconfigured(format!(
+        match self.commit(vec![claim.message(0, false)], false).await {
+            Ok(None) => Ok(()),
+            Ok(Some(abort)) => Err(Failure::Misconfigured(format!(
                 "{}: {}; the user needs the rights Read, Write and Describe on this topic",
                 topic.title, abort.code
             ))),
-            CommitOutcome::ProducerFailed(failure) => Err(self.end().unwrap_or(failure)),
+            Err(failure) => Err(self.end().unwrap_or(failure)),
         }
     }
 }
 
-async fn commit_claim(groups: &Groups, claim: &OwnClaim, beat: u64, alone: bool) -> CommitOutcome {
-    match groups.slot(alone).await {
-        Some(slot) => slot.commit(Sent::default(), vec![claim.message(beat, false)]).await,
-        None => CommitOutcome::ProducerFailed(closed()),
-    }
-}
-
 /// Renews the claim. Between two writes it does not keep the session alive, so the session ends with its last lane.
-async fn heartbeat(groups: WeakGroups, claim: OwnClaim, end: Arc<OnceLock<Failure>>) {
+async fn heartbeat(session: Weak<Session>, claim: OwnClaim) {
     for number in 1.. {
         sleep(HEARTBEAT).await;
-        let Some(groups) = groups.upgrade().filter(|_| end.get().is_none()) else { return };
+        let Some(session) = session.upgrade().filter(|session| session.end().is_none()) else { return };
+        let renewal = || vec![claim.message(number, false)];
         // A failure ends the session.
-        let _ = commit_claim(&groups, &claim, number, false).await;
-        if groups.roles.is_degraded() {
+        let _ = session.commit(renewal(), false).await;
+        if session.roles.is_degraded() {
             // Finds out whether the quarantine commits again.
-            let _ = timeout(HEARTBEAT, commit_claim(&groups, &claim, number, true)).await;
+            let _ = timeout(HEARTBEAT, session.commit(renewal(), true)).await;
         }
     }
 }

@@ -13,8 +13,8 @@ use super::group::TransactionSlot;
 use super::reader::Reader;
 use super::record::{LaneRecords, Stored, segment_key};
 use super::send::Message;
-use super::session::{Session, fence};
-use super::snapshot::{Entry, Snapshot};
+use super::session::{Session, fence, probe};
+use super::snapshot::Entry;
 use super::{CommitOutcome, Sent, Topic, is_refusal};
 use crate::checkpoint::{Append, CheckpointUpdate};
 use crate::failure::Failure;
@@ -68,11 +68,6 @@ impl TransactionalIds {
         self.holders.forget(&format!("{}-{shard}-", self.instance));
     }
 
-    /// Returns an id of this installation for checks. Nothing is committed under it.
-    pub(crate) fn idle_id(&self) -> String {
-        format!("{}-check", self.instance)
-    }
-
     /// Waits until unused producers have released their ids.
     pub(crate) async fn close(&self) {
         self.tasks.close();
@@ -112,40 +107,39 @@ impl TransactionalId {
         self.senders.clone()
     }
 
+    /// Checks the topic and the right to transactions. Nothing is committed under the id that it takes for this.
+    pub(crate) async fn probe(&self, topic: &Topic) -> Result<String, Failure> {
+        probe(topic, &format!("{}-check", self.ids.instance)).await
+    }
+
     /// Takes the lane over and reads its checkpoint. Invalidates an earlier [`Lane`] of this name.
     ///
     /// # Errors
     /// When the brokers fail or refuse, or another process holds the lane. The text names that process.
     pub(crate) async fn open(self: &Arc<Self>, topic: &Topic, name: &str) -> Result<(Lane, Option<Vec<u8>>), Failure> {
         let session = self.start_session(topic).await?;
+        let make = |stored, writer, is_claimed| Lane {
+            id: self.clone(),
+            session: session.clone(),
+            records: LaneRecords::new(&topic.name, session.partitions, name),
+            writer,
+            state: Mutex::new(LaneState { stored, is_claimed }),
+        };
         loop {
-            let found = self.read(topic, [name.to_owned()]).await?;
+            let found = self.reader.read(topic, [name.to_owned()]).await?;
             let Some(Entry { owner, process, stored, checkpoint }) = found.lane(name)? else {
                 // A journal may have been left behind.
                 let stored = Stored { journal: found.journal(name), ..Stored::default() };
-                return Ok((self.lane(topic, &session, name, stored, None), None));
+                return Ok((make(stored, None, false), None));
             };
-            let lane = self.lane(topic, &session, name, stored, Some(process));
-            if owner == self.id {
+            let is_own = owner == self.id;
+            let lane = make(stored, Some(process), is_own);
+            if is_own {
                 self.ids.holders.hold(name);
-                lane.state.lock().is_claimed = true;
                 return Ok((lane, Some(checkpoint)));
             }
             self.take_over(topic, lane, owner, checkpoint).await?;
         }
-    }
-
-    fn lane(
-        self: &Arc<Self>,
-        topic: &Topic,
-        session: &Arc<Session>,
-        name: &str,
-        stored: Stored,
-        writer: Option<String>,
-    ) -> Lane {
-        let records = LaneRecords::new(&topic.name, session.partitions, name);
-        let state = Mutex::new(LaneState { stored, is_claimed: false });
-        Lane { id: self.clone(), session: session.clone(), records, writer, state }
     }
 
     /// Takes over a lane whose last record names another id, `before`. The newest record names this id afterwards,
@@ -164,7 +158,7 @@ impl TransactionalId {
         tracing::info!(from = before, process = lane.writer, to = self.id, "the lane is taken over");
         self.fence(topic, &before).await?;
         // The last owner may have written until it was fenced.
-        let found = self.read(topic, [name.clone()]).await?;
+        let found = self.reader.read(topic, [name.clone()]).await?;
         let Some(entry) = found.lane(name)?.filter(|entry| entry.owner == before) else { return Ok(()) };
         // The first record under this id has a separate transaction. Then the old id is fenced again: a producer that
         // raced with the first fence could have committed without this record.
@@ -176,7 +170,7 @@ impl TransactionalId {
     /// # Errors
     /// If another process holds `id`. `what` this process has held before, so it waits.
     async fn refuse_held(&self, topic: &Topic, what: &str, id: &str) -> Result<(), Failure> {
-        let found = self.read(topic, [claim_key(id)]).await?;
+        let found = self.reader.read(topic, [claim_key(id)]).await?;
         match self.ids.holders.other_holder(id, found.claim(id)) {
             None => Ok(()),
             Some(process) => Err(Failure::transient(format!(
@@ -197,24 +191,24 @@ impl TransactionalId {
 
     /// Returns the names of all lanes with a checkpoint.
     pub(crate) async fn names(&self, topic: &Topic) -> Result<BTreeSet<String>, Failure> {
-        Ok(self.read(topic, []).await?.names.clone())
+        Ok(self.reader.read(topic, []).await?.names.clone())
     }
 
     /// Reads a lane's checkpoint. Does not take the lane over.
     pub(crate) async fn load(&self, topic: &Topic, name: &str) -> Result<Option<Vec<u8>>, Failure> {
-        Ok(self.read(topic, [name.to_owned()]).await?.lane(name)?.map(|entry| entry.checkpoint))
+        Ok(self.reader.read(topic, [name.to_owned()]).await?.lane(name)?.map(|entry| entry.checkpoint))
     }
 
     pub(crate) async fn segment(&self, topic: &Topic, name: &str, segment: u64) -> Result<Option<Vec<u8>>, Failure> {
         let key = segment_key(name, segment);
-        Ok(self.read(topic, [key.clone()]).await?.segment(&key))
+        Ok(self.reader.read(topic, [key.clone()]).await?.segment(&key))
     }
 
     /// Reads all segments of a lane's journal.
     pub(crate) async fn journal(&self, topic: &Topic, name: &str) -> Result<Vec<Append>, Failure> {
-        let index = self.read(topic, [name.to_owned()]).await?.journal(name);
+        let index = self.reader.read(topic, [name.to_owned()]).await?.journal(name);
         let segments: BTreeSet<u64> = index.into_iter().map(|(segment, _)| segment).collect();
-        let found = self.read(topic, segments.iter().map(|segment| segment_key(name, *segment))).await?;
+        let found = self.reader.read(topic, segments.iter().map(|segment| segment_key(name, *segment))).await?;
         let append = |segment| Some(Append { segment, offset: 0, bytes: found.segment(&segment_key(name, segment))? });
         Ok(segments.into_iter().filter_map(append).collect())
     }
@@ -242,7 +236,7 @@ impl TransactionalId {
         }
         let began = Instant::now();
         self.close();
-        let started = self.initialise(topic, last.is_some()).await.map(Arc::new);
+        let started = self.initialise(topic, last.is_some()).await;
         *failed = started.as_ref().err().map(|failure| (began, failure.clone()));
         let session = started?;
         self.ids.holders.hold(&self.id);
@@ -250,7 +244,7 @@ impl TransactionalId {
         Ok(session)
     }
 
-    async fn initialise(&self, topic: &Topic, was_lost: bool) -> Result<Session, Failure> {
+    async fn initialise(&self, topic: &Topic, was_lost: bool) -> Result<Arc<Session>, Failure> {
         if self.ids.holders.has_held(&self.id) {
             if was_lost {
                 sleep(AFTER_LOSS).await;
@@ -272,11 +266,6 @@ impl TransactionalId {
         fence(&topic.connect, id).await?;
         *last = Some((id.to_owned(), began));
         Ok(())
-    }
-
-    /// Reads the records with these keys. The result is newer than the call.
-    async fn read(&self, topic: &Topic, keys: impl IntoIterator<Item = String>) -> Result<Arc<Snapshot>, Failure> {
-        self.reader.read(topic.clone(), keys.into_iter().collect()).await
     }
 }
 
@@ -311,22 +300,18 @@ impl Lane {
 
     /// True while lanes whose partitions are unavailable must not join a shared transaction, which could not end.
     pub(crate) fn is_degraded(&self) -> bool {
-        self.session.is_degraded()
+        self.session.roles.is_degraded()
     }
 
     /// Commits the events in `sent` together with `update`.
     pub(crate) async fn commit(&self, slot: TransactionSlot, sent: Sent, update: CheckpointUpdate) -> CommitOutcome {
         let (after, messages) = self.update(update);
-        match slot.commit(sent, messages).await {
-            CommitOutcome::Committed => {
-                self.set_stored(after);
-                CommitOutcome::Committed
-            }
-            CommitOutcome::ProducerFailed(failure) => {
-                CommitOutcome::ProducerFailed(self.session.superseded().unwrap_or(failure))
-            }
-            aborted => aborted,
+        let committed = slot.commit(sent, messages).await;
+        let aborted = committed.map_err(|failure| self.session.superseded().unwrap_or(failure))?;
+        if aborted.is_none() {
+            self.set_stored(after);
         }
+        Ok(aborted)
     }
 
     /// Commits `update` without events. The first commit claims the lane. It fails if another process claimed the lane
@@ -341,7 +326,7 @@ impl Lane {
             return Ok(());
         }
         let name = &self.records.lane;
-        match self.id.read(topic, [name.clone()]).await?.lane(name)? {
+        match self.id.reader.read(topic, [name.clone()]).await?.lane(name)? {
             Some(entry) if entry.owner == self.id.id && entry.stored.sequence == self.sequence() => Ok(()),
             _ => Err(Failure::Superseded(format!("{name} was started by another process at the same time"))),
         }
@@ -365,15 +350,13 @@ impl Lane {
     }
 
     async fn commit_messages(&self, session: &Session, messages: Vec<Message>) -> Result<(), Failure> {
-        match session.slot(false).await?.commit(Sent::default(), messages).await {
-            CommitOutcome::Committed => Ok(()),
-            CommitOutcome::Aborted(abort) if is_refusal(abort.code) => {
+        let committed = session.commit(messages, false).await;
+        match committed.map_err(|failure| session.superseded().unwrap_or(failure))? {
+            None => Ok(()),
+            Some(abort) if is_refusal(abort.code) => {
                 Err(Failure::Misconfigured(format!("checkpoint topic `{}`: {}", self.records.topic, abort.code)))
             }
-            CommitOutcome::Aborted(abort) => {
-                Err(Failure::transient(format!("a transaction was aborted: {}", abort.code)))
-            }
-            CommitOutcome::ProducerFailed(failure) => Err(session.superseded().unwrap_or(failure)),
+            Some(abort) => Err(Failure::transient(format!("a transaction was aborted: {}", abort.code))),
         }
     }
 }

@@ -16,10 +16,7 @@ use super::reports;
 use super::settings::{KafkaSettings, check_topic};
 use crate::checkpoint::{CheckpointBackend, CheckpointKey, CheckpointUpdate, StateError};
 use crate::failure::Failure;
-use crate::kafka::{
-    Abort, AbortCause, CHECKPOINT, CommitOutcome, Lane, Report, Topic, TransactionalId, TransactionalIds, is_refusal,
-    probe,
-};
+use crate::kafka::{Abort, AbortCause, CHECKPOINT, Lane, Report, Topic, TransactionalId, is_refusal};
 use crate::sink::{Attempt, Batch, BuildError, Limits, Outcome, Probe, Sink, SinkContext, TransactionalSink};
 
 /// A lane with refused records commits in separate transactions until this time after the last refusal. If it returns
@@ -36,7 +33,6 @@ pub(super) struct TransactionalKafkaSink {
     plain: KafkaSink,
     limits: Limits,
     id: Arc<TransactionalId>,
-    ids: Arc<TransactionalIds>,
     checkpoint_topic: String,
     /// The lane's name in the checkpoint topic.
     name: String,
@@ -62,12 +58,10 @@ impl TransactionalKafkaSink {
         let largest_event = largest.saturating_sub(OVERHEAD + plain.messages.header_bytes());
         let limits = Limits { event_bytes: plain.limits().event_bytes.min(largest_event), ..plain.limits() };
         let oauth = settings.oauth.as_ref().map(|oauth| format!("{oauth:?}")).unwrap_or_default();
-        let ids = context.shared.owners.clone();
         Ok(Self {
-            id: ids.get(&plain.options.fingerprint(&[topic, &oauth]), context.shard),
+            id: context.shared.owners.get(&plain.options.fingerprint(&[topic, &oauth]), context.shard),
             plain,
             limits,
-            ids,
             checkpoint_topic: topic.to_owned(),
             name: format!("{}/{}/{}", context.pipeline, context.stream, context.sink),
             lane: Mutex::new(None),
@@ -90,10 +84,6 @@ impl TransactionalKafkaSink {
     fn lane(&self) -> Result<Arc<Lane>, Failure> {
         let lane = self.lane.lock().clone();
         lane.ok_or_else(|| Failure::Superseded("the lane's checkpoint was not read".to_owned()))
-    }
-
-    fn is_quarantined(&self) -> bool {
-        self.quarantined_until.lock().is_some()
     }
 
     /// Called after the brokers did not accept records of this lane. It shares no transactions for the next
@@ -133,22 +123,22 @@ impl TransactionalKafkaSink {
                 if lane.is_degraded() && self.lacks_leader(batch).await {
                     self.quarantine(Code::LeaderNotAvailable);
                 }
-                let alone = is_suspect || self.is_quarantined();
+                let alone = is_suspect || self.quarantined_until.lock().is_some();
                 Ok::<_, Failure>((lane.slot(alone).await?, lane, alone))
             };
             let (slot, lane, alone) = match slot.await {
                 Ok(slot) => slot,
                 Err(error) => return attempt(error.into(), "superseded"),
             };
-            let (sent, bytes) = self.plain.messages.send(batch, slot.producer()).await;
+            let (sent, bytes) = self.plain.messages.send(batch, &slot.producer).await;
             let abort = match lane.commit(slot, sent, update.clone()).await {
-                CommitOutcome::Committed => {
+                Ok(None) => {
                     self.plain.policy.forget();
                     self.end_quarantine();
                     return Attempt { outcome: Outcome::Delivered, bytes, status: "ok".to_owned() };
                 }
-                CommitOutcome::ProducerFailed(error) => return attempt(error.into(), "superseded"),
-                CommitOutcome::Aborted(abort) => abort,
+                Err(error) => return attempt(error.into(), "superseded"),
+                Ok(Some(abort)) => abort,
             };
             match abort.cause {
                 AbortCause::Others => {}
@@ -182,7 +172,7 @@ impl TransactionalKafkaSink {
 
     async fn check(&self) -> Result<String, Probe> {
         let topic = self.plain.find_topic().await?;
-        let checked = async { probe(&self.topic()?, &self.ids.idle_id()).await };
+        let checked = async { self.id.probe(&self.topic()?).await };
         let checkpoint_topic = checked.await.map_err(|error: Failure| Probe::Failed(error.to_string()))?;
         Ok(format!("{topic}, {checkpoint_topic}"))
     }

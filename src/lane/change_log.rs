@@ -82,7 +82,7 @@ impl ChangeLog {
 
     /// The position of the parts in the journal's segments, and of the last part, which is in the checkpoint. None when
     /// they are damaged.
-    pub fn read(&self, segments: &BTreeMap<u64, Vec<u8>>, last: PositionPart) -> Option<SourcePosition> {
+    pub fn read(&self, segments: &BTreeMap<u64, Vec<u8>>, last: PositionPart<'static>) -> Option<SourcePosition> {
         let mut reader = PositionReader::default();
         for segment in self.journal.segments() {
             let mut rest = segments.get(&segment.number)?.get(..usize::try_from(segment.length).ok()?)?;

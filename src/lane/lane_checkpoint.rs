@@ -40,7 +40,7 @@ pub struct LaneCheckpoint {
     log: ChangeLog,
     /// The last part of the position, until the others are read.
     #[serde(skip)]
-    last_part: Option<Box<PositionPart>>,
+    last_part: Option<Box<PositionPart<'static>>>,
 }
 
 /// The bytes are not a checkpoint of this release.
@@ -172,7 +172,7 @@ impl LaneCheckpoint {
     }
 
     fn decode_rest(bytes: &[u8]) -> Result<Self, LaneCheckpointError> {
-        let (part, rest): (PositionPart, _) = postcard::take_from_bytes(bytes)?;
+        let (part, rest): (PositionPart<'static>, _) = postcard::take_from_bytes(bytes)?;
         let (mut checkpoint, rest): (Self, _) = postcard::take_from_bytes(rest)?;
         if !rest.is_empty() {
             return Err(LaneCheckpointError::Damaged);

@@ -2,6 +2,7 @@
 
 /// The content hash of each record, ordered by the record's key.
 pub mod contents {
+    use std::borrow::Cow;
     use std::collections::HashMap;
 
     use serde::{Deserializer, Serializer};
@@ -18,13 +19,17 @@ pub mod contents {
         }))
     }
 
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<HashMap<u64, u64>, D::Error> {
-        Ok(numbered(deserializer)?.into_iter().map(|(key, content)| (key, from_fixed(content))).collect())
+    pub fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Cow<'static, HashMap<u64, u64>>, D::Error> {
+        let contents = numbered(deserializer)?.into_iter().map(|(key, content)| (key, from_fixed(content)));
+        Ok(Cow::Owned(contents.collect()))
     }
 }
 
 /// The records of each second, by column: seconds, keys, versions.
 pub mod seconds {
+    use std::borrow::Cow;
     use std::collections::BTreeMap;
 
     use serde::de::Error;
@@ -108,7 +113,9 @@ pub mod seconds {
         columns.serialize(serializer)
     }
 
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<i64, Second>, D::Error> {
+    pub fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Cow<'static, BTreeMap<i64, Second>>, D::Error> {
         let damaged = || D::Error::custom("keys and their times do not match");
         let Columns { seconds, counts, keys, versions } = Columns::deserialize(deserializer)?;
         let (mut counts, mut keys) = (counts.into_iter(), keys.read().into_iter());
@@ -129,7 +136,7 @@ pub mod seconds {
             second = second.wrapping_add(code >> 2);
             read.insert(second, of_second);
         }
-        Ok(read)
+        Ok(Cow::Owned(read))
     }
 }
 

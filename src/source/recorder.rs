@@ -1,25 +1,24 @@
 //! What has changed of a position since it was stored last.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use compact_str::CompactString;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use super::encoding::seconds;
 use super::pass_position::{Head, PassPosition, Second};
 
-pub(super) type Passes = Vec<CompactString>;
-
 /// Keys that the same passes remember.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-pub(super) struct SharedKeys {
-    pub passes: Passes,
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct SharedKeys<'a> {
+    pub passes: Vec<CompactString>,
     /// A record is remembered under one time only: the last one.
     pub moves: bool,
     #[serde(with = "seconds")]
-    pub seconds: BTreeMap<i64, Second>,
+    pub seconds: Cow<'a, BTreeMap<i64, Second>>,
 }
 
 /// What changed since a position was stored last; `None` where nothing is recorded.
@@ -30,7 +29,7 @@ pub(super) struct Recorder(pub Option<Box<Changes>>);
 pub(super) struct Changes {
     /// As they were stored last.
     pub passes: Vec<(CompactString, Head)>,
-    pub keys: Vec<SharedKeys>,
+    pub keys: Vec<SharedKeys<'static>>,
     pub contents: HashMap<u64, u64>,
     /// Number of keys and contents.
     pub count: usize,
@@ -72,16 +71,18 @@ impl Recorder {
     pub fn note(&mut self, pass_positions: &[(CompactString, Arc<PassPosition>)], noted: &Noted) {
         let Some(changes) = &mut self.0 else { return };
         let names = || noted.passes.iter().filter_map(|index| pass_positions.get(*index)).map(|(name, _)| name);
-        let of = |keys: &SharedKeys| keys.moves == noted.moves && keys.passes.iter().eq(names());
+        let of = |keys: &SharedKeys<'_>| keys.moves == noted.moves && keys.passes.iter().eq(names());
         // They are applied in their order: the key must not stand before what other passes have of it.
-        let has_key = |keys: &SharedKeys| keys.seconds.get(&noted.second).is_some_and(|records| records.has(noted.key));
+        let has_key =
+            |keys: &SharedKeys<'_>| keys.seconds.get(&noted.second).is_some_and(|records| records.has(noted.key));
         let after_key = changes.keys.iter().rposition(has_key).unwrap_or_default();
         let place = changes.keys.iter().rposition(of).filter(|place| *place >= after_key).unwrap_or_else(|| {
             let (passes, moves) = (names().cloned().collect(), noted.moves);
-            changes.keys.push(SharedKeys { passes, moves, seconds: BTreeMap::new() });
+            changes.keys.push(SharedKeys { passes, moves, seconds: Cow::default() });
             changes.keys.len() - 1
         });
         let Some(SharedKeys { seconds, .. }) = changes.keys.get_mut(place) else { return };
+        let seconds = seconds.to_mut();
         if noted.moves {
             forget(seconds, noted.key);
         }
@@ -95,8 +96,8 @@ impl Recorder {
         for SharedKeys { passes, seconds, .. } in &mut changes.keys {
             let of_keys = pass_positions.iter().filter(|(name, _)| passes.contains(name));
             let first = of_keys.map(|(_, pass_position)| pass_position.first_kept_second()).min().unwrap_or(i64::MIN);
-            let kept = seconds.split_off(&first);
-            let old = std::mem::replace(seconds, kept);
+            let kept = seconds.to_mut().split_off(&first);
+            let old = std::mem::replace(seconds.to_mut(), kept);
             changes.count -= old.values().map(|records| records.keys.len()).sum::<usize>().min(changes.count);
         }
         changes.keys.retain(|keys| !keys.seconds.is_empty());

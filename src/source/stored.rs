@@ -4,59 +4,38 @@
 //! store keeps journals, the lane writes the whole position there now and then, and after it what has changed
 //! (`lane/change_log.rs`).
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
-use super::encoding::{contents, seconds};
+use super::encoding::contents;
 use super::pass_position::{Head, Second};
-use super::recorder::{Changes, Passes, Recorder, SharedKeys};
+use super::recorder::{Changes, Recorder, SharedKeys};
 use super::{PassPosition, SourcePosition};
 use crate::record::Timestamp;
 
 /// A part of a position. The position is what parts make that are applied one after the other, the first one being
 /// whole.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-pub struct PositionPart {
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PositionPart<'a> {
     since: Timestamp,
     contents_since: Option<Timestamp>,
     passes: Vec<(CompactString, Head)>,
-    keys: Vec<SharedKeys>,
+    keys: Cow<'a, [SharedKeys<'a>]>,
     #[serde(with = "contents")]
-    contents: HashMap<u64, u64>,
+    contents: Cow<'a, HashMap<u64, u64>>,
     #[serde(with = "contents")]
-    old_contents: HashMap<u64, u64>,
-}
-
-/// The same, to be written.
-#[derive(Serialize)]
-struct PartToStore<'a> {
-    since: Timestamp,
-    contents_since: Option<Timestamp>,
-    passes: Vec<(&'a CompactString, Head)>,
-    keys: Vec<SharedKeysToStore<'a>>,
-    #[serde(with = "contents")]
-    contents: &'a HashMap<u64, u64>,
-    #[serde(with = "contents")]
-    old_contents: &'a HashMap<u64, u64>,
-}
-
-#[derive(Serialize)]
-struct SharedKeysToStore<'a> {
-    passes: Passes,
-    moves: bool,
-    #[serde(with = "seconds")]
-    seconds: &'a BTreeMap<i64, Second>,
+    old_contents: Cow<'a, HashMap<u64, u64>>,
 }
 
 impl SourcePosition {
     /// From now on the position records what changes.
     pub fn record_changes(&mut self) {
-        let passes =
-            self.pass_positions.iter().map(|(name, pass_position)| (name.clone(), pass_position.head())).collect();
-        self.recorder = Recorder(Some(Box::new(Changes { passes, ..Changes::default() })));
+        let changes = Changes { passes: self.heads().collect(), ..Changes::default() };
+        self.recorder = Recorder(Some(Box::new(changes)));
     }
 
     /// The position is stored as a whole from now on.
@@ -87,43 +66,37 @@ impl SourcePosition {
     /// The stored form of what has changed, and of the first pass. The others are in it if their times have changed.
     pub fn changes(&self) -> Vec<u8> {
         let Some(changes) = &self.recorder.0 else { return self.whole() };
-        let is_stored = |index: usize, pass: &(&CompactString, Head)| {
-            changes.passes.get(index).is_some_and(|(name, head)| (name, *head) == *pass)
-        };
         let heads = self.heads().enumerate();
-        let heads = heads.filter(|(index, pass)| *index == 0 || !is_stored(*index, pass)).map(|(_, pass)| pass);
-        let keys = changes.keys.iter().map(|SharedKeys { passes, moves, seconds }| SharedKeysToStore {
-            passes: passes.clone(),
-            moves: *moves,
-            seconds,
-        });
-        self.encode(heads.collect(), keys.collect(), &changes.contents, &HashMap::new())
+        let heads = heads.filter(|(index, pass)| *index == 0 || changes.passes.get(*index) != Some(pass));
+        let heads = heads.map(|(_, pass)| pass).collect();
+        self.encode(heads, Cow::Borrowed(&changes.keys), &changes.contents, &HashMap::new())
     }
 
     /// The stored form of all of it.
     pub fn whole(&self) -> Vec<u8> {
         let keys = self.pass_positions.iter().filter(|(_, pass_position)| !pass_position.seconds.is_empty());
-        let keys = keys.map(|(name, pass_position)| SharedKeysToStore {
+        let keys = keys.map(|(name, pass_position)| SharedKeys {
             passes: vec![name.clone()],
             moves: false,
-            seconds: &pass_position.seconds,
+            seconds: Cow::Borrowed(&pass_position.seconds),
         });
         self.encode(self.heads().collect(), keys.collect(), &self.contents, &self.old_contents)
     }
 
-    fn heads(&self) -> impl Iterator<Item = (&CompactString, Head)> {
-        self.pass_positions.iter().map(|(name, pass_position)| (name, pass_position.head()))
+    fn heads(&self) -> impl Iterator<Item = (CompactString, Head)> {
+        self.pass_positions.iter().map(|(name, pass_position)| (name.clone(), pass_position.head()))
     }
 
-    fn encode(
+    fn encode<'a>(
         &self,
-        passes: Vec<(&CompactString, Head)>,
-        keys: Vec<SharedKeysToStore<'_>>,
-        contents: &HashMap<u64, u64>,
-        old_contents: &HashMap<u64, u64>,
+        passes: Vec<(CompactString, Head)>,
+        keys: Cow<'a, [SharedKeys<'a>]>,
+        contents: &'a HashMap<u64, u64>,
+        old_contents: &'a HashMap<u64, u64>,
     ) -> Vec<u8> {
         let Self { since, contents_since, .. } = *self;
-        let part = PartToStore { since, contents_since, passes, keys, contents, old_contents };
+        let (contents, old_contents) = (Cow::Borrowed(contents), Cow::Borrowed(old_contents));
+        let part = PositionPart { since, contents_since, passes, keys, contents, old_contents };
         // A `Vec` accepts every byte, and all of it can be serialized.
         postcard::to_stdvec(&part).unwrap_or_default()
     }
@@ -138,17 +111,17 @@ pub struct PositionReader {
 }
 
 impl PositionReader {
-    pub fn apply(&mut self, part: PositionPart) {
+    pub fn apply(&mut self, part: PositionPart<'_>) {
         let Self { position, moved } = self;
         (position.since, position.contents_since) = (part.since, part.contents_since);
         for (name, head) in part.passes {
             pass_of(position, &name).set_head(head);
         }
-        for SharedKeys { passes, moves, seconds } in part.keys {
+        for SharedKeys { passes, moves, seconds } in &*part.keys {
             for name in passes {
-                let into = &mut pass_of(position, &name).seconds;
-                for (second, records) in &seconds {
-                    if moves {
+                let into = &mut pass_of(position, name).seconds;
+                for (second, records) in &**seconds {
+                    if *moves {
                         // The first part, which is whole, does not say which keys move.
                         let places = moved.entry(name.clone()).or_insert_with(|| places(into));
                         for key in &records.keys {
@@ -164,10 +137,10 @@ impl PositionReader {
         if !part.contents.is_empty() {
             let old = Arc::make_mut(&mut position.old_contents);
             part.contents.keys().for_each(|id| _ = old.remove(id));
-            Arc::make_mut(&mut position.contents).extend(part.contents);
+            Arc::make_mut(&mut position.contents).extend(part.contents.into_owned());
         }
         if !part.old_contents.is_empty() {
-            Arc::make_mut(&mut position.old_contents).extend(part.old_contents);
+            Arc::make_mut(&mut position.old_contents).extend(part.old_contents.into_owned());
         }
     }
 
@@ -181,9 +154,9 @@ impl PositionReader {
     }
 
     /// The same after `last`, which is a part that has changed and is to be stored again with what changes next.
-    pub fn finish_recording(mut self, last: PositionPart) -> SourcePosition {
-        let passes = self.position.heads().map(|(name, head)| (name.clone(), head)).collect();
-        let (keys, contents) = (last.keys.clone(), last.contents.clone());
+    pub fn finish_recording(mut self, last: PositionPart<'static>) -> SourcePosition {
+        let passes = self.position.heads().collect();
+        let (keys, contents) = (last.keys.to_vec(), last.contents.clone().into_owned());
         let count = keys.iter().flat_map(|keys| keys.seconds.values()).map(|records| records.keys.len()).sum::<usize>();
         let count = count + contents.len();
         self.apply(last);

@@ -29,8 +29,8 @@ const CALL: Duration = Duration::from_secs(1);
 /// Timeout of the last transaction, which is not repeated.
 const RELEASE: Duration = Duration::from_secs(10);
 
-/// The result of a transaction for one of its lanes: an abort, or none after a commit. It is an error if the producer has
-/// failed. Then only the stored checkpoint shows whether the transaction was committed.
+/// The result of a transaction for one of its lanes: an abort, or none after a commit. It is an error if the producer
+/// has failed. Then only the stored checkpoint shows whether the transaction was committed.
 pub(crate) type CommitOutcome = Result<Option<Abort>, Failure>;
 
 /// An abort as reported to one of the transaction's lanes.

@@ -24,9 +24,10 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(100);
 
-/// Acquires the lock, the consumer group `group`. Its member subscribes to `topic`, which has to exist. The lock is held
-/// until the result is dropped, which waits for the member's thread: a process that exits before it has left the group
-/// stays a member until its session times out.
+/// Acquires the lock, the consumer group `group`. Its member subscribes to `topic`, which has to exist.
+///
+/// The lock is held until the result is dropped. The drop waits for the member's thread: a process that exits before it
+/// has left the group stays a member until its session times out.
 ///
 /// # Errors
 /// When another process has the lock, or the brokers refuse.

@@ -157,10 +157,7 @@ impl PassPosition {
 
     /// The same for a record that may be stored under another time: it is moved.
     pub fn take_anywhere(&mut self, time: Timestamp, key: u64, version: Option<u64>) -> bool {
-        self.seconds.retain(|_, records| {
-            records.forget(key);
-            !records.keys.is_empty()
-        });
+        forget(&mut self.seconds, key);
         self.take(time, key, version)
     }
 
@@ -226,9 +223,16 @@ impl PassPosition {
     }
 
     pub(super) fn forget_old_keys(&mut self) {
-        let kept = self.seconds.split_off(&self.first_kept_second());
-        self.seconds = kept;
+        self.seconds = self.seconds.split_off(&self.first_kept_second());
     }
+}
+
+/// Forgets a key, whatever its second.
+pub(super) fn forget(seconds: &mut BTreeMap<i64, Second>, key: u64) {
+    seconds.retain(|_, records| {
+        records.forget(key);
+        !records.keys.is_empty()
+    });
 }
 
 impl Second {

@@ -255,7 +255,7 @@ impl SourcePosition {
             };
             is_new |= taken && index == context.pass;
             let second = place.seconds();
-            if taken && self.recorder.is_recording() && second >= pass_position.first_kept_second() {
+            if taken && self.recorder.0.is_some() && second >= pass_position.first_kept_second() {
                 let is_same = |noted: &&mut Noted| (noted.second, noted.key, noted.version) == (second, key, version);
                 match noted.iter_mut().find(is_same) {
                     Some(noted) => noted.passes.push(index),

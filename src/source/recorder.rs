@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use super::encoding::seconds;
-use super::pass_position::{Head, PassPosition, Second};
+use super::pass_position::{Head, PassPosition, Second, forget};
 
 /// Keys that the same passes remember.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,10 +31,6 @@ pub(super) struct Changes {
     pub passes: Vec<(CompactString, Head)>,
     pub keys: Vec<SharedKeys<'static>>,
     pub contents: HashMap<u64, u64>,
-    /// Number of keys and contents.
-    pub count: usize,
-    /// More than keys, contents and times has changed: only the whole position says what.
-    pub is_replaced: bool,
 }
 
 /// A key that passes remember, by their places among the passes.
@@ -56,15 +52,9 @@ impl PartialEq for Recorder {
 impl Eq for Recorder {}
 
 impl Recorder {
-    pub fn is_recording(&self) -> bool {
-        self.0.is_some()
-    }
-
-    /// Only the whole position says what has changed.
+    /// More than keys, contents and times has changed: only the whole position says what.
     pub fn replaced(&mut self) {
-        if let Some(changes) = &mut self.0 {
-            changes.is_replaced = true;
-        }
+        self.0 = None;
     }
 
     /// `pass_positions` are those of the position.
@@ -87,7 +77,6 @@ impl Recorder {
             forget(seconds, noted.key);
         }
         seconds.entry(noted.second).or_default().take(noted.key, noted.version);
-        changes.count += 1;
     }
 
     /// Forgets changed keys that no pass of theirs remembers any more.
@@ -96,9 +85,7 @@ impl Recorder {
         for SharedKeys { passes, seconds, .. } in &mut changes.keys {
             let of_keys = pass_positions.iter().filter(|(name, _)| passes.contains(name));
             let first = of_keys.map(|(_, pass_position)| pass_position.first_kept_second()).min().unwrap_or(i64::MIN);
-            let kept = seconds.to_mut().split_off(&first);
-            let old = std::mem::replace(seconds.to_mut(), kept);
-            changes.count -= old.values().map(|records| records.keys.len()).sum::<usize>().min(changes.count);
+            *seconds = Cow::Owned(seconds.to_mut().split_off(&first));
         }
         changes.keys.retain(|keys| !keys.seconds.is_empty());
     }
@@ -106,14 +93,6 @@ impl Recorder {
     pub fn note_content(&mut self, id: u64, content: u64) {
         if let Some(changes) = &mut self.0 {
             changes.contents.insert(id, content);
-            changes.count += 1;
         }
     }
-}
-
-fn forget(seconds: &mut BTreeMap<i64, Second>, key: u64) {
-    seconds.retain(|_, records| {
-        records.forget(key);
-        !records.keys.is_empty()
-    });
 }

@@ -60,7 +60,9 @@ impl SourcePosition {
     /// Number of keys and contents that have changed; none where the whole position has to be stored.
     pub fn change_count(&mut self) -> Option<usize> {
         self.recorder.prune(&self.pass_positions);
-        self.recorder.0.as_ref().filter(|changes| !changes.is_replaced).map(|changes| changes.count)
+        let changes = self.recorder.0.as_ref()?;
+        let keys = changes.keys.iter().flat_map(|keys| keys.seconds.values()).map(|records| records.keys.len());
+        Some(keys.sum::<usize>() + changes.contents.len())
     }
 
     /// The stored form of what has changed, and of the first pass. The others are in it if their times have changed.
@@ -157,10 +159,8 @@ impl PositionReader {
     pub fn finish_recording(mut self, last: PositionPart<'static>) -> SourcePosition {
         let passes = self.position.heads().collect();
         let (keys, contents) = (last.keys.to_vec(), last.contents.clone().into_owned());
-        let count = keys.iter().flat_map(|keys| keys.seconds.values()).map(|records| records.keys.len()).sum::<usize>();
-        let count = count + contents.len();
         self.apply(last);
-        let changes = Changes { passes, keys, contents, count, is_replaced: false };
+        let changes = Changes { passes, keys, contents };
         SourcePosition { recorder: Recorder(Some(Box::new(changes))), ..self.finish() }
     }
 }

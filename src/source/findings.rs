@@ -2,6 +2,7 @@
 //! dates, or, at intervals, sweeps over all of them. The console takes one scope at a time, so a lane reads each scope
 //! in polls of its own. A closed window is read in one poll, scope by scope.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -64,10 +65,8 @@ pub(super) fn is_of_scope(position_name: &str) -> bool {
 #[derive(Debug)]
 pub(super) struct FindingsScan {
     findings: Findings,
-    scopes: Vec<Option<Arc<Scope>>>,
-    scope: usize,
-    filters: &'static [Filter],
-    filter: usize,
+    /// The current list, and those after it.
+    lists: VecDeque<(Option<Arc<Scope>>, Filter)>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -95,35 +94,30 @@ impl FindingsScan {
     /// The lists of one scope.
     pub fn new(findings: Findings, scope: Option<Arc<Scope>>, sweep: bool) -> Self {
         let filters: &[Filter] = if sweep { &[Filter::All] } else { &[Filter::Updated, Filter::Detected] };
-        Self { findings, scopes: vec![scope], scope: 0, filters, filter: 0 }
+        let lists = filters.iter().map(|filter| (scope.clone(), *filter)).collect();
+        Self { findings, lists }
     }
 
     /// The findings that were detected in a window, in all scopes.
     pub fn detected(findings: Findings) -> Self {
-        let scopes = findings.scopes();
-        Self { findings, scopes, scope: 0, filters: &[Filter::Detected], filter: 0 }
+        let lists = findings.scopes().into_iter().map(|scope| (scope, Filter::Detected)).collect();
+        Self { findings, lists }
     }
 
     /// The scope of the current list.
     pub fn scope(&self) -> Option<&Arc<Scope>> {
-        self.scopes.get(self.scope)?.as_ref()
+        self.lists.front()?.0.as_ref()
     }
 
     /// Goes on to the next list; false when there is none.
     pub fn advance(&mut self) -> bool {
-        self.filter += 1;
-        self.filter < self.filters.len() || self.next_scope()
-    }
-
-    /// Leaves the other lists of the scope out; false when there is no further scope.
-    pub fn next_scope(&mut self) -> bool {
-        (self.filter, self.scope) = (0, self.scope + 1);
-        self.scope < self.scopes.len()
+        self.lists.pop_front();
+        !self.lists.is_empty()
     }
 
     /// The parameters of the current list, for a window [from, to] of a lane that owes nothing before `since`.
     pub fn query(&self, since: Timestamp, from: Timestamp, to: Timestamp) -> Vec<(&'static str, String)> {
-        let filter = self.filters.get(self.filter).copied().unwrap_or(Filter::All);
+        let filter = self.lists.front().map_or(Filter::All, |(_, filter)| *filter);
         let (at_least, from, at_most) = match filter {
             Filter::All => ("detectionDate__gte", since, None),
             Filter::Updated => ("riskUpdatedDate__gte", from, Some("riskUpdatedDate__lte")),
@@ -157,16 +151,16 @@ impl FindingsScan {
             }
             return AfterRefusal::SkipScope;
         }
-        if self.scope().is_none() && self.scopes.len() == 1 && lower.contains("scope") {
+        if self.scope().is_none() && lower.contains("scope") {
             info!(%reason, "application findings are read scope by scope");
             return AfterRefusal::SplitByScope;
         }
         AfterRefusal::Fail
     }
 
-    /// Reads these scopes one by one from now on.
+    /// Reads a window's list of all scopes as one list for each of these.
     pub fn split(&mut self, scopes: Vec<Arc<Scope>>) {
-        self.scopes = scopes.into_iter().map(Some).collect();
+        self.lists = scopes.into_iter().map(|scope| (Some(scope), Filter::Detected)).collect();
     }
 }
 

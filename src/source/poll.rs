@@ -330,8 +330,8 @@ impl Poll {
             AfterRefusal::SplitByScope => self.phase = Phase::ListingScopes(ScopeList::of(Level::Account)),
             AfterRefusal::SkipScope if self.pull.window.is_none() => self.end_as(PollEnd::Unavailable),
             AfterRefusal::SkipScope => {
-                let has_more = scan.next_scope();
-                self.scan_again(has_more);
+                self.next_list();
+                self.ready = Some(self.empty_page());
             }
         }
         Ok(())
@@ -344,7 +344,9 @@ impl Poll {
             // A closed window is one poll, and has no position for each scope.
             Some(scan) if self.pull.window.is_some() => {
                 scan.split(scopes);
-                self.scan_again(true);
+                self.selection.next_list();
+                self.restart();
+                self.ready = Some(self.empty_page());
             }
             _ => self.end_as(PollEnd::Scopes(scopes)),
         }
@@ -353,16 +355,6 @@ impl Poll {
 
     fn end_as(&mut self, end: PollEnd) {
         (self.end, self.phase) = (end, Phase::Done);
-    }
-
-    /// Goes on in another scope, if there is one.
-    fn scan_again(&mut self, has_scope: bool) {
-        self.selection.next_list();
-        self.restart();
-        self.ready = Some(self.empty_page());
-        if !has_scope {
-            self.phase = Phase::Done;
-        }
     }
 
     /// Goes on to the next list of a window of findings, or to the next walk, or ends.
@@ -417,8 +409,8 @@ impl Poll {
         }
         let shown_count = page.shown;
         self.ready = Some(page);
-        if follows && self.follow(shown.next_cursor.as_deref(), shown_count) {
-            self.next_list();
+        if follows {
+            self.follow(shown.next_cursor.as_deref(), shown_count);
         }
     }
 
@@ -436,14 +428,13 @@ impl Poll {
         }
     }
 
-    /// Moves to the next page; true when there is none.
-    fn follow(&mut self, next_cursor: Option<&str>, shown: usize) -> bool {
+    /// Moves to the next page, or past the end of the list.
+    fn follow(&mut self, next_cursor: Option<&str>, shown: usize) {
         match self.pager.follow(next_cursor, shown) {
             Next::Page => {}
-            Next::Nothing => return true,
+            Next::Nothing => self.next_list(),
             Next::Unclear => self.doubt(),
         }
-        false
     }
 
     /// This may be the end of the list, or not. If this walk found anything new there may be more, and another walk

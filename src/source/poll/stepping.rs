@@ -113,9 +113,7 @@ impl Poll {
             return Err(moved());
         };
         self.ready = Some(self.beginning(&beginning, brief, max_bytes, now));
-        if self.follow(page.next_cursor.as_deref(), 1) {
-            self.next_list();
-        }
+        self.follow(page.next_cursor.as_deref(), 1);
         Ok(())
     }
 

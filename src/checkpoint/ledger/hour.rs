@@ -7,7 +7,7 @@ use crate::record::Timestamp;
 const MICROS: i64 = 3_600_000_000;
 
 /// A whole hour of UTC, counted from 1970.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Hour(pub u32);
 
 impl Hour {

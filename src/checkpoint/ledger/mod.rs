@@ -35,7 +35,7 @@ const HOURS_APART: u32 = 72;
 const MOST_RECENT: usize = 256;
 /// Segments of identities (of 1 MiB) per lane at most: about thirteen million identities.
 const MOST_SEGMENTS: usize = 256;
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ledger {
     /// How often the ledger was started again.
     generation: u64,
@@ -102,20 +102,7 @@ impl Ledger {
     /// An empty ledger for everything created from `since` on. `asked` is the filter of the requests, which decides
     /// what the console counts; `journals` says whether the store has journals.
     pub fn begin(since: Timestamp, asked: String, journals: bool) -> Self {
-        Self {
-            generation: 0,
-            since,
-            asked,
-            sums: BTreeMap::new(),
-            old_sums: Journal::default(),
-            days: BTreeMap::new(),
-            days_until: Hour(0),
-            recent: Vec::new(),
-            identities: Journal::default(),
-            kept_from: journals.then(|| Hour::from(since)),
-            next_segment: 0,
-            released: Vec::new(),
-        }
+        Self { since, asked, kept_from: journals.then(|| Hour::from(since)), ..Self::default() }
     }
 
     /// Starts the ledger again, for everything created from `since` on.
@@ -154,11 +141,6 @@ impl Ledger {
         self.kept_from.get_or_insert(Hour::from(now));
     }
 
-    /// True when identities of `created` are kept.
-    pub fn remembers(&self, created: Timestamp, now: Timestamp) -> bool {
-        self.kept_from.is_some() && Hour::of(created).is_some_and(|hour| hour >= first_kept(now, IDENTITY_HOURS))
-    }
-
     /// Counts a record that was delivered, filtered, skipped or dead-lettered.
     pub fn count(&mut self, created: Timestamp, identity: Identity) {
         if let Some(hour) = Hour::of(created) {
@@ -168,21 +150,8 @@ impl Ledger {
 
     /// Keeps the identity of a record, if identities are kept and the record is young enough.
     pub fn remember(&mut self, created: Timestamp, key: u64, now: Timestamp) {
-        if self.remembers(created, now)
-            && let Some(hour) = Hour::of(created)
-        {
-            self.recent.push((hour, key));
-        }
-    }
-
-    /// Sums up days that ended some time ago.
-    fn fold_days(&mut self, now: Timestamp) {
-        self.days = self.days.split_off(&first_kept(now, SUM_HOURS).day());
-        self.days_until = self.days_until.max(first_kept(now, HOURS_APART).day());
-        let young = self.sums.split_off(&self.days_until);
-        for (hour, sum) in std::mem::replace(&mut self.sums, young) {
-            *self.days.entry(hour.day()).or_default() += sum.count;
-        }
+        let hour = Hour::of(created).filter(|hour| self.has_journals() && *hour >= first_kept(now, IDENTITY_HOURS));
+        self.recent.extend(hour.map(|hour| (hour, key)));
     }
 
     /// The hours before this one are counted by the day.
@@ -204,13 +173,18 @@ impl Ledger {
     pub fn spill(&mut self, now: Timestamp) -> Vec<Append> {
         let (first_sum, first_identity) = (first_kept(now, SUM_HOURS), first_kept(now, IDENTITY_HOURS));
         self.sums = self.sums.split_off(&first_sum);
-        let mut appends = Vec::new();
-        if self.kept_from.is_none() {
-            self.fold_days(now);
-            return appends;
-        }
-        // Of the time when the store had no journals.
+        // Where the store has journals, of the time when it had none.
         self.days = self.days.split_off(&first_sum.day());
+        if self.kept_from.is_none() {
+            // Sums up days that ended some time ago.
+            self.days_until = self.days_until.max(first_kept(now, HOURS_APART).day());
+            let young = self.sums.split_off(&self.days_until);
+            for (hour, sum) in std::mem::replace(&mut self.sums, young) {
+                *self.days.entry(hour.day()).or_default() += sum.count;
+            }
+            return Vec::new();
+        }
+        let mut appends = Vec::new();
         self.released.extend(self.old_sums.expire(first_sum));
         self.released.extend(self.identities.expire(first_identity));
         if self.sums.len() > MOST_SUMS {

@@ -51,13 +51,11 @@ impl Ledger {
         key: &CheckpointKey,
         hours: Range<Hour>,
     ) -> Result<LedgerTotals, StateError> {
-        let mut totals = LedgerTotals::default();
-        for (hour, sum) in self.sums.range(hours.clone()) {
-            totals.sums.insert(*hour, *sum);
-        }
-        for (day, count) in self.days.range(hours.clone()) {
-            totals.days.insert(*day, *count);
-        }
+        let mut totals = LedgerTotals {
+            sums: self.sums.range(hours.clone()).map(|(hour, sum)| (*hour, *sum)).collect(),
+            days: self.days.range(hours.clone()).map(|(day, count)| (*day, *count)).collect(),
+            ..LedgerTotals::default()
+        };
         for segment in older(&self.old_sums, &hours) {
             for entry in segment.read(backend, key).await?.as_chunks::<SUM>().0 {
                 let (hour, sum) = parse_sum(entry);
@@ -111,15 +109,12 @@ fn older<'a>(journal: &'a Journal, hours: &Range<Hour>) -> impl Iterator<Item = 
 }
 
 /// The identities as a journal has them.
-pub fn keys(entries: Vec<(Hour, u64)>) -> Vec<u8> {
-    let mut hours: BTreeMap<Hour, Vec<u64>> = BTreeMap::new();
-    entries.into_iter().for_each(|(hour, key)| hours.entry(hour).or_default().push(key));
-    let sorted = hours.into_iter().map(|(hour, mut keys)| {
-        keys.sort_unstable();
-        Keys { hour, keys }
-    });
+pub fn keys(mut entries: Vec<(Hour, u64)>) -> Vec<u8> {
+    entries.sort_unstable();
+    let hours = entries.chunk_by(|(hour, _), (next, _)| hour == next);
+    let hours = hours.map(|of_hour| Keys { hour: of_hour[0].0, keys: of_hour.iter().map(|(_, key)| *key).collect() });
     // A `Vec` accepts every byte, and all of it can be serialized.
-    postcard::to_stdvec(&sorted.collect::<Vec<_>>()).unwrap_or_default()
+    postcard::to_stdvec(&hours.collect::<Vec<_>>()).unwrap_or_default()
 }
 
 pub fn sums(entries: &BTreeMap<Hour, Sum>) -> Vec<u8> {

@@ -152,8 +152,8 @@ impl Poll {
         // read when its time is closed.
         let is_uncounted = pull.drops_unchanged() || learned.miscounted_at == Some(bound);
         let tail = tail.map(|tail| if is_uncounted { tail.without_counts() } else { tail });
-        context.leaves_open = tail.as_ref().is_some_and(Tail::leaves_open);
-        let new_from = tail.as_ref().map(Tail::new_from);
+        context.leaves_open = tail.as_ref().is_some_and(|tail| tail.closing.is_none());
+        let new_from = tail.as_ref().map(|tail| tail.new.from);
         let from = pass_position.bound.whole_second();
         let phase = match pass_position.snapshot {
             Some(snapshot) if snapshot.stage == Stage::Marking => Phase::Marking(snapshot),

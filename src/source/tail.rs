@@ -36,23 +36,18 @@ pub(super) struct Span {
 /// The times that a poll reads, and the counts that it asks for first.
 #[derive(Debug)]
 pub(super) struct Tail {
-    /// Read once more, because it is older than `overlap`.
-    closing: Option<Span>,
-    new: Span,
+    /// Read once more, because it is older than `overlap`. None: the poll leaves the bound where it is.
+    pub closing: Option<Span>,
+    pub new: Span,
     /// To be counted, the next one last.
-    parts: Vec<Part>,
+    parts: Vec<Span>,
+    /// Counted before `parts`: they belong to a part of which the console counted more.
+    suspects: Vec<Span>,
     /// To be read again: the console has more records there than the position knows.
-    late: Vec<Span>,
+    pub late: Vec<Span>,
     counts: usize,
     /// Length of the newest part.
     newest: Duration,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Part {
-    span: Span,
-    /// It belongs to a part of which the console counted more.
-    is_suspect: bool,
 }
 
 impl Tail {
@@ -74,27 +69,13 @@ impl Tail {
             closing,
             new: Span { from: read_until, to: start },
             parts: Vec::new(),
+            suspects: Vec::new(),
             late: Vec::new(),
             counts: 0,
             newest,
         };
         tail.divide(pass_position, open);
         Some(tail)
-    }
-
-    /// Whether the poll leaves the bound where it is.
-    pub fn leaves_open(&self) -> bool {
-        self.closing.is_none()
-    }
-
-    /// Where the new records begin.
-    pub fn new_from(&self) -> Timestamp {
-        self.new.from
-    }
-
-    /// Whether parts are read again because of their counts.
-    pub fn has_late(&self) -> bool {
-        !self.late.is_empty()
     }
 
     /// Does not ask for counts.
@@ -105,19 +86,19 @@ impl Tail {
 
     /// The next part to be counted: its records from its beginning to before its end.
     pub fn question(&self) -> Option<Span> {
-        self.parts.last().map(|part| part.span)
+        self.suspects.last().or(self.parts.last()).copied()
     }
 
     /// The console counts so many records in the part of [`Self::question`]; None where it does not say. Fewer than are
     /// known is no reason to read: records that changed have moved to a later time.
     pub fn counted(&mut self, pass_position: &PassPosition, count: Option<u64>) {
         let Some(count) = count else {
-            self.parts.retain(|part| part.is_suspect);
-            self.late.extend(self.parts.drain(..).map(|part| part.span));
+            self.parts.clear();
+            self.late.append(&mut self.suspects);
             return;
         };
         self.counts += 1;
-        let Some(Part { span, .. }) = self.parts.pop() else { return };
+        let Some(span) = self.suspects.pop().or_else(|| self.parts.pop()) else { return };
         let known = known(pass_position, span);
         if count > known as u64 {
             let is_newest = span.to == self.new.from;
@@ -156,18 +137,18 @@ impl Tail {
                 if records == 0 || self.parts.len() + 1 == MOST_PARTS {
                     break;
                 }
-                self.parts.insert(0, Part { span: part, is_suspect: false });
+                self.parts.insert(0, part);
                 (part.to, records) = (part.from, 0);
             }
             (part.from, records) = (Timestamp::from_micros(second * 1_000_000), records + known);
         }
-        let counted: usize = self.parts.iter().map(|part| known(pass_position, part.span)).sum();
+        let counted: usize = self.parts.iter().map(|part| known(pass_position, *part)).sum();
         if records + counted == known(pass_position, open) {
             // Before the first known record there may be late ones too.
             part.from = open.from;
         }
-        self.parts.insert(0, Part { span: part, is_suspect: false });
-        self.parts.retain(|part| part.span.from < part.span.to);
+        self.parts.insert(0, part);
+        self.parts.retain(|part| part.from < part.to);
     }
 
     /// Most late records are the newest ones, which are next to what the poll reads anyway.
@@ -179,10 +160,10 @@ impl Tail {
         } else {
             let seconds = span.to.since(span.from).as_secs() / 2;
             let middle = span.from.plus(Duration::from_secs(seconds));
-            self.parts.push(Part { span: Span { from: middle, to: span.to }, is_suspect: true });
+            self.suspects.push(Span { from: middle, to: span.to });
             middle
         };
-        self.parts.push(Part { span: Span { from: span.from, to: middle }, is_suspect: true });
+        self.suspects.push(Span { from: span.from, to: middle });
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::findings::{AfterRefusal, FindingsScan, PAUSE};
-use super::oversized::{OversizedRecord, Search};
+use super::oversized::OversizedRecord;
 use super::pager::{Next, Pager, Progress};
 use super::requests::{Place, RecordList, Request};
 use super::responses::PageReader;
@@ -279,18 +279,10 @@ impl Poll {
             self.take_page(&body, page, true, now);
             return Ok(());
         };
-        match record.page(&body, page.records.len(), page.next_cursor.is_none()) {
-            Search::Continue(record) => {
-                let is_behind = matches!(record, OversizedRecord::Confirming { .. });
-                self.phase = Phase::SteppingOver(record);
-                if is_behind {
-                    return Ok(());
-                }
-            }
-            Search::TooFar { wanted } => self.search_nearer(wanted)?,
-            Search::Gone => self.restart(),
+        self.search_on(record.page(&body, page.records.len(), page.next_cursor.is_none()))?;
+        if !matches!(self.phase, Phase::SteppingOver(OversizedRecord::Confirming { .. })) {
+            self.take_page(&body, page, false, now);
         }
-        self.take_page(&body, page, false, now);
         Ok(())
     }
 

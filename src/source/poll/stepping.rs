@@ -30,29 +30,29 @@ impl Poll {
             let beginning = self.beginning(beginning, beginning, cut.max_bytes, now);
             !page.insert(beginning).records.is_empty()
         });
-        match met {
-            Search::Continue(record) => {
-                if matches!(record, OversizedRecord::Behind { .. }) {
-                    self.ready = page;
+        if matches!(met, Search::Continue(OversizedRecord::Behind { .. })) {
+            self.ready = page;
+        }
+        self.search_on(met)
+    }
+
+    /// Goes on with a search. One that went too far begins again where the poll has come since it began.
+    pub(super) fn search_on(&mut self, search: Search) -> Result<(), ConsoleError> {
+        match search {
+            Search::Continue(record) => self.phase = Phase::SteppingOver(record),
+            Search::TooFar { wanted } => {
+                let before = self.pager.from;
+                self.search(OversizedRecord::Searching { at: 0, wanted });
+                if self.pager.from <= before {
+                    return Err(ConsoleError::transient(format!(
+                        "a record is too large for --memory-budget, and more than {MAX_SKIP} records before it cannot \
+                         be left out"
+                    )));
                 }
-                self.phase = Phase::SteppingOver(record);
             }
-            Search::TooFar { wanted } => self.search_nearer(wanted)?,
             Search::Gone => self.restart(),
         }
         Ok(())
-    }
-
-    /// Begins a search again where the poll has come since the last one began.
-    pub(super) fn search_nearer(&mut self, wanted: Bytes) -> Result<(), ConsoleError> {
-        let before = self.pager.from;
-        self.search(OversizedRecord::Searching { at: 0, wanted });
-        if self.pager.from > before {
-            return Ok(());
-        }
-        Err(ConsoleError::transient(format!(
-            "a record is too large for --memory-budget, and more than {MAX_SKIP} records before it cannot be left out"
-        )))
     }
 
     /// Begins a walk without cursors shortly before what was read last.

@@ -56,7 +56,6 @@ pub struct Poll {
     /// The bound with which it began: its copy of the position moves on.
     bound: Timestamp,
     learned: Learned,
-    end: PollEnd,
 }
 
 /// What polls learn of their console, for those that follow.
@@ -70,10 +69,9 @@ pub struct Learned {
 }
 
 /// How a poll has ended.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PollEnd {
     /// Everything in [bound, S] was returned.
-    #[default]
     Complete,
     /// There was nothing to ask for: the snapshot of this time is complete, or S is before the bound.
     NotDue,
@@ -109,7 +107,7 @@ enum Phase {
     SteppingOver(OversizedRecord),
     /// The console lists findings scope by scope: asks which scopes the token has.
     ListingScopes(ScopeList),
-    Done,
+    Done(PollEnd),
 }
 
 impl Poll {
@@ -179,7 +177,6 @@ impl Poll {
             null_answers: 0,
             bound,
             learned,
-            end: PollEnd::default(),
         };
         poll.begin_walks();
         Some(poll)
@@ -194,7 +191,7 @@ impl Poll {
 
     /// How a poll that is done has ended.
     pub fn into_end(self) -> PollEnd {
-        self.end
+        if let Phase::Done(end) = self.phase { end } else { PollEnd::Complete }
     }
 
     /// Skips the records with these keys (`RecordKey::id`).
@@ -213,7 +210,7 @@ impl Poll {
             return Action::Emit(page);
         }
         if let Phase::Marking(snapshot) = self.phase {
-            self.phase = Phase::Done;
+            self.phase = Phase::Done(PollEnd::Complete);
             let mut page = Page { marker: Some(snapshot), ordered: false, shown: 1, ..self.empty_page() };
             self.selection.mark_complete(snapshot, &mut page);
             return Action::Emit(page);
@@ -228,7 +225,7 @@ impl Poll {
         };
         let place = self.pager.cursor.as_deref().map_or(Place::First, Place::Cursor);
         let request = match &self.phase {
-            Phase::Marking(_) | Phase::Done => return Action::Done(self.selection.context),
+            Phase::Marking(_) | Phase::Done(_) => return Action::Done(self.selection.context),
             // Its walks have begun where there is no question.
             Phase::FindingLate(tail) => tail.question().map_or_else(|| list.count(), |part| list.count_in(part)),
             Phase::Paging => list.page(place, usize::MAX),
@@ -250,7 +247,7 @@ impl Poll {
     /// failure.
     pub fn answered(&mut self, answer: Result<Bytes, ConsoleError>, now: Timestamp) -> Result<(), ConsoleError> {
         match &self.phase {
-            Phase::Marking(_) | Phase::Done => Ok(()),
+            Phase::Marking(_) | Phase::Done(_) => Ok(()),
             Phase::SteppingOver(OversizedRecord::Confirming { .. }) => self.place_answered(answer, now),
             Phase::SteppingOver(OversizedRecord::InPart { .. }) => self.alert_answered(answer, now),
             Phase::Paging | Phase::SteppingOver(_) => self.page_answered(answer, now),
@@ -320,7 +317,7 @@ impl Poll {
         match scan.refused(&error, self.selection.complete().is_none()) {
             AfterRefusal::Fail => return Err(error),
             AfterRefusal::SplitByScope => self.phase = Phase::ListingScopes(ScopeList::of(Level::Account)),
-            AfterRefusal::SkipScope if self.pull.window.is_none() => self.end_as(PollEnd::Unavailable),
+            AfterRefusal::SkipScope if self.pull.window.is_none() => self.phase = Phase::Done(PollEnd::Unavailable),
             AfterRefusal::SkipScope => {
                 self.next_list();
                 self.ready = Some(self.empty_page());
@@ -340,13 +337,9 @@ impl Poll {
                 self.restart();
                 self.ready = Some(self.empty_page());
             }
-            _ => self.end_as(PollEnd::Scopes(scopes)),
+            _ => self.phase = Phase::Done(PollEnd::Scopes(scopes)),
         }
         Ok(())
-    }
-
-    fn end_as(&mut self, end: PollEnd) {
-        (self.end, self.phase) = (end, Phase::Done);
     }
 
     /// Goes on to the next list of a window of findings, or to the next walk, or ends.

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{Phase, Poll};
+use super::{Phase, Poll, PollEnd};
 use crate::console::ConsoleError;
 use crate::source::responses::read_page;
 use crate::source::tail::Span;
@@ -40,7 +40,7 @@ impl Poll {
 
     pub(super) fn next_walk(&mut self) {
         let Some(Span { from, to }) = self.walks.pop_front() else {
-            self.phase = Phase::Done;
+            self.phase = Phase::Done(PollEnd::Complete);
             return;
         };
         self.to = to;

@@ -21,7 +21,7 @@ pub(super) struct Pager {
     empty_pages: usize,
     /// Keys of the records shown while none is new, filtered ones included: pages may come twice under different
     /// cursors.
-    shown: HashSet<u64>,
+    pub shown: HashSet<u64>,
     found_new: bool,
 }
 
@@ -78,11 +78,6 @@ impl Pager {
     /// A record was new: the console's count will not be compared.
     pub fn found_new(&mut self) {
         (self.found_new, self.shown) = (true, HashSet::new());
-    }
-
-    /// Number of known records shown while none was new.
-    pub fn shown_count(&self) -> usize {
-        self.shown.len()
     }
 
     /// Whether another walk, from where this one got to, may find new records.

@@ -201,7 +201,7 @@ impl Poll {
 
     /// Number of keys in memory: what grows with the records that are read.
     pub fn key_count(&self) -> usize {
-        self.selection.remembered()
+        self.selection.position.key_count() + self.selection.returned.len()
     }
 
     /// What to do next. The same request is given again until it is answered.
@@ -286,7 +286,7 @@ impl Poll {
     /// Decides whether the walk has come to the end of the list.
     fn count_answered(&mut self, body: Bytes) -> Result<(), ConsoleError> {
         let page = self.reader.page(&body, &mut self.pager)?;
-        let shown = self.pager.shown_count() as u64;
+        let shown = self.pager.shown.len() as u64;
         let is_end = match page.total_items {
             Some(count) => count <= shown,
             // A console that cannot count, and says once more that there is nothing. An empty list of unified alerts is
@@ -328,12 +328,12 @@ impl Poll {
 
     fn scopes_answered(&mut self, answer: Result<Bytes, ConsoleError>) -> Result<(), ConsoleError> {
         let Phase::ListingScopes(list) = &mut self.phase else { return Ok(()) };
-        let Some(scopes) = list.answered(answer, self.reader.redactor())? else { return Ok(()) };
+        let Some(scopes) = list.answered(answer, &self.reader.redactor)? else { return Ok(()) };
         match &mut self.scan {
             // A closed window is one poll, and has no position for each scope.
             Some(scan) if self.pull.window.is_some() => {
                 scan.split(scopes);
-                self.selection.next_list();
+                self.selection.returned.next_list();
                 self.restart();
                 self.ready = Some(self.empty_page());
             }
@@ -345,7 +345,7 @@ impl Poll {
     /// Goes on to the next list of a window of findings, or to the next walk, or ends.
     fn next_list(&mut self) {
         if self.scan.as_mut().is_some_and(FindingsScan::advance) {
-            self.selection.next_list();
+            self.selection.returned.next_list();
             self.restart();
         } else {
             self.next_walk();

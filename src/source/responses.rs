@@ -40,17 +40,13 @@ fn answered_with(error: &str, redactor: &Redactor) -> ConsoleError {
 #[derive(Debug)]
 pub(super) struct PageReader {
     stream: Stream,
-    redactor: Redactor,
+    pub redactor: Redactor,
     partial_answers: usize,
 }
 
 impl PageReader {
     pub fn new(stream: Stream, redactor: Redactor) -> Self {
         Self { stream, redactor, partial_answers: 0 }
-    }
-
-    pub fn redactor(&self) -> &Redactor {
-        &self.redactor
     }
 
     /// A page without errors, or one that still has errors after several tries.

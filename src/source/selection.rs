@@ -33,7 +33,7 @@ pub(super) struct Selection {
     pub context: PollContext,
     pub position: SourcePosition,
     /// Where a poll returns one version of each record: batches may be settled in any order.
-    returned: ReturnedVersions,
+    pub returned: ReturnedVersions,
     /// The records that are accounted for elsewhere, whatever their version.
     pub accounted: Option<Arc<HashSet<u64>>>,
     /// How far the poll had read when it last forgot keys.
@@ -74,16 +74,6 @@ impl Selection {
     pub fn pass(&self) -> &Pass {
         // A poll exists only for a pass that the stream has.
         &self.passes[self.context.pass]
-    }
-
-    /// The poll goes on to another of its lists.
-    pub fn next_list(&mut self) {
-        self.returned.next_list();
-    }
-
-    /// Number of records in memory.
-    pub fn remembered(&self) -> usize {
-        self.position.key_count() + self.returned.len()
     }
 
     /// Start of the pass's last complete poll.

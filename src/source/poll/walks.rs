@@ -15,7 +15,7 @@ impl Poll {
         let page = match &answer {
             Err(error @ ConsoleError::Unauthorized(_)) => return Err(error.clone()),
             Err(_) => None,
-            Ok(body) => read_page(self.pull.stream, body, self.reader.redactor()).ok(),
+            Ok(body) => read_page(self.pull.stream, body, &self.reader.redactor).ok(),
         };
         if let Some(pass_position) = self.selection.position.of_pass(self.selection.context.pass) {
             tail.counted(pass_position, page.and_then(|page| page.total_items));

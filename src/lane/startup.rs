@@ -90,7 +90,14 @@ async fn claim(backends: &Backends, key: &CheckpointKey) -> Result<Option<Vec<u8
         (None, Some(copy)) => (copy, "the copy in the state store"),
         (None, None) => return Ok(None),
     };
-    let (checkpoint, left_behind) = without_journal(&bytes, &**store, key).await?;
+    // It refers to no journal any more, though the sums in it are kept.
+    let mut checkpoint = LaneCheckpoint::decode(&bytes).map_err(|error| error.to_string())?;
+    let mut left_behind = Vec::new();
+    if checkpoint.ledger.has_journals() {
+        let journal = checkpoint.journal(&**store, key).await.map_err(|error| error.to_string())?;
+        checkpoint.leave_journal(&journal).map_err(|error| error.to_string())?;
+        left_behind.extend(journal.into_keys());
+    }
     info!(from, "moving the lane's checkpoint into its sink");
     let bytes = checkpoint.encode();
     main.commit(key, bytes.clone().into()).await.map_err(|error| error.to_string())?;
@@ -102,22 +109,6 @@ async fn claim(backends: &Backends, key: &CheckpointKey) -> Result<Option<Vec<u8
         warn!("the lane's journal in the state store could not be removed");
     }
     Ok(Some(bytes))
-}
-
-/// A stored checkpoint that refers to no journal any more, though the sums in it are kept; and the segments of the
-/// journal.
-async fn without_journal(
-    bytes: &[u8],
-    store: &dyn CheckpointBackend,
-    key: &CheckpointKey,
-) -> Result<(LaneCheckpoint, Vec<u64>), String> {
-    let mut checkpoint = LaneCheckpoint::decode(bytes).map_err(|error| error.to_string())?;
-    if !checkpoint.ledger.has_journals() {
-        return Ok((checkpoint, Vec::new()));
-    }
-    let journal = checkpoint.journal(store, key).await.map_err(|error| error.to_string())?;
-    checkpoint.leave_journal(&journal).map_err(|error| error.to_string())?;
-    Ok((checkpoint, journal.into_keys().collect()))
 }
 
 fn resolve(since: Since, now: Timestamp) -> Timestamp {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::findings::{AfterRefusal, FindingsScan, PAUSE};
 use super::oversized::OversizedRecord;
 use super::pager::{Next, Pager, Progress};
-use super::requests::{Place, RecordList, Request};
+use super::requests::{Answer, Place, RecordList, Request};
 use super::responses::PageReader;
 use super::scope_list::ScopeList;
 use super::selection::Selection;
@@ -245,7 +245,7 @@ impl Poll {
     /// # Errors
     /// Those of the answer. The poll is ready to go on: [`Self::next_action`] gives the request that follows from the
     /// failure.
-    pub fn answered(&mut self, answer: Result<Bytes, ConsoleError>, now: Timestamp) -> Result<(), ConsoleError> {
+    pub fn answered(&mut self, answer: Answer, now: Timestamp) -> Result<(), ConsoleError> {
         match &self.phase {
             Phase::Marking(_) | Phase::Done(_) => Ok(()),
             Phase::SteppingOver(OversizedRecord::Confirming { .. }) => self.place_answered(answer, now),
@@ -257,7 +257,7 @@ impl Poll {
         }
     }
 
-    fn page_answered(&mut self, answer: Result<Bytes, ConsoleError>, now: Timestamp) -> Result<(), ConsoleError> {
+    fn page_answered(&mut self, answer: Answer, now: Timestamp) -> Result<(), ConsoleError> {
         let body = match answer {
             Ok(body) => body,
             Err(ConsoleError::TooLarge(cut)) => return self.step_over(&cut, now),
@@ -326,7 +326,7 @@ impl Poll {
         Ok(())
     }
 
-    fn scopes_answered(&mut self, answer: Result<Bytes, ConsoleError>) -> Result<(), ConsoleError> {
+    fn scopes_answered(&mut self, answer: Answer) -> Result<(), ConsoleError> {
         let Phase::ListingScopes(list) = &mut self.phase else { return Ok(()) };
         let Some(scopes) = list.answered(answer, &self.reader.redactor)? else { return Ok(()) };
         match &mut self.scan {
@@ -444,7 +444,7 @@ impl Poll {
 }
 
 /// An answer that should be small: one that is not is a failure that may pass.
-fn small(answer: Result<Bytes, ConsoleError>) -> Result<Bytes, ConsoleError> {
+fn small(answer: Answer) -> Answer {
     answer.map_err(|error| match error {
         ConsoleError::TooLarge(cut) => ConsoleError::transient(cut.to_string()),
         error => error,

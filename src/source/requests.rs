@@ -18,6 +18,9 @@ const SMALL_BYTES: usize = 64 * 1024;
 /// Largest page of accounts or sites.
 const SCOPES_BYTES: usize = 16 * 1024 * 1024;
 
+/// The console's answer to one request.
+pub type Answer = Result<Bytes, ConsoleError>;
+
 /// A request to a console, complete but for token, scope and, for pages of records, size.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Request {
@@ -258,12 +261,7 @@ impl Request {
     ///
     /// # Errors
     /// See [`ConsoleError`].
-    pub async fn send(
-        &self,
-        client: &Client,
-        permit: RequestPermit,
-        meter: Option<&Meter>,
-    ) -> Result<Bytes, ConsoleError> {
+    pub async fn send(&self, client: &Client, permit: RequestPermit, meter: Option<&Meter>) -> Answer {
         let (limit, max_bytes) = match self.size {
             Size::Page { max_limit } => (Some(max_limit), 0),
             Size::Fixed { limit, max_bytes } => (limit, max_bytes),

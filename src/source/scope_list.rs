@@ -4,11 +4,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use compact_str::{CompactString, ToCompactString};
 
 use super::pager::{Next, Pager};
-use super::requests::Request;
+use super::requests::{Answer, Request};
 use super::responses::read_page;
 use crate::console::{ConsoleError, Redactor};
 use crate::record::{Kind, Level, Scope, Stream, Timestamp, Value};
@@ -38,11 +37,7 @@ impl ScopeList {
     ///
     /// # Errors
     /// Those of the answer. An answer without scopes never means that there are none. The list is ready to go on.
-    pub fn answered(
-        &mut self,
-        answer: Result<Bytes, ConsoleError>,
-        redactor: &Redactor,
-    ) -> Result<Option<Vec<Arc<Scope>>>, ConsoleError> {
+    pub fn answered(&mut self, answer: Answer, redactor: &Redactor) -> Result<Option<Vec<Arc<Scope>>>, ConsoleError> {
         let read = match answer {
             Ok(body) => self.add(&body, redactor),
             Err(ConsoleError::Forbidden(_)) if self.level == Level::Account => {

@@ -11,6 +11,7 @@ use crate::record::{Timestamp, facts};
 use crate::source::Page;
 use crate::source::oversized::{MAX_SKIP, OversizedRecord, Search, is_in_place, is_of};
 use crate::source::pager::{Pager, Progress};
+use crate::source::requests::Answer;
 
 /// The console compares times at about 10 ms.
 const PRECISION: Duration = Duration::from_millis(20);
@@ -64,11 +65,7 @@ impl Poll {
     }
 
     /// The record that is stepped over was asked for again, and its beginning is all that fits.
-    pub(super) fn place_answered(
-        &mut self,
-        answer: Result<Bytes, ConsoleError>,
-        now: Timestamp,
-    ) -> Result<(), ConsoleError> {
+    pub(super) fn place_answered(&mut self, answer: Answer, now: Timestamp) -> Result<(), ConsoleError> {
         let phase = std::mem::replace(&mut self.phase, Phase::Paging);
         let Phase::SteppingOver(OversizedRecord::Confirming { at, beginning, wanted, page }) = phase else {
             return Ok(());
@@ -92,11 +89,7 @@ impl Poll {
     }
 
     /// The page of one alert that is too large came again, with only its id and times.
-    pub(super) fn alert_answered(
-        &mut self,
-        answer: Result<Bytes, ConsoleError>,
-        now: Timestamp,
-    ) -> Result<(), ConsoleError> {
+    pub(super) fn alert_answered(&mut self, answer: Answer, now: Timestamp) -> Result<(), ConsoleError> {
         let phase = std::mem::replace(&mut self.phase, Phase::Paging);
         let Phase::SteppingOver(OversizedRecord::InPart { beginning, max_bytes }) = phase else { return Ok(()) };
         let body = match answer {

@@ -1,16 +1,15 @@
 //! Which parts of its time a poll reads, one walk after the other.
 
-use bytes::Bytes;
-
 use super::{Phase, Poll, PollEnd};
 use crate::console::ConsoleError;
+use crate::source::requests::Answer;
 use crate::source::responses::read_page;
 use crate::source::tail::Span;
 
 impl Poll {
     /// A count that cannot be read costs time only: what came late is read when its time is closed. So it is not asked
     /// for again, and does not keep the poll from reading.
-    pub(super) fn part_counted(&mut self, answer: Result<Bytes, ConsoleError>) -> Result<(), ConsoleError> {
+    pub(super) fn part_counted(&mut self, answer: Answer) -> Result<(), ConsoleError> {
         let Phase::FindingLate(tail) = &mut self.phase else { return Ok(()) };
         let page = match &answer {
             Err(error @ ConsoleError::Unauthorized(_)) => return Err(error.clone()),

@@ -26,24 +26,6 @@ const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// Short, so that lanes go on soon after an outage; backends limit how many calls they make at a time.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
-/// Where a lane's checkpoint is stored.
-#[derive(Debug)]
-pub struct Backends {
-    /// The one that counts.
-    pub main: Arc<dyn CheckpointBackend>,
-    /// Stores a copy, when the main one is a transactional sink.
-    pub copy: Option<Arc<dyn CheckpointBackend>>,
-}
-
-impl Backends {
-    pub fn of(lane: &Lane) -> Self {
-        match lane.transactional_sink() {
-            Some(sink) => Self { main: sink, copy: Some(lane.store.clone()) },
-            None => Self { main: lane.store.clone(), copy: None },
-        }
-    }
-}
-
 /// Writes a lane's checkpoints, and the copies where its sink stores them.
 pub struct CheckpointWriter {
     main: BackendWriter,
@@ -63,7 +45,7 @@ impl CheckpointWriter {
                 random.fork(),
             )
         };
-        let Backends { main, copy } = Backends::of(lane);
+        let (main, copy) = lane.backends();
         let copy = copy.map(|copy| {
             let interval = lane.checkpoint_interval.max(COPY_INTERVAL);
             Box::new(BackendWriter { is_copy: true, ..writer(copy, interval) })

@@ -95,4 +95,12 @@ impl Lane {
     fn transactional_sink(&self) -> Option<Arc<dyn TransactionalSink>> {
         self.delivery.sink.clone().transactional().filter(|_| self.pull.window.is_none())
     }
+
+    /// The backend of its checkpoint and, where that is a transactional sink, the one for a copy.
+    fn backends(&self) -> (Arc<dyn CheckpointBackend>, Option<Arc<dyn CheckpointBackend>>) {
+        match self.transactional_sink() {
+            Some(sink) => (sink, Some(self.store.clone())),
+            None => (self.store.clone(), None),
+        }
+    }
 }

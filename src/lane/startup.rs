@@ -3,7 +3,6 @@
 use tracing::{info, warn};
 
 use super::Lane;
-use super::checkpoint_writer::Backends;
 use super::lane_checkpoint::LaneCheckpoint;
 use crate::checkpoint::ledger::Ledger;
 use crate::checkpoint::{CheckpointBackend, CheckpointKey, CheckpointUpdate, JournalChange};
@@ -20,13 +19,13 @@ impl Lane {
         if self.delivery.deadline.has_passed() {
             return Err("the lease of the lane's shard was not renewed in time".to_owned());
         }
-        let backends = Backends::of(self);
-        let stored = claim(&backends, &self.key).await?;
+        let (backend, copies) = self.backends();
+        let stored = claim(&*backend, copies.as_deref(), &self.key).await?;
         let (host, scope) = (Box::from(self.client.host()), self.client.scope().into_boxed_str());
         let asked = format!("{scope}{}", self.pull.narrowed_by());
         // The console's count verifies a backfill. The identities of what a repair delivered have to be known.
         let is_backfill = self.pull.window.is_some_and(|window| window.by == By::Order);
-        let journals = backends.main.keeps_journals() && !is_backfill;
+        let journals = backend.keeps_journals() && !is_backfill;
         let Some(bytes) = stored else {
             let since_resolved = resolve(self.pull.since, self.delivery.clock.now());
             let mut position = SourcePosition::starting_at(since_resolved);
@@ -34,14 +33,14 @@ impl Lane {
             let ledger = Ledger::begin(since_resolved, asked, journals);
             let since = self.pull.since.to_string().into();
             let checkpoint = LaneCheckpoint::begin(host, scope, since, since_resolved, position, ledger);
-            backends.main.commit(&self.key, checkpoint.encode().into()).await.map_err(|error| error.to_string())?;
+            backend.commit(&self.key, checkpoint.encode().into()).await.map_err(|error| error.to_string())?;
             if self.pull.window.is_none() {
                 info!(since = %since_resolved, "a new lane begins at `since`");
             }
             return Ok(checkpoint);
         };
         let mut checkpoint = LaneCheckpoint::decode(&bytes).map_err(|error| error.to_string())?;
-        checkpoint.load(&*backends.main, &self.key).await.map_err(|error| error.to_string())?;
+        checkpoint.load(&*backend, &self.key).await.map_err(|error| error.to_string())?;
         let passes = self.pull.passes();
         checkpoint.position.align(&passes);
         // A poll of everything that the token may see finds out which scopes of findings the token has.
@@ -74,13 +73,16 @@ impl Lane {
 }
 
 /// The bytes of the checkpoint that the lane continues from; none for a new lane. No other process can write it from
-/// now on.
+/// now on. `store` has the copy of a checkpoint whose `main` backend is a transactional sink.
 ///
 /// # Errors
 /// When that is not possible for now, and why.
-async fn claim(backends: &Backends, key: &CheckpointKey) -> Result<Option<Vec<u8>>, String> {
-    let Backends { main, copy } = backends;
-    let Some(store) = copy else { return main.claim(key).await.map_err(|error| error.to_string()) };
+async fn claim(
+    main: &dyn CheckpointBackend,
+    store: Option<&dyn CheckpointBackend>,
+    key: &CheckpointKey,
+) -> Result<Option<Vec<u8>>, String> {
+    let Some(store) = store else { return main.claim(key).await.map_err(|error| error.to_string()) };
     let stored = store.claim(key).await.map_err(|error| error.to_string())?;
     let own = main.claim(key).await.map_err(|error| error.to_string())?;
     let (bytes, from) = match (own, stored) {
@@ -90,11 +92,11 @@ async fn claim(backends: &Backends, key: &CheckpointKey) -> Result<Option<Vec<u8
         (None, Some(copy)) => (copy, "the copy in the state store"),
         (None, None) => return Ok(None),
     };
-    // It refers to no journal any more, though the sums in it are kept.
     let mut checkpoint = LaneCheckpoint::decode(&bytes).map_err(|error| error.to_string())?;
+    // It leaves the journal of the state store, and keeps the sums in it.
     let mut left_behind = Vec::new();
     if checkpoint.ledger.has_journals() {
-        let journal = checkpoint.journal(&**store, key).await.map_err(|error| error.to_string())?;
+        let journal = checkpoint.journal(store, key).await.map_err(|error| error.to_string())?;
         checkpoint.leave_journal(&journal).map_err(|error| error.to_string())?;
         left_behind.extend(journal.into_keys());
     }

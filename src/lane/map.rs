@@ -35,24 +35,12 @@ struct MapStage {
     flush: Duration,
     meter: Meter,
     budget: LaneBudget,
-    expansion: ExpansionRatio,
+    /// The bytes of records, and of their events, so far.
+    record_bytes: usize,
+    event_bytes: usize,
     /// The batch that is being filled.
     open: PendingBatch,
     batches: mpsc::Sender<Arc<PendingBatch>>,
-}
-
-/// How much longer events are than their records: the bytes of both so far.
-struct ExpansionRatio {
-    records: usize,
-    events: usize,
-}
-
-impl ExpansionRatio {
-    /// The expected bytes of the events of `records` bytes, plus 5 %: to move a batch that outgrows its buffer costs
-    /// more than space that stays unused.
-    fn space_for(&self, records: usize) -> usize {
-        (records as f64 * 1.05 * self.events as f64 / self.records as f64) as usize
-    }
 }
 
 /// Maps the pages until there are no more. That is a task of its own, begun with the first page: most polls bring no
@@ -86,7 +74,8 @@ impl MapStage {
             meter: lane.delivery.meter.clone(),
             budget: lane.budget.clone(),
             // A mapped event with its original is a good two and a half times the record.
-            expansion: ExpansionRatio { records: 10, events: 26 },
+            record_bytes: 10,
+            event_bytes: 26,
             open: PendingBatch::new(*stream),
             batches,
         }
@@ -122,8 +111,8 @@ impl MapStage {
             }
             let before = self.open.batch.body_bytes();
             self.record(record, &page);
-            self.expansion.records += record.range.len();
-            self.expansion.events += self.open.batch.body_bytes() - before;
+            self.record_bytes += record.range.len();
+            self.event_bytes += self.open.batch.body_bytes() - before;
             if self.open.batch.len() > 1 && self.framed_size() > self.limits.bytes {
                 let last = self.open.split_last();
                 self.open.take_reservation(&mut reservation, copies);
@@ -155,7 +144,10 @@ impl MapStage {
         if index > 0 {
             (events, bytes) = (self.limits.events, bytes * self.limits.events / events.max(1));
         }
-        self.open.batch.reserve(events, self.expansion.space_for(bytes).min(self.limits.bytes));
+        // The expected bytes of the events, plus 5 %: to move a batch that outgrows its buffer costs more than space that
+        // stays unused.
+        let space = (bytes as f64 * 1.05 * self.event_bytes as f64 / self.record_bytes as f64) as usize;
+        self.open.batch.reserve(events, space.min(self.limits.bytes));
         self.open.record_keys.reserve_exact(events);
         self.open.since = Instant::now();
     }

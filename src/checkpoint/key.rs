@@ -31,17 +31,15 @@ impl FromStr for LaneId {
     type Err = LaneIdError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let parse = || {
-            let mut parts = text.split('/');
-            let (pipeline, stream, sink) = (parts.next()?, parts.next()?, parts.next()?);
-            let complete = parts.next().is_none() && check_name(pipeline).is_ok() && check_name(sink).is_ok();
-            complete.then_some(Self {
-                pipeline: pipeline.to_owned(),
-                stream: stream.parse().ok()?,
-                sink: sink.to_owned(),
-            })
-        };
-        parse().ok_or_else(|| LaneIdError(text.to_owned()))
+        let parts: Vec<&str> = text.split('/').collect();
+        if let [pipeline, stream, sink] = parts[..]
+            && let Ok(stream) = stream.parse()
+            && check_name(pipeline).is_ok()
+            && check_name(sink).is_ok()
+        {
+            return Ok(Self { pipeline: pipeline.to_owned(), stream, sink: sink.to_owned() });
+        }
+        Err(LaneIdError(text.to_owned()))
     }
 }
 
@@ -126,14 +124,10 @@ impl Part {
         match parts[..] {
             ["plan"] => Some(Self::BackfillPlan),
             ["slice", number] => Some(Self::BackfillSlice(number.parse().ok()?)),
-            [generation, hour, whole, number] => Some(Self::Repair {
+            [generation, hour, whole @ ("all" | "part"), number] => Some(Self::Repair {
                 generation: generation.parse().ok()?,
                 hour: Hour(hour.parse().ok()?),
-                whole: match whole {
-                    "all" => true,
-                    "part" => false,
-                    _ => return None,
-                },
+                whole: whole == "all",
                 number: number.parse().ok()?,
             }),
             _ => None,

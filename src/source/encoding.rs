@@ -37,7 +37,7 @@ pub mod seconds {
 
     use crate::source::pass_position::Second;
 
-    #[derive(Default, Serialize, Deserialize)]
+    #[derive(Serialize, Deserialize)]
     struct Columns {
         /// For each second the difference to the one before, and in the last two bits whether its keys have versions
         /// and whether there are several.
@@ -56,12 +56,6 @@ pub mod seconds {
     enum Keys {
         Differences(Vec<i64>),
         Whole(Vec<[u8; 8]>),
-    }
-
-    impl Default for Keys {
-        fn default() -> Self {
-            Self::Differences(Vec::new())
-        }
     }
 
     impl Keys {
@@ -92,25 +86,22 @@ pub mod seconds {
     }
 
     pub fn serialize<S: Serializer>(seconds: &BTreeMap<i64, Second>, serializer: S) -> Result<S::Ok, S::Error> {
-        let (mut columns, mut keys, mut previous) = (Columns::default(), Vec::new(), 0);
-        for (second, Second { keys: of_second, versions }) in seconds {
+        let (mut codes, mut counts, mut keys, mut versions) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let mut previous = 0;
+        for (second, records) in seconds {
             let mut code = second.wrapping_sub(std::mem::replace(&mut previous, *second)) << 2;
-            if !versions.is_empty() {
+            if !records.versions.is_empty() {
                 code |= HAS_VERSIONS;
             }
-            if of_second.len() != 1 {
+            if records.keys.len() != 1 {
                 code |= HAS_SEVERAL;
-                columns.counts.push(u32::try_from(of_second.len()).map_err(serde::ser::Error::custom)?);
+                counts.push(u32::try_from(records.keys.len()).map_err(serde::ser::Error::custom)?);
             }
-            columns.seconds.push(code);
-            keys.extend_from_slice(of_second);
-            columns.versions.extend(versions.iter().map(|version| {
-                let [a, b, c, d, ..] = version.to_le_bytes();
-                [a, b, c, d]
-            }));
+            codes.push(code);
+            keys.extend_from_slice(&records.keys);
+            versions.extend(records.versions.iter().map(|version| (*version as u32).to_le_bytes()));
         }
-        columns.keys = Keys::of(&keys);
-        columns.serialize(serializer)
+        Columns { seconds: codes, counts, keys: Keys::of(&keys), versions }.serialize(serializer)
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(

@@ -41,17 +41,12 @@ impl Serialize for Since {
 impl<'de> Deserialize<'de> for Since {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        match text.as_str() {
-            "now" => return Ok(Self::Now),
-            "beginning" => return Ok(Self::Beginning),
-            _ => {}
-        }
-        if let Ok(time) = Timestamp::parse(&text) {
-            return Ok(Self::At(time));
-        }
-        let period =
-            Period::deserialize(serde::de::value::StringDeserializer::<serde::de::value::Error>::new(text.clone()));
-        period.map(Self::Ago).map_err(|_| {
+        let since = match text.as_str() {
+            "now" => Some(Self::Now),
+            "beginning" => Some(Self::Beginning),
+            _ => Timestamp::parse(&text).map(Self::At).or_else(|_| text.parse().map(Self::Ago)).ok(),
+        };
+        since.ok_or_else(|| {
             serde::de::Error::custom(format!(
                 "`{text}` is neither a period (30d), a time with zone (2026-01-31T00:00:00Z), `now` nor `beginning`"
             ))

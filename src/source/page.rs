@@ -8,7 +8,7 @@ use super::{PollContext, RecordKey, Snapshot};
 use crate::record::{Identity, Scope, Timestamp};
 
 /// The new records of one answer.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Page {
     /// The answer; records are slices of it.
     pub body: Bytes,

@@ -355,14 +355,11 @@ impl Poll {
     /// `data: null` may mean that there is nothing, or that something is wrong.
     fn null_answer(&mut self) -> Result<(), ConsoleError> {
         self.null_answers += 1;
-        if self.learned.is_null_usual {
-            self.doubt();
-            return Ok(());
-        }
-        if self.null_answers > NULL_TRIES {
+        let is_usual = self.learned.is_null_usual;
+        if is_usual || self.null_answers > NULL_TRIES {
             self.doubt();
         }
-        Err(ConsoleError::transient("the console answered 200 with `data: null`"))
+        if is_usual { Ok(()) } else { Err(ConsoleError::transient("the console answered 200 with `data: null`")) }
     }
 
     /// Hands on the new records of a page. With `follows` the page belongs to the walk, and the next one comes after
@@ -401,15 +398,10 @@ impl Poll {
 
     fn empty_page(&self) -> Page {
         Page {
-            body: Bytes::new(),
-            records: Vec::new(),
-            excluded: Vec::new(),
-            marker: None,
-            cut: false,
             ordered: self.progress.ordered,
             context: self.selection.context,
             scope: self.scan.as_ref().and_then(|scan| scan.scope().cloned()),
-            shown: 0,
+            ..Page::default()
         }
     }
 

@@ -342,8 +342,7 @@ impl SourcePosition {
 
     /// Whether a snapshot waits only for its marker event.
     pub fn is_marking(&self, pass: usize) -> bool {
-        let snapshot = self.of_pass(pass).and_then(|pass_position| pass_position.snapshot);
-        snapshot.is_some_and(|snapshot| snapshot.stage == Stage::Marking)
+        self.read_snapshot(pass).is_some_and(|snapshot| snapshot.stage == Stage::Marking)
     }
 
     /// Keeps the times and forgets the keys: another console's records have other identities.

@@ -245,8 +245,7 @@ impl Reservation {
 
     /// Adds `other`, of the same lane, to this one.
     pub fn merge(&mut self, mut other: Self) {
-        let bytes = std::mem::take(&mut other.bytes);
-        self.bytes += bytes;
+        self.bytes += std::mem::take(&mut other.bytes);
         self.permits.merge(std::mem::take(&mut other.permits));
     }
 }

@@ -163,16 +163,14 @@ impl LaneCheckpoint {
     /// When they are truncated or altered, or when another release wrote them.
     pub fn decode(bytes: &[u8]) -> Result<Self, LaneCheckpointError> {
         let bytes = bytes.strip_prefix(&[COPY]).unwrap_or(bytes);
-        match postcard::take_from_bytes(bytes)? {
-            (VERSION, rest) => Self::decode_rest(rest),
-            (newer, _) if newer > VERSION => Err(LaneCheckpointError::Newer(newer)),
-            (0, _) => Err(LaneCheckpointError::Damaged),
-            (older, _) => Err(LaneCheckpointError::Older(older)),
+        let (version, rest) = postcard::take_from_bytes(bytes)?;
+        match version {
+            VERSION => {}
+            newer if newer > VERSION => return Err(LaneCheckpointError::Newer(newer)),
+            0 => return Err(LaneCheckpointError::Damaged),
+            older => return Err(LaneCheckpointError::Older(older)),
         }
-    }
-
-    fn decode_rest(bytes: &[u8]) -> Result<Self, LaneCheckpointError> {
-        let (part, rest): (PositionPart<'static>, _) = postcard::take_from_bytes(bytes)?;
+        let (part, rest): (PositionPart<'static>, _) = postcard::take_from_bytes(rest)?;
         let (mut checkpoint, rest): (Self, _) = postcard::take_from_bytes(rest)?;
         if !rest.is_empty() {
             return Err(LaneCheckpointError::Damaged);

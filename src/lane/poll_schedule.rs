@@ -130,7 +130,7 @@ impl PollSchedule {
             Some(now)
         } else if self.once {
             None
-        } else if !pass.is_due(context) {
+        } else if pass.snapshot && context.snapshot.is_none() {
             // By the console's clock the last snapshot was complete and the next not due. By this machine's clock it
             // may be due, which would mean no wait at all.
             let last = position.of_pass(context.pass).and_then(|pass_position| pass_position.snapshot);

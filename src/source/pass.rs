@@ -82,11 +82,6 @@ impl Pass {
         self.findings_of == Some(None)
     }
 
-    /// Whether a poll has anything to read: a snapshot may be complete, and the next one not due.
-    pub fn is_due(&self, context: PollContext) -> bool {
-        !self.snapshot || context.snapshot.is_some()
-    }
-
     /// The time of a record in the order of this pass.
     pub fn place(&self, record_key: &RecordKey) -> Timestamp {
         match self.by {

@@ -117,11 +117,6 @@ impl SourcePosition {
         self.of_pass(0).map_or(self.since, |pass_position| pass_position.bound)
     }
 
-    /// The first pass settled all records up to this time, except late arrivals.
-    pub fn watermark(&self) -> Timestamp {
-        self.of_pass(0).map_or(self.since, |pass_position| pass_position.watermark)
-    }
-
     /// Start of the first pass's last poll that reached its end with all records settled.
     pub fn complete(&self) -> Option<Timestamp> {
         self.of_pass(0)?.complete

@@ -30,10 +30,6 @@ impl Hour {
         Timestamp::from_micros(self.0 as i64 * MICROS)
     }
 
-    /// The first moment after it.
-    pub const fn end(self) -> Timestamp {
-        self.plus(1).start()
-    }
     pub const fn plus(self, hours: u32) -> Self {
         Self(self.0.saturating_add(hours))
     }

@@ -166,7 +166,7 @@ fn a_sum_identifies_its_records() {
 fn hours_begin_on_the_hour() {
     let at = |micros| Timestamp::from_micros(micros);
     let (hour, micros) = (Hour(3), 3 * 3_600_000_000);
-    assert_eq!((hour.start(), hour.end()), (at(micros), at(micros + 3_600_000_000)));
+    assert_eq!((hour.start(), hour.plus(1).start()), (at(micros), at(micros + 3_600_000_000)));
     assert_eq!([micros - 1, micros, micros + 1].map(|micros| Hour::of(at(micros)).unwrap().0), [2, 3, 3]);
     assert_eq!([micros - 1, micros, micros + 1].map(|micros| Hour::from(at(micros)).0), [3, 3, 4]);
     assert_eq!((Hour::of(at(-1)), Hour::from(at(-4_000_000_000))), (None, Hour(0)));

@@ -36,14 +36,17 @@ fn a_checkpoint_that_goes_along_knows_what_the_sink_is_about_to_take_and_no_more
 
     let journal = JournalChange { appends: Vec::new(), dropped: vec![7] };
     let unchanged = before.clone();
-    for (settled, until) in [(&[0, 2][..], before.position.watermark()), (&[0, 1, 2], times[2])] {
+    for (settled, until) in [(&[0, 2][..], before.position.of_pass(0).unwrap().watermark), (&[0, 1, 2], times[2])] {
         let (_, covering) = covering(&before, &journal, &passes, &pending, settled, Clock::System.now());
         assert_eq!(covering.journal, journal);
         let LaneCheckpoint { position, settled: count, .. } = LaneCheckpoint::decode(&covering.checkpoint).unwrap();
         let is_known = |record_key| position.knows(&passes[0], context, record_key, true) == Known::Taken;
         let known = pending.record_keys.iter().map(is_known);
         let known: Vec<usize> = known.enumerate().filter(|(_, known)| *known).map(|(index, _)| index).collect();
-        assert_eq!((known.as_slice(), position.watermark(), count), (settled, until, 5 + settled.len() as u64));
+        assert_eq!(
+            (known.as_slice(), position.of_pass(0).unwrap().watermark, count),
+            (settled, until, 5 + settled.len() as u64)
+        );
     }
     assert_eq!(before, unchanged);
 }

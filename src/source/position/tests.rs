@@ -24,7 +24,7 @@ fn context(pass: usize, start: Timestamp) -> PollContext {
 fn how_far_the_first_pass_is_is_how_far_a_lane_is() {
     let (passes, mut position) = position(&Pull::of(Stream::Alerts));
     let times = |position: &SourcePosition| {
-        [position.bound(), position.watermark(), position.complete_until(), position.newest()]
+        [position.bound(), position.of_pass(0).unwrap().watermark, position.complete_until(), position.newest()]
     };
     assert_eq!((times(&position), position.complete()), ([minute(-60); 4], None));
     position.advance(&passes, context(0, minute(0)), minute(-20));
@@ -175,7 +175,7 @@ fn a_sweep_comes_first_where_everything_is_owed_and_then_every_resync() {
     assert!(position.take(&passes, context(0, minute(0)), &record_key(1, minute(-3))));
     assert_eq!(position.key_count(), passes.len());
     position.advance(&passes, context(0, minute(0)), minute(-2));
-    assert_eq!(position.watermark(), minute(-60), "findings come in no order");
+    assert_eq!(position.of_pass(0).unwrap().watermark, minute(-60), "findings come in no order");
     position.finish(&passes, context(0, minute(0)), false);
     position.finish(&passes, context(0, minute(5)), false);
     let due = |after| position.is_sweep_due(0, minute(0).plus(after), week);

@@ -62,7 +62,7 @@ async fn check(context: &WorkerContext, spec: &LaneSpec) -> Result<Check, Verify
     let comparable = account.comparable_hours(id.stream, spec.pull.overlap, now);
     let hours = comparable.start.max(comparable.end.minus(HOURS))..comparable.end;
     if hours.start >= hours.end {
-        return Ok(Check::NotBefore(hours.start.end().plus(spec.pull.overlap)));
+        return Ok(Check::NotBefore(hours.start.plus(1).start().plus(spec.pull.overlap)));
     }
     let until = hours.end.start();
     let account = Account::of_lane(&*live, id, hours.clone()).await?;

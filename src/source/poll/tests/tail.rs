@@ -85,7 +85,7 @@ fn a_poll_that_leaves_the_time_open_moves_no_bound() {
     let context = PollContext { start: begin(), leaves_open: true, ..PollContext::default() };
     position.advance(&passes, context, second(-5));
     assert_eq!(
-        (position.bound(), position.watermark(), position.complete()),
+        (position.bound(), position.of_pass(0).unwrap().watermark, position.complete()),
         (before.bound(), second(-5), Some(second(-30)))
     );
     position.finish(&passes, context, false);

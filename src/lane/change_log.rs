@@ -92,11 +92,7 @@ impl ChangeLog {
                 rest = more;
             }
         }
-        if !self.journal.is_empty() {
-            return Some(reader.finish_recording(last));
-        }
-        reader.apply(last);
-        Some(reader.finish())
+        Some(reader.finish_recording(last))
     }
 }
 

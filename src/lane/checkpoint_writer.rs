@@ -84,7 +84,8 @@ impl CheckpointWriter {
 
     /// When the first attempt began of those that have not stored the checkpoint.
     pub fn stalled_since(&self) -> Option<Instant> {
-        self.main.stalled_since()
+        let BackendWriter { failing, writing, begun_at, .. } = &self.main;
+        failing.as_ref().map(|failing| failing.since).or(writing.as_ref().map(|_| *begun_at))
     }
 
     /// True while something is to be written, or is being written.
@@ -320,11 +321,6 @@ impl BackendWriter {
 
     fn retry_at(&self) -> Option<Instant> {
         self.failing.as_ref().map(|failing| failing.retry_at)
-    }
-
-    fn stalled_since(&self) -> Option<Instant> {
-        let writing_since = self.writing.as_ref().map(|_| self.begun_at);
-        self.failing.as_ref().map(|failing| failing.since).or(writing_since)
     }
 }
 

@@ -67,7 +67,8 @@ impl PullStage<'_> {
             Some(window) => window.to,
             None => self.start_time().await?,
         };
-        let Some(mut poll) = Poll::new(client, meter.clone(), pull.clone(), position, pass, start, *self.learned) else {
+        let Some(mut poll) = Poll::new(client, meter.clone(), pull.clone(), position, pass, start, *self.learned)
+        else {
             return Ok(Some((PollContext { pass, start, ..PollContext::default() }, PollEnd::NotDue)));
         };
 

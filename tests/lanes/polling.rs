@@ -193,7 +193,8 @@ async fn is_not_remembered(kind: Kind, stream: Stream, most_keys: usize) {
     let lane = harness.lane(harness.pull(stream), "siem", MemorySink::accepting(harness.clock));
     let (client, meter) = (lane.client.clone(), lane.delivery.meter.clone());
     let position = SourcePosition::starting_at(Timestamp::default());
-    let mut poll = Poll::new(&client, meter, lane.pull.clone(), position, 0, harness.clock.now(), Learned::default()).unwrap();
+    let mut poll =
+        Poll::new(&client, meter, lane.pull.clone(), position, 0, harness.clock.now(), Learned::default()).unwrap();
     let (mut arrived, mut most) = (0, 0);
     loop {
         match poll.next_action() {

@@ -144,8 +144,8 @@ impl MapStage {
         if index > 0 {
             (events, bytes) = (self.limits.events, bytes * self.limits.events / events.max(1));
         }
-        // The expected bytes of the events, plus 5 %: to move a batch that outgrows its buffer costs more than space that
-        // stays unused.
+        // The expected bytes of the events, plus 5 %: to move a batch that outgrows its buffer costs more than space
+        // that stays unused.
         let space = (bytes as f64 * 1.05 * self.event_bytes as f64 / self.record_bytes as f64) as usize;
         self.open.batch.reserve(events, space.min(self.limits.bytes));
         self.open.record_keys.reserve_exact(events);

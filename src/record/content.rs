@@ -1,6 +1,7 @@
 use sha2::{Digest, Sha256};
 
 use super::facts::for_each_entry;
+use std::ops::ControlFlow;
 
 /// A hash of a record's top-level entries without the keys in `volatile` (which is sorted). The order of keys does not
 /// matter. Checkpoints store the hash, so it must not change between releases.
@@ -10,6 +11,7 @@ pub fn stable_fields_hash(record: &[u8], volatile: &[String]) -> u64 {
         if volatile.binary_search_by(|name| name.as_bytes().cmp(key)).is_err() {
             entries.push((key, value));
         }
+        ControlFlow::Continue(())
     });
     entries.sort_unstable();
     let mut hash = Sha256::new();

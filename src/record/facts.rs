@@ -1,4 +1,5 @@
 use std::borrow::Cow;
+use std::ops::ControlFlow;
 
 use sha2::{Digest, Sha256};
 
@@ -23,10 +24,16 @@ pub struct Facts<'a> {
     pub activity_type: Option<u32>,
 }
 
-/// Reads the facts of one record in one partial pass. Missing values and values of another type are left out. If a key
-/// is repeated, its first value counts, as it does in mapping.
+/// Reads the facts of one record in one partial pass, which ends when all of them are found. Missing values and values
+/// of another type are left out. If a key is repeated, its first value counts, as it does in mapping.
 pub fn facts(stream: Stream, record: &[u8]) -> Facts<'_> {
     let mut fields = RawFields::default();
+    let mut missing: usize = match stream {
+        Stream::Threats | Stream::Alerts => 2,
+        Stream::Activities | Stream::Agents | Stream::Groups => 3,
+        Stream::Vulnerabilities => 4,
+        Stream::UnifiedAlerts => 5,
+    };
     for_each_entry(record, |key, value| {
         let field = match (stream, key) {
             (_, b"id") => &mut fields.id,
@@ -39,11 +46,13 @@ pub fn facts(stream: Stream, record: &[u8]) -> Facts<'_> {
             (Stream::UnifiedAlerts, b"analystVerdict") => &mut fields.verdict,
             (Stream::Vulnerabilities, b"lastScanDate") => &mut fields.scanned,
             (Stream::Vulnerabilities, b"riskUpdatedAt") => &mut fields.updated,
-            (Stream::Threats, b"threatInfo") | (Stream::Alerts, b"alertInfo") => return fields.block(stream, value),
-            _ => return,
+            (Stream::Threats, b"threatInfo") | (Stream::Alerts, b"alertInfo") => &mut fields.block,
+            _ => return ControlFlow::Continue(()),
         };
-        set_first(field, value);
+        missing -= usize::from(set_first(field, value));
+        go_on_if(missing > 0)
     });
+    fields.read_block(stream);
     let updated = || read_text(fields.updated);
     Facts {
         stream,
@@ -120,10 +129,13 @@ struct RawFields<'a> {
     verdict: Option<&'a [u8]>,
     scanned: Option<&'a [u8]>,
     activity_type: Option<&'a [u8]>,
+    block: Option<&'a [u8]>,
 }
 
 impl<'a> RawFields<'a> {
-    fn block(&mut self, stream: Stream, block: &'a [u8]) {
+    /// Reads what threats and alerts have in a block.
+    fn read_block(&mut self, stream: Stream) {
+        let Some(block) = self.block else { return };
         for_each_entry(block, |key, value| {
             let field = match (stream, key) {
                 (Stream::Threats, b"threatId") | (Stream::Alerts, b"alertId") => &mut self.inner_id,
@@ -131,21 +143,30 @@ impl<'a> RawFields<'a> {
                 (_, b"updatedAt") => &mut self.updated,
                 (Stream::Alerts, b"incidentStatus") => &mut self.status,
                 (Stream::Alerts, b"analystVerdict") => &mut self.verdict,
-                _ => return,
+                _ => return ControlFlow::Continue(()),
             };
             set_first(field, value);
+            ControlFlow::Continue(())
         });
     }
 }
 
-fn set_first<'a>(field: &mut Option<&'a [u8]>, value: &'a [u8]) {
-    if value != b"null" && value != b"\"\"" {
-        field.get_or_insert(value);
+/// True if the field had no value before, and has one now.
+fn set_first<'a>(field: &mut Option<&'a [u8]>, value: &'a [u8]) -> bool {
+    let is_first = field.is_none() && value != b"null" && value != b"\"\"";
+    if is_first {
+        *field = Some(value);
     }
+    is_first
 }
 
-/// Works on bytes, not on text: a record that is not valid UTF-8 still has an id and a time.
-pub(super) fn for_each_entry<'a>(object: &'a [u8], mut visit: impl FnMut(&'a [u8], &'a [u8])) {
+fn go_on_if(condition: bool) -> ControlFlow<()> {
+    if condition { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+}
+
+/// Calls `visit` with each key and its value, until it breaks off. Works on bytes, not on text: a record that is not
+/// valid UTF-8 still has an id and a time.
+pub(super) fn for_each_entry<'a>(object: &'a [u8], mut visit: impl FnMut(&'a [u8], &'a [u8]) -> ControlFlow<()>) {
     let mut at = json::skip_space(object, 0);
     if object.get(at) != Some(&b'{') {
         return;
@@ -163,7 +184,9 @@ pub(super) fn for_each_entry<'a>(object: &'a [u8], mut visit: impl FnMut(&'a [u8
         }
         let start = json::skip_space(object, colon + 1);
         let Some(end) = json::value_end(object, start) else { return };
-        visit(&object[key + 1..key_end - 1], &object[start..end]);
+        if visit(&object[key + 1..key_end - 1], &object[start..end]).is_break() {
+            return;
+        }
         at = json::skip_space(object, end);
         if object.get(at) != Some(&b',') {
             return;
@@ -252,6 +275,20 @@ mod tests {
             assert_eq!((facts.id.as_ref(), facts.version.as_ref()), (id, version), "{record}");
             assert_eq!((facts.time, facts.created), (time(at), time(created)), "{record}");
         }
+    }
+
+    /// The pass ends where nothing is missing, so what follows may be anything; before that all of it counts.
+    #[test]
+    fn facts_are_found_wherever_they_are() {
+        let (id, block) = (r#""id":"7""#, r#""threatInfo":{"updatedAt":"2022-04-05T16:01:56Z"}"#);
+        let (other, second) = (r#""a":[1]"#, r#""threatInfo":{"updatedAt":"2023-01-01T00:00:00Z"}"#);
+        for entries in [[other, id, block, second], [block, other, second, id], [block, second, id, other]] {
+            let record = format!("{{{}}}", entries.join(","));
+            let facts = facts(Stream::Threats, record.as_bytes());
+            assert_eq!((&*facts.id, &*facts.version), ("7", "2022-04-05T16:01:56Z"), "{record}");
+        }
+        let incomplete = facts(Stream::Threats, br#"{"threatInfo":null,"id":null,"id":"8","x":"#);
+        assert_eq!((&*incomplete.id, incomplete.time), ("8", None));
     }
 
     #[test]

@@ -2,14 +2,17 @@
 
 use std::borrow::Cow;
 
-use super::json::{JsonError, Reader};
+use super::json::{JsonError, Reader, is_same};
 use super::value::{Value, unescape};
 
 /// A JSON object of a record whose fields are known by name. `null`, `""`, `[]` and `{}` count as absent. Unknown keys,
 /// and values of an unexpected shape, are kept in `other`: a record never fails because of its fields.
 pub trait Block<'a>: Default {
-    /// The field that the value under `key` goes to.
-    fn slot(&mut self, key: &str) -> Slot<'_, 'a>;
+    /// The keys of the fields.
+    fn keys() -> &'static KeyTable;
+
+    /// The field of the key at `index` in [`Self::keys`].
+    fn slot(&mut self, index: usize) -> Slot<'_, 'a>;
 
     /// Values without a field: unknown keys, repeated keys, and other values in place of objects.
     fn other(&mut self) -> &mut Vec<(Cow<'a, str>, Value<'a>)>;
@@ -55,18 +58,29 @@ pub trait ReadBlock<'a>: std::fmt::Debug {
 }
 
 /// Fills `block` from the next value, which must be an object.
-pub fn read_block<'a>(block: &mut impl Block<'a>, reader: &mut Reader<'a>) -> Result<(), JsonError> {
+pub fn read_block<'a, B: Block<'a>>(block: &mut B, reader: &mut Reader<'a>) -> Result<(), JsonError> {
+    let table = B::keys();
     if !reader.consume(b'{') {
         return Err(reader.syntax_error());
     }
     if reader.consume(b'}') {
         return Ok(());
     }
+    // Consoles send keys in alphabetical order, so the key after this one is most likely the next in the table.
+    let mut expected = table.first;
     loop {
-        let (key, is_escaped) = reader.key()?;
-        let key = if is_escaped { unescape(key) } else { Cow::Borrowed(key) };
+        let (key, index) = match reader.consume_key(table.keys[usize::from(expected)]) {
+            Some(key) => (Cow::Borrowed(key), Some(usize::from(expected))),
+            None => {
+                let (key, is_escaped) = reader.key()?;
+                let key = if is_escaped { unescape(key) } else { Cow::Borrowed(key) };
+                let index = table.find(&key);
+                (key, index)
+            }
+        };
+        expected = index.map_or(expected, |index| table.next[index]);
         let is_object = reader.peek() == Some(b'{');
-        match block.slot(&key) {
+        match index.map_or(Slot::Unknown, |index| block.slot(index)) {
             Slot::Field(field) if field.raw().is_empty() => {
                 let value = Value::new(reader.value()?);
                 if !value.is_empty() {
@@ -94,6 +108,9 @@ pub fn read_block<'a>(block: &mut impl Block<'a>, reader: &mut Reader<'a>) -> Re
 pub struct KeyTable {
     slots: [u8; 512],
     keys: &'static [&'static str],
+    /// The index of the first key in alphabetical order, and for each key that of the next one, for the last its own.
+    first: u8,
+    next: [u8; 256],
 }
 
 impl KeyTable {
@@ -109,7 +126,8 @@ impl KeyTable {
             slots[at] = index as u8 + 1;
             index += 1;
         }
-        Self { slots, keys }
+        let (first, next) = alphabetical(keys);
+        Self { slots, keys, first, next }
     }
 
     /// The index of `key` in the list that the table was built from.
@@ -121,12 +139,47 @@ impl KeyTable {
         let mut at = hash(key.as_bytes());
         loop {
             let index = (self.slots[at] as usize).checked_sub(1)?;
-            if self.keys[index] == key {
+            let found = self.keys[index];
+            if found.len() == key.len() && is_same(found.as_bytes(), key.as_bytes()) {
                 return Some(index);
             }
             at = (at + 1) % 512;
         }
     }
+}
+
+/// The indices of [`KeyTable::first`] and [`KeyTable::next`].
+const fn alphabetical(keys: &[&str]) -> (u8, [u8; 256]) {
+    let (mut first, mut next) = (0, [0; 256]);
+    let mut index = 0;
+    while index < keys.len() {
+        if is_before(keys[index], keys[first]) {
+            first = index;
+        }
+        let mut other = 0;
+        let mut nearest = index;
+        while other < keys.len() {
+            if is_before(keys[index], keys[other]) && (nearest == index || is_before(keys[other], keys[nearest])) {
+                nearest = other;
+            }
+            other += 1;
+        }
+        next[index] = nearest as u8;
+        index += 1;
+    }
+    (first as u8, next)
+}
+
+const fn is_before(one: &str, other: &str) -> bool {
+    let (one, other) = (one.as_bytes(), other.as_bytes());
+    let mut at = 0;
+    while at < one.len() && at < other.len() {
+        if one[at] != other[at] {
+            return one[at] < other[at];
+        }
+        at += 1;
+    }
+    one.len() < other.len()
 }
 
 const fn hash(key: &[u8]) -> usize {
@@ -171,9 +224,12 @@ macro_rules! block {
             static MEMBERS: &[Member] = &[$(Member::$field,)* $($(Member::$inner,)*)?];
 
             impl<'a> Block<'a> for $name<'a> {
+                fn keys() -> &'static KeyTable {
+                    &KEYS
+                }
+
                 #[inline]
-                fn slot(&mut self, key: &str) -> Slot<'_, 'a> {
-                    let Some(index) = KEYS.find(key) else { return Slot::Unknown };
+                fn slot(&mut self, index: usize) -> Slot<'_, 'a> {
                     match MEMBERS[index] {
                         $(Member::$field => Slot::Field(&mut self.$field),)*
                         $($(Member::$inner => Slot::Block(&mut self.$inner),)*)?
@@ -278,6 +334,26 @@ mod tests {
         assert!(!outer.has_field("id") && !outer.has_field("new"));
         outer.file_path.take();
         assert!(!outer.has_field("file_path"));
+    }
+
+    #[test]
+    fn each_key_is_followed_by_the_next_one_in_the_alphabet() {
+        let table = Outer::keys();
+        assert_eq!((table.first, &table.next[..3]), (0, &[1, 2, 2][..]), "filePath, id, innerInfo");
+        let keys = KeyTable::new(&["b", "ba", "C", "a"]);
+        assert_eq!((keys.first, &keys.next[..4]), (2, &[1, 1, 3, 0][..]));
+    }
+
+    /// The order of keys is only expected: another one is read in the same way.
+    #[test]
+    fn keys_are_read_in_any_order() {
+        let entries = [r#""filePath":"a""#, r#""id":"b""#, r#""innerInfo":{"name":"c"}"#, r#""new":1"#];
+        for order in [[0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 3, 1], [1, 3, 0, 2]] {
+            let text = format!("{{{}}}", order.map(|index| entries[index]).join(","));
+            let outer = read(&text).unwrap();
+            let fields = [outer.file_path, outer.id, outer.inner.name, outer.other[0].1];
+            assert_eq!(fields.map(|value| value.raw().to_owned()), ["\"a\"", "\"b\"", "\"c\"", "1"], "{text}");
+        }
     }
 
     #[test]

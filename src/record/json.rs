@@ -4,6 +4,8 @@
 //! records and looks up fields. [`Reader`] checks the whole grammar, once per record, before a mapping copies anything
 //! into an event.
 
+use wide::u8x16;
+
 /// Deeper values are an error; records of the console have eight levels.
 pub const MAX_DEPTH: u32 = 127;
 
@@ -19,27 +21,18 @@ pub enum JsonError {
     TooDeep(usize),
 }
 
-const ONES: u64 = 0x0101_0101_0101_0101;
-const HIGHS: u64 = 0x8080_8080_8080_8080;
-
-const fn zero_bytes(word: u64) -> u64 {
-    word.wrapping_sub(ONES) & !word & HIGHS
-}
-
 /// The position of the first quote, backslash or control character at or after `at`, else the length.
 #[inline]
 pub(super) fn string_stop(bytes: &[u8], mut at: usize) -> usize {
-    while let Some(chunk) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
-        // Eight bytes at a time: a stop sets the high bit of its byte. False bits can occur only above the first stop.
-        let word = u64::from_le_bytes(*chunk);
-        let quotes = zero_bytes(word ^ (ONES * b'"' as u64));
-        let escapes = zero_bytes(word ^ (ONES * b'\\' as u64));
-        let controls = word.wrapping_sub(ONES * 0x20) & !word & HIGHS;
-        let stops = quotes | escapes | controls;
+    while let Some(chunk) = bytes.get(at..).and_then(|rest| rest.first_chunk::<16>()) {
+        let block = u8x16::new(*chunk);
+        let controls = block.min(u8x16::splat(0x1f)).simd_eq(block);
+        let stops = block.simd_eq(u8x16::splat(b'"')) | block.simd_eq(u8x16::splat(b'\\')) | controls;
+        let stops = stops.to_bitmask();
         if stops != 0 {
-            return at + (stops.trailing_zeros() / 8) as usize;
+            return at + stops.trailing_zeros() as usize;
         }
-        at += 8;
+        at += 16;
     }
     while let Some(&byte) = bytes.get(at) {
         if byte == b'"' || byte == b'\\' || byte < 0x20 {
@@ -106,6 +99,15 @@ pub fn value_end(bytes: &[u8], at: usize) -> Option<usize> {
     }
 }
 
+/// Whether two keys of one length are the same. A call of `memcmp` would take longer.
+#[inline]
+pub(super) fn is_same(one: &[u8], other: &[u8]) -> bool {
+    let (one_words, one_rest) = one.as_chunks::<8>();
+    let (other_words, other_rest) = other.as_chunks::<8>();
+    one_words.iter().zip(other_words).all(|(one, other)| u64::from_ne_bytes(*one) == u64::from_ne_bytes(*other))
+        && one_rest.iter().zip(other_rest).all(|(one, other)| one == other)
+}
+
 /// Reads JSON value by value and checks the whole grammar.
 #[derive(Debug)]
 pub struct Reader<'a> {
@@ -158,6 +160,21 @@ impl<'a> Reader<'a> {
             None => Ok(()),
             Some(_) => Err(JsonError::Unexpected(self.at)),
         }
+    }
+
+    /// Consumes `key` and its colon if they are next, without white space, and returns the key then.
+    #[inline]
+    pub fn consume_key(&mut self, key: &str) -> Option<&'a str> {
+        let start = self.at + 1;
+        let end = start + key.len();
+        let is_next = self.bytes.get(end..end + 2) == Some(b"\":")
+            && self.bytes[self.at] == b'"'
+            && is_same(&self.bytes[start..end], key.as_bytes());
+        if !is_next {
+            return None;
+        }
+        self.at = end + 2;
+        self.text.get(start..end)
     }
 
     /// Consumes a key and its colon. Returns the key without quotes, its escapes as received, and whether it has
@@ -449,6 +466,34 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_string_stops_where_its_bytes_say(text in prop::collection::vec(any::<u8>(), 0..70), at in 0..70_usize) {
+            let rare = |byte: u8| if byte < 250 { b'x' | byte } else { byte.wrapping_mul(17) };
+            let bytes: Vec<u8> = text.into_iter().map(rare).chain(*b"\"").collect();
+            let stops = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..0x20);
+            let rest = bytes.get(at..).unwrap_or_default();
+            let expected = rest.iter().position(stops).map_or(at.max(bytes.len()), |found| at + found);
+            prop_assert_eq!(string_stop(&bytes, at), expected);
+        }
+
+        /// With an expected key, a reader comes to the same place as without one.
+        #[test]
+        fn an_expected_key_is_read_as_any_other(
+            key in "[a-z]{0,20}", expected in "[a-z]{0,20}", is_same in any::<bool>(), space in "[ ]{0,1}", end in "[:}]{0,1}",
+        ) {
+            let expected = if is_same { &key } else { &expected };
+            let text = format!("\"{key}\"{space}{end}");
+            let (mut one, mut other) = (Reader::new(&text), Reader::new(&text));
+            match one.consume_key(expected) {
+                Some(read) => {
+                    prop_assert_eq!((read, expected), (key.as_str(), &key));
+                    prop_assert_eq!(other.key(), Ok((read, false)));
+                    prop_assert_eq!(one.at, other.at);
+                }
+                None => prop_assert!(one.at == 0 && (key != *expected || !space.is_empty() || end != ":")),
+            }
+        }
+
         #[test]
         fn any_text_is_accepted_as_by_serde_json(text in r#"[\[\]{}",:\\u0-9a-e\. -]{0,24}"#) {
             let expected = serde_json::from_str::<serde_json::Value>(&text).is_ok();

@@ -84,7 +84,7 @@ pub(super) trait SchemaMapper {
 
 /// The record as text, if it is UTF-8 and begins like a JSON object.
 pub(super) fn check(record: &[u8]) -> Result<&str, String> {
-    let text = std::str::from_utf8(record).map_err(|error| format!("the record is not UTF-8: {error}"))?;
+    let text = simdutf8::compat::from_utf8(record).map_err(|error| format!("the record is not UTF-8: {error}"))?;
     match text.trim_start().as_bytes().first() {
         Some(b'{') => Ok(text),
         Some(_) => Err("the record is not a JSON object".to_owned()),

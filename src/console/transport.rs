@@ -1,11 +1,10 @@
 //! Carries requests to a console: over HTTP, or directly to an emulator in tests.
 
-use std::fmt::Debug;
-use std::io::Write;
+use std::fmt::{Debug, Display};
 use std::time::Duration;
 
 use bytes::Bytes;
-use flate2::write::MultiGzDecoder;
+use flate2::{Decompress, FlushDecompress, Status};
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use secrecy::{ExposeSecret, SecretString};
@@ -15,6 +14,12 @@ use crate::settings::{ClientError, HttpSettings, RenewableClient, describe_reque
 
 /// Limit for the body of a status other than 200, in bytes.
 const ERROR_BODY_BYTES: usize = 64 * 1024;
+/// The maximum of gzip.
+const WINDOW_BITS: u8 = 15;
+/// Space for the output of one call that decompresses, in bytes.
+const INFLATED: usize = 32 * 1024;
+/// A body that grows gets so many times its space: it is copied each time.
+const GROWTH: usize = 4;
 
 /// One request to a console.
 #[derive(Debug)]
@@ -158,74 +163,82 @@ fn classify(error: &reqwest::Error, timeout: Duration) -> TransportError {
 }
 
 /// A body while it arrives: decompressed if needed, and limited in size.
-enum Body {
-    Plain(Capped),
-    Gzip(Box<MultiGzDecoder<Capped>>),
+struct Body {
+    bytes: Vec<u8>,
+    /// Without the space for more at the end of `bytes`.
+    length: usize,
+    max_bytes: usize,
+    /// Of a body with gzip.
+    inflater: Option<Inflater>,
+}
+
+struct Inflater {
+    stream: Decompress,
+    /// The gzip member is at its end; another one may follow it.
+    is_at_end: bool,
 }
 
 impl Body {
     fn new(headers: &HeaderMap, max_bytes: usize) -> Self {
-        let capped = Capped { bytes: Vec::new(), max_bytes, exceeded: false };
         let gzip =
             headers.get(header::CONTENT_ENCODING).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"gzip"));
-        if gzip { Self::Gzip(Box::new(MultiGzDecoder::new(capped))) } else { Self::Plain(capped) }
+        let inflater = gzip.then(|| Inflater { stream: Decompress::new_gzip(WINDOW_BITS), is_at_end: false });
+        Self { bytes: Vec::new(), length: 0, max_bytes, inflater }
     }
 
-    fn push(&mut self, chunk: &[u8]) -> Result<(), TransportError> {
-        match self {
-            Self::Plain(capped) => capped.write_all(chunk).map_err(|error| capped.error_for(&error)),
-            Self::Gzip(decoder) => decoder.write_all(chunk).map_err(|error| decoder.get_ref().error_for(&error)),
-        }
-    }
-
-    fn finish(self) -> Result<Bytes, TransportError> {
-        match self {
-            Self::Plain(capped) => Ok(capped.bytes.into()),
-            Self::Gzip(mut decoder) => {
-                if let Err(error) = decoder.try_finish() {
-                    return Err(decoder.get_ref().error_for(&error));
-                }
-                Ok(std::mem::take(&mut decoder.get_mut().bytes).into())
+    fn push(&mut self, mut chunk: &[u8]) -> Result<(), TransportError> {
+        let Some(Inflater { stream, is_at_end }) = &mut self.inflater else {
+            self.bytes.extend_from_slice(chunk);
+            self.length = self.bytes.len();
+            return check(&self.bytes, self.max_bytes);
+        };
+        while !chunk.is_empty() {
+            if *is_at_end {
+                *stream = Decompress::new_gzip(WINDOW_BITS);
             }
+            if self.length == self.bytes.len() {
+                // One byte more than the limit shows that it is exceeded.
+                let most = self.max_bytes.saturating_add(1);
+                let wanted = most.min(self.length.saturating_add(INFLATED));
+                if wanted > self.bytes.capacity() {
+                    let space = most.min(wanted.saturating_mul(GROWTH));
+                    self.bytes.reserve_exact(space - self.length);
+                }
+                self.bytes.resize(wanted, 0);
+            }
+            let (before_in, before_out) = (stream.total_in(), stream.total_out());
+            let status = stream
+                .decompress(chunk, &mut self.bytes[self.length..], FlushDecompress::None)
+                .map_err(broken_off)?;
+            *is_at_end = status == Status::StreamEnd;
+            chunk = &chunk[(stream.total_in() - before_in) as usize..];
+            self.length += (stream.total_out() - before_out) as usize;
+            check(&self.bytes[..self.length], self.max_bytes)?;
         }
-    }
-}
-
-/// A buffer with a size limit.
-struct Capped {
-    bytes: Vec<u8>,
-    max_bytes: usize,
-    exceeded: bool,
-}
-
-impl Capped {
-    fn error_for(&self, error: &std::io::Error) -> TransportError {
-        if self.exceeded {
-            TransportError::TooLarge(TruncatedBody::of(&self.bytes, self.max_bytes))
-        } else {
-            TransportError::Broken(format!("the answer broke off: {error}"))
-        }
-    }
-}
-
-impl Write for Capped {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        if self.bytes.len() + bytes.len() > self.max_bytes {
-            self.exceeded = true;
-            self.bytes.extend_from_slice(&bytes[..self.max_bytes - self.bytes.len()]);
-            return Err(std::io::Error::other("too large"));
-        }
-        self.bytes.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
     }
+
+    fn finish(mut self) -> Result<Bytes, TransportError> {
+        if let Some(Inflater { is_at_end: false, .. }) = self.inflater {
+            return Err(broken_off("unexpected end of file"));
+        }
+        self.bytes.truncate(self.length);
+        Ok(self.bytes.into())
+    }
+}
+
+fn check(bytes: &[u8], max_bytes: usize) -> Result<(), TransportError> {
+    if bytes.len() <= max_bytes { Ok(()) } else { Err(TransportError::TooLarge(TruncatedBody::of(bytes, max_bytes))) }
+}
+
+fn broken_off(reason: impl Display) -> TransportError {
+    TransportError::Broken(format!("the answer broke off: {reason}"))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use flate2::{Compression, write::GzEncoder};
 
     use super::*;
@@ -272,6 +285,15 @@ mod tests {
         let too_large = TransportError::TooLarge(TruncatedBody::of(&plain, 9_999));
         assert_eq!(read(false, 9_999, &plain), Err(too_large.clone()));
         assert_eq!(read(true, 9_999, &gzip(&plain)), Err(too_large), "compressed, the body is below the limit");
+    }
+
+    #[test]
+    fn gzip_members_may_follow_one_another_and_nothing_else() {
+        let (one, other) = (gzip(&vec![b'x'; 100_000]), gzip(b"yz"));
+        let both = read(true, 100_002, &[&*one, &*other].concat()).unwrap();
+        assert_eq!((both.len(), &both[99_998..]), (100_002, &b"xxyz"[..]));
+        assert!(matches!(read(true, 200_000, &[&*one, b"no gzip member"].concat()), Err(TransportError::Broken(_))));
+        assert!(matches!(read(true, 200_000, b""), Err(TransportError::Broken(_))));
     }
 
     #[test]

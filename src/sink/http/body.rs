@@ -18,8 +18,8 @@ use crate::sink::{Batch, Event, Limits};
 const CHUNK: usize = 64 * 1024;
 /// The maximum of gzip.
 const WINDOW_BITS: u8 = 15;
-/// Minimum space for the output of one call of the compressor.
-const GROWTH: usize = 4 * 1024;
+/// Space for the output of one call of the compressor: a chunk becomes a fifth.
+const COMPRESSED: usize = 16 * 1024;
 
 /// Batches that are encoded at the same time: one for each core. Encoding needs half a megabyte in addition to the
 /// batch, which no lane reserves, and a thousand lanes may send again at the same moment.
@@ -31,14 +31,32 @@ static SCRATCH_POOL: Mutex<Vec<EncoderScratch>> = Mutex::new(Vec::new());
 /// The memory that encoding needs in addition to the batch.
 struct EncoderScratch {
     chunk: Vec<u8>,
-    gzip: Compress,
+    gzip: Gzip,
+}
+
+struct Gzip {
+    stream: Compress,
+    /// For the output of one call. The body itself would be filled with zeros first, as far as it has space.
+    output: Box<[u8]>,
+}
+
+impl Gzip {
+    fn compress(&mut self, input: &[u8], flush: FlushCompress, out: &mut Vec<u8>) -> io::Result<Status> {
+        let before = self.stream.total_out();
+        let status = self.stream.compress(input, &mut self.output, flush)?;
+        out.extend_from_slice(&self.output[..(self.stream.total_out() - before) as usize]);
+        Ok(status)
+    }
 }
 
 impl EncoderScratch {
     fn take() -> Self {
         SCRATCH_POOL.lock().pop().unwrap_or_else(|| Self {
             chunk: Vec::with_capacity(CHUNK * 2),
-            gzip: Compress::new_gzip(flate2::Compression::fast(), WINDOW_BITS),
+            gzip: Gzip {
+                stream: Compress::new_gzip(flate2::Compression::fast(), WINDOW_BITS),
+                output: vec![0; COMPRESSED].into(),
+            },
         })
     }
 
@@ -46,7 +64,7 @@ impl EncoderScratch {
         // Frees what an unusually large event needed.
         self.chunk.clear();
         self.chunk.shrink_to(CHUNK * 2);
-        self.gzip.reset();
+        self.gzip.stream.reset();
         SCRATCH_POOL.lock().push(self);
     }
 }
@@ -160,12 +178,12 @@ pub(crate) fn framing_bytes(destination: &impl Destination) -> usize {
 
 enum Encoder<'a> {
     Plain(Vec<u8>),
-    Gzip(&'a mut Compress, Vec<u8>),
+    Gzip(&'a mut Gzip, Vec<u8>),
     Zstd(zstd::stream::write::Encoder<'static, Vec<u8>>),
 }
 
 impl<'a> Encoder<'a> {
-    fn new(compression: Compression, batch: &Batch, gzip: &'a mut Compress) -> io::Result<Self> {
+    fn new(compression: Compression, batch: &Batch, gzip: &'a mut Gzip) -> io::Result<Self> {
         // Records compress to a tenth or better at level 1.
         let out = Vec::with_capacity(batch.body_bytes() / 8 + 256);
         Ok(match compression {
@@ -179,14 +197,13 @@ impl<'a> Encoder<'a> {
         match self {
             Self::Plain(out) => out.write_all(bytes),
             Self::Gzip(gzip, out) => {
-                let start = gzip.total_in();
+                let start = gzip.stream.total_in();
                 loop {
-                    let done = (gzip.total_in() - start) as usize;
+                    let done = (gzip.stream.total_in() - start) as usize;
                     if done == bytes.len() {
                         return Ok(());
                     }
-                    out.reserve(GROWTH);
-                    gzip.compress_vec(&bytes[done..], out, FlushCompress::None)?;
+                    gzip.compress(&bytes[done..], FlushCompress::None, out)?;
                 }
             }
             Self::Zstd(encoder) => encoder.write_all(bytes),
@@ -197,8 +214,7 @@ impl<'a> Encoder<'a> {
         match self {
             Self::Plain(out) => Ok(out),
             Self::Gzip(gzip, mut out) => loop {
-                out.reserve(GROWTH);
-                if gzip.compress_vec(&[], &mut out, FlushCompress::Finish)? == Status::StreamEnd {
+                if gzip.compress(&[], FlushCompress::Finish, &mut out)? == Status::StreamEnd {
                     return Ok(out);
                 }
             },

@@ -207,9 +207,8 @@ impl Body {
                 self.bytes.resize(wanted, 0);
             }
             let (before_in, before_out) = (stream.total_in(), stream.total_out());
-            let status = stream
-                .decompress(chunk, &mut self.bytes[self.length..], FlushDecompress::None)
-                .map_err(broken_off)?;
+            let status =
+                stream.decompress(chunk, &mut self.bytes[self.length..], FlushDecompress::None).map_err(broken_off)?;
             *is_at_end = status == Status::StreamEnd;
             chunk = &chunk[(stream.total_in() - before_in) as usize..];
             self.length += (stream.total_out() - before_out) as usize;

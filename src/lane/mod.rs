@@ -1,9 +1,9 @@
 //! Joins the stages: source → transform → sink → state.
 //!
-//! A lane sleeps between polls as one small future. A poll runs three stages over bounded channels: pull, map, send. When
-//! the send stage falls behind, the channels fill, and the pull stage stops asking the console. The map stage is a task
-//! of its own, begun with the first page, and so is each delivery: most polls bring nothing, and start no task at all.
-//! What the sink has settled moves the position, and the position goes to the store.
+//! A lane sleeps between polls as one small future. A poll runs three stages over bounded channels: pull, map, send.
+//! When the send stage falls behind, the channels fill, and the pull stage stops asking the console. The map stage is a
+//! task of its own, begun with the first page, and so is each delivery: most polls bring nothing, and start no task at
+//! all. What the sink has settled moves the position, and the position goes to the store.
 
 mod backoff;
 mod budget;

@@ -112,7 +112,7 @@ impl Selection {
         // A time after the end of the window, as of a record that changed when it was listed already, says nothing of
         // how far the poll has read.
         let order = order.filter(|time| *time <= context.start);
-        // The position remembers a record that the settings exclude as it does others, so that it is accounted for once.
+        // The position remembers a record that the settings exclude as it does others: it is accounted for once.
         let rejection = match accepted {
             Ok(_) if self.pull.excludes(&facts) => Some(Rejection::Skip(SkipReason::Filtered)),
             Ok(_) => None,

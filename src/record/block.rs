@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::json::{JsonError, Reader, is_same};
+use super::json::{JsonError, Reader};
+use super::scan::is_same;
 use super::value::{Value, unescape};
 
 /// A JSON object of a record whose fields are known by name. `null`, `""`, `[]` and `{}` count as absent. Unknown keys,

@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::json;
 use super::page::{Page, PageError};
+use super::scan;
 use super::value::{Kind, Value};
 
 /// One response to a query for a GraphQL connection named `field`:
@@ -27,15 +27,15 @@ pub struct Connection<'a> {
 /// # Errors
 /// When the body is not a GraphQL response.
 pub fn parse_connection<'a>(body: &'a [u8], field: &str) -> Result<Connection<'a>, PageError> {
-    let start = json::skip_space(body, 0);
+    let start = scan::skip_space(body, 0);
     match body.get(start) {
         None => return Err(PageError::Truncated(body.len())),
         Some(b'{') => {}
         Some(b'<') => return Err(PageError::Html),
         Some(_) => return Err(PageError::NotJson(start)),
     }
-    let end = json::value_end(body, start).ok_or(PageError::Truncated(body.len()))?;
-    if json::skip_space(body, end) < body.len() {
+    let end = scan::value_end(body, start).ok_or(PageError::Truncated(body.len()))?;
+    if scan::skip_space(body, end) < body.len() {
         return Err(PageError::NotJson(end));
     }
     let text =

@@ -1,4 +1,4 @@
-use super::json;
+use super::scan;
 use super::value::{Kind, Value};
 
 /// Reads a value in a single pass, at any depth. [`Value::elements`] and [`Value::entries`] scan each element before
@@ -19,7 +19,7 @@ impl<'a> Cursor<'a> {
         self.skip_space();
         let start = self.at;
         // Invalid JSON moves the cursor to the end, so that a loop over it terminates.
-        self.at = json::value_end(self.text.as_bytes(), start).filter(|end| *end > start).unwrap_or(self.text.len());
+        self.at = scan::value_end(self.text.as_bytes(), start).filter(|end| *end > start).unwrap_or(self.text.len());
         Value::new(self.text.get(start..self.at).unwrap_or_default())
     }
 
@@ -80,7 +80,7 @@ impl<'a> Cursor<'a> {
     }
 
     fn skip_space(&mut self) {
-        self.at = json::skip_space(self.text.as_bytes(), self.at);
+        self.at = scan::skip_space(self.text.as_bytes(), self.at);
     }
 }
 

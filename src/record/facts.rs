@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 
 use super::value::Value;
 use super::vulnerability::content_version;
-use super::{Identity, Stream, Timestamp, json};
+use super::{Identity, Stream, Timestamp, scan};
 
 /// The fields that order and identify a record, read before the record is mapped.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,7 +109,7 @@ pub fn compact(record: &[u8]) -> Cow<'_, [u8]> {
     let mut at = 0;
     while let Some(&byte) = record.get(at) {
         let end = match byte {
-            b'"' => json::string_end(record, at).unwrap_or(record.len()),
+            b'"' => scan::string_end(record, at).unwrap_or(record.len()),
             _ => at + 1,
         };
         // A line break inside a string is invalid JSON, but it must not split the event in two either.
@@ -167,27 +167,27 @@ fn go_on_if(condition: bool) -> ControlFlow<()> {
 /// Calls `visit` with each key and its value, until it breaks off. Works on bytes, not on text: a record that is not
 /// valid UTF-8 still has an id and a time.
 pub(super) fn for_each_entry<'a>(object: &'a [u8], mut visit: impl FnMut(&'a [u8], &'a [u8]) -> ControlFlow<()>) {
-    let mut at = json::skip_space(object, 0);
+    let mut at = scan::skip_space(object, 0);
     if object.get(at) != Some(&b'{') {
         return;
     }
     at += 1;
     loop {
-        let key = json::skip_space(object, at);
+        let key = scan::skip_space(object, at);
         if object.get(key) != Some(&b'"') {
             return;
         }
-        let Some(key_end) = json::string_end(object, key) else { return };
-        let colon = json::skip_space(object, key_end);
+        let Some(key_end) = scan::string_end(object, key) else { return };
+        let colon = scan::skip_space(object, key_end);
         if object.get(colon) != Some(&b':') {
             return;
         }
-        let start = json::skip_space(object, colon + 1);
-        let Some(end) = json::value_end(object, start) else { return };
+        let start = scan::skip_space(object, colon + 1);
+        let Some(end) = scan::value_end(object, start) else { return };
         if visit(&object[key + 1..key_end - 1], &object[start..end]).is_break() {
             return;
         }
-        at = json::skip_space(object, end);
+        at = scan::skip_space(object, end);
         if object.get(at) != Some(&b',') {
             return;
         }

@@ -1,6 +1,6 @@
 use std::borrow::Cow;
 
-use super::json;
+use super::scan;
 use super::value::{Kind, Value};
 
 /// One response of a list endpoint: `{"data":[…],"pagination":{…},"errors":…}`.
@@ -42,7 +42,7 @@ pub enum PageError {
 pub fn parse_page(body: &[u8]) -> Result<Page<'_>, PageError> {
     let mut page = Page::default();
     let mut has_data = false;
-    let mut at = json::skip_space(body, 0);
+    let mut at = scan::skip_space(body, 0);
     match body.get(at) {
         None => return Err(PageError::Truncated(body.len())),
         Some(b'{') => at += 1,
@@ -54,13 +54,13 @@ pub fn parse_page(body: &[u8]) -> Result<Page<'_>, PageError> {
     }
     let mut entries = 0;
     loop {
-        at = json::skip_space(body, at);
+        at = scan::skip_space(body, at);
         let key = match body.get(at) {
             Some(b'}') if entries == 0 => break at += 1,
             Some(b'"') => {
-                let end = json::string_end(body, at).ok_or(PageError::Truncated(body.len()))?;
+                let end = scan::string_end(body, at).ok_or(PageError::Truncated(body.len()))?;
                 let key = &body[at + 1..end - 1];
-                at = json::skip_space(body, end);
+                at = scan::skip_space(body, end);
                 key
             }
             _ => return Err(syntax_error(body, at)),
@@ -68,7 +68,7 @@ pub fn parse_page(body: &[u8]) -> Result<Page<'_>, PageError> {
         if body.get(at) != Some(&b':') {
             return Err(syntax_error(body, at));
         }
-        at = json::skip_space(body, at + 1);
+        at = scan::skip_space(body, at + 1);
         let start = at;
         if key == b"data" && body.get(at) == Some(&b'[') {
             has_data = true;
@@ -91,14 +91,14 @@ pub fn parse_page(body: &[u8]) -> Result<Page<'_>, PageError> {
             }
         }
         entries += 1;
-        at = json::skip_space(body, at);
+        at = scan::skip_space(body, at);
         match body.get(at) {
             Some(b',') => at += 1,
             Some(b'}') => break at += 1,
             _ => return Err(syntax_error(body, at)),
         }
     }
-    at = json::skip_space(body, at);
+    at = scan::skip_space(body, at);
     if at < body.len() {
         return Err(PageError::NotJson(at));
     }
@@ -113,7 +113,7 @@ fn syntax_error(body: &[u8], at: usize) -> PageError {
 }
 
 fn value_end(body: &[u8], start: usize) -> Result<usize, PageError> {
-    match json::value_end(body, start) {
+    match scan::value_end(body, start) {
         None => Err(PageError::Truncated(body.len())),
         Some(end) if end == start => Err(syntax_error(body, start)),
         Some(end) => Ok(end),
@@ -121,16 +121,16 @@ fn value_end(body: &[u8], start: usize) -> Result<usize, PageError> {
 }
 
 fn split_array<'a>(body: &'a [u8], open: usize, records: &mut Vec<&'a [u8]>) -> Result<usize, PageError> {
-    let mut at = json::skip_space(body, open + 1);
+    let mut at = scan::skip_space(body, open + 1);
     if body.get(at) == Some(&b']') {
         return Ok(at + 1);
     }
     loop {
         let end = value_end(body, at)?;
         records.push(&body[at..end]);
-        at = json::skip_space(body, end);
+        at = scan::skip_space(body, end);
         match body.get(at) {
-            Some(b',') => at = json::skip_space(body, at + 1),
+            Some(b',') => at = scan::skip_space(body, at + 1),
             Some(b']') => return Ok(at + 1),
             _ => return Err(syntax_error(body, at)),
         }

@@ -1,6 +1,6 @@
 use std::io::{self, BufRead};
 
-use super::json;
+use super::scan;
 
 /// Splits the input of the command `map` into records; `parse_page` splits pages of a console. Buffers no more than one
 /// of them. Accepts NDJSON, JSON objects over several lines, a JSON array of records, and pages as the console sends
@@ -212,7 +212,7 @@ impl<R: BufRead> RecordSplitter<R> {
     fn line_value_end(&self) -> Option<usize> {
         let rest = &self.buffer[self.start..];
         let line = &rest[..memchr::memchr(b'\n', rest)?];
-        let end = json::value_end(line, 0)?;
+        let end = scan::value_end(line, 0)?;
         line[end..].iter().all(u8::is_ascii_whitespace).then_some(end)
     }
 
@@ -220,7 +220,7 @@ impl<R: BufRead> RecordSplitter<R> {
     fn string_end(&mut self, at: usize) -> Result<Option<usize>, SplitError> {
         let mut next = at + 1;
         loop {
-            next = json::string_stop(&self.buffer, self.start + next) - self.start;
+            next = scan::string_stop(&self.buffer, self.start + next) - self.start;
             match self.byte(next)? {
                 Some(b'"') => return Ok(Some(next + 1)),
                 Some(b'\\') if self.byte(next + 1)? != Some(b'\n') => next += 2,

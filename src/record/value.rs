@@ -1,6 +1,6 @@
 use std::borrow::Cow;
 
-use super::json;
+use super::scan;
 
 /// The JSON type of a [`Value`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -234,11 +234,11 @@ impl<'a> Iterator for Elements<'a> {
 
     fn next(&mut self) -> Option<Value<'a>> {
         let bytes = self.raw.as_bytes();
-        let start = json::skip_space(bytes, self.at);
+        let start = scan::skip_space(bytes, self.at);
         if matches!(bytes.get(start)?, b']' | b'}' | b',' | b':') {
             return None;
         }
-        let end = json::value_end(bytes, start)?;
+        let end = scan::value_end(bytes, start)?;
         self.at = after_comma(bytes, end);
         self.raw.get(start..end).map(Value::new)
     }
@@ -256,24 +256,24 @@ impl<'a> Iterator for Entries<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let bytes = self.raw.as_bytes();
-        let key = json::skip_space(bytes, self.at);
+        let key = scan::skip_space(bytes, self.at);
         if *bytes.get(key)? != b'"' {
             return None;
         }
-        let key_end = json::string_end(bytes, key)?;
-        let colon = json::skip_space(bytes, key_end);
+        let key_end = scan::string_end(bytes, key)?;
+        let colon = scan::skip_space(bytes, key_end);
         if *bytes.get(colon)? != b':' {
             return None;
         }
-        let start = json::skip_space(bytes, colon + 1);
-        let end = json::value_end(bytes, start)?;
+        let start = scan::skip_space(bytes, colon + 1);
+        let end = scan::value_end(bytes, start)?;
         self.at = after_comma(bytes, end);
         Some((unescape(self.raw.get(key + 1..key_end - 1)?), Value::new(self.raw.get(start..end)?)))
     }
 }
 
 fn after_comma(bytes: &[u8], end: usize) -> usize {
-    let at = json::skip_space(bytes, end);
+    let at = scan::skip_space(bytes, end);
     match bytes.get(at) {
         Some(b',') => at + 1,
         _ => bytes.len(),

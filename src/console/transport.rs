@@ -209,9 +209,13 @@ impl Body {
             let (before_in, before_out) = (stream.total_in(), stream.total_out());
             let status =
                 stream.decompress(chunk, &mut self.bytes[self.length..], FlushDecompress::None).map_err(broken_off)?;
+            let (read, written) = (stream.total_in() - before_in, stream.total_out() - before_out);
             *is_at_end = status == Status::StreamEnd;
-            chunk = &chunk[(stream.total_in() - before_in) as usize..];
-            self.length += (stream.total_out() - before_out) as usize;
+            if read == 0 && written == 0 && !*is_at_end {
+                return Err(broken_off("its compressed data leads nowhere"));
+            }
+            chunk = &chunk[read as usize..];
+            self.length += written as usize;
             check(&self.bytes[..self.length], self.max_bytes)?;
         }
         Ok(())
@@ -293,6 +297,20 @@ mod tests {
         assert_eq!((both.len(), &both[99_998..]), (100_002, &b"xxyz"[..]));
         assert!(matches!(read(true, 200_000, &[&*one, b"no gzip member"].concat()), Err(TransportError::Broken(_))));
         assert!(matches!(read(true, 200_000, b""), Err(TransportError::Broken(_))));
+    }
+
+    /// Each of these is read to its end, as a body or as an error.
+    #[test]
+    fn an_altered_gzip_body_never_keeps_the_reader() {
+        let mut random = fastrand::Rng::with_seed(11);
+        let whole = gzip(&(0..3_000).map(|_| random.alphanumeric() as u8).collect::<Vec<_>>());
+        for _ in 0..2_000 {
+            let mut altered = whole.clone();
+            (0..random.usize(1..4)).for_each(|_| altered[random.usize(..whole.len())] = random.u8(..));
+            if let Ok(body) = read(true, 100_000, &altered) {
+                assert!(body.len() <= 100_000);
+            }
+        }
     }
 
     #[test]

@@ -1,7 +1,8 @@
+use std::ops::ControlFlow;
+
 use sha2::{Digest, Sha256};
 
 use super::facts::for_each_entry;
-use std::ops::ControlFlow;
 
 /// A hash of a record's top-level entries without the keys in `volatile` (which is sorted). The order of keys does not
 /// matter. Checkpoints store the hash, so it must not change between releases.

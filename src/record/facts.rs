@@ -28,6 +28,7 @@ pub struct Facts<'a> {
 /// of another type are left out. If a key is repeated, its first value counts, as it does in mapping.
 pub fn facts(stream: Stream, record: &[u8]) -> Facts<'_> {
     let mut fields = RawFields::default();
+    // The fields that are looked for.
     let mut missing: usize = match stream {
         Stream::Threats | Stream::Alerts => 2,
         Stream::Activities | Stream::Agents | Stream::Groups => 3,

@@ -86,10 +86,14 @@ impl ClientContext for Events {
     }
 
     fn error(&self, error: RdKafkaError, reason: &str) {
-        let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
+        let mut code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
         if code == RDKafkaErrorCode::PartitionEOF {
             // `Topic::scan` handles it.
             return;
+        }
+        // librdkafka calls this a transport error if the certificate arrives during the first step of the handshake.
+        if code == RDKafkaErrorCode::BrokerTransportFailure && reason.contains("certificate verify failed") {
+            code = RDKafkaErrorCode::SSL;
         }
         let mut recent = self.recent.lock();
         // "All brokers are down" follows the cause and contains less.
@@ -106,3 +110,26 @@ impl ClientContext for Events {
 }
 
 impl ConsumerContext for Events {}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::error::RDKafkaErrorCode as Code;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_untrusted_certificate_is_a_tls_error_in_each_step_of_the_handshake() {
+        let code_of = |code, reason: &str| {
+            let events = Events::new("broker", None);
+            events.error(RdKafkaError::Global(code), reason);
+            events.recent().map(|error| error.code)
+        };
+        let first = "ssl://broker/bootstrap: error:0A000086:SSL routines::certificate verify failed (after 3ms)";
+        let later =
+            "ssl://broker/bootstrap: SSL handshake failed: error:0A000086:SSL routines::certificate verify failed";
+        assert_eq!(code_of(Code::BrokerTransportFailure, first), Some(Code::SSL));
+        assert_eq!(code_of(Code::SSL, later), Some(Code::SSL));
+        let refused = "ssl://broker/bootstrap: Connect to ipv4#127.0.0.1:9092 failed: Connection refused";
+        assert_eq!(code_of(Code::BrokerTransportFailure, refused), Some(Code::BrokerTransportFailure));
+    }
+}

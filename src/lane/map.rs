@@ -54,7 +54,7 @@ pub async fn run(
     batches: mpsc::Sender<Arc<PendingBatch>>,
 ) -> Result<(), Failure> {
     let Some(first) = pages.recv().await else { return Ok(()) };
-    let mapping = MapStage::new(lane, batches).run(first, pages).in_current_span();
+    let mapping = MapStage::new(lane, batches).map_pages(first, pages).in_current_span();
     let Err(panic) = AbortOnDropHandle::new(tokio::spawn(mapping)).await else { return Ok(()) };
     let reason = format!("internal error, the lane goes on from its checkpoint: {panic}");
     lane.delivery.meter.set_sink_failure(Some(LaneState::Stopped(reason.clone())));
@@ -82,24 +82,24 @@ impl MapStage {
     }
 
     /// Returns early, with `None`, when the lane has ended the session.
-    async fn run(mut self, first: PulledPage, mut pages: mpsc::Receiver<PulledPage>) -> Option<()> {
+    async fn map_pages(mut self, first: PulledPage, mut pages: mpsc::Receiver<PulledPage>) -> Option<()> {
         let mut pulled = Some(first);
         while let Some(page) = pulled {
             let (page, reservation) = *page;
-            self.page(page, reservation).await?;
+            self.map_page(page, reservation).await?;
             pulled = loop {
                 // Biased, so that a simulated schedule replays.
                 tokio::select! {
                     biased;
-                    () = sleep_until(self.open.since + self.flush), if !self.open.batch.is_empty() => self.send().await?,
+                    () = sleep_until(self.open.since + self.flush), if !self.open.batch.is_empty() => self.send_batch().await?,
                     pulled = pages.recv() => break pulled,
                 }
             };
         }
-        self.send().await
+        self.send_batch().await
     }
 
-    async fn page(&mut self, mut page: Page, mut reservation: Reservation) -> Option<()> {
+    async fn map_page(&mut self, mut page: Page, mut reservation: Reservation) -> Option<()> {
         let copies = self.limits.copies;
         self.mapper.set_scope(page.scope.take());
         self.open.context = page.context;
@@ -110,18 +110,18 @@ impl MapStage {
                 self.begin_batch(&page, index);
             }
             let before = self.open.batch.body_bytes();
-            self.record(record, &page);
+            self.map_record(record, &page);
             self.record_bytes += record.range.len();
             self.event_bytes += self.open.batch.body_bytes() - before;
             if self.open.batch.len() > 1 && self.framed_size() > self.limits.bytes {
                 let last = self.open.split_last();
                 self.open.take_reservation(&mut reservation, copies);
-                self.send().await?;
+                self.send_batch().await?;
                 self.open = last;
             }
             if self.open.batch.len() >= self.limits.events || self.framed_size() >= self.limits.bytes {
                 self.open.take_reservation(&mut reservation, copies);
-                self.send().await?;
+                self.send_batch().await?;
             }
         }
         self.open.take_reservation(&mut reservation, copies);
@@ -130,7 +130,7 @@ impl MapStage {
         // ask for more until this batch is sent: it would never fill.
         let crowded = self.open.reservation.as_ref().is_some_and(|held| held.bytes() > self.budget.share() / 2);
         if crowded || !self.budget.is_proven() || self.open.batch.is_empty() {
-            self.send().await?;
+            self.send_batch().await?;
         }
         Some(())
     }
@@ -152,7 +152,7 @@ impl MapStage {
         self.open.since = Instant::now();
     }
 
-    fn record(&mut self, record: &Record, page: &Page) {
+    fn map_record(&mut self, record: &Record, page: &Page) {
         let Self { mapper, schema, meter, open, .. } = self;
         open.context = page.context;
         open.ordered &= page.ordered;
@@ -204,7 +204,7 @@ impl MapStage {
     }
 
     /// Passes the batch on and begins another; `None` when the lane has ended the session.
-    async fn send(&mut self) -> Option<()> {
+    async fn send_batch(&mut self) -> Option<()> {
         let next = PendingBatch::new(self.open.batch.stream());
         let mut full = std::mem::replace(&mut self.open, next);
         if full.is_empty() {

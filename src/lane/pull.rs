@@ -6,10 +6,10 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
-use super::Lane;
 use super::enrich::{self, Enricher};
 use super::map::PulledPage;
-use super::sizing::{EXPANSION, SMALL_PAGE, Sizing};
+use super::sizing::{EXPANSION, PageBudget, SMALL_PAGE, Sizing};
+use super::{Lane, Reservation};
 use crate::console::{ConsoleError, Endpoint};
 use crate::failure::Failure;
 use crate::record::{Stream, Timestamp};
@@ -120,17 +120,8 @@ impl PullStage<'_> {
             share = budget.share();
             let mut plan = self.sizing.plan(share, total, budget.is_proven() || !found_new);
             if is_page {
-                let mut reserve = plan.reserve;
-                if let Some(enricher) = &enricher {
-                    plan.limit = plan.limit.min(enrich::PAGE);
-                    reserve += enricher.reserve(share);
-                }
                 let asked = Instant::now();
-                // What is fetched in addition to records, and a record that is too large, have no small page.
-                let is_divisible = enricher.is_none() && plan.limit > 1;
-                let small = if is_divisible { SMALL_PAGE.min(reserve) } else { 0 };
-                let reserved = budget.reserve_page(reserve, small).await;
-                plan = plan.within(reserved.bytes());
+                let reserved = self.reserve(&mut plan, enricher.as_ref(), share).await;
                 reservation = Some(reserved);
                 if asked.elapsed() > LONGEST_TURN {
                     // Lanes that waited for memory together must not ask together.
@@ -149,6 +140,22 @@ impl PullStage<'_> {
                 self.failed(error, &mut retry).await?;
             }
         }
+    }
+
+    /// Reserves the bytes of a page and of what is fetched in addition to its records. The page gets smaller if memory
+    /// is short.
+    async fn reserve(&self, page: &mut PageBudget, enricher: Option<&Enricher<'_>>, share: usize) -> Reservation {
+        let mut reserve = page.reserve;
+        if let Some(enricher) = enricher {
+            page.limit = page.limit.min(enrich::PAGE);
+            reserve += enricher.reserve(share);
+        }
+        // What is fetched in addition to records, and a record that is too large, have no small page.
+        let is_divisible = enricher.is_none() && page.limit > 1;
+        let small = if is_divisible { SMALL_PAGE.min(reserve) } else { 0 };
+        let reserved = self.lane.budget.reserve_page(reserve, small).await;
+        *page = page.within(reserved.bytes());
+        reserved
     }
 
     /// Whether the console's time is known. If it seems to be behind ours, polls may have nothing to ask for, so that

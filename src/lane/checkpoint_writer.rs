@@ -59,21 +59,21 @@ impl CheckpointWriter {
     }
 
     /// Events were settled. `by_delivery`: by one that has succeeded, so that a transactional sink has committed them,
-    /// what [`Self::spill`] returned, and the checkpoint.
+    /// what [`Self::take_journal_change`] returned, and the checkpoint.
     pub fn events_settled(&mut self, checkpoint: &mut LaneCheckpoint, by_delivery: bool) {
         self.main.changed = Changed::Events;
         let Some(copy) = &mut self.copy else { return };
         copy.changed = Changed::Events;
         if by_delivery {
             let removed = checkpoint.ledger.released().to_vec();
-            self.main.spilled(checkpoint, &removed);
+            self.main.journal_stored(checkpoint, &removed);
             self.main.saved_elsewhere();
         }
     }
 
     /// Takes what changes in the lane's journal with the sink's next commit.
-    pub fn spill(&mut self, checkpoint: &mut LaneCheckpoint) -> JournalChange {
-        self.main.spill(checkpoint)
+    pub fn take_journal_change(&mut self, checkpoint: &mut LaneCheckpoint) -> JournalChange {
+        self.main.take_journal_change(checkpoint)
     }
 
     /// False while the lane must not send: the backend fails and a kill would repeat everything, or a checkpoint is on
@@ -220,13 +220,13 @@ impl BackendWriter {
         (self.changed, self.saved_at) = (Changed::Nothing, Instant::now());
     }
 
-    fn spill(&mut self, checkpoint: &mut LaneCheckpoint) -> JournalChange {
-        self.appends.append(&mut checkpoint.spill(self.clock.now()));
+    fn take_journal_change(&mut self, checkpoint: &mut LaneCheckpoint) -> JournalChange {
+        self.appends.append(&mut checkpoint.take_appends(self.clock.now()));
         JournalChange { appends: self.appends.clone(), dropped: checkpoint.ledger.released().to_vec() }
     }
 
-    /// The backend has what was spilled, and removed these segments.
-    fn spilled(&mut self, checkpoint: &mut LaneCheckpoint, removed: &[u64]) {
+    /// The backend has the change of the journal, and removed these segments.
+    fn journal_stored(&mut self, checkpoint: &mut LaneCheckpoint, removed: &[u64]) {
         self.appends.clear();
         checkpoint.ledger.forget_released(removed);
     }
@@ -275,7 +275,7 @@ impl BackendWriter {
                 self.pace = Duration::from_secs(copy.len() as u64 / COPY_RATE);
                 async move { write_copy(&*backend, &key, copy).await }.boxed()
             } else {
-                let journal = self.spill(checkpoint);
+                let journal = self.take_journal_change(checkpoint);
                 let update = CheckpointUpdate { checkpoint: checkpoint.encode(), journal };
                 async move { backend.commit(&key, update).await }.boxed()
             });
@@ -287,7 +287,7 @@ impl BackendWriter {
         match result {
             Ok(removed) => {
                 if !self.is_copy {
-                    self.spilled(checkpoint, &removed);
+                    self.journal_stored(checkpoint, &removed);
                 }
                 self.saved_at = Instant::now();
                 self.idle_for = idle_for(&mut self.random);

@@ -117,9 +117,9 @@ impl LaneCheckpoint {
     }
 
     /// Drops what is too old, and returns what has to be written to the journal before the checkpoint.
-    pub fn spill(&mut self, now: Timestamp) -> Vec<Append> {
-        let mut appends = self.ledger.spill(now);
-        appends.extend(self.log.spill(&mut self.position, &mut self.ledger));
+    pub fn take_appends(&mut self, now: Timestamp) -> Vec<Append> {
+        let mut appends = self.ledger.take_appends(now);
+        appends.extend(self.log.take_append(&mut self.position, &mut self.ledger));
         appends
     }
 
@@ -130,7 +130,7 @@ impl LaneCheckpoint {
         self.last_part = None;
     }
 
-    /// The stored form. What [`Self::spill`] returned is stored before it.
+    /// The stored form. What [`Self::take_appends`] returned is stored before it.
     pub fn encode(&self) -> Vec<u8> {
         self.encode_after(Vec::new())
     }
@@ -273,7 +273,7 @@ mod tests {
         let checkpoint = checkpoint(|since| {
             let mut ledger = Ledger::begin(Timestamp::default(), "activityTypes=27".to_owned(), true);
             (0..300).for_each(|id| ledger.remember(since, id, since));
-            assert!(!ledger.spill(since).is_empty());
+            assert!(!ledger.take_appends(since).is_empty());
             ledger
         });
         let now = checkpoint.position.newest();

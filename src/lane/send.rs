@@ -47,7 +47,7 @@ pub struct SendStage<'a> {
 }
 
 struct InFlightBatch {
-    delivery: task::Id,
+    task: task::Id,
     context: PollContext,
     watermark: Option<Timestamp>,
     /// None once it is delivered.
@@ -153,7 +153,7 @@ impl<'a> SendStage<'a> {
         }
         let committed = Committed::default();
         let transaction = self.sink.clone().map(|sink| {
-            let journal = self.writer.spill(self.checkpoint);
+            let journal = self.writer.take_journal_change(self.checkpoint);
             let (before, passes, pending) = (self.checkpoint.clone(), self.passes.to_vec(), pending.clone());
             let (clock, committed) = (delivery.clock, committed.clone());
             let update = move |settled: &[usize]| {
@@ -167,9 +167,9 @@ impl<'a> SendStage<'a> {
         let delivering =
             async move { delivery.deliver(&sent.batch, &sent.settled, random, transaction.as_ref(), &stop).await };
         // For its log lines: a task does not inherit the span of the lane.
-        let delivery = self.deliveries.spawn(delivering.in_current_span()).id();
+        let task = self.deliveries.spawn(delivering.in_current_span()).id();
         let (context, watermark) = (pending.context, pending.watermark());
-        self.in_flight.push_back(InFlightBatch { delivery, context, watermark, pending: Some(pending), committed });
+        self.in_flight.push_back(InFlightBatch { task, context, watermark, pending: Some(pending), committed });
     }
 
     /// Adds what was settled of a batch to the checkpoint. The watermark moves when everything before the batch is
@@ -180,7 +180,7 @@ impl<'a> SendStage<'a> {
             Err(Ok(panic)) => std::panic::resume_unwind(panic),
             Err(Err(_)) => return Ok(()),
         };
-        let place = self.in_flight.iter().position(|batch| batch.delivery == id);
+        let place = self.in_flight.iter().position(|batch| batch.task == id);
         let pending = place.and_then(|place| self.in_flight[place].pending.clone());
         let (Some(place), Some(pending)) = (place, pending) else { return Ok(()) };
         let settled = pending.settled.indices(true);
@@ -242,7 +242,7 @@ fn covering(
     if let Some(watermark) = pending.watermark().filter(|_| settled.len() == pending.batch.len()) {
         checkpoint.position.advance(passes, pending.context, watermark);
     }
-    journal.appends.append(&mut checkpoint.spill(now));
+    journal.appends.append(&mut checkpoint.take_appends(now));
     journal.dropped = checkpoint.ledger.released().to_vec();
     let update = CheckpointUpdate { checkpoint: checkpoint.encode(), journal };
     (checkpoint, update)

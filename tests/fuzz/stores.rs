@@ -50,7 +50,7 @@ fn checkpoints() {
                 let again = LaneCheckpoint::decode(&checkpoint.encode()).unwrap();
                 assert_eq!(again, checkpoint);
                 let mut ledger = checkpoint.ledger.clone();
-                ledger.spill(NOW);
+                ledger.take_appends(NOW);
                 ledger.count(NOW, Identity::of("h", Stream::Threats, "1", ""));
                 checkpoint.position.key_count().min(9).to_string()
             }

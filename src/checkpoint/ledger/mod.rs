@@ -170,7 +170,7 @@ impl Ledger {
     }
 
     /// Drops what is too old, and returns what has to be written to the journal before the checkpoint.
-    pub fn spill(&mut self, now: Timestamp) -> Vec<Append> {
+    pub fn take_appends(&mut self, now: Timestamp) -> Vec<Append> {
         let (first_sum, first_identity) = (first_kept(now, SUM_HOURS), first_kept(now, IDENTITY_HOURS));
         self.sums = self.sums.split_off(&first_sum);
         // Where the store has journals, of the time when it had none.

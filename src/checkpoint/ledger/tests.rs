@@ -38,7 +38,7 @@ fn decode(bytes: &[u8]) -> postcard::Result<Ledger> {
 
 /// Stores the ledger as a lane does. Returns the bytes of the checkpoint.
 async fn save(ledger: &mut Ledger, store: &FileStore) -> usize {
-    let journal = JournalChange { appends: ledger.spill(now()), dropped: ledger.released().to_vec() };
+    let journal = JournalChange { appends: ledger.take_appends(now()), dropped: ledger.released().to_vec() };
     let checkpoint = encode(ledger);
     let bytes = checkpoint.len();
     let removed = store.commit(&lane(), CheckpointUpdate { checkpoint, journal }).await.unwrap();
@@ -90,7 +90,7 @@ async fn a_journal_newer_than_its_checkpoint_is_overwritten() {
     let stored = encode(&ledger);
     fill(&mut ledger, 300..900);
     // The process crashes before the next checkpoint and continues from the previous one.
-    let journal = JournalChange { appends: ledger.spill(now()), dropped: Vec::new() };
+    let journal = JournalChange { appends: ledger.take_appends(now()), dropped: Vec::new() };
     store.commit(&lane(), CheckpointUpdate { checkpoint: stored.clone(), journal }).await.unwrap();
     let mut ledger = decode(&stored).unwrap();
     let totals = ledger.totals(&store, &lane(), ALL).await.unwrap();
@@ -115,7 +115,7 @@ async fn old_segments_are_released_and_a_lost_one_is_reported() {
     let journal = directory.path().join("lanes/acme/activities/siem.journal");
     assert!(journal.join("0").exists() && journal.join("1").exists());
     let later = now().plus(HOUR * 20);
-    assert!(ledger.spill(later).is_empty());
+    assert!(ledger.take_appends(later).is_empty());
     assert_eq!(ledger.released(), [0]);
 
     let segment = std::fs::File::options().write(true).open(journal.join("1")).unwrap();
@@ -183,15 +183,41 @@ fn a_segment_grows_to_its_size_before_the_next_begins() {
 }
 
 /// A repair would deliver the identities of a segment again that is released too early.
+/// One more than the limit moves them to the journal.
+#[test]
+fn the_checkpoint_keeps_a_limited_number_of_sums_and_identities() {
+    let mut ledger = Ledger::begin(ago(24 * 60), String::new(), true);
+    for hours in (0..MOST_SUMS as u32).rev() {
+        ledger.count(ago(hours), identity(u64::from(hours)));
+    }
+    assert!(ledger.take_appends(now()).is_empty());
+    assert_eq!(ledger.sums.len(), MOST_SUMS);
+    ledger.count(ago(MOST_SUMS as u32), identity(72));
+    assert_eq!(ledger.take_appends(now()).len(), 1);
+    assert_eq!(ledger.sums.len(), NEWEST_SUMS);
+    assert_eq!(
+        ledger.old_sums.segments().map(|segment| segment.newest).collect::<Vec<_>>(),
+        [Hour::of(ago(NEWEST_SUMS as u32)).unwrap()]
+    );
+
+    for number in 0..MOST_RECENT as u64 {
+        ledger.remember(now(), number, now());
+    }
+    assert!(ledger.take_appends(now()).is_empty());
+    ledger.remember(now(), MOST_RECENT as u64, now());
+    assert_eq!(ledger.take_appends(now()).len(), 1);
+    assert!(ledger.recent.is_empty());
+}
+
 #[test]
 fn a_segment_stays_for_as_long_as_an_hour_in_it_is_kept() {
     let mut ledger = Ledger::begin(ago(100), String::new(), true);
     (0..300).for_each(|number| ledger.remember(ago(48), number, now()));
-    assert_eq!(ledger.spill(now()).len(), 1);
+    assert_eq!(ledger.take_appends(now()).len(), 1);
     assert!(!ledger.identities.is_complete_with(&Default::default()), "its journal is elsewhere");
-    ledger.spill(now());
+    ledger.take_appends(now());
     assert_eq!(ledger.released(), [0; 0], "its only hour is the first that is kept");
-    ledger.spill(now().plus(HOUR));
+    ledger.take_appends(now().plus(HOUR));
     assert_eq!(ledger.released(), [0]);
 }
 
@@ -203,7 +229,7 @@ fn the_oldest_identities_are_released_if_there_are_too_many() {
     for number in 0..=MOST_SEGMENTS {
         let newest = if number == 0 { first } else { second };
         ledger.identities.append(newest, vec![0; 1 << 20], &mut ledger.next_segment);
-        ledger.spill(now());
+        ledger.take_appends(now());
         let released: &[u64] = if number < MOST_SEGMENTS { &[] } else { &[0] };
         assert_eq!(ledger.released(), released);
     }
@@ -222,7 +248,7 @@ async fn without_journals_only_sums_are_kept_and_old_ones_by_the_day() {
             ledger.sums.entry(Hour::of(created).unwrap()).or_default().merge(&Sum { count: busy, xor: [7; 16] });
             ledger.remember(created, u64::from(hours), now());
             // The lane writes after each hour of its 95 days.
-            assert!(ledger.spill(created).is_empty());
+            assert!(ledger.take_appends(created).is_empty());
             assert!(ledger.sums.len() <= 72 + 24 + 1 && ledger.days.len() <= 91, "{hours} hours ago");
             ledger = decode(&encode(&ledger)).unwrap();
         }
@@ -237,7 +263,7 @@ async fn without_journals_only_sums_are_kept_and_old_ones_by_the_day() {
         assert_eq!(ledger.sums.keys().next(), Some(&ledger.days_until()));
         // A record of long ago is counted with its day.
         ledger.count(first_day.plus(30).start(), identity(1));
-        ledger.spill(now());
+        ledger.take_appends(now());
         let store = FileStore::open(directory.path()).unwrap();
         let totals = ledger.totals(&store, &lane(), ALL).await.unwrap();
         assert_eq!(totals.days[&first_day.plus(24)], 24 * busy + 1);
@@ -250,13 +276,13 @@ async fn without_journals_only_sums_are_kept_and_old_ones_by_the_day() {
 fn a_restarted_ledger_releases_its_journal() {
     let mut ledger = Ledger::begin(ago(10), "accountIds=1".to_owned(), true);
     (0..300).for_each(|number| ledger.remember(ago(1), number, now()));
-    ledger.spill(now());
+    ledger.take_appends(now());
     ledger.count(ago(1), identity(1));
     ledger.restart(ago(0), String::new(), true);
     assert_eq!((ledger.released(), ledger.since(), ledger.sums.len()), (&[0][..], ago(0), 0));
-    assert!(ledger.spill(now()).is_empty());
+    assert!(ledger.take_appends(now()).is_empty());
     (0..300).for_each(|number| ledger.remember(ago(0), number, now()));
-    let appends = ledger.spill(now());
+    let appends = ledger.take_appends(now());
     assert_eq!(
         appends.iter().map(|append| append.segment).collect::<Vec<_>>(),
         [1],
@@ -272,7 +298,7 @@ proptest! {
             ledger.count(ago(hours), identity(number));
             ledger.remember(ago(hours), number, now());
         }
-        ledger.spill(now());
+        ledger.take_appends(now());
         let bytes = encode(&ledger);
         prop_assert_eq!(decode(&bytes), Ok(ledger));
         for length in 0..bytes.len().min(50) {

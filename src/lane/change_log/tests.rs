@@ -115,7 +115,7 @@ impl Lane {
     }
 
     async fn store(&mut self, at: Timestamp) {
-        let appends = self.checkpoint.spill(at);
+        let appends = self.checkpoint.take_appends(at);
         let journal = JournalChange { appends, dropped: self.checkpoint.ledger.released().to_vec() };
         let update = CheckpointUpdate { checkpoint: self.checkpoint.encode(), journal };
         let removed = self.store.commit(&self.key(), update).await.unwrap();

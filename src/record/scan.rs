@@ -60,25 +60,93 @@ pub fn value_end(bytes: &[u8], at: usize) -> Option<usize> {
             return Some(at + end.unwrap_or(rest.len()));
         }
     }
-    let mut at = at;
-    let mut depth = 0_usize;
-    loop {
-        match bytes.get(at)? {
-            b'"' => {
-                at = string_end(bytes, at)?;
-                continue;
-            }
-            b'{' | b'[' => depth += 1,
-            b'}' | b']' => {
-                depth -= 1;
-                if depth == 0 {
-                    return Some(at + 1);
+    let mut blocks = Blocks::default();
+    let (chunks, rest) = bytes.get(at..)?.as_chunks::<64>();
+    if let Some((index, end)) =
+        chunks.iter().enumerate().find_map(|(index, chunk)| Some((index, blocks.end_in(chunk)?)))
+    {
+        return Some(at + index * 64 + end);
+    }
+    let mut last = [b' '; 64];
+    last[..rest.len()].copy_from_slice(rest);
+    blocks.end_in(&last).map(|end| at + chunks.len() * 64 + end)
+}
+
+/// Finds the end of an object or a list in blocks of 64 bytes. A bit of a mask stands for a byte of the block, the
+/// lowest for the first. Branches that depend on each string and bracket would cost more.
+#[derive(Default)]
+struct Blocks {
+    /// Brackets that are open.
+    depth: usize,
+    /// All ones if the block before ended within a string.
+    in_string: u64,
+    /// 1 if the block before ended with a backslash that escapes the first byte.
+    escapes_first: u64,
+}
+
+impl Blocks {
+    /// The position in this block after the bracket that closes the first one.
+    #[inline]
+    fn end_in(&mut self, block: &[u8; 64]) -> Option<usize> {
+        let (mut quotes, mut backslashes, mut opening, mut closing) = (0, 0, 0, 0);
+        for (index, chunk) in block.as_chunks::<16>().0.iter().enumerate() {
+            let chunk = u8x16::new(*chunk);
+            // `[` and `{` differ in this bit only, and so do `]` and `}`.
+            let bracket = chunk | u8x16::splat(b'[' ^ b'{');
+            let mask = |found: u8x16| u64::from(found.to_bitmask()) << (16 * index);
+            quotes |= mask(chunk.simd_eq(u8x16::splat(b'"')));
+            backslashes |= mask(chunk.simd_eq(u8x16::splat(b'\\')));
+            opening |= mask(bracket.simd_eq(u8x16::splat(b'{')));
+            closing |= mask(bracket.simd_eq(u8x16::splat(b'}')));
+        }
+        quotes &= !self.escaped(backslashes);
+        let in_strings = between(quotes) ^ self.in_string;
+        // The highest bit, in all bits.
+        self.in_string = in_strings.cast_signed().wrapping_shr(63).cast_unsigned();
+        opening &= !in_strings;
+        closing &= !in_strings;
+        if (closing.count_ones() as usize) < self.depth {
+            self.depth = self.depth + opening.count_ones() as usize - closing.count_ones() as usize;
+            return None;
+        }
+        let mut brackets = opening | closing;
+        while brackets != 0 {
+            let index = brackets.trailing_zeros();
+            if opening >> index & 1 == 1 {
+                self.depth += 1;
+            } else {
+                self.depth -= 1;
+                if self.depth == 0 {
+                    return Some(index as usize + 1);
                 }
             }
-            _ => {}
+            brackets &= brackets - 1;
         }
-        at += 1;
+        None
     }
+
+    /// The bytes that a backslash escapes.
+    #[inline]
+    fn escaped(&mut self, backslashes: u64) -> u64 {
+        let mut escaped = std::mem::take(&mut self.escapes_first);
+        let mut escaping = backslashes & !escaped;
+        while escaping != 0 {
+            let backslash = escaping & escaping.wrapping_neg();
+            let next = backslash << 1;
+            if next == 0 {
+                self.escapes_first = 1;
+            }
+            escaped |= next;
+            escaping &= !(backslash | next);
+        }
+        escaped
+    }
+}
+
+/// The bits from each odd one on, up to the even one that follows it: what is between quotes, with the opening one.
+#[inline]
+fn between(quotes: u64) -> u64 {
+    [1, 2, 4, 8, 16, 32].into_iter().fold(quotes, |bits, shift| bits ^ (bits << shift))
 }
 
 /// Whether two keys of one length are the same. A call of `memcmp` would take longer.
@@ -107,6 +175,37 @@ mod tests {
             let rest = bytes.get(at..).unwrap_or_default();
             let expected = rest.iter().position(stops).map_or(at.max(bytes.len()), |found| at + found);
             prop_assert_eq!(string_stop(&bytes, at), expected);
+        }
+
+        #[test]
+        fn a_value_ends_with_its_last_bracket(
+            tokens in prop::collection::vec(
+                prop::sample::select(vec!["{", "}", "[", "]", "\"", "\\", "\"}\"", "\"\\\"\"", "\"\\\\\"", "abcdefghijklm"]),
+                0..80,
+            ),
+            before in 0..70_usize,
+        ) {
+            let text = format!("{}{{{}", " ".repeat(before), tokens.concat());
+            prop_assert_eq!(value_end(text.as_bytes(), before), end_by_byte(text.as_bytes(), before));
+        }
+    }
+
+    /// The same, byte by byte.
+    fn end_by_byte(bytes: &[u8], mut at: usize) -> Option<usize> {
+        let (mut depth, mut in_string, mut escapes) = (0, false, false);
+        loop {
+            let is_escaped = std::mem::take(&mut escapes);
+            match bytes.get(at)? {
+                b'\\' => escapes = !is_escaped,
+                b'"' if !is_escaped => in_string = !in_string,
+                b'{' | b'[' if !in_string => depth += 1,
+                b'}' | b']' if !in_string => depth -= 1,
+                _ => {}
+            }
+            at += 1;
+            if depth == 0 {
+                return Some(at);
+            }
         }
     }
 }

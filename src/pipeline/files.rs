@@ -33,7 +33,8 @@ pub struct Files {
     objects: Objects,
     defaults: Option<Defaults>,
     tenants: TenantRules,
-    files: HashMap<PathBuf, File>,
+    /// Boxed: a map has room for many more than it contains.
+    files: HashMap<PathBuf, Box<File>>,
     /// Name and path of each file that is valid.
     claims: BTreeSet<(String, PathBuf)>,
     running: BTreeMap<String, Arc<Pipeline>>,
@@ -309,7 +310,7 @@ impl Files {
         if let Some(pipeline) = &file.valid {
             self.claims.insert((pipeline.name.clone(), path.to_owned()));
         }
-        self.files.insert(path.to_owned(), file);
+        self.files.insert(path.to_owned(), Box::new(file));
         true
     }
 

@@ -58,7 +58,7 @@ pub struct Supervisor {
     /// Set if several workers share the pipelines.
     cluster: Option<Cluster>,
     shards: HashMap<u32, OwnedShard>,
-    /// The shard of each pipeline, whether this worker owns the shard or not.
+    /// The shard of each pipeline, whether this worker owns the shard or not. Empty without a cluster.
     shard_by_pipeline: HashMap<String, u32>,
     /// When it was last warned that there is nothing to run.
     warned_idle: Option<Instant>,
@@ -407,7 +407,8 @@ impl Supervisor {
     /// the number of lanes that start at the same time. A pipeline in a shard of another worker does not run here.
     fn run_pipeline(&mut self, pipeline: &Arc<Pipeline>, starting: usize) {
         let shard = self.shard_of(pipeline);
-        let previous_shard = self.shard_by_pipeline.insert(pipeline.name.clone(), shard);
+        let previous_shard =
+            self.cluster.as_ref().and_then(|_| self.shard_by_pipeline.insert(pipeline.name.clone(), shard));
         let Some(owned) = self.shards.get(&shard).filter(|owned| !owned.lanes.is_closed()).cloned() else {
             return self.stop_pipeline(&pipeline.name);
         };

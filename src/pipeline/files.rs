@@ -229,16 +229,12 @@ impl Files {
         all.into_iter().collect()
     }
 
-    /// True if any of [`Self::problems`] is an error.
-    pub fn has_errors(&self) -> bool {
-        let defaults = self.defaults.iter().flat_map(|defaults| &defaults.problems);
-        let of_files = self.files.values().flat_map(|file| &file.problems);
-        self.unlisted.iter().chain(defaults).chain(of_files).any(Problem::is_error) || self.invalid() > 0
-    }
-
-    /// Number of files that a restart would not start.
-    pub fn invalid(&self) -> usize {
-        self.files.iter().filter(|(path, file)| self.is_invalid(path, file)).count()
+    /// True if a restart would not start what is in some file.
+    pub fn has_invalid_files(&self) -> bool {
+        let is_invalid = |(path, file): (&PathBuf, &Box<File>)| {
+            file.problems.iter().any(Problem::is_error) || self.is_invalid(path, file)
+        };
+        self.files.iter().any(is_invalid)
     }
 
     /// The paths to check: new ones and known ones.

@@ -27,8 +27,11 @@ use crate::telemetry::Part;
 
 mod publish;
 
-/// Interval at which the process's gauges are updated, and checks that are due are started.
+/// Interval at which the process's gauges are updated.
 const TICK: Duration = Duration::from_secs(5);
+
+/// Interval at which checks that are due are started. With ten thousand pipelines it takes milliseconds to look at all.
+const CHECKS: Duration = Duration::from_secs(15);
 
 /// A scan that takes longer is reported.
 const SLOW_SCAN: Duration = Duration::from_secs(15);
@@ -64,6 +67,8 @@ pub struct Supervisor {
     warned_idle: Option<Instant>,
     /// It was warned that the lanes may need more open files than the process may have.
     warned_files: bool,
+    /// As of the last scan that found changes.
+    has_invalid_files: bool,
     renames: Renames,
 }
 
@@ -132,6 +137,7 @@ impl Supervisor {
             shard_by_pipeline: HashMap::new(),
             warned_idle: None,
             warned_files: false,
+            has_invalid_files: false,
             renames: Renames::default(),
         }
     }
@@ -140,6 +146,8 @@ impl Supervisor {
     pub async fn run(mut self) {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut checks = interval(CHECKS);
+        checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let stop = self.stop.clone();
         let mut reporting = JoinSet::new();
         let context = self.context.clone();
@@ -170,8 +178,8 @@ impl Supervisor {
                     self.context.telemetry.health().heartbeat(Part::Supervisor);
                     self.context.refresh_gauges();
                     self.report_slow_scan();
-                    self.run_due_checks();
                 }
+                _ = checks.tick() => self.run_due_checks(),
             }
         }
         drop(reporting);
@@ -311,7 +319,7 @@ impl Supervisor {
 
     fn run_due_checks(&mut self) {
         let (context, pipelines) = (&self.context, self.pipelines.len());
-        let wait = || context.first_poll_after(pipelines, TICK);
+        let wait = || context.first_poll_after(pipelines, CHECKS);
         for RunningPipeline { lanes, checks, .. } in self.pipelines.values_mut() {
             let specs = || lanes.iter().map(|lane| lane.spec.clone()).collect();
             if let Some(checks) = checks {
@@ -366,10 +374,10 @@ impl Supervisor {
         for path in changes.repaired.iter().take(MAX_LOGGED_FILES) {
             info!(file = %path.display(), "the file is valid again");
         }
+        self.publish_reload(&changes, &sources);
         let text = |problems: Vec<Problem>| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
         let sources = sources.into_iter().map(|(path, problems)| (path, text(problems))).collect();
         self.context.telemetry.set_source_problems(sources);
-        self.publish_reload(&changes);
         self.publish_file_status(&changes.affected);
         self.warn_if_idle();
         if !(changes.started.is_empty() && changes.changed.is_empty()) {

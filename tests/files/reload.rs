@@ -79,10 +79,10 @@ fn a_file_added_changed_broken_repaired_and_removed() {
     assert_eq!(scene.scan(), "");
     scene.write("acme.yaml", "console: [\n");
     assert_eq!(scene.scan(), "!acme.yaml(acme)");
-    assert_eq!((scene.scan().as_str(), scene.files.invalid()), ("", 1));
+    assert_eq!((scene.scan().as_str(), scene.files.has_invalid_files()), ("", true));
     assert_eq!(scene.running(), ["acme", "globex", "initech"]);
     scene.write("acme.yaml", &pipeline("30s"));
-    assert_eq!(scene.scan(), "^acme.yaml");
+    assert_eq!((scene.scan().as_str(), scene.files.has_invalid_files()), ("^acme.yaml", false));
     scene.write("acme.yaml", &pipeline("20s"));
     assert_eq!(scene.scan(), "~acme");
     fs::remove_file(scene.path("acme.yaml")).unwrap();

@@ -1,18 +1,22 @@
 //! What the supervisor says about pipeline files: on the status page and in metrics.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::Supervisor;
-use crate::pipeline::{self, Changes, Files};
+use crate::pipeline::{self, Changes, Files, Problem};
 use crate::telemetry::{Activity, FileStatus};
 
 impl Supervisor {
-    /// A directory that cannot be read changes no file, and makes the files as a whole invalid.
-    pub(super) fn publish_reload(&self, changes: &Changes) {
-        let is_valid = !self.files.as_ref().is_some_and(Files::has_errors);
-        let changed_at = (!changes.affected.is_empty()).then(|| self.context.clock().now());
-        self.context.telemetry.process().set_reloaded(is_valid, changed_at);
+    /// `others` are the problems of what is no pipeline file. A directory that cannot be read changes no file, and makes
+    /// the files as a whole invalid.
+    pub(super) fn publish_reload(&mut self, changes: &Changes, others: &BTreeMap<PathBuf, Vec<Problem>>) {
+        let has_changed = !changes.affected.is_empty();
+        if has_changed {
+            self.has_invalid_files = self.files.as_ref().is_some_and(Files::has_invalid_files);
+        }
+        let is_valid = !self.has_invalid_files && !others.values().flatten().any(Problem::is_error);
+        self.context.telemetry.process().set_reloaded(is_valid, has_changed.then(|| self.context.clock().now()));
     }
 
     /// Updates the status page and the metric `pipelines` for these files only: with thousands of files, an update of

@@ -8,8 +8,8 @@ use crate::pipeline::{self, Changes, Files, Problem};
 use crate::telemetry::{Activity, FileStatus};
 
 impl Supervisor {
-    /// `others` are the problems of what is no pipeline file. A directory that cannot be read changes no file, and makes
-    /// the files as a whole invalid.
+    /// `others` are the problems of what is no pipeline file. A directory that cannot be read changes no file, and
+    /// makes the files as a whole invalid.
     pub(super) fn publish_reload(&mut self, changes: &Changes, others: &BTreeMap<PathBuf, Vec<Problem>>) {
         let has_changed = !changes.affected.is_empty();
         if has_changed {

@@ -119,6 +119,10 @@ golden:
 reproducible:
     bash .ci/reproducible
 
+# The program, optimized by what it does; needs `rustup component add llvm-tools`, Python and half an hour.
+pgo:
+    deploy/pgo.sh target/pgo
+
 # What a release of the version in Cargo.toml would hold; changes nothing (needs cargo-cyclonedx).
 release-dry-run:
     deploy/release.sh --dry-run

@@ -231,10 +231,8 @@ impl Files {
 
     /// True if a restart would not start what is in some file.
     pub fn has_invalid_files(&self) -> bool {
-        let is_invalid = |(path, file): (&PathBuf, &Box<File>)| {
-            file.problems.iter().any(Problem::is_error) || self.is_invalid(path, file)
-        };
-        self.files.iter().any(is_invalid)
+        let mut files = self.files.iter();
+        files.any(|(path, file)| file.problems.iter().any(Problem::is_error) || self.is_invalid(path, file))
     }
 
     /// The paths to check: new ones and known ones.

@@ -2,6 +2,7 @@
 
 mod chart;
 mod choices;
+mod hour;
 mod kafka;
 mod kernel;
 mod many;
@@ -59,6 +60,7 @@ const SCENARIOS: &[Scenario] = &[
     ("peers", peers::bento),
     ("overlap", single::overlap),
     ("idle", many::idle),
+    ("hour", hour::hour),
     ("busy", many::busy),
     ("start", many::start),
     ("reload", reload::reload),

@@ -37,6 +37,12 @@ impl Process {
         self.child.id()
     }
 
+    /// Asks it to end, and waits until it has.
+    pub fn terminate(self) {
+        assert!(Command::new("kill").arg(self.id().to_string()).status().unwrap().success());
+        assert!(self.wait().0, "it did not end well");
+    }
+
     /// Waits for its end: whether it went well, and what it used.
     pub fn wait(mut self) -> (bool, Usage) {
         self.waited = true;
@@ -73,8 +79,14 @@ pub struct Console {
 
 impl Console {
     pub fn start(activities: usize, flags: &[&str]) -> Self {
+        Self::live(0, activities, flags)
+    }
+
+    /// With `rate` new or changed records a second, besides a history of activities.
+    pub fn live(rate: u32, activities: usize, flags: &[&str]) -> Self {
         let mut command = Command::new(PROGRAM);
-        command.args(["emulate", "--listen", "0.0.0.0:0", "--rate", "0", "--threats", "0", "--alerts", "0"]);
+        command.args(["emulate", "--listen", "0.0.0.0:0", "--threats", "0", "--alerts", "0"]);
+        command.args(["--rate", &rate.to_string()]);
         command.args(["--activities", &activities.to_string()]).args(flags);
         let mut process = Process::spawn(command.stdout(Stdio::piped()).stderr(Stdio::null()));
         let mut line = String::new();

@@ -1,0 +1,62 @@
+//! A lane that lives long: an hour at 1,000 events a second, with restarts.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::kernel;
+use super::world::{Console, NullSink, Place, pipeline};
+use super::{Row, Size};
+
+/// Of the emulator's new records, 82 in 100 are activities.
+const RECORDS_PER_SECOND: u32 = 1_220;
+/// The first lives have little to remember yet, and less of the allocator's memory.
+const EARLY: usize = 2;
+
+/// What is left at the end of one of the worker's lives, in bytes.
+struct Life {
+    memory: u64,
+    checkpoint: u64,
+}
+
+pub fn hour(size: Size) -> Vec<Row> {
+    let seconds = size.of(360) as u64;
+    let console = Console::live(RECORDS_PER_SECOND, 0, &[]);
+    let (sink, place) = (NullSink::start("take"), Place::new());
+    let stream = "activities: { since: now, include_hidden: true }";
+    place.pipeline("acme", &pipeline(&console.host(0), stream, &sink.url(), ""));
+    let live = |number: usize| {
+        let worker = place.run(&[]);
+        std::thread::sleep(Duration::from_secs(seconds));
+        let memory = kernel::rss(worker.process.id());
+        // Every other life ends with SIGKILL.
+        if number.is_multiple_of(2) {
+            worker.process.terminate();
+        }
+        let checkpoint = place.path("state").join("lanes/acme/activities/siem.checkpoint");
+        Life { memory, checkpoint: std::fs::metadata(checkpoint).unwrap().len() }
+    };
+    let lives: Vec<Life> = (0..10).map(live).collect();
+    let (requests, _) = sink.taken();
+    let (early, late) = (&lives[EARLY], &lives[9]);
+    let kb = |bytes: u64| bytes as f64 / 1e3;
+    let all = |of: fn(&Life) -> u64| lives.iter().map(of).collect::<Vec<_>>();
+    let memory = json!({ "seconds": seconds * 10, "memory": all(|life| life.memory), "requests": requests });
+    let checkpoint = json!({ "checkpoint": all(|life| life.checkpoint) });
+    vec![
+        Row::goal(
+            &format!("{} minutes at 1,000 events a second, 9 restarts: memory", seconds / 6),
+            "flat (≤ 1.2 times)",
+            format!("{:.0} and {:.0} MB after 3 and 10 tenths", kb(early.memory) / 1e3, kb(late.memory) / 1e3),
+            late.memory * 5 <= early.memory * 6,
+            memory,
+        ),
+        Row::goal(
+            "the same: checkpoint",
+            "flat (≤ 2 KB more)",
+            format!("{:.1} and {:.1} KB", kb(early.checkpoint), kb(late.checkpoint)),
+            late.checkpoint <= early.checkpoint + 2_000,
+            checkpoint,
+        ),
+    ]
+}

@@ -27,11 +27,8 @@ use crate::telemetry::Part;
 
 mod publish;
 
-/// Interval at which the process's gauges are updated.
+/// Interval at which the process's gauges are updated, and checks that are due are started.
 const TICK: Duration = Duration::from_secs(5);
-
-/// Interval at which checks that are due are started. With ten thousand pipelines it takes milliseconds to look at all.
-const CHECKS: Duration = Duration::from_secs(15);
 
 /// A scan that takes longer is reported.
 const SLOW_SCAN: Duration = Duration::from_secs(15);
@@ -146,8 +143,6 @@ impl Supervisor {
     pub async fn run(mut self) {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut checks = interval(CHECKS);
-        checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let stop = self.stop.clone();
         let mut reporting = JoinSet::new();
         let context = self.context.clone();
@@ -178,8 +173,8 @@ impl Supervisor {
                     self.context.telemetry.health().heartbeat(Part::Supervisor);
                     self.context.refresh_gauges();
                     self.report_slow_scan();
+                    self.run_due_checks();
                 }
-                _ = checks.tick() => self.run_due_checks(),
             }
         }
         drop(reporting);
@@ -319,7 +314,7 @@ impl Supervisor {
 
     fn run_due_checks(&mut self) {
         let (context, pipelines) = (&self.context, self.pipelines.len());
-        let wait = || context.first_poll_after(pipelines, CHECKS);
+        let wait = || context.first_poll_after(pipelines, TICK);
         for RunningPipeline { lanes, checks, .. } in self.pipelines.values_mut() {
             let specs = || lanes.iter().map(|lane| lane.spec.clone()).collect();
             if let Some(checks) = checks {

@@ -102,6 +102,7 @@ async fn the_last_good_version_of_a_broken_file_keeps_running() {
     })
     .await;
     worker.logged(&["0.yaml", "the pipeline's name `acme` is also that of"]).await;
+    assert_eq!(worker.metrics().await.sum("config_last_reload_successful", &[]), 0);
     fs::remove_file(harness.path("pipelines/0.yaml")).unwrap();
 
     harness.put_changed("acme", json!({}));
@@ -109,6 +110,7 @@ async fn the_last_good_version_of_a_broken_file_keeps_running() {
     goes_on(&harness, &harness.sink, Kind::Activities).await;
     let metrics = worker.metrics().await;
     assert_eq!(metrics.sum("pipelines", &[("state", "invalid")]), 0);
+    assert_eq!(metrics.sum("config_last_reload_successful", &[]), 1);
     assert!(!worker.get("/").await.1.contains("restart would not"));
     assert_eq!(starts(&worker, "acme", "activities"), 1, "the lane was never disturbed");
     assert!(harness.sink.ledger().counts().values().all(|count| *count == 1));

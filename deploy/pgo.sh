@@ -62,8 +62,9 @@ until [ -s "$work/sink" ] && grep -q '127\.0\.0\.1:' "$work/console"; do sleep 0
 console=$(grep -o '127\.0\.0\.1:[0-9]*' "$work/console" | head -n 1)
 sink=127.0.0.1:$(cat "$work/sink")
 
+echo emulator-token >"$work/token"
 pipeline() {
-    printf 'console: { url: "http://%s", token: emulator-token, requests_per_second: 1000 }\n' "$console"
+    printf 'console: { url: "http://%s", token: { file: %s }, requests_per_second: 1000 }\n' "$console" "$work/token"
     printf 'streams:\n  activities: { since: %s, interval: %s, include_hidden: true }\n' "$2" "$3"
     [ "$2" = now ] || printf '  threats: { since: %s }\n  alerts: { since: %s }\n' "$2" "$2"
     printf 'transform: { schema: %s }\nsinks:\n  - { name: siem, type: http, url: "http://%s/" }\n' "$1" "$sink"

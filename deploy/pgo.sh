@@ -4,8 +4,9 @@
 #   deploy/pgo.sh TARGET_DIR
 #
 # An instrumented program pulls from its own emulator: a lane that catches up, in each schema, and idle lanes. The
-# second build takes what that counted. Both are linked as a whole, in one codegen unit. That is a third more events for
-# a CPU-second than `cargo build --release`, and two builds of ten to twenty minutes: docs/dev/performance.md.
+# second build takes what that counted. Both are linked as a whole, in one codegen unit. That is a fifth to a third more
+# events for a CPU-second than `cargo build --release`, and two builds of a quarter of an hour each:
+# docs/dev/performance.md.
 # Needs `rustup component add llvm-tools` and Python 3. The counts differ from run to run, so the bytes do too.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

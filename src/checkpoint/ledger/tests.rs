@@ -183,6 +183,25 @@ fn a_segment_grows_to_its_size_before_the_next_begins() {
 }
 
 /// A repair would deliver the identities of a segment again that is released too early.
+/// A busy lane has hundreds of megabytes of identities, and the worker's regular checks need none of them.
+#[tokio::test]
+async fn sums_are_read_without_identities() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = FileStore::open(directory.path()).unwrap();
+    let mut ledger = Ledger::begin(ago(40), String::new(), true);
+    for number in 0..300 {
+        ledger.count(ago(3), identity(number));
+        ledger.remember(ago(3), number, now());
+    }
+    save(&mut ledger, &store).await;
+    let segment = ledger.identities.segments().next().unwrap().number;
+    std::fs::remove_file(directory.path().join(format!("lanes/acme/activities/siem.journal/{segment}"))).unwrap();
+    assert!(matches!(ledger.totals(&store, &lane(), ALL).await, Err(StateError::Journal { .. })));
+    let sums = ledger.sums(&store, &lane(), ALL).await.unwrap().sums;
+    assert_eq!(sums.values().map(|sum| sum.count).sum::<u64>(), 300);
+    assert!(ledger.totals(&store, &lane(), Hour(0)..Hour(0)).await.is_ok(), "no hour has an identity");
+}
+
 /// One more than the limit moves them to the journal.
 #[test]
 fn the_checkpoint_keeps_a_limited_number_of_sums_and_identities() {

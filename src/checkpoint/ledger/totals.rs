@@ -41,11 +41,11 @@ impl LedgerTotals {
 }
 
 impl Ledger {
-    /// The totals of `hours`, those in the journal of `key` included.
+    /// The sums of `hours`, those in the journal of `key` included, without identities.
     ///
     /// # Errors
-    /// When the journal cannot be read, or is shorter than it was: a running lane may have changed it meanwhile.
-    pub async fn totals(
+    /// As [`Self::totals`].
+    pub async fn sums(
         &self,
         backend: &dyn CheckpointBackend,
         key: &CheckpointKey,
@@ -64,6 +64,20 @@ impl Ledger {
                 }
             }
         }
+        Ok(totals)
+    }
+
+    /// The totals of `hours`, those in the journal of `key` included. A busy lane may have 256 MiB of identities.
+    ///
+    /// # Errors
+    /// When the journal cannot be read, or is shorter than it was: a running lane may have changed it meanwhile.
+    pub async fn totals(
+        &self,
+        backend: &dyn CheckpointBackend,
+        key: &CheckpointKey,
+        hours: Range<Hour>,
+    ) -> Result<LedgerTotals, StateError> {
+        let mut totals = self.sums(backend, key, hours.clone()).await?;
         for (hour, known) in self.recent.iter().filter(|(hour, _)| hours.contains(hour)) {
             totals.identities.entry(*hour).or_default().insert(*known);
         }
@@ -104,8 +118,8 @@ impl Ledger {
 
 /// The segments that may contain entries of `hours`.
 fn older<'a>(journal: &'a Journal, hours: &Range<Hour>) -> impl Iterator<Item = &'a Segment> + use<'a> {
-    let first = hours.start;
-    journal.segments().filter(move |segment| segment.newest >= first)
+    let Range { start, end } = *hours;
+    journal.segments().filter(move |segment| start < end && segment.newest >= start)
 }
 
 /// The identities as a journal has them.

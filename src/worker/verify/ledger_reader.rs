@@ -131,11 +131,33 @@ impl LedgerReader {
 impl Account {
     /// The accounted records of `lane` in `hours`, without repairs.
     pub async fn of_lane(live: &dyn CheckpointBackend, lane: &LaneId, hours: Range<Hour>) -> Result<Self, VerifyError> {
+        Self::read(live, lane, hours, true).await
+    }
+
+    /// The same without identities.
+    pub async fn sums_of_lane(
+        live: &dyn CheckpointBackend,
+        lane: &LaneId,
+        hours: Range<Hour>,
+    ) -> Result<Self, VerifyError> {
+        Self::read(live, lane, hours, false).await
+    }
+
+    async fn read(
+        live: &dyn CheckpointBackend,
+        lane: &LaneId,
+        hours: Range<Hour>,
+        with_identities: bool,
+    ) -> Result<Self, VerifyError> {
         let (key, mut retries) = (CheckpointKey::from(lane.clone()), 0);
         loop {
             let bytes = live.load(&key).await?;
             let checkpoint = LaneCheckpoint::decode(&bytes.ok_or_else(|| VerifyError::NoCheckpoint(lane.clone()))?)?;
-            match checkpoint.ledger.totals(live, &key, hours.clone()).await {
+            let totals = match with_identities {
+                true => checkpoint.ledger.totals(live, &key, hours.clone()).await,
+                false => checkpoint.ledger.sums(live, &key, hours.clone()).await,
+            };
+            match totals {
                 Ok(totals) => return Ok(Self { checkpoint, totals }),
                 Err(StateError::Journal { .. }) if retries < MAX_RETRIES => retries += 1,
                 Err(error) => return Err(error.into()),

@@ -58,14 +58,15 @@ async fn check(context: &WorkerContext, spec: &LaneSpec) -> Result<Check, Verify
         return Ok(Check::NotBefore(context.clock().now()));
     };
     let (live, now) = (live_backend(context, spec, context.store())?, context.clock().now());
-    let account = Account::of_lane(&*live, id, Hour(0)..Hour(0)).await?;
+    let account = Account::sums_of_lane(&*live, id, Hour(0)..Hour(0)).await?;
     let comparable = account.comparable_hours(id.stream, spec.pull.overlap, now);
     let hours = comparable.start.max(comparable.end.minus(HOURS))..comparable.end;
     if hours.start >= hours.end {
         return Ok(Check::NotBefore(hours.start.plus(1).start().plus(spec.pull.overlap)));
     }
     let until = hours.end.start();
-    let account = Account::of_lane(&*live, id, hours.clone()).await?;
+    // Counts are compared. A busy lane has hundreds of megabytes of identities.
+    let account = Account::sums_of_lane(&*live, id, hours.clone()).await?;
     let client = context.client(&id.pipeline, &spec.console)?;
     let meter = Meter::with_metrics(lane.sharing_console_requests().into(), &context.telemetry, kind, context.clock());
     let random = context.fork_random();

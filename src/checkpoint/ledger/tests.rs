@@ -182,7 +182,6 @@ fn a_segment_grows_to_its_size_before_the_next_begins() {
     assert_eq!([append(10), append(20), append((1 << 20) - 30), append(5)], [(7, 0), (7, 10), (7, 30), (8, 0)]);
 }
 
-/// A repair would deliver the identities of a segment again that is released too early.
 /// A busy lane has hundreds of megabytes of identities, and the worker's regular checks need none of them.
 #[tokio::test]
 async fn sums_are_read_without_identities() {
@@ -211,7 +210,7 @@ fn the_checkpoint_keeps_a_limited_number_of_sums_and_identities() {
     }
     assert!(ledger.take_appends(now()).is_empty());
     assert_eq!(ledger.sums.len(), MOST_SUMS);
-    ledger.count(ago(MOST_SUMS as u32), identity(72));
+    ledger.count(ago(MOST_SUMS as u32), identity(MOST_SUMS as u64));
     assert_eq!(ledger.take_appends(now()).len(), 1);
     assert_eq!(ledger.sums.len(), NEWEST_SUMS);
     assert_eq!(
@@ -228,6 +227,7 @@ fn the_checkpoint_keeps_a_limited_number_of_sums_and_identities() {
     assert!(ledger.recent.is_empty());
 }
 
+/// A repair would deliver the identities of a segment again that is released too early.
 #[test]
 fn a_segment_stays_for_as_long_as_an_hour_in_it_is_kept() {
     let mut ledger = Ledger::begin(ago(100), String::new(), true);

@@ -16,6 +16,7 @@ mkdir -p "$1"
 target=$(realpath "$1")
 host=$(rustc -vV | sed -n 's/^host: //p')
 merge=$(rustc --print sysroot)/lib/rustlib/$host/bin/llvm-profdata
+command -v python3 >/dev/null || { echo "python3 is missing" >&2; exit 1; }
 [ -x "$merge" ] || { echo "llvm-profdata is missing: rustup component add llvm-tools" >&2; exit 1; }
 
 work=$(mktemp -d)
@@ -59,7 +60,12 @@ server.serve_forever()
 started+=($!)
 "$program" emulate --listen 127.0.0.1:0 --rate 0 --activities 200000 --threats 20000 --alerts 20000 >"$work/console" 2>&1 &
 started+=($!)
-until [ -s "$work/sink" ] && grep -q '127\.0\.0\.1:' "$work/console"; do sleep 0.2; done
+until [ -s "$work/sink" ] && grep -q '127\.0\.0\.1:' "$work/console"; do
+    for process in "${started[@]}"; do
+        kill -0 "$process" 2>/dev/null || { echo "the console or the sink ended: $(<"$work/console")" >&2; exit 1; }
+    done
+    sleep 0.2
+done
 console=$(grep -o '127\.0\.0\.1:[0-9]*' "$work/console" | head -n 1)
 sink=127.0.0.1:$(cat "$work/sink")
 
@@ -70,12 +76,11 @@ pipeline() {
     [ "$2" = now ] || printf '  threats: { since: %s }\n  alerts: { since: %s }\n' "$2" "$2"
     printf 'transform: { schema: %s }\nsinks:\n  - { name: siem, type: http, url: "http://%s/" }\n' "$1" "$sink"
 }
-for schema in ecs ocsf raw; do
-    pipeline "$schema" 30d 60s >"$work/$schema.yaml"
-    "$program" run --once --pipelines "$work/$schema.yaml" --state "file:$work/$schema" --log-level error >&2
+for schema in ecs ocsf raw 'ecs, keep_original: true'; do
+    place=$(mktemp -d -p "$work")
+    pipeline "$schema" 30d 60s >"$place/acme.yaml"
+    "$program" run --once --pipelines "$place/acme.yaml" --state "file:$place/state" --log-level error >&2
 done
-pipeline 'ecs, keep_original: true' 30d 60s >"$work/original.yaml"
-"$program" run --once --pipelines "$work/original.yaml" --state "file:$work/original" --log-level error >&2
 
 mkdir "$work/idle"
 for number in $(seq 500); do
@@ -83,6 +88,7 @@ for number in $(seq 500); do
 done
 "$program" run --pipelines "$work/idle" --state "file:$work/states" --listen 127.0.0.1:0 --log-level error >&2 &
 idle=$!
+started+=("$idle")
 sleep 60
 kill "$idle"
 wait "$idle"

@@ -15,6 +15,8 @@ use super::verify;
 
 /// Wait before a check that panicked is repeated.
 const AFTER_PANIC: Duration = Duration::from_secs(3600);
+/// Interval at which it is noticed that requests use another token.
+const TOKEN_INTERVAL: Duration = Duration::from_secs(15);
 
 /// The checks of one pipeline. They are tasks only while they run: there are tens of thousands, and they wait for
 /// hours. Those that run are aborted when this is dropped.
@@ -22,6 +24,8 @@ const AFTER_PANIC: Duration = Duration::from_secs(3600);
 pub struct Checks {
     expiry: Repeated<KnownToken>,
     ledgers: Repeated<()>,
+    /// When it is next looked at whether requests use another token.
+    next_look: Instant,
 }
 
 impl Checks {
@@ -35,25 +39,34 @@ impl Checks {
         Self {
             expiry: Repeated::from(first(expiry::FIRST_CHECK, expiry::RETRY_INTERVAL)),
             ledgers: Repeated::from(first(verify::FIRST_CHECK, verify::RETRY_INTERVAL)),
+            next_look: Instant::now(),
         }
     }
 
-    /// Starts what is due, after `wait`. `lanes` are those of the pipeline.
+    /// Starts what is due `now`, after `wait`. `lanes` are those of the pipeline.
     pub fn run_due(
         &mut self,
+        now: Instant,
         context: &Arc<WorkerContext>,
         lanes: impl Fn() -> Vec<Arc<LaneSpec>>,
         wait: impl Fn() -> Duration,
     ) {
-        let is_replaced = self.expiry.state.is_replaced();
-        if self.expiry.is_due() || is_replaced {
+        if self.expiry.is_due(now) || self.is_token_replaced(now) {
             let (context, lanes) = (context.clone(), lanes());
             self.expiry.start(wait(), |known| expiry::check(context, lanes, known));
         }
-        if self.ledgers.is_due() {
+        if self.ledgers.is_due(now) {
             let (context, lanes) = (context.clone(), lanes());
             self.ledgers.start(wait(), |()| async { ((), verify::check_ledgers(context, lanes).await) });
         }
+    }
+
+    fn is_token_replaced(&mut self, now: Instant) -> bool {
+        if now < self.next_look {
+            return false;
+        }
+        self.next_look = now + TOKEN_INTERVAL;
+        self.expiry.state.is_replaced()
     }
 }
 
@@ -74,12 +87,12 @@ impl<T: Default> From<Instant> for Repeated<T> {
 
 impl<T: Default + Send + 'static> Repeated<T> {
     /// True if no run is under way and the next one is due.
-    fn is_due(&mut self) -> bool {
+    fn is_due(&mut self, now: Instant) -> bool {
         if let Some(ended) = self.running.as_mut().and_then(|running| unconstrained(running).now_or_never()) {
             let (state, pause) = ended.unwrap_or_else(|_| (T::default(), AFTER_PANIC));
-            (self.state, self.due, self.running) = (state, Instant::now() + pause, None);
+            (self.state, self.due, self.running) = (state, now + pause, None);
         }
-        self.running.is_none() && self.due <= Instant::now()
+        self.running.is_none() && self.due <= now
     }
 
     fn start<F>(&mut self, wait: Duration, run: impl FnOnce(T) -> F + Send + 'static)
@@ -103,21 +116,21 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_check_is_due_again_after_the_pause_that_it_returned_or_when_it_panicked() {
         let mut check = Repeated::<u32>::from(Instant::now() + Duration::from_secs(2));
-        assert!(!check.is_due(), "later");
+        assert!(!check.is_due(Instant::now()), "later");
         sleep(Duration::from_secs(2)).await;
-        assert!(check.is_due());
+        assert!(check.is_due(Instant::now()));
         check.start(Duration::from_secs(1), |runs| async move { (runs + 1, Duration::from_secs(10)) });
-        assert!(!check.is_due(), "it runs");
+        assert!(!check.is_due(Instant::now()), "it runs");
         sleep(Duration::from_secs(3)).await;
-        assert!(!check.is_due(), "it waits");
+        assert!(!check.is_due(Instant::now()), "it waits");
         assert_eq!(check.state, 1);
         sleep(Duration::from_secs(10)).await;
-        assert!(check.is_due());
+        assert!(check.is_due(Instant::now()));
         check.start(Duration::ZERO, |_| async { panic!("a mistake") });
         sleep(Duration::from_secs(1)).await;
-        assert!(!check.is_due(), "not at once after a panic");
+        assert!(!check.is_due(Instant::now()), "not at once after a panic");
         sleep(AFTER_PANIC).await;
-        assert!(check.is_due());
+        assert!(check.is_due(Instant::now()));
     }
 
     #[tokio::test(start_paused = true)]

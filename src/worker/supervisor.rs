@@ -313,12 +313,12 @@ impl Supervisor {
     }
 
     fn run_due_checks(&mut self) {
-        let (context, pipelines) = (&self.context, self.pipelines.len());
+        let (context, pipelines, now) = (&self.context, self.pipelines.len(), Instant::now());
         let wait = || context.first_poll_after(pipelines, TICK);
         for RunningPipeline { lanes, checks, .. } in self.pipelines.values_mut() {
             let specs = || lanes.iter().map(|lane| lane.spec.clone()).collect();
             if let Some(checks) = checks {
-                checks.run_due(context, specs, wait);
+                checks.run_due(now, context, specs, wait);
             }
         }
     }

@@ -186,7 +186,7 @@ impl<D: Destination> HttpSink<D> {
 fn batch_id(batch: &Batch) -> String {
     let mut hash = Sha256::new();
     for event in batch.events() {
-        hash.update(event.identity.to_string().as_bytes());
+        hash.update(event.identity.hex());
     }
     format!("msg_{}", hex::encode(&hash.finalize()[..16]))
 }

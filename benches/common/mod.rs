@@ -104,7 +104,7 @@ pub fn pages(records: Vec<Vec<u8>>, delay: Duration) -> ScriptedTransport {
                 sleep(delay).await;
             }
             let value = |name: &str| {
-                let text = request.url.split(['?', '&']).find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+                let text = request.url.query_pairs().find_map(|(key, text)| (key == name).then_some(text));
                 text.and_then(|text| text.parse::<usize>().ok())
             };
             let begin = value("cursor").unwrap_or(0);

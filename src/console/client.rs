@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
+use url::Url;
 
 use super::alert_fields::UnknownFields;
 use super::settings::DEFAULT_TIMEOUT;
@@ -75,7 +76,7 @@ pub enum ScopeFilter {
 /// One request, without its token.
 #[derive(Debug, Clone)]
 pub(super) struct ApiCall<'a> {
-    pub url: &'a str,
+    pub url: &'a Url,
     /// JSON. With a body the request is a POST.
     pub body: Option<Vec<u8>>,
     /// Sends the token in the body, to ask the console about it.
@@ -242,20 +243,22 @@ impl Client {
     }
 
     /// A GET request with a small response.
-    pub(super) fn call<'a>(&self, url: &'a str) -> ApiCall<'a> {
+    pub(super) fn call<'a>(&self, url: &'a Url) -> ApiCall<'a> {
         let (body, token_in_body, with_cursor) = (None, false, false);
         ApiCall { url, body, token_in_body, max_bytes: SMALL_RESPONSE, with_cursor, timeout: self.timeout }
     }
 
-    pub(super) fn url_of<'a>(&self, path: &str, query: impl Iterator<Item = (&'a str, &'a str)>) -> String {
-        let mut url = format!("{}{ROOT}{path}", self.url.base());
-        for (index, (name, value)) in query.enumerate() {
-            url.push(if index == 0 { '?' } else { '&' });
-            url.push_str(name);
-            url.push('=');
-            url.extend(utf8_percent_encode(value, ESCAPED));
+    pub(super) fn url_of<'a>(&self, path: &str, query: impl Iterator<Item = (&'a str, &'a str)>) -> Url {
+        let mut text = String::new();
+        for (name, value) in query {
+            if !text.is_empty() {
+                text.push('&');
+            }
+            text.push_str(name);
+            text.push('=');
+            text.extend(utf8_percent_encode(value, ESCAPED));
         }
-        url
+        self.url.with(&format!("{ROOT}{path}"), Some(&*text).filter(|text| !text.is_empty()))
     }
 
     /// The index of the token in use, from 0.
@@ -328,7 +331,7 @@ impl Client {
         let body = if call.token_in_body { Some(details()) } else { call.body.clone() };
         let begun = Instant::now();
         let ApiCall { max_bytes, with_cursor, timeout, .. } = *call;
-        let request = Request { url: call.url.to_owned(), token: token.clone(), body, timeout, max_bytes };
+        let request = Request { url: call.url.clone(), token: token.clone(), body, timeout, max_bytes };
         // The transport applies the timeout too; this one also covers transports without a socket.
         let outcome = tokio::time::timeout(timeout, self.transport.send(request)).await;
         let outcome = outcome.unwrap_or(Err(TransportError::Timeout(timeout)));

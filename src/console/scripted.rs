@@ -73,7 +73,7 @@ impl ResponseQueue {
     }
 
     fn answer(&self, request: Request) -> Answered {
-        let query = request.url.split_once('?').map_or("", |(_, query)| query).to_owned();
+        let query = request.url.query().unwrap_or_default().to_owned();
         let question = request.body.map_or(query, |body| String::from_utf8_lossy(&body).into_owned());
         self.requests.lock().push(question);
         let body = self.responses.lock().pop_front();

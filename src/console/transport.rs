@@ -24,8 +24,8 @@ const GROWTH: usize = 4;
 /// One request to a console.
 #[derive(Debug)]
 pub struct Request {
-    /// Absolute, with query.
-    pub url: String,
+    /// With query.
+    pub url: Url,
     pub token: SecretString,
     /// JSON. With a body the request is a POST, else a GET.
     pub body: Option<Vec<u8>>,
@@ -104,13 +104,12 @@ impl HttpTransport {
         let mut authorization = HeaderValue::try_from(format!("ApiToken {}", request.token.expose_secret()))
             .map_err(|_| TransportError::Connect("the token has characters that a header cannot contain".to_owned()))?;
         authorization.set_sensitive(true);
-        let url = Url::parse(&request.url).map_err(|error| TransportError::Broken(error.to_string()))?;
         // A resolver does not see an address in place of a name.
-        self.0.settings().may_reach(&url).map_err(|error| TransportError::Connect(error.to_string()))?;
+        self.0.settings().may_reach(&request.url).map_err(|error| TransportError::Connect(error.to_string()))?;
         let client = self.0.get();
         let mut builder = match request.body {
-            Some(body) => client.post(url).header(header::CONTENT_TYPE, "application/json").body(body),
-            None => client.get(url),
+            Some(body) => client.post(request.url).header(header::CONTENT_TYPE, "application/json").body(body),
+            None => client.get(request.url),
         };
         builder = builder
             .header(header::AUTHORIZATION, authorization)
@@ -273,7 +272,7 @@ mod tests {
         };
         for (public_only, expected) in [(true, "is not a public address"), (false, "Connection refused")] {
             let transport = HttpTransport::new(of(public_only)).unwrap();
-            let (url, token) = ("http://127.0.0.1:1/web/api".to_owned(), SecretString::from("token"));
+            let (url, token) = ("http://127.0.0.1:1/web/api".parse().unwrap(), SecretString::from("token"));
             let request = Request { url, token, body: None, timeout, max_bytes: 1 };
             let error = transport.send(request).await.unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");

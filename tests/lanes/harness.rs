@@ -190,14 +190,13 @@ fn emulated(console: Arc<emulator::Console>, clock: Clock, delay: Duration) -> S
         let console = console.clone();
         async move {
             sleep(delay).await;
-            let uri: http::Uri = request.url.parse().unwrap();
             let mut headers = HeaderMap::new();
             let token = secrecy::ExposeSecret::expose_secret(&request.token).to_owned();
             headers.insert(AUTHORIZATION, HeaderValue::from_str(&format!("ApiToken {token}")).unwrap());
             let asked = emulator::Request {
                 method: if request.body.is_some() { http::Method::POST } else { http::Method::GET },
-                path: uri.path().to_owned(),
-                query: uri.query().unwrap_or_default().to_owned(),
+                path: request.url.path().to_owned(),
+                query: request.url.query().unwrap_or_default().to_owned(),
                 headers,
                 body: request.body.map(Bytes::from).unwrap_or_default(),
             };

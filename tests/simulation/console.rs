@@ -135,15 +135,14 @@ impl Wire {
     async fn exchange(&self, request: console::Request) -> Result<console::Response, TransportError> {
         let simulation = &self.simulation;
         let mut random = crate::shared::lock(&self.random).fork();
-        let uri: http::Uri = request.url.parse().unwrap();
         sleep(about(&mut random, simulation.plan.console.latency)).await;
         let mut headers = HeaderMap::new();
         let token = format!("ApiToken {}", request.token.expose_secret());
         headers.insert(AUTHORIZATION, HeaderValue::from_str(&token).unwrap());
         let mut asked = emulator::Request {
             method: if request.body.is_some() { http::Method::POST } else { http::Method::GET },
-            path: uri.path().to_owned(),
-            query: uri.query().unwrap_or_default().to_owned(),
+            path: request.url.path().to_owned(),
+            query: request.url.query().unwrap_or_default().to_owned(),
             headers,
             body: request.body.map(Bytes::from).unwrap_or_default(),
         };

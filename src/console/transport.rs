@@ -16,10 +16,8 @@ use crate::settings::{ClientError, HttpSettings, RenewableClient, describe_reque
 const ERROR_BODY_BYTES: usize = 64 * 1024;
 /// The maximum of gzip.
 const WINDOW_BITS: u8 = 15;
-/// Space for the output of one call that decompresses, in bytes.
-const INFLATED: usize = 32 * 1024;
-/// A body that grows gets so many times its space: it is copied each time.
-const GROWTH: usize = 4;
+/// deflate makes at most so many bytes of one.
+const MOST_INFLATED: usize = 1_032;
 
 /// One request to a console.
 #[derive(Debug)]
@@ -161,71 +159,70 @@ fn classify(error: &reqwest::Error, timeout: Duration) -> TransportError {
     }
 }
 
-/// A body while it arrives: decompressed if needed, and limited in size.
+/// A body while it arrives, limited in size.
 struct Body {
+    /// As they arrive.
     bytes: Vec<u8>,
-    /// Without the space for more at the end of `bytes`.
-    length: usize,
+    is_gzip: bool,
+    /// Limit for the body after decompression.
     max_bytes: usize,
-    /// Of a body with gzip.
-    inflater: Option<Inflater>,
-}
-
-struct Inflater {
-    stream: Decompress,
-    /// The gzip member is at its end; another one may follow it.
-    is_at_end: bool,
 }
 
 impl Body {
     fn new(headers: &HeaderMap, max_bytes: usize) -> Self {
-        let gzip =
+        let is_gzip =
             headers.get(header::CONTENT_ENCODING).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"gzip"));
-        let inflater = gzip.then(|| Inflater { stream: Decompress::new_gzip(WINDOW_BITS), is_at_end: false });
-        Self { bytes: Vec::new(), length: 0, max_bytes, inflater }
+        let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        Self { bytes: Vec::with_capacity(max_bytes.min(length.unwrap_or(0))), is_gzip, max_bytes }
     }
 
-    fn push(&mut self, mut chunk: &[u8]) -> Result<(), TransportError> {
-        let Some(Inflater { stream, is_at_end }) = &mut self.inflater else {
-            self.bytes.extend_from_slice(chunk);
-            self.length = self.bytes.len();
+    fn push(&mut self, chunk: &[u8]) -> Result<(), TransportError> {
+        self.bytes.extend_from_slice(chunk);
+        if !self.is_gzip {
             return check(&self.bytes, self.max_bytes);
-        };
-        while !chunk.is_empty() {
-            if *is_at_end {
-                *stream = Decompress::new_gzip(WINDOW_BITS);
-            }
-            if self.length == self.bytes.len() {
-                // One byte more than the limit shows that it is exceeded.
-                let most = self.max_bytes.saturating_add(1);
-                let wanted = most.min(self.length.saturating_add(INFLATED));
-                if wanted > self.bytes.capacity() {
-                    let space = most.min(wanted.saturating_mul(GROWTH));
-                    self.bytes.reserve_exact(space - self.length);
-                }
-                self.bytes.resize(wanted, 0);
-            }
-            let (before_in, before_out) = (stream.total_in(), stream.total_out());
-            let status =
-                stream.decompress(chunk, &mut self.bytes[self.length..], FlushDecompress::None).map_err(broken_off)?;
-            let (read, written) = (stream.total_in() - before_in, stream.total_out() - before_out);
-            *is_at_end = status == Status::StreamEnd;
-            if read == 0 && written == 0 && !*is_at_end {
-                return Err(broken_off("its compressed data leads nowhere"));
-            }
-            chunk = &chunk[read as usize..];
-            self.length += written as usize;
-            check(&self.bytes[..self.length], self.max_bytes)?;
         }
-        Ok(())
+        // What cannot be compressed takes up to nine bits a byte, and the member's frame.
+        let most = self.max_bytes.saturating_add(self.max_bytes / 8).saturating_add(64);
+        if self.bytes.len() <= most {
+            return Ok(());
+        }
+        inflate(&self.bytes, self.max_bytes).and_then(|_| Err(broken_off("its compressed data leads nowhere")))
     }
 
-    fn finish(mut self) -> Result<Bytes, TransportError> {
-        if let Some(Inflater { is_at_end: false, .. }) = self.inflater {
-            return Err(broken_off("unexpected end of file"));
+    fn finish(self) -> Result<Bytes, TransportError> {
+        let plain = if self.is_gzip { inflate(&self.bytes, self.max_bytes)? } else { self.bytes };
+        Ok(plain.into())
+    }
+}
+
+/// Decompresses a body as a whole: in pieces, each call would copy the last 32 KiB for the next one.
+fn inflate(mut gzip: &[u8], max_bytes: usize) -> Result<Vec<u8>, TransportError> {
+    // One byte more than the limit shows that it is exceeded.
+    let most = max_bytes.saturating_add(1);
+    // The last four bytes are the length of what they end, as far as the console tells the truth.
+    let said = gzip.last_chunk().map_or(0, |length| u32::from_le_bytes(*length) as usize);
+    let mut bytes = vec![0; said.min(gzip.len().saturating_mul(MOST_INFLATED)).clamp(1, most)];
+    let mut length = 0;
+    let mut member = Decompress::new_gzip(WINDOW_BITS);
+    loop {
+        let (before_in, before_out) = (member.total_in(), member.total_out());
+        let status = member.decompress(gzip, &mut bytes[length..], FlushDecompress::Finish).map_err(broken_off)?;
+        gzip = &gzip[(member.total_in() - before_in) as usize..];
+        length += (member.total_out() - before_out) as usize;
+        check(&bytes[..length], max_bytes)?;
+        match status {
+            Status::StreamEnd if gzip.is_empty() => {
+                bytes.truncate(length);
+                return Ok(bytes);
+            }
+            // Another member follows.
+            Status::StreamEnd => member = Decompress::new_gzip(WINDOW_BITS),
+            _ if length < bytes.len() => return Err(broken_off("unexpected end of file")),
+            _ => {}
         }
-        self.bytes.truncate(self.length);
-        Ok(self.bytes.into())
+        if length == bytes.len() {
+            bytes.resize(length.saturating_mul(2).min(most), 0);
+        }
     }
 }
 
@@ -287,6 +284,33 @@ mod tests {
         let too_large = TransportError::TooLarge(TruncatedBody::of(&plain, 9_999));
         assert_eq!(read(false, 9_999, &plain), Err(too_large.clone()));
         assert_eq!(read(true, 9_999, &gzip(&plain)), Err(too_large), "compressed, the body is below the limit");
+    }
+
+    #[test]
+    fn a_body_that_claims_another_length_is_read_to_its_end() {
+        let plain = vec![b'x'; 300_000];
+        for claimed in [0_u32, 1, 299_999, 300_001, u32::MAX] {
+            let mut sent = gzip(&plain);
+            let length = sent.len() - 4;
+            sent[length..].copy_from_slice(&claimed.to_le_bytes());
+            // The length is wrong, which a reader of gzip reports once it has read everything.
+            let broken = read(true, 300_000, &sent).unwrap_err().to_string();
+            assert!(broken.contains("incorrect length check"), "{claimed}: {broken}");
+        }
+        // Much of it is empty.
+        let empty = gzip(b"").repeat(1_000);
+        assert!(matches!(read(true, 1_000, &empty), Err(TransportError::Broken(_))));
+    }
+
+    #[test]
+    fn what_cannot_be_compressed_may_fill_the_limit() {
+        let mut random = fastrand::Rng::with_seed(3);
+        let plain: Vec<u8> = (0..100_000).map(|_| random.u8(..)).collect();
+        let sent = gzip(&plain);
+        assert!(sent.len() > plain.len());
+        assert_eq!(read(true, 100_000, &sent).unwrap(), plain);
+        let too_large = TransportError::TooLarge(TruncatedBody::of(&plain, 50_000));
+        assert_eq!(read(true, 50_000, &sent), Err(too_large), "before all of it has arrived");
     }
 
     #[test]

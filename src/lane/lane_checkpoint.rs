@@ -282,10 +282,20 @@ mod tests {
         let copy = LaneCheckpoint::decode(&copy).unwrap();
         assert_eq!((&copy.position, copy.settled), (&checkpoint.position, checkpoint.settled));
         assert!(!copy.ledger.has_journals() && copy.is_complete_with(&Default::default()));
+        assert!(!checkpoint.is_complete_with(&Default::default()), "its identities are in the journal");
         assert_eq!((copy.ledger.since(), copy.ledger.asked()), (now, checkpoint.ledger.asked()));
         assert!(
             copy.ledger.generation() > checkpoint.ledger.generation(),
             "the original's repairs do not complete the copy's ledger"
         );
+    }
+
+    #[test]
+    fn a_lane_that_begins_again_begins_where_it_is_told_to() {
+        let mut checkpoint = checkpoint(|since| Ledger::begin(since, "".to_owned(), true));
+        let earlier = SourcePosition::starting_at(Timestamp::from_micros(1_600_000_000_000_000));
+        checkpoint.restart(earlier.clone());
+        assert_eq!(checkpoint.position, earlier);
+        assert_eq!(LaneCheckpoint::decode(&checkpoint.encode()).unwrap().position, earlier);
     }
 }

@@ -96,3 +96,63 @@ impl PendingBatch {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AT: Timestamp = Timestamp::from_micros(1_795_432_000_000_000);
+
+    fn record(id: u64) -> Record {
+        Record {
+            range: 0..2,
+            id: id.to_string().into(),
+            identity: Identity::from_bytes([id as u8; 16]),
+            time: Some(AT),
+            order: Some(AT),
+            record_key: RecordKey { id, version: 1, content: None, time: AT, created: Some(AT) },
+            enrichment: Some("{}".into()),
+        }
+    }
+
+    fn batch_of(ids: impl Iterator<Item = u64>) -> PendingBatch {
+        let mut pending = PendingBatch::new(Stream::Threats);
+        for record in ids.map(record) {
+            pending.record_keys.push(record.record_key);
+            pending.batch.push_with(&record.id, record.identity, record.time, |buffer| {
+                buffer.extend_from_slice(b"{}");
+                None
+            });
+        }
+        pending
+    }
+
+    /// A batch that forgot that the console's answers were not in order would move the watermark over what is missing.
+    #[test]
+    fn an_event_that_is_moved_to_the_next_batch_takes_along_what_is_known_of_its_page() {
+        let mut full = batch_of(1..4);
+        full.context = PollContext { pass: 2, start: AT, ..PollContext::default() };
+        (full.newest, full.ordered) = (Some(AT), false);
+        let next = full.split_last();
+        let ids = |pending: &PendingBatch| pending.record_keys.iter().map(|key| key.id).collect::<Vec<_>>();
+        assert_eq!((ids(&full), ids(&next)), (vec![1, 2], vec![3]));
+        assert_eq!((full.batch.len(), next.batch.len()), (2, 1));
+        assert_eq!((next.newest, next.watermark(), next.context), (Some(AT), None, full.context));
+        full.ordered = true;
+        assert_eq!(full.split_last().watermark(), Some(AT));
+    }
+
+    #[test]
+    fn an_event_that_is_discarded_is_accounted_for_and_not_sent() {
+        let mut pending = batch_of(1..3);
+        pending.discard_last(&record(2));
+        assert_eq!((pending.batch.len(), pending.record_keys.len()), (1, 1));
+        assert_eq!(pending.batch.event(0).unwrap().identity, record(1).identity);
+        // What was fetched in addition to it is not kept.
+        assert_eq!(pending.excluded.len(), 1);
+        assert_eq!((pending.excluded[0].identity, &pending.excluded[0].enrichment), (record(2).identity, &None));
+        pending.discard_last(&record(1));
+        assert!(!pending.is_empty() && pending.batch.is_empty(), "two records are to be accounted for");
+        assert!(PendingBatch::new(Stream::Threats).is_empty());
+    }
+}

@@ -18,6 +18,8 @@ use crate::telemetry::Telemetry;
 struct Script {
     answers: std::sync::Mutex<VecDeque<Outcome>>,
     sent: std::sync::Mutex<Vec<(String, Option<Vec<u8>>)>>,
+    /// A request has events with the same labels only; those of every third event are the same.
+    separates_labels: AtomicBool,
 }
 
 impl Script {
@@ -37,6 +39,10 @@ impl Sink for Script {
 
     fn send<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Attempt> {
         async { self.answer(batch, None) }.boxed()
+    }
+
+    fn separates_labels(&self) -> bool {
+        self.separates_labels.load(Ordering::Relaxed)
     }
 
     fn probe(&self) -> BoxFuture<'_, Probe> {
@@ -122,6 +128,10 @@ impl Case {
                 body.extend_from_slice(b"{}");
                 None
             });
+            if self.sink.separates_labels() {
+                let site = [("site".to_owned(), (event % 3).to_string())];
+                batch.label_last(Arc::new(site.into_iter().collect()));
+            }
         }
         let transaction = update.map(|update| Transaction { sink: self.sink.clone(), update: Box::new(update) });
         let (settled, begun) = (Settled::none_of(events), Instant::now());
@@ -157,6 +167,15 @@ async fn a_batch_with_unnamed_refusals_is_stored_whole_and_counted_once() {
     let seen = case.deliver(12, None).await;
     assert_eq!((seen.result, seen.settled.len(), case.stored().len()), (Ok(()), 12, 12), "one of them was accepted");
     assert_eq!(case.counted(), (1, 11));
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_with_the_same_labels_are_sent_together_where_a_request_has_one_set_of_labels() {
+    let case = Case::new([]);
+    case.sink.separates_labels.store(true, Ordering::Relaxed);
+    let seen = case.deliver(8, None).await;
+    assert_eq!((seen.result, seen.settled.len(), case.counted()), (Ok(()), 8, (8, 0)));
+    assert_eq!(case.sent(), ["0 3 6", "1 4 7", "2 5"]);
 }
 
 #[tokio::test(start_paused = true)]

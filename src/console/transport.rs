@@ -16,7 +16,7 @@ use crate::settings::{ClientError, HttpSettings, RenewableClient, describe_reque
 const ERROR_BODY_BYTES: usize = 64 * 1024;
 /// The maximum of gzip.
 const WINDOW_BITS: u8 = 15;
-/// deflate makes at most so many bytes of one.
+/// deflate expands a byte to at most so many.
 const MOST_INFLATED: usize = 1_032;
 
 /// One request to a console.
@@ -161,7 +161,7 @@ fn classify(error: &reqwest::Error, timeout: Duration) -> TransportError {
 
 /// A body while it arrives, limited in size.
 struct Body {
-    /// As they arrive.
+    /// Compressed, if it is gzip.
     bytes: Vec<u8>,
     is_gzip: bool,
     /// Limit for the body after decompression.
@@ -199,7 +199,8 @@ impl Body {
 fn inflate(mut gzip: &[u8], max_bytes: usize) -> Result<Vec<u8>, TransportError> {
     // One byte more than the limit shows that it is exceeded.
     let most = max_bytes.saturating_add(1);
-    // The last four bytes are the length of what they end, as far as the console tells the truth.
+    // The last four bytes are the length of the last member. A body whose member has another length is refused, so that
+    // no page has more space than twice its bytes.
     let said = gzip.last_chunk().map_or(0, |length| u32::from_le_bytes(*length) as usize);
     let mut bytes = vec![0; said.min(gzip.len().saturating_mul(MOST_INFLATED)).clamp(1, most)];
     let mut length = 0;
@@ -296,6 +297,13 @@ mod tests {
             // The length is wrong, which a reader of gzip reports once it has read everything.
             let broken = read(true, 300_000, &sent).unwrap_err().to_string();
             assert!(broken.contains("incorrect length check"), "{claimed}: {broken}");
+        }
+        // The last of two members is the shorter one by far, or the longer one.
+        for (first, last) in [(1, 300_000), (300_000, 1)] {
+            let both = [gzip(&plain[..first]), gzip(&plain[..last])].concat();
+            let read = inflate(&both, 300_001).unwrap();
+            assert_eq!(read, vec![b'x'; first + last]);
+            assert!(read.capacity() <= 2 * read.len(), "{}", read.capacity());
         }
         // Much of it is empty.
         let empty = gzip(b"").repeat(1_000);

@@ -21,8 +21,8 @@ pub struct Reached {
 /// What prevents a connection.
 pub async fn reach(settings: &ConsoleSettings) -> Result<Reached, String> {
     let client = settings.http().client().map_err(|error| error.to_string())?;
-    let url = format!("{}/web/api/v2.1/system/status", settings.url.base());
-    let response = client.get(&url).send().await.map_err(|error| describe_request_error(&error))?;
+    let url = settings.url.with("/web/api/v2.1/system/status", None);
+    let response = client.get(url).send().await.map_err(|error| describe_request_error(&error))?;
     let kind = response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let is_page = response.status().is_success() && kind.starts_with("text/html");
     let url = response.url();

@@ -198,3 +198,19 @@ fn too_deep_records_become_error_events() {
         assert_eq!(mapped.is_ok(), depth <= 127, "{depth}");
     }
 }
+
+/// Where engines are not what the console's documentation says.
+#[test]
+fn engines_of_another_form_are_kept() {
+    for engines in [json!(false), json!("SentinelOne Cloud"), json!({ "key": "a" }), json!([["a"]]), json!([7, null])] {
+        for key in ["engines", "detectionEngines"] {
+            let record = json!({ "threatInfo": { (key): engines } });
+            let mut out = Vec::new();
+            mapper_to(Schema::Ocsf, Stream::Threats, false).map(record.to_string().as_bytes(), &mut out).unwrap();
+            let event: Value = serde_json::from_slice(&out).unwrap();
+            let mut coverage = Coverage::default();
+            coverage.add(Schema::Ocsf, Stream::Threats, &record, &event);
+            assert!(coverage.lost.is_empty(), "{key} {engines}: {:?}\n{event:#}", coverage.lost);
+        }
+    }
+}

@@ -2,7 +2,7 @@
 
 use super::event::Event;
 use crate::record::threat::ThreatInfo;
-use crate::record::{Escaped, Value};
+use crate::record::{Escaped, Kind, Value};
 use crate::transform::common::classification::Word;
 use crate::transform::common::placeholder::{first_scalar, is_placeholder};
 
@@ -69,15 +69,17 @@ impl<'a> Engines<'a> {
         let is_mapped = |value: Value<'_>| value.escaped().is_some_and(|text| !is_placeholder(text));
         let mut is_complete = true;
         for engine in self.detected.elements() {
-            is_complete &= is_mapped(engine)
-                || engine.entries().all(|(key, value)| matches!(&*key, "key" | "title") && is_mapped(value));
+            let mut entries = engine.entries();
+            let mut has_mapped = || entries.all(|(key, value)| matches!(&*key, "key" | "title") && is_mapped(value));
+            is_complete &= is_mapped(engine) || engine.kind() == Kind::Object && has_mapped();
         }
         if !is_complete {
             return;
         }
         let has_keys = self.detected.elements().next().is_some();
         let is_title = |title: Value<'_>| self.each().any(|(_, known)| known.raw() == title.raw());
-        if self.titles.elements().all(|title| is_mapped(title) && is_title(title)) {
+        if self.titles.kind() == Kind::Array && self.titles.elements().all(|title| is_mapped(title) && is_title(title))
+        {
             info.engines.take();
         }
         if has_keys {

@@ -9,7 +9,7 @@ use std::{env, fs};
 
 /// `dirty_decay_ms`: freed pages return to the kernel after this time. `narenas`: the default is four for each core,
 /// which is too many on large nodes. docs/dev/performance.md has the measurements.
-const OPTIONS: &str = "dirty_decay_ms:1000,muzzy_decay_ms:0,narenas:4";
+const OPTIONS: &str = "dirty_decay_ms:4000,muzzy_decay_ms:0,narenas:4";
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-changed=build.rs");

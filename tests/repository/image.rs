@@ -131,7 +131,7 @@ fn the_allocator_has_its_options_without_any_configuration() {
         String::from_utf8(output.stderr).unwrap()
     };
     let set = options("stats_print:true");
-    for option in ["opt.narenas: 4\n", "opt.dirty_decay_ms: 1000 ", "opt.muzzy_decay_ms: 0 "] {
+    for option in ["opt.narenas: 4\n", "opt.dirty_decay_ms: 4000 ", "opt.muzzy_decay_ms: 0 "] {
         assert!(set.contains(option), "{option} is missing in\n{set}");
     }
     let changed = options("stats_print:true,narenas:2");

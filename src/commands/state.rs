@@ -140,27 +140,58 @@ async fn manage(command: Command, store: &dyn Store, state: &StateArgs) -> anyho
         Command::Show { lane } => show(&lane, &load_whole(store, &lane.clone().into()).await?)?,
         Command::Set { lane, to } => {
             let key = lane.into();
-            let mut checkpoint = decode(&key, store.claim(&key).await?)?;
-            // `since` moves too if the new time is earlier: a lane pulls nothing before `since`.
-            checkpoint.since_resolved = checkpoint.since_resolved.min(to);
-            checkpoint.restart(SourcePosition::starting_at(to));
-            // The new ledger counts no record twice, and does not report the records before `to` as missing.
-            let LaneCheckpoint { ledger, .. } = &mut checkpoint;
-            ledger.restart(to, ledger.asked().to_owned(), ledger.has_journals());
-            store.commit(&key, checkpoint.encode().into()).await?;
+            let checkpoint = decode(&key, store.claim(&key).await?)?;
+            restart(store, &key, checkpoint, to).await?;
             print_line(format!("{key} continues from {to}"))?;
         }
         Command::Rename { from, to } => rename(store, &from, &to).await?,
         Command::Delete { name } => {
             for lane in lanes_of(store, &name).await? {
-                store.delete(&lane.clone().into()).await?;
-                print_line(format!("{lane} starts at its `since` again"))?;
+                delete(store, &lane.into()).await?;
             }
         }
         Command::Export { file } => transfer::export(store, state, &file).await?,
         Command::Import { file, replace } => transfer::Import::read(&file)?.write(store, state, replace).await?,
     }
     Ok(())
+}
+
+/// The lane begins at `to`: records from then on are pulled again, or skipped.
+async fn restart(
+    store: &dyn Store,
+    key: &CheckpointKey,
+    mut checkpoint: LaneCheckpoint,
+    to: Timestamp,
+) -> anyhow::Result<()> {
+    // `since` moves too if the new time is earlier: a lane pulls nothing before `since`.
+    checkpoint.since_resolved = checkpoint.since_resolved.min(to);
+    checkpoint.restart(SourcePosition::starting_at(to));
+    // The new ledger counts no record twice, and does not report the records before `to` as missing.
+    let LaneCheckpoint { ledger, .. } = &mut checkpoint;
+    ledger.restart(to, ledger.asked().to_owned(), ledger.has_journals());
+    store.commit(key, checkpoint.encode().into()).await?;
+    Ok(())
+}
+
+async fn delete(store: &dyn Store, key: &CheckpointKey) -> anyhow::Result<()> {
+    // A damaged one can be deleted too.
+    if let Ok(Some(copy)) = copy_of(store, key).await {
+        // The lane would continue from the checkpoint in its sink, which only another one in the store replaces.
+        store.claim(key).await?;
+        let since = copy.since_resolved;
+        restart(store, key, copy, since).await?;
+        print_line(format!("{key} starts at {since} again, as when it was new"))?;
+    } else {
+        store.delete(key).await?;
+        print_line(format!("{key} starts at its `since` again"))?;
+    }
+    Ok(())
+}
+
+/// The copy of a checkpoint that is in the lane's sink.
+async fn copy_of(store: &dyn Store, key: &CheckpointKey) -> anyhow::Result<Option<LaneCheckpoint>> {
+    let copy = store.load(key).await?.filter(|bytes| LaneCheckpoint::is_copy(bytes));
+    copy.map(|bytes| decode(key, Some(bytes))).transpose()
 }
 
 async fn load(store: &dyn Store, key: &CheckpointKey) -> anyhow::Result<LaneCheckpoint> {
@@ -259,7 +290,13 @@ async fn rename(store: &dyn Store, from: &str, to: &str) -> anyhow::Result<()> {
             )
             .into());
         }
-        store.rename(&from.clone().into(), &to.clone().into()).await?;
+        let key = from.clone().into();
+        if let Some(copy) = copy_of(store, &key).await? {
+            // A copy would yield to what the sink has of a lane of the new name.
+            store.claim(&key).await?;
+            store.commit(&key, copy.encode().into()).await?;
+        }
+        store.rename(&key, &to.clone().into()).await?;
         print_line(format!("{from} is now {to}"))?;
     }
     Ok(())

@@ -4,7 +4,11 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
+use s1_forwarder::checkpoint::{CheckpointBackend, CheckpointKey};
 use s1_forwarder::emulator::{Kind, system_clock};
+use s1_forwarder::lane::LaneCheckpoint;
+use s1_forwarder::source::SourcePosition;
+use s1_forwarder::state::FileStore;
 use serde_json::json;
 
 use crate::support::harness::Harness;
@@ -59,6 +63,39 @@ async fn a_second_process_on_the_same_state_is_refused() {
     let listed = harness.command(&["state", "delete", "acme/activities/siem"]).await;
     assert!(listed.code == Some(0) && listed.stdout.contains("acme/activities/siem"), "{}", listed.stdout);
     assert!(harness.sink.ledger().counts().values().all(|count| *count == 1));
+}
+
+/// A transactional sink has the checkpoint itself, and the store a copy, which yields to it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_that_is_renamed_or_deleted_is_no_copy_any_more() {
+    let harness = Harness::new(|setup| setup.activities = 30).await;
+    harness.put_changed("acme", json!({}));
+    assert_eq!(harness.once(&[]).await.code, Some(0));
+    let store = || FileStore::open(&harness.path("state")).unwrap();
+    let stored = async |name: &str| {
+        let key: CheckpointKey = name.parse().unwrap();
+        let bytes = store().load(&key).await.unwrap().unwrap();
+        (LaneCheckpoint::is_copy(&bytes), LaneCheckpoint::decode(&bytes).unwrap())
+    };
+    let (_, checkpoint) = stored("acme/activities/siem").await;
+    let put_copy = async |name: &str| {
+        store().commit(&name.parse().unwrap(), checkpoint.copy().into()).await.unwrap();
+        assert!(stored(name).await.0);
+    };
+
+    put_copy("acme/activities/siem").await;
+    let renamed = harness.command(&["state", "rename", "acme", "other"]).await;
+    assert_eq!(renamed.code, Some(0), "{}", renamed.stderr);
+    let (is_copy, renamed) = stored("other/activities/siem").await;
+    assert_eq!((is_copy, renamed.position), (false, checkpoint.position.clone()));
+
+    put_copy("other/activities/siem").await;
+    let deleted = harness.command(&["state", "delete", "other"]).await;
+    assert!(deleted.code == Some(0) && deleted.stdout.contains("starts at 2"), "{}{}", deleted.stdout, deleted.stderr);
+    let (is_copy, deleted) = stored("other/activities/siem").await;
+    assert_eq!((is_copy, deleted.position), (false, SourcePosition::starting_at(checkpoint.since_resolved)));
+    assert_eq!(harness.command(&["state", "delete", "other"]).await.code, Some(0));
+    assert!(harness.command(&["state", "list"]).await.stdout.contains("no checkpoints"));
 }
 
 /// Checkpoints name customers, and dead letters hold whole events.

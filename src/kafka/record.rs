@@ -70,15 +70,16 @@ impl LaneRecords {
         let CheckpointUpdate { checkpoint, journal: change } = update;
         let mut after = Stored { sequence: before.sequence + 1, chunks: 0, journal: before.journal.clone() };
         let mut messages = Vec::new();
-        for (segment, offset) in after.journal.extract_if(.., |(segment, _)| change.dropped.contains(segment)) {
-            messages.push(self.journal(segment, offset, None));
-        }
         for append in change.appends {
             let offsets = (append.offset..).step_by(MAX_CHUNK_BYTES);
             for (offset, part) in offsets.zip(append.bytes.chunks(MAX_CHUNK_BYTES)) {
                 after.journal.insert((append.segment, offset));
                 messages.push(self.journal(append.segment, offset, Some(part)));
             }
+        }
+        // Last, since attempts that failed may have left appends to a segment that is dropped now.
+        for (segment, offset) in after.journal.extract_if(.., |(segment, _)| change.dropped.contains(segment)) {
+            messages.push(self.journal(segment, offset, None));
         }
         let crc = crc32fast::hash(&checkpoint);
         let mut head = checkpoint;

@@ -253,4 +253,15 @@ mod tests {
         assert_eq!(found.segment(&segment_key(LANE, 7)).as_deref(), Some(&b"abcdef"[..]));
         assert_eq!((found.journal(LANE), found.segment(&segment_key(LANE, 8))), (stored.journal, None));
     }
+
+    /// An attempt that failed began the segment, and the next one does without it.
+    #[test]
+    fn a_segment_that_is_begun_and_dropped_is_not_left_behind() {
+        let append = Append { segment: 9, offset: 0, bytes: vec![1] };
+        let change = JournalChange { appends: vec![append], dropped: vec![9] };
+        let update = CheckpointUpdate { checkpoint: vec![1], journal: change };
+        let (stored, log) = LaneRecords::new("t", 7, LANE).update(&Stored::default(), "id", update);
+        assert_eq!(removed(&log), ["a/threats/b#j9#0"]);
+        assert_eq!((read(log).journal(LANE), stored.journal), (JournalIndex::new(), JournalIndex::new()));
+    }
 }

@@ -155,9 +155,9 @@ impl<'a> SendStage<'a> {
         let transaction = self.sink.clone().map(|sink| {
             let journal = self.writer.take_journal_change(self.checkpoint);
             let (before, passes, pending) = (self.checkpoint.clone(), self.passes.to_vec(), pending.clone());
-            let (clock, committed) = (delivery.clock, committed.clone());
+            let (now, committed) = (delivery.clock.now(), committed.clone());
             let update = move |settled: &[usize]| {
-                let (checkpoint, update) = covering(&before, &journal, &passes, &pending, settled, clock.now());
+                let (checkpoint, update) = covering(&before, &journal, &passes, &pending, settled, now);
                 *committed.lock() = Some((settled.len(), checkpoint));
                 update
             };
@@ -228,7 +228,8 @@ impl<'a> SendStage<'a> {
 }
 
 /// The checkpoint that a transactional sink commits with these events of a batch. No other batch is in flight, so it
-/// adds to what was known `before` the batch.
+/// adds to what was known `before` the batch. A batch that is split has several, which all begin there: with the same
+/// `now`, so that none of them needs a segment of the journal that the one before has removed as too old.
 fn covering(
     before: &LaneCheckpoint,
     journal: &JournalChange,

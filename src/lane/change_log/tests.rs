@@ -114,8 +114,25 @@ impl Lane {
         self.batches += 1;
     }
 
+    /// Settles a batch that a transactional sink commits in two parts. A kill after either finds what was committed.
+    async fn commit_in_two(&mut self, context: PollContext, records: &[RecordKey], at: Timestamp) {
+        let begun = self.checkpoint.take_appends(at);
+        let before = self.checkpoint.clone();
+        for settled in [records.len() / 3, records.len()] {
+            self.checkpoint = before.clone();
+            self.settle(context, &records[..settled], at);
+            let appends = begun.iter().cloned().chain(self.checkpoint.take_appends(at)).collect();
+            self.commit(appends).await;
+            self.assert_stored().await;
+        }
+    }
+
     async fn store(&mut self, at: Timestamp) {
         let appends = self.checkpoint.take_appends(at);
+        self.commit(appends).await;
+    }
+
+    async fn commit(&mut self, appends: Vec<Append>) {
         let journal = JournalChange { appends, dropped: self.checkpoint.ledger.released().to_vec() };
         let update = CheckpointUpdate { checkpoint: self.checkpoint.encode(), journal };
         let removed = self.store.commit(&self.key(), update).await.unwrap();
@@ -145,7 +162,9 @@ impl Lane {
     }
 
     async fn assert_stored(&self) {
-        assert!(self.stored().await.unwrap() == self.checkpoint, "another checkpoint comes back");
+        let mut stored = self.stored().await.unwrap();
+        stored.position.align(&self.passes);
+        assert!(stored == self.checkpoint, "another checkpoint comes back");
         let referred = self.checkpoint.journal(&self.store, &self.key()).await.unwrap();
         assert!(self.store.stored.lock().1.keys().eq(referred.keys()), "segments stay that nothing refers to");
     }
@@ -368,7 +387,7 @@ async fn a_damaged_journal_is_refused_and_one_that_is_longer_is_not() {
 /// What a lane does between two writes.
 #[derive(Debug, Clone)]
 enum Step {
-    Take { pass: usize, records: Vec<(u8, u8, u64)> },
+    Take { pass: usize, records: Vec<(u8, u8, u64)>, in_two: bool },
     Finish { pass: usize, open: bool },
     Wait(u32),
     ForgetKeys,
@@ -380,7 +399,8 @@ enum Step {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let records = prop::collection::vec((any::<u8>(), any::<u8>(), any::<u64>()), 0..120);
     let step = prop_oneof![
-        8 => (0..2_usize, records).prop_map(|(pass, records)| Step::Take { pass, records }),
+        8 => (0..2_usize, records, any::<bool>())
+            .prop_map(|(pass, records, in_two)| Step::Take { pass, records, in_two }),
         3 => (0..2_usize, any::<bool>()).prop_map(|(pass, open)| Step::Finish { pass, open }),
         2 => prop_oneof![9 => 0..60_u32, 1 => 0..4000_u32].prop_map(Step::Wait),
         1 => Just(Step::ForgetKeys),
@@ -407,7 +427,7 @@ proptest! {
         let mut at = now();
         for step in steps {
             match step {
-                Step::Take { pass, records } => {
+                Step::Take { pass, records, in_two } => {
                     let context = PollContext { pass: pass.min(lane.passes.len() - 1), start: at, ..PollContext::default() };
                     let records: Vec<RecordKey> = records.iter().map(|(id, second, version)| {
                         let time = match stream {
@@ -419,7 +439,11 @@ proptest! {
                         let content = (stream == Stream::Agents).then_some(version & ((1 << 40) - 1));
                         RecordKey { id: u64::from(*id), version: *version, content, time, created: Some(time) }
                     }).collect();
-                    lane.settle(context, &records, at);
+                    if in_two {
+                        runtime.block_on(lane.commit_in_two(context, &records, at));
+                    } else {
+                        lane.settle(context, &records, at);
+                    }
                 }
                 Step::Finish { pass, open } => {
                     let context = PollContext { pass: pass.min(lane.passes.len() - 1), start: at, leaves_open: open, ..PollContext::default() };
@@ -443,8 +467,6 @@ proptest! {
             }
         }
         runtime.block_on(lane.store(at));
-        let mut stored = runtime.block_on(lane.stored()).unwrap();
-        stored.position.align(&lane.passes);
-        prop_assert_eq!(stored, lane.checkpoint);
+        runtime.block_on(lane.assert_stored());
     }
 }

@@ -88,6 +88,11 @@ impl CheckpointWriter {
         failing.as_ref().map(|failing| failing.since).or(writing.as_ref().map(|_| *begun_at))
     }
 
+    /// Shows that the store accepts nothing, until it accepts the checkpoint. A write that hangs does not show it.
+    pub fn stalled(&mut self, reason: String) {
+        self.main.failed(reason);
+    }
+
     /// True while something is to be written, or is being written.
     pub fn has_changes(&self) -> bool {
         self.main.has_changes()
@@ -304,11 +309,13 @@ impl BackendWriter {
                 self.superseded = true;
                 self.meter.superseded(&error.to_string());
             }
-            Err(error) => {
-                self.retry();
-                self.meter.set_store_failure(Some(LaneState::Stopped(error.to_string())));
-            }
+            Err(error) => self.failed(error.to_string()),
         }
+    }
+
+    fn failed(&mut self, reason: String) {
+        self.retry();
+        self.meter.set_store_failure(Some(LaneState::Stopped(reason)));
     }
 
     fn retry(&mut self) {

@@ -119,8 +119,12 @@ impl<'a> SendStage<'a> {
                 () = delivery.health.changed() => {}
                 () = sleep_until(silent_from.unwrap_or_else(Instant::now)), if silent_from.is_some() && !is_silent => {}
                 () = sleep_until(give_up_at.unwrap_or_else(Instant::now)), if give_up_at.is_some() => {
-                    let what = if give_up_at == store_timeout { "state store" } else { "sink" };
+                    let is_store = give_up_at == store_timeout;
+                    let what = if is_store { "state store" } else { "sink" };
                     let reason = format!("the {what} has accepted nothing for a while");
+                    if is_store {
+                        self.writer.stalled(reason.clone());
+                    }
                     break Err(Failure::Transient { reason, after: Some(delivery.throttle.blocked_for()) });
                 }
                 next = mapped.recv(), if accepts_more => match next {

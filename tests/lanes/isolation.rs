@@ -11,9 +11,10 @@ use s1_forwarder::record::Stream;
 use s1_forwarder::sink::Outcome;
 use s1_forwarder::sink::memory::MemorySink;
 use s1_forwarder::state::MemoryStore;
+use s1_forwarder::telemetry::LaneState;
 use tokio::time::sleep;
 
-use super::harness::LaneHarness;
+use super::harness::{LaneHarness, Running};
 
 /// More than ten lanes deliver in the time that they get.
 const ACTIVITIES: usize = 16_000;
@@ -128,6 +129,8 @@ async fn ninety_lanes_whose_stores_stall_give_back_what_they_hold() {
     sleep(Duration::from_secs(20)).await;
     assert_eq!(harness.budget.used(), 0, "bytes are held by lanes whose stores stall");
     assert_eq!(totals(&sinks[..90]), stalled, "a lane whose store stalls delivers nothing");
+    let is_stopped = |lane: &&Running| matches!(lane.metrics.state(), LaneState::Stopped(_));
+    assert_eq!(running.iter().filter(is_stopped).count(), 90, "a lane whose store stalls does not say so");
     println!("in 48 seconds next to ninety stalled stores: {healthy:?}");
     assert!(healthy.iter().all(|delivered| *delivered >= 5_000), "{healthy:?}");
     for store in &stores {
@@ -137,6 +140,7 @@ async fn ninety_lanes_whose_stores_stall_give_back_what_they_hold() {
     sleep(Duration::from_secs(600)).await;
     let counts = sinks[..90].iter().map(|sink| (sink.total(), sink.counts().len()));
     assert!(counts.clone().all(|counts| counts == (ACTIVITIES, ACTIVITIES)), "{:?}", counts.collect::<Vec<_>>());
+    assert_eq!(running.iter().filter(is_stopped).count(), 0, "all stores work again");
     running.iter().for_each(|lane| lane.task.abort());
 }
 

@@ -431,6 +431,7 @@ impl Poll {
 
     fn begin_walk(&mut self, from: Timestamp) {
         (self.pager, self.progress.newest, self.phase) = (Pager::from(from), from, Phase::Paging);
+        self.selection.returned.begin_list();
         self.null_answers = 0;
     }
 }

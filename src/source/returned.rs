@@ -9,8 +9,10 @@ use crate::record::Timestamp;
 pub(super) struct ReturnedVersions {
     /// The version of each id, and the second of the record's time.
     versions: HashMap<u64, (u64, i64)>,
-    /// The largest id, where the list is in the order of ids.
+    /// The largest id of the list.
     largest: u64,
+    /// The same when the list was begun again: it shows once more what came before, if it is in the order of ids.
+    shown_until: u64,
     is_unordered: bool,
 }
 
@@ -30,7 +32,7 @@ impl ReturnedVersions {
             Some((returned, _)) if *returned == version => Returned::This,
             Some(_) => Returned::Other,
             // It was returned after there was no more room.
-            None if self.is_full() && !self.is_unordered && id <= self.largest => Returned::This,
+            None if self.is_full() && !self.is_unordered && id <= self.shown_until => Returned::This,
             None => Returned::Never,
         }
     }
@@ -58,6 +60,11 @@ impl ReturnedVersions {
     /// Another list begins, of which the order of ids is the poll's next one.
     pub fn next_list(&mut self) {
         self.largest = 0;
+    }
+
+    /// The list is read from its beginning.
+    pub fn begin_list(&mut self) {
+        self.shown_until = self.largest;
     }
 
     pub fn len(&self) -> usize {

@@ -226,19 +226,28 @@ fn a_time_after_the_end_of_the_window_does_not_end_the_order() {
     assert!(matches!(poll.next_action(), Action::Emit(page) if page.ordered && page.records.len() == 1));
 }
 
-/// There are hundreds of thousands, and they are in no budget. A walk that begins again returns none of them twice.
-#[test]
-fn a_sweep_remembers_no_more_findings_than_a_window() {
-    const PAGE: u64 = 1_000;
-    let findings = |page: u64, next: Option<&str>| {
-        let finding = |id| format!(r#"{{"id":"{}","status":"Detected"}}"#, 10_000_000 + id);
-        list(&(page * PAGE..(page + 1) * PAGE).map(finding).collect::<Vec<_>>(), next)
-    };
-    let pages = MANY_FINDINGS as u64 / PAGE + 10;
+const PAGE: u64 = 1_000;
+
+/// A page of findings in the order of their ids.
+fn findings(page: u64, next: Option<&str>) -> String {
+    let finding = |id| format!(r#"{{"id":"{}","status":"Detected"}}"#, 10_000_000 + id);
+    list(&(page * PAGE..(page + 1) * PAGE).map(finding).collect::<Vec<_>>(), next)
+}
+
+/// A poll that has read so many pages of all findings.
+fn sweep(pages: u64) -> Poll {
     let mut poll = poll(&Pull::of(Stream::Vulnerabilities), SourcePosition::starting_at(Timestamp::default()), begin());
     for page in 0..pages {
         assert_eq!(emitted(&mut poll, &findings(page, Some(&format!("c{page}")))).len() as u64, PAGE, "page {page}");
     }
+    poll
+}
+
+/// There are hundreds of thousands, and they are in no budget. A walk that begins again returns none of them twice.
+#[test]
+fn a_sweep_remembers_no_more_findings_than_a_window() {
+    let pages = MANY_FINDINGS as u64 / PAGE + 10;
+    let mut poll = sweep(pages);
     assert_eq!(poll.key_count(), MANY_FINDINGS);
     let refused = ConsoleError::BadCursor("expired".to_owned());
     assert_eq!(poll.answered(Err(refused.clone()), begin()), Err(refused));
@@ -246,4 +255,18 @@ fn a_sweep_remembers_no_more_findings_than_a_window() {
         assert!(emitted(&mut poll, &findings(page, Some(&format!("d{page}")))).is_empty(), "page {page} again");
     }
     assert_eq!(emitted(&mut poll, &findings(pages, None)).len() as u64, PAGE, "and goes on");
+}
+
+/// A finding without an id of digits gets a key that is larger than the ids of most.
+#[test]
+fn a_sweep_returns_what_comes_after_a_large_id() {
+    let pages = MANY_FINDINGS as u64 / PAGE;
+    let mut poll = sweep(pages);
+    let other = format!(r#"{{"id":"{}","status":"Detected"}}"#, u64::MAX);
+    assert_eq!(emitted(&mut poll, &list(&[other], Some("other"))).len(), 1);
+    assert_eq!(emitted(&mut poll, &findings(pages, Some("last"))).len() as u64, PAGE);
+    let refused = ConsoleError::BadCursor("expired".to_owned());
+    assert_eq!(poll.answered(Err(refused.clone()), begin()), Err(refused));
+    assert!(emitted(&mut poll, &findings(0, Some("again"))).is_empty(), "it is remembered");
+    assert_eq!(emitted(&mut poll, &findings(pages + 1, None)).len() as u64, PAGE, "no order says that it was shown");
 }

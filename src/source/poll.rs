@@ -29,7 +29,7 @@ const NULL_TRIES: usize = 3;
 mod stepping;
 mod walks;
 
-/// Everything in [bound, S] that the position has not seen, page by page.
+/// What the position has not seen of [bound, S], or of the parts of it that are due, page by page.
 #[derive(Debug)]
 pub struct Poll {
     pull: Arc<Pull>,
@@ -42,19 +42,16 @@ pub struct Poll {
     to: Timestamp,
     /// The walks that follow.
     walks: VecDeque<Span>,
-    /// Records of earlier times were read before, by the poll before this one.
-    new_from: Option<Timestamp>,
-    /// A part was read again because of its count.
-    has_late: bool,
-    /// A record was found that the poll before this one had not read.
-    found_late: bool,
+    /// The time that earlier polls have read and that stays open.
+    open: Option<Span>,
+    /// How many more records the console counts there than the position knows, and how many were found.
+    excess: u64,
+    found_late: u64,
     /// The lists of a window of findings, one after the other.
     scan: Option<FindingsScan>,
     /// To be emitted before anything else is asked.
     ready: Option<Page>,
     null_answers: usize,
-    /// The bound with which it began: its copy of the position moves on.
-    bound: Timestamp,
     learned: Learned,
 }
 
@@ -63,15 +60,15 @@ pub struct Poll {
 pub struct Learned {
     /// The console answers `data: null` where it counts nothing: it is asked for its count at once.
     is_null_usual: bool,
-    /// The bound of a poll for which the console counted records that it did not show. It is asked for counts again
-    /// when the bound has moved.
+    /// The start of a poll for which the console counted records that it did not show. It is asked for no counts until
+    /// half of `overlap` later.
     miscounted_at: Option<Timestamp>,
 }
 
 /// How a poll has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PollEnd {
-    /// Everything in [bound, S] was returned.
+    /// Everything that was due in [bound, S] was returned.
     Complete,
     /// There was nothing to ask for: the snapshot of this time is complete, or S is before the bound.
     NotDue,
@@ -145,13 +142,13 @@ impl Poll {
         // A pass that looks for changes without a new time has to read all records again.
         let is_by_time = pass == 0 && settings.keys == Keys::Versions && snapshot.is_none() && pull.window.is_none();
         let tail = if is_by_time && scan.is_none() { Tail::of(pass_position, settings, start) } else { None };
-        let bound = position.bound();
         // Versions that are not sent are counted, and not known. Where counts are known to be wrong, what came late is
         // read when its time is closed.
-        let is_uncounted = pull.drops_unchanged() || learned.miscounted_at == Some(bound);
+        let is_miscounted = learned.miscounted_at.is_some_and(|at| at <= start && start.since(at) < settings.reach / 2);
+        let is_uncounted = pull.drops_unchanged() || is_miscounted;
         let tail = tail.map(|tail| if is_uncounted { tail.without_counts() } else { tail });
         context.leaves_open = tail.as_ref().is_some_and(|tail| tail.closing.is_none());
-        let new_from = tail.as_ref().map(|tail| tail.new.from);
+        let open = tail.as_ref().map(|tail| tail.open);
         let from = pass_position.bound.whole_second();
         let phase = match pass_position.snapshot {
             Some(snapshot) if snapshot.stage == Stage::Marking => Phase::Marking(snapshot),
@@ -169,13 +166,12 @@ impl Poll {
             progress,
             to: start,
             walks: VecDeque::new(),
-            new_from,
-            has_late: false,
-            found_late: false,
+            open,
+            excess: 0,
+            found_late: 0,
             scan,
             ready: None,
             null_answers: 0,
-            bound,
             learned,
         };
         poll.begin_walks();
@@ -184,9 +180,9 @@ impl Poll {
 
     /// What the next poll has to know.
     pub fn learned(&self) -> Learned {
-        let has_wrong_counts = self.has_late && !self.found_late;
-        let miscounted_at = if has_wrong_counts { Some(self.bound) } else { self.learned.miscounted_at };
-        Learned { miscounted_at, ..self.learned }
+        let has_wrong_counts = self.found_late < self.excess;
+        let miscounted_at = has_wrong_counts.then_some(self.selection.context.start);
+        Learned { miscounted_at: miscounted_at.or(self.learned.miscounted_at), ..self.learned }
     }
 
     /// How a poll that is done has ended.
@@ -381,8 +377,11 @@ impl Poll {
         if !page.records.is_empty() {
             self.pager.found_new();
         }
-        let is_late = |record: &Record| record.order.is_some_and(|order| Some(order) < self.new_from);
-        self.found_late |= page.records.iter().chain(&page.excluded).any(is_late);
+        let is_late = |record: &&Record| {
+            let place = record.order.zip(self.open);
+            place.is_some_and(|(order, Span { from, to })| (from..to).contains(&order))
+        };
+        self.found_late += page.records.iter().chain(&page.excluded).filter(is_late).count() as u64;
         page.ordered = self.progress.ordered;
         if self.progress.ordered {
             let selection = &mut self.selection;
@@ -431,8 +430,8 @@ impl Poll {
 
     fn begin_walk(&mut self, from: Timestamp) {
         (self.pager, self.progress.newest, self.phase) = (Pager::from(from), from, Phase::Paging);
-        self.selection.returned.begin_list();
         self.null_answers = 0;
+        self.selection.returned.begin_list();
     }
 }
 

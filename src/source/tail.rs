@@ -38,6 +38,8 @@ pub(super) struct Span {
 pub(super) struct Tail {
     /// Read once more, because it is older than `overlap`. None: the poll leaves the bound where it is.
     pub closing: Option<Span>,
+    /// Read before, and not older than `overlap`.
+    pub open: Span,
     pub new: Span,
     /// To be counted, the next one last.
     parts: Vec<Span>,
@@ -46,6 +48,8 @@ pub(super) struct Tail {
     /// To be read again: the console has more records there than the position knows.
     pub late: Vec<Span>,
     counts: usize,
+    /// How many more records the console counts than the position knows.
+    pub excess: u64,
     /// Length of the newest part.
     newest: Duration,
 }
@@ -67,14 +71,16 @@ impl Tail {
         let newest = Duration::from_secs((pass.every / NEWEST_PART).as_secs()).max(SECOND);
         let mut tail = Self {
             closing,
+            open,
             new: Span { from: read_until, to: start },
             parts: Vec::new(),
             suspects: Vec::new(),
             late: Vec::new(),
             counts: 0,
+            excess: 0,
             newest,
         };
-        tail.divide(pass_position, open);
+        tail.divide(pass_position);
         Some(tail)
     }
 
@@ -98,9 +104,13 @@ impl Tail {
             return;
         };
         self.counts += 1;
+        let is_half = !self.suspects.is_empty();
         let Some(span) = self.suspects.pop().or_else(|| self.parts.pop()) else { return };
         let known = known(pass_position, span);
         if count > known as u64 {
+            if !is_half {
+                self.excess += count - known as u64;
+            }
             let is_newest = span.to == self.new.from;
             if known <= FEW && !is_newest || span.to.since(span.from) <= self.newest || self.counts >= MOST_COUNTS {
                 self.late.push(span);
@@ -128,7 +138,8 @@ impl Tail {
     }
 
     /// Parts whose counts a console does not cap, from the newest on.
-    fn divide(&mut self, pass_position: &PassPosition, open: Span) {
+    fn divide(&mut self, pass_position: &PassPosition) {
+        let open = self.open;
         let mut part = Span { from: open.to, to: open.to };
         let mut records = 0;
         let seconds = pass_position.seconds.range(open.from.seconds()..open.to.seconds()).rev();

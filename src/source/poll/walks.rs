@@ -30,7 +30,7 @@ impl Poll {
             return;
         }
         let Phase::FindingLate(tail) = std::mem::replace(&mut self.phase, Phase::Paging) else { return };
-        self.has_late = !tail.late.is_empty();
+        self.excess = tail.excess;
         if let Some(pass_position) = self.selection.position.of_pass(self.selection.context.pass) {
             self.walks = tail.walks(pass_position);
         }

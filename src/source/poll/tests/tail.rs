@@ -165,10 +165,34 @@ fn what_is_older_than_the_overlap_is_read_once_more_before_the_bound_moves() {
     // Half of `overlap` at a time.
     let mut not_due = poll(&activities(), position(-700..-30, 1, -149), begin());
     assert_eq!(question(&mut not_due), Some((-449, -30)));
-    let miscounted = Learned { miscounted_at: Some(not_due.bound), ..Learned::default() };
-    let mut not_due = poll_knowing(miscounted, &activities(), position(-700..-30, 1, -149), begin());
-    let (read, context) = walks(&mut not_due);
-    assert_eq!((read, context.leaves_open), (vec![(-30, 0)], true));
+}
+
+/// Nor when records come late all the same, or when the lane is so busy that the bound moves at each poll.
+#[test]
+fn a_console_that_counts_too_many_is_not_asked_again_for_half_of_the_overlap() {
+    for (count, is_right) in [(301, true), (303, false)] {
+        let mut poll = poll(&activities(), steady(), begin());
+        counted(&mut poll, count);
+        counted(&mut poll, 297);
+        let late = list(&[activity(77, second(-31), 0)], None);
+        assert_eq!(emitted(&mut poll, &late), ["77"]);
+        walks(&mut poll);
+        assert_eq!(poll.learned().miscounted_at, (!is_right).then(begin), "a count of {count}");
+    }
+    let knowing = |at, position| {
+        poll_knowing(Learned { miscounted_at: Some(at), ..Learned::default() }, &activities(), position, begin())
+    };
+    for at in [-1, -30, -149] {
+        let mut quiet = knowing(second(at), position(-700..-30, 1, -149));
+        let (read, context) = walks(&mut quiet);
+        assert_eq!((read, context.leaves_open), (vec![(-30, 0)], true));
+        assert_eq!(quiet.learned().miscounted_at, Some(second(at)));
+        let mut busy = knowing(second(at), position(-330..-30, 1_200, -30));
+        assert_eq!(walks(&mut busy).0, [(-330, -299), (-30, 0)]);
+    }
+    for at in [-150, 3_600] {
+        assert!(question(&mut knowing(second(at), steady())).is_some(), "{at}");
+    }
 }
 
 #[test]

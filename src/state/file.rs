@@ -25,7 +25,7 @@ const JOURNAL_SUFFIX: &str = ".journal";
 /// `--state file:DIR`: `DIR/lanes/PIPELINE/STREAM/SINK.checkpoint`, and a lock that one process holds.
 ///
 /// A checkpoint is written to a new file, synced, renamed over the old one, and the directory is synced. After a crash
-/// either the old or the new one is there, whole. `SINK.journal/SEGMENT` is the journal of its ledger.
+/// either the old or the new one is there, whole. `SINK.journal/SEGMENT` is the lane's journal.
 #[derive(Debug)]
 pub struct FileStore {
     lanes: PathBuf,

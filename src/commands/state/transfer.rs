@@ -40,7 +40,7 @@ enum Item {
     Export {
         from: String,
     },
-    /// A segment of the journal of the lane's ledger.
+    /// A segment of the lane's journal.
     Journal {
         lane: String,
         segment: u64,

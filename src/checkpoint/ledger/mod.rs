@@ -11,6 +11,7 @@
 //!
 //! Identities are kept as the 64 bits under which a position knows a record: its id, or a hash.
 
+mod entries;
 mod hour;
 mod totals;
 
@@ -18,6 +19,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use entries::Sum;
 pub use hour::Hour;
 pub use totals::LedgerTotals;
 
@@ -59,14 +61,6 @@ pub struct Ledger {
     released: Vec<u64>,
 }
 
-/// The records of one hour.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Sum {
-    pub count: u64,
-    /// Their identities, xored.
-    pub xor: [u8; 16],
-}
-
 /// What can be compared with the console for a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Accounting {
@@ -85,16 +79,6 @@ impl Accounting {
             Stream::Threats | Stream::Agents | Stream::Alerts | Stream::UnifiedAlerts => Self::Ids,
             Stream::Groups | Stream::Vulnerabilities => Self::Nothing,
         }
-    }
-}
-
-impl Sum {
-    pub fn add(&mut self, identity: Identity) {
-        self.merge(&Self { count: 1, xor: identity.bytes() });
-    }
-    pub fn merge(&mut self, other: &Self) {
-        self.count += other.count;
-        self.xor.iter_mut().zip(other.xor).for_each(|(mine, other)| *mine ^= other);
     }
 }
 
@@ -191,12 +175,12 @@ impl Ledger {
             let newest = self.sums.keys().nth_back(NEWEST_SUMS - 1).copied().unwrap_or(first_sum);
             let staying = self.sums.split_off(&newest);
             let leaving = std::mem::replace(&mut self.sums, staying);
-            appends.push(self.old_sums.append(newest.minus(1), totals::sums(&leaving), &mut self.next_segment));
+            appends.push(self.old_sums.append(newest.minus(1), entries::sums(&leaving), &mut self.next_segment));
         }
         if self.recent.len() > MOST_RECENT {
             let leaving = std::mem::take(&mut self.recent);
             let newest = leaving.iter().map(|(hour, _)| *hour).max().unwrap_or(first_identity);
-            appends.push(self.identities.append(newest, totals::keys(leaving), &mut self.next_segment));
+            appends.push(self.identities.append(newest, entries::keys(leaving), &mut self.next_segment));
         }
         while self.identities.len() > MOST_SEGMENTS
             && let Some(gone) = self.identities.drop_oldest()

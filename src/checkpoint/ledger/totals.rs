@@ -1,15 +1,10 @@
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 
-use serde::{Deserialize, Serialize};
-
+use super::entries::{Keys, SUM, parse_sum};
 use super::{Hour, Ledger, Sum};
-use crate::checkpoint::encoding::sorted;
 use crate::checkpoint::journal::{Journal, Segment};
 use crate::checkpoint::{CheckpointBackend, CheckpointKey, StateError};
-
-/// Bytes of an hour, a count and identities xored.
-const SUM: usize = 4 + 8 + 16;
 
 /// A ledger's content for some hours, its journal included.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -19,14 +14,6 @@ pub struct LedgerTotals {
     pub days: BTreeMap<Hour, u64>,
     /// Only of hours whose identities are kept: the 64 bits under which a position knows the records.
     pub identities: BTreeMap<Hour, HashSet<u64>>,
-}
-
-/// Identities of one hour, as a journal has them.
-#[derive(Serialize, Deserialize)]
-struct Keys {
-    hour: Hour,
-    #[serde(with = "sorted")]
-    keys: Vec<u64>,
 }
 
 impl LedgerTotals {
@@ -120,31 +107,4 @@ impl Ledger {
 fn older<'a>(journal: &'a Journal, hours: &Range<Hour>) -> impl Iterator<Item = &'a Segment> + use<'a> {
     let Range { start, end } = *hours;
     journal.segments().filter(move |segment| start < end && segment.newest >= start)
-}
-
-/// The identities as a journal has them.
-pub fn keys(mut entries: Vec<(Hour, u64)>) -> Vec<u8> {
-    entries.sort_unstable();
-    let hours = entries.chunk_by(|(hour, _), (next, _)| hour == next);
-    let hours = hours.map(|of_hour| Keys { hour: of_hour[0].0, keys: of_hour.iter().map(|(_, key)| *key).collect() });
-    // A `Vec` accepts every byte, and all of it can be serialized.
-    postcard::to_stdvec(&hours.collect::<Vec<_>>()).unwrap_or_default()
-}
-
-pub fn sums(entries: &BTreeMap<Hour, Sum>) -> Vec<u8> {
-    let mut out = Vec::with_capacity(entries.len() * SUM);
-    for (hour, sum) in entries {
-        out.extend_from_slice(&hour.0.to_be_bytes());
-        out.extend_from_slice(&sum.count.to_be_bytes());
-        out.extend_from_slice(&sum.xor);
-    }
-    out
-}
-
-fn parse_sum(entry: &[u8; SUM]) -> (Hour, Sum) {
-    let (mut hour, mut count, mut xor) = ([0; 4], [0; 8], [0; 16]);
-    hour.copy_from_slice(&entry[..4]);
-    count.copy_from_slice(&entry[4..12]);
-    xor.copy_from_slice(&entry[12..]);
-    (Hour(u32::from_be_bytes(hour)), Sum { count: u64::from_be_bytes(count), xor })
 }

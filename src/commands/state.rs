@@ -174,10 +174,8 @@ async fn restart(
 }
 
 async fn delete(store: &dyn Store, key: &CheckpointKey) -> anyhow::Result<()> {
-    // A damaged one can be deleted too.
-    if let Ok(Some(copy)) = copy_of(store, key).await {
-        // The lane would continue from the checkpoint in its sink, which only another one in the store replaces.
-        store.claim(key).await?;
+    // The lane would continue from the checkpoint in its sink, which only another one in the store replaces.
+    if let Ok(Some(copy)) = claim_copy(store, key).await {
         let since = copy.since_resolved;
         restart(store, key, copy, since).await?;
         print_line(format!("{key} starts at {since} again, as when it was new"))?;
@@ -188,10 +186,13 @@ async fn delete(store: &dyn Store, key: &CheckpointKey) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The copy of a checkpoint that is in the lane's sink.
-async fn copy_of(store: &dyn Store, key: &CheckpointKey) -> anyhow::Result<Option<LaneCheckpoint>> {
-    let copy = store.load(key).await?.filter(|bytes| LaneCheckpoint::is_copy(bytes));
-    copy.map(|bytes| decode(key, Some(bytes))).transpose()
+/// Claims the copy of a checkpoint that is in the lane's sink. None where the store has the checkpoint itself. A damaged
+/// one, which is an error, can be renamed and deleted as it is.
+async fn claim_copy(store: &dyn Store, key: &CheckpointKey) -> anyhow::Result<Option<LaneCheckpoint>> {
+    if !store.load(key).await?.is_some_and(|bytes| LaneCheckpoint::is_copy(&bytes)) {
+        return Ok(None);
+    }
+    decode(key, store.claim(key).await?).map(Some)
 }
 
 async fn load(store: &dyn Store, key: &CheckpointKey) -> anyhow::Result<LaneCheckpoint> {
@@ -290,13 +291,12 @@ async fn rename(store: &dyn Store, from: &str, to: &str) -> anyhow::Result<()> {
             )
             .into());
         }
-        let key = from.clone().into();
-        if let Some(copy) = copy_of(store, &key).await? {
-            // A copy would yield to what the sink has of a lane of the new name.
-            store.claim(&key).await?;
+        let key = to.clone().into();
+        store.rename(&from.clone().into(), &key).await?;
+        // A copy would yield to what the sink has of a lane of the new name.
+        if let Ok(Some(copy)) = claim_copy(store, &key).await {
             store.commit(&key, copy.encode().into()).await?;
         }
-        store.rename(&key, &to.clone().into()).await?;
         print_line(format!("{from} is now {to}"))?;
     }
     Ok(())

@@ -8,7 +8,7 @@ use s1_forwarder::checkpoint::{CheckpointBackend, CheckpointKey};
 use s1_forwarder::emulator::{Kind, system_clock};
 use s1_forwarder::lane::LaneCheckpoint;
 use s1_forwarder::source::SourcePosition;
-use s1_forwarder::state::FileStore;
+use s1_forwarder::state::{FileStore, Store};
 use serde_json::json;
 
 use crate::support::harness::Harness;
@@ -88,6 +88,12 @@ async fn a_copy_that_is_renamed_or_deleted_is_no_copy_any_more() {
     assert_eq!(renamed.code, Some(0), "{}", renamed.stderr);
     let (is_copy, renamed) = stored("other/activities/siem").await;
     assert_eq!((is_copy, renamed.position), (false, checkpoint.position.clone()));
+
+    // The sink may be further than its copy, which must not count because a command was refused.
+    put_copy("acme/activities/siem").await;
+    assert_eq!(harness.command(&["state", "rename", "acme", "other"]).await.code, Some(1), "the name is taken");
+    assert!(stored("acme/activities/siem").await.0);
+    store().delete(&"acme/activities/siem".parse().unwrap()).await.unwrap();
 
     put_copy("other/activities/siem").await;
     let deleted = harness.command(&["state", "delete", "other"]).await;

@@ -31,6 +31,7 @@ async fn a_worker_that_is_killed_again_and_again_delivers_everything_once() {
     until("a worker has committed something", async || (!bus.arrived().is_empty()).then_some(())).await;
     worker.kill().await;
     let shown = bus.arrived().len();
+    assert!(shown > 0, "no worker lived long enough to commit anything");
 
     harness.console().set_rate(0.0, system_clock());
     tokio::time::sleep(Duration::from_millis(1_100)).await;

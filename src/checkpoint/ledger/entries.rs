@@ -9,7 +9,7 @@ use crate::checkpoint::encoding::sorted;
 use crate::record::Identity;
 
 /// Bytes of an hour, a count and identities xored.
-pub const SUM: usize = 4 + 8 + 16;
+pub const SUM_BYTES: usize = 4 + 8 + 16;
 
 /// The records of one hour.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,9 +46,9 @@ pub fn keys(mut entries: Vec<(Hour, u64)>) -> Vec<u8> {
     postcard::to_stdvec(&hours.collect::<Vec<_>>()).unwrap_or_default()
 }
 
-/// The sums likewise.
+/// The sums as a journal has them: [`SUM_BYTES`] each, big-endian.
 pub fn sums(entries: &BTreeMap<Hour, Sum>) -> Vec<u8> {
-    let mut out = Vec::with_capacity(entries.len() * SUM);
+    let mut out = Vec::with_capacity(entries.len() * SUM_BYTES);
     for (hour, sum) in entries {
         out.extend_from_slice(&hour.0.to_be_bytes());
         out.extend_from_slice(&sum.count.to_be_bytes());
@@ -57,7 +57,8 @@ pub fn sums(entries: &BTreeMap<Hour, Sum>) -> Vec<u8> {
     out
 }
 
-pub fn parse_sum(entry: &[u8; SUM]) -> (Hour, Sum) {
+/// Reads one entry of [`sums`].
+pub fn parse_sum(entry: &[u8; SUM_BYTES]) -> (Hour, Sum) {
     let (mut hour, mut count, mut xor) = ([0; 4], [0; 8], [0; 16]);
     hour.copy_from_slice(&entry[..4]);
     count.copy_from_slice(&entry[4..12]);

@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 
-use super::entries::{Keys, SUM, parse_sum};
+use super::entries::{Keys, SUM_BYTES, parse_sum};
 use super::{Hour, Ledger, Sum};
 use crate::checkpoint::journal::{Journal, Segment};
 use crate::checkpoint::{CheckpointBackend, CheckpointKey, StateError};
@@ -44,7 +44,7 @@ impl Ledger {
             ..LedgerTotals::default()
         };
         for segment in older(&self.old_sums, &hours) {
-            for entry in segment.read(backend, key).await?.as_chunks::<SUM>().0 {
+            for entry in segment.read(backend, key).await?.as_chunks::<SUM_BYTES>().0 {
                 let (hour, sum) = parse_sum(entry);
                 if hours.contains(&hour) {
                     totals.sums.entry(hour).or_default().merge(&sum);
@@ -92,7 +92,7 @@ impl Ledger {
     pub fn leave_journal(&mut self, journal: &BTreeMap<u64, Vec<u8>>) {
         let segments = std::mem::take(&mut self.old_sums);
         for entry in segments.segments().filter_map(|segment| journal.get(&segment.number)) {
-            for (hour, sum) in entry.as_chunks::<SUM>().0.iter().map(parse_sum) {
+            for (hour, sum) in entry.as_chunks::<SUM_BYTES>().0.iter().map(parse_sum) {
                 self.sums.entry(hour).or_default().merge(&sum);
             }
         }

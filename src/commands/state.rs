@@ -186,8 +186,10 @@ async fn delete(store: &dyn Store, key: &CheckpointKey) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Claims the copy of a checkpoint that is in the lane's sink. None where the store has the checkpoint itself. A damaged
-/// one, which is an error, can be renamed and deleted as it is.
+/// Claims the copy of a checkpoint that is in the lane's sink. None where the store has the checkpoint itself.
+///
+/// # Errors
+/// When it cannot be read. A damaged one can be renamed and deleted as it is.
 async fn claim_copy(store: &dyn Store, key: &CheckpointKey) -> anyhow::Result<Option<LaneCheckpoint>> {
     if !store.load(key).await?.is_some_and(|bytes| LaneCheckpoint::is_copy(&bytes)) {
         return Ok(None);

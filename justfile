@@ -19,11 +19,11 @@ fmt-check:
 lint:
     cargo clippy --all-targets --locked -- -D warnings
 
-# Clippy with each feature alone, and with none.
+# Clippy without features, and with each alone. A benchmark is there so that dependencies are checked as for tests.
 lint-features:
     cargo clippy --all-targets --locked --no-default-features -- -D warnings
     for feature in kafka kubernetes traces remap; do \
-        cargo clippy --all-targets --locked --no-default-features --features "$feature" -- -D warnings; \
+        cargo clippy --lib --bins --bench cost --locked --no-default-features --features "$feature" -- -D warnings; \
     done
 
 # Words, width of prose and links (needs vale, Node.js with markdownlint-cli2).
@@ -76,9 +76,9 @@ long-run PIPELINES="1000" SECONDS="3600":
     S1_FORWARDER_LONG_RUN_PIPELINES={{ PIPELINES }} S1_FORWARDER_LONG_RUN_SECONDS={{ SECONDS }} \
         cargo test --locked --test it -- --ignored --nocapture nothing_grows_and_nothing_is_lost
 
-# Instructions, allocations and copies of the hot path (needs valgrind).
+# Instructions, allocations and copies of the hot path, built with what it uses (needs valgrind).
 bench-cost:
-    cargo bench --locked --bench cost -- --check
+    cargo bench --locked --no-default-features --features remap --bench cost -- --check
 
 # A busy lane within its console's rate limit, in simulated time: lag, records pulled, requests.
 bench-tail:

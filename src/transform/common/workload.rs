@@ -9,19 +9,25 @@ pub struct Image<'a> {
 }
 
 impl<'a> Image<'a> {
-    /// The text after the last colon is the tag, unless it has a slash: then the colon precedes a registry's port.
+    /// The text after the last colon is the tag, unless it has a slash: then the colon precedes a registry's port. Where
+    /// a part has what no reference to an image has, such as blanks, all of the text is the name.
     pub fn of(text: &'a str) -> Self {
         let (tagged, digest) = match text.split_once('@') {
-            Some((tagged, digest)) if !tagged.is_empty() && !digest.is_empty() => (tagged, Some(digest)),
+            Some((tagged, digest)) if is_part(tagged) && is_part(digest) => (tagged, Some(digest)),
             _ => (text, None),
         };
         match tagged.rsplit_once(':') {
-            Some((name, tag)) if !name.is_empty() && !tag.is_empty() && !tag.contains('/') => {
+            Some((name, tag)) if is_part(name) && is_part(tag) && !tag.contains('/') => {
                 Self { name, tag: Some(tag), digest }
             }
             _ => Self { name: tagged, tag: None, digest },
         }
     }
+}
+
+/// A backslash would begin an escape sequence: the text is as JSON has it.
+fn is_part(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\')
 }
 
 /// Splits `name=value` or `name:"value"`: the console has both.
@@ -49,6 +55,9 @@ mod tests {
             ("nginx@sha256:abc", "nginx", None, Some("sha256:abc")),
             ("registry:5000/app:v1@sha256:abc", "registry:5000/app", Some("v1"), Some("sha256:abc")),
             ("@", "@", None, None),
+            ("nginx: ", "nginx: ", None, None),
+            (r"nginx:\n", r"nginx:\n", None, None),
+            (" @sha256:abc", " @sha256:abc", None, None),
         ] {
             assert_eq!(Image::of(text), Image { name, tag, digest }, "{text}");
         }

@@ -5,7 +5,6 @@ mod count;
 mod encoding;
 mod findings;
 mod latest_records;
-mod oversized;
 mod page;
 mod pager;
 mod pass;

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::findings::{AfterRefusal, FindingsScan, PAUSE};
-use super::oversized::OversizedRecord;
 use super::pager::{Next, Pager, Progress};
 use super::requests::{Answer, Place, RecordList, Request};
 use super::responses::PageReader;
@@ -26,7 +25,7 @@ use bytes::Bytes;
 /// How often `data: null` is asked for again before the console's count decides whether there is nothing.
 const NULL_TRIES: usize = 3;
 
-mod stepping;
+mod oversized;
 mod walks;
 
 /// What the position has not seen of [bound, S], or of the parts of it that are due, page by page.
@@ -105,6 +104,19 @@ enum Phase {
     /// The console lists findings scope by scope: asks which scopes the token has.
     ListingScopes(ScopeList),
     Done(PollEnd),
+}
+
+/// How far the poll is in stepping over a record.
+#[derive(Debug)]
+enum OversizedRecord {
+    /// Looks for the place of the record whose beginning is `wanted`: it is not among the first `at` records.
+    Searching { at: usize, wanted: Bytes },
+    /// The record at `at` is too large: asks for the page after it. `wanted` is there until it was met.
+    Behind { at: usize, beginning: Bytes, wanted: Option<Bytes> },
+    /// That page came: asks for the record again, as far as its beginning, to see whether it is still in its place.
+    Confirming { at: usize, beginning: Bytes, wanted: Option<Bytes>, page: Bytes },
+    /// A unified alert: asks for its id and times only.
+    InPart { beginning: Bytes, max_bytes: usize },
 }
 
 impl Poll {

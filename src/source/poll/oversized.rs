@@ -9,27 +9,23 @@
 //! Unified alerts cannot be skipped, but they can be asked for in part: the same page with only ids and times has the
 //! cursor.
 
-use bytes::Bytes;
+use std::mem;
+use std::time::Duration;
 
-use super::requests::{Place, RecordList, Request};
-use crate::console::TruncatedBody;
-use crate::record::Stream;
+use bytes::Bytes;
+use tracing::warn;
+
+use super::{OversizedRecord, Phase, Poll};
+use crate::console::{ConsoleError, TruncatedBody};
+use crate::record::{Stream, Timestamp, facts};
+use crate::source::Page;
+use crate::source::pager::{Pager, Progress};
+use crate::source::requests::{Answer, Place, RecordList, Request};
 
 /// The console accepts no larger `skip`.
-pub(super) const MAX_SKIP: usize = 1000;
-
-/// How far the poll is in stepping over a record.
-#[derive(Debug)]
-pub(super) enum OversizedRecord {
-    /// Looks for the place of the record whose beginning is `wanted`: it is not among the first `at` records.
-    Searching { at: usize, wanted: Bytes },
-    /// The record at `at` is too large: asks for the page after it. `wanted` is there until it was met.
-    Behind { at: usize, beginning: Bytes, wanted: Option<Bytes> },
-    /// That page came: asks for the record again, as far as its beginning, to see whether it is still in its place.
-    Confirming { at: usize, beginning: Bytes, wanted: Option<Bytes>, page: Bytes },
-    /// A unified alert: asks for its id and times only.
-    InPart { beginning: Bytes, max_bytes: usize },
-}
+const MAX_SKIP: usize = 1000;
+/// The console compares times at about 10 ms.
+const PRECISION: Duration = Duration::from_millis(20);
 
 /// What an answer means that came during a search.
 #[derive(Debug)]
@@ -40,6 +36,116 @@ pub(super) enum Search {
     TooFar { wanted: Bytes },
     /// The list ended: the record has moved, and comes with the next poll.
     Gone,
+}
+
+impl Poll {
+    /// A single record is too large.
+    pub(super) fn step_over(&mut self, cut: &TruncatedBody, now: Timestamp) -> Result<(), ConsoleError> {
+        let Phase::SteppingOver(record) = mem::replace(&mut self.phase, Phase::Paging) else {
+            match OversizedRecord::begin(self.pull.stream, cut) {
+                record @ OversizedRecord::InPart { .. } => self.phase = Phase::SteppingOver(record),
+                record => self.search(record),
+            }
+            return Ok(());
+        };
+        let mut page = None;
+        let met = record.met(cut, |beginning| {
+            let beginning = self.beginning(beginning, beginning, cut.max_bytes, now);
+            !page.insert(beginning).records.is_empty()
+        });
+        if matches!(met, Search::Continue(OversizedRecord::Behind { .. })) {
+            self.ready = page;
+        }
+        self.search_on(met)
+    }
+
+    /// Goes on with a search. One that went too far begins again where the poll has come since it began.
+    pub(super) fn search_on(&mut self, search: Search) -> Result<(), ConsoleError> {
+        match search {
+            Search::Continue(record) => self.phase = Phase::SteppingOver(record),
+            Search::TooFar { wanted } => {
+                let before = self.pager.from;
+                self.search(OversizedRecord::Searching { at: 0, wanted });
+                if self.pager.from <= before {
+                    return Err(ConsoleError::transient(format!(
+                        "a record is too large for --memory-budget, and more than {MAX_SKIP} records before it cannot \
+                         be left out"
+                    )));
+                }
+            }
+            Search::Gone => self.restart(),
+        }
+        Ok(())
+    }
+
+    /// Begins a walk without cursors shortly before what was read last.
+    fn search(&mut self, record: OversizedRecord) {
+        let Progress { ordered, newest, .. } = self.progress;
+        let from = if ordered { newest.minus(PRECISION).max(self.pager.from) } else { self.pager.from };
+        self.pager = Pager::from(from);
+        self.phase = Phase::SteppingOver(record);
+    }
+
+    /// The record that is stepped over was asked for again, and its beginning is all that fits.
+    pub(super) fn place_answered(&mut self, answer: Answer, now: Timestamp) -> Result<(), ConsoleError> {
+        let phase = mem::replace(&mut self.phase, Phase::Paging);
+        let Phase::SteppingOver(OversizedRecord::Confirming { at, beginning, wanted, page }) = phase else {
+            return Ok(());
+        };
+        match answer {
+            Err(ConsoleError::TooLarge(cut)) if is_in_place(&cut, &beginning) => {
+                let records = self.reader.page(&page, &mut self.pager)?;
+                self.take_page(&page, records, true, now);
+                Ok(())
+            }
+            Ok(_) | Err(ConsoleError::TooLarge(_)) => {
+                self.restart();
+                Err(moved())
+            }
+            // The page after it is asked for again: nothing is reserved for it while the lane waits.
+            Err(error) => {
+                self.phase = Phase::SteppingOver(OversizedRecord::Behind { at, beginning, wanted });
+                Err(error)
+            }
+        }
+    }
+
+    /// The page of one alert that is too large came again, with only its id and times.
+    pub(super) fn alert_answered(&mut self, answer: Answer, now: Timestamp) -> Result<(), ConsoleError> {
+        let phase = mem::replace(&mut self.phase, Phase::Paging);
+        let Phase::SteppingOver(OversizedRecord::InPart { beginning, max_bytes }) = phase else { return Ok(()) };
+        let body = match answer {
+            Err(ConsoleError::TooLarge(_)) => {
+                return Err(ConsoleError::transient(
+                    "a record is too large for --memory-budget, and the console shows no less of it when asked for less",
+                ));
+            }
+            answer => answer?,
+        };
+        let page = self.reader.page(&body, &mut self.pager)?;
+        let stream = self.pull.stream;
+        let Some(brief) = page.records.first().filter(|brief| is_of(&beginning, &facts(stream, brief).id)) else {
+            return Err(moved());
+        };
+        self.ready = Some(self.beginning(&beginning, brief, max_bytes, now));
+        self.follow(page.next_cursor.as_deref(), 1);
+        Ok(())
+    }
+
+    /// The page of a record of which only the beginning was read. `brief` identifies the record.
+    fn beginning(&mut self, beginning: &Bytes, brief: &[u8], max_bytes: usize, now: Timestamp) -> Page {
+        let mut page = Page { body: beginning.clone(), cut: true, shown: 1, ..self.empty_page() };
+        self.selection.count_pulled(1);
+        let (_, version) = self.selection.select(brief, 0..beginning.len(), now, &mut page);
+        self.pager.show(version);
+        if let Some(record) = page.records.first() {
+            warn!(
+                record = %record.id, max_bytes,
+                "a record is too large for --memory-budget: its beginning becomes a dead letter"
+            );
+        }
+        page
+    }
 }
 
 impl OversizedRecord {
@@ -100,12 +206,12 @@ impl OversizedRecord {
 }
 
 /// Whether the answer to a request for the record at its place was cut off in the same record.
-pub(super) fn is_in_place(cut: &TruncatedBody, beginning: &Bytes) -> bool {
+fn is_in_place(cut: &TruncatedBody, beginning: &Bytes) -> bool {
     is_same(&listed(cut), beginning)
 }
 
 /// Whether `beginning` is that of the record with this id.
-pub(super) fn is_of(beginning: &[u8], id: &str) -> bool {
+fn is_of(beginning: &[u8], id: &str) -> bool {
     !id.is_empty() && memchr::memmem::find(beginning, id.as_bytes()).is_some()
 }
 
@@ -124,6 +230,10 @@ fn first_record(answer: &Bytes, key: &[u8]) -> Bytes {
 fn is_same(one: &[u8], other: &[u8]) -> bool {
     let shared = one.len().min(other.len());
     shared > 0 && one[..shared] == other[..shared]
+}
+
+fn moved() -> ConsoleError {
+    ConsoleError::transient("the console's list moved while a record was stepped over")
 }
 
 #[cfg(test)]

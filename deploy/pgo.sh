@@ -29,7 +29,7 @@ trap finish EXIT
 
 # The flags are for the program alone: with a target, build scripts do not get them.
 build() {
-    RUSTFLAGS=$2 CARGO_PROFILE_RELEASE_LTO=fat CARGO_PROFILE_RELEASE_CODEGEN_UNITS=1 \
+    RUSTFLAGS="$2 ${RUSTFLAGS:-}" CARGO_PROFILE_RELEASE_LTO=fat CARGO_PROFILE_RELEASE_CODEGEN_UNITS=1 \
         cargo build --release --locked --quiet --bin s1-forwarder --target "$host" --target-dir "$target/$1"
 }
 counts=$target/counts

@@ -11,6 +11,7 @@ use tracing::warn;
 use super::Lane;
 use super::lane_checkpoint::LaneCheckpoint;
 use crate::checkpoint::{Append, CheckpointBackend, CheckpointKey, CheckpointUpdate, JournalChange, StateError};
+use crate::failure::Failure;
 use crate::record::Clock;
 use crate::settings::FullJitter;
 use crate::telemetry::{LaneState, Meter};
@@ -90,7 +91,7 @@ impl CheckpointWriter {
 
     /// Shows that the store accepts nothing, until it accepts the checkpoint. A write that hangs does not show it.
     pub fn stalled(&mut self, reason: String) {
-        self.main.failed(reason);
+        self.main.failed(&Failure::transient(reason));
     }
 
     /// True while something is to be written, or is being written.
@@ -101,6 +102,11 @@ impl CheckpointWriter {
     /// True when another process has taken the lane over, or when it is unknown what was committed.
     pub fn is_superseded(&self) -> bool {
         self.main.superseded
+    }
+
+    /// When [`Self::write_due`] has something to do.
+    pub fn due(&self) -> Option<Instant> {
+        [Some(&self.main), self.copy.as_deref()].into_iter().flatten().filter_map(BackendWriter::next_due).min()
     }
 
     /// True when no write is under way or due.
@@ -243,7 +249,7 @@ impl BackendWriter {
 
     /// Waits until there is something to write, or to wait for.
     fn wait_until_due(&self) -> impl Future<Output = ()> + use<> {
-        let due = if self.writing.is_some() { Some(Instant::now()) } else { self.due() };
+        let due = self.next_due();
         async move {
             match due {
                 Some(due) => sleep_until(due).await,
@@ -257,6 +263,11 @@ impl BackendWriter {
         if self.has_changes() {
             self.write(checkpoint).await;
         }
+    }
+
+    /// When there is something to write, or to wait for.
+    fn next_due(&self) -> Option<Instant> {
+        if self.writing.is_some() { Some(Instant::now()) } else { self.due() }
     }
 
     /// When the change has to be written.
@@ -302,28 +313,28 @@ impl BackendWriter {
             }
             // The lane does not depend on its copy.
             Err(error) if self.is_copy => {
-                self.retry();
                 warn!(%error, "the copy of the checkpoint was not written");
+                self.retry(&error.into());
             }
             Err(error) if error.is_superseded() => {
                 self.superseded = true;
                 self.meter.superseded(&error.to_string());
             }
-            Err(error) => self.failed(error.to_string()),
+            Err(error) => self.failed(&error.into()),
         }
     }
 
-    fn failed(&mut self, reason: String) {
-        self.retry();
-        self.meter.set_store_failure(Some(LaneState::Stopped(reason)));
+    fn failed(&mut self, failure: &Failure) {
+        self.retry(failure);
+        self.meter.set_store_failure(Some(LaneState::Stopped(failure.to_string())));
     }
 
-    fn retry(&mut self) {
+    fn retry(&mut self, failure: &Failure) {
         self.changed = Changed::Events;
         let failing = self.failing.get_or_insert_with(|| {
             Box::new(Failing { since: self.begun_at, retry_at: self.begun_at, waits: waits(&mut self.random) })
         });
-        failing.retry_at = Instant::now() + failing.waits.wait();
+        failing.retry_at = Instant::now() + failing.waits.wait().max(failure.after());
     }
 
     fn retry_at(&self) -> Option<Instant> {

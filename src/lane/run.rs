@@ -1,11 +1,12 @@
+use std::ops::ControlFlow;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{Instrument, Span, info};
 
 use super::backoff::{Backoff, spread};
 use super::checkpoint_writer::{CheckpointWriter, waits};
@@ -15,12 +16,13 @@ use super::pull::PullStage;
 use super::send::{SendStage, report};
 use super::sizing::Sizing;
 use super::{Lane, LaneEnd, map};
+use crate::checkpoint::LaneId;
 use crate::console::Endpoint;
 use crate::failure::Failure;
 use crate::record::Scope;
 use crate::sink::settings::RetrySettings;
 use crate::source::{Learned, MAIN, PollContext, PollEnd};
-use crate::telemetry::LaneState;
+use crate::telemetry::{LaneState, lane_span};
 
 /// Pages that wait between source and transform.
 const PAGES: usize = 2;
@@ -75,7 +77,9 @@ impl Lane {
             let mut between_sessions = None;
             let end = loop {
                 let opened = Instant::now();
-                let Some(mut progress) = stop.run_until_cancelled(Box::pin(lane.open(reopening))).await else {
+                let span = lane.span();
+                let opening = Box::pin(lane.open(reopening).instrument(span));
+                let Some(mut progress) = stop.run_until_cancelled(opening).await else {
                     break LaneEnd::Drained;
                 };
                 let end = lane.poll_until_end(&mut progress, &stop).await;
@@ -98,16 +102,23 @@ impl Lane {
         }
     }
 
+    /// Names the lane in log lines. It exists while the lane works, and not while it sleeps: that would take half a KB
+    /// for each of tens of thousands.
+    fn span(&self) -> Span {
+        let LaneId { pipeline, stream, sink } = &self.key.lane;
+        lane_span(pipeline, *stream, sink)
+    }
+
     /// Opens the lane's checkpoint, and tries again until that succeeds.
     async fn open(&mut self, mut has_failed: bool) -> Box<LaneProgress> {
         let mut waits = waits(&mut self.random);
         let checkpoint = loop {
             match self.try_open().await {
                 Ok(checkpoint) => break checkpoint,
-                Err(reason) => {
+                Err(failure) => {
                     has_failed = true;
-                    self.delivery.meter.set_store_failure(Some(LaneState::Stopped(reason)));
-                    sleep(waits.wait()).await;
+                    self.delivery.meter.set_store_failure(Some(LaneState::Stopped(failure.to_string())));
+                    sleep(waits.wait().max(failure.after())).await;
                 }
             }
         };
@@ -138,7 +149,7 @@ impl Lane {
             };
             self.report_next_attempt(next_poll, std::mem::take(&mut is_refused));
             // By reference: the function would reserve space for the future twice, in each of ten thousand lanes.
-            let waited = stop.run_until_cancelled(pin!(progress.wait_until(next_poll))).await;
+            let waited = stop.run_until_cancelled(pin!(progress.wait_until(next_poll, || self.span()))).await;
             self.delivery.meter.lane.set_next_attempt(None);
             if progress.writer.is_superseded() {
                 return LaneEnd::Superseded;
@@ -146,37 +157,54 @@ impl Lane {
             if waited.is_none() {
                 break LaneEnd::Drained;
             }
-            let begun = (Instant::now(), self.delivery.clock.now());
+            let span = self.span();
             // Boxed, so that a lane is small while it sleeps: there are tens of thousands.
-            match Box::pin(self.session(progress, pass, stop)).await {
-                Ok(Some((context, end))) => {
-                    progress.schedule.done(&self.pull.passes(), context, begun, &progress.checkpoint.position);
-                    (progress.token_backoff, progress.sink_backoff, progress.refusals) = Default::default();
-                    self.delivery.meter.set_sink_failure(None);
-                    self.follow_scopes(pass, end, progress);
-                    self.delivery.meter.set_console_failure(progress.schedule.failure(None));
-                }
-                // The lane is asked to stop.
-                Ok(None) => self.delivery.meter.lane.requeue_in_flight(),
-                Err((_, Failure::Superseded(_))) => return LaneEnd::Superseded,
-                Err((Side::Console, Failure::Misconfigured(reason))) if self.once => {
-                    self.delivery.meter.lane.requeue_in_flight();
-                    progress.schedule.give_up(pass, LaneState::ConsoleRefused(reason));
-                }
-                Err((side, failure)) => {
-                    is_refused = !matches!(failure, Failure::Transient { .. });
-                    progress.refusals = if is_refused { progress.refusals + 1 } else { 0 };
-                    self.pause(side, pass, failure, progress);
-                    if self.once && progress.refusals == MOST_REFUSALS_ONCE {
-                        break LaneEnd::Refused;
-                    }
-                    // The pause may be long, and a kill during it must not repeat what was settled.
-                    stop.run_until_cancelled(progress.writer.flush(&mut progress.checkpoint)).await;
-                }
+            match Box::pin(self.poll(progress, pass, stop).instrument(span)).await {
+                ControlFlow::Continue(was_refused) => is_refused = was_refused,
+                ControlFlow::Break(LaneEnd::Superseded) => return LaneEnd::Superseded,
+                ControlFlow::Break(end) => break end,
             }
         };
-        progress.writer.flush(&mut progress.checkpoint).await;
+        progress.writer.flush(&mut progress.checkpoint).instrument(self.span()).await;
         end
+    }
+
+    /// Runs one session, and plans what follows it. Returns whether console or sink refused, or why the lane ends.
+    async fn poll(
+        &mut self,
+        progress: &mut LaneProgress,
+        pass: usize,
+        stop: &CancellationToken,
+    ) -> ControlFlow<LaneEnd, bool> {
+        let begun = (Instant::now(), self.delivery.clock.now());
+        match self.session(progress, pass, stop).await {
+            Ok(Some((context, end))) => {
+                progress.schedule.done(&self.pull.passes(), context, begun, &progress.checkpoint.position);
+                (progress.token_backoff, progress.sink_backoff, progress.refusals) = Default::default();
+                self.delivery.meter.set_sink_failure(None);
+                self.follow_scopes(pass, end, progress);
+                self.delivery.meter.set_console_failure(progress.schedule.failure(None));
+            }
+            // The lane is asked to stop.
+            Ok(None) => self.delivery.meter.lane.requeue_in_flight(),
+            Err((_, Failure::Superseded(_))) => return ControlFlow::Break(LaneEnd::Superseded),
+            Err((Side::Console, Failure::Misconfigured(reason))) if self.once => {
+                self.delivery.meter.lane.requeue_in_flight();
+                progress.schedule.give_up(pass, LaneState::ConsoleRefused(reason));
+            }
+            Err((side, failure)) => {
+                let is_refused = !matches!(failure, Failure::Transient { .. });
+                progress.refusals = if is_refused { progress.refusals + 1 } else { 0 };
+                self.pause(side, pass, failure, progress);
+                if self.once && progress.refusals == MOST_REFUSALS_ONCE {
+                    return ControlFlow::Break(LaneEnd::Refused);
+                }
+                // The pause may be long, and a kill during it must not repeat what was settled.
+                stop.run_until_cancelled(progress.writer.flush(&mut progress.checkpoint)).await;
+                return ControlFlow::Continue(is_refused);
+            }
+        }
+        ControlFlow::Continue(false)
     }
 
     /// One poll of one pass: its pages are mapped, the batches delivered, and the position stored. `None` when the lane
@@ -251,7 +279,8 @@ impl Lane {
         let next_attempt = self.delivery.clock.now().plus(wait);
         lane.set_next_attempt(Some(next_attempt));
         if is_refused {
-            info!(%next_attempt, seconds = wait.as_secs(), "the lane is paused until its next attempt");
+            let seconds = wait.as_secs();
+            self.span().in_scope(|| info!(%next_attempt, seconds, "the lane is paused until its next attempt"));
         }
     }
 
@@ -297,12 +326,16 @@ impl Lane {
 impl LaneProgress {
     /// Sleeps until the next poll, and writes checkpoints that fall due. Returns early when another process has taken
     /// the lane over.
-    async fn wait_until(&mut self, next_poll: Instant) {
+    async fn wait_until(&mut self, next_poll: Instant, span: impl Fn() -> Span) {
         while !self.writer.is_superseded() {
-            tokio::select! {
-                biased;
-                () = sleep_until(next_poll) => return,
-                () = self.writer.write_due(&mut self.checkpoint, false) => {}
+            let due = self.writer.due().filter(|due| *due < next_poll);
+            sleep_until(due.unwrap_or(next_poll)).await;
+            if due.is_none() {
+                return;
+            }
+            let written = self.writer.write_due(&mut self.checkpoint, false).instrument(span());
+            if Box::pin(timeout_at(next_poll, written)).await.is_err() {
+                return;
             }
         }
     }

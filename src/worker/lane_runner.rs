@@ -64,32 +64,28 @@ pub struct DetachedLane {
 }
 
 impl LaneRunner {
-    /// Runs the lane after `previous`, the lane of the same name, has ended. All log lines below carry the lane's name.
-    pub fn run(self: Box<Self>, previous: Option<JoinHandle<LaneEnd>>) -> impl Future<Output = LaneEnd> + Send {
-        let span = self.spec.span();
-        let running = async move {
-            if let Some(previous) = previous {
-                // The result does not matter.
-                let _ = previous.await;
-            }
-            tokio::select! {
-                biased;
-                () = sleep(self.start_after) => {}
-                () = self.stop.cancelled() => {}
-                () = self.abort.cancelled() => {}
-            }
-            let meter = match &self.detached {
-                Some(detached) => detached.meter.clone(),
-                None => self.context.meter(&self.spec),
-            };
-            let end = self.restart_until_end(&meter).await;
-            meter.lane.requeue_in_flight();
-            if self.once_timeout.is_none() {
-                meter.end();
-            }
-            end
+    /// Runs the lane after `previous`, the lane of the same name, has ended.
+    pub async fn run(self: Box<Self>, previous: Option<JoinHandle<LaneEnd>>) -> LaneEnd {
+        if let Some(previous) = previous {
+            // The result does not matter.
+            let _ = previous.await;
+        }
+        tokio::select! {
+            biased;
+            () = sleep(self.start_after) => {}
+            () = self.stop.cancelled() => {}
+            () = self.abort.cancelled() => {}
+        }
+        let meter = match &self.detached {
+            Some(detached) => detached.meter.clone(),
+            None => self.context.meter(&self.spec),
         };
-        running.instrument(span)
+        let end = self.restart_until_end(&meter).await;
+        meter.lane.requeue_in_flight();
+        if self.once_timeout.is_none() {
+            meter.end();
+        }
+        end
     }
 
     async fn restart_until_end(&self, meter: &Meter) -> LaneEnd {
@@ -99,8 +95,10 @@ impl LaneRunner {
             match self.start(meter) {
                 Ok(mut running) => {
                     if delay.take().is_some() {
-                        meter.set_sink_failure(None);
-                        meter.set_store_failure(None);
+                        self.spec.span().in_scope(|| {
+                            meter.set_sink_failure(None);
+                            meter.set_store_failure(None);
+                        });
                     }
                     let ended = tokio::select! {
                         ended = &mut running => ended,
@@ -117,14 +115,16 @@ impl LaneRunner {
                             delay = Some(RESTART_DELAY_AFTER_CONFLICT);
                         }
                         Ok(end) => return end,
-                        Err(panic) => {
+                        Err(panic) => self.spec.span().in_scope(|| {
                             error!(%panic, "lane panicked");
                             meter.lane.requeue_in_flight();
                             meter.set_sink_failure(Some(LaneState::Stopped(format!("internal error: {panic}"))));
-                        }
+                        }),
                     }
                 }
-                Err(reason) => meter.set_sink_failure(Some(LaneState::Stopped(reason))),
+                Err(reason) => {
+                    self.spec.span().in_scope(|| meter.set_sink_failure(Some(LaneState::Stopped(reason))));
+                }
             }
             // Boxed: most lanes never wait here, and it would enlarge the future of each.
             let waiting = Box::pin(self.stop.run_until_cancelled(sleep(*delay.get_or_insert(RESTART_DELAY))));
@@ -146,7 +146,8 @@ impl LaneRunner {
             deadline: self.deadline.clone(),
             shard: self.shard,
         };
-        let built = catch_panic(&self.spec.id, || self.context.build_lane(&self.spec, meter, mode))?;
+        let build = || self.context.build_lane(&self.spec, meter, mode);
+        let built = self.spec.span().in_scope(|| catch_panic(&self.spec.id, build))?;
         let mut lane = built.map_err(|error| error.to_string())?;
         if let Some(DetachedLane { key, known, sink_proven, .. }) = self.detached.as_deref() {
             lane.budget.set_proven(*sink_proven);

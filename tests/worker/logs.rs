@@ -78,6 +78,24 @@ async fn every_refusal_in_the_log_names_its_lane() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lane_that_waits_for_its_next_poll_is_named_too() {
+    let harness = Harness::new(|setup| setup.activities = 30).await;
+    harness.put_changed("asleep", json!({ "streams": { "activities": { "interval": "1h" } } }));
+    let mut worker = harness.worker_with(&["--checkpoint-interval", "10s"]);
+    worker.lane("asleep/activities/siem", |lane| lane["delivered"] == 30).await;
+    // Its first checkpoint is stored, and the one after the poll is not due yet.
+    let checkpoints = harness.path("state/lanes/asleep");
+    fs::rename(&checkpoints, harness.path("moved")).unwrap();
+    fs::write(&checkpoints, "in the way").unwrap();
+    until("the failing store is logged", async || {
+        let log = worker.log_text();
+        let mut failing = log.lines().filter(|line| line.contains("lane is failing"));
+        failing.any(|line| names(line, ["asleep", "activities", "siem"])).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn commands_that_run_lanes_name_them_too() {
     let harness = Harness::new(|setup| setup.activities = 30).await;
     harness.put_changed("acme", json!({}));

@@ -14,7 +14,8 @@ use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-/// How long something may take that takes a moment. Machines are busy, and a lane may wait a minute before it tries again.
+/// How long something may take that takes a moment. Machines are busy, and a lane may wait a minute before it tries
+/// again.
 pub const PATIENCE: Duration = Duration::from_secs(150);
 
 /// Looks again and again until there is something.

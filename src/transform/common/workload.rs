@@ -9,8 +9,8 @@ pub struct Image<'a> {
 }
 
 impl<'a> Image<'a> {
-    /// The text after the last colon is the tag, unless it has a slash: then the colon precedes a registry's port. Where
-    /// a part has what no reference to an image has, such as blanks, all of the text is the name.
+    /// The text after the last colon is the tag, unless it has a slash: then the colon precedes a registry's port.
+    /// Where a part has what no reference to an image has, such as blanks, all of the text is the name.
     pub fn of(text: &'a str) -> Self {
         let (tagged, digest) = match text.split_once('@') {
             Some((tagged, digest)) if is_part(tagged) && is_part(digest) => (tagged, Some(digest)),

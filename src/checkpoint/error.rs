@@ -79,21 +79,6 @@ pub enum StateError {
     NotBuilt(String),
 }
 
-impl From<StateError> for Failure {
-    fn from(error: StateError) -> Self {
-        let reason = error.to_string();
-        match error {
-            StateError::Failed { failure: Self::Transient { after, .. }, .. } => Self::Transient { reason, after },
-            StateError::Failed { failure: Self::Unauthorized(_), .. } => Self::Unauthorized(reason),
-            StateError::Failed { failure: Self::Superseded(_), .. } | StateError::Conflict { .. } => {
-                Self::Superseded(reason)
-            }
-            StateError::Io { .. } => Self::transient(reason),
-            _ => Self::Misconfigured(reason),
-        }
-    }
-}
-
 impl StateError {
     #[cfg(any(feature = "kafka", feature = "kubernetes"))]
     pub(crate) fn failed(what: impl Into<String>, failure: impl Into<Failure>) -> Self {

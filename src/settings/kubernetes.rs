@@ -7,8 +7,6 @@ use crate::failure::Failure;
 
 /// Timeout of one call to the API server, which normally answers in milliseconds.
 const CALL: Duration = Duration::from_secs(10);
-/// The longest wait that an answer of the API server can ask for.
-const LONGEST_AFTER: Duration = Duration::from_secs(60);
 
 const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 const PROGRAM: &str = "s1-forwarder";
@@ -35,8 +33,6 @@ pub enum KubernetesError {
         /// HTTP status.
         code: u16,
         message: String,
-        /// How long the caller is to wait, if it says so.
-        after: Option<Duration>,
     },
     /// No response, or one that cannot be parsed.
     #[error("the API server: {0}")]
@@ -113,8 +109,7 @@ impl From<KubernetesError> for Failure {
         match error {
             KubernetesError::Access(_) => Self::Misconfigured(reason),
             KubernetesError::Refused { code: 401, .. } => Self::Unauthorized(reason),
-            KubernetesError::Refused { after, .. } => Self::Transient { reason, after },
-            KubernetesError::Unreachable(_) => Self::transient(reason),
+            _ => Self::transient(reason),
         }
     }
 }
@@ -122,11 +117,7 @@ impl From<KubernetesError> for Failure {
 impl From<Error> for KubernetesError {
     fn from(error: Error) -> Self {
         match error {
-            Error::Api(status) => {
-                let seconds = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
-                let after = (seconds > 0).then(|| Duration::from_secs(seconds.into()).min(LONGEST_AFTER));
-                Self::Refused { code: status.code, message: status.message, after }
-            }
+            Error::Api(status) => Self::Refused { code: status.code, message: status.message },
             other => Self::Unreachable(chain(&other)),
         }
     }
@@ -155,25 +146,4 @@ pub fn object_labels(instance: &str, kind: &str) -> BTreeMap<String, String> {
 /// The label selector for all objects of a kind.
 pub fn selector(instance: &str, kind: &str) -> String {
     format!("{MANAGED_BY}={PROGRAM},{INSTANCE}={instance},{KIND}={kind}")
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn after(seconds: u32) -> Duration {
-        let details = json!({ "name": "", "retryAfterSeconds": seconds });
-        let status =
-            json!({ "kind": "Status", "status": "Failure", "message": "wait", "code": 429, "details": details });
-        Failure::from(KubernetesError::from(Error::Api(serde_json::from_value(status).unwrap()))).after()
-    }
-
-    #[test]
-    fn the_api_server_says_how_long_to_wait_within_bounds() {
-        assert_eq!(after(0), Duration::ZERO);
-        assert_eq!(after(7), Duration::from_secs(7));
-        assert_eq!(after(1_000_000), LONGEST_AFTER);
-    }
 }

@@ -95,18 +95,6 @@ async fn took(future: impl Future<Output = ()>) -> Option<Duration> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_backend_that_names_a_wait_is_left_alone_for_so_long() {
-    let after = Some(Duration::from_secs(30));
-    let failure = Failure::Transient { reason: "too many requests".to_owned(), after };
-    let failed = StateError::Failed { what: "cannot write".to_owned(), failure };
-    let (store, mut writer, mut checkpoint) = new_writer([failed], Duration::ZERO);
-    writer.events_settled(&mut checkpoint, false);
-    writer.write_due(&mut checkpoint, false).await;
-    assert_eq!(took(writer.write_due(&mut checkpoint, false)).await, after, "longer than the longest wait of its own");
-    assert_eq!(saved(&store).len(), 1);
-}
-
-#[tokio::test(start_paused = true)]
 async fn events_are_written_after_the_interval_and_progress_after_ten_minutes() {
     let (store, mut writer, mut checkpoint) = new_writer([], Duration::ZERO);
     assert_eq!(took(writer.write_due(&mut checkpoint, false)).await, None, "nothing is to be written");
